@@ -1,0 +1,39 @@
+"""The admin port: health, metrics and a view of the configuration. Never reachable through the traffic port (R23)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from starlette.applications import Starlette
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.routing import Route
+
+Readiness = Callable[[], Mapping[str, bool]]
+"""What must be true to serve: name of the part -> whether it is ready."""
+ConfigView = Callable[[], dict[str, Any]]
+
+
+def admin_app(readiness: Readiness, registry: CollectorRegistry, config: ConfigView) -> Starlette:
+    """The ASGI app of the admin port: `/livez`, `/readyz`, `/metrics`, `/config`."""
+
+    async def livez(_: Request) -> Response:
+        return PlainTextResponse("ok\n")
+
+    async def readyz(_: Request) -> Response:
+        parts = dict(readiness())
+        ready = all(parts.values())
+        return JSONResponse({"ready": ready, **parts}, 200 if ready else 503)
+
+    async def metrics(_: Request) -> Response:
+        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+    async def view(_: Request) -> Response:
+        return JSONResponse(config())
+
+    paths = {"/livez": livez, "/readyz": readyz, "/metrics": metrics, "/config": view}
+    app = Starlette(routes=[Route(path, endpoint, methods=["GET"]) for path, endpoint in paths.items()])
+    app.router.redirect_slashes = False
+    return app

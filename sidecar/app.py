@@ -1,0 +1,335 @@
+"""Composition root: settings -> objects -> the traffic app and the admin app, started, reloaded and stopped."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import secrets
+import signal
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+
+from sidecar.admin import admin_app
+from sidecar.clients.cerbos import Cerbos
+from sidecar.clients.cognito import KeyStore
+from sidecar.clients.embedded import EmbeddedCerbos
+from sidecar.clients.hook import HookClient
+from sidecar.clients.pool import Origin, Pool, Timeouts
+from sidecar.enforce import server
+from sidecar.enforce.assertion import Assertions, load_key
+from sidecar.enforce.proxy import Proxy, Receive, Scope, Send
+from sidecar.gate.gate import Gate, Rules
+from sidecar.gate.identity import Tokens
+from sidecar.gate.request import Reading
+from sidecar.gate.routing import Access
+from sidecar.journal import Journal, Metrics, open_stream
+from sidecar.routes_file import RoutesError, RoutesFile, read_routes
+from sidecar.settings import SETTINGS, Address, Settings
+from sidecar.trust import Trust, trust_from
+
+log = logging.getLogger("sidecar")
+
+wall_clock = time.time  # noqa: TID251 - here the clock enters; everything below takes it as an argument
+OWN_PATHS = b"/_sidecar/"
+WATCH_EVERY = 1.0
+"""Seconds between two looks at the route file."""
+
+
+class StartError(Exception):
+    """The sidecar cannot start; the message says why, a line for each reason."""
+
+
+class Traffic:
+    """The ASGI app of the traffic port: the sidecar's own paths, and the proxy for all others (R27)."""
+
+    def __init__(self, proxy: Proxy, assertions: Assertions | None) -> None:
+        self._proxy = proxy
+        self._jwks = json.dumps(assertions.jwks).encode("ascii") if assertions is not None else None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI scope; anything that is not http is refused by not being answered."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"an ASGI scope of type {scope['type']!r}")
+        target: bytes = scope["raw_target"]
+        if self._jwks is not None and target == b"/_sidecar/jwks.json" and scope["method"] in ("GET", "HEAD"):
+            await self._send_jwks(self._jwks, send)
+        else:
+            await self._proxy(scope, receive, send)
+
+    async def _send_jwks(self, document: bytes, send: Send) -> None:
+        headers = [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(document)).encode("ascii")),
+            (b"cache-control", b"max-age=300"),
+        ]
+        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.body", "body": document, "more_body": False})
+
+
+def load_routes(settings: Settings, environ: dict[str, str]) -> RoutesFile:
+    """Read and check the route file. Raises StartError with every problem."""
+    try:
+        text = Path(settings.routes).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"SIDECAR_ROUTES: cannot read {settings.routes}: {error}") from None
+    try:
+        return read_routes(text, settings.routes, environ)
+    except RoutesError as error:
+        raise StartError(str(error)) from None
+
+
+def load_trust(settings: Settings, routes: RoutesFile) -> Trust:
+    """The trusted issuers. Raises StartError where a route needs a principal and nobody is trusted."""
+    trust = trust_from(settings, routes.identities)
+    if not trust.issuers and any(route.access is not Access.PUBLIC for route in routes.table.routes):
+        raise StartError(
+            "no issuer of tokens: set AWS_REGION, AWS_COGNITO_POOL_ID and AWS_COGNITO_CLIENT_ID, "
+            f"or give `identity` in {settings.routes}"
+        )
+    return trust
+
+
+@dataclass
+class Sidecar:
+    """Everything that one process runs. Made by `build`; `run` starts and stops it."""
+
+    settings: Settings
+    environ: dict[str, str]
+    gate: Gate
+    keys: KeyStore
+    trust: Trust
+    routes: RoutesFile
+    cerbos: Cerbos
+    embedded: EmbeddedCerbos | None
+    hooks: HookClient
+    upstream: Pool
+    metrics: Metrics
+    traffic: Traffic
+    generation: int = 1
+    cerbos_serving: bool = False
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def readiness(self) -> dict[str, bool]:
+        """What `/readyz` tells: ready only when keys, Cerbos and routes are."""
+        return {"cerbos": self.cerbos_serving, "keys": self.keys.ready, "routes": True}
+
+    def config(self) -> dict[str, Any]:
+        """What `/config` shows: settings without secrets, and the routes in force."""
+        shown = {
+            setting.variable: "(set)"
+            if setting.secret and getattr(self.settings, setting.field)
+            else _shown(setting.field, self.settings)
+            for setting in SETTINGS
+        }
+        routes = [{"path": r.name, "access": r.access, "actions": dict(r.actions)} for r in self.routes.table.routes]
+        return {"settings": shown, "generation": self.generation, "routes": routes, "issuers": list(self.trust.issuers)}
+
+    def spawn(self, work: Any) -> None:
+        """Run a coroutine beside the servers, held until it ends."""
+        task = asyncio.get_running_loop().create_task(work)
+        self.tasks.add(task)
+        task.add_done_callback(self.tasks.discard)
+
+    async def reload(self) -> None:
+        """Put the route file as it is now in force; a file that cannot be used leaves the running routes in force."""
+        try:
+            routes = load_routes(self.settings, self.environ)
+            trust = load_trust(self.settings, routes)
+        except StartError as error:
+            log.error("routes not reloaded, the running ones stay in force:\n%s", error)  # noqa: TRY400 - a user's fault
+            return
+        tokens = self.gate.rules.tokens
+        if trust != self.trust or routes.principal != self.routes.principal:
+            old, self.keys = self.keys, self._key_store(trust)
+            await self.keys.warm()
+            tokens = Tokens(trust.issuers, routes.principal, self.keys.find)
+            self.keys.on_change = tokens.forget
+            await old.aclose()
+        self.gate.rules = Rules(routes.table, routes.lookups, tokens, self.gate.rules.reading)
+        self.routes, self.trust, self.generation = routes, trust, self.generation + 1
+        log.info("routes reloaded, generation %d", self.generation)
+
+    def _key_store(self, trust: Trust) -> KeyStore:
+        return KeyStore(trust.key_urls, trust.groups, now=wall_clock, report=self.metrics.dependency)
+
+    async def watch(self) -> None:
+        """Reload whenever the route file changes."""
+        seen = _stamp(self.settings.routes)
+        while True:
+            await asyncio.sleep(WATCH_EVERY)
+            stamp = _stamp(self.settings.routes)
+            if stamp is not None and stamp != seen:
+                seen = stamp
+                await self.reload()
+
+    async def watch_cerbos(self) -> None:
+        """Keep `cerbos_serving` true to what Cerbos says of itself."""
+        while True:
+            self.cerbos_serving = await self.cerbos.serving()
+            await asyncio.sleep(0.05 if not self.cerbos_serving else 1.0)
+
+    async def close(self) -> None:
+        """Give back everything that was opened."""
+        for task in list(self.tasks):
+            task.cancel()
+        await asyncio.gather(*self.tasks, return_exceptions=True)
+        await self.upstream.aclose()
+        await self.hooks.aclose()
+        await self.keys.aclose()
+        await self.cerbos.aclose()
+        if self.embedded is not None:
+            await self.embedded.stop()
+
+
+def _shown(name: str, settings: Settings) -> Any:
+    value = getattr(settings, name)
+    if isinstance(value, frozenset | tuple) and not isinstance(value, Address):
+        return sorted(map(str, value))
+    return value if isinstance(value, int | float) else str(value)
+
+
+def _stamp(path: str) -> tuple[int, int, int] | None:
+    try:
+        stat = Path(path).stat()
+    except OSError:
+        return None
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
+    """Make all objects of one process from its settings; nothing is asked and no port opened yet. Raises StartError."""
+    routes = load_routes(settings, environ)
+    trust = load_trust(settings, routes)
+    metrics = Metrics()
+    keys = KeyStore(trust.key_urls, trust.groups, now=wall_clock, report=metrics.dependency)
+    tokens = Tokens(trust.issuers, routes.principal, keys.find)
+    keys.on_change = tokens.forget
+    embedded = embedded_cerbos(settings)
+    target = settings.cerbos if embedded is None else embedded.target
+    cerbos = Cerbos(target, timeout=settings.cerbos_timeout, report=metrics.dependency)
+    hooks = HookClient(now=time.monotonic, report=metrics.dependency)
+    try:
+        assertions = (
+            None if settings.assertion == "off" else Assertions(load_key(settings.assertion), settings.upstream)
+        )
+        journal = Journal(open_stream(settings.decision_log), metrics, wall_clock)
+        upstream = _upstream(settings)
+    except (OSError, ValueError) as error:
+        raise StartError(str(error)) from None
+    gate = Gate(
+        Rules(routes.table, routes.lookups, tokens, Reading(settings.hosts, settings.trusted_proxies)),
+        hooks, cerbos, now=wall_clock, timer=time.perf_counter,
+        sign=assertions.sign if assertions is not None else None, shadow=settings.mode == "shadow",
+    )  # fmt: skip
+    proxy = Proxy(gate, upstream, journal, time.perf_counter, lambda: secrets.token_hex(16))
+    traffic = Traffic(proxy, assertions)
+    return Sidecar(
+        settings, environ, gate, keys, trust, routes, cerbos, embedded, hooks, upstream, metrics, traffic
+    )  # fmt: skip
+
+
+def embedded_cerbos(settings: Settings) -> EmbeddedCerbos | None:
+    """The Cerbos that we run ourselves, not yet started, or None. Raises StartError."""
+    if settings.cerbos != "embedded":
+        return None
+    try:
+        return EmbeddedCerbos(Path(settings.policies), binary=settings.cerbos_binary or None)
+    except (OSError, ValueError) as error:
+        raise StartError(f"SIDECAR_CERBOS: {error}") from None
+
+
+def _upstream(settings: Settings) -> Pool:
+    origin = Origin.parse(settings.upstream)
+    tls = None
+    if origin.scheme == "https":
+        tls = ssl.create_default_context(cafile=settings.upstream_ca or None)
+    timeouts = Timeouts(
+        settings.upstream_connect_timeout, settings.upstream_head_timeout, settings.upstream_idle_timeout
+    )  # fmt: skip
+    return Pool(origin, timeouts=timeouts, tls=tls)
+
+
+# --- running ---
+
+
+def listen(address: Address, variable: str) -> socket.socket:
+    """Open a listening socket. Raises StartError that names the setting and the address."""
+    try:
+        if address.path:
+            Path(address.path).unlink(missing_ok=True)
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+            sock.bind(address.path)
+        else:
+            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
+            sock = socket.socket(family, socket.SOCK_STREAM)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((address.host, address.port))
+    except OSError as error:
+        raise StartError(f"{variable}: cannot listen on {address}: {error.strerror}") from None
+    sock.setblocking(False)
+    sock.set_inheritable(True)
+    return sock
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, with signals left to us: one signal stops two servers in order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+async def run(
+    sidecar: Sidecar, traffic: socket.socket, admin: socket.socket, started: Callable[[], None] = lambda: None
+) -> None:
+    """Serve until SIGTERM or SIGINT: then no new connections, running requests finish, and everything is given back."""
+    settings = sidecar.settings
+    loop = asyncio.get_running_loop()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    loop.add_signal_handler(signal.SIGHUP, lambda: sidecar.spawn(sidecar.reload()))
+    admin_server = _Server(server.config(admin_app(sidecar.readiness, sidecar.metrics.registry, sidecar.config)))
+    traffic_server = _Server(
+        server.config(
+            sidecar.traffic, max_connections=settings.max_connections, shutdown_timeout=settings.shutdown_timeout
+        )
+    )
+    try:
+        # the admin port first: an orchestrator may ask about readiness while the rest still starts
+        sidecar.spawn(admin_server.serve([admin]))
+        await _start(sidecar)
+        serving = loop.create_task(traffic_server.serve([traffic]))
+        # what was loaded at start lives as long as the process: the collector need not look at it again
+        gc.collect()
+        gc.freeze()
+        started()
+        await stop.wait()
+        log.info("stopping: no new connections, running requests have %g s", settings.shutdown_timeout)
+        traffic_server.should_exit = True
+        await serving
+        admin_server.should_exit = True
+    finally:
+        await sidecar.close()
+
+
+async def _start(sidecar: Sidecar) -> None:
+    if sidecar.embedded is not None:
+        try:
+            await asyncio.gather(sidecar.embedded.start(), sidecar.keys.warm())
+        except OSError as error:
+            raise StartError(f"SIDECAR_CERBOS: {error}") from None
+    else:
+        await sidecar.keys.warm()
+    sidecar.spawn(sidecar.watch_cerbos())
+    sidecar.spawn(sidecar.watch())

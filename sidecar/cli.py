@@ -1,0 +1,165 @@
+"""The command line: run, check, explain, schema, demo. The only file that prints, exits or reads argv and environ."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from sidecar import process
+from sidecar.app import StartError, load_trust
+from sidecar.clients.embedded import compile_policies, find_binary
+from sidecar.routes_file import RoutesError, json_schema, read_routes
+from sidecar.settings import SETTINGS, Settings, SettingsError, read_settings
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """The `sidecar` command. Returns the exit code: 0 done, 1 a fault that is told on stderr, 2 wrong usage."""
+    arguments = list(sys.argv[1:] if argv is None else argv)
+    if arguments[:1] == ["demo"]:
+        return int(import_module("sidecar.demo").main(arguments[1:]))
+    options = _parser().parse_args(arguments)
+    try:
+        return int(options.command(options))
+    except KeyboardInterrupt:
+        return 130
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sidecar", description="Authorization sidecar: Cognito, routes.yaml, Cerbos.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+    for name, command, text in (
+        ("run", run, "serve: the sidecar in front of an app"),
+        ("check", check, "say all that is wrong with settings, routes and policies"),
+        ("explain", explain, "show the whole way of one request, forwarding nothing"),
+    ):
+        sub = commands.add_parser(name, help=text, description=text)
+        sub.set_defaults(command=command)
+        for setting in SETTINGS:
+            text = setting.doc + (f" (default: {setting.default})" if setting.default else "")
+            sub.add_argument(setting.flag, dest=setting.variable, metavar="VALUE", help=text.replace("%", "%%"))
+        if name == "explain":
+            _add_request(sub)
+    schema = commands.add_parser("schema", help="print the JSON Schema of routes.yaml")
+    schema.set_defaults(command=print_schema)
+    commands.add_parser("demo", help="everything on one machine, with a local Cognito and a legacy app")
+    return parser
+
+
+def _add_request(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("method", help="the request's method")
+    parser.add_argument("target", help="the request's path, with its query")
+    parser.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'", help="a request header")
+    parser.add_argument("--body", default="", help="a JSON body")
+    who = parser.add_mutually_exclusive_group()
+    who.add_argument("--token", default="", help="a real token, which is verified")
+    who.add_argument("--claims", default="", help="claims as JSON, in place of a token")
+
+
+def _flags(options: argparse.Namespace) -> dict[str, str]:
+    given = {setting.variable: getattr(options, setting.variable) for setting in SETTINGS}
+    return {name: value for name, value in given.items() if value is not None}
+
+
+def _complain(text: str) -> int:
+    print(text, file=sys.stderr)
+    return 1
+
+
+def run(options: argparse.Namespace) -> int:
+    """`sidecar run`: serve until SIGTERM."""
+    try:
+        settings = read_settings(os.environ, _flags(options))
+    except SettingsError as error:
+        return _complain(str(error))
+    try:
+        process.serve(settings, dict(os.environ), _flags(options))
+    except StartError as error:
+        return _complain(str(error))
+    return 0
+
+
+def check(options: argparse.Namespace) -> int:
+    """`sidecar check`: every problem of settings, routes and policies; nothing is started."""
+    problems: list[str] = []
+    flags = _flags(options)
+    if not (flags.get("SIDECAR_UPSTREAM") or os.environ.get("SIDECAR_UPSTREAM")):
+        # where the app is does not matter to what is checked
+        flags["SIDECAR_UPSTREAM"] = "http://127.0.0.1:1"
+    settings = _settings_or_none(flags, problems)
+    routes = (
+        settings.routes if settings else flags.get("SIDECAR_ROUTES", os.environ.get("SIDECAR_ROUTES", "routes.yaml"))
+    )
+    problems += _route_problems(routes, settings)
+    policies = settings.policies if settings else os.environ.get("SIDECAR_POLICIES", "policies")
+    if settings is None or settings.cerbos == "embedded":
+        problems += _policy_problems(policies, settings.cerbos_binary if settings else "")
+    for problem in problems:
+        print(problem, file=sys.stderr)
+    if not problems:
+        print(f"{routes} and {policies}: nothing wrong")
+    return 1 if problems else 0
+
+
+def _settings_or_none(flags: dict[str, str], problems: list[str]) -> Settings | None:
+    try:
+        return read_settings(os.environ, flags)
+    except SettingsError as error:
+        problems += error.problems
+        return None
+
+
+def _route_problems(path: str, settings: Settings | None) -> list[str]:
+    try:
+        routes = read_routes(Path(path).read_text(encoding="utf-8"), path, os.environ)
+        if settings is not None:
+            load_trust(settings, routes)
+    except RoutesError as error:
+        return [str(problem) for problem in error.problems]
+    except StartError as error:
+        return [str(error)]
+    except (OSError, UnicodeDecodeError) as error:
+        return [f"SIDECAR_ROUTES: cannot read {path}: {error}"]
+    return []
+
+
+def _policy_problems(folder: str, binary: str) -> list[str]:
+    if not Path(folder).is_dir():
+        return [f"SIDECAR_POLICIES: found no folder {folder!r}, expected the Cerbos policies"]
+    try:
+        return compile_policies(find_binary(binary or None), Path(folder))
+    except (OSError, ValueError) as error:
+        return [f"SIDECAR_CERBOS_BINARY: {error}"]
+
+
+def explain(options: argparse.Namespace) -> int:
+    """`sidecar explain METHOD PATH`: exit code 0 where it would be forwarded, 1 where it would be refused."""
+    flags = _flags(options)
+    if not (flags.get("SIDECAR_UPSTREAM") or os.environ.get("SIDECAR_UPSTREAM")):
+        flags["SIDECAR_UPSTREAM"] = "http://127.0.0.1:1"
+    try:
+        claims = json.loads(options.claims) if options.claims else None
+        settings = read_settings(os.environ, flags)
+        asked = process.Asked(options.method, options.target, options.header, options.body, options.token, claims)
+        forwarded, lines = asyncio.run(process.explain_one(settings, dict(os.environ), asked))
+    except (SettingsError, StartError) as error:
+        return _complain(str(error))
+    except ValueError as error:
+        return _complain(f"--claims or --header: {error}")
+    print("\n".join(lines))
+    return 0 if forwarded else 1
+
+
+def print_schema(_: argparse.Namespace) -> int:
+    """`sidecar schema`: the JSON Schema of routes.yaml."""
+    print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,180 @@
+"""A code -> the answer that its request gets. The only place where a code meets HTTP."""
+
+from __future__ import annotations
+
+import html
+import json
+from http import HTTPStatus
+from typing import NamedTuple
+
+from sidecar.gate.verdict import Code
+
+RETRY_AFTER = b"2"
+"""Seconds: as long as a breaker stays open before it probes."""
+
+
+class Answer(NamedTuple):
+    """A whole answer of ours."""
+
+    status: int
+    headers: list[tuple[bytes, bytes]]
+    body: bytes
+
+
+def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match over all codes is the point
+    """The HTTP status of a code; a code without one does not type-check."""
+    match code:
+        case (
+            Code.REQUEST_INVALID
+            | Code.TARGET_AMBIGUOUS
+            | Code.HEADER_AMBIGUOUS
+            | Code.BODY_UNEXPECTED
+            | Code.BODY_INVALID
+            | Code.SEGMENT_INVALID
+            | Code.REFERENCE_INVALID
+        ):
+            return 400
+        case Code.TOKEN_MISSING | Code.TOKEN_INVALID | Code.TOKEN_EXPIRED:
+            return 401
+        case (
+            Code.ROUTE_UNMAPPED
+            | Code.CORS_REFUSED
+            | Code.ORIGIN_REFUSED
+            | Code.NO_ROLES
+            | Code.RESOURCE_MISSING
+            | Code.DENIED_BY_POLICY
+        ):
+            return 403
+        case Code.RESOURCE_HIDDEN:
+            return 404
+        case Code.METHOD_UNMAPPED:
+            return 405
+        case Code.REQUEST_TIMEOUT:
+            return 408
+        case Code.BODY_TOO_LARGE:
+            return 413
+        case Code.TARGET_TOO_LONG:
+            return 414
+        case Code.BODY_TYPE_UNSUPPORTED:
+            return 415
+        case Code.HOST_NOT_ALLOWED:
+            return 421
+        case Code.HEADERS_TOO_LARGE:
+            return 431
+        case Code.INTERNAL_ERROR:
+            return 500
+        case Code.UPSTREAM_UNAVAILABLE | Code.UPSTREAM_PROTOCOL | Code.UPSTREAM_PARTIAL | Code.UPSTREAM_OPEN:
+            return 502
+        case (
+            Code.KEYS_UNAVAILABLE
+            | Code.LOOKUP_UNAVAILABLE
+            | Code.LOOKUP_TIMEOUT
+            | Code.LOOKUP_BAD_ANSWER
+            | Code.LOOKUP_AUTH
+            | Code.LOOKUP_STATUS
+            | Code.LOOKUP_PARTIAL
+            | Code.LOOKUP_MISMATCH
+            | Code.LOOKUP_OPEN
+            | Code.LOOKUP_BUSY
+            | Code.PDP_UNAVAILABLE
+            | Code.PDP_TIMEOUT
+            | Code.PDP_BAD_ANSWER
+            | Code.PDP_STATUS
+            | Code.PDP_PARTIAL
+            | Code.PDP_MISMATCH
+            | Code.PDP_OPEN
+            | Code.PDP_BUSY
+            | Code.UPSTREAM_BUSY
+            | Code.OVERLOADED
+        ):
+            return 503
+        case Code.UPSTREAM_TIMEOUT:
+            return 504
+
+
+_SAYS = {
+    400: "The request can be read in more than one way, or not at all.",
+    401: "A valid token is needed.",
+    403: "You may not do this.",
+    404: "There is nothing here.",
+    405: "This method is not available here.",
+    502: "The application did not answer.",
+    503: "Something that is needed for the decision is not available. Try again soon.",
+    504: "The application took too long to answer.",
+}
+"""What a page tells a person; nothing that helps an attacker."""
+
+_COMMON = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+
+
+def of(code: Code, request_id: str, *, page: bool = False, methods: tuple[str, ...] = ()) -> Answer:
+    """The answer to a refused request: RFC 9457 problem JSON, or a page where a person navigated with a browser.
+
+    `methods` are listed in `Allow`, which a 405 must have (RFC 9110 section 15.5.6).
+    """
+    status = status_of(code)
+    body = _page(status, code, request_id) if page else _problem(status, code, request_id)
+    kind = b"text/html; charset=utf-8" if page else b"application/problem+json"
+    headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode("ascii")), *_COMMON]
+    if page:
+        headers.append((b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"))
+    if status == 401:
+        headers += [(b"www-authenticate", _challenge(code)), (b"vary", b"Cookie, Authorization")]
+    if status == 405:
+        headers.append((b"allow", ", ".join(methods).encode("ascii")))
+    if status == 503:
+        headers.append((b"retry-after", RETRY_AFTER))
+    headers.append((b"x-request-id", request_id.encode("ascii")))
+    return Answer(status, headers, body)
+
+
+def wants_page(method: str, accept: bytes) -> bool:
+    """Whether a browser navigates: a GET that takes text/html."""
+    return method == "GET" and b"text/html" in accept
+
+
+def _challenge(code: Code) -> bytes:
+    # RFC 6750 section 3.1; one error for every fault of a token, so that none is told apart
+    return b'Bearer error="invalid_token"' + (
+        b', error_description="expired"' if code is Code.TOKEN_EXPIRED else b""
+    )  # fmt: skip
+
+
+def _problem(status: int, code: Code, request_id: str) -> bytes:
+    problem = {
+        "type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code,
+        "request_id": request_id,
+    }  # fmt: skip
+    return json.dumps(problem).encode("ascii")
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{status} {title}</title>
+<style>
+:root {{ color-scheme: light dark; }}
+body {{ font: 1rem/1.5 system-ui, sans-serif; margin: 0; min-height: 100vh; display: grid; place-items: center; }}
+main {{ max-width: 34rem; padding: 1.5rem; }}
+h1 {{ font-size: 1.5rem; }}
+code {{ font-size: .875rem; overflow-wrap: anywhere; }}
+</style>
+</head>
+<body>
+<main>
+<h1>{status} {title}</h1>
+<p>{says}</p>
+<p><code>{code}</code><br><code>Request {request_id}</code></p>
+</main>
+</body>
+</html>
+"""
+
+
+def _page(status: int, code: Code, request_id: str) -> bytes:
+    title = HTTPStatus(status).phrase
+    says = _SAYS.get(status, "The request was refused.")
+    page = _PAGE.format(status=status, title=title, says=says, code=code, request_id=html.escape(request_id))
+    return page.encode("ascii")

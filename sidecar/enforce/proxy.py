@@ -1,0 +1,167 @@
+"""PEP: an HTTP request on its way, forwarded by a permit or refused, streaming both ways."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from typing import Any
+
+from sidecar.clients.pool import Fault, FaultKind, Pool, Response
+from sidecar.enforce import answer
+from sidecar.gate.cors import ANSWER_HEADERS
+from sidecar.gate.gate import Gate
+from sidecar.gate.request import Raw
+from sidecar.gate.verdict import Code, Facts, Forward, Preflight, Refuse, Refused
+from sidecar.journal import Journal, Outcome
+
+Scope = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+CLIENT_GONE = 499
+"""The status in the log of a request whose client left before the answer; nginx's number for it."""
+
+UPSTREAM_CODES = {
+    FaultKind.UNAVAILABLE: Code.UPSTREAM_UNAVAILABLE,
+    FaultKind.TIMEOUT: Code.UPSTREAM_TIMEOUT,
+    FaultKind.PROTOCOL: Code.UPSTREAM_PROTOCOL,
+    FaultKind.PARTIAL: Code.UPSTREAM_PARTIAL,
+    FaultKind.OPEN: Code.UPSTREAM_OPEN,
+    FaultKind.BUSY: Code.UPSTREAM_BUSY,
+}
+
+
+class ClientGone(Exception):
+    """The client left before its body was complete, or before its answer was."""
+
+
+class BrokenOff(Exception):
+    """The upstream's answer ended early: the client's connection must break too, so that nothing looks complete."""
+
+
+class ClientBody:
+    """The body of a request as it arrives: read whole for the gate, then given to the upstream as it came."""
+
+    def __init__(self, headers: list[tuple[bytes, bytes]], receive: Receive) -> None:
+        self.length = next((int(value) for name, value in headers if name == b"content-length"), None)
+        self.expected = self.length is not None or any(name == b"transfer-encoding" for name, _ in headers)
+        self.complete = not self.expected
+        self._receive = receive
+        self._held: list[bytes] = []
+
+    async def read(self) -> bytes:
+        """The next bytes, b"" at the end. Raises ClientGone."""
+        if self._held:
+            return self._held.pop(0)
+        while not self.complete:
+            data = await self._next()
+            if data:
+                return data
+        return b""
+
+    async def whole(self, limit: int) -> bytes:
+        """All of the body, which stays here to be forwarded. Raises Refused: BODY_TOO_LARGE, BODY_INVALID."""
+        size = 0
+        while not self.complete:
+            try:
+                self._held.append(await self._next())
+            except ClientGone:
+                raise Refused(Code.BODY_INVALID, "the body broke off") from None
+            size += len(self._held[-1])
+            if size > limit:
+                raise Refused(Code.BODY_TOO_LARGE, f"more than {limit} bytes")
+        return b"".join(self._held)
+
+    async def _next(self) -> bytes:
+        message = await self._receive()
+        if message["type"] != "http.request":
+            raise ClientGone
+        self.complete = not message.get("more_body", False)
+        body: bytes = message.get("body", b"")
+        return body
+
+
+class Proxy:
+    """Decides each request at the gate and does what the verdict says. `timer` gives monotonic seconds."""
+
+    def __init__(
+        self, gate: Gate, upstream: Pool, journal: Journal, timer: Callable[[], float], new_id: Callable[[], str]
+    ) -> None:
+        self.gate = gate
+        self._upstream = upstream
+        self._journal = journal
+        self._timer = timer
+        self._new_id = new_id
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI http scope of `enforce/server.py`, which has the raw target."""
+        started = self._timer()
+        body = ClientBody(scope["headers"], receive)
+        client = scope["client"]
+        raw = Raw(
+            scope["method"], scope["raw_target"], scope["headers"], client[0] if client else "", scope["scheme"],
+            self._new_id(),
+        )  # fmt: skip
+        verdict = await self.gate.decide(raw, body.whole)
+        if isinstance(verdict, Forward):
+            await self._forward(verdict, raw, body, send, started)
+        elif isinstance(verdict, Refuse):
+            self._journal.record(Outcome(verdict, answer.status_of(verdict.code), self._timer() - started))
+            await self._refuse(verdict.code, verdict.facts, raw, send, verdict.methods, verdict.reply_headers)
+        else:
+            await self._answer_preflight(verdict, send, started)
+
+    async def _forward(self, permit: Forward, raw: Raw, body: ClientBody, send: Send, started: float) -> None:
+        status, fault = CLIENT_GONE, None
+        try:
+            response = await self._upstream.send(permit, body if body.expected else None)
+            status = response.status
+        except Fault as error:
+            fault = UPSTREAM_CODES[error.kind]
+            status = answer.status_of(fault)
+        except ClientGone:
+            return
+        finally:
+            # one record whatever happened, a cancelled request included
+            self._journal.record(Outcome(permit, status, self._timer() - started, fault))
+        if fault is not None:
+            await self._refuse(fault, permit.facts, raw, send, (), permit.reply_headers)
+        else:
+            await self._relay(response, permit, send)
+
+    async def _relay(self, response: Response, permit: Forward, send: Send) -> None:
+        headers = response.headers
+        if permit.reply_headers:
+            headers = [pair for pair in headers if pair[0] not in ANSWER_HEADERS] + list(permit.reply_headers)
+        if response.length is not None:
+            headers = [*headers, (b"content-length", str(response.length).encode("ascii"))]
+        try:
+            await send({"type": "http.response.start", "status": response.status, "headers": headers})
+            while True:
+                data = await response.read()
+                if not data:
+                    break
+                await send({"type": "http.response.body", "body": data, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except Fault as error:
+            self._journal.broken_off(permit.facts, UPSTREAM_CODES[error.kind])
+            raise BrokenOff(error.kind) from None
+        finally:
+            response.close()
+
+    async def _refuse(
+        self, code: Code, facts: Facts, raw: Raw, send: Send, methods: tuple[str, ...],
+        reply_headers: tuple[tuple[bytes, bytes], ...],
+    ) -> None:  # fmt: skip
+        accept = next((value for name, value in raw.headers if name == b"accept"), b"")
+        page = answer.wants_page(raw.method, accept)
+        made = answer.of(code, facts.request_id, page=page, methods=methods)
+        await _send_whole(made.status, [*made.headers, *reply_headers], made.body, send)
+
+    async def _answer_preflight(self, verdict: Preflight, send: Send, started: float) -> None:
+        self._journal.record(Outcome(verdict, 204, self._timer() - started))
+        await _send_whole(204, list(verdict.headers), b"", send)
+
+
+async def _send_whole(status: int, headers: list[tuple[bytes, bytes]], body: bytes, send: Send) -> None:
+    await send({"type": "http.response.start", "status": status, "headers": headers})
+    await send({"type": "http.response.body", "body": body, "more_body": False})

@@ -1,0 +1,97 @@
+"""`sidecar explain`: the whole way of one request through the gate, with nothing forwarded."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from sidecar.gate.decision import Answer, Question
+from sidecar.gate.gate import PDP, Gate
+from sidecar.gate.identity import Principal, PrincipalRules, Tokens, principal_from
+from sidecar.gate.request import Raw, Request
+from sidecar.gate.verdict import Code, Forward, Preflight, Refuse, Refused, Verdict
+
+
+class GivenClaims(Tokens):
+    """In place of a token: claims that the person who asks made up. For explaining only, never for traffic."""
+
+    def __init__(self, claims: Mapping[str, Any], rules: PrincipalRules) -> None:
+        self._claims = {"sub": "anonymous", "exp": 2**40, **claims}
+        self._rules = rules
+
+    async def principal_of(self, request: Request, now: float) -> Principal:
+        """The principal that the given claims make."""
+        return principal_from(self._claims, str(self._claims.get("iss", "explain")), self._rules)
+
+
+@dataclass
+class RecordingPDP:
+    """A PDP that remembers what was asked and answered last."""
+
+    pdp: PDP
+    question: Question | None = None
+    answer: Answer | None = None
+
+    async def check(self, question: Question) -> Answer:
+        """Pass the question on."""
+        self.question = question
+        self.answer = await self.pdp.check(question)
+        return self.answer
+
+
+async def explain(gate: Gate, pdp: RecordingPDP, raw: Raw, body: bytes) -> tuple[Verdict, list[str]]:
+    """Decide `raw` at `gate`, which asks `pdp`: the verdict, and the lines that tell how it came about."""
+
+    async def read_body(limit: int) -> bytes:
+        if len(body) > limit:
+            raise Refused(Code.BODY_TOO_LARGE, f"more than {limit} bytes")
+        return body
+
+    verdict = await gate.decide(raw, read_body)
+    return verdict, _lines(verdict, pdp)
+
+
+def _lines(verdict: Verdict, pdp: RecordingPDP) -> list[str]:
+    facts = verdict.facts
+    lines = [f"request    {facts.method} {facts.path}"]
+    lines.append(f"route      {facts.route or '(none)'}" + (f", action {facts.action}" if facts.action else ""))
+    if facts.principal:
+        lines.append(f"principal  {facts.principal}")
+    if facts.kind:
+        lines.append(f"resource   {facts.kind} {facts.resource_id}")
+    if pdp.question is not None:
+        lines += _asked(pdp.question)
+    if pdp.answer is not None:
+        lines += _answered(pdp.answer)
+    return [*lines, f"verdict    {_concluded(verdict)}"]
+
+
+def _concluded(verdict: Verdict) -> str:
+    match verdict:
+        case Refuse():
+            return f"REFUSE {verdict.code}" + (f" ({verdict.detail})" if verdict.detail else "")
+        case Forward():
+            return f"FORWARD {verdict.ground}"
+        case Preflight():
+            return "PREFLIGHT, answered by the sidecar"
+
+
+def _asked(question: Question) -> list[str]:
+    principal, resource = question.principal, question.resources[0]
+    return [
+        f"roles      {', '.join(principal.roles)}",
+        f"principal attributes  {json.dumps(dict(principal.attributes))}",
+        f"resource attributes   {json.dumps(dict(resource.attributes))}",
+    ]
+
+
+def _answered(answer: Answer) -> list[str]:
+    result = answer.results[0] if answer.results else None
+    lines = [f"cerbos     call {answer.call_id}"]
+    if result is not None:
+        effects = ", ".join(f"{action}: {effect}" for action, effect in result.effects.items())
+        lines.append(f"           {effects}; policy {result.policy or '(none matched)'}")
+        lines.append(f"           derived roles {', '.join(result.derived_roles) or '(none)'}")
+    return lines

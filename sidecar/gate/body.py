@@ -1,0 +1,29 @@
+"""A JSON body that references read: only as `application/json`, whole, strict, and forwarded as it came."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+from sidecar.gate import strict_json
+from sidecar.gate.request import Request
+from sidecar.gate.verdict import Code, Refused
+
+# RFC 8259 section 11 defines no parameter; charset=utf-8 is what many clients send all the same
+_JSON = re.compile(rb"application/json(?:[ \t]*;[ \t]*charset=\"?utf-8\"?)?", re.IGNORECASE)
+
+
+async def read_json(request: Request, read: Callable[[int], Awaitable[bytes]], limit: int) -> Any:
+    """The parsed body. Raises Refused: BODY_TYPE_UNSUPPORTED (415), BODY_TOO_LARGE (413), BODY_INVALID (400)."""
+    if not _JSON.fullmatch(request.seen.get(b"content-type", b"")):
+        raise Refused(Code.BODY_TYPE_UNSUPPORTED, "Content-Type: expected application/json")
+    if request.seen.get(b"content-encoding", b"identity").lower() != b"identity":
+        raise Refused(Code.BODY_TYPE_UNSUPPORTED, "Content-Encoding: expected none")
+    if request.seen.get(b"content-length", b"0").isdigit() and int(request.seen.get(b"content-length", b"0")) > limit:
+        raise Refused(Code.BODY_TOO_LARGE, f"Content-Length: at most {limit}")
+    data = await read(limit)
+    try:
+        return strict_json.loads(data)
+    except ValueError as error:
+        raise Refused(Code.BODY_INVALID, str(error)) from None

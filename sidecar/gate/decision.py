@@ -1,0 +1,72 @@
+"""PDP: the question to Cerbos, and the reading of its answer: an allow only if it is exactly that (R16)."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sidecar.gate.identity import Principal
+from sidecar.gate.verdict import Code, Refused
+
+ALLOW = "EFFECT_ALLOW"
+DENY = "EFFECT_DENY"
+
+
+class Resource(NamedTuple):
+    """What is asked about: its kind, id and attributes, and the one action on it."""
+
+    kind: str
+    id: str
+    action: str
+    attributes: Mapping[str, Any]
+
+
+class Question(NamedTuple):
+    """One CheckResources call: may the principal do to each resource what it says?"""
+
+    request_id: str
+    principal: Principal
+    resources: tuple[Resource, ...]
+
+
+class Result(NamedTuple):
+    """The part of an answer about one resource, as the PDP gave it. `effects`: action -> name of the effect."""
+
+    kind: str
+    id: str
+    effects: Mapping[str, str]
+    invalid: bool = False
+    policy: str = ""
+    derived_roles: tuple[str, ...] = ()
+
+
+class Answer(NamedTuple):
+    """A CheckResources answer, unjudged."""
+
+    request_id: str
+    call_id: str
+    results: tuple[Result, ...]
+
+
+def judge(question: Question, answer: Answer) -> list[bool]:
+    """Whether each resource of the question is allowed, in its order.
+
+    Raises Refused(PDP_MISMATCH) unless the answer is about exactly this question: request id, number, kinds, ids,
+    actions, a plain allow or deny, and no schema violation.
+    """
+    if answer.request_id != question.request_id:
+        raise Refused(Code.PDP_MISMATCH, "an answer to another request")
+    if len(answer.results) != len(question.resources):
+        raise Refused(Code.PDP_MISMATCH, f"{len(answer.results)} results for {len(question.resources)} resources")
+    return [_allowed(resource, result) for resource, result in zip(question.resources, answer.results, strict=True)]
+
+
+def _allowed(resource: Resource, result: Result) -> bool:
+    if (result.kind, result.id) != (resource.kind, resource.id):
+        raise Refused(Code.PDP_MISMATCH, "an answer about another resource")
+    if result.invalid:
+        raise Refused(Code.PDP_MISMATCH, "the attributes do not fit the policy's schema")
+    effect = result.effects.get(resource.action)
+    if effect not in (ALLOW, DENY):
+        raise Refused(Code.PDP_MISMATCH, f"the effect {effect}, expected {ALLOW} or {DENY}")
+    return effect == ALLOW

@@ -1,0 +1,193 @@
+"""The gate: reading, routing, identity, lookup and decision in a row -> one verdict. No HTTP and no I/O in here.
+
+It declares the ports through which it asks, and it alone makes a permit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import quote
+
+from sidecar.gate import body as body_reading
+from sidecar.gate import cors
+from sidecar.gate.decision import Answer, Question, Resource, judge
+from sidecar.gate.identity import Principal, Tokens
+from sidecar.gate.lookup import Call, Lookup, Reply, attributes_from, call_for
+from sidecar.gate.references import Material
+from sidecar.gate.request import Header, Raw, Reading, Request, as_it_came, read
+from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, action_of
+from sidecar.gate.verdict import Code, Facts, Forward, Ground, Preflight, Refuse, Refused, Verdict
+
+MAX_LOGGED_PATH = 512
+"""Bytes of a path that could not be read, as far as the log tells of it."""
+
+Clock = Callable[[], float]
+ReadBody = Callable[[int], Awaitable[bytes]]
+"""Port of a door: the whole body, of at most so many bytes. Raises Refused(BODY_TOO_LARGE)."""
+
+
+class Hooks(Protocol):
+    """Port: asks a lookup hook. Raises Refused with a LOOKUP_* code when there is no answer."""
+
+    async def ask(self, call: Call) -> Reply: ...
+
+
+class PDP(Protocol):
+    """Port: asks the policy decision point. Raises Refused with a PDP_* code when there is no answer."""
+
+    async def check(self, question: Question) -> Answer: ...
+
+
+Sign = Callable[[Principal, float], bytes]
+"""Port: (principal, now) -> the X-Auth-Assertion of this moment."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rules:
+    """What `routes.yaml` and the settings say, in force as one: a reload swaps the whole."""
+
+    table: RouteTable
+    lookups: Mapping[str, Lookup]
+    tokens: Tokens
+    reading: Reading
+
+
+@dataclass(slots=True)
+class _Way:
+    """How far one request came: what its refusal or permit is made of."""
+
+    facts: Facts
+    rules: Rules
+    request: Request | None = None
+    principal: Principal | None = None
+    reply_headers: tuple[Header, ...] = ()
+
+
+# what a header value carries as it is; the rest of a name is escaped, so that none can look like two (R13)
+_HEADER_SAFE = "!#$&'()*+-./:;<=>?@[]^_`{|}~"
+
+
+def header_text(text: str) -> bytes:
+    """A principal's id or role as a header value: visible ASCII, "%", "," and all else percent-encoded as UTF-8."""
+    return (text if text.isalnum() and text.isascii() else quote(text, safe=_HEADER_SAFE)).encode("ascii")
+
+
+class Gate:
+    """Decides requests. `now` gives Unix seconds, `timer` monotonic seconds. With `shadow` everything is forwarded,
+    and the permit says what would have been refused."""
+
+    def __init__(
+        self, rules: Rules, hooks: Hooks, pdp: PDP, *, now: Clock, timer: Clock, sign: Sign | None = None,
+        shadow: bool = False,
+    ) -> None:  # fmt: skip
+        self.rules = rules
+        self._hooks = hooks
+        self._pdp = pdp
+        self._now = now
+        self._timer = timer
+        self._sign = sign
+        self._shadow = shadow
+
+    async def decide(self, raw: Raw, read_body: ReadBody) -> Verdict:
+        """One request -> one verdict. Never raises but for cancellation: whatever goes wrong is a refusal."""
+        facts = Facts(raw.request_id, raw.method, "", raw.peer)
+        way = _Way(facts, self.rules)
+        try:
+            return await self._decide(raw, read_body, way)
+        except Refused as refused:
+            verdict = Refuse(refused.code, facts, refused.detail, refused.methods, way.reply_headers)
+        except Exception as error:  # noqa: BLE001 - fail closed: a bug of ours is a refusal, whatever it raised
+            verdict = Refuse(Code.INTERNAL_ERROR, facts, f"{type(error).__name__}: {error}")
+        if way.request is None:
+            facts.path = raw.target.partition(b"?")[0][:MAX_LOGGED_PATH].decode("latin-1")
+        return self._shadowed(raw, way, verdict) if self._shadow else verdict
+
+    async def _decide(self, raw: Raw, read_body: ReadBody, way: _Way) -> Verdict:
+        facts, rules = way.facts, way.rules
+        started = self._timer()
+        request = way.request = read(raw, rules.reading)
+        facts.path, facts.request_id = request.path, request.request_id
+        lap = self._lap(facts, "request", started)
+        match = rules.table.match(request)
+        route = match.route
+        facts.route = route.name
+        if route.cors is not None or cors.is_preflight(request):
+            preflight = self._cross_origin(way, route, request)
+            if preflight is not None:
+                return preflight
+        action = facts.action = action_of(route, WEBSOCKET if request.websocket else request.method)
+        lap = self._lap(facts, "routing", lap)
+        if route.access is Access.PUBLIC:
+            return self._permit(way, request, Ground.PUBLIC)
+        principal = way.principal = await rules.tokens.principal_of(request, self._now())
+        facts.principal = principal.id
+        lap = self._lap(facts, "identity", lap)
+        if route.access is Access.AUTHENTICATED:
+            return self._permit(way, request, Ground.AUTHENTICATED)
+        if not principal.roles:
+            raise Refused(Code.NO_ROLES)
+        resource = await self._resource(way, match, action, read_body)
+        lap = self._lap(facts, "lookup", lap)
+        try:
+            await self._ask(facts, Question(facts.request_id, principal, (resource,)))
+        finally:
+            self._lap(facts, "decision", lap)
+        return self._permit(way, request, Ground.ALLOWED)
+
+    def _lap(self, facts: Facts, stage: str, since: float) -> float:
+        now = self._timer()
+        facts.stages[stage] = now - since
+        return now
+
+    def _cross_origin(self, way: _Way, route: Route, request: Request) -> Verdict | None:
+        if cors.is_preflight(request) and "OPTIONS" not in route.actions:
+            return Preflight(cors.preflight_headers(route.cors, request), way.facts)
+        way.reply_headers = cors.answer_headers(route.cors, request)
+        return None
+
+    async def _resource(self, way: _Way, match: Match, action: str, read_body: ReadBody) -> Resource:
+        route, request, principal = match.route, way.request, way.principal
+        assert request is not None and principal is not None  # noqa: S101, PT018 - for the type checker
+        body = None
+        if way.rules.table.needs_body(route):
+            body = await body_reading.read_json(request, read_body, route.max_body)
+        material = Material(request, match.path, principal, body)
+        kind, resource_id = route.kind, str(route.id.value(material)) if route.id is not None else "-"
+        way.facts.kind, way.facts.resource_id = kind, resource_id
+        attributes: dict[str, Any] = {name: value.value(material) for name, value in route.attributes.items()}
+        if route.lookup:
+            call = call_for(way.rules.lookups[route.lookup], kind, resource_id, material)
+            attributes |= attributes_from(call, await self._hooks.ask(call))
+        return Resource(kind, resource_id, action, attributes)
+
+    async def _ask(self, facts: Facts, question: Question) -> None:
+        answer = await self._pdp.check(question)
+        facts.call_id = answer.call_id
+        if answer.results:
+            facts.policy = answer.results[0].policy
+        if not judge(question, answer)[0]:
+            raise Refused(Code.DENIED_BY_POLICY)
+
+    def _permit(self, way: _Way, request: Request, ground: Ground, would_refuse: Code | None = None) -> Forward:
+        headers, principal = request.headers, way.principal
+        if principal is not None:
+            headers = headers + self._identity_headers(principal)
+        return Forward(
+            request.method.encode("ascii"), request.target, tuple(headers), ground, way.facts,
+            principal.expires if principal is not None else None, would_refuse, way.reply_headers,
+        )  # fmt: skip
+
+    def _identity_headers(self, principal: Principal) -> list[Header]:
+        headers = [
+            (b"x-auth-subject", header_text(principal.id)),
+            (b"x-auth-roles", b",".join(map(header_text, principal.roles))),
+        ]
+        if self._sign is not None:
+            headers.append((b"x-auth-assertion", self._sign(principal, self._now())))
+        return headers
+
+    def _shadowed(self, raw: Raw, way: _Way, refusal: Refuse) -> Verdict:
+        request = way.request or as_it_came(raw, way.rules.reading)
+        return self._permit(way, request, Ground.SHADOW, refusal.code)

@@ -1,0 +1,233 @@
+"""Who asks: a bearer token and the issuer's keys -> verified claims -> the principal that Cerbos is told of."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import re
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
+
+from jwt import PyJWK
+from jwt.exceptions import PyJWTError
+
+from sidecar.gate import strict_json
+from sidecar.gate.request import Request
+from sidecar.gate.verdict import Code, Refused
+
+MAX_TOKEN = 16 * 1024
+LEEWAY = 60
+"""Seconds by which an issuer's clock may run ahead of ours (`nbf`, `iat`). A token ends when its `exp` says."""
+REMEMBERED_TOKENS = 10_000
+
+FindKey = Callable[[str, str], Awaitable[PyJWK]]
+"""Port: (issuer, kid) -> its key. Raises Refused: TOKEN_INVALID for an unknown kid, KEYS_UNAVAILABLE."""
+
+
+class Issuer(NamedTuple):
+    """One trusted issuer and what its tokens must say.
+
+    `client_ids` are accepted as `client_id` (access token) or `aud` (id token); `audiences` are the resource servers
+    that an access token with an `aud` may name (RFC 8707): without any, an access token with an `aud` is refused.
+    """
+
+    issuer: str
+    client_ids: frozenset[str]
+    token_use: frozenset[str] = frozenset(["access"])
+    audiences: frozenset[str] = frozenset()
+
+
+class PrincipalRules(NamedTuple):
+    """Which claims make the principal; `roles` are claim names whose values are joined in order."""
+
+    id: str = "sub"
+    roles: tuple[str, ...] = ("cognito:groups",)
+    attributes: Mapping[str, str] = {}
+    default_roles: tuple[str, ...] = ()
+
+
+class Principal(NamedTuple):
+    """Who asks, as Cerbos is told. `expires` is the token's `exp`, in Unix seconds."""
+
+    id: str
+    roles: tuple[str, ...]
+    attributes: Mapping[str, Any]
+    issuer: str
+    expires: float
+    claims: Mapping[str, Any]
+
+
+class Tokens:
+    """Verifies bearer tokens (R13), and remembers each verified one by its digest until it ends or the keys change."""
+
+    def __init__(self, issuers: Mapping[str, Issuer], rules: PrincipalRules, find_key: FindKey) -> None:
+        self._issuers = issuers
+        self._rules = rules
+        self._find_key = find_key
+        self._known: dict[bytes, Principal] = {}
+
+    def forget(self) -> None:
+        """Drop every remembered token: the keys which vouched for them changed."""
+        self._known.clear()
+
+    async def principal_of(self, request: Request, now: float) -> Principal:
+        """The principal of the request's bearer token. Raises Refused: TOKEN_MISSING, _INVALID, _EXPIRED, KEYS_*."""
+        token = bearer_token(request)
+        digest = hashlib.sha256(token).digest()
+        known = self._known.get(digest)
+        if known is not None:
+            if known.expires > now:
+                return known
+            del self._known[digest]
+            raise Refused(Code.TOKEN_EXPIRED)
+        claims, issuer = await self._verify(token, now)
+        principal = principal_from(claims, issuer.issuer, self._rules)
+        if len(self._known) >= REMEMBERED_TOKENS:
+            # the oldest entry: a dict keeps the order of insertion
+            self._known.pop(next(iter(self._known)))
+        self._known[digest] = principal
+        return principal
+
+    async def _verify(self, token: bytes, now: float) -> tuple[dict[str, Any], Issuer]:
+        signed, _, signature = token.rpartition(b".")
+        header, payload = (_json_object(part) for part in signed.split(b"."))
+        kid = _read_header(header)
+        issuer = self._issuers.get(payload["iss"]) if isinstance(payload.get("iss"), str) else None
+        if issuer is None:
+            raise Refused(Code.TOKEN_INVALID, "iss: not one of the trusted issuers")
+        key = await self._find_key(issuer.issuer, kid)
+        _verify_signature(key, signed, _base64url(signature))
+        check_claims(payload, issuer, now)
+        return payload, issuer
+
+
+# RFC 6750 section 2.1: one space, then b64token; of a JWS in compact form (RFC 7515 section 7.1), three segments
+_BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)")
+
+
+def bearer_token(request: Request) -> bytes:
+    """The compact JWS in Authorization, its only place. Raises Refused: TOKEN_MISSING or TOKEN_INVALID."""
+    value = request.seen.get(b"authorization")
+    if value is None:
+        raise Refused(Code.TOKEN_MISSING)
+    if len(value) > MAX_TOKEN:
+        raise Refused(Code.TOKEN_INVALID, f"{len(value)} bytes of Authorization, at most {MAX_TOKEN}")
+    match = _BEARER.fullmatch(value)
+    if match is None:
+        raise Refused(Code.TOKEN_INVALID, "Authorization: expected 'Bearer' and one JWT")
+    return match[1]
+
+
+def _base64url(segment: bytes) -> bytes:
+    """Decode unpadded base64url (RFC 7515 section 2), refusing a last character with stray bits."""
+    try:
+        data = base64.b64decode(segment + b"=" * (-len(segment) % 4), altchars=b"-_", validate=True)
+    except (binascii.Error, ValueError):
+        raise Refused(Code.TOKEN_INVALID, "a segment that is not base64url") from None
+    if base64.urlsafe_b64encode(data).rstrip(b"=") != segment:
+        raise Refused(Code.TOKEN_INVALID, "a segment that is not base64url in its one form")
+    return data
+
+
+def _json_object(segment: bytes) -> dict[str, Any]:
+    try:
+        value = strict_json.loads(_base64url(segment))
+    except ValueError as error:
+        raise Refused(Code.TOKEN_INVALID, str(error)) from None
+    if not isinstance(value, dict):
+        raise Refused(Code.TOKEN_INVALID, "a segment that is not a JSON object")
+    return value
+
+
+_KID = re.compile(r"[\x21-\x7e]{1,128}")
+_TYPES = ("JWT", "at+jwt")
+
+
+def _read_header(header: dict[str, Any]) -> str:
+    if not header.keys() <= {"alg", "kid", "typ"}:
+        raise Refused(Code.TOKEN_INVALID, "a header parameter beside alg, kid and typ")
+    if header.get("alg") != "RS256":
+        raise Refused(Code.TOKEN_INVALID, "alg: expected RS256")
+    if header.get("typ", "JWT") not in _TYPES:
+        raise Refused(Code.TOKEN_INVALID, "typ: expected JWT")
+    kid = header.get("kid")
+    if not isinstance(kid, str) or not _KID.fullmatch(kid):
+        raise Refused(Code.TOKEN_INVALID, "kid: expected up to 128 visible characters")
+    return kid
+
+
+def _verify_signature(key: PyJWK, signed: bytes, signature: bytes) -> None:
+    # the key's own algorithm decides, never the token's header; the key store takes RS256 keys only (R14)
+    try:
+        valid = key.Algorithm.verify(signed, key.key, signature)
+    except PyJWTError as error:
+        raise Refused(Code.TOKEN_INVALID, type(error).__name__) from None
+    if not valid:
+        raise Refused(Code.TOKEN_INVALID, "the signature")
+
+
+def check_claims(claims: Mapping[str, Any], issuer: Issuer, now: float) -> None:
+    """Check times, use and audience of verified claims. Raises Refused: TOKEN_INVALID, TOKEN_EXPIRED.
+
+    Cognito, "Verifying a JSON Web Token": `exp`, `iss`, `token_use`, then `client_id` (access) or `aud` (id).
+    """
+    expires, issued = _seconds(claims, "exp"), _seconds(claims, "iat")
+    if "nbf" in claims and _seconds(claims, "nbf") > now + LEEWAY:
+        raise Refused(Code.TOKEN_INVALID, "nbf: not valid yet")
+    if issued > now + LEEWAY:
+        raise Refused(Code.TOKEN_INVALID, "iat: issued in the future")
+    if expires <= now:
+        raise Refused(Code.TOKEN_EXPIRED)
+    use = claims.get("token_use")
+    if not isinstance(use, str) or use not in issuer.token_use:
+        raise Refused(Code.TOKEN_INVALID, f"token_use: expected {' or '.join(sorted(issuer.token_use))}")
+    _check_audience(claims, issuer, use)
+
+
+def _check_audience(claims: Mapping[str, Any], issuer: Issuer, use: str) -> None:
+    client = claims.get("aud" if use == "id" else "client_id")
+    if not isinstance(client, str) or client not in issuer.client_ids:
+        raise Refused(Code.TOKEN_INVALID, "a token of another app client")
+    audience = claims.get("aud")
+    if use != "id" and audience is not None and not (isinstance(audience, str) and audience in issuer.audiences):
+        raise Refused(Code.TOKEN_INVALID, "aud: not one of `audiences`")
+
+
+def _seconds(claims: Mapping[str, Any], name: str) -> int:
+    value = claims.get(name)
+    # RFC 7519 section 2 lets NumericDate have fractions; Cognito's have none, and bool is an int to Python
+    if type(value) is not int or not 0 <= value < strict_json.EXACT_INTEGER:
+        raise Refused(Code.TOKEN_INVALID, f"{name}: expected Unix seconds as an integer")
+    return value
+
+
+# what becomes a header, a field of the question to Cerbos or of the log: no control or space, nothing endless
+_TEXT = re.compile(r"[^\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]{1,256}")
+
+
+def principal_from(claims: Mapping[str, Any], issuer: str, rules: PrincipalRules) -> Principal:
+    """The principal that verified claims make. Raises Refused(TOKEN_INVALID) for a claim that cannot be one."""
+    subject = _text_claim(claims, "sub")
+    identifier = subject if rules.id == "sub" else _text_claim(claims, rules.id)
+    roles = [role for name in rules.roles for role in _roles(claims, name)] or rules.default_roles
+    attributes = {name: claims[claim] for name, claim in rules.attributes.items() if claims.get(claim) is not None}
+    return Principal(
+        identifier, tuple(dict.fromkeys(roles)), attributes, issuer, float(claims["exp"]), claims
+    )  # fmt: skip
+
+
+def _text_claim(claims: Mapping[str, Any], name: str) -> str:
+    value = claims.get(name)
+    if not isinstance(value, str) or not _TEXT.fullmatch(value):
+        raise Refused(Code.TOKEN_INVALID, f"{name}: expected 1 to 256 characters without controls or spaces")
+    return value
+
+
+def _roles(claims: Mapping[str, Any], name: str) -> list[str]:
+    value = claims.get(name, [])
+    # `scope` is one string with spaces (RFC 8693 section 4.2); `cognito:groups` is a list
+    roles = value.split() if isinstance(value, str) else value
+    if not isinstance(roles, list) or not all(isinstance(role, str) and _TEXT.fullmatch(role) for role in roles):
+        raise Refused(Code.TOKEN_INVALID, f"{name}: expected a list of names")
+    return roles

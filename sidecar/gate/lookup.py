@@ -1,0 +1,146 @@
+"""PIP: what the resource is like. The hook's request is built here, and attributes are read from its answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from sidecar.gate import strict_json
+from sidecar.gate.references import Material, Reference, Type, checked, resolve
+from sidecar.gate.strict_json import EXACT_INTEGER
+from sidecar.gate.verdict import Code, Refused
+
+
+class Missing(StrEnum):
+    """What "no such thing" (404 of the hook) means: refuse with 403, hide with 404, or decide without attributes."""
+
+    DENY = "deny"
+    HIDE = "hide"
+    EMPTY = "empty"
+
+
+class Attribute(NamedTuple):
+    """How to read one attribute out of the hook's JSON; without a type any scalar is taken as it is."""
+
+    search: Any
+    type: Type | None = None
+
+
+class Lookup(NamedTuple):
+    """One entry of `lookups`. `target` holds literal text and what fills one path segment or query value each:
+    `"id"` and `"kind"` of the resource, or a reference. Times are seconds; `cache` 0 means every request asks."""
+
+    name: str
+    origin: str
+    target: tuple[str | Reference | ResourceField, ...]
+    attributes: Mapping[str, Attribute]
+    optional: frozenset[str] = frozenset()
+    missing: Missing = Missing.DENY
+    timeout: float = 1.0
+    cache: float = 0.0
+    echo: Any = None
+    bearer: str = ""
+
+
+class ResourceField(StrEnum):
+    """A field of the resource that a hook's URL may name: `{id}`, `{kind}`."""
+
+    ID = "id"
+    KIND = "kind"
+
+
+class Call(NamedTuple):
+    """One question to a hook: GET `target` of the lookup's origin. Two equal calls have the same answer."""
+
+    lookup: Lookup
+    target: str
+    resource_id: str
+
+
+class Reply(NamedTuple):
+    """What a hook answered: status, content type without parameters in lower case, and the body as it came."""
+
+    status: int
+    content_type: str
+    body: bytes
+
+
+def call_for(lookup: Lookup, kind: str, resource_id: str, material: Material) -> Call:
+    """Fill the hook's URL: each value becomes exactly one segment or query value (R17). Raises Refused."""
+    target = "".join(
+        part if type(part) is str else _filled(part, kind, resource_id, material) for part in lookup.target
+    )
+    return Call(lookup, target, resource_id)
+
+
+def _filled(part: str | Reference | ResourceField, kind: str, resource_id: str, material: Material) -> str:
+    if isinstance(part, Reference):
+        value = resolve(part, material)
+    else:
+        value = resource_id if part is ResourceField.ID else kind
+    text = value if isinstance(value, str) else str(value)
+    # no encoding keeps a dot segment from being one
+    if text in ("", ".", ".."):
+        raise Refused(Code.REFERENCE_INVALID, f"{part}: found {text!r}, expected what can be one path segment")
+    return quote(text, safe="")
+
+
+def attributes_from(call: Call, reply: Reply) -> dict[str, Any]:
+    """The attributes that a hook's answer gives. Raises Refused: RESOURCE_*, or LOOKUP_* for any other answer."""
+    if reply.status == 404:
+        return _missing(call.lookup)
+    if reply.status in (401, 403):
+        raise Refused(Code.LOOKUP_AUTH, f"lookups.{call.lookup.name}: the hook answered {reply.status}")
+    if reply.status != 200:
+        raise Refused(Code.LOOKUP_STATUS, f"lookups.{call.lookup.name}: the hook answered {reply.status}")
+    if reply.content_type != "application/json" and not reply.content_type.endswith("+json"):
+        raise Refused(
+            Code.LOOKUP_STATUS, f"lookups.{call.lookup.name}: found {reply.content_type[:64]!r}, expected JSON"
+        )
+    try:
+        document = strict_json.loads(reply.body)
+    except ValueError as error:
+        raise Refused(Code.LOOKUP_BAD_ANSWER, f"lookups.{call.lookup.name}: {error}") from None
+    return _read(call, document)
+
+
+def _missing(lookup: Lookup) -> dict[str, Any]:
+    if lookup.missing is Missing.EMPTY:
+        return {}
+    hidden = lookup.missing is Missing.HIDE
+    raise Refused(Code.RESOURCE_HIDDEN if hidden else Code.RESOURCE_MISSING, f"lookups.{lookup.name}: no such thing")
+
+
+def _read(call: Call, document: Any) -> dict[str, Any]:
+    lookup = call.lookup
+    if lookup.echo is not None and _as_text(_search(lookup.echo, document)) != call.resource_id:
+        raise Refused(Code.LOOKUP_MISMATCH, f"lookups.{lookup.name}: the answer is about another id")
+    found: dict[str, Any] = {}
+    for name, attribute in lookup.attributes.items():
+        value = _search(attribute.search, document)
+        if value is not None:
+            found[name] = _typed(f"lookups.{lookup.name}.attributes.{name}", attribute.type, value)
+        elif name not in lookup.optional:
+            raise Refused(Code.LOOKUP_MISMATCH, f"lookups.{lookup.name}.attributes.{name}: not in the answer")
+    return found
+
+
+def _search(search: Any, document: Any) -> Any:
+    try:
+        return search(document)
+    except Exception as error:  # noqa: BLE001 - whatever a hook's answer does to an expression is that answer's fault
+        raise Refused(Code.LOOKUP_BAD_ANSWER, type(error).__name__) from None
+
+
+def _as_text(value: Any) -> str:
+    return value if isinstance(value, str) else str(value) if type(value) is int else ""
+
+
+def _typed(place: str, kind: Type | None, value: Any) -> Any:
+    if kind is not None:
+        return checked(kind, value, place, Code.LOOKUP_MISMATCH)
+    if not isinstance(value, str | bool | int | float) or (type(value) is int and abs(value) >= EXACT_INTEGER):
+        raise Refused(Code.LOOKUP_MISMATCH, f"{place}: found {type(value).__name__}, expected a string, number or bool")
+    return value

@@ -1,0 +1,367 @@
+"""The raw request, judged once into one canonical reading, or refused.
+
+What is read here is what is decided, logged and sent: nothing downstream sees the raw request again.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Iterable
+from enum import StrEnum
+from typing import NamedTuple
+from urllib.parse import unquote_to_bytes
+
+from sidecar.gate.verdict import Code, Refused
+
+MAX_TARGET = 8192
+"""Bytes of a request target; RFC 9110 section 4.1 recommends at least 8000."""
+
+Header = tuple[bytes, bytes]
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Oddity(StrEnum):
+    """What two servers could read differently, and a route may allow by name (`allow:` in routes.yaml)."""
+
+    ENCODED_SLASH = "encoded_slash"
+    ENCODED_PERCENT = "encoded_percent"
+    SEMICOLON = "semicolon"
+    EMPTY_SEGMENT = "empty_segment"
+    REQUEST_BODY = "request_body"
+
+
+class Raw(NamedTuple):
+    """One request as a door received it: header names in lower case, `target` exactly as on the request line.
+
+    `peer` is the address of the socket's other end ("" on a unix socket), `scheme` that of the socket.
+    """
+
+    method: str
+    target: bytes
+    headers: list[Header]
+    peer: str
+    scheme: str
+    request_id: str
+    websocket: bool = False
+
+
+class Reading(NamedTuple):
+    """Settings of the reading: `hosts` in lower case, None for any; `trusted` peers whose X-Forwarded-* is believed."""
+
+    hosts: frozenset[str] | None = None
+    trusted: tuple[Network, ...] = ()
+
+
+class Request(NamedTuple):
+    """The canonical request.
+
+    `path` is the path as it is sent; `segments` are its parts with every escape decoded; `target` is path and query.
+    `headers` are the end-to-end headers that go upstream, ours included but for the identity headers.
+    `seen` holds the headers that decide something, by name. `oddities` must all be allowed by the route.
+    """
+
+    method: str
+    target: bytes
+    path: str
+    segments: tuple[str, ...]
+    query: bytes
+    headers: list[Header]
+    seen: dict[bytes, bytes]
+    host: str
+    peer: str
+    request_id: str
+    oddities: frozenset[Oddity]
+    has_body: bool
+    websocket: bool
+
+
+NO_ODDITIES: frozenset[Oddity] = frozenset()
+
+
+def read(raw: Raw, reading: Reading) -> Request:
+    """Judge a raw request into its one reading. Raises Refused (400, 414 or 421)."""
+    path, segments, query, oddities = read_target(raw.target)
+    kept, seen = _read_headers(raw.headers)
+    host = read_host(seen, reading.hosts)
+    has_body = b"transfer-encoding" in seen or seen.get(b"content-length", b"0").strip(b"0") != b""
+    if has_body and raw.method in _BODILESS:
+        oddities |= {Oddity.REQUEST_BODY}
+    _add_forwarded(kept, seen, raw, reading.trusted)
+    target = path if raw.target.find(b"?") < 0 else path + b"?" + query
+    return Request(
+        raw.method, target, path.decode("ascii"), segments, query, kept, seen, host, raw.peer,
+        raw.request_id, oddities, has_body, raw.websocket,
+    )  # fmt: skip
+
+
+def as_it_came(raw: Raw, reading: Reading) -> Request:
+    """The request unjudged, for shadow mode alone: the raw target, with the headers of the sidecar still removed."""
+    kept, seen = _read_headers(raw.headers, lenient=True)
+    _add_forwarded(kept, seen, raw, reading.trusted)
+    path, _, query = raw.target.partition(b"?")
+    return Request(
+        raw.method, raw.target, path.decode("latin-1"), (), query, kept, seen, "", raw.peer,
+        raw.request_id, NO_ODDITIES, False, raw.websocket,
+    )  # fmt: skip
+
+
+# --- the target ---
+
+# RFC 3986 section 3.3: pchar = unreserved / pct-encoded / sub-delims / ":" / "@"; without "%" and ";" nothing is odd
+_PLAIN_PATH = re.compile(rb"(?:/[A-Za-z0-9._~!$&'()*+,=:@-]+)*/?")
+_SEGMENT = re.compile(rb"(?:[A-Za-z0-9._~!$&'()*+,=:@;-]|%[0-9A-Fa-f]{2})*")
+_ESCAPE = re.compile(rb"%([0-9A-Fa-f]{2})")
+_QUERY = re.compile(rb"[!\"$-~]*")  # visible ASCII without "#", as it came
+_UNRESERVED = frozenset(b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-._~")
+_NEVER = frozenset([*range(0x20), 0x7F, *b"\\#?"])
+_ODD_ESCAPES = {0x2F: Oddity.ENCODED_SLASH, 0x25: Oddity.ENCODED_PERCENT, 0x3B: Oddity.SEMICOLON}
+_DOTS = ("", ".", "..")
+
+
+def read_target(target: bytes) -> tuple[bytes, tuple[str, ...], bytes, frozenset[Oddity]]:
+    """Read an origin-form target (RFC 9112 section 3.2.1) into canonical path, decoded segments, query and oddities.
+
+    Escapes of unreserved characters are decoded (RFC 3986 section 6.2.2.2) and nothing else is touched.
+    Raises Refused: TARGET_TOO_LONG over 8 KiB, TARGET_AMBIGUOUS for what can be read in two ways.
+    """
+    if len(target) > MAX_TARGET:
+        raise Refused(Code.TARGET_TOO_LONG, f"{len(target)} bytes, at most {MAX_TARGET}")
+    path, _, query = target.partition(b"?")
+    if query and not _QUERY.fullmatch(query):
+        raise Refused(Code.TARGET_AMBIGUOUS, "a query with a byte that is not visible ASCII, or '#'")
+    # a dot segment starts right after a slash
+    if path and b"/." not in path and _PLAIN_PATH.fullmatch(path):
+        return path, tuple(path[1:].decode("ascii").split("/")), query, NO_ODDITIES
+    canonical, segments, oddities = _read_odd_path(path)
+    return canonical, segments, query, oddities
+
+
+def _read_odd_path(path: bytes) -> tuple[bytes, tuple[str, ...], frozenset[Oddity]]:
+    if not path.startswith(b"/"):
+        raise Refused(Code.TARGET_AMBIGUOUS, "a target that is not a path")
+    oddities: set[Oddity] = set()
+    canonical, texts = [], []
+    for segment in path[1:].split(b"/"):
+        sent, text = _read_segment(segment, oddities)
+        canonical.append(sent)
+        texts.append(text)
+    if "" in texts[:-1]:
+        oddities.add(Oddity.EMPTY_SEGMENT)
+    return b"/" + b"/".join(canonical), tuple(texts), frozenset(oddities)
+
+
+def _read_segment(segment: bytes, oddities: set[Oddity]) -> tuple[bytes, str]:
+    """One segment -> (as it is sent, as text); adds what is odd about it. Refuses what no route may allow."""
+    if not _SEGMENT.fullmatch(segment):
+        raise Refused(Code.TARGET_AMBIGUOUS, "a byte that is no pchar of RFC 3986, or a broken escape")
+    if b";" in segment:
+        oddities.add(Oddity.SEMICOLON)
+    # an escaped dot beside another dot is a dot segment to whoever cuts the segment elsewhere
+    canonical = _ESCAPE.sub(_decode_unreserved, segment)
+    if b".." in canonical and b".." not in segment:
+        raise Refused(Code.TARGET_AMBIGUOUS, "escaped dots")
+    for escape in _ESCAPE.findall(canonical):
+        octet = int(escape, 16)
+        if octet in _NEVER:
+            raise Refused(Code.TARGET_AMBIGUOUS, f"the escape %{escape.decode()}")
+        if octet in _ODD_ESCAPES:
+            oddities.add(_ODD_ESCAPES[octet])
+    text = _text(canonical)
+    _refuse_hidden_dots(text)
+    return canonical, text
+
+
+def _decode_unreserved(match: re.Match[bytes]) -> bytes:
+    octet = int(match[1], 16)
+    return bytes((octet,)) if octet in _UNRESERVED else match[0]
+
+
+def _text(segment: bytes) -> str:
+    try:
+        text = unquote_to_bytes(segment).decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refused(Code.TARGET_AMBIGUOUS, "escapes that are not UTF-8") from None
+    # C1 controls are controls too, to terminals and to some parsers
+    if any("\x80" <= char <= "\x9f" for char in text):
+        raise Refused(Code.TARGET_AMBIGUOUS, "a control character")
+    return text
+
+
+def _refuse_hidden_dots(text: str) -> None:
+    """No reading of a segment, however often decoded and wherever cut, may give a dot segment or hide a separator."""
+    for _ in range(8):
+        if text in _DOTS[1:] or any(part.partition(";")[0] in _DOTS for part in _hidden_parts(text)):
+            raise Refused(Code.TARGET_AMBIGUOUS, "a dot segment")
+        decoded = unquote_to_bytes(text).decode("utf-8", "replace")
+        if decoded == text:
+            return
+        if any(ord(char) in _NEVER or char in "/;" for char in decoded):
+            raise Refused(Code.TARGET_AMBIGUOUS, "a separator under two escapes")
+        text = decoded
+    raise Refused(Code.TARGET_AMBIGUOUS, "escapes of escapes")
+
+
+def _hidden_parts(text: str) -> list[str]:
+    return text.split("/") if "/" in text or ";" in text else []
+
+
+# --- the headers ---
+
+_KEEP, _DROP, _DECIDES, _DECIDES_DROP = range(4)
+
+# RFC 9110 section 7.6.1, RFC 9113 section 8.2.2 for what belongs to one connection
+_HOP_BY_HOP = (
+    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding "
+    b"upgrade http2-settings content-length"
+).split()
+IDENTITY_HEADERS = (b"x-auth-subject", b"x-auth-roles", b"x-auth-assertion")
+"""What only the sidecar may say to the upstream, and nobody to the client."""
+# another path, method, host or client than those of the request itself
+_OVERRIDES = (
+    b"x-http-method-override x-http-method x-method-override x-original-url x-rewrite-url x-original-uri "
+    b"x-original-path x-original-method x-original-host x-envoy-original-path x-envoy-original-host x-host "
+    b"forwarded x-forwarded x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-forwarded-uri "
+    b"x-forwarded-path x-forwarded-method x-forwarded-prefix x-forwarded-server x-forwarded-scheme "
+    b"x-forwarded-protocol x-forwarded-ssl x-forwarded-by x-forwarded-user x-forwarded-email x-forwarded-groups "
+    b"x-forwarded-preferred-username x-forwarded-access-token x-real-ip x-client-ip x-cluster-client-ip "
+    b"true-client-ip x-scheme x-url-scheme front-end-https x-request-id"
+).split()
+# headers of which two would let two servers pick different ones
+_SINGLE = b"authorization host origin content-type content-length upgrade transfer-encoding expect".split()
+_ALSO_SEEN = (
+    b"cookie accept x-forwarded-for x-forwarded-proto x-request-id access-control-request-method sec-fetch-site "
+    b"sec-fetch-mode connection content-encoding"
+).split()
+
+_ACTIONS: dict[bytes, int] = {name: _DROP for name in [*_HOP_BY_HOP, *_OVERRIDES, *IDENTITY_HEADERS]}
+_ACTIONS.update({name: _DECIDES_DROP if name in _ACTIONS else _DECIDES for name in [*_SINGLE, *_ALSO_SEEN]})
+_LIST_HEADERS = {b"cookie": b"; ", b"accept": b", ", b"x-forwarded-for": b", ", b"connection": b", "}
+# A client may not take an end-to-end header of the request away by naming it in Connection (RFC 9110 section 7.6.1)
+_NOT_NOMINATED = frozenset(
+    [*_OVERRIDES, *IDENTITY_HEADERS, *_SINGLE, b"cookie", b"content-encoding", b"content-range", b"accept"]
+) - {b"upgrade"}
+
+_NAME = re.compile(rb"[a-z0-9-]+")
+_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_TOKEN_LIST = re.compile(rb"[a-z0-9-]*")
+_MAX_MEMO = 1024
+
+
+def _learn(name: bytes) -> int:
+    if not _NAME.fullmatch(name):
+        raise Refused(Code.HEADER_AMBIGUOUS, f"the header name {name[:64]!r}, expected letters, digits and '-'")
+    # a bounded memo of the names that clients use, so that each is judged once
+    if len(_ACTIONS) < _MAX_MEMO:
+        _ACTIONS[name] = _KEEP
+    return _KEEP
+
+
+def _read_headers(headers: Iterable[Header], lenient: bool = False) -> tuple[list[Header], dict[bytes, bytes]]:
+    kept: list[Header] = []
+    seen: dict[bytes, bytes] = {}
+    for header in headers:
+        name = header[0]
+        action = _ACTIONS.get(name)
+        if action is None:
+            action = _DROP if lenient and not _NAME.fullmatch(name) else _learn(name)
+        if action >= _DECIDES:
+            seen[name] = _joined(name, seen[name], header[1], lenient) if name in seen else header[1]
+        if action in (_KEEP, _DECIDES):
+            kept.append(header)
+    if not lenient and _CONTROL.search(b"".join([value for _, value in kept])):
+        raise Refused(Code.HEADER_AMBIGUOUS, "a control character in a header")
+    return _without_ours(kept, seen, lenient), seen
+
+
+def _without_ours(kept: list[Header], seen: dict[bytes, bytes], lenient: bool) -> list[Header]:
+    """What is between the client and us alone: headers that Connection names, our cookies, the wait for 100."""
+    if b"connection" in seen:
+        kept = _without_nominated(kept, seen[b"connection"], lenient)
+    if b"cookie" in seen:
+        kept = [pair for header in kept for pair in _without_own_cookies(header)]
+    if seen.get(b"expect", b"").lower() == b"100-continue":
+        kept = [header for header in kept if header[0] != b"expect"]
+    return kept
+
+
+def _joined(name: bytes, first: bytes, second: bytes, lenient: bool) -> bytes:
+    separator = _LIST_HEADERS.get(name, b", " if lenient else b"")
+    if not separator:
+        raise Refused(Code.HEADER_AMBIGUOUS, f"two headers {name.decode()}")
+    return first + separator + second
+
+
+def _without_nominated(kept: list[Header], connection: bytes, lenient: bool) -> list[Header]:
+    nominated = {token.strip(b" \t").lower() for token in connection.split(b",")}
+    if nominated <= _COMMON_NOMINATIONS:
+        return kept
+    if not lenient:
+        for token in nominated:
+            if token.translate(_FOLD) in _NOT_NOMINATED or not _TOKEN_LIST.fullmatch(token):
+                raise Refused(Code.HEADER_AMBIGUOUS, f"Connection names {token[:64]!r}")
+    return [header for header in kept if header[0] not in nominated or header[0] in _NOT_NOMINATED]
+
+
+_FOLD = bytes.maketrans(b"_.", b"--")
+_COMMON_NOMINATIONS = frozenset([b"keep-alive", b"close", b"", b"te", b"upgrade"])
+
+OWN_COOKIES = (b"__Host-session", b"__Host-login")
+"""Prefixes of the names of the sidecar's own cookies: they never reach the upstream, and it can set none of them."""
+
+
+def _without_own_cookies(header: Header) -> list[Header]:
+    name, value = header
+    if name != b"cookie" or not any(own in value for own in OWN_COOKIES):
+        return [header]
+    crumbs = [crumb for crumb in value.split(b";") if not crumb.strip().startswith(OWN_COOKIES)]
+    return [(name, b";".join(crumbs).strip())] if crumbs else []
+
+
+# RFC 3986 section 3.2.2; a reg-name without escapes, which no host of a web app has
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+
+
+def read_host(seen: dict[bytes, bytes], allowed: frozenset[str] | None) -> str:
+    """The host that the request names, in lower case, with its port. Refuses: REQUEST_INVALID, HOST_NOT_ALLOWED."""
+    host = seen.get(b"host", b"")
+    if not _HOST.fullmatch(host):
+        raise Refused(Code.REQUEST_INVALID, "Host: expected one host, with or without a port")
+    name = host.decode("ascii").lower()
+    if allowed is not None and name not in allowed and re.sub(r":\d+\Z", "", name) not in allowed:
+        raise Refused(Code.HOST_NOT_ALLOWED, f"Host: {name}")
+    return name
+
+
+_BODILESS = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+_ADDRESS_LIST = re.compile(rb"[0-9A-Fa-f.:, \[\]]+")
+
+
+def _add_forwarded(kept: list[Header], seen: dict[bytes, bytes], raw: Raw, trusted: tuple[Network, ...]) -> None:
+    """Say who the client is: what a trusted peer said, extended by that peer; from anyone else the socket alone."""
+    peer, scheme, request_id = raw.peer.encode("ascii"), raw.scheme.encode("ascii"), raw.request_id.encode("ascii")
+    if trusted and is_trusted(raw.peer, trusted):
+        said = seen.get(b"x-forwarded-for", b"")
+        if said and _ADDRESS_LIST.fullmatch(said):
+            peer = said + b", " + peer if peer else said
+        if seen.get(b"x-forwarded-proto") in (b"http", b"https"):
+            scheme = seen[b"x-forwarded-proto"]
+        if _REQUEST_ID.fullmatch(seen.get(b"x-request-id", b"")):
+            request_id = seen[b"x-request-id"]
+    if peer:
+        kept.append((b"x-forwarded-for", peer))
+    kept.append((b"x-forwarded-proto", scheme))
+    if b"host" in seen:
+        kept.append((b"x-forwarded-host", seen[b"host"]))
+    kept.append((b"x-request-id", request_id))
+
+
+def is_trusted(peer: str, trusted: tuple[Network, ...]) -> bool:
+    """Whether the socket's other end is a listed proxy. A peer without an address (unix socket) never is."""
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return any((mapped or address) in network for network in trusted)

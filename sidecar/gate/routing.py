@@ -1,0 +1,281 @@
+"""Which route: what kind of resource, which action, and how to read the id, for one canonical request.
+
+The most specific path wins, whatever the order in the file: segment by segment from the left, a literal goes before a
+narrow pattern, that before a wider one, and `**` last. A table is a tree of segments, so its size costs nothing.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from enum import StrEnum
+from typing import NamedTuple
+
+from sidecar.gate.references import Source, Template
+from sidecar.gate.request import NO_ODDITIES, Oddity, Request
+from sidecar.gate.verdict import Code, Refused
+
+WEBSOCKET = "WS"
+"""The method under which `actions` names what a WebSocket handshake asks for."""
+
+_RARE_METHODS = ("QUERY", "SEARCH", "REPORT", "PROPFIND", "PROPPATCH", "MKCOL", "MOVE", "COPY", "LOCK", "UNLOCK")
+METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", *_RARE_METHODS))
+OWN_SEGMENT = "_sidecar"
+"""The first segment of the sidecar's own paths: no route can name them, in whatever spelling."""
+
+SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
+
+
+class Access(StrEnum):
+    """Who may use a route: whom the policy allows, any signed-in principal, or everybody."""
+
+    POLICY = "policy"
+    AUTHENTICATED = "authenticated"
+    PUBLIC = "public"
+
+
+class Pattern(StrEnum):
+    """What a `{name:pattern}` segment takes, from narrow to wide: the order in which they are tried."""
+
+    INT = "int"
+    UUID = "uuid"
+    SLUG = "slug"
+    DEFAULT = "default"
+    ANY = "any"
+
+
+_PATTERNS = {
+    Pattern.INT: re.compile(r"0|[1-9][0-9]{0,18}"),
+    Pattern.UUID: re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"),
+    Pattern.SLUG: re.compile(r"[a-z0-9](?:[a-z0-9-]{0,126}[a-z0-9])?"),
+    Pattern.DEFAULT: re.compile(r"[A-Za-z0-9._~+-]{1,128}"),
+    Pattern.ANY: re.compile(r".+", re.DOTALL),
+}
+_ORDER = tuple(Pattern)
+
+
+class Variable(NamedTuple):
+    """A `{name}` or `{name:pattern}` segment."""
+
+    name: str
+    pattern: Pattern
+
+
+class Rest(NamedTuple):
+    """A `**` at the end: one or more segments, of which the last may be empty."""
+
+
+Segment = str | Variable | Rest
+
+
+class Cors(NamedTuple):
+    """Which other origins a browser may call the route from (Fetch standard, section 3.2); `max_age` in seconds."""
+
+    origins: frozenset[str]
+    methods: tuple[str, ...]
+    headers: tuple[str, ...] = ()
+    credentials: bool = False
+    max_age: int = 600
+
+
+class Route(NamedTuple):
+    """One entry of `routes.yaml`. `name` is its path as written. `actions`: method -> action ("" without a policy).
+
+    `allow`: what this route takes though others may read it differently. `recheck`: seconds, 0 for never.
+    """
+
+    name: str
+    segments: tuple[Segment, ...]
+    access: Access
+    actions: Mapping[str, str]
+    kind: str = ""
+    id: Template | None = None
+    attributes: Mapping[str, Template] = {}
+    lookup: str = ""
+    allow: frozenset[Oddity] = NO_ODDITIES
+    cors: Cors | None = None
+    max_body: int = 1024 * 1024
+    recheck: float = 0.0
+
+    @property
+    def needs_body(self) -> bool:
+        """Whether a reference of this route reads the body."""
+        templates = [*self.attributes.values(), *([self.id] if self.id else [])]
+        return any(reference.source is Source.BODY for template in templates for reference in template.references)
+
+
+class Match(NamedTuple):
+    """The route of a request, and the texts of its variables."""
+
+    route: Route
+    path: Mapping[str, str]
+
+
+class _Node:
+    """One place in the tree: where each kind of next segment leads."""
+
+    __slots__ = ("literals", "rest", "route", "variables")
+
+    def __init__(self) -> None:
+        self.literals: dict[str, _Node] = {}
+        self.variables: list[tuple[Pattern, _Node]] = []
+        self.route: Route | None = None
+        self.rest: Route | None = None
+
+    def child(self, segment: str | Variable) -> _Node:
+        if isinstance(segment, str):
+            return self.literals.setdefault(segment, _Node())
+        for pattern, node in self.variables:
+            if pattern is segment.pattern:
+                return node
+        node = _Node()
+        self.variables.append((segment.pattern, node))
+        self.variables.sort(key=lambda pair: _ORDER.index(pair[0]))
+        return node
+
+
+class RouteTable:
+    """The routes as a tree. `fallback` is the access of a path that no route names: POLICY means refuse.
+
+    Raises ValueError for two routes that name the same paths.
+    """
+
+    def __init__(self, routes: Iterable[Route], fallback: Access = Access.POLICY) -> None:
+        self.routes = tuple(routes)
+        self._root = _Node()
+        self._needs_body = {route.name: route.needs_body for route in self.routes}
+        self._fallback = (
+            Route("(default)", (Rest(),), Access.AUTHENTICATED, dict.fromkeys([*METHODS, WEBSOCKET], ""))
+            if fallback is Access.AUTHENTICATED
+            else None
+        )
+        for route in self.routes:
+            self._add(route)
+
+    def needs_body(self, route: Route) -> bool:
+        """Whether a reference of `route` reads the body; worked out once, when the table was made."""
+        return self._needs_body.get(route.name, False)
+
+    def _add(self, route: Route) -> None:
+        node = self._root
+        for segment in route.segments:
+            if isinstance(segment, Rest):
+                break
+            node = node.child(segment)
+        rest = bool(route.segments) and isinstance(route.segments[-1], Rest)
+        taken = node.rest if rest else node.route
+        if taken is not None:
+            raise ValueError(f"{route.name} names the same paths as {taken.name}")
+        if rest:
+            node.rest = route
+        else:
+            node.route = route
+
+    def find(self, segments: tuple[str, ...]) -> Route | None:
+        """The most specific route for decoded segments, or None."""
+        return next(_candidates(self._root, segments, 0, strict=True), None)
+
+    def find_by_shape(self, segments: tuple[str, ...]) -> Route | None:
+        """The route that would match if every variable took any text: whose variable refused, then."""
+        return next(_candidates(self._root, segments, 0, strict=False), None)
+
+    def match(self, request: Request) -> Match:
+        """The request's route. Raises Refused: TARGET_AMBIGUOUS, BODY_UNEXPECTED, SEGMENT_INVALID, ROUTE_UNMAPPED."""
+        route = None if request.segments[0] == OWN_SEGMENT else self.find(request.segments)
+        if request.oddities:
+            _check_oddities(request, route)
+        if route is None:
+            if request.segments[0] == OWN_SEGMENT:
+                raise Refused(Code.ROUTE_UNMAPPED, "a path of the sidecar itself")
+            if self.find_by_shape(request.segments) is not None:
+                raise Refused(Code.SEGMENT_INVALID)
+            if self._fallback is None:
+                raise Refused(Code.ROUTE_UNMAPPED)
+            route = self._fallback
+        return Match(route, path_values(route, request.segments))
+
+
+def _candidates(node: _Node, segments: tuple[str, ...], at: int, strict: bool) -> Iterator[Route]:
+    if at == len(segments):
+        if node.route is not None:
+            yield node.route
+        return
+    segment = segments[at]
+    literal = node.literals.get(segment)
+    if literal is not None:
+        yield from _candidates(literal, segments, at + 1, strict)
+    for pattern, child in node.variables:
+        if _PATTERNS[pattern].fullmatch(segment) if strict else segment:
+            yield from _candidates(child, segments, at + 1, strict)
+    if node.rest is not None:
+        yield node.rest
+
+
+def _check_oddities(request: Request, route: Route | None) -> None:
+    refused = request.oddities - (route.allow if route is not None else NO_ODDITIES)
+    if refused - {Oddity.REQUEST_BODY}:
+        raise Refused(Code.TARGET_AMBIGUOUS, f"{', '.join(sorted(refused))}: not allowed by the route")
+    if refused and route is not None:
+        raise Refused(Code.BODY_UNEXPECTED, f"a body on {request.method}")
+
+
+def path_values(route: Route, segments: tuple[str, ...]) -> Mapping[str, str]:
+    """The texts of the route's variables, in a path that it matched."""
+    return {part.name: text for part, text in zip(route.segments, segments, strict=False) if isinstance(part, Variable)}
+
+
+def action_of(route: Route, method: str) -> str:
+    """The action that a method asks for, "" where no policy is asked. HEAD is decided as GET.
+
+    Raises Refused(METHOD_UNMAPPED) with the methods that the route has.
+    """
+    action = route.actions.get("GET" if method == "HEAD" else method)
+    if action is None:
+        raise Refused(Code.METHOD_UNMAPPED, methods=allowed_methods(route))
+    return action
+
+
+def allowed_methods(route: Route) -> tuple[str, ...]:
+    """What `Allow` lists for a route (RFC 9110 section 10.2.1)."""
+    return tuple(sorted({*route.actions, *(("HEAD",) if "GET" in route.actions else ())} - {WEBSOCKET}))
+
+
+# --- the path of a route, as written ---
+
+_LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()+,=:@-]+")
+_VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::([a-z]+))?\}")
+
+
+def parse_path(path: str) -> tuple[Segment, ...]:
+    """Parse the `path` of a route. Raises ValueError that says what was found and what was expected."""
+    if not path.startswith("/"):
+        raise ValueError(f"found {path!r}, expected a path that starts with '/'")
+    texts = path[1:].split("/")
+    segments = tuple(_parse_segment(text, at == len(texts) - 1) for at, text in enumerate(texts))
+    names = [segment.name for segment in segments if isinstance(segment, Variable)]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if twice:
+        raise ValueError(f"found {{{twice[0]}}} twice in {path!r}, expected each name once")
+    return segments
+
+
+def _parse_segment(text: str, last: bool) -> Segment:
+    if text == "**":
+        if not last:
+            raise ValueError("found '**' before the end, expected it as the last segment only")
+        return Rest()
+    if text == "" and last:
+        return text
+    variable = _VARIABLE.fullmatch(text)
+    if variable:
+        pattern = variable[2] or "default"
+        if pattern not in set(Pattern) or variable[2] == "default":
+            raise ValueError(f"found the pattern {pattern!r}, expected int, uuid, slug or any")
+        return Variable(variable[1], Pattern(pattern))
+    if text in (".", "..") or not _is_literal(text):
+        raise ValueError(f"found the segment {text!r}, expected a text, {{name}}, {{name:pattern}} or, at the end, **")
+    return text
+
+
+def _is_literal(text: str) -> bool:
+    return bool(_LITERAL.fullmatch("".join(char for char in text if char < "\x7f"))) if text else False

@@ -1,0 +1,66 @@
+"""JSON that can be read in one way only (RFC 8259 section 4 and 8.1; I-JSON, RFC 7493 section 2)."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+EXACT_INTEGER = 2**53
+"""Beyond it an integer is not exact as a JSON number for everybody (RFC 7493 section 2.2), and Cerbos takes doubles."""
+
+
+def loads(data: bytes) -> Any:
+    """Parse one JSON text: UTF-8 without a byte order mark, no duplicate names, no NaN or Infinity, no lone surrogates.
+
+    Raises ValueError with what was found; never another exception, however deep or large the text is.
+    """
+    if data.startswith(b"\xef\xbb\xbf"):
+        raise ValueError("a byte order mark before the JSON text")
+    try:
+        text = data.decode("utf-8")
+        value = _DECODER.decode(text)
+    except UnicodeDecodeError as error:
+        raise ValueError("JSON that is not UTF-8") from error
+    except RecursionError as error:
+        raise ValueError("JSON nested too deeply") from error
+    # only an escape can make a lone surrogate in a text that was valid UTF-8
+    if "\\u" in text:
+        _refuse_surrogates(value)
+    return value
+
+
+def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        raise ValueError("a name that stands twice in one JSON object")
+    return found
+
+
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"{name} is not JSON")
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if number in (float("inf"), float("-inf")):
+        raise ValueError("a JSON number beyond what a double holds")
+    return number
+
+
+def _refuse_surrogates(value: Any) -> None:
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, str):
+            # str.encode names the surrogate in a UnicodeEncodeError, which is a ValueError
+            item.encode("utf-8")
+        elif isinstance(item, list):
+            pending.extend(item)
+        elif isinstance(item, dict):
+            pending.extend(item.keys())
+            pending.extend(item.values())
+
+
+_DECODER = json.JSONDecoder(
+    object_pairs_hook=_unique_object, parse_constant=_refuse_constant, parse_float=_finite, strict=True
+)

@@ -1,0 +1,169 @@
+"""How the sidecar runs as processes: one that serves, or a parent that shares its ports among workers."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import uvloop
+
+from sidecar import app, explain, logs
+from sidecar.app import StartError
+from sidecar.gate.gate import Gate, Rules
+from sidecar.gate.request import Raw
+from sidecar.gate.verdict import Forward
+from sidecar.settings import Settings
+
+log = logging.getLogger("sidecar")
+
+INHERITED = "_AUTHORIZATION_SIDECAR_SOCKETS"
+"""Set by the parent for its workers: the numbers of the traffic and the admin socket. No setting of a user."""
+RESPAWN_AFTER = 1.0
+"""Seconds before a worker that died is replaced."""
+
+
+def serve(settings: Settings, environ: dict[str, str], flags: Mapping[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT. Raises StartError."""
+    logs.configure(settings.log_level)
+    inherited = environ.pop(INHERITED, "")
+    if inherited:
+        traffic, admin = (socket.socket(fileno=int(number)) for number in inherited.split(","))
+        uvloop.run(_serve_here(settings, environ, traffic, admin))
+        return
+    for name in settings.ignored:
+        log.warning("%s has no effect: this version has no browser sign-in", name)
+    traffic = app.listen(settings.listen, "SIDECAR_LISTEN")
+    admin = app.listen(settings.admin_listen, "SIDECAR_ADMIN_LISTEN")
+    if settings.workers == 1:
+        uvloop.run(_serve_here(settings, environ, traffic, admin))
+    else:
+        with tempfile.TemporaryDirectory(prefix="sidecar-metrics-") as folder:
+            workers = _Workers(settings, {**environ, "PROMETHEUS_MULTIPROC_DIR": folder}, flags, (traffic, admin))
+            uvloop.run(workers.run())
+
+
+async def _serve_here(
+    settings: Settings, environ: dict[str, str], traffic: socket.socket, admin: socket.socket
+) -> None:
+    sidecar = app.build(settings, environ)
+    await app.run(
+        sidecar, traffic, admin, lambda: log.info("serving on %s, admin on %s", settings.listen, settings.admin_listen)
+    )  # fmt: skip
+
+
+class _Workers:
+    """The parent: runs the embedded Cerbos and the workers, replaces one that dies, and stops them all."""
+
+    def __init__(
+        self, settings: Settings, environ: dict[str, str], flags: Mapping[str, str], sockets: tuple[socket.socket, ...]
+    ) -> None:
+        self._settings = settings
+        self._sockets = sockets
+        self._stop = asyncio.Event()
+        numbers = ",".join(str(sock.fileno()) for sock in sockets)
+        self._environ = {**environ, **flags, INHERITED: numbers, "SIDECAR_WORKERS": "1"}
+        self._running: set[asyncio.subprocess.Process] = set()
+
+    async def run(self) -> None:
+        """Start everything, wait for the signal to stop, stop everything."""
+        app.build(self._settings, self._environ)  # every fault is told once, before any worker starts
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._signal(signal.SIGHUP))
+        embedded = app.embedded_cerbos(self._settings)
+        try:
+            if embedded is not None:
+                await embedded.start()
+                self._environ["SIDECAR_CERBOS"] = embedded.target
+            async with asyncio.TaskGroup() as group:
+                for _ in range(self._settings.workers):
+                    group.create_task(self._keep_one())
+        except OSError as error:
+            raise StartError(f"SIDECAR_CERBOS: {error}") from None
+        finally:
+            if embedded is not None:
+                await embedded.stop()
+
+    def _signal(self, number: int) -> None:
+        for process in self._running:
+            if process.returncode is None:
+                process.send_signal(number)
+
+    async def _keep_one(self) -> None:
+        stopped = asyncio.ensure_future(self._stop.wait())
+        while not self._stop.is_set():
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "sidecar.cli", "run",
+                env=self._environ, pass_fds=[sock.fileno() for sock in self._sockets],
+            )  # fmt: skip
+            self._running.add(process)
+            ended = asyncio.ensure_future(process.wait())
+            await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
+            if self._stop.is_set() and process.returncode is None:
+                process.terminate()
+            await ended
+            self._running.discard(process)
+            if not self._stop.is_set():
+                log.error("worker %d ended with %s, starting another", process.pid, process.returncode)
+                await asyncio.wait([stopped], timeout=RESPAWN_AFTER)
+
+
+class Asked(NamedTuple):
+    """What `sidecar explain` was asked: a request as a person writes it. `claims` stand in place of a token."""
+
+    method: str
+    target: str
+    headers: list[str]
+    body: str
+    token: str
+    claims: Mapping[str, Any] | None
+
+
+async def explain_one(settings: Settings, environ: dict[str, str], asked: Asked) -> tuple[bool, list[str]]:
+    """Explain one request with the real hook and the real Cerbos. Raises StartError, ValueError for a bad header."""
+    logs.configure("error")
+    sidecar = app.build(settings, environ)
+    pdp = explain.RecordingPDP(sidecar.cerbos)
+    rules = sidecar.gate.rules
+    if asked.claims is not None:
+        tokens = explain.GivenClaims(asked.claims, sidecar.routes.principal)
+        rules = Rules(rules.table, rules.lookups, tokens, rules.reading)
+    gate = Gate(rules, sidecar.hooks, pdp, now=app.wall_clock, timer=time.perf_counter)
+    try:
+        if sidecar.embedded is not None:
+            await sidecar.embedded.start()
+        verdict, lines = await explain.explain(gate, pdp, _raw(asked, settings), asked.body.encode("utf-8"))
+    except OSError as error:
+        raise StartError(f"SIDECAR_CERBOS: {error}") from None
+    finally:
+        await sidecar.close()
+    return isinstance(verdict, Forward), lines
+
+
+_HEADER = re.compile(r"([A-Za-z0-9-]+):[ \t]*(.*)")
+
+
+def _raw(asked: Asked, settings: Settings) -> Raw:
+    headers = [(b"host", sorted(settings.hosts)[0].encode("ascii") if settings.hosts else b"localhost")]
+    for text in asked.headers:
+        match = _HEADER.fullmatch(text)
+        if match is None:
+            raise ValueError(f"found {text!r}, expected 'NAME: VALUE'")
+        headers.append((match[1].lower().encode("ascii"), match[2].strip().encode("utf-8")))
+    if asked.token:
+        headers.append((b"authorization", b"Bearer " + asked.token.encode("ascii")))
+    if asked.body:
+        headers += [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(asked.body.encode("utf-8"))).encode("ascii")),
+        ]
+    return Raw(asked.method, asked.target.encode("latin-1"), headers, "", "http", "explain")

@@ -1,0 +1,256 @@
+"""Where the sidecar runs: environment and flags -> one frozen `Settings`, every fault at once."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from sidecar import units
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class Address(NamedTuple):
+    """Where to listen: `host` and `port`, or a unix socket's `path`."""
+
+    host: str
+    port: int
+    path: str = ""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"unix:{self.path}" if self.path else f"{host}:{self.port}"
+
+
+class SettingsError(Exception):
+    """The settings cannot be used; `problems` are all of their faults, a line each."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settings:
+    """All settings, parsed. Durations are seconds. `ignored` are variables that were set and have no effect."""
+
+    upstream: str
+    upstream_ca: str
+    upstream_connect_timeout: float
+    upstream_head_timeout: float
+    upstream_idle_timeout: float
+    listen: Address
+    admin_listen: Address
+    routes: str
+    cerbos: str
+    cerbos_binary: str
+    cerbos_timeout: float
+    policies: str
+    mode: str
+    workers: int
+    hosts: frozenset[str] | None
+    trusted_proxies: tuple[Network, ...]
+    max_connections: int
+    decision_log: str
+    assertion: str
+    shutdown_timeout: float
+    log_level: str
+    region: str
+    pool_id: str
+    client_ids: tuple[str, ...]
+    client_secret: str
+    cognito_endpoint: str
+    issuers: tuple[str, ...]
+    jwks_url: str
+    ignored: tuple[str, ...] = ()
+
+
+class Setting(NamedTuple):
+    """One setting: its variable, the field of `Settings`, how its text is read, its default as text, what it is."""
+
+    variable: str
+    field: str
+    parse: Callable[[str], Any]
+    default: str | None
+    doc: str
+    secret: bool = False
+
+    @property
+    def flag(self) -> str:
+        """The option of `sidecar run` for it: `--upstream` for SIDECAR_UPSTREAM, `--aws-region` for AWS_REGION."""
+        return "--" + self.variable.removeprefix("SIDECAR_").lower().replace("_", "-")
+
+
+def _url(text: str) -> str:
+    if not re.fullmatch(r"https?://(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?|unix:/.+", text):
+        raise ValueError("expected http(s)://host:port or unix:/path")
+    return text
+
+
+def _address(text: str) -> Address:
+    if text.startswith("unix:/"):
+        return Address("", 0, text.removeprefix("unix:"))
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})", text)
+    if match is None or int(match[3]) > 65535:
+        raise ValueError("expected host:port or unix:/path")
+    return Address(match[1] or match[2], int(match[3]))
+
+
+def _cerbos(text: str) -> str:
+    if text != "embedded" and not re.fullmatch(r"unix:/.+|[A-Za-z0-9._-]+:\d{1,5}|\[[0-9a-fA-F:.]+\]:\d{1,5}", text):
+        raise ValueError("expected embedded, host:port or unix:/path")
+    return text
+
+
+def _one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"expected {' or '.join(words)}")
+        return text
+
+    return parse
+
+
+def _count(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", text) or not least <= int(text) <= most:
+            raise ValueError(f"expected a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def _list(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _hosts(text: str) -> frozenset[str] | None:
+    return frozenset(host.lower() for host in _list(text)) or None
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    try:
+        networks = tuple(ipaddress.ip_network(item) for item in _list(text))
+    except ValueError as error:
+        raise ValueError(f"expected CIDRs such as 10.0.0.0/8: {error}") from None
+    if any(network.prefixlen == 0 for network in networks):
+        raise ValueError("expected the proxies' own networks: /0 would believe everybody")
+    return networks
+
+
+def _key_url(text: str) -> str:
+    """A key server is asked over TLS, unless it is on this machine (R14)."""
+    match = re.fullmatch(r"(https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/\S*)?", text) if text else None
+    if text and match is None:
+        raise ValueError("expected an http(s) URL")
+    if match is not None and match[1] == "http" and not is_loopback(match[2]):
+        raise ValueError("expected https: only a loopback host may be asked over plain http")
+    return text
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address, brackets and all, is this machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
+SETTINGS = (
+    Setting("SIDECAR_UPSTREAM", "upstream", _url, None, "the protected app: `http(s)://host:port`, or `unix:/path`"),
+    Setting("SIDECAR_UPSTREAM_CA", "upstream_ca", str, "", "PEM file of the CAs that an `https` upstream may be signed by; the system's without it"),
+    Setting("SIDECAR_UPSTREAM_CONNECT_TIMEOUT", "upstream_connect_timeout", units.duration, "2s", "for a connection to the upstream"),
+    Setting("SIDECAR_UPSTREAM_HEAD_TIMEOUT", "upstream_head_timeout", units.duration, "30s", "for the head of its answer"),
+    Setting("SIDECAR_UPSTREAM_IDLE_TIMEOUT", "upstream_idle_timeout", units.duration, "60s", "between two pieces of its answer"),
+    Setting("SIDECAR_LISTEN", "listen", _address, "0.0.0.0:8080", "`host:port` or `unix:/path` for traffic"),
+    Setting("SIDECAR_ADMIN_LISTEN", "admin_listen", _address, "127.0.0.1:9901", "health, metrics, config view; never the traffic port"),
+    Setting("SIDECAR_ROUTES", "routes", str, "routes.yaml", "the route file"),
+    Setting("SIDECAR_CERBOS", "cerbos", _cerbos, "embedded", "`embedded` (run and watch the Cerbos binary on a private unix socket), `host:port` or `unix:/path` (gRPC)"),
+    Setting("SIDECAR_CERBOS_BINARY", "cerbos_binary", str, "", "the binary for `embedded`; else `cerbos` on PATH, else that of the npm package"),
+    Setting("SIDECAR_CERBOS_TIMEOUT", "cerbos_timeout", units.duration, "500ms", "for one decision"),
+    Setting("SIDECAR_POLICIES", "policies", str, "policies", "policy folder for `embedded`"),
+    Setting("SIDECAR_MODE", "mode", _one_of("enforce", "shadow"), "enforce", "`enforce`, or `shadow` (forward everything, record what would have been refused)"),
+    Setting("SIDECAR_WORKERS", "workers", _count(1, 64), "1", "processes sharing the port"),
+    Setting("SIDECAR_HOSTS", "hosts", _hosts, "", "hosts that a request may name (comma list, any case); another is 421; any without it"),
+    Setting("SIDECAR_TRUSTED_PROXIES", "trusted_proxies", _networks, "", "CIDRs whose `X-Forwarded-*` is believed; from anyone else it is overwritten"),
+    Setting("SIDECAR_MAX_CONNECTIONS", "max_connections", _count(1, 1_000_000), "4096", "client connections at once, for each worker; beyond it 503"),
+    Setting("SIDECAR_DECISION_LOG", "decision_log", str, "stdout", "`stdout`, or a file that lines are appended to"),
+    Setting("SIDECAR_ASSERTION", "assertion", str, "off", "`off`, `ephemeral` (a key of this process), or a PEM file with a P-256 key: sign `X-Auth-Assertion`"),
+    Setting("SIDECAR_SHUTDOWN_TIMEOUT", "shutdown_timeout", units.duration, "30s", "for running requests after SIGTERM"),
+    Setting("SIDECAR_LOG_LEVEL", "log_level", _one_of("debug", "info", "warning", "error"), "info", "of the log on stderr"),
+    Setting("AWS_REGION", "region", str, "", "the user pool's region; `AWS_DEFAULT_REGION` stands in for it"),
+    Setting("AWS_COGNITO_POOL_ID", "pool_id", str, "", "the user pool"),
+    Setting("AWS_COGNITO_CLIENT_ID", "client_ids", _list, "", "its app clients (comma list)"),
+    Setting("AWS_COGNITO_CLIENT_SECRET", "client_secret", str, "", "the app client's secret", True),
+    Setting("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "cognito_endpoint", _key_url, "", "AWS's own variable for another endpoint (a local Cognito): API calls and keys go there, the issuer stays"),
+    Setting("SIDECAR_ISSUER", "issuers", _list, "", "exact issuers (comma list) in place of the pool's two"),
+    Setting("SIDECAR_JWKS_URL", "jwks_url", _key_url, "", "where the issuers' keys are"),
+)  # fmt: skip
+
+# Kubernetes gives a pod such variables for a Service that is named "sidecar"
+_SERVICE_VARIABLE = re.compile(r"SIDECAR_(?:SERVICE_(?:HOST|PORT(?:_.*)?)|PORT(?:_.*)?)")
+
+
+def read_settings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Settings:
+    """Parse the environment, with `flags` (variable -> text) before it. Raises SettingsError with every problem."""
+    problems = [
+        f"{name}: unknown setting"
+        for name in sorted(environ)
+        if name.startswith("SIDECAR_") and name not in _VARIABLES | _RESERVED and not _SERVICE_VARIABLE.fullmatch(name)
+    ]
+    values: dict[str, Any] = {}
+    texts = {**environ, **flags}
+    texts.setdefault("AWS_REGION", texts.get("AWS_DEFAULT_REGION", ""))
+    for setting in SETTINGS:
+        text = texts.get(setting.variable) or setting.default
+        if text is None:
+            problems.append(f"{setting.variable}: not set, expected {setting.doc}")
+            continue
+        try:
+            values[setting.field] = setting.parse(text) if text or setting.default == "" else None
+        except ValueError as error:
+            found = "" if setting.secret else f"found {text!r}, "
+            message = str(error)
+            problems.append(f"{setting.variable}: {message if message.startswith('found') else found + message}")
+    if problems:
+        raise SettingsError(problems)
+    settings = Settings(**values, ignored=tuple(sorted(_RESERVED & environ.keys())))
+    _check_together(settings, problems)
+    if problems:
+        raise SettingsError(problems)
+    return settings
+
+
+_VARIABLES = frozenset(setting.variable for setting in SETTINGS)
+# names of the contract for browser sign-in, which this version has not
+_RESERVED = frozenset(
+    [
+        "SIDECAR_SESSION_SECRET",
+        "SIDECAR_REDIS_URL",
+        "AWS_COGNITO_DOMAIN",
+        "AWS_COGNITO_HOSTED_UI_CALLBACK_URL",
+        "AWS_COGNITO_HOSTED_UI_LOGOUT_URL",
+    ]
+)
+
+
+def _check_together(settings: Settings, problems: list[str]) -> None:
+    if settings.pool_id and not settings.region:
+        problems.append("AWS_REGION: not set, expected the region of AWS_COGNITO_POOL_ID")
+    if settings.pool_id and not re.fullmatch(r"[\w-]+_[A-Za-z0-9]+", settings.pool_id):
+        problems.append(f"AWS_COGNITO_POOL_ID: found {settings.pool_id!r}, expected an id such as eu-west-1_AbCdEf")
+    if settings.region and not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", settings.region):
+        problems.append(f"AWS_REGION: found {settings.region!r}, expected a region such as eu-west-1")
+    if (settings.pool_id or settings.issuers) and not settings.client_ids:
+        problems.append("AWS_COGNITO_CLIENT_ID: not set, expected the app clients whose tokens are taken")
+    if settings.issuers and not settings.jwks_url:
+        problems.append("SIDECAR_JWKS_URL: not set, expected the key URL of SIDECAR_ISSUER")
+    if settings.listen == settings.admin_listen:
+        problems.append(
+            f"SIDECAR_ADMIN_LISTEN: found {settings.admin_listen}, expected another port than the traffic's"
+        )

@@ -1,0 +1,288 @@
+"""Shapes of a YAML document: each reads a node into a value, notes every fault with its line, and gives its schema."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
+
+import yaml
+
+
+class Problem(NamedTuple):
+    """One fault of a file: where (1-based), and what was found and expected there."""
+
+    file: str
+    line: int
+    column: int
+    message: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}: {self.message}"
+
+
+class Mark(NamedTuple):
+    """A place in the document, 1-based, with the path of names that leads to it."""
+
+    line: int
+    column: int
+    path: str
+
+
+class Reader:
+    """Collects the problems of one file while its shapes are read."""
+
+    def __init__(self, file: str) -> None:
+        self.file = file
+        self.problems: list[Problem] = []
+
+    def fault(self, mark: Mark, message: str) -> None:
+        """Note a fault at a place; reading goes on, so that all faults are told at once."""
+        place = f"{mark.path}: " if mark.path else ""
+        self.problems.append(Problem(self.file, mark.line, mark.column, place + message))
+
+
+class Shape(Protocol):
+    """What a node must look like. `read` returns None after a fault that it noted."""
+
+    def read(self, node: yaml.Node, path: str, reader: Reader) -> Any: ...
+
+    def schema(self) -> dict[str, Any]: ...
+
+
+def mark_of(node: yaml.Node, path: str) -> Mark:
+    """The place of a node."""
+    return Mark(node.start_mark.line + 1, node.start_mark.column + 1, path)
+
+
+_TAGS = {"str": "text", "int": "a number", "float": "a number", "bool": "true or false", "null": "nothing"}
+
+
+def _kind(node: yaml.Node) -> str:
+    if isinstance(node, yaml.MappingNode):
+        return "a mapping"
+    if isinstance(node, yaml.SequenceNode):
+        return "a list"
+    return f"{_TAGS.get(node.tag.rpartition(':')[2], node.tag)} {node.value!r}"
+
+
+@dataclass(frozen=True)
+class Text:
+    """A string; `parse` makes the value of it and raises ValueError with what was found and expected."""
+
+    parse: Callable[[str], Any] = str
+    pattern: str | None = None
+    what: str = "text"
+    also: tuple[str, ...] = ()
+
+    def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
+        tags = {f"tag:yaml.org,2002:{tag}" for tag in ("str", *self.also)}
+        if not isinstance(node, yaml.ScalarNode) or node.tag not in tags:
+            return reader.fault(mark_of(node, path), f"found {_kind(node)}, expected {self.what}")
+        if self.pattern is not None and not re.fullmatch(self.pattern, node.value):
+            return reader.fault(mark_of(node, path), f"found {node.value!r}, expected {self.what}")
+        try:
+            return self.parse(node.value)
+        except ValueError as error:
+            return reader.fault(mark_of(node, path), str(error))
+
+    def schema(self) -> dict[str, Any]:
+        pattern = {"pattern": f"^(?:{self.pattern})$"} if self.pattern else {}
+        return {"type": "string", **pattern}
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One of a few words."""
+
+    words: tuple[str, ...]
+
+    def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
+        if isinstance(node, yaml.ScalarNode) and node.value in self.words:
+            return node.value
+        return reader.fault(mark_of(node, path), f"found {_kind(node)}, expected {' or '.join(self.words)}")
+
+    def schema(self) -> dict[str, Any]:
+        return {"enum": list(self.words)}
+
+
+@dataclass(frozen=True)
+class Whole:
+    """A whole number within bounds."""
+
+    least: int
+    most: int
+
+    def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
+        if isinstance(node, yaml.ScalarNode) and re.fullmatch(r"\d{1,18}", node.value):
+            number = int(node.value)
+            if node.tag.endswith(":int") and self.least <= number <= self.most:
+                return number
+        wanted = str(self.least) if self.least == self.most else f"a whole number from {self.least} to {self.most}"
+        return reader.fault(mark_of(node, path), f"found {_kind(node)}, expected {wanted}")
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "integer", "minimum": self.least, "maximum": self.most}
+
+
+@dataclass(frozen=True)
+class Flag:
+    """true or false."""
+
+    def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
+        if isinstance(node, yaml.ScalarNode) and node.tag.endswith(":bool") and node.value in ("true", "false"):
+            return node.value == "true"
+        return reader.fault(mark_of(node, path), f"found {_kind(node)}, expected true or false")
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
+
+
+@dataclass(frozen=True)
+class ListOf:
+    """A list of one shape; with `single`, one item may stand without a list."""
+
+    item: Shape
+    least: int = 0
+    single: bool = False
+
+    def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
+        if self.single and isinstance(node, yaml.ScalarNode):
+            value = self.item.read(node, path, reader)
+            return None if value is None else [value]
+        if not isinstance(node, yaml.SequenceNode):
+            return reader.fault(mark_of(node, path), f"found {_kind(node)}, expected a list")
+        values = [self.item.read(item, f"{path}[{at}]", reader) for at, item in enumerate(node.value)]
+        if len(values) < self.least:
+            return reader.fault(mark_of(node, path), f"found {len(values)} items, expected at least {self.least}")
+        return [value for value in values if value is not None]
+
+    def schema(self) -> dict[str, Any]:
+        schema = {"type": "array", "items": self.item.schema(), "minItems": self.least}
+        return {"anyOf": [self.item.schema(), schema]} if self.single else schema
+
+
+@dataclass(frozen=True)
+class MapOf:
+    """Free names, all with one shape of value. Values are kept with their marks in `Entry`."""
+
+    value: Shape
+    key: str
+    what: str
+
+    def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
+        found: dict[str, Any] = {}
+        for name, key, value in _pairs(node, path, reader):
+            if not re.fullmatch(self.key, name):
+                reader.fault(mark_of(key, path), f"found the name {name!r}, expected {self.what}")
+                continue
+            read = self.value.read(value, f"{path}.{name}".lstrip("."), reader)
+            if read is not None:
+                found[name] = read
+        return found
+
+    def schema(self) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "additionalProperties": False,
+            "patternProperties": {f"^(?:{self.key})$": self.value.schema()},
+        }
+
+
+class Field(NamedTuple):
+    """One name of a record: its shape, what it is for, and its value when it is left out."""
+
+    shape: Shape
+    doc: str
+    default: Any = None
+    required: bool = False
+
+
+@dataclass
+class Entry:
+    """What a record read: values by name, and where each stands."""
+
+    values: dict[str, Any]
+    marks: dict[str, Mark]
+    mark: Mark
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def at(self, name: str) -> Mark:
+        """Where `name` stands, or the record itself when it was left out."""
+        return self.marks.get(name, self.mark)
+
+    def has(self, name: str) -> bool:
+        """Whether the file itself gives `name`."""
+        return name in self.marks
+
+
+@dataclass(frozen=True)
+class Record:
+    """Fixed names; an unknown name is a fault that lists the known ones."""
+
+    fields: Mapping[str, Field]
+    doc: str = ""
+    examples: tuple[Any, ...] = field(default=())
+
+    def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
+        if not isinstance(node, yaml.MappingNode):
+            return reader.fault(mark_of(node, path), f"found {_kind(node)}, expected a mapping")
+        entry = Entry({name: f.default for name, f in self.fields.items()}, {}, mark_of(node, path))
+        for name, key, value in _pairs(node, path, reader):
+            known = self.fields.get(name)
+            if known is None:
+                reader.fault(mark_of(key, path), f"found the name {name!r}, expected one of {', '.join(self.fields)}")
+                continue
+            entry.marks[name] = mark_of(value, f"{path}.{name}".lstrip("."))
+            read = known.shape.read(value, f"{path}.{name}".lstrip("."), reader)
+            entry.values[name] = known.default if read is None else read
+        for name, known in self.fields.items():
+            if known.required and name not in entry.marks:
+                reader.fault(entry.mark, f"found no {name!r}, expected it: {known.doc}")
+        return entry
+
+    def schema(self) -> dict[str, Any]:
+        required = [name for name, f in self.fields.items() if f.required]
+        return {
+            "type": "object",
+            **({"description": self.doc} if self.doc else {}),
+            "additionalProperties": False,
+            **({"required": required} if required else {}),
+            "properties": {name: {"description": f.doc, **f.shape.schema()} for name, f in self.fields.items()},
+        }
+
+
+def _pairs(node: yaml.Node, path: str, reader: Reader) -> list[tuple[str, yaml.Node, yaml.Node]]:
+    if not isinstance(node, yaml.MappingNode):
+        reader.fault(mark_of(node, path), f"found {_kind(node)}, expected a mapping")
+        return []
+    pairs, names = [], set()
+    for key, value in node.value:
+        name = key.value if isinstance(key, yaml.ScalarNode) else ""
+        if name in names:
+            reader.fault(mark_of(key, path), f"found {name!r} twice, expected it once")
+        names.add(name)
+        pairs.append((name, key, value))
+    return pairs
+
+
+def read_document(text: str, file: str, shape: Shape) -> tuple[Any, Reader]:
+    """Read one YAML document by its shape: (value, the reader with all problems). Never raises for a bad text."""
+    reader = Reader(file)
+    try:
+        node = yaml.compose(text, Loader=yaml.SafeLoader)
+    except yaml.MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
+        reader.fault(Mark(line, column, ""), f"not YAML: {error.problem or error.context}")
+        return None, reader
+    except yaml.YAMLError as error:
+        reader.fault(Mark(1, 1, ""), f"not YAML: {error}")
+        return None, reader
+    if node is None:
+        reader.fault(Mark(1, 1, ""), "found an empty file, expected at least `version: 1` and `routes`")
+        return None, reader
+    return shape.read(node, "", reader), reader

@@ -1,0 +1,26 @@
+"""Durations and sizes as people write them: `300ms`, `2s`, `1MiB`."""
+
+from __future__ import annotations
+
+import re
+
+_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
+_SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB)")
+_BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+def duration(text: str) -> float:
+    """Seconds of `300ms`, `2s`, `5m` or `1h`. Raises ValueError."""
+    match = _DURATION.fullmatch(text)
+    if match is None:
+        raise ValueError(f"found {text!r}, expected a duration such as 300ms, 2s, 5m or 1h")
+    return float(match[1]) * _SECONDS[match[2]]
+
+
+def size(text: str) -> int:
+    """Bytes of `512B`, `64KiB`, `1MiB` or `1GiB`. Raises ValueError."""
+    match = _SIZE.fullmatch(text)
+    if match is None:
+        raise ValueError(f"found {text!r}, expected a size such as 64KiB or 1MiB")
+    return int(match[1]) * _BYTES[match[2]]

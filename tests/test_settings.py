@@ -1,0 +1,119 @@
+"""Environment and flags -> settings, every fault at once."""
+
+import pytest
+
+from sidecar.settings import SETTINGS, Address, Settings, SettingsError, is_loopback, read_settings
+
+LEAST = {"SIDECAR_UPSTREAM": "http://127.0.0.1:5000"}
+
+
+def problems(environ: dict[str, str], flags: dict[str, str] | None = None) -> list[str]:
+    with pytest.raises(SettingsError) as caught:
+        read_settings({**LEAST, **environ}, flags or {})
+    return caught.value.problems
+
+
+def test_only_the_upstream_has_no_default() -> None:
+    settings = read_settings(LEAST, {})
+    assert settings.upstream == "http://127.0.0.1:5000"
+    assert settings.listen == Address("0.0.0.0", 8080)
+    assert settings.admin_listen == Address("127.0.0.1", 9901)
+    assert (settings.routes, settings.cerbos, settings.policies) == ("routes.yaml", "embedded", "policies")
+    assert (settings.mode, settings.workers, settings.hosts, settings.trusted_proxies) == ("enforce", 1, None, ())
+    with pytest.raises(SettingsError, match="SIDECAR_UPSTREAM: not set"):
+        read_settings({}, {})
+
+
+def test_a_flag_goes_before_the_environment() -> None:
+    settings = read_settings({**LEAST, "SIDECAR_LISTEN": "127.0.0.1:1"}, {"SIDECAR_LISTEN": "unix:/run/s.sock"})
+    assert settings.listen == Address("", 0, "/run/s.sock")
+    assert str(settings.listen) == "unix:/run/s.sock"
+
+
+def test_every_setting_is_a_field_and_every_flag_is_unique() -> None:
+    fields = set(Settings.__dataclass_fields__)
+    assert {setting.field for setting in SETTINGS} == fields - {"ignored"}
+    assert len({setting.flag for setting in SETTINGS}) == len(SETTINGS)
+    assert {"--upstream", "--aws-cognito-pool-id", "--cerbos"} <= {setting.flag for setting in SETTINGS}
+
+
+def test_all_faults_are_told_at_once() -> None:
+    found = problems({"SIDECAR_MODE": "open", "SIDECAR_WORKERS": "0", "SIDECAR_LISTEN": "8080", "SIDECAR_FOO": "1"})
+    assert found == [
+        "SIDECAR_FOO: unknown setting",
+        "SIDECAR_LISTEN: found '8080', expected host:port or unix:/path",
+        "SIDECAR_MODE: found 'open', expected enforce or shadow",
+        "SIDECAR_WORKERS: found '0', expected a whole number from 1 to 64",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "says"),
+    [
+        ("SIDECAR_UPSTREAM", "http://user@h:1", "expected http(s)://host:port"),
+        ("SIDECAR_UPSTREAM", "http://h:1/path", "expected http(s)://host:port"),
+        ("SIDECAR_UPSTREAM", "ftp://h", "expected http(s)://host:port"),
+        ("SIDECAR_LISTEN", "0.0.0.0:99999", "expected host:port"),
+        ("SIDECAR_CERBOS", "http://x", "expected embedded, host:port or unix:/path"),
+        ("SIDECAR_CERBOS_TIMEOUT", "1", "expected a duration"),
+        ("SIDECAR_TRUSTED_PROXIES", "0.0.0.0/0", "/0 would believe everybody"),
+        ("SIDECAR_TRUSTED_PROXIES", "10.0.0.0/8, ::/0", "/0 would believe everybody"),
+        ("SIDECAR_TRUSTED_PROXIES", "10.0.0.1/8", "expected CIDRs"),
+        ("SIDECAR_TRUSTED_PROXIES", "proxy", "expected CIDRs"),
+        ("SIDECAR_JWKS_URL", "http://keys.example/jwks.json", "expected https"),
+        ("SIDECAR_JWKS_URL", "file:///etc/passwd", "expected an http(s) URL"),
+        ("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "http://10.0.0.1:5000", "expected https"),
+        ("AWS_COGNITO_POOL_ID", "nonsense", "expected an id such as"),
+        ("AWS_REGION", "Mars", "expected a region"),
+        ("SIDECAR_ISSUER", "https://issuer.example", "SIDECAR_JWKS_URL: not set"),
+        ("SIDECAR_ADMIN_LISTEN", "0.0.0.0:8080", "another port than the traffic's"),
+    ],
+)
+def test_an_unsafe_or_broken_value_is_refused(name: str, value: str, says: str) -> None:
+    assert says in "\n".join(problems({name: value}))
+
+
+def test_the_pool_needs_region_and_client() -> None:
+    found = problems({"AWS_COGNITO_POOL_ID": "eu-west-1_AbC"})
+    assert [problem.partition(":")[0] for problem in found] == ["AWS_REGION", "AWS_COGNITO_CLIENT_ID"]
+
+
+def test_a_whole_pool_is_taken() -> None:
+    settings = read_settings(
+        {
+            **LEAST,
+            "AWS_DEFAULT_REGION": "eu-west-1",
+            "AWS_COGNITO_POOL_ID": "eu-west-1_AbC",
+            "AWS_COGNITO_CLIENT_ID": "web, m2m",
+            "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": "http://localhost:9229",
+            "SIDECAR_HOSTS": "App.Example, b.example",
+            "SIDECAR_TRUSTED_PROXIES": "10.0.0.0/8,fd00::/8",
+        },
+        {},
+    )
+    assert settings.region == "eu-west-1"
+    assert settings.client_ids == ("web", "m2m")
+    assert settings.hosts == {"app.example", "b.example"}
+    assert [str(network) for network in settings.trusted_proxies] == ["10.0.0.0/8", "fd00::/8"]
+
+
+def test_a_region_of_its_own_goes_before_the_default_region() -> None:
+    settings = read_settings({**LEAST, "AWS_REGION": "eu-west-2", "AWS_DEFAULT_REGION": "eu-west-1"}, {})
+    assert settings.region == "eu-west-2"
+
+
+def test_kubernetes_service_variables_are_no_settings() -> None:
+    service = {"SIDECAR_SERVICE_HOST": "10.1.1.1", "SIDECAR_PORT": "tcp://10.1.1.1:80", "SIDECAR_PORT_80_TCP": "x"}
+    assert read_settings({**LEAST, **service, "SIDECAR_SERVICE_PORT_HTTP": "80"}, {}).ignored == ()
+
+
+def test_names_of_sign_in_are_known_and_said_to_have_no_effect() -> None:
+    assert read_settings({**LEAST, "SIDECAR_SESSION_SECRET": "s"}, {}).ignored == ("SIDECAR_SESSION_SECRET",)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("localhost", True), ("127.0.0.1", True), ("[::1]", True), ("10.0.0.1", False), ("localhost.evil", False)],
+)
+def test_loopback(host: str, loopback: bool) -> None:
+    assert is_loopback(host) is loopback

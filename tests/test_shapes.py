@@ -1,0 +1,77 @@
+"""Shapes read YAML nodes, and note every fault with its place."""
+
+import pytest
+
+from sidecar import shapes
+from sidecar.shapes import Choice, Entry, Field, Flag, ListOf, MapOf, Record, Text, Whole, read_document
+
+SHAPE = Record(
+    {
+        "name": Field(Text(pattern="[a-z]+", what="small letters"), "a name", "", True),
+        "kind": Field(Choice(("a", "b")), "a kind", "a"),
+        "count": Field(Whole(1, 9), "a count", 1),
+        "open": Field(Flag(), "open or not", False),
+        "tags": Field(ListOf(Text(), single=True), "tags", ()),
+        "more": Field(MapOf(Text(), "[a-z]", "one letter"), "more", {}),
+    },
+    "a thing",
+)
+
+
+def faults(text: str) -> list[str]:
+    _, reader = read_document(text, "f.yaml", SHAPE)
+    return [str(problem) for problem in reader.problems]
+
+
+def test_a_whole_document_is_read_with_its_defaults() -> None:
+    entry, reader = read_document("{name: abc, count: 3, open: true, tags: one, more: {x: y}}", "f.yaml", SHAPE)
+    assert isinstance(entry, Entry)
+    assert entry.values == {"name": "abc", "kind": "a", "count": 3, "open": True, "tags": ["one"], "more": {"x": "y"}}
+    assert reader.problems == []
+    assert entry.has("count")
+    assert not entry.has("kind")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name: ABC", ["f.yaml:1:7: name: found 'ABC', expected small letters"]),
+        ("name: 5", ["f.yaml:1:7: name: found a number '5', expected small letters"]),
+        ("name: [a]", ["f.yaml:1:7: name: found a list, expected small letters"]),
+        ("name: a\nkind: c", ["f.yaml:2:7: kind: found text 'c', expected a or b"]),
+        ("name: a\ncount: 10", ["f.yaml:2:8: count: found a number '10', expected a whole number from 1 to 9"]),
+        ("name: a\ncount: '3'", ["f.yaml:2:8: count: found text '3', expected a whole number from 1 to 9"]),
+        ("name: a\nopen: yes", ["f.yaml:2:7: open: found true or false 'yes', expected true or false"]),
+        ("name: a\ntags: {}", ["f.yaml:2:7: tags: found a mapping, expected a list"]),
+        ("name: a\nmore: {xx: y}", ["f.yaml:2:8: more: found the name 'xx', expected one letter"]),
+        ("name: a\nmore: 1", ["f.yaml:2:7: more: found a number '1', expected a mapping"]),
+        ("name: a\nname: b", ["f.yaml:2:1: found 'name' twice, expected it once"]),
+        ("kind: b", ["f.yaml:1:1: found no 'name', expected it: a name"]),
+        ("wat: 1\nname: a", ["f.yaml:1:1: found the name 'wat', expected one of name, kind, count, open, tags, more"]),
+        ("[]", ["f.yaml:1:1: found a list, expected a mapping"]),
+        ("", ["f.yaml:1:1: found an empty file, expected at least `version: 1` and `routes`"]),
+        ("name: null", ["f.yaml:1:7: name: found nothing 'null', expected small letters"]),
+    ],
+)
+def test_a_fault_has_its_line_column_and_expectation(text: str, expected: list[str]) -> None:
+    assert faults(text) == expected
+
+
+@pytest.mark.parametrize("text", ["a: [", "a: b: c", "\t- x", "\x00"])
+def test_what_is_not_yaml_is_a_problem_and_no_exception(text: str) -> None:
+    (problem,) = faults(text)
+    assert "not YAML" in problem
+
+
+def test_a_list_may_have_a_least_length() -> None:
+    _, reader = read_document("[]", "f.yaml", ListOf(Text(), 1))
+    assert [problem.message for problem in reader.problems] == ["found 0 items, expected at least 1"]
+
+
+def test_the_schema_says_the_same_as_the_reader() -> None:
+    schema = SHAPE.schema()
+    assert schema["required"] == ["name"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["kind"] == {"description": "a kind", "enum": ["a", "b"]}
+    assert schema["properties"]["tags"]["anyOf"][0] == {"type": "string"}
+    assert shapes.Whole(1, 1).schema() == {"type": "integer", "minimum": 1, "maximum": 1}
