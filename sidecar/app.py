@@ -7,6 +7,7 @@ import contextlib
 import gc
 import json
 import logging
+import math
 import secrets
 import signal
 import socket
@@ -20,6 +21,7 @@ from typing import Any
 import uvicorn
 
 from sidecar.admin import admin_app
+from sidecar.clients.breaker import Breaker
 from sidecar.clients.cerbos import Cerbos
 from sidecar.clients.cognito import KeyStore
 from sidecar.clients.embedded import EmbeddedCerbos
@@ -27,7 +29,9 @@ from sidecar.clients.hook import HookClient
 from sidecar.clients.pool import Origin, Pool, Timeouts
 from sidecar.enforce import server
 from sidecar.enforce.assertion import Assertions, load_key
+from sidecar.enforce.limits import Limits
 from sidecar.enforce.proxy import Proxy, Receive, Scope, Send
+from sidecar.enforce.websocket import WebSocketDoor
 from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.identity import Tokens
 from sidecar.gate.request import Reading
@@ -52,8 +56,9 @@ class StartError(Exception):
 class Traffic:
     """The ASGI app of the traffic port: the sidecar's own paths, and the proxy for all others (R27)."""
 
-    def __init__(self, proxy: Proxy, assertions: Assertions | None) -> None:
+    def __init__(self, proxy: Proxy, websockets: WebSocketDoor, assertions: Assertions | None) -> None:
         self._proxy = proxy
+        self._websockets = websockets
         self._jwks = json.dumps(assertions.jwks).encode("ascii") if assertions is not None else None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -63,6 +68,8 @@ class Traffic:
         target: bytes = scope["raw_target"]
         if self._jwks is not None and target == b"/_sidecar/jwks.json" and scope["method"] in ("GET", "HEAD"):
             await self._send_jwks(self._jwks, send)
+        elif server.UPGRADE in scope.get("extensions", ()):
+            await self._websockets(scope, receive, send)
         else:
             await self._proxy(scope, receive, send)
 
@@ -191,6 +198,11 @@ class Sidecar:
             await self.embedded.stop()
 
 
+def new_id() -> str:
+    """A request id: 32 hexadecimal digits."""
+    return secrets.token_hex(16)
+
+
 def _shown(name: str, settings: Settings) -> Any:
     value = getattr(settings, name)
     if isinstance(value, frozenset | tuple) and not isinstance(value, Address):
@@ -216,7 +228,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     keys.on_change = tokens.forget
     embedded = embedded_cerbos(settings)
     target = settings.cerbos if embedded is None else embedded.target
-    cerbos = Cerbos(target, timeout=settings.cerbos_timeout, report=metrics.dependency)
+    cerbos = Cerbos(target, timeout=settings.cerbos_timeout, report=metrics.dependency, now=time.monotonic)
     hooks = HookClient(now=time.monotonic, report=metrics.dependency)
     try:
         assertions = (
@@ -231,8 +243,9 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
         hooks, cerbos, now=wall_clock, timer=time.perf_counter,
         sign=assertions.sign if assertions is not None else None, shadow=settings.mode == "shadow",
     )  # fmt: skip
-    proxy = Proxy(gate, upstream, journal, time.perf_counter, lambda: secrets.token_hex(16))
-    traffic = Traffic(proxy, assertions)
+    proxy = Proxy(gate, upstream, journal, time.perf_counter, new_id)
+    websockets = WebSocketDoor(gate, upstream, journal, now=wall_clock, timer=time.perf_counter, new_id=new_id)
+    traffic = Traffic(proxy, websockets, assertions)
     return Sidecar(
         settings, environ, gate, keys, trust, routes, cerbos, embedded, hooks, upstream, metrics, traffic
     )  # fmt: skip
@@ -256,7 +269,7 @@ def _upstream(settings: Settings) -> Pool:
     timeouts = Timeouts(
         settings.upstream_connect_timeout, settings.upstream_head_timeout, settings.upstream_idle_timeout
     )  # fmt: skip
-    return Pool(origin, timeouts=timeouts, tls=tls)
+    return Pool(origin, timeouts=timeouts, tls=tls, breaker=Breaker(time.monotonic))
 
 
 # --- running ---
@@ -302,7 +315,9 @@ async def run(
     admin_server = _Server(server.config(admin_app(sidecar.readiness, sidecar.metrics.registry, sidecar.config)))
     traffic_server = _Server(
         server.config(
-            sidecar.traffic, max_connections=settings.max_connections, shutdown_timeout=settings.shutdown_timeout
+            sidecar.traffic,
+            limits=Limits(connections=settings.max_connections),
+            timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
         )
     )
     try:

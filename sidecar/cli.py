@@ -23,16 +23,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["demo"]:
         return int(import_module("sidecar.demo").main(arguments[1:]))
-    options = _parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         return int(options.command(options))
     except KeyboardInterrupt:
         return 130
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="sidecar", description="Authorization sidecar: Cognito, routes.yaml, Cerbos.")
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+def parser() -> argparse.ArgumentParser:
+    """The command line's grammar."""
+    made = argparse.ArgumentParser(prog="sidecar", description="Authorization sidecar: Cognito, routes.yaml, Cerbos.")
+    commands = made.add_subparsers(required=True, metavar="COMMAND")
     for name, command, text in (
         ("run", run, "serve: the sidecar in front of an app"),
         ("check", check, "say all that is wrong with settings, routes and policies"),
@@ -41,22 +42,22 @@ def _parser() -> argparse.ArgumentParser:
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(command=command)
         for setting in SETTINGS:
-            text = setting.doc + (f" (default: {setting.default})" if setting.default else "")
-            sub.add_argument(setting.flag, dest=setting.variable, metavar="VALUE", help=text.replace("%", "%%"))
+            said = setting.doc + (f" (default: {setting.default})" if setting.default else "")
+            sub.add_argument(setting.flag, dest=setting.variable, metavar="VALUE", help=said.replace("%", "%%"))
         if name == "explain":
             _add_request(sub)
     schema = commands.add_parser("schema", help="print the JSON Schema of routes.yaml")
     schema.set_defaults(command=print_schema)
     commands.add_parser("demo", help="everything on one machine, with a local Cognito and a legacy app")
-    return parser
+    return made
 
 
-def _add_request(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("method", help="the request's method")
-    parser.add_argument("target", help="the request's path, with its query")
-    parser.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'", help="a request header")
-    parser.add_argument("--body", default="", help="a JSON body")
-    who = parser.add_mutually_exclusive_group()
+def _add_request(sub: argparse.ArgumentParser) -> None:
+    sub.add_argument("method", help="the request's method")
+    sub.add_argument("target", help="the request's path, with its query")
+    sub.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'", help="a request header")
+    sub.add_argument("--body", default="", help="a JSON body")
+    who = sub.add_mutually_exclusive_group()
     who.add_argument("--token", default="", help="a real token, which is verified")
     who.add_argument("--claims", default="", help="claims as JSON, in place of a token")
 

@@ -74,7 +74,7 @@ class _Workers:
 
     async def run(self) -> None:
         """Start everything, wait for the signal to stop, stop everything."""
-        app.build(self._settings, self._environ)  # every fault is told once, before any worker starts
+        await app.build(self._settings, self._environ).close()  # a fault is told once, before any worker starts
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)

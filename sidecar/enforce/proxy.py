@@ -9,7 +9,7 @@ from sidecar.clients.pool import Fault, FaultKind, Pool, Response
 from sidecar.enforce import answer
 from sidecar.gate.cors import ANSWER_HEADERS
 from sidecar.gate.gate import Gate
-from sidecar.gate.request import Raw
+from sidecar.gate.request import Header, Raw
 from sidecar.gate.verdict import Code, Facts, Forward, Preflight, Refuse, Refused
 from sidecar.journal import Journal, Outcome
 
@@ -96,22 +96,18 @@ class Proxy:
         """Handle one ASGI http scope of `enforce/server.py`, which has the raw target."""
         started = self._timer()
         body = ClientBody(scope["headers"], receive)
-        client = scope["client"]
-        raw = Raw(
-            scope["method"], scope["raw_target"], scope["headers"], client[0] if client else "", scope["scheme"],
-            self._new_id(),
-        )  # fmt: skip
+        raw = raw_of(scope, self._new_id())
         verdict = await self.gate.decide(raw, body.whole)
         if isinstance(verdict, Forward):
             await self._forward(verdict, raw, body, send, started)
         elif isinstance(verdict, Refuse):
             self._journal.record(Outcome(verdict, answer.status_of(verdict.code), self._timer() - started))
-            await self._refuse(verdict.code, verdict.facts, raw, send, verdict.methods, verdict.reply_headers)
+            await refuse(verdict.code, verdict.facts, raw, send, verdict.methods, verdict.reply_headers)
         else:
             await self._answer_preflight(verdict, send, started)
 
     async def _forward(self, permit: Forward, raw: Raw, body: ClientBody, send: Send, started: float) -> None:
-        status, fault = CLIENT_GONE, None
+        status, fault, response = CLIENT_GONE, None, None
         try:
             response = await self._upstream.send(permit, body if body.expected else None)
             status = response.status
@@ -124,8 +120,8 @@ class Proxy:
             # one record whatever happened, a cancelled request included
             self._journal.record(Outcome(permit, status, self._timer() - started, fault))
         if fault is not None:
-            await self._refuse(fault, permit.facts, raw, send, (), permit.reply_headers)
-        else:
+            await refuse(fault, permit.facts, raw, send, (), permit.reply_headers)
+        elif response is not None:
             await self._relay(response, permit, send)
 
     async def _relay(self, response: Response, permit: Forward, send: Send) -> None:
@@ -148,18 +144,26 @@ class Proxy:
         finally:
             response.close()
 
-    async def _refuse(
-        self, code: Code, facts: Facts, raw: Raw, send: Send, methods: tuple[str, ...],
-        reply_headers: tuple[tuple[bytes, bytes], ...],
-    ) -> None:  # fmt: skip
-        accept = next((value for name, value in raw.headers if name == b"accept"), b"")
-        page = answer.wants_page(raw.method, accept)
-        made = answer.of(code, facts.request_id, page=page, methods=methods)
-        await _send_whole(made.status, [*made.headers, *reply_headers], made.body, send)
-
     async def _answer_preflight(self, verdict: Preflight, send: Send, started: float) -> None:
         self._journal.record(Outcome(verdict, 204, self._timer() - started))
         await _send_whole(204, list(verdict.headers), b"", send)
+
+
+def raw_of(scope: Scope, request_id: str) -> Raw:
+    """The request of an ASGI http scope that `enforce/server.py` made."""
+    client = scope["client"]
+    peer = client[0] if client else ""
+    return Raw(scope["method"], scope["raw_target"], scope["headers"], peer, scope["scheme"], request_id)
+
+
+async def refuse(
+    code: Code, facts: Facts, raw: Raw, send: Send, methods: tuple[str, ...], reply_headers: tuple[Header, ...]
+) -> None:
+    """Send the answer that a code means for this request."""
+    accept = next((value for name, value in raw.headers if name == b"accept"), b"")
+    page = answer.wants_page(raw.method, accept)
+    made = answer.of(code, facts.request_id, page=page, methods=methods)
+    await _send_whole(made.status, [*made.headers, *reply_headers], made.body, send)
 
 
 async def _send_whole(status: int, headers: list[tuple[bytes, bytes]], body: bytes, send: Send) -> None:

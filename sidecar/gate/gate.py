@@ -63,6 +63,7 @@ class _Way:
     request: Request | None = None
     principal: Principal | None = None
     reply_headers: tuple[Header, ...] = ()
+    recheck: float = 0.0
 
 
 # what a header value carries as it is; the rest of a name is escaped, so that none can look like two (R13)
@@ -112,7 +113,7 @@ class Gate:
         lap = self._lap(facts, "request", started)
         match = rules.table.match(request)
         route = match.route
-        facts.route = route.name
+        facts.route, way.recheck = route.name, route.recheck
         if route.cors is not None or cors.is_preflight(request):
             preflight = self._cross_origin(way, route, request)
             if preflight is not None:
@@ -177,6 +178,7 @@ class Gate:
         return Forward(
             request.method.encode("ascii"), request.target, tuple(headers), ground, way.facts,
             principal.expires if principal is not None else None, would_refuse, way.reply_headers,
+            way.recheck,
         )  # fmt: skip
 
     def _identity_headers(self, principal: Principal) -> list[Header]:

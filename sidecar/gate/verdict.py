@@ -119,6 +119,7 @@ class Forward:
     `expires` is the Unix time at which the principal's token ends, None on a public route.
     `would_refuse` is set in shadow mode only: the code that enforcing would have answered with.
     `reply_headers` must be on the answer to the client, in place of the upstream's of the same name.
+    `recheck` is after how many seconds an open WebSocket is to be decided again, 0 for never.
     """
 
     method: bytes
@@ -129,6 +130,7 @@ class Forward:
     expires: float | None = None
     would_refuse: Code | None = None
     reply_headers: tuple[tuple[bytes, bytes], ...] = ()
+    recheck: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)

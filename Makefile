@@ -1,0 +1,67 @@
+# One step each: make demo, make test, make lint. What they need is installed by the first of them, into .venv and node_modules.
+
+PYTHON ?= python3
+BIN := .venv/bin
+CERBOS = $(wildcard node_modules/@cerbos/cerbos-*/cerbos-*)
+# programs that tests run besides; each is in the Debian package of its name
+TEST_TOOLS := curl
+# more arguments: make demo ARGS="--port 8081", make test ARGS="-k cognito"
+ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint clean tools policies
+
+help:
+	@echo "make demo    everything on this machine, with curl lines to paste; Ctrl-C stops it"
+	@echo "make test    every test, against the real Cerbos and a local Cognito"
+	@echo "make lint    ruff and mypy"
+	@echo "make setup   only the installation, which the others run when it is missing"
+	@echo "make clean   remove what was installed and made"
+
+setup: .venv/.package node_modules/.installed
+
+# a stamp is newer than the lock file that it was made from: nothing is asked of the network again until that changes
+.venv/.locked: requirements-dev.lock
+	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, $(PYTHON) is {sys.version.split()[0]}")'
+	@echo "installing Python packages into .venv"
+	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements-dev.lock
+	@touch $@
+
+.venv/.package: .venv/.locked pyproject.toml
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --no-index -e .
+	@touch $@
+
+node_modules/.installed: package-lock.json
+	@command -v npm >/dev/null || { echo "npm is not on PATH: Node.js 18 or newer is needed" >&2; exit 1; }
+	@echo "installing Cerbos and json-server into node_modules"
+	@npm ci --loglevel=error >/dev/null
+	@touch $@
+
+demo: setup
+	@exec $(BIN)/sidecar demo $(ARGS)
+
+test: setup tools policies
+	@$(BIN)/pytest --cov --cov-report=term $(ARGS)
+
+# the wildcard is read when the recipe runs, after setup
+policies: setup
+	@$(CERBOS) compile policies
+
+tools:
+	@missing=; for tool in $(TEST_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	if [ -z "$$missing" ]; then exit 0; fi; \
+	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
+	    echo "installing$$missing"; \
+	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; } >/dev/null 2>&1 \
+	        || echo "could not install$$missing: the tests that need it are skipped" >&2; \
+	else echo "not installed:$$missing; the tests that need it are skipped (apt-get install$$missing)" >&2; fi
+
+lint: .venv/.package
+	@$(BIN)/ruff check
+	@$(BIN)/ruff format --check
+	@$(BIN)/mypy
+
+clean:
+	rm -rf .venv node_modules dist htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,238 @@
+"""Write docs/reference/ from the code. `python scripts/reference.py` writes; the test in tests/test_docs.py compares."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+from sidecar import routes_file
+from sidecar.cli import parser
+from sidecar.enforce.answer import status_of
+from sidecar.gate.request import Oddity
+from sidecar.gate.routing import Pattern
+from sidecar.gate.verdict import Code, Ground
+from sidecar.journal import Metrics
+from sidecar.settings import SETTINGS
+from sidecar.shapes import ListOf, MapOf, Record, Shape
+
+FOLDER = Path(__file__).parent.parent / "docs" / "reference"
+
+CODE_SAYS = {
+    Code.REQUEST_INVALID: "not HTTP/1.1 as this server reads it, or a Host that is none",
+    Code.TARGET_AMBIGUOUS: "a path or query that two servers could read differently",
+    Code.TARGET_TOO_LONG: "a target over 8 KiB",
+    Code.HEADER_AMBIGUOUS: "a header that stands twice, has an odd name, or is named in `Connection` though it may not be",
+    Code.HEADERS_TOO_LARGE: "a head over 32 KiB or 100 headers",
+    Code.HOST_NOT_ALLOWED: "a host that `SIDECAR_HOSTS` does not list",
+    Code.BODY_UNEXPECTED: "a body on GET, HEAD, DELETE or OPTIONS; `allow: [request_body]` takes it",
+    Code.BODY_TOO_LARGE: "a body over `max_body` on a route that reads it",
+    Code.BODY_TYPE_UNSUPPORTED: "another type than `application/json` on a route that reads the body",
+    Code.BODY_INVALID: "a body that is not strict JSON, or has no value of the declared type",
+    Code.SEGMENT_INVALID: "a path variable whose pattern refuses the segment",
+    Code.REFERENCE_INVALID: "a query, header or claim that is missing, doubled or of another type",
+    Code.REQUEST_TIMEOUT: "a head or body that did not come in time",
+    Code.ROUTE_UNMAPPED: "no route names the path",
+    Code.METHOD_UNMAPPED: "the route has no action for the method",
+    Code.CORS_REFUSED: "a preflight of an origin or method that the route does not list",
+    Code.ORIGIN_REFUSED: "a WebSocket handshake from another origin",
+    Code.TOKEN_MISSING: "no `Authorization`",
+    Code.TOKEN_INVALID: "not a token of a trusted issuer for a listed app client",
+    Code.TOKEN_EXPIRED: "the token's `exp` has passed",
+    Code.NO_ROLES: "neither the token nor `defaults.roles` gives a role",
+    Code.KEYS_UNAVAILABLE: "the issuer's keys could not be had, so the token was not examined",
+    Code.RESOURCE_MISSING: "the hook says that there is no such thing (`missing: deny`)",
+    Code.RESOURCE_HIDDEN: "the same with `missing: hide`",
+    Code.LOOKUP_UNAVAILABLE: "the hook cannot be reached",
+    Code.LOOKUP_TIMEOUT: "the hook did not answer within `timeout`",
+    Code.LOOKUP_BAD_ANSWER: "the hook's answer is not HTTP, not strict JSON, or too large",
+    Code.LOOKUP_AUTH: "the hook refused the sidecar (401, 403)",
+    Code.LOOKUP_STATUS: "another status than 200 or 404, or another type than JSON",
+    Code.LOOKUP_PARTIAL: "the hook's answer broke off",
+    Code.LOOKUP_MISMATCH: "an attribute is missing or of another type, or the answer is about another id",
+    Code.LOOKUP_OPEN: "the hook failed five times in a row and is asked again every 2 s",
+    Code.LOOKUP_BUSY: "too many questions to the hook at once",
+    Code.DENIED_BY_POLICY: "Cerbos answered EFFECT_DENY",
+    Code.PDP_UNAVAILABLE: "Cerbos cannot be reached",
+    Code.PDP_TIMEOUT: "Cerbos did not answer within `SIDECAR_CERBOS_TIMEOUT`",
+    Code.PDP_BAD_ANSWER: "Cerbos' answer cannot be read",
+    Code.PDP_STATUS: "Cerbos refused to answer",
+    Code.PDP_PARTIAL: "Cerbos' answer broke off",
+    Code.PDP_MISMATCH: "Cerbos' answer is about something else, or its schema refused the attributes",
+    Code.PDP_OPEN: "Cerbos failed five times in a row and is asked again every 2 s",
+    Code.PDP_BUSY: "too many questions to Cerbos at once",
+    Code.UPSTREAM_UNAVAILABLE: "the app cannot be reached",
+    Code.UPSTREAM_TIMEOUT: "the app did not answer in time",
+    Code.UPSTREAM_PROTOCOL: "the app's answer is not HTTP/1.1 with one framing",
+    Code.UPSTREAM_PARTIAL: "the app's answer broke off",
+    Code.UPSTREAM_OPEN: "the app failed five times in a row and is tried again every 2 s",
+    Code.UPSTREAM_BUSY: "too many requests to the app at once",
+    Code.OVERLOADED: "too many connections",
+    Code.INTERNAL_ERROR: "a fault of the sidecar's own",
+}
+GROUND_SAYS = {
+    Ground.ALLOWED: "Cerbos answered EFFECT_ALLOW",
+    Ground.AUTHENTICATED: "the route takes any signed-in principal",
+    Ground.PUBLIC: "the route takes everybody",
+    Ground.PREFLIGHT: "a preflight, answered by the route's `cors`",
+    Ground.SHADOW: "shadow mode: never in the log, where the code of the refusal stands",
+}
+
+
+def settings() -> str:
+    """docs/reference/settings.md"""
+    rows = [
+        f"| `{s.variable}` | `{s.flag}` | {s.doc} | {'required' if s.default is None else f'`{s.default}`' if s.default else ''} |"
+        for s in SETTINGS
+    ]
+    return "\n".join(
+        [
+            "# Settings",
+            "",
+            "Each is a variable of the environment, or the flag of the same name on `sidecar run`, `check` and `explain`,",
+            "which goes before it. Durations are `300ms`, `2s`, `5m`, `1h`. An unknown `SIDECAR_…` variable is an error.",
+            "",
+            "| variable | flag | meaning | default |",
+            "| --- | --- | --- | --- |",
+            *rows,
+            "",
+        ]
+    )
+
+
+def codes() -> str:
+    """docs/reference/codes.md"""
+    refused = [f"| `{code}` | {status_of(code)} | {CODE_SAYS[code]} |" for code in Code]
+    passed = [f"| `{ground}` | {GROUND_SAYS[ground]} |" for ground in Ground if ground is not Ground.SHADOW]
+    return "\n".join(
+        [
+            "# Codes",
+            "",
+            "Stable names. A refusal has its code in the problem body, the decision log and the metric.",
+            "",
+            "| code | status | when |",
+            "| --- | --- | --- |",
+            *refused,
+            "",
+            "In the decision log and the metric, a request that was let through has in the same place on what ground:",
+            "",
+            "| code | when |",
+            "| --- | --- |",
+            *passed,
+            "",
+        ]
+    )
+
+
+def _rows(record: Record, prefix: str) -> list[str]:
+    rows = []
+    for name, field in record.fields.items():
+        default = "required" if field.required else "" if field.default in (None, "", (), {}) else f"`{field.default}`"
+        rows.append(f"| `{prefix}{name}` | {field.doc} | {default} |")
+        rows += _nested(field.shape, f"{prefix}{name}")
+    return rows
+
+
+def _nested(shape: Shape, name: str) -> list[str]:
+    if isinstance(shape, Record):
+        return _rows(shape, f"{name}.")
+    if isinstance(shape, ListOf) and isinstance(shape.item, Record):
+        return _rows(shape.item, f"{name}[].")
+    if isinstance(shape, MapOf) and isinstance(shape.value, Record):
+        return _rows(shape.value, f"{name}.*.")
+    return []
+
+
+PATTERNS = {
+    Pattern.INT: "a whole number without leading zeros, up to 19 digits",
+    Pattern.UUID: "a UUID",
+    Pattern.SLUG: "small letters, digits and inner hyphens, up to 128",
+    Pattern.DEFAULT: "`[A-Za-z0-9._~+-]{1,128}`: what `{name}` alone takes",
+    Pattern.ANY: "any segment that the canonical reading lets through",
+}
+ODDITIES = {
+    Oddity.ENCODED_SLASH: "`%2F` in a segment",
+    Oddity.ENCODED_PERCENT: "`%25` in a segment",
+    Oddity.SEMICOLON: "`;` or `%3B` in a segment",
+    Oddity.EMPTY_SEGMENT: "`//`",
+    Oddity.REQUEST_BODY: "a body on GET, HEAD, DELETE or OPTIONS",
+}
+
+
+def routes() -> str:
+    """docs/reference/routes.md"""
+    return "\n".join(
+        [
+            "# routes.yaml",
+            "",
+            "For editors: [`routes.schema.json`](routes.schema.json), also printed by `sidecar schema`.",
+            "",
+            "| name | meaning | default |",
+            "| --- | --- | --- |",
+            *_rows(routes_file.FILE, ""),
+            "",
+            "## Patterns of a path variable",
+            "",
+            "Tried in this order, after literals and before `**`. A segment that its pattern refuses is 400.",
+            "",
+            "| pattern | takes |",
+            "| --- | --- |",
+            *(f"| `{pattern}` | {PATTERNS[pattern]} |" for pattern in Pattern),
+            "",
+            "## What a route may `allow`",
+            "",
+            "Each is 400 everywhere else. Dot segments, control characters and `\\` are 400 always, in every encoding.",
+            "",
+            "| name | takes |",
+            "| --- | --- |",
+            *(f"| `{oddity}` | {ODDITIES[oddity]} |" for oddity in Oddity),
+            "",
+        ]
+    )
+
+
+def metrics() -> str:
+    """docs/reference/metrics.md"""
+    rows = []
+    for family in Metrics().registry.collect():
+        made = {"counter": f"{family.name}_total"}.get(family.type, family.name)
+        rows.append(f"| `{made}` | {family.type} | {family.documentation} |")
+    lines = ["# Metrics", "", "On the admin port, `/metrics`, in Prometheus' format.", ""]
+    return "\n".join([*lines, "| name | type | what |", "| --- | --- | --- |", *rows, ""])
+
+
+def commands() -> str:
+    """docs/reference/commands.md"""
+    made = parser()
+    lines = ["# Commands", "", "Every setting is a flag too: [settings](settings.md).", ""]
+    lines += ["| command | what it does |", "| --- | --- |"]
+    for group in made._subparsers._group_actions if made._subparsers else []:
+        lines += [f"| `sidecar {choice.dest}` | {choice.help} |" for choice in group._choices_actions]  # type: ignore[attr-defined]
+    lines += [
+        "",
+        "Exit code 0: done. 1: a fault, told on stderr; for `explain`, the request would be refused. 2: wrong usage.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def schema() -> str:
+    """docs/reference/routes.schema.json"""
+    return json.dumps(routes_file.json_schema(), indent=2) + "\n"
+
+
+PAGES = {
+    "settings.md": settings, "codes.md": codes, "routes.md": routes, "metrics.md": metrics, "commands.md": commands,
+    "routes.schema.json": schema,
+}  # fmt: skip
+
+
+def main() -> int:
+    """Write every page."""
+    for name, make in PAGES.items():
+        (FOLDER / name).write_text(make(), encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

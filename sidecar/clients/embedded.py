@@ -1,0 +1,215 @@
+"""Runs the Cerbos binary on a private unix socket, watches it, and takes it down with us whatever way we end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+log = logging.getLogger("sidecar.cerbos")
+
+START_WITHIN = 10.0
+STOP_WITHIN = 3.0
+_FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 5.0
+_GOOD_RUN = 10.0
+"""Seconds after which a Cerbos that ended is started again without delay."""
+
+# Killed with its parent: PR_SET_PDEATHSIG (prctl(2)) is set by a small program that then becomes Cerbos, since code
+# between fork and exec is not safe in a process with threads. The parent may have died before: then it ends at once.
+_TETHER = (
+    "import ctypes, os, signal, sys\n"
+    "if sys.platform == 'linux':\n"
+    "    ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"
+    "    if os.getppid() != int(sys.argv[1]): os._exit(1)\n"
+    "os.execv(sys.argv[2], sys.argv[2:])\n"
+)
+
+
+def find_binary(explicit: str | None) -> Path:
+    """The Cerbos binary: the one named, else `cerbos` on PATH, else that of the npm package below the current folder.
+
+    Raises OSError that says what was looked for and how to get it.
+    """
+    if explicit:
+        if not os.access(explicit, os.X_OK):
+            raise OSError(f"found no program at {explicit}, expected the Cerbos binary")
+        return Path(explicit)
+    on_path = shutil.which("cerbos")
+    machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine())
+    name = f"cerbos-{sys.platform}-{machine}"
+    packaged = Path("node_modules/@cerbos") / name / name
+    # the npm package's own starter is a script: what it starts is what we run
+    if on_path is not None and "node_modules" not in on_path:
+        return Path(on_path)
+    if not packaged.is_file():
+        raise OSError(
+            f"found neither `cerbos` on PATH nor {packaged}: install it (https://docs.cerbos.dev), "
+            "or `npm install cerbos@0.51.0`, or name one by SIDECAR_CERBOS_BINARY"
+        )
+    return packaged.resolve()
+
+
+def compile_policies(binary: Path, folder: Path) -> list[str]:
+    """Compile a policy folder: its problems, a line each, with file, line and column. Raises OSError."""
+    done = subprocess.run(  # noqa: S603 - the binary is the operator's
+        [str(binary), "compile", "--skip-tests", "--output=json", str(folder)],
+        capture_output=True, timeout=60, check=False, env=_environment(),
+    )  # fmt: skip
+    if done.returncode == 0:
+        return []
+    try:
+        report = json.loads(done.stdout or done.stderr)
+    except ValueError:
+        return [f"{folder}: {line}" for line in (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()]
+    return _problems(report, folder) or [f"{folder}: {json.dumps(report)}"]
+
+
+def _problems(report: object, folder: Path) -> list[str]:
+    """Cerbos' report -> lines: it has lists of faults under several names, each with a file and words."""
+    if isinstance(report, list):
+        return [line for item in report for line in _problems(item, folder)]
+    if not isinstance(report, dict):
+        return []
+    file = report.get("file")
+    if isinstance(file, str) and file:
+        said = report.get("description") or report.get("error") or report.get("message") or "not valid"
+        place = report.get("position") or report.get("errorDetails") or {}
+        line, column = (place.get("line", 1), place.get("column", 1)) if isinstance(place, dict) else (1, 1)
+        return [f"{folder / file}:{line}:{column}: {said}"]
+    return [line for value in report.values() for line in _problems(value, folder)]
+
+
+def _environment(gogc: int | None = None) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR", "TZ")}
+    return kept | {"CERBOS_NO_TELEMETRY": "1"} | ({"GOGC": str(gogc)} if gogc else {})
+
+
+class EmbeddedCerbos:
+    """One Cerbos of our own for `policies`. Raises OSError when made, if there is no binary or no such folder.
+
+    `gogc` is Go's GOGC: a wide target, since a policy engine's garbage is short-lived and its live set small.
+    """
+
+    def __init__(self, policies: Path, *, binary: str | None = None, gogc: int = 800) -> None:
+        if not policies.is_dir():
+            raise OSError(f"found no folder {policies}, expected the policies (SIDECAR_POLICIES)")
+        self._binary = find_binary(binary)
+        self._policies = policies.resolve()
+        self._gogc = gogc
+        self._folder = Path(tempfile.mkdtemp(prefix="sidecar-cerbos-"))
+        self._process: asyncio.subprocess.Process | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self.restarts = 0
+        self._said: list[str] = []
+        self._readers: set[asyncio.Task[None]] = set()
+
+    @property
+    def target(self) -> str:
+        """Where it can be asked, for gRPC."""
+        return f"unix:{self._folder / 'grpc.sock'}"
+
+    async def start(self) -> None:
+        """Start it, and return when it listens. Raises OSError with what it said, if it ends instead."""
+        self._write_config()
+        await self._spawn()
+        process = self._process
+        assert process is not None  # noqa: S101 - for the type checker
+        try:
+            async with asyncio.timeout(START_WITHIN):
+                while not (self._folder / "grpc.sock").exists():
+                    if process.returncode is not None:
+                        break
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            await self.stop()
+            raise OSError(f"Cerbos did not listen within {START_WITHIN:g} s") from None
+        if process.returncode is not None:
+            await self.stop()  # reads its last words, too
+            raise OSError(f"Cerbos ended with {process.returncode}: {' '.join(self._said[-3:])}")
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    def _write_config(self) -> None:
+        config = {
+            "server": {
+                "grpcListenAddr": self.target,
+                "httpListenAddr": f"unix:{self._folder / 'http.sock'}",
+                "metricsEnabled": False,
+                "requestLimits": {"maxActionsPerResource": 50, "maxResourcesPerRequest": 50},
+            },
+            "storage": {"driver": "disk", "disk": {"directory": str(self._policies), "watchForChanges": True}},
+            "telemetry": {"disabled": True},
+            "audit": {"enabled": False},
+        }
+        # JSON is YAML
+        (self._folder / "cerbos.yaml").write_text(json.dumps(config), encoding="utf-8")
+
+    async def _spawn(self) -> None:
+        for name in ("grpc.sock", "http.sock"):
+            (self._folder / name).unlink(missing_ok=True)
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()),
+            str(self._binary), "server", f"--config={self._folder / 'cerbos.yaml'}", "--log-level=info",
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=_environment(self._gogc), start_new_session=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None  # noqa: S101 - for the type checker
+        reader = asyncio.get_running_loop().create_task(self._fold(self._process.stdout))
+        self._readers.add(reader)
+        reader.add_done_callback(self._readers.discard)
+
+    async def _fold(self, stream: asyncio.StreamReader) -> None:
+        """Fold its log lines into ours."""
+        with contextlib.suppress(ValueError):  # a line beyond the stream's limit ends the folding, not Cerbos
+            async for line in stream:
+                self._log(line.decode("utf-8", "replace").rstrip())
+
+    def _log(self, line: str) -> None:
+        try:
+            fields = json.loads(line)
+            message, level = str(fields.pop("message", "")), str(fields.pop("log.level", "info")).upper()
+        except (ValueError, AttributeError):
+            fields, message, level = {}, line, "INFO"
+        self._said = [*self._said[-9:], message + (f" ({fields['error']})" if "error" in fields else "")]
+        number = logging.getLevelNamesMapping().get(level, logging.INFO)
+        log.log(number, "%s", message, extra={"fields": {"cerbos": fields}})
+
+    async def _watch(self) -> None:
+        """Start it again whenever it ends, ever later while it keeps ending."""
+        loop, backoff = asyncio.get_running_loop(), _FIRST_BACKOFF
+        while True:
+            process, since = self._process, loop.time()
+            assert process is not None  # noqa: S101 - for the type checker
+            code = await process.wait()
+            backoff = _FIRST_BACKOFF if loop.time() - since > _GOOD_RUN else min(backoff * 2, _MAX_BACKOFF)
+            log.error("Cerbos ended with %s, starting it again in %.1f s", code, backoff)
+            await asyncio.sleep(backoff)
+            self.restarts += 1
+            try:
+                await self._spawn()
+            except OSError as error:
+                log.error("Cerbos cannot be started: %s", error)  # noqa: TRY400 - the reason is in the message
+
+    async def stop(self) -> None:
+        """Stop it, and remove its folder."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        process = self._process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), STOP_WITHIN)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+        shutil.rmtree(self._folder, ignore_errors=True)

@@ -1,0 +1,130 @@
+"""PIP: asks a lookup hook; one flight for equal questions, a cache where the route file wants one (R17)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sidecar.clients.breaker import Breaker, Report
+from sidecar.clients.pool import Answer, Fault, FaultKind, Origin, Pool
+from sidecar.gate.lookup import Call, Lookup, Reply
+from sidecar.gate.verdict import Code, Refused
+
+MAX_BODY = 64 * 1024
+MAX_CACHED = 10_000
+MAX_RUNNING = 256
+"""Questions to one lookup at once."""
+
+CODES = {
+    FaultKind.UNAVAILABLE: Code.LOOKUP_UNAVAILABLE,
+    FaultKind.TIMEOUT: Code.LOOKUP_TIMEOUT,
+    FaultKind.PROTOCOL: Code.LOOKUP_BAD_ANSWER,
+    FaultKind.PARTIAL: Code.LOOKUP_PARTIAL,
+    FaultKind.OPEN: Code.LOOKUP_OPEN,
+    FaultKind.BUSY: Code.LOOKUP_BUSY,
+}
+_KEPT = frozenset((200, 404))
+"""Statuses that say something about the resource; a fault is never kept."""
+
+_Key = tuple[str, str, str]
+
+
+class _Cached(NamedTuple):
+    reply: Reply
+    until: float
+
+
+class HookClient:
+    """Asks hooks for the gate. `now` gives monotonic seconds. `hits` and `misses` count the cache."""
+
+    def __init__(self, *, now: Callable[[], float], report: Report) -> None:
+        self.hits = self.misses = 0
+        self._now = now
+        self._report = report
+        self._pools: dict[str, Pool] = {}
+        self._breakers: dict[str, Breaker] = {}
+        self._running: dict[str, int] = {}
+        self._cache: dict[_Key, _Cached] = {}
+        self._flights: dict[_Key, asyncio.Task[Reply]] = {}
+
+    async def ask(self, call: Call) -> Reply:
+        """The hook's answer, cached or fresh. Raises Refused with a LOOKUP_* code where there is none."""
+        lookup = call.lookup
+        key = (lookup.name, lookup.origin, call.target)
+        if lookup.cache:
+            cached = self._cache.get(key)
+            if cached is not None and self._now() < cached.until:
+                self.hits += 1
+                return cached.reply
+            self.misses += 1
+        flight = self._flights.get(key)
+        if flight is None:
+            flight = asyncio.get_running_loop().create_task(self._fly(key, call))
+            self._flights[key] = flight
+            flight.add_done_callback(lambda done: self._landed(key, done))
+        # one who leaves does not take the answer from the others
+        return await asyncio.shield(flight)
+
+    def _landed(self, key: _Key, flight: asyncio.Task[Reply]) -> None:
+        self._flights.pop(key, None)
+        if not flight.cancelled():
+            # everybody who waited may have left: then nobody else takes note of what it raised
+            flight.exception()
+
+    async def _fly(self, key: _Key, call: Call) -> Reply:
+        reply = await self._fetch(call)
+        if call.lookup.cache and reply.status in _KEPT:
+            if len(self._cache) >= MAX_CACHED:
+                self._cache.pop(next(iter(self._cache)))
+            self._cache[key] = _Cached(reply, self._now() + call.lookup.cache)
+        return reply
+
+    async def _fetch(self, call: Call) -> Reply:
+        lookup = call.lookup
+        breaker = self._breakers.setdefault(lookup.name, Breaker(self._now))
+        if self._running.get(lookup.name, 0) >= MAX_RUNNING:
+            raise self._fault(FaultKind.BUSY, lookup)
+        if not breaker.allows():
+            raise self._fault(FaultKind.OPEN, lookup)
+        self._running[lookup.name] = self._running.get(lookup.name, 0) + 1
+        try:
+            answer = await self._get(lookup, call.target)
+        except Fault as fault:
+            breaker.failed()
+            raise self._fault(fault.kind, lookup, fault.detail) from None
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in asking is a hook that did not answer
+            breaker.failed()
+            raise self._fault(FaultKind.PROTOCOL, lookup, type(error).__name__) from None
+        finally:
+            self._running[lookup.name] -= 1
+        breaker.succeeded()
+        return _reply(answer)
+
+    async def _get(self, lookup: Lookup, target: str) -> Answer:
+        pool = self._pools.get(lookup.origin)
+        if pool is None:
+            pool = self._pools[lookup.origin] = Pool(Origin.parse(lookup.origin))
+        headers = [(b"accept", b"application/json")]
+        if lookup.bearer:
+            headers.append((b"authorization", b"Bearer " + lookup.bearer.encode("ascii")))
+        return await pool.get(target.encode("ascii"), headers, max_body=MAX_BODY, deadline=lookup.timeout)
+
+    def _fault(self, kind: FaultKind, lookup: Lookup, detail: str = "") -> Refused:
+        self._report("lookup", kind)
+        return Refused(CODES[kind], f"lookups.{lookup.name}: {detail or kind}")
+
+    async def aclose(self) -> None:
+        """Cancel what is under way, and close."""
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+        for pool in self._pools.values():
+            await pool.aclose()
+
+
+def _reply(answer: Answer) -> Reply:
+    kinds = [value for name, value in answer.headers if name == b"content-type"]
+    kind = kinds[0].partition(b";")[0].strip().lower().decode("latin-1") if len(kinds) == 1 else ""
+    return Reply(answer.status, kind, answer.body)

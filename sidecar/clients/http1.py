@@ -1,0 +1,324 @@
+"""HTTP/1.1 towards a server, without I/O: requests into bytes, and bytes into one answer with one framing.
+
+A head is given to the parser and nothing else is; where a body ends follows from the judged head alone, so that a byte
+after the end is always seen for what it is: a reason never to use the connection again (R12).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+import httptools
+
+Header = tuple[bytes, bytes]
+
+MAX_HEAD = 64 * 1024
+"""Bytes of an answer's head."""
+MAX_HEADERS = 256
+MAX_INTERIM = 16
+"""Interim answers (1xx) before the final one."""
+CHUNKED = -1
+"""As a length: the body is chunked, and its length is not known in advance."""
+MAX_TRAILER = 8 * 1024
+
+
+class BadAnswer(Exception):
+    """The server's bytes are not an answer that has one reading; the message says why."""
+
+
+# --- requests ---
+
+
+def encode_request(method: bytes, target: bytes, headers: Iterable[Header], length: int | None) -> bytes:
+    """The head of a request. `length` is the body's in bytes, CHUNKED, or None for no body and no framing.
+
+    `headers` hold no framing and no header of the connection: both are said here (R8).
+    """
+    parts = [method, b" ", target, b" HTTP/1.1\r\n"]
+    for name, value in headers:
+        parts += (name, b": ", value, b"\r\n")
+    if length is None:
+        parts.append(b"\r\n")
+    elif length == CHUNKED:
+        parts.append(b"transfer-encoding: chunked\r\n\r\n")
+    else:
+        parts.append(b"content-length: %d\r\n\r\n" % length)
+    return b"".join(parts)
+
+
+def encode_chunk(data: bytes) -> bytes:
+    """One chunk (RFC 9112 section 7.1). `data` must not be empty: an empty chunk ends the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+# --- answers ---
+
+_HOP_BY_HOP = frozenset(
+    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding "
+    b"upgrade content-length".split()
+)
+_IDENTITY = frozenset((b"x-auth-subject", b"x-auth-roles", b"x-auth-assertion"))
+_FOLD = bytes.maketrans(b"_.ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"--abcdefghijklmnopqrstuvwxyz")
+_OWN_COOKIES = (b"__host-session", b"__host-login")
+_SET_COOKIES = frozenset((b"set-cookie", b"set-cookie2"))
+
+
+def clean_headers(headers: Sequence[Header]) -> list[Header]:
+    """An answer's end-to-end headers, for the client: without those of the connection and those that it names, the
+    sidecar's identity headers in any spelling, and cookies of the sidecar's own names."""
+    nominated = {
+        token.strip(b" \t").lower() for name, value in headers if name == b"connection" for token in value.split(b",")
+    }
+    return [
+        (name, value)
+        for name, value in headers
+        if name not in _HOP_BY_HOP
+        and name not in nominated
+        and name.translate(_FOLD) not in _IDENTITY
+        and not (name in _SET_COOKIES and value.strip().lower().startswith(_OWN_COOKIES))
+    ]
+
+
+class _Head:
+    """Parser callbacks that keep what the head says."""
+
+    __slots__ = ("complete", "headers")
+
+    def __init__(self) -> None:
+        self.headers: list[Header] = []
+        self.complete = False
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        if len(self.headers) >= MAX_HEADERS:
+            raise BadAnswer(f"more than {MAX_HEADERS} headers")
+        self.headers.append((name.lower(), value))
+
+    def on_headers_complete(self) -> None:
+        self.complete = True
+
+
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+
+
+class ResponseReader:
+    """Reads the answer to one request; `head_request` says that it was a HEAD, `upgrade` that 101 may be the answer.
+
+    After the head: `status`, `raw_headers` with names in lower case, and `length`: bytes of the body, or what a HEAD
+    or 304 declares, or None. `complete` when the answer has ended, `residual` when bytes came after that: for an
+    upgrade they are in `tail`, and no fault.
+    """
+
+    __slots__ = (
+        "_chunks", "_head", "_left", "_parser", "_received", "_upgrade", "complete", "head_done", "head_request",
+        "interim", "keep_alive", "length", "raw_headers", "residual", "status", "tail",
+    )  # fmt: skip
+
+    def __init__(self, head_request: bool, upgrade: bool = False) -> None:
+        self.head_request = head_request
+        self.status = 0
+        self.raw_headers: list[Header] = []
+        self.length: int | None = None
+        self.head_done = self.complete = self.residual = False
+        self.keep_alive = False
+        self.interim = 0
+        self.tail = b""
+        self._upgrade = upgrade
+        self._received = b""
+        self._left: int | None = 0  # bytes of the body still to come, None until the connection ends
+        self._chunks: _Chunks | None = None
+        self._begin()
+
+    def _begin(self) -> None:
+        self._head = _Head()
+        self._parser = httptools.HttpResponseParser(self._head)
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes from the server, give the bytes of the body among them. Raises BadAnswer."""
+        if not self.head_done:
+            data = self._feed_head(data)
+            if not self.head_done:
+                return b""
+        if self.complete:
+            self._after_end(data)
+            return b""
+        if not data:
+            return b""
+        if self._chunks is not None:
+            body, rest = self._chunks.feed(data)
+            if self._chunks.done:
+                self.complete = True
+                self._after_end(rest)
+            return body
+        if self._left is None:
+            return data
+        body, rest = data[: self._left], data[self._left :]
+        self._left -= len(body)
+        if not self._left:
+            self.complete = True
+            self._after_end(rest)
+        return body
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether the body has no end of its own, so that the connection's is its end (RFC 9112 section 6.3, 8)."""
+        return self.head_done and self._left is None
+
+    def _after_end(self, data: bytes) -> None:
+        if data:
+            if self.status == 101:
+                self.tail += data
+            else:
+                self.residual = True
+
+    def _feed_head(self, data: bytes) -> bytes:
+        """Feed the parser as far as a head goes; what comes after the final head."""
+        while data and not self.head_done:
+            seen = len(self._received)
+            self._received += data
+            end = self._received.find(b"\r\n\r\n", max(0, seen - 3))
+            if (end < 0 and len(self._received) > MAX_HEAD) or end > MAX_HEAD:
+                raise BadAnswer(f"a head over {MAX_HEAD} bytes")
+            used = len(data) if end < 0 else end + 4 - seen
+            self._parse(data[:used])
+            data = data[used:]
+            if self._head.complete != (end >= 0):
+                raise BadAnswer("a head with other line ends than CR LF")
+            if end >= 0:
+                self._judge_head()
+        return data
+
+    def _parse(self, data: bytes) -> None:
+        try:
+            self._parser.feed_data(data)
+        except httptools.HttpParserUpgrade:
+            pass  # a 101 ends the parser's work; what may come of it is judged below
+        except httptools.HttpParserError as error:
+            cause = error.__context__
+            raise BadAnswer(str(cause) if isinstance(cause, BadAnswer) else f"not HTTP: {error}") from None
+
+    def _judge_head(self) -> None:
+        status, version = self._parser.get_status_code(), self._parser.get_http_version()
+        if version not in ("1.1", "1.0"):
+            raise BadAnswer(f"HTTP version {version}")
+        if status == 101 and self._upgrade:
+            self._finish_head(status)
+            self.complete = True
+            return
+        if 100 <= status < 200 and status != 101:
+            self._skip_interim()
+            return
+        if not 200 <= status <= 599:
+            raise BadAnswer(f"status {status}")
+        self._finish_head(status)
+        self._choose_framing(version)
+
+    def _skip_interim(self) -> None:
+        self.interim += 1
+        if self.interim > MAX_INTERIM:
+            raise BadAnswer(f"more than {MAX_INTERIM} interim answers")
+        self._received = b""
+        self._begin()
+
+    def _finish_head(self, status: int) -> None:
+        self.status = status
+        self.raw_headers = self._head.headers
+        self.head_done = True
+        self._received = b""
+
+    def _choose_framing(self, version: str) -> None:
+        """RFC 9112 section 6.3, without its leniency: one framing or none."""
+        lengths = [value for name, value in self.raw_headers if name == b"content-length"]
+        codings = [value for name, value in self.raw_headers if name == b"transfer-encoding"]
+        if codings and (lengths or version == "1.0" or len(codings) > 1 or codings[0].lower() != b"chunked"):
+            raise BadAnswer("a transfer-encoding that is not exactly chunked, or beside a content-length")
+        if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
+            raise BadAnswer("a content-length that is not one number")
+        self.keep_alive = version == "1.1" and not self._says_close()
+        self.length = int(lengths[0]) if lengths else None
+        if self.head_request or self.status in (204, 304):
+            self.complete = True
+        elif codings:
+            self._chunks = _Chunks()
+        elif self.length is None:
+            self._left, self.keep_alive = None, False
+        else:
+            self._left = self.length
+            self.complete = not self.length
+
+    def _says_close(self) -> bool:
+        return any(
+            token.strip(b" \t").lower() == b"close"
+            for name, value in self.raw_headers
+            if name == b"connection"
+            for token in value.split(b",")
+        )
+
+
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
+_MAX_CHUNK_LINE = 4096
+
+
+class _Chunks:
+    """A chunked body (RFC 9112 section 7.1); extensions and trailers are read and dropped (R9)."""
+
+    __slots__ = ("_held", "_left", "_trailer", "_trailer_bytes", "done")
+
+    def __init__(self) -> None:
+        self.done = False
+        self._trailer_bytes = 0
+        self._held = b""
+        self._left = 0  # bytes of the chunk under way, its CR LF included
+        self._trailer = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """-> (bytes of the body, bytes after its end). Raises BadAnswer."""
+        data, self._held = self._held + data, b""
+        at, parts = 0, []
+        while at < len(data) and not self.done:
+            if self._left > 2:
+                part = data[at : at + self._left - 2]
+                parts.append(part)
+                at, self._left = at + len(part), self._left - len(part)
+            elif self._left:
+                at = self._end_of_chunk(data, at)
+            else:
+                step = self._line(data, at)
+                if step == at:
+                    self._held = data[at:]
+                    break
+                at = step
+        return b"".join(parts), data[at:] if self.done else b""
+
+    def _end_of_chunk(self, data: bytes, at: int) -> int:
+        wanted = b"\r\n"[2 - self._left :]
+        got = data[at : at + self._left]
+        if not wanted.startswith(got):
+            raise BadAnswer("a chunk that does not end with CR LF")
+        self._left -= len(got)
+        return at + len(got)
+
+    def _line(self, data: bytes, at: int) -> int:
+        """Read one line at `at`: a chunk's size, or a trailer. -> where it ends, or `at` while it has not."""
+        end = data.find(b"\r\n", at)
+        limit = MAX_TRAILER if self._trailer else _MAX_CHUNK_LINE
+        if (len(data) if end < 0 else end) - at > limit:
+            raise BadAnswer("a chunk's line that is too long")
+        if end < 0:
+            return at
+        if self._trailer:
+            self._trailer_bytes += end - at
+            if self._trailer_bytes > MAX_TRAILER:
+                raise BadAnswer(f"trailers over {MAX_TRAILER} bytes")
+            self.done = end == at
+            return end + 2
+        match = _CHUNK_LINE.fullmatch(data, at, end + 2)
+        if match is None:
+            raise BadAnswer("a chunk without a size")
+        size = int(match[1], 16)
+        self._trailer = size == 0
+        self._left = size + 2 if size else 0
+        return end + 2

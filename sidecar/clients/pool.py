@@ -1,0 +1,560 @@
+"""Kept-alive connections to one server: the protected app, which takes nothing without a permit, or a lookup hook."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import ssl
+from collections import deque
+from collections.abc import Coroutine, Iterable
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import NamedTuple, Protocol
+
+from sidecar.clients.breaker import Breaker
+from sidecar.clients.http1 import (
+    CHUNKED,
+    LAST_CHUNK,
+    BadAnswer,
+    Header,
+    ResponseReader,
+    clean_headers,
+    encode_chunk,
+    encode_request,
+)
+from sidecar.gate.verdict import Forward
+
+HIGH_WATER = 64 * 1024
+"""Bytes of an answer that wait for the client before the connection is no longer read."""
+IDEMPOTENT = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"))
+"""Methods that may be sent again (RFC 9110 section 9.2.2)."""
+
+
+class FaultKind(StrEnum):
+    """How a server failed to answer."""
+
+    UNAVAILABLE = "unavailable"
+    TIMEOUT = "timeout"
+    PROTOCOL = "protocol"
+    PARTIAL = "partial"
+    OPEN = "open"
+    BUSY = "busy"
+
+
+class Fault(Exception):
+    """There is no answer, or not the whole of it. `detail` is for the log."""
+
+    def __init__(self, kind: FaultKind, detail: str = "") -> None:
+        super().__init__(kind, detail)
+        self.kind = kind
+        self.detail = detail
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a server is: `host` and `port`, or the `path` of a unix socket."""
+
+    scheme: str
+    host: str = ""
+    port: int = 0
+    path: str = ""
+
+    @classmethod
+    def parse(cls, url: str) -> Origin:
+        """Parse `http(s)://host[:port]` or `unix:/path`. Raises ValueError."""
+        if url.startswith("unix:/"):
+            return cls("unix", path=url.removeprefix("unix:"))
+        match = re.fullmatch(r"(https?)://(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::(\d{1,5}))?", url)
+        port = int(match[4] or (443 if match[1] == "https" else 80)) if match else 0
+        if match is None or not 0 < port < 65536:
+            raise ValueError(f"found {url!r}, expected http(s)://host:port or unix:/path")
+        return cls(match[1], match[2] or match[3], port)
+
+
+@dataclass(frozen=True, slots=True)
+class Timeouts:
+    """Seconds: for a connection, for the whole head of an answer, and between two pieces of its body."""
+
+    connect: float = 2.0
+    head: float = 30.0
+    idle: float = 60.0
+
+
+class Body(Protocol):
+    """A request's body. `length` in bytes, None where it is not known; `complete` when no more has to be awaited."""
+
+    length: int | None
+    complete: bool
+
+    async def read(self) -> bytes:
+        """The next bytes, b"" at the end. What it raises breaks the request off at the server."""
+
+
+class Upgraded(NamedTuple):
+    """The answer to a handshake; only with status 101 is the transport a tunnel, and `tail` its first bytes."""
+
+    status: int
+    headers: list[Header]
+    transport: asyncio.Transport
+    tail: bytes
+
+
+class _Connection(asyncio.Protocol):
+    """One connection, and on it one exchange at a time."""
+
+    transport: asyncio.Transport
+
+    def __init__(self, pool: Pool, loop: asyncio.AbstractEventLoop) -> None:
+        self.reader: ResponseReader | None = None
+        self.answered = False  # whether any byte of the answer under way has come
+        self.fault: Exception | None = None
+        self.idle_since = 0.0
+        self.sent = 0  # bytes of the body that the transport took, to see whether an upload moves
+        self.pump: asyncio.Task[None] | None = None
+        self.body: deque[bytes] = deque()
+        self._pool = pool
+        self._loop = loop
+        self._queued = 0
+        self._reading_paused = False
+        self._waiter: asyncio.Future[None] | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._write_paused = False
+
+    # --- what the transport says ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
+        self.transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        reader = self.reader
+        if reader is None:
+            # nobody asked: bytes that belong to no answer are never given to anybody
+            self._pool.residual += 1
+            self._pool.forget(self)
+            self.transport.abort()
+            return
+        self.answered = True
+        try:
+            part = reader.feed(data)
+        except BadAnswer as error:
+            self.break_off(Fault(FaultKind.PROTOCOL, str(error)))
+            return
+        if part:
+            self._queue(part)
+        if reader.residual:
+            self._pool.residual += 1
+        self._wake()
+
+    def _queue(self, part: bytes) -> None:
+        self.body.append(part)
+        self._queued += len(part)
+        if self._queued > HIGH_WATER and not self._reading_paused:
+            self._reading_paused = True
+            self.transport.pause_reading()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._pool.forget(self)
+        reader = self.reader
+        if reader is not None and not reader.complete and self.fault is None:
+            self._end_early(reader, exc)
+        self._write_paused = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+        self._wake()
+
+    def _end_early(self, reader: ResponseReader, exc: Exception | None) -> None:
+        """The connection ended before the answer was known to be whole: it may end with the connection, or be cut."""
+        if exc is None and reader.ends_with_connection:
+            reader.complete = True
+            return
+        kind = FaultKind.PARTIAL if self.answered else FaultKind.UNAVAILABLE
+        self.fault = Fault(kind, "the connection was closed")
+
+    def pause_writing(self) -> None:
+        self._write_paused = True
+
+    def resume_writing(self) -> None:
+        self._write_paused = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    # --- what the exchange does ---
+
+    def begin(self, reader: ResponseReader) -> None:
+        """Expect the answer that `reader` reads."""
+        self.reader = reader
+        self.answered = False
+
+    def break_off(self, fault: Exception) -> None:
+        """Give the connection up, and with it the exchange, which ends with `fault`."""
+        if self.fault is None:
+            self.fault = fault
+        self.transport.abort()
+        self._wake()
+
+    def _wake(self) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self, seconds: float) -> bool:
+        """Wait for something to happen. False if nothing did for so long."""
+        waiter = self._waiter = self._loop.create_future()
+        timer = self._loop.call_later(seconds, waiter.cancel)
+        try:
+            await waiter
+        except asyncio.CancelledError:
+            # the timer's doing, unless somebody cancels the task that waits
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise
+            return False
+        finally:
+            timer.cancel()
+            self._waiter = None
+        return True
+
+    async def upload(self, body: Body) -> None:
+        """Write the body as it comes. Whatever ends it early breaks the exchange off."""
+        chunked, left = body.length is None, body.length or 0
+        try:
+            while data := await body.read():
+                left -= len(data)
+                await self._write(encode_chunk(data) if chunked else data)
+            if chunked:
+                await self._write(LAST_CHUNK)
+            elif left:
+                raise Fault(FaultKind.PARTIAL, "a body of another length than announced")  # noqa: TRY301 - one way out
+        except Exception as error:  # noqa: BLE001 - it is raised again where the answer is awaited
+            self.break_off(error)
+        self._wake()
+
+    async def _write(self, data: bytes) -> None:
+        if self.transport.is_closing():
+            raise Fault(FaultKind.PARTIAL, "the connection was closed during the upload")
+        self.transport.write(data)
+        self.sent += len(data)
+        if self._write_paused:
+            self._drained = self._loop.create_future()
+            await self._drained
+
+    def take(self) -> bytes:
+        """All of the body that has come and was not taken."""
+        if not self.body:
+            return b""
+        data = self.body[0] if len(self.body) == 1 else b"".join(self.body)
+        self.body.clear()
+        self._queued = 0
+        if self._reading_paused and not self.transport.is_closing():
+            self._reading_paused = False
+            self.transport.resume_reading()
+        return data
+
+
+class Response:
+    """An answer whose head has come: `status`, `headers` for the client, `length` of the body or None.
+
+    `request_done` is False when the server answered before it had taken the whole request.
+    """
+
+    __slots__ = ("_connection", "_pool", "_reader", "headers", "length", "request_done", "status")
+
+    def __init__(self, pool: Pool, connection: _Connection, reader: ResponseReader) -> None:
+        self.status = reader.status
+        self.headers = clean_headers(reader.raw_headers)
+        self.length = reader.length
+        self._pool = pool
+        self._connection: _Connection | None = connection
+        self._reader = reader
+        self.request_done = connection.pump is None or connection.pump.done()
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of the answer has come, so that `read` will not wait."""
+        return self._reader.complete
+
+    async def read(self) -> bytes:
+        """The next bytes of the body, b"" at its end. Raises Fault: PARTIAL, TIMEOUT or PROTOCOL."""
+        connection = self._connection
+        if connection is None:
+            return b""
+        while True:
+            data = connection.take()
+            if data:
+                return data
+            if connection.fault is not None:
+                raise connection.fault
+            if self._reader.complete:
+                self.close()
+                return b""
+            if not await connection.wait(self._pool.timeouts.idle):
+                connection.break_off(Fault(FaultKind.TIMEOUT, "no bytes of the body"))
+
+    def close(self) -> None:
+        """Be done with it: the connection is kept if the exchange ended well, and closed if not. Again is nothing."""
+        connection, self._connection = self._connection, None
+        if connection is not None:
+            self._pool.give_back(connection)
+
+
+class Answer(NamedTuple):
+    """A whole answer to `Pool.get`: status, all of its headers with names in lower case, and body."""
+
+    status: int
+    headers: list[Header]
+    body: bytes
+
+
+class Pool:
+    """Connections to one origin. Counters are for metrics: `open`, `reused`, `residual`, `retried`."""
+
+    def __init__(
+        self,
+        origin: Origin,
+        *,
+        timeouts: Timeouts | None = None,
+        max_connections: int = 512,
+        max_idle: int = 128,
+        idle_lifetime: float = 55.0,
+        tls: ssl.SSLContext | None = None,
+        breaker: Breaker | None = None,
+    ) -> None:
+        self.origin = origin
+        self.timeouts = timeouts or Timeouts()
+        self.open = self.reused = self.residual = self.retried = 0
+        self._max_connections = max_connections
+        self._max_idle = max_idle
+        self._idle_lifetime = idle_lifetime
+        self._tls = tls or (ssl.create_default_context() if origin.scheme == "https" else None)
+        self._breaker = breaker
+        self._connections: set[_Connection] = set()
+        self._idle: list[_Connection] = []
+        self._pumps: set[asyncio.Task[None]] = set()
+        self._opening = 0
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    # --- the protected app ---
+
+    async def send(self, permit: Forward, body: Body | None) -> Response:
+        """Send what the permit says, and wait for the head of the answer. Raises Fault, or what `body.read` raises."""
+        length = None if body is None else CHUNKED if body.length is None else body.length
+        head = encode_request(permit.method, permit.target, permit.headers, length)
+        connection, reader = await self._exchange(head, permit.method, body)
+        return Response(self, connection, reader)
+
+    async def upgrade(self, permit: Forward, headers: Iterable[Header]) -> Upgraded:
+        """Send the permit's request with the headers of a handshake, on a connection of its own. Raises Fault."""
+        head = encode_request(permit.method, permit.target, headers, None)
+        connection = await self._connect()
+        reader = ResponseReader(False, upgrade=True)
+        await self._ask(connection, reader, head, None)
+        connection.transport.pause_reading()
+        self.forget(connection)
+        return Upgraded(reader.status, reader.raw_headers, connection.transport, reader.tail)
+
+    # --- a lookup hook ---
+
+    async def get(self, target: bytes, headers: Iterable[Header], *, max_body: int, deadline: float) -> Answer:
+        """GET `target`, the whole exchange within `deadline` seconds, redirects not followed. Raises Fault."""
+        head = encode_request(b"GET", target, [(b"host", self._authority()), *headers], None)
+        try:
+            async with asyncio.timeout(deadline):
+                connection, reader = await self._exchange(head, b"GET", None)
+                return await self._whole(connection, reader, max_body)
+        except TimeoutError:
+            raise Fault(FaultKind.TIMEOUT, f"no whole answer within {deadline:g} s") from None
+
+    async def _whole(self, connection: _Connection, reader: ResponseReader, max_body: int) -> Answer:
+        response = Response(self, connection, reader)
+        parts: list[bytes] = []
+        size = 0
+        try:
+            if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in reader.raw_headers):
+                raise Fault(FaultKind.PROTOCOL, "an encoded body, expected identity")
+            while data := await response.read():
+                parts.append(data)
+                size += len(data)
+                if size > max_body:
+                    raise Fault(FaultKind.PROTOCOL, f"a body over {max_body} bytes")
+        finally:
+            response.close()
+        return Answer(reader.status, reader.raw_headers, b"".join(parts))
+
+    def _authority(self) -> bytes:
+        origin = self.origin
+        if origin.scheme == "unix":
+            return b"localhost"
+        host = f"[{origin.host}]" if ":" in origin.host else origin.host
+        default = 443 if origin.scheme == "https" else 80
+        return (host if origin.port == default else f"{host}:{origin.port}").encode("ascii")
+
+    # --- exchanges ---
+
+    async def _exchange(self, head: bytes, method: bytes, body: Body | None) -> tuple[_Connection, ResponseReader]:
+        """Send and wait for the head; again on a new connection where a kept one was dead and nothing is lost by it."""
+        connection = self._kept()
+        if connection is not None:
+            self.reused += 1
+            reader = ResponseReader(method == b"HEAD")
+            try:
+                await self._ask(connection, reader, head, body)
+            except Fault as fault:
+                dead = fault.kind is FaultKind.UNAVAILABLE and not connection.answered
+                if not (dead and method in IDEMPOTENT and body is None):
+                    raise
+                self.retried += 1
+            else:
+                return connection, reader
+        connection = await self._connect()
+        reader = ResponseReader(method == b"HEAD")
+        await self._ask(connection, reader, head, body)
+        return connection, reader
+
+    async def _ask(self, connection: _Connection, reader: ResponseReader, head: bytes, body: Body | None) -> None:
+        connection.begin(reader)
+        try:
+            if body is not None and body.complete:
+                connection.transport.write(b"".join([head, *await _framed(body)]))
+            else:
+                connection.transport.write(head)
+                if body is not None:
+                    connection.pump = self._spawn(connection.upload(body))
+            await self._await_head(connection, reader)
+        except BaseException:
+            if connection.pump is not None:
+                connection.pump.cancel()
+            connection.transport.abort()
+            raise
+
+    async def _await_head(self, connection: _Connection, reader: ResponseReader) -> None:
+        """Wait for the head: as long as an upload moves, and then for one time that covers the whole head."""
+        loop = asyncio.get_running_loop()
+        pump, sent, deadline = connection.pump, -1, 0.0
+        while not reader.head_done:
+            if connection.fault is not None:
+                raise connection.fault
+            if pump is not None and not pump.done():
+                if not await connection.wait(self.timeouts.head) and connection.sent == sent:
+                    raise Fault(FaultKind.TIMEOUT, "the upload does not move")
+                sent = connection.sent
+                continue
+            now = loop.time()
+            deadline = deadline or now + self.timeouts.head
+            if now >= deadline or not await connection.wait(deadline - now):
+                raise Fault(FaultKind.TIMEOUT, "no head of an answer")
+
+    def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._pumps.add(task)
+        task.add_done_callback(self._pumps.discard)
+        return task
+
+    # --- connections ---
+
+    def _kept(self) -> _Connection | None:
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.transport.is_closing():
+                return connection
+        return None
+
+    async def _connect(self) -> _Connection:
+        if len(self._connections) + self._opening >= self._max_connections:
+            raise Fault(FaultKind.BUSY, f"{self._max_connections} connections are in use")
+        breaker = self._breaker
+        if breaker is not None and not breaker.allows():
+            raise Fault(FaultKind.OPEN, "it has failed several times in a row")
+        self._opening += 1
+        try:
+            connection = await self._open()
+        except Fault:
+            if breaker is not None:
+                breaker.failed()
+            raise
+        finally:
+            self._opening -= 1
+        if breaker is not None:
+            breaker.succeeded()
+        self._connections.add(connection)
+        self.open = len(self._connections)
+        return connection
+
+    async def _open(self) -> _Connection:
+        loop, origin = asyncio.get_running_loop(), self.origin
+        connection = _Connection(self, loop)
+        try:
+            async with asyncio.timeout(self.timeouts.connect):
+                if origin.scheme == "unix":
+                    await loop.create_unix_connection(lambda: connection, origin.path)
+                else:
+                    await loop.create_connection(lambda: connection, origin.host, origin.port, ssl=self._tls)
+        except TimeoutError:
+            raise Fault(FaultKind.TIMEOUT, f"no connection within {self.timeouts.connect:g} s") from None
+        except (OSError, ValueError) as error:
+            raise Fault(FaultKind.UNAVAILABLE, f"{type(error).__name__}: {error}") from None
+        return connection
+
+    def give_back(self, connection: _Connection) -> None:
+        """The exchange on it is over: keep it if it ended well and to the last byte, close it if not."""
+        reader, pump = connection.reader, connection.pump
+        sent = pump is None or pump.done()
+        if pump is not None and not sent:
+            pump.cancel()
+        whole = reader is not None and reader.complete and reader.keep_alive and not reader.residual
+        if not (whole and sent and not connection.body and connection.fault is None):
+            connection.transport.abort()
+            return
+        connection.reader = connection.pump = None
+        connection.sent = 0
+        if connection.transport.is_closing() or len(self._idle) >= self._max_idle:
+            connection.transport.close()
+            return
+        loop = asyncio.get_running_loop()
+        connection.idle_since = loop.time()
+        self._idle.append(connection)
+        if self._sweeper is None:
+            self._sweeper = loop.call_later(self._idle_lifetime, self._sweep, loop)
+
+    def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._sweeper = None
+        oldest = loop.time() - self._idle_lifetime
+        kept = [connection for connection in self._idle if connection.idle_since > oldest]
+        for connection in set(self._idle) - set(kept):
+            connection.transport.close()
+        self._idle = kept
+        if kept:
+            self._sweeper = loop.call_later(max(kept[0].idle_since - oldest, 0.1), self._sweep, loop)
+
+    def forget(self, connection: _Connection) -> None:
+        """The connection is gone, or no longer ours."""
+        self._connections.discard(connection)
+        if connection in self._idle:
+            self._idle.remove(connection)
+        self.open = len(self._connections)
+
+    async def aclose(self) -> None:
+        """Close every connection."""
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        pumps = list(self._pumps)
+        for task in pumps:
+            task.cancel()
+        for connection in list(self._connections):
+            connection.transport.abort()
+        await asyncio.gather(*pumps, return_exceptions=True)
+        # the transports tell their protocols in the loop's next turn
+        await asyncio.sleep(0)
+
+
+async def _framed(body: Body) -> list[bytes]:
+    parts: list[bytes] = []
+    while data := await body.read():
+        parts.append(data if body.length is not None else encode_chunk(data))
+    if body.length is None:
+        parts.append(LAST_CHUNK)
+    elif sum(map(len, parts)) != body.length:
+        raise Fault(FaultKind.PARTIAL, "a body of another length than announced")
+    return parts

@@ -1,0 +1,419 @@
+"""The server's side of the boundary: a strict HTTP/1.1 protocol for uvicorn, with a limit to all that a client can do.
+
+The app is started only for a request that has one reading. What a client sends is read by `incoming`, what the app says
+is written by `cycle`; here is the life of a connection: whose turn it is, when reading pauses, and how it ends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import math
+import socket
+import struct
+from enum import Enum, auto
+from typing import Any, cast
+from urllib.parse import unquote
+
+import uvicorn
+from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
+from uvicorn.server import ServerState
+
+from sidecar.enforce.cycle import App, Cycle, problem
+from sidecar.enforce.incoming import Body, Head, HeadReader, Rejected, body_of
+from sidecar.enforce.limits import Limits, Timed, ticker_of
+from sidecar.gate.verdict import Code
+
+UPGRADE = "sidecar.upgrade"
+"""The key in scope["extensions"] under which a valid WebSocket handshake has its `Upgrade`."""
+
+
+def config(app: App, *, limits: Limits | None = None, **listen: Any) -> uvicorn.Config:
+    """The server for `app` with every setting pinned that safety rests on.
+
+    `listen` says where: host and port, uds, or fd, and `timeout_graceful_shutdown` or TLS files where they are wanted.
+    """
+    limits = limits or Limits()
+    return uvicorn.Config(
+        app,
+        http=functools.partial(StrictProtocol, limits=limits),  # type: ignore[arg-type]  # any callable serves
+        ws="none",
+        loop="uvloop",
+        lifespan="off",
+        interface="asgi3",
+        proxy_headers=False,
+        server_header=False,
+        date_header=True,
+        access_log=False,
+        timeout_keep_alive=math.ceil(limits.keep_alive),
+        log_config=None,
+        **listen,
+    )
+
+
+# --- one connection ---
+
+_NO_LINGER = struct.pack("ii", 1, 0)
+
+
+class _State(Enum):
+    HEAD = auto()
+    BODY = auto()
+    ANSWER = auto()  # the request has come whole
+    TUNNEL = auto()  # what comes is no HTTP
+    LINGER = auto()  # what comes is dropped
+    CLOSING = auto()
+
+
+class Upgrade:
+    """The raw connection under a valid WebSocket handshake: for the app to take, or to leave by answering.
+
+    `tail` is what came after the handshake. Reading is paused; whoever takes the transport resumes it.
+    """
+
+    def __init__(self, connection: StrictProtocol, tail: bytes) -> None:
+        self.tail = tail
+        self._connection = connection
+
+    def take(self) -> asyncio.Transport:
+        """The transport, on which nothing has been written. Raises RuntimeError once answered, taken or closed.
+
+        It is closed when the app returns, and the app's task is cancelled when the server shuts down.
+        """
+        return self._connection.give_away()
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """From now on `protocol` gets what the transport reads, and hears of its end. After `take`."""
+        self._connection.transport.set_protocol(protocol)
+
+
+class StrictProtocol(asyncio.Protocol):
+    """One client connection, with the constructor that uvicorn's servers call."""
+
+    transport: asyncio.Transport
+    _cycle: Cycle  # the conversation under way, while there is one: `_busy`
+    _body: Body
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        server_state: ServerState,
+        app_state: dict[str, Any],
+        _loop: asyncio.AbstractEventLoop | None = None,
+        limits: Limits | None = None,
+    ) -> None:
+        if not config.loaded:
+            config.load()
+        self.loop = _loop or asyncio.get_running_loop()
+        self.deadline = math.inf
+        self.blocked = False
+        self._limits = limits or Limits()
+        self._app: App = config.loaded_app
+        self._app_state = app_state
+        self._server_state = server_state
+        self._connections = cast(set[Timed], server_state.connections)
+        self._ticker = ticker_of(server_state, self._connections, self.loop, self._limits.tick)
+        self._state = _State.HEAD
+        self._reader = HeadReader()
+        self._body_seconds = 0.0
+        self._busy = False
+        self._pending = b""
+        self._head_begun = True
+        self._overloaded = False
+        self._paused = False
+        self._dropped = 0
+        self._unsent = 0
+        self._drained: asyncio.Future[None] | None = None
+        self._client: tuple[str, int] | None = None
+        self._server: tuple[str, int | None] | None = None
+        self._scheme = "http"
+
+    # --- what the transport says ---
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport = cast(asyncio.Transport, transport)
+        self._client = get_remote_addr(transport)
+        self._server = get_local_addr(transport)
+        self._scheme = "https" if is_ssl(transport) else "http"
+        self._ticker.start()
+        full = len(self._connections) >= self._limits.connections
+        self._overloaded = full and not self._ticker.shed()
+        self._connections.add(self)
+        # one that will be turned away is not worth waiting for
+        self.deadline = self._ticker.now + (self._limits.linger if self._overloaded else self._limits.head)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._connections.discard(self)
+        self._state = _State.CLOSING
+        self._reader.close()
+        self._release()
+        if self._busy:
+            # nobody waits for the answer: whatever the app does for it, an upstream request above all, ends now
+            self._cycle.gone = True
+            self._cancel()
+
+    def _cancel(self) -> None:
+        task = self._cycle.task
+        if task is not None:
+            # one that is cancelled before its first step never comes to `ended`
+            task.add_done_callback(self._server_state.tasks.discard)
+            task.cancel()
+
+    def data_received(self, data: bytes) -> None:
+        state = self._state
+        if state is _State.HEAD:
+            self._read_head(data)
+        elif state is _State.BODY:
+            self._read_body(data)
+        elif state is _State.ANSWER or state is _State.TUNNEL:
+            # the next request waits for its turn, in our memory what was read at once, in the kernel's the rest
+            self._pending += data
+            self._pause()
+        elif state is _State.LINGER:
+            self._dropped += len(data)
+            if self._dropped > self._limits.linger_bytes:
+                self.close()
+
+    def pause_writing(self) -> None:
+        self.blocked = True
+        self._await_client()
+
+    def resume_writing(self) -> None:
+        self._release()
+        if self._state is _State.HEAD:
+            self.deadline = self._ticker.now + (self._limits.head if self._head_begun else self._limits.keep_alive)
+        elif self._busy and self._state is not _State.LINGER:
+            self.deadline = math.inf
+            if self._cycle.waiting:
+                self.awaits_body()
+
+    def _release(self) -> None:
+        self.blocked = False
+        if self._drained is not None and not self._drained.done():
+            self._drained.set_result(None)
+
+    # --- what uvicorn's server and the ticker say ---
+
+    def shutdown(self) -> None:
+        """Close if idle; otherwise let the answer end, and then close. A tunnel ends now."""
+        if self._busy:
+            self._cycle.keep_alive = False
+            if self._cycle.taken:
+                self._cancel()
+        elif self._state is _State.HEAD:
+            self.close()
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self._state is _State.CLOSING or (self.blocked and self._state is not _State.LINGER):
+            self._expire_write()
+        elif self._state is _State.HEAD and self._reader.held:
+            self._refuse(408, Code.REQUEST_TIMEOUT)
+        elif self._state is _State.BODY:
+            self._give_up_body(408, Code.REQUEST_TIMEOUT)
+        else:
+            self.close()
+
+    def _expire_write(self) -> None:
+        if self.transport.get_write_buffer_size() < self._unsent:
+            self._await_client()
+        else:
+            self.transport.abort()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing of a request has come since the opening or the last answer."""
+        return self._state is _State.HEAD and not self._reader.held
+
+    def close(self) -> None:
+        """Close when what is written has been taken; a client that takes nothing is cut off."""
+        self._state = _State.CLOSING
+        self._await_client()
+        self.transport.close()
+
+    def _await_client(self) -> None:
+        self._unsent = self.transport.get_write_buffer_size()
+        self.deadline = self._ticker.now + self._limits.stall
+
+    # --- bytes in ---
+
+    def _read_head(self, data: bytes) -> None:
+        try:
+            head = self._reader.feed(data)
+        except Rejected as rejected:
+            self._refuse(rejected.status, rejected.code)
+            return
+        if head is not None:
+            self._begin(head)
+        elif not self._head_begun:
+            self._head_begun = True
+            self.deadline = self._ticker.now + self._limits.head
+
+    def _begin(self, head: Head) -> None:
+        if self._overloaded:
+            self._refuse(503, Code.OVERLOADED)
+            return
+        self.deadline = math.inf
+        scope = self._scope(head)
+        rest, self._reader.rest = self._reader.rest, b""
+        cycle = Cycle(self, scope, head.length != 0, head.keep_alive, head.expects_continue)
+        if head.websocket:
+            cycle.keep_alive = False
+            self._state = _State.TUNNEL
+            self._pause()
+            scope["extensions"] = {UPGRADE: Upgrade(self, rest)}
+            rest = b""
+        elif head.length:
+            self._state = _State.BODY
+            self._body = body_of(head.length)
+            self._body_seconds = self._limits.body
+        else:
+            self._state = _State.ANSWER
+        self._cycle, self._busy = cycle, True
+        cycle.task = task = self.loop.create_task(cycle.run(self._app))
+        self._server_state.tasks.add(task)
+        if rest:
+            self.data_received(rest)
+
+    def _scope(self, head: Head) -> dict[str, Any]:
+        target = head.target
+        raw_path, _, query = target.partition(b"?")
+        path = raw_path.decode("ascii")
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": head.version,
+            "method": head.method,
+            "scheme": self._scheme,
+            "path": unquote(path) if "%" in path else path,
+            "raw_path": raw_path,
+            "query_string": query,
+            "raw_target": target,
+            "root_path": "",
+            "headers": head.headers,
+            "client": self._client,
+            "server": self._server,
+            "state": self._app_state.copy(),
+        }
+
+    def _read_body(self, data: bytes) -> None:
+        try:
+            body, rest = self._body.feed(data)
+        except Rejected as rejected:
+            self._give_up_body(rejected.status, rejected.code)
+            return
+        self._credit(len(data))
+        self._cycle.add_body(body, self._body.done)
+        if self._body.done:
+            self._state = _State.ANSWER
+            if rest:
+                self.data_received(rest)
+        elif self._cycle.buffered > self._limits.buffer:
+            self._pause()
+
+    def _credit(self, count: int) -> None:
+        """Take the time that the app has waited from what it may wait, and give some back for what came."""
+        left = self._body_seconds if self.deadline == math.inf else self.deadline - self._ticker.now
+        self._body_seconds = min(self._limits.body, left + count / self._limits.body_rate)
+        self.deadline = math.inf
+
+    def _give_up_body(self, status: int, code: Code) -> None:
+        """The body will not come: the app hears http.disconnect, and the client its error if no answer is under way."""
+        self._cycle.broken = True
+        self._cycle.keep_alive = False
+        self.deadline = math.inf
+        if self._cycle.started:
+            self._pause()
+        else:
+            self._cycle.gone = True
+            self._refuse(status, code)
+        self._cycle.wake()
+
+    def _pause(self) -> None:
+        if not self._paused and not self.transport.is_closing():
+            self._paused = True
+            self.transport.pause_reading()
+
+    def _resume(self) -> None:
+        if self._paused and not self.transport.is_closing():
+            self._paused = False
+            self.transport.resume_reading()
+
+    # --- what the conversation says ---
+
+    def fixed_headers(self) -> bytes:
+        return self._ticker.render(self._server_state.default_headers)
+
+    async def drained(self) -> None:
+        if self._drained is None or self._drained.done():
+            self._drained = self.loop.create_future()
+        await asyncio.shield(self._drained)
+
+    def awaits_body(self) -> None:
+        self._resume()
+        self.deadline = self._ticker.now + self._body_seconds
+
+    def answered(self, cycle: Cycle) -> None:
+        self._server_state.total_requests += 1
+        whole, self._busy = self._state is _State.ANSWER, False
+        if self.transport.is_closing():
+            self.close()
+        elif whole and cycle.keep_alive:
+            self._next()
+        elif whole and not self._pending:
+            self.close()
+        else:
+            self._linger()
+
+    def _next(self) -> None:
+        self._state = _State.HEAD
+        self._head_begun = False
+        if self.blocked:
+            self._await_client()
+        else:
+            self.deadline = self._ticker.now + self._limits.keep_alive
+        self._resume()
+        if self._pending:
+            data, self._pending = self._pending, b""
+            self.data_received(data)
+
+    def ended(self, cycle: Cycle) -> None:
+        if cycle.task is not None:
+            self._server_state.tasks.discard(cycle.task)
+        if cycle.taken:
+            self._busy = False
+            self._connections.discard(self)
+            self.transport.close()
+
+    def abort(self) -> None:
+        # with a reset: to an HTTP/1.0 client the end of the connection is the end of the answer
+        connected = self.transport.get_extra_info("socket")
+        if connected is not None and not self.transport.is_closing():
+            connected.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        self.transport.abort()
+
+    def give_away(self) -> asyncio.Transport:
+        """See Upgrade.take."""
+        if not self._busy or self._cycle.started or self._cycle.gone or self.transport.is_closing():
+            raise RuntimeError("the connection was taken, answered or closed before")
+        self._cycle.hand_over()
+        return self.transport
+
+    # --- the end ---
+
+    def _refuse(self, status: int, code: Code) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(problem(status, code, self.fixed_headers()))
+            self._linger()
+
+    def _linger(self) -> None:
+        """Say that no more comes, and drop what the client still sends, for a while.
+
+        RFC 9112 section 9.6: a close with unread bytes makes the client's system drop the answer that it should read.
+        """
+        self._state = _State.LINGER
+        self._pending = b""
+        self.deadline = self._ticker.now + self._limits.linger
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        self._resume()

@@ -1,0 +1,39 @@
+"""The protected app of the demo: json-server, which lets anybody do anything."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import httpx
+import pytest
+
+from sidecar.demo.app import start_app
+from sidecar.demo.processes import StartError, can_listen
+
+
+def test_the_app_serves_contacts_with_their_owner_to_anybody(
+    tmp_path: Path, free_port: Callable[[], int], checkout: Path
+) -> None:
+    """It starts from the same contacts each time: what one run changed, the next does not see."""
+    port = free_port()
+    url = f"http://127.0.0.1:{port}/contacts/1"
+    for run in ("first", "second"):
+        folder = tmp_path / run
+        folder.mkdir()
+        with start_app(port, checkout / "node_modules", folder, os.environ):
+            contact = httpx.get(url, trust_env=False).json()
+            assert (contact["id"], contact["owner_id"], contact["phone"]) == (1, "alice", "+44 20 7946 0101")
+            assert httpx.patch(url, json={"phone": run}, trust_env=False).json()["phone"] == run
+    assert can_listen(port)
+
+
+def test_an_app_that_was_not_installed_is_named_with_what_installs_it(tmp_path: Path) -> None:
+    with pytest.raises(StartError, match=r"json-server/lib/cli/bin\.js is not there: run make setup"):
+        start_app(1, tmp_path, tmp_path, os.environ)
+
+
+def test_a_machine_without_node_is_told_so(tmp_path: Path, checkout: Path) -> None:
+    with pytest.raises(StartError, match="node is not on PATH"):
+        start_app(1, checkout / "node_modules", tmp_path, {"PATH": str(tmp_path)})
