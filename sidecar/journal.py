@@ -59,7 +59,7 @@ class Journal:
         facts, code = outcome.verdict.facts, code_of(outcome)
         effect = _effect(outcome.verdict)
         self.metrics.requests.labels(facts.route or "-", effect, code, outcome.status).inc()
-        if outcome.fault is not None:
+        if outcome.fault is not None and outcome.fault.startswith("upstream_"):
             self.metrics.dependency(*_dependency_of(outcome.fault))
         for stage, seconds in facts.stages.items():
             self.metrics.stages.labels(stage).observe(seconds)

@@ -9,7 +9,7 @@ from collections import deque
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, cast
 
 from sidecar.clients.breaker import Breaker
 from sidecar.clients.http1 import (
@@ -123,8 +123,7 @@ class _Connection(asyncio.Protocol):
     # --- what the transport says ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the type checker
-        self.transport = transport
+        self.transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
         reader = self.reader

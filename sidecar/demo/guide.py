@@ -54,7 +54,7 @@ def sign_in(endpoint: str, client_id: str, name: str, password: str) -> str:
 def _call(method: str, url: str, name: str = "") -> str:
     token = f' -H "Authorization: Bearer ${name.upper()}"' if name else ""
     body = """ -X PATCH -H 'Content-Type: application/json' -d '{"phone": "+1 202 555 0199"}'"""
-    return f"curl -i{token}{body if method == 'PATCH' else ''} {url}"
+    return f"curl -iw '\\n'{token}{body if method == 'PATCH' else ''} {url}"
 
 
 def show(users: Iterable[User], tour: Iterable[Step]) -> str:

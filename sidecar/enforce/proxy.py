@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
 from typing import Any
 
@@ -107,15 +108,19 @@ class Proxy:
             await self._answer_preflight(verdict, send, started)
 
     async def _forward(self, permit: Forward, raw: Raw, body: ClientBody, send: Send, started: float) -> None:
-        status, fault, response = CLIENT_GONE, None, None
+        status, response = 500, None
+        fault: Code | None = Code.INTERNAL_ERROR
         try:
             response = await self._upstream.send(permit, body if body.expected else None)
-            status = response.status
+            status, fault = response.status, None
         except Fault as error:
             fault = UPSTREAM_CODES[error.kind]
             status = answer.status_of(fault)
         except ClientGone:
-            return
+            status, fault = CLIENT_GONE, None
+        except asyncio.CancelledError:
+            status, fault = CLIENT_GONE, None
+            raise
         finally:
             # one record whatever happened, a cancelled request included
             self._journal.record(Outcome(permit, status, self._timer() - started, fault))
