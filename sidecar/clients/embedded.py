@@ -156,7 +156,7 @@ class EmbeddedCerbos:
             (self._folder / name).unlink(missing_ok=True)
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()),
-            str(self._binary), "server", f"--config={self._folder / 'cerbos.yaml'}", "--log-level=info",
+            str(self._binary), "server", f"--config={self._folder / 'cerbos.yaml'}", "--log-level=warn",
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=_environment(self._gogc), start_new_session=True,
         )  # fmt: skip
