@@ -577,13 +577,29 @@ def test_the_client_hears_at_once_that_no_more_comes_while_the_server_still_drop
         client.send(b"x" * 500)
 
 
+def read_huge(client: Client, pause: float) -> None:
+    left = HUGE
+    while left > 0:
+        data = client.socket.recv(min(left, 1024 * 1024), socket.MSG_WAITALL)
+        assert data, "cut off"
+        left -= len(data)
+        time.sleep(pause)
+
+
 def test_an_answer_that_is_taken_slowly_is_not_cut_off() -> None:
-    with running(app, Limits(stall=0.3, keep_alive=0.1, tick=0.02)) as server, server.client() as client:
+    with running(app, Limits(stall=1.0, keep_alive=0.1, tick=0.02)) as server, server.client() as client:
         client.send(b"GET /huge HTTP/1.1\r\nHost: a\r\n\r\n")
-        left = HUGE
-        while left > 0:
-            left -= len(client.socket.recv(min(left, 1024 * 1024), socket.MSG_WAITALL))
-            time.sleep(0.03)
+        read_huge(client, pause=0.06)
+
+
+@pytest.mark.parametrize(
+    "request_bytes", [GET.replace(b"/x", b"/huge"), post("/huge", "Content-Length: 9")], ids=["kept", "body unread"]
+)
+def test_an_answer_that_is_taken_late_is_not_cut_off(request_bytes: bytes) -> None:
+    with running(app, Limits(linger=0.1, keep_alive=0.1, tick=0.02)) as server, server.client() as client:
+        client.send(request_bytes)
+        time.sleep(0.6)
+        read_huge(client, pause=0)
 
 
 # --- many connections ---

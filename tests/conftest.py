@@ -1,0 +1,107 @@
+"""The whole stack, each part started once: a local Cognito, a recording upstream, a lookup hook, and the sidecar."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from sidecar.demo.cognito import LocalCognito
+from tests.stack import ROOT, Recorder, Sidecar, Web, free_port, running_sidecar
+
+ROUTES = """\
+version: 1
+principal: {{id: username, roles: "cognito:groups"}}
+lookups:
+  contact:
+    url: "http://127.0.0.1:{hook}/contacts/{{id}}"
+    attributes: {{owner: owner_id}}
+    echo: id
+    timeout: 500ms
+  hidden: {{url: "http://127.0.0.1:{hook}/hidden/{{id}}", attributes: {{owner: owner_id}}, missing: hide}}
+routes:
+  - {{path: /public, access: public}}
+  - {{path: "/static/**", access: public}}
+  - {{path: /upload, access: authenticated, methods: [POST, PUT]}}
+  - {{path: /me, access: authenticated}}
+  - {{path: "/files/{{name:any}}", access: authenticated, allow: [encoded_slash]}}
+  - {{path: /cors, access: authenticated, cors: {{origins: ["https://front.example"], headers: [authorization]}}}}
+  - path: /contacts
+    resource: contact
+    attributes: {{owner: "{{query.owner}}"}}
+    actions: {{GET: list}}
+  - path: /new
+    resource: contact
+    attributes: {{owner: "{{body.owner}}"}}
+    max_body: 1KiB
+    actions: {{POST: create}}
+  - path: /contacts/{{id}}
+    resource: contact
+    id: "{{path.id}}"
+    lookup: contact
+    actions: {{GET: read, PUT: update, PATCH: update, DELETE: delete, WS: read}}
+  - {{path: "/hidden/{{id}}", resource: contact, id: "{{path.id}}", lookup: hidden, actions: {{GET: read}}}}
+  - {{path: "/strangers/{{id}}", resource: stranger, id: "{{path.id}}", actions: {{GET: read}}}}
+"""
+
+
+@dataclass
+class Stack:
+    """What the tests share. `hook` knows the contacts 1, of alice, and 2, of bob."""
+
+    cognito: LocalCognito
+    upstream: Recorder
+    hook: Web
+    environ: dict[str, str]
+    routes: str
+    sidecar: Sidecar
+    tokens: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def cognito(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalCognito]:
+    """A user pool with the users admin, alice and bob."""
+    with LocalCognito(free_port(), tmp_path_factory.mktemp("cognito"), os.environ) as pool:
+        yield pool
+
+
+@pytest.fixture(scope="session")
+def session_stack(cognito: LocalCognito, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
+    """The parts, running."""
+    upstream, hook = Recorder(), Web()
+    environ = {
+        "AWS_REGION": cognito.region,
+        "AWS_COGNITO_POOL_ID": cognito.pool_id,
+        "AWS_COGNITO_CLIENT_ID": cognito.client_id,
+        "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": cognito.endpoint,
+    }
+    routes = ROUTES.format(hook=hook.port)
+    folder = tmp_path_factory.mktemp("sidecar")
+    tokens = {user: cognito.token(user) for user in ("admin", "alice", "bob")}
+    own = {"SIDECAR_ASSERTION": "ephemeral", "SIDECAR_UPSTREAM_HEAD_TIMEOUT": "1s"}
+    with running_sidecar(
+        folder, routes, policies(), f"http://127.0.0.1:{upstream.port}", {**environ, **own}
+    ) as sidecar:
+        yield Stack(cognito, upstream, hook, environ, routes, sidecar, tokens)
+    upstream.close()
+    hook.close()
+
+
+def policies() -> Path:
+    """The policies of the demo."""
+    return ROOT / "policies"
+
+
+@pytest.fixture
+def stack(session_stack: Stack) -> Stack:
+    """The parts, as if just started: nothing recorded, the two contacts known."""
+    session_stack.upstream.reset()
+    session_stack.hook.pages.clear()
+    session_stack.hook.asked.clear()
+    session_stack.hook.delay = 0.0
+    session_stack.hook.json("/contacts/1", {"id": 1, "owner_id": "alice"})
+    session_stack.hook.json("/contacts/2", {"id": 2, "owner_id": "bob"})
+    return session_stack

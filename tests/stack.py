@@ -1,0 +1,331 @@
+"""The real stack for tests: a recording upstream, a key server, a lookup hook, and the sidecar as a process with its Cerbos."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import http.server
+import json
+import os
+import re
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from sidecar.demo.processes import Process, status_of
+
+ROOT = Path(__file__).parent.parent
+
+
+def free_port() -> int:
+    """A port of the loopback interface on which nobody listens."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as server:
+        port: int = server.getsockname()[1]
+    return port
+
+
+# --- what stands behind and beside the sidecar ---
+
+
+@dataclass
+class Seen:
+    """One request as an upstream got it: the request line's parts, headers in order, and the body without framing."""
+
+    method: str
+    target: str
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def values(self, name: str) -> list[str]:
+        """The values of a header."""
+        return [value for key, value in self.headers if key.lower() == name]
+
+
+Answer = Callable[["Recorder", socket.socket, Seen], None]
+
+
+def reply(status: int = 200, body: bytes = b"ok", *headers: str) -> Answer:
+    """Answer with one framing, and keep the connection."""
+
+    def answer(_: Recorder, connection: socket.socket, seen: Seen) -> None:
+        lines = [f"HTTP/1.1 {status} X", *headers, f"Content-Length: {len(body)}"]
+        head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+        connection.sendall(head if seen.method == "HEAD" else head + body)
+
+    return answer
+
+
+def raw_reply(data: bytes) -> Answer:
+    """Answer with exactly these bytes."""
+    return lambda _, connection, __: connection.sendall(data)
+
+
+def echo(_: Recorder, connection: socket.socket, seen: Seen) -> None:
+    """Answer with what came."""
+    body = json.dumps({"method": seen.method, "target": seen.target}).encode() + seen.body
+    head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    connection.sendall(head if seen.method == "HEAD" else head + body)
+
+
+class Recorder:
+    """An upstream that records every byte. `answer` says how it answers; `received` is every byte that came."""
+
+    def __init__(self) -> None:
+        self.answer: Answer = echo
+        self.seen: list[Seen] = []
+        self.received = b""
+        self.open = 0
+        self._server = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._server.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def reset(self, answer: Answer = echo) -> None:
+        """Forget what was seen, and answer like this from now on."""
+        self.answer = answer
+        self.seen = []
+        self.received = b""
+
+    def close(self) -> None:
+        """Stop listening."""
+        # a thread that waits in accept() wakes up only by a connection
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
+            self._server.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+    def _serve(self, connection: socket.socket) -> None:
+        self.open += 1
+        buffer = _Buffer(connection, self)
+        with contextlib.suppress(OSError, EOFError), connection:
+            while True:
+                seen = buffer.request()
+                self.seen.append(seen)
+                self.answer(self, connection, seen)
+        self.open -= 1
+
+
+class _Buffer:
+    def __init__(self, connection: socket.socket, recorder: Recorder) -> None:
+        self._connection = connection
+        self._recorder = recorder
+        self._data = b""
+
+    def _more(self) -> None:
+        data = self._connection.recv(65536)
+        if not data:
+            raise EOFError
+        self._recorder.received += data
+        self._data += data
+
+    def _until(self, mark: bytes) -> bytes:
+        while mark not in self._data:
+            self._more()
+        head, _, self._data = self._data.partition(mark)
+        return head
+
+    def _exactly(self, count: int) -> bytes:
+        while len(self._data) < count:
+            self._more()
+        data, self._data = self._data[:count], self._data[count:]
+        return data
+
+    def request(self) -> Seen:
+        lines = self._until(b"\r\n\r\n").decode("latin-1").split("\r\n")
+        method, target, _ = lines[0].split(" ")
+        headers = [(name, value.strip(" \t")) for name, _, value in (line.partition(":") for line in lines[1:])]
+        seen = Seen(method, target, headers, b"")
+        if seen.values("transfer-encoding"):
+            while size := int(self._until(b"\r\n"), 16):
+                seen.body += self._exactly(size)
+                self._exactly(2)
+            self._exactly(2)
+        elif seen.values("content-length"):
+            seen.body = self._exactly(int(seen.values("content-length")[0]))
+        return seen
+
+
+@dataclass
+class Web:
+    """A small HTTP server whose answers tests switch: path -> (status, content type, body); `asked` is what came."""
+
+    pages: dict[str, tuple[int, str, bytes]] = field(default_factory=dict)
+    asked: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+    delay: float = 0.0
+
+    def __post_init__(self) -> None:
+        web = self
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_GET(self) -> None:
+                web.asked.append((self.path, {name.lower(): value for name, value in self.headers.items()}))
+                time.sleep(web.delay)
+                status, kind, body = web.pages.get(self.path, (404, "application/json", b"{}"))
+                self.send_response(status)
+                self.send_header("content-type", kind)
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                with contextlib.suppress(OSError):
+                    self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.port: int = self._server.server_address[1]
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
+        self._thread.start()
+
+    def json(self, path: str, value: Any, status: int = 200) -> None:
+        """Answer `path` with JSON."""
+        self.pages[path] = (status, "application/json", json.dumps(value).encode())
+
+    def close(self) -> None:
+        """Stop."""
+        self._server.shutdown()
+        self._server.server_close()
+
+
+# --- the sidecar ---
+
+
+@dataclass
+class Got:
+    """An answer of the sidecar."""
+
+    status: int
+    headers: list[tuple[str, str]]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """A header's value."""
+        return next((value for key, value in self.headers if key.lower() == name), None)
+
+    @property
+    def code(self) -> str:
+        """The code of a problem body."""
+        assert self.header("content-type") == "application/problem+json", self
+        return str(json.loads(self.body)["code"])
+
+
+@dataclass
+class Sidecar:
+    """A running sidecar process."""
+
+    process: Process
+    port: int
+    admin_port: int
+    folder: Path
+    ready_after: float
+
+    @property
+    def pid(self) -> int:
+        """The process id of the sidecar itself."""
+        return self.process.pid
+
+    def request(
+        self, method: str, path: str, token: str | None = None, body: bytes | None = None, **headers: str
+    ) -> Got:
+        """Send one request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        if token is not None:
+            named["authorization"] = f"Bearer {token}"
+        with closing(connection):
+            connection.request(method, path, body, named)
+            answer = connection.getresponse()
+            return Got(answer.status, answer.getheaders(), answer.read())
+
+    def get(self, path: str, token: str | None = None, **headers: str) -> Got:
+        """GET."""
+        return self.request("GET", path, token, **headers)
+
+    def admin(self, path: str) -> Got:
+        """GET from the admin port."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=5)
+        with closing(connection):
+            connection.request("GET", path)
+            answer = connection.getresponse()
+            return Got(answer.status, answer.getheaders(), answer.read())
+
+    def metric(self, name: str, **labels: str) -> float:
+        """The sum of a metric's samples that have these labels."""
+        total = 0.0
+        for line in self.admin("/metrics").body.decode().splitlines():
+            match = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+            if match and match[1] == name:
+                found = dict(re.findall(r'(\w+)="([^"]*)"', match[2] or ""))
+                if all(found.get(key) == value for key, value in labels.items()):
+                    total += float(match[3])
+        return total
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """The lines of the decision log."""
+        path = self.folder / "decisions.jsonl"
+        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+
+    def log(self) -> str:
+        """What it wrote on stderr."""
+        return (self.folder / "sidecar.log").read_text(errors="replace")
+
+
+def wait_for(condition: Callable[[], object], seconds: float = 10.0, what: str = "") -> None:
+    """Return when `condition()`. Fails after so many seconds."""
+    deadline = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < deadline, f"not within {seconds} s: {what or condition}"
+        time.sleep(0.02)
+
+
+@contextmanager
+def running_sidecar(
+    folder: Path, routes: str, policies: Path, upstream: str, environ: Mapping[str, str], *, ready: bool = True
+) -> Iterator[Sidecar]:
+    """The sidecar as a process with these routes, policies and settings, its files in `folder`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "routes.yaml").write_text(routes)
+    port, admin_port = free_port(), free_port()
+    settings = {
+        "SIDECAR_UPSTREAM": upstream,
+        "SIDECAR_LISTEN": f"127.0.0.1:{port}",
+        "SIDECAR_ADMIN_LISTEN": f"127.0.0.1:{admin_port}",
+        "SIDECAR_ROUTES": str(folder / "routes.yaml"),
+        "SIDECAR_POLICIES": str(policies),
+        "SIDECAR_DECISION_LOG": str(folder / "decisions.jsonl"),
+        "SIDECAR_CERBOS_BINARY": str(binary()),
+        **environ,
+    }
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))}
+    command = [sys.executable, "-m", "sidecar.cli", "run"]
+    path = "/readyz" if ready else "/livez"
+    started = time.monotonic()
+    process = Process.start(
+        "sidecar", command, folder, {**inherited, **settings}, lambda: status_of(admin_port, path) == 200
+    )
+    try:
+        yield Sidecar(process, port, admin_port, folder, time.monotonic() - started)
+    finally:
+        process.stop()
+
+
+def binary() -> Path:
+    """The Cerbos binary of the checkout's node_modules, or on PATH."""
+    from sidecar.clients.embedded import find_binary
+
+    with contextlib.chdir(ROOT):
+        return find_binary(None)
