@@ -42,8 +42,9 @@ def test_a_port_in_use_is_named_with_who_wants_it_and_the_option_that_changes_it
     with socket.create_server(("127.0.0.1", getattr(ports, field))):
         status, out, err = run(checkout, ports)
     expected = f"port {getattr(ports, field)} is in use, and {what} wants it: choose another with {option} N"
+    expected += f', or make demo ARGS="{option} N"'
     assert (status, out) == (1, "")
-    assert err == f'\nsidecar demo: {expected} (make demo ARGS="...")\n'
+    assert err == f"\nsidecar demo: {expected}\n"
 
 
 def test_every_reason_is_said_at_once(tmp_path: Path, ports: Ports) -> None:

@@ -1,0 +1,40 @@
+"""The lock files pin everything by version and hash, and name no place that it came from."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+
+def test_each_python_package_is_pinned_with_hashes_and_without_a_host(checkout: Path) -> None:
+    text = (checkout / "requirements-dev.lock").read_text()
+    entries = re.split(r"\n(?=\S)", re.sub(r"^#.*\n", "", text, flags=re.MULTILINE).strip())
+    pinned = re.compile(r"[a-z0-9-]+==\S+(?: ; [^\n]+?)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+")
+    assert len(entries) > 50
+    assert [entry for entry in entries if not pinned.fullmatch(entry)] == []
+
+
+def test_each_dependency_of_the_package_is_in_the_lock(checkout: Path) -> None:
+    project = tomllib.loads((checkout / "pyproject.toml").read_text())["project"]
+    wanted = [
+        *project["dependencies"],
+        *(item for extra in project["optional-dependencies"].values() for item in extra),
+    ]
+    names = {re.split(r"[^A-Za-z0-9-]", item)[0].lower() for item in wanted} - {project["name"]}
+    lock = (checkout / "requirements-dev.lock").read_text()
+    assert names - set(re.findall(r"^([a-z0-9-]+)==", lock, re.MULTILINE)) == set()
+
+
+def test_each_npm_package_is_pinned_and_has_no_host(checkout: Path) -> None:
+    lock = json.loads((checkout / "package-lock.json").read_text())
+    wanted = json.loads((checkout / "package.json").read_text())["dependencies"]
+    packages = {name: entry for name, entry in lock["packages"].items() if name}
+    assert wanted == {"cerbos": "0.51.0", "json-server": "0.17.4"}
+    assert {name: packages[f"node_modules/{name}"]["version"] for name in wanted} == wanted
+    assert [name for name, entry in packages.items() if "resolved" in entry or not entry["version"]] == []
+    # npm takes the binary for this machine alone: the others have the version of what asks for them
+    without_hash = [name for name, entry in packages.items() if "integrity" not in entry]
+    assert all(name.startswith("node_modules/@cerbos/cerbos-") for name in without_hash)
+    assert {packages[name]["version"] for name in without_hash} <= {wanted["cerbos"]}
