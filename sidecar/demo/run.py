@@ -24,7 +24,6 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _WATCH_SECONDS = 0.25
 # variables that would change what the demo shows
 _FOREIGN = ("SIDECAR_", "AWS_")
-_BY_MAKE = ' (make demo ARGS="...")'
 
 _Started = TypeVar("_Started", LocalCognito, Process)
 
@@ -120,7 +119,8 @@ def _check(project: Path, ports: Ports) -> None:
         if ports.count(port) > 1:
             problems.append(f"{option} {port} ({what}): another option names this port too")
         elif not can_listen(port):
-            problems.append(f"port {port} is in use, and {what} wants it: choose another with {option} N{_BY_MAKE}")
+            another = f'choose another with {option} N, or make demo ARGS="{option} N"'
+            problems.append(f"port {port} is in use, and {what} wants it: {another}")
     if problems:
         raise StartError("\n  ".join(["cannot start", *problems]) if len(problems) > 1 else problems[0])
 
