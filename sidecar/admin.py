@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client import CONTENT_TYPE_LATEST
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -16,7 +16,7 @@ Readiness = Callable[[], Mapping[str, bool]]
 ConfigView = Callable[[], dict[str, Any]]
 
 
-def admin_app(readiness: Readiness, registry: CollectorRegistry, config: ConfigView) -> Starlette:
+def admin_app(readiness: Readiness, exposition: Callable[[], bytes], config: ConfigView) -> Starlette:
     """The ASGI app of the admin port: `/livez`, `/readyz`, `/metrics`, `/config`."""
 
     async def livez(_: Request) -> Response:
@@ -28,7 +28,7 @@ def admin_app(readiness: Readiness, registry: CollectorRegistry, config: ConfigV
         return JSONResponse({"ready": ready, **parts}, 200 if ready else 503)
 
     async def metrics(_: Request) -> Response:
-        return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+        return Response(exposition(), media_type=CONTENT_TYPE_LATEST)
 
     async def view(_: Request) -> Response:
         return JSONResponse(config())

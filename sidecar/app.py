@@ -222,7 +222,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     """Make all objects of one process from its settings; nothing is asked and no port opened yet. Raises StartError."""
     routes = load_routes(settings, environ)
     trust = load_trust(settings, routes)
-    metrics = Metrics()
+    metrics = Metrics(environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
     keys = KeyStore(trust.key_urls, trust.groups, now=wall_clock, report=metrics.dependency)
     tokens = Tokens(trust.issuers, routes.principal, keys.find)
     keys.on_change = tokens.forget
@@ -312,7 +312,7 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: sidecar.spawn(sidecar.reload()))
-    admin_server = _Server(server.config(admin_app(sidecar.readiness, sidecar.metrics.registry, sidecar.config)))
+    admin_server = _Server(server.config(admin_app(sidecar.readiness, sidecar.metrics.exposition, sidecar.config)))
     traffic_server = _Server(
         server.config(
             sidecar.traffic,

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from sidecar import process
 from sidecar.app import StartError, load_trust
@@ -144,7 +145,7 @@ def explain(options: argparse.Namespace) -> int:
     if not (flags.get("SIDECAR_UPSTREAM") or os.environ.get("SIDECAR_UPSTREAM")):
         flags["SIDECAR_UPSTREAM"] = "http://127.0.0.1:1"
     try:
-        claims = json.loads(options.claims) if options.claims else None
+        claims = _claims(options.claims) if options.claims else None
         settings = read_settings(os.environ, flags)
         asked = process.Asked(options.method, options.target, options.header, options.body, options.token, claims)
         forwarded, lines = asyncio.run(process.explain_one(settings, dict(os.environ), asked))
@@ -154,6 +155,13 @@ def explain(options: argparse.Namespace) -> int:
         return _complain(f"--claims or --header: {error}")
     print("\n".join(lines))
     return 0 if forwarded else 1
+
+
+def _claims(text: str) -> dict[str, Any]:
+    claims = json.loads(text)
+    if not isinstance(claims, dict):
+        raise ValueError(f"found {text!r}, expected a JSON object")  # noqa: TRY004 - a user's value
+    return claims
 
 
 def print_schema(_: argparse.Namespace) -> int:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 
 from sidecar.gate.verdict import Code, Facts, Forward, Preflight, Refuse, Verdict
 
@@ -25,9 +25,10 @@ class Outcome(NamedTuple):
 
 
 class Metrics:
-    """The sidecar's Prometheus metrics, each under its own registry so that two sidecars in one process do not mix."""
+    """The sidecar's Prometheus metrics. `shared` is the folder through which several workers count as one."""
 
-    def __init__(self) -> None:
+    def __init__(self, shared: str = "") -> None:
+        self._shared = shared
         self.registry = CollectorRegistry()
         self.requests = Counter(
             "sidecar_requests", "Requests by route, outcome, code and status", ["route", "outcome", "code", "status"],
@@ -40,6 +41,14 @@ class Metrics:
             "sidecar_stage_seconds", "Seconds in each stage of a decision", ["stage"], registry=self.registry,
             buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
         )  # fmt: skip
+
+    def exposition(self) -> bytes:
+        """All metrics in Prometheus' text format, of all workers."""
+        registry = self.registry
+        if self._shared:
+            registry = CollectorRegistry()
+            multiprocess.MultiProcessCollector(registry, self._shared)
+        return generate_latest(registry)
 
     def dependency(self, dep: str, fault: str) -> None:
         """Count a fault of what the sidecar depends on."""

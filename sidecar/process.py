@@ -21,6 +21,7 @@ from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward
 from sidecar.settings import Settings
+from sidecar.tether import tethered
 
 log = logging.getLogger("sidecar")
 
@@ -102,7 +103,7 @@ class _Workers:
         stopped = asyncio.ensure_future(self._stop.wait())
         while not self._stop.is_set():
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", "sidecar.cli", "run",
+                *tethered([sys.executable, "-m", "sidecar.cli", "run"]),
                 env=self._environ, pass_fds=[sock.fileno() for sock in self._sockets],
             )  # fmt: skip
             self._running.add(process)

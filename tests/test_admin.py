@@ -1,7 +1,7 @@
 """The admin port's app."""
 
 import httpx
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, generate_latest
 
 from sidecar.admin import admin_app
 
@@ -9,7 +9,9 @@ from sidecar.admin import admin_app
 def client(ready: bool = True) -> httpx.AsyncClient:
     registry = CollectorRegistry()
     Counter("seen", "Seen", registry=registry).inc()
-    app = admin_app(lambda: {"cerbos": ready, "keys": True}, registry, lambda: {"generation": 3})
+    app = admin_app(
+        lambda: {"cerbos": ready, "keys": True}, lambda: generate_latest(registry), lambda: {"generation": 3}
+    )
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin")
 
 

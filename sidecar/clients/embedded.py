@@ -14,6 +14,8 @@ import sys
 import tempfile
 from pathlib import Path
 
+from sidecar.tether import tethered
+
 log = logging.getLogger("sidecar.cerbos")
 
 START_WITHIN = 10.0
@@ -21,16 +23,6 @@ STOP_WITHIN = 3.0
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 5.0
 _GOOD_RUN = 10.0
 """Seconds after which a Cerbos that ended is started again without delay."""
-
-# Killed with its parent: PR_SET_PDEATHSIG (prctl(2)) is set by a small program that then becomes Cerbos, since code
-# between fork and exec is not safe in a process with threads. The parent may have died before: then it ends at once.
-_TETHER = (
-    "import ctypes, os, signal, sys\n"
-    "if sys.platform == 'linux':\n"
-    "    ctypes.CDLL(None).prctl(1, signal.SIGKILL)\n"
-    "    if os.getppid() != int(sys.argv[1]): os._exit(1)\n"
-    "os.execv(sys.argv[2], sys.argv[2:])\n"
-)
 
 
 def find_binary(explicit: str | None) -> Path:
@@ -73,18 +65,25 @@ def compile_policies(binary: Path, folder: Path) -> list[str]:
 
 
 def _problems(report: object, folder: Path) -> list[str]:
-    """Cerbos' report -> lines: it has lists of faults under several names, each with a file and words."""
+    """Cerbos' report -> lines: it has lists of faults under several names, each with a file, words, and mostly a place."""
     if isinstance(report, list):
         return [line for item in report for line in _problems(item, folder)]
     if not isinstance(report, dict):
         return []
-    file = report.get("file")
-    if isinstance(file, str) and file:
-        said = report.get("description") or report.get("error") or report.get("message") or "not valid"
-        place = report.get("position") or report.get("errorDetails") or {}
-        line, column = (place.get("line", 1), place.get("column", 1)) if isinstance(place, dict) else (1, 1)
-        return [f"{folder / file}:{line}:{column}: {said}"]
+    file = report.get("file") or report.get("importing_file") or report.get("policy")
+    said = report.get("error") or report.get("desc") or report.get("description") or report.get("message")
+    if isinstance(file, str) and isinstance(said, str):
+        place = _position(report)
+        return [f"{folder / file}:{place[0]}:{place[1]}: {said}"]
     return [line for value in report.values() for line in _problems(value, folder)]
+
+
+def _position(report: dict[str, object]) -> tuple[int, int]:
+    details = report.get("error_details") or report.get("errorDetails")
+    place = report.get("position") or (details.get("position") if isinstance(details, dict) else None)
+    if not isinstance(place, dict):
+        return 1, 1
+    return int(place.get("line", 1)), int(place.get("column", 1))
 
 
 def _environment(gogc: int | None = None) -> dict[str, str]:
@@ -133,7 +132,7 @@ class EmbeddedCerbos:
             raise OSError(f"Cerbos did not listen within {START_WITHIN:g} s") from None
         if process.returncode is not None:
             await self.stop()  # reads its last words, too
-            raise OSError(f"Cerbos ended with {process.returncode}: {' '.join(self._said[-3:])}")
+            raise OSError(f"Cerbos ended with {process.returncode}: {'; '.join(self._said[-4:])}")
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     def _write_config(self) -> None:
@@ -155,8 +154,7 @@ class EmbeddedCerbos:
         for name in ("grpc.sock", "http.sock"):
             (self._folder / name).unlink(missing_ok=True)
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-S", "-c", _TETHER, str(os.getpid()),
-            str(self._binary), "server", f"--config={self._folder / 'cerbos.yaml'}", "--log-level=warn",
+            *tethered([str(self._binary), "server", f"--config={self._folder / 'cerbos.yaml'}", "--log-level=warn"]),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             env=_environment(self._gogc), start_new_session=True,
         )  # fmt: skip
@@ -177,7 +175,11 @@ class EmbeddedCerbos:
             message, level = str(fields.pop("message", "")), str(fields.pop("log.level", "info")).upper()
         except (ValueError, AttributeError):
             fields, message, level = {}, line, "INFO"
-        self._said = [*self._said[-9:], message + (f" ({fields['error']})" if "error" in fields else "")]
+        self._said = [
+            *self._said[-9:],
+            *_problems(fields, self._policies),
+            f"{message} {fields.get('error', '')}".strip(),
+        ]
         number = logging.getLevelNamesMapping().get(level, logging.INFO)
         log.log(number, "%s", message, extra={"fields": {"cerbos": fields}})
 

@@ -1,7 +1,7 @@
 """HTTP/1.1 towards a server, without I/O: requests into bytes, and bytes into one answer with one framing.
 
 A head is given to the parser and nothing else is; where a body ends follows from the judged head alone, so that a byte
-after the end is always seen for what it is: a reason never to use the connection again (R12).
+after the end is always seen for what it is: a reason never to use the connection again.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class BadAnswer(Exception):
 def encode_request(method: bytes, target: bytes, headers: Iterable[Header], length: int | None) -> bytes:
     """The head of a request. `length` is the body's in bytes, CHUNKED, or None for no body and no framing.
 
-    `headers` hold no framing and no header of the connection: both are said here (R8).
+    `headers` hold no framing and no header of the connection: both are said here.
     """
     parts = [method, b" ", target, b" HTTP/1.1\r\n"]
     for name, value in headers:
@@ -79,7 +79,8 @@ def clean_headers(headers: Sequence[Header]) -> list[Header]:
         if name not in _HOP_BY_HOP
         and name not in nominated
         and name.translate(_FOLD) not in _IDENTITY
-        and not (name in _SET_COOKIES and value.strip().lower().startswith(_OWN_COOKIES))
+        # a cookie without a name is sent back as its value alone, which then reads as a name
+        and not (name in _SET_COOKIES and value.lstrip(b" \t=").lower().startswith(_OWN_COOKIES))
     ]
 
 
@@ -95,7 +96,8 @@ class _Head:
     def on_header(self, name: bytes, value: bytes) -> None:
         if len(self.headers) >= MAX_HEADERS:
             raise BadAnswer(f"more than {MAX_HEADERS} headers")
-        self.headers.append((name.lower(), value))
+        # "OWS around the field value is not part of it" (RFC 9112 section 5): the parser leaves what stands at its end
+        self.headers.append((name.lower(), value.rstrip(b" \t")))
 
     def on_headers_complete(self) -> None:
         self.complete = True
@@ -109,7 +111,7 @@ class ResponseReader:
 
     After the head: `status`, `raw_headers` with names in lower case, and `length`: bytes of the body, or what a HEAD
     or 304 declares, or None. `complete` when the answer has ended, `residual` when bytes came after that: for an
-    upgrade they are in `tail`, and no fault.
+    upgrade they are in `tail`, and no fault. `interim` counts the 1xx answers that came before.
     """
 
     __slots__ = (
@@ -202,6 +204,8 @@ class ResponseReader:
 
     def _judge_head(self) -> None:
         status, version = self._parser.get_status_code(), self._parser.get_http_version()
+        if not self._received.startswith(b"HTTP/"):
+            raise BadAnswer("an answer that does not begin with HTTP/")
         if version not in ("1.1", "1.0"):
             raise BadAnswer(f"HTTP version {version}")
         if status == 101 and self._upgrade:
@@ -238,7 +242,9 @@ class ResponseReader:
         if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
             raise BadAnswer("a content-length that is not one number")
         self.keep_alive = version == "1.1" and not self._says_close()
-        self.length = int(lengths[0]) if lengths else None
+        # "A server MUST NOT send a Content-Length header field in any response with a status code of [...] 204"
+        # (RFC 9110 section 8.6)
+        self.length = int(lengths[0]) if lengths and self.status != 204 else None
         if self.head_request or self.status in (204, 304):
             self.complete = True
         elif codings:
@@ -263,7 +269,7 @@ _MAX_CHUNK_LINE = 4096
 
 
 class _Chunks:
-    """A chunked body (RFC 9112 section 7.1); extensions and trailers are read and dropped (R9)."""
+    """A chunked body (RFC 9112 section 7.1); extensions and trailers are read and dropped."""
 
     __slots__ = ("_held", "_left", "_trailer", "_trailer_bytes", "done")
 

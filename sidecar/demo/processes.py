@@ -8,17 +8,17 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
+from sidecar.tether import tethered
+
 LOOPBACK = "127.0.0.1"
 LAST_LINES = 15
 STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
-_TETHER = str(Path(__file__).with_name("tether.py"))
 
 
 class StartError(Exception):
@@ -39,7 +39,7 @@ class Process:
         with self._log.open("wb") as log:
             # in a session of its own, it does not get the terminal's Ctrl-C: we stop all in order
             self._child = subprocess.Popen(  # noqa: S603 - our own command line, given as a list
-                [sys.executable, "-I", "-S", _TETHER, str(os.getpid()), *command],
+                tethered(command),
                 cwd=folder,
                 env=dict(environ),
                 stdin=subprocess.DEVNULL,

@@ -1,4 +1,4 @@
-"""No process of the demo outlives it, however it ends."""
+"""No process of ours outlives us, however it ends."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo import tether
+from sidecar import tether
 
 PARENT = """
 import os, sys, time

@@ -8,6 +8,7 @@ import ctypes
 import os
 import signal
 import sys
+from collections.abc import Sequence
 
 PR_SET_PDEATHSIG = 1
 
@@ -23,6 +24,11 @@ def tether(parent: int) -> None:
         sys.exit(f"process {parent} is gone")
 
 
+def tethered(command: Sequence[str]) -> list[str]:
+    """The command that becomes `command`, tied to the process that calls this."""
+    return [sys.executable, "-I", "-S", __file__, str(os.getpid()), *command]
+
+
 if __name__ == "__main__":
     tether(int(sys.argv[1]))
-    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 - the demo's own command line, given as a list
+    os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 - our own command line, given as a list

@@ -1,0 +1,177 @@
+"""The commands as their users type them: run, check, explain, schema."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Stack, policies
+from tests.stack import ROOT, binary
+
+LEAST = "version: 1\nroutes: [{path: /x, resource: contact, actions: {GET: read}}]\n"
+POOL = {"AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_COGNITO_CLIENT_ID": "web"}
+
+
+def sidecar(folder: Path, *arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))}
+    own = {"SIDECAR_CERBOS_BINARY": str(binary()), "SIDECAR_POLICIES": str(policies())}
+    return subprocess.run(
+        [sys.executable, "-m", "sidecar.cli", *arguments], cwd=folder, capture_output=True, text=True, timeout=30,
+        check=False, env={**inherited, **own, **(environ or {})},
+    )  # fmt: skip
+
+
+def test_check_finds_nothing_wrong_with_what_is_right(tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text(LEAST)
+    done = sidecar(tmp_path, "check", environ=POOL)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "nothing wrong" in done.stdout
+
+
+def test_check_tells_all_that_is_wrong_with_all_three_at_once(tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text("version: 1\nroutes:\n  - {path: x, access: public}\n")
+    broken = tmp_path / "policies"
+    broken.mkdir()
+    (broken / "contact.yaml").write_text(
+        "apiVersion: api.cerbos.dev/v1\nresourcePolicy:\n  resource: contact\n  version: default\n"
+        "  importDerivedRoles: [nobody]\n  rules:\n    - {actions: [read], effect: EFFECT_ALLOW, derivedRoles: [owner]}\n"
+    )
+    environ = {**POOL, "SIDECAR_POLICIES": str(broken), "SIDECAR_WORKERS": "many"}
+    done = sidecar(tmp_path, "check", "--policies", str(broken), environ=environ)
+    assert done.returncode == 1
+    assert "SIDECAR_WORKERS: found 'many'" in done.stderr
+    assert "routes.yaml:3:12: routes[0].path: found 'x'" in done.stderr
+    assert "contact.yaml:" in done.stderr
+
+
+def test_check_asks_for_an_issuer_where_a_route_needs_one(tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text(LEAST)
+    done = sidecar(tmp_path, "check")
+    assert done.returncode == 1
+    assert "no issuer of tokens" in done.stderr
+
+
+@pytest.mark.parametrize("missing", ["routes", "policies"])
+def test_check_names_what_is_not_there(tmp_path: Path, missing: str) -> None:
+    if missing != "routes":
+        (tmp_path / "routes.yaml").write_text(LEAST)
+    environ = {**POOL, **({"SIDECAR_POLICIES": str(tmp_path / "none")} if missing == "policies" else {})}
+    done = sidecar(tmp_path, "check", environ=environ)
+    assert done.returncode == 1
+    assert f"SIDECAR_{missing.upper()}: " in done.stderr
+
+
+def test_run_does_not_start_with_wrong_settings(tmp_path: Path) -> None:
+    done = sidecar(tmp_path, "run", "--mode", "open")
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        "SIDECAR_UPSTREAM: not set, expected the protected app: `http(s)://host:port`, or `unix:/path`",
+        "SIDECAR_MODE: found 'open', expected enforce or shadow",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("flag", "variable"), [("--listen", "SIDECAR_LISTEN"), ("--admin-listen", "SIDECAR_ADMIN_LISTEN")]
+)
+def test_a_port_in_use_is_named(tmp_path: Path, flag: str, variable: str) -> None:
+    (tmp_path / "routes.yaml").write_text(LEAST)
+    with closing(socket.create_server(("127.0.0.1", 0))) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        other = ["--admin-listen", "127.0.0.1:0"] if flag == "--listen" else ["--listen", "127.0.0.1:0"]
+        arguments = ["run", "--upstream", "http://127.0.0.1:1", flag, address, *other]
+        done = sidecar(tmp_path, *arguments, environ=POOL)
+    assert done.returncode == 1
+    assert done.stderr.strip() == f"{variable}: cannot listen on {address}: Address already in use"
+
+
+def test_run_tells_what_cerbos_does_not_like(tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text(LEAST)
+    broken = tmp_path / "policies"
+    broken.mkdir()
+    (broken / "contact.yaml").write_text("nonsense: true\n")
+    ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
+    environ = {**POOL, "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": "http://127.0.0.1:1"}
+    done = sidecar(
+        tmp_path, "run", "--upstream", "http://127.0.0.1:1", *ports, "--policies", str(broken), environ=environ
+    )
+    assert done.returncode == 1
+    assert "SIDECAR_CERBOS: Cerbos ended with 1" in done.stderr
+    assert not list(Path("/tmp").glob("sidecar-cerbos-*/nonsense"))
+
+
+def test_schema_prints_the_schema() -> None:
+    done = sidecar(ROOT, "schema")
+    assert json.loads(done.stdout) == json.loads((ROOT / "docs/reference/routes.schema.json").read_text())
+
+
+@pytest.mark.parametrize(
+    "arguments", [[], ["fly"], ["explain", "GET"], ["explain", "GET", "/", "--token", "a", "--claims", "{}"]]
+)
+def test_wrong_usage_is_2(tmp_path: Path, arguments: list[str]) -> None:
+    done = sidecar(tmp_path, *arguments)
+    assert done.returncode == 2
+    assert "usage: sidecar" in done.stderr
+
+
+def explained(stack: Stack, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    (folder / "routes.yaml").write_text(stack.routes)
+    return sidecar(folder, "explain", *arguments, environ=stack.environ)
+
+
+def test_explain_shows_the_whole_way_of_an_allow(stack: Stack, tmp_path: Path) -> None:
+    done = explained(stack, tmp_path, "PUT", "/contacts/1", "--token", stack.tokens["alice"])
+    assert done.returncode == 0, done.stderr
+    lines = {line[:10].strip(): line[10:].strip() for line in done.stdout.splitlines()}
+    assert lines["request"] == "PUT /contacts/1"
+    assert lines["route"] == "/contacts/{id}, action update"
+    assert "principal  alice\n" in done.stdout
+    assert lines["resource"] == "contact 1"
+    assert lines["roles"] == "user"
+    assert '{"owner": "alice"}' in done.stdout
+    assert "update: EFFECT_ALLOW; policy resource.contact.vdefault" in done.stdout
+    assert "derived roles owner" in done.stdout
+    assert lines["verdict"] == "FORWARD allowed"
+    assert stack.upstream.received == b""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "verdict"),
+    [
+        (["PUT", "/contacts/2"], "REFUSE denied_by_policy"),
+        (["PUT", "/contacts/9"], "REFUSE resource_missing (lookups.contact: no such thing)"),
+        (["GET", "/nowhere"], "REFUSE route_unmapped"),
+        (["GET", "/a/../b"], "REFUSE target_ambiguous (a dot segment)"),
+        (["POST", "/new", "--body", '{"owner": 1}'], "REFUSE body_invalid (body.owner: found int, expected string)"),
+    ],
+)
+def test_explain_says_why_not(stack: Stack, tmp_path: Path, arguments: list[str], verdict: str) -> None:
+    claims = '{"sub": "a-1", "username": "alice", "cognito:groups": ["user"]}'
+    done = explained(stack, tmp_path, *arguments, "--claims", claims)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1] == f"verdict    {verdict}"
+
+
+def test_explain_reads_headers_and_bodies(stack: Stack, tmp_path: Path) -> None:
+    claims = '{"username": "alice", "cognito:groups": ["user"]}'
+    done = explained(stack, tmp_path, "POST", "/new", "--body", '{"owner": "x"}', "--claims", claims)
+    assert done.returncode == 0
+    done = explained(stack, tmp_path, "GET", "/cors", "--header", "Origin: https://front.example", "--claims", claims)
+    assert done.returncode == 0
+    preflight = ["--header", "Access-Control-Request-Method: GET"]
+    done = explained(stack, tmp_path, "OPTIONS", "/cors", "--header", "Origin: https://front.example", *preflight)
+    assert "PREFLIGHT" in done.stdout
+
+
+@pytest.mark.parametrize("wrong", [["--header", "no colon"], ["--claims", "{"], ["--claims", "[]"]])
+def test_explain_names_what_it_cannot_read(stack: Stack, tmp_path: Path, wrong: list[str]) -> None:
+    done = explained(stack, tmp_path, "GET", "/me", *wrong)
+    assert done.returncode == 1
+    assert "--claims or --header" in done.stderr
+    assert "Traceback" not in done.stderr

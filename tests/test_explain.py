@@ -1,0 +1,38 @@
+"""Claims in place of a token, and a PDP that remembers; the whole is tested with `sidecar explain` in test_cli.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.explain import GivenClaims, RecordingPDP
+from sidecar.gate.decision import Answer, Question
+from sidecar.gate.identity import PrincipalRules
+from sidecar.gate.request import Raw, Reading, read
+from sidecar.gate.verdict import Refused
+
+REQUEST = read(Raw("GET", b"/", [(b"host", b"x")], "", "http", "r"), Reading())
+
+
+async def test_given_claims_make_a_principal_by_the_same_rules() -> None:
+    principal = await GivenClaims(
+        {"cognito:groups": ["user"], "email": "e@x"}, PrincipalRules(attributes={"mail": "email"})
+    ).principal_of(REQUEST, 0.0)
+    assert (principal.id, principal.roles, principal.attributes) == ("anonymous", ("user",), {"mail": "e@x"})
+
+
+async def test_given_claims_that_no_token_could_have_are_refused() -> None:
+    with pytest.raises(Refused):
+        await GivenClaims({"sub": "a\r\nb"}, PrincipalRules()).principal_of(REQUEST, 0.0)
+
+
+async def test_a_recording_pdp_passes_on_and_remembers() -> None:
+    principal = await GivenClaims({}, PrincipalRules()).principal_of(REQUEST, 0.0)
+    question = Question("r", principal, ())
+
+    class PDP:
+        async def check(self, question: Question) -> Answer:
+            return Answer(question.request_id, "call", ())
+
+    recording = RecordingPDP(PDP())
+    assert await recording.check(question) == Answer("r", "call", ())
+    assert recording.question is question

@@ -1,0 +1,54 @@
+"""Several workers share the ports, and one that dies is replaced."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+from pathlib import Path
+
+from tests.conftest import Stack, policies
+from tests.stack import Sidecar, running_sidecar, wait_for
+
+
+def children(pid: int, of: str) -> set[int]:
+    listed = subprocess.run(["pgrep", "-P", str(pid), "-f", of], capture_output=True, text=True, check=False).stdout
+    return set(map(int, listed.split()))
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def ask(sidecar: Sidecar, stack: Stack) -> int:
+    return sidecar.get("/contacts/1", stack.tokens["alice"]).status
+
+
+def test_two_workers_serve_one_dies_and_is_replaced_and_all_stop(stack: Stack, tmp_path: Path) -> None:
+    environ = {**stack.environ, "SIDECAR_WORKERS": "2"}
+    upstream = f"http://127.0.0.1:{stack.upstream.port}"
+    with running_sidecar(tmp_path, stack.routes, policies(), upstream, environ) as sidecar:
+        workers = children(sidecar.pid, "sidecar.cli")
+        assert len(workers) == 2
+        (cerbos,) = children(sidecar.pid, "cerbos.*server")
+        assert [ask(sidecar, stack) for _ in range(20)] == [200] * 20
+        assert sidecar.metric("sidecar_requests_total", code="allowed") == 20
+        victim = min(workers)
+        os.kill(victim, signal.SIGKILL)
+        wait_for(lambda: len(children(sidecar.pid, "sidecar.cli") - {victim}) == 2, what="a new worker")
+        wait_for(lambda: [ask(sidecar, stack) for _ in range(5)] == [200] * 5)
+        everybody = children(sidecar.pid, "sidecar.cli") | {cerbos}
+    wait_for(lambda: not any(map(alive, everybody)), what="nobody is left")
+
+
+def test_workers_die_with_their_parent_however_it_ends(stack: Stack, tmp_path: Path) -> None:
+    environ = {**stack.environ, "SIDECAR_WORKERS": "2"}
+    with running_sidecar(tmp_path, stack.routes, policies(), "http://127.0.0.1:1", environ) as sidecar:
+        everybody = children(sidecar.pid, "sidecar.cli") | children(sidecar.pid, "cerbos.*server")
+        assert len(everybody) == 3
+        os.kill(sidecar.pid, signal.SIGKILL)
+        wait_for(lambda: not any(map(alive, everybody)), what="nobody is left")
