@@ -94,18 +94,21 @@ def check(options: argparse.Namespace) -> int:
         # where the app is does not matter to what is checked
         flags["SIDECAR_UPSTREAM"] = "http://127.0.0.1:1"
     settings = _settings_or_none(flags, problems)
-    routes = (
-        settings.routes if settings else flags.get("SIDECAR_ROUTES", os.environ.get("SIDECAR_ROUTES", "routes.yaml"))
-    )
+    routes, policies = _said(flags, "SIDECAR_ROUTES"), _said(flags, "SIDECAR_POLICIES")
     problems += _route_problems(routes, settings)
-    policies = settings.policies if settings else os.environ.get("SIDECAR_POLICIES", "policies")
-    if settings is None or settings.cerbos == "embedded":
-        problems += _policy_problems(policies, settings.cerbos_binary if settings else "")
+    if _said(flags, "SIDECAR_CERBOS") == "embedded":
+        problems += _policy_problems(policies, _said(flags, "SIDECAR_CERBOS_BINARY"))
     for problem in problems:
         print(problem, file=sys.stderr)
     if not problems:
         print(f"{routes} and {policies}: nothing wrong")
     return 1 if problems else 0
+
+
+def _said(flags: dict[str, str], variable: str) -> str:
+    """What a setting says, though others may be wrong."""
+    default = next(setting.default for setting in SETTINGS if setting.variable == variable)
+    return flags.get(variable) or os.environ.get(variable) or default or ""
 
 
 def _settings_or_none(flags: dict[str, str], problems: list[str]) -> Settings | None:

@@ -47,7 +47,7 @@ class Metrics:
         registry = self.registry
         if self._shared:
             registry = CollectorRegistry()
-            multiprocess.MultiProcessCollector(registry, self._shared)
+            multiprocess.MultiProcessCollector(registry, self._shared)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
     def dependency(self, dep: str, fault: str) -> None:

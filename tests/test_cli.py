@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Stack, policies
-from tests.stack import ROOT, binary
+from tests.stack import ROOT, binary, free_port
 
 LEAST = "version: 1\nroutes: [{path: /x, resource: contact, actions: {GET: read}}]\n"
 POOL = {"AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_COGNITO_CLIENT_ID": "web"}
@@ -96,14 +96,14 @@ def test_run_tells_what_cerbos_does_not_like(tmp_path: Path) -> None:
     broken = tmp_path / "policies"
     broken.mkdir()
     (broken / "contact.yaml").write_text("nonsense: true\n")
-    ports = ["--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0"]
+    ports = ["--listen", f"127.0.0.1:{free_port()}", "--admin-listen", f"127.0.0.1:{free_port()}"]
     environ = {**POOL, "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": "http://127.0.0.1:1"}
     done = sidecar(
         tmp_path, "run", "--upstream", "http://127.0.0.1:1", *ports, "--policies", str(broken), environ=environ
     )
     assert done.returncode == 1
     assert "SIDECAR_CERBOS: Cerbos ended with 1" in done.stderr
-    assert not list(Path("/tmp").glob("sidecar-cerbos-*/nonsense"))
+    assert 'contact.yaml:1:1: unknown field "nonsense"' in done.stderr
 
 
 def test_schema_prints_the_schema() -> None:

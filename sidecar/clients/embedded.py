@@ -65,7 +65,7 @@ def compile_policies(binary: Path, folder: Path) -> list[str]:
 
 
 def _problems(report: object, folder: Path) -> list[str]:
-    """Cerbos' report -> lines: it has lists of faults under several names, each with a file, words, and mostly a place."""
+    """Cerbos' report -> lines: it has lists of faults under several names, each with a file and words."""
     if isinstance(report, list):
         return [line for item in report for line in _problems(item, folder)]
     if not isinstance(report, dict):
@@ -175,11 +175,8 @@ class EmbeddedCerbos:
             message, level = str(fields.pop("message", "")), str(fields.pop("log.level", "info")).upper()
         except (ValueError, AttributeError):
             fields, message, level = {}, line, "INFO"
-        self._said = [
-            *self._said[-9:],
-            *_problems(fields, self._policies),
-            f"{message} {fields.get('error', '')}".strip(),
-        ]
+        words = f"{message} {fields.get('error', '')}".strip()
+        self._said = [*self._said[-9:], *_problems(fields, self._policies), words]
         number = logging.getLevelNamesMapping().get(level, logging.INFO)
         log.log(number, "%s", message, extra={"fields": {"cerbos": fields}})
 

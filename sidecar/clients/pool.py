@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+import select
 import ssl
 from collections import deque
 from collections.abc import Coroutine, Iterable
@@ -64,7 +65,7 @@ class Origin:
         """Parse `http(s)://host[:port]` or `unix:/path`. Raises ValueError."""
         if url.startswith("unix:/"):
             return cls("unix", path=url.removeprefix("unix:"))
-        match = re.fullmatch(r"(https?)://(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::(\d{1,5}))?", url)
+        match = re.fullmatch(r"(https?)://(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?", url)
         port = int(match[4] or (443 if match[1] == "https" else 80)) if match else 0
         if match is None or not 0 < port < 65536:
             raise ValueError(f"found {url!r}, expected http(s)://host:port or unix:/path")
@@ -110,13 +111,17 @@ class _Connection(asyncio.Protocol):
         self.fault: Exception | None = None
         self.idle_since = 0.0
         self.sent = 0  # bytes of the body that the transport took, to see whether an upload moves
+        self.request_sent = False  # whether all of the request was given to the transport
         self.pump: asyncio.Task[None] | None = None
         self.body: deque[bytes] = deque()
         self._pool = pool
         self._loop = loop
+        self._poll = select.poll()
+        self._given_up = False
+        self._ended_in_order = True
         self._queued = 0
         self._reading_paused = False
-        self._waiter: asyncio.Future[None] | None = None
+        self._waiter: asyncio.Future[bool] | None = None
         self._drained: asyncio.Future[None] | None = None
         self._write_paused = False
 
@@ -124,14 +129,16 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        self._pool.remember(self)
 
     def data_received(self, data: bytes) -> None:
+        if self._given_up:
+            return
         reader = self.reader
         if reader is None:
             # nobody asked: bytes that belong to no answer are never given to anybody
-            self._pool.residual += 1
-            self._pool.forget(self)
-            self.transport.abort()
+            self._give_up_residual()
             return
         self.answered = True
         try:
@@ -142,8 +149,12 @@ class _Connection(asyncio.Protocol):
         if part:
             self._queue(part)
         if reader.residual:
-            self._pool.residual += 1
+            self._give_up_residual()
         self._wake()
+
+    def _give_up_residual(self) -> None:
+        self._pool.residual += 1
+        self.give_up()
 
     def _queue(self, part: bytes) -> None:
         self.body.append(part)
@@ -153,6 +164,7 @@ class _Connection(asyncio.Protocol):
             self.transport.pause_reading()
 
     def eof_received(self) -> bool:
+        self._ended_in_order = _ended_in_order(self.transport)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -167,7 +179,7 @@ class _Connection(asyncio.Protocol):
 
     def _end_early(self, reader: ResponseReader, exc: Exception | None) -> None:
         """The connection ended before the answer was known to be whole: it may end with the connection, or be cut."""
-        if exc is None and reader.ends_with_connection:
+        if exc is None and reader.ends_with_connection and self._ended_in_order and not self._given_up:
             reader.complete = True
             return
         kind = FaultKind.PARTIAL if self.answered else FaultKind.UNAVAILABLE
@@ -183,53 +195,74 @@ class _Connection(asyncio.Protocol):
 
     # --- what the exchange does ---
 
+    @property
+    def is_quiet(self) -> bool:
+        """Whether it is open and nothing waits in its socket: an end, or bytes that would seem the next answer."""
+        return not self.transport.is_closing() and not self._poll.poll(0)
+
     def begin(self, reader: ResponseReader) -> None:
-        """Expect the answer that `reader` reads."""
+        """Expect the answer that `reader` reads. Raises Fault if the connection has ended already."""
+        if self.transport.is_closing():
+            raise Fault(FaultKind.UNAVAILABLE, "the connection was closed before the request")
         self.reader = reader
-        self.answered = False
+        self.answered = self.request_sent = False
+        self.sent = 0
+
+    def give_up(self) -> None:
+        """Close at once, and with it whatever is under way on it."""
+        self._given_up = True
+        self._pool.forget(self)
+        self.transport.abort()
 
     def break_off(self, fault: Exception) -> None:
         """Give the connection up, and with it the exchange, which ends with `fault`."""
         if self.fault is None:
             self.fault = fault
-        self.transport.abort()
+        self.give_up()
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
+        if self._waiter is not None:
+            _settle(self._waiter, True)
 
     async def wait(self, seconds: float) -> bool:
         """Wait for something to happen. False if nothing did for so long."""
         waiter = self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(seconds, waiter.cancel)
+        timer = self._loop.call_later(seconds, _settle, waiter, False)
         try:
-            await waiter
-        except asyncio.CancelledError:
-            # the timer's doing, unless somebody cancels the task that waits
-            task = asyncio.current_task()
-            if task is not None and task.cancelling():
-                raise
-            return False
+            happened: bool = await waiter
         finally:
             timer.cancel()
             self._waiter = None
-        return True
+        return happened
 
     async def upload(self, body: Body) -> None:
         """Write the body as it comes. Whatever ends it early breaks the exchange off."""
-        chunked, left = body.length is None, body.length or 0
         try:
-            while data := await body.read():
-                left -= len(data)
-                await self._write(encode_chunk(data) if chunked else data)
-            if chunked:
-                await self._write(LAST_CHUNK)
-            elif left:
-                raise Fault(FaultKind.PARTIAL, "a body of another length than announced")  # noqa: TRY301 - one way out
+            await self._upload(body)
+            self.request_sent = True
+        except asyncio.CancelledError:
+            self.break_off(Fault(FaultKind.PARTIAL, "the upload was cancelled"))
+            raise
         except Exception as error:  # noqa: BLE001 - it is raised again where the answer is awaited
             self.break_off(error)
         self._wake()
+
+    async def _upload(self, body: Body) -> None:
+        left = body.length
+        while data := await body.read():
+            if left is None:
+                await self._write(encode_chunk(data))
+                continue
+            left -= len(data)
+            if left < 0:
+                # one byte too many would be read as the next request
+                raise Fault(FaultKind.PARTIAL, "a longer body than announced")
+            await self._write(data)
+        if left is None:
+            await self._write(LAST_CHUNK)
+        elif left:
+            raise Fault(FaultKind.PARTIAL, "a shorter body than announced")
 
     async def _write(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -253,6 +286,26 @@ class _Connection(asyncio.Protocol):
         return data
 
 
+def _settle(waiter: asyncio.Future[bool], result: bool) -> None:
+    if not waiter.done():
+        waiter.set_result(result)
+
+
+def _ended_in_order(transport: asyncio.Transport) -> bool:
+    """Whether the end is the server's own. Anybody on the way can cut a connection: with TLS, a body that ends with it
+    is whole only if the server's closure alert came (RFC 9112 section 9.8)."""
+    tls = transport.get_extra_info("ssl_object")
+    if tls is None:
+        return True
+    try:
+        rest: bytes = tls.read(1)
+    except ssl.SSLZeroReturnError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return not rest
+
+
 class Response:
     """An answer whose head has come: `status`, `headers` for the client, `length` of the body or None.
 
@@ -268,7 +321,7 @@ class Response:
         self._pool = pool
         self._connection: _Connection | None = connection
         self._reader = reader
-        self.request_done = connection.pump is None or connection.pump.done()
+        self.request_done = connection.request_sent
 
     @property
     def complete(self) -> bool:
@@ -284,12 +337,14 @@ class Response:
             data = connection.take()
             if data:
                 return data
-            if connection.fault is not None:
-                raise connection.fault
             if self._reader.complete:
+                # whatever became of the connection after that: the answer is whole
                 self.close()
                 return b""
-            if not await connection.wait(self._pool.timeouts.idle):
+            if connection.fault is not None:
+                raise connection.fault
+            sent = connection.sent
+            if not await connection.wait(self._pool.timeouts.idle) and connection.sent == sent:
                 connection.break_off(Fault(FaultKind.TIMEOUT, "no bytes of the body"))
 
     def close(self) -> None:
@@ -308,7 +363,9 @@ class Answer(NamedTuple):
 
 
 class Pool:
-    """Connections to one origin. Counters are for metrics: `open`, `reused`, `residual`, `retried`."""
+    """Connections to one origin. Counters for metrics: `open` connections, `idle` ones among them, requests on `reused`
+    connections and `retried` ones, and `residual`: connections closed for bytes that belonged to no answer.
+    """
 
     def __init__(
         self,
@@ -333,7 +390,13 @@ class Pool:
         self._idle: list[_Connection] = []
         self._pumps: set[asyncio.Task[None]] = set()
         self._opening = 0
+        self._closed = False
         self._sweeper: asyncio.TimerHandle | None = None
+
+    @property
+    def idle(self) -> int:
+        """Kept connections that nobody uses."""
+        return len(self._idle)
 
     # --- the protected app ---
 
@@ -350,7 +413,8 @@ class Pool:
         connection = await self._connect()
         reader = ResponseReader(False, upgrade=True)
         await self._ask(connection, reader, head, None)
-        connection.transport.pause_reading()
+        if not connection.transport.is_closing():
+            connection.transport.pause_reading()
         self.forget(connection)
         return Upgraded(reader.status, reader.raw_headers, connection.transport, reader.tail)
 
@@ -415,35 +479,32 @@ class Pool:
     async def _ask(self, connection: _Connection, reader: ResponseReader, head: bytes, body: Body | None) -> None:
         connection.begin(reader)
         try:
-            if body is not None and body.complete:
-                connection.transport.write(b"".join([head, *await _framed(body)]))
-            else:
+            if body is not None and not body.complete:
                 connection.transport.write(head)
-                if body is not None:
-                    connection.pump = self._spawn(connection.upload(body))
+                connection.pump = self._spawn(connection.upload(body))
+            else:
+                connection.transport.write(head if body is None else b"".join([head, *await _framed(body)]))
+                connection.request_sent = True
             await self._await_head(connection, reader)
         except BaseException:
             if connection.pump is not None:
                 connection.pump.cancel()
-            connection.transport.abort()
+            connection.give_up()
             raise
 
     async def _await_head(self, connection: _Connection, reader: ResponseReader) -> None:
-        """Wait for the head: as long as an upload moves, and then for one time that covers the whole head."""
+        """Wait for the head: one time covers the whole of it, and begins again only when the upload has moved."""
         loop = asyncio.get_running_loop()
-        pump, sent, deadline = connection.pump, -1, 0.0
+        sent, deadline = -1, 0.0
         while not reader.head_done:
             if connection.fault is not None:
                 raise connection.fault
-            if pump is not None and not pump.done():
-                if not await connection.wait(self.timeouts.head) and connection.sent == sent:
-                    raise Fault(FaultKind.TIMEOUT, "the upload does not move")
-                sent = connection.sent
-                continue
             now = loop.time()
-            deadline = deadline or now + self.timeouts.head
-            if now >= deadline or not await connection.wait(deadline - now):
+            if connection.sent != sent:
+                sent, deadline = connection.sent, now + self.timeouts.head
+            if now >= deadline:
                 raise Fault(FaultKind.TIMEOUT, "no head of an answer")
+            await connection.wait(deadline - now)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -456,13 +517,13 @@ class Pool:
     def _kept(self) -> _Connection | None:
         while self._idle:
             connection = self._idle.pop()
-            if not connection.transport.is_closing():
+            if connection.is_quiet:
                 return connection
+            connection.give_up()
         return None
 
     async def _connect(self) -> _Connection:
-        if len(self._connections) + self._opening >= self._max_connections:
-            raise Fault(FaultKind.BUSY, f"{self._max_connections} connections are in use")
+        self._make_room()
         breaker = self._breaker
         if breaker is not None and not breaker.allows():
             raise Fault(FaultKind.OPEN, "it has failed several times in a row")
@@ -475,11 +536,21 @@ class Pool:
             raise
         finally:
             self._opening -= 1
+        if self._closed:
+            connection.give_up()
         if breaker is not None:
             breaker.succeeded()
-        self._connections.add(connection)
-        self.open = len(self._connections)
         return connection
+
+    def _make_room(self) -> None:
+        """See that one more connection may be opened; an unused one gives way. Raises Fault."""
+        if self._closed:
+            raise Fault(FaultKind.UNAVAILABLE, "the pool is closed")
+        if len(self._connections) + self._opening < self._max_connections:
+            return
+        if not self._idle:
+            raise Fault(FaultKind.BUSY, f"{self._max_connections} connections are in use")
+        self._idle.pop(0).give_up()
 
     async def _open(self) -> _Connection:
         loop, origin = asyncio.get_running_loop(), self.origin
@@ -498,19 +569,14 @@ class Pool:
 
     def give_back(self, connection: _Connection) -> None:
         """The exchange on it is over: keep it if it ended well and to the last byte, close it if not."""
-        reader, pump = connection.reader, connection.pump
-        sent = pump is None or pump.done()
-        if pump is not None and not sent:
-            pump.cancel()
-        whole = reader is not None and reader.complete and reader.keep_alive and not reader.residual
-        if not (whole and sent and not connection.body and connection.fault is None):
-            connection.transport.abort()
+        if connection.pump is not None and not connection.request_sent:
+            connection.pump.cancel()
+        if not _is_reusable(connection) or len(self._idle) >= self._max_idle or self._closed:
+            connection.give_up()
             return
+        # what nobody read of a whole answer
+        connection.take()
         connection.reader = connection.pump = None
-        connection.sent = 0
-        if connection.transport.is_closing() or len(self._idle) >= self._max_idle:
-            connection.transport.close()
-            return
         loop = asyncio.get_running_loop()
         connection.idle_since = loop.time()
         self._idle.append(connection)
@@ -520,12 +586,16 @@ class Pool:
     def _sweep(self, loop: asyncio.AbstractEventLoop) -> None:
         self._sweeper = None
         oldest = loop.time() - self._idle_lifetime
-        kept = [connection for connection in self._idle if connection.idle_since > oldest]
-        for connection in set(self._idle) - set(kept):
-            connection.transport.close()
-        self._idle = kept
-        if kept:
-            self._sweeper = loop.call_later(max(kept[0].idle_since - oldest, 0.1), self._sweep, loop)
+        # used last in, first out, so the one that waits longest stands first
+        while self._idle and self._idle[0].idle_since <= oldest:
+            self._idle.pop(0).give_up()
+        if self._idle:
+            self._sweeper = loop.call_later(max(self._idle[0].idle_since - oldest, 0.1), self._sweep, loop)
+
+    def remember(self, connection: _Connection) -> None:
+        """The connection is open, and one of ours."""
+        self._connections.add(connection)
+        self.open = len(self._connections)
 
     def forget(self, connection: _Connection) -> None:
         """The connection is gone, or no longer ours."""
@@ -535,17 +605,33 @@ class Pool:
         self.open = len(self._connections)
 
     async def aclose(self) -> None:
-        """Close every connection."""
+        """Close every connection, and open none any more."""
+        self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
         pumps = list(self._pumps)
         for task in pumps:
             task.cancel()
         for connection in list(self._connections):
-            connection.transport.abort()
+            connection.give_up()
         await asyncio.gather(*pumps, return_exceptions=True)
         # the transports tell their protocols in the loop's next turn
         await asyncio.sleep(0)
+
+
+def _is_reusable(connection: _Connection) -> bool:
+    reader = connection.reader
+    return (
+        reader is not None
+        and reader.complete
+        and reader.keep_alive
+        and not reader.residual
+        and connection.request_sent
+        and connection.fault is None
+        and not connection.transport.is_closing()
+        # a server that answers before it has read everything may not read the rest
+        and not connection.transport.get_write_buffer_size()
+    )
 
 
 async def _framed(body: Body) -> list[bytes]:
