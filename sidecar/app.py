@@ -290,7 +290,6 @@ def listen(address: Address, variable: str) -> socket.socket:
     except OSError as error:
         raise StartError(f"{variable}: cannot listen on {address}: {error.strerror}") from None
     sock.setblocking(False)
-    sock.set_inheritable(True)
     return sock
 
 

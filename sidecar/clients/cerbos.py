@@ -32,7 +32,6 @@ _CHANNEL_OPTIONS = [
     ("grpc.enable_http_proxy", 0),
     ("grpc.service_config_disable_resolution", 1),
     ("grpc.max_receive_message_length", 1024 * 1024),
-    ("grpc.enable_retries", 0),
 ]
 
 _FAULTS = {
@@ -45,7 +44,7 @@ _FAULTS = {
 }
 """gRPC status -> code; every other status says that Cerbos answered, and would not decide."""
 _COUNTS = frozenset((Code.PDP_UNAVAILABLE, Code.PDP_TIMEOUT, Code.PDP_BAD_ANSWER, Code.PDP_PARTIAL))
-"""What opens the breaker: Cerbos does not answer. A question that it refuses says nothing about the next."""
+"""What opens the breaker: Cerbos does not answer. One that refuses a question is there, and closes it."""
 
 
 class Cerbos:
@@ -64,6 +63,7 @@ class Cerbos:
         self._target = target
         self._timeout = timeout
         self._report = report
+        self._now = now
         self._limit = limit
         self._credentials = credentials
         self._breaker = Breaker(now)
@@ -81,7 +81,9 @@ class Cerbos:
             for at in range(0, len(question.resources), BATCH)
         ]
         results = tuple(result for answer in answers for result in answer.results)
-        return answers[0]._replace(results=results)
+        # one call that was answered for another request makes the whole an answer to another request
+        strange = [answer.request_id for answer in answers if answer.request_id != question.request_id]
+        return answers[0]._replace(request_id=(strange or [question.request_id])[0], results=results)
 
     async def _ask(self, question: Question) -> Answer:
         message = request_of(question)
@@ -91,25 +93,40 @@ class Cerbos:
             raise self._fault(Code.PDP_OPEN)
         self._running += 1
         try:
-            answer = answer_of(await self._call(message))
+            answer = await self._call(message)
         except Refused as refused:
             if refused.code in _COUNTS:
                 self._breaker.failed()
+            else:
+                self._breaker.succeeded()
             raise
         finally:
             self._running -= 1
         self._breaker.succeeded()
         return answer
 
-    async def _call(self, message: request_pb2.CheckResourcesRequest) -> response_pb2.CheckResourcesResponse:
+    async def _call(self, message: request_pb2.CheckResourcesRequest) -> Answer:
         try:
-            answer: response_pb2.CheckResourcesResponse = await self._stub()(message, timeout=self._timeout)
+            answer = await self._once_or_twice(message)
+            if not isinstance(answer, response_pb2.CheckResourcesResponse):
+                # what cannot be parsed comes out of the stub as None
+                raise TypeError("an answer that is no CheckResourcesResponse")  # noqa: TRY301 - one way out
+            return answer_of(answer)
         except grpc.aio.AioRpcError as error:
             code = _FAULTS.get(error.code(), Code.PDP_STATUS)
             raise self._fault(code, f"{error.code().name}: {error.details()}") from None
         except Exception as error:  # noqa: BLE001 - whatever a broken answer does to the library is no decision
             raise self._fault(Code.PDP_BAD_ANSWER, type(error).__name__) from None
-        return answer
+
+    async def _once_or_twice(self, message: request_pb2.CheckResourcesRequest) -> Any:
+        """Ask, and once more within the same deadline if nobody was there: a check changes nothing."""
+        deadline = self._now() + self._timeout
+        try:
+            return await self._stub()(message, timeout=self._timeout)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+                raise
+        return await self._stub()(message, timeout=max(deadline - self._now(), 0.0))
 
     def _fault(self, code: Code, detail: str = "") -> Refused:
         self._report("pdp", code.removeprefix("pdp_"))
@@ -134,7 +151,7 @@ class Cerbos:
         health = self._channel.unary_unary("/grpc.health.v1.Health/Check")
         try:
             return bool(await health(b"", timeout=self._timeout, wait_for_ready=False) == b"\x08\x01")
-        except grpc.aio.AioRpcError:
+        except Exception:  # noqa: BLE001 - whoever cannot say that it serves does not
             return False
 
     async def aclose(self) -> None:

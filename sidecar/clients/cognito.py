@@ -1,12 +1,16 @@
-"""The issuers' keys: fetched when first needed, kept while a key server is away, never asked for too often (R14).
+"""The issuers' keys: fetched when first needed, kept while a key server is away, never asked for too often.
 
 A known key never waits. An unknown one waits for one fetch that all share, at most twice a minute, so that made-up key
 ids cost the key server nothing. A set that cannot be used leaves the good one in place.
+
+Beside that, a set that was wanted at the start or that was good once is refreshed in the background: every 15 minutes,
+and after a failure with growing pauses from 1 to 60 s. No request can make these fetches more.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import re
 from collections import deque
@@ -22,6 +26,8 @@ from sidecar.clients.breaker import Report
 from sidecar.gate import strict_json
 from sidecar.gate.verdict import Code, Refused
 
+log = logging.getLogger("sidecar.keys")
+
 FETCH_WITHIN = 3.0
 MAX_SET = 64 * 1024
 """Bytes of a key set."""
@@ -31,18 +37,20 @@ STALE_AFTER = 24 * 3600.0
 WINDOW, PER_WINDOW, APART = 60.0, 2, 10.0
 """For unknown keys a set is fetched PER_WINDOW times in WINDOW seconds at most, APART seconds apart; failures count."""
 FIRST_BACKOFF, MAX_BACKOFF = 1.0, 60.0
-_MIN_BITS = 2048
+_BITS = range(2048, 8192 + 1)
+"""Sizes of a key: a larger one makes each verification slow."""
 _KID = re.compile(r"[\x21-\x7e]{1,128}")
 
 Clock = Callable[[], float]
 
 
 class _BadSet(Exception):
-    """What a key server sent cannot be used; `fault` names it for the metric."""
+    """What a key server sent cannot be used; `fault` names it for the metric, `detail` says more in the log."""
 
     def __init__(self, fault: str, detail: str = "") -> None:
         super().__init__(fault, detail)
         self.fault = fault
+        self.detail = detail
 
 
 class _Source:
@@ -60,16 +68,16 @@ class _Source:
 
     def may_fetch(self, now: float) -> bool:
         """Whether the key server may be asked for an unknown key now."""
-        if self.attempts and now - self.attempts[-1] < APART:
-            return False
-        return len(self.attempts) < PER_WINDOW or now - self.attempts[0] >= WINDOW
+        # a clock that was set back makes an attempt lie ahead: such a one says nothing
+        since = [now - attempt for attempt in self.attempts if attempt <= now]
+        return (not since or since[-1] >= APART) and sum(age < WINDOW for age in since) < PER_WINDOW
 
 
 class KeyStore:
     """The keys of all trusted issuers. `groups` are issuers that are one pool: it is ready when one of them is.
 
-    `now` gives Unix seconds. `on_change` is called when a set has changed. Raises ValueError for a URL that is neither
-    https nor loopback.
+    `now` gives seconds from any beginning. `on_change` is called when a set has changed. Raises ValueError for a URL
+    that is neither https nor loopback.
     """
 
     def __init__(
@@ -117,7 +125,9 @@ class KeyStore:
             return key
         if source.flight is not None or source.may_fetch(self._now()):
             await self._fetch(source)
-        self._want(source)
+        if self._usable(source):
+            # a key server that never gave a set is asked on demand only: anybody can name an issuer in a token
+            self._want(source)
         key = source.keys.get(kid)
         if not self._usable(source) or (key is None and not source.last_good):
             raise Refused(Code.KEYS_UNAVAILABLE, "the issuer's keys could not be fetched")
@@ -158,7 +168,8 @@ class KeyStore:
             source.attempts.append(self._now())
             source.flight = self._spawn(self._load(source))
             source.flight.add_done_callback(lambda _: setattr(source, "flight", None))
-        await asyncio.shield(source.flight)
+        # not awaited itself: neither does a waiter who leaves cancel it, nor does its end cancel the waiters
+        await asyncio.wait([source.flight])
 
     async def _load(self, source: _Source) -> None:
         try:
@@ -166,19 +177,20 @@ class KeyStore:
                 document = await self._download(source.url)
             keys = self._keys_in(document)
         except _BadSet as error:
-            self._failed(source, error.fault)
+            self._failed(source, error.fault, error.detail)
         except (TimeoutError, httpx.TimeoutException):
-            self._failed(source, "timeout")
-        except (httpx.HTTPError, httpx.InvalidURL, OSError):
-            self._failed(source, "unavailable")
+            self._failed(source, "timeout", f"no set within {FETCH_WITHIN:g} s")
+        except Exception as error:  # noqa: BLE001 - whatever it was, there is no new set, and the next fetch must still come
+            self._failed(source, "unavailable", f"{type(error).__name__}: {error}")
         else:
             changed, source.document = document != source.document, document
             source.keys, source.good_at, source.last_good = keys, self._now(), True
             if changed:
                 self.on_change()
 
-    def _failed(self, source: _Source, fault: str) -> None:
+    def _failed(self, source: _Source, fault: str, detail: str) -> None:
         source.last_good = False
+        log.warning("no new key set from %s: %s %s", source.url, fault, detail)
         self._report("jwks", fault)
         if source.keys:
             self._report("jwks", "stale")
@@ -191,7 +203,7 @@ class KeyStore:
             if response.is_redirect:
                 raise _BadSet("redirect")
             if response.status_code != httpx.codes.OK:
-                raise _BadSet("status")
+                raise _BadSet("status", str(response.status_code))
             if response.headers.get("content-encoding", "identity") != "identity":
                 raise _BadSet("bad_set", "an encoded body")
             data = b""
@@ -208,8 +220,11 @@ class KeyStore:
 
     def _client(self) -> httpx.AsyncClient:
         if self._http is None:
-            timeout = httpx.Timeout(2.0)
-            self._http = httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=timeout)
+            # a connection for each fetch: nothing that a server sends too much can be taken for the next set
+            self._http = httpx.AsyncClient(
+                trust_env=False, follow_redirects=False, timeout=httpx.Timeout(2.0),
+                limits=httpx.Limits(max_keepalive_connections=0),
+            )  # fmt: skip
         # what a key server sets as a cookie is not sent back to it
         self._http.cookies.clear()
         return self._http
@@ -253,7 +268,7 @@ def _usable_key(entry: Any) -> tuple[str, PyJWK] | None:
         key = PyJWK(entry)
     except (PyJWTError, ValueError, TypeError):
         return None
-    return (kid, key) if key.key.key_size >= _MIN_BITS else None
+    return (kid, key) if key.key.key_size in _BITS else None
 
 
 def _check_url(url: str) -> None:

@@ -8,6 +8,7 @@ import json
 import logging
 import os
 import platform
+import secrets
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,8 @@ STOP_WITHIN = 3.0
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 5.0
 _GOOD_RUN = 10.0
 """Seconds after which a Cerbos that ended is started again without delay."""
+_MAX_SOCKET_PATH = 103
+"""Bytes of a unix socket's path (unix(7) has room for 107, other systems for 103)."""
 
 
 def find_binary(explicit: str | None) -> Path:
@@ -31,9 +34,10 @@ def find_binary(explicit: str | None) -> Path:
     Raises OSError that says what was looked for and how to get it.
     """
     if explicit:
-        if not os.access(explicit, os.X_OK):
+        named = shutil.which(explicit)
+        if named is None:
             raise OSError(f"found no program at {explicit}, expected the Cerbos binary")
-        return Path(explicit)
+        return Path(named)
     on_path = shutil.which("cerbos")
     machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine())
     name = f"cerbos-{sys.platform}-{machine}"
@@ -51,10 +55,13 @@ def find_binary(explicit: str | None) -> Path:
 
 def compile_policies(binary: Path, folder: Path) -> list[str]:
     """Compile a policy folder: its problems, a line each, with file, line and column. Raises OSError."""
-    done = subprocess.run(  # noqa: S603 - the binary is the operator's
-        [str(binary), "compile", "--skip-tests", "--output=json", str(folder)],
-        capture_output=True, timeout=60, check=False, env=_environment(),
-    )  # fmt: skip
+    try:
+        done = subprocess.run(  # noqa: S603 - the binary is the operator's
+            [str(binary), "compile", "--skip-tests", "--output=json", str(folder)],
+            capture_output=True, timeout=60, check=False, env=_environment(),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"Cerbos did not compile {folder} within {error.timeout:g} s") from None
     if done.returncode == 0:
         return []
     try:
@@ -72,6 +79,8 @@ def _problems(report: object, folder: Path) -> list[str]:
         return []
     file = report.get("file") or report.get("importing_file") or report.get("policy")
     said = report.get("error") or report.get("desc") or report.get("description") or report.get("message")
+    if "other_file" in report:
+        said = f"defines {report.get('policy')}, as {report['other_file']} does"
     if isinstance(file, str) and isinstance(said, str):
         place = _position(report)
         return [f"{folder / file}:{place[0]}:{place[1]}: {said}"]
@@ -94,16 +103,20 @@ def _environment(gogc: int | None = None) -> dict[str, str]:
 class EmbeddedCerbos:
     """One Cerbos of our own for `policies`. Raises OSError when made, if there is no binary or no such folder.
 
+    It takes changed policies over by itself, within seconds. If they do not compile it says so in the log and goes on
+    with those it has; one that is started with such policies ends, and is started again until they compile.
     `gogc` is Go's GOGC: a wide target, since a policy engine's garbage is short-lived and its live set small.
     """
 
-    def __init__(self, policies: Path, *, binary: str | None = None, gogc: int = 800) -> None:
+    def __init__(self, policies: Path, *, binary: str | None = None, gogc: int = 400) -> None:
         if not policies.is_dir():
             raise OSError(f"found no folder {policies}, expected the policies (SIDECAR_POLICIES)")
         self._binary = find_binary(binary)
         self._policies = policies.resolve()
         self._gogc = gogc
-        self._folder = Path(tempfile.mkdtemp(prefix="sidecar-cerbos-"))
+        self._folder = Path(tempfile.gettempdir()) / f"sidecar-cerbos-{secrets.token_hex(8)}"
+        if len(os.fsencode(self._folder / "grpc.sock")) > _MAX_SOCKET_PATH:
+            raise OSError(f"the path of {self._folder} is too long for a socket in it: set TMPDIR to a shorter one")
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
         self.restarts = 0
@@ -117,13 +130,15 @@ class EmbeddedCerbos:
 
     async def start(self) -> None:
         """Start it, and return when it listens. Raises OSError with what it said, if it ends instead."""
+        # who else is on this machine can neither ask it nor take its place: the folder is new, and ours alone
+        self._folder.mkdir(mode=0o700)
         self._write_config()
         await self._spawn()
         process = self._process
         assert process is not None  # noqa: S101 - for the type checker
         try:
             async with asyncio.timeout(START_WITHIN):
-                while not (self._folder / "grpc.sock").exists():
+                while not await self._listens():
                     if process.returncode is not None:
                         break
                     await asyncio.sleep(0.005)
@@ -134,6 +149,17 @@ class EmbeddedCerbos:
             await self.stop()  # reads its last words, too
             raise OSError(f"Cerbos ended with {process.returncode}: {'; '.join(self._said[-4:])}")
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    async def _listens(self) -> bool:
+        # a socket has a path before it takes connections
+        try:
+            _, writer = await asyncio.open_unix_connection(str(self._folder / "grpc.sock"))
+        except OSError:
+            return False
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        return True
 
     def _write_config(self) -> None:
         config = {
@@ -164,10 +190,15 @@ class EmbeddedCerbos:
         reader.add_done_callback(self._readers.discard)
 
     async def _fold(self, stream: asyncio.StreamReader) -> None:
-        """Fold its log lines into ours."""
-        with contextlib.suppress(ValueError):  # a line beyond the stream's limit ends the folding, not Cerbos
-            async for line in stream:
-                self._log(line.decode("utf-8", "replace").rstrip())
+        """Fold its log lines into ours, to the end: a process whose output nobody reads stands still."""
+        while True:
+            try:
+                line = await stream.readline()
+            except ValueError:  # a line beyond the stream's limit, which is dropped
+                continue
+            if not line:
+                return
+            self._log(line.decode("utf-8", "replace").rstrip())
 
     def _log(self, line: str) -> None:
         try:
@@ -175,6 +206,9 @@ class EmbeddedCerbos:
             message, level = str(fields.pop("message", "")), str(fields.pop("log.level", "info")).upper()
         except (ValueError, AttributeError):
             fields, message, level = {}, line, "INFO"
+        if fields.get("log.logger") == "cerbos.otel":
+            # it has no exporter of traces, since its environment is ours to choose
+            return
         words = f"{message} {fields.get('error', '')}".strip()
         self._said = [*self._said[-9:], *_problems(fields, self._policies), words]
         number = logging.getLevelNamesMapping().get(level, logging.INFO)

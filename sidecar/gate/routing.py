@@ -242,7 +242,8 @@ def allowed_methods(route: Route) -> tuple[str, ...]:
 
 # --- the path of a route, as written ---
 
-_LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()+,=:@-]+")
+# pchar without escapes, "*" and ";", and whatever the escapes of a request's UTF-8 may stand for
+_LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()+,=:@\u00a0-\U0010ffff-]+")
 _VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::([a-z]+))?\}")
 
 
@@ -272,10 +273,6 @@ def _parse_segment(text: str, last: bool) -> Segment:
         if pattern not in set(Pattern) or variable[2] == "default":
             raise ValueError(f"found the pattern {pattern!r}, expected int, uuid, slug or any")
         return Variable(variable[1], Pattern(pattern))
-    if text in (".", "..") or not _is_literal(text):
+    if text in (".", "..") or not _LITERAL.fullmatch(text):
         raise ValueError(f"found the segment {text!r}, expected a text, {{name}}, {{name:pattern}} or, at the end, **")
     return text
-
-
-def _is_literal(text: str) -> bool:
-    return bool(_LITERAL.fullmatch("".join(char for char in text if char < "\x7f"))) if text else False

@@ -1,0 +1,256 @@
+"""A token is taken only if it is exactly what the pool signs."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+from typing import Any
+
+import pytest
+from jwt import PyJWK
+
+from sidecar.gate.identity import (
+    LEEWAY,
+    REMEMBERED_TOKENS,
+    Issuer,
+    Principal,
+    PrincipalRules,
+    Tokens,
+    principal_from,
+)
+from sidecar.gate.request import Raw, Reading, Request, read
+from sidecar.gate.verdict import Code, Refused
+from tests.tokens import CLIENT, ISSUER, b64, claims, jwk, mint, private_key, public_key, sign
+
+NOW = 1_700_000_000.0
+OTHER = "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_OTHER"
+ISSUERS = {
+    ISSUER: Issuer(ISSUER, frozenset([CLIENT, "c2"])),
+    OTHER: Issuer(OTHER, frozenset(["c9"]), frozenset(["access", "id"]), frozenset(["https://api"])),
+}
+
+
+class Keys:
+    """k1 belongs to the first pool, k9 to the other."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    async def find(self, issuer: str, kid: str) -> PyJWK:
+        self.asked += 1
+        if (issuer, kid) not in ((ISSUER, "k1"), (OTHER, "k9")):
+            raise Refused(Code.TOKEN_INVALID, "kid")
+        return public_key(kid)
+
+
+def request(authorization: bytes | None) -> Request:
+    headers = [(b"host", b"app.test")] + ([(b"authorization", authorization)] if authorization is not None else [])
+    return read(Raw("GET", b"/docs/1", headers, "", "http", "r"), Reading())
+
+
+def tokens(rules: PrincipalRules | None = None) -> tuple[Tokens, Keys]:
+    keys = Keys()
+    return Tokens(ISSUERS, rules or PrincipalRules(), keys.find), keys
+
+
+async def principal(token: bytes, rules: PrincipalRules | None = None) -> Principal:
+    return await tokens(rules)[0].principal_of(request(b"Bearer " + token), NOW)
+
+
+async def refusal(authorization: bytes | None) -> Code:
+    with pytest.raises(Refused) as caught:
+        await tokens()[0].principal_of(request(authorization), NOW)
+    return caught.value.code
+
+
+async def test_a_good_token_is_its_principal() -> None:
+    rules = PrincipalRules(attributes={"scopes": "scope", "email": "email"})
+    got = await principal(mint(claims(NOW)), rules)
+    assert (got.id, got.roles, got.issuer, got.expires) == ("a-1", ("user",), ISSUER, NOW + 3600)
+    # a claim that the token has not is no attribute
+    assert got.attributes == {"scopes": "aws.cognito.signin.user.admin"}
+
+
+async def test_nothing_in_authorization_is_another_code_than_something_wrong() -> None:
+    assert await refusal(None) is Code.TOKEN_MISSING
+
+
+GOOD = mint(claims(NOW))
+
+
+@pytest.mark.parametrize(
+    "authorization",
+    [
+        b"", b"Bearer", b"Bearer ", b"Bearer  " + GOOD, b"Basic YTpi", GOOD, b"Bearer " + GOOD + b", Bearer " + GOOD,
+        b"Bearer " + GOOD + b" ", b"Bearer " + GOOD + b".x", b"Bearer " + GOOD.rpartition(b".")[0], b"Bearer ..",
+        b"Bearer " + GOOD + b"=", b"Bearer a+/b.a.b", b"Bearer " + b"a" * 20_000 + b".b.c", b"Bearer\t" + GOOD,
+    ],
+)  # fmt: skip
+async def test_only_one_bearer_token_in_its_one_form_is_read(authorization: bytes) -> None:
+    assert await refusal(authorization) is Code.TOKEN_INVALID
+
+
+async def test_the_scheme_is_read_in_any_case() -> None:
+    assert (await tokens()[0].principal_of(request(b"bEARER " + GOOD), NOW)).id == "a-1"
+
+
+def hs256(key: bytes) -> bytes:
+    signed = b64(b'{"alg":"HS256","kid":"k1"}') + b"." + b64(json.dumps(claims(NOW)).encode())
+    return signed + b"." + b64(hmac.new(key, signed, hashlib.sha256).digest())
+
+
+def malleated(token: bytes) -> bytes:
+    """Another last character with the same bits that count."""
+    alphabet = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
+    return token[:-1] + alphabet[alphabet.index(token[-1:]) ^ 1 :][:1]
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        *(mint(claims(NOW), alg=alg) for alg in ("none", "None", "nOnE", "", "HS256", "RS512", ["RS256"], None)),
+        b64(b'{"alg":"none"}') + b"." + b64(json.dumps(claims(NOW)).encode()) + b".AA",
+        hs256(jwk()["n"].encode()), hs256(json.dumps(jwk()).encode()), hs256(b"k1"),
+        *(mint(claims(NOW), **extra) for extra in (
+            {"crit": ["x"]}, {"crit": []}, {"b64": False}, {"typ": "dpop+jwt"}, {"typ": 1}, {"typ": ""}, {"zip": "DEF"},
+            {"cty": "JWT"}, {"jwk": jwk()}, {"jku": "https://evil.test"}, {"x5u": "https://evil.test"},
+        )),
+        *(mint(claims(NOW), kid=kid) for kid in (None, 1, ["k1"], "x" * 129, "../../x", "k1\0", "", "k 1", "k9")),
+        mint(claims(NOW), key="stranger", kid="k1"),
+        malleated(GOOD),
+        GOOD[:-8] + b"AAAAAAAA",
+        sign(b'{"alg":"RS256","kid":"k1"}', json.dumps(claims(NOW)).encode("utf-16")),
+        sign(b'{"alg":"RS256","kid":"k1"}', b"\xef\xbb\xbf" + json.dumps(claims(NOW)).encode()),
+        sign('{"alg":"RS256","kid":"k1"}'.encode("utf-16"), json.dumps(claims(NOW)).encode()),
+        sign(b'{"alg":"RS256","kid":"k1","alg":"RS256"}', json.dumps(claims(NOW)).encode()),
+        sign(b'{"alg":"RS256","kid":"k1"}', json.dumps(claims(NOW)).encode()[:-1] + b',"sub":"r-1"}'),
+        sign(b'{"alg":"RS256","kid":"k1"}', b"{} {}"), sign(b'{"alg":"RS256","kid":"k1"}', b"[]"),
+        sign(b'{"alg":"RS256","kid":"k1"}', b"[" * 5000), sign(b"[]", b"{}"),
+    ],
+)  # fmt: skip
+async def test_a_token_that_the_pool_would_not_make_is_refused(token: bytes) -> None:
+    assert await refusal(b"Bearer " + token) is Code.TOKEN_INVALID
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"exp": int(NOW) - 1}, Code.TOKEN_EXPIRED), ({"exp": int(NOW)}, Code.TOKEN_EXPIRED),
+        *(({"exp": exp}, Code.TOKEN_INVALID) for exp in (None, "99999999999", 1e12, True, 10**30, -1, [1])),
+        ({"nbf": int(NOW) + LEEWAY + 1}, Code.TOKEN_INVALID), ({"nbf": "0"}, Code.TOKEN_INVALID),
+        ({"iat": int(NOW) + LEEWAY + 1}, Code.TOKEN_INVALID), ({"iat": None}, Code.TOKEN_INVALID),
+        ({"iat": 1.5}, Code.TOKEN_INVALID),
+        *(({"iss": iss}, Code.TOKEN_INVALID) for iss in (
+            ISSUER + "/", ISSUER.upper(), ISSUER[:-1], ISSUER + "x", [ISSUER], OTHER, None, 1,
+        )),
+        *(({"client_id": client}, Code.TOKEN_INVALID) for client in ("c3", ["c1"], None, "C1", 1)),
+        *(({"token_use": use}, Code.TOKEN_INVALID) for use in ("id", None, "ACCESS", ["access"])),
+        ({"aud": "c1"}, Code.TOKEN_INVALID), ({"aud": "https://api"}, Code.TOKEN_INVALID),
+        *(({"sub": sub}, Code.TOKEN_INVALID) for sub in (
+            "", "a\0b", "a\r\nX-Auth-Roles: admin", "x" * 257, 1, None, "a b", "a\u2028b", "a\x85",
+        )),
+        *(({"cognito:groups": groups}, Code.TOKEN_INVALID) for groups in ([1], {"a": 1}, [""], ["a\nb"], 5, ["x" * 300])),
+    ],
+)  # fmt: skip
+async def test_each_claim_is_held_to_its_rule(change: dict[str, Any], code: Code) -> None:
+    assert await refusal(b"Bearer " + mint(claims(NOW, **change))) is code
+
+
+async def test_a_lone_surrogate_in_a_claim_is_refused() -> None:
+    payload = json.dumps(claims(NOW)).replace('"a-1"', '"\\ud800"').encode()
+    assert await refusal(b"Bearer " + sign(b'{"alg":"RS256","kid":"k1"}', payload)) is Code.TOKEN_INVALID
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"exp": int(NOW) + 1}, {"iat": int(NOW) + LEEWAY}, {"nbf": int(NOW) + LEEWAY}, {"client_id": "c2"}],
+)
+async def test_the_last_good_value_of_a_rule_is_taken(change: dict[str, Any]) -> None:
+    assert (await principal(mint(claims(NOW, **change)))).id == "a-1"
+
+
+@pytest.mark.parametrize("typ", ["JWT", "at+jwt"])
+async def test_the_usual_types_are_taken(typ: str) -> None:
+    assert (await principal(mint(claims(NOW), typ=typ))).id == "a-1"
+
+
+def of_other(**more: Any) -> bytes:
+    return mint(claims(NOW, iss=OTHER, **{"client_id": "c9", **more}), key="k9")
+
+
+async def test_each_issuer_has_its_own_keys_clients_and_uses() -> None:
+    assert (await principal(of_other())).issuer == OTHER
+    assert (await principal(of_other(token_use="id", client_id=None, aud="c9"))).issuer == OTHER
+    assert (await principal(of_other(aud="https://api"))).issuer == OTHER
+    for token in (
+        of_other(client_id="c1"), of_other(token_use="id", client_id=None, aud=["c9"]), of_other(aud="https://evil"),
+        of_other(token_use="id", client_id="c9"), mint(claims(NOW, iss=OTHER, client_id="c9"), key="k1"),
+    ):  # fmt: skip
+        assert await refusal(b"Bearer " + token) is Code.TOKEN_INVALID
+
+
+async def test_a_verified_token_is_remembered_until_it_ends_or_the_keys_change() -> None:
+    store, keys = tokens()
+    asked = request(b"Bearer " + GOOD)
+    for _ in range(3):
+        await store.principal_of(asked, NOW)
+    assert keys.asked == 1
+    store.forget()
+    await store.principal_of(asked, NOW + 3599)
+    assert keys.asked == 2
+    for _ in range(2):
+        with pytest.raises(Refused) as caught:
+            await store.principal_of(asked, NOW + 3600)
+        assert caught.value.code is Code.TOKEN_EXPIRED
+
+
+async def test_a_bad_token_is_never_remembered() -> None:
+    store, keys = tokens()
+    bad = request(b"Bearer " + mint(claims(NOW), key="stranger", kid="k1"))
+    for _ in range(2):
+        with pytest.raises(Refused):
+            await store.principal_of(bad, NOW)
+    assert keys.asked == 2
+
+
+async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.gate.identity.REMEMBERED_TOKENS", 2)
+    store, keys = tokens()
+    first, *more = (request(b"Bearer " + mint(claims(NOW, jti=str(number)))) for number in range(3))
+    for one in (first, *more):
+        await store.principal_of(one, NOW)
+    await store.principal_of(more[1], NOW)
+    assert keys.asked == 3
+    await store.principal_of(first, NOW)
+    assert keys.asked == 4
+    assert REMEMBERED_TOKENS == 10_000
+
+
+@pytest.mark.parametrize(
+    ("rules", "said", "roles"),
+    [
+        (PrincipalRules(), {"cognito:groups": ["b", "a", "b"]}, ("b", "a")),
+        (PrincipalRules(), {}, ()),
+        (PrincipalRules(default_roles=("guest",)), {}, ("guest",)),
+        (PrincipalRules(default_roles=("guest",)), {"cognito:groups": ["user"]}, ("user",)),
+        (PrincipalRules(roles=("scope", "cognito:groups")), {"scope": "x y", "cognito:groups": ["user"]}, ("x", "y", "user")),
+        (PrincipalRules(roles=("scope",)), {"scope": ""}, ()),
+    ],
+)  # fmt: skip
+def test_roles_are_joined_in_order_each_once(
+    rules: PrincipalRules, said: dict[str, Any], roles: tuple[str, ...]
+) -> None:
+    assert principal_from({"sub": "s", "exp": 1, **said}, "i", rules).roles == roles
+
+
+def test_the_id_may_be_another_claim_and_the_subject_must_be_there_all_the_same() -> None:
+    rules = PrincipalRules(id="username")
+    assert principal_from({"sub": "s", "exp": 1, "username": "alice"}, "i", rules).id == "alice"
+    for said in ({"username": "alice"}, {"sub": "s"}, {"sub": "s", "username": ["alice"]}):
+        with pytest.raises(Refused):
+            principal_from({"exp": 1, **said}, "i", rules)
+
+
+def test_keys_of_the_tests_are_as_strong_as_real_ones() -> None:
+    assert private_key().key_size == 2048

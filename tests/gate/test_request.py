@@ -1,0 +1,275 @@
+"""The canonical reading: one reading, or a refusal."""
+
+from __future__ import annotations
+
+import ipaddress
+from urllib.parse import unquote_to_bytes
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sidecar.gate.request import Header, Oddity, Raw, Reading, as_it_came, is_trusted, read, read_target
+from sidecar.gate.verdict import Code, Refused
+
+HOST: Header = (b"host", b"app.test")
+READING = Reading()
+
+
+def raw(target: bytes = b"/docs/1", *headers: Header, method: str = "GET", peer: str = "10.0.0.9") -> Raw:
+    return Raw(method, target, [HOST, *headers], peer, "http", "id-1")
+
+
+def refusal(request: Raw, reading: Reading = READING) -> Code:
+    with pytest.raises(Refused) as caught:
+        read(request, reading)
+    return caught.value.code
+
+
+# --- the target ---
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        b"/public/../admin/x", b"/public/./../admin/x", b"/..", b"/.", b"/a/.", b"/public/%2e%2e/admin/x",
+        b"/public/.%2e/admin/x", b"/public/%2E./admin/x", b"/public/a/%2e", b"/public/%252e%252e/admin/x",
+        b"/public/%25252e/admin", b"/docs/1%252f..%252f2", b"/public\\..\\admin", b"/public%5c..%5cadmin",
+        b"/public%5Cadmin", b"/docs/1%00", b"/docs/%00/1", b"/docs/1%0d%0aX:1", b"/docs/1%09", b"/docs/1%7f",
+        b"/docs/1%1b[31m", b"/docs/%zz", b"/docs/1%", b"/docs/1%4", b"/docs/%u0031", b"/docs/1%3fadmin=1",
+        b"/docs/1%23x", b"/docs/1#x", b"admin/x", b"?x=1", b"@evil.test/", b"*", b"", b"http://evil.test/admin/x",
+        b"/docs/1%2e%2e/2", b"/docs/1/../2", b"/%ff", b"/%c0%af", b"/%ed%a0%80", b"/%c2%85", b"/caf\xc3\xa9",
+        b"/a b", b'/a"b', b"/a<b", b"/a{b}", b"/a|b", b"/a^b", b"/a`b", b"/..;/a", b"/a/..;x/b", b"/.;/a",
+        b"/a%2f..%2fb", b"/a%2f%2e%2e", b"/%2f", b"/a%252fb", b"/a%253bb", b"/a?x=\x7f", b"/a?caf\xe9",
+        b"/a?x#y", b"/a?x y", b"/a[1]",
+    ],
+)  # fmt: skip
+def test_a_target_with_two_readings_is_refused_whatever_the_route(target: bytes) -> None:
+    with pytest.raises(Refused) as caught:
+        read_target(target)
+    assert caught.value.code is Code.TARGET_AMBIGUOUS
+
+
+@pytest.mark.parametrize(
+    ("target", "path", "segments", "query"),
+    [
+        (b"/docs/1", b"/docs/1", ("docs", "1"), b""),
+        (b"/", b"/", ("",), b""),
+        (b"/docs/", b"/docs/", ("docs", ""), b""),
+        (b"/%64ocs/%31", b"/docs/1", ("docs", "1"), b""),
+        (b"/%7Euser/%41", b"/~user/A", ("~user", "A"), b""),
+        (b"/DOCS/1", b"/DOCS/1", ("DOCS", "1"), b""),
+        (b"/1.json", b"/1.json", ("1.json",), b""),
+        (b"/1%2ejson", b"/1.json", ("1.json",), b""),
+        (b"/1../2", b"/1../2", ("1..", "2"), b""),
+        (b"/caf%c3%A9", b"/caf%c3%A9", ("café",), b""),
+        (b"/a%20b%40c%3a", b"/a%20b%40c%3a", ("a b@c:",), b""),
+        (b"/docs/1?x=%2e%2e/&y=a%20b&z=[1]", b"/docs/1", ("docs", "1"), b"x=%2e%2e/&y=a%20b&z=[1]"),
+        (b"/docs/1?", b"/docs/1", ("docs", "1"), b""),
+        (b'/a?"<>\\^`{|}', b"/a", ("a",), b'"<>\\^`{|}'),
+    ],
+)
+def test_a_target_is_read_once(target: bytes, path: bytes, segments: tuple[str, ...], query: bytes) -> None:
+    assert read_target(target) == (path, segments, query, frozenset())
+
+
+def test_the_target_that_is_sent_is_the_canonical_path_and_the_query_as_it_came() -> None:
+    assert read(raw(b"/%64ocs/%31?q=%64"), READING).target == b"/docs/1?q=%64"
+    assert read(raw(b"/docs/1?"), READING).target == b"/docs/1?"
+    assert read(raw(b"/docs/1"), READING).target == b"/docs/1"
+
+
+@pytest.mark.parametrize(
+    ("target", "oddity"),
+    [
+        (b"/a%2fb", Oddity.ENCODED_SLASH), (b"/a%2Fb", Oddity.ENCODED_SLASH), (b"/a%25", Oddity.ENCODED_PERCENT),
+        (b"/a;b", Oddity.SEMICOLON), (b"/a%3bb", Oddity.SEMICOLON), (b"//a", Oddity.EMPTY_SEGMENT),
+        (b"/a//b", Oddity.EMPTY_SEGMENT), (b"/a//", Oddity.EMPTY_SEGMENT),
+    ],
+)  # fmt: skip
+def test_what_a_route_may_allow_is_named(target: bytes, oddity: Oddity) -> None:
+    assert read_target(target)[3] == {oddity}
+
+
+def test_a_target_over_8_kib_is_refused() -> None:
+    assert read_target(b"/" + b"a" * 8191)[0]
+    assert refusal(raw(b"/" + b"a" * 8192)) is Code.TARGET_TOO_LONG
+
+
+PIECES = st.lists(
+    st.sampled_from(
+        [b"/", b".", b"..", b"%2e", b"%2E", b"%2f", b"%5c", b"%25", b"2e", b"2f", b"%41", b"a", b"Z9", b"%c3%a9", b"%ff",
+         b"%00", b";", b"%3b", b"~", b"%7e", b"@", b":", b"?", b"%3f", b"#", b"\\", b"%", b"-", b"+", b"%20"]
+    )
+)  # fmt: skip
+
+
+@settings(max_examples=3000)
+@given(st.one_of(PIECES.map(lambda parts: b"/" + b"".join(parts)), st.binary(max_size=40)))
+@example(b"/%25%32%65%25%32%65/x")
+@example(b"/%%32%65%%32%65/")
+def test_a_reading_is_a_fixed_point_and_never_hides_a_dot_segment(target: bytes) -> None:
+    try:
+        path, segments, query, oddities = read_target(target)
+    except Refused:
+        return
+    again = path + b"?" + query if query else path
+    assert read_target(again) == (path, segments, query, oddities)
+    raw_path = target.partition(b"?")[0]
+    # only escapes of unreserved characters differ from what came
+    assert unquote_to_bytes(path) == unquote_to_bytes(raw_path)
+    assert path.count(b"/") == raw_path.count(b"/")
+    decoded = path
+    for _ in range(6):
+        for separator in (b"/", b"\\"):
+            parts = [part.partition(b";")[0] for part in decoded.replace(b"\\", b"/").split(b"/")]
+            assert b".." not in parts, separator
+            assert b"." not in parts, separator
+        assert not any(byte < 0x20 or byte == 0x7F for byte in decoded)
+        decoded = unquote_to_bytes(decoded)
+
+
+# --- headers ---
+
+
+def test_identity_hop_by_hop_and_override_headers_never_pass() -> None:
+    names = (
+        b"x-auth-subject x-auth-roles x-auth-assertion x-http-method-override x-http-method x-method-override "
+        b"x-original-url x-rewrite-url x-original-uri x-forwarded-uri x-forwarded-path x-envoy-original-path "
+        b"x-forwarded-method x-forwarded-prefix x-forwarded-port forwarded x-real-ip proxy-authorization "
+        b"proxy-connection keep-alive te trailer http2-settings upgrade transfer-encoding content-length"
+    ).split()
+    request = read(raw(b"/", *[(name, b"1") for name in names], method="POST"), READING)
+    assert [name for name, _ in request.headers] == [
+        b"host", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host", b"x-request-id",
+    ]  # fmt: skip
+
+
+def test_everything_else_passes_as_it_came_in_order() -> None:
+    headers = ((b"x-a", b"caf\xc3\xa9 \xff"), (b"accept", b"*/*"), (b"x-a", b"2"), (b"user", b"\x85admin"))
+    request = read(raw(b"/", *headers), READING)
+    assert tuple(request.headers[1:5]) == headers
+
+
+@pytest.mark.parametrize("name", [b"authorization", b"host", b"origin", b"content-type", b"content-length", b"upgrade"])
+def test_a_header_that_must_be_single_is_refused_twice(name: bytes) -> None:
+    assert refusal(raw(b"/", (name, b"1"), (name, b"1"))) is Code.HEADER_AMBIGUOUS
+
+
+@pytest.mark.parametrize("name", [b"x_auth_subject", b"x.auth.subject", b"x auth", b"", b"x(a)", b"x-\xe9", b"X-Upper"])
+def test_an_odd_header_name_is_refused(name: bytes) -> None:
+    assert refusal(raw(b"/", (name, b"1"))) is Code.HEADER_AMBIGUOUS
+
+
+@pytest.mark.parametrize("value", [b"a\r\nb", b"a\nb", b"a\0b", b"a\x01", b"\x7f"])
+def test_a_control_character_in_a_value_is_refused(value: bytes) -> None:
+    assert refusal(raw(b"/", (b"x-a", value))) is Code.HEADER_AMBIGUOUS
+
+
+def test_connection_takes_away_what_it_may_and_nothing_else() -> None:
+    request = read(raw(b"/", (b"connection", b"close, X-Mine"), (b"x-mine", b"1"), (b"x-b", b"2")), READING)
+    assert b"x-mine" not in dict(request.headers)
+    assert dict(request.headers)[b"x-b"] == b"2"
+    for token in (
+        b"x-auth-subject",
+        b"X_Auth_Subject",
+        b"authorization",
+        b"host",
+        b"content-length",
+        b"cookie",
+        b"x forwarded",
+    ):
+        assert refusal(raw(b"/", (b"connection", token))) is Code.HEADER_AMBIGUOUS
+
+
+def test_our_own_cookies_are_taken_out_and_others_stay_byte_for_byte() -> None:
+    def cookie(value: bytes) -> bytes | None:
+        return dict(read(raw(b"/", (b"cookie", value)), READING).headers).get(b"cookie")
+
+    assert cookie(b'a=1;b="x y"; c') == b'a=1;b="x y"; c'
+    assert cookie(b"a=1; __Host-session=s; b=2") == b"a=1; b=2"
+    assert cookie(b"__Host-session.0=s; __Host-session.1=t; __Host-login=u") is None
+
+
+def test_the_wait_for_100_is_ours_and_other_expectations_pass() -> None:
+    assert b"expect" not in dict(read(raw(b"/", (b"expect", b"100-Continue")), READING).headers)
+    assert b"expect" in dict(read(raw(b"/", (b"expect", b"other")), READING).headers)
+
+
+# --- host, peer, body ---
+
+
+@pytest.mark.parametrize("host", [b"", b"a b", b"a@b", b"a/b", b"a:b", b"a:123456", b"[::1", b"a,b", b"a?b"])
+def test_a_host_that_is_none_is_refused(host: bytes) -> None:
+    assert refusal(Raw("GET", b"/", [(b"host", host)], "", "http", "r")) is Code.REQUEST_INVALID
+    assert refusal(Raw("GET", b"/", [], "", "http", "r")) is Code.REQUEST_INVALID
+
+
+@pytest.mark.parametrize(
+    ("host", "taken"),
+    [(b"app.test", True), (b"APP.Test", True), (b"app.test:8080", True), (b"other.test", False), (b"b.test:1", True),
+     (b"b.test", False), (b"b.test:2", False)],
+)  # fmt: skip
+def test_hosts_are_listed_in_any_case_with_or_without_port(host: bytes, taken: bool) -> None:
+    request = Raw("GET", b"/", [(b"host", host)], "", "http", "r")
+    reading = Reading(frozenset(["app.test", "b.test:1"]))
+    if taken:
+        assert read(request, reading).host == host.decode().lower()
+    else:
+        assert refusal(request, reading) is Code.HOST_NOT_ALLOWED
+
+
+FORGED = ((b"x-forwarded-for", b"1.2.3.4"), (b"x-forwarded-proto", b"https"), (b"x-request-id", b"abc"))
+
+
+def forwarded(request: Raw, *trusted: str) -> tuple[bytes, bytes, bytes]:
+    networks = tuple(map(ipaddress.ip_network, trusted))
+    headers = dict(read(request, Reading(None, networks)).headers)
+    return headers.get(b"x-forwarded-for", b""), headers[b"x-forwarded-proto"], headers[b"x-request-id"]
+
+
+def test_nobody_is_believed_but_a_listed_proxy() -> None:
+    assert forwarded(raw(b"/", *FORGED)) == (b"10.0.0.9", b"http", b"id-1")
+    assert forwarded(raw(b"/", *FORGED), "192.168.0.0/16") == (b"10.0.0.9", b"http", b"id-1")
+    assert forwarded(raw(b"/", *FORGED), "10.0.0.0/8") == (b"1.2.3.4, 10.0.0.9", b"https", b"abc")
+    assert forwarded(raw(b"/", *FORGED, peer="::ffff:10.0.0.9"), "10.0.0.0/8")[0] == b"1.2.3.4, ::ffff:10.0.0.9"
+    assert forwarded(raw(b"/", *FORGED, peer=""), "10.0.0.0/8") == (b"", b"http", b"id-1")
+
+
+def test_what_a_listed_proxy_says_must_be_of_its_kind() -> None:
+    odd = ((b"x-forwarded-for", b"<script>"), (b"x-forwarded-proto", b"gopher"), (b"x-request-id", b"a b"))
+    assert forwarded(raw(b"/", *odd), "10.0.0.0/8") == (b"10.0.0.9", b"http", b"id-1")
+
+
+def test_a_peer_without_an_address_is_never_trusted() -> None:
+    assert not is_trusted("", (ipaddress.ip_network("10.0.0.0/8"),))
+    assert is_trusted("fd00::1", (ipaddress.ip_network("fd00::/8"),))
+
+
+@pytest.mark.parametrize(
+    ("method", "header", "odd", "has"),
+    [
+        ("GET", (b"content-length", b"5"), True, True), ("HEAD", (b"transfer-encoding", b"chunked"), True, True),
+        ("DELETE", (b"content-length", b"1"), True, True), ("GET", (b"content-length", b"0"), False, False),
+        ("POST", (b"content-length", b"5"), False, True), ("POST", (b"x-a", b""), False, False),
+    ],
+)  # fmt: skip
+def test_a_body_where_none_belongs_is_odd(method: str, header: Header, odd: bool, has: bool) -> None:
+    request = read(raw(b"/", header, method=method), READING)
+    assert (Oddity.REQUEST_BODY in request.oddities, request.has_body) == (odd, has)
+
+
+# --- shadow mode's reading ---
+
+
+def test_as_it_came_judges_nothing_and_still_takes_our_headers_out() -> None:
+    headers = (
+        (b"x-auth-subject", b"root"), (b"x_odd", b"1"), (b"authorization", b"a"), (b"authorization", b"b"),
+        (b"connection", b"x-auth-subject, x-mine"), (b"x-mine", b"1"), (b"x-forwarded-for", b"1.1.1.1"),
+    )  # fmt: skip
+    request = as_it_came(raw(b"/a/../b?x=1", *headers), READING)
+    assert (request.target, request.path, request.query) == (b"/a/../b?x=1", "/a/../b", b"x=1")
+    names = [name for name, _ in request.headers]
+    assert names.count(b"authorization") == 2
+    assert not {b"x-auth-subject", b"x_odd", b"x-mine"} & set(names)
+    assert dict(request.headers)[b"x-forwarded-for"] == b"10.0.0.9"

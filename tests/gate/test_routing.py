@@ -1,0 +1,218 @@
+"""Which route: against a slow and obvious reference, and case by case."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.gate.request import Oddity, Raw, Reading, Request, read
+from sidecar.gate.routing import (
+    METHODS,
+    Access,
+    Pattern,
+    Rest,
+    Route,
+    RouteTable,
+    Variable,
+    action_of,
+    allowed_methods,
+    parse_path,
+    path_values,
+)
+from sidecar.gate.verdict import Code, Refused
+
+
+def route(path: str, **more: object) -> Route:
+    return Route(path, parse_path(path), Access.AUTHENTICATED, {"GET": ""}, **more)  # type: ignore[arg-type]
+
+
+def request(target: str, method: str = "GET", body: bool = False) -> Request:
+    headers = [(b"host", b"x")] + ([(b"content-length", b"1")] if body else [])
+    return read(Raw(method, target.encode(), headers, "", "http", "r"), Reading())
+
+
+def matched(table: RouteTable, target: str) -> str | Code:
+    try:
+        return table.match(request(target)).route.name
+    except Refused as refused:
+        return refused.code
+
+
+# --- the reference: every route is tried, and the best key wins ---
+
+SHAPES = {
+    "int": r"(0|[1-9][0-9]{0,18})",
+    "slug": r"([a-z0-9]|[a-z0-9][a-z0-9-]{0,126}[a-z0-9])",
+    "default": r"[A-Za-z0-9._~+-]{1,128}",
+    "any": r".+",
+}
+RANKS = ["literal", "int", "slug", "default", "any", "rest"]
+
+
+def obvious(paths: list[str], segments: list[str]) -> str | None:
+    best: tuple[list[int], str] | None = None
+    for path in paths:
+        key: list[int] = []
+        parts = path[1:].split("/")
+        rest = parts[-1] == "**"
+        wanted = parts[:-1] if rest else parts
+        if len(segments) < len(parts) if rest else len(segments) != len(parts):
+            continue
+        for part, segment in zip(wanted, segments, strict=False):
+            kind = "literal" if not part.startswith("{") else (part[1:-1].partition(":")[2] or "default")
+            if part != segment if kind == "literal" else re.fullmatch(SHAPES[kind], segment, re.DOTALL) is None:
+                break
+            key.append(RANKS.index(kind))
+        else:
+            key.extend([RANKS.index("rest")] * rest)
+            if best is None or key < best[0]:
+                best = key, path
+    return best[1] if best else None
+
+
+SEGMENTS = st.sampled_from(["a", "b", "7", "07", "a-b", "A.b", "x@y", "-"])
+PARTS = st.sampled_from(["a", "b", "7", "{v}", "{v:int}", "{v:slug}", "{v:any}"])
+
+
+@st.composite
+def path_lists(draw: st.DrawFn) -> list[str]:
+    made = []
+    for parts in draw(st.lists(st.lists(PARTS, min_size=1, max_size=4), min_size=1, max_size=12)):
+        named = [part.replace("v", f"v{at}") if part.startswith("{") else part for at, part in enumerate(parts)]
+        made.append("/" + "/".join([*named, *(["**"] if draw(st.booleans()) else [])]))
+    return list(dict.fromkeys(made))
+
+
+@settings(max_examples=600)
+@given(path_lists(), st.lists(SEGMENTS, min_size=1, max_size=5))
+def test_the_tree_finds_what_trying_every_route_finds(paths: list[str], segments: list[str]) -> None:
+    wanted = obvious(paths, segments)
+    for order in (paths, paths[::-1]):
+        found = RouteTable(map(route, order)).find(tuple(segments))
+        assert (found.name if found else None) == wanted
+
+
+# --- case by case ---
+
+TABLE = RouteTable(
+    map(
+        route,
+        ["/a/b", "/a/{x:int}", "/a/{x:uuid}", "/a/{x}", "/a/{x}/c", "/static/**", "/", "/dir/", "/é", "/n/{x:int}"],
+    )
+)
+
+
+@pytest.mark.parametrize(
+    ("target", "found"),
+    [
+        ("/a/b", "/a/b"), ("/a/7", "/a/{x:int}"), ("/a/007", "/a/{x}"), ("/a/B", "/a/{x}"), ("/a/b/c", "/a/{x}/c"),
+        ("/a/6b0f8b3e-2d0b-4d62-9d5c-0a3c1d2e3f40", "/a/{x:uuid}"), ("/static/x/y", "/static/**"),
+        ("/static/", "/static/**"), ("/static", Code.ROUTE_UNMAPPED), ("/", "/"), ("/dir/", "/dir/"),
+        ("/dir", Code.ROUTE_UNMAPPED), ("/a", Code.ROUTE_UNMAPPED), ("/a/b/", Code.ROUTE_UNMAPPED), ("/A/b", Code.ROUTE_UNMAPPED),
+        ("/a/x@y", Code.SEGMENT_INVALID), ("/a/%20", Code.SEGMENT_INVALID), ("/n/x", Code.SEGMENT_INVALID),
+        ("/a/" + "x" * 129, Code.SEGMENT_INVALID), ("/%C3%A9", "/é"), ("/a/b/d", Code.ROUTE_UNMAPPED),
+        ("/_sidecar/console", Code.ROUTE_UNMAPPED), ("/%5fsidecar/x", Code.ROUTE_UNMAPPED),
+    ],
+)  # fmt: skip
+def test_a_path_finds_its_route_or_its_refusal(target: str, found: str | Code) -> None:
+    assert matched(TABLE, target) == found
+
+
+@pytest.mark.parametrize("target", ["/_sidecar/x", "/%5Fsidecar/x", "/_sidecar"])
+def test_no_route_names_a_path_of_the_sidecar_itself(target: str) -> None:
+    table = RouteTable([route("/**"), route("/{a}/{b}")], Access.AUTHENTICATED)
+    assert matched(table, target) is Code.ROUTE_UNMAPPED
+    assert matched(table, "/_sidecars") == "/**"
+
+
+def test_two_routes_for_the_same_paths_cannot_be_made_a_table() -> None:
+    for first, second in (("/a/{x}", "/a/{y}"), ("/a/**", "/a/**"), ("/a", "/a")):
+        with pytest.raises(ValueError, match="names the same paths"):
+            RouteTable([route(first), route(second)])
+
+
+def test_a_fallback_takes_whoever_is_signed_in() -> None:
+    table = RouteTable([route("/a/{x:int}")], Access.AUTHENTICATED)
+    assert matched(table, "/nowhere") == "(default)"
+    assert matched(table, "/a/x") is Code.SEGMENT_INVALID
+    found = table.match(request("/nowhere")).route
+    assert found.access is Access.AUTHENTICATED
+    assert set(METHODS) <= set(found.actions)
+
+
+@pytest.mark.parametrize(
+    ("target", "oddity"),
+    [("/f/a%2fb", Oddity.ENCODED_SLASH), ("/f/a%25", Oddity.ENCODED_PERCENT), ("/f/a;b", Oddity.SEMICOLON)],
+)
+def test_an_oddity_is_for_the_route_that_allows_it(target: str, oddity: Oddity) -> None:
+    assert matched(RouteTable([route("/f/{x:any}")]), target) is Code.TARGET_AMBIGUOUS
+    assert matched(RouteTable([route("/f/{x:any}", allow=frozenset([oddity]))]), target) == "/f/{x:any}"
+    others = frozenset(Oddity) - {oddity}
+    assert matched(RouteTable([route("/f/{x:any}", allow=others)]), target) is Code.TARGET_AMBIGUOUS
+    assert matched(RouteTable([route("/f")], Access.AUTHENTICATED), target) is Code.TARGET_AMBIGUOUS
+
+
+def test_empty_segments_are_taken_only_where_they_are_allowed() -> None:
+    assert matched(RouteTable([route("/f/**")]), "/f//a") is Code.TARGET_AMBIGUOUS
+    assert matched(RouteTable([route("/f/**", allow=frozenset([Oddity.EMPTY_SEGMENT]))]), "/f//a") == "/f/**"
+
+
+def test_a_body_on_get_is_for_the_route_that_allows_it() -> None:
+    with pytest.raises(Refused) as caught:
+        RouteTable([route("/f")]).match(request("/f", body=True))
+    assert caught.value.code is Code.BODY_UNEXPECTED
+    allowing = RouteTable([route("/f", allow=frozenset([Oddity.REQUEST_BODY]))])
+    assert allowing.match(request("/f", body=True)).route.name == "/f"
+    with pytest.raises(Refused) as caught:
+        allowing.match(request("/g", body=True))
+    assert caught.value.code is Code.ROUTE_UNMAPPED
+
+
+def test_the_texts_of_variables_are_decoded() -> None:
+    found = RouteTable([route("/{a}/{b:any}")]).match(request("/x/caf%C3%A9%20y"))
+    assert found.path == {"a": "x", "b": "café y"}
+    assert path_values(route("/a/**"), ("a", "b", "c")) == {}
+
+
+def test_head_is_decided_as_get_and_405_lists_what_there_is() -> None:
+    made = Route("/x", (), Access.POLICY, {"GET": "read", "PUT": "update", "WS": "listen"})
+    assert (action_of(made, "HEAD"), action_of(made, "PUT"), action_of(made, "WS")) == ("read", "update", "listen")
+    for method in ("POST", "OPTIONS"):
+        with pytest.raises(Refused) as caught:
+            action_of(made, method)
+        assert (caught.value.code, caught.value.methods) == (Code.METHOD_UNMAPPED, ("GET", "HEAD", "PUT"))
+    assert allowed_methods(Route("/x", (), Access.POLICY, {"POST": "a"})) == ("POST",)
+    with pytest.raises(Refused):
+        action_of(Route("/x", (), Access.POLICY, {"POST": "a"}), "HEAD")
+
+
+@pytest.mark.parametrize(
+    ("path", "segments"),
+    [
+        ("/", ("",)), ("/a", ("a",)), ("/a/", ("a", "")), ("/{x}", (Variable("x", Pattern.DEFAULT),)),
+        ("/{x:any}/b", (Variable("x", Pattern.ANY), "b")), ("/a/**", ("a", Rest())), ("/a.b~c@d:e", ("a.b~c@d:e",)),
+    ],
+)  # fmt: skip
+def test_a_path_is_parsed(path: str, segments: tuple[object, ...]) -> None:
+    assert parse_path(path) == segments
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["", "a", "/a//b", "/**/a", "/{x", "/{1x}", "/{x:float}", "/{x:default}", "/{x}{y}", "/a{x}", "/{a}/{a}", "/.", "/a/..",
+     "/a b", "/a?b", "/a#b", "/a%2fb", "/a*", "/a;b", "/a\\b"],
+)  # fmt: skip
+def test_a_path_that_cannot_be_meant_is_refused(path: str) -> None:
+    with pytest.raises(ValueError, match="found"):
+        parse_path(path)
+
+
+def test_a_table_of_ten_thousand_is_no_deeper_than_one_of_ten() -> None:
+    """A match looks at one node per segment, however many routes there are."""
+    small, large = (RouteTable([route(f"/r{n}/{{id}}") for n in range(count)]) for count in (10, 10_000))
+    for table in (small, large):
+        assert len(table._root.variables) == 0
+        assert table._root.literals["r7"].variables[0][1].route is table.find(("r7", "x"))
