@@ -228,8 +228,8 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     keys.on_change = tokens.forget
     embedded = embedded_cerbos(settings)
     target = settings.cerbos if embedded is None else embedded.target
-    cerbos = Cerbos(target, timeout=settings.cerbos_timeout, report=metrics.dependency, now=time.monotonic)
-    hooks = HookClient(now=time.monotonic, report=metrics.dependency)
+    cerbos = Cerbos(target, timeout=settings.cerbos_timeout, report=lambda *_: None, now=time.monotonic)
+    hooks = HookClient(now=time.monotonic, report=lambda *_: None)
     try:
         assertions = (
             None if settings.assertion == "off" else Assertions(load_key(settings.assertion), settings.upstream)

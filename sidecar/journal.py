@@ -68,8 +68,10 @@ class Journal:
         facts, code = outcome.verdict.facts, code_of(outcome)
         effect = _effect(outcome.verdict)
         self.metrics.requests.labels(facts.route or "-", effect, code, outcome.status).inc()
-        if outcome.fault is not None and outcome.fault.startswith("upstream_"):
-            self.metrics.dependency(*_dependency_of(outcome.fault))
+        dep, fault = _dependency_of(code)
+        if dep and dep != JWKS:
+            # the key store counts for itself: its faults come without requests, and requests without its faults
+            self.metrics.dependency(dep, fault)
         for stage, seconds in facts.stages.items():
             self.metrics.stages.labels(stage).observe(seconds)
         self._stream.write(_line(outcome, facts, effect, code, self._now()))
@@ -83,7 +85,8 @@ class Journal:
         self._stream.flush()
 
 
-_DEPENDENCIES = {"keys": "jwks", "pdp": "pdp", "lookup": "lookup", "upstream": "upstream"}
+JWKS = "jwks"
+_DEPENDENCIES = {"keys": JWKS, "pdp": "pdp", "lookup": "lookup", "upstream": "upstream"}
 
 
 def _dependency_of(code: str) -> tuple[str, str]:

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from raw_http import Running, read_all, reply, running, until
+from tests.enforce.raw_http import Running, read_all, reply, running, until
 
 from sidecar.enforce.cycle import problem
 from sidecar.gate.verdict import Code

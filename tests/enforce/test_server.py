@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from raw_http import Client, Running, Seen, read_all, reply, running, until
+from tests.enforce.raw_http import Client, Running, Seen, read_all, reply, running, until
 from uvicorn.server import ServerState
 
 from sidecar.enforce.limits import Limits
