@@ -1,0 +1,102 @@
+"""The hook's request, and what its answer gives."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import jmespath
+import pytest
+
+from sidecar.gate.identity import Principal
+from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, ResourceField, attributes_from, call_for
+from sidecar.gate.references import Material, Type, parse_reference
+from sidecar.gate.request import Raw, Reading, read
+from sidecar.gate.verdict import Code, Refused
+
+MATERIAL = Material(
+    read(Raw("GET", b"/", [(b"host", b"x")], "", "http", "r"), Reading()), {"org": "a/b"}, Principal("p", ("r",), {}, "i", 1.0, {"n": 5}), None
+)  # fmt: skip
+LOOKUP = Lookup(
+    "contact", "http://h", ("/c/", ResourceField.ID),
+    {"owner": Attribute(jmespath.compile("owner_id").search), "tenant": Attribute(jmespath.compile("account.tenant").search, Type.STRING)},
+    optional=frozenset(["tenant"]),
+)  # fmt: skip
+
+
+def reply(body: Any, status: int = 200, kind: str = "application/json") -> Reply:
+    return Reply(status, kind, body if isinstance(body, bytes) else json.dumps(body).encode())
+
+
+def refusal(lookup: Lookup, answer: Reply) -> Code:
+    with pytest.raises(Refused) as caught:
+        attributes_from(Call(lookup, "/c/7", "7"), answer)
+    return caught.value.code
+
+
+@pytest.mark.parametrize(
+    ("identifier", "target"),
+    [("7", "/c/7"), ("a/b", "/c/a%2Fb"), ("a?b=1#c", "/c/a%3Fb%3D1%23c"), ("é", "/c/%C3%A9"), ("%2e%2e", "/c/%252e%252e"),
+     ("a@b:80", "/c/a%40b%3A80"), ("...", "/c/..."), ("{{7*7}}", "/c/%7B%7B7%2A7%7D%7D")],
+)  # fmt: skip
+def test_a_value_becomes_exactly_one_segment(identifier: str, target: str) -> None:
+    assert call_for(LOOKUP, "contact", identifier, MATERIAL).target == target
+
+
+@pytest.mark.parametrize("identifier", ["", ".", ".."])
+def test_a_value_that_cannot_be_a_segment_is_refused(identifier: str) -> None:
+    with pytest.raises(Refused) as caught:
+        call_for(LOOKUP, "contact", identifier, MATERIAL)
+    assert caught.value.code is Code.REFERENCE_INVALID
+
+
+def test_kind_and_references_fill_a_target_too() -> None:
+    target = ("/", ResourceField.KIND, "/", parse_reference("path.org"), "?n=", parse_reference("claims.n:int"))
+    assert call_for(LOOKUP._replace(target=target), "k", "7", MATERIAL).target == "/k/a%2Fb?n=5"
+
+
+def test_attributes_are_read_where_they_are_and_optional_ones_may_be_absent() -> None:
+    call = Call(LOOKUP, "/c/7", "7")
+    assert attributes_from(call, reply({"owner_id": "a", "account": {"tenant": "t"}})) == {"owner": "a", "tenant": "t"}
+    for rest in ({}, {"account": None}, {"account": {}}):
+        assert attributes_from(call, reply({"owner_id": 7, **rest})) == {"owner": 7}
+    assert attributes_from(call, reply({"owner_id": True}, kind="application/hal+json")) == {"owner": True}
+
+
+@pytest.mark.parametrize(
+    ("answer", "code"),
+    [
+        (reply({}, 404), Code.RESOURCE_MISSING), (reply({}, 401), Code.LOOKUP_AUTH), (reply({}, 403), Code.LOOKUP_AUTH),
+        *((reply({"owner_id": "a"}, status), Code.LOOKUP_STATUS) for status in (201, 204, 302, 400, 429, 500, 503)),
+        *((reply({"owner_id": "a"}, kind=kind), Code.LOOKUP_STATUS) for kind in ("text/html", "", "text/json", "application/jsonx")),
+        *((reply(body), Code.LOOKUP_BAD_ANSWER) for body in (b"", b"{", b'{"owner_id":"a","owner_id":"b"}', b'{"owner_id":NaN}', b"\xff", b"[" * 9999)),
+        *((reply(body), Code.LOOKUP_MISMATCH) for body in (
+            {}, [], "x", None, {"owner_id": None}, {"owner_id": ["a"]}, {"owner_id": {}}, {"owner_id": 2**53}, {"owner_id": "a", "account": {"tenant": 5}},
+        )),
+    ],
+)  # fmt: skip
+def test_any_other_answer_is_a_refusal(answer: Reply, code: Code) -> None:
+    assert refusal(LOOKUP, answer) is code
+
+
+def test_no_such_thing_means_what_the_lookup_says() -> None:
+    assert refusal(LOOKUP._replace(missing=Missing.HIDE), reply({}, 404)) is Code.RESOURCE_HIDDEN
+    assert attributes_from(Call(LOOKUP._replace(missing=Missing.EMPTY), "/c/7", "7"), reply({}, 404)) == {}
+
+
+@pytest.mark.parametrize(
+    ("said", "taken"),
+    [("7", True), (7, True), ("07", False), (8, False), (None, False), (7.0, False), (True, False), (["7"], False)],
+)
+def test_an_echo_must_be_the_id_that_was_asked(said: Any, taken: bool) -> None:
+    lookup = LOOKUP._replace(echo=jmespath.compile("id").search)
+    answer = reply({"id": said, "owner_id": "a"})
+    if taken:
+        assert attributes_from(Call(lookup, "/c/7", "7"), answer) == {"owner": "a"}
+    else:
+        assert refusal(lookup, answer) is Code.LOOKUP_MISMATCH
+
+
+def test_an_expression_that_fails_on_an_answer_is_the_answers_fault() -> None:
+    lookup = LOOKUP._replace(attributes={"n": Attribute(jmespath.compile("abs(owner_id)").search)})
+    assert refusal(lookup, reply({"owner_id": "a"})) is Code.LOOKUP_BAD_ANSWER

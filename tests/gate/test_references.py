@@ -1,0 +1,296 @@
+"""References extract; what is missing, doubled or of another type is refused, never a default."""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qsl
+
+import jmespath
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from sidecar.gate.identity import Principal
+from sidecar.gate.references import (
+    MAX_VALUE,
+    Material,
+    Reference,
+    Source,
+    Type,
+    checked,
+    parse_reference,
+    parse_template,
+    query_value,
+    resolve,
+)
+from sidecar.gate.request import Header, Raw, Reading, read
+from sidecar.gate.strict_json import EXACT_INTEGER
+from sidecar.gate.verdict import Code, Refused
+
+CLAIMS = {
+    "sub": "a-1",
+    "custom:department": "hr",
+    "level": 3,
+    "cognito:groups": ["user", "staff"],
+    "verified": True,
+    "x": None,
+}
+ALICE = Principal("a-1", ("user", "staff"), {"email": "a@x.test", "level": 3}, "issuer", 1.0, CLAIMS)
+BODY = {
+    "owner": "a-1", "amount": 12.5, "count": 3, "open": False, "tags": ["a", 1, True, 0.5], "deep": {"a": [{"b": "c"}]},
+    "nested": [["a"]], "empty": "", "control": "a\0b", "big": EXACT_INTEGER, "list": ["a-1"], "object": {"$ne": None},
+}  # fmt: skip
+
+
+def material(query: bytes = b"", *headers: Header, path: dict[str, str] | None = None, body: Any = BODY) -> Material:
+    raw = Raw("POST", b"/docs?" + query, [(b"host", b"x"), *headers], "10.0.0.9", "http", "r")
+    return Material(read(raw, Reading()), path or {}, ALICE, body)
+
+
+def value(text: str, given_material: Material) -> Any:
+    return parse_template(text).value(given_material)
+
+
+def refusal(text: str, given_material: Material) -> Code:
+    with pytest.raises(Refused) as caught:
+        value(text, given_material)
+    return caught.value.code
+
+
+# --- as written ---
+
+
+@pytest.mark.parametrize(
+    ("text", "source", "name", "kind"),
+    [
+        ("path.id", Source.PATH, "id", Type.STRING), ("path.id:int", Source.PATH, "id", Type.INT),
+        ("query.doc:number", Source.QUERY, "doc", Type.NUMBER), ("header.X-Tenant", Source.HEADER, "x-tenant", Type.STRING),
+        ("claims.custom:department", Source.CLAIMS, "custom:department", Type.STRING),
+        ("claims.cognito:groups:list", Source.CLAIMS, "cognito:groups", Type.LIST),
+        ("claims.https://x.test/role", Source.CLAIMS, "https://x.test/role", Type.STRING),
+        ("principal.id", Source.PRINCIPAL, "id", Type.STRING), ("principal.roles:list", Source.PRINCIPAL, "roles", Type.LIST),
+        ("principal.attributes.level:int", Source.PRINCIPAL, "attributes.level", Type.INT),
+        ("body.amount:number", Source.BODY, "amount", Type.NUMBER), ("body.a.b[0]:bool", Source.BODY, "a.b[0]", Type.BOOL),
+        ("path.id:string", Source.PATH, "id", Type.STRING),
+    ],
+)  # fmt: skip
+def test_a_reference_is_a_source_a_name_and_a_type(text: str, source: Source, name: str, kind: Type) -> None:
+    reference = parse_reference(text)
+    assert (reference.source, reference.name, reference.type) == (source, name, kind)
+    assert str(reference) == f"{source}.{name}"
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", "id", "env.HOME", "PATH.id", "path", "path.", "path.a-b", "path.1a", "path.id:float", "path.id:bool", "query.a:list",
+     "header.x:bool", "header.x_a", "header.", "query.", "query.a b", "query.a[]", "claims.", "claims.a b", "principal.name",
+     "principal.attributes.", "principal.roles.0", "body.", "body.a[", "body.[", "body.a.:number"],
+)  # fmt: skip
+def test_a_reference_that_cannot_be_meant_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="found"):
+        parse_reference(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "{",
+        "}",
+        "a}",
+        "{path.id",
+        "{{path.id}}",
+        "{path.id}}",
+        "a{path.id:int}",
+        "{path.a}{query.b:number}",
+        "{}",
+        "x{claims.a:list}",
+    ],
+)
+def test_a_template_that_cannot_be_meant_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="found"):
+        parse_template(text)
+
+
+def test_a_template_tells_its_references_in_order() -> None:
+    template = parse_template("doc-{path.a}-{query.b}")
+    assert [str(reference) for reference in template.references] == ["path.a", "query.b"]
+    assert template.source == "doc-{path.a}-{query.b}"
+    assert parse_template("literal").references == ()
+
+
+# --- what they find ---
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("literal", "literal"), ("{path.id}", "7"), ("{path.id:int}", 7), ("{path.id:number}", 7), ("{query.q}", "a b"),
+        ("{query.n:number}", -1.5), ("{query.n}", "-1.5"), ("{header.X-Tenant}", "t-1"), ("{claims.sub}", "a-1"),
+        ("{claims.custom:department}", "hr"), ("{claims.level:int}", 3), ("{claims.verified:bool}", True),
+        ("{claims.cognito:groups:list}", ["user", "staff"]), ("{principal.id}", "a-1"), ("{principal.roles:list}", ["user", "staff"]),
+        ("{principal.attributes.email}", "a@x.test"), ("{principal.attributes.level:int}", 3), ("{body.owner}", "a-1"),
+        ("{body.amount:number}", 12.5), ("{body.count:number}", 3), ("{body.count:int}", 3), ("{body.open:bool}", False),
+        ("{body.tags:list}", ["a", 1, True, 0.5]), ("{body.deep.a[0].b}", "c"), ("{body.length(tags):int}", 4),
+        ("doc-{path.id}-{principal.id}", "doc-7-a-1"), ("{path.id}.pdf", "7.pdf"),
+    ],
+)  # fmt: skip
+def test_a_template_gives_what_the_request_says(text: str, found: Any) -> None:
+    here = material(b"q=a+b&n=-1.5", (b"x-tenant", b"t-1"), path={"id": "7"})
+    got = value(text, here)
+    assert (got, type(got)) == (found, type(found))
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{body.missing}", "{body.list}", "{body.object}", "{body.count}", "{body.open}", "{body.empty}", "{body.control}",
+        "{body.owner:int}", "{body.amount:int}", "{body.open:int}", "{body.open:number}", "{body.big:int}", "{body.big:number}",
+        "{body.count:bool}", "{body.owner:list}", "{body.nested:list}", "{body.object:list}", "{body.owner:number}",
+        "{body.length(count):int}", "{body.abs(owner):number}", "doc-{body.missing}",
+    ],
+)  # fmt: skip
+def test_a_body_that_has_not_what_is_declared_is_invalid(text: str) -> None:
+    assert refusal(text, material()) is Code.BODY_INVALID
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        [],
+        "a",
+        1,
+        {},
+        {"owner": None},
+        {"owner": {"owner": "a-1"}},
+        {"Owner": "a-1"},
+        {"owner": "x" * (MAX_VALUE + 1)},
+    ],
+)
+def test_a_body_of_another_shape_is_invalid(body: Any) -> None:
+    assert refusal("{body.owner}", material(body=body)) is Code.BODY_INVALID
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["{claims.missing}", "{claims.x}", "{claims.level}", "{claims.sub:int}", "{claims.verified:int}", "{principal.roles}",
+     "{principal.attributes.missing}", "{principal.attributes.level}", "{principal.id:bool}"],
+)  # fmt: skip
+def test_a_principal_that_has_not_what_is_declared_is_refused(text: str) -> None:
+    assert refusal(text, material()) is Code.REFERENCE_INVALID
+
+
+@pytest.mark.parametrize("text", ["", "x" * (MAX_VALUE + 1), "a\0b", "a\nb", "a\x7f", "a\x85", "a\x9f"])
+def test_a_text_is_of_bounded_length_and_without_controls(text: str) -> None:
+    for code in (Code.REFERENCE_INVALID, Code.BODY_INVALID):
+        with pytest.raises(Refused) as caught:
+            checked(Type.STRING, text, "place", code)
+        assert caught.value.code is code
+    assert refusal("{path.id}", material(path={"id": text})) is Code.REFERENCE_INVALID
+
+
+def test_a_text_of_the_full_length_is_taken() -> None:
+    assert value("{path.id}", material(path={"id": "é" * MAX_VALUE})) == "é" * MAX_VALUE
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "found"),
+    [
+        ("int", "0", 0), ("int", "-7", -7), ("int", str(EXACT_INTEGER - 1), EXACT_INTEGER - 1), ("number", "1.50", 1.5), ("number", "7", 7),
+        ("number", "-0.25", -0.25),
+    ],
+)  # fmt: skip
+def test_text_is_read_as_a_number_in_its_one_form(kind: str, text: str, found: float) -> None:
+    assert value(f"{{path.id:{kind}}}", material(path={"id": text})) == found
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [*(("int", text) for text in ("01", "+1", "1.0", "1e3", " 1", "1_0", "٣", "0x1", "", "-", str(EXACT_INTEGER), "9" * 17, "1\n")),
+     *(("number", text) for text in ("1.", ".5", "1e3", "NaN", "inf", "1,5", "--1", "01.5", "1.5.1", str(EXACT_INTEGER)))],
+)  # fmt: skip
+def test_text_that_another_reader_would_read_as_another_number_is_refused(kind: str, text: str) -> None:
+    assert refusal(f"{{path.id:{kind}}}", material(path={"id": text})) is Code.REFERENCE_INVALID
+
+
+# --- the query ---
+
+
+@pytest.mark.parametrize(
+    ("query", "found"),
+    [
+        (b"doc=1", "1"), (b"a=2&doc=1&b=3", "1"), (b"%64oc=%31", "1"), (b"doc=a+b%20c", "a b c"), (b"doc=a=b", "a=b"),
+        (b"doc=caf%c3%a9", "café"), (b"doc=[1]", "[1]"), (b"docs=2&doc=1&do=3", "1"), (b"doc=1&&", "1"), (b"doc=1&a=%ff", "1"),
+    ],
+)  # fmt: skip
+def test_the_one_value_of_a_query_parameter_is_read_as_a_form_is(query: bytes, found: str) -> None:
+    assert query_value(query, "doc") == found
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        b"", b"a=1", b"doc=1&doc=2", b"doc=1&doc=1", b"doc=1&%64oc=2", b"doc=1&DOC=2", b"DOC=1", b"doc=1&doc[]=2", b"doc[]=1",
+        b"doc[a]=1&doc=2", b"doc%5b%5d=2&doc=1", b"doc=1;doc=2", b"a=1;doc=2", b"doc=%", b"doc=%zz", b"doc=1&%=2", b"doc=%ff",
+        b"doc=1&%ff=2", b"doc=1&+doc=2", b"doc=1&doc%20=2", b"doc=1&doc", b"doc[=1&doc=2",
+    ],
+)  # fmt: skip
+def test_a_query_parameter_that_two_frameworks_could_read_differently_is_refused(query: bytes) -> None:
+    with pytest.raises(Refused) as caught:
+        query_value(query, "doc")
+    assert caught.value.code is Code.REFERENCE_INVALID
+
+
+def test_an_empty_query_value_is_no_value() -> None:
+    for query in (b"doc=", b"doc", b"doc=%0a", b"doc=%00"):
+        assert refusal("{query.doc}", material(query)) is Code.REFERENCE_INVALID
+
+
+PIECES = st.sampled_from(
+    [b"doc", b"DOC", b"=", b"&", b"1", b"%64", b"oc", b"[", b"]", b"+", b"%20", b";", b"a", b"%5B"]
+)
+
+
+@given(st.lists(PIECES, max_size=12).map(b"".join))
+@example(b"doc=1&a=doc")
+def test_a_query_value_that_is_taken_is_what_every_reader_takes(query: bytes) -> None:
+    """First, last, any case, with or without brackets: whichever reading, the same one value."""
+    try:
+        found = query_value(query, "doc")
+    except Refused:
+        return
+    pairs = parse_qsl(query.decode(), keep_blank_values=True)
+    readings = {text for key, text in pairs if key.strip().lower().split("[")[0] == "doc"}
+    assert readings == {found}
+
+
+# --- headers ---
+
+
+@pytest.mark.parametrize(
+    ("headers", "code"),
+    [
+        ((), Code.REFERENCE_INVALID), (((b"x-a", b"1"), (b"x-a", b"2")), Code.REFERENCE_INVALID),
+        (((b"x-a", b"\xff"),), Code.REFERENCE_INVALID), (((b"x-a", b""),), Code.REFERENCE_INVALID),
+    ],
+)  # fmt: skip
+def test_a_header_must_be_there_once_and_be_text(headers: tuple[Header, ...], code: Code) -> None:
+    assert refusal("{header.x-a}", material(b"", *headers)) is code
+
+
+@pytest.mark.parametrize("name", ["x-auth-subject", "x-original-url", "x-http-method-override", "te"])
+def test_a_header_that_does_not_go_upstream_decides_nothing(name: str) -> None:
+    assert refusal(f"{{header.{name}}}", material(b"", (name.encode(), b"1"))) is Code.REFERENCE_INVALID
+
+
+def test_a_forwarded_header_is_ours_whatever_the_client_said() -> None:
+    here = material(b"", (b"x-forwarded-for", b"1.1.1.1"))
+    assert value("{header.x-forwarded-for}", here) == "10.0.0.9"
+
+
+def test_any_failure_of_an_expression_is_the_bodys() -> None:
+    reference = Reference(Source.BODY, "x", Type.STRING, jmespath.compile("to_number(@) > `1`").search)
+    with pytest.raises(Refused) as caught:
+        resolve(reference, material(body={"a": 1}))
+    assert caught.value.code is Code.BODY_INVALID
