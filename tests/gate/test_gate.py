@@ -1,0 +1,307 @@
+"""The stages in a row -> one verdict: what is asked in which order, and what a permit holds."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import jmespath
+import pytest
+from jwt import PyJWK
+
+from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Result
+from sidecar.gate.gate import Gate, Rules, header_text
+from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
+from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField
+from sidecar.gate.references import parse_template
+from sidecar.gate.request import Raw, Reading
+from sidecar.gate.routing import Access, Cors, Route, RouteTable, parse_path
+from sidecar.gate.verdict import Code, Forward, Ground, Preflight, Refuse, Refused, Verdict
+from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
+
+NOW = 1_700_000_000.0
+
+
+def policy(path: str, actions: dict[str, str], **more: Any) -> Route:
+    return Route(path, parse_path(path), Access.POLICY, actions, "doc", **more)
+
+
+TABLE = RouteTable([
+    Route("/public", parse_path("/public"), Access.PUBLIC, {"GET": ""}),
+    Route("/me", parse_path("/me"), Access.AUTHENTICATED, {"GET": ""}),
+    Route("/cors", parse_path("/cors"), Access.AUTHENTICATED, {"GET": ""}, cors=Cors(frozenset(["https://f"]), ("GET",))),
+    policy("/docs", {"GET": "list", "POST": "create"}),
+    policy("/new", {"POST": "create"}, attributes={"owner": parse_template("{body.owner}")}),
+    policy("/docs/{id}", {"GET": "view", "WS": "listen"}, id=parse_template("{path.id}"), lookup="doc", recheck=30.0),
+    policy("/t/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup="doc", attributes={"owner": parse_template("{query.owner}")}),
+])  # fmt: skip
+LOOKUPS = {
+    "doc": Lookup("doc", "http://h", ("/", ResourceField.ID), {"owner": Attribute(jmespath.compile("o").search)})
+}
+
+
+class World:
+    """The ports, what they were asked, and what they say next."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+        self.effect = ALLOW
+        self.reply: Reply | BaseException = Reply(200, "application/json", b'{"o": "a-1"}')
+        self.answer: Answer | BaseException | None = None
+        self.question: Question | None = None
+        self.body: bytes | Refused = b'{"owner": "a-1"}'
+        self.clock = 0.0
+
+    async def find(self, issuer: str, kid: str) -> PyJWK:
+        self.asked.append("keys")
+        return public_key("k1")
+
+    async def ask(self, call: Call) -> Reply:
+        self.asked.append(f"hook {call.target}")
+        if isinstance(self.reply, BaseException):
+            raise self.reply
+        return self.reply
+
+    async def check(self, question: Question) -> Answer:
+        self.asked.append("cerbos")
+        self.question = question
+        if isinstance(self.answer, BaseException):
+            raise self.answer
+        resource = question.resources[0]
+        result = Result(resource.kind, resource.id, {resource.action: self.effect}, False, "policy", ("owner",))
+        return self.answer or Answer(question.request_id, "call", (result,))
+
+    async def read_body(self, limit: int) -> bytes:
+        self.asked.append(f"body {limit}")
+        if isinstance(self.body, Refused):
+            raise self.body
+        return self.body
+
+    def timer(self) -> float:
+        self.clock += 1.0
+        return self.clock
+
+    def gate(self, **more: Any) -> Gate:
+        rules = PrincipalRules()
+        tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, rules, self.find)
+        return Gate(Rules(TABLE, LOOKUPS, tokens, Reading()), self, self, now=lambda: NOW, timer=self.timer, **more)
+
+
+TOKEN = mint(claims(NOW))
+
+
+async def decide(
+    world: World, target: str, method: str = "GET", *headers: tuple[bytes, bytes], token: bytes | None = TOKEN, websocket: bool = False,
+    **more: Any,
+) -> Verdict:  # fmt: skip
+    own = [(b"host", b"app.test")] + ([(b"authorization", b"Bearer " + token)] if token else [])
+    raw = Raw(method, target.encode(), [*own, *headers], "10.0.0.9", "http", "r1", websocket)
+    return await world.gate(**more).decide(raw, world.read_body)
+
+
+JSON = (b"content-type", b"application/json")
+
+
+async def test_the_permit_is_exactly_what_is_sent() -> None:
+    world = World()
+    verdict = await decide(
+        world, "/%64ocs/7?x=%2e", "GET", (b"x-mine", b"1"), (b"x-auth-roles", b"admin"), (b"keep-alive", b"1")
+    )
+    assert isinstance(verdict, Forward)
+    assert (verdict.method, verdict.target, verdict.ground) == (b"GET", b"/docs/7?x=%2e", Ground.ALLOWED)
+    assert verdict.headers == (
+        (b"host", b"app.test"), (b"authorization", b"Bearer " + TOKEN), (b"x-mine", b"1"), (b"x-forwarded-for", b"10.0.0.9"),
+        (b"x-forwarded-proto", b"http"), (b"x-forwarded-host", b"app.test"), (b"x-request-id", b"r1"), (b"x-auth-subject", b"a-1"),
+        (b"x-auth-roles", b"user"),
+    )  # fmt: skip
+    assert (verdict.expires, verdict.recheck, verdict.would_refuse) == (NOW + 3600, 30.0, None)
+
+
+async def test_the_stages_ask_in_their_order_and_the_facts_say_what_they_found() -> None:
+    world = World()
+    verdict = await decide(world, "/docs/7")
+    assert world.asked == ["keys", "hook /7", "cerbos"]
+    facts = verdict.facts
+    assert (facts.request_id, facts.method, facts.path, facts.route, facts.peer) == (
+        "r1",
+        "GET",
+        "/docs/7",
+        "/docs/{id}",
+        "10.0.0.9",
+    )
+    assert (facts.principal, facts.kind, facts.resource_id, facts.action) == ("a-1", "doc", "7", "view")
+    assert (facts.call_id, facts.policy) == ("call", "policy")
+    assert list(facts.stages) == ["request", "routing", "identity", "lookup", "decision"]
+    assert set(facts.stages.values()) == {1.0}
+    assert world.question is not None
+    assert world.question.resources[0].attributes == {"owner": "a-1"}
+    assert world.question.principal.roles == ("user",)
+
+
+async def test_a_lookup_counts_before_what_the_request_says() -> None:
+    world = World()
+    await decide(world, "/t/7?owner=mallory")
+    assert world.question is not None
+    assert world.question.resources[0].attributes == {"owner": "a-1"}
+
+
+@pytest.mark.parametrize(
+    ("target", "method", "token", "code", "asked"),
+    [
+        ("/docs/..", "GET", None, Code.TARGET_AMBIGUOUS, []),
+        ("/none", "GET", None, Code.ROUTE_UNMAPPED, []),
+        ("/docs/a@b", "GET", None, Code.SEGMENT_INVALID, []),
+        ("/docs/7", "DELETE", None, Code.METHOD_UNMAPPED, []),
+        ("/docs/7", "GET", None, Code.TOKEN_MISSING, []),
+        ("/docs/7", "GET", b"a.b.c", Code.TOKEN_INVALID, []),
+        ("/docs/7", "GET", mint(claims(NOW, **{"cognito:groups": None})), Code.NO_ROLES, ["keys"]),
+        ("/new", "POST", None, Code.TOKEN_MISSING, []),
+        ("/new", "POST", TOKEN, Code.BODY_TYPE_UNSUPPORTED, ["keys"]),
+        ("/t/7", "GET", TOKEN, Code.REFERENCE_INVALID, ["keys"]),
+        ("/public", "POST", None, Code.METHOD_UNMAPPED, []),
+        ("/docs/7", "OPTIONS", None, Code.METHOD_UNMAPPED, []),
+    ],
+)  # fmt: skip
+async def test_what_is_wrong_is_refused_before_anybody_is_asked_more(
+    target: str, method: str, token: bytes | None, code: Code, asked: list[str]
+) -> None:
+    world = World()
+    verdict = await decide(world, target, method, token=token)
+    assert isinstance(verdict, Refuse)
+    assert (verdict.code, world.asked) == (code, asked)
+    assert verdict.facts.path
+
+
+async def test_public_and_authenticated_ask_no_policy() -> None:
+    world = World()
+    verdict = await decide(world, "/public", token=b"nonsense")
+    assert isinstance(verdict, Forward)
+    assert (verdict.ground, verdict.expires, world.asked) == (Ground.PUBLIC, None, [])
+    assert not {b"x-auth-subject", b"x-auth-roles"} & set(dict(verdict.headers))
+    verdict = await decide(world, "/me")
+    assert isinstance(verdict, Forward)
+    assert (verdict.ground, world.asked) == (Ground.AUTHENTICATED, ["keys"])
+
+
+async def test_a_route_without_an_id_asks_about_minus() -> None:
+    world = World()
+    await decide(world, "/docs")
+    assert world.question is not None
+    assert (world.question.resources[0].id, world.question.resources[0].action) == ("-", "list")
+
+
+async def test_a_body_is_read_only_where_a_reference_needs_it() -> None:
+    world = World()
+    assert isinstance(await decide(world, "/new", "POST", JSON), Forward)
+    assert world.asked == ["keys", "body 1048576", "cerbos"]
+    world.body = Refused(Code.BODY_TOO_LARGE)
+    verdict = await decide(world, "/new", "POST", JSON)
+    assert isinstance(verdict, Refuse)
+    assert verdict.code is Code.BODY_TOO_LARGE
+    world.asked.clear()
+    await decide(world, "/docs", "POST", JSON)
+    assert world.asked == ["keys", "cerbos"]
+
+
+async def test_head_is_decided_as_get_and_a_handshake_as_ws() -> None:
+    world = World()
+    head = await decide(world, "/docs/7", "HEAD")
+    assert (head.facts.action, getattr(head, "method", None)) == ("view", b"HEAD")
+    assert (await decide(world, "/docs/7", websocket=True)).facts.action == "listen"
+    refused = await decide(world, "/docs", websocket=True)
+    assert isinstance(refused, Refuse)
+    assert refused.code is Code.METHOD_UNMAPPED
+
+
+@pytest.mark.parametrize("effect", [DENY, "EFFECT_NO_MATCH", "", "x"])
+async def test_without_an_allow_there_is_no_permit(effect: str) -> None:
+    world = World()
+    world.effect = effect
+    verdict = await decide(world, "/docs/7")
+    assert isinstance(verdict, Refuse)
+    assert verdict.code is (Code.DENIED_BY_POLICY if effect == DENY else Code.PDP_MISMATCH)
+
+
+@pytest.mark.parametrize("port", ["reply", "answer"])
+@pytest.mark.parametrize(
+    "error",
+    [
+        Refused(Code.PDP_TIMEOUT),
+        KeyError("x"),
+        RecursionError(),
+        UnicodeEncodeError("a", "b", 0, 1, "c"),
+        MemoryError(),
+    ],
+)
+async def test_whatever_a_port_raises_is_a_refusal(port: str, error: Exception) -> None:
+    world = World()
+    setattr(world, port, error)
+    verdict = await decide(world, "/docs/7")
+    assert isinstance(verdict, Refuse)
+    assert verdict.code is (Code.PDP_TIMEOUT if isinstance(error, Refused) else Code.INTERNAL_ERROR)
+
+
+async def test_an_answer_without_results_is_a_mismatch() -> None:
+    world = World()
+    world.answer = Answer("r1", "call", ())
+    verdict = await decide(world, "/docs/7")
+    assert isinstance(verdict, Refuse)
+    assert verdict.code is Code.PDP_MISMATCH
+
+
+async def test_a_cancelled_decision_is_cancelled() -> None:
+    world = World()
+    world.answer = asyncio.CancelledError()
+    with pytest.raises(asyncio.CancelledError):
+        await decide(world, "/docs/7")
+
+
+async def test_preflights_are_answered_by_the_route_and_answers_are_marked() -> None:
+    world = World()
+    origin, asks = (b"origin", b"https://f"), (b"access-control-request-method", b"GET")
+    verdict = await decide(world, "/cors", "OPTIONS", origin, asks, token=None)
+    assert isinstance(verdict, Preflight)
+    assert (b"access-control-allow-origin", b"https://f") in verdict.headers
+    verdict = await decide(world, "/me", "OPTIONS", origin, asks, token=None)
+    assert isinstance(verdict, Refuse)
+    assert verdict.code is Code.CORS_REFUSED
+    for token in (TOKEN, None):
+        marked = await decide(world, "/cors", "GET", origin, token=token)
+        assert not isinstance(marked, Preflight)
+        assert (b"access-control-allow-origin", b"https://f") in marked.reply_headers
+    assert world.asked == ["keys"]
+
+
+async def test_shadow_mode_permits_everything_and_says_what_it_would_have_been() -> None:
+    world = World()
+    world.effect = DENY
+    for target, code in (
+        ("/docs/7", Code.DENIED_BY_POLICY),
+        ("/none", Code.ROUTE_UNMAPPED),
+        ("/a/../b", Code.TARGET_AMBIGUOUS),
+    ):
+        verdict = await decide(world, target, "GET", (b"x-auth-subject", b"root"), shadow=True)
+        assert isinstance(verdict, Forward)
+        assert (verdict.ground, verdict.would_refuse, verdict.target) == (Ground.SHADOW, code, target.encode())
+        assert dict(verdict.headers).get(b"x-auth-subject") != b"root"
+    allowed = await decide(world, "/me", shadow=True)
+    assert isinstance(allowed, Forward)
+    assert (allowed.ground, allowed.would_refuse) == (Ground.AUTHENTICATED, None)
+
+
+async def test_the_assertion_is_made_for_the_principal_at_this_moment() -> None:
+    def sign(principal: Principal, now: float) -> bytes:
+        return f"{principal.id}@{now:.0f}".encode()
+
+    verdict = await decide(World(), "/me", sign=sign)
+    assert isinstance(verdict, Forward)
+    assert dict(verdict.headers)[b"x-auth-assertion"] == b"a-1@1700000000"
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [("alice", b"alice"), ("a-1", b"a-1"), ("a,b", b"a%2Cb"), ("a%2Cb", b"a%252Cb"), ("café", b"caf%C3%A9"), ('a"b', b"a%22b"), ("٣", b"%D9%A3"),
+     ("eu-west-1_X_Google", b"eu-west-1_X_Google"), ("a@b.c/d:e", b"a@b.c/d:e")],
+)  # fmt: skip
+def test_no_name_can_look_like_two_in_a_header(text: str, value: bytes) -> None:
+    assert header_text(text) == value
