@@ -1,0 +1,180 @@
+"""The import table of docs/architecture.md holds, the gate is pure, and only the gate makes permits."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+IMPURE = {
+    "asyncio",
+    "socket",
+    "ssl",
+    "os",
+    "time",
+    "random",
+    "threading",
+    "subprocess",
+    "logging",
+    "pathlib",
+    "urllib.request",
+}
+
+
+class Row(NamedTuple):
+    ours: set[str]
+    third: set[str]
+
+
+def table(text: str) -> dict[str, Row]:
+    """The rows `| module | role | ours | third party |` of the page."""
+    rows = re.findall(r"^\| `([a-z0-9_.]+)` \|[^|]*\|([^|]*)\|([^|]*)\|$", text, re.MULTILINE)
+    return {module: Row(names(ours), names(third)) for module, ours, third in rows}
+
+
+def names(cell: str) -> set[str]:
+    return {name.strip(" `") for name in cell.split(",")} - {"", "nothing"}
+
+
+def modules(package: Path) -> dict[str, Path]:
+    """Dotted name below the package -> file; a package's `__init__` has the package's name."""
+    found = {}
+    for path in sorted(package.rglob("*.py")):
+        parts = path.relative_to(package).with_suffix("").parts
+        name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+        if name and (parts[-1] != "__init__" or path.read_text().strip()):
+            found[name] = path
+    return found
+
+
+def imported(path: Path) -> Iterator[str]:
+    """Every module that a file imports, for `from a import b` both `a` and `a.b`."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+
+
+def own_imports(package: Path) -> dict[str, set[str]]:
+    known = modules(package)
+    prefix = f"{package.name}."
+    found: dict[str, set[str]] = {}
+    for module, path in known.items():
+        ours = set()
+        for name in imported(path):
+            if name.startswith(prefix):
+                inner = name.removeprefix(prefix)
+                ours.add(inner if inner in known else inner.rpartition(".")[0])
+        found[module] = ours - {module, ""}
+    return found
+
+
+def allowed(name: str, row: Row) -> bool:
+    return "everything" in row.ours or name in row.ours or any(
+        pattern.endswith(".*") and name.startswith(pattern[:-1]) for pattern in row.ours
+    )  # fmt: skip
+
+
+def faults(package: Path, page: str) -> list[str]:
+    """What breaks the table, the purity of the gate, or the rule of the permit."""
+    rows, known, found = table(page), modules(package), []
+    found += [f"{module} is not in the table" for module in known if module not in rows]
+    found += [f"{module} is in the table and nowhere else" for module in rows if module not in known]
+    for module, ours in own_imports(package).items():
+        row = rows.get(module, Row(set(), set()))
+        found += [f"{module} imports {name}" for name in sorted(ours) if not allowed(name, row)]
+        third = (
+            {name.partition(".")[0] for name in imported(known[module])} - {package.name} - set(sys.stdlib_module_names)
+        )
+        found += [f"{module} imports {name}" for name in sorted(third - row.third)]
+    found += cycles(own_imports(package))
+    for module, path in known.items():
+        if module.startswith("gate."):
+            found += [
+                f"{module} is not pure: {name}"
+                for name in imported(path)
+                if name in IMPURE or name.partition(".")[0] in IMPURE
+            ]
+        if module != "gate.gate" and "Forward" in calls(path):
+            found.append(f"{module} makes a permit")
+    return found
+
+
+def calls(path: Path) -> set[str]:
+    """The names that a file calls."""
+    called = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    return {function.id if isinstance(function, ast.Name) else getattr(function, "attr", "") for function in called}
+
+
+def cycles(graph: dict[str, set[str]]) -> list[str]:
+    left = {module: {name for name in ours if name in graph} for module, ours in graph.items()}
+    while free := [module for module, ours in left.items() if not ours]:
+        left = {module: ours - set(free) for module, ours in left.items() if module not in free}
+    return [f"{module} is in a cycle" for module in left]
+
+
+def test_the_package_keeps_to_the_table() -> None:
+    assert faults(ROOT / "sidecar", (ROOT / "docs/architecture.md").read_text()) == []
+
+
+def test_every_file_has_its_test_file() -> None:
+    missing = [
+        module
+        for module, path in modules(ROOT / "sidecar").items()
+        if path.name != "__init__.py"
+        and not (ROOT / "tests" / path.relative_to(ROOT / "sidecar").with_name(f"test_{path.name}")).exists()
+    ]
+    assert missing == []
+
+
+PAGE = """
+| `gate.gate` | r | gate.* | |
+| `gate.x` | r | nothing | jwt |
+| `door` | r | gate.gate | |
+"""
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "fault"),
+    [
+        ("door.py", "from pkg.gate import gate\nfrom pkg.gate.gate import Forward", None),
+        ("door.py", "from pkg.gate.gate import Forward\nForward()", "door makes a permit"),
+        ("door.py", "import pkg.gate.gate as g\ng.Forward()", "door makes a permit"),
+        ("door.py", "from pkg.gate.x import y", "door imports gate.x"),
+        ("door.py", "import httpx", "door imports httpx"),
+        ("gate/x.py", "import jwt", None),
+        ("gate/x.py", "from time import monotonic", "gate.x is not pure: time.monotonic"),
+        ("gate/x.py", "import asyncio", "gate.x is not pure: asyncio"),
+        ("gate/x.py", "from pkg.gate.gate import z", "gate.x imports gate.gate"),
+        ("gate/gate.py", "def f():\n    from pkg.door import d", "gate.gate imports door"),
+        ("gate/new.py", "", None),
+        ("gate/new.py", "x = 1", "gate.new is not in the table"),
+    ],
+)
+def test_a_break_of_the_table_is_seen(tmp_path: Path, file: str, text: str, fault: str | None) -> None:
+    package = tmp_path / "pkg"
+    (package / "gate").mkdir(parents=True)
+    for name in ("gate/gate.py", "gate/x.py", "door.py"):
+        (package / name).write_text("")
+    (package / file).write_text(text)
+    found = faults(package, PAGE)
+    if fault is None:
+        assert [one for one in found if "gate.new" not in one] == []
+    else:
+        assert fault in found
+
+
+def test_a_cycle_is_seen() -> None:
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}) == [
+        "a is in a cycle",
+        "b is in a cycle",
+        "c is in a cycle",
+    ]
+    assert cycles({"a": {"b"}, "b": set()}) == []
