@@ -36,7 +36,7 @@ def attempts_of(case: Case, token: TokenOf) -> list[Attempt]:
     send, user = case["send"], case.get("as")
     base = _Base(case, token, user)
     if "raw" in send:
-        made = [base.raw(send["raw"])] + _raw_variants(base, send["raw"], _variants(case))
+        made = [base.raw(send["raw"]), *_raw_variants(base, send["raw"], _variants(case))]
     elif "raw_lines" in send:
         made = [base.inside(text) if "inside" in send else base.raw_line(text) for text in send["raw_lines"]]
     elif "lines" in send:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 from collections.abc import Iterator, Mapping
@@ -11,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.hostile.minting import Mint, SigningKey
-from tests.stack import Answer, Recorder, Seen, Sidecar, raw_reply, running_sidecar
+from tests.stack import Answer, Recorder, Seen, Sidecar, raw_reply, running_sidecar, wait_for
 
 FOLDER = Path(__file__).parent
 ROUTES = (FOLDER / "routes.yaml").read_text()
@@ -68,7 +69,10 @@ class KeyServer(Recorder):
 
 @dataclass
 class World:
-    """What the cases share. `trap` stands in the proxy variables of the environment: nobody may speak to it."""
+    """What the cases share. `trap` stands in the proxy variables of the environment: nobody may speak to it.
+
+    `aside` is a second sidecar for what takes long, so that its records do not come among those of the others.
+    """
 
     folder: Path
     mint: Mint
@@ -77,6 +81,7 @@ class World:
     upstream: Recorder
     trap: Recorder
     sidecar: Sidecar
+    aside: Sidecar
     tokens: dict[str, str] = field(default_factory=dict)
 
     def token(self, user: str) -> str:
@@ -102,7 +107,15 @@ class World:
         own = {**self.environ(keys), **(environ or {})}
         text = routes.replace("<hook>", f"127.0.0.1:{self.hook.port}")
         with running_sidecar(self.folder / name, text, policies, url, own, ready=ready) as sidecar:
+            # the admin port listens first
+            wait_for(lambda: _listens(sidecar.port), what="the traffic port")
             yield sidecar
+
+
+def _listens(port: int) -> bool:
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 def settings(keys: KeyServer) -> dict[str, str]:
@@ -127,7 +140,11 @@ def running_world(folder: Path) -> Iterator[World]:
     text = ROUTES.replace("<hook>", f"127.0.0.1:{hook.port}")
     environ = {**settings(keys), **proxies, "NO_PROXY": "", "no_proxy": ""}
     upstream_url = f"http://127.0.0.1:{upstream.port}"
-    with running_sidecar(folder / "main", text, FOLDER / "policies", upstream_url, environ) as sidecar:
-        yield World(folder, Mint(key), keys, hook, upstream, trap, sidecar)
+    policies = FOLDER / "policies"
+    with (
+        running_sidecar(folder / "main", text, policies, upstream_url, environ) as sidecar,
+        running_sidecar(folder / "aside", text, policies, upstream_url, environ) as aside,
+    ):
+        yield World(folder, Mint(key), keys, hook, upstream, trap, sidecar, aside)
     for part in (keys, hook, upstream, trap):
         part.close()
