@@ -119,7 +119,9 @@ def of(code: Code, request_id: str, *, page: bool = False, methods: tuple[str, .
     if page:
         headers.append((b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"))
     if status == 401:
-        headers += [(b"www-authenticate", _challenge(code)), (b"vary", b"Cookie, Authorization")]
+        headers.append((b"www-authenticate", _challenge(code)))
+    if status in (401, 403, 404):
+        headers.append((b"vary", b"Cookie, Authorization"))
     if status == 405:
         headers.append((b"allow", ", ".join(methods).encode("ascii")))
     if status == 503:
