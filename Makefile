@@ -7,13 +7,17 @@ CERBOS = $(wildcard node_modules/@cerbos/cerbos-*/cerbos-*)
 TEST_TOOLS := curl
 # more arguments: make demo ARGS="--port 8081", make test ARGS="-k cognito"
 ARGS ?=
+# make fuzz: seconds for each target, and how many generated requests the property is held against
+SECONDS ?= 60
+COUNT ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint clean tools policies
+.PHONY: help setup demo test fuzz lint clean tools policies
 
 help:
 	@echo "make demo    everything on this machine, with curl lines to paste; Ctrl-C stops it"
 	@echo "make test    every test, against the real Cerbos and a local Cognito"
+	@echo "make fuzz    coverage-guided fuzzing of every parser, SECONDS=60 for each"
 	@echo "make lint    ruff and mypy"
 	@echo "make setup   only the installation, which the others run when it is missing"
 	@echo "make clean   remove what was installed and made"
@@ -56,6 +60,12 @@ tools:
 	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; } >/dev/null 2>&1 \
 	        || echo "could not install$$missing: the tests that need it are skipped" >&2; \
 	else echo "not installed:$$missing; the tests that need it are skipped (apt-get install$$missing)" >&2; fi
+
+# atheris is built for some machines only: whoever fuzzes installs it
+fuzz: setup
+	@$(BIN)/pip install --quiet --disable-pip-version-check atheris==3.0.0
+	@$(BIN)/python -m fuzz.run $(SECONDS)
+	@$(BIN)/python -m fuzz.property $(COUNT)
 
 lint: .venv/.package
 	@$(BIN)/ruff check

@@ -1,0 +1,176 @@
+"""What is fuzzed: every parser that bytes of a stranger reach. Each target takes bytes, and raises if a promise breaks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+from urllib.parse import unquote_to_bytes
+
+from sidecar.clients.http1 import BadAnswer, ResponseReader
+from sidecar.enforce.incoming import HeadReader, Rejected, body_of
+from sidecar.gate import strict_json
+from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
+from sidecar.gate.references import query_value
+from sidecar.gate.request import Raw, Reading, Request, read, read_target
+from sidecar.gate.verdict import Refused
+from tests.tokens import CLIENT, ISSUER, b64
+
+READING = Reading()
+
+
+def target(data: bytes) -> None:
+    """A reading is a fixed point, changes escapes of unreserved characters alone, and hides no dot segment."""
+    try:
+        path, segments, query, oddities = read_target(data)
+    except Refused:
+        return
+    again = path + b"?" + query if query else path
+    assert read_target(again) == (path, segments, query, oddities)
+    assert unquote_to_bytes(path) == unquote_to_bytes(data.partition(b"?")[0])
+    decoded = path
+    for _ in range(6):
+        parts = [part.partition(b";")[0] for part in decoded.replace(b"\\", b"/").split(b"/")]
+        assert b".." not in parts
+        assert b"." not in parts
+        decoded = unquote_to_bytes(decoded)
+
+
+def request(data: bytes) -> None:
+    """A client's bytes: read whole or in pieces they are the same head, and a head is a request or a refusal."""
+    whole, pieces = _head(data, len(data) or 1), _head(data, 1)
+    assert whole == pieces
+    if whole is None or isinstance(whole, int):
+        return
+    method, raw_target, headers = whole
+    made = Raw(method, raw_target, headers, "10.0.0.9", "http", "r")
+    try:
+        judged = read(made, READING)
+    except Refused:
+        return
+    _check_request(judged)
+
+
+def _head(data: bytes, step: int) -> tuple[str, bytes, list[tuple[bytes, bytes]]] | int | None:
+    reader = HeadReader()
+    for at in range(0, len(data), step):
+        try:
+            head = reader.feed(data[at : at + step])
+        except Rejected as rejected:
+            return rejected.status
+        if head is not None:
+            if head.length:
+                _body(head.length, reader.rest + data[at + step :])
+            return head.method, head.target, head.headers
+    return None
+
+
+def _body(length: int, data: bytes) -> None:
+    found = []
+    for step in (len(data) or 1, 1):
+        body, taken = body_of(length), b""
+        try:
+            for at in range(0, len(data), step):
+                part, rest = body.feed(data[at : at + step])
+                taken += part
+                if body.done:
+                    found.append((taken, rest + data[at + step :]))
+                    break
+            else:
+                found.append((taken, b""))
+        except Rejected as rejected:
+            found.append((b"", str(rejected.status).encode()))
+    assert found[0] == found[1]
+
+
+def _check_request(judged: Request) -> None:
+    names = [name for name, _ in judged.headers]
+    assert names.count(b"host") == 1
+    for name in (
+        b"x-auth-subject",
+        b"x-auth-roles",
+        b"x-auth-assertion",
+        b"connection",
+        b"transfer-encoding",
+        b"content-length",
+    ):
+        assert name not in names
+    assert names.count(b"x-forwarded-for") == 1
+    assert not any(b"\r" in value or b"\n" in value or b"\0" in value for _, value in judged.headers)
+
+
+class _AnyKey:
+    """In place of a key: every signature is good, so that what comes after is reached."""
+
+    class Algorithm:
+        @staticmethod
+        def verify(*_: object) -> bool:
+            return True
+
+    key = None
+
+
+async def _find(_: str, __: str) -> Any:
+    return _AnyKey()
+
+
+_TOKENS = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, PrincipalRules(), _find)
+
+
+def token(data: bytes) -> None:
+    """A token's header and payload, cut at the first NUL: a principal that can be a header, or a refusal."""
+    header, _, payload = data.partition(b"\0")
+    for made in (data, b64(header) + b"." + b64(payload) + b".AA"):
+        headers = [(b"host", b"x"), (b"authorization", b"Bearer " + made)]
+        try:
+            asked = read(Raw("GET", b"/", headers, "", "http", "r"), READING)
+            principal = asyncio.run(_TOKENS.principal_of(asked, 1_700_000_000.0))
+        except Refused:
+            continue
+        assert principal.id
+        assert all("\n" not in text and "\0" not in text and text for text in (principal.id, *principal.roles))
+        assert principal.expires > 1_700_000_000.0
+        _TOKENS.forget()
+
+
+def answer(data: bytes) -> None:
+    """An upstream's bytes: read whole or in pieces they are the same answer, and nothing after its end is part of it."""
+    for head_request in (False, True):
+        whole, pieces = _answer(data, len(data) or 1, head_request), _answer(data, 1, head_request)
+        assert whole == pieces
+
+
+def _answer(data: bytes, step: int, head_request: bool) -> tuple[object, ...]:
+    reader, body = ResponseReader(head_request), b""
+    try:
+        for at in range(0, len(data), step):
+            body += reader.feed(data[at : at + step])
+    except BadAnswer:
+        return ("bad",)
+    if reader.head_done:
+        assert 200 <= reader.status <= 599
+        assert not (head_request and body)
+    return reader.status, body, reader.complete, reader.residual, reader.keep_alive, reader.length
+
+
+def document(data: bytes) -> None:
+    """JSON of a stranger: a value, or a ValueError."""
+    try:
+        value = strict_json.loads(data)
+    except ValueError:
+        return
+    assert value == strict_json.loads(data)
+
+
+def query(data: bytes) -> None:
+    """A query that a route refers to: one value, or a refusal."""
+    try:
+        value = query_value(data, "doc")
+    except Refused:
+        return
+    assert data.lower().count(b"=") >= 1 or value == ""
+
+
+TARGETS: dict[str, Callable[[bytes], None]] = {
+    "target": target, "request": request, "token": token, "answer": answer, "document": document, "query": query,
+}  # fmt: skip
