@@ -127,7 +127,7 @@ class HeadReader:
             raise Rejected(431, Code.HEADERS_TOO_LARGE)
         # only what is new is looked at, with the byte before it: half of a line end may have been there
         fresh = data[len(self.held) - 1 :].removeprefix(b"\n") if self.held else data
-        controls = fresh.translate(None, _TEXT).replace(b"\r\n", b"")
+        controls = fresh.replace(b"\r\n", b"").translate(None, _TEXT)
         # RFC 9112 section 2.2: a bare CR is invalid; a bare LF could be read as a line end by one server alone
         if controls and not (controls == b"\r" and fresh.endswith(b"\r")):
             raise Rejected(*_BAD_REQUEST)
