@@ -64,6 +64,8 @@ class _Way:
     principal: Principal | None = None
     reply_headers: tuple[Header, ...] = ()
     recheck: float = 0.0
+    stage: str = ""
+    since: float = 0.0
 
 
 # what a header value carries as it is; the rest of a name is escaped, so that none can look like two (R13)
@@ -93,24 +95,28 @@ class Gate:
 
     async def decide(self, raw: Raw, read_body: ReadBody) -> Verdict:
         """One request -> one verdict. Never raises but for cancellation: whatever goes wrong is a refusal."""
-        facts = Facts(raw.request_id, raw.method, "", raw.peer)
-        way = _Way(facts, self.rules)
+        way = _Way(Facts(raw.request_id, raw.method, "", raw.peer), self.rules)
         try:
-            return await self._decide(raw, read_body, way)
-        except Refused as refused:
-            verdict = Refuse(refused.code, facts, refused.detail, refused.methods, way.reply_headers)
+            try:
+                return await self._decide(raw, read_body, way)
+            finally:
+                # a stage that failed took its time too
+                self._enter(way, "")
         except Exception as error:  # noqa: BLE001 - fail closed: a bug of ours is a refusal, whatever it raised
-            verdict = Refuse(Code.INTERNAL_ERROR, facts, f"{type(error).__name__}: {error}")
-        if way.request is None:
-            facts.path = raw.target.partition(b"?")[0][:MAX_LOGGED_PATH].decode("latin-1")
-        return self._shadowed(raw, way, verdict) if self._shadow else verdict
+            refusal = _refusal(raw, way, error)
+        if not self._shadow:
+            return refusal
+        try:
+            return self._shadowed(raw, way, refusal)
+        except Exception as error:  # noqa: BLE001 - what cannot be permitted in shadow is refused in it too
+            return _refusal(raw, way, error)
 
     async def _decide(self, raw: Raw, read_body: ReadBody, way: _Way) -> Verdict:
         facts, rules = way.facts, way.rules
-        started = self._timer()
+        self._enter(way, "request")
         request = way.request = read(raw, rules.reading)
         facts.path, facts.request_id = request.path, request.request_id
-        lap = self._lap(facts, "request", started)
+        self._enter(way, "routing")
         match = rules.table.match(request)
         route = match.route
         facts.route, way.recheck = route.name, route.recheck
@@ -119,28 +125,29 @@ class Gate:
             if preflight is not None:
                 return preflight
         action = facts.action = action_of(route, WEBSOCKET if request.websocket else request.method)
-        lap = self._lap(facts, "routing", lap)
         if route.access is Access.PUBLIC:
             return self._permit(way, request, Ground.PUBLIC)
+        self._enter(way, "identity")
         principal = way.principal = await rules.tokens.principal_of(request, self._now())
         facts.principal = principal.id
-        lap = self._lap(facts, "identity", lap)
         if route.access is Access.AUTHENTICATED:
             return self._permit(way, request, Ground.AUTHENTICATED)
         if not principal.roles:
             raise Refused(Code.NO_ROLES)
+        self._enter(way, "lookup")
         resource = await self._resource(way, match, action, read_body)
-        lap = self._lap(facts, "lookup", lap)
-        try:
-            await self._ask(facts, Question(facts.request_id, principal, (resource,)))
-        finally:
-            self._lap(facts, "decision", lap)
+        self._enter(way, "decision")
+        await self._ask(facts, Question(facts.request_id, principal, (resource,)))
         return self._permit(way, request, Ground.ALLOWED)
 
-    def _lap(self, facts: Facts, stage: str, since: float) -> float:
+    def _enter(self, way: _Way, stage: str) -> None:
+        """End the stage that the request is in, if any, and begin the next; "" for none."""
+        if not stage and not way.stage:
+            return
         now = self._timer()
-        facts.stages[stage] = now - since
-        return now
+        if way.stage:
+            way.facts.stages[way.stage] = now - way.since
+        way.stage, way.since = stage, now
 
     def _cross_origin(self, way: _Way, route: Route, request: Request) -> Verdict | None:
         if cors.is_preflight(request) and "OPTIONS" not in route.actions:
@@ -172,6 +179,7 @@ class Gate:
             raise Refused(Code.DENIED_BY_POLICY)
 
     def _permit(self, way: _Way, request: Request, ground: Ground, would_refuse: Code | None = None) -> Forward:
+        self._enter(way, "")
         headers, principal = request.headers, way.principal
         if principal is not None:
             headers = headers + self._identity_headers(principal)
@@ -193,3 +201,11 @@ class Gate:
     def _shadowed(self, raw: Raw, way: _Way, refusal: Refuse) -> Verdict:
         request = way.request or as_it_came(raw, way.rules.reading)
         return self._permit(way, request, Ground.SHADOW, refusal.code)
+
+
+def _refusal(raw: Raw, way: _Way, error: Exception) -> Refuse:
+    if way.request is None:
+        way.facts.path = raw.target.partition(b"?")[0][:MAX_LOGGED_PATH].decode("latin-1")
+    if isinstance(error, Refused):
+        return Refuse(error.code, way.facts, error.detail, error.methods, way.reply_headers)
+    return Refuse(Code.INTERNAL_ERROR, way.facts, f"{type(error).__name__}: {error}", (), way.reply_headers)

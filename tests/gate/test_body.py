@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sidecar.gate.body import read_json
-from sidecar.gate.request import Raw, Reading, read
+from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.verdict import Code, Refused
 
 
@@ -47,6 +47,31 @@ async def test_anything_else_is_415(headers: tuple[tuple[bytes, bytes], ...]) ->
     with pytest.raises(Refused) as caught:
         await given(b"{}", *headers)
     assert caught.value.code is Code.BODY_TYPE_UNSUPPORTED
+
+
+async def test_nothing_is_read_of_what_cannot_be_taken() -> None:
+    """Neither of another type or coding, nor of a length that is over the limit; of the full length everything is."""
+    asked: list[int] = []
+
+    async def one(most: int) -> bytes:
+        asked.append(most)
+        return b"1"
+
+    def post(*headers: tuple[bytes, bytes]) -> Request:
+        return read(Raw("POST", b"/", [(b"host", b"x"), *headers], "", "http", "r"), Reading())
+
+    for headers in ((JSON, (b"content-length", b"101")), (), (JSON, (b"content-encoding", b"gzip"))):
+        with pytest.raises(Refused):
+            await read_json(post(*headers), one, 100)
+    assert asked == []
+    assert await read_json(post(JSON, (b"content-length", b"100")), one, 100) == 1
+    assert asked == [100]
+
+
+async def test_a_length_that_is_none_is_left_to_the_door() -> None:
+    with pytest.raises(Refused) as caught:
+        await given(b'"' + b"a" * 99 + b'"', JSON, (b"content-length", b"many"))
+    assert caught.value.code is Code.BODY_TOO_LARGE
 
 
 async def test_too_much_is_413_before_it_is_read_and_while_it_is() -> None:

@@ -298,6 +298,57 @@ async def test_the_assertion_is_made_for_the_principal_at_this_moment() -> None:
     assert dict(verdict.headers)[b"x-auth-assertion"] == b"a-1@1700000000"
 
 
+async def test_a_stage_that_fails_has_its_time_in_the_facts() -> None:
+    world = World()
+    world.reply = Refused(Code.LOOKUP_TIMEOUT)
+    assert (await decide(world, "/docs/7")).facts.stages == {"request": 1, "routing": 1, "identity": 1, "lookup": 1}
+    assert (await decide(world, "/me", token=None)).facts.stages == {"request": 1, "routing": 1, "identity": 1}
+    assert (await decide(world, "/docs/..")).facts.stages == {"request": 1}
+    assert (await decide(world, "/none")).facts.stages == {"request": 1, "routing": 1}
+    assert (await decide(world, "/public")).facts.stages == {"request": 1, "routing": 1}
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+async def test_an_assertion_that_cannot_be_made_is_a_refusal_in_either_mode(shadow: bool) -> None:
+    def sign(_: Principal, __: float) -> bytes:
+        raise ValueError("no key")
+
+    world = World()
+    for effect in (ALLOW, DENY):
+        world.effect = effect
+        for target in ("/me", "/docs/7"):
+            verdict = await decide(world, target, sign=sign, shadow=shadow)
+            if (effect, target, shadow) == (DENY, "/docs/7", False):
+                continue
+            assert isinstance(verdict, Refuse)
+            assert (verdict.code, verdict.detail) == (Code.INTERNAL_ERROR, "ValueError: no key")
+
+
+@pytest.mark.parametrize("shadow", [False, True])
+async def test_a_clock_that_fails_permits_nothing_outside_shadow(shadow: bool) -> None:
+    world = World()
+
+    def broken() -> float:
+        raise OSError("no clock")
+
+    own = [(b"host", b"app.test"), (b"authorization", b"Bearer " + TOKEN)]
+    rules = world.gate().rules
+    for clocks in ({"now": broken, "timer": world.timer}, {"now": lambda: NOW, "timer": broken}):
+        gate = Gate(rules, world, world, shadow=shadow, **clocks)
+        verdict = await gate.decide(Raw("GET", b"/docs/7", own, "", "http", "r1"), world.read_body)
+        code = verdict.would_refuse if isinstance(verdict, Forward) else getattr(verdict, "code", None)
+        assert (code, isinstance(verdict, Forward)) == (Code.INTERNAL_ERROR, shadow)
+
+
+async def test_a_refusal_of_our_own_fault_can_be_read_by_the_origin_that_asked() -> None:
+    def sign(_: Principal, __: float) -> bytes:
+        raise ValueError
+
+    verdict = await decide(World(), "/cors", "GET", (b"origin", b"https://f"), sign=sign)
+    assert isinstance(verdict, Refuse)
+    assert (b"access-control-allow-origin", b"https://f") in verdict.reply_headers
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("alice", b"alice"), ("a-1", b"a-1"), ("a,b", b"a%2Cb"), ("a%2Cb", b"a%252Cb"), ("café", b"caf%C3%A9"), ('a"b', b"a%22b"), ("٣", b"%D9%A3"),
