@@ -12,7 +12,7 @@ from jwt import PyJWK
 
 from sidecar.gate.identity import (
     LEEWAY,
-    REMEMBERED_TOKENS,
+    MAX_TOKEN,
     Issuer,
     Principal,
     PrincipalRules,
@@ -214,9 +214,9 @@ async def test_a_bad_token_is_never_remembered() -> None:
     assert keys.asked == 2
 
 
-async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.gate.identity.REMEMBERED_TOKENS", 2)
-    store, keys = tokens()
+async def test_what_is_remembered_is_bounded() -> None:
+    keys = Keys()
+    store = Tokens(ISSUERS, PrincipalRules(), keys.find, remembered=2)
     first, *more = (request(b"Bearer " + mint(claims(NOW, jti=str(number)))) for number in range(3))
     for one in (first, *more):
         await store.principal_of(one, NOW)
@@ -224,7 +224,55 @@ async def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch) ->
     assert keys.asked == 3
     await store.principal_of(first, NOW)
     assert keys.asked == 4
-    assert REMEMBERED_TOKENS == 10_000
+
+
+def padded(length: int) -> bytes:
+    """A good token of exactly this length: spaces are no part of what JSON says."""
+    header, payload = b'{"alg":"RS256","kid":"k1"}', json.dumps(claims(NOW)).encode()
+    more = (length - len(sign(header, payload))) * 3 // 4
+    tries = ((header + b" " * a, payload + b" " * (more + b)) for a in range(3) for b in range(-4, 4))
+    return next(token for token in (sign(*parts) for parts in tries) if len(token) == length)
+
+
+async def test_a_token_is_read_up_to_its_full_length_and_no_further() -> None:
+    whole = MAX_TOKEN - len(b"Bearer ")
+    assert (await principal(padded(whole))).id == "a-1"
+    assert await refusal(b"Bearer " + padded(whole + 1)) is Code.TOKEN_INVALID
+
+
+async def test_nobody_is_asked_for_a_key_of_a_name_that_is_none() -> None:
+    asked: list[str] = []
+
+    async def any_key(_: str, kid: str) -> PyJWK:
+        asked.append(kid)
+        return public_key()
+
+    async def ask(kid: object) -> Principal:
+        return await Tokens(ISSUERS, PrincipalRules(), any_key).principal_of(
+            request(b"Bearer " + mint(claims(NOW), kid=kid)), NOW
+        )
+
+    for kid in (None, 1, ["k1"], {}, "", "x" * 129, "k 1", "k1\0", "k1\n", "k\x7f", "é"):
+        with pytest.raises(Refused) as caught:
+            await ask(kid)
+        assert caught.value.code is Code.TOKEN_INVALID
+    assert asked == []
+    assert (await ask("x" * 128)).id == "a-1"
+
+
+async def test_a_key_of_another_algorithm_vouches_for_nothing() -> None:
+    """Even where the store would hold one."""
+    secret = b"s" * 32
+    shared = PyJWK({"kty": "oct", "k": b64(secret).decode(), "alg": "HS256", "kid": "k1"})
+
+    async def find(_: str, __: str) -> PyJWK:
+        return shared
+
+    signed = b64(b'{"alg":"RS256","kid":"k1"}') + b"." + b64(json.dumps(claims(NOW)).encode())
+    token = signed + b"." + b64(hmac.new(secret, signed, hashlib.sha256).digest())
+    with pytest.raises(Refused) as caught:
+        await Tokens(ISSUERS, PrincipalRules(), find).principal_of(request(b"Bearer " + token), NOW)
+    assert caught.value.code is Code.TOKEN_INVALID
 
 
 @pytest.mark.parametrize(

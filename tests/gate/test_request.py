@@ -41,7 +41,7 @@ def refusal(request: Raw, reading: Reading = READING) -> Code:
         b"/docs/1%2e%2e/2", b"/docs/1/../2", b"/%ff", b"/%c0%af", b"/%ed%a0%80", b"/%c2%85", b"/caf\xc3\xa9",
         b"/a b", b'/a"b', b"/a<b", b"/a{b}", b"/a|b", b"/a^b", b"/a`b", b"/..;/a", b"/a/..;x/b", b"/.;/a",
         b"/a%2f..%2fb", b"/a%2f%2e%2e", b"/%2f", b"/a%252fb", b"/a%253bb", b"/a?x=\x7f", b"/a?caf\xe9",
-        b"/a?x#y", b"/a?x y", b"/a[1]",
+        b"/a?x#y", b"/a?x y", b"/a[1]", b"/%" + b"25" * 9 + b"41",
     ],
 )  # fmt: skip
 def test_a_target_with_two_readings_is_refused_whatever_the_route(target: bytes) -> None:
@@ -196,6 +196,18 @@ def test_the_wait_for_100_is_ours_and_other_expectations_pass() -> None:
     assert b"expect" in dict(read(raw(b"/", (b"expect", b"other")), READING).headers)
 
 
+def test_a_common_connection_header_takes_nothing_away() -> None:
+    for value in (b"keep-alive", b"close, TE", b"Upgrade,,"):
+        assert (b"x-a", b"1") in read(raw(b"/", (b"connection", value), (b"x-a", b"1")), READING).headers
+
+
+def test_more_names_than_are_remembered_are_read_all_the_same() -> None:
+    for number in range(1100):
+        name = b"x-many-%d" % number
+        assert (name, b"1") in read(raw(b"/", (name, b"1")), READING).headers
+    assert refusal(raw(b"/", (b"x_odd", b"1"))) is Code.HEADER_AMBIGUOUS
+
+
 # --- host, peer, body ---
 
 
@@ -273,3 +285,8 @@ def test_as_it_came_judges_nothing_and_still_takes_our_headers_out() -> None:
     assert names.count(b"authorization") == 2
     assert not {b"x-auth-subject", b"x_odd", b"x-mine"} & set(names)
     assert dict(request.headers)[b"x-forwarded-for"] == b"10.0.0.9"
+
+
+def test_as_it_came_needs_no_host() -> None:
+    request = as_it_came(Raw("GET", b"/", [], "", "http", "r"), READING)
+    assert request.headers == [(b"x-forwarded-proto", b"http"), (b"x-request-id", b"r")]

@@ -47,3 +47,14 @@ def test_what_two_parsers_could_read_differently_is_refused(data: bytes) -> None
 
 def test_a_whole_surrogate_pair_is_a_character() -> None:
     assert strict_json.loads(rb'"\ud83d\ude00"') == "\U0001f600"
+
+
+def test_the_words_say_what_was_found() -> None:
+    for data, words in (
+        (b"\xef\xbb\xbf{}", "byte order mark"),
+        (b'{"a":1,"a":1}', "twice"),
+        (b"[" * 100_000, "deeply"),
+        (b"\xff", "UTF-8"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            strict_json.loads(data)
