@@ -20,7 +20,7 @@ from websockets.typing import Subprotocol
 from tests.hostile.attempts import Case
 from tests.hostile.wire import Client, Reply
 from tests.hostile.world import World
-from tests.stack import Sidecar
+from tests.stack import Sidecar, wait_for
 
 KEY = "dGhlIHNhbXBsZSBub25jZQ=="
 
@@ -59,9 +59,11 @@ def _first(_: ServerConnection, offers: Sequence[Subprotocol]) -> Subprotocol | 
 
 
 class Echo:
-    """An upstream that says back what it hears. `handshakes` are their headers, `heard` is in how many messages."""
+    """An upstream that says back what it hears. `handshakes` are their headers, `heard` is in how many messages,
+    `closed_first` says of each connection that has ended whether it was this side that closed it."""
 
     def __init__(self) -> None:
+        self.closed_first: list[bool] = []
         self.handshakes: list[dict[str, str]] = []
         self.heard = 0
         self._server = serve(self._handle, "127.0.0.1", 0, max_size=None, select_subprotocol=_first)
@@ -76,6 +78,7 @@ class Echo:
             for message in connection:
                 self.heard += 1
                 connection.send(message)
+        self.closed_first.append(connection.protocol.close_rcvd_then_sent is False)
 
     def close(self) -> None:
         """Stop."""
@@ -210,7 +213,9 @@ def floods(world: World, case: Case) -> None:
             with opened(sidecar, world.token("alice")) as connection:
                 flood(connection)
                 assert close_code(connection, 10) in case["expect"]["close"], name
+        wait_for(lambda: len(echo.closed_first) == len(FLOODS))
         assert echo.heard == 0
+        assert not any(echo.closed_first)
         with opened(sidecar, world.token("alice")) as connection:
             connection.send("still here")
             assert connection.recv(5) == "still here"

@@ -37,8 +37,11 @@ RUNS: dict[str, Callable[[World, Case], None]] = {
 """Cases in words, each with what it means."""
 SLOW = (*key_cases.SLOW, *load_cases.SLOW)
 
-NAMED: dict[str, str] = {}
-"""Cases that can't be run from outside, because they take hours -> the test with a clock of its own that covers them."""
+NAMED = {
+    "k01": "tests/clients/test_cognito.py::test_a_flood_of_made_up_keys_costs_two_fetches_a_minute",
+    "k03": "tests/clients/test_cognito.py::test_a_known_key_outlives_its_server_for_a_day",
+}
+"""Cases that take longer than a test may: run here for their first seconds, and to their end by a test with a clock."""
 
 LATER = {name: "needs browser sessions, which this version does not have" for name in (
     "o01", "o02", "o03", "o04", "o06", "o07", "o08", "o09", "o11", "o13", "o14", "o15", "o16", "w01",
@@ -53,10 +56,12 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
 
 
 @pytest.fixture(scope="module")
-def slow(world: World) -> Iterator[dict[str, Future[None]]]:
-    """The cases that wait for a clock, under way since the beginning."""
+def slow(world: World, request: pytest.FixtureRequest) -> Iterator[dict[str, Future[None]]]:
+    """The cases that wait for a clock, under way since the beginning: those that were selected."""
+    chosen = {item.name for item in request.session.items}
+    names = [name for name in SLOW if f"test_slow_words[{name}]" in chosen]
     with ThreadPoolExecutor(len(SLOW)) as pool:
-        yield {name: pool.submit(RUNS[name], world, CASES[name]) for name in SLOW}
+        yield {name: pool.submit(RUNS[name], world, CASES[name]) for name in names}
 
 
 @pytest.mark.parametrize("name", OF_BYTES)
@@ -101,7 +106,8 @@ def test_a_refusal_is_nobody_elses(world: World, path: str, user: str | None, st
 
 def test_every_case_is_run_or_named_or_later() -> None:
     """No case is left out, and none is in two places."""
-    places = [*OF_BYTES, *RUNS, *NAMED, *LATER]
+    places = [*OF_BYTES, *RUNS, *LATER]
+    assert set(NAMED) <= set(RUNS)
     assert sorted(places) == sorted(CASES)
     assert len(CASES) == 119
     sessions = {name for name, case in CASES.items() if case["cat"] == "session"}
