@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import re
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -87,6 +87,9 @@ def faults(package: Path, page: str) -> list[str]:
     rows, known, found = table(page), modules(package), []
     found += [f"{module} is not in the table" for module in known if module not in rows]
     found += [f"{module} is in the table and nowhere else" for module in rows if module not in known]
+    found += [
+        f"{module} may import {name}, which is nowhere" for module, row in rows.items() for name in nowhere(row, known)
+    ]
     for module, ours in own_imports(package).items():
         row = rows.get(module, Row(set(), set()))
         found += [f"{module} imports {name}" for name in sorted(ours) if not allowed(name, row)]
@@ -104,7 +107,35 @@ def faults(package: Path, page: str) -> list[str]:
             ]
         if module != "gate.gate" and "Forward" in calls(path):
             found.append(f"{module} makes a permit")
+        if renames(path, "Forward"):
+            found.append(f"{module} hides the permit's name")
     return found
+
+
+def nowhere(row: Row, known: Iterable[str]) -> list[str]:
+    """What a row lists and no file is."""
+    patterns = sorted(row.ours - {"everything"} - set(known))
+    return [name for name in patterns if not (name.endswith(".*") and any(one.startswith(name[:-1]) for one in known))]
+
+
+def renames(path: Path, name: str) -> bool:
+    """Whether a file gives `name` another one, as an import or by assignment."""
+    for node in ast.walk(ast.parse(path.read_text())):
+        if isinstance(node, ast.alias) and node.name == name and node.asname:
+            return True
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Name) and node.value.id == name:
+            return True
+    return False
+
+
+def untested(package: Path, tests: Path) -> list[str]:
+    """The modules that have no test file in the same place below the tests."""
+    return [
+        module
+        for module, path in modules(package).items()
+        if path.name != "__init__.py"
+        and not (tests / path.relative_to(package).with_name(f"test_{path.name}")).exists()
+    ]
 
 
 def calls(path: Path) -> set[str]:
@@ -125,13 +156,7 @@ def test_the_package_keeps_to_the_table() -> None:
 
 
 def test_every_file_has_its_test_file() -> None:
-    missing = [
-        module
-        for module, path in modules(ROOT / "sidecar").items()
-        if path.name != "__init__.py"
-        and not (ROOT / "tests" / path.relative_to(ROOT / "sidecar").with_name(f"test_{path.name}")).exists()
-    ]
-    assert missing == []
+    assert untested(ROOT / "sidecar", ROOT / "tests") == []
 
 
 PAGE = """
@@ -147,7 +172,11 @@ PAGE = """
         ("door.py", "from pkg.gate import gate\nfrom pkg.gate.gate import Forward", None),
         ("door.py", "from pkg.gate.gate import Forward\nForward()", "door makes a permit"),
         ("door.py", "import pkg.gate.gate as g\ng.Forward()", "door makes a permit"),
+        ("door.py", "from pkg.gate.gate import Forward as F\nF()", "door hides the permit's name"),
+        ("door.py", "from pkg.gate.gate import Forward\nF = Forward\nF()", "door hides the permit's name"),
         ("door.py", "from pkg.gate.x import y", "door imports gate.x"),
+        ("door.py", "from pkg.gate import x", "door imports gate.x"),
+        ("door.py", "import pkg.gate.x", "door imports gate.x"),
         ("door.py", "import httpx", "door imports httpx"),
         ("gate/x.py", "import jwt", None),
         ("gate/x.py", "from time import monotonic", "gate.x is not pure: time.monotonic"),
@@ -178,3 +207,31 @@ def test_a_cycle_is_seen() -> None:
         "c is in a cycle",
     ]
     assert cycles({"a": {"b"}, "b": set()}) == []
+
+
+def test_two_files_that_import_each_other_are_seen(tmp_path: Path) -> None:
+    (tmp_path / "a.py").write_text(f"from {tmp_path.name} import b")
+    (tmp_path / "b.py").write_text(f"def f():\n    import {tmp_path.name}.a")
+    assert faults(tmp_path, "| `a` | r | b | |\n| `b` | r | a | |\n") == ["a is in a cycle", "b is in a cycle"]
+
+
+def test_a_row_that_names_what_is_nowhere_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "door.py").write_text("")
+    for listed in ("gone", "gone.*", "door, gone", "doo"):
+        found = faults(tmp_path, f"| `door` | r | {listed} | |\n")
+        assert found == [f"door may import {listed.split(', ')[-1]}, which is nowhere"]
+    assert faults(tmp_path, "| `door` | r | everything | |\n") == []
+    assert faults(tmp_path, "| `door` | r | nothing | |\n| `gone` | r | nothing | |\n") == [
+        "gone is in the table and nowhere else"
+    ]
+
+
+def test_a_file_without_its_test_file_is_seen(tmp_path: Path) -> None:
+    package, tests = tmp_path / "pkg", tmp_path / "tests"
+    for name in ("pkg/gate/gate.py", "pkg/door.py", "tests/gate/test_gate.py", "tests/gate/test_door.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (package / "gate" / "__init__.py").write_text("x = 1")
+    assert untested(package, tests) == ["door"]
+    (tests / "test_door.py").write_text("")
+    assert untested(package, tests) == []

@@ -147,6 +147,7 @@ async def test_a_token_that_the_pool_would_not_make_is_refused(token: bytes) -> 
         *(({"client_id": client}, Code.TOKEN_INVALID) for client in ("c3", ["c1"], None, "C1", 1)),
         *(({"token_use": use}, Code.TOKEN_INVALID) for use in ("id", None, "ACCESS", ["access"])),
         ({"aud": "c1"}, Code.TOKEN_INVALID), ({"aud": "https://api"}, Code.TOKEN_INVALID),
+        ({"aud": ["c1"]}, Code.TOKEN_INVALID), ({"aud": ""}, Code.TOKEN_INVALID), ({"exp": 2**53}, Code.TOKEN_INVALID),
         *(({"sub": sub}, Code.TOKEN_INVALID) for sub in (
             "", "a\0b", "a\r\nX-Auth-Roles: admin", "x" * 257, 1, None, "a b", "a\u2028b", "a\x85",
         )),
@@ -164,7 +165,14 @@ async def test_a_lone_surrogate_in_a_claim_is_refused() -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"exp": int(NOW) + 1}, {"iat": int(NOW) + LEEWAY}, {"nbf": int(NOW) + LEEWAY}, {"client_id": "c2"}],
+    [
+        {"exp": int(NOW) + 1},
+        {"iat": int(NOW) + LEEWAY},
+        {"nbf": int(NOW) + LEEWAY},
+        {"client_id": "c2"},
+        {"iat": 0, "nbf": 0},
+        {"exp": 2**53 - 1},
+    ],
 )
 async def test_the_last_good_value_of_a_rule_is_taken(change: dict[str, Any]) -> None:
     assert (await principal(mint(claims(NOW, **change)))).id == "a-1"
