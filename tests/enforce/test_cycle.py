@@ -9,10 +9,10 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tests.enforce.raw_http import Running, read_all, reply, running, until
 
 from sidecar.enforce.cycle import problem
 from sidecar.gate.verdict import Code
+from tests.enforce.raw_http import Running, read_all, reply, running, until
 
 
 def start(status: int, *headers: tuple[bytes, bytes]) -> dict[str, Any]:

@@ -13,12 +13,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from tests.enforce.raw_http import Client, Running, Seen, read_all, reply, running, until
 from uvicorn.server import ServerState
 
 from sidecar.enforce.limits import Limits
 from sidecar.enforce.server import UPGRADE, StrictProtocol, config
 from sidecar.gate.verdict import Code
+from tests.enforce.raw_http import Client, Running, Seen, read_all, reply, running, until
 
 KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
 HANDSHAKE = (

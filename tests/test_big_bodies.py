@@ -1,0 +1,98 @@
+"""A body of 1 GiB passes each way, and the sidecar's memory stays where it was."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import threading
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Stack, policies
+from tests.faults.fakes import Scripted
+from tests.stack import Recorder, Seen, Sidecar, running_sidecar
+
+GIB = 1024**3
+PIECE = b"x" * (1024 * 1024)
+
+
+class Peak:
+    """The most memory that a process had while this was entered, in MiB, sampled every few milliseconds."""
+
+    def __init__(self, pid: int) -> None:
+        self._status = Path(f"/proc/{pid}/status")
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._watch)
+        self.before = self.most = self._now()
+
+    def _now(self) -> float:
+        return int(self._status.read_text().partition("VmRSS:")[2].split()[0]) / 1024
+
+    def _watch(self) -> None:
+        while not self._stop.wait(0.01):
+            self.most = max(self.most, self._now())
+
+    def __enter__(self) -> Peak:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stop.set()
+        self._thread.join()
+
+
+def connected(sidecar: Sidecar) -> contextlib.closing[socket.socket]:
+    return contextlib.closing(socket.create_connection(("127.0.0.1", sidecar.port), 30))
+
+
+@pytest.mark.parametrize("framing", ["Content-Length: 1073741824", "Transfer-Encoding: chunked"])
+def test_a_download_of_1_gib(stack: Stack, framing: str) -> None:
+    def big(_: Recorder, connection: socket.socket, __: Seen) -> None:
+        connection.sendall(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode())
+        piece = PIECE if "Length" in framing else b"100000\r\n" + PIECE + b"\r\n"
+        for _ in range(1024):
+            connection.sendall(piece)
+        connection.sendall(b"" if "Length" in framing else b"0\r\n\r\n")
+
+    stack.upstream.reset(big)
+    count, buffer = 0, bytearray(1024 * 1024)
+    with connected(stack.sidecar) as client, Peak(stack.sidecar.pid) as peak:
+        client.sendall(b"GET /public HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        while got := client.recv_into(buffer):
+            count += got
+    assert count > GIB
+    assert peak.most - peak.before < 30
+
+
+def test_an_upload_of_1_gib(stack: Stack, tmp_path: Path) -> None:
+    arrived: list[int] = []
+
+    def swallow(connection: socket.socket) -> None:
+        buffer = bytearray(1024 * 1024)
+        head = b""
+        while b"\r\n\r\n" not in head:
+            head += connection.recv(65536)
+        total = len(head.partition(b"\r\n\r\n")[2])
+        while total < GIB and (got := connection.recv_into(buffer)):
+            total += got
+        arrived.append(total)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+
+    upstream = Scripted(swallow)
+    head = "POST /upload HTTP/1.1\r\nHost: x\r\nConnection: close\r\n"
+    head += f"Authorization: Bearer {stack.tokens['alice']}\r\nContent-Length: {GIB}\r\n\r\n"
+    url = f"http://127.0.0.1:{upstream.port}"
+    with (
+        running_sidecar(tmp_path, stack.routes, policies(), url, stack.environ) as sidecar,
+        connected(sidecar) as client,
+        Peak(sidecar.pid) as peak,
+    ):
+        client.sendall(head.encode())
+        for _ in range(1024):
+            client.sendall(PIECE)
+        answer = client.recv(65536)
+    upstream.close()
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert arrived == [GIB]
+    assert peak.most - peak.before < 30
