@@ -27,7 +27,7 @@ _MAX_DEPTH = 32
 # a Cerbos that was restarted is to be used again at once, not after gRPC's minutes
 _CHANNEL_OPTIONS = [
     ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 50),
+    ("grpc.min_reconnect_backoff_ms", 1000),  # in spite of its name also what one attempt to connect may take
     ("grpc.max_reconnect_backoff_ms", 500),
     ("grpc.enable_http_proxy", 0),
     ("grpc.service_config_disable_resolution", 1),

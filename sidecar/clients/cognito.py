@@ -10,6 +10,7 @@ and after a failure with growing pauses from 1 to 60 s. No request can make thes
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import logging
 import random
 import re
@@ -179,7 +180,7 @@ class KeyStore:
         except _BadSet as error:
             self._failed(source, error.fault, error.detail)
         except (TimeoutError, httpx.TimeoutException):
-            self._failed(source, "timeout", f"no set within {FETCH_WITHIN:g} s")
+            self._failed(source, "timeout", "no set in time")
         except Exception as error:  # noqa: BLE001 - whatever it was, there is no new set, and the next fetch must still come
             self._failed(source, "unavailable", f"{type(error).__name__}: {error}")
         else:
@@ -273,6 +274,13 @@ def _usable_key(entry: Any) -> tuple[str, PyJWK] | None:
 
 def _check_url(url: str) -> None:
     parts = urlsplit(url)
-    loopback = parts.hostname in ("localhost", "::1") or (parts.hostname or "").startswith("127.")
-    if parts.scheme != "https" and not (parts.scheme == "http" and loopback):
+    host = parts.hostname or ""
+    if not host or (parts.scheme != "https" and not (parts.scheme == "http" and _is_loopback(host))):
         raise ValueError(f"found the key URL {url!r}, expected https, or http on loopback")
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"

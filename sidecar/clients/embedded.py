@@ -203,9 +203,11 @@ class EmbeddedCerbos:
     def _log(self, line: str) -> None:
         try:
             fields = json.loads(line)
-            message, level = str(fields.pop("message", "")), str(fields.pop("log.level", "info")).upper()
-        except (ValueError, AttributeError):
-            fields, message, level = {}, line, "INFO"
+        except (ValueError, RecursionError):
+            fields = None
+        if not isinstance(fields, dict):
+            fields = {"message": line}
+        message, level = str(fields.pop("message", "")), str(fields.pop("log.level", "info")).upper()
         if fields.get("log.logger") == "cerbos.otel":
             # it has no exporter of traces, since its environment is ours to choose
             return

@@ -1,4 +1,4 @@
-"""PIP: asks a lookup hook; one flight for equal questions, a cache where the route file wants one (R17)."""
+"""PIP: asks a lookup hook; one flight for equal questions, a cache where the route file wants one."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from sidecar.gate.verdict import Code, Refused
 
 MAX_BODY = 64 * 1024
 MAX_CACHED = 10_000
+MAX_CACHED_BYTES = 64 * 1024 * 1024
+"""Replies kept for all lookups together; the oldest makes room."""
 MAX_RUNNING = 256
 """Questions to one lookup at once."""
 
@@ -26,6 +28,9 @@ CODES = {
 }
 _KEPT = frozenset((200, 404))
 """Statuses that say something about the resource; a fault is never kept."""
+_COUNTS = frozenset((FaultKind.UNAVAILABLE, FaultKind.TIMEOUT, FaultKind.PARTIAL))
+"""What opens the breaker: the hook does not answer. A reply that cannot be used may be about one resource only, and
+whoever asks for it must not close the hook to all others."""
 
 _Key = tuple[str, str, str]
 
@@ -46,6 +51,7 @@ class HookClient:
         self._breakers: dict[str, Breaker] = {}
         self._running: dict[str, int] = {}
         self._cache: dict[_Key, _Cached] = {}
+        self._cached_bytes = 0
         self._flights: dict[_Key, asyncio.Task[Reply]] = {}
 
     async def ask(self, call: Call) -> Reply:
@@ -63,8 +69,11 @@ class HookClient:
             flight = asyncio.get_running_loop().create_task(self._fly(key, call))
             self._flights[key] = flight
             flight.add_done_callback(lambda done: self._landed(key, done))
-        # one who leaves does not take the answer from the others
-        return await asyncio.shield(flight)
+        # not awaited itself: neither does one who leaves take the answer from the others, nor does its end cancel them
+        await asyncio.wait([flight])
+        if flight.cancelled():
+            raise Refused(Code.LOOKUP_UNAVAILABLE, f"lookups.{lookup.name}: closed")
+        return flight.result()
 
     def _landed(self, key: _Key, flight: asyncio.Task[Reply]) -> None:
         self._flights.pop(key, None)
@@ -75,10 +84,21 @@ class HookClient:
     async def _fly(self, key: _Key, call: Call) -> Reply:
         reply = await self._fetch(call)
         if call.lookup.cache and reply.status in _KEPT:
-            if len(self._cache) >= MAX_CACHED:
-                self._cache.pop(next(iter(self._cache)))
-            self._cache[key] = _Cached(reply, self._now() + call.lookup.cache)
+            self._keep(key, _Cached(reply, self._now() + call.lookup.cache))
         return reply
+
+    def _keep(self, key: _Key, cached: _Cached) -> None:
+        self._drop(key)
+        self._cache[key] = cached
+        self._cached_bytes += len(cached.reply.body)
+        while len(self._cache) > MAX_CACHED or self._cached_bytes > MAX_CACHED_BYTES:
+            # the oldest entry: a dict keeps the order of insertion
+            self._drop(next(iter(self._cache)))
+
+    def _drop(self, key: _Key) -> None:
+        cached = self._cache.pop(key, None)
+        if cached is not None:
+            self._cached_bytes -= len(cached.reply.body)
 
     async def _fetch(self, call: Call) -> Reply:
         lookup = call.lookup
@@ -91,10 +111,10 @@ class HookClient:
         try:
             answer = await self._get(lookup, call.target)
         except Fault as fault:
-            breaker.failed()
+            if fault.kind in _COUNTS:
+                breaker.failed()
             raise self._fault(fault.kind, lookup, fault.detail) from None
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in asking is a hook that did not answer
-            breaker.failed()
             raise self._fault(FaultKind.PROTOCOL, lookup, type(error).__name__) from None
         finally:
             self._running[lookup.name] -= 1

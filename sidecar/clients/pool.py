@@ -117,8 +117,9 @@ class _Connection(asyncio.Protocol):
         self._pool = pool
         self._loop = loop
         self._poll = select.poll()
+        self._made = False
         self._given_up = False
-        self._ended_in_order = True
+        self._ended_in_order = False
         self._queued = 0
         self._reading_paused = False
         self._waiter: asyncio.Future[bool] | None = None
@@ -129,8 +130,10 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
+        self._made = True
         self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
-        self._pool.remember(self)
+        if self._given_up:
+            self.give_up()
 
     def data_received(self, data: bytes) -> None:
         if self._given_up:
@@ -171,15 +174,15 @@ class _Connection(asyncio.Protocol):
         self._pool.forget(self)
         reader = self.reader
         if reader is not None and not reader.complete and self.fault is None:
-            self._end_early(reader, exc)
+            self._end_early(reader)
         self._write_paused = False
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
         self._wake()
 
-    def _end_early(self, reader: ResponseReader, exc: Exception | None) -> None:
+    def _end_early(self, reader: ResponseReader) -> None:
         """The connection ended before the answer was known to be whole: it may end with the connection, or be cut."""
-        if exc is None and reader.ends_with_connection and self._ended_in_order and not self._given_up:
+        if reader.ends_with_connection and self._ended_in_order:
             reader.complete = True
             return
         kind = FaultKind.PARTIAL if self.answered else FaultKind.UNAVAILABLE
@@ -212,7 +215,8 @@ class _Connection(asyncio.Protocol):
         """Close at once, and with it whatever is under way on it."""
         self._given_up = True
         self._pool.forget(self)
-        self.transport.abort()
+        if self._made:
+            self.transport.abort()
 
     def break_off(self, fault: Exception) -> None:
         """Give the connection up, and with it the exchange, which ends with `fault`."""
@@ -250,19 +254,19 @@ class _Connection(asyncio.Protocol):
 
     async def _upload(self, body: Body) -> None:
         left = body.length
-        while data := await body.read():
-            if left is None:
-                await self._write(encode_chunk(data))
-                continue
-            left -= len(data)
-            if left < 0:
-                # one byte too many would be read as the next request
-                raise Fault(FaultKind.PARTIAL, "a longer body than announced")
-            await self._write(data)
         if left is None:
+            while data := await body.read():
+                await self._write(encode_chunk(data))
             await self._write(LAST_CHUNK)
-        elif left:
-            raise Fault(FaultKind.PARTIAL, "a shorter body than announced")
+            return
+        # the last byte that was announced is the end: the server may answer to it, and not wait for ours
+        while left:
+            data = await body.read()
+            left -= len(data)
+            if left < 0 or not data:
+                # one byte too many would be read as the next request
+                raise Fault(FaultKind.PARTIAL, "a body of another length than announced")
+            await self._write(data)
 
     async def _write(self, data: bytes) -> None:
         if self.transport.is_closing():
@@ -329,7 +333,8 @@ class Response:
         return self._reader.complete
 
     async def read(self) -> bytes:
-        """The next bytes of the body, b"" at its end. Raises Fault: PARTIAL, TIMEOUT or PROTOCOL."""
+        """The next bytes of the body, b"" at its end; without waiting where they have come. Raises Fault: PARTIAL,
+        TIMEOUT or PROTOCOL; or what the request's `body.read` raised."""
         connection = self._connection
         if connection is None:
             return b""
@@ -363,8 +368,9 @@ class Answer(NamedTuple):
 
 
 class Pool:
-    """Connections to one origin. Counters for metrics: `open` connections, `idle` ones among them, requests on `reused`
-    connections and `retried` ones, and `residual`: connections closed for bytes that belonged to no answer.
+    """Connections to one origin. Counters for metrics: `open` connections (and those being opened), `idle` ones among
+    them, requests on `reused` connections and `retried` ones, and `residual`: connections that were closed for bytes
+    that belonged to no answer.
     """
 
     def __init__(
@@ -389,7 +395,6 @@ class Pool:
         self._connections: set[_Connection] = set()
         self._idle: list[_Connection] = []
         self._pumps: set[asyncio.Task[None]] = set()
-        self._opening = 0
         self._closed = False
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -527,17 +532,12 @@ class Pool:
         breaker = self._breaker
         if breaker is not None and not breaker.allows():
             raise Fault(FaultKind.OPEN, "it has failed several times in a row")
-        self._opening += 1
         try:
             connection = await self._open()
         except Fault:
             if breaker is not None:
                 breaker.failed()
             raise
-        finally:
-            self._opening -= 1
-        if self._closed:
-            connection.give_up()
         if breaker is not None:
             breaker.succeeded()
         return connection
@@ -546,7 +546,7 @@ class Pool:
         """See that one more connection may be opened; an unused one gives way. Raises Fault."""
         if self._closed:
             raise Fault(FaultKind.UNAVAILABLE, "the pool is closed")
-        if len(self._connections) + self._opening < self._max_connections:
+        if len(self._connections) < self._max_connections:
             return
         if not self._idle:
             raise Fault(FaultKind.BUSY, f"{self._max_connections} connections are in use")
@@ -555,6 +555,8 @@ class Pool:
     async def _open(self) -> _Connection:
         loop, origin = asyncio.get_running_loop(), self.origin
         connection = _Connection(self, loop)
+        self._connections.add(connection)
+        self.open = len(self._connections)
         try:
             async with asyncio.timeout(self.timeouts.connect):
                 if origin.scheme == "unix":
@@ -562,9 +564,15 @@ class Pool:
                 else:
                     await loop.create_connection(lambda: connection, origin.host, origin.port, ssl=self._tls)
         except TimeoutError:
+            connection.give_up()
             raise Fault(FaultKind.TIMEOUT, f"no connection within {self.timeouts.connect:g} s") from None
         except (OSError, ValueError) as error:
+            connection.give_up()
             raise Fault(FaultKind.UNAVAILABLE, f"{type(error).__name__}: {error}") from None
+        except BaseException:
+            # the loop may have made the connection, and does not always say then that it lost it
+            connection.give_up()
+            raise
         return connection
 
     def give_back(self, connection: _Connection) -> None:
@@ -591,11 +599,6 @@ class Pool:
             self._idle.pop(0).give_up()
         if self._idle:
             self._sweeper = loop.call_later(max(self._idle[0].idle_since - oldest, 0.1), self._sweep, loop)
-
-    def remember(self, connection: _Connection) -> None:
-        """The connection is open, and one of ours."""
-        self._connections.add(connection)
-        self.open = len(self._connections)
 
     def forget(self, connection: _Connection) -> None:
         """The connection is gone, or no longer ours."""
