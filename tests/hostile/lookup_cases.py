@@ -7,6 +7,8 @@ import json
 import os
 import subprocess
 import sys
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tests.hostile.attempts import Case
@@ -30,16 +32,16 @@ def refused_at_start(world: World, case: Case) -> None:
     words = [word.strip() for word in case["send"]["config"].split(",")]
     assert words == list(URLS)
     assert case["expect"]["start"] == "refused"
-    for number, url in enumerate(URLS.values()):
-        folder = world.folder / f"l02-{number}"
-        folder.mkdir()
-        (folder / "routes.yaml").write_text(ROUTES.replace("http://<hook>/owners/{id}", url))
-        done = _start(world, folder)
-        assert done.returncode != 0, url
-        assert "routes.yaml:5:" in done.stderr, done.stderr
+    with ThreadPoolExecutor(len(URLS)) as pool:
+        for url, done in zip(URLS.values(), pool.map(lambda url: _start(world, url), URLS.values()), strict=True):
+            assert done.returncode != 0, url
+            assert "routes.yaml:5:" in done.stderr, done.stderr
 
 
-def _start(world: World, folder: Path) -> subprocess.CompletedProcess[str]:
+def _start(world: World, url: str) -> subprocess.CompletedProcess[str]:
+    """What became of a sidecar with this url of a lookup."""
+    folder = Path(tempfile.mkdtemp(dir=world.folder))
+    (folder / "routes.yaml").write_text(ROUTES.replace("http://<hook>/owners/{id}", url))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))}
     own = {
         "SIDECAR_UPSTREAM": "http://127.0.0.1:1",

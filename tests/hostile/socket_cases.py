@@ -78,7 +78,7 @@ class Echo:
             for message in connection:
                 self.heard += 1
                 connection.send(message)
-        self.closed_first.append(connection.protocol.close_rcvd_then_sent is False)
+        self.closed_first.append(connection.protocol.close_rcvd_then_sent is not True)
 
     def close(self) -> None:
         """Stop."""
