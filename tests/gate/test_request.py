@@ -73,6 +73,25 @@ def test_a_target_is_read_once(target: bytes, path: bytes, segments: tuple[str, 
     assert read_target(target) == (path, segments, query, frozenset())
 
 
+@pytest.mark.parametrize("escape", [b"%2500", b"%250d", b"%255c", b"%253f", b"%2523", b"%257f", b"%252f", b"%253b"])
+def test_a_separator_under_two_escapes_is_refused_whatever_the_route(escape: bytes) -> None:
+    for target in (b"/a" + escape + b"b", b"/" + escape.replace(b"%25", b"%2525")):
+        with pytest.raises(Refused) as caught:
+            read_target(target)
+        assert caught.value.code is Code.TARGET_AMBIGUOUS
+
+
+def test_controls_end_where_text_begins() -> None:
+    for escape in (b"%c2%80", b"%c2%9f"):
+        assert refusal(raw(b"/" + escape)) is Code.TARGET_AMBIGUOUS
+    assert read_target(b"/%c2%a0")[1] == ("\u00a0",)
+
+
+def test_dots_inside_a_segment_are_text() -> None:
+    """In a path that has escapes to be read, too."""
+    assert read_target(b"/1..%C3%A9/a..b%41")[:2] == (b"/1..%C3%A9/a..bA", ("1..é", "a..bA"))
+
+
 def test_the_target_that_is_sent_is_the_canonical_path_and_the_query_as_it_came() -> None:
     assert read(raw(b"/%64ocs/%31?q=%64"), READING).target == b"/docs/1?q=%64"
     assert read(raw(b"/docs/1?"), READING).target == b"/docs/1?"
@@ -208,6 +227,12 @@ def test_more_names_than_are_remembered_are_read_all_the_same() -> None:
     assert refusal(raw(b"/", (b"x_odd", b"1"))) is Code.HEADER_AMBIGUOUS
 
 
+def test_another_header_that_speaks_of_our_cookies_stays_as_it_is() -> None:
+    said = (b"x-note", b"a=1; __Host-session=s ;")
+    assert said in read(raw(b"/", (b"cookie", b"__Host-session=s"), said), READING).headers
+    assert (b"cookie", b" a=1 ; b") in read(raw(b"/", (b"cookie", b" a=1 ; b")), READING).headers
+
+
 # --- host, peer, body ---
 
 
@@ -290,3 +315,9 @@ def test_as_it_came_judges_nothing_and_still_takes_our_headers_out() -> None:
 def test_as_it_came_needs_no_host() -> None:
     request = as_it_came(Raw("GET", b"/", [], "", "http", "r"), READING)
     assert request.headers == [(b"x-forwarded-proto", b"http"), (b"x-request-id", b"r")]
+
+
+def test_as_it_came_lets_connection_take_nothing_that_decides_and_drops_no_plain_name() -> None:
+    headers = ((b"connection", b"authorization"), (b"authorization", b"a"), (b"x-shadow-only", b"\x01"))
+    kept = as_it_came(raw(b"/", *headers), READING).headers
+    assert kept[1:3] == [(b"authorization", b"a"), (b"x-shadow-only", b"\x01")]
