@@ -39,7 +39,7 @@ def main() -> int:
         fuzz_one(os.environ["FUZZ_ONE"], int(sys.argv[1]))
         return 0
     if importlib.util.find_spec("atheris") is None:
-        print("not installed: atheris; run: pip install 'authorization-sidecar[fuzz]'", file=sys.stderr)
+        print("not installed: atheris; run: pip install atheris", file=sys.stderr)
         return 1
     seconds = int(sys.argv[1]) if len(sys.argv) > 1 else 60
     from fuzz.targets import TARGETS

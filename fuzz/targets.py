@@ -108,6 +108,7 @@ class _AnyKey:
             return True
 
     key = None
+    algorithm_name = "RS256"
 
 
 async def _find(_: str, __: str) -> Any:

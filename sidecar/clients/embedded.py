@@ -114,7 +114,7 @@ class EmbeddedCerbos:
         self._binary = find_binary(binary)
         self._policies = policies.resolve()
         self._gogc = gogc
-        self._folder = Path(tempfile.gettempdir()) / f"sidecar-cerbos-{secrets.token_hex(8)}"
+        self._folder = Path(tempfile.gettempdir()) / f"cerbos-{secrets.token_hex(6)}"
         if len(os.fsencode(self._folder / "grpc.sock")) > _MAX_SOCKET_PATH:
             raise OSError(f"the path of {self._folder} is too long for a socket in it: set TMPDIR to a shorter one")
         self._process: asyncio.subprocess.Process | None = None
