@@ -95,7 +95,7 @@ def token_ends(world: World, case: Case) -> None:
 
 def pdp_comes_back(world: World, case: Case) -> None:
     """c06: while Cerbos does not answer nothing passes; once it does, it is asked again."""
-    with world.another("c06") as sidecar:
+    with world.another("c06", environ={"SIDECAR_CERBOS_TIMEOUT": "2s"}) as sidecar:
         assert view(sidecar, world.token("alice")) == 200
         world.upstream.reset()
         cerbos = _child_named(sidecar.pid, "cerbos")
