@@ -349,6 +349,28 @@ async def test_a_refusal_of_our_own_fault_can_be_read_by_the_origin_that_asked()
     assert (b"access-control-allow-origin", b"https://f") in verdict.reply_headers
 
 
+async def test_a_route_that_names_options_gets_its_preflights_itself() -> None:
+    route = Route("/o", parse_path("/o"), Access.PUBLIC, {"OPTIONS": ""}, cors=Cors(frozenset(["https://f"]), ("GET",)))
+    world = World()
+    rules = world.gate().rules
+    gate = Gate(
+        Rules(RouteTable([route]), {}, rules.tokens, Reading()), world, world, now=lambda: NOW, timer=world.timer
+    )
+    headers = [(b"host", b"app.test"), (b"origin", b"https://f"), (b"access-control-request-method", b"GET")]
+    verdict = await gate.decide(Raw("OPTIONS", b"/o", headers, "", "http", "r1"), world.read_body)
+    assert isinstance(verdict, Forward)
+    assert (b"access-control-allow-origin", b"https://f") in verdict.reply_headers
+
+
+async def test_shadow_mode_sends_the_canonical_target_where_there_is_one() -> None:
+    world = World()
+    world.effect = DENY
+    verdict = await decide(world, "/%64ocs/7?x=%64", shadow=True)
+    assert isinstance(verdict, Forward)
+    assert (verdict.target, verdict.would_refuse) == (b"/docs/7?x=%64", Code.DENIED_BY_POLICY)
+    assert (b"x-auth-subject", b"a-1") in verdict.headers
+
+
 @pytest.mark.parametrize(
     ("text", "value"),
     [("alice", b"alice"), ("a-1", b"a-1"), ("a,b", b"a%2Cb"), ("a%2Cb", b"a%252Cb"), ("café", b"caf%C3%A9"), ('a"b', b"a%22b"), ("٣", b"%D9%A3"),

@@ -214,6 +214,14 @@ def test_text_that_another_reader_would_read_as_another_number_is_refused(kind: 
     assert refusal(f"{{path.id:{kind}}}", material(path={"id": text})) is Code.REFERENCE_INVALID
 
 
+def test_an_integer_is_exact_on_both_sides_of_zero() -> None:
+    for number in (EXACT_INTEGER - 1, 1 - EXACT_INTEGER):
+        assert checked(Type.INT, number, "place") == number
+    for number in (EXACT_INTEGER, -EXACT_INTEGER):
+        with pytest.raises(Refused):
+            checked(Type.INT, number, "place")
+
+
 # --- the query ---
 
 
