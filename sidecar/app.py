@@ -36,6 +36,7 @@ from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.identity import Tokens
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access
+from sidecar.gate.verdict import Code
 from sidecar.journal import Journal, Metrics, open_stream
 from sidecar.routes_file import RoutesError, RoutesFile, read_routes
 from sidecar.settings import SETTINGS, Address, Settings
@@ -121,6 +122,7 @@ class Sidecar:
     hooks: HookClient
     upstream: Pool
     metrics: Metrics
+    journal: Journal
     traffic: Traffic
     generation: int = 1
     cerbos_serving: bool = False
@@ -140,6 +142,12 @@ class Sidecar:
         }
         routes = [{"path": r.name, "access": r.access, "actions": dict(r.actions)} for r in self.routes.table.routes]
         return {"settings": shown, "generation": self.generation, "routes": routes, "issuers": list(self.trust.issuers)}
+
+    def refused(self, status: int, code: Code, peer: str) -> str:
+        """Journal a refusal of the server's own, and give it a request id."""
+        request_id = new_id()
+        self.journal.refused_unread(status, code, peer, request_id)
+        return request_id
 
     def spawn(self, work: Any) -> None:
         """Run a coroutine beside the servers, held until it ends."""
@@ -247,7 +255,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     websockets = WebSocketDoor(gate, upstream, journal, now=wall_clock, timer=time.perf_counter, new_id=new_id)
     traffic = Traffic(proxy, websockets, assertions)
     return Sidecar(
-        settings, environ, gate, keys, trust, routes, cerbos, embedded, hooks, upstream, metrics, traffic
+        settings, environ, gate, keys, trust, routes, cerbos, embedded, hooks, upstream, metrics, journal, traffic
     )  # fmt: skip
 
 
@@ -316,6 +324,7 @@ async def run(
         server.config(
             sidecar.traffic,
             limits=Limits(connections=settings.max_connections),
+            refused=sidecar.refused,
             timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
         )
     )

@@ -77,6 +77,21 @@ class Journal:
         self._stream.write(_line(outcome, facts, effect, code, self._now()))
         self._stream.flush()
 
+    def refused_unread(self, status: int, code: Code, peer: str, request_id: str) -> None:
+        """Write a refusal of what could not be read as a request, so that no gate saw it."""
+        self.metrics.requests.labels("-", "refuse", code, status).inc()
+        entry = {
+            "time": _time(self._now()),
+            "event": "decision",
+            "request_id": request_id,
+            "outcome": "refuse",
+            "code": code,
+            "status": status,
+            "peer": peer,
+        }
+        self._stream.write(json.dumps(entry) + "\n")
+        self._stream.flush()
+
     def broken_off(self, facts: Facts, code: Code) -> None:
         """Note that an answer broke off after its head had been sent to the client."""
         self.metrics.dependency(*_dependency_of(code))

@@ -89,13 +89,16 @@ def _render(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, list[tuple[b
     return rendered, ours
 
 
-def problem(status: int, code: Code, fixed: bytes = b"", *, body: bool = True) -> bytes:
+def problem(status: int, code: Code, fixed: bytes = b"", *, body: bool = True, request_id: str = "") -> bytes:
     """A whole answer of the server's own, after which the connection is closed (RFC 9457). `fixed`: as fixed_headers.
 
-    `body` is False for the answer to HEAD.
+    `body` is False for the answer to HEAD. `request_id`, if there is one, is in the body and in its header.
     """
-    title = http.HTTPStatus(status).phrase
-    content = json.dumps({"type": "about:blank", "title": title, "status": status, "code": code}).encode()
+    said = {"type": "about:blank", "title": http.HTTPStatus(status).phrase, "status": status, "code": code}
+    if request_id:
+        said["request_id"] = request_id
+        fixed += b"\r\nx-request-id: " + request_id.encode("ascii")
+    content = json.dumps(said).encode()
     retry = b"\r\nretry-after: 1" if status == http.HTTPStatus.SERVICE_UNAVAILABLE else b""
     head = b"%b%b%b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
     return head % (_STATUS_LINES[status], fixed, retry, len(content)) + (content if body else b"")

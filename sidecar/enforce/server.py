@@ -11,6 +11,7 @@ import functools
 import math
 import socket
 import struct
+from collections.abc import Callable
 from enum import Enum, auto
 from typing import Any, cast
 from urllib.parse import unquote
@@ -28,15 +29,21 @@ UPGRADE = "sidecar.upgrade"
 """The key in scope["extensions"] under which a valid WebSocket handshake has its `Upgrade`."""
 
 
-def config(app: App, *, limits: Limits | None = None, **listen: Any) -> uvicorn.Config:
-    """The server for `app` with every setting pinned that safety rests on.
+Refused = Callable[[int, Code, str], str]
+"""Told of each refusal before the app: (status, code, the client's address) -> the request id for the answer."""
+
+
+def config(
+    app: App, *, limits: Limits | None = None, refused: Refused = lambda *_: "", **listen: Any
+) -> uvicorn.Config:
+    """The server for `app` with every setting pinned that safety rests on; `refused` hears what the app does not.
 
     `listen` says where: host and port, uds, or fd, and `timeout_graceful_shutdown` or TLS files where they are wanted.
     """
     limits = limits or Limits()
     return uvicorn.Config(
         app,
-        http=functools.partial(StrictProtocol, limits=limits),  # type: ignore[arg-type]  # any callable serves
+        http=functools.partial(StrictProtocol, limits=limits, refused=refused),  # type: ignore[arg-type]  # any callable serves
         ws="none",
         loop="uvloop",
         lifespan="off",
@@ -101,6 +108,7 @@ class StrictProtocol(asyncio.Protocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         limits: Limits | None = None,
+        refused: Refused = lambda *_: "",
     ) -> None:
         if not config.loaded:
             config.load()
@@ -108,6 +116,7 @@ class StrictProtocol(asyncio.Protocol):
         self.deadline = math.inf
         self.blocked = False
         self._limits = limits or Limits()
+        self._refused = refused
         self._app: App = config.loaded_app
         self._app_state = app_state
         self._server_state = server_state
@@ -403,7 +412,8 @@ class StrictProtocol(asyncio.Protocol):
 
     def _refuse(self, status: int, code: Code) -> None:
         if not self.transport.is_closing():
-            self.transport.write(problem(status, code, self.fixed_headers()))
+            request_id = self._refused(status, code, self._client[0] if self._client else "")
+            self.transport.write(problem(status, code, self.fixed_headers(), request_id=request_id))
             self._linger()
 
     def _linger(self) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
 import socket
 import threading
@@ -329,3 +330,32 @@ def test_a_loosening_holds_for_its_route_alone(stack: Stack) -> None:
     assert stack.upstream.seen[0].target == "/files/a%2fb"
     assert stack.sidecar.get("/contacts/a%2fb", stack.tokens["alice"]).code == "target_ambiguous"
     assert stack.sidecar.get("/files/..%2fb", stack.tokens["alice"]).code == "target_ambiguous"
+
+
+@pytest.mark.parametrize(
+    ("data", "status", "code"),
+    [
+        (
+            b"GET /a HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n",
+            400,
+            "request_invalid",
+        ),
+        (b"GET http://evil.test/ HTTP/1.1\r\nHost: x\r\n\r\n", 400, "target_ambiguous"),
+        (b"GET /" + b"a" * 9000 + b" HTTP/1.1\r\nHost: x\r\n\r\n", 414, "target_too_long"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 40000 + b"\r\n\r\n", 431, "headers_too_large"),
+        (b"GET / HTTP/1.1\r\nHost: x\r\nX_A: 1\r\n\r\n", 400, "header_ambiguous"),
+    ],
+)
+def test_what_is_no_request_is_refused_and_journaled_too(stack: Stack, data: bytes, status: int, code: str) -> None:
+    before = stack.sidecar.metric("sidecar_requests_total", code=code, outcome="refuse")
+    with closing(socket.create_connection(("127.0.0.1", stack.sidecar.port), 5)) as client:
+        client.sendall(data)
+        answer = http.client.HTTPResponse(client)
+        answer.begin()
+        problem = json.loads(answer.read())
+    assert (answer.status, problem["code"]) == (status, code)
+    line = stack.sidecar.decisions()[-1]
+    assert (line["outcome"], line["code"], line["status"], line["peer"]) == ("refuse", code, status, "127.0.0.1")
+    assert line["request_id"] == problem["request_id"] == answer.getheader("x-request-id")
+    assert stack.sidecar.metric("sidecar_requests_total", code=code, outcome="refuse") == before + 1
+    assert stack.upstream.received == b""
