@@ -458,7 +458,7 @@ def test_what_is_nested_without_end_is_refused() -> None:
 @pytest.mark.parametrize("field", ["id", "kind", "action"])
 def test_a_lone_surrogate_anywhere_in_the_question_is_refused(field: str) -> None:
     with pytest.raises(Refused) as caught:
-        request_of(question(doc()._replace(**{field: "\ud800"})))
+        request_of(question(Resource(**{**doc()._asdict(), field: "\ud800"})))
     assert caught.value.code is Code.REFERENCE_INVALID
 
 

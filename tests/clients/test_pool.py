@@ -1272,18 +1272,21 @@ class Tunnel(asyncio.Protocol):
 async def test_an_upgrade_hands_over_the_connection_with_what_came_behind_the_answer() -> None:
     async def play(wire: Wire, request: Request) -> None:
         await wire.send(SWITCH + b"first ")
+        await asyncio.sleep(0.02)
+        await wire.send(b"before anybody listens, ")
         await wire.send(await wire.reader.readexactly(6))
         wire.close()
 
     async with both(play) as (server, pool):
         opened = await pool.upgrade(permit(), OFFER)
         assert (opened.status, opened.tail, pool.open) == (101, b"first ", 0)
+        await asyncio.sleep(0.1)
         tunnel = Tunnel()
         opened.transport.set_protocol(tunnel)
         opened.transport.resume_reading()
         opened.transport.write(b"second")
         await asyncio.wait_for(tunnel.lost, 2)
-        assert tunnel.data == b"second"
+        assert tunnel.data == b"before anybody listens, second"
         assert server.requests[0].header("upgrade") == ["websocket"]
 
 
