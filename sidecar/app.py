@@ -175,7 +175,7 @@ class Sidecar:
         log.info("routes reloaded, generation %d", self.generation)
 
     def _key_store(self, trust: Trust) -> KeyStore:
-        return KeyStore(trust.key_urls, trust.groups, now=wall_clock, report=self.metrics.dependency)
+        return KeyStore(trust.key_urls, trust.groups, now=time.monotonic, report=self.metrics.dependency)
 
     async def watch(self) -> None:
         """Reload whenever the route file changes."""
@@ -231,13 +231,13 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     routes = load_routes(settings, environ)
     trust = load_trust(settings, routes)
     metrics = Metrics(environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
-    keys = KeyStore(trust.key_urls, trust.groups, now=wall_clock, report=metrics.dependency)
+    keys = KeyStore(trust.key_urls, trust.groups, now=time.monotonic, report=metrics.dependency)
     tokens = Tokens(trust.issuers, routes.principal, keys.find)
     keys.on_change = tokens.forget
     embedded = embedded_cerbos(settings)
     target = settings.cerbos if embedded is None else embedded.target
-    cerbos = Cerbos(target, timeout=settings.cerbos_timeout, report=lambda *_: None, now=time.monotonic)
-    hooks = HookClient(now=time.monotonic, report=lambda *_: None)
+    cerbos = Cerbos(target, timeout=settings.cerbos_timeout, now=time.monotonic)
+    hooks = HookClient(now=time.monotonic)
     try:
         assertions = (
             None if settings.assertion == "off" else Assertions(load_key(settings.assertion), settings.upstream)

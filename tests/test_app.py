@@ -262,6 +262,30 @@ def test_an_upstream_and_a_listener_may_be_unix_sockets(stack: Stack, tmp_path: 
     assert data.endswith(b"unix")
 
 
+def test_attributes_that_do_not_fit_the_policys_schema_are_refused(stack: Stack, tmp_path: Path) -> None:
+    folder = tmp_path / "policies"
+    (folder / "_schemas").mkdir(parents=True)
+    (folder / "_schemas" / "thing.json").write_text(
+        '{"type": "object", "properties": {"owner": {"type": "string"}}, "required": ["owner"]}'
+    )
+    (folder / "thing.yaml").write_text(
+        "apiVersion: api.cerbos.dev/v1\nresourcePolicy:\n  resource: thing\n  version: default\n"
+        "  rules: [{actions: [read], effect: EFFECT_ALLOW, roles: [user]}]\n"
+        "  schemas: {resourceSchema: {ref: 'cerbos:///thing.json'}}\n"
+    )
+    routes = (
+        "version: 1\nroutes: [{path: '/{kind}', resource: thing, actions: {GET: read}, "
+        "attributes: {owner: '{path.kind}'}}, {path: /n/{n}, resource: thing, actions: {GET: read}, "
+        "attributes: {owner: '{path.n:int}'}}]\n"
+    )
+    routes = routes.replace("path: /n/{n}", "path: '/n/{n}'")
+    with running_sidecar(tmp_path, routes, folder, upstream_of(stack), stack.environ) as sidecar:
+        assert sidecar.get("/alice", stack.tokens["alice"]).status == 200
+        stack.upstream.reset()
+        assert sidecar.get("/n/5", stack.tokens["alice"]).code == "pdp_mismatch"
+    assert stack.upstream.received == b""
+
+
 def test_a_hook_is_cached_for_as_long_as_its_lookup_says(stack: Stack, tmp_path: Path) -> None:
     hook = Web()
     hook.json("/c/1", {"owner_id": "alice"})

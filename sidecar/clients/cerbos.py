@@ -14,7 +14,7 @@ from cerbos.response.v1 import response_pb2
 from cerbos.svc.v1.svc_pb2_grpc import CerbosServiceStub
 from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 
-from sidecar.clients.breaker import Breaker, Report
+from sidecar.clients.breaker import Breaker
 from sidecar.gate.decision import Answer, Question, Resource, Result
 from sidecar.gate.identity import Principal
 from sidecar.gate.strict_json import EXACT_INTEGER
@@ -55,14 +55,12 @@ class Cerbos:
         target: str,
         *,
         timeout: float,
-        report: Report,
         now: Callable[[], float],
         limit: int = 256,
         credentials: grpc.ChannelCredentials | None = None,
     ) -> None:
         self._target = target
         self._timeout = timeout
-        self._report = report
         self._now = now
         self._limit = limit
         self._credentials = credentials
@@ -88,9 +86,9 @@ class Cerbos:
     async def _ask(self, question: Question) -> Answer:
         message = request_of(question)
         if self._running >= self._limit:
-            raise self._fault(Code.PDP_BUSY)
+            raise Refused(Code.PDP_BUSY)
         if not self._breaker.allows():
-            raise self._fault(Code.PDP_OPEN)
+            raise Refused(Code.PDP_OPEN)
         self._running += 1
         try:
             answer = await self._call(message)
@@ -111,9 +109,9 @@ class Cerbos:
             return answer_of(await self._once_or_twice(message))
         except grpc.aio.AioRpcError as error:
             code = _FAULTS.get(error.code(), Code.PDP_STATUS)
-            raise self._fault(code, f"{error.code().name}: {error.details()}") from None
+            raise Refused(code, f"{error.code().name}: {error.details()}") from None
         except Exception as error:  # noqa: BLE001 - whatever a broken answer does to the library is no decision
-            raise self._fault(Code.PDP_BAD_ANSWER, type(error).__name__) from None
+            raise Refused(Code.PDP_BAD_ANSWER, type(error).__name__) from None
 
     async def _once_or_twice(self, message: request_pb2.CheckResourcesRequest) -> Any:
         """Ask, and once more within the same deadline if nobody was there: a check changes nothing."""
@@ -124,10 +122,6 @@ class Cerbos:
             if error.code() is not grpc.StatusCode.UNAVAILABLE:
                 raise
         return await self._stub()(message, timeout=max(deadline - self._now(), 0.0))
-
-    def _fault(self, code: Code, detail: str = "") -> Refused:
-        self._report("pdp", code.removeprefix("pdp_"))
-        return Refused(code, detail)
 
     def _stub(self) -> Any:
         if self._check is None:

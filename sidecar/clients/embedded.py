@@ -170,6 +170,8 @@ class EmbeddedCerbos:
                 "requestLimits": {"maxActionsPerResource": 50, "maxResourcesPerRequest": 50},
             },
             "storage": {"driver": "disk", "disk": {"directory": str(self._policies), "watchForChanges": True}},
+            # attributes that do not fit a policy's schema are told in the answer, and refused by the gate
+            "schema": {"enforcement": "reject"},
             "telemetry": {"disabled": True},
             "audit": {"enabled": False},
         }

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sidecar.clients.breaker import Breaker, Report
+from sidecar.clients.breaker import Breaker
 from sidecar.clients.pool import Answer, Fault, FaultKind, Origin, Pool
 from sidecar.gate.lookup import Call, Lookup, Reply
 from sidecar.gate.verdict import Code, Refused
@@ -43,10 +43,9 @@ class _Cached(NamedTuple):
 class HookClient:
     """Asks hooks for the gate. `now` gives monotonic seconds. `hits` and `misses` count the cache."""
 
-    def __init__(self, *, now: Callable[[], float], report: Report) -> None:
+    def __init__(self, *, now: Callable[[], float]) -> None:
         self.hits = self.misses = 0
         self._now = now
-        self._report = report
         self._pools: dict[str, Pool] = {}
         self._breakers: dict[str, Breaker] = {}
         self._running: dict[str, int] = {}
@@ -131,7 +130,6 @@ class HookClient:
         return await pool.get(target.encode("ascii"), headers, max_body=MAX_BODY, deadline=lookup.timeout)
 
     def _fault(self, kind: FaultKind, lookup: Lookup, detail: str = "") -> Refused:
-        self._report("lookup", kind)
         return Refused(CODES[kind], f"lookups.{lookup.name}: {detail or kind}")
 
     async def aclose(self) -> None:

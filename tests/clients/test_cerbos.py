@@ -28,7 +28,6 @@ from tests.clients.fakes import (
     Check,
     Clock,
     FakeCerbos,
-    Reports,
     Web,
     allow,
     cut,
@@ -85,7 +84,7 @@ def write_policies(folder: Path) -> Path:
 
 @asynccontextmanager
 async def client(target: str, **options: Any) -> AsyncIterator[Cerbos]:
-    cerbos = Cerbos(target, **{"timeout": 2.0, "report": Reports(), "now": time.monotonic, **options})
+    cerbos = Cerbos(target, **{"timeout": 2.0, "now": time.monotonic, **options})
     try:
         yield cerbos
     finally:
@@ -198,14 +197,12 @@ async def test_checks_fail_while_a_killed_cerbos_is_away_and_pass_when_it_is_bac
         (grpc.StatusCode.NOT_FOUND, Code.PDP_STATUS),
     ],
 )
-async def test_each_status_has_its_code_and_is_reported(
+async def test_each_status_has_its_code(
     fake: FakeCerbos, status: grpc.StatusCode, code: Code
 ) -> None:  # fmt: skip
     fake.check = fails(status)
-    reports = Reports()
-    async with client(fake.target, report=reports) as cerbos:
+    async with client(fake.target) as cerbos:
         assert await refusal(cerbos.check(question(doc()))) is code
-    assert reports.all == [("pdp", code.removeprefix("pdp_"))]
 
 
 @pytest.mark.parametrize("data", [b"\xff\xff\xff\xff", b"\x0a", b"\x0a\x02\xff\xfe"])
