@@ -107,9 +107,23 @@ def faults(package: Path, page: str) -> list[str]:
             ]
         if module != "gate.gate" and "Forward" in calls(path):
             found.append(f"{module} makes a permit")
+        if changes(path):
+            found.append(f"{module} may change a permit")
         if renames(path, "Forward"):
             found.append(f"{module} hides the permit's name")
     return found
+
+
+def changes(path: Path) -> bool:
+    """Whether a file has a means to make one frozen object of another, by which a permit would get other bytes."""
+    tree = ast.walk(ast.parse(path.read_text()))
+    attributes = {
+        (node.value.id, node.attr)
+        for node in tree
+        if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
+    }
+    means = {("dataclasses", "replace"), ("copy", "replace"), ("object", "__setattr__"), ("object", "__new__")}
+    return bool(means & attributes) or not {"dataclasses.replace", "copy.replace"}.isdisjoint(imported(path))
 
 
 def nowhere(row: Row, known: Iterable[str]) -> list[str]:
@@ -174,6 +188,11 @@ PAGE = """
         ("door.py", "import pkg.gate.gate as g\ng.Forward()", "door makes a permit"),
         ("door.py", "from pkg.gate.gate import Forward as F\nF()", "door hides the permit's name"),
         ("door.py", "from pkg.gate.gate import Forward\nF = Forward\nF()", "door hides the permit's name"),
+        ("door.py", "from dataclasses import replace\nreplace(permit, target=b'/')", "door may change a permit"),
+        ("door.py", "from dataclasses import replace as swap", "door may change a permit"),
+        ("door.py", "import dataclasses\ndataclasses.replace(permit, target=b'/')", "door may change a permit"),
+        ("door.py", "object.__setattr__(permit, 'target', b'/')", "door may change a permit"),
+        ("door.py", "from dataclasses import dataclass\n'a'.replace('a', 'b')", None),
         ("door.py", "from pkg.gate.x import y", "door imports gate.x"),
         ("door.py", "from pkg.gate import x", "door imports gate.x"),
         ("door.py", "import pkg.gate.x", "door imports gate.x"),

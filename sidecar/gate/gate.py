@@ -167,6 +167,8 @@ class Gate:
         attributes: dict[str, Any] = {name: value.value(material) for name, value in route.attributes.items()}
         if route.lookup:
             call = call_for(way.rules.lookups[route.lookup], kind, resource_id, material)
+            # where the hook has no value for one of its attributes, what the request says does not stand in for it
+            attributes = {name: value for name, value in attributes.items() if name not in call.lookup.attributes}
             attributes |= attributes_from(call, await self._hooks.ask(call))
         return Resource(kind, resource_id, action, attributes)
 

@@ -8,8 +8,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from sidecar.gate import strict_json
-from sidecar.gate.references import Material, Reference, Type, checked, resolve
-from sidecar.gate.strict_json import EXACT_INTEGER
+from sidecar.gate.references import Material, Reference, Type, checked, is_number, resolve
 from sidecar.gate.verdict import Code, Refused
 
 
@@ -141,6 +140,6 @@ def _as_text(value: Any) -> str:
 def _typed(place: str, kind: Type | None, value: Any) -> Any:
     if kind is not None:
         return checked(kind, value, place, Code.LOOKUP_MISMATCH)
-    if not isinstance(value, str | bool | int | float) or (type(value) is int and abs(value) >= EXACT_INTEGER):
+    if not isinstance(value, str | bool) and not is_number(value):
         raise Refused(Code.LOOKUP_MISMATCH, f"{place}: found {type(value).__name__}, expected a string, number or bool")
     return value

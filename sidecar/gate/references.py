@@ -5,6 +5,7 @@ They only extract. A value that is missing, doubled or of another type than decl
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -159,7 +160,8 @@ def resolve(reference: Reference, material: Material) -> Any:
 def _search(reference: Reference, body: Any) -> Any:
     try:
         return reference.search(body)
-    except JMESPathError as error:
+    except (JMESPathError, ArithmeticError, ValueError) as error:
+        # the last two: functions such as floor() of what to_number() made of "inf" or "nan"
         raise Refused(Code.BODY_INVALID, f"{reference}: {type(error).__name__}") from None
 
 
@@ -189,13 +191,18 @@ def query_value(query: bytes, name: str) -> str:
     """The one value of a query parameter, decoded as a form does. Raises Refused: REFERENCE_INVALID.
 
     The name may come in one spelling and once only, as frameworks differ in which of several they take, in whether
-    case or a `[` in the name matters, and in whether `;` separates.
+    case or a `[` in the name matters, in whether `.` and a space become `_`, and in whether `;` separates.
     """
     place = f"query.{name}"
     if b";" in query:
         raise Refused(Code.REFERENCE_INVALID, f"{place}: a ';' in the query")
     pairs = [pair.partition(b"=") for pair in query.split(b"&")]
-    found = [value for key, _, value in pairs if _folded(_decoded(_form(key), place)) == name.casefold()]
+    keys = [_decoded(_form(key), place) for key, _, _ in pairs]
+    # a NUL ends a name for some
+    if any(_CONTROLS.search(key) for key in keys):
+        raise Refused(Code.REFERENCE_INVALID, f"{place}: a control character in a name")
+    wanted = name.casefold().translate(_MANGLED)
+    found = [pair[2] for key, pair in zip(keys, pairs, strict=True) if wanted in _taken_for(key)]
     exact = [value for key, _, value in pairs if _form(key) == name.encode("ascii")]
     if len(found) != 1 or found != exact:
         raise Refused(Code.REFERENCE_INVALID, f"{place}: found {len(found)}, expected one")
@@ -211,8 +218,13 @@ def _form(data: bytes) -> bytes:
     return unquote_to_bytes(data.replace(b"+", b" "))
 
 
-def _folded(key: str) -> str:
-    return key.partition("[")[0].strip().casefold()
+_MANGLED = str.maketrans(". [", "___")
+
+
+def _taken_for(key: str) -> set[str]:
+    """The names that a key may have to a framework: `a[b]` is `a`; '.', ' ' and a '[' that nothing closes are '_'."""
+    folded = key.strip().casefold()
+    return {folded.partition("[")[0].strip().translate(_MANGLED), folded.translate(_MANGLED)}
 
 
 def _decoded(data: bytes, place: str) -> str:
@@ -260,15 +272,20 @@ def _is_int(value: Any) -> bool:
     return type(value) is int and -EXACT_INTEGER < value < EXACT_INTEGER
 
 
+def is_number(value: Any) -> bool:
+    """Whether a policy can compare a value as a number: of NaN every comparison is false, that of a DENY rule too."""
+    return _is_int(value) or (type(value) is float and math.isfinite(value))
+
+
 def _is_list(value: Any) -> bool:
     # a list of scalars: what a policy compares with `in`
-    return isinstance(value, list) and all(isinstance(v, str | bool | float) or _is_int(v) for v in value)
+    return isinstance(value, list) and all(isinstance(v, str | bool) or is_number(v) for v in value)
 
 
 _IS = {
     Type.STRING: lambda value: isinstance(value, str),
     Type.INT: _is_int,
-    Type.NUMBER: lambda value: _is_int(value) or type(value) is float,
+    Type.NUMBER: is_number,
     Type.BOOL: lambda value: isinstance(value, bool),
     Type.LIST: _is_list,
 }

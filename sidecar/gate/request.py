@@ -193,11 +193,11 @@ def _refuse_hidden_dots(text: str) -> None:
     for _ in range(8):
         if text in _DOTS[1:] or any(part.partition(";")[0] in _DOTS for part in _hidden_parts(text)):
             raise Refused(Code.TARGET_AMBIGUOUS, "a dot segment")
-        decoded = unquote_to_bytes(text).decode("utf-8", "replace")
+        decoded = _text(text.encode("utf-8"))
         if decoded == text:
             return
-        if any(ord(char) in _NEVER or char in "/;" for char in decoded):
-            raise Refused(Code.TARGET_AMBIGUOUS, "a separator under two escapes")
+        if (".." in decoded and ".." not in text) or any(ord(char) in _NEVER or char in "/;" for char in decoded):
+            raise Refused(Code.TARGET_AMBIGUOUS, "dots or a separator under two escapes")
         text = decoded
     raise Refused(Code.TARGET_AMBIGUOUS, "escapes of escapes")
 

@@ -192,6 +192,7 @@ class RouteTable:
             if self._fallback is None:
                 raise Refused(Code.ROUTE_UNMAPPED)
             route = self._fallback
+            _check_oddities(request, route)
         return Match(route, path_values(route, request.segments))
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import jmespath
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from jwt import PyJWK
 
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Result
 from sidecar.gate.gate import Gate, Rules, header_text
 from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
-from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField
+from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, ResourceField
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading
 from sidecar.gate.routing import Access, Cors, Route, RouteTable, parse_path
@@ -146,6 +149,25 @@ async def test_a_lookup_counts_before_what_the_request_says() -> None:
 
 
 @pytest.mark.parametrize(
+    ("lookup", "reply"),
+    [
+        (LOOKUPS["doc"]._replace(missing=Missing.EMPTY), Reply(404, "application/json", b"")),
+        (LOOKUPS["doc"]._replace(optional=frozenset(["owner"])), Reply(200, "application/json", b"{}")),
+    ],
+)
+async def test_where_a_lookup_has_no_value_the_request_does_not_fill_in(lookup: Lookup, reply: Reply) -> None:
+    world = World()
+    world.reply = reply
+    gate = world.gate()
+    gate.rules = replace(gate.rules, lookups={"doc": lookup})
+    own = [(b"host", b"app.test"), (b"authorization", b"Bearer " + TOKEN)]
+    raw = Raw("GET", b"/t/7?owner=a-1", own, "", "http", "r1")
+    assert isinstance(await gate.decide(raw, world.read_body), Forward)
+    assert world.question is not None
+    assert world.question.resources[0].attributes == {}
+
+
+@pytest.mark.parametrize(
     ("target", "method", "token", "code", "asked"),
     [
         ("/docs/..", "GET", None, Code.TARGET_AMBIGUOUS, []),
@@ -220,6 +242,25 @@ async def test_without_an_allow_there_is_no_permit(effect: str) -> None:
     verdict = await decide(world, "/docs/7")
     assert isinstance(verdict, Refuse)
     assert verdict.code is (Code.DENIED_BY_POLICY if effect == DENY else Code.PDP_MISMATCH)
+
+
+OWN = ("r1", "doc", "7", "view", ALLOW, False)
+
+
+@given(
+    *(st.sampled_from([own, *others]) for own, others in zip(
+        OWN, ([""], ["Doc"], ["8", "07"], ["edit", "*"], [DENY, "", "EFFECT_UNSPECIFIED"], [True]), strict=True
+    )),
+    st.integers(0, 2),
+)  # fmt: skip
+def test_nothing_but_one_plain_allow_for_this_question_makes_a_permit(
+    request_id: str, kind: str, identifier: str, action: str, effect: str, invalid: bool, times: int
+) -> None:
+    world = World()
+    world.answer = Answer(request_id, "call", (Result(kind, identifier, {action: effect}, invalid),) * times)
+    verdict = asyncio.run(decide(world, "/docs/7"))
+    good = ((request_id, kind, identifier, action, effect, invalid), times) == (OWN, 1)
+    assert isinstance(verdict, Forward if good else Refuse)
 
 
 @pytest.mark.parametrize("port", ["reply", "answer"])

@@ -97,6 +97,15 @@ def test_an_echo_must_be_the_id_that_was_asked(said: Any, taken: bool) -> None:
         assert refusal(lookup, answer) is Code.LOOKUP_MISMATCH
 
 
+@pytest.mark.parametrize("kind", [None, Type.NUMBER])
+@pytest.mark.parametrize("said", ["nan", "inf", "-inf"])
+def test_a_number_that_compares_with_nothing_is_no_attribute(kind: Type | None, said: str) -> None:
+    """A policy's `limit > 1000` is false of NaN: a DENY rule on it would be skipped."""
+    lookup = LOOKUP._replace(attributes={"n": Attribute(jmespath.compile("to_number(n)").search, kind)})
+    assert refusal(lookup, reply({"n": said})) is Code.LOOKUP_MISMATCH
+    assert attributes_from(Call(lookup, "/c/7", "7"), reply({"n": "1.5"})) == {"n": 1.5}
+
+
 def test_an_expression_that_fails_on_an_answer_is_the_answers_fault() -> None:
     lookup = LOOKUP._replace(attributes={"n": Attribute(jmespath.compile("abs(owner_id)").search)})
     assert refusal(lookup, reply({"owner_id": "a"})) is Code.LOOKUP_BAD_ANSWER

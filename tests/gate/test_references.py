@@ -112,6 +112,20 @@ def test_a_template_that_cannot_be_meant_is_refused(text: str) -> None:
         parse_template(text)
 
 
+@given(
+    st.sampled_from([("path", r"[A-Za-z_][A-Za-z0-9_]{0,9}"), ("query", r"[A-Za-z0-9_.~-]{1,9}"), ("claims", r"[A-Za-z0-9_:./-]{1,9}")]).flatmap(
+        lambda source: st.tuples(st.just(source[0]), st.from_regex(source[1], fullmatch=True))
+    ),
+    st.sampled_from([Type.STRING, Type.NUMBER, Type.INT]),
+)  # fmt: skip
+def test_what_was_parsed_is_what_was_written(written: tuple[str, str], kind: Type) -> None:
+    text = ".".join(written)
+    reference = parse_reference(f"{text}:{kind}")
+    assert (str(reference), reference.type) == (text, kind)
+    (whole,) = parse_template(f"{{{text}:{kind}}}").references
+    assert whole == reference
+
+
 def test_a_template_tells_its_references_in_order() -> None:
     template = parse_template("doc-{path.a}-{query.b}")
     assert [str(reference) for reference in template.references] == ["path.a", "query.b"]
@@ -241,13 +255,34 @@ def test_the_one_value_of_a_query_parameter_is_read_as_a_form_is(query: bytes, f
     [
         b"", b"a=1", b"doc=1&doc=2", b"doc=1&doc=1", b"doc=1&%64oc=2", b"doc=1&DOC=2", b"DOC=1", b"doc=1&doc[]=2", b"doc[]=1",
         b"doc[a]=1&doc=2", b"doc%5b%5d=2&doc=1", b"doc=1;doc=2", b"a=1;doc=2", b"doc=%", b"doc=%zz", b"doc=1&%=2", b"doc=%ff",
-        b"doc=1&%ff=2", b"doc=1&+doc=2", b"doc=1&doc%20=2", b"doc=1&doc", b"doc[=1&doc=2",
+        b"doc=1&doc%20[x]=2", b"doc=1&doc%00=2", b"doc=1&doc%00x=2", b"doc=1&%00doc=2", b"doc=1&d%09=2", b"doc=1&%ff=2", b"doc=1&+doc=2", b"doc=1&doc%20=2", b"doc=1&doc", b"doc[=1&doc=2",
     ],
 )  # fmt: skip
 def test_a_query_parameter_that_two_frameworks_could_read_differently_is_refused(query: bytes) -> None:
     with pytest.raises(Refused) as caught:
         query_value(query, "doc")
     assert caught.value.code is Code.REFERENCE_INVALID
+
+
+@pytest.mark.parametrize(
+    "other",
+    ["doc.id", "doc id", "doc+id", "doc%20id", "doc[id", "doc%5Bid", "DOC.ID", "doc.id[]", "+doc.id", "+doc[id"],
+)
+@pytest.mark.parametrize("name", ["doc_id", "doc.id"])
+def test_names_that_some_servers_make_one_are_one(name: str, other: str) -> None:
+    """Where a server makes names of variables, '.', ' ' and a '[' that nothing closes become '_'."""
+    for query in (f"{name}=1&{other}=2", f"{other}=2&{name}=1"):
+        with pytest.raises(Refused) as caught:
+            query_value(query.encode(), name)
+        assert caught.value.code is Code.REFERENCE_INVALID
+    assert query_value(f"{name}=1&doc-id=2&docid=3&doc=4&doc[x]=5".encode(), name) == "1"
+
+
+def test_a_name_is_read_as_it_is_written_and_in_no_other_case() -> None:
+    assert query_value(b"docId=1&doc=2", "docId") == "1"
+    for query in (b"docId=1&docid=2", b"docid=1", b"DOCID=1"):
+        with pytest.raises(Refused):
+            query_value(query, "docId")
 
 
 def test_an_empty_query_value_is_no_value() -> None:
@@ -271,6 +306,30 @@ def test_a_query_value_that_is_taken_is_what_every_reader_takes(query: bytes) ->
     pairs = parse_qsl(query.decode(), keep_blank_values=True)
     readings = {text for key, text in pairs if key.strip().lower().split("[")[0] == "doc"}
     assert readings == {found}
+
+
+# --- numbers that are none ---
+
+
+@pytest.mark.parametrize("number", [float("nan"), float("inf"), float("-inf")])
+def test_a_number_that_compares_with_nothing_is_no_number(number: float) -> None:
+    """A policy's `amount > 1000` is false of NaN: a DENY rule on it would be skipped."""
+    for kind, found in ((Type.NUMBER, number), (Type.LIST, [number])):
+        with pytest.raises(Refused) as caught:
+            checked(kind, found, "place")
+        assert caught.value.code is Code.REFERENCE_INVALID
+
+
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        ("{body.to_number(a):number}", {"a": "nan"}), ("{body.to_number(a):number}", {"a": "-inf"}),
+        ("{body.sum(a):number}", {"a": [1e308, 1e308]}), ("{body.[to_number(a)]:list}", {"a": "nan"}),
+        ("{body.floor(to_number(a)):number}", {"a": "inf"}), ("{body.ceil(to_number(a)):number}", {"a": "nan"}),
+    ],
+)  # fmt: skip
+def test_an_expression_cannot_make_such_a_number_of_a_body(text: str, body: Any) -> None:
+    assert refusal(text, material(body=body)) is Code.BODY_INVALID
 
 
 # --- headers ---

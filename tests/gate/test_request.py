@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from urllib.parse import unquote_to_bytes
 
 import pytest
@@ -41,6 +42,7 @@ def refusal(request: Raw, reading: Reading = READING) -> Code:
         b"/docs/1%2e%2e/2", b"/docs/1/../2", b"/%ff", b"/%c0%af", b"/%ed%a0%80", b"/%c2%85", b"/caf\xc3\xa9",
         b"/a b", b'/a"b', b"/a<b", b"/a{b}", b"/a|b", b"/a^b", b"/a`b", b"/..;/a", b"/a/..;x/b", b"/.;/a",
         b"/a%2f..%2fb", b"/a%2f%2e%2e", b"/%2f", b"/a%252fb", b"/a%253bb", b"/a?x=\x7f", b"/a?caf\xe9",
+        b"/a%255cb", b"/a%2500", b"/a%250d%250ab", b"/a%257f", b"/a%2523b", b"/a%253fb", b"/docs/1%252e%252e/2", b"/docs/1.%252e/2", b"/a%25252e%25252eb", b"/%25c0%25ae%25c0%25ae", b"/a%25ff", b"/a%25c2%2585",
         b"/a?x#y", b"/a?x y", b"/a[1]", b"/%" + b"25" * 9 + b"41",
     ],
 )  # fmt: skip
@@ -102,6 +104,7 @@ def test_the_target_that_is_sent_is_the_canonical_path_and_the_query_as_it_came(
     ("target", "oddity"),
     [
         (b"/a%2fb", Oddity.ENCODED_SLASH), (b"/a%2Fb", Oddity.ENCODED_SLASH), (b"/a%25", Oddity.ENCODED_PERCENT),
+        (b"/a%2541", Oddity.ENCODED_PERCENT), (b"/1..%2541", Oddity.ENCODED_PERCENT),
         (b"/a;b", Oddity.SEMICOLON), (b"/a%3bb", Oddity.SEMICOLON), (b"//a", Oddity.EMPTY_SEGMENT),
         (b"/a//b", Oddity.EMPTY_SEGMENT), (b"/a//", Oddity.EMPTY_SEGMENT),
     ],
@@ -123,6 +126,26 @@ PIECES = st.lists(
 )  # fmt: skip
 
 
+UNRESERVED = b"-.0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ_abcdefghijklmnopqrstuvwxyz~"
+
+
+def unescaped(escape: re.Match[bytes]) -> bytes:
+    octet = bytes.fromhex(escape[1].decode())
+    return octet if octet in UNRESERVED else escape[0]
+
+
+def test_each_escape_of_an_unreserved_character_is_decoded_and_no_other() -> None:
+    """RFC 3986 section 6.2.2.2, octet by octet."""
+    for octet in range(256):
+        for escape in (b"%%%02x" % octet, b"%%%02X" % octet):
+            try:
+                path = read_target(b"/a" + escape + b"b")[0]
+            except Refused:
+                assert bytes((octet,)) not in UNRESERVED
+                continue
+            assert path == b"/a" + (bytes((octet,)) if bytes((octet,)) in UNRESERVED else escape) + b"b"
+
+
 @settings(max_examples=3000)
 @given(st.one_of(PIECES.map(lambda parts: b"/" + b"".join(parts)), st.binary(max_size=40)))
 @example(b"/%25%32%65%25%32%65/x")
@@ -137,6 +160,9 @@ def test_a_reading_is_a_fixed_point_and_never_hides_a_dot_segment(target: bytes)
     raw_path = target.partition(b"?")[0]
     # only escapes of unreserved characters differ from what came
     assert unquote_to_bytes(path) == unquote_to_bytes(raw_path)
+    assert path == re.sub(
+        rb"%(2[de]|3[0-9]|4[1-9a-f]|5[0-9af]|6[1-9a-f]|7[0-9ae])", unescaped, raw_path, flags=re.IGNORECASE
+    )
     assert path.count(b"/") == raw_path.count(b"/")
     decoded = path
     for _ in range(6):

@@ -171,6 +171,17 @@ def test_a_body_on_get_is_for_the_route_that_allows_it() -> None:
     assert caught.value.code is Code.ROUTE_UNMAPPED
 
 
+def test_the_fallback_allows_nothing_odd() -> None:
+    table = RouteTable([route("/f")], Access.AUTHENTICATED)
+    for target in ("/g;x", "/g%2fx", "/g%25", "//g"):
+        assert matched(table, target) is Code.TARGET_AMBIGUOUS
+    for method in ("GET", "HEAD", "DELETE", "OPTIONS"):
+        with pytest.raises(Refused) as caught:
+            table.match(request("/g", method, body=True))
+        assert caught.value.code is Code.BODY_UNEXPECTED
+    assert table.match(request("/g", "POST", body=True)).route.name == "(default)"
+
+
 def test_the_texts_of_variables_are_decoded() -> None:
     found = RouteTable([route("/{a}/{b:any}")]).match(request("/x/caf%C3%A9%20y"))
     assert found.path == {"a": "x", "b": "café y"}
