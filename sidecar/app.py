@@ -252,7 +252,10 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
         sign=assertions.sign if assertions is not None else None, shadow=settings.mode == "shadow",
     )  # fmt: skip
     proxy = Proxy(gate, upstream, journal, time.perf_counter, new_id)
-    websockets = WebSocketDoor(gate, upstream, journal, now=wall_clock, timer=time.perf_counter, new_id=new_id)
+    websockets = WebSocketDoor(
+        gate, upstream, journal, now=wall_clock, timer=time.perf_counter, new_id=new_id,
+        max_message=settings.ws_max_message,
+    )  # fmt: skip
     traffic = Traffic(proxy, websockets, assertions)
     return Sidecar(
         settings, environ, gate, keys, trust, routes, cerbos, embedded, hooks, upstream, metrics, journal, traffic

@@ -54,6 +54,7 @@ class Settings:
     hosts: frozenset[str] | None
     trusted_proxies: tuple[Network, ...]
     max_connections: int
+    ws_max_message: int
     decision_log: str
     assertion: str
     shutdown_timeout: float
@@ -179,6 +180,7 @@ SETTINGS = (
     Setting("SIDECAR_HOSTS", "hosts", _hosts, "", "hosts that a request may name (comma list, any case); another is 421; any without it"),
     Setting("SIDECAR_TRUSTED_PROXIES", "trusted_proxies", _networks, "", "CIDRs whose `X-Forwarded-*` is believed; from anyone else it is overwritten"),
     Setting("SIDECAR_MAX_CONNECTIONS", "max_connections", _count(1, 1_000_000), "4096", "client connections at once, for each worker; beyond it 503"),
+    Setting("SIDECAR_WS_MAX_MESSAGE", "ws_max_message", units.size, "1MiB", "a WebSocket message of either side; a larger one closes with 1009"),
     Setting("SIDECAR_DECISION_LOG", "decision_log", str, "stdout", "`stdout`, or a file that lines are appended to"),
     Setting("SIDECAR_ASSERTION", "assertion", str, "off", "`off`, `ephemeral` (a key of this process), or a PEM file with a P-256 key: sign `X-Auth-Assertion`"),
     Setting("SIDECAR_SHUTDOWN_TIMEOUT", "shutdown_timeout", units.duration, "30s", "for running requests after SIGTERM"),

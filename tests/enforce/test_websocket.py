@@ -85,12 +85,15 @@ class World:
 
 
 @contextmanager
-def behind(folder: Path, upstream_port: int) -> Iterator[tuple[Sidecar, FakeCerbos]]:
+def behind(
+    folder: Path, upstream_port: int, more: dict[str, str] | None = None
+) -> Iterator[tuple[Sidecar, FakeCerbos]]:
     keys, cerbos = Web(), FakeCerbos()
     keys.json("/jwks", key_set())
     environ = {
         "AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": POOL, "AWS_COGNITO_CLIENT_ID": CLIENT,
         "SIDECAR_JWKS_URL": f"http://127.0.0.1:{keys.port}/jwks", "SIDECAR_CERBOS": f"127.0.0.1:{cerbos.port}",
+        **(more or {}),
     }  # fmt: skip
     try:
         with running_sidecar(folder, ROUTES, policies(), f"http://127.0.0.1:{upstream_port}", environ) as sidecar:
@@ -172,6 +175,19 @@ def test_a_message_over_the_limit_ends_it(world: World) -> None:
         client.send(b"x" * (1024 * 1024 + 1))
         assert ended(client)[0] == 1009
     wait_for(lambda: world.upstream.closed)
+
+
+def test_the_limit_of_a_message_is_a_setting(tmp_path: Path) -> None:
+    upstream = Upstream()
+    with (
+        behind(tmp_path, upstream.port, {"SIDECAR_WS_MAX_MESSAGE": "64KiB"}) as (sidecar, cerbos),
+        World(sidecar, upstream, cerbos).connect() as client,
+    ):
+        client.send(b"x" * 65_536)
+        assert len(client.recv(5)) == 65_536
+        client.send(b"x" * 65_537)
+        assert ended(client)[0] == 1009
+    upstream.close()
 
 
 def test_a_flood_of_fragments_ends_it(world: World) -> None:

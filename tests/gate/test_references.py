@@ -236,6 +236,13 @@ def test_an_integer_is_exact_on_both_sides_of_zero() -> None:
             checked(Type.INT, number, "place")
 
 
+@pytest.mark.parametrize(("found", "words"), [(None, "found nothing, expected int"), ("7", "found str, expected int")])
+def test_the_detail_says_what_was_found_and_never_the_value(found: Any, words: str) -> None:
+    with pytest.raises(Refused) as caught:
+        checked(Type.INT, found, "claims.level")
+    assert caught.value.detail == f"claims.level: {words}"
+
+
 # --- the query ---
 
 

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.gate.references import parse_template
 from sidecar.gate.request import Oddity, Raw, Reading, Request, read
 from sidecar.gate.routing import (
     METHODS,
@@ -186,6 +187,16 @@ def test_the_texts_of_variables_are_decoded() -> None:
     found = RouteTable([route("/{a}/{b:any}")]).match(request("/x/caf%C3%A9%20y"))
     assert found.path == {"a": "x", "b": "café y"}
     assert path_values(route("/a/**"), ("a", "b", "c")) == {}
+
+
+def test_a_route_needs_the_body_where_a_reference_reads_it_and_nowhere_else() -> None:
+    body, header = parse_template("a-{body.owner}"), parse_template("{header.x-a}")
+    for more, needs in (
+        ({}, False), ({"id": header}, False), ({"attributes": {"a": header}}, False), ({"id": body}, True),
+        ({"id": header, "attributes": {"a": header, "b": body}}, True),
+    ):  # fmt: skip
+        made = route("/f", **more)
+        assert RouteTable([made]).needs_body(made) is needs
 
 
 def test_head_is_decided_as_get_and_405_lists_what_there_is() -> None:
