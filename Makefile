@@ -66,6 +66,7 @@ fuzz: setup
 	@$(BIN)/pip install --quiet --disable-pip-version-check atheris==3.0.0
 	@$(BIN)/python -m fuzz.run $(SECONDS)
 	@$(BIN)/python -m fuzz.property $(COUNT)
+	@$(BIN)/python -m fuzz.interleaved $(COUNT)
 
 lint: .venv/.package
 	@$(BIN)/ruff check
