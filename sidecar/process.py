@@ -19,6 +19,7 @@ from sidecar import app, explain, logs
 from sidecar.app import StartError
 from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.request import Raw
+from sidecar.gate.routing import WEBSOCKET
 from sidecar.gate.verdict import Forward
 from sidecar.settings import Settings
 from sidecar.tether import tethered
@@ -167,4 +168,7 @@ def _raw(asked: Asked, settings: Settings) -> Raw:
             (b"content-type", b"application/json"),
             (b"content-length", str(len(asked.body.encode("utf-8"))).encode("ascii")),
         ]
+    if asked.method == WEBSOCKET:
+        # what `actions` names for a handshake, which is a GET
+        return Raw("GET", asked.target.encode("latin-1"), headers, "", "http", "explain", websocket=True)
     return Raw(asked.method, asked.target.encode("latin-1"), headers, "", "http", "explain")

@@ -169,6 +169,12 @@ def test_explain_reads_headers_and_bodies(stack: Stack, tmp_path: Path) -> None:
     assert "PREFLIGHT" in done.stdout
 
 
+def test_explain_takes_ws_for_a_handshake(stack: Stack, tmp_path: Path) -> None:
+    done = explained(stack, tmp_path, "WS", "/contacts/1", "--token", stack.tokens["alice"])
+    assert done.returncode == 0, done.stderr
+    assert "request    GET /contacts/1\nroute      /contacts/{id}, action read\n" in done.stdout
+
+
 @pytest.mark.parametrize("wrong", [["--header", "no colon"], ["--claims", "{"], ["--claims", "[]"]])
 def test_explain_names_what_it_cannot_read(stack: Stack, tmp_path: Path, wrong: list[str]) -> None:
     done = explained(stack, tmp_path, "GET", "/me", *wrong)

@@ -13,6 +13,8 @@ from sidecar.gate.verdict import Code, Refused
 # RFC 8259 section 11 defines no parameter; charset=utf-8 is what many clients send all the same
 _JSON = re.compile(rb"application/json(?:[ \t]*;[ \t]*charset=\"?utf-8\"?)?", re.IGNORECASE)
 
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+
 
 async def read_json(request: Request, read: Callable[[int], Awaitable[bytes]], limit: int) -> Any:
     """The parsed body. Raises Refused: BODY_TYPE_UNSUPPORTED (415), BODY_TOO_LARGE (413), BODY_INVALID (400)."""
@@ -20,7 +22,8 @@ async def read_json(request: Request, read: Callable[[int], Awaitable[bytes]], l
         raise Refused(Code.BODY_TYPE_UNSUPPORTED, "Content-Type: expected application/json")
     if request.seen.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refused(Code.BODY_TYPE_UNSUPPORTED, "Content-Encoding: expected none")
-    if request.seen.get(b"content-length", b"0").isdigit() and int(request.seen.get(b"content-length", b"0")) > limit:
+    length = request.seen.get(b"content-length", b"0")
+    if not _LENGTH.fullmatch(length) or int(length) > limit:
         raise Refused(Code.BODY_TOO_LARGE, f"Content-Length: at most {limit}")
     data = await read(limit)
     try:

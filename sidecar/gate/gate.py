@@ -17,7 +17,7 @@ from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Lookup, Reply, attributes_from, call_for
 from sidecar.gate.references import Material
 from sidecar.gate.request import Header, Raw, Reading, Request, as_it_came, read
-from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, action_of
+from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, action_of, allowed_methods
 from sidecar.gate.verdict import Code, Facts, Forward, Ground, Preflight, Refuse, Refused, Verdict
 
 MAX_LOGGED_PATH = 512
@@ -124,6 +124,8 @@ class Gate:
             preflight = self._cross_origin(way, route, request)
             if preflight is not None:
                 return preflight
+        if request.method == WEBSOCKET:
+            raise Refused(Code.METHOD_UNMAPPED, "no method of HTTP", allowed_methods(route))
         action = facts.action = action_of(route, WEBSOCKET if request.websocket else request.method)
         if route.access is Access.PUBLIC:
             return self._permit(way, request, Ground.PUBLIC)

@@ -86,3 +86,9 @@ async def test_what_is_not_strict_json_is_400(body: bytes) -> None:
     with pytest.raises(Refused) as caught:
         await given(body, JSON)
     assert caught.value.code is Code.BODY_INVALID
+
+
+async def test_a_length_without_end_is_413() -> None:
+    with pytest.raises(Refused) as caught:
+        await given(b"{}", JSON, (b"content-length", b"9" * 5000))
+    assert caught.value.code is Code.BODY_TOO_LARGE

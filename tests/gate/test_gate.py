@@ -419,3 +419,9 @@ async def test_shadow_mode_sends_the_canonical_target_where_there_is_one() -> No
 )  # fmt: skip
 def test_no_name_can_look_like_two_in_a_header(text: str, value: bytes) -> None:
     assert header_text(text) == value
+
+
+async def test_the_word_for_a_handshake_is_no_method() -> None:
+    verdict = await decide(World(), "/docs/7", "WS")
+    assert isinstance(verdict, Refuse)
+    assert (verdict.code, verdict.methods) == (Code.METHOD_UNMAPPED, ("GET", "HEAD"))

@@ -304,6 +304,13 @@ def test_what_a_listed_proxy_says_must_be_of_its_kind() -> None:
     assert forwarded(raw(b"/", *odd), "10.0.0.0/8") == (b"10.0.0.9", b"http", b"id-1")
 
 
+@pytest.mark.parametrize(
+    "said", [b"1.2.3", b"1.2.3.4:80", b"::::", b"1.2.3.4,,5.6.7.8", b"999.1.1.1", b"unknown", b"\xff"]
+)
+def test_what_a_listed_proxy_says_of_the_client_must_be_addresses(said: bytes) -> None:
+    assert forwarded(raw(b"/", (b"x-forwarded-for", said)), "10.0.0.0/8")[0] == b"10.0.0.9"
+
+
 def test_a_peer_without_an_address_is_never_trusted() -> None:
     assert not is_trusted("", (ipaddress.ip_network("10.0.0.0/8"),))
     assert is_trusted("fd00::1", (ipaddress.ip_network("fd00::/8"),))

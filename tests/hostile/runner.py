@@ -179,7 +179,7 @@ def _close(result: Result, value: bool) -> None:
 
 
 def _pdp_action(result: Result, value: str) -> None:
-    actions = [line["action"] for line in result.decisions]
+    actions = [line.get("action", "") for line in result.decisions]
     if value.startswith("never "):
         assert value.removeprefix("never ") not in actions
     else:
