@@ -59,7 +59,7 @@ async def running(policies: Path, program: Path | None = None) -> AsyncIterator[
 
 @asynccontextmanager
 async def asking(embedded: EmbeddedCerbos) -> AsyncIterator[Callable[[], Coroutine[Any, Any, str]]]:
-    cerbos = Cerbos(embedded.target, timeout=2.0, report=lambda *_: None, now=time.monotonic)
+    cerbos = Cerbos(embedded.target, timeout=2.0, now=time.monotonic)
 
     async def effect() -> str:
         try:
