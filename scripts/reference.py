@@ -124,10 +124,23 @@ def codes() -> str:
     )
 
 
+def _default(value: object) -> str:
+    """A default as it would be written in the file."""
+    if value in (None, "", (), {}):
+        return ""
+    if isinstance(value, tuple):
+        return f"`[{', '.join(map(str, value))}]`"
+    if isinstance(value, float):
+        return f"`{value:g}s`" if value else ""
+    if isinstance(value, bool):
+        return f"`{str(value).lower()}`"
+    return f"`{value // 1024**2}MiB`" if isinstance(value, int) else f"`{value}`"
+
+
 def _rows(record: Record, prefix: str) -> list[str]:
     rows = []
     for name, field in record.fields.items():
-        default = "required" if field.required else "" if field.default in (None, "", (), {}) else f"`{field.default}`"
+        default = "required" if field.required else _default(field.default)
         rows.append(f"| `{prefix}{name}` | {field.doc} | {default} |")
         rows += _nested(field.shape, f"{prefix}{name}")
     return rows
