@@ -45,6 +45,10 @@ class Link(Protocol):
         """Close the connection so that what was sent of an answer cannot look complete."""
 
 
+class Incomplete(Exception):
+    """Raised by an app that gives up an answer which it has begun: the connection breaks, and nothing is logged."""
+
+
 # --- the head of an answer ---
 
 _STATUS_LINES = {status: b"HTTP/1.1 %d " % status for status in range(102, 600)}
@@ -178,6 +182,8 @@ class Cycle:
             if self._stage != _COMPLETE:
                 self._link.abort()
             raise
+        except Incomplete:
+            self._fail()
         except Exception:
             if not self.gone:
                 _logger.exception("the app raised")

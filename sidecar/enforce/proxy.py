@@ -8,6 +8,7 @@ from typing import Any
 
 from sidecar.clients.pool import Fault, FaultKind, Pool, Response
 from sidecar.enforce import answer
+from sidecar.enforce.cycle import Incomplete
 from sidecar.gate.cors import ANSWER_HEADERS
 from sidecar.gate.gate import Gate
 from sidecar.gate.request import Header, Raw
@@ -33,10 +34,6 @@ UPSTREAM_CODES = {
 
 class ClientGone(Exception):
     """The client left before its body was complete, or before its answer was."""
-
-
-class BrokenOff(Exception):
-    """The upstream's answer ended early: the client's connection must break too, so that nothing looks complete."""
 
 
 class ClientBody:
@@ -143,9 +140,11 @@ class Proxy:
                     break
                 await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
+        except ClientGone:
+            raise Incomplete("the client left during its upload") from None
         except Fault as error:
             self._journal.broken_off(permit.facts, UPSTREAM_CODES[error.kind])
-            raise BrokenOff(error.kind) from None
+            raise Incomplete(error.kind) from None
         finally:
             response.close()
 
