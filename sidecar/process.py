@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import re
+import resource
 import signal
 import socket
 import sys
@@ -35,6 +36,7 @@ RESPAWN_AFTER = 1.0
 def serve(settings: Settings, environ: dict[str, str], flags: Mapping[str, str]) -> None:
     """Serve until SIGTERM or SIGINT. Raises StartError."""
     logs.configure(settings.log_level)
+    _allow_files(settings.max_connections)
     inherited = environ.pop(INHERITED, "")
     if inherited:
         traffic, admin = (socket.socket(fileno=int(number)) for number in inherited.split(","))
@@ -50,6 +52,17 @@ def serve(settings: Settings, environ: dict[str, str], flags: Mapping[str, str])
         with tempfile.TemporaryDirectory(prefix="sidecar-metrics-") as folder:
             workers = _Workers(settings, {**environ, "PROMETHEUS_MULTIPROC_DIR": folder}, flags, (traffic, admin))
             uvloop.run(workers.run())
+
+
+def _allow_files(connections: int) -> None:
+    """Let this process open what so many clients need: a socket each, one to the upstream for each, and some."""
+    wanted = 2 * connections + 512
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        if most < wanted:
+            log.warning("%d open files are allowed, %d clients may need %d", most, connections, wanted)
 
 
 async def _serve_here(

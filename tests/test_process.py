@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import resource
 import signal
 import subprocess
 from pathlib import Path
@@ -43,6 +44,19 @@ def test_two_workers_serve_one_dies_and_is_replaced_and_all_stop(stack: Stack, t
         wait_for(lambda: [ask(sidecar, stack) for _ in range(5)] == [200] * 5)
         everybody = children(sidecar.pid, "sidecar.cli") | {cerbos}
     wait_for(lambda: not any(map(alive, everybody)), what="nobody is left")
+
+
+def test_as_many_files_are_allowed_as_the_clients_need(stack: Stack, tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
+    try:
+        environ = {**stack.environ, "SIDECAR_MAX_CONNECTIONS": "1000"}
+        with running_sidecar(tmp_path, stack.routes, policies(), "http://127.0.0.1:1", environ) as sidecar:
+            limits = Path(f"/proc/{sidecar.pid}/limits").read_text()
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    (line,) = [line for line in limits.splitlines() if line.startswith("Max open files")]
+    assert int(line.split()[3]) == min(2512, hard)
 
 
 def test_workers_die_with_their_parent_however_it_ends(stack: Stack, tmp_path: Path) -> None:
