@@ -101,6 +101,17 @@ def _origin(text: str) -> str:
     return text
 
 
+def _key_url(text: str) -> str:
+    """A key server is asked over TLS, unless it is on this machine (R14)."""
+    parts = urlsplit(text)
+    host = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not host or parts.username is not None:
+        raise ValueError(f"found {text!r}, expected an https URL")
+    if parts.scheme == "http" and not units.is_loopback(host):
+        raise ValueError(f"found {text!r}, expected https: only a loopback host may be asked over plain http")
+    return text
+
+
 _NAMES = ListOf(Text(pattern=r"\S+", what="a name"), single=True)
 _TEMPLATE = Text(parse_template, what="a text with {references}")
 _DURATION = Text(units.duration, what="a duration such as 300ms or 2s")
@@ -111,7 +122,7 @@ IDENTITY = Record(
         "region": Field(Text(pattern=r"[a-z]{2}(-[a-z]+)+-\d", what="an AWS region"), "the pool's AWS region", ""),
         "user_pool_id": Field(Text(pattern=r"[\w-]+_[A-Za-z0-9]+", what="a user pool id"), "the pool's id", ""),
         "issuer": Field(Text(pattern=r"https?://\S+", what="a URL"), "the exact `iss`, for another issuer", ""),
-        "jwks_url": Field(Text(pattern=r"https?://\S+", what="a URL"), "where that issuer's keys are", ""),
+        "jwks_url": Field(Text(_key_url, r"https?://\S+", "a URL"), "where that issuer's keys are", ""),
         "client_ids": Field(ListOf(Text(pattern=r"\S+", what="a client id"), 1), "app clients", (), True),
         "token_use": Field(ListOf(Choice(("access", "id"))), "which tokens are taken", ("access",)),
         "audiences": Field(_NAMES, "what the `aud` of an access token may name", ()),

@@ -147,19 +147,9 @@ def _key_url(text: str) -> str:
     match = re.fullmatch(r"(https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/\S*)?", text) if text else None
     if text and match is None:
         raise ValueError("expected an http(s) URL")
-    if match is not None and match[1] == "http" and not is_loopback(match[2]):
+    if match is not None and match[1] == "http" and not units.is_loopback(match[2]):
         raise ValueError("expected https: only a loopback host may be asked over plain http")
     return text
-
-
-def is_loopback(host: str) -> bool:
-    """Whether a host name or address, brackets and all, is this machine."""
-    if host.lower() == "localhost":
-        return True
-    try:
-        return ipaddress.ip_address(host.strip("[]")).is_loopback
-    except ValueError:
-        return False
 
 
 SETTINGS = (

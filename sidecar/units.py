@@ -1,7 +1,8 @@
-"""Durations and sizes as people write them: `300ms`, `2s`, `1MiB`."""
+"""What people write in settings: durations and sizes (`300ms`, `1MiB`), and hosts of this machine."""
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
@@ -24,3 +25,13 @@ def size(text: str) -> int:
     if match is None:
         raise ValueError(f"found {text!r}, expected a size such as 64KiB or 1MiB")
     return int(match[1]) * _BYTES[match[2]]
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address, brackets and all, is this machine."""
+    if host.lower() == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False

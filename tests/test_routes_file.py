@@ -199,6 +199,9 @@ def test_routes_that_only_overlap_are_no_fault() -> None:
         ("{issuer: 'https://i', client_ids: [a]}", "without jwks_url"),
         ("{issuer: 'https://i', jwks_url: 'https://k', region: eu-west-1, client_ids: [a]}", "expected either"),
         ("{issuer: 'https://i', jwks_url: 'https://k', client_ids: []}", "expected at least 1"),
+        ("{issuer: 'https://i', jwks_url: 'http://k.example/jwks', client_ids: [a]}", "only a loopback host"),
+        ("{issuer: 'https://i', jwks_url: 'http://127.0.0.1.evil.test/', client_ids: [a]}", "only a loopback host"),
+        ("{issuer: 'https://i', jwks_url: 'https://u:p@k', client_ids: [a]}", "expected an https URL"),
         ("{issuer: 'https://i', jwks_url: 'https://k'}", "found no 'client_ids'"),
         (
             "{region: eu-west-1, user_pool_id: eu-west-1_A, client_ids: [a], token_use: [refresh]}",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.settings import SETTINGS, Address, Settings, SettingsError, is_loopback, read_settings
+from sidecar.settings import SETTINGS, Address, Settings, SettingsError, read_settings
 
 LEAST = {"SIDECAR_UPSTREAM": "http://127.0.0.1:5000"}
 
@@ -109,11 +109,3 @@ def test_kubernetes_service_variables_are_no_settings() -> None:
 
 def test_names_of_sign_in_are_known_and_said_to_have_no_effect() -> None:
     assert read_settings({**LEAST, "SIDECAR_SESSION_SECRET": "s"}, {}).ignored == ("SIDECAR_SESSION_SECRET",)
-
-
-@pytest.mark.parametrize(
-    ("host", "loopback"),
-    [("localhost", True), ("127.0.0.1", True), ("[::1]", True), ("10.0.0.1", False), ("localhost.evil", False)],
-)
-def test_loopback(host: str, loopback: bool) -> None:
-    assert is_loopback(host) is loopback

@@ -28,3 +28,11 @@ def test_a_size_is_bytes(text: str, count: int) -> None:
 def test_what_is_no_size_is_named(text: str) -> None:
     with pytest.raises(ValueError, match="expected a size such as"):
         units.size(text)
+
+
+@pytest.mark.parametrize(
+    ("host", "loopback"),
+    [("localhost", True), ("127.0.0.1", True), ("[::1]", True), ("10.0.0.1", False), ("localhost.evil", False)],
+)
+def test_loopback(host: str, loopback: bool) -> None:
+    assert units.is_loopback(host) is loopback
