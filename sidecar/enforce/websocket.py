@@ -311,7 +311,11 @@ class WebSocketDoor:
             await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
-            await self._run(permit, raw, scope, opened, upstream_leg)
+            try:
+                await self._run(permit, raw, scope, opened, upstream_leg)
+            finally:
+                # the client may have left before its side could be taken
+                opened.transport.close()
 
     async def _run(self, permit: Forward, raw: Raw, scope: Scope, opened: Upgraded, upstream_leg: Leg) -> None:
         upgrade = scope["extensions"][UPGRADE]
