@@ -130,6 +130,10 @@ def of(code: Code, request_id: str, *, page: bool = False, methods: tuple[str, .
     return Answer(status, headers, body)
 
 
+CLEARED_SESSION = (b"set-cookie", b"__Host-session=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0")
+"""For a 401 to a request that came with a session: whatever it was, it is not one that holds."""
+
+
 def wants_page(method: str, accept: bytes) -> bool:
     """Whether a browser navigates: a GET that takes text/html."""
     return method == "GET" and b"text/html" in accept

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
 from typing import Any
 
 from sidecar.clients.pool import Fault, FaultKind, Pool, Response
@@ -167,7 +168,12 @@ async def refuse(
     accept = next((value for name, value in raw.headers if name == b"accept"), b"")
     page = answer.wants_page(raw.method, accept)
     made = answer.of(code, facts.request_id, page=page, methods=methods)
-    await _send_whole(made.status, [*made.headers, *reply_headers], made.body, send)
+    headers = [*made.headers, *reply_headers]
+    if made.status == HTTPStatus.UNAUTHORIZED and any(
+        n == b"cookie" and b"__Host-session" in v for n, v in raw.headers
+    ):
+        headers.append(answer.CLEARED_SESSION)
+    await _send_whole(made.status, headers, made.body, send)
 
 
 async def _send_whole(status: int, headers: list[tuple[bytes, bytes]], body: bytes, send: Send) -> None:

@@ -279,6 +279,8 @@ def _without_ours(kept: list[Header], seen: dict[bytes, bytes], lenient: bool) -
     if b"connection" in seen:
         kept = _without_nominated(kept, seen[b"connection"], lenient)
     if b"cookie" in seen:
+        if not lenient:
+            _refuse_tossed_cookies(seen[b"cookie"])
         kept = [pair for header in kept for pair in _without_own_cookies(header)]
     if seen.get(b"expect", b"").lower() == b"100-continue":
         kept = [header for header in kept if header[0] != b"expect"]
@@ -308,6 +310,14 @@ _COMMON_NOMINATIONS = frozenset([b"keep-alive", b"close", b"", b"te", b"upgrade"
 
 OWN_COOKIES = (b"__Host-session", b"__Host-login")
 """Prefixes of the names of the sidecar's own cookies: they never reach the upstream, and it can set none of them."""
+
+
+def _refuse_tossed_cookies(value: bytes) -> None:
+    """Two cookies of one name of ours: one of them was put there by somebody else (R20)."""
+    names = [crumb.partition(b"=")[0].strip() for crumb in value.split(b";")]
+    ours = [name for name in names if name.startswith(OWN_COOKIES)]
+    if len(ours) != len(set(ours)):
+        raise Refused(Code.HEADER_AMBIGUOUS, "two cookies of one name of the sidecar's own")
 
 
 def _without_own_cookies(header: Header) -> list[Header]:

@@ -236,6 +236,14 @@ def test_our_own_cookies_are_taken_out_and_others_stay_byte_for_byte() -> None:
     assert cookie(b"__Host-session.0=s; __Host-session.1=t; __Host-login=u") is None
 
 
+@pytest.mark.parametrize("value", [b"__Host-session=a; __Host-session=b", b"__Host-login=a;x=1;__Host-login=a"])
+def test_two_cookies_of_one_name_of_ours_are_refused(value: bytes) -> None:
+    assert refusal(raw(b"/", (b"cookie", value))) is Code.HEADER_AMBIGUOUS
+    one, other = value.split(b";", 1)
+    assert refusal(raw(b"/", (b"cookie", one), (b"cookie", other))) is Code.HEADER_AMBIGUOUS
+    assert as_it_came(raw(b"/", (b"cookie", value)), READING).headers
+
+
 def test_the_wait_for_100_is_ours_and_other_expectations_pass() -> None:
     assert b"expect" not in dict(read(raw(b"/", (b"expect", b"100-Continue")), READING).headers)
     assert b"expect" in dict(read(raw(b"/", (b"expect", b"other")), READING).headers)
