@@ -46,6 +46,7 @@ log = logging.getLogger("sidecar")
 
 wall_clock = time.time  # noqa: TID251 - here the clock enters; everything below takes it as an argument
 OWN_PATHS = b"/_sidecar/"
+BACKLOG = 2048
 WATCH_EVERY = 1.0
 """Seconds between two looks at the route file."""
 
@@ -300,6 +301,8 @@ def listen(address: Address, variable: str) -> socket.socket:
             sock.bind((address.host, address.port))
     except OSError as error:
         raise StartError(f"{variable}: cannot listen on {address}: {error.strerror}") from None
+    # whoever comes while the rest still starts waits, and is not turned away
+    sock.listen(BACKLOG)
     sock.setblocking(False)
     return sock
 
