@@ -13,7 +13,7 @@ import hashlib
 import logging
 import re
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from typing import cast
 
 from websockets.exceptions import ProtocolError
@@ -40,16 +40,18 @@ MAX_MESSAGE = 1024 * 1024
 MAX_FRAGMENTS = 1024
 """Frames of one message; more are a flood (1008)."""
 MAX_CONTROLS = 100
-"""Pings and pongs of one side within `CONTROL_SECONDS`; more are a flood (1008)."""
+"""Pings and pongs of one side within `CONTROL_SECONDS`, or while it takes no answers; more are a flood (1008)."""
 CONTROL_SECONDS = 1.0
 PING_EVERY = 20.0
-"""Seconds between two pings to each side; a side that says nothing through two of them is given up."""
+"""Seconds between two pings to each side; a side that says or takes nothing through two of them is given up."""
 CLOSE_WITHIN = 5.0
 """Seconds for the closing handshake (RFC 6455 section 7.1.1)."""
+TURN = 100
+"""Frames that one side may have relayed before other connections get their turn."""
+_PIECE = 2048  # bytes read between two looks at the number of frames
 _RELAYED = {
     CloseCode.NO_STATUS_RCVD: None,  # a close frame without a code (RFC 6455 section 7.4.1)
     CloseCode.ABNORMAL_CLOSURE: CloseCode.BAD_GATEWAY,
-    CloseCode.TLS_HANDSHAKE: CloseCode.BAD_GATEWAY,
 }
 
 
@@ -57,22 +59,33 @@ class Leg(asyncio.Protocol):
     """One side of a relayed WebSocket: bytes of its transport <-> frames for the other leg."""
 
     other: Leg
-    transport: asyncio.Transport
 
-    def __init__(self, server: bool, max_message: int, loop: asyncio.AbstractEventLoop) -> None:
-        side = SERVER if server else CLIENT
-        self.protocol = Protocol(side, state=OPEN, max_size=max_message, logger=logger)
+    def __init__(
+        self, transport: asyncio.Transport, *, server: bool, max_message: int, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self.transport = transport
+        self.protocol = Protocol(SERVER if server else CLIENT, state=OPEN, max_size=max_message, logger=logger)
         self.closed: asyncio.Future[None] = loop.create_future()
-        self.heard = loop.time()
+        self.blocked = False
         self._loop = loop
+        self._unread = memoryview(b"")
+        self._reading = False
+        self._turn: asyncio.Handle | None = None
+        self._failed = False
+        self._heard = loop.time()
+        self._unsent = 0
         self._fragments = 0
         self._controls = 0
-        self._controls_since = self.heard
+        self._controls_since = self._heard
         self._closing: asyncio.TimerHandle | None = None
 
-    def attach(self, transport: asyncio.Transport) -> None:
-        """Use `transport`, whose protocol this becomes."""
-        self.transport = transport
+    def begin(self, tail: bytes) -> None:
+        """Start with the bytes that have come already; the transport is paused, and this is its protocol."""
+        if self.transport.is_closing():
+            # its protocol before this one may have been told of its end
+            self.connection_lost(None)
+        else:
+            self.data_received(tail)
 
     # --- what the transport says ---
 
@@ -80,96 +93,155 @@ class Leg(asyncio.Protocol):
         """The connection is gone: so goes the other leg's."""
         if self._closing is not None:
             self._closing.cancel()
-        with contextlib.suppress(EOFError):
-            self.protocol.receive_eof()
+        self._end()
+        self._loop.call_soon(self.other.read)
         if not self.closed.done():
             self.closed.set_result(None)
-        self._pass_close()
 
     def eof_received(self) -> bool:
-        """No more bytes will come; the transport closes itself."""
+        """No more bytes will come; the transport closes itself when what is written has been taken."""
+        self._end()
+        self._expect_close()
         return False
+
+    def _end(self) -> None:
+        self._unread = memoryview(b"")
+        with contextlib.suppress(EOFError):
+            self.protocol.receive_eof()
+        self._pass_close()
 
     def pause_writing(self) -> None:
         """This side is slow: let the other one wait."""
-        if not self.other.transport.is_closing():
-            self.other.transport.pause_reading()
+        self.blocked = True
+        self.other.settle()
 
     def resume_writing(self) -> None:
         """This side has caught up."""
-        if not self.other.transport.is_closing():
-            self.other.transport.resume_reading()
+        self.blocked = False
+        self._heard = self._loop.time()
+        self.other.read()
 
     def data_received(self, data: bytes) -> None:
         """Read frames and hand them to the other leg."""
-        if self.protocol.reader.eof:
-            return
-        self.heard = self._loop.time()
-        self.protocol.receive_data(data)
-        for event in self.protocol.events_received():
-            self._relay(cast(Frame, event))
+        if not self.blocked:
+            self._heard = self._loop.time()
+        self._unread = memoryview(bytes(self._unread) + data)
+        self.read()
+
+    # --- reading ---
+
+    @property
+    def takes(self) -> bool:
+        """Whether the other side may be read: what it says is written here, or dropped because this side ends."""
+        return not self.blocked or self.protocol.state is not OPEN
+
+    def read(self) -> None:
+        """Relay what has come, in turns with other connections: frames of a few bytes are much work for little data."""
+        frames = 0
+        while self._unread and frames < TURN and self.other.takes:
+            piece, self._unread = self._unread[:_PIECE], self._unread[_PIECE:]
+            self.protocol.receive_data(bytes(piece))
+            events = self.protocol.events_received()
+            for event in events:
+                self._relay(cast(Frame, event))
+            frames += len(events)
+        self.other.flush()
         self.flush()
         if self.protocol.close_expected():
             self._expect_close()
             self._pass_close()
+        self.settle()
+        if self._turn is not None:
+            self._turn.cancel()
+        self._turn = self._loop.call_soon(self.read) if self._unread and self.other.takes else None
+
+    def settle(self) -> None:
+        """Let the transport read if, and only if, there is nothing left to relay and the other side takes it."""
+        wanted = not self._unread and self.other.takes
+        if wanted is not self._reading and not self.transport.is_closing():
+            self._reading = wanted
+            (self.transport.resume_reading if wanted else self.transport.pause_reading)()
 
     def _relay(self, frame: Frame) -> None:
+        if self._failed:
+            return
         if frame.opcode in (Opcode.PING, Opcode.PONG):
             self._count_control()
         elif frame.opcode is not Opcode.CLOSE:
             self._fragments = 0 if frame.fin else self._fragments + 1
             if self._fragments > MAX_FRAGMENTS:
-                self.close(CloseCode.POLICY_VIOLATION, "too many fragments")
+                self._fail("too many fragments")
             else:
                 self.other.send(frame)
 
     def _count_control(self) -> None:
-        if self.heard - self._controls_since > CONTROL_SECONDS:
-            self._controls, self._controls_since = 0, self.heard
+        now = self._loop.time()
+        # answers to a side that takes none would pile up here, however slowly it asks
+        if not self.blocked and now - self._controls_since > CONTROL_SECONDS:
+            self._controls, self._controls_since = 0, now
         self._controls += 1
         if self._controls > MAX_CONTROLS:
-            self.close(CloseCode.POLICY_VIOLATION, "too many control frames")
+            self._fail("too many control frames")
+
+    def _fail(self, reason: str) -> None:
+        """Close, and read nothing any more: a ping in a closing handshake would still be answered."""
+        self._failed = True
+        self.protocol.fail(CloseCode.POLICY_VIOLATION, reason)
 
     # --- what is said to this side ---
 
     def send(self, frame: Frame) -> None:
-        """Pass a data frame of the other side on."""
+        """Pass a data frame of the other side on, with the next `flush`."""
         if self.protocol.state is OPEN:
             self.protocol.send_frame(Frame(frame.opcode, frame.data, frame.fin))
-            self.flush()
 
-    def ping(self) -> None:
-        """Ask whether this side is still there."""
-        if self.protocol.state is OPEN:
+    def keep_alive(self, seconds: float) -> None:
+        """Give this side up if it has shown no sign of life for so long; otherwise ask for one."""
+        now, unsent = self._loop.time(), self.transport.get_write_buffer_size()
+        # one that we do not read cannot be heard, and one that is slow answers a ping after all that stands before it
+        alive = unsent < self._unsent if self.blocked else not self.other.takes
+        self._heard = now if alive else self._heard
+        self._unsent = unsent
+        if now - self._heard > seconds:
+            self.transport.abort()
+        elif self.protocol.state is OPEN and not self.blocked:
             self.protocol.send_ping(b"")
             self.flush()
 
     def close(self, code: int | None, reason: str = "") -> None:
         """Begin the closing handshake with this side, unless it has begun."""
         if self.protocol.state is OPEN and not self.transport.is_closing():
+            self._expect_close()
             try:
                 self.protocol.send_close(code, reason)
             except ProtocolError:
                 self.protocol.send_close(CloseCode.PROTOCOL_ERROR)
             self.flush()
-            self._expect_close()
 
     def flush(self) -> None:
         """Write what the protocol has to say; an empty piece ends our half of the connection."""
-        for data in self.protocol.data_to_send():
-            if data:
-                self.transport.write(data)
-            elif not self.transport.is_closing():
-                self.transport.close()
+        said = self.protocol.data_to_send()
+        if said and not self.transport.is_closing():
+            self.transport.writelines([data for data in said if data])
+            if not said[-1]:
+                self._end_writing()
+
+    def _end_writing(self) -> None:
+        # a close with unread bytes would be a reset, and could take the close frame with it
+        if self.transport.can_write_eof():
+            self.transport.write_eof()
+        else:
+            self.transport.close()
 
     def _expect_close(self) -> None:
         if self._closing is None:
             self._closing = self._loop.call_later(CLOSE_WITHIN, self.transport.abort)
+            self._loop.call_soon(self.other.read)
 
     def _pass_close(self) -> None:
         """Tell the other side how this one ended, in the words that it used."""
         ended = self.protocol.close_rcvd or self.protocol.close_sent or Close(CloseCode.ABNORMAL_CLOSURE, "")
-        code = _RELAYED.get(CloseCode(ended.code), ended.code) if ended.code in _RELAYED else ended.code
+        code = _RELAYED[CloseCode(ended.code)] if ended.code in _RELAYED else ended.code
         self.other.close(code, ended.reason if code is not None else "")
 
 
@@ -178,25 +250,34 @@ StillAllowed = Callable[[], Awaitable[tuple[int, str] | None]]
 
 
 async def relay(
-    client: Leg, upstream: Leg, *, ends_in: float | None, recheck: float, still_allowed: StillAllowed
-) -> None:
+    client: Leg, upstream: Leg, *, ends_in: float | None, recheck: float, still_allowed: StillAllowed,
+    ping_every: float = PING_EVERY,
+) -> None:  # fmt: skip
     """Run both legs until both are closed. In `ends_in` seconds the token ends; every `recheck` seconds (0: never)
     the gate is asked again. A cancelled relay says 1001, going away, to both sides."""
     loop = asyncio.get_running_loop()
-    client.other, upstream.other = upstream, client
-    timers = {loop.create_task(_keep_alive(client, upstream, loop))}
+    timers = {loop.create_task(_keep_alive(client, upstream, ping_every))}
     if ends_in is not None:
         timers.add(loop.create_task(_end_after(ends_in, client, upstream)))
     if recheck:
         timers.add(loop.create_task(_recheck(recheck, still_allowed, client, upstream)))
+
+    def timer_done(timer: asyncio.Task[None]) -> None:
+        # fail closed: what is no longer watched may not go on
+        if not timer.cancelled() and (error := timer.exception()) is not None:
+            logger.error("a timer of a WebSocket failed, which ends it", exc_info=error)
+            close_both(client, upstream, CloseCode.INTERNAL_ERROR, Code.INTERNAL_ERROR)
+
+    for timer in timers:
+        timer.add_done_callback(timer_done)
     try:
         await asyncio.wait([client.closed, upstream.closed])
     except asyncio.CancelledError:
         close_both(client, upstream, CloseCode.GOING_AWAY, "")
         raise
     finally:
-        for task in timers:
-            task.cancel()
+        for timer in timers:
+            timer.cancel()
 
 
 def close_both(client: Leg, upstream: Leg, code: int, reason: str) -> None:
@@ -219,19 +300,20 @@ async def _recheck(every: float, still_allowed: StillAllowed, client: Leg, upstr
             return
 
 
-async def _keep_alive(client: Leg, upstream: Leg, loop: asyncio.AbstractEventLoop) -> None:
+async def _keep_alive(client: Leg, upstream: Leg, every: float) -> None:
     while True:
-        await asyncio.sleep(PING_EVERY)
+        await asyncio.sleep(every)
         for leg in (client, upstream):
-            if loop.time() - leg.heard > 2 * PING_EVERY:
-                leg.transport.abort()
-            leg.ping()
+            leg.keep_alive(2 * every)
 
 
 # --- the handshake ---
 
 _KEY_SALT = b"258EAFA5-E914-47DA-95CA-C5AB0DC85B11"  # RFC 6455 section 1.3
-_TOKEN_IN_PROTOCOL = re.compile(rb"[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]{16,}\.[A-Za-z0-9_-]*")
+# a token signed (RFC 7515) or encrypted (RFC 7516), alone or behind a prefix
+_TOKEN = re.compile(rb"[A-Za-z0-9_-]{16,}\.(?:[A-Za-z0-9_-]{16,})?\.")
+_MAX_NAME = 100
+"""Bytes of a subprotocol's name; what is longer is taken for a token of another kind."""
 
 
 def accept_of(key: bytes) -> bytes:
@@ -239,23 +321,24 @@ def accept_of(key: bytes) -> bytes:
     return base64.b64encode(hashlib.sha1(key + _KEY_SALT, usedforsecurity=False).digest())
 
 
-def offered_protocols(value: bytes) -> bytes:
+def offered_protocols(headers: Iterable[Header]) -> list[bytes]:
     """The subprotocols that a client offers, without tokens, which some put there and every log would show."""
+    value = b",".join(value for name, value in headers if name == b"sec-websocket-protocol")
     offers = [offer.strip() for offer in value.split(b",")]
-    return b", ".join(offer for offer in offers if offer and not _TOKEN_IN_PROTOCOL.fullmatch(offer))
+    return [offer for offer in offers if offer and len(offer) <= _MAX_NAME and not _TOKEN.search(offer)]
 
 
 def handshake_headers(headers: tuple[Header, ...], key: bytes) -> list[Header]:
     """The permit's headers as a handshake of our own: our key, no extensions, no token among the subprotocols."""
     kept = [pair for pair in headers if not pair[0].startswith(b"sec-websocket-")]
-    offers = offered_protocols(b", ".join(value for name, value in headers if name == b"sec-websocket-protocol"))
+    offers = offered_protocols(headers)
     return [
         *kept,
         (b"connection", b"Upgrade"),
         (b"upgrade", b"websocket"),
         (b"sec-websocket-version", b"13"),
         (b"sec-websocket-key", key),
-        *([(b"sec-websocket-protocol", offers)] if offers else []),
+        *([(b"sec-websocket-protocol", b", ".join(offers))] if offers else []),
     ]
 
 
@@ -290,18 +373,21 @@ class WebSocketDoor:
 
     async def _connect(self, permit: Forward, raw: Raw, scope: Scope, send: Send, started: float) -> None:
         key = base64.b64encode(secrets.token_bytes(16))
-        loop = asyncio.get_running_loop()
-        upstream_leg = Leg(False, self._max_message, loop)
-        status, fault, opened = CLIENT_GONE, None, None
+        opened = None
+        fault: Code | None = Code.INTERNAL_ERROR
         try:
             opened = await self._upstream.upgrade(permit, handshake_headers(permit.headers, key))
-            status = opened.status
+            status, fault = opened.status, None
             if status == SWITCHING_PROTOCOLS and not _is_accepted(opened.headers, key, permit.headers):
                 opened.transport.abort()
                 fault = Code.UPSTREAM_PROTOCOL
         except Fault as error:
             fault = UPSTREAM_CODES[error.kind]
+        except asyncio.CancelledError:
+            status, fault = CLIENT_GONE, None
+            raise
         finally:
+            # one record whatever happened, a cancelled handshake included
             status = answer.status_of(fault) if fault is not None else status
             self._journal.record(Outcome(permit, status, self._timer() - started, fault))
         if fault is not None or opened is None:
@@ -312,29 +398,24 @@ class WebSocketDoor:
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
             try:
-                await self._run(permit, raw, scope, opened, upstream_leg)
+                await self._run(permit, raw, scope, opened)
             finally:
                 # the client may have left before its side could be taken
                 opened.transport.close()
 
-    async def _run(self, permit: Forward, raw: Raw, scope: Scope, opened: Upgraded, upstream_leg: Leg) -> None:
+    async def _run(self, permit: Forward, raw: Raw, scope: Scope, opened: Upgraded) -> None:
         upgrade = scope["extensions"][UPGRADE]
-        client_leg = Leg(True, self._max_message, asyncio.get_running_loop())
-        client_leg.other, upstream_leg.other = upstream_leg, client_leg
-        upstream_leg.attach(opened.transport)
-        client_leg.attach(upgrade.take())
-        client_leg.transport.write(_switching(raw.headers, opened.headers))
-        for leg, transport, tail in (
-            (client_leg, upgrade, upgrade.tail),
-            (upstream_leg, opened.transport, opened.tail),
-        ):
-            transport.set_protocol(leg)
-            if tail:
-                leg.data_received(tail)
-            leg.transport.resume_reading()
+        leg = functools.partial(Leg, max_message=self._max_message, loop=asyncio.get_running_loop())
+        client, upstream = leg(upgrade.take(), server=True), leg(opened.transport, server=False)
+        client.other, upstream.other = upstream, client
+        client.transport.write(_switching(raw.headers, opened.headers))
+        upgrade.set_protocol(client)
+        opened.transport.set_protocol(upstream)
+        client.begin(upgrade.tail)
+        upstream.begin(opened.tail)
         ends_in = None if permit.expires is None else max(0.0, permit.expires - self._now())
         await relay(
-            client_leg, upstream_leg, ends_in=ends_in, recheck=permit.recheck,
+            client, upstream, ends_in=ends_in, recheck=permit.recheck,
             still_allowed=functools.partial(self._still_allowed, raw),
         )  # fmt: skip
 
@@ -365,14 +446,14 @@ def _is_accepted(answered: list[Header], key: bytes, asked: tuple[Header, ...]) 
     def values(name: bytes) -> list[bytes]:
         return [value.strip() for key, value in answered if key == name]
 
-    offers = offered_protocols(b", ".join(value for name, value in asked if name == b"sec-websocket-protocol"))
+    tokens = [token.strip().lower() for value in values(b"connection") for token in value.split(b",")]
     protocols = values(b"sec-websocket-protocol")
     return (
         [value.lower() for value in values(b"upgrade")] == [b"websocket"]
-        and [value.lower() for value in values(b"connection")] == [b"upgrade"]
+        and b"upgrade" in tokens
         and values(b"sec-websocket-accept") == [accept_of(key)]
         and not values(b"sec-websocket-extensions")
-        and (not protocols or (len(protocols) == 1 and protocols[0] in offers.split(b", ")))
+        and (not protocols or (len(protocols) == 1 and protocols[0] in offered_protocols(asked)))
     )
 
 

@@ -27,6 +27,7 @@ ROUTES = """\
 version: 1
 routes:
   - {path: /open, access: public, methods: [WS]}
+  - {path: /page, access: public}
   - {path: "/ws/{id}", resource: contact, id: "{path.id}", actions: {WS: read}}
   - {path: "/checked/{id}", resource: contact, id: "{path.id}", actions: {WS: read}, recheck: 300ms}
 """
@@ -237,6 +238,12 @@ def test_a_recheck_ends_what_is_no_longer_allowed(world: World) -> None:
         assert unchecked.recv(5) == "decided once"
 
 
+def rss(world: World) -> int:
+    """KiB of memory of the sidecar."""
+    status = Path(f"/proc/{world.sidecar.pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0])
+
+
 def test_a_slow_reader_makes_the_other_side_wait(world: World) -> None:
     """20 MiB are said to a client that does not listen: neither does the sidecar keep them."""
     sent: list[int] = []
@@ -246,16 +253,12 @@ def test_a_slow_reader_makes_the_other_side_wait(world: World) -> None:
             connection.send(b"x" * 262_144)
             sent.append(number)
 
-    def rss() -> int:
-        status = Path(f"/proc/{world.sidecar.pid}/status").read_text()
-        return int(status.partition("VmRSS:")[2].split()[0])
-
-    before = rss()
+    before = rss(world)
     world.upstream.play = shout
     with world.connect(max_queue=1) as client:
         time.sleep(1)
         assert len(sent) < 80
-        assert rss() - before < 10 * 1024
+        assert rss(world) - before < 10 * 1024
         for _ in range(80):
             assert len(client.recv(5)) == 262_144
 
@@ -278,20 +281,113 @@ def test_who_leaves_takes_the_other_side_along(world: World) -> None:
         assert ended(other)[0] in (1006, 1014)
 
 
+HANDSHAKE = (
+    b"GET /open HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
+    b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
+)
+
+
 def raw_handshake(port: int, tail: bytes = b"") -> bytes:
     """What comes back for a handshake on /open with these bytes behind it, until the other side is silent."""
     with contextlib.closing(socket.create_connection(("127.0.0.1", port), 5)) as client:
-        head = (
-            b"GET /open HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n"
-            b"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\n\r\n"
-        )
-        client.sendall(head + tail)
+        client.sendall(HANDSHAKE + tail)
         client.settimeout(1)
         data = b""
         with contextlib.suppress(TimeoutError, ConnectionResetError):
             while part := client.recv(65536):
                 data += part
     return data
+
+
+def flooded(world: World, frame: bytes, seconds: float, meanwhile: Callable[[], None]) -> None:
+    """Send a frame over and over on a connection that is never read, and do something else meanwhile."""
+    stop = threading.Event()
+
+    def flood(client: socket.socket) -> None:
+        with contextlib.suppress(OSError):
+            while not stop.is_set():
+                client.sendall(frame * (65_536 // len(frame)))
+
+    with contextlib.closing(socket.create_connection(("127.0.0.1", world.sidecar.port), 1)) as client:
+        client.sendall(HANDSHAKE)
+        assert client.recv(13) == b"HTTP/1.1 101 "
+        thread = threading.Thread(target=flood, args=(client,))
+        thread.start()
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            meanwhile()
+        stop.set()
+        thread.join()
+
+
+def test_a_flood_of_pings_that_takes_no_pongs_costs_no_memory(world: World) -> None:
+    before, most = rss(world), 0
+
+    def watch() -> None:
+        nonlocal most
+        most = max(most, rss(world) - before)
+        time.sleep(0.05)
+
+    flooded(world, Frame(Opcode.PING, b"x" * 125).serialize(mask=True), 2, watch)
+    assert most < 10 * 1024
+
+
+def test_a_flood_of_tiny_messages_leaves_others_their_turn(world: World) -> None:
+    waits: list[float] = []
+
+    def ask() -> None:
+        started = time.monotonic()
+        assert world.sidecar.get("/none").status == 403
+        waits.append(time.monotonic() - started)
+
+    flooded(world, Frame(Opcode.TEXT, b"").serialize(mask=True), 2, ask)
+    assert max(waits) < 1
+    assert sorted(waits)[len(waits) // 2] < 0.1
+
+
+def test_a_handshake_on_a_route_without_websockets_is_405(world: World) -> None:
+    with pytest.raises(InvalidStatus) as caught:
+        world.connect("/page")
+    assert caught.value.response.status_code == 405
+    assert world.upstream.handshakes == []
+
+
+def switching(request: bytes, *headers: bytes) -> bytes:
+    """A 101 with the accept of the request's key."""
+    key = request.partition(b"sec-websocket-key: ")[2].partition(b"\r\n")[0]
+    lines = [b"HTTP/1.1 101 X", b"Upgrade: WebSocket", b"Sec-WebSocket-Accept: " + accept_of(key), *headers, b"", b""]
+    return b"\r\n".join(lines)
+
+
+UPGRADED = b"Connection: keep-alive, Upgrade"
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ([UPGRADED], 101),
+        ([UPGRADED, b"Sec-WebSocket-Extensions: permessage-deflate"], 502),
+        ([UPGRADED, b"Sec-WebSocket-Protocol: never-offered"], 502),
+        ([UPGRADED, b"Sec-WebSocket-Protocol: "], 502),
+        ([b"Connection: close"], 502),
+    ],
+)
+def test_the_101_of_the_upstream_is_read_as_the_rfc_has_it(headers: list[bytes], status: int, tmp_path: Path) -> None:
+    """RFC 6455 section 4.1. The upstream that switches says a message at once and leaves: the client hears both."""
+
+    def play(connection: socket.socket) -> None:
+        request = b""
+        while b"\r\n\r\n" not in request:
+            request += connection.recv(65536)
+        connection.sendall(switching(request, *headers) + b"\x81\x05early")
+
+    upstream = Scripted(play)
+    with behind(tmp_path, upstream.port) as (sidecar, _):
+        data = raw_handshake(sidecar.port)
+        assert data.startswith(f"HTTP/1.1 {status} ".encode())
+        assert (b"\x81\x05early" in data) is (status == 101)
+        assert [line["status"] for line in sidecar.decisions()] == [status]
+    upstream.close()
 
 
 def test_frames_behind_the_handshake_are_not_lost(world: World) -> None:
@@ -308,6 +404,7 @@ def test_frames_behind_the_handshake_are_not_lost(world: World) -> None:
     [
         (b"HTTP/1.1 403 No\r\nContent-Length: 2\r\n\r\nno", 403),
         (b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok", 200),
+        (b"HTTP/1.1 204 No Content\r\n\r\n", 204),
         (b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSec-WebSocket-Accept: wrong\r\n\r\n", 502),
         (b"HTTP/1.1 101 X\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n", 502),
         (b"HTTP/1.1 101 X\r\n\r\n", 502),
@@ -353,7 +450,17 @@ def test_the_accept_of_the_rfc() -> None:
 
 def test_a_token_among_the_subprotocols_is_left_out() -> None:
     token = mint(claims(0.0))
-    assert offered_protocols(b"chat,  " + token + b", v1.2.3") == b"chat, v1.2.3"
+    encrypted = b".".join((b"a" * 20, b"", b"b" * 16, b"c" * 30, b"d" * 22))
+
+    def offers(*values: bytes) -> list[bytes]:
+        return offered_protocols([(b"sec-websocket-protocol", value) for value in values])
+
+    assert offers(b"chat,  " + token + b", v1.2.3", b"graphql-transport-ws") == [
+        b"chat",
+        b"v1.2.3",
+        b"graphql-transport-ws",
+    ]
+    assert offers(b"bearer." + token, encrypted, b"x" * 101) == []
     headers = handshake_headers(
         ((b"host", b"x"), (b"sec-websocket-extensions", b"permessage-deflate"), (b"sec-websocket-protocol", token)),
         b"key",
