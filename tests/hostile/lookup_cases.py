@@ -45,8 +45,8 @@ def _start(world: World, url: str) -> subprocess.CompletedProcess[str]:
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))}
     own = {
         "SIDECAR_UPSTREAM": "http://127.0.0.1:1",
-        "SIDECAR_LISTEN": "127.0.0.1:0",
-        "SIDECAR_ADMIN_LISTEN": "127.0.0.1:1",
+        "SIDECAR_LISTEN": f"unix:{folder}/traffic",
+        "SIDECAR_ADMIN_LISTEN": "127.0.0.1:0",
     }
     command = [sys.executable, "-m", "sidecar.cli", "run"]
     environ = {**inherited, **world.environ(), **own}
