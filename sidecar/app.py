@@ -31,6 +31,7 @@ from sidecar.enforce import server
 from sidecar.enforce.assertion import Assertions, load_key
 from sidecar.enforce.limits import Limits
 from sidecar.enforce.proxy import Proxy, Receive, Scope, Send
+from sidecar.enforce.refusal import Refusals
 from sidecar.enforce.websocket import WebSocketDoor
 from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.identity import Tokens
@@ -252,10 +253,11 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
         hooks, cerbos, now=wall_clock, timer=time.perf_counter,
         sign=assertions.sign if assertions is not None else None, shadow=settings.mode == "shadow",
     )  # fmt: skip
-    proxy = Proxy(gate, upstream, journal, time.perf_counter, new_id)
+    refusals = Refusals()
+    proxy = Proxy(gate, upstream, journal, time.perf_counter, new_id, refusals)
     websockets = WebSocketDoor(
         gate, upstream, journal, now=wall_clock, timer=time.perf_counter, new_id=new_id,
-        max_message=settings.ws_max_message,
+        refusals=refusals, max_message=settings.ws_max_message,
     )  # fmt: skip
     traffic = Traffic(proxy, websockets, assertions)
     return Sidecar(

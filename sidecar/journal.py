@@ -101,12 +101,17 @@ class Journal:
 
 
 JWKS = "jwks"
-_DEPENDENCIES = {"keys": JWKS, "pdp": "pdp", "lookup": "lookup", "upstream": "upstream"}
+_DEPENDENCIES = {
+    "keys": JWKS, "pdp": "pdp", "lookup": "lookup", "upstream": "upstream", "session": "sessions", "idp": "idp",
+}  # fmt: skip
+_OF_CLIENTS = (Code.SESSION_INVALID, Code.SESSION_EXPIRED)
 
 
 def _dependency_of(code: str) -> tuple[str, str]:
     """What a code says of a dependency: ("pdp", "timeout") for pdp_timeout, ("", "") where it says nothing."""
     dep, _, fault = code.partition("_")
+    if code in _OF_CLIENTS:
+        return "", ""
     return (_DEPENDENCIES[dep], fault) if dep in _DEPENDENCIES else ("", "")
 
 

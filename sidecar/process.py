@@ -42,8 +42,6 @@ def serve(settings: Settings, environ: dict[str, str], flags: Mapping[str, str])
         traffic, admin = (socket.socket(fileno=int(number)) for number in inherited.split(","))
         uvloop.run(_serve_here(settings, environ, traffic, admin))
         return
-    for name in settings.ignored:
-        log.warning("%s has no effect: this version has no browser sign-in", name)
     traffic = app.listen(settings.listen, "SIDECAR_LISTEN")
     admin = app.listen(settings.admin_listen, "SIDECAR_ADMIN_LISTEN")
     if settings.workers == 1:

@@ -13,6 +13,10 @@ from sidecar import units
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
+MIN_SECRET = 32
+"""Characters of a session secret: 128 bits even in hexadecimal."""
+
+
 class Address(NamedTuple):
     """Where to listen: `host` and `port`, or a unix socket's `path`."""
 
@@ -35,7 +39,7 @@ class SettingsError(Exception):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """All settings, parsed. Durations are seconds. `ignored` are variables that were set and have no effect."""
+    """All settings, parsed. Durations are seconds."""
 
     upstream: str
     upstream_ca: str
@@ -63,10 +67,36 @@ class Settings:
     pool_id: str
     client_ids: tuple[str, ...]
     client_secret: str
+    login: str
+    password_flow: str
+    domain: str
+    callback_url: str
+    logout_url: str
+    logout: str
+    session_secrets: tuple[str, ...]
+    session_idle: float
+    session_lifetime: float
+    redis_url: str
+    console: str
+    console_admin: str
+    templates: str
+    alb_signers: tuple[str, ...]
     cognito_endpoint: str
     issuers: tuple[str, ...]
     jwks_url: str
-    ignored: tuple[str, ...] = ()
+
+    @property
+    def login_modes(self) -> frozenset[str]:
+        """How a person may sign in: of `hosted` and `password`."""
+        chosen = self.login if self.login != "auto" else "hosted" if self.domain else "off"
+        return frozenset({"off": (), "both": ("hosted", "password")}.get(chosen, (chosen,)))
+
+    @property
+    def callback(self) -> str:
+        """Where the hosted UI sends a browser back to; "" where no setting tells it. Never of a request (R18)."""
+        if self.callback_url:
+            return self.callback_url
+        return f"https://{next(iter(self.hosts))}/_sidecar/callback" if self.hosts and len(self.hosts) == 1 else ""
 
 
 class Setting(NamedTuple):
@@ -152,6 +182,31 @@ def _key_url(text: str) -> str:
     return text
 
 
+def _page_url(text: str) -> str:
+    """A URL that Cognito sends browsers to: https, or http on this machine (AWS, "Configuring an app client")."""
+    match = re.fullmatch(r"(https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[!-\"$-~]*)?", text)
+    if text and (match is None or (match[1] == "http" and not units.is_loopback(match[2]))):
+        raise ValueError("expected an https URL, or http on a loopback host")
+    return text
+
+
+def _domain(text: str) -> str:
+    return text if re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", text) else _page_url(text).rstrip("/")
+
+
+def _secrets(text: str) -> tuple[str, ...]:
+    secrets = _list(text)
+    if any(len(secret) < MIN_SECRET for secret in secrets):
+        raise ValueError(f"expected {MIN_SECRET} characters or more in each secret")
+    return secrets
+
+
+def _redis(text: str) -> str:
+    if text and not re.fullmatch(r"(?:rediss?|unix)://\S+", text):
+        raise ValueError("expected redis://host:port, rediss://host:port or unix:///path")
+    return text
+
+
 SETTINGS = (
     Setting("SIDECAR_UPSTREAM", "upstream", _url, None, "the protected app: `http(s)://host:port`, or `unix:/path`"),
     Setting("SIDECAR_UPSTREAM_CA", "upstream_ca", str, "", "PEM file of the CAs that an `https` upstream may be signed by; the system's without it"),
@@ -179,6 +234,20 @@ SETTINGS = (
     Setting("AWS_COGNITO_POOL_ID", "pool_id", str, "", "the user pool"),
     Setting("AWS_COGNITO_CLIENT_ID", "client_ids", _list, "", "its app clients (comma list)"),
     Setting("AWS_COGNITO_CLIENT_SECRET", "client_secret", str, "", "the app client's secret", True),
+    Setting("SIDECAR_LOGIN", "login", _one_of("auto", "off", "hosted", "password", "both"), "auto", "how a person signs in at `/_sidecar/login`: at Cognito's `hosted` UI, with our own `password` form, or `both`; `auto` is `hosted` with `AWS_COGNITO_DOMAIN`, else `off`"),
+    Setting("SIDECAR_PASSWORD_FLOW", "password_flow", _one_of("srp", "password"), "srp", "what the form does with a password: `srp` (USER_SRP_AUTH: it never leaves the sidecar; needs the extra `srp`) or `password` (USER_PASSWORD_AUTH)"),
+    Setting("AWS_COGNITO_DOMAIN", "domain", _domain, "", "the domain of managed login: its prefix, or its whole URL"),
+    Setting("AWS_COGNITO_HOSTED_UI_CALLBACK_URL", "callback_url", _page_url, "", "as registered on the app client; else `https://<host>/_sidecar/callback` of the one host in `SIDECAR_HOSTS`"),
+    Setting("AWS_COGNITO_HOSTED_UI_LOGOUT_URL", "logout_url", _page_url, "", "as registered on the app client: where a sign-out ends; else `/` of the callback's origin"),
+    Setting("SIDECAR_LOGOUT", "logout", _one_of("local", "cognito"), "local", "what a sign-out ends: the `local` session and its refresh token, or `cognito`'s session too"),
+    Setting("SIDECAR_SESSION_SECRET", "session_secrets", _secrets, "", "seals the cookies: 32 characters or more, `openssl rand -base64 32`; of a comma list the first seals, and all open", True),
+    Setting("SIDECAR_REDIS_URL", "redis_url", _redis, "", "`redis://`, `rediss://` or `unix://`: sessions live there, for several replicas; in the cookie itself without it", True),
+    Setting("SIDECAR_SESSION_IDLE", "session_idle", units.duration, "8h", "after so long without a request a session ends"),
+    Setting("SIDECAR_SESSION_LIFETIME", "session_lifetime", units.duration, "24h", "so long after the sign-in a session ends"),
+    Setting("SIDECAR_CONSOLE", "console", _one_of("on", "off"), "on", "the page `/_sidecar/console`, for signed-in people"),
+    Setting("SIDECAR_CONSOLE_ADMIN", "console_admin", str, "", "a role whose holders may ask the console as another principal"),
+    Setting("SIDECAR_TEMPLATES", "templates", str, "", "a folder with templates in place of our pages'"),
+    Setting("SIDECAR_ALB_SIGNER", "alb_signers", _list, "", "ARNs (comma list) of load balancers whose `x-amzn-oidc-*` headers are taken for a session"),
     Setting("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "cognito_endpoint", _key_url, "", "AWS's own variable for another endpoint (a local Cognito): API calls and keys go there, the issuer stays"),
     Setting("SIDECAR_ISSUER", "issuers", _list, "", "exact issuers (comma list) in place of the pool's two"),
     Setting("SIDECAR_JWKS_URL", "jwks_url", _key_url, "", "where the issuers' keys are"),
@@ -193,7 +262,7 @@ def read_settings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Setti
     problems = [
         f"{name}: unknown setting"
         for name in sorted(environ)
-        if name.startswith("SIDECAR_") and name not in _VARIABLES | _RESERVED and not _SERVICE_VARIABLE.fullmatch(name)
+        if name.startswith("SIDECAR_") and name not in _VARIABLES and not _SERVICE_VARIABLE.fullmatch(name)
     ]
     values: dict[str, Any] = {}
     texts = {**environ, **flags}
@@ -211,7 +280,7 @@ def read_settings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Setti
             problems.append(f"{setting.variable}: {message if message.startswith('found') else found + message}")
     if problems:
         raise SettingsError(problems)
-    settings = Settings(**values, ignored=tuple(sorted(_RESERVED & environ.keys())))
+    settings = Settings(**values)
     _check_together(settings, problems)
     if problems:
         raise SettingsError(problems)
@@ -219,16 +288,6 @@ def read_settings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Setti
 
 
 _VARIABLES = frozenset(setting.variable for setting in SETTINGS)
-# names of the contract for browser sign-in, which this version has not
-_RESERVED = frozenset(
-    [
-        "SIDECAR_SESSION_SECRET",
-        "SIDECAR_REDIS_URL",
-        "AWS_COGNITO_DOMAIN",
-        "AWS_COGNITO_HOSTED_UI_CALLBACK_URL",
-        "AWS_COGNITO_HOSTED_UI_LOGOUT_URL",
-    ]
-)
 
 
 def _check_together(settings: Settings, problems: list[str]) -> None:
@@ -242,7 +301,32 @@ def _check_together(settings: Settings, problems: list[str]) -> None:
         problems.append("AWS_COGNITO_CLIENT_ID: not set, expected the app clients whose tokens are taken")
     if settings.issuers and not settings.jwks_url:
         problems.append("SIDECAR_JWKS_URL: not set, expected the key URL of SIDECAR_ISSUER")
+    if settings.login_modes:
+        problems += _login_problems(settings)
     if settings.listen == settings.admin_listen:
         problems.append(
             f"SIDECAR_ADMIN_LISTEN: found {settings.admin_listen}, expected another port than the traffic's"
         )
+
+
+def _login_problems(settings: Settings) -> list[str]:
+    """What is missing for a browser to sign in."""
+    problems = []
+    if not settings.session_secrets:
+        problems.append("SIDECAR_SESSION_SECRET: not set, expected 32 random characters: openssl rand -base64 32")
+    if not settings.pool_id:
+        problems.append("AWS_COGNITO_POOL_ID: not set, expected the user pool that people sign in to")
+    if "hosted" in settings.login_modes:
+        if not settings.domain:
+            problems.append("AWS_COGNITO_DOMAIN: not set, expected the domain of the hosted UI")
+        if not settings.callback:
+            problems.append(
+                "AWS_COGNITO_HOSTED_UI_CALLBACK_URL: not set, expected the callback URL of the app client, "
+                "or one host in SIDECAR_HOSTS"
+            )
+        elif not settings.callback.endswith("/_sidecar/callback"):
+            problems.append(
+                f"AWS_COGNITO_HOSTED_UI_CALLBACK_URL: found {settings.callback!r}, expected one that ends in "
+                "/_sidecar/callback"
+            )
+    return problems

@@ -32,7 +32,7 @@ def test_a_flag_goes_before_the_environment() -> None:
 
 def test_every_setting_is_a_field_and_every_flag_is_unique() -> None:
     fields = set(Settings.__dataclass_fields__)
-    assert {setting.field for setting in SETTINGS} == fields - {"ignored"}
+    assert {setting.field for setting in SETTINGS} == fields
     assert len({setting.flag for setting in SETTINGS}) == len(SETTINGS)
     assert {"--upstream", "--aws-cognito-pool-id", "--cerbos"} <= {setting.flag for setting in SETTINGS}
 
@@ -104,8 +104,43 @@ def test_a_region_of_its_own_goes_before_the_default_region() -> None:
 
 def test_kubernetes_service_variables_are_no_settings() -> None:
     service = {"SIDECAR_SERVICE_HOST": "10.1.1.1", "SIDECAR_PORT": "tcp://10.1.1.1:80", "SIDECAR_PORT_80_TCP": "x"}
-    assert read_settings({**LEAST, **service, "SIDECAR_SERVICE_PORT_HTTP": "80"}, {}).ignored == ()
+    assert read_settings({**LEAST, **service, "SIDECAR_SERVICE_PORT_HTTP": "80"}, {}).listen.port == 8080
 
 
-def test_names_of_sign_in_are_known_and_said_to_have_no_effect() -> None:
-    assert read_settings({**LEAST, "SIDECAR_SESSION_SECRET": "s"}, {}).ignored == ("SIDECAR_SESSION_SECRET",)
+POOL = {"AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_COGNITO_CLIENT_ID": "web"}
+SECRET = "0123456789abcdef0123456789abcdef"
+SIGN_IN = {**POOL, "SIDECAR_SESSION_SECRET": SECRET, "AWS_COGNITO_DOMAIN": "contacts", "SIDECAR_HOSTS": "app.example"}
+
+
+def test_a_domain_enables_the_hosted_ui_and_the_one_host_tells_its_callback() -> None:
+    settings = read_settings({**LEAST, **SIGN_IN}, {})
+    assert settings.login_modes == {"hosted"}
+    assert settings.callback == "https://app.example/_sidecar/callback"
+    assert read_settings({**LEAST, **POOL}, {}).login_modes == frozenset()
+    both = read_settings({**LEAST, **SIGN_IN, "SIDECAR_LOGIN": "both"}, {})
+    assert both.login_modes == {"hosted", "password"}
+
+
+@pytest.mark.parametrize(
+    ("environ", "name"),
+    [
+        ({**SIGN_IN, "SIDECAR_SESSION_SECRET": ""}, "SIDECAR_SESSION_SECRET"),
+        ({**SIGN_IN, "AWS_COGNITO_DOMAIN": "", "SIDECAR_LOGIN": "hosted"}, "AWS_COGNITO_DOMAIN"),
+        ({**SIGN_IN, "SIDECAR_HOSTS": "a.example,b.example"}, "AWS_COGNITO_HOSTED_UI_CALLBACK_URL"),
+        (
+            {**SIGN_IN, "AWS_COGNITO_HOSTED_UI_CALLBACK_URL": "https://app.example/x"},
+            "AWS_COGNITO_HOSTED_UI_CALLBACK_URL",
+        ),
+        (
+            {**SIGN_IN, "AWS_COGNITO_HOSTED_UI_CALLBACK_URL": "http://app.example/_sidecar/callback"},
+            "AWS_COGNITO_HOSTED_UI_CALLBACK_URL",
+        ),
+        ({**SIGN_IN, "SIDECAR_SESSION_SECRET": "short"}, "SIDECAR_SESSION_SECRET"),
+        ({**SIGN_IN, "SIDECAR_REDIS_URL": "http://redis"}, "SIDECAR_REDIS_URL"),
+    ],
+)
+def test_a_sign_in_that_cannot_work_is_refused_at_start(environ: dict[str, str], name: str) -> None:
+    found = problems(environ)
+    assert [problem.partition(":")[0] for problem in found] == [name]
+    assert SECRET not in str(found)
+    assert "short" not in str(found)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import json
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -11,6 +12,10 @@ from sidecar.gate.verdict import Code
 
 RETRY_AFTER = b"2"
 """Seconds: as long as a breaker stays open before it probes."""
+
+
+Page = Callable[[int, Code, str], bytes]
+"""Makes the page that tells a person of a refusal: (status, code, request id) -> HTML."""
 
 
 class Answer(NamedTuple):
@@ -32,9 +37,11 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             | Code.BODY_INVALID
             | Code.SEGMENT_INVALID
             | Code.REFERENCE_INVALID
+            | Code.SIGN_IN_INVALID
+            | Code.SIGN_IN_REFUSED
         ):
             return 400
-        case Code.TOKEN_MISSING | Code.TOKEN_INVALID | Code.TOKEN_EXPIRED:
+        case Code.TOKEN_MISSING | Code.TOKEN_INVALID | Code.TOKEN_EXPIRED | Code.SESSION_INVALID | Code.SESSION_EXPIRED:
             return 401
         case (
             Code.ROUTE_UNMAPPED
@@ -59,6 +66,8 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             return 415
         case Code.HOST_NOT_ALLOWED:
             return 421
+        case Code.SIGN_IN_LIMITED:
+            return 429
         case Code.HEADERS_TOO_LARGE:
             return 431
         case Code.INTERNAL_ERROR:
@@ -67,6 +76,11 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             return 502
         case (
             Code.KEYS_UNAVAILABLE
+            | Code.SESSION_STORE_UNAVAILABLE
+            | Code.SESSION_STORE_ERROR
+            | Code.SESSION_BAD_RECORD
+            | Code.IDP_UNAVAILABLE
+            | Code.IDP_BAD_ANSWER
             | Code.LOOKUP_UNAVAILABLE
             | Code.LOOKUP_TIMEOUT
             | Code.LOOKUP_BAD_ANSWER
@@ -99,24 +113,27 @@ _SAYS = {
     404: "There is nothing here.",
     405: "This method is not available here.",
     502: "The application did not answer.",
+    429: "Too many attempts. Wait a little, and try again.",
     503: "Something that is needed for the decision is not available. Try again soon.",
     504: "The application took too long to answer.",
 }
 """What a page tells a person; nothing that helps an attacker."""
 
 _COMMON = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
+PRIVATE = [*_COMMON, (b"vary", b"Cookie, Authorization")]
+"""The headers of every answer that depends on who asks: no shared cache may keep it."""
 
 
-def of(code: Code, request_id: str, *, page: bool = False, methods: tuple[str, ...] = ()) -> Answer:
-    """The answer to a refused request: RFC 9457 problem JSON, or a page where a person navigated with a browser.
+def of(code: Code, request_id: str, *, page: Page | None = None, methods: tuple[str, ...] = ()) -> Answer:
+    """The answer to a refused request: RFC 9457 problem JSON, or a `page` where a person navigated with a browser.
 
     `methods` are listed in `Allow`, which a 405 must have (RFC 9110 section 15.5.6).
     """
     status = status_of(code)
-    body = _page(status, code, request_id) if page else _problem(status, code, request_id)
-    kind = b"text/html; charset=utf-8" if page else b"application/problem+json"
+    body = page(status, code, request_id) if page is not None else _problem(status, code, request_id)
+    kind = b"text/html; charset=utf-8" if page is not None else b"application/problem+json"
     headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode("ascii")), *_COMMON]
-    if page:
+    if page is not None:
         headers.append((b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"))
     if status == 401:
         headers.append((b"www-authenticate", _challenge(code)))
@@ -124,14 +141,10 @@ def of(code: Code, request_id: str, *, page: bool = False, methods: tuple[str, .
         headers.append((b"vary", b"Cookie, Authorization"))
     if status == 405:
         headers.append((b"allow", ", ".join(methods).encode("ascii")))
-    if status == 503:
+    if status in (429, 503):
         headers.append((b"retry-after", RETRY_AFTER))
     headers.append((b"x-request-id", request_id.encode("ascii")))
     return Answer(status, headers, body)
-
-
-CLEARED_SESSION = (b"set-cookie", b"__Host-session=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0")
-"""For a 401 to a request that came with a session: whatever it was, it is not one that holds."""
 
 
 def wants_page(method: str, accept: bytes) -> bool:
@@ -179,7 +192,8 @@ code {{ font-size: .875rem; overflow-wrap: anywhere; }}
 """
 
 
-def _page(status: int, code: Code, request_id: str) -> bytes:
+def plain_page(status: int, code: Code, request_id: str) -> bytes:
+    """The page without a template folder."""
     title = HTTPStatus(status).phrase
     says = _SAYS.get(status, "The request was refused.")
     page = _PAGE.format(status=status, title=title, says=says, code=code, request_id=html.escape(request_id))

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, MutableMapping
-from http import HTTPStatus
 from typing import Any
 
 from sidecar.clients.pool import Fault, FaultKind, Pool, Response
 from sidecar.enforce import answer
 from sidecar.enforce.cycle import Incomplete
+from sidecar.enforce.refusal import Refusals, send_whole
 from sidecar.gate.cors import ANSWER_HEADERS
 from sidecar.gate.gate import Gate
-from sidecar.gate.request import Header, Raw
-from sidecar.gate.verdict import Code, Facts, Forward, Preflight, Refuse, Refused
+from sidecar.gate.request import Raw
+from sidecar.gate.verdict import Code, Forward, Preflight, Refuse, Refused
 from sidecar.journal import Journal, Outcome
 
 Scope = MutableMapping[str, Any]
@@ -83,13 +83,15 @@ class Proxy:
     """Decides each request at the gate and does what the verdict says. `timer` gives monotonic seconds."""
 
     def __init__(
-        self, gate: Gate, upstream: Pool, journal: Journal, timer: Callable[[], float], new_id: Callable[[], str]
-    ) -> None:
+        self, gate: Gate, upstream: Pool, journal: Journal, timer: Callable[[], float], new_id: Callable[[], str],
+        refusals: Refusals,
+    ) -> None:  # fmt: skip
         self.gate = gate
         self._upstream = upstream
         self._journal = journal
         self._timer = timer
         self._new_id = new_id
+        self._refusals = refusals
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI http scope of `enforce/server.py`, which has the raw target."""
@@ -101,7 +103,7 @@ class Proxy:
             await self._forward(verdict, raw, body, send, started)
         elif isinstance(verdict, Refuse):
             self._journal.record(Outcome(verdict, answer.status_of(verdict.code), self._timer() - started))
-            await refuse(verdict.code, verdict.facts, raw, send, verdict.methods, verdict.reply_headers)
+            await self._refusals.send(verdict, verdict.code, raw, send)
         else:
             await self._answer_preflight(verdict, send, started)
 
@@ -123,7 +125,7 @@ class Proxy:
             # one record whatever happened, a cancelled request included
             self._journal.record(Outcome(permit, status, self._timer() - started, fault))
         if fault is not None:
-            await refuse(fault, permit.facts, raw, send, (), permit.reply_headers)
+            await self._refusals.send(permit, fault, raw, send)
         elif response is not None:
             await self._relay(response, permit, send)
 
@@ -131,6 +133,8 @@ class Proxy:
         headers = response.headers
         if permit.reply_headers:
             headers = [pair for pair in headers if pair[0] not in ANSWER_HEADERS] + list(permit.reply_headers)
+        if permit.cookies:
+            headers = [*headers, *((b"set-cookie", cookie) for cookie in permit.cookies)]
         if response.length is not None:
             headers = [*headers, (b"content-length", str(response.length).encode("ascii"))]
         try:
@@ -151,7 +155,7 @@ class Proxy:
 
     async def _answer_preflight(self, verdict: Preflight, send: Send, started: float) -> None:
         self._journal.record(Outcome(verdict, 204, self._timer() - started))
-        await _send_whole(204, list(verdict.headers), b"", send)
+        await send_whole(answer.Answer(204, list(verdict.headers), b""), send)
 
 
 def raw_of(scope: Scope, request_id: str) -> Raw:
@@ -159,23 +163,3 @@ def raw_of(scope: Scope, request_id: str) -> Raw:
     client = scope["client"]
     peer = client[0] if client else ""
     return Raw(scope["method"], scope["raw_target"], scope["headers"], peer, scope["scheme"], request_id)
-
-
-async def refuse(
-    code: Code, facts: Facts, raw: Raw, send: Send, methods: tuple[str, ...], reply_headers: tuple[Header, ...]
-) -> None:
-    """Send the answer that a code means for this request."""
-    accept = next((value for name, value in raw.headers if name == b"accept"), b"")
-    page = answer.wants_page(raw.method, accept)
-    made = answer.of(code, facts.request_id, page=page, methods=methods)
-    headers = [*made.headers, *reply_headers]
-    if made.status == HTTPStatus.UNAUTHORIZED and any(
-        n == b"cookie" and b"__Host-session" in v for n, v in raw.headers
-    ):
-        headers.append(answer.CLEARED_SESSION)
-    await _send_whole(made.status, headers, made.body, send)
-
-
-async def _send_whole(status: int, headers: list[tuple[bytes, bytes]], body: bytes, send: Send) -> None:
-    await send({"type": "http.response.start", "status": status, "headers": headers})
-    await send({"type": "http.response.body", "body": body, "more_body": False})

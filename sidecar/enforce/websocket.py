@@ -22,7 +22,8 @@ from websockets.protocol import CLIENT, OPEN, SERVER, Protocol
 
 from sidecar.clients.pool import Fault, Pool, Upgraded
 from sidecar.enforce import answer
-from sidecar.enforce.proxy import CLIENT_GONE, UPSTREAM_CODES, Receive, Scope, Send, raw_of, refuse
+from sidecar.enforce.proxy import CLIENT_GONE, UPSTREAM_CODES, Receive, Scope, Send, raw_of
+from sidecar.enforce.refusal import Refusals
 from sidecar.enforce.server import UPGRADE
 from sidecar.gate.gate import Clock, Gate
 from sidecar.gate.request import Header, Raw
@@ -347,7 +348,7 @@ class WebSocketDoor:
 
     def __init__(
         self, gate: Gate, upstream: Pool, journal: Journal, *, now: Clock, timer: Clock, new_id: Callable[[], str],
-        max_message: int = MAX_MESSAGE,
+        refusals: Refusals, max_message: int = MAX_MESSAGE,
     ) -> None:  # fmt: skip
         self.gate = gate
         self._upstream = upstream
@@ -355,6 +356,7 @@ class WebSocketDoor:
         self._now = now
         self._timer = timer
         self._new_id = new_id
+        self._refusals = refusals
         self._max_message = max_message
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -365,9 +367,9 @@ class WebSocketDoor:
         match verdict:
             case Forward():
                 await self._connect(verdict, raw, scope, send, started)
-            case Refuse(code=code, facts=facts):
+            case Refuse(code=code):
                 self._journal.record(Outcome(verdict, answer.status_of(code), self._timer() - started))
-                await refuse(code, facts, raw, send, verdict.methods, verdict.reply_headers)
+                await self._refusals.send(verdict, code, raw, send)
             case Preflight():
                 raise AssertionError("a handshake is a GET, and a preflight is not")
 
@@ -391,7 +393,7 @@ class WebSocketDoor:
             status = answer.status_of(fault) if fault is not None else status
             self._journal.record(Outcome(permit, status, self._timer() - started, fault))
         if fault is not None or opened is None:
-            await refuse(fault or Code.INTERNAL_ERROR, permit.facts, raw, send, (), permit.reply_headers)
+            await self._refusals.send(permit, fault or Code.INTERNAL_ERROR, raw, send)
         elif status != SWITCHING_PROTOCOLS:
             opened.transport.abort()
             await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
@@ -408,7 +410,7 @@ class WebSocketDoor:
         leg = functools.partial(Leg, max_message=self._max_message, loop=asyncio.get_running_loop())
         client, upstream = leg(upgrade.take(), server=True), leg(opened.transport, server=False)
         client.other, upstream.other = upstream, client
-        client.transport.write(_switching(raw.headers, opened.headers))
+        client.transport.write(_switching(raw.headers, opened.headers, permit.cookies))
         upgrade.set_protocol(client)
         opened.transport.set_protocol(upstream)
         client.begin(upgrade.tail)
@@ -457,7 +459,7 @@ def _is_accepted(answered: list[Header], key: bytes, asked: tuple[Header, ...]) 
     )
 
 
-def _switching(asked: list[Header], answered: list[Header]) -> bytes:
+def _switching(asked: list[Header], answered: list[Header], cookies: tuple[bytes, ...]) -> bytes:
     key = next(value for name, value in asked if name == b"sec-websocket-key")
     protocol = next((value for name, value in answered if name == b"sec-websocket-protocol"), None)
     lines = [
@@ -466,6 +468,7 @@ def _switching(asked: list[Header], answered: list[Header]) -> bytes:
         b"connection: Upgrade",
         b"sec-websocket-accept: " + accept_of(key),
         *([b"sec-websocket-protocol: " + protocol] if protocol is not None else []),
+        *(b"set-cookie: " + cookie for cookie in cookies),
         b"\r\n",
     ]
     return b"\r\n".join(lines)

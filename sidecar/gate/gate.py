@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
 from sidecar.gate import body as body_reading
@@ -15,13 +15,17 @@ from sidecar.gate import cors
 from sidecar.gate.decision import Answer, Question, Resource, judge
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Lookup, Reply, attributes_from, call_for
+from sidecar.gate.origin import SAFE, require_own_origin
 from sidecar.gate.references import Material
 from sidecar.gate.request import Header, Raw, Reading, Request, as_it_came, read
 from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, action_of, allowed_methods
+from sidecar.gate.session import Session, TokenSource
 from sidecar.gate.verdict import Code, Facts, Forward, Ground, Preflight, Refuse, Refused, Verdict
 
 MAX_LOGGED_PATH = 512
 """Bytes of a path that could not be read, as far as the log tells of it."""
+
+NOBODY: frozenset[str] = frozenset()
 
 Clock = Callable[[], float]
 ReadBody = Callable[[int], Awaitable[bytes]]
@@ -54,6 +58,14 @@ class Rules:
     reading: Reading
 
 
+class Identified(NamedTuple):
+    """Who sent a request. `session` is None for a bearer token; `cookies` are values of Set-Cookie for the answer."""
+
+    principal: Principal
+    session: Session | None = None
+    cookies: tuple[bytes, ...] = ()
+
+
 @dataclass(slots=True)
 class _Way:
     """How far one request came: what its refusal or permit is made of."""
@@ -63,6 +75,7 @@ class _Way:
     request: Request | None = None
     principal: Principal | None = None
     reply_headers: tuple[Header, ...] = ()
+    cookies: tuple[bytes, ...] = ()
     recheck: float = 0.0
     stage: str = ""
     since: float = 0.0
@@ -79,11 +92,12 @@ def header_text(text: str) -> bytes:
 
 class Gate:
     """Decides requests. `now` gives Unix seconds, `timer` monotonic seconds. With `shadow` everything is forwarded,
-    and the permit says what would have been refused."""
+    and the permit says what would have been refused. `sources` are asked in order for the token of a request that has
+    no Authorization."""
 
     def __init__(
         self, rules: Rules, hooks: Hooks, pdp: PDP, *, now: Clock, timer: Clock, sign: Sign | None = None,
-        shadow: bool = False,
+        shadow: bool = False, sources: tuple[TokenSource, ...] = (),
     ) -> None:  # fmt: skip
         self.rules = rules
         self._hooks = hooks
@@ -92,6 +106,7 @@ class Gate:
         self._timer = timer
         self._sign = sign
         self._shadow = shadow
+        self._sources = sources
 
     async def decide(self, raw: Raw, read_body: ReadBody) -> Verdict:
         """One request -> one verdict. Never raises but for cancellation: whatever goes wrong is a refusal."""
@@ -130,8 +145,7 @@ class Gate:
         if route.access is Access.PUBLIC:
             return self._permit(way, request, Ground.PUBLIC)
         self._enter(way, "identity")
-        principal = way.principal = await rules.tokens.principal_of(request, self._now())
-        facts.principal = principal.id
+        principal = await self._principal(way, request, route)
         if route.access is Access.AUTHENTICATED:
             return self._permit(way, request, Ground.AUTHENTICATED)
         if not principal.roles:
@@ -141,6 +155,31 @@ class Gate:
         self._enter(way, "decision")
         await self._ask(facts, Question(facts.request_id, principal, (resource,)))
         return self._permit(way, request, Ground.ALLOWED)
+
+    async def identify(self, request: Request, rules: Rules, also: frozenset[str] = NOBODY) -> Identified:
+        """Who sent a request, by its bearer token or by its session. Pages of the origins in `also` may use a session
+        as our own may. Raises Refused: TOKEN_*, SESSION_*, KEYS_UNAVAILABLE, ORIGIN_REFUSED."""
+        now = self._now()
+        if b"authorization" not in request.seen:
+            for source in self._sources:
+                if source.holds(request):
+                    if request.websocket or request.method not in SAFE:
+                        require_own_origin(request, also)
+                    presented = await source.present(request, now)
+                    principal = await rules.tokens.principal_of_token(presented.token, now)
+                    return Identified(principal, presented.session, presented.cookies)
+        return Identified(await rules.tokens.principal_of(request, now))
+
+    async def _principal(self, way: _Way, request: Request, route: Route) -> Principal:
+        if b"authorization" in request.seen or not self._sources:
+            principal = await way.rules.tokens.principal_of(request, self._now())
+        else:
+            also = frozenset(route.cors.origins) if route.cors is not None and route.cors.credentials else NOBODY
+            identified = await self.identify(request, way.rules, also)
+            principal, way.cookies = identified.principal, identified.cookies
+        way.principal = principal
+        way.facts.principal = principal.id
+        return principal
 
     def _enter(self, way: _Way, stage: str) -> None:
         """End the stage that the request is in, if any, and begin the next; "" for none."""
@@ -190,7 +229,7 @@ class Gate:
         return Forward(
             request.method.encode("ascii"), request.target, tuple(headers), ground, way.facts,
             principal.expires if principal is not None else None, would_refuse, way.reply_headers,
-            way.recheck,
+            way.recheck, way.cookies,
         )  # fmt: skip
 
     def _identity_headers(self, principal: Principal) -> list[Header]:
@@ -211,5 +250,6 @@ def _refusal(raw: Raw, way: _Way, error: Exception) -> Refuse:
     if way.request is None:
         way.facts.path = raw.target.partition(b"?")[0][:MAX_LOGGED_PATH].decode("latin-1")
     if isinstance(error, Refused):
-        return Refuse(error.code, way.facts, error.detail, error.methods, way.reply_headers)
-    return Refuse(Code.INTERNAL_ERROR, way.facts, f"{type(error).__name__}: {error}", (), way.reply_headers)
+        return Refuse(error.code, way.facts, error.detail, error.methods, way.reply_headers, way.cookies)
+    detail = f"{type(error).__name__}: {error}"
+    return Refuse(Code.INTERNAL_ERROR, way.facts, detail, (), way.reply_headers, way.cookies)

@@ -82,7 +82,10 @@ class Tokens:
 
     async def principal_of(self, request: Request, now: float) -> Principal:
         """The principal of the request's bearer token. Raises Refused: TOKEN_MISSING, _INVALID, _EXPIRED, KEYS_*."""
-        token = bearer_token(request)
+        return await self.principal_of_token(bearer_token(request), now)
+
+    async def principal_of_token(self, token: bytes, now: float) -> Principal:
+        """The principal of a compact JWS. Raises Refused: TOKEN_INVALID, TOKEN_EXPIRED, KEYS_UNAVAILABLE."""
         digest = hashlib.sha256(token).digest()
         known = self._known.get(digest)
         if known is not None:
@@ -99,6 +102,8 @@ class Tokens:
         return principal
 
     async def _verify(self, token: bytes, now: float) -> tuple[dict[str, Any], Issuer]:
+        if len(token) > MAX_TOKEN or not _JWS.fullmatch(token):
+            raise Refused(Code.TOKEN_INVALID, "expected one JWT")
         signed, _, signature = token.rpartition(b".")
         header, payload = (_json_object(part) for part in signed.split(b"."))
         kid = _read_header(header)
@@ -111,6 +116,7 @@ class Tokens:
         return payload, issuer
 
 
+_JWS = re.compile(rb"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
 # RFC 6750 section 2.1: one space, then b64token; of a JWS in compact form (RFC 7515 section 7.1), three segments
 _BEARER = re.compile(rb"[Bb][Ee][Aa][Rr][Ee][Rr] ([A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+)")
 

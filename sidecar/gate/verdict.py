@@ -32,8 +32,19 @@ class Code(StrEnum):
     TOKEN_MISSING = "token_missing"
     TOKEN_INVALID = "token_invalid"
     TOKEN_EXPIRED = "token_expired"
+    SESSION_INVALID = "session_invalid"
+    SESSION_EXPIRED = "session_expired"
+    SESSION_STORE_UNAVAILABLE = "session_store_unavailable"
+    SESSION_STORE_ERROR = "session_store_error"
+    SESSION_BAD_RECORD = "session_bad_record"
     NO_ROLES = "no_roles"
     KEYS_UNAVAILABLE = "keys_unavailable"
+    # signing in
+    SIGN_IN_INVALID = "sign_in_invalid"
+    SIGN_IN_REFUSED = "sign_in_refused"
+    SIGN_IN_LIMITED = "sign_in_limited"
+    IDP_UNAVAILABLE = "idp_unavailable"
+    IDP_BAD_ANSWER = "idp_bad_answer"
     # what is asked for
     RESOURCE_MISSING = "resource_missing"
     RESOURCE_HIDDEN = "resource_hidden"
@@ -120,6 +131,7 @@ class Forward:
     `would_refuse` is set in shadow mode only: the code that enforcing would have answered with.
     `reply_headers` must be on the answer to the client, in place of the upstream's of the same name.
     `recheck` is after how many seconds an open WebSocket is to be decided again, 0 for never.
+    `cookies` are values of Set-Cookie that the answer carries besides the upstream's own.
     """
 
     method: bytes
@@ -131,6 +143,7 @@ class Forward:
     would_refuse: Code | None = None
     reply_headers: tuple[tuple[bytes, bytes], ...] = ()
     recheck: float = 0.0
+    cookies: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,6 +155,7 @@ class Refuse:
     detail: str = ""
     methods: tuple[str, ...] = ()
     reply_headers: tuple[tuple[bytes, bytes], ...] = ()
+    cookies: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

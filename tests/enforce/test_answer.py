@@ -33,7 +33,7 @@ def test_every_code_has_a_problem_and_a_page_with_its_request_id(code: Code) -> 
     assert headers[b"content-type"] == b"application/problem+json"
     assert headers[b"content-length"] == str(len(made.body)).encode()
     assert headers[b"cache-control"] == b"no-store"
-    page = answer.of(code, "req-1", page=True)
+    page = answer.of(code, "req-1", page=answer.plain_page)
     assert dict(page.headers)[b"content-type"].startswith(b"text/html")
     for part in (code.encode(), b"req-1", str(made.status).encode(), HTTPStatus(made.status).phrase.encode()):
         assert part in page.body
@@ -48,7 +48,7 @@ def test_each_status_brings_the_header_that_its_rfc_asks_for() -> None:
 
 
 def test_a_page_never_runs_what_a_request_id_holds() -> None:
-    assert b"<script>" not in answer.of(Code.DENIED_BY_POLICY, "<script>", page=True).body
+    assert b"<script>" not in answer.of(Code.DENIED_BY_POLICY, "<script>", page=answer.plain_page).body
 
 
 @pytest.mark.parametrize(

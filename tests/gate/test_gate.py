@@ -17,8 +17,9 @@ from sidecar.gate.gate import Gate, Rules, header_text
 from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, ResourceField
 from sidecar.gate.references import parse_template
-from sidecar.gate.request import Raw, Reading
+from sidecar.gate.request import Raw, Reading, Request
 from sidecar.gate.routing import Access, Cors, Route, RouteTable, parse_path
+from sidecar.gate.session import Presented
 from sidecar.gate.verdict import Code, Forward, Ground, Preflight, Refuse, Refused, Verdict
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
@@ -425,3 +426,78 @@ async def test_the_word_for_a_handshake_is_no_method() -> None:
     verdict = await decide(World(), "/docs/7", "WS")
     assert isinstance(verdict, Refuse)
     assert (verdict.code, verdict.methods) == (Code.METHOD_UNMAPPED, ("GET", "HEAD"))
+
+
+# --- other places of a token ---
+
+
+class Cookies:
+    """A source whose sessions are tokens themselves; with "late" it cannot be asked."""
+
+    def holds(self, request: Request) -> bool:
+        return b"cookie" in request.seen
+
+    async def present(self, request: Request, now: float) -> Presented:
+        value = request.seen[b"cookie"].removeprefix(b"__Host-session=")
+        if value == b"late":
+            raise Refused(Code.SESSION_STORE_UNAVAILABLE)
+        return Presented(value, None, (b"__Host-session=renewed",))
+
+
+def session(value: bytes) -> tuple[bytes, bytes]:
+    return (b"cookie", b"__Host-session=" + value)
+
+
+OWN_ORIGIN = (b"origin", b"https://app.test")
+
+
+async def test_a_session_stands_in_for_a_bearer_token_and_its_cookie_goes_to_the_client_alone() -> None:
+    verdict = await decide(World(), "/me", "GET", session(TOKEN), token=None, sources=(Cookies(),))
+    assert isinstance(verdict, Forward)
+    assert verdict.cookies == (b"__Host-session=renewed",)
+    assert dict(verdict.headers)[b"x-auth-subject"] == b"a-1"
+    assert b"cookie" not in dict(verdict.headers)
+    assert b"authorization" not in dict(verdict.headers)
+
+
+async def test_a_refused_request_keeps_the_renewed_session() -> None:
+    world = World()
+    world.effect = DENY
+    verdict = await decide(world, "/docs", "GET", session(TOKEN), token=None, sources=(Cookies(),))
+    assert isinstance(verdict, Refuse)
+    assert (verdict.code, verdict.cookies) == (Code.DENIED_BY_POLICY, (b"__Host-session=renewed",))
+
+
+@pytest.mark.parametrize(
+    ("value", "code"),
+    [(b"late", Code.SESSION_STORE_UNAVAILABLE), (b"no.token", Code.TOKEN_INVALID), (TOKEN[:-4] + b"AAAA", Code.TOKEN_INVALID)],
+)  # fmt: skip
+async def test_what_a_session_gives_is_verified_like_any_token(value: bytes, code: Code) -> None:
+    verdict = await decide(World(), "/me", "GET", session(value), token=None, sources=(Cookies(),))
+    assert isinstance(verdict, Refuse)
+    assert verdict.code is code
+
+
+async def test_authorization_goes_before_a_session() -> None:
+    other = mint(claims(NOW, sub="b-2"))
+    verdict = await decide(World(), "/me", "GET", session(TOKEN), token=other, sources=(Cookies(),))
+    assert isinstance(verdict, Forward)
+    assert dict(verdict.headers)[b"x-auth-subject"] == b"b-2"
+    assert verdict.cookies == ()
+
+
+@pytest.mark.parametrize("websocket", [False, True])
+async def test_what_changes_something_with_a_session_comes_from_our_own_pages(websocket: bool) -> None:
+    target, method = ("/docs/7", "GET") if websocket else ("/docs", "POST")
+    for headers, passes in (((OWN_ORIGIN,), True), ((), False), (((b"origin", b"https://evil.test"),), False)):
+        verdict = await decide(
+            World(), target, method, session(TOKEN), *headers, token=None, websocket=websocket, sources=(Cookies(),)
+        )
+        assert isinstance(verdict, Forward) is passes
+        if isinstance(verdict, Refuse):
+            assert verdict.code is Code.ORIGIN_REFUSED
+
+
+async def test_a_bearer_token_needs_no_origin() -> None:
+    verdict = await decide(World(), "/docs", "POST", (b"origin", b"https://evil.test"), sources=(Cookies(),))
+    assert isinstance(verdict, Forward)

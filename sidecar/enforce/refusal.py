@@ -1,0 +1,84 @@
+"""Answers a refused request: a problem for programs, a page for people, the sign-in for whoever has no session."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, MutableMapping
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from sidecar.enforce import answer
+from sidecar.gate.request import Header, Raw
+from sidecar.gate.session import SESSION_COOKIE, session_crumbs
+from sidecar.gate.verdict import Code, Forward, Refuse
+
+UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+LOGIN_PATH = "/_sidecar/login"
+RETURN_TO = "return_to"
+"""The query name under which the login gets the path that a person was going to."""
+
+
+class Refusals:
+    """Answers refusals. With `login`, a browser that navigates without a good session is sent there."""
+
+    def __init__(self, *, login: bool = False, page: answer.Page = answer.plain_page) -> None:
+        self._login = login
+        self._page = page
+
+    async def send(self, refused: Refuse | Forward, code: Code, raw: Raw, send: Send) -> None:
+        """Send the answer of a code to this request: of a refusal, or of a permit whose upstream failed."""
+        methods = refused.methods if isinstance(refused, Refuse) else ()
+        made = self.answer(code, refused.facts.request_id, raw, methods)
+        headers = [*made.headers, *refused.reply_headers]
+        if answer.status_of(code) != UNAUTHORIZED:
+            headers += [(b"set-cookie", cookie) for cookie in refused.cookies]
+        await send_whole(made._replace(headers=headers), send)
+
+    def answer(self, code: Code, request_id: str, raw: Raw, methods: tuple[str, ...] = ()) -> answer.Answer:
+        """The whole answer, with the sign-in in place of a 401 and a bad session cleared."""
+        accept = _first(raw.headers, b"accept")
+        page = self._page if answer.wants_page(raw.method, accept) else None
+        if answer.status_of(code) != UNAUTHORIZED:
+            return answer.of(code, request_id, page=page, methods=methods)
+        by_session = not any(name == b"authorization" for name, _ in raw.headers)
+        if page is not None and self._login and by_session and not raw.websocket:
+            made = _to_login(raw, request_id)
+        else:
+            made = answer.of(code, request_id, page=page)
+        if by_session:
+            made.headers.extend(cleared_session(raw.headers))
+        return made
+
+
+def _first(headers: list[Header], name: bytes) -> bytes:
+    return next((value for other, value in headers if other == name), b"")
+
+
+def _to_login(raw: Raw, request_id: str) -> answer.Answer:
+    # the login judges the path by itself (R18); this only carries it there
+    target = quote(raw.target.decode("latin-1"), safe="/")
+    location = f"{LOGIN_PATH}?{RETURN_TO}={target}".encode("ascii")
+    return answer.Answer(302, [(b"location", location), (b"content-length", b"0"), *answer.PRIVATE,
+                               (b"x-request-id", request_id.encode("ascii"))], b"")  # fmt: skip
+
+
+def cleared_session(headers: list[Header]) -> list[Header]:
+    """What takes away each session cookie that the request has."""
+    names = {name for header, value in headers if header == b"cookie" for name in session_crumbs(value)}
+    # a name that is none is not repeated
+    allowed = [SESSION_COOKIE.decode(), *(f"{SESSION_COOKIE.decode()}.{number}" for number in range(1, 10))]
+    return [(b"set-cookie", expired(name)) for name in allowed if name in names]
+
+
+def expired(name: str) -> bytes:
+    """The Set-Cookie that takes a cookie of ours away (RFC 6265 section 3.1)."""
+    return f"{name}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0".encode("ascii")
+
+
+async def send_whole(made: answer.Answer, send: Send) -> None:
+    """Send a whole answer."""
+    await send({"type": "http.response.start", "status": made.status, "headers": made.headers})
+    await send({"type": "http.response.body", "body": made.body, "more_body": False})

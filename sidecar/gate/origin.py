@@ -1,0 +1,43 @@
+"""Where a browser's request comes from: what is done with its cookies must come from our own pages (R21)."""
+
+from __future__ import annotations
+
+from urllib.parse import urlsplit
+
+from sidecar.gate.request import Request
+from sidecar.gate.verdict import Code, Refused
+
+SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
+"""Methods that change nothing (RFC 9110 section 9.2.1)."""
+_DEFAULT_PORTS = {"http": ":80", "https": ":443"}
+
+
+def require_own_origin(request: Request, also: frozenset[str] = frozenset()) -> None:
+    """Raises Refused(ORIGIN_REFUSED) unless the page that sent the request is of our own origin, or of one in `also`.
+
+    A browser's own word in Sec-Fetch-Site (W3C Fetch Metadata) goes first, then Origin against Host. A WebSocket
+    handshake must have an Origin (RFC 6455 section 10.2).
+    """
+    origin = request.seen.get(b"origin")
+    if origin is not None and origin.decode("latin-1") in also:
+        return
+    site = request.seen.get(b"sec-fetch-site")
+    if site is not None and site != b"same-origin":
+        raise Refused(Code.ORIGIN_REFUSED, f"Sec-Fetch-Site: found {site[:32]!r}, expected same-origin")
+    if origin is not None:
+        if not _is_own(origin.decode("latin-1"), request.host):
+            raise Refused(Code.ORIGIN_REFUSED, f"the origin {origin[:128]!r} is not the host {request.host!r}")
+    elif site is None or request.websocket:
+        raise Refused(Code.ORIGIN_REFUSED, "neither Origin nor Sec-Fetch-Site")
+
+
+def _is_own(origin: str, host: str) -> bool:
+    """Whether an origin (RFC 6454 section 6.2) names this host. The scheme may differ: TLS may end before us."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return False
+    if parts.scheme not in _DEFAULT_PORTS or origin != f"{parts.scheme}://{parts.netloc}":
+        return False
+    default = _DEFAULT_PORTS[parts.scheme]
+    return parts.netloc.lower().removesuffix(default) == host.removesuffix(default)

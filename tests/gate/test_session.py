@@ -1,0 +1,22 @@
+"""The session's own cookies among those of the app."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.gate.session import session_crumbs
+
+
+@pytest.mark.parametrize(
+    ("cookie", "crumbs"),
+    [
+        (b"", {}),
+        (b"a=1; b=2", {}),
+        (b"__Host-session=x", {"__Host-session": "x"}),
+        (b"a=1; __Host-session=x=y;__Host-session.1=z ; b=2", {"__Host-session": "x=y", "__Host-session.1": "z"}),
+        (b"__host-session=x; x__Host-session=y", {}),
+        (b"__Host-session", {"__Host-session": ""}),
+    ],
+)
+def test_only_our_own_cookies_are_taken(cookie: bytes, crumbs: dict[str, str]) -> None:
+    assert session_crumbs(cookie) == crumbs
