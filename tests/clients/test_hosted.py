@@ -86,7 +86,7 @@ def test_a_browser_is_sent_to_sign_in(provider: Provider) -> None:
     assert url.startswith("https://shop.example/oauth2/authorize?")
     assert "+" not in url
     assert "canary" not in url
-    assert parse_qs(urlsplit(url).query, strict_parsing=True) == {
+    assert parse_qs(urlsplit(url).query, keep_blank_values=True) == {
         "response_type": ["code"], "client_id": ["c1"], "redirect_uri": [CALLBACK], "state": ["s&1"], "nonce": ["n 1"],
         "scope": ["openid"], "code_challenge": ["ch"], "code_challenge_method": ["S256"],
     }  # fmt: skip
@@ -98,7 +98,7 @@ def test_a_browser_may_be_sent_straight_to_an_identity_provider(provider: Provid
         "s", "n", "ch", CALLBACK, identity_provider="Corp&state=x#", idp_identifier="corp.example", lang="de",
         scope="openid email",
     )  # fmt: skip
-    query = parse_qs(urlsplit(url).query, strict_parsing=True)
+    query = parse_qs(urlsplit(url).query, keep_blank_values=True)
     assert (query["identity_provider"], query["idp_identifier"]) == (["Corp&state=x#"], ["corp.example"])
     assert (query["lang"], query["scope"], query["state"]) == (["de"], ["openid email"], ["s"])
     assert urlsplit(url).fragment == ""
@@ -157,10 +157,11 @@ async def test_a_refresh_token_is_revoked(web: Web, confidential: Hosted, behave
     assert form(web) == {"token": "r.r.r", "client_id": "c1"}
 
 
-async def test_a_revocation_that_failed_is_told(web: Web, public: Hosted) -> None:
+async def test_a_revocation_that_failed_is_told(web: Web, public: Hosted, reports: Reports) -> None:
     for error in ("unsupported_token_type", "invalid_grant", "invalid_client"):
         web.behave = json_answer({"error": error}, 400)
         assert await refusal(public.revoke("r")) == Code.IDP_BAD_ANSWER
+    assert reports.all == [("idp", "bad_answer")] * 3
     web.behave = answer(500)
     assert await refusal(public.revoke("r")) == Code.IDP_UNAVAILABLE
 
