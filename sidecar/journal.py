@@ -92,6 +92,11 @@ class Journal:
         self._stream.write(json.dumps(entry) + "\n")
         self._stream.flush()
 
+    def note(self, event: str, **fields: str) -> None:
+        """Write what somebody did at one of the sidecar's own pages: signed_in, sign_in_failed, signed_out."""
+        self._stream.write(json.dumps({"time": _time(self._now()), "event": event, **fields}) + "\n")
+        self._stream.flush()
+
     def broken_off(self, facts: Facts, code: Code) -> None:
         """Note that an answer broke off after its head had been sent to the client."""
         self.metrics.dependency(*_dependency_of(code))

@@ -66,6 +66,11 @@ class LocalCognito:
         self._api.close()
         self.process.stop()
 
+    def add_user(self, name: str, password: str, groups: tuple[str, ...], *, temporary: bool = False) -> None:
+        """Make a user; one with a `temporary` password has to choose another at the first sign-in."""
+        _add_user(self._api, self.pool_id, User(name, password, groups), temporary)
+        self._passwords[name] = password
+
     def token(self, user: str, use: str = "access") -> str:
         """A fresh `access` or `id` token of a user, by InitiateAuth with the user's password."""
         answer = self._api.initiate_auth(
@@ -123,8 +128,16 @@ def _make_pool(api: Any, users: tuple[User, ...]) -> tuple[str, str]:
     for group in sorted({*GROUPS, *(group for user in users for group in user.groups)}):
         api.create_group(UserPoolId=pool_id, GroupName=group)
     for user in users:
-        api.admin_create_user(UserPoolId=pool_id, Username=user.name, MessageAction="SUPPRESS")
-        api.admin_set_user_password(UserPoolId=pool_id, Username=user.name, Password=user.password, Permanent=True)
-        for group in user.groups:
-            api.admin_add_user_to_group(UserPoolId=pool_id, Username=user.name, GroupName=group)
+        _add_user(api, pool_id, user, temporary=False)
     return pool_id, str(client["UserPoolClient"]["ClientId"])
+
+
+def _add_user(api: Any, pool_id: str, user: User, temporary: bool) -> None:
+    api.admin_create_user(
+        UserPoolId=pool_id, Username=user.name, MessageAction="SUPPRESS", TemporaryPassword=user.password,
+        UserAttributes=[{"Name": "email", "Value": f"{user.name}@example.com"}],
+    )  # fmt: skip
+    if not temporary:
+        api.admin_set_user_password(UserPoolId=pool_id, Username=user.name, Password=user.password, Permanent=True)
+    for group in user.groups:
+        api.admin_add_user_to_group(UserPoolId=pool_id, Username=user.name, GroupName=group)

@@ -70,9 +70,9 @@ class Tokens:
         *,
         remembered: int = REMEMBERED_TOKENS,
     ) -> None:
-        self._issuers = issuers
+        self.issuers = issuers
         self._rules = rules
-        self._find_key = find_key
+        self.find_key = find_key
         self._remembered = remembered
         self._known: dict[bytes, Principal] = {}
 
@@ -107,10 +107,10 @@ class Tokens:
         signed, _, signature = token.rpartition(b".")
         header, payload = (_json_object(part) for part in signed.split(b"."))
         kid = _read_header(header)
-        issuer = self._issuers.get(payload["iss"]) if isinstance(payload.get("iss"), str) else None
+        issuer = self.issuers.get(payload["iss"]) if isinstance(payload.get("iss"), str) else None
         if issuer is None:
             raise Refused(Code.TOKEN_INVALID, "iss: not one of the trusted issuers")
-        key = await self._find_key(issuer.issuer, kid)
+        key = await self.find_key(issuer.issuer, kid)
         _verify_signature(key, signed, _base64url(signature))
         check_claims(payload, issuer, now)
         return payload, issuer
