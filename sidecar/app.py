@@ -188,7 +188,13 @@ class Sidecar:
             await asyncio.sleep(0.05 if not self.cerbos_serving else 1.0)
 
     async def close(self) -> None:
-        """Give back everything that was opened."""
+        """Give back everything that was opened, and write what was recorded."""
+        try:
+            await self._close()
+        finally:
+            self.journal.flush()
+
+    async def _close(self) -> None:
         for task in list(self.tasks):
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -238,7 +244,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
         assertions = (
             None if settings.assertion == "off" else Assertions(load_key(settings.assertion), settings.upstream)
         )
-        journal = Journal(open_stream(settings.decision_log), metrics, wall_clock)
+        journal = Journal(open_stream(settings.decision_log), metrics, wall_clock, _later)
         upstream = _upstream(settings)
         pages = Pages(settings.templates)
         pages.check()
@@ -269,6 +275,10 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
         settings, environ, gate, keys, trust, routes, cerbos, embedded, hooks, upstream, metrics, journal, traffic,
         browser,
     )  # fmt: skip
+
+
+def _later(seconds: float, what: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(seconds, what)
 
 
 def embedded_cerbos(settings: Settings) -> EmbeddedCerbos | None:
