@@ -6,7 +6,7 @@ from pathlib import Path
 
 from playwright.sync_api import BrowserContext, Page
 
-from sidecar.demo.cognito import LocalCognito
+from sidecar.demo.cognito import LocalCognito, User
 from tests.browser.conftest import Site, environ_of, sign_in, site
 from tests.stack import Recorder
 
@@ -47,7 +47,7 @@ def test_nobody_learns_who_has_an_account(page: Page, password_site: Site) -> No
 
 
 def test_a_first_sign_in_asks_for_a_new_password(page: Page, password_site: Site, cognito: LocalCognito) -> None:
-    cognito.add_user("dora", "Temp-1234", ("user",), temporary=True)
+    cognito.add_user(User("dora", "Temp-1234", ("user",), temporary=True))
     sign_in(page, f"{password_site.url}/me", "dora", "Temp-1234")
     assert heading(page) == "Choose a new password"
     page.get_by_label("New password", exact=True).fill("Dora-12345")

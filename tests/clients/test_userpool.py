@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.clients.provider import AppClient, Asker, Challenge, Grant, Reason, SignInFailed
 from sidecar.clients.userpool import PASSWORD, SRP, UserPool
-from sidecar.demo.cognito import LocalCognito
+from sidecar.demo.cognito import LocalCognito, User
 
 
 @pytest.mark.parametrize("flow", [SRP, PASSWORD])
@@ -26,7 +26,7 @@ async def test_wrong_password_and_unknown_user_are_the_same(cognito: LocalCognit
 
 
 async def test_a_temporary_password_is_a_challenge(cognito: LocalCognito) -> None:
-    cognito.add_user("temporary", "Temp-1234", (), temporary=True)
+    cognito.add_user(User("temporary", "Temp-1234", (), temporary=True))
     pool = UserPool(f"{cognito.endpoint}/", cognito.pool_id, AppClient(cognito.client_id, ""), Asker(), PASSWORD)
     challenge = await pool.sign_in("temporary", "Temp-1234")
     assert isinstance(challenge, Challenge)

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 import pytest
 
-from sidecar.demo.cognito import LocalCognito
+from sidecar.demo.cognito import LocalCognito, User
 from sidecar.enforce.attempts import PER_USER
 from sidecar.enforce.login import client_address
 from sidecar.gate.request import Raw, Reading, read
@@ -167,7 +167,7 @@ def test_the_app_gets_who_it_is_and_neither_session_nor_token(jar: Jar, app: Rec
 
 
 def test_failures_of_one_user_have_an_end(jar: Jar, cognito: LocalCognito) -> None:
-    cognito.add_user("guessed", "Right-1234", ("user",))
+    cognito.add_user(User("guessed", "Right-1234", ("user",)))
     for _ in range(PER_USER):
         assert jar.sign_in("guessed", "wrong").status == 401
     got = jar.sign_in("GUESSED", "Right-1234")
