@@ -81,7 +81,7 @@ class OwnPaths:
 
     async def _refuse(self, raw: Raw, refused: Refused, send: Send) -> None:
         path = raw.target.partition(b"?")[0].decode("latin-1")
-        log.info("%s %s refused: %s", raw.method, path, refused.code, extra={"request_id": raw.request_id})
+        log.info("%s %s refused: %s (%s), request %s", raw.method, path, refused.code, refused.detail, raw.request_id)
         facts = Facts(raw.request_id, raw.method, path, raw.peer)
         await self._refusals.send(
             Refuse(refused.code, facts, refused.detail, refused.methods), refused.code, raw, send
