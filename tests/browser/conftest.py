@@ -31,9 +31,12 @@ routes:
 """
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[Browser]:
-    """One browser for all; each test has a context of its own, with its own cookies."""
+    """One browser for the tests of this folder; each test has a context of its own, with its own cookies.
+
+    It must be closed before tests of another folder run: while it is open, its event loop is this thread's.
+    """
     if CHROMIUM is None:
         pytest.skip("chromium is not installed")
     with sync_playwright() as playwright:
