@@ -367,7 +367,8 @@ class _Connection(asyncio.Protocol):
 
     def _expire(self) -> None:
         """End the calls whose time is over, and look again when that of the next one is."""
-        now = self._loop.time()
+        # the timer may be early by a tick of its clock
+        now = max(self._loop.time(), self._timer_at)
         late = [(number, call) for number, call in self._calls.items() if call.deadline <= now]
         self._timer, self._timer_at = None, math.inf
         # whoever is gone without a word cannot be told from one that is slow: new calls go elsewhere

@@ -72,6 +72,5 @@ def cleared_session(headers: list[Header]) -> list[Header]:
 
 
 async def send_whole(made: answer.Answer, send: Send) -> None:
-    """Send a whole answer."""
-    await send({"type": "http.response.start", "status": made.status, "headers": made.headers})
-    await send({"type": "http.response.body", "body": made.body, "more_body": False})
+    """Send a whole answer, in the one message that `enforce/cycle.py` takes for it."""
+    await send({"type": "http.response.whole", "status": made.status, "headers": made.headers, "body": made.body})
