@@ -251,7 +251,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     except (OSError, ValueError, TemplateError) as error:
         raise StartError(str(error)) from None
     reading = Reading(settings.hosts, settings.trusted_proxies)
-    browser = Browser(settings, lambda: gate.rules.tokens, metrics.dependency) if settings.login_modes else None
+    browser = _browser(settings, lambda: gate.rules.tokens, metrics)
     gate = Gate(
         Rules(routes.table, routes.lookups, tokens, reading),
         hooks, cerbos, now=wall_clock, timer=time.perf_counter,
@@ -289,6 +289,15 @@ def embedded_cerbos(settings: Settings) -> EmbeddedCerbos | None:
         return EmbeddedCerbos(Path(settings.policies), binary=settings.cerbos_binary or None)
     except (OSError, ValueError) as error:
         raise StartError(f"SIDECAR_CERBOS: {error}") from None
+
+
+def _browser(settings: Settings, tokens: Callable[[], Tokens], metrics: Metrics) -> Browser | None:
+    if not settings.login_modes:
+        return None
+    try:
+        return Browser(settings, tokens, metrics.dependency, wall_clock)
+    except ValueError as error:
+        raise StartError(f"SIDECAR_LOGIN: {error}") from None
 
 
 def _upstream(settings: Settings) -> Pool:

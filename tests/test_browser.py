@@ -33,7 +33,7 @@ async def find(issuer: str, kid: str) -> PyJWK:
 def browser(use: str = "access", issuers: dict[str, Issuer] | None = None) -> Browser:
     trusted = issuers or {ISSUER: Issuer(ISSUER, frozenset([CLIENT, "other"]), frozenset([use]))}
     tokens = Tokens(trusted, PrincipalRules(), find)
-    return Browser(SETTINGS, lambda: tokens, lambda dep, fault: None)
+    return Browser(SETTINGS, lambda: tokens, lambda dep, fault: None, lambda: NOW)
 
 
 def access(**more: Any) -> str:
@@ -105,7 +105,7 @@ async def test_keys_that_cannot_be_had_are_no_fault_of_the_persons() -> None:
 
     tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, PrincipalRules(), none)
     with pytest.raises(Refused) as caught:
-        await Browser(SETTINGS, lambda: tokens, lambda dep, fault: None).verify(
+        await Browser(SETTINGS, lambda: tokens, lambda dep, fault: None, lambda: NOW).verify(
             Grant(access(), identity(), ""), NONCE, NOW
         )
     assert caught.value.code is Code.KEYS_UNAVAILABLE

@@ -1,155 +1,267 @@
-"""What signing in gives, and how Cognito is asked for it: one question, one strict answer, one deadline (R26)."""
+"""Signing in at Cognito: what a sign-in gives, why one fails, how the provider is asked, and what its tokens must say.
+
+`hosted.py` asks the domain of the hosted UI (OAuth 2.0), `userpool.py` the API that takes passwords and challenges.
+"""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
 import hmac
+import logging
+import re
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
 import httpx
 
+from sidecar.clients.breaker import Report
 from sidecar.gate import strict_json
+from sidecar.gate.identity import FindKey, Issuer, verified_claims
 from sidecar.gate.verdict import Code, Refused
 
-WITHIN = 3.0
-"""Seconds for one question, whatever it takes."""
+log = logging.getLogger("sidecar.provider")
+
+ASK_WITHIN = 3.0
+"""Seconds for one question to the provider, from the connection to the last byte of its answer."""
 MAX_ANSWER = 64 * 1024
-MAX_TOKEN = 8192
-"""Characters of one token; AWS tells no limit, and a session has to carry three."""
+MAX_CONNECTIONS = 32
+_SERVER_ERROR = 500
 
 
 class Grant(NamedTuple):
-    """The tokens of a sign-in or a renewal; `refresh_token` is "" where there is none, or where the old one goes on."""
+    """The tokens of one sign-in or refresh. `refresh_token` "" is none, or to keep the one that there is; `id_token` ""
+    is one that a refresh did not give."""
 
     access_token: str
     id_token: str
     refresh_token: str
 
     def __repr__(self) -> str:
+        # a token in a log is a session for whoever reads it
         return "Grant(...)"
 
 
 class Challenge(NamedTuple):
-    """What Cognito asks for after the password: its name, its session, the user's name and what a person is told."""
+    """What the pool asks for beside the password; `UserPool.respond` answers it.
+
+    `name` is Cognito's: NEW_PASSWORD_REQUIRED, SOFTWARE_TOKEN_MFA, SMS_MFA or EMAIL_OTP. `session` is the pool's, and
+    good for some minutes. `parameters` are for the page, as the pool says them: `destination` (masked) and `medium` of
+    a code that was sent, `device` that makes codes, `required` (names with spaces between) that a new password needs.
+    """
 
     name: str
     session: str
     username: str
-    parameters: dict[str, str]
+    parameters: Mapping[str, str]
+
+    def __repr__(self) -> str:
+        # with the session, whoever knows a code is signed in
+        return f"Challenge(name={self.name!r}, ...)"
 
 
-class Reason(StrEnum):
-    """Why a sign-in failed; stable, in the log."""
+class SignInError(StrEnum):
+    """Why a person is not signed in, for the page to say."""
 
-    WRONG_PASSWORD = "wrong_password"  # noqa: S105 - a reason, not a password
-    WRONG_CODE = "wrong_code"
+    WRONG_PASSWORD = "wrong_password"  # noqa: S105 - a reason; it stands for an unknown user, too
     THROTTLED = "throttled"
     UNCONFIRMED = "unconfirmed"
     RESET_REQUIRED = "reset_required"
+    WRONG_CODE = "wrong_code"
     EXPIRED = "expired"
-    PASSWORD_POLICY = "password_policy"  # noqa: S105 - a reason, not a password
+    PASSWORD_POLICY = "password_policy"  # noqa: S105 - a reason
     DISABLED = "disabled"
+    REFUSED = "refused"
     UNSUPPORTED_CHALLENGE = "unsupported_challenge"
     FLOW_NOT_ALLOWED = "flow_not_allowed"
 
 
 class SignInFailed(Exception):
-    """Nobody is signed in like this. `message` is for the person, where Cognito says more than the reason does."""
+    """The provider answered, and the person is not signed in.
 
-    def __init__(self, reason: Reason, message: str = "") -> None:
-        super().__init__(reason)
+    `message` goes with PASSWORD_POLICY and REFUSED (what the pool says, one short line, to be escaped by the page) and
+    UNSUPPORTED_CHALLENGE (the challenge's name); "" with all others.
+    """
+
+    def __init__(self, reason: SignInError, message: str = "") -> None:
+        super().__init__(str(reason))
         self.reason = reason
         self.message = message
 
 
-class AppClient(NamedTuple):
-    """The app client that people sign in to; `secret` is "" for a public one."""
+class Reply(NamedTuple):
+    """A whole answer of the provider, no redirect and no server's error. `kind` is its media type."""
 
-    id: str
-    secret: str
+    status: int
+    kind: str
+    body: bytes
 
     def __repr__(self) -> str:
-        return f"AppClient({self.id!r})"
-
-    def basic(self) -> str:
-        """The Authorization of a confidential client (RFC 6749 section 2.3.1)."""
-        return "Basic " + base64.b64encode(f"{self.id}:{self.secret}".encode()).decode("ascii")
-
-    def secret_hash(self, username: str) -> str:
-        """SECRET_HASH (AWS, "Computing secret hash values"): HMAC-SHA256 of user name and client id."""
-        digest = hmac.digest(self.secret.encode(), (username + self.id).encode(), hashlib.sha256)
-        return base64.b64encode(digest).decode("ascii")
+        return f"Reply(status={self.status}, kind={self.kind!r}, {len(self.body)} bytes)"
 
 
-class Asker:
-    """Asks the identity provider. No cookie, no redirect and no proxy of the environment has a say in it."""
+class ServerError(Refused):
+    """A status from 500 on: IDP_UNAVAILABLE. `known` tells whether it came in the form of the API's own errors."""
 
-    def __init__(self, within: float = WITHIN) -> None:
-        self._within = within
+    def __init__(self, status: int, kind: str) -> None:
+        super().__init__(Code.IDP_UNAVAILABLE, f"status {status}")
+        self.status = status
+        self.known = kind in _JSON
+
+
+_JSON = ("application/json", "application/x-amz-json-1.1")
+
+
+class Provider:
+    """Asks the provider's endpoints, each time on a connection of its own. `report` is told of each fault."""
+
+    def __init__(self, report: Report) -> None:
+        self._report = report
         self._http: httpx.AsyncClient | None = None
 
-    async def ask(self, url: str, headers: dict[str, str], content: bytes) -> tuple[int, dict[str, Any]]:
-        """POST -> (status, JSON object; {} for an empty body). Raises Refused: IDP_UNAVAILABLE, IDP_BAD_ANSWER."""
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+        """POST to one of the provider's endpoints. Raises Refused: IDP_UNAVAILABLE, IDP_BAD_ANSWER."""
+        request = httpx.Request(
+            "POST",
+            url,
+            headers={"accept": "application/json", "accept-encoding": "identity", **headers},
+            content=body,
+        )
         try:
-            async with asyncio.timeout(self._within):
-                status, kind, body = await self._post(url, headers, content)
-        except (TimeoutError, httpx.TransportError) as error:
-            raise Refused(Code.IDP_UNAVAILABLE, type(error).__name__) from None
-        if status >= 500:
-            raise Refused(Code.IDP_UNAVAILABLE, f"status {status}")
-        if not body and status == 200:
-            return status, {}
-        return status, _document(status, kind, body)
+            async with asyncio.timeout(ASK_WITHIN):
+                reply = await self._send(request)
+        except (TimeoutError, httpx.TimeoutException):
+            raise self.failed("timeout", Refused(Code.IDP_UNAVAILABLE, "no answer in time")) from None
+        except httpx.ProtocolError:
+            raise self.failed("bad_answer", Refused(Code.IDP_BAD_ANSWER, "no whole answer of HTTP")) from None
+        except httpx.HTTPError as error:
+            # the name of the error and not its text, which may have what was sent
+            raise self.failed("unavailable", Refused(Code.IDP_UNAVAILABLE, type(error).__name__)) from None
+        except Refused as refused:
+            raise self.failed("status" if refused.code == Code.IDP_UNAVAILABLE else "bad_answer", refused) from None
+        return reply
 
-    async def _post(self, url: str, headers: dict[str, str], content: bytes) -> tuple[int, str, bytes]:
-        if self._http is None:
-            # a connection for each question: nothing that is left over on one can answer for another person
-            limits = httpx.Limits(max_connections=32, max_keepalive_connections=0)
-            self._http = httpx.AsyncClient(trust_env=False, follow_redirects=False, timeout=self._within, limits=limits)
-        # built by hand: no cookie of an earlier answer comes along
-        request = httpx.Request("POST", url, headers={**headers, "accept-encoding": "identity"}, content=content)
-        response = await self._http.send(request, stream=True)
+    def failed(self, fault: str, refused: Refused) -> Refused:
+        """The refusal, told of in the log and in the metric."""
+        log.warning("the identity provider: %s: %s", fault, refused.detail)
+        self._report("idp", fault)
+        return refused
+
+    def read(self, reply: Reply) -> dict[str, Any]:
+        """The JSON object of an answer. Raises Refused(IDP_BAD_ANSWER)."""
         try:
-            if "content-encoding" in response.headers:
-                raise Refused(Code.IDP_BAD_ANSWER, "a content encoding that was not asked for")
-            body = bytearray()
-            async for piece in response.aiter_raw():
-                body += piece
+            value = strict_json.loads(reply.body) if reply.kind in _JSON else None
+        except ValueError:
+            value = None
+        if not isinstance(value, dict):
+            raise self.bad("expected a JSON object")
+        return value
+
+    def bad(self, detail: str) -> Refused:
+        """The refusal for an answer that cannot be used."""
+        return self.failed("bad_answer", Refused(Code.IDP_BAD_ANSWER, detail))
+
+    async def _send(self, request: httpx.Request) -> Reply:
+        response = await self._client().send(request, stream=True)
+        try:
+            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
+            status = response.status_code
+            if status >= _SERVER_ERROR:
+                raise ServerError(status, kind)
+            if status == httpx.codes.TOO_MANY_REQUESTS:
+                raise Refused(Code.IDP_UNAVAILABLE, "status 429")
+            if not (status == httpx.codes.OK or httpx.codes.is_client_error(status)):
+                raise Refused(Code.IDP_BAD_ANSWER, f"status {status}")
+            if response.headers.get("content-encoding", "identity") != "identity":
+                raise Refused(Code.IDP_BAD_ANSWER, "an encoded body")
+            body = b""
+            async for part in response.aiter_raw():
+                body += part
                 if len(body) > MAX_ANSWER:
-                    raise Refused(Code.IDP_BAD_ANSWER, f"more than {MAX_ANSWER} bytes")
+                    raise Refused(Code.IDP_BAD_ANSWER, f"over {MAX_ANSWER} bytes")
+            return Reply(status, kind, body)
         finally:
             await response.aclose()
-        kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-        return response.status_code, kind, bytes(body)
+
+    def _client(self) -> httpx.AsyncClient:
+        if self._http is None:
+            # a connection for each question: nothing that is sent too much can be taken for the next person's tokens
+            self._http = httpx.AsyncClient(
+                trust_env=False, follow_redirects=False, timeout=httpx.Timeout(ASK_WITHIN),
+                limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0),
+            )  # fmt: skip
+        self._http.cookies.clear()
+        return self._http
 
     async def aclose(self) -> None:
-        """Close the connections."""
+        """Close; questions that are open end as unavailable."""
         if self._http is not None:
             await self._http.aclose()
 
 
-def _document(status: int, kind: str, body: bytes) -> dict[str, Any]:
-    if status not in (200, 400, 401, 403, 429):
-        raise Refused(Code.IDP_BAD_ANSWER, f"status {status}")
-    if kind not in ("application/json", "application/x-amz-json-1.1"):
-        raise Refused(Code.IDP_BAD_ANSWER, f"found {kind[:64]!r}, expected JSON")
-    try:
-        document = strict_json.loads(body)
-    except ValueError as error:
-        raise Refused(Code.IDP_BAD_ANSWER, str(error)) from None
-    if not isinstance(document, dict):
-        raise Refused(Code.IDP_BAD_ANSWER, "no JSON object")
-    return document
+_TOKEN = re.compile(r"[\x21-\x7e]{1,16384}")
 
 
-def text_of(document: dict[str, Any], name: str, *, optional: bool = False) -> str:
-    """A text of an answer. Raises Refused(IDP_BAD_ANSWER) where it is missing, of another type or endless."""
-    value = document.get(name)
-    if value is None and optional:
+def token_in(answer: Mapping[str, Any], name: str) -> str | None:
+    """A token of an answer: "" where it is absent, None where it is none."""
+    value = answer.get(name, "")
+    if value == "":
         return ""
-    if not isinstance(value, str) or not 0 < len(value) <= MAX_TOKEN or not value.isascii() or not value.isprintable():
-        raise Refused(Code.IDP_BAD_ANSWER, f"{name}: expected a text of 1 to {MAX_TOKEN} visible characters")
-    return value
+    return value if isinstance(value, str) and _TOKEN.fullmatch(value) else None
+
+
+class SignedIn(NamedTuple):
+    """The verified claims of a sign-in's two tokens, which are of one user."""
+
+    access: Mapping[str, Any]
+    identity: Mapping[str, Any]
+
+
+async def verify_id_token(
+    grant: Grant, issuers: Mapping[str, Issuer], client_id: str, find_key: FindKey, now: float, nonce: str | None
+) -> SignedIn:
+    """Verify both tokens of a sign-in as the gate would (R13), and that they belong together (R19).
+
+    `issuers` are those of the pool, `client_id` is the app client that asked. `nonce` is what the browser was sent to
+    the hosted UI with (OpenID Connect Core, section 3.1.3.7); None for a sign-in with a password, which has none.
+    Without an access token, the id token stands alone, and there are no claims of the other.
+    Raises Refused: SIGN_IN_INVALID for tokens that are not of this sign-in, KEYS_UNAVAILABLE.
+    """
+    try:
+        access = None
+        if grant.access_token:
+            access = await _claims(grant.access_token, "access", issuers, client_id, find_key, now)
+        identity = await _claims(grant.id_token, "id", issuers, client_id, find_key, now)
+    except Refused as refused:
+        if refused.code == Code.KEYS_UNAVAILABLE:
+            raise
+        raise _not_of_this_sign_in(refused.detail or str(refused.code)) from None
+    if nonce is not None and not _is_same(identity.get("nonce"), nonce):
+        raise _not_of_this_sign_in("nonce: of another sign-in")
+    if access is None:
+        return SignedIn({}, identity)
+    if not _is_same(access.get("sub"), identity.get("sub")) or access["iss"] != identity["iss"]:
+        raise _not_of_this_sign_in("sub: an access token of another user")
+    return SignedIn(access, identity)
+
+
+async def _claims(
+    token: str, use: str, issuers: Mapping[str, Issuer], client_id: str, find_key: FindKey, now: float
+) -> dict[str, Any]:
+    only = {
+        name: issuer._replace(token_use=frozenset([use]), client_ids=frozenset([client_id]))
+        for name, issuer in issuers.items()
+    }
+    claims, _ = await verified_claims(token.encode("ascii"), only, find_key, now)
+    return claims
+
+
+def _is_same(found: object, expected: object) -> bool:
+    if not isinstance(found, str) or not isinstance(expected, str) or not expected:
+        return False
+    return hmac.compare_digest(found.encode(), expected.encode())
+
+
+def _not_of_this_sign_in(detail: str) -> Refused:
+    log.warning("tokens that are not of this sign-in: %s", detail)
+    return Refused(Code.SIGN_IN_INVALID, detail)

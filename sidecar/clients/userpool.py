@@ -1,211 +1,215 @@
-"""The user pool's own API: signing in with a password, and what Cognito may ask for after it."""
+"""Signing in with our own form: the API of a user pool that takes passwords and challenges, unsigned as in browsers."""
 
 from __future__ import annotations
 
 import asyncio
+import base64
+import hashlib
+import hmac
 import json
-from typing import Any
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
 
-from sidecar.clients.provider import AppClient, Asker, Challenge, Grant, Reason, SignInFailed, text_of
+import httpx
+
+from sidecar.clients import challenges
+from sidecar.clients.challenges import ApiError
+from sidecar.clients.provider import ASK_WITHIN, Challenge, Grant, Provider, ServerError, SignInError, SignInFailed
+from sidecar.clients.srp import Srp, mathematics
 from sidecar.gate.verdict import Code, Refused
 
-_TARGET = "AWSCognitoIdentityProviderService."
-_REASONS = {
-    "NotAuthorizedException": Reason.WRONG_PASSWORD,
-    "UserNotFoundException": Reason.WRONG_PASSWORD,  # the same to a person: nobody learns who has an account
-    "CodeMismatchException": Reason.WRONG_CODE,
-    "TooManyRequestsException": Reason.THROTTLED,
-    "LimitExceededException": Reason.THROTTLED,
-    "TooManyFailedAttemptsException": Reason.THROTTLED,
-    "InvalidParameterException": Reason.FLOW_NOT_ALLOWED,
-    "UserNotConfirmedException": Reason.UNCONFIRMED,
-    "PasswordResetRequiredException": Reason.RESET_REQUIRED,
-    "ExpiredCodeException": Reason.EXPIRED,
-    "InvalidPasswordException": Reason.PASSWORD_POLICY,
-    "PasswordHistoryPolicyViolationException": Reason.PASSWORD_POLICY,
-    "MFAMethodNotFoundException": Reason.UNSUPPORTED_CHALLENGE,
-    "SoftwareTokenMFANotFoundException": Reason.UNSUPPORTED_CHALLENGE,
-}
-"""Errors of InitiateAuth and RespondToAuthChallenge (API reference) -> why a person cannot sign in."""
-# one exception of Cognito's has several meanings, told by the beginning of its message alone
-_MESSAGES = {
-    "Password attempts exceeded": Reason.THROTTLED,
-    "User is disabled": Reason.DISABLED,
-    "Invalid session": Reason.EXPIRED,
-    "USER_SRP_AUTH is not enabled": Reason.FLOW_NOT_ALLOWED,
-    "USER_PASSWORD_AUTH flow not enabled": Reason.FLOW_NOT_ALLOWED,
-    "Auth flow not enabled": Reason.FLOW_NOT_ALLOWED,
-}
-_ANSWERS = {
-    "NEW_PASSWORD_REQUIRED": ("password", "NEW_PASSWORD"),
-    "SOFTWARE_TOKEN_MFA": ("code", "SOFTWARE_TOKEN_MFA_CODE"),
-    "SMS_MFA": ("code", "SMS_MFA_CODE"),
-}
-"""Challenge -> the field of our form, and the parameter that Cognito wants."""
-_MAX_MESSAGE = 200
-SRP, PASSWORD, REFRESH = "USER_SRP_AUTH", "USER_PASSWORD_AUTH", "REFRESH_TOKEN_AUTH"
+T = TypeVar("T")
+
+_TARGET = "AWSCognitoIdentityProviderService"
+_NOT_IMPLEMENTED = (500, 501)
 
 
-def endpoint_url(region: str) -> str:
-    """The API's endpoint of a region (AWS general reference, "Amazon Cognito endpoints and quotas")."""
-    if region.startswith("us-gov-"):
-        return f"https://cognito-idp-fips.{region}.amazonaws.com/"
-    return f"https://cognito-idp.{region}.amazonaws.com{'.cn' if region.startswith('cn-') else ''}/"
+def api_endpoint(region: str, endpoint: str) -> str:
+    """Where the API of a region is; `endpoint` stands in place of it (AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER).
+
+    In GovCloud it is the FIPS endpoint (AWS GovCloud user guide, "Amazon Cognito").
+    """
+    if endpoint:
+        return endpoint.rstrip("/") + "/"
+    name = "cognito-idp-fips" if region.startswith("us-gov-") else "cognito-idp"
+    return f"https://{name}.{region}.{'amazonaws.com.cn' if region.startswith('cn-') else 'amazonaws.com'}/"
 
 
 class UserPool:
-    """Asks the API at `endpoint` for an app client of a pool. `flow` is SRP or PASSWORD."""
+    """One app client of a pool. `client_secret` is "" for a public one; `now` gives Unix seconds.
 
-    def __init__(self, endpoint: str, pool_id: str, client: AppClient, asker: Asker, flow: str = SRP) -> None:
+    With `srp` a password is proved and not sent. Raises ValueError where the library for it is not installed.
+    """
+
+    def __init__(
+        self, endpoint: str, pool_id: str, client_id: str, client_secret: str, provider: Provider, *,
+        srp: bool, now: Callable[[], float],
+    ) -> None:  # fmt: skip
         self._endpoint = endpoint
         self._pool_id = pool_id
-        self._client = client
-        self._asker = asker
-        self._flow = flow
-        self._rotates = False
+        self._client_id = client_id
+        self._client_secret = client_secret
+        self._provider = provider
+        self._srp = srp
+        self._now = now
+        if srp:
+            mathematics()
+        # a power of 3072 bits holds the interpreter: one at a time, and requests are served between two of them
+        self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="srp")
 
     async def sign_in(self, username: str, password: str) -> Grant | Challenge:
-        """Sign in. Raises SignInFailed, and Refused: IDP_*."""
-        if self._flow == SRP:
-            return await self._sign_in_by_srp(username, password)
-        parameters = {"USERNAME": username, "PASSWORD": password}
-        return self._outcome(await self._initiate(PASSWORD, username, parameters), username)
-
-    async def _sign_in_by_srp(self, username: str, password: str) -> Grant | Challenge:
-        # here and not above: it brings boto3, which only this flow needs
-        from pycognito.aws_srp import AWSSRP
-
-        # the library wants a client for its own requests; only its arithmetic is used, in a thread, as it takes long
-        srp = await asyncio.to_thread(AWSSRP, username, password, self._pool_id, self._client.id, client=object())
-        answer = await self._initiate(SRP, username, srp.get_auth_params())
-        if answer.get("ChallengeName") != "PASSWORD_VERIFIER":
-            return self._outcome(answer, username)
-        given = answer.get("ChallengeParameters")
-        if not isinstance(given, dict):
-            raise Refused(Code.IDP_BAD_ANSWER, "ChallengeParameters: expected an object")
-        for name in ("USER_ID_FOR_SRP", "SALT", "SRP_B", "SECRET_BLOCK"):
-            text_of(given, name)
+        """The tokens of a person, or what else the pool asks for. Raises SignInFailed, Refused: IDP_*."""
+        if not challenges.is_username(username) or not challenges.is_password(password):
+            raise SignInFailed(SignInError.WRONG_PASSWORD)
         try:
-            # RFC 5054 section 2.5.4: the client must abort if B is a multiple of N
-            if int(given["SRP_B"], 16) % srp.big_n == 0:
-                raise Refused(Code.IDP_BAD_ANSWER, "SRP_B: a multiple of N")
-            proof = await asyncio.to_thread(srp.process_challenge, given, {"USERNAME": username})
-        except ValueError:
-            raise Refused(Code.IDP_BAD_ANSWER, "the password verifier's parameters") from None
-        return await self._respond("PASSWORD_VERIFIER", answer.get("Session"), proof["USERNAME"], proof)
+            if self._srp:
+                return await self._by_srp(username, password)
+            answer = await self._initiate(username, "USER_PASSWORD_AUTH", {"USERNAME": username, "PASSWORD": password})
+            return self._outcome(answer, username)
+        except ApiError as error:
+            raise self._told(challenges.failure_of(error, challenges.AT_PASSWORD)) from None
 
-    async def respond(self, challenge: Challenge, answers: dict[str, str]) -> Grant | Challenge:
-        """Answer what Cognito asked for, with the fields of our form. Raises SignInFailed, and Refused: IDP_*."""
-        field, parameter = _ANSWERS[challenge.name]
-        value = answers.get(field, "")
-        if not value:
-            raise SignInFailed(Reason.WRONG_CODE if field == "code" else Reason.PASSWORD_POLICY)
-        parameters = {"USERNAME": challenge.username, parameter: value}
-        return await self._respond(challenge.name, challenge.session, challenge.username, parameters)
+    async def respond(self, challenge: Challenge, answers: Mapping[str, str]) -> Grant | Challenge:
+        """Answer a challenge: `code`, or the new `password` with a value for each name in `required`.
+
+        Raises SignInFailed (after WRONG_CODE and PASSWORD_POLICY the same challenge may be answered again), Refused:
+        IDP_*.
+        """
+        responses = challenges.responses_to(challenge, answers)
+        reasons = challenges.AT_NEW_PASSWORD if challenge.name == challenges.NEW_PASSWORD else challenges.AT_CODE
+        try:
+            answer = await self._respond(challenge.username, challenge.name, challenge.session, responses)
+            return self._outcome(answer, challenge.username)
+        except ApiError as error:
+            raise self._told(challenges.failure_of(error, reasons)) from None
 
     async def refresh(self, refresh_token: str, username: str) -> Grant:
-        """New tokens. Raises Refused: SESSION_EXPIRED where Cognito renews no more, IDP_*.
-
-        An app client that rotates refresh tokens takes GetTokensFromRefreshToken alone; which it is, is found out once.
-        """
-        for rotates in (self._rotates, not self._rotates):
-            try:
-                outcome = self._outcome(await self._renew(rotates, refresh_token, username), username)
-            except SignInFailed as failed:
-                if failed.reason is Reason.THROTTLED:
-                    raise Refused(Code.IDP_UNAVAILABLE, "too many requests") from None
-                continue
-            if isinstance(outcome, Challenge):
-                raise Refused(Code.IDP_BAD_ANSWER, "a challenge for a refresh token")
-            self._rotates = rotates
-            return outcome
-        raise Refused(Code.SESSION_EXPIRED, "the refresh token is not taken")
-
-    async def _renew(self, rotates: bool, refresh_token: str, username: str) -> dict[str, Any]:
-        if not rotates:
-            return await self._initiate(REFRESH, username, {"REFRESH_TOKEN": refresh_token})
-        body: dict[str, Any] = {"RefreshToken": refresh_token, "ClientId": self._client.id}
-        if self._client.secret:
-            body["ClientSecret"] = self._client.secret
+        """New tokens. Raises Refused: SESSION_EXPIRED for a refresh token that has ended or was revoked, IDP_*."""
         try:
-            return await self._call("GetTokensFromRefreshToken", body)
-        except Refused as refused:
-            if self._rotates:
-                raise
-            # the other way was refused, and an endpoint that has not this one says so in its own way
-            raise SignInFailed(Reason.EXPIRED) from refused
+            # not by InitiateAuth, which refuses it to an app client that rotates its refresh tokens
+            answer = await self._if_known(
+                "GetTokensFromRefreshToken", {"RefreshToken": refresh_token, **self._client()}
+            )
+            if answer is None:
+                answer = await self._initiate(username, "REFRESH_TOKEN_AUTH", {"REFRESH_TOKEN": refresh_token})
+            outcome = self._outcome(answer, username)
+        except ApiError as error:
+            raise self._told(challenges.session_failure(error)) from None
+        except SignInFailed as failed:
+            raise self._told(challenges.bad(f"{failed.message} to a refresh token")) from None
+        if isinstance(outcome, Challenge):
+            raise self._told(challenges.bad(f"{outcome.name} to a refresh token"))
+        return outcome
 
     async def revoke(self, refresh_token: str) -> None:
-        """End a refresh token (RevokeToken). Raises Refused: IDP_*."""
-        body = {"Token": refresh_token, "ClientId": self._client.id}
-        if self._client.secret:
-            body["ClientSecret"] = self._client.secret
-        await self._end("RevokeToken", body)
+        """End a refresh token and its access tokens at Cognito. Raises Refused: SESSION_EXPIRED, IDP_*."""
+        await self._end("RevokeToken", {"Token": refresh_token, **self._client()})
 
     async def sign_out_everywhere(self, access_token: str) -> None:
-        """End every refresh token of the user (GlobalSignOut). Raises Refused: IDP_*."""
+        """End all sessions of the token's user at Cognito. Raises Refused: SESSION_EXPIRED for a token that has ended
+        or may not (scope `aws.cognito.signin.user.admin`), IDP_*."""
         await self._end("GlobalSignOut", {"AccessToken": access_token})
 
-    async def _end(self, operation: str, body: dict[str, Any]) -> None:
+    async def aclose(self) -> None:
+        """Stop computing."""
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    async def _by_srp(self, username: str, password: str) -> Grant | Challenge:
+        srp = await self._compute(lambda: Srp(self._pool_id, password))
+        answer = await self._initiate(username, "USER_SRP_AUTH", {"USERNAME": username, "SRP_A": srp.public})
+        asked = answer.get("ChallengeParameters")
+        if answer.get("ChallengeName") != "PASSWORD_VERIFIER" or not isinstance(asked, dict):
+            raise self._told(challenges.bad("expected the challenge PASSWORD_VERIFIER"))
         try:
-            await self._call(operation, body)
-        except SignInFailed as failed:
-            raise Refused(Code.IDP_BAD_ANSWER, f"{operation}: {failed.reason}") from None
+            proof = await self._compute(lambda: srp.proof(asked, self._now()))
+        except ValueError as error:
+            raise self._told(challenges.bad(f"PASSWORD_VERIFIER: {error}")) from None
+        # the pool's own name of the user, where a person came with an alias
+        internal = challenges.text(asked, "USERNAME") or username
+        session = challenges.text(answer, "Session")
+        return self._outcome(await self._respond(internal, "PASSWORD_VERIFIER", session, proof), internal)
 
-    async def _initiate(self, flow: str, username: str, parameters: dict[str, str]) -> dict[str, Any]:
-        body = {
-            "AuthFlow": flow,
-            "ClientId": self._client.id,
-            "AuthParameters": self._with_hash(username, parameters),
-        }
-        return await self._call("InitiateAuth", body)
+    async def _compute(self, work: Callable[[], T]) -> T:
+        try:
+            async with asyncio.timeout(ASK_WITHIN):
+                return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+        except TimeoutError:
+            raise SignInFailed(SignInError.THROTTLED) from None
 
-    async def _respond(self, name: str, session: Any, username: str, parameters: dict[str, str]) -> Grant | Challenge:
-        body: dict[str, Any] = {
-            "ChallengeName": name,
-            "ClientId": self._client.id,
-            "ChallengeResponses": self._with_hash(username, parameters),
-        }
-        if session is not None:
-            body["Session"] = session
-        return self._outcome(await self._call("RespondToAuthChallenge", body), username)
+    async def _initiate(self, username: str, flow: str, parameters: Mapping[str, str]) -> dict[str, Any]:
+        return await self._call(
+            "InitiateAuth",
+            {
+                "AuthFlow": flow,
+                "ClientId": self._client_id,
+                "AuthParameters": {**parameters, **self._hash(username)},
+            },
+        )
 
-    def _with_hash(self, username: str, parameters: dict[str, str]) -> dict[str, str]:
-        if not self._client.secret:
-            return parameters
-        return {**parameters, "SECRET_HASH": self._client.secret_hash(username)}
+    async def _respond(self, username: str, name: str, session: str, responses: Mapping[str, str]) -> dict[str, Any]:
+        return await self._call(
+            "RespondToAuthChallenge",
+            {
+                "ChallengeName": name,
+                "ClientId": self._client_id,
+                **({"Session": session} if session else {}),
+                "ChallengeResponses": {"USERNAME": username, **responses, **self._hash(username)},
+            },
+        )
 
-    def _outcome(self, answer: dict[str, Any], username: str) -> Grant | Challenge:
-        result = answer.get("AuthenticationResult")
-        if isinstance(result, dict):
-            return Grant(
-                text_of(result, "AccessToken"), text_of(result, "IdToken", optional=True),
-                text_of(result, "RefreshToken", optional=True),
-            )  # fmt: skip
-        name = text_of(answer, "ChallengeName")
-        if name not in _ANSWERS:
-            raise SignInFailed(Reason.UNSUPPORTED_CHALLENGE)
-        given = answer.get("ChallengeParameters")
-        parameters = given if isinstance(given, dict) else {}
-        user = parameters.get("USER_ID_FOR_SRP", username)
-        told = {key: parameters[key] for key in ("CODE_DELIVERY_DESTINATION",) if isinstance(parameters.get(key), str)}
-        return Challenge(name, text_of(answer, "Session"), user if isinstance(user, str) else username, told)
+    async def _end(self, operation: str, payload: Mapping[str, Any]) -> None:
+        try:
+            await self._call(operation, payload, read=False)
+        except ApiError as error:
+            raise self._told(challenges.session_failure(error)) from None
 
-    async def _call(self, operation: str, body: dict[str, Any]) -> dict[str, Any]:
-        headers = {"content-type": "application/x-amz-json-1.1", "x-amz-target": _TARGET + operation}
-        status, document = await self._asker.ask(self._endpoint, headers, json.dumps(body).encode("utf-8"))
-        if status == 200:
-            return document
-        raise _failure(document)
+    def _hash(self, username: str) -> dict[str, str]:
+        """SECRET_HASH of a client with a secret (AWS, "Computing secret hash values")."""
+        if not self._client_secret:
+            return {}
+        digest = hmac.new(
+            self._client_secret.encode(), f"{username}{self._client_id}".encode(), hashlib.sha256
+        ).digest()
+        return {"SECRET_HASH": base64.standard_b64encode(digest).decode("ascii")}
 
+    def _client(self) -> dict[str, str]:
+        """The app client, to the operations that take its secret itself."""
+        secret = {"ClientSecret": self._client_secret} if self._client_secret else {}
+        return {"ClientId": self._client_id, **secret}
 
-def _failure(document: dict[str, Any]) -> Exception:
-    """What an error of the API means: for the person, or, where it is ours or AWS's, for the log."""
-    kind, message = document.get("__type"), document.get("message", document.get("Message", ""))
-    # the type may come with its namespace (AWS JSON 1.1 protocol)
-    name = kind.rpartition("#")[2] if isinstance(kind, str) else ""
-    text = message if isinstance(message, str) else ""
-    reason = next((reason for start, reason in _MESSAGES.items() if text.startswith(start)), _REASONS.get(name))
-    if reason is None:
-        return Refused(Code.IDP_BAD_ANSWER, f"{name if name.isalnum() else 'an unknown error'}"[:64])
-    return SignInFailed(reason, text[:_MAX_MESSAGE] if reason is Reason.PASSWORD_POLICY else "")
+    async def _if_known(self, operation: str, payload: Mapping[str, Any]) -> dict[str, Any] | None:
+        """The answer; None where the endpoint does not know the operation, as one that stands in for Cognito may."""
+        try:
+            return await self._call(operation, payload)
+        except ApiError as error:
+            if error.kind != "UnknownOperationException":
+                raise
+        except ServerError as error:
+            if error.known or error.status not in _NOT_IMPLEMENTED:
+                raise
+        return None
+
+    async def _call(self, operation: str, payload: Mapping[str, Any], *, read: bool = True) -> dict[str, Any]:
+        """Raises ApiError, Refused: IDP_*. Without `read` nothing is taken from a good answer."""
+        headers = {"content-type": "application/x-amz-json-1.1", "x-amz-target": f"{_TARGET}.{operation}"}
+        reply = await self._provider.post(self._endpoint, headers, json.dumps(payload).encode("utf-8"))
+        if reply.status != httpx.codes.OK:
+            raise challenges.error_in(reply, self._provider.read(reply))
+        return self._provider.read(reply) if read else {}
+
+    def _outcome(self, answer: Mapping[str, Any], username: str) -> Grant | Challenge:
+        try:
+            return challenges.outcome(answer, username)
+        except Refused as refused:
+            raise self._told(refused) from None
+
+    def _told(self, failure: SignInFailed | Refused) -> SignInFailed | Refused:
+        """The failure, told of in the log and in the metric where it is not a person's."""
+        if isinstance(failure, Refused):
+            if failure.code != Code.SESSION_EXPIRED:
+                self._provider.failed("bad_answer" if failure.code == Code.IDP_BAD_ANSWER else "throttled", failure)
+        elif failure.reason == SignInError.FLOW_NOT_ALLOWED:
+            flow = "ALLOW_USER_SRP_AUTH" if self._srp else "ALLOW_USER_PASSWORD_AUTH"
+            self._provider.failed("flow_not_allowed", challenges.bad(f"the app client does not have {flow}"))
+        return failure

@@ -6,15 +6,16 @@ import hmac
 import ipaddress
 import logging
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple, Protocol
 
-from sidecar.clients.provider import Challenge, Grant, Reason, SignInFailed
+from sidecar.clients.hosted import s256
+from sidecar.clients.provider import Challenge, Grant, SignInError, SignInFailed
 from sidecar.enforce.answer import Answer
 from sidecar.enforce.attempts import Attempts
 from sidecar.enforce.own import Asked, Paths, form_of, page, query_of, redirect
 from sidecar.enforce.pages import Pages
-from sidecar.enforce.pending import Pending, PendingSignIns, begin, code_challenge
+from sidecar.enforce.pending import Pending, PendingSignIns, begin
 from sidecar.enforce.refusal import LOGIN_PATH, RETURN_TO
 from sidecar.gate.origin import require_own_origin
 from sidecar.gate.request import Network, Request, is_trusted
@@ -31,16 +32,17 @@ _PASSED_ON = ("identity_provider", "idp_identifier", "lang")
 """Parameters of our login that the hosted UI gets (authorization endpoint)."""
 
 SAYS = {
-    Reason.WRONG_PASSWORD: "The user name or the password is not right.",
-    Reason.WRONG_CODE: "The code is not right.",
-    Reason.THROTTLED: "Too many attempts. Wait a little, and try again.",
-    Reason.UNCONFIRMED: "This account is not confirmed yet. Follow the message that was sent to you.",
-    Reason.RESET_REQUIRED: "The password has to be reset first. Ask whoever runs this application.",
-    Reason.EXPIRED: "That took too long. Sign in again.",
-    Reason.PASSWORD_POLICY: "The new password does not follow the rules of this application.",
-    Reason.DISABLED: "This account is switched off.",
-    Reason.UNSUPPORTED_CHALLENGE: "This account asks for a step that is not supported here.",
-    Reason.FLOW_NOT_ALLOWED: "Signing in with a password is not enabled for this application.",
+    SignInError.WRONG_PASSWORD: "The user name or the password is not right.",
+    SignInError.WRONG_CODE: "The code is not right.",
+    SignInError.THROTTLED: "Too many attempts. Wait a little, and try again.",
+    SignInError.UNCONFIRMED: "This account is not confirmed yet. Follow the message that was sent to you.",
+    SignInError.RESET_REQUIRED: "The password has to be reset first. Ask whoever runs this application.",
+    SignInError.EXPIRED: "That took too long. Sign in again.",
+    SignInError.PASSWORD_POLICY: "The new password does not follow the rules of this application.",
+    SignInError.DISABLED: "This account is switched off.",
+    SignInError.REFUSED: "This sign-in was refused.",
+    SignInError.UNSUPPORTED_CHALLENGE: "This account asks for a step that is not supported here.",
+    SignInError.FLOW_NOT_ALLOWED: "Signing in with a password is not enabled for this application.",
 }
 """What a person is told; nothing that tells a wrong password from an unknown user."""
 
@@ -65,7 +67,7 @@ class UserPool(Protocol):
 
     async def sign_in(self, username: str, password: str) -> Grant | Challenge: ...
 
-    async def respond(self, challenge: Challenge, answers: dict[str, str]) -> Grant | Challenge: ...
+    async def respond(self, challenge: Challenge, answers: Mapping[str, str]) -> Grant | Challenge: ...
 
     async def sign_out_everywhere(self, access_token: str) -> None: ...
 
@@ -140,7 +142,7 @@ class Login:
         assert self._ways.hosted is not None  # noqa: S101 - for the type checker
         more = {name: query[name] for name in _PASSED_ON if 0 < len(query.get(name, "")) <= _MAX_FIELD}
         url = self._ways.hosted.authorize_url(
-            pending.state, pending.nonce, code_challenge(pending.verifier), self._ways.callback, **more
+            pending.state, pending.nonce, s256(pending.verifier), self._ways.callback, **more
         )
         return redirect(url, self._pending.cookies(pending, request))
 
@@ -188,21 +190,19 @@ class Login:
             if "repeated" in answers and not hmac.compare_digest(
                 answers.pop("repeated").encode(), answers.get("password", "").encode()
             ):
-                raise SignInFailed(Reason.PASSWORD_POLICY, "The two passwords differ.")
+                raise SignInFailed(SignInError.PASSWORD_POLICY, "The two passwords differ.")
             return await self._ways.pool.respond(pending.challenge, answers)
         password = fields.get("password", "")
         if not username or not password:
-            raise SignInFailed(Reason.WRONG_PASSWORD)
+            raise SignInFailed(SignInError.WRONG_PASSWORD)
         return await self._ways.pool.sign_in(username, password)
 
     def _again(self, pending: Pending, asked: Asked, failed: SignInFailed, username: str) -> Answer:
         """The same step once more, or the first one where Cognito takes no other answer to this challenge."""
-        if failed.reason not in (Reason.WRONG_CODE, Reason.PASSWORD_POLICY):
+        if failed.reason not in (SignInError.WRONG_CODE, SignInError.PASSWORD_POLICY):
             pending = pending._replace(challenge=None)
-        status = 429 if failed.reason is Reason.THROTTLED else 401
-        return self._form(
-            pending, asked.request, says=failed.message or SAYS[failed.reason], username=username, status=status
-        )
+        status = 429 if failed.reason is SignInError.THROTTLED else 401
+        return self._form(pending, asked.request, says=_said(failed), username=username, status=status)
 
     # --- the hosted UI comes back ---
 
@@ -259,6 +259,12 @@ class Login:
     def _note(self, asked: Asked, event: str, **fields: str) -> None:
         peer = client_address(asked.request, self._trusted)
         self._journal.note(event, request_id=asked.request.request_id, peer=peer, **fields)
+
+
+def _said(failed: SignInFailed) -> str:
+    """What the pool says of its own rules goes before our words; a challenge's name tells a person nothing."""
+    told = failed.reason in (SignInError.PASSWORD_POLICY, SignInError.REFUSED)
+    return failed.message if told and failed.message else SAYS[failed.reason]
 
 
 def client_address(request: Request, trusted: tuple[Network, ...]) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import hashlib
 import hmac
 import json
@@ -52,11 +51,6 @@ def begin(to: str, now: float) -> Pending:
     """A new sign-in, with 256 bits of state, nonce and code verifier each (RFC 7636 section 7.1)."""
     state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
     return Pending(state, nonce, verifier, safe_target(to), int(now))
-
-
-def code_challenge(verifier: str) -> str:
-    """The S256 code challenge (RFC 7636 section 4.2)."""
-    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode("ascii")).digest()).rstrip(b"=").decode("ascii")
 
 
 def safe_target(text: str) -> str:

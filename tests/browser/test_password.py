@@ -47,10 +47,10 @@ def test_nobody_learns_who_has_an_account(page: Page, password_site: Site) -> No
 
 
 def test_a_first_sign_in_asks_for_a_new_password(page: Page, password_site: Site, cognito: LocalCognito) -> None:
-    cognito.add_user(User("dora", "Temp-1234", ("user",), temporary=True))
-    sign_in(page, f"{password_site.url}/me", "dora", "Temp-1234")
+    cognito.add_user(User("erin", "Temp-1234", ("user",), temporary=True))
+    sign_in(page, f"{password_site.url}/me", "erin", "Temp-1234")
     assert heading(page) == "Choose a new password"
-    page.get_by_label("New password", exact=True).fill("Dora-12345")
+    page.get_by_label("New password", exact=True).fill("Erin-12345")
     page.get_by_label("New password, once more").fill("Other-12345")
     page.get_by_role("button").click()
     assert page.get_by_role("alert").inner_text() == "The two passwords differ."
@@ -58,10 +58,10 @@ def test_a_first_sign_in_asks_for_a_new_password(page: Page, password_site: Site
     page.get_by_label("New password, once more").fill("short")
     page.get_by_role("button").click()
     assert "assword" in page.get_by_role("alert").inner_text()
-    page.get_by_label("New password", exact=True).fill("Dora-12345")
-    page.get_by_label("New password, once more").fill("Dora-12345")
+    page.get_by_label("New password", exact=True).fill("Erin-12345")
+    page.get_by_label("New password, once more").fill("Erin-12345")
     page.get_by_role("button").click()
-    assert heading(page) == "GET /me dora user"
+    assert heading(page) == "GET /me erin user"
 
 
 def test_it_works_without_javascript(password_site: Site, context: BrowserContext) -> None:

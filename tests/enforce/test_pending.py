@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar.clients.provider import Challenge
 from sidecar.clients.seal import Seal
-from sidecar.enforce.pending import LASTS, PendingSignIns, begin, code_challenge, safe_target
+from sidecar.enforce.pending import LASTS, PendingSignIns, begin, safe_target
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.verdict import Code, Refused
 
@@ -105,13 +105,6 @@ def test_state_nonce_and_verifier_are_new_and_long_enough() -> None:
     assert len({*one[:3], *two[:3]}) == 6
     # RFC 7636 section 4.1: 43 to 128 characters
     assert all(43 <= len(value) <= 128 for value in one[:3])
-
-
-def test_the_code_challenge_is_that_of_the_rfc() -> None:
-    # RFC 7636 appendix B
-    assert (
-        code_challenge("dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk") == "E9Melhoa2OwvFrEMTJguCHaoeK1t8URWbuGJSstw-cM"
-    )
 
 
 @pytest.mark.parametrize(
