@@ -314,11 +314,15 @@ def _login_problems(settings: Settings) -> list[str]:
     problems = []
     if not settings.session_secrets:
         problems.append("SIDECAR_SESSION_SECRET: not set, expected 32 random characters: openssl rand -base64 32")
-    if not settings.pool_id:
+    if not settings.client_ids:
+        problems.append("AWS_COGNITO_CLIENT_ID: not set, expected the app client that people sign in to")
+    if "password" in settings.login_modes and not settings.pool_id:
         problems.append("AWS_COGNITO_POOL_ID: not set, expected the user pool that people sign in to")
     if "hosted" in settings.login_modes:
         if not settings.domain:
             problems.append("AWS_COGNITO_DOMAIN: not set, expected the domain of the hosted UI")
+        elif "://" not in settings.domain and not settings.region:
+            problems.append("AWS_REGION: not set, expected the region of AWS_COGNITO_DOMAIN")
         if not settings.callback:
             problems.append(
                 "AWS_COGNITO_HOSTED_UI_CALLBACK_URL: not set, expected the callback URL of the app client, "

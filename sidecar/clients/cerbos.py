@@ -1,20 +1,19 @@
-"""PDP: asks Cerbos over gRPC, with a deadline on every call, and gives its answer unjudged."""
+"""PDP: asks Cerbos by gRPC, with a deadline on every call, and gives its answer unjudged."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping
 from typing import Any
 
-import grpc
-import grpc.aio
 from cerbos.effect.v1 import effect_pb2
 from cerbos.engine.v1 import engine_pb2
 from cerbos.request.v1 import request_pb2
-from cerbos.response.v1 import response_pb2
-from cerbos.svc.v1.svc_pb2_grpc import CerbosServiceStub
+from cerbos.response.v1.response_pb2 import CheckResourcesResponse
 from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 
 from sidecar.clients.breaker import Breaker
+from sidecar.clients.unary import CallFailed, Channel, Method, Status
 from sidecar.gate.decision import Answer, Question, Resource, Result
 from sidecar.gate.identity import Principal
 from sidecar.gate.strict_json import EXACT_INTEGER
@@ -24,23 +23,13 @@ BATCH = 50
 """Resources in one call, as many as Cerbos takes by default (its `requestLimits`)."""
 _MAX_DEPTH = 32
 
-# a Cerbos that was restarted is to be used again at once, not after gRPC's minutes
-_CHANNEL_OPTIONS = [
-    ("grpc.initial_reconnect_backoff_ms", 50),
-    ("grpc.min_reconnect_backoff_ms", 1000),  # in spite of its name also what one attempt to connect may take
-    ("grpc.max_reconnect_backoff_ms", 500),
-    ("grpc.enable_http_proxy", 0),
-    ("grpc.service_config_disable_resolution", 1),
-    ("grpc.max_receive_message_length", 1024 * 1024),
-]
-
 _FAULTS = {
-    grpc.StatusCode.UNAVAILABLE: Code.PDP_UNAVAILABLE,
-    grpc.StatusCode.DEADLINE_EXCEEDED: Code.PDP_TIMEOUT,
-    grpc.StatusCode.CANCELLED: Code.PDP_PARTIAL,
-    grpc.StatusCode.INTERNAL: Code.PDP_BAD_ANSWER,
-    grpc.StatusCode.UNKNOWN: Code.PDP_BAD_ANSWER,
-    grpc.StatusCode.DATA_LOSS: Code.PDP_PARTIAL,
+    Status.UNAVAILABLE: Code.PDP_UNAVAILABLE,
+    Status.DEADLINE_EXCEEDED: Code.PDP_TIMEOUT,
+    Status.CANCELLED: Code.PDP_PARTIAL,
+    Status.INTERNAL: Code.PDP_BAD_ANSWER,
+    Status.UNKNOWN: Code.PDP_BAD_ANSWER,
+    Status.DATA_LOSS: Code.PDP_PARTIAL,
 }
 """gRPC status -> code; every other status says that Cerbos answered, and would not decide."""
 _COUNTS = frozenset((Code.PDP_UNAVAILABLE, Code.PDP_TIMEOUT, Code.PDP_BAD_ANSWER, Code.PDP_PARTIAL))
@@ -50,24 +39,16 @@ _COUNTS = frozenset((Code.PDP_UNAVAILABLE, Code.PDP_TIMEOUT, Code.PDP_BAD_ANSWER
 class Cerbos:
     """A PDP at `host:port` or `unix:/path`. `timeout` in seconds, `now` monotonic seconds, `limit` calls at once."""
 
-    def __init__(
-        self,
-        target: str,
-        *,
-        timeout: float,
-        now: Callable[[], float],
-        limit: int = 256,
-        credentials: grpc.ChannelCredentials | None = None,
-    ) -> None:
-        self._target = target
+    def __init__(self, target: str, *, timeout: float, now: Callable[[], float], limit: int = 256) -> None:
         self._timeout = timeout
-        self._now = now
         self._limit = limit
-        self._credentials = credentials
         self._breaker = Breaker(now)
         self._running = 0
-        self._channel: grpc.aio.Channel | None = None
-        self._check: Any = None
+        # RFC 9113 section 8.3.1 wants an authority; a unix socket has none, and Cerbos asks for none
+        authority = "localhost" if target.startswith("unix:") else target
+        self._check = Method("/cerbos.svc.v1.CerbosService/CheckResources", authority, timeout)
+        self._health = Method("/grpc.health.v1.Health/Check", authority, timeout)
+        self._channel = Channel(target, self._check)
 
     async def check(self, question: Question) -> Answer:
         """Ask. Raises Refused: PDP_* when there is no answer, REFERENCE_INVALID for an attribute that Cerbos cannot
@@ -84,7 +65,7 @@ class Cerbos:
         return answers[0]._replace(request_id=(strange or [question.request_id])[0], results=results)
 
     async def _ask(self, question: Question) -> Answer:
-        message = request_of(question)
+        message = request_of(question).SerializeToString()
         if self._running >= self._limit:
             raise Refused(Code.PDP_BUSY)
         if not self._breaker.allows():
@@ -103,52 +84,37 @@ class Cerbos:
         self._breaker.succeeded()
         return answer
 
-    async def _call(self, message: request_pb2.CheckResourcesRequest) -> Answer:
+    async def _call(self, message: bytes) -> Answer:
         try:
-            # what cannot be parsed comes out of the stub as None, and has no request id
-            return answer_of(await self._once_or_twice(message))
-        except grpc.aio.AioRpcError as error:
-            code = _FAULTS.get(error.code(), Code.PDP_STATUS)
-            raise Refused(code, f"{error.code().name}: {error.details()}") from None
+            return answer_of(CheckResourcesResponse.FromString(await self._once_or_twice(message)))
+        except CallFailed as error:
+            code = _FAULTS.get(error.status, Code.PDP_STATUS)
+            raise Refused(code, f"{error.status.name}: {error.detail}") from None
         except Exception as error:  # noqa: BLE001 - whatever a broken answer does to the library is no decision
             raise Refused(Code.PDP_BAD_ANSWER, type(error).__name__) from None
 
-    async def _once_or_twice(self, message: request_pb2.CheckResourcesRequest) -> Any:
+    async def _once_or_twice(self, message: bytes) -> bytes:
         """Ask, and once more within the same deadline if nobody was there: a check changes nothing."""
-        deadline = self._now() + self._timeout
+        deadline = asyncio.get_running_loop().time() + self._timeout
         try:
-            return await self._stub()(message, timeout=self._timeout)
-        except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.UNAVAILABLE:
+            return await self._channel.call(self._check, message, deadline)
+        except CallFailed as error:
+            if error.status is not Status.UNAVAILABLE:
                 raise
-        return await self._stub()(message, timeout=max(deadline - self._now(), 0.0))
-
-    def _stub(self) -> Any:
-        if self._check is None:
-            self._channel = self._open()
-            self._check = CerbosServiceStub(self._channel).CheckResources  # type: ignore[no-untyped-call]  # generated
-        return self._check
-
-    def _open(self) -> grpc.aio.Channel:
-        if self._credentials is None:
-            return grpc.aio.insecure_channel(self._target, options=_CHANNEL_OPTIONS)
-        return grpc.aio.secure_channel(self._target, self._credentials, options=_CHANNEL_OPTIONS)
+        return await self._channel.call(self._check, message, deadline)
 
     async def serving(self) -> bool:
         """Whether Cerbos says that it can answer (gRPC health checking protocol)."""
-        self._stub()
-        assert self._channel is not None  # noqa: S101 - for the type checker
+        deadline = asyncio.get_running_loop().time() + self._timeout
         # the messages of grpc.health.v1, whose only field each is needed: service "", status 1 for SERVING
-        health = self._channel.unary_unary("/grpc.health.v1.Health/Check")
         try:
-            return bool(await health(b"", timeout=self._timeout, wait_for_ready=False) == b"\x08\x01")
-        except Exception:  # noqa: BLE001 - whoever cannot say that it serves does not
+            return await self._channel.call(self._health, b"", deadline) == b"\x08\x01"
+        except CallFailed:
             return False
 
     async def aclose(self) -> None:
-        """Close the channel."""
-        if self._channel is not None:
-            await self._channel.close()
+        """Close the connection."""
+        await self._channel.aclose()
 
 
 # --- messages ---
@@ -212,12 +178,12 @@ def _exact(number: float) -> float:
 _EFFECTS = {number: name for name, number in effect_pb2.Effect.items()}
 
 
-def answer_of(message: response_pb2.CheckResourcesResponse) -> Answer:
+def answer_of(message: CheckResourcesResponse) -> Answer:
     """Cerbos' message as an answer."""
     return Answer(message.request_id, message.cerbos_call_id, tuple(map(_result, message.results)))
 
 
-def _result(entry: response_pb2.CheckResourcesResponse.ResultEntry) -> Result:
+def _result(entry: CheckResourcesResponse.ResultEntry) -> Result:
     meta = next(iter(entry.meta.actions.values()), None)
     return Result(
         entry.resource.kind,

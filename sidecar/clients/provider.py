@@ -224,10 +224,13 @@ async def verify_id_token(
 
     `issuers` are those of the pool, `client_id` is the app client that asked. `nonce` is what the browser was sent to
     the hosted UI with (OpenID Connect Core, section 3.1.3.7); None for a sign-in with a password, which has none.
+    Without an access token, the id token stands alone, and there are no claims of the other.
     Raises Refused: SIGN_IN_INVALID for tokens that are not of this sign-in, KEYS_UNAVAILABLE.
     """
     try:
-        access = await _claims(grant.access_token, "access", issuers, client_id, find_key, now)
+        access = None
+        if grant.access_token:
+            access = await _claims(grant.access_token, "access", issuers, client_id, find_key, now)
         identity = await _claims(grant.id_token, "id", issuers, client_id, find_key, now)
     except Refused as refused:
         if refused.code == Code.KEYS_UNAVAILABLE:
@@ -235,6 +238,8 @@ async def verify_id_token(
         raise _not_of_this_sign_in(refused.detail or str(refused.code)) from None
     if nonce is not None and not _is_same(identity.get("nonce"), nonce):
         raise _not_of_this_sign_in("nonce: of another sign-in")
+    if access is None:
+        return SignedIn({}, identity)
     if not _is_same(access.get("sub"), identity.get("sub")) or access["iss"] != identity["iss"]:
         raise _not_of_this_sign_in("sub: an access token of another user")
     return SignedIn(access, identity)

@@ -59,6 +59,10 @@ def _call(method: str, url: str, name: str = "") -> str:
 
 def show(users: Iterable[User], tour: Iterable[Step]) -> str:
     """The whole text: a table of users, and a block per step."""
-    table = [f"{user.name:<10}{user.password:<14}{', '.join(user.groups)}" for user in users]
+    table = [f"{user.name:<10}{user.password:<14}{', '.join(user.groups)}{_note(user)}" for user in users]
     blocks = [f"# {step.title}{f': {step.status}' if step.status else ''}\n{step.command}\n" for step in tour]
     return "\n".join([f"{'user':<10}{'password':<14}groups", *table, "", "Paste into another terminal:", "", *blocks])
+
+
+def _note(user: User) -> str:
+    return " (the password is temporary: the first sign-in asks for a new one)" if user.temporary else ""

@@ -70,9 +70,9 @@ class Tokens:
         *,
         remembered: int = REMEMBERED_TOKENS,
     ) -> None:
-        self._issuers = issuers
+        self.issuers = issuers
         self._rules = rules
-        self._find_key = find_key
+        self.find_key = find_key
         self._remembered = remembered
         self._known: dict[bytes, Principal] = {}
 
@@ -93,7 +93,7 @@ class Tokens:
                 return known
             del self._known[digest]
             raise Refused(Code.TOKEN_EXPIRED)
-        claims, issuer = await verified_claims(token, self._issuers, self._find_key, now)
+        claims, issuer = await verified_claims(token, self.issuers, self.find_key, now)
         principal = principal_from(claims, issuer.issuer, self._rules)
         if len(self._known) >= self._remembered:
             # the oldest entry: a dict keeps the order of insertion

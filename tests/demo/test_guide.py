@@ -25,6 +25,7 @@ def test_the_text_has_each_user_and_each_command_on_a_line_of_its_own() -> None:
     lines = show(USERS, TOUR).splitlines()
     assert all(step.command in lines for step in TOUR)
     assert "alice     Alice-1234    user" in lines
+    assert "carol     Carol-1234    user (the password is temporary: the first sign-in asks for a new one)" in lines
     assert "# update a contact of bob: 403" in lines
     assert "# sign in as alice" in lines
 
