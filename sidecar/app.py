@@ -21,6 +21,7 @@ import uvicorn
 
 from sidecar.admin import admin_app
 from sidecar.browser import Browser
+from sidecar.clients.alb import AlbKeys, AlbSessions
 from sidecar.clients.breaker import Breaker
 from sidecar.clients.cerbos import Cerbos
 from sidecar.clients.cognito import KeyStore
@@ -39,6 +40,7 @@ from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.identity import Tokens
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access
+from sidecar.gate.session import TokenSource
 from sidecar.gate.verdict import Code
 from sidecar.journal import Journal, Metrics, open_stream
 from sidecar.routes_file import RoutesError, RoutesFile, read_routes
@@ -118,6 +120,7 @@ class Sidecar:
     journal: Journal
     traffic: Traffic
     browser: Browser | None
+    alb_keys: AlbKeys
     generation: int = 1
     cerbos_serving: bool = False
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -202,6 +205,7 @@ class Sidecar:
         await self.hooks.aclose()
         await self.keys.aclose()
         await self.cerbos.aclose()
+        await self.alb_keys.aclose()
         if self.browser is not None:
             await self.browser.aclose()
         if self.embedded is not None:
@@ -250,13 +254,14 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
         pages.check()
     except (OSError, ValueError, TemplateError) as error:
         raise StartError(str(error)) from None
-    reading = Reading(settings.hosts, settings.trusted_proxies)
+    reading = Reading(settings.hosts, settings.trusted_proxies, bool(settings.alb_signers))
     browser = _browser(settings, lambda: gate.rules.tokens, metrics)
+    alb_keys = AlbKeys(now=time.monotonic, report=metrics.dependency)
     gate = Gate(
         Rules(routes.table, routes.lookups, tokens, reading),
         hooks, cerbos, now=wall_clock, timer=time.perf_counter,
         sign=assertions.sign if assertions is not None else None, shadow=settings.mode == "shadow",
-        sources=(browser.sessions,) if browser is not None else (),
+        sources=_sources(browser, settings, lambda: gate.rules.tokens, alb_keys),
     )  # fmt: skip
     refusals = Refusals(login=browser is not None, page=pages.error)
     proxy = Proxy(gate, upstream, journal, time.perf_counter, new_id, refusals)
@@ -273,7 +278,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     traffic = Traffic(proxy, websockets, own)
     return Sidecar(
         settings, environ, gate, keys, trust, routes, cerbos, embedded, hooks, upstream, metrics, journal, traffic,
-        browser,
+        browser, alb_keys,
     )  # fmt: skip
 
 
@@ -298,6 +303,16 @@ def _browser(settings: Settings, tokens: Callable[[], Tokens], metrics: Metrics)
         return Browser(settings, tokens, metrics.dependency, wall_clock)
     except ValueError as error:
         raise StartError(f"SIDECAR_LOGIN: {error}") from None
+
+
+def _sources(
+    browser: Browser | None, settings: Settings, tokens: Callable[[], Tokens], keys: AlbKeys
+) -> tuple[TokenSource, ...]:
+    """Where a request's token may be but for Authorization: our own session before the load balancer's."""
+    sources: list[TokenSource] = [browser.sessions] if browser is not None else []
+    if settings.alb_signers:
+        sources.append(AlbSessions(settings.alb_signers, tokens, keys))
+    return tuple(sources)
 
 
 def _upstream(settings: Settings) -> Pool:

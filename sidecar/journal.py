@@ -134,8 +134,8 @@ class Journal:
         effect = _effect(outcome.verdict)
         self.metrics.request(facts.route or "-", effect, code, outcome.status)
         dep, fault = _dependency_of(code)
-        if dep and dep != JWKS:
-            # the key store counts for itself: its faults come without requests, and requests without its faults
+        if dep and dep not in _COUNTING:
+            # these count for themselves: their faults come without requests, and requests without their faults
             self.metrics.dependency(dep, fault)
         self.metrics.times(facts.stages)
         if not self._publishes:
@@ -200,6 +200,7 @@ JWKS = "jwks"
 _DEPENDENCIES = {
     "keys": JWKS, "pdp": "pdp", "lookup": "lookup", "upstream": "upstream", "session": "sessions", "idp": "idp",
 }  # fmt: skip
+_COUNTING = (JWKS, "idp")
 _OF_CLIENTS = (Code.SESSION_INVALID, Code.SESSION_EXPIRED)
 
 

@@ -60,6 +60,13 @@ def test_each_kind_of_verdict_says_what_it_was(verdict: Verdict, outcome: str, c
     assert (entry["outcome"], entry["code"]) == (outcome, code)
 
 
+@pytest.mark.parametrize("code", [Code.KEYS_UNAVAILABLE, Code.IDP_UNAVAILABLE, Code.IDP_BAD_ANSWER])
+def test_a_fault_that_its_client_counts_is_not_counted_twice(code: Code) -> None:
+    entry, metrics = written(Outcome(Refuse(code, facts()), 503, 0.0))
+    assert entry["dep"] in ("jwks", "idp")
+    assert "sidecar_dep_errors_total{" not in metrics
+
+
 def test_a_fault_after_the_permit_is_the_code_while_the_outcome_stays_allow() -> None:
     entry, metrics = written(Outcome(forward(), 502, 0.0, Code.UPSTREAM_UNAVAILABLE))
     assert (entry["outcome"], entry["code"], entry["dep"], entry["fault"]) == (
