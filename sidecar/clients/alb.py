@@ -235,7 +235,6 @@ class AlbKeys:
     def _fail(self, url: str, code: Code, fault: str) -> None:
         log.warning("no key of a load balancer from %s: %s", url, fault)
         self._report("alb_keys", "unknown" if code == Code.TOKEN_INVALID else "unavailable")
-        self._keys.pop(url, None)
         self._failed[url] = (code, self._now())
 
     async def _download(self, url: str) -> bytes:

@@ -276,6 +276,25 @@ async def test_a_segment_in_another_form_is_refused_though_it_is_signed(
     assert await refusal(sessions.present(said(change(header)), NOW)) == Code.TOKEN_INVALID
 
 
+async def test_what_is_too_large_or_no_object_is_refused_though_it_is_signed(sessions: AlbSessions) -> None:
+    for payload in (b"null", b'["sub"]', b'"sub"'):
+        assert await refusal(sessions.present(asked(said=data(payload)), NOW)) == Code.TOKEN_INVALID
+    rest = MAX_DATA - len(data({"sub": "a-1", "x": ""})) - 8
+    for size, fits in ((rest * 3 // 4, True), (rest * 3 // 4 + 32, False)):
+        made = asked(said=data({"sub": "a-1", "x": "x" * size}))
+        assert (len(made.seen[b"x-amzn-oidc-data"]) <= MAX_DATA) is fits
+        if fits:
+            assert (await sessions.present(made, NOW)).token == ACCESS
+        else:
+            assert await refusal(sessions.present(made, NOW)) == Code.TOKEN_INVALID
+
+
+async def test_the_signature_has_one_length(sessions: AlbSessions) -> None:
+    longer = RAW_SIGNATURE[:32] + b"\0" + RAW_SIGNATURE[32:]
+    made = asked(said=SIGNED + b"." + segment(longer, False))
+    assert await refusal(sessions.present(made, NOW)) == Code.TOKEN_INVALID
+
+
 async def test_the_signature_has_one_form(sessions: AlbSessions) -> None:
     assert await refusal(sessions.present(asked(said=next_in_alphabet(GOOD)), NOW)) == Code.TOKEN_INVALID
     assert await refusal(sessions.present(asked(said=GOOD + b"="), NOW)) == Code.TOKEN_INVALID
