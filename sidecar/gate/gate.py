@@ -14,7 +14,7 @@ from sidecar.gate import body as body_reading
 from sidecar.gate import cors
 from sidecar.gate.decision import Answer, Question, Resource, judge
 from sidecar.gate.identity import Principal, Tokens
-from sidecar.gate.lookup import Call, Lookup, Reply, attributes_from, call_for
+from sidecar.gate.lookup import Call, Lookup, Readings, Reply, call_for
 from sidecar.gate.references import Material
 from sidecar.gate.request import Header, Raw, Reading, Request, as_it_came, read
 from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, action_of, allowed_methods
@@ -88,6 +88,7 @@ class Gate:
         self.rules = rules
         self._hooks = hooks
         self._pdp = pdp
+        self._readings = Readings()
         self._now = now
         self._timer = timer
         self._sign = sign
@@ -171,7 +172,7 @@ class Gate:
             call = call_for(way.rules.lookups[route.lookup], kind, resource_id, material)
             # where the hook has no value for one of its attributes, what the request says does not stand in for it
             attributes = {name: value for name, value in attributes.items() if name not in call.lookup.attributes}
-            attributes |= attributes_from(call, await self._hooks.ask(call))
+            attributes |= self._readings.attributes(call, await self._hooks.ask(call))
         return Resource(kind, resource_id, action, attributes)
 
     async def _ask(self, facts: Facts, question: Question) -> None:
