@@ -15,7 +15,7 @@ from sidecar.gate import cors
 from sidecar.gate.decision import Answer, Question, Resource, judge
 from sidecar.gate.decision_cache import DecisionCache, key_of
 from sidecar.gate.identity import Principal, Tokens
-from sidecar.gate.lookup import Call, Lookup, Reply, attributes_from, call_for
+from sidecar.gate.lookup import Call, Lookup, Readings, Reply, call_for
 from sidecar.gate.origin import SAFE, require_own_origin
 from sidecar.gate.references import Material
 from sidecar.gate.request import Header, Raw, Reading, Request, as_it_came, read
@@ -105,6 +105,7 @@ class Gate:
         self.rules = rules
         self._hooks = hooks
         self._pdp = pdp
+        self._readings = Readings()
         self._now = now
         self._timer = timer
         self._sign = sign
@@ -213,7 +214,7 @@ class Gate:
             call = call_for(way.rules.lookups[route.lookup], kind, resource_id, material)
             # where the hook has no value for one of its attributes, what the request says does not stand in for it
             attributes = {name: value for name, value in attributes.items() if name not in call.lookup.attributes}
-            attributes |= attributes_from(call, await self._hooks.ask(call))
+            attributes |= self._readings.attributes(call, await self._hooks.ask(call))
         return Resource(kind, resource_id, action, attributes)
 
     async def _ask(self, way: _Way, principal: Principal, resource: Resource) -> None:
