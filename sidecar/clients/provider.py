@@ -121,6 +121,7 @@ class Provider:
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """POST to one of the provider's endpoints. Raises Refused: IDP_UNAVAILABLE, IDP_BAD_ANSWER."""
+        # made by hand, it has no cookie of an answer before (R26)
         request = httpx.Request(
             "POST",
             url,
@@ -190,7 +191,6 @@ class Provider:
                 trust_env=False, follow_redirects=False, timeout=httpx.Timeout(ASK_WITHIN),
                 limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0),
             )  # fmt: skip
-        self._http.cookies.clear()
         return self._http
 
     async def aclose(self) -> None:

@@ -237,6 +237,7 @@ AT = {"password": AT_PASSWORD, "code": AT_CODE, "new": AT_NEW_PASSWORD}
     ("step", "kind", "message", "reason"),
     [
         ("password", "NotAuthorizedException", "Incorrect username or password.", SignInError.WRONG_PASSWORD),
+        ("password", "NotAuthorizedException", "You are not enabled for this.", SignInError.WRONG_PASSWORD),
         ("password", "UserNotFoundException", "User does not exist.", SignInError.WRONG_PASSWORD),
         ("password", "NotAuthorizedException", "Password attempts exceeded", SignInError.THROTTLED),
         ("password", "TooManyRequestsException", "Rate exceeded", SignInError.THROTTLED),

@@ -1,19 +1,27 @@
-"""`clients/hosted.py` against a token endpoint with a switch; the hosted UI itself is a browser's."""
+"""`clients/hosted.py` against the stand-in of the hosted UI; against a scripted one for its faults."""
 
 from __future__ import annotations
 
 import base64
 import logging
-from collections.abc import AsyncIterator, Awaitable, Callable
+import os
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from typing import Any
 from urllib.parse import parse_qs, parse_qsl, urlsplit
 
 import pytest
 
+from sidecar.clients.cognito import KeyStore
 from sidecar.clients.hosted import Hosted, domain_origin, s256
-from sidecar.clients.provider import Grant, Provider
+from sidecar.clients.provider import Grant, Provider, verify_id_token
+from sidecar.demo.cognito import LocalCognito
+from sidecar.demo.hosted_ui import HostedUI
+from sidecar.gate.identity import Issuer
 from sidecar.gate.verdict import Code
 from tests.clients.fakes import Reports, Web, answer, json_answer, refusal
+from tests.sign_in import VERIFIER, Browser, parameters_of
+from tests.stack import free_port
 
 CALLBACK = "https://app.example/_sidecar/callback"
 TOKENS = {
@@ -86,7 +94,7 @@ def test_a_browser_is_sent_to_sign_in(provider: Provider) -> None:
     assert url.startswith("https://shop.example/oauth2/authorize?")
     assert "+" not in url
     assert "canary" not in url
-    assert parse_qs(urlsplit(url).query, strict_parsing=True) == {
+    assert parse_qs(urlsplit(url).query, keep_blank_values=True) == {
         "response_type": ["code"], "client_id": ["c1"], "redirect_uri": [CALLBACK], "state": ["s&1"], "nonce": ["n 1"],
         "scope": ["openid"], "code_challenge": ["ch"], "code_challenge_method": ["S256"],
     }  # fmt: skip
@@ -98,7 +106,7 @@ def test_a_browser_may_be_sent_straight_to_an_identity_provider(provider: Provid
         "s", "n", "ch", CALLBACK, identity_provider="Corp&state=x#", idp_identifier="corp.example", lang="de",
         scope="openid email",
     )  # fmt: skip
-    query = parse_qs(urlsplit(url).query, strict_parsing=True)
+    query = parse_qs(urlsplit(url).query, keep_blank_values=True)
     assert (query["identity_provider"], query["idp_identifier"]) == (["Corp&state=x#"], ["corp.example"])
     assert (query["lang"], query["scope"], query["state"]) == (["de"], ["openid email"], ["s"])
     assert urlsplit(url).fragment == ""
@@ -157,10 +165,11 @@ async def test_a_refresh_token_is_revoked(web: Web, confidential: Hosted, behave
     assert form(web) == {"token": "r.r.r", "client_id": "c1"}
 
 
-async def test_a_revocation_that_failed_is_told(web: Web, public: Hosted) -> None:
+async def test_a_revocation_that_failed_is_told(web: Web, public: Hosted, reports: Reports) -> None:
     for error in ("unsupported_token_type", "invalid_grant", "invalid_client"):
         web.behave = json_answer({"error": error}, 400)
         assert await refusal(public.revoke("r")) == Code.IDP_BAD_ANSWER
+    assert reports.all == [("idp", "bad_answer")] * 3
     web.behave = answer(500)
     assert await refusal(public.revoke("r")) == Code.IDP_UNAVAILABLE
 
@@ -213,3 +222,65 @@ async def test_a_secret_that_does_not_fit_is_told_to_the_operator(
     web.behave = json_answer({"error": "invalid_client"}, 400)
     assert await refusal(public.refresh("r")) == Code.IDP_BAD_ANSWER
     assert "AWS_COGNITO_CLIENT_SECRET" in caplog.text
+
+
+# --- the stand-in of the hosted UI ---
+
+
+@pytest.fixture(scope="module")
+def ui(cognito: LocalCognito, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostedUI]:
+    """It rotates refresh tokens."""
+    with HostedUI(
+        cognito, free_port(), tmp_path_factory.mktemp("ui"), os.environ, redirect_uris=[CALLBACK],
+        logout_uris=["https://app.example/"], rotation_grace=0.0,
+    ) as running:  # fmt: skip
+        yield running
+
+
+@pytest.mark.parametrize("is_public", [True, False])
+async def test_a_person_signs_in_goes_on_and_out(
+    cognito: LocalCognito, ui: HostedUI, provider: Provider, is_public: bool
+) -> None:
+    confidential = (cognito.confidential_client_id, cognito.confidential_client_secret)
+    client, secret = (cognito.client_id, "") if is_public else confidential
+    hosted = Hosted(domain_origin(ui.domain, cognito.region), client, secret, provider)
+    url = hosted.authorize_url("state-1", "nonce-1", s256(VERIFIER), CALLBACK, scope="openid email")
+    browser = Browser()
+    back = browser.sign_in(url, "alice", "Alice-1234")
+    assert back.headers["location"].startswith(f"{CALLBACK}?")
+    query = parameters_of(back)
+    assert query["state"] == "state-1"
+    assert await refusal(hosted.exchange("made-up", VERIFIER, CALLBACK)) == Code.SIGN_IN_INVALID
+    grant = await hosted.exchange(query["code"], VERIFIER, CALLBACK)
+    assert await refusal(hosted.exchange(query["code"], VERIFIER, CALLBACK)) == Code.SIGN_IN_INVALID
+    keys = KeyStore(
+        {cognito.issuer: f"{cognito.endpoint}/{cognito.pool_id}/.well-known/jwks.json"}, [[cognito.issuer]],
+        now=time.monotonic, report=Reports(),
+    )  # fmt: skip
+    issuers = {cognito.issuer: Issuer(cognito.issuer, frozenset([client]))}
+    try:
+        said = await verify_id_token(grant, issuers, client, keys.find, time.time(), "nonce-1")
+        assert said.identity["cognito:username"] == "alice"
+        other = verify_id_token(grant, issuers, client, keys.find, time.time(), "nonce-2")
+        assert await refusal(other) == Code.SIGN_IN_INVALID
+    finally:
+        await keys.aclose()
+
+
+async def test_a_rotated_refresh_token_is_new_and_a_revoked_one_ends_the_session(
+    cognito: LocalCognito, ui: HostedUI, provider: Provider
+) -> None:
+    hosted = Hosted(ui.domain, cognito.client_id, "", provider)
+    url = hosted.authorize_url("s", "n", s256(VERIFIER), CALLBACK)
+    code = parameters_of(Browser().sign_in(url, "alice", "Alice-1234"))["code"]
+    first = await hosted.exchange(code, VERIFIER, CALLBACK)
+    second = await hosted.refresh(first.refresh_token)
+    assert second.refresh_token not in ("", first.refresh_token)
+    await hosted.revoke(second.refresh_token)
+    assert await refusal(hosted.refresh(second.refresh_token)) == Code.SESSION_EXPIRED
+
+
+async def test_a_browser_comes_back_from_the_sign_out(cognito: LocalCognito, ui: HostedUI, provider: Provider) -> None:
+    hosted = Hosted(ui.domain, cognito.client_id, "", provider)
+    back = Browser().open(hosted.logout_url("https://app.example/"))
+    assert (back.status_code, back.headers["location"]) == (302, "https://app.example/")

@@ -6,6 +6,7 @@ import base64
 import hashlib
 import hmac
 import secrets
+import subprocess
 import sys
 from typing import Any
 
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sidecar.clients.srp import Srp, mathematics
+from tests.clients.fakes import without
 
 POOL = "eu-west-1_AbCdEf"
 NOW = 1788599005.7
@@ -118,20 +120,14 @@ def test_a_challenge_that_is_none_is_refused(changed: dict[str, Any]) -> None:
 
 
 def test_without_the_library_it_says_which_extra_has_it() -> None:
-    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == "pycognito"}
-    sys.modules["pycognito"] = None  # type: ignore[assignment]
-    try:
-        with pytest.raises(ValueError, match=r"SIDECAR_PASSWORD_FLOW: .*authorization-sidecar\[srp\]"):
-            mathematics()
-    finally:
-        sys.modules.update(hidden)
-        if not hidden:
-            del sys.modules["pycognito"]
+    with (
+        without("pycognito"),
+        pytest.raises(ValueError, match=r"SIDECAR_PASSWORD_FLOW: .*authorization-sidecar\[srp\]"),
+    ):
+        mathematics()
 
 
 def test_the_library_is_not_imported_before_it_is_needed() -> None:
-    import subprocess
-
     code = "import sidecar.clients.userpool, sys; print('pycognito' in sys.modules, 'boto3' in sys.modules)"
     made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert made.stdout.split() == ["False", "False"]

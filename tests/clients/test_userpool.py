@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import calendar
 import hashlib
 import hmac
 import json
@@ -21,12 +22,12 @@ import pytest
 
 from sidecar.clients.challenges import MAX_MESSAGE
 from sidecar.clients.cognito import KeyStore
-from sidecar.clients.provider import Challenge, Grant, Provider, SignInError, SignInFailed, verify_id_token
+from sidecar.clients.provider import ASK_WITHIN, Challenge, Grant, Provider, SignInError, SignInFailed, verify_id_token
 from sidecar.clients.userpool import UserPool, api_endpoint
 from sidecar.demo.cognito import LocalCognito
 from sidecar.gate.identity import Issuer
 from sidecar.gate.verdict import Code, Refused
-from tests.clients.fakes import Behave, Reports, Web, answer, json_answer, refusal
+from tests.clients.fakes import Behave, Reports, Web, answer, json_answer, refusal, without
 
 PASSWORD = "Canary-1234"
 
@@ -178,8 +179,8 @@ async def test_a_code_is_asked_for_and_taken(moto: Pool, confidential: bool) -> 
             assert isinstance(await pool.respond(challenge, {"code": "123456"}), Grant)
 
 
-async def test_another_secret_is_the_operators_fault_and_not_the_persons(moto: Pool) -> None:
-    """moto says no more than NotAuthorizedException here; the real one's words are in test_challenges."""
+async def test_a_client_with_another_secret_signs_nobody_in(moto: Pool) -> None:
+    """moto does not say why, as the real one does (test_challenges)."""
     async with user_pool(moto.endpoint, moto.pool_id, moto.confidential, "wrong", srp=True) as pool:
         assert await failure(pool.sign_in("alice", PASSWORD)) == SignInError.WRONG_PASSWORD
 
@@ -285,12 +286,8 @@ async def test_with_srp_no_password_is_sent_and_the_pools_own_name_is_used() -> 
     assert (proved["ChallengeName"], proved["Session"], proved["ClientId"]) == ("PASSWORD_VERIFIER", "s-1", "c1")
     responses = proved["ChallengeResponses"]
     assert (responses["USERNAME"], responses["SECRET_HASH"]) == ("u-1", secret_hash("u-1"))
-    assert (
-        abs(
-            time.time() - time.mktime(time.strptime(responses["TIMESTAMP"], "%a %b %d %H:%M:%S UTC %Y")) + time.timezone
-        )
-        < 60
-    )
+    sent = calendar.timegm(time.strptime(responses["TIMESTAMP"], "%a %b %d %H:%M:%S UTC %Y"))
+    assert abs(time.time() - sent) < 60
     assert responses["PASSWORD_CLAIM_SECRET_BLOCK"] == "YWJj"
     assert len(base64.b64decode(responses["PASSWORD_CLAIM_SIGNATURE"])) == hashlib.sha256().digest_size
     assert PASSWORD.encode() not in b"".join(web.bodies)
@@ -313,6 +310,7 @@ async def test_a_challenge_after_the_proof_is_of_the_pools_own_name() -> None:
     [
         GRANTED,
         json_answer({"ChallengeName": "SMS_MFA", "Session": "s", "ChallengeParameters": {}}),
+        json_answer({**VERIFIER, "ChallengeName": "SMS_MFA"}),
         json_answer({**VERIFIER, "ChallengeParameters": None}),
         json_answer({**VERIFIER, "ChallengeParameters": {**VERIFIER["ChallengeParameters"], "SRP_B": "0"}}),  # type: ignore[dict-item]
         json_answer({**VERIFIER, "ChallengeParameters": {**VERIFIER["ChallengeParameters"], "SALT": "x"}}),  # type: ignore[dict-item]
@@ -419,10 +417,12 @@ async def test_a_stand_in_without_the_operation_is_asked_the_old_way(unknown: Be
         (json_answer({}), Code.IDP_BAD_ANSWER),
     ],
 )
-async def test_a_session_that_is_not_refreshed(behave: Behave, code: Code) -> None:
+async def test_a_session_that_is_not_refreshed(behave: Behave, code: Code, caplog: pytest.LogCaptureFixture) -> None:
     async with Web(behave) as web, user_pool(web.origin) as pool:
         assert await refusal(pool.refresh("old", "alice")) == code
         assert len(web.asked) == 1
+    # that a session ended is no fault of the provider
+    assert len(caplog.records) == (code != Code.SESSION_EXPIRED)
 
 
 async def test_a_refresh_token_is_revoked() -> None:
@@ -484,6 +484,16 @@ async def test_a_sign_in_that_waits_too_long_for_its_turn_is_turned_away() -> No
     hold = threading.Event()
     async with Web(GRANTED) as web, user_pool(web.origin, srp=True) as pool:
         pool._thread.submit(hold.wait)
-        assert await failure(pool.sign_in("alice", PASSWORD)) == SignInError.THROTTLED
+        started = time.monotonic()
+        try:
+            assert await failure(pool.sign_in("alice", PASSWORD)) == SignInError.THROTTLED
+        finally:
+            hold.set()
+        assert time.monotonic() - started < ASK_WITHIN + 1
         assert web.asked == []
-        hold.set()
+
+
+async def test_without_its_library_srp_is_refused_at_the_start() -> None:
+    with without("pycognito"), pytest.raises(ValueError, match="SIDECAR_PASSWORD_FLOW"):
+        async with user_pool("http://127.0.0.1:1", srp=True):
+            pass
