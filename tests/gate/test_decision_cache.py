@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from cerbos.request.v1.request_pb2 import CheckResourcesRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.clients.cerbos import request_of
+from sidecar.clients.cerbos import message_of, principal_of
 from sidecar.gate.decision import Question, Resource
 from sidecar.gate.decision_cache import DecisionCache, key_of
 from sidecar.gate.identity import Principal
@@ -76,12 +77,17 @@ _RESOURCES = st.builds(
 )
 
 
+def told(one: Principal, what: Resource) -> CheckResourcesRequest:
+    """What Cerbos reads."""
+    return CheckResourcesRequest.FromString(message_of(Question("r", one, (what,)), principal_of(one)))
+
+
 @given(_PRINCIPALS, _RESOURCES, _PRINCIPALS, _RESOURCES)
 def test_two_questions_share_a_key_only_if_the_message_to_cerbos_is_the_same(
     one: Principal, what: Resource, two: Principal, other: Resource
 ) -> None:
     try:
-        same = request_of(Question("r", one, (what,))) == request_of(Question("r", two, (other,)))
+        same = told(one, what) == told(two, other)
     except Refused:
         return
     if key_of(one, what) == key_of(two, other):
