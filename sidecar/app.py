@@ -167,7 +167,7 @@ class Sidecar:
             tokens = Tokens(trust.issuers, routes.principal, self.keys.find)
             self.keys.on_change = tokens.forget
             await old.aclose()
-        self.gate.rules = Rules(routes.table, routes.lookups, tokens, self.gate.rules.reading)
+        self.gate.rules = Rules(routes.table, routes.lookups, tokens, self.gate.rules.reading, routes.decisions())
         self.routes, self.trust, self.generation = routes, trust, self.generation + 1
         log.info("routes reloaded, generation %d", self.generation)
 
@@ -243,7 +243,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     embedded = embedded_cerbos(settings)
     target = settings.cerbos if embedded is None else embedded.target
     cerbos = Cerbos(target, timeout=settings.cerbos_timeout, now=time.monotonic)
-    hooks = HookClient(now=time.monotonic)
+    hooks = HookClient(now=time.monotonic, count=metrics.remembered)
     try:
         assertions = (
             None if settings.assertion == "off" else Assertions(load_key(settings.assertion), settings.upstream)
@@ -258,7 +258,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     browser = _browser(settings, lambda: gate.rules.tokens, metrics)
     alb_keys = AlbKeys(now=time.monotonic, report=metrics.dependency)
     gate = Gate(
-        Rules(routes.table, routes.lookups, tokens, reading),
+        Rules(routes.table, routes.lookups, tokens, reading, routes.decisions()),
         hooks, cerbos, now=wall_clock, timer=time.perf_counter,
         sign=assertions.sign if assertions is not None else None, shadow=settings.mode == "shadow",
         sources=_sources(browser, settings, lambda: gate.rules.tokens, alb_keys),

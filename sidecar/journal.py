@@ -67,6 +67,15 @@ class Metrics:
         self.faults = Counter(
             "sidecar_dep_errors", "Faults of what the sidecar depends on", ["dep", "fault"], registry=self.registry
         )  # fmt: skip
+        caches = Counter(
+            "sidecar_cache", "Looks into what is remembered, of decisions and of lookups", ["cache", "outcome"],
+            registry=self.registry,
+        )  # fmt: skip
+        self._caches = {
+            (cache, outcome): caches.labels(cache, outcome)
+            for cache in ("decision", "lookup")
+            for outcome in ("hit", "miss")
+        }
         self.stages = _Stages(
             "sidecar_stage_seconds", "Seconds in each stage of a decision", ["stage"], registry=self.registry,
             buckets=_BOUNDS,
@@ -106,6 +115,10 @@ class Metrics:
             multiprocess.MultiProcessCollector(registry, self._shared)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
 
+    def remembered(self, cache: str, outcome: str) -> None:
+        """Count a look into a cache, `decision` or `lookup`: `hit` or `miss`."""
+        self._caches[cache, outcome].inc()
+
     def dependency(self, dep: str, fault: str) -> None:
         """Count a fault of what the sidecar depends on."""
         self.faults.labels(dep, fault).inc()
@@ -137,6 +150,8 @@ class Journal:
         if dep and dep not in _COUNTING:
             # these count for themselves: their faults come without requests, and requests without their faults
             self.metrics.dependency(dep, fault)
+        if facts.cache:
+            self.metrics.remembered("decision", facts.cache)
         self.metrics.times(facts.stages)
         if not self._publishes:
             self._publishes = True
@@ -159,8 +174,7 @@ class Journal:
 
     def note(self, event: str, **fields: str) -> None:
         """Write what somebody did at one of the sidecar's own pages: signed_in, sign_in_failed, signed_out."""
-        self._stream.write(json.dumps({"time": _time(self._now()), "event": event, **fields}) + "\n")
-        self._stream.flush()
+        self._write(json.dumps({"time": _time(self._now()), "event": event, **fields}) + "\n")
 
     def broken_off(self, facts: Facts, code: Code) -> None:
         """Note that an answer broke off after its head had been sent to the client."""
@@ -274,6 +288,8 @@ def _more(outcome: Outcome, facts: Facts, code: str) -> str:
     dep, fault = _dependency_of(code)
     if dep:
         more |= {"dep": dep, "fault": fault}
+    if facts.cache:
+        more["cache"] = facts.cache
     if facts.call_id:
         more |= {"call_id": facts.call_id, "policy": facts.policy}
     detail = outcome.detail or (outcome.verdict.detail if isinstance(outcome.verdict, Refuse) else "")

@@ -254,7 +254,7 @@ _NOT_NOMINATED = frozenset(
 ) - {b"upgrade"}
 
 _NAME = re.compile(rb"[a-z0-9-]+")
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROLS = bytes((*range(0x09), *range(0x0A, 0x20), 0x7F))
 _TOKEN_LIST = re.compile(rb"[a-z0-9-]*")
 _MAX_MEMO = 1024
 
@@ -280,7 +280,8 @@ def _read_headers(headers: Iterable[Header], lenient: bool = False) -> tuple[lis
             seen[name] = _joined(name, seen[name], header[1], lenient) if name in seen else header[1]
         if action in (_KEEP, _DECIDES):
             kept.append(header)
-    if not lenient and _CONTROL.search(b"".join([value for _, value in kept])):
+    values = b"".join([value for _, value in kept])
+    if not lenient and len(values.translate(None, _CONTROLS)) != len(values):
         raise Refused(Code.HEADER_AMBIGUOUS, "a control character in a header")
     return _without_ours(kept, seen, lenient), seen
 
@@ -289,9 +290,10 @@ def _without_ours(kept: list[Header], seen: dict[bytes, bytes], lenient: bool) -
     """What is between the client and us alone: headers that Connection names, our cookies, the wait for 100."""
     if b"connection" in seen:
         kept = _without_nominated(kept, seen[b"connection"], lenient)
-    if b"cookie" in seen:
+    cookie = seen.get(b"cookie")
+    if cookie is not None and any(own in cookie for own in OWN_COOKIES):
         if not lenient:
-            _refuse_tossed_cookies(seen[b"cookie"])
+            _refuse_tossed_cookies(cookie)
         kept = [pair for header in kept for pair in _without_own_cookies(header)]
     if seen.get(b"expect", b"").lower() == b"100-continue":
         kept = [header for header in kept if header[0] != b"expect"]

@@ -27,7 +27,7 @@ routes:
   - path: /contacts
     resource: contact
     attributes: {owner: "{query.owner}"}
-    actions: {GET: list, PUT: update, DELETE: delete}
+    actions: {GET: list, PUT: update, DELETE: delete, WS: list}
 """
 
 

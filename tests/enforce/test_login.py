@@ -157,6 +157,20 @@ def test_another_site_changes_nothing_with_a_session(jar: Jar, app: Recorder, or
     assert jar.post("/me", {"a": "b"}).status == 200
 
 
+@pytest.mark.parametrize(("origin", "status"), [(EVIL, 403), ("null", 403), ("", 403), ("own", 200)])
+def test_another_site_opens_no_websocket_with_a_session(jar: Jar, app: Recorder, origin: str, status: int) -> None:
+    jar.sign_in()
+    before = len(app.seen)
+    handshake = {
+        "connection": "Upgrade", "upgrade": "websocket", "sec_websocket_version": "13",
+        "sec_websocket_key": "dGhlIHNhbXBsZSBub25jZQ==", "accept": "",
+    }  # fmt: skip
+    own = f"http://127.0.0.1:{jar.sidecar.port}"
+    got = jar.get("/contacts?owner=alice", **handshake, origin=own if origin == "own" else origin)
+    # the app of these tests answers a handshake as any request
+    assert (got.status, len(app.seen) - before) == (status, 1 if status == 200 else 0)
+
+
 def test_the_app_gets_who_it_is_and_neither_session_nor_token(jar: Jar, app: Recorder) -> None:
     jar.sign_in()
     jar.cookies["app"] = "1"
