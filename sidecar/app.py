@@ -12,7 +12,7 @@ import signal
 import socket
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,11 @@ from sidecar.clients.hook import HookClient
 from sidecar.clients.pool import Origin, Pool, Timeouts
 from sidecar.enforce import server
 from sidecar.enforce.assertion import Assertions, load_key
+from sidecar.enforce.console import Console
 from sidecar.enforce.limits import Limits
-from sidecar.enforce.own import Handler, OwnPaths, assertion_paths
+from sidecar.enforce.own import OwnPaths, assertion_paths
 from sidecar.enforce.pages import Pages, TemplateError
+from sidecar.enforce.permissions import Permissions
 from sidecar.enforce.proxy import Proxy, Receive, Scope, Send
 from sidecar.enforce.refusal import Refusals
 from sidecar.enforce.websocket import WebSocketDoor
@@ -269,11 +271,13 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
         gate, upstream, journal, now=wall_clock, timer=time.perf_counter, new_id=new_id,
         refusals=refusals, max_message=settings.ws_max_message,
     )  # fmt: skip
-    paths: dict[str, Mapping[str, Handler]] = {}
+    paths = dict(Permissions(gate, hooks, cerbos, now=wall_clock, timer=time.perf_counter).paths())
     if assertions is not None:
         paths.update(assertion_paths(assertions))
     if browser is not None:
         paths.update(browser.login(pages, journal).paths())
+        if settings.console == "on":
+            paths.update(_console(settings, gate, hooks, cerbos, pages, journal, browser).paths())
     own = OwnPaths(paths, reading, refusals, now=wall_clock, new_id=new_id)
     traffic = Traffic(proxy, websockets, own)
     return Sidecar(
@@ -313,6 +317,15 @@ def _sources(
     if settings.alb_signers:
         sources.append(AlbSessions(settings.alb_signers, tokens, keys))
     return tuple(sources)
+
+
+def _console(
+    settings: Settings, gate: Gate, hooks: HookClient, cerbos: Cerbos, pages: Pages, journal: Journal, browser: Browser
+) -> Console:
+    return Console(
+        gate, hooks, cerbos, pages, journal, now=wall_clock, timer=time.perf_counter, admin=settings.console_admin,
+        lifetime=settings.session_lifetime, idle=settings.session_idle, forms=browser.signs_out_at,
+    )  # fmt: skip
 
 
 def _upstream(settings: Settings) -> Pool:

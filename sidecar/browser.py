@@ -55,6 +55,13 @@ class Browser:
             srp="password" in settings.login_modes and settings.password_flow == "srp",  # noqa: S105 - a flow's name
         )  # fmt: skip
 
+    @property
+    def signs_out_at(self) -> str:
+        """The origin that a sign-out leads to, "" where it stays here."""
+        settings = self._settings
+        ends = self._hosted is not None and settings.logout == "cognito"
+        return domain_origin(settings.domain, settings.region) if ends else ""
+
     def login(self, pages: Pages, journal: Journal) -> Login:
         """The door that signs people in and out."""
         settings = self._settings

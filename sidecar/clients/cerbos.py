@@ -177,7 +177,10 @@ def _sized(tag: bytes, data: bytes) -> bytes:
 def _entry(resource: Resource) -> bytes:
     parts = [_sized(b"\x0a", resource.kind.encode("utf-8")), _sized(b"\x1a", resource.id.encode("utf-8"))]
     parts += _attributes(resource.attributes)
-    return _sized(b"\x0a", resource.action.encode("utf-8")) + _sized(b"\x12", b"".join(parts))
+    actions = _sized(b"\x0a", resource.action.encode("utf-8"))
+    if resource.more_actions:
+        actions += b"".join([_sized(b"\x0a", action.encode("utf-8")) for action in resource.more_actions])
+    return actions + _sized(b"\x12", b"".join(parts))
 
 
 def _attributes(attributes: Mapping[str, Any]) -> list[bytes]:

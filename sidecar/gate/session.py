@@ -30,6 +30,10 @@ class Session(NamedTuple):
     used: int
     hosted: bool
 
+    def __repr__(self) -> str:
+        # a token in a log is a session for whoever reads it
+        return f"Session({self.id!r}, ...)"
+
 
 class Presented(NamedTuple):
     """What a request's session gave: the token to verify, the session, and values of Set-Cookie for the answer."""

@@ -483,7 +483,7 @@ def test_the_message_is_what_the_library_makes_of_the_question(
         ),
         resources=[
             request_pb2.CheckResourcesRequest.ResourceEntry(
-                actions=[each.action],
+                actions=[each.action, *each.more_actions],
                 resource=engine_pb2.Resource(
                     kind=each.kind, id=each.id, attr={n: value_of(v) for n, v in each.attributes.items()}
                 ),
