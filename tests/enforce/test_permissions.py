@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import pytest
 
 from sidecar.enforce.permissions import MAX_ENTRIES
 from tests.conftest import Stack
-from tests.stack import Got
+from tests.stack import ROOT, Got
 
 PATHS = (
     "/public", "/static/a", "/me", "/contacts?owner=alice", "/contacts", "/contacts/1", "/contacts/2", "/contacts/3", "/hidden/1",
@@ -39,6 +40,12 @@ def test_the_answer_is_that_of_the_request_itself(stack: Stack, user: str) -> No
         if passed is not one["allowed"] or (code and code != one["code"]):
             differences.append((one, got.status, code))
     assert differences == []
+
+
+def test_the_guide_tells_the_truth(stack: Stack) -> None:
+    text = (ROOT / "docs/guides/permissions.md").read_text(encoding="utf-8")
+    question, answer = re.findall(r"<!-- example: \w+\.json -->\n```json\n(.*?)```", text, re.DOTALL)
+    assert json.loads(ask(stack, json.loads(question)).body) == json.loads(answer)
 
 
 def test_many_are_asked_of_cerbos_in_few_calls(stack: Stack) -> None:
