@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from sidecar.enforce import answer
 from sidecar.gate.request import Header, Raw
-from sidecar.gate.session import SESSION_COOKIE, session_crumbs
+from sidecar.gate.session import SESSION_COOKIE, expired, session_crumbs
 from sidecar.gate.verdict import Code, Forward, Refuse
 
 UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
@@ -71,11 +71,6 @@ def cleared_session(headers: list[Header]) -> list[Header]:
     # a name that is none is not repeated
     allowed = [SESSION_COOKIE.decode(), *(f"{SESSION_COOKIE.decode()}.{number}" for number in range(1, 10))]
     return [(b"set-cookie", expired(name)) for name in allowed if name in names]
-
-
-def expired(name: str) -> bytes:
-    """The Set-Cookie that takes a cookie of ours away (RFC 6265 section 3.1)."""
-    return f"{name}=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0".encode("ascii")
 
 
 async def send_whole(made: answer.Answer, send: Send) -> None:

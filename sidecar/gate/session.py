@@ -9,6 +9,9 @@ from sidecar.gate.request import Request
 SESSION_COOKIE = b"__Host-session"
 """The session's cookie; what does not fit into one goes on in `__Host-session.1`, `.2`, ..."""
 
+COOKIE_ATTRIBUTES = "; Path=/; Secure; HttpOnly; SameSite=Lax"
+"""Of every cookie of ours (R20). `__Host-` wants the first two, and no Domain (RFC 6265bis section 4.1.3.2)."""
+
 
 class Session(NamedTuple):
     """One sign-in of one browser. Times are Unix seconds.
@@ -58,3 +61,8 @@ def session_crumbs(cookie: bytes) -> dict[str, str]:
         if name.startswith(SESSION_COOKIE):
             crumbs[name.decode("latin-1")] = value.decode("latin-1")
     return crumbs
+
+
+def expired(name: str) -> bytes:
+    """The Set-Cookie that takes a cookie of ours away (RFC 6265 section 3.1)."""
+    return f"{name}={COOKIE_ATTRIBUTES}; Max-Age=0".encode("ascii")
