@@ -76,7 +76,6 @@ class RedisServer:
         self.resume()
         self.command("REPLICAOF", "NO", "ONE")
         self.command("CONFIG", "SET", "maxmemory", "0")
-        self.command("CLIENT", "UNPAUSE")
         self.command("FLUSHALL")
 
     def command(self, *words: str | bytes | int) -> Any:

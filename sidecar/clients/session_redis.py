@@ -173,8 +173,10 @@ class RedisStore:
     def _sealed(self, place: _Place, session: Session) -> bytes:
         return self._seal.seal(place.purpose, encode(session)).encode("ascii")
 
-    def _read(self, place: _Place, record: bytes) -> Session:
+    def _read(self, place: _Place, record: object) -> Session:
         try:
+            if not isinstance(record, bytes):
+                raise ValueError(f"{type(record).__name__} instead of text")  # noqa: TRY004, TRY301 - as garbage
             session = decode(self._seal.unseal(place.purpose, record.decode("latin-1")))
         except UnknownKey as error:
             raise self._alarm(place, str(error)) from None

@@ -40,7 +40,8 @@ def test_another_purpose_does_not_open(data: bytes, purpose: str) -> None:
 def test_no_other_text_opens(data: bytes, draw: st.DataObject) -> None:
     text = SEAL.seal("p", data)
     at = draw.draw(st.integers(0, len(text) - 1))
-    char = draw.draw(st.sampled_from([*ALPHABET, ".", "=", "+", "/", " ", "\n", "é"]).filter(lambda c: c != text[at]))
+    chars = [*ALPHABET, ".", "=", "+", "/", " ", "\n", "é"]
+    char = chars[(chars.index(text[at]) + draw.draw(st.integers(1, len(chars) - 1))) % len(chars)]
     assert not opens(SEAL, "p", text[:at] + char + text[at + 1 :])
 
 
