@@ -86,9 +86,7 @@ class Sessions:
 
     async def current(self, request: Request, now: float) -> Session:
         """The session as it is, whether its token is still good or not. Raises Refused: TOKEN_MISSING, SESSION_*."""
-        session = (await self._load(request, now)).session
-        known = self._renewed.get(session.id, now)
-        return known if known is not None and known.expires > session.expires else session
+        return self._newest((await self._load(request, now)).session, now)
 
     async def open(self, session: Session) -> tuple[bytes, ...]:
         """Values of Set-Cookie for a new sign-in. Raises Refused: SESSION_STORE_*."""
@@ -106,9 +104,9 @@ class Sessions:
         flight = self._flights.get(session.id)
         if flight is not None:
             await asyncio.wait([flight])
-        newest = self._renewed.get(session.id, now)
+        newest = self._newest(session, now)
         self._renewed.drop(session.id)
-        return newest or session, cleared
+        return newest, cleared
 
     async def aclose(self) -> None:
         """Let renewals come to their end, since what they got would be lost, and close the store."""
@@ -159,7 +157,8 @@ class Sessions:
         return left < min(MARGIN, _life(session) / 5) * share
 
     async def _renewal(self, held: Held, now: float) -> Kept:
-        session = held.session
+        # newer than what was loaded where new tokens could not be written
+        session = self._newest(held.session, now)
         good = session.expires > now
         failed = self._failed.get(session.id, now)
         if failed is not None and good:
@@ -198,7 +197,7 @@ class Sessions:
     async def _fly(self, held: Held, now: float) -> Kept:
         session = held.session
         # with a token that is still good nobody waits for another process
-        wait = 0.0 if session.expires > now else RENEW_WITHIN
+        wait = 0.0 if self._newest(session, now).expires > now else RENEW_WITHIN
         try:
             return await self._store.renew(held, partial(self._ask, now=now), self._left(session, now), wait)
         except Refused as refused:
@@ -212,13 +211,18 @@ class Sessions:
     async def _ask(self, session: Session, now: float) -> Session:
         if not self._is_due(session, now):
             return session
-        known = self._renewed.get(session.id, now)
-        if known is not None and known.expires > session.expires:
+        known = self._newest(session, now)
+        if known is not session:
             return known
         new = _renewed(session, await self._answer(session), now)
         # before it is written: should that fail, the next request must not ask with a dead refresh token
         self._renewed.put(session.id, new, now)
         return new
+
+    def _newest(self, session: Session, now: float) -> Session:
+        """The session with the newest tokens that this process got for it, else as it is."""
+        known = self._renewed.get(session.id, now)
+        return known if known is not None and known.expires > session.expires else session
 
     async def _answer(self, session: Session) -> Renewed:
         try:
@@ -244,7 +248,8 @@ def _renewed(session: Session, renewed: Renewed, now: float) -> Session:
     Nothing is trusted for it: the gate verifies the token as any other."""
     try:
         before = _claims(session.token).get("sub")
-        after = {_claims(token).get("sub") for token in (renewed.token, renewed.id_token) if token}
+        tokens = (renewed.token, renewed.id_token or renewed.token)
+        after = {_claims(token).get("sub") for token in tokens}
     except ValueError as error:
         raise Refused(Code.IDP_BAD_ANSWER, f"a token that is none: {error}") from None
     if after != {before}:
