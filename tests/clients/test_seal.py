@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import base64
 import re
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -83,6 +87,17 @@ def test_stray_bits_of_the_last_character_are_refused(length: int) -> None:
     last = ALPHABET.index(text[-1])
     same = [text[:-1] + ALPHABET[last ^ stray] for stray in (1, 2, 3)]
     assert not any(opens(SEAL, "p", other) for other in same)
+
+
+def test_key_and_text_are_made_as_the_format_says() -> None:
+    key_id, _, sealed = Seal((NEW,)).seal("purpose", b"data").partition(".")
+    made = [
+        HKDF(SHA256(), length, salt=None, info=info).derive(NEW.encode())
+        for length, info in ((32, b"sidecar seal: purpose"), (6, b"sidecar seal id"))
+    ]
+    data = base64.urlsafe_b64decode(sealed + "=" * (-len(sealed) % 4))
+    assert AESGCM(made[0]).decrypt(data[:12], data[12:], b"purpose") == b"data"
+    assert base64.urlsafe_b64encode(made[1]).decode() == key_id
 
 
 def test_the_same_data_is_another_text_each_time() -> None:

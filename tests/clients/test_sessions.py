@@ -16,7 +16,7 @@ from sidecar.clients import sessions as sessions_module
 from sidecar.clients.seal import Seal
 from sidecar.clients.session_cookie import CookieStore
 from sidecar.clients.session_redis import RedisStore
-from sidecar.clients.session_store import Store
+from sidecar.clients.session_store import Ask, Held, Kept, Store
 from sidecar.clients.sessions import AGAIN_AFTER, GRACE, MARGIN, USED_EVERY, Renewed, Sessions
 from sidecar.gate.session import Presented, Session, TokenSource
 from sidecar.gate.verdict import Code, Refused
@@ -551,6 +551,32 @@ async def test_where_the_one_that_asks_fails_the_other_asks(in_redis: World) -> 
     in_redis.cognito.fault, in_redis.cognito.now = None, LATER
     assert (await second).session is not None
     assert in_redis.cognito.asked == ["r0", "r0"]
+
+
+async def test_who_comes_to_the_lock_second_asks_no_more(in_redis: World, redis_server: RedisServer) -> None:
+    one = in_redis.replica()
+    browser = Browser(await one.open(signed_in()))
+    in_redis.cognito.now = SOON
+
+    class Late(RedisStore):
+        async def renew(self, held: Held, ask: Ask, left: float, wait: float) -> Kept:
+            await one.present(browser.request(), SOON)
+            return await super().renew(held, ask, left, wait)
+
+    two = Sessions(Late(redis_server.url, Seal(SECRETS)), in_redis.cognito, idle=IDLE, lifetime=LIFETIME)
+    presented = await two.present(browser.request(), SOON)
+    assert presented.session == await one.current(browser.request(), SOON)
+    assert in_redis.cognito.asked == ["r0"]
+    await two.aclose()
+
+
+async def test_tokens_of_somebody_else_end_the_session_on_all_replicas(
+    in_redis: World, redis_server: RedisServer
+) -> None:
+    browser = Browser(await in_redis.replica().open(signed_in()))
+    in_redis.cognito.sub = "b-2"
+    assert await refusal(in_redis.replica().present(browser.request(), SOON)) is Code.SESSION_INVALID
+    assert redis_server.command("KEYS", "*") == []
 
 
 async def test_a_sign_out_on_one_replica_is_one_on_all(in_redis: World) -> None:
