@@ -12,11 +12,12 @@ SECONDS ?= 60
 COUNT ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test fuzz lint clean tools policies
+.PHONY: help setup demo test bench fuzz lint clean tools policies
 
 help:
 	@echo "make demo    everything on this machine, with curl lines to paste; Ctrl-C stops it"
 	@echo "make test    every test, against the real Cerbos and a local Cognito"
+	@echo "make bench   the performance table, beside the peers; QUICK=1 for two minutes, SOAK=600 for memory over ten"
 	@echo "make fuzz    coverage-guided fuzzing of every parser, SECONDS=60 for each"
 	@echo "make lint    ruff and mypy"
 	@echo "make setup   only the installation, which the others run when it is missing"
@@ -60,6 +61,11 @@ tools:
 	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; } >/dev/null 2>&1 \
 	        || echo "could not install$$missing: the tests that need it are skipped" >&2; \
 	else echo "not installed:$$missing; the tests that need it are skipped (apt-get install$$missing)" >&2; fi
+
+bench: setup
+	@$(MAKE) --no-print-directory tools TEST_TOOLS="wrk nginx"
+	@$(BIN)/python -m bench.run $(if $(QUICK),--quick) $(if $(SOAK),--soak $(SOAK)) $(ARGS)
+	@$(BIN)/pytest -q bench/micro.py --benchmark-timer=time.process_time --benchmark-columns=median,min,rounds --benchmark-sort=name -p no:cacheprovider
 
 # atheris is built for some machines only: whoever fuzzes installs it
 fuzz: setup

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import json
 import logging
 import math
 import secrets
@@ -21,6 +20,8 @@ from typing import Any
 import uvicorn
 
 from sidecar.admin import admin_app
+from sidecar.browser import Browser
+from sidecar.clients.alb import AlbKeys, AlbSessions
 from sidecar.clients.breaker import Breaker
 from sidecar.clients.cerbos import Cerbos
 from sidecar.clients.cognito import KeyStore
@@ -29,7 +30,11 @@ from sidecar.clients.hook import HookClient
 from sidecar.clients.pool import Origin, Pool, Timeouts
 from sidecar.enforce import server
 from sidecar.enforce.assertion import Assertions, load_key
+from sidecar.enforce.console import Console
 from sidecar.enforce.limits import Limits
+from sidecar.enforce.own import OwnPaths, assertion_paths
+from sidecar.enforce.pages import Pages, TemplateError
+from sidecar.enforce.permissions import Permissions
 from sidecar.enforce.proxy import Proxy, Receive, Scope, Send
 from sidecar.enforce.refusal import Refusals
 from sidecar.enforce.websocket import WebSocketDoor
@@ -37,6 +42,7 @@ from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.identity import Tokens
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access
+from sidecar.gate.session import TokenSource
 from sidecar.gate.verdict import Code
 from sidecar.journal import Journal, Metrics, open_stream
 from sidecar.routes_file import RoutesError, RoutesFile, read_routes
@@ -46,7 +52,6 @@ from sidecar.trust import Trust, trust_from
 log = logging.getLogger("sidecar")
 
 wall_clock = time.time  # noqa: TID251 - here the clock enters; everything below takes it as an argument
-OWN_PATHS = b"/_sidecar/"
 BACKLOG = 2048
 WATCH_EVERY = 1.0
 """Seconds between two looks at the route file."""
@@ -59,31 +64,21 @@ class StartError(Exception):
 class Traffic:
     """The ASGI app of the traffic port: the sidecar's own paths, and the proxy for all others (R27)."""
 
-    def __init__(self, proxy: Proxy, websockets: WebSocketDoor, assertions: Assertions | None) -> None:
+    def __init__(self, proxy: Proxy, websockets: WebSocketDoor, own: OwnPaths) -> None:
         self._proxy = proxy
         self._websockets = websockets
-        self._jwks = json.dumps(assertions.jwks).encode("ascii") if assertions is not None else None
+        self._own = own
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI scope; anything that is not http is refused by not being answered."""
         if scope["type"] != "http":
             raise RuntimeError(f"an ASGI scope of type {scope['type']!r}")
-        target: bytes = scope["raw_target"]
-        if self._jwks is not None and target == b"/_sidecar/jwks.json" and scope["method"] in ("GET", "HEAD"):
-            await self._send_jwks(self._jwks, send)
-        elif server.UPGRADE in scope.get("extensions", ()):
+        if server.UPGRADE in scope.get("extensions", ()):
             await self._websockets(scope, receive, send)
+        elif self._own.has(scope["raw_target"]):
+            await self._own(scope, receive, send)
         else:
             await self._proxy(scope, receive, send)
-
-    async def _send_jwks(self, document: bytes, send: Send) -> None:
-        headers = [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(document)).encode("ascii")),
-            (b"cache-control", b"max-age=300"),
-        ]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        await send({"type": "http.response.body", "body": document, "more_body": False})
 
 
 def load_routes(settings: Settings, environ: dict[str, str]) -> RoutesFile:
@@ -126,6 +121,8 @@ class Sidecar:
     metrics: Metrics
     journal: Journal
     traffic: Traffic
+    browser: Browser | None
+    alb_keys: AlbKeys
     generation: int = 1
     cerbos_serving: bool = False
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -172,7 +169,7 @@ class Sidecar:
             tokens = Tokens(trust.issuers, routes.principal, self.keys.find)
             self.keys.on_change = tokens.forget
             await old.aclose()
-        self.gate.rules = Rules(routes.table, routes.lookups, tokens, self.gate.rules.reading)
+        self.gate.rules = Rules(routes.table, routes.lookups, tokens, self.gate.rules.reading, routes.decisions())
         self.routes, self.trust, self.generation = routes, trust, self.generation + 1
         log.info("routes reloaded, generation %d", self.generation)
 
@@ -196,7 +193,13 @@ class Sidecar:
             await asyncio.sleep(0.05 if not self.cerbos_serving else 1.0)
 
     async def close(self) -> None:
-        """Give back everything that was opened."""
+        """Give back everything that was opened, and write what was recorded."""
+        try:
+            await self._close()
+        finally:
+            self.journal.flush()
+
+    async def _close(self) -> None:
         for task in list(self.tasks):
             task.cancel()
         await asyncio.gather(*self.tasks, return_exceptions=True)
@@ -204,6 +207,9 @@ class Sidecar:
         await self.hooks.aclose()
         await self.keys.aclose()
         await self.cerbos.aclose()
+        await self.alb_keys.aclose()
+        if self.browser is not None:
+            await self.browser.aclose()
         if self.embedded is not None:
             await self.embedded.stop()
 
@@ -239,30 +245,49 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     embedded = embedded_cerbos(settings)
     target = settings.cerbos if embedded is None else embedded.target
     cerbos = Cerbos(target, timeout=settings.cerbos_timeout, now=time.monotonic)
-    hooks = HookClient(now=time.monotonic)
+    hooks = HookClient(now=time.monotonic, count=metrics.remembered)
     try:
         assertions = (
             None if settings.assertion == "off" else Assertions(load_key(settings.assertion), settings.upstream)
         )
-        journal = Journal(open_stream(settings.decision_log), metrics, wall_clock)
+        journal = Journal(open_stream(settings.decision_log), metrics, wall_clock, _later)
         upstream = _upstream(settings)
-    except (OSError, ValueError) as error:
+        pages = Pages(settings.templates)
+        pages.check()
+    except (OSError, ValueError, TemplateError) as error:
         raise StartError(str(error)) from None
+    reading = Reading(settings.hosts, settings.trusted_proxies, bool(settings.alb_signers))
+    browser = _browser(settings, lambda: gate.rules.tokens, metrics)
+    alb_keys = AlbKeys(now=time.monotonic, report=metrics.dependency)
     gate = Gate(
-        Rules(routes.table, routes.lookups, tokens, Reading(settings.hosts, settings.trusted_proxies)),
+        Rules(routes.table, routes.lookups, tokens, reading, routes.decisions()),
         hooks, cerbos, now=wall_clock, timer=time.perf_counter,
         sign=assertions.sign if assertions is not None else None, shadow=settings.mode == "shadow",
+        sources=_sources(browser, settings, lambda: gate.rules.tokens, alb_keys),
     )  # fmt: skip
-    refusals = Refusals()
+    refusals = Refusals(login=browser is not None, page=pages.error)
     proxy = Proxy(gate, upstream, journal, time.perf_counter, new_id, refusals)
     websockets = WebSocketDoor(
         gate, upstream, journal, now=wall_clock, timer=time.perf_counter, new_id=new_id,
         refusals=refusals, max_message=settings.ws_max_message,
     )  # fmt: skip
-    traffic = Traffic(proxy, websockets, assertions)
+    paths = dict(Permissions(gate, hooks, cerbos, now=wall_clock, timer=time.perf_counter).paths())
+    if assertions is not None:
+        paths.update(assertion_paths(assertions))
+    if browser is not None:
+        paths.update(browser.login(pages, journal).paths())
+        if settings.console == "on":
+            paths.update(_console(settings, gate, hooks, cerbos, pages, journal, browser).paths())
+    own = OwnPaths(paths, reading, refusals, now=wall_clock, new_id=new_id)
+    traffic = Traffic(proxy, websockets, own)
     return Sidecar(
-        settings, environ, gate, keys, trust, routes, cerbos, embedded, hooks, upstream, metrics, journal, traffic
+        settings, environ, gate, keys, trust, routes, cerbos, embedded, hooks, upstream, metrics, journal, traffic,
+        browser, alb_keys,
     )  # fmt: skip
+
+
+def _later(seconds: float, what: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(seconds, what)
 
 
 def embedded_cerbos(settings: Settings) -> EmbeddedCerbos | None:
@@ -273,6 +298,34 @@ def embedded_cerbos(settings: Settings) -> EmbeddedCerbos | None:
         return EmbeddedCerbos(Path(settings.policies), binary=settings.cerbos_binary or None)
     except (OSError, ValueError) as error:
         raise StartError(f"SIDECAR_CERBOS: {error}") from None
+
+
+def _browser(settings: Settings, tokens: Callable[[], Tokens], metrics: Metrics) -> Browser | None:
+    if not settings.login_modes:
+        return None
+    try:
+        return Browser(settings, tokens, metrics.dependency, wall_clock)
+    except ValueError as error:
+        raise StartError(f"SIDECAR_LOGIN: {error}") from None
+
+
+def _sources(
+    browser: Browser | None, settings: Settings, tokens: Callable[[], Tokens], keys: AlbKeys
+) -> tuple[TokenSource, ...]:
+    """Where a request's token may be but for Authorization: our own session before the load balancer's."""
+    sources: list[TokenSource] = [browser.sessions] if browser is not None else []
+    if settings.alb_signers:
+        sources.append(AlbSessions(settings.alb_signers, tokens, keys))
+    return tuple(sources)
+
+
+def _console(
+    settings: Settings, gate: Gate, hooks: HookClient, cerbos: Cerbos, pages: Pages, journal: Journal, browser: Browser
+) -> Console:
+    return Console(
+        gate, hooks, cerbos, pages, journal, now=wall_clock, timer=time.perf_counter, admin=settings.console_admin,
+        lifetime=settings.session_lifetime, idle=settings.session_idle, forms=browser.signs_out_at,
+    )  # fmt: skip
 
 
 def _upstream(settings: Settings) -> Pool:

@@ -4,14 +4,30 @@ from __future__ import annotations
 
 import datetime
 import json
+import logging
 import sys
+from bisect import bisect_left
 from collections.abc import Callable
+from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
 from typing import IO, NamedTuple
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
 
 from sidecar.gate.verdict import Code, Facts, Forward, Preflight, Refuse, Verdict
+
+log = logging.getLogger("sidecar.journal")
+
+PUBLISH_EVERY = 0.5
+"""Seconds that a stage's time may be known to this process alone."""
+
+Later = Callable[[float, Callable[[], None]], object]
+"""Calls something once, so many seconds later: with 0 after what is under way."""
+
+
+def at_once(_: float, what: Callable[[], None]) -> None:
+    """A Later that does not wait."""
+    what()
 
 
 class Outcome(NamedTuple):
@@ -22,6 +38,20 @@ class Outcome(NamedTuple):
     seconds: float
     fault: Code | None = None
     detail: str = ""
+
+
+class _Stages(Histogram):
+    """Takes the times of many requests together: one by one they would cost more than what they measure."""
+
+    def add(self, counts: list[int], seconds: float) -> None:
+        """Add so many observations to each bucket, the last of which is infinity, and their sum."""
+        self._sum.inc(seconds)
+        for bucket, count in zip(self._buckets, counts, strict=True):
+            if count:
+                bucket.inc(count)
+
+
+_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class Metrics:
@@ -37,18 +67,57 @@ class Metrics:
         self.faults = Counter(
             "sidecar_dep_errors", "Faults of what the sidecar depends on", ["dep", "fault"], registry=self.registry
         )  # fmt: skip
-        self.stages = Histogram(
-            "sidecar_stage_seconds", "Seconds in each stage of a decision", ["stage"], registry=self.registry,
-            buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5),
+        caches = Counter(
+            "sidecar_cache", "Looks into what is remembered, of decisions and of lookups", ["cache", "outcome"],
+            registry=self.registry,
         )  # fmt: skip
+        self._caches = {
+            (cache, outcome): caches.labels(cache, outcome)
+            for cache in ("decision", "lookup")
+            for outcome in ("hit", "miss")
+        }
+        self.stages = _Stages(
+            "sidecar_stage_seconds", "Seconds in each stage of a decision", ["stage"], registry=self.registry,
+            buckets=_BOUNDS,
+        )  # fmt: skip
+        self._requests: dict[tuple[str, str, str, int], Counter] = {}
+        self._times: dict[str, tuple[list[int], list[float]]] = {}
+
+    def request(self, route: str, outcome: str, code: str, status: int) -> None:
+        """Count a request."""
+        key = (route, outcome, code, status)
+        counter = self._requests.get(key)
+        if counter is None:
+            counter = self._requests[key] = self.requests.labels(*key)
+        counter.inc()
+
+    def times(self, stages: dict[str, float]) -> None:
+        """Note the seconds of a request's stages; they count from the next `publish` on."""
+        for stage, seconds in stages.items():
+            noted = self._times.get(stage)
+            if noted is None:
+                noted = self._times[stage] = ([0] * (len(_BOUNDS) + 1), [])
+            noted[0][bisect_left(_BOUNDS, seconds)] += 1
+            noted[1].append(seconds)
+
+    def publish(self) -> None:
+        """Make what was noted count."""
+        noted, self._times = self._times, {}
+        for stage, (counts, seconds) in noted.items():
+            self.stages.labels(stage).add(counts, sum(seconds))
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format, of all workers."""
+        self.publish()
         registry = self.registry
         if self._shared:
             registry = CollectorRegistry()
             multiprocess.MultiProcessCollector(registry, self._shared)  # type: ignore[no-untyped-call]
         return generate_latest(registry)
+
+    def remembered(self, cache: str, outcome: str) -> None:
+        """Count a look into a cache, `decision` or `lookup`: `hit` or `miss`."""
+        self._caches[cache, outcome].inc()
 
     def dependency(self, dep: str, fault: str) -> None:
         """Count a fault of what the sidecar depends on."""
@@ -56,30 +125,42 @@ class Metrics:
 
 
 class Journal:
-    """Writes one JSON line per verdict to stdout or a file, and counts it. `now` gives Unix seconds."""
+    """Writes one JSON line per verdict to stdout or a file, and counts it. `now` gives Unix seconds.
 
-    def __init__(self, stream: IO[str], metrics: Metrics, now: Callable[[], float]) -> None:
+    The lines of one turn of the loop are written together, at its end; `flush` must be called before the process ends.
+    """
+
+    def __init__(
+        self, stream: IO[str], metrics: Metrics, now: Callable[[], float], later: Later = at_once
+    ) -> None:  # fmt: skip
         self._stream = stream
         self.metrics = metrics
         self._now = now
+        self._later = later
+        self._lines: list[str] = []
+        self._failed = False
+        self._publishes = False
 
     def record(self, outcome: Outcome) -> None:
-        """Write one verdict and what became of it."""
+        """Write one verdict and what became of it. Raises OSError where the lines before could not be written."""
         facts, code = outcome.verdict.facts, code_of(outcome)
         effect = _effect(outcome.verdict)
-        self.metrics.requests.labels(facts.route or "-", effect, code, outcome.status).inc()
+        self.metrics.request(facts.route or "-", effect, code, outcome.status)
         dep, fault = _dependency_of(code)
-        if dep and dep != JWKS:
-            # the key store counts for itself: its faults come without requests, and requests without its faults
+        if dep and dep not in _COUNTING:
+            # these count for themselves: their faults come without requests, and requests without their faults
             self.metrics.dependency(dep, fault)
-        for stage, seconds in facts.stages.items():
-            self.metrics.stages.labels(stage).observe(seconds)
-        self._stream.write(_line(outcome, facts, effect, code, self._now()))
-        self._stream.flush()
+        if facts.cache:
+            self.metrics.remembered("decision", facts.cache)
+        self.metrics.times(facts.stages)
+        if not self._publishes:
+            self._publishes = True
+            self._later(PUBLISH_EVERY, self._publish)
+        self._write(_line(outcome, facts, effect, code, self._now()))
 
     def refused_unread(self, status: int, code: Code, peer: str, request_id: str) -> None:
         """Write a refusal of what could not be read as a request, so that no gate saw it."""
-        self.metrics.requests.labels("-", "refuse", code, status).inc()
+        self.metrics.request("-", "refuse", code, status)
         entry = {
             "time": _time(self._now()),
             "event": "decision",
@@ -89,21 +170,51 @@ class Journal:
             "status": status,
             "peer": peer,
         }
-        self._stream.write(json.dumps(entry) + "\n")
-        self._stream.flush()
+        self._write(json.dumps(entry) + "\n")
+
+    def note(self, event: str, **fields: str) -> None:
+        """Write what somebody did at one of the sidecar's own pages: signed_in, sign_in_failed, signed_out."""
+        self._write(json.dumps({"time": _time(self._now()), "event": event, **fields}) + "\n")
 
     def broken_off(self, facts: Facts, code: Code) -> None:
         """Note that an answer broke off after its head had been sent to the client."""
         self.metrics.dependency(*_dependency_of(code))
         entry = {"time": _time(self._now()), "event": "broken_off", "request_id": facts.request_id, "code": code}
-        self._stream.write(json.dumps({**entry, "route": facts.route}) + "\n")
-        self._stream.flush()
+        self._write(json.dumps({**entry, "route": facts.route}) + "\n")
+
+    def _write(self, line: str) -> None:
+        self._lines.append(line)
+        if self._failed:
+            # a request that leaves no line must not look as if all were well
+            self.flush()
+        elif len(self._lines) == 1:
+            self._later(0.0, self._flush)
+
+    def flush(self) -> None:
+        """Write what was recorded. Raises OSError."""
+        lines, self._lines = self._lines, []
+        if lines:
+            self._failed = True
+            self._stream.write("".join(lines))
+            self._stream.flush()
+            self._failed = False
+
+    def _flush(self) -> None:
+        try:
+            self.flush()
+        except OSError:
+            log.exception("the decision log cannot be written")
+
+    def _publish(self) -> None:
+        self._publishes = False
+        self.metrics.publish()
 
 
 JWKS = "jwks"
 _DEPENDENCIES = {
     "keys": JWKS, "pdp": "pdp", "lookup": "lookup", "upstream": "upstream", "session": "sessions", "idp": "idp",
 }  # fmt: skip
+_COUNTING = (JWKS, "idp")
 _OF_CLIENTS = (Code.SESSION_INVALID, Code.SESSION_EXPIRED)
 
 
@@ -115,8 +226,16 @@ def _dependency_of(code: str) -> tuple[str, str]:
     return (_DEPENDENCIES[dep], fault) if dep in _DEPENDENCIES else ("", "")
 
 
+_second: tuple[int, str] = (-1, "")
+"""The last second that was written, and how."""
+
+
 def _time(now: float) -> str:
-    return datetime.datetime.fromtimestamp(now, datetime.UTC).isoformat(timespec="milliseconds")
+    global _second
+    whole = int(now)
+    if whole != _second[0]:
+        _second = (whole, datetime.datetime.fromtimestamp(whole, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+    return f"{_second[1]}.{int((now - whole) * 1000):03d}+00:00"
 
 
 def open_stream(target: str) -> IO[str]:
@@ -150,31 +269,30 @@ def _effect(verdict: Verdict) -> str:
 
 
 def _line(outcome: Outcome, facts: Facts, effect: str, code: str, now: float) -> str:
-    entry: dict[str, object] = {
-        "time": _time(now),
-        "event": "decision",
-        "request_id": facts.request_id,
-        "outcome": effect,
-        "code": code,
-        "status": outcome.status,
-        "method": facts.method,
-        "path": facts.path,
-        "route": facts.route,
-        "principal": facts.principal,
-        "kind": facts.kind,
-        "id": facts.resource_id,
-        "action": facts.action,
-        "peer": facts.peer,
-        "ms": {stage: round(seconds * 1000, 3) for stage, seconds in facts.stages.items()},
-        "total_ms": round(outcome.seconds * 1000, 3),
-    }
+    # ASCII with escapes: no line separator of Unicode can end a line early (R22)
+    times = ", ".join([f'"{stage}": {seconds * 1000:.3f}' for stage, seconds in facts.stages.items()])
+    line = (
+        f'{{"time": "{_time(now)}", "event": "decision", "request_id": {_quoted(facts.request_id)}, '
+        f'"outcome": "{effect}", "code": {_quoted(code)}, "status": {outcome.status}, '
+        f'"method": {_quoted(facts.method)}, "path": {_quoted(facts.path)}, "route": {_quoted(facts.route)}, '
+        f'"principal": {_quoted(facts.principal)}, "kind": {_quoted(facts.kind)}, '
+        f'"id": {_quoted(facts.resource_id)}, "action": {_quoted(facts.action)}, "peer": {_quoted(facts.peer)}, '
+        f'"ms": {{{times}}}, "total_ms": {outcome.seconds * 1000:.3f}'
+    )
+    return line + _more(outcome, facts, code) + "}\n"
+
+
+def _more(outcome: Outcome, facts: Facts, code: str) -> str:
+    """What only some lines have."""
+    more: dict[str, str] = {}
     dep, fault = _dependency_of(code)
     if dep:
-        entry |= {"dep": dep, "fault": fault}
+        more |= {"dep": dep, "fault": fault}
+    if facts.cache:
+        more["cache"] = facts.cache
     if facts.call_id:
-        entry |= {"call_id": facts.call_id, "policy": facts.policy}
+        more |= {"call_id": facts.call_id, "policy": facts.policy}
     detail = outcome.detail or (outcome.verdict.detail if isinstance(outcome.verdict, Refuse) else "")
     if detail:
-        entry["detail"] = detail[:256]
-    # ASCII with escapes: no line separator of Unicode can end a line early (R22)
-    return json.dumps(entry, ensure_ascii=True) + "\n"
+        more["detail"] = detail[:256]
+    return "".join([f", {_quoted(name)}: {_quoted(value)}" for name, value in more.items()])

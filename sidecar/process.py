@@ -18,7 +18,7 @@ import uvloop
 
 from sidecar import app, explain, logs
 from sidecar.app import StartError
-from sidecar.gate.gate import Gate, Rules
+from sidecar.gate.gate import Gate
 from sidecar.gate.request import Raw
 from sidecar.gate.routing import WEBSOCKET
 from sidecar.gate.verdict import Forward
@@ -149,7 +149,7 @@ async def explain_one(settings: Settings, environ: dict[str, str], asked: Asked)
     rules = sidecar.gate.rules
     if asked.claims is not None:
         tokens = explain.GivenClaims(asked.claims, sidecar.routes.principal)
-        rules = Rules(rules.table, rules.lookups, tokens, rules.reading)
+        rules = rules.by(tokens)
     gate = Gate(rules, sidecar.hooks, pdp, now=app.wall_clock, timer=time.perf_counter)
     try:
         if sidecar.embedded is not None:

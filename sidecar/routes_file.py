@@ -13,6 +13,7 @@ import jmespath
 from jmespath.exceptions import JMESPathError
 
 from sidecar import units
+from sidecar.gate.decision_cache import DecisionCache
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.lookup import Attribute, Lookup, Missing, ResourceField
 from sidecar.gate.references import Reference, Source, Template, Type, parse_reference, parse_template
@@ -67,6 +68,11 @@ class RoutesFile:
     lookups: Mapping[str, Lookup]
     identities: tuple[Identity, ...]
     principal: PrincipalRules
+    decision_seconds: float = 0.0
+
+    def decisions(self) -> DecisionCache | None:
+        """A cache of decisions that is empty yet, where the file asks for one."""
+        return DecisionCache(self.decision_seconds) if self.decision_seconds else None
 
 
 class RoutesError(Exception):
@@ -199,12 +205,33 @@ DEFAULTS = Record(
     },
     "what holds where nothing else is said",
 )
+MAX_DECISION_SECONDS = 60.0
+"""A minute of staleness: whoever needs more wants another policy, not a cache."""
+
+
+def _decision_seconds(text: str) -> float:
+    seconds = units.duration(text)
+    if seconds > MAX_DECISION_SECONDS:
+        raise ValueError(f"found {text!r}, expected at most {MAX_DECISION_SECONDS:.0f}s: so long a change goes unseen")
+    return seconds
+
+
+CACHE = Record(
+    {
+        "decisions": Field(
+            Text(_decision_seconds, what="a duration such as 1s"),
+            "how long a decision of Cerbos is remembered, at most 60s: so long may a change go unseen", 0.0,
+        ),
+    },
+    "what is remembered",
+)  # fmt: skip
 FILE = Record(
     {
         "version": Field(Whole(1, 1), "the version of this grammar", None, True),
         "identity": Field(ListOf(IDENTITY), "trusted issuers; without it the environment names one pool", ()),
         "principal": Field(PRINCIPAL, "claims -> principal"),
         "lookups": Field(MapOf(LOOKUP, _NAME, "a lookup's name"), "name: lookup", {}),
+        "cache": Field(CACHE, "what is remembered; without it nothing is"),
         "defaults": Field(DEFAULTS, "what holds where nothing else is said"),
         "routes": Field(ListOf(ROUTE), "the routes; the most specific path wins, whatever the order", (), True),
     },
@@ -237,7 +264,8 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
         raise RoutesError(sorted(reader.problems, key=lambda problem: problem[1:3]))
     fallback = Access.AUTHENTICATED if defaults["access"] == "authenticated" else Access.POLICY
     principal = _principal(document["principal"], tuple(defaults["roles"]))
-    return RoutesFile(RouteTable(routes, fallback), lookups, identities, principal)
+    remembered = document["cache"]["decisions"] if document["cache"] is not None else 0.0
+    return RoutesFile(RouteTable(routes, fallback), lookups, identities, principal, remembered)
 
 
 DEFAULTS_ENTRY = Entry({name: f.default for name, f in DEFAULTS.fields.items()}, {}, Mark(1, 1, ""))

@@ -201,6 +201,21 @@ def _secrets(text: str) -> tuple[str, ...]:
     return secrets
 
 
+_LOAD_BALANCER = re.compile(
+    r"arn:(?:aws|aws-us-gov):elasticloadbalancing:[a-z]{2}(?:-[a-z]+)+-\d:\d{12}:loadbalancer/app/[A-Za-z0-9-]+/[0-9a-f]+"
+)
+
+
+def _load_balancers(text: str) -> tuple[str, ...]:
+    """Where the keys are is told by the ARN, so that its form decides to whom we connect."""
+    arns = _list(text)
+    if not all(_LOAD_BALANCER.fullmatch(arn) for arn in arns):
+        raise ValueError(
+            "expected ARNs such as arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/web/50dc6c495c0c9188"
+        )
+    return arns
+
+
 def _redis(text: str) -> str:
     if text and not re.fullmatch(r"(?:rediss?|unix)://\S+", text):
         raise ValueError("expected redis://host:port, rediss://host:port or unix:///path")
@@ -247,7 +262,7 @@ SETTINGS = (
     Setting("SIDECAR_CONSOLE", "console", _one_of("on", "off"), "on", "the page `/_sidecar/console`, for signed-in people"),
     Setting("SIDECAR_CONSOLE_ADMIN", "console_admin", str, "", "a role whose holders may ask the console as another principal"),
     Setting("SIDECAR_TEMPLATES", "templates", str, "", "a folder with templates in place of our pages'"),
-    Setting("SIDECAR_ALB_SIGNER", "alb_signers", _list, "", "ARNs (comma list) of load balancers whose `x-amzn-oidc-*` headers are taken for a session"),
+    Setting("SIDECAR_ALB_SIGNER", "alb_signers", _load_balancers, "", "ARNs (comma list) of load balancers whose `x-amzn-oidc-*` headers are taken for a session"),
     Setting("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "cognito_endpoint", _key_url, "", "AWS's own variable for another endpoint (a local Cognito): API calls and keys go there, the issuer stays"),
     Setting("SIDECAR_ISSUER", "issuers", _list, "", "exact issuers (comma list) in place of the pool's two"),
     Setting("SIDECAR_JWKS_URL", "jwks_url", _key_url, "", "where the issuers' keys are"),
@@ -314,11 +329,15 @@ def _login_problems(settings: Settings) -> list[str]:
     problems = []
     if not settings.session_secrets:
         problems.append("SIDECAR_SESSION_SECRET: not set, expected 32 random characters: openssl rand -base64 32")
-    if not settings.pool_id:
+    if not settings.client_ids:
+        problems.append("AWS_COGNITO_CLIENT_ID: not set, expected the app client that people sign in to")
+    if "password" in settings.login_modes and not settings.pool_id:
         problems.append("AWS_COGNITO_POOL_ID: not set, expected the user pool that people sign in to")
     if "hosted" in settings.login_modes:
         if not settings.domain:
             problems.append("AWS_COGNITO_DOMAIN: not set, expected the domain of the hosted UI")
+        elif "://" not in settings.domain and not settings.region:
+            problems.append("AWS_REGION: not set, expected the region of AWS_COGNITO_DOMAIN")
         if not settings.callback:
             problems.append(
                 "AWS_COGNITO_HOSTED_UI_CALLBACK_URL: not set, expected the callback URL of the app client, "

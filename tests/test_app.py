@@ -234,6 +234,25 @@ def test_hosts_and_trusted_proxies(stack: Stack, tmp_path: Path) -> None:
         assert seen.values("x-request-id") == ["abc-1"]
 
 
+def test_a_load_balancers_headers_are_read_where_its_arn_is_listed(stack: Stack, tmp_path: Path) -> None:
+    """Refused as far as no key is needed: those are AWS's alone (tests/clients/test_alb.py has the rest)."""
+    arn = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/web/50dc6c495c0c9188"
+    said = {"x_amzn_oidc_accesstoken": stack.tokens["alice"], "x_amzn_oidc_data": "e30.e30.AAAA"}
+    assert stack.sidecar.get("/me", **said).code == "token_missing"
+    with running_sidecar(
+        tmp_path, stack.routes, policies(), upstream_of(stack), {**stack.environ, "SIDECAR_ALB_SIGNER": arn}
+    ) as sidecar:
+        assert sidecar.get("/me").code == "token_missing"
+        assert sidecar.get("/me", **said).code == "token_invalid"
+        assert sidecar.get("/me", x_amzn_oidc_data="e30.e30.AAAA").code == "token_invalid"
+        assert sidecar.request("POST", "/upload", **said).code == "origin_refused"
+        assert stack.upstream.received == b""
+        assert sidecar.get("/me", stack.tokens["alice"], **said, x_amzn_oidc_identity="root").status == 200
+        (seen,) = stack.upstream.seen
+        assert [name for name, _ in seen.headers if "oidc" in name.lower()] == []
+        assert seen.values("x-auth-subject") == ["alice"]
+
+
 def test_an_upstream_and_a_listener_may_be_unix_sockets(stack: Stack, tmp_path: Path) -> None:
     upstream_path, listen_path = tmp_path / "app.sock", tmp_path / "sidecar.sock"
     with closing(socket.socket(socket.AF_UNIX)) as server:

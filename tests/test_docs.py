@@ -13,6 +13,7 @@ from sidecar.clients.embedded import compile_policies, find_binary
 from sidecar.gate.request import IDENTITY_HEADERS
 from sidecar.gate.verdict import Code
 from sidecar.routes_file import read_routes
+from sidecar.settings import read_settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -50,6 +51,14 @@ def test_every_route_example_has_no_fault() -> None:
     assert len(texts) >= 2
     for text in texts:
         assert read_routes(text, "routes.yaml", {}).table.routes
+
+
+def test_every_environment_example_is_one() -> None:
+    texts = [text for _, name, text in examples() if name == "environ"]
+    assert len(texts) >= 2
+    for text in texts:
+        environ = dict(line.split("=", 1) for line in text.splitlines())
+        assert read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:5000", **environ}, {}).login_modes
 
 
 def test_every_policy_example_compiles(tmp_path: Path) -> None:

@@ -2,14 +2,15 @@
 
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client import generate_latest
+from prometheus_client import Histogram, generate_latest
 
 from sidecar.gate.verdict import Code, Facts, Forward, Ground, Preflight, Refuse, Verdict
-from sidecar.journal import Journal, Metrics, Outcome, open_stream
+from sidecar.journal import _BOUNDS, PUBLISH_EVERY, Journal, Metrics, Outcome, open_stream
 
 NOW = 1_700_000_000.0
 
@@ -26,7 +27,7 @@ def written(outcome: Outcome) -> tuple[dict[str, Any], str]:
     stream, metrics = io.StringIO(), Metrics()
     Journal(stream, metrics, lambda: NOW).record(outcome)
     (line,) = stream.getvalue().splitlines()
-    return json.loads(line), generate_latest(metrics.registry).decode()
+    return json.loads(line), metrics.exposition().decode()
 
 
 def test_an_allowed_request_is_one_line_with_all_that_an_auditor_asks() -> None:
@@ -59,6 +60,13 @@ def test_each_kind_of_verdict_says_what_it_was(verdict: Verdict, outcome: str, c
     assert (entry["outcome"], entry["code"]) == (outcome, code)
 
 
+@pytest.mark.parametrize("code", [Code.KEYS_UNAVAILABLE, Code.IDP_UNAVAILABLE, Code.IDP_BAD_ANSWER])
+def test_a_fault_that_its_client_counts_is_not_counted_twice(code: Code) -> None:
+    entry, metrics = written(Outcome(Refuse(code, facts()), 503, 0.0))
+    assert entry["dep"] in ("jwks", "idp")
+    assert "sidecar_dep_errors_total{" not in metrics
+
+
 def test_a_fault_after_the_permit_is_the_code_while_the_outcome_stays_allow() -> None:
     entry, metrics = written(Outcome(forward(), 502, 0.0, Code.UPSTREAM_UNAVAILABLE))
     assert (entry["outcome"], entry["code"], entry["dep"], entry["fault"]) == (
@@ -89,6 +97,106 @@ def test_an_answer_that_broke_off_has_a_line_of_its_own() -> None:
     Journal(stream, metrics, lambda: NOW).broken_off(facts(route="/x"), Code.UPSTREAM_PARTIAL)
     assert json.loads(stream.getvalue())["event"] == "broken_off"
     assert b'sidecar_dep_errors_total{dep="upstream",fault="partial"} 1.0' in generate_latest(metrics.registry)
+
+
+class Turns:
+    """What is to be called later."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[float, Callable[[], None]]] = []
+
+    def __call__(self, seconds: float, what: Callable[[], None]) -> None:
+        self.waiting.append((seconds, what))
+
+    def pass_by(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for _, what in waiting:
+            what()
+
+
+class Slow(io.StringIO):
+    """Counts writes, and fails while it is `full`."""
+
+    writes = 0
+    full = False
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        if self.full:
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
+def test_the_lines_of_one_turn_are_written_together() -> None:
+    stream, turns = Slow(), Turns()
+    journal = Journal(stream, Metrics(), lambda: NOW, turns)
+    for status in (200, 201, 202):
+        journal.record(Outcome(forward(), status, 0.0))
+    assert (stream.writes, [seconds for seconds, _ in turns.waiting]) == (0, [PUBLISH_EVERY, 0.0])
+    turns.pass_by()
+    journal.record(Outcome(forward(), 203, 0.0))
+    journal.flush()
+    assert stream.writes == 2
+    assert [json.loads(line)["status"] for line in stream.getvalue().splitlines()] == [200, 201, 202, 203]
+    turns.pass_by()
+    assert stream.writes == 2
+
+
+def test_no_request_passes_unnoticed_while_the_log_cannot_be_written(caplog: pytest.LogCaptureFixture) -> None:
+    stream, turns = Slow(), Turns()
+    journal = Journal(stream, Metrics(), lambda: NOW, turns)
+    stream.full = True
+    journal.record(Outcome(forward(), 200, 0.0))
+    turns.pass_by()
+    assert "decision log" in caplog.text
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space"):
+            journal.record(Outcome(forward(), 201, 0.0))
+    stream.full = False
+    journal.record(Outcome(forward(), 202, 0.0))
+    assert json.loads(stream.getvalue())["status"] == 202
+    journal.record(Outcome(forward(), 203, 0.0))
+    turns.pass_by()
+    assert len(stream.getvalue().splitlines()) == 2
+
+
+def test_times_count_in_their_buckets_once_they_are_published() -> None:
+    metrics, plain = Metrics(), Histogram("plain_seconds", "", registry=None, buckets=_BOUNDS)
+    times = [0.0, 0.0001, 0.00011, 0.003, 2.5, 99.0]
+    for seconds in times:
+        metrics.times({"decision": seconds})
+        plain.observe(seconds)
+    name = "sidecar_stage_seconds"
+    assert metrics.registry.get_sample_value(f"{name}_count", {"stage": "decision"}) is None
+    metrics.publish()
+    metrics.publish()
+    for sample in next(iter(plain.collect())).samples:
+        if not sample.name.endswith("_created"):
+            labels = {"stage": "decision", **sample.labels}
+            got = metrics.registry.get_sample_value(sample.name.replace("plain_seconds", name), labels)
+            assert got == pytest.approx(sample.value), sample
+
+
+def test_a_line_is_what_the_json_module_makes_of_it() -> None:
+    entry, _ = written(
+        Outcome(Refuse(Code.TOKEN_INVALID, facts(route='"', stages={"a": 1e-9}), "d\x7f\ud800"), 401, 1e3)
+    )
+    assert list(entry) == [
+        "time", "event", "request_id", "outcome", "code", "status", "method", "path", "route", "principal", "kind", "id",
+        "action", "peer", "ms", "total_ms", "detail",
+    ]  # fmt: skip
+    assert (entry["route"], entry["ms"], entry["total_ms"], entry["detail"]) == ('"', {"a": 0.0}, 1e6, "d\x7f\ud800")
+
+
+@pytest.mark.parametrize(
+    ("now", "text"),
+    [(0.0, "1970-01-01T00:00:00.000+00:00"), (1_700_000_000.9996, "2023-11-14T22:13:20.999+00:00")],
+)
+def test_a_time_is_in_utc_with_milliseconds(now: float, text: str) -> None:
+    stream = io.StringIO()
+    for _ in range(2):
+        Journal(stream, Metrics(), lambda: now).record(Outcome(forward(), 200, 0.0))
+    assert [json.loads(line)["time"] for line in stream.getvalue().splitlines()] == [text, text]
 
 
 def test_a_file_is_appended_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

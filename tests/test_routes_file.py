@@ -78,6 +78,32 @@ def test_the_whole_grammar_is_read() -> None:
     assert dict(healthz.actions) == {"GET": ""}
 
 
+def test_decisions_are_remembered_only_where_the_file_says_so() -> None:
+    route = "{path: /x, resource: r, actions: {GET: read}}"
+    assert read(one_route(route)).decisions() is None
+    assert read(one_route(route, "cache: {}\n")).decisions() is None
+    assert read(one_route(route, "cache: {decisions: 0s}\n")).decisions() is None
+    cache = read(one_route(route, "cache: {decisions: 1500ms}\n")).decisions()
+    assert cache is not None
+    assert cache.seconds == 1.5
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("cache: {decisions: 61s}", "routes.yaml:2:20: cache.decisions: found '61s', expected at most 60s"),
+        ("cache: {decisions: 1}", "routes.yaml:2:20: "),
+        ("cache: {decisions: -1s}", "routes.yaml:2:20: "),
+        ("cache: {denials: 1s}", "cache: found the name 'denials'"),
+        ("cache: 1s", "routes.yaml:2:8: "),
+    ],
+)
+def test_a_cache_that_is_none_is_refused_with_its_place(more: str, says: str) -> None:
+    with pytest.raises(RoutesError) as caught:
+        read(one_route("{path: /x, resource: r, actions: {GET: read}}", more + "\n"))
+    assert says in str(caught.value)
+
+
 def test_what_is_left_out_has_a_safe_default() -> None:
     file = read(
         one_route(

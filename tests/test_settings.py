@@ -144,3 +144,25 @@ def test_a_sign_in_that_cannot_work_is_refused_at_start(environ: dict[str, str],
     assert [problem.partition(":")[0] for problem in found] == [name]
     assert SECRET not in str(found)
     assert "short" not in str(found)
+
+
+ALB = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/web/50dc6c495c0c9188"
+
+
+def test_load_balancers_are_listed_by_their_arns() -> None:
+    gov = ALB.replace("arn:aws:", "arn:aws-us-gov:").replace("eu-west-1", "us-gov-west-1")
+    assert read_settings({**LEAST, "SIDECAR_ALB_SIGNER": f"{ALB}, {gov}"}, {}).alb_signers == (ALB, gov)
+    assert read_settings(LEAST, {}).alb_signers == ()
+
+
+@pytest.mark.parametrize(
+    "arn",
+    [
+        "web", f"x{ALB}", f"{ALB}/x", ALB.replace("eu-west-1", "evil.example/x"), ALB.replace("eu-west-1", ""),
+        ALB.replace("arn:aws:", "arn:evil:"), ALB.replace("/app/", "/net/"), ALB.replace("123456789012", "*"),
+        ALB.replace("elasticloadbalancing", "iam"), f"{ALB},web", ALB.replace("web", "*"),
+    ],
+)  # fmt: skip
+def test_what_is_no_load_balancers_arn_is_refused(arn: str) -> None:
+    (found,) = problems({"SIDECAR_ALB_SIGNER": arn})
+    assert found.startswith("SIDECAR_ALB_SIGNER: ")

@@ -33,6 +33,8 @@ _COUNTS = frozenset((FaultKind.UNAVAILABLE, FaultKind.TIMEOUT, FaultKind.PARTIAL
 whoever asks for it must not close the hook to all others."""
 
 _Key = tuple[str, str, str]
+Count = Callable[[str, str], None]
+"""Told of each look into a cache: (its name, `hit` or `miss`)."""
 
 
 class _Cached(NamedTuple):
@@ -41,11 +43,11 @@ class _Cached(NamedTuple):
 
 
 class HookClient:
-    """Asks hooks for the gate. `now` gives monotonic seconds. `hits` and `misses` count the cache."""
+    """Asks hooks for the gate. `now` gives monotonic seconds. `count` is told of each use of the cache."""
 
-    def __init__(self, *, now: Callable[[], float]) -> None:
-        self.hits = self.misses = 0
+    def __init__(self, *, now: Callable[[], float], count: Count = lambda cache, outcome: None) -> None:
         self._now = now
+        self._count = count
         self._pools: dict[str, Pool] = {}
         self._breakers: dict[str, Breaker] = {}
         self._running: dict[str, int] = {}
@@ -60,9 +62,9 @@ class HookClient:
         if lookup.cache:
             cached = self._cache.get(key)
             if cached is not None and self._now() < cached.until:
-                self.hits += 1
+                self._count("lookup", "hit")
                 return cached.reply
-            self.misses += 1
+            self._count("lookup", "miss")
         flight = self._flights.get(key)
         if flight is None:
             flight = asyncio.get_running_loop().create_task(self._fly(key, call))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import re
 import select
 import ssl
@@ -113,6 +114,7 @@ class _Connection(asyncio.Protocol):
         self.sent = 0  # bytes of the body that the transport took, to see whether an upload moves
         self.request_sent = False  # whether all of the request was given to the transport
         self.pump: asyncio.Task[None] | None = None
+        self.deadline = math.inf  # of what is waited for, in the loop's time
         self.body: deque[bytes] = deque()
         self._pool = pool
         self._loop = loop
@@ -226,19 +228,27 @@ class _Connection(asyncio.Protocol):
         self._wake()
 
     def _wake(self) -> None:
-        if self._waiter is not None:
-            _settle(self._waiter, True)
+        self._settle(True)
 
-    async def wait(self, seconds: float) -> bool:
-        """Wait for something to happen. False if nothing did for so long."""
-        waiter = self._waiter = self._loop.create_future()
-        timer = self._loop.call_later(seconds, _settle, waiter, False)
+    def _settle(self, happened: bool) -> None:
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(happened)
+
+    async def wait(self, deadline: float) -> bool:
+        """Wait for something to happen. False if nothing did until `deadline` in the loop's time."""
+        waiter: asyncio.Future[bool] = self._loop.create_future()
+        self._waiter = waiter
+        self.deadline = deadline
+        self._pool.wake_at(deadline)
         try:
-            happened: bool = await waiter
+            return await waiter
         finally:
-            timer.cancel()
             self._waiter = None
-        return happened
+            self.deadline = math.inf
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        self._settle(False)
 
     async def upload(self, body: Body) -> None:
         """Write the body as it comes. Whatever ends it early breaks the exchange off."""
@@ -288,11 +298,6 @@ class _Connection(asyncio.Protocol):
             self._reading_paused = False
             self.transport.resume_reading()
         return data
-
-
-def _settle(waiter: asyncio.Future[bool], result: bool) -> None:
-    if not waiter.done():
-        waiter.set_result(result)
 
 
 def _ended_in_order(transport: asyncio.Transport) -> bool:
@@ -349,8 +354,13 @@ class Response:
             if connection.fault is not None:
                 raise connection.fault
             sent = connection.sent
-            if not await connection.wait(self._pool.timeouts.idle) and connection.sent == sent:
+            deadline = asyncio.get_running_loop().time() + self._pool.timeouts.idle
+            if not await connection.wait(deadline) and connection.sent == sent:
                 connection.break_off(Fault(FaultKind.TIMEOUT, "no bytes of the body"))
+
+    def whole(self) -> bytes:
+        """What has come of the body and was not read: all of it where the answer is `complete`."""
+        return self._connection.take() if self._connection is not None else b""
 
     def close(self) -> None:
         """Be done with it: the connection is kept if the exchange ended well, and closed if not. Again is nothing."""
@@ -397,6 +407,8 @@ class Pool:
         self._pumps: set[asyncio.Task[None]] = set()
         self._closed = False
         self._sweeper: asyncio.TimerHandle | None = None
+        self._alarm: asyncio.TimerHandle | None = None
+        self._alarm_at = math.inf
 
     @property
     def idle(self) -> int:
@@ -509,7 +521,7 @@ class Pool:
                 sent, deadline = connection.sent, now + self.timeouts.head
             if now >= deadline:
                 raise Fault(FaultKind.TIMEOUT, "no head of an answer")
-            await connection.wait(deadline - now)
+            await connection.wait(deadline)
 
     def _spawn(self, work: Coroutine[None, None, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -600,6 +612,26 @@ class Pool:
         if self._idle:
             self._sweeper = loop.call_later(max(self._idle[0].idle_since - oldest, 0.1), self._sweep, loop)
 
+    def wake_at(self, deadline: float) -> None:
+        """See that connections whose deadline has passed by then hear of it: one timer for all, since a timer for each
+        wait would cost more than the wait."""
+        if deadline < self._alarm_at:
+            if self._alarm is not None:
+                self._alarm.cancel()
+            self._alarm_at = deadline
+            self._alarm = asyncio.get_running_loop().call_at(deadline, self._ring)
+
+    def _ring(self) -> None:
+        # the timer may be early by a tick of its clock
+        now = max(asyncio.get_running_loop().time(), self._alarm_at)
+        self._alarm, self._alarm_at = None, math.inf
+        for connection in list(self._connections):
+            if connection.deadline <= now:
+                connection.expire()
+        later = min((each.deadline for each in self._connections if each.deadline > now), default=math.inf)
+        if later < math.inf:
+            self.wake_at(later)
+
     def forget(self, connection: _Connection) -> None:
         """The connection is gone, or no longer ours."""
         self._connections.discard(connection)
@@ -612,6 +644,8 @@ class Pool:
         self._closed = True
         if self._sweeper is not None:
             self._sweeper.cancel()
+        if self._alarm is not None:
+            self._alarm.cancel()
         pumps = list(self._pumps)
         for task in pumps:
             task.cancel()

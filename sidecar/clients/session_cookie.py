@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
+from sidecar.clients.breaker import Report
 from sidecar.clients.seal import Seal
-from sidecar.clients.session_store import NAMES, Ask, Held, Kept, decode, encode, from_cookies, to_cookies
-from sidecar.gate.session import Session
+from sidecar.clients.session_store import Ask, Held, Kept, decode, encode, from_cookies, to_cookies
+from sidecar.gate.session import SESSION_COOKIES, Session
 from sidecar.gate.verdict import Code, Refused
 
 log = logging.getLogger("sidecar.sessions")
@@ -18,12 +19,13 @@ PURPOSE = "session"
 class CookieStore:
     """The whole record is in the cookie. What was handed out cannot be taken back: an older cookie still opens."""
 
-    def __init__(self, seal: Seal) -> None:
+    def __init__(self, seal: Seal, report: Report) -> None:
         self._seal = seal
+        self._report = report
 
     async def open(self, session: Session, left: float) -> tuple[bytes, ...]:
         """The cookies of a new session; pieces of an earlier one go."""
-        return self._cookies(session, NAMES)
+        return self._cookies(session, SESSION_COOKIES)
 
     async def load(self, crumbs: Mapping[str, str]) -> Held:
         """The session in the cookies. Raises Refused(SESSION_INVALID)."""
@@ -56,6 +58,7 @@ class CookieStore:
             return self._cookies(session, held.crumbs)
         except Refused as refused:
             log.error("session_write_failed: %s", refused.detail, extra={"fields": {"session": session.id}})  # noqa: TRY400
+            self._report("sessions", "write_failed")
             return ()
 
     def _cookies(self, session: Session, names: Iterable[str]) -> tuple[bytes, ...]:

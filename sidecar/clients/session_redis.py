@@ -19,8 +19,8 @@ from redis.exceptions import AuthenticationError, AuthorizationError, Connection
 
 from sidecar.clients.breaker import Report
 from sidecar.clients.seal import Seal, UnknownKey
-from sidecar.clients.session_store import NAMES, Ask, Held, Kept, decode, encode, from_cookies, to_cookies
-from sidecar.gate.session import Session
+from sidecar.clients.session_store import Ask, Held, Kept, decode, encode, from_cookies, to_cookies
+from sidecar.gate.session import SESSION_COOKIES, Session
 from sidecar.gate.verdict import Code, Refused
 
 log = logging.getLogger("sidecar.sessions")
@@ -69,7 +69,7 @@ class _Place(NamedTuple):
 class RedisStore:
     """Keeps sessions in Redis: at `sidecar:session:{hash of the handle}`, sealed with a key of secret and handle."""
 
-    def __init__(self, url: str, seal: Seal, *, report: Report = lambda dep, fault: None) -> None:
+    def __init__(self, url: str, seal: Seal, report: Report) -> None:
         self._seal = seal
         self._report = report
         # one more try: a kept connection may have been closed by Redis long ago
@@ -89,7 +89,7 @@ class RedisStore:
         place = _place(told)
         record = self._sealed(place, session)
         await self._within(lambda: self._redis.set(place.key, record, px=_milliseconds(left)))
-        return to_cookies(self._seal.seal(PURPOSE, told), NAMES)
+        return to_cookies(self._seal.seal(PURPOSE, told), SESSION_COOKIES)
 
     async def load(self, crumbs: Mapping[str, str]) -> Held:
         """The session of the handle. Raises Refused: SESSION_INVALID for a handle that is none, SESSION_EXPIRED where
@@ -182,7 +182,6 @@ class RedisStore:
             raise self._alarm(place, str(error)) from None
         except ValueError as error:
             log.error("session_bad_record: %s", error, extra={"fields": {"session": place.id}})  # noqa: TRY400
-            self._report("redis", Code.SESSION_BAD_RECORD)
             raise Refused(Code.SESSION_BAD_RECORD, str(error)) from None
         if session.id != place.id:
             raise self._alarm(place, "the record of another session")
@@ -190,12 +189,12 @@ class RedisStore:
 
     def _alarm(self, place: _Place, detail: str) -> Refused:
         log.error("session_mismatch: %s", detail, extra={"fields": {"session": place.id}})
-        self._report("redis", "session_mismatch")
+        self._report("sessions", "mismatch")
         return Refused(Code.SESSION_INVALID, detail)
 
     def _not_written(self, session: Session, refused: Refused) -> None:
         log.error("session_write_failed: %s", refused.detail, extra={"fields": {"session": session.id}})
-        self._report("redis", "session_write_failed")
+        self._report("sessions", "write_failed")
 
     async def _taken(self, key: str) -> bytes | None:
         async with self._redis.pipeline(transaction=True) as pipeline:
@@ -215,16 +214,16 @@ class RedisStore:
             async with asyncio.timeout(DEADLINE), self._free:
                 return await work()
         except (AuthenticationError, AuthorizationError) as error:
-            raise self._fault(Code.SESSION_STORE_ERROR, error) from None
+            raise _fault(Code.SESSION_STORE_ERROR, error) from None
         except (ConnectionError, TimeoutError, OSError) as error:
             # the builtin TimeoutError is an OSError
-            raise self._fault(Code.SESSION_STORE_UNAVAILABLE, error) from None
+            raise _fault(Code.SESSION_STORE_UNAVAILABLE, error) from None
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in asking is a store that refuses
-            raise self._fault(Code.SESSION_STORE_ERROR, error) from None
+            raise _fault(Code.SESSION_STORE_ERROR, error) from None
 
-    def _fault(self, code: Code, error: Exception) -> Refused:
-        self._report("redis", code)
-        return Refused(code, f"{type(error).__name__}: {error}")
+
+def _fault(code: Code, error: Exception) -> Refused:
+    return Refused(code, f"{type(error).__name__}: {error}")
 
 
 def _place(told: bytes) -> _Place:

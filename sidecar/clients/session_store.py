@@ -9,14 +9,12 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from sidecar.gate import strict_json
-from sidecar.gate.session import COOKIE_ATTRIBUTES, SESSION_COOKIE, Session, expired
+from sidecar.gate.session import SESSION_COOKIES, Session, expired, set_cookie
 from sidecar.gate.verdict import Code, Refused
 
 MAX_COOKIE = 4096
 """Bytes of one cookie with name, value and attributes that every browser keeps (RFC 6265 section 6.1)."""
-MAX_PIECES = 4
-NAMES = tuple(SESSION_COOKIE.decode() + (f".{number}" if number else "") for number in range(MAX_PIECES))
-"""The names of a session's cookies, in order."""
+MAX_PIECES = len(SESSION_COOKIES)
 
 
 class Held(NamedTuple):
@@ -106,7 +104,7 @@ def decode(record: bytes) -> Session:
 
 # --- the cookies ---
 
-_PIECE = MAX_COOKIE - len(f"{NAMES[-1]}=") - len(COOKIE_ATTRIBUTES) - len("4.")
+_PIECE = MAX_COOKIE - len(set_cookie(SESSION_COOKIES[-1], "4."))
 
 
 def to_cookies(text: str, names: Iterable[str]) -> tuple[bytes, ...]:
@@ -123,17 +121,19 @@ def to_cookies(text: str, names: Iterable[str]) -> tuple[bytes, ...]:
         )
     pieces = [text[at : at + _PIECE] for at in range(0, len(text), _PIECE)]
     pieces[0] = f"{count}.{pieces[0]}"
-    made = [f"{name}={piece}{COOKIE_ATTRIBUTES}".encode("ascii") for name, piece in zip(NAMES, pieces, strict=False)]
-    return (*made, *(expired(name) for name in NAMES[count:] if name in names))
+    return (
+        *map(set_cookie, SESSION_COOKIES, pieces),
+        *(expired(name) for name in names if name not in SESSION_COOKIES[:count]),
+    )
 
 
 def from_cookies(crumbs: Mapping[str, str]) -> str:
     """The sealed text of a request's cookies; what lies beyond the count is left over and not read. That no piece is of
     another session is for the seal to see. Raises ValueError."""
-    count, dot, first = crumbs.get(NAMES[0], "").partition(".")
+    count, dot, first = crumbs.get(SESSION_COOKIES[0], "").partition(".")
     if dot != "." or count not in ("1", "2", "3", "4"):
         raise ValueError("not a session cookie")
-    pieces = [first, *(crumbs.get(name, "") for name in NAMES[1 : int(count)])]
+    pieces = [first, *(crumbs.get(name, "") for name in SESSION_COOKIES[1 : int(count)])]
     if not all(pieces):
         raise ValueError("a piece of the session cookie is missing")
     return "".join(pieces)

@@ -16,24 +16,38 @@ GROUPS = ("admin", "user")
 
 
 class User(NamedTuple):
-    """A user of the pool; `groups` are the roles that a token will name."""
+    """A user of the pool; `groups` are the roles that a token will name.
+
+    With a `temporary` password the first sign-in asks for a new one (challenge NEW_PASSWORD_REQUIRED).
+    """
 
     name: str
     password: str
     groups: tuple[str, ...]
+    email: str = ""
+    temporary: bool = False
 
 
 USERS = (
-    User("admin", "Admin-1234", ("admin",)),
-    User("alice", "Alice-1234", ("user",)),
-    User("bob", "Bobby-1234", ("user",)),
+    User("admin", "Admin-1234", ("admin",), "admin@example.com"),
+    User("alice", "Alice-1234", ("user",), "alice@example.com"),
+    User("bob", "Bobby-1234", ("user",), "bob@example.com"),
+    User("carol", "Carol-1234", ("user",), "carol@example.com", temporary=True),
 )
+
+
+class _Pool(NamedTuple):
+    pool_id: str
+    client_id: str
+    confidential_client_id: str
+    confidential_client_secret: str
 
 
 class LocalCognito:
     """A user pool on this port, from the constructor on, with `users`; leaving the context stops it.
 
-    `endpoint` is where its API and its keys are; `issuer` is AWS's, as in a real token. Raises StartError.
+    `endpoint` is where its API and its keys are; `issuer` is AWS's, as in a real token. It has two app clients:
+    `client_id` is public, `confidential_client_id` has a secret. Raises StartError.
     """
 
     def __init__(
@@ -49,10 +63,11 @@ class LocalCognito:
         )
         try:
             self._api = _client(self.endpoint, region)
-            self.pool_id, self.client_id = _make_pool(self._api, users)
+            pool = _make_pool(self._api, users)
         except BaseException:
             self.process.stop()
             raise
+        self.pool_id, self.client_id, self.confidential_client_id, self.confidential_client_secret = pool
         self.issuer = f"https://cognito-idp.{region}.amazonaws.com/{self.pool_id}"
 
     def __enter__(self) -> Self:
@@ -66,6 +81,11 @@ class LocalCognito:
         self._api.close()
         self.process.stop()
 
+    def add_user(self, user: User) -> None:
+        """Make one more user."""
+        _add_user(self._api, self.pool_id, user)
+        self._passwords[user.name] = user.password
+
     def token(self, user: str, use: str = "access") -> str:
         """A fresh `access` or `id` token of a user, by InitiateAuth with the user's password."""
         answer = self._api.initiate_auth(
@@ -74,6 +94,10 @@ class LocalCognito:
             AuthParameters={"USERNAME": user, "PASSWORD": self._passwords[user]},
         )
         return str(answer["AuthenticationResult"][{"access": "AccessToken", "id": "IdToken"}[use]])
+
+    def sign_out_everywhere(self, user: str) -> None:
+        """End all sessions of a user: AdminUserGlobalSignOut."""
+        self._api.admin_user_global_sign_out(UserPoolId=self.pool_id, Username=user)
 
 
 def require(*modules: str) -> None:
@@ -111,20 +135,38 @@ def _client(endpoint: str, region: str) -> Any:
     )
 
 
-def _make_pool(api: Any, users: tuple[User, ...]) -> tuple[str, str]:
-    """The steps of AWS's guide: pool, app client, groups, users, passwords, members. Returns pool id and client id."""
+def _make_pool(api: Any, users: tuple[User, ...]) -> _Pool:
+    """The steps of AWS's guide: pool, app clients, groups, users, passwords, members."""
     pool_id = str(api.create_user_pool(PoolName="contacts")["UserPool"]["Id"])
-    client = api.create_user_pool_client(
-        UserPoolId=pool_id,
-        ClientName="contacts",
-        GenerateSecret=False,
-        ExplicitAuthFlows=["ALLOW_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"],
+    public, confidential = (
+        api.create_user_pool_client(
+            UserPoolId=pool_id,
+            ClientName=name,
+            GenerateSecret=name == "contacts-confidential",
+            ExplicitAuthFlows=["ALLOW_USER_PASSWORD_AUTH", "ALLOW_REFRESH_TOKEN_AUTH"],
+            ReadAttributes=["email", "email_verified"],
+        )["UserPoolClient"]
+        for name in ("contacts", "contacts-confidential")
     )
     for group in sorted({*GROUPS, *(group for user in users for group in user.groups)}):
         api.create_group(UserPoolId=pool_id, GroupName=group)
     for user in users:
-        api.admin_create_user(UserPoolId=pool_id, Username=user.name, MessageAction="SUPPRESS")
+        _add_user(api, pool_id, user)
+    return _Pool(
+        pool_id, str(public["ClientId"]), str(confidential["ClientId"]), str(confidential["ClientSecret"])
+    )  # fmt: skip
+
+
+def _add_user(api: Any, pool_id: str, user: User) -> None:
+    email = [{"Name": "email", "Value": user.email}, {"Name": "email_verified", "Value": "true"}] if user.email else []
+    api.admin_create_user(
+        UserPoolId=pool_id,
+        Username=user.name,
+        TemporaryPassword=user.password,
+        UserAttributes=email,
+        MessageAction="SUPPRESS",
+    )
+    if not user.temporary:
         api.admin_set_user_password(UserPoolId=pool_id, Username=user.name, Password=user.password, Permanent=True)
-        for group in user.groups:
-            api.admin_add_user_to_group(UserPoolId=pool_id, Username=user.name, GroupName=group)
-    return pool_id, str(client["UserPoolClient"]["ClientId"])
+    for group in user.groups:
+        api.admin_add_user_to_group(UserPoolId=pool_id, Username=user.name, GroupName=group)

@@ -57,8 +57,35 @@ def _call(method: str, url: str, name: str = "") -> str:
     return f"curl -iw '\\n'{token}{body if method == 'PATCH' else ''} {url}"
 
 
-def show(users: Iterable[User], tour: Iterable[Step]) -> str:
-    """The whole text: a table of users, and a block per step."""
-    table = [f"{user.name:<10}{user.password:<14}{', '.join(user.groups)}" for user in users]
+def show(users: Iterable[User], tour: Iterable[Step], url: str) -> str:
+    """The whole text: a table of users, a page to open in a browser, and a block per step. `url` is the sidecar's."""
+    table = [f"{user.name:<10}{user.password:<14}{', '.join(user.groups)}{_note(user)}" for user in users]
     blocks = [f"# {step.title}{f': {step.status}' if step.status else ''}\n{step.command}\n" for step in tour]
-    return "\n".join([f"{'user':<10}{'password':<14}groups", *table, "", "Paste into another terminal:", "", *blocks])
+    return "\n".join(
+        [
+            f"{'user':<10}{'password':<14}groups",
+            *table,
+            "",
+            *_browse(url),
+            "",
+            "Or paste into another terminal:",
+            "",
+            *blocks,
+        ]
+    )
+
+
+def _note(user: User) -> str:
+    return " (the password is temporary: the first sign-in asks for a new one)" if user.temporary else ""
+
+
+def _browse(url: str) -> list[str]:
+    return [
+        "Open in a browser, sign in as alice, sign out, and sign in as admin: each sees what the policy lets them do.",
+        f"    {console(url, 'DELETE', '/contacts/2')}",
+    ]
+
+
+def console(url: str, method: str, path: str) -> str:
+    """Where the console tells the whole way of a request."""
+    return f"{url}/_sidecar/console?method={method}&path={path}"

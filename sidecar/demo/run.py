@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import os
 import re
+import secrets
 import signal
 import sys
 import tempfile
@@ -18,6 +19,7 @@ from typing import NamedTuple, NoReturn, TextIO, TypeVar
 from sidecar.demo.app import start_app
 from sidecar.demo.cognito import USERS, LocalCognito, require
 from sidecar.demo.guide import show, steps
+from sidecar.demo.hosted_ui import HostedUI
 from sidecar.demo.processes import LOOPBACK, Process, StartError, can_listen, status_of
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -25,16 +27,18 @@ _WATCH_SECONDS = 0.25
 # variables that would change what the demo shows
 _FOREIGN = ("SIDECAR_", "AWS_")
 
-_Started = TypeVar("_Started", LocalCognito, Process)
+_Started = TypeVar("_Started", LocalCognito, HostedUI, Process)
 
 
 class Ports(NamedTuple):
-    """One port of the loopback interface for each server; `--port`, `--admin-port`, `--app-port`, `--cognito-port`."""
+    """One port of the loopback interface for each server; `--port`, `--admin-port`, `--app-port`, `--cognito-port`,
+    `--login-port`."""
 
     traffic: int = 8080
     admin: int = 9901
     app: int = 3000
     cognito: int = 9229
+    login: int = 9230
 
 
 class _Server(NamedTuple):
@@ -48,6 +52,7 @@ _SERVERS = (
     _Server("--admin-port", "the sidecar's health and metrics"),
     _Server("--app-port", "the protected app"),
     _Server("--cognito-port", "the local Cognito"),
+    _Server("--login-port", "its hosted UI"),
 )
 
 
@@ -57,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     for (option, what), default in zip(_SERVERS, Ports(), strict=True):
         parser.add_argument(option, type=_port, default=default, metavar="N", help=f"of {what} (default {default})")
     options = parser.parse_args(argv)
-    ports = Ports(options.port, options.admin_port, options.app_port, options.cognito_port)
+    ports = Ports(options.port, options.admin_port, options.app_port, options.cognito_port, options.login_port)
     return run_demo(Path.cwd(), ports, os.environ, sys.stdout, sys.stderr)
 
 
@@ -143,18 +148,21 @@ class _Stage:
             self.ports.cognito,
             lambda: LocalCognito(self.ports.cognito, self.folder, self.environ),
         )
+        login = self._start("its hosted UI", self.ports.login, lambda: self._start_login(cognito))
         node_modules = self.project / "node_modules"
         app = self._start(
             "the app (json-server)",
             self.ports.app,
             lambda: start_app(self.ports.app, node_modules, self.folder, self.environ),
         )
-        sidecar = self._start("the sidecar with Cerbos", self.ports.traffic, lambda: self._start_sidecar(cognito))
-        tour = steps(cognito.endpoint, cognito.client_id, USERS, f"http://{LOOPBACK}:{self.ports.traffic}")
-        self._say(f"\n{show(USERS, tour)}")
+        sidecar = self._start(
+            "the sidecar with Cerbos", self.ports.traffic, lambda: self._start_sidecar(cognito, login)
+        )
+        tour = steps(cognito.endpoint, cognito.client_id, USERS, self._url)
+        self._say(f"\n{show(USERS, tour, self._url)}")
         self._say("Each decision is a line below. Press Ctrl-C to stop.")
         while True:
-            for process in (cognito.process, app, sidecar):
+            for process in (cognito.process, login.process, app, sidecar):
                 process.check()
             time.sleep(_WATCH_SECONDS)
 
@@ -166,7 +174,17 @@ class _Stage:
         self._say(f"{time.monotonic() - began:4.1f} s   http://{LOOPBACK}:{port}")
         return started
 
-    def _start_sidecar(self, cognito: LocalCognito) -> Process:
+    @property
+    def _url(self) -> str:
+        return f"http://{LOOPBACK}:{self.ports.traffic}"
+
+    def _start_login(self, cognito: LocalCognito) -> HostedUI:
+        return HostedUI(
+            cognito, self.ports.login, self.folder, self.environ,
+            redirect_uris=[f"{self._url}/_sidecar/callback"], logout_uris=[f"{self._url}/_sidecar/console"],
+        )  # fmt: skip
+
+    def _start_sidecar(self, cognito: LocalCognito, login: HostedUI) -> Process:
         settings = {
             "SIDECAR_UPSTREAM": f"http://{LOOPBACK}:{self.ports.app}",
             "SIDECAR_LISTEN": f"{LOOPBACK}:{self.ports.traffic}",
@@ -180,6 +198,15 @@ class _Stage:
             "AWS_COGNITO_POOL_ID": cognito.pool_id,
             "AWS_COGNITO_CLIENT_ID": cognito.client_id,
             "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": cognito.endpoint,
+            "AWS_COGNITO_DOMAIN": login.domain,
+            "AWS_COGNITO_HOSTED_UI_CALLBACK_URL": f"{self._url}/_sidecar/callback",
+            "AWS_COGNITO_HOSTED_UI_LOGOUT_URL": f"{self._url}/_sidecar/console",
+            "SIDECAR_LOGIN": "both",
+            # the stand-in takes any proof of the other flow
+            "SIDECAR_PASSWORD_FLOW": "password",
+            "SIDECAR_LOGOUT": "cognito",
+            "SIDECAR_SESSION_SECRET": secrets.token_urlsafe(32),
+            "SIDECAR_CONSOLE_ADMIN": "admin",
         }
         command = [sys.executable, "-m", "sidecar.cli", "run"]
         environ = {**self.environ, **settings}

@@ -238,7 +238,8 @@ class Cycle:
             self._waiter = None
 
     async def send(self, message: Message) -> None:
-        """ASGI `send`, and http.response.interim for an interim answer. Once the client has left, all is dropped."""
+        """ASGI `send`; http.response.interim for an interim answer, and http.response.whole for one in one message:
+        `status`, `headers`, `body`. Once the client has left, all is dropped."""
         if self._link.blocked and not self.gone:
             await self._link.drained()
         if self.gone:
@@ -248,6 +249,11 @@ class Cycle:
             self._send_body(message.get("body", b""), message.get("more_body", False))
         elif kind == "http.response.start" and self._stage == _NOT_STARTED:
             self._start(message["status"], message.get("headers", ()))
+            # most apps send the body at once: then head and body are one segment, and this finds nothing to do
+            self._link.loop.call_soon(self._flush)
+        elif kind == "http.response.whole" and self._stage == _NOT_STARTED:
+            self._start(message["status"], message["headers"])
+            self._send_body(message["body"], False)
         elif kind == "http.response.interim" and self._stage == _NOT_STARTED:
             self._send_interim(message["status"], message.get("headers", ()))
         else:
@@ -272,8 +278,6 @@ class Cycle:
         closing = b"" if self.keep_alive else b"\r\nconnection: close"
         self._head = b"".join((_STATUS_LINES[status], fixed, rendered, framing, closing, b"\r\n\r\n"))
         self._stage = _STARTED
-        # most apps send the body at once: then head and body are one segment, and this finds nothing to do
-        self._link.loop.call_soon(self._flush)
 
     def _judge(self, ours: list[tuple[bytes, bytes]]) -> tuple[int | None, bytes]:
         """-> (the length that the app declares, the headers of every answer or the app's own Date)."""

@@ -88,6 +88,8 @@ _OFFER = frozenset((b"upgrade", b"http2-settings"))
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]{1,5})?")
 _SOCKET_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")  # sixteen bytes in base64: two bits in the last digit
 _BAD_REQUEST = (400, Code.REQUEST_INVALID)
+_MAX_REMEMBERED = 4096
+"""Bytes of the header lines that a connection remembers from its last request."""
 
 
 class HeadReader:
@@ -104,6 +106,7 @@ class HeadReader:
         self._seen: dict[bytes, bytes] = {}
         self._ended = False
         self._parser = httptools.HttpRequestParser(self)
+        self._last: tuple[bytes, Head] | None = None
 
     def feed(self, data: bytes) -> Head | None:
         """Take bytes; None while the head is not whole. Raises Rejected, after which nothing more may be fed."""
@@ -136,10 +139,20 @@ class HeadReader:
     def _read(self, head: bytes) -> Head:
         # RFC 9112 section 2.2: "SHOULD ignore at least one empty line (CRLF) received prior to the request-line"
         head = head.removeprefix(b"\r\n")
-        method, target, version = _read_request_line(head[: head.find(b"\r\n")])
+        end = head.find(b"\r\n")
+        method, target, version = _read_request_line(head[:end])
+        lines = head[end:]
+        if self._last is not None and lines == self._last[0]:
+            # most clients say the same in every request of a connection, and it means the same
+            last = self._last[1]
+            if method == last.method and version == last.version:
+                return last._replace(target=target, headers=last.headers.copy())
         self._headers, self._seen, self._ended = [], {}, False
         self._parse(head)
-        return _judge(method, target, version, self._headers, self._seen)
+        judged = _judge(method, target, version, self._headers, self._seen)
+        if len(lines) <= _MAX_REMEMBERED and not judged.length and not judged.websocket:
+            self._last = (lines, judged._replace(headers=judged.headers.copy()))
+        return judged
 
     def _parse(self, head: bytes) -> None:
         try:

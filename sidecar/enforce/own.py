@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from sidecar.enforce.answer import PRIVATE, Answer
+from sidecar.enforce.assertion import Assertions
 from sidecar.enforce.proxy import ClientBody, Receive, Scope, Send, raw_of
 from sidecar.enforce.refusal import Refusals, send_whole
 from sidecar.gate.gate import Clock
@@ -79,7 +81,7 @@ class OwnPaths:
 
     async def _refuse(self, raw: Raw, refused: Refused, send: Send) -> None:
         path = raw.target.partition(b"?")[0].decode("latin-1")
-        log.info("%s %s refused: %s", raw.method, path, refused.code, extra={"request_id": raw.request_id})
+        log.info("%s %s refused: %s (%s), request %s", raw.method, path, refused.code, refused.detail, raw.request_id)
         facts = Facts(raw.request_id, raw.method, path, raw.peer)
         await self._refusals.send(
             Refuse(refused.code, facts, refused.detail, refused.methods), refused.code, raw, send
@@ -113,15 +115,18 @@ def _fields(text: str, code: Code) -> dict[str, str]:
     return fields
 
 
-def page(body: str, *, status: int = 200, policy: str = "default-src 'none'; style-src 'unsafe-inline'") -> Answer:
-    """An HTML page of our own. `policy` is its Content-Security-Policy, to which framing and forms are added."""
+def page(
+    body: str, *, status: int = 200, policy: str = "default-src 'none'; style-src 'unsafe-inline'", forms: str = ""
+) -> Answer:
+    """An HTML page of our own. `policy` is its Content-Security-Policy, to which framing and forms are added; a form
+    of it may lead to the origin `forms` besides our own (a browser holds a redirect after a form to it too)."""
     content = body.encode("utf-8")
-    guard = f"{policy}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'".encode("ascii")
+    guard = f"{policy}; form-action 'self' {forms}".rstrip() + "; frame-ancestors 'none'; base-uri 'none'"
     headers = [
         (b"content-type", b"text/html; charset=utf-8"),
         (b"content-length", str(len(content)).encode("ascii")),
-        (b"content-security-policy", guard),
-        (b"referrer-policy", b"no-referrer"),
+        (b"content-security-policy", guard.encode("ascii")),
+        (b"referrer-policy", b"same-origin"),
         (b"x-frame-options", b"DENY"),
         *PRIVATE,
     ]
@@ -132,3 +137,18 @@ def redirect(location: str, cookies: tuple[bytes, ...] = ()) -> Answer:
     """A redirect to a page of ours or to the identity provider, as a GET (303, RFC 9110 section 15.4.4)."""
     headers = [(b"location", location.encode("ascii")), (b"content-length", b"0"), *PRIVATE]
     return Answer(303, [*headers, *((b"set-cookie", cookie) for cookie in cookies)], b"")
+
+
+def assertion_paths(assertions: Assertions) -> Paths:
+    """The public keys with which the app checks X-Auth-Assertion (RFC 7517 section 5)."""
+    document = json.dumps(assertions.jwks).encode("ascii")
+    headers = [
+        (b"content-type", b"application/json"),
+        (b"content-length", str(len(document)).encode("ascii")),
+        (b"cache-control", b"max-age=300"),
+    ]
+
+    async def show(asked: Asked) -> Answer:
+        return Answer(200, list(headers), document)
+
+    return {"/_sidecar/jwks.json": {"GET": show}}

@@ -41,8 +41,13 @@ class ClientBody:
     """The body of a request as it arrives: read whole for the gate, then given to the upstream as it came."""
 
     def __init__(self, headers: list[tuple[bytes, bytes]], receive: Receive) -> None:
-        self.length = next((int(value) for name, value in headers if name == b"content-length"), None)
-        self.expected = self.length is not None or any(name == b"transfer-encoding" for name, _ in headers)
+        self.length: int | None = None
+        self.expected = False
+        for name, value in headers:
+            if name == b"content-length":
+                self.length, self.expected = int(value), True
+            elif name == b"transfer-encoding":
+                self.expected = True
         self.complete = not self.expected
         self._receive = receive
         self._held: list[bytes] = []
@@ -138,6 +143,9 @@ class Proxy:
         if response.length is not None:
             headers = [*headers, (b"content-length", str(response.length).encode("ascii"))]
         try:
+            if response.complete:
+                await send_whole(answer.Answer(response.status, headers, response.whole()), send)
+                return
             await send({"type": "http.response.start", "status": response.status, "headers": headers})
             while True:
                 data = await response.read()

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from sidecar.enforce import answer
 from sidecar.gate.request import Header, Raw
-from sidecar.gate.session import SESSION_COOKIE, expired, session_crumbs
+from sidecar.gate.session import expired, session_crumbs
 from sidecar.gate.verdict import Code, Forward, Refuse
 
 UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
@@ -68,12 +68,9 @@ def _to_login(raw: Raw, request_id: str) -> answer.Answer:
 def cleared_session(headers: list[Header]) -> list[Header]:
     """What takes away each session cookie that the request has."""
     names = {name for header, value in headers if header == b"cookie" for name in session_crumbs(value)}
-    # a name that is none is not repeated
-    allowed = [SESSION_COOKIE.decode(), *(f"{SESSION_COOKIE.decode()}.{number}" for number in range(1, 10))]
-    return [(b"set-cookie", expired(name)) for name in allowed if name in names]
+    return [(b"set-cookie", expired(name)) for name in sorted(names)]
 
 
 async def send_whole(made: answer.Answer, send: Send) -> None:
-    """Send a whole answer."""
-    await send({"type": "http.response.start", "status": made.status, "headers": made.headers})
-    await send({"type": "http.response.body", "body": made.body, "more_body": False})
+    """Send a whole answer, in the one message that `enforce/cycle.py` takes for it."""
+    await send({"type": "http.response.whole", "status": made.status, "headers": made.headers, "body": made.body})

@@ -134,16 +134,17 @@ class StrictProtocol(asyncio.Protocol):
         self._unsent = 0
         self._drained: asyncio.Future[None] | None = None
         self._client: tuple[str, int] | None = None
-        self._server: tuple[str, int | None] | None = None
-        self._scheme = "http"
+        self._scope_of_all: dict[str, Any] = {}
 
     # --- what the transport says ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport = cast(asyncio.Transport, transport)
         self._client = get_remote_addr(transport)
-        self._server = get_local_addr(transport)
-        self._scheme = "https" if is_ssl(transport) else "http"
+        self._scope_of_all = {
+            "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "root_path": "", "client": self._client,
+            "server": get_local_addr(transport), "scheme": "https" if is_ssl(transport) else "http",
+        }  # fmt: skip
         self._ticker.start()
         full = len(self._connections) >= self._limits.connections
         self._overloaded = full and not self._ticker.shed()
@@ -288,22 +289,16 @@ class StrictProtocol(asyncio.Protocol):
         target = head.target
         raw_path, _, query = target.partition(b"?")
         path = raw_path.decode("ascii")
-        return {
-            "type": "http",
-            "asgi": {"version": "3.0", "spec_version": "2.3"},
-            "http_version": head.version,
-            "method": head.method,
-            "scheme": self._scheme,
-            "path": unquote(path) if "%" in path else path,
-            "raw_path": raw_path,
-            "query_string": query,
-            "raw_target": target,
-            "root_path": "",
-            "headers": head.headers,
-            "client": self._client,
-            "server": self._server,
-            "state": self._app_state.copy(),
-        }
+        scope = self._scope_of_all.copy()
+        scope["http_version"] = head.version
+        scope["method"] = head.method
+        scope["path"] = unquote(path) if "%" in path else path
+        scope["raw_path"] = raw_path
+        scope["query_string"] = query
+        scope["raw_target"] = target
+        scope["headers"] = head.headers
+        scope["state"] = self._app_state.copy()
+        return scope
 
     def _read_body(self, data: bytes) -> None:
         try:

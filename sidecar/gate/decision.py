@@ -13,12 +13,13 @@ DENY = "EFFECT_DENY"
 
 
 class Resource(NamedTuple):
-    """What is asked about: its kind, id and attributes, and the one action on it."""
+    """What is asked about: its kind, id and attributes, and the action on it, with others that are asked beside it."""
 
     kind: str
     id: str
     action: str
     attributes: Mapping[str, Any]
+    more_actions: tuple[str, ...] = ()
 
 
 class Question(NamedTuple):

@@ -13,8 +13,9 @@ from urllib.parse import quote
 from sidecar.gate import body as body_reading
 from sidecar.gate import cors
 from sidecar.gate.decision import Answer, Question, Resource, judge
+from sidecar.gate.decision_cache import DecisionCache, key_of
 from sidecar.gate.identity import Principal, Tokens
-from sidecar.gate.lookup import Call, Lookup, Reply, attributes_from, call_for
+from sidecar.gate.lookup import Call, Lookup, Readings, Reply, call_for
 from sidecar.gate.origin import SAFE, require_own_origin
 from sidecar.gate.references import Material
 from sidecar.gate.request import Header, Raw, Reading, Request, as_it_came, read
@@ -50,12 +51,18 @@ Sign = Callable[[Principal, float], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What `routes.yaml` and the settings say, in force as one: a reload swaps the whole."""
+    """What `routes.yaml` and the settings say, in force as one: a reload swaps the whole, what is remembered of
+    `decisions` included. None remembers nothing."""
 
     table: RouteTable
     lookups: Mapping[str, Lookup]
     tokens: Tokens
     reading: Reading
+    decisions: DecisionCache | None = None
+
+    def by(self, tokens: Tokens) -> Rules:
+        """The same rules with another way to tell who has come; nothing is remembered."""
+        return Rules(self.table, self.lookups, tokens, self.reading)
 
 
 class Identified(NamedTuple):
@@ -102,6 +109,7 @@ class Gate:
         self.rules = rules
         self._hooks = hooks
         self._pdp = pdp
+        self._readings = Readings()
         self._now = now
         self._timer = timer
         self._sign = sign
@@ -153,7 +161,7 @@ class Gate:
         self._enter(way, "lookup")
         resource = await self._resource(way, match, action, read_body)
         self._enter(way, "decision")
-        await self._ask(facts, Question(facts.request_id, principal, (resource,)))
+        await self._ask(way, principal, resource)
         return self._permit(way, request, Ground.ALLOWED)
 
     async def identify(self, request: Request, rules: Rules, also: frozenset[str] = NOBODY) -> Identified:
@@ -210,16 +218,34 @@ class Gate:
             call = call_for(way.rules.lookups[route.lookup], kind, resource_id, material)
             # where the hook has no value for one of its attributes, what the request says does not stand in for it
             attributes = {name: value for name, value in attributes.items() if name not in call.lookup.attributes}
-            attributes |= attributes_from(call, await self._hooks.ask(call))
+            attributes |= self._readings.attributes(call, await self._hooks.ask(call))
         return Resource(kind, resource_id, action, attributes)
 
-    async def _ask(self, facts: Facts, question: Question) -> None:
+    async def _ask(self, way: _Way, principal: Principal, resource: Resource) -> None:
+        facts, cache = way.facts, way.rules.decisions
+        if cache is None:
+            allowed = await self._decided(facts, principal, resource)
+        else:
+            key = key_of(principal, resource)
+            known = cache.find(key, self._now())
+            facts.cache = "miss" if known is None else "hit"
+            if known is not None:
+                allowed, facts.call_id, facts.policy = known[:3]
+            else:
+                asked = self._now()
+                allowed = await self._decided(facts, principal, resource)
+                # its time runs from when it was asked for: what was changed since may not be in it
+                cache.keep(key, principal, (allowed, facts.call_id, facts.policy), asked)
+        if not allowed:
+            raise Refused(Code.DENIED_BY_POLICY)
+
+    async def _decided(self, facts: Facts, principal: Principal, resource: Resource) -> bool:
+        question = Question(facts.request_id, principal, (resource,))
         answer = await self._pdp.check(question)
         facts.call_id = answer.call_id
         if answer.results:
             facts.policy = answer.results[0].policy
-        if not judge(question, answer)[0]:
-            raise Refused(Code.DENIED_BY_POLICY)
+        return judge(question, answer)[0]
 
     def _permit(self, way: _Way, request: Request, ground: Ground, would_refuse: Code | None = None) -> Forward:
         self._enter(way, "")

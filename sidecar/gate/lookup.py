@@ -11,6 +11,9 @@ from sidecar.gate import strict_json
 from sidecar.gate.references import Material, Reference, Type, checked, is_number, resolve
 from sidecar.gate.verdict import Code, Refused
 
+MAX_READINGS = 4096
+"""Cached answers of hooks whose attributes are kept."""
+
 
 class Missing(StrEnum):
     """What "no such thing" (404 of the hook) means: refuse with 403, hide with 404, or decide without attributes."""
@@ -103,6 +106,27 @@ def attributes_from(call: Call, reply: Reply) -> dict[str, Any]:
     except ValueError as error:
         raise Refused(Code.LOOKUP_BAD_ANSWER, f"lookups.{call.lookup.name}: {error}") from None
     return _read(call, document)
+
+
+class Readings:
+    """Reads the answers of hooks, each only once as long as it is cached: the same object says the same again."""
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[Call, Reply, dict[str, Any]]] = {}
+
+    def attributes(self, call: Call, reply: Reply) -> dict[str, Any]:
+        """As `attributes_from`; what it returns may not be changed."""
+        if not call.lookup.cache:
+            return attributes_from(call, reply)
+        known = self._known.get(id(reply))
+        if known is not None and known[1] is reply and known[0].lookup is call.lookup and known[0][1:] == call[1:]:
+            return known[2]
+        found = attributes_from(call, reply)
+        if len(self._known) >= MAX_READINGS:
+            # the oldest entry: a dict keeps the order of insertion
+            self._known.pop(next(iter(self._known)))
+        self._known[id(reply)] = (call, reply, found)
+        return found
 
 
 def _missing(lookup: Lookup) -> dict[str, Any]:

@@ -24,6 +24,9 @@ def require_own_origin(request: Request, also: frozenset[str] = frozenset()) -> 
     site = request.seen.get(b"sec-fetch-site")
     if site is not None and site != b"same-origin":
         raise Refused(Code.ORIGIN_REFUSED, f"Sec-Fetch-Site: found {site[:32]!r}, expected same-origin")
+    if site is not None and origin == b"null" and not request.websocket:
+        # what a page of ours with the policy `no-referrer` sends (Fetch standard, "append a request Origin header")
+        return
     if origin is not None:
         if not _is_own(origin.decode("latin-1"), request.host):
             raise Refused(Code.ORIGIN_REFUSED, f"the origin {origin[:128]!r} is not the host {request.host!r}")

@@ -47,10 +47,12 @@ class Raw(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """Settings of the reading: `hosts` in lower case, None for any; `trusted` peers whose X-Forwarded-* is believed."""
+    """Settings of the reading: `hosts` in lower case, None for any; `trusted` peers whose X-Forwarded-* is believed.
+    With `alb` the headers of a load balancer's sign-in are for the sidecar alone."""
 
     hosts: frozenset[str] | None = None
     trusted: tuple[Network, ...] = ()
+    alb: bool = False
 
 
 class Request(NamedTuple):
@@ -83,6 +85,7 @@ def read(raw: Raw, reading: Reading) -> Request:
     """Judge a raw request into its one reading. Raises Refused (400, 414 or 421)."""
     path, segments, query, oddities = read_target(raw.target)
     kept, seen = _read_headers(raw.headers)
+    kept = _without_alb(kept, reading)
     host = read_host(seen, reading.hosts)
     has_body = b"transfer-encoding" in seen or seen.get(b"content-length", b"0").strip(b"0") != b""
     if has_body and raw.method in _BODILESS:
@@ -98,6 +101,7 @@ def read(raw: Raw, reading: Reading) -> Request:
 def as_it_came(raw: Raw, reading: Reading) -> Request:
     """The request unjudged, for shadow mode alone: the raw target, with the headers of the sidecar still removed."""
     kept, seen = _read_headers(raw.headers, lenient=True)
+    kept = _without_alb(kept, reading)
     _add_forwarded(kept, seen, raw, reading.trusted)
     path, _, query = raw.target.partition(b"?")
     return Request(
@@ -227,8 +231,15 @@ _OVERRIDES = (
     b"x-forwarded-preferred-username x-forwarded-access-token x-real-ip x-client-ip x-cluster-client-ip "
     b"true-client-ip x-scheme x-url-scheme front-end-https x-request-id"
 ).split()
+ALB_PREFIX = b"x-amzn-oidc-"
+ALB_ACCESS_TOKEN, ALB_DATA = b"x-amzn-oidc-accesstoken", b"x-amzn-oidc-data"
+"""What an AWS load balancer sends of whom it has signed in."""
 # headers of which two would let two servers pick different ones
-_SINGLE = b"authorization host origin content-type content-length upgrade transfer-encoding expect".split()
+_SINGLE = [
+    *b"authorization host origin content-type content-length upgrade transfer-encoding expect".split(),
+    ALB_ACCESS_TOKEN,
+    ALB_DATA,
+]
 _ALSO_SEEN = (
     b"cookie accept x-forwarded-for x-forwarded-proto x-request-id access-control-request-method sec-fetch-site "
     b"sec-fetch-mode connection content-encoding"
@@ -243,7 +254,7 @@ _NOT_NOMINATED = frozenset(
 ) - {b"upgrade"}
 
 _NAME = re.compile(rb"[a-z0-9-]+")
-_CONTROL = re.compile(rb"[\x00-\x08\x0a-\x1f\x7f]")
+_CONTROLS = bytes((*range(0x09), *range(0x0A, 0x20), 0x7F))
 _TOKEN_LIST = re.compile(rb"[a-z0-9-]*")
 _MAX_MEMO = 1024
 
@@ -269,7 +280,8 @@ def _read_headers(headers: Iterable[Header], lenient: bool = False) -> tuple[lis
             seen[name] = _joined(name, seen[name], header[1], lenient) if name in seen else header[1]
         if action in (_KEEP, _DECIDES):
             kept.append(header)
-    if not lenient and _CONTROL.search(b"".join([value for _, value in kept])):
+    values = b"".join([value for _, value in kept])
+    if not lenient and len(values.translate(None, _CONTROLS)) != len(values):
         raise Refused(Code.HEADER_AMBIGUOUS, "a control character in a header")
     return _without_ours(kept, seen, lenient), seen
 
@@ -278,13 +290,18 @@ def _without_ours(kept: list[Header], seen: dict[bytes, bytes], lenient: bool) -
     """What is between the client and us alone: headers that Connection names, our cookies, the wait for 100."""
     if b"connection" in seen:
         kept = _without_nominated(kept, seen[b"connection"], lenient)
-    if b"cookie" in seen:
+    cookie = seen.get(b"cookie")
+    if cookie is not None and any(own in cookie for own in OWN_COOKIES):
         if not lenient:
-            _refuse_tossed_cookies(seen[b"cookie"])
+            _refuse_tossed_cookies(cookie)
         kept = [pair for header in kept for pair in _without_own_cookies(header)]
     if seen.get(b"expect", b"").lower() == b"100-continue":
         kept = [header for header in kept if header[0] != b"expect"]
     return kept
+
+
+def _without_alb(kept: list[Header], reading: Reading) -> list[Header]:
+    return [header for header in kept if not header[0].startswith(ALB_PREFIX)] if reading.alb else kept
 
 
 def _joined(name: bytes, first: bytes, second: bytes, lenient: bool) -> bytes:

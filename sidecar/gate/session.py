@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import NamedTuple, Protocol
 
 from sidecar.gate.request import Request
 
 SESSION_COOKIE = b"__Host-session"
-"""The session's cookie; what does not fit into one goes on in `__Host-session.1`, `.2`, ..."""
-
-COOKIE_ATTRIBUTES = "; Path=/; Secure; HttpOnly; SameSite=Lax"
-"""Of every cookie of ours (R20). `__Host-` wants the first two, and no Domain (RFC 6265bis section 4.1.3.2)."""
+SESSION_COOKIES = ("__Host-session", "__Host-session.1", "__Host-session.2", "__Host-session.3")
+"""The session's cookies: what does not fit into one goes on in the next."""
 
 
 class Session(NamedTuple):
@@ -30,6 +29,10 @@ class Session(NamedTuple):
     created: int
     used: int
     hosted: bool
+
+    def __repr__(self) -> str:
+        # a token in a log is a session for whoever reads it
+        return f"Session({self.id!r}, ...)"
 
 
 class Presented(NamedTuple):
@@ -58,11 +61,19 @@ def session_crumbs(cookie: bytes) -> dict[str, str]:
     crumbs: dict[str, str] = {}
     for crumb in cookie.split(b";"):
         name, _, value = crumb.strip().partition(b"=")
-        if name.startswith(SESSION_COOKIE):
-            crumbs[name.decode("latin-1")] = value.decode("latin-1")
+        if _NAME.fullmatch(name):
+            crumbs[name.decode("ascii")] = value.decode("latin-1")
     return crumbs
 
 
+_NAME = re.compile(rb"__Host-session(?:\.[0-9]{1,4})?")
+
+
+def set_cookie(name: str, value: str) -> bytes:
+    """The Set-Cookie of a cookie of ours (R20). Without a Max-Age, it goes when the browser is closed."""
+    return f"{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax".encode("ascii")
+
+
 def expired(name: str) -> bytes:
-    """The Set-Cookie that takes a cookie of ours away (RFC 6265 section 3.1)."""
-    return f"{name}={COOKIE_ATTRIBUTES}; Max-Age=0".encode("ascii")
+    """The Set-Cookie that takes a cookie of ours from the browser (RFC 6265 section 3.1)."""
+    return set_cookie(name, "") + b"; Max-Age=0"

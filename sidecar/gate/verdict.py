@@ -118,6 +118,8 @@ class Facts:
     action: str = ""
     call_id: str = ""
     policy: str = ""
+    cache: str = ""
+    """Whether the decision was remembered, `hit` or `miss`; "" where decisions are not remembered."""
     stages: dict[str, float] = field(default_factory=dict)
     """Seconds spent in each stage that was reached, by the stage's name."""
 

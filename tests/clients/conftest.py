@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.redis_server import BINARY, RedisServer
+from tests.clients.redis_server import BINARY, RedisServer
 
 
 @pytest.fixture(scope="session")

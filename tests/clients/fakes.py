@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
 from types import TracebackType
@@ -50,6 +51,18 @@ def environment(**values: str) -> Iterator[None]:
                 del os.environ[name]
             else:
                 os.environ[name] = value
+
+
+@contextlib.contextmanager
+def without(package: str) -> Iterator[None]:
+    """As if this package were not installed, for a while."""
+    hidden = {name: sys.modules.pop(name) for name in list(sys.modules) if name.partition(".")[0] == package}
+    sys.modules[package] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[package]
+        sys.modules.update(hidden)
 
 
 class Clock:
@@ -154,11 +167,13 @@ async def silence(_: asyncio.StreamWriter) -> None:
 
 
 class Web:
-    """An HTTP server that does what `behave` says. `asked`: the request line and the headers of each request."""
+    """An HTTP server that does what `behave` says. `asked`: the request line and the headers of each request, `bodies`
+    what came with them."""
 
     def __init__(self, behave: Behave) -> None:
         self.behave = behave
         self.asked: list[tuple[str, dict[str, str]]] = []
+        self.bodies: list[bytes] = []
         self.connections = 0
         self.port = 0
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -191,7 +206,9 @@ class Web:
                 while not writer.is_closing():
                     head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
                     fields = (line.partition(":") for line in head[1:] if line)
-                    self.asked.append((head[0], {name.lower(): value.strip() for name, _, value in fields}))
+                    headers = {name.lower(): value.strip() for name, _, value in fields}
+                    self.asked.append((head[0], headers))
+                    self.bodies.append(await reader.readexactly(int(headers.get("content-length", "0"))))
                     await self.behave(writer)
                     await writer.drain()
         except asyncio.CancelledError:

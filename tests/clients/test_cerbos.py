@@ -14,12 +14,14 @@ from typing import Any
 import grpc
 import pytest
 from cerbos.effect.v1 import effect_pb2
+from cerbos.engine.v1 import engine_pb2
+from cerbos.request.v1 import request_pb2
 from cerbos.response.v1 import response_pb2
 from google.protobuf.json_format import MessageToJson
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.clients.cerbos import BATCH, Cerbos, request_of, value_of
+from sidecar.clients.cerbos import BATCH, Cerbos, message_of, principal_of, value_of
 from sidecar.clients.embedded import EmbeddedCerbos
 from sidecar.gate.decision import ALLOW, DENY, Question, Resource, judge
 from sidecar.gate.identity import Principal
@@ -69,6 +71,11 @@ ALICE = Principal("alice", ("user",), {"town": "Köln"}, "iss", 0.0, {})
 
 def question(*resources: Resource, request_id: str = "r-1") -> Question:
     return Question(request_id, ALICE, resources)
+
+
+def request_of(asked: Question) -> request_pb2.CheckResourcesRequest:
+    """The question as Cerbos reads it."""
+    return request_pb2.CheckResourcesRequest.FromString(message_of(asked, principal_of(asked.principal)))
 
 
 def doc(number: int = 1, action: str = "edit", **attributes: Any) -> Resource:
@@ -450,6 +457,56 @@ def test_what_is_nested_without_end_is_refused() -> None:
     with pytest.raises(Refused) as caught:
         request_of(question(Resource("doc", "1", "read", {"x": value})))
     assert caught.value.code is Code.REFERENCE_INVALID
+
+
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+ATTRIBUTES = st.dictionaries(TEXT, ANYTHING.filter(plain), max_size=4)
+RESOURCES = st.builds(Resource, TEXT, TEXT, TEXT, ATTRIBUTES)
+
+
+@given(
+    TEXT,
+    st.builds(Principal, TEXT, st.lists(TEXT).map(tuple), ATTRIBUTES, TEXT, st.just(0.0), st.just({})),
+    st.lists(RESOURCES, max_size=4),
+)
+@settings(deadline=None)
+def test_the_message_is_what_the_library_makes_of_the_question(
+    request_id: str, principal: Principal, resources: list[Resource]
+) -> None:
+    """Byte for byte but for the order in a map, which has none."""
+    asked = Question(request_id, principal, tuple(resources))
+    theirs = request_pb2.CheckResourcesRequest(
+        request_id=request_id,
+        include_meta=True,
+        principal=engine_pb2.Principal(
+            id=principal.id, roles=principal.roles, attr={n: value_of(v) for n, v in principal.attributes.items()}
+        ),
+        resources=[
+            request_pb2.CheckResourcesRequest.ResourceEntry(
+                actions=[each.action, *each.more_actions],
+                resource=engine_pb2.Resource(
+                    kind=each.kind, id=each.id, attr={n: value_of(v) for n, v in each.attributes.items()}
+                ),
+            )
+            for each in resources
+        ],
+    )
+    ours = request_of(asked)
+    assert ours == theirs
+    assert ours.SerializeToString(deterministic=True) == theirs.SerializeToString(deterministic=True)
+
+
+async def test_a_principal_is_told_again_as_it_is_and_not_as_another(fake: FakeCerbos) -> None:
+    async with client(fake.target) as cerbos:
+        for number in range(1100):
+            # what is freed leaves its address to the next one
+            principal = Principal(f"p-{number}", ("user",), {"n": number}, "iss", 0.0, {})
+            for _ in range(2):
+                assert principal_of(principal) == cerbos._principal(principal)
+        assert len(cerbos._principals) <= 1024
+        for name in ("alice", "bob", "alice"):
+            await cerbos.check(question(doc())._replace(principal=ALICE._replace(id=name)))
+    assert [call.principal.id for call in fake.calls] == ["alice", "bob", "alice"]
 
 
 @pytest.mark.parametrize("field", ["id", "kind", "action"])

@@ -1394,3 +1394,23 @@ def test_a_gibibyte_each_way_needs_no_memory() -> None:
         done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 30 * 1024
+
+
+@on_both_loops
+async def test_one_timer_serves_deadlines_in_any_order() -> None:
+    async with both("silent", timeouts=Timeouts(head=5.0)) as (_, pool):
+        ended: list[tuple[float, float]] = []
+
+        async def ask(seconds: float) -> None:
+            started = time.monotonic()
+            assert (await fault_of(pool.send(permit(), None))).kind is FaultKind.TIMEOUT
+            ended.append((seconds, time.monotonic() - started))
+
+        tasks = []
+        for seconds in (0.9, 0.3, 0.6, 0.3):
+            pool.timeouts = Timeouts(head=seconds)
+            tasks.append(asyncio.ensure_future(ask(seconds)))
+            await asyncio.sleep(0.05)
+        await asyncio.gather(*tasks)
+        assert [seconds for seconds, _ in ended] == [0.3, 0.3, 0.6, 0.9]
+        assert all(seconds <= took < seconds + 0.2 for seconds, took in ended), ended

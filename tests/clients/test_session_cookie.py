@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 
 from sidecar.clients.seal import Seal
 from sidecar.clients.session_cookie import CookieStore
-from sidecar.clients.session_store import NAMES, encode
+from sidecar.clients.session_store import encode
+from sidecar.gate.session import SESSION_COOKIES as NAMES
 from sidecar.gate.session import Session
 from sidecar.gate.verdict import Code
-from tests.clients.browser import ID, SECRETS, Browser, signed_in
+from tests.clients.browser import ID, SECRETS, Browser, signed_in, unreported
 from tests.clients.fakes import refusal
 
-STORE = CookieStore(Seal(SECRETS))
+STORE = CookieStore(Seal(SECRETS), unreported)
 LEFT = 3600.0
 
 
@@ -117,7 +118,7 @@ async def test_a_changed_or_cut_cookie_does_not_open(data: st.DataObject) -> Non
 
 
 async def test_a_cookie_of_another_secret_or_purpose_does_not_open() -> None:
-    for store in (CookieStore(Seal(("x" * 32,))),):
+    for store in (CookieStore(Seal(("x" * 32,)), unreported),):
         cookies = Browser(await store.open(signed_in(), LEFT)).cookies
         assert await refusal(STORE.load(cookies)) is Code.SESSION_INVALID
     for purpose in ("login", "session handle"):
@@ -132,7 +133,7 @@ async def test_a_sealed_text_that_is_no_record_does_not_open() -> None:
 
 async def test_secrets_are_replaced_without_signing_anybody_out() -> None:
     browser = Browser(await STORE.open(signed_in(), LEFT))
-    both, new = CookieStore(Seal(("n" * 32, *SECRETS))), CookieStore(Seal(("n" * 32,)))
+    both, new = CookieStore(Seal(("n" * 32, *SECRETS)), unreported), CookieStore(Seal(("n" * 32,)), unreported)
     held = await both.load(browser.cookies)
     browser.take(await both.touch(held, held.session, LEFT))
     assert (await new.load(browser.cookies)).session == held.session

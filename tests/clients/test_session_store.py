@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.clients.session_store import MAX_PIECES, NAMES, decode, encode, from_cookies, to_cookies
+from sidecar.clients.session_store import MAX_PIECES, decode, encode, from_cookies, to_cookies
+from sidecar.gate.session import SESSION_COOKIES as NAMES
 from sidecar.gate.session import Session
 from sidecar.gate.verdict import Code, Refused
 from tests.clients.browser import ID, NOW, Browser, signed_in
@@ -111,11 +112,11 @@ def test_what_needs_more_pieces_is_refused() -> None:
 
 def test_pieces_that_are_left_over_are_taken_away() -> None:
     browser = Browser(to_cookies("x" * (3 * PIECE), ()))
-    browser.cookies["other"] = "1"
+    browser.cookies["__Host-session.9"] = "from another time"
     cookies = to_cookies("y" * 10, browser.cookies)
-    assert len(cookies) == 3
+    assert len(cookies) == 4
     browser.take(cookies)
-    assert browser.cookies == {NAMES[0]: "1." + "y" * 10, "other": "1"}
+    assert browser.cookies == {NAMES[0]: "1." + "y" * 10}
     assert len(to_cookies("y" * 10, browser.cookies)) == 1
 
 

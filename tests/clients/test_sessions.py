@@ -20,9 +20,9 @@ from sidecar.clients.session_store import Ask, Held, Kept, Store
 from sidecar.clients.sessions import AGAIN_AFTER, GRACE, MARGIN, USED_EVERY, Renewed, Sessions
 from sidecar.gate.session import Presented, Session, TokenSource
 from sidecar.gate.verdict import Code, Refused
-from tests.clients.browser import NOW, SECRETS, Browser, TokenEndpoint, jwt, request_with, signed_in
+from tests.clients.browser import NOW, SECRETS, Browser, TokenEndpoint, jwt, request_with, signed_in, unreported
 from tests.clients.fakes import refusal, until
-from tests.redis_server import RedisServer
+from tests.clients.redis_server import RedisServer
 
 IDLE, LIFETIME = 8 * 3600, 24 * 3600
 SOON = NOW + 3600 - 10
@@ -52,14 +52,14 @@ class World:
 
 @pytest.fixture
 async def in_cookies() -> AsyncIterator[World]:
-    world = World(lambda: CookieStore(Seal(SECRETS)), TokenEndpoint(), [])
+    world = World(lambda: CookieStore(Seal(SECRETS), unreported), TokenEndpoint(), [])
     yield world
     await world.close()
 
 
 @pytest.fixture
 async def in_redis(redis_server: RedisServer) -> AsyncIterator[World]:
-    world = World(lambda: RedisStore(redis_server.url, Seal(SECRETS)), TokenEndpoint(), [])
+    world = World(lambda: RedisStore(redis_server.url, Seal(SECRETS), unreported), TokenEndpoint(), [])
     yield world
     await world.close()
 
@@ -84,7 +84,7 @@ async def test_sessions_are_a_source_of_tokens(world: World) -> None:
     source: TokenSource = world.replica()
     for cookie, held in [
         ("", False), ("a=1", False), ("x__Host-session=1", False), ("__Host-sessionx=1", False), ("__Host-login=1", False),
-        ("__Host-session.9=1", False), ("__Host-session=", True), ("a=1; __Host-session=x", True), ("__Host-session.1=x", True),
+        ("__Host-session.12345=1", False), ("__Host-session.9=1", True), ("__Host-session=", True), ("a=1; __Host-session=x", True), ("__Host-session.1=x", True),
     ]:  # fmt: skip
         assert source.holds(request_with(cookie)) is held, cookie
 
@@ -353,7 +353,7 @@ async def test_tokens_that_are_none_are_a_bad_answer(in_cookies: World, token: s
     async def renew(session: Session) -> Renewed:
         return Renewed(token, "", "r1", LATER + 3600)
 
-    sessions = Sessions(CookieStore(Seal(SECRETS)), renew, idle=IDLE, lifetime=LIFETIME)
+    sessions = Sessions(CookieStore(Seal(SECRETS), unreported), renew, idle=IDLE, lifetime=LIFETIME)
     browser = Browser(await sessions.open(signed_in()))
     assert await refusal(sessions.present(browser.request(), LATER)) is Code.IDP_BAD_ANSWER
 
@@ -563,7 +563,7 @@ async def test_who_comes_to_the_lock_second_asks_no_more(in_redis: World, redis_
             await one.present(browser.request(), SOON)
             return await super().renew(held, ask, left, wait)
 
-    two = Sessions(Late(redis_server.url, Seal(SECRETS)), in_redis.cognito, idle=IDLE, lifetime=LIFETIME)
+    two = Sessions(Late(redis_server.url, Seal(SECRETS), unreported), in_redis.cognito, idle=IDLE, lifetime=LIFETIME)
     presented = await two.present(browser.request(), SOON)
     assert presented.session == await one.current(browser.request(), SOON)
     assert in_redis.cognito.asked == ["r0"]

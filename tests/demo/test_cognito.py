@@ -31,7 +31,23 @@ def verified(cognito: LocalCognito, token: str, audience: str | None = None) -> 
     return claims
 
 
-@pytest.mark.parametrize("user", USERS, ids=lambda user: user.name)
+def asked(cognito: LocalCognito, operation: str, body: dict[str, Any]) -> httpx.Response:
+    """The answer of the public API, as a browser would get it: nothing signed."""
+    headers = {
+        "X-Amz-Target": f"AWSCognitoIdentityProviderService.{operation}",
+        "Content-Type": "application/x-amz-json-1.1",
+    }
+    return httpx.post(cognito.endpoint, json=body, headers=headers, trust_env=False)
+
+
+def password_auth(cognito: LocalCognito, name: str, password: str) -> httpx.Response:
+    """InitiateAuth with a password."""
+    parameters = {"USERNAME": name, "PASSWORD": password}
+    body = {"AuthFlow": "USER_PASSWORD_AUTH", "ClientId": cognito.client_id, "AuthParameters": parameters}
+    return asked(cognito, "InitiateAuth", body)
+
+
+@pytest.mark.parametrize("user", [user for user in USERS if not user.temporary], ids=lambda user: user.name)
 def test_an_access_token_says_who_and_which_groups(cognito: LocalCognito, user: User) -> None:
     """Claims as in AWS's guide: the client in `client_id` and not in `aud`, the user's name in `username`."""
     claims = verified(cognito, cognito.token(user.name))
@@ -48,18 +64,32 @@ def test_an_id_token_names_the_client_as_its_audience(cognito: LocalCognito) -> 
     assert (claims["token_use"], claims["cognito:username"]) == ("id", "alice")
 
 
+def test_an_id_token_has_the_users_address(cognito: LocalCognito) -> None:
+    claims = verified(cognito, cognito.token("bob", use="id"), audience=cognito.client_id)
+    assert claims["email"] == "bob@example.com"
+
+
 def test_a_wrong_password_gives_no_token(cognito: LocalCognito) -> None:
-    body = {
-        "AuthFlow": "USER_PASSWORD_AUTH",
-        "ClientId": cognito.client_id,
-        "AuthParameters": {"USERNAME": "alice", "PASSWORD": "Bobby-1234"},
-    }
-    headers = {
-        "X-Amz-Target": "AWSCognitoIdentityProviderService.InitiateAuth",
-        "Content-Type": "application/x-amz-json-1.1",
-    }
-    answer = httpx.post(cognito.endpoint, json=body, headers=headers, trust_env=False)
+    answer = password_auth(cognito, "alice", "Bobby-1234")
     assert (answer.status_code, answer.json()["__type"]) == (400, "NotAuthorizedException")
+
+
+def test_a_temporary_password_gives_a_challenge_and_no_token(cognito: LocalCognito) -> None:
+    answer = password_auth(cognito, "carol", "Carol-1234").json()
+    assert answer["ChallengeName"] == "NEW_PASSWORD_REQUIRED"
+    assert "AuthenticationResult" not in answer
+
+
+def test_the_second_client_has_a_secret(cognito: LocalCognito) -> None:
+    assert cognito.confidential_client_id != cognito.client_id
+    assert len(cognito.confidential_client_secret) >= 32
+
+
+def test_a_sign_out_everywhere_ends_an_access_token_at_the_api(cognito: LocalCognito) -> None:
+    token = {"AccessToken": cognito.token("bob")}
+    assert asked(cognito, "GetUser", token).status_code == 200
+    cognito.sign_out_everywhere("bob")
+    assert asked(cognito, "GetUser", token).json()["__type"] == "NotAuthorizedException"
 
 
 def test_it_is_gone_when_it_was_stopped(tmp_path: Path, free_port: Callable[[], int]) -> None:

@@ -72,7 +72,7 @@ def test_the_demo_keeps_its_promises_and_leaves_nothing(
     checkout: Path, tmp_path: Path, free_port: Callable[[], int]
 ) -> None:
     """Every printed line gives its status; Ctrl-C leaves no file and no listening port; it runs again at once."""
-    ports = Ports(free_port(), free_port(), free_port(), free_port())
+    ports = Ports(free_port(), free_port(), free_port(), free_port(), free_port())
     demo = start(checkout, ports, tmp_path)
     try:
         for shell in filter(shutil.which, ("bash", "zsh")):

@@ -22,9 +22,11 @@ def test_a_title_is_plain_words_which_no_shell_reads_as_more() -> None:
 
 
 def test_the_text_has_each_user_and_each_command_on_a_line_of_its_own() -> None:
-    lines = show(USERS, TOUR).splitlines()
+    lines = show(USERS, TOUR, "http://127.0.0.1:8080").splitlines()
+    assert "    http://127.0.0.1:8080/_sidecar/console?method=DELETE&path=/contacts/2" in lines
     assert all(step.command in lines for step in TOUR)
     assert "alice     Alice-1234    user" in lines
+    assert "carol     Carol-1234    user (the password is temporary: the first sign-in asks for a new one)" in lines
     assert "# update a contact of bob: 403" in lines
     assert "# sign in as alice" in lines
 

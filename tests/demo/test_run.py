@@ -17,7 +17,7 @@ from sidecar.demo.processes import can_listen
 
 @pytest.fixture
 def ports(free_port: Callable[[], int]) -> Ports:
-    return Ports(free_port(), free_port(), free_port(), free_port())
+    return Ports(free_port(), free_port(), free_port(), free_port(), free_port())
 
 
 def run(project: Path, ports: Ports) -> tuple[int, str, str]:
@@ -75,7 +75,9 @@ def test_a_part_that_fails_is_quoted_and_the_others_are_stopped(checkout: Path, 
     before = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
     status, out, err = run(tmp_path, ports)
     assert status == 1
-    assert [line.split("  ")[0] for line in out.splitlines()[:2]] == ["a local Cognito (moto)", "the app (json-server)"]
+    assert [line.split("  ")[0] for line in out.splitlines()[:3]] == [
+        "a local Cognito (moto)", "its hosted UI", "the app (json-server)",
+    ]  # fmt: skip
     assert "sidecar demo: sidecar ended with status 1" in err
     assert "routes.yaml:2:" in err
     assert all(can_listen(port) for port in ports)

@@ -82,6 +82,21 @@ SCRIPTS: dict[str, list[Any]] = {
 }  # fmt: skip
 
 
+def in_one_message(messages: list[Any]) -> list[Any] | None:
+    """The same answer as http.response.whole, where it is a head and a body."""
+    if [type(message) for message in messages] != [dict, dict]:
+        return None
+    first, second = messages
+    if (first["type"], second["type"], second.get("more_body")) != ("http.response.start", "http.response.body", False):
+        return None
+    return [{**first, "type": "http.response.whole", "body": second["body"]}]
+
+
+AS_ONE = {path: whole for path, messages in SCRIPTS.items() if (whole := in_one_message(messages))}
+SCRIPTS.update({f"/whole{path}": messages for path, messages in AS_ONE.items()})
+SCRIPTS["/bad/whole-after-start"] = [start(200, LENGTH_2), *AS_ONE["/length"]]
+
+
 async def app(scope: Any, receive: Any, send: Any) -> None:
     script = SCRIPTS.get(scope["path"])
     if script is None:
@@ -168,6 +183,21 @@ def test_an_answer_has_one_framing_and_the_connection_is_kept(
             assert answer.body == content
             assert answer.header(framing) != []
             assert answer.header("connection") == []
+
+
+@pytest.mark.parametrize("path", AS_ONE)
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_an_answer_in_one_message_is_the_same(server: Running, path: str, method: str) -> None:
+    if method == "HEAD" and path.startswith("/bad/"):
+        return
+    answers = []
+    for target in (path, f"/whole{path}"):
+        with server.client() as client:
+            client.send(get(target, method=method))
+            answer = client.answer(method)
+            kept = [header for header in answer.headers if header[0] not in ("date", "x-request-id")]
+            answers.append((answer.head.partition(b"\r\n")[0], kept, answer.body))
+    assert answers[0] == answers[1]
 
 
 def test_names_are_written_in_lower_case_and_the_date_comes_once(server: Running) -> None:

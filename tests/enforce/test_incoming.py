@@ -64,6 +64,41 @@ def test_a_head_reads_the_same_whole_cut_anywhere_and_byte_by_byte(data: bytes) 
     assert in_pieces([bytes([octet]) for octet in data + AFTER]) == (whole, AFTER)
 
 
+LINES = (
+    ["Accept: */*"], ["Connection: close"], ["Connection: keep-alive"], ["Expect: 100-continue"], ["Content-Length: 4"],
+    ["Content-Length: 0"], ["Transfer-Encoding: chunked"], ["Connection: Upgrade", "Upgrade: h2c"], ["X: " + "a" * 5000],
+    ["Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==", "Sec-WebSocket-Version: 13"],
+)  # fmt: skip
+REQUESTS = (
+    "GET /x HTTP/1.1",
+    "GET /y HTTP/1.1",
+    "HEAD /x HTTP/1.1",
+    "POST /x HTTP/1.1",
+    "GET /x HTTP/1.0",
+    "GET /# HTTP/1.1",
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from(REQUESTS), st.sampled_from(LINES)), max_size=8))
+def test_what_a_connection_remembers_of_one_request_changes_no_other(requests: list[tuple[str, list[str]]]) -> None:
+    reader = HeadReader()
+    for request, lines in requests:
+        data = head(*lines, request=request)
+        fresh, again = outcome(HeadReader(), data), outcome(reader, data)
+        assert again == fresh
+        if not isinstance(again, Head) or not again.keep_alive:
+            return
+        # nobody who changes what it got changes what the next one gets
+        again.headers.append((b"x-added", b""))
+
+
+def outcome(reader: HeadReader, data: bytes) -> Head | tuple[int, Code] | None:
+    try:
+        return reader.feed(data)
+    except Rejected as rejected:
+        return rejected.status, rejected.code
+
+
 def test_names_are_lower_case_values_are_stripped_of_blanks_and_bytes_are_kept() -> None:
     found = read(
         head("X-A: caf\xe9 \xff", "X-Trailing: \t b c \t ", "X-Empty:", request="PATCH /a%2e?b=%zz&c HTTP/1.1")

@@ -47,7 +47,7 @@ async def ask(
         "headers": [(b"host", host), *framing, *headers],
     }  # fmt: skip
     await OWN(scope, receive, send)
-    return sent[0]["status"], dict(sent[0]["headers"]), sent[1]["body"]
+    return sent[0]["status"], dict(sent[0]["headers"]), sent[0]["body"]
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from websockets.frames import Close, Frame, Opcode
 
-from sidecar.enforce.websocket import CLOSE_WITHIN, Leg, StillAllowed, relay
+from sidecar.enforce.relay import CLOSE_WITHIN, Leg, StillAllowed, relay
 
 PONG = Frame(Opcode.PONG, b"")
 

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jwt import PyJWK
 
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Result
+from sidecar.gate.decision_cache import DecisionCache
 from sidecar.gate.gate import Gate, Rules, header_text
 from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, ResourceField
@@ -501,3 +502,63 @@ async def test_what_changes_something_with_a_session_comes_from_our_own_pages(we
 async def test_a_bearer_token_needs_no_origin() -> None:
     verdict = await decide(World(), "/docs", "POST", (b"origin", b"https://evil.test"), sources=(Cookies(),))
     assert isinstance(verdict, Forward)
+
+
+# --- decisions that are remembered ---
+
+
+async def twice(world: World, gate: Gate, one: str = "/docs/7", two: str = "/docs/7") -> list[Verdict]:
+    headers = [(b"host", b"app.test"), (b"authorization", b"Bearer " + TOKEN)]
+    return [
+        await gate.decide(Raw("GET", target.encode(), headers, "10.0.0.9", "http", "r1"), world.read_body)
+        for target in (one, two)
+    ]
+
+
+@pytest.mark.parametrize("effect", [ALLOW, DENY])
+async def test_a_decision_is_asked_for_once_where_decisions_are_remembered(effect: str) -> None:
+    world = World()
+    world.effect = effect
+    gate = world.gate()
+    gate.rules = replace(gate.rules, decisions=DecisionCache(10.0))
+    first, second = await twice(world, gate)
+    assert world.asked.count("cerbos") == 1
+    assert isinstance(first, Forward) is isinstance(second, Forward) is (effect == ALLOW)
+    assert (first.facts.cache, second.facts.cache) == ("miss", "hit")
+    assert (second.facts.call_id, second.facts.policy) == ("call", "policy")
+    # what the hook says is asked for each time: another owner is another question
+    assert world.asked.count("hook /7") == 2
+
+
+async def test_another_resource_or_another_state_of_it_is_asked_for() -> None:
+    world = World()
+    gate = world.gate()
+    gate.rules = replace(gate.rules, decisions=DecisionCache(10.0))
+    await twice(world, gate, "/docs/7", "/docs/8")
+    assert world.asked.count("cerbos") == 2
+    world.reply = Reply(200, "application/json", b'{"o": "b-2"}')
+    await twice(world, gate)
+    assert world.asked.count("cerbos") == 3
+
+
+@pytest.mark.parametrize(
+    "fault", [Refused(Code.PDP_TIMEOUT), KeyError("bug"), Answer("another", "c", ()), Answer("r1", "c", ())]
+)
+async def test_a_fault_is_never_remembered(fault: Any) -> None:
+    world = World()
+    world.answer = fault
+    gate = world.gate()
+    gate.rules = replace(gate.rules, decisions=DecisionCache(10.0))
+    for verdict in await twice(world, gate):
+        assert isinstance(verdict, Refuse)
+        assert verdict.code is not Code.DENIED_BY_POLICY
+    world.answer = None
+    assert all([isinstance(verdict, Forward) for verdict in await twice(world, gate)])
+    assert world.asked.count("cerbos") == 3
+
+
+async def test_without_being_asked_to_nothing_is_remembered() -> None:
+    world = World()
+    verdicts = await twice(world, world.gate())
+    assert world.asked.count("cerbos") == 2
+    assert [verdict.facts.cache for verdict in verdicts] == ["", ""]

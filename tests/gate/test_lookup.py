@@ -9,7 +9,17 @@ import jmespath
 import pytest
 
 from sidecar.gate.identity import Principal
-from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, ResourceField, attributes_from, call_for
+from sidecar.gate.lookup import (
+    Attribute,
+    Call,
+    Lookup,
+    Missing,
+    Readings,
+    Reply,
+    ResourceField,
+    attributes_from,
+    call_for,
+)
 from sidecar.gate.references import Material, Type, parse_reference
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.verdict import Code, Refused
@@ -109,3 +119,46 @@ def test_a_number_that_compares_with_nothing_is_no_attribute(kind: Type | None, 
 def test_an_expression_that_fails_on_an_answer_is_the_answers_fault() -> None:
     lookup = LOOKUP._replace(attributes={"n": Attribute(jmespath.compile("abs(owner_id)").search)})
     assert refusal(lookup, reply({"owner_id": "a"})) is Code.LOOKUP_BAD_ANSWER
+
+
+def test_a_cached_answer_is_read_once_and_only_for_its_own_question() -> None:
+    asked = 0
+
+    def search(document: Any) -> Any:
+        nonlocal asked
+        asked += 1
+        return document["owner_id"]
+
+    kept = LOOKUP._replace(attributes={"owner": Attribute(search)}, optional=frozenset(), echo=None, cache=10.0)
+    readings, answer = Readings(), reply({"owner_id": "a"})
+    for _ in range(3):
+        assert readings.attributes(Call(kept, "/c/7", "7"), answer) == {"owner": "a"}
+    assert asked == 1
+    # another answer, another question, and another lookup by a reload are read for themselves
+    assert readings.attributes(Call(kept, "/c/7", "7"), reply({"owner_id": "b"})) == {"owner": "b"}
+    assert readings.attributes(Call(kept, "/c/8", "8"), answer) == {"owner": "a"}
+    other = kept._replace(attributes={"held_by": Attribute(search)})
+    assert readings.attributes(Call(other, "/c/7", "7"), answer) == {"held_by": "a"}
+    fresh = Call(kept._replace(cache=0.0), "/c/7", "7")
+    before = asked
+    for _ in range(2):
+        readings.attributes(fresh, answer)
+    assert asked == before + 2
+
+
+def test_an_answer_that_is_refused_is_refused_each_time() -> None:
+    readings, answer = Readings(), reply({}, 404)
+    for _ in range(2):
+        with pytest.raises(Refused):
+            readings.attributes(Call(LOOKUP._replace(cache=10.0), "/c/7", "7"), answer)
+
+
+def test_what_is_kept_of_answers_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sidecar.gate.lookup.MAX_READINGS", 3)
+    kept = LOOKUP._replace(
+        attributes={"owner": Attribute(lambda document: document["owner_id"])}, echo=None, cache=10.0
+    )
+    readings = Readings()
+    for number in range(20):
+        assert readings.attributes(Call(kept, "/c/7", "7"), reply({"owner_id": number})) == {"owner": number}
+    assert len(readings._known) == 3

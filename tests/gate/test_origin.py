@@ -28,6 +28,7 @@ def check(host: str = "app.test", websocket: bool = False, **headers: str) -> No
         ("app.test", {"sec_fetch_site": "same-origin"}),
         ("app.test", {"sec_fetch_site": "same-origin", "origin": OWN}),
         ("app.test", {"sec_fetch_site": "cross-site", "origin": PARTNER}),
+        ("app.test", {"sec_fetch_site": "same-origin", "origin": "null"}),
     ],
 )
 def test_our_own_pages_may(host: str, headers: dict[str, str]) -> None:
@@ -49,6 +50,7 @@ def test_our_own_pages_may(host: str, headers: dict[str, str]) -> None:
         ("app.test", {"origin": "https://app.test:8443"}),
         ("app.test:8080", {"origin": "http://app.test"}),
         ("app.test", {"sec_fetch_site": "cross-site"}),
+        ("app.test", {"sec_fetch_site": "cross-site", "origin": "null"}),
         ("app.test", {"sec_fetch_site": "same-site", "origin": "https://other.app.test"}),
         ("app.test", {"sec_fetch_site": "none"}),
         ("app.test", {"sec_fetch_site": "cross-site", "origin": OWN}),

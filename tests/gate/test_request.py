@@ -319,6 +319,29 @@ def test_what_a_listed_proxy_says_of_the_client_must_be_addresses(said: bytes) -
     assert forwarded(raw(b"/", (b"x-forwarded-for", said)), "10.0.0.0/8")[0] == b"10.0.0.9"
 
 
+ALB: tuple[Header, ...] = (
+    (b"x-amzn-oidc-accesstoken", b"a.b.c"), (b"x-amzn-oidc-data", b"d.e.f"), (b"x-amzn-oidc-identity", b"s"),
+    (b"x-amzn-oidc-new", b"n"),
+)  # fmt: skip
+
+
+def test_a_load_balancers_sign_in_is_for_the_sidecar_alone_where_it_is_read() -> None:
+    for reading, kept in ((Reading(alb=True), []), (READING, list(ALB))):
+        for judge in (read, as_it_came):
+            request = judge(raw(b"/", *ALB, (b"x-amzn-trace-id", b"t")), reading)
+            assert [header for header in request.headers if header[0].startswith(b"x-amzn-oidc")] == kept
+            assert (b"x-amzn-trace-id", b"t") in request.headers
+            assert request.seen[b"x-amzn-oidc-accesstoken"] == b"a.b.c"
+            assert request.seen[b"x-amzn-oidc-data"] == b"d.e.f"
+
+
+@pytest.mark.parametrize("name", [b"x-amzn-oidc-accesstoken", b"x-amzn-oidc-data"])
+def test_two_of_a_load_balancers_headers_are_refused(name: bytes) -> None:
+    for reading in (Reading(alb=True), READING):
+        assert refusal(raw(b"/", (name, b"a"), (name, b"b")), reading) is Code.HEADER_AMBIGUOUS
+        assert refusal(raw(b"/", (b"connection", name), (name, b"b")), reading) is Code.HEADER_AMBIGUOUS
+
+
 def test_a_peer_without_an_address_is_never_trusted() -> None:
     assert not is_trusted("", (ipaddress.ip_network("10.0.0.0/8"),))
     assert is_trusted("fd00::1", (ipaddress.ip_network("fd00::/8"),))

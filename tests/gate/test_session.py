@@ -16,6 +16,7 @@ from sidecar.gate.session import session_crumbs
         (b"a=1; __Host-session=x=y;__Host-session.1=z ; b=2", {"__Host-session": "x=y", "__Host-session.1": "z"}),
         (b"__host-session=x; x__Host-session=y", {}),
         (b"__Host-session", {"__Host-session": ""}),
+        (b"__Host-session_id=x; __Host-session.x=y; __Host-session.=z; __Host-sessions=a", {}),
     ],
 )
 def test_only_our_own_cookies_are_taken(cookie: bytes, crumbs: dict[str, str]) -> None:

@@ -61,8 +61,9 @@ def run(world: World, attempt: Attempt, upstream_reply: str | None = None) -> Re
     answers = 0 if "upstream_sees" in expect else len(expect.get("statuses", [None]))
     close = bool(expect.get("close")) or not answers
     done = exchange(world.sidecar.port, attempt.segments, attempt.method, answers, close)
-    if any(reply.values("x-request-id") for reply in done.replies):
-        wait_for(lambda: len(lines_of(world)) > before, what="a line in the decision log")
+    answered = sum(bool(reply.values("x-request-id")) for reply in done.replies)
+    if answered:
+        wait_for(lambda: len(lines_of(world)) >= before + answered, what="a line in the decision log for each answer")
     lines = [json.loads(line) for line in lines_of(world)[before:]]
     return Result(attempt, done, world.upstream.received, list(world.upstream.seen), lines)
 

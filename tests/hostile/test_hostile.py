@@ -48,9 +48,19 @@ NAMED = {
 }
 """Cases that take longer than a test may: run here for their first seconds, and to their end by a test with a clock."""
 
-LATER = {name: "needs browser sessions, which this version does not have" for name in (
-    "o01", "o02", "o03", "o04", "o08", "o11", "o14", "o15", "o16", "w01",
-)}  # fmt: skip
+ELSEWHERE = {
+    "o01": "tests/browser/test_hosted.py::test_a_callback_is_taken_once_from_the_browser_that_began",
+    "o02": "tests/browser/test_hosted.py::test_a_code_of_another_sign_in_is_none",
+    "o03": "tests/browser/test_hosted.py::test_an_id_token_with_another_nonce_is_none",
+    "o04": "tests/test_browser.py::test_tokens_that_do_not_belong_to_this_sign_in_are_none",
+    "o08": "tests/enforce/test_login.py::test_a_session_that_somebody_planted_is_replaced_at_the_sign_in",
+    "o11": "tests/browser/test_hosted.py::test_a_renewal_that_fails_extends_nothing_and_a_program_is_not_redirected",
+    "o14": "tests/browser/test_hosted.py::test_what_an_error_says_is_not_repeated",
+    "o15": "tests/enforce/test_login.py::test_the_app_gets_who_it_is_and_neither_session_nor_token",
+    "o16": "tests/enforce/test_login.py::test_answers_around_a_sign_in_are_never_stored",
+    "w01": "tests/enforce/test_login.py::test_another_site_opens_no_websocket_with_a_session",
+}
+"""Cases that need a sign-in, each run by a test that makes one."""
 
 
 @pytest.fixture(scope="module")
@@ -109,21 +119,21 @@ def test_a_refusal_is_nobody_elses(world: World, path: str, user: str | None, st
         assert got.header("vary") == "Cookie, Authorization"
 
 
-def test_every_case_is_run_or_named_or_later() -> None:
+def test_every_case_is_run_here_or_elsewhere() -> None:
     """No case is left out, and none is in two places."""
-    places = [*OF_BYTES, *RUNS, *LATER]
+    places = [*OF_BYTES, *RUNS, *ELSEWHERE]
     assert set(NAMED) <= set(RUNS)
     assert sorted(places) == sorted(CASES)
     assert len(CASES) == len(DOCUMENT["cases"]) == 119
     assert hashlib.sha256((FOLDER / "hostile.yaml").read_bytes()).hexdigest() == DIGEST
     sessions = {name for name, case in CASES.items() if case["cat"] == "session"}
-    assert set(LATER) == (sessions | {"w01"}) - set(session_cases.RUNS)
+    assert set(ELSEWHERE) == (sessions | {"w01"}) - set(session_cases.RUNS)
     assert set(FORGERIES) | {"j20"} == {name for name, case in CASES.items() if case["cat"] == "jwt"}
 
 
 def test_every_named_test_exists() -> None:
     """A case which another test covers is covered by a test that is there."""
-    for place in NAMED.values():
+    for place in (*NAMED.values(), *ELSEWHERE.values()):
         file, _, name = place.partition("::")
         assert f"def {name}(" in (ROOT / file).read_text(), place
 

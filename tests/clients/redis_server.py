@@ -12,12 +12,14 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
+import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
 from tests.stack import free_port
 
 BINARY = shutil.which("redis-server")
+NEEDS_REDIS = pytest.mark.skipif(BINARY is None, reason="redis-server is not installed")
 
 
 class RedisServer:

@@ -1,0 +1,104 @@
+"""The stages of one request, each alone, in CPU time: `pytest bench/micro.py --benchmark-timer=time.process_time`."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+import jmespath
+import pytest
+from cerbos.effect.v1.effect_pb2 import EFFECT_ALLOW
+from cerbos.response.v1.response_pb2 import CheckResourcesResponse
+from jwt import PyJWK
+
+from sidecar.clients.cerbos import answer_of, message_of, principal_of
+from sidecar.clients.http1 import encode_request
+from sidecar.gate.decision import Question, Resource, judge
+from sidecar.gate.decision_cache import key_of
+from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
+from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField, attributes_from
+from sidecar.gate.request import Raw, Reading, read
+from sidecar.gate.routing import Access, Route, RouteTable, action_of, parse_path
+from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
+
+NOW = 1_700_000_000.0
+TOKEN = mint(claims(NOW))
+RAW = Raw(
+    "GET", b"/contacts/7?full=1",
+    [(b"host", b"app.test"), (b"user-agent", b"bench"), (b"accept", b"*/*"), (b"authorization", b"Bearer " + TOKEN)],
+    "10.0.0.9", "http", "0" * 32,
+)  # fmt: skip
+TABLE = RouteTable(
+    Route(path, parse_path(path), Access.POLICY, {"GET": "read"}, "contact")
+    for path in ["/contacts/{id}", *(f"/r{number}/{{id}}" for number in range(100))]
+)
+ALICE = Principal("alice", ("user",), {"email": "alice@example.com"}, ISSUER, NOW + 3600, {"sub": "a-1"})
+CONTACT = Resource("contact", "7", "read", {"owner": "alice"})
+QUESTION = Question("0" * 32, ALICE, (CONTACT,))
+LOOKUP = Lookup("doc", "http://h", ("/", ResourceField.ID), {"owner": Attribute(jmespath.compile("owner_id").search)})
+REPLY = Reply(200, "application/json", b'{"id": 7, "owner_id": "alice"}')
+
+
+async def find(issuer: str, kid: str) -> PyJWK:
+    """The key of the bench's tokens."""
+    return public_key("k1")
+
+
+def run(work: Any) -> Any:
+    """The result of a coroutine that waits for nothing."""
+    try:
+        work.send(None)
+    except StopIteration as stopped:
+        return stopped.value
+    raise AssertionError("it waits")
+
+
+def test_reading(benchmark: Any) -> None:
+    assert benchmark(read, RAW, Reading()).path == "/contacts/7"
+
+
+def test_matching(benchmark: Any) -> None:
+    request = read(RAW, Reading())
+    assert benchmark(lambda: action_of(TABLE.match(request).route, "GET")) == "read"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_token(benchmark: Any, known: bool) -> None:
+    tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, PrincipalRules(), find)
+    request = read(RAW, Reading())
+    asyncio.run(tokens.principal_of(request, NOW))
+
+    def once() -> Any:
+        if not known:
+            tokens.forget()
+        return run(tokens.principal_of(request, NOW))
+
+    assert benchmark(once).id == "a-1"
+
+
+def test_lookup(benchmark: Any) -> None:
+    call = Call(LOOKUP, "/7", "7")
+    assert benchmark(attributes_from, call, REPLY) == {"owner": "alice"}
+
+
+def test_question(benchmark: Any) -> None:
+    told = principal_of(ALICE)
+    assert benchmark(message_of, QUESTION, told)
+
+
+def test_answer(benchmark: Any) -> None:
+    message = CheckResourcesResponse(request_id="0" * 32)
+    entry = message.results.add()
+    entry.resource.kind, entry.resource.id = "contact", "7"
+    entry.actions["read"] = EFFECT_ALLOW
+    data = message.SerializeToString()
+    assert benchmark(lambda: judge(QUESTION, answer_of(CheckResourcesResponse.FromString(data)))) == [True]
+
+
+def test_key_of_a_remembered_decision(benchmark: Any) -> None:
+    assert benchmark(key_of, ALICE, CONTACT)
+
+
+def test_forwarding(benchmark: Any) -> None:
+    headers = tuple(read(RAW, Reading()).headers)
+    assert benchmark(encode_request, b"GET", RAW.target, headers, None)

@@ -1,0 +1,157 @@
+"""Everybody who takes part, as processes: one Cerbos, one app and one Cognito for all, the sidecars, and the peers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import shutil
+import socket
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import NamedTuple
+
+from sidecar.clients.embedded import EmbeddedCerbos
+from sidecar.demo.cognito import LocalCognito
+from sidecar.demo.processes import Process, status_of
+
+ROOT = Path(__file__).parent.parent
+PEERS = Path(__file__).parent / "peers"
+ROUTES = """\
+version: 1
+principal: {{id: username, roles: "cognito:groups"}}
+lookups:
+  kept: {{url: "http://127.0.0.1:{app}/contacts/{{id}}", attributes: {{owner: owner_id}}, cache: 60s}}
+  fresh: {{url: "http://127.0.0.1:{app}/contacts/{{id}}", attributes: {{owner: owner_id}}}}
+{more}routes:
+  - {{path: /public, access: public}}
+  - {{path: /me, access: authenticated}}
+  - {{path: /file, access: public}}
+  - {{path: /upload, access: authenticated, methods: [PUT]}}
+  - {{path: "/contacts/{{id}}", resource: contact, id: "{{path.id}}", lookup: kept, actions: {{GET: read}}}}
+  - {{path: "/fresh/{{id}}", resource: contact, id: "{{path.id}}", lookup: fresh, actions: {{GET: read}}}}
+  - {{path: "/denied/{{id}}", resource: contact, id: "{{path.id}}", lookup: kept, actions: {{GET: nothing}}}}
+"""
+
+
+class Peer(NamedTuple):
+    """Somebody who answers on `port`, by these processes besides Cerbos and the app."""
+
+    port: int
+    pids: list[int]
+
+
+def free_port() -> int:
+    """A port of the loopback interface on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
+
+
+def filled(name: str, values: dict[str, object]) -> str:
+    """A configuration of `peers/` with its @NAMES@ filled in."""
+    text = (PEERS / name).read_text()
+    for key, value in values.items():
+        text = text.replace(f"@{key}@", str(value))
+    return text
+
+
+class Stack:
+    """All of it; made by `running`."""
+
+    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+        self.folder = folder
+        self._stack = stack
+        self.peers: dict[str, Peer] = {}
+        self.ready: dict[str, float] = {}
+        self.cognito = stack.enter_context(LocalCognito(free_port(), folder, os.environ))
+        self.token = self.cognito.token("alice")
+        self._loop = asyncio.new_event_loop()
+        cerbos = EmbeddedCerbos(ROOT / "policies")
+        self._loop.run_until_complete(cerbos.start())
+        stack.callback(self._loop.close)
+        stack.callback(lambda: self._loop.run_until_complete(cerbos.stop()))
+        self.cerbos = cerbos.target
+        names = ("APP", "NGINX", "SINK", "AUTHORIZER", "ADMIN", "PLAIN", "JWT", "EXT_AUTHZ")
+        self.ports = {name: free_port() for name in names}
+        self._start_nginx()
+        self._start("sink", [sys.executable, str(PEERS / "sink.py"), str(self.ports["SINK"])], self.ports["SINK"])
+
+    def _start(self, name: str, command: list[str], port: int, path: str = "/", **environ: str) -> Process:
+        environment = {**os.environ, **environ}
+        process = Process.start(name, command, self.folder, environment, lambda: status_of(port, path) != 0)
+        self._stack.callback(process.stop)
+        return process
+
+    def _values(self) -> dict[str, object]:
+        user = "user root;" if os.geteuid() == 0 else ""
+        return {"FOLDER": self.folder, "USER": user, "ISSUER": self.cognito.issuer, **self.ports}
+
+    def _start_nginx(self) -> None:
+        (self.folder / "files").mkdir()
+        config = self.folder / "nginx.conf"
+        config.write_text(filled("nginx.conf", self._values()))
+        process = self._start("nginx", [str(shutil.which("nginx")), "-c", str(config)], self.ports["APP"])
+        self.peers["nginx auth_request"] = Peer(self.ports["NGINX"], [process.pid])
+
+    def start_peers(self) -> None:
+        """Envoy, the authorizer that it asks, and the article's way."""
+        keys = f"{self.cognito.endpoint}/{self.cognito.pool_id}/.well-known/jwks.json"
+        with urllib.request.urlopen(keys) as answer:
+            (self.folder / "jwks.json").write_text(json.dumps(json.loads(answer.read())))
+        authorizer = self._start(
+            "authorizer",
+            [sys.executable, str(PEERS / "authorizer.py"), str(self.ports["AUTHORIZER"]), self.cerbos,
+             str(self.folder / "jwks.json"), self.cognito.issuer],
+            self.ports["AUTHORIZER"],
+        )  # fmt: skip
+        config = self.folder / "envoy.yaml"
+        config.write_text(filled("envoy.yaml", self._values()))
+        binary = str(Path(sys.executable).parent / "envoy")
+        command = [binary, "-c", str(config), "--concurrency", "1", "-l", "error", "--use-dynamic-base-id"]
+        envoy = self._start("envoy", command, self.ports["PLAIN"])
+        for name, port in (("envoy", "PLAIN"), ("envoy jwt_authn", "JWT")):
+            self.peers[name] = Peer(self.ports[port], [envoy.pid])
+        self.peers["envoy ext_authz"] = Peer(self.ports["EXT_AUTHZ"], [envoy.pid, authorizer.pid])
+        nginx = self.peers["nginx auth_request"]
+        self.peers["nginx auth_request"] = nginx._replace(pids=[*nginx.pids, authorizer.pid])
+        port = free_port()
+        article = self._start(
+            "article",
+            [sys.executable, str(PEERS / "article.py"), str(port), self.cerbos, keys, self.cognito.issuer,
+             f"http://127.0.0.1:{self.ports['APP']}"],
+            port, "/none",
+        )  # fmt: skip
+        self.peers["article"] = Peer(port, [article.pid])
+
+    def start_sidecar(self, name: str, more: str = "", routes: str = "", **settings: str) -> Process:
+        """A sidecar under this name, with more in its route file; how long it took to be ready is noted."""
+        folder = self.folder / name.replace(" ", "-")
+        folder.mkdir()
+        (folder / "routes.yaml").write_text(ROUTES.format(app=self.ports["APP"], more=more) + routes)
+        port, admin = free_port(), free_port()
+        environ = {
+            "SIDECAR_UPSTREAM": f"http://127.0.0.1:{self.ports['APP']}", "SIDECAR_LISTEN": f"127.0.0.1:{port}",
+            "SIDECAR_ADMIN_LISTEN": f"127.0.0.1:{admin}", "SIDECAR_CERBOS": self.cerbos,
+            "SIDECAR_DECISION_LOG": str(folder / "decisions.jsonl"), "AWS_REGION": self.cognito.region,
+            "AWS_COGNITO_POOL_ID": self.cognito.pool_id, "AWS_COGNITO_CLIENT_ID": self.cognito.client_id,
+            "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": self.cognito.endpoint, **settings,
+        }  # fmt: skip
+        command = [sys.executable, "-m", "sidecar.cli", "run"]
+        began = time.monotonic()
+        process = Process.start(
+            "sidecar", command, folder, {**os.environ, **environ}, lambda: status_of(admin, "/readyz") == 200
+        )
+        self.ready[name] = time.monotonic() - began
+        self._stack.callback(process.stop)
+        self.peers[name] = Peer(port, [process.pid])
+        return process
+
+    def bare_rate(self, seconds: float) -> float:
+        """Checks per second of one Python process by the gRPC library."""
+        import subprocess
+
+        command = [sys.executable, str(PEERS / "bare.py"), self.cerbos, str(seconds)]
+        return float(subprocess.run(command, capture_output=True, text=True, check=True).stdout)

@@ -1,0 +1,133 @@
+"""What a browser needs, composed: settings -> sessions, the sign-in, and the pages under `/_sidecar/`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from urllib.parse import urlsplit
+
+from sidecar.clients.breaker import Report
+from sidecar.clients.hosted import Hosted, domain_origin
+from sidecar.clients.provider import Grant, Provider, verify_id_token
+from sidecar.clients.seal import Seal
+from sidecar.clients.session_cookie import CookieStore
+from sidecar.clients.session_redis import RedisStore
+from sidecar.clients.session_store import Store
+from sidecar.clients.sessions import Renewed, Sessions, claims_of
+from sidecar.clients.userpool import UserPool, api_endpoint
+from sidecar.enforce.login import Login, SignedIn, Ways
+from sidecar.enforce.pages import Pages
+from sidecar.enforce.pending import PendingSignIns
+from sidecar.gate.identity import Tokens
+from sidecar.gate.session import Session
+from sidecar.gate.verdict import Code, Refused
+from sidecar.journal import Journal
+from sidecar.settings import Settings
+
+
+class Browser:
+    """Everything that sign-in is made of. `tokens` gives what verifies tokens by the rules in force."""
+
+    def __init__(
+        self, settings: Settings, tokens: Callable[[], Tokens], report: Report, now: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._tokens = tokens
+        self._now = now
+        self._provider = Provider(report)
+        self._hosted = self._hosted_ui() if "hosted" in settings.login_modes else None
+        self._pool = self._user_pool() if settings.pool_id else None
+        self._seal = Seal(settings.session_secrets)
+        self.sessions = Sessions(
+            self._store(report), self.renew, idle=settings.session_idle, lifetime=settings.session_lifetime
+        )
+
+    def _store(self, report: Report) -> Store:
+        if self._settings.redis_url:
+            return RedisStore(self._settings.redis_url, self._seal, report)
+        return CookieStore(self._seal, report)
+
+    def _hosted_ui(self) -> Hosted:
+        settings = self._settings
+        origin = domain_origin(settings.domain, settings.region)
+        return Hosted(origin, settings.client_ids[0], settings.client_secret, self._provider)
+
+    def _user_pool(self) -> UserPool:
+        settings = self._settings
+        return UserPool(
+            api_endpoint(settings.region, settings.cognito_endpoint), settings.pool_id, settings.client_ids[0],
+            settings.client_secret, self._provider, now=self._now,
+            srp="password" in settings.login_modes and settings.password_flow == "srp",  # noqa: S105 - a flow's name
+        )  # fmt: skip
+
+    @property
+    def signs_out_at(self) -> str:
+        """The origin that a sign-out leads to, "" where it stays here."""
+        settings = self._settings
+        ends = self._hosted is not None and settings.logout == "cognito"
+        return domain_origin(settings.domain, settings.region) if ends else ""
+
+    def login(self, pages: Pages, journal: Journal) -> Login:
+        """The door that signs people in and out."""
+        settings = self._settings
+        ways = Ways(
+            self._hosted, self._pool if "password" in settings.login_modes else None, settings.callback,
+            settings.logout_url or _root_of(settings.callback), settings.logout == "cognito",
+        )  # fmt: skip
+        return Login(
+            ways, self.sessions, PendingSignIns(self._seal), pages, journal, verify=self.verify, revoke=self.revoke,
+            trusted=settings.trusted_proxies,
+        )  # fmt: skip
+
+    async def verify(self, grant: Grant, nonce: str | None, now: float) -> SignedIn:
+        """What a sign-in proves (R19). Raises Refused: SIGN_IN_INVALID, KEYS_UNAVAILABLE."""
+        tokens, client = self._tokens(), self._settings.client_ids[0]
+        if not self._takes_access():
+            # an issuer that gives no access token of its own form has nothing that the id token could belong to
+            grant = grant._replace(access_token="")
+        proved = await verify_id_token(grant, tokens.issuers, client, tokens.find_key, now, nonce)
+        token = grant.access_token or grant.id_token
+        claims = proved.access or proved.identity
+        username = claims.get("username", claims.get("cognito:username", claims["sub"]))
+        return SignedIn(str(claims["sub"]), str(username), token, int(claims["exp"]))
+
+    def _takes_access(self) -> bool:
+        return any("access" in issuer.token_use for issuer in self._tokens().issuers.values())
+
+    async def renew(self, session: Session) -> Renewed:
+        """New tokens of a session. Raises Refused: SESSION_EXPIRED, IDP_*."""
+        if session.hosted and self._hosted is not None:
+            grant = await self._hosted.refresh(session.refresh_token)
+        elif self._pool is not None:
+            grant = await self._pool.refresh(session.refresh_token, session.username)
+        else:
+            raise Refused(Code.SESSION_EXPIRED, "the way of this sign-in is switched off")
+        token = grant.access_token if self._takes_access() else grant.id_token
+        return Renewed(token, grant.id_token, grant.refresh_token, _expires(token))
+
+    async def revoke(self, session: Session) -> None:
+        """End the refresh token of a session. Raises Refused: IDP_*."""
+        if session.hosted and self._hosted is not None:
+            await self._hosted.revoke(session.refresh_token)
+        elif self._pool is not None:
+            await self._pool.revoke(session.refresh_token)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        # first: a renewal that is under way still asks the provider
+        await self.sessions.aclose()
+        await self._provider.aclose()
+        if self._pool is not None:
+            await self._pool.aclose()
+
+
+def _expires(token: str) -> int:
+    """The `exp` of a token that the gate is going to verify."""
+    expires = claims_of(token).get("exp")
+    if type(expires) is not int:
+        raise Refused(Code.IDP_BAD_ANSWER, "a token without an end")
+    return expires
+
+
+def _root_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/"

@@ -1,0 +1,135 @@
+"""Many requests of one principal: the gate decides each as always, and Cerbos is asked for all of them at once."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from sidecar.gate.decision import Answer, Question, Resource
+from sidecar.gate.decision_cache import Key, key_of
+from sidecar.gate.gate import PDP, Clock, Gate, Hooks, Rules
+from sidecar.gate.identity import Principal, Tokens
+from sidecar.gate.lookup import Call, Reply
+from sidecar.gate.request import Raw, Request
+from sidecar.gate.verdict import Code, Refused, Verdict
+
+MAX_ACTIONS = 50
+"""Actions of one resource in a call, as many as Cerbos takes by default (its `requestLimits`)."""
+
+
+AT_ONCE = 32
+"""Lookups of one batch under way at once."""
+
+
+class GivenPrincipal(Tokens):
+    """In place of a token: a principal that is known already."""
+
+    def __init__(self, principal: Principal) -> None:
+        self._principal = principal
+
+    async def principal_of(self, request: Request, now: float) -> Principal:
+        """The principal."""
+        return self._principal
+
+
+class Batch:
+    """A PDP that waits until each of `count` requests has asked it or needs no answer; then it asks for all in one."""
+
+    def __init__(self, pdp: PDP, request_id: str, count: int) -> None:
+        self._pdp = pdp
+        self._request_id = request_id
+        self._open = count
+        self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
+        self._asking: asyncio.Task[None] | None = None
+
+    async def check(self, question: Question) -> Answer:
+        """The part of the common answer that is about this question. Raises what the PDP raises."""
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        self._waiting.append((question, future))
+        self._ask_if_all_are_there()
+        return await future
+
+    def done(self) -> None:
+        """One request needs nothing any more."""
+        self._open -= 1
+        self._ask_if_all_are_there()
+
+    def _ask_if_all_are_there(self) -> None:
+        if self._waiting and len(self._waiting) == self._open:
+            waiting, self._waiting = self._waiting, []
+            self._asking = asyncio.get_running_loop().create_task(self._ask(waiting))
+
+    async def _ask(self, waiting: list[tuple[Question, asyncio.Future[Answer]]]) -> None:
+        try:
+            answers = await self._answers([question for question, _ in waiting])
+        except Exception as error:  # noqa: BLE001 - whatever it was, each of those who wait is refused with it
+            for _, future in waiting:
+                if not future.done():
+                    future.set_exception(error)
+            return
+        for (_, future), answer in zip(waiting, answers, strict=True):
+            if not future.done():
+                future.set_result(answer)
+
+    async def _answers(self, questions: list[Question]) -> list[Answer]:
+        entries, places = _merged(questions)
+        answer = await self._pdp.check(Question(self._request_id, questions[0].principal, tuple(entries)))
+        if answer.request_id != self._request_id or len(answer.results) != len(entries):
+            raise Refused(Code.PDP_MISMATCH, "an answer to another question")
+        # each is judged by the gate once more, against the resource and the action that it is about
+        return [
+            Answer(question.request_id, answer.call_id, (answer.results[place],))
+            for question, place in zip(questions, places, strict=True)
+        ]
+
+
+def _merged(questions: list[Question]) -> tuple[list[Resource], list[int]]:
+    """Entries with all actions that are asked of a resource, and in which of them each question is."""
+    entries: list[Resource] = []
+    known: dict[Key, int] = {}
+    places = []
+    for question in questions:
+        resource = question.resources[0]
+        key = key_of(question.principal, resource._replace(action=""))
+        place = known.get(key)
+        if place is None or len(entries[place].more_actions) + 1 >= MAX_ACTIONS:
+            place = known[key] = len(entries)
+            entries.append(resource)
+        elif resource.action != entries[place].action and resource.action not in entries[place].more_actions:
+            entries[place] = entries[place]._replace(more_actions=(*entries[place].more_actions, resource.action))
+        places.append(place)
+    return entries, places
+
+
+class _Bounded:
+    """Hooks that so many requests of one batch ask at once: the others of the sidecar come in between."""
+
+    def __init__(self, hooks: Hooks) -> None:
+        self._hooks = hooks
+        self._room = asyncio.Semaphore(AT_ONCE)
+
+    async def ask(self, call: Call) -> Reply:
+        """Ask, when there is room."""
+        async with self._room:
+            return await self._hooks.ask(call)
+
+
+async def decide_all(
+    raws: Sequence[Raw], principal: Principal, rules: Rules, hooks: Hooks, pdp: PDP, *, now: Clock, timer: Clock,
+    request_id: str,
+) -> list[Verdict]:  # fmt: skip
+    """What the gate would say to each request if this principal sent it now, without a body. Nothing is forwarded."""
+    batch = Batch(pdp, request_id, len(raws))
+    gate = Gate(rules.by(GivenPrincipal(principal)), _Bounded(hooks), batch, now=now, timer=timer)
+
+    async def one(raw: Raw) -> Verdict:
+        try:
+            return await gate.decide(raw, _no_body)
+        finally:
+            batch.done()
+
+    return list(await asyncio.gather(*map(one, raws)))
+
+
+async def _no_body(limit: int) -> bytes:
+    return b""

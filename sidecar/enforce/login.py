@@ -1,0 +1,281 @@
+"""Signing a browser in and out: our own form, or Cognito's hosted UI (OAuth 2.0 code grant with PKCE, RFC 7636)."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple, Protocol
+
+from sidecar.clients.hosted import s256
+from sidecar.clients.provider import Challenge, Grant, SignInError, SignInFailed
+from sidecar.enforce.answer import Answer
+from sidecar.enforce.attempts import Attempts
+from sidecar.enforce.own import Asked, Paths, form_of, page, query_of, redirect
+from sidecar.enforce.pages import Pages
+from sidecar.enforce.pending import Pending, PendingSignIns, begin
+from sidecar.enforce.refusal import LOGIN_PATH, RETURN_TO
+from sidecar.gate.origin import require_own_origin
+from sidecar.gate.request import Network, Request, is_trusted
+from sidecar.gate.session import Session
+from sidecar.gate.verdict import Code, Refused
+from sidecar.journal import Journal
+
+log = logging.getLogger("sidecar.login")
+
+CALLBACK_PATH = "/_sidecar/callback"
+LOGOUT_PATH = "/_sidecar/logout"
+_MAX_FIELD = 2048
+_PASSED_ON = ("identity_provider", "idp_identifier", "lang")
+"""Parameters of our login that the hosted UI gets (authorization endpoint)."""
+
+SAYS = {
+    SignInError.WRONG_PASSWORD: "The user name or the password is not right.",
+    SignInError.WRONG_CODE: "The code is not right.",
+    SignInError.THROTTLED: "Too many attempts. Wait a little, and try again.",
+    SignInError.UNCONFIRMED: "This account is not confirmed yet. Follow the message that was sent to you.",
+    SignInError.RESET_REQUIRED: "The password has to be reset first. Ask whoever runs this application.",
+    SignInError.EXPIRED: "That took too long. Sign in again.",
+    SignInError.PASSWORD_POLICY: "The new password does not follow the rules of this application.",
+    SignInError.DISABLED: "This account is switched off.",
+    SignInError.REFUSED: "This sign-in was refused.",
+    SignInError.UNSUPPORTED_CHALLENGE: "This account asks for a step that is not supported here.",
+    SignInError.FLOW_NOT_ALLOWED: "Signing in with a password is not enabled for this application.",
+}
+"""What a person is told; nothing that tells a wrong password from an unknown user."""
+
+
+class HostedUI(Protocol):
+    """Port: the endpoints of the user pool's domain."""
+
+    def authorize_url(
+        self, state: str, nonce: str, challenge: str, redirect_uri: str, *, identity_provider: str = "",
+        idp_identifier: str = "", lang: str = "",
+    ) -> str: ...  # fmt: skip
+
+    async def exchange(self, code: str, verifier: str, redirect_uri: str) -> Grant:
+        """Raises Refused: SIGN_IN_INVALID, IDP_*."""
+        ...
+
+    def logout_url(self, logout_uri: str) -> str: ...
+
+
+class UserPool(Protocol):
+    """Port: the user pool's API. Raises SignInFailed, and Refused with IDP_*."""
+
+    async def sign_in(self, username: str, password: str) -> Grant | Challenge: ...
+
+    async def respond(self, challenge: Challenge, answers: Mapping[str, str]) -> Grant | Challenge: ...
+
+    async def sign_out_everywhere(self, access_token: str) -> None: ...
+
+
+class Sessions(Protocol):
+    """Port: where sessions live."""
+
+    async def open(self, session: Session) -> tuple[bytes, ...]: ...
+
+    async def close(self, request: Request, now: float) -> tuple[Session | None, tuple[bytes, ...]]: ...
+
+
+class SignedIn(NamedTuple):
+    """A verified sign-in: the principal's id, what Cognito calls the user, and the JWT for the gate with its end."""
+
+    principal: str
+    username: str
+    token: str
+    expires: int
+
+
+Verify = Callable[[Grant, str | None, float], Awaitable[SignedIn]]
+"""Port: (grant, nonce of a hosted sign-in, now) -> what it proves (R19). Raises Refused."""
+Revoke = Callable[[Session], Awaitable[None]]
+"""Port: ends the refresh token of a session. Raises Refused: IDP_*."""
+
+
+class Ways(NamedTuple):
+    """How a person may sign in and out. `callback` and `logout_uri` are URLs as registered on the app client."""
+
+    hosted: HostedUI | None
+    pool: UserPool | None
+    callback: str
+    logout_uri: str
+    ends_cognito: bool
+
+
+class Login:
+    """Answers `/_sidecar/login`, `/_sidecar/callback` and `/_sidecar/logout`."""
+
+    def __init__(
+        self, ways: Ways, sessions: Sessions, pending: PendingSignIns, pages: Pages, journal: Journal, *,
+        verify: Verify, revoke: Revoke, trusted: tuple[Network, ...] = (),
+    ) -> None:  # fmt: skip
+        self._ways = ways
+        self._sessions = sessions
+        self._pending = pending
+        self._pages = pages
+        self._journal = journal
+        self._verify = verify
+        self._revoke = revoke
+        self._trusted = trusted
+        self._attempts = Attempts()
+
+    def paths(self) -> Paths:
+        """The own paths that this answers."""
+        login = {"GET": self.begin, **({"POST": self.submit} if self._ways.pool is not None else {})}
+        paths = {LOGIN_PATH: login, LOGOUT_PATH: {"POST": self.sign_out}}
+        return {**paths, **({CALLBACK_PATH: {"GET": self.callback}} if self._ways.hosted is not None else {})}
+
+    # --- beginning ---
+
+    async def begin(self, asked: Asked) -> Answer:
+        """GET login: the form, or straight to the hosted UI."""
+        query = query_of(asked)
+        pending = begin(query.get(RETURN_TO, "/"), asked.now)
+        if self._ways.pool is None or (self._ways.hosted is not None and query.get("with") == "hosted"):
+            return self._to_hosted(pending, query, asked.request)
+        return self._form(pending, asked.request)
+
+    def _to_hosted(self, pending: Pending, query: dict[str, str], request: Request) -> Answer:
+        assert self._ways.hosted is not None  # noqa: S101 - for the type checker
+        more = {name: query[name] for name in _PASSED_ON if 0 < len(query.get(name, "")) <= _MAX_FIELD}
+        url = self._ways.hosted.authorize_url(
+            pending.state, pending.nonce, s256(pending.verifier), self._ways.callback, **more
+        )
+        return redirect(url, self._pending.cookies(pending, request))
+
+    def _form(
+        self, pending: Pending, request: Request, *, says: str = "", username: str = "", status: int = 200
+    ) -> Answer:
+        """The page of the step that the sign-in is at."""
+        body = self._pages.render(
+            "sign_in.html", state=pending.state, to=pending.to, says=says, username=username,
+            challenge=pending.challenge,
+            hosted=f"{LOGIN_PATH}?with=hosted" if self._ways.hosted is not None else "", return_to=RETURN_TO,
+        )  # fmt: skip
+        made = page(body, status=status)
+        made.headers.extend((b"set-cookie", cookie) for cookie in self._pending.cookies(pending, request))
+        return made
+
+    # --- our own form ---
+
+    async def submit(self, asked: Asked) -> Answer:
+        """POST login: a password, or the answer to what Cognito asked for after it."""
+        require_own_origin(asked.request)
+        fields = form_of(asked)
+        if any(len(value) > _MAX_FIELD for value in fields.values()):
+            raise Refused(Code.BODY_INVALID, f"a field of more than {_MAX_FIELD} characters")
+        pending = self._pending.find(fields.get("state", ""), asked.request, asked.now)
+        username = pending.challenge.username if pending.challenge is not None else fields.get("username", "").strip()
+        address = client_address(asked.request, self._trusted)
+        if not self._attempts.allowed(address, username, asked.now):
+            self._note(asked, "sign_in_failed", reason=Code.SIGN_IN_LIMITED)
+            raise Refused(Code.SIGN_IN_LIMITED, "too many failures")
+        try:
+            grant = await self._ask(pending, username, fields)
+        except SignInFailed as failed:
+            self._attempts.failed(address, username, asked.now)
+            self._note(asked, "sign_in_failed", reason=failed.reason)
+            return self._again(pending, asked, failed, username)
+        if isinstance(grant, Challenge):
+            return self._form(pending._replace(challenge=grant), asked.request)
+        return await self._open(pending, grant, None, asked)
+
+    async def _ask(self, pending: Pending, username: str, fields: dict[str, str]) -> Grant | Challenge:
+        assert self._ways.pool is not None  # noqa: S101 - for the type checker
+        if pending.challenge is not None:
+            answers = {name: value for name, value in fields.items() if name not in ("state", "username")}
+            if "repeated" in answers and not hmac.compare_digest(
+                answers.pop("repeated").encode(), answers.get("password", "").encode()
+            ):
+                raise SignInFailed(SignInError.PASSWORD_POLICY, "The two passwords differ.")
+            return await self._ways.pool.respond(pending.challenge, answers)
+        password = fields.get("password", "")
+        if not username or not password:
+            raise SignInFailed(SignInError.WRONG_PASSWORD)
+        return await self._ways.pool.sign_in(username, password)
+
+    def _again(self, pending: Pending, asked: Asked, failed: SignInFailed, username: str) -> Answer:
+        """The same step once more, or the first one where Cognito takes no other answer to this challenge."""
+        if failed.reason not in (SignInError.WRONG_CODE, SignInError.PASSWORD_POLICY):
+            pending = pending._replace(challenge=None)
+        status = 429 if failed.reason is SignInError.THROTTLED else 401
+        return self._form(pending, asked.request, says=_said(failed), username=username, status=status)
+
+    # --- the hosted UI comes back ---
+
+    async def callback(self, asked: Asked) -> Answer:
+        """GET callback: the code for tokens, the tokens for a session."""
+        assert self._ways.hosted is not None  # noqa: S101 - for the type checker
+        query = query_of(asked)
+        pending = self._pending.find(query.get("state", ""), asked.request, asked.now)
+        if "error" in query or not query.get("code"):
+            self._note(asked, "sign_in_failed", reason=Code.SIGN_IN_REFUSED)
+            raise Refused(Code.SIGN_IN_REFUSED, f"the hosted UI answered {query.get('error', 'without a code')[:64]!r}")
+        grant = await self._ways.hosted.exchange(query["code"], pending.verifier, self._ways.callback)
+        return await self._open(pending, grant, pending.nonce, asked)
+
+    async def _open(self, pending: Pending, grant: Grant, nonce: str | None, asked: Asked) -> Answer:
+        """A new session, whatever session the browser came with (R19), and back to where the person was going."""
+        signed_in = await self._verify(grant, nonce, asked.now)
+        now = int(asked.now)
+        session = Session(
+            secrets.token_hex(16), signed_in.token, grant.id_token, grant.refresh_token, signed_in.username,
+            signed_in.expires, now, now, nonce is not None,
+        )  # fmt: skip
+        cookies = await self._sessions.open(session)
+        self._note(asked, "signed_in", principal=signed_in.principal)
+        return redirect(pending.to, (*cookies, *self._pending.end(pending)))
+
+    # --- signing out ---
+
+    async def sign_out(self, asked: Asked) -> Answer:
+        """POST logout: ends the session here and its refresh token at Cognito; by choice all sessions of the user."""
+        require_own_origin(asked.request)
+        everywhere = form_of(asked).get("everywhere") == "yes" if asked.body else False
+        session, cookies = await self._sessions.close(asked.request, asked.now)
+        if session is not None:
+            self._note(asked, "signed_out", principal=session.username)
+            await self._end_at_cognito(session, everywhere)
+        hosted = self._ways.hosted
+        if hosted is not None and self._ways.ends_cognito and (session is None or session.hosted):
+            return redirect(hosted.logout_url(self._ways.logout_uri), cookies)
+        made = page(self._pages.render("signed_out.html", everywhere=everywhere))
+        made.headers.extend((b"set-cookie", cookie) for cookie in cookies)
+        return made
+
+    async def _end_at_cognito(self, session: Session, everywhere: bool) -> None:
+        try:
+            if everywhere and self._ways.pool is not None:
+                await self._ways.pool.sign_out_everywhere(session.token)
+            elif session.refresh_token:
+                await self._revoke(session)
+        except Refused as refused:
+            # the session here is gone; what is left at Cognito ends by itself
+            log.warning("a refresh token could not be revoked: %s", refused.code)
+
+    def _note(self, asked: Asked, event: str, **fields: str) -> None:
+        peer = client_address(asked.request, self._trusted)
+        self._journal.note(event, request_id=asked.request.request_id, peer=peer, **fields)
+
+
+def _said(failed: SignInFailed) -> str:
+    """What the pool says of its own rules goes before our words; a challenge's name tells a person nothing."""
+    told = failed.reason in (SignInError.PASSWORD_POLICY, SignInError.REFUSED)
+    return failed.message if told and failed.message else SAYS[failed.reason]
+
+
+def client_address(request: Request, trusted: tuple[Network, ...]) -> str:
+    """The address of the client: the socket's, or the last that a trusted proxy saw before it."""
+    if not is_trusted(request.peer, trusted):
+        return request.peer
+    for said in reversed(request.seen.get(b"x-forwarded-for", b"").decode("latin-1").split(",")):
+        try:
+            address = str(ipaddress.ip_address(said.strip()))
+        except ValueError:
+            break
+        if not is_trusted(address, trusted):
+            return address
+    return request.peer

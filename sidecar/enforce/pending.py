@@ -1,0 +1,132 @@
+"""A sign-in that a browser has begun: sealed into a cookie of its own, so that nobody else can end it (R19)."""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import json
+import secrets
+from typing import Any, NamedTuple, Protocol
+
+from sidecar.clients.provider import Challenge
+from sidecar.gate.request import Request, read_target
+from sidecar.gate.session import expired, set_cookie
+from sidecar.gate.verdict import Code, Refused
+
+LOGIN_COOKIE = "__Host-login"
+LASTS = 600
+"""Seconds in which a sign-in must end; Cognito's code lives five minutes (authorization endpoint)."""
+_AT_ONCE = 4
+"""Sign-ins that one browser may have begun, in as many tabs; with another, the others are given up."""
+_PURPOSE = "login"
+_REMEMBERED = 10_000
+_VERSION = 1
+
+
+class Sealing(Protocol):
+    """Port: authenticated encryption of a cookie's value."""
+
+    def seal(self, purpose: str, data: bytes) -> str: ...
+
+    def unseal(self, purpose: str, text: str) -> bytes:
+        """Raises ValueError for what was not sealed for this purpose."""
+        ...
+
+
+class Pending(NamedTuple):
+    """One sign-in on its way. `to` is where the person goes afterwards, `created` Unix seconds.
+
+    `challenge` is what Cognito's API asked for after the password.
+    """
+
+    state: str
+    nonce: str
+    verifier: str
+    to: str
+    created: int
+    challenge: Challenge | None = None
+
+
+def begin(to: str, now: float) -> Pending:
+    """A new sign-in, with 256 bits of state, nonce and code verifier each (RFC 7636 section 7.1)."""
+    state, nonce, verifier = (secrets.token_urlsafe(32) for _ in range(3))
+    return Pending(state, nonce, verifier, safe_target(to), int(now))
+
+
+def safe_target(text: str) -> str:
+    """A path of this host to go to after the sign-in, `/` in place of any other (R18)."""
+    try:
+        path, _, query, oddities = read_target(text.encode("ascii"))
+    except (Refused, UnicodeEncodeError):
+        return "/"
+    # a second slash would make it another host's (RFC 3986 section 4.2)
+    if oddities or not path.startswith(b"/") or path.startswith(b"//"):
+        return "/"
+    if path.startswith(b"/_sidecar/") and path != b"/_sidecar/console":
+        return "/"
+    return (path + (b"?" + query if query else b"")).decode("ascii")
+
+
+class PendingSignIns:
+    """Keeps sign-ins in cookies of the browser that began them. Each can be ended once."""
+
+    def __init__(self, sealing: Sealing) -> None:
+        self._sealing = sealing
+        self._ended: dict[str, None] = {}
+
+    def cookies(self, pending: Pending, request: Request) -> tuple[bytes, ...]:
+        """The Set-Cookie values that let this browser, and no other, go on."""
+        record = json.dumps([_VERSION, *pending], separators=(",", ":")).encode("utf-8")
+        name = _name(pending.state)
+        value = self._sealing.seal(_PURPOSE, record)
+        cookie = set_cookie(name, value) + f"; Max-Age={LASTS}".encode("ascii")
+        others = [other for other in _crumbs(request) if other != name]
+        return (cookie, *(expired(other) for other in others if len(others) >= _AT_ONCE))
+
+    def find(self, state: str, request: Request, now: float) -> Pending:
+        """The sign-in that this browser began under this state. Raises Refused(SIGN_IN_INVALID)."""
+        value = _crumbs(request).get(_name(state)) if state else None
+        if value is None:
+            raise Refused(Code.SIGN_IN_INVALID, "no sign-in that this browser began")
+        try:
+            pending = _decoded(self._sealing.unseal(_PURPOSE, value))
+        except ValueError:
+            raise Refused(Code.SIGN_IN_INVALID, "a sign-in cookie that is none of ours") from None
+        if not hmac.compare_digest(pending.state.encode(), state.encode("utf-8", "replace")):
+            raise Refused(Code.SIGN_IN_INVALID, "the state of another sign-in")
+        if not pending.created <= now < pending.created + LASTS:
+            raise Refused(Code.SIGN_IN_INVALID, "a sign-in that took too long")
+        if pending.state in self._ended:
+            raise Refused(Code.SIGN_IN_INVALID, "a sign-in that has ended")
+        return pending
+
+    def end(self, pending: Pending) -> tuple[bytes, ...]:
+        """End it, so that it cannot be ended again: the Set-Cookie values that take it from the browser."""
+        if len(self._ended) >= _REMEMBERED:
+            # the oldest entry; its code was used, so that Cognito refuses it too
+            self._ended.pop(next(iter(self._ended)))
+        self._ended[pending.state] = None
+        return (expired(_name(pending.state)),)
+
+
+def _name(state: str) -> str:
+    # several tabs have a cookie each; of the state no more than tells them apart
+    return f"{LOGIN_COOKIE}.{hashlib.sha256(state.encode('utf-8', 'replace')).hexdigest()[:8]}"
+
+
+def _crumbs(request: Request) -> dict[str, str]:
+    pairs = (crumb.strip().partition(b"=") for crumb in request.seen.get(b"cookie", b"").split(b";"))
+    return {
+        name.decode("latin-1"): value.decode("latin-1")
+        for name, _, value in pairs
+        if name.startswith(LOGIN_COOKIE.encode() + b".") and name[len(LOGIN_COOKIE) + 1 :].isalnum()
+    }
+
+
+def _decoded(record: bytes) -> Pending:
+    """The record of an unsealed cookie. Raises ValueError for one of another version of ours."""
+    fields: Any = json.loads(record)
+    if not isinstance(fields, list) or len(fields) != 7 or fields[0] != _VERSION:
+        raise ValueError("another version")
+    _, state, nonce, verifier, to, created, challenge = fields
+    return Pending(state, nonce, verifier, to, created, Challenge(*challenge) if challenge is not None else None)

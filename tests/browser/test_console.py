@@ -1,0 +1,180 @@
+"""The console in a browser: what it shows to a user and to an admin is what the policy says, and it looks right."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote
+
+import pytest
+from playwright.sync_api import Browser, Page
+
+from sidecar.demo.cognito import LocalCognito
+from tests.browser.conftest import Site, environ_of, sign_in
+from tests.stack import ROOT, Recorder, Web, running_sidecar
+
+ROUTES = """\
+version: 1
+principal: {{id: username, roles: "cognito:groups", attributes: {{name: username}}}}
+lookups:
+  contact: {{url: "http://127.0.0.1:{hook}/contacts/{{id}}", attributes: {{owner: owner_id}}}}
+routes:
+  - {{path: /healthz, access: public}}
+  - {{path: /me, access: authenticated}}
+  - path: /contacts/{{id}}
+    resource: contact
+    id: "{{path.id}}"
+    lookup: contact
+    actions: {{GET: read, PUT: update, DELETE: delete}}
+"""
+
+
+@pytest.fixture(scope="module")
+def console(cognito: LocalCognito, upstream: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    hook = Web()
+    hook.json("/contacts/1", {"id": 1, "owner_id": "alice"})
+    hook.json("/contacts/2", {"id": 2, "owner_id": "bob"})
+    environ = environ_of(cognito, SIDECAR_CONSOLE_ADMIN="admin")
+    folder = tmp_path_factory.mktemp("console")
+    with running_sidecar(
+        folder, ROUTES.format(hook=hook.port), ROOT / "policies", f"http://127.0.0.1:{upstream.port}", environ
+    ) as sidecar:
+        yield Site(sidecar, upstream)
+    hook.close()
+
+
+def chips(page: Page, route: str) -> dict[str, str]:
+    """The actions of a route, each with its class."""
+    row = page.locator(".route", has=page.locator("code", has_text=route))
+    found = {}
+    for chip in row.locator(".chip").all():
+        kind = (chip.get_attribute("class") or "").removeprefix("chip ")
+        found[chip.inner_text().split()[-1]] = kind
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "password", "contact", "shown"),
+    [
+        ("alice", "Alice-1234", 1, {"read": "yes", "update": "yes", "delete": "yes"}),
+        ("alice", "Alice-1234", 2, {"read": "yes", "update": "no", "delete": "no"}),
+        ("admin", "Admin-1234", 2, {"read": "yes", "update": "yes", "delete": "yes"}),
+    ],
+)
+def test_it_shows_what_the_policy_says(
+    page: Page, console: Site, name: str, password: str, contact: int, shown: dict[str, str]
+) -> None:
+    sign_in(page, f"{console.url}/_sidecar/console", name, password)
+    assert page.get_by_role("heading", level=1).inner_text() == "Who may do what"
+    assert chips(page, "/contacts/{id}") == dict.fromkeys(shown, "open")
+    page.get_by_label("A path of /contacts/{id}").fill(f"/contacts/{contact}")
+    page.get_by_role("button", name="Ask for these paths").click()
+    assert chips(page, "/contacts/{id}") == shown
+    # and what is shown is what happens; a page of the app may ask, the console's own policy lets no script out
+    page.goto(f"{console.url}/me")
+    before = len(console.upstream.seen)
+    for method, action in (("GET", "read"), ("PUT", "update"), ("DELETE", "delete")):
+        status = page.evaluate(f"fetch('/contacts/{contact}', {{method: '{method}'}}).then(a => a.status)")
+        assert status == (200 if shown[action] == "yes" else 403), action
+    assert len(console.upstream.seen) - before == list(shown.values()).count("yes")
+
+
+def test_the_whole_way_of_a_request_is_told_and_nothing_is_forwarded(page: Page, console: Site) -> None:
+    sign_in(page, f"{console.url}/_sidecar/console", "alice", "Alice-1234")
+    before = len(console.upstream.seen)
+    page.get_by_label("Method").select_option("PUT")
+    page.get_by_label("Path", exact=True).fill("/contacts/2")
+    page.get_by_role("button", name="Ask", exact=True).click()
+    verdict = page.locator("#verdict")
+    assert verdict.inner_text() == "✗ Refused with 403 · denied_by_policy"
+    assert "no" in (verdict.get_attribute("class") or "")
+    question = page.locator("#question").inner_text()
+    assert '"owner": "bob"' in question
+    assert '"id": "alice"' in question
+    assert "EFFECT_DENY" in page.locator("#answer").inner_text()
+    assert "/contacts/2" in page.content()
+    assert len(console.upstream.seen) == before
+
+
+def test_no_token_is_shown(page: Page, console: Site) -> None:
+    sign_in(page, f"{console.url}/_sidecar/console?path=/me", "alice", "Alice-1234")
+    shown = page.content()
+    assert "eyJ" not in shown
+    assert page.context.cookies()[0]["value"] not in shown
+    assert '"username": "alice"' in page.locator("details pre").inner_text() or "alice" in shown
+
+
+def test_an_admin_asks_as_another_and_it_is_noted(page: Page, console: Site) -> None:
+    sign_in(page, f"{console.url}/_sidecar/console", "admin", "Admin-1234")
+    page.get_by_label("Principal", exact=True).fill("bob")
+    page.get_by_label("Roles, with commas").fill("user")
+    page.get_by_label("A path of /contacts/{id}").fill("/contacts/2")
+    page.get_by_role("button", name="Ask for these paths").click()
+    assert chips(page, "/contacts/{id}") == {"read": "yes", "update": "yes", "delete": "yes"}
+    page.get_by_label("A path of /contacts/{id}").fill("/contacts/1")
+    page.get_by_role("button", name="Ask for these paths").click()
+    assert chips(page, "/contacts/{id}") == {"read": "yes", "update": "no", "delete": "no"}
+    assert "as bob" in page.get_by_role("status").inner_text()
+    noted = [line for line in console.sidecar.decisions() if line["event"] == "console_as"]
+    assert noted[-1]["asked_as"] == "bob"
+
+
+def test_a_user_may_not_ask_as_another(page: Page, console: Site) -> None:
+    sign_in(page, f"{console.url}/_sidecar/console", "alice", "Alice-1234")
+    assert page.get_by_label("Roles, with commas").count() == 0
+    answer = page.goto(f"{console.url}/_sidecar/console?as=admin&roles=admin&path=/contacts/2&method=DELETE")
+    assert answer is not None
+    assert answer.status == 403
+
+
+def test_what_is_typed_is_shown_and_never_run(page: Page, console: Site) -> None:
+    said: list[str] = []
+    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+    typed = quote("/contacts/<script>alert(1)</script>\"'><img src=x onerror=alert(2)>")
+    sign_in(page, f"{console.url}/_sidecar/console?path={typed}&path-2={typed}", "alice", "Alice-1234")
+    assert page.get_by_label("Path", exact=True).input_value().startswith("/contacts/<script>")
+    assert page.locator("main script, main img").count() == 0
+    assert said == []
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [360, 1400])
+def test_every_page_fits_its_width_and_can_be_read(
+    chromium: Browser, console: Site, width: int, scheme: str, tmp_path: Path
+) -> None:
+    context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
+    page = context.new_page()
+    page.set_default_timeout(5_000)
+    sign_in(
+        page, f"{console.url}/_sidecar/console?method=PUT&path=/contacts/2&path-2=/contacts/1", "admin", "Admin-1234"
+    )
+    pages = ["/_sidecar/console?method=PUT&path=/contacts/2&path-2=/contacts/1", "/_sidecar/login", "/unmapped"]
+    for number, path in enumerate(pages):
+        page.goto(console.url + path)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        page.screenshot(path=tmp_path / f"{number}-{width}-{scheme}.png", full_page=True)
+        # WCAG 2.2, 1.4.3: 4.5 to 1 for text
+        assert page.evaluate(CONTRAST) >= 4.5
+    context.close()
+
+
+CONTRAST = """() => {
+  const parse = (text) => (text.match(/[\\d.]+/g) || [0, 0, 0, 0]).map(Number);
+  const light = ([r, g, b]) => [r, g, b].map((part) => part / 255)
+    .map((part) => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+    .reduce((sum, part, at) => sum + part * [0.2126, 0.7152, 0.0722][at], 0);
+  const behind = (element) => {
+    for (let at = element; at; at = at.parentElement) {
+      const colour = parse(getComputedStyle(at).backgroundColor);
+      if (colour.length < 4 || colour[3] > 0) return colour;
+    }
+    return [255, 255, 255];
+  };
+  let worst = 21;
+  for (const element of document.querySelectorAll("main *")) {
+    if (![...element.childNodes].some((node) => node.nodeType === 3 && node.textContent.trim())) continue;
+    const [one, two] = [light(parse(getComputedStyle(element).color)), light(behind(element))].sort((a, b) => b - a);
+    worst = Math.min(worst, (one + 0.05) / (two + 0.05));
+  }
+  return worst;
+}"""

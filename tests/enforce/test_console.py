@@ -1,0 +1,80 @@
+"""Who may see the console, and what it tells in Cerbos' own words. How it looks is tested with a browser."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cerbos.request.v1.request_pb2 import CheckResourcesRequest
+from google.protobuf import json_format
+
+from sidecar.clients.cerbos import message_of, principal_of
+from sidecar.demo.cognito import LocalCognito
+from sidecar.enforce.console import question_json
+from sidecar.gate.decision import Question, Resource
+from sidecar.gate.identity import Principal
+from tests.browser.conftest import ROUTES, environ_of
+from tests.stack import ROOT, Recorder, Sidecar, running_sidecar
+
+QUESTION = Question(
+    "r1", Principal("a", ("user",), {"n": 1.5, "l": ["x", True, None]}, "i", 0.0, {}),
+    (Resource("contact", "1", "read", {"owner": "a", "deep": {"x": "y"}}),),
+)  # fmt: skip
+
+
+def test_what_is_shown_is_what_is_asked() -> None:
+    told = CheckResourcesRequest.FromString(message_of(QUESTION, principal_of(QUESTION.principal)))
+    shown = json_format.ParseDict(json.loads(json.dumps(question_json(QUESTION))), CheckResourcesRequest())
+    assert shown == told
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[Recorder]:
+    upstream = Recorder()
+    yield upstream
+    upstream.close()
+
+
+@pytest.fixture(scope="module")
+def sidecar(cognito: LocalCognito, app: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    folder, environ = tmp_path_factory.mktemp("console"), environ_of(cognito, SIDECAR_CONSOLE_ADMIN="admin")
+    with running_sidecar(folder, ROUTES, ROOT / "policies", f"http://127.0.0.1:{app.port}", environ) as running:
+        yield running
+
+
+def test_nobody_who_is_not_signed_in_sees_it(sidecar: Sidecar) -> None:
+    got = sidecar.get("/_sidecar/console", accept="text/html")
+    assert (got.status, got.header("location")) == (302, "/_sidecar/login?return_to=/_sidecar/console")
+    assert sidecar.get("/_sidecar/console").status == 401
+
+
+@pytest.mark.parametrize(
+    ("query", "user", "status"),
+    [
+        ("", "alice", 200), ("?as=bob&roles=user", "alice", 403), ("?as=bob&roles=user", "admin", 200),
+        ("?as=bob&attributes=[]", "admin", 400), ("?as=bob&attributes={", "admin", 400), ("?path=/x&path=/y", "alice", 400),
+        ("?method=TRACE&path=/me", "alice", 200), ("?method=GET&path=/..%252f", "alice", 200), ("?path-4=//", "alice", 200),
+    ],
+)  # fmt: skip
+def test_what_may_be_asked(
+    sidecar: Sidecar, app: Recorder, cognito: LocalCognito, query: str, user: str, status: int
+) -> None:
+    before = len(app.seen)
+    got = sidecar.get(f"/_sidecar/console{query.replace('{', '%7B').replace('[]', '%5B%5D')}", cognito.token(user))
+    assert got.status == status
+    assert len(app.seen) == before
+
+
+def test_no_token_is_in_it(sidecar: Sidecar, cognito: LocalCognito) -> None:
+    token = cognito.token("alice")
+    got = sidecar.get("/_sidecar/console?path=/me", token).body.decode()
+    assert token.split(".")[2] not in got
+    assert "&#34;username&#34;: &#34;alice&#34;" in got
+
+
+def test_it_can_be_switched_off(cognito: LocalCognito, app: Recorder, tmp_path: Path) -> None:
+    environ = environ_of(cognito, SIDECAR_CONSOLE="off")
+    with running_sidecar(tmp_path, ROUTES, ROOT / "policies", f"http://127.0.0.1:{app.port}", environ) as sidecar:
+        assert sidecar.get("/_sidecar/console", cognito.token("alice")).code == "route_unmapped"

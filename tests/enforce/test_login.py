@@ -1,0 +1,233 @@
+"""Signing in and out with our own form: what each step takes and refuses. The hosted UI has its own tests."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from urllib.parse import urlencode
+
+import pytest
+
+from sidecar.demo.cognito import LocalCognito, User
+from sidecar.enforce.attempts import PER_USER
+from sidecar.enforce.login import client_address
+from sidecar.gate.request import Raw, Reading, read
+from sidecar.settings import read_settings
+from tests.browser.conftest import ROUTES, environ_of, html_app
+from tests.enforce.jar import Jar
+from tests.stack import ROOT, Recorder, Sidecar, running_sidecar
+
+EVIL = "https://evil.test"
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[Recorder]:
+    upstream = Recorder()
+    upstream.answer = html_app
+    yield upstream
+    upstream.close()
+
+
+@pytest.fixture(scope="module")
+def sidecar(cognito: LocalCognito, app: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    environ = environ_of(cognito)
+    folder, upstream = tmp_path_factory.mktemp("login"), f"http://127.0.0.1:{app.port}"
+    with running_sidecar(folder, ROUTES, ROOT / "policies", upstream, environ) as running:
+        yield running
+
+
+@pytest.fixture
+def jar(sidecar: Sidecar, app: Recorder) -> Jar:
+    app.reset(html_app)
+    return Jar(sidecar)
+
+
+def test_a_browser_is_led_to_the_form_and_back(jar: Jar) -> None:
+    got = jar.get("/me?a=%20b")
+    assert (got.status, got.header("location")) == (302, "/_sidecar/login?return_to=/me%3Fa%3D%2520b")
+    got = jar.sign_in(path="/me?a=%20b")
+    assert (got.status, got.header("location")) == (303, "/me?a=%20b")
+    assert set(jar.cookies) == {"__Host-session"}
+    assert jar.get("/me").status == 200
+
+
+def test_a_program_gets_401_and_a_bad_session_is_taken_away(jar: Jar) -> None:
+    for headers in ({"accept": "application/json"}, {"accept": "*/*", "sec_fetch_mode": "cors"}):
+        got = jar.get("/me", **headers)
+        assert (got.status, got.code) == (401, "token_missing")
+    jar.cookies["__Host-session"] = "forged"
+    got = jar.get("/me", accept="application/json")
+    assert (got.status, got.code) == (401, "session_invalid")
+    assert jar.cookies == {}
+
+
+def test_answers_around_a_sign_in_are_never_stored(jar: Jar) -> None:
+    state = jar.begin()
+    answers = [
+        jar.get("/me"), jar.get("/_sidecar/login"), jar.get("/unmapped"), jar.get("/me", accept="application/json"),
+        jar.post("/_sidecar/login", {"state": state, "username": "alice", "password": "wrong"}),
+        jar.sign_in(), jar.post("/_sidecar/logout", {}),
+    ]  # fmt: skip
+    for got in answers:
+        assert got.header("cache-control") == "no-store", got
+        assert got.header("vary") == "Cookie, Authorization", got
+
+
+def test_each_cookie_of_ours_is_bound_to_this_host_and_hidden_from_scripts(jar: Jar) -> None:
+    answers = [jar.get("/_sidecar/login"), jar.sign_in(), jar.post("/_sidecar/logout", {})]
+    values = [value for got in answers for name, value in got.headers if name.lower() == "set-cookie"]
+    assert len(values) >= 3
+    for value in values:
+        assert value.startswith("__Host-")
+        assert "Domain" not in value
+        for word in ("Secure", "HttpOnly", "SameSite=Lax", "Path=/"):
+            assert word in value
+        assert len(value) <= 4096
+
+
+@pytest.mark.parametrize("origin", [EVIL, "null", ""])
+def test_nobody_is_signed_in_by_another_site(jar: Jar, origin: str) -> None:
+    fields = {"state": jar.begin(), "username": "alice", "password": "Alice-1234"}
+    got = jar.post("/_sidecar/login", fields, origin=origin)
+    assert (got.status, "__Host-session" in jar.cookies) == (403, False)
+
+
+def test_a_form_of_another_browser_signs_nobody_in(jar: Jar, sidecar: Sidecar) -> None:
+    state = Jar(sidecar).begin()
+    got = jar.post("/_sidecar/login", {"state": state, "username": "alice", "password": "Alice-1234"})
+    assert (got.status, "__Host-session" in jar.cookies) == (400, False)
+    assert b"sign_in_invalid" in got.body
+
+
+def test_a_form_signs_in_once(jar: Jar) -> None:
+    state = jar.begin()
+    cookies = dict(jar.cookies)
+    fields = {"state": state, "username": "alice", "password": "Alice-1234"}
+    assert jar.post("/_sidecar/login", fields).status == 303
+    jar.cookies = cookies
+    assert jar.post("/_sidecar/login", fields).status == 400
+
+
+def test_a_session_that_somebody_planted_is_replaced_at_the_sign_in(jar: Jar, sidecar: Sidecar) -> None:
+    attacker = Jar(sidecar)
+    attacker.sign_in("bob", "Bobby-1234")
+    jar.cookies["__Host-session"] = attacker.cookies["__Host-session"]
+    state = re.search(r'name="state" value="([^"]+)"', jar.get("/_sidecar/login").body.decode())
+    assert state is not None
+    jar.post("/_sidecar/login", {"state": state[1], "username": "alice", "password": "Alice-1234"})
+    assert jar.cookies["__Host-session"] != attacker.cookies["__Host-session"]
+    assert b"alice" in jar.get("/me").body
+    assert b"bob" in attacker.get("/me").body
+
+
+@pytest.mark.parametrize(
+    "to", ["//evil.test", "https://evil.test/", "/\\evil.test", "/%5cevil.test", "javascript:alert(1)"]
+)
+def test_nobody_is_led_away(jar: Jar, to: str) -> None:
+    page = jar.get("/_sidecar/login?" + urlencode({"return_to": to})).body.decode()
+    state = re.search(r'name="state" value="([^"]+)"', page)
+    assert state is not None
+    got = jar.post("/_sidecar/login", {"state": state[1], "username": "alice", "password": "Alice-1234"})
+    assert (got.status, got.header("location")) == (303, "/")
+
+
+def test_a_sign_out_ends_the_session_and_its_copy(jar: Jar, sidecar: Sidecar) -> None:
+    jar.sign_in()
+    copy = Jar(sidecar)
+    copy.cookies = dict(jar.cookies)
+    got = jar.post("/_sidecar/logout", {})
+    assert (got.status, jar.cookies) == (200, {})
+    assert b"You are signed out" in got.body
+    assert copy.get("/me", accept="application/json").code == "session_invalid"
+
+
+def test_nobody_is_signed_out_by_another_site_or_by_a_link(jar: Jar) -> None:
+    jar.sign_in()
+    assert jar.post("/_sidecar/logout", {}, origin=EVIL).status == 403
+    assert jar.get("/_sidecar/logout", sec_fetch_site="cross-site").status == 405
+    assert jar.get("/me").status == 200
+
+
+@pytest.mark.parametrize("origin", [EVIL, ""])
+def test_another_site_changes_nothing_with_a_session(jar: Jar, app: Recorder, origin: str) -> None:
+    jar.sign_in()
+    before = len(app.seen)
+    got = jar.post("/me", {"a": "b"}, origin=origin)
+    assert (got.status, len(app.seen)) == (403, before)
+    assert jar.post("/me", {"a": "b"}).status == 200
+
+
+@pytest.mark.parametrize(("origin", "status"), [(EVIL, 403), ("null", 403), ("", 403), ("own", 200)])
+def test_another_site_opens_no_websocket_with_a_session(jar: Jar, app: Recorder, origin: str, status: int) -> None:
+    jar.sign_in()
+    before = len(app.seen)
+    handshake = {
+        "connection": "Upgrade", "upgrade": "websocket", "sec_websocket_version": "13",
+        "sec_websocket_key": "dGhlIHNhbXBsZSBub25jZQ==", "accept": "",
+    }  # fmt: skip
+    own = f"http://127.0.0.1:{jar.sidecar.port}"
+    got = jar.get("/contacts?owner=alice", **handshake, origin=own if origin == "own" else origin)
+    # the app of these tests answers a handshake as any request
+    assert (got.status, len(app.seen) - before) == (status, 1 if status == 200 else 0)
+
+
+def test_the_app_gets_who_it_is_and_neither_session_nor_token(jar: Jar, app: Recorder) -> None:
+    jar.sign_in()
+    jar.cookies["app"] = "1"
+    jar.get("/me")
+    assert app.seen[-1].values("cookie") == ["app=1"]
+    assert app.seen[-1].values("authorization") == []
+    assert app.seen[-1].values("x-auth-subject") == ["alice"]
+
+
+def test_failures_of_one_user_have_an_end(jar: Jar, cognito: LocalCognito) -> None:
+    cognito.add_user(User("guessed", "Right-1234", ("user",)))
+    for _ in range(PER_USER):
+        assert jar.sign_in("guessed", "wrong").status == 401
+    got = jar.sign_in("GUESSED", "Right-1234")
+    assert got.status == 429
+    assert got.header("retry-after") is not None
+    assert jar.sign_in("alice", "Alice-1234").status == 303
+
+
+def test_a_sign_in_and_a_sign_out_are_in_the_log_without_a_secret(jar: Jar, sidecar: Sidecar) -> None:
+    jar.sign_in("bob", "wrong-password")
+    jar.sign_in("bob", "Bobby-1234")
+    session = jar.cookies["__Host-session"]
+    jar.post("/_sidecar/logout", {})
+    lines = [line for line in sidecar.decisions() if line["event"] != "decision"][-3:]
+    assert [line["event"] for line in lines] == ["sign_in_failed", "signed_in", "signed_out"]
+    assert lines[0]["reason"] == "wrong_password"
+    assert all(line["peer"] == "127.0.0.1" and line["request_id"] for line in lines)
+    told = (sidecar.folder / "decisions.jsonl").read_text() + sidecar.log()
+    for secret in ("wrong-password", "Bobby-1234", session, session[20:60]):
+        assert secret not in told
+
+
+@pytest.mark.parametrize("fields", [{"username": "alice"}, {"password": "x"}, {"username": " ", "password": "x"}])
+def test_a_form_with_a_gap_is_shown_again(jar: Jar, fields: dict[str, str]) -> None:
+    assert jar.post("/_sidecar/login", {"state": jar.begin(), **fields}).status == 401
+
+
+def test_a_field_without_end_is_refused(jar: Jar) -> None:
+    got = jar.post("/_sidecar/login", {"state": jar.begin(), "username": "a" * 3000, "password": "x"})
+    assert got.status == 400
+
+
+@pytest.mark.parametrize(
+    ("peer", "said", "address"),
+    [
+        ("10.0.0.1", "203.0.113.7", "203.0.113.7"),
+        ("10.0.0.1", "6.6.6.6, 203.0.113.7, 10.0.0.2", "203.0.113.7"),
+        ("10.0.0.1", "203.0.113.7, garbage", "10.0.0.1"),
+        ("10.0.0.1", "", "10.0.0.1"),
+        ("198.51.100.9", "203.0.113.7", "198.51.100.9"),
+    ],
+)
+def test_the_address_that_is_counted_is_the_last_that_a_trusted_proxy_saw(peer: str, said: str, address: str) -> None:
+    trusted = read_settings(
+        {"SIDECAR_UPSTREAM": "http://a:1", "SIDECAR_TRUSTED_PROXIES": "10.0.0.0/8"}, {}
+    ).trusted_proxies
+    headers = [(b"host", b"a"), *([(b"x-forwarded-for", said.encode())] if said else [])]
+    request = read(Raw("GET", b"/", headers, peer, "http", "r"), Reading(None, trusted))
+    assert client_address(request, trusted) == address

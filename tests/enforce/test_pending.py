@@ -1,0 +1,165 @@
+"""A sign-in on its way: of one browser, once, for ten minutes, and back to a path of this host."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.clients.provider import Challenge
+from sidecar.clients.seal import Seal
+from sidecar.enforce.pending import LASTS, PendingSignIns, begin, safe_target
+from sidecar.gate.request import Raw, Reading, Request, read
+from sidecar.gate.verdict import Code, Refused
+
+NOW = 1_700_000_000.0
+SEAL = Seal(("0123456789abcdef0123456789abcdef",))
+
+
+def asked(*cookies: bytes) -> Request:
+    headers = [(b"host", b"app.test"), *([(b"cookie", b"; ".join(cookies))] if cookies else [])]
+    return read(Raw("GET", b"/", headers, "", "http", "r"), Reading())
+
+
+def kept(values: tuple[bytes, ...]) -> list[bytes]:
+    """What a browser keeps of Set-Cookie values."""
+    return [value.partition(b";")[0] for value in values if b"Max-Age=0" not in value]
+
+
+def refusal(state: str, request: Request, now: float = NOW, signs: PendingSignIns | None = None) -> Code:
+    with pytest.raises(Refused) as caught:
+        (signs or PendingSignIns(SEAL)).find(state, request, now)
+    return caught.value.code
+
+
+def test_the_browser_that_began_it_finds_it_again() -> None:
+    signs, pending = PendingSignIns(SEAL), begin("/docs/1?a=b", NOW)
+    values = signs.cookies(pending, asked())
+    assert signs.find(pending.state, asked(*kept(values)), NOW + LASTS - 1) == pending
+    for attribute in (b"Secure", b"HttpOnly", b"SameSite=Lax", b"Path=/"):
+        assert attribute in values[0]
+    assert values[0].startswith(b"__Host-login.")
+    assert len(values[0]) <= 4096
+
+
+def test_a_challenge_comes_along() -> None:
+    signs = PendingSignIns(SEAL)
+    pending = begin("/", NOW)._replace(challenge=Challenge("SMS_MFA", "s" * 2048, "alice", {"to": "+*9"}))
+    values = signs.cookies(pending, asked())
+    assert len(values[0]) <= 4096
+    assert signs.find(pending.state, asked(*kept(values)), NOW) == pending
+
+
+def test_another_browser_another_state_another_time_and_a_second_time_are_refused() -> None:
+    signs, pending = PendingSignIns(SEAL), begin("/", NOW)
+    cookies = kept(signs.cookies(pending, asked()))
+    assert refusal(pending.state, asked(), signs=signs) is Code.SIGN_IN_INVALID
+    assert refusal("", asked(*cookies), signs=signs) is Code.SIGN_IN_INVALID
+    assert refusal(begin("/", NOW).state, asked(*cookies), signs=signs) is Code.SIGN_IN_INVALID
+    assert refusal(pending.state, asked(*cookies), NOW + LASTS, signs) is Code.SIGN_IN_INVALID
+    assert refusal(pending.state, asked(*cookies), NOW - 1, signs) is Code.SIGN_IN_INVALID
+    name = cookies[0].partition(b"=")[0]
+    assert signs.end(pending) == (name + b"=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0",)
+    assert refusal(pending.state, asked(*cookies), signs=signs) is Code.SIGN_IN_INVALID
+
+
+@pytest.mark.parametrize(
+    "record",
+    [b"", b"[]", b"{}", b"x", json.dumps([2, "s", "n", "v", "/", 0, None]).encode(), json.dumps([1, "s"]).encode()],
+)
+def test_a_record_of_another_version_is_refused(record: bytes) -> None:
+    pending = begin("/", NOW)
+    name = kept(PendingSignIns(SEAL).cookies(pending, asked()))[0].partition(b"=")[0]
+    forged = name + b"=" + SEAL.seal("login", record).encode()
+    assert refusal(pending.state, asked(forged)) is Code.SIGN_IN_INVALID
+
+
+def test_a_cookie_for_another_purpose_or_of_another_sign_in_is_none() -> None:
+    signs, one, two = PendingSignIns(SEAL), begin("/", NOW), begin("/", NOW)
+    name = kept(signs.cookies(one, asked()))[0].partition(b"=")[0]
+    other = kept(signs.cookies(two, asked()))[0].partition(b"=")[2]
+    record = json.dumps([1, *one]).encode()
+    assert refusal(one.state, asked(name + b"=" + other)) is Code.SIGN_IN_INVALID
+    assert refusal(one.state, asked(name + b"=" + SEAL.seal("session", record).encode())) is Code.SIGN_IN_INVALID
+
+
+def test_two_tabs_do_not_disturb_each_other_and_a_fifth_ends_the_others() -> None:
+    signs, cookies, begun = PendingSignIns(SEAL), [], []
+    for _ in range(4):
+        pending = begin("/", NOW)
+        values = signs.cookies(pending, asked(*cookies))
+        assert len(values) == 1
+        cookies += kept(values)
+        begun.append(pending)
+    for pending in begun:
+        assert signs.find(pending.state, asked(*cookies), NOW) == pending
+    values = signs.cookies(begin("/", NOW), asked(*cookies))
+    assert sorted(value.partition(b"=")[0] for value in values[1:]) == sorted(c.partition(b"=")[0] for c in cookies)
+    assert all(b"Max-Age=0" in value for value in values[1:])
+
+
+def test_state_nonce_and_verifier_are_new_and_long_enough() -> None:
+    one, two = begin("/", NOW), begin("/", NOW)
+    assert len({*one[:3], *two[:3]}) == 6
+    # RFC 7636 section 4.1: 43 to 128 characters
+    assert all(43 <= len(value) <= 128 for value in one[:3])
+
+
+@pytest.mark.parametrize(
+    ("text", "target"),
+    [
+        ("/", "/"), ("/docs/1?a=b&c=%20", "/docs/1?a=b&c=%20"), ("/%64ocs", "/docs"), ("/_sidecar/console", "/_sidecar/console"),
+        ("/_sidecar/console?path=/x", "/_sidecar/console?path=/x"),
+    ],
+)  # fmt: skip
+def test_a_path_of_this_host_is_gone_back_to(text: str, target: str) -> None:
+    assert safe_target(text) == target
+
+
+_HOSTS = (
+    "evil.test",
+    "evil.test/x",
+    "evil.test:80",
+    "user@evil.test",
+    "[::1]",
+    "evil%2etest",
+    "evil。test",
+    "\u2025evil.test",
+)
+_BEFORE = (
+    "//", "///", "////", "/\\", "\\\\", "\\/", "/\\/", "/%5c", "/%2f", "/%2F/", "/\t/", "/\n/", "/\r/", "/%09/", "/%0a/", "/%0d/", " //",
+    "\t//", "http://", "https://", "HTTPS:", "http:", "//http://", "javascript://", "javascript:alert(1)//", "data:text/html,", "ftp://",
+    "/.//", "/..//", "/;/", "/;//", "/%2e%2e//", "/.%2e//", "/x//", "/%00//", "/\x00//", "%2f%2f", "%5c%5c", "https:/", "https:\\\\", "/%252f",
+    "/%255c", "//%5c", "/\u2028/", "/\u00a0/", "/\ufeff/", "blob:", "view-source:", "?//", "#//", "/#//", "/x#//", "@", "/_sidecar/callback?x=",
+    "/_sidecar/login?return_to=//", "/_sidecar/logout#", "/%5fsidecar/logout?", "mailto:", "tel:", ".", "..//", "~//", "/%e3%80%82//", "/%ff//",
+    "/%//", "/%2//",
+)  # fmt: skip
+REDIRECTS = [before + host for before in _BEFORE for host in _HOSTS]
+
+
+def test_more_than_500_strings_stay_home() -> None:
+    assert len(set(REDIRECTS)) >= 500
+    for text in REDIRECTS:
+        target = safe_target(text)
+        assert stays_home(target), (text, target)
+        assert not target.startswith("/_sidecar/"), text
+
+
+def stays_home(target: str) -> bool:
+    """Whether any reading of a Location gives a path of the same host (RFC 3986 section 4.2, WHATWG URL)."""
+    return (
+        target.startswith("/")
+        and not target.startswith(("//", "/\\"))
+        and target.isascii()
+        and target.isprintable()
+        and "\\" not in target
+        and " " not in target
+    )
+
+
+@given(st.text(max_size=40))
+def test_whatever_is_asked_for_stays_home(text: str) -> None:
+    assert stays_home(safe_target(text))
+    assert stays_home(safe_target("/" + text))
