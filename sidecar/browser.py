@@ -75,6 +75,7 @@ class Browser:
         )  # fmt: skip
         return Login(
             ways, self.sessions, PendingSignIns(self._seal), pages, journal, verify=self.verify, revoke=self.revoke,
+            revoke_all=self.revoke_all,
             trusted=settings.trusted_proxies,
         )  # fmt: skip
 
@@ -110,6 +111,12 @@ class Browser:
             await self._hosted.revoke(session.refresh_token)
         elif self._pool is not None:
             await self._pool.revoke(session.refresh_token)
+
+    async def revoke_all(self, session: Session) -> None:
+        """End every refresh token of the session's user. Raises Refused: IDP_*, SESSION_EXPIRED."""
+        if self._pool is None:
+            raise Refused(Code.IDP_UNAVAILABLE, "no user pool is named that could be asked")
+        await self._pool.sign_out_everywhere(session.token)
 
     async def aclose(self) -> None:
         """Close the connections."""
