@@ -83,6 +83,9 @@ class OwnPaths:
         path = raw.target.partition(b"?")[0].decode("latin-1")
         log.info("%s %s refused: %s (%s), request %s", raw.method, path, refused.code, refused.detail, raw.request_id)
         facts = Facts(raw.request_id, raw.method, path, raw.peer)
+        if raw.method == "POST":
+            # a person who sent a form reads a page as well as one who navigates
+            raw = raw._replace(method="GET")
         await self._refusals.send(
             Refuse(refused.code, facts, refused.detail, refused.methods), refused.code, raw, send
         )  # fmt: skip

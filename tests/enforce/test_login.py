@@ -195,6 +195,7 @@ def test_failures_of_one_user_have_an_end(jar: Jar, cognito: LocalCognito) -> No
         assert jar.sign_in("guessed", "wrong").status == 401
     got = jar.sign_in("GUESSED", "Right-1234")
     assert got.status == 429
+    assert (got.header("content-type") or "").startswith("text/html")
     assert got.header("retry-after") is not None
     assert jar.sign_in("alice", "Alice-1234").status == 303
 
