@@ -72,8 +72,8 @@ class DecisionCache:
 def key_of(principal: Principal, resource: Resource) -> Key:
     """Everything that Cerbos is told, and whose word it is: parts side by side, so that no two can run together.
 
-    No part is larger than a short text, whatever a client or a hook sends. Raises Refused(REFERENCE_INVALID) for a value
-    that is nested so deeply that Cerbos would not be told of it either.
+    No part is larger than a short text, whatever a client or a hook sends. Raises Refused(REFERENCE_INVALID): nested so
+    deeply that Cerbos would not be told of it either.
     """
     return (
         principal.issuer, principal.claims.get("sub"), principal.id, principal.roles, _parts(principal.attributes),
