@@ -197,9 +197,9 @@ def test_what_has_ended_is_forgotten() -> None:
 
 
 def test_of_too_many_the_first_is_forgotten() -> None:
-    cache = DecisionCache(10.0, remembered=2)
-    keys = [key_of(principal(), resource(id=str(number))) for number in range(3)]
-    for key in (keys[0], keys[1], keys[0], keys[2]):
-        # the first, kept anew, is the newest again, and is one decision still
-        cache.keep(key, principal(), ALLOWED, 1000.0, 0.0)
-    assert [cache.find(key, 1000.0, 0.0) is not None for key in keys] == [True, False, True]
+    cache = DecisionCache(10.0, remembered=3)
+    keys = [key_of(principal(), resource(id=str(number))) for number in range(4)]
+    # the first, kept anew, is the newest again, and is one decision still
+    for number in (0, 1, 0, 2, 3):
+        cache.keep(keys[number], principal(), ALLOWED, 1000.0, 0.0)
+    assert [cache.find(key, 1000.0, 0.0) is not None for key in keys] == [True, False, True, True]
