@@ -8,6 +8,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import NamedTuple
 
 _UNITS = {"us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0}
@@ -48,14 +49,14 @@ def cpu(pids: Iterable[int]) -> float:
     """CPU seconds that these processes have used (proc(5): utime and stime of /proc/PID/stat)."""
     total = 0
     for pid in pids:
-        fields = open(f"/proc/{pid}/stat").read().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         total += int(fields[11]) + int(fields[12])
     return total / _TICK
 
 
 def memory(pid: int, field: str = "VmRSS") -> int:
     """Bytes of resident memory: now (VmRSS), or at most so far (VmHWM)."""
-    found = re.search(rf"{field}:\s+(\d+) kB", open(f"/proc/{pid}/status").read())
+    found = re.search(rf"{field}:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     return int(found[1]) * 1024 if found else 0
 
 
@@ -63,8 +64,8 @@ def family(pid: int) -> list[int]:
     """A process and its descendants."""
     found = [pid]
     for parent in found:
-        path = f"/proc/{parent}/task/{parent}/children"
-        found += [int(child) for child in open(path).read().split()] if os.path.exists(path) else []
+        path = Path(f"/proc/{parent}/task/{parent}/children")
+        found += [int(child) for child in path.read_text().split()] if path.exists() else []
     return found
 
 

@@ -11,6 +11,7 @@ from sidecar.clients.provider import Grant, Provider, verify_id_token
 from sidecar.clients.seal import Seal
 from sidecar.clients.session_cookie import CookieStore
 from sidecar.clients.session_redis import RedisStore
+from sidecar.clients.session_store import Store
 from sidecar.clients.sessions import Renewed, Sessions, claims_of
 from sidecar.clients.userpool import UserPool, api_endpoint
 from sidecar.enforce.login import Login, SignedIn, Ways
@@ -36,11 +37,14 @@ class Browser:
         self._hosted = self._hosted_ui() if "hosted" in settings.login_modes else None
         self._pool = self._user_pool() if settings.pool_id else None
         self._seal = Seal(settings.session_secrets)
-        self._store = RedisStore(settings.redis_url, self._seal) if settings.redis_url else CookieStore(self._seal)
         self.sessions = Sessions(
-            self._store, idle=int(settings.session_idle), lifetime=int(settings.session_lifetime), renew=self.renew,
-            report=report,
-        )  # fmt: skip
+            self._store(report), self.renew, idle=settings.session_idle, lifetime=settings.session_lifetime
+        )
+
+    def _store(self, report: Report) -> Store:
+        if self._settings.redis_url:
+            return RedisStore(self._settings.redis_url, self._seal, report)
+        return CookieStore(self._seal, report)
 
     def _hosted_ui(self) -> Hosted:
         settings = self._settings
@@ -71,6 +75,7 @@ class Browser:
         )  # fmt: skip
         return Login(
             ways, self.sessions, PendingSignIns(self._seal), pages, journal, verify=self.verify, revoke=self.revoke,
+            revoke_all=self.revoke_all,
             trusted=settings.trusted_proxies,
         )  # fmt: skip
 
@@ -107,13 +112,19 @@ class Browser:
         elif self._pool is not None:
             await self._pool.revoke(session.refresh_token)
 
+    async def revoke_all(self, session: Session) -> None:
+        """End every refresh token of the session's user. Raises Refused: IDP_*, SESSION_EXPIRED."""
+        if self._pool is None:
+            raise Refused(Code.IDP_UNAVAILABLE, "no user pool is named that could be asked")
+        await self._pool.sign_out_everywhere(session.token)
+
     async def aclose(self) -> None:
         """Close the connections."""
+        # first: a renewal that is under way still asks the provider
+        await self.sessions.aclose()
         await self._provider.aclose()
         if self._pool is not None:
             await self._pool.aclose()
-        if isinstance(self._store, RedisStore):
-            await self._store.aclose()
 
 
 def _expires(token: str) -> int:

@@ -274,11 +274,15 @@ class Sidecar:
                     total += float(match[3])
         return total
 
-    def decisions(self) -> list[dict[str, Any]]:
-        """The lines of the decision log, those of all requests that were answered before."""
+    def settle(self) -> None:
+        """Return when what was answered before is in the decision log."""
         with contextlib.suppress(OSError):
             # lines are written at the end of a turn of the loop: one that comes to an end after this one's beginning
             self.admin("/livez")
+
+    def decisions(self) -> list[dict[str, Any]]:
+        """The lines of the decision log, those of all requests that were answered before."""
+        self.settle()
         path = self.folder / "decisions.jsonl"
         return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
 

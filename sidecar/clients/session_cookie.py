@@ -1,100 +1,65 @@
-"""Sessions that live in the cookie itself, sealed: nothing to run beside the sidecar, and nothing to lose."""
+"""Sessions that live in the browser's cookie, sealed: nothing to run, and nothing that replicas share."""
 
 from __future__ import annotations
 
-import json
-import zlib
-from typing import Any
+import logging
+from collections.abc import Iterable, Mapping
 
+from sidecar.clients.breaker import Report
 from sidecar.clients.seal import Seal
-from sidecar.clients.sessions import Crumbs, Found, Release
-from sidecar.gate.session import SESSION_COOKIES, Session, expired, set_cookie
+from sidecar.clients.session_store import Ask, Held, Kept, decode, encode, from_cookies, to_cookies
+from sidecar.gate.session import SESSION_COOKIES, Session
 from sidecar.gate.verdict import Code, Refused
 
-_PURPOSE = "session"
-_VERSION = 1
-MAX_COOKIE = 4096
-"""Bytes of a cookie with its name and attributes that every browser keeps (RFC 6265 section 6.1)."""
-_PIECE = MAX_COOKIE - len(set_cookie(SESSION_COOKIES[-1], ""))
-_MAX_RECORD = 32 * 1024
-_REMEMBERED = 100_000
+log = logging.getLogger("sidecar.sessions")
+
+PURPOSE = "session"
 
 
 class CookieStore:
-    """Keeps nothing but the ids of sessions that were ended here, until they would have ended by themselves.
+    """The whole record is in the cookie. What was handed out cannot be taken back: an older cookie still opens."""
 
-    Another process, or this one after a restart, does not know of them: until its token ends, a copy of the cookie
-    that was taken before the sign-out goes on there. Its refresh token is revoked.
-    """
-
-    def __init__(self, seal: Seal) -> None:
+    def __init__(self, seal: Seal, report: Report) -> None:
         self._seal = seal
-        self._ended: dict[str, None] = {}
+        self._report = report
 
-    async def read(self, crumbs: Crumbs) -> Found:
-        """The session that the cookies hold. Raises Refused(SESSION_INVALID)."""
-        pieces = [crumbs.get(name) for name in SESSION_COOKIES]
-        count = len(crumbs)
-        # exactly the pieces that one value was cut into: all of them, and no other
-        if not all(pieces[:count]) or count > len(SESSION_COOKIES):
-            raise Refused(Code.SESSION_INVALID, "not the pieces of one session")
+    async def open(self, session: Session, left: float) -> tuple[bytes, ...]:
+        """The cookies of a new session; pieces of an earlier one go."""
+        return self._cookies(session, SESSION_COOKIES)
+
+    async def load(self, crumbs: Mapping[str, str]) -> Held:
+        """The session in the cookies. Raises Refused(SESSION_INVALID)."""
         try:
-            record = self._seal.unseal(_PURPOSE, "".join(piece for piece in pieces if piece is not None))
-            session = decoded(_inflated(record))
+            return Held(decode(self._seal.unseal(PURPOSE, from_cookies(crumbs))), crumbs)
         except ValueError as error:
             raise Refused(Code.SESSION_INVALID, str(error)) from None
-        if session.id in self._ended:
-            raise Refused(Code.SESSION_INVALID, "the session was ended")
-        return Found(session)
 
-    async def write(self, found: Found | None, session: Session, lives: int) -> tuple[bytes, ...]:
-        """The cookies that hold the session. Raises Refused(SESSION_STORE_ERROR) for one that is too large."""
-        value = self._seal.seal(_PURPOSE, zlib.compress(encoded(session), 6))
-        pieces = [value[at : at + _PIECE] for at in range(0, len(value), _PIECE)]
-        if len(pieces) > len(SESSION_COOKIES):
-            raise Refused(Code.SESSION_STORE_ERROR, f"{len(value)} bytes do not fit: set SIDECAR_REDIS_URL")
-        return tuple(map(set_cookie, SESSION_COOKIES, pieces))
+    async def touch(self, held: Held, session: Session, left: float) -> tuple[bytes, ...]:
+        """The cookies anew."""
+        return self._again(held, session)
 
-    async def touch(self, found: Found, session: Session, lives: int, crumbs: Crumbs) -> tuple[bytes, ...]:
-        """The same; cookies of the request that it needs no more are taken away."""
-        cookies = await self.write(found, session, lives)
-        return (*cookies, *(expired(name) for name in crumbs if name not in SESSION_COOKIES[: len(cookies)]))
+    async def renew(self, held: Held, ask: Ask, left: float, wait: float) -> Kept:
+        """The cookies with new tokens; tokens that do not fit serve this one request."""
+        session = await ask(held.session)
+        return Kept(session) if session is held.session else Kept(session, self._again(held, session))
 
-    async def end(self, found: Found) -> None:
-        """Remember that it was ended."""
-        if len(self._ended) >= _REMEMBERED:
-            self._ended.pop(next(iter(self._ended)))
-        self._ended[found.session.id] = None
+    async def end(self, crumbs: Mapping[str, str]) -> Session | None:
+        """The session; that it has ended is for somebody else to remember."""
+        try:
+            return (await self.load(crumbs)).session
+        except Refused:
+            return None
 
-    async def lock(self, found: Found) -> Release | None:
-        """This process alone renews what it is shown."""
-        return _nothing
+    async def aclose(self) -> None:
+        """Nothing is open."""
 
+    def _again(self, held: Held, session: Session) -> tuple[bytes, ...]:
+        try:
+            return self._cookies(session, held.crumbs)
+        except Refused as refused:
+            log.error("session_write_failed: %s", refused.detail, extra={"fields": {"session": session.id}})  # noqa: TRY400
+            self._report("sessions", "write_failed")
+            return ()
 
-async def _nothing() -> None:
-    return
-
-
-def encoded(session: Session) -> bytes:
-    """A session as a record."""
-    return json.dumps([_VERSION, *session], separators=(",", ":")).encode("utf-8")
-
-
-def decoded(record: bytes) -> Session:
-    """The session of a record. Raises ValueError for one of another version or shape."""
-    fields: Any = json.loads(record)
-    kinds = (int, str, str, str, str, str, int, int, int, bool)
-    if not isinstance(fields, list) or [type(field) for field in fields] != list(kinds) or fields[0] != _VERSION:
-        raise ValueError("a record of another version")
-    return Session(*fields[1:])
-
-
-def _inflated(record: bytes) -> bytes:
-    inflate = zlib.decompressobj()
-    try:
-        data = inflate.decompress(record, _MAX_RECORD)
-    except zlib.error:
-        raise ValueError("a record of another version") from None
-    if not inflate.eof or inflate.unused_data:
-        raise ValueError("a record of another version")
-    return data
+    def _cookies(self, session: Session, names: Iterable[str]) -> tuple[bytes, ...]:
+        return to_cookies(self._seal.seal(PURPOSE, encode(session)), names)

@@ -1,110 +1,237 @@
-"""Sessions that live in Redis, for several replicas: the cookie holds a handle, and Redis alone can read no record."""
+"""Sessions that live in Redis, for several replicas: the browser has a handle, and only with it can a record be found
+and opened. A record is written back only where it still is, so that nothing brings back a session that was ended."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import hashlib
-import re
+import logging
+import os
 import secrets
-from collections.abc import Awaitable
-from typing import Any
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, NamedTuple
 
-import redis.asyncio
-from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import RedisError
-from redis.exceptions import TimeoutError as RedisTimeoutError
+from redis.asyncio import Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import AuthenticationError, AuthorizationError, ConnectionError, TimeoutError
 
-from sidecar.clients.seal import Seal
-from sidecar.clients.session_cookie import decoded, encoded
-from sidecar.clients.sessions import Crumbs, Found, Release
-from sidecar.gate.session import SESSION_COOKIES, Session, set_cookie
+from sidecar.clients.breaker import Report
+from sidecar.clients.seal import Seal, UnknownKey
+from sidecar.clients.session_store import Ask, Held, Kept, decode, encode, from_cookies, to_cookies
+from sidecar.gate.session import SESSION_COOKIES, Session
 from sidecar.gate.verdict import Code, Refused
 
-WITHIN = 0.2
-"""Seconds for one operation."""
-LOCK_SECONDS = 10
-"""A lock whose owner died is free after so long; longer than the questions to Cognito take."""
-_HANDLE = re.compile(r"[A-Za-z0-9_-]{43}")
-_PURPOSE = "session in redis"
-# the lock and the record are let go or replaced only by whoever knows what is there
-_RELEASE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('del', KEYS[1]) end return 0"
-_REPLACE = "if redis.call('get', KEYS[1]) == ARGV[1] then return redis.call('set', KEYS[1], ARGV[2], 'EX', ARGV[3]) end"
+log = logging.getLogger("sidecar.sessions")
+
+DEADLINE = 0.2
+"""Seconds for one operation, with connecting and waiting for a free connection."""
+MAX_CONNECTIONS = 32
+LOCKED_FOR = 10_000
+"""Milliseconds after which a renewal that never said how it ended is no longer waited for."""
+POLL = 0.05
+PURPOSE = "session handle"
+_ID, _HANDLE = 16, 32
+"""Bytes of a session's id and of the handle, which has 256 random bits."""
+
+_IF_AS_READ = """
+if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end
+redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3])
+return 1
+"""
+# the lock's owner may write over a mere touch; one whose lock ran out may not write over another's renewal
+_IF_MINE = """
+local found = redis.call('GET', KEYS[1])
+if not found then return 'ended' end
+if redis.call('GET', KEYS[2]) ~= ARGV[1] and found ~= ARGV[2] then return 'overtaken' end
+redis.call('SET', KEYS[1], ARGV[3], 'PX', ARGV[4])
+return 'written'
+"""
+_RELEASE = """
+if redis.call('GET', KEYS[1]) == ARGV[1] then redis.call('DEL', KEYS[1]) end
+return 1
+"""
+
+
+_Argument = bytes | str | int
+
+
+class _Place(NamedTuple):
+    """What a cookie says: which session, under which keys, and what its record is sealed for."""
+
+    id: str
+    key: str
+    lock: str
+    purpose: str
 
 
 class RedisStore:
-    """Keeps each session under a digest of its handle, sealed for that handle. `url` is redis-py's."""
+    """Keeps sessions in Redis: at `sidecar:session:{hash of the handle}`, sealed with a key of secret and handle."""
 
-    def __init__(self, url: str, seal: Seal, prefix: str = "sidecar:") -> None:
-        self._redis: Any = redis.asyncio.from_url(
-            url, socket_timeout=WITHIN, socket_connect_timeout=WITHIN, max_connections=64, retry=None,
-            health_check_interval=0,
-        )  # fmt: skip
+    def __init__(self, url: str, seal: Seal, report: Report) -> None:
         self._seal = seal
-        self._prefix = prefix
+        self._report = report
+        # one more try: a kept connection may have been closed by Redis long ago
+        self._redis: Redis = Redis.from_url(
+            url, retry=Retry(NoBackoff(), 1), socket_connect_timeout=DEADLINE, socket_timeout=DEADLINE, protocol=2,
+            max_connections=2 * MAX_CONNECTIONS, driver_info=None,
+        )  # fmt: skip
+        # not the pool's own limit: whoever waits there and leaves may take a connection along
+        self._free = asyncio.Semaphore(MAX_CONNECTIONS)
+        self._if_as_read, self._if_mine, self._release = map(
+            self._redis.register_script, (_IF_AS_READ, _IF_MINE, _RELEASE)
+        )
 
-    async def read(self, crumbs: Crumbs) -> Found:
-        """The session of the cookie's handle. Raises Refused: SESSION_INVALID, SESSION_STORE_*, SESSION_BAD_RECORD."""
-        handle = crumbs.get(SESSION_COOKIES[0], "")
-        if len(crumbs) != 1 or not _HANDLE.fullmatch(handle):
-            raise Refused(Code.SESSION_INVALID, "not a handle of a session")
-        record = await self._do(self._redis.get(self._key(handle)))
+    async def open(self, session: Session, left: float) -> tuple[bytes, ...]:
+        """Keep a new session under a new handle; the cookie of it. Raises Refused: SESSION_STORE_*."""
+        told = bytes.fromhex(session.id) + os.urandom(_HANDLE)
+        place = _place(told)
+        record = self._sealed(place, session)
+        await self._within(lambda: self._redis.set(place.key, record, px=_milliseconds(left)))
+        return to_cookies(self._seal.seal(PURPOSE, told), SESSION_COOKIES)
+
+    async def load(self, crumbs: Mapping[str, str]) -> Held:
+        """The session of the handle. Raises Refused: SESSION_INVALID for a handle that is none, SESSION_EXPIRED where
+        there is no record, SESSION_BAD_RECORD, SESSION_STORE_*."""
+        place = self._found(crumbs)
+        record = await self._within(lambda: self._redis.get(place.key))
         if record is None:
-            raise Refused(Code.SESSION_INVALID, "no such session")
+            raise Refused(Code.SESSION_EXPIRED, "no record: ended, or too long without a request")
+        return Held(self._read(place, record), crumbs, record)
+
+    async def touch(self, held: Held, session: Session, left: float) -> tuple[bytes, ...]:
+        """Write when the session was last used, unless the record is another by now."""
+        place = self._found(held.crumbs)
+        arguments: list[_Argument] = [held.record, self._sealed(place, session), _milliseconds(left)]
         try:
-            session = decoded(self._seal.unseal(_PURPOSE, record.decode("ascii"), handle))
-        except ValueError as error:
-            raise Refused(Code.SESSION_BAD_RECORD, str(error)) from None
-        return Found(session, handle, record)
-
-    async def write(self, found: Found | None, session: Session, lives: int) -> tuple[bytes, ...]:
-        """Keep it for `lives` seconds; a new one under a new handle. Raises Refused: SESSION_*."""
-        handle = found.handle if found is not None else secrets.token_urlsafe(32)
-        record = self._sealed(handle, session)
-        # a session that was ended meanwhile is not brought back
-        if not await self._do(self._redis.set(self._key(handle), record, ex=lives, xx=found is not None)):
-            raise Refused(Code.SESSION_INVALID, "the session was ended")
-        return (set_cookie(SESSION_COOKIES[0], handle),) if found is None else ()
-
-    async def touch(self, found: Found, session: Session, lives: int, crumbs: Crumbs) -> tuple[bytes, ...]:
-        """Keep it, unless another process has renewed or ended it since it was read."""
-        record = self._sealed(found.handle, session)
-        await self._do(self._redis.eval(_REPLACE, 1, self._key(found.handle), found.record, record, lives))
+            await self._within(lambda: self._if_as_read([place.key], arguments))
+        except Refused as refused:
+            self._not_written(session, refused)
         return ()
 
-    async def end(self, found: Found) -> None:
-        """Delete it."""
-        await self._do(self._redis.delete(self._key(found.handle)))
+    async def renew(self, held: Held, ask: Ask, left: float, wait: float) -> Kept:
+        """Ask for new tokens under a lock that all processes share, and write them before they are used."""
+        place, owner, loop = self._found(held.crumbs), secrets.token_hex(16), asyncio.get_running_loop()
+        until = loop.time() + wait
+        while not await self._locked(place, owner):
+            if loop.time() >= until:
+                raise Refused(Code.IDP_UNAVAILABLE, "another process is renewing the session")
+            await asyncio.sleep(POLL)
+            other = await self.load(held.crumbs)
+            if other.session.expires > held.session.expires:
+                return Kept(other.session)
+        try:
+            # another process may have been faster before the lock was ours
+            held = await self.load(held.crumbs)
+            session = await ask(held.session)
+            if session is not held.session:
+                await self._write_renewed(place, owner, held, session, left)
+            return Kept(session)
+        finally:
+            # a lock that cannot be released runs out by itself
+            with contextlib.suppress(Refused):
+                await self._within(lambda: self._release([place.lock], [owner]))
 
-    async def lock(self, found: Found) -> Release | None:
-        """The lock of this session over all processes."""
-        name, owner = f"{self._key(found.handle)}:lock", secrets.token_hex(16)
-        if not await self._do(self._redis.set(name, owner, nx=True, ex=LOCK_SECONDS)):
+    async def end(self, crumbs: Mapping[str, str]) -> Session | None:
+        """Delete the record. Raises Refused(SESSION_STORE_*) where that is not sure to have happened."""
+        try:
+            place = self._found(crumbs)
+        except Refused:
             return None
-        return functools.partial(self._release, name, owner)
+        record = await self._within(lambda: self._taken(place.key))
+        try:
+            return self._read(place, record) if record is not None else None
+        except Refused:
+            return None
 
     async def aclose(self) -> None:
         """Close the connections."""
         await self._redis.aclose()
 
-    async def _release(self, name: str, owner: str) -> None:
-        # whoever took too long must not give back what another one has by now
-        with contextlib.suppress(Refused):
-            await self._do(self._redis.eval(_RELEASE, 1, name, owner))
-
-    async def _do(self, operation: Awaitable[Any]) -> Any:
+    async def _write_renewed(self, place: _Place, owner: str, held: Held, session: Session, left: float) -> None:
+        arguments: list[_Argument] = [owner, held.record, self._sealed(place, session), _milliseconds(left)]
         try:
-            async with asyncio.timeout(WITHIN):
-                return await operation
-        except (TimeoutError, RedisTimeoutError, RedisConnectionError, OSError) as error:
-            # what came too late must not be taken for the answer to another question
-            raise Refused(Code.SESSION_STORE_UNAVAILABLE, type(error).__name__) from None
-        except RedisError as error:
-            raise Refused(Code.SESSION_STORE_ERROR, type(error).__name__) from None
+            how = await self._within(lambda: self._if_mine([place.key, place.lock], arguments))
+        except Refused as refused:
+            self._not_written(session, refused)
+            return
+        if how == b"ended":
+            raise Refused(Code.SESSION_INVALID, "ended while it was renewed")
+        if how != b"written":
+            self._not_written(session, Refused(Code.SESSION_STORE_ERROR, "another process renewed it meanwhile"))
 
-    def _sealed(self, handle: str, session: Session) -> str:
-        return self._seal.seal(_PURPOSE, encoded(session), handle)
+    def _found(self, crumbs: Mapping[str, str]) -> _Place:
+        try:
+            told = self._seal.unseal(PURPOSE, from_cookies(crumbs))
+        except ValueError as error:
+            raise Refused(Code.SESSION_INVALID, str(error)) from None
+        if len(told) != _ID + _HANDLE:
+            raise Refused(Code.SESSION_INVALID, f"a handle of {len(told)} bytes, expected {_ID + _HANDLE}")
+        return _place(told)
 
-    def _key(self, handle: str) -> str:
-        return f"{self._prefix}session:{hashlib.sha256(handle.encode('ascii')).hexdigest()}"
+    def _sealed(self, place: _Place, session: Session) -> bytes:
+        return self._seal.seal(place.purpose, encode(session)).encode("ascii")
+
+    def _read(self, place: _Place, record: object) -> Session:
+        try:
+            if not isinstance(record, bytes):
+                raise ValueError(f"{type(record).__name__} instead of text")  # noqa: TRY004, TRY301 - as garbage
+            session = decode(self._seal.unseal(place.purpose, record.decode("latin-1")))
+        except UnknownKey as error:
+            raise self._alarm(place, str(error)) from None
+        except ValueError as error:
+            log.error("session_bad_record: %s", error, extra={"fields": {"session": place.id}})  # noqa: TRY400
+            raise Refused(Code.SESSION_BAD_RECORD, str(error)) from None
+        if session.id != place.id:
+            raise self._alarm(place, "the record of another session")
+        return session
+
+    def _alarm(self, place: _Place, detail: str) -> Refused:
+        log.error("session_mismatch: %s", detail, extra={"fields": {"session": place.id}})
+        self._report("sessions", "mismatch")
+        return Refused(Code.SESSION_INVALID, detail)
+
+    def _not_written(self, session: Session, refused: Refused) -> None:
+        log.error("session_write_failed: %s", refused.detail, extra={"fields": {"session": session.id}})
+        self._report("sessions", "write_failed")
+
+    async def _taken(self, key: str) -> bytes | None:
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.get(key)
+            pipeline.delete(key)
+            record: bytes | None = (await pipeline.execute())[0]
+            return record
+
+    async def _locked(self, place: _Place, owner: str) -> bool:
+        """Whether the renewal of a session is this owner's from now on."""
+        return bool(await self._within(lambda: self._redis.set(place.lock, owner, nx=True, px=LOCKED_FOR)))
+
+    async def _within(self, work: Callable[[], Awaitable[Any]]) -> Any:
+        """What Redis answers. Raises Refused: SESSION_STORE_UNAVAILABLE where it does not, or not in time,
+        SESSION_STORE_ERROR where it refuses to."""
+        try:
+            async with asyncio.timeout(DEADLINE), self._free:
+                return await work()
+        except (AuthenticationError, AuthorizationError) as error:
+            raise _fault(Code.SESSION_STORE_ERROR, error) from None
+        except (ConnectionError, TimeoutError, OSError) as error:
+            # the builtin TimeoutError is an OSError
+            raise _fault(Code.SESSION_STORE_UNAVAILABLE, error) from None
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in asking is a store that refuses
+            raise _fault(Code.SESSION_STORE_ERROR, error) from None
+
+
+def _fault(code: Code, error: Exception) -> Refused:
+    return Refused(code, f"{type(error).__name__}: {error}")
+
+
+def _place(told: bytes) -> _Place:
+    handle = told[_ID:]
+    # in braces: all keys of a session are in one slot of a cluster
+    key = f"sidecar:session:{{{hashlib.sha256(b'session handle' + handle).hexdigest()}}}"
+    return _Place(told[:_ID].hex(), key, f"{key}:renewal", f"session record {handle.hex()}")
+
+
+def _milliseconds(seconds: float) -> int:
+    return max(1, int(seconds * 1000))

@@ -1,38 +1,39 @@
-"""Browser sessions: opened at a sign-in, presented with each request, renewed before their token ends, closed.
-
-Where a session lives is its store's business: in the cookie itself, or in Redis.
-"""
+"""Browser sessions: what a cookie stands for, for how long, and new tokens before the old ones end."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
-import functools
-import json
+import contextlib
 import logging
-import random
 from collections.abc import Awaitable, Callable
-from typing import Any, NamedTuple, Protocol
+from functools import partial
+from typing import NamedTuple
 
-from sidecar.clients.breaker import Report
+from sidecar.clients.memo import Memo
+from sidecar.clients.session_store import Held, Kept, Store
+from sidecar.gate import strict_json
 from sidecar.gate.request import Request
 from sidecar.gate.session import SESSION_COOKIE, Presented, Session, expired, session_crumbs
 from sidecar.gate.verdict import Code, Refused
 
 log = logging.getLogger("sidecar.sessions")
 
-TOUCH_EVERY = 60
-"""Seconds between two notes of when a session was used last."""
-RENEW_AHEAD = 60
-"""Seconds before its end at which a token is renewed; a fifth of its life where that is less."""
-GRACE = 60
-"""Seconds in which requests that were sent with the cookie before a renewal get what it gave."""
-_REMEMBERED = 10_000
+MARGIN = 60.0
+"""Seconds before its end from which on a token is renewed; a fifth of the life of a token that lives shorter."""
+USED_EVERY = 60.0
+"""Seconds between two writings of when a session was last used."""
+GRACE = 300.0
+"""Seconds for which the new tokens are given to whoever still has the old cookie: its refresh token may be dead."""
+AGAIN_AFTER = 10.0
+"""Seconds after a renewal that failed in which a token that is still good is served without another try."""
+RENEW_WITHIN = 5.0
+"""Seconds for a renewal, should the port have no deadline of its own."""
+MAX_ENDED, MAX_RENEWED, MAX_TOUCHED = 100_000, 4096, 100_000
 
 
 class Renewed(NamedTuple):
-    """What a renewal gave; `refresh_token` is "" where the old one goes on. `expires` is Unix seconds."""
+    """New tokens. `refresh_token` is "" where the old one goes on; `expires` is the end of `token`, in Unix seconds."""
 
     token: str
     id_token: str
@@ -41,228 +42,235 @@ class Renewed(NamedTuple):
 
 
 Renew = Callable[[Session], Awaitable[Renewed]]
-"""Port: asks Cognito for new tokens. Raises Refused: SESSION_EXPIRED where it gives none any more, IDP_*."""
-
-
-class Found(NamedTuple):
-    """A session as its store has it: the handle by which it is found, and the record that was found."""
-
-    session: Session
-    handle: str = ""
-    record: bytes = b""
-
-
-Release = Callable[[], Awaitable[None]]
-Crumbs = dict[str, str]
-"""The session's cookies of a request, by name."""
-
-
-class Store(Protocol):
-    """Port: where sessions live. Times are seconds; every operation may raise Refused(SESSION_STORE_*)."""
-
-    async def read(self, crumbs: Crumbs) -> Found:
-        """Raises Refused: SESSION_INVALID, SESSION_BAD_RECORD."""
-        ...
-
-    async def write(self, found: Found | None, session: Session, lives: int) -> tuple[bytes, ...]:
-        """Keep a new session (`found` None), or one with new tokens -> values of Set-Cookie."""
-        ...
-
-    async def touch(self, found: Found, session: Session, lives: int, crumbs: Crumbs) -> tuple[bytes, ...]:
-        """Keep another state of a session, unless it has been changed since -> values of Set-Cookie."""
-        ...
-
-    async def end(self, found: Found) -> None:
-        """No request gets this session any more."""
-        ...
-
-    async def lock(self, found: Found) -> Release | None:
-        """The right to renew this session alone: what gives it back, or None while somebody else has it."""
-        ...
+"""Port: asks Cognito for new tokens. Raises Refused: SESSION_EXPIRED where it gives none any more (`invalid_grant`),
+IDP_UNAVAILABLE, IDP_BAD_ANSWER."""
 
 
 class Sessions:
-    """The TokenSource of sessions. `idle` and `lifetime` are seconds."""
+    """Gives requests the token of their session. A session ends `idle` seconds after its last use, and `lifetime`
+    seconds after the sign-in.
 
-    def __init__(self, store: Store, *, idle: int, lifetime: int, renew: Renew, report: Report) -> None:
+    Which sessions were ended, which tokens were renewed and what failed is remembered by this process alone, in bounds.
+    """
+
+    def __init__(self, store: Store, renew: Renew, *, idle: float, lifetime: float) -> None:
         self._store = store
+        self._renew = renew
         self._idle = idle
         self._lifetime = lifetime
-        self._renew = renew
-        self._report = report
-        self._flights: dict[str, asyncio.Task[Session]] = {}
-        self._renewed: dict[str, tuple[float, Session]] = {}
+        self._used_every = min(USED_EVERY, idle / 4)
+        self._ended: Memo[bool] = Memo(MAX_ENDED, lifetime)
+        self._renewed: Memo[Session] = Memo(MAX_RENEWED, GRACE)
+        self._touched: Memo[bool] = Memo(MAX_TOUCHED, self._used_every)
+        self._failed: Memo[Code] = Memo(MAX_RENEWED, AGAIN_AFTER)
+        self._flights: dict[str, asyncio.Task[Kept]] = {}
 
     def holds(self, request: Request) -> bool:
-        """Whether the request has a session cookie."""
-        return SESSION_COOKIE in request.seen.get(b"cookie", b"") and bool(session_crumbs(request.seen[b"cookie"]))
-
-    async def open(self, session: Session) -> tuple[bytes, ...]:
-        """Keep a new session -> values of Set-Cookie. Raises Refused: SESSION_STORE_*."""
-        return await self._store.write(None, session, self._lives(session, session.created))
-
-    async def current(self, request: Request, now: float) -> Session:
-        """The session of a request as it is. Raises Refused: SESSION_*."""
-        return (await self._read(session_crumbs(request.seen.get(b"cookie", b"")), now)).session
-
-    async def close(self, request: Request, now: float) -> tuple[Session | None, tuple[bytes, ...]]:
-        """End the session of a request, if it has one that holds -> it, and values of Set-Cookie that take it away.
-
-        Raises Refused(SESSION_STORE_*) where that cannot be written: nobody is told to be signed out who is not.
-        """
-        crumbs = session_crumbs(request.seen.get(b"cookie", b""))
-        gone = tuple(map(expired, crumbs))
-        try:
-            found = await self._read(crumbs, now)
-        except Refused as refused:
-            if refused.code in (Code.SESSION_INVALID, Code.SESSION_EXPIRED):
-                return None, gone
-            raise
-        await self._store.end(found)
-        return found.session, gone
+        """Whether the request has a cookie of a session."""
+        cookie = request.seen.get(b"cookie", b"")
+        return SESSION_COOKIE in cookie and bool(session_crumbs(cookie))
 
     async def present(self, request: Request, now: float) -> Presented:
-        """The token of the request's session, renewed where its end is near. Raises Refused: SESSION_*, IDP_*."""
-        crumbs = session_crumbs(request.seen[b"cookie"])
-        found = await self._read(crumbs, now)
-        session = found.session
-        changed = session
-        # a handshake's answer may come too late to bring a browser another cookie
-        if self._is_ending(session, now) and not (request.websocket and session.expires > now):
-            changed = await self._renewed_session(found, now)
-        if now - changed.used >= min(TOUCH_EVERY, self._idle / 4):
-            changed = changed._replace(used=int(now))
-        if changed is session:
-            return Presented(session.token.encode("ascii"), session)
-        kept = await self._kept(self._store.touch(found, changed, self._lives(changed, now), crumbs))
-        return Presented(changed.token.encode("ascii"), changed, kept)
+        """The session's token, renewed if it is about to end. Raises Refused: SESSION_*, IDP_*.
 
-    async def _kept(self, writing: Awaitable[tuple[bytes, ...]]) -> tuple[bytes, ...]:
-        try:
-            return await writing
-        except Refused as refused:
-            # this request was judged by a session that holds; the next one tries again
-            log.warning("session_write_failed: %s", refused.code)
-            self._report("sessions", "write_failed")
-            return ()
+        For a WebSocket a good token is taken as it is and nothing is written: a recheck cannot set a cookie.
+        """
+        held = await self._load(request, now)
+        kept = Kept(held.session)
+        if self._is_due(held.session, now):
+            if not request.websocket or held.session.expires <= now:
+                kept = await self._renewal(held, now)
+        elif not request.websocket:
+            kept = await self._used(held, now)
+        return Presented(kept.session.token.encode("utf-8"), kept.session, kept.cookies)
 
-    async def _read(self, crumbs: Crumbs, now: float) -> Found:
+    async def current(self, request: Request, now: float) -> Session:
+        """The session as it is, whether its token is still good or not. Raises Refused: TOKEN_MISSING, SESSION_*."""
+        return self._newest((await self._load(request, now)).session, now)
+
+    async def open(self, session: Session) -> tuple[bytes, ...]:
+        """Values of Set-Cookie for a new sign-in. Raises Refused: SESSION_STORE_*."""
+        return await self._store.open(session, self._left(session, session.created))
+
+    async def close(self, request: Request, now: float) -> tuple[Session | None, tuple[bytes, ...]]:
+        """Sign out: the session that ended, with its newest refresh token, and values of Set-Cookie that take its
+        cookies away. Raises Refused(SESSION_STORE_*) where the session may live on."""
+        crumbs = _crumbs(request)
+        session = await self._store.end(crumbs) if crumbs else None
+        cleared = tuple(map(expired, crumbs))
+        if session is None or self._ended.get(session.id, now):
+            return None, cleared
+        self._ended.put(session.id, True, now)
+        flight = self._flights.get(session.id)
+        if flight is not None:
+            await asyncio.wait([flight])
+        newest = self._newest(session, now)
+        self._renewed.drop(session.id)
+        return newest, cleared
+
+    async def aclose(self) -> None:
+        """Let renewals come to their end, since what they got would be lost, and close the store."""
+        if self._flights:
+            await asyncio.wait(self._flights.values())
+        await self._store.aclose()
+
+    # --- how long a session lives ---
+
+    async def _load(self, request: Request, now: float) -> Held:
+        crumbs = _crumbs(request)
         if not crumbs:
-            raise Refused(Code.SESSION_INVALID, "no session")
-        found = await self._store.read(crumbs)
-        session = found.session
-        if not session.created <= now + RENEW_AHEAD or now >= session.created + self._lifetime:
-            raise Refused(Code.SESSION_EXPIRED, "its lifetime has passed")
-        if now >= session.used + self._idle:
-            raise Refused(Code.SESSION_EXPIRED, "it was idle for too long")
-        return found
+            raise Refused(Code.TOKEN_MISSING)
+        held = await self._store.load(crumbs)
+        self._refuse_ended(held.session, now)
+        if self._left(held.session, now) <= 0 or now >= held.session.used + self._idle:
+            raise Refused(Code.SESSION_EXPIRED, "its idle time or its lifetime has passed")
+        return held
 
-    def _lives(self, session: Session, now: float) -> int:
-        return max(1, int(min(session.used + self._idle, session.created + self._lifetime) - now))
+    def _refuse_ended(self, session: Session, now: float) -> None:
+        if self._ended.get(session.id, now):
+            raise Refused(Code.SESSION_INVALID, "signed out")
 
-    # --- renewal ---
+    def _left(self, session: Session, now: float) -> float:
+        """After how many seconds a session that is used now ends."""
+        return min(self._idle, session.created + self._lifetime - now)
 
-    def _is_ending(self, session: Session, now: float) -> bool:
-        lives = _lifetime_of(session)
-        # jitter, so that the tabs of a browser and a fleet do not come all at once; the same for one token
-        spread = random.Random(session.id + str(session.expires)).uniform(0.8, 1.0)  # noqa: S311 - no secret
-        return session.expires - now <= min(RENEW_AHEAD, lives / 5) * spread
+    async def _used(self, held: Held, now: float) -> Kept:
+        session = held.session
+        # a page's many requests come at once, all with the same cookie
+        if now - session.used < self._used_every or self._touched.get(session.id, now):
+            return Kept(session)
+        self._touched.put(session.id, True, now)
+        session = session._replace(used=int(now))
+        return Kept(session, await self._store.touch(held, session, self._left(session, now)))
 
-    async def _renewed_session(self, found: Found, now: float) -> Session:
-        """The session with new tokens; with the old ones while they hold, if there are no new ones to be had."""
-        session = found.session
-        known = self._renewed.get(session.id)
-        if known is not None and known[0] > now and known[1].expires > session.expires:
-            return known[1]
+    # --- new tokens ---
+
+    def _is_due(self, session: Session, now: float) -> bool:
+        """Whether the token has ended or, for a session that outlives it and can be renewed, is about to."""
+        left = session.expires - now
+        if left <= 0:
+            return True
+        if left >= MARGIN or not session.refresh_token or session.expires >= session.created + self._lifetime:
+            return False
+        # sessions that began together are not renewed together; the same for each request of one session
+        share = 0.5 + int(session.id[:4], 16) / 0x1FFFF
+        return left < min(MARGIN, _life(session) / 5) * share
+
+    async def _renewal(self, held: Held, now: float) -> Kept:
+        # newer than what was loaded where new tokens could not be written
+        session = self._newest(held.session, now)
+        good = session.expires > now
+        failed = self._failed.get(session.id, now)
+        if failed is not None and good:
+            return Kept(session)
+        if failed is Code.SESSION_EXPIRED or not session.refresh_token:
+            raise Refused(Code.SESSION_EXPIRED, "its token has ended, and there is no other")
         try:
-            return await self._flight(found, now)
+            kept = await self._shared(held, now)
         except Refused as refused:
-            if session.expires > now:
-                log.warning("a session was not renewed: %s %s", refused.code, refused.detail)
-                return session
-            raise
+            if refused.code is Code.SESSION_INVALID or not good:
+                raise
+            return Kept(session)
+        self._refuse_ended(session, now)
+        return kept
 
-    async def _flight(self, found: Found, now: float) -> Session:
-        """One renewal of a session that everybody who waits shares; whoever leaves does not stop it."""
-        flight = self._flights.get(found.session.id)
+    async def _shared(self, held: Held, now: float) -> Kept:
+        """One renewal of a session at a time; all requests get what it gives."""
+        key = held.session.id
+        flight = self._flights.get(key)
         if flight is None:
-            flight = asyncio.get_running_loop().create_task(self._ask(found, now))
-            self._flights[found.session.id] = flight
-            flight.add_done_callback(functools.partial(self._landed, found.session.id))
-        return await asyncio.shield(flight)
+            flight = asyncio.get_running_loop().create_task(self._fly(held, now))
+            self._flights[key] = flight
+            flight.add_done_callback(lambda done: self._landed(key, done))
+        # not awaited itself: whoever leaves takes the new tokens from nobody, least of all from the browser
+        await asyncio.wait([flight])
+        if flight.cancelled():
+            raise Refused(Code.IDP_UNAVAILABLE, "closed")
+        return flight.result()
 
-    def _landed(self, name: str, flight: asyncio.Task[Session]) -> None:
-        del self._flights[name]
+    def _landed(self, key: str, flight: asyncio.Task[Kept]) -> None:
+        self._flights.pop(key, None)
         if not flight.cancelled():
-            # where everybody who waited has left, nobody else asks what it was
+            # everybody who waited may have left: then nobody else takes note of what it raised
             flight.exception()
 
-    async def _ask(self, found: Found, now: float) -> Session:
-        if not found.session.refresh_token:
-            raise Refused(Code.SESSION_EXPIRED, "there is no refresh token")
-        release = await self._store.lock(found)
-        if release is None:
-            return await self._renewed_elsewhere(found, now)
+    async def _fly(self, held: Held, now: float) -> Kept:
+        session = held.session
+        # with a token that is still good nobody waits for another process
+        wait = 0.0 if self._newest(session, now).expires > now else RENEW_WITHIN
         try:
-            # whoever had the lock before may have renewed it, and with rotation our refresh token is worth nothing
-            latest = await self._latest(found)
-            if latest.session.expires > found.session.expires:
-                return latest.session
-            changed = _with_tokens(latest.session, await self._renew(latest.session), now)
-            # before anybody gets it: nobody else has the new refresh token
-            await self._kept(self._store.write(latest, changed, self._lives(changed, now)))
-            self._remember(changed, now)
-        finally:
-            await release()
-        return changed
+            return await self._store.renew(held, partial(self._ask, now=now), self._left(session, now), wait)
+        except Refused as refused:
+            self._failed.put(session.id, refused.code, now)
+            if refused.code is Code.SESSION_INVALID:
+                self._ended.put(session.id, True, now)
+                with contextlib.suppress(Refused):
+                    await self._store.end(held.crumbs)
+            raise
 
-    async def _latest(self, found: Found) -> Found:
-        return await self._store.read({SESSION_COOKIE.decode(): found.handle}) if found.handle else found
+    async def _ask(self, session: Session, now: float) -> Session:
+        if not self._is_due(session, now):
+            return session
+        known = self._newest(session, now)
+        if known is not session:
+            return known
+        new = _renewed(session, await self._answer(session), now)
+        # before it is written: should that fail, the next request must not ask with a dead refresh token
+        self._renewed.put(session.id, new, now)
+        return new
 
-    def _remember(self, session: Session, now: float) -> None:
-        if len(self._renewed) >= _REMEMBERED:
-            self._renewed.pop(next(iter(self._renewed)))
-        self._renewed.pop(session.id, None)
-        self._renewed[session.id] = (now + GRACE, session)
+    def _newest(self, session: Session, now: float) -> Session:
+        """The session with the newest tokens that this process got for it, else as it is."""
+        known = self._renewed.get(session.id, now)
+        return known if known is not None and known.expires > session.expires else session
 
-    async def _renewed_elsewhere(self, found: Found, now: float) -> Session:
-        """What another process got, as soon as it is there."""
-        for _ in range(60):
-            await asyncio.sleep(0.05)
-            session = (await self._latest(found)).session
-            if session.expires > found.session.expires:
-                return session
-        if found.session.expires > now:
-            return found.session
-        raise Refused(Code.IDP_UNAVAILABLE, "another process renews the session, and has not done it in time")
+    async def _answer(self, session: Session) -> Renewed:
+        try:
+            async with asyncio.timeout(RENEW_WITHIN):
+                return await self._renew(session)
+        except Refused:
+            raise
+        except TimeoutError:
+            raise Refused(Code.IDP_UNAVAILABLE, f"no new tokens within {RENEW_WITHIN} s") from None
+        except Exception as error:
+            log.exception("a renewal failed")
+            raise Refused(Code.IDP_BAD_ANSWER, type(error).__name__) from None
 
 
-def _with_tokens(session: Session, renewed: Renewed, now: float) -> Session:
-    """The session with new tokens. Raises Refused where they are of another user, or have ended."""
-    if _subject(renewed.token) != _subject(session.token):
-        raise Refused(Code.SESSION_INVALID, "the renewed token is of another user")
+def _crumbs(request: Request) -> dict[str, str]:
+    return session_crumbs(request.seen.get(b"cookie", b""))
+
+
+def _renewed(session: Session, renewed: Renewed, now: float) -> Session:
+    """The session with new tokens. Raises Refused: SESSION_INVALID where they are somebody else's, IDP_BAD_ANSWER.
+
+    Nothing is trusted for it: the gate verifies the token as any other."""
+    tokens = (renewed.token, renewed.id_token or renewed.token)
+    subjects = {claims_of(token).get("sub") for token in tokens}
+    if None in subjects:
+        raise Refused(Code.IDP_BAD_ANSWER, "a token without a subject")
+    if subjects != {claims_of(session.token).get("sub")}:
+        log.error("session_mismatch: renewed for another subject", extra={"fields": {"session": session.id}})
+        raise Refused(Code.SESSION_INVALID, "renewed for another subject")
     if renewed.expires <= now:
-        raise Refused(Code.SESSION_EXPIRED, "the renewed token has ended")
+        raise Refused(Code.IDP_BAD_ANSWER, "a new token that has ended")
     return session._replace(
-        token=renewed.token, id_token=renewed.id_token or session.id_token,
-        refresh_token=renewed.refresh_token or session.refresh_token, expires=renewed.expires, used=int(now),
+        token=renewed.token, id_token=renewed.id_token, refresh_token=renewed.refresh_token or session.refresh_token,
+        expires=renewed.expires, used=int(now),
     )  # fmt: skip
 
 
-def claims_of(token: str) -> dict[str, Any]:
-    """The claims of a token that was verified, or is going to be."""
+def _life(session: Session) -> float:
+    """Seconds from a token's `iat` to its end; where it does not say, as if it lived long."""
+    issued = claims_of(session.token).get("iat")
+    return session.expires - issued if type(issued) is int else 5 * MARGIN
+
+
+def claims_of(token: str) -> dict[str, object]:
+    """What a JWT says, unverified; nothing where it is none."""
+    part = token.split(".")[1] if token.count(".") == 2 else ""
     try:
-        part = token.split(".")[1]
-        claims = json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
-    except (IndexError, binascii.Error, ValueError):
+        claims = strict_json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+    except ValueError:
         return {}
     return claims if isinstance(claims, dict) else {}
-
-
-def _subject(token: str) -> object:
-    return claims_of(token).get("sub")
-
-
-def _lifetime_of(session: Session) -> float:
-    issued = claims_of(session.token).get("iat")
-    return max(1.0, session.expires - issued) if isinstance(issued, int) else 5.0 * RENEW_AHEAD

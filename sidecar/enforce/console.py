@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
+
+from markupsafe import Markup
 
 from sidecar.enforce.answer import Answer as HttpAnswer
 from sidecar.enforce.answer import status_of
@@ -24,6 +28,13 @@ from sidecar.gate.verdict import Code, Forward, Refuse, Refused, Verdict
 from sidecar.journal import Journal
 
 CONSOLE_PATH = "/_sidecar/console"
+# a path that was typed is asked for at once; without scripts there are buttons
+SCRIPT = Markup(
+    "document.querySelectorAll('.route input, #f-path').forEach("
+    "(field) => field.addEventListener('change', () => field.form.requestSubmit()));"
+)
+_DIGEST = base64.b64encode(hashlib.sha256(SCRIPT.encode("utf-8")).digest()).decode("ascii")
+_POLICY = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{_DIGEST}'"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
@@ -102,9 +113,9 @@ class Console:
             as_other=principal is not identified.principal, may_ask_as=self._may_ask_as(identified.principal),
             claims=_pretty(identified.principal.claims), attributes=_pretty(principal.attributes), query=query,
             rows=await self._rows(principal, query, asked), way=await self._way(principal, query, asked),
-            methods=METHODS, seconds=_span,
+            methods=METHODS, seconds=_span, script=SCRIPT,
         )  # fmt: skip
-        made = page(body, forms=self._forms)
+        made = page(body, policy=_POLICY, forms=self._forms)
         made.headers.extend((b"set-cookie", cookie) for cookie in identified.cookies)
         return made
 

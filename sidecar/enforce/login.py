@@ -69,8 +69,6 @@ class UserPool(Protocol):
 
     async def respond(self, challenge: Challenge, answers: Mapping[str, str]) -> Grant | Challenge: ...
 
-    async def sign_out_everywhere(self, access_token: str) -> None: ...
-
 
 class Sessions(Protocol):
     """Port: where sessions live."""
@@ -92,7 +90,7 @@ class SignedIn(NamedTuple):
 Verify = Callable[[Grant, str | None, float], Awaitable[SignedIn]]
 """Port: (grant, nonce of a hosted sign-in, now) -> what it proves (R19). Raises Refused."""
 Revoke = Callable[[Session], Awaitable[None]]
-"""Port: ends the refresh token of a session. Raises Refused: IDP_*."""
+"""Port: ends the refresh token of a session, or all of its user's. Raises Refused: IDP_*, SESSION_EXPIRED."""
 
 
 class Ways(NamedTuple):
@@ -110,7 +108,7 @@ class Login:
 
     def __init__(
         self, ways: Ways, sessions: Sessions, pending: PendingSignIns, pages: Pages, journal: Journal, *,
-        verify: Verify, revoke: Revoke, trusted: tuple[Network, ...] = (),
+        verify: Verify, revoke: Revoke, revoke_all: Revoke, trusted: tuple[Network, ...] = (),
     ) -> None:  # fmt: skip
         self._ways = ways
         self._sessions = sessions
@@ -119,6 +117,7 @@ class Login:
         self._journal = journal
         self._verify = verify
         self._revoke = revoke
+        self._revoke_all = revoke_all
         self._trusted = trusted
         self._attempts = Attempts()
 
@@ -236,25 +235,27 @@ class Login:
         require_own_origin(asked.request)
         everywhere = form_of(asked).get("everywhere") == "yes" if asked.body else False
         session, cookies = await self._sessions.close(asked.request, asked.now)
+        ended_all = False
         if session is not None:
             self._note(asked, "signed_out", principal=session.username)
-            await self._end_at_cognito(session, everywhere)
+            ended_all = everywhere and await self._ended(self._revoke_all, session)
+            if not ended_all and session.refresh_token:
+                await self._ended(self._revoke, session)
         hosted = self._ways.hosted
         if hosted is not None and self._ways.ends_cognito and (session is None or session.hosted):
             return redirect(hosted.logout_url(self._ways.logout_uri), cookies)
-        made = page(self._pages.render("signed_out.html", everywhere=everywhere))
+        made = page(self._pages.render("signed_out.html", everywhere=everywhere, ended_all=ended_all))
         made.headers.extend((b"set-cookie", cookie) for cookie in cookies)
         return made
 
-    async def _end_at_cognito(self, session: Session, everywhere: bool) -> None:
+    async def _ended(self, revoke: Revoke, session: Session) -> bool:
+        """Whether Cognito took it. The session here is gone whatever it says."""
         try:
-            if everywhere and self._ways.pool is not None:
-                await self._ways.pool.sign_out_everywhere(session.token)
-            elif session.refresh_token:
-                await self._revoke(session)
+            await revoke(session)
         except Refused as refused:
-            # the session here is gone; what is left at Cognito ends by itself
-            log.warning("a refresh token could not be revoked: %s", refused.code)
+            log.warning("tokens could not be revoked: %s %s", refused.code, refused.detail)
+            return False
+        return True
 
     def _note(self, asked: Asked, event: str, **fields: str) -> None:
         peer = client_address(asked.request, self._trusted)

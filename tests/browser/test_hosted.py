@@ -104,6 +104,21 @@ def test_without_ending_cognitos_session_the_next_sign_in_asks_nothing(
     assert heading(page) == "GET /deep/again alice user"
 
 
+def test_a_sign_out_everywhere_ends_a_session_at_its_renewal(
+    page: Page, hosted: tuple[Site, HostedUI], cognito: LocalCognito
+) -> None:
+    site, ui = hosted
+    sign_in_there(page, f"{site.url}/me", "bob", "Bobby-1234")
+    page.wait_for_url(f"{site.url}/me")
+    cognito.sign_out_everywhere("bob")
+    deadline = time.monotonic() + TOKEN_SECONDS + 2
+    while page.evaluate("fetch('/me').then(answer => answer.status)") == 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.2)
+    page.goto(f"{site.url}/me")
+    assert page.url.startswith(f"{ui.domain}/")
+
+
 # --- the callback, by hand ---
 
 

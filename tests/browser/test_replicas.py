@@ -22,7 +22,7 @@ def test_a_session_moves_between_replicas_and_ends_on_both(
         with site(tmp_path / "a", upstream, environ) as one, site(tmp_path / "b", upstream, environ) as two:
             sign_in(page, f"http://127.0.0.1:{one.port}/me", "alice", "Alice-1234")
             (cookie,) = page.context.cookies()
-            assert len(cookie["value"]) == 43
+            assert len(cookie["value"]) < 150
             page.goto(f"http://127.0.0.1:{two.port}/me")
             assert heading(page) == "GET /me alice user"
             for sidecar in (one, two):

@@ -1,4 +1,4 @@
-"""A real Redis for tests: a process of its own on a free port, with nothing of an earlier one."""
+"""A real Redis as a process, which tests may stop, pause, and set up as they like."""
 
 from __future__ import annotations
 
@@ -6,12 +6,16 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
+import time
 from pathlib import Path
-from typing import Self
+from types import TracebackType
+from typing import Any, Self
 
 import pytest
+from redis import Redis
+from redis.exceptions import RedisError
 
-from sidecar.demo.processes import Process
 from tests.stack import free_port
 
 BINARY = shutil.which("redis-server")
@@ -19,41 +23,70 @@ NEEDS_REDIS = pytest.mark.skipif(BINARY is None, reason="redis-server is not ins
 
 
 class RedisServer:
-    """Running from the constructor on. `url` is how to reach it."""
+    """An empty Redis in `folder` on a port of its own."""
 
-    def __init__(self, folder: Path, *options: str) -> None:
+    def __init__(self, folder: Path) -> None:
         self.port = free_port()
-        self.url = f"redis://127.0.0.1:{self.port}/0"
-        command = [
-            str(BINARY), "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no",
-            "--dir", str(folder), *options,
-        ]  # fmt: skip
-        self._process = Process.start("redis", command, folder, os.environ, self._answers)
+        self.url = f"redis://127.0.0.1:{self.port}"
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+        self.client = Redis(host="127.0.0.1", port=self.port, socket_timeout=5)
 
     def __enter__(self) -> Self:
+        self.start()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self.resume()
-        self._process.stop()
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.client.close()
+        self.kill()
+
+    def start(self) -> None:
+        """Start it, with nothing of what it had."""
+        assert BINARY is not None
+        options = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        with (self._folder / "redis.log").open("ab") as log:
+            self._process = subprocess.Popen([BINARY, *options, "--dir", str(self._folder)], stdout=log, stderr=log)
+        deadline = time.monotonic() + 10
+        while not self._answers():
+            assert time.monotonic() < deadline, "Redis did not start within 10 s"
+            time.sleep(0.02)
+
+    def kill(self) -> None:
+        """End it at once: its port is closed, and what it had is gone."""
+        if self._process is not None:
+            self.resume()
+            self._process.kill()
+            self._process.wait()
+            self._process = None
 
     def pause(self) -> None:
-        """Let it answer nothing."""
+        """Let it hang: connections are taken by the kernel, and nothing is answered."""
+        assert self._process is not None
         os.kill(self._process.pid, signal.SIGSTOP)
 
     def resume(self) -> None:
         """Let it go on."""
+        assert self._process is not None
         os.kill(self._process.pid, signal.SIGCONT)
 
-    def say(self, *words: str) -> bytes:
-        """Send a command, and give the first of its answer."""
-        with socket.create_connection(("127.0.0.1", self.port), 5) as connection:
-            parts = b"".join(b"$%d\r\n%s\r\n" % (len(word.encode()), word.encode()) for word in words)
-            connection.sendall(b"*%d\r\n%s" % (len(words), parts))
-            return connection.recv(65536)
+    def clean(self) -> None:
+        """As if just started."""
+        if self._process is None:
+            self.start()
+        self.resume()
+        self.command("REPLICAOF", "NO", "ONE")
+        self.command("CONFIG", "SET", "maxmemory", "0")
+        self.command("FLUSHALL")
+
+    def command(self, *words: str | bytes | int) -> Any:
+        """What it answers to a command."""
+        return self.client.execute_command(*words)
 
     def _answers(self) -> bool:
         try:
-            return self.say("PING").startswith((b"+PONG", b"-NOAUTH"))
-        except OSError:
+            with socket.create_connection(("127.0.0.1", self.port), 1):
+                return bool(self.client.ping())
+        except (OSError, RedisError):
             return False

@@ -141,6 +141,15 @@ def test_a_sign_out_ends_the_session_and_its_copy(jar: Jar, sidecar: Sidecar) ->
     assert copy.get("/me", accept="application/json").code == "session_invalid"
 
 
+def test_a_sign_out_everywhere_says_what_became_of_it(jar: Jar, sidecar: Sidecar) -> None:
+    jar.sign_in()
+    got = jar.post("/_sidecar/logout", {"everywhere": "yes"})
+    assert (got.status, jar.cookies) == (200, {})
+    # the stand-in may refuse it: then nobody is told that it was done
+    refused = "tokens could not be revoked" in sidecar.log()
+    assert (b"could not be ended" if refused else b"end too") in got.body
+
+
 def test_nobody_is_signed_out_by_another_site_or_by_a_link(jar: Jar) -> None:
     jar.sign_in()
     assert jar.post("/_sidecar/logout", {}, origin=EVIL).status == 403

@@ -232,6 +232,7 @@ def one_line(world: World, case: Case) -> None:
 
 
 def _log(world: World) -> str:
+    world.sidecar.settle()
     return (world.sidecar.folder / "decisions.jsonl").read_text(encoding="utf-8")
 
 

@@ -70,6 +70,7 @@ def run(world: World, attempt: Attempt, upstream_reply: str | None = None) -> Re
 
 def lines_of(world: World) -> list[str]:
     """The decision log's lines as they stand there."""
+    world.sidecar.settle()
     path = world.sidecar.folder / "decisions.jsonl"
     return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
 

@@ -1,0 +1,45 @@
+"""What wrk prints, read whole or not at all."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+from bench.load import Load, cpu, family, memory, parse_wrk
+
+WRK = """Running 4s test @ http://127.0.0.1:1/
+  1 threads and 32 connections
+  Thread Stats   Avg      Stdev     Max   +/- Stdev
+    Latency     2.62ms  640.00us  11.50ms   88.10%
+    Req/Sec    12.05k   812.10    13.90k    70.00%
+  Latency Distribution
+     50%    2.50ms
+     75%    2.90ms
+     90%    3.40ms
+     99%  850.00us
+  47942 requests in 4.00s, 10.52MB read
+{more}Requests/sec:  11985.50
+Transfer/sec:      2.63MB
+"""
+
+
+def test_a_run_is_read() -> None:
+    assert parse_wrk(WRK.format(more="")) == Load(11985.5, 0.0025, 0.00085, 0)
+    assert parse_wrk(WRK.format(more="  Non-2xx or 3xx responses: 47942\n")).refused == 47942
+
+
+@pytest.mark.parametrize(
+    "text", ["", "unable to connect", WRK.format(more="  Socket errors: connect 0, read 3, write 0, timeout 0\n")]
+)
+def test_a_run_that_broke_is_none(text: str) -> None:
+    with pytest.raises(ValueError, match="not a whole run"):
+        parse_wrk(text)
+
+
+def test_the_kernel_tells_what_a_process_costs() -> None:
+    before = cpu([os.getpid()])
+    sum(range(3_000_000))
+    assert cpu([os.getpid()]) > before
+    assert memory(os.getpid(), "VmHWM") >= memory(os.getpid()) > 1_000_000
+    assert family(os.getpid())[0] == os.getpid()
