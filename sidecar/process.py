@@ -146,10 +146,10 @@ async def explain_one(settings: Settings, environ: dict[str, str], asked: Asked)
     logs.configure("error")
     sidecar = app.build(settings, environ)
     pdp = explain.RecordingPDP(sidecar.cerbos)
-    rules = sidecar.gate.rules
+    tokens = sidecar.gate.rules.tokens
     if asked.claims is not None:
         tokens = explain.GivenClaims(asked.claims, sidecar.routes.principal)
-        rules = rules.by(tokens)
+    rules = sidecar.gate.rules.by(tokens)
     gate = Gate(rules, sidecar.hooks, pdp, now=app.wall_clock, timer=time.perf_counter)
     try:
         if sidecar.embedded is not None:

@@ -6,70 +6,107 @@ in everything that Cerbos is told.
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sidecar.gate.decision import Resource
 from sidecar.gate.identity import Principal
+from sidecar.gate.verdict import Code, Refused
 
 REMEMBERED = 10_000
 """Decisions of one process; of more, the one that was made first is forgotten."""
+LONGEST_TEXT = 256
+"""Characters of a text that stands in a key as it is; of a longer one its digest does."""
 
 Key = tuple[Any, ...]
 
 
 class Decided(NamedTuple):
-    """A decision: allowed or not, by which call of Cerbos and by which policy. `until` is its end in Unix seconds."""
+    """A decision: allowed or not, by which call of Cerbos and by which policy.
+
+    It ends at `until` in monotonic seconds, and at `ends` in Unix seconds: whichever clock gets there first.
+    """
 
     allowed: bool
     call_id: str
     policy: str
     until: float
+    ends: float
 
 
 class DecisionCache:
-    """Remembers decisions for `seconds`, which is the longest time that a change may take to be seen."""
+    """Remembers decisions for `seconds`, which is the longest time that a change may take to be seen.
+
+    Each moment is told by both clocks: `now` in Unix seconds, `timer` in monotonic ones. One alone would let a decision
+    outlive its time: a clock that is set back, or a machine that was suspended.
+    """
 
     def __init__(self, seconds: float, remembered: int = REMEMBERED) -> None:
         self.seconds = seconds
         self._remembered = remembered
         self._decisions: dict[Key, Decided] = {}
 
-    def find(self, key: Key, now: float) -> Decided | None:
+    def find(self, key: Key, now: float, timer: float) -> Decided | None:
         """The decision, unless its time has passed."""
         decided = self._decisions.get(key)
         if decided is None:
             return None
-        if now >= decided.until or now < decided.until - self.seconds:
-            # a clock that was set back makes nothing live longer
+        if timer >= decided.until or now >= decided.ends:
             del self._decisions[key]
             return None
         return decided
 
-    def keep(self, key: Key, principal: Principal, decided: tuple[bool, str, str], now: float) -> None:
-        """Remember a decision, no longer than the principal's token lives."""
+    def keep(self, key: Key, principal: Principal, decided: tuple[bool, str, str], now: float, timer: float) -> None:
+        """Remember a decision that was asked for at this moment, no longer than the principal's token lives."""
+        # what is kept anew is the newest again
+        self._decisions.pop(key, None)
         if len(self._decisions) >= self._remembered:
             # the oldest entry: a dict keeps the order of insertion
             self._decisions.pop(next(iter(self._decisions)))
-        self._decisions[key] = Decided(*decided, min(now + self.seconds, principal.expires))
+        ends = min(now + self.seconds, principal.expires)
+        self._decisions[key] = Decided(*decided, timer + self.seconds, ends)
 
 
 def key_of(principal: Principal, resource: Resource) -> Key:
-    """Everything that Cerbos is told, and whose word it is: parts side by side, so that no two can run together."""
+    """Everything that Cerbos is told, and whose word it is: parts side by side, so that no two can run together.
+
+    No part is larger than a short text, whatever a client or a hook sends. Raises Refused(REFERENCE_INVALID): nested so
+    deeply that Cerbos would not be told of it either.
+    """
     return (
-        principal.issuer, principal.claims.get("sub"), principal.id, principal.roles, _frozen(principal.attributes),
-        resource.kind, resource.id, resource.action, _frozen(resource.attributes),
+        principal.issuer, principal.claims.get("sub"), principal.id, principal.roles, _parts(principal.attributes),
+        resource.kind, _part(resource.id), resource.action, resource.more_actions, _parts(resource.attributes),
     )  # fmt: skip
 
 
-def _frozen(value: Any) -> Any:
-    """A JSON value that can be a key. Two are equal only if Cerbos sees the same value: true is not 1, 1 is 1.0."""
-    if type(value) is str:
-        return value
+def _parts(attributes: Mapping[str, Any]) -> frozenset[tuple[str, Any]]:
+    return frozenset([(name, _part(value)) for name, value in attributes.items()])
+
+
+def _part(value: Any) -> Any:
+    """A JSON value in a key. Two are equal only if they are the same value of the same type: true, 1, 1.0 and "1" are
+    four."""
+    if isinstance(value, str):
+        return value if len(value) <= LONGEST_TEXT else _digest(value)
     if isinstance(value, bool) or value is None:
         return (value,)
-    if isinstance(value, int | float):
-        return ("number", value)
-    if isinstance(value, Mapping):
-        return ("map", frozenset((name, _frozen(item)) for name, item in value.items()))
-    return ("list", *map(_frozen, value))
+    if isinstance(value, int):
+        return ("int", value)
+    if isinstance(value, float):
+        # not the number itself: 0.0 equals -0.0, and whoever sends numbers could choose many of one hash
+        return ("float", repr(value))
+    return _digest(value)
+
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, ensure_ascii=False, check_circular=False, separators=(",", ":"))
+
+
+def _digest(value: Any) -> tuple[str, bytes]:
+    """SHA-256 of the one JSON text of a value, in which 1, 1.0, "1" and true are as different as in a key."""
+    try:
+        text = _CANONICAL.encode(value)
+    except RecursionError:
+        raise Refused(Code.REFERENCE_INVALID, "a value that Cerbos cannot be told: nested too deeply") from None
+    return ("json", hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest())

@@ -226,16 +226,15 @@ class Gate:
         if cache is None:
             allowed = await self._decided(facts, principal, resource)
         else:
-            key = key_of(principal, resource)
-            known = cache.find(key, self._now())
+            # its time runs from when it was asked for: what was changed since may not be in it
+            key, asked, since = key_of(principal, resource), self._now(), way.since
+            known = cache.find(key, asked, since)
             facts.cache = "miss" if known is None else "hit"
             if known is not None:
                 allowed, facts.call_id, facts.policy = known[:3]
             else:
-                asked = self._now()
                 allowed = await self._decided(facts, principal, resource)
-                # its time runs from when it was asked for: what was changed since may not be in it
-                cache.keep(key, principal, (allowed, facts.call_id, facts.policy), asked)
+                cache.keep(key, principal, (allowed, facts.call_id, facts.policy), asked, since)
         if not allowed:
             raise Refused(Code.DENIED_BY_POLICY)
 

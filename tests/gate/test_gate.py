@@ -562,3 +562,44 @@ async def test_without_being_asked_to_nothing_is_remembered() -> None:
     verdicts = await twice(world, world.gate())
     assert world.asked.count("cerbos") == 2
     assert [verdict.facts.cache for verdict in verdicts] == ["", ""]
+
+
+async def test_the_time_of_a_decision_runs_from_when_it_was_asked_for() -> None:
+    """What changes while Cerbos answers is in nobody's answer, however long that takes."""
+
+    class Slow(World):
+        async def check(self, question: Question) -> Answer:
+            self.clock += 10.0
+            return await super().check(question)
+
+    world = Slow()
+    gate = world.gate()
+    gate.rules = replace(gate.rules, decisions=DecisionCache(10.0))
+    verdicts = await twice(world, gate)
+    assert [verdict.facts.cache for verdict in verdicts] == ["miss", "miss"]
+
+
+async def test_what_is_decided_by_rules_that_were_replaced_is_remembered_for_nobody() -> None:
+    world = World()
+    gate = world.gate()
+    old = gate.rules = replace(gate.rules, decisions=DecisionCache(10.0))
+
+    class Reloading(World):
+        async def check(self, question: Question) -> Answer:
+            gate.rules = replace(old, decisions=DecisionCache(10.0))
+            return await world.check(question)
+
+    gate._pdp = Reloading()
+    verdicts = await twice(world, gate)
+    assert [verdict.facts.cache for verdict in verdicts] == ["miss", "miss"]
+
+
+async def test_whoever_explains_is_told_nothing_from_memory() -> None:
+    world = World()
+    gate = world.gate()
+    gate.rules = replace(gate.rules, decisions=DecisionCache(10.0))
+    await twice(world, gate)
+    gate.rules = gate.rules.by(gate.rules.tokens)
+    verdicts = await twice(world, gate)
+    assert [verdict.facts.cache for verdict in verdicts] == ["", ""]
+    assert world.asked.count("cerbos") == 3

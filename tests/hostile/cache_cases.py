@@ -1,4 +1,5 @@
-"""The cache cases. There is no cache of decisions: every one is asked for, so that nothing of another's is found in it."""
+"""The cache cases. By default every decision is asked for, so that nothing of another's is found anywhere; with decisions
+that are remembered, `test_remembered.py` runs them again."""
 
 from __future__ import annotations
 
@@ -30,7 +31,7 @@ def other_action(world: World, case: Case) -> None:
     assert got.status == case["expect"]["second"]
 
 
-_POLICY = """\
+POLICY = """\
 apiVersion: api.cerbos.dev/v1
 resourcePolicy:
   resource: "{kind}"
@@ -47,19 +48,19 @@ routes:
 
 
 @contextmanager
-def _two_kinds(world: World, name: str) -> Iterator[tuple[Sidecar, Path]]:
+def two_kinds(world: World, name: str) -> Iterator[tuple[Sidecar, Path]]:
     """A sidecar of its own: a user may view what is of the kind a:b, and nothing of the kind a."""
     policies = world.folder / f"{name}-policies"
     policies.mkdir()
-    (policies / "one.yaml").write_text(_POLICY.format(kind="a:b", effect="EFFECT_ALLOW"))
-    (policies / "two.yaml").write_text(_POLICY.format(kind="a", effect="EFFECT_DENY"))
+    (policies / "one.yaml").write_text(POLICY.format(kind="a:b", effect="EFFECT_ALLOW"))
+    (policies / "two.yaml").write_text(POLICY.format(kind="a", effect="EFFECT_DENY"))
     with world.another(name, routes=_KINDS, policies=policies) as sidecar:
         yield sidecar, policies
 
 
 def no_collision(world: World, case: Case) -> None:
     """c03: kind and id are two things, and an id is a text."""
-    with _two_kinds(world, "c03") as (sidecar, _):
+    with two_kinds(world, "c03") as (sidecar, _):
         for _ in range(2):
             assert view(sidecar, world.token("alice"), "/one/c") == 200
             assert view(sidecar, world.token("alice"), "/two/b:c") == 403
@@ -78,9 +79,9 @@ def changed(world: World, case: Case) -> None:
     world.hook.owners["1"] = "b-1"
     assert view(world.sidecar, world.token("alice")) == 403
     assert view(world.sidecar, world.token("bob")) == 200
-    with _two_kinds(world, "c04") as (sidecar, policies):
+    with two_kinds(world, "c04") as (sidecar, policies):
         assert view(sidecar, world.token("alice"), "/one/c") == 200
-        (policies / "one.yaml").write_text(_POLICY.format(kind="a:b", effect="EFFECT_DENY"))
+        (policies / "one.yaml").write_text(POLICY.format(kind="a:b", effect="EFFECT_DENY"))
         wait_for(lambda: view(sidecar, world.token("alice"), "/one/c") == 403, 15, "the new policy is in force")
 
 
@@ -98,7 +99,7 @@ def pdp_comes_back(world: World, case: Case) -> None:
     with world.another("c06", environ={"SIDECAR_CERBOS_TIMEOUT": "2s"}) as sidecar:
         assert view(sidecar, world.token("alice")) == 200
         world.upstream.reset()
-        cerbos = _child_named(sidecar.pid, "cerbos")
+        cerbos = child_named(sidecar.pid, "cerbos")
         os.kill(cerbos, signal.SIGSTOP)
         try:
             assert view(sidecar, world.token("alice")) == 503
@@ -108,7 +109,7 @@ def pdp_comes_back(world: World, case: Case) -> None:
         assert view(sidecar, world.token("alice")) == case["expect"]["next"]
 
 
-def _child_named(parent: int, name: str) -> int:
+def child_named(parent: int, name: str) -> int:
     """The process id of a descendant whose command has this name."""
     listing = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,comm="], capture_output=True, text=True, check=True).stdout
     rows = [line.split(None, 2) for line in listing.splitlines()]

@@ -72,6 +72,7 @@ class World:
     """What the cases share. `trap` stands in the proxy variables of the environment: nobody may speak to it.
 
     `aside` is a second sidecar for what takes long, so that its records do not come among those of the others.
+    `more` stands at the end of the route file of every further sidecar.
     """
 
     folder: Path
@@ -83,6 +84,7 @@ class World:
     sidecar: Sidecar
     aside: Sidecar
     tokens: dict[str, str] = field(default_factory=dict)
+    more: str = ""
 
     def token(self, user: str) -> str:
         """A valid access token of a user, the same one every time."""
@@ -105,7 +107,7 @@ class World:
         """A sidecar of its own, before the same hook."""
         url = f"http://127.0.0.1:{upstream or self.upstream.port}"
         own = {**self.environ(keys), **(environ or {})}
-        text = routes.replace("<hook>", f"127.0.0.1:{self.hook.port}")
+        text = routes.replace("<hook>", f"127.0.0.1:{self.hook.port}") + self.more
         with running_sidecar(self.folder / name, text, policies, url, own, ready=ready) as sidecar:
             # the admin port listens first
             wait_for(lambda: _listens(sidecar.port), what="the traffic port")
