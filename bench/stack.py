@@ -50,6 +50,13 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
+def is_open(port: int) -> bool:
+    """Whether somebody listens there."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+        return True
+    return False
+
+
 def filled(name: str, values: dict[str, object]) -> str:
     """A configuration of `peers/` with its @NAMES@ filled in."""
     text = (PEERS / name).read_text()
@@ -125,6 +132,34 @@ class Stack:
             port, "/none",
         )  # fmt: skip
         self.peers["article"] = Peer(port, [article.pid])
+
+    def start_yes(self, kind: str) -> None:
+        """Envoy before somebody who says yes to all, by `kind` of server."""
+        port = free_port()
+        command = [sys.executable, str(PEERS / "always_yes.py"), kind, str(port)]
+        yes = Process.start("yes", command, self.folder, os.environ, lambda: is_open(port))
+        self._stack.callback(yes.stop)
+        self._start_asking_envoy(f"envoy, {kind} yes", port, port, yes)
+
+    def start_asked(self, name: str, more: str = "") -> None:
+        """Envoy as `deploy/envoy` has it, before a sidecar of its own."""
+        port = free_port()
+        process = self.start_sidecar(f"{name} sidecar", more, SIDECAR_EXT_AUTHZ_LISTEN=f"127.0.0.1:{port}")
+        self._start_asking_envoy(name, port, self.peers[f"{name} sidecar"].port, process)
+
+    def _start_asking_envoy(self, name: str, asked: int, sidecar: int, process: Process) -> None:
+        port = free_port()
+        text = (ROOT / "deploy" / "envoy" / "ext-authz-grpc.yaml").read_text()
+        for there, here in ((8080, port), (3000, self.ports["APP"]), (8081, sidecar), (9002, asked)):
+            text = text.replace(f"port_value: {there}}}", f"port_value: {here}}}")
+        config = self.folder / f"{name.replace(' ', '-')}.yaml"
+        config.write_text(text)
+        binary = str(Path(sys.executable).parent / "envoy")
+        command = [binary, "-c", str(config), "--concurrency", "1", "-l", "error", "--use-dynamic-base-id"]
+        ready = lambda: status_of(port, "/public") == 200  # noqa: E731
+        envoy = Process.start("envoy", command, self.folder, os.environ, ready)
+        self._stack.callback(envoy.stop)
+        self.peers[name] = Peer(port, [envoy.pid, process.pid])
 
     def start_sidecar(self, name: str, more: str = "", routes: str = "", **settings: str) -> Process:
         """A sidecar under this name, with more in its route file; how long it took to be ready is noted."""

@@ -7,18 +7,19 @@ they differ from what it holds.
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import NamedTuple
 
-from envoy.config.core.v3.base_pb2 import HeaderValue, HeaderValueOption
-from envoy.service.auth.v3.attribute_context_pb2 import AttributeContext
-from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse, DeniedHttpResponse
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
 from google.protobuf.message import DecodeError
 
 from sidecar.clients.unary import CallFailed, Status
-from sidecar.enforce import answer
-from sidecar.enforce.foreign import handover
-from sidecar.enforce.refusal import Refusals
+from sidecar.enforce import answer, check_answer
+from sidecar.enforce.check_answer import APPEND, OVERWRITE, Change
+from sidecar.enforce.foreign import Handover, handover
+from sidecar.enforce.refusal import UNAUTHORIZED, Refusals
 from sidecar.gate.gate import Clock, Gate
 from sidecar.gate.request import Header, Raw
 from sidecar.gate.verdict import Code, Forward, Preflight, Refuse, Refused
@@ -30,11 +31,10 @@ CHECK = f"/{SERVICE}/Check".encode("ascii")
 PARTIAL_BODY = b"x-envoy-auth-partial-body"
 """Whether the body in the question is only its beginning; Envoy says it where it gives bodies at all
 (api/envoy/extensions/filters/http/ext_authz/v3, `BufferSettings`), and takes it out of what a client sends."""
-_PSEUDO = {b":method": "method", b":path": "path", b":authority": "host", b":scheme": "scheme"}
-_APPEND = HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
-_OVERWRITE = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD
 # of an answer that Envoy frames itself
 _FRAMING = frozenset((b"content-length", b"connection", b"transfer-encoding"))
+# of some headers Envoy keeps one, and joins two with a bare comma, which no token has in it (RFC 6750 section 2.1)
+_DOUBLED = re.compile(rb"bearer [^,]*,[^ ]", re.IGNORECASE)
 
 
 class Question(NamedTuple):
@@ -47,18 +47,15 @@ class Question(NamedTuple):
     grpc: bool
 
     async def whole_body(self, limit: int) -> bytes:
-        """The body, of at most so many bytes. Raises Refused: BODY_TOO_LARGE, BODY_INVALID."""
+        """The body, of at most so many bytes. Raises Refused: BODY_TOO_LARGE, BODY_INVALID, PROXY_UNABLE."""
         if self.body is None:
-            if _has_body(self.raw.headers):
-                raise Refused(Code.BODY_INVALID, "no body from Envoy, expected `with_request_body` in its filter")
-            return b""
+            raise Refused(Code.PROXY_UNABLE, "no body from Envoy, expected `with_request_body` in its filter")
         if self.partial or len(self.body) > limit:
             raise Refused(Code.BODY_TOO_LARGE, f"more than {limit} bytes, or than Envoy's `max_request_bytes`")
+        length = next((value for name, value in self.raw.headers if name == b"content-length"), None)
+        if length is not None and length != b"%d" % len(self.body):
+            raise Refused(Code.BODY_INVALID, f"{len(self.body)} bytes from Envoy, of {length.decode('latin-1')}")
         return self.body
-
-
-def _has_body(headers: list[Header]) -> bool:
-    return any(name == b"transfer-encoding" or (name == b"content-length" and value != b"0") for name, value in headers)
 
 
 def read_question(message: bytes, request_id: str) -> Question:
@@ -69,63 +66,60 @@ def read_question(message: bytes, request_id: str) -> Question:
     except DecodeError as error:
         raise ValueError(f"no CheckRequest: {error}") from None
     http = attributes.request.http
-    exact = http.HasField("header_map")
+    exact: bool = http.HasField("header_map")
     if exact and http.headers:
         raise Refused(Code.REQUEST_INVALID, "headers in two forms")
-    partial, headers = b"", [(b"host", _bytes(http.host))]
-    for name, value in _headers_of(http, exact):
-        if name[:1] == b":":
-            _require_same(http, name, value)
-        elif name == b"host":
-            if value != headers[0][1]:
-                raise Refused(Code.REQUEST_INVALID, "a Host that is not :authority")
-        elif name == PARTIAL_BODY:
-            partial = value
-        else:
-            headers.append((name, value))
+    if exact:
+        given = [(each.key.encode(), each.raw_value or each.value.encode()) for each in http.header_map.headers]
+    else:
+        given = [(name.encode(), value.encode()) for name, value in http.headers.items()]
+    method: str = http.method
+    target: bytes = http.path.encode()
+    headers = _headers(given, method.encode(), target, http.host.encode())
     seen = dict(headers)
-    body = (http.raw_body or _bytes(http.body)) if partial else None
+    partial = seen.pop(PARTIAL_BODY, b"")
+    if partial:
+        headers.remove((PARTIAL_BODY, partial))
+    body = (http.raw_body or http.body.encode()) if partial else None
     if body and b"content-length" not in seen and b"transfer-encoding" not in seen:
         # over HTTP/2 a body needs no header that tells of it
         headers.append((b"transfer-encoding", b"chunked"))
-    peer = _peer(attributes)
-    _without_own_hop(headers, peer)
-    websocket = http.method == "GET" and seen.get(b"upgrade", b"").lower() == b"websocket"
-    scheme = seen.get(b"x-forwarded-proto", b"").decode("latin-1")
-    raw = Raw(
-        http.method, _bytes(http.path), headers, peer, scheme if scheme in ("http", "https") else "http", request_id,
-        websocket,
-    )  # fmt: skip
+    peer = _address(attributes.source.address.socket_address.address)
+    if b"x-forwarded-for" in seen:
+        _without_own_hop(headers, peer)
+    websocket = method == "GET" and seen.get(b"upgrade", b"").lower() == b"websocket"
+    scheme = "https" if seen.get(b"x-forwarded-proto") == b"https" else "http"
+    raw = Raw(method, target, headers, peer, scheme, request_id, websocket)
     kind = seen.get(b"content-type", b"")
     grpc = kind == b"application/grpc" or kind.startswith(b"application/grpc+")
     return Question(raw, body, partial != b"false", exact, grpc)
 
 
-def _headers_of(http: AttributeContext.HttpRequest, exact: bool) -> Iterable[Header]:
-    if exact:
-        return [(_bytes(each.key), each.raw_value or _bytes(each.value)) for each in http.header_map.headers]
-    return [(_bytes(name), _bytes(value)) for name, value in http.headers.items()]
+def _headers(given: list[Header], method: bytes, target: bytes, host: bytes) -> list[Header]:
+    """The headers without the pseudo-headers. Raises Refused where those say something else than the question."""
+    once = {b":method": method, b":path": target, b":authority": host, b"host": host}
+    headers = [(b"host", host)]
+    for header in given:
+        name, value = header
+        if name in once:
+            # a byte that is not UTF-8 was replaced in one of the two
+            if value != once[name]:
+                raise Refused(Code.REQUEST_INVALID, f"two values of {name.decode('ascii')}")
+        elif name[:1] != b":":
+            if name == b"authorization" and _DOUBLED.match(value):
+                raise Refused(Code.HEADER_AMBIGUOUS, "two headers authorization")
+            headers.append(header)
+    return headers
 
 
-def _require_same(http: AttributeContext.HttpRequest, name: bytes, value: bytes) -> None:
-    """What stands in two places must say the same in both; a byte that is not UTF-8 was replaced in one of them."""
-    field = _PSEUDO.get(name)
-    if field is not None and value != _bytes(getattr(http, field)):
-        raise Refused(Code.REQUEST_INVALID, f"two values of {name.decode('ascii')}")
-
-
-def _bytes(text: str) -> bytes:
-    return text.encode("utf-8", "surrogateescape")
-
-
-def _peer(attributes: AttributeContext) -> str:
+@lru_cache(maxsize=1024)
+def _address(text: str) -> str:
     """The client's address as Envoy knows it, "" where it has none."""
-    address: str = attributes.source.address.socket_address.address
     try:
-        ipaddress.ip_address(address)
+        ipaddress.ip_address(text)
     except ValueError:
         return ""
-    return address
+    return text
 
 
 def _without_own_hop(headers: list[Header], peer: str) -> None:
@@ -146,7 +140,7 @@ _STATUSES = {
     400: Status.INVALID_ARGUMENT, 401: Status.UNAUTHENTICATED, 403: Status.PERMISSION_DENIED, 404: Status.NOT_FOUND,
     405: Status.UNIMPLEMENTED, 408: Status.DEADLINE_EXCEEDED, 413: Status.RESOURCE_EXHAUSTED,
     414: Status.INVALID_ARGUMENT, 415: Status.INVALID_ARGUMENT, 421: Status.INVALID_ARGUMENT,
-    429: Status.RESOURCE_EXHAUSTED, 431: Status.INVALID_ARGUMENT, 500: Status.INTERNAL, 503: Status.UNAVAILABLE,
+    429: Status.RESOURCE_EXHAUSTED, 431: Status.INVALID_ARGUMENT, 500: Status.INTERNAL, 501: Status.UNIMPLEMENTED, 503: Status.UNAVAILABLE,
 }  # fmt: skip
 
 
@@ -171,92 +165,79 @@ class ExtAuthz:
             raise CallFailed(Status.INVALID_ARGUMENT, str(error)) from None
         except Refused as refused:
             self._journal.refused_unread(answer.status_of(refused.code), refused.code, "", request_id)
-            return _bytes_of(_denied(answer.of(refused.code, request_id), refused.code, grpc=False))
+            return _denied(answer.of(refused.code, request_id), refused.code, False, ())
         verdict = await self._gate.decide(question.raw, question.whole_body)
         if isinstance(verdict, Forward):
-            made: CheckResponse | Refuse = _allowed(verdict, question)
-            if isinstance(made, Refuse):
-                verdict = made
-            else:
-                return self._recorded(Outcome(verdict, 200, self._timer() - started), made)
+            try:
+                return self._allow(verdict, question, started)
+            except UnicodeDecodeError:
+                verdict = Refuse(
+                    Code.HEADER_AMBIGUOUS, verdict.facts, "a value that is not UTF-8: Envoy takes no other"
+                )
         if isinstance(verdict, Preflight):
-            made = _denied(answer.Answer(204, list(verdict.headers), b""), "", grpc=False)
-            return self._recorded(Outcome(verdict, 204, self._timer() - started), made)
-        refusal = self._refusals.whole(verdict, verdict.code, question.raw)
-        outcome = Outcome(verdict, answer.status_of(verdict.code), self._timer() - started)
-        return self._recorded(outcome, _denied(refusal, verdict.code, question.grpc))
-
-    def _recorded(self, outcome: Outcome, made: CheckResponse) -> bytes:
-        """The one exit of what was decided: its line in the journal, and what Envoy may write in its own log."""
+            made, code = answer.Answer(204, list(verdict.headers), b""), ""
+        else:
+            made, code = self._refusals.whole(verdict, verdict.code, question.raw), verdict.code
+        status = made.status if isinstance(verdict, Preflight) else answer.status_of(verdict.code)
+        outcome = Outcome(verdict, status, self._timer() - started)
+        told = _denied(made, code, question.grpc, _facts(outcome))
         self._journal.record(outcome)
-        facts, fields = outcome.verdict.facts, made.dynamic_metadata.fields
-        fields["principal"].string_value = facts.principal
-        fields["route"].string_value = facts.route
-        fields["code"].string_value = code_of(outcome)
-        fields["request_id"].string_value = facts.request_id
-        return _bytes_of(made)
+        return told
+
+    def _allow(self, permit: Forward, question: Question, started: float) -> bytes:
+        outcome = Outcome(permit, 200, self._timer() - started)
+        told = handover(permit, question.raw)
+        remove = told.remove
+        if not question.grpc and any(name == b"te" for name, _ in question.raw.headers):
+            # Envoy passes `te: trailers` on, which a gRPC server must get and nobody else needs
+            remove = (*remove, b"te")
+        changes = _changes(permit, told, question)
+        made = check_answer.allowed(changes, remove, [_reply(*pair) for pair in told.reply], _facts(outcome))
+        self._journal.record(outcome)
+        return made
 
 
-def _bytes_of(made: CheckResponse) -> bytes:
-    data: bytes = made.SerializeToString()
-    return data
+def _facts(outcome: Outcome) -> list[tuple[bytes, str]]:
+    """What Envoy may write in its own log: %DYNAMIC_METADATA(envoy.filters.http.ext_authz:code)%."""
+    facts = outcome.verdict.facts
+    return [
+        (b"principal", facts.principal), (b"route", facts.route), (b"code", code_of(outcome)),
+        (b"request_id", facts.request_id),
+    ]  # fmt: skip
 
 
-def _allowed(permit: Forward, question: Question) -> CheckResponse | Refuse:
-    """The permit as changes to what Envoy holds, or a refusal where it cannot be told of one."""
-    raw, told = question.raw, handover(permit, question.raw)
-    changes = list(told.set)
-    if told.target != raw.target or not question.exact:
-        changes.append((b":path", told.target))
+def _changes(permit: Forward, told: Handover, question: Question) -> list[Change]:
+    """The permit as changes to the request that Envoy holds."""
+    changes = [(name, value, OVERWRITE) for name, value in told.set]
+    if told.target != question.raw.target or not question.exact:
+        changes.append((b":path", told.target, OVERWRITE))
     if not question.exact:
         # values that were joined, or whose bytes were replaced, are sent as they were read
-        named = {name for name, _ in changes}
+        named = {name for name, _ in told.set}
         changes += [
-            (name, value) for name, value in permit.headers
+            (name, value, OVERWRITE) for name, value in permit.headers
             if name not in named and name != b"host" and (b"," in value or b"!" in value)
         ]  # fmt: skip
-    made = CheckResponse()
-    ok = made.ok_response
-    try:
-        ok.headers.extend([_option(name, value, _OVERWRITE) for name, value in changes])
-        ok.headers_to_remove.extend([name.decode("ascii") for name in told.remove])
-        ok.response_headers_to_add.extend([_reply(name, value) for name, value in told.reply])
-    except UnicodeDecodeError:
-        return Refuse(Code.HEADER_AMBIGUOUS, permit.facts, "a value that is not UTF-8, which Envoy cannot be told")
-    return made
+    return changes
 
 
-def _reply(name: bytes, value: bytes) -> HeaderValueOption:
-    return _option(name, value, _APPEND if name == b"set-cookie" else _OVERWRITE)
+def _reply(name: bytes, value: bytes) -> Change:
+    return name, value, APPEND if name == b"set-cookie" else OVERWRITE
 
 
-def _option(name: bytes, value: bytes, action: HeaderValueOption.HeaderAppendAction.ValueType) -> HeaderValueOption:
-    header = HeaderValue(key=name.decode("ascii"), value=value.decode("utf-8"))
-    return HeaderValueOption(header=header, append_action=action)
+def _denied(made: answer.Answer, code: str, grpc: bool, facts: Iterable[tuple[bytes, str]]) -> bytes:
+    """An answer of ours, which Envoy sends in place of the app's: to a gRPC client as trailers alone.
 
-
-def _denied(made: answer.Answer, code: str, grpc: bool) -> CheckResponse:
-    """An answer of ours, which Envoy sends in place of the app's: to a gRPC client as trailers alone."""
-    response = CheckResponse()
-    unauthenticated = made.status == 401
-    response.status.code = Status.UNAUTHENTICATED if unauthenticated else Status.PERMISSION_DENIED
-    denied = response.denied_response
-    if grpc:
-        _deny_call(denied, made, code)
-        return response
-    denied.status.code = made.status
-    denied.headers.extend([_reply(name, value) for name, value in made.headers if name not in _FRAMING])
-    denied.body = made.body.decode("utf-8")
-    return response
-
-
-def _deny_call(denied: DeniedHttpResponse, made: answer.Answer, code: str) -> None:
-    """Envoy makes trailers of an HTTP status, with the body as `grpc-message`; its mapping knows few of them, so that
-    the status is said."""
-    denied.status.code = made.status
-    denied.body = code
-    denied.headers.append(_option(b"grpc-status", b"%d" % grpc_status(made.status), _OVERWRITE))
-    denied.headers.extend([_reply(name, value) for name, value in made.headers if name in _TOLD_TO_CALLS])
+    Of those Envoy makes by itself a status by that of HTTP, and `grpc-message` of the body
+    (source/common/http/utility.cc, `sendLocalReply`). Its mapping knows few, so that the status is said.
+    """
+    ends = Status.UNAUTHENTICATED if made.status == UNAUTHORIZED else Status.PERMISSION_DENIED
+    if not grpc:
+        headers = [_reply(*pair) for pair in made.headers if pair[0] not in _FRAMING]
+        return check_answer.denied(made.status, ends, headers, made.body, facts)
+    headers = [(b"grpc-status", b"%d" % grpc_status(made.status), OVERWRITE)]
+    headers += [_reply(*pair) for pair in made.headers if pair[0] in _TOLD_TO_CALLS]
+    return check_answer.denied(made.status, ends, headers, code.encode("ascii"), facts)
 
 
 _TOLD_TO_CALLS = (b"x-request-id", b"retry-after", b"www-authenticate")
