@@ -7,10 +7,10 @@ from typing import NamedTuple
 from sidecar.gate.request import IDENTITY_HEADERS, Header, Raw
 from sidecar.gate.verdict import Forward
 
-SAID_BY_US = frozenset(
-    [*IDENTITY_HEADERS, b"x-request-id", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"]
-)
+SAID_BY_US = (*IDENTITY_HEADERS, b"x-request-id", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
 """What the sidecar says to the app, and nobody else."""
+SETTABLE = (*SAID_BY_US, b"cookie")
+"""Every header that a Handover may set."""
 _FRAMING = frozenset(
     b"host connection keep-alive proxy-connection te trailer transfer-encoding upgrade content-length expect".split()
 )

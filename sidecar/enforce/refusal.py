@@ -33,7 +33,7 @@ class Refusals:
         await send_whole(self.whole(refused, code, raw), send)
 
     def whole(self, refused: Refuse | Forward, code: Code, raw: Raw) -> answer.Answer:
-        """The answer of a code to this request, with what the refusal or permit adds to it."""
+        """The answer that `send` sends."""
         methods = refused.methods if isinstance(refused, Refuse) else ()
         made = self.answer(code, refused.facts.request_id, raw, methods)
         headers = [*made.headers, *refused.reply_headers]
