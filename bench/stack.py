@@ -150,7 +150,7 @@ class Stack:
     def _start_asking_envoy(self, name: str, asked: int, sidecar: int, process: Process) -> None:
         port = free_port()
         text = (ROOT / "deploy" / "envoy" / "ext-authz-grpc.yaml").read_text()
-        for there, here in ((8080, port), (3000, self.ports["APP"]), (8081, sidecar), (9002, asked)):
+        for there, here in ((8080, sidecar), (8000, port), (3000, self.ports["APP"]), (9002, asked)):
             text = text.replace(f"port_value: {there}}}", f"port_value: {here}}}")
         config = self.folder / f"{name.replace(' ', '-')}.yaml"
         config.write_text(text)

@@ -21,7 +21,7 @@ from sidecar.enforce.check_answer import APPEND, OVERWRITE, Change
 from sidecar.enforce.foreign import Handover, handover
 from sidecar.enforce.refusal import UNAUTHORIZED, Refusals
 from sidecar.gate.gate import Clock, Gate
-from sidecar.gate.request import Header, Raw
+from sidecar.gate.request import OWN_COOKIES, Header, Raw
 from sidecar.gate.verdict import Code, Forward, Preflight, Refuse, Refused
 from sidecar.journal import Journal, Outcome, code_of
 
@@ -35,6 +35,8 @@ PARTIAL_BODY = b"x-envoy-auth-partial-body"
 _FRAMING = frozenset((b"content-length", b"connection", b"transfer-encoding"))
 # of some headers Envoy keeps one, and joins two with a bare comma, which no token has in it (RFC 6750 section 2.1)
 _DOUBLED = re.compile(rb"bearer [^,]*,[^ ]", re.IGNORECASE)
+# without `encode_raw_headers` it joins all with one, two headers Cookie too
+_COOKIES_JOINED = re.compile(rb",[ \t]*(?:" + b"|".join(OWN_COOKIES) + rb")")
 
 
 class Question(NamedTuple):
@@ -75,7 +77,7 @@ def read_question(message: bytes, request_id: str) -> Question:
         given = [(name.encode(), value.encode()) for name, value in http.headers.items()]
     method: str = http.method
     target: bytes = http.path.encode()
-    headers = _headers(given, method.encode(), target, http.host.encode())
+    headers = _headers(given, exact, method.encode(), target, http.host.encode())
     seen = dict(headers)
     partial = seen.pop(PARTIAL_BODY, b"")
     if partial:
@@ -95,7 +97,7 @@ def read_question(message: bytes, request_id: str) -> Question:
     return Question(raw, body, partial != b"false", exact, grpc)
 
 
-def _headers(given: list[Header], method: bytes, target: bytes, host: bytes) -> list[Header]:
+def _headers(given: list[Header], exact: bool, method: bytes, target: bytes, host: bytes) -> list[Header]:
     """The headers without the pseudo-headers. Raises Refused where those say something else than the question."""
     once = {b":method": method, b":path": target, b":authority": host, b"host": host}
     headers = [(b"host", host)]
@@ -108,6 +110,8 @@ def _headers(given: list[Header], method: bytes, target: bytes, host: bytes) -> 
         elif name[:1] != b":":
             if name == b"authorization" and _DOUBLED.match(value):
                 raise Refused(Code.HEADER_AMBIGUOUS, "two headers authorization")
+            if name == b"cookie" and not exact and _COOKIES_JOINED.search(value):
+                raise Refused(Code.HEADER_AMBIGUOUS, "two headers cookie, joined by Envoy")
             headers.append(header)
     return headers
 

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from sidecar.demo.processes import Process
+from tests.foreign.envoy_grpc import asked_by_grpc
 from tests.foreign.traefik import Traefik
 from tests.foreign.world import World
 from tests.stack import ROOT, Sidecar, free_port
@@ -173,6 +174,13 @@ def traefik(world: World) -> Iterator[Entrance]:
             yield Entrance(server.port, sidecar)
 
 
+@contextmanager
+def envoy_grpc(world: World) -> Iterator[Entrance]:
+    """Envoy, with deploy/envoy/ext-authz-grpc.yaml."""
+    with asked_by_grpc(world) as envoy:
+        yield Entrance(envoy.port, envoy.sidecar)
+
+
 OTHERWISE, TAKEN, UNABLE, EXACT, ORIGIN = "¹", "²", "³", "⁴", "⁵"
 SIGNS = {
     OTHERWISE: "refused too, with another status: the proxy refuses it itself, or says it in other words",
@@ -204,6 +212,10 @@ WAYS = (
         "a body that the route reads": Mark(UNABLE, 503, 0),
         # two values of a header come as one
         "two tokens": Mark(OTHERWISE, 401, 0),
+        "absolute form": Mark(OTHERWISE, 404, 0), "absolute form, another host": Mark(OTHERWISE, 404, 0),
+    }),
+    Way("Envoy, gRPC", envoy_grpc, "envoy", {
+        **_CONNECTION,
         "absolute form": Mark(OTHERWISE, 404, 0), "absolute form, another host": Mark(OTHERWISE, 404, 0),
     }),
 )  # fmt: skip
