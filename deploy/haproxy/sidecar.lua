@@ -23,8 +23,17 @@ local SAID = {
     "x-forwarded-host", "cookie",
 }
 
+-- the values of a header in their order, which HAProxy counts from 0
+local function each(values)
+    local at = (values and values[0]) and -1 or 0
+    return function()
+        at = at + 1
+        return values and values[at]
+    end
+end
+
 local function first(values)
-    return values and (values[0] or values[1])
+    return each(values)()
 end
 
 local function question(txn)
@@ -42,7 +51,7 @@ local function refuse(txn, answer)
     local reply = txn:reply({ status = answer.status, reason = answer.reason, body = answer.body })
     for name, values in pairs(answer.headers) do
         if not NOT_ANSWERED[name] then
-            for _, value in pairs(values) do reply:add_header(name, value) end
+            for value in each(values) do reply:add_header(name, value) end
         end
     end
     txn:done(reply)
@@ -58,7 +67,7 @@ local function apply(txn, headers)
         if value then txn.http:req_set_header(name, value) end
     end
     local number = 0
-    for _, value in pairs(headers["set-cookie"] or {}) do
+    for value in each(headers["set-cookie"]) do
         number = number + 1
         txn:set_var("txn.set_cookie_" .. number, value)
     end

@@ -116,3 +116,22 @@ CASES = (
     Case("Cerbos is down", (Ask("/docs/1", user="alice"),), 503, 0, without="cerbos"),
     Case("the sidecar is down", (Ask("/public/a"),), 503, 0, without="sidecar"),
 )  # fmt: skip
+
+NOT_A_CLIENTS = tuple(
+    Ask(target, method, "alice", ("X-Original-URI: /docs/1", "X-Original-Method: GET", "X-Forwarded-Uri: /docs/1", "X-Forwarded-Method: GET"))
+    for method in ("GET", "POST")
+    for target in (
+        "/_sidecar/authorize", "/_sidecar/authorize/", "/_sidecar/authorize/docs/1", "/_sidecar/authorize?/docs/1", "/_sidecar/%61uthorize",
+        "/_sidecar/x/../authorize", "/_sidecar//authorize", "//_sidecar/authorize", "/_SIDECAR/authorize",
+    )
+)  # fmt: skip
+"""The question of a proxy, asked by a client: whoever gets its answer has an assertion in hand that is the app's alone."""
+
+HANDSHAKES = tuple(
+    Ask(target, user="alice", headers=("Connection: Upgrade", "Upgrade: websocket", "Sec-WebSocket-Version: 13", *key))
+    for target in ("/docs/1", "/ws/1")
+    for key in (("Sec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==",), ())
+)
+"""WebSockets: what is decided as a GET must not become a tunnel."""
+
+SIGN_IN = (Ask("/_sidecar/login?return_to=/docs/1", headers=(BROWSER,)),)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
@@ -9,13 +10,14 @@ from http import HTTPStatus
 
 import pytest
 
-from tests.foreign.cases import CASES, Case
+from tests.foreign.cases import CASES, HANDSHAKES, NOT_A_CLIENTS, SIGN_IN, Case
 from tests.foreign.table import PAGE, placed
 from tests.foreign.ways import SIGNS, WAYS, Entrance, Way
 from tests.foreign.world import Outcome, World, running_world
 
 Outcomes = dict[tuple[str, str], list[Outcome]]
-"""(way, case) -> what came of each of its requests."""
+"""(way, case, or the name of what is asked beside the cases) -> what came of each of its requests."""
+BESIDE = {"question": NOT_A_CLIENTS, "handshakes": HANDSHAKES, "sign-in": SIGN_IN}
 
 
 @pytest.fixture(scope="module")
@@ -29,6 +31,9 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
         pool = stack.enter_context(ThreadPoolExecutor(2))
         opened = pool.map(lambda way: stack.enter_context(way.open(world)), ways)
         entrances = {way.name: entrance for way, entrance in zip(ways, opened, strict=True)}
+        for name, entrance in entrances.items():
+            for what, asks in BESIDE.items():
+                found[name, what] = [world.send(entrance.port, ask) for ask in asks]
         for part in ("", "hook", "cerbos", "sidecar"):
             _take_away(part, world, entrances)
             for name, entrance in entrances.items():
@@ -74,6 +79,65 @@ def _holds(case: Case, outcome: Outcome, as_said: bool) -> None:
     if as_said and outcome.reply is not None:
         for name, start in case.client.items():
             assert any(value.startswith(start) for value in outcome.reply.values(name)), (name, outcome.reply.head)
+
+
+BY_WAY = pytest.mark.parametrize("way", [way for way in WAYS if not way.missing], ids=lambda way: way.name)
+
+
+@BY_WAY
+def test_no_client_can_ask_in_a_proxys_place(outcomes: Outcomes, way: Way) -> None:
+    """Whoever did would have in hand what only the app may get."""
+    for ask, outcome in zip(NOT_A_CLIENTS, outcomes[way.name, "question"], strict=True):
+        assert outcome.reply is not None
+        assert outcome.status in (400, 401, 403, 404, 405), ask.target
+        assert outcome.seen == []
+        assert not [name for name, _ in outcome.reply.headers if name.startswith("x-auth-")], outcome.reply.head
+
+
+@BY_WAY
+def test_nothing_becomes_a_tunnel_by_leave_for_a_get(outcomes: Outcomes, way: Way) -> None:
+    """Refused, or sent on as the plain request that was decided; the sidecar itself refuses, or answers for the app."""
+    for ask, outcome in zip(HANDSHAKES, outcomes[way.name, "handshakes"], strict=True):
+        if way is WAYS[0] and ask.target == "/ws/1":
+            continue
+        assert outcome.status != 101
+        for seen in outcome.seen:
+            assert (seen.values("upgrade"), ask.target) == ([], "/docs/1")
+
+
+@BY_WAY
+def test_the_sign_in_is_reached_through_the_proxy(outcomes: Outcomes, way: Way) -> None:
+    (outcome,) = outcomes[way.name, "sign-in"]
+    assert outcome.reply is not None
+    assert outcome.status == 303
+    assert outcome.reply.values("location")[0].startswith("https://auth.example/oauth2/authorize?")
+    assert outcome.reply.values("set-cookie")[0].startswith("__Host-login")
+
+
+@BY_WAY
+def test_every_piece_of_a_session_reaches_the_browser(outcomes: Outcomes, way: Way) -> None:
+    (outcome,) = outcomes[way.name, "a session that is renewed"]
+    assert outcome.reply is not None
+    names = [value.partition("=")[0] for value in outcome.reply.values("set-cookie")]
+    assert names[:2] == ["__Host-session", "__Host-session.1"]
+    assert len(names) == len(set(names))
+
+
+@BY_WAY
+def test_a_refusal_says_why(outcomes: Outcomes, way: Way) -> None:
+    """The problem of the sidecar reaches the client, and no other word of its answer."""
+    for case in (
+        case for case in CASES if case.status in (401, 403, 405, 503) and not case.seen and case.without != "sidecar"
+    ):
+        for outcome in outcomes[way.name, case.name]:
+            assert outcome.reply is not None
+            if way.name == "Envoy, HTTP" and outcome.status == 503:
+                assert outcome.reply.body == b""
+                continue
+            assert outcome.reply.values("content-type") == ["application/problem+json"], case.name
+            assert json.loads(outcome.reply.body)["status"] == outcome.status
+            assert not [name for name, _ in outcome.reply.headers if name.startswith("x-auth-")], outcome.reply.head
+            assert len(outcome.reply.values("www-authenticate")) == (outcome.status == HTTPStatus.UNAUTHORIZED)
 
 
 def test_the_docs_have_the_table() -> None:
