@@ -102,9 +102,17 @@ def _scheme(said: bytes) -> str:
 
 def _client(said: bytes) -> tuple[str, bytes]:
     """X-Forwarded-For -> (who is connected to the proxy, what that one says of those before it)."""
-    addresses = said.split(b",")
+    before, _, client = said.rpartition(b",")
+    address = client.strip().decode("latin-1")
+    if not _is_address(address):
+        raise Refused(Code.PROXY_AMBIGUOUS, f"X-Forwarded-For: found {said[:64]!r}, expected addresses")
+    return address, before.strip()
+
+
+def _is_address(text: str) -> bool:
     try:
-        client = str(ipaddress.ip_address(addresses[-1].strip().decode("ascii")))
+        ipaddress.ip_address(text)
     except ValueError:
-        raise Refused(Code.PROXY_AMBIGUOUS, f"X-Forwarded-For: found {said[:64]!r}, expected addresses") from None
-    return client, b",".join(addresses[:-1]).strip()
+        return False
+    # RFC 4007 section 11: a zone means something on one machine alone
+    return "%" not in text

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.enforce.dialects import AUTHORIZE, DIALECTS, read_question
 from sidecar.gate.request import Header, Raw
@@ -100,14 +102,16 @@ def test_a_scheme_is_http_or_https(scheme: bytes) -> None:
     assert code_of("nginx", instead=(b"x-forwarded-proto", scheme)) is Code.PROXY_AMBIGUOUS
 
 
-@pytest.mark.parametrize("address", [b"", b"unknown", b"192.0.2.7, ", b"192.0.2.7:80", b"_hidden", b"\xff"])
+@pytest.mark.parametrize(
+    "address", [b"", b"unknown", b"192.0.2.7, ", b"192.0.2.7:80", b"_hidden", b"\xff", b"fe80::1%eth0"]
+)
 def test_an_address_is_one(address: bytes) -> None:
     assert code_of("nginx", instead=(b"x-forwarded-for", address)) is Code.PROXY_AMBIGUOUS
 
 
 def test_the_client_is_who_is_connected_to_the_proxy() -> None:
     """What that one says of others is left to the gate, which believes it of a trusted proxy alone."""
-    raw = asked("envoy", instead=(b"x-forwarded-for", b"6.6.6.6, 10.0.0.1,2001:DB8::1"))
+    raw = asked("envoy", instead=(b"x-forwarded-for", b"6.6.6.6, 10.0.0.1,2001:db8::1"))
     assert raw.peer == "2001:db8::1"
     assert (b"x-forwarded-for", b"6.6.6.6, 10.0.0.1") in raw.headers
 
@@ -133,3 +137,29 @@ def test_the_path_that_is_asked_has_no_query() -> None:
             with pytest.raises(Refused) as caught:
                 read_question(raw, DIALECTS["caddy"])
             assert caught.value.code is Code.PROXY_AMBIGUOUS
+
+
+NAMES = sorted({name for headers in SAID.values() for name, _ in headers} | {b"x-mine", b"cookie"})
+VALUES = st.one_of(
+    st.sampled_from(sorted({value for headers in SAID.values() for _, value in headers})), st.binary(max_size=12)
+)
+
+
+@given(
+    st.sampled_from(sorted(DIALECTS)),
+    st.lists(st.tuples(st.sampled_from(NAMES), VALUES), max_size=10),
+    st.binary(max_size=12),
+)
+def test_whatever_a_proxy_says_it_is_read_in_one_way_or_refused(
+    name: str, headers: list[Header], target: bytes
+) -> None:
+    """What is read says nothing that did not stand there exactly once."""
+    dialect = DIALECTS[name]
+    try:
+        raw = read_question(Raw("GET", AUTHORIZE + target, headers, "127.0.0.1", "http", "r1"), dialect)
+    except Refused:
+        return
+    names = [header for header, _ in headers]
+    assert all(names.count(header) == 1 for header in (dialect.method, dialect.target, dialect.host) if header)
+    assert raw.target == (dict(headers)[dialect.target] if dialect.target else target)
+    assert [value for header, value in raw.headers if header == b"host"] == [dict(headers)[dialect.host]]
