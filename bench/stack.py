@@ -139,27 +139,49 @@ class Stack:
         command = [sys.executable, str(PEERS / "always_yes.py"), kind, str(port)]
         yes = Process.start("yes", command, self.folder, os.environ, lambda: is_open(port))
         self._stack.callback(yes.stop)
-        self._start_asking_envoy(f"envoy, {kind} yes", port, port, yes)
+        self._start_asking_envoy(f"envoy, yes by {kind}", port, port, [yes.pid])
 
-    def start_asked(self, name: str, more: str = "") -> None:
+    def start_asked_by_envoy(self, name: str, more: str = "") -> None:
         """Envoy as `deploy/envoy` has it, before a sidecar of its own."""
         port = free_port()
         process = self.start_sidecar(f"{name} sidecar", more, SIDECAR_EXT_AUTHZ_LISTEN=f"127.0.0.1:{port}")
-        self._start_asking_envoy(name, port, self.peers[f"{name} sidecar"].port, process)
+        self._start_asking_envoy(name, port, self.peers[f"{name} sidecar"].port, [process.pid])
 
-    def _start_asking_envoy(self, name: str, asked: int, sidecar: int, process: Process) -> None:
+    def start_asked_by_nginx(self, name: str, more: str = "") -> None:
+        """nginx as `deploy/nginx` has it, before a sidecar of its own."""
+        settings = {"SIDECAR_FORWARD_AUTH": "nginx", "SIDECAR_TRUSTED_PROXIES": "127.0.0.1/32"}
+        process = self.start_sidecar(f"{name} sidecar", more, **settings)
+        self._start_asking_nginx(name, self.peers[f"{name} sidecar"].port, [process.pid])
+
+    def start_nginx_yes(self) -> None:
+        """The same nginx before one that says yes to all, which is the app."""
+        self._start_asking_nginx("nginx, yes", self.ports["APP"], [])
+
+    def _start_asking_envoy(self, name: str, asked: int, sidecar: int, pids: list[int]) -> None:
         port = free_port()
-        text = (ROOT / "deploy" / "envoy" / "ext-authz-grpc.yaml").read_text()
+        text = (ROOT / "deploy/envoy/ext-authz-grpc.yaml").read_text()
         for there, here in ((8080, sidecar), (8000, port), (3000, self.ports["APP"]), (9002, asked)):
             text = text.replace(f"port_value: {there}}}", f"port_value: {here}}}")
         config = self.folder / f"{name.replace(' ', '-')}.yaml"
         config.write_text(text)
         binary = str(Path(sys.executable).parent / "envoy")
         command = [binary, "-c", str(config), "--concurrency", "1", "-l", "error", "--use-dynamic-base-id"]
-        ready = lambda: status_of(port, "/public") == 200  # noqa: E731
-        envoy = Process.start("envoy", command, self.folder, os.environ, ready)
-        self._stack.callback(envoy.stop)
-        self.peers[name] = Peer(port, [envoy.pid, process.pid])
+        envoy = self._start("envoy", command, port, "/public")
+        self.peers[name] = Peer(port, [envoy.pid, *pids])
+
+    def _start_asking_nginx(self, name: str, asked: int, pids: list[int]) -> None:
+        port, folder = free_port(), self.folder / name.replace(" ", "-").replace(",", "")
+        folder.mkdir(exist_ok=True)
+        text = (ROOT / "deploy/nginx/sidecar.conf").read_text()
+        places = {"127.0.0.1:8080": f"127.0.0.1:{asked}", "127.0.0.1:3000": f"127.0.0.1:{self.ports['APP']}"}
+        for there, here in {**places, "listen 8000;": f"listen 127.0.0.1:{port} backlog=4096;"}.items():
+            text = text.replace(there, here)
+        (folder / "sidecar.conf").write_text(text)
+        (folder / "nginx.conf").write_text(filled("nginx_asking.conf", {**self._values(), "FOLDER": folder}))
+        nginx = self._start(
+            "nginx", [str(shutil.which("nginx")), "-c", str(folder / "nginx.conf")], port, "/public"
+        )  # fmt: skip
+        self.peers[name] = Peer(port, [nginx.pid, *pids])
 
     def start_sidecar(self, name: str, more: str = "", routes: str = "", **settings: str) -> Process:
         """A sidecar under this name, with more in its route file; how long it took to be ready is noted."""
