@@ -52,7 +52,7 @@ GOALS = (
     Goal("envoy-asking-cached-vs-yes", "the same, decision cached", "Envoy before a grpc.aio service that says yes", _rates("envoy, asking, cached", "envoy, yes by grpc.aio"), 0.5),
     Goal("envoy-asking-cached-vs-own-yes", "the same, decision cached", "Envoy before our gRPC server that says yes", _rates("envoy, asking, cached", "envoy, yes by own"), 0.5),
     Goal("nginx-asking-vs-nginx-auth-request", "nginx asks the sidecar, fresh Cerbos decision", "nginx auth_request, same Cerbos", _rates("nginx, asking", "nginx auth_request"), 1.5),
-    Goal("nginx-asking-cached-vs-yes", "the same, decision cached", "nginx before an nginx that says yes", _rates("nginx, asking, cached", "nginx, yes"), 0.5),
+    Goal("nginx-asking-cached-vs-yes", "the same, decision cached", "nginx before a uvicorn that says yes", _rates("nginx, asking, cached", "nginx, yes by http"), 0.5),
     Goal("seconds-to-ready", "start to ready, Cerbos up", "seconds", lambda r: r["ready"], None, 1.0),
     Goal("resident-megabytes", "resident memory of a worker after load", "MB", lambda r: r["resident"] / 1e6, None, 90.0),
     Goal("body-growth-megabytes", "memory that a large body each way adds", "MB", lambda r: r["growth"] / 1e6, None, 30.0),

@@ -134,12 +134,15 @@ class Stack:
         self.peers["article"] = Peer(port, [article.pid])
 
     def start_yes(self, kind: str) -> None:
-        """Envoy before somebody who says yes to all, by `kind` of server."""
+        """Envoy, or nginx for `http`, before somebody who says yes to all, by this kind of server."""
         port = free_port()
         command = [sys.executable, str(PEERS / "always_yes.py"), kind, str(port)]
         yes = Process.start("yes", command, self.folder, os.environ, lambda: is_open(port))
         self._stack.callback(yes.stop)
-        self._start_asking_envoy(f"envoy, yes by {kind}", port, port, [yes.pid])
+        if kind == "http":
+            self._start_asking_nginx("nginx, yes by http", port, [yes.pid])
+        else:
+            self._start_asking_envoy(f"envoy, yes by {kind}", port, port, [yes.pid])
 
     def start_asked_by_envoy(self, name: str, more: str = "") -> None:
         """Envoy as `deploy/envoy` has it, before a sidecar of its own."""
@@ -152,10 +155,6 @@ class Stack:
         settings = {"SIDECAR_FORWARD_AUTH": "nginx", "SIDECAR_TRUSTED_PROXIES": "127.0.0.1/32"}
         process = self.start_sidecar(f"{name} sidecar", more, **settings)
         self._start_asking_nginx(name, self.peers[f"{name} sidecar"].port, [process.pid])
-
-    def start_nginx_yes(self) -> None:
-        """The same nginx before one that says yes to all, which is the app."""
-        self._start_asking_nginx("nginx, yes", self.ports["APP"], [])
 
     def _start_asking_envoy(self, name: str, asked: int, sidecar: int, pids: list[int]) -> None:
         port = free_port()

@@ -1,9 +1,9 @@
-"""Says yes to Envoy, whatever it asks: what the protocol itself costs.
+"""Says yes to Envoy or nginx, whatever they ask: what the protocol itself costs.
 
-    python always_yes.py grpc.aio|own PORT
+    python always_yes.py grpc.aio|own|http PORT
 
 `grpc.aio` is the gRPC library's server with uvloop, and does not even parse the question; `own` is the same answer
-from the sidecar's server.
+from the sidecar's server; `http` is a raw ASGI answer on uvicorn, with uvloop and httptools.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import sys
+from typing import Any
 
 import uvloop
 
@@ -58,6 +59,23 @@ async def by_our_server(port: int) -> None:
     await asyncio.Event().wait()
 
 
+def by_http(port: int) -> None:
+    """A raw answer by HTTP."""
+    import uvicorn
+
+    async def yes(scope: Any, receive: Any, send: Any) -> None:
+        await send({"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"0")]})
+        await send({"type": "http.response.body", "body": b""})
+
+    uvicorn.run(
+        yes, host="127.0.0.1", port=port, loop="uvloop", http="httptools", lifespan="off", access_log=False,
+        log_level="error", interface="asgi3",
+    )  # fmt: skip
+
+
 if __name__ == "__main__":
     kind, where = sys.argv[1:]
+    if kind == "http":
+        by_http(int(where))
+        sys.exit()
     uvloop.run(by_library(int(where)) if kind == "grpc.aio" else by_our_server(int(where)))
