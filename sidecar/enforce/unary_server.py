@@ -29,6 +29,8 @@ MAX_BLOCK = 16 * 1024
 """Bytes of a block of headers."""
 MAX_CALLS = 1024
 """Calls at once on one connection."""
+MAX_CONNECTIONS = 1024
+"""Connections at once; one more is closed. A client of this kind needs one for each of its threads."""
 MAX_RESETS = 2 * MAX_CALLS
 """Calls that a client may end itself, more than it let come to an answer."""
 
@@ -463,7 +465,7 @@ class Server:
         """Answer on a listening socket."""
         loop = asyncio.get_running_loop()
         serve = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-        self._server = await serve(lambda: Connection(self._methods, self._connections.add, self._lost), sock=sock)
+        self._server = await serve(lambda: Connection(self._methods, self._opened, self._lost), sock=sock)
 
     async def stop(self, within: float) -> None:
         """Take no more connections, let every client know, and give what is under way so many seconds."""
@@ -477,6 +479,11 @@ class Server:
                 await asyncio.wait_for(self._none.wait(), within)
         for connection in list(self._connections):
             connection.transport.abort()
+
+    def _opened(self, connection: Connection) -> None:
+        if len(self._connections) >= MAX_CONNECTIONS:
+            connection.transport.abort()
+        self._connections.add(connection)
 
     def _lost(self, connection: Connection) -> None:
         self._connections.discard(connection)

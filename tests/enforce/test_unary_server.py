@@ -401,6 +401,19 @@ async def test_a_window_is_filled_again(world: World, monkeypatch: pytest.Monkey
     await wire.close()
 
 
+async def test_one_connection_too_many_is_closed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(unary_server, "MAX_CONNECTIONS", 1)
+    first = await Wire.open(world)
+    await first.next_of(SETTINGS)
+    second = await Wire.open(world)
+    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+        await second.next()
+    first.call(1, b"x")
+    assert (await first.answer())[1] == message(b"x")
+    await first.close()
+    await second.close()
+
+
 class _Transport(asyncio.Transport):
     def write(self, data: bytes) -> None:  # type: ignore[override]
         pass
