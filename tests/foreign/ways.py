@@ -42,12 +42,14 @@ Marks = Mapping[str, Mark]
 
 
 class Way(NamedTuple):
-    """A column of the table. `needs` is the program without which it cannot be opened."""
+    """A column of the table. `needs` is the program without which it cannot be opened; with `handshakes` a WebSocket is
+    decided as one."""
 
     name: str
     open: Callable[[World], AbstractContextManager[Entrance]]
     needs: str = ""
     marks: Marks = MappingProxyType({})
+    handshakes: bool = False
 
     @property
     def missing(self) -> bool:
@@ -195,7 +197,7 @@ _CONNECTION = {"Connection names an identity header": Mark(TAKEN, 200, 1)}
 _EXACT = {"escaped plain characters": Mark(EXACT, 400, 0)}
 
 WAYS = (
-    Way("the sidecar itself", direct),
+    Way("the sidecar itself", direct, handshakes=True),
     Way(
         "nginx", proxy("nginx", nginx), "nginx",
         {**_NO_BODY, **_CONNECTION, "the same with `_` and `.`": Mark(TAKEN, 200, 1)},
@@ -217,6 +219,6 @@ WAYS = (
     Way("Envoy, gRPC", envoy_grpc, "envoy", {
         **_CONNECTION,
         "absolute form": Mark(OTHERWISE, 404, 0), "absolute form, another host": Mark(OTHERWISE, 404, 0),
-    }),
+    }, handshakes=True),
 )  # fmt: skip
 """The columns, in their order. The first is what the others must be equal to."""
