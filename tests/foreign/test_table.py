@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from http import HTTPStatus
 
@@ -14,10 +13,12 @@ from tests.foreign.cases import CASES, HANDSHAKES, NOT_A_CLIENTS, SIGN_IN, Case
 from tests.foreign.table import PAGE, placed
 from tests.foreign.ways import SIGNS, WAYS, Entrance, Way
 from tests.foreign.world import Outcome, World, running_world
+from tests.stack import echo, reply
 
 Outcomes = dict[tuple[str, str], list[Outcome]]
 """(way, case, or the name of what is asked beside the cases) -> what came of each of its requests."""
-BESIDE = {"question": NOT_A_CLIENTS, "handshakes": HANDSHAKES, "sign-in": SIGN_IN}
+BESIDE = {"question": NOT_A_CLIENTS, "handshakes": HANDSHAKES, "sign-in": SIGN_IN, "app fails": CASES[0].asks}
+APP_FAILS = reply(500, b"mine", "X-Auth-Subject: root", "X-Auth-Problem: none")
 
 
 @pytest.fixture(scope="module")
@@ -27,13 +28,12 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
     chosen = {item.name.partition("[")[2].partition("-")[0] for item in request.session.items}
     ways = [way for way in WAYS if way.name in chosen and not way.missing]
     with running_world(tmp_path_factory.mktemp("foreign")) as world, ExitStack() as stack:
-        # two at a time; a process goes with the thread that started it, so that the threads stay to the end
-        pool = stack.enter_context(ThreadPoolExecutor(2))
-        opened = pool.map(lambda way: stack.enter_context(way.open(world)), ways)
-        entrances = {way.name: entrance for way, entrance in zip(ways, opened, strict=True)}
+        entrances = {way.name: stack.enter_context(way.open(world)) for way in ways}
         for name, entrance in entrances.items():
             for what, asks in BESIDE.items():
+                world.answer = APP_FAILS if what == "app fails" else echo
                 found[name, what] = [world.send(entrance.port, ask) for ask in asks]
+        world.answer = echo
         for part in ("", "hook", "cerbos", "sidecar"):
             _take_away(part, world, entrances)
             for name, entrance in entrances.items():
@@ -121,6 +121,16 @@ def test_every_piece_of_a_session_reaches_the_browser(outcomes: Outcomes, way: W
     names = [value.partition("=")[0] for value in outcome.reply.values("set-cookie")]
     assert names[:2] == ["__Host-session", "__Host-session.1"]
     assert len(names) == len(set(names))
+
+
+@BY_WAY
+def test_an_error_of_the_app_is_its_own(outcomes: Outcomes, way: Way) -> None:
+    """It is no refusal of ours; and what only the sidecar says is not taken from the app, where the proxy can see to it."""
+    (outcome,) = outcomes[way.name, "app fails"]
+    assert outcome.reply is not None
+    assert (outcome.status, outcome.reply.body, len(outcome.seen)) == (500, b"mine", 1)
+    if way.name in ("the sidecar itself", "nginx", "Caddy", "HAProxy"):
+        assert outcome.reply.values("x-auth-subject") == []
 
 
 @BY_WAY

@@ -149,9 +149,10 @@ def haproxy(world: World, folder: Path, sidecar: Sidecar, port: int) -> tuple[li
     """HAProxy, with deploy/haproxy."""
     shutil.copy(DEPLOY / "haproxy/sidecar.lua", folder)
     text = (DEPLOY / "haproxy/haproxy.cfg").read_text()
-    (folder / "haproxy.cfg").write_text(
-        placed(text, {**_places(world, sidecar), "bind :8000": f"bind 127.0.0.1:{port}"})
-    )
+    places = {
+        **_places(world, sidecar), "bind :8000": f"bind 127.0.0.1:{port}", "/etc/haproxy/": f"{folder}/",
+    }  # fmt: skip
+    (folder / "haproxy.cfg").write_text(placed(text, places))
     return ["haproxy", "-db", "-f", str(folder / "haproxy.cfg")], {}
 
 

@@ -20,7 +20,7 @@ from tests.foreign.cases import Ask
 from tests.hostile.minting import Mint, SigningKey
 from tests.hostile.wire import Client, Reply
 from tests.hostile.world import Hook, KeyServer, settings
-from tests.stack import Recorder, Seen, Sidecar, binary, running_sidecar
+from tests.stack import Answer, Recorder, Seen, Sidecar, binary, echo, running_sidecar
 
 HOSTILE = Path(__file__).parent.parent / "hostile"
 GUEST = "127.0.0.2"
@@ -53,6 +53,8 @@ class World:
     cerbos: EmbeddedCerbos
     loop: asyncio.AbstractEventLoop
     tokens: dict[str, str] = field(default_factory=dict)
+    answer: Answer = echo
+    """How the app answers."""
 
     def token(self, user: str) -> str:
         """An access token of a user, the same one every time; of `expired`, one that has ended."""
@@ -96,7 +98,7 @@ class World:
 
     def send(self, port: int, ask: Ask) -> Outcome:
         """Send one request on a connection of its own, and see what the app gets of it."""
-        self.app.reset()
+        self.app.reset(self.answer)
         try:
             client = Guest(port)
         except ConnectionRefusedError:
