@@ -9,6 +9,7 @@ from types import ModuleType
 import pytest
 
 from sidecar import cli
+from sidecar.clients.authzen import Target
 from sidecar.clients.embedded import compile_policies, find_binary
 from sidecar.gate.request import IDENTITY_HEADERS
 from sidecar.gate.verdict import Code
@@ -59,6 +60,15 @@ def test_every_environment_example_is_one() -> None:
     for text in texts:
         environ = dict(line.split("=", 1) for line in text.splitlines())
         assert read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:5000", **environ}, {}).login_modes
+
+
+def test_the_example_of_another_pdp_is_one() -> None:
+    (text,) = [text for _, name, text in examples() if name == "pdp"]
+    environ = dict(line.split("=", 1) for line in text.splitlines())
+    assert (
+        Target.parse(read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:5000", **environ}, {}).pdp).path
+        == "/tenant-a"
+    )
 
 
 def test_every_policy_example_compiles(tmp_path: Path) -> None:

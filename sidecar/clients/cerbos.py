@@ -38,6 +38,9 @@ _COUNTS = frozenset((Code.PDP_UNAVAILABLE, Code.PDP_TIMEOUT, Code.PDP_BAD_ANSWER
 class Cerbos:
     """A PDP at `host:port` or `unix:/path`. `timeout` in seconds, `now` monotonic seconds, `limit` calls at once."""
 
+    probe_every = 0.05
+    """Seconds between two looks at one that does not serve: it is near, and often started beside us."""
+
     def __init__(self, target: str, *, timeout: float, now: Callable[[], float], limit: int = 256) -> None:
         self._timeout = timeout
         self._limit = limit
