@@ -92,7 +92,7 @@ GROUND_SAYS = {
 def settings() -> str:
     """docs/reference/settings.md"""
     rows = [
-        f"| `{s.variable}` | `{s.flag}` | {s.doc} | {'required' if s.default is None else f'`{s.default}`' if s.default else ''} |"
+        f"| `{s.variable}` | {s.doc} | {'required' if s.default is None else f'`{s.default}`' if s.default else ''} |"
         for s in SETTINGS
     ]
     return "\n".join(
@@ -100,10 +100,11 @@ def settings() -> str:
             "# Settings",
             "",
             "Each is a variable of the environment, or the flag of the same name on `sidecar run`, `check` and `explain`,",
-            "which goes before it. Durations are `300ms`, `2s`, `5m`, `1h`. An unknown `SIDECAR_…` variable is an error.",
+            f"which goes before it: `{SETTINGS[0].flag}` for `{SETTINGS[0].variable}`, `--aws-region` for `AWS_REGION`. Durations",
+            "are `300ms`, `2s`, `5m`, `1h`. An unknown `SIDECAR_…` variable is an error.",
             "",
-            "| variable | flag | meaning | default |",
-            "| --- | --- | --- | --- |",
+            "| variable | meaning | default |",
+            "| --- | --- | --- |",
             *rows,
             "",
         ]
