@@ -84,6 +84,7 @@ def _asked(question: Question) -> list[str]:
         f"roles      {', '.join(principal.roles)}",
         f"principal attributes  {json.dumps(dict(principal.attributes))}",
         f"resource attributes   {json.dumps(dict(resource.attributes))}",
+        *([f"scope      {resource.scope}"] if resource.scope else []),
     ]
 
 

@@ -27,6 +27,8 @@ PROBE_EVERY = 1.0
 """Seconds between two looks whether it answers."""
 CERBOS_ROLES = "cerbos.roles"
 """The property of a subject in which Cerbos wants its roles (docs.cerbos.dev, "AuthZEN entity model mapping")."""
+CERBOS_SCOPE = "cerbos.scope"
+"""The property of a resource in which Cerbos wants its scope. No attribute has such a name: it has no dot."""
 _EVALUATION, _EVALUATIONS = "/access/v1/evaluation", "/access/v1/evaluations"
 _WELL_KNOWN = "/.well-known/authzen-configuration"
 _MAX_PRINCIPALS = 1024
@@ -226,7 +228,10 @@ def subject_of(principal: Principal, roles: tuple[str, ...]) -> bytes:
 
 
 def _item(resource: Resource, action: str) -> tuple[bytes, bytes]:
-    told = _told({"type": resource.kind, "id": resource.id, "properties": dict(resource.attributes)})
+    properties = dict(resource.attributes)
+    if resource.scope:
+        properties[CERBOS_SCOPE] = resource.scope
+    told = _told({"type": resource.kind, "id": resource.id, "properties": properties})
     return b'"resource":' + told, b'"action":' + _told({"name": action})
 
 

@@ -180,6 +180,8 @@ def _sized(tag: bytes, data: bytes) -> bytes:
 def _entry(resource: Resource) -> bytes:
     parts = [_sized(b"\x0a", resource.kind.encode("utf-8")), _sized(b"\x1a", resource.id.encode("utf-8"))]
     parts += _attributes(resource.attributes)
+    if resource.scope:
+        parts.append(_sized(b"\x2a", resource.scope.encode("utf-8")))
     actions = _sized(b"\x0a", resource.action.encode("utf-8"))
     if resource.more_actions:
         actions += b"".join([_sized(b"\x0a", action.encode("utf-8")) for action in resource.more_actions])
