@@ -18,21 +18,32 @@ _OUTSIDE = re.compile(r"(!?)\[([^\]]+)\]\(((?:\.\./)+[A-Za-z][\w./-]*)\)")
 
 
 def on_config(config: Any) -> Any:
-    """Leave out what is not there; a page that is there and not in the navigation fails a strict build."""
-    config["nav"] = _there(config["nav"], Path(config["docs_dir"]))
+    """Make the navigation of what is there."""
+    docs = Path(config["docs_dir"])
+    config["nav"] = navigation(config["nav"], docs, _named(config["nav"]))
     return config
 
 
-def _there(nav: list[Any], docs: Path) -> list[Any]:
-    kept = []
+def navigation(nav: list[Any], docs: Path, named: set[str]) -> list[Any]:
+    """The entries whose pages are there; for `folder/` all pages of a folder that are not `named` elsewhere."""
+    kept: list[Any] = []
     for item in nav:
         ((name, what),) = item.items() if isinstance(item, dict) else ((None, item),)
         if isinstance(what, list):
-            if inner := _there(what, docs):
+            if inner := navigation(what, docs, named):
                 kept.append({name: inner})
+        elif what.endswith("/"):
+            pages = sorted(str(page.relative_to(docs)) for page in (docs / what).glob("*.md"))
+            kept += [page for page in pages if page not in named]
         elif (docs / what).is_file():
             kept.append(item)
     return kept
+
+
+def _named(nav: Any) -> set[str]:
+    if isinstance(nav, str):
+        return {nav}
+    return {page for item in (nav.values() if isinstance(nav, dict) else nav) for page in _named(item)}
 
 
 def on_files(files: Any, config: Any) -> Any:

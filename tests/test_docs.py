@@ -1,12 +1,19 @@
 """The docs say what the code does: generated pages are equal, examples work, links lead somewhere."""
 
 import importlib.util
+import json
 import re
 import shlex
+import subprocess
+import textwrap
+from collections.abc import Callable
+from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import pytest
+import yaml
 
 from sidecar import cli
 from sidecar.clients.authzen import Target
@@ -14,7 +21,7 @@ from sidecar.clients.embedded import compile_policies, find_binary
 from sidecar.gate.request import IDENTITY_HEADERS
 from sidecar.gate.verdict import Code
 from sidecar.routes_file import read_routes
-from sidecar.settings import read_settings
+from sidecar.settings import SETTINGS, read_settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -88,6 +95,110 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+# --- fenced blocks: each is of a kind that is checked here, or run by the test that is named ---
+
+FENCE = re.compile(r"(?:<!-- (example|run by): (\S+) -->\n)?^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """A fenced block: its page, what the comment before it says, its language and its text without indentation."""
+
+    page: Path
+    mark: str
+    named: str
+    language: str
+    text: str
+
+
+BLOCKS = [
+    Block(page, mark, named, language, textwrap.dedent(text))
+    for page in PAGES
+    for mark, named, _, language, text in FENCE.findall(page.read_text(encoding="utf-8"))
+]
+
+
+def _is_picture(text: str) -> bool:
+    return any(character in text for character in "│─▶▼└")
+
+
+def check_shell(block: Block) -> None:
+    """A shell reads it; its commands exist; what it sets are settings; options of `sidecar` are such."""
+    done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for line in block.text.replace("\\\n", " ").splitlines():
+        words = shlex.split(line, comments=True)
+        if not words:
+            continue
+        settings = [word.partition("=")[0] for word in words if re.match(r"[A-Z][A-Z0-9_]*=", word)]
+        for name in settings:
+            assert name in VARIABLES, (block.page, name)
+        if words[0] == "export" or len(settings) == len(words):
+            continue
+        command = words[len(settings)] if settings else words[0]
+        assert command in COMMANDS, (block.page, command)
+        if command == "make":
+            assert re.search(rf"^{words[words.index('make') + 1]}:", MAKEFILE, re.MULTILINE), line
+
+
+VARIABLES = {setting.variable for setting in SETTINGS} | {"AWS_DEFAULT_REGION"}
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+COMMANDS = {
+    "make",
+    "sidecar",
+    "pip",
+    "jq",
+    "curl",
+    "kill",
+    "openssl",
+    "cerbos",
+    "git",
+    "docker",
+    "podman",
+    "kubectl",
+    "aws",
+}
+"""`make` and `sidecar` are looked at word by word; the lines of the others are read by a shell, and their settings."""
+
+
+def check_yaml(block: Block) -> None:
+    """Routes and policies are read and compiled above, so they must say that they are; others are YAML at least."""
+    documents = [each for each in yaml.safe_load_all(block.text) if isinstance(each, dict)]
+    assert documents, block.page
+    for document in documents:
+        if "routes" in document or "api.cerbos.dev" in str(document.get("apiVersion")):
+            assert block.named == "routes.yaml" or block.named.startswith("policies/"), (
+                block.page,
+                "no <!-- example: -->",
+            )
+
+
+def check_plain(block: Block) -> None:
+    """A picture, or settings."""
+    if not _is_picture(block.text):
+        for line in block.text.splitlines():
+            assert line.partition("=")[0] in VARIABLES, (block.page, line)
+
+
+CHECKS: dict[str, Callable[[Block], object]] = {
+    "": check_plain,
+    "sh": check_shell,
+    "yaml": check_yaml,
+    "json": lambda block: json.loads(block.text),
+    # run in a browser by tests/browser and tests/enforce/test_permissions.py
+    "js": lambda block: block.page.name == "permissions.md" or pytest.fail(str(block.page)),
+    "html": lambda block: HTMLParser().feed(block.text),
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.page.stem}-{block.language}-{block.text[:20]!r}")
+def test_every_block_is_of_a_kind_that_is_checked(block: Block) -> None:
+    if block.mark == "run by":
+        assert block.page.name in (ROOT / block.named).read_text(encoding="utf-8")
+    else:
+        assert block.language in CHECKS, (block.page, "expected <!-- run by: tests/test_….py --> before it")
+        CHECKS[block.language](block)
 
 
 def test_every_command_in_the_docs_is_one() -> None:
