@@ -186,6 +186,8 @@ CHECKS: dict[str, Callable[[Block], object]] = {
     "sh": check_shell,
     "yaml": check_yaml,
     "json": lambda block: json.loads(block.text),
+    # held against what is printed by tests/test_guides.py
+    "text": lambda block: block.mark == "example" or pytest.fail(str(block.page)),
     # run in a browser by tests/browser and tests/enforce/test_permissions.py
     "js": lambda block: block.page.name == "permissions.md" or pytest.fail(str(block.page)),
     "html": lambda block: HTMLParser().feed(block.text),
