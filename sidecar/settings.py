@@ -352,16 +352,26 @@ def _check_together(settings: Settings, problems: list[str]) -> None:
         problems.append("AWS_COGNITO_CLIENT_ID: not set, expected the app clients whose tokens are taken")
     if settings.issuers and not settings.jwks_url:
         problems.append("SIDECAR_JWKS_URL: not set, expected the key URL of SIDECAR_ISSUER")
-    if settings.pdp and settings.cerbos != "embedded":
-        problems.append(
-            f"SIDECAR_CERBOS: found {settings.cerbos}, expected it unset: SIDECAR_PDP is asked in its place"
-        )
+    problems += _pdp_problems(settings)
     if settings.login_modes:
         problems += _login_problems(settings)
     if settings.listen == settings.admin_listen:
         problems.append(
             f"SIDECAR_ADMIN_LISTEN: found {settings.admin_listen}, expected another port than the traffic's"
         )
+
+
+def _pdp_problems(settings: Settings) -> list[str]:
+    """What contradicts itself about whom to ask for decisions."""
+    if settings.pdp:
+        if settings.cerbos == "embedded":
+            return []
+        return [f"SIDECAR_CERBOS: found {settings.cerbos}, expected it unset: SIDECAR_PDP is asked in its place"]
+    return [
+        f"{setting.variable}: found it without SIDECAR_PDP, expected both or none"
+        for setting in SETTINGS
+        if setting.field.startswith("pdp_") and getattr(settings, setting.field)
+    ]
 
 
 def _login_problems(settings: Settings) -> list[str]:

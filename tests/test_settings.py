@@ -206,5 +206,14 @@ def test_a_pdps_token_is_one_and_never_shown(token: str) -> None:
 
 @pytest.mark.parametrize("name", ["", "roles", "cerbos.roles", "urn:example:roles"])
 def test_the_property_of_the_roles_is_a_name(name: str) -> None:
-    assert read_settings({**LEAST, "SIDECAR_PDP_ROLES": name}, {}).pdp_roles == name
-    assert problems({"SIDECAR_PDP_ROLES": '"'})
+    environ = {"SIDECAR_PDP": "authzen+https://pdp.example"}
+    assert read_settings({**LEAST, **environ, "SIDECAR_PDP_ROLES": name}, {}).pdp_roles == name
+    assert problems({**environ, "SIDECAR_PDP_ROLES": '"'})
+
+
+def test_what_belongs_to_a_pdp_is_not_set_without_one() -> None:
+    found = problems({"SIDECAR_PDP_TOKEN": "t0ken", "SIDECAR_PDP_CA": "/ca.pem", "SIDECAR_PDP_ROLES": "roles"})
+    assert [problem.partition(":")[0] for problem in found] == [
+        "SIDECAR_PDP_TOKEN", "SIDECAR_PDP_CA", "SIDECAR_PDP_ROLES",
+    ]  # fmt: skip
+    assert "t0ken" not in str(found)
