@@ -1,12 +1,14 @@
 """The docs say what the code does: generated pages are equal, examples work, links lead somewhere."""
 
 import importlib.util
+import itertools
 import json
 import re
 import shlex
+import shutil
 import subprocess
 import textwrap
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
@@ -123,42 +125,49 @@ def _is_picture(text: str) -> bool:
     return any(character in text for character in "│─▶▼└")
 
 
+def _lines_of(text: str) -> Iterator[list[str]]:
+    """The words of each command; one that goes on in the next line, by a backslash or within quotes, is one."""
+    line = ""
+    for part in text.replace("\\\n", " ").splitlines():
+        line += part
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError:
+            line += "\n"
+            continue
+        line = ""
+        if words:
+            yield words
+
+
 def check_shell(block: Block) -> None:
     """A shell reads it; its commands exist; what it sets are settings; options of `sidecar` are such."""
     done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for line in block.text.replace("\\\n", " ").splitlines():
-        words = shlex.split(line, comments=True)
-        if not words:
+    for words in _lines_of(block.text):
+        said = words[1:] if words[0] == "export" else words
+        settings = list(itertools.takewhile(lambda word: re.match(r"[A-Z][A-Z0-9_]*=", word), said))
+        for setting in settings:
+            assert setting.partition("=")[0] in VARIABLES, (block.page, setting)
+        if len(settings) == len(said):
             continue
-        settings = [word.partition("=")[0] for word in words if re.match(r"[A-Z][A-Z0-9_]*=", word)]
-        for name in settings:
-            assert name in VARIABLES, (block.page, name)
-        if words[0] == "export" or len(settings) == len(words):
-            continue
-        command = words[len(settings)] if settings else words[0]
+        command, *_ = said[len(settings) :]
         assert command in COMMANDS, (block.page, command)
+        if command == "jq" and shutil.which("jq"):
+            # its program compiles, whatever the log has
+            subprocess.run([*words[: words.index("decisions.jsonl")], "/dev/null"], check=True, capture_output=True)
         if command == "make":
-            assert re.search(rf"^{words[words.index('make') + 1]}:", MAKEFILE, re.MULTILINE), line
+            assert re.search(rf"^{words[words.index('make') + 1]}:", MAKEFILE, re.MULTILINE), words
 
 
 VARIABLES = {setting.variable for setting in SETTINGS} | {"AWS_DEFAULT_REGION"}
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
-COMMANDS = {
-    "make",
-    "sidecar",
-    "pip",
-    "jq",
-    "curl",
-    "kill",
-    "openssl",
-    "cerbos",
-    "git",
-    "docker",
-    "podman",
-    "kubectl",
-    "aws",
-}
+COMMANDS = frozenset(
+    (
+        "make", "sidecar", "pip", "jq", "curl", "kill", "openssl", "cerbos", "git", "cd", "docker", "docker-compose", "podman",
+        "podman-compose", "buildah", "kubectl", "helm", "aws", "nginx", "caddy", "haproxy", "envoy", "systemctl", "tail", "watch",
+    )
+)  # fmt: skip
 """`make` and `sidecar` are looked at word by word; the lines of the others are read by a shell, and their settings."""
 
 
@@ -181,6 +190,18 @@ def check_plain(block: Block) -> None:
             assert line.partition("=")[0] in VARIABLES, (block.page, line)
 
 
+def check_script(block: Block) -> None:
+    """Node reads it as a module, in which `await` may stand by itself."""
+    done = subprocess.run(
+        ["node", "--input-type=module"],
+        input=f"const run = async () => {{ {block.text} }};",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
 CHECKS: dict[str, Callable[[Block], object]] = {
     "": check_plain,
     "sh": check_shell,
@@ -188,8 +209,7 @@ CHECKS: dict[str, Callable[[Block], object]] = {
     "json": lambda block: json.loads(block.text),
     # held against what is printed by tests/test_guides.py
     "text": lambda block: block.mark == "example" or pytest.fail(str(block.page)),
-    # run in a browser by tests/browser and tests/enforce/test_permissions.py
-    "js": lambda block: block.page.name == "permissions.md" or pytest.fail(str(block.page)),
+    "js": check_script,
     "html": lambda block: HTMLParser().feed(block.text),
 }
 
