@@ -1,25 +1,17 @@
-"""Composition root: settings -> objects -> the traffic app and the admin app, started, reloaded and stopped."""
+"""Composition root: settings -> objects -> the traffic app, with what a reload changes of them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 import logging
-import math
 import secrets
-import signal
-import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import uvicorn
-
-from sidecar.admin import admin_app
 from sidecar.browser import Browser
 from sidecar.clients.alb import AlbKeys, AlbSessions
 from sidecar.clients.breaker import Breaker
@@ -31,7 +23,6 @@ from sidecar.clients.pool import Origin, Pool, Timeouts
 from sidecar.enforce import server
 from sidecar.enforce.assertion import Assertions, load_key
 from sidecar.enforce.console import Console
-from sidecar.enforce.limits import Limits
 from sidecar.enforce.own import OwnPaths, assertion_paths
 from sidecar.enforce.pages import Pages, TemplateError
 from sidecar.enforce.permissions import Permissions
@@ -44,17 +35,26 @@ from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access
 from sidecar.gate.session import TokenSource
 from sidecar.gate.verdict import Code
-from sidecar.journal import Journal, Metrics, open_stream
+from sidecar.journal import Journal, open_stream
+from sidecar.metrics import Gauge, Metrics
 from sidecar.routes_file import RoutesError, RoutesFile, read_routes
 from sidecar.settings import SETTINGS, Address, Settings
+from sidecar.shared_metrics import WorkerFile
 from sidecar.trust import Trust, trust_from
 
 log = logging.getLogger("sidecar")
 
 wall_clock = time.time  # noqa: TID251 - here the clock enters; everything below takes it as an argument
-BACKLOG = 2048
 WATCH_EVERY = 1.0
 """Seconds between two looks at the route file."""
+RETIRED_FOR = 10.0
+"""Seconds after which key sets that a reload has replaced are given up: requests that began before may ask them."""
+SHARE = "_AUTHORIZATION_SIDECAR_METRICS"
+"""Set by the parent for each worker: the file through which it counts as one with the others. No setting of a user."""
+
+
+Stamp = tuple[int, int, int, int] | None
+"""Of a file: time of its last change in ns, size, inode, device."""
 
 
 class StartError(Exception):
@@ -123,13 +123,46 @@ class Sidecar:
     traffic: Traffic
     browser: Browser | None
     alb_keys: AlbKeys
+    stamp: Stamp = None
     generation: int = 1
+    loaded_at: float = field(default_factory=wall_clock)
+    reload_fault: str = ""
+    """Why the last reload left the routes as they were, "" where it did not."""
+    draining: bool = False
     cerbos_serving: bool = False
+    connections: Callable[[], int] = lambda: 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def readiness(self) -> dict[str, bool]:
-        """What `/readyz` tells: ready only when keys, Cerbos and routes are."""
-        return {"cerbos": self.cerbos_serving, "keys": self.keys.ready, "routes": True}
+        """What `/readyz` tells: ready only when keys, Cerbos and routes are, and until the sidecar begins to stop."""
+        return {"cerbos": self.cerbos_serving, "keys": self.keys.ready, "routes": True, "serving": not self.draining}
+
+    def reload_state(self) -> str:
+        """What `/readyz` tells besides: `ok`, or where the fault of a route file is that could not be used."""
+        # no more than the place: what stands there is for the log
+        return f"failed: {self.reload_fault.splitlines()[0].partition(': ')[0]}" if self.reload_fault else "ok"
+
+    def gauges(self) -> Iterator[Gauge]:
+        """What of this process stands in the metrics beside its counts."""
+        yield "sidecar_workers", (), 1
+        yield "sidecar_connections", (), self.connections()
+        yield "sidecar_upstream_connections", ("idle",), self.upstream.idle
+        yield "sidecar_upstream_connections", ("busy",), self.upstream.open - self.upstream.idle
+        yield "sidecar_breaker_open", ("upstream", ""), self.upstream.is_open
+        yield "sidecar_breaker_open", ("pdp", ""), self.cerbos.is_open
+        for name, is_open in self.hooks.breakers().items():
+            yield "sidecar_breaker_open", ("lookup", name), is_open
+        for part, ready in self.readiness().items():
+            yield "sidecar_ready", (part,), ready
+        for issuer, age in self.keys.ages().items():
+            yield "sidecar_key_age_seconds", (issuer,), age
+        yield "sidecar_config_generation", (), self.generation
+        yield "sidecar_config_reload_success", (), not self.reload_fault
+        yield "sidecar_config_loaded_timestamp_seconds", (), self.loaded_at
+        yield "sidecar_config_agreed", (), self.routes.checksum
+        if self.embedded is not None:
+            yield "sidecar_cerbos_restarts", (), self.embedded.restarts
 
     def config(self) -> dict[str, Any]:
         """What `/config` shows: settings without secrets, and the routes in force."""
@@ -140,7 +173,10 @@ class Sidecar:
             for setting in SETTINGS
         }
         routes = [{"path": r.name, "access": r.access, "actions": dict(r.actions)} for r in self.routes.table.routes]
-        return {"settings": shown, "generation": self.generation, "routes": routes, "issuers": list(self.trust.issuers)}
+        return {
+            "settings": shown, "generation": self.generation, "reload": self.reload_state(), "routes": routes,
+            "issuers": list(self.trust.issuers),
+        }  # fmt: skip
 
     def refused(self, status: int, code: Code, peer: str) -> str:
         """Journal a refusal of the server's own, and give it a request id."""
@@ -156,34 +192,41 @@ class Sidecar:
 
     async def reload(self) -> None:
         """Put the route file as it is now in force; a file that cannot be used leaves the running routes in force."""
-        try:
-            routes = load_routes(self.settings, self.environ)
-            trust = load_trust(self.settings, routes)
-        except StartError as error:
-            log.error("routes not reloaded, the running ones stay in force:\n%s", error)  # noqa: TRY400 - a user's fault
-            return
-        tokens = self.gate.rules.tokens
-        if trust != self.trust or routes.principal != self.routes.principal:
-            old, self.keys = self.keys, self._key_store(trust)
-            await self.keys.warm()
-            tokens = Tokens(trust.issuers, routes.principal, self.keys.find)
-            self.keys.on_change = tokens.forget
-            await old.aclose()
+        async with self.reloading:
+            # before it is read: what is written later is another change
+            self.stamp = stamp_of(self.settings.routes)
+            try:
+                # in a thread: a large file takes longer to read than requests may wait
+                routes = await asyncio.to_thread(load_routes, self.settings, self.environ)
+                trust = load_trust(self.settings, routes)
+            except StartError as error:
+                self.reload_fault = str(error)
+                self.metrics.reloaded("failed")
+                log.error("routes not reloaded, the running ones stay in force:\n%s", error)  # noqa: TRY400 - a user's fault
+                return
+            keys, tokens = self.keys, self.gate.rules.tokens
+            if trust != self.trust or routes.principal != self.routes.principal:
+                keys = _key_store(trust, self.metrics)
+                # nothing of it is in force before it can be used
+                await keys.warm()
+                tokens = _tokens(trust, routes, keys, self.metrics)
+            self._put_in_force(routes, trust, keys, tokens)
+
+    def _put_in_force(self, routes: RoutesFile, trust: Trust, keys: KeyStore, tokens: Tokens) -> None:
+        """All of it at once: no request sees the one of the old and the other of the new."""
+        if keys is not self.keys:
+            self.spawn(_retire(self.keys))
         self.gate.rules = Rules(routes.table, routes.lookups, tokens, self.gate.rules.reading, routes.decisions())
-        self.routes, self.trust, self.generation = routes, trust, self.generation + 1
+        self.routes, self.trust, self.keys, self.generation = routes, trust, keys, self.generation + 1
+        self.loaded_at, self.reload_fault = wall_clock(), ""
+        self.metrics.reloaded("ok")
         log.info("routes reloaded, generation %d", self.generation)
 
-    def _key_store(self, trust: Trust) -> KeyStore:
-        return KeyStore(trust.key_urls, trust.groups, now=time.monotonic, report=self.metrics.dependency)
-
     async def watch(self) -> None:
-        """Reload whenever the route file changes."""
-        seen = _stamp(self.settings.routes)
+        """Reload whenever the route file changes: in place, replaced, or behind a link that leads elsewhere now."""
         while True:
             await asyncio.sleep(WATCH_EVERY)
-            stamp = _stamp(self.settings.routes)
-            if stamp is not None and stamp != seen:
-                seen = stamp
+            if stamp_of(self.settings.routes) != self.stamp:
                 await self.reload()
 
     async def watch_cerbos(self) -> None:
@@ -226,22 +269,40 @@ def _shown(name: str, settings: Settings) -> Any:
     return value if isinstance(value, int | float) else str(value)
 
 
-def _stamp(path: str) -> tuple[int, int, int] | None:
+def stamp_of(path: str) -> Stamp:
+    """What differs once the file that `path` leads to was changed or replaced; None where it leads to none."""
     try:
         stat = Path(path).stat()
     except OSError:
         return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino, stat.st_dev
+
+
+def _key_store(trust: Trust, metrics: Metrics) -> KeyStore:
+    return KeyStore(trust.key_urls, trust.groups, now=time.monotonic, report=metrics.dependency)
+
+
+def _tokens(trust: Trust, routes: RoutesFile, keys: KeyStore, metrics: Metrics) -> Tokens:
+    tokens = Tokens(trust.issuers, routes.principal, keys.find, count=metrics.remembered)
+    keys.on_change = tokens.forget
+    return tokens
+
+
+async def _retire(keys: KeyStore) -> None:
+    try:
+        await asyncio.sleep(RETIRED_FOR)
+    finally:
+        await keys.aclose()
 
 
 def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     """Make all objects of one process from its settings; nothing is asked and no port opened yet. Raises StartError."""
+    stamp = stamp_of(settings.routes)
     routes = load_routes(settings, environ)
     trust = load_trust(settings, routes)
-    metrics = Metrics(environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
-    keys = KeyStore(trust.key_urls, trust.groups, now=time.monotonic, report=metrics.dependency)
-    tokens = Tokens(trust.issuers, routes.principal, keys.find)
-    keys.on_change = tokens.forget
+    metrics = Metrics(WorkerFile(Path(environ[SHARE])) if SHARE in environ else None)
+    keys = _key_store(trust, metrics)
+    tokens = _tokens(trust, routes, keys, metrics)
     embedded = embedded_cerbos(settings)
     target = settings.cerbos if embedded is None else embedded.target
     cerbos = Cerbos(target, timeout=settings.cerbos_timeout, now=time.monotonic)
@@ -280,10 +341,12 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
             paths.update(_console(settings, gate, hooks, cerbos, pages, journal, browser).paths())
     own = OwnPaths(paths, reading, refusals, now=wall_clock, new_id=new_id)
     traffic = Traffic(proxy, websockets, own)
-    return Sidecar(
+    sidecar = Sidecar(
         settings, environ, gate, keys, trust, routes, cerbos, embedded, hooks, upstream, metrics, journal, traffic,
-        browser, alb_keys,
+        browser, alb_keys, stamp,
     )  # fmt: skip
+    metrics.read = sidecar.gauges
+    return sidecar
 
 
 def _later(seconds: float, what: Callable[[], None]) -> None:
@@ -337,83 +400,3 @@ def _upstream(settings: Settings) -> Pool:
         settings.upstream_connect_timeout, settings.upstream_head_timeout, settings.upstream_idle_timeout
     )  # fmt: skip
     return Pool(origin, timeouts=timeouts, tls=tls, breaker=Breaker(time.monotonic))
-
-
-# --- running ---
-
-
-def listen(address: Address, variable: str) -> socket.socket:
-    """Open a listening socket. Raises StartError that names the setting and the address."""
-    try:
-        if address.path:
-            Path(address.path).unlink(missing_ok=True)
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            sock.bind(address.path)
-        else:
-            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((address.host, address.port))
-    except OSError as error:
-        raise StartError(f"{variable}: cannot listen on {address}: {error.strerror}") from None
-    # whoever comes while the rest still starts waits, and is not turned away
-    sock.listen(BACKLOG)
-    sock.setblocking(False)
-    return sock
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, with signals left to us: one signal stops two servers in order."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
-
-
-async def run(
-    sidecar: Sidecar, traffic: socket.socket, admin: socket.socket, started: Callable[[], None] = lambda: None
-) -> None:
-    """Serve until SIGTERM or SIGINT: then no new connections, running requests finish, and everything is given back."""
-    settings = sidecar.settings
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: sidecar.spawn(sidecar.reload()))
-    admin_server = _Server(server.config(admin_app(sidecar.readiness, sidecar.metrics.exposition, sidecar.config)))
-    traffic_server = _Server(
-        server.config(
-            sidecar.traffic,
-            limits=Limits(connections=settings.max_connections),
-            refused=sidecar.refused,
-            timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
-        )
-    )
-    try:
-        # the admin port first: an orchestrator may ask about readiness while the rest still starts
-        sidecar.spawn(admin_server.serve([admin]))
-        await _start(sidecar)
-        serving = loop.create_task(traffic_server.serve([traffic]))
-        # what was loaded at start lives as long as the process: the collector need not look at it again
-        gc.collect()
-        gc.freeze()
-        started()
-        await stop.wait()
-        log.info("stopping: no new connections, running requests have %g s", settings.shutdown_timeout)
-        traffic_server.should_exit = True
-        await serving
-        admin_server.should_exit = True
-    finally:
-        await sidecar.close()
-
-
-async def _start(sidecar: Sidecar) -> None:
-    if sidecar.embedded is not None:
-        try:
-            await asyncio.gather(sidecar.embedded.start(), sidecar.keys.warm())
-        except OSError as error:
-            raise StartError(f"SIDECAR_CERBOS: {error}") from None
-    else:
-        await sidecar.keys.warm()
-    sidecar.spawn(sidecar.watch_cerbos())
-    sidecar.spawn(sidecar.watch())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -69,6 +70,8 @@ class RoutesFile:
     identities: tuple[Identity, ...]
     principal: PrincipalRules
     decision_seconds: float = 0.0
+    checksum: int = 0
+    """Of the text: equal files have the same."""
 
     def decisions(self) -> DecisionCache | None:
         """A cache of decisions that is empty yet, where the file asks for one."""
@@ -265,7 +268,8 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
     fallback = Access.AUTHENTICATED if defaults["access"] == "authenticated" else Access.POLICY
     principal = _principal(document["principal"], tuple(defaults["roles"]))
     remembered = document["cache"]["decisions"] if document["cache"] is not None else 0.0
-    return RoutesFile(RouteTable(routes, fallback), lookups, identities, principal, remembered)
+    checksum = zlib.crc32(text.encode("utf-8", "surrogatepass"))
+    return RoutesFile(RouteTable(routes, fallback), lookups, identities, principal, remembered, checksum)
 
 
 DEFAULTS_ENTRY = Entry({name: f.default for name, f in DEFAULTS.fields.items()}, {}, Mark(1, 1, ""))

@@ -50,6 +50,11 @@ class Cerbos:
         self._health = Method("/grpc.health.v1.Health/Check", authority, timeout)
         self._channel = Channel(target, self._check)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the breaker turns calls away."""
+        return self._breaker.is_open
+
     async def check(self, question: Question) -> Answer:
         """Ask. Raises Refused: PDP_* when there is no answer, REFERENCE_INVALID for an attribute that Cerbos cannot
         be told exactly."""

@@ -55,6 +55,10 @@ class HookClient:
         self._cached_bytes = 0
         self._flights: dict[_Key, asyncio.Task[Reply]] = {}
 
+    def breakers(self) -> dict[str, bool]:
+        """The lookups that were asked so far -> whether the breaker turns their calls away."""
+        return {name: breaker.is_open for name, breaker in self._breakers.items()}
+
     async def ask(self, call: Call) -> Reply:
         """The hook's answer, cached or fresh. Raises Refused with a LOOKUP_* code where there is none."""
         lookup = call.lookup
