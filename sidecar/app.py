@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from sidecar.browser import Browser
 from sidecar.clients.alb import AlbKeys, AlbSessions
@@ -41,6 +41,9 @@ from sidecar.routes_file import RoutesError, RoutesFile, read_routes
 from sidecar.settings import SETTINGS, Address, Settings
 from sidecar.shared_metrics import WorkerFile
 from sidecar.trust import Trust, trust_from
+
+if TYPE_CHECKING:
+    from sidecar.tracing import Tracer
 
 log = logging.getLogger("sidecar")
 
@@ -123,6 +126,7 @@ class Sidecar:
     traffic: Traffic
     browser: Browser | None
     alb_keys: AlbKeys
+    tracer: Tracer | None
     stamp: Stamp = None
     generation: int = 1
     loaded_at: float = field(default_factory=wall_clock)
@@ -255,6 +259,9 @@ class Sidecar:
             await self.browser.aclose()
         if self.embedded is not None:
             await self.embedded.stop()
+        if self.tracer is not None:
+            # it waits for a collector, which may be slow
+            await asyncio.to_thread(self.tracer.close)
 
 
 def new_id() -> str:
@@ -298,6 +305,7 @@ async def _retire(keys: KeyStore) -> None:
 def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     """Make all objects of one process from its settings; nothing is asked and no port opened yet. Raises StartError."""
     stamp = stamp_of(settings.routes)
+    tracer = _tracer(settings)
     routes = load_routes(settings, environ)
     trust = load_trust(settings, routes)
     metrics = Metrics(WorkerFile(Path(environ[SHARE])) if SHARE in environ else None)
@@ -311,7 +319,9 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
         assertions = (
             None if settings.assertion == "off" else Assertions(load_key(settings.assertion), settings.upstream)
         )
-        journal = Journal(open_stream(settings.decision_log), metrics, wall_clock, _later)
+        journal = Journal(
+            open_stream(settings.decision_log), metrics, wall_clock, _later, tracer.end if tracer else None
+        )
         upstream = _upstream(settings)
         pages = Pages(settings.templates)
         pages.check()
@@ -326,11 +336,12 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
         sign=assertions.sign if assertions is not None else None, shadow=settings.mode == "shadow",
         sources=_sources(browser, settings, lambda: gate.rules.tokens, alb_keys),
     )  # fmt: skip
+    begin_trace = tracer.begin if tracer else None
     refusals = Refusals(login=browser is not None, page=pages.error)
-    proxy = Proxy(gate, upstream, journal, time.perf_counter, new_id, refusals)
+    proxy = Proxy(gate, upstream, journal, time.perf_counter, new_id, refusals, begin_trace)
     websockets = WebSocketDoor(
         gate, upstream, journal, now=wall_clock, timer=time.perf_counter, new_id=new_id,
-        refusals=refusals, max_message=settings.ws_max_message,
+        refusals=refusals, max_message=settings.ws_max_message, begin_trace=begin_trace,
     )  # fmt: skip
     paths = dict(Permissions(gate, hooks, cerbos, now=wall_clock, timer=time.perf_counter).paths())
     if assertions is not None:
@@ -343,7 +354,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     traffic = Traffic(proxy, websockets, own)
     sidecar = Sidecar(
         settings, environ, gate, keys, trust, routes, cerbos, embedded, hooks, upstream, metrics, journal, traffic,
-        browser, alb_keys, stamp,
+        browser, alb_keys, tracer, stamp,
     )  # fmt: skip
     metrics.read = sidecar.gauges
     return sidecar
@@ -361,6 +372,18 @@ def embedded_cerbos(settings: Settings) -> EmbeddedCerbos | None:
         return EmbeddedCerbos(Path(settings.policies), binary=settings.cerbos_binary or None)
     except (OSError, ValueError) as error:
         raise StartError(f"SIDECAR_CERBOS: {error}") from None
+
+
+def _tracer(settings: Settings) -> Tracer | None:
+    if settings.traces == "off":
+        return None
+    try:
+        from sidecar.tracing import Tracer
+    except ImportError as error:
+        raise StartError(
+            f"SIDECAR_TRACES: found otlp, expected OpenTelemetry: pip install 'authorization-sidecar[otel]' ({error})"
+        ) from None
+    return Tracer()
 
 
 def _browser(settings: Settings, tokens: Callable[[], Tokens], metrics: Metrics) -> Browser | None:

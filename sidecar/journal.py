@@ -20,6 +20,10 @@ Later = Callable[[float, Callable[[], None]], object]
 """Calls something once, so many seconds later: with 0 after what is under way."""
 
 
+Tell = Callable[[Verdict, str, str, int, float, float], None]
+"""Told of each verdict for its trace: (verdict, outcome, code, status, seconds, Unix time)."""
+
+
 def at_once(_: float, what: Callable[[], None]) -> None:
     """A Later that does not wait."""
     what()
@@ -36,18 +40,20 @@ class Outcome(NamedTuple):
 
 
 class Journal:
-    """Writes one JSON line per verdict to stdout or a file, and counts it. `now` gives Unix seconds.
+    """Writes one JSON line per verdict to stdout or a file, counts it, and tells its trace. `now` gives Unix seconds.
 
     The lines of one turn of the loop are written together, at its end; `flush` must be called before the process ends.
     """
 
     def __init__(
-        self, stream: IO[str], metrics: Metrics, now: Callable[[], float], later: Later = at_once
+        self, stream: IO[str], metrics: Metrics, now: Callable[[], float], later: Later = at_once,
+        tell: Tell | None = None,
     ) -> None:  # fmt: skip
         self._stream = stream
         self.metrics = metrics
         self._now = now
         self._later = later
+        self._tell = tell
         self._lines: list[str] = []
         self._failed = False
 
@@ -65,7 +71,10 @@ class Journal:
             self.metrics.dependency(dep, fault)
         if facts.cache:
             self.metrics.remembered("decision", facts.cache)
-        self._write(_line(outcome, facts, effect, code, self._now()))
+        now = self._now()
+        if self._tell is not None:
+            self._tell(outcome.verdict, effect, code, outcome.status, outcome.seconds, now)
+        self._write(_line(outcome, facts, effect, code, now))
 
     def refused_unread(self, status: int, code: Code, peer: str, request_id: str) -> None:
         """Write a refusal of what could not be read as a request, so that no gate saw it."""
@@ -193,6 +202,8 @@ def _more(outcome: Outcome, facts: Facts, code: str) -> str:
     dep, fault = _dependency_of(code)
     if dep:
         more |= {"dep": dep, "fault": fault}
+    if facts.trace is not None:
+        more["trace_id"] = facts.trace.trace_id
     if facts.cache:
         more["cache"] = facts.cache
     if facts.call_id:

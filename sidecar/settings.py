@@ -64,6 +64,7 @@ class Settings:
     drain_delay: float
     shutdown_timeout: float
     log_level: str
+    traces: str
     region: str
     pool_id: str
     client_ids: tuple[str, ...]
@@ -247,6 +248,7 @@ SETTINGS = (
     Setting("SIDECAR_DRAIN_DELAY", "drain_delay", units.duration, "0s", "after SIGTERM, between `/readyz` being 503 and no new connections: time for load balancers to notice"),
     Setting("SIDECAR_SHUTDOWN_TIMEOUT", "shutdown_timeout", units.duration, "30s", "for running requests after SIGTERM"),
     Setting("SIDECAR_LOG_LEVEL", "log_level", _one_of("debug", "info", "warning", "error"), "info", "of the log on stderr"),
+    Setting("SIDECAR_TRACES", "traces", _one_of("off", "otlp"), "off", "`otlp`: OpenTelemetry traces by OTLP/HTTP, set up by its own variables such as `OTEL_EXPORTER_OTLP_ENDPOINT`; needs the extra `otel`"),
     Setting("AWS_REGION", "region", str, "", "the user pool's region; `AWS_DEFAULT_REGION` stands in for it"),
     Setting("AWS_COGNITO_POOL_ID", "pool_id", str, "", "the user pool"),
     Setting("AWS_COGNITO_CLIENT_ID", "client_ids", _list, "", "its app clients (comma list)"),
