@@ -7,7 +7,7 @@ import logging
 import secrets
 import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -311,7 +311,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     metrics = Metrics(WorkerFile(Path(environ[SHARE])) if SHARE in environ else None)
     keys = _key_store(trust, metrics)
     tokens = _tokens(trust, routes, keys, metrics)
-    embedded = embedded_cerbos(settings)
+    embedded = embedded_cerbos(settings, environ)
     target = settings.cerbos if embedded is None else embedded.target
     cerbos = Cerbos(target, timeout=settings.cerbos_timeout, now=time.monotonic)
     hooks = HookClient(now=time.monotonic, count=metrics.remembered)
@@ -364,12 +364,14 @@ def _later(seconds: float, what: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_later(seconds, what)
 
 
-def embedded_cerbos(settings: Settings) -> EmbeddedCerbos | None:
+def embedded_cerbos(settings: Settings, environ: Mapping[str, str]) -> EmbeddedCerbos | None:
     """The Cerbos that we run ourselves, not yet started, or None. Raises StartError."""
     if settings.cerbos != "embedded":
         return None
     try:
-        return EmbeddedCerbos(Path(settings.policies), binary=settings.cerbos_binary or None)
+        return EmbeddedCerbos(
+            Path(settings.policies), binary=settings.cerbos_binary or None, told=_told_of_traces(settings, environ)
+        )
     except (OSError, ValueError) as error:
         raise StartError(f"SIDECAR_CERBOS: {error}") from None
 
@@ -384,6 +386,14 @@ def _tracer(settings: Settings) -> Tracer | None:
             f"SIDECAR_TRACES: found otlp, expected OpenTelemetry: pip install 'authorization-sidecar[otel]' ({error})"
         ) from None
     return Tracer()
+
+
+def _told_of_traces(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """What the embedded Cerbos is told, so that its spans come to where ours do."""
+    if settings.traces == "off":
+        return {}
+    told = {name: value for name, value in environ.items() if name.startswith("OTEL_")}
+    return told | {"OTEL_SERVICE_NAME": "cerbos", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
 
 
 def _browser(settings: Settings, tokens: Callable[[], Tokens], metrics: Metrics) -> Browser | None:

@@ -108,7 +108,7 @@ class _Workers:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_all)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._signal(signal.SIGHUP))
-        self._embedded = embedded = app.embedded_cerbos(self._settings)
+        self._embedded = embedded = app.embedded_cerbos(self._settings, self._environ)
         try:
             if embedded is not None:
                 await embedded.start()

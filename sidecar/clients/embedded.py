@@ -13,6 +13,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
 from sidecar.tether import tethered
@@ -106,14 +107,18 @@ class EmbeddedCerbos:
     It takes changed policies over by itself, within seconds. If they do not compile it says so in the log and goes on
     with those it has; one that is started with such policies ends, and is started again until they compile.
     `gogc` is Go's GOGC: a wide target, since a policy engine's garbage is short-lived and its live set small.
+    `told` are variables of its environment besides what it always gets.
     """
 
-    def __init__(self, policies: Path, *, binary: str | None = None, gogc: int = 400) -> None:
+    def __init__(
+        self, policies: Path, *, binary: str | None = None, gogc: int = 400, told: Mapping[str, str] | None = None
+    ) -> None:
         if not policies.is_dir():
             raise OSError(f"found no folder {policies}, expected the policies (SIDECAR_POLICIES)")
         self._binary = find_binary(binary)
         self._policies = policies.resolve()
         self._gogc = gogc
+        self._told = dict(told or {})
         self._folder = Path(tempfile.gettempdir()) / f"cerbos-{secrets.token_hex(6)}"
         if len(os.fsencode(self._folder / "grpc.sock")) > _MAX_SOCKET_PATH:
             raise OSError(f"the path of {self._folder} is too long for a socket in it: set TMPDIR to a shorter one")
@@ -184,7 +189,7 @@ class EmbeddedCerbos:
         self._process = await asyncio.create_subprocess_exec(
             *tethered([str(self._binary), "server", f"--config={self._folder / 'cerbos.yaml'}", "--log-level=warn"]),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=_environment(self._gogc), start_new_session=True,
+            env=_environment(self._gogc) | self._told, start_new_session=True,
         )  # fmt: skip
         assert self._process.stdout is not None  # noqa: S101 - for the type checker
         reader = asyncio.get_running_loop().create_task(self._fold(self._process.stdout))
@@ -211,7 +216,7 @@ class EmbeddedCerbos:
             fields = {"message": line}
         message, level = str(fields.pop("message", "")), str(fields.pop("log.level", "info")).upper()
         if fields.get("log.logger") == "cerbos.otel":
-            # it has no exporter of traces, since its environment is ours to choose
+            # that it has no exporter of traces is what we chose, or its exporter's affair
             return
         words = f"{message} {fields.get('error', '')}".strip()
         self._said = [*self._said[-9:], *_problems(fields, self._policies), words]
