@@ -209,10 +209,12 @@ class Sidecar:
                 log.error("routes not reloaded, the running ones stay in force:\n%s", error)  # noqa: TRY400 - a user's fault
                 return
             keys, tokens = self.keys, self.gate.rules.tokens
-            if trust != self.trust or routes.principal != self.routes.principal:
+            if trust != self.trust:
                 keys = _key_store(trust, self.metrics)
-                # nothing of it is in force before it can be used
+                keys.adopt(self.keys)
+                # nothing of it is in force before it can be used, or is known to be late
                 await keys.warm()
+            if keys is not self.keys or routes.principal != self.routes.principal:
                 tokens = _tokens(trust, routes, keys, self.metrics)
             self._put_in_force(routes, trust, keys, tokens)
 

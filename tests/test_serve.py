@@ -58,8 +58,8 @@ class Load:
                 try:
                     connection.request("GET", "/contacts/1", headers={"authorization": f"Bearer {self._token}"})
                     answer = connection.getresponse()
-                    answer.read()
-                    self.outcomes[str(answer.status)] += 1
+                    body = answer.read()
+                    self.outcomes["200" if answer.status == 200 else json.loads(body)["code"]] += 1
                 except (OSError, http.client.HTTPException) as error:
                     self.outcomes[type(error).__name__] += 1
                     connection.close()
@@ -111,11 +111,15 @@ def test_a_hundred_reloads_and_a_drain_lose_no_request(
 ) -> None:
     sidecar, config = reloading
     token = stack.tokens["alice"]
+    identity = (
+        f"identity: [{{region: {stack.cognito.region}, user_pool_id: {stack.cognito.pool_id}, "
+        f"client_ids: [{stack.cognito.client_id}, another]}}]\n"
+    )
     with Load(sidecar, token) as load:
         for number in range(1, 101):
-            # every other one changes how tokens are read too: then keys are fetched anew
-            text = stack.routes if number % 2 else stack.routes.replace("email: email", "mail: email")
-            config.put(f"{text}  - {{path: /extra-{number}, access: public}}\n")
+            # every other one changes who is trusted too: then keys are fetched anew
+            text = stack.routes if number % 2 else stack.routes + identity
+            config.put(text.replace("routes:\n", f"routes:\n  - {{path: /extra-{number}, access: public}}\n"))
             os.kill(sidecar.pid, signal.SIGHUP)
             wait_for(lambda n=number: f'generation {n + 1}"' in sidecar.log(), what=f"reload {number}")
         assert (load.lost, sidecar.get("/extra-100").status, sidecar.get("/extra-99").status) == ({}, 200, 403)
@@ -141,23 +145,28 @@ def test_a_hundred_reloads_and_a_drain_lose_no_request(
         assert sidecar.metric("sidecar_key_age_seconds") < 60
         assert time.time() - sidecar.metric("sidecar_config_loaded_timestamp_seconds") < 60
 
-        # now it is told to go, and the load balancer looks at it every 20 ms
-        with contextlib.closing(socket.create_connection(("127.0.0.1", sidecar.port))) as idle:
-            began = time.monotonic()
-            os.kill(sidecar.pid, signal.SIGTERM)
-            wait_for(lambda: readyz(sidecar)[0] == 503, what="readiness ends first")
-            noticed = time.monotonic() - began
-            assert readyz(sidecar)[1] | {"reload": ""} == {
-                "ready": False, "cerbos": True, "keys": True, "routes": True, "serving": False, "reload": "",
-            }  # fmt: skip
-            # one that has not noticed yet is still served, and asked to come no more
-            late = sidecar.get("/contacts/1", token)
-            assert (late.status, late.header("connection")) == (200, "close")
-            load.stop()
-            assert ended(idle)
-        assert sidecar.process._child.wait(20) == 0
-        record_property("seconds from SIGTERM to 503, and to the end", (noticed, time.monotonic() - began))
+        noticed, gone = drain(sidecar, token, load)
+        record_property("seconds from SIGTERM to 503, and to the end", (noticed, gone))
         assert load.lost == {}
+
+
+def drain(sidecar: Sidecar, token: str, load: Load) -> tuple[float, float]:
+    """Tell it to go; the load balancer looks at it every 20 ms. -> seconds until it was not ready, and to the end."""
+    with contextlib.closing(socket.create_connection(("127.0.0.1", sidecar.port))) as idle:
+        began = time.monotonic()
+        os.kill(sidecar.pid, signal.SIGTERM)
+        wait_for(lambda: readyz(sidecar)[0] == 503, what="readiness ends first")
+        noticed = time.monotonic() - began
+        assert readyz(sidecar)[1] | {"reload": ""} == {
+            "ready": False, "cerbos": True, "keys": True, "routes": True, "serving": False, "reload": "",
+        }  # fmt: skip
+        # one that has not noticed yet is still served, and asked to come no more
+        late = sidecar.get("/contacts/1", token)
+        assert (late.status, late.header("connection")) == (200, "close")
+        load.stop()
+        assert ended(idle)
+    assert sidecar.process._child.wait(20) == 0
+    return noticed, time.monotonic() - began
 
 
 def test_every_worker_reloads_one_that_dies_is_counted_and_all_drain(stack: Stack, tmp_path: Path) -> None:

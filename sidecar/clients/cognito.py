@@ -111,6 +111,14 @@ class KeyStore:
         now = self._now()
         return {issuer: now - source.good_at for issuer, source in self._sources.items() if source.keys}
 
+    def adopt(self, other: KeyStore) -> None:
+        """Take over the sets that another store has of the same issuers at the same places, as old as they are."""
+        for issuer, source in self._sources.items():
+            known = other._sources.get(issuer)
+            if known is not None and known.url == source.url and known.keys:
+                source.keys, source.document = known.keys, known.document
+                source.good_at, source.last_good = known.good_at, known.last_good
+
     async def warm(self) -> None:
         """Fetch the first issuer of each pool, and keep trying in the background until each has keys."""
         first = [self._sources[group[0]] for group in self._groups]
