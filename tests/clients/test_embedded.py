@@ -231,6 +231,7 @@ async def test_a_change_is_taken_over_and_one_that_does_not_compile_is_not(
 async def test_a_config_map_that_is_swapped_is_taken_over(tmp_path: Path) -> None:
     """As kubelet does it: the file is a link through `..data`, which is replaced by a link to another folder."""
     policies = tmp_path / "policies"
+    policies.mkdir()
     write(policies / "..v1")
     write(policies / "..v2", DENY)
     (policies / "..data").symlink_to("..v1")
