@@ -164,10 +164,12 @@ class _Workers:
                 return
             self._restarts += 1
             self._publish()
-            backoff = FIRST_BACKOFF if loop.time() - since > GOOD_RUN else min(backoff * 2, MAX_BACKOFF)
+            if loop.time() - since > GOOD_RUN:
+                backoff = FIRST_BACKOFF
             log.error("%s, starting another in %.1f s", ended, backoff)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._stop.wait(), backoff)
+            backoff = min(backoff * 2, MAX_BACKOFF)
 
     async def _run_one(self, stopped: asyncio.Future[Any]) -> str:
         """One worker from its start to its end. -> how it ended. Raises OSError where it cannot be started."""
