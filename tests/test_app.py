@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from contextlib import closing
@@ -72,6 +73,16 @@ async def test_no_secret_of_any_setting_is_shown(tmp_path: Path) -> None:
         with pytest.raises(SettingsError) as caught:
             read_settings({**environ, variable: "CANARY", "SIDECAR_WORKERS": "0"}, {})
         assert "CANARY" not in str(caught.value)
+
+
+def test_traces_need_what_they_are_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sidecar.tracing", None)
+    environ = {
+        "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_TRACES": "otlp", "SIDECAR_CERBOS": "127.0.0.1:1",
+        "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"),
+    }  # fmt: skip
+    with pytest.raises(app.StartError, match=r"SIDECAR_TRACES: found otlp, expected OpenTelemetry: pip install"):
+        app.build(read_settings(environ, {}), environ)
 
 
 def test_the_configuration_is_shown_without_secrets(stack: Stack, tmp_path: Path) -> None:
