@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from sidecar.browser import Browser
 from sidecar.clients.alb import AlbKeys, AlbSessions
+from sidecar.clients.authzen import AuthZen
 from sidecar.clients.breaker import Breaker
 from sidecar.clients.cerbos import Cerbos
 from sidecar.clients.cognito import KeyStore
@@ -29,7 +30,7 @@ from sidecar.enforce.permissions import Permissions
 from sidecar.enforce.proxy import Proxy, Receive, Scope, Send
 from sidecar.enforce.refusal import Refusals
 from sidecar.enforce.websocket import WebSocketDoor
-from sidecar.gate.gate import Gate, Rules
+from sidecar.gate.gate import PDP, Gate, Rules
 from sidecar.gate.identity import Tokens
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access
@@ -117,7 +118,7 @@ class Sidecar:
     keys: KeyStore
     trust: Trust
     routes: RoutesFile
-    cerbos: Cerbos
+    pdp: Cerbos | AuthZen
     embedded: EmbeddedCerbos | None
     hooks: HookClient
     upstream: Pool
@@ -133,14 +134,17 @@ class Sidecar:
     reload_fault: str = ""
     """Why the last reload left the routes as they were, "" where it did not."""
     draining: bool = False
-    cerbos_serving: bool = False
+    pdp_serving: bool = False
     connections: Callable[[], int] = lambda: 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def readiness(self) -> dict[str, bool]:
-        """What `/readyz` tells: ready only when keys, Cerbos and routes are, and until the sidecar begins to stop."""
-        return {"cerbos": self.cerbos_serving, "keys": self.keys.ready, "routes": True, "serving": not self.draining}
+        """What `/readyz` tells: ready only when keys, the PDP and routes are, and until the sidecar begins to stop."""
+        return {
+            "pdp" if self.settings.pdp else "cerbos": self.pdp_serving, "keys": self.keys.ready, "routes": True,
+            "serving": not self.draining,
+        }  # fmt: skip
 
     def reload_state(self) -> str:
         """What `/readyz` tells besides: `ok`, or where the fault of a route file is that could not be used."""
@@ -154,7 +158,7 @@ class Sidecar:
         yield "sidecar_upstream_connections", ("idle",), self.upstream.idle
         yield "sidecar_upstream_connections", ("busy",), self.upstream.open - self.upstream.idle
         yield "sidecar_breaker_open", ("upstream", ""), self.upstream.is_open
-        yield "sidecar_breaker_open", ("pdp", ""), self.cerbos.is_open
+        yield "sidecar_breaker_open", ("pdp", ""), self.pdp.is_open
         for name, is_open in self.hooks.breakers().items():
             yield "sidecar_breaker_open", ("lookup", name), is_open
         for part, ready in self.readiness().items():
@@ -235,11 +239,11 @@ class Sidecar:
             if stamp_of(self.settings.routes) != self.stamp:
                 await self.reload()
 
-    async def watch_cerbos(self) -> None:
-        """Keep `cerbos_serving` true to what Cerbos says of itself."""
+    async def watch_pdp(self) -> None:
+        """Keep `pdp_serving` true to what the PDP says of itself."""
         while True:
-            self.cerbos_serving = await self.cerbos.serving()
-            await asyncio.sleep(0.05 if not self.cerbos_serving else 1.0)
+            self.pdp_serving = await self.pdp.serving()
+            await asyncio.sleep(1.0 if self.pdp_serving else self.pdp.probe_every)
 
     async def close(self) -> None:
         """Give back everything that was opened, and write what was recorded."""
@@ -255,7 +259,7 @@ class Sidecar:
         await self.upstream.aclose()
         await self.hooks.aclose()
         await self.keys.aclose()
-        await self.cerbos.aclose()
+        await self.pdp.aclose()
         await self.alb_keys.aclose()
         if self.browser is not None:
             await self.browser.aclose()
@@ -314,8 +318,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     keys = _key_store(trust, metrics)
     tokens = _tokens(trust, routes, keys, metrics)
     embedded = embedded_cerbos(settings, environ)
-    target = settings.cerbos if embedded is None else embedded.target
-    cerbos = Cerbos(target, timeout=settings.cerbos_timeout, now=time.monotonic)
+    pdp = _pdp(settings, embedded)
     hooks = HookClient(now=time.monotonic, count=metrics.remembered)
     try:
         assertions = (
@@ -334,7 +337,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     alb_keys = AlbKeys(now=time.monotonic, report=metrics.dependency)
     gate = Gate(
         Rules(routes.table, routes.lookups, tokens, reading, routes.decisions()),
-        hooks, cerbos, now=wall_clock, timer=time.perf_counter,
+        hooks, pdp, now=wall_clock, timer=time.perf_counter,
         sign=assertions.sign if assertions is not None else None, shadow=settings.mode == "shadow",
         sources=_sources(browser, settings, lambda: gate.rules.tokens, alb_keys),
     )  # fmt: skip
@@ -345,17 +348,17 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
         gate, upstream, journal, now=wall_clock, timer=time.perf_counter, new_id=new_id,
         refusals=refusals, max_message=settings.ws_max_message, begin_trace=begin_trace,
     )  # fmt: skip
-    paths = dict(Permissions(gate, hooks, cerbos, now=wall_clock, timer=time.perf_counter).paths())
+    paths = dict(Permissions(gate, hooks, pdp, now=wall_clock, timer=time.perf_counter).paths())
     if assertions is not None:
         paths.update(assertion_paths(assertions))
     if browser is not None:
         paths.update(browser.login(pages, journal).paths())
         if settings.console == "on":
-            paths.update(_console(settings, gate, hooks, cerbos, pages, journal, browser).paths())
+            paths.update(_console(settings, gate, hooks, pdp, pages, journal, browser).paths())
     own = OwnPaths(paths, reading, refusals, now=wall_clock, new_id=new_id)
     traffic = Traffic(proxy, websockets, own)
     sidecar = Sidecar(
-        settings, environ, gate, keys, trust, routes, cerbos, embedded, hooks, upstream, metrics, journal, traffic,
+        settings, environ, gate, keys, trust, routes, pdp, embedded, hooks, upstream, metrics, journal, traffic,
         browser, alb_keys, tracer, stamp,
     )  # fmt: skip
     metrics.read = sidecar.gauges
@@ -366,9 +369,25 @@ def _later(seconds: float, what: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_later(seconds, what)
 
 
+def _pdp(settings: Settings, embedded: EmbeddedCerbos | None) -> Cerbos | AuthZen:
+    if not settings.pdp:
+        target = settings.cerbos if embedded is None else embedded.target
+        return Cerbos(target, timeout=settings.cerbos_timeout, now=time.monotonic)
+    try:
+        tls = None
+        if settings.pdp.startswith("authzen+https:"):
+            tls = ssl.create_default_context(cafile=settings.pdp_ca or None)
+        return AuthZen(
+            settings.pdp, timeout=settings.cerbos_timeout, now=time.monotonic, token=settings.pdp_token,
+            roles=settings.pdp_roles, tls=tls,
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise StartError(f"SIDECAR_PDP: {error}") from None
+
+
 def embedded_cerbos(settings: Settings, environ: Mapping[str, str]) -> EmbeddedCerbos | None:
     """The Cerbos that we run ourselves, not yet started, or None. Raises StartError."""
-    if settings.cerbos != "embedded":
+    if settings.pdp or settings.cerbos != "embedded":
         return None
     try:
         return EmbeddedCerbos(
@@ -418,10 +437,10 @@ def _sources(
 
 
 def _console(
-    settings: Settings, gate: Gate, hooks: HookClient, cerbos: Cerbos, pages: Pages, journal: Journal, browser: Browser
+    settings: Settings, gate: Gate, hooks: HookClient, pdp: PDP, pages: Pages, journal: Journal, browser: Browser
 ) -> Console:
     return Console(
-        gate, hooks, cerbos, pages, journal, now=wall_clock, timer=time.perf_counter, admin=settings.console_admin,
+        gate, hooks, pdp, pages, journal, now=wall_clock, timer=time.perf_counter, admin=settings.console_admin,
         lifetime=settings.session_lifetime, idle=settings.session_idle, forms=browser.signs_out_at,
     )  # fmt: skip
 

@@ -120,7 +120,7 @@ async def _start(sidecar: Sidecar) -> None:
             raise StartError(f"SIDECAR_CERBOS: {error}") from None
     else:
         await sidecar.keys.warm()
-    sidecar.spawn(sidecar.watch_cerbos())
+    sidecar.spawn(sidecar.watch_pdp())
     sidecar.spawn(sidecar.watch())
     sidecar.spawn(_publish(sidecar))
 
