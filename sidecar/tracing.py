@@ -38,7 +38,8 @@ class Tracer:
         # the collector that is named, and no proxy or password of the environment (R26)
         session = Session()
         session.trust_env = False
-        self._processor = BatchSpanProcessor(OTLPSpanExporter(session=session))
+        self._exporter = OTLPSpanExporter(session=session)
+        self._processor = BatchSpanProcessor(self._exporter)
 
     def begin(self, headers: list[Header]) -> Trace:
         """The trace of a request: its caller's, or a new one."""

@@ -55,9 +55,11 @@ async def test_no_secret_of_any_setting_is_shown(tmp_path: Path) -> None:
     canaries = {
         setting.variable: f"CANARY-{setting.field}-{'x' * 32}" for setting in SETTINGS if setting.secret
     } | {"SIDECAR_REDIS_URL": "rediss://user:CANARY-redis@redis.internal:6379/0"}  # fmt: skip
-    assert set(canaries) == {"AWS_COGNITO_CLIENT_SECRET", "SIDECAR_SESSION_SECRET", "SIDECAR_REDIS_URL"}
+    assert set(canaries) == {
+        "AWS_COGNITO_CLIENT_SECRET", "SIDECAR_SESSION_SECRET", "SIDECAR_REDIS_URL", "SIDECAR_PDP_TOKEN",
+    }  # fmt: skip
     environ = {
-        **canaries, "HOOK_TOKEN": "CANARY-hook", "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_CERBOS": "127.0.0.1:1",
+        **canaries, "HOOK_TOKEN": "CANARY-hook", "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_PDP": "authzen+http://127.0.0.1:1",
         "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"),
         "AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_A", "AWS_COGNITO_CLIENT_ID": "web",
         "AWS_COGNITO_DOMAIN": "shop", "SIDECAR_HOSTS": "shop.example",
@@ -69,7 +71,7 @@ async def test_no_secret_of_any_setting_is_shown(tmp_path: Path) -> None:
     for variable in canaries:
         assert f"'{variable}': '(set)'" in shown
     for variable in canaries:
-        # too short, or no URL: what is wrong is told without what it is
+        # too short, no URL, not alone: what is wrong is told without what it is
         with pytest.raises(SettingsError) as caught:
             read_settings({**environ, variable: "CANARY", "SIDECAR_WORKERS": "0"}, {})
         assert "CANARY" not in str(caught.value)

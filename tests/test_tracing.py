@@ -15,7 +15,7 @@ from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTrace
 from sidecar.gate.verdict import Code, Facts, Forward, Ground, Refuse
 from sidecar.tracing import Tracer
 from tests.conftest import Stack, policies
-from tests.stack import Sidecar, running_sidecar, wait_for
+from tests.stack import ROOT, Sidecar, running_sidecar, wait_for
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{CALLER}-01"
@@ -185,6 +185,25 @@ def test_the_standards_variables_choose_what_is_sampled(
         trace = tracer.begin([(b"traceparent", PARENT[:-1].encode() + b"0")])
         assert (trace.trace_id, trace.sampled) == (TRACE, unsampled)
         assert trace.headers(trace.upstream)[0][1].endswith(b"-01" if unsampled else b"-00")
+    finally:
+        tracer.close()
+
+
+def test_the_guides_example_is_what_the_library_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """docs/guides/operate.md"""
+    guide = (ROOT / "docs" / "guides" / "operate.md").read_text()
+    variables = dict(
+        re.findall(r"\b(OTEL_\w+|SIDECAR_TRACES)=(\S+)", guide.partition("export ")[2].partition("```")[0])
+    )
+    assert variables.pop("SIDECAR_TRACES") == "otlp"
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
+    tracer = Tracer()
+    try:
+        provider = tracer._provider
+        assert "TraceIdRatioBased{0.05}" in provider.sampler.get_description()
+        assert provider.resource.attributes["service.name"] == variables["OTEL_SERVICE_NAME"]
+        assert tracer._exporter._endpoint == f"{variables['OTEL_EXPORTER_OTLP_ENDPOINT']}/v1/traces"
     finally:
         tracer.close()
 
