@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CERBOS = $(wildcard node_modules/@cerbos/cerbos-*/cerbos-*)
 # programs that tests run besides; each is in the Debian package of its name
-TEST_TOOLS := curl chromium redis-server nginx prometheus
+TEST_TOOLS := curl chromium redis-server nginx caddy haproxy prometheus
 # more arguments: make demo ARGS="--port 8081", make test ARGS="-k cognito"
 ARGS ?=
 # make fuzz: seconds for each target, and how many generated requests the property is held against
@@ -58,13 +58,17 @@ test: setup tools policies
 policies: setup
 	@$(CERBOS) compile policies
 
+# the tests start these programs by themselves: no package starts its service, now or at the next boot
 tools:
 	@missing=; for tool in $(TEST_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing$$missing"; \
+	    policy=/usr/sbin/policy-rc.d; \
+	    if [ ! -e $$policy ]; then trap "rm -f $$policy" EXIT; printf '#!/bin/sh\nexit 101\n' >$$policy; chmod 755 $$policy; fi; \
 	    { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y --no-install-recommends $$missing; } >/dev/null 2>&1 \
 	        || echo "could not install$$missing: the tests that need it are skipped" >&2; \
+	    systemctl disable --quiet $$missing >/dev/null 2>&1 || true; \
 	else echo "not installed:$$missing; the tests that need it are skipped (apt-get install$$missing)" >&2; fi
 
 bench: setup

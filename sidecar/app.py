@@ -24,7 +24,9 @@ from sidecar.clients.pool import Origin, Pool, Timeouts
 from sidecar.enforce import server
 from sidecar.enforce.assertion import Assertions, load_key
 from sidecar.enforce.console import Console
-from sidecar.enforce.own import OwnPaths, assertion_paths
+from sidecar.enforce.dialects import DIALECTS
+from sidecar.enforce.forward_auth import ForwardAuth
+from sidecar.enforce.own import PREFIX, OwnPaths, assertion_paths
 from sidecar.enforce.pages import Pages, TemplateError
 from sidecar.enforce.permissions import Permissions
 from sidecar.enforce.proxy import Proxy, Receive, Scope, Send
@@ -66,12 +68,16 @@ class StartError(Exception):
 
 
 class Traffic:
-    """The ASGI app of the traffic port: the sidecar's own paths, and the proxy for all others (R27)."""
+    """The ASGI app of the traffic port: the sidecar's own paths, and the proxy for all others (R27). `authorize`
+    answers the questions of another proxy, where there is one."""
 
-    def __init__(self, proxy: Proxy, websockets: WebSocketDoor, own: OwnPaths) -> None:
+    def __init__(
+        self, proxy: Proxy, websockets: WebSocketDoor, own: OwnPaths, authorize: ForwardAuth | None = None
+    ) -> None:
         self._proxy = proxy
         self._websockets = websockets
         self._own = own
+        self._authorize = authorize
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI scope; anything that is not http is refused by not being answered."""
@@ -79,6 +85,10 @@ class Traffic:
             raise RuntimeError(f"an ASGI scope of type {scope['type']!r}")
         if server.UPGRADE in scope.get("extensions", ()):
             await self._websockets(scope, receive, send)
+        elif not scope["raw_target"].startswith(PREFIX):
+            await self._proxy(scope, receive, send)
+        elif self._authorize is not None and self._authorize.has(scope["raw_target"]):
+            await self._authorize(scope, receive, send)
         elif self._own.has(scope["raw_target"]):
             await self._own(scope, receive, send)
         else:
@@ -356,13 +366,20 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
         if settings.console == "on":
             paths.update(_console(settings, gate, hooks, pdp, pages, journal, browser).paths())
     own = OwnPaths(paths, reading, refusals, now=wall_clock, new_id=new_id)
-    traffic = Traffic(proxy, websockets, own)
+    traffic = Traffic(proxy, websockets, own, _forward_auth(settings, gate, journal, refusals))
     sidecar = Sidecar(
         settings, environ, gate, keys, trust, routes, pdp, embedded, hooks, upstream, metrics, journal, traffic,
         browser, alb_keys, tracer, stamp,
     )  # fmt: skip
     metrics.read = sidecar.gauges
     return sidecar
+
+
+def _forward_auth(settings: Settings, gate: Gate, journal: Journal, refusals: Refusals) -> ForwardAuth | None:
+    if settings.forward_auth == "off":
+        return None
+    dialect = DIALECTS[settings.forward_auth]
+    return ForwardAuth(gate, dialect, journal, refusals, timer=time.perf_counter, new_id=new_id)
 
 
 def _later(seconds: float, what: Callable[[], None]) -> None:

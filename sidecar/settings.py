@@ -61,6 +61,7 @@ class Settings:
     workers: int
     hosts: frozenset[str] | None
     trusted_proxies: tuple[Network, ...]
+    forward_auth: str
     max_connections: int
     ws_max_message: int
     decision_log: str
@@ -277,6 +278,7 @@ SETTINGS = (
     Setting("SIDECAR_WORKERS", "workers", _count(1, 64), "1", "processes sharing the port"),
     Setting("SIDECAR_HOSTS", "hosts", _hosts, "", "hosts that a request may name (comma list, any case); another is 421; any without it"),
     Setting("SIDECAR_TRUSTED_PROXIES", "trusted_proxies", _networks, "", "CIDRs whose `X-Forwarded-*` is believed; from anyone else it is overwritten"),
+    Setting("SIDECAR_FORWARD_AUTH", "forward_auth", _one_of("off", "nginx", "traefik", "caddy", "haproxy", "envoy"), "off", "the proxy that asks at `/_sidecar/authorize` and forwards by itself, from an address in `SIDECAR_TRUSTED_PROXIES`; `off`: nobody may ask"),
     Setting("SIDECAR_MAX_CONNECTIONS", "max_connections", _count(1, 1_000_000), "4096", "client connections at once, for each worker; beyond it 503"),
     Setting("SIDECAR_WS_MAX_MESSAGE", "ws_max_message", units.size, "1MiB", "a WebSocket message of either side; a larger one closes with 1009"),
     Setting("SIDECAR_DECISION_LOG", "decision_log", str, "stdout", "`stdout`, or a file that lines are appended to"),
@@ -359,6 +361,8 @@ def _check_together(settings: Settings, problems: list[str]) -> None:
     problems += _pdp_problems(settings)
     if settings.login_modes:
         problems += _login_problems(settings)
+    if settings.forward_auth != "off" and not settings.trusted_proxies:
+        problems.append("SIDECAR_TRUSTED_PROXIES: not set, expected the addresses of the proxy of SIDECAR_FORWARD_AUTH")
     if settings.listen == settings.admin_listen:
         problems.append(
             f"SIDECAR_ADMIN_LISTEN: found {settings.admin_listen}, expected another port than the traffic's"

@@ -143,8 +143,9 @@ def test_a_hundred_reloads_and_a_drain_lose_no_request(
         assert (status, said["ready"], said["reload"]) == (200, True, f"failed: {config.path}:2:9")
         assert "routes not reloaded" in sidecar.log()
         assert sidecar.metric("sidecar_config_reload_success") == 0
-        assert sidecar.metric("sidecar_config_reloads_total", outcome="failed") == 1
-        assert sidecar.metric("sidecar_config_generation") == 102
+        # the watch may have come upon a change before the signal did
+        assert sidecar.metric("sidecar_config_reloads_total", outcome="failed") >= 1
+        assert sidecar.metric("sidecar_config_generation") >= 102
         assert sidecar.get("/swapped").status == 200
         config.put(routes)
         wait_for(lambda: readyz(sidecar)[1]["reload"] == "ok", what="the fault is mended")
@@ -202,6 +203,7 @@ def test_every_worker_reloads_one_that_dies_is_counted_and_all_drain(stack: Stac
         assert sidecar.metric("sidecar_requests_total", code="allowed") == 20
         assert sidecar.metric("sidecar_stage_seconds_count", stage="decision") == 20
         assert sidecar.metric("sidecar_config_agreed") == 1
+        wait_for(lambda: sidecar.metric("sidecar_ready", part="keys") == 1, 60, "all have keys")
 
         everybody = children(sidecar.pid, "sidecar.cli") | {cerbos}
         with Load(sidecar, token) as load:

@@ -60,6 +60,8 @@ def test_all_faults_are_told_at_once() -> None:
         ("SIDECAR_TRUSTED_PROXIES", "10.0.0.0/8, ::/0", "/0 would believe everybody"),
         ("SIDECAR_TRUSTED_PROXIES", "10.0.0.1/8", "expected CIDRs"),
         ("SIDECAR_TRUSTED_PROXIES", "proxy", "expected CIDRs"),
+        ("SIDECAR_FORWARD_AUTH", "nginx", "SIDECAR_TRUSTED_PROXIES: not set"),
+        ("SIDECAR_FORWARD_AUTH", "apache", "expected off or nginx"),
         ("SIDECAR_JWKS_URL", "http://keys.example/jwks.json", "expected https"),
         ("SIDECAR_JWKS_URL", "file:///etc/passwd", "expected an http(s) URL"),
         ("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "http://10.0.0.1:5000", "expected https"),
