@@ -128,7 +128,7 @@ def test_a_hundred_reloads_and_a_drain_lose_no_request(
             text = routes if number % 2 else routes + identity
             config.put(text.replace("routes:\n", f"routes:\n  - {{path: /extra-{number}, access: public}}\n"))
             os.kill(sidecar.pid, signal.SIGHUP)
-            wait_for(lambda n=number: f'generation {n + 1}"' in sidecar.log(), what=f"reload {number}")
+            wait_for(lambda n=number: sidecar.get(f"/extra-{n}").status == 200, what=f"reload {number}")
         assert (load.lost, sidecar.get("/extra-100").status, sidecar.get("/extra-99").status) == ({}, 200, 403)
         reloaded = load.outcomes["200"]
         record_property("requests during 100 reloads", reloaded)
