@@ -17,7 +17,8 @@ from sidecar.gate.references import parse_template
 from sidecar.gate.request import Oddity, Raw, Reading
 from sidecar.gate.routing import Access, Route, RouteTable, parse_path
 from sidecar.gate.verdict import Forward
-from sidecar.journal import Journal, Metrics, Outcome
+from sidecar.journal import Journal, Outcome
+from sidecar.metrics import Metrics
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 PIECES = [

@@ -12,7 +12,7 @@ from sidecar.enforce.answer import status_of
 from sidecar.gate.request import Oddity
 from sidecar.gate.routing import Pattern
 from sidecar.gate.verdict import Code, Ground
-from sidecar.journal import Metrics
+from sidecar.metrics import BOUNDS, FAMILIES
 from sidecar.settings import SETTINGS
 from sidecar.shapes import ListOf, MapOf, Record, Shape
 
@@ -220,12 +220,26 @@ def routes() -> str:
 
 def metrics() -> str:
     """docs/reference/metrics.md"""
+    over = {"sum": "their sum", "max": "the largest", "min": "the smallest", "same": "whether it is the same in all"}
     rows = []
-    for family in Metrics().registry.collect():
-        made = {"counter": f"{family.name}_total"}.get(family.type, family.name)
-        rows.append(f"| `{made}` | {family.type} | {family.documentation} |")
-    lines = ["# Metrics", "", "On the admin port, `/metrics`, in Prometheus' format.", ""]
-    return "\n".join([*lines, "| name | type | what |", "| --- | --- | --- |", *rows, ""])
+    for name, family in FAMILIES.items():
+        shown = f"{name}_total" if family.kind == "counter" else name
+        labels = ", ".join(f"`{label}`" for label in family.labels)
+        rows.append(f"| `{shown}` | {family.kind} | {labels} | {family.doc} | {over[family.over]} |")
+    lines = [
+        "# Metrics",
+        "",
+        "On the admin port, `/metrics`, in Prometheus' format. The last column says what a metric is with",
+    ]
+    lines += [
+        "`SIDECAR_WORKERS` of more than one: any of them shows those of all. No label's value comes from a client.",
+        "",
+    ]
+    bounds = ", ".join(f"{bound:g}" for bound in BOUNDS)
+    lines += [f"Histograms have buckets up to {bounds} seconds.", ""]
+    return "\n".join(
+        [*lines, "| name | type | labels | what | over several workers |", "| --- | --- | --- | --- | --- |", *rows, ""]
+    )
 
 
 def commands() -> str:

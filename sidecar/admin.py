@@ -16,8 +16,11 @@ Readiness = Callable[[], Mapping[str, bool]]
 ConfigView = Callable[[], dict[str, Any]]
 
 
-def admin_app(readiness: Readiness, exposition: Callable[[], bytes], config: ConfigView) -> Starlette:
-    """The ASGI app of the admin port: `/livez`, `/readyz`, `/metrics`, `/config`."""
+def admin_app(
+    readiness: Readiness, reload: Callable[[], str], exposition: Callable[[], bytes], config: ConfigView
+) -> Starlette:
+    """The ASGI app of the admin port: `/livez`, `/readyz`, `/metrics`, `/config`. `reload` says how the last reload
+    went: one that failed is told, and leaves the sidecar ready, since what was in force still is."""
 
     async def livez(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -25,7 +28,7 @@ def admin_app(readiness: Readiness, exposition: Callable[[], bytes], config: Con
     async def readyz(_: Request) -> Response:
         parts = dict(readiness())
         ready = all(parts.values())
-        return JSONResponse({"ready": ready, **parts}, 200 if ready else 503)
+        return JSONResponse({"ready": ready, **parts, "reload": reload()}, 200 if ready else 503)
 
     async def metrics(_: Request) -> Response:
         return Response(exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -1,25 +1,17 @@
-"""Composition root: settings -> objects -> the traffic app and the admin app, started, reloaded and stopped."""
+"""Composition root: settings -> objects -> the traffic app, with what a reload changes of them."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
 import logging
-import math
 import secrets
-import signal
-import socket
 import ssl
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
-import uvicorn
-
-from sidecar.admin import admin_app
 from sidecar.browser import Browser
 from sidecar.clients.alb import AlbKeys, AlbSessions
 from sidecar.clients.authzen import AuthZen
@@ -35,7 +27,6 @@ from sidecar.enforce.console import Console
 from sidecar.enforce.dialects import DIALECTS
 from sidecar.enforce.forward_auth import ForwardAuth
 from sidecar.enforce.grpc_health import Health
-from sidecar.enforce.limits import Limits
 from sidecar.enforce.own import PREFIX, OwnPaths, assertion_paths
 from sidecar.enforce.pages import Pages, TemplateError
 from sidecar.enforce.permissions import Permissions
@@ -49,17 +40,29 @@ from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access
 from sidecar.gate.session import TokenSource
 from sidecar.gate.verdict import Code
-from sidecar.journal import Journal, Metrics, open_stream
+from sidecar.journal import Journal, open_stream
+from sidecar.metrics import Gauge, Metrics
 from sidecar.routes_file import RoutesError, RoutesFile, read_routes
 from sidecar.settings import SETTINGS, Address, Settings
+from sidecar.shared_metrics import WorkerFile
 from sidecar.trust import Trust, trust_from
+
+if TYPE_CHECKING:
+    from sidecar.tracing import Tracer
 
 log = logging.getLogger("sidecar")
 
 wall_clock = time.time  # noqa: TID251 - here the clock enters; everything below takes it as an argument
-BACKLOG = 2048
 WATCH_EVERY = 1.0
 """Seconds between two looks at the route file."""
+RETIRED_FOR = 10.0
+"""Seconds after which key sets that a reload has replaced are given up: requests that began before may ask them."""
+SHARE = "_AUTHORIZATION_SIDECAR_METRICS"
+"""Set by the parent for each worker: the file through which it counts as one with the others. No setting of a user."""
+
+
+Stamp = tuple[int, int, int, int] | None
+"""Of a file: time of its last change in ns, size, inode, device."""
 
 
 class StartError(Exception):
@@ -136,19 +139,55 @@ class Sidecar:
     traffic: Traffic
     browser: Browser | None
     alb_keys: AlbKeys
+    tracer: Tracer | None
+    stamp: Stamp = None
     ext_authz: UnaryServer | None = None
     generation: int = 1
+    loaded_at: float = field(default_factory=wall_clock)
+    reload_fault: str = ""
+    """Why the last reload left the routes as they were, "" where it did not."""
+    draining: bool = False
     pdp_serving: bool = False
-    stopping: bool = False
+    connections: Callable[[], int] = lambda: 0
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def readiness(self) -> dict[str, bool]:
-        """What `/readyz` tells: ready only when keys, the PDP and routes are."""
-        return {"pdp" if self.settings.pdp else "cerbos": self.pdp_serving, "keys": self.keys.ready, "routes": True}
+        """What `/readyz` tells: ready only when keys, the PDP and routes are, and until the sidecar begins to stop."""
+        return {
+            "pdp" if self.settings.pdp else "cerbos": self.pdp_serving, "keys": self.keys.ready, "routes": True,
+            "serving": not self.draining,
+        }  # fmt: skip
+
+    def reload_state(self) -> str:
+        """What `/readyz` tells besides: `ok`, or where the fault of a route file is that could not be used."""
+        # no more than the place: what stands there is for the log
+        return f"failed: {self.reload_fault.splitlines()[0].partition(': ')[0]}" if self.reload_fault else "ok"
+
+    def gauges(self) -> Iterator[Gauge]:
+        """What of this process stands in the metrics beside its counts."""
+        yield "sidecar_workers", (), 1
+        yield "sidecar_connections", (), self.connections()
+        yield "sidecar_upstream_connections", ("idle",), self.upstream.idle
+        yield "sidecar_upstream_connections", ("busy",), self.upstream.open - self.upstream.idle
+        yield "sidecar_breaker_open", ("upstream", ""), self.upstream.is_open
+        yield "sidecar_breaker_open", ("pdp", ""), self.pdp.is_open
+        for name, is_open in self.hooks.breakers().items():
+            yield "sidecar_breaker_open", ("lookup", name), is_open
+        for part, ready in self.readiness().items():
+            yield "sidecar_ready", (part,), ready
+        for issuer, age in self.keys.ages().items():
+            yield "sidecar_key_age_seconds", (issuer,), age
+        yield "sidecar_config_generation", (), self.generation
+        yield "sidecar_config_reload_success", (), not self.reload_fault
+        yield "sidecar_config_loaded_timestamp_seconds", (), self.loaded_at
+        yield "sidecar_config_agreed", (), self.routes.checksum
+        if self.embedded is not None:
+            yield "sidecar_cerbos_restarts", (), self.embedded.restarts
 
     def serves(self) -> bool:
         """Whether a new question would be answered: what gRPC's health service tells."""
-        return not self.stopping and all(self.readiness().values())
+        return all(self.readiness().values())
 
     def config(self) -> dict[str, Any]:
         """What `/config` shows: settings without secrets, and the routes in force."""
@@ -159,7 +198,10 @@ class Sidecar:
             for setting in SETTINGS
         }
         routes = [{"path": r.name, "access": r.access, "actions": dict(r.actions)} for r in self.routes.table.routes]
-        return {"settings": shown, "generation": self.generation, "routes": routes, "issuers": list(self.trust.issuers)}
+        return {
+            "settings": shown, "generation": self.generation, "reload": self.reload_state(), "routes": routes,
+            "issuers": list(self.trust.issuers),
+        }  # fmt: skip
 
     def refused(self, status: int, code: Code, peer: str) -> str:
         """Journal a refusal of the server's own, and give it a request id."""
@@ -175,34 +217,43 @@ class Sidecar:
 
     async def reload(self) -> None:
         """Put the route file as it is now in force; a file that cannot be used leaves the running routes in force."""
-        try:
-            routes = load_routes(self.settings, self.environ)
-            trust = load_trust(self.settings, routes)
-        except StartError as error:
-            log.error("routes not reloaded, the running ones stay in force:\n%s", error)  # noqa: TRY400 - a user's fault
-            return
-        tokens = self.gate.rules.tokens
-        if trust != self.trust or routes.principal != self.routes.principal:
-            old, self.keys = self.keys, self._key_store(trust)
-            await self.keys.warm()
-            tokens = Tokens(trust.issuers, routes.principal, self.keys.find)
-            self.keys.on_change = tokens.forget
-            await old.aclose()
+        async with self.reloading:
+            # before it is read: what is written later is another change
+            self.stamp = stamp_of(self.settings.routes)
+            try:
+                # in a thread: a large file takes longer to read than requests may wait
+                routes = await asyncio.to_thread(load_routes, self.settings, self.environ)
+                trust = load_trust(self.settings, routes)
+            except StartError as error:
+                self.reload_fault = str(error)
+                self.metrics.reloaded("failed")
+                log.error("routes not reloaded, the running ones stay in force:\n%s", error)  # noqa: TRY400 - a user's fault
+                return
+            keys, tokens = self.keys, self.gate.rules.tokens
+            if trust != self.trust:
+                keys = _key_store(trust, self.metrics)
+                keys.adopt(self.keys)
+                # nothing of it is in force before it can be used, or is known to be late
+                await keys.warm()
+            if keys is not self.keys or routes.principal != self.routes.principal:
+                tokens = _tokens(trust, routes, keys, self.metrics)
+            self._put_in_force(routes, trust, keys, tokens)
+
+    def _put_in_force(self, routes: RoutesFile, trust: Trust, keys: KeyStore, tokens: Tokens) -> None:
+        """All of it at once: no request sees the one of the old and the other of the new."""
+        if keys is not self.keys:
+            self.spawn(_retire(self.keys))
         self.gate.rules = Rules(routes.table, routes.lookups, tokens, self.gate.rules.reading, routes.decisions())
-        self.routes, self.trust, self.generation = routes, trust, self.generation + 1
+        self.routes, self.trust, self.keys, self.generation = routes, trust, keys, self.generation + 1
+        self.loaded_at, self.reload_fault = wall_clock(), ""
+        self.metrics.reloaded("ok")
         log.info("routes reloaded, generation %d", self.generation)
 
-    def _key_store(self, trust: Trust) -> KeyStore:
-        return KeyStore(trust.key_urls, trust.groups, now=time.monotonic, report=self.metrics.dependency)
-
     async def watch(self) -> None:
-        """Reload whenever the route file changes."""
-        seen = _stamp(self.settings.routes)
+        """Reload whenever the route file changes: in place, replaced, or behind a link that leads elsewhere now."""
         while True:
             await asyncio.sleep(WATCH_EVERY)
-            stamp = _stamp(self.settings.routes)
-            if stamp is not None and stamp != seen:
-                seen = stamp
+            if stamp_of(self.settings.routes) != self.stamp:
                 await self.reload()
 
     async def watch_pdp(self) -> None:
@@ -231,6 +282,9 @@ class Sidecar:
             await self.browser.aclose()
         if self.embedded is not None:
             await self.embedded.stop()
+        if self.tracer is not None:
+            # it waits for a collector, which may be slow
+            await asyncio.to_thread(self.tracer.close)
 
 
 def new_id() -> str:
@@ -245,30 +299,51 @@ def _shown(name: str, settings: Settings) -> Any:
     return value if isinstance(value, int | float) else str(value)
 
 
-def _stamp(path: str) -> tuple[int, int, int] | None:
+def stamp_of(path: str) -> Stamp:
+    """What differs once the file that `path` leads to was changed or replaced; None where it leads to none."""
     try:
         stat = Path(path).stat()
     except OSError:
         return None
-    return stat.st_mtime_ns, stat.st_size, stat.st_ino
+    return stat.st_mtime_ns, stat.st_size, stat.st_ino, stat.st_dev
+
+
+def _key_store(trust: Trust, metrics: Metrics) -> KeyStore:
+    return KeyStore(trust.key_urls, trust.groups, now=time.monotonic, report=metrics.dependency)
+
+
+def _tokens(trust: Trust, routes: RoutesFile, keys: KeyStore, metrics: Metrics) -> Tokens:
+    tokens = Tokens(trust.issuers, routes.principal, keys.find, count=metrics.remembered)
+    keys.on_change = tokens.forget
+    return tokens
+
+
+async def _retire(keys: KeyStore) -> None:
+    try:
+        await asyncio.sleep(RETIRED_FOR)
+    finally:
+        await keys.aclose()
 
 
 def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     """Make all objects of one process from its settings; nothing is asked and no port opened yet. Raises StartError."""
+    stamp = stamp_of(settings.routes)
+    tracer = _tracer(settings)
     routes = load_routes(settings, environ)
     trust = load_trust(settings, routes)
-    metrics = Metrics(environ.get("PROMETHEUS_MULTIPROC_DIR", ""))
-    keys = KeyStore(trust.key_urls, trust.groups, now=time.monotonic, report=metrics.dependency)
-    tokens = Tokens(trust.issuers, routes.principal, keys.find)
-    keys.on_change = tokens.forget
-    embedded = embedded_cerbos(settings)
+    metrics = Metrics(WorkerFile(Path(environ[SHARE])) if SHARE in environ else None)
+    keys = _key_store(trust, metrics)
+    tokens = _tokens(trust, routes, keys, metrics)
+    embedded = embedded_cerbos(settings, environ)
     pdp = _pdp(settings, embedded)
     hooks = HookClient(now=time.monotonic, count=metrics.remembered)
     try:
         assertions = (
             None if settings.assertion == "off" else Assertions(load_key(settings.assertion), settings.upstream)
         )
-        journal = Journal(open_stream(settings.decision_log), metrics, wall_clock, _later)
+        journal = Journal(
+            open_stream(settings.decision_log), metrics, wall_clock, _later, tracer.end if tracer else None
+        )
         upstream = _upstream(settings)
         pages = Pages(settings.templates)
         pages.check()
@@ -283,11 +358,12 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
         sign=assertions.sign if assertions is not None else None, shadow=settings.mode == "shadow",
         sources=_sources(browser, settings, lambda: gate.rules.tokens, alb_keys),
     )  # fmt: skip
+    begin_trace = tracer.begin if tracer else None
     refusals = Refusals(login=browser is not None, page=pages.error)
-    proxy = Proxy(gate, upstream, journal, time.perf_counter, new_id, refusals)
+    proxy = Proxy(gate, upstream, journal, time.perf_counter, new_id, refusals, begin_trace)
     websockets = WebSocketDoor(
         gate, upstream, journal, now=wall_clock, timer=time.perf_counter, new_id=new_id,
-        refusals=refusals, max_message=settings.ws_max_message,
+        refusals=refusals, max_message=settings.ws_max_message, begin_trace=begin_trace,
     )  # fmt: skip
     paths = dict(Permissions(gate, hooks, pdp, now=wall_clock, timer=time.perf_counter).paths())
     if assertions is not None:
@@ -300,8 +376,9 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     traffic = Traffic(proxy, websockets, own, _forward_auth(settings, gate, journal, refusals))
     sidecar = Sidecar(
         settings, environ, gate, keys, trust, routes, pdp, embedded, hooks, upstream, metrics, journal, traffic,
-        browser, alb_keys,
+        browser, alb_keys, tracer, stamp,
     )  # fmt: skip
+    metrics.read = sidecar.gauges
     if settings.ext_authz_listen is not None:
         sidecar.ext_authz = _ext_authz(sidecar, refusals)
     return sidecar
@@ -346,14 +423,36 @@ def _pdp(settings: Settings, embedded: EmbeddedCerbos | None) -> Cerbos | AuthZe
         raise StartError(f"SIDECAR_PDP: {error}") from None
 
 
-def embedded_cerbos(settings: Settings) -> EmbeddedCerbos | None:
+def embedded_cerbos(settings: Settings, environ: Mapping[str, str]) -> EmbeddedCerbos | None:
     """The Cerbos that we run ourselves, not yet started, or None. Raises StartError."""
     if settings.pdp or settings.cerbos != "embedded":
         return None
     try:
-        return EmbeddedCerbos(Path(settings.policies), binary=settings.cerbos_binary or None)
+        return EmbeddedCerbos(
+            Path(settings.policies), binary=settings.cerbos_binary or None, told=_told_of_traces(settings, environ)
+        )
     except (OSError, ValueError) as error:
         raise StartError(f"SIDECAR_CERBOS: {error}") from None
+
+
+def _tracer(settings: Settings) -> Tracer | None:
+    if settings.traces == "off":
+        return None
+    try:
+        from sidecar.tracing import Tracer
+    except ImportError as error:
+        raise StartError(
+            f"SIDECAR_TRACES: found otlp, expected OpenTelemetry: pip install 'authorization-sidecar[otel]' ({error})"
+        ) from None
+    return Tracer()
+
+
+def _told_of_traces(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """What the embedded Cerbos is told, so that its spans come to where ours do."""
+    if settings.traces == "off":
+        return {}
+    told = {name: value for name, value in environ.items() if name.startswith("OTEL_")}
+    return told | {"OTEL_SERVICE_NAME": "cerbos", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
 
 
 def _browser(settings: Settings, tokens: Callable[[], Tokens], metrics: Metrics) -> Browser | None:
@@ -393,107 +492,3 @@ def _upstream(settings: Settings) -> Pool:
         settings.upstream_connect_timeout, settings.upstream_head_timeout, settings.upstream_idle_timeout
     )  # fmt: skip
     return Pool(origin, timeouts=timeouts, tls=tls, breaker=Breaker(time.monotonic))
-
-
-# --- running ---
-
-
-def listen(address: Address, variable: str) -> socket.socket:
-    """Open a listening socket. Raises StartError that names the setting and the address."""
-    try:
-        if address.path:
-            Path(address.path).unlink(missing_ok=True)
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-            sock.bind(address.path)
-        else:
-            family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
-            sock = socket.socket(family, socket.SOCK_STREAM)
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            sock.bind((address.host, address.port))
-    except OSError as error:
-        raise StartError(f"{variable}: cannot listen on {address}: {error.strerror}") from None
-    # whoever comes while the rest still starts waits, and is not turned away
-    sock.listen(BACKLOG)
-    sock.setblocking(False)
-    return sock
-
-
-class _Server(uvicorn.Server):
-    """uvicorn's server, with signals left to us: one signal stops two servers in order."""
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
-
-
-class Sockets(NamedTuple):
-    """The listening sockets of a process; `ext_authz` where `SIDECAR_EXT_AUTHZ_LISTEN` is set."""
-
-    traffic: socket.socket
-    admin: socket.socket
-    ext_authz: socket.socket | None = None
-
-    @classmethod
-    def open(cls, settings: Settings) -> Sockets:
-        """Listen where the settings say. Raises StartError."""
-        ext_authz = settings.ext_authz_listen
-        return cls(
-            listen(settings.listen, "SIDECAR_LISTEN"),
-            listen(settings.admin_listen, "SIDECAR_ADMIN_LISTEN"),
-            listen(ext_authz, "SIDECAR_EXT_AUTHZ_LISTEN") if ext_authz is not None else None,
-        )
-
-    def numbers(self) -> list[int]:
-        """Their file descriptors, for a process that inherits them."""
-        return [sock.fileno() for sock in self if sock is not None]
-
-
-async def run(sidecar: Sidecar, sockets: Sockets, started: Callable[[], None] = lambda: None) -> None:
-    """Serve until SIGTERM or SIGINT: then no new connections, running requests finish, and everything is given back."""
-    settings = sidecar.settings
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, stop.set)
-    loop.add_signal_handler(signal.SIGHUP, lambda: sidecar.spawn(sidecar.reload()))
-    admin_server = _Server(server.config(admin_app(sidecar.readiness, sidecar.metrics.exposition, sidecar.config)))
-    traffic_server = _Server(
-        server.config(
-            sidecar.traffic,
-            limits=Limits(connections=settings.max_connections),
-            refused=sidecar.refused,
-            timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
-        )
-    )
-    try:
-        # the admin port first: an orchestrator may ask about readiness while the rest still starts
-        sidecar.spawn(admin_server.serve([sockets.admin]))
-        await _start(sidecar)
-        serving = loop.create_task(traffic_server.serve([sockets.traffic]))
-        if sidecar.ext_authz is not None and sockets.ext_authz is not None:
-            await sidecar.ext_authz.start(sockets.ext_authz)
-        # what was loaded at start lives as long as the process: the collector need not look at it again
-        gc.collect()
-        gc.freeze()
-        started()
-        await stop.wait()
-        log.info("stopping: no new connections, running requests have %g s", settings.shutdown_timeout)
-        traffic_server.should_exit = sidecar.stopping = True
-        if sidecar.ext_authz is not None:
-            await sidecar.ext_authz.stop(settings.shutdown_timeout)
-        await serving
-        admin_server.should_exit = True
-    finally:
-        await sidecar.close()
-
-
-async def _start(sidecar: Sidecar) -> None:
-    if sidecar.embedded is not None:
-        try:
-            await asyncio.gather(sidecar.embedded.start(), sidecar.keys.warm())
-        except OSError as error:
-            raise StartError(f"SIDECAR_CERBOS: {error}") from None
-    else:
-        await sidecar.keys.warm()
-    sidecar.spawn(sidecar.watch_pdp())
-    sidecar.spawn(sidecar.watch())

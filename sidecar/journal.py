@@ -6,23 +6,22 @@ import datetime
 import json
 import logging
 import sys
-from bisect import bisect_left
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest, multiprocess
-
 from sidecar.gate.verdict import Code, Facts, Forward, Preflight, Refuse, Verdict
+from sidecar.metrics import Metrics
 
 log = logging.getLogger("sidecar.journal")
 
-PUBLISH_EVERY = 0.5
-"""Seconds that a stage's time may be known to this process alone."""
-
 Later = Callable[[float, Callable[[], None]], object]
 """Calls something once, so many seconds later: with 0 after what is under way."""
+
+
+Tell = Callable[[Verdict, str, str, int, float, float], None]
+"""Told of each verdict for its trace: (verdict, outcome, code, status, seconds, Unix time)."""
 
 
 def at_once(_: float, what: Callable[[], None]) -> None:
@@ -40,127 +39,46 @@ class Outcome(NamedTuple):
     detail: str = ""
 
 
-class _Stages(Histogram):
-    """Takes the times of many requests together: one by one they would cost more than what they measure."""
-
-    def add(self, counts: list[int], seconds: float) -> None:
-        """Add so many observations to each bucket, the last of which is infinity, and their sum."""
-        self._sum.inc(seconds)
-        for bucket, count in zip(self._buckets, counts, strict=True):
-            if count:
-                bucket.inc(count)
-
-
-_BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
-
-
-class Metrics:
-    """The sidecar's Prometheus metrics. `shared` is the folder through which several workers count as one."""
-
-    def __init__(self, shared: str = "") -> None:
-        self._shared = shared
-        self.registry = CollectorRegistry()
-        self.requests = Counter(
-            "sidecar_requests", "Requests by route, outcome, code and status", ["route", "outcome", "code", "status"],
-            registry=self.registry,
-        )  # fmt: skip
-        self.faults = Counter(
-            "sidecar_dep_errors", "Faults of what the sidecar depends on", ["dep", "fault"], registry=self.registry
-        )  # fmt: skip
-        caches = Counter(
-            "sidecar_cache", "Looks into what is remembered, of decisions and of lookups", ["cache", "outcome"],
-            registry=self.registry,
-        )  # fmt: skip
-        self._caches = {
-            (cache, outcome): caches.labels(cache, outcome)
-            for cache in ("decision", "lookup")
-            for outcome in ("hit", "miss")
-        }
-        self.stages = _Stages(
-            "sidecar_stage_seconds", "Seconds in each stage of a decision", ["stage"], registry=self.registry,
-            buckets=_BOUNDS,
-        )  # fmt: skip
-        self._requests: dict[tuple[str, str, str, int], Counter] = {}
-        self._times: dict[str, tuple[list[int], list[float]]] = {}
-
-    def request(self, route: str, outcome: str, code: str, status: int) -> None:
-        """Count a request."""
-        key = (route, outcome, code, status)
-        counter = self._requests.get(key)
-        if counter is None:
-            counter = self._requests[key] = self.requests.labels(*key)
-        counter.inc()
-
-    def times(self, stages: dict[str, float]) -> None:
-        """Note the seconds of a request's stages; they count from the next `publish` on."""
-        for stage, seconds in stages.items():
-            noted = self._times.get(stage)
-            if noted is None:
-                noted = self._times[stage] = ([0] * (len(_BOUNDS) + 1), [])
-            noted[0][bisect_left(_BOUNDS, seconds)] += 1
-            noted[1].append(seconds)
-
-    def publish(self) -> None:
-        """Make what was noted count."""
-        noted, self._times = self._times, {}
-        for stage, (counts, seconds) in noted.items():
-            self.stages.labels(stage).add(counts, sum(seconds))
-
-    def exposition(self) -> bytes:
-        """All metrics in Prometheus' text format, of all workers."""
-        self.publish()
-        registry = self.registry
-        if self._shared:
-            registry = CollectorRegistry()
-            multiprocess.MultiProcessCollector(registry, self._shared)  # type: ignore[no-untyped-call]
-        return generate_latest(registry)
-
-    def remembered(self, cache: str, outcome: str) -> None:
-        """Count a look into a cache, `decision` or `lookup`: `hit` or `miss`."""
-        self._caches[cache, outcome].inc()
-
-    def dependency(self, dep: str, fault: str) -> None:
-        """Count a fault of what the sidecar depends on."""
-        self.faults.labels(dep, fault).inc()
-
-
 class Journal:
-    """Writes one JSON line per verdict to stdout or a file, and counts it. `now` gives Unix seconds.
+    """Writes one JSON line per verdict to stdout or a file, counts it, and tells its trace. `now` gives Unix seconds.
 
     The lines of one turn of the loop are written together, at its end; `flush` must be called before the process ends.
     """
 
     def __init__(
-        self, stream: IO[str], metrics: Metrics, now: Callable[[], float], later: Later = at_once
+        self, stream: IO[str], metrics: Metrics, now: Callable[[], float], later: Later = at_once,
+        tell: Tell | None = None,
     ) -> None:  # fmt: skip
         self._stream = stream
         self.metrics = metrics
         self._now = now
         self._later = later
+        self._tell = tell
         self._lines: list[str] = []
         self._failed = False
-        self._publishes = False
 
     def record(self, outcome: Outcome) -> None:
         """Write one verdict and what became of it. Raises OSError where the lines before could not be written."""
         facts, code = outcome.verdict.facts, code_of(outcome)
         effect = _effect(outcome.verdict)
-        self.metrics.request(facts.route or "-", effect, code, outcome.status)
+        self.metrics.request(
+            facts.route or "-", effect, code, outcome.status, outcome.seconds, facts.stages,
+            isinstance(outcome.verdict, Forward),
+        )  # fmt: skip
         dep, fault = _dependency_of(code)
         if dep and dep not in _COUNTING:
             # these count for themselves: their faults come without requests, and requests without their faults
             self.metrics.dependency(dep, fault)
         if facts.cache:
             self.metrics.remembered("decision", facts.cache)
-        self.metrics.times(facts.stages)
-        if not self._publishes:
-            self._publishes = True
-            self._later(PUBLISH_EVERY, self._publish)
-        self._write(_line(outcome, facts, effect, code, self._now()))
+        now = self._now()
+        if self._tell is not None:
+            self._tell(outcome.verdict, effect, code, outcome.status, outcome.seconds, now)
+        self._write(_line(outcome, facts, effect, code, now))
 
     def refused_unread(self, status: int, code: Code, peer: str, request_id: str) -> None:
         """Write a refusal of what could not be read as a request, so that no gate saw it."""
-        self.metrics.request("-", "refuse", code, status)
+        self.metrics.refused_unread(code, status)
         entry = {
             "time": _time(self._now()),
             "event": "decision",
@@ -204,10 +122,6 @@ class Journal:
             self.flush()
         except OSError:
             log.exception("the decision log cannot be written")
-
-    def _publish(self) -> None:
-        self._publishes = False
-        self.metrics.publish()
 
 
 JWKS = "jwks"
@@ -288,6 +202,8 @@ def _more(outcome: Outcome, facts: Facts, code: str) -> str:
     dep, fault = _dependency_of(code)
     if dep:
         more |= {"dep": dep, "fault": fault}
+    if facts.trace is not None:
+        more["trace_id"] = facts.trace.trace_id
     if facts.cache:
         more["cache"] = facts.cache
     if facts.call_id:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -69,6 +70,8 @@ class RoutesFile:
     identities: tuple[Identity, ...]
     principal: PrincipalRules
     decision_seconds: float = 0.0
+    checksum: int = 0
+    """Of the text: equal files have the same."""
 
     def decisions(self) -> DecisionCache | None:
         """A cache of decisions that is empty yet, where the file asks for one."""
@@ -266,7 +269,8 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
     fallback = Access.AUTHENTICATED if defaults["access"] == "authenticated" else Access.POLICY
     principal = _principal(document["principal"], tuple(defaults["roles"]))
     remembered = document["cache"]["decisions"] if document["cache"] is not None else 0.0
-    return RoutesFile(RouteTable(routes, fallback), lookups, identities, principal, remembered)
+    checksum = zlib.crc32(text.encode("utf-8", "surrogatepass"))
+    return RoutesFile(RouteTable(routes, fallback), lookups, identities, principal, remembered, checksum)
 
 
 DEFAULTS_ENTRY = Entry({name: f.default for name, f in DEFAULTS.fields.items()}, {}, Mark(1, 1, ""))
@@ -317,17 +321,22 @@ def _hook_url(url: str, mark: Mark, reader: Reader) -> tuple[str, tuple[str | Re
     """Cut a hook's URL into a fixed origin and a target with values in it (R17)."""
     match = _HOOK_URL.fullmatch(url)
     if match is None:
-        reader.fault(mark, f"found {url!r}, expected http(s)://host:port/path without a fragment")
+        reader.fault(mark, f"found {_told(url)!r}, expected http(s)://host:port/path without a fragment")
         return "", ()
     problem = _origin_problem(match[1]) or _target_problem(match[2])
     if problem:
-        reader.fault(mark, f"found {url!r}, {problem}")
+        reader.fault(mark, f"found {_told(url)!r}, {problem}")
         return "", ()
     try:
         return match[1], _target_parts(match[2])
     except ValueError as error:
         reader.fault(mark, str(error))
         return "", ()
+
+
+def _told(url: str) -> str:
+    """A URL as it may stand in a log: without what is before an "@", which may be a password."""
+    return re.sub(r"(//|^)[^/]*@", r"\1***@", url)
 
 
 def _origin_problem(origin: str) -> str:

@@ -67,8 +67,10 @@ class Settings:
     ws_max_message: int
     decision_log: str
     assertion: str
+    drain_delay: float
     shutdown_timeout: float
     log_level: str
+    traces: str
     region: str
     pool_id: str
     client_ids: tuple[str, ...]
@@ -287,8 +289,10 @@ SETTINGS = (
     Setting("SIDECAR_WS_MAX_MESSAGE", "ws_max_message", units.size, "1MiB", "a WebSocket message of either side; a larger one closes with 1009"),
     Setting("SIDECAR_DECISION_LOG", "decision_log", str, "stdout", "`stdout`, or a file that lines are appended to"),
     Setting("SIDECAR_ASSERTION", "assertion", str, "off", "`off`, `ephemeral` (a key of this process), or a PEM file with a P-256 key: sign `X-Auth-Assertion`"),
+    Setting("SIDECAR_DRAIN_DELAY", "drain_delay", units.duration, "0s", "after SIGTERM, between `/readyz` being 503 and no new connections: time for load balancers to notice"),
     Setting("SIDECAR_SHUTDOWN_TIMEOUT", "shutdown_timeout", units.duration, "30s", "for running requests after SIGTERM"),
     Setting("SIDECAR_LOG_LEVEL", "log_level", _one_of("debug", "info", "warning", "error"), "info", "of the log on stderr"),
+    Setting("SIDECAR_TRACES", "traces", _one_of("off", "otlp"), "off", "`otlp`: OpenTelemetry traces by OTLP/HTTP, set up by its own variables such as `OTEL_EXPORTER_OTLP_ENDPOINT`; needs the extra `otel`"),
     Setting("AWS_REGION", "region", str, "", "the user pool's region; `AWS_DEFAULT_REGION` stands in for it"),
     Setting("AWS_COGNITO_POOL_ID", "pool_id", str, "", "the user pool"),
     Setting("AWS_COGNITO_CLIENT_ID", "client_ids", _list, "", "its app clients (comma list)"),

@@ -31,4 +31,6 @@ def tethered(command: Sequence[str]) -> list[str]:
 
 if __name__ == "__main__":
     tether(int(sys.argv[1]))
+    # who is asked to reload before it has learnt how is not to end by it
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
     os.execvp(sys.argv[2], sys.argv[2:])  # noqa: S606 - our own command line, given as a list

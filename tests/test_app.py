@@ -15,9 +15,10 @@ from pathlib import Path
 
 import pytest
 
+from sidecar import app
 from sidecar.app import StartError, build
 from sidecar.demo.cognito import LocalCognito
-from sidecar.settings import read_settings
+from sidecar.settings import SETTINGS, SettingsError, read_settings
 from tests.conftest import Stack, policies
 from tests.stack import Recorder, Sidecar, Web, binary, free_port, reply, running_sidecar, wait_for
 
@@ -44,6 +45,47 @@ def test_health_is_on_the_admin_port_alone(stack: Stack) -> None:
     assert stack.sidecar.get("/livez").code == "route_unmapped"
     assert stack.sidecar.get("/metrics").code == "route_unmapped"
     assert stack.sidecar.admin("/contacts/1").status == 404
+
+
+async def test_no_secret_of_any_setting_is_shown(tmp_path: Path) -> None:
+    """Each secret setting, a password in a URL and a hook's token: what is shown and what is logged has none of them."""
+    (tmp_path / "routes.yaml").write_text(
+        "version: 1\nlookups: {c: {url: 'http://127.0.0.1:1/{id}', bearer_env: HOOK_TOKEN, attributes: {a: b}}}\n"
+        "routes: [{path: '/c/{id}', resource: c, id: '{path.id}', lookup: c, actions: {GET: read}}]\n"
+    )
+    canaries = {
+        setting.variable: f"CANARY-{setting.field}-{'x' * 32}" for setting in SETTINGS if setting.secret
+    } | {"SIDECAR_REDIS_URL": "rediss://user:CANARY-redis@redis.internal:6379/0"}  # fmt: skip
+    assert set(canaries) == {
+        "AWS_COGNITO_CLIENT_SECRET", "SIDECAR_SESSION_SECRET", "SIDECAR_REDIS_URL", "SIDECAR_PDP_TOKEN",
+    }  # fmt: skip
+    environ = {
+        **canaries, "HOOK_TOKEN": "CANARY-hook", "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_PDP": "authzen+http://127.0.0.1:1",
+        "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"),
+        "AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_A", "AWS_COGNITO_CLIENT_ID": "web",
+        "AWS_COGNITO_DOMAIN": "shop", "SIDECAR_HOSTS": "shop.example",
+    }  # fmt: skip
+    sidecar = app.build(read_settings(environ, {}), environ)
+    shown = repr(sidecar.config()) + sidecar.metrics.exposition().decode() + repr(sidecar.readiness())
+    await sidecar.close()
+    assert "CANARY" not in shown
+    for variable in canaries:
+        assert f"'{variable}': '(set)'" in shown
+    for variable in canaries:
+        # too short, no URL, not alone: what is wrong is told without what it is
+        with pytest.raises(SettingsError) as caught:
+            read_settings({**environ, variable: "CANARY", "SIDECAR_WORKERS": "0"}, {})
+        assert "CANARY" not in str(caught.value)
+
+
+def test_traces_need_what_they_are_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "sidecar.tracing", None)
+    environ = {
+        "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_TRACES": "otlp", "SIDECAR_CERBOS": "127.0.0.1:1",
+        "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"),
+    }  # fmt: skip
+    with pytest.raises(app.StartError, match=r"SIDECAR_TRACES: found otlp, expected OpenTelemetry: pip install"):
+        app.build(read_settings(environ, {}), environ)
 
 
 def test_the_configuration_is_shown_without_secrets(stack: Stack, tmp_path: Path) -> None:

@@ -184,6 +184,8 @@ def test_a_route_that_cannot_be_meant_is_refused(route: str, says: str) -> None:
         ("http://169.254.169.254/{id}", "no link-local address"),
         ("http://[fe80::1]/{id}", "no link-local address"),
         ("http://user:pass@hook/{id}", "no user and password"),
+        ("user:pass@hook/{id}", "expected http(s)://host:port/path"),
+        ("http://user:pass@hook", "expected http(s)://host:port/path"),
         ("http://hook/{id}#x", "without a fragment"),
         ("http://ho ok/{id}", "expected http(s)://host:port"),
         ("http://hook/a b", "expected visible ASCII"),
@@ -197,6 +199,8 @@ def test_a_hook_whose_host_could_move_is_refused(url: str, says: str) -> None:
     (fault,) = faults(f"version: 1\nlookups:\n  l: {{url: '{url}', attributes: {{a: b}}}}\nroutes: []\n")
     assert fault.startswith("routes.yaml:3:12: ")
     assert says in fault
+    # a fault is logged, at a reload too
+    assert "pass@" not in fault
 
 
 def test_a_lookup_may_use_a_reference_that_all_its_routes_have() -> None:

@@ -31,6 +31,12 @@ def test_a_child_dies_when_its_parent_is_killed(tmp_path: Path) -> None:
         assert parent.communicate(timeout=10)[0] == ""
 
 
+def test_a_child_is_not_ended_by_what_asks_it_to_reload_before_it_knows_how() -> None:
+    program = "import signal; print(signal.getsignal(signal.SIGHUP) is signal.SIG_IGN)"
+    done = subprocess.run(tether.tethered([sys.executable, "-c", program]), capture_output=True, text=True, check=True)
+    assert done.stdout == "True\n"
+
+
 def test_a_child_whose_parent_is_gone_already_starts_nothing(tmp_path: Path) -> None:
     """Between fork and the kernel's promise the parent may die; then no signal will ever come."""
     marker = tmp_path / "started"

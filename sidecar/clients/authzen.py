@@ -86,19 +86,24 @@ class AuthZen:
         if token:
             self._headers.append((b"authorization", b"Bearer " + token.encode("ascii")))
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the breaker turns calls away."""
+        return self._breaker.is_open
+
     async def check(self, question: Question) -> Answer:
         """Ask. Raises Refused: PDP_* when there is no answer, REFERENCE_INVALID for an attribute that JSON cannot tell
         exactly, NO_ROLES for a principal without a role: Cerbos' endpoint takes it for one that has all of them."""
         subject = self._subject(question.principal)
         resource = question.resources[0]
         if len(question.resources) == 1 and not resource.more_actions:
-            reply = await self._ask(self._one, question.request_id, [*subject, *_item(resource, resource.action)])
+            reply = await self._ask(self._one, question, [*subject, *_item(resource, resource.action)])
             said = _read(question.request_id, _object(reply), resource, resource.action)
             # under the id of the request the PDP's own log knows the decision
             return Answer(_echoed(reply, question.request_id), question.request_id, (_result(resource, [said]),))
         request_id, said_of = question.request_id, [list[_Said]() for _ in question.resources]
         for call in calls_for(question.resources):
-            reply = await self._ask(self._many, question.request_id, [*subject, _evaluations(call)])
+            reply = await self._ask(self._many, question, [*subject, _evaluations(call)])
             if request_id == question.request_id:
                 request_id = _echoed(reply, request_id)
             for item, evaluation in zip(call, _list_of(reply, len(call)), strict=True):
@@ -119,8 +124,8 @@ class AuthZen:
 
     # --- one call ---
 
-    async def _ask(self, target: bytes, request_id: str, members: Sequence[bytes]) -> Reply:
-        context = strict_json.dumps({"cerbos.requestId": request_id, "cerbos.includeMeta": True})
+    async def _ask(self, target: bytes, question: Question, members: Sequence[bytes]) -> Reply:
+        context = strict_json.dumps({"cerbos.requestId": question.request_id, "cerbos.includeMeta": True})
         body = b"".join((b"{", b",".join(members), b',"context":', context, b"}"))
         if self._running >= self._limit:
             raise Refused(Code.PDP_BUSY)
@@ -128,7 +133,7 @@ class AuthZen:
             raise Refused(Code.PDP_OPEN)
         self._running += 1
         try:
-            reply = await self._once_or_twice(target, request_id, body)
+            reply = await self._once_or_twice(target, question, body)
         except Fault as fault:
             code = _FAULTS[fault.kind]
             if code in _COUNTS:
@@ -146,10 +151,11 @@ class AuthZen:
             raise Refused(Code.PDP_STATUS, "an answer that is not application/json")
         return reply
 
-    async def _once_or_twice(self, target: bytes, request_id: str, body: bytes) -> Reply:
+    async def _once_or_twice(self, target: bytes, question: Question, body: bytes) -> Reply:
         """Ask, and once more within the same deadline if nobody was there: an evaluation changes nothing."""
         headers = [
-            *self._headers, (b"content-type", b"application/json"), (b"x-request-id", request_id.encode("ascii")),
+            *self._headers, (b"content-type", b"application/json"),
+            (b"x-request-id", question.request_id.encode("ascii")), *question.trace,
         ]  # fmt: skip
         loop = asyncio.get_running_loop()
         until = loop.time() + self._timeout

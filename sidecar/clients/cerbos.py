@@ -15,6 +15,7 @@ from sidecar.clients.unary import CallFailed, Channel, Method, Status
 from sidecar.gate.decision import Answer, Question, Resource, Result
 from sidecar.gate.identity import Principal
 from sidecar.gate.strict_json import EXACT_INTEGER
+from sidecar.gate.trace import Header
 from sidecar.gate.verdict import Code, Refused
 
 BATCH = 50
@@ -53,6 +54,11 @@ class Cerbos:
         self._health = Method("/grpc.health.v1.Health/Check", authority, timeout)
         self._channel = Channel(target, self._check)
 
+    @property
+    def is_open(self) -> bool:
+        """Whether the breaker turns calls away."""
+        return self._breaker.is_open
+
     async def check(self, question: Question) -> Answer:
         """Ask. Raises Refused: PDP_* when there is no answer, REFERENCE_INVALID for an attribute that Cerbos cannot
         be told exactly."""
@@ -75,7 +81,7 @@ class Cerbos:
             raise Refused(Code.PDP_OPEN)
         self._running += 1
         try:
-            answer = await self._call(message)
+            answer = await self._call(message, question.trace)
         except Refused as refused:
             if refused.code in _COUNTS:
                 self._breaker.failed()
@@ -98,24 +104,24 @@ class Cerbos:
         self._principals[id(principal)] = (principal, told)
         return told
 
-    async def _call(self, message: bytes) -> Answer:
+    async def _call(self, message: bytes, headers: tuple[Header, ...]) -> Answer:
         try:
-            return answer_of(CheckResourcesResponse.FromString(await self._once_or_twice(message)))
+            return answer_of(CheckResourcesResponse.FromString(await self._once_or_twice(message, headers)))
         except CallFailed as error:
             code = _FAULTS.get(error.status, Code.PDP_STATUS)
             raise Refused(code, f"{error.status.name}: {error.detail}") from None
         except Exception as error:  # noqa: BLE001 - whatever a broken answer does to the library is no decision
             raise Refused(Code.PDP_BAD_ANSWER, type(error).__name__) from None
 
-    async def _once_or_twice(self, message: bytes) -> bytes:
+    async def _once_or_twice(self, message: bytes, headers: tuple[Header, ...]) -> bytes:
         """Ask, and once more within the same deadline if nobody was there: a check changes nothing."""
         deadline = asyncio.get_running_loop().time() + self._timeout
         try:
-            return await self._channel.call(self._check, message, deadline)
+            return await self._channel.call(self._check, message, deadline, headers)
         except CallFailed as error:
             if error.status is not Status.UNAVAILABLE:
                 raise
-        return await self._channel.call(self._check, message, deadline)
+        return await self._channel.call(self._check, message, deadline, headers)
 
     async def serving(self) -> bool:
         """Whether Cerbos says that it can answer (gRPC health checking protocol)."""

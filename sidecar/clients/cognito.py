@@ -106,10 +106,18 @@ class KeyStore:
         """Whether every pool has keys that may still be taken."""
         return all(any(self._usable(self._sources[issuer]) for issuer in group) for group in self._groups)
 
-    @property
-    def age(self) -> float:
-        """Seconds since the good fetch that is the longest ago, of the sets in use."""
-        return max((self._now() - source.good_at for source in self._sources.values() if source.keys), default=0.0)
+    def ages(self) -> dict[str, float]:
+        """Seconds since the last good fetch of each issuer's set, of those that have one."""
+        now = self._now()
+        return {issuer: now - source.good_at for issuer, source in self._sources.items() if source.keys}
+
+    def adopt(self, other: KeyStore) -> None:
+        """Take over the sets that another store has of the same issuers at the same places, as old as they are."""
+        for issuer, source in self._sources.items():
+            known = other._sources.get(issuer)
+            if known is not None and known.url == source.url and known.keys:
+                source.keys, source.document = known.keys, known.document
+                source.good_at, source.last_good = known.good_at, known.last_good
 
     async def warm(self) -> None:
         """Fetch the first issuer of each pool, and keep trying in the background until each has keys."""

@@ -13,13 +13,17 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
+from sidecar.clients.policy_copy import PolicyCopy
 from sidecar.tether import tethered
 
 log = logging.getLogger("sidecar.cerbos")
 
 START_WITHIN = 10.0
+FOLLOW_EVERY = 1.0
+"""Seconds between two looks at the policy folder."""
 STOP_WITHIN = 3.0
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 5.0
 _GOOD_RUN = 10.0
@@ -106,19 +110,24 @@ class EmbeddedCerbos:
     It takes changed policies over by itself, within seconds. If they do not compile it says so in the log and goes on
     with those it has; one that is started with such policies ends, and is started again until they compile.
     `gogc` is Go's GOGC: a wide target, since a policy engine's garbage is short-lived and its live set small.
+    `told` are variables of its environment besides what it always gets.
     """
 
-    def __init__(self, policies: Path, *, binary: str | None = None, gogc: int = 400) -> None:
+    def __init__(
+        self, policies: Path, *, binary: str | None = None, gogc: int = 400, told: Mapping[str, str] | None = None
+    ) -> None:
         if not policies.is_dir():
             raise OSError(f"found no folder {policies}, expected the policies (SIDECAR_POLICIES)")
         self._binary = find_binary(binary)
         self._policies = policies.resolve()
         self._gogc = gogc
+        self._told = dict(told or {})
         self._folder = Path(tempfile.gettempdir()) / f"cerbos-{secrets.token_hex(6)}"
         if len(os.fsencode(self._folder / "grpc.sock")) > _MAX_SOCKET_PATH:
             raise OSError(f"the path of {self._folder} is too long for a socket in it: set TMPDIR to a shorter one")
+        self._copy = PolicyCopy(self._policies, self._folder / "policies")
         self._process: asyncio.subprocess.Process | None = None
-        self._watcher: asyncio.Task[None] | None = None
+        self._watchers: list[asyncio.Task[None]] = []
         self.restarts = 0
         self._said: list[str] = []
         self._readers: set[asyncio.Task[None]] = set()
@@ -133,6 +142,8 @@ class EmbeddedCerbos:
         # who else is on this machine can neither ask it nor take its place: the folder is new, and ours alone
         self._folder.mkdir(mode=0o700)
         self._write_config()
+        (self._folder / "policies").mkdir()
+        self._copy.follow()
         await self._spawn()
         process = self._process
         assert process is not None  # noqa: S101 - for the type checker
@@ -148,7 +159,8 @@ class EmbeddedCerbos:
         if process.returncode is not None:
             await self.stop()  # reads its last words, too
             raise OSError(f"Cerbos ended with {process.returncode}: {'; '.join(self._said[-4:])}")
-        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+        loop = asyncio.get_running_loop()
+        self._watchers = [loop.create_task(self._watch()), loop.create_task(self._follow())]
 
     async def _listens(self) -> bool:
         # a socket has a path before it takes connections
@@ -169,7 +181,10 @@ class EmbeddedCerbos:
                 "metricsEnabled": False,
                 "requestLimits": {"maxActionsPerResource": 50, "maxResourcesPerRequest": 50},
             },
-            "storage": {"driver": "disk", "disk": {"directory": str(self._policies), "watchForChanges": True}},
+            "storage": {
+                "driver": "disk",
+                "disk": {"directory": str(self._folder / "policies"), "watchForChanges": True},
+            },
             # attributes that do not fit a policy's schema are told in the answer, and refused by the gate
             "schema": {"enforcement": "reject"},
             "telemetry": {"disabled": True},
@@ -184,7 +199,7 @@ class EmbeddedCerbos:
         self._process = await asyncio.create_subprocess_exec(
             *tethered([str(self._binary), "server", f"--config={self._folder / 'cerbos.yaml'}", "--log-level=warn"]),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=_environment(self._gogc), start_new_session=True,
+            env=_environment(self._gogc) | self._told, start_new_session=True,
         )  # fmt: skip
         assert self._process.stdout is not None  # noqa: S101 - for the type checker
         reader = asyncio.get_running_loop().create_task(self._fold(self._process.stdout))
@@ -211,7 +226,7 @@ class EmbeddedCerbos:
             fields = {"message": line}
         message, level = str(fields.pop("message", "")), str(fields.pop("log.level", "info")).upper()
         if fields.get("log.logger") == "cerbos.otel":
-            # it has no exporter of traces, since its environment is ours to choose
+            # that it has no exporter of traces is what we chose, or its exporter's affair
             return
         words = f"{message} {fields.get('error', '')}".strip()
         self._said = [*self._said[-9:], *_problems(fields, self._policies), words]
@@ -234,11 +249,25 @@ class EmbeddedCerbos:
             except OSError as error:
                 log.error("Cerbos cannot be started: %s", error)  # noqa: TRY400 - the reason is in the message
 
+    async def _follow(self) -> None:
+        """Bring it what has changed in the policy folder."""
+        fault = ""
+        while True:
+            await asyncio.sleep(FOLLOW_EVERY)
+            try:
+                if await asyncio.to_thread(self._copy.follow):
+                    log.info("the policies have changed")
+                fault = ""
+            except OSError as error:
+                if str(error) != fault:
+                    log.error("the policies cannot be read: %s", error)  # noqa: TRY400 - the reason is in the message
+                fault = str(error)
+
     async def stop(self) -> None:
         """Stop it, and remove its folder."""
-        if self._watcher is not None:
-            self._watcher.cancel()
-            await asyncio.gather(self._watcher, return_exceptions=True)
+        for watcher in self._watchers:
+            watcher.cancel()
+        await asyncio.gather(*self._watchers, return_exceptions=True)
         process = self._process
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

@@ -55,6 +55,10 @@ class HookClient:
         self._cached_bytes = 0
         self._flights: dict[_Key, asyncio.Task[Reply]] = {}
 
+    def breakers(self) -> dict[str, bool]:
+        """The lookups that were asked so far -> whether the breaker turns their calls away."""
+        return {name: breaker.is_open for name, breaker in self._breakers.items()}
+
     async def ask(self, call: Call) -> Reply:
         """The hook's answer, cached or fresh. Raises Refused with a LOOKUP_* code where there is none."""
         lookup = call.lookup
@@ -110,7 +114,7 @@ class HookClient:
             raise self._fault(FaultKind.OPEN, lookup)
         self._running[lookup.name] = self._running.get(lookup.name, 0) + 1
         try:
-            answer = await self._get(lookup, call.target)
+            answer = await self._get(lookup, call)
         except Fault as fault:
             if fault.kind in _COUNTS:
                 breaker.failed()
@@ -122,14 +126,14 @@ class HookClient:
         breaker.succeeded()
         return _reply(answer)
 
-    async def _get(self, lookup: Lookup, target: str) -> Answer:
+    async def _get(self, lookup: Lookup, call: Call) -> Answer:
         pool = self._pools.get(lookup.origin)
         if pool is None:
             pool = self._pools[lookup.origin] = Pool(Origin.parse(lookup.origin))
-        headers = [(b"accept", b"application/json")]
+        headers = [(b"accept", b"application/json"), *call.trace]
         if lookup.bearer:
             headers.append((b"authorization", b"Bearer " + lookup.bearer.encode("ascii")))
-        return await pool.get(target.encode("ascii"), headers, max_body=MAX_BODY, deadline=lookup.timeout)
+        return await pool.get(call.target.encode("ascii"), headers, max_body=MAX_BODY, deadline=lookup.timeout)
 
     def _fault(self, kind: FaultKind, lookup: Lookup, detail: str = "") -> Refused:
         return Refused(CODES[kind], f"lookups.{lookup.name}: {detail or kind}")

@@ -411,6 +411,11 @@ class Pool:
         self._alarm_at = math.inf
 
     @property
+    def is_open(self) -> bool:
+        """Whether the breaker turns requests away."""
+        return self._breaker is not None and self._breaker.is_open
+
+    @property
     def idle(self) -> int:
         """Kept connections that nobody uses."""
         return len(self._idle)

@@ -17,7 +17,7 @@ from typing import cast
 from urllib.parse import unquote
 
 from sidecar.clients import hpack
-from sidecar.clients.hpack import BadBlock
+from sidecar.clients.hpack import BadBlock, Field
 
 CONNECT_WITHIN = 1.0
 """Seconds for a connection, until the server has said its settings."""
@@ -244,7 +244,7 @@ class _Connection(asyncio.Protocol):
 
     # --- calls ---
 
-    async def call(self, method: Method, message: bytes, deadline: float) -> bytes:
+    async def call(self, method: Method, message: bytes, deadline: float, headers: tuple[Field, ...]) -> bytes:
         """One call, until `deadline` in the loop's time. Raises CallFailed."""
         while len(self._calls) >= self._most:
             await self._wait_for_room(deadline)
@@ -259,18 +259,20 @@ class _Connection(asyncio.Protocol):
         )  # fmt: skip
         if deadline < self._timer_at:
             self._arm(deadline)
-        self._begin(number, call, method, message)
+        self._begin(number, call, method, message, headers)
         try:
             return await call.future
         except asyncio.CancelledError:
             self._give_up(number)
             raise
 
-    def _begin(self, number: int, call: _Call, method: Method, message: bytes) -> None:
+    def _begin(self, number: int, call: _Call, method: Method, message: bytes, headers: tuple[Field, ...]) -> None:
         if method is self._taught:
             block, self._block = self._block, self._blocks[1]
         else:
             block = hpack.spelled(method.fields)
+        if headers:
+            block += hpack.spelled(headers)
         size = len(message)
         data = b"\0" + size.to_bytes(4, "big") + message
         size += 5
@@ -600,12 +602,15 @@ class Channel:
         self._opening: asyncio.Task[_Connection] | None = None
         self._closed = False
 
-    async def call(self, method: Method, message: bytes, deadline: float) -> bytes:
-        """Call with a message, wait for the answer's until `deadline` in the loop's time. Raises CallFailed."""
+    async def call(
+        self, method: Method, message: bytes, deadline: float, headers: tuple[Field, ...] = ()
+    ) -> bytes:  # fmt: skip
+        """Call with a message, wait for the answer's until `deadline` in the loop's time. `headers` go with this call,
+        besides the method's. Raises CallFailed."""
         connection = self._connection
         if connection is None or not connection.usable:
             connection = await self._connect(deadline)
-        return await connection.call(method, message, deadline)
+        return await connection.call(method, message, deadline, headers)
 
     async def _connect(self, deadline: float) -> _Connection:
         if self._closed:

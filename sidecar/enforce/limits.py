@@ -35,6 +35,16 @@ class Limits:
     """How exact the times above are."""
 
 
+class Drain:
+    """Whether a server is about to stop. Once it has `begun`, each answer is the last on its connection: a client that
+    keeps one opens its next elsewhere, instead of meeting the end of this one in the middle of a request."""
+
+    __slots__ = ("begun",)
+
+    def __init__(self) -> None:
+        self.begun = False
+
+
 class Timed(Protocol):
     """A connection as the clock sees it. `deadline` is in the loop's time, infinity for none."""
 

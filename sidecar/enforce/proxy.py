@@ -12,13 +12,16 @@ from sidecar.enforce.cycle import Incomplete
 from sidecar.enforce.refusal import Refusals, send_whole
 from sidecar.gate.cors import ANSWER_HEADERS
 from sidecar.gate.gate import Gate
-from sidecar.gate.request import Raw
+from sidecar.gate.request import Header, Raw
+from sidecar.gate.trace import Trace
 from sidecar.gate.verdict import Code, Forward, Preflight, Refuse, Refused
 from sidecar.journal import Journal, Outcome
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+BeginTrace = Callable[[list[Header]], Trace]
+"""Gives a request its trace, by the headers that came with it."""
 
 CLIENT_GONE = 499
 """The status in the log of a request whose client left before the answer; nginx's number for it."""
@@ -89,7 +92,7 @@ class Proxy:
 
     def __init__(
         self, gate: Gate, upstream: Pool, journal: Journal, timer: Callable[[], float], new_id: Callable[[], str],
-        refusals: Refusals,
+        refusals: Refusals, begin_trace: BeginTrace | None = None,
     ) -> None:  # fmt: skip
         self.gate = gate
         self._upstream = upstream
@@ -97,12 +100,13 @@ class Proxy:
         self._timer = timer
         self._new_id = new_id
         self._refusals = refusals
+        self._begin_trace = begin_trace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI http scope of `enforce/server.py`, which has the raw target."""
         started = self._timer()
         body = ClientBody(scope["headers"], receive)
-        raw = raw_of(scope, self._new_id())
+        raw = raw_of(scope, self._new_id(), self._begin_trace)
         verdict = await self.gate.decide(raw, body.whole)
         if isinstance(verdict, Forward):
             await self._forward(verdict, raw, body, send, started)
@@ -166,8 +170,9 @@ class Proxy:
         await send_whole(answer.Answer(204, list(verdict.headers), b""), send)
 
 
-def raw_of(scope: Scope, request_id: str) -> Raw:
+def raw_of(scope: Scope, request_id: str, begin_trace: BeginTrace | None = None) -> Raw:
     """The request of an ASGI http scope that `enforce/server.py` made."""
     client = scope["client"]
     peer = client[0] if client else ""
-    return Raw(scope["method"], scope["raw_target"], scope["headers"], peer, scope["scheme"], request_id)
+    trace = begin_trace(scope["headers"]) if begin_trace is not None else None
+    return Raw(scope["method"], scope["raw_target"], scope["headers"], peer, scope["scheme"], request_id, False, trace)

@@ -22,7 +22,7 @@ from uvicorn.server import ServerState
 
 from sidecar.enforce.cycle import App, Cycle, problem
 from sidecar.enforce.incoming import Body, Head, HeadReader, Rejected, body_of
-from sidecar.enforce.limits import Limits, Timed, ticker_of
+from sidecar.enforce.limits import Drain, Limits, Timed, ticker_of
 from sidecar.gate.verdict import Code
 
 UPGRADE = "sidecar.upgrade"
@@ -34,16 +34,22 @@ Refused = Callable[[int, Code, str], str]
 
 
 def config(
-    app: App, *, limits: Limits | None = None, refused: Refused = lambda *_: "", **listen: Any
+    app: App,
+    *,
+    limits: Limits | None = None,
+    refused: Refused = lambda *_: "",
+    drain: Drain | None = None,
+    **listen: Any,
 ) -> uvicorn.Config:
-    """The server for `app` with every setting pinned that safety rests on; `refused` hears what the app does not.
+    """The server for `app` with every setting pinned that safety rests on; `refused` hears what the app does not, and
+    `drain` says when the end is near.
 
     `listen` says where: host and port, uds, or fd, and `timeout_graceful_shutdown` or TLS files where they are wanted.
     """
     limits = limits or Limits()
     return uvicorn.Config(
         app,
-        http=functools.partial(StrictProtocol, limits=limits, refused=refused),  # type: ignore[arg-type]  # any callable serves
+        http=functools.partial(StrictProtocol, limits=limits, refused=refused, drain=drain or Drain()),  # type: ignore[arg-type]  # any callable serves
         ws="none",
         loop="uvloop",
         lifespan="off",
@@ -109,6 +115,7 @@ class StrictProtocol(asyncio.Protocol):
         _loop: asyncio.AbstractEventLoop | None = None,
         limits: Limits | None = None,
         refused: Refused = lambda *_: "",
+        drain: Drain | None = None,
     ) -> None:
         if not config.loaded:
             config.load()
@@ -117,6 +124,7 @@ class StrictProtocol(asyncio.Protocol):
         self.blocked = False
         self._limits = limits or Limits()
         self._refused = refused
+        self._drain = drain or Drain()
         self._app: App = config.loaded_app
         self._app_state = app_state
         self._server_state = server_state
@@ -266,7 +274,8 @@ class StrictProtocol(asyncio.Protocol):
         self.deadline = math.inf
         scope = self._scope(head)
         rest, self._reader.rest = self._reader.rest, b""
-        cycle = Cycle(self, scope, head.length != 0, head.keep_alive, head.expects_continue)
+        keep_alive = head.keep_alive and not self._drain.begun
+        cycle = Cycle(self, scope, head.length != 0, keep_alive, head.expects_continue)
         if head.websocket:
             cycle.keep_alive = False
             self._state = _State.TUNNEL

@@ -13,7 +13,7 @@ from http import HTTPStatus
 
 from sidecar.clients.pool import Fault, Pool, Upgraded
 from sidecar.enforce import answer
-from sidecar.enforce.proxy import CLIENT_GONE, UPSTREAM_CODES, Receive, Scope, Send, raw_of
+from sidecar.enforce.proxy import CLIENT_GONE, UPSTREAM_CODES, BeginTrace, Receive, Scope, Send, raw_of
 from sidecar.enforce.refusal import Refusals
 from sidecar.enforce.relay import MAX_MESSAGE, TOKEN_ENDED, Leg, relay
 from sidecar.enforce.server import UPGRADE
@@ -62,7 +62,7 @@ class WebSocketDoor:
 
     def __init__(
         self, gate: Gate, upstream: Pool, journal: Journal, *, now: Clock, timer: Clock, new_id: Callable[[], str],
-        refusals: Refusals, max_message: int = MAX_MESSAGE,
+        refusals: Refusals, max_message: int = MAX_MESSAGE, begin_trace: BeginTrace | None = None,
     ) -> None:  # fmt: skip
         self.gate = gate
         self._upstream = upstream
@@ -72,11 +72,12 @@ class WebSocketDoor:
         self._new_id = new_id
         self._refusals = refusals
         self._max_message = max_message
+        self._begin_trace = begin_trace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one valid handshake: an http scope of `enforce/server.py` with the extension UPGRADE."""
         started = self._timer()
-        raw = raw_of(scope, self._new_id())._replace(websocket=True)
+        raw = raw_of(scope, self._new_id(), self._begin_trace)._replace(websocket=True)
         verdict = await self.gate.decide(raw, _no_body)
         match verdict:
             case Forward():
@@ -136,7 +137,7 @@ class WebSocketDoor:
         )  # fmt: skip
 
     async def _still_allowed(self, raw: Raw) -> tuple[int, str] | None:
-        verdict = await self.gate.decide(raw._replace(request_id=self._new_id()), _no_body)
+        verdict = await self.gate.decide(raw._replace(request_id=self._new_id(), trace=None), _no_body)
         match verdict:
             case Forward():
                 return None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sidecar.gate.identity import Principal
+from sidecar.gate.trace import Header
 from sidecar.gate.verdict import Code, Refused
 
 ALLOW = "EFFECT_ALLOW"
@@ -32,6 +33,8 @@ class Question(NamedTuple):
     request_id: str
     principal: Principal
     resources: tuple[Resource, ...]
+    trace: tuple[Header, ...] = ()
+    """Headers that go with the call and are no part of what is asked."""
 
 
 class Result(NamedTuple):

@@ -22,6 +22,7 @@ from sidecar.gate.references import Material
 from sidecar.gate.request import Header, Raw, Reading, Request, as_it_came, read
 from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, action_of, allowed_methods
 from sidecar.gate.session import Session, TokenSource
+from sidecar.gate.trace import TRACEPARENT, TRACESTATE
 from sidecar.gate.verdict import Code, Facts, Forward, Ground, Preflight, Refuse, Refused, Verdict
 
 MAX_LOGGED_PATH = 512
@@ -130,7 +131,7 @@ class Gate:
 
     async def decide(self, raw: Raw, read_body: ReadBody) -> Verdict:
         """One request -> one verdict. Never raises but for cancellation: whatever goes wrong is a refusal."""
-        way = _Way(Facts(raw.request_id, raw.method, "", raw.peer), self.rules)
+        way = _Way(Facts(raw.request_id, raw.method, "", raw.peer, trace=raw.trace), self.rules)
         try:
             try:
                 return await self._decide(raw, read_body, way)
@@ -228,6 +229,9 @@ class Gate:
         attributes: dict[str, Any] = {name: value.value(material) for name, value in route.attributes.items()}
         if route.lookup:
             call = call_for(way.rules.lookups[route.lookup], kind, resource_id, material)
+            trace = way.facts.trace
+            if trace is not None:
+                call = call._replace(trace=trace.headers(trace.lookup))
             # where the hook has no value for one of its attributes, what the request says does not stand in for it
             attributes = {name: value for name, value in attributes.items() if name not in call.lookup.attributes}
             attributes |= self._readings.attributes(call, await self._hooks.ask(call))
@@ -253,6 +257,8 @@ class Gate:
 
     async def _decided(self, facts: Facts, principal: Principal, resource: Resource) -> bool:
         question = Question(facts.request_id, principal, (resource,))
+        if facts.trace is not None:
+            question = question._replace(trace=facts.trace.headers(facts.trace.decision))
         answer = await self._pdp.check(question)
         facts.call_id = answer.call_id
         if answer.results:
@@ -262,6 +268,10 @@ class Gate:
     def _permit(self, way: _Way, request: Request, ground: Ground, would_refuse: Code | None = None) -> Forward:
         self._enter(way, "")
         headers, principal = request.headers, way.principal
+        trace = way.facts.trace
+        if trace is not None:
+            kept = [pair for pair in headers if pair[0] not in (TRACEPARENT, TRACESTATE)]
+            headers = [*kept, *trace.headers(trace.upstream)]
         if principal is not None:
             headers = headers + self._identity_headers(principal)
         return Forward(

@@ -21,6 +21,7 @@ LEEWAY = 60
 REMEMBERED_TOKENS = 10_000
 
 FindKey = Callable[[str, str], Awaitable[PyJWK]]
+Count = Callable[[str, str], None]
 """Port: (issuer, kid) -> its key. Raises Refused: TOKEN_INVALID for an unknown kid, KEYS_UNAVAILABLE."""
 
 
@@ -60,7 +61,8 @@ class Principal(NamedTuple):
 class Tokens:
     """Verifies bearer tokens (R13), and remembers each verified one by its digest until it ends or the keys change.
 
-    Of more than `remembered` tokens the one that was verified first is forgotten."""
+    Of more than `remembered` tokens the one that was verified first is forgotten. `count` is told of each look at what
+    is remembered."""
 
     def __init__(
         self,
@@ -69,11 +71,13 @@ class Tokens:
         find_key: FindKey,
         *,
         remembered: int = REMEMBERED_TOKENS,
+        count: Count = lambda cache, outcome: None,
     ) -> None:
         self.issuers = issuers
         self._rules = rules
         self.find_key = find_key
         self._remembered = remembered
+        self._count = count
         self._known: dict[bytes, Principal] = {}
 
     def forget(self) -> None:
@@ -90,9 +94,11 @@ class Tokens:
         known = self._known.get(digest)
         if known is not None:
             if known.expires > now:
+                self._count("token", "hit")
                 return known
             del self._known[digest]
             raise Refused(Code.TOKEN_EXPIRED)
+        self._count("token", "miss")
         claims, issuer = await verified_claims(token, self.issuers, self.find_key, now)
         principal = principal_from(claims, issuer.issuer, self._rules)
         if len(self._known) >= self._remembered:

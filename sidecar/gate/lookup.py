@@ -9,6 +9,7 @@ from urllib.parse import quote
 
 from sidecar.gate import strict_json
 from sidecar.gate.references import Material, Reference, Type, checked, is_number, resolve
+from sidecar.gate.trace import Header
 from sidecar.gate.verdict import Code, Refused
 
 MAX_READINGS = 4096
@@ -54,11 +55,13 @@ class ResourceField(StrEnum):
 
 
 class Call(NamedTuple):
-    """One question to a hook: GET `target` of the lookup's origin. Two equal calls have the same answer."""
+    """One question to a hook: GET `target` of the lookup's origin. Calls that differ in `trace` alone, headers that go
+    with it, have the same answer."""
 
     lookup: Lookup
     target: str
     resource_id: str
+    trace: tuple[Header, ...] = ()
 
 
 class Reply(NamedTuple):
@@ -119,7 +122,7 @@ class Readings:
         if not call.lookup.cache:
             return attributes_from(call, reply)
         known = self._known.get(id(reply))
-        if known is not None and known[1] is reply and known[0].lookup is call.lookup and known[0][1:] == call[1:]:
+        if known is not None and known[1] is reply and known[0].lookup is call.lookup and known[0][1:3] == call[1:3]:
             return known[2]
         found = attributes_from(call, reply)
         if len(self._known) >= MAX_READINGS:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from sidecar.gate.trace import Trace
 from sidecar.gate.verdict import Code, Refused
 
 MAX_TARGET = 8192
@@ -44,6 +45,7 @@ class Raw(NamedTuple):
     scheme: str
     request_id: str
     websocket: bool = False
+    trace: Trace | None = None
 
 
 class Reading(NamedTuple):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from enum import StrEnum
 
+from sidecar.gate.trace import Trace
+
 
 class Code(StrEnum):
     """Why a request did not get an answer of the app: stable, in the problem body, the decision log and the metrics."""
@@ -126,6 +128,8 @@ class Facts:
     """Whether the decision was remembered, `hit` or `miss`; "" where decisions are not remembered."""
     stages: dict[str, float] = field(default_factory=dict)
     """Seconds spent in each stage that was reached, by the stage's name."""
+    trace: Trace | None = None
+    """Where requests are traced, the trace of this one."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -112,9 +112,23 @@ async def test_the_set_is_refreshed_each_quarter_of_an_hour(web: Web, clock: Clo
         await until(lambda: len(clock.slept) == len(web.asked))
         clock.advance(REFRESH_EVERY)
         await until(lambda: len(web.asked) == fetches)  # noqa: B023 - awaited before it changes
-    await until(lambda: keys.age == 0)
+    await until(lambda: set(keys.ages().values()) == {0})
     assert clock.slept[:4] == [REFRESH_EVERY] * 4
     assert changes == []
+
+
+async def test_a_store_takes_over_what_another_knows_of_the_same_issuer_at_the_same_place(
+    web: Web, clock: Clock, keys: KeyStore
+) -> None:
+    clock.advance(60)
+    web.behave = json_answer({}, 500)
+    async with store_of({ISSUER: web.origin}, clock) as same, store_of({ISSUER: web.origin + "/new"}, clock) as moved:
+        same.adopt(keys)
+        moved.adopt(keys)
+        await same.warm()
+        await moved.warm()
+        assert (same.ready, same.ages(), await find(same, "k1")) == (True, {ISSUER: 60}, "k1")
+        assert (moved.ready, moved.ages(), await find(moved, "k1")) == (False, {}, Code.KEYS_UNAVAILABLE)
 
 
 async def test_a_key_that_left_the_set_is_not_found_and_the_change_is_told(
@@ -130,14 +144,14 @@ async def test_a_key_that_left_the_set_is_not_found_and_the_change_is_told(
     assert len(changes) == 1
 
 
-async def test_the_age_is_that_of_the_oldest_set(web: Web, clock: Clock) -> None:
+async def test_each_set_has_its_age_once_it_is_there(web: Web, clock: Clock) -> None:
     async with store_of({ISSUER: web.origin, OTHER: web.origin}, clock) as keys:
-        assert keys.age == 0
+        assert keys.ages() == {}
         await find(keys, "k1", ISSUER)
         clock.advance(30)
         await find(keys, "k1", OTHER)
         clock.advance(5)
-        assert keys.age == 35
+        assert keys.ages() == {ISSUER: 35, OTHER: 5}
 
 
 # --- a key that is not there ---

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from uvicorn.server import ServerState
 
-from sidecar.enforce.limits import Limits
+from sidecar.enforce.limits import Drain, Limits
 from sidecar.enforce.server import UPGRADE, StrictProtocol, config
 from sidecar.gate.verdict import Code
 from tests.enforce.raw_http import Client, Running, Seen, read_all, reply, running, until
@@ -516,6 +516,25 @@ def test_a_later_head_has_the_time_of_a_head_from_its_first_byte() -> None:
         time.sleep(0.4)
         client.send(GET[9:])
         assert client.answer().status == 200
+
+
+def test_once_a_drain_has_begun_each_answer_is_the_last_of_its_connection() -> None:
+    drain = Drain()
+    with (
+        running(app, host="127.0.0.1", port=0, drain=drain) as server,
+        server.client() as kept,
+        server.client() as idle,
+    ):
+        kept.send(b"GET /1 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert ("connection", "close") not in kept.answer().headers
+        drain.begun = True
+        kept.send(b"GET /2 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert ("connection", "close") in kept.answer().headers
+        assert kept.closed()
+        # one that comes later is served as well
+        idle.send(b"GET /3 HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert ("connection", "close") in idle.answer().headers
+    assert server.targets == [b"/1", b"/2", b"/3"]
 
 
 def test_an_idle_connection_is_closed_after_the_keep_alive_time(quick: Running) -> None:

@@ -213,6 +213,18 @@ async def test_a_verified_token_is_remembered_until_it_ends_or_the_keys_change()
         assert caught.value.code is Code.TOKEN_EXPIRED
 
 
+async def test_each_look_at_what_is_remembered_is_told() -> None:
+    told: list[tuple[str, str]] = []
+    store = Tokens(
+        ISSUERS, PrincipalRules(), tokens()[1].find, count=lambda cache, outcome: told.append((cache, outcome))
+    )
+    for _ in range(3):
+        await store.principal_of(request(b"Bearer " + GOOD), NOW)
+    with pytest.raises(Refused):
+        await store.principal_of(request(b"Bearer e30.e30.AAAA"), NOW)
+    assert told == [("token", "miss"), ("token", "hit"), ("token", "hit"), ("token", "miss")]
+
+
 async def test_a_bad_token_is_never_remembered() -> None:
     store, keys = tokens()
     bad = request(b"Bearer " + mint(claims(NOW), key="stranger", kid="k1"))

@@ -1,0 +1,235 @@
+"""The sidecar's Prometheus metrics: plain numbers that cost a request next to nothing, and what is shown of them.
+
+Every label's value is one of ours (a stage, a code, an outcome) or one of the configuration's (a route, an issuer, a
+lookup): nothing that a client sends becomes one.
+"""
+
+from __future__ import annotations
+
+import http
+from bisect import bisect_right
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import NamedTuple, Protocol
+
+from prometheus_client import generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
+
+Labels = tuple[str, ...]
+Values = dict[str, dict[Labels, list[float]]]
+"""Family -> label values -> its numbers: one, or for a histogram the count of each bucket and the sum of all."""
+Gauge = tuple[str, Labels, float]
+"""One reading: (family, label values, value)."""
+
+AT_ONCE = 256
+"""Requests whose times are held before they are sorted into buckets."""
+BOUNDS = (
+    0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0,
+)  # fmt: skip
+UPSTREAM = "upstream"
+"""The stage after the gate's: until the head of the app's answer."""
+
+
+class Family(NamedTuple):
+    """One metric. `over` says what it is over several workers: the `sum`, the `max` or `min` of theirs, or whether all
+    have the `same`. `first` are label values that are there from the beginning, so that the first event is a rise."""
+
+    kind: str
+    labels: Labels
+    doc: str
+    over: str = "sum"
+    first: tuple[Labels, ...] = ()
+
+
+_CACHES = tuple((cache, outcome) for cache in ("token", "lookup", "decision") for outcome in ("hit", "miss"))
+
+FAMILIES: dict[str, Family] = {
+    "sidecar_requests": Family(
+        "counter", ("route", "outcome", "code", "status"),
+        "Requests by route, outcome, code and status; a status that HTTP does not name is counted by its class, as 2xx",
+    ),
+    "sidecar_stage_seconds": Family(
+        "histogram", ("stage",),
+        "Seconds in each stage: request, routing, identity, lookup, decision, and upstream until the head of its answer",
+    ),
+    "sidecar_request_seconds": Family("histogram", ("outcome",), "Seconds until the head of the answer was there"),
+    "sidecar_dep_errors": Family("counter", ("dep", "fault"), "Faults of what the sidecar depends on"),
+    "sidecar_cache": Family(
+        "counter", ("cache", "outcome"), "Looks into what is remembered: verified tokens, lookups and decisions",
+    ),
+    "sidecar_breaker_open": Family(
+        "gauge", ("dep", "name"), "1 where calls are turned away after several failures in a row; of a lookup with its name",
+        "max",
+    ),
+    "sidecar_connections": Family("gauge", (), "Open connections of clients"),
+    "sidecar_upstream_connections": Family("gauge", ("state",), "Connections to the app, busy and idle"),
+    "sidecar_ready": Family("gauge", ("part",), "1 where this part is ready, as /readyz tells", "min"),
+    "sidecar_key_age_seconds": Family("gauge", ("issuer",), "Seconds since the issuer's key set was fetched", "max"),
+    "sidecar_config_generation": Family("gauge", (), "1 at the start, and one more for each reload of the routes", "max"),
+    "sidecar_config_reloads": Family(
+        "counter", ("outcome",), "Reloads of the routes, ok and failed", "sum", (("ok",), ("failed",))
+    ),
+    "sidecar_config_reload_success": Family("gauge", (), "0 where the route file could not be used at the last look", "min"),
+    "sidecar_config_loaded_timestamp_seconds": Family("gauge", (), "When the routes in force were loaded, Unix time", "min"),
+    "sidecar_config_agreed": Family("gauge", (), "1 where all workers have the same routes in force", "same"),
+    "sidecar_workers": Family("gauge", (), "Processes that serve"),
+    "sidecar_worker_restarts": Family("counter", (), "Workers that ended and were replaced", "sum", ((),)),
+    "sidecar_cerbos_restarts": Family("counter", (), "Times that the embedded Cerbos ended and was started again", "sum", ((),)),
+}  # fmt: skip
+
+_KNOWN = {status: str(int(status)) for status in http.HTTPStatus} | {499: "499"}
+
+
+class Others(Protocol):
+    """Port: what other processes count, and where they find what this one does."""
+
+    def publish(self, values: Values) -> None:
+        """Let the others know."""
+
+    def gather(self) -> Iterable[Values]:
+        """What each of the others counts."""
+
+
+class Metrics:
+    """Counts for one process, and shows what all of them count. `read` gives the gauges of this one when they are
+    wanted; whoever composes sets it."""
+
+    def __init__(self, others: Others | None = None) -> None:
+        self.read: Callable[[], Iterable[Gauge]] = lambda: ()
+        self._others = others
+        self._requests: dict[tuple[str, str, str, int], int] = {}
+        self._counts: dict[tuple[str, Labels], float] = {
+            (name, labels): 0 for name, family in FAMILIES.items() for labels in family.first
+        }
+        self._looks = dict.fromkeys(_CACHES, 0)
+        self._times: dict[tuple[str, Labels], list[float]] = {}
+        self._held: list[tuple[Mapping[str, float], float, str, bool]] = []
+
+    def request(
+        self, route: str, outcome: str, code: str, status: int, seconds: float, stages: Mapping[str, float],
+        forwarded: bool,
+    ) -> None:  # fmt: skip
+        """Count a request, with the seconds of each stage and of the whole. `stages` may not be changed any more."""
+        key = (route, outcome, code, status)
+        self._requests[key] = self._requests.get(key, 0) + 1
+        self._held.append((stages, seconds, outcome, forwarded))
+        if len(self._held) == AT_ONCE:
+            self._sort()
+
+    def refused_unread(self, code: str, status: int) -> None:
+        """Count what could not be read as a request, and so has no times."""
+        key = ("-", "refuse", code, status)
+        self._requests[key] = self._requests.get(key, 0) + 1
+
+    def dependency(self, dep: str, fault: str) -> None:
+        """Count a fault of what the sidecar depends on."""
+        self._count("sidecar_dep_errors", (dep, fault))
+
+    def remembered(self, cache: str, outcome: str) -> None:
+        """Count a look into a cache, `token`, `lookup` or `decision`: `hit` or `miss`."""
+        self._looks[cache, outcome] += 1
+
+    def reloaded(self, outcome: str) -> None:
+        """Count a reload of the routes, `ok` or `failed`."""
+        self._count("sidecar_config_reloads", (outcome,))
+
+    def _count(self, name: str, labels: Labels) -> None:
+        self._counts[name, labels] = self._counts.get((name, labels), 0) + 1
+
+    def _sort(self) -> None:
+        """Put the times that are held into buckets, all together: one by one they would cost more than they measure."""
+        held, self._held = self._held, []
+        columns: dict[tuple[str, Labels], list[float]] = {}
+        for stages, seconds, outcome, forwarded in held:
+            for stage, spent in stages.items():
+                columns.setdefault(("sidecar_stage_seconds", (stage,)), []).append(spent)
+            if forwarded:
+                spent = max(seconds - sum(stages.values()), 0.0)
+                columns.setdefault(("sidecar_stage_seconds", (UPSTREAM,)), []).append(spent)
+            columns.setdefault(("sidecar_request_seconds", (outcome,)), []).append(seconds)
+        for key, times in columns.items():
+            numbers = self._times.setdefault(key, [0.0] * (len(BOUNDS) + 2))
+            times.sort()
+            below = 0
+            for at, bound in enumerate(BOUNDS):
+                reached = bisect_right(times, bound)
+                numbers[at] += reached - below
+                below = reached
+            numbers[-2] += len(times) - below
+            numbers[-1] += sum(times)
+
+    def values(self) -> Values:
+        """What this process counts."""
+        self._sort()
+        values: Values = {name: {} for name in FAMILIES}
+        requests = values["sidecar_requests"]
+        for (route, outcome, code, status), count in self._requests.items():
+            key = (route, outcome, code, _KNOWN.get(status) or f"{status // 100}xx")
+            requests[key] = [requests.get(key, [0.0])[0] + count]
+        values["sidecar_cache"] = {labels: [count] for labels, count in self._looks.items()}
+        for (name, labels), total in self._counts.items():
+            values[name][labels] = [total]
+        for (name, labels), numbers in self._times.items():
+            values[name][labels] = list(numbers)
+        for name, labels, reading in self.read():
+            values[name][labels] = [reading]
+        return values
+
+    def publish(self) -> None:
+        """Let the other processes know."""
+        if self._others is not None:
+            self._others.publish(self.values())
+
+    def collect(self) -> Iterator[Metric]:
+        """All metrics of all processes, as the library shows them."""
+        everybody = [self.values(), *(self._others.gather() if self._others is not None else ())]
+        yield from families_of(merged(everybody))
+
+    def exposition(self) -> bytes:
+        """All metrics of all processes in Prometheus' text format."""
+        return generate_latest(self)
+
+
+_OVER: Mapping[str, Callable[[tuple[float, ...]], float]] = {
+    "sum": sum, "max": max, "min": min, "same": lambda column: float(len(set(column)) == 1),
+}  # fmt: skip
+
+
+def merged(everybody: Iterable[Values]) -> Values:
+    """What several processes count, as one."""
+    found: dict[str, dict[Labels, list[list[float]]]] = {name: {} for name in FAMILIES}
+    for values in everybody:
+        for name, samples in values.items():
+            for labels, numbers in samples.items():
+                found[name].setdefault(labels, []).append(numbers)
+    return {
+        name: {labels: _over(FAMILIES[name].over, numbers) for labels, numbers in samples.items()}
+        for name, samples in found.items()
+    }
+
+
+def _over(how: str, numbers: list[list[float]]) -> list[float]:
+    return [_OVER[how](column) for column in zip(*numbers, strict=True)]
+
+
+def families_of(values: Values) -> Iterator[Metric]:
+    """The library's form of them."""
+    for name, family in FAMILIES.items():
+        if family.kind == "histogram":
+            histogram = HistogramMetricFamily(name, family.doc, labels=family.labels)
+            for labels, numbers in values.get(name, {}).items():
+                histogram.add_metric(labels, _cumulative(numbers), numbers[-1])
+            yield histogram
+        else:
+            made = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
+            single = made(name, family.doc, labels=family.labels)
+            for labels, (number,) in values.get(name, {}).items():
+                single.add_metric(labels, number)
+            yield single
+
+
+def _cumulative(numbers: list[float]) -> list[tuple[str, float]]:
+    buckets, total = [], 0.0
+    for bound, count in zip([*map(str, BOUNDS), "+Inf"], numbers, strict=False):
+        total += count
+        buckets.append((bound, total))
+    return buckets
