@@ -45,8 +45,8 @@ def test_the_image_has_what_the_tests_ran_with(checkout: Path, lock: str) -> Non
 def test_a_dependency_that_is_dropped_or_new_changes_the_lock(checkout: Path) -> None:
     made = locks(checkout)
     known = made.entries((checkout / "requirements-dev.lock").read_text())
-    assert made.closure(["pyjwt"], known) == {"pyjwt"}
-    assert made.closure(["pyjwt[crypto]>=2"], known) == {"pyjwt", "cryptography", "cffi", "pycparser"}
+    assert "cryptography" not in made.closure(["pyjwt"], known)
+    assert made.closure(["pyjwt[crypto]>=2"], known) >= {"pyjwt", "cryptography", "cffi", "pycparser"}
     assert made.closure(["pycognito"], known) >= {"boto3", "botocore", "requests", "urllib3"}
 
 
