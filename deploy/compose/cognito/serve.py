@@ -32,7 +32,10 @@ def main() -> None:
         ),
     ):  # fmt: skip
         print(f"pool {cognito.pool_id}, client {cognito.client_id}", flush=True)
-        doors = [(Address("0.0.0.0", 9229), Address("127.0.0.1", API)), (Address("0.0.0.0", 19230), Address("127.0.0.1", LOGIN))]  # noqa: S104
+        doors = [
+            (Address("0.0.0.0", 9229), Address("127.0.0.1", API)),
+            (Address("0.0.0.0", 19230), Address("127.0.0.1", LOGIN)),
+        ]  # noqa: S104
         asyncio.run(serve(doors))
 
 
