@@ -15,6 +15,7 @@ from urllib.parse import urljoin, urlsplit
 
 import httpx
 import pytest
+import yaml
 
 from sidecar.demo.cognito import USERS
 from tests.deploy.engine import Container, Engine
@@ -95,6 +96,7 @@ def front_door(engine: Engine, sidecar_image: str) -> Iterator[FrontDoor]:
     environ = {
         **os.environ,
         "BUILDAH_FORMAT": "docker",
+        "SIDECAR_CERBOS_TIMEOUT": "10s",  # what is tried here is who may, not how fast
         "SIDECAR_SESSION_SECRET": secrets.token_urlsafe(32),
         **dict(zip(("SIDECAR_PORT", "COGNITO_API_PORT", "COGNITO_LOGIN_PORT"), map(str, ports), strict=True)),
     }
@@ -143,6 +145,17 @@ def test_the_door_lets_through_what_the_policy_allows_and_nothing_else(front_doo
             headers = {"Authorization": f"Bearer {tokens[user]}"} if user else {}
             answer = client.request(method, path, headers=headers, json=body)
             assert answer.status_code == status, (user, method, path, answer.text)
+
+
+def test_the_commands_of_the_guide_say_what_is_written_beside_them(front_door: FrontDoor) -> None:
+    page = (ROOT / "docs/guides/compose.md").read_text()
+    found = re.search(r"<!-- example: front-door.sh -->\n```sh\n(.*?)```", page, re.DOTALL)
+    assert found is not None
+    text = found[1].replace("http://127.0.0.1:8080", front_door.url).replace("http://127.0.0.1:9229", front_door.api)
+    done = subprocess.run(["sh", "-eu", "-c", text], capture_output=True, text=True, timeout=60)
+    expected = re.findall(r"# (\d{3}):", found[1])
+    assert len(expected) == 7
+    assert done.stdout.split() == expected, done.stderr
 
 
 def test_nobody_reaches_the_app_but_by_the_sidecar(front_door: FrontDoor) -> None:
@@ -281,3 +294,19 @@ def test_it_does_not_start_without_a_secret_of_ones_own() -> None:
     done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60)
     assert done.returncode != 0
     assert "openssl rand -base64 32" in done.stdout + done.stderr
+
+
+def test_an_app_and_a_redis_of_ones_own_are_one_line_each() -> None:
+    text = (ROOT / "docker-compose.yaml").read_text()
+    services = yaml.safe_load(text)["services"]
+    app, redis = (
+        re.sub(rf"(?m)^    build: .*{name}.*$", f"    image: {image}", text)
+        for name, image in (("deploy/compose/app", "your/app"), ("deploy/compose/redis", "redis:7-alpine"))
+    )
+    for service, image, changed in (("app", "your/app", app), ("redis", "redis:7-alpine", redis)):
+        after = yaml.safe_load(changed)["services"]
+        assert sum(old != new for old, new in zip(text.splitlines(), changed.splitlines(), strict=True)) == 1
+        expected = {name: value for name, value in services[service].items() if name != "build"} | {"image": image}
+        assert after == {**services, service: expected}
+        # nothing of it is told of the app that was there before
+        assert "node" not in str(after[service])
