@@ -27,7 +27,7 @@ _HEAD = "# {}: a part of requirements-dev.lock.\n# Made by: python scripts/locks
 def entries(lock: str) -> dict[str, str]:
     """A lock's entries by package name, each with its marker and hashes, as they stand there."""
     text = re.sub(r"^#.*\n", "", lock, flags=re.MULTILINE).strip()
-    return {entry.partition("==")[0]: entry for entry in re.split(r"\n(?=\S)", text)}
+    return {re.split(r"==|\[", entry, maxsplit=1)[0]: entry for entry in re.split(r"\n(?=\S)", text)}
 
 
 def closure(wanted: Iterable[str], known: Iterable[str]) -> set[str]:

@@ -137,7 +137,11 @@ def test_what_is_inside_is_what_the_lock_says(standalone: Served) -> None:
     version = standalone.container.run(
         "python", "-c", "import platform; print(platform.python_version())"
     ).stdout.strip()
-    lines = re.findall(r"^([a-z0-9-]+==\S+(?: ; [^\n]+?)?) \\$", (ROOT / "requirements.lock").read_text(), re.MULTILINE)
+    lines = re.findall(
+        r"^([a-z0-9-]+(?:\[[a-z0-9-]+\])?==\S+(?: ; [^\n]+?)?) \\$",
+        (ROOT / "requirements.lock").read_text(),
+        re.MULTILINE,
+    )
     locked = [Requirement(line) for line in lines]
     here = {
         "python_full_version": version,

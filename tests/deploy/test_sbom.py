@@ -28,7 +28,7 @@ def bills() -> dict[str, dict[str, Any]]:
 
 def locked() -> dict[str, tuple[str, set[str]]]:
     text = (ROOT / "requirements.lock").read_text()
-    entries = re.findall(r"^([a-z0-9-]+)==(\S+)(.*(?:\n    --hash=.*)+)", text, re.MULTILINE)
+    entries = re.findall(r"^([a-z0-9-]+)(?:\[[a-z0-9-]+\])?==(\S+)(.*(?:\n    --hash=.*)+)", text, re.MULTILINE)
     return {name: (version, set(re.findall(r"sha256:([0-9a-f]{64})", rest))) for name, version, rest in entries}
 
 
