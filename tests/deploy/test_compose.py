@@ -91,7 +91,7 @@ def composer() -> list[str]:
 
 @pytest.fixture(scope="module")
 def front_door(engine: Engine, sidecar_image: str) -> Iterator[FrontDoor]:
-    command, project = composer(), f"front-door-test-{secrets.token_hex(2)}"
+    command, project = composer(), "front-door-test"  # always the same: its images are made again from what is there
     ports = [free_port() for _ in range(3)]
     environ = {
         **os.environ,
@@ -112,6 +112,8 @@ def front_door(engine: Engine, sidecar_image: str) -> Iterator[FrontDoor]:
     for name in (f"localhost/{project}_sidecar", f"{project}-sidecar"):
         engine.call("tag", sidecar_image, name)
     compose("build", "app", "redis", "cognito")
+    # a run that was cut short may have left some
+    subprocess.run([*base, "down", "-v", "-t", "5"], cwd=ROOT, env=environ, capture_output=True, timeout=120)
     try:
         compose("up", "-d", "--no-build")
         door = FrontDoor(engine, project, *(f"http://127.0.0.1:{port}" for port in ports))
