@@ -28,9 +28,9 @@ routes:
 Shell = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def commands(name: str) -> str:
-    """The page's commands of this name, in order."""
-    return "\n".join(re.findall(rf"<!-- example: {name} -->\n```sh\n(.*?)```", PAGE, re.DOTALL))
+BLOCKS = re.findall(r"<!-- run by: tests/deploy/test_cognito.py -->\n```sh\n(.*?)```", PAGE, re.DOTALL)
+*MAKE, TOKEN = BLOCKS
+"""The page's commands: those that make a pool and a user, in order, and the one that gets a token."""
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,8 @@ def test_it_is_what_aws_takes() -> None:
 
 
 def test_the_commands_of_the_page_make_a_pool_and_its_settings(shell: Shell, account: Account, tmp_path: Path) -> None:
-    shell(commands("cognito.sh"))
+    assert len(MAKE) == 4
+    shell("\n".join(MAKE))
     file = tmp_path / "sidecar.env"
     assert file.stat().st_mode & 0o077 == 0
     found = settings_in(file)
@@ -143,8 +144,8 @@ def test_each_output_is_a_setting(shell: Shell, tmp_path: Path) -> None:
 def test_a_user_of_the_pool_passes_the_sidecar(shell: Shell, endpoint: str, tmp_path: Path) -> None:
     """With a public client, by the page's own commands."""
     more = "ParameterKey=ClientType,ParameterValue=public ParameterKey=PasswordSignIn,ParameterValue=yes"
-    text = commands("cognito.sh").replace("contacts-login", "scripts").replace("contacts-7f3a", f"scripts {more}")
-    token = shell(f"{text}\n{commands('token.sh')}").stdout.split()[-1]
+    text = "\n".join(MAKE).replace("contacts-login", "scripts").replace("contacts-7f3a", f"scripts {more}")
+    token = shell(f"{text}\n{TOKEN}").stdout.split()[-1]
     found = settings_in(tmp_path / "sidecar.env")
     assert found["AWS_COGNITO_CLIENT_SECRET"] == "None"
     del found["AWS_COGNITO_CLIENT_SECRET"]
