@@ -12,7 +12,7 @@ SECONDS ?= 60
 COUNT ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench docs fuzz lint clean tools policies
+.PHONY: help setup demo test bench docs fuzz lint clean tools policies image sbom
 
 help:
 	@echo "make demo    everything on this machine, with curl lines to paste; Ctrl-C stops it"
@@ -21,6 +21,8 @@ help:
 	@echo "make fuzz    coverage-guided fuzzing of every parser, SECONDS=60 for each"
 	@echo "make docs    the docs as a site, in site/"
 	@echo "make lint    ruff and mypy"
+	@echo "make image   both container images, with docker or podman; ENGINE=podman"
+	@echo "make sbom    what is in them, as CycloneDX: dist/*.cdx.json"
 	@echo "make setup   only the installation, which the others run when it is missing"
 	@echo "make clean   remove what was installed and made"
 
@@ -91,6 +93,15 @@ lint: .venv/.package
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+
+# BUILDAH_FORMAT: podman's own format of images has no health check
+ENGINE ?= $(shell command -v docker || command -v podman)
+image:
+	@BUILDAH_FORMAT=docker $(ENGINE) build --build-arg REVISION="$$(git rev-parse HEAD)" -t authorization-sidecar:0.1.0 .
+	@BUILDAH_FORMAT=docker $(ENGINE) build --build-arg REVISION="$$(git rev-parse HEAD)" --target standalone -t authorization-sidecar:0.1.0-standalone .
+
+sbom: .venv/.package
+	@$(BIN)/python scripts/sbom.py
 
 clean:
 	rm -rf .venv node_modules dist site htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
