@@ -27,6 +27,7 @@ from sidecar.clients.cerbos import Cerbos
 from sidecar.clients.cognito import KeyStore
 from sidecar.clients.embedded import EmbeddedCerbos
 from sidecar.clients.hook import HookClient
+from sidecar.clients.policy_reload import PolicyReload
 from sidecar.clients.pool import Origin, Pool, Timeouts
 from sidecar.enforce import server
 from sidecar.enforce.assertion import Assertions, load_key
@@ -123,6 +124,7 @@ class Sidecar:
     traffic: Traffic
     browser: Browser | None
     alb_keys: AlbKeys
+    policy_reload: PolicyReload | None = None
     generation: int = 1
     cerbos_serving: bool = False
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
@@ -207,6 +209,8 @@ class Sidecar:
         await self.hooks.aclose()
         await self.keys.aclose()
         await self.cerbos.aclose()
+        if self.policy_reload is not None:
+            await self.policy_reload.aclose()
         await self.alb_keys.aclose()
         if self.browser is not None:
             await self.browser.aclose()
@@ -282,7 +286,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     traffic = Traffic(proxy, websockets, own)
     return Sidecar(
         settings, environ, gate, keys, trust, routes, cerbos, embedded, hooks, upstream, metrics, journal, traffic,
-        browser, alb_keys,
+        browser, alb_keys, _policy_reload(settings),
     )  # fmt: skip
 
 
@@ -298,6 +302,12 @@ def embedded_cerbos(settings: Settings) -> EmbeddedCerbos | None:
         return EmbeddedCerbos(Path(settings.policies), binary=settings.cerbos_binary or None)
     except (OSError, ValueError) as error:
         raise StartError(f"SIDECAR_CERBOS: {error}") from None
+
+
+def _policy_reload(settings: Settings) -> PolicyReload | None:
+    if not settings.cerbos_admin or settings.cerbos == "embedded":
+        return None
+    return PolicyReload(settings.cerbos, settings.cerbos_admin, Path(settings.policies))
 
 
 def _browser(settings: Settings, tokens: Callable[[], Tokens], metrics: Metrics) -> Browser | None:
@@ -417,3 +427,5 @@ async def _start(sidecar: Sidecar) -> None:
         await sidecar.keys.warm()
     sidecar.spawn(sidecar.watch_cerbos())
     sidecar.spawn(sidecar.watch())
+    if sidecar.policy_reload is not None:
+        sidecar.spawn(sidecar.policy_reload.watch())

@@ -52,6 +52,7 @@ class Settings:
     cerbos: str
     cerbos_binary: str
     cerbos_timeout: float
+    cerbos_admin: str
     policies: str
     mode: str
     workers: int
@@ -201,6 +202,12 @@ def _secrets(text: str) -> tuple[str, ...]:
     return secrets
 
 
+def _user_and_password(text: str) -> str:
+    if text and not re.fullmatch(r"[!-9;-~]+:[!-~]+", text):
+        raise ValueError("expected user:password, in printable ASCII without spaces")
+    return text
+
+
 _LOAD_BALANCER = re.compile(
     r"arn:(?:aws|aws-us-gov):elasticloadbalancing:[a-z]{2}(?:-[a-z]+)+-\d:\d{12}:loadbalancer/app/[A-Za-z0-9-]+/[0-9a-f]+"
 )
@@ -234,7 +241,8 @@ SETTINGS = (
     Setting("SIDECAR_CERBOS", "cerbos", _cerbos, "embedded", "`embedded` (run and watch the Cerbos binary on a private unix socket), `host:port` or `unix:/path` (gRPC)"),
     Setting("SIDECAR_CERBOS_BINARY", "cerbos_binary", str, "", "the binary for `embedded`; else `cerbos` on PATH, else that of the npm package"),
     Setting("SIDECAR_CERBOS_TIMEOUT", "cerbos_timeout", units.duration, "500ms", "for one decision"),
-    Setting("SIDECAR_POLICIES", "policies", str, "policies", "policy folder for `embedded`"),
+    Setting("SIDECAR_CERBOS_ADMIN", "cerbos_admin", _user_and_password, "", "`user:password` of the Admin API of a Cerbos that we do not run: it is told to read its policies again whenever `SIDECAR_POLICIES` changes, which it does not notice itself when they are a ConfigMap's volume", True),
+    Setting("SIDECAR_POLICIES", "policies", str, "policies", "policy folder for `embedded`, or the one that `SIDECAR_CERBOS_ADMIN` is about"),
     Setting("SIDECAR_MODE", "mode", _one_of("enforce", "shadow"), "enforce", "`enforce`, or `shadow` (forward everything, record what would have been refused)"),
     Setting("SIDECAR_WORKERS", "workers", _count(1, 64), "1", "processes sharing the port"),
     Setting("SIDECAR_HOSTS", "hosts", _hosts, "", "hosts that a request may name (comma list, any case); another is 421; any without it"),
