@@ -1,0 +1,61 @@
+# Two images of one build. `docker build .` makes `sidecar`, which asks a Cerbos beside it; `docker build --target standalone .`
+# makes one that runs a Cerbos of its own. With podman or buildah say `--format docker`, or the health check is left out.
+ARG PYTHON=docker.io/library/python:3.11-slim
+ARG CERBOS=ghcr.io/cerbos/cerbos:0.51.0
+
+FROM ${CERBOS} AS cerbos
+
+FROM ${PYTHON} AS build
+# a mirror of PyPI, where there is one: --build-arg PIP_INDEX_URL=https://...
+ARG PIP_INDEX_URL
+WORKDIR /src
+COPY requirements.lock requirements-build.lock ./
+# --no-deps: the locks name everything, and what they do not name is not wanted
+RUN python -m venv --without-pip /opt/sidecar \
+ && python -m venv --without-pip /opt/build \
+ && pip="python -m pip --disable-pip-version-check" \
+ && install="install --quiet --no-cache-dir --no-deps --require-hashes --only-binary :all:" \
+ && $pip --python /opt/build/bin/python $install --no-compile -r requirements-build.lock \
+ && $pip --python /opt/sidecar/bin/python $install -r requirements.lock
+COPY pyproject.toml README.md LICENSE ./
+COPY sidecar sidecar
+RUN /opt/build/bin/python -m hatchling build --target wheel --directory /dist \
+ && python -m pip --disable-pip-version-check --python /opt/sidecar/bin/python install --quiet --no-cache-dir --no-deps --no-index /dist/*.whl
+
+FROM ${PYTHON} AS runtime
+COPY --from=build /opt/sidecar /opt/sidecar
+# Nothing that installs software stays. The import compiles what a start needs of the standard library, which slim images
+# ship without bytecode and a read-only file system could never keep.
+RUN find / -xdev \( -path '*-packages/pip' -o -path '*-packages/pip-*' -o -path '*-packages/setuptools*' \
+      -o -path '*-packages/pkg_resources' -o -path '*-packages/_distutils_hack' -o -path '*-packages/distutils-precedence.pth' \
+      -o -path '*-packages/wheel' -o -path '*-packages/wheel-*' -o -path '*/python3*/ensurepip' \
+      -o -path '/usr/share/python-wheels' -o -path '*/bin/pip*' -o -path '*/bin/wheel' \) -prune -exec rm -rf {} + \
+ && /opt/sidecar/bin/python -c "import sidecar.cli, sidecar.health"
+ENV PATH=/opt/sidecar/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
+    PYTHONDONTWRITEBYTECODE=1 \
+    PYTHONUNBUFFERED=1 \
+    SIDECAR_ROUTES=/etc/sidecar/routes.yaml \
+    SIDECAR_POLICIES=/etc/sidecar/policies
+ARG VERSION=0.1.0
+ARG REVISION=unknown
+LABEL org.opencontainers.image.title="authorization-sidecar" \
+      org.opencontainers.image.description="A reverse-proxy authorization sidecar: Cognito says who, routes.yaml says what, Cerbos says yes or no." \
+      org.opencontainers.image.licenses="Apache-2.0" \
+      org.opencontainers.image.version="${VERSION}" \
+      org.opencontainers.image.revision="${REVISION}" \
+      org.opencontainers.image.base.name="docker.io/library/python:3.11-slim"
+WORKDIR /etc/sidecar
+# a number, so that Kubernetes can see that it is not root (runAsNonRoot)
+USER 65532:65532
+EXPOSE 8080
+STOPSIGNAL SIGTERM
+HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 CMD ["python", "-I", "-m", "sidecar.health"]
+ENTRYPOINT ["sidecar"]
+CMD ["run"]
+
+FROM runtime AS standalone
+COPY --from=cerbos /cerbos /usr/local/bin/cerbos
+ENV SIDECAR_CERBOS=embedded
+
+FROM runtime AS sidecar
+ENV SIDECAR_CERBOS=127.0.0.1:3593

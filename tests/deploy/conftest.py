@@ -1,0 +1,33 @@
+"""The images, built once for all tests of this folder, with the machine's container engine."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.deploy.engine import Engine, find
+
+SIDECAR_IMAGE = "localhost/authorization-sidecar:test"
+STANDALONE_IMAGE = "localhost/authorization-sidecar:test-standalone"
+
+
+@pytest.fixture(scope="session")
+def engine() -> Engine:
+    """docker or podman. Skips where none works, or the base images are out of reach."""
+    found, reason = find()
+    if found is None:
+        pytest.skip(f"no container engine: {reason}")
+    return found
+
+
+@pytest.fixture(scope="session")
+def sidecar_image(engine: Engine) -> str:
+    """The tag of the image that asks a Cerbos beside it: target `sidecar`, the default of the Dockerfile."""
+    engine.build(SIDECAR_IMAGE)
+    return SIDECAR_IMAGE
+
+
+@pytest.fixture(scope="session")
+def standalone_image(engine: Engine, sidecar_image: str) -> str:
+    """The tag of the image with a Cerbos inside: target `standalone`, from the same layers."""
+    engine.build(STANDALONE_IMAGE, "--target", "standalone")
+    return STANDALONE_IMAGE
