@@ -15,7 +15,7 @@ from sidecar.clients import policy_reload
 from sidecar.clients.policy_reload import PolicyReload, stamp_of
 from sidecar.clients.unary import CallFailed, Channel, Method, Status
 from tests import configmap
-from tests.stack import ROOT, binary
+from tests.stack import ROOT, binary, running_sidecar, wait_for
 
 POLICIES = {path.name: path.read_text() for path in sorted((ROOT / "policies").glob("*.yaml"))}
 OTHER = {**POLICIES, "more.yaml": POLICIES["contact.yaml"].replace("resource: contact", "resource: more")}
@@ -132,3 +132,17 @@ async def test_without_authorization_the_admin_api_answers_nobody(tmp_path: Path
             await channel.call(method, b"", asyncio.get_running_loop().time() + 5)
         await channel.aclose()
     assert refused.value.status is Status.UNAUTHENTICATED
+
+
+async def test_a_sidecar_with_credentials_tells_its_cerbos(tmp_path: Path) -> None:
+    folder = tmp_path / "policies"
+    configmap.put(folder, POLICIES, 1)
+    routes = "version: 1\nroutes: [{path: /, access: public}]\n"
+    async with cerbos(folder, tmp_path / "run") as target:
+        environ = {"SIDECAR_CERBOS": target, "SIDECAR_CERBOS_ADMIN": ADMIN, "SIDECAR_POLICIES": str(folder)}
+        with running_sidecar(tmp_path / "own", routes, folder, "http://127.0.0.1:1", environ, ready=False) as sidecar:
+            wait_for(lambda: sidecar.log().count("Cerbos has read the policies") == 1)
+            configmap.put(folder, OTHER, 2)
+            wait_for(lambda: sidecar.log().count("Cerbos has read the policies") == 2)
+            assert b"more.yaml" in await listed(target)
+            assert "authz:authz" not in sidecar.admin("/config").body.decode()

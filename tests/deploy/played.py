@@ -21,6 +21,7 @@ import pytest
 import yaml
 
 from sidecar.demo.processes import Process
+from sidecar.inject.server import template_of
 from tests import configmap, tokens
 from tests.deploy.engine import Engine
 from tests.deploy.kube import Object
@@ -43,6 +44,12 @@ def settings() -> dict[str, str]:
 def token(user: str = "alice", groups: tuple[str, ...] = ("user",)) -> str:
     """An access token of the pool that the pod trusts."""
     return tokens.mint(tokens.claims(time.time(), username=user, **{"cognito:groups": list(groups)})).decode()
+
+
+def tagged(engine: Engine, image: str) -> None:
+    """Give the image that was built here the name in the manifests."""
+    name = next(one["image"] for one in template_of({}).containers if one["name"] == "authz-sidecar")
+    engine.call("tag", image, name)
 
 
 @dataclass
@@ -113,7 +120,8 @@ def played(engine: Engine, pod: Object, configmaps: list[Object], folder: Path) 
     (folder / "jwks.json").write_text(json.dumps(tokens.key_set()))
     file = folder / "pod.yaml"
     file.write_text(yaml.safe_dump_all([*maps, pod]))
-    volumes = [one["name"] for one in pod["spec"]["volumes"]]
+    # podman names a ConfigMap's volume after the ConfigMap
+    volumes = [one.get("configMap", one)["name"] for one in pod["spec"]["volumes"]]
     _remove(engine, volumes)
     keys = None
     try:
@@ -133,7 +141,7 @@ def played(engine: Engine, pod: Object, configmaps: list[Object], folder: Path) 
         began = time.monotonic()
         engine.call("pod", "start", POD)
         try:
-            wait_for(pod_here.ready, 30)
+            wait_for(pod_here.ready, 60)
         except AssertionError:
             said = {name: pod_here.logs(name) for name in ("app", "authz-cerbos", "authz-sidecar")}
             raise AssertionError(said) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,17 @@ import yaml
 
 from sidecar.cli import parser
 from sidecar.clients.embedded import compile_policies
+from sidecar.inject.patch import ANNOTATIONS, patch
 from sidecar.inject.server import template_of
 from sidecar.routes_file import read_routes
 from sidecar.settings import read_settings
-from tests.deploy.kube import K8S, Object, built, lets_in, named, pod_specs, violations
+from tests.deploy.kube import K8S, Object, built, lets_in, named, pod_of, pod_specs, violations
 from tests.stack import ROOT, binary
 
 FOLDERS = sorted(path.parent for path in K8S.rglob("kustomization.yaml"))
 PODMAN = ROOT / "tests/deploy/k8s/podman"
 # the first with native sidecars by default, and the newest that the validator knows
-VERSIONS = ("1.29.0", "1.30.0", "1.33.0", "1.37.0")
+VERSIONS = ("1.29.0", "1.33.0", "1.37.0")
 CUSTOM = ("monitoring.coreos.com/v1", "cert-manager.io/v1")
 SIDECAR, FRONT_DOOR = K8S / "overlays/sidecar", K8S / "overlays/front-door"
 
@@ -363,3 +365,28 @@ def test_the_injector_is_called_by_its_own_flags_and_its_certificate_has_the_ser
 def test_the_policies_are_the_demos() -> None:
     for path in (K8S / "authz/policies").iterdir():
         assert yaml.safe_load(path.read_text()) == yaml.safe_load((ROOT / "policies" / path.name).read_text())
+
+
+# --- the docs ---
+
+GUIDE = (ROOT / "docs/guides/kubernetes.md").read_text(encoding="utf-8")
+
+
+def test_every_folder_that_the_docs_apply_is_one() -> None:
+    text = GUIDE + (K8S / "README.md").read_text(encoding="utf-8")
+    applied = set(re.findall(r"apply -k (\S+?)[`\s]", text))
+    assert applied <= {str(folder.relative_to(ROOT)) for folder in FOLDERS}
+    assert len(applied) >= 5
+
+
+def test_the_guides_annotations_are_all_there_are() -> None:
+    assert set(re.findall(r"^\| `(authz-sidecar/\S+)` \|", GUIDE, re.MULTILINE)) == set(ANNOTATIONS)
+
+
+def test_the_guides_deployment_is_injected() -> None:
+    found = re.search(r"<!-- example: deployment.yaml -->\n```yaml\n(.*?)```", GUIDE, re.DOTALL)
+    assert found is not None
+    deployment = yaml.safe_load(found[1])
+    for version in VERSIONS:
+        kubernetes_validate.validate(deployment, version, strict=True)
+    assert {one["op"] for one in patch(pod_of(deployment, "shop-1"), template_of({}))} == {"add"}
