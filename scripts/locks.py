@@ -80,7 +80,27 @@ def build() -> str:
     return _lock("What makes a wheel of the package", system["requires"])
 
 
-LOCKS = {"requirements.lock": runtime, "requirements-build.lock": build}
+def cognito() -> str:
+    """The text of deploy/compose/cognito/requirements.lock: the local Cognito, with the parts of moto that it uses."""
+    needed = [
+        "moto[cognitoidp]",
+        "flask",
+        "flask-cors",
+        "boto3",
+        "httpx",
+        "jinja2",
+        "pyjwt[crypto]",
+        "starlette",
+        "uvicorn",
+    ]
+    return _lock("What the local Cognito of docker-compose.yaml holds", needed)
+
+
+LOCKS = {
+    "requirements.lock": runtime,
+    "requirements-build.lock": build,
+    "deploy/compose/cognito/requirements.lock": cognito,
+}
 
 if __name__ == "__main__":
     for name, make in LOCKS.items():

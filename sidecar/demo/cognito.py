@@ -13,6 +13,10 @@ from sidecar.demo.processes import LOOPBACK, Process, StartError, status_of
 
 REGION = "eu-west-1"
 GROUPS = ("admin", "user")
+_FIXED_IDS = {
+    "MOTO_COGNITO_IDP_USER_POOL_ID_STRATEGY": "HASH",
+    "MOTO_COGNITO_IDP_USER_POOL_CLIENT_ID_STRATEGY": "HASH",
+}
 
 
 class User(NamedTuple):
@@ -47,19 +51,28 @@ class LocalCognito:
     """A user pool on this port, from the constructor on, with `users`; leaving the context stops it.
 
     `endpoint` is where its API and its keys are; `issuer` is AWS's, as in a real token. It has two app clients:
-    `client_id` is public, `confidential_client_id` has a secret. Raises StartError.
+    `client_id` is public, `confidential_client_id` has a secret. With `fixed_ids` a pool of the same configuration has
+    the same ids at each start. Raises StartError.
     """
 
     def __init__(
-        self, port: int, folder: Path, environ: Mapping[str, str], users: tuple[User, ...] = USERS, region: str = REGION
+        self,
+        port: int,
+        folder: Path,
+        environ: Mapping[str, str],
+        users: tuple[User, ...] = USERS,
+        region: str = REGION,
+        *,
+        fixed_ids: bool = False,
     ) -> None:
         require("boto3", "moto")
         self.endpoint = f"http://{LOOPBACK}:{port}"
         self.region = region
         self._passwords = {user.name: user.password for user in users}
         command = [sys.executable, "-m", "moto.server", "-H", LOOPBACK, "-p", str(port)]
+        own = _own(environ) | (_FIXED_IDS if fixed_ids else {})
         self.process = Process.start(
-            "cognito", command, folder, _own(environ), lambda: status_of(port, "/moto-api/data.json") == 200
+            "cognito", command, folder, own, lambda: status_of(port, "/moto-api/data.json") == 200
         )
         try:
             self._api = _client(self.endpoint, region)

@@ -4,22 +4,22 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
 import tomllib
 from collections.abc import Iterator
 from contextlib import closing
+from dataclasses import dataclass
 
 import pytest
 from packaging.requirements import Requirement
 
+from sidecar.demo.app import start_app
+from sidecar.demo.cognito import LocalCognito
 from tests.deploy.engine import Container, Engine
 from tests.stack import ROOT, free_port
 
 LOCKED_DOWN = ("--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--tmpfs=/tmp")
-FILES = (
-    f"--volume={ROOT}/routes.yaml:/etc/sidecar/routes.yaml:ro",
-    f"--volume={ROOT}/policies:/etc/sidecar/policies:ro",
-)
 POOL = (
     "--env=AWS_REGION=eu-west-1",
     "--env=AWS_COGNITO_POOL_ID=eu-west-1_AbCdEf",
@@ -32,32 +32,52 @@ print(json.dumps({d.name.lower().replace("_", "-").replace(".", "-"): d.version 
 """
 
 
-def status(port: int, path: str) -> tuple[int, dict[str, str]]:
-    """The answer's status and headers for GET `path`; status 0 where nobody answers yet."""
+def status(port: int, path: str, token: str = "", method: str = "GET") -> tuple[int, dict[str, str]]:
+    """The answer's status and headers for a request; status 0 where nobody answers yet."""
     with closing(http.client.HTTPConnection("127.0.0.1", port, timeout=5)) as connection:
         try:
-            connection.request("GET", path)
+            connection.request(method, path, headers={"Authorization": f"Bearer {token}"} if token else {})
             answer = connection.getresponse()
         except (OSError, http.client.HTTPException):
             return 0, {}
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}
 
 
+@dataclass(frozen=True)
 class Served:
-    """The standalone image, serving; `port` is its traffic on this machine."""
+    """The standalone image, serving on `port` of this machine, with a token of a user of its pool."""
 
-    def __init__(self, container: Container, port: int) -> None:
-        self.container = container
-        self.port = port
+    container: Container
+    port: int
+    token: str
 
 
 @pytest.fixture(scope="module")
-def standalone(engine: Engine, standalone_image: str) -> Iterator[Served]:
-    port = free_port()
-    options = (*LOCKED_DOWN, *FILES, *POOL, f"--publish=127.0.0.1:{port}:8080")
-    with engine.running(standalone_image, *options) as container:
+def standalone(
+    engine: Engine, standalone_image: str, cognito: LocalCognito, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Served]:
+    """On this machine's own loopback, where the pool and the app are."""
+    folder, port, app = tmp_path_factory.mktemp("image"), free_port(), free_port()
+    routes = folder / "routes.yaml"
+    routes.write_text((ROOT / "routes.yaml").read_text().replace(":3000/", f":{app}/"))
+    routes.chmod(0o644)
+    environ = {
+        "SIDECAR_UPSTREAM": f"http://127.0.0.1:{app}",
+        "SIDECAR_LISTEN": f"127.0.0.1:{port}",
+        "SIDECAR_ADMIN_LISTEN": f"127.0.0.1:{free_port()}",
+        "AWS_REGION": cognito.region,
+        "AWS_COGNITO_POOL_ID": cognito.pool_id,
+        "AWS_COGNITO_CLIENT_ID": cognito.client_id,
+        "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": cognito.endpoint,
+    }
+    files = (f"--volume={routes}:/etc/sidecar/routes.yaml:ro", f"--volume={ROOT}/policies:/etc/sidecar/policies:ro")
+    options = (*LOCKED_DOWN, *files, "--network=host", *(f"--env={name}={value}" for name, value in environ.items()))
+    with (
+        start_app(app, ROOT / "node_modules", folder, os.environ),
+        engine.running(standalone_image, *options) as container,
+    ):
         container.wait_until(lambda: status(port, "/contacts")[0] != 0)
-        yield Served(container, port)
+        yield Served(container, port, cognito.token("alice"))
 
 
 @pytest.mark.parametrize("target", ["sidecar_image", "standalone_image"])
@@ -79,11 +99,13 @@ def test_what_an_image_says_of_itself(engine: Engine, target: str, request: pyte
     assert f"SIDECAR_CERBOS={cerbos}" in config["Env"]
 
 
-def test_it_becomes_healthy_and_refuses_who_has_no_token(standalone: Served) -> None:
-    assert standalone.container.wait_until(standalone.container.healthy) < 30
+def test_it_becomes_healthy_and_decides_with_its_own_cerbos(standalone: Served) -> None:
+    standalone.container.wait_until(standalone.container.healthy)
     refused, headers = status(standalone.port, "/contacts")
     assert refused == 401
     assert headers["www-authenticate"].startswith("Bearer")
+    assert status(standalone.port, "/contacts/1", standalone.token)[0] == 200
+    assert status(standalone.port, "/contacts/1", standalone.token, "OPTIONS")[0] == 405
     ready = json.loads(standalone.container.run("python", "-m", "sidecar.health").stdout)
     assert ready["ready"] is True
 

@@ -1,0 +1,43 @@
+"""A local Cognito in a container: the pool's API on port 9229, its hosted UI on 9230, until SIGTERM.
+
+Both listen on the container's loopback, as they do on a developer's machine; a relay lets others in. The pool's ids are
+the same at each start, so that deploy/compose/dev.env can name them. `SIDECAR_PUBLIC_URL` is where browsers have the app.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from pathlib import Path
+
+from relay import Address, serve
+
+from sidecar.demo.cognito import LocalCognito
+from sidecar.demo.hosted_ui import HostedUI
+
+API, LOGIN = 19229, 9230
+"""The hosted UI's own port is that which its URL names; the API has another one inside."""
+
+
+def main() -> None:
+    """Start both, and relay to them."""
+    public = os.environ["SIDECAR_PUBLIC_URL"]
+    with (
+        tempfile.TemporaryDirectory() as text,
+        LocalCognito(API, Path(text), os.environ, fixed_ids=True) as cognito,
+        HostedUI(
+            cognito, LOGIN, Path(text), os.environ,
+            redirect_uris=[f"{public}/_sidecar/callback"], logout_uris=[f"{public}/_sidecar/console"],
+        ),
+    ):  # fmt: skip
+        print(f"pool {cognito.pool_id}, client {cognito.client_id}", flush=True)
+        doors = [
+            (Address("0.0.0.0", 9229), Address("127.0.0.1", API)),
+            (Address("0.0.0.0", 19230), Address("127.0.0.1", LOGIN)),
+        ]  # noqa: S104
+        asyncio.run(serve(doors))
+
+
+if __name__ == "__main__":
+    main()

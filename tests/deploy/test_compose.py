@@ -1,0 +1,279 @@
+"""docker-compose.yaml as it stands, with profile dev: what gets through the one door, and that there is no other."""
+
+from __future__ import annotations
+
+import os
+import re
+import secrets
+import shutil
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any
+from urllib.parse import urljoin, urlsplit
+
+import httpx
+import pytest
+
+from sidecar.demo.cognito import USERS
+from tests.deploy.engine import Container, Engine
+from tests.sign_in import forms
+from tests.stack import ROOT, free_port
+
+LOGIN = "127.0.0.1:9230"
+"""Where deploy/compose/dev.env has the hosted UI; the tests publish it elsewhere."""
+SERVICES = ("app", "cerbos", "redis", "cognito", "sidecar", "cognito-relay")
+PROBE = """
+import socket, sys
+try:
+    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3).close()
+except OSError as error:
+    print(type(error).__name__)
+else:
+    print("connected")
+"""
+
+
+@dataclass(frozen=True)
+class FrontDoor:
+    """The services, running."""
+
+    engine: Engine
+    project: str
+    url: str
+    api: str
+    login: str
+
+    def container(self, service: str) -> Container:
+        """The container of a service."""
+        labels = (f"project={self.project}", f"service={service}")
+        filters = [f"--filter=label=com.docker.compose.{label}" for label in labels]
+        (name,) = self.engine.call("ps", *filters, "--format={{.Names}}").stdout.split()
+        return Container(self.engine, name)
+
+    def redis(self, *command: str) -> str:
+        """What Redis answers."""
+        return self.container("redis").run("redis-cli", *command).stdout.strip()
+
+    def token(self, user: str) -> str:
+        """An access token of a user of the local Cognito, by its public API."""
+        password = next(one.password for one in USERS if one.name == user)
+        client = re.search(
+            r"^AWS_COGNITO_CLIENT_ID=(\S+)$", (ROOT / "deploy/compose/dev.env").read_text(), re.MULTILINE
+        )
+        assert client is not None
+        answer = httpx.post(
+            self.api,
+            headers={
+                "X-Amz-Target": "AWSCognitoIdentityProviderService.InitiateAuth",
+                "Content-Type": "application/x-amz-json-1.1",
+            },
+            json={
+                "ClientId": client[1],
+                "AuthFlow": "USER_PASSWORD_AUTH",
+                "AuthParameters": {"USERNAME": user, "PASSWORD": password},
+            },
+            trust_env=False,
+        )
+        return str(answer.json()["AuthenticationResult"]["AccessToken"])
+
+
+def composer() -> list[str]:
+    """The command of docker or podman compose."""
+    if shutil.which("podman-compose"):
+        return ["podman-compose"]
+    if subprocess.run(["docker", "compose", "version"], capture_output=True, check=False).returncode == 0:
+        return ["docker", "compose"]
+    pytest.skip("neither podman-compose nor docker compose is here")
+
+
+@pytest.fixture(scope="module")
+def front_door(engine: Engine, sidecar_image: str) -> Iterator[FrontDoor]:
+    command, project = composer(), f"front-door-test-{secrets.token_hex(2)}"
+    ports = [free_port() for _ in range(3)]
+    environ = {
+        **os.environ,
+        "BUILDAH_FORMAT": "docker",
+        "SIDECAR_SESSION_SECRET": secrets.token_urlsafe(32),
+        **dict(zip(("SIDECAR_PORT", "COGNITO_API_PORT", "COGNITO_LOGIN_PORT"), map(str, ports), strict=True)),
+    }
+    base = [*command, "-p", project, "--env-file", "deploy/compose/dev.env", "--profile", "dev"]
+
+    def compose(*arguments: str, seconds: float = 600) -> None:
+        done = subprocess.run(
+            [*base, *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=seconds
+        )
+        assert done.returncode == 0, f"{arguments}: {done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+
+    # the image that the other tests have built; the separator is podman's or docker's
+    for name in (f"localhost/{project}_sidecar", f"{project}-sidecar"):
+        engine.call("tag", sidecar_image, name)
+    compose("build", "app", "redis", "cognito")
+    try:
+        compose("up", "-d", "--no-build")
+        door = FrontDoor(engine, project, *(f"http://127.0.0.1:{port}" for port in ports))
+        for service in SERVICES:
+            container = door.container(service)
+            container.wait_until(container.healthy, 60)
+        yield door
+    finally:
+        compose("down", "-v", "-t", "5")
+        engine.call("rmi", "--force", f"localhost/{project}_sidecar", f"{project}-sidecar", check=False)
+
+
+def test_the_door_lets_through_what_the_policy_allows_and_nothing_else(front_door: FrontDoor) -> None:
+    tokens = {user: front_door.token(user) for user in ("alice", "admin")}
+    cases: list[tuple[str, str, str, Any, int]] = [
+        ("", "GET", "/contacts", None, 401),
+        ("alice", "GET", "/contacts", None, 200),
+        ("alice", "GET", "/contacts/1", None, 200),
+        ("alice", "PATCH", "/contacts/1", {"phone": "1"}, 200),
+        ("alice", "PATCH", "/contacts/2", {"phone": "1"}, 403),
+        ("alice", "DELETE", "/contacts/2", None, 403),
+        ("alice", "GET", "/contacts/99", None, 404),
+        ("alice", "PROPFIND", "/contacts", None, 405),
+        ("alice", "GET", "/db", None, 403),
+        ("alice", "GET", "/contacts/..%2fdb", None, 400),
+        ("admin", "DELETE", "/contacts/2", None, 200),
+        ("admin", "GET", "/contacts/2", None, 404),
+    ]
+    with httpx.Client(base_url=front_door.url, trust_env=False) as client:
+        for user, method, path, body, status in cases:
+            headers = {"Authorization": f"Bearer {tokens[user]}"} if user else {}
+            answer = client.request(method, path, headers=headers, json=body)
+            assert answer.status_code == status, (user, method, path, answer.text)
+
+
+def test_nobody_reaches_the_app_but_by_the_sidecar(front_door: FrontDoor) -> None:
+    engine, project = front_door.engine, front_door.project
+    networks = engine.inspect(front_door.container("app").name, "container")["NetworkSettings"]["Networks"]
+    assert list(networks) == [f"{project}_app"]
+    address = networks[f"{project}_app"]["IPAddress"]
+
+    def probe(service: str, host: str, port: int) -> str:
+        return front_door.container(service).run("python", "-c", PROBE, host, str(port)).stdout.strip()
+
+    # that the probe can connect is shown from where it may
+    assert probe("sidecar", "app", 3000) == probe("sidecar", address, 3000) == "connected"
+    assert probe("cognito", "sidecar", 8080) == "connected"
+    # the cognito service is on the network of all others
+    assert probe("cognito", "app", 3000) == "gaierror"
+    assert probe("cognito", address, 3000) in ("TimeoutError", "OSError")
+    # a container of somebody else on this machine
+    image = engine.inspect(front_door.container("cognito").name, "container")["Image"]
+    done = engine.call("run", "--rm", image, "python", "-c", PROBE, address, "3000", check=False)
+    assert done.stdout.strip() in ("TimeoutError", "OSError")
+
+
+def test_the_app_reaches_neither_cerbos_nor_redis_nor_the_world(front_door: FrontDoor) -> None:
+    app = front_door.container("app")
+    for host, port in (("cerbos", 3593), ("redis", 6379), ("cognito", 9229)):
+        assert app.run("python", "-c", PROBE, host, str(port)).stdout.strip() == "gaierror", host
+    assert app.run("python", "-c", PROBE, "192.0.2.1", "443").stdout.strip() in ("TimeoutError", "OSError")
+
+
+def test_only_the_sidecar_publishes_a_port_and_the_local_cognito_to_this_machine(front_door: FrontDoor) -> None:
+    published = {}
+    for service in SERVICES:
+        bindings = front_door.engine.inspect(front_door.container(service).name, "container")["HostConfig"][
+            "PortBindings"
+        ]
+        published[service] = {port: {one["HostIp"] for one in hosts or ()} for port, hosts in (bindings or {}).items()}
+    here = {"127.0.0.1"}
+    assert {name: ports for name, ports in published.items() if ports} == {
+        "sidecar": {"8080/tcp": here},
+        "cognito": {"9229/tcp": here, "19230/tcp": here},
+    }
+
+
+@pytest.mark.parametrize("service", [name for name in SERVICES if name != "cerbos"])
+def test_each_runs_without_rights_on_a_file_system_that_it_cannot_write(front_door: FrontDoor, service: str) -> None:
+    container = front_door.container(service)
+    said = container.run("sh", "-c", "cat /proc/1/status; touch /new 2>&1", check=False)
+    status = dict(re.findall(r"^(\w+):\s+(\S+)", said.stdout, re.MULTILINE))
+    assert (status["Uid"], status["NoNewPrivs"], int(status["CapBnd"], 16)) == ("65532", "1", 0)
+    assert "Read-only file system" in said.stdout
+    assert said.returncode != 0
+
+
+def test_cerbos_has_no_rights_either(front_door: FrontDoor) -> None:
+    """Its image has no shell to ask."""
+    known = front_door.engine.inspect(front_door.container("cerbos").name, "container")
+    assert known["Config"]["User"] == "65532:65532"
+    assert known["HostConfig"]["ReadonlyRootfs"] is True
+    assert not known.get("EffectiveCaps")
+    assert any("no-new-privileges" in option for option in known["HostConfig"]["SecurityOpt"])
+
+
+@dataclass
+class Person:
+    """A browser: keeps the cookies of each place, and follows redirects."""
+
+    door: FrontDoor
+    cookies: dict[str, dict[str, str]] = field(default_factory=dict)
+
+    def send(self, method: str, url: str, form: dict[str, str] | None = None) -> httpx.Response:
+        """The last answer of a navigation, whose `url` is as the browser shows it."""
+        while True:
+            place = urlsplit(url).netloc
+            jar = self.cookies.setdefault(place, {})
+            headers = {"accept": "text/html", "cookie": "; ".join(f"{name}={value}" for name, value in jar.items())}
+            if method == "POST":
+                headers |= {"origin": f"http://{place}", "sec-fetch-site": "same-origin"}
+            asked = url.replace(f"http://{LOGIN}", self.door.login)
+            with httpx.Client(trust_env=False, timeout=20) as client:
+                answer = client.request(method, asked, data=form, headers={**headers, "host": place})
+            for name, value in answer.headers.multi_items():
+                if name == "set-cookie":
+                    key, _, content = value.partition(";")[0].partition("=")
+                    jar[key] = content
+                    if "max-age=0" in value.lower():
+                        del jar[key]
+            if answer.status_code not in (302, 303):
+                return answer
+            method, form, url = "GET", None, urljoin(url, answer.headers["location"])
+
+
+def test_a_person_signs_in_and_the_session_is_in_redis(front_door: FrontDoor) -> None:
+    assert front_door.redis("dbsize") == "0"
+    person = Person(front_door)
+    page = person.send("GET", f"{front_door.url}/contacts/1")
+    form = forms(page)[0]
+    action = form.action.replace(front_door.login, f"http://{LOGIN}")
+    answer = person.send("POST", action, {**form.fields, "username": "alice", "password": "Alice-1234"})
+    assert (answer.status_code, answer.json()["owner_id"]) == (200, "alice")
+    assert int(front_door.redis("dbsize")) >= 1
+    # the cookie is a key to what Redis has: without it nobody is signed in
+    front_door.redis("flushall")
+    assert urlsplit(str(person.send("GET", f"{front_door.url}/contacts/1").url)).path != "/contacts/1"
+
+
+def test_a_session_needs_redis_and_a_bearer_token_does_not(front_door: FrontDoor) -> None:
+    engine, redis = front_door.engine, front_door.container("redis").name
+    token = front_door.token("alice")
+    engine.call("pause", redis)
+    try:
+        answer = httpx.get(
+            f"{front_door.url}/contacts/1", headers={"Authorization": f"Bearer {token}"}, trust_env=False
+        )
+        assert answer.status_code == 200
+    finally:
+        engine.call("unpause", redis)
+
+
+def test_sigterm_ends_the_door_in_order(front_door: FrontDoor) -> None:
+    """The last test of these containers."""
+    door = front_door.container("sidecar")
+    began = time.monotonic()
+    front_door.engine.call("stop", "--time", "20", door.name)
+    assert time.monotonic() - began < 20
+    assert door.state["ExitCode"] == 0
+
+
+def test_it_does_not_start_without_a_secret_of_ones_own() -> None:
+    environ = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))}
+    command = [*composer(), "--env-file", "deploy/compose/dev.env", "config"]
+    done = subprocess.run(command, cwd=ROOT, env=environ, capture_output=True, text=True, timeout=60)
+    assert done.returncode != 0
+    assert "openssl rand -base64 32" in done.stdout + done.stderr
