@@ -134,15 +134,21 @@ async def test_without_authorization_the_admin_api_answers_nobody(tmp_path: Path
     assert refused.value.status is Status.UNAUTHENTICATED
 
 
-async def test_a_sidecar_with_credentials_tells_its_cerbos(tmp_path: Path) -> None:
-    folder = tmp_path / "policies"
+async def test_a_sidecar_with_credentials_tells_its_cerbos_and_sees_swapped_routes(tmp_path: Path) -> None:
+    folder, routes = tmp_path / "policies", "version: 1\nroutes: [{path: /, access: public}]\n"
     configmap.put(folder, POLICIES, 1)
-    routes = "version: 1\nroutes: [{path: /, access: public}]\n"
+    configmap.put(tmp_path / "routes", {"routes.yaml": routes}, 1)
     async with cerbos(folder, tmp_path / "run") as target:
-        environ = {"SIDECAR_CERBOS": target, "SIDECAR_CERBOS_ADMIN": ADMIN, "SIDECAR_POLICIES": str(folder)}
+        environ = {
+            "SIDECAR_CERBOS": target, "SIDECAR_CERBOS_ADMIN": ADMIN, "SIDECAR_POLICIES": str(folder),
+            "SIDECAR_ROUTES": str(tmp_path / "routes/routes.yaml"),
+        }  # fmt: skip
         with running_sidecar(tmp_path / "own", routes, folder, "http://127.0.0.1:1", environ, ready=False) as sidecar:
             wait_for(lambda: sidecar.log().count("Cerbos has read the policies") == 1)
             configmap.put(folder, OTHER, 2)
             wait_for(lambda: sidecar.log().count("Cerbos has read the policies") == 2)
             assert b"more.yaml" in await listed(target)
+            configmap.put(tmp_path / "routes", {"routes.yaml": routes.replace("path: /,", "path: /more,")}, 2)
+            wait_for(lambda: "routes reloaded" in sidecar.log())
+            assert sidecar.get("/").code == "route_unmapped"
             assert "authz:authz" not in sidecar.admin("/config").body.decode()
