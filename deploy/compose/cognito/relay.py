@@ -1,4 +1,4 @@
-"""Relays TCP connections: `relay.py FROM TO [FROM TO ...]`, each `host:port`; `relay.py --check TO` tries one connection.
+"""Relays TCP connections: `relay.py FROM TO [FROM TO ...]`, each `host:port`; `relay.py --check TO` tries one.
 
 The sidecar asks a Cognito over plain http on loopback only. In development the local Cognito is in a container of its
 own: a relay in the sidecar's network brings it to the sidecar's loopback, and another lets others in at its own side.

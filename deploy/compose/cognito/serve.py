@@ -1,7 +1,7 @@
 """A local Cognito in a container: the pool's API on port 9229, its hosted UI on 9230, until SIGTERM.
 
 Both listen on the container's loopback, as they do on a developer's machine; a relay lets others in. The pool's ids are
-the same at each start, so that deploy/compose/dev.env can name them. `SIDECAR_PUBLIC_URL` is where browsers have the app.
+the same at each start, so that deploy/compose/dev.env can name them. `PUBLIC_URL` is where browsers have the app.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ API, LOGIN = 19229, 9230
 
 def main() -> None:
     """Start both, and relay to them."""
-    public = os.environ["SIDECAR_PUBLIC_URL"]
+    public = os.environ["PUBLIC_URL"]
     with (
         tempfile.TemporaryDirectory() as text,
         LocalCognito(API, Path(text), os.environ, fixed_ids=True) as cognito,
@@ -32,10 +32,8 @@ def main() -> None:
         ),
     ):  # fmt: skip
         print(f"pool {cognito.pool_id}, client {cognito.client_id}", flush=True)
-        doors = [
-            (Address("0.0.0.0", 9229), Address("127.0.0.1", API)),
-            (Address("0.0.0.0", 19230), Address("127.0.0.1", LOGIN)),
-        ]  # noqa: S104
+        inside, outside = "127.0.0.1", "0.0.0.0"  # noqa: S104 - the container's own
+        doors = [(Address(outside, 9229), Address(inside, API)), (Address(outside, 19230), Address(inside, LOGIN))]
         asyncio.run(serve(doors))
 
 
