@@ -41,12 +41,24 @@ async def cerbos(folder: Path, run: Path) -> AsyncIterator[str]:
     )  # fmt: skip
     try:
         async with asyncio.timeout(10):
-            while not (run / "grpc.sock").exists():
+            while not await listens(run / "grpc.sock"):
                 await asyncio.sleep(0.01)
         yield target
     finally:
         process.kill()
         await process.wait()
+
+
+async def listens(path: Path) -> bool:
+    """A socket has a path before it takes connections."""
+    try:
+        _, writer = await asyncio.open_unix_connection(str(path))
+    except OSError:
+        return False
+    writer.close()
+    with contextlib.suppress(OSError):
+        await writer.wait_closed()
+    return True
 
 
 async def listed(target: str) -> bytes:
