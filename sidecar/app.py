@@ -25,7 +25,7 @@ from sidecar.clients.alb import AlbKeys, AlbSessions
 from sidecar.clients.breaker import Breaker
 from sidecar.clients.cerbos import Cerbos
 from sidecar.clients.cognito import KeyStore
-from sidecar.clients.embedded import EmbeddedCerbos
+from sidecar.clients.embedded import ADMIN, EmbeddedCerbos
 from sidecar.clients.hook import HookClient
 from sidecar.clients.policy_reload import PolicyReload
 from sidecar.clients.pool import Origin, Pool, Timeouts
@@ -286,7 +286,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     traffic = Traffic(proxy, websockets, own)
     return Sidecar(
         settings, environ, gate, keys, trust, routes, cerbos, embedded, hooks, upstream, metrics, journal, traffic,
-        browser, alb_keys, _policy_reload(settings),
+        browser, alb_keys, _policy_reload(settings, embedded),
     )  # fmt: skip
 
 
@@ -304,10 +304,11 @@ def embedded_cerbos(settings: Settings) -> EmbeddedCerbos | None:
         raise StartError(f"SIDECAR_CERBOS: {error}") from None
 
 
-def _policy_reload(settings: Settings) -> PolicyReload | None:
-    if not settings.cerbos_admin or settings.cerbos == "embedded":
-        return None
-    return PolicyReload(settings.cerbos, settings.cerbos_admin, Path(settings.policies))
+def _policy_reload(settings: Settings, embedded: EmbeddedCerbos | None) -> PolicyReload | None:
+    policies = Path(settings.policies)
+    if embedded is not None:
+        return PolicyReload(embedded.target, ADMIN, policies, unread=True)
+    return PolicyReload(settings.cerbos, settings.cerbos_admin, policies) if settings.cerbos_admin else None
 
 
 def _browser(settings: Settings, tokens: Callable[[], Tokens], metrics: Metrics) -> Browser | None:

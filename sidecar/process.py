@@ -18,6 +18,7 @@ import uvloop
 
 from sidecar import app, explain, logs
 from sidecar.app import StartError
+from sidecar.clients.embedded import ADMIN
 from sidecar.gate.gate import Gate
 from sidecar.gate.request import Raw
 from sidecar.gate.routing import WEBSOCKET
@@ -96,7 +97,7 @@ class _Workers:
         try:
             if embedded is not None:
                 await embedded.start()
-                self._environ["SIDECAR_CERBOS"] = embedded.target
+                self._environ |= {"SIDECAR_CERBOS": embedded.target, "SIDECAR_CERBOS_ADMIN": ADMIN}
             async with asyncio.TaskGroup() as group:
                 for _ in range(self._settings.workers):
                     group.create_task(self._keep_one())

@@ -19,6 +19,10 @@ from sidecar.tether import tethered
 
 log = logging.getLogger("sidecar.cerbos")
 
+ADMIN = "authz:authz"
+"""Of its Admin API, for `policy_reload`. Who may use it is who has the socket, in a folder that is ours alone."""
+_ADMIN_HASH = "JDJiJDEwJGd2THIxbmgyMi9IaHZTMEwvZk44bXVidWJkR0dXdWN4T3NRNnUzMlBXdmhaNm5jZEVMcUlx"
+"""The password as Cerbos wants it: bcrypt, then base64."""
 START_WITHIN = 10.0
 STOP_WITHIN = 3.0
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 5.0
@@ -168,6 +172,10 @@ class EmbeddedCerbos:
                 "httpListenAddr": f"unix:{self._folder / 'http.sock'}",
                 "metricsEnabled": False,
                 "requestLimits": {"maxActionsPerResource": 50, "maxResourcesPerRequest": 50},
+                "adminAPI": {
+                    "enabled": True,
+                    "adminCredentials": {"username": ADMIN.partition(":")[0], "passwordHash": _ADMIN_HASH},
+                },
             },
             "storage": {"driver": "disk", "disk": {"directory": str(self._policies), "watchForChanges": True}},
             # attributes that do not fit a policy's schema are told in the answer, and refused by the gate

@@ -27,16 +27,19 @@ Stamp = frozenset[tuple[str, int, int, int]]
 
 
 class PolicyReload:
-    """Watches `folder` for the Cerbos at `target`, whose Admin API takes `credentials` (`user:password`)."""
+    """Watches `folder` for the Cerbos at `target`, whose Admin API takes `credentials` (`user:password`).
 
-    def __init__(self, target: str, credentials: str, folder: Path) -> None:
+    `unread`: that Cerbos has not read the folder yet, and so will read what is there now or something newer.
+    """
+
+    def __init__(self, target: str, credentials: str, folder: Path, *, unread: bool = False) -> None:
         authority = "localhost" if target.startswith("unix:") else target
         basic = "Basic " + base64.b64encode(credentials.encode("ascii")).decode("ascii")
         self._method = Method("/cerbos.svc.v1.CerbosAdminService/ReloadStore", authority, RELOAD_WITHIN, basic)
         self._channel = Channel(target, self._method)
         self._folder = folder
-        # what Cerbos read when it started may be older than what is here now: the first look asks, too
-        self._told: Stamp = frozenset()
+        # what a Cerbos that runs has read may be older than what is here now: the first look asks, too
+        self._told: Stamp = stamp_of(folder) if unread else frozenset()
 
     async def watch(self) -> None:
         """Look at the folder for ever."""

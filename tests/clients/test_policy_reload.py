@@ -164,3 +164,15 @@ async def test_a_sidecar_with_credentials_tells_its_cerbos_and_sees_swapped_rout
             wait_for(lambda: "routes reloaded" in sidecar.log())
             assert sidecar.get("/").code == "route_unmapped"
             assert "authz:authz" not in sidecar.admin("/config").body.decode()
+
+
+async def test_an_embedded_cerbos_is_told_without_a_setting(tmp_path: Path) -> None:
+    folder, strict = tmp_path / "policies", POLICIES["contact.yaml"].replace("roles: [user]", "roles: [clerk]")
+    configmap.put(folder, POLICIES, 1)
+    routes = "version: 1\nroutes: [{path: /, access: public}]\n"
+    for workers in ("1", "2"):
+        with running_sidecar(
+            tmp_path / workers, routes, folder, "http://127.0.0.1:1", {"SIDECAR_WORKERS": workers}, ready=False
+        ) as sidecar:
+            configmap.put(folder, {**POLICIES, "contact.yaml": strict}, int(workers) + 1)
+            wait_for(lambda: sidecar.log().count("Cerbos has read the policies") >= int(workers))  # noqa: B023 - used at once
