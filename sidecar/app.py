@@ -304,11 +304,17 @@ def embedded_cerbos(settings: Settings) -> EmbeddedCerbos | None:
         raise StartError(f"SIDECAR_CERBOS: {error}") from None
 
 
+def embedded_reload(settings: Settings, embedded: EmbeddedCerbos) -> PolicyReload:
+    """What tells the Cerbos that we run ourselves of changed policies; made before that one starts."""
+    return PolicyReload(embedded.target, ADMIN, Path(settings.policies), unread=True)
+
+
 def _policy_reload(settings: Settings, embedded: EmbeddedCerbos | None) -> PolicyReload | None:
-    policies = Path(settings.policies)
     if embedded is not None:
-        return PolicyReload(embedded.target, ADMIN, policies, unread=True)
-    return PolicyReload(settings.cerbos, settings.cerbos_admin, policies) if settings.cerbos_admin else None
+        return embedded_reload(settings, embedded)
+    if not settings.cerbos_admin:
+        return None
+    return PolicyReload(settings.cerbos, settings.cerbos_admin, Path(settings.policies))
 
 
 def _browser(settings: Settings, tokens: Callable[[], Tokens], metrics: Metrics) -> Browser | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import re
 import resource
@@ -11,14 +12,13 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, NamedTuple
 
 import uvloop
 
 from sidecar import app, explain, logs
 from sidecar.app import StartError
-from sidecar.clients.embedded import ADMIN
 from sidecar.gate.gate import Gate
 from sidecar.gate.request import Raw
 from sidecar.gate.routing import WEBSOCKET
@@ -93,19 +93,34 @@ class _Workers:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._signal(signal.SIGHUP))
-        embedded = app.embedded_cerbos(self._settings)
         try:
-            if embedded is not None:
-                await embedded.start()
-                self._environ |= {"SIDECAR_CERBOS": embedded.target, "SIDECAR_CERBOS_ADMIN": ADMIN}
-            async with asyncio.TaskGroup() as group:
+            async with self._cerbos(), asyncio.TaskGroup() as group:
                 for _ in range(self._settings.workers):
                     group.create_task(self._keep_one())
         except OSError as error:
             raise StartError(f"SIDECAR_CERBOS: {error}") from None
+
+    @contextlib.asynccontextmanager
+    async def _cerbos(self) -> AsyncIterator[None]:
+        """The embedded Cerbos and the watch of its policies; a Cerbos that we do not run is told by each worker."""
+        embedded = app.embedded_cerbos(self._settings)
+        if embedded is None:
+            yield
+            return
+        reload = app.embedded_reload(self._settings, embedded)
+        watching: asyncio.Task[None] | None = None
+        try:
+            await embedded.start()
+            watching = asyncio.get_running_loop().create_task(reload.watch())
+            self._environ["SIDECAR_CERBOS"] = embedded.target
+            self._environ.pop("SIDECAR_CERBOS_ADMIN", None)
+            yield
         finally:
-            if embedded is not None:
-                await embedded.stop()
+            if watching is not None:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+            await reload.aclose()
+            await embedded.stop()
 
     def _signal(self, number: int) -> None:
         for process in self._running:
