@@ -22,6 +22,7 @@ import uvicorn
 from sidecar.admin import admin_app
 from sidecar.browser import Browser
 from sidecar.clients.alb import AlbKeys, AlbSessions
+from sidecar.clients.authzen import AuthZen
 from sidecar.clients.breaker import Breaker
 from sidecar.clients.cerbos import Cerbos
 from sidecar.clients.cognito import KeyStore
@@ -32,14 +33,16 @@ from sidecar.clients.pool import Origin, Pool, Timeouts
 from sidecar.enforce import server
 from sidecar.enforce.assertion import Assertions, load_key
 from sidecar.enforce.console import Console
+from sidecar.enforce.dialects import DIALECTS
+from sidecar.enforce.forward_auth import ForwardAuth
 from sidecar.enforce.limits import Limits
-from sidecar.enforce.own import OwnPaths, assertion_paths
+from sidecar.enforce.own import PREFIX, OwnPaths, assertion_paths
 from sidecar.enforce.pages import Pages, TemplateError
 from sidecar.enforce.permissions import Permissions
 from sidecar.enforce.proxy import Proxy, Receive, Scope, Send
 from sidecar.enforce.refusal import Refusals
 from sidecar.enforce.websocket import WebSocketDoor
-from sidecar.gate.gate import Gate, Rules
+from sidecar.gate.gate import PDP, Gate, Rules
 from sidecar.gate.identity import Tokens
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access
@@ -63,12 +66,16 @@ class StartError(Exception):
 
 
 class Traffic:
-    """The ASGI app of the traffic port: the sidecar's own paths, and the proxy for all others (R27)."""
+    """The ASGI app of the traffic port: the sidecar's own paths, and the proxy for all others (R27). `authorize`
+    answers the questions of another proxy, where there is one."""
 
-    def __init__(self, proxy: Proxy, websockets: WebSocketDoor, own: OwnPaths) -> None:
+    def __init__(
+        self, proxy: Proxy, websockets: WebSocketDoor, own: OwnPaths, authorize: ForwardAuth | None = None
+    ) -> None:
         self._proxy = proxy
         self._websockets = websockets
         self._own = own
+        self._authorize = authorize
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI scope; anything that is not http is refused by not being answered."""
@@ -76,6 +83,10 @@ class Traffic:
             raise RuntimeError(f"an ASGI scope of type {scope['type']!r}")
         if server.UPGRADE in scope.get("extensions", ()):
             await self._websockets(scope, receive, send)
+        elif not scope["raw_target"].startswith(PREFIX):
+            await self._proxy(scope, receive, send)
+        elif self._authorize is not None and self._authorize.has(scope["raw_target"]):
+            await self._authorize(scope, receive, send)
         elif self._own.has(scope["raw_target"]):
             await self._own(scope, receive, send)
         else:
@@ -115,7 +126,7 @@ class Sidecar:
     keys: KeyStore
     trust: Trust
     routes: RoutesFile
-    cerbos: Cerbos
+    pdp: Cerbos | AuthZen
     embedded: EmbeddedCerbos | None
     hooks: HookClient
     upstream: Pool
@@ -126,12 +137,12 @@ class Sidecar:
     alb_keys: AlbKeys
     policy_reload: PolicyReload | None = None
     generation: int = 1
-    cerbos_serving: bool = False
+    pdp_serving: bool = False
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def readiness(self) -> dict[str, bool]:
-        """What `/readyz` tells: ready only when keys, Cerbos and routes are."""
-        return {"cerbos": self.cerbos_serving, "keys": self.keys.ready, "routes": True}
+        """What `/readyz` tells: ready only when keys, the PDP and routes are."""
+        return {"pdp" if self.settings.pdp else "cerbos": self.pdp_serving, "keys": self.keys.ready, "routes": True}
 
     def config(self) -> dict[str, Any]:
         """What `/config` shows: settings without secrets, and the routes in force."""
@@ -188,11 +199,11 @@ class Sidecar:
                 seen = stamp
                 await self.reload()
 
-    async def watch_cerbos(self) -> None:
-        """Keep `cerbos_serving` true to what Cerbos says of itself."""
+    async def watch_pdp(self) -> None:
+        """Keep `pdp_serving` true to what the PDP says of itself."""
         while True:
-            self.cerbos_serving = await self.cerbos.serving()
-            await asyncio.sleep(0.05 if not self.cerbos_serving else 1.0)
+            self.pdp_serving = await self.pdp.serving()
+            await asyncio.sleep(1.0 if self.pdp_serving else self.pdp.probe_every)
 
     async def close(self) -> None:
         """Give back everything that was opened, and write what was recorded."""
@@ -208,7 +219,7 @@ class Sidecar:
         await self.upstream.aclose()
         await self.hooks.aclose()
         await self.keys.aclose()
-        await self.cerbos.aclose()
+        await self.pdp.aclose()
         if self.policy_reload is not None:
             await self.policy_reload.aclose()
         await self.alb_keys.aclose()
@@ -247,8 +258,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     tokens = Tokens(trust.issuers, routes.principal, keys.find)
     keys.on_change = tokens.forget
     embedded = embedded_cerbos(settings)
-    target = settings.cerbos if embedded is None else embedded.target
-    cerbos = Cerbos(target, timeout=settings.cerbos_timeout, now=time.monotonic)
+    pdp = _pdp(settings, embedded)
     hooks = HookClient(now=time.monotonic, count=metrics.remembered)
     try:
         assertions = (
@@ -265,7 +275,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     alb_keys = AlbKeys(now=time.monotonic, report=metrics.dependency)
     gate = Gate(
         Rules(routes.table, routes.lookups, tokens, reading, routes.decisions()),
-        hooks, cerbos, now=wall_clock, timer=time.perf_counter,
+        hooks, pdp, now=wall_clock, timer=time.perf_counter,
         sign=assertions.sign if assertions is not None else None, shadow=settings.mode == "shadow",
         sources=_sources(browser, settings, lambda: gate.rules.tokens, alb_keys),
     )  # fmt: skip
@@ -275,28 +285,51 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
         gate, upstream, journal, now=wall_clock, timer=time.perf_counter, new_id=new_id,
         refusals=refusals, max_message=settings.ws_max_message,
     )  # fmt: skip
-    paths = dict(Permissions(gate, hooks, cerbos, now=wall_clock, timer=time.perf_counter).paths())
+    paths = dict(Permissions(gate, hooks, pdp, now=wall_clock, timer=time.perf_counter).paths())
     if assertions is not None:
         paths.update(assertion_paths(assertions))
     if browser is not None:
         paths.update(browser.login(pages, journal).paths())
         if settings.console == "on":
-            paths.update(_console(settings, gate, hooks, cerbos, pages, journal, browser).paths())
+            paths.update(_console(settings, gate, hooks, pdp, pages, journal, browser).paths())
     own = OwnPaths(paths, reading, refusals, now=wall_clock, new_id=new_id)
-    traffic = Traffic(proxy, websockets, own)
+    traffic = Traffic(proxy, websockets, own, _forward_auth(settings, gate, journal, refusals))
     return Sidecar(
-        settings, environ, gate, keys, trust, routes, cerbos, embedded, hooks, upstream, metrics, journal, traffic,
+        settings, environ, gate, keys, trust, routes, pdp, embedded, hooks, upstream, metrics, journal, traffic,
         browser, alb_keys, _policy_reload(settings, embedded),
     )  # fmt: skip
+
+
+def _forward_auth(settings: Settings, gate: Gate, journal: Journal, refusals: Refusals) -> ForwardAuth | None:
+    if settings.forward_auth == "off":
+        return None
+    dialect = DIALECTS[settings.forward_auth]
+    return ForwardAuth(gate, dialect, journal, refusals, timer=time.perf_counter, new_id=new_id)
 
 
 def _later(seconds: float, what: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_later(seconds, what)
 
 
+def _pdp(settings: Settings, embedded: EmbeddedCerbos | None) -> Cerbos | AuthZen:
+    if not settings.pdp:
+        target = settings.cerbos if embedded is None else embedded.target
+        return Cerbos(target, timeout=settings.cerbos_timeout, now=time.monotonic)
+    try:
+        tls = None
+        if settings.pdp.startswith("authzen+https:"):
+            tls = ssl.create_default_context(cafile=settings.pdp_ca or None)
+        return AuthZen(
+            settings.pdp, timeout=settings.cerbos_timeout, now=time.monotonic, token=settings.pdp_token,
+            roles=settings.pdp_roles, tls=tls,
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise StartError(f"SIDECAR_PDP: {error}") from None
+
+
 def embedded_cerbos(settings: Settings) -> EmbeddedCerbos | None:
     """The Cerbos that we run ourselves, not yet started, or None. Raises StartError."""
-    if settings.cerbos != "embedded":
+    if settings.pdp or settings.cerbos != "embedded":
         return None
     try:
         return EmbeddedCerbos(Path(settings.policies), binary=settings.cerbos_binary or None)
@@ -312,7 +345,7 @@ def embedded_reload(settings: Settings, embedded: EmbeddedCerbos) -> PolicyReloa
 def _policy_reload(settings: Settings, embedded: EmbeddedCerbos | None) -> PolicyReload | None:
     if embedded is not None:
         return embedded_reload(settings, embedded)
-    if not settings.cerbos_admin:
+    if not settings.cerbos_admin or settings.pdp:
         return None
     return PolicyReload(settings.cerbos, settings.cerbos_admin, Path(settings.policies))
 
@@ -337,10 +370,10 @@ def _sources(
 
 
 def _console(
-    settings: Settings, gate: Gate, hooks: HookClient, cerbos: Cerbos, pages: Pages, journal: Journal, browser: Browser
+    settings: Settings, gate: Gate, hooks: HookClient, pdp: PDP, pages: Pages, journal: Journal, browser: Browser
 ) -> Console:
     return Console(
-        gate, hooks, cerbos, pages, journal, now=wall_clock, timer=time.perf_counter, admin=settings.console_admin,
+        gate, hooks, pdp, pages, journal, now=wall_clock, timer=time.perf_counter, admin=settings.console_admin,
         lifetime=settings.session_lifetime, idle=settings.session_idle, forms=browser.signs_out_at,
     )  # fmt: skip
 
@@ -432,7 +465,7 @@ async def _start(sidecar: Sidecar) -> None:
             raise StartError(f"SIDECAR_CERBOS: {error}") from None
     else:
         await sidecar.keys.warm()
-    sidecar.spawn(sidecar.watch_cerbos())
+    sidecar.spawn(sidecar.watch_pdp())
     sidecar.spawn(sidecar.watch())
     if sidecar.policy_reload is not None:
         sidecar.spawn(sidecar.policy_reload.watch())

@@ -158,10 +158,10 @@ class Asked(NamedTuple):
 
 
 async def explain_one(settings: Settings, environ: dict[str, str], asked: Asked) -> tuple[bool, list[str]]:
-    """Explain one request with the real hook and the real Cerbos. Raises StartError, ValueError for a bad header."""
+    """Explain one request with the real hook and the real PDP. Raises StartError, ValueError for a bad header."""
     logs.configure("error")
     sidecar = app.build(settings, environ)
-    pdp = explain.RecordingPDP(sidecar.cerbos)
+    pdp = explain.RecordingPDP(sidecar.pdp)
     tokens = sidecar.gate.rules.tokens
     if asked.claims is not None:
         tokens = explain.GivenClaims(asked.claims, sidecar.routes.principal)

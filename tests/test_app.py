@@ -9,7 +9,7 @@ import socket
 import subprocess
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -197,7 +197,8 @@ def test_a_cerbos_of_the_users_own_is_asked_by_its_address(stack: Stack, tmp_pat
         f"--set=server.httpListenAddr=127.0.0.1:{http_port}", "--set=storage.driver=disk",
         f"--set=storage.disk.directory={policies()}", "--set=telemetry.disabled=true", "--log-level=error",
     ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as cerbos:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as cerbos, ExitStack() as ends:
+        ends.callback(cerbos.kill)
         environ = {**stack.environ, "SIDECAR_CERBOS": f"127.0.0.1:{grpc_port}"}
         with running_sidecar(tmp_path, stack.routes, policies(), upstream_of(stack), environ) as sidecar:
             assert sidecar.get("/contacts/1", stack.tokens["alice"]).status == 200

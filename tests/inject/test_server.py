@@ -31,7 +31,7 @@ def made_certificate(folder: Path) -> dict[str, str]:
     if openssl is None:
         pytest.skip("openssl is not on PATH (apt-get install openssl)")
     text = (ROOT / "deploy/k8s/README.md").read_text(encoding="utf-8")
-    found = re.search(r"<!-- example: certificate -->\n```sh\n(.*?)```", text, re.DOTALL)
+    found = re.search(r"<!-- run by: tests/inject/test_server.py -->\n```sh\n(.*?)```", text, re.DOTALL)
     assert found is not None
     folder.mkdir()
     subprocess.run(["sh", "-e", "-c", found[1]], cwd=folder, check=True, capture_output=True)
