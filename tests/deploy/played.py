@@ -21,7 +21,6 @@ import pytest
 import yaml
 
 from sidecar.demo.processes import Process
-from sidecar.inject.server import template_of
 from tests import configmap, tokens
 from tests.deploy.engine import Engine
 from tests.deploy.kube import Object
@@ -44,12 +43,6 @@ def settings() -> dict[str, str]:
 def token(user: str = "alice", groups: tuple[str, ...] = ("user",)) -> str:
     """An access token of the pool that the pod trusts."""
     return tokens.mint(tokens.claims(time.time(), username=user, **{"cognito:groups": list(groups)})).decode()
-
-
-def tagged(engine: Engine, image: str) -> None:
-    """Give the image that was built here the name in the manifests."""
-    name = next(one["image"] for one in template_of({}).containers if one["name"] == "authz-sidecar")
-    engine.call("tag", image, name)
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import copy
 import json
 from pathlib import Path as File
 
@@ -11,7 +10,7 @@ from sidecar.inject.review import Path, Policy, judge
 from sidecar.inject.server import template_of
 from tests.deploy.engine import Engine
 from tests.deploy.kube import K8S, Object, built, named, pod_of, violations
-from tests.deploy.played import POD, played, tagged, token
+from tests.deploy.played import POD, played, token
 from tests.inject.json_patch import applied
 from tests.inject.pods import review
 
@@ -32,9 +31,8 @@ def test_the_injected_pod_fits_the_restricted_profile() -> None:
     assert violations(injected()["spec"]) == []
 
 
-def test_the_injected_pod_runs_and_is_protected(engine: Engine, sidecar_image: str, tmp_path: File) -> None:
-    tagged(engine, sidecar_image)
-    made = copy.deepcopy(injected())
+def test_the_injected_pod_runs_and_is_protected(engine: Engine, manifests_image: str, tmp_path: File) -> None:
+    made = injected()
     # as tests/deploy/k8s/podman does: podman 4.3 would wait for the end of a native sidecar
     made["spec"]["containers"] += made["spec"].pop("initContainers")
     objects = [*built(K8S / "app"), *built(K8S / "authz")]

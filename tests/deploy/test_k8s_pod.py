@@ -17,7 +17,7 @@ import pytest
 
 from tests.deploy.engine import Engine
 from tests.deploy.kube import Object, built, named, pod_of
-from tests.deploy.played import APP_PORT, POD, PORT, Load, Played, played, tagged, token
+from tests.deploy.played import APP_PORT, POD, PORT, Load, Played, played, token
 from tests.deploy.test_k8s_manifests import PODMAN, SIDECAR
 from tests.stack import wait_for
 
@@ -32,9 +32,8 @@ BIG = 24 * 1024 * 1024
 
 
 @pytest.fixture(scope="module")
-def pod(engine: Engine, sidecar_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
+def pod(engine: Engine, manifests_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
     objects = built(PODMAN)
-    tagged(engine, sidecar_image)
     maps = [one for one in objects if one["kind"] == "ConfigMap"]
     made = pod_of(named(objects, "Deployment", "app"), POD)
     with played(engine, made, maps, tmp_path_factory.mktemp("pod")) as running:
