@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 
@@ -30,17 +30,19 @@ from sidecar.clients.embedded import ADMIN, EmbeddedCerbos
 from sidecar.clients.hook import HookClient
 from sidecar.clients.policy_reload import PolicyReload
 from sidecar.clients.pool import Origin, Pool, Timeouts
-from sidecar.enforce import server
+from sidecar.enforce import grpc_health, server
 from sidecar.enforce.assertion import Assertions, load_key
 from sidecar.enforce.console import Console
 from sidecar.enforce.dialects import DIALECTS
 from sidecar.enforce.forward_auth import ForwardAuth
+from sidecar.enforce.grpc_health import Health
 from sidecar.enforce.limits import Limits
 from sidecar.enforce.own import PREFIX, OwnPaths, assertion_paths
 from sidecar.enforce.pages import Pages, TemplateError
 from sidecar.enforce.permissions import Permissions
 from sidecar.enforce.proxy import Proxy, Receive, Scope, Send
 from sidecar.enforce.refusal import Refusals
+from sidecar.enforce.unary_server import Server as UnaryServer
 from sidecar.enforce.websocket import WebSocketDoor
 from sidecar.gate.gate import PDP, Gate, Rules
 from sidecar.gate.identity import Tokens
@@ -136,13 +138,19 @@ class Sidecar:
     browser: Browser | None
     alb_keys: AlbKeys
     policy_reload: PolicyReload | None = None
+    ext_authz: UnaryServer | None = None
     generation: int = 1
     pdp_serving: bool = False
+    stopping: bool = False
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def readiness(self) -> dict[str, bool]:
         """What `/readyz` tells: ready only when keys, the PDP and routes are."""
         return {"pdp" if self.settings.pdp else "cerbos": self.pdp_serving, "keys": self.keys.ready, "routes": True}
+
+    def serves(self) -> bool:
+        """Whether a new question would be answered: what gRPC's health service tells."""
+        return not self.stopping and all(self.readiness().values())
 
     def config(self) -> dict[str, Any]:
         """What `/config` shows: settings without secrets, and the routes in force."""
@@ -294,10 +302,25 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
             paths.update(_console(settings, gate, hooks, pdp, pages, journal, browser).paths())
     own = OwnPaths(paths, reading, refusals, now=wall_clock, new_id=new_id)
     traffic = Traffic(proxy, websockets, own, _forward_auth(settings, gate, journal, refusals))
-    return Sidecar(
+    sidecar = Sidecar(
         settings, environ, gate, keys, trust, routes, pdp, embedded, hooks, upstream, metrics, journal, traffic,
         browser, alb_keys, _policy_reload(settings, embedded),
     )  # fmt: skip
+    if settings.ext_authz_listen is not None:
+        sidecar.ext_authz = _ext_authz(sidecar, refusals)
+    return sidecar
+
+
+def _ext_authz(sidecar: Sidecar, refusals: Refusals) -> UnaryServer:
+    try:
+        from sidecar.enforce import ext_authz
+    except ImportError:
+        raise StartError(
+            "SIDECAR_EXT_AUTHZ_LISTEN: xds-protos is not installed: pip install 'authorization-sidecar[envoy]'"
+        ) from None
+    door = ext_authz.ExtAuthz(sidecar.gate, sidecar.journal, time.perf_counter, new_id, refusals)
+    health = Health((ext_authz.SERVICE,), sidecar.serves)
+    return UnaryServer({ext_authz.CHECK: door.check, grpc_health.CHECK: health.check})
 
 
 def _forward_auth(settings: Settings, gate: Gate, journal: Journal, refusals: Refusals) -> ForwardAuth | None:
@@ -420,9 +443,29 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def run(
-    sidecar: Sidecar, traffic: socket.socket, admin: socket.socket, started: Callable[[], None] = lambda: None
-) -> None:
+class Sockets(NamedTuple):
+    """The listening sockets of a process; `ext_authz` where `SIDECAR_EXT_AUTHZ_LISTEN` is set."""
+
+    traffic: socket.socket
+    admin: socket.socket
+    ext_authz: socket.socket | None = None
+
+    @classmethod
+    def open(cls, settings: Settings) -> Sockets:
+        """Listen where the settings say. Raises StartError."""
+        ext_authz = settings.ext_authz_listen
+        return cls(
+            listen(settings.listen, "SIDECAR_LISTEN"),
+            listen(settings.admin_listen, "SIDECAR_ADMIN_LISTEN"),
+            listen(ext_authz, "SIDECAR_EXT_AUTHZ_LISTEN") if ext_authz is not None else None,
+        )
+
+    def numbers(self) -> list[int]:
+        """Their file descriptors, for a process that inherits them."""
+        return [sock.fileno() for sock in self if sock is not None]
+
+
+async def run(sidecar: Sidecar, sockets: Sockets, started: Callable[[], None] = lambda: None) -> None:
     """Serve until SIGTERM or SIGINT: then no new connections, running requests finish, and everything is given back."""
     settings = sidecar.settings
     loop = asyncio.get_running_loop()
@@ -441,16 +484,20 @@ async def run(
     )
     try:
         # the admin port first: an orchestrator may ask about readiness while the rest still starts
-        sidecar.spawn(admin_server.serve([admin]))
+        sidecar.spawn(admin_server.serve([sockets.admin]))
         await _start(sidecar)
-        serving = loop.create_task(traffic_server.serve([traffic]))
+        serving = loop.create_task(traffic_server.serve([sockets.traffic]))
+        if sidecar.ext_authz is not None and sockets.ext_authz is not None:
+            await sidecar.ext_authz.start(sockets.ext_authz)
         # what was loaded at start lives as long as the process: the collector need not look at it again
         gc.collect()
         gc.freeze()
         started()
         await stop.wait()
         log.info("stopping: no new connections, running requests have %g s", settings.shutdown_timeout)
-        traffic_server.should_exit = True
+        traffic_server.should_exit = sidecar.stopping = True
+        if sidecar.ext_authz is not None:
+            await sidecar.ext_authz.stop(settings.shutdown_timeout)
         await serving
         admin_server.should_exit = True
     finally:

@@ -48,6 +48,7 @@ class Settings:
     upstream_idle_timeout: float
     listen: Address
     admin_listen: Address
+    ext_authz_listen: Address | None
     routes: str
     cerbos: str
     cerbos_binary: str
@@ -134,6 +135,10 @@ def _address(text: str) -> Address:
     if match is None or int(match[3]) > 65535:
         raise ValueError("expected host:port or unix:/path")
     return Address(match[1] or match[2], int(match[3]))
+
+
+def _optional_address(text: str) -> Address | None:
+    return _address(text) if text else None
 
 
 def _cerbos(text: str) -> str:
@@ -270,6 +275,7 @@ SETTINGS = (
     Setting("SIDECAR_UPSTREAM_IDLE_TIMEOUT", "upstream_idle_timeout", units.duration, "60s", "between two pieces of its answer"),
     Setting("SIDECAR_LISTEN", "listen", _address, "0.0.0.0:8080", "`host:port` or `unix:/path` for traffic"),
     Setting("SIDECAR_ADMIN_LISTEN", "admin_listen", _address, "127.0.0.1:9901", "health, metrics, config view; never the traffic port"),
+    Setting("SIDECAR_EXT_AUTHZ_LISTEN", "ext_authz_listen", _optional_address, "", "`host:port` or `unix:/path`: answer Envoy's ext_authz (gRPC v3) there; whoever reaches it is believed; needs the extra `envoy`"),
     Setting("SIDECAR_ROUTES", "routes", str, "routes.yaml", "the route file"),
     Setting("SIDECAR_CERBOS", "cerbos", _cerbos, "embedded", "`embedded` (run and watch the Cerbos binary on a private unix socket), `host:port` or `unix:/path` (gRPC)"),
     Setting("SIDECAR_CERBOS_BINARY", "cerbos_binary", str, "", "the binary for `embedded`; else `cerbos` on PATH, else that of the npm package"),
@@ -365,6 +371,10 @@ def _check_together(settings: Settings, problems: list[str]) -> None:
     problems += _pdp_problems(settings)
     if settings.login_modes:
         problems += _login_problems(settings)
+    if settings.ext_authz_listen is not None and settings.ext_authz_listen in (settings.listen, settings.admin_listen):
+        problems.append(
+            f"SIDECAR_EXT_AUTHZ_LISTEN: found {settings.ext_authz_listen}, expected a port that nothing else has"
+        )
     if settings.forward_auth != "off" and not settings.trusted_proxies:
         problems.append("SIDECAR_TRUSTED_PROXIES: not set, expected the addresses of the proxy of SIDECAR_FORWARD_AUTH")
     if settings.listen == settings.admin_listen:

@@ -69,6 +69,9 @@ def test_all_faults_are_told_at_once() -> None:
         ("AWS_REGION", "Mars", "expected a region"),
         ("SIDECAR_ISSUER", "https://issuer.example", "SIDECAR_JWKS_URL: not set"),
         ("SIDECAR_ADMIN_LISTEN", "0.0.0.0:8080", "another port than the traffic's"),
+        ("SIDECAR_EXT_AUTHZ_LISTEN", "9002", "expected host:port or unix:/path"),
+        ("SIDECAR_EXT_AUTHZ_LISTEN", "0.0.0.0:8080", "a port that nothing else has"),
+        ("SIDECAR_EXT_AUTHZ_LISTEN", "127.0.0.1:9901", "a port that nothing else has"),
     ],
 )
 def test_an_unsafe_or_broken_value_is_refused(name: str, value: str, says: str) -> None:
@@ -176,6 +179,12 @@ def test_load_balancers_are_listed_by_their_arns() -> None:
 def test_what_is_no_load_balancers_arn_is_refused(arn: str) -> None:
     (found,) = problems({"SIDECAR_ALB_SIGNER": arn})
     assert found.startswith("SIDECAR_ALB_SIGNER: ")
+
+
+def test_envoy_is_answered_where_a_setting_says_so() -> None:
+    assert read_settings(LEAST, {}).ext_authz_listen is None
+    environ = {**LEAST, "SIDECAR_EXT_AUTHZ_LISTEN": "unix:/run/sidecar/envoy.sock"}
+    assert read_settings(environ, {}).ext_authz_listen == Address("", 0, "/run/sidecar/envoy.sock")
 
 
 @pytest.mark.parametrize(

@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from sidecar.demo.processes import Process
+from tests.foreign.envoy_grpc import asked_by_grpc
 from tests.foreign.traefik import Traefik
 from tests.foreign.world import World
 from tests.stack import ROOT, Sidecar, free_port
@@ -41,12 +42,14 @@ Marks = Mapping[str, Mark]
 
 
 class Way(NamedTuple):
-    """A column of the table. `needs` is the program without which it cannot be opened."""
+    """A column of the table. `needs` is the program without which it cannot be opened; with `handshakes` a WebSocket is
+    decided as one."""
 
     name: str
     open: Callable[[World], AbstractContextManager[Entrance]]
     needs: str = ""
     marks: Marks = MappingProxyType({})
+    handshakes: bool = False
 
     @property
     def missing(self) -> bool:
@@ -174,6 +177,13 @@ def traefik(world: World) -> Iterator[Entrance]:
             yield Entrance(server.port, sidecar)
 
 
+@contextmanager
+def envoy_grpc(world: World) -> Iterator[Entrance]:
+    """Envoy, with deploy/envoy/ext-authz-grpc.yaml."""
+    with asked_by_grpc(world) as envoy:
+        yield Entrance(envoy.port, envoy.sidecar)
+
+
 OTHERWISE, TAKEN, UNABLE, EXACT, ORIGIN = "¹", "²", "³", "⁴", "⁵"
 SIGNS = {
     OTHERWISE: "refused too, with another status: the proxy refuses it itself, or says it in other words",
@@ -188,7 +198,7 @@ _CONNECTION = {"Connection names an identity header": Mark(TAKEN, 200, 1)}
 _EXACT = {"escaped plain characters": Mark(EXACT, 400, 0)}
 
 WAYS = (
-    Way("the sidecar itself", direct),
+    Way("the sidecar itself", direct, handshakes=True),
     Way(
         "nginx", proxy("nginx", nginx), "nginx",
         {**_NO_BODY, **_CONNECTION, "the same with `_` and `.`": Mark(TAKEN, 200, 1)},
@@ -207,5 +217,9 @@ WAYS = (
         "two tokens": Mark(OTHERWISE, 401, 0),
         "absolute form": Mark(OTHERWISE, 404, 0), "absolute form, another host": Mark(OTHERWISE, 404, 0),
     }),
+    Way("Envoy, gRPC", envoy_grpc, "envoy", {
+        **_CONNECTION,
+        "absolute form": Mark(OTHERWISE, 404, 0), "absolute form, another host": Mark(OTHERWISE, 404, 0),
+    }, handshakes=True),
 )  # fmt: skip
 """The columns, in their order. The first is what the others must be equal to."""
