@@ -4,7 +4,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 CERBOS = $(wildcard node_modules/@cerbos/cerbos-*/cerbos-*)
 # programs that tests run besides; each is in the Debian package of its name
-TEST_TOOLS := curl chromium redis-server nginx caddy haproxy prometheus
+TEST_TOOLS := curl chromium redis-server nginx caddy haproxy prometheus openssl
 # more arguments: make demo ARGS="--port 8081", make test ARGS="-k cognito"
 ARGS ?=
 # make fuzz: seconds for each target, and how many generated requests the property is held against

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import json
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from sidecar.enforce.answer import status_of
 from sidecar.gate.request import Oddity
 from sidecar.gate.routing import Pattern
 from sidecar.gate.verdict import Code, Ground
+from sidecar.inject.settings import add_flags
 from sidecar.metrics import BOUNDS, FAMILIES
 from sidecar.settings import SETTINGS
 from sidecar.shapes import ListOf, MapOf, Record, Shape
@@ -254,7 +256,25 @@ def commands() -> str:
         "Exit code 0: done. 1: a fault, told on stderr; for `explain`, the request would be refused. 2: wrong usage.",
         "",
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, *_inject_flags()])
+
+
+def _inject_flags() -> list[str]:
+    """The flags of `sidecar inject`, which are no settings of the sidecar."""
+    made = argparse.ArgumentParser(add_help=False)
+    add_flags(made)
+    flags = sorted(made._actions, key=lambda action: action.option_strings)
+    rows = [f"| `{flag.option_strings[0]}` | {flag.help} |" for flag in flags]
+    return [
+        "## `sidecar inject`",
+        "",
+        "See [the guide](../guides/kubernetes.md#injection).",
+        "",
+        "| flag | what |",
+        "| --- | --- |",
+        *rows,
+        "",
+    ]
 
 
 def schema() -> str:

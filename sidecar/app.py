@@ -18,8 +18,9 @@ from sidecar.clients.authzen import AuthZen
 from sidecar.clients.breaker import Breaker
 from sidecar.clients.cerbos import Cerbos
 from sidecar.clients.cognito import KeyStore
-from sidecar.clients.embedded import EmbeddedCerbos
+from sidecar.clients.embedded import ADMIN, EmbeddedCerbos
 from sidecar.clients.hook import HookClient
+from sidecar.clients.policy_reload import PolicyReload
 from sidecar.clients.pool import Origin, Pool, Timeouts
 from sidecar.enforce import grpc_health, server
 from sidecar.enforce.assertion import Assertions, load_key
@@ -140,6 +141,7 @@ class Sidecar:
     browser: Browser | None
     alb_keys: AlbKeys
     tracer: Tracer | None
+    policy_reload: PolicyReload | None = None
     stamp: Stamp = None
     ext_authz: UnaryServer | None = None
     generation: int = 1
@@ -277,6 +279,8 @@ class Sidecar:
         await self.hooks.aclose()
         await self.keys.aclose()
         await self.pdp.aclose()
+        if self.policy_reload is not None:
+            await self.policy_reload.aclose()
         await self.alb_keys.aclose()
         if self.browser is not None:
             await self.browser.aclose()
@@ -376,7 +380,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     traffic = Traffic(proxy, websockets, own, _forward_auth(settings, gate, journal, refusals))
     sidecar = Sidecar(
         settings, environ, gate, keys, trust, routes, pdp, embedded, hooks, upstream, metrics, journal, traffic,
-        browser, alb_keys, tracer, stamp,
+        browser, alb_keys, tracer, _policy_reload(settings, embedded), stamp,
     )  # fmt: skip
     metrics.read = sidecar.gauges
     if settings.ext_authz_listen is not None:
@@ -453,6 +457,19 @@ def _told_of_traces(settings: Settings, environ: Mapping[str, str]) -> dict[str,
         return {}
     told = {name: value for name, value in environ.items() if name.startswith("OTEL_")}
     return told | {"OTEL_SERVICE_NAME": "cerbos", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
+
+
+def embedded_reload(settings: Settings, embedded: EmbeddedCerbos) -> PolicyReload:
+    """What tells the Cerbos that we run ourselves of changed policies; made before that one starts."""
+    return PolicyReload(embedded.target, ADMIN, Path(settings.policies), unread=True)
+
+
+def _policy_reload(settings: Settings, embedded: EmbeddedCerbos | None) -> PolicyReload | None:
+    if embedded is not None:
+        return embedded_reload(settings, embedded)
+    if not settings.cerbos_admin or settings.pdp:
+        return None
+    return PolicyReload(settings.cerbos, settings.cerbos_admin, Path(settings.policies))
 
 
 def _browser(settings: Settings, tokens: Callable[[], Tokens], metrics: Metrics) -> Browser | None:

@@ -1,4 +1,7 @@
-"""The command line: run, check, explain, schema, demo. The only file that prints, exits or reads argv and environ."""
+"""The command line: run, check, explain, schema, inject, demo.
+
+The only file that prints, exits or reads argv and environ.
+"""
 
 from __future__ import annotations
 
@@ -15,6 +18,7 @@ from typing import Any
 from sidecar import process
 from sidecar.app import StartError, load_trust
 from sidecar.clients.embedded import compile_policies, find_binary
+from sidecar.inject import settings as inject_settings
 from sidecar.routes_file import RoutesError, json_schema, read_routes
 from sidecar.settings import SETTINGS, Settings, SettingsError, read_settings
 
@@ -49,6 +53,10 @@ def parser() -> argparse.ArgumentParser:
             _add_request(sub)
     schema = commands.add_parser("schema", help="print the JSON Schema of routes.yaml")
     schema.set_defaults(command=print_schema)
+    said = "serve the webhook that puts the sidecar into Kubernetes pods"
+    injecting = commands.add_parser("inject", help=said, description=said)
+    injecting.set_defaults(command=inject)
+    inject_settings.add_flags(injecting)
     commands.add_parser("demo", help="everything on one machine, with a local Cognito and a legacy app")
     return made
 
@@ -172,6 +180,16 @@ def _claims(text: str) -> dict[str, Any]:
 def print_schema(_: argparse.Namespace) -> int:
     """`sidecar schema`: the JSON Schema of routes.yaml."""
     print(json.dumps(json_schema(), indent=2))
+    return 0
+
+
+def inject(options: argparse.Namespace) -> int:
+    """`sidecar inject`: serve the injection webhook until SIGTERM."""
+    server = import_module("sidecar.inject.server")
+    try:
+        server.serve(inject_settings.settings_of(options))
+    except server.InjectError as error:
+        return _complain(str(error))
     return 0
 
 

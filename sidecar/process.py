@@ -12,7 +12,7 @@ import socket
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -105,21 +105,37 @@ class _Workers:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_all)
         loop.add_signal_handler(signal.SIGHUP, lambda: self._signal(signal.SIGHUP))
-        self._embedded = embedded = app.embedded_cerbos(self._settings, self._environ)
+        counting = loop.create_task(self._count())
         try:
-            if embedded is not None:
-                await embedded.start()
-                self._environ["SIDECAR_CERBOS"] = embedded.target
-            counting = loop.create_task(self._count())
-            async with asyncio.TaskGroup() as group:
+            async with self._cerbos(), asyncio.TaskGroup() as group:
                 for _ in range(self._settings.workers):
                     group.create_task(self._keep_one())
-            counting.cancel()
         except OSError as error:
             raise StartError(f"SIDECAR_CERBOS: {error}") from None
         finally:
-            if embedded is not None:
-                await embedded.stop()
+            counting.cancel()
+
+    @contextlib.asynccontextmanager
+    async def _cerbos(self) -> AsyncIterator[None]:
+        """The embedded Cerbos and the watch of its policies; a Cerbos that we do not run is told by each worker."""
+        self._embedded = embedded = app.embedded_cerbos(self._settings, self._environ)
+        if embedded is None:
+            yield
+            return
+        reload = app.embedded_reload(self._settings, embedded)
+        watching: asyncio.Task[None] | None = None
+        try:
+            await embedded.start()
+            watching = asyncio.get_running_loop().create_task(reload.watch())
+            self._environ["SIDECAR_CERBOS"] = embedded.target
+            self._environ.pop("SIDECAR_CERBOS_ADMIN", None)
+            yield
+        finally:
+            if watching is not None:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+            await reload.aclose()
+            await embedded.stop()
 
     def _stop_all(self) -> None:
         if self._stop.is_set():

@@ -146,6 +146,8 @@ async def _start(sidecar: Sidecar) -> None:
         await sidecar.keys.warm()
     sidecar.spawn(sidecar.watch_pdp())
     sidecar.spawn(sidecar.watch())
+    if sidecar.policy_reload is not None:
+        sidecar.spawn(sidecar.policy_reload.watch())
     sidecar.spawn(_publish(sidecar))
 
 

@@ -53,6 +53,7 @@ class Settings:
     cerbos: str
     cerbos_binary: str
     cerbos_timeout: float
+    cerbos_admin: str
     policies: str
     pdp: str
     pdp_token: str
@@ -241,6 +242,12 @@ def _secrets(text: str) -> tuple[str, ...]:
     return secrets
 
 
+def _user_and_password(text: str) -> str:
+    if text and not re.fullmatch(r"[!-9;-~]+:[!-~]+", text):
+        raise ValueError("expected user:password, in printable ASCII without spaces")
+    return text
+
+
 _LOAD_BALANCER = re.compile(
     r"arn:(?:aws|aws-us-gov):elasticloadbalancing:[a-z]{2}(?:-[a-z]+)+-\d:\d{12}:loadbalancer/app/[A-Za-z0-9-]+/[0-9a-f]+"
 )
@@ -275,7 +282,8 @@ SETTINGS = (
     Setting("SIDECAR_CERBOS", "cerbos", _cerbos, "embedded", "`embedded` (run and watch the Cerbos binary on a private unix socket), `host:port` or `unix:/path` (gRPC)"),
     Setting("SIDECAR_CERBOS_BINARY", "cerbos_binary", str, "", "the binary for `embedded`; else `cerbos` on PATH, else that of the npm package"),
     Setting("SIDECAR_CERBOS_TIMEOUT", "cerbos_timeout", units.duration, "500ms", "for one decision, of `SIDECAR_PDP` too"),
-    Setting("SIDECAR_POLICIES", "policies", str, "policies", "policy folder for `embedded`"),
+    Setting("SIDECAR_CERBOS_ADMIN", "cerbos_admin", _user_and_password, "", "`user:password` of the Admin API of a Cerbos that we do not run: it is told to read its policies again whenever `SIDECAR_POLICIES` changes, which it does not notice itself when they are a ConfigMap's volume", True),
+    Setting("SIDECAR_POLICIES", "policies", str, "policies", "policy folder for `embedded`, or the one that `SIDECAR_CERBOS_ADMIN` is about"),
     Setting("SIDECAR_PDP", "pdp", _pdp, "", "a PDP that speaks OpenID AuthZEN 1.0, asked in place of Cerbos: `authzen+https://host/path`, `authzen+http://` on a loopback host, or `authzen+unix:/path`"),
     Setting("SIDECAR_PDP_TOKEN", "pdp_token", _bearer, "", "its bearer token", True),
     Setting("SIDECAR_PDP_CA", "pdp_ca", str, "", "PEM file of the CAs that it may be signed by; the system's without it"),

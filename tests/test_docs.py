@@ -26,7 +26,7 @@ from sidecar.routes_file import read_routes
 from sidecar.settings import SETTINGS, read_settings
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "deploy").rglob("*.md"))]
 EXAMPLE = re.compile(r"<!-- example: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
 COMMAND = re.compile(r"^\s*(sidecar .+?)(?:\s+#.*)?$", re.MULTILINE)
 

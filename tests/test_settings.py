@@ -151,6 +151,14 @@ def test_a_sign_in_that_cannot_work_is_refused_at_start(environ: dict[str, str],
     assert "short" not in str(found)
 
 
+@pytest.mark.parametrize("text", ["no-password", ":password", "user:", "user:pass word", "user:päss"])
+def test_admin_credentials_are_a_user_and_a_password(text: str) -> None:
+    (problem,) = problems({"SIDECAR_CERBOS_ADMIN": text})
+    assert problem.startswith("SIDECAR_CERBOS_ADMIN: expected user:password")
+    assert text not in problem.removeprefix("SIDECAR_CERBOS_ADMIN: expected user:password")
+    assert read_settings({**LEAST, "SIDECAR_CERBOS_ADMIN": "authz:a:b"}, {}).cerbos_admin == "authz:a:b"
+
+
 ALB = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/web/50dc6c495c0c9188"
 
 

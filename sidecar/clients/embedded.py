@@ -16,14 +16,15 @@ import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
-from sidecar.clients.policy_copy import PolicyCopy
 from sidecar.tether import tethered
 
 log = logging.getLogger("sidecar.cerbos")
 
+ADMIN = "authz:authz"
+"""Of its Admin API, for `policy_reload`. Who may use it is who has the socket, in a folder that is ours alone."""
+_ADMIN_HASH = "JDJiJDEwJGd2THIxbmgyMi9IaHZTMEwvZk44bXVidWJkR0dXdWN4T3NRNnUzMlBXdmhaNm5jZEVMcUlx"
+"""The password as Cerbos wants it: bcrypt, then base64."""
 START_WITHIN = 10.0
-FOLLOW_EVERY = 1.0
-"""Seconds between two looks at the policy folder."""
 STOP_WITHIN = 3.0
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 5.0
 _GOOD_RUN = 10.0
@@ -125,9 +126,8 @@ class EmbeddedCerbos:
         self._folder = Path(tempfile.gettempdir()) / f"cerbos-{secrets.token_hex(6)}"
         if len(os.fsencode(self._folder / "grpc.sock")) > _MAX_SOCKET_PATH:
             raise OSError(f"the path of {self._folder} is too long for a socket in it: set TMPDIR to a shorter one")
-        self._copy = PolicyCopy(self._policies, self._folder / "policies")
         self._process: asyncio.subprocess.Process | None = None
-        self._watchers: list[asyncio.Task[None]] = []
+        self._watcher: asyncio.Task[None] | None = None
         self.restarts = 0
         self._said: list[str] = []
         self._readers: set[asyncio.Task[None]] = set()
@@ -142,8 +142,6 @@ class EmbeddedCerbos:
         # who else is on this machine can neither ask it nor take its place: the folder is new, and ours alone
         self._folder.mkdir(mode=0o700)
         self._write_config()
-        (self._folder / "policies").mkdir()
-        self._copy.follow()
         await self._spawn()
         process = self._process
         assert process is not None  # noqa: S101 - for the type checker
@@ -159,8 +157,7 @@ class EmbeddedCerbos:
         if process.returncode is not None:
             await self.stop()  # reads its last words, too
             raise OSError(f"Cerbos ended with {process.returncode}: {'; '.join(self._said[-4:])}")
-        loop = asyncio.get_running_loop()
-        self._watchers = [loop.create_task(self._watch()), loop.create_task(self._follow())]
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def _listens(self) -> bool:
         # a socket has a path before it takes connections
@@ -180,11 +177,12 @@ class EmbeddedCerbos:
                 "httpListenAddr": f"unix:{self._folder / 'http.sock'}",
                 "metricsEnabled": False,
                 "requestLimits": {"maxActionsPerResource": 50, "maxResourcesPerRequest": 50},
+                "adminAPI": {
+                    "enabled": True,
+                    "adminCredentials": {"username": ADMIN.partition(":")[0], "passwordHash": _ADMIN_HASH},
+                },
             },
-            "storage": {
-                "driver": "disk",
-                "disk": {"directory": str(self._folder / "policies"), "watchForChanges": True},
-            },
+            "storage": {"driver": "disk", "disk": {"directory": str(self._policies), "watchForChanges": True}},
             # attributes that do not fit a policy's schema are told in the answer, and refused by the gate
             "schema": {"enforcement": "reject"},
             "telemetry": {"disabled": True},
@@ -249,25 +247,11 @@ class EmbeddedCerbos:
             except OSError as error:
                 log.error("Cerbos cannot be started: %s", error)  # noqa: TRY400 - the reason is in the message
 
-    async def _follow(self) -> None:
-        """Bring it what has changed in the policy folder."""
-        fault = ""
-        while True:
-            await asyncio.sleep(FOLLOW_EVERY)
-            try:
-                if await asyncio.to_thread(self._copy.follow):
-                    log.info("the policies have changed")
-                fault = ""
-            except OSError as error:
-                if str(error) != fault:
-                    log.error("the policies cannot be read: %s", error)  # noqa: TRY400 - the reason is in the message
-                fault = str(error)
-
     async def stop(self) -> None:
         """Stop it, and remove its folder."""
-        for watcher in self._watchers:
-            watcher.cancel()
-        await asyncio.gather(*self._watchers, return_exceptions=True)
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
         process = self._process
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):

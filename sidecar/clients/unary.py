@@ -124,9 +124,12 @@ _PREFACE = (
 
 
 class Method:
-    """A method with the headers of its calls; `timeout` in seconds is for every call. `path` is `/service/Method`."""
+    """A method with the headers of its calls; `timeout` in seconds is for every call. `path` is `/service/Method`.
 
-    def __init__(self, path: str, authority: str, timeout: float) -> None:
+    `authorization` is the value of that header, where the server wants one.
+    """
+
+    def __init__(self, path: str, authority: str, timeout: float, authorization: str = "") -> None:
         self.path = path
         self.timeout = timeout
         self.fields = [
@@ -139,6 +142,8 @@ class Method:
             (b"te", b"trailers"),
             (b"grpc-timeout", b"%dm" % max(1, math.ceil(timeout * 1000))),
         ]
+        if authorization:
+            self.fields.append((b"authorization", authorization.encode("ascii")))
 
 
 class _Call:

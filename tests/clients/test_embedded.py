@@ -228,25 +228,6 @@ async def test_a_change_is_taken_over_and_one_that_does_not_compile_is_not(
     assert embedded.restarts == 0
 
 
-async def test_a_config_map_that_is_swapped_is_taken_over(tmp_path: Path) -> None:
-    """As kubelet does it: the file is a link through `..data`, which is replaced by a link to another folder."""
-    policies = tmp_path / "policies"
-    policies.mkdir()
-    write(policies / "..v1")
-    write(policies / "..v2", DENY)
-    (policies / "..data").symlink_to("..v1")
-    (policies / "doc.yaml").symlink_to("..data/doc.yaml")
-    async with running(policies) as embedded, asking(embedded) as effect:
-        assert await effect() == ALLOW
-        (policies / "..data_tmp").symlink_to("..v2")
-        os.replace(policies / "..data_tmp", policies / "..data")
-        deadline = time.monotonic() + 15
-        while await effect() != DENY:
-            assert time.monotonic() < deadline
-            await asyncio.sleep(0.05)
-    assert embedded.restarts == 0
-
-
 async def test_one_that_was_killed_is_started_again(tmp_path: Path) -> None:
     async with running(write(tmp_path / "policies")) as embedded, asking(embedded) as effect:
         os.kill(pid_of(embedded), signal.SIGKILL)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.inject.server import template_of
 from tests.deploy.engine import Engine, find
 
 SIDECAR_IMAGE = "localhost/authorization-sidecar:test"
@@ -31,3 +32,11 @@ def standalone_image(engine: Engine, sidecar_image: str) -> str:
     """The tag of the image with a Cerbos inside: target `standalone`, from the same layers."""
     engine.build(STANDALONE_IMAGE, "--target", "standalone")
     return STANDALONE_IMAGE
+
+
+@pytest.fixture(scope="session")
+def manifests_image(engine: Engine, sidecar_image: str) -> str:
+    """The same image under the name that deploy/k8s gives it, so that a pod there runs unchanged."""
+    name = next(str(one["image"]) for one in template_of({}).containers if one["name"] == "authz-sidecar")
+    engine.call("tag", sidecar_image, name)
+    return name

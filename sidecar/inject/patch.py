@@ -1,0 +1,302 @@
+"""A pod -> the JSON Patch (RFC 6902) that puts the sidecar into it, or why that cannot be. Pure: no I/O."""
+
+from __future__ import annotations
+
+import copy
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+Json = dict[str, Any]
+
+PREFIX = "authz-sidecar/"
+ENABLED, DISABLED = "enabled", "disabled"
+INJECT = f"{PREFIX}inject"
+"""The label of a pod or a namespace: `enabled`, or on a pod `disabled`."""
+UPSTREAM_PORT = f"{PREFIX}upstream-port"
+_NAMES = {
+    f"{PREFIX}routes": "authz-routes",
+    f"{PREFIX}policies": "authz-policies",
+    f"{PREFIX}settings": "authz-settings",
+    f"{PREFIX}secrets": "authz-secrets",
+}
+"""Annotations that name a ConfigMap or the Secret, and the name in the template that each takes the place of."""
+ANNOTATIONS = (UPSTREAM_PORT, *_NAMES)
+
+_TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
+_OBJECT_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
+_DEFAULTED: Json = {
+    "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File", "protocol": "TCP",
+    "scheme": "HTTP", "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3, "defaultMode": 420,
+    "optional": False,
+}  # fmt: skip
+"""What the API server writes where a container or a volume does not say (kubernetes, pkg/apis/core/v1/defaults.go)."""
+
+
+class Uninjectable(Exception):
+    """The sidecar cannot protect this pod; the message is for whoever creates it."""
+
+
+class OptedOut(Uninjectable):
+    """The pod's own label says that it is to stay as it is."""
+
+
+@dataclass(frozen=True)
+class Template:
+    """What is put into a pod: labels, native sidecars in order, volumes."""
+
+    labels: Mapping[str, str]
+    containers: tuple[Json, ...]
+    volumes: tuple[Json, ...]
+
+    @classmethod
+    def of(cls, document: Json, images: Mapping[str, str]) -> Template:
+        """From the YAML document, with `images` (container name -> image) in place of its own."""
+        containers = [copy.deepcopy(container) for container in document["initContainers"]]
+        for container in containers:
+            container["image"] = images.get(container["name"], container["image"])
+        return cls(document["labels"], tuple(containers), tuple(document["volumes"]))
+
+    @property
+    def container_names(self) -> frozenset[str]:
+        """Names that no container of a pod's own may have."""
+        return frozenset(container["name"] for container in self.containers)
+
+    @property
+    def volume_names(self) -> frozenset[str]:
+        """Names that no volume of a pod's own may have, and that no container of its own may mount."""
+        return frozenset(volume["name"] for volume in self.volumes)
+
+    @property
+    def ports(self) -> frozenset[int]:
+        """Ports that are the sidecar's."""
+        return frozenset(port["containerPort"] for one in self.containers for port in one.get("ports", ()))
+
+
+def patch(pod: Json, template: Template) -> list[Json]:
+    """The operations that make `pod` a protected one; none where it is one already. Raises Uninjectable, ValueError.
+
+    A pod that has a part of ours in another form than ours is refused, not mended: somebody wrote it on purpose.
+    """
+    metadata, spec = _object(pod, "metadata"), _object(pod, "spec")
+    labels = _texts(metadata, "labels")
+    if labels.get(INJECT) == DISABLED:
+        raise OptedOut(f"the label {INJECT}: {DISABLED}, in a namespace whose pods are to be protected")
+    _refuse_shared_spaces(spec)
+    _refuse_ways_around(spec, template)
+    wanted = _wanted(template, _texts(metadata, "annotations"), _own_containers(spec, template))
+    return [
+        *_label_operations(labels, metadata, template),
+        *_volume_operations(spec, wanted),
+        *_container_operations(spec, wanted),
+    ]
+
+
+def owned(pod: Json, template: Template) -> Json:
+    """What of a pod an update may not change: our labels, containers and volumes, and who else mounts these."""
+    metadata, spec = _object(pod, "metadata"), _object(pod, "spec")
+    labels = _texts(metadata, "labels")
+    return {
+        "labels": {name: labels.get(name) for name in template.labels},
+        "containers": [one for one in _list(spec, "initContainers") if one.get("name") in template.container_names],
+        "volumes": [one for one in _list(spec, "volumes") if one.get("name") in template.volume_names],
+        "mounted by": sorted(_mounting(spec, template)),
+    }
+
+
+# --- what makes a pod one that cannot be protected ---
+
+
+def _refuse_shared_spaces(spec: Json) -> None:
+    for name, why in (
+        ("hostNetwork", "no NetworkPolicy holds for it, and its loopback is the node's"),
+        ("hostPID", "its processes see and stop all others of the node"),
+        ("shareProcessNamespace", "the app's processes see and stop the sidecar's"),
+    ):
+        if spec.get(name):
+            raise Uninjectable(f"spec.{name} is true: {why}")
+
+
+def _refuse_ways_around(spec: Json, template: Template) -> None:
+    for container in _own_containers(spec, template):
+        name = container.get("name")
+        for port in _list(container, "ports"):
+            if port.get("hostPort"):
+                raise Uninjectable(f"container {name} has the hostPort {port['hostPort']}: a way around the sidecar")
+            if port.get("containerPort") in template.ports:
+                raise Uninjectable(f"container {name} has the port {port['containerPort']}, which is the sidecar's")
+    mounting = _mounting(spec, template)
+    if mounting:
+        raise Uninjectable(f"container {min(mounting)} mounts a volume of the sidecar's")
+    for container in _list(spec, "containers"):
+        if container.get("name") in template.container_names:
+            raise Uninjectable(f"a container has the name {container['name']}, which is the sidecar's")
+
+
+def _mounting(spec: Json, template: Template) -> set[str]:
+    return {
+        str(container.get("name"))
+        for container in (*_own_containers(spec, template), *_list(spec, "ephemeralContainers"))
+        for mount in _list(container, "volumeMounts")
+        if mount.get("name") in template.volume_names
+    }
+
+
+def _own_containers(spec: Json, template: Template) -> list[Json]:
+    """The containers of the pod's own, those that start first among them."""
+    initial = [one for one in _list(spec, "initContainers") if one.get("name") not in template.container_names]
+    return [*initial, *_list(spec, "containers")]
+
+
+# --- what is put in ---
+
+
+def _wanted(template: Template, annotations: Mapping[str, str], containers: list[Json]) -> Template:
+    """The template with what the pod's annotations say."""
+    names = _names(annotations)
+    upstream = f"http://127.0.0.1:{_upstream_port(annotations, containers, template)}"
+    made, volumes = copy.deepcopy(template.containers), copy.deepcopy(template.volumes)
+    for container in made:
+        for variable in container.get("env", ()):
+            if variable["name"] == "SIDECAR_UPSTREAM":
+                variable["value"] = upstream
+        for source in container.get("envFrom", ()):
+            for reference in source.values():
+                reference["name"] = names[reference["name"]]
+    for volume in volumes:
+        if "configMap" in volume:
+            volume["configMap"]["name"] = names[volume["configMap"]["name"]]
+    return Template(template.labels, made, volumes)
+
+
+def _names(annotations: Mapping[str, str]) -> dict[str, str]:
+    """Name in the template -> name of the pod's own ConfigMap or Secret."""
+    unknown = sorted(name for name in annotations if name.startswith(PREFIX) and name not in ANNOTATIONS)
+    if unknown:
+        raise Uninjectable(f"the annotation {unknown[0]} is unknown, expected one of {', '.join(sorted(ANNOTATIONS))}")
+    names = {}
+    for annotation, name in _NAMES.items():
+        names[name] = annotations.get(annotation, name)
+        if not _OBJECT_NAME.fullmatch(names[name]):
+            raise Uninjectable(f"{annotation}: found {names[name]!r}, expected the name of an object")
+    return names
+
+
+def _upstream_port(annotations: Mapping[str, str], containers: list[Json], template: Template) -> int:
+    said = annotations.get(UPSTREAM_PORT)
+    if said is not None:
+        if not re.fullmatch(r"[1-9]\d{0,4}", said) or int(said) > 65535:
+            raise Uninjectable(f"{UPSTREAM_PORT}: found {said!r}, expected a port")
+        if int(said) in template.ports:
+            raise Uninjectable(f"{UPSTREAM_PORT}: found {said}, which is the sidecar's own port")
+        return int(said)
+    ports = {
+        port["containerPort"]
+        for container in containers
+        for port in _list(container, "ports")
+        if port.get("protocol", "TCP") == "TCP" and isinstance(port.get("containerPort"), int)
+    }
+    if len(ports) != 1:
+        raise Uninjectable(f"the containers have {len(ports)} ports: say by {UPSTREAM_PORT} which one is the app's")
+    return int(ports.pop())
+
+
+def _label_operations(labels: Mapping[str, str], metadata: Json, template: Template) -> Iterator[Json]:
+    if metadata.get("labels") is None:
+        yield {"op": "add", "path": "/metadata/labels", "value": dict(template.labels)}
+        return
+    for name, value in template.labels.items():
+        if labels.get(name) != value:
+            yield {"op": "add", "path": f"/metadata/labels/{_pointer(name)}", "value": value}
+
+
+def _volume_operations(spec: Json, wanted: Template) -> Iterator[Json]:
+    there = {volume.get("name"): volume for volume in _list(spec, "volumes")}
+    missing = []
+    for volume in wanted.volumes:
+        found = there.get(volume["name"])
+        if found is None:
+            missing.append(volume)
+        elif not covers(volume, found):
+            raise Uninjectable(f"the volume {volume['name']} is there in another form than the sidecar's")
+    if spec.get("volumes") is None:
+        # the list itself is what is added
+        yield {"op": "add", "path": "/spec/volumes", "value": missing}
+    else:
+        yield from ({"op": "add", "path": "/spec/volumes/-", "value": volume} for volume in missing)
+
+
+def _container_operations(spec: Json, wanted: Template) -> Iterator[Json]:
+    """Ours come first: they hold their ports and their socket before anything of the pod's own runs."""
+    initial = _list(spec, "initContainers")
+    ours = [one for one in initial if one.get("name") in wanted.container_names]
+    if ours:
+        if initial[: len(ours)] != ours or not covers(list(wanted.containers), ours):
+            raise Uninjectable(
+                f"the container {ours[0].get('name')} is there in another form or place than the sidecar's"
+            )
+    elif spec.get("initContainers") is None:
+        yield {"op": "add", "path": "/spec/initContainers", "value": list(wanted.containers)}
+    else:
+        for at, container in enumerate(wanted.containers):
+            yield {"op": "add", "path": f"/spec/initContainers/{at}", "value": container}
+
+
+def covers(wanted: Any, found: Any) -> bool:
+    """Whether `found` is `wanted` as the API server keeps it: with defaults written out, and the token mounted."""
+    if isinstance(wanted, dict):
+        return (
+            isinstance(found, dict)
+            and all(name in found and _same(name, value, found[name]) for name, value in wanted.items())
+            and all(name in wanted or _DEFAULTED.get(name) == value for name, value in found.items())
+        )
+    if isinstance(wanted, list):
+        return (
+            isinstance(found, list)
+            and len(wanted) == len(found)
+            and all(covers(one, other) for one, other in zip(wanted, found, strict=True))
+        )
+    return type(wanted) is type(found) and bool(wanted == found)
+
+
+def _same(name: str, wanted: Any, found: Any) -> bool:
+    if name == "volumeMounts" and isinstance(found, list):
+        # the API server's ServiceAccount plugin mounts the pod's token into every container
+        found = [one for one in found if not (isinstance(one, dict) and one.get("mountPath") == _TOKEN_MOUNT)]
+    if name == "resources" and isinstance(found, dict):
+        # a LimitRange of the namespace adds limits, and takes none away
+        return all(
+            isinstance(found.get(kind), dict) and amounts.items() <= found[kind].items()
+            for kind, amounts in wanted.items()
+        )
+    return covers(wanted, found)
+
+
+# --- reading an object that anybody may have written ---
+
+
+def _object(parent: Json, name: str) -> Json:
+    value = parent.get(name)
+    if not isinstance(value, dict):
+        raise ValueError(f"found no object {name}")  # noqa: TRY004 - a text that came in, not a type of ours
+    return value
+
+
+def _texts(parent: Json, name: str) -> Mapping[str, str]:
+    value = parent.get(name) or {}
+    if not isinstance(value, dict) or not all(isinstance(one, str) for one in value.values()):
+        raise ValueError(f"found {name} that are not texts by name")
+    return value
+
+
+def _list(parent: Json, name: str) -> list[Json]:
+    value = parent.get(name) or []
+    if not isinstance(value, list) or not all(isinstance(one, dict) for one in value):
+        raise ValueError(f"found {name} that are not a list of objects")
+    return value
+
+
+def _pointer(name: str) -> str:
+    """A name as a reference token (RFC 6901 section 3)."""
+    return name.replace("~", "~0").replace("/", "~1")

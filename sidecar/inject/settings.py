@@ -1,0 +1,74 @@
+"""How the injection webhook runs: flags of `sidecar inject`, no variables of the environment."""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from sidecar.inject.review import Policy
+
+REFUSE, ADMIT = "refuse", "admit"
+
+
+@dataclass(frozen=True)
+class InjectSettings:
+    """All of them, parsed. `images` are by container name."""
+
+    host: str
+    port: int
+    certificate: str
+    key: str
+    images: Mapping[str, str]
+    policy: Policy
+    log_level: str
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """The flags of `sidecar inject`."""
+    for flag, metavar, default, said in (
+        (
+            "--certificate",
+            "FILE",
+            "/etc/sidecar/tls/tls.crt",
+            "PEM file of certificate and chain; read again when it changes",
+        ),
+        ("--key", "FILE", "/etc/sidecar/tls/tls.key", "PEM file of the certificate's key"),
+        ("--image", "IMAGE", "", "the sidecar's image in the pods, in place of the template's"),
+        ("--cerbos-image", "IMAGE", "", "Cerbos' image in the pods, in place of the template's"),
+    ):
+        shown = f" (default: {default})" if default else ""
+        parser.add_argument(flag, metavar=metavar, default=default, help=said + shown)
+    parser.add_argument(
+        "--listen", type=_address, default="0.0.0.0:8443", metavar="HOST:PORT",
+        help="where to listen, with TLS (default: 0.0.0.0:8443)",
+    )  # fmt: skip
+    for flag, choices, said in (
+        ("--uninjectable", (REFUSE, ADMIT), "a pod that cannot be protected; `admit` runs it WITHOUT the sidecar"),
+        ("--opt-out", (REFUSE, ADMIT), "a pod with the label `authz-sidecar/inject: disabled`"),
+        ("--log-level", ("info", "debug", "warning", "error"), "of the log on stderr"),
+    ):
+        parser.add_argument(flag, choices=choices, default=choices[0], help=f"{said} (default: {choices[0]})")
+
+
+def settings_of(options: argparse.Namespace) -> InjectSettings:
+    """What the flags say."""
+    images = {"authz-sidecar": options.image, "authz-cerbos": options.cerbos_image}
+    host, port = options.listen
+    return InjectSettings(
+        host=host,
+        port=port,
+        certificate=options.certificate,
+        key=options.key,
+        images={name: image for name, image in images.items() if image},
+        policy=Policy(options.uninjectable == ADMIT, options.opt_out == ADMIT),
+        log_level=options.log_level,
+    )
+
+
+def _address(text: str) -> tuple[str, int]:
+    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})", text)
+    if match is None or int(match[3]) > 65535:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected host:port")
+    return match[1] or match[2], int(match[3])
