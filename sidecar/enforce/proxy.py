@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from sidecar.clients.pool import Fault, FaultKind, Pool, Response
 from sidecar.enforce import answer
 from sidecar.enforce.cycle import Incomplete
+from sidecar.enforce.incoming import Head
 from sidecar.enforce.refusal import Refusals, send_whole
 from sidecar.gate.cors import ANSWER_HEADERS
 from sidecar.gate.gate import Gate
@@ -40,7 +41,7 @@ class ClientGone(Exception):
 class ClientBody:
     """The body of a request as it arrives: read whole for the gate, then given to the upstream as it came."""
 
-    def __init__(self, headers: list[tuple[bytes, bytes]], receive: Receive) -> None:
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]], receive: Receive) -> None:
         self.length: int | None = None
         self.expected = False
         for name, value in headers:
@@ -98,11 +99,11 @@ class Proxy:
         self._new_id = new_id
         self._refusals = refusals
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one ASGI http scope of `enforce/server.py`, which has the raw target."""
+    async def __call__(self, head: Head, peer: str, scheme: str, receive: Receive, send: Send) -> None:
+        """Handle one request as `enforce/server.py` has read it."""
         started = self._timer()
-        body = ClientBody(scope["headers"], receive)
-        raw = raw_of(scope, self._new_id())
+        body = ClientBody(head.headers if head.length else [], receive)
+        raw = Raw(head.method, head.target, head.headers, peer, scheme, self._new_id())
         verdict = await self.gate.decide(raw, body.whole)
         if isinstance(verdict, Forward):
             await self._forward(verdict, raw, body, send, started)
