@@ -6,8 +6,9 @@ import datetime
 import json
 import logging
 import sys
-from bisect import bisect_left
+from bisect import bisect_right
 from collections.abc import Callable
+from itertools import pairwise
 from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
 from typing import IO, NamedTuple
@@ -51,6 +52,8 @@ class _Stages(Histogram):
                 bucket.inc(count)
 
 
+_MANY = 128
+"""Requests whose stages' times are put into their buckets together."""
 _BOUNDS = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
@@ -81,7 +84,7 @@ class Metrics:
             buckets=_BOUNDS,
         )  # fmt: skip
         self._requests: dict[tuple[str, str, str, int], int] = {}
-        self._times: dict[str, tuple[list[int], list[float]]] = {}
+        self._times: list[dict[str, float]] = []
 
     def request(self, route: str, outcome: str, code: str, status: int) -> None:
         """Note a request; it counts from the next `publish` on."""
@@ -90,21 +93,28 @@ class Metrics:
 
     def times(self, stages: dict[str, float]) -> None:
         """Note the seconds of a request's stages; they count from the next `publish` on."""
-        for stage, seconds in stages.items():
-            noted = self._times.get(stage)
-            if noted is None:
-                noted = self._times[stage] = ([0] * (len(_BOUNDS) + 1), [])
-            noted[0][bisect_left(_BOUNDS, seconds)] += 1
-            noted[1].append(seconds)
+        self._times.append(stages)
+        if len(self._times) >= _MANY:
+            # in small heaps: no request waits for the work of half a second
+            self._publish_times()
+
+    def _publish_times(self) -> None:
+        noted, self._times = self._times, []
+        seconds: dict[str, list[float]] = {}
+        for stages in noted:
+            for stage, spent in stages.items():
+                seconds.setdefault(stage, []).append(spent)
+        for stage, times in seconds.items():
+            times.sort()
+            ends = [0, *[bisect_right(times, bound) for bound in _BOUNDS], len(times)]
+            self.stages.labels(stage).add([end - begin for begin, end in pairwise(ends)], sum(times))
 
     def publish(self) -> None:
         """Make what was noted count."""
         requests, self._requests = self._requests, {}
         for key, count in requests.items():
             self.requests.labels(*key).inc(count)
-        noted, self._times = self._times, {}
-        for stage, (counts, seconds) in noted.items():
-            self.stages.labels(stage).add(counts, sum(seconds))
+        self._publish_times()
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format, of all workers."""
