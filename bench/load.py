@@ -79,7 +79,10 @@ def transfer(port: int, head: bytes, send: int = 0) -> float:
             send -= connection.send(block[: min(send, len(block))])
         answer, buffer = b"", memoryview(bytearray(1 << 20))
         while b"\r\n\r\n" not in answer:
-            answer += connection.recv(65536)
+            data = connection.recv(65536)
+            if not data:
+                raise ValueError("the head broke off")
+            answer += data
         top, _, rest = answer.partition(b"\r\n\r\n")
         if b" 200 " not in top.splitlines()[0]:
             raise ValueError(f"found {top.splitlines()[0]!r}, expected 200")

@@ -60,7 +60,7 @@ def chart(rounds: list[Round]) -> str:
     peers = ("envoy", "nginx", "article", "bare")
     for number, (name, rate) in enumerate(sorted(rates.items(), key=lambda pair: -pair[1])):
         top, width = 32 + number * ROW, max(1, (WIDTH - LEFT - 80) * rate / most)
-        colour = "#8a939d" if name.startswith(peers) else "#0b5cad"
+        colour = "#8a939d" if name.startswith(peers) and "asking" not in name else "#0b5cad"
         parts.append(f'<text x="{LEFT - 8}" y="{top + 17}" text-anchor="end" fill="#1b1f24">{name}</text>')
         parts.append(f'<rect x="{LEFT}" y="{top + 4}" width="{width:.0f}" height="{ROW - 8}" fill="{colour}"/>')
         parts.append(f'<text x="{LEFT + width + 6:.0f}" y="{top + 17}" fill="#1b1f24">{rate:,.0f}</text>')

@@ -42,6 +42,13 @@ SHOTS = (
     Shot("envoy ext_authz-1", "envoy ext_authz", "/contacts/1", connections=1),
     Shot("fresh lookup", "sidecar", "/fresh/1"),
     Shot("nginx auth_request", "nginx auth_request", "/contacts/1"),
+    Shot("envoy, asking", "envoy, asking", "/contacts/1"),
+    Shot("envoy, asking, cached", "envoy, asking, cached", "/contacts/1"),
+    Shot("envoy, yes by grpc.aio", "envoy, yes by grpc.aio", "/contacts/1"),
+    Shot("envoy, yes by own", "envoy, yes by own", "/contacts/1"),
+    Shot("nginx, asking", "nginx, asking", "/contacts/1"),
+    Shot("nginx, asking, cached", "nginx, asking, cached", "/contacts/1"),
+    Shot("nginx, yes by http", "nginx, yes by http", "/contacts/1"),
     Shot("cached decision", "caching", "/contacts/1"),
     Shot("envoy jwt_authn", "envoy jwt_authn", "/contacts/1"),
     Shot("public", "sidecar", "/public", token=False),
@@ -118,6 +125,11 @@ def measure(stack: Stack, rounds: int, seconds: float, size: int, soak: float) -
     )
     stack.start_sidecar("many", routes=many)
     stack.start_sidecar("two", SIDECAR_WORKERS="2")
+    for proxy, start in (("envoy", stack.start_asked_by_envoy), ("nginx", stack.start_asked_by_nginx)):
+        start(f"{proxy}, asking")
+        start(f"{proxy}, asking, cached", "cache: {decisions: 1s}\n")
+    for kind in ("grpc.aio", "own", "http"):
+        stack.start_yes(kind)
     for shot in SHOTS:
         _fire(stack, shot, 1.0)
     found: list[dict[str, float]] = []

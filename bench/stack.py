@@ -50,6 +50,13 @@ def free_port() -> int:
         return int(server.getsockname()[1])
 
 
+def is_open(port: int) -> bool:
+    """Whether somebody listens there."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1.0):
+        return True
+    return False
+
+
 def filled(name: str, values: dict[str, object]) -> str:
     """A configuration of `peers/` with its @NAMES@ filled in."""
     text = (PEERS / name).read_text()
@@ -125,6 +132,55 @@ class Stack:
             port, "/none",
         )  # fmt: skip
         self.peers["article"] = Peer(port, [article.pid])
+
+    def start_yes(self, kind: str) -> None:
+        """Envoy, or nginx for `http`, before somebody who says yes to all, by this kind of server."""
+        port = free_port()
+        command = [sys.executable, str(PEERS / "always_yes.py"), kind, str(port)]
+        yes = Process.start("yes", command, self.folder, os.environ, lambda: is_open(port))
+        self._stack.callback(yes.stop)
+        if kind == "http":
+            self._start_asking_nginx("nginx, yes by http", port, [yes.pid])
+        else:
+            self._start_asking_envoy(f"envoy, yes by {kind}", port, port, [yes.pid])
+
+    def start_asked_by_envoy(self, name: str, more: str = "") -> None:
+        """Envoy as `deploy/envoy` has it, before a sidecar of its own."""
+        port = free_port()
+        process = self.start_sidecar(f"{name} sidecar", more, SIDECAR_EXT_AUTHZ_LISTEN=f"127.0.0.1:{port}")
+        self._start_asking_envoy(name, port, self.peers[f"{name} sidecar"].port, [process.pid])
+
+    def start_asked_by_nginx(self, name: str, more: str = "") -> None:
+        """nginx as `deploy/nginx` has it, before a sidecar of its own."""
+        settings = {"SIDECAR_FORWARD_AUTH": "nginx", "SIDECAR_TRUSTED_PROXIES": "127.0.0.1/32"}
+        process = self.start_sidecar(f"{name} sidecar", more, **settings)
+        self._start_asking_nginx(name, self.peers[f"{name} sidecar"].port, [process.pid])
+
+    def _start_asking_envoy(self, name: str, asked: int, sidecar: int, pids: list[int]) -> None:
+        port = free_port()
+        text = (ROOT / "deploy/envoy/ext-authz-grpc.yaml").read_text()
+        for there, here in ((8080, sidecar), (8000, port), (3000, self.ports["APP"]), (9002, asked)):
+            text = text.replace(f"port_value: {there}}}", f"port_value: {here}}}")
+        config = self.folder / f"{name.replace(' ', '-')}.yaml"
+        config.write_text(text)
+        binary = str(Path(sys.executable).parent / "envoy")
+        command = [binary, "-c", str(config), "--concurrency", "1", "-l", "error", "--use-dynamic-base-id"]
+        envoy = self._start("envoy", command, port, "/public")
+        self.peers[name] = Peer(port, [envoy.pid, *pids])
+
+    def _start_asking_nginx(self, name: str, asked: int, pids: list[int]) -> None:
+        port, folder = free_port(), self.folder / name.replace(" ", "-").replace(",", "")
+        folder.mkdir(exist_ok=True)
+        text = (ROOT / "deploy/nginx/sidecar.conf").read_text()
+        places = {"127.0.0.1:8080": f"127.0.0.1:{asked}", "127.0.0.1:3000": f"127.0.0.1:{self.ports['APP']}"}
+        for there, here in {**places, "listen 8000;": f"listen 127.0.0.1:{port} backlog=4096;"}.items():
+            text = text.replace(there, here)
+        (folder / "sidecar.conf").write_text(text)
+        (folder / "nginx.conf").write_text(filled("nginx_asking.conf", {**self._values(), "FOLDER": folder}))
+        nginx = self._start(
+            "nginx", [str(shutil.which("nginx")), "-c", str(folder / "nginx.conf")], port, "/public"
+        )  # fmt: skip
+        self.peers[name] = Peer(port, [nginx.pid, *pids])
 
     def start_sidecar(self, name: str, more: str = "", routes: str = "", **settings: str) -> Process:
         """A sidecar under this name, with more in its route file; how long it took to be ready is noted."""

@@ -7,7 +7,10 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
+from sidecar.clients.hpack import BadBlock
 from sidecar.clients.http1 import BadAnswer, ResponseReader
+from sidecar.enforce.ext_authz import read_question
+from sidecar.enforce.header_blocks import BlockReader
 from sidecar.enforce.incoming import HeadReader, Rejected, body_of
 from sidecar.gate import strict_json
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
@@ -172,6 +175,31 @@ def query(data: bytes) -> None:
     assert data.lower().count(b"=") >= 1 or value == ""
 
 
+def question(data: bytes) -> None:
+    """What Envoy asks: one request whose parts it does not contradict, or no request."""
+    try:
+        asked = read_question(data, "r")
+    except (ValueError, Refused):
+        return
+    raw = asked.raw
+    assert [value for name, value in raw.headers if name == b"host"] == [raw.headers[0][1]]
+    assert not any(name.startswith(b":") for name, _ in raw.headers)
+    if asked.body is None:
+        assert asked.partial
+    assert read_question(data, "r") == asked
+
+
+def blocks(data: bytes) -> None:
+    """Header blocks of HTTP/2: the same fields each time while the table stands, or a connection that is given up."""
+    reader = BlockReader()
+    try:
+        fields = [reader.read(block) for block in data.split(b"\xff\xff")]
+    except BadBlock:
+        return
+    assert all(isinstance(name, bytes) and isinstance(value, bytes) for block in fields for name, value in block)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "target": target, "request": request, "token": token, "answer": answer, "document": document, "query": query,
+    "question": question, "blocks": blocks,
 }  # fmt: skip

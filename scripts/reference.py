@@ -32,6 +32,9 @@ CODE_SAYS = {
     Code.SEGMENT_INVALID: "a path variable whose pattern refuses the segment",
     Code.REFERENCE_INVALID: "a query, header or claim that is missing, doubled or of another type",
     Code.REQUEST_TIMEOUT: "a head or body that did not come in time",
+    Code.PROXY_NOT_TRUSTED: "a question for another client, from a peer that `SIDECAR_TRUSTED_PROXIES` does not list",
+    Code.PROXY_AMBIGUOUS: "what the proxy says of its request is missing, stands twice, or is another proxy's way to say it",
+    Code.PROXY_UNABLE: "what the decision needs does not come through the proxy that asks: a body, a WebSocket, a preflight",
     Code.ROUTE_UNMAPPED: "no route names the path",
     Code.METHOD_UNMAPPED: "the route has no action for the method",
     Code.CORS_REFUSED: "a preflight of an origin or method that the route does not list",
@@ -62,13 +65,13 @@ CODE_SAYS = {
     Code.LOOKUP_MISMATCH: "an attribute is missing or of another type, or the answer is about another id",
     Code.LOOKUP_OPEN: "the hook failed five times in a row and is asked again every 2 s",
     Code.LOOKUP_BUSY: "too many questions to the hook at once",
-    Code.DENIED_BY_POLICY: "Cerbos answered EFFECT_DENY",
+    Code.DENIED_BY_POLICY: "Cerbos answered EFFECT_DENY, or the PDP a decision of false",
     Code.PDP_UNAVAILABLE: "Cerbos cannot be reached",
     Code.PDP_TIMEOUT: "Cerbos did not answer within `SIDECAR_CERBOS_TIMEOUT`",
     Code.PDP_BAD_ANSWER: "Cerbos' answer cannot be read",
-    Code.PDP_STATUS: "Cerbos refused to answer",
+    Code.PDP_STATUS: "Cerbos refused to answer; of another PDP, not exactly 200 and JSON, or an error in an evaluation",
     Code.PDP_PARTIAL: "Cerbos' answer broke off",
-    Code.PDP_MISMATCH: "Cerbos' answer is about something else, or its schema refused the attributes",
+    Code.PDP_MISMATCH: "Cerbos' answer is about something else or another number of things, or its schema refused the attributes",
     Code.PDP_OPEN: "Cerbos failed five times in a row and is asked again every 2 s",
     Code.PDP_BUSY: "too many questions to Cerbos at once",
     Code.UPSTREAM_UNAVAILABLE: "the app cannot be reached",
@@ -92,7 +95,7 @@ GROUND_SAYS = {
 def settings() -> str:
     """docs/reference/settings.md"""
     rows = [
-        f"| `{s.variable}` | `{s.flag}` | {s.doc} | {'required' if s.default is None else f'`{s.default}`' if s.default else ''} |"
+        f"| `{s.variable}` | {s.doc} | {'required' if s.default is None else f'`{s.default}`' if s.default else ''} |"
         for s in SETTINGS
     ]
     return "\n".join(
@@ -100,10 +103,11 @@ def settings() -> str:
             "# Settings",
             "",
             "Each is a variable of the environment, or the flag of the same name on `sidecar run`, `check` and `explain`,",
-            "which goes before it. Durations are `300ms`, `2s`, `5m`, `1h`. An unknown `SIDECAR_…` variable is an error.",
+            f"which goes before it: `{SETTINGS[0].flag}` for `{SETTINGS[0].variable}`, `--aws-region` for `AWS_REGION`. Durations",
+            "are `300ms`, `2s`, `5m`, `1h`. An unknown `SIDECAR_…` variable is an error.",
             "",
-            "| variable | flag | meaning | default |",
-            "| --- | --- | --- | --- |",
+            "| variable | meaning | default |",
+            "| --- | --- | --- |",
             *rows,
             "",
         ]

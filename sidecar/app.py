@@ -16,30 +16,35 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import uvicorn
 
 from sidecar.admin import admin_app
 from sidecar.browser import Browser
 from sidecar.clients.alb import AlbKeys, AlbSessions
+from sidecar.clients.authzen import AuthZen
 from sidecar.clients.breaker import Breaker
 from sidecar.clients.cerbos import Cerbos
 from sidecar.clients.cognito import KeyStore
 from sidecar.clients.embedded import EmbeddedCerbos
 from sidecar.clients.hook import HookClient
 from sidecar.clients.pool import Origin, Pool, Timeouts
-from sidecar.enforce import server
+from sidecar.enforce import grpc_health, server
 from sidecar.enforce.assertion import Assertions, load_key
 from sidecar.enforce.console import Console
+from sidecar.enforce.dialects import DIALECTS
+from sidecar.enforce.forward_auth import ForwardAuth
+from sidecar.enforce.grpc_health import Health
 from sidecar.enforce.limits import Limits
-from sidecar.enforce.own import OwnPaths, assertion_paths
+from sidecar.enforce.own import PREFIX, OwnPaths, assertion_paths
 from sidecar.enforce.pages import Pages, TemplateError
 from sidecar.enforce.permissions import Permissions
 from sidecar.enforce.proxy import Proxy, Receive, Scope, Send
 from sidecar.enforce.refusal import Refusals
+from sidecar.enforce.unary_server import Server as UnaryServer
 from sidecar.enforce.websocket import WebSocketDoor
-from sidecar.gate.gate import Gate, Rules
+from sidecar.gate.gate import PDP, Gate, Rules
 from sidecar.gate.identity import Tokens
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access
@@ -63,12 +68,16 @@ class StartError(Exception):
 
 
 class Traffic:
-    """The ASGI app of the traffic port: the sidecar's own paths, and the proxy for all others (R27)."""
+    """The ASGI app of the traffic port: the sidecar's own paths, and the proxy for all others (R27). `authorize`
+    answers the questions of another proxy, where there is one."""
 
-    def __init__(self, proxy: Proxy, websockets: WebSocketDoor, own: OwnPaths) -> None:
+    def __init__(
+        self, proxy: Proxy, websockets: WebSocketDoor, own: OwnPaths, authorize: ForwardAuth | None = None
+    ) -> None:
         self._proxy = proxy
         self._websockets = websockets
         self._own = own
+        self._authorize = authorize
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI scope; anything that is not http is refused by not being answered."""
@@ -76,12 +85,17 @@ class Traffic:
             raise RuntimeError(f"an ASGI scope of type {scope['type']!r}")
         if server.UPGRADE in scope.get("extensions", ()):
             await self._websockets(scope, receive, send)
+        elif self._authorize is not None and self._authorize.has(scope["raw_target"]):
+            await self._authorize(scope, receive, send)
         else:
             await self._own(scope, receive, send)
 
     def direct(self, target: bytes) -> Proxy | None:
         """The proxy, for all but the own paths."""
-        return None if self._own.has(target) else self._proxy
+        if not target.startswith(PREFIX):
+            return self._proxy
+        ours = self._own.has(target) or (self._authorize is not None and self._authorize.has(target))
+        return None if ours else self._proxy
 
 
 def load_routes(settings: Settings, environ: dict[str, str]) -> RoutesFile:
@@ -117,7 +131,7 @@ class Sidecar:
     keys: KeyStore
     trust: Trust
     routes: RoutesFile
-    cerbos: Cerbos
+    pdp: Cerbos | AuthZen
     embedded: EmbeddedCerbos | None
     hooks: HookClient
     upstream: Pool
@@ -126,13 +140,19 @@ class Sidecar:
     traffic: Traffic
     browser: Browser | None
     alb_keys: AlbKeys
+    ext_authz: UnaryServer | None = None
     generation: int = 1
-    cerbos_serving: bool = False
+    pdp_serving: bool = False
+    stopping: bool = False
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def readiness(self) -> dict[str, bool]:
-        """What `/readyz` tells: ready only when keys, Cerbos and routes are."""
-        return {"cerbos": self.cerbos_serving, "keys": self.keys.ready, "routes": True}
+        """What `/readyz` tells: ready only when keys, the PDP and routes are."""
+        return {"pdp" if self.settings.pdp else "cerbos": self.pdp_serving, "keys": self.keys.ready, "routes": True}
+
+    def serves(self) -> bool:
+        """Whether a new question would be answered: what gRPC's health service tells."""
+        return not self.stopping and all(self.readiness().values())
 
     def config(self) -> dict[str, Any]:
         """What `/config` shows: settings without secrets, and the routes in force."""
@@ -189,11 +209,11 @@ class Sidecar:
                 seen = stamp
                 await self.reload()
 
-    async def watch_cerbos(self) -> None:
-        """Keep `cerbos_serving` true to what Cerbos says of itself."""
+    async def watch_pdp(self) -> None:
+        """Keep `pdp_serving` true to what the PDP says of itself."""
         while True:
-            self.cerbos_serving = await self.cerbos.serving()
-            await asyncio.sleep(0.05 if not self.cerbos_serving else 1.0)
+            self.pdp_serving = await self.pdp.serving()
+            await asyncio.sleep(1.0 if self.pdp_serving else self.pdp.probe_every)
 
     async def close(self) -> None:
         """Give back everything that was opened, and write what was recorded."""
@@ -210,7 +230,7 @@ class Sidecar:
         await self.upstream.aclose()
         await self.hooks.aclose()
         await self.keys.aclose()
-        await self.cerbos.aclose()
+        await self.pdp.aclose()
         await self.alb_keys.aclose()
         if self.browser is not None:
             await self.browser.aclose()
@@ -256,8 +276,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     tokens = Tokens(trust.issuers, routes.principal, keys.find)
     keys.on_change = tokens.forget
     embedded = embedded_cerbos(settings)
-    target = settings.cerbos if embedded is None else embedded.target
-    cerbos = Cerbos(target, timeout=settings.cerbos_timeout, now=time.monotonic)
+    pdp = _pdp(settings, embedded)
     hooks = HookClient(now=time.monotonic, count=metrics.remembered)
     try:
         assertions = (
@@ -274,7 +293,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     alb_keys = AlbKeys(now=time.monotonic, report=metrics.dependency)
     gate = Gate(
         Rules(routes.table, routes.lookups, tokens, reading, routes.decisions()),
-        hooks, cerbos, now=wall_clock, timer=time.perf_counter,
+        hooks, pdp, now=wall_clock, timer=time.perf_counter,
         sign=assertions.sign if assertions is not None else None, shadow=settings.mode == "shadow",
         sources=_sources(browser, settings, lambda: gate.rules.tokens, alb_keys),
     )  # fmt: skip
@@ -284,28 +303,66 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
         gate, upstream, journal, now=wall_clock, timer=time.perf_counter, new_id=new_id,
         refusals=refusals, max_message=settings.ws_max_message,
     )  # fmt: skip
-    paths = dict(Permissions(gate, hooks, cerbos, now=wall_clock, timer=time.perf_counter).paths())
+    paths = dict(Permissions(gate, hooks, pdp, now=wall_clock, timer=time.perf_counter).paths())
     if assertions is not None:
         paths.update(assertion_paths(assertions))
     if browser is not None:
         paths.update(browser.login(pages, journal).paths())
         if settings.console == "on":
-            paths.update(_console(settings, gate, hooks, cerbos, pages, journal, browser).paths())
+            paths.update(_console(settings, gate, hooks, pdp, pages, journal, browser).paths())
     own = OwnPaths(paths, reading, refusals, now=wall_clock, new_id=new_id)
-    traffic = Traffic(proxy, websockets, own)
-    return Sidecar(
-        settings, environ, gate, keys, trust, routes, cerbos, embedded, hooks, upstream, metrics, journal, traffic,
+    traffic = Traffic(proxy, websockets, own, _forward_auth(settings, gate, journal, refusals))
+    sidecar = Sidecar(
+        settings, environ, gate, keys, trust, routes, pdp, embedded, hooks, upstream, metrics, journal, traffic,
         browser, alb_keys,
     )  # fmt: skip
+    if settings.ext_authz_listen is not None:
+        sidecar.ext_authz = _ext_authz(sidecar, refusals)
+    return sidecar
+
+
+def _ext_authz(sidecar: Sidecar, refusals: Refusals) -> UnaryServer:
+    try:
+        from sidecar.enforce import ext_authz
+    except ImportError:
+        raise StartError(
+            "SIDECAR_EXT_AUTHZ_LISTEN: xds-protos is not installed: pip install 'authorization-sidecar[envoy]'"
+        ) from None
+    door = ext_authz.ExtAuthz(sidecar.gate, sidecar.journal, time.perf_counter, new_id, refusals)
+    health = Health((ext_authz.SERVICE,), sidecar.serves)
+    return UnaryServer({ext_authz.CHECK: door.check, grpc_health.CHECK: health.check})
+
+
+def _forward_auth(settings: Settings, gate: Gate, journal: Journal, refusals: Refusals) -> ForwardAuth | None:
+    if settings.forward_auth == "off":
+        return None
+    dialect = DIALECTS[settings.forward_auth]
+    return ForwardAuth(gate, dialect, journal, refusals, timer=time.perf_counter, new_id=new_id)
 
 
 def _later(seconds: float, what: Callable[[], None]) -> None:
     asyncio.get_running_loop().call_later(seconds, what)
 
 
+def _pdp(settings: Settings, embedded: EmbeddedCerbos | None) -> Cerbos | AuthZen:
+    if not settings.pdp:
+        target = settings.cerbos if embedded is None else embedded.target
+        return Cerbos(target, timeout=settings.cerbos_timeout, now=time.monotonic)
+    try:
+        tls = None
+        if settings.pdp.startswith("authzen+https:"):
+            tls = ssl.create_default_context(cafile=settings.pdp_ca or None)
+        return AuthZen(
+            settings.pdp, timeout=settings.cerbos_timeout, now=time.monotonic, token=settings.pdp_token,
+            roles=settings.pdp_roles, tls=tls,
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise StartError(f"SIDECAR_PDP: {error}") from None
+
+
 def embedded_cerbos(settings: Settings) -> EmbeddedCerbos | None:
     """The Cerbos that we run ourselves, not yet started, or None. Raises StartError."""
-    if settings.cerbos != "embedded":
+    if settings.pdp or settings.cerbos != "embedded":
         return None
     try:
         return EmbeddedCerbos(Path(settings.policies), binary=settings.cerbos_binary or None)
@@ -333,10 +390,10 @@ def _sources(
 
 
 def _console(
-    settings: Settings, gate: Gate, hooks: HookClient, cerbos: Cerbos, pages: Pages, journal: Journal, browser: Browser
+    settings: Settings, gate: Gate, hooks: HookClient, pdp: PDP, pages: Pages, journal: Journal, browser: Browser
 ) -> Console:
     return Console(
-        gate, hooks, cerbos, pages, journal, now=wall_clock, timer=time.perf_counter, admin=settings.console_admin,
+        gate, hooks, pdp, pages, journal, now=wall_clock, timer=time.perf_counter, admin=settings.console_admin,
         lifetime=settings.session_lifetime, idle=settings.session_idle, forms=browser.signs_out_at,
     )  # fmt: skip
 
@@ -383,9 +440,29 @@ class _Server(uvicorn.Server):
         yield
 
 
-async def run(
-    sidecar: Sidecar, traffic: socket.socket, admin: socket.socket, started: Callable[[], None] = lambda: None
-) -> None:
+class Sockets(NamedTuple):
+    """The listening sockets of a process; `ext_authz` where `SIDECAR_EXT_AUTHZ_LISTEN` is set."""
+
+    traffic: socket.socket
+    admin: socket.socket
+    ext_authz: socket.socket | None = None
+
+    @classmethod
+    def open(cls, settings: Settings) -> Sockets:
+        """Listen where the settings say. Raises StartError."""
+        ext_authz = settings.ext_authz_listen
+        return cls(
+            listen(settings.listen, "SIDECAR_LISTEN"),
+            listen(settings.admin_listen, "SIDECAR_ADMIN_LISTEN"),
+            listen(ext_authz, "SIDECAR_EXT_AUTHZ_LISTEN") if ext_authz is not None else None,
+        )
+
+    def numbers(self) -> list[int]:
+        """Their file descriptors, for a process that inherits them."""
+        return [sock.fileno() for sock in self if sock is not None]
+
+
+async def run(sidecar: Sidecar, sockets: Sockets, started: Callable[[], None] = lambda: None) -> None:
     """Serve until SIGTERM or SIGINT: then no new connections, running requests finish, and everything is given back."""
     settings = sidecar.settings
     loop = asyncio.get_running_loop()
@@ -404,16 +481,20 @@ async def run(
     )
     try:
         # the admin port first: an orchestrator may ask about readiness while the rest still starts
-        sidecar.spawn(admin_server.serve([admin]))
+        sidecar.spawn(admin_server.serve([sockets.admin]))
         await _start(sidecar)
-        serving = loop.create_task(traffic_server.serve([traffic]))
+        serving = loop.create_task(traffic_server.serve([sockets.traffic]))
+        if sidecar.ext_authz is not None and sockets.ext_authz is not None:
+            await sidecar.ext_authz.start(sockets.ext_authz)
         # what was loaded at start lives as long as the process: the collector need not look at it again
         gc.collect()
         gc.freeze()
         started()
         await stop.wait()
         log.info("stopping: no new connections, running requests have %g s", settings.shutdown_timeout)
-        traffic_server.should_exit = True
+        traffic_server.should_exit = sidecar.stopping = True
+        if sidecar.ext_authz is not None:
+            await sidecar.ext_authz.stop(settings.shutdown_timeout)
         await serving
         admin_server.should_exit = True
     finally:
@@ -428,5 +509,5 @@ async def _start(sidecar: Sidecar) -> None:
             raise StartError(f"SIDECAR_CERBOS: {error}") from None
     else:
         await sidecar.keys.warm()
-    sidecar.spawn(sidecar.watch_cerbos())
+    sidecar.spawn(sidecar.watch_pdp())
     sidecar.spawn(sidecar.watch())

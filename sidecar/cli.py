@@ -96,12 +96,14 @@ def check(options: argparse.Namespace) -> int:
     settings = _settings_or_none(flags, problems)
     routes, policies = _said(flags, "SIDECAR_ROUTES"), _said(flags, "SIDECAR_POLICIES")
     problems += _route_problems(routes, settings)
-    if _said(flags, "SIDECAR_CERBOS") == "embedded":
+    checked = [routes]
+    if not _said(flags, "SIDECAR_PDP") and _said(flags, "SIDECAR_CERBOS") == "embedded":
+        checked.append(policies)
         problems += _policy_problems(policies, _said(flags, "SIDECAR_CERBOS_BINARY"))
     for problem in problems:
         print(problem, file=sys.stderr)
     if not problems:
-        print(f"{routes} and {policies}: nothing wrong")
+        print(f"{' and '.join(checked)}: nothing wrong")
     return 1 if problems else 0
 
 

@@ -84,12 +84,13 @@ def _asked(question: Question) -> list[str]:
         f"roles      {', '.join(principal.roles)}",
         f"principal attributes  {json.dumps(dict(principal.attributes))}",
         f"resource attributes   {json.dumps(dict(resource.attributes))}",
+        *([f"scope      {resource.scope}"] if resource.scope else []),
     ]
 
 
 def _answered(answer: Answer) -> list[str]:
     result = answer.results[0] if answer.results else None
-    lines = [f"cerbos     call {answer.call_id}"]
+    lines = [f"pdp        call {answer.call_id}"]
     if result is not None:
         effects = ", ".join(f"{action}: {effect}" for action, effect in result.effects.items())
         lines.append(f"           {effects}; policy {result.policy or '(none matched)'}")

@@ -28,7 +28,7 @@ from sidecar.tether import tethered
 log = logging.getLogger("sidecar")
 
 INHERITED = "_AUTHORIZATION_SIDECAR_SOCKETS"
-"""Set by the parent for its workers: the numbers of the traffic and the admin socket. No setting of a user."""
+"""Set by the parent for its workers: the numbers of its listening sockets. No setting of a user."""
 RESPAWN_AFTER = 1.0
 """Seconds before a worker that died is replaced."""
 
@@ -39,16 +39,15 @@ def serve(settings: Settings, environ: dict[str, str], flags: Mapping[str, str])
     _allow_files(settings.max_connections)
     inherited = environ.pop(INHERITED, "")
     if inherited:
-        traffic, admin = (socket.socket(fileno=int(number)) for number in inherited.split(","))
-        uvloop.run(_serve_here(settings, environ, traffic, admin))
+        sockets = app.Sockets(*(socket.socket(fileno=int(number)) for number in inherited.split(",")))
+        uvloop.run(_serve_here(settings, environ, sockets))
         return
-    traffic = app.listen(settings.listen, "SIDECAR_LISTEN")
-    admin = app.listen(settings.admin_listen, "SIDECAR_ADMIN_LISTEN")
+    sockets = app.Sockets.open(settings)
     if settings.workers == 1:
-        uvloop.run(_serve_here(settings, environ, traffic, admin))
+        uvloop.run(_serve_here(settings, environ, sockets))
     else:
         with tempfile.TemporaryDirectory(prefix="sidecar-metrics-") as folder:
-            workers = _Workers(settings, {**environ, "PROMETHEUS_MULTIPROC_DIR": folder}, flags, (traffic, admin))
+            workers = _Workers(settings, {**environ, "PROMETHEUS_MULTIPROC_DIR": folder}, flags, sockets)
             uvloop.run(workers.run())
 
 
@@ -63,12 +62,10 @@ def _allow_files(connections: int) -> None:
             log.warning("%d open files are allowed, %d clients may need %d", most, connections, wanted)
 
 
-async def _serve_here(
-    settings: Settings, environ: dict[str, str], traffic: socket.socket, admin: socket.socket
-) -> None:
+async def _serve_here(settings: Settings, environ: dict[str, str], sockets: app.Sockets) -> None:
     sidecar = app.build(settings, environ)
     await app.run(
-        sidecar, traffic, admin, lambda: log.info("serving on %s, admin on %s", settings.listen, settings.admin_listen)
+        sidecar, sockets, lambda: log.info("serving on %s, admin on %s", settings.listen, settings.admin_listen)
     )  # fmt: skip
 
 
@@ -76,12 +73,12 @@ class _Workers:
     """The parent: runs the embedded Cerbos and the workers, replaces one that dies, and stops them all."""
 
     def __init__(
-        self, settings: Settings, environ: dict[str, str], flags: Mapping[str, str], sockets: tuple[socket.socket, ...]
+        self, settings: Settings, environ: dict[str, str], flags: Mapping[str, str], sockets: app.Sockets
     ) -> None:
         self._settings = settings
         self._sockets = sockets
         self._stop = asyncio.Event()
-        numbers = ",".join(str(sock.fileno()) for sock in sockets)
+        numbers = ",".join(map(str, sockets.numbers()))
         self._environ = {**environ, **flags, INHERITED: numbers, "SIDECAR_WORKERS": "1"}
         self._running: set[asyncio.subprocess.Process] = set()
 
@@ -116,7 +113,7 @@ class _Workers:
         while not self._stop.is_set():
             process = await asyncio.create_subprocess_exec(
                 *tethered([sys.executable, "-m", "sidecar.cli", "run"]),
-                env=self._environ, pass_fds=[sock.fileno() for sock in self._sockets],
+                env=self._environ, pass_fds=self._sockets.numbers(),
             )  # fmt: skip
             self._running.add(process)
             ended = asyncio.ensure_future(process.wait())
@@ -142,10 +139,10 @@ class Asked(NamedTuple):
 
 
 async def explain_one(settings: Settings, environ: dict[str, str], asked: Asked) -> tuple[bool, list[str]]:
-    """Explain one request with the real hook and the real Cerbos. Raises StartError, ValueError for a bad header."""
+    """Explain one request with the real hook and the real PDP. Raises StartError, ValueError for a bad header."""
     logs.configure("error")
     sidecar = app.build(settings, environ)
-    pdp = explain.RecordingPDP(sidecar.cerbos)
+    pdp = explain.RecordingPDP(sidecar.pdp)
     tokens = sidecar.gate.rules.tokens
     if asked.claims is not None:
         tokens = explain.GivenClaims(asked.claims, sidecar.routes.principal)

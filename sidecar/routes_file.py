@@ -185,6 +185,7 @@ ROUTE = Record(
         "id": Field(_TEMPLATE, "the resource id; '-' without it"),
         "attributes": Field(MapOf(_TEMPLATE, _NAME, "an attribute name"), "attributes read from the request", {}),
         "lookup": Field(Text(pattern=_NAME, what="the name of a lookup"), "where more attributes come from", ""),
+        "scope": Field(_TEMPLATE, "the scope of the policy that is asked, from claims or the principal"),
         "actions": Field(
             MapOf(Text(pattern=r"[^\s*]+", what="an action"), _METHOD, "a method"),
             "method: action; WS for WebSocket",
@@ -409,7 +410,7 @@ def _route(
     route = Route(
         entry["path"], segments, access, actions, entry["resource"], entry["id"], entry["attributes"],
         entry["lookup"], frozenset(map(Oddity, entry["allow"])), _cors(entry, actions, reader),
-        entry["max_body"] or max_body, entry["recheck"],
+        entry["max_body"] or max_body, entry["recheck"], entry["scope"],
     )  # fmt: skip
     _check_references(entry, route, lookups, reader)
     if route.recheck and WEBSOCKET not in actions:
@@ -431,7 +432,7 @@ def _policy_actions(entry: Entry, reader: Reader) -> dict[str, str]:
 
 
 def _open_methods(entry: Entry, reader: Reader) -> dict[str, str]:
-    for name in ("resource", "id", "attributes", "lookup", "actions", "max_body"):
+    for name in ("resource", "id", "attributes", "lookup", "scope", "actions", "max_body"):
         if entry.has(name):
             reader.fault(entry.at(name), f"found it beside `access: {entry['access']}`, which asks no policy")
     methods = entry["methods"] or ["GET"]
@@ -475,6 +476,10 @@ def _check_references(entry: Entry, route: Route, lookups: Mapping[str, Lookup],
         if isinstance(template, Template):
             for reference in template.references:
                 _check_reference(entry, field, reference, names, reader)
+    for reference in route.scope.references if isinstance(route.scope, Template) else ():
+        if reference.source not in (Source.CLAIMS, Source.PRINCIPAL):
+            # who sends a request must not choose the policy that decides on it
+            reader.fault(entry.at("scope"), f"found {{{reference}}}, expected {{claims.…}} or {{principal.…}}")
     if not route.lookup:
         return
     lookup = lookups.get(route.lookup)

@@ -48,15 +48,21 @@ class Settings:
     upstream_idle_timeout: float
     listen: Address
     admin_listen: Address
+    ext_authz_listen: Address | None
     routes: str
     cerbos: str
     cerbos_binary: str
     cerbos_timeout: float
     policies: str
+    pdp: str
+    pdp_token: str
+    pdp_ca: str
+    pdp_roles: str
     mode: str
     workers: int
     hosts: frozenset[str] | None
     trusted_proxies: tuple[Network, ...]
+    forward_auth: str
     max_connections: int
     ws_max_message: int
     decision_log: str
@@ -130,9 +136,41 @@ def _address(text: str) -> Address:
     return Address(match[1] or match[2], int(match[3]))
 
 
+def _optional_address(text: str) -> Address | None:
+    return _address(text) if text else None
+
+
 def _cerbos(text: str) -> str:
     if text != "embedded" and not re.fullmatch(r"unix:/.+|[A-Za-z0-9._-]+:\d{1,5}|\[[0-9a-fA-F:.]+\]:\d{1,5}", text):
         raise ValueError("expected embedded, host:port or unix:/path")
+    return text
+
+
+_PDP = re.compile(
+    r"authzen\+(?:unix:/.+|(https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?)"
+)
+
+
+def _pdp(text: str) -> str:
+    """A PDP is asked over TLS, unless it is on this machine: who can answer in its place lets everybody in."""
+    match = _PDP.fullmatch(text) if text else None
+    if text and match is None:
+        raise ValueError("expected authzen+https://host/path or authzen+unix:/path")
+    if match is not None and match[1] == "http" and not units.is_loopback(match[2]):
+        raise ValueError("expected authzen+https: only a loopback host may be asked over plain http")
+    return text
+
+
+def _bearer(text: str) -> str:
+    """A `b64token` (RFC 6750 section 2.1)."""
+    if text and not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", text):
+        raise ValueError("expected a bearer token: letters, digits and ._~+/-")
+    return text
+
+
+def _property(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.:-]*", text):
+        raise ValueError("expected the name of a property")
     return text
 
 
@@ -230,15 +268,21 @@ SETTINGS = (
     Setting("SIDECAR_UPSTREAM_IDLE_TIMEOUT", "upstream_idle_timeout", units.duration, "60s", "between two pieces of its answer"),
     Setting("SIDECAR_LISTEN", "listen", _address, "0.0.0.0:8080", "`host:port` or `unix:/path` for traffic"),
     Setting("SIDECAR_ADMIN_LISTEN", "admin_listen", _address, "127.0.0.1:9901", "health, metrics, config view; never the traffic port"),
+    Setting("SIDECAR_EXT_AUTHZ_LISTEN", "ext_authz_listen", _optional_address, "", "`host:port` or `unix:/path`: answer Envoy's ext_authz (gRPC v3) there; whoever reaches it is believed; needs the extra `envoy`"),
     Setting("SIDECAR_ROUTES", "routes", str, "routes.yaml", "the route file"),
     Setting("SIDECAR_CERBOS", "cerbos", _cerbos, "embedded", "`embedded` (run and watch the Cerbos binary on a private unix socket), `host:port` or `unix:/path` (gRPC)"),
     Setting("SIDECAR_CERBOS_BINARY", "cerbos_binary", str, "", "the binary for `embedded`; else `cerbos` on PATH, else that of the npm package"),
-    Setting("SIDECAR_CERBOS_TIMEOUT", "cerbos_timeout", units.duration, "500ms", "for one decision"),
+    Setting("SIDECAR_CERBOS_TIMEOUT", "cerbos_timeout", units.duration, "500ms", "for one decision, of `SIDECAR_PDP` too"),
     Setting("SIDECAR_POLICIES", "policies", str, "policies", "policy folder for `embedded`"),
+    Setting("SIDECAR_PDP", "pdp", _pdp, "", "a PDP that speaks OpenID AuthZEN 1.0, asked in place of Cerbos: `authzen+https://host/path`, `authzen+http://` on a loopback host, or `authzen+unix:/path`"),
+    Setting("SIDECAR_PDP_TOKEN", "pdp_token", _bearer, "", "its bearer token", True),
+    Setting("SIDECAR_PDP_CA", "pdp_ca", str, "", "PEM file of the CAs that it may be signed by; the system's without it"),
+    Setting("SIDECAR_PDP_ROLES", "pdp_roles", _property, "", "one more property of the AuthZEN subject that holds its roles, for a PDP that does not read `cerbos.roles`"),
     Setting("SIDECAR_MODE", "mode", _one_of("enforce", "shadow"), "enforce", "`enforce`, or `shadow` (forward everything, record what would have been refused)"),
     Setting("SIDECAR_WORKERS", "workers", _count(1, 64), "1", "processes sharing the port"),
     Setting("SIDECAR_HOSTS", "hosts", _hosts, "", "hosts that a request may name (comma list, any case); another is 421; any without it"),
     Setting("SIDECAR_TRUSTED_PROXIES", "trusted_proxies", _networks, "", "CIDRs whose `X-Forwarded-*` is believed; from anyone else it is overwritten"),
+    Setting("SIDECAR_FORWARD_AUTH", "forward_auth", _one_of("off", "nginx", "traefik", "caddy", "haproxy", "envoy"), "off", "the proxy that asks at `/_sidecar/authorize` and forwards by itself, from an address in `SIDECAR_TRUSTED_PROXIES`; `off`: nobody may ask"),
     Setting("SIDECAR_MAX_CONNECTIONS", "max_connections", _count(1, 1_000_000), "4096", "client connections at once, for each worker; beyond it 503"),
     Setting("SIDECAR_WS_MAX_MESSAGE", "ws_max_message", units.size, "1MiB", "a WebSocket message of either side; a larger one closes with 1009"),
     Setting("SIDECAR_DECISION_LOG", "decision_log", str, "stdout", "`stdout`, or a file that lines are appended to"),
@@ -316,12 +360,32 @@ def _check_together(settings: Settings, problems: list[str]) -> None:
         problems.append("AWS_COGNITO_CLIENT_ID: not set, expected the app clients whose tokens are taken")
     if settings.issuers and not settings.jwks_url:
         problems.append("SIDECAR_JWKS_URL: not set, expected the key URL of SIDECAR_ISSUER")
+    problems += _pdp_problems(settings)
     if settings.login_modes:
         problems += _login_problems(settings)
+    if settings.ext_authz_listen is not None and settings.ext_authz_listen in (settings.listen, settings.admin_listen):
+        problems.append(
+            f"SIDECAR_EXT_AUTHZ_LISTEN: found {settings.ext_authz_listen}, expected a port that nothing else has"
+        )
+    if settings.forward_auth != "off" and not settings.trusted_proxies:
+        problems.append("SIDECAR_TRUSTED_PROXIES: not set, expected the addresses of the proxy of SIDECAR_FORWARD_AUTH")
     if settings.listen == settings.admin_listen:
         problems.append(
             f"SIDECAR_ADMIN_LISTEN: found {settings.admin_listen}, expected another port than the traffic's"
         )
+
+
+def _pdp_problems(settings: Settings) -> list[str]:
+    """What contradicts itself about whom to ask for decisions."""
+    if settings.pdp:
+        if settings.cerbos == "embedded":
+            return []
+        return [f"SIDECAR_CERBOS: found {settings.cerbos}, expected it unset: SIDECAR_PDP is asked in its place"]
+    return [
+        f"{setting.variable}: found it without SIDECAR_PDP, expected both or none"
+        for setting in SETTINGS
+        if setting.field.startswith("pdp_") and getattr(settings, setting.field)
+    ]
 
 
 def _login_problems(settings: Settings) -> list[str]:

@@ -7,14 +7,17 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 
+from sidecar.app import StartError, build
 from sidecar.demo.cognito import LocalCognito
+from sidecar.settings import read_settings
 from tests.conftest import Stack, policies
 from tests.stack import Recorder, Sidecar, Web, binary, free_port, reply, running_sidecar, wait_for
 
@@ -197,7 +200,8 @@ def test_a_cerbos_of_the_users_own_is_asked_by_its_address(stack: Stack, tmp_pat
         f"--set=server.httpListenAddr=127.0.0.1:{http_port}", "--set=storage.driver=disk",
         f"--set=storage.disk.directory={policies()}", "--set=telemetry.disabled=true", "--log-level=error",
     ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as cerbos:
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as cerbos, ExitStack() as ends:
+        ends.callback(cerbos.kill)
         environ = {**stack.environ, "SIDECAR_CERBOS": f"127.0.0.1:{grpc_port}"}
         with running_sidecar(tmp_path, stack.routes, policies(), upstream_of(stack), environ) as sidecar:
             assert sidecar.get("/contacts/1", stack.tokens["alice"]).status == 200
@@ -318,3 +322,21 @@ def test_a_hook_is_cached_for_as_long_as_its_lookup_says(stack: Stack, tmp_path:
             assert sidecar.get("/contacts/1", stack.tokens["alice"]).status == 200
     hook.close()
     assert len(hook.asked) == 1
+
+
+def test_without_the_extra_envoy_is_not_answered_and_the_start_says_why(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (tmp_path / "routes.yaml").write_text("version: 1\nroutes: [{path: /public, access: public}]\n")
+    settings = read_settings(
+        {
+            "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"),
+            "SIDECAR_CERBOS": "127.0.0.1:1", "SIDECAR_EXT_AUTHZ_LISTEN": "127.0.0.1:1",
+        },
+        {},
+    )  # fmt: skip
+    monkeypatch.setitem(sys.modules, "envoy.service.auth.v3.external_auth_pb2", None)
+    monkeypatch.delitem(sys.modules, "sidecar.enforce.ext_authz", raising=False)
+    monkeypatch.delattr("sidecar.enforce.ext_authz", raising=False)
+    with pytest.raises(StartError, match=r"pip install 'authorization-sidecar\[envoy\]'"):
+        build(settings, {})

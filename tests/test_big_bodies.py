@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import Stack, policies
-from tests.faults.fakes import Scripted
+from tests.faults.fakes import Scripted, more
 from tests.stack import Recorder, Seen, Sidecar, running_sidecar
+
+pytestmark = pytest.mark.alone
 
 GIB = 1024**3
 PIECE = b"x" * (1024 * 1024)
@@ -72,7 +74,7 @@ def test_an_upload_of_1_gib(stack: Stack, tmp_path: Path) -> None:
         buffer = bytearray(1024 * 1024)
         head = b""
         while b"\r\n\r\n" not in head:
-            head += connection.recv(65536)
+            head += more(connection)
         total = len(head.partition(b"\r\n\r\n")[2])
         while total < GIB and (got := connection.recv_into(buffer)):
             total += got

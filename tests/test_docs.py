@@ -1,19 +1,29 @@
 """The docs say what the code does: generated pages are equal, examples work, links lead somewhere."""
 
 import importlib.util
+import itertools
+import json
 import re
 import shlex
+import shutil
+import subprocess
+import textwrap
+from collections.abc import Callable, Iterator
+from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
+from typing import NamedTuple
 
 import pytest
+import yaml
 
 from sidecar import cli
+from sidecar.clients.authzen import Target
 from sidecar.clients.embedded import compile_policies, find_binary
 from sidecar.gate.request import IDENTITY_HEADERS
 from sidecar.gate.verdict import Code
 from sidecar.routes_file import read_routes
-from sidecar.settings import read_settings
+from sidecar.settings import SETTINGS, read_settings
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -61,6 +71,15 @@ def test_every_environment_example_is_one() -> None:
         assert read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:5000", **environ}, {}).login_modes
 
 
+def test_the_example_of_another_pdp_is_one() -> None:
+    (text,) = [text for _, name, text in examples() if name == "pdp"]
+    environ = dict(line.split("=", 1) for line in text.splitlines())
+    assert (
+        Target.parse(read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:5000", **environ}, {}).pdp).path
+        == "/tenant-a"
+    )
+
+
 def test_every_policy_example_compiles(tmp_path: Path) -> None:
     folders: dict[Path, Path] = {}
     for page, name, text in examples():
@@ -78,6 +97,130 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+# --- fenced blocks: each is of a kind that is checked here, or run by the test that is named ---
+
+FENCE = re.compile(r"(?:<!-- (example|run by): (\S+) -->\n)?^( *)```(\w*)\n(.*?)^ *```$", re.MULTILINE | re.DOTALL)
+
+
+class Block(NamedTuple):
+    """A fenced block: its page, what the comment before it says, its language and its text without indentation."""
+
+    page: Path
+    mark: str
+    named: str
+    language: str
+    text: str
+
+
+BLOCKS = [
+    Block(page, mark, named, language, textwrap.dedent(text))
+    for page in PAGES
+    for mark, named, _, language, text in FENCE.findall(page.read_text(encoding="utf-8"))
+]
+
+
+def _is_picture(text: str) -> bool:
+    return any(character in text for character in "│─▶▼└")
+
+
+def _lines_of(text: str) -> Iterator[list[str]]:
+    """The words of each command; one that goes on in the next line, by a backslash or within quotes, is one."""
+    line = ""
+    for part in text.replace("\\\n", " ").splitlines():
+        line += part
+        try:
+            words = shlex.split(line, comments=True)
+        except ValueError:
+            line += "\n"
+            continue
+        line = ""
+        if words:
+            yield words
+
+
+def check_shell(block: Block) -> None:
+    """A shell reads it; its commands exist; what it sets are settings; options of `sidecar` are such."""
+    done = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for words in _lines_of(block.text):
+        said = words[1:] if words[0] == "export" else words
+        settings = list(itertools.takewhile(lambda word: re.match(r"[A-Z][A-Z0-9_]*=", word), said))
+        for setting in settings:
+            assert setting.partition("=")[0] in VARIABLES, (block.page, setting)
+        if len(settings) == len(said):
+            continue
+        command, *_ = said[len(settings) :]
+        assert command in COMMANDS, (block.page, command)
+        if command == "jq" and shutil.which("jq"):
+            # its program compiles, whatever the log has
+            subprocess.run([*words[: words.index("decisions.jsonl")], "/dev/null"], check=True, capture_output=True)
+        if command == "make":
+            assert re.search(rf"^{words[words.index('make') + 1]}:", MAKEFILE, re.MULTILINE), words
+
+
+VARIABLES = {setting.variable for setting in SETTINGS} | {"AWS_DEFAULT_REGION"}
+MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
+COMMANDS = frozenset(
+    (
+        "make", "sidecar", "pip", "jq", "curl", "kill", "openssl", "cerbos", "git", "cd", "docker", "docker-compose", "podman",
+        "podman-compose", "buildah", "kubectl", "helm", "aws", "nginx", "caddy", "haproxy", "envoy", "systemctl", "tail", "watch",
+    )
+)  # fmt: skip
+"""`make` and `sidecar` are looked at word by word; the lines of the others are read by a shell, and their settings."""
+
+
+def check_yaml(block: Block) -> None:
+    """Routes and policies are read and compiled above, so they must say that they are; others are YAML at least."""
+    documents = [each for each in yaml.safe_load_all(block.text) if isinstance(each, dict)]
+    assert documents, block.page
+    for document in documents:
+        if "routes" in document or "api.cerbos.dev" in str(document.get("apiVersion")):
+            assert block.named == "routes.yaml" or block.named.startswith("policies/"), (
+                block.page,
+                "no <!-- example: -->",
+            )
+
+
+def check_plain(block: Block) -> None:
+    """A picture, or settings."""
+    if not _is_picture(block.text):
+        for line in block.text.splitlines():
+            assert line.partition("=")[0] in VARIABLES, (block.page, line)
+
+
+def check_script(block: Block) -> None:
+    """Node reads it as a module, in which `await` may stand by itself."""
+    done = subprocess.run(
+        ["node", "--input-type=module"],
+        input=f"const run = async () => {{ {block.text} }};",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+CHECKS: dict[str, Callable[[Block], object]] = {
+    "": check_plain,
+    "sh": check_shell,
+    "yaml": check_yaml,
+    "json": lambda block: json.loads(block.text),
+    # held against what is printed by tests/test_guides.py
+    "text": lambda block: block.mark == "example" or pytest.fail(str(block.page)),
+    "js": check_script,
+    "html": lambda block: HTMLParser().feed(block.text),
+}
+
+
+@pytest.mark.parametrize("block", BLOCKS, ids=lambda block: f"{block.page.stem}-{block.language}-{block.text[:20]!r}")
+def test_every_block_is_of_a_kind_that_is_checked(block: Block) -> None:
+    if block.mark == "run by":
+        assert block.page.name in (ROOT / block.named).read_text(encoding="utf-8")
+    else:
+        assert block.language in CHECKS, (block.page, "expected <!-- run by: tests/test_….py --> before it")
+        CHECKS[block.language](block)
 
 
 def test_every_command_in_the_docs_is_one() -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.explain import GivenClaims, RecordingPDP
-from sidecar.gate.decision import Answer, Question
+from sidecar.explain import GivenClaims, RecordingPDP, _asked
+from sidecar.gate.decision import Answer, Question, Resource
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.verdict import Refused
@@ -36,3 +36,10 @@ async def test_a_recording_pdp_passes_on_and_remembers() -> None:
     recording = RecordingPDP(PDP())
     assert await recording.check(question) == Answer("r", "call", ())
     assert recording.question is question
+
+
+async def test_the_scope_is_told_where_there_is_one() -> None:
+    principal = await GivenClaims({}, PrincipalRules()).principal_of(REQUEST, 0.0)
+    for scope, told in (("acme", ["scope      acme"]), ("", [])):
+        lines = _asked(Question("r", principal, (Resource("doc", "1", "read", {}, (), scope),)))
+        assert [line for line in lines if line.startswith("scope")] == told

@@ -14,6 +14,8 @@ import pytest
 from tests.conftest import Stack, policies
 from tests.stack import Sidecar, reply, running_sidecar, wait_for
 
+pytestmark = pytest.mark.alone
+
 SILENT = 1000
 
 

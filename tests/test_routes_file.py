@@ -155,6 +155,10 @@ def test_what_is_left_out_has_a_safe_default() -> None:
         ("{path: /x, resource: r, actions: {GET: a}, allow: [everything]}", "expected encoded_slash"),
         ("{path: /x, resource: r, actions: {GET: a}, max_body: 1MB}", "expected a size such as"),
         ("{path: /x, resource: r, actions: {GET: a}, recheck: 30s}", "without the action WS"),
+        ("{path: '/{t}', resource: r, actions: {GET: a}, scope: '{path.t}'}", "found {path.t}, expected {claims"),
+        ("{path: /x, resource: r, actions: {GET: a}, scope: 'x.{header.x-tenant}'}", "found {header.x-tenant}"),
+        ("{path: /x, resource: r, actions: {POST: a}, scope: '{body.t}'}", "found {body.t}"),
+        ("{path: /x, access: authenticated, scope: acme}", "asks no policy"),
         ("{path: /x, resource: r, actions: {GET: a}, cors: {origins: ['*']}}", "expected an origin"),
         ("{path: /x, resource: r, actions: {GET: a}, cors: {origins: []}}", "expected at least 1"),
         (

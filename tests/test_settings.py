@@ -60,6 +60,8 @@ def test_all_faults_are_told_at_once() -> None:
         ("SIDECAR_TRUSTED_PROXIES", "10.0.0.0/8, ::/0", "/0 would believe everybody"),
         ("SIDECAR_TRUSTED_PROXIES", "10.0.0.1/8", "expected CIDRs"),
         ("SIDECAR_TRUSTED_PROXIES", "proxy", "expected CIDRs"),
+        ("SIDECAR_FORWARD_AUTH", "nginx", "SIDECAR_TRUSTED_PROXIES: not set"),
+        ("SIDECAR_FORWARD_AUTH", "apache", "expected off or nginx"),
         ("SIDECAR_JWKS_URL", "http://keys.example/jwks.json", "expected https"),
         ("SIDECAR_JWKS_URL", "file:///etc/passwd", "expected an http(s) URL"),
         ("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "http://10.0.0.1:5000", "expected https"),
@@ -67,6 +69,9 @@ def test_all_faults_are_told_at_once() -> None:
         ("AWS_REGION", "Mars", "expected a region"),
         ("SIDECAR_ISSUER", "https://issuer.example", "SIDECAR_JWKS_URL: not set"),
         ("SIDECAR_ADMIN_LISTEN", "0.0.0.0:8080", "another port than the traffic's"),
+        ("SIDECAR_EXT_AUTHZ_LISTEN", "9002", "expected host:port or unix:/path"),
+        ("SIDECAR_EXT_AUTHZ_LISTEN", "0.0.0.0:8080", "a port that nothing else has"),
+        ("SIDECAR_EXT_AUTHZ_LISTEN", "127.0.0.1:9901", "a port that nothing else has"),
     ],
 )
 def test_an_unsafe_or_broken_value_is_refused(name: str, value: str, says: str) -> None:
@@ -166,3 +171,60 @@ def test_load_balancers_are_listed_by_their_arns() -> None:
 def test_what_is_no_load_balancers_arn_is_refused(arn: str) -> None:
     (found,) = problems({"SIDECAR_ALB_SIGNER": arn})
     assert found.startswith("SIDECAR_ALB_SIGNER: ")
+
+
+def test_envoy_is_answered_where_a_setting_says_so() -> None:
+    assert read_settings(LEAST, {}).ext_authz_listen is None
+    environ = {**LEAST, "SIDECAR_EXT_AUTHZ_LISTEN": "unix:/run/sidecar/envoy.sock"}
+    assert read_settings(environ, {}).ext_authz_listen == Address("", 0, "/run/sidecar/envoy.sock")
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "authzen+https://pdp.example", "authzen+https://pdp.example:8443/stores/01J/", "authzen+http://127.0.0.1:3592",
+        "authzen+http://localhost:3592", "authzen+http://[::1]:3592", "authzen+unix:/run/pdp/http.sock",
+    ],
+)  # fmt: skip
+def test_a_pdp_is_named_by_its_url(target: str) -> None:
+    assert read_settings({**LEAST, "SIDECAR_PDP": target}, {}).pdp == target
+
+
+@pytest.mark.parametrize(
+    "target",
+    [
+        "https://pdp.example", "authzen+http://pdp.example", "authzen+http://10.0.0.7:3592", "authzen+http://127.0.0.1.evil.example",
+        "authzen+ftp://pdp.example", "authzen+https://user:pass@pdp.example", "authzen+https://pdp.example/a?b=c",
+        "authzen+https://pdp.example/a#b", "authzen+https://pdp.example/../x", "authzen+https://pdp.example//x",
+        "authzen+https://pdp.example/a b", "authzen+https://pdp.example/\r\nx: y", "authzen+https://", "authzen+unix:run",
+    ],
+)  # fmt: skip
+def test_what_is_no_pdp_or_could_be_answered_for_by_somebody_else_is_refused(target: str) -> None:
+    (found,) = problems({"SIDECAR_PDP": target})
+    assert found.startswith("SIDECAR_PDP: ")
+
+
+def test_a_pdp_and_a_cerbos_of_the_users_own_contradict_each_other() -> None:
+    (found,) = problems({"SIDECAR_PDP": "authzen+https://pdp.example", "SIDECAR_CERBOS": "127.0.0.1:3593"})
+    assert found == "SIDECAR_CERBOS: found 127.0.0.1:3593, expected it unset: SIDECAR_PDP is asked in its place"
+
+
+@pytest.mark.parametrize("token", ["a b", "a\r\nb", "ä", "a,b", "="])
+def test_a_pdps_token_is_one_and_never_shown(token: str) -> None:
+    (found,) = problems({"SIDECAR_PDP": "authzen+https://pdp.example", "SIDECAR_PDP_TOKEN": token})
+    assert found.startswith("SIDECAR_PDP_TOKEN: expected")
+
+
+@pytest.mark.parametrize("name", ["", "roles", "cerbos.roles", "urn:example:roles"])
+def test_the_property_of_the_roles_is_a_name(name: str) -> None:
+    environ = {"SIDECAR_PDP": "authzen+https://pdp.example"}
+    assert read_settings({**LEAST, **environ, "SIDECAR_PDP_ROLES": name}, {}).pdp_roles == name
+    assert problems({**environ, "SIDECAR_PDP_ROLES": '"'})
+
+
+def test_what_belongs_to_a_pdp_is_not_set_without_one() -> None:
+    found = problems({"SIDECAR_PDP_TOKEN": "t0ken", "SIDECAR_PDP_CA": "/ca.pem", "SIDECAR_PDP_ROLES": "roles"})
+    assert [problem.partition(":")[0] for problem in found] == [
+        "SIDECAR_PDP_TOKEN", "SIDECAR_PDP_CA", "SIDECAR_PDP_ROLES",
+    ]  # fmt: skip
+    assert "t0ken" not in str(found)

@@ -39,6 +39,9 @@ _COUNTS = frozenset((Code.PDP_UNAVAILABLE, Code.PDP_TIMEOUT, Code.PDP_BAD_ANSWER
 class Cerbos:
     """A PDP at `host:port` or `unix:/path`. `timeout` in seconds, `now` monotonic seconds, `limit` calls at once."""
 
+    probe_every = 0.05
+    """Seconds between two looks at one that does not serve: it is near, and often started beside us."""
+
     def __init__(self, target: str, *, timeout: float, now: Callable[[], float], limit: int = 256) -> None:
         self._timeout = timeout
         self._limit = limit
@@ -183,6 +186,8 @@ def _named(tag: bytes, name: str) -> bytes:
 def _entry(resource: Resource) -> bytes:
     parts = [_named(b"\x0a", resource.kind), _sized(b"\x1a", resource.id.encode("utf-8"))]
     parts += _attributes(resource.attributes)
+    if resource.scope:
+        parts.append(_sized(b"\x2a", resource.scope.encode("utf-8")))
     actions = _named(b"\x0a", resource.action)
     if resource.more_actions:
         actions += b"".join([_sized(b"\x0a", action.encode("utf-8")) for action in resource.more_actions])

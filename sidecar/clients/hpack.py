@@ -104,20 +104,20 @@ def read_block(block: bytes) -> MappingProxyType[bytes, bytes]:
 def _read_field(block: bytes, at: int) -> tuple[bytes | None, bytes, int]:
     first = block[at]
     if first & 0x80:
-        number, at = _read_integer(block, at, 7)
+        number, at = read_integer(block, at, 7)
         return *_static_field(number), at
     if first & 0xE0 == 0x20:
-        size, at = _read_integer(block, at, 5)
+        size, at = read_integer(block, at, 5)
         if size:
             raise BadBlock("a table of a size that we did not allow")
         return None, b"", at
     # with and without indexing, and never to be indexed, are the same to one who keeps no table
-    number, at = _read_integer(block, at, 6 if first & 0x40 else 4)
+    number, at = read_integer(block, at, 6 if first & 0x40 else 4)
     if number:
         name = _static_name(number)
     else:
-        name, at = _read_string(block, at)
-    value, at = _read_string(block, at)
+        name, at = read_string(block, at)
+    value, at = read_string(block, at)
     return name, value, at
 
 
@@ -133,7 +133,8 @@ def _static_field(number: int) -> Field:
     return (name, _STATUSES[at]) if 0 <= at < len(_STATUSES) else (b"", b"")
 
 
-def _read_integer(block: bytes, at: int, bits: int) -> tuple[int, int]:
+def read_integer(block: bytes, at: int, bits: int) -> tuple[int, int]:
+    """A number whose first `bits` bits end the octet at `at` (section 5.1) -> (it, where it ends). Raises BadBlock."""
     most = (1 << bits) - 1
     value = block[at] & most
     at += 1
@@ -150,11 +151,12 @@ def _read_integer(block: bytes, at: int, bits: int) -> tuple[int, int]:
     raise BadBlock("a number beyond any length")
 
 
-def _read_string(block: bytes, at: int) -> tuple[bytes, int]:
+def read_string(block: bytes, at: int) -> tuple[bytes, int]:
+    """A string (section 5.2) -> (octets, where it ends). Raises BadBlock."""
     if at >= len(block):
         raise BadBlock("a string that is cut off")
     coded = bool(block[at] & 0x80)
-    length, at = _read_integer(block, at, 7)
+    length, at = read_integer(block, at, 7)
     data = block[at : at + length]
     if len(data) != length:
         raise BadBlock("a string that is cut off")
@@ -162,7 +164,7 @@ def _read_string(block: bytes, at: int) -> tuple[bytes, int]:
 
 
 # RFC 7541 appendix B: bits of a code -> its octets. The code is canonical: codes of one length are consecutive, in the
-# order of their octets. Octets with longer codes are in no field that a server of gRPC sends.
+# order of their octets.
 _CODED = {
     5: b"012aceiost",
     6: b" %-./3456789=A_bdfghlmnpru",
@@ -175,6 +177,16 @@ _CODED = {
     14: b"^}",
     15: b"<`{",
     19: b"\\\xc3\xd0",
+    20: bytes.fromhex("808283a2b8c2e0e2"),
+    21: bytes.fromhex("99a1a7acb0b1b3d1d8d9e3e5e6"),
+    22: bytes.fromhex("8184858688929a9ca0a3a4a9aaadb2b5b9babbbdbec4c6e4e8e9"),
+    23: bytes.fromhex("0187898a8b8c8d8f93959697989b9d9ea5a6a8aeafb4b6b7bcbfc5e7ef"),
+    24: bytes.fromhex("098e9091949fabced7e1eced"),
+    25: bytes.fromhex("c7cfeaeb"),
+    26: bytes.fromhex("c0c1c8c9cacdd2d5dadbeef0f2f3ff"),
+    27: bytes.fromhex("cbccd3d4d6dddedff1f4f5f6f7f8fafbfcfdfe"),
+    28: bytes.fromhex("020304050607080b0c0e0f1011121314151718191a1b1c1d1e1f7fdcf9"),
+    30: bytes.fromhex("0a0d16"),
 }
 
 

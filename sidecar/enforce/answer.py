@@ -37,6 +37,7 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             | Code.BODY_INVALID
             | Code.SEGMENT_INVALID
             | Code.REFERENCE_INVALID
+            | Code.PROXY_AMBIGUOUS
             | Code.SIGN_IN_INVALID
             | Code.SIGN_IN_REFUSED
         ):
@@ -50,6 +51,7 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             | Code.NO_ROLES
             | Code.RESOURCE_MISSING
             | Code.DENIED_BY_POLICY
+            | Code.PROXY_NOT_TRUSTED
         ):
             return 403
         case Code.RESOURCE_HIDDEN:
@@ -72,6 +74,8 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             return 431
         case Code.INTERNAL_ERROR:
             return 500
+        case Code.PROXY_UNABLE:
+            return 501
         case Code.UPSTREAM_UNAVAILABLE | Code.UPSTREAM_PROTOCOL | Code.UPSTREAM_PARTIAL | Code.UPSTREAM_OPEN:
             return 502
         case (
@@ -112,6 +116,7 @@ _SAYS = {
     403: "You may not do this.",
     404: "There is nothing here.",
     405: "This method is not available here.",
+    501: "This cannot be had by this way.",
     502: "The application did not answer.",
     429: "Too many attempts. Wait a little, and try again.",
     503: "Something that is needed for the decision is not available. Try again soon.",

@@ -220,7 +220,11 @@ def question_json(question: Question) -> dict[str, Any]:
         "includeMeta": True,
         "principal": {"id": principal.id, "roles": list(principal.roles), "attr": dict(principal.attributes)},
         "resources": [
-            {"actions": [one.action], "resource": {"kind": one.kind, "id": one.id, "attr": dict(one.attributes)}}
+            {
+                "actions": [one.action],
+                "resource": {"kind": one.kind, "id": one.id, "attr": dict(one.attributes)}
+                | ({"scope": one.scope} if one.scope else {}),
+            }
             for one in question.resources
         ],
     }

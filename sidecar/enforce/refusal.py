@@ -30,12 +30,16 @@ class Refusals:
 
     async def send(self, refused: Refuse | Forward, code: Code, raw: Raw, send: Send) -> None:
         """Send the answer of a code to this request: of a refusal, or of a permit whose upstream failed."""
+        await send_whole(self.whole(refused, code, raw), send)
+
+    def whole(self, refused: Refuse | Forward, code: Code, raw: Raw) -> answer.Answer:
+        """The answer that `send` sends."""
         methods = refused.methods if isinstance(refused, Refuse) else ()
         made = self.answer(code, refused.facts.request_id, raw, methods)
         headers = [*made.headers, *refused.reply_headers]
         if answer.status_of(code) != UNAUTHORIZED:
             headers += [(b"set-cookie", cookie) for cookie in refused.cookies]
-        await send_whole(made._replace(headers=headers), send)
+        return made._replace(headers=headers)
 
     def answer(self, code: Code, request_id: str, raw: Raw, methods: tuple[str, ...] = ()) -> answer.Answer:
         """The whole answer, with the sign-in in place of a 401 and a bad session cleared."""

@@ -13,13 +13,17 @@ DENY = "EFFECT_DENY"
 
 
 class Resource(NamedTuple):
-    """What is asked about: its kind, id and attributes, and the action on it, with others that are asked beside it."""
+    """What is asked about: its kind, id and attributes, and the action on it, with others that are asked beside it.
+
+    `scope` names which of several policies for the kind is asked ("" for the one without a scope).
+    """
 
     kind: str
     id: str
     action: str
     attributes: Mapping[str, Any]
     more_actions: tuple[str, ...] = ()
+    scope: str = ""
 
 
 class Question(NamedTuple):

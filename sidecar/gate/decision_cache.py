@@ -78,6 +78,7 @@ def key_of(principal: Principal, resource: Resource) -> Key:
     return (
         principal.issuer, principal.claims.get("sub"), principal.id, principal.roles, _parts(principal.attributes),
         resource.kind, _part(resource.id), resource.action, resource.more_actions, _parts(resource.attributes),
+        _part(resource.scope),
     )  # fmt: skip
 
 

@@ -5,6 +5,7 @@ It declares the ports through which it asks, and it alone makes a permit.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -100,6 +101,17 @@ _HEADER_SAFE = "!#$&'()*+-./:;<=>?@[]^_`{|}~"
 def header_text(text: str) -> bytes:
     """A principal's id or role as a header value: visible ASCII, "%", "," and all else percent-encoded as UTF-8."""
     return (text if text.isalnum() and text.isascii() else quote(text, safe=_HEADER_SAFE)).encode("ascii")
+
+
+# what Cerbos takes for a scope (its Policy schema): another would be a fault of the PDP's, and not of who sent it
+_SCOPE = re.compile(r"[0-9A-Za-z][\w-]*(?:\.[\w-]+)*", re.ASCII)
+
+
+def scope_text(text: str) -> str:
+    """A policy's scope. Raises Refused(REFERENCE_INVALID)."""
+    if _SCOPE.fullmatch(text) is None:
+        raise Refused(Code.REFERENCE_INVALID, "a scope that is none: letters, digits, _ and -, parts joined with dots")
+    return text
 
 
 class Gate:
@@ -222,7 +234,8 @@ class Gate:
             # where the hook has no value for one of its attributes, what the request says does not stand in for it
             attributes = {name: value for name, value in attributes.items() if name not in call.lookup.attributes}
             attributes |= self._readings.attributes(call, await self._hooks.ask(call))
-        return Resource(kind, resource_id, action, attributes)
+        scope = "" if route.scope is None else scope_text(str(route.scope.value(material)))
+        return Resource(kind, resource_id, action, attributes, (), scope)
 
     async def _ask(self, way: _Way, principal: Principal, resource: Resource) -> None:
         facts, cache = way.facts, way.rules.decisions

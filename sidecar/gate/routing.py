@@ -96,6 +96,7 @@ class Route(NamedTuple):
     cors: Cors | None = None
     max_body: int = 1024 * 1024
     recheck: float = 0.0
+    scope: Template | None = None
 
     @property
     def needs_body(self) -> bool:

@@ -1,4 +1,4 @@
-"""JSON that can be read in one way only (RFC 8259 section 4 and 8.1; I-JSON, RFC 7493 section 2)."""
+"""JSON that is read, and written, in one way only (RFC 8259 section 4 and 8.1; I-JSON, RFC 7493 section 2)."""
 
 from __future__ import annotations
 
@@ -27,6 +27,30 @@ def loads(data: bytes) -> Any:
     if "\\u" in text:
         _refuse_surrogates(value)
     return value
+
+
+def dumps(value: Any) -> bytes:
+    """One JSON text that everybody reads as this value. Raises ValueError for what has no exact form: an integer beyond
+    2^53, a number that is not finite, a lone surrogate, a name that is no string, more than 32 levels."""
+    _require_exact(value, 0)
+    return _ENCODER.encode(value).encode("utf-8")
+
+
+def _require_exact(value: Any, depth: int) -> None:
+    if isinstance(value, str | bool) or value is None:
+        return
+    if isinstance(value, int):
+        if abs(value) >= EXACT_INTEGER:
+            raise ValueError("an integer beyond 2^53")
+    elif isinstance(value, list | dict):
+        if depth >= _MAX_DEPTH:
+            raise ValueError("nested too deeply")
+        if isinstance(value, dict) and not all(isinstance(name, str) for name in value):
+            raise ValueError("a name that is no string")
+        for item in value.values() if isinstance(value, dict) else value:
+            _require_exact(item, depth + 1)
+    elif not isinstance(value, float):
+        raise ValueError(f"a {type(value).__name__}")  # noqa: TRY004 - one kind of error for all of them
 
 
 def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -64,3 +88,5 @@ def _refuse_surrogates(value: Any) -> None:
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique_object, parse_constant=_refuse_constant, parse_float=_finite, strict=True
 )
+_ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+_MAX_DEPTH = 32

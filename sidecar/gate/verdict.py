@@ -23,6 +23,10 @@ class Code(StrEnum):
     SEGMENT_INVALID = "segment_invalid"
     REFERENCE_INVALID = "reference_invalid"
     REQUEST_TIMEOUT = "request_timeout"
+    # a proxy that asks for its client
+    PROXY_NOT_TRUSTED = "proxy_not_trusted"
+    PROXY_AMBIGUOUS = "proxy_ambiguous"
+    PROXY_UNABLE = "proxy_unable"
     # no route for it
     ROUTE_UNMAPPED = "route_unmapped"
     METHOD_UNMAPPED = "method_unmapped"

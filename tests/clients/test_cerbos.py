@@ -462,7 +462,7 @@ def test_what_is_nested_without_end_is_refused() -> None:
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 ATTRIBUTES = st.dictionaries(TEXT, ANYTHING.filter(plain), max_size=4)
-RESOURCES = st.builds(Resource, TEXT, TEXT, TEXT, ATTRIBUTES)
+RESOURCES = st.builds(Resource, TEXT, TEXT, TEXT, ATTRIBUTES, scope=TEXT)
 
 
 @given(
@@ -486,7 +486,10 @@ def test_the_message_is_what_the_library_makes_of_the_question(
             request_pb2.CheckResourcesRequest.ResourceEntry(
                 actions=[each.action, *each.more_actions],
                 resource=engine_pb2.Resource(
-                    kind=each.kind, id=each.id, attr={n: value_of(v) for n, v in each.attributes.items()}
+                    kind=each.kind,
+                    id=each.id,
+                    scope=each.scope,
+                    attr={n: value_of(v) for n, v in each.attributes.items()},
                 ),
             )
             for each in resources

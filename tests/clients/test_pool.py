@@ -1194,6 +1194,28 @@ async def test_a_hook_is_asked_within_its_limits() -> None:
         assert server.connections == 1
 
 
+@on_both_loops
+async def test_a_body_is_posted_within_the_same_limits_and_never_twice() -> None:
+    async with both(good) as (server, pool):
+        for _ in range(2):
+            told = await pool.post(b"/mine", [(b"content-type", b"application/json")], b"{}", max_body=99, deadline=2)
+            assert (told.status, told.body) == (200, b"POST /mine")
+        port = server.origin.port
+        assert server.requests[-1].head == (
+            b"POST /mine HTTP/1.1\r\nhost: 127.0.0.1:%d\r\ncontent-type: application/json\r\n"
+            b"content-length: 2\r\n\r\n" % port
+        )
+        assert server.connections == 1
+        asked = len(server.requests)
+        server.play = closes_unanswered
+        fault = await fault_of(pool.post(b"/mine", (), b"{}", max_body=99, deadline=2))
+        assert (fault.kind, len(server.requests), pool.retried) == (FaultKind.UNAVAILABLE, asked + 1, 0)
+
+
+async def closes_unanswered(wire: Wire, _: Request) -> None:
+    wire.close()
+
+
 @pytest.mark.parametrize(
     ("wire", "expected"),
     [

@@ -20,7 +20,7 @@ from tests.stack import ROOT, Recorder, Sidecar, running_sidecar
 
 QUESTION = Question(
     "r1", Principal("a", ("user",), {"n": 1.5, "l": ["x", True, None]}, "i", 0.0, {}),
-    (Resource("contact", "1", "read", {"owner": "a", "deep": {"x": "y"}}),),
+    (Resource("contact", "1", "read", {"owner": "a", "deep": {"x": "y"}}), Resource("contact", "2", "read", {}, (), "acme.eu")),
 )  # fmt: skip
 
 

@@ -14,6 +14,7 @@ import jwt
 import pytest
 
 from tests.conftest import Stack
+from tests.faults.fakes import more
 from tests.stack import Recorder, Seen, raw_reply, reply, wait_for
 
 
@@ -234,11 +235,11 @@ def test_events_are_passed_on_at_once(stack: Stack) -> None:
         client.sendall(b"GET /public HTTP/1.1\r\nHost: x\r\n\r\n")
         data = b""
         while b"data: 1" not in data:
-            data += client.recv(65536)
+            data += more(client)
         assert b"data: 2" not in data
         go_on.set()
         while b"0\r\n\r\n" not in data:
-            data += client.recv(65536)
+            data += more(client)
         assert b"data: 2" in data
 
 

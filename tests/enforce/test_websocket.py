@@ -19,7 +19,7 @@ from websockets.typing import Subprotocol
 
 from sidecar.enforce.websocket import accept_of, handshake_headers, offered_protocols
 from tests.conftest import policies
-from tests.faults.fakes import FakeCerbos, Scripted, allow, changed
+from tests.faults.fakes import FakeCerbos, Scripted, allow, changed, more
 from tests.stack import Sidecar, Web, free_port, running_sidecar, wait_for
 from tests.tokens import CLIENT, POOL, claims, key_set, mint
 
@@ -379,7 +379,7 @@ def test_the_101_of_the_upstream_is_read_as_the_rfc_has_it(headers: list[bytes],
     def play(connection: socket.socket) -> None:
         request = b""
         while b"\r\n\r\n" not in request:
-            request += connection.recv(65536)
+            request += more(connection)
         connection.sendall(switching(request, *headers) + b"\x81\x05early")
 
     upstream = Scripted(play)

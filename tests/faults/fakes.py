@@ -52,7 +52,7 @@ class Scripted:
 
     def _run(self, connection: socket.socket) -> None:
         self._live.add(connection)
-        with contextlib.suppress(OSError), connection:
+        with contextlib.suppress(OSError, EOFError), connection:
             self._script(connection)
         self._live.discard(connection)
 
@@ -60,6 +60,14 @@ class Scripted:
         """Refuse from now on."""
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
             self._server.close()
+
+
+def more(connection: socket.socket) -> bytes:
+    """What comes next. Raises EOFError at the end, where a loop that looks for something would turn for ever."""
+    data = connection.recv(65536)
+    if not data:
+        raise EOFError
+    return data
 
 
 def closed_port() -> int:

@@ -36,7 +36,7 @@ def resource(**more: Any) -> Resource:
         (principal(claims={"sub": "b-2"}), resource()), (principal(), resource(kind="a:doc")),
         (principal(), resource(id="01")), (principal(), resource(action="edit")), (principal(), resource(attributes={"owner": None})),
         (principal(attributes={"owner": None}), resource()), (principal(), resource(more_actions=("edit",))),
-        (principal(), resource(id="1" * 1000)),
+        (principal(), resource(id="1" * 1000)), (principal(), resource(scope="acme")),
     ],
 )  # fmt: skip
 def test_whatever_differs_is_another_question(other: tuple[Principal, Resource]) -> None:

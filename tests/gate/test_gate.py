@@ -39,6 +39,7 @@ TABLE = RouteTable([
     policy("/new", {"POST": "create"}, attributes={"owner": parse_template("{body.owner}")}),
     policy("/docs/{id}", {"GET": "view", "WS": "listen"}, id=parse_template("{path.id}"), lookup="doc", recheck=30.0),
     policy("/t/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup="doc", attributes={"owner": parse_template("{query.owner}")}),
+    policy("/scoped", {"GET": "view"}, scope=parse_template("tenants.{claims.tenant}")),
 ])  # fmt: skip
 LOOKUPS = {
     "doc": Lookup("doc", "http://h", ("/", ResourceField.ID), {"owner": Attribute(jmespath.compile("o").search)})
@@ -603,3 +604,23 @@ async def test_whoever_explains_is_told_nothing_from_memory() -> None:
     verdicts = await twice(world, gate)
     assert [verdict.facts.cache for verdict in verdicts] == ["", ""]
     assert world.asked.count("cerbos") == 3
+
+
+@pytest.mark.parametrize("tenant", ["acme", "a.b-c_d", "7", "A" * 200])
+async def test_a_scope_names_the_policy_that_is_asked(tenant: str) -> None:
+    world = World()
+    verdict = await decide(world, "/scoped", token=mint(claims(NOW, tenant=tenant)))
+    assert isinstance(verdict, Forward)
+    assert world.question is not None
+    assert world.question.resources[0].scope == f"tenants.{tenant}"
+    await decide(world, "/docs")
+    assert world.question.resources[0].scope == ""
+
+
+@pytest.mark.parametrize("tenant", [None, "", ".", "a.", "a..b", "a b", "a/b", "ä", "a\n", 7, ["acme"]])
+async def test_what_is_no_scope_is_refused_and_nobody_asked(tenant: object) -> None:
+    world = World()
+    verdict = await decide(world, "/scoped", token=mint(claims(NOW, tenant=tenant)))
+    assert isinstance(verdict, Refuse)
+    assert verdict.code is Code.REFERENCE_INVALID
+    assert "cerbos" not in world.asked

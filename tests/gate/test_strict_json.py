@@ -1,8 +1,10 @@
-"""JSON that can be read in one way only."""
+"""JSON that is read, and written, in one way only."""
 
 from __future__ import annotations
 
 import json
+import re
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -58,3 +60,33 @@ def test_the_words_say_what_was_found() -> None:
     ):
         with pytest.raises(ValueError, match=words):
             strict_json.loads(data)
+
+
+@given(VALUES)
+def test_what_is_written_is_read_as_the_same(value: Any) -> None:
+    try:
+        written = strict_json.dumps(value)
+    except ValueError:
+        # of these values, only an integer has no exact form
+        assert any(abs(int(number)) >= 2**53 for number in re.findall(r"-?\d+", repr(value)))
+        return
+    assert strict_json.loads(written) == value
+
+
+@pytest.mark.parametrize(
+    "value",
+    [2**53, -(2**53), float("nan"), float("inf"), float("-inf"), "\ud800", {"\udfff": 1}, {1: 2}, {None: 1}, b"x", (1,), object()],
+)  # fmt: skip
+@pytest.mark.parametrize("within", [lambda value: value, lambda value: [value], lambda value: {"x": [0, value]}])
+def test_what_has_no_exact_form_is_not_written(value: Any, within: Callable[[Any], Any]) -> None:
+    with pytest.raises(ValueError):  # noqa: PT011 - each has words of its own
+        strict_json.dumps(within(value))
+
+
+def test_so_many_levels_are_written_and_no_more() -> None:
+    value: Any = 1
+    for _ in range(32):
+        value = [value]
+    assert strict_json.dumps(value) == b"[" * 32 + b"1" + b"]" * 32
+    with pytest.raises(ValueError, match="deeply"):
+        strict_json.dumps([value])

@@ -1,0 +1,118 @@
+"""How each proxy says which request it holds when it asks by HTTP: one table, and the strict reading of it."""
+
+from __future__ import annotations
+
+import ipaddress
+from typing import NamedTuple
+
+from sidecar.gate.request import Header, Raw
+from sidecar.gate.routing import METHODS
+from sidecar.gate.verdict import Code, Refused
+
+AUTHORIZE = b"/_sidecar/authorize"
+"""The path that a proxy asks at."""
+
+
+class Dialect(NamedTuple):
+    """The headers, in lower case, in which one proxy says what its client asked for.
+
+    `method` and `target` are b"" where the question itself has them: its method, and its target after AUTHORIZE. The
+    client's address is in X-Forwarded-For, the scheme in X-Forwarded-Proto. With `exact` the proxy sends the target on
+    as it came, so that it must be in its canonical form; others send the one that the answer names. With `flat` the
+    proxy reads one line of each of our headers, and no body; with `complete` it must be told of each header that the
+    sidecar may set, with an empty value where it does not. `removal` is the header that lists what must go.
+    """
+
+    method: bytes
+    target: bytes
+    host: bytes
+    exact: bool
+    flat: bool = False
+    complete: bool = False
+    removal: bytes = b"x-auth-remove"
+
+
+DIALECTS = {
+    # deploy/nginx sets them from $request_method and $request_uri
+    "nginx": Dialect(b"x-original-method", b"x-original-uri", b"host", exact=False, flat=True),
+    # Traefik's documentation of ForwardAuth, "Forward-Request Headers"
+    "traefik": Dialect(b"x-forwarded-method", b"x-forwarded-uri", b"x-forwarded-host", exact=True),
+    # Caddy's documentation of forward_auth, "Expanded form"; X-Forwarded-Host is reverse_proxy's own
+    "caddy": Dialect(b"x-forwarded-method", b"x-forwarded-uri", b"x-forwarded-host", exact=True, complete=True),
+    # deploy/haproxy/sidecar.lua
+    "haproxy": Dialect(b"x-original-method", b"x-original-uri", b"host", exact=False),
+    # Envoy's ext_authz HttpService: method, host and path are the client's, the path after path_prefix
+    "envoy": Dialect(b"", b"", b"host", exact=True, removal=b"x-envoy-auth-headers-to-remove"),
+}
+"""By the words of SIDECAR_FORWARD_AUTH."""
+
+_FOR, _PROTO = b"x-forwarded-for", b"x-forwarded-proto"
+_OF_ONE_DIALECT = frozenset(
+    name for dialect in DIALECTS.values() for name in (dialect.method, dialect.target) if name
+)  # fmt: skip
+# the connection between the proxy and us is not the client's
+_OF_THE_QUESTION = frozenset(b"connection content-length transfer-encoding".split())
+
+
+def read_question(question: Raw, dialect: Dialect) -> Raw:
+    """The request that a proxy asks about. Raises Refused: PROXY_AMBIGUOUS for what is missing, stands twice or is said
+    in another dialect, PROXY_UNABLE for a WebSocket, REQUEST_INVALID for a method that the sidecar does not know."""
+    spoken = {dialect.method, dialect.target, dialect.host, _FOR, _PROTO} - {b""}
+    said: dict[bytes, bytes] = {}
+    kept: list[Header] = []
+    for header in question.headers:
+        name, value = header
+        if name in spoken:
+            if name in said:
+                raise Refused(Code.PROXY_AMBIGUOUS, f"two headers {name.decode()}")
+            said[name] = value
+        elif name in _OF_ONE_DIALECT:
+            raise Refused(Code.PROXY_AMBIGUOUS, f"{name.decode()} is no header of this dialect")
+        elif name == b"sec-websocket-key":
+            raise Refused(Code.PROXY_UNABLE, "a WebSocket, which the proxy does not show to be one")
+        elif name not in _OF_THE_QUESTION and name != b"host":
+            kept.append(header)
+    missing = sorted(spoken - said.keys())
+    if missing:
+        raise Refused(Code.PROXY_AMBIGUOUS, f"without {b', '.join(missing).decode()}")
+    method = said[dialect.method].decode("latin-1") if dialect.method else question.method
+    if method not in METHODS:
+        raise Refused(Code.REQUEST_INVALID, f"the method {method[:32]!r}")
+    client, before = _client(said[_FOR])
+    kept.append((b"host", said[dialect.host]))
+    if before:
+        kept.append((_FOR, before))
+    target, scheme = _target(question.target, said, dialect), _scheme(said[_PROTO])
+    return Raw(method, target, kept, client, scheme, question.request_id)
+
+
+def _target(asked: bytes, said: dict[bytes, bytes], dialect: Dialect) -> bytes:
+    if not dialect.target:
+        return asked.removeprefix(AUTHORIZE)
+    if asked.partition(b"?")[::2] != (AUTHORIZE, b""):
+        raise Refused(Code.PROXY_AMBIGUOUS, "a query at the path that is asked")
+    return said[dialect.target]
+
+
+def _scheme(said: bytes) -> str:
+    if said not in (b"http", b"https"):
+        raise Refused(Code.PROXY_AMBIGUOUS, f"X-Forwarded-Proto: found {said[:32]!r}, expected http or https")
+    return said.decode("ascii")
+
+
+def _client(said: bytes) -> tuple[str, bytes]:
+    """X-Forwarded-For -> (who is connected to the proxy, what that one says of those before it)."""
+    before, _, client = said.rpartition(b",")
+    address = client.strip().decode("latin-1")
+    if not _is_address(address):
+        raise Refused(Code.PROXY_AMBIGUOUS, f"X-Forwarded-For: found {said[:64]!r}, expected addresses")
+    return address, before.strip()
+
+
+def _is_address(text: str) -> bool:
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return False
+    # RFC 4007 section 11: a zone means something on one machine alone
+    return "%" not in text

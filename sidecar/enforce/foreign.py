@@ -1,0 +1,45 @@
+"""PEP for others: what a verdict says to a proxy that forwards by itself, whatever the protocol in which it asked."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from sidecar.gate.request import IDENTITY_HEADERS, Header, Raw
+from sidecar.gate.verdict import Forward
+
+SAID_BY_US = (*IDENTITY_HEADERS, b"x-request-id", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
+"""What the sidecar says to the app, and nobody else."""
+SETTABLE = (*SAID_BY_US, b"cookie")
+"""Every header that a Handover may set."""
+_FRAMING = frozenset(
+    b"host connection keep-alive proxy-connection te trailer transfer-encoding upgrade content-length expect".split()
+)
+"""What belongs to the connections of the proxy that asks, which writes them anew (RFC 9110 section 7.6.1)."""
+
+
+class Handover(NamedTuple):
+    """What a proxy must do to the request that it holds, so that the app gets what was permitted.
+
+    `target` and `method` are what it must send. `set` are headers that take the place of all others of their name,
+    `remove` are names of headers that must go, `reply` are headers to add to the answer for the client.
+    """
+
+    method: bytes
+    target: bytes
+    set: tuple[Header, ...]
+    remove: tuple[bytes, ...]
+    reply: tuple[Header, ...]
+
+
+def handover(permit: Forward, raw: Raw) -> Handover:
+    """What the proxy that holds `raw` must do by this permit: `raw.headers` with it applied are `permit.headers`."""
+    ours = [header for header in permit.headers if header[0] in SAID_BY_US]
+    cookies = [value for name, value in permit.headers if name == b"cookie"]
+    if cookies:
+        # RFC 9113 section 8.2.3: several are joined with "; "
+        ours.append((b"cookie", b"; ".join(cookies)))
+    sent = {name for name, _ in permit.headers}
+    came = {name for name, _ in raw.headers}
+    gone = ({*came, *IDENTITY_HEADERS}) - sent - _FRAMING
+    reply = [*permit.reply_headers, *((b"set-cookie", cookie) for cookie in permit.cookies)]
+    return Handover(permit.method, permit.target, tuple(ours), tuple(sorted(gone)), tuple(reply))

@@ -1,0 +1,106 @@
+"""PEP for others, by HTTP: a proxy asks about the request that it holds, and does what the answer says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sidecar.enforce import answer
+from sidecar.enforce.dialects import AUTHORIZE, Dialect, read_question
+from sidecar.enforce.foreign import SETTABLE, handover
+from sidecar.enforce.proxy import Receive, Scope, Send, raw_of
+from sidecar.enforce.refusal import Refusals, send_whole
+from sidecar.gate.gate import Clock, Gate
+from sidecar.gate.request import Header, Raw, is_trusted
+from sidecar.gate.verdict import Code, Facts, Forward, Preflight, Refuse, Refused
+from sidecar.journal import Journal, Outcome
+
+ALLOWED = 200
+"""The status that every proxy takes for an allow; Envoy takes no other."""
+
+
+class ForwardAuth:
+    """Answers AUTHORIZE for the proxies among the trusted ones, in one dialect. `timer` gives monotonic seconds."""
+
+    def __init__(
+        self, gate: Gate, dialect: Dialect, journal: Journal, refusals: Refusals, *, timer: Clock,
+        new_id: Callable[[], str],
+    ) -> None:  # fmt: skip
+        self._gate = gate
+        self._dialect = dialect
+        self._journal = journal
+        self._refusals = refusals
+        self._timer = timer
+        self._new_id = new_id
+
+    def has(self, target: bytes) -> bool:
+        """Whether a target, as it came, is a question of a proxy."""
+        if not self._dialect.target:
+            return target.startswith(AUTHORIZE + b"/")
+        return target.partition(b"?")[0] == AUTHORIZE
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Handle one ASGI http scope whose target `has` a question."""
+        started = self._timer()
+        raw, verdict = await self._judged(raw_of(scope, self._new_id()))
+        if isinstance(verdict, Forward):
+            made, status = self._allowed(verdict, raw), ALLOWED
+        else:
+            made, status = self._refused(verdict, raw), answer.status_of(verdict.code)
+        self._journal.record(Outcome(verdict, status, self._timer() - started))
+        await send_whole(made, send)
+
+    async def _judged(self, question: Raw) -> tuple[Raw, Forward | Refuse]:
+        try:
+            raw = self._read(question)
+        except Refused as refused:
+            facts = Facts(question.request_id, question.method, "", question.peer)
+            return question, Refuse(refused.code, facts, refused.detail)
+        return raw, await self._decide(raw)
+
+    def _read(self, question: Raw) -> Raw:
+        if not is_trusted(question.peer, self._gate.rules.reading.trusted):
+            raise Refused(Code.PROXY_NOT_TRUSTED, f"asked by {question.peer or 'a unix socket'}")
+        return read_question(question, self._dialect)
+
+    async def _decide(self, raw: Raw) -> Forward | Refuse:
+        verdict = await self._gate.decide(raw, _no_body)
+        if isinstance(verdict, Preflight):
+            # every proxy takes a 2xx for leave to forward
+            return Refuse(Code.PROXY_UNABLE, verdict.facts, "a preflight, which a proxy would forward")
+        if isinstance(verdict, Forward) and self._dialect.exact and verdict.target != raw.target:
+            return Refuse(Code.TARGET_AMBIGUOUS, verdict.facts, "escapes of plain characters, which the proxy sends on")
+        return verdict
+
+    def _allowed(self, permit: Forward, raw: Raw) -> answer.Answer:
+        todo = handover(permit, raw)
+        headers = [
+            (b"content-length", b"0"),
+            *answer.PRIVATE,
+            (b"x-auth-target", todo.target),
+            (self._dialect.removal, b",".join(todo.remove)),
+            *todo.set,
+            *todo.reply,
+        ]
+        if self._dialect.complete:
+            told = {name for name, _ in todo.set}
+            headers += [(name, b"") for name in SETTABLE if name not in told]
+        return self._flattened(answer.Answer(ALLOWED, headers, b""))
+
+    def _refused(self, refuse: Refuse, raw: Raw) -> answer.Answer:
+        made = self._refusals.whole(refuse, refuse.code, raw)
+        if self._dialect.flat:
+            problem = answer.of(refuse.code, refuse.facts.request_id, methods=refuse.methods).body
+            made.headers.append((b"x-auth-problem", problem))
+        return self._flattened(made)
+
+    def _flattened(self, made: answer.Answer) -> answer.Answer:
+        """With each Set-Cookie under a name of its own, for a proxy that reads one line of a name."""
+        if not self._dialect.flat:
+            return made
+        cookies = [value for name, value in made.headers if name == b"set-cookie"]
+        numbered: list[Header] = [(b"x-auth-set-cookie-%d" % number, value) for number, value in enumerate(cookies, 1)]
+        return made._replace(headers=[*made.headers, *numbered])
+
+
+async def _no_body(limit: int) -> bytes:
+    raise Refused(Code.PROXY_UNABLE, "a body, which the proxy does not send")

@@ -1,0 +1,54 @@
+"""A certificate authority of the tests' own, and a certificate of 127.0.0.1 that it signed."""
+
+from __future__ import annotations
+
+import ipaddress
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import NamedTuple
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+
+class Files(NamedTuple):
+    """PEM files."""
+
+    ca: Path
+    certificate: Path
+    key: Path
+
+
+def certificates(folder: Path) -> Files:
+    """New ones in `folder`, good for an hour."""
+    files = Files(folder / "ca.pem", folder / "server.pem", folder / "server.key")
+    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    files.ca.write_bytes(_signed("ca.test", ca_key, "ca.test", ca_key, None))
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    files.certificate.write_bytes(_signed("server.test", key, "ca.test", ca_key, address))
+    files.key.write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+    )  # fmt: skip
+    return files
+
+
+def _signed(
+    subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey,
+    alternative: x509.GeneralName | None,
+) -> bytes:  # fmt: skip
+    def name(text: str) -> x509.Name:
+        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
+
+    now = datetime.now(UTC)
+    builder = (
+        x509.CertificateBuilder(name(issuer), name(subject), key.public_key(), x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(ca=alternative is None, path_length=None), critical=True)
+    )
+    if alternative is not None:
+        builder = builder.add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
+    return builder.sign(signer, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)

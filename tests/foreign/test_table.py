@@ -1,0 +1,163 @@
+"""Every case by every way in: the same end as by the sidecar itself, and one table in the docs that says so."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import ExitStack
+from http import HTTPStatus
+
+import pytest
+
+from tests.foreign.cases import CASES, HANDSHAKES, NOT_A_CLIENTS, SIGN_IN, Case
+from tests.foreign.table import PAGE, placed
+from tests.foreign.ways import SIGNS, WAYS, Entrance, Way
+from tests.foreign.world import Outcome, World, running_world
+from tests.stack import echo, reply
+
+Outcomes = dict[tuple[str, str], list[Outcome]]
+"""(way, case, or the name of what is asked beside the cases) -> what came of each of its requests."""
+BESIDE = {"question": NOT_A_CLIENTS, "handshakes": HANDSHAKES, "sign-in": SIGN_IN, "app fails": CASES[0].asks}
+APP_FAILS = reply(500, b"mine", "X-Auth-Subject: root", "X-Auth-Problem: none")
+
+
+@pytest.fixture(scope="module")
+def outcomes(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Iterator[Outcomes]:
+    """Every way opened once, and everything asked: first what needs all parts, then what happens as they go."""
+    found: Outcomes = {}
+    chosen = {item.name.partition("[")[2].partition("-")[0] for item in request.session.items}
+    ways = [way for way in WAYS if way.name in chosen and not way.missing]
+    with running_world(tmp_path_factory.mktemp("foreign")) as world, ExitStack() as stack:
+        entrances = {way.name: stack.enter_context(way.open(world)) for way in ways}
+        for name, entrance in entrances.items():
+            for what, asks in BESIDE.items():
+                world.answer = APP_FAILS if what == "app fails" else echo
+                found[name, what] = [world.send(entrance.port, ask) for ask in asks]
+        world.answer = echo
+        for part in ("", "hook", "cerbos", "sidecar"):
+            _take_away(part, world, entrances)
+            for name, entrance in entrances.items():
+                for case in CASES:
+                    if case.without == part:
+                        found[name, case.name] = [world.send(entrance.port, ask) for ask in case.asks]
+        yield found
+
+
+def _take_away(part: str, world: World, entrances: dict[str, Entrance]) -> None:
+    if part == "sidecar":
+        for entrance in entrances.values():
+            entrance.sidecar.process.stop()
+    elif part:
+        world.take_away(part)
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+@pytest.mark.parametrize("way", WAYS, ids=lambda way: way.name)
+def test_case(outcomes: Outcomes, way: Way, case: Case) -> None:
+    """What the case says, or what the way's mark says of it."""
+    if way.missing:
+        pytest.skip(f"{way.needs} is not installed")
+    mark = way.marks.get(case.name)
+    status, seen = (mark.status, mark.seen) if mark else (case.status, case.seen)
+    for ask, outcome in zip(case.asks, outcomes[way.name, case.name], strict=True):
+        about = f"{ask.method} {ask.target} {ask.headers}"
+        if case.without == "sidecar":
+            # nobody who listens, or a proxy that says so in its own words
+            assert outcome.status == 0 or outcome.status >= HTTPStatus.INTERNAL_SERVER_ERROR, about
+        else:
+            assert outcome.status == status, about
+        assert len(outcome.seen) == seen, about
+        _holds(case, outcome, mark is None)
+
+
+def _holds(case: Case, outcome: Outcome, as_said: bool) -> None:
+    for got in outcome.seen:
+        if case.sent:
+            assert got.target == case.sent
+        for name, values in case.app.items():
+            assert sorted(got.values(name)) == sorted(values), name
+    if as_said and outcome.reply is not None:
+        for name, start in case.client.items():
+            assert any(value.startswith(start) for value in outcome.reply.values(name)), (name, outcome.reply.head)
+
+
+BY_WAY = pytest.mark.parametrize("way", [way for way in WAYS if not way.missing], ids=lambda way: way.name)
+
+
+@BY_WAY
+def test_no_client_can_ask_in_a_proxys_place(outcomes: Outcomes, way: Way) -> None:
+    """Whoever did would have in hand what only the app may get."""
+    for ask, outcome in zip(NOT_A_CLIENTS, outcomes[way.name, "question"], strict=True):
+        assert outcome.reply is not None
+        assert outcome.status in (400, 401, 403, 404, 405), ask.target
+        assert outcome.seen == []
+        assert not [name for name, _ in outcome.reply.headers if name.startswith("x-auth-")], outcome.reply.head
+
+
+@BY_WAY
+def test_nothing_becomes_a_tunnel_by_leave_for_a_get(outcomes: Outcomes, way: Way) -> None:
+    """Refused, or sent on as the plain request that was decided, but where handshakes are decided as what they are."""
+    for ask, outcome in zip(HANDSHAKES, outcomes[way.name, "handshakes"], strict=True):
+        if way.handshakes and ask.target == "/ws/1":
+            continue
+        assert outcome.status != 101
+        for seen in outcome.seen:
+            assert (seen.values("upgrade"), ask.target) == ([], "/docs/1")
+
+
+@BY_WAY
+def test_the_sign_in_is_reached_through_the_proxy(outcomes: Outcomes, way: Way) -> None:
+    (outcome,) = outcomes[way.name, "sign-in"]
+    assert outcome.reply is not None
+    assert outcome.status == 303
+    assert outcome.reply.values("location")[0].startswith("https://auth.example/oauth2/authorize?")
+    assert outcome.reply.values("set-cookie")[0].startswith("__Host-login")
+
+
+@BY_WAY
+def test_every_piece_of_a_session_reaches_the_browser(outcomes: Outcomes, way: Way) -> None:
+    (outcome,) = outcomes[way.name, "a session that is renewed"]
+    assert outcome.reply is not None
+    names = [value.partition("=")[0] for value in outcome.reply.values("set-cookie")]
+    assert names[:2] == ["__Host-session", "__Host-session.1"]
+    assert len(names) == len(set(names))
+
+
+@BY_WAY
+def test_an_error_of_the_app_is_its_own(outcomes: Outcomes, way: Way) -> None:
+    """It is no refusal of ours; and what only the sidecar says is not taken from the app, where the proxy can see to it."""
+    (outcome,) = outcomes[way.name, "app fails"]
+    assert outcome.reply is not None
+    assert (outcome.status, outcome.reply.body, len(outcome.seen)) == (500, b"mine", 1)
+    if way.name in ("the sidecar itself", "nginx", "Caddy", "HAProxy"):
+        assert outcome.reply.values("x-auth-subject") == []
+
+
+@BY_WAY
+def test_a_refusal_says_why(outcomes: Outcomes, way: Way) -> None:
+    """The problem of the sidecar reaches the client, and no other word of its answer."""
+    for case in (
+        case for case in CASES if case.status in (401, 403, 405, 503) and not case.seen and case.without != "sidecar"
+    ):
+        for outcome in outcomes[way.name, case.name]:
+            assert outcome.reply is not None
+            if way.name == "Envoy, HTTP" and outcome.status == 503:
+                assert outcome.reply.body == b""
+                continue
+            assert outcome.reply.values("content-type") == ["application/problem+json"], case.name
+            assert json.loads(outcome.reply.body)["status"] == outcome.status
+            assert not [name for name, _ in outcome.reply.headers if name.startswith("x-auth-")], outcome.reply.head
+            assert len(outcome.reply.values("www-authenticate")) == (outcome.status == HTTPStatus.UNAUTHORIZED)
+
+
+def test_the_docs_have_the_table() -> None:
+    """Run `python -m tests.foreign.table` when this fails."""
+    assert PAGE.read_text(encoding="utf-8") == placed()
+
+
+def test_every_mark_is_of_a_case_and_says_what_it_is_for() -> None:
+    names = {case.name for case in CASES}
+    assert len(names) == len(CASES)
+    for way in WAYS:
+        assert set(way.marks) <= names
+        assert {mark.sign for mark in way.marks.values()} <= set(SIGNS)

@@ -1,0 +1,225 @@
+"""The ways in: the sidecar itself, and each proxy with its own configuration of deploy/, before a sidecar that it asks."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from types import MappingProxyType
+from typing import NamedTuple
+
+from sidecar.demo.processes import Process
+from tests.foreign.envoy_grpc import asked_by_grpc
+from tests.foreign.traefik import Traefik
+from tests.foreign.world import World
+from tests.stack import ROOT, Sidecar, free_port
+
+DEPLOY = ROOT / "deploy"
+
+
+class Entrance(NamedTuple):
+    """A way in that is open: where clients connect, and the sidecar that decides."""
+
+    port: int
+    sidecar: Sidecar
+
+
+class Mark(NamedTuple):
+    """How a way differs for one case: the sign in the table, the status, and how many requests the app sees."""
+
+    sign: str
+    status: int
+    seen: int
+
+
+Marks = Mapping[str, Mark]
+"""By the case's name."""
+
+
+class Way(NamedTuple):
+    """A column of the table. `needs` is the program without which it cannot be opened; with `handshakes` a WebSocket is
+    decided as one."""
+
+    name: str
+    open: Callable[[World], AbstractContextManager[Entrance]]
+    needs: str = ""
+    marks: Marks = MappingProxyType({})
+    handshakes: bool = False
+
+    @property
+    def missing(self) -> bool:
+        """Whether the program is not installed."""
+        return bool(self.needs) and shutil.which(self.needs, path=search_path()) is None
+
+
+def search_path() -> str:
+    """PATH, with the folder of this Python's programs."""
+    return f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
+
+
+def placed(text: str, places: Mapping[str, str]) -> str:
+    """A configuration with other addresses in place of its own, each of which it has."""
+    for own, other in places.items():
+        assert own in text, f"{own} is nowhere in it"
+        text = text.replace(own, other)
+    return text
+
+
+def listens(port: int) -> bool:
+    """Whether somebody takes connections at a port."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
+
+
+@contextmanager
+def direct(world: World) -> Iterator[Entrance]:
+    """The sidecar as the reverse proxy that it is."""
+    with world.sidecar("direct") as sidecar:
+        yield Entrance(sidecar.port, sidecar)
+
+
+Start = Callable[[World, Path, Sidecar, int], tuple[list[str], Mapping[str, str]]]
+"""Writes a proxy's files into a folder -> its command, and what its environment has besides."""
+
+
+def proxy(name: str, start: Start, dialect: str = "") -> Callable[[World], AbstractContextManager[Entrance]]:
+    """A proxy as a process before a sidecar of its own."""
+
+    @contextmanager
+    def opened(world: World) -> Iterator[Entrance]:
+        folder = world.folder / f"proxy-{name}"
+        folder.mkdir()
+        with world.sidecar(name, SIDECAR_FORWARD_AUTH=dialect or name) as sidecar:
+            port = free_port()
+            command, environ = start(world, folder, sidecar, port)
+            command[0] = str(shutil.which(command[0], path=search_path()))
+            with Process.start(name, command, folder, {**os.environ, **environ}, lambda: listens(port)):
+                yield Entrance(port, sidecar)
+
+    return opened
+
+
+def _places(world: World, sidecar: Sidecar) -> dict[str, str]:
+    return {"127.0.0.1:3000": f"127.0.0.1:{world.app.port}", "127.0.0.1:8080": f"127.0.0.1:{sidecar.port}"}
+
+
+_NGINX = """\
+daemon off;
+worker_processes 1;
+error_log stderr;
+pid {folder}/nginx.pid;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path {folder}/body;
+    proxy_temp_path {folder}/proxy;
+    fastcgi_temp_path {folder}/fastcgi;
+    uwsgi_temp_path {folder}/uwsgi;
+    scgi_temp_path {folder}/scgi;
+    include {folder}/sidecar.conf;
+}}
+"""
+
+
+def nginx(world: World, folder: Path, sidecar: Sidecar, port: int) -> tuple[list[str], Mapping[str, str]]:
+    """nginx, with deploy/nginx in the place of conf.d."""
+    text = (DEPLOY / "nginx/sidecar.conf").read_text()
+    places = {**_places(world, sidecar), "listen 8000;": f"listen 127.0.0.1:{port};"}
+    (folder / "sidecar.conf").write_text(placed(text, places))
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    (folder / "nginx.conf").write_text(user + _NGINX.format(folder=folder))
+    return ["nginx", "-c", str(folder / "nginx.conf")], {}
+
+
+def caddy(world: World, folder: Path, sidecar: Sidecar, port: int) -> tuple[list[str], Mapping[str, str]]:
+    """Caddy, with deploy/caddy."""
+    text = (DEPLOY / "caddy/Caddyfile").read_text()
+    (folder / "Caddyfile").write_text(placed(text, {**_places(world, sidecar), ":8000": f":{port}"}))
+    home = {"HOME": str(folder), "XDG_DATA_HOME": str(folder), "XDG_CONFIG_HOME": str(folder)}
+    return ["caddy", "run", "--config", str(folder / "Caddyfile"), "--adapter", "caddyfile"], home
+
+
+def haproxy(world: World, folder: Path, sidecar: Sidecar, port: int) -> tuple[list[str], Mapping[str, str]]:
+    """HAProxy, with deploy/haproxy."""
+    shutil.copy(DEPLOY / "haproxy/sidecar.lua", folder)
+    text = (DEPLOY / "haproxy/haproxy.cfg").read_text()
+    places = {
+        **_places(world, sidecar), "bind :8000": f"bind 127.0.0.1:{port}", "/etc/haproxy/": f"{folder}/",
+    }  # fmt: skip
+    (folder / "haproxy.cfg").write_text(placed(text, places))
+    return ["haproxy", "-db", "-f", str(folder / "haproxy.cfg")], {}
+
+
+def envoy(world: World, folder: Path, sidecar: Sidecar, port: int) -> tuple[list[str], Mapping[str, str]]:
+    """Envoy, with deploy/envoy/ext-authz-http.yaml."""
+    text = (DEPLOY / "envoy/ext-authz-http.yaml").read_text()
+    places = {
+        "address: 127.0.0.1, port_value: 3000": f"address: 127.0.0.1, port_value: {world.app.port}",
+        "address: 127.0.0.1, port_value: 8080": f"address: 127.0.0.1, port_value: {sidecar.port}",
+        "address: 0.0.0.0, port_value: 8000": f"address: 127.0.0.1, port_value: {port}",
+    }
+    (folder / "envoy.yaml").write_text(placed(text, places))
+    return ["envoy", "-c", str(folder / "envoy.yaml"), "--concurrency", "1", "-l", "error", "--use-dynamic-base-id"], {}
+
+
+@contextmanager
+def traefik(world: World) -> Iterator[Entrance]:
+    """A proxy of our own that does what Traefik's documentation says, with deploy/traefik."""
+    with world.sidecar("traefik", SIDECAR_FORWARD_AUTH="traefik") as sidecar:
+        text = placed((DEPLOY / "traefik/sidecar.yaml").read_text(), _places(world, sidecar))
+        with contextlib.closing(Traefik(text)) as server:
+            yield Entrance(server.port, sidecar)
+
+
+@contextmanager
+def envoy_grpc(world: World) -> Iterator[Entrance]:
+    """Envoy, with deploy/envoy/ext-authz-grpc.yaml."""
+    with asked_by_grpc(world) as envoy:
+        yield Entrance(envoy.port, envoy.sidecar)
+
+
+OTHERWISE, TAKEN, UNABLE, EXACT, ORIGIN = "¹", "²", "³", "⁴", "⁵"
+SIGNS = {
+    OTHERWISE: "refused too, with another status: the proxy refuses it itself, or says it in other words",
+    TAKEN: "the proxy takes it away before anybody is asked, so that nobody behind sees it",
+    UNABLE: "refused (`proxy_unable`): the proxy does not pass on what the decision needs",
+    EXACT: "refused: the proxy sends the path on as it came, so that it must come in its canonical form",
+    ORIGIN: "the proxy reads it as the path that it names; that is what is decided and what the app gets",
+}
+"""What the signs of the table say."""
+_NO_BODY = {"a body that the route reads": Mark(UNABLE, 501, 0)}
+_CONNECTION = {"Connection names an identity header": Mark(TAKEN, 200, 1)}
+_EXACT = {"escaped plain characters": Mark(EXACT, 400, 0)}
+
+WAYS = (
+    Way("the sidecar itself", direct, handshakes=True),
+    Way(
+        "nginx", proxy("nginx", nginx), "nginx",
+        {**_NO_BODY, **_CONNECTION, "the same with `_` and `.`": Mark(TAKEN, 200, 1)},
+    ),
+    Way("Traefik", traefik, "", {
+        **_NO_BODY, **_CONNECTION, **_EXACT,
+        "absolute form": Mark(ORIGIN, 200, 1), "absolute form, another host": Mark(OTHERWISE, 421, 0),
+    }),
+    Way("Caddy", proxy("caddy", caddy), "caddy", {**_NO_BODY, **_CONNECTION, **_EXACT}),
+    Way("HAProxy", proxy("haproxy", haproxy), "haproxy", {**_NO_BODY, **_CONNECTION}),
+    Way("Envoy, HTTP", proxy("envoy", envoy), "envoy", {
+        **_CONNECTION, **_EXACT,
+        # a 5xx of the sidecar is an error to Envoy, which answers it with status_on_error
+        "a body that the route reads": Mark(UNABLE, 503, 0),
+        # two values of a header come as one
+        "two tokens": Mark(OTHERWISE, 401, 0),
+        "absolute form": Mark(OTHERWISE, 404, 0), "absolute form, another host": Mark(OTHERWISE, 404, 0),
+    }),
+    Way("Envoy, gRPC", envoy_grpc, "envoy", {
+        **_CONNECTION,
+        "absolute form": Mark(OTHERWISE, 404, 0), "absolute form, another host": Mark(OTHERWISE, 404, 0),
+    }, handshakes=True),
+)  # fmt: skip
+"""The columns, in their order. The first is what the others must be equal to."""

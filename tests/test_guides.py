@@ -1,0 +1,88 @@
+"""Guides that are walked, as they stand, through the whole stack: docs/start.md and docs/guides/debug-a-403.md."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shlex
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import jwt
+
+from tests.conftest import Stack, policies
+from tests.stack import ROOT, binary, running_sidecar
+
+FENCE = re.compile(r"<!-- example: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
+
+
+def page(name: str) -> str:
+    return (ROOT / "docs" / name).read_text(encoding="utf-8")
+
+
+def command_of(text: str, word: str) -> list[str]:
+    """The arguments of the page's `sidecar <word>`."""
+    (line,) = re.findall(rf"^sidecar {word} .+$", text, re.MULTILINE)
+    return shlex.split(line)[1:]
+
+
+def sidecar(folder: Path, arguments: list[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))}
+    return subprocess.run(
+        [sys.executable, "-m", "sidecar.cli", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=60,
+        env={**inherited, "SIDECAR_CERBOS_BINARY": str(binary()), **environ},
+    )  # fmt: skip
+
+
+def test_an_app_is_protected_as_the_first_guide_says(stack: Stack, tmp_path: Path) -> None:
+    text = page("start.md")
+    (tmp_path / "policies").mkdir()
+    for name, example in FENCE.findall(text):
+        (tmp_path / name).write_text(example.replace("127.0.0.1:5000", f"127.0.0.1:{stack.hook.port}"))
+    subject = jwt.decode(stack.tokens["alice"], options={"verify_signature": False})["sub"]
+    stack.hook.json("/contacts/7", {"id": 7, "owner_id": subject})
+    stack.hook.json("/contacts/8", {"id": 8, "owner_id": "somebody-else"})
+
+    checked = sidecar(tmp_path, ["check"], stack.environ)
+    assert (checked.returncode, checked.stdout) == (0, "routes.yaml and policies: nothing wrong\n"), checked.stderr
+    explained = sidecar(tmp_path, command_of(text, "explain"), stack.environ)
+    assert explained.returncode == 1  # the guide's user is not the owner
+    assert explained.stdout.splitlines()[-1] == "verdict    REFUSE denied_by_policy"
+
+    routes, upstream = (tmp_path / "routes.yaml").read_text(), f"http://127.0.0.1:{stack.upstream.port}"
+    with running_sidecar(tmp_path / "run", routes, tmp_path / "policies", upstream, stack.environ) as running:
+        token = stack.tokens["alice"]
+        assert running.get("/contacts/7").status == 401
+        assert running.get("/contacts/7", token).status == 200
+        assert running.request("DELETE", "/contacts/7", token).status == 200
+        assert running.request("DELETE", "/contacts/8", token).status == 403
+        assert running.get("/admin", token).code == "route_unmapped"
+        assert running.admin("/readyz").status == 200
+
+
+def test_a_403_is_followed_as_the_guide_says(stack: Stack, tmp_path: Path) -> None:
+    text = page("guides/debug-a-403.md")
+    shown = dict(FENCE.findall(text))
+    problem, line = json.loads(shown["problem.json"]), json.loads(shown["line.json"])
+
+    got = stack.sidecar.request("PUT", "/contacts/2", stack.tokens["alice"])
+    answered = json.loads(got.body)
+    assert {**answered, "request_id": ""} == {**problem, "request_id": ""}
+    assert got.header("x-request-id") == answered["request_id"]
+
+    (logged,) = [each for each in stack.sidecar.decisions() if each.get("request_id") == answered["request_id"]]
+    of_this_request = ("request_id", "call_id")
+    assert {name: logged[name] for name in line if name not in of_this_request} == {
+        name: value for name, value in line.items() if name not in of_this_request
+    }
+    assert logged["call_id"]
+
+    (tmp_path / "routes.yaml").write_text(stack.routes)
+    environ = {**stack.environ, "SIDECAR_POLICIES": str(policies())}
+    explained = sidecar(tmp_path, command_of(text, "explain"), environ)
+    assert explained.returncode == 1, explained.stderr
+    call = re.compile(r"call \S+")
+    assert call.sub("call", explained.stdout) == call.sub("call", shown["explain.txt"])
