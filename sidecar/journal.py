@@ -11,7 +11,7 @@ from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
 from typing import IO, NamedTuple
 
-from sidecar.gate.verdict import Code, Facts, Forward, Preflight, Refuse, Verdict
+from sidecar.gate.verdict import Code, Facts, Forward, Refuse, Verdict
 from sidecar.metrics import Metrics
 
 log = logging.getLogger("sidecar.journal")
@@ -59,8 +59,8 @@ class Journal:
 
     def record(self, outcome: Outcome) -> None:
         """Write one verdict and what became of it. Raises OSError where the lines before could not be written."""
-        facts, code = outcome.verdict.facts, code_of(outcome)
-        effect = _effect(outcome.verdict)
+        facts = outcome.verdict.facts
+        effect, code = _said(outcome)
         self.metrics.request(
             facts.route or "-", effect, code, outcome.status, outcome.seconds, facts.stages,
             isinstance(outcome.verdict, Forward),
@@ -135,9 +135,9 @@ _OF_CLIENTS = (Code.SESSION_INVALID, Code.SESSION_EXPIRED)
 def _dependency_of(code: str) -> tuple[str, str]:
     """What a code says of a dependency: ("pdp", "timeout") for pdp_timeout, ("", "") where it says nothing."""
     dep, _, fault = code.partition("_")
-    if code in _OF_CLIENTS:
+    if dep not in _DEPENDENCIES or code in _OF_CLIENTS:
         return "", ""
-    return (_DEPENDENCIES[dep], fault) if dep in _DEPENDENCIES else ("", "")
+    return _DEPENDENCIES[dep], fault
 
 
 _second: tuple[int, str] = (-1, "")
@@ -159,56 +159,51 @@ def open_stream(target: str) -> IO[str]:
 
 def code_of(outcome: Outcome) -> str:
     """What failed after the permit, why it was refused, or on what ground it was let through."""
-    if outcome.fault is not None:
-        return outcome.fault
-    match outcome.verdict:
-        case Refuse(code=code):
-            return code
-        case Forward(would_refuse=code) if code is not None:
-            return code
-        case Forward(ground=ground):
-            return ground
-        case Preflight():
-            return "preflight"
+    return _said(outcome)[1]
 
 
-def _effect(verdict: Verdict) -> str:
-    match verdict:
-        case Refuse():
-            return "refuse"
-        case Forward(would_refuse=code) if code is not None:
-            return "shadow_refuse"
-        case Forward() | Preflight():
-            return "allow"
+def _said(outcome: Outcome) -> tuple[str, str]:
+    """-> (the effect of the verdict, its code)."""
+    verdict, fault = outcome.verdict, outcome.fault
+    if isinstance(verdict, Forward):
+        shadowed = verdict.would_refuse
+        return ("allow", fault or verdict.ground) if shadowed is None else ("shadow_refuse", fault or shadowed)
+    if isinstance(verdict, Refuse):
+        return "refuse", fault or verdict.code
+    return "allow", fault or "preflight"
+
+
+_LINE = (
+    '{"time": "%s", "event": "decision", "request_id": %s, "outcome": "%s", "code": %s, "status": %d, "method": %s, '
+    '"path": %s, "route": %s, "principal": %s, "kind": %s, "id": %s, "action": %s, "peer": %s, "ms": {%s}, '
+    '"total_ms": %.3f%s}\n'
+)
 
 
 def _line(outcome: Outcome, facts: Facts, effect: str, code: str, now: float) -> str:
     # ASCII with escapes: no line separator of Unicode can end a line early (R22)
-    times = ", ".join([f'"{stage}": {seconds * 1000:.3f}' for stage, seconds in facts.stages.items()])
-    line = (
-        f'{{"time": "{_time(now)}", "event": "decision", "request_id": {_quoted(facts.request_id)}, '
-        f'"outcome": "{effect}", "code": {_quoted(code)}, "status": {outcome.status}, '
-        f'"method": {_quoted(facts.method)}, "path": {_quoted(facts.path)}, "route": {_quoted(facts.route)}, '
-        f'"principal": {_quoted(facts.principal)}, "kind": {_quoted(facts.kind)}, '
-        f'"id": {_quoted(facts.resource_id)}, "action": {_quoted(facts.action)}, "peer": {_quoted(facts.peer)}, '
-        f'"ms": {{{times}}}, "total_ms": {outcome.seconds * 1000:.3f}'
-    )
-    return line + _more(outcome, facts, code) + "}\n"
+    return _LINE % (
+        _time(now), _quoted(facts.request_id), effect, _quoted(code), outcome.status, _quoted(facts.method),
+        _quoted(facts.path), _quoted(facts.route), _quoted(facts.principal), _quoted(facts.kind),
+        _quoted(facts.resource_id), _quoted(facts.action), _quoted(facts.peer),
+        ", ".join([f'"{stage}": {seconds * 1000:.3f}' for stage, seconds in facts.stages.items()]),
+        outcome.seconds * 1000, _more(outcome, facts, code),
+    )  # fmt: skip
 
 
 def _more(outcome: Outcome, facts: Facts, code: str) -> str:
     """What only some lines have."""
-    more: dict[str, str] = {}
+    more = ""
     dep, fault = _dependency_of(code)
     if dep:
-        more |= {"dep": dep, "fault": fault}
+        more = f', "dep": "{dep}", "fault": {_quoted(fault)}'
     if facts.trace is not None:
-        more["trace_id"] = facts.trace.trace_id
+        more += f', "trace_id": "{facts.trace.trace_id}"'
     if facts.cache:
-        more["cache"] = facts.cache
+        more += f', "cache": {_quoted(facts.cache)}'
     if facts.call_id:
-        more |= {"call_id": facts.call_id, "policy": facts.policy}
+        more += f', "call_id": {_quoted(facts.call_id)}, "policy": {_quoted(facts.policy)}'
     detail = outcome.detail or (outcome.verdict.detail if isinstance(outcome.verdict, Refuse) else "")
     if detail:
-        more["detail"] = detail[:256]
-    return "".join([f", {_quoted(name)}: {_quoted(value)}" for name, value in more.items()])
+        more += f', "detail": {_quoted(detail[:256])}'
+    return more

@@ -7,7 +7,7 @@ OTEL_TRACES_SAMPLER and their kin. Nothing of a request but what `_attributes` n
 from __future__ import annotations
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -41,7 +41,7 @@ class Tracer:
         self._exporter = OTLPSpanExporter(session=session)
         self._processor = BatchSpanProcessor(self._exporter)
 
-    def begin(self, headers: list[Header]) -> Trace:
+    def begin(self, headers: Sequence[Header]) -> Trace:
         """The trace of a request: its caller's, or a new one."""
         remote = remote_of(headers)
         trace_id = remote.trace_id if remote is not None else secrets.token_hex(16)

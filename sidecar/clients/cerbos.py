@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
+from functools import lru_cache
 from typing import Any
 
 from cerbos.effect.v1 import effect_pb2
@@ -59,11 +60,12 @@ class Cerbos:
         """Whether the breaker turns calls away."""
         return self._breaker.is_open
 
-    async def check(self, question: Question) -> Answer:
+    def check(self, question: Question) -> Coroutine[Any, Any, Answer]:
         """Ask. Raises Refused: PDP_* when there is no answer, REFERENCE_INVALID for an attribute that Cerbos cannot
         be told exactly."""
-        if len(question.resources) <= BATCH:
-            return await self._ask(question)
+        return self._ask(question) if len(question.resources) <= BATCH else self._ask_in_parts(question)
+
+    async def _ask_in_parts(self, question: Question) -> Answer:
         answers = [
             await self._ask(question._replace(resources=question.resources[at : at + BATCH]))
             for at in range(0, len(question.resources), BATCH)
@@ -105,23 +107,21 @@ class Cerbos:
         return told
 
     async def _call(self, message: bytes, headers: tuple[Header, ...]) -> Answer:
+        """Ask, and once more within the same deadline if nobody was there: a check changes nothing."""
+        deadline = asyncio.get_running_loop().time() + self._timeout
         try:
-            return answer_of(CheckResourcesResponse.FromString(await self._once_or_twice(message, headers)))
+            try:
+                data = await self._channel.call(self._check, message, deadline, headers)
+            except CallFailed as error:
+                if error.status is not Status.UNAVAILABLE:
+                    raise
+                data = await self._channel.call(self._check, message, deadline, headers)
+            return read_answer(data)
         except CallFailed as error:
             code = _FAULTS.get(error.status, Code.PDP_STATUS)
             raise Refused(code, f"{error.status.name}: {error.detail}") from None
         except Exception as error:  # noqa: BLE001 - whatever a broken answer does to the library is no decision
             raise Refused(Code.PDP_BAD_ANSWER, type(error).__name__) from None
-
-    async def _once_or_twice(self, message: bytes, headers: tuple[Header, ...]) -> bytes:
-        """Ask, and once more within the same deadline if nobody was there: a check changes nothing."""
-        deadline = asyncio.get_running_loop().time() + self._timeout
-        try:
-            return await self._channel.call(self._check, message, deadline, headers)
-        except CallFailed as error:
-            if error.status is not Status.UNAVAILABLE:
-                raise
-        return await self._channel.call(self._check, message, deadline, headers)
 
     async def serving(self) -> bool:
         """Whether Cerbos says that it can answer (gRPC health checking protocol)."""
@@ -183,12 +183,18 @@ def _sized(tag: bytes, data: bytes) -> bytes:
     return bytes(head) + data
 
 
+@lru_cache(maxsize=1024)
+def _named(tag: bytes, name: str) -> bytes:
+    """As `_sized`, for what the route file names: kinds, actions, attributes."""
+    return _sized(tag, name.encode("utf-8"))
+
+
 def _entry(resource: Resource) -> bytes:
-    parts = [_sized(b"\x0a", resource.kind.encode("utf-8")), _sized(b"\x1a", resource.id.encode("utf-8"))]
+    parts = [_named(b"\x0a", resource.kind), _sized(b"\x1a", resource.id.encode("utf-8"))]
     parts += _attributes(resource.attributes)
     if resource.scope:
         parts.append(_sized(b"\x2a", resource.scope.encode("utf-8")))
-    actions = _sized(b"\x0a", resource.action.encode("utf-8"))
+    actions = _named(b"\x0a", resource.action)
     if resource.more_actions:
         actions += b"".join([_sized(b"\x0a", action.encode("utf-8")) for action in resource.more_actions])
     return actions + _sized(b"\x12", b"".join(parts))
@@ -197,8 +203,7 @@ def _entry(resource: Resource) -> bytes:
 def _attributes(attributes: Mapping[str, Any]) -> list[bytes]:
     """`attr` of a principal or of a resource, which have the same number: a map, so an entry for each."""
     return [
-        _sized(b"\x22", _sized(b"\x0a", name.encode("utf-8")) + _sized(b"\x12", _value(value)))
-        for name, value in attributes.items()
+        _sized(b"\x22", _named(b"\x0a", name) + _sized(b"\x12", _value(value))) for name, value in attributes.items()
     ]
 
 
@@ -237,6 +242,48 @@ def _exact(number: float) -> float:
 
 
 _EFFECTS = {number: name for name, number in effect_pb2.Effect.items()}
+
+
+_results: dict[bytes, Result] = {}
+"""Results as Cerbos sent them lately -> what they say: it says the same of the same resource."""
+_MAX_RESULTS = 1024
+_MAX_RESULT = 1024
+"""Bytes of a result that is remembered."""
+
+
+def read_answer(data: bytes) -> Answer:
+    """A serialized CheckResourcesResponse as an answer: as `answer_of` reads it, each result but once. Raises
+    DecodeError, or what else the library makes of bytes that are no message."""
+    # request_id, one result and cerbos_call_id, in this order, of which only the result may take 128 bytes or more
+    first = data[1] + 2 if len(data) > 2 and data[0] == _REQUEST_ID and data[1] < 128 else 0
+    size, at = _size(data, first + 1) if first and data[first : first + 1] == _RESULT else (0, 0)
+    last = at + size
+    tail = data[last:]
+    if not size or len(tail) < 2 or tail[0] != _CALL_ID or tail[1] != len(tail) - 2 or tail[1] > 127:
+        return answer_of(CheckResourcesResponse.FromString(data))
+    entry = data[at:last]
+    result = _results.get(entry)
+    if result is None:
+        result = _result(CheckResourcesResponse.ResultEntry.FromString(entry))
+        if size <= _MAX_RESULT:
+            if len(_results) >= _MAX_RESULTS:
+                # the oldest entry: a dict keeps the order of insertion
+                del _results[next(iter(_results))]
+            _results[entry] = result
+    return Answer(data[2:first].decode("utf-8"), tail[2:].decode("utf-8"), (result,))
+
+
+_REQUEST_ID, _RESULT, _CALL_ID = 0x0A, b"\x12", 0x1A
+"""Tags of the fields of CheckResourcesResponse: 1, 2 and 3, each sized."""
+
+
+def _size(data: bytes, at: int) -> tuple[int, int]:
+    """A size of one or two bytes, and where it ends; 0 for any other."""
+    low = data[at] if at < len(data) else 0
+    if low < 128:
+        return low, at + 1
+    high = data[at + 1] if at + 1 < len(data) else 128
+    return (low & 127 | high << 7, at + 2) if high < 128 else (0, at)
 
 
 def answer_of(message: CheckResourcesResponse) -> Answer:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from functools import partial
 from typing import NamedTuple
 
 from sidecar.clients.breaker import Breaker
@@ -69,13 +70,16 @@ class HookClient:
                 self._count("lookup", "hit")
                 return cached.reply
             self._count("lookup", "miss")
+        loop = asyncio.get_running_loop()
         flight = self._flights.get(key)
         if flight is None:
-            flight = asyncio.get_running_loop().create_task(self._fly(key, call))
+            flight = loop.create_task(self._fly(key, call))
             self._flights[key] = flight
             flight.add_done_callback(lambda done: self._landed(key, done))
         # not awaited itself: neither does one who leaves take the answer from the others, nor does its end cancel them
-        await asyncio.wait([flight])
+        landed: asyncio.Future[None] = loop.create_future()
+        flight.add_done_callback(partial(_tell, landed))
+        await landed
         if flight.cancelled():
             raise Refused(Code.LOOKUP_UNAVAILABLE, f"lookups.{lookup.name}: closed")
         return flight.result()
@@ -146,6 +150,11 @@ class HookClient:
         await asyncio.gather(*flights, return_exceptions=True)
         for pool in self._pools.values():
             await pool.aclose()
+
+
+def _tell(landed: asyncio.Future[None], _: asyncio.Task[Reply]) -> None:
+    if not landed.done():
+        landed.set_result(None)
 
 
 def _reply(answer: Answer) -> Reply:

@@ -1,15 +1,13 @@
 """HTTP/1.1 towards a server, without I/O: requests into bytes, and bytes into one answer with one framing.
 
-A head is given to the parser and nothing else is; where a body ends follows from the judged head alone, so that a byte
-after the end is always seen for what it is: a reason never to use the connection again.
+A head is read when it is whole, each line by the one grammar there is; where a body ends follows from the judged head
+alone, so that a byte after the end is always seen for what it is: a reason never to use the connection again.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-
-import httptools
 
 Header = tuple[bytes, bytes]
 
@@ -67,40 +65,59 @@ _OWN_COOKIES = (b"__host-session", b"__host-login")
 _SET_COOKIES = frozenset((b"set-cookie", b"set-cookie2"))
 
 
+_FATES: dict[bytes, bool] = dict.fromkeys(_HOP_BY_HOP, False) | dict.fromkeys(_SET_COOKIES, True)
+"""Names in lower case -> whether such a header is for the client. It learns, up to a bound."""
+_MAX_LEARNED = 1024
+_PLAIN_CONNECTIONS = frozenset((b",keep-alive", b",close"))
+
+
 def clean_headers(headers: Sequence[Header]) -> list[Header]:
     """An answer's end-to-end headers, for the client: without those of the connection and those that it names, the
     sidecar's identity headers in any spelling, and cookies of the sidecar's own names."""
-    nominated = {
-        token.strip(b" \t").lower() for name, value in headers if name == b"connection" for token in value.split(b",")
-    }
-    return [
-        (name, value)
-        for name, value in headers
-        if name not in _HOP_BY_HOP
-        and name not in nominated
-        and name.translate(_FOLD) not in _IDENTITY
-        # a cookie without a name is sent back as its value alone, which then reads as a name
-        and not (name in _SET_COOKIES and value.lstrip(b" \t=").lower().startswith(_OWN_COOKIES))
-    ]
+    kept: list[Header] = []
+    connection = b""
+    for header in headers:
+        name = header[0]
+        fate = _FATES.get(name)
+        if fate is None:
+            fate = name.translate(_FOLD) not in _IDENTITY
+            if len(_FATES) < _MAX_LEARNED:
+                _FATES[name] = fate
+        if fate:
+            # a cookie without a name is sent back as its value alone, which then reads as a name
+            if name not in _SET_COOKIES or not header[1].lstrip(b" \t=").lower().startswith(_OWN_COOKIES):
+                kept.append(header)
+        elif name == b"connection":
+            connection += b"," + header[1]
+    if connection and connection.lower() not in _PLAIN_CONNECTIONS:
+        nominated = {token.strip(b" \t").lower() for token in connection.split(b",")}
+        kept = [header for header in kept if header[0] not in nominated]
+    return kept
 
 
-class _Head:
-    """Parser callbacks that keep what the head says."""
+_STATUS = re.compile(rb"HTTP/(1\.[01]) ([1-5][0-9][0-9])(?: [\t -~\x80-\xff]*)?")
+# RFC 9112 section 5.1: no space before the colon, and no folding; a control character is nowhere
+_FIELD = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+):([\t -~\x80-\xff]*)")
+_TEXT = bytes(octet for octet in range(256) if octet == 0x09 or (octet >= 0x20 and octet != 0x7F))
+_BEGINNING = b"HTTP/1."
+_LINES: dict[bytes, Header] = {}
+"""Lines of heads as servers sent them lately -> what they say: most say what they said before."""
+_MAX_LINE = 128
+"""Bytes of a line that is remembered."""
 
-    __slots__ = ("complete", "headers")
 
-    def __init__(self) -> None:
-        self.headers: list[Header] = []
-        self.complete = False
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        if len(self.headers) >= MAX_HEADERS:
-            raise BadAnswer(f"more than {MAX_HEADERS} headers")
-        # "OWS around the field value is not part of it" (RFC 9112 section 5): the parser leaves what stands at its end
-        self.headers.append((name.lower(), value.rstrip(b" \t")))
-
-    def on_headers_complete(self) -> None:
-        self.complete = True
+def _field(line: bytes) -> Header:
+    """A line of a head as (name in lower case, value). Raises BadAnswer."""
+    match = _FIELD.fullmatch(line)
+    if match is None:
+        raise BadAnswer("a line of the head that is not a header")
+    header = (match[1].lower(), match[2].strip(b" \t"))
+    if len(line) <= _MAX_LINE and header[0] not in _SET_COOKIES:
+        if len(_LINES) >= _MAX_LEARNED:
+            # the oldest entry: a dict keeps the order of insertion
+            del _LINES[next(iter(_LINES))]
+        _LINES[line] = header
+    return header
 
 
 _LENGTH = re.compile(rb"[0-9]{1,18}")
@@ -114,29 +131,19 @@ class ResponseReader:
     upgrade they are in `tail`, and no fault. `interim` counts the 1xx answers that came before.
     """
 
-    __slots__ = (
-        "_chunks", "_head", "_left", "_parser", "_received", "_upgrade", "complete", "head_done", "head_request",
-        "interim", "keep_alive", "length", "raw_headers", "residual", "status", "tail",
-    )  # fmt: skip
+    status = 0
+    length: int | None = None
+    head_done = complete = residual = keep_alive = False
+    interim = 0
+    tail = b""
+    _received = b""
+    _left: int | None = 0  # bytes of the body still to come, None until the connection ends
+    _chunks: _Chunks | None = None
 
     def __init__(self, head_request: bool, upgrade: bool = False) -> None:
         self.head_request = head_request
-        self.status = 0
         self.raw_headers: list[Header] = []
-        self.length: int | None = None
-        self.head_done = self.complete = self.residual = False
-        self.keep_alive = False
-        self.interim = 0
-        self.tail = b""
         self._upgrade = upgrade
-        self._received = b""
-        self._left: int | None = 0  # bytes of the body still to come, None until the connection ends
-        self._chunks: _Chunks | None = None
-        self._begin()
-
-    def _begin(self) -> None:
-        self._head = _Head()
-        self._parser = httptools.HttpResponseParser(self._head)
 
     def feed(self, data: bytes) -> bytes:
         """Take bytes from the server, give the bytes of the body among them. Raises BadAnswer."""
@@ -177,71 +184,67 @@ class ResponseReader:
                 self.residual = True
 
     def _feed_head(self, data: bytes) -> bytes:
-        """Feed the parser as far as a head goes; what comes after the final head."""
+        """Take bytes of a head; what comes after the final head."""
         while data and not self.head_done:
             seen = len(self._received)
-            self._received += data
-            end = self._received.find(b"\r\n\r\n", max(0, seen - 3))
-            if (end < 0 and len(self._received) > MAX_HEAD) or end > MAX_HEAD:
-                raise BadAnswer(f"a head over {MAX_HEAD} bytes")
-            used = len(data) if end < 0 else end + 4 - seen
-            self._parse(data[:used])
-            data = data[used:]
-            if self._head.complete != (end >= 0):
-                raise BadAnswer("a head with other line ends than CR LF")
-            if end >= 0:
-                self._judge_head()
+            if seen:
+                data = self._received + data
+            end = data.find(b"\r\n\r\n", max(0, seen - 3), MAX_HEAD + 4)
+            if end < 0:
+                self._hold(data, seen)
+                return b""
+            self._received = b""
+            self._read_head(data[:end])
+            data = data[end + 4 :]
         return data
 
-    def _parse(self, data: bytes) -> None:
-        try:
-            self._parser.feed_data(data)
-        except httptools.HttpParserUpgrade:
-            pass  # a 101 ends the parser's work; what may come of it is judged below
-        except httptools.HttpParserError as error:
-            cause = error.__context__
-            raise BadAnswer(str(cause) if isinstance(cause, BadAnswer) else f"not HTTP: {error}") from None
+    def _hold(self, data: bytes, seen: int) -> None:
+        """Keep an unfinished head, unless it can no longer become a good one."""
+        if len(data) > MAX_HEAD:
+            raise BadAnswer(f"a head over {MAX_HEAD} bytes")
+        if not data.startswith(_BEGINNING[: len(data)]):
+            raise BadAnswer("an answer that does not begin with HTTP/1")
+        # only what is new is looked at, with the byte before it: half of a line end may have been there
+        fresh = data[seen - 1 :].removeprefix(b"\n") if seen else data
+        controls = fresh.replace(b"\r\n", b"").translate(None, _TEXT)
+        if controls and not (controls == b"\r" and fresh.endswith(b"\r")):
+            raise BadAnswer("a control character in the head")
+        self._received = data
 
-    def _judge_head(self) -> None:
-        status, version = self._parser.get_status_code(), self._parser.get_http_version()
-        if not self._received.startswith(b"HTTP/"):
-            raise BadAnswer("an answer that does not begin with HTTP/")
-        if version not in ("1.1", "1.0"):
-            raise BadAnswer(f"HTTP version {version}")
-        if status == 101 and self._upgrade:
-            self._finish_head(status)
+    def _read_head(self, head: bytes) -> None:
+        lines = head.split(b"\r\n")
+        match = _STATUS.fullmatch(lines[0])
+        if match is None:
+            raise BadAnswer(f"the status line {lines[0][:64]!r}")
+        if len(lines) > MAX_HEADERS + 1:
+            raise BadAnswer(f"more than {MAX_HEADERS} headers")
+        known = _LINES.get
+        headers = [known(line) or _field(line) for line in lines[1:]]
+        status = int(match[2])
+        if status < 200 and status != 101:
+            self.interim += 1
+            if self.interim > MAX_INTERIM:
+                raise BadAnswer(f"more than {MAX_INTERIM} interim answers")
+            return
+        if status == 101 and not self._upgrade:
+            raise BadAnswer("status 101")
+        self.status, self.raw_headers = status, headers
+        if status == 101:
             self.complete = True
-            return
-        if 100 <= status < 200 and status != 101:
-            self._skip_interim()
-            return
-        if not 200 <= status <= 599:
-            raise BadAnswer(f"status {status}")
-        self._finish_head(status)
-        self._choose_framing(version)
-
-    def _skip_interim(self) -> None:
-        self.interim += 1
-        if self.interim > MAX_INTERIM:
-            raise BadAnswer(f"more than {MAX_INTERIM} interim answers")
-        self._received = b""
-        self._begin()
-
-    def _finish_head(self, status: int) -> None:
-        self.status = status
-        self.raw_headers = self._head.headers
+        else:
+            self._choose_framing(match[1])
         self.head_done = True
-        self._received = b""
 
-    def _choose_framing(self, version: str) -> None:
+    def _choose_framing(self, version: bytes) -> None:
         """RFC 9112 section 6.3, without its leniency: one framing or none."""
-        lengths = [value for name, value in self.raw_headers if name == b"content-length"]
-        codings = [value for name, value in self.raw_headers if name == b"transfer-encoding"]
-        if codings and (lengths or version == "1.0" or len(codings) > 1 or codings[0].lower() != b"chunked"):
+        framing = [header for header in self.raw_headers if header[0] in _FRAMING]
+        lengths = [value for name, value in framing if name == b"content-length"]
+        codings = [value for name, value in framing if name == b"transfer-encoding"]
+        if codings and (lengths or version == b"1.0" or len(codings) > 1 or codings[0].lower() != b"chunked"):
             raise BadAnswer("a transfer-encoding that is not exactly chunked, or beside a content-length")
         if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
             raise BadAnswer("a content-length that is not one number")
-        self.keep_alive = version == "1.1" and not self._says_close()
+        self.keep_alive = version == b"1.1" and not any(map(_says_close, framing))
         # "A server MUST NOT send a Content-Length header field in any response with a status code of [...] 204"
         # (RFC 9110 section 8.6)
         self.length = int(lengths[0]) if lengths and self.status != 204 else None
@@ -255,13 +258,13 @@ class ResponseReader:
             self._left = self.length
             self.complete = not self.length
 
-    def _says_close(self) -> bool:
-        return any(
-            token.strip(b" \t").lower() == b"close"
-            for name, value in self.raw_headers
-            if name == b"connection"
-            for token in value.split(b",")
-        )
+
+_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection"))
+
+
+def _says_close(header: Header) -> bool:
+    name, value = header
+    return name == b"connection" and any(token.strip(b" \t").lower() == b"close" for token in value.split(b","))
 
 
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")

@@ -117,7 +117,7 @@ class _Connection(asyncio.Protocol):
         self.deadline = math.inf  # of what is waited for, in the loop's time
         self.body: deque[bytes] = deque()
         self._pool = pool
-        self._loop = loop
+        self.loop = loop
         self._poll = select.poll()
         self._made = False
         self._given_up = False
@@ -231,20 +231,18 @@ class _Connection(asyncio.Protocol):
         self._settle(True)
 
     def _settle(self, happened: bool) -> None:
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(happened)
+        waiter = self._waiter
+        if waiter is not None:
+            self._waiter, self.deadline = None, math.inf
+            if not waiter.done():
+                waiter.set_result(happened)
 
-    async def wait(self, deadline: float) -> bool:
-        """Wait for something to happen. False if nothing did until `deadline` in the loop's time."""
-        waiter: asyncio.Future[bool] = self._loop.create_future()
-        self._waiter = waiter
+    def wait(self, deadline: float) -> asyncio.Future[bool]:
+        """Done when something happens; False if nothing does until `deadline` in the loop's time."""
+        self._waiter = waiter = self.loop.create_future()
         self.deadline = deadline
         self._pool.wake_at(deadline)
-        try:
-            return await waiter
-        finally:
-            self._waiter = None
-            self.deadline = math.inf
+        return waiter
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -284,7 +282,7 @@ class _Connection(asyncio.Protocol):
         self.transport.write(data)
         self.sent += len(data)
         if self._write_paused:
-            self._drained = self._loop.create_future()
+            self._drained = self.loop.create_future()
             await self._drained
 
     def take(self) -> bytes:
@@ -316,21 +314,25 @@ def _ended_in_order(transport: asyncio.Transport) -> bool:
 
 
 class Response:
-    """An answer whose head has come: `status`, `headers` for the client, `length` of the body or None.
+    """An answer whose head has come: `status`, and `length` of the body or None.
 
     `request_done` is False when the server answered before it had taken the whole request.
     """
 
-    __slots__ = ("_connection", "_pool", "_reader", "headers", "length", "request_done", "status")
+    __slots__ = ("_connection", "_pool", "_reader", "length", "request_done", "status")
 
     def __init__(self, pool: Pool, connection: _Connection, reader: ResponseReader) -> None:
         self.status = reader.status
-        self.headers = clean_headers(reader.raw_headers)
         self.length = reader.length
         self._pool = pool
         self._connection: _Connection | None = connection
         self._reader = reader
         self.request_done = connection.request_sent
+
+    @property
+    def headers(self) -> list[Header]:
+        """Its headers for the client; a new list each time."""
+        return clean_headers(self._reader.raw_headers)
 
     @property
     def complete(self) -> bool:
@@ -526,7 +528,7 @@ class Pool:
 
     async def _await_head(self, connection: _Connection, reader: ResponseReader) -> None:
         """Wait for the head: one time covers the whole of it, and begins again only when the upload has moved."""
-        loop = asyncio.get_running_loop()
+        loop = connection.loop
         sent, deadline = -1, 0.0
         while not reader.head_done:
             if connection.fault is not None:
@@ -612,7 +614,7 @@ class Pool:
         # what nobody read of a whole answer
         connection.take()
         connection.reader = connection.pump = None
-        loop = asyncio.get_running_loop()
+        loop = connection.loop
         connection.idle_since = loop.time()
         self._idle.append(connection)
         if self._sweeper is None:

@@ -11,9 +11,9 @@ import asyncio
 import math
 import struct
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from enum import IntEnum
-from typing import cast
+from typing import Any, cast
 from urllib.parse import unquote
 
 from sidecar.clients import hpack
@@ -607,14 +607,20 @@ class Channel:
         self._opening: asyncio.Task[_Connection] | None = None
         self._closed = False
 
-    async def call(
+    def call(
         self, method: Method, message: bytes, deadline: float, headers: tuple[Field, ...] = ()
-    ) -> bytes:  # fmt: skip
+    ) -> Coroutine[Any, Any, bytes]:
         """Call with a message, wait for the answer's until `deadline` in the loop's time. `headers` go with this call,
         besides the method's. Raises CallFailed."""
         connection = self._connection
         if connection is None or not connection.usable:
-            connection = await self._connect(deadline)
+            return self._connect_and_call(method, message, deadline, headers)
+        return connection.call(method, message, deadline, headers)
+
+    async def _connect_and_call(
+        self, method: Method, message: bytes, deadline: float, headers: tuple[Field, ...]
+    ) -> bytes:
+        connection = await self._connect(deadline)
         return await connection.call(method, message, deadline, headers)
 
     async def _connect(self, deadline: float) -> _Connection:

@@ -182,7 +182,9 @@ class Console:
         raw = raw_of(method, path if path.startswith("/") else f"/{path}", asked)
         if body:
             length = str(len(body)).encode("ascii")
-            raw.headers.extend([(b"content-type", b"application/json"), (b"content-length", length)])
+            raw = raw._replace(
+                headers=[*raw.headers, (b"content-type", b"application/json"), (b"content-length", length)]
+            )
 
         async def read_body(limit: int) -> bytes:
             if len(body) > limit:

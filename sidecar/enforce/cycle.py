@@ -123,20 +123,20 @@ class Cycle:
 
     __slots__ = (
         "_body", "_continue", "_framing", "_has_body", "_head", "_is_head", "_left", "_link", "_read_all", "_stage",
-        "_version", "_waiter", "broken", "buffered", "gone", "keep_alive", "received_all", "scope", "taken", "task",
-        "waiting",
+        "_version", "_waiter", "broken", "buffered", "gone", "keep_alive", "received_all", "taken", "task", "waiting",
     )  # fmt: skip
 
-    def __init__(self, link: Link, scope: Scope, has_body: bool, keep_alive: bool, expects_continue: bool) -> None:
-        self.scope = scope
+    def __init__(
+        self, link: Link, method: str, version: str, has_body: bool, keep_alive: bool, expects_continue: bool
+    ) -> None:
         self.task: asyncio.Task[None] | None = None
         self.keep_alive = keep_alive
         self.gone = self.broken = self.taken = self.waiting = False
         self.received_all = not has_body
         self.buffered = 0
         self._link = link
-        self._version: str = scope["http_version"]
-        self._is_head: bool = scope["method"] == "HEAD"
+        self._version = version
+        self._is_head = method == "HEAD"
         self._has_body = has_body
         self._continue = expects_continue and has_body
         self._body: list[bytes] = []
@@ -174,10 +174,11 @@ class Cycle:
 
     # the app's side
 
-    async def run(self, app: App) -> None:
-        """Run the app to its end; an answer that it left unfinished is never made to look finished."""
+    async def run(self, app: Callable[..., Awaitable[None]], request: Any, *more: Any) -> None:
+        """Run the app to its end, with `receive` and `send` after these arguments; an answer that it left unfinished is
+        never made to look finished."""
         try:
-            await app(self.scope, self.receive, self.send)
+            await app(request, *more, self.receive, self.send)
         except asyncio.CancelledError:
             if self._stage != _COMPLETE:
                 self._link.abort()

@@ -24,6 +24,7 @@ CHUNKED = -1
 """As `Head.length`: the body is chunked, and its length is not known in advance."""
 
 Headers = list[tuple[bytes, bytes]]
+Repeated = tuple[tuple[bytes, bytes], ...]
 
 
 class Rejected(Exception):
@@ -36,7 +37,8 @@ class Rejected(Exception):
 
 
 class Head(NamedTuple):
-    """One judged head. `headers` is final, with names in lower case; `target` is as it stood on the request line.
+    """One judged head. `headers` is final, with names in lower case, and the same tuple again for each head of the
+    connection that repeats the one before; `target` is as it stood on the request line.
 
     `length` is that of the body in bytes, 0 for none, or CHUNKED. `websocket` says that this is a valid handshake
     (RFC 6455 section 4.2.1); every other offer to upgrade has been removed from `headers`.
@@ -45,7 +47,7 @@ class Head(NamedTuple):
     method: str
     target: bytes
     version: str
-    headers: Headers
+    headers: Headers | Repeated
     length: int
     keep_alive: bool
     expects_continue: bool
@@ -146,12 +148,14 @@ class HeadReader:
             # most clients say the same in every request of a connection, and it means the same
             last = self._last[1]
             if method == last.method and version == last.version:
-                return last._replace(target=target, headers=last.headers.copy())
+                return Head(
+                    method, target, version, last.headers, 0, last.keep_alive, last.expects_continue, websocket=False
+                )
         self._headers, self._seen, self._ended = [], {}, False
         self._parse(head)
         judged = _judge(method, target, version, self._headers, self._seen)
         if len(lines) <= _MAX_REMEMBERED and not judged.length and not judged.websocket:
-            self._last = (lines, judged._replace(headers=judged.headers.copy()))
+            self._last = (lines, judged._replace(headers=tuple(judged.headers)))
         return judged
 
     def _parse(self, head: bytes) -> None:

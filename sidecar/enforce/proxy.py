@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
 from typing import Any
 
 from sidecar.clients.pool import Fault, FaultKind, Pool, Response
 from sidecar.enforce import answer
 from sidecar.enforce.cycle import Incomplete
+from sidecar.enforce.incoming import Head
 from sidecar.enforce.refusal import Refusals, send_whole
 from sidecar.gate.cors import ANSWER_HEADERS
 from sidecar.gate.gate import Gate
@@ -20,7 +21,7 @@ from sidecar.journal import Journal, Outcome
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-BeginTrace = Callable[[list[Header]], Trace]
+BeginTrace = Callable[[Sequence[Header]], Trace]
 """Gives a request its trace, by the headers that came with it."""
 
 CLIENT_GONE = 499
@@ -43,7 +44,7 @@ class ClientGone(Exception):
 class ClientBody:
     """The body of a request as it arrives: read whole for the gate, then given to the upstream as it came."""
 
-    def __init__(self, headers: list[tuple[bytes, bytes]], receive: Receive) -> None:
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]], receive: Receive) -> None:
         self.length: int | None = None
         self.expected = False
         for name, value in headers:
@@ -102,11 +103,12 @@ class Proxy:
         self._refusals = refusals
         self._begin_trace = begin_trace
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one ASGI http scope of `enforce/server.py`, which has the raw target."""
+    async def __call__(self, head: Head, peer: str, scheme: str, receive: Receive, send: Send) -> None:
+        """Handle one request as `enforce/server.py` has read it."""
         started = self._timer()
-        body = ClientBody(scope["headers"], receive)
-        raw = raw_of(scope, self._new_id(), self._begin_trace)
+        body = ClientBody(head.headers if head.length else [], receive)
+        trace = self._begin_trace(head.headers) if self._begin_trace is not None else None
+        raw = Raw(head.method, head.target, head.headers, peer, scheme, self._new_id(), False, trace)
         verdict = await self.gate.decide(raw, body.whole)
         if isinstance(verdict, Forward):
             await self._forward(verdict, raw, body, send, started)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
@@ -57,7 +57,7 @@ class Refusals:
         return made
 
 
-def _first(headers: list[Header], name: bytes) -> bytes:
+def _first(headers: Iterable[Header], name: bytes) -> bytes:
     return next((value for other, value in headers if other == name), b"")
 
 
@@ -69,7 +69,7 @@ def _to_login(raw: Raw, request_id: str) -> answer.Answer:
                                (b"x-request-id", request_id.encode("ascii"))], b"")  # fmt: skip
 
 
-def cleared_session(headers: list[Header]) -> list[Header]:
+def cleared_session(headers: Iterable[Header]) -> list[Header]:
     """What takes away each session cookie that the request has."""
     names = {name for header, value in headers if header == b"cookie" for name in session_crumbs(value)}
     return [(b"set-cookie", expired(name)) for name in sorted(names)]

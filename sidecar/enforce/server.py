@@ -11,22 +11,34 @@ import functools
 import math
 import socket
 import struct
-from collections.abc import Callable
-from enum import Enum, auto
-from typing import Any, cast
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol, cast
 from urllib.parse import unquote
 
 import uvicorn
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from sidecar.enforce.cycle import App, Cycle, problem
+from sidecar.enforce.cycle import App, Cycle, Message, problem
 from sidecar.enforce.incoming import Body, Head, HeadReader, Rejected, body_of
 from sidecar.enforce.limits import Drain, Limits, Timed, ticker_of
 from sidecar.gate.verdict import Code
 
 UPGRADE = "sidecar.upgrade"
 """The key in scope["extensions"] under which a valid WebSocket handshake has its `Upgrade`."""
+
+
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+Serve = Callable[[Head, str, str, Receive, Send], Awaitable[None]]
+"""Takes a request as it was read: (head, the client's address or "", scheme, receive and send of ASGI)."""
+
+
+class Direct(Protocol):
+    """An ASGI app that takes some requests without a scope, which costs as much to make as the rest of the reading."""
+
+    def direct(self, target: bytes) -> Serve | None:
+        """Who takes a request for this target, as it came; None for the app itself."""
 
 
 Refused = Callable[[int, Code, str], str]
@@ -64,18 +76,21 @@ def config(
     )
 
 
+def _nobody(_: bytes) -> None:
+    return None
+
+
 # --- one connection ---
 
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
-class _State(Enum):
-    HEAD = auto()
-    BODY = auto()
-    ANSWER = auto()  # the request has come whole
-    TUNNEL = auto()  # what comes is no HTTP
-    LINGER = auto()  # what comes is dropped
-    CLOSING = auto()
+# where a connection is; not an enum, since a look at a member of one costs as much as three calls
+_HEAD, _BODY = range(2)
+_ANSWER = 2  # the request has come whole
+_TUNNEL = 3  # what comes is no HTTP
+_LINGER = 4  # what comes is dropped
+_CLOSING = 5
 
 
 class Upgrade:
@@ -126,11 +141,12 @@ class StrictProtocol(asyncio.Protocol):
         self._refused = refused
         self._drain = drain or Drain()
         self._app: App = config.loaded_app
+        self._direct: Callable[[bytes], Serve | None] = getattr(config.loaded_app, "direct", _nobody)
         self._app_state = app_state
         self._server_state = server_state
         self._connections = cast(set[Timed], server_state.connections)
         self._ticker = ticker_of(server_state, self._connections, self.loop, self._limits.tick)
-        self._state = _State.HEAD
+        self._state = _HEAD
         self._reader = HeadReader()
         self._body_seconds = 0.0
         self._busy = False
@@ -142,6 +158,8 @@ class StrictProtocol(asyncio.Protocol):
         self._unsent = 0
         self._drained: asyncio.Future[None] | None = None
         self._client: tuple[str, int] | None = None
+        self._peer = ""
+        self._scheme = ""
         self._scope_of_all: dict[str, Any] = {}
 
     # --- what the transport says ---
@@ -149,9 +167,11 @@ class StrictProtocol(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport = cast(asyncio.Transport, transport)
         self._client = get_remote_addr(transport)
+        self._peer = self._client[0] if self._client else ""
+        self._scheme = "https" if is_ssl(transport) else "http"
         self._scope_of_all = {
             "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "root_path": "", "client": self._client,
-            "server": get_local_addr(transport), "scheme": "https" if is_ssl(transport) else "http",
+            "server": get_local_addr(transport), "scheme": self._scheme,
         }  # fmt: skip
         self._ticker.start()
         full = len(self._connections) >= self._limits.connections
@@ -162,7 +182,7 @@ class StrictProtocol(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._connections.discard(self)
-        self._state = _State.CLOSING
+        self._state = _CLOSING
         self._reader.close()
         self._release()
         if self._busy:
@@ -179,15 +199,15 @@ class StrictProtocol(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         state = self._state
-        if state is _State.HEAD:
+        if state is _HEAD:
             self._read_head(data)
-        elif state is _State.BODY:
+        elif state is _BODY:
             self._read_body(data)
-        elif state is _State.ANSWER or state is _State.TUNNEL:
+        elif state is _ANSWER or state is _TUNNEL:
             # the next request waits for its turn, in our memory what was read at once, in the kernel's the rest
             self._pending += data
             self._pause()
-        elif state is _State.LINGER:
+        elif state is _LINGER:
             self._dropped += len(data)
             if self._dropped > self._limits.linger_bytes:
                 self.close()
@@ -198,9 +218,9 @@ class StrictProtocol(asyncio.Protocol):
 
     def resume_writing(self) -> None:
         self._release()
-        if self._state is _State.HEAD:
+        if self._state is _HEAD:
             self.deadline = self._ticker.now + (self._limits.head if self._head_begun else self._limits.keep_alive)
-        elif self._busy and self._state is not _State.LINGER:
+        elif self._busy and self._state is not _LINGER:
             self.deadline = math.inf
             if self._cycle.waiting:
                 self.awaits_body()
@@ -218,16 +238,16 @@ class StrictProtocol(asyncio.Protocol):
             self._cycle.keep_alive = False
             if self._cycle.taken:
                 self._cancel()
-        elif self._state is _State.HEAD:
+        elif self._state is _HEAD:
             self.close()
 
     def expire(self) -> None:
         """The deadline has passed."""
-        if self._state is _State.CLOSING or (self.blocked and self._state is not _State.LINGER):
+        if self._state is _CLOSING or (self.blocked and self._state is not _LINGER):
             self._expire_write()
-        elif self._state is _State.HEAD and self._reader.held:
+        elif self._state is _HEAD and self._reader.held:
             self._refuse(408, Code.REQUEST_TIMEOUT)
-        elif self._state is _State.BODY:
+        elif self._state is _BODY:
             self._give_up_body(408, Code.REQUEST_TIMEOUT)
         else:
             self.close()
@@ -241,11 +261,11 @@ class StrictProtocol(asyncio.Protocol):
     @property
     def idle(self) -> bool:
         """Whether nothing of a request has come since the opening or the last answer."""
-        return self._state is _State.HEAD and not self._reader.held
+        return self._state is _HEAD and not self._reader.held
 
     def close(self) -> None:
         """Close when what is written has been taken; a client that takes nothing is cut off."""
-        self._state = _State.CLOSING
+        self._state = _CLOSING
         self._await_client()
         self.transport.close()
 
@@ -272,24 +292,30 @@ class StrictProtocol(asyncio.Protocol):
             self._refuse(503, Code.OVERLOADED)
             return
         self.deadline = math.inf
-        scope = self._scope(head)
         rest, self._reader.rest = self._reader.rest, b""
         keep_alive = head.keep_alive and not self._drain.begun
-        cycle = Cycle(self, scope, head.length != 0, keep_alive, head.expects_continue)
+        cycle = Cycle(self, head.method, head.version, head.length != 0, keep_alive, head.expects_continue)
+        serve = None if head.websocket else self._direct(head.target)
+        if serve is not None:
+            work = cycle.run(serve, head, self._peer, self._scheme)
+        else:
+            scope = self._scope(head)
+            if head.websocket:
+                scope["extensions"] = {UPGRADE: Upgrade(self, rest)}
+            work = cycle.run(self._app, scope)
         if head.websocket:
             cycle.keep_alive = False
-            self._state = _State.TUNNEL
+            self._state = _TUNNEL
             self._pause()
-            scope["extensions"] = {UPGRADE: Upgrade(self, rest)}
             rest = b""
         elif head.length:
-            self._state = _State.BODY
+            self._state = _BODY
             self._body = body_of(head.length)
             self._body_seconds = self._limits.body
         else:
-            self._state = _State.ANSWER
+            self._state = _ANSWER
         self._cycle, self._busy = cycle, True
-        cycle.task = task = self.loop.create_task(cycle.run(self._app))
+        cycle.task = task = self.loop.create_task(work)
         self._server_state.tasks.add(task)
         if rest:
             self.data_received(rest)
@@ -305,7 +331,7 @@ class StrictProtocol(asyncio.Protocol):
         scope["raw_path"] = raw_path
         scope["query_string"] = query
         scope["raw_target"] = target
-        scope["headers"] = head.headers
+        scope["headers"] = list(head.headers)
         scope["state"] = self._app_state.copy()
         return scope
 
@@ -318,7 +344,7 @@ class StrictProtocol(asyncio.Protocol):
         self._credit(len(data))
         self._cycle.add_body(body, self._body.done)
         if self._body.done:
-            self._state = _State.ANSWER
+            self._state = _ANSWER
             if rest:
                 self.data_received(rest)
         elif self._cycle.buffered > self._limits.buffer:
@@ -368,7 +394,7 @@ class StrictProtocol(asyncio.Protocol):
 
     def answered(self, cycle: Cycle) -> None:
         self._server_state.total_requests += 1
-        whole, self._busy = self._state is _State.ANSWER, False
+        whole, self._busy = self._state is _ANSWER, False
         if self.transport.is_closing():
             self.close()
         elif whole and cycle.keep_alive:
@@ -379,7 +405,7 @@ class StrictProtocol(asyncio.Protocol):
             self._linger()
 
     def _next(self) -> None:
-        self._state = _State.HEAD
+        self._state = _HEAD
         self._head_begun = False
         if self.blocked:
             self._await_client()
@@ -416,7 +442,7 @@ class StrictProtocol(asyncio.Protocol):
 
     def _refuse(self, status: int, code: Code) -> None:
         if not self.transport.is_closing():
-            request_id = self._refused(status, code, self._client[0] if self._client else "")
+            request_id = self._refused(status, code, self._peer)
             self.transport.write(problem(status, code, self.fixed_headers(), request_id=request_id))
             self._linger()
 
@@ -425,7 +451,7 @@ class StrictProtocol(asyncio.Protocol):
 
         RFC 9112 section 9.6: a close with unread bytes makes the client's system drop the answer that it should read.
         """
-        self._state = _State.LINGER
+        self._state = _LINGER
         self._pending = b""
         self.deadline = self._ticker.now + self._limits.linger
         if self.transport.can_write_eof():

@@ -173,7 +173,7 @@ def _is_accepted(answered: list[Header], key: bytes, asked: tuple[Header, ...]) 
     )
 
 
-def _switching(asked: list[Header], answered: list[Header], cookies: tuple[bytes, ...]) -> bytes:
+def _switching(asked: Iterable[Header], answered: list[Header], cookies: tuple[bytes, ...]) -> bytes:
     key = next(value for name, value in asked if name == b"sec-websocket-key")
     protocol = next((value for name, value in answered if name == b"sec-websocket-protocol"), None)
     lines = [

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import quote
 
@@ -29,6 +30,10 @@ MAX_LOGGED_PATH = 512
 """Bytes of a path that could not be read, as far as the log tells of it."""
 
 NOBODY: frozenset[str] = frozenset()
+
+# a look at a member of an enum costs as much as three calls
+_PUBLIC, _AUTHENTICATED = Access.PUBLIC, Access.AUTHENTICATED
+_BY_NOBODY, _BY_TOKEN, _BY_POLICY = Ground.PUBLIC, Ground.AUTHENTICATED, Ground.ALLOWED
 
 Clock = Callable[[], float]
 ReadBody = Callable[[int], Awaitable[bytes]]
@@ -86,8 +91,8 @@ class _Way:
     reply_headers: tuple[Header, ...] = ()
     cookies: tuple[bytes, ...] = ()
     recheck: float = 0.0
-    stage: str = ""
-    since: float = 0.0
+    marks: list[tuple[str, float]] = field(default_factory=list)
+    """The stages that were entered, and when."""
 
 
 # what a header value carries as it is; the rest of a name is escaped, so that none can look like two (R13)
@@ -137,7 +142,7 @@ class Gate:
                 return await self._decide(raw, read_body, way)
             finally:
                 # a stage that failed took its time too
-                self._enter(way, "")
+                self._leave(way)
         except Exception as error:  # noqa: BLE001 - fail closed: a bug of ours is a refusal, whatever it raised
             refusal = _refusal(raw, way, error)
         if not self._shadow:
@@ -148,11 +153,11 @@ class Gate:
             return _refusal(raw, way, error)
 
     async def _decide(self, raw: Raw, read_body: ReadBody, way: _Way) -> Verdict:
-        facts, rules = way.facts, way.rules
-        self._enter(way, "request")
+        facts, rules, timer, enter = way.facts, way.rules, self._timer, way.marks.append
+        enter(("request", timer()))
         request = way.request = read(raw, rules.reading)
         facts.path, facts.request_id = request.path, request.request_id
-        self._enter(way, "routing")
+        enter(("routing", timer()))
         match = rules.table.match(request)
         route = match.route
         facts.route, way.recheck = route.name, route.recheck
@@ -163,19 +168,19 @@ class Gate:
         if request.method == WEBSOCKET:
             raise Refused(Code.METHOD_UNMAPPED, "no method of HTTP", allowed_methods(route))
         action = facts.action = action_of(route, WEBSOCKET if request.websocket else request.method)
-        if route.access is Access.PUBLIC:
-            return self._permit(way, request, Ground.PUBLIC)
-        self._enter(way, "identity")
+        if route.access is _PUBLIC:
+            return self._permit(way, request, _BY_NOBODY)
+        enter(("identity", timer()))
         principal = await self._principal(way, request, route)
-        if route.access is Access.AUTHENTICATED:
-            return self._permit(way, request, Ground.AUTHENTICATED)
+        if route.access is _AUTHENTICATED:
+            return self._permit(way, request, _BY_TOKEN)
         if not principal.roles:
             raise Refused(Code.NO_ROLES)
-        self._enter(way, "lookup")
+        enter(("lookup", timer()))
         resource = await self._resource(way, match, action, read_body)
-        self._enter(way, "decision")
+        enter(("decision", timer()))
         await self._ask(way, principal, resource)
-        return self._permit(way, request, Ground.ALLOWED)
+        return self._permit(way, request, _BY_POLICY)
 
     async def identify(self, request: Request, rules: Rules, also: frozenset[str] = NOBODY) -> Identified:
         """Who sent a request, by its bearer token or by its session. Pages of the origins in `also` may use a session
@@ -202,14 +207,12 @@ class Gate:
         way.facts.principal = principal.id
         return principal
 
-    def _enter(self, way: _Way, stage: str) -> None:
-        """End the stage that the request is in, if any, and begin the next; "" for none."""
-        if not stage and not way.stage:
-            return
-        now = self._timer()
-        if way.stage:
-            way.facts.stages[way.stage] = now - way.since
-        way.stage, way.since = stage, now
+    def _leave(self, way: _Way) -> None:
+        """End the last of the stages that the request was in."""
+        stages, marks = way.facts.stages, way.marks
+        marks.append(("", self._timer()))
+        for (stage, since), (_, end) in pairwise(marks):
+            stages[stage] = end - since
 
     def _cross_origin(self, way: _Way, route: Route, request: Request) -> Verdict | None:
         if cors.is_preflight(request) and "OPTIONS" not in route.actions:
@@ -244,7 +247,7 @@ class Gate:
             allowed = await self._decided(facts, principal, resource)
         else:
             # its time runs from when it was asked for: what was changed since may not be in it
-            key, asked, since = key_of(principal, resource), self._now(), way.since
+            key, asked, since = key_of(principal, resource), self._now(), way.marks[-1][1]
             known = cache.find(key, asked, since)
             facts.cache = "miss" if known is None else "hit"
             if known is not None:
@@ -266,7 +269,6 @@ class Gate:
         return judge(question, answer)[0]
 
     def _permit(self, way: _Way, request: Request, ground: Ground, would_refuse: Code | None = None) -> Forward:
-        self._enter(way, "")
         headers, principal = request.headers, way.principal
         trace = way.facts.trace
         if trace is not None:

@@ -145,14 +145,18 @@ def _compile(expression: str) -> Any:
         raise ValueError(f"found {expression!r}, expected a JMESPath expression: {reason}") from None
 
 
+# a look at a member of an enum costs as much as three calls
+_BODY, _CLAIMS, _PRINCIPAL, _PATH, _QUERY = Source.BODY, Source.CLAIMS, Source.PRINCIPAL, Source.PATH, Source.QUERY
+
+
 def resolve(reference: Reference, material: Material) -> Any:
     """The value that one reference finds, of its type. Raises Refused: REFERENCE_INVALID, or BODY_INVALID for body."""
     source = reference.source
-    if source is Source.BODY:
+    if source is _BODY:
         return _typed_json(reference, _search(reference, material.body), Code.BODY_INVALID)
-    if source is Source.CLAIMS:
+    if source is _CLAIMS:
         return _typed_json(reference, material.principal.claims.get(reference.name), Code.REFERENCE_INVALID)
-    if source is Source.PRINCIPAL:
+    if source is _PRINCIPAL:
         return _typed_json(reference, _of_principal(material.principal, reference.name), Code.REFERENCE_INVALID)
     return _typed_text(reference, _text(reference, material))
 
@@ -172,9 +176,9 @@ def _of_principal(principal: Principal, name: str) -> Any:
 
 
 def _text(reference: Reference, material: Material) -> str:
-    if reference.source is Source.PATH:
+    if reference.source is _PATH:
         return material.path[reference.name]
-    if reference.source is Source.QUERY:
+    if reference.source is _QUERY:
         return query_value(material.request.query, reference.name)
     return _header_value(material.request, reference.name)
 

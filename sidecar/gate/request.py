@@ -9,6 +9,7 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -35,12 +36,13 @@ class Oddity(StrEnum):
 class Raw(NamedTuple):
     """One request as a door received it: header names in lower case, `target` exactly as on the request line.
 
+    `headers` as a tuple are those of a request before: what they say is looked up by the tuple's identity.
     `peer` is the address of the socket's other end ("" on a unix socket), `scheme` that of the socket.
     """
 
     method: str
     target: bytes
-    headers: list[Header]
+    headers: list[Header] | tuple[Header, ...]
     peer: str
     scheme: str
     request_id: str
@@ -86,7 +88,8 @@ NO_ODDITIES: frozenset[Oddity] = frozenset()
 def read(raw: Raw, reading: Reading) -> Request:
     """Judge a raw request into its one reading. Raises Refused (400, 414 or 421)."""
     path, segments, query, oddities = read_target(raw.target)
-    kept, seen = _read_headers(raw.headers)
+    headers = raw.headers
+    kept, seen = _read_again(headers) if type(headers) is tuple else _read_headers(headers)
     kept = _without_alb(kept, reading)
     host = read_host(seen, reading.hosts)
     has_body = b"transfer-encoding" in seen or seen.get(b"content-length", b"0").strip(b"0") != b""
@@ -288,6 +291,21 @@ def _read_headers(headers: Iterable[Header], lenient: bool = False) -> tuple[lis
     return _without_ours(kept, seen, lenient), seen
 
 
+_again: dict[int, tuple[tuple[Header, ...], list[Header], dict[bytes, bytes]]] = {}
+_MAX_AGAIN = 512
+
+
+def _read_again(headers: tuple[Header, ...]) -> tuple[list[Header], dict[bytes, bytes]]:
+    """As `_read_headers`, once for a tuple, which cannot have changed."""
+    known = _again.get(id(headers))
+    if known is None or known[0] is not headers:
+        if len(_again) >= _MAX_AGAIN:
+            # the oldest entry: a dict keeps the order of insertion
+            del _again[next(iter(_again))]
+        known = _again[id(headers)] = (headers, *_read_headers(headers))
+    return known[1].copy(), known[2]
+
+
 def _without_ours(kept: list[Header], seen: dict[bytes, bytes], lenient: bool) -> list[Header]:
     """What is between the client and us alone: headers that Connection names, our cookies, the wait for 100."""
     if b"connection" in seen:
@@ -353,13 +371,17 @@ _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
 
 def read_host(seen: dict[bytes, bytes], allowed: frozenset[str] | None) -> str:
     """The host that the request names, in lower case, with its port. Refuses: REQUEST_INVALID, HOST_NOT_ALLOWED."""
-    host = seen.get(b"host", b"")
-    if not _HOST.fullmatch(host):
-        raise Refused(Code.REQUEST_INVALID, "Host: expected one host, with or without a port")
-    name = host.decode("ascii").lower()
+    name = _host_name(seen.get(b"host", b""))
     if allowed is not None and name not in allowed and re.sub(r":\d+\Z", "", name) not in allowed:
         raise Refused(Code.HOST_NOT_ALLOWED, f"Host: {name}")
     return name
+
+
+@lru_cache(maxsize=256)
+def _host_name(host: bytes) -> str:
+    if not _HOST.fullmatch(host):
+        raise Refused(Code.REQUEST_INVALID, "Host: expected one host, with or without a port")
+    return host.decode("ascii").lower()
 
 
 _BODILESS = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))

@@ -6,6 +6,7 @@ W3C Trace Context (www.w3.org/TR/trace-context). Who begins one and who tells of
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import NamedTuple
 
 Header = tuple[bytes, bytes]
@@ -50,7 +51,7 @@ class Trace(NamedTuple):
         return ((TRACEPARENT, parent), (TRACESTATE, state)) if state else ((TRACEPARENT, parent),)
 
 
-def remote_of(headers: list[Header]) -> Remote | None:
+def remote_of(headers: Sequence[Header]) -> Remote | None:
     """The caller's context, None where there is none that has one reading: then a new trace begins (section 4.3)."""
     parents = [value for name, value in headers if name == TRACEPARENT]
     match = _PARENT.fullmatch(parents[0].strip(b" \t")) if len(parents) == 1 else None

@@ -18,10 +18,11 @@ from cerbos.engine.v1 import engine_pb2
 from cerbos.request.v1 import request_pb2
 from cerbos.response.v1 import response_pb2
 from google.protobuf.json_format import MessageToJson
+from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.clients.cerbos import BATCH, Cerbos, message_of, principal_of, value_of
+from sidecar.clients.cerbos import BATCH, Cerbos, answer_of, message_of, principal_of, read_answer, value_of
 from sidecar.clients.embedded import EmbeddedCerbos
 from sidecar.gate.decision import ALLOW, DENY, Question, Resource, judge
 from sidecar.gate.identity import Principal
@@ -525,3 +526,38 @@ def test_a_bool_stays_a_bool_and_an_integer_a_number() -> None:
     assert value_of(None).WhichOneof("kind") == "null_value"
     assert value_of([]).WhichOneof("kind") == "list_value"
     assert value_of({}).WhichOneof("kind") == "struct_value"
+
+
+def read_by_library(data: bytes) -> object:
+    try:
+        return answer_of(response_pb2.CheckResourcesResponse.FromString(data))
+    except (DecodeError, UnicodeDecodeError):
+        return None
+
+
+def read_here(data: bytes) -> object:
+    try:
+        return read_answer(data)
+    except (DecodeError, UnicodeDecodeError):
+        return None
+
+
+TEXTS = st.text(max_size=5) | st.sampled_from(["r" * 32, "r" * 127, "r" * 128, "é" * 300])
+
+
+@given(TEXTS, TEXTS, st.lists(TEXTS, max_size=2), st.data())
+def test_an_answer_is_read_as_the_library_reads_it_whatever_is_done_to_its_bytes(
+    request_id: str, call_id: str, ids: list[str], draw: st.DataObject
+) -> None:
+    message = response_pb2.CheckResourcesResponse(request_id=request_id, cerbos_call_id=call_id)
+    for number, name in enumerate(ids):
+        entry = message.results.add()
+        entry.resource.kind, entry.resource.id = "contact", name
+        entry.actions["read"] = effect_pb2.EFFECT_ALLOW if number else effect_pb2.EFFECT_DENY
+        entry.meta.actions["read"].matched_policy = "p" * (number * 100)
+    data = message.SerializeToString()
+    for _ in range(2):  # afresh, and from what is remembered
+        assert read_here(data) == answer_of(message)
+    at = draw.draw(st.integers(0, max(0, len(data) - 1)))
+    changed = data[:at] + draw.draw(st.binary(max_size=2)) + data[at + draw.draw(st.integers(0, 2)) :]
+    assert read_here(changed) == read_by_library(changed)

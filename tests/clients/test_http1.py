@@ -5,10 +5,12 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 
+import httptools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.clients import http1
 from sidecar.clients.http1 import (
     CHUNKED,
     LAST_CHUNK,
@@ -54,6 +56,9 @@ GOOD = {
     "empty chunked": Sample(CHUNKS + b"0\r\n\r\n"),
     "no reason": Sample(b"HTTP/1.1 404\r\nContent-Length: 2\r\n\r\nno", b"no", 404, 2),
     "close": Sample(OK + b"Connection: close\r\nContent-Length: 2\r\n\r\nok", b"ok", length=2, keep_alive=False),
+    "chunked, and close before it": Sample(
+        OK + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n", keep_alive=False
+    ),
     "close in a list": Sample(OK + b"Connection: X-A, CLOSE\t\r\nContent-Length: 0\r\n\r\n", length=0, keep_alive=False),
     "second Connection": Sample(
         OK + b"Connection: x\r\nConnection: close\r\nContent-Length: 0\r\n\r\n", length=0, keep_alive=False
@@ -438,3 +443,44 @@ def test_chunks_are_read_as_they_were_written(pieces: list[bytes]) -> None:
     assert body == b"".join(pieces)
     assert reader.complete
     assert not reader.residual
+
+
+class _Parsed:
+    """What the parser of llhttp makes of a head."""
+
+    def __init__(self) -> None:
+        self.headers: list[tuple[bytes, bytes]] = []
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.headers.append((name.lower(), value.rstrip(b" \t")))
+
+
+LINES = st.sampled_from(
+    b"X-A: b|Server:nginx|x-a:  c \t|Date: Fri, 27 Nov 2026 23:39:15 GMT|X-Empty:|X: caf\xe9|Set-Cookie: a=b; Path=/|"
+    b"Content-Type: text/html|Content-Length : 1|Connection: keep-alive|X-A|: b|X A: b| folded|X: a\rb|X: a\nb|X: \x01|"
+    b"X\xe9: a|Via: 1.1 a, 1.0 b|_a.b: c".split(b"|")
+)
+
+
+@given(st.lists(LINES, max_size=4), st.sampled_from([b"200 OK", b"404", b"299 ", b"500 \xe9"]))
+def test_a_head_that_is_read_says_to_another_parser_what_it_says_here(lines: list[bytes], status: bytes) -> None:
+    head = b"HTTP/1.1 " + status + b"".join(b"\r\n" + line for line in lines) + b"\r\n\r\n"
+    for _ in range(2):  # afresh, and from what is remembered
+        reader = ResponseReader(True)
+        try:
+            reader.feed(head)
+        except BadAnswer:
+            return
+        parsed = _Parsed()
+        parser = httptools.HttpResponseParser(parsed)
+        parser.feed_data(head)
+        assert (reader.status, reader.raw_headers) == (parser.get_status_code(), parsed.headers)
+
+
+def test_lines_of_heads_are_remembered_within_bounds_and_cookies_never() -> None:
+    for number in range(3000):
+        ResponseReader(True).feed(
+            OK + b"X-N: %d\r\nSet-Cookie: n=%d\r\nX-Long: %b\r\n\r\n" % (number, number, b"a" * 200)
+        )
+    assert len(http1._LINES) <= 1024
+    assert not any(line.startswith((b"Set-Cookie", b"X-Long")) for line in http1._LINES)
