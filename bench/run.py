@@ -160,7 +160,7 @@ def _fire(stack: Stack, shot: Shot, seconds: float) -> dict[str, float]:
     except ValueError as error:
         raise ValueError(f"{shot.name}: {error}") from None
     used = load.cpu(pids) - before
-    requests = got.rate * max(1, round(seconds))
+    requests = max(1.0, got.rate * max(1, round(seconds)))
     if (got.refused > 0.5 * requests) is not shot.refused:
         raise ValueError(f"{shot.name}: {got.refused} of {requests:.0f} answers were refusals")
     name = shot.name
