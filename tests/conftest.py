@@ -6,6 +6,7 @@ import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -105,3 +106,20 @@ def stack(session_stack: Stack) -> Stack:
     session_stack.hook.json("/contacts/1", {"id": 1, "owner_id": "alice"})
     session_stack.hook.json("/contacts/2", {"id": 2, "owner_id": "bob"})
     return session_stack
+
+
+ENGINE = ("test_image.py", "test_compose.py", "test_k8s_pod.py", "test_k8s_injected.py")
+"""Files that share one container engine, its images and the ports that a pod takes on the host."""
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """Each file in one process, as `--dist loadfile` has it, and those of the container engine together in one."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class Scheduling(LoadFileScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            scope = str(super()._split_scope(nodeid))
+            return "engine" if scope.endswith(ENGINE) else scope
+
+    return Scheduling(config, log)

@@ -55,9 +55,12 @@ async def test_no_secret_of_any_setting_is_shown(tmp_path: Path) -> None:
     )
     canaries = {
         setting.variable: f"CANARY-{setting.field}-{'x' * 32}" for setting in SETTINGS if setting.secret
-    } | {"SIDECAR_REDIS_URL": "rediss://user:CANARY-redis@redis.internal:6379/0"}  # fmt: skip
+    } | {
+        "SIDECAR_REDIS_URL": "rediss://user:CANARY-redis@redis.internal:6379/0", "SIDECAR_CERBOS_ADMIN": "user:CANARY-admin",
+    }  # fmt: skip
     assert set(canaries) == {
         "AWS_COGNITO_CLIENT_SECRET", "SIDECAR_SESSION_SECRET", "SIDECAR_REDIS_URL", "SIDECAR_PDP_TOKEN",
+        "SIDECAR_CERBOS_ADMIN",
     }  # fmt: skip
     environ = {
         **canaries, "HOOK_TOKEN": "CANARY-hook", "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_PDP": "authzen+http://127.0.0.1:1",

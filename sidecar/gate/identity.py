@@ -91,6 +91,7 @@ class Tokens:
             # one that is known was in the form that `bearer_token` wants
             known = self._known.get(hashlib.sha256(value[7:]).digest())
             if known is not None and known.expires > now:
+                self._count("token", "hit")
                 return known
         return await self.principal_of_token(bearer_token(request), now)
 
