@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sidecar.browser import Browser
 from sidecar.clients.alb import AlbKeys, AlbSessions
 from sidecar.clients.authzen import AuthZen
 from sidecar.clients.breaker import Breaker
@@ -50,6 +49,7 @@ from sidecar.shared_metrics import WorkerFile
 from sidecar.trust import Trust, trust_from
 
 if TYPE_CHECKING:
+    from sidecar.browser import Browser
     from sidecar.tracing import Tracer
 
 log = logging.getLogger("sidecar")
@@ -489,6 +489,8 @@ def _policy_reload(settings: Settings, embedded: EmbeddedCerbos | None) -> Polic
 def _browser(settings: Settings, tokens: Callable[[], Tokens], metrics: Metrics) -> Browser | None:
     if not settings.login_modes:
         return None
+    from sidecar.browser import Browser
+
     try:
         return Browser(settings, tokens, metrics.dependency, wall_clock)
     except ValueError as error:

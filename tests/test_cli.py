@@ -181,3 +181,10 @@ def test_explain_names_what_it_cannot_read(stack: Stack, tmp_path: Path, wrong: 
     assert done.returncode == 1
     assert "--claims or --header" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_what_only_some_need_is_not_loaded_by_all() -> None:
+    """The start is a second at most: a library behind a setting is loaded where that is set."""
+    told = "import sys, sidecar.cli; print(*{name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert not {"redis", "opentelemetry", "grpc", "envoy", "pycognito", "boto3", "moto"} & set(loaded.split())
