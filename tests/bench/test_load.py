@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 
 import pytest
 
@@ -38,8 +39,11 @@ def test_a_run_that_broke_is_none(text: str) -> None:
 
 
 def test_the_kernel_tells_what_a_process_costs() -> None:
-    before = cpu([os.getpid()])
-    sum(range(3_000_000))
+    before, began = cpu([os.getpid()]), time.process_time()
+    while time.process_time() < began + 0.1:
+        sum(range(1000))
     assert cpu([os.getpid()]) > before
-    assert memory(os.getpid(), "VmHWM") >= memory(os.getpid()) > 1_000_000
+    now = memory(os.getpid())
+    # proc(5): the kernel's counters of pages may be behind by some
+    assert memory(os.getpid(), "VmHWM") > 0.9 * now > 1_000_000
     assert family(os.getpid())[0] == os.getpid()
