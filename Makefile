@@ -34,6 +34,8 @@ setup: .venv/.package node_modules/.installed
 	@echo "installing Python packages into .venv"
 	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements-dev.lock
+	@# on all cores, where pip would take one; a package may carry files for another Python, which do not compile
+	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
 	@touch $@
 
 .venv/.package: .venv/.locked pyproject.toml
