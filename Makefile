@@ -3,8 +3,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 CERBOS = $(wildcard node_modules/@cerbos/cerbos-*/cerbos-*)
-# programs that tests run besides; each is in the Debian package of its name
-TEST_TOOLS := curl chromium redis-server nginx caddy haproxy prometheus openssl
+# programs that tests run besides; each is in the Debian package of its name, but for kubectl
+TEST_TOOLS := curl chromium redis-server nginx caddy haproxy prometheus openssl kubectl
+PACKAGE_kubectl := kubernetes-client
 # more arguments: make demo ARGS="--port 8081", make test ARGS="-k cognito"
 ARGS ?=
 # make fuzz: seconds for each target, and how many generated requests the property is held against
@@ -65,7 +66,7 @@ policies: setup
 
 # the tests start these programs by themselves: no package starts its service, now or at the next boot
 tools:
-	@missing=; for tool in $(TEST_TOOLS); do command -v $$tool >/dev/null || missing="$$missing $$tool"; done; \
+	@missing=; $(foreach tool,$(TEST_TOOLS),command -v $(tool) >/dev/null || missing="$$missing $(or $(PACKAGE_$(tool)),$(tool))"; ) \
 	if [ -z "$$missing" ]; then exit 0; fi; \
 	if [ "$$(id -u)" = 0 ] && command -v apt-get >/dev/null; then \
 	    echo "installing$$missing"; \

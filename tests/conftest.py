@@ -21,7 +21,7 @@ lookups:
     url: "http://127.0.0.1:{hook}/contacts/{{id}}"
     attributes: {{owner: owner_id}}
     echo: id
-    timeout: 500ms
+    timeout: 2s
   hidden: {{url: "http://127.0.0.1:{hook}/hidden/{{id}}", attributes: {{owner: owner_id}}, missing: hide}}
 routes:
   - {{path: /public, access: public}}
@@ -110,6 +110,13 @@ def stack(session_stack: Stack) -> Stack:
 
 ENGINE = ("test_image.py", "test_compose.py", "test_k8s_pod.py", "test_k8s_injected.py")
 """Files that share one container engine, its images and the ports that a pod takes on the host."""
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Of a run of what runs alone, read the files that have any of it: to import all of them takes longer than to run it."""
+    if config.option.markexpr != "alone" or collection_path.suffix != ".py":
+        return None
+    return None if "mark.alone" in collection_path.read_text() else True
 
 
 @pytest.hookimpl(optionalhook=True)

@@ -242,7 +242,7 @@ class Sidecar:
         self, method: str, path: str, token: str | None = None, body: bytes | None = None, **headers: str
     ) -> Got:
         """Send one request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if token is not None:
             named["authorization"] = f"Bearer {token}"
@@ -257,7 +257,7 @@ class Sidecar:
 
     def admin(self, path: str) -> Got:
         """GET from the admin port."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=5)
+        connection = http.client.HTTPConnection("127.0.0.1", self.admin_port, timeout=30)
         with closing(connection):
             connection.request("GET", path)
             answer = connection.getresponse()
@@ -291,7 +291,7 @@ class Sidecar:
         return (self.folder / "sidecar.log").read_text(errors="replace")
 
 
-def wait_for(condition: Callable[[], object], seconds: float = 10.0, what: str = "") -> None:
+def wait_for(condition: Callable[[], object], seconds: float = 20.0, what: str = "") -> None:
     """Return when `condition()`. Fails after so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():
@@ -315,6 +315,7 @@ def running_sidecar(
         "SIDECAR_POLICIES": str(policies),
         "SIDECAR_DECISION_LOG": str(folder / "decisions.jsonl"),
         "SIDECAR_CERBOS_BINARY": str(binary()),
+        "SIDECAR_CERBOS_TIMEOUT": "5s",  # a machine with much to do is no fault of Cerbos
         **environ,
     }
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))}

@@ -32,10 +32,8 @@ def rss_mb(pid: int) -> float:
     return int(status.partition("VmRSS:")[2].split()[0]) / 1024
 
 
-def test_it_starts_fast_and_small(stack: Stack, record_property: pytest.RecordProperty) -> None:
-    """Loose bounds against a machine under load; the figures of the release are measured apart."""
-    record_property("ready_after", stack.sidecar.ready_after)
-    assert stack.sidecar.ready_after < 6
+def test_it_is_small(stack: Stack) -> None:
+    """A loose bound: the figures of the release, and how soon it is ready, are measured apart."""
     assert rss_mb(stack.sidecar.pid) < 100
 
 

@@ -27,7 +27,7 @@ PATIENT = {"SIDECAR_CERBOS_TIMEOUT": "30s"}
 
 def patient(stack: Stack) -> str:
     """The routes, with as much time for the hook."""
-    return stack.routes.replace("timeout: 500ms", "timeout: 30s")
+    return stack.routes.replace("timeout: 2s", "timeout: 30s")
 
 
 class Load:

@@ -26,7 +26,6 @@ from sidecar.gate.verdict import Code, Refused
 log = logging.getLogger("sidecar.sessions")
 
 DEADLINE = 0.2
-"""Seconds for one operation, with connecting and waiting for a free connection."""
 MAX_CONNECTIONS = 32
 LOCKED_FOR = 10_000
 """Milliseconds after which a renewal that never said how it ended is no longer waited for."""
@@ -67,14 +66,17 @@ class _Place(NamedTuple):
 
 
 class RedisStore:
-    """Keeps sessions in Redis: at `sidecar:session:{hash of the handle}`, sealed with a key of secret and handle."""
+    """Keeps sessions in Redis: at `sidecar:session:{hash of the handle}`, sealed with a key of secret and handle.
 
-    def __init__(self, url: str, seal: Seal, report: Report) -> None:
+    `deadline` is for one operation, in seconds, with connecting and waiting for a free connection."""
+
+    def __init__(self, url: str, seal: Seal, report: Report, *, deadline: float = DEADLINE) -> None:
+        self._deadline = deadline
         self._seal = seal
         self._report = report
         # one more try: a kept connection may have been closed by Redis long ago
         self._redis: Redis = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 1), socket_connect_timeout=DEADLINE, socket_timeout=DEADLINE, protocol=2,
+            url, retry=Retry(NoBackoff(), 1), socket_connect_timeout=deadline, socket_timeout=deadline, protocol=2,
             max_connections=2 * MAX_CONNECTIONS, driver_info=None,
         )  # fmt: skip
         # not the pool's own limit: whoever waits there and leaves may take a connection along
@@ -211,7 +213,7 @@ class RedisStore:
         """What Redis answers. Raises Refused: SESSION_STORE_UNAVAILABLE where it does not, or not in time,
         SESSION_STORE_ERROR where it refuses to."""
         try:
-            async with asyncio.timeout(DEADLINE), self._free:
+            async with asyncio.timeout(self._deadline), self._free:
                 return await work()
         except (AuthenticationError, AuthorizationError) as error:
             raise _fault(Code.SESSION_STORE_ERROR, error) from None

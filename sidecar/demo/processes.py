@@ -79,7 +79,7 @@ class Process:
     def __exit__(self, *_: object) -> None:
         self.stop()
 
-    def wait_until(self, ready: Callable[[], bool], seconds: float = 20.0) -> None:
+    def wait_until(self, ready: Callable[[], bool], seconds: float = 60.0) -> None:
         """Return when `ready()`. Raises StartError when the process ends before, or is not ready in time."""
         deadline = time.monotonic() + seconds
         while not ready():

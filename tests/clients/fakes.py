@@ -21,7 +21,7 @@ from cerbos.response.v1 import response_pb2
 from sidecar.gate.verdict import Code, Refused
 
 
-async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
     """Return when `condition()`. Fails after so many seconds."""
     deadline = time.monotonic() + seconds
     while not condition():

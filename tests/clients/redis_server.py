@@ -18,6 +18,8 @@ from redis.exceptions import RedisError
 
 from tests.stack import free_port
 
+PATIENT = 5.0
+"""Seconds of an operation where a test is not about them: a machine with much to do is no fault of Redis."""
 BINARY = shutil.which("redis-server")
 NEEDS_REDIS = pytest.mark.skipif(BINARY is None, reason="redis-server is not installed")
 

@@ -296,14 +296,14 @@ async def test_a_cerbos_that_does_not_answer_costs_no_more_than_the_deadline(fak
     async with client(fake.target, timeout=0.2) as cerbos:
         assert await refusal(cerbos.check(question(doc()))) is Code.PDP_TIMEOUT
         assert not await cerbos.serving()
-    assert 0.15 < time.monotonic() - started < 2
+    assert 0.15 < time.monotonic() - started < 8
 
 
 async def test_a_server_that_takes_connections_and_says_nothing_is_late() -> None:
     async with Web(silence) as web, client(f"127.0.0.1:{web.port}", timeout=0.2) as cerbos:
         started = time.monotonic()
         assert await refusal(cerbos.check(question(doc()))) is Code.PDP_TIMEOUT
-        assert time.monotonic() - started < 2
+        assert time.monotonic() - started < 8
 
 
 @pytest.mark.parametrize(

@@ -101,7 +101,7 @@ async def test_a_known_key_never_waits(web: Web, clock: Clock, keys: KeyStore) -
     web.behave = held(asyncio.Event(), GOOD)
     clock.advance(REFRESH_EVERY)
     await until(lambda: len(web.asked) == 2)
-    async with asyncio.timeout(0.5):
+    async with asyncio.timeout(5):
         assert await find(keys, "k1") == "k1"
 
 

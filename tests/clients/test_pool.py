@@ -446,7 +446,7 @@ async def test_a_head_that_is_none_is_a_fault_in_time_and_the_connection_is_gone
     async with both(name, SHORT) as (server, pool):
         started = time.monotonic()
         assert (await fault_of(pool.send(permit(), None))).kind is kind
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 6
         assert pool.open == 0
         await until(lambda: server.live == 0)
         server.play = good
@@ -467,10 +467,10 @@ async def test_a_body_that_does_not_end_is_a_fault_and_never_looks_whole(name: s
 
 @on_both_loops
 async def test_one_deadline_covers_interim_answers_too() -> None:
-    async with both(says(*[b"HTTP/1.1 103 X\r\n\r\n"] * 12, pause=0.05), SHORT) as (_, pool):
+    async with both(says(*[b"HTTP/1.1 103 X\r\n\r\n"] * 300, pause=0.05), SHORT) as (_, pool):
         started = time.monotonic()
         assert (await fault_of(pool.send(permit(), None))).kind is FaultKind.TIMEOUT
-        assert time.monotonic() - started < 0.5
+        assert time.monotonic() - started < 6
 
 
 @on_both_loops
@@ -547,7 +547,7 @@ async def test_events_are_passed_on_one_by_one() -> None:
     async with both(play) as (server, pool):
         response = await pool.send(permit(), None)
         for number in range(5):
-            assert await asyncio.wait_for(response.read(), 2) == b"data: %d\n" % number
+            assert await asyncio.wait_for(response.read(), 10) == b"data: %d\n" % number
             received.set()
         assert await response.read() == b""
         assert (server.connections, pool.idle) == (1, 1)
@@ -578,7 +578,7 @@ async def test_a_handshake_that_nobody_answers_is_a_timeout() -> None:
         async with pool_of(Origin("https", "127.0.0.1", mute.getsockname()[1]), SHORT) as pool:
             started = time.monotonic()
             assert (await fault_of(pool.send(permit(), None))).kind is FaultKind.TIMEOUT
-            assert time.monotonic() - started < 1.5
+            assert time.monotonic() - started < 6
             task = asyncio.create_task(pool.send(permit(), None))
             await asyncio.sleep(0.05)
             task.cancel()
@@ -596,7 +596,7 @@ async def test_a_server_that_closes_at_once_is_unavailable_and_not_waited_for() 
     origin = Origin("http", "127.0.0.1", server.sockets[0].getsockname()[1])
     async with server, pool_of(origin) as pool:
         for _ in range(20):
-            fault = await asyncio.wait_for(fault_of(pool.send(permit(), None)), 2)
+            fault = await asyncio.wait_for(fault_of(pool.send(permit(), None)), 10)
             assert fault.kind is FaultKind.UNAVAILABLE
         assert pool.open == 0
 
@@ -627,7 +627,7 @@ async def test_beyond_the_limit_a_request_is_shed_at_once() -> None:
         assert (await fault_of(pool.send(permit(), None))).kind is FaultKind.BUSY  # while the two are connecting
         await until(lambda: len(server.requests) == 2)
         assert (await fault_of(pool.send(permit(), None))).kind is FaultKind.BUSY  # and while they are in use
-        assert time.monotonic() - started < 1
+        assert time.monotonic() - started < 6
         hold.set()
         await asyncio.gather(*waiting)
         assert (await fetch(pool))[0] == 200
@@ -834,7 +834,7 @@ async def test_answer_and_request_stream_at_the_same_time() -> None:
         response = await pool.send(permit("POST"), body)
         assert not response.request_done
         for turn, piece in zip(turns, (b"a", b"b", b"c"), strict=False):
-            assert await asyncio.wait_for(response.read(), 2) == piece
+            assert await asyncio.wait_for(response.read(), 10) == piece
             turn.set()
         assert await rest(response) == b""
         assert (server.connections, pool.idle) == (1, 1)
@@ -912,7 +912,7 @@ async def test_a_client_that_leaves_leaves_an_incomplete_body(length: int | None
 async def test_an_upload_that_is_cancelled_is_a_fault_and_not_a_wait() -> None:
     async with both("silent") as (server, pool):
         body = Upload(b"abc", 0.01, asyncio.CancelledError(), length=9)
-        fault = await asyncio.wait_for(fault_of(pool.send(permit("POST"), body)), 2)
+        fault = await asyncio.wait_for(fault_of(pool.send(permit("POST"), body)), 10)
         assert fault.kind is FaultKind.PARTIAL
         await until(lambda: server.live == 0)
 
@@ -966,7 +966,7 @@ async def test_an_upload_that_does_not_move_is_a_timeout_even_if_the_head_drips(
         started = time.monotonic()
         fault = await fault_of(pool.send(permit("POST"), Upload(b"x", asyncio.Event(), length=9)))
         assert fault.kind is FaultKind.TIMEOUT
-        assert time.monotonic() - started < 1.5
+        assert time.monotonic() - started < 6
 
 
 # --- back-pressure ---
@@ -1033,7 +1033,7 @@ async def test_cancelling_closes_the_upstreams_connection_at_once(body: bool) ->
         with pytest.raises(asyncio.CancelledError):
             await task
         assert pool.open == 0
-        await asyncio.wait_for(until(lambda: server.live == 0), 1)
+        await asyncio.wait_for(until(lambda: server.live == 0), 8)
         assert upload is None or upload.released
 
 
@@ -1047,7 +1047,7 @@ async def test_cancelling_while_the_body_comes_closes_it_too() -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         assert pool.open == 0
-        await asyncio.wait_for(until(lambda: server.live == 0), 1)
+        await asyncio.wait_for(until(lambda: server.live == 0), 8)
 
 
 @on_both_loops
@@ -1257,7 +1257,7 @@ async def test_a_hooks_endless_body_is_cut_at_the_limit() -> None:
         FAULTS["silent"],
         FAULTS["drip_head"],
         FAULTS["stalled_body"],
-        drips(b"HTTP/1.1 200 OK\r\nContent-Length: 100\r\n\r\n" + b"x" * 100, 0.02),
+        drips(b"HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n" + b"x" * 500, 0.02),
     ],
     ids=["silent", "head drips", "stalled", "all drips"],
 )
@@ -1266,7 +1266,7 @@ async def test_one_deadline_covers_the_whole_exchange_with_a_hook(play: Play) ->
     async with both(play) as (server, pool):
         started = time.monotonic()
         assert (await fault_of(pool.get(b"/", (), max_body=999, deadline=0.3))).kind is FaultKind.TIMEOUT
-        assert time.monotonic() - started < 0.8
+        assert time.monotonic() - started < 6
         assert pool.open == 0
         await until(lambda: server.live == 0)
 
@@ -1317,7 +1317,7 @@ async def test_an_upgrade_hands_over_the_connection_with_what_came_behind_the_an
         opened.transport.set_protocol(tunnel)
         opened.transport.resume_reading()
         opened.transport.write(b"second")
-        await asyncio.wait_for(tunnel.lost, 2)
+        await asyncio.wait_for(tunnel.lost, 10)
         assert tunnel.data == b"before anybody listens, second"
         assert server.requests[0].header("upgrade") == ["websocket"]
 

@@ -489,7 +489,7 @@ async def test_a_sign_in_that_waits_too_long_for_its_turn_is_turned_away() -> No
             assert await failure(pool.sign_in("alice", PASSWORD)) == SignInError.THROTTLED
         finally:
             hold.set()
-        assert time.monotonic() - started < ASK_WITHIN + 1
+        assert time.monotonic() - started < ASK_WITHIN + 10
         assert web.asked == []
 
 

@@ -40,7 +40,7 @@ class Answer:
 class Client:
     """One connection. Reads raise TimeoutError after five seconds, so that a server that hangs fails its test."""
 
-    def __init__(self, port: int, timeout: float = 5) -> None:
+    def __init__(self, port: int, timeout: float = 20) -> None:
         self.socket = socket.create_connection(("127.0.0.1", port), timeout)
         self.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.buffer = b""
@@ -167,7 +167,7 @@ class Running:
     def targets(self) -> list[bytes]:
         return [seen.target for seen in self.seen]
 
-    def client(self, timeout: float = 5) -> Client:
+    def client(self, timeout: float = 20) -> Client:
         return Client(self.port, timeout)
 
 
@@ -181,7 +181,7 @@ def running(app: App, limits: Limits | None = None, **listen: Any) -> Iterator[R
         server.stop()
 
 
-def until(condition: Callable[[], bool], seconds: float = 5) -> None:
+def until(condition: Callable[[], bool], seconds: float = 20) -> None:
     """Wait for a condition, and fail if it does not come true."""
     end = time.monotonic() + seconds
     while not condition():

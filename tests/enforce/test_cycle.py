@@ -113,7 +113,7 @@ async def app(scope: Any, receive: Any, send: Any) -> None:
 
 async def _sse(scope: Any, receive: Any, send: Any) -> None:
     await send(start(200, (b"content-type", b"text/event-stream")))
-    await asyncio.sleep(0.3)
+    await asyncio.sleep(1.5)
     await send(body(b"data: 1\n\n", True))
     await asyncio.sleep(0.3)
     await send(body(b""))
@@ -325,7 +325,7 @@ def test_the_head_of_a_stream_is_sent_at_once_and_each_event_as_it_comes(server:
         begin = time.monotonic()
         client.send(get("/sse"))
         assert client._line() == b"HTTP/1.1 200 OK"
-        assert time.monotonic() - begin < 0.25
+        assert time.monotonic() - begin < 1.2
         while client._line():
             pass
         assert list(client._chunks()) == [b"data: 1\n\n"]

@@ -129,7 +129,7 @@ def test_whatever_the_hook_says_wrong_is_503(stack: Stack, page: tuple[int, str,
 
 
 def test_a_late_hook_is_503(stack: Stack) -> None:
-    stack.hook.delay = 0.8
+    stack.hook.delay = 3
     before = stack.sidecar.metric("sidecar_dep_errors_total", dep="lookup", fault="timeout")
     assert stack.sidecar.get("/contacts/1", stack.tokens["alice"]).code == "lookup_timeout"
     assert stack.sidecar.metric("sidecar_dep_errors_total", dep="lookup", fault="timeout") == before + 1

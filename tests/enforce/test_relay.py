@@ -21,7 +21,7 @@ async def never_asked() -> tuple[int, str] | None:
 
 async def some(end: socket.socket, size: int) -> bytes:
     """What comes next at an end."""
-    return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(end, size), 3)
+    return await asyncio.wait_for(asyncio.get_running_loop().sock_recv(end, size), 10)
 
 
 class Ends:
@@ -39,7 +39,7 @@ class Ends:
             self.client if client else self.upstream, frame.serialize(mask=client)
         )
 
-    async def heard(self, end: socket.socket, seconds: float = 3) -> bytes:
+    async def heard(self, end: socket.socket, seconds: float = 10) -> bytes:
         """What comes at an end until it is closed."""
         data, loop = b"", asyncio.get_running_loop()
         with suppress(ConnectionResetError):
@@ -80,7 +80,7 @@ async def relayed(
     finally:
         for end in far:
             end.close()
-        async with asyncio.timeout(CLOSE_WITHIN + 1):
+        async with asyncio.timeout(CLOSE_WITHIN + 10):
             await ends.running
 
 

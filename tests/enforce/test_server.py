@@ -485,7 +485,7 @@ def test_a_silent_connection_is_closed_without_a_word(quick: Running) -> None:
     with quick.client() as client:
         begin = time.monotonic()
         assert client.rest() == b""
-        assert 0.2 < time.monotonic() - begin < 2
+        assert 0.2 < time.monotonic() - begin < 10
 
 
 def drip(client: Client, piece: bytes) -> None:
@@ -493,7 +493,7 @@ def drip(client: Client, piece: bytes) -> None:
     begin = time.monotonic()
     while not select.select([client.socket], [], [], 0.05)[0]:
         client.send(piece)
-        assert time.monotonic() - begin < 2, "the server lets itself be dripped on"
+        assert time.monotonic() - begin < 10, "the server lets itself be dripped on"
 
 
 @pytest.mark.parametrize("piece", [b"", b"X"])
@@ -543,7 +543,7 @@ def test_an_idle_connection_is_closed_after_the_keep_alive_time(quick: Running) 
             client.send(GET)
             assert client.answer().status == 200
             time.sleep(0.1)
-        assert 0.1 < seconds_until_closed(client) < 2
+        assert 0.1 < seconds_until_closed(client) < 10
 
 
 @pytest.mark.parametrize("piece", [b"", b"x"])
@@ -584,7 +584,7 @@ def test_after_an_answer_to_an_unread_body_the_connection_ends_soon(quick: Runni
         assert client.answer().status == 403
         begin = time.monotonic()
         assert flood(client, b"x", pause=0.02) < 1000
-        assert time.monotonic() - begin < 2
+        assert time.monotonic() - begin < 10
 
 
 @pytest.mark.parametrize("path", ["/deny", "/refused?a#b"])

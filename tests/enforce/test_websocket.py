@@ -223,7 +223,7 @@ def test_it_ends_when_its_token_does(world: World) -> None:
     with world.connect(seconds=2) as client:
         started = time.time()
         assert ended(client) == (4401, "token_expired")
-        assert time.time() - started < 4
+        assert time.time() - started < 10
     wait_for(lambda: (4401, "token_expired") in world.upstream.closed)
 
 
@@ -332,6 +332,7 @@ def test_a_flood_of_pings_that_takes_no_pongs_costs_no_memory(world: World) -> N
     assert most < 10 * 1024
 
 
+@pytest.mark.alone
 def test_a_flood_of_tiny_messages_leaves_others_their_turn(world: World) -> None:
     waits: list[float] = []
 

@@ -23,7 +23,7 @@ GOOD_HOOK = json_answer(b'{"id": "1", "owner_id": "a-1"}')
 ROUTES = """\
 version: 1
 lookups:
-  contact: {{url: "http://127.0.0.1:{hook}/c/{{id}}", attributes: {{owner: owner_id}}, echo: id, timeout: 300ms}}
+  contact: {{url: "http://127.0.0.1:{hook}/c/{{id}}", attributes: {{owner: owner_id}}, echo: id, timeout: 800ms}}
 routes:
   - {{path: /plain, resource: contact, actions: {{GET: list}}}}
   - {{path: "/contacts/{{id}}", resource: contact, id: "{{path.id}}", lookup: contact, actions: {{GET: read}}}}
@@ -47,7 +47,7 @@ def environment(keys: int) -> dict[str, str]:
         "AWS_COGNITO_POOL_ID": POOL,
         "AWS_COGNITO_CLIENT_ID": CLIENT,
         "SIDECAR_JWKS_URL": f"http://127.0.0.1:{keys}/jwks",
-        "SIDECAR_CERBOS_TIMEOUT": "300ms",
+        "SIDECAR_CERBOS_TIMEOUT": "800ms",
         "SIDECAR_UPSTREAM_HEAD_TIMEOUT": "500ms",
     }
 
@@ -84,7 +84,7 @@ def assert_refused(world: World, path: str, status: int, code: str, dep: str, fa
     before = world.sidecar.metric("sidecar_dep_errors_total", dep=dep, fault=fault)
     started = time.monotonic()
     got = world.sidecar.get(path, world.token)
-    assert time.monotonic() - started < 1.5
+    assert time.monotonic() - started < 5
     assert (got.status, got.code) == (status, code)
     assert got.header("retry-after") == ("2" if status == 503 else None)
     assert world.upstream.received == b""
