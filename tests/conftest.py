@@ -119,6 +119,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if "mark.alone" in collection_path.read_text() else True
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Properties run without a count of lines, which takes as long as they do: what they hold, other tests cover."""
+    for item in items:
+        if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
+            item.add_marker(pytest.mark.no_cover)
+
+
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
     """Each file in one process, as `--dist loadfile` has it, and those of the container engine together in one."""

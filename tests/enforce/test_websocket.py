@@ -155,6 +155,7 @@ def test_the_upstream_gets_a_handshake_of_ours_with_the_identity(world: World) -
     with world.connect(subprotocols=[Subprotocol("bearer"), Subprotocol(token), Subprotocol("chat")]) as client:
         assert client.subprotocol == "bearer"
         assert client.protocol.extensions == []
+    wait_for(lambda: world.upstream.handshakes)
     (headers,) = world.upstream.handshakes
     assert (headers["x-auth-subject"], headers["x-auth-roles"]) == ("a-1", "user")
     assert headers["sec-websocket-protocol"] == "bearer, chat"
