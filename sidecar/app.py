@@ -40,6 +40,7 @@ from sidecar.gate.identity import Tokens
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access
 from sidecar.gate.session import TokenSource
+from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Code
 from sidecar.journal import Journal, open_stream
 from sidecar.metrics import Gauge, Metrics
@@ -89,17 +90,16 @@ class Traffic:
             raise RuntimeError(f"an ASGI scope of type {scope['type']!r}")
         if server.UPGRADE in scope.get("extensions", ()):
             await self._websockets(scope, receive, send)
-        elif self._authorize is not None and self._authorize.has(scope["raw_target"]):
-            await self._authorize(scope, receive, send)
         else:
             await self._own(scope, receive, send)
 
-    def direct(self, target: bytes) -> Proxy | None:
-        """The proxy, for all but the own paths."""
+    def direct(self, target: bytes) -> Proxy | ForwardAuth | None:
+        """Who takes a request that is no WebSocket; None for the own paths."""
         if not target.startswith(PREFIX):
             return self._proxy
-        ours = self._own.has(target) or (self._authorize is not None and self._authorize.has(target))
-        return None if ours else self._proxy
+        if self._authorize is not None and self._authorize.has(target):
+            return self._authorize
+        return None if self._own.has(target) else self._proxy
 
 
 def load_routes(settings: Settings, environ: dict[str, str]) -> RoutesFile:
@@ -391,7 +391,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
         if settings.console == "on":
             paths.update(_console(settings, gate, hooks, pdp, pages, journal, browser).paths())
     own = OwnPaths(paths, reading, refusals, now=wall_clock, new_id=new_id)
-    traffic = Traffic(proxy, websockets, own, _forward_auth(settings, gate, journal, refusals))
+    traffic = Traffic(proxy, websockets, own, _forward_auth(settings, gate, journal, refusals, begin_trace))
     sidecar = Sidecar(
         settings, environ, gate, keys, trust, routes, pdp, embedded, hooks, upstream, metrics, journal, traffic,
         browser, alb_keys, tracer, _policy_reload(settings, embedded), stamp,
@@ -409,16 +409,21 @@ def _ext_authz(sidecar: Sidecar, refusals: Refusals) -> UnaryServer:
         raise StartError(
             "SIDECAR_EXT_AUTHZ_LISTEN: xds-protos is not installed: pip install 'authorization-sidecar[envoy]'"
         ) from None
-    door = ext_authz.ExtAuthz(sidecar.gate, sidecar.journal, time.perf_counter, new_id, refusals)
+    begin_trace = sidecar.tracer.begin if sidecar.tracer else None
+    door = ext_authz.ExtAuthz(sidecar.gate, sidecar.journal, time.perf_counter, new_id, refusals, begin_trace)
     health = Health((ext_authz.SERVICE,), sidecar.serves)
     return UnaryServer({ext_authz.CHECK: door.check, grpc_health.CHECK: health.check})
 
 
-def _forward_auth(settings: Settings, gate: Gate, journal: Journal, refusals: Refusals) -> ForwardAuth | None:
+def _forward_auth(
+    settings: Settings, gate: Gate, journal: Journal, refusals: Refusals, begin_trace: BeginTrace | None
+) -> ForwardAuth | None:
     if settings.forward_auth == "off":
         return None
     dialect = DIALECTS[settings.forward_auth]
-    return ForwardAuth(gate, dialect, journal, refusals, timer=time.perf_counter, new_id=new_id)
+    return ForwardAuth(
+        gate, dialect, journal, refusals, timer=time.perf_counter, new_id=new_id, begin_trace=begin_trace
+    )
 
 
 def _later(seconds: float, what: Callable[[], None]) -> None:

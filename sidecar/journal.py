@@ -20,8 +20,8 @@ Later = Callable[[float, Callable[[], None]], object]
 """Calls something once, so many seconds later: with 0 after what is under way."""
 
 
-Tell = Callable[[Verdict, str, str, int, float, float], None]
-"""Told of each verdict for its trace: (verdict, outcome, code, status, seconds, Unix time)."""
+Tell = Callable[[Facts, str, str, int, float, float, bool], None]
+"""Told of each verdict for its trace: (facts, outcome, code, status, seconds, Unix time, whether we forwarded it)."""
 
 
 def at_once(_: float, what: Callable[[], None]) -> None:
@@ -30,13 +30,15 @@ def at_once(_: float, what: Callable[[], None]) -> None:
 
 
 class Outcome(NamedTuple):
-    """What became of one request: its verdict, the status that the client got, and what failed after the permit."""
+    """What became of one request: its verdict, the status that the client got, and what failed after the permit.
+    With `told` the verdict was another proxy's to do, and the status that of our answer to it."""
 
     verdict: Verdict
     status: int
     seconds: float
     fault: Code | None = None
     detail: str = ""
+    told: bool = False
 
 
 class Journal:
@@ -61,9 +63,9 @@ class Journal:
         """Write one verdict and what became of it. Raises OSError where the lines before could not be written."""
         facts = outcome.verdict.facts
         effect, code = _said(outcome)
+        forwarded = not outcome.told and isinstance(outcome.verdict, Forward)
         self.metrics.request(
-            facts.route or "-", effect, code, outcome.status, outcome.seconds, facts.stages,
-            isinstance(outcome.verdict, Forward),
+            facts.route or "-", effect, code, outcome.status, outcome.seconds, facts.stages, forwarded
         )  # fmt: skip
         dep, fault = _dependency_of(code)
         if dep and dep not in _COUNTING:
@@ -73,7 +75,7 @@ class Journal:
             self.metrics.remembered("decision", facts.cache)
         now = self._now()
         if self._tell is not None:
-            self._tell(outcome.verdict, effect, code, outcome.status, outcome.seconds, now)
+            self._tell(facts, effect, code, outcome.status, outcome.seconds, now, forwarded)
         self._write(_line(outcome, facts, effect, code, now))
 
     def refused_unread(self, status: int, code: Code, peer: str, request_id: str) -> None:

@@ -21,7 +21,7 @@ from opentelemetry.trace.status import Status, StatusCode
 from requests import Session
 
 from sidecar.gate.trace import Header, Remote, Trace, remote_of
-from sidecar.gate.verdict import Facts, Forward, Verdict
+from sidecar.gate.verdict import Facts
 from sidecar.metrics import UPSTREAM
 
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "CONNECT", "OPTIONS", "TRACE", "PATCH"))
@@ -54,9 +54,10 @@ class Tracer:
             trace_id, ids[:16], ids[16:32], ids[32:48], ids[48:], sampled.decision is Decision.RECORD_AND_SAMPLE, remote
         )  # fmt: skip
 
-    def end(self, verdict: Verdict, outcome: str, code: str, status: int, seconds: float, now: float) -> None:
+    def end(
+        self, facts: Facts, outcome: str, code: str, status: int, seconds: float, now: float, forwarded: bool
+    ) -> None:
         """Tell of a request whose answer began at `now`, Unix seconds, after so many seconds."""
-        facts = verdict.facts
         trace = facts.trace
         if trace is None or not trace.sampled:
             return
@@ -69,7 +70,7 @@ class Tracer:
         name = f"{'HTTP' if method == '_OTHER' else method} {facts.route}".rstrip()
         own = _context(trace.trace_id, trace.span, True, remote)
         self._tell(name, own, caller, SpanKind.SERVER, attributes, failed, began, now)
-        stages = list(_stages(facts, isinstance(verdict, Forward), began, now))
+        stages = list(_stages(facts, forwarded, began, now))
         for stage, since, until in stages:
             span = getattr(trace, stage) if stage in _CALLS else secrets.token_hex(8)
             kind = SpanKind.CLIENT if stage in _CALLS else SpanKind.INTERNAL

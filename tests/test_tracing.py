@@ -9,13 +9,16 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import grpc
 import pytest
+from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from sidecar.gate.verdict import Code, Facts, Forward, Ground, Refuse
+from sidecar.gate.verdict import Facts
 from sidecar.tracing import Tracer
 from tests.conftest import Stack, policies
-from tests.stack import ROOT, Sidecar, running_sidecar, wait_for
+from tests.enforce.test_ext_authz import question
+from tests.stack import ROOT, Sidecar, free_port, running_sidecar, wait_for
 
 TRACE, CALLER = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 PARENT = f"00-{TRACE}-{CALLER}-01"
@@ -130,6 +133,41 @@ def test_a_request_is_a_span_with_a_child_for_each_stage_and_everybody_is_told(
     )
 
 
+def test_what_another_proxy_asks_is_a_span_too_and_the_app_was_not_asked_by_us(
+    stack: Stack, receiver: Receiver, tmp_path: Path
+) -> None:
+    port = free_port()
+    environ = {
+        **stack.environ, "SIDECAR_TRACES": "otlp", "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{receiver.port}",
+        "OTEL_SERVICE_NAME": "edge", "OTEL_BSP_SCHEDULE_DELAY": "100", "SIDECAR_FORWARD_AUTH": "nginx",
+        "SIDECAR_TRUSTED_PROXIES": "127.0.0.1/32", "SIDECAR_EXT_AUTHZ_LISTEN": f"127.0.0.1:{port}",
+    }  # fmt: skip
+    upstream, token = f"http://127.0.0.1:{stack.upstream.port}", stack.tokens["alice"]
+    said = {
+        "X-Original-Method": "GET", "X-Original-URI": "/contacts/1", "X-Forwarded-For": "192.0.2.7",
+        "X-Forwarded-Proto": "https", "traceparent": PARENT,
+    }  # fmt: skip
+    other = TRACE[::-1]
+    bearer = (b"authorization", f"Bearer {token}".encode())
+    asked = question(
+        bearer, (b"traceparent", PARENT.replace(TRACE, other).encode()), path="/contacts/1", host="127.0.0.1"
+    )
+    with running_sidecar(tmp_path, stack.routes, policies(), upstream, environ) as sidecar:
+        assert sidecar.get("/_sidecar/authorize", token, **said).status == 200
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            answer = channel.unary_unary("/envoy.service.auth.v3.Authorization/Check")(asked, timeout=30)
+        assert CheckResponse.FromString(answer).HasField("ok_response")
+        for trace in (TRACE, other):
+            wait_for(lambda trace=trace: len(receiver.of(trace)) == 6, what="the spans of a question")  # type: ignore[misc]
+            spans = receiver.of(trace)
+            assert set(spans) == {"GET /contacts/{id}", "request", "routing", "identity", "lookup", "decision"}
+            assert spans["GET /contacts/{id}"].parent_span_id.hex() == CALLER
+        assert {line["trace_id"] for line in sidecar.decisions()} == {TRACE, other}
+        assert sidecar.metric("sidecar_stage_seconds_count", stage="decision") == 2
+        assert sidecar.metric("sidecar_stage_seconds_count", stage="upstream") == 0
+    assert stack.upstream.received == b""
+
+
 def test_without_a_context_or_with_a_broken_one_a_new_trace_begins(
     stack: Stack, traced: Sidecar, receiver: Receiver
 ) -> None:
@@ -214,8 +252,8 @@ def test_a_method_that_nobody_knows_names_no_span(receiver: Receiver, monkeypatc
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_ENDPOINT", f"http://127.0.0.1:{receiver.port}")
     tracer = Tracer()
     facts = Facts("r", "EVIL", "/x", stages={"request": 0.001}, trace=tracer.begin([]))
-    tracer.end(Refuse(Code.ROUTE_UNMAPPED, facts), "refuse", "route_unmapped", 403, 0.002, 1.7e9)
-    tracer.end(Forward(b"GET", b"/", (), Ground.PUBLIC, Facts("r", "GET", "/")), "allow", "public", 200, 0.0, 1.7e9)
+    tracer.end(facts, "refuse", "route_unmapped", 403, 0.002, 1.7e9, False)
+    tracer.end(Facts("r", "GET", "/"), "allow", "public", 200, 0.0, 1.7e9, True)
     tracer.close()
     # a method of the client's own making names no span
     assert {span.name for _, span in receiver.spans} == {"HTTP", "request"}

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+from enum import Enum, auto
+from functools import lru_cache
 from typing import NamedTuple
 
 from sidecar.gate.request import Header, Raw
@@ -47,34 +49,54 @@ DIALECTS = {
 """By the words of SIDECAR_FORWARD_AUTH."""
 
 _FOR, _PROTO = b"x-forwarded-for", b"x-forwarded-proto"
-_OF_ONE_DIALECT = frozenset(
-    name for dialect in DIALECTS.values() for name in (dialect.method, dialect.target) if name
-)  # fmt: skip
-# the connection between the proxy and us is not the client's
-_OF_THE_QUESTION = frozenset(b"connection content-length transfer-encoding".split())
+
+
+class _Part(Enum):
+    """What a header is in a question; one without a part is the client's."""
+
+    SAID = auto()
+    CONNECTION = auto()
+    OTHER_DIALECT = auto()
+    WEBSOCKET = auto()
+
+
+def _spoken(dialect: Dialect) -> frozenset[bytes]:
+    return frozenset((dialect.method, dialect.target, dialect.host, _FOR, _PROTO)) - {b""}
+
+
+def _parts(dialect: Dialect) -> dict[bytes, _Part]:
+    parts = {name: _Part.OTHER_DIALECT for other in DIALECTS.values() for name in (other.method, other.target)}
+    # the connection between the proxy and us is not the client's
+    parts.update(dict.fromkeys(b"host connection content-length transfer-encoding".split(), _Part.CONNECTION))
+    parts[b"sec-websocket-key"] = _Part.WEBSOCKET
+    return parts | dict.fromkeys(_spoken(dialect), _Part.SAID)
+
+
+_SPOKEN = {dialect: _spoken(dialect) for dialect in DIALECTS.values()}
+_PARTS = {dialect: _parts(dialect) for dialect in DIALECTS.values()}
 
 
 def read_question(question: Raw, dialect: Dialect) -> Raw:
     """The request that a proxy asks about. Raises Refused: PROXY_AMBIGUOUS for what is missing, stands twice or is said
     in another dialect, PROXY_UNABLE for a WebSocket, REQUEST_INVALID for a method that the sidecar does not know."""
-    spoken = {dialect.method, dialect.target, dialect.host, _FOR, _PROTO} - {b""}
+    parts, spoken = _PARTS[dialect], _SPOKEN[dialect]
     said: dict[bytes, bytes] = {}
     kept: list[Header] = []
     for header in question.headers:
-        name, value = header
-        if name in spoken:
+        name = header[0]
+        part = parts.get(name)
+        if part is None:
+            kept.append(header)
+        elif part is _Part.SAID:
             if name in said:
                 raise Refused(Code.PROXY_AMBIGUOUS, f"two headers {name.decode()}")
-            said[name] = value
-        elif name in _OF_ONE_DIALECT:
+            said[name] = header[1]
+        elif part is _Part.OTHER_DIALECT:
             raise Refused(Code.PROXY_AMBIGUOUS, f"{name.decode()} is no header of this dialect")
-        elif name == b"sec-websocket-key":
+        elif part is _Part.WEBSOCKET:
             raise Refused(Code.PROXY_UNABLE, "a WebSocket, which the proxy does not show to be one")
-        elif name not in _OF_THE_QUESTION and name != b"host":
-            kept.append(header)
-    missing = sorted(spoken - said.keys())
-    if missing:
-        raise Refused(Code.PROXY_AMBIGUOUS, f"without {b', '.join(missing).decode()}")
+    if len(said) != len(spoken):
+        raise Refused(Code.PROXY_AMBIGUOUS, f"without {b', '.join(sorted(spoken - said.keys())).decode()}")
     method = said[dialect.method].decode("latin-1") if dialect.method else question.method
     if method not in METHODS:
         raise Refused(Code.REQUEST_INVALID, f"the method {method[:32]!r}")
@@ -83,7 +105,7 @@ def read_question(question: Raw, dialect: Dialect) -> Raw:
     if before:
         kept.append((_FOR, before))
     target, scheme = _target(question.target, said, dialect), _scheme(said[_PROTO])
-    return Raw(method, target, kept, client, scheme, question.request_id)
+    return Raw(method, target, kept, client, scheme, question.request_id, False, question.trace)
 
 
 def _target(asked: bytes, said: dict[bytes, bytes], dialect: Dialect) -> bytes:
@@ -109,6 +131,7 @@ def _client(said: bytes) -> tuple[str, bytes]:
     return address, before.strip()
 
 
+@lru_cache(maxsize=1024)
 def _is_address(text: str) -> bool:
     try:
         ipaddress.ip_address(text)

@@ -22,6 +22,7 @@ from sidecar.enforce.foreign import Handover, handover
 from sidecar.enforce.refusal import UNAUTHORIZED, Refusals
 from sidecar.gate.gate import Clock, Gate
 from sidecar.gate.request import OWN_COOKIES, Header, Raw
+from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Code, Forward, Preflight, Refuse, Refused
 from sidecar.journal import Journal, Outcome, code_of
 
@@ -153,13 +154,15 @@ class ExtAuthz:
     """Answers Envoy's questions. `timer` gives monotonic seconds."""
 
     def __init__(
-        self, gate: Gate, journal: Journal, timer: Clock, new_id: Callable[[], str], refusals: Refusals
-    ) -> None:
+        self, gate: Gate, journal: Journal, timer: Clock, new_id: Callable[[], str], refusals: Refusals,
+        begin_trace: BeginTrace | None = None,
+    ) -> None:  # fmt: skip
         self._gate = gate
         self._journal = journal
         self._timer = timer
         self._new_id = new_id
         self._refusals = refusals
+        self._begin_trace = begin_trace
 
     async def check(self, message: bytes) -> bytes:
         """One CheckRequest -> one CheckResponse, both as bytes. Raises CallFailed where it is no CheckRequest."""
@@ -171,7 +174,10 @@ class ExtAuthz:
         except Refused as refused:
             self._journal.refused_unread(answer.status_of(refused.code), refused.code, "", request_id)
             return _denied(answer.of(refused.code, request_id), refused.code, False, ())
-        verdict = await self._gate.decide(question.raw, question.whole_body)
+        raw = question.raw
+        if self._begin_trace is not None:
+            raw = raw._replace(trace=self._begin_trace(raw.headers))
+        verdict = await self._gate.decide(raw, question.whole_body)
         if isinstance(verdict, Forward):
             try:
                 return self._allow(verdict, question, started)
@@ -184,13 +190,13 @@ class ExtAuthz:
         else:
             made, code = self._refusals.whole(verdict, verdict.code, question.raw), verdict.code
         status = made.status if isinstance(verdict, Preflight) else answer.status_of(verdict.code)
-        outcome = Outcome(verdict, status, self._timer() - started)
+        outcome = Outcome(verdict, status, self._timer() - started, told=True)
         told = _denied(made, code, question.grpc, _facts(outcome))
         self._journal.record(outcome)
         return told
 
     def _allow(self, permit: Forward, question: Question, started: float) -> bytes:
-        outcome = Outcome(permit, 200, self._timer() - started)
+        outcome = Outcome(permit, 200, self._timer() - started, told=True)
         told = handover(permit, question.raw)
         remove = told.remove
         if not question.grpc and any(name == b"te" for name, _ in question.raw.headers):

@@ -11,6 +11,7 @@ SAID_BY_US = (*IDENTITY_HEADERS, b"x-request-id", b"x-forwarded-for", b"x-forwar
 """What the sidecar says to the app, and nobody else."""
 SETTABLE = (*SAID_BY_US, b"cookie")
 """Every header that a Handover may set."""
+_SAID_BY_US = frozenset(SAID_BY_US)
 _FRAMING = frozenset(
     b"host connection keep-alive proxy-connection te trailer transfer-encoding upgrade content-length expect".split()
 )
@@ -33,7 +34,7 @@ class Handover(NamedTuple):
 
 def handover(permit: Forward, raw: Raw) -> Handover:
     """What the proxy that holds `raw` must do by this permit: `raw.headers` with it applied are `permit.headers`."""
-    ours = [header for header in permit.headers if header[0] in SAID_BY_US]
+    ours = [header for header in permit.headers if header[0] in _SAID_BY_US]
     cookies = [value for name, value in permit.headers if name == b"cookie"]
     if cookies:
         # RFC 9113 section 8.2.3: several are joined with "; "

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from sidecar.enforce import answer
 from sidecar.enforce.dialects import AUTHORIZE, Dialect, read_question
 from sidecar.enforce.foreign import SETTABLE, handover
-from sidecar.enforce.proxy import Receive, Scope, Send, raw_of
+from sidecar.enforce.incoming import Head
+from sidecar.enforce.proxy import Receive, Send
 from sidecar.enforce.refusal import Refusals, send_whole
 from sidecar.gate.gate import Clock, Gate
 from sidecar.gate.request import Header, Raw, is_trusted
+from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Code, Facts, Forward, Preflight, Refuse, Refused
 from sidecar.journal import Journal, Outcome
 
@@ -23,10 +25,11 @@ class ForwardAuth:
 
     def __init__(
         self, gate: Gate, dialect: Dialect, journal: Journal, refusals: Refusals, *, timer: Clock,
-        new_id: Callable[[], str],
+        new_id: Callable[[], str], begin_trace: BeginTrace | None = None,
     ) -> None:  # fmt: skip
         self._gate = gate
         self._dialect = dialect
+        self._begin_trace = begin_trace
         self._journal = journal
         self._refusals = refusals
         self._timer = timer
@@ -38,22 +41,24 @@ class ForwardAuth:
             return target.startswith(AUTHORIZE + b"/")
         return target.partition(b"?")[0] == AUTHORIZE
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one ASGI http scope whose target `has` a question."""
+    async def __call__(self, head: Head, peer: str, scheme: str, receive: Receive, send: Send) -> None:
+        """Handle one request as `enforce/server.py` has read it, whose target `has` a question."""
         started = self._timer()
-        raw, verdict = await self._judged(raw_of(scope, self._new_id()))
+        trace = self._begin_trace(head.headers) if self._begin_trace is not None else None
+        asked = Raw(head.method, head.target, head.headers, peer, scheme, self._new_id(), False, trace)
+        raw, verdict = await self._judged(asked)
         if isinstance(verdict, Forward):
             made, status = self._allowed(verdict, raw), ALLOWED
         else:
             made, status = self._refused(verdict, raw), answer.status_of(verdict.code)
-        self._journal.record(Outcome(verdict, status, self._timer() - started))
+        self._journal.record(Outcome(verdict, status, self._timer() - started, told=True))
         await send_whole(made, send)
 
     async def _judged(self, question: Raw) -> tuple[Raw, Forward | Refuse]:
         try:
             raw = self._read(question)
         except Refused as refused:
-            facts = Facts(question.request_id, question.method, "", question.peer)
+            facts = Facts(question.request_id, question.method, "", question.peer, trace=question.trace)
             return question, Refuse(refused.code, facts, refused.detail)
         return raw, await self._decide(raw)
 
@@ -99,7 +104,7 @@ class ForwardAuth:
             return made
         cookies = [value for name, value in made.headers if name == b"set-cookie"]
         numbered: list[Header] = [(b"x-auth-set-cookie-%d" % number, value) for number, value in enumerate(cookies, 1)]
-        return made._replace(headers=[*made.headers, *numbered])
+        return made._replace(headers=[*made.headers, *numbered]) if numbered else made
 
 
 async def _no_body(limit: int) -> bytes:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any
 
 from sidecar.clients.pool import Fault, FaultKind, Pool, Response
@@ -13,16 +13,14 @@ from sidecar.enforce.incoming import Head
 from sidecar.enforce.refusal import Refusals, send_whole
 from sidecar.gate.cors import ANSWER_HEADERS
 from sidecar.gate.gate import Gate
-from sidecar.gate.request import Header, Raw
-from sidecar.gate.trace import Trace
+from sidecar.gate.request import Raw
+from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Code, Forward, Preflight, Refuse, Refused
 from sidecar.journal import Journal, Outcome
 
 Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
-BeginTrace = Callable[[Sequence[Header]], Trace]
-"""Gives a request its trace, by the headers that came with it."""
 
 CLIENT_GONE = 499
 """The status in the log of a request whose client left before the answer; nginx's number for it."""

@@ -13,12 +13,13 @@ from http import HTTPStatus
 
 from sidecar.clients.pool import Fault, Pool, Upgraded
 from sidecar.enforce import answer
-from sidecar.enforce.proxy import CLIENT_GONE, UPSTREAM_CODES, BeginTrace, Receive, Scope, Send, raw_of
+from sidecar.enforce.proxy import CLIENT_GONE, UPSTREAM_CODES, Receive, Scope, Send, raw_of
 from sidecar.enforce.refusal import Refusals
 from sidecar.enforce.relay import MAX_MESSAGE, TOKEN_ENDED, Leg, relay
 from sidecar.enforce.server import UPGRADE
 from sidecar.gate.gate import Clock, Gate
 from sidecar.gate.request import Header, Raw
+from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Code, Forward, Preflight, Refuse
 from sidecar.journal import Journal, Outcome
 

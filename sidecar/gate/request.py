@@ -415,6 +415,7 @@ def _are_addresses(said: bytes) -> bool:
         return False
 
 
+@lru_cache(maxsize=1024)
 def is_trusted(peer: str, trusted: tuple[Network, ...]) -> bool:
     """Whether the socket's other end is a listed proxy. A peer without an address (unix socket) never is."""
     try:

@@ -6,7 +6,7 @@ W3C Trace Context (www.w3.org/TR/trace-context). Who begins one and who tells of
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 Header = tuple[bytes, bytes]
@@ -49,6 +49,10 @@ class Trace(NamedTuple):
         parent = f"00-{self.trace_id}-{span}-{'01' if self.sampled else '00'}".encode("ascii")
         state = self.remote.state if self.remote is not None else b""
         return ((TRACEPARENT, parent), (TRACESTATE, state)) if state else ((TRACEPARENT, parent),)
+
+
+BeginTrace = Callable[[Sequence[Header]], Trace]
+"""Gives a request its trace, by the headers that came with it."""
 
 
 def remote_of(headers: Sequence[Header]) -> Remote | None:

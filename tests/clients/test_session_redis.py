@@ -25,7 +25,8 @@ from tests.clients.fakes import refusal, until
 from tests.clients.redis_server import PATIENT, RedisServer
 
 LEFT = 3600.0
-SESSION = signed_in()
+# long enough not to stand in a record by chance
+SESSION = signed_in(refresh_token="refresh-token-of-alice", username="alice@app.test")
 NEWER = SESSION._replace(token="newer", refresh_token="r1", expires=NOW + 7200)
 
 

@@ -12,6 +12,7 @@ import pytest
 
 from sidecar.enforce.dialects import AUTHORIZE, DIALECTS
 from sidecar.enforce.forward_auth import ForwardAuth
+from sidecar.enforce.incoming import Head
 from sidecar.enforce.refusal import Refusals
 from sidecar.gate.request import Header, Reading
 from sidecar.gate.session import Presented
@@ -55,11 +56,9 @@ class Asking:
         if dialect.host != b"host":
             said.append((b"host", b"127.0.0.1:8080"))
         own = [TOKEN_HEADER] if token else []
-        scope = {
-            "type": "http", "method": "GET" if dialect.method else method, "scheme": "http",
-            "raw_target": AUTHORIZE if dialect.target else AUTHORIZE + target.encode(),
-            "headers": [*(pair for pair in said if pair[0]), *own, *headers], "client": (peer, 1) if peer else None,
-        }  # fmt: skip
+        lines = [*(pair for pair in said if pair[0]), *own, *headers]
+        asked = AUTHORIZE if dialect.target else AUTHORIZE + target.encode()
+        head = Head("GET" if dialect.method else method, asked, "1.1", lines, 0, True, False, False)
         sent: list[Any] = []
 
         async def receive() -> Any:
@@ -68,8 +67,8 @@ class Asking:
         async def send(message: Any) -> None:
             sent.append(message)
 
-        assert self.door.has(scope["raw_target"])
-        await self.door(scope, receive, send)
+        assert self.door.has(asked)
+        await self.door(head, peer or "", "http", receive, send)
         (whole,) = sent
         pairs = [(name.decode(), value.decode("latin-1")) for name, value in whole["headers"]]
         return Got(whole["status"], pairs, whole["body"])

@@ -98,7 +98,7 @@ def assert_refused(world: World, path: str, status: int, code: str, dep: str, fa
 # --- Cerbos ---
 
 PDP = {
-    "slow": (fakes.late(0.6), "pdp_timeout"),
+    "slow": (fakes.late(1.2), "pdp_timeout"),
     "garbage": (lambda *_: b"\xff\xff\xff\xff", "pdp_bad_answer"),
     "garbage: an unknown effect": (changed(lambda m: m.results[0].actions.update({"list": 77})), "pdp_mismatch"),
     "wrong status: too many": (fakes.status(grpc.StatusCode.RESOURCE_EXHAUSTED), "pdp_status"),
