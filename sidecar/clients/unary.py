@@ -16,7 +16,7 @@ from enum import IntEnum
 from typing import Any, cast
 from urllib.parse import unquote
 
-from sidecar.clients import hpack
+from sidecar.clients import hpack, http2
 from sidecar.clients.hpack import BadBlock, Field
 
 CONNECT_WITHIN = 1.0
@@ -62,24 +62,11 @@ class _Broken(Exception):
     """The server's bytes are not HTTP/2 that has one reading."""
 
 
-# --- frames (RFC 9113 section 6) ---
+# --- the connection's beginning, and how a call ends ---
 
-_DATA, _HEADERS, _, _RST_STREAM, _SETTINGS = range(5)
-_PUSH_PROMISE, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = range(5, 10)
-_END_STREAM = _ACK = 0x1
-_END_HEADERS = 0x4
-_PADDED = 0x8
-_HAS_PRIORITY = 0x20
-_HEAD = struct.Struct(">HBBBI")  # a length of three bytes, type, flags, stream
-_MAX_FRAME = 16384
-_MAX_STREAM = 2**31 - 1
-_MAX_WINDOW = 2**31 - 1
-_DEFAULT_WINDOW = 65535
+_HEAD = http2.FRAME_HEAD.pack
 _DEFAULT_TABLE = 4096
-_TABLE_SIZE, _ENABLE_PUSH, _MAX_STREAMS, _INITIAL_WINDOW = range(1, 5)
 
-_PROTOCOL_ERROR = 1
-_CANCEL = 8
 _RESETS = {
     7: Status.UNAVAILABLE,  # REFUSED_STREAM: nothing was done for it
     8: Status.CANCELLED,
@@ -103,23 +90,14 @@ _HTTP = {
 _STATUSES = {b"%d" % status: status for status in Status if status}
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    length = len(payload)
-    return _HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream) + payload
-
-
 _OUR_WINDOW = MAX_MESSAGE + 64
 _REFILL = 16 * 1024 * 1024
 # no table of the server's, so that its blocks stand for themselves; no pushes
-_PREFACE = (
-    b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-    + _frame(
-        _SETTINGS,
-        0,
-        0,
-        struct.pack(">HIHIHI", _TABLE_SIZE, 0, _ENABLE_PUSH, 0, _INITIAL_WINDOW, _OUR_WINDOW),
-    )
-    + _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", 2 * _REFILL - _DEFAULT_WINDOW))
+_SETTINGS = struct.pack(">HIHIHI", http2.TABLE_SIZE, 0, http2.ENABLE_PUSH, 0, http2.INITIAL_WINDOW, _OUR_WINDOW)
+_HELLO = (
+    http2.PREFACE
+    + http2.frame(http2.SETTINGS, 0, 0, _SETTINGS)
+    + http2.frame(http2.WINDOW_UPDATE, 0, 0, struct.pack(">I", 2 * _REFILL - http2.DEFAULT_WINDOW))
 )
 
 
@@ -183,7 +161,7 @@ class _Connection(asyncio.Protocol):
         self._timer_at = math.inf
         self._headers: tuple[int, int, bytes] | None = None  # of a block that goes on: stream, flags, what has come
         self._taken = 0  # bytes of bodies since the window was last filled
-        self._window = self._initial_window = _DEFAULT_WINDOW
+        self._window = self._initial_window = http2.DEFAULT_WINDOW
         self._waiting: deque[int] = deque()  # streams that have more to send than the server takes
         self._most = 100
         self._room: deque[asyncio.Future[None]] = deque()  # calls that wait for one to end
@@ -195,7 +173,7 @@ class _Connection(asyncio.Protocol):
         if self._given_up:
             self.transport.abort()
         else:
-            self.transport.write(_PREFACE)
+            self.transport.write(_HELLO)
 
     def data_received(self, data: bytes) -> None:
         self._heard = self._loop.time()
@@ -204,13 +182,13 @@ class _Connection(asyncio.Protocol):
         at, end = 0, len(data)
         try:
             while end - at >= 9:
-                high, low, kind, flags, stream = _HEAD.unpack_from(data, at)
+                high, low, kind, flags, stream = http2.FRAME_HEAD.unpack_from(data, at)
                 after = at + 9 + (high << 8 | low)
-                if after - at > _MAX_FRAME + 9:
+                if after - at > http2.MAX_FRAME + 9:
                     raise _Broken("a frame that is too long")  # noqa: TRY301 - all that is broken ends below
                 if after > end:
                     break
-                self._take(kind, flags, stream & _MAX_STREAM, data[at + 9 : after])
+                self._take(kind, flags, stream & http2.MAX_STREAM, data[at + 9 : after])
                 at = after
         except (_Broken, BadBlock) as error:
             self._break(str(error))
@@ -223,7 +201,7 @@ class _Connection(asyncio.Protocol):
     def _break(self, why: str) -> None:
         """Be done with a server that does not speak the protocol."""
         spoke = self.ready.done()
-        self._write(_frame(_GOAWAY, 0, 0, struct.pack(">II", 0, _PROTOCOL_ERROR)))
+        self._write(http2.frame(http2.GOAWAY, 0, 0, struct.pack(">II", 0, http2.PROTOCOL_ERROR)))
         self._flush()
         self._end(CallFailed(Status.INTERNAL if spoke else Status.UNAVAILABLE, f"not HTTP/2: {why}"))
 
@@ -257,7 +235,7 @@ class _Connection(asyncio.Protocol):
             raise CallFailed(Status.UNAVAILABLE, "the connection was closed")
         number = self._next
         self._next = number + 2
-        if self._next > _MAX_STREAM:
+        if self._next > http2.MAX_STREAM:
             self.usable = False
         call = self._calls[number] = _Call(
             self._loop.create_future(), self._loop.time(), deadline, self._initial_window
@@ -281,19 +259,19 @@ class _Connection(asyncio.Protocol):
         size = len(message)
         data = b"\0" + size.to_bytes(4, "big") + message
         size += 5
-        if size <= _MAX_FRAME and size <= self._window and size <= call.window:
+        if size <= http2.MAX_FRAME and size <= self._window and size <= call.window:
             self._window -= size
             length = len(block)
             self._write(
                 b"".join(
                     (
-                        _HEAD.pack(length >> 8, length & 0xFF, _HEADERS, _END_HEADERS, number), block,
-                        _HEAD.pack(size >> 8, size & 0xFF, _DATA, _END_STREAM, number), data,
+                        _HEAD(length >> 8, length & 0xFF, http2.HEADERS, http2.END_HEADERS, number), block,
+                        _HEAD(size >> 8, size & 0xFF, http2.DATA, http2.END_STREAM, number), data,
                     )
                 )
             )  # fmt: skip
             return
-        self._write(_frame(_HEADERS, _END_HEADERS, number, block))
+        self._write(http2.frame(http2.HEADERS, http2.END_HEADERS, number, block))
         call.unsent = data
         self._waiting.append(number)
         self._send_waiting()
@@ -309,13 +287,13 @@ class _Connection(asyncio.Protocol):
     def _send_some(self, number: int, call: _Call) -> bool:
         """Whether all of the call's message was sent."""
         while call.unsent:
-            size = min(len(call.unsent), self._window, call.window, _MAX_FRAME)
+            size = min(len(call.unsent), self._window, call.window, http2.MAX_FRAME)
             if size <= 0:
                 return False
             part, call.unsent = call.unsent[:size], call.unsent[size:]
             self._window -= size
             call.window -= size
-            self._write(_frame(_DATA, 0 if call.unsent else _END_STREAM, number, part))
+            self._write(http2.frame(http2.DATA, 0 if call.unsent else http2.END_STREAM, number, part))
         return True
 
     async def _wait_for_room(self, deadline: float) -> None:
@@ -347,7 +325,7 @@ class _Connection(asyncio.Protocol):
         if number in self._calls:
             self._remove(number)
             if not self.transport.is_closing():
-                self._write(_frame(_RST_STREAM, 0, number, struct.pack(">I", _CANCEL)))
+                self._write(http2.frame(http2.RST_STREAM, 0, number, struct.pack(">I", http2.CANCEL)))
 
     def _refuse(self, number: int, error: CallFailed) -> None:
         """End a call whose answer cannot be one."""
@@ -389,13 +367,13 @@ class _Connection(asyncio.Protocol):
     # --- frames ---
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if self._headers is not None and kind != _CONTINUATION:
+        if self._headers is not None and kind != http2.CONTINUATION:
             raise _Broken("a block of headers that is broken off")
-        if kind == _DATA:
+        if kind == http2.DATA:
             self._take_data(flags, stream, payload)
-        elif kind == _HEADERS:
+        elif kind == http2.HEADERS:
             self._take_headers(flags, stream, payload)
-        elif kind == _SETTINGS:
+        elif kind == http2.SETTINGS:
             self._take_settings(flags, payload)
         elif not self.ready.done():
             raise _Broken("no settings at the beginning")
@@ -403,18 +381,18 @@ class _Connection(asyncio.Protocol):
             self._take_rare(kind, flags, stream, payload)
 
     def _take_rare(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if kind == _WINDOW_UPDATE:
+        if kind == http2.WINDOW_UPDATE:
             self._take_window(stream, payload)
-        elif kind == _PING:
-            if not flags & _ACK:
-                self._write(_frame(_PING, _ACK, 0, payload))
-        elif kind == _RST_STREAM:
+        elif kind == http2.PING:
+            if not flags & http2.ACK:
+                self._write(http2.frame(http2.PING, http2.ACK, 0, payload))
+        elif kind == http2.RST_STREAM:
             self._take_reset(stream, payload)
-        elif kind == _GOAWAY:
+        elif kind == http2.GOAWAY:
             self._take_goaway(payload)
-        elif kind == _CONTINUATION:
+        elif kind == http2.CONTINUATION:
             self._take_continuation(flags, stream, payload)
-        elif kind == _PUSH_PROMISE:
+        elif kind == http2.PUSH_PROMISE:
             raise _Broken("a push")
 
     def _call_of(self, stream: int) -> _Call | None:
@@ -428,7 +406,7 @@ class _Connection(asyncio.Protocol):
         call = self._call_of(stream)
         self._taken += len(payload)
         if self._taken >= _REFILL:
-            self._write(_frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", self._taken)))
+            self._write(http2.frame(http2.WINDOW_UPDATE, 0, 0, struct.pack(">I", self._taken)))
             self._taken = 0
         if call is None:
             return
@@ -438,14 +416,14 @@ class _Connection(asyncio.Protocol):
         call.answer = call.answer + data if call.answer else data
         if len(call.answer) > MAX_MESSAGE + 5:
             self._refuse(stream, CallFailed(Status.RESOURCE_EXHAUSTED, f"an answer over {MAX_MESSAGE} bytes"))
-        elif flags & _END_STREAM:
+        elif flags & http2.END_STREAM:
             self._refuse(stream, CallFailed(Status.INTERNAL, "an answer without a status"))
 
     def _take_headers(self, flags: int, stream: int, payload: bytes) -> None:
         block = _unpadded(flags, payload)
-        if flags & _HAS_PRIORITY:
+        if flags & http2.HAS_PRIORITY:
             block = block[5:]
-        if flags & _END_HEADERS:
+        if flags & http2.END_HEADERS:
             self._take_block(flags, stream, block)
         else:
             self._headers = (stream, flags, block)
@@ -456,7 +434,7 @@ class _Connection(asyncio.Protocol):
         begun, block = self._headers[1], self._headers[2] + payload
         if len(block) > MAX_BLOCK:
             raise _Broken(f"headers over {MAX_BLOCK} bytes")
-        if flags & _END_HEADERS:
+        if flags & http2.END_HEADERS:
             self._headers = None
             self._take_block(begun, stream, block)
         else:
@@ -467,7 +445,7 @@ class _Connection(asyncio.Protocol):
         fields = hpack.read_block(block)
         if call is None:
             return
-        if flags & _END_STREAM:
+        if flags & http2.END_STREAM:
             self._finish(stream, call, fields)
         elif call.head is not None:
             raise _Broken("headers in the middle of a body")
@@ -491,24 +469,24 @@ class _Connection(asyncio.Protocol):
             self._remove(stream)
 
     def _take_settings(self, flags: int, payload: bytes) -> None:
-        if flags & _ACK:
+        if flags & http2.ACK:
             return
         if len(payload) % 6:
             raise _Broken("settings of a wrong length")
         settings = dict(struct.iter_unpack(">HI", payload))
         first = not self.ready.done()
-        if settings.get(_TABLE_SIZE, _DEFAULT_TABLE) < _DEFAULT_TABLE:
+        if settings.get(http2.TABLE_SIZE, _DEFAULT_TABLE) < _DEFAULT_TABLE:
             self._without_table(first)
         if first:
-            self._most = _MAX_STREAM
-        self._most = settings.get(_MAX_STREAMS, self._most)
-        window = settings.get(_INITIAL_WINDOW, self._initial_window)
-        if window > _MAX_WINDOW:
+            self._most = http2.MAX_STREAM
+        self._most = settings.get(http2.MAX_STREAMS, self._most)
+        window = settings.get(http2.INITIAL_WINDOW, self._initial_window)
+        if window > http2.MAX_WINDOW:
             raise _Broken("a window that is too wide")
         for call in self._calls.values():
             call.window += window - self._initial_window
         self._initial_window = window
-        self._write(_frame(_SETTINGS, _ACK, 0, b""))
+        self._write(http2.frame(http2.SETTINGS, http2.ACK, 0, b""))
         if first:
             self.usable = True
             self.ready.set_result(None)
@@ -525,7 +503,7 @@ class _Connection(asyncio.Protocol):
     def _take_window(self, stream: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise _Broken("a window update of a wrong length")
-        more = int.from_bytes(payload, "big") & _MAX_WINDOW
+        more = int.from_bytes(payload, "big") & http2.MAX_WINDOW
         if stream:
             call = self._call_of(stream)
             if call is not None:
@@ -549,7 +527,7 @@ class _Connection(asyncio.Protocol):
         if len(payload) < 8:
             raise _Broken("a goaway of a wrong length")
         self.usable = False
-        last = int.from_bytes(payload[:4], "big") & _MAX_STREAM
+        last = int.from_bytes(payload[:4], "big") & http2.MAX_STREAM
         for number in [each for each in self._calls if each > last]:
             _fail(self._calls[number], CallFailed(Status.UNAVAILABLE, "the server goes away"))
             self._remove(number)
@@ -565,7 +543,7 @@ def _fail(call: _Call, error: CallFailed) -> None:
 
 
 def _unpadded(flags: int, payload: bytes) -> bytes:
-    if not flags & _PADDED:
+    if not flags & http2.PADDED:
         return payload
     if not payload or payload[0] >= len(payload):
         raise _Broken("padding of a wrong length")

@@ -17,6 +17,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import cast
 from urllib.parse import quote
 
+from sidecar.clients import http2
 from sidecar.clients.hpack import BadBlock
 from sidecar.clients.unary import CallFailed, Status
 from sidecar.enforce.header_blocks import BlockReader
@@ -37,32 +38,15 @@ MAX_RESETS = 2 * MAX_CALLS
 Method = Callable[[bytes], Awaitable[bytes]]
 """Answers one message. Raises CallFailed for a call that ends without an answer."""
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
-_DATA, _HEADERS, _, _RST_STREAM, _SETTINGS = range(5)
-_PUSH_PROMISE, _PING, _GOAWAY, _WINDOW_UPDATE, _CONTINUATION = range(5, 10)
-_END_STREAM = _ACK = 0x1
-_END_HEADERS = 0x4
-_PADDED = 0x8
-_HAS_PRIORITY = 0x20
-_HEAD = struct.Struct(">HBBBI")  # a length of three bytes, type, flags, stream
-_MAX_FRAME = 16384
-_MAX_STREAM = _MAX_WINDOW = 2**31 - 1
-_DEFAULT_WINDOW = 65535
-_MAX_STREAMS, _INITIAL_WINDOW, _MAX_LIST = 3, 4, 6
-_NO_ERROR, _PROTOCOL_ERROR, _REFUSED, _CANCEL, _CALM = 0, 1, 7, 8, 11
 _REFILL = 16 * 1024 * 1024
 
 
-def _frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    length = len(payload)
-    return _HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream) + payload
-
-
-_HELLO = _frame(
-    _SETTINGS, 0, 0,
-    struct.pack(">HIHIHI", _MAX_STREAMS, MAX_CALLS, _INITIAL_WINDOW, MAX_MESSAGE + 64, _MAX_LIST, MAX_BLOCK),
-) + _frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", 2 * _REFILL - _DEFAULT_WINDOW))  # fmt: skip
+_WINDOW = MAX_MESSAGE + 64
+_SETTINGS = struct.pack(
+    ">HIHIHI", http2.MAX_STREAMS, MAX_CALLS, http2.INITIAL_WINDOW, _WINDOW, http2.MAX_LIST, MAX_BLOCK
+)
+_MORE_ROOM = struct.pack(">I", 2 * _REFILL - http2.DEFAULT_WINDOW)
+_HELLO = http2.frame(http2.SETTINGS, 0, 0, _SETTINGS) + http2.frame(http2.WINDOW_UPDATE, 0, 0, _MORE_ROOM)
 
 
 def _literal(name: bytes, value: bytes) -> bytes:
@@ -73,7 +57,7 @@ def _literal(name: bytes, value: bytes) -> bytes:
 _OK_STATUS = b"\x88"  # `:status: 200` of the static table
 _HEAD_OF_ANSWER = _OK_STATUS + _literal(b"content-type", b"application/grpc")
 _END_OF_ANSWER = _literal(b"grpc-status", b"0")
-_END = _END_HEADERS | _END_STREAM
+_END = http2.END_HEADERS | http2.END_STREAM
 _UNSUPPORTED_MEDIA_TYPE = _literal(b":status", b"415")
 _DRAINED = b"\0drained"
 
@@ -81,7 +65,7 @@ _DRAINED = b"\0drained"
 class _Broken(Exception):
     """The client's bytes are not HTTP/2 that has one reading; `code` is for the GOAWAY."""
 
-    def __init__(self, why: str, code: int = _PROTOCOL_ERROR) -> None:
+    def __init__(self, why: str, code: int = http2.PROTOCOL_ERROR) -> None:
         super().__init__(why)
         self.code = code
 
@@ -119,7 +103,7 @@ class Connection(asyncio.Protocol):
         self._greeted = self._settled = self._drained = False
         self._headers: tuple[int, int, bytes] | None = None  # of a block that goes on: stream, flags, what has come
         self._out: list[bytes] = []
-        self._window = self._initial_window = _DEFAULT_WINDOW
+        self._window = self._initial_window = http2.DEFAULT_WINDOW
         self._taken = 0  # bytes of bodies since the window was last filled
         self._resets = 0
         self._waiting: deque[int] = deque()  # streams with more to send than the client takes
@@ -152,30 +136,30 @@ class Connection(asyncio.Protocol):
         """A client that does not read what it asked for is not asked to wait for more: its windows are its bound."""
 
     def _greet(self, data: bytes) -> int:
-        if not data.startswith(PREFACE[: len(data)]) and not data.startswith(PREFACE):
+        if not data.startswith(http2.PREFACE[: len(data)]) and not data.startswith(http2.PREFACE):
             raise _Broken("no preface of HTTP/2")
-        if len(data) < len(PREFACE):
+        if len(data) < len(http2.PREFACE):
             return 0
         self._greeted = True
-        return self._take_frames(data, len(PREFACE))
+        return self._take_frames(data, len(http2.PREFACE))
 
     def _take_frames(self, data: bytes, at: int = 0) -> int:
         end = len(data)
         while end - at >= 9:
-            high, low, kind, flags, stream = _HEAD.unpack_from(data, at)
+            high, low, kind, flags, stream = http2.FRAME_HEAD.unpack_from(data, at)
             after = at + 9 + (high << 8 | low)
-            if after - at > _MAX_FRAME + 9:
+            if after - at > http2.MAX_FRAME + 9:
                 raise _Broken("a frame that is too long", 6)
             if after > end:
                 break
-            self._take(kind, flags, stream & _MAX_STREAM, data[at + 9 : after])
+            self._take(kind, flags, stream & http2.MAX_STREAM, data[at + 9 : after])
             at = after
         return at
 
     def _break(self, error: Exception) -> None:
         code = error.code if isinstance(error, _Broken) else 9  # COMPRESSION_ERROR
         log.warning("a connection that is not gRPC's: %s", error)
-        self._write(_frame(_GOAWAY, 0, 0, struct.pack(">II", self._last, code)))
+        self._write(http2.frame(http2.GOAWAY, 0, 0, struct.pack(">II", self._last, code)))
         self._flush()
         self.transport.close()
 
@@ -186,11 +170,14 @@ class Connection(asyncio.Protocol):
 
         RFC 9113 section 6.8: a first GOAWAY that refuses no stream, and another when what was on its way has come.
         """
-        self._write(_frame(_GOAWAY, 0, 0, struct.pack(">II", _MAX_STREAM, _NO_ERROR)) + _frame(_PING, 0, 0, _DRAINED))
+        self._write(
+            http2.frame(http2.GOAWAY, 0, 0, struct.pack(">II", http2.MAX_STREAM, http2.NO_ERROR))
+            + http2.frame(http2.PING, 0, 0, _DRAINED)
+        )
 
     def _end_drain(self) -> None:
         self._drained = True
-        self._write(_frame(_GOAWAY, 0, 0, struct.pack(">II", self._last, _NO_ERROR)))
+        self._write(http2.frame(http2.GOAWAY, 0, 0, struct.pack(">II", self._last, http2.NO_ERROR)))
         self._close_when_idle()
 
     def _close_when_idle(self) -> None:
@@ -201,41 +188,41 @@ class Connection(asyncio.Protocol):
     # --- frames ---
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if self._headers is not None and kind != _CONTINUATION:
+        if self._headers is not None and kind != http2.CONTINUATION:
             raise _Broken("a block of headers that is broken off")
-        if not self._settled and kind != _SETTINGS:
+        if not self._settled and kind != http2.SETTINGS:
             raise _Broken("no settings at the beginning")
-        if kind == _DATA:
+        if kind == http2.DATA:
             self._take_data(flags, stream, payload)
-        elif kind == _HEADERS:
+        elif kind == http2.HEADERS:
             self._take_headers(flags, stream, payload)
-        elif kind == _WINDOW_UPDATE:
+        elif kind == http2.WINDOW_UPDATE:
             self._take_window(stream, payload)
-        elif kind == _SETTINGS:
+        elif kind == http2.SETTINGS:
             self._take_settings(flags, stream, payload)
         else:
             self._take_rare(kind, flags, stream, payload)
 
     def _take_rare(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if kind == _PING:
+        if kind == http2.PING:
             self._take_ping(flags, stream, payload)
-        elif kind == _RST_STREAM:
+        elif kind == http2.RST_STREAM:
             self._take_reset(stream, payload)
-        elif kind == _CONTINUATION:
+        elif kind == http2.CONTINUATION:
             self._take_continuation(flags, stream, payload)
-        elif kind == _PUSH_PROMISE:
+        elif kind == http2.PUSH_PROMISE:
             raise _Broken("a push of a client")
         # a client's GOAWAY is about pushes of ours; PRIORITY and what nobody knows are ignored (section 5.5)
 
     def _take_headers(self, flags: int, stream: int, payload: bytes) -> None:
         payload = _unpadded(flags, payload)
-        if flags & _HAS_PRIORITY:
+        if flags & http2.HAS_PRIORITY:
             if len(payload) < 5:
                 raise _Broken("a priority that is cut off")
             payload = payload[5:]
         if not stream & 1 or stream <= self._last:
             raise _Broken(f"headers of the stream {stream} after {self._last}")
-        if flags & _END_HEADERS:
+        if flags & http2.END_HEADERS:
             self._begin(stream, flags, payload)
         else:
             self._headers = (stream, flags, payload)
@@ -245,9 +232,9 @@ class Connection(asyncio.Protocol):
             raise _Broken("a block of headers that goes on without a beginning")
         first, block = self._headers[1], self._headers[2] + payload
         if len(block) > MAX_BLOCK or not payload:
-            raise _Broken("a block of headers that does not end", _CALM)
+            raise _Broken("a block of headers that does not end", http2.ENHANCE_YOUR_CALM)
         self._headers = (stream, first, block)
-        if flags & _END_HEADERS:
+        if flags & http2.END_HEADERS:
             self._headers = None
             self._begin(stream, first, block)
 
@@ -256,24 +243,24 @@ class Connection(asyncio.Protocol):
         fields = self._reader.read(block)
         self._last = stream
         if self._drained or len(self._calls) >= MAX_CALLS:
-            self._reset(stream, _REFUSED)
+            self._reset(stream, http2.REFUSED_STREAM)
             return
         found = dict(fields)
         if not found.get(b"content-type", b"").startswith(b"application/grpc"):
-            self._write(_frame(_HEADERS, _END, stream, _UNSUPPORTED_MEDIA_TYPE))
+            self._write(http2.frame(http2.HEADERS, _END, stream, _UNSUPPORTED_MEDIA_TYPE))
             return
         method = self._methods.get(found.get(b":path", b""))
         if method is None or found.get(b":method") != b"POST":
             self._write(_failure(stream, CallFailed(Status.UNIMPLEMENTED, "no such method")))
             return
         call = self._calls[stream] = _Call(method, self._initial_window)
-        if flags & _END_STREAM:
+        if flags & http2.END_STREAM:
             self._start(stream, call)
 
     def _take_data(self, flags: int, stream: int, payload: bytes) -> None:
         self._taken += len(payload)
         if self._taken >= _REFILL:
-            self._write(_frame(_WINDOW_UPDATE, 0, 0, struct.pack(">I", self._taken)))
+            self._write(http2.frame(http2.WINDOW_UPDATE, 0, 0, struct.pack(">I", self._taken)))
             self._taken = 0
         call = self._calls.get(stream)
         if call is None:
@@ -287,38 +274,38 @@ class Connection(asyncio.Protocol):
         if call.size > MAX_MESSAGE + 5:
             del self._calls[stream]
             self._write(_failure(stream, CallFailed(Status.RESOURCE_EXHAUSTED, f"over {MAX_MESSAGE} bytes")))
-            self._reset(stream, _NO_ERROR)
+            self._reset(stream, http2.NO_ERROR)
             return
         call.parts.append(payload)
-        if flags & _END_STREAM:
+        if flags & http2.END_STREAM:
             self._start(stream, call)
 
     def _take_settings(self, flags: int, stream: int, payload: bytes) -> None:
-        if stream or len(payload) % 6 or (flags & _ACK and payload):
+        if stream or len(payload) % 6 or (flags & http2.ACK and payload):
             raise _Broken("settings of a wrong length")
         self._settled = True
-        if flags & _ACK:
+        if flags & http2.ACK:
             return
         for number, value in struct.iter_unpack(">HI", payload):
-            if number == _INITIAL_WINDOW:
-                if value > _MAX_WINDOW:
+            if number == http2.INITIAL_WINDOW:
+                if value > http2.MAX_WINDOW:
                     raise _Broken("a window that is too wide", 3)
                 for call in self._calls.values():
                     call.window += value - self._initial_window
                 self._initial_window = value
-        self._write(_frame(_SETTINGS, _ACK, 0, b""))
+        self._write(http2.frame(http2.SETTINGS, http2.ACK, 0, b""))
         self._send_waiting()
 
     def _take_window(self, stream: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise _Broken("a window update of a wrong length")
-        more = int.from_bytes(payload, "big") & _MAX_WINDOW
+        more = int.from_bytes(payload, "big") & http2.MAX_WINDOW
         call = self._calls.get(stream)
         if call is not None:
             call.window += more
         elif not stream:
             self._window += more
-            if self._window > _MAX_WINDOW:
+            if self._window > http2.MAX_WINDOW:
                 raise _Broken("a window that is too wide", 3)
         if self._waiting:
             self._send_waiting()
@@ -326,8 +313,8 @@ class Connection(asyncio.Protocol):
     def _take_ping(self, flags: int, stream: int, payload: bytes) -> None:
         if stream or len(payload) != 8:
             raise _Broken("a ping of a wrong length")
-        if not flags & _ACK:
-            self._write(_frame(_PING, _ACK, 0, payload))
+        if not flags & http2.ACK:
+            self._write(http2.frame(http2.PING, http2.ACK, 0, payload))
         elif payload == _DRAINED:
             self._end_drain()
 
@@ -338,13 +325,13 @@ class Connection(asyncio.Protocol):
         if call is not None:
             self._resets += 1
             if self._resets > MAX_RESETS:
-                raise _Broken("too many calls that were given up", _CALM)
+                raise _Broken("too many calls that were given up", http2.ENHANCE_YOUR_CALM)
             if call.task is not None:
                 call.task.cancel()
             self._close_when_idle()
 
     def _reset(self, stream: int, code: int) -> None:
-        self._write(_frame(_RST_STREAM, 0, stream, struct.pack(">I", code)))
+        self._write(http2.frame(http2.RST_STREAM, 0, stream, struct.pack(">I", code)))
 
     # --- calls ---
 
@@ -372,22 +359,22 @@ class Connection(asyncio.Protocol):
         self._resets = max(0, self._resets - 1)
         data = b"\0" + len(answer).to_bytes(4, "big") + answer
         size, block = len(data), _HEAD_OF_ANSWER
-        if size <= _MAX_FRAME and size <= self._window and size <= call.window and not self._waiting:
+        if size <= http2.MAX_FRAME and size <= self._window and size <= call.window and not self._waiting:
             self._window -= size
             del self._calls[stream]
             self._write(
                 b"".join(
                     (
-                        _HEAD.pack(0, len(block), _HEADERS, _END_HEADERS, stream), block,
-                        _HEAD.pack(size >> 8, size & 0xFF, _DATA, 0, stream), data,
-                        _HEAD.pack(0, len(_END_OF_ANSWER), _HEADERS, _END, stream), _END_OF_ANSWER,
+                        http2.FRAME_HEAD.pack(0, len(block), http2.HEADERS, http2.END_HEADERS, stream), block,
+                        http2.FRAME_HEAD.pack(size >> 8, size & 0xFF, http2.DATA, 0, stream), data,
+                        http2.FRAME_HEAD.pack(0, len(_END_OF_ANSWER), http2.HEADERS, _END, stream), _END_OF_ANSWER,
                     )
                 )
             )  # fmt: skip
             if self._drained:
                 self._close_when_idle()
             return
-        self._write(_frame(_HEADERS, _END_HEADERS, stream, block))
+        self._write(http2.frame(http2.HEADERS, http2.END_HEADERS, stream, block))
         call.unsent = data
         self._waiting.append(stream)
         self._send_waiting()
@@ -403,15 +390,15 @@ class Connection(asyncio.Protocol):
     def _send_some(self, stream: int, call: _Call) -> bool:
         """Whether all of the answer was sent."""
         while call.unsent:
-            size = min(len(call.unsent), self._window, call.window, _MAX_FRAME)
+            size = min(len(call.unsent), self._window, call.window, http2.MAX_FRAME)
             if size <= 0:
                 return False
             part, call.unsent = call.unsent[:size], call.unsent[size:]
             self._window -= size
             call.window -= size
-            self._write(_frame(_DATA, 0, stream, part))
+            self._write(http2.frame(http2.DATA, 0, stream, part))
         del self._calls[stream]
-        self._write(_frame(_HEADERS, _END, stream, _END_OF_ANSWER))
+        self._write(http2.frame(http2.HEADERS, _END, stream, _END_OF_ANSWER))
         self._close_when_idle()
         return True
 
@@ -427,7 +414,7 @@ class Connection(asyncio.Protocol):
 
 
 def _unpadded(flags: int, payload: bytes) -> bytes:
-    if not flags & _PADDED:
+    if not flags & http2.PADDED:
         return payload
     if not payload or payload[0] >= len(payload):
         raise _Broken("padding of a wrong length")
@@ -449,7 +436,7 @@ def _failure(stream: int, error: CallFailed) -> bytes:
     block = _HEAD_OF_ANSWER + _literal(b"grpc-status", b"%d" % error.status)
     if error.detail:
         block += _literal(b"grpc-message", quote(error.detail[:100], safe=" ")[:120].encode("ascii"))
-    return _frame(_HEADERS, _END, stream, block)
+    return http2.frame(http2.HEADERS, _END, stream, block)
 
 
 class Server:

@@ -15,9 +15,10 @@ from hpack import Decoder, Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.clients.http2 import PREFACE
 from sidecar.clients.unary import CallFailed, Channel, Method, Status
 from sidecar.enforce import unary_server
-from sidecar.enforce.unary_server import MAX_BLOCK, MAX_CALLS, MAX_MESSAGE, MAX_RESETS, PREFACE, Server
+from sidecar.enforce.unary_server import MAX_BLOCK, MAX_CALLS, MAX_MESSAGE, MAX_RESETS, Server
 
 PATH = "/a.B/C"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
