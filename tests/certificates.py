@@ -24,21 +24,26 @@ def certificates(folder: Path) -> Files:
     """New ones in `folder`, good for an hour."""
     files = Files(folder / "ca.pem", folder / "server.pem", folder / "server.key")
     ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
-    files.ca.write_bytes(_signed("ca.test", ca_key, "ca.test", ca_key, None))
+    files.ca.write_bytes(signed("ca.test", ca_key, "ca.test", ca_key, None))
     address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-    files.certificate.write_bytes(_signed("server.test", key, "ca.test", ca_key, address))
-    files.key.write_bytes(
-        key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
-    )  # fmt: skip
+    files.certificate.write_bytes(signed("server.test", key, "ca.test", ca_key, address))
+    files.key.write_bytes(pem_of(key))
     return files
 
 
-def _signed(
+def pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A private key as it stands in a file."""
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def signed(
     subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey,
     alternative: x509.GeneralName | None,
 ) -> bytes:  # fmt: skip
+    """A certificate, as PEM, of `alternative`; without one, of an authority."""
+
     def name(text: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
 

@@ -14,19 +14,18 @@ import threading
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sidecar.clients.breaker import Breaker
 from sidecar.clients.pool import Fault, FaultKind, Origin, Pool, Response, Timeouts
 from sidecar.gate.verdict import Facts, Forward, Ground
+from tests.certificates import pem_of, signed
 from tests.clients.hostile_upstream import (
     EVIL,
     FAULTS,
@@ -685,44 +684,15 @@ def tls_files(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("tls")
     ca_key = ec.generate_private_key(ec.SECP256R1())
     files = {"ca": folder / "ca.pem"}
-    ca = _certificate("ca.test", ca_key, "ca.test", ca_key, None)
-    files["ca"].write_bytes(ca.public_bytes(serialization.Encoding.PEM))
+    files["ca"].write_bytes(signed("ca.test", ca_key, "ca.test", ca_key, None))
     for name, alternative in (
         ("right", x509.IPAddress(ipaddress.ip_address("127.0.0.1"))),
         ("wrong", x509.DNSName("other.test")),
     ):
         key = ec.generate_private_key(ec.SECP256R1())
-        made = _certificate("server.test", key, "ca.test", ca_key, alternative)
         files[name] = folder / f"{name}.pem"
-        files[name].write_bytes(
-            key.private_bytes(
-                serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-            )
-            + made.public_bytes(serialization.Encoding.PEM)
-        )
+        files[name].write_bytes(pem_of(key) + signed("server.test", key, "ca.test", ca_key, alternative))
     return files
-
-
-def _certificate(
-    subject: str,
-    key: ec.EllipticCurvePrivateKey,
-    issuer: str,
-    signer: ec.EllipticCurvePrivateKey,
-    alternative: x509.GeneralName | None,
-) -> x509.Certificate:
-    def name(text: str) -> x509.Name:
-        return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
-
-    now = datetime.now(UTC)
-    builder = (
-        x509.CertificateBuilder(name(issuer), name(subject), key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(ca=alternative is None, path_length=None), critical=True)
-    )
-    if alternative is not None:
-        builder = builder.add_extension(x509.SubjectAlternativeName([alternative]), critical=False)
-    return builder.sign(signer, hashes.SHA256())
 
 
 def server_tls(file: Path) -> ssl.SSLContext:
