@@ -324,8 +324,12 @@ SETTINGS = (
     Setting("SIDECAR_JWKS_URL", "jwks_url", _key_url, "", "where the issuers' keys are"),
 )  # fmt: skip
 
-# Kubernetes gives a pod such variables for a Service that is named "sidecar"
-_SERVICE_VARIABLE = re.compile(r"SIDECAR_(?:SERVICE_(?:HOST|PORT(?:_.*)?)|PORT(?:_.*)?)")
+# Kubernetes gives a pod such variables for a Service that is named "sidecar" or "sidecar-...", with their values
+# (kubernetes.io/docs/tutorials/services/connect-applications-service, "Environment Variables")
+_OF_A_SERVICE = re.compile(
+    r"SIDECAR_(?:[A-Z0-9_]+_)?(?:SERVICE_HOST=.*|SERVICE_PORT(?:_[A-Z0-9_]+)?=[0-9]+|PORT=[a-z]+://.*"
+    r"|PORT_[0-9]+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?=.*)"
+)
 
 
 def read_settings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Settings:
@@ -333,7 +337,9 @@ def read_settings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Setti
     problems = [
         f"{name}: unknown setting"
         for name in sorted(environ)
-        if name.startswith("SIDECAR_") and name not in _VARIABLES and not _SERVICE_VARIABLE.fullmatch(name)
+        if name.startswith("SIDECAR_")
+        and name not in _VARIABLES
+        and not _OF_A_SERVICE.fullmatch(f"{name}={environ[name]}")
     ]
     values: dict[str, Any] = {}
     texts = {**environ, **flags}

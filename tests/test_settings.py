@@ -107,9 +107,24 @@ def test_a_region_of_its_own_goes_before_the_default_region() -> None:
     assert settings.region == "eu-west-2"
 
 
-def test_kubernetes_service_variables_are_no_settings() -> None:
-    service = {"SIDECAR_SERVICE_HOST": "10.1.1.1", "SIDECAR_PORT": "tcp://10.1.1.1:80", "SIDECAR_PORT_80_TCP": "x"}
-    assert read_settings({**LEAST, **service, "SIDECAR_SERVICE_PORT_HTTP": "80"}, {}).listen.port == 8080
+@pytest.mark.parametrize("service", ["SIDECAR", "SIDECAR_LISTEN", "SIDECAR_METRICS_V2"])
+def test_kubernetes_service_variables_are_no_settings(service: str) -> None:
+    """Those of a Service `sidecar`, `sidecar-listen` or `sidecar-metrics-v2`."""
+    told = {
+        "SERVICE_HOST": "10.1.1.1", "SERVICE_PORT": "80", "SERVICE_PORT_HTTP": "80", "PORT": "tcp://10.1.1.1:80",
+        "PORT_80_TCP": "tcp://10.1.1.1:80", "PORT_80_TCP_PROTO": "tcp", "PORT_80_TCP_PORT": "80",
+        "PORT_80_TCP_ADDR": "10.1.1.1",
+    }  # fmt: skip
+    environ = {f"{service}_{name}": value for name, value in told.items()}
+    assert read_settings({**LEAST, **environ}, {}).listen.port == 8080
+
+
+@pytest.mark.parametrize(
+    ("name", "value"), [("SIDECAR_LISTEN_PORT", "8080"), ("SIDECAR_PORT", "8080"), ("SIDECAR_SERVICE_PORT", "web"), ("SIDECAR_PORTS", "tcp://10.1.1.1:80")]
+)  # fmt: skip
+def test_what_only_looks_like_one_is_refused(name: str, value: str) -> None:
+    with pytest.raises(SettingsError, match=f"{name}: unknown setting"):
+        read_settings({**LEAST, name: value}, {})
 
 
 POOL = {"AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_COGNITO_CLIENT_ID": "web"}
