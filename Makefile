@@ -41,6 +41,8 @@ setup: .venv/.package node_modules/.installed
 
 .venv/.package: .venv/.locked pyproject.toml
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --no-index -e .
+	@# what an installed package has: where Python writes no bytecode, each start would compile all of it again
+	@$(BIN)/python -m compileall -qq sidecar
 	@touch $@
 
 node_modules/.installed: package-lock.json

@@ -34,13 +34,20 @@ class Handover(NamedTuple):
 
 def handover(permit: Forward, raw: Raw) -> Handover:
     """What the proxy that holds `raw` must do by this permit: `raw.headers` with it applied are `permit.headers`."""
-    ours = [header for header in permit.headers if header[0] in _SAID_BY_US]
-    cookies = [value for name, value in permit.headers if name == b"cookie"]
+    ours: list[Header] = []
+    cookies: list[bytes] = []
+    sent: set[bytes] = set()
+    for header in permit.headers:
+        name = header[0]
+        sent.add(name)
+        if name in _SAID_BY_US:
+            ours.append(header)
+        elif name == b"cookie":
+            cookies.append(header[1])
     if cookies:
         # RFC 9113 section 8.2.3: several are joined with "; "
         ours.append((b"cookie", b"; ".join(cookies)))
-    sent = {name for name, _ in permit.headers}
-    came = {name for name, _ in raw.headers}
-    gone = ({*came, *IDENTITY_HEADERS}) - sent - _FRAMING
-    reply = [*permit.reply_headers, *((b"set-cookie", cookie) for cookie in permit.cookies)]
+    gone = {name for name, _ in raw.headers if name not in sent and name not in _FRAMING}
+    gone.update([name for name in IDENTITY_HEADERS if name not in sent])
+    reply = [*permit.reply_headers, *[(b"set-cookie", cookie) for cookie in permit.cookies]]
     return Handover(permit.method, permit.target, tuple(ours), tuple(sorted(gone)), tuple(reply))

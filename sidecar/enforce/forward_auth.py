@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from sidecar.enforce import answer
 from sidecar.enforce.dialects import AUTHORIZE, Dialect, read_question
@@ -80,7 +80,7 @@ class ForwardAuth:
         todo = handover(permit, raw)
         headers = [
             (b"content-length", b"0"),
-            *answer.PRIVATE,
+            (b"cache-control", b"no-store"),
             (b"x-auth-target", todo.target),
             (self._dialect.removal, b",".join(todo.remove)),
             *todo.set,
@@ -89,22 +89,20 @@ class ForwardAuth:
         if self._dialect.complete:
             told = {name for name, _ in todo.set}
             headers += [(name, b"") for name in SETTABLE if name not in told]
-        return self._flattened(answer.Answer(ALLOWED, headers, b""))
+        headers += self._numbered(todo.reply)
+        return answer.Answer(ALLOWED, headers, b"")
 
     def _refused(self, refuse: Refuse, raw: Raw) -> answer.Answer:
         made = self._refusals.whole(refuse, refuse.code, raw)
         if self._dialect.flat:
             problem = answer.of(refuse.code, refuse.facts.request_id, methods=refuse.methods).body
             made.headers.append((b"x-auth-problem", problem))
-        return self._flattened(made)
+        return made._replace(headers=[*made.headers, *self._numbered(made.headers)])
 
-    def _flattened(self, made: answer.Answer) -> answer.Answer:
-        """With each Set-Cookie under a name of its own, for a proxy that reads one line of a name."""
-        if not self._dialect.flat:
-            return made
-        cookies = [value for name, value in made.headers if name == b"set-cookie"]
-        numbered: list[Header] = [(b"x-auth-set-cookie-%d" % number, value) for number, value in enumerate(cookies, 1)]
-        return made._replace(headers=[*made.headers, *numbered]) if numbered else made
+    def _numbered(self, headers: Iterable[Header]) -> list[Header]:
+        """Each Set-Cookie under a name of its own, for a proxy that reads one line of a name."""
+        cookies = [value for name, value in headers if name == b"set-cookie"] if self._dialect.flat else []
+        return [(b"x-auth-set-cookie-%d" % number, value) for number, value in enumerate(cookies, 1)]
 
 
 async def _no_body(limit: int) -> bytes:
