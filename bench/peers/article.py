@@ -43,4 +43,5 @@ async def contact(request: Request) -> Response:
 
 if __name__ == "__main__":
     app = Starlette(routes=[Route("/contacts/{id}", contact)])
-    uvicorn.run(app, host="127.0.0.1", port=int(PORT), access_log=False, log_level="error")
+    # each connection waits seconds for its turn: uvicorn would close it, which wrk counts as a broken run
+    uvicorn.run(app, host="127.0.0.1", port=int(PORT), access_log=False, log_level="error", timeout_keep_alive=60)
