@@ -27,7 +27,7 @@ CONNECTIONS = 32
 class Shot(NamedTuple):
     """One load: its name, who takes it, the path, whether with a token, how many connections, what it must give.
 
-    A peer that `breaks` closes a connection now and then under this load: such a run is thrown away, said, and done again.
+    A peer that `breaks` closes a connection now and then under this load: such a run is thrown away, and done again.
     """
 
     name: str
