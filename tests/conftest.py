@@ -9,9 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from sidecar.demo.cognito import LocalCognito
 from tests.stack import ROOT, Recorder, Sidecar, Web, free_port, running_sidecar
+
+# properties are held by what they say, never by how long the machine takes to try them
+settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any-machine")
 
 ROUTES = """\
 version: 1

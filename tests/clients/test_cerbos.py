@@ -426,7 +426,7 @@ def plain(value: Any) -> bool:
 
 
 @given(ANYTHING)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_a_value_is_told_exactly_or_refused(value: Any) -> None:
     asked = question(Resource("doc", "1", "read", {"x": value}))
     if not plain(value):
@@ -470,7 +470,6 @@ RESOURCES = st.builds(Resource, TEXT, TEXT, TEXT, ATTRIBUTES, scope=TEXT)
     st.builds(Principal, TEXT, st.lists(TEXT).map(tuple), ATTRIBUTES, TEXT, st.just(0.0), st.just({})),
     st.lists(RESOURCES, max_size=4),
 )
-@settings(deadline=None)
 def test_the_message_is_what_the_library_makes_of_the_question(
     request_id: str, principal: Principal, resources: list[Resource]
 ) -> None:

@@ -469,7 +469,7 @@ def test_broken_chunks_are_refused_whole_cut_anywhere_and_byte_by_byte(data: byt
         assert (raised.value.status, raised.value.code) == (400, Code.REQUEST_INVALID)
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.lists(st.integers(0, 400), max_size=8))
 def test_any_chunks_cut_anywhere_give_the_body_and_leave_the_rest(chunks: list[bytes], places: list[int]) -> None:
     data = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n" + AFTER

@@ -429,7 +429,7 @@ class _Transport(asyncio.Transport):
 @given(
     st.lists(st.tuples(st.integers(0, 10), st.integers(0, 255), st.sampled_from([0, 1, 3, 5]), st.binary(max_size=40)))
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_frames_raise_anything(frames: list[tuple[int, int, int, bytes]]) -> None:
     async def feed() -> None:
         connection = unary_server.Connection({}, lambda _: None, lambda _: None)
