@@ -26,6 +26,7 @@ from sidecar.gate.verdict import Code, Refused
 log = logging.getLogger("sidecar.sessions")
 
 DEADLINE = 0.2
+"""Seconds for one operation."""
 MAX_CONNECTIONS = 32
 LOCKED_FOR = 10_000
 """Milliseconds after which a renewal that never said how it ended is no longer waited for."""

@@ -7,7 +7,7 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import NamedTuple
 
-from sidecar.gate.request import Header, Raw
+from sidecar.gate.request import MAX_ADDRESS, Header, Raw
 from sidecar.gate.routing import METHODS
 from sidecar.gate.verdict import Code, Refused
 
@@ -126,7 +126,7 @@ def _client(said: bytes) -> tuple[str, bytes]:
     """X-Forwarded-For -> (who is connected to the proxy, what that one says of those before it)."""
     before, _, client = said.rpartition(b",")
     address = client.strip().decode("latin-1")
-    if not _is_address(address):
+    if len(address) > MAX_ADDRESS or not _is_address(address):
         raise Refused(Code.PROXY_AMBIGUOUS, f"X-Forwarded-For: found {said[:64]!r}, expected addresses")
     return address, before.strip()
 

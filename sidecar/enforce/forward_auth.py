@@ -80,7 +80,7 @@ class ForwardAuth:
         todo = handover(permit, raw)
         headers = [
             (b"content-length", b"0"),
-            (b"cache-control", b"no-store"),
+            *answer.PRIVATE,
             (b"x-auth-target", todo.target),
             (self._dialect.removal, b",".join(todo.remove)),
             *todo.set,

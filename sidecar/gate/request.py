@@ -415,9 +415,17 @@ def _are_addresses(said: bytes) -> bool:
         return False
 
 
-@lru_cache(maxsize=1024)
+MAX_ADDRESS = 64
+"""Characters of an address, its zone included: a longer text is none, and is not kept."""
+
+
 def is_trusted(peer: str, trusted: tuple[Network, ...]) -> bool:
     """Whether the socket's other end is a listed proxy. A peer without an address (unix socket) never is."""
+    return len(peer) <= MAX_ADDRESS and _is_in(peer, trusted)
+
+
+@lru_cache(maxsize=1024)
+def _is_in(peer: str, trusted: tuple[Network, ...]) -> bool:
     try:
         address = ipaddress.ip_address(peer)
     except ValueError:

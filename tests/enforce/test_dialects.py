@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.enforce import dialects
 from sidecar.enforce.dialects import AUTHORIZE, DIALECTS, read_question
 from sidecar.gate.request import Header, Raw
 from sidecar.gate.verdict import Code, Refused
@@ -107,6 +108,13 @@ def test_a_scheme_is_http_or_https(scheme: bytes) -> None:
 )
 def test_an_address_is_one(address: bytes) -> None:
     assert code_of("nginx", instead=(b"x-forwarded-for", address)) is Code.PROXY_AMBIGUOUS
+
+
+def test_a_text_that_is_too_long_for_an_address_is_not_kept() -> None:
+    kept = dialects._is_address.cache_info().currsize
+    for number in range(100):
+        assert code_of("nginx", instead=(b"x-forwarded-for", b"%d" % number + b"1" * 8000)) is Code.PROXY_AMBIGUOUS
+    assert dialects._is_address.cache_info().currsize == kept
 
 
 def test_the_client_is_who_is_connected_to_the_proxy() -> None:

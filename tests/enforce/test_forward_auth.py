@@ -103,6 +103,8 @@ async def test_an_allow_names_what_the_app_must_get(dialect: str) -> None:
     assert removed is not None
     assert {"x-original-url", "x-auth-assertion"} <= set(removed.split(","))
     assert got.header("cache-control") == "no-store"
+    # a proxy that keeps answers all the same keeps them apart by who asked
+    assert got.header("vary") == "Cookie, Authorization"
     (line,) = asking.lines
     assert (line["outcome"], line["code"], line["status"], line["path"]) == ("allow", "allowed", 200, "/docs/7")
     assert (line["peer"], line["principal"], line["method"]) == ("192.0.2.7", "a-1", "GET")

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sidecar.gate import request
 from sidecar.gate.request import Header, Oddity, Raw, Reading, as_it_came, is_trusted, read, read_target
 from sidecar.gate.verdict import Code, Refused
 
@@ -345,6 +346,16 @@ def test_two_of_a_load_balancers_headers_are_refused(name: bytes) -> None:
 def test_a_peer_without_an_address_is_never_trusted() -> None:
     assert not is_trusted("", (ipaddress.ip_network("10.0.0.0/8"),))
     assert is_trusted("fd00::1", (ipaddress.ip_network("fd00::/8"),))
+
+
+def test_a_text_that_is_too_long_for_an_address_is_neither_trusted_nor_kept() -> None:
+    """Python takes a zone of any length; what a client can make up must not fill the memory."""
+    trusted = (ipaddress.ip_network("fe80::/10"),)
+    assert is_trusted("fe80::1%eth0", trusted)
+    kept = request._is_in.cache_info().currsize
+    for number in range(100):
+        assert not is_trusted(f"fe80::1%{number}{'x' * 8000}", trusted)
+    assert request._is_in.cache_info().currsize == kept
 
 
 @pytest.mark.parametrize(
