@@ -7,7 +7,8 @@ from enum import Enum, auto
 from functools import lru_cache
 from typing import NamedTuple
 
-from sidecar.gate.request import MAX_ADDRESS, Header, Raw
+from sidecar.gate.peers import MAX_ADDRESS
+from sidecar.gate.request import Header, Raw
 from sidecar.gate.routing import METHODS
 from sidecar.gate.verdict import Code, Refused
 

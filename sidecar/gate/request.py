@@ -13,6 +13,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
+from sidecar.gate.peers import MAX_ADDRESS
 from sidecar.gate.trace import Trace
 from sidecar.gate.verdict import Code, Refused
 
@@ -413,10 +414,6 @@ def _are_addresses(said: bytes) -> bool:
         return all(ipaddress.ip_address(part.strip()) for part in said.decode("ascii").split(","))
     except ValueError:
         return False
-
-
-MAX_ADDRESS = 64
-"""Characters of an address, its zone included: a longer text is none, and is not kept."""
 
 
 def is_trusted(peer: str, trusted: tuple[Network, ...]) -> bool:

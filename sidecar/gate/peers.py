@@ -1,0 +1,36 @@
+"""Clients told apart by address, for every limit that is counted by client."""
+
+from __future__ import annotations
+
+import ipaddress
+from functools import lru_cache
+
+MAX_ADDRESS = 64
+"""Characters of an address, its zone included: a longer text is none, and is not kept."""
+_WELL_KNOWN = ipaddress.IPv6Network("64:ff9b::/96")
+"""IPv4 addresses as a translator writes them (RFC 6052 section 2.1)."""
+
+
+def client_key(peer: str) -> str:
+    """The text that a client is counted by: an IPv4 address as it is, an IPv6 address as its /64.
+
+    One IPv6 host chooses among 2**64 addresses of its own link (RFC 4291 section 2.5.4, RFC 8981), so that a count by
+    address would limit nobody. An IPv4 address in IPv6 form (`::ffff:192.0.2.1`, RFC 4291 section 2.5.5.2) counts as
+    that IPv4 address. Peers without an address, as on a unix socket, share the key "".
+    """
+    if ":" not in peer:
+        return peer if len(peer) <= MAX_ADDRESS else ""
+    return _ipv6_key(peer) if len(peer) <= MAX_ADDRESS else ""
+
+
+@lru_cache(maxsize=1024)
+def _ipv6_key(peer: str) -> str:
+    try:
+        address = ipaddress.IPv6Address(peer)
+    except ValueError:
+        return ""
+    if address.ipv4_mapped is not None:
+        return str(address.ipv4_mapped)
+    if address in _WELL_KNOWN:
+        return str(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
+    return f"{ipaddress.IPv6Address(int(address) >> 64 << 64)}/64"
