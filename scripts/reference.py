@@ -255,6 +255,9 @@ def commands() -> str:
         "",
         "Exit code 0: done. 1: a fault, told on stderr; for `explain`, the request would be refused. 2: wrong usage.",
         "",
+        "`check` also prints warnings on stderr: what works as it is written, and lets more through than its author is likely",
+        "to mean. They leave the exit code at 0; with `--warnings-as-errors`, for CI, it is 1.",
+        "",
     ]
     return "\n".join([*lines, *_inject_flags()])
 

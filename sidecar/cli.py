@@ -12,15 +12,13 @@ import os
 import sys
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
-from sidecar import process
-from sidecar.app import StartError, load_trust
-from sidecar.clients.embedded import compile_policies, find_binary
+from sidecar import checking, process
+from sidecar.app import StartError
 from sidecar.inject import settings as inject_settings
-from sidecar.routes_file import RoutesError, json_schema, read_routes
-from sidecar.settings import SETTINGS, Settings, SettingsError, read_settings
+from sidecar.routes_file import json_schema
+from sidecar.settings import SETTINGS, SettingsError, read_settings
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -51,6 +49,9 @@ def parser() -> argparse.ArgumentParser:
             sub.add_argument(setting.flag, dest=setting.variable, metavar="VALUE", help=said.replace("%", "%%"))
         if name == "explain":
             _add_request(sub)
+        if name == "check":
+            said = "exit with 1 for a warning too: for CI"
+            sub.add_argument("--warnings-as-errors", action="store_true", help=said)
     schema = commands.add_parser("schema", help="print the JSON Schema of routes.yaml")
     schema.set_defaults(command=print_schema)
     said = "serve the webhook that puts the sidecar into Kubernetes pods"
@@ -95,61 +96,19 @@ def run(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    """`sidecar check`: every problem of settings, routes and policies; nothing is started."""
-    problems: list[str] = []
-    flags = _flags(options)
-    if not (flags.get("SIDECAR_UPSTREAM") or os.environ.get("SIDECAR_UPSTREAM")):
-        # where the app is does not matter to what is checked
-        flags["SIDECAR_UPSTREAM"] = "http://127.0.0.1:1"
-    settings = _settings_or_none(flags, problems)
-    routes, policies = _said(flags, "SIDECAR_ROUTES"), _said(flags, "SIDECAR_POLICIES")
-    problems += _route_problems(routes, settings)
-    checked = [routes]
-    if not _said(flags, "SIDECAR_PDP") and _said(flags, "SIDECAR_CERBOS") == "embedded":
-        checked.append(policies)
-        problems += _policy_problems(policies, _said(flags, "SIDECAR_CERBOS_BINARY"))
-    for problem in problems:
+    """`sidecar check`: every problem of settings, routes and policies, and every warning; nothing is started."""
+    found = checking.findings(os.environ, _flags(options))
+    for problem in found.problems:
         print(problem, file=sys.stderr)
-    if not problems:
-        print(f"{' and '.join(checked)}: nothing wrong")
-    return 1 if problems else 0
-
-
-def _said(flags: dict[str, str], variable: str) -> str:
-    """What a setting says, though others may be wrong."""
-    default = next(setting.default for setting in SETTINGS if setting.variable == variable)
-    return flags.get(variable) or os.environ.get(variable) or default or ""
-
-
-def _settings_or_none(flags: dict[str, str], problems: list[str]) -> Settings | None:
-    try:
-        return read_settings(os.environ, flags)
-    except SettingsError as error:
-        problems += error.problems
-        return None
-
-
-def _route_problems(path: str, settings: Settings | None) -> list[str]:
-    try:
-        routes = read_routes(Path(path).read_text(encoding="utf-8"), path, os.environ)
-        if settings is not None:
-            load_trust(settings, routes)
-    except RoutesError as error:
-        return [str(problem) for problem in error.problems]
-    except StartError as error:
-        return [str(error)]
-    except (OSError, UnicodeDecodeError) as error:
-        return [f"SIDECAR_ROUTES: cannot read {path}: {error}"]
-    return []
-
-
-def _policy_problems(folder: str, binary: str) -> list[str]:
-    if not Path(folder).is_dir():
-        return [f"SIDECAR_POLICIES: found no folder {folder!r}, expected the Cerbos policies"]
-    try:
-        return compile_policies(find_binary(binary or None), Path(folder))
-    except (OSError, ValueError) as error:
-        return [f"SIDECAR_CERBOS_BINARY: {error}"]
+    for warning in found.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
+    if found.problems:
+        return 1
+    print("".join(f"{note}\n" for note in found.notes), end="")
+    count = len(found.warnings)
+    warned = f", {count} warning{'s' if count > 1 else ''}" if count else ""
+    print(f"{' and '.join(found.checked)}: nothing wrong{warned}")
+    return 1 if found.warnings and options.warnings_as_errors else 0
 
 
 def explain(options: argparse.Namespace) -> int:

@@ -1,0 +1,47 @@
+"""`sidecar check`: its problems, warnings and notes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sidecar import checking, cli
+from sidecar.checking import Findings
+
+ROUTES = "version: 1\nroutes: [{path: /x, resource: contact, actions: {GET: read}}]\n"
+POOL = {"AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_COGNITO_CLIENT_ID": "web"}
+
+
+def check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], found: Findings, *flags: str
+) -> tuple[int, str, str]:
+    monkeypatch.setattr(checking, "findings", lambda environ, flags: found)
+    code = cli.main(["check", *flags])
+    said = capsys.readouterr()
+    return code, said.out, said.err
+
+
+@pytest.mark.parametrize(("flags", "code"), [((), 0), (("--warnings-as-errors",), 1)])
+def test_a_warning_is_told_and_fails_only_where_asked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], flags: tuple[str, ...], code: int
+) -> None:
+    found = Findings(["routes.yaml"], [], ["a:1:1: odd"], ["a note"])
+    said = check(monkeypatch, capsys, found, *flags)
+    assert said == (code, "a note\nroutes.yaml: nothing wrong, 1 warning\n", "warning: a:1:1: odd\n")
+
+
+def test_a_problem_fails_whatever_is_asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    assert check(monkeypatch, capsys, Findings([], ["wrong"], ["odd"], []))[::2] == (1, "wrong\nwarning: odd\n")
+
+
+def test_nothing_is_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    found = Findings(["a", "b"], [], [], [])
+    assert check(monkeypatch, capsys, found, "--warnings-as-errors") == (0, "a and b: nothing wrong\n", "")
+
+
+def test_a_cerbos_elsewhere_is_told_what_to_set(tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text(ROUTES)
+    environ = {**POOL, "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"), "SIDECAR_CERBOS": "cerbos:3593"}
+    found = checking.findings(environ, {})
+    assert (found.problems, found.notes) == ([], [checking.EXTERNAL])
