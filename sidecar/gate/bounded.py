@@ -1,0 +1,146 @@
+"""Memory with a bound in bytes: every memo and cache of the sidecar is one of these.
+
+A bound in entries alone is none: clients, hooks and providers choose how large an entry is.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from sys import getsizeof
+from typing import Any, Generic, TypeVar
+
+K = TypeVar("K")
+V = TypeVar("V")
+
+LONGEST_KEY = 256
+"""Bytes of a text in a key; an entry with a longer one is never kept, and each look for it misses."""
+ENTRY = 256
+"""Bytes of an entry beside its key and its value: two places in tables that are up to half empty."""
+
+
+class Bounded(Generic[K, V]):
+    """Values by key, of `most` bytes together; the entry that was put first makes room.
+
+    `get(key)` is that of a dict, at its cost. Values in `preset` stay for good and weigh nothing. `longest` replaces
+    LONGEST_KEY where the keys are no client's texts.
+    """
+
+    __slots__ = ("_kept", "_longest", "_weights", "get", "most", "weight")
+
+    def __init__(self, most: int, *, longest: int = LONGEST_KEY, preset: Mapping[K, V] | None = None) -> None:
+        self.most = most
+        self.weight = 0
+        """Bytes of all entries, at most `most`."""
+        self._longest = longest
+        self._kept: dict[K, V] = dict(preset or {})
+        # of what may go, in the order of insertion. No plain dict: finding its first entry passes all that were deleted
+        self._weights: OrderedDict[K, int] = OrderedDict()
+        self.get: Callable[[K], V | None] = self._kept.get
+
+    def put(self, key: K, value: V, weight: int | None = None) -> None:
+        """Remember a value as the newest, in place of an earlier one. `weight` in bytes of key and value, else as
+        `size_of` estimates it. What is heavier than all together may be, or has a longer key, is not kept."""
+        if key in self._kept and key not in self._weights:
+            return
+        self.drop(key)
+        weight = ENTRY + (size_of((key, value)) if weight is None else weight)
+        if weight > self.most or _longest_text(key) > self._longest:
+            return
+        self._kept[key] = value
+        self._weights[key] = weight
+        self.weight += weight
+        while self.weight > self.most:
+            self._drop_first()
+
+    def drop(self, key: K) -> None:
+        """Forget a value, if it is there and no preset."""
+        weight = self._weights.pop(key, None)
+        if weight is not None:
+            del self._kept[key]
+            self.weight -= weight
+
+    def clear(self) -> None:
+        """Forget everything but the presets."""
+        for key in list(self._weights):
+            self.drop(key)
+
+    def first(self) -> V | None:
+        """The value that was put first, the next to make room."""
+        return self._kept[next(iter(self._weights))] if self._weights else None
+
+    def drop_first(self) -> None:
+        """Forget the value that was put first."""
+        if self._weights:
+            self._drop_first()
+
+    def _drop_first(self) -> None:
+        key, weight = self._weights.popitem(last=False)
+        del self._kept[key]
+        self.weight -= weight
+
+    def __len__(self) -> int:
+        return len(self._weights)
+
+
+class Expiring(Generic[K, V]):
+    """Values by key, each for a time and of `most` bytes together. The clock is the caller's, in seconds."""
+
+    __slots__ = ("_kept", "_seconds")
+
+    def __init__(self, most: int, seconds: float, *, longest: int = LONGEST_KEY) -> None:
+        self._seconds = seconds
+        self._kept: Bounded[K, tuple[V, float]] = Bounded(most, longest=longest)
+
+    @property
+    def weight(self) -> int:
+        """Bytes of all entries."""
+        return self._kept.weight
+
+    def get(self, key: K, now: float) -> V | None:
+        """The value, None where there is none any more."""
+        kept = self._kept.get(key)
+        return kept[0] if kept is not None and now < kept[1] else None
+
+    def put(self, key: K, value: V, now: float, *, seconds: float | None = None, weight: int | None = None) -> None:
+        """Remember a value from now on, in place of an earlier one; for `seconds` where another time is its own."""
+        until = now + (self._seconds if seconds is None else seconds)
+        self._kept.put(key, (value, until), weight)
+        # those that were put first end first where all are kept equally long
+        while (first := self._kept.first()) is not None and first[1] <= now:
+            self._kept.drop_first()
+
+    def drop(self, key: K) -> None:
+        """Forget a value."""
+        self._kept.drop(key)
+
+    def clear(self) -> None:
+        """Forget everything."""
+        self._kept.clear()
+
+    def __len__(self) -> int:
+        return len(self._kept)
+
+
+def size_of(value: Any) -> int:
+    """Bytes that a value takes, its parts included: an estimate, too high where parts are shared."""
+    size = 0
+    rest = [value]
+    while rest:
+        part = rest.pop()
+        size += getsizeof(part)
+        if isinstance(part, Mapping):
+            rest += part.keys()
+            rest += part.values()
+        elif isinstance(part, tuple | list | set | frozenset):
+            rest += part
+    return size
+
+
+def _longest_text(key: Any) -> int:
+    """Bytes of the longest text in a key, which is a text, a number, or a tuple or set of keys."""
+    if isinstance(key, str):
+        return len(key) if key.isascii() else len(key.encode("utf-8", "surrogatepass"))
+    if isinstance(key, bytes):
+        return len(key)
+    return max(map(_longest_text, key), default=0) if isinstance(key, tuple | frozenset) else 0
