@@ -1,7 +1,7 @@
 # Two images of one build. `docker build .` makes `sidecar`, which asks a Cerbos beside it; `docker build --target standalone .`
 # makes one that runs a Cerbos of its own. With podman or buildah say `--format docker`, or the health check is left out.
-ARG PYTHON=docker.io/library/python:3.11-slim
-ARG CERBOS=ghcr.io/cerbos/cerbos:0.51.0
+ARG PYTHON=docker.io/library/python:3.11-slim@sha256:db3ff2e1800a8581e2c48a27c3995339d47bdf046da21c7627accd3d51053a93
+ARG CERBOS=ghcr.io/cerbos/cerbos:0.55.0@sha256:4b9d3b58c4f11c1b8953bc798d8d086e64f276882253ab169625fddc7f432515
 
 FROM ${CERBOS} AS cerbos
 
@@ -37,6 +37,7 @@ ENV PATH=/opt/sidecar/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
     PYTHONUNBUFFERED=1 \
     SIDECAR_ROUTES=/etc/sidecar/routes.yaml \
     SIDECAR_POLICIES=/etc/sidecar/policies
+ARG PYTHON
 ARG VERSION=0.1.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="authorization-sidecar" \
@@ -44,7 +45,7 @@ LABEL org.opencontainers.image.title="authorization-sidecar" \
       org.opencontainers.image.licenses="Apache-2.0" \
       org.opencontainers.image.version="${VERSION}" \
       org.opencontainers.image.revision="${REVISION}" \
-      org.opencontainers.image.base.name="docker.io/library/python:3.11-slim"
+      org.opencontainers.image.base.name="${PYTHON}"
 WORKDIR /etc/sidecar
 # a number, so that Kubernetes can see that it is not root (runAsNonRoot)
 USER 65532:65532

@@ -35,17 +35,19 @@ def python_packages() -> dict[str, Any]:
 
 def cerbos() -> dict[str, Any]:
     """The component that `standalone` has besides, as the Dockerfile names it."""
-    found = re.search(r"^ARG CERBOS=(\S+):(\S+)$", (ROOT / "Dockerfile").read_text(encoding="utf-8"), re.MULTILINE)
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    found = re.search(r"^ARG CERBOS=(\S+):(\S+)@sha256:([0-9a-f]{64})$", dockerfile, re.MULTILINE)
     if found is None:
-        raise ValueError("Dockerfile: found no ARG CERBOS=image:version")
-    image, version = found[1], found[2]
+        raise ValueError("Dockerfile: found no ARG CERBOS=image:version@sha256:digest")
+    image, version, digest = found.groups()
     return {
         "type": "application",
         "name": "cerbos",
         "version": version,
         "bom-ref": f"cerbos=={version}",
         "licenses": [{"license": {"id": "Apache-2.0"}}],
-        "purl": f"pkg:oci/cerbos@{version}?repository_url={image}",
+        # the version of a pkg:oci is the digest (package-url types, oci)
+        "purl": f"pkg:oci/cerbos@sha256%3A{digest}?repository_url={image}&tag={version}",
     }
 
 

@@ -73,6 +73,11 @@ class Template:
         """Ports that are the sidecar's."""
         return frozenset(port["containerPort"] for one in self.containers for port in one.get("ports", ()))
 
+    @property
+    def port_names(self) -> frozenset[str]:
+        """Names of these ports: a Service leads to the first container of a pod that has the name."""
+        return frozenset(port["name"] for one in self.containers for port in one.get("ports", ()))
+
 
 def patch(pod: Json, template: Template) -> list[Json]:
     """The operations that make `pod` a protected one; none where it is one already. Raises Uninjectable, ValueError.
@@ -94,14 +99,18 @@ def patch(pod: Json, template: Template) -> list[Json]:
 
 
 def owned(pod: Json, template: Template) -> Json:
-    """What of a pod an update may not change: our labels, containers and volumes, and who else mounts these."""
+    """Parts of a pod that no update may change, by what they are: labels, containers, volumes, and who gets at these.
+
+    The label that asked for the sidecar is among them: without it an update that comes later reaches no webhook.
+    """
     metadata, spec = _object(pod, "metadata"), _object(pod, "spec")
     labels = _texts(metadata, "labels")
     return {
-        "labels": {name: labels.get(name) for name in template.labels},
+        "labels": {name: labels.get(name) for name in (INJECT, *template.labels)},
         "containers": [one for one in _list(spec, "initContainers") if one.get("name") in template.container_names],
         "volumes": [one for one in _list(spec, "volumes") if one.get("name") in template.volume_names],
         "mounted by": sorted(_mounting(spec, template)),
+        "debugged by": sorted(_debugging(spec, template)),
     }
 
 
@@ -126,6 +135,8 @@ def _refuse_ways_around(spec: Json, template: Template) -> None:
                 raise Uninjectable(f"container {name} has the hostPort {port['hostPort']}: a way around the sidecar")
             if port.get("containerPort") in template.ports:
                 raise Uninjectable(f"container {name} has the port {port['containerPort']}, which is the sidecar's")
+            if port.get("name") in template.port_names:
+                raise Uninjectable(f"container {name} names a port {port['name']}, as the sidecar names its own")
     mounting = _mounting(spec, template)
     if mounting:
         raise Uninjectable(f"container {min(mounting)} mounts a volume of the sidecar's")
@@ -140,6 +151,15 @@ def _mounting(spec: Json, template: Template) -> set[str]:
         for container in (*_own_containers(spec, template), *_list(spec, "ephemeralContainers"))
         for mount in _list(container, "volumeMounts")
         if mount.get("name") in template.volume_names
+    }
+
+
+def _debugging(spec: Json, template: Template) -> set[str]:
+    """Ephemeral containers in the process namespace of one of ours: they read its memory, its keys among it."""
+    return {
+        str(container.get("name"))
+        for container in _list(spec, "ephemeralContainers")
+        if container.get("targetContainerName") in template.container_names
     }
 
 

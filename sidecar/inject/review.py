@@ -9,7 +9,7 @@ from enum import Enum
 from typing import Any
 
 from sidecar.gate import strict_json
-from sidecar.inject.patch import Json, OptedOut, Template, Uninjectable, owned, patch
+from sidecar.inject.patch import INJECT, Json, OptedOut, Template, Uninjectable, owned, patch
 
 API_VERSION = "admission.k8s.io/v1"
 _POD = {"group": "", "version": "v1", "kind": "Pod"}
@@ -74,6 +74,16 @@ def _inject(request: Json, name: str, template: Template, policy: Policy) -> Out
     return Outcome(_answer(request, True, **more), name, True, operations=len(operations))
 
 
+_PARTS = {
+    "labels": f"the labels {INJECT} and authz-sidecar/present of a protected pod: create the pod anew without them",
+    "containers": "the sidecar's containers",
+    "volumes": "the sidecar's volumes",
+    "mounted by": "which containers mount the sidecar's volumes",
+    "debugged by": "which ephemeral containers join the sidecar's processes (targetContainerName)",
+}
+"""The parts of a pod that no update may change, in the words of the refusal."""
+
+
 def _validate(request: Json, name: str, template: Template, policy: Policy) -> Outcome:
     """After all that mutates: a new pod is as `_inject` wants it, and an update changes nothing of ours."""
     if request["operation"] == "UPDATE":
@@ -83,7 +93,7 @@ def _validate(request: Json, name: str, template: Template, policy: Policy) -> O
         before, after = owned(old, template), owned(request["object"], template)
         changed = [part for part, value in before.items() if after[part] != value]
         if changed:
-            return _refused(request, name, f"an update may not change the sidecar's {changed[0]}")
+            return _refused(request, name, f"an update may not change {_PARTS[changed[0]]}")
         return Outcome(_answer(request, True), name, True)
     if request["operation"] != "CREATE":
         raise BadReview(f"found the operation {request['operation']!r}, expected CREATE or UPDATE")

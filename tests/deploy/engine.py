@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import shutil
 import subprocess
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -17,8 +19,16 @@ from typing import Any
 from tests.stack import ROOT
 
 BUILD_SECONDS = 600
-BASES = ("docker.io/library/python:3.11-slim", "ghcr.io/cerbos/cerbos:0.51.0")
-"""What the images are made of. A machine that has neither them nor their registries builds nothing."""
+PINS = dict(re.findall(r"(?m)^ARG ([A-Z]+)=(\S+)$", (ROOT / "Dockerfile").read_text()))
+PINS = {name: image for name, image in PINS.items() if "@sha256:" in image}
+"""Argument of the Dockerfile -> image, by its digest. A machine without these, their registries and stand-ins builds nothing."""
+CERBOS = ROOT / "node_modules/@cerbos/cerbos-linux-x64/cerbos-linux-x64"
+"""The program inside Cerbos' image, as npm has it: a stand-in is made of it where the registry is out of reach."""
+
+
+def unpinned(image: str) -> str:
+    """An image's name without the digest: what a stand-in of this machine can be called."""
+    return image.partition("@")[0]
 
 
 class EngineError(Exception):
@@ -30,6 +40,17 @@ class Engine:
     """`docker` or `podman`, by its path."""
 
     program: str
+    stand_ins: tuple[str, ...] = ()
+    """Pinned images that this machine cannot get; it has another of the same name and tag in their place."""
+
+    def image(self, pinned: str) -> str:
+        """The name under which this machine has a pinned image, or its stand-in."""
+        return unpinned(pinned) if pinned in self.stand_ins else pinned
+
+    @property
+    def arguments(self) -> list[str]:
+        """Options of `build` that put stand-ins in place of the images of a Dockerfile."""
+        return [f"--build-arg={name}={unpinned(image)}" for name, image in PINS.items() if image in self.stand_ins]
 
     @property
     def is_podman(self) -> bool:
@@ -49,7 +70,7 @@ class Engine:
     def build(self, tag: str, *arguments: str, context: Path = ROOT) -> None:
         """Build `context` as `tag`, from layers that were made before where nothing changed."""
         layers = ["--layers", "--pull=never"] if self.is_podman else []
-        self.call("build", *layers, *arguments, "-t", tag, str(context), seconds=BUILD_SECONDS)
+        self.call("build", *layers, *self.arguments, *arguments, "-t", tag, str(context), seconds=BUILD_SECONDS)
 
     def inspect(self, what: str, kind: str = "image") -> dict[str, Any]:
         """What the engine knows of an image or a container."""
@@ -119,14 +140,40 @@ def find() -> tuple[Engine | None, str]:
         if engine.call("info", check=False).returncode != 0:
             reasons.append(f"{name} has no engine that answers")
             continue
-        missing = [base for base in BASES if not _has(engine, base)]
+        stand_ins = tuple(image for image in PINS.values() if not _has(engine, image))
+        missing = [image for image in stand_ins if not _has_stand_in(engine, unpinned(image))]
         if not missing:
-            return engine, ""
+            return Engine(program, stand_ins), ""
         reasons.append(f"{name} has no {' and no '.join(missing)}, nor gets it")
     return None, "; ".join(reasons)
 
 
+def _here(engine: Engine, image: str) -> bool:
+    return engine.call("image", "inspect", image, check=False).returncode == 0
+
+
 def _has(engine: Engine, image: str) -> bool:
-    if engine.call("image", "inspect", image, check=False).returncode == 0:
+    if _here(engine, image):
         return True
     return engine.call("pull", "--quiet", image, check=False, seconds=BUILD_SECONDS).returncode == 0
+
+
+def _has_stand_in(engine: Engine, image: str) -> bool:
+    return _here(engine, image) or (image == unpinned(PINS["CERBOS"]) and _cerbos_made(engine, image))
+
+
+def _cerbos_made(engine: Engine, image: str) -> bool:
+    """Make an image as Cerbos' own is: the program and nothing else (docs.cerbos.dev, installation, container)."""
+    if not CERBOS.is_file():
+        return False
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(CERBOS, Path(folder) / "cerbos")
+        lines = [
+            "FROM scratch",
+            "COPY cerbos /cerbos",
+            "ENV CERBOS_NO_TELEMETRY=1",
+            'ENTRYPOINT ["/cerbos"]',
+            'CMD ["server"]',
+        ]
+        (Path(folder) / "Dockerfile").write_text("\n".join(lines))
+        return engine.call("build", "-t", image, folder, check=False, seconds=BUILD_SECONDS).returncode == 0

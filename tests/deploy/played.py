@@ -112,7 +112,7 @@ def played(engine: Engine, pod: Object, configmaps: list[Object], folder: Path) 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "jwks.json").write_text(json.dumps(tokens.key_set()))
     file = folder / "pod.yaml"
-    file.write_text(yaml.safe_dump_all([*maps, pod]))
+    file.write_text(yaml.safe_dump_all([*maps, _with_images_of(engine, pod)]))
     # podman names a ConfigMap's volume after the ConfigMap
     volumes = [one.get("configMap", one)["name"] for one in pod["spec"]["volumes"]]
     _remove(engine, volumes)
@@ -144,6 +144,14 @@ def played(engine: Engine, pod: Object, configmaps: list[Object], folder: Path) 
         if keys is not None:
             keys.stop()
         _remove(engine, volumes)
+
+
+def _with_images_of(engine: Engine, pod: Object) -> Object:
+    """The pod with the names that its images have on this machine."""
+    made = copy.deepcopy(pod)
+    for container in (*made["spec"].get("initContainers", ()), *made["spec"]["containers"]):
+        container["image"] = engine.image(container["image"])
+    return made
 
 
 def _remove(engine: Engine, volumes: list[str]) -> None:

@@ -18,7 +18,7 @@ import pytest
 import yaml
 
 from sidecar.demo.cognito import USERS
-from tests.deploy.engine import Container, Engine
+from tests.deploy.engine import PINS, Container, Engine
 from tests.sign_in import forms
 from tests.stack import ROOT, free_port
 
@@ -89,8 +89,20 @@ def composer() -> list[str]:
     pytest.skip("neither podman-compose nor docker compose is here")
 
 
+def with_stand_ins(engine: Engine) -> dict[str, Any]:
+    """The services of docker-compose.yaml whose images this machine has under another name."""
+    changed: dict[str, Any] = {}
+    for name, service in yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"].items():
+        image, built = service.get("image", ""), service.get("build")
+        if engine.image(image) != image:
+            changed[name] = {"image": engine.image(image)}
+        if built is not None and PINS["PYTHON"] in engine.stand_ins:
+            changed[name] = {"build": {**built, "args": {"PYTHON": engine.image(PINS["PYTHON"])}}}
+    return changed
+
+
 @pytest.fixture(scope="module")
-def front_door(engine: Engine, sidecar_image: str) -> Iterator[FrontDoor]:
+def front_door(engine: Engine, sidecar_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontDoor]:
     command, project = composer(), "front-door-test"  # always the same: its images are made again from what is there
     ports = [free_port() for _ in range(3)]
     environ = {
@@ -100,7 +112,12 @@ def front_door(engine: Engine, sidecar_image: str) -> Iterator[FrontDoor]:
         "SIDECAR_SESSION_SECRET": secrets.token_urlsafe(32),
         **dict(zip(("SIDECAR_PORT", "COGNITO_API_PORT", "COGNITO_LOGIN_PORT"), map(str, ports), strict=True)),
     }
-    base = [*command, "-p", project, "--env-file", "deploy/compose/dev.env", "--profile", "dev"]
+    files = ["-f", "docker-compose.yaml"]
+    if engine.stand_ins:
+        override = tmp_path_factory.mktemp("compose") / "stand-ins.yaml"
+        override.write_text(yaml.safe_dump({"services": with_stand_ins(engine)}))
+        files += ["-f", str(override)]
+    base = [*command, *files, "-p", project, "--env-file", "deploy/compose/dev.env", "--profile", "dev"]
 
     def compose(*arguments: str, seconds: float = 600) -> None:
         done = subprocess.run(

@@ -295,6 +295,10 @@ def test_the_service_monitor_finds_the_admin_port() -> None:
         assert port["targetPort"] in [one["name"] for container in containers for one in container.get("ports", ())]
 
 
+PRESENT = "present.inject.authz-sidecar"
+"""The webhook that looks after a protected pod which no label asks for any more."""
+
+
 def _webhooks() -> list[tuple[str, Object]]:
     objects = built(K8S / "injector")
     kinds = ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration")
@@ -302,7 +306,7 @@ def _webhooks() -> list[tuple[str, Object]]:
 
 
 def test_without_the_webhook_no_pod_is_created() -> None:
-    assert len(_webhooks()) == 4
+    assert len(_webhooks()) == 5
     for kind, hook in _webhooks():
         assert hook["failurePolicy"] == "Fail"
         assert hook["sideEffects"] == "None"
@@ -312,10 +316,11 @@ def test_without_the_webhook_no_pod_is_created() -> None:
             "name": "authz-injector", "namespace": "authz-sidecar", "path": path, "port": 443,
         }  # fmt: skip
         (rule,) = hook["rules"]
-        assert "CREATE" in rule["operations"]
+        assert ("CREATE" in rule["operations"]) is (hook["name"] != PRESENT)
         assert ("UPDATE" in rule["operations"]) is (path == "/validate")
         assert "pods" in rule["resources"]
-        assert ("pods/ephemeralcontainers" in rule["resources"]) is (path == "/validate")
+        for subresource in ("pods/ephemeralcontainers", "pods/resize"):
+            assert (subresource in rule["resources"]) is (path == "/validate")
 
 
 @pytest.mark.parametrize(
@@ -331,16 +336,28 @@ def test_without_the_webhook_no_pod_is_created() -> None:
     ],
 )
 def test_a_label_is_enough(namespace: str, labels: dict[str, str], pod: dict[str, str], asked: int) -> None:
-    there = {**labels, "kubernetes.io/metadata.name": namespace}
     for wanted in ("MutatingWebhookConfiguration", "ValidatingWebhookConfiguration"):
-        hooks = [hook for kind, hook in _webhooks() if kind == wanted]
-        matching = [
-            hook
-            for hook in hooks
-            if all(_expression(one, there) for one in hook["namespaceSelector"]["matchExpressions"])
-            and hook.get("objectSelector", {}).get("matchLabels", {}).items() <= pod.items()
-        ]
-        assert len(matching) == asked
+        assert len(_asked(wanted, {**labels, "kubernetes.io/metadata.name": namespace}, pod)) == asked
+
+
+def test_a_protected_pod_is_looked_after_when_its_namespace_loses_the_label() -> None:
+    (hook,) = _asked(
+        "ValidatingWebhookConfiguration", {"kubernetes.io/metadata.name": "shop"}, {"authz-sidecar/present": "true"}
+    )
+    assert hook["rules"][0]["operations"] == ["UPDATE"]
+
+
+def _asked(wanted: str, namespace: dict[str, str], pod: dict[str, str]) -> list[Object]:
+    """The webhooks of a kind that the API server asks about a pod with these labels."""
+    matching = []
+    for kind, hook in _webhooks():
+        selector = hook.get("objectSelector", {})
+        expressions = [(one, namespace) for one in hook["namespaceSelector"]["matchExpressions"]]
+        expressions += [(one, pod) for one in selector.get("matchExpressions", ())]
+        labels = selector.get("matchLabels", {}).items()
+        if kind == wanted and labels <= pod.items() and all(_expression(one, there) for one, there in expressions):
+            matching.append(hook)
+    return matching
 
 
 def _expression(one: Object, labels: dict[str, str]) -> bool:

@@ -48,8 +48,9 @@ def test_it_is_the_lock(bills: dict[str, dict[str, Any]], target: str) -> None:
 
 def test_standalone_has_the_cerbos_of_the_dockerfile(bills: dict[str, dict[str, Any]]) -> None:
     others = [one for one in bills["standalone"]["components"] if not one["purl"].startswith("pkg:pypi/")]
-    assert [(one["name"], one["version"]) for one in others] == [("cerbos", "0.51.0")]
-    assert "ARG CERBOS=ghcr.io/cerbos/cerbos:0.51.0" in (ROOT / "Dockerfile").read_text()
+    assert [(one["name"], one["version"]) for one in others] == [("cerbos", "0.55.0")]
+    digest = others[0]["purl"].partition("@sha256%3A")[2].partition("?")[0]
+    assert f"ARG CERBOS=ghcr.io/cerbos/cerbos:0.55.0@sha256:{digest}\n" in (ROOT / "Dockerfile").read_text()
 
 
 def test_it_is_cyclonedx(bills: dict[str, dict[str, Any]]) -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from sidecar.inject.patch import OptedOut, Template, Uninjectable, covers, owned, patch
 from sidecar.inject.server import template_of
+from tests.deploy.engine import PINS
 from tests.inject.json_patch import applied
 from tests.inject.pods import defaulted, pod
 
@@ -67,7 +68,7 @@ def test_init_containers_of_its_own_come_after() -> None:
 def test_images_are_those_of_the_operator() -> None:
     made = injected(pod(), template_of({"authz-sidecar": "mirror/sidecar@sha256:1"}))
     assert container(made, "authz-sidecar")["image"] == "mirror/sidecar@sha256:1"
-    assert container(made, "authz-cerbos")["image"] == "ghcr.io/cerbos/cerbos:0.51.0"
+    assert container(made, "authz-cerbos")["image"] == PINS["CERBOS"]
 
 
 def test_annotations_choose_port_and_files() -> None:
@@ -156,6 +157,8 @@ IMPOSSIBLE = {
     "one process space": (_spec(shareProcessNamespace=True), "shareProcessNamespace"),
     "a port of the node": (_container(ports=[{"containerPort": 3001, "hostPort": 80}]), "hostPort"),
     "the sidecar's port": (_container(ports=[{"containerPort": 8080}]), "8080"),
+    "a port with the sidecar's name": (_container(ports=[{"name": "authz", "containerPort": 3001}]), "names a port authz"),
+    "a port with the admin port's name": (_spec(initContainers=[{"name": "e", "ports": [{"name": "authz-admin", "containerPort": 1}]}]), "names a port"),
     "the admin port": (_container(ports=[{"containerPort": 9901}]), "9901"),
     "Cerbos' socket": (_container(volumeMounts=[SOCKET]), "mounts a volume"),
     "Cerbos' socket, early": (_spec(initContainers=[{"name": "e", "volumeMounts": [SOCKET]}]), "mounts a volume"),

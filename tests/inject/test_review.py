@@ -96,7 +96,8 @@ def test_an_update_takes_nothing_out() -> None:
     changes = {
         "labels": lambda one: one["metadata"]["labels"].pop("authz-sidecar/present"),
         "containers": lambda one: one["spec"]["initContainers"][1].update(image="other"),
-        "mounted by": lambda one: one["spec"].update(ephemeralContainers=[{"name": "d", "volumeMounts": [{"name": "authz-socket"}]}]),
+        "mount": lambda one: one["spec"].update(ephemeralContainers=[{"name": "d", "volumeMounts": [{"name": "authz-socket"}]}]),
+        "targetContainerName": lambda one: one["spec"].update(ephemeralContainers=[{"name": "d", "targetContainerName": "authz-sidecar"}]),
     }  # fmt: skip
     for part, change in changes.items():
         after = copy.deepcopy(made)
@@ -104,6 +105,24 @@ def test_an_update_takes_nothing_out() -> None:
         outcome = judged(review(after, "UPDATE", oldObject=made), Path.VALIDATE)
         assert not outcome.allowed
         assert part in outcome.reason
+
+
+def test_no_label_is_taken_away_in_two_steps() -> None:
+    """An update without the label that asked for the sidecar would be the last that a webhook sees of the pod."""
+    made = defaulted(patched(judged(review(pod())), pod()))
+    first = copy.deepcopy(made)
+    del first["metadata"]["labels"]["authz-sidecar/inject"]
+    outcome = judged(review(first, "UPDATE", oldObject=made), Path.VALIDATE)
+    assert not outcome.allowed
+    assert "authz-sidecar/inject" in outcome.reason
+
+
+def test_a_debugging_container_beside_the_app_is_let_in() -> None:
+    made = defaulted(patched(judged(review(pod())), pod()))
+    after = copy.deepcopy(made)
+    after["spec"]["ephemeralContainers"] = [{"name": "d", "targetContainerName": "shop"}]
+    update = review(after, "UPDATE", oldObject=made, subResource="ephemeralcontainers")
+    assert judged(update, Path.VALIDATE).allowed
 
 
 def test_a_pod_that_was_there_before_the_label_may_change() -> None:
