@@ -17,7 +17,7 @@ from sidecar import units
 from sidecar.gate.decision_cache import DecisionCache
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.lookup import Attribute, Lookup, Missing, ResourceField
-from sidecar.gate.references import Reference, Source, Template, Type, parse_reference, parse_template
+from sidecar.gate.references import Reference, Source, Template, parse_reference, parse_template
 from sidecar.gate.request import Oddity
 from sidecar.gate.routing import (
     METHODS,
@@ -32,6 +32,7 @@ from sidecar.gate.routing import (
     Variable,
     parse_path,
 )
+from sidecar.gate.values import Type
 from sidecar.shapes import (
     Choice,
     Entry,

@@ -8,8 +8,9 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from sidecar.gate import strict_json
-from sidecar.gate.references import Material, Reference, Type, checked, is_number, resolve
+from sidecar.gate.references import Material, Reference, resolve
 from sidecar.gate.trace import Header
+from sidecar.gate.values import Type, checked, is_number
 from sidecar.gate.verdict import Code, Refused
 
 MAX_READINGS = 4096

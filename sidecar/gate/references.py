@@ -5,7 +5,6 @@ They only extract. A value that is missing, doubled or of another type than decl
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Mapping
 from enum import StrEnum
@@ -17,11 +16,8 @@ from jmespath.exceptions import JMESPathError
 
 from sidecar.gate.identity import Principal
 from sidecar.gate.request import Request
-from sidecar.gate.strict_json import EXACT_INTEGER
+from sidecar.gate.values import CONTROLS, Type, check_string, checked
 from sidecar.gate.verdict import Code, Refused
-
-MAX_VALUE = 1024
-"""Characters of a string that a reference may give."""
 
 
 class Source(StrEnum):
@@ -33,16 +29,6 @@ class Source(StrEnum):
     BODY = "body"
     CLAIMS = "claims"
     PRINCIPAL = "principal"
-
-
-class Type(StrEnum):
-    """The JSON type that a reference must find; without one it is a string."""
-
-    STRING = "string"
-    NUMBER = "number"
-    INT = "int"
-    BOOL = "bool"
-    LIST = "list"
 
 
 class Reference(NamedTuple):
@@ -203,7 +189,7 @@ def query_value(query: bytes, name: str) -> str:
     pairs = [pair.partition(b"=") for pair in query.split(b"&")]
     keys = [_decoded(_form(key), place) for key, _, _ in pairs]
     # a NUL ends a name for some
-    if any(_CONTROLS.search(key) for key in keys):
+    if any(CONTROLS.search(key) for key in keys):
         raise Refused(Code.REFERENCE_INVALID, f"{place}: a control character in a name")
     wanted = name.casefold().translate(_MANGLED)
     found = [pair[2] for key, pair in zip(keys, pairs, strict=True) if wanted in _taken_for(key)]
@@ -238,13 +224,12 @@ def _decoded(data: bytes, place: str) -> str:
         raise Refused(Code.REFERENCE_INVALID, f"{place}: not UTF-8") from None
 
 
-_CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,15})?")
 _INT = re.compile(r"-?(?:0|[1-9][0-9]{0,15})")
 
 
 def _typed_text(reference: Reference, text: str) -> Any:
-    _check_string(reference, text, Code.REFERENCE_INVALID)
+    check_string(reference, text, Code.REFERENCE_INVALID)
     if reference.type is Type.STRING:
         return text
     pattern = _INT if reference.type is Type.INT else _NUMBER
@@ -255,41 +240,3 @@ def _typed_text(reference: Reference, text: str) -> Any:
 
 def _typed_json(reference: Reference, value: Any, code: Code) -> Any:
     return checked(reference.type, value, str(reference), code)
-
-
-def checked(kind: Type, value: Any, place: str, code: Code = Code.REFERENCE_INVALID) -> Any:
-    """`value` if it is exactly of the declared type, without coercion. Raises Refused(code)."""
-    if not _IS[kind](value):
-        found = "nothing" if value is None else type(value).__name__
-        raise Refused(code, f"{place}: found {found}, expected {kind}")
-    if kind is Type.STRING:
-        _check_string(place, value, code)
-    return value
-
-
-def _check_string(place: object, text: str, code: Code) -> None:
-    if not text or len(text) > MAX_VALUE or _CONTROLS.search(text):
-        raise Refused(code, f"{place}: expected 1 to {MAX_VALUE} characters without controls")
-
-
-def _is_int(value: Any) -> bool:
-    return type(value) is int and -EXACT_INTEGER < value < EXACT_INTEGER
-
-
-def is_number(value: Any) -> bool:
-    """Whether a policy can compare a value as a number: of NaN every comparison is false, that of a DENY rule too."""
-    return _is_int(value) or (type(value) is float and math.isfinite(value))
-
-
-def _is_list(value: Any) -> bool:
-    # a list of scalars: what a policy compares with `in`
-    return isinstance(value, list) and all(isinstance(v, str | bool) or is_number(v) for v in value)
-
-
-_IS = {
-    Type.STRING: lambda value: isinstance(value, str),
-    Type.INT: _is_int,
-    Type.NUMBER: is_number,
-    Type.BOOL: lambda value: isinstance(value, bool),
-    Type.LIST: _is_list,
-}

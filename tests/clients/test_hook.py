@@ -14,7 +14,7 @@ import pytest
 
 from sidecar.clients.hook import MAX_BODY, MAX_CACHED, MAX_CACHED_BYTES, MAX_RUNNING, HookClient
 from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, attributes_from
-from sidecar.gate.references import Type
+from sidecar.gate.values import Type
 from sidecar.gate.verdict import Code
 from tests.clients.fakes import (
     Behave,

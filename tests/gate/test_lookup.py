@@ -20,8 +20,9 @@ from sidecar.gate.lookup import (
     attributes_from,
     call_for,
 )
-from sidecar.gate.references import Material, Type, parse_reference
+from sidecar.gate.references import Material, parse_reference
 from sidecar.gate.request import Raw, Reading, read
+from sidecar.gate.values import Type
 from sidecar.gate.verdict import Code, Refused
 
 MATERIAL = Material(

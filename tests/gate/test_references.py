@@ -12,12 +12,9 @@ from hypothesis import strategies as st
 
 from sidecar.gate.identity import Principal
 from sidecar.gate.references import (
-    MAX_VALUE,
     Material,
     Reference,
     Source,
-    Type,
-    checked,
     parse_reference,
     parse_template,
     query_value,
@@ -25,6 +22,7 @@ from sidecar.gate.references import (
 )
 from sidecar.gate.request import Header, Raw, Reading, read
 from sidecar.gate.strict_json import EXACT_INTEGER
+from sidecar.gate.values import MAX_VALUE, Type, checked
 from sidecar.gate.verdict import Code, Refused
 
 CLAIMS = {
@@ -226,21 +224,6 @@ def test_text_is_read_as_a_number_in_its_one_form(kind: str, text: str, found: f
 )  # fmt: skip
 def test_text_that_another_reader_would_read_as_another_number_is_refused(kind: str, text: str) -> None:
     assert refusal(f"{{path.id:{kind}}}", material(path={"id": text})) is Code.REFERENCE_INVALID
-
-
-def test_an_integer_is_exact_on_both_sides_of_zero() -> None:
-    for number in (EXACT_INTEGER - 1, 1 - EXACT_INTEGER):
-        assert checked(Type.INT, number, "place") == number
-    for number in (EXACT_INTEGER, -EXACT_INTEGER):
-        with pytest.raises(Refused):
-            checked(Type.INT, number, "place")
-
-
-@pytest.mark.parametrize(("found", "words"), [(None, "found nothing, expected int"), ("7", "found str, expected int")])
-def test_the_detail_says_what_was_found_and_never_the_value(found: Any, words: str) -> None:
-    with pytest.raises(Refused) as caught:
-        checked(Type.INT, found, "claims.level")
-    assert caught.value.detail == f"claims.level: {words}"
 
 
 # --- the query ---

@@ -1,0 +1,87 @@
+"""A value is exactly of the declared type, or refused; a text is a number only in its one spelling."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.gate.strict_json import EXACT_INTEGER
+from sidecar.gate.values import MAX_DEPTH, Type, checked, from_text
+from sidecar.gate.verdict import Code, Refused
+
+
+def test_an_integer_is_exact_on_both_sides_of_zero() -> None:
+    for number in (EXACT_INTEGER - 1, 1 - EXACT_INTEGER):
+        assert checked(Type.INT, number, "place") == number
+    for number in (EXACT_INTEGER, -EXACT_INTEGER):
+        with pytest.raises(Refused):
+            checked(Type.INT, number, "place")
+
+
+@pytest.mark.parametrize(("found", "words"), [(None, "found nothing, expected int"), ("7", "found str, expected int")])
+def test_the_detail_says_what_was_found_and_never_the_value(found: Any, words: str) -> None:
+    with pytest.raises(Refused) as caught:
+        checked(Type.INT, found, "claims.level")
+    assert caught.value.detail == f"claims.level: {words}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (Type.INT, "0", 0), (Type.INT, "-7", -7), (Type.INT, "9007199254740991", EXACT_INTEGER - 1), (Type.NUMBER, "5", 5),
+        (Type.NUMBER, "0.1", 0.1), (Type.NUMBER, "-12.25", -12.25), (Type.NUMBER, "0.00001", 0.00001), (Type.BOOL, "true", True),
+        (Type.BOOL, "false", False),
+    ],
+)  # fmt: skip
+def test_a_text_that_is_exactly_a_value_is_that_value(kind: Type, text: str, value: object) -> None:
+    found = from_text(kind, text)
+    assert (found, type(found)) == (value, type(value))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        *((kind, text) for kind in (Type.INT, Type.NUMBER) for text in (
+            "", "+7", "07", "7.0", "7.", ".5", "1e3", "1E3", "-0", "-0.0", "0.10", " 7", "7 ", "7\n", "0x1", "1_0", "\u0663", "NaN", "Infinity",
+            "--1", "1,5", "99999999999999999", "true", "0.1000000000000000055",
+        )),
+        (Type.INT, "1.5"),
+        *((Type.BOOL, text) for text in ("True", "TRUE", "1", "0", "yes", "", "true ", " true", "t", "false\n")),
+        (Type.LIST, "[]"), (Type.LIST, '["a"]'), (Type.JSON, "{}"), (Type.STRING, "7"),
+    ],
+)  # fmt: skip
+def test_a_text_that_is_not_exactly_a_value_stays_a_text(kind: Type, text: str) -> None:
+    assert from_text(kind, text) is text
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False) | st.integers())
+def test_a_number_that_is_read_from_a_text_is_written_as_that_text(number: float) -> None:
+    text = json.dumps(number)
+    found = from_text(Type.NUMBER, text)
+    assert found is text or json.dumps(found) == text
+
+
+def nested(depth: int) -> Any:
+    return [nested(depth - 1)] if depth else "x"
+
+
+@pytest.mark.parametrize("value", [{}, [], {"a": [{"b": None}]}, "x", 1, 1.5, True, nested(MAX_DEPTH)])
+def test_json_is_any_value_within_bounds(value: Any) -> None:
+    assert checked(Type.JSON, value, "place") is value
+
+
+@pytest.mark.parametrize("value", [None, float("nan"), [float("inf")], {"a": 2**53}, nested(MAX_DEPTH + 1)])
+def test_json_is_nothing_that_a_policy_cannot_be_told(value: Any) -> None:
+    with pytest.raises(Refused):
+        checked(Type.JSON, value, "place")
+
+
+def test_the_code_is_that_of_the_caller() -> None:
+    for code in (Code.BODY_INVALID, Code.LOOKUP_MISMATCH):
+        with pytest.raises(Refused) as caught:
+            checked(Type.BOOL, "true", "place", code)
+        assert caught.value.code is code
