@@ -452,8 +452,9 @@ def embedded_cerbos(settings: Settings, environ: Mapping[str, str]) -> EmbeddedC
         return None
     try:
         return EmbeddedCerbos(
-            Path(settings.policies), binary=settings.cerbos_binary or None, told=_told_of_traces(settings, environ)
-        )
+            Path(settings.policies), binary=settings.cerbos_binary or None, told=_told_of_traces(settings, environ),
+            strict=settings.cerbos_strict == "on",
+        )  # fmt: skip
     except (OSError, ValueError) as error:
         raise StartError(f"SIDECAR_CERBOS: {error}") from None
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sidecar.app import StartError, load_trust
+from sidecar.clients import cerbos_version
 from sidecar.clients.embedded import compile_policies, find_binary
 from sidecar.routes_file import RoutesError, RoutesFile, read_routes
 from sidecar.settings import SETTINGS, Settings, SettingsError, read_settings
@@ -96,6 +97,10 @@ def _policies(told: Mapping[str, str], found: Findings) -> None:
         found.problems.append(f"SIDECAR_POLICIES: found no folder {folder!r}, expected the Cerbos policies")
         return
     try:
-        found.problems.extend(compile_policies(find_binary(binary or None), Path(folder)))
+        program = find_binary(binary or None)
+        found.problems.extend(compile_policies(program, Path(folder)))
     except (OSError, ValueError) as error:
         found.problems.append(f"SIDECAR_CERBOS_BINARY: {error}")
+        return
+    if lax := cerbos_version.lax(cerbos_version.version_of(program), _said(told, "SIDECAR_CERBOS_STRICT") == "on"):
+        found.warnings.append(lax)

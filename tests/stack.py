@@ -18,6 +18,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sidecar.demo.processes import Process, status_of
 
 ROOT = Path(__file__).parent.parent
@@ -337,3 +339,12 @@ def binary() -> Path:
 
     with contextlib.chdir(ROOT):
         return find_binary(None)
+
+
+def older_binary() -> Path:
+    """The Cerbos 0.51 that users may still have; the calling test is skipped on a machine for which npm has no other."""
+    name = binary().name
+    path = ROOT / "node_modules/cerbos/node_modules/@cerbos" / name / name
+    if not path.is_file():
+        pytest.skip("npm has one Cerbos for this machine")
+    return path.resolve()

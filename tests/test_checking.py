@@ -8,6 +8,8 @@ import pytest
 
 from sidecar import checking, cli
 from sidecar.checking import Findings
+from tests.conftest import policies
+from tests.stack import binary, older_binary
 
 ROUTES = "version: 1\nroutes: [{path: /x, resource: contact, actions: {GET: read}}]\n"
 POOL = {"AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_COGNITO_CLIENT_ID": "web"}
@@ -45,3 +47,14 @@ def test_a_cerbos_elsewhere_is_told_what_to_set(tmp_path: Path) -> None:
     environ = {**POOL, "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"), "SIDECAR_CERBOS": "cerbos:3593"}
     found = checking.findings(environ, {})
     assert (found.problems, found.notes) == ([], [checking.EXTERNAL])
+
+
+@pytest.mark.parametrize("strict", ["on", "off"])
+def test_a_cerbos_that_cannot_be_strict_is_told(tmp_path: Path, strict: str) -> None:
+    (tmp_path / "routes.yaml").write_text(ROUTES)
+    own = {"SIDECAR_ROUTES": str(tmp_path / "routes.yaml"), "SIDECAR_POLICIES": str(policies())}
+    environ = {**POOL, **own, "SIDECAR_CERBOS_STRICT": strict}
+    for program, told in ((binary(), False), (older_binary(), strict == "on")):
+        found = checking.findings({**environ, "SIDECAR_CERBOS_BINARY": str(program)}, {})
+        assert found.problems == []
+        assert any("SIDECAR_CERBOS_STRICT: Cerbos 0.51.0" in line for line in found.warnings) == told

@@ -15,7 +15,9 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
+from sidecar.clients import cerbos_version
 from sidecar.tether import tethered
 
 log = logging.getLogger("sidecar.cerbos")
@@ -111,18 +113,21 @@ class EmbeddedCerbos:
     It takes changed policies over by itself, within seconds. If they do not compile it says so in the log and goes on
     with those it has; one that is started with such policies ends, and is started again until they compile.
     `gogc` is Go's GOGC: a wide target, since a policy engine's garbage is short-lived and its live set small.
-    `told` are variables of its environment besides what it always gets.
+    `told` are variables of its environment besides what it always gets. With `strict` an action is denied where a
+    condition of one of its rules cannot be evaluated, by a Cerbos that can do so.
     """
 
     def __init__(
-        self, policies: Path, *, binary: str | None = None, gogc: int = 400, told: Mapping[str, str] | None = None
-    ) -> None:
+        self, policies: Path, *, binary: str | None = None, gogc: int = 400, told: Mapping[str, str] | None = None,
+        strict: bool = True,
+    ) -> None:  # fmt: skip
         if not policies.is_dir():
             raise OSError(f"found no folder {policies}, expected the policies (SIDECAR_POLICIES)")
         self._binary = find_binary(binary)
         self._policies = policies.resolve()
         self._gogc = gogc
         self._told = dict(told or {})
+        self._strict = strict
         self._folder = Path(tempfile.gettempdir()) / f"cerbos-{secrets.token_hex(6)}"
         if len(os.fsencode(self._folder / "grpc.sock")) > _MAX_SOCKET_PATH:
             raise OSError(f"the path of {self._folder} is too long for a socket in it: set TMPDIR to a shorter one")
@@ -141,7 +146,7 @@ class EmbeddedCerbos:
         """Start it, and return when it listens. Raises OSError with what it said, if it ends instead."""
         # who else is on this machine can neither ask it nor take its place: the folder is new, and ours alone
         self._folder.mkdir(mode=0o700)
-        self._write_config()
+        self._write_config(await self._engine())
         await self._spawn()
         process = self._process
         assert process is not None  # noqa: S101 - for the type checker
@@ -170,8 +175,15 @@ class EmbeddedCerbos:
             await writer.wait_closed()
         return True
 
-    def _write_config(self) -> None:
+    async def _engine(self) -> dict[str, Any]:
+        version = await asyncio.to_thread(cerbos_version.version_of, self._binary)
+        if lax := cerbos_version.lax(version, self._strict):
+            log.warning("%s", lax)
+        return cerbos_version.engine(version, self._strict)
+
+    def _write_config(self, engine: dict[str, Any]) -> None:
         config = {
+            "engine": engine,
             "server": {
                 "grpcListenAddr": self.target,
                 "httpListenAddr": f"unix:{self._folder / 'http.sock'}",

@@ -91,6 +91,8 @@ def program(folder: Path, body: str) -> Path:
     path = folder / "program"
     head = """\
         import json, os, signal, socket, sys, time
+        if "--version" in sys.argv:
+            sys.exit(print("0.55.0"))
         config = json.load(open(next(a for a in sys.argv if a.startswith("--config="))[9:]))
         server = socket.socket(socket.AF_UNIX)
         def listen():

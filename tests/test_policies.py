@@ -1,0 +1,58 @@
+"""Every policy of the repository, compiled and tested by both Cerbos: 0.55 evaluates strictly, 0.51 cannot."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from tests.stack import ROOT, binary, older_binary
+
+EXAMPLE = re.compile(r"<!-- example: policies/(\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
+PAGES = {
+    str(page.relative_to(ROOT)): examples
+    for page in [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    if (examples := EXAMPLE.findall(page.read_text(encoding="utf-8")))
+}
+FOLDERS = ("policies", "deploy/k8s/authz/policies", "tests/hostile/policies")
+
+
+@pytest.fixture(params=[*FOLDERS, *PAGES])
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    if request.param in FOLDERS:
+        return Path(shutil.copytree(ROOT / request.param, tmp_path / "policies"))
+    (tmp_path / "tests").mkdir()
+    for name, text in PAGES[request.param]:
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+def compiled(program: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(program), "compile", *flags, str(folder)], capture_output=True, text=True, check=False, timeout=60
+    )
+
+
+def test_it_passes_under_strict_evaluation(folder: Path) -> None:
+    done = compiled(binary(), folder, "--strict-evaluation")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_it_passes_with_the_older_cerbos(folder: Path) -> None:
+    done = compiled(older_binary(), folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_no_policy_is_left_out() -> None:
+    """A folder that gets its first policy is to be named here."""
+    files = subprocess.run(["git", "ls-files", "*.yaml", "*.yml"], cwd=ROOT, capture_output=True, text=True, check=True)
+    policies = [
+        file
+        for file in files.stdout.split()
+        if re.search(r"^apiVersion: api\.cerbos\.dev/v1$", (ROOT / file).read_text(encoding="utf-8"), re.MULTILINE)
+    ]
+    assert policies
+    assert [file for file in policies if not file.startswith(FOLDERS)] == []
