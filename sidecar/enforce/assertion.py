@@ -27,15 +27,16 @@ class Assertions:
         public = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
         self._kid = hashlib.sha256(f"{public['x']}.{public['y']}".encode("ascii")).hexdigest()[:16]
         self.jwks: dict[str, Any] = {"keys": [{**public, "use": "sig", "alg": "ES256", "kid": self._kid}]}
-        self._made: dict[tuple[str, str, tuple[str, ...]], tuple[float, bytes]] = {}
+        self._made: dict[tuple[str, str, tuple[str, ...]], tuple[float, float, bytes]] = {}
 
     def sign(self, principal: Principal, now: float) -> bytes:
         """The assertion of a principal at `now` (Unix seconds): `iss, aud, sub, roles, iat, exp` and the token's
         issuer as `idp`; never valid longer than the token."""
         key = (principal.issuer, principal.id, principal.roles)
         made = self._made.get(key)
-        if made is not None and now < made[0]:
-            return made[1]
+        # a principal may have several tokens at once: the one that is presented bounds what is used again
+        if made is not None and now < made[0] and made[1] <= principal.expires:
+            return made[2]
         expires = min(now + LIFE, principal.expires)
         claims = {
             "iss": ISSUER, "aud": self._audience, "sub": principal.id, "roles": list(principal.roles),
@@ -44,7 +45,7 @@ class Assertions:
         token = jwt.encode(claims, self._key, "ES256", {"kid": self._kid}).encode("ascii")
         if len(self._made) >= _MEMO:
             self._made.pop(next(iter(self._made)))
-        self._made[key] = (min(now + LIFE / 2, expires), token)
+        self._made[key] = (min(now + LIFE / 2, expires), int(expires), token)
         return token
 
 

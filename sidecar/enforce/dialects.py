@@ -8,12 +8,29 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from sidecar.gate.peers import MAX_ADDRESS
-from sidecar.gate.request import Header, Raw
+from sidecar.gate.request import ALB_HEADERS, IDENTITY_HEADERS, OVERRIDES, Header, Raw
 from sidecar.gate.routing import METHODS
 from sidecar.gate.verdict import Code, Refused
 
 AUTHORIZE = b"/_sidecar/authorize"
 """The path that a proxy asks at."""
+
+
+FIXED = frozenset(
+    [
+        *OVERRIDES, *IDENTITY_HEADERS, *ALB_HEADERS,
+        *(
+            b"x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-forwarded-uri x-forwarded-path "
+            b"x-forwarded-method x-forwarded-prefix x-forwarded-server x-forwarded-scheme x-forwarded-protocol "
+            b"x-forwarded-ssl x-forwarded-by x-forwarded-user x-forwarded-email x-forwarded-groups x-forwarded-roles "
+            b"x-forwarded-tenant x-forwarded-preferred-username x-forwarded-access-token x-forwarded-client-cert "
+            b"x-forwarded-tls-client-cert x-forwarded-tls-client-cert-info x-original-url x-original-uri "
+            b"x-original-path x-original-method x-original-host x-original-forwarded-for proxy-authorization "
+            b"proxy-authenticate http2-settings cookie"
+        ).split(),
+    ]
+)  # fmt: skip
+"""What deploy/nginx and deploy/traefik take away by name, since these proxies know no other way."""
 
 
 class Dialect(NamedTuple):
@@ -23,7 +40,8 @@ class Dialect(NamedTuple):
     client's address is in X-Forwarded-For, the scheme in X-Forwarded-Proto. With `exact` the proxy sends the target on
     as it came, so that it must be in its canonical form; others send the one that the answer names. With `flat` the
     proxy reads one line of each of our headers, and no body; with `complete` it must be told of each header that the
-    sidecar may set, with an empty value where it does not. `removal` is the header that lists what must go.
+    sidecar may set, with an empty value where it does not. `removal` is the header that lists what must go; `removable`
+    are the names that the proxy can take away, None where it can every one.
     """
 
     method: bytes
@@ -33,13 +51,14 @@ class Dialect(NamedTuple):
     flat: bool = False
     complete: bool = False
     removal: bytes = b"x-auth-remove"
+    removable: frozenset[bytes] | None = None
 
 
 DIALECTS = {
     # deploy/nginx sets them from $request_method and $request_uri
-    "nginx": Dialect(b"x-original-method", b"x-original-uri", b"host", exact=False, flat=True),
+    "nginx": Dialect(b"x-original-method", b"x-original-uri", b"host", exact=False, flat=True, removable=FIXED),
     # Traefik's documentation of ForwardAuth, "Forward-Request Headers"
-    "traefik": Dialect(b"x-forwarded-method", b"x-forwarded-uri", b"x-forwarded-host", exact=True),
+    "traefik": Dialect(b"x-forwarded-method", b"x-forwarded-uri", b"x-forwarded-host", exact=True, removable=FIXED),
     # Caddy's documentation of forward_auth, "Expanded form"; X-Forwarded-Host is reverse_proxy's own
     "caddy": Dialect(b"x-forwarded-method", b"x-forwarded-uri", b"x-forwarded-host", exact=True, complete=True),
     # deploy/haproxy/sidecar.lua

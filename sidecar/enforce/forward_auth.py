@@ -72,9 +72,21 @@ class ForwardAuth:
         if isinstance(verdict, Preflight):
             # every proxy takes a 2xx for leave to forward
             return Refuse(Code.PROXY_UNABLE, verdict.facts, "a preflight, which a proxy would forward")
-        if isinstance(verdict, Forward) and self._dialect.exact and verdict.target != raw.target:
-            return Refuse(Code.TARGET_AMBIGUOUS, verdict.facts, "escapes of plain characters, which the proxy sends on")
-        return verdict
+        return self._within_reach(verdict, raw) if isinstance(verdict, Forward) else verdict
+
+    def _within_reach(self, permit: Forward, raw: Raw) -> Forward | Refuse:
+        """The permit, or why this proxy cannot send what it says."""
+        dialect = self._dialect
+        if dialect.exact and permit.target != raw.target:
+            return Refuse(Code.TARGET_AMBIGUOUS, permit.facts, "escapes of plain characters, which the proxy sends on")
+        if dialect.removable is not None:
+            left = [name for name in handover(permit, raw).remove if name not in dialect.removable]
+            if left:
+                return Refuse(
+                    Code.HEADER_AMBIGUOUS, permit.facts,
+                    f"{left[0].decode('latin-1')[:64]}, which the proxy would send on: expected it taken away there",
+                )  # fmt: skip
+        return permit
 
     def _allowed(self, permit: Forward, raw: Raw) -> answer.Answer:
         todo = handover(permit, raw)

@@ -228,17 +228,18 @@ _HOP_BY_HOP = (
 IDENTITY_HEADERS = (b"x-auth-subject", b"x-auth-roles", b"x-auth-assertion")
 """What only the sidecar may say to the upstream, and nobody to the client."""
 # another path, method, host or client than those of the request itself
-_OVERRIDES = (
-    b"x-http-method-override x-http-method x-method-override x-original-url x-rewrite-url x-original-uri "
-    b"x-original-path x-original-method x-original-host x-envoy-original-path x-envoy-original-host x-host "
-    b"forwarded x-forwarded x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-forwarded-uri "
-    b"x-forwarded-path x-forwarded-method x-forwarded-prefix x-forwarded-server x-forwarded-scheme "
-    b"x-forwarded-protocol x-forwarded-ssl x-forwarded-by x-forwarded-user x-forwarded-email x-forwarded-groups "
-    b"x-forwarded-preferred-username x-forwarded-access-token x-real-ip x-client-ip x-cluster-client-ip "
-    b"true-client-ip x-scheme x-url-scheme front-end-https x-request-id"
+OVERRIDES = (
+    b"x-http-method-override x-http-method x-method-override x-rewrite-url x-envoy-original-path "
+    b"x-envoy-original-host x-envoy-external-address x-host forwarded x-forwarded x-real-ip x-client-ip "
+    b"x-cluster-client-ip true-client-ip cf-connecting-ip cf-connecting-ipv6 fastly-client-ip x-azure-clientip "
+    b"x-azure-socketip x-appengine-user-ip x-remote-ip x-remote-addr x-proxyuser-ip proxy-client-ip "
+    b"wl-proxy-client-ip x-scheme x-url-scheme front-end-https x-request-id"
 ).split()
+OVERRIDE_PREFIXES = (b"x-forwarded-", b"x-original-")
+"""What begins like this is another proxy's word for the request or its sender, and no list of such names is whole."""
 ALB_PREFIX = b"x-amzn-oidc-"
 ALB_ACCESS_TOKEN, ALB_DATA = b"x-amzn-oidc-accesstoken", b"x-amzn-oidc-data"
+ALB_HEADERS = (ALB_ACCESS_TOKEN, ALB_DATA, b"x-amzn-oidc-identity")
 """What an AWS load balancer sends of whom it has signed in."""
 # headers of which two would let two servers pick different ones
 _SINGLE = [
@@ -251,12 +252,13 @@ _ALSO_SEEN = (
     b"sec-fetch-mode connection content-encoding"
 ).split()
 
-_ACTIONS: dict[bytes, int] = {name: _DROP for name in [*_HOP_BY_HOP, *_OVERRIDES, *IDENTITY_HEADERS]}
+_ACTIONS: dict[bytes, int] = {name: _DROP for name in [*_HOP_BY_HOP, *OVERRIDES, *IDENTITY_HEADERS]}
+_ACTIONS.update(dict.fromkeys((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"), _DROP))
 _ACTIONS.update({name: _DECIDES_DROP if name in _ACTIONS else _DECIDES for name in [*_SINGLE, *_ALSO_SEEN]})
 _LIST_HEADERS = {b"cookie": b"; ", b"accept": b", ", b"x-forwarded-for": b", ", b"connection": b", "}
 # A client may not take an end-to-end header of the request away by naming it in Connection (RFC 9110 section 7.6.1)
 _NOT_NOMINATED = frozenset(
-    [*_OVERRIDES, *IDENTITY_HEADERS, *_SINGLE, b"cookie", b"content-encoding", b"content-range", b"accept"]
+    [*OVERRIDES, *IDENTITY_HEADERS, *_SINGLE, b"cookie", b"content-encoding", b"content-range", b"accept"]
 ) - {b"upgrade"}
 
 _NAME = re.compile(rb"[a-z0-9-]+")
@@ -268,10 +270,11 @@ _MAX_MEMO = 1024
 def _learn(name: bytes) -> int:
     if not _NAME.fullmatch(name):
         raise Refused(Code.HEADER_AMBIGUOUS, f"the header name {name[:64]!r}, expected letters, digits and '-'")
+    action = _DROP if name.startswith(OVERRIDE_PREFIXES) else _KEEP
     # a bounded memo of the names that clients use, so that each is judged once
     if len(_ACTIONS) < _MAX_MEMO:
-        _ACTIONS[name] = _KEEP
-    return _KEEP
+        _ACTIONS[name] = action
+    return action
 
 
 def _read_headers(headers: Iterable[Header], lenient: bool = False) -> tuple[list[Header], dict[bytes, bytes]]:
@@ -338,7 +341,8 @@ def _without_nominated(kept: list[Header], connection: bytes, lenient: bool) -> 
         return kept
     if not lenient:
         for token in nominated:
-            if token.translate(_FOLD) in _NOT_NOMINATED or not _TOKEN_LIST.fullmatch(token):
+            folded = token.translate(_FOLD)
+            if folded in _NOT_NOMINATED or folded.startswith(OVERRIDE_PREFIXES) or not _TOKEN_LIST.fullmatch(token):
                 raise Refused(Code.HEADER_AMBIGUOUS, f"Connection names {token[:64]!r}")
     return [header for header in kept if header[0] not in nominated or header[0] in _NOT_NOMINATED]
 

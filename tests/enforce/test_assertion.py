@@ -47,6 +47,16 @@ def test_it_never_outlives_the_token() -> None:
     assert decoded(assertions, assertions.sign(short, NOW))["exp"] == int(NOW) + 10
 
 
+def test_one_that_was_made_for_a_longer_token_is_not_used_for_a_shorter_one() -> None:
+    assertions = Assertions(load_key("ephemeral"), "http://app")
+    long = assertions.sign(ALICE, NOW)
+    short = ALICE._replace(expires=NOW + 4)
+    made = assertions.sign(short, NOW)
+    assert decoded(assertions, made)["exp"] == int(NOW) + 4
+    # and the shorter one does for both, so that two tokens in turn are not signed for each time
+    assert assertions.sign(short, NOW + 1) == assertions.sign(ALICE, NOW + 1) == made != long
+
+
 def pem(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey) -> bytes:
     kinds = serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     return key.private_bytes(*kinds)

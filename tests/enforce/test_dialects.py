@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import fnmatch
+import re
+
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.enforce import dialects
 from sidecar.enforce.dialects import AUTHORIZE, DIALECTS, read_question
-from sidecar.gate.request import Header, Raw
+from sidecar.gate.request import OVERRIDE_PREFIXES, OVERRIDES, Header, Raw
 from sidecar.gate.verdict import Code, Refused
 from sidecar.settings import SETTINGS
+from tests.stack import ROOT
 
 ADDRESS = (b"x-forwarded-for", b"192.0.2.7")
 SCHEME = (b"x-forwarded-proto", b"https")
@@ -171,3 +176,24 @@ def test_whatever_a_proxy_says_it_is_read_in_one_way_or_refused(
     assert all(names.count(header) == 1 for header in (dialect.method, dialect.target, dialect.host) if header)
     assert raw.target == (dict(headers)[dialect.target] if dialect.target else target)
     assert [value for header, value in raw.headers if header == b"host"] == [dict(headers)[dialect.host]]
+
+
+def test_nginx_is_told_to_take_away_every_name_that_it_is_said_to() -> None:
+    text = (ROOT / "deploy/nginx/sidecar.conf").read_text().partition("location / {")[2].partition("\n    }")[0]
+    assert {name.lower().encode() for name in re.findall(r"proxy_set_header (\S+) ", text)} >= dialects.FIXED
+
+
+def test_traefik_is_told_to_take_away_every_name_that_it_is_said_to() -> None:
+    """Documentation: an empty value removes a header; what `authResponseHeaders` names is the sidecar's alone."""
+    middlewares = yaml.safe_load((ROOT / "deploy/traefik/sidecar.yaml").read_text())["http"]["middlewares"]
+    told = [*middlewares["strip"]["headers"]["customRequestHeaders"], *middlewares["sidecar"]["forwardAuth"]["authResponseHeaders"]]  # fmt: skip
+    by_itself = set(b"x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-forwarded-server".split())
+    of_the_connection = {b"proxy-authorization", b"proxy-authenticate"}
+    assert {name.lower().encode() for name in told} >= dialects.FIXED - by_itself - of_the_connection
+
+
+def test_caddy_takes_away_what_the_sidecar_does() -> None:
+    text = (ROOT / "deploy/caddy/Caddyfile").read_text()
+    patterns = [name.lower() for name in re.findall(r"request_header -(\S+)\n", text)]
+    names = [name.decode() for name in (*OVERRIDES, *OVERRIDE_PREFIXES) if name != b"x-request-id"]
+    assert [name for name in names if not any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)] == []

@@ -110,6 +110,22 @@ async def test_an_allow_names_what_the_app_must_get(dialect: str) -> None:
     assert (line["peer"], line["principal"], line["method"]) == ("192.0.2.7", "a-1", "GET")
 
 
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("target", ["/docs/7", "/public"])
+async def test_a_word_of_another_proxy_does_not_stay_in_the_request(dialect: str, target: str) -> None:
+    """Taken away by name, or refused where the proxy would not know it."""
+    asking = Asking(dialect)
+    got = await asking.ask(target, (b"x-forwarded-anything", b"admin"))
+    if dialect in ("nginx", "traefik"):
+        assert (got.status, got.code) == (400, Code.HEADER_AMBIGUOUS)
+        (line,) = asking.lines
+        assert "x-forwarded-anything" in line["detail"]
+    else:
+        removed = got.header("x-envoy-auth-headers-to-remove" if dialect == "envoy" else "x-auth-remove")
+        assert (got.status, "x-forwarded-anything" in (removed or "").split(",")) == (200, True)
+    assert (await Asking(dialect).ask(target, (b"x-forwarded-client-cert", b"By=a"))).status == 200
+
+
 @pytest.mark.parametrize("peer", ["127.0.0.2", "10.0.0.1", "::1", None])
 async def test_only_a_trusted_proxy_may_ask(peer: str | None) -> None:
     asking = Asking()

@@ -12,6 +12,10 @@ OTHER_PATHS = (
     "X-Forwarded-Uri: /public/a", "X-Forwarded-Path: /admin/x", "X-Forwarded-Method: DELETE", "X-Forwarded-Prefix: /admin",
     "X-Envoy-Original-Path: /admin/x",
 )  # fmt: skip
+OTHERS_WORDS = (
+    "X-Forwarded-Client-Cert: By=a;URI=b", "X-Forwarded-Roles: admin", "X-Forwarded-Tenant: other", "X-Forwarded-User: r-1",
+    "X-Original-Forwarded-For: 6.6.6.6", "CF-Connecting-IP: 6.6.6.6",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -53,6 +57,7 @@ def _gets(*targets: str, user: str | None = "root") -> tuple[Ask, ...]:
 NOBODY: dict[str, list[str]] = {"x-auth-subject": [], "x-auth-roles": [], "x-auth-assertion": []}
 ALICE = {"x-auth-subject": ["a-1"], "x-auth-roles": ["user"], "x-auth-assertion": []}
 NO_OTHER_PATHS: dict[str, list[str]] = {line.partition(":")[0].lower(): [] for line in OTHER_PATHS}
+NO_OTHERS_WORDS: dict[str, list[str]] = {line.partition(":")[0].lower(): [] for line in OTHERS_WORDS}
 
 CASES = (
     Case("allowed by policy", (Ask("/docs/1", user="alice"),), 200, 1, sent="/docs/1", app=ALICE),
@@ -97,6 +102,8 @@ CASES = (
     Case("Connection names an identity header", (Ask("/docs/1", user="alice", headers=("Connection: close, x-auth-subject",)),), 400, 0, app=ALICE),
     Case("another path in headers, public", (Ask("/public/a", headers=OTHER_PATHS),), 200, 1, sent="/public/a", app=NO_OTHER_PATHS),
     Case("another path in headers, protected", (Ask("/admin/x", headers=OTHER_PATHS), Ask("/admin/x", headers=("X-Forwarded-Uri: /public/a", "X-Forwarded-Host: app.test"))), 401, 0),
+    Case("another proxy's word for who has come", (Ask("/docs/1", user="alice", headers=OTHERS_WORDS), Ask("/public/a", headers=OTHERS_WORDS)), 200, 1, app=NO_OTHERS_WORDS),
+    Case("the same in a word that no list has", (Ask("/docs/1", user="alice", headers=("X-Forwarded-Anything: 1",)), Ask("/public/a", headers=("X-Original-Anything: 1",))), 200, 1, app={"x-forwarded-anything": [], "x-original-anything": []}),
     Case("another client in headers", (
         Ask("/docs/1", user="alice", headers=("X-Forwarded-For: 6.6.6.6", "X-Forwarded-Proto: https", "X-Real-IP: 6.6.6.6", "Forwarded: for=6.6.6.6;host=evil.test")),
     ), 200, 1, app={"x-forwarded-for": ["127.0.0.2"], "x-forwarded-proto": ["http"], "x-real-ip": [], "forwarded": []}),

@@ -184,27 +184,29 @@ def envoy_grpc(world: World) -> Iterator[Entrance]:
         yield Entrance(envoy.port, envoy.sidecar)
 
 
-OTHERWISE, TAKEN, UNABLE, EXACT, ORIGIN = "¹", "²", "³", "⁴", "⁵"
+OTHERWISE, TAKEN, UNABLE, EXACT, ORIGIN, KEPT = "¹", "²", "³", "⁴", "⁵", "⁶"
 SIGNS = {
     OTHERWISE: "refused too, with another status: the proxy refuses it itself, or says it in other words",
     TAKEN: "the proxy takes it away before anybody is asked, so that nobody behind sees it",
     UNABLE: "refused (`proxy_unable`): the proxy does not pass on what the decision needs",
     EXACT: "refused: the proxy sends the path on as it came, so that it must come in its canonical form",
     ORIGIN: "the proxy reads it as the path that it names; that is what is decided and what the app gets",
+    KEPT: "refused: the proxy takes headers away by their names alone, and does not know this one",
 }
 """What the signs of the table say."""
 _NO_BODY = {"a body that the route reads": Mark(UNABLE, 501, 0)}
 _CONNECTION = {"Connection names an identity header": Mark(TAKEN, 200, 1)}
+_KEPT = {"the same in a word that no list has": Mark(KEPT, 400, 0)}
 _EXACT = {"escaped plain characters": Mark(EXACT, 400, 0)}
 
 WAYS = (
     Way("the sidecar itself", direct, handshakes=True),
     Way(
         "nginx", proxy("nginx", nginx), "nginx",
-        {**_NO_BODY, **_CONNECTION, "the same with `_` and `.`": Mark(TAKEN, 200, 1)},
+        {**_NO_BODY, **_CONNECTION, **_KEPT, "the same with `_` and `.`": Mark(TAKEN, 200, 1)},
     ),
     Way("Traefik", traefik, "", {
-        **_NO_BODY, **_CONNECTION, **_EXACT,
+        **_NO_BODY, **_CONNECTION, **_EXACT, **_KEPT,
         "absolute form": Mark(ORIGIN, 200, 1), "absolute form, another host": Mark(OTHERWISE, 421, 0),
     }),
     Way("Caddy", proxy("caddy", caddy), "caddy", {**_NO_BODY, **_CONNECTION, **_EXACT}),

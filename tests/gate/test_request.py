@@ -191,6 +191,31 @@ def test_identity_hop_by_hop_and_override_headers_never_pass() -> None:
     ]  # fmt: skip
 
 
+@pytest.mark.parametrize("rest", ["client-cert", "roles", "tenant", "for-", "x", "", "tls-client-cert-info"])
+@pytest.mark.parametrize("prefix", ["x-forwarded-", "x-original-"])
+@pytest.mark.parametrize("trusted", ["10.0.0.9/32", "192.0.2.0/24"])
+def test_another_proxys_words_never_pass_whatever_they_end_with(prefix: str, rest: str, trusted: str) -> None:
+    """Of a listed proxy only those are read that say who the client is."""
+    name = f"{prefix}{rest}".encode()
+    reading = Reading(None, (ipaddress.ip_network(trusted),))
+    for got in (read(raw(b"/", (name, b"1")), reading), as_it_came(raw(b"/", (name, b"1")), reading)):
+        assert name not in dict(got.headers)
+    for fold in (b"_", b"."):
+        odd = raw(b"/", (name.replace(b"-", fold), b"1"))
+        assert refusal(odd) is Code.HEADER_AMBIGUOUS
+        assert name.replace(b"-", fold) not in dict(as_it_came(odd, reading).headers)
+
+
+@pytest.mark.parametrize("name", [b"cf-connecting-ip", b"fastly-client-ip", b"x-azure-clientip", b"wl-proxy-client-ip"])
+def test_no_client_says_that_it_has_another_address(name: bytes) -> None:
+    assert name not in dict(read(raw(b"/", (name, b"6.6.6.6")), READING).headers)
+
+
+def test_a_name_that_only_looks_like_a_proxys_passes() -> None:
+    for name in (b"x-forwardedfor", b"x-originality", b"my-x-forwarded-for"):
+        assert (name, b"1") in read(raw(b"/", (name, b"1")), READING).headers
+
+
 def test_everything_else_passes_as_it_came_in_order() -> None:
     headers = ((b"x-a", b"caf\xc3\xa9 \xff"), (b"accept", b"*/*"), (b"x-a", b"2"), (b"user", b"\x85admin"))
     request = read(raw(b"/", *headers), READING)
@@ -219,6 +244,8 @@ def test_connection_takes_away_what_it_may_and_nothing_else() -> None:
     for token in (
         b"x-auth-subject",
         b"X_Auth_Subject",
+        b"X-Forwarded-Roles",
+        b"x_original_url",
         b"authorization",
         b"host",
         b"content-length",
