@@ -7,7 +7,6 @@ import json
 import sys
 from pathlib import Path
 
-from sidecar import routes_file
 from sidecar.cli import parser
 from sidecar.enforce.answer import status_of
 from sidecar.gate.request import Oddity
@@ -15,6 +14,7 @@ from sidecar.gate.routing import Pattern
 from sidecar.gate.verdict import Code, Ground
 from sidecar.inject.settings import add_flags
 from sidecar.metrics import BOUNDS, FAMILIES
+from sidecar.routes import grammar
 from sidecar.settings import SETTINGS
 from sidecar.shapes import ListOf, MapOf, Record, Shape
 
@@ -198,7 +198,7 @@ def routes() -> str:
             "",
             "| name | meaning | default |",
             "| --- | --- | --- |",
-            *_rows(routes_file.FILE, ""),
+            *_rows(grammar.FILE, ""),
             "",
             "## Patterns of a path variable",
             "",
@@ -282,7 +282,7 @@ def _inject_flags() -> list[str]:
 
 def schema() -> str:
     """docs/reference/routes.schema.json"""
-    return json.dumps(routes_file.json_schema(), indent=2) + "\n"
+    return json.dumps(grammar.json_schema(), indent=2) + "\n"
 
 
 PAGES = {

@@ -17,7 +17,7 @@ from typing import Any
 from sidecar import checking, process
 from sidecar.app import StartError
 from sidecar.inject import settings as inject_settings
-from sidecar.routes_file import json_schema
+from sidecar.routes.grammar import json_schema
 from sidecar.settings import SETTINGS, SettingsError, read_settings
 
 
