@@ -23,9 +23,9 @@ FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 CODE_SAYS = {
     Code.REQUEST_INVALID: "not HTTP/1.1 as this server reads it, or a Host that is none",
     Code.TARGET_AMBIGUOUS: "a path or query that two servers could read differently",
-    Code.TARGET_TOO_LONG: "a target over 8 KiB",
+    Code.TARGET_TOO_LONG: "a target over 8 KiB, or a path of more than 256 segments or 768 escapes",
     Code.HEADER_AMBIGUOUS: "a header that stands twice, has an odd name, or is named in `Connection` though it may not be",
-    Code.HEADERS_TOO_LARGE: "a head over 32 KiB or 100 headers",
+    Code.HEADERS_TOO_LARGE: "a head over 32 KiB or 100 headers, or more than 256 cookies beside one of the sidecar's own",
     Code.HOST_NOT_ALLOWED: "a host that `SIDECAR_HOSTS` does not list",
     Code.BODY_UNEXPECTED: "a body on GET, HEAD, DELETE or OPTIONS; `allow: [request_body]` takes it",
     Code.BODY_TOO_LARGE: "a body over `max_body` on a route that reads it",

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import re
 import socket
-import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
-from types import FrameType
 
 import pytest
 from prometheus_client import CollectorRegistry, Histogram
@@ -16,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from sidecar.gate.verdict import Code, Ground
 from sidecar.metrics import AT_ONCE, BOUNDS, FAMILIES, Metrics, Values, merged
 from tests.conftest import Stack, policies
+from tests.counting import instructions
 from tests.stack import Recorder, Seen, running_sidecar
 
 
@@ -207,22 +206,3 @@ def test_a_request_costs_next_to_nothing() -> None:
             metrics.request("/x/{id}", "allow", "allowed", 200, 0.01, stages, True)
 
     assert instructions(observe) / (2 * AT_ONCE) < 300
-
-
-def instructions(work: Callable[[], None]) -> int:
-    """How many instructions of the interpreter `work` takes, with what it calls."""
-    count = 0
-
-    def trace(frame: FrameType, event: str, _: object) -> object:
-        nonlocal count
-        frame.f_trace_opcodes = True
-        count += event == "opcode"
-        return trace
-
-    before = sys.gettrace()
-    sys.settrace(trace)
-    try:
-        work()
-    finally:
-        sys.settrace(before)
-    return count

@@ -18,6 +18,8 @@ from sidecar.gate.verdict import Code
 MAX_HEAD = 32 * 1024
 """Bytes of a head, request line and blank line included."""
 MAX_HEADERS = 100
+MAX_OPTIONS = 64
+"""Options in `Connection`."""
 MAX_TARGET = 8 * 1024
 """Bytes of a request target; RFC 9110 section 4.1 recommends at least 8000."""
 CHUNKED = -1
@@ -260,6 +262,8 @@ _NO_TOKENS: frozenset[bytes] = frozenset()
 
 
 def _tokens(value: bytes) -> frozenset[bytes]:
+    if value.count(b",") >= MAX_OPTIONS:
+        raise Rejected(*_BAD_REQUEST)
     return frozenset(token.strip(b" \t").lower() for token in value.split(b","))
 
 

@@ -19,6 +19,9 @@ from sidecar.gate.request import Request
 from sidecar.gate.values import CONTROLS, Type, check_string, checked
 from sidecar.gate.verdict import Code, Refused
 
+MAX_PARAMETERS = 256
+"""Of a query that a reference reads."""
+
 
 class Source(StrEnum):
     """Where a reference reads."""
@@ -186,6 +189,8 @@ def query_value(query: bytes, name: str) -> str:
     place = f"query.{name}"
     if b";" in query:
         raise Refused(Code.REFERENCE_INVALID, f"{place}: a ';' in the query")
+    if query.count(b"&") >= MAX_PARAMETERS:
+        raise Refused(Code.REFERENCE_INVALID, f"{place}: more than {MAX_PARAMETERS} parameters")
     pairs = [pair.partition(b"=") for pair in query.split(b"&")]
     keys = [_decoded(_form(key), place) for key, _, _ in pairs]
     # a NUL ends a name for some

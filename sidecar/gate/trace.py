@@ -75,9 +75,11 @@ def remote_of(headers: Sequence[Header]) -> Remote | None:
 
 def _state(text: bytes) -> bytes:
     """A tracestate as it is handed on: whole, or not at all (section 3.3.1.1)."""
+    if len(text) > MAX_STATE:
+        return b""
     members = [member.strip(b" \t") for member in text.split(b",")]
     members = [member for member in members if member]
     keys = [match[1] for match in map(_MEMBER.fullmatch, members) if match is not None]
     whole = b",".join(members)
-    fits = len(keys) == len(members) == len(set(keys)) <= MAX_MEMBERS and len(whole) <= MAX_STATE
+    fits = len(keys) == len(members) == len(set(keys)) <= MAX_MEMBERS
     return whole if fits else b""

@@ -494,3 +494,10 @@ def test_a_chunk_that_has_not_ended_gives_what_came_of_it() -> None:
     assert reader.feed(b"ff\r\nabc") == (b"abc", b"")
     assert reader.feed(b"def") == (b"def", b"")
     assert not reader.done
+
+
+def test_connection_has_at_most_64_options() -> None:
+    assert read(head("Connection: a" + ",a" * 63)).keep_alive
+    with pytest.raises(Rejected) as raised:
+        read(head("Connection: close" + "," * 64))
+    assert raised.value.status == 400

@@ -351,3 +351,10 @@ def test_any_failure_of_an_expression_is_the_bodys() -> None:
     with pytest.raises(Refused) as caught:
         resolve(reference, material(body={"a": 1}))
     assert caught.value.code is Code.BODY_INVALID
+
+
+def test_a_query_that_is_read_has_at_most_256_parameters() -> None:
+    assert query_value(b"a=1&" * 255 + b"doc=2", "doc") == "2"
+    with pytest.raises(Refused) as caught:
+        query_value(b"a=1&" * 256 + b"doc=2", "doc")
+    assert caught.value.code is Code.REFERENCE_INVALID

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ipaddress
 import re
 from urllib.parse import unquote_to_bytes
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from sidecar.gate import request
 from sidecar.gate.request import Header, Oddity, Raw, Reading, as_it_came, is_trusted, read, read_target
 from sidecar.gate.verdict import Code, Refused
+from tests.counting import instructions
 
 HOST: Header = (b"host", b"app.test")
 READING = Reading()
@@ -423,3 +425,76 @@ def test_as_it_came_lets_connection_take_nothing_that_decides_and_drops_no_plain
     headers = ((b"connection", b"authorization"), (b"authorization", b"a"), (b"x-shadow-only", b"\x01"))
     kept = as_it_came(raw(b"/", *headers), READING).headers
     assert kept[1:3] == [(b"authorization", b"a"), (b"x-shadow-only", b"\x01")]
+
+
+# --- what a reading costs ---
+
+REPEATED = [
+    b"/", b"/a", b"/.", b"/;", b"/;a", b"//a", b"/%41", b"/%2541", b"%41", b"%C3%A4", b"%41%C3%A4", b"%25", b"%2541",
+    b"%252525252541", b"%2F", b"%2e", b"a%2e", b";", b".", b"=", b"a.", b"%", b"%3b", b"%2f.", b"%ff",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("unit", REPEATED)
+def test_no_target_costs_more_than_a_few_passes(unit: bytes) -> None:
+    """8 KiB of "/" took 500,000 instructions of the interpreter, a hundred refusals' worth, before anybody was known."""
+
+    def cost(size: int) -> int:
+        def work() -> None:
+            with contextlib.suppress(Refused):
+                read_target((b"/a" + unit * size)[:size])
+
+        return instructions(work)
+
+    most = max(cost(size) for size in (256, 512, 768, 1024, 1536, 2048, 3072, 4096, 8192))
+    assert most < 10_000
+    assert cost(8192) < 2.5 * cost(4096)
+
+
+@pytest.mark.parametrize(
+    ("name", "unit"),
+    [
+        (b"connection", b",a"), (b"connection", b","), (b"cookie", b"__Host-session=1;"), (b"cookie", b";__Host-login"),
+        (b"x-forwarded-for", b"1.2.3.4,"), (b"x-forwarded-for", b"::1, "), (b"accept", b"a,"), (b"host", b"a."),
+    ],
+)  # fmt: skip
+def test_no_header_costs_more_than_a_few_passes(name: bytes, unit: bytes) -> None:
+    headers = [(name, unit * (30_000 // len(unit)))]
+    if name != b"host":
+        headers.append(HOST)
+    crafted = Raw("GET", b"/", headers, "10.0.0.9", "http", "id-1")
+
+    def work() -> None:
+        with contextlib.suppress(Refused):
+            read(crafted, Reading(trusted=(ipaddress.ip_network("10.0.0.0/8"),)))
+
+    assert instructions(work) < 10_000
+
+
+def test_a_path_has_at_most_256_segments_and_768_escapes() -> None:
+    longest = b"/" + b"%C3%A9" * 384
+    assert read_target(longest)[1] == ("é" * 384,)
+    assert read_target(b"/a" * 256)[1] == ("a",) * 256
+    assert refusal(raw(longest + b"%C3")) is Code.TARGET_TOO_LONG
+    assert refusal(raw(b"/a" * 257)) is Code.TARGET_TOO_LONG
+    assert refusal(raw(b"/" + b"a%25" * 129)) is Code.TARGET_TOO_LONG
+    assert read_target(b"/" + b"a%25" * 128)[3] == {Oddity.ENCODED_PERCENT}
+
+
+def test_beside_our_own_a_request_has_at_most_256_cookies() -> None:
+    assert read(raw(b"/", (b"cookie", b"__Host-session=1" + b"; a=1" * 255)), READING)
+    assert refusal(raw(b"/", (b"cookie", b"__Host-session=1" + b"; a=1" * 256))) is Code.HEADERS_TOO_LARGE
+
+
+def test_connection_names_at_most_64_headers() -> None:
+    assert read(raw(b"/", (b"connection", b"a" + b",a" * 63)), READING)
+    flood = (b"connection", b"a" + b",a" * 64)
+    assert refusal(raw(b"/", flood)) is Code.HEADER_AMBIGUOUS
+    assert as_it_came(raw(b"/", flood, (b"x-mine", b"1")), READING).headers[1] == (b"x-mine", b"1")
+
+
+def test_more_than_64_hops_are_no_list_of_addresses() -> None:
+    reading = Reading(trusted=(ipaddress.ip_network("10.0.0.0/8"),))
+    for count, said in ((64, b"1.1.1.1" + b", 1.1.1.1" * 63 + b", 10.0.0.9"), (65, b"10.0.0.9")):
+        header = (b"x-forwarded-for", b", ".join([b"1.1.1.1"] * count))
+        assert dict(read(raw(b"/", header), reading).headers)[b"x-forwarded-for"] == said
