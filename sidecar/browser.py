@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from sidecar.clients.breaker import Report
 from sidecar.clients.hosted import Hosted, domain_origin
+from sidecar.clients.ledger import Ledger, LocalLedger
 from sidecar.clients.provider import Grant, Provider, verify_id_token
 from sidecar.clients.seal import Seal
 from sidecar.clients.session_cookie import CookieStore
@@ -15,7 +17,6 @@ from sidecar.clients.sessions import Renewed, Sessions, claims_of
 from sidecar.clients.userpool import UserPool, api_endpoint
 from sidecar.enforce.login import Login, SignedIn, Ways
 from sidecar.enforce.pages import Pages
-from sidecar.enforce.pending import PendingSignIns
 from sidecar.gate.identity import Tokens
 from sidecar.gate.session import Session
 from sidecar.gate.verdict import Code, Refused
@@ -32,13 +33,17 @@ class Browser:
         self._settings = settings
         self._tokens = tokens
         self._now = now
-        self._provider = Provider(report)
-        self._hosted = self._hosted_ui() if "hosted" in settings.login_modes else None
-        self._pool = self._user_pool() if settings.pool_id else None
         self._seal = Seal(settings.session_secrets)
+        # connections of their own: no flood of sign-ins keeps a session from being renewed
+        self._sign_in = self._endpoints(Provider(report), srp=settings.password_flow == "srp")  # noqa: S105 - a flow
+        self._renewal = self._endpoints(Provider(report), srp=False)
+        self._ledger, store = self._stores(report)
         self.sessions = Sessions(
-            self._store(report), self.renew, idle=settings.session_idle, lifetime=settings.session_lifetime
-        )
+            store, self.renew, idle=settings.session_idle, lifetime=settings.session_lifetime
+        )  # fmt: skip
+
+    def _stores(self, report: Report) -> tuple[Ledger, Store]:
+        return LocalLedger(), self._store(report)
 
     def _store(self, report: Report) -> Store:
         if self._settings.redis_url:
@@ -48,37 +53,41 @@ class Browser:
             return RedisStore(self._settings.redis_url, self._seal, report)
         return CookieStore(self._seal, report)
 
-    def _hosted_ui(self) -> Hosted:
+    def _endpoints(self, provider: Provider, *, srp: bool) -> _Endpoints:
+        settings = self._settings
+        hosted = self._hosted_ui(provider) if "hosted" in settings.login_modes else None
+        srp = srp and "password" in settings.login_modes
+        return _Endpoints(provider, hosted, self._user_pool(provider, srp=srp) if settings.pool_id else None)
+
+    def _hosted_ui(self, provider: Provider) -> Hosted:
         settings = self._settings
         origin = domain_origin(settings.domain, settings.region)
-        return Hosted(origin, settings.client_ids[0], settings.client_secret, self._provider)
+        return Hosted(origin, settings.client_ids[0], settings.client_secret, provider)
 
-    def _user_pool(self) -> UserPool:
+    def _user_pool(self, provider: Provider, *, srp: bool) -> UserPool:
         settings = self._settings
         return UserPool(
             api_endpoint(settings.region, settings.cognito_endpoint), settings.pool_id, settings.client_ids[0],
-            settings.client_secret, self._provider, now=self._now,
-            srp="password" in settings.login_modes and settings.password_flow == "srp",  # noqa: S105 - a flow's name
+            settings.client_secret, provider, srp=srp, now=self._now,
         )  # fmt: skip
 
     @property
     def signs_out_at(self) -> str:
         """The origin that a sign-out leads to, "" where it stays here."""
         settings = self._settings
-        ends = self._hosted is not None and settings.logout == "cognito"
+        ends = self._sign_in.hosted is not None and settings.logout == "cognito"
         return domain_origin(settings.domain, settings.region) if ends else ""
 
     def login(self, pages: Pages, journal: Journal) -> Login:
         """The door that signs people in and out."""
         settings = self._settings
         ways = Ways(
-            self._hosted, self._pool if "password" in settings.login_modes else None, settings.callback,
+            self._sign_in.hosted, self._sign_in.pool if "password" in settings.login_modes else None, settings.callback,
             settings.logout_url or _root_of(settings.callback), settings.logout == "cognito",
         )  # fmt: skip
         return Login(
-            ways, self.sessions, PendingSignIns(self._seal), pages, journal, verify=self.verify, revoke=self.revoke,
-            revoke_all=self.revoke_all,
-            trusted=settings.trusted_proxies,
+            ways, self.sessions, self._seal, self._ledger, pages, journal, verify=self.verify, revoke=self.revoke,
+            revoke_all=self.revoke_all, trusted=settings.trusted_proxies,
         )  # fmt: skip
 
     async def verify(self, grant: Grant, nonce: str | None, now: float) -> SignedIn:
@@ -98,10 +107,10 @@ class Browser:
 
     async def renew(self, session: Session) -> Renewed:
         """New tokens of a session. Raises Refused: SESSION_EXPIRED, IDP_*."""
-        if session.hosted and self._hosted is not None:
-            grant = await self._hosted.refresh(session.refresh_token)
-        elif self._pool is not None:
-            grant = await self._pool.refresh(session.refresh_token, session.username)
+        if session.hosted and self._renewal.hosted is not None:
+            grant = await self._renewal.hosted.refresh(session.refresh_token)
+        elif self._renewal.pool is not None:
+            grant = await self._renewal.pool.refresh(session.refresh_token, session.username)
         else:
             raise Refused(Code.SESSION_EXPIRED, "the way of this sign-in is switched off")
         token = grant.access_token if self._takes_access() else grant.id_token
@@ -109,24 +118,37 @@ class Browser:
 
     async def revoke(self, session: Session) -> None:
         """End the refresh token of a session. Raises Refused: IDP_*."""
-        if session.hosted and self._hosted is not None:
-            await self._hosted.revoke(session.refresh_token)
-        elif self._pool is not None:
-            await self._pool.revoke(session.refresh_token)
+        if session.hosted and self._renewal.hosted is not None:
+            await self._renewal.hosted.revoke(session.refresh_token)
+        elif self._renewal.pool is not None:
+            await self._renewal.pool.revoke(session.refresh_token)
 
     async def revoke_all(self, session: Session) -> None:
         """End every refresh token of the session's user. Raises Refused: IDP_*, SESSION_EXPIRED."""
-        if self._pool is None:
+        if self._renewal.pool is None:
             raise Refused(Code.IDP_UNAVAILABLE, "no user pool is named that could be asked")
-        await self._pool.sign_out_everywhere(session.token)
+        await self._renewal.pool.sign_out_everywhere(session.token)
 
     async def aclose(self) -> None:
         """Close the connections."""
         # first: a renewal that is under way still asks the provider
         await self.sessions.aclose()
-        await self._provider.aclose()
-        if self._pool is not None:
-            await self._pool.aclose()
+        for endpoints in (self._sign_in, self._renewal):
+            await endpoints.aclose()
+        await self._ledger.aclose()
+
+
+class _Endpoints(NamedTuple):
+    """The provider's endpoints, asked on connections that nothing else has."""
+
+    provider: Provider
+    hosted: Hosted | None
+    pool: UserPool | None
+
+    async def aclose(self) -> None:
+        await self.provider.aclose()
+        if self.pool is not None:
+            await self.pool.aclose()
 
 
 def _expires(token: str) -> int:

@@ -241,10 +241,13 @@ class Sidecar:
         return self.process.pid
 
     def request(
-        self, method: str, path: str, token: str | None = None, body: bytes | None = None, **headers: str
-    ) -> Got:
-        """Send one request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        self, method: str, path: str, token: str | None = None, body: bytes | None = None, *, source: str = "",
+        **headers: str,
+    ) -> Got:  # fmt: skip
+        """Send one request on a connection of its own, from the address `source`."""
+        connection = http.client.HTTPConnection(
+            "127.0.0.1", self.port, timeout=30, source_address=(source, 0) if source else None
+        )
         named = {name.replace("_", "-"): value for name, value in headers.items()}
         if token is not None:
             named["authorization"] = f"Bearer {token}"

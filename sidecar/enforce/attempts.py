@@ -1,44 +1,134 @@
-"""How often a sign-in may fail, for one address and for one user, before the next try has to wait."""
+"""How often a sign-in may fail, by client, by user and by known device, before the next try has to wait.
+
+A place is taken before the identity provider is asked and given back after a success, so that a burst of guesses is
+counted like a row of them. Known devices and known addresses have places of their own, as OWASP's "Slow Down Online
+Guessing Attacks with Device Cookies" has it: nobody elsewhere can lock their user out.
+"""
 
 from __future__ import annotations
 
-from collections import deque
+import asyncio
+import contextlib
+import hashlib
+import unicodedata
+from collections.abc import AsyncIterator, Iterable
+
+from sidecar.clients.challenges import is_username
+from sidecar.clients.ledger import Count, Ledger, Place
+from sidecar.gate.verdict import Code, Refused
 
 WINDOW = 300.0
 """Seconds in which failures are counted."""
 PER_USER = 10
-PER_ADDRESS = 30
-_REMEMBERED = 100_000
+"""Failures as one user: from all strange places together, from each known address, and from each known device."""
+PER_CLIENT = 30
+"""Failures of one client, as any users and with any codes."""
+KNOWN_FOR = 90 * 86_400
+"""Seconds for which an address or a device of a user's is known after a sign-in."""
+AT_ONCE = 8
+"""Sign-ins of one client that the identity provider is asked about at once; others of it wait for their turn."""
+WAITING = 64
+"""Sign-ins of one client that may be under way, those that wait included."""
+TURN_WITHIN = 3.0
+"""Seconds to wait for a turn."""
+
+
+def user_key(username: str) -> str:
+    """The text that a user is counted by: 24 hexadecimal digits, "" for a name that no user can have.
+
+    One for all spellings that a pool may take for one user: Cognito's user names are case-insensitive by default (AWS,
+    "User pool case sensitivity"). A digest, since a name in Redis or in memory would be longer and telling.
+    """
+    if not is_username(username):
+        return ""
+    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())
+    return hashlib.blake2b(folded.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 class Attempts:
-    """Failed attempts by key, each with its own limit. Times are Unix seconds. Counts are of this process.
+    """Places for attempts to sign in. `client` is a key of `gate.peers`, `user` one of `user_key`."""
 
-    Of more than so many keys the one that failed first is forgotten: a flood cannot fill the memory.
-    """
+    def __init__(self, ledger: Ledger) -> None:
+        self._ledger = ledger
+        self._turns: dict[str, _Turns] = {}
 
-    def __init__(self, remembered: int = _REMEMBERED) -> None:
-        self._remembered = remembered
-        self._failures: dict[tuple[str, str], deque[float]] = {}
+    async def take(self, client: str, user: str, device: str, now: float) -> Place:
+        """A place for one try, before it is made. `device` is the id of a known device of that user, "" for none.
 
-    def allowed(self, address: str, user: str, now: float) -> bool:
-        """Whether another try may be made from this address, and as this user."""
-        return (
-            self._count(("address", address), now) < PER_ADDRESS and self._count(("user", user.lower()), now) < PER_USER
-        )
+        Raises Refused(SIGN_IN_LIMITED) where there is none, SESSION_STORE_*."""
+        return await self._taken([*await self._by_user(client, user, device, now), *_by_client(client, device)], now)
 
-    def failed(self, address: str, user: str, now: float) -> None:
-        """Count a failure against both."""
-        for key, limit in ((("address", address), PER_ADDRESS), (("user", user.lower()), PER_USER)):
-            if key not in self._failures and len(self._failures) >= self._remembered:
-                # the oldest entry: a dict keeps the order of insertion
-                self._failures.pop(next(iter(self._failures)))
-            self._failures.setdefault(key, deque(maxlen=limit)).append(now)
+    async def take_for_code(self, client: str, now: float) -> Place:
+        """A place for a code of the hosted UI, which tells no user. Raises Refused as `take` does."""
+        return await self._taken(_by_client(client, ""), now)
 
-    def _count(self, key: tuple[str, str], now: float) -> int:
-        failures = self._failures.get(key)
-        while failures and failures[0] <= now - WINDOW:
-            failures.popleft()
-        if failures is not None and not failures:
-            del self._failures[key]
-        return len(failures or ())
+    async def give_back(self, place: Place) -> None:
+        """The try was no failure. Where the ledger cannot take it back, it counts as one until the window ends."""
+        with contextlib.suppress(Refused):
+            await self._ledger.give_back(place)
+
+    async def remember(self, client: str, users: Iterable[str], now: float) -> None:
+        """A user of these keys has signed in from this client, which is a known one from now on."""
+        for user in users:
+            with contextlib.suppress(Refused):
+                await self._ledger.remember(_pair(client, user), KNOWN_FOR, now)
+
+    @contextlib.asynccontextmanager
+    async def turn(self, client: str) -> AsyncIterator[None]:
+        """A client's turn to ask the identity provider. Raises Refused(SIGN_IN_LIMITED) for one that waits too long."""
+        turns = self._turns.setdefault(client, _Turns())
+        if turns.under_way >= WAITING:
+            raise Refused(Code.SIGN_IN_LIMITED, "too many sign-ins at once")
+        turns.under_way += 1
+        try:
+            await turns.wait()
+            with contextlib.closing(turns):
+                yield
+        finally:
+            turns.under_way -= 1
+            if not turns.under_way:
+                self._turns.pop(client, None)
+
+    async def _by_user(self, client: str, user: str, device: str, now: float) -> list[Count]:
+        if not user:
+            return []
+        if device:
+            return [Count(f"device:{user}:{device}", PER_USER, WINDOW)]
+        pair = _pair(client, user)
+        known = await self._ledger.knows(pair, now)
+        return [Count(pair if known else f"user:{user}", PER_USER, WINDOW)]
+
+    async def _taken(self, counts: list[Count], now: float) -> Place:
+        place = await self._ledger.take(counts, now)
+        if place is None:
+            raise Refused(Code.SIGN_IN_LIMITED, "too many failures")
+        return place
+
+
+class _Turns:
+    """The turns of one client."""
+
+    __slots__ = ("free", "under_way")
+
+    def __init__(self) -> None:
+        self.free = asyncio.Semaphore(AT_ONCE)
+        self.under_way = 0
+
+    async def wait(self) -> None:
+        try:
+            async with asyncio.timeout(TURN_WITHIN):
+                await self.free.acquire()
+        except TimeoutError:
+            raise Refused(Code.SIGN_IN_LIMITED, "too many sign-ins at once") from None
+
+    def close(self) -> None:
+        self.free.release()
+
+
+def _pair(client: str, user: str) -> str:
+    return f"pair:{user}:{client}"
+
+
+def _by_client(client: str, device: str) -> list[Count]:
+    # behind one address there are many people: a known device is not locked out by its neighbours
+    return [] if device else [Count(f"client:{client}", PER_CLIENT, WINDOW)]

@@ -7,21 +7,26 @@ import ipaddress
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple, Protocol, TypeVar
 
 from sidecar.clients.hosted import s256
+from sidecar.clients.ledger import Ledger, Place
 from sidecar.clients.provider import Challenge, Grant, SignInError, SignInFailed
 from sidecar.enforce.answer import Answer
-from sidecar.enforce.attempts import Attempts
+from sidecar.enforce.attempts import Attempts, user_key
+from sidecar.enforce.devices import Devices
 from sidecar.enforce.own import Asked, Paths, form_of, page, query_of, redirect
 from sidecar.enforce.pages import Pages
-from sidecar.enforce.pending import Pending, PendingSignIns, begin
+from sidecar.enforce.pending import Pending, PendingSignIns, Sealing, begin
 from sidecar.enforce.refusal import LOGIN_PATH, RETURN_TO
 from sidecar.gate.origin import require_own_origin
+from sidecar.gate.peers import MAX_ADDRESS, client_key
 from sidecar.gate.request import Network, Request, is_trusted
 from sidecar.gate.session import Session
 from sidecar.gate.verdict import Code, Refused
 from sidecar.journal import Journal
+
+T = TypeVar("T")
 
 log = logging.getLogger("sidecar.login")
 
@@ -30,6 +35,8 @@ LOGOUT_PATH = "/_sidecar/logout"
 _MAX_FIELD = 2048
 _PASSED_ON = ("identity_provider", "idp_identifier", "lang")
 """Parameters of our login that the hosted UI gets (authorization endpoint)."""
+_NOT_TRIED = (Code.IDP_UNAVAILABLE, Code.SIGN_IN_LIMITED)
+"""Refusals after which nobody knows more of a password or of a code than before."""
 
 SAYS = {
     SignInError.WRONG_PASSWORD: "The user name or the password is not right.",
@@ -107,19 +114,20 @@ class Login:
     """Answers `/_sidecar/login`, `/_sidecar/callback` and `/_sidecar/logout`."""
 
     def __init__(
-        self, ways: Ways, sessions: Sessions, pending: PendingSignIns, pages: Pages, journal: Journal, *,
+        self, ways: Ways, sessions: Sessions, sealing: Sealing, ledger: Ledger, pages: Pages, journal: Journal, *,
         verify: Verify, revoke: Revoke, revoke_all: Revoke, trusted: tuple[Network, ...] = (),
     ) -> None:  # fmt: skip
         self._ways = ways
         self._sessions = sessions
-        self._pending = pending
+        self._pending = PendingSignIns(sealing, ledger)
+        self._devices = Devices(sealing)
+        self._attempts = Attempts(ledger)
         self._pages = pages
         self._journal = journal
         self._verify = verify
         self._revoke = revoke
         self._revoke_all = revoke_all
         self._trusted = trusted
-        self._attempts = Attempts()
 
     def paths(self) -> Paths:
         """The own paths that this answers."""
@@ -166,21 +174,27 @@ class Login:
         fields = form_of(asked)
         if any(len(value) > _MAX_FIELD for value in fields.values()):
             raise Refused(Code.BODY_INVALID, f"a field of more than {_MAX_FIELD} characters")
-        pending = self._pending.find(fields.get("state", ""), asked.request, asked.now)
+        pending = await self._pending.find(fields.get("state", ""), asked.request, asked.now)
         username = pending.challenge.username if pending.challenge is not None else fields.get("username", "").strip()
-        address = client_address(asked.request, self._trusted)
-        if not self._attempts.allowed(address, username, asked.now):
-            self._note(asked, "sign_in_failed", reason=Code.SIGN_IN_LIMITED)
-            raise Refused(Code.SIGN_IN_LIMITED, "too many failures")
         try:
-            grant = await self._ask(pending, username, fields)
+            grant = await self._try(pending, username, fields, asked)
         except SignInFailed as failed:
-            self._attempts.failed(address, username, asked.now)
             self._note(asked, "sign_in_failed", reason=failed.reason)
             return self._again(pending, asked, failed, username)
+        users = (user_key(username), pending.user)
         if isinstance(grant, Challenge):
-            return self._form(pending._replace(challenge=grant), asked.request)
-        return await self._open(pending, grant, None, asked)
+            return self._form(pending._replace(challenge=grant, user=pending.user or users[0]), asked.request)
+        gone = await self._pending.end(pending, asked.now)
+        return await self._opened(pending, grant, None, asked, gone, users)
+
+    async def _try(
+        self, pending: Pending, username: str, fields: dict[str, str], asked: Asked
+    ) -> Grant | Challenge:  # fmt: skip
+        """What the pool says, asked with a place for the case that it says no. Raises SignInFailed, Refused."""
+        user = user_key(username)
+        device = self._devices.known(asked.request, user, asked.now)
+        place = await self._limited(asked, self._attempts.take(self._client(asked), user, device, asked.now))
+        return await self._at(place, asked, lambda: self._ask(pending, username, fields))
 
     async def _ask(self, pending: Pending, username: str, fields: dict[str, str]) -> Grant | Challenge:
         assert self._ways.pool is not None  # noqa: S101 - for the type checker
@@ -209,14 +223,46 @@ class Login:
         """GET callback: the code for tokens, the tokens for a session."""
         assert self._ways.hosted is not None  # noqa: S101 - for the type checker
         query = query_of(asked)
-        pending = self._pending.find(query.get("state", ""), asked.request, asked.now)
+        pending = await self._pending.find(query.get("state", ""), asked.request, asked.now)
+        # before anything is asked: of many callbacks at once one goes on
+        gone = await self._pending.end(pending, asked.now)
         if "error" in query or not query.get("code"):
             self._note(asked, "sign_in_failed", reason=Code.SIGN_IN_REFUSED)
             raise Refused(Code.SIGN_IN_REFUSED, f"the hosted UI answered {query.get('error', 'without a code')[:64]!r}")
-        grant = await self._ways.hosted.exchange(query["code"], pending.verifier, self._ways.callback)
-        return await self._open(pending, grant, pending.nonce, asked)
+        hosted, code = self._ways.hosted, query["code"]
+        place = await self._limited(asked, self._attempts.take_for_code(self._client(asked), asked.now))
+        grant = await self._at(place, asked, lambda: hosted.exchange(code, pending.verifier, self._ways.callback))
+        return await self._opened(pending, grant, pending.nonce, asked, gone)
 
-    async def _open(self, pending: Pending, grant: Grant, nonce: str | None, asked: Asked) -> Answer:
+    # --- how often ---
+
+    async def _limited(self, asked: Asked, taking: Awaitable[Place]) -> Place:
+        try:
+            return await taking
+        except Refused as refused:
+            if refused.code is Code.SIGN_IN_LIMITED:
+                self._note(asked, "sign_in_failed", reason=refused.code)
+            raise
+
+    async def _at(self, place: Place, asked: Asked, ask: Callable[[], Awaitable[T]]) -> T:
+        """What the provider says. The place counts as a failure unless the provider said yes, or nothing at all."""
+        try:
+            async with self._attempts.turn(self._client(asked)):
+                got = await ask()
+        except Refused as refused:
+            if refused.code in _NOT_TRIED:
+                await self._attempts.give_back(place)
+            raise
+        await self._attempts.give_back(place)
+        return got
+
+    def _client(self, asked: Asked) -> str:
+        return client_key(client_address(asked.request, self._trusted))
+
+    async def _opened(
+        self, pending: Pending, grant: Grant, nonce: str | None, asked: Asked, gone: tuple[bytes, ...],
+        users: tuple[str, ...] = (),
+    ) -> Answer:  # fmt: skip
         """A new session, whatever session the browser came with (R19), and back to where the person was going."""
         signed_in = await self._verify(grant, nonce, asked.now)
         now = int(asked.now)
@@ -225,8 +271,17 @@ class Login:
             signed_in.expires, now, now, nonce is not None,
         )  # fmt: skip
         cookies = await self._sessions.open(session)
+        known = await self._known((*users, user_key(signed_in.username)), asked)
         self._note(asked, "signed_in", principal=signed_in.principal)
-        return redirect(pending.to, (*cookies, *self._pending.end(pending)))
+        return redirect(pending.to, (*cookies, *gone, *known))
+
+    async def _known(self, users: tuple[str, ...], asked: Asked) -> tuple[bytes, ...]:
+        """Remember where a user signed in, under each name that the form may get."""
+        if self._ways.pool is None:
+            return ()
+        named = [user for user in dict.fromkeys(users) if user]
+        await self._attempts.remember(self._client(asked), named, asked.now)
+        return (self._devices.cookie(asked.request, named, asked.now),)
 
     # --- signing out ---
 
@@ -276,6 +331,8 @@ def client_address(request: Request, trusted: tuple[Network, ...]) -> str:
         try:
             address = str(ipaddress.ip_address(said.strip()))
         except ValueError:
+            break
+        if len(address) > MAX_ADDRESS:
             break
         if not is_trusted(address, trusted):
             return address

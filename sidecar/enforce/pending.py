@@ -8,6 +8,7 @@ import json
 import secrets
 from typing import Any, NamedTuple, Protocol
 
+from sidecar.clients.ledger import Ledger
 from sidecar.clients.provider import Challenge
 from sidecar.gate.request import Request, read_target
 from sidecar.gate.session import expired, set_cookie
@@ -19,8 +20,7 @@ LASTS = 600
 _AT_ONCE = 4
 """Sign-ins that one browser may have begun, in as many tabs; with another, the others are given up."""
 _PURPOSE = "login"
-_REMEMBERED = 10_000
-_VERSION = 1
+_VERSION = 2
 
 
 class Sealing(Protocol):
@@ -36,7 +36,8 @@ class Sealing(Protocol):
 class Pending(NamedTuple):
     """One sign-in on its way. `to` is where the person goes afterwards, `created` Unix seconds.
 
-    `challenge` is what Cognito's API asked for after the password.
+    `challenge` is what Cognito's API asked for after the password, and `user` counts the name that came with it
+    (`enforce.attempts.user_key`).
     """
 
     state: str
@@ -45,6 +46,7 @@ class Pending(NamedTuple):
     to: str
     created: int
     challenge: Challenge | None = None
+    user: str = ""
 
 
 def begin(to: str, now: float) -> Pending:
@@ -68,11 +70,11 @@ def safe_target(text: str) -> str:
 
 
 class PendingSignIns:
-    """Keeps sign-ins in cookies of the browser that began them. Each can be ended once."""
+    """Keeps sign-ins in cookies of the browser that began them. Each can be ended once, as `ledger` remembers."""
 
-    def __init__(self, sealing: Sealing) -> None:
+    def __init__(self, sealing: Sealing, ledger: Ledger) -> None:
         self._sealing = sealing
-        self._ended: dict[str, None] = {}
+        self._ledger = ledger
 
     def cookies(self, pending: Pending, request: Request) -> tuple[bytes, ...]:
         """The Set-Cookie values that let this browser, and no other, go on."""
@@ -83,8 +85,8 @@ class PendingSignIns:
         others = [other for other in _crumbs(request) if other != name]
         return (cookie, *(expired(other) for other in others if len(others) >= _AT_ONCE))
 
-    def find(self, state: str, request: Request, now: float) -> Pending:
-        """The sign-in that this browser began under this state. Raises Refused(SIGN_IN_INVALID)."""
+    async def find(self, state: str, request: Request, now: float) -> Pending:
+        """The sign-in that this browser began under this state. Raises Refused: SIGN_IN_INVALID, SESSION_STORE_*."""
         value = _crumbs(request).get(_name(state)) if state else None
         if value is None:
             raise Refused(Code.SIGN_IN_INVALID, "no sign-in that this browser began")
@@ -96,17 +98,23 @@ class PendingSignIns:
             raise Refused(Code.SIGN_IN_INVALID, "the state of another sign-in")
         if not pending.created <= now < pending.created + LASTS:
             raise Refused(Code.SIGN_IN_INVALID, "a sign-in that took too long")
-        if pending.state in self._ended:
+        if await self._ledger.is_spent(_spent(pending), now):
             raise Refused(Code.SIGN_IN_INVALID, "a sign-in that has ended")
         return pending
 
-    def end(self, pending: Pending) -> tuple[bytes, ...]:
-        """End it, so that it cannot be ended again: the Set-Cookie values that take it from the browser."""
-        if len(self._ended) >= _REMEMBERED:
-            # the oldest entry; its code was used, so that Cognito refuses it too
-            self._ended.pop(next(iter(self._ended)))
-        self._ended[pending.state] = None
+    async def end(self, pending: Pending, now: float) -> tuple[bytes, ...]:
+        """End it, so that it cannot be ended again: the Set-Cookie values that take it from the browser.
+
+        Of several that end one sign-in at once the first does. Raises Refused: SIGN_IN_INVALID, SESSION_STORE_*.
+        """
+        # as long as its cookie opens
+        if not await self._ledger.spend(_spent(pending), pending.created + LASTS - now, now):
+            raise Refused(Code.SIGN_IN_INVALID, "a sign-in that has ended")
         return (expired(_name(pending.state)),)
+
+
+def _spent(pending: Pending) -> str:
+    return f"state:{pending.state}"
 
 
 def _name(state: str) -> str:
@@ -126,7 +134,8 @@ def _crumbs(request: Request) -> dict[str, str]:
 def _decoded(record: bytes) -> Pending:
     """The record of an unsealed cookie. Raises ValueError for one of another version of ours."""
     fields: Any = json.loads(record)
-    if not isinstance(fields, list) or len(fields) != 7 or fields[0] != _VERSION:
+    if not isinstance(fields, list) or len(fields) != 8 or fields[0] != _VERSION:
         raise ValueError("another version")
-    _, state, nonce, verifier, to, created, challenge = fields
-    return Pending(state, nonce, verifier, to, created, Challenge(*challenge) if challenge is not None else None)
+    _, state, nonce, verifier, to, created, challenge, user = fields
+    asked = Challenge(*challenge) if challenge is not None else None
+    return Pending(state, nonce, verifier, to, created, asked, user)

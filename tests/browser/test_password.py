@@ -20,7 +20,7 @@ def test_a_person_signs_in_and_comes_to_where_they_were_going(page: Page, passwo
     assert page.url == f"{password_site.url}/deep/link?a=b&c=%20"
     assert heading(page) == "GET /deep/link?a=b&c=%20 alice user"
     cookies = page.context.cookies()
-    assert {cookie["name"] for cookie in cookies} == {"__Host-session"}
+    assert {cookie["name"] for cookie in cookies} == {"__Host-session", "__Host-login-device"}
     for cookie in cookies:
         assert cookie["httpOnly"]
         assert cookie["secure"]

@@ -21,7 +21,7 @@ def test_a_session_moves_between_replicas_and_ends_on_both(
         environ = environ_of(cognito, SIDECAR_REDIS_URL=redis.url)
         with site(tmp_path / "a", upstream, environ) as one, site(tmp_path / "b", upstream, environ) as two:
             sign_in(page, f"http://127.0.0.1:{one.port}/me", "alice", "Alice-1234")
-            (cookie,) = page.context.cookies()
+            (cookie,) = [each for each in page.context.cookies() if each["name"] == "__Host-session"]
             assert len(cookie["value"]) < 150
             page.goto(f"http://127.0.0.1:{two.port}/me")
             assert heading(page) == "GET /me alice user"

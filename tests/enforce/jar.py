@@ -9,10 +9,11 @@ from tests.stack import Got, Sidecar
 
 
 class Jar:
-    """One browser before one sidecar. `cookies` may be tampered with."""
+    """One browser before one sidecar, at an `address` of loopback. `cookies` may be tampered with."""
 
-    def __init__(self, sidecar: Sidecar) -> None:
+    def __init__(self, sidecar: Sidecar, address: str = "") -> None:
         self.sidecar = sidecar
+        self.address = address
         self.cookies: dict[str, str] = {}
 
     def get(self, path: str, accept: str = "text/html", **headers: str) -> Got:
@@ -50,4 +51,4 @@ class Jar:
         if self.cookies:
             headers["cookie"] = "; ".join(f"{name}={value}" for name, value in self.cookies.items())
         named = {name: value for name, value in headers.items() if value}
-        return self.take(self.sidecar.request(method, path, None, body, **named))
+        return self.take(self.sidecar.request(method, path, None, body, source=self.address, **named))

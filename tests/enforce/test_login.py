@@ -2,18 +2,31 @@
 
 from __future__ import annotations
 
+import asyncio
+import http.server
+import json
 import re
+import threading
+import time
+import zlib
 from collections.abc import Iterator
+from typing import Any
 from urllib.parse import urlencode
 
 import pytest
 
+from sidecar.clients.challenges import CODES, NEW_PASSWORD
+from sidecar.clients.ledger import LocalLedger
+from sidecar.clients.provider import Challenge
+from sidecar.clients.seal import Seal
 from sidecar.demo.cognito import LocalCognito, User
-from sidecar.enforce.attempts import PER_USER
+from sidecar.enforce.attempts import PER_CLIENT, PER_USER
+from sidecar.enforce.devices import DEVICE_COOKIE
 from sidecar.enforce.login import client_address
+from sidecar.enforce.pending import PendingSignIns, begin
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.settings import read_settings
-from tests.browser.conftest import ROUTES, environ_of, html_app
+from tests.browser.conftest import ROUTES, SECRET, environ_of, html_app
 from tests.enforce.jar import Jar
 from tests.stack import ROOT, Recorder, Sidecar, running_sidecar
 
@@ -47,7 +60,7 @@ def test_a_browser_is_led_to_the_form_and_back(jar: Jar) -> None:
     assert (got.status, got.header("location")) == (302, "/_sidecar/login?return_to=/me%3Fa%3D%2520b")
     got = jar.sign_in(path="/me?a=%20b")
     assert (got.status, got.header("location")) == (303, "/me?a=%20b")
-    assert set(jar.cookies) == {"__Host-session"}
+    assert set(jar.cookies) == {"__Host-session", DEVICE_COOKIE}
     assert jar.get("/me").status == 200
 
 
@@ -136,7 +149,7 @@ def test_a_sign_out_ends_the_session_and_its_copy(jar: Jar, sidecar: Sidecar) ->
     copy = Jar(sidecar)
     copy.cookies = dict(jar.cookies)
     got = jar.post("/_sidecar/logout", {})
-    assert (got.status, jar.cookies) == (200, {})
+    assert (got.status, set(jar.cookies)) == (200, {DEVICE_COOKIE})
     assert b"You are signed out" in got.body
     assert copy.get("/me", accept="application/json").code == "session_invalid"
 
@@ -144,7 +157,7 @@ def test_a_sign_out_ends_the_session_and_its_copy(jar: Jar, sidecar: Sidecar) ->
 def test_a_sign_out_everywhere_says_what_became_of_it(jar: Jar, sidecar: Sidecar) -> None:
     jar.sign_in()
     got = jar.post("/_sidecar/logout", {"everywhere": "yes"})
-    assert (got.status, jar.cookies) == (200, {})
+    assert (got.status, set(jar.cookies)) == (200, {DEVICE_COOKIE})
     # the stand-in may refuse it: then nobody is told that it was done
     refused = "tokens could not be revoked" in sidecar.log()
     assert (b"could not be ended" if refused else b"end too") in got.body
@@ -198,6 +211,140 @@ def test_failures_of_one_user_have_an_end(jar: Jar, cognito: LocalCognito) -> No
     assert (got.header("content-type") or "").startswith("text/html")
     assert got.header("retry-after") is not None
     assert jar.sign_in("alice", "Alice-1234").status == 303
+
+
+def test_strangers_lock_nobody_out_of_a_browser_where_they_signed_in_before(
+    jar: Jar, sidecar: Sidecar, cognito: LocalCognito
+) -> None:
+    cognito.add_user(User("wanted", "Right-1234", ("user",)))
+    assert jar.sign_in("wanted", "Right-1234").status == 303
+    jar.post("/_sidecar/logout", {})
+    stranger = Jar(sidecar, "127.0.0.9")
+    for _ in range(PER_USER):
+        assert stranger.sign_in("Wanted", "wrong").status == 401
+    assert stranger.sign_in("wanted", "Right-1234").status == 429
+    # by its address, with no cookie; and by its cookie, from another address
+    assert Jar(sidecar).sign_in("wanted", "Right-1234").status == 303
+    abroad = Jar(sidecar, "127.0.0.10")
+    abroad.cookies = dict(jar.cookies)
+    assert abroad.sign_in("wanted", "Right-1234").status == 303
+    assert Jar(sidecar, "127.0.0.11").sign_in("wanted", "Right-1234").status == 429
+
+
+@pytest.mark.parametrize("name", ["x" * 129, "x" * 2000, "two words", "\u2028"])
+def test_a_name_that_no_user_can_have_gets_the_ordinary_answer(jar: Jar, name: str) -> None:
+    got = jar.sign_in(name, "whatever-1")
+    assert got.status == 401
+    assert "The user name or the password is not right." in got.body.decode()
+
+
+class CountingPool:
+    """Stands in for the pool's API: says no to every guess, `delay` seconds later; `asked` counts them."""
+
+    def __init__(self, delay: float) -> None:
+        pool = self
+        self.asked: list[str] = []
+
+        class Handler(http.server.BaseHTTPRequestHandler):
+            def do_POST(self) -> None:
+                self.rfile.read(int(self.headers["content-length"]))
+                operation = self.headers["x-amz-target"].partition(".")[2]
+                pool.asked.append(operation)
+                time.sleep(delay)
+                body = json.dumps({"__type": pool.says(operation), "message": "no"}).encode()
+                self.send_response(400)
+                self.send_header("content-type", "application/x-amz-json-1.1")
+                self.send_header("content-length", str(len(body)))
+                self.end_headers()
+                self.wfile.write(body)
+
+            def log_message(self, *_: Any) -> None:
+                pass
+
+        self._server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self._server.daemon_threads = True
+        self.url = f"http://127.0.0.1:{self._server.server_address[1]}"
+        threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True).start()
+
+    def says(self, operation: str) -> str:
+        return "NotAuthorizedException" if operation == "InitiateAuth" else "CodeMismatchException"
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+
+
+@pytest.fixture(scope="module")
+def guarded(
+    cognito: LocalCognito, app: Recorder, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Sidecar, CountingPool]]:
+    pool = CountingPool(0.2)
+    environ = {
+        **environ_of(cognito), "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": pool.url,
+        "SIDECAR_TRUSTED_PROXIES": "127.0.0.0/8",
+    }  # fmt: skip
+    folder, upstream = tmp_path_factory.mktemp("guarded"), f"http://127.0.0.1:{app.port}"
+    with running_sidecar(folder, ROUTES, ROOT / "policies", upstream, environ, ready=False) as running:
+        yield running, pool
+    pool.close()
+
+
+def all_at_once(sidecar: Sidecar, forms: list[tuple[str, dict[str, str], str]]) -> list[int]:
+    """The statuses of forms (cookies, fields, address of the client) that are sent at one time."""
+
+    async def send(cookie: str, fields: dict[str, str], client: str) -> int:
+        body = urlencode(fields)
+        reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.port)
+        head = (
+            f"POST /_sidecar/login HTTP/1.1\r\nHost: a\r\nOrigin: http://a\r\nX-Forwarded-For: {client}\r\n"
+            f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\nCookie: {cookie}\r\n"
+        )
+        writer.write(f"{head}Connection: close\r\n\r\n{body}".encode())
+        answer = await reader.read()
+        writer.close()
+        return int(answer.split(b" ")[1])
+
+    async def send_all() -> list[int]:
+        return await asyncio.gather(*(send(*form) for form in forms))
+
+    return asyncio.run(send_all())
+
+
+def sealed(challenge: Challenge | None) -> tuple[str, str]:
+    """The state of a sign-in that was begun, and its cookie, as a browser has it."""
+    pending = begin("/me", time.time())._replace(challenge=challenge)
+    request = read(Raw("GET", b"/", [(b"host", b"a")], "", "http", "r"), Reading())
+    (cookie,) = PendingSignIns(Seal((SECRET,)), LocalLedger()).cookies(pending, request)
+    return pending.state, cookie.decode().partition(";")[0]
+
+
+CHALLENGES = [
+    None, *(Challenge(name, "s", "user", {}) for name in (*CODES, NEW_PASSWORD)),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("challenge", CHALLENGES, ids=lambda challenge: challenge.name if challenge else "password")
+@pytest.mark.parametrize(("spread", "most"), [(True, PER_USER), (False, PER_CLIENT)], ids=["one user", "one client"])
+def test_150_guesses_at_once_are_counted_like_a_row(
+    guarded: tuple[Sidecar, CountingPool], challenge: Challenge | None, spread: bool, most: int
+) -> None:
+    sidecar, pool = guarded
+    pool.asked.clear()
+    kind = f"{challenge.name if challenge else 'password'}-{spread}"
+    block = zlib.crc32(kind.encode()) % 2**32
+    forms = []
+    for number in range(150):
+        # one user from many clients, or many users from one client, an IPv6 host that takes another address each time
+        user = f"{kind}-user" if spread else f"{kind}-user-{number}"
+        client = (
+            f"2001:db8:{number:x}:{block % 2**16:x}::1" if spread else f"2001:db8:ffff:{block % 2**16:x}::{number:x}"
+        )
+        state, cookie = sealed(challenge._replace(username=user) if challenge else None)
+        fields = {"code": f"{number:06}", "password": f"Guess-{number}"}
+        forms.append((cookie, {"state": state, "username": user, **fields}, client))
+    statuses = all_at_once(sidecar, forms)
+    assert len(pool.asked) == most
+    assert (statuses.count(401), statuses.count(429)) == (most, 150 - most)
 
 
 def test_a_sign_in_and_a_sign_out_are_in_the_log_without_a_secret(jar: Jar, sidecar: Sidecar) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.clients.ledger import LocalLedger
 from sidecar.clients.provider import Challenge
 from sidecar.clients.seal import Seal
 from sidecar.enforce.pending import LASTS, PendingSignIns, begin, safe_target
@@ -28,65 +30,85 @@ def kept(values: tuple[bytes, ...]) -> list[bytes]:
     return [value.partition(b";")[0] for value in values if b"Max-Age=0" not in value]
 
 
-def refusal(state: str, request: Request, now: float = NOW, signs: PendingSignIns | None = None) -> Code:
+def new_signs() -> PendingSignIns:
+    return PendingSignIns(SEAL, LocalLedger())
+
+
+async def refusal(state: str, request: Request, now: float = NOW, signs: PendingSignIns | None = None) -> Code:
     with pytest.raises(Refused) as caught:
-        (signs or PendingSignIns(SEAL)).find(state, request, now)
+        await (signs or new_signs()).find(state, request, now)
     return caught.value.code
 
 
-def test_the_browser_that_began_it_finds_it_again() -> None:
-    signs, pending = PendingSignIns(SEAL), begin("/docs/1?a=b", NOW)
+async def test_the_browser_that_began_it_finds_it_again() -> None:
+    signs, pending = new_signs(), begin("/docs/1?a=b", NOW)
     values = signs.cookies(pending, asked())
-    assert signs.find(pending.state, asked(*kept(values)), NOW + LASTS - 1) == pending
+    assert await signs.find(pending.state, asked(*kept(values)), NOW + LASTS - 1) == pending
     for attribute in (b"Secure", b"HttpOnly", b"SameSite=Lax", b"Path=/"):
         assert attribute in values[0]
     assert values[0].startswith(b"__Host-login.")
     assert len(values[0]) <= 4096
 
 
-def test_a_challenge_comes_along() -> None:
-    signs = PendingSignIns(SEAL)
+async def test_a_challenge_comes_along() -> None:
+    signs = new_signs()
     pending = begin("/", NOW)._replace(challenge=Challenge("SMS_MFA", "s" * 2048, "alice", {"to": "+*9"}))
     values = signs.cookies(pending, asked())
     assert len(values[0]) <= 4096
-    assert signs.find(pending.state, asked(*kept(values)), NOW) == pending
+    assert await signs.find(pending.state, asked(*kept(values)), NOW) == pending
 
 
-def test_another_browser_another_state_another_time_and_a_second_time_are_refused() -> None:
-    signs, pending = PendingSignIns(SEAL), begin("/", NOW)
+async def test_another_browser_another_state_another_time_and_a_second_time_are_refused() -> None:
+    signs, pending = new_signs(), begin("/", NOW)
     cookies = kept(signs.cookies(pending, asked()))
-    assert refusal(pending.state, asked(), signs=signs) is Code.SIGN_IN_INVALID
-    assert refusal("", asked(*cookies), signs=signs) is Code.SIGN_IN_INVALID
-    assert refusal(begin("/", NOW).state, asked(*cookies), signs=signs) is Code.SIGN_IN_INVALID
-    assert refusal(pending.state, asked(*cookies), NOW + LASTS, signs) is Code.SIGN_IN_INVALID
-    assert refusal(pending.state, asked(*cookies), NOW - 1, signs) is Code.SIGN_IN_INVALID
+    assert await refusal(pending.state, asked(), signs=signs) is Code.SIGN_IN_INVALID
+    assert await refusal("", asked(*cookies), signs=signs) is Code.SIGN_IN_INVALID
+    assert await refusal(begin("/", NOW).state, asked(*cookies), signs=signs) is Code.SIGN_IN_INVALID
+    assert await refusal(pending.state, asked(*cookies), NOW + LASTS, signs) is Code.SIGN_IN_INVALID
+    assert await refusal(pending.state, asked(*cookies), NOW - 1, signs) is Code.SIGN_IN_INVALID
     name = cookies[0].partition(b"=")[0]
-    assert signs.end(pending) == (name + b"=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0",)
-    assert refusal(pending.state, asked(*cookies), signs=signs) is Code.SIGN_IN_INVALID
+    assert await signs.end(pending, NOW) == (name + b"=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0",)
+    assert await refusal(pending.state, asked(*cookies), signs=signs) is Code.SIGN_IN_INVALID
+
+
+async def test_of_many_that_end_it_at_once_one_does() -> None:
+    signs, pending = new_signs(), begin("/", NOW)
+    ends = await asyncio.gather(*(signs.end(pending, NOW) for _ in range(400)), return_exceptions=True)
+    refused = [end for end in ends if isinstance(end, Refused)]
+    assert (len(refused), {each.code for each in refused}) == (399, {Code.SIGN_IN_INVALID})
+
+
+async def test_an_ended_one_is_remembered_as_long_as_its_cookie_opens() -> None:
+    ledger, pending = LocalLedger(), begin("/", NOW)
+    signs = PendingSignIns(SEAL, ledger)
+    cookies = kept(signs.cookies(pending, asked()))
+    await signs.end(pending, NOW + 1)
+    assert await refusal(pending.state, asked(*cookies), NOW + LASTS - 1, signs) is Code.SIGN_IN_INVALID
+    assert not await ledger.is_spent(f"state:{pending.state}", NOW + LASTS)
 
 
 @pytest.mark.parametrize(
     "record",
-    [b"", b"[]", b"{}", b"x", json.dumps([2, "s", "n", "v", "/", 0, None]).encode(), json.dumps([1, "s"]).encode()],
+    [b"", b"[]", b"{}", b"x", json.dumps([1, "s", "n", "v", "/", 0, None, ""]).encode(), json.dumps([2, "s"]).encode()],
 )
-def test_a_record_of_another_version_is_refused(record: bytes) -> None:
+async def test_a_record_of_another_version_is_refused(record: bytes) -> None:
     pending = begin("/", NOW)
-    name = kept(PendingSignIns(SEAL).cookies(pending, asked()))[0].partition(b"=")[0]
+    name = kept(new_signs().cookies(pending, asked()))[0].partition(b"=")[0]
     forged = name + b"=" + SEAL.seal("login", record).encode()
-    assert refusal(pending.state, asked(forged)) is Code.SIGN_IN_INVALID
+    assert await refusal(pending.state, asked(forged)) is Code.SIGN_IN_INVALID
 
 
-def test_a_cookie_for_another_purpose_or_of_another_sign_in_is_none() -> None:
-    signs, one, two = PendingSignIns(SEAL), begin("/", NOW), begin("/", NOW)
+async def test_a_cookie_for_another_purpose_or_of_another_sign_in_is_none() -> None:
+    signs, one, two = new_signs(), begin("/", NOW), begin("/", NOW)
     name = kept(signs.cookies(one, asked()))[0].partition(b"=")[0]
     other = kept(signs.cookies(two, asked()))[0].partition(b"=")[2]
-    record = json.dumps([1, *one]).encode()
-    assert refusal(one.state, asked(name + b"=" + other)) is Code.SIGN_IN_INVALID
-    assert refusal(one.state, asked(name + b"=" + SEAL.seal("session", record).encode())) is Code.SIGN_IN_INVALID
+    record = json.dumps([2, *one]).encode()
+    assert await refusal(one.state, asked(name + b"=" + other)) is Code.SIGN_IN_INVALID
+    assert await refusal(one.state, asked(name + b"=" + SEAL.seal("session", record).encode())) is Code.SIGN_IN_INVALID
 
 
-def test_two_tabs_do_not_disturb_each_other_and_a_fifth_ends_the_others() -> None:
-    signs, cookies, begun = PendingSignIns(SEAL), [], []
+async def test_two_tabs_do_not_disturb_each_other_and_a_fifth_ends_the_others() -> None:
+    signs, cookies, begun = new_signs(), [], []
     for _ in range(4):
         pending = begin("/", NOW)
         values = signs.cookies(pending, asked(*cookies))
@@ -94,7 +116,7 @@ def test_two_tabs_do_not_disturb_each_other_and_a_fifth_ends_the_others() -> Non
         cookies += kept(values)
         begun.append(pending)
     for pending in begun:
-        assert signs.find(pending.state, asked(*cookies), NOW) == pending
+        assert await signs.find(pending.state, asked(*cookies), NOW) == pending
     values = signs.cookies(begin("/", NOW), asked(*cookies))
     assert sorted(value.partition(b"=")[0] for value in values[1:]) == sorted(c.partition(b"=")[0] for c in cookies)
     assert all(b"Max-Age=0" in value for value in values[1:])
