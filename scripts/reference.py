@@ -16,7 +16,7 @@ from sidecar.inject.settings import add_flags
 from sidecar.metrics import BOUNDS, FAMILIES
 from sidecar.routes import grammar
 from sidecar.settings import SETTINGS
-from sidecar.shapes import ListOf, MapOf, Record, Shape
+from sidecar.shapes import ListOf, MapOf, Record, Shape, Short
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 
@@ -50,6 +50,8 @@ CODE_SAYS = {
     Code.SESSION_STORE_ERROR: "Redis refused to answer",
     Code.SESSION_BAD_RECORD: "the session's record in Redis cannot be read",
     Code.NO_ROLES: "neither the token nor `defaults.roles` gives a role",
+    Code.CLAIM_MISSING: "a policy is to be asked, and the token lacks a claim that is an attribute of the principal and not in `principal.optional`",
+    Code.CLAIM_INVALID: "such a claim is of another type than its `type`, or an object without `type: json`",
     Code.KEYS_UNAVAILABLE: "the issuer's keys could not be had, so the token was not examined",
     Code.SIGN_IN_INVALID: "a callback or form that does not belong to a sign-in which this browser began, or belongs to one that has ended; or an id token of another",
     Code.SIGN_IN_REFUSED: "the identity provider answered the sign-in with an error",
@@ -165,10 +167,12 @@ def _rows(record: Record, prefix: str) -> list[str]:
 def _nested(shape: Shape, name: str) -> list[str]:
     if isinstance(shape, Record):
         return _rows(shape, f"{name}.")
-    if isinstance(shape, ListOf) and isinstance(shape.item, Record):
-        return _rows(shape.item, f"{name}[].")
-    if isinstance(shape, MapOf) and isinstance(shape.value, Record):
-        return _rows(shape.value, f"{name}.*.")
+    if isinstance(shape, Short):
+        return _rows(shape.record, f"{name}.")
+    if isinstance(shape, ListOf):
+        return _nested(shape.item, f"{name}[]")
+    if isinstance(shape, MapOf):
+        return _nested(shape.value, f"{name}.*")
     return []
 
 
@@ -188,6 +192,48 @@ ODDITIES = {
 }
 
 
+PRINCIPAL = """\
+## What the principal is made of
+
+<!-- example: routes.yaml -->
+```yaml
+version: 1
+principal:
+  id: sub
+  roles: ["cognito:groups", {claim: "custom:groups", format: saml}]
+  attributes:
+    tenant: {claim: tenant, type: string}
+    suspended: {claim: "custom:suspended", type: bool}
+    team: "custom:team"
+  optional: [team]
+routes:
+  - {path: /reports, resource: report, actions: {GET: list}}
+```
+
+**Every attribute is required** unless it is in `optional`. A token without the claim, or with null there, is 403 `claim_missing` wherever
+a policy is asked, before it is asked: in Cerbos a condition over an absent attribute may count as not met, and a rule that denies by
+it would be skipped. `public` and `authenticated` routes take the token. A rule over an optional attribute is written
+`has(request.principal.attr.team) && …`.
+
+| `type` | takes |
+| --- | --- |
+| none | a text, number, boolean or list as it is; an object is refused |
+| `string` | a text of 1 to 1024 characters without controls |
+| `number`, `int`, `bool` | that JSON type, or a text that is exactly one: `5`, `-0.25`, `true`; not `05`, `5.0`, `1e3`, `True` |
+| `list` | a list of texts, numbers and booleans; never a text |
+| `json` | any JSON, at most five lists or objects within each other |
+
+Custom attributes of a user pool are texts in its tokens, whatever their type in the pool is: without a type `"true" == true` is never
+met. A claim of another type is 403 `claim_invalid`, an optional one too. The log names the claim, what was found and what was
+expected, and never the value; the client gets the code.
+
+**Roles** reach Cerbos, `X-Auth-Roles` and the assertion sorted, each once, whatever the token's order is. `cognito:groups` must be a
+list: a text there is 401 `token_invalid`. Other claims may hold a list or, as `scope` does, a text of names with spaces between.
+`format: saml` reads the text `[a, b]`, which Cognito makes of a SAML attribute of several values; a name in it has no comma, space or
+bracket, and any other text is 401 `token_invalid`.
+""".splitlines()
+
+
 def routes() -> str:
     """docs/reference/routes.md"""
     return "\n".join(
@@ -199,6 +245,8 @@ def routes() -> str:
             "| name | meaning | default |",
             "| --- | --- | --- |",
             *_rows(grammar.FILE, ""),
+            "",
+            *PRINCIPAL,
             "",
             "## Patterns of a path variable",
             "",

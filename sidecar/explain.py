@@ -19,11 +19,11 @@ class GivenClaims(Tokens):
 
     def __init__(self, claims: Mapping[str, Any], rules: PrincipalRules) -> None:
         self._claims = {"sub": "anonymous", "exp": 2**40, **claims}
-        self._rules = rules
+        self.rules = rules
 
     async def principal_of(self, request: Request, now: float) -> Principal:
         """The principal that the given claims make."""
-        return principal_from(self._claims, str(self._claims.get("iss", "explain")), self._rules)
+        return principal_from(self._claims, str(self._claims.get("iss", "explain")), self.rules)
 
 
 @dataclass

@@ -14,6 +14,7 @@ from sidecar.gate.routing import Access, RouteTable
 from sidecar.routes.entries import read_entries
 from sidecar.routes.grammar import DEFAULTS, FILE
 from sidecar.routes.lookups import read_lookup
+from sidecar.routes.principal import principal_rules
 from sidecar.shapes import Entry, Mark, Problem, Reader, read_document
 
 
@@ -67,22 +68,16 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
     defaults = document["defaults"] or DEFAULTS_ENTRY
     routes = read_entries(document["routes"], lookups, defaults["max_body"], reader)
     identities = tuple(_identity(entry, reader) for entry in document["identity"])
+    principal = principal_rules(document["principal"], tuple(defaults["roles"]), reader)
     if reader.problems:
         raise RoutesError(sorted(reader.problems, key=lambda problem: problem[1:3]))
     fallback = Access.AUTHENTICATED if defaults["access"] == "authenticated" else Access.POLICY
-    principal = _principal(document["principal"], tuple(defaults["roles"]))
     remembered = document["cache"]["decisions"] if document["cache"] is not None else 0.0
     checksum = zlib.crc32(text.encode("utf-8", "surrogatepass"))
     return RoutesFile(RouteTable(routes, fallback), lookups, identities, principal, remembered, checksum)
 
 
 DEFAULTS_ENTRY = Entry({name: f.default for name, f in DEFAULTS.fields.items()}, {}, Mark(1, 1, ""))
-
-
-def _principal(entry: Entry | None, default_roles: tuple[str, ...]) -> PrincipalRules:
-    if entry is None:
-        return PrincipalRules(default_roles=default_roles)
-    return PrincipalRules(entry["id"], tuple(entry["roles"]), entry["attributes"], default_roles)
 
 
 def _identity(entry: Entry, reader: Reader) -> Identity:

@@ -148,7 +148,8 @@ class ListOf:
     single: bool = False
 
     def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
-        if self.single and isinstance(node, yaml.ScalarNode):
+        one = yaml.ScalarNode | yaml.MappingNode if isinstance(self.item, Short) else yaml.ScalarNode
+        if self.single and isinstance(node, one):
             value = self.item.read(node, path, reader)
             return None if value is None else [value]
         if not isinstance(node, yaml.SequenceNode):
@@ -253,6 +254,27 @@ class Record:
             **({"required": required} if required else {}),
             "properties": {name: {"description": f.doc, **f.shape.schema()} for name, f in self.fields.items()},
         }
+
+
+@dataclass(frozen=True)
+class Short:
+    """A record, or the value of its field `name` alone. Either way it reads as an `Entry`."""
+
+    record: Record
+    name: str
+
+    def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
+        if isinstance(node, yaml.MappingNode):
+            return self.record.read(node, path, reader)
+        value = self.record.fields[self.name].shape.read(node, path, reader)
+        if value is None:
+            return None
+        values = {name: f.default for name, f in self.record.fields.items()} | {self.name: value}
+        mark = mark_of(node, path)
+        return Entry(values, {self.name: mark}, mark)
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [self.record.fields[self.name].shape.schema(), self.record.schema()]}
 
 
 def _pairs(node: yaml.Node, path: str, reader: Reader) -> list[tuple[str, yaml.Node, yaml.Node]]:

@@ -65,7 +65,7 @@ class RealCerbos(NamedTuple):
 
 
 @contextmanager
-def real_cerbos(folder: Path, policies: Path, **server: Any) -> Iterator[RealCerbos]:
+def real_cerbos(folder: Path, policies: Path, *, strict: bool = False, **server: Any) -> Iterator[RealCerbos]:
     """Cerbos with these policies, and more settings of its section `server`."""
     port, socket = free_port(), folder / "grpc.sock"
     config = {
@@ -73,6 +73,7 @@ def real_cerbos(folder: Path, policies: Path, **server: Any) -> Iterator[RealCer
         "storage": {"driver": "disk", "disk": {"directory": str(policies)}},
         "schema": {"enforcement": "reject"},
         "telemetry": {"disabled": True},
+        **({"engine": {"strictEvaluation": True}} if strict else {}),
     }
     (folder / "cerbos.yaml").write_text(json.dumps(config))
     command = [str(binary()), "server", f"--config={folder / 'cerbos.yaml'}", "--log-level=error"]

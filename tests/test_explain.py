@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.explain import GivenClaims, RecordingPDP, _asked
+from sidecar.gate.claims import Claim
 from sidecar.gate.decision import Answer, Question, Resource
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.request import Raw, Reading, read
@@ -15,7 +16,7 @@ REQUEST = read(Raw("GET", b"/", [(b"host", b"x")], "", "http", "r"), Reading())
 
 async def test_given_claims_make_a_principal_by_the_same_rules() -> None:
     principal = await GivenClaims(
-        {"cognito:groups": ["user"], "email": "e@x"}, PrincipalRules(attributes={"mail": "email"})
+        {"cognito:groups": ["user"], "email": "e@x"}, PrincipalRules(attributes={"mail": Claim("email")})
     ).principal_of(REQUEST, 0.0)
     assert (principal.id, principal.roles, principal.attributes) == ("anonymous", ("user",), {"mail": "e@x"})
 

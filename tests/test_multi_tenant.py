@@ -87,7 +87,7 @@ CASES = [
     ("acme", "admin", "globex", "GET", 2, "denied_by_policy"),
     # a tenant that has no policy, and one that is nobody's
     ("acme", "admin", "initech", "GET", 1, "denied_by_policy"),
-    ("acme", "admin", None, "GET", 1, "reference_invalid"),
+    ("acme", "admin", None, "GET", 1, "claim_missing"),
     ("acme", "admin", "acme/../globex", "GET", 1, "reference_invalid"),
 ]
 

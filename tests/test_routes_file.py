@@ -4,8 +4,11 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.gate.claims import Claim
+from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.lookup import Missing, ResourceField
 from sidecar.gate.routing import Access
+from sidecar.gate.values import Type
 from sidecar.routes_file import RoutesError
 from tests.routes.reading import WHOLE, faults, one_route, read
 
@@ -21,7 +24,7 @@ def test_the_whole_grammar_is_read() -> None:
     assert lookup.origin == "http://127.0.0.1:9000"
     assert lookup.target == ("/internal/contacts/", ResourceField.ID)
     assert (lookup.timeout, lookup.cache, lookup.missing, lookup.optional) == (0.3, 2.0, Missing.DENY, {"tenant"})
-    assert file.principal.attributes["department"] == "custom:department"
+    assert file.principal.attributes["department"] == Claim("custom:department", Type.INT)
     assert file.identities[0].client_ids == ("web", "m2m")
     healthz = file.table.find(("healthz",))
     assert healthz is not None
@@ -71,7 +74,7 @@ def test_what_is_left_out_has_a_safe_default() -> None:
         "",
     )
     assert file.principal.id == "sub"
-    assert file.principal.roles == ("cognito:groups",)
+    assert file.principal == PrincipalRules()
     assert file.table.find(("nowhere",)) is None
 
 

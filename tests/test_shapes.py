@@ -3,7 +3,7 @@
 import pytest
 
 from sidecar import shapes
-from sidecar.shapes import Choice, Entry, Field, Flag, ListOf, MapOf, Record, Text, Whole, read_document
+from sidecar.shapes import Choice, Entry, Field, Flag, ListOf, MapOf, Record, Short, Text, Whole, read_document
 
 SHAPE = Record(
     {
@@ -75,3 +75,52 @@ def test_the_schema_says_the_same_as_the_reader() -> None:
     assert schema["properties"]["kind"] == {"description": "a kind", "enum": ["a", "b"]}
     assert schema["properties"]["tags"]["anyOf"][0] == {"type": "string"}
     assert shapes.Whole(1, 1).schema() == {"type": "integer", "minimum": 1, "maximum": 1}
+
+
+SHORT = Short(
+    Record(
+        {
+            "claim": Field(Text(pattern="[a-z]+", what="a name"), "a name", "", True),
+            "kind": Field(Choice(("a", "b")), "a kind"),
+        }
+    ),
+    "claim",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("x", {"claim": "x", "kind": None}),
+        ("{claim: x}", {"claim": "x", "kind": None}),
+        ("{claim: x, kind: b}", {"claim": "x", "kind": "b"}),
+    ],
+)
+def test_a_short_record_reads_as_an_entry_either_way(text: str, values: dict[str, object]) -> None:
+    entry, reader = read_document(f"one: {text}", "f.yaml", Record({"one": Field(SHORT, "one")}))
+    assert reader.problems == []
+    assert entry["one"].values == values
+    assert entry["one"].at("claim")[:2] == (1, 14 if text.startswith("{") else 6)
+    many, reader = read_document(text, "f.yaml", ListOf(SHORT, single=True))
+    assert [one.values for one in many] == [values]
+    assert [one.values for one in read_document(f"[{text}]", "f.yaml", ListOf(SHORT, single=True))[0]] == [values]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("one: X", "f.yaml:1:6: one: found 'X', expected a name"),
+        ("one: [x]", "f.yaml:1:6: one: found a list, expected a name"),
+        ("one: {kind: a}", "f.yaml:1:6: one: found no 'claim', expected it: a name"),
+        ("one: {claim: x, wat: 1}", "f.yaml:1:17: one: found the name 'wat', expected one of claim, kind"),
+    ],
+)
+def test_a_fault_of_a_short_record_has_its_place(text: str, fault: str) -> None:
+    _, reader = read_document(text, "f.yaml", Record({"one": Field(SHORT, "one")}))
+    assert [str(problem) for problem in reader.problems] == [fault]
+
+
+def test_the_schema_of_a_short_record_takes_both() -> None:
+    text, record = SHORT.schema()["anyOf"]
+    assert text["type"] == "string"
+    assert record["required"] == ["claim"]

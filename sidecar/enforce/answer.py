@@ -49,6 +49,8 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             | Code.CORS_REFUSED
             | Code.ORIGIN_REFUSED
             | Code.NO_ROLES
+            | Code.CLAIM_MISSING
+            | Code.CLAIM_INVALID
             | Code.RESOURCE_MISSING
             | Code.DENIED_BY_POLICY
             | Code.PROXY_NOT_TRUSTED
@@ -123,6 +125,11 @@ _SAYS = {
     504: "The application took too long to answer.",
 }
 """What a page tells a person; nothing that helps an attacker."""
+_SAYS_OF_CODE = {
+    Code.CLAIM_MISSING: "Your account lacks something that the rules need. Who runs this application can add it.",
+    Code.CLAIM_INVALID: "Your account has something that the rules cannot use. Who runs this application can fix it.",
+}
+"""The same where the status alone would tell a person nothing of what can be done."""
 
 _COMMON = [(b"cache-control", b"no-store"), (b"x-content-type-options", b"nosniff")]
 PRIVATE = [*_COMMON, (b"vary", b"Cookie, Authorization")]
@@ -200,6 +207,6 @@ code {{ font-size: .875rem; overflow-wrap: anywhere; }}
 def plain_page(status: int, code: Code, request_id: str) -> bytes:
     """The page without a template folder."""
     title = HTTPStatus(status).phrase
-    says = _SAYS.get(status, "The request was refused.")
+    says = _SAYS_OF_CODE.get(code) or _SAYS.get(status, "The request was refused.")
     page = _PAGE.format(status=status, title=title, says=says, code=code, request_id=html.escape(request_id))
     return page.encode("ascii")

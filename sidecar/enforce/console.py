@@ -20,7 +20,7 @@ from sidecar.enforce.permissions import code_of, raw_of
 from sidecar.gate import strict_json
 from sidecar.gate.decision import Answer, Question
 from sidecar.gate.gate import PDP, Clock, Gate, Hooks, Identified
-from sidecar.gate.identity import Principal
+from sidecar.gate.identity import Principal, principal_as
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.request import Raw
 from sidecar.gate.routing import WEBSOCKET, Rest, Route, Variable
@@ -131,7 +131,7 @@ class Console:
             return me
         if not self._may_ask_as(me):
             raise Refused(Code.DENIED_BY_POLICY, "asking as another principal is for the role of SIDECAR_CONSOLE_ADMIN")
-        roles = tuple(role.strip() for role in query.get("roles", "").split(",") if role.strip())
+        roles = [role.strip() for role in query.get("roles", "").split(",") if role.strip()]
         try:
             attributes = strict_json.loads(query.get("attributes", "").strip().encode() or b"{}")
         except ValueError as error:
@@ -139,7 +139,7 @@ class Console:
         if not isinstance(attributes, dict) or len(name) > 256:
             raise Refused(Code.REFERENCE_INVALID, "attributes: expected a JSON object")
         self._journal.note("console_as", request_id=asked.request.request_id, principal=me.id, asked_as=name)
-        return Principal(name, roles, attributes, me.issuer, me.expires, {"sub": name})
+        return principal_as(name, roles, attributes, me, self._gate.rules.tokens.rules)
 
     def _session(self, identified: Identified, now: float) -> dict[str, int]:
         told = {"token": int(identified.principal.expires - now)}

@@ -174,8 +174,8 @@ class Gate:
         principal = await self._principal(way, request, route)
         if route.access is _AUTHENTICATED:
             return self._permit(way, request, _BY_TOKEN)
-        if not principal.roles:
-            raise Refused(Code.NO_ROLES)
+        if principal.incomplete is not None:
+            raise Refused(*principal.incomplete)
         enter(("lookup", timer()))
         resource = await self._resource(way, match, action, read_body)
         enter(("decision", timer()))

@@ -6,12 +6,13 @@ import base64
 import binascii
 import hashlib
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 from jwt import PyJWK
 
 from sidecar.gate import strict_json
+from sidecar.gate.claims import GROUPS, Claim, Format, Incomplete, RoleClaim, attributes_from, is_name, roles_from
 from sidecar.gate.request import Request
 from sidecar.gate.verdict import Code, Refused
 
@@ -39,16 +40,20 @@ class Issuer(NamedTuple):
 
 
 class PrincipalRules(NamedTuple):
-    """Which claims make the principal; `roles` are claim names whose values are joined in order."""
+    """Which claims make the principal. Every attribute must be in the token unless it is `optional`."""
 
     id: str = "sub"
-    roles: tuple[str, ...] = ("cognito:groups",)
-    attributes: Mapping[str, str] = {}
+    roles: tuple[RoleClaim, ...] = (RoleClaim(GROUPS, Format.LIST),)
+    attributes: Mapping[str, Claim] = {}
     default_roles: tuple[str, ...] = ()
+    optional: frozenset[str] = frozenset()
 
 
 class Principal(NamedTuple):
-    """Who asks, as Cerbos is told. `expires` is the token's `exp`, in Unix seconds."""
+    """Who asks, as Cerbos is told. `roles` are sorted, each once; `expires` is the token's `exp`, in Unix seconds.
+
+    `incomplete` says why no policy may be asked about it, None where one may.
+    """
 
     id: str
     roles: tuple[str, ...]
@@ -56,6 +61,7 @@ class Principal(NamedTuple):
     issuer: str
     expires: float
     claims: Mapping[str, Any]
+    incomplete: Incomplete | None = None
 
 
 class Tokens:
@@ -74,7 +80,7 @@ class Tokens:
         count: Count = lambda cache, outcome: None,
     ) -> None:
         self.issuers = issuers
-        self._rules = rules
+        self.rules = rules
         self.find_key = find_key
         self._remembered = remembered
         self._count = count
@@ -107,7 +113,7 @@ class Tokens:
             raise Refused(Code.TOKEN_EXPIRED)
         self._count("token", "miss")
         claims, issuer = await verified_claims(token, self.issuers, self.find_key, now)
-        principal = principal_from(claims, issuer.issuer, self._rules)
+        principal = principal_from(claims, issuer.issuer, self.rules)
         if len(self._known) >= self._remembered:
             # the oldest entry: a dict keeps the order of insertion
             self._known.pop(next(iter(self._known)))
@@ -231,32 +237,32 @@ def _seconds(claims: Mapping[str, Any], name: str) -> int:
     return value
 
 
-# what becomes a header, a field of the question to Cerbos or of the log: no control or space, nothing endless
-_TEXT = re.compile(r"[^\x00-\x20\x7f-\xa0\u2028\u2029\ud800-\udfff]{1,256}")
-
-
 def principal_from(claims: Mapping[str, Any], issuer: str, rules: PrincipalRules) -> Principal:
     """The principal that verified claims make. Raises Refused(TOKEN_INVALID) for a claim that cannot be one."""
     subject = _text_claim(claims, "sub")
     identifier = subject if rules.id == "sub" else _text_claim(claims, rules.id)
-    roles = [role for name in rules.roles for role in _roles(claims, name)] or rules.default_roles
-    attributes = {name: claims[claim] for name, claim in rules.attributes.items() if claims.get(claim) is not None}
-    return Principal(
-        identifier, tuple(dict.fromkeys(roles)), attributes, issuer, float(claims["exp"]), claims
-    )  # fmt: skip
+    roles = roles_from(claims, rules.roles, rules.default_roles)
+    attributes, incomplete = attributes_from(claims, rules.attributes, rules.optional)
+    if not roles:
+        incomplete = Incomplete(Code.NO_ROLES)
+    return Principal(identifier, roles, attributes, issuer, float(claims["exp"]), claims, incomplete)
+
+
+def principal_as(
+    name: str, roles: Iterable[str], attributes: Mapping[str, Any], me: Principal, rules: PrincipalRules
+) -> Principal:
+    """The principal that an administrator describes, held to the rules as one of a token is. It has no claims but the
+    name, and the issuer and the time of `me`."""
+    wanted = {name: Claim(name, claim.type) for name, claim in rules.attributes.items()}
+    read, incomplete = attributes_from(attributes, wanted, rules.optional)
+    told = tuple(sorted(set(roles)))
+    if not told:
+        incomplete = Incomplete(Code.NO_ROLES)
+    return Principal(name, told, {**attributes, **read}, me.issuer, me.expires, {"sub": name}, incomplete)
 
 
 def _text_claim(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name)
-    if not isinstance(value, str) or not _TEXT.fullmatch(value):
+    if not is_name(value):
         raise Refused(Code.TOKEN_INVALID, f"{name}: expected 1 to 256 characters without controls or spaces")
-    return value
-
-
-def _roles(claims: Mapping[str, Any], name: str) -> list[str]:
-    value = claims.get(name, [])
-    # `scope` is one string with spaces (RFC 8693 section 4.2); `cognito:groups` is a list
-    roles = value.split() if isinstance(value, str) else value
-    if not isinstance(roles, list) or not all(isinstance(role, str) and _TEXT.fullmatch(role) for role in roles):
-        raise Refused(Code.TOKEN_INVALID, f"{name}: expected a list of names")
-    return roles
+    return str(value)

@@ -62,7 +62,7 @@ def from_text(kind: Type, text: str) -> Any:
     if kind is Type.BOOL:
         return {"true": True, "false": False}.get(text, text)
     if kind in (Type.INT, Type.NUMBER) and _CANONICAL_INT.fullmatch(text):
-        return int(text)
+        return int(text) if is_number(int(text)) else text
     if kind is Type.NUMBER and _CANONICAL_FRACTION.fullmatch(text):
         # a double holds about 17 digits: what it would round is another number
         return float(text) if Decimal(repr(float(text))) == Decimal(text) else text

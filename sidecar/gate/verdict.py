@@ -44,6 +44,8 @@ class Code(StrEnum):
     SESSION_STORE_ERROR = "session_store_error"
     SESSION_BAD_RECORD = "session_bad_record"
     NO_ROLES = "no_roles"
+    CLAIM_MISSING = "claim_missing"
+    CLAIM_INVALID = "claim_invalid"
     KEYS_UNAVAILABLE = "keys_unavailable"
     # signing in
     SIGN_IN_INVALID = "sign_in_invalid"

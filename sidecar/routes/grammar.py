@@ -14,6 +14,7 @@ from sidecar.gate.lookup import Attribute, Missing
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Oddity
 from sidecar.gate.values import Type
+from sidecar.routes.principal import PRINCIPAL
 from sidecar.shapes import Choice, Field, Flag, ListOf, MapOf, Record, Text, Whole
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
@@ -65,16 +66,6 @@ IDENTITY = Record(
         "audiences": Field(_NAMES, "what the `aud` of an access token may name", ()),
     },
     "one trusted issuer of tokens",
-)
-PRINCIPAL = Record(
-    {
-        "id": Field(Text(pattern=r"\S+", what="a claim name"), "the claim that is the principal's id", "sub"),
-        "roles": Field(_NAMES, "the claim, or claims, that hold the roles", ("cognito:groups",)),
-        "attributes": Field(
-            MapOf(Text(pattern=r"\S+", what="a claim name"), _NAME, "an attribute name"), "attribute: claim", {}
-        ),
-    },
-    "how claims become the Cerbos principal",
 )
 LOOKUP = Record(
     {

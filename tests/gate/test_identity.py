@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from jwt import PyJWK
 
+from sidecar.gate.claims import Claim
 from sidecar.gate.identity import (
     LEEWAY,
     MAX_TOKEN,
@@ -17,9 +18,11 @@ from sidecar.gate.identity import (
     Principal,
     PrincipalRules,
     Tokens,
+    principal_as,
     principal_from,
 )
 from sidecar.gate.request import Raw, Reading, Request, read
+from sidecar.gate.values import Type
 from sidecar.gate.verdict import Code, Refused
 from tests.tokens import CLIENT, ISSUER, b64, claims, jwk, mint, private_key, public_key, sign
 
@@ -65,11 +68,12 @@ async def refusal(authorization: bytes | None) -> Code:
 
 
 async def test_a_good_token_is_its_principal() -> None:
-    rules = PrincipalRules(attributes={"scopes": "scope", "email": "email"})
-    got = await principal(mint(claims(NOW)), rules)
+    wanted = {"scopes": Claim("scope"), "email": Claim("email")}
+    got = await principal(mint(claims(NOW)), PrincipalRules(attributes=wanted, optional=frozenset(["email"])))
     assert (got.id, got.roles, got.issuer, got.expires) == ("a-1", ("user",), ISSUER, NOW + 3600)
     # a claim that the token has not is no attribute
     assert got.attributes == {"scopes": "aws.cognito.signin.user.admin"}
+    assert got.incomplete is None
 
 
 async def test_nothing_in_authorization_is_another_code_than_something_wrong() -> None:
@@ -151,7 +155,7 @@ async def test_a_token_that_the_pool_would_not_make_is_refused(token: bytes) -> 
         *(({"sub": sub}, Code.TOKEN_INVALID) for sub in (
             "", "a\0b", "a\r\nX-Auth-Roles: admin", "x" * 257, 1, None, "a b", "a\u2028b", "a\x85",
         )),
-        *(({"cognito:groups": groups}, Code.TOKEN_INVALID) for groups in ([1], {"a": 1}, [""], ["a\nb"], 5, ["x" * 300])),
+        *(({"cognito:groups": groups}, Code.TOKEN_INVALID) for groups in ([1], {"a": 1}, [""], ["a\nb"], 5, ["x" * 300], "admin", "", "[admin]")),
     ],
 )  # fmt: skip
 async def test_each_claim_is_held_to_its_rule(change: dict[str, Any], code: Code) -> None:
@@ -295,21 +299,41 @@ async def test_a_key_of_another_algorithm_vouches_for_nothing() -> None:
     assert caught.value.code is Code.TOKEN_INVALID
 
 
-@pytest.mark.parametrize(
-    ("rules", "said", "roles"),
-    [
-        (PrincipalRules(), {"cognito:groups": ["b", "a", "b"]}, ("b", "a")),
-        (PrincipalRules(), {}, ()),
-        (PrincipalRules(default_roles=("guest",)), {}, ("guest",)),
-        (PrincipalRules(default_roles=("guest",)), {"cognito:groups": ["user"]}, ("user",)),
-        (PrincipalRules(roles=("scope", "cognito:groups")), {"scope": "x y", "cognito:groups": ["user"]}, ("x", "y", "user")),
-        (PrincipalRules(roles=("scope",)), {"scope": ""}, ()),
-    ],
-)  # fmt: skip
-def test_roles_are_joined_in_order_each_once(
-    rules: PrincipalRules, said: dict[str, Any], roles: tuple[str, ...]
-) -> None:
-    assert principal_from({"sub": "s", "exp": 1, **said}, "i", rules).roles == roles
+async def test_what_a_token_lacks_is_found_once_and_remembered_with_it() -> None:
+    store, keys = tokens(PrincipalRules(attributes={"suspended": Claim("custom:suspended", Type.BOOL)}))
+    first = await store.principal_of(request(b"Bearer " + GOOD), NOW)
+    assert first.incomplete == (
+        Code.CLAIM_MISSING,
+        "principal.attributes.suspended: the token has no claim custom:suspended",
+    )
+    assert await store.principal_of(request(b"Bearer " + GOOD), NOW) is first
+    assert keys.asked == 1
+
+
+async def test_a_principal_without_a_role_is_told_so_before_all_else() -> None:
+    rules = PrincipalRules(attributes={"level": Claim("level")})
+    got = await principal(mint(claims(NOW, **{"cognito:groups": []})), rules)
+    assert got.incomplete == (Code.NO_ROLES, "")
+
+
+async def test_whom_an_administrator_describes_is_held_to_the_same_rules() -> None:
+    rules = PrincipalRules(
+        attributes={"level": Claim("custom:level", Type.INT), "mail": Claim("email")}, optional=frozenset(["mail"])
+    )
+    me = await principal(GOOD)
+
+    def described(roles: list[str], **attributes: Any) -> Principal:
+        return principal_as("bob", roles, attributes, me, rules)
+
+    bob = described(["user", "admin", "user"], level="5", more=[1])
+    assert bob == Principal("bob", ("admin", "user"), {"level": 5, "more": [1]}, me.issuer, me.expires, {"sub": "bob"})
+    for wrong, code in (
+        (described(["user"]), "claim_missing"),
+        (described(["user"], level="x"), "claim_invalid"),
+        (described([]), "no_roles"),
+    ):
+        assert wrong.incomplete is not None
+        assert wrong.incomplete.code == code
 
 
 def test_the_id_may_be_another_claim_and_the_subject_must_be_there_all_the_same() -> None:

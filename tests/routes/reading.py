@@ -11,7 +11,8 @@ identity:                        # optional: several trusted issuers; without it
 principal:                       # claims -> Cerbos principal
   id: sub
   roles: "cognito:groups"        # a claim name, or a list of them
-  attributes: {email: email, department: "custom:department", scopes: scope}
+  attributes: {email: email, department: {claim: "custom:department", type: int}, scopes: scope}
+  optional: [email]
 lookups:
   contact:
     url: "http://127.0.0.1:9000/internal/contacts/{id}"
