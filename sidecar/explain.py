@@ -65,6 +65,8 @@ def _lines(verdict: Verdict, pdp: RecordingPDP) -> list[str]:
         lines += _asked(pdp.question)
     if pdp.answer is not None:
         lines += _answered(pdp.answer)
+    if isinstance(verdict, Refuse) and verdict.told_as is not None:
+        lines.append(f"told       {verdict.told_as}, so that nobody learns which ids there are")
     return [*lines, f"verdict    {_concluded(verdict)}"]
 
 

@@ -205,7 +205,11 @@ def _more(outcome: Outcome, facts: Facts, code: str) -> str:
         more += f', "cache": {_quoted(facts.cache)}'
     if facts.call_id:
         more += f', "call_id": {_quoted(facts.call_id)}, "policy": {_quoted(facts.policy)}'
-    detail = outcome.detail or (outcome.verdict.detail if isinstance(outcome.verdict, Refuse) else "")
+    detail = outcome.detail
+    if isinstance(outcome.verdict, Refuse):
+        detail = detail or outcome.verdict.detail
+        if outcome.verdict.told_as is not None:
+            more += f', "told": {_quoted(outcome.verdict.told_as)}'
     if detail:
         more += f', "detail": {_quoted(detail[:256])}'
     return more

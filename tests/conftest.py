@@ -49,7 +49,7 @@ routes:
     id: "{{path.id}}"
     lookup: contact
     actions: {{GET: read, PUT: update, PATCH: update, DELETE: delete, WS: read}}
-  - {{path: "/hidden/{{id}}", resource: contact, id: "{{path.id}}", lookup: hidden, actions: {{GET: read}}}}
+  - {{path: "/hidden/{{id}}", resource: contact, id: "{{path.id}}", lookup: hidden, actions: {{GET: read, PUT: update}}}}
   - {{path: "/strangers/{{id}}", resource: stranger, id: "{{path.id}}", actions: {{GET: read}}}}
 """
 

@@ -188,8 +188,8 @@ class ExtAuthz:
         if isinstance(verdict, Preflight):
             made, code = answer.Answer(204, list(verdict.headers), b""), ""
         else:
-            made, code = self._refusals.whole(verdict, verdict.code, question.raw), verdict.code
-        status = made.status if isinstance(verdict, Preflight) else answer.status_of(verdict.code)
+            made, code = self._refusals.whole(verdict, verdict.told, question.raw), verdict.told
+        status = made.status if isinstance(verdict, Preflight) else answer.status_of(verdict.told)
         outcome = Outcome(verdict, status, self._timer() - started, told=True)
         told = _denied(made, code, question.grpc, _facts(outcome))
         self._journal.record(outcome)

@@ -50,7 +50,7 @@ class ForwardAuth:
         if isinstance(verdict, Forward):
             made, status = self._allowed(verdict, raw), ALLOWED
         else:
-            made, status = self._refused(verdict, raw), answer.status_of(verdict.code)
+            made, status = self._refused(verdict, raw), answer.status_of(verdict.told)
         self._journal.record(Outcome(verdict, status, self._timer() - started, told=True))
         await send_whole(made, send)
 
@@ -105,9 +105,9 @@ class ForwardAuth:
         return answer.Answer(ALLOWED, headers, b"")
 
     def _refused(self, refuse: Refuse, raw: Raw) -> answer.Answer:
-        made = self._refusals.whole(refuse, refuse.code, raw)
+        made = self._refusals.whole(refuse, refuse.told, raw)
         if self._dialect.flat:
-            problem = answer.of(refuse.code, refuse.facts.request_id, methods=refuse.methods).body
+            problem = answer.of(refuse.told, refuse.facts.request_id, methods=refuse.methods).body
             made.headers.append((b"x-auth-problem", problem))
         return made._replace(headers=[*made.headers, *self._numbered(made.headers)])
 

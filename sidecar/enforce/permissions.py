@@ -67,11 +67,11 @@ def raw_of(method: str, path: str, asked: Asked) -> Raw:
 
 
 def code_of(verdict: Verdict) -> str:
-    """Why a request would be refused, or on what ground it would be let through."""
+    """What the request's own answer would say: why it is refused, or on what ground it is let through."""
     match verdict:
         case Forward(ground=ground):
             return ground
-        case Refuse(code=code):
+        case Refuse(told=code):
             return code
         case _:
             return "preflight"

@@ -111,8 +111,8 @@ class Proxy:
         if isinstance(verdict, Forward):
             await self._forward(verdict, raw, body, send, started)
         elif isinstance(verdict, Refuse):
-            self._journal.record(Outcome(verdict, answer.status_of(verdict.code), self._timer() - started))
-            await self._refusals.send(verdict, verdict.code, raw, send)
+            self._journal.record(Outcome(verdict, answer.status_of(verdict.told), self._timer() - started))
+            await self._refusals.send(verdict, verdict.told, raw, send)
         else:
             await self._answer_preflight(verdict, send, started)
 

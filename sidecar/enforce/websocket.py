@@ -83,7 +83,7 @@ class WebSocketDoor:
         match verdict:
             case Forward():
                 await self._connect(verdict, raw, scope, send, started)
-            case Refuse(code=code):
+            case Refuse(told=code):
                 self._journal.record(Outcome(verdict, answer.status_of(code), self._timer() - started))
                 await self._refusals.send(verdict, code, raw, send)
             case Preflight():
@@ -142,7 +142,7 @@ class WebSocketDoor:
         match verdict:
             case Forward():
                 return None
-            case Refuse(code=code):
+            case Refuse(told=code):
                 # a closed WebSocket is an answer too: what could not be decided is refused
                 self._journal.record(Outcome(verdict, answer.status_of(code), 0.0))
                 return (TOKEN_ENDED if answer.status_of(code) == HTTPStatus.UNAUTHORIZED else NOT_ALLOWED), code

@@ -17,7 +17,7 @@ from sidecar.gate import cors
 from sidecar.gate.decision import Answer, Question, Resource, judge
 from sidecar.gate.decision_cache import DecisionCache, key_of
 from sidecar.gate.identity import Principal, Tokens
-from sidecar.gate.lookup import Call, Lookup, Readings, Reply, call_for
+from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, told_as
 from sidecar.gate.origin import SAFE, require_own_origin
 from sidecar.gate.references import Material
 from sidecar.gate.request import Header, Raw, Reading, Request, as_it_came, read
@@ -91,6 +91,8 @@ class _Way:
     reply_headers: tuple[Header, ...] = ()
     cookies: tuple[bytes, ...] = ()
     recheck: float = 0.0
+    missing: Missing | None = None
+    """What the lookup that was reached makes of a resource that is not there."""
     marks: list[tuple[str, float]] = field(default_factory=list)
     """The stages that were entered, and when."""
 
@@ -230,15 +232,17 @@ class Gate:
         kind, resource_id = route.kind, str(route.id.value(material)) if route.id is not None else "-"
         way.facts.kind, way.facts.resource_id = kind, resource_id
         attributes: dict[str, Any] = {name: value.value(material) for name, value in route.attributes.items()}
+        # before the lookup: a scope that is refused must not tell whether the resource is there
+        scope = "" if route.scope is None else scope_text(str(route.scope.value(material)))
         if route.lookup:
             call = call_for(way.rules.lookups[route.lookup], kind, resource_id, material)
+            way.missing = call.lookup.missing
             trace = way.facts.trace
             if trace is not None:
                 call = call._replace(trace=trace.headers(trace.lookup))
             # where the hook has no value for one of its attributes, what the request says does not stand in for it
             attributes = {name: value for name, value in attributes.items() if name not in call.lookup.attributes}
             attributes |= self._readings.attributes(call, await self._hooks.ask(call))
-        scope = "" if route.scope is None else scope_text(str(route.scope.value(material)))
         return Resource(kind, resource_id, action, attributes, (), scope)
 
     async def _ask(self, way: _Way, principal: Principal, resource: Resource) -> None:
@@ -300,6 +304,7 @@ def _refusal(raw: Raw, way: _Way, error: Exception) -> Refuse:
     if way.request is None:
         way.facts.path = raw.target.partition(b"?")[0][:MAX_LOGGED_PATH].decode("latin-1")
     if isinstance(error, Refused):
-        return Refuse(error.code, way.facts, error.detail, error.methods, way.reply_headers, way.cookies)
+        told = told_as(error.code, way.missing)
+        return Refuse(error.code, way.facts, error.detail, error.methods, way.reply_headers, way.cookies, told)
     detail = f"{type(error).__name__}: {error}"
     return Refuse(Code.INTERNAL_ERROR, way.facts, detail, (), way.reply_headers, way.cookies)

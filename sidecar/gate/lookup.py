@@ -25,6 +25,19 @@ class Missing(StrEnum):
     EMPTY = "empty"
 
 
+# a resource that is not there and one of somebody else are one answer, or its codes tell which ids there are (CWE-204).
+# RFC 9110 section 15.5.4 has 404 for what is forbidden and must stay hidden
+_TOLD = {
+    (Missing.DENY, Code.RESOURCE_MISSING): Code.DENIED_BY_POLICY,
+    (Missing.HIDE, Code.DENIED_BY_POLICY): Code.RESOURCE_HIDDEN,
+}
+
+
+def told_as(code: Code, missing: Missing | None) -> Code | None:
+    """Return what a client is told in place of a code where a lookup has said so; None where it is the code itself."""
+    return _TOLD.get((missing, code)) if missing is not None else None
+
+
 class Attribute(NamedTuple):
     """How to read one attribute out of the hook's JSON; without a type any scalar is taken as it is."""
 

@@ -160,7 +160,10 @@ class Forward:
 
 @dataclass(frozen=True, slots=True)
 class Refuse:
-    """No byte of this request goes to the upstream. `methods` is for `Allow`; `detail` is for the log only."""
+    """No byte of this request goes to the upstream. `methods` is for `Allow`; `detail` is for the log only.
+
+    `code` is the truth, for the log and the metrics. A client is told `told`, which is `told_as` where that is set.
+    """
 
     code: Code
     facts: Facts
@@ -168,6 +171,12 @@ class Refuse:
     methods: tuple[str, ...] = ()
     reply_headers: tuple[tuple[bytes, bytes], ...] = ()
     cookies: tuple[bytes, ...] = ()
+    told_as: Code | None = None
+
+    @property
+    def told(self) -> Code:
+        """The code that the client's answer has, and its status."""
+        return self.told_as or self.code
 
 
 @dataclass(frozen=True, slots=True)

@@ -78,7 +78,9 @@ LOOKUP = Record(
         ),
         "timeout": Field(_DURATION, "the whole call must be done by then", 1.0),
         "cache": Field(_DURATION, "an answer may be used again for so long", 0.0),
-        "missing": Field(Choice(tuple(Missing)), "404 of the hook: 403, 404, or decide without attributes", "deny"),
+        "missing": Field(
+            Choice(tuple(Missing)), "404 of the hook: 403, 404 (denials alike), or decide without", "deny"
+        ),
         "optional": Field(_NAMES, "attributes that may be absent from an answer", ()),
         "echo": Field(Text(_expression, what="a JMESPath expression"), "must give the id that was asked for"),
         "bearer_env": Field(Text(pattern=r"[A-Z_][A-Z0-9_]*", what="a variable's name"), "holds the hook's token", ""),

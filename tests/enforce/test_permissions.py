@@ -48,6 +48,14 @@ def test_the_guide_tells_the_truth(stack: Stack) -> None:
     assert json.loads(ask(stack, json.loads(question)).body) == json.loads(answer)
 
 
+@pytest.mark.parametrize(("folder", "code"), [("contacts", "denied_by_policy"), ("hidden", "resource_hidden")])
+def test_five_hundred_ids_tell_nobody_which_there_are(stack: Stack, folder: str, code: str) -> None:
+    for number in range(200, 700, 2):
+        stack.hook.json(f"/{folder}/{number}", {"id": number, "owner_id": "stranger"})
+    told = json.loads(ask(stack, [{"method": "PUT", "path": f"/{folder}/{n}"} for n in range(200, 700)]).body)
+    assert {(one["allowed"], one["code"]) for one in told} == {(False, code)}
+
+
 def test_many_are_asked_of_cerbos_in_few_calls(stack: Stack) -> None:
     for number in range(10, 110):
         stack.hook.json(f"/contacts/{number}", {"id": number, "owner_id": "alice" if number % 2 else "bob"})

@@ -34,6 +34,36 @@ def test_an_allowed_request_is_forwarded_as_it_came_with_ours_added(stack: Stack
     assert seen.values("x-forwarded-for") == ["127.0.0.1"]
 
 
+def refused(stack: Stack, method: str, path: str, accept: str) -> tuple[int, list[tuple[str, str]], bytes]:
+    """The whole of alice's answer, but for what differs each time."""
+    got = stack.sidecar.request(method, path, stack.tokens["alice"], accept=accept)
+    request_id = got.header("x-request-id") or ""
+    same = [(name, value) for name, value in got.headers if name not in ("x-request-id", "date")]
+    return got.status, same, got.body.replace(request_id.encode(), b"-")
+
+
+@pytest.mark.parametrize(
+    ("method", "others", "nobodys", "accept", "status", "codes"),
+    [
+        ("PUT", "/contacts/2", "/contacts/7", "*/*", 403, ("denied_by_policy", "resource_missing")),
+        ("GET", "/strangers/1", "/contacts/7", "text/html", 403, ("denied_by_policy", "resource_missing")),
+        ("PUT", "/hidden/2", "/hidden/7", "*/*", 404, ("denied_by_policy", "resource_hidden")),
+    ],
+)
+def test_what_is_not_there_and_what_is_not_yours_are_one_answer(
+    stack: Stack, method: str, others: str, nobodys: str, accept: str, status: int, codes: tuple[str, str]
+) -> None:
+    """Nobody who asks for many ids learns which of them there are; the log keeps the truth."""
+    stack.hook.json("/hidden/2", {"id": 2, "owner_id": "stranger"})
+    denied, missing = refused(stack, method, others, accept), refused(stack, method, nobodys, accept)
+    assert denied == missing
+    assert denied[0] == status
+    lines = stack.sidecar.decisions()[-2:]
+    assert tuple(line["code"] for line in lines) == codes
+    assert len({line.get("told", line["code"]) for line in lines}) == 1
+    assert [line["status"] for line in lines] == [status, status]
+
+
 @pytest.mark.parametrize(
     ("method", "path", "user", "status", "code"),
     [
@@ -44,7 +74,7 @@ def test_an_allowed_request_is_forwarded_as_it_came_with_ours_added(stack: Stack
         ("GET", "/strangers/1", "alice", 403, "denied_by_policy"),
         ("GET", "/nowhere", "admin", 403, "route_unmapped"),
         ("GET", "/_sidecar/none", "admin", 403, "route_unmapped"),
-        ("GET", "/contacts/7", "alice", 403, "resource_missing"),
+        ("GET", "/contacts/7", "alice", 403, "denied_by_policy"),
         ("GET", "/hidden/7", "alice", 404, "resource_hidden"),
         ("POST", "/contacts/1", "alice", 405, "method_unmapped"),
         ("GET", "/contacts", "alice", 400, "reference_invalid"),
@@ -60,7 +90,7 @@ def test_a_refusal_has_its_status_and_code_and_the_upstream_sees_nothing(
     assert (got.status, got.code) == (status, code)
     assert stack.upstream.received == b""
     line = stack.sidecar.decisions()[-1]
-    assert (line["outcome"], line["code"], line["status"]) == ("refuse", code, status)
+    assert (line["outcome"], line.get("told", line["code"]), line["status"]) == ("refuse", code, status)
     assert got.header("x-request-id") == line["request_id"]
 
 

@@ -227,7 +227,8 @@ def test_a_hook_that_fails_is_503(world: World, fault: str) -> None:
 def test_a_hook_that_knows_no_such_thing_is_403_and_no_fault(world: World) -> None:
     before = world.sidecar.metric("sidecar_dep_errors_total", dep="lookup")
     world.hook.script = answers(json_answer(b"{}", 404))
-    assert world.sidecar.get("/contacts/1", world.token).code == "resource_missing"
+    assert world.sidecar.get("/contacts/1", world.token).code == "denied_by_policy"
+    assert world.sidecar.decisions()[-1]["code"] == "resource_missing"
     assert world.sidecar.metric("sidecar_dep_errors_total", dep="lookup") == before
 
 

@@ -76,6 +76,7 @@ CASES = (
     Case("method not mapped", (Ask("/docs/1", "POST", "alice"), Ask("/docs/1", "OPTIONS", "alice")), 405, 0),
     Case("method override in a header", (Ask("/docs/1", "POST", "alice", ("X-HTTP-Method-Override: GET",)),), 405, 0),
     Case("no such resource", (Ask("/docs/9", user="alice"),), 403, 0),
+    Case("another's resource, and none, hidden", (Ask("/hidden/2", user="alice"), Ask("/hidden/9", user="alice")), 404, 0),
     Case("unknown host", (Ask("/docs/1", user="alice", host="evil.test"),), 421, 0),
     Case("query as it came", (Ask("/docs/1?x=%2e%2e/&y=a%20b&z=[1]&q=%", user="alice"),), 200, 1, sent="/docs/1?x=%2e%2e/&y=a%20b&z=[1]&q=%"),
     Case("empty query", (Ask("/docs/1?", user="alice"),), 200, 1, sent="/docs/1?"),

@@ -150,6 +150,22 @@ def test_a_refusal_says_why(outcomes: Outcomes, way: Way) -> None:
             assert len(outcome.reply.values("www-authenticate")) == (outcome.status == HTTPStatus.UNAUTHORIZED)
 
 
+@BY_WAY
+def test_no_way_tells_what_is_not_there_from_what_is_not_ones_own(outcomes: Outcomes, way: Way) -> None:
+    hidden = outcomes[way.name, "another's resource, and none, hidden"]
+    denied = [outcomes[way.name, "another's resource"][1], *outcomes[way.name, "no such resource"]]
+    for one, other in (hidden, denied):
+        assert _without_id(one) == _without_id(other)
+
+
+def _without_id(outcome: Outcome) -> tuple[int, list[tuple[str, str]], str]:
+    assert outcome.reply is not None
+    (request_id,) = outcome.reply.values("x-request-id") or [json.loads(outcome.reply.body)["request_id"]]
+    differs = ("x-request-id", "date", "x-envoy-upstream-service-time")
+    headers = [(name, value) for name, value in outcome.reply.headers if name not in differs]
+    return outcome.status, headers, outcome.reply.body.decode().replace(request_id, "-")
+
+
 def test_the_docs_have_the_table() -> None:
     """Run `python -m tests.foreign.table` when this fails."""
     assert PAGE.read_text(encoding="utf-8") == placed()

@@ -26,6 +26,11 @@ HOSTILE = Path(__file__).parent.parent / "hostile"
 GUEST = "127.0.0.2"
 """The address that clients come from: no proxy's, so that nobody believes what they say of others."""
 SECRET = "f" * 32
+HIDDEN = """\
+  hidden: {url: "http://<hook>/owners/{id}", attributes: {owner: owner}, missing: hide}
+routes:
+  - {path: "/hidden/{id}", resource: document, id: "{path.id}", lookup: hidden, actions: {GET: view}}
+"""
 
 
 @dataclass
@@ -86,7 +91,8 @@ class World:
     @contextmanager
     def sidecar(self, name: str, **environ: str) -> Iterator[Sidecar]:
         """A sidecar of its own that asks the shared Cerbos, in a folder of this name."""
-        text = (HOSTILE / "routes.yaml").read_text().replace("<hook>", f"127.0.0.1:{self.hook.port}")
+        text = (HOSTILE / "routes.yaml").read_text().replace("routes:\n", HIDDEN, 1)
+        text = text.replace("<hook>", f"127.0.0.1:{self.hook.port}")
         own = {
             **settings(self.keys), "SIDECAR_CERBOS": self.cerbos.target, "SIDECAR_TRUSTED_PROXIES": "127.0.0.1/32",
             "SIDECAR_SESSION_SECRET": SECRET, "AWS_COGNITO_DOMAIN": "https://auth.example",

@@ -40,6 +40,7 @@ TABLE = RouteTable([
     policy("/docs/{id}", {"GET": "view", "WS": "listen"}, id=parse_template("{path.id}"), lookup="doc", recheck=30.0),
     policy("/t/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup="doc", attributes={"owner": parse_template("{query.owner}")}),
     policy("/scoped", {"GET": "view"}, scope=parse_template("tenants.{claims.tenant}")),
+    policy("/both/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup="doc", scope=parse_template("{header.x-scope}")),
 ])  # fmt: skip
 LOOKUPS = {
     "doc": Lookup("doc", "http://h", ("/", ResourceField.ID), {"owner": Attribute(jmespath.compile("o").search)})
@@ -291,6 +292,49 @@ async def test_an_answer_without_results_is_a_mismatch() -> None:
     verdict = await decide(world, "/docs/7")
     assert isinstance(verdict, Refuse)
     assert verdict.code is Code.PDP_MISMATCH
+
+
+@pytest.mark.parametrize(
+    ("missing", "told"), [(Missing.DENY, Code.DENIED_BY_POLICY), (Missing.HIDE, Code.RESOURCE_HIDDEN)]
+)
+async def test_the_client_is_told_one_thing_of_what_is_not_there_and_what_is_not_its_own(
+    missing: Missing, told: Code, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(LOOKUPS, "doc", LOOKUPS["doc"]._replace(missing=missing))
+    world = World()
+    world.effect = DENY
+    denied = await decide(world, "/docs/7")
+    world.reply = Reply(404, "application/json", b"{}")
+    gone = await decide(world, "/docs/7")
+    assert isinstance(denied, Refuse)
+    assert isinstance(gone, Refuse)
+    assert denied.told is gone.told is told
+    assert (denied.code, gone.code) == (
+        Code.DENIED_BY_POLICY, Code.RESOURCE_MISSING if missing is Missing.DENY else Code.RESOURCE_HIDDEN,
+    )  # fmt: skip
+    # what failed is what the client is told, and so is a refusal where nothing is looked up
+    world.reply = Reply(500, "text/plain", b"")
+    for failed in (await decide(world, "/docs/7"), await decide(world, "/docs", "GET")):
+        assert isinstance(failed, Refuse)
+        assert failed.told is failed.code
+
+
+async def test_where_a_lookup_decides_without_attributes_a_denial_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(LOOKUPS, "doc", LOOKUPS["doc"]._replace(missing=Missing.EMPTY))
+    world = World()
+    world.effect, world.reply = DENY, Reply(404, "application/json", b"{}")
+    verdict = await decide(world, "/docs/7")
+    assert isinstance(verdict, Refuse)
+    assert verdict.told is verdict.code is Code.DENIED_BY_POLICY
+
+
+async def test_a_scope_that_is_refused_does_not_tell_what_is_there() -> None:
+    world = World()
+    for world.reply in (Reply(200, "application/json", b'{"o": "a-1"}'), Reply(404, "application/json", b"{}")):
+        verdict = await decide(world, "/both/7", "GET", (b"x-scope", b"a/b"))
+        assert isinstance(verdict, Refuse)
+        assert verdict.told is Code.REFERENCE_INVALID
+        assert "hook /7" not in world.asked
 
 
 async def test_a_cancelled_decision_is_cancelled() -> None:
