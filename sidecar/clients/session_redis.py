@@ -9,15 +9,11 @@ import hashlib
 import logging
 import os
 import secrets
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NamedTuple
-
-from redis.asyncio import Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import AuthenticationError, AuthorizationError, ConnectionError, TimeoutError
+from collections.abc import Mapping
+from typing import NamedTuple
 
 from sidecar.clients.breaker import Report
+from sidecar.clients.redis_link import DEADLINE, RedisLink, milliseconds
 from sidecar.clients.seal import Seal, UnknownKey
 from sidecar.clients.session_store import Ask, Held, Kept, decode, encode, from_cookies, to_cookies
 from sidecar.gate.session import SESSION_COOKIES, Session
@@ -25,9 +21,6 @@ from sidecar.gate.verdict import Code, Refused
 
 log = logging.getLogger("sidecar.sessions")
 
-DEADLINE = 0.2
-"""Seconds for one operation."""
-MAX_CONNECTIONS = 32
 LOCKED_FOR = 10_000
 """Milliseconds after which a renewal that never said how it ended is no longer waited for."""
 POLL = 0.05
@@ -72,16 +65,10 @@ class RedisStore:
     `deadline` is for one operation, in seconds, with connecting and waiting for a free connection."""
 
     def __init__(self, url: str, seal: Seal, report: Report, *, deadline: float = DEADLINE) -> None:
-        self._deadline = deadline
+        self._link = RedisLink(url, deadline=deadline)
+        self._redis, self._within = self._link.redis, self._link.within
         self._seal = seal
         self._report = report
-        # one more try: a kept connection may have been closed by Redis long ago
-        self._redis: Redis = Redis.from_url(
-            url, retry=Retry(NoBackoff(), 1), socket_connect_timeout=deadline, socket_timeout=deadline, protocol=2,
-            max_connections=2 * MAX_CONNECTIONS, driver_info=None,
-        )  # fmt: skip
-        # not the pool's own limit: whoever waits there and leaves may take a connection along
-        self._free = asyncio.Semaphore(MAX_CONNECTIONS)
         self._if_as_read, self._if_mine, self._release = map(
             self._redis.register_script, (_IF_AS_READ, _IF_MINE, _RELEASE)
         )
@@ -91,7 +78,7 @@ class RedisStore:
         told = bytes.fromhex(session.id) + os.urandom(_HANDLE)
         place = _place(told)
         record = self._sealed(place, session)
-        await self._within(lambda: self._redis.set(place.key, record, px=_milliseconds(left)))
+        await self._within(lambda: self._redis.set(place.key, record, px=milliseconds(left)))
         return to_cookies(self._seal.seal(PURPOSE, told), SESSION_COOKIES)
 
     async def load(self, crumbs: Mapping[str, str]) -> Held:
@@ -106,7 +93,7 @@ class RedisStore:
     async def touch(self, held: Held, session: Session, left: float) -> tuple[bytes, ...]:
         """Write when the session was last used, unless the record is another by now."""
         place = self._found(held.crumbs)
-        arguments: list[_Argument] = [held.record, self._sealed(place, session), _milliseconds(left)]
+        arguments: list[_Argument] = [held.record, self._sealed(place, session), milliseconds(left)]
         try:
             await self._within(lambda: self._if_as_read([place.key], arguments))
         except Refused as refused:
@@ -150,10 +137,10 @@ class RedisStore:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._redis.aclose()
+        await self._link.aclose()
 
     async def _write_renewed(self, place: _Place, owner: str, held: Held, session: Session, left: float) -> None:
-        arguments: list[_Argument] = [owner, held.record, self._sealed(place, session), _milliseconds(left)]
+        arguments: list[_Argument] = [owner, held.record, self._sealed(place, session), milliseconds(left)]
         try:
             how = await self._within(lambda: self._if_mine([place.key, place.lock], arguments))
         except Refused as refused:
@@ -210,31 +197,9 @@ class RedisStore:
         """Whether the renewal of a session is this owner's from now on."""
         return bool(await self._within(lambda: self._redis.set(place.lock, owner, nx=True, px=LOCKED_FOR)))
 
-    async def _within(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        """What Redis answers. Raises Refused: SESSION_STORE_UNAVAILABLE where it does not, or not in time,
-        SESSION_STORE_ERROR where it refuses to."""
-        try:
-            async with asyncio.timeout(self._deadline), self._free:
-                return await work()
-        except (AuthenticationError, AuthorizationError) as error:
-            raise _fault(Code.SESSION_STORE_ERROR, error) from None
-        except (ConnectionError, TimeoutError, OSError) as error:
-            # the builtin TimeoutError is an OSError
-            raise _fault(Code.SESSION_STORE_UNAVAILABLE, error) from None
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong in asking is a store that refuses
-            raise _fault(Code.SESSION_STORE_ERROR, error) from None
-
-
-def _fault(code: Code, error: Exception) -> Refused:
-    return Refused(code, f"{type(error).__name__}: {error}")
-
 
 def _place(told: bytes) -> _Place:
     handle = told[_ID:]
     # in braces: all keys of a session are in one slot of a cluster
     key = f"sidecar:session:{{{hashlib.sha256(b'session handle' + handle).hexdigest()}}}"
     return _Place(told[:_ID].hex(), key, f"{key}:renewal", f"session record {handle.hex()}")
-
-
-def _milliseconds(seconds: float) -> int:
-    return max(1, int(seconds * 1000))

@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from sidecar.clients import session_redis
+from sidecar.clients.redis_link import MAX_CONNECTIONS
 from sidecar.clients.seal import Seal
-from sidecar.clients.session_redis import MAX_CONNECTIONS, RedisStore
+from sidecar.clients.session_redis import RedisStore
 from sidecar.clients.session_store import Held, decode, encode
 from sidecar.gate.session import SESSION_COOKIES as NAMES
 from sidecar.gate.session import Session

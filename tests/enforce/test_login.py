@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import http.server
+import itertools
 import json
 import re
 import threading
 import time
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
@@ -27,6 +29,7 @@ from sidecar.enforce.pending import PendingSignIns, begin
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.settings import read_settings
 from tests.browser.conftest import ROUTES, SECRET, environ_of, html_app
+from tests.clients.redis_server import NEEDS_REDIS, RedisServer
 from tests.enforce.jar import Jar
 from tests.stack import ROOT, Recorder, Sidecar, running_sidecar
 
@@ -289,12 +292,12 @@ def guarded(
     pool.close()
 
 
-def all_at_once(sidecar: Sidecar, forms: list[tuple[str, dict[str, str], str]]) -> list[int]:
-    """The statuses of forms (cookies, fields, address of the client) that are sent at one time."""
+def all_at_once(sidecars: list[Sidecar], forms: list[tuple[str, dict[str, str], str]]) -> list[int]:
+    """The statuses of forms (cookies, fields, address of the client) that are sent at one time, to these in turn."""
 
-    async def send(cookie: str, fields: dict[str, str], client: str) -> int:
+    async def send(port: int, cookie: str, fields: dict[str, str], client: str) -> int:
         body = urlencode(fields)
-        reader, writer = await asyncio.open_connection("127.0.0.1", sidecar.port)
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
         head = (
             f"POST /_sidecar/login HTTP/1.1\r\nHost: a\r\nOrigin: http://a\r\nX-Forwarded-For: {client}\r\n"
             f"Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {len(body)}\r\nCookie: {cookie}\r\n"
@@ -305,7 +308,8 @@ def all_at_once(sidecar: Sidecar, forms: list[tuple[str, dict[str, str], str]]) 
         return int(answer.split(b" ")[1])
 
     async def send_all() -> list[int]:
-        return await asyncio.gather(*(send(*form) for form in forms))
+        ports = itertools.cycle([sidecar.port for sidecar in sidecars])
+        return await asyncio.gather(*(send(next(ports), *form) for form in forms))
 
     return asyncio.run(send_all())
 
@@ -342,9 +346,40 @@ def test_150_guesses_at_once_are_counted_like_a_row(
         state, cookie = sealed(challenge._replace(username=user) if challenge else None)
         fields = {"code": f"{number:06}", "password": f"Guess-{number}"}
         forms.append((cookie, {"state": state, "username": user, **fields}, client))
-    statuses = all_at_once(sidecar, forms)
+    statuses = all_at_once([sidecar], forms)
     assert len(pool.asked) == most
     assert (statuses.count(401), statuses.count(429)) == (most, 150 - most)
+
+
+@NEEDS_REDIS
+def test_replicas_that_share_a_redis_count_as_one_and_let_nobody_in_without_it(
+    cognito: LocalCognito, app: Recorder, tmp_path: Path
+) -> None:
+    pool, upstream = CountingPool(0.2), f"http://127.0.0.1:{app.port}"
+    with RedisServer(tmp_path) as redis:
+        environ = {
+            **environ_of(cognito), "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": pool.url,
+            "SIDECAR_TRUSTED_PROXIES": "127.0.0.0/8", "SIDECAR_REDIS_URL": redis.url,
+        }  # fmt: skip
+        with (
+            running_sidecar(tmp_path / "a", ROUTES, ROOT / "policies", upstream, environ, ready=False) as one,
+            running_sidecar(tmp_path / "b", ROUTES, ROOT / "policies", upstream, environ, ready=False) as two,
+        ):
+            forms = []
+            for number in range(60):
+                state, cookie = sealed(None)
+                fields = {"state": state, "username": "shared", "password": "Guess-1234"}
+                forms.append((cookie, fields, f"192.0.2.{number}"))
+            statuses = all_at_once([one, two], forms)
+            # a Redis that is too slow for one of them refuses it, and never lets it through
+            assert statuses.count(401) == len(pool.asked) <= PER_USER
+            assert set(statuses) <= {401, 429, 503}
+            asked = len(pool.asked)
+            redis.pause()
+            assert all_at_once([one], [forms[0]]) == [503]
+            redis.resume()
+            assert len(pool.asked) == asked
+    pool.close()
 
 
 def test_a_sign_in_and_a_sign_out_are_in_the_log_without_a_secret(jar: Jar, sidecar: Sidecar) -> None:
