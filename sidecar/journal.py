@@ -128,7 +128,8 @@ class Journal:
 
 JWKS = "jwks"
 _DEPENDENCIES = {
-    "keys": JWKS, "pdp": "pdp", "lookup": "lookup", "upstream": "upstream", "session": "sessions", "idp": "idp",
+    "keys": JWKS, "pdp": "pdp", "obligation": "pdp",
+    "lookup": "lookup", "upstream": "upstream", "session": "sessions", "idp": "idp",
 }  # fmt: skip
 _COUNTING = (JWKS, "idp")
 _OF_CLIENTS = (Code.SESSION_INVALID, Code.SESSION_EXPIRED)

@@ -15,7 +15,7 @@ from sidecar.clients.breaker import Breaker
 from sidecar.clients.pool import Answer as Reply
 from sidecar.clients.pool import Fault, FaultKind, Origin, Pool
 from sidecar.gate import strict_json
-from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, Result
+from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, Result, deciding_policy
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Code, Refused
 
@@ -23,6 +23,13 @@ CALL = 10
 """Evaluations in one message. Cerbos takes 50 resources, but tells of all of them again in each evaluation: for 100
 resources messages of 10 took half the time of messages of 5 or of 20."""
 MAX_BODY = 1024 * 1024
+"""Bytes of an answer."""
+MAX_CALL = 2 * 1024 * 1024
+"""Bytes of several evaluations in one message: half of what Cerbos takes."""
+MAX_QUESTION = 4 * 1024 * 1024 - 64 * 1024
+"""Bytes of a message: Cerbos takes 4 MiB by default, in its own form, which is no longer than JSON."""
+MAX_NAMED = MAX_BODY // 4
+"""Bytes of types, ids and actions in a message, counted as often as Cerbos says them again."""
 PROBE_EVERY = 1.0
 """Seconds between two looks whether it answers."""
 CERBOS_ROLES = "cerbos.roles"
@@ -32,6 +39,9 @@ CERBOS_SCOPE = "cerbos.scope"
 _EVALUATION, _EVALUATIONS = "/access/v1/evaluation", "/access/v1/evaluations"
 _WELL_KNOWN = "/.well-known/authzen-configuration"
 _MAX_PRINCIPALS = 1024
+
+_OBLIGATIONS = frozenset(("obligations", "obligation"))
+"""Members of `context` under which a PDP tells what its allow depends on (XACML 3.0 section 7.18)."""
 
 _FAULTS = {
     FaultKind.UNAVAILABLE: Code.PDP_UNAVAILABLE,
@@ -127,6 +137,8 @@ class AuthZen:
     async def _ask(self, target: bytes, question: Question, members: Sequence[bytes]) -> Reply:
         context = strict_json.dumps({"cerbos.requestId": question.request_id, "cerbos.includeMeta": True})
         body = b"".join((b"{", b",".join(members), b',"context":', context, b"}"))
+        if len(body) > MAX_QUESTION:
+            raise Refused(Code.REFERENCE_INVALID, f"a question of {len(body)} bytes, expected at most {MAX_QUESTION}")
         if self._running >= self._limit:
             raise Refused(Code.PDP_BUSY)
         if not self._breaker.allows():
@@ -199,6 +211,31 @@ class Item(NamedTuple):
     place: int
     resource: Resource
     action: str
+    told: bytes
+    """The evaluation as JSON."""
+
+
+class _Message:
+    """One message that is being put together."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self._held: dict[tuple[str, str], int] = {}
+        self._bytes = self._named = 0
+
+    def takes(self, item: Item) -> bool:
+        """Whether the item fits; then it is in the message."""
+        resource = item.resource
+        named = 4 * (len(resource.kind) + len(resource.id) + len(item.action))
+        full = len(self.items) >= CALL or self._bytes + len(item.told) > MAX_CALL
+        # Cerbos tells of each item in the answer of every other
+        full = full or (self._named + named) * (len(self.items) + 1) > MAX_NAMED
+        if self.items and (full or self._held.get((resource.kind, resource.id), item.place) != item.place):
+            return False
+        self.items.append(item)
+        self._held[resource.kind, resource.id] = item.place
+        self._bytes, self._named = self._bytes + len(item.told), self._named + named
+        return True
 
 
 def calls_for(resources: Sequence[Resource]) -> list[list[Item]]:
@@ -207,18 +244,14 @@ def calls_for(resources: Sequence[Resource]) -> list[list[Item]]:
     In no message do two resources have the same type and id: Cerbos 0.51 answers for all of such with the attributes of
     the first.
     """
-    calls: list[tuple[list[Item], dict[tuple[str, str], int]]] = []
+    messages: list[_Message] = []
     for place, resource in enumerate(resources):
-        key = (resource.kind, resource.id)
         for action in (resource.action, *resource.more_actions):
-            for items, held in calls:
-                if len(items) < CALL and held.setdefault(key, place) == place:
-                    break
-            else:
-                items, held = [], {key: place}
-                calls.append((items, held))
-            items.append(Item(place, resource, action))
-    return [items for items, _ in calls]
+            item = Item(place, resource, action, b"{" + b",".join(_item(resource, action)) + b"}")
+            if not any(message.takes(item) for message in messages):
+                messages.append(_Message())
+                messages[-1].takes(item)
+    return [message.items for message in messages]
 
 
 def subject_of(principal: Principal, roles: tuple[str, ...]) -> bytes:
@@ -242,8 +275,7 @@ def _item(resource: Resource, action: str) -> tuple[bytes, bytes]:
 
 
 def _evaluations(call: Sequence[Item]) -> bytes:
-    items = [b"{" + b",".join(_item(item.resource, item.action)) + b"}" for item in call]
-    return b'"evaluations":[' + b",".join(items) + b"]"
+    return b'"evaluations":[' + b",".join([item.told for item in call]) + b"]"
 
 
 def _told(value: Any) -> bytes:
@@ -306,6 +338,8 @@ def _read(request_id: str, evaluation: Any, resource: Resource, action: str) -> 
         if context.get("error") is not None:
             # "an error that is specific to that request" comes with false, and is no policy's answer all the same
             raise Refused(Code.PDP_STATUS, "an error in an evaluation")
+        if decision and (unknown := [name for name in context if name.lower() in _OBLIGATIONS and context[name]]):
+            raise Refused(Code.OBLIGATION_UNKNOWN, f"an allow with {unknown[0]}, which the sidecar does not execute")
         effect = ALLOW if decision else DENY
         if (told := context.get("cerbos.response")) is None:
             return _Said(action, effect)
@@ -327,9 +361,10 @@ def _told_by_cerbos(told: Mapping[str, Any], request_id: str, resource: Resource
         raise Refused(Code.PDP_MISMATCH, "a decision that its own explanation contradicts")
     result = results[0]
     meta = result.get("meta", {})
+    told_of = meta.get("actions", {}).get(action, {})
     return _Said(
         action, effect, bool(result.get("validationErrors")),
-        str(meta.get("actions", {}).get(action, {}).get("matchedPolicy", "")),
+        deciding_policy(str(told_of.get("matchedPolicy", "")), str(told_of.get("matchedScope", "")), effect == ALLOW),
         tuple(map(str, meta.get("effectiveDerivedRoles", ()))),
     )  # fmt: skip
 
@@ -338,4 +373,5 @@ def _result(resource: Resource, said: Sequence[_Said]) -> Result:
     """What was said of one resource, action by action. An evaluation has no kind and no id: its place tells."""
     effects = {one.action: one.effect for one in said}
     invalid = any(one.invalid for one in said)
-    return Result(resource.kind, resource.id, effects, invalid, said[0].policy, said[0].derived_roles)
+    policies = {one.action: one.policy for one in said if one.policy}
+    return Result(resource.kind, resource.id, effects, invalid, policies, said[0].derived_roles)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -12,8 +12,8 @@ from cerbos.response.v1.response_pb2 import CheckResourcesResponse
 from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 
 from sidecar.clients.breaker import Breaker
-from sidecar.clients.unary import CallFailed, Channel, Method, Status
-from sidecar.gate.decision import Answer, Question, Resource, Result
+from sidecar.clients.unary import MAX_MESSAGE, CallFailed, Channel, Method, Status
+from sidecar.gate.decision import ALLOW, Answer, Question, Resource, Result, deciding_policy
 from sidecar.gate.identity import Principal
 from sidecar.gate.strict_json import EXACT_INTEGER
 from sidecar.gate.trace import Header
@@ -21,6 +21,12 @@ from sidecar.gate.verdict import Code, Refused
 
 BATCH = 50
 """Resources in one call, as many as Cerbos takes by default (its `requestLimits`)."""
+MAX_CALL = 2 * 1024 * 1024
+"""Bytes of several resources in one call, the principal's among them: half of `MAX_QUESTION`."""
+MAX_QUESTION = 4 * 1024 * 1024 - 64 * 1024
+"""Bytes of a message that Cerbos takes by default (gRPC's own limit of 4 MiB), with room for what stands around it."""
+MAX_NAMED = MAX_MESSAGE // 4
+"""Bytes of kinds, ids and actions in one call: Cerbos says them again, some twice, in an answer of `MAX_MESSAGE`."""
 _MAX_DEPTH = 32
 _MAX_PRINCIPALS = 1024
 
@@ -63,20 +69,23 @@ class Cerbos:
     def check(self, question: Question) -> Coroutine[Any, Any, Answer]:
         """Ask. Raises Refused: PDP_* when there is no answer, REFERENCE_INVALID for an attribute that Cerbos cannot
         be told exactly."""
-        return self._ask(question) if len(question.resources) <= BATCH else self._ask_in_parts(question)
+        return self._ask(question) if len(question.resources) == 1 else self._ask_in_parts(question)
 
     async def _ask_in_parts(self, question: Question) -> Answer:
+        entries = _entries(question.resources)
+        calls = parts_of(question.resources, entries, len(self._principal(question.principal)))
         answers = [
-            await self._ask(question._replace(resources=question.resources[at : at + BATCH]))
-            for at in range(0, len(question.resources), BATCH)
+            await self._ask(question._replace(resources=question.resources[part]), entries[part]) for part in calls
         ]
         results = tuple(result for answer in answers for result in answer.results)
         # one call that was answered for another request makes the whole an answer to another request
         strange = [answer.request_id for answer in answers if answer.request_id != question.request_id]
         return answers[0]._replace(request_id=(strange or [question.request_id])[0], results=results)
 
-    async def _ask(self, question: Question) -> Answer:
-        message = message_of(question, self._principal(question.principal))
+    async def _ask(self, question: Question, entries: list[bytes] | None = None) -> Answer:
+        message = message_of(question, self._principal(question.principal), entries)
+        if len(message) > MAX_QUESTION:
+            raise Refused(Code.REFERENCE_INVALID, f"a question of {len(message)} bytes, Cerbos takes {MAX_QUESTION}")
         if self._running >= self._limit:
             raise Refused(Code.PDP_BUSY)
         if not self._breaker.allows():
@@ -140,15 +149,41 @@ class Cerbos:
 # --- messages ---
 
 
-def message_of(question: Question, principal: bytes) -> bytes:
-    """The question as a serialized CheckResourcesRequest, `principal` as `principal_of` has it. Raises Refused: see
-    `principal_of`."""
+def message_of(question: Question, principal: bytes, entries: list[bytes] | None = None) -> bytes:
+    """The question as a serialized CheckResourcesRequest, `principal` as `principal_of` has it, `entries` as
+    `_entries` where they are known. Raises Refused: see `principal_of`."""
+    resources = _entries(question.resources) if entries is None else entries
     try:
-        resources = [_sized(b"\x22", _entry(resource)) for resource in question.resources]
         request_id = _sized(b"\x0a", question.request_id.encode("utf-8"))
     except (ValueError, TypeError) as error:
         raise _untellable(error) from None
     return b"".join((request_id, _INCLUDE_META, principal, *resources))
+
+
+def parts_of(resources: Sequence[Resource], entries: Sequence[bytes], principal: int) -> Iterator[slice]:
+    """The places of resources that are asked about in one call, by number and by bytes; `entries` are their bytes,
+    `principal` is the number of the principal's."""
+    since, weight, named = 0, principal, 0
+    for at, (resource, entry) in enumerate(zip(resources, entries, strict=True)):
+        size, names = len(entry), _named_size(resource)
+        if at > since and (at - since == BATCH or weight + size > MAX_CALL or named + names > MAX_NAMED):
+            yield slice(since, at)
+            since, weight, named = at, principal, 0
+        weight, named = weight + size, named + names
+    yield slice(since, len(resources))
+
+
+def _named_size(resource: Resource) -> int:
+    # a character may be four bytes, and the estimate may be too high
+    actions = sum(map(len, resource.more_actions)) + len(resource.action)
+    return 4 * (len(resource.kind) + len(resource.id) + actions)
+
+
+def _entries(resources: Sequence[Resource]) -> list[bytes]:
+    try:
+        return [_sized(b"\x22", _entry(resource)) for resource in resources]
+    except (ValueError, TypeError) as error:
+        raise _untellable(error) from None
 
 
 def principal_of(principal: Principal) -> bytes:
@@ -293,10 +328,10 @@ def answer_of(message: CheckResourcesResponse) -> Answer:
 
 def _result(entry: CheckResourcesResponse.ResultEntry) -> Result:
     resource, meta = entry.resource, entry.meta
-    policy = ""
-    for action in meta.actions.values():
-        policy = action.matched_policy
-        break
     effects = {action: _EFFECTS.get(effect, "?") for action, effect in entry.actions.items()}
     invalid = len(entry.validation_errors) > 0
-    return Result(resource.kind, resource.id, effects, invalid, policy, tuple(meta.effective_derived_roles))
+    policies = {
+        action: deciding_policy(told.matched_policy, told.matched_scope, effects.get(action) == ALLOW)
+        for action, told in meta.actions.items()
+    }
+    return Result(resource.kind, resource.id, effects, invalid, policies, tuple(meta.effective_derived_roles))

@@ -104,6 +104,7 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             | Code.PDP_MISMATCH
             | Code.PDP_OPEN
             | Code.PDP_BUSY
+            | Code.OBLIGATION_UNKNOWN
             | Code.UPSTREAM_BUSY
             | Code.OVERLOADED
         ):

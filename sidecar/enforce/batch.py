@@ -63,6 +63,11 @@ class Batch:
         try:
             answers = await self._answers([question for question, _ in waiting])
         except Exception as error:  # noqa: BLE001 - whatever it was, each of those who wait is refused with it
+            if isinstance(error, Refused) and error.code is Code.REFERENCE_INVALID and len(waiting) > 1:
+                # one of them cannot be asked about, and the others can
+                for one in waiting:
+                    await self._ask([one])
+                return
             for _, future in waiting:
                 if not future.done():
                     future.set_exception(error)

@@ -136,8 +136,8 @@ class Console:
             attributes = strict_json.loads(query.get("attributes", "").strip().encode() or b"{}")
         except ValueError as error:
             raise Refused(Code.REFERENCE_INVALID, f"attributes: {error}") from None
-        if not isinstance(attributes, dict) or len(name) > 256:
-            raise Refused(Code.REFERENCE_INVALID, "attributes: expected a JSON object")
+        if not isinstance(attributes, dict) or "" in attributes or len(name) > 256:
+            raise Refused(Code.REFERENCE_INVALID, "attributes: expected a JSON object without an empty name")
         self._journal.note("console_as", request_id=asked.request.request_id, principal=me.id, asked_as=name)
         return principal_as(name, roles, attributes, me, self._gate.rules.tokens.rules)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sidecar.gate.identity import Principal
@@ -38,14 +39,22 @@ class Question(NamedTuple):
 
 
 class Result(NamedTuple):
-    """The part of an answer about one resource, as the PDP gave it. `effects`: action -> name of the effect."""
+    """The part of an answer about one resource, as the PDP gave it. `effects`: action -> name of the effect.
+
+    `policies`: action -> name of the policy that decided on it, where the PDP tells one.
+    """
 
     kind: str
     id: str
     effects: Mapping[str, str]
     invalid: bool = False
-    policy: str = ""
+    policies: Mapping[str, str] = MappingProxyType({})
     derived_roles: tuple[str, ...] = ()
+
+    @property
+    def policy(self) -> str:
+        """The policy of the first action: of the only one, where one was asked about."""
+        return next(iter(self.policies.values()), "")
 
 
 class Answer(NamedTuple):
@@ -78,3 +87,15 @@ def _allowed(resource: Resource, result: Result) -> bool:
     if effect not in (ALLOW, DENY):
         raise Refused(Code.PDP_MISMATCH, f"the effect {effect}, expected {ALLOW} or {DENY}")
     return effect == ALLOW
+
+
+def deciding_policy(matched: str, scope: str, allowed: bool) -> str:
+    """The policy that decided: Cerbos names the one of the scope that was asked for, and beside it the scope that did.
+
+    A deny without a scope keeps the name that Cerbos gave: the policy without a scope may have denied, or no rule at
+    all may have been met, which look alike.
+    """
+    policy, slash, _ = matched.partition("/")
+    if not slash or not (scope or allowed):
+        return matched
+    return f"{policy}/{scope}" if scope else policy

@@ -107,13 +107,15 @@ def header_text(text: str) -> bytes:
 
 
 # what Cerbos takes for a scope (its Policy schema): another would be a fault of the PDP's, and not of who sent it
-_SCOPE = re.compile(r"[0-9A-Za-z][\w-]*(?:\.[\w-]+)*", re.ASCII)
+_SCOPE = re.compile(r"[0-9A-Za-z][\w-]*(?:\.\w[\w-]*)*", re.ASCII)
 
 
 def scope_text(text: str) -> str:
     """A policy's scope. Raises Refused(REFERENCE_INVALID)."""
     if _SCOPE.fullmatch(text) is None:
-        raise Refused(Code.REFERENCE_INVALID, "a scope that is none: letters, digits, _ and -, parts joined with dots")
+        raise Refused(
+            Code.REFERENCE_INVALID, "a scope that is none: parts of letters, digits, _ and -, joined with dots"
+        )
     return text
 
 
@@ -230,6 +232,9 @@ class Gate:
             body = await body_reading.read_json(request, read_body, route.max_body)
         material = Material(request, match.path, principal, body)
         kind, resource_id = route.kind, str(route.id.value(material)) if route.id is not None else "-"
+        if not resource_id:
+            # Cerbos takes no empty id, and its refusal would look like a fault of its own
+            raise Refused(Code.REFERENCE_INVALID, "an empty id")
         way.facts.kind, way.facts.resource_id = kind, resource_id
         attributes: dict[str, Any] = {name: value.value(material) for name, value in route.attributes.items()}
         # before the lookup: a scope that is refused must not tell whether the resource is there
@@ -269,7 +274,7 @@ class Gate:
         answer = await self._pdp.check(question)
         facts.call_id = answer.call_id
         if answer.results:
-            facts.policy = answer.results[0].policy
+            facts.policy = answer.results[0].policies.get(resource.action, "")
         return judge(question, answer)[0]
 
     def _permit(self, way: _Way, request: Request, ground: Ground, would_refuse: Code | None = None) -> Forward:

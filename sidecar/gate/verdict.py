@@ -75,6 +75,7 @@ class Code(StrEnum):
     PDP_MISMATCH = "pdp_mismatch"
     PDP_OPEN = "pdp_open"
     PDP_BUSY = "pdp_busy"
+    OBLIGATION_UNKNOWN = "obligation_unknown"
     # after the permit
     UPSTREAM_UNAVAILABLE = "upstream_unavailable"
     UPSTREAM_TIMEOUT = "upstream_timeout"

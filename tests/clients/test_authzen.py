@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.clients.authzen import CALL, CERBOS_ROLES, AuthZen, Target, calls_for, subject_of
+from sidecar.clients.authzen import CALL, CERBOS_ROLES, MAX_CALL, AuthZen, Target, calls_for, subject_of
 from sidecar.clients.cerbos import Cerbos
 from sidecar.clients.embedded import EmbeddedCerbos
 from sidecar.clients.pool import Origin
@@ -27,6 +27,15 @@ from tests.stack import ROOT, binary, free_port
 
 ALICE = Principal("alice", ("user",), {"town": "Köln"}, "iss", 0.0, {})
 SCHEMA = '{"type": "object", "properties": {"n": {"type": "number"}}, "required": ["n"]}'
+CLOSED = """\
+apiVersion: api.cerbos.dev/v1
+resourcePolicy:
+  resource: closed
+  version: default
+  schemas: {principalSchema: {ref: "cerbos:///closed.json"}}
+  rules:
+    - {actions: [read], effect: EFFECT_ALLOW, roles: [user]}
+"""
 TYPED = """\
 apiVersion: api.cerbos.dev/v1
 resourcePolicy:
@@ -75,7 +84,9 @@ def cerbos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCerbos]:
     folder = tmp_path_factory.mktemp("authzen")
     shutil.copytree(ROOT / "policies", folder / "policies")
     (folder / "policies/typed.yaml").write_text(TYPED)
+    (folder / "policies/closed.yaml").write_text(CLOSED)
     (folder / "policies/_schemas").mkdir()
+    (folder / "policies/_schemas/closed.json").write_text('{"type": "object", "additionalProperties": false}')
     (folder / "policies/_schemas/typed.json").write_text(SCHEMA)
     with real_cerbos(folder, folder / "policies") as running:
         yield running
@@ -123,6 +134,17 @@ async def test_attributes_that_break_the_schema_are_no_answer(cerbos: RealCerbos
         with pytest.raises(Refused, match="schema") as refused:
             judge(asked, await authzen.check(asked))
         assert refused.value.code is Code.PDP_MISMATCH
+
+
+async def test_a_principal_schema_that_forbids_other_properties_refuses_cerbos_roles(cerbos: RealCerbos) -> None:
+    """The guide says so. By gRPC roles are no attribute."""
+    asked = question(Resource("closed", "1", "read", {}), principal=ALICE._replace(attributes={}))
+    grpc = Cerbos(cerbos.grpc, timeout=2, now=time.monotonic)
+    assert judge(asked, await grpc.check(asked)) == [True]
+    await grpc.aclose()
+    async with client(cerbos.authzen) as authzen:
+        with pytest.raises(Refused, match="schema"):
+            judge(asked, await authzen.check(asked))
 
 
 async def test_values_of_every_type_arrive_as_they_are(cerbos: RealCerbos) -> None:
@@ -346,6 +368,44 @@ async def test_one_message_that_is_answered_for_another_request_makes_the_whole_
             judge(asked, await authzen.check(asked))
     assert refused.value.code is Code.PDP_MISMATCH
     assert len(web.asked) == 2
+
+
+@pytest.mark.parametrize("context", [
+    {"obligations": [{"id": "mask"}]}, {"obligations": {"mask": ["phone"]}}, {"obligations": "log"},
+    {"Obligations": [{"Id": "mask"}]}, {"obligation": {"id": "mask"}, "reason": "x"},
+])  # fmt: skip
+async def test_an_allow_with_an_obligation_is_no_allow(context: Any) -> None:
+    async with fake(json_answer({"decision": True, "context": context})) as (authzen, web):
+        assert await refusal(authzen.check(question(contact()))) is Code.OBLIGATION_UNKNOWN
+        web.behave = json_answer({"evaluations": [{"decision": True}, {"decision": True, "context": context}]})
+        assert await refusal(authzen.check(question(contact(1), contact(2)))) is Code.OBLIGATION_UNKNOWN
+
+
+@pytest.mark.parametrize(("decision", "context"), [
+    (True, {"obligations": []}), (True, {"obligations": None}), (True, {"advice": [{"id": "x"}]}),
+    (False, {"obligations": [{"id": "mask"}]}),
+])  # fmt: skip
+async def test_no_obligation_advice_and_a_deny_are_what_they_say(decision: bool, context: Any) -> None:
+    async with fake(json_answer({"decision": decision, "context": context})) as (authzen, _):
+        assert judge(question(contact()), await authzen.check(question(contact()))) == [decision]
+
+
+async def test_messages_are_cut_by_bytes(cerbos: RealCerbos) -> None:
+    """Each of these alone is decided, and all of them are beyond what Cerbos takes at once."""
+    notes = "n" * 90_000
+    asked = question(*(Resource("contact", str(n), "read", {"owner": "alice", "notes": notes}) for n in range(60)))
+    assert max(sum(len(item.told) for item in call) for call in calls_for(asked.resources)) <= MAX_CALL
+    long = [Resource("contact", "é" * 9000 + str(n), "read", {"owner": "alice"}) for n in range(20)]
+    async with client(cerbos.authzen, timeout=10.0) as authzen:
+        assert judge(asked, await authzen.check(asked)) == [True] * 60
+        assert judge(question(*long), await authzen.check(question(*long))) == [True] * 20
+
+
+async def test_a_question_that_nobody_takes_is_the_clients_fault() -> None:
+    async with fake(json_answer({"decision": True})) as (authzen, web):
+        huge = Resource("contact", "1", "read", {"owner": "alice", "notes": "n" * 5_000_000})
+        assert await refusal(authzen.check(question(huge))) is Code.REFERENCE_INVALID
+    assert not web.asked
 
 
 # --- when it fails ---

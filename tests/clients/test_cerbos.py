@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.clients.cerbos import BATCH, Cerbos, answer_of, message_of, principal_of, read_answer, value_of
+from sidecar.clients.cerbos import BATCH, Cerbos, answer_of, message_of, parts_of, principal_of, read_answer, value_of
 from sidecar.clients.embedded import EmbeddedCerbos
 from sidecar.gate.decision import ALLOW, DENY, Question, Resource, judge
 from sidecar.gate.identity import Principal
@@ -144,6 +144,64 @@ async def test_more_resources_than_one_call_takes_are_asked_in_order(embedded: E
     async with client(embedded.target) as cerbos:
         answer = await cerbos.check(asked)
     assert judge(asked, answer) == [number % 3 != 0 for number in range(2 * BATCH + 7)]
+
+
+def heavy(number: int, size: int = 90_000) -> Resource:
+    return doc(number, owner="alice" if number % 3 else "bob", notes="n" * size)
+
+
+async def test_calls_are_cut_by_bytes_too(embedded: EmbeddedCerbos) -> None:
+    """50 of these are beyond Cerbos' 4 MiB, though each alone is decided."""
+    asked = question(*map(heavy, range(60)))
+    async with client(embedded.target, timeout=20.0) as cerbos:
+        assert judge(asked, await cerbos.check(asked)) == [number % 3 != 0 for number in range(60)]
+        long = question(*(Resource("doc", "é" * 40_000 + str(n), "edit", {"owner": "alice"}) for n in range(30)))
+        assert judge(long, await cerbos.check(long)) == [True] * 30
+        one = question(heavy(1, 3_900_000))
+        assert judge(one, await cerbos.check(one)) == [True]
+
+
+def test_a_call_has_so_many_resources_and_so_many_bytes() -> None:
+    resources = [heavy(number) for number in range(60)]
+    entries = [b"x" * 90_000] * 60
+    calls = [slice(*part.indices(60)) for part in parts_of(resources, entries, 1000)]
+    assert [(part.start, part.stop) for part in calls] == [(0, 23), (23, 46), (46, 60)]
+    assert [part.stop - part.start for part in parts_of([doc()] * 107, [b"x"] * 107, 10)] == [50, 50, 7]
+    # what is too much alone is asked alone
+    assert [part.stop for part in parts_of(resources[:3], [b"x", b"x" * 3_000_000, b"x"], 10)] == [1, 2, 3]
+
+
+async def test_a_question_beyond_what_cerbos_takes_is_the_clients_fault(fake: FakeCerbos) -> None:
+    async with client(fake.target) as cerbos:
+        assert await refusal(cerbos.check(question(heavy(1, 4_200_000)))) is Code.REFERENCE_INVALID
+        assert await refusal(cerbos.check(question(heavy(1, 4_200_000), doc()))) is Code.REFERENCE_INVALID
+    assert not fake.calls
+
+
+SCOPED = """\
+apiVersion: api.cerbos.dev/v1
+resourcePolicy:
+  resource: scoped
+  version: default
+{scope}  rules:
+    - {{actions: [{action}], effect: EFFECT_ALLOW, roles: [user]}}
+"""
+
+
+async def test_the_policy_is_the_one_that_decided_of_each_action(tmp_path: Path) -> None:
+    for scope, action in (("", "read"), ("acme", "list"), ("acme.hr", "edit")):
+        text = SCOPED.format(scope=f"  scope: {scope}\n" if scope else "", action=action)
+        (tmp_path / f"{action}.yaml").write_text(text)
+    embedded = EmbeddedCerbos(tmp_path, binary=str(binary()))
+    await embedded.start()
+    async with client(embedded.target) as cerbos:
+        asked = question(Resource("scoped", "1", "read", {}, ("list", "edit", "none"), "acme.hr"))
+        (result,) = (await cerbos.check(asked)).results
+    await embedded.stop()
+    base = "resource.scoped.vdefault"
+    assert result.policies == {
+        "read": base, "list": f"{base}/acme", "edit": f"{base}/acme.hr", "none": f"{base}/acme.hr",
+    }  # fmt: skip
 
 
 async def test_what_cerbos_refuses_to_decide_is_no_answer(embedded: EmbeddedCerbos) -> None:

@@ -126,3 +126,19 @@ async def test_more_actions_than_cerbos_takes_are_another_entry() -> None:
     assert [1 + len(entry.more_actions) for entry in entries] == [MAX_ACTIONS, MAX_ACTIONS, 1]
     for question, place in zip(questions, places, strict=True):
         assert question.resources[0].action in (entries[place].action, *entries[place].more_actions)
+
+
+async def test_one_that_cannot_be_asked_about_leaves_the_others_their_answers() -> None:
+    world = World()
+    check = world.check
+
+    async def picky(question: Question) -> Answer:
+        if any(resource.id == "2" for resource in question.resources):
+            raise Refused(Code.REFERENCE_INVALID, "a question of 5000000 bytes")
+        return await check(question)
+
+    world.check = picky  # type: ignore[method-assign]
+    verdicts = await world.decide(("GET", "/docs/1"), ("GET", "/docs/2"), ("GET", "/docs/3"))
+    assert [isinstance(verdict, Forward) for verdict in verdicts] == [True, False, True]
+    assert isinstance(verdicts[1], Refuse)
+    assert verdicts[1].code is Code.REFERENCE_INVALID

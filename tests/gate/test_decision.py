@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, Result, judge
+from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, Result, deciding_policy, judge
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Code, Refused
 
@@ -57,3 +57,21 @@ def test_nothing_but_a_plain_allow_for_this_question_allows(
         return
     assert (request_id, kind, identifier, invalid) == ("r1", "doc", "1", False)
     assert allowed == (effects["read"] == ALLOW)
+
+
+@pytest.mark.parametrize(
+    ("matched", "scope", "allowed", "policy"),
+    [
+        ("resource.doc.vdefault/acme.hr", "acme.hr", True, "resource.doc.vdefault/acme.hr"),
+        ("resource.doc.vdefault/acme.hr", "acme", True, "resource.doc.vdefault/acme"),
+        ("resource.doc.vdefault/acme.hr", "acme", False, "resource.doc.vdefault/acme"),
+        ("resource.doc.vdefault/acme.hr", "", True, "resource.doc.vdefault"),
+        # the policy without a scope denied, or no rule was met: Cerbos says the same of both
+        ("resource.doc.vdefault/acme.hr", "", False, "resource.doc.vdefault/acme.hr"),
+        ("principal.bob.vdefault", "", False, "principal.bob.vdefault"),
+        ("NO_MATCH", "", False, "NO_MATCH"),
+        ("", "", True, ""),
+    ],
+)
+def test_the_policy_that_decided_is_told_by_the_scope(matched: str, scope: str, allowed: bool, policy: str) -> None:
+    assert deciding_policy(matched, scope, allowed) == policy

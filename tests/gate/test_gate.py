@@ -39,6 +39,7 @@ TABLE = RouteTable([
     policy("/new", {"POST": "create"}, attributes={"owner": parse_template("{body.owner}")}),
     policy("/docs/{id}", {"GET": "view", "WS": "listen"}, id=parse_template("{path.id}"), lookup="doc", recheck=30.0),
     policy("/t/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup="doc", attributes={"owner": parse_template("{query.owner}")}),
+    policy("/found", {"GET": "view"}, id=parse_template("{query.id}")),
     policy("/scoped", {"GET": "view"}, scope=parse_template("tenants.{claims.tenant}")),
     policy("/both/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup="doc", scope=parse_template("{header.x-scope}")),
 ])  # fmt: skip
@@ -75,7 +76,9 @@ class World:
         if isinstance(self.answer, BaseException):
             raise self.answer
         resource = question.resources[0]
-        result = Result(resource.kind, resource.id, {resource.action: self.effect}, False, "policy", ("owner",))
+        result = Result(
+            resource.kind, resource.id, {resource.action: self.effect}, False, {resource.action: "policy"}, ("owner",)
+        )
         return self.answer or Answer(question.request_id, "call", (result,))
 
     async def read_body(self, limit: int) -> bytes:
@@ -661,7 +664,26 @@ async def test_a_scope_names_the_policy_that_is_asked(tenant: str) -> None:
     assert world.question.resources[0].scope == ""
 
 
-@pytest.mark.parametrize("tenant", [None, "", ".", "a.", "a..b", "a b", "a/b", "ä", "a\n", 7, ["acme"]])
+async def test_an_empty_id_is_refused_and_nobody_asked() -> None:
+    """Cerbos answers INVALID_ARGUMENT, which would be a 503 of a client's making."""
+    world = World()
+    verdict = await decide(world, "/found?id=")
+    assert isinstance(verdict, Refuse)
+    assert verdict.code is Code.REFERENCE_INVALID
+    assert "cerbos" not in world.asked
+    assert isinstance(await decide(world, "/found?id=7"), Forward)
+
+
+async def test_the_log_names_the_policy_of_the_action_that_was_asked_for() -> None:
+    world = World()
+    effects = {"list": ALLOW, "view": ALLOW}
+    policies = {"list": "resource.doc.vdefault", "view": "resource.doc.vdefault/acme"}
+    world.answer = Answer("0" * 32, "call", (Result("doc", "7", effects, False, policies),))
+    verdict = await decide(world, "/found?id=7")
+    assert verdict.facts.policy == "resource.doc.vdefault/acme"
+
+
+@pytest.mark.parametrize("tenant", [None, "", ".", "a.", "a..b", "a.-x", "-x", "a b", "a/b", "ä", "a\n", 7, ["acme"]])
 async def test_what_is_no_scope_is_refused_and_nobody_asked(tenant: object) -> None:
     world = World()
     verdict = await decide(world, "/scoped", token=mint(claims(NOW, tenant=tenant)))
