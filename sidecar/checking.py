@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
+from sidecar import claims_check
 from sidecar.app import StartError, load_trust
 from sidecar.clients import cerbos_version
 from sidecar.clients.embedded import compile_policies, find_binary
@@ -49,7 +50,9 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Findings:
     elif not _said(told, "SIDECAR_PDP"):
         found.notes.append(EXTERNAL)
     if settings is not None and routes is not None and not found.problems:
-        found.warnings.extend(_warnings(settings, routes))
+        claims = claims_check.lacking(routes, settings)
+        found.warnings.extend([*claims.warnings, *_warnings(settings, routes)])
+        found.notes.extend(claims.notes)
     return found
 
 

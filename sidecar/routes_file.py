@@ -14,7 +14,7 @@ from sidecar.gate.routing import Access, RouteTable
 from sidecar.routes.entries import read_entries
 from sidecar.routes.grammar import DEFAULTS, FILE
 from sidecar.routes.lookups import read_lookup
-from sidecar.routes.principal import principal_rules
+from sidecar.routes.principal import NeededClaim, needed_claims, principal_rules
 from sidecar.shapes import Entry, Mark, Problem, Reader, read_document
 
 
@@ -41,6 +41,8 @@ class RoutesFile:
     decision_seconds: float = 0.0
     checksum: int = 0
     """Of the text: equal files have the same."""
+    needed_claims: tuple[NeededClaim, ...] = ()
+    """Of the principal, with their places: for `sidecar check`."""
 
     def decisions(self) -> DecisionCache | None:
         """A cache of decisions that is empty yet, where the file asks for one."""
@@ -74,7 +76,10 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
     fallback = Access.AUTHENTICATED if defaults["access"] == "authenticated" else Access.POLICY
     remembered = document["cache"]["decisions"] if document["cache"] is not None else 0.0
     checksum = zlib.crc32(text.encode("utf-8", "surrogatepass"))
-    return RoutesFile(RouteTable(routes, fallback), lookups, identities, principal, remembered, checksum)
+    return RoutesFile(
+        RouteTable(routes, fallback), lookups, identities, principal, remembered, checksum,
+        needed_claims(document["principal"]),
+    )  # fmt: skip
 
 
 DEFAULTS_ENTRY = Entry({name: f.default for name, f in DEFAULTS.fields.items()}, {}, Mark(1, 1, ""))

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from enum import StrEnum
+from typing import Any, NamedTuple
 
 from sidecar.gate.claims import GROUPS, Claim, Format, RoleClaim
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.values import Type
-from sidecar.shapes import Choice, Entry, Field, ListOf, MapOf, Reader, Record, Short, Text
+from sidecar.shapes import Choice, Entry, Field, ListOf, MapOf, Mark, Reader, Record, Short, Text
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
 _CLAIM = Field(Text(pattern=r"\S+", what="a claim name"), "the claim's name", "", True)
@@ -64,6 +65,35 @@ def principal_rules(entry: Entry | None, default_roles: tuple[str, ...], reader:
     roles = tuple(map(_role, entry["roles"])) if entry.has("roles") else PrincipalRules().roles
     attributes = {name: _claim(claim) for name, claim in entry["attributes"].items()}
     return PrincipalRules(entry["id"], roles, attributes, default_roles, frozenset(entry["optional"]))
+
+
+class Need(StrEnum):
+    """What a claim is needed for."""
+
+    ID = "id"
+    ROLES = "roles"
+    ATTRIBUTE = "attribute"
+
+
+class NeededClaim(NamedTuple):
+    """A claim without which a principal is none, has no role, or may not be asked about; and where it is named."""
+
+    claim: str
+    need: Need
+    mark: Mark
+
+
+def needed_claims(entry: Entry | None) -> tuple[NeededClaim, ...]:
+    """The claims that an entry needs, as far as it names them itself. An optional attribute needs none."""
+    if entry is None:
+        return ()
+    own = [NeededClaim(entry["id"], Need.ID, entry.at("id"))] if entry.has("id") else []
+    roles = [one for one in entry["roles"] if isinstance(one, Entry)]
+    required = [one for name, one in entry["attributes"].items() if name not in entry["optional"]]
+    return (
+        *own, *(NeededClaim(one["claim"], Need.ROLES, one.at("claim")) for one in roles),
+        *(NeededClaim(one["claim"], Need.ATTRIBUTE, one.at("claim")) for one in required),
+    )  # fmt: skip
 
 
 def _claim(entry: Entry) -> Claim:
