@@ -318,7 +318,7 @@ SETTINGS = (
     Setting("SIDECAR_SESSION_IDLE", "session_idle", units.duration, "8h", "after so long without a request a session ends"),
     Setting("SIDECAR_SESSION_LIFETIME", "session_lifetime", units.duration, "24h", "so long after the sign-in a session ends"),
     Setting("SIDECAR_CONSOLE", "console", _one_of("on", "off"), "on", "the page `/_sidecar/console`, for signed-in people"),
-    Setting("SIDECAR_CONSOLE_ADMIN", "console_admin", str, "", "a role whose holders may ask the console as another principal"),
+    Setting("SIDECAR_CONSOLE_ADMIN", "console_admin", str, "", "a role whose holders may ask the console as another principal, and see why a request is refused"),
     Setting("SIDECAR_TEMPLATES", "templates", str, "", "a folder with templates in place of our pages'"),
     Setting("SIDECAR_ALB_SIGNER", "alb_signers", _load_balancers, "", "ARNs (comma list) of load balancers whose `x-amzn-oidc-*` headers are taken for a session"),
     Setting("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "cognito_endpoint", _key_url, "", "AWS's own variable for another endpoint (a local Cognito): API calls and keys go there, the issuer stays"),

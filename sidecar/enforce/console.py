@@ -1,4 +1,8 @@
-"""The console: who has come, which action is allowed where, and the whole way of one request. It forwards nothing."""
+"""The console: who has come, which action is allowed where, and the whole way of one request. It forwards nothing.
+
+A refused request tells its sender the code of its own answer and no more: what was looked up is for those who may read
+the resource, and for the admins of the console.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +28,7 @@ from sidecar.gate.identity import Principal, principal_as
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.request import Raw
 from sidecar.gate.routing import WEBSOCKET, Rest, Route, Variable
-from sidecar.gate.verdict import Code, Forward, Refuse, Refused, Verdict
+from sidecar.gate.verdict import Code, Facts, Forward, Refuse, Refused, Verdict
 from sidecar.journal import Journal
 
 CONSOLE_PATH = "/_sidecar/console"
@@ -81,7 +85,8 @@ class Row(NamedTuple):
 
 
 class Console:
-    """Answers `/_sidecar/console`. Whoever has the role `admin` ("" for nobody) may ask as another principal."""
+    """Answers `/_sidecar/console`. An admin, who has the role `admin` ("" for nobody), may ask as another principal,
+    and is shown the whole way of refused requests."""
 
     def __init__(
         self, gate: Gate, hooks: Hooks, pdp: PDP, pages: Pages, journal: Journal, *, now: Clock, timer: Clock,
@@ -107,12 +112,12 @@ class Console:
         """GET console. Raises Refused where nobody has come, or somebody asks as another who may not."""
         identified = await self._gate.identify(asked.request, self._gate.rules)
         query = query_of(asked)
-        principal = self._principal(identified, query, asked)
+        principal, admin = self._principal(identified, query, asked), self._is_admin(identified.principal)
         body = self._pages.render(
             "console.html", me=identified.principal, session=self._session(identified, asked.now), principal=principal,
-            as_other=principal is not identified.principal, may_ask_as=self._may_ask_as(identified.principal),
+            as_other=principal is not identified.principal, may_ask_as=admin,
             claims=_pretty(identified.principal.claims), attributes=_pretty(principal.attributes), query=query,
-            rows=await self._rows(principal, query, asked), way=await self._way(principal, query, asked),
+            rows=await self._rows(principal, query, asked), way=await self._way(principal, query, asked, admin),
             methods=METHODS, seconds=_span, script=SCRIPT,
         )  # fmt: skip
         made = page(body, policy=_POLICY, forms=self._forms)
@@ -121,7 +126,7 @@ class Console:
 
     # --- who ---
 
-    def _may_ask_as(self, principal: Principal) -> bool:
+    def _is_admin(self, principal: Principal) -> bool:
         return bool(self._admin) and self._admin in principal.roles
 
     def _principal(self, identified: Identified, query: Mapping[str, str], asked: Asked) -> Principal:
@@ -129,7 +134,7 @@ class Console:
         me, name = identified.principal, query.get("as", "").strip()
         if not name:
             return me
-        if not self._may_ask_as(me):
+        if not self._is_admin(me):
             raise Refused(Code.DENIED_BY_POLICY, "asking as another principal is for the role of SIDECAR_CONSOLE_ADMIN")
         roles = [role.strip() for role in query.get("roles", "").split(",") if role.strip()]
         try:
@@ -171,7 +176,9 @@ class Console:
 
     # --- the whole way of one request ---
 
-    async def _way(self, principal: Principal, query: Mapping[str, str], asked: Asked) -> dict[str, Any] | None:
+    async def _way(
+        self, principal: Principal, query: Mapping[str, str], asked: Asked, admin: bool
+    ) -> dict[str, Any] | None:
         path, method = query.get("path", "").strip(), query.get("method", "GET")
         if not path or method not in METHODS:
             return None
@@ -191,25 +198,42 @@ class Console:
                 raise Refused(Code.BODY_TOO_LARGE)
             return body
 
-        return _told(await gate.decide(raw, read_body), recorder)
+        verdict = await gate.decide(raw, read_body)
+        return _whole_way(verdict, recorder) if admin or isinstance(verdict, Forward) else _refusal_alone(verdict)
 
 
-def _told(verdict: Verdict, recorder: Recorder) -> dict[str, Any]:
-    facts = verdict.facts
-    question, answer = recorder.question, recorder.answer
+def _refusal_alone(verdict: Verdict) -> dict[str, Any]:
+    """What the answer to the request itself would tell, in the words of the template."""
+    facts = Facts(verdict.facts.request_id, verdict.facts.method, verdict.facts.path)
+    hidden = dict.fromkeys(("detail", "attributes", "question", "answer", "policy"), "")
+    return _verdict(verdict) | hidden | {"facts": facts, "calls": [], "derived_roles": [], "whole": False}
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
     return {
         "allowed": isinstance(verdict, Forward),
         "code": code_of(verdict),
-        "status": status_of(verdict.code) if isinstance(verdict, Refuse) else None,
-        "detail": verdict.detail if isinstance(verdict, Refuse) else "",
-        "facts": facts,
-        "calls": [f"GET {call.lookup.origin}{call.target}" for call in recorder.calls or []],
-        "attributes": _pretty(question.resources[0].attributes) if question is not None else "",
-        "question": _pretty(question_json(question)) if question is not None else "",
-        "answer": _pretty(answer_json(answer)) if answer is not None else "",
-        "policy": answer.results[0].policy if answer is not None and answer.results else "",
-        "derived_roles": list(answer.results[0].derived_roles) if answer is not None and answer.results else [],
+        "status": status_of(verdict.told) if isinstance(verdict, Refuse) else None,
     }
+
+
+def _whole_way(verdict: Verdict, recorder: Recorder) -> dict[str, Any]:
+    question, answer = recorder.question, recorder.answer
+    truth = {"code": verdict.code, "detail": verdict.detail} if isinstance(verdict, Refuse) else {"detail": ""}
+    return (
+        _verdict(verdict)
+        | truth
+        | {
+            "whole": True,
+            "facts": verdict.facts,
+            "calls": [f"GET {call.lookup.origin}{call.target}" for call in recorder.calls or []],
+            "attributes": _pretty(question.resources[0].attributes) if question is not None else "",
+            "question": _pretty(question_json(question)) if question is not None else "",
+            "answer": _pretty(answer_json(answer)) if answer is not None else "",
+            "policy": answer.results[0].policy if answer is not None and answer.results else "",
+            "derived_roles": list(answer.results[0].derived_roles) if answer is not None and answer.results else [],
+        }
+    )
 
 
 def question_json(question: Question) -> dict[str, Any]:

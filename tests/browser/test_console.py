@@ -82,21 +82,40 @@ def test_it_shows_what_the_policy_says(
     assert len(console.upstream.seen) - before == list(shown.values()).count("yes")
 
 
+def ask(page: Page, method: str, path: str) -> str:
+    """The verdict on a request, with its class."""
+    page.get_by_label("Method").select_option(method)
+    page.get_by_label("Path", exact=True).fill(path)
+    page.get_by_role("button", name="Ask", exact=True).click()
+    verdict = page.locator("#verdict")
+    return f"{verdict.inner_text()} ({(verdict.get_attribute('class') or '').removeprefix('verdict ')})"
+
+
 def test_the_whole_way_of_a_request_is_told_and_nothing_is_forwarded(page: Page, console: Site) -> None:
     sign_in(page, f"{console.url}/_sidecar/console", "alice", "Alice-1234")
     before = len(console.upstream.seen)
-    page.get_by_label("Method").select_option("PUT")
-    page.get_by_label("Path", exact=True).fill("/contacts/2")
-    page.get_by_role("button", name="Ask", exact=True).click()
-    verdict = page.locator("#verdict")
-    assert verdict.inner_text() == "✗ Refused with 403 · denied_by_policy"
-    assert "no" in (verdict.get_attribute("class") or "")
+    assert ask(page, "PUT", "/contacts/1") == "✓ Allowed (yes)"
     question = page.locator("#question").inner_text()
-    assert '"owner": "bob"' in question
+    assert '"owner": "alice"' in question
     assert '"id": "alice"' in question
-    assert "EFFECT_DENY" in page.locator("#answer").inner_text()
-    assert "/contacts/2" in page.content()
+    assert "EFFECT_ALLOW" in page.locator("#answer").inner_text()
     assert len(console.upstream.seen) == before
+
+
+def test_a_refused_request_tells_its_verdict_alone(page: Page, console: Site) -> None:
+    sign_in(page, f"{console.url}/_sidecar/console", "alice", "Alice-1234")
+    assert ask(page, "PUT", "/contacts/2") == "✗ Refused with 403 · denied_by_policy (no)"
+    assert page.locator("#question, #answer").count() == 0
+    assert "bob" not in page.content()
+    assert "127.0.0.1" not in page.locator("main").inner_text()
+
+
+def test_an_admin_is_shown_why_another_is_refused(page: Page, console: Site) -> None:
+    as_alice = quote('{"name": "alice"}')
+    sign_in(page, f"{console.url}/_sidecar/console?as=alice&roles=user&attributes={as_alice}", "admin", "Admin-1234")
+    assert ask(page, "PUT", "/contacts/2") == "✗ Refused with 403 · denied_by_policy (no)"
+    assert '"owner": "bob"' in page.locator("#question").inner_text()
+    assert "EFFECT_DENY" in page.locator("#answer").inner_text()
 
 
 def test_no_token_is_shown(page: Page, console: Site) -> None:
@@ -111,6 +130,7 @@ def test_an_admin_asks_as_another_and_it_is_noted(page: Page, console: Site) -> 
     sign_in(page, f"{console.url}/_sidecar/console", "admin", "Admin-1234")
     page.get_by_label("Principal", exact=True).fill("bob")
     page.get_by_label("Roles, with commas").fill("user")
+    page.get_by_label("Attributes, as JSON").fill('{"name": "bob"}')
     page.get_by_label("A path of /contacts/{id}").fill("/contacts/2")
     page.get_by_role("button", name="Ask for these paths").click()
     assert chips(page, "/contacts/{id}") == {"read": "yes", "update": "yes", "delete": "yes"}
