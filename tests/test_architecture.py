@@ -254,3 +254,48 @@ def test_a_file_without_its_test_file_is_seen(tmp_path: Path) -> None:
     assert untested(package, tests) == ["door"]
     (tests / "test_door.py").write_text("")
     assert untested(package, tests) == []
+
+
+def by_hand(tree: ast.AST) -> Iterator[int]:
+    """Lines that bound what is remembered by hand: `lru_cache` and its kin, the oldest key of a mapping, and `if len(x)
+    < …: x[…] = …`."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.ImportFrom(module="functools", names=names) if {"lru_cache", "cache"} & {n.name for n in names}:
+                yield node.lineno
+            case ast.Attribute(attr="popitem" | "lru_cache"):
+                yield node.lineno
+            case (
+                ast.Delete(targets=[ast.Subscript(slice=oldest)])
+                | ast.Call(func=ast.Attribute(attr="pop" | "drop" | "_drop"), args=[oldest, *_])
+            ) if "next(iter(" in ast.unparse(oldest):
+                yield node.lineno
+            case ast.If(test=test, body=body) if "len(" in ast.unparse(test):
+                stores = [target for child in body for target in getattr(child, "targets", ())]
+                if any(
+                    isinstance(target, ast.Subscript) and f"len({ast.unparse(target.value)})" in ast.unparse(test)
+                    for target in stores
+                ):
+                    yield node.lineno
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        "from functools import lru_cache", "import functools\n@functools.lru_cache(5)\ndef f(x): ...",
+        "self._known.pop(next(iter(self._known)))", "del known[next(iter(known))]", "known.popitem(last=False)",
+        "if len(known) < 5:\n    known[name] = 1",
+    ],
+)  # fmt: skip
+def test_a_bound_by_hand_is_seen(source: str) -> None:
+    assert list(by_hand(ast.parse(source)))
+
+
+def test_what_is_remembered_is_bounded_by_one_module() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in sorted((ROOT / "sidecar").rglob("*.py"))
+        if path.name != "bounded.py" and "demo" not in path.parts
+        for line in by_hand(ast.parse(path.read_text()))
+    }
+    assert found == set()

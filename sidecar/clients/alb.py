@@ -25,6 +25,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from sidecar.clients.breaker import Report
 from sidecar.gate import strict_json
+from sidecar.gate.bounded import ENTRY, Expiring
 from sidecar.gate.identity import Tokens
 from sidecar.gate.request import ALB_ACCESS_TOKEN, ALB_DATA, Request
 from sidecar.gate.session import Presented
@@ -38,6 +39,8 @@ FETCH_WITHIN = 3.0
 KEY_LIFE = 24 * 3600.0
 """Seconds for which a key is taken without being asked for again."""
 MAX_KEYS = 32
+_KEY = 2048
+"""Bytes of a key and its URL, about."""
 WINDOW, PER_WINDOW = 60.0, 10
 """Keys are asked for PER_WINDOW times in WINDOW seconds at most, whatever comes of it."""
 AGAIN_AFTER = 10.0
@@ -176,7 +179,7 @@ class AlbKeys:
         self._now = now
         self._report = report
         self._base = base
-        self._keys: dict[str, tuple[EllipticCurvePublicKey, float]] = {}
+        self._keys: Expiring[str, EllipticCurvePublicKey] = Expiring(MAX_KEYS * (ENTRY + _KEY), KEY_LIFE)
         self._failed: dict[str, tuple[Code, float]] = {}
         self._asked: deque[float] = deque(maxlen=PER_WINDOW)
         self._flights: dict[str, asyncio.Task[None]] = {}
@@ -196,8 +199,7 @@ class AlbKeys:
         return key
 
     def _known(self, url: str) -> EllipticCurvePublicKey | None:
-        key, since = self._keys.get(url, (None, 0.0))
-        return key if self._now() - since < KEY_LIFE else None
+        return self._keys.get(url, self._now())
 
     def _may_ask(self, url: str) -> bool:
         now = self._now()
@@ -227,10 +229,7 @@ class AlbKeys:
         except Exception as error:  # noqa: BLE001 - whatever it was, there is no key, and the next fetch must still come
             self._fail(url, Code.KEYS_UNAVAILABLE, type(error).__name__)
         else:
-            if len(self._keys) >= MAX_KEYS:
-                # the oldest entry: a dict keeps the order of insertion
-                self._keys.pop(next(iter(self._keys)))
-            self._keys[url] = (key, self._now())
+            self._keys.put(url, key, self._now(), weight=_KEY)
 
     def _fail(self, url: str, code: Code, fault: str) -> None:
         log.warning("no key of a load balancer from %s: %s", url, fault)

@@ -15,6 +15,7 @@ from sidecar.clients.breaker import Breaker
 from sidecar.clients.pool import Answer as Reply
 from sidecar.clients.pool import Fault, FaultKind, Origin, Pool
 from sidecar.gate import strict_json
+from sidecar.gate.bounded import Bounded
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, Result, deciding_policy
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Code, Refused
@@ -38,7 +39,8 @@ CERBOS_SCOPE = "cerbos.scope"
 """The property of a resource in which Cerbos wants its scope. No attribute has such a name: it has no dot."""
 _EVALUATION, _EVALUATIONS = "/access/v1/evaluation", "/access/v1/evaluations"
 _WELL_KNOWN = "/.well-known/authzen-configuration"
-_MAX_PRINCIPALS = 1024
+_PRINCIPALS = 4 * 1024 * 1024
+"""Bytes of principals as a PDP is told of them: about 1,000 with 20 claims."""
 
 _OBLIGATIONS = frozenset(("obligations", "obligation"))
 """Members of `context` under which a PDP tells what its allow depends on (XACML 3.0 section 7.18)."""
@@ -87,7 +89,7 @@ class AuthZen:
         self._roles = tuple(dict.fromkeys(name for name in (CERBOS_ROLES, roles) if name))
         self._breaker = Breaker(now)
         self._running = 0
-        self._principals: dict[int, tuple[Principal, bytes]] = {}
+        self._principals: Bounded[int, tuple[Principal, bytes]] = Bounded(_PRINCIPALS)
         self._pool = Pool(origin, tls=tls)
         self._one, self._many = (path + _EVALUATION).encode("ascii"), (path + _EVALUATIONS).encode("ascii")
         # "inserting a well-known URI string between the host component and the path" (AuthZEN 1.0, PDP metadata)
@@ -126,10 +128,8 @@ class AuthZen:
         known = self._principals.get(id(principal))
         if known is not None and known[0] is principal:
             return [known[1]]
-        if len(self._principals) >= _MAX_PRINCIPALS:
-            self._principals.pop(next(iter(self._principals)))
         told = subject_of(principal, self._roles)
-        self._principals[id(principal)] = (principal, told)
+        self._principals.put(id(principal), (principal, told))
         return [told]
 
     # --- one call ---

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
-from functools import lru_cache
 from typing import Any
 
 from cerbos.effect.v1 import effect_pb2
@@ -13,6 +12,7 @@ from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 
 from sidecar.clients.breaker import Breaker
 from sidecar.clients.unary import MAX_MESSAGE, CallFailed, Channel, Method, Status
+from sidecar.gate.bounded import Bounded, remembered
 from sidecar.gate.decision import ALLOW, Answer, Question, Resource, Result, deciding_policy
 from sidecar.gate.identity import Principal
 from sidecar.gate.strict_json import EXACT_INTEGER
@@ -28,7 +28,8 @@ MAX_QUESTION = 4 * 1024 * 1024 - 64 * 1024
 MAX_NAMED = MAX_MESSAGE // 4
 """Bytes of kinds, ids and actions in one call: Cerbos says them again, some twice, in an answer of `MAX_MESSAGE`."""
 _MAX_DEPTH = 32
-_MAX_PRINCIPALS = 1024
+_PRINCIPALS = 4 * 1024 * 1024
+"""Bytes of principals as Cerbos is told of them: about 1,000 with 20 claims."""
 
 _FAULTS = {
     Status.UNAVAILABLE: Code.PDP_UNAVAILABLE,
@@ -54,7 +55,7 @@ class Cerbos:
         self._limit = limit
         self._breaker = Breaker(now)
         self._running = 0
-        self._principals: dict[int, tuple[Principal, bytes]] = {}
+        self._principals: Bounded[int, tuple[Principal, bytes]] = Bounded(_PRINCIPALS)
         # RFC 9113 section 8.3.1 wants an authority; a unix socket has none, and Cerbos asks for none
         authority = "localhost" if target.startswith("unix:") else target
         self._check = Method("/cerbos.svc.v1.CerbosService/CheckResources", authority, timeout)
@@ -109,10 +110,8 @@ class Cerbos:
         known = self._principals.get(id(principal))
         if known is not None and known[0] is principal:
             return known[1]
-        if len(self._principals) >= _MAX_PRINCIPALS:
-            self._principals.pop(next(iter(self._principals)))
         told = principal_of(principal)
-        self._principals[id(principal)] = (principal, told)
+        self._principals.put(id(principal), (principal, told))
         return told
 
     async def _call(self, message: bytes, headers: tuple[Header, ...]) -> Answer:
@@ -218,18 +217,19 @@ def _sized(tag: bytes, data: bytes) -> bytes:
     return bytes(head) + data
 
 
-@lru_cache(maxsize=1024)
-def _named(tag: bytes, name: str) -> bytes:
-    """As `_sized`, for what the route file names: kinds, actions, attributes."""
-    return _sized(tag, name.encode("utf-8"))
+# the route file names some hundred
+@remembered(512 * 1024)
+def _named(name: str) -> bytes:
+    """A field 1 of what the route file names: a kind, an action, an attribute."""
+    return _sized(b"\x0a", name.encode("utf-8"))
 
 
 def _entry(resource: Resource) -> bytes:
-    parts = [_named(b"\x0a", resource.kind), _sized(b"\x1a", resource.id.encode("utf-8"))]
+    parts = [_named(resource.kind), _sized(b"\x1a", resource.id.encode("utf-8"))]
     parts += _attributes(resource.attributes)
     if resource.scope:
         parts.append(_sized(b"\x2a", resource.scope.encode("utf-8")))
-    actions = _named(b"\x0a", resource.action)
+    actions = _named(resource.action)
     if resource.more_actions:
         actions += b"".join([_sized(b"\x0a", action.encode("utf-8")) for action in resource.more_actions])
     return actions + _sized(b"\x12", b"".join(parts))
@@ -237,9 +237,7 @@ def _entry(resource: Resource) -> bytes:
 
 def _attributes(attributes: Mapping[str, Any]) -> list[bytes]:
     """`attr` of a principal or of a resource, which have the same number: a map, so an entry for each."""
-    return [
-        _sized(b"\x22", _named(b"\x0a", name) + _sized(b"\x12", _value(value))) for name, value in attributes.items()
-    ]
+    return [_sized(b"\x22", _named(name) + _sized(b"\x12", _value(value))) for name, value in attributes.items()]
 
 
 def _value(value: Any) -> bytes:
@@ -279,11 +277,9 @@ def _exact(number: float) -> float:
 _EFFECTS = {number: name for name, number in effect_pb2.Effect.items()}
 
 
-_results: dict[bytes, Result] = {}
+# about 1,000 results. A key is Cerbos' text and no client's, with the names of policies and derived roles in it
+_results: Bounded[bytes, Result] = Bounded(2 * 1024 * 1024, longest=1024)
 """Results as Cerbos sent them lately -> what they say: it says the same of the same resource."""
-_MAX_RESULTS = 1024
-_MAX_RESULT = 1024
-"""Bytes of a result that is remembered."""
 
 
 def read_answer(data: bytes) -> Answer:
@@ -300,11 +296,7 @@ def read_answer(data: bytes) -> Answer:
     result = _results.get(entry)
     if result is None:
         result = _result(CheckResourcesResponse.ResultEntry.FromString(entry))
-        if size <= _MAX_RESULT:
-            if len(_results) >= _MAX_RESULTS:
-                # the oldest entry: a dict keeps the order of insertion
-                del _results[next(iter(_results))]
-            _results[entry] = result
+        _results.put(entry, result)
     return Answer(data[2:first].decode("utf-8"), tail[2:].decode("utf-8"), (result,))
 
 

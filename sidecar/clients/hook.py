@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
 
 from sidecar.clients.breaker import Breaker
 from sidecar.clients.pool import Answer, Fault, FaultKind, Origin, Pool
+from sidecar.gate.bounded import LONGEST_KEY, Expiring
 from sidecar.gate.lookup import Call, Lookup, Reply
 from sidecar.gate.verdict import Code, Refused
 
 MAX_BODY = 64 * 1024
-MAX_CACHED = 10_000
-MAX_CACHED_BYTES = 64 * 1024 * 1024
-"""Replies kept for all lookups together; the oldest makes room."""
+CACHED = 16 * 1024 * 1024
+"""Bytes of the replies that are kept for all lookups together: about 16,000 usual ones; the oldest makes room."""
 MAX_RUNNING = 256
 """Questions to one lookup at once."""
 
@@ -33,14 +33,9 @@ _COUNTS = frozenset((FaultKind.UNAVAILABLE, FaultKind.TIMEOUT, FaultKind.PARTIAL
 """What opens the breaker: the hook does not answer. A reply that cannot be used may be about one resource only, and
 whoever asks for it must not close the hook to all others."""
 
-_Key = tuple[str, str, str]
+_Key = tuple[str, str, str | bytes]
 Count = Callable[[str, str], None]
 """Told of each look into a cache: (its name, `hit` or `miss`)."""
-
-
-class _Cached(NamedTuple):
-    reply: Reply
-    until: float
 
 
 class HookClient:
@@ -52,8 +47,7 @@ class HookClient:
         self._pools: dict[str, Pool] = {}
         self._breakers: dict[str, Breaker] = {}
         self._running: dict[str, int] = {}
-        self._cache: dict[_Key, _Cached] = {}
-        self._cached_bytes = 0
+        self._cache: Expiring[_Key, Reply] = Expiring(CACHED, 0.0)
         self._flights: dict[_Key, asyncio.Task[Reply]] = {}
 
     def breakers(self) -> dict[str, bool]:
@@ -63,12 +57,12 @@ class HookClient:
     async def ask(self, call: Call) -> Reply:
         """The hook's answer, cached or fresh. Raises Refused with a LOOKUP_* code where there is none."""
         lookup = call.lookup
-        key = (lookup.name, lookup.origin, call.target)
+        key = (lookup.name, lookup.origin, _short(call.target))
         if lookup.cache:
-            cached = self._cache.get(key)
-            if cached is not None and self._now() < cached.until:
+            cached = self._cache.get(key, self._now())
+            if cached is not None:
                 self._count("lookup", "hit")
-                return cached.reply
+                return cached
             self._count("lookup", "miss")
         loop = asyncio.get_running_loop()
         flight = self._flights.get(key)
@@ -93,21 +87,8 @@ class HookClient:
     async def _fly(self, key: _Key, call: Call) -> Reply:
         reply = await self._fetch(call)
         if call.lookup.cache and reply.status in _KEPT:
-            self._keep(key, _Cached(reply, self._now() + call.lookup.cache))
+            self._cache.put(key, reply, self._now(), seconds=call.lookup.cache)
         return reply
-
-    def _keep(self, key: _Key, cached: _Cached) -> None:
-        self._drop(key)
-        self._cache[key] = cached
-        self._cached_bytes += len(cached.reply.body)
-        while len(self._cache) > MAX_CACHED or self._cached_bytes > MAX_CACHED_BYTES:
-            # the oldest entry: a dict keeps the order of insertion
-            self._drop(next(iter(self._cache)))
-
-    def _drop(self, key: _Key) -> None:
-        cached = self._cache.pop(key, None)
-        if cached is not None:
-            self._cached_bytes -= len(cached.reply.body)
 
     async def _fetch(self, call: Call) -> Reply:
         lookup = call.lookup
@@ -150,6 +131,11 @@ class HookClient:
         await asyncio.gather(*flights, return_exceptions=True)
         for pool in self._pools.values():
             await pool.aclose()
+
+
+def _short(target: str) -> str | bytes:
+    """A target that can be a key: of a long one its digest."""
+    return target if len(target) <= LONGEST_KEY else hashlib.sha256(target.encode("ascii")).digest()
 
 
 def _tell(landed: asyncio.Future[None], _: asyncio.Task[Reply]) -> None:

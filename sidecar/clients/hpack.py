@@ -8,8 +8,9 @@ table is refused.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from functools import lru_cache
 from types import MappingProxyType
+
+from sidecar.gate.bounded import remembered
 
 Field = tuple[bytes, bytes]
 
@@ -86,7 +87,8 @@ def _integer(pattern: int, bits: int, value: int) -> bytes:
 # --- what we read ---
 
 
-@lru_cache(maxsize=64)
+# a server's blocks, which are much alike: about 100 of them
+@remembered(128 * 1024)
 def read_block(block: bytes) -> MappingProxyType[bytes, bytes]:
     """The fields of a block, those of no interest under the name b"". Raises BadBlock, also for a field that is there
     twice and can be there once only."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 
+from sidecar.gate.bounded import Bounded
+
 Header = tuple[bytes, bytes]
 
 MAX_HEAD = 64 * 1024
@@ -65,9 +67,11 @@ _OWN_COOKIES = (b"__host-session", b"__host-login")
 _SET_COOKIES = frozenset((b"set-cookie", b"set-cookie2"))
 
 
-_FATES: dict[bytes, bool] = dict.fromkeys(_HOP_BY_HOP, False) | dict.fromkeys(_SET_COOKIES, True)
-"""Names in lower case -> whether such a header is for the client. It learns, up to a bound."""
-_MAX_LEARNED = 1024
+# an app may choose names anew for each answer: about 700 of them
+_FATES: Bounded[bytes, bool] = Bounded(
+    256 * 1024, preset=dict.fromkeys(_HOP_BY_HOP, False) | dict.fromkeys(_SET_COOKIES, True)
+)
+"""Names in lower case -> whether such a header is for the client. It learns."""
 _PLAIN_CONNECTIONS = frozenset((b",keep-alive", b",close"))
 
 
@@ -81,8 +85,7 @@ def clean_headers(headers: Sequence[Header]) -> list[Header]:
         fate = _FATES.get(name)
         if fate is None:
             fate = name.translate(_FOLD) not in _IDENTITY
-            if len(_FATES) < _MAX_LEARNED:
-                _FATES[name] = fate
+            _FATES.put(name, fate, 33 + len(name))
         if fate:
             # a cookie without a name is sent back as its value alone, which then reads as a name
             if name not in _SET_COOKIES or not header[1].lstrip(b" \t=").lower().startswith(_OWN_COOKIES):
@@ -100,7 +103,8 @@ _STATUS = re.compile(rb"HTTP/(1\.[01]) ([1-5][0-9][0-9])(?: [\t -~\x80-\xff]*)?"
 _FIELD = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+):([\t -~\x80-\xff]*)")
 _TEXT = bytes(octet for octet in range(256) if octet == 0x09 or (octet >= 0x20 and octet != 0x7F))
 _BEGINNING = b"HTTP/1."
-_LINES: dict[bytes, Header] = {}
+# about 1,000 lines
+_LINES: Bounded[bytes, Header] = Bounded(512 * 1024)
 """Lines of heads as servers sent them lately -> what they say: most say what they said before."""
 _MAX_LINE = 128
 """Bytes of a line that is remembered."""
@@ -113,10 +117,7 @@ def _field(line: bytes) -> Header:
         raise BadAnswer("a line of the head that is not a header")
     header = (match[1].lower(), match[2].strip(b" \t"))
     if len(line) <= _MAX_LINE and header[0] not in _SET_COOKIES:
-        if len(_LINES) >= _MAX_LEARNED:
-            # the oldest entry: a dict keeps the order of insertion
-            del _LINES[next(iter(_LINES))]
-        _LINES[line] = header
+        _LINES.put(line, header, 200 + 2 * len(line))
     return header
 
 

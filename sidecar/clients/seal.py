@@ -6,17 +6,19 @@ import base64
 import binascii
 import os
 import re
-from functools import lru_cache
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
+from sidecar.gate.bounded import remembered
+
 NONCE = 12
 """Bytes of a nonce (NIST SP 800-38D section 5.2.1.1), random for each sealing: a key is good for 2**32 of them."""
 TAG = 16
-REMEMBERED_KEYS = 1024
+_KEYS = 512 * 1024
+"""Bytes of keys that are derived once: about 1,000, one for each session of a store."""
 
 # key id, then nonce, ciphertext and tag: of characters that a cookie's value may have (RFC 6265 section 4.1.1)
 _SEALED = re.compile(r"([A-Za-z0-9_-]{8})\.([A-Za-z0-9_-]{38,})")
@@ -39,12 +41,12 @@ class Seal:
         self._secrets = {_key_id(secret): secret.encode("utf-8") for secret in reversed(secrets)}
         self._first = _key_id(secrets[0])
         # by key id and purpose; a purpose of its own for each session makes many keys
-        self._cipher = lru_cache(REMEMBERED_KEYS)(self._made_cipher)
+        self._cipher = remembered(_KEYS)(self._made_cipher)
 
     def seal(self, purpose: str, data: bytes) -> str:
         """Data -> `<key id>.<nonce and ciphertext>`, unpadded base64url: another text each time."""
         nonce = os.urandom(NONCE)
-        sealed = nonce + self._cipher(self._first, purpose).encrypt(nonce, data, purpose.encode("utf-8"))
+        sealed = nonce + self._cipher((self._first, purpose)).encrypt(nonce, data, purpose.encode("utf-8"))
         return f"{self._first}.{base64.urlsafe_b64encode(sealed).rstrip(b'=').decode('ascii')}"
 
     def unseal(self, purpose: str, text: str) -> bytes:
@@ -56,11 +58,12 @@ class Seal:
         if key_id not in self._secrets:
             raise UnknownKey("sealed by a secret that is not ours")
         try:
-            return self._cipher(key_id, purpose).decrypt(sealed[:NONCE], sealed[NONCE:], purpose.encode("utf-8"))
+            return self._cipher((key_id, purpose)).decrypt(sealed[:NONCE], sealed[NONCE:], purpose.encode("utf-8"))
         except InvalidTag:
             raise ValueError("not sealed for this purpose, or changed since") from None
 
-    def _made_cipher(self, key_id: str, purpose: str) -> AESGCM:
+    def _made_cipher(self, asked: tuple[str, str]) -> AESGCM:
+        key_id, purpose = asked
         return AESGCM(_derived(self._secrets[key_id], f"sidecar seal: {purpose}", 32))
 
 

@@ -10,12 +10,14 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
 
+from sidecar.gate.bounded import Bounded
 from sidecar.gate.identity import Principal
 
 LIFE = 60
 """Seconds that an assertion is valid; one is used again for its first half."""
 ISSUER = "authorization-sidecar"
-_MEMO = 10_000
+_MADE = 8 * 1024 * 1024
+"""Bytes of assertions that are used again: about 6,000 principals."""
 
 
 class Assertions:
@@ -27,7 +29,7 @@ class Assertions:
         public = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
         self._kid = hashlib.sha256(f"{public['x']}.{public['y']}".encode("ascii")).hexdigest()[:16]
         self.jwks: dict[str, Any] = {"keys": [{**public, "use": "sig", "alg": "ES256", "kid": self._kid}]}
-        self._made: dict[tuple[str, str, tuple[str, ...]], tuple[float, float, bytes]] = {}
+        self._made: Bounded[tuple[str, str, tuple[str, ...]], tuple[float, float, bytes]] = Bounded(_MADE)
 
     def sign(self, principal: Principal, now: float) -> bytes:
         """The assertion of a principal at `now` (Unix seconds): `iss, aud, sub, roles, iat, exp` and the token's
@@ -43,9 +45,7 @@ class Assertions:
             "idp": principal.issuer, "iat": int(now), "exp": int(expires),
         }  # fmt: skip
         token = jwt.encode(claims, self._key, "ES256", {"kid": self._kid}).encode("ascii")
-        if len(self._made) >= _MEMO:
-            self._made.pop(next(iter(self._made)))
-        self._made[key] = (min(now + LIFE / 2, expires), int(expires), token)
+        self._made.put(key, (min(now + LIFE / 2, expires), int(expires), token))
         return token
 
 

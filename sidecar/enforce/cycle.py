@@ -10,6 +10,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Protocol
 
+from sidecar.gate.bounded import Bounded
 from sidecar.gate.verdict import Code
 
 Scope = MutableMapping[str, Any]
@@ -59,9 +60,9 @@ _NAME = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
 _OURS = frozenset(
     b"connection content-length date keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
 )
-_PREFIXES: dict[bytes, bytes] = {}
-"""Names that apps use -> what goes before the value; empty for those in _OURS. It learns, up to a bound."""
-_MAX_PREFIXES = 1024
+# an app may choose names anew for each answer: about 600 of them
+_PREFIXES: Bounded[bytes, bytes] = Bounded(256 * 1024)
+"""Names that apps use -> what goes before the value; empty for those in _OURS."""
 
 
 def _learn_prefix(name: bytes) -> bytes:
@@ -69,8 +70,7 @@ def _learn_prefix(name: bytes) -> bytes:
         raise RuntimeError(f"the header name {name[:64]!r} is not a token")
     lower = name.lower()
     prefix = b"" if lower in _OURS else b"\r\n%b: " % lower
-    if len(_PREFIXES) < _MAX_PREFIXES and len(name) <= 64:
-        _PREFIXES[name] = prefix
+    _PREFIXES.put(name, prefix, 2 * (33 + len(name)))
     return prefix
 
 

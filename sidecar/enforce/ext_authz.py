@@ -9,7 +9,6 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Callable, Iterable
-from functools import lru_cache
 from typing import NamedTuple
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
@@ -20,6 +19,7 @@ from sidecar.enforce import answer, check_answer
 from sidecar.enforce.check_answer import APPEND, OVERWRITE, Change
 from sidecar.enforce.foreign import Handover, handover
 from sidecar.enforce.refusal import UNAUTHORIZED, Refusals
+from sidecar.gate.bounded import remembered
 from sidecar.gate.gate import Clock, Gate
 from sidecar.gate.request import OWN_COOKIES, Header, Raw
 from sidecar.gate.trace import BeginTrace
@@ -117,7 +117,8 @@ def _headers(given: list[Header], exact: bool, method: bytes, target: bytes, hos
     return headers
 
 
-@lru_cache(maxsize=1024)
+# about 1,000 clients
+@remembered(512 * 1024)
 def _address(text: str) -> str:
     """The client's address as Envoy knows it, "" where it has none."""
     try:

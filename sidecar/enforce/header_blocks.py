@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections import deque
 
 from sidecar.clients.hpack import STATIC_ENTRIES, BadBlock, Field, read_integer, read_string
+from sidecar.gate.bounded import Bounded
 
 TABLE_SIZE = 4096
 """Bytes of a client's table: what RFC 9113 section 6.5.2 gives where nothing is said."""
 _OVERHEAD = 32  # of an entry (RFC 7541 section 4.1)
-_MAX_KNOWN = 64
+_KNOWN = 64 * 1024
+"""Bytes of the blocks that a connection remembers: those of about 30 calls that differ."""
 MAX_FIELDS = 128
 
 # RFC 7541 appendix A
@@ -37,7 +39,7 @@ class BlockReader:
         self._size = 0
         self._most = TABLE_SIZE
         # a client's calls are much alike: what a block means stands until the table changes
-        self._known: dict[bytes, tuple[Field, ...]] = {}
+        self._known: Bounded[bytes, tuple[Field, ...]] = Bounded(_KNOWN)
 
     def read(self, block: bytes) -> tuple[Field, ...]:
         """The fields of a block, in order. Raises BadBlock: the connection cannot go on."""
@@ -66,8 +68,8 @@ class BlockReader:
         made = tuple(fields)
         if changes:
             self._known.clear()
-        elif len(self._known) < _MAX_KNOWN:
-            self._known[block] = made
+        else:
+            self._known.put(block, made)
         return made
 
     def _field(self, block: bytes, at: int) -> tuple[Field, int]:

@@ -6,7 +6,9 @@ A bound in entries alone is none: clients, hooks and providers choose how large 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from functools import wraps
+from itertools import chain
 from sys import getsizeof
 from typing import Any, Generic, TypeVar
 
@@ -122,19 +124,44 @@ class Expiring(Generic[K, V]):
         return len(self._kept)
 
 
+def remembered(most: int, *, longest: int = LONGEST_KEY) -> Callable[[Callable[[K], V]], Callable[[K], V]]:
+    """Decorator of a function whose answer depends on its one argument alone: each is found once, in a `Bounded`."""
+
+    def decorate(find: Callable[[K], V]) -> Callable[[K], V]:
+        store: Bounded[K, V] = Bounded(most, longest=longest)
+        get = store.get
+
+        @wraps(find)
+        def found(key: K) -> V:
+            value = get(key)
+            if value is None:
+                value = find(key)
+                store.put(key, value)
+            return value
+
+        return found
+
+    return decorate
+
+
+_WHOLE = frozenset((str, bytes, int, float, bool, type(None)))
+"""Types without parts, which most parts are of."""
+
+
 def size_of(value: Any) -> int:
     """Bytes that a value takes, its parts included: an estimate, too high where parts are shared."""
     size = 0
-    rest = [value]
-    while rest:
-        part = rest.pop()
-        size += getsizeof(part)
-        if isinstance(part, Mapping):
-            rest += part.keys()
-            rest += part.values()
-        elif isinstance(part, tuple | list | set | frozenset):
-            rest += part
+    level = [value]
+    while level:
+        size += sum(map(getsizeof, level))
+        level = [inner for part in level if type(part) not in _WHOLE for inner in _parts(part)]
     return size
+
+
+def _parts(value: Any) -> Iterable[Any]:
+    if isinstance(value, tuple | list | set | frozenset):
+        return value
+    return chain(value.keys(), value.values()) if isinstance(value, Mapping) else ()
 
 
 def _longest_text(key: Any) -> int:

@@ -11,12 +11,13 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
+from sidecar.gate.bounded import Bounded
 from sidecar.gate.decision import Resource
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Code, Refused
 
-REMEMBERED = 10_000
-"""Decisions of one process; of more, the one that was made first is forgotten."""
+REMEMBERED = 16 * 1024 * 1024
+"""Bytes of the decisions of one process, about 8,000; of more, the one that was made first is forgotten."""
 LONGEST_TEXT = 256
 """Characters of a text that stands in a key as it is; of a longer one its digest does."""
 
@@ -45,8 +46,7 @@ class DecisionCache:
 
     def __init__(self, seconds: float, remembered: int = REMEMBERED) -> None:
         self.seconds = seconds
-        self._remembered = remembered
-        self._decisions: dict[Key, Decided] = {}
+        self._decisions: Bounded[Key, Decided] = Bounded(remembered)
 
     def find(self, key: Key, now: float, timer: float) -> Decided | None:
         """The decision, unless its time has passed."""
@@ -54,19 +54,14 @@ class DecisionCache:
         if decided is None:
             return None
         if timer >= decided.until or now >= decided.ends:
-            del self._decisions[key]
+            self._decisions.drop(key)
             return None
         return decided
 
     def keep(self, key: Key, principal: Principal, decided: tuple[bool, str, str], now: float, timer: float) -> None:
         """Remember a decision that was asked for at this moment, no longer than the principal's token lives."""
-        # what is kept anew is the newest again
-        self._decisions.pop(key, None)
-        if len(self._decisions) >= self._remembered:
-            # the oldest entry: a dict keeps the order of insertion
-            self._decisions.pop(next(iter(self._decisions)))
         ends = min(now + self.seconds, principal.expires)
-        self._decisions[key] = Decided(*decided, timer + self.seconds, ends)
+        self._decisions.put(key, Decided(*decided, timer + self.seconds, ends))
 
 
 def key_of(principal: Principal, resource: Resource) -> Key:
@@ -90,7 +85,9 @@ def _part(value: Any) -> Any:
     """A JSON value in a key. Two are equal only if they are the same value of the same type: true, 1, 1.0 and "1" are
     four."""
     if isinstance(value, str):
-        return value if len(value) <= LONGEST_TEXT else _digest(value)
+        # of 256 characters an entry's key takes ASCII ones, of others at most four bytes each
+        short = len(value) <= LONGEST_TEXT and (value.isascii() or len(value) <= LONGEST_TEXT // 4)
+        return value if short else _digest(value)
     if isinstance(value, bool) or value is None:
         return (value,)
     if isinstance(value, int):

@@ -8,13 +8,14 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from sidecar.gate import strict_json
+from sidecar.gate.bounded import Bounded, size_of
 from sidecar.gate.references import Material, Reference, resolve
 from sidecar.gate.trace import Header
 from sidecar.gate.values import Type, checked, is_number
 from sidecar.gate.verdict import Code, Refused
 
-MAX_READINGS = 4096
-"""Cached answers of hooks whose attributes are kept."""
+READINGS = 8 * 1024 * 1024
+"""Bytes of cached answers whose attributes are kept, their bodies included: about 6,000 usual ones."""
 
 
 class Missing(StrEnum):
@@ -129,7 +130,7 @@ class Readings:
     """Reads the answers of hooks, each only once as long as it is cached: the same object says the same again."""
 
     def __init__(self) -> None:
-        self._known: dict[int, tuple[Call, Reply, dict[str, Any]]] = {}
+        self._known: Bounded[int, tuple[Call, Reply, dict[str, Any]]] = Bounded(READINGS)
 
     def attributes(self, call: Call, reply: Reply) -> dict[str, Any]:
         """As `attributes_from`; what it returns may not be changed."""
@@ -139,10 +140,8 @@ class Readings:
         if known is not None and known[1] is reply and known[0].lookup is call.lookup and known[0][1:3] == call[1:3]:
             return known[2]
         found = attributes_from(call, reply)
-        if len(self._known) >= MAX_READINGS:
-            # the oldest entry: a dict keeps the order of insertion
-            self._known.pop(next(iter(self._known)))
-        self._known[id(reply)] = (call, reply, found)
+        # without the lookup, which all have in common
+        self._known.put(id(reply), (call, reply, found), size_of((call[1:], reply, found)))
         return found
 
 

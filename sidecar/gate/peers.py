@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
-from functools import lru_cache
+
+from sidecar.gate.bounded import remembered
 
 MAX_ADDRESS = 64
 """Characters of an address, its zone included: a longer text is none, and is not kept."""
@@ -23,7 +24,8 @@ def client_key(peer: str) -> str:
     return _ipv6_key(peer) if len(peer) <= MAX_ADDRESS else ""
 
 
-@lru_cache(maxsize=1024)
+# about 1,000 clients
+@remembered(512 * 1024)
 def _ipv6_key(peer: str) -> str:
     try:
         address = ipaddress.IPv6Address(peer)

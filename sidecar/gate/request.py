@@ -10,9 +10,9 @@ import ipaddress
 import re
 from collections.abc import Iterable
 from enum import StrEnum
-from functools import lru_cache
 from typing import NamedTuple
 
+from sidecar.gate.bounded import Bounded, remembered
 from sidecar.gate.peers import MAX_ADDRESS
 from sidecar.gate.trace import Trace
 from sidecar.gate.verdict import Code, Refused
@@ -295,9 +295,12 @@ _ALSO_SEEN = (
     b"sec-fetch-mode connection content-encoding"
 ).split()
 
-_ACTIONS: dict[bytes, int] = {name: _DROP for name in [*_HOP_BY_HOP, *OVERRIDES, *IDENTITY_HEADERS]}
-_ACTIONS.update(dict.fromkeys((b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"), _DROP))
-_ACTIONS.update({name: _DECIDES_DROP if name in _ACTIONS else _DECIDES for name in [*_SINGLE, *_ALSO_SEEN]})
+_FORWARDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
+_DROPPED = dict.fromkeys([*_HOP_BY_HOP, *OVERRIDES, *_FORWARDED, *IDENTITY_HEADERS], _DROP)
+_DECIDING = {name: _DECIDES_DROP if name in _DROPPED else _DECIDES for name in [*_SINGLE, *_ALSO_SEEN]}
+# clients choose names: about 700 of those that they use, so that each is judged once
+_ACTIONS: Bounded[bytes, int] = Bounded(256 * 1024, preset=_DROPPED | _DECIDING)
+"""Header names -> what becomes of such a header. It learns names to keep."""
 _LIST_HEADERS = {b"cookie": b"; ", b"accept": b", ", b"x-forwarded-for": b", ", b"connection": b", "}
 # A client may not take an end-to-end header of the request away by naming it in Connection (RFC 9110 section 7.6.1)
 _NOT_NOMINATED = frozenset(
@@ -314,16 +317,13 @@ MAX_HOPS = 64
 _NAME = re.compile(rb"[a-z0-9-]+")
 _CONTROLS = bytes((*range(0x09), *range(0x0A, 0x20), 0x7F))
 _TOKEN_LIST = re.compile(rb"[a-z0-9-]*")
-_MAX_MEMO = 1024
 
 
 def _learn(name: bytes) -> int:
     if not _NAME.fullmatch(name):
         raise Refused(Code.HEADER_AMBIGUOUS, f"the header name {name[:64]!r}, expected letters, digits and '-'")
     action = _DROP if name.startswith(OVERRIDE_PREFIXES) else _KEEP
-    # a bounded memo of the names that clients use, so that each is judged once
-    if len(_ACTIONS) < _MAX_MEMO:
-        _ACTIONS[name] = action
+    _ACTIONS.put(name, action, len(name))
     return action
 
 
@@ -345,18 +345,18 @@ def _read_headers(headers: Iterable[Header], lenient: bool = False) -> tuple[lis
     return _without_ours(kept, seen, lenient), seen
 
 
-_again: dict[int, tuple[tuple[Header, ...], list[Header], dict[bytes, bytes]]] = {}
-_MAX_AGAIN = 512
+# a few hundred clients with usual headers (1 KiB), which keep a connection each
+_again: Bounded[int, tuple[tuple[Header, ...], list[Header], dict[bytes, bytes]]] = Bounded(1024 * 1024)
+_HEADER = 150
+"""Bytes of a header beside its texts: a pair, two objects of octets, and its places in two lists."""
 
 
 def _read_again(headers: tuple[Header, ...]) -> tuple[list[Header], dict[bytes, bytes]]:
     """As `_read_headers`, once for a tuple, which cannot have changed."""
     known = _again.get(id(headers))
     if known is None or known[0] is not headers:
-        if len(_again) >= _MAX_AGAIN:
-            # the oldest entry: a dict keeps the order of insertion
-            del _again[next(iter(_again))]
-        known = _again[id(headers)] = (headers, *_read_headers(headers))
+        known = (headers, *_read_headers(headers))
+        _again.put(id(headers), known, sum([_HEADER + len(name) + len(value) for name, value in headers]))
     return known[1].copy(), known[2]
 
 
@@ -439,7 +439,8 @@ def read_host(seen: dict[bytes, bytes], allowed: frozenset[str] | None) -> str:
     return name
 
 
-@lru_cache(maxsize=256)
+# an app has few names; a client may send any
+@remembered(64 * 1024)
 def _host_name(host: bytes) -> str:
     if not _HOST.fullmatch(host):
         raise Refused(Code.REQUEST_INVALID, "Host: expected one host, with or without a port")
@@ -481,11 +482,13 @@ def _are_addresses(said: bytes) -> bool:
 
 def is_trusted(peer: str, trusted: tuple[Network, ...]) -> bool:
     """Whether the socket's other end is a listed proxy. A peer without an address (unix socket) never is."""
-    return len(peer) <= MAX_ADDRESS and _is_in(peer, trusted)
+    return len(peer) <= MAX_ADDRESS and _is_in((peer, trusted))
 
 
-@lru_cache(maxsize=1024)
-def _is_in(peer: str, trusted: tuple[Network, ...]) -> bool:
+# about 700 proxies
+@remembered(512 * 1024)
+def _is_in(asked: tuple[str, tuple[Network, ...]]) -> bool:
+    peer, trusted = asked
     try:
         address = ipaddress.ip_address(peer)
     except ValueError:

@@ -559,12 +559,12 @@ def test_the_message_is_what_the_library_makes_of_the_question(
 
 async def test_a_principal_is_told_again_as_it_is_and_not_as_another(fake: FakeCerbos) -> None:
     async with client(fake.target) as cerbos:
-        for number in range(1100):
+        for number in range(5000):
             # what is freed leaves its address to the next one
             principal = Principal(f"p-{number}", ("user",), {"n": number}, "iss", 0.0, {})
             for _ in range(2):
                 assert principal_of(principal) == cerbos._principal(principal)
-        assert len(cerbos._principals) <= 1024
+        assert 1000 <= len(cerbos._principals) < 5000
         for name in ("alice", "bob", "alice"):
             await cerbos.check(question(doc())._replace(principal=ALICE._replace(id=name)))
     assert [call.principal.id for call in fake.calls] == ["alice", "bob", "alice"]

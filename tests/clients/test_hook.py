@@ -12,7 +12,7 @@ from typing import Any
 import jmespath
 import pytest
 
-from sidecar.clients.hook import MAX_BODY, MAX_CACHED, MAX_CACHED_BYTES, MAX_RUNNING, HookClient
+from sidecar.clients.hook import CACHED, MAX_BODY, MAX_RUNNING, HookClient
 from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, attributes_from
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Code
@@ -334,27 +334,22 @@ async def test_only_what_says_something_about_the_resource_is_kept(
     assert len(web.asked) == (1 if kept else 2)
 
 
-async def test_the_oldest_reply_makes_room_by_number(web: Web, hooks: HookClient) -> None:
-    await hooks.ask(call(web.origin, "/first", cache=60.0))
-    for number in range(MAX_CACHED - 1):
-        await hooks.ask(call(web.origin, f"/docs/{number}", cache=60.0))
-    await hooks.ask(call(web.origin, "/first", cache=60.0))
-    assert uses(hooks, "hit") == 1
-    await hooks.ask(call(web.origin, "/last", cache=60.0))
-    await hooks.ask(call(web.origin, "/first", cache=60.0))
-    await hooks.ask(call(web.origin, "/last", cache=60.0))
-    assert uses(hooks, "hit") == 2
-    assert len(web.asked) == MAX_CACHED + 2
-
-
-async def test_the_oldest_reply_makes_room_by_size(web: Web, hooks: HookClient) -> None:
+async def test_the_oldest_reply_makes_room(web: Web, hooks: HookClient) -> None:
     web.behave = answer(200, b" " * MAX_BODY)
-    most = MAX_CACHED_BYTES // MAX_BODY
+    most = CACHED // (MAX_BODY + 1024)
     for number in range(most + 1):
         await hooks.ask(call(web.origin, f"/docs/{number}", cache=60.0))
     for number in (most, most // 2, 0):
         await hooks.ask(call(web.origin, f"/docs/{number}", cache=60.0))
     assert (uses(hooks, "hit"), len(web.asked)) == (2, most + 2)
+
+
+async def test_a_long_target_is_kept_by_its_digest(web: Web, hooks: HookClient) -> None:
+    long = "/docs/" + "a" * 5000
+    for target in (long, long, long + "b", long + "b"):
+        await hooks.ask(call(web.origin, target, cache=60.0))
+    assert (uses(hooks, "hit"), len(web.asked)) == (2, 2)
+    assert hooks._cache.weight < 4096
 
 
 # --- a hook that is away, or slow ---

@@ -18,6 +18,7 @@ from sidecar.clients.session_cookie import CookieStore
 from sidecar.clients.session_redis import RedisStore
 from sidecar.clients.session_store import Ask, Held, Kept, Store
 from sidecar.clients.sessions import AGAIN_AFTER, GRACE, MARGIN, USED_EVERY, Renewed, Sessions
+from sidecar.gate.bounded import Expiring
 from sidecar.gate.session import Presented, Session, TokenSource
 from sidecar.gate.verdict import Code, Refused
 from tests.clients.browser import NOW, SECRETS, Browser, TokenEndpoint, jwt, request_with, signed_in, unreported
@@ -478,8 +479,8 @@ async def test_closing_waits_for_what_is_under_way(world: World) -> None:
 
 
 async def test_what_is_remembered_is_bounded(in_cookies: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("MAX_ENDED", "MAX_RENEWED", "MAX_TOUCHED"):
-        monkeypatch.setattr(sessions_module, name, 5)
+    for name in ("ENDED", "RENEWED", "TOUCHED", "FAILED"):
+        monkeypatch.setattr(sessions_module, name, 4000)
     in_cookies.cognito = TokenEndpoint(rotates=False)
     in_cookies.cognito.now = SOON
     sessions = in_cookies.replica()
@@ -488,9 +489,11 @@ async def test_what_is_remembered_is_bounded(in_cookies: World, monkeypatch: pyt
         await visit(sessions, browser, NOW + 100)
         await visit(sessions, browser, SOON)
         await sessions.close(browser.request(), SOON)
-    memos = [memo for memo in vars(sessions).values() if isinstance(memo, sessions_module.Memo)]
+    memos = [memo for memo in vars(sessions).values() if isinstance(memo, Expiring)]
     assert len(memos) == 4
-    assert all(len(memo) <= 5 for memo in memos)
+    assert all(memo.weight <= 4000 for memo in memos)
+    # of twenty sessions
+    assert 5 <= len(sessions._ended) <= 10
     assert sessions._flights == {}
 
 

@@ -312,7 +312,7 @@ def test_an_endless_request_line_is_414() -> None:
 def test_the_memory_of_header_names_is_bounded() -> None:
     for start in range(0, 3000, 90):
         read(head(*[f"X-Client-{number}: 1" for number in range(start, start + 90)]))
-    assert len(incoming._NAMES) <= 1024
+    assert 300 <= len(incoming._NAMES) <= 1024
     assert read(head("X-Client-2999: 1")).headers[1] == (b"x-client-2999", b"1")
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.gate.bounded import ENTRY, LONGEST_KEY, Bounded, Expiring, size_of
+from sidecar.gate.bounded import ENTRY, LONGEST_KEY, Bounded, Expiring, remembered, size_of
 
 KEYS = st.text(max_size=4)
 STEPS = st.lists(
@@ -153,6 +153,30 @@ def test_hostile_texts_take_no_more_than_the_bound() -> None:
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert grown < 512 * 1024
+
+
+def test_a_function_finds_each_answer_once_and_forgets_in_bounds() -> None:
+    asked: list[str] = []
+
+    @remembered(10 * ENTRY)
+    def found(key: str) -> bool:
+        """Its doc."""
+        asked.append(key)
+        if key == "none":
+            raise ValueError(key)
+        return key == "yes"
+
+    assert [found("yes"), found("no"), found("yes"), found("no")] == [True, False, True, False]
+    for _ in range(2):
+        with pytest.raises(ValueError, match="none"):
+            found("none")
+        found("k" * (LONGEST_KEY + 1))
+    assert asked == ["yes", "no", "none", "k" * 257, "none", "k" * 257]
+    for number in range(20):
+        found(str(number))
+    found("yes")
+    assert asked.count("yes") == 2
+    assert found.__doc__ == "Its doc."
 
 
 # --- for a time ---

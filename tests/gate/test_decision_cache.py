@@ -197,8 +197,10 @@ def test_what_has_ended_is_forgotten() -> None:
 
 
 def test_of_too_many_the_first_is_forgotten() -> None:
-    cache = DecisionCache(10.0, remembered=3)
     keys = [key_of(principal(), resource(id=str(number))) for number in range(4)]
+    alone = DecisionCache(10.0)
+    alone.keep(keys[0], principal(), ALLOWED, 1000.0, 0.0)
+    cache = DecisionCache(10.0, remembered=3 * alone._decisions.weight)
     # the first, kept anew, is the newest again, and is one decision still
     for number in (0, 1, 0, 2, 3):
         cache.keep(keys[number], principal(), ALLOWED, 1000.0, 0.0)

@@ -155,11 +155,12 @@ def test_an_answer_that_is_refused_is_refused_each_time() -> None:
 
 
 def test_what_is_kept_of_answers_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.gate.lookup.MAX_READINGS", 3)
+    monkeypatch.setattr("sidecar.gate.lookup.READINGS", 100_000)
     kept = LOOKUP._replace(
         attributes={"owner": Attribute(lambda document: document["owner_id"])}, echo=None, cache=10.0
     )
     readings = Readings()
     for number in range(20):
-        assert readings.attributes(Call(kept, "/c/7", "7"), reply({"owner_id": number})) == {"owner": number}
-    assert len(readings._known) == 3
+        large = reply({"owner_id": number, "text": "x" * 20_000})
+        assert readings.attributes(Call(kept, "/c/7", "7"), large) == {"owner": number}
+    assert len(readings._known) == 4
