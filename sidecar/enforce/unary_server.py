@@ -10,33 +10,25 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import socket
 import struct
-from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from typing import cast
-from urllib.parse import quote
 
 from sidecar.clients import http2
 from sidecar.clients.hpack import BadBlock
 from sidecar.clients.unary import CallFailed, Status
 from sidecar.enforce.header_blocks import BlockReader
+from sidecar.enforce.unary_limits import MAX_CALLS, MAX_MESSAGE, Limits, Places
+from sidecar.enforce.unary_outbox import END, Call, Method, Outbox, WindowTooWide, failure, literal
 
 log = logging.getLogger("sidecar.grpc")
 
-MAX_MESSAGE = 4 * 1024 * 1024
-"""Bytes of a question; gRPC's own default."""
 MAX_BLOCK = 16 * 1024
 """Bytes of a block of headers."""
-MAX_CALLS = 1024
-"""Calls at once on one connection."""
-MAX_CONNECTIONS = 1024
-"""Connections at once; one more is closed. A client of this kind needs one for each of its threads."""
 MAX_RESETS = 2 * MAX_CALLS
 """Calls that a client may end itself, more than it let come to an answer."""
-
-Method = Callable[[bytes], Awaitable[bytes]]
-"""Answers one message. Raises CallFailed for a call that ends without an answer."""
 
 _REFILL = 16 * 1024 * 1024
 
@@ -49,17 +41,10 @@ _MORE_ROOM = struct.pack(">I", 2 * _REFILL - http2.DEFAULT_WINDOW)
 _HELLO = http2.frame(http2.SETTINGS, 0, 0, _SETTINGS) + http2.frame(http2.WINDOW_UPDATE, 0, 0, _MORE_ROOM)
 
 
-def _literal(name: bytes, value: bytes) -> bytes:
-    """A field that changes no table (RFC 7541 section 6.2.2); both lengths are below 127."""
-    return bytes((0, len(name))) + name + bytes((len(value),)) + value
-
-
-_OK_STATUS = b"\x88"  # `:status: 200` of the static table
-_HEAD_OF_ANSWER = _OK_STATUS + _literal(b"content-type", b"application/grpc")
-_END_OF_ANSWER = _literal(b"grpc-status", b"0")
-_END = http2.END_HEADERS | http2.END_STREAM
-_UNSUPPORTED_MEDIA_TYPE = _literal(b":status", b"415")
+_UNSUPPORTED_MEDIA_TYPE = literal(b":status", b"415")
 _DRAINED = b"\0drained"
+_SMALL = 64
+"""Bytes of a frame that costs more than it carries."""
 
 
 class _Broken(Exception):
@@ -70,49 +55,45 @@ class _Broken(Exception):
         self.code = code
 
 
-class _Call:
-    """One call, on a stream of its own. `task` is None until the question is complete."""
-
-    __slots__ = ("method", "parts", "size", "task", "unsent", "window")
-
-    def __init__(self, method: Method, window: int) -> None:
-        self.method = method
-        self.parts: list[bytes] = []
-        self.size = 0
-        self.task: asyncio.Task[None] | None = None
-        self.window = window  # bytes that the client takes
-        self.unsent = b""
-
-
 class Connection(asyncio.Protocol):
-    """One connection of a client. `methods` are by path; `opened` and `lost` are told of it at its two ends."""
+    """One connection of a client. `methods` are by path; `places` are what it shares with the others of its server, and
+    `lost` is told of its end."""
 
     transport: asyncio.Transport
 
-    def __init__(
-        self, methods: Mapping[bytes, Method], opened: Callable[[Connection], None], lost: Callable[[Connection], None]
-    ) -> None:
+    def __init__(self, methods: Mapping[bytes, Method], places: Places, lost: Callable[[], None]) -> None:
         self._methods = methods
-        self._opened = opened
+        self._places = places
+        self._limits = places.limits
+        self._ticker = places.ticker
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._reader = BlockReader()
-        self._calls: dict[int, _Call] = {}
+        self._calls: dict[int, Call] = {}
+        self._outbox = Outbox(self._loop, self._calls, self._end)
+        self._write = self._outbox.write
         self._last = 0  # the newest stream of the client
         self._held = b""
-        self._greeted = self._settled = self._drained = False
+        self._greeted = self._settled = self._drained = self._ended = False
         self._headers: tuple[int, int, bytes] | None = None  # of a block that goes on: stream, flags, what has come
-        self._out: list[bytes] = []
-        self._window = self._initial_window = http2.DEFAULT_WINDOW
         self._taken = 0  # bytes of bodies since the window was last filled
+        self._holds = 0  # bytes of questions whose calls have not ended
         self._resets = 0
-        self._waiting: deque[int] = deque()  # streams with more to send than the client takes
+        self._frames = 0  # that are no part of a call, since the clock's last look
+        self._partial_since = self._used = self._blocked_since = math.inf
+        self.deadline = math.inf
 
     # --- what the transport says ---
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self.transport = cast(asyncio.Transport, transport)
-        self._opened(self)
+        self.transport = self._outbox.transport = cast(asyncio.Transport, transport)
+        places, limits = self._places, self._limits
+        self._ticker.start()
+        if len(places.connections) >= limits.connections and not self._ticker.shed():
+            self.transport.abort()
+        places.connections.add(self)
+        self._used = self._partial_since = self._ticker.now
+        self.deadline = self._ticker.now + limits.greeting
         self.transport.write(_HELLO)
 
     def data_received(self, data: bytes) -> None:
@@ -123,17 +104,82 @@ class Connection(asyncio.Protocol):
         except (_Broken, BadBlock) as error:
             self._break(error)
             return
-        self._held = data[at:] if at < len(data) else b""
+        if at < len(data):
+            # another frame than the one that was held
+            if (at or not self._held) and self._headers is None:
+                self._wait_for_more()
+            self._held = data[at:]
+        else:
+            self._held = b""
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._lost(self)
-        for call in self._calls.values():
+        self._ended = True
+        self._places.connections.discard(self)
+        for stream, call in list(self._calls.items()):
             if call.task is not None:
                 call.task.cancel()
-        self._calls.clear()
+            self._end(stream)
+        self._lost()
 
     def pause_writing(self) -> None:
-        """A client that does not read what it asked for is not asked to wait for more: its windows are its bound."""
+        """A client that does not take what it asked for is not heard until it does: pings and calls are answered."""
+        self._blocked_since = self.deadline = self._ticker.now
+        self.transport.pause_reading()
+
+    def resume_writing(self) -> None:
+        self._blocked_since = math.inf
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+
+    # --- what the clock says ---
+
+    @property
+    def idle(self) -> bool:
+        """Whether it may make room: it has no call, and has had none of late."""
+        return not self._calls and (not self._settled or self._ticker.now - self._used >= self._limits.young)
+
+    def expire(self) -> None:
+        """Look whether the client is late with anything."""
+        now, limits = self._ticker.now, self._limits
+        self._frames = 0
+        waits = self._held or self._headers is not None or not self._settled
+        if waits and now - self._partial_since >= (limits.question if self._settled else limits.greeting):
+            self._break(_Broken("nothing whole has come for too long", http2.ENHANCE_YOUR_CALM))
+        elif now - self._blocked_since >= limits.answer:
+            self.transport.abort()
+        elif not self._calls and now - self._used >= limits.idle:
+            self.close()
+        else:
+            self._expire_calls(now)
+            busy = self._calls or waits or self._blocked_since < math.inf
+            self.deadline = now + limits.tick if busy else self._used + limits.idle
+
+    def _expire_calls(self, now: float) -> None:
+        for stream, call in list(self._calls.items()):
+            if call.task is None and now - call.since >= self._limits.question:
+                self._fail(stream, CallFailed(Status.DEADLINE_EXCEEDED, "the question does not end"))
+                self._reset(stream, http2.NO_ERROR)
+            elif call.unsent and now - call.since >= self._limits.answer:
+                self._end(stream)
+                self._reset(stream, http2.CANCEL)
+        if self._calls:
+            self._used = now
+
+    def _wait_for_more(self) -> None:
+        self._partial_since = self._ticker.now
+        self.deadline = min(self.deadline, self._ticker.now)
+
+    def _spend(self, frames: int) -> None:
+        self._frames += frames
+        self.deadline = min(self.deadline, self._ticker.now)
+        if self._frames > self._limits.frames:
+            raise _Broken("too many frames that are no part of a call", http2.ENHANCE_YOUR_CALM)
+
+    def close(self) -> None:
+        """Take no more calls, and close; nothing is under way."""
+        self._leave(http2.NO_ERROR)
+
+    # --- bytes ---
 
     def _greet(self, data: bytes) -> int:
         if not data.startswith(http2.PREFACE[: len(data)]) and not data.startswith(http2.PREFACE):
@@ -159,9 +205,13 @@ class Connection(asyncio.Protocol):
     def _break(self, error: Exception) -> None:
         code = error.code if isinstance(error, _Broken) else 9  # COMPRESSION_ERROR
         log.warning("a connection that is not gRPC's: %s", error)
+        self._leave(code)
+
+    def _leave(self, code: int) -> None:
         self._write(http2.frame(http2.GOAWAY, 0, 0, struct.pack(">II", self._last, code)))
-        self._flush()
-        self.transport.close()
+        self._outbox.flush()
+        # what waits for a client that takes nothing would wait with it
+        (self.transport.close if self._blocked_since == math.inf else self.transport.abort)()
 
     # --- the end ---
 
@@ -182,7 +232,7 @@ class Connection(asyncio.Protocol):
 
     def _close_when_idle(self) -> None:
         if self._drained and not self._calls:
-            self._flush()
+            self._outbox.flush()
             self.transport.close()
 
     # --- frames ---
@@ -204,6 +254,7 @@ class Connection(asyncio.Protocol):
             self._take_rare(kind, flags, stream, payload)
 
     def _take_rare(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
+        self._spend(1)
         if kind == http2.PING:
             self._take_ping(flags, stream, payload)
         elif kind == http2.RST_STREAM:
@@ -226,6 +277,7 @@ class Connection(asyncio.Protocol):
             self._begin(stream, flags, payload)
         else:
             self._headers = (stream, flags, payload)
+            self._wait_for_more()
 
     def _take_continuation(self, flags: int, stream: int, payload: bytes) -> None:
         if self._headers is None or self._headers[0] != stream:
@@ -242,18 +294,21 @@ class Connection(asyncio.Protocol):
         # read in any case: the table must go along
         fields = self._reader.read(block)
         self._last = stream
-        if self._drained or len(self._calls) >= MAX_CALLS:
+        if self._drained or not self._places.has_call_for(len(self._calls)):
             self._reset(stream, http2.REFUSED_STREAM)
             return
         found = dict(fields)
         if not found.get(b"content-type", b"").startswith(b"application/grpc"):
-            self._write(http2.frame(http2.HEADERS, _END, stream, _UNSUPPORTED_MEDIA_TYPE))
+            self._write(http2.frame(http2.HEADERS, END, stream, _UNSUPPORTED_MEDIA_TYPE))
             return
         method = self._methods.get(found.get(b":path", b""))
         if method is None or found.get(b":method") != b"POST":
-            self._write(_failure(stream, CallFailed(Status.UNIMPLEMENTED, "no such method")))
+            self._write(failure(stream, CallFailed(Status.UNIMPLEMENTED, "no such method")))
             return
-        call = self._calls[stream] = _Call(method, self._initial_window)
+        self._places.calls += 1
+        call = self._calls[stream] = Call(method, self._ticker.now)
+        self.deadline = min(self.deadline, call.since)
+        self._used = call.since
         if flags & http2.END_STREAM:
             self._start(stream, call)
 
@@ -270,15 +325,30 @@ class Connection(asyncio.Protocol):
         if call.task is not None:
             raise _Broken("data after the end")
         payload = _unpadded(flags, payload)
-        call.size += len(payload)
-        if call.size > MAX_MESSAGE + 5:
-            del self._calls[stream]
-            self._write(_failure(stream, CallFailed(Status.RESOURCE_EXHAUSTED, f"over {MAX_MESSAGE} bytes")))
-            self._reset(stream, http2.NO_ERROR)
-            return
-        call.parts.append(payload)
         if flags & http2.END_STREAM:
-            self._start(stream, call)
+            self._hold(stream, call, payload)
+            if stream in self._calls:
+                self._start(stream, call)
+            return
+        if len(payload) < _SMALL:
+            self._spend(1)
+        self._hold(stream, call, payload)
+
+    def _hold(self, stream: int, call: Call, payload: bytes) -> None:
+        """Keep a part of a question, or end its call."""
+        size = len(payload)
+        call.size += size
+        self._holds += size
+        self._places.held += size
+        if call.size > MAX_MESSAGE + 5:
+            why = f"over {MAX_MESSAGE} bytes"
+        elif not self._places.has_bytes_for(self._holds):
+            why = "too many questions at once"
+        else:
+            call.parts.append(payload)
+            return
+        self._fail(stream, CallFailed(Status.RESOURCE_EXHAUSTED, why))
+        self._reset(stream, http2.NO_ERROR)
 
     def _take_settings(self, flags: int, stream: int, payload: bytes) -> None:
         if stream or len(payload) % 6 or (flags & http2.ACK and payload):
@@ -286,29 +356,32 @@ class Connection(asyncio.Protocol):
         self._settled = True
         if flags & http2.ACK:
             return
-        for number, value in struct.iter_unpack(">HI", payload):
-            if number == http2.INITIAL_WINDOW:
-                if value > http2.MAX_WINDOW:
-                    raise _Broken("a window that is too wide", 3)
-                for call in self._calls.values():
-                    call.window += value - self._initial_window
-                self._initial_window = value
+        self._spend(1 + len(payload) // _SMALL + self._outbox.stalled // _SMALL)
+        initial = [value for number, value in struct.iter_unpack(">HI", payload) if number == http2.INITIAL_WINDOW]
+        if initial:
+            if max(initial) > http2.MAX_WINDOW:
+                raise _Broken("a window that is too wide", 3)
+            self._outbox.resize(initial[-1])
         self._write(http2.frame(http2.SETTINGS, http2.ACK, 0, b""))
-        self._send_waiting()
 
     def _take_window(self, stream: int, payload: bytes) -> None:
         if len(payload) != 4:
             raise _Broken("a window update of a wrong length")
+        self._spend(1)
         more = int.from_bytes(payload, "big") & http2.MAX_WINDOW
         call = self._calls.get(stream)
-        if call is not None:
-            call.window += more
-        elif not stream:
-            self._window += more
-            if self._window > http2.MAX_WINDOW:
-                raise _Broken("a window that is too wide", 3)
-        if self._waiting:
-            self._send_waiting()
+        if stream and call is None:
+            return  # of a call that has ended
+        # section 6.9: an increment of 0 MUST be treated as an error
+        if not more:
+            raise _Broken("a window that is no wider")
+        try:
+            if call is not None:
+                self._outbox.widen_stream(stream, call, more)
+            else:
+                self._outbox.widen(more)
+        except WindowTooWide:
+            raise _Broken("a window that is too wide", 3) from None
 
     def _take_ping(self, flags: int, stream: int, payload: bytes) -> None:
         if stream or len(payload) != 8:
@@ -321,96 +394,57 @@ class Connection(asyncio.Protocol):
     def _take_reset(self, stream: int, payload: bytes) -> None:
         if len(payload) != 4 or stream > self._last or not stream & 1:
             raise _Broken("a reset of nothing")
-        call = self._calls.pop(stream, None)
+        call = self._calls.get(stream)
         if call is not None:
             self._resets += 1
             if self._resets > MAX_RESETS:
                 raise _Broken("too many calls that were given up", http2.ENHANCE_YOUR_CALM)
             if call.task is not None:
                 call.task.cancel()
-            self._close_when_idle()
+            self._end(stream)
 
     def _reset(self, stream: int, code: int) -> None:
         self._write(http2.frame(http2.RST_STREAM, 0, stream, struct.pack(">I", code)))
 
     # --- calls ---
 
-    def _start(self, stream: int, call: _Call) -> None:
-        call.task = self._loop.create_task(self._answer(stream, call))
+    def _start(self, stream: int, call: Call) -> None:
+        parts, call.parts = call.parts, []
+        call.task = self._loop.create_task(self._answer(stream, call, parts))
 
-    async def _answer(self, stream: int, call: _Call) -> None:
+    async def _answer(self, stream: int, call: Call, parts: list[bytes]) -> None:
         try:
-            answer = await call.method(_message(call.parts))
+            answer = await call.method(_message(parts))
         except CallFailed as error:
             failed = error
         except Exception:
             log.exception("a call failed")
             failed = CallFailed(Status.INTERNAL)
         else:
-            self._send(stream, call, answer)
+            if stream in self._calls:
+                self._resets = max(0, self._resets - 1)
+                self._outbox.answer(stream, call, answer, self._ticker.now)
             return
-        if self._calls.pop(stream, None) is not None:
-            self._write(_failure(stream, failed))
-            self._close_when_idle()
+        self._fail(stream, failed)
 
-    def _send(self, stream: int, call: _Call, answer: bytes) -> None:
-        if stream not in self._calls:
-            return
-        self._resets = max(0, self._resets - 1)
-        data = b"\0" + len(answer).to_bytes(4, "big") + answer
-        size, block = len(data), _HEAD_OF_ANSWER
-        if size <= http2.MAX_FRAME and size <= self._window and size <= call.window and not self._waiting:
-            self._window -= size
-            del self._calls[stream]
-            self._write(
-                b"".join(
-                    (
-                        http2.FRAME_HEAD.pack(0, len(block), http2.HEADERS, http2.END_HEADERS, stream), block,
-                        http2.FRAME_HEAD.pack(size >> 8, size & 0xFF, http2.DATA, 0, stream), data,
-                        http2.FRAME_HEAD.pack(0, len(_END_OF_ANSWER), http2.HEADERS, _END, stream), _END_OF_ANSWER,
-                    )
-                )
-            )  # fmt: skip
-            if self._drained:
-                self._close_when_idle()
-            return
-        self._write(http2.frame(http2.HEADERS, http2.END_HEADERS, stream, block))
-        call.unsent = data
-        self._waiting.append(stream)
-        self._send_waiting()
+    def _fail(self, stream: int, error: CallFailed) -> None:
+        """End a call without an answer, unless it has ended."""
+        if stream in self._calls:
+            self._write(failure(stream, error))
+            self._end(stream)
 
-    def _send_waiting(self) -> None:
-        """Send of the answers that wait what the client takes now (RFC 9113 section 5.2)."""
-        for _ in range(len(self._waiting)):
-            stream = self._waiting.popleft()
-            call = self._calls.get(stream)
-            if call is not None and not self._send_some(stream, call):
-                self._waiting.append(stream)
-
-    def _send_some(self, stream: int, call: _Call) -> bool:
-        """Whether all of the answer was sent."""
-        while call.unsent:
-            size = min(len(call.unsent), self._window, call.window, http2.MAX_FRAME)
-            if size <= 0:
-                return False
-            part, call.unsent = call.unsent[:size], call.unsent[size:]
-            self._window -= size
-            call.window -= size
-            self._write(http2.frame(http2.DATA, 0, stream, part))
-        del self._calls[stream]
-        self._write(http2.frame(http2.HEADERS, _END, stream, _END_OF_ANSWER))
-        self._close_when_idle()
-        return True
-
-    def _write(self, data: bytes) -> None:
-        if not self._out:
-            self._loop.call_soon(self._flush)
-        self._out.append(data)
-
-    def _flush(self) -> None:
-        out, self._out = self._out, []
-        if out and not self.transport.is_closing():
-            self.transport.write(out[0] if len(out) == 1 else b"".join(out))
+    def _end(self, stream: int) -> None:
+        """The call is over, in whatever way."""
+        call = self._calls.pop(stream)
+        self._places.calls -= 1
+        if call.size:
+            self._holds -= call.size
+            self._places.held -= call.size
+        if call.unsent:
+            self._outbox.forget(stream, call)
+        if self._drained and not self._ended:
+            # what is written in this turn comes first
+            self._loop.call_soon(self._close_when_idle)
 
 
 def _unpadded(flags: int, payload: bytes) -> bytes:
@@ -431,28 +465,23 @@ def _message(parts: list[bytes]) -> bytes:
     return data[5:]
 
 
-def _failure(stream: int, error: CallFailed) -> bytes:
-    """Trailers alone: a call without an answer."""
-    block = _HEAD_OF_ANSWER + _literal(b"grpc-status", b"%d" % error.status)
-    if error.detail:
-        block += _literal(b"grpc-message", quote(error.detail[:100], safe=" ")[:120].encode("ascii"))
-    return http2.frame(http2.HEADERS, _END, stream, block)
-
-
 class Server:
     """Answers the calls of everybody who connects. `methods` are by path, as `/package.Service/Method`."""
 
-    def __init__(self, methods: Mapping[bytes, Method]) -> None:
+    def __init__(self, methods: Mapping[bytes, Method], limits: Limits | None = None) -> None:
         self._methods = methods
-        self._connections: set[Connection] = set()
+        self._limits = limits or Limits()
         self._none = asyncio.Event()
+        self._connections: set[Connection] = set()
         self._server: asyncio.Server | None = None
 
     async def start(self, sock: socket.socket) -> None:
         """Answer on a listening socket."""
         loop = asyncio.get_running_loop()
+        places = Places(self._limits, loop)
+        self._connections = cast(set[Connection], places.connections)
         serve = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-        self._server = await serve(lambda: Connection(self._methods, self._opened, self._lost), sock=sock)
+        self._server = await serve(lambda: Connection(self._methods, places, self._lost), sock=sock)
 
     async def stop(self, within: float) -> None:
         """Take no more connections, let every client know, and give what is under way so many seconds."""
@@ -467,12 +496,6 @@ class Server:
         for connection in list(self._connections):
             connection.transport.abort()
 
-    def _opened(self, connection: Connection) -> None:
-        if len(self._connections) >= MAX_CONNECTIONS:
-            connection.transport.abort()
-        self._connections.add(connection)
-
-    def _lost(self, connection: Connection) -> None:
-        self._connections.discard(connection)
+    def _lost(self) -> None:
         if not self._connections:
             self._none.set()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import grpc
@@ -18,7 +19,10 @@ from hypothesis import strategies as st
 from sidecar.clients.http2 import PREFACE
 from sidecar.clients.unary import CallFailed, Channel, Method, Status
 from sidecar.enforce import unary_server
-from sidecar.enforce.unary_server import MAX_BLOCK, MAX_CALLS, MAX_MESSAGE, MAX_RESETS, Server
+from sidecar.enforce.unary_limits import MAX_CALLS, MAX_MESSAGE, Limits, Places
+from sidecar.enforce.unary_outbox import MAX_UNSENT
+from sidecar.enforce.unary_server import MAX_BLOCK, MAX_RESETS, Connection, Server
+from tests.counting import instructions
 
 PATH = "/a.B/C"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
@@ -52,6 +56,12 @@ class World:
     begun: int = 0
     cancelled: int = 0
 
+    @property
+    def connections(self) -> list[Connection]:
+        """Those of the server."""
+        assert self.server is not None
+        return list(self.server._connections)
+
     async def echo(self, data: bytes) -> bytes:
         self.begun += 1
         return data
@@ -72,11 +82,12 @@ class World:
         raise RuntimeError(data)
 
 
-@pytest.fixture
-async def world() -> AsyncIterator[World]:
+@asynccontextmanager
+async def serving(**limits: float) -> AsyncIterator[World]:
     made = World()
     made.server = Server(
-        {PATH.encode(): made.echo, b"/a.B/Wait": made.wait, b"/a.B/Fail": made.fail, b"/a.B/Bug": made.bug}
+        {PATH.encode(): made.echo, b"/a.B/Wait": made.wait, b"/a.B/Fail": made.fail, b"/a.B/Bug": made.bug},
+        Limits(**limits),  # type: ignore[arg-type]
     )
     sock = socket.create_server(("127.0.0.1", 0))
     made.port = sock.getsockname()[1]
@@ -84,6 +95,12 @@ async def world() -> AsyncIterator[World]:
     await made.server.start(sock)
     yield made
     await made.server.stop(0)
+
+
+@pytest.fixture
+async def world() -> AsyncIterator[World]:
+    async with serving() as made:
+        yield made
 
 
 class Wire:
@@ -197,7 +214,7 @@ async def test_a_message_that_is_too_long_is_refused(world: World) -> None:
 async def test_a_client_that_waits_no_longer_ends_its_call(world: World) -> None:
     async with grpc.aio.insecure_channel(f"127.0.0.1:{world.port}") as channel:
         with pytest.raises(grpc.aio.AioRpcError) as failed:
-            await channel.unary_unary("/a.B/Wait")(b"x", timeout=0.1)
+            await channel.unary_unary("/a.B/Wait")(b"x", timeout=1)
         assert failed.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
         assert await channel.unary_unary(PATH)(b"x") == b"x"
     assert (world.begun, world.cancelled) == (2, 1)
@@ -334,6 +351,8 @@ async def test_what_is_not_one_message_is_refused(world: World, data: bytes, sta
 
 
 BLOCK = Encoder().encode(REQUEST)
+ASKED = frame(HEADERS, END_HEADERS, 1, BLOCK)
+FLOOD = Limits().frames + 1
 BREAKS = {
     "no preface": b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "no settings": PREFACE + frame(PING, 0, 0, bytes(8)),
@@ -362,6 +381,20 @@ BREAKS = {
     "a reset of nothing": HELLO + frame(RST_STREAM, 0, 1, bytes(4)),
     "a short window": HELLO + frame(WINDOW_UPDATE, 0, 0, b"1"),
     "a wide window": HELLO + frame(WINDOW_UPDATE, 0, 0, b"\x7f\xff\xff\xff") * 2,
+    "a window that is no wider": HELLO + frame(WINDOW_UPDATE, 0, 0, bytes(4)),
+    "a stream's window that is no wider": HELLO + ASKED + frame(WINDOW_UPDATE, 0, 1, bytes(4)),
+    "a stream's window that is too wide": HELLO + ASKED + frame(WINDOW_UPDATE, 0, 1, b"\x7f\xff\xff\xff"),
+    "pings without end": HELLO + frame(PING, 0, 0, bytes(8)) * FLOOD,
+    "settings without end": HELLO + frame(SETTINGS, 0, 0) * FLOOD,
+    "many settings in few frames": HELLO + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 1) * 2700) * 10,
+    "windows without end": HELLO + frame(WINDOW_UPDATE, 0, 0, b"\0\0\0\x01") * FLOOD,
+    "windows of ended calls without end": HELLO + ASKED + frame(RST_STREAM, 0, 1, bytes(4)) + frame(WINDOW_UPDATE, 0, 1, b"\0\0\0\x01") * FLOOD,
+    "priorities without end": HELLO + frame(PRIORITY, 0, 1, bytes(5)) * FLOOD,
+    "resets without end": HELLO + ASKED + frame(RST_STREAM, 0, 1, bytes(4)) * FLOOD,
+    "a block in very small pieces": HELLO + frame(HEADERS, 0, 1, BLOCK) + frame(CONTINUATION, 0, 1, b"\0") * FLOOD,
+    "a question in no pieces": HELLO + ASKED + frame(DATA, 0, 1, b"") * FLOOD,
+    "a question in very small pieces": HELLO + ASKED + frame(DATA, 0, 1, b"x") * FLOOD,
+    "frames that nobody knows without end": HELLO + frame(0x42, 0, 0, b"") * FLOOD,
     "calls given up without end": HELLO + b"".join(
         frame(HEADERS, END_HEADERS, 2 * number + 1, BLOCK) + frame(RST_STREAM, 0, 2 * number + 1, bytes(4))
         for number in range(MAX_RESETS + 1)
@@ -402,17 +435,213 @@ async def test_a_window_is_filled_again(world: World, monkeypatch: pytest.Monkey
     await wire.close()
 
 
-async def test_one_connection_too_many_is_closed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(unary_server, "MAX_CONNECTIONS", 1)
-    first = await Wire.open(world)
-    await first.next_of(SETTINGS)
-    second = await Wire.open(world)
-    with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
-        await second.next()
-    first.call(1, b"x")
-    assert (await first.answer())[1] == message(b"x")
-    await first.close()
-    await second.close()
+# --- what one client may use ---
+
+
+async def test_one_connection_too_many_is_closed() -> None:
+    """Where every other is used."""
+    async with serving(connections=1) as world:
+        first = await Wire.open(world)
+        first.call(1, b"x")
+        assert (await first.answer())[1] == message(b"x")
+        second = await Wire.open(world)
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await second.next()
+        first.call(3, b"x")
+        assert (await first.answer())[1] == message(b"x")
+        await first.close()
+        await second.close()
+
+
+async def test_silent_connections_make_room() -> None:
+    """Those that say nothing first, then those without a call for longest; never one that is used."""
+    async with serving(connections=16, tick=0.02, young=0.0) as world:
+        used = await Wire.open(world)
+        used.call(1, b"x", "/a.B/Wait")
+        greeted = await Wire.open(world)
+        await greeted.next_of(SETTINGS)
+        silent = [await Wire.open(world, b"") for _ in range(14)]
+        await wait_for(lambda: len(world.connections) == 16)
+        for number in range(30):
+            late = await Wire.open(world)
+            late.call(1, b"%d" % number)
+            assert (await late.answer())[1] == message(b"%d" % number)
+            silent.append(late)
+            assert len(world.connections) <= 16
+        assert await greeted.goaway() == 0
+        world.go_on.set()
+        assert (await used.answer())[1] == message(b"x")
+        for wire in (used, greeted, *silent):
+            await wire.close()
+
+
+@pytest.mark.parametrize(
+    "said", [b"", HELLO[:10], PREFACE, HELLO + b"\0\0", HELLO + ASKED[:20], HELLO + frame(HEADERS, 0, 1, BLOCK)]
+)
+async def test_nothing_may_come_in_halves_for_long(said: bytes) -> None:
+    async with serving(greeting=0.1, question=0.1, tick=0.02) as world:
+        wire = await Wire.open(world, said)
+        assert await wire.goaway() == 11
+        await wire.close()
+
+
+async def test_a_question_that_does_not_end_is_given_up_and_its_connection_is_not() -> None:
+    async with serving(question=0.1, tick=0.02) as world:
+        wire = await Wire.open(world)
+        for stream in range(1, 200, 2):
+            wire.send(frame(HEADERS, END_HEADERS, stream, wire.encoder.encode(REQUEST)), frame(DATA, 0, stream, b"\0"))
+        for stream in range(1, 200, 2):
+            assert (await wire.fields())[1]["grpc-status"] == "4"
+            assert (await wire.next_of(RST_STREAM))[1] == stream
+        places = world.connections[0]._places
+        assert (places.calls, places.held) == (0, 0)
+        wire.call(201, b"x")
+        assert (await wire.answer())[1] == message(b"x")
+        await wire.close()
+
+
+async def test_a_connection_without_calls_stays_and_goes_in_order_after_its_time() -> None:
+    async with serving(greeting=0.05, idle=0.5, tick=0.02) as world:
+        wire = await Wire.open(world)
+        await asyncio.sleep(0.2)
+        wire.send(frame(PING, 0, 0, b"12345678"))
+        assert (await wire.next_of(PING))[2] == b"12345678"
+        assert await wire.goaway() == 0
+        await wire.close()
+
+
+async def test_frames_are_counted_by_the_second() -> None:
+    async with serving(frames=10, tick=0.02) as world:
+        wire = await Wire.open(world)
+        for _ in range(5):
+            for _ in range(8):
+                wire.send(frame(PING, 0, 0, bytes(8)))
+                await wire.next_of(PING)
+            await asyncio.sleep(0.1)
+        await wire.close()
+
+
+async def test_questions_may_hold_a_share_of_the_memory() -> None:
+    async with serving(held=1_000_000) as world:
+        one, other = await Wire.open(world), await Wire.open(world)
+        one.send(frame(HEADERS, END_HEADERS, 1, one.encoder.encode(REQUEST)))
+        one.send(frame(DATA, 0, 1, bytes(16_000)) * 40)
+        assert (await one.fields())[1]["grpc-status"] == "8"
+        assert (await one.next_of(RST_STREAM))[1] == 1
+        other.call(1, b"x")
+        assert (await other.answer())[1] == message(b"x")
+        one.call(3, bytes(10_000))
+        assert (await one.answer())[1] == message(bytes(10_000))
+        assert world.connections[0]._places.held == 0
+        await one.close()
+        await other.close()
+
+
+async def test_calls_are_shared_by_the_connections() -> None:
+    async with serving(calls=10) as world:
+        one, other = await Wire.open(world), await Wire.open(world)
+        for stream in range(1, 21, 2):
+            one.call(stream, b"x", "/a.B/Wait")
+        assert [(await one.next_of(RST_STREAM))[1] for _ in range(5)] == [11, 13, 15, 17, 19]
+        other.call(1, b"y", "/a.B/Wait")
+        await wait_for(lambda: world.begun == 6)
+        world.go_on.set()
+        assert (await other.answer())[:2] == (1, message(b"y"))
+        assert {(await one.answer())[0] for _ in range(5)} == {1, 3, 5, 7, 9}
+        await one.close()
+        await other.close()
+
+
+async def test_an_answer_that_no_window_takes_is_given_up() -> None:
+    async with serving(answer=0.1, tick=0.02) as world:
+        wire = await Wire.open(world, PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0)))
+        wire.call(1, b"a" * 100)
+        assert (await wire.fields())[0] == 1
+        assert (await wire.next_of(RST_STREAM))[1:] == (1, struct.pack(">I", 8))
+        assert (world.connections[0]._places.calls, world.connections[0]._outbox.waiting) == (0, 0)
+        await wire.close()
+
+
+async def test_what_waits_for_windows_has_a_bound() -> None:
+    async with serving() as world:
+        wire = await Wire.open(world, PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0)))
+        for stream in range(1, 101, 2):
+            wire.call(stream, bytes(100_000))
+        with pytest.raises((ConnectionError, asyncio.IncompleteReadError)):
+            await wire.next_of(RST_STREAM)
+        await wire.close()
+
+
+PINGS = frame(PING, 0, 0, bytes(8)) * 4000
+WIDE = PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 2**31 - 1))
+WIDE += frame(WINDOW_UPDATE, 0, 0, struct.pack(">I", 2**31 - 1 - 65535))
+
+
+def pings(_: int) -> bytes:
+    return PINGS
+
+
+def calls(number: int) -> bytes:
+    stream = 2 * number + 1
+    question = frame(DATA, END_STREAM, stream, message(bytes(16_000)))
+    return frame(HEADERS, END_HEADERS, stream, BLOCK) + question
+
+
+@pytest.mark.parametrize("what", [pings, calls])
+async def test_a_client_that_reads_nothing_is_not_heard_and_then_left(what: Callable[[int], bytes]) -> None:
+    """64 MiB of answers to pings could wait for one client."""
+    async with serving(frames=10**9, answer=1, tick=0.05) as world, asyncio.timeout(20):
+        with socket.create_connection(("127.0.0.1", world.port)) as client:
+            client.setblocking(False)
+            sent, unsent = await flood(client, what, world)
+        # what one look at the socket brings in may be answered before it is heard no more
+        assert unsent < MAX_UNSENT + 2**20
+        assert sent < 64 * 2**20
+
+
+async def flood(client: socket.socket, what: Callable[[int], bytes], world: World) -> tuple[int, int]:
+    """Send until the server has left -> (bytes that were sent, the most that waited at the server)."""
+    loop = asyncio.get_running_loop()
+    await loop.sock_sendall(client, WIDE)
+    sent = unsent = 0
+    for number in range(100_000):
+        data = what(number)
+        try:
+            await loop.sock_sendall(client, data)
+        except ConnectionError:
+            break
+        sent += len(data)
+        unsent = max(unsent, *(each.transport.get_write_buffer_size() for each in world.connections), 0)
+    return sent, unsent
+
+
+def test_settings_cost_the_same_however_many_calls_are_open() -> None:
+    """One frame of 16 KiB gave each of 1,024 calls its window 2,700 times."""
+
+    async def cost(calls: int) -> int:
+        places = Places(Limits(), asyncio.get_running_loop())
+
+        async def wait(_: bytes) -> bytes:
+            return bytes(await asyncio.Event().wait())
+
+        connection = Connection({PATH.encode(): wait}, places, lambda: None)
+        connection.connection_made(_Transport())
+        connection.data_received(HELLO)
+        for number in range(calls):
+            connection.data_received(frame(HEADERS, END_HEADERS, 2 * number + 1, BLOCK))
+        assert places.calls == calls
+        flood = frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 2**20) * 2700)
+        return instructions(lambda: connection.data_received(flood))
+
+    few, many = asyncio.run(cost(1)), asyncio.run(cost(1024))
+    assert many < 1.1 * few
+    assert many < 50_000
+
+
+async def wait_for(condition: Callable[[], object]) -> None:
+    async with asyncio.timeout(5):
+        while not condition():
+            await asyncio.sleep(0.01)
 
 
 class _Transport(asyncio.Transport):
@@ -425,6 +654,9 @@ class _Transport(asyncio.Transport):
     def is_closing(self) -> bool:
         return False
 
+    def get_write_buffer_size(self) -> int:
+        return 0
+
 
 @given(
     st.lists(st.tuples(st.integers(0, 10), st.integers(0, 255), st.sampled_from([0, 1, 3, 5]), st.binary(max_size=40)))
@@ -432,7 +664,8 @@ class _Transport(asyncio.Transport):
 @settings(max_examples=100)
 def test_no_frames_raise_anything(frames: list[tuple[int, int, int, bytes]]) -> None:
     async def feed() -> None:
-        connection = unary_server.Connection({}, lambda _: None, lambda _: None)
+        places = Places(Limits(), asyncio.get_running_loop())
+        connection = unary_server.Connection({}, places, lambda: None)
         connection.connection_made(_Transport())
         connection.data_received(HELLO + b"".join(frame(*each) for each in frames))
 
