@@ -133,6 +133,7 @@ def token(data: bytes) -> None:
             continue
         assert principal.id
         assert all("\n" not in text and "\0" not in text and text for text in (principal.id, *principal.roles))
+        assert list(principal.roles) == sorted(set(principal.roles))
         assert principal.expires > 1_700_000_000.0
         _TOKENS.forget()
 
