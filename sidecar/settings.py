@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sidecar import units
+from sidecar.placeholders import PUBLISHED, require_drawn, require_own, require_own_password
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -169,7 +170,7 @@ def _bearer(text: str) -> str:
     """A `b64token` (RFC 6750 section 2.1)."""
     if text and not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", text):
         raise ValueError("expected a bearer token: letters, digits and ._~+/-")
-    return text
+    return require_own(text, "the PDP gives it")
 
 
 def _property(text: str) -> str:
@@ -239,14 +240,23 @@ def _domain(text: str) -> str:
 def _secrets(text: str) -> tuple[str, ...]:
     secrets = _list(text)
     if any(len(secret) < MIN_SECRET for secret in secrets):
-        raise ValueError(f"expected {MIN_SECRET} characters or more in each secret")
-    return secrets
+        raise ValueError(f"expected {MIN_SECRET} characters or more in each secret: {_DRAW}")
+    return tuple(require_drawn(secret, _DRAW) for secret in secrets)
+
+
+_DRAW = "openssl rand -base64 32"
+
+
+def _client_secret(text: str) -> str:
+    return require_own(
+        text, "aws cognito-idp describe-user-pool-client shows it, and an app client without one needs none"
+    )
 
 
 def _user_and_password(text: str) -> str:
     if text and not re.fullmatch(r"[!-9;-~]+:[!-~]+", text):
         raise ValueError("expected user:password, in printable ASCII without spaces")
-    return text
+    return require_own(text, "the one whose hash Cerbos has in server.adminAPI.adminCredentials")
 
 
 _LOAD_BALANCER = re.compile(
@@ -267,7 +277,7 @@ def _load_balancers(text: str) -> tuple[str, ...]:
 def _redis(text: str) -> str:
     if text and not re.fullmatch(r"(?:rediss?|unix)://\S+", text):
         raise ValueError("expected redis://host:port, rediss://host:port or unix:///path")
-    return text
+    return require_own_password(text, "openssl rand -hex 24, which Redis has as requirepass")
 
 
 SETTINGS = (
@@ -306,14 +316,14 @@ SETTINGS = (
     Setting("AWS_REGION", "region", str, "", "the user pool's region; `AWS_DEFAULT_REGION` stands in for it"),
     Setting("AWS_COGNITO_POOL_ID", "pool_id", str, "", "the user pool"),
     Setting("AWS_COGNITO_CLIENT_ID", "client_ids", _list, "", "its app clients (comma list)"),
-    Setting("AWS_COGNITO_CLIENT_SECRET", "client_secret", str, "", "the app client's secret", True),
+    Setting("AWS_COGNITO_CLIENT_SECRET", "client_secret", _client_secret, "", "the app client's secret", True),
     Setting("SIDECAR_LOGIN", "login", _one_of("auto", "off", "hosted", "password", "both"), "auto", "how a person signs in at `/_sidecar/login`: at Cognito's `hosted` UI, with our own `password` form, or `both`; `auto` is `hosted` with `AWS_COGNITO_DOMAIN`, else `off`"),
     Setting("SIDECAR_PASSWORD_FLOW", "password_flow", _one_of("srp", "password"), "srp", "what the form does with a password: `srp` (USER_SRP_AUTH: it never leaves the sidecar; needs the extra `srp`) or `password` (USER_PASSWORD_AUTH)"),
     Setting("AWS_COGNITO_DOMAIN", "domain", _domain, "", "the domain of managed login: its prefix, or its whole URL"),
     Setting("AWS_COGNITO_HOSTED_UI_CALLBACK_URL", "callback_url", _page_url, "", "as registered on the app client; else `https://<host>/_sidecar/callback` of the one host in `SIDECAR_HOSTS`"),
     Setting("AWS_COGNITO_HOSTED_UI_LOGOUT_URL", "logout_url", _page_url, "", "as registered on the app client: where a sign-out ends; else `/` of the callback's origin"),
     Setting("SIDECAR_LOGOUT", "logout", _one_of("local", "cognito"), "local", "what a sign-out ends: the `local` session and its refresh token, or `cognito`'s session too"),
-    Setting("SIDECAR_SESSION_SECRET", "session_secrets", _secrets, "", "seals the cookies: 32 characters or more, `openssl rand -base64 32`; of a comma list the first seals, and all open", True),
+    Setting("SIDECAR_SESSION_SECRET", "session_secrets", _secrets, "", "seals the cookies: 32 random characters or more, `openssl rand -base64 32`; of a comma list the first seals, and all open; placeholders and patterns are refused", True),
     Setting("SIDECAR_REDIS_URL", "redis_url", _redis, "", "`redis://`, `rediss://` or `unix://`: sessions live there, for several replicas; in the cookie itself without it", True),
     Setting("SIDECAR_SESSION_IDLE", "session_idle", units.duration, "8h", "after so long without a request a session ends"),
     Setting("SIDECAR_SESSION_LIFETIME", "session_lifetime", units.duration, "24h", "so long after the sign-in a session ends"),
@@ -401,7 +411,14 @@ def _pdp_problems(settings: Settings) -> list[str]:
         if settings.cerbos == "embedded":
             return []
         return [f"SIDECAR_CERBOS: found {settings.cerbos}, expected it unset: SIDECAR_PDP is asked in its place"]
-    return [
+    problems = []
+    if settings.cerbos_admin in PUBLISHED and not settings.cerbos.startswith("unix:"):
+        # at a socket, who may change policies is who has the socket
+        problems.append(
+            "SIDECAR_CERBOS_ADMIN: found a password that documents publish, expected one of your own, which that Cerbos"
+            " has in server.adminAPI.adminCredentials"
+        )
+    return problems + [
         f"{setting.variable}: found it without SIDECAR_PDP, expected both or none"
         for setting in SETTINGS
         if setting.field.startswith("pdp_") and getattr(settings, setting.field)

@@ -21,6 +21,7 @@ from sidecar.demo.cognito import LocalCognito
 from sidecar.settings import SETTINGS, SettingsError, read_settings
 from tests.conftest import Stack, policies
 from tests.stack import Recorder, Sidecar, Web, binary, free_port, reply, running_sidecar, wait_for
+from tests.tokens import SESSION_SECRET
 
 
 def upstream_of(stack: Stack) -> str:
@@ -52,7 +53,7 @@ async def test_no_secret_of_any_setting_is_shown(tmp_path: Path) -> None:
         "routes: [{path: '/c/{id}', resource: c, id: '{path.id}', lookup: c, actions: {GET: read}}]\n"
     )
     canaries = {
-        setting.variable: f"CANARY-{setting.field}-{'x' * 32}" for setting in SETTINGS if setting.secret
+        setting.variable: f"CANARY-{number}-{SESSION_SECRET}" for number, setting in enumerate(SETTINGS) if setting.secret
     } | {
         "SIDECAR_REDIS_URL": "rediss://user:CANARY-redis@redis.internal:6379/0", "SIDECAR_CERBOS_ADMIN": "user:CANARY-admin",
     }  # fmt: skip

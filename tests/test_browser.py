@@ -30,7 +30,7 @@ from sidecar.gate.verdict import Code, Refused
 from sidecar.journal import Journal
 from sidecar.metrics import Metrics
 from sidecar.settings import Settings, read_settings
-from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
+from tests.tokens import CLIENT, ISSUER, SESSION_SECRET, claims, mint, public_key
 
 NOW = 1_700_000_000.0
 NONCE = "the-nonce-of-this-sign-in"
@@ -38,7 +38,7 @@ SETTINGS = read_settings(
     {
         "SIDECAR_UPSTREAM": "http://127.0.0.1:9", "AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC",
         "AWS_COGNITO_CLIENT_ID": CLIENT, "AWS_COGNITO_DOMAIN": "contacts", "SIDECAR_HOSTS": "app.test",
-        "SIDECAR_SESSION_SECRET": "0123456789abcdef0123456789abcdef",
+        "SIDECAR_SESSION_SECRET": SESSION_SECRET,
     },
     {},
 )  # fmt: skip

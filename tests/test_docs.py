@@ -4,6 +4,7 @@ import importlib.util
 import itertools
 import json
 import re
+import secrets
 import shlex
 import shutil
 import subprocess
@@ -63,21 +64,27 @@ def test_every_route_example_has_no_fault() -> None:
         assert read_routes(text, "routes.yaml", {}).table.routes
 
 
+def environ_in(text: str) -> dict[str, str]:
+    """The settings of an example, with a secret of one's own in place of each placeholder."""
+    environ = dict(line.split("=", 1) for line in text.splitlines())
+    own = {setting.variable: secrets.token_urlsafe(32) for setting in SETTINGS if setting.secret}
+    return {
+        "SIDECAR_UPSTREAM": "http://127.0.0.1:5000",
+        **environ,
+        **{name: own[name] for name in own.keys() & environ.keys()},
+    }
+
+
 def test_every_environment_example_is_one() -> None:
     texts = [text for _, name, text in examples() if name == "environ"]
     assert len(texts) >= 2
     for text in texts:
-        environ = dict(line.split("=", 1) for line in text.splitlines())
-        assert read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:5000", **environ}, {}).login_modes
+        assert read_settings(environ_in(text), {}).login_modes
 
 
 def test_the_example_of_another_pdp_is_one() -> None:
     (text,) = [text for _, name, text in examples() if name == "pdp"]
-    environ = dict(line.split("=", 1) for line in text.splitlines())
-    assert (
-        Target.parse(read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:5000", **environ}, {}).pdp).path
-        == "/tenant-a"
-    )
+    assert Target.parse(read_settings(environ_in(text), {}).pdp).path == "/tenant-a"
 
 
 def test_every_policy_example_compiles(tmp_path: Path) -> None:

@@ -23,7 +23,7 @@ from sidecar.enforce.ext_authz import CHECK
 from tests.enforce.test_ext_authz import question
 from tests.enforce.test_websocket import Upstream
 from tests.stack import Recorder, Sidecar, Web, binary, free_port, running_sidecar
-from tests.tokens import CLIENT, POOL, claims, key_set, mint
+from tests.tokens import CLIENT, POOL, SESSION_SECRET, claims, key_set, mint
 
 ROUTES = """\
 version: 1
@@ -96,7 +96,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, policies: Path) -> Iterator[
     doors = {
         "SIDECAR_FORWARD_AUTH": "nginx", "SIDECAR_TRUSTED_PROXIES": "127.0.0.1/32", "SIDECAR_HOSTS": "app.test,127.0.0.1",
         "SIDECAR_EXT_AUTHZ_LISTEN": f"127.0.0.1:{asks}", "SIDECAR_LOGIN": "password", "SIDECAR_CONSOLE_ADMIN": "admin",
-        "SIDECAR_SESSION_SECRET": "a-session-secret-for-these-tests-1",
+        "SIDECAR_SESSION_SECRET": SESSION_SECRET,
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("claims")
     with running_sidecar(

@@ -3,6 +3,7 @@
 import pytest
 
 from sidecar.settings import SETTINGS, Address, Settings, SettingsError, read_settings
+from tests.tokens import SESSION_SECRET
 
 LEAST = {"SIDECAR_UPSTREAM": "http://127.0.0.1:5000"}
 
@@ -128,7 +129,7 @@ def test_what_only_looks_like_one_is_refused(name: str, value: str) -> None:
 
 
 POOL = {"AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_COGNITO_CLIENT_ID": "web"}
-SECRET = "0123456789abcdef0123456789abcdef"
+SECRET = SESSION_SECRET
 SIGN_IN = {**POOL, "SIDECAR_SESSION_SECRET": SECRET, "AWS_COGNITO_DOMAIN": "contacts", "SIDECAR_HOSTS": "app.example"}
 
 

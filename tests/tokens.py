@@ -15,6 +15,8 @@ from jwt.algorithms import RSAAlgorithm
 POOL = "eu-west-1_TEST"
 ISSUER = f"https://cognito-idp.eu-west-1.amazonaws.com/{POOL}"
 CLIENT = "c1"
+SESSION_SECRET = "Zk3vQ9xW7bK4mZ8cV1pR6hJ5tN0yLs2d"
+"""As good as one of `openssl rand`, for tests that need the same one twice."""
 
 
 def private_key(name: str = "k1", bits: int = 2048) -> rsa.RSAPrivateKey:

@@ -14,9 +14,10 @@ from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from sidecar.demo.cognito import LocalCognito
 from tests.stack import ROOT, Recorder, Seen, Sidecar, running_sidecar
+from tests.tokens import SESSION_SECRET
 
 CHROMIUM = shutil.which("chromium")
-SECRET = "a-session-secret-for-these-tests-1"
+SECRET = SESSION_SECRET
 ROUTES = """\
 version: 1
 principal: {id: username, roles: "cognito:groups"}

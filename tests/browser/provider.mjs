@@ -8,7 +8,7 @@ const claims = (sub) => ({ sub, token_use: 'id', 'cognito:groups': ['user'], 'co
 const provider = new Provider(issuer, {
   clients: [{
     client_id: 'web',
-    client_secret: 'a-secret-of-the-client',
+    client_secret: 'known-to-the-client-alone',
     redirect_uris: [callback],
     grant_types: ['authorization_code', 'refresh_token'],
     response_types: ['code'],

@@ -38,7 +38,7 @@ def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     app = Recorder()
     app.answer = html_app
     environ = {
-        "AWS_COGNITO_CLIENT_ID": "web", "AWS_COGNITO_CLIENT_SECRET": "a-secret-of-the-client",
+        "AWS_COGNITO_CLIENT_ID": "web", "AWS_COGNITO_CLIENT_SECRET": "known-to-the-client-alone",
         "AWS_COGNITO_DOMAIN": f"http://127.0.0.1:{port}", "AWS_COGNITO_HOSTED_UI_CALLBACK_URL": callback,
         "SIDECAR_SESSION_SECRET": SECRET, "SIDECAR_LISTEN": f"127.0.0.1:{traffic}",
     }  # fmt: skip

@@ -7,7 +7,7 @@ from pathlib import Path
 from playwright.sync_api import BrowserContext, Page
 
 from sidecar.demo.cognito import LocalCognito, User
-from tests.browser.conftest import Site, environ_of, sign_in, site
+from tests.browser.conftest import SECRET, Site, environ_of, sign_in, site
 from tests.stack import Recorder
 
 
@@ -97,7 +97,7 @@ def test_a_session_goes_on_after_a_restart_of_the_sidecar(
     with site(tmp_path / "two", upstream, environ_of(cognito)) as sidecar:
         page.goto(f"http://127.0.0.1:{sidecar.port}/me")
         assert heading(page) == "GET /me alice user"
-    rotated = environ_of(cognito, SIDECAR_SESSION_SECRET="another-secret-of-more-than-32-characters")
+    rotated = environ_of(cognito, SIDECAR_SESSION_SECRET=SECRET[::-1])
     with site(tmp_path / "three", upstream, rotated) as sidecar:
         page.goto(f"http://127.0.0.1:{sidecar.port}/me")
         assert heading(page) == "Sign in"

@@ -16,6 +16,7 @@ from sidecar.demo.processes import Process, status_of
 from sidecar.settings import read_settings
 from tests.deploy.aws import Account
 from tests.stack import ROOT, Recorder, free_port, running_sidecar
+from tests.tokens import SESSION_SECRET
 
 TEMPLATE = ROOT / "deploy/aws/cognito.yaml"
 PAGE = (ROOT / "docs/cognito.md").read_text()
@@ -137,7 +138,7 @@ def test_each_output_is_a_setting(shell: Shell, tmp_path: Path) -> None:
     text = outputs.pop("Environment")
     named = {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper(): value for name, value in outputs.items()}
     assert named == dict(line.split("=", 1) for line in text.splitlines())
-    with_secret = {**named, "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_SESSION_SECRET": "s" * 32}
+    with_secret = {**named, "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_SESSION_SECRET": SESSION_SECRET}
     assert read_settings(with_secret, {}).login_modes == {"hosted"}
 
 

@@ -21,11 +21,12 @@ from tests.hostile.minting import Mint, SigningKey
 from tests.hostile.wire import Client, Reply
 from tests.hostile.world import Hook, KeyServer, settings
 from tests.stack import Answer, Recorder, Seen, Sidecar, binary, echo, running_sidecar
+from tests.tokens import SESSION_SECRET
 
 HOSTILE = Path(__file__).parent.parent / "hostile"
 GUEST = "127.0.0.2"
 """The address that clients come from: no proxy's, so that nobody believes what they say of others."""
-SECRET = "f" * 32
+SECRET = SESSION_SECRET
 HIDDEN = """\
   hidden: {url: "http://<hook>/owners/{id}", attributes: {owner: owner}, missing: hide}
 routes:

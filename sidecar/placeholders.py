@@ -1,0 +1,58 @@
+"""Secrets that protect nothing: values that documents show, and texts that nobody drew at random."""
+
+from __future__ import annotations
+
+import re
+from itertools import pairwise
+from urllib.parse import urlsplit
+
+_WORDS = "openssl|placeholder|change[-_ ]?me|replace|example|secret|password|random|insecure|default"
+# a variable or a mark that nobody filled in
+_MARKS = r"<[^<>]+>|\$[({]|\.\.\.|\*{3,}"
+_IN_OURS = re.compile(f"{_WORDS}|{_MARKS}", re.IGNORECASE)
+"""In 44 random characters of base64 one of these stands once in some three million times."""
+_IN_THEIRS = re.compile(f"(?<![a-z0-9])(?:{_WORDS})(?![a-z0-9])|{_MARKS}", re.IGNORECASE)
+"""Whole words alone, for a secret that somebody else chose and that may be long."""
+_NOTHING = frozenset(["none", "null", "nil", "undefined", "todo", "tbd", "test", "x", "xxx"])
+_LEAST = 8
+"""Different characters, and different steps from one to the next; 32 random hexadecimal digits have some 14 and 18."""
+PUBLISHED = frozenset(["cerbos:cerbosAdmin", "authz:authz"])
+"""Credentials of the Admin API that stand in Cerbos' documentation and in our manifests."""
+
+
+def require_own(secret: str, make: str) -> str:
+    """A secret that somebody else chose. `make` says how to get one. Raises ValueError for a placeholder."""
+    return _required(secret, make, _IN_THEIRS)
+
+
+def require_drawn(secret: str, make: str) -> str:
+    """A secret that is ours alone, and must be drawn at random. Raises ValueError for a placeholder or a pattern."""
+    _required(secret, make, _IN_OURS)
+    if is_regular(secret):
+        raise ValueError(f"found a text with a pattern that can be guessed, expected a random one: {make}")
+    return secret
+
+
+def require_own_password(url: str, make: str) -> str:
+    """The URL. Raises ValueError where its password is a placeholder."""
+    try:
+        password = urlsplit(url).password
+    except ValueError:
+        raise ValueError("expected a URL") from None
+    require_own(password or "", make)
+    return url
+
+
+def is_regular(secret: str) -> bool:
+    """Return True for a text with a rule in it: few different characters, counted up, or one piece again and again."""
+    steps = {ord(after) - ord(before) for before, after in pairwise(secret)}
+    return len(set(secret)) < _LEAST or len(steps) < _LEAST or secret in (secret + secret)[1:-1]
+
+
+def _required(secret: str, make: str, placeholders: re.Pattern[str]) -> str:
+    found = placeholders.search(secret)
+    # never more of a secret than the word by which it is none
+    word = found[0] if found else secret if secret.lower() in _NOTHING else ""
+    if word:
+        raise ValueError(f"found a placeholder (it has {word[:16]!r} in it), expected a secret of your own: {make}")
+    return secret
