@@ -50,7 +50,7 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Findings:
     elif not _said(told, "SIDECAR_PDP"):
         found.notes.append(EXTERNAL)
     if settings is not None and routes is not None and not found.problems:
-        claims = claims_check.lacking(routes, settings)
+        claims = claims_check.lacking(routes, settings, Path(settings.routes).read_text(encoding="utf-8"))
         found.warnings.extend([*claims.warnings, *_warnings(settings, routes)])
         found.notes.extend(claims.notes)
     return found

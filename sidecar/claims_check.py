@@ -1,18 +1,25 @@
-"""Claims that `routes.yaml` needs and that the tokens of a user pool lack: what `sidecar check` says of them.
+"""Claims that `routes.yaml` needs and a user pool's tokens lack, and references to a principal that find nothing.
 
 Which token has which claim: AWS, "Understanding the access token", "Understanding the identity (ID) token".
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+import re
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
+import yaml
+
 from sidecar.gate.claims import GROUPS
+from sidecar.gate.identity import PrincipalRules
+from sidecar.gate.references import Reference, Source, parse_reference
+from sidecar.gate.values import Type
 from sidecar.routes.principal import Need, NeededClaim
 from sidecar.routes_file import RoutesFile
 from sidecar.settings import Settings
-from sidecar.shapes import Problem
+from sidecar.shapes import Mark, Problem, mark_of
 
 _OF_ACCESS = frozenset(["client_id", "scope", "username", "device_key", "version"])
 # the standard claims of OpenID Connect Core section 5.1 but `sub`, and what Cognito adds of its own
@@ -36,17 +43,62 @@ class Said(NamedTuple):
     notes: list[str]
 
 
-def lacking(routes: RoutesFile, settings: Settings) -> Said:
-    """What is to be said of the claims that a route file needs, where a user pool of Cognito makes the tokens."""
+def lacking(routes: RoutesFile, settings: Settings, text: str) -> Said:
+    """What is to be said of a route file and its `text`: of claims, where a user pool of Cognito makes the tokens."""
     said = Said([], [])
     uses = _uses(routes, settings)
-    for needed in routes.needed_claims:
+    references = list(_references(yaml.compose(text, Loader=yaml.SafeLoader)))
+    claims = [NeededClaim(one.name, Need.REFERENCE, mark) for one, mark in references if one.source is Source.CLAIMS]
+    for needed in (*routes.needed_claims, *claims):
         use = next((use for use in uses if use and not _carried(needed.claim, use)), None)
         if use is not None:
-            said.warnings.append(_told(settings, needed, f"{_absent(needed.claim, use)}: {_EFFECT[needed.need]}"))
-        elif needed.claim in _OF_PEOPLE and needed.need is not Need.ROLES and any("access" in use for use in uses):
-            said.notes.append(_told(settings, needed, f"{_OF_A_PROGRAM.format(needed.claim)} {_PROGRAM[needed.need]}"))
+            said.warnings.append(_told(settings, needed.mark, f"{_absent(needed.claim, use)}: {_EFFECT[needed.need]}"))
+        elif needed.claim in _OF_PEOPLE and needed.need in _PROGRAM and any("access" in use for use in uses):
+            said.notes.append(
+                _told(settings, needed.mark, f"{_OF_A_PROGRAM.format(needed.claim)} {_PROGRAM[needed.need]}")
+            )
+    said.warnings.extend(
+        _told(settings, mark, fault)
+        for one, mark in references
+        if one.source is Source.PRINCIPAL and (fault := _never(one, routes.principal))
+    )
     return said
+
+
+def _references(node: yaml.Node | None, path: str = "") -> Iterator[tuple[Reference, Mark]]:
+    """The references in all texts below a node, wherever the grammar has them."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _references(value, f"{path}.{key.value}".lstrip("."))
+    elif isinstance(node, yaml.SequenceNode):
+        for at, value in enumerate(node.value):
+            yield from _references(value, f"{path}[{at}]")
+    elif isinstance(node, yaml.ScalarNode):
+        for inner in re.findall(r"\{([^{}]*)\}", node.value):
+            with contextlib.suppress(ValueError):
+                yield parse_reference(inner), mark_of(node, path)
+
+
+def _never(reference: Reference, rules: PrincipalRules) -> str:
+    """Why a reference to an attribute of the principal never has a value, "" where it may."""
+    name = reference.name.removeprefix("attributes.")
+    if name == reference.name:
+        return ""
+    claim = rules.attributes.get(name)
+    if claim is None:
+        return f"found {{{reference}}}, which is none of principal.attributes: every request that it reads is refused"
+    takes = _TAKES.get(reference.type, {reference.type})
+    if claim.type is None or claim.type in takes or claim.type is Type.JSON:
+        return ""
+    kind = f"{reference}:{reference.type}" if reference.type is not Type.STRING else str(reference)
+    return (
+        f"found {{{kind}}}, expected {{{reference}:{claim.type}}}: the attribute is of the type {claim.type}, "
+        "and every request that reads it as another is refused"
+    )
+
+
+_TAKES = {Type.NUMBER: {Type.NUMBER, Type.INT}, Type.INT: {Type.INT, Type.NUMBER}}
+"""The type of a reference -> the types of an attribute that it may find. A number may be an integer."""
 
 
 def _uses(routes: RoutesFile, settings: Settings) -> list[frozenset[str]]:
@@ -75,6 +127,9 @@ _EFFECT = {
         "every decided request is 403 claim_missing, unless a pre token generation trigger adds it. Accept the other "
         "kind of tokens by `token_use`, or name the attribute in `principal.optional`"
     ),
+    Need.REFERENCE: (
+        "every request that reads it is 400 reference_invalid, unless a pre token generation trigger adds it"
+    ),
 }
 _OF_A_PROGRAM = "the access token of a program (client credentials) has no claim {!r}:"
 _PROGRAM = {
@@ -83,6 +138,5 @@ _PROGRAM = {
 }
 
 
-def _told(settings: Settings, needed: NeededClaim, message: str) -> str:
-    mark = needed.mark
+def _told(settings: Settings, mark: Mark, message: str) -> str:
     return str(Problem(settings.routes, mark.line, mark.column, f"{mark.path}: {message}"))

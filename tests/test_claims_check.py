@@ -22,15 +22,15 @@ OTHER = {
 }
 
 
-def said(principal: str, uses: str = "", environ: dict[str, str] | None = None) -> Said:
+def said(principal: str, uses: str = "", environ: dict[str, str] | None = None, routes: str = "routes: []") -> Said:
     identity = (
         f"identity: [{{region: eu-west-1, user_pool_id: eu-west-1_AbC, client_ids: [web], token_use: {uses}}}]\n"
         if uses
         else ""
     )
-    text = f"version: 1\nprincipal: {principal}\n{identity}routes: []\n"
+    text = f"version: 1\nprincipal: {principal}\n{identity}{routes}\n"
     settings = read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:1", **(POOL if environ is None else environ)}, {})
-    return lacking(read_routes(text, settings.routes, {}), settings)
+    return lacking(read_routes(text, settings.routes, {}), settings, text)
 
 
 @pytest.mark.parametrize(
@@ -67,6 +67,52 @@ def test_nothing_is_said_where_a_token_may_have_it(principal: str, uses: str) ->
     assert said(principal, uses) == Said([], [])
 
 
+LEVELS = "{attributes: {level: {claim: level, type: number}, name: iss, count: {claim: count, type: int}, any: {claim: any, type: json}}}"
+
+
+def of_route(more: str, principal: str = LEVELS, environ: dict[str, str] | None = None) -> list[str]:
+    route = f"routes: [{{path: /x, resource: r, actions: {{GET: a}}, {more}}}]"
+    found = said(principal, environ=environ, routes=route)
+    assert found.notes == []
+    return found.warnings
+
+
+@pytest.mark.parametrize(
+    ("more", "warning"),
+    [
+        ('scope: "{claims.custom:tenant}"', "routes.yaml:3:60: routes[0].scope: Cognito puts no claim 'custom:tenant' into access"),
+        ('attributes: {mail: "{claims.email}"}', "routes.yaml:3:72: routes[0].attributes.mail: Cognito puts no claim 'email'"),
+        ('id: "{principal.attributes.who}"', "routes[0].id: found {principal.attributes.who}, which is none of principal.attributes"),
+        (
+            'id: "{principal.attributes.level}"',
+            "found {principal.attributes.level}, expected {principal.attributes.level:number}: the attribute is of the type number",
+        ),
+        ('attributes: {a: "{principal.attributes.count:bool}"}', "found {principal.attributes.count:bool}, expected {principal.attributes.count:int}"),
+    ],
+)  # fmt: skip
+def test_a_reference_that_never_has_a_value_is_warned_of(more: str, warning: str) -> None:
+    (told,) = of_route(more)
+    assert warning in told
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        'id: "{claims.sub}"', 'scope: "{claims.tenant}"', 'id: "{principal.id}"', 'attributes: {r: "{principal.roles:list}"}',
+        'id: "{principal.attributes.name}"', 'id: "{principal.attributes.level:number}"', 'id: "{principal.attributes.level:int}"',
+        'id: "{principal.attributes.count:number}"', 'id: "{principal.attributes.any}"', 'id: "{query.email}"',
+    ],
+)  # fmt: skip
+def test_a_reference_that_may_have_a_value_is_not(more: str) -> None:
+    assert of_route(more) == []
+
+
+def test_a_reference_of_a_lookup_is_looked_at_too() -> None:
+    lookup = "lookups: {l: {url: 'http://h/{claims.email}/{id}', attributes: {a: b}}}\nroutes: []"
+    (told,) = said("{}", routes=lookup).warnings
+    assert "lookups.l.url: Cognito puts no claim 'email'" in told
+
+
 def test_nothing_is_said_of_another_issuers_tokens() -> None:
     assert said('{id: email, attributes: {level: "custom:level"}}', environ=OTHER) == Said([], [])
 
@@ -78,7 +124,7 @@ def test_one_pool_of_several_is_enough_for_a_warning() -> None:
         "  - {region: eu-west-1, user_pool_id: eu-west-1_B, client_ids: [b]}\nroutes: []\n"
     )
     settings = read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:1"}, {})
-    assert len(lacking(read_routes(text, settings.routes, {}), settings).warnings) == 1
+    assert len(lacking(read_routes(text, settings.routes, {}), settings, text).warnings) == 1
 
 
 @pytest.mark.parametrize(

@@ -141,10 +141,11 @@ def test_a_program_has_no_user_name(world: World, tmp_path: Path) -> None:
         assert got.code == "token_invalid"
         assert sidecar.get("/reports/7", person("alice")).status == 200
     settings = read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:1"}, {})
-    as_shown = read_routes(EXAMPLES["routes.yaml"], settings.routes, {})
-    assert lacking(as_shown, settings) == ([], [])
-    renamed = read_routes(EXAMPLES["routes.yaml"].replace("id: sub", "id: username"), settings.routes, {})
-    assert ["principal.id" in note for note in lacking(renamed, settings).notes] == [True]
+    shown = EXAMPLES["routes.yaml"]
+    assert lacking(read_routes(shown, settings.routes, {}), settings, shown) == ([], [])
+    renamed = shown.replace("id: sub", "id: username")
+    told = lacking(read_routes(renamed, settings.routes, {}), settings, renamed)
+    assert ["principal.id" in note for note in told.notes] == [True]
 
 
 def test_a_required_user_name_refuses_programs(world: World, tmp_path: Path) -> None:

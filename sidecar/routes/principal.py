@@ -73,10 +73,11 @@ class Need(StrEnum):
     ID = "id"
     ROLES = "roles"
     ATTRIBUTE = "attribute"
+    REFERENCE = "reference"
 
 
 class NeededClaim(NamedTuple):
-    """A claim without which a principal is none, has no role, or may not be asked about; and where it is named."""
+    """A claim that the principal or a reference is read from, and where it is named."""
 
     claim: str
     need: Need
