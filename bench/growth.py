@@ -11,6 +11,7 @@ from typing import Any
 from jwt import PyJWK
 
 from sidecar.clients.cerbos import message_of, principal_of
+from sidecar.gate.ask import asks
 from sidecar.gate.decision import ALLOW, Answer, Question, Result
 from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
@@ -53,9 +54,9 @@ def cost(routes: int = 10, roles: int = 1, attributes: int = 1, headers: int = 8
     names = [f"/r{number}/x" for number in range(routes - 1)]
     template = parse_template("{path.id}")
     table = RouteTable([
-        *(Route(name, parse_path(name), Access.POLICY, {"GET": "read"}, "doc") for name in names),
-        Route("/docs/{id}", parse_path("/docs/{id}"), Access.POLICY, {"GET": "read"}, "doc", id=template,
-              attributes={f"a{n}": template for n in range(attributes)}),
+        *(Route(name, parse_path(name), Access.POLICY, asks({"GET": "read"}, kind="doc")) for name in names),
+        Route("/docs/{id}", parse_path("/docs/{id}"), Access.POLICY, asks(
+            {"GET": "read"}, kind="doc", id=template, attributes={f"a{n}": template for n in range(attributes)})),
     ])  # fmt: skip
     token = mint(claims(NOW, **{"cognito:groups": [f"role-{n}" for n in range(roles)]}))
     tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, PrincipalRules(), find)

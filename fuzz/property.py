@@ -7,12 +7,15 @@ import io
 import json
 import random
 import sys
+from urllib.parse import parse_qsl
 
 from sidecar.clients.http1 import encode_request
+from sidecar.gate.ask import asks
 from sidecar.gate.decision import ALLOW, Answer, Question, Result
 from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Call, Reply
+from sidecar.gate.query import rule_of, taken_for
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Oddity, Raw, Reading
 from sidecar.gate.routing import Access, Route, RouteTable, parse_path
@@ -23,7 +26,7 @@ from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 PIECES = [
     b"/", b"a", b"B", b"7", b".", b"..", b"-", b"~", b"@", b":", b"%41", b"%61", b"%2e", b"%2E", b"%2f", b"%5c", b"%25", b"%252e", b"%c3%a9",
-    b"%20", b";", b"%3b", b"%00", b"%ff", b"?", b"#", b"\\", b"%", b"x=1", b"&", b"%0a", b"+", b"%7e", b"*", b"'",
+    b"%20", b";", b"%3b", b"%00", b"%ff", b"?", b"#", b"\\", b"%", b"x=1", b"&", b"x", b"=", b"own", b"[", b"OWN=b", b"%0a", b"+", b"%7e", b"*", b"'",
 ]  # fmt: skip
 NOW = 1_700_000_000.0
 
@@ -59,9 +62,13 @@ def gate(ports: Ports) -> Gate:
             path,
             parse_path(path),
             Access.POLICY,
-            {"GET": "read"},
-            "thing",
-            parse_template("{path.a}"),
+            asks(
+                {"GET": "read"},
+                kind="thing",
+                id=parse_template("{path.a}"),
+                query=rule_of(["x", "a"], ["own"]),
+                set_query={"own": parse_template("{principal.id}")},
+            ),
             allow=everything,
         )
         for path in ("/{a:any}", "/{a:any}/**")
@@ -94,7 +101,10 @@ def _check(permit: Forward, ports: Ports, journal: Journal, stream: io.StringIO)
     stream.truncate()
     journal.record(Outcome(permit, 200, 0.0))
     line = json.loads(stream.getvalue())
-    path = permit.target.partition(b"?")[0]
+    path, _, query = permit.target.partition(b"?")
+    pairs = parse_qsl(query.decode("ascii"), keep_blank_values=True)
+    assert {name for name, _ in pairs} <= {"x", "a", "own"}
+    assert [value for name, value in pairs if "own" in taken_for(name)] == ["a-1"]
     assert line["path"].encode("ascii") == path
     assert ports.asked is not None
     assert ports.asked.resources[0].id == line["id"]

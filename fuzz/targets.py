@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from typing import Any
-from urllib.parse import unquote_to_bytes
+from urllib.parse import parse_qsl, unquote_to_bytes
 
 from sidecar.clients.hpack import BadBlock
 from sidecar.clients.http1 import BadAnswer, ResponseReader
@@ -14,7 +14,7 @@ from sidecar.enforce.header_blocks import BlockReader
 from sidecar.enforce.incoming import HeadReader, Rejected, body_of
 from sidecar.gate import strict_json
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
-from sidecar.gate.references import query_value
+from sidecar.gate.query import admitted, query_value, rule_of, taken_for, with_values
 from sidecar.gate.request import Raw, Reading, Request, read, read_target
 from sidecar.gate.verdict import Refused
 from tests.tokens import CLIENT, ISSUER, b64
@@ -168,12 +168,34 @@ def document(data: bytes) -> None:
 
 
 def query(data: bytes) -> None:
-    """A query that a route refers to: one value, or a refusal."""
+    """A query that a route refers to: one value, none, or a refusal; and only names that the route lists or sets."""
+    _admitted(data)
     try:
         value = query_value(data, "doc")
     except Refused:
         return
-    assert data.lower().count(b"=") >= 1 or value == ""
+    if value is None:
+        assert b"doc" not in [pair.partition(b"=")[0] for pair in data.split(b"&")]
+    else:
+        assert data.lower().count(b"=") >= 1 or value == ""
+
+
+_LISTED, _SET = rule_of(["doc", "page"], ["owner"]), rule_of(None, ["owner"])
+
+
+def _admitted(data: bytes) -> None:
+    for rule in (_LISTED, _SET):
+        try:
+            left = admitted(data, rule)
+        except Refused:
+            continue
+        assert admitted(left, rule) == left
+        given, kept = data.split(b"&"), left.split(b"&") if left else []
+        assert [pair for pair in given if pair in kept] == kept or not kept
+        pairs = parse_qsl(with_values(left, [("owner", "alice")]).decode("latin-1"), keep_blank_values=True)
+        assert [pair for pair in pairs if "owner" in taken_for(pair[0])] == [("owner", "alice")]
+        if rule is _LISTED:
+            assert {name for name, _ in pairs} <= {"doc", "page", "owner"}
 
 
 def question(data: bytes) -> None:

@@ -33,6 +33,7 @@ CODE_SAYS = {
     Code.BODY_INVALID: "a body that is not strict JSON, or has no value of the declared type",
     Code.SEGMENT_INVALID: "a path variable whose pattern refuses the segment",
     Code.REFERENCE_INVALID: "a query, header or claim that is missing, doubled or of another type; an empty id; a scope that is none; a question beyond what Cerbos takes (4 MiB)",
+    Code.QUERY_NOT_ALLOWED: "a query parameter that the route's `query` does not list, or a name that servers could read differently",
     Code.REQUEST_TIMEOUT: "a head or body that did not come in time",
     Code.PROXY_NOT_TRUSTED: "a question for another client, from a peer that `SIDECAR_TRUSTED_PROXIES` does not list",
     Code.PROXY_AMBIGUOUS: "what the proxy says of its request is missing, stands twice, or is another proxy's way to say it",
@@ -179,7 +180,7 @@ def _nested(shape: Shape, name: str) -> list[str]:
 
 PATTERNS = {
     Pattern.INT: "a whole number without leading zeros, up to 19 digits",
-    Pattern.UUID: "a UUID",
+    Pattern.UUID: "a UUID in lower case (RFC 9562 section 4)",
     Pattern.SLUG: "small letters, digits and inner hyphens, up to 128",
     Pattern.DEFAULT: "`[A-Za-z0-9._~+-]{1,128}`: what `{name}` alone takes",
     Pattern.ANY: "any segment that the canonical reading lets through",
@@ -235,6 +236,52 @@ bracket, and any other text is 401 `token_invalid`.
 """.splitlines()
 
 
+ASKED = """\
+## What a method asks
+
+<!-- example: routes.yaml -->
+```yaml
+version: 1
+lookups:
+  file: {url: "http://127.0.0.1:9000/files/{id}", attributes: {owner: owner_id, folder: folder_id}, echo: id}
+routes:
+  - path: /files
+    resource: file
+    query: [page, limit]
+    set_query: {owner: "{principal.id}"}
+    actions:
+      GET: list
+      POST: {action: create, attributes: {owner: "{body.owner_id}"}}
+  - path: "/files/{id:int}"
+    resource: file
+    id: "{path.id}"
+    lookup: file
+    query: []
+    actions:
+      GET: read
+      PATCH: {action: move, attributes: {target: "{body.folder_id?}"}}
+```
+
+An action is a name, or a mapping with values of its own. **Each value that the mapping has takes the place of the route's**: its
+`attributes` are all that this method has, not some more. HEAD asks what GET asks. A value that reads the body belongs into the actions
+that have one; on the route it is an error for every method without.
+
+**References** read the request and the principal: `{path.…}`, `{query.…}`, `{header.…}`, `{body.…}` (JMESPath), `{claims.…}`,
+`{principal.…}`, with `:string` (the default), `:number`, `:int`, `:bool` or `:list`. With a `?` at the end (`{query.page?}`,
+`{body.amount:number?}`) nothing may be there; then the attribute is left out, and each rule over it needs `has(…)`. That is for
+attributes alone, and for a reference that is the whole of one. There is something, and it is judged as strictly as ever, where the name
+stands in another spelling, twice, or as null. In a body it is for names with dots between.
+
+**`query`** lists the parameters that a client may send; another is 400 `query_not_allowed`. `[]`: none. `any`: all, said openly. Without
+it all may be, too: then a rule that reads `{query.owner}` decides about a part of what the app is asked, as in
+`?owner=alice&_where=…`, and `check` warns. A list must have the names that the rule reads.
+
+**`set_query`** puts parameters in: a text with strings or ints of `{principal.…}`, `{claims.…}` and `{path.…}`. Every client's spelling of
+the name goes, silently, whether `query` lists it or not. Where another proxy forwards: Envoy by gRPC, nginx and HAProxy send the query
+that was decided; Traefik, Caddy and Envoy by HTTP cannot, and get 501 `proxy_unable` unless the query is that already.
+""".splitlines()
+
+
 def routes() -> str:
     """docs/reference/routes.md"""
     return "\n".join(
@@ -246,6 +293,8 @@ def routes() -> str:
             "| name | meaning | default |",
             "| --- | --- | --- |",
             *_rows(grammar.FILE, ""),
+            "",
+            *ASKED,
             "",
             *PRINCIPAL,
             "",

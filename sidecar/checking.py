@@ -58,7 +58,7 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Findings:
 
 def _warnings(settings: Settings, routes: RoutesFile) -> list[str]:
     """What may be wrong with settings, routes and policies that can be used."""
-    return []
+    return list(map(str, routes.warnings))
 
 
 def _said(told: Mapping[str, str], variable: str) -> str:

@@ -7,10 +7,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sidecar.gate.ask import Ask
 from sidecar.gate.decision import Answer, Question
 from sidecar.gate.gate import PDP, Gate
 from sidecar.gate.identity import Principal, PrincipalRules, Tokens, principal_from
 from sidecar.gate.request import Raw, Request
+from sidecar.gate.routing import WEBSOCKET
 from sidecar.gate.verdict import Code, Forward, Preflight, Refuse, Refused, Verdict
 
 
@@ -50,13 +52,23 @@ async def explain(gate: Gate, pdp: RecordingPDP, raw: Raw, body: bytes) -> tuple
         return body
 
     verdict = await gate.decide(raw, read_body)
-    return verdict, _lines(verdict, pdp)
+    return verdict, _lines(verdict, pdp, _ask_of(gate, verdict.facts.route, raw))
 
 
-def _lines(verdict: Verdict, pdp: RecordingPDP) -> list[str]:
+def _ask_of(gate: Gate, name: str, raw: Raw) -> Ask | None:
+    """What the route of that name asks for the request's method."""
+    route = next((route for route in gate.rules.table.routes if route.name == name), None)
+    return None if route is None else route.asks.get(WEBSOCKET if raw.websocket else raw.method)
+
+
+def _lines(verdict: Verdict, pdp: RecordingPDP, ask: Ask | None) -> list[str]:
     facts = verdict.facts
     lines = [f"request    {facts.method} {facts.path}"]
     lines.append(f"route      {facts.route or '(none)'}" + (f", action {facts.action}" if facts.action else ""))
+    if ask is not None and ask.open_query:
+        lines.append(f"query      the rule depends on {', '.join(ask.open_query)}, and any other parameter passes")
+    if isinstance(verdict, Forward) and ask is not None and ask.set_query:
+        lines.append(f"sent       {verdict.target.decode('latin-1')}")
     if facts.principal:
         lines.append(f"principal  {facts.principal}")
     if facts.kind:

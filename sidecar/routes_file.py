@@ -43,6 +43,8 @@ class RoutesFile:
     """Of the text: equal files have the same."""
     needed_claims: tuple[NeededClaim, ...] = ()
     """Of the principal, with their places: for `sidecar check`."""
+    warnings: tuple[Problem, ...] = ()
+    """What works as it is written, and lets more through than its author is likely to mean."""
 
     def decisions(self) -> DecisionCache | None:
         """A cache of decisions that is empty yet, where the file asks for one."""
@@ -78,7 +80,7 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
     checksum = zlib.crc32(text.encode("utf-8", "surrogatepass"))
     return RoutesFile(
         RouteTable(routes, fallback), lookups, identities, principal, remembered, checksum,
-        needed_claims(document["principal"]),
+        needed_claims(document["principal"]), tuple(reader.warnings),
     )  # fmt: skip
 
 

@@ -36,11 +36,19 @@ class Reader:
     def __init__(self, file: str) -> None:
         self.file = file
         self.problems: list[Problem] = []
+        self.warnings: list[Problem] = []
 
     def fault(self, mark: Mark, message: str) -> None:
         """Note a fault at a place; reading goes on, so that all faults are told at once."""
+        self.problems.append(self._problem(mark, message))
+
+    def warn(self, mark: Mark, message: str) -> None:
+        """Note what works as it is written, and lets more through than its author is likely to mean."""
+        self.warnings.append(self._problem(mark, message))
+
+    def _problem(self, mark: Mark, message: str) -> Problem:
         place = f"{mark.path}: " if mark.path else ""
-        self.problems.append(Problem(self.file, mark.line, mark.column, place + message))
+        return Problem(self.file, mark.line, mark.column, place + message)
 
 
 class Shape(Protocol):
@@ -162,6 +170,24 @@ class ListOf:
     def schema(self) -> dict[str, Any]:
         schema = {"type": "array", "items": self.item.schema(), "minItems": self.least}
         return {"anyOf": [self.item.schema(), schema]} if self.single else schema
+
+
+@dataclass(frozen=True)
+class WordOr:
+    """One word alone, or a list."""
+
+    word: str
+    other: ListOf
+
+    def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
+        if not isinstance(node, yaml.ScalarNode):
+            return self.other.read(node, path, reader)
+        if node.value == self.word:
+            return self.word
+        return reader.fault(mark_of(node, path), f"found {_kind(node)}, expected {self.word} or a list")
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [{"enum": [self.word]}, self.other.schema()]}
 
 
 @dataclass(frozen=True)

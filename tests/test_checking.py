@@ -58,3 +58,12 @@ def test_a_cerbos_that_cannot_be_strict_is_told(tmp_path: Path, strict: str) -> 
         found = checking.findings({**environ, "SIDECAR_CERBOS_BINARY": str(program)}, {})
         assert found.problems == []
         assert any("SIDECAR_CERBOS_STRICT: Cerbos 0.51.0" in line for line in found.warnings) == told
+
+
+def test_a_warning_of_the_route_file_is_told(tmp_path: Path) -> None:
+    text = ROUTES.replace("resource: contact,", "resource: contact, attributes: {owner: '{query.owner}'},")
+    (tmp_path / "routes.yaml").write_text(text)
+    environ = {**POOL, "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"), "SIDECAR_CERBOS": "cerbos:3593"}
+    found = checking.findings(environ, {})
+    assert found.problems == []
+    assert any("the rule depends on the query (owner)" in warning for warning in found.warnings)

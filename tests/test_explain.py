@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.explain import GivenClaims, RecordingPDP, _asked
+from sidecar.explain import GivenClaims, RecordingPDP, _asked, explain
 from sidecar.gate.claims import Claim
-from sidecar.gate.decision import Answer, Question, Resource
+from sidecar.gate.decision import ALLOW, Answer, Question, Resource, Result
+from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.verdict import Refused
+from sidecar.routes_file import read_routes
 
 REQUEST = read(Raw("GET", b"/", [(b"host", b"x")], "", "http", "r"), Reading())
 
@@ -44,3 +46,27 @@ async def test_the_scope_is_told_where_there_is_one() -> None:
     for scope, told in (("acme", ["scope      acme"]), ("", [])):
         lines = _asked(Question("r", principal, (Resource("doc", "1", "read", {}, (), scope),)))
         assert [line for line in lines if line.startswith("scope")] == told
+
+
+@pytest.mark.parametrize(
+    ("route", "told"),
+    [
+        ("attributes: {o: '{query.owner}'}", ["query      the rule depends on owner, and any other parameter passes"]),
+        ("attributes: {o: '{query.owner}'}, query: [owner]", []),
+        ("query: [owner], set_query: {tenant: '{principal.id}'}", ["sent       /x?owner=b&tenant=anonymous"]),
+    ],
+)
+async def test_an_open_query_and_a_set_one_are_told(route: str, told: list[str]) -> None:
+    table = read_routes(
+        f"version: 1\nroutes: [{{path: /x, resource: r, actions: {{GET: a}}, {route}}}]\n", "r", {}
+    ).table
+    claims = GivenClaims({"cognito:groups": ["user"]}, PrincipalRules())
+
+    class PDP:
+        async def check(self, question: Question) -> Answer:
+            return Answer(question.request_id, "call", (Result("r", "-", {"a": ALLOW}),))
+
+    pdp = RecordingPDP(PDP())
+    gate = Gate(Rules(table, {}, claims, Reading()), None, pdp, now=lambda: 0.0, timer=lambda: 0.0)  # type: ignore[arg-type]
+    _, lines = await explain(gate, pdp, Raw("GET", b"/x?owner=b", [(b"host", b"x")], "", "http", "r"), b"")
+    assert [line for line in lines if line.startswith(("query ", "sent "))] == told

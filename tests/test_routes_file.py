@@ -19,7 +19,11 @@ def test_the_whole_grammar_is_read() -> None:
     file = read(WHOLE)
     route = file.table.find(("contacts", "7"))
     assert route is not None
-    assert (route.kind, route.lookup, route.actions["PATCH"]) == ("contact", "contact", "update")
+    assert (route.asks["PATCH"].kind, route.asks["PATCH"].lookup, route.actions["PATCH"]) == (
+        "contact",
+        "contact",
+        "update",
+    )
     lookup = file.lookups["contact"]
     assert lookup.origin == "http://127.0.0.1:9000"
     assert lookup.target == ("/internal/contacts/", ResourceField.ID)

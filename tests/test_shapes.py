@@ -1,9 +1,25 @@
 """Shapes read YAML nodes, and note every fault with its place."""
 
+import jsonschema
 import pytest
 
 from sidecar import shapes
-from sidecar.shapes import Choice, Entry, Field, Flag, ListOf, MapOf, Record, Short, Text, Whole, read_document
+from sidecar.shapes import (
+    Choice,
+    Entry,
+    Field,
+    Flag,
+    ListOf,
+    MapOf,
+    Mark,
+    Reader,
+    Record,
+    Short,
+    Text,
+    Whole,
+    WordOr,
+    read_document,
+)
 
 SHAPE = Record(
     {
@@ -124,3 +140,26 @@ def test_the_schema_of_a_short_record_takes_both() -> None:
     text, record = SHORT.schema()["anyOf"]
     assert text["type"] == "string"
     assert record["required"] == ["claim"]
+
+
+def test_a_word_or_a_list_is_either_and_nothing_else() -> None:
+    shape = WordOr("any", ListOf(Text(pattern="[a-z]+", what="a name")))
+    record = Record({"query": Field(shape, "names")})
+    for text, value in (("query: any", "any"), ("query: [any]", ["any"]), ("query: []", [])):
+        entry, reader = read_document(text, "f", record)
+        assert (entry["query"], reader.problems) == (value, [])
+    for text, says in (
+        ("query: other", "expected any or a list"),
+        ("query: {}", "expected a list"),
+        ("query: [1]", "a name"),
+    ):
+        _, reader = read_document(text, "f", record)
+        assert says in str(reader.problems[0])
+    validator = jsonschema.Draft202012Validator(record.schema())
+    assert [validator.is_valid({"query": value}) for value in ("any", ["a"], "other")] == [True, True, False]
+
+
+def test_a_warning_has_its_place_and_is_no_problem() -> None:
+    reader = Reader("f")
+    reader.warn(Mark(2, 3, "a.b"), "odd")
+    assert (list(map(str, reader.warnings)), reader.problems) == (["f:2:3: a.b: odd"], [])

@@ -37,6 +37,7 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             | Code.BODY_INVALID
             | Code.SEGMENT_INVALID
             | Code.REFERENCE_INVALID
+            | Code.QUERY_NOT_ALLOWED
             | Code.PROXY_AMBIGUOUS
             | Code.SIGN_IN_INVALID
             | Code.SIGN_IN_REFUSED

@@ -275,7 +275,8 @@ def _row(number: int, route: Route, query: Mapping[str, str]) -> Row:
     field = f"path-{number}" if varies else ""
     path = query.get(field, "").strip() if varies else route.name
     cells = [Cell(method, action, None, "") for method, action in route.actions.items()]
-    return Row(route.name, route.kind, route.access, field, path, cells)
+    kinds = ", ".join(dict.fromkeys(ask.kind for ask in route.asks.values()))
+    return Row(route.name, kinds, route.access, field, path, cells)
 
 
 def _judged(cell: Cell, row: Row, verdicts: Any) -> Cell:

@@ -78,6 +78,10 @@ class ForwardAuth:
         """The permit, or why this proxy cannot send what it says."""
         dialect = self._dialect
         if dialect.exact and permit.target != raw.target:
+            if permit.target.partition(b"?")[2] != raw.target.partition(b"?")[2]:
+                return Refuse(
+                    Code.PROXY_UNABLE, permit.facts, "a query that `set_query` changes, and the proxy does not"
+                )
             return Refuse(Code.TARGET_AMBIGUOUS, permit.facts, "escapes of plain characters, which the proxy sends on")
         if dialect.removable is not None:
             left = [name for name in handover(permit, raw).remove if name not in dialect.removable]

@@ -27,6 +27,6 @@ async def read_json(request: Request, read: Callable[[int], Awaitable[bytes]], l
         raise Refused(Code.BODY_TOO_LARGE, f"Content-Length: at most {limit}")
     data = await read(limit)
     try:
-        return strict_json.loads(data)
+        return strict_json.loads(data, distinct=True)
     except ValueError as error:
         raise Refused(Code.BODY_INVALID, str(error)) from None

@@ -14,14 +14,16 @@ from urllib.parse import quote
 
 from sidecar.gate import body as body_reading
 from sidecar.gate import cors
+from sidecar.gate.ask import Ask
 from sidecar.gate.decision import Answer, Question, Resource, judge
 from sidecar.gate.decision_cache import DecisionCache, key_of
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, told_as
 from sidecar.gate.origin import SAFE, require_own_origin
-from sidecar.gate.references import Material
+from sidecar.gate.query import admitted, with_values
+from sidecar.gate.references import ABSENT, Material
 from sidecar.gate.request import Header, Raw, Reading, Request, as_it_came, read
-from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, action_of, allowed_methods
+from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, allowed_methods, ask_of
 from sidecar.gate.session import Session, TokenSource
 from sidecar.gate.trace import TRACEPARENT, TRACESTATE
 from sidecar.gate.verdict import Code, Facts, Forward, Ground, Preflight, Refuse, Refused, Verdict
@@ -119,6 +121,19 @@ def scope_text(text: str) -> str:
     return text
 
 
+def _with_query(request: Request, query: bytes) -> Request:
+    if query == request.query:
+        return request
+    path = request.path.encode("ascii")
+    return request._replace(query=query, target=path + b"?" + query if query else path)
+
+
+def _with_own_query(request: Request, ask: Ask, material: Material) -> Request:
+    """The request with the parameters that the sidecar puts in, whose names the client's query has no more."""
+    values = [(name, str(template.value(material))) for name, template in ask.set_query.items()]
+    return _with_query(request, with_values(request.query, values))
+
+
 class Gate:
     """Decides requests. `now` gives Unix seconds, `timer` monotonic seconds. With `shadow` everything is forwarded,
     and the permit says what would have been refused. `sources` are asked in order for the token of a request that has
@@ -171,17 +186,22 @@ class Gate:
                 return preflight
         if request.method == WEBSOCKET:
             raise Refused(Code.METHOD_UNMAPPED, "no method of HTTP", allowed_methods(route))
-        action = facts.action = action_of(route, WEBSOCKET if request.websocket else request.method)
+        ask = ask_of(route, WEBSOCKET if request.websocket else request.method)
+        facts.action = ask.action
+        if ask.query is not None and request.query:
+            request = _with_query(request, admitted(request.query, ask.query))
         if route.access is _PUBLIC:
             return self._permit(way, request, _BY_NOBODY)
         enter(("identity", timer()))
         principal = await self._principal(way, request, route)
+        if route.access is not _AUTHENTICATED and principal.incomplete is not None:
+            raise Refused(*principal.incomplete)
+        if ask.set_query:
+            request = _with_own_query(request, ask, Material(request, match.path, principal))
         if route.access is _AUTHENTICATED:
             return self._permit(way, request, _BY_TOKEN)
-        if principal.incomplete is not None:
-            raise Refused(*principal.incomplete)
         enter(("lookup", timer()))
-        resource = await self._resource(way, match, action, read_body)
+        resource = await self._resource(way, request, match, ask, read_body)
         enter(("decision", timer()))
         await self._ask(way, principal, resource)
         return self._permit(way, request, _BY_POLICY)
@@ -224,23 +244,23 @@ class Gate:
         way.reply_headers = cors.answer_headers(route.cors, request)
         return None
 
-    async def _resource(self, way: _Way, match: Match, action: str, read_body: ReadBody) -> Resource:
-        route, request, principal = match.route, way.request, way.principal
-        assert request is not None and principal is not None  # noqa: S101, PT018 - for the type checker
-        body = None
-        if way.rules.table.needs_body(route):
-            body = await body_reading.read_json(request, read_body, route.max_body)
+    async def _resource(self, way: _Way, request: Request, match: Match, ask: Ask, read_body: ReadBody) -> Resource:
+        principal = way.principal
+        assert principal is not None  # noqa: S101 - for the type checker
+        body = await body_reading.read_json(request, read_body, ask.max_body) if ask.needs_body else None
         material = Material(request, match.path, principal, body)
-        kind, resource_id = route.kind, str(route.id.value(material)) if route.id is not None else "-"
+        kind, resource_id = ask.kind, str(ask.id.value(material)) if ask.id is not None else "-"
         if not resource_id:
             # Cerbos takes no empty id, and its refusal would look like a fault of its own
             raise Refused(Code.REFERENCE_INVALID, "an empty id")
         way.facts.kind, way.facts.resource_id = kind, resource_id
-        attributes: dict[str, Any] = {name: value.value(material) for name, value in route.attributes.items()}
+        attributes: dict[str, Any] = {name: value.value(material) for name, value in ask.attributes.items()}
+        if ask.has_optional:
+            attributes = {name: value for name, value in attributes.items() if value is not ABSENT}
         # before the lookup: a scope that is refused must not tell whether the resource is there
-        scope = "" if route.scope is None else scope_text(str(route.scope.value(material)))
-        if route.lookup:
-            call = call_for(way.rules.lookups[route.lookup], kind, resource_id, material)
+        scope = "" if ask.scope is None else scope_text(str(ask.scope.value(material)))
+        if ask.lookup:
+            call = call_for(way.rules.lookups[ask.lookup], kind, resource_id, material)
             way.missing = call.lookup.missing
             trace = way.facts.trace
             if trace is not None:
@@ -248,7 +268,7 @@ class Gate:
             # where the hook has no value for one of its attributes, what the request says does not stand in for it
             attributes = {name: value for name, value in attributes.items() if name not in call.lookup.attributes}
             attributes |= self._readings.attributes(call, await self._hooks.ask(call))
-        return Resource(kind, resource_id, action, attributes, (), scope)
+        return Resource(kind, resource_id, ask.action, attributes, (), scope)
 
     async def _ask(self, way: _Way, principal: Principal, resource: Resource) -> None:
         facts, cache = way.facts, way.rules.decisions

@@ -9,18 +9,26 @@ import re
 from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
-from urllib.parse import unquote_to_bytes
 
 import jmespath
 from jmespath.exceptions import JMESPathError
 
 from sidecar.gate.identity import Principal
+from sidecar.gate.query import query_value
 from sidecar.gate.request import Request
-from sidecar.gate.values import CONTROLS, Type, check_string, checked
+from sidecar.gate.spelling import folded
+from sidecar.gate.values import Type, check_string, checked, type_of
 from sidecar.gate.verdict import Code, Refused
 
-MAX_PARAMETERS = 256
-"""Of a query that a reference reads."""
+
+class _Absent:
+    """What an optional reference gives where there is nothing."""
+
+    def __repr__(self) -> str:
+        return "ABSENT"
+
+
+ABSENT = _Absent()
 
 
 class Source(StrEnum):
@@ -35,12 +43,18 @@ class Source(StrEnum):
 
 
 class Reference(NamedTuple):
-    """One `{source.name:type}`; `search` is the compiled JMESPath of a body reference."""
+    """One `{source.name:type}`; `search` is the compiled JMESPath of a body reference.
+
+    With a `?` at the end it is `optional`: where there is nothing, its value is ABSENT. `way` are then the names that
+    lead to it in a body.
+    """
 
     source: Source
     name: str
     type: Type
     search: Any = None
+    optional: bool = False
+    way: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         return f"{self.source}.{self.name}"
@@ -67,7 +81,10 @@ class Template(NamedTuple):
         return tuple(part for part in self.parts if isinstance(part, Reference))
 
     def value(self, material: Material) -> Any:
-        """The template's value for one request. Raises Refused: REFERENCE_INVALID, BODY_INVALID."""
+        """The template's value for one request, ABSENT for an optional reference to nothing.
+
+        Raises Refused: REFERENCE_INVALID, BODY_INVALID.
+        """
         if len(self.parts) == 1:
             part = self.parts[0]
             return part if isinstance(part, str) else resolve(part, material)
@@ -101,6 +118,9 @@ def parse_template(text: str) -> Template:
         raise ValueError(
             f"found {{{typed[0]}:{typed[0].type}}} inside a text, expected it alone: only strings are joined"
         )
+    optional = [part for part in kept if isinstance(part, Reference) and part.optional]
+    if optional and len(kept) > 1:
+        raise ValueError(f"found {{{optional[0]}?}} inside a text, expected it alone: an attribute is there or not")
     return Template(text, kept)
 
 
@@ -111,19 +131,38 @@ def _literal(text: str) -> str:
 
 
 def parse_reference(text: str) -> Reference:
-    """Parse what stands between the braces: `source.name` or `source.name:type`. Raises ValueError."""
-    typed = _TYPED.fullmatch(text)
-    inner, kind = (typed[1], Type(typed[2])) if typed else (text, Type.STRING)
+    """Parse what stands between the braces: `source.name` or `source.name:type`, and `?` where it may be absent.
+
+    Raises ValueError.
+    """
+    optional = text.endswith("?")
+    whole = text.removesuffix("?")
+    typed = _TYPED.fullmatch(whole)
+    inner, kind = (typed[1], Type(typed[2])) if typed else (whole, Type.STRING)
     source, _, name = inner.partition(".")
     if source not in set(Source):
         raise ValueError(f"found {{{text}}}, expected one of {', '.join(f'{{{s}.…}}' for s in Source)}")
     if source == Source.BODY:
-        return Reference(Source.BODY, name, kind, _compile(name))
+        return Reference(Source.BODY, name, kind, _compile(name), optional, _way(name) if optional else ())
+    if source == Source.PATH and optional:
+        raise ValueError(f"found {{{text}}}, expected no '?': a variable of the path is always there")
     if not _NAMES[Source(source)].fullmatch(name):
         raise ValueError(f"found the name {name!r} in {{{text}}}, expected a name that {source} can have")
     if source in (Source.PATH, Source.QUERY, Source.HEADER) and kind in (Type.BOOL, Type.LIST):
         raise ValueError(f"found {{{text}}}, expected a string, number or int: {source} gives text")
-    return Reference(Source(source), name.lower() if source == Source.HEADER else name, kind)
+    return Reference(Source(source), name.lower() if source == Source.HEADER else name, kind, None, optional)
+
+
+_PLAIN_WAY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
+
+
+def _way(expression: str) -> tuple[str, ...]:
+    if not _PLAIN_WAY.fullmatch(expression):
+        raise ValueError(
+            f"found {{body.{expression}?}}, expected names with dots between: of another expression nobody can tell "
+            "whether it finds nothing or null"
+        )
+    return tuple(expression.split("."))
 
 
 def _compile(expression: str) -> Any:
@@ -139,7 +178,12 @@ _BODY, _CLAIMS, _PRINCIPAL, _PATH, _QUERY = Source.BODY, Source.CLAIMS, Source.P
 
 
 def resolve(reference: Reference, material: Material) -> Any:
-    """The value that one reference finds, of its type. Raises Refused: REFERENCE_INVALID, or BODY_INVALID for body."""
+    """The value that one reference finds, of its type; ABSENT where it is optional and finds nothing.
+
+    Raises Refused: REFERENCE_INVALID, or BODY_INVALID for body.
+    """
+    if reference.optional and _is_absent(reference, material):
+        return ABSENT
     source = reference.source
     if source is _BODY:
         return _typed_json(reference, _search(reference, material.body), Code.BODY_INVALID)
@@ -148,6 +192,33 @@ def resolve(reference: Reference, material: Material) -> Any:
     if source is _PRINCIPAL:
         return _typed_json(reference, _of_principal(material.principal, reference.name), Code.REFERENCE_INVALID)
     return _typed_text(reference, _text(reference, material))
+
+
+def _is_absent(reference: Reference, material: Material) -> bool:
+    source, name = reference.source, reference.name
+    if source is _BODY:
+        return _is_not_in_body(reference, material.body)
+    if source is _CLAIMS:
+        return name not in material.principal.claims
+    if source is _PRINCIPAL:
+        return name.startswith("attributes.") and name.removeprefix("attributes.") not in material.principal.attributes
+    if source is _QUERY:
+        return query_value(material.request.query, name) is None
+    wanted = name.encode("ascii")
+    return all(key != wanted for key, _ in material.request.headers)
+
+
+def _is_not_in_body(reference: Reference, body: Any) -> bool:
+    """Whether a way of names ends where there is no such name; null and what is no object are no such end."""
+    for name in reference.way:
+        if not isinstance(body, dict):
+            raise Refused(Code.BODY_INVALID, f"{reference}: found {type_of(body)} before {name!r}, expected an object")
+        if name not in body:
+            if (other := next((key for key in body if folded(key) == folded(name)), None)) is not None:
+                raise Refused(Code.BODY_INVALID, f"{reference}: found {other[:64]!r}, expected {name!r}")
+            return True
+        body = body[name]
+    return False
 
 
 def _search(reference: Reference, body: Any) -> Any:
@@ -168,7 +239,10 @@ def _text(reference: Reference, material: Material) -> str:
     if reference.source is _PATH:
         return material.path[reference.name]
     if reference.source is _QUERY:
-        return query_value(material.request.query, reference.name)
+        value = query_value(material.request.query, reference.name)
+        if value is None:
+            raise Refused(Code.REFERENCE_INVALID, f"{reference}: found nothing, expected one")
+        return value
     return _header_value(material.request, reference.name)
 
 
@@ -178,48 +252,6 @@ def _header_value(request: Request, name: str) -> str:
     if len(values) != 1:
         raise Refused(Code.REFERENCE_INVALID, f"header.{name}: found {len(values)}, expected one")
     return _decoded(values[0], f"header.{name}")
-
-
-def query_value(query: bytes, name: str) -> str:
-    """The one value of a query parameter, decoded as a form does. Raises Refused: REFERENCE_INVALID.
-
-    The name may come in one spelling and once only, as frameworks differ in which of several they take, in whether
-    case or a `[` in the name matters, in whether `.` and a space become `_`, and in whether `;` separates.
-    """
-    place = f"query.{name}"
-    if b";" in query:
-        raise Refused(Code.REFERENCE_INVALID, f"{place}: a ';' in the query")
-    if query.count(b"&") >= MAX_PARAMETERS:
-        raise Refused(Code.REFERENCE_INVALID, f"{place}: more than {MAX_PARAMETERS} parameters")
-    pairs = [pair.partition(b"=") for pair in query.split(b"&")]
-    keys = [_decoded(_form(key), place) for key, _, _ in pairs]
-    # a NUL ends a name for some
-    if any(CONTROLS.search(key) for key in keys):
-        raise Refused(Code.REFERENCE_INVALID, f"{place}: a control character in a name")
-    wanted = name.casefold().translate(_MANGLED)
-    found = [pair[2] for key, pair in zip(keys, pairs, strict=True) if wanted in _taken_for(key)]
-    exact = [value for key, _, value in pairs if _form(key) == name.encode("ascii")]
-    if len(found) != 1 or found != exact:
-        raise Refused(Code.REFERENCE_INVALID, f"{place}: found {len(found)}, expected one")
-    return _decoded(_form(exact[0]), place)
-
-
-_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-
-
-def _form(data: bytes) -> bytes:
-    if _BROKEN_ESCAPE.search(data):
-        raise Refused(Code.REFERENCE_INVALID, "a broken escape in the query")
-    return unquote_to_bytes(data.replace(b"+", b" "))
-
-
-_MANGLED = str.maketrans(". [", "___")
-
-
-def _taken_for(key: str) -> set[str]:
-    """The names that a key may have to a framework: `a[b]` is `a`; '.', ' ' and a '[' that nothing closes are '_'."""
-    folded = key.strip().casefold()
-    return {folded.partition("[")[0].strip().translate(_MANGLED), folded.translate(_MANGLED)}
 
 
 def _decoded(data: bytes, place: str) -> str:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
-from sidecar.gate.references import Source, Template
+from sidecar.gate.ask import Ask, asks
 from sidecar.gate.request import NO_ODDITIES, Oddity, Request
 from sidecar.gate.verdict import Code, Refused
 
@@ -46,7 +46,8 @@ class Pattern(StrEnum):
 
 _PATTERNS = {
     Pattern.INT: re.compile(r"0|[1-9][0-9]{0,18}"),
-    Pattern.UUID: re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}"),
+    # RFC 9562 section 4: written in lower case, and read in any; one id has one spelling here
+    Pattern.UUID: re.compile(r"[0-9a-f]{8}-(?:[0-9a-f]{4}-){3}[0-9a-f]{12}"),
     Pattern.SLUG: re.compile(r"[a-z0-9](?:[a-z0-9-]{0,126}[a-z0-9])?"),
     Pattern.DEFAULT: re.compile(r"[A-Za-z0-9._~+-]{1,128}"),
     Pattern.ANY: re.compile(r".+", re.DOTALL),
@@ -79,7 +80,7 @@ class Cors(NamedTuple):
 
 
 class Route(NamedTuple):
-    """One entry of `routes.yaml`. `name` is its path as written. `actions`: method -> action ("" without a policy).
+    """One entry of `routes.yaml`. `name` is its path as written. `asks`: method -> what it asks, HEAD as GET.
 
     `allow`: what this route takes though others may read it differently. `recheck`: seconds, 0 for never.
     """
@@ -87,22 +88,17 @@ class Route(NamedTuple):
     name: str
     segments: tuple[Segment, ...]
     access: Access
-    actions: Mapping[str, str]
-    kind: str = ""
-    id: Template | None = None
-    attributes: Mapping[str, Template] = {}
-    lookup: str = ""
+    asks: Mapping[str, Ask]
     allow: frozenset[Oddity] = NO_ODDITIES
     cors: Cors | None = None
-    max_body: int = 1024 * 1024
     recheck: float = 0.0
-    scope: Template | None = None
 
     @property
-    def needs_body(self) -> bool:
-        """Whether a reference of this route reads the body."""
-        templates = [*self.attributes.values(), *([self.id] if self.id else [])]
-        return any(reference.source is Source.BODY for template in templates for reference in template.references)
+    def actions(self) -> Mapping[str, str]:
+        """Method -> action, as a person reads it: without HEAD where GET says it."""
+        return {
+            method: ask.action for method, ask in self.asks.items() if method != "HEAD" or "GET" not in self.asks
+        }  # fmt: skip
 
 
 class Match(NamedTuple):
@@ -144,18 +140,13 @@ class RouteTable:
     def __init__(self, routes: Iterable[Route], fallback: Access = Access.POLICY) -> None:
         self.routes = tuple(routes)
         self._root = _Node()
-        self._needs_body = {route.name: route.needs_body for route in self.routes}
         self._fallback = (
-            Route("(default)", (Rest(),), Access.AUTHENTICATED, dict.fromkeys([*METHODS, WEBSOCKET], ""))
+            Route("(default)", (Rest(),), Access.AUTHENTICATED, asks(dict.fromkeys([*METHODS, WEBSOCKET], "")))
             if fallback is Access.AUTHENTICATED
             else None
         )
         for route in self.routes:
             self._add(route)
-
-    def needs_body(self, route: Route) -> bool:
-        """Whether a reference of `route` reads the body; worked out once, when the table was made."""
-        return self._needs_body.get(route.name, False)
 
     def _add(self, route: Route) -> None:
         node = self._root
@@ -226,20 +217,20 @@ def path_values(route: Route, segments: tuple[str, ...]) -> Mapping[str, str]:
     return {part.name: text for part, text in zip(route.segments, segments, strict=False) if isinstance(part, Variable)}
 
 
-def action_of(route: Route, method: str) -> str:
-    """The action that a method asks for, "" where no policy is asked. HEAD is decided as GET.
+def ask_of(route: Route, method: str) -> Ask:
+    """What a method asks of a route.
 
     Raises Refused(METHOD_UNMAPPED) with the methods that the route has.
     """
-    action = route.actions.get("GET" if method == "HEAD" else method)
-    if action is None:
+    ask = route.asks.get(method)
+    if ask is None:
         raise Refused(Code.METHOD_UNMAPPED, methods=allowed_methods(route))
-    return action
+    return ask
 
 
 def allowed_methods(route: Route) -> tuple[str, ...]:
     """What `Allow` lists for a route (RFC 9110 section 10.2.1)."""
-    return tuple(sorted({*route.actions, *(("HEAD",) if "GET" in route.actions else ())} - {WEBSOCKET}))
+    return tuple(sorted(set(route.asks) - {WEBSOCKET}))
 
 
 # --- the path of a route, as written ---

@@ -5,12 +5,17 @@ from __future__ import annotations
 import json
 from typing import Any
 
+from sidecar.gate.spelling import are_distinct
+
 EXACT_INTEGER = 2**53
 """Beyond it an integer is not exact as a JSON number for everybody (RFC 7493 section 2.2), and Cerbos takes doubles."""
 
 
-def loads(data: bytes) -> Any:
+def loads(data: bytes, *, distinct: bool = False) -> Any:
     """Parse one JSON text: UTF-8 without a byte order mark, no duplicate names, no NaN or Infinity, no lone surrogates.
+
+    With `distinct` no object may have two names that a reader without case takes for one: Go's encoding/json and .NET
+    match names so, and take the last.
 
     Raises ValueError with what was found; never another exception, however deep or large the text is.
     """
@@ -18,7 +23,7 @@ def loads(data: bytes) -> Any:
         raise ValueError("a byte order mark before the JSON text")
     try:
         text = data.decode("utf-8")
-        value = _DECODER.decode(text)
+        value = (_DISTINCT if distinct else _DECODER).decode(text)
     except UnicodeDecodeError as error:
         raise ValueError("JSON that is not UTF-8") from error
     except RecursionError as error:
@@ -60,6 +65,13 @@ def _unique_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
+def _distinct_object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = _unique_object(pairs)
+    if len(found) > 1 and not are_distinct(found):
+        raise ValueError("two names in one JSON object that are one without case")
+    return found
+
+
 def _refuse_constant(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
@@ -87,6 +99,9 @@ def _refuse_surrogates(value: Any) -> None:
 
 _DECODER = json.JSONDecoder(
     object_pairs_hook=_unique_object, parse_constant=_refuse_constant, parse_float=_finite, strict=True
+)
+_DISTINCT = json.JSONDecoder(
+    object_pairs_hook=_distinct_object, parse_constant=_refuse_constant, parse_float=_finite, strict=True
 )
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _MAX_DEPTH = 32

@@ -24,6 +24,7 @@ class Code(StrEnum):
     BODY_INVALID = "body_invalid"
     SEGMENT_INVALID = "segment_invalid"
     REFERENCE_INVALID = "reference_invalid"
+    QUERY_NOT_ALLOWED = "query_not_allowed"
     REQUEST_TIMEOUT = "request_timeout"
     # a proxy that asks for its client
     PROXY_NOT_TRUSTED = "proxy_not_trusted"

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sidecar.gate.ask import asks
 from sidecar.gate.lookup import Lookup
-from sidecar.gate.references import Reference, Source, Template
 from sidecar.gate.request import Oddity
 from sidecar.gate.routing import (
     METHODS,
@@ -20,6 +20,8 @@ from sidecar.gate.routing import (
     Variable,
     parse_path,
 )
+from sidecar.routes.hints import hint
+from sidecar.routes.methods import Method, ask_of_method, check_methods
 from sidecar.shapes import Entry, Mark, Reader
 
 
@@ -62,37 +64,48 @@ def _route(
     actions = _policy_actions(entry, reader) if access is Access.POLICY else _open_methods(entry, reader)
     if access is Access.PUBLIC:
         _check_public(entry, segments, actions, reader)
-    route = Route(
-        entry["path"], segments, access, actions, entry["resource"], entry["id"], entry["attributes"],
-        entry["lookup"], frozenset(map(Oddity, entry["allow"])), _cors(entry, actions, reader),
-        entry["max_body"] or max_body, entry["recheck"], entry["scope"],
-    )  # fmt: skip
-    _check_references(entry, route, lookups, reader)
-    if route.recheck and WEBSOCKET not in actions:
+    methods = [Method(name, entry, own, segments, lookups) for name, (_, own) in actions.items()]
+    check_methods(methods, access is Access.PUBLIC, reader)
+    hint(methods, reader)
+    made = {method.name: ask_of_method(method, actions[method.name][0], max_body) for method in methods}
+    if entry["recheck"] and WEBSOCKET not in actions:
         reader.fault(entry.at("recheck"), "found it on a route without the action WS, expected it for WebSockets only")
-    return route
+    return Route(
+        entry["path"], segments, access, asks(made), frozenset(map(Oddity, entry["allow"])),
+        _cors(entry, made, reader), entry["recheck"],
+    )  # fmt: skip
 
 
-def _policy_actions(entry: Entry, reader: Reader) -> dict[str, str]:
+_Actions = dict[str, tuple[str, Entry | None]]
+"""Method -> its action, and the entry that says it."""
+
+
+def _policy_actions(entry: Entry, reader: Reader) -> _Actions:
     if entry.has("methods"):
         reader.fault(entry.at("methods"), "found it beside a policy, expected `actions`")
+    actions: dict[str, Entry] = entry["actions"]
+    named = bool(actions) and all(own.has("resource") for own in actions.values())
     for name in ("resource", "actions"):
-        if not entry[name]:
+        if not entry[name] and not (name == "resource" and named):
             reader.fault(entry.at(name), f"found no {name!r}, expected `resource` and `actions`, or `access`")
-    actions = dict(entry["actions"])
     _check_methods(entry.at("actions"), actions, reader)
-    if "HEAD" in actions and actions["HEAD"] != actions.get("GET"):
-        reader.fault(entry.at("actions"), "found another action for HEAD, expected that of GET: HEAD is decided as GET")
-    return actions
+    _check_head(actions, reader)
+    return {method: (own["action"], own) for method, own in actions.items()}
 
 
-def _open_methods(entry: Entry, reader: Reader) -> dict[str, str]:
+def _check_head(actions: Mapping[str, Entry], reader: Reader) -> None:
+    head, get = actions.get("HEAD"), actions.get("GET")
+    if head is not None and (get is None or head["action"] != get["action"] or head.marks.keys() - {"action"}):
+        reader.fault(head.mark, "found another action for HEAD, expected that of GET: HEAD is decided as GET")
+
+
+def _open_methods(entry: Entry, reader: Reader) -> _Actions:
     for name in ("resource", "id", "attributes", "lookup", "scope", "actions", "max_body"):
         if entry.has(name):
             reader.fault(entry.at(name), f"found it beside `access: {entry['access']}`, which asks no policy")
     methods = entry["methods"] or ["GET"]
     _check_methods(entry.at("methods"), methods, reader)
-    return dict.fromkeys(methods, "")
+    return dict.fromkeys(methods, ("", None))
 
 
 def _check_methods(mark: Mark, methods: Any, reader: Reader) -> None:
@@ -112,7 +125,7 @@ def _check_public(entry: Entry, segments: tuple[Segment, ...], methods: Any, rea
         reader.fault(entry.at("path"), "found everything made public, expected a path below which it is")
 
 
-def _cors(entry: Entry, actions: Mapping[str, str], reader: Reader) -> Cors | None:
+def _cors(entry: Entry, actions: Iterable[str], reader: Reader) -> Cors | None:
     cors = entry["cors"]
     if cors is None:
         return None
@@ -123,34 +136,3 @@ def _cors(entry: Entry, actions: Mapping[str, str], reader: Reader) -> Cors | No
     return Cors(
         frozenset(cors["origins"]), tuple(methods), tuple(cors["headers"]), cors["credentials"], int(cors["max_age"])
     )  # fmt: skip
-
-
-def _check_references(entry: Entry, route: Route, lookups: Mapping[str, Lookup], reader: Reader) -> None:
-    names = {segment.name for segment in route.segments if isinstance(segment, Variable)}
-    for field, template in (("id", route.id), *(("attributes", value) for value in route.attributes.values())):
-        if isinstance(template, Template):
-            for reference in template.references:
-                _check_reference(entry, field, reference, names, reader)
-    for reference in route.scope.references if isinstance(route.scope, Template) else ():
-        if reference.source not in (Source.CLAIMS, Source.PRINCIPAL):
-            # who sends a request must not choose the policy that decides on it
-            reader.fault(entry.at("scope"), f"found {{{reference}}}, expected {{claims.…}} or {{principal.…}}")
-    if not route.lookup:
-        return
-    lookup = lookups.get(route.lookup)
-    if lookup is None:
-        reader.fault(
-            entry.at("lookup"), f"found {route.lookup!r}, expected one of `lookups`: {', '.join(lookups) or 'none'}"
-        )
-        return
-    for part in lookup.target:
-        if isinstance(part, Reference):
-            _check_reference(entry, "lookup", part, names, reader)
-
-
-def _check_reference(entry: Entry, field: str, reference: Reference, names: set[str], reader: Reader) -> None:
-    if reference.source is Source.PATH and reference.name not in names:
-        known = ", ".join(sorted(names)) or "none"
-        reader.fault(entry.at(field), f"found {{{reference}}}, expected a variable of the path: {known}")
-    if reference.source is Source.BODY and not set(entry["actions"]) - {"GET", "HEAD", "DELETE", "OPTIONS", WEBSOCKET}:
-        reader.fault(entry.at(field), f"found {{{reference}}} on a route whose methods have no body")

@@ -15,7 +15,7 @@ from sidecar.gate.references import parse_template
 from sidecar.gate.request import Oddity
 from sidecar.gate.values import Type
 from sidecar.routes.principal import PRINCIPAL
-from sidecar.shapes import Choice, Field, Flag, ListOf, MapOf, Record, Text, Whole
+from sidecar.shapes import Choice, Field, Flag, ListOf, MapOf, Record, Short, Text, Whole, WordOr
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
 _ATTRIBUTE_TYPE = re.compile(r"(.*):(string|number|int|bool|list)", re.DOTALL)
@@ -98,6 +98,32 @@ CORS = Record(
     "cross-origin calls from browsers",
 )
 _ACCESS = Choice(("authenticated", "public"))
+_PARAMETER = r"[A-Za-z0-9_.~$@:!*()\[\],-]+"
+_SET_PARAMETER = r"[A-Za-z0-9_.~-]+"
+_ACTION = Text(pattern=r"[^\s*]+", what="an action")
+_ASKED = {
+    "resource": Field(Text(pattern=r"\S+", what="a resource kind"), "the Cerbos resource kind", ""),
+    "id": Field(_TEMPLATE, "the resource id; '-' without it"),
+    "attributes": Field(MapOf(_TEMPLATE, _NAME, "an attribute name"), "attributes read from the request", {}),
+    "lookup": Field(Text(pattern=_NAME, what="the name of a lookup"), "where more attributes come from", ""),
+    "scope": Field(_TEMPLATE, "the scope of the policy that is asked, from claims or the principal"),
+}
+_QUERY = {
+    "query": Field(
+        WordOr("any", ListOf(Text(pattern=_PARAMETER, what="a parameter's name"))),
+        "parameters that a client may send, another is 400 `query_not_allowed`; `any`: all, said openly; without it "
+        "all are, and `check` warns where a rule depends on the query",
+    ),
+    "set_query": Field(
+        MapOf(_TEMPLATE, _SET_PARAMETER, "a parameter's name of letters, digits and _ . ~ -"),
+        "parameters that the sidecar puts in, from the principal, claims or the path; those of a client go", {},
+    ),
+}  # fmt: skip
+_MAX_BODY = Field(Text(units.size, what="a size such as 1MiB"), "of a body that a reference reads")
+ACTION = Record(
+    {"action": Field(_ACTION, "the action", "", True), **_ASKED, **_QUERY, "max_body": _MAX_BODY},
+    "an action with values of its own: each that it has takes the place of the route's",
+)
 ROUTE = Record(
     {
         "path": Field(Text(pattern=r"/.*", what="a path that starts with '/'"), "the paths it names", "", True),
@@ -105,18 +131,15 @@ ROUTE = Record(
         "methods": Field(
             ListOf(Text(pattern=_METHOD, what="a method"), 1), "with `access`: the methods; GET by default"
         ),
-        "resource": Field(Text(pattern=r"\S+", what="a resource kind"), "the Cerbos resource kind", ""),
-        "id": Field(_TEMPLATE, "the resource id; '-' without it"),
-        "attributes": Field(MapOf(_TEMPLATE, _NAME, "an attribute name"), "attributes read from the request", {}),
-        "lookup": Field(Text(pattern=_NAME, what="the name of a lookup"), "where more attributes come from", ""),
-        "scope": Field(_TEMPLATE, "the scope of the policy that is asked, from claims or the principal"),
+        **_ASKED,
         "actions": Field(
-            MapOf(Text(pattern=r"[^\s*]+", what="an action"), _METHOD, "a method"),
-            "method: action; WS for WebSocket",
+            MapOf(Short(ACTION, "action"), _METHOD, "a method"),
+            "method: action, or a mapping where a method asks otherwise; WS for WebSocket",
             {},
         ),
+        **_QUERY,
         "allow": Field(ListOf(Choice(tuple(Oddity)), single=True), "what this route takes though it is odd", ()),
-        "max_body": Field(Text(units.size, what="a size such as 1MiB"), "of a body that a reference reads"),
+        "max_body": _MAX_BODY,
         "cors": Field(CORS, "which other origins browsers may call it from"),
         "recheck": Field(_DURATION, "an open WebSocket is decided again after so long", 0.0),
     },

@@ -81,9 +81,16 @@ def _target_parts(target: str) -> tuple[str | Reference | ResourceField, ...]:
     for match in _HOOK_VALUE.finditer(target):
         parts.append(target[end : match.start()])
         known = match[1] in set(ResourceField)
-        parts.append(ResourceField(match[1]) if known else parse_reference(match[1]))
+        parts.append(ResourceField(match[1]) if known else _reference(match[1]))
         end = match.end()
     parts.append(target[end:])
     if any(isinstance(part, str) and type(part) is str and re.search(r"[{}]", part) for part in parts):
         raise ValueError(f"found a lone brace in {target!r}, expected {{id}} or {{source.name}}")
     return tuple(part for part in parts if part != "")
+
+
+def _reference(text: str) -> Reference:
+    reference = parse_reference(text)
+    if reference.optional:
+        raise ValueError(f"found {{{text}}}, expected no '?': only an attribute of a route may be left out")
+    return reference

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 
 from sidecar.enforce.batch import MAX_ACTIONS, decide_all
+from sidecar.gate.ask import asks
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Result
 from sidecar.gate.gate import Rules
 from sidecar.gate.identity import Principal, PrincipalRules, Tokens
@@ -19,8 +20,8 @@ from sidecar.gate.verdict import Code, Forward, Refuse, Refused, Verdict
 ALICE = Principal("alice", ("user",), {}, "i", 2e9, {"sub": "a"})
 ACTIONS = {"GET": "view", "PUT": "edit", "DELETE": "delete"}
 TABLE = RouteTable([
-    Route("/me", parse_path("/me"), Access.AUTHENTICATED, {"GET": ""}),
-    Route("/docs/{id}", parse_path("/docs/{id}"), Access.POLICY, ACTIONS, "doc", id=parse_template("{path.id}")),
+    Route("/me", parse_path("/me"), Access.AUTHENTICATED, asks({"GET": ""})),
+    Route("/docs/{id}", parse_path("/docs/{id}"), Access.POLICY, asks(ACTIONS, kind="doc", id=parse_template("{path.id}"))),
 ])  # fmt: skip
 
 

@@ -229,6 +229,12 @@ async def test_the_canonical_path_is_what_envoy_is_told_to_send() -> None:
     assert ":path" not in changed((await Door(World().gate()).ask(question(BEARER))).ok_response.headers)
 
 
+@pytest.mark.parametrize("path", ["/mine", "/mine?owner=mallory", "/mine?OWNER[]=mallory"])
+async def test_a_query_that_the_sidecar_sets_is_what_envoy_is_told_to_send(path: str) -> None:
+    answer = await Door(World().gate()).ask(question(BEARER, path=path))
+    assert changed(answer.ok_response.headers)[":path"] == ("/mine?owner=a-1", OVERWRITE)
+
+
 async def test_values_that_envoy_joined_or_replaced_are_sent_as_they_were_decided() -> None:
     headers = [BEARER, (b"x-a", b"1"), (b"x-a", b"2"), (b"x-b", b"caf!"), (b"x-c", b"3")]
     found = changed((await Door(World().gate()).ask(question(*headers, exact=False))).ok_response.headers)

@@ -251,3 +251,21 @@ async def test_shadow_mode_forwards_what_it_would_refuse_and_says_so() -> None:
     assert (line["outcome"], line["code"]) == ("shadow_refuse", "route_unmapped")
     # a question that cannot be read says nothing of a request that could be forwarded
     assert (await asking.ask("/none", (b"x-forwarded-uri", b"/"))).status == 400
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("query", ["?owner=mallory&page=1", "", "?page=1"])
+async def test_a_query_that_the_sidecar_sets_is_sent_or_refused(dialect: str, query: str) -> None:
+    asking = Asking(dialect)
+    got = await asking.ask("/mine" + query)
+    if DIALECTS[dialect].exact:
+        assert (got.status, asking.lines[-1]["code"]) == (501, Code.PROXY_UNABLE)
+    else:
+        assert got.status == 200
+        assert got.header("x-auth-target") == ("/mine?page=1&owner=a-1" if "page" in query else "/mine?owner=a-1")
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_query_that_is_not_listed_is_refused_by_every_dialect(dialect: str) -> None:
+    asking = Asking(dialect)
+    assert ((await asking.ask("/paged?_where=1")).status, asking.lines[-1]["code"]) == (400, Code.QUERY_NOT_ALLOWED)

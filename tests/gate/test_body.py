@@ -92,3 +92,24 @@ async def test_a_length_without_end_is_413() -> None:
     with pytest.raises(Refused) as caught:
         await given(b"{}", JSON, (b"content-length", b"9" * 5000))
     assert caught.value.code is Code.BODY_TOO_LARGE
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        '{"owner":"a-1","Owner":"b-1"}', '{"OWNER":"b-1","owner":"a-1"}', '{"x":{"owner":1,"oWner":2}}', '{"x":[1,[{"id":1,"ID":2}]]}',
+        '{"data":{"owner":"a"},"Data":{"owner":"b"}}', '{"kind":1,"\\u212aind":2}', '{"owner":1,"\uff4fwner":2}', '{"is":1,"\u0131s":2}',
+        '{"is":1,"i\u017f":2}', '{"owner":1,"own\u200ber":2}', '{"\u00e9":1,"e\u0301":2}',
+    ],
+)  # fmt: skip
+async def test_two_names_that_a_reader_without_case_takes_for_one_are_refused(body: str) -> None:
+    with pytest.raises(Refused) as caught:
+        await given(body.encode(), JSON)
+    assert caught.value.code is Code.BODY_INVALID
+
+
+@pytest.mark.parametrize(
+    "body", ['{"owner":1,"owner_id":2}', '[{"a":1},{"A":2}]', '{"a":{"A":1}}', '{"r\u00e9sum\u00e9":1,"resume":2}']
+)
+async def test_names_of_several_objects_and_other_names_are_no_two_spellings(body: str) -> None:
+    assert await given(body.encode(), JSON)

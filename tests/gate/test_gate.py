@@ -12,11 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jwt import PyJWK
 
+from sidecar.gate.ask import Ask, asks
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Result
 from sidecar.gate.decision_cache import DecisionCache
 from sidecar.gate.gate import Gate, Rules, header_text
 from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, ResourceField
+from sidecar.gate.query import rule_of
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading, Request
 from sidecar.gate.routing import Access, Cors, Route, RouteTable, parse_path
@@ -27,19 +29,27 @@ from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 NOW = 1_700_000_000.0
 
 
-def policy(path: str, actions: dict[str, str], **more: Any) -> Route:
-    return Route(path, parse_path(path), Access.POLICY, actions, "doc", **more)
+def policy(path: str, actions: dict[str, str | Ask], *, recheck: float = 0.0, **more: Any) -> Route:
+    return Route(path, parse_path(path), Access.POLICY, asks(actions, kind="doc", **more), recheck=recheck)
 
 
 TABLE = RouteTable([
-    Route("/public", parse_path("/public"), Access.PUBLIC, {"GET": ""}),
-    Route("/me", parse_path("/me"), Access.AUTHENTICATED, {"GET": ""}),
-    Route("/cors", parse_path("/cors"), Access.AUTHENTICATED, {"GET": ""}, cors=Cors(frozenset(["https://f"]), ("GET",))),
+    Route("/public", parse_path("/public"), Access.PUBLIC, asks({"GET": ""})),
+    Route("/me", parse_path("/me"), Access.AUTHENTICATED, asks({"GET": ""})),
+    Route("/cors", parse_path("/cors"), Access.AUTHENTICATED, asks({"GET": ""}), cors=Cors(frozenset(["https://f"]), ("GET",))),
     policy("/docs", {"GET": "list", "POST": "create"}),
     policy("/new", {"POST": "create"}, attributes={"owner": parse_template("{body.owner}")}),
     policy("/docs/{id}", {"GET": "view", "WS": "listen"}, id=parse_template("{path.id}"), lookup="doc", recheck=30.0),
     policy("/t/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup="doc", attributes={"owner": parse_template("{query.owner}")}),
     policy("/found", {"GET": "view"}, id=parse_template("{query.id}")),
+    policy("/mine", {"GET": "list"}, query=rule_of(["page"], ["owner"]), set_query={"owner": parse_template("{principal.id}")}),
+    policy("/paged", {"GET": "list", "WS": "listen"}, query=rule_of(["page"], ()), attributes={"page": parse_template("{query.page?}")}),
+    Route("/my", parse_path("/my"), Access.AUTHENTICATED, asks({"GET": ""}, query=rule_of(None, ["owner", "org"], given=False), set_query={
+        "owner": parse_template("eq.{claims.sub}"), "org": parse_template("{claims.org}")})),
+    policy("/notes", {
+        "GET": "list",
+        "POST": Ask("create", "note", attributes={"owner": parse_template("{body.owner}")}, max_body=9),
+    }),
     policy("/scoped", {"GET": "view"}, scope=parse_template("tenants.{claims.tenant}")),
     policy("/both/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup="doc", scope=parse_template("{header.x-scope}")),
 ])  # fmt: skip
@@ -441,7 +451,9 @@ async def test_a_refusal_of_our_own_fault_can_be_read_by_the_origin_that_asked()
 
 
 async def test_a_route_that_names_options_gets_its_preflights_itself() -> None:
-    route = Route("/o", parse_path("/o"), Access.PUBLIC, {"OPTIONS": ""}, cors=Cors(frozenset(["https://f"]), ("GET",)))
+    route = Route(
+        "/o", parse_path("/o"), Access.PUBLIC, asks({"OPTIONS": ""}), cors=Cors(frozenset(["https://f"]), ("GET",))
+    )
     world = World()
     rules = world.gate().rules
     gate = Gate(
@@ -690,3 +702,85 @@ async def test_what_is_no_scope_is_refused_and_nobody_asked(tenant: object) -> N
     assert isinstance(verdict, Refuse)
     assert verdict.code is Code.REFERENCE_INVALID
     assert "cerbos" not in world.asked
+
+
+# --- the query ---
+
+
+@pytest.mark.parametrize(
+    ("query", "attributes"), [("", {}), ("?", {}), ("?page=2", {"page": "2"}), ("?p%61ge=2", {"page": "2"})]
+)
+async def test_a_listed_query_goes_through_and_an_optional_value_may_be_left_out(
+    query: str, attributes: dict[str, str]
+) -> None:
+    world = World()
+    for websocket in (False, True):
+        verdict = await decide(world, "/paged" + query, websocket=websocket)
+        assert isinstance(verdict, Forward)
+        assert verdict.target == ("/paged" + query).encode()
+        assert world.question is not None
+        assert world.question.resources[0].attributes == attributes
+
+
+@pytest.mark.parametrize("query", ["_where=1", "page=1&owner=b", "Page=1", "page[]=1", "page=1;x", "%zz=1"])
+async def test_another_name_is_refused_before_anybody_is_asked(query: str) -> None:
+    for websocket in (False, True):
+        world = World()
+        verdict = await decide(world, f"/paged?{query}", websocket=websocket)
+        assert isinstance(verdict, Refuse)
+        assert (verdict.code, world.asked) == (Code.QUERY_NOT_ALLOWED, [])
+
+
+@pytest.mark.parametrize("query", ["", "?", "?owner=b", "?OWNER=b&%6fwner=c", "?owner[]=b&[owner]=c&owner"])
+async def test_what_the_sidecar_sets_takes_the_place_of_every_spelling(query: str) -> None:
+    verdict = await decide(World(), "/mine" + query)
+    assert isinstance(verdict, Forward)
+    assert verdict.target == b"/mine?owner=a-1"
+    assert verdict.facts.path == "/mine"
+
+
+async def test_the_rest_of_the_query_stays_as_it_came_and_in_its_order() -> None:
+    verdict = await decide(World(), "/mine?page=%32&owner=b&page=3")
+    assert isinstance(verdict, Forward)
+    assert verdict.target == b"/mine?page=%32&page=3&owner=a-1"
+    refused = await decide(World(), "/mine?page=1&x=2&owner=b")
+    assert isinstance(refused, Refuse)
+    assert refused.code is Code.QUERY_NOT_ALLOWED
+
+
+async def test_a_value_is_percent_encoded_on_a_route_without_a_policy_too() -> None:
+    token = mint(claims(NOW, org="a&b=c d/é"))
+    verdict = await decide(World(), "/my?x=1&Org=other&owner[]=b", token=token)
+    assert isinstance(verdict, Forward)
+    assert verdict.target == b"/my?x=1&owner=eq.a-1&org=a%26b%3Dc%20d%2F%C3%A9"
+    missing = await decide(World(), "/my")
+    assert isinstance(missing, Refuse)
+    assert missing.code is Code.REFERENCE_INVALID
+
+
+async def test_shadow_mode_forwards_a_refused_query_as_it_came() -> None:
+    world = World()
+    for target, code in (("/mine?owner=b&x=1", Code.QUERY_NOT_ALLOWED), ("/mine?owner=b", Code.DENIED_BY_POLICY)):
+        world.effect = DENY
+        verdict = await decide(world, target, shadow=True)
+        assert isinstance(verdict, Forward)
+        assert (verdict.would_refuse, verdict.target) == (code, target.encode())
+
+
+# --- an action of its own ---
+
+
+async def test_a_method_asks_what_its_own_action_says() -> None:
+    world = World()
+    world.body = b'{"owner": "a-1"}'
+    verdict = await decide(world, "/notes", "POST", JSON)
+    assert isinstance(verdict, Forward)
+    assert world.asked == ["keys", "body 9", "cerbos"]
+    assert world.question is not None
+    asked = world.question.resources[0]
+    assert (asked.kind, asked.action, asked.attributes) == ("note", "create", {"owner": "a-1"})
+    for method in ("GET", "HEAD"):
+        world.asked.clear()
+        assert isinstance(await decide(world, "/notes", method), Forward)
+        assert world.asked == ["keys", "cerbos"]
+        assert (world.question.resources[0].kind, world.question.resources[0].attributes) == ("doc", {})

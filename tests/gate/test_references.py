@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qsl
 
 import jmespath
 import pytest
-from hypothesis import example, given
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.identity import Principal
 from sidecar.gate.references import (
+    ABSENT,
     Material,
     Reference,
     Source,
     parse_reference,
     parse_template,
-    query_value,
     resolve,
 )
 from sidecar.gate.request import Header, Raw, Reading, read
@@ -229,73 +228,9 @@ def test_text_that_another_reader_would_read_as_another_number_is_refused(kind: 
 # --- the query ---
 
 
-@pytest.mark.parametrize(
-    ("query", "found"),
-    [
-        (b"doc=1", "1"), (b"a=2&doc=1&b=3", "1"), (b"%64oc=%31", "1"), (b"doc=a+b%20c", "a b c"), (b"doc=a=b", "a=b"),
-        (b"doc=caf%c3%a9", "café"), (b"doc=[1]", "[1]"), (b"docs=2&doc=1&do=3", "1"), (b"doc=1&&", "1"), (b"doc=1&a=%ff", "1"),
-    ],
-)  # fmt: skip
-def test_the_one_value_of_a_query_parameter_is_read_as_a_form_is(query: bytes, found: str) -> None:
-    assert query_value(query, "doc") == found
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        b"", b"a=1", b"doc=1&doc=2", b"doc=1&doc=1", b"doc=1&%64oc=2", b"doc=1&DOC=2", b"DOC=1", b"doc=1&doc[]=2", b"doc[]=1",
-        b"doc[a]=1&doc=2", b"doc%5b%5d=2&doc=1", b"doc=1;doc=2", b"a=1;doc=2", b"doc=%", b"doc=%zz", b"doc=1&%=2", b"doc=%ff",
-        b"doc=1&doc%20[x]=2", b"doc=1&doc%00=2", b"doc=1&doc%00x=2", b"doc=1&%00doc=2", b"doc=1&d%09=2", b"doc=1&%ff=2", b"doc=1&+doc=2", b"doc=1&doc%20=2", b"doc=1&doc", b"doc[=1&doc=2",
-    ],
-)  # fmt: skip
-def test_a_query_parameter_that_two_frameworks_could_read_differently_is_refused(query: bytes) -> None:
-    with pytest.raises(Refused) as caught:
-        query_value(query, "doc")
-    assert caught.value.code is Code.REFERENCE_INVALID
-
-
-@pytest.mark.parametrize(
-    "other",
-    ["doc.id", "doc id", "doc+id", "doc%20id", "doc[id", "doc%5Bid", "DOC.ID", "doc.id[]", "+doc.id", "+doc[id"],
-)
-@pytest.mark.parametrize("name", ["doc_id", "doc.id"])
-def test_names_that_some_servers_make_one_are_one(name: str, other: str) -> None:
-    """Where a server makes names of variables, '.', ' ' and a '[' that nothing closes become '_'."""
-    for query in (f"{name}=1&{other}=2", f"{other}=2&{name}=1"):
-        with pytest.raises(Refused) as caught:
-            query_value(query.encode(), name)
-        assert caught.value.code is Code.REFERENCE_INVALID
-    assert query_value(f"{name}=1&doc-id=2&docid=3&doc=4&doc[x]=5".encode(), name) == "1"
-
-
-def test_a_name_is_read_as_it_is_written_and_in_no_other_case() -> None:
-    assert query_value(b"docId=1&doc=2", "docId") == "1"
-    for query in (b"docId=1&docid=2", b"docid=1", b"DOCID=1"):
-        with pytest.raises(Refused):
-            query_value(query, "docId")
-
-
 def test_an_empty_query_value_is_no_value() -> None:
     for query in (b"doc=", b"doc", b"doc=%0a", b"doc=%00"):
         assert refusal("{query.doc}", material(query)) is Code.REFERENCE_INVALID
-
-
-PIECES = st.sampled_from(
-    [b"doc", b"DOC", b"=", b"&", b"1", b"%64", b"oc", b"[", b"]", b"+", b"%20", b";", b"a", b"%5B"]
-)
-
-
-@given(st.lists(PIECES, max_size=12).map(b"".join))
-@example(b"doc=1&a=doc")
-def test_a_query_value_that_is_taken_is_what_every_reader_takes(query: bytes) -> None:
-    """First, last, any case, with or without brackets: whichever reading, the same one value."""
-    try:
-        found = query_value(query, "doc")
-    except Refused:
-        return
-    pairs = parse_qsl(query.decode(), keep_blank_values=True)
-    readings = {text for key, text in pairs if key.strip().lower().split("[")[0] == "doc"}
-    assert readings == {found}
 
 
 # --- numbers that are none ---
@@ -353,8 +288,67 @@ def test_any_failure_of_an_expression_is_the_bodys() -> None:
     assert caught.value.code is Code.BODY_INVALID
 
 
-def test_a_query_that_is_read_has_at_most_256_parameters() -> None:
-    assert query_value(b"a=1&" * 255 + b"doc=2", "doc") == "2"
-    with pytest.raises(Refused) as caught:
-        query_value(b"a=1&" * 256 + b"doc=2", "doc")
-    assert caught.value.code is Code.REFERENCE_INVALID
+# --- optional ---
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{query.page?}",
+        "{header.x-page?}",
+        "{claims.page?}",
+        "{principal.attributes.page?}",
+        "{body.page?}",
+        "{body.deep.page?}",
+        "{query.page:int?}",
+    ],
+)
+def test_an_optional_reference_to_nothing_is_absent(text: str) -> None:
+    assert value(text, material(b"a=1")) is ABSENT
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [
+        ("{query.page?}", "2"), ("{query.page:int?}", 2), ("{header.x-page?}", "3"), ("{claims.level:int?}", 3),
+        ("{principal.attributes.level:int?}", 3), ("{principal.id?}", "a-1"), ("{body.owner?}", "a-1"),
+        ("{body.amount:number?}", 12.5),
+    ],
+)  # fmt: skip
+def test_an_optional_reference_to_something_is_as_strict_as_any(text: str, found: Any) -> None:
+    assert value(text, material(b"page=2", (b"x-page", b"3"))) == found
+
+
+@pytest.mark.parametrize(
+    "query", [b"page=1&page=2", b"Page=1", b"[page]=1", b"page[]=1", b"page=", b"a=1;page=2", b"%=1", b"%ef%bd%90age=1"]
+)
+def test_a_spelling_of_an_optional_name_is_not_its_absence(query: bytes) -> None:
+    assert refusal("{query.page?}", material(query)) is Code.REFERENCE_INVALID
+
+
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        ("{body.page?}", {"page": None}), ("{body.page?}", {"Page": "1"}), ("{body.page?}", {"page": 1}), ("{body.page?}", []),
+        ("{body.page?}", None), ("{body.a.page?}", {"a": None}), ("{body.a.page?}", {"a": "x"}), ("{body.a.page?}", {"A": {"page": "1"}}),
+        ("{body.a.page?}", {"a": {"PAGE": "1"}}), ("{body.page?}", {"\uff50age": "1"}),
+    ],
+)  # fmt: skip
+def test_null_and_a_spelling_in_a_body_are_not_absence(text: str, body: Any) -> None:
+    assert refusal(text, material(body=body)) is Code.BODY_INVALID
+
+
+def test_a_claim_that_is_null_is_not_absent() -> None:
+    assert refusal("{claims.x?}", material()) is Code.REFERENCE_INVALID
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("{path.id?}", "always there"), ("a-{query.page?}", "expected it alone"), ("{body.a[0]?}", "names with dots between"),
+        ("{body.a || b?}", "names with dots between"), ("{query.page??}", "expected a name"), ("{query.page?:int}", "expected a name"),
+    ],
+)  # fmt: skip
+def test_an_optional_reference_that_nobody_could_read_is_refused(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        parse_template(text)

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.gate.references import parse_template
+from sidecar.gate.ask import asks
 from sidecar.gate.request import Oddity, Raw, Reading, Request, read
 from sidecar.gate.routing import (
     METHODS,
@@ -18,8 +18,8 @@ from sidecar.gate.routing import (
     Route,
     RouteTable,
     Variable,
-    action_of,
     allowed_methods,
+    ask_of,
     parse_path,
     path_values,
 )
@@ -27,7 +27,7 @@ from sidecar.gate.verdict import Code, Refused
 
 
 def route(path: str, **more: object) -> Route:
-    return Route(path, parse_path(path), Access.AUTHENTICATED, {"GET": ""}, **more)  # type: ignore[arg-type]
+    return Route(path, parse_path(path), Access.AUTHENTICATED, asks({"GET": ""}), **more)  # type: ignore[arg-type]
 
 
 def request(target: str, method: str = "GET", body: bool = False) -> Request:
@@ -141,7 +141,7 @@ def test_a_fallback_takes_whoever_is_signed_in() -> None:
     assert matched(table, "/a/x") is Code.SEGMENT_INVALID
     found = table.match(request("/nowhere")).route
     assert found.access is Access.AUTHENTICATED
-    assert set(METHODS) <= set(found.actions)
+    assert set(METHODS) <= set(found.asks)
 
 
 @pytest.mark.parametrize(
@@ -189,26 +189,20 @@ def test_the_texts_of_variables_are_decoded() -> None:
     assert path_values(route("/a/**"), ("a", "b", "c")) == {}
 
 
-def test_a_route_needs_the_body_where_a_reference_reads_it_and_nowhere_else() -> None:
-    body, header = parse_template("a-{body.owner}"), parse_template("{header.x-a}")
-    for more, needs in (
-        ({}, False), ({"id": header}, False), ({"attributes": {"a": header}}, False), ({"id": body}, True),
-        ({"id": header, "attributes": {"a": header, "b": body}}, True),
-    ):  # fmt: skip
-        made = route("/f", **more)
-        assert RouteTable([made]).needs_body(made) is needs
-
-
 def test_head_is_decided_as_get_and_405_lists_what_there_is() -> None:
-    made = Route("/x", (), Access.POLICY, {"GET": "read", "PUT": "update", "WS": "listen"})
-    assert (action_of(made, "HEAD"), action_of(made, "PUT"), action_of(made, "WS")) == ("read", "update", "listen")
+    made = Route("/x", (), Access.POLICY, asks({"GET": "read", "PUT": "update", "WS": "listen"}))
+    assert (ask_of(made, "HEAD").action, ask_of(made, "PUT").action, ask_of(made, "WS").action) == (
+        "read",
+        "update",
+        "listen",
+    )
     for method in ("POST", "OPTIONS"):
         with pytest.raises(Refused) as caught:
-            action_of(made, method)
+            ask_of(made, method)
         assert (caught.value.code, caught.value.methods) == (Code.METHOD_UNMAPPED, ("GET", "HEAD", "PUT"))
-    assert allowed_methods(Route("/x", (), Access.POLICY, {"POST": "a"})) == ("POST",)
+    assert allowed_methods(Route("/x", (), Access.POLICY, asks({"POST": "a"}))) == ("POST",)
     with pytest.raises(Refused):
-        action_of(Route("/x", (), Access.POLICY, {"POST": "a"}), "HEAD")
+        ask_of(Route("/x", (), Access.POLICY, asks({"POST": "a"})), "HEAD")
 
 
 @pytest.mark.parametrize(

@@ -30,7 +30,7 @@ from tests.routes.reading import faults, one_route, read
         ("{path: '/{x}', resource: r, actions: {GET: a}, id: '{path.id}'}", "expected a variable of the path: x"),
         ("{path: /x, resource: r, actions: {GET: a}, id: '{cookie.id}'}", "expected one of {path.…}"),
         ("{path: /x, resource: r, actions: {GET: a}, id: '{path.id'}", "found a lone brace"),
-        ("{path: /x, resource: r, actions: {GET: a}, id: '{body.id}'}", "whose methods have no body"),
+        ("{path: /x, resource: r, actions: {GET: a}, id: '{body.id}'}", "on a method without a body"),
         ("{path: /x, resource: r, actions: {POST: a}, id: '{body.[}'}", "expected a JMESPath expression"),
         ("{path: /x, resource: r, actions: {GET: a}, attributes: {a: ''}}", "found an empty text"),
         ("{path: /x, resource: r, actions: {GET: a}, lookup: nope}", "expected one of `lookups`: none"),

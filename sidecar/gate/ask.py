@@ -1,0 +1,50 @@
+"""What one method of a route asks, put together when the routes are read: a request looks it up once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from sidecar.gate.query import QueryRule
+from sidecar.gate.references import Source, Template
+
+MAX_BODY = 1024 * 1024
+"""Bytes of a body that a reference reads, where the file says no other number."""
+
+
+@dataclass(slots=True)
+class Ask:
+    """One method of one route. Nothing of it is changed after it was made.
+
+    `action` is "" where no policy is asked. `query` is None where nothing is said of the query, `set_query` are the
+    parameters that the sidecar puts in. `needs_body`: a reference reads the body, of at most `max_body` bytes.
+    """
+
+    action: str = ""
+    kind: str = ""
+    id: Template | None = None
+    attributes: Mapping[str, Template] = field(default_factory=dict)
+    lookup: str = ""
+    scope: Template | None = None
+    query: QueryRule | None = None
+    set_query: Mapping[str, Template] = field(default_factory=dict)
+    max_body: int = MAX_BODY
+    needs_body: bool = False
+    open_query: tuple[str, ...] = ()
+    """Parameters that the rule depends on, where nothing is said of the others."""
+    has_optional: bool = field(init=False)
+    """Whether an attribute may be left out."""
+
+    def __post_init__(self) -> None:
+        templates = [*self.attributes.values(), *([self.id] if self.id is not None else [])]
+        references = [reference for template in templates for reference in template.references]
+        self.needs_body = self.needs_body or any(reference.source is Source.BODY for reference in references)
+        self.has_optional = any(reference.optional for reference in references)
+
+
+def asks(actions: Mapping[str, str | Ask], **more: object) -> dict[str, Ask]:
+    """Method -> Ask: HEAD as GET, an action by its name alone with `more` as its other fields."""
+    made = {method: ask if isinstance(ask, Ask) else Ask(ask, **more) for method, ask in actions.items()}  # type: ignore[arg-type]
+    if "GET" in made:
+        made["HEAD"] = made["GET"]
+    return made

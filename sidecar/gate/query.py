@@ -1,0 +1,147 @@
+"""The query of a request: the one value of a name, the names that a client may send, and those that the sidecar sets.
+
+Frameworks differ in whether case, a `[` or a `.` in a name matters, in which of several they take, and in whether `;`
+separates. A name is what it says only where none of them can take it for another.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
+from urllib.parse import quote, unquote_to_bytes
+
+from sidecar.gate.spelling import folded
+from sidecar.gate.values import CONTROLS
+from sidecar.gate.verdict import Code, Refused
+
+MAX_PARAMETERS = 256
+"""Of a query that is read."""
+
+
+class QueryRule(NamedTuple):
+    """Names that a query may have: `names` as a form decodes them, None for any. A pair that a server may take for one
+    of `removed`, in the form of `taken_for`, is taken out, whatever `names` says. `given`: the file says `query`."""
+
+    names: frozenset[bytes] | None
+    removed: frozenset[str] = frozenset()
+    given: bool = True
+
+
+def rule_of(names: Iterable[str] | None, removed: Iterable[str], *, given: bool = True) -> QueryRule:
+    """The rule for names as `routes.yaml` has them. None allows any name."""
+    gone = frozenset(_plain(name) for name in removed)
+    if names is None:
+        return QueryRule(None, gone, given)
+    return QueryRule(frozenset(name.encode("ascii") for name in names if not taken_for(name) & gone), gone, given)
+
+
+def admitted(query: bytes, rule: QueryRule) -> bytes:
+    """The query that may go on, byte for byte what came but for the pairs that are removed.
+
+    Raises Refused(QUERY_NOT_ALLOWED) for a name that the rule has not, and for one that cannot be read in one way.
+    """
+    names, removed = rule.names, rule.removed
+    if names is None and not removed:
+        return query
+    if b";" in query:
+        raise Refused(Code.QUERY_NOT_ALLOWED, "a ';', which separates parameters for some servers")
+    if query.count(b"&") >= MAX_PARAMETERS:
+        raise Refused(Code.QUERY_NOT_ALLOWED, f"more than {MAX_PARAMETERS} parameters")
+    pairs = query.split(b"&")
+    kept = [pair for pair in pairs if _stays(pair, names, removed)]
+    return query if len(kept) == len(pairs) else b"&".join(kept)
+
+
+def _stays(pair: bytes, names: frozenset[bytes] | None, removed: frozenset[str]) -> bool:
+    raw = pair.partition(b"=")[0]
+    # no allowed name has an escape, and none may be taken for one that is removed
+    if (names is not None and raw in names) or not pair:
+        return True
+    name = _name(raw)
+    if not taken_for(name).isdisjoint(removed):
+        return False
+    if names is not None and name.encode("utf-8") not in names:
+        raise Refused(Code.QUERY_NOT_ALLOWED, f"the parameter {name[:64]!r}")
+    return True
+
+
+def _name(raw: bytes) -> str:
+    try:
+        name = _form(raw).decode("utf-8")
+    except (Refused, UnicodeDecodeError):
+        raise Refused(Code.QUERY_NOT_ALLOWED, f"a name that is not UTF-8 in whole escapes: {raw[:64]!r}") from None
+    # a NUL ends a name for some
+    if CONTROLS.search(name):
+        raise Refused(Code.QUERY_NOT_ALLOWED, "a control character in a name")
+    return name
+
+
+def with_values(query: bytes, values: Iterable[tuple[str, str]]) -> bytes:
+    """`query` with these parameters after it, their values percent-encoded."""
+    added = "&".join(f"{name}={quote(value, safe='')}" for name, value in values).encode("ascii")
+    return query + b"&" + added if query else added
+
+
+def query_value(query: bytes, name: str) -> str | None:
+    """The one value of a query parameter, decoded as a form does; None where no server can find it in the query.
+
+    Raises Refused(REFERENCE_INVALID) where the name comes twice, or in a spelling that only some take for it.
+    """
+    place = f"query.{name}"
+    if b";" in query:
+        raise Refused(Code.REFERENCE_INVALID, f"{place}: a ';' in the query")
+    if query.count(b"&") >= MAX_PARAMETERS:
+        raise Refused(Code.REFERENCE_INVALID, f"{place}: more than {MAX_PARAMETERS} parameters")
+    pairs = [pair.partition(b"=") for pair in query.split(b"&")]
+    keys = [_decoded(_form(key), place) for key, _, _ in pairs]
+    # a NUL ends a name for some
+    if any(CONTROLS.search(key) for key in keys):
+        raise Refused(Code.REFERENCE_INVALID, f"{place}: a control character in a name")
+    wanted = _plain(name)
+    found = [pair[2] for key, pair in zip(keys, pairs, strict=True) if wanted in taken_for(key)]
+    if not found:
+        return None
+    exact = [value for key, _, value in pairs if _form(key) == name.encode("ascii")]
+    if len(found) != 1 or found != exact:
+        raise Refused(Code.REFERENCE_INVALID, f"{place}: found {len(found)}, expected one")
+    if _LATER_NAME.search(exact[0]):
+        raise Refused(Code.REFERENCE_INVALID, f"{place}: ']=' in the value, to which a name reaches for some servers")
+    return _decoded(_form(exact[0]), place)
+
+
+_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
+# qs, which Express 4 reads queries with, looks for the first "]=" before it looks for "="
+_LATER_NAME = re.compile(rb"(?:\]|%5d)=", re.IGNORECASE)
+
+
+def _form(data: bytes) -> bytes:
+    if _BROKEN_ESCAPE.search(data):
+        raise Refused(Code.REFERENCE_INVALID, "a broken escape in the query")
+    return unquote_to_bytes(data.replace(b"+", b" "))
+
+
+_MANGLED = str.maketrans(". [", "___")
+_BRACKETS = re.compile(r"[\[\]]*([^\[\]]*)")
+
+
+def _plain(name: str) -> str:
+    return folded(name).translate(_MANGLED)
+
+
+def taken_for(key: str) -> set[str]:
+    """The names that a key may have to a framework, folded and with '_' for '.', ' ' and a '[' that nothing closes.
+
+    `a[b]` is `a` to PHP, qs and Rack; `[a]` is `a` to qs and Rack, and `a]` to Rack.
+    """
+    plain = folded(key).strip()
+    inner = _BRACKETS.match(plain)
+    first = inner[1] if inner is not None else plain
+    return {first.strip().translate(_MANGLED), plain.translate(_MANGLED)}
+
+
+def _decoded(data: bytes, place: str) -> str:
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refused(Code.REFERENCE_INVALID, f"{place}: not UTF-8") from None

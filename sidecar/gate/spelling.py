@@ -1,0 +1,30 @@
+"""Names that servers may take for one another, though they are written in two ways."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Iterable
+
+_INVISIBLE = ("Cf", "Cc")
+
+
+def folded(name: str) -> str:
+    """`name` as a reader without case sees it: two names with the same folded form are one name to some server.
+
+    It is NFKC with the case folded (Unicode section 3.13, D146: the long s, the Kelvin sign and full-width letters are
+    ASCII letters), the two i's of Turkish as `i` (java.lang.String.equalsIgnoreCase takes them for one), and no
+    character that cannot be seen, as a zero-width space, which cultural comparisons of .NET and ICU pass over.
+    """
+    if name.isascii():
+        return name.casefold()
+    upper = unicodedata.normalize("NFKC", name).upper()
+    plain = unicodedata.normalize("NFKC", upper.casefold()).replace("\u0307", "")
+    return "".join(char for char in plain if unicodedata.category(char) not in _INVISIBLE)
+
+
+def are_distinct(names: Iterable[str]) -> bool:
+    """Whether no reader can take one of these names, all different, for another."""
+    names = tuple(names)
+    if "".join(names).isascii():
+        return len(set(map(str.casefold, names))) == len(names)
+    return len(set(map(folded, names))) == len(names)
