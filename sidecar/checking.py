@@ -12,6 +12,8 @@ from sidecar.clients import cerbos_version
 from sidecar.clients.embedded import compile_policies, find_binary
 from sidecar.routes_file import RoutesError, RoutesFile, read_routes
 from sidecar.settings import SETTINGS, Settings, SettingsError, read_settings
+from sidecar.study import lint
+from sidecar.study.policies import read_policies
 
 EXTERNAL = """\
 SIDECAR_CERBOS: we do not run this Cerbos, so its configuration and policies were not read. It should have:
@@ -53,12 +55,23 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Findings:
         claims = claims_check.lacking(routes, settings, Path(settings.routes).read_text(encoding="utf-8"))
         found.warnings.extend([*claims.warnings, *_warnings(settings, routes)])
         found.notes.extend(claims.notes)
+        _lint(settings, routes, found)
     return found
 
 
 def _warnings(settings: Settings, routes: RoutesFile) -> list[str]:
-    """What may be wrong with settings, routes and policies that can be used."""
+    """What may be wrong with settings and routes that can be used."""
     return list(map(str, routes.warnings))
+
+
+def _lint(settings: Settings, routes: RoutesFile, found: Findings) -> None:
+    """Hold the policies against the routes; also those of a Cerbos elsewhere, whose folder the settings name."""
+    folder = Path(settings.policies)
+    if settings.pdp or not (settings.cerbos == "embedded" or settings.cerbos_admin) or not folder.is_dir():
+        return
+    read = read_policies(folder)
+    found.warnings.extend(lint.warnings(routes, read))
+    found.notes.extend(lint.notes(routes, read))
 
 
 def _said(told: Mapping[str, str], variable: str) -> str:

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from sidecar import checking, process
+from sidecar import process
 from sidecar.app import StartError
 from sidecar.inject import settings as inject_settings
 from sidecar.routes.grammar import json_schema
@@ -97,6 +97,9 @@ def run(options: argparse.Namespace) -> int:
 
 def check(options: argparse.Namespace) -> int:
     """`sidecar check`: every problem of settings, routes and policies, and every warning; nothing is started."""
+    # what only this command needs
+    from sidecar import checking
+
     found = checking.findings(os.environ, _flags(options))
     for problem in found.problems:
         print(problem, file=sys.stderr)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sidecar import checking, cli
 from sidecar.checking import Findings
+from sidecar.clients import cerbos_version
+from sidecar.demo.processes import Process
 from tests.conftest import policies
 from tests.stack import binary, older_binary
 
@@ -40,6 +44,97 @@ def test_a_problem_fails_whatever_is_asked(monkeypatch: pytest.MonkeyPatch, caps
 def test_nothing_is_nothing(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     found = Findings(["a", "b"], [], [], [])
     assert check(monkeypatch, capsys, found, "--warnings-as-errors") == (0, "a and b: nothing wrong\n", "")
+
+
+POLICIES = """\
+apiVersion: api.cerbos.dev/v1
+resourcePolicy:
+  resource: contact
+  version: default
+  rules:
+    - {actions: [read], effect: EFFECT_ALLOW, roles: [user, admin]}
+    - {actions: [read], effect: EFFECT_DENY, roles: ["*"], condition: {match: {expr: P.attr.suspended == true}}}
+    - {actions: [read], effect: EFFECT_DENY, roles: [user]}
+    - {actions: [export], effect: EFFECT_ALLOW, roles: [user]}
+"""
+
+
+@pytest.fixture
+def suspended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Settings for a folder whose policies read a claim that nobody maps."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "routes.yaml").write_text(ROUTES)
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "contact.yaml").write_text(POLICIES)
+    return {**POOL, "SIDECAR_CERBOS_BINARY": str(binary())}
+
+
+def of_policies(environ: dict[str, str]) -> list[str]:
+    return [line for line in checking.findings(environ, {}).warnings if line.startswith("policies/")]
+
+
+def test_policies_are_held_against_the_routes(suspended: dict[str, str]) -> None:
+    found = checking.findings(suspended, {})
+    assert found.problems == []
+    assert [line.partition(": ")[0] for line in found.warnings] == [
+        "policies/contact.yaml:7:86", "policies/contact.yaml:8:7"
+    ]  # fmt: skip
+    assert found.warnings[0].endswith("[attribute-unsupplied]")
+    assert found.warnings[1].endswith("[deny-for-role]")
+    assert found.notes == ["policies/contact.yaml:3:13: no route asks for 'export' of 'contact'"]
+
+
+def test_the_claim_and_its_type_are_what_was_missing(suspended: dict[str, str], tmp_path: Path) -> None:
+    attribute = "principal: {attributes: {suspended: %s}}\n"
+    (tmp_path / "routes.yaml").write_text(ROUTES + attribute % '"custom:suspended"')
+    untyped, _ = of_policies(suspended)
+    assert untyped.endswith("suspended: {claim: 'custom:suspended', type: bool} [attribute-untyped]")
+    (tmp_path / "routes.yaml").write_text(ROUTES + attribute % '{claim: "custom:suspended", type: bool}')
+    assert [line.rpartition(" ")[2] for line in of_policies(suspended)] == ["[deny-for-role]"]
+
+
+def test_policies_that_do_not_compile_are_a_problem_and_not_held_against_the_routes(
+    suspended: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "policies" / "contact.yaml").write_text(
+        POLICIES.replace("P.attr.suspended == true", "P.attr.suspended ==")
+    )
+    found = checking.findings(suspended, {})
+    assert len(found.problems) == 1
+    assert found.warnings == []
+
+
+@pytest.mark.parametrize(
+    ("more", "held"),
+    [
+        ({"SIDECAR_CERBOS": "cerbos:3593"}, False),
+        ({"SIDECAR_CERBOS": "cerbos:3593", "SIDECAR_CERBOS_ADMIN": "a:b"}, True),
+        ({"SIDECAR_PDP": "authzen+https://pdp.example/x"}, False),
+    ],
+)
+def test_the_policies_of_a_cerbos_elsewhere_are_read_where_settings_name_their_folder(
+    suspended: dict[str, str], more: dict[str, str], held: bool
+) -> None:
+    found = checking.findings({**suspended, **more}, {})
+    assert found.problems == []
+    assert any("attribute-unsupplied" in line for line in found.warnings) == held
+
+
+def test_what_a_cerbos_elsewhere_should_have_is_taken_by_cerbos(tmp_path: Path) -> None:
+    """The advice is YAML; the certificate is an example's, and needs none to try the rest."""
+    lines = checking.EXTERNAL.splitlines()[1:]
+    advice = yaml.safe_load("\n".join(lines))
+    assert set(advice) == {"engine", "schema", "server", "storage"}
+    assert advice["engine"] == cerbos_version.engine(cerbos_version.version_of(binary()), strict=True)
+    del advice["server"]["tls"]
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    advice["server"] |= {"grpcListenAddr": f"unix:{tmp_path}/grpc.sock", "httpListenAddr": f"unix:{tmp_path}/http.sock"}
+    advice["storage"] |= {"driver": "disk", "disk": {**advice["storage"]["disk"], "directory": str(folder)}}
+    (tmp_path / "cerbos.yaml").write_text(yaml.safe_dump(advice))
+    command = [str(binary()), "server", f"--config={tmp_path}/cerbos.yaml"]
+    process = Process.start("cerbos", command, tmp_path, os.environ, (tmp_path / "grpc.sock").exists)
+    process.stop()
 
 
 def test_a_cerbos_elsewhere_is_told_what_to_set(tmp_path: Path) -> None:

@@ -188,3 +188,6 @@ def test_what_only_some_need_is_not_loaded_by_all() -> None:
     told = "import sys, sidecar.cli; print(*{name.partition('.')[0] for name in sys.modules})"
     loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, cwd=ROOT).stdout
     assert not {"redis", "opentelemetry", "grpc", "envoy", "pycognito", "boto3", "moto"} & set(loaded.split())
+    told = "import sys, sidecar.cli; print(*(name for name in sys.modules if name.startswith('sidecar.study')))"
+    loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    assert loaded.split() == []

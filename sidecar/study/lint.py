@@ -1,0 +1,223 @@
+"""Warnings about policies: what they read that nobody tells them, and what they deny that stays allowed.
+
+A condition that cannot be evaluated is not met, in a DENY too, unless Cerbos evaluates strictly; a comparison of a text
+with a number or boolean by `==` is false even then. So each of these may let through what the policy's author denies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from sidecar.routes_file import RoutesFile
+from sidecar.study.globs import is_glob, kind_name, looks_like_glob, matches, overlap
+from sidecar.study.policies import Policies, Policy, Rule
+from sidecar.study.reads import WHOLE, Unread, Use, uses
+from sidecar.study.schemas import Schema
+from sidecar.study.supply import Asked, Supply, of_principal, questions
+from sidecar.study.yaml_nodes import Place
+
+VERSION = "default"
+"""Of the policies that are asked: the sidecar names none, and Cerbos takes this one."""
+_JSON_SCHEMA = {"integer": "number", "number": "number", "boolean": "bool", "string": "string"}
+
+
+class Warn(NamedTuple):
+    """One warning: where, its name (for `sidecar-check-accepts`), and what it says."""
+
+    place: Place | None
+    name: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{f'{self.place}: ' if self.place else ''}{self.text} [{self.name}]"
+
+
+def warnings(routes: RoutesFile, policies: Policies) -> list[str]:
+    """Everything that may be wrong with policies for these routes, in the order of the files."""
+    of_policies = [*_of_denials(policies), *_of_globs(policies)]
+    found = [*_of_attributes(routes, policies), *of_policies, *_of_questions(routes, policies)]
+    found.sort(key=lambda warn: (warn.place is None, warn.place or (), warn.name))
+    return [*policies.unread, *dict.fromkeys(map(str, _once(found)))]
+
+
+def _once(found: list[Warn]) -> Iterator[Warn]:
+    """Of an attribute that nothing supplies, the first place in each file."""
+    told: set[tuple[str, str]] = set()
+    for warn in found:
+        key = (warn.place.file if warn.place else "", warn.text)
+        if warn.name != "attribute-unsupplied" or key not in told:
+            yield warn
+        told.add(key)
+
+
+def notes(routes: RoutesFile, policies: Policies) -> list[str]:
+    """What policies say that no route asks: no fault, and often a misspelt name."""
+    asked = questions(routes)
+    found = []
+    for policy in policies.policies:
+        if policy.version != VERSION:
+            found.append(f"{policy.place}: no route asks for version {policy.version!r}, only for {VERSION!r}")
+        elif policy.kind == "resourcePolicy":
+            found += _unasked(policy, asked, policies)
+    return found
+
+
+def _unasked(policy: Policy, asked: list[Asked], policies: Policies) -> Iterator[str]:
+    known = {each.action for each in asked if kind_name(each.kind) == kind_name(policy.name)}
+    if not known:
+        yield f"{policy.place}: no route asks about the kind {policy.name!r}"
+        return
+    named = {action for rule in policies.rules if rule.policy is policy for action in rule.actions}
+    if unasked := sorted(action for action in named if not any(matches(action, each) for each in known)):
+        yield f"{policy.place}: no route asks for {', '.join(map(repr, unasked))} of {policy.name!r}"
+
+
+# --- attributes ---
+
+
+def _of_attributes(routes: RoutesFile, policies: Policies) -> Iterator[Warn]:
+    asked, principal = questions(routes), of_principal(routes.principal)
+    for rule in policies.rules:
+        about = [each for each in asked if _asks(each, rule)]
+        if not about:
+            continue  # `notes` says so
+        for condition in rule.conditions:
+            for use in uses(condition):
+                yield from _accepted(_of_use(use, rule.policy, about, principal), rule.policy, policies)
+
+
+def _accepted(warns: Iterator[Warn], policy: Policy, policies: Policies) -> Iterator[Warn]:
+    """Those that neither the file of the place nor that of the policy accepts."""
+    for warn in warns:
+        files = {policy.place.file, warn.place.file if warn.place else policy.place.file}
+        if not any(warn.name in policies.accepts.get(file, ()) for file in files):
+            yield warn
+
+
+def _asks(asked: Asked, rule: Rule) -> bool:
+    return (
+        rule.policy.version == VERSION
+        and _names_kind(rule, asked.kind)
+        and (asked.scoped or not rule.policy.scope)
+        and any(matches(action, asked.action) for action in rule.actions)
+    )
+
+
+def _names_kind(rule: Rule, kind: str) -> bool:
+    if rule.policy.kind == "resourcePolicy":
+        return kind_name(rule.resource) == kind_name(kind)
+    return matches(rule.resource, kind)
+
+
+def _of_use(use: Use | Unread, policy: Policy, about: list[Asked], principal: Mapping[str, Supply]) -> Iterator[Warn]:
+    if isinstance(use, Unread):
+        yield Warn(use.place, "expression-unread", f"could not be read: {use.reason}")
+        return
+    attribute = use.attribute
+    if attribute.owner == "jwt":
+        text = f"{attribute} is read, and the sidecar sends no token to Cerbos: map the claim in `principal.attributes`"
+        yield Warn(use.place, "attribute-unsupplied", text)
+    elif attribute.name == WHOLE:
+        text = (
+            f"{attribute.owner}.attr is read as a whole, or by a name that is worked out: which of it could not be read"
+        )
+        yield Warn(use.place, "attribute-unread", text)
+    elif attribute.owner == "principal":
+        told = {"every request": principal.get(attribute.name)}
+        yield from _of_supply(use, told, policy.principal_schema, "`principal.attributes`")
+    else:
+        told = {each.where: each.attributes.get(attribute.name) for each in about}
+        yield from _of_supply(use, told, policy.resource_schema, f"`attributes` of {about[0].where}, or to its lookup")
+
+
+def _of_supply(use: Use, told: Mapping[str, Supply | None], schema: Schema, remedy: str) -> Iterator[Warn]:
+    name = use.attribute.name
+    known = [supply for supply in told.values() if supply is not None]
+    if not known:
+        yield Warn(
+            use.place, "attribute-unsupplied", f"{use.attribute} is read, and nothing supplies it: add it to {remedy}"
+        )
+        return
+    if not use.guarded and name not in schema.required:
+        yield from _of_absence(use, told)
+    for supply in known:
+        yield from _of_type(use, supply, _JSON_SCHEMA.get(schema.types.get(name, ""), ""))
+
+
+def _of_absence(use: Use, told: Mapping[str, Supply | None]) -> Iterator[Warn]:
+    for where, supply in told.items():
+        why = f"{where} does not supply it" if supply is None else supply.absent
+        if why:
+            text = f"{use.attribute} may be absent ({why}), and is read without `has({use.attribute})` before it"
+            yield Warn(use.place, "attribute-unguarded", text)
+            return
+
+
+def _of_type(use: Use, supply: Supply, schema: str) -> Iterator[Warn]:
+    declared = supply.type or schema
+    if not use.with_ or declared == use.with_ or (not declared and use.with_ == "string"):
+        return
+    a_type = {"bool": "a boolean", "number": "a number", "string": "a text", "list": "a list"}
+    has = f"it is {a_type[declared]}" if declared else "its type is not declared"
+    remedy = f": {supply.declared.replace('TYPE', use.with_)}" if use.with_ != "string" else ""
+    yield Warn(
+        use.place, "attribute-untyped",
+        f"{use.attribute} is compared with {a_type[use.with_]}, and {has} ({supply.where}){remedy}",
+    )  # fmt: skip
+
+
+# --- denials ---
+
+
+def _of_denials(policies: Policies) -> Iterator[Warn]:
+    """Warn of each DENY for named roles beside which another role is allowed.
+
+    Cerbos decides for each role of the principal by itself, and answers ALLOW if any of them is allowed.
+    """
+    rules = [rule for rule in policies.rules if rule.policy.kind == "resourcePolicy"]
+    for deny in rules:
+        if not deny.deny or "*" in deny.roles or not deny.roles:
+            continue
+        other = next((allow for allow in rules if _stays_allowed(deny, allow)), None)
+        if other is not None:
+            holders = sorted(other.roles - deny.roles)
+            text = (
+                f"this DENY for {', '.join(sorted(deny.roles))} does not stop a principal who also has "
+                f"{'another role' if '*' in holders else 'the role ' + ' or '.join(holders)}, which line "
+                f'{other.place.line} of {other.place.file} allows: write roles: ["*"] with a condition'
+            )
+            yield from _accepted(iter([Warn(deny.place, "deny-for-role", text)]), deny.policy, policies)
+
+
+def _of_globs(policies: Policies) -> Iterator[Warn]:
+    for rule in policies.rules:
+        for action in filter(looks_like_glob, rule.actions):
+            text = f"the action {action!r} is no pattern, since it has no `*`: name the actions one by one"
+            yield from _accepted(iter([Warn(rule.place, "action-glob", text)]), rule.policy, policies)
+
+
+def _stays_allowed(deny: Rule, allow: Rule) -> bool:
+    return (
+        not allow.deny
+        and kind_name(allow.resource) == kind_name(deny.resource)
+        and allow.policy.version == deny.policy.version
+        and bool(allow.roles - deny.roles)
+        and any(overlap(one, other) for one in deny.actions for other in allow.actions)
+    )
+
+
+# --- kinds and actions ---
+
+
+def _of_questions(routes: RoutesFile, policies: Policies) -> Iterator[Warn]:
+    rules = [rule for rule in policies.rules if rule.policy.version == VERSION]
+    for asked in questions(routes):
+        about = [rule for rule in rules if _names_kind(rule, asked.kind)]
+        if not any(rule.policy.kind == "resourcePolicy" or not is_glob(rule.resource) for rule in about):
+            text = f"{asked.where} asks about the kind {asked.kind!r}, which no policy names: it is refused"
+        elif not any(matches(action, asked.action) for rule in about for action in rule.actions):
+            text = f"{asked.where} asks for {asked.action!r} of {asked.kind!r}, which no rule names: it is refused"
+        else:
+            continue
+        yield Warn(None, "question-unknown", text)

@@ -1,0 +1,295 @@
+"""A folder of Cerbos policies (docs.cerbos.dev, "Policies") -> its rules, with their conditions and places.
+
+It reads what `cerbos compile` has found sound, and says what it could not read.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from sidecar.study.schemas import NO_SCHEMA, Schema, read_schema
+from sidecar.study.yaml_nodes import Document, Place, Scalar, entries, fields, items
+
+ACCEPTS = "sidecar-check-accepts"
+"""An annotation of a policy's `metadata`: names of warnings, with commas between, that are not told of its file."""
+
+
+class Match(NamedTuple):
+    """A condition: `expr` with its expression, or `all`, `any`, `none` of others."""
+
+    kind: str
+    expression: Scalar | None
+    of: tuple[Match, ...] = ()
+
+
+class Names(NamedTuple):
+    """What an expression may name: variables, and constants with the place of their value."""
+
+    variables: Mapping[str, Scalar]
+    constants: Mapping[str, Scalar | None]
+
+
+class Condition(NamedTuple):
+    """A condition and the names that it may use."""
+
+    match: Match
+    names: Names
+
+
+class Policy(NamedTuple):
+    """One policy. `kind` is its kind of policy, `name` what it is about: a resource, a principal or a role."""
+
+    kind: str
+    name: str
+    version: str
+    scope: str
+    place: Place
+    resource_schema: Schema = NO_SCHEMA
+    principal_schema: Schema = NO_SCHEMA
+
+
+class Rule(NamedTuple):
+    """One rule. `resource` and `actions` may be globs, `roles` are those of its derived roles, too."""
+
+    policy: Policy
+    place: Place
+    resource: str
+    actions: tuple[str, ...]
+    deny: bool
+    roles: frozenset[str]
+    conditions: tuple[Condition, ...]
+
+
+class Policies(NamedTuple):
+    """All policies of a folder. `unread` says what could not be read, a line each; `accepts` are the names of the
+    warnings that a file says are meant."""
+
+    policies: list[Policy]
+    rules: list[Rule]
+    unread: list[str]
+    accepts: Mapping[str, frozenset[str]]
+
+
+class _DerivedRole(NamedTuple):
+    roles: frozenset[str]
+    conditions: tuple[Condition, ...]
+
+
+_KINDS = ("resourcePolicy", "principalPolicy", "rolePolicy")
+_EFFECTS = {"EFFECT_ALLOW": False, "1": False, "EFFECT_DENY": True, "2": True}
+
+
+def read_policies(folder: Path) -> Policies:
+    """Read every policy that Cerbos would load from `folder`."""
+    reader = _Reader(folder)
+    for document in reader.documents:
+        reader.read(document)
+    accepts = {document.name: _accepted(document) for document in reader.documents}
+    return Policies(reader.policies, reader.rules, reader.unread, accepts)
+
+
+def _accepted(document: Document) -> frozenset[str]:
+    annotations = entries(fields(fields(document.root).get("metadata")).get("annotations"))
+    said = document.scalar(annotations.get(ACCEPTS))
+    return frozenset(re.split(r"[\s,]+", said.value)) if said is not None else frozenset()
+
+
+def policy_files(folder: Path) -> Iterator[Path]:
+    """The files that Cerbos loads from a folder (its source, internal/util, `IsSupportedFileType` and its kin)."""
+    for parent, below, names in os.walk(folder):
+        here = Path(parent)
+        below[:] = sorted(
+            name
+            for name in below
+            if not name.startswith(".") and name != "testdata" and (name != "_schemas" or here != folder)
+        )
+        for name in sorted(names):
+            stem, suffix = os.path.splitext(name)
+            if suffix.lower() in (".yaml", ".yml", ".json") and not name.startswith(".") and not stem.endswith("_test"):
+                yield here / name
+
+
+class _Reader:
+    """Reads the files of one folder: first what others import, then the policies."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self.policies: list[Policy] = []
+        self.rules: list[Rule] = []
+        self.unread: list[str] = []
+        self.documents: list[Document] = []
+        self._exports: dict[tuple[str, str], tuple[Document, yaml.Node]] = {}
+        self._derived: dict[str, dict[str, _DerivedRole]] = {}
+        for path in policy_files(folder):
+            self._open(path)
+        for document in self.documents:
+            self._read_derived(document)
+
+    def _open(self, path: Path) -> None:
+        try:
+            document = Document(path, str(path))
+        except (OSError, ValueError) as error:
+            self.unread.append(f"{path}: could not be read: {error}")
+            return
+        root = fields(document.root)
+        disabled = document.scalar(root.get("disabled"))
+        if disabled is not None and disabled.value == "true":
+            return
+        self.documents.append(document)
+        for kind in ("exportVariables", "exportConstants"):
+            name = document.scalar(fields(root.get(kind)).get("name"))
+            if name is not None:
+                self._exports[kind, name.value] = (document, fields(root[kind])["definitions"])
+
+    # --- names ---
+
+    def _names(self, document: Document, body: Mapping[str, yaml.Node]) -> Names:
+        variables = self._imported(document, body, "variables", "exportVariables")
+        constants = self._imported(document, body, "constants", "exportConstants")
+        for name, node in entries(fields(document.root).get("variables")).items():
+            # before 0.34 they stood beside the policy, and may still
+            variables.setdefault(name, document.scalar(node))
+        return Names({name: scalar for name, scalar in variables.items() if scalar is not None}, constants)
+
+    def _imported(
+        self, document: Document, body: Mapping[str, yaml.Node], field: str, exported: str
+    ) -> dict[str, Scalar | None]:
+        found: dict[str, Scalar | None] = {}
+        said = fields(body.get(field))
+        for name in document.texts(said.get("import")):
+            if (exported, name) in self._exports:
+                source, node = self._exports[exported, name]
+                found |= {each: source.scalar(value) for each, value in entries(node).items()}
+        return found | {each: document.scalar(value) for each, value in entries(said.get("local")).items()}
+
+    # --- conditions ---
+
+    def _conditions(self, document: Document, node: yaml.Node | None, names: Names) -> tuple[Condition, ...]:
+        if node is None:
+            return ()
+        said = fields(node)
+        if "match" not in said:
+            self.unread.append(f"{document.place(node)}: could not be read: a condition without `match`")
+            return ()
+        return (Condition(self._match(document, said["match"]), names),)
+
+    def _match(self, document: Document, node: yaml.Node) -> Match:
+        for kind, value in fields(node).items():
+            if kind == "expr":
+                return Match(kind, document.scalar(value))
+            if kind in ("all", "any", "none"):
+                return Match(kind, None, tuple(self._match(document, each) for each in items(fields(value).get("of"))))
+        self.unread.append(f"{document.place(node)}: could not be read: expected expr, all, any or none")
+        return Match("all", None)
+
+    # --- derived roles ---
+
+    def _read_derived(self, document: Document) -> None:
+        body = fields(fields(document.root).get("derivedRoles"))
+        name = document.scalar(body.get("name"))
+        if name is None:
+            return
+        names = self._names(document, body)
+        found = self._derived.setdefault(name.value, {})
+        for node in items(body.get("definitions")):
+            said = fields(node)
+            role = document.scalar(said.get("name"))
+            if role is not None:
+                found[role.value] = _DerivedRole(
+                    frozenset(document.texts(said.get("parentRoles"))),
+                    self._conditions(document, said.get("condition"), names),
+                )
+
+    # --- policies ---
+
+    def read(self, document: Document) -> None:
+        """Read the policy of one file, if it is one that has rules."""
+        root = fields(document.root)
+        kind = next((kind for kind in _KINDS if kind in root), None)
+        if kind is None:
+            if not root.keys() & {"derivedRoles", "exportVariables", "exportConstants"}:
+                self.unread.append(
+                    f"{document.place(document.root)}: could not be read: no kind of policy that is known"
+                )
+            return
+        body = fields(root[kind])
+        policy = self._policy(document, kind, body)
+        self.policies.append(policy)
+        names = self._names(document, body)
+        derived: dict[str, _DerivedRole] = {}
+        for name in document.texts(body.get("importDerivedRoles")):
+            derived |= self._derived.get(name, {})
+        for node in items(body.get("rules")):
+            self._rules(document, policy, node, names, derived)
+
+    def _policy(self, document: Document, kind: str, body: Mapping[str, yaml.Node]) -> Policy:
+        about = {"resourcePolicy": "resource", "principalPolicy": "principal", "rolePolicy": "role"}[kind]
+        said = {
+            field: scalar.value
+            for field in (about, "version", "scope")
+            if (scalar := document.scalar(body.get(field))) is not None
+        }
+        schemas = fields(body.get("schemas"))
+        return Policy(
+            kind, said.get(about, ""), said.get("version", "default"), said.get("scope", ""),
+            document.place(body.get(about, document.root)),
+            *(read_schema(self._folder, document, schemas.get(which), self.unread)
+              for which in ("resourceSchema", "principalSchema")),
+        )  # fmt: skip
+
+    def _rules(
+        self, document: Document, policy: Policy, node: yaml.Node, names: Names, derived: Mapping[str, _DerivedRole]
+    ) -> None:
+        said = fields(node)
+        conditions = self._conditions(document, said.get("condition"), names)
+        resource = document.scalar(said.get("resource"))
+        about = resource.value if resource is not None else policy.name
+        if policy.kind == "principalPolicy":
+            for each in items(said.get("actions")):
+                own = fields(each)
+                action = document.scalar(own.get("action"))
+                self._add(
+                    document, each, policy, about, (action.value,) if action else (), own,
+                    frozenset(), self._conditions(document, own.get("condition"), names),
+                )  # fmt: skip
+            return
+        if policy.kind == "rolePolicy":
+            allowed = document.texts(said.get("allowActions"))
+            self._add(document, node, policy, about, allowed, None, frozenset((policy.name,)), conditions)
+            return
+        used = [derived[name] for name in document.texts(said.get("derivedRoles")) if name in derived]
+        roles = frozenset(document.texts(said.get("roles"))).union(*(role.roles for role in used))
+        if any("effectiveDerivedRoles" in (text.value if text else "") for text in _texts(conditions)):
+            # it may depend on each of them
+            used += [role for role in derived.values() if role not in used]
+        more = tuple(condition for role in used for condition in role.conditions)
+        self._add(document, node, policy, about, document.texts(said.get("actions")), said, roles, (*conditions, *more))
+
+    def _add(
+        self, document: Document, node: yaml.Node, policy: Policy, resource: str, actions: tuple[str, ...],
+        said: Mapping[str, yaml.Node] | None, roles: frozenset[str], conditions: tuple[Condition, ...],
+    ) -> None:  # fmt: skip
+        effect = document.scalar(said.get("effect")) if said is not None else None
+        if said is not None and (effect is None or effect.value not in _EFFECTS):
+            self.unread.append(f"{document.place(node)}: could not be read: a rule without a known effect")
+            return
+        deny = effect is not None and _EFFECTS[effect.value]
+        self.rules.append(Rule(policy, document.place(node), resource, actions, deny, roles, conditions))
+
+
+def _texts(conditions: tuple[Condition, ...]) -> Iterator[Scalar | None]:
+    for condition in conditions:
+        yield from _expressions(condition.match)
+        yield from condition.names.variables.values()
+
+
+def _expressions(match: Match) -> Iterator[Scalar | None]:
+    yield match.expression
+    for each in match.of:
+        yield from _expressions(each)

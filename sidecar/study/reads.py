@@ -1,0 +1,323 @@
+"""What a condition reads: each attribute, whether it is known to be there, and what it is compared with.
+
+Known is what a guard says: `has(R.attr.x)` or `"x" in R.attr`, on either side of `&&` (in CEL an error beside false is
+false), in an earlier term of `all`, or the other way round under `||`, `!`, `?:` and `any`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+from sidecar.study.cel import CelError, Node, parse
+from sidecar.study.policies import Condition, Match, Names
+from sidecar.study.yaml_nodes import Place, Scalar
+
+WHOLE = "*"
+"""Stands for an attribute whose name is not written out: all of them, or one that is worked out."""
+
+
+class Attribute(NamedTuple):
+    """`owner` is `principal`, `resource` or `jwt` (of Cerbos' auxData)."""
+
+    owner: str
+    name: str
+
+    def __str__(self) -> str:
+        return f"{self.owner}.{'attr.' if self.owner != 'jwt' else ''}{self.name}"
+
+
+class Use(NamedTuple):
+    """One place where an attribute is read. `guarded`: it is known to be there, or its absence is no error.
+
+    `with_` is the type of the literal that it is compared with (`number`, `bool`, `string`), `bool` where its value is
+    taken for one, or "".
+    """
+
+    attribute: Attribute
+    place: Place
+    guarded: bool
+    with_: str = ""
+
+
+class Unread(NamedTuple):
+    """An expression that could not be read, and why."""
+
+    place: Place
+    reason: str
+
+
+_Known = frozenset[Attribute]
+_NOTHING: _Known = frozenset()
+_MACROS = {"exists": 1, "all": 1, "filter": 1, "map": 1, "exists_one": 1, "existsOne": 1, "sortBy": 1}
+"""Of a list or map: how many variables it binds at least (cel-spec, "Macros", and cel-go's extensions)."""
+_WIDE_MACROS = {"transformList": 2, "transformMap": 2, "transformMapEntry": 2}
+_COMPARISONS = ("==", "!=", "<", "<=", ">", ">=", "in")
+_WHOLES: dict[tuple[str, ...], tuple[str, ...]] = {
+    ("P",): ("principal",), ("request", "principal"): ("principal",),
+    ("R",): ("resource",), ("request", "resource"): ("resource",),
+    ("request",): ("principal", "resource"),
+}  # fmt: skip
+_OWNERS: dict[tuple[str, ...], str] = {
+    ("P", "attr"): "principal", ("request", "principal", "attr"): "principal",
+    ("R", "attr"): "resource", ("request", "resource", "attr"): "resource",
+    ("request", "auxData", "jwt"): "jwt", ("request", "aux_data", "jwt"): "jwt",
+}  # fmt: skip
+_MAX_DEPTH = 32
+"""Variables within variables."""
+
+
+def uses(condition: Condition) -> list[Use | Unread]:
+    """Everything that a condition reads, in its order."""
+    return list(_Reading(condition.names).match(condition.match, _NOTHING))
+
+
+class _Reading:
+    """Reads the expressions of one policy, variables in place of their names."""
+
+    def __init__(self, names: Names, depth: int = 0) -> None:
+        self._names = names
+        self._depth = depth
+        self._text = Scalar(Place("", 1, 1), "", "")
+        self._bound: frozenset[str] = frozenset()
+
+    # --- a tree of matches ---
+
+    def match(self, match: Match, known: _Known) -> Iterator[Use | Unread]:
+        """Cerbos takes the terms in turn, and stops at the first that decides: a guard counts for those after it."""
+        if match.kind == "expr":
+            if match.expression is not None:
+                yield from self.expression(match.expression, known)
+            return
+        for term in match.of:
+            yield from self.match(term, known)
+            known |= self._of_match(term, wanted=match.kind == "all")
+
+    def _of_match(self, match: Match, wanted: bool) -> _Known:
+        """What is known to be there once `match` is true (or false, as `wanted` says)."""
+        if match.kind == "expr":
+            inner, tree = self._inner(match.expression)
+            return inner.known_if(tree, wanted) if tree is not None else _NOTHING
+        wanted = wanted if match.kind != "none" else not wanted
+        each = [self._of_match(term, wanted) for term in match.of]
+        return _joined(each, every=wanted == (match.kind == "all"))
+
+    def expression(self, text: Scalar, known: _Known, boolean: bool = True) -> Iterator[Use | Unread]:
+        """Read one expression of the policy."""
+        if self._depth > _MAX_DEPTH:
+            yield Unread(text.start, "too many variables within variables")
+            return
+        try:
+            tree = parse(text.value)
+        except CelError as error:
+            yield Unread(text.start, str(error))
+            return
+        inner = self._at(text)
+        yield from inner.boolean(tree, known) if boolean else inner.read(tree, known)
+
+    def _at(self, text: Scalar) -> _Reading:
+        inner = _Reading(self._names, self._depth + 1)
+        inner._text = text
+        return inner
+
+    def _inner(self, text: Scalar | None) -> tuple[_Reading, Node | None]:
+        if text is None or self._depth > _MAX_DEPTH:
+            return self, None
+        try:
+            return self._at(text), parse(text.value)
+        except CelError:
+            return self, None
+
+    # --- an expression ---
+
+    def boolean(self, node: Node, known: _Known) -> Iterator[Use | Unread]:
+        """Read a node whose value is taken for true or false."""
+        yield from self.read(node, known, "bool")
+
+    def read(self, node: Node, known: _Known, with_: str = "") -> Iterator[Use | Unread]:
+        """Read a node, with these attributes known to be there; `with_` is the type that its value is taken for."""
+        variable = self._variable(node)
+        if variable is not None:
+            inner, tree = self._inner(variable)
+            if tree is not None and inner.attribute(tree) is not None:
+                # a variable that is another name of an attribute
+                yield from inner.read(tree, known, with_)
+            else:
+                yield from self.expression(variable, known, boolean=with_ == "bool")
+            return
+        attribute = self.attribute(node)
+        if attribute is None:
+            yield from self._by_kind(node, known)
+            return
+        yield self._use(attribute, node, known, with_)
+        for index in node.children[1:]:
+            yield from self.read(index, known)
+
+    def _by_kind(self, node: Node, known: _Known) -> Iterator[Use | Unread]:
+        guarded = self._guarded(node)
+        if guarded is not None:
+            yield self._use(guarded, node, frozenset((guarded,)))
+        elif node.kind == "op" and node.text in ("&&", "||", "!", "?:"):
+            yield from self._logic(node, known)
+        elif node.kind == "op" and node.text in _COMPARISONS:
+            yield from self._comparison(node, known)
+        elif node.kind in ("method", "call"):
+            yield from self._called(node, known)
+        else:
+            yield from self._others(node, known)
+
+    def _others(self, node: Node, known: _Known) -> Iterator[Use | Unread]:
+        if owners := self._whole(node):
+            for owner in owners:
+                yield self._use(Attribute(owner, WHOLE), node, known)
+        elif not (node.kind == "select" and self._whole(node.children[0])):
+            # an id or the roles are no attributes
+            for child in node.children:
+                yield from self.read(child, known)
+
+    def _whole(self, node: Node) -> tuple[str, ...]:
+        """Whose attributes a node brings along, all of them."""
+        path = _path(node)
+        if not path or path[0] in self._bound:
+            return ()
+        owner = self._owner(node)
+        return (owner,) if owner is not None else _WHOLES.get(path, ())
+
+    def _logic(self, node: Node, known: _Known) -> Iterator[Use | Unread]:
+        if node.text == "!":
+            yield from self.boolean(node.children[0], known)
+        elif node.text == "?:":
+            condition, then, otherwise = node.children
+            yield from self.boolean(condition, known)
+            yield from self.read(then, known | self.known_if(condition, wanted=True))
+            yield from self.read(otherwise, known | self.known_if(condition, wanted=False))
+        else:
+            left, right = node.children
+            wanted = node.text == "&&"
+            yield from self.boolean(left, known | self.known_if(right, wanted))
+            yield from self.boolean(right, known | self.known_if(left, wanted))
+
+    def _comparison(self, node: Node, known: _Known) -> Iterator[Use | Unread]:
+        left, right = node.children
+        for side, other in ((left, right), (right, left)):
+            among = node.text == "in"
+            # what is looked for is compared with the items of a list, and not with the list
+            with_ = "" if among and side is right else self._literal(other, among)
+            yield from self.read(side, known, with_)
+
+    def _called(self, node: Node, known: _Known) -> Iterator[Use | Unread]:
+        if node.kind == "call" and node.text == "has" and len(node.children) == 1:
+            # of `has(a.b.c)` the last name alone may be absent
+            for child in node.children[0].children[:1]:
+                yield from self.read(child, known)
+            return
+        target, arguments = (node.children[:1], node.children[1:]) if node.kind == "method" else ((), node.children)
+        for each in target:
+            yield from self.read(each, known)
+        bound = self._binds(node, arguments)
+        outer, self._bound = self._bound, self._bound | bound
+        for argument in arguments:
+            if not (argument.kind == "name" and argument.text in bound):
+                yield from self.read(argument, known)
+        self._bound = outer
+
+    def _binds(self, node: Node, arguments: tuple[Node, ...]) -> frozenset[str]:
+        """The variables that a macro binds."""
+        if node.kind != "method":
+            return frozenset()
+        if node.text == "bind" and node.children[0].text == "cel":
+            count = 1
+        elif node.text in _MACROS or node.text in _WIDE_MACROS:
+            # with one more argument than usual, it binds a key or index, too
+            count = _WIDE_MACROS.get(node.text, 1)
+            count = 2 if node.text != "map" and len(arguments) >= 3 else count
+        else:
+            return frozenset()
+        return frozenset(argument.text for argument in arguments[:count] if argument.kind == "name")
+
+    # --- what is known ---
+
+    def known_if(self, node: Node, wanted: bool) -> _Known:
+        """The attributes that are there if `node` is true (or false, as `wanted` says)."""
+        guarded = self._guarded(node)
+        if guarded is not None:
+            return frozenset((guarded,)) if wanted else _NOTHING
+        if node.kind == "op" and node.text == "!":
+            return self.known_if(node.children[0], not wanted)
+        if node.kind == "op" and node.text in ("&&", "||"):
+            each = [self.known_if(child, wanted) for child in node.children]
+            return _joined(each, every=wanted == (node.text == "&&"))
+        variable = self._variable(node)
+        inner, tree = self._inner(variable)
+        return inner.known_if(tree, wanted) if tree is not None else _NOTHING
+
+    def _guarded(self, node: Node) -> Attribute | None:
+        """The attribute whose presence a node asks for."""
+        if node.kind == "call" and node.text == "has" and len(node.children) == 1:
+            return self.attribute(node.children[0])
+        if node.kind == "op" and node.text == "in" and (owner := self._owner(node.children[1])):
+            name = node.children[0]
+            return Attribute(owner, name.value) if (name.kind, name.text) == ("literal", "string") else None
+        return None
+
+    # --- names ---
+
+    def attribute(self, node: Node) -> Attribute | None:
+        """The attribute that a node names, in any of its spellings."""
+        if node.kind not in ("select", "optional", "index", "optional_index"):
+            return None
+        owner = self._owner(node.children[0])
+        if owner is None:
+            return None
+        if node.kind in ("select", "optional"):
+            return Attribute(owner, node.text)
+        index = node.children[1]
+        return Attribute(owner, index.value if (index.kind, index.text) == ("literal", "string") else WHOLE)
+
+    def _owner(self, node: Node) -> str | None:
+        """Whose attributes a node is."""
+        path = _path(node)
+        if not path or path[0] in self._bound:
+            return None
+        return _OWNERS.get(path)
+
+    def _variable(self, node: Node) -> Scalar | None:
+        path = _path(node)
+        if len(path) != 2 or path[0] not in ("V", "variables") or path[0] in self._bound:
+            return None
+        return self._names.variables.get(path[1])
+
+    def _literal(self, node: Node, listed: bool) -> str:
+        """The type of a literal or a constant; of the first item of a list where the other side is to be among them."""
+        if node.kind == "literal":
+            return node.text if node.text in ("number", "bool", "string") else ""
+        if node.kind == "op" and node.text == "-" and len(node.children) == 1:
+            return self._literal(node.children[0], listed=False)
+        if listed and node.kind == "list":
+            return next(filter(None, (self._literal(child, listed=False) for child in node.children)), "")
+        path = _path(node)
+        if len(path) == 2 and path[0] in ("C", "constants"):
+            constant = self._names.constants.get(path[1])
+            return constant.json_type if constant is not None else ""
+        return ""
+
+    def _use(self, attribute: Attribute, node: Node, known: _Known, with_: str = "") -> Use:
+        guarded = attribute in known or node.kind in ("optional", "optional_index")
+        return Use(attribute, self._text.place(node.at, node.end), guarded, with_)
+
+
+def _joined(each: list[_Known], every: bool) -> _Known:
+    """What is known when every one of these holds, or one of them."""
+    if not each:
+        return _NOTHING
+    return _NOTHING.union(*each) if every else each[0].intersection(*each[1:])
+
+
+def _path(node: Node) -> tuple[str, ...]:
+    """`a.b.c` -> its names; () for another node."""
+    if node.kind == "name":
+        return (node.text,)
+    if node.kind != "select":
+        return ()
+    head = _path(node.children[0])
+    return (*head, node.text) if head else ()

@@ -1,0 +1,51 @@
+"""JSON schemas of attributes (docs.cerbos.dev, "Schemas"): the type of each, and which must be there."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+from sidecar.study.yaml_nodes import Document, fields
+
+
+class Schema(NamedTuple):
+    """Attribute -> the name of its JSON type, and the attributes that are required."""
+
+    types: Mapping[str, str]
+    required: frozenset[str]
+
+
+NO_SCHEMA = Schema({}, frozenset())
+_PREFIX = "cerbos:///"
+
+
+def read_schema(folder: Path, document: Document, node: yaml.Node | None, unread: list[str]) -> Schema:
+    """Read the schema that a policy names. One that is not held for all actions counts as none."""
+    said = fields(node)
+    reference = document.scalar(said.get("ref"))
+    if reference is None or "ignoreWhen" in said:
+        return NO_SCHEMA
+    try:
+        if not reference.value.startswith(_PREFIX):
+            raise ValueError(f"expected {_PREFIX}...")  # noqa: TRY301 - told with the others
+        path = folder / "_schemas" / reference.value.removeprefix(_PREFIX)
+        return _schema(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        unread.append(f"{reference.start}: could not be read: the schema {reference.value!r}: {error}")
+        return NO_SCHEMA
+
+
+def _schema(document: object) -> Schema:
+    if not isinstance(document, dict):
+        raise ValueError("found no object")  # noqa: TRY004 - a user's file
+    properties, required = document.get("properties"), document.get("required")
+    types = {
+        name: said["type"]
+        for name, said in (properties.items() if isinstance(properties, dict) else ())
+        if isinstance(said, dict) and isinstance(said.get("type"), str)
+    }
+    return Schema(types, frozenset(required if isinstance(required, list) else ()))

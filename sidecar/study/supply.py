@@ -1,0 +1,93 @@
+"""What `routes.yaml` tells Cerbos: which attributes go with each kind and action, of which type, and whether always."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from sidecar.gate.ask import Ask
+from sidecar.gate.identity import PrincipalRules
+from sidecar.gate.lookup import Lookup, Missing
+from sidecar.gate.references import Reference, Template
+from sidecar.gate.routing import Access
+from sidecar.gate.values import Type
+from sidecar.routes_file import RoutesFile
+
+
+class Supply(NamedTuple):
+    """Where an attribute comes from. `type` is its JSON type, "" where none is declared; `absent` says why it may be
+    absent, "" where it is always there; `declared` how a type would be declared."""
+
+    where: str
+    type: str
+    absent: str = ""
+    declared: str = ""
+
+
+class Asked(NamedTuple):
+    """One question that the sidecar asks: for requests like `where`, about a kind and an action."""
+
+    where: str
+    kind: str
+    action: str
+    scoped: bool
+    attributes: Mapping[str, Supply]
+
+
+_NAMES = {Type.INT: "number", Type.JSON: ""}
+
+
+def _name(kind: Type | None) -> str:
+    return "" if kind is None else _NAMES.get(kind, str(kind))
+
+
+def questions(routes: RoutesFile) -> list[Asked]:
+    """Every question that the routes ask."""
+    return [
+        Asked(f"{method} {route.name}", ask.kind, ask.action, ask.scope is not None, _attributes(ask, routes))
+        for route in routes.table.routes
+        if route.access is Access.POLICY
+        for method, ask in route.asks.items()
+        if method != "HEAD" or "GET" not in route.asks
+    ]
+
+
+def _attributes(ask: Ask, routes: RoutesFile) -> dict[str, Supply]:
+    attributes = {name: _from_request(name, value) for name, value in ask.attributes.items()}
+    lookup = routes.lookups.get(ask.lookup)
+    return attributes if lookup is None else attributes | _from_lookup(lookup)
+
+
+def _from_request(name: str, value: Template) -> Supply:
+    part = value.parts[0]
+    reference = part if len(value.parts) == 1 and isinstance(part, Reference) else None
+    kind = reference.type if reference is not None else Type.STRING
+    if reference is None:
+        return Supply(f"attributes.{name}", _name(kind), declared=f"another value than {value.source!r}")
+    mark = "?" if reference.optional else ""
+    absent = f"{{{reference}?}} is optional" if reference.optional else ""
+    return Supply(f"attributes.{name}", _name(kind), absent, f'{name}: "{{{reference}:TYPE{mark}}}"')
+
+
+def _from_lookup(lookup: Lookup) -> dict[str, Supply]:
+    where = f"lookups.{lookup.name}"
+    empty = f"{where}.missing is `empty`" if lookup.missing is Missing.EMPTY else ""
+    return {
+        name: Supply(
+            f"{where}.attributes.{name}", _name(attribute.type),
+            f"{where}.optional names it" if name in lookup.optional else empty, f'{name}: "...:TYPE"',
+        )
+        for name, attribute in lookup.attributes.items()
+    }  # fmt: skip
+
+
+def of_principal(rules: PrincipalRules) -> dict[str, Supply]:
+    """The attributes of the principal."""
+    return {
+        name: Supply(
+            f"principal.attributes.{name}", _name(claim.type),
+            "principal.optional names it" if name in rules.optional else "",
+            f"{name}: {{claim: {claim.name!r}, type: TYPE}}",
+        )
+        for name, claim in rules.attributes.items()
+    }  # fmt: skip

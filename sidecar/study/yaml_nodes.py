@@ -1,0 +1,117 @@
+"""YAML as Cerbos reads it, with places: messages whose fields have two spellings, merge keys, and texts in texts."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import yaml
+
+
+class Place(NamedTuple):
+    """A place in a file, 1-based."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+_NUMBER = re.compile(r"[-+]?(?:[0-9]+(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][-+]?[0-9]+)?")
+
+
+class Scalar(NamedTuple):
+    """A text of a file: where it begins, its value, how it is written, and whether it stands without quotes."""
+
+    start: Place
+    value: str
+    written: str
+    plain: bool = True
+
+    @property
+    def json_type(self) -> str:
+        """`number`, `bool`, `string`, or "" for null."""
+        if self.plain and self.value in ("", "~", "null"):
+            return ""
+        if self.plain and self.value in ("true", "false"):
+            return "bool"
+        return "number" if self.plain and _NUMBER.fullmatch(self.value) else "string"
+
+    def place(self, at: int, end: int) -> Place:
+        """Where `value[at:end]` is written; where all of it begins if that cannot be told."""
+        piece = self.value[at:end]
+        found = -1
+        for _ in range(self.value.count(piece, 0, at) + 1 if piece else 0):
+            found = self.written.find(piece, found + 1)
+            if found < 0:
+                return self.start
+        before = self.written[: max(found, 0)]
+        lines = before.count("\n")
+        column = len(before) - before.rfind("\n") if lines else self.start.column + len(before)
+        return Place(self.start.file, self.start.line + lines, column)
+
+
+class Document:
+    """One YAML file. Raises ValueError where it is none, OSError where it cannot be read."""
+
+    def __init__(self, path: Path, name: str) -> None:
+        self.name = name
+        self._text = path.read_text(encoding="utf-8-sig")
+        try:
+            root = yaml.compose(self._text, Loader=yaml.SafeLoader)
+        except yaml.YAMLError as error:
+            raise ValueError(" ".join(str(error).split())) from None
+        if not isinstance(root, yaml.MappingNode):
+            raise ValueError("found no mapping")  # noqa: TRY004 - a user's file
+        self.root = root
+
+    def place(self, node: yaml.Node) -> Place:
+        """Where a node begins."""
+        return Place(self.name, node.start_mark.line + 1, node.start_mark.column + 1)
+
+    def scalar(self, node: yaml.Node | None) -> Scalar | None:
+        """The text of a node; None for another node."""
+        if not isinstance(node, yaml.ScalarNode):
+            return None
+        written = self._text[node.start_mark.index : node.end_mark.index]
+        return Scalar(self.place(node), node.value, written, node.style not in ("'", '"'))
+
+    def texts(self, node: yaml.Node | None) -> tuple[str, ...]:
+        """The texts of a list."""
+        return tuple(item.value for item in items(node) if isinstance(item, yaml.ScalarNode))
+
+
+def items(node: yaml.Node | None) -> list[yaml.Node]:
+    """The items of a list; none of another node."""
+    return list(node.value) if isinstance(node, yaml.SequenceNode) else []
+
+
+def entries(node: yaml.Node | None) -> dict[str, yaml.Node]:
+    """Name -> value of a mapping, with what its merge keys bring in; nothing of another node."""
+    found: dict[str, yaml.Node] = {}
+    if not isinstance(node, yaml.MappingNode):
+        return found
+    for merged in _merged(node):
+        found = {**entries(merged), **found}
+    own = {key.value: value for key, value in node.value if isinstance(key, yaml.ScalarNode) and not _merges(key)}
+    return {**found, **own}
+
+
+def _merges(key: yaml.Node) -> bool:
+    return bool(key.tag == "tag:yaml.org,2002:merge")
+
+
+def _merged(node: yaml.MappingNode) -> Iterator[yaml.Node]:
+    for key, value in node.value:
+        if _merges(key):
+            yield from items(value) if isinstance(value, yaml.SequenceNode) else (value,)
+
+
+def fields(node: yaml.Node | None) -> dict[str, yaml.Node]:
+    """As `entries`, for a message: `importDerivedRoles` may be written `import_derived_roles` (protobuf.dev, "ProtoJSON
+    Format")."""
+    return {re.sub(r"_([a-z])", lambda match: match[1].upper(), name): value for name, value in entries(node).items()}

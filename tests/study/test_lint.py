@@ -1,0 +1,247 @@
+"""`study/lint.py` and `supply.py`: each warning where it is due, and none where it is not."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.clients.embedded import compile_policies
+from sidecar.routes_file import RoutesFile, read_routes
+from sidecar.study import lint
+from sidecar.study.policies import read_policies
+from tests.stack import binary
+from tests.study.compiled import HEAD, policy, results, rule
+
+ROUTES = """\
+version: 1
+principal:
+  attributes: {team: "custom:team", level: {claim: "custom:level", type: number}, maybe: maybe, vip: {claim: vip, type: bool}}
+  optional: [maybe]
+lookups:
+  doc:
+    url: "http://127.0.0.1:9/{id}"
+    attributes: {owner: owner, stars: "stars:int", open: open, note: note, tags: "tags:list"}
+    optional: [note]
+  blank: {url: "http://127.0.0.1:9/{id}", attributes: {owner: owner}, missing: empty}
+routes:
+  - {path: /docs, resource: doc, query: any, attributes: {of: "{query.of}", page: "{query.page:int}", sort: "{query.sort?}", fixed: list}, actions: {GET: list}}
+  - {path: "/docs/{id}", resource: doc, id: "{path.id}", lookup: doc, actions: {GET: read, PUT: write}}
+  - {path: "/old/{id}", resource: "doc", id: "{path.id}", lookup: blank, actions: {GET: old}}
+  - {path: "/acme/{id}", resource: doc, scope: "{claims.tenant}", attributes: {code: "{path.id}"}, actions: {GET: scoped}}
+  - path: /own
+    resource: other
+    attributes: {never: "{claims.sub}"}
+    actions: {POST: {resource: doc, action: create, attributes: {size: "{body.size:int}"}, max_body: 1KiB}}
+  - {path: /me, access: authenticated}
+"""
+
+
+def routes(text: str = ROUTES) -> RoutesFile:
+    return read_routes(text, "routes.yaml", {})
+
+
+def write(folder: Path, *policies: str) -> Path:
+    folder.mkdir(exist_ok=True)
+    for number, text in enumerate(policies):
+        (folder / f"{number}.yaml").write_text(text)
+    assert compile_policies(binary(), folder) == []
+    return folder
+
+
+def warned(folder: Path, *policies: str) -> list[str]:
+    """The warnings without the folder, for policies that name all actions besides."""
+    every = policy([rule(actions=["list", "read", "write", "old"], roles=["nobody"])], version="2")
+    said = lint.warnings(routes(), read_policies(write(folder, *policies, every)))
+    return [line.replace(f"{folder}/", "") for line in said if "question-unknown" not in line]
+
+
+@pytest.mark.parametrize(
+    ("action", "match", "said"),
+    [
+        # nothing supplies it
+        ("read", "R.attr.colour == 'red'", "resource.attr.colour is read, and nothing supplies it: add it to `attributes` of GET /docs/{id}, or to its lookup [attribute-unsupplied]"),
+        ("read", "has(R.attr.colour) && R.attr.colour == 'red'", "[attribute-unsupplied]"),
+        ("read", "has(R.attr.colour)", "[attribute-unsupplied]"),
+        ("read", "'colour' in R.attr", "[attribute-unsupplied]"),
+        ("read", "P.attr['colour'] == 'red'", "principal.attr.colour is read, and nothing supplies it: add it to `principal.attributes` [attribute-unsupplied]"),
+        ("list", "R.attr.owner == P.id", "[attribute-unsupplied]"),
+        ("read", "request.aux_data.jwt.team == 'a'", "jwt.team is read, and the sidecar sends no token to Cerbos: map the claim in `principal.attributes` [attribute-unsupplied]"),
+        # it is supplied sometimes
+        ("*", "R.attr.owner == P.id", "resource.attr.owner may be absent (GET /docs does not supply it), and is read without `has(resource.attr.owner)` before it [attribute-unguarded]"),
+        ("read", "R.attr.note == 'x'", "resource.attr.note may be absent (lookups.doc.optional names it), and is read without `has(resource.attr.note)` before it [attribute-unguarded]"),
+        ("old", "R.attr.owner == P.id", "resource.attr.owner may be absent (lookups.blank.missing is `empty`), and is read without `has(resource.attr.owner)` before it [attribute-unguarded]"),
+        ("list", "R.attr.sort == 'x'", "resource.attr.sort may be absent ({query.sort?} is optional), and is read without `has(resource.attr.sort)` before it [attribute-unguarded]"),
+        ("list", "has(R.attr.sort) && R.attr.sort > 3", "(attributes.sort): sort: \"{query.sort:number?}\" [attribute-untyped]"),
+        ("read", "P.attr.maybe == 'x'", "principal.attr.maybe may be absent (principal.optional names it), and is read without `has(principal.attr.maybe)` before it [attribute-unguarded]"),
+        # its type is another
+        ("read", "R.attr.open == true", "resource.attr.open is compared with a boolean, and its type is not declared (lookups.doc.attributes.open): open: \"...:bool\" [attribute-untyped]"),
+        ("read", "!R.attr.open", "[attribute-untyped]"),
+        ("read", "R.attr.open > 3", "resource.attr.open is compared with a number, and its type is not declared (lookups.doc.attributes.open): open: \"...:number\" [attribute-untyped]"),
+        ("list", "R.attr.of > 3", "resource.attr.of is compared with a number, and it is a text (attributes.of): of: \"{query.of:number}\" [attribute-untyped]"),
+        ("list", "R.attr.fixed in [1, 2]", "resource.attr.fixed is compared with a number, and it is a text (attributes.fixed): another value than 'list' [attribute-untyped]"),
+        ("read", "P.attr.team == 5", "principal.attr.team is compared with a number, and its type is not declared (principal.attributes.team): team: {claim: 'custom:team', type: number} [attribute-untyped]"),
+        ("read", "P.attr.level == '5'", "principal.attr.level is compared with a text, and it is a number (principal.attributes.level) [attribute-untyped]"),
+        ("read", "P.attr.level", "principal.attr.level is compared with a boolean, and it is a number (principal.attributes.level): level: {claim: 'custom:level', type: bool} [attribute-untyped]"),
+        # it cannot be told
+        ("read", "size(R.attr) > 2", "resource.attr is read as a whole, or by a name that is worked out: which of it could not be read [attribute-unread]"),
+        ("read", "R.attr[P.attr.team] == 'x'", "[attribute-unread]"),
+    ],
+)  # fmt: skip
+def test_a_condition_is_warned_of(tmp_path: Path, action: str, match: str, said: str) -> None:
+    (line,) = warned(tmp_path / "p", policy([rule("DENY", [action], match)]))
+    assert line.startswith("0.yaml:2:")
+    assert line.endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("action", "match"),
+    [
+        ("read", "R.attr.owner == P.id && R.attr.stars > 3 && P.attr.vip && P.attr.level >= 2 && P.attr.team == 'a'"),
+        ("read", "has(R.attr.note) && R.attr.note == 'x'"),
+        ("read", "'maybe' in P.attr ? P.attr.maybe == 'x' : true"),
+        ("read", {"all": {"of": ["has(R.attr.note)", "R.attr.note == 'x'"]}}),
+        ("read", "'a' in R.attr.tags && R.attr.tags.exists(t, t == 'b')"),
+        ("read", "R.attr.open == R.attr.stars || int(R.attr.open) > 3 || P.attr.team in ['a', 'b']"),
+        ("create", "R.attr.size < 5"),
+        ("list", "R.attr.page < 5 && R.attr.of == P.id && R.attr.fixed != 'x'"),
+        ("old", "has(R.attr.owner) && R.attr.owner == P.id"),
+        ("*", "has(R.attr.owner) && R.attr.owner == P.id"),
+        ("read", "P.id == 'a' && R.id == 'b' && 'c' in P.roles && R.scope == ''"),
+        # no route asks for it: `notes` says so
+        ("export", "R.attr.colour == 'red'"),
+    ],
+)
+def test_what_is_as_it_should_be_is_not(tmp_path: Path, action: str, match: Any) -> None:
+    assert warned(tmp_path / "p", policy([rule("DENY", [action], match)])) == []
+
+
+def test_what_is_read_has_its_place_in_whatever_file(tmp_path: Path) -> None:
+    derived = (
+        f"{HEAD}derivedRoles:\n  name: people\n  definitions:\n    - name: owner\n      parentRoles: [user]\n"
+        "      condition:\n        match:\n          expr: R.attr.ownr == P.id\n"
+    )
+    user = policy([rule(actions=["read", "write"], derivedRoles=["owner"])], importDerivedRoles=["people"])
+    principal = (
+        f"{HEAD}principalPolicy:\n  principal: alice\n  version: default\n  rules:\n    - resource: '*'\n      actions:\n"
+        "        - {action: read, effect: EFFECT_DENY, condition: {match: {expr: P.attr.nick == 'x'}}}\n"
+    )
+    lines = warned(tmp_path / "p", derived, user, principal)
+    assert [line.partition(": ")[0] for line in lines] == ["0.yaml:9:17", "2.yaml:8:73"]
+
+
+def test_a_scoped_policy_is_asked_by_scoped_routes_alone(tmp_path: Path) -> None:
+    parent = policy([rule(actions=["*"])])
+    scoped = policy([rule("DENY", ["*"], "R.attr.code == 'x'")], scope="acme")
+    assert warned(tmp_path / "p", parent, scoped) == []
+    (line,) = warned(tmp_path / "q", policy([rule("DENY", ["*"], "R.attr.code == 'x'")]))
+    assert "GET /docs does not supply it" in line
+
+
+def test_a_schema_that_cerbos_holds_types_and_requires(tmp_path: Path) -> None:
+    schema = {"type": "object", "properties": {"open": {"type": "boolean"}, "note": {}}, "required": ["note"]}
+    (tmp_path / "p" / "_schemas").mkdir(parents=True)
+    (tmp_path / "p" / "_schemas" / "doc.json").write_text(json.dumps(schema))
+    rules = [rule("DENY", ["read"], "R.attr.open && R.attr.note == 'x'")]
+    assert warned(tmp_path / "p", policy(rules, schemas={"resourceSchema": {"ref": "cerbos:///doc.json"}})) == []
+    assert len(warned(tmp_path / "q", policy(rules))) == 2
+
+
+# --- a DENY for a named role ---
+
+
+@pytest.mark.parametrize(
+    ("deny", "allow", "stays"),
+    [
+        (["guest"], ["user"], True), (["guest"], ["*"], True), (["guest", "user"], ["user", "admin"], True),
+        (["user"], ["user"], False), (["*"], ["user"], False), (["guest", "*"], ["user"], False),
+    ],
+)  # fmt: skip
+def test_a_denial_for_a_role_is_warned_of_where_another_role_is_allowed(
+    tmp_path: Path, deny: list[str], allow: list[str], stays: bool
+) -> None:
+    """Cerbos itself tells: a principal with all the roles, and one more."""
+    rules = [rule(actions=["read"], roles=allow), rule("DENY", ["read"], roles=deny)]
+    lines = warned(tmp_path / "p", policy(rules))
+    assert len(lines) == stays
+    held = sorted({*deny, *allow, "another"} - {"*"})
+    assert bool(results(binary(), tmp_path / "p", ["doc"], ["read"], roles=held)) == stays
+    if stays:
+        who = "another role" if allow == ["*"] else f"the role {sorted(set(allow) - set(deny))[0]}"
+        assert lines[0].startswith("0.yaml:2:")
+        assert (
+            f"this DENY for {', '.join(sorted(deny))} does not stop a principal who also has {who}, which line 2 of"
+            in lines[0]
+        )
+        assert lines[0].endswith('write roles: ["*"] with a condition [deny-for-role]')
+
+
+def test_a_denial_by_a_derived_role_is_one_for_its_parents(tmp_path: Path) -> None:
+    derived = f"{HEAD}derivedRoles: {{name: d, definitions: [{{name: dr, parentRoles: [%s]}}]}}\n"
+    rules = [rule(actions=["read"], roles=["user"]), rule("DENY", ["read"], derivedRoles=["dr"])]
+    doc = policy(rules, importDerivedRoles=["d"])
+    assert len(warned(tmp_path / "p", doc, derived % "guest")) == 1
+    assert warned(tmp_path / "q", doc, derived % '"*"') == []
+
+
+def test_other_actions_and_kinds_do_not_count(tmp_path: Path) -> None:
+    deny = rule("DENY", ["read"], roles=["guest"])
+    assert warned(tmp_path / "p", policy([rule(actions=["write"], roles=["user"]), deny])) == []
+    assert warned(tmp_path / "q", policy([deny]), policy([rule(actions=["read"], roles=["user"])], kind="other")) == []
+    assert len(warned(tmp_path / "r", policy([rule(actions=["r*"], roles=["user"]), deny]))) == 1
+
+
+# --- silence, kinds, actions ---
+
+
+def test_a_file_says_what_is_meant(tmp_path: Path) -> None:
+    rules = [
+        rule("DENY", ["read"], "R.attr.colour == 'x'"), rule(actions=["read"]), rule("DENY", ["read", "v?ew"], roles=["guest"])
+    ]  # fmt: skip
+    text = policy(rules)
+    names = ("attribute-unsupplied", "deny-for-role", "action-glob")
+    assert [line.rpartition(" ")[2] for line in warned(tmp_path / "p", text)] == [
+        "[attribute-unsupplied]", "[action-glob]", "[deny-for-role]"
+    ]  # fmt: skip
+    for accepted in ([], names[:1], names):
+        metadata = f"metadata: {{annotations: {{sidecar-check-accepts: '{', '.join(accepted)}'}}}}\n"
+        lines = warned(tmp_path / f"p{len(accepted)}", text.replace(HEAD, HEAD + metadata))
+        assert len(lines) == 3 - len(accepted)
+
+
+@pytest.mark.parametrize(
+    ("kind", "action", "said"),
+    [
+        ("doc", "read", "GET /docs asks for 'list' of 'doc', which no rule names: it is refused"),
+        ("dok", "*", "GET /docs asks about the kind 'doc', which no policy names: it is refused"),
+    ],
+)
+def test_a_question_that_no_policy_answers_is_warned_of(tmp_path: Path, kind: str, action: str, said: str) -> None:
+    folder = write(tmp_path / "p", policy([rule(actions=[action])], kind=kind))
+    lines = lint.warnings(routes(), read_policies(folder))
+    assert f"{said} [question-unknown]" in lines
+
+
+def test_what_no_route_asks_is_noted(tmp_path: Path) -> None:
+    folder = write(
+        tmp_path / "p", policy([rule(actions=["read", "export", "raed*", "old*", "*"])]), policy([rule()], kind="dok"),
+        policy([rule()], version="next"),
+    )  # fmt: skip
+    said = [line.replace(f"{folder}/", "") for line in lint.notes(routes(), read_policies(folder))]
+    assert said == [
+        "0.yaml:2:30: no route asks for 'export', 'raed*' of 'doc'",
+        "1.yaml:2:30: no route asks about the kind 'dok'",
+        "2.yaml:2:30: no route asks for version 'next', only for 'default'",
+    ]
+
+
+def test_what_could_not_be_read_is_among_the_warnings(tmp_path: Path) -> None:
+    (tmp_path / "x.yaml").write_text("- a\n")
+    (tmp_path / "y.yaml").write_text(policy([rule(actions=["*"], match="R.attr.a ==")]))
+    lines = lint.warnings(routes(), read_policies(tmp_path))
+    assert [line.rpartition("/")[2] for line in lines] == [
+        "x.yaml: could not be read: found no mapping",
+        "y.yaml:2:162: could not be read: column 12: found 'the end', expected a name [expression-unread]",
+    ]

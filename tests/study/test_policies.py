@@ -1,0 +1,237 @@
+"""`study/policies.py`: the files that Cerbos loads, read as Cerbos reads them."""
+
+from __future__ import annotations
+
+import base64
+import json
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.clients.embedded import _ADMIN_HASH, ADMIN, compile_policies
+from sidecar.study.policies import Policies, policy_files, read_policies
+from sidecar.study.reads import WHOLE, Use, uses
+from tests.policy_table import real_cerbos
+from tests.stack import ROOT, binary
+from tests.study.compiled import HEAD, policy, rule, write
+
+RICH = {
+    "derived.yaml": """\
+apiVersion: api.cerbos.dev/v1
+derivedRoles:
+  name: people
+  variables: {local: {mine: R.attr.owner == P.id}}
+  definitions:
+    - {name: owner, parentRoles: [user, editor], condition: {match: {expr: V.mine}}}
+    - name: colleague
+      parent_roles: ["*"]
+      condition: {match: {expr: R.attr.team in P.attr.teams}}
+""",
+    "names/variables.yml": """\
+apiVersion: api.cerbos.dev/v1
+exportVariables:
+  name: common
+  definitions: {grown: P.attr.age >= C.adult}
+""",
+    "names/constants.JSON": '{"apiVersion": "api.cerbos.dev/v1", "exportConstants": {"name": "limits", "definitions": {"adult": 18}}}',
+    "doc.yaml": """\
+apiVersion: api.cerbos.dev/v1
+metadata: {annotations: {sidecar-check-accepts: "attribute-untyped, deny-for-role"}}
+resource_policy:
+  resource: doc
+  version: 1
+  scope: acme
+  import_derived_roles: [people]
+  variables: {import: [common], local: {open: R.attr.open}}
+  constants: {import: [limits]}
+  rules:
+    - &read
+      actions: [read, "view:*"]
+      effect: EFFECT_ALLOW
+      derivedRoles: [owner]
+      roles: [admin]
+      condition:
+        match:
+          all:
+            of:
+              - expr: V.grown
+              - any: {of: [{expr: V.open}, {none: {of: [{expr: P.attr.banned}]}}]}
+    - {<<: *read, actions: [write], effect: 2}
+""",
+    "parent.yaml": policy([rule()], version="1"),
+    "alice.yaml": """\
+apiVersion: api.cerbos.dev/v1
+principalPolicy:
+  principal: alice
+  version: default
+  rules:
+    - resource: "d*"
+      actions: [{action: read, effect: EFFECT_DENY, condition: {match: {expr: R.attr.secret}}}]
+""",
+    "role.yaml": """\
+apiVersion: api.cerbos.dev/v1
+rolePolicy:
+  role: editor
+  rules: [{resource: doc, allowActions: [read, write], condition: {match: {expr: R.attr.draft}}}]
+""",
+    "off.yaml": HEAD + "disabled: true\n" + policy([rule(match="R.attr.off")], kind="off").removeprefix(HEAD),
+}  # fmt: skip
+
+
+def attributes(policies: Policies, of: str) -> set[str]:
+    """All attributes that the rules of one policy read."""
+    return {
+        str(use.attribute)
+        for rule in policies.rules
+        if rule.policy.name == of
+        for condition in rule.conditions
+        for use in uses(condition)
+        if isinstance(use, Use)
+    }
+
+
+@pytest.fixture
+def rich(tmp_path: Path) -> Path:
+    write(tmp_path, RICH)
+    assert compile_policies(binary(), tmp_path) == []
+    return tmp_path
+
+
+def test_every_kind_of_policy_is_read(rich: Path) -> None:
+    policies = read_policies(rich)
+    assert policies.unread == []
+    found = {(policy.kind, policy.name, policy.version, policy.scope) for policy in policies.policies}
+    assert found == {
+        ("resourcePolicy", "doc", "1", "acme"), ("resourcePolicy", "doc", "1", ""), ("principalPolicy", "alice", "default", ""),
+        ("rolePolicy", "editor", "default", ""),
+    }  # fmt: skip
+    rules = {
+        (rule.policy.kind, rule.resource, rule.actions, rule.deny, rule.roles)
+        for rule in policies.rules
+        if rule.conditions
+    }
+    roles = frozenset(("admin", "user", "editor"))
+    assert rules == {
+        ("resourcePolicy", "doc", ("read", "view:*"), False, roles), ("resourcePolicy", "doc", ("write",), True, roles),
+        ("principalPolicy", "d*", ("read",), True, frozenset()),
+        ("rolePolicy", "doc", ("read", "write"), False, frozenset(("editor",))),
+    }  # fmt: skip
+    assert policies.accepts[str(rich / "doc.yaml")] == {"attribute-untyped", "deny-for-role"}
+
+
+def test_conditions_are_found_wherever_they_stand(rich: Path) -> None:
+    policies = read_policies(rich)
+    assert attributes(policies, "doc") == {
+        "resource.attr.owner", "resource.attr.open", "principal.attr.age", "principal.attr.banned"
+    }  # fmt: skip
+    assert attributes(policies, "alice") == {"resource.attr.secret"}
+    assert attributes(policies, "editor") == {"resource.attr.draft"}
+
+
+def test_an_attribute_has_the_place_where_it_is_written(rich: Path) -> None:
+    places = {
+        f"{use.attribute} {Path(use.place.file).name}:{use.place.line}:{use.place.column}"
+        for rule in read_policies(rich).rules
+        for condition in rule.conditions
+        for use in uses(condition)
+        if isinstance(use, Use)
+    }
+    assert {
+        "resource.attr.owner derived.yaml:4:29", "principal.attr.age variables.yml:4:24", "principal.attr.banned doc.yaml:21:64",
+        "resource.attr.open doc.yaml:8:47", "resource.attr.secret alice.yaml:7:79",
+    } <= places  # fmt: skip
+
+
+def test_effective_derived_roles_read_what_each_of_them_reads(tmp_path: Path) -> None:
+    text = policy([rule(match='"owner" in runtime.effectiveDerivedRoles')], importDerivedRoles=["people"])
+    write(tmp_path, {"derived.yaml": RICH["derived.yaml"], "doc.yaml": text})
+    assert compile_policies(binary(), tmp_path) == []
+    (only,) = read_policies(tmp_path).rules
+    assert only.roles == {"*"}
+    assert attributes(read_policies(tmp_path), "doc") == {
+        "resource.attr.owner", "resource.attr.team", "principal.attr.teams"
+    }  # fmt: skip
+
+
+# --- which files ---
+
+NAMES = {
+    "a.yaml": True, "b.yml": True, "c.json": True, "d.YAML": True, "_e.yaml": True, "-f.yaml": True, "g_tests.yaml": True,
+    "sub/h.yaml": True, ".i.yaml": False, ".sub/j.yaml": False, "k_test.yaml": False, "l_test.json": False,
+    "testdata/m.yaml": False, "sub/testdata/n.yaml": False, "_schemas/o.yaml": False, "p.txt": False, "q.yaml.bak": False,
+}  # fmt: skip
+
+
+def test_the_files_are_those_that_cerbos_loads(tmp_path: Path) -> None:
+    """Each has a policy of its own, and Cerbos tells which it has."""
+    folder = tmp_path / "policies"
+    kinds = {name: f"kind{number}" for number, name in enumerate(NAMES)}
+    write(folder, {name: policy([rule()], kind=kind) for name, kind in kinds.items()})
+    ours = {str(path.relative_to(folder)) for path in policy_files(folder)}
+    assert ours == {name for name, loaded in NAMES.items() if loaded}
+    with inspected(tmp_path, folder) as results:
+        theirs = {found["policyId"] for found in results.values()}
+    assert theirs == ours
+
+
+@contextmanager
+def inspected(folder: Path, policies: Path) -> Iterator[dict[str, Any]]:
+    """What Cerbos' InspectPolicies says: policy -> its attributes and more."""
+    user, _, _ = ADMIN.partition(":")
+    admin = {"enabled": True, "adminCredentials": {"username": user, "passwordHash": _ADMIN_HASH}}
+    with real_cerbos(folder, policies, adminAPI=admin) as cerbos:
+        request = urllib.request.Request(f"http://127.0.0.1:{cerbos.port}/admin/policies/inspect")
+        request.add_header("Authorization", f"Basic {base64.b64encode(ADMIN.encode()).decode()}")
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            yield json.loads(answer.read())["results"]
+
+
+OWNERS = {"KIND_PRINCIPAL_ATTRIBUTE": "principal", "KIND_RESOURCE_ATTRIBUTE": "resource"}
+
+
+@pytest.mark.parametrize("which", ["rich", "policies", "tests/hostile/policies", "deploy/k8s/authz/policies"])
+def test_cerbos_finds_no_attribute_that_we_do_not(tmp_path: Path, which: str) -> None:
+    """Cerbos' own list leaves out the forms with brackets and `in`, so that ours may be longer."""
+    folder = write(tmp_path / "policies", RICH) if which == "rich" else ROOT / which
+    ours = {use for policy in read_policies(folder).policies for use in attributes(read_policies(folder), policy.name)}
+    ours |= {"resource.attr.team", "principal.attr.teams"} if which == "rich" else set()  # of a role that no rule names
+    assert not any(WHOLE in name for name in ours)
+    with inspected(tmp_path, folder) as results:
+        theirs = {
+            f"{OWNERS[found['kind']]}.attr.{found['name']}"
+            for result in results.values()
+            for found in result.get("attributes", ())
+        }
+    assert theirs <= ours
+    assert theirs or which == "policies/none"
+
+
+# --- what cannot be read ---
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("apiVersion: [\n", "doc.yaml: could not be read: while parsing"),
+        ("- a\n", "doc.yaml: could not be read: found no mapping"),
+        ("", "doc.yaml: could not be read: found no mapping"),
+        (HEAD + "futurePolicy: {}\n", "doc.yaml:1:1: could not be read: no kind of policy that is known"),
+        (policy([rule("PERHAPS")]), "doc.yaml:2:69: could not be read: a rule without a known effect"),
+        (policy([{**rule(), "condition": {"script": "x"}}]), "could not be read: a condition without `match`"),
+        (
+            policy([{**rule(), "condition": {"match": {"most": {}}}}]),
+            "could not be read: expected expr, all, any or none",
+        ),
+        (policy([rule()], schemas={"resourceSchema": {"ref": "cerbos:///no.json"}}), "could not be read: the schema"),
+        (policy([rule()], schemas={"resourceSchema": {"ref": "https://x/no.json"}}), "expected cerbos:///..."),
+    ],
+)
+def test_what_cannot_be_read_is_said(tmp_path: Path, text: str, said: str) -> None:
+    write(tmp_path, {"doc.yaml": text})
+    (unread,) = read_policies(tmp_path).unread
+    assert said in unread
+    assert unread.startswith(str(tmp_path))

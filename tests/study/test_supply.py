@@ -1,0 +1,49 @@
+"""`study/supply.py`: what the routes of a file tell Cerbos."""
+
+from __future__ import annotations
+
+from sidecar.routes_file import read_routes
+from sidecar.study.supply import Supply, of_principal, questions
+
+ROUTES = """\
+version: 1
+principal: {attributes: {team: "custom:team", all: {claim: all, type: json}, level: {claim: level, type: int}}, optional: [level]}
+lookups:
+  doc: {url: "http://127.0.0.1:9/{id}", attributes: {owner: owner, n: "a.n:number", meta: meta}, optional: [n]}
+routes:
+  - path: /docs/{id:int}
+    resource: doc
+    id: "{path.id}"
+    lookup: doc
+    attributes: {size: "{query.size:int?}", text: "a{path.id}"}
+    query: [size]
+    actions: {GET: read, HEAD: read, PUT: {action: write, resource: draft, attributes: {ok: "{body.ok:bool}"}}}
+  - {path: /acme, resource: doc, scope: "{claims.tenant}", actions: {GET: list}}
+  - {path: /me, access: authenticated}
+"""
+
+
+def test_each_question_with_its_attributes() -> None:
+    read, write, scoped = questions(read_routes(ROUTES, "routes.yaml", {}))
+    assert read[:4] == ("GET /docs/{id:int}", "doc", "read", False)
+    lookup = "lookups.doc.attributes"
+    assert read.attributes == {
+        "size": Supply("attributes.size", "number", "{query.size?} is optional", 'size: "{query.size:TYPE?}"'),
+        "text": Supply("attributes.text", "string", "", "another value than 'a{path.id}'"),
+        "owner": Supply(f"{lookup}.owner", "", "", 'owner: "...:TYPE"'),
+        "n": Supply(f"{lookup}.n", "number", "lookups.doc.optional names it", 'n: "...:TYPE"'),
+        "meta": Supply(f"{lookup}.meta", "", "", 'meta: "...:TYPE"'),
+    }
+    assert write[:4] == ("PUT /docs/{id:int}", "draft", "write", False)
+    assert write.attributes["ok"] == Supply("attributes.ok", "bool", "", 'ok: "{body.ok:TYPE}"')
+    assert scoped == ("GET /acme", "doc", "list", True, {})
+
+
+def test_the_attributes_of_the_principal() -> None:
+    assert of_principal(read_routes(ROUTES, "routes.yaml", {}).principal) == {
+        "team": Supply("principal.attributes.team", "", "", "team: {claim: 'custom:team', type: TYPE}"),
+        "all": Supply("principal.attributes.all", "", "", "all: {claim: 'all', type: TYPE}"),
+        "level": Supply(
+            "principal.attributes.level", "number", "principal.optional names it", "level: {claim: 'level', type: TYPE}"
+        ),
+    }

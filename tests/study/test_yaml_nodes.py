@@ -1,0 +1,69 @@
+"""`study/yaml_nodes.py`: texts, their types and places, merge keys, and two spellings of a field."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sidecar.study.yaml_nodes import Document, Place, Scalar, entries, fields, items
+
+
+@pytest.mark.parametrize(
+    ("written", "piece", "place"),
+    [
+        ("a.b == a.b", (7, 10), (3, 16)),
+        ("'a.b == a.b'", (7, 10), (3, 17)),
+        ("|-\n  a.b ==\n    a.b", (9, 12), (5, 5)),
+        ("\"a == \\\"x\\\" && b\"", (12, 13), (3, 24)),
+        ("'a == ''b'''", (5, 8), (3, 16)),
+        ('"a == \\"b\\""', (5, 8), (3, 9)),
+    ],
+)  # fmt: skip
+def test_a_piece_of_a_text_has_its_place(
+    tmp_path: Path, written: str, piece: tuple[int, int], place: tuple[int, int]
+) -> None:
+    path = tmp_path / "x.yaml"
+    path.write_text(f"a: 1\nb: 2\nexpr:   {written}\n")
+    document = Document(path, "x.yaml")
+    scalar = document.scalar(document.root.value[2][1])
+    assert isinstance(scalar, Scalar)
+    assert scalar.place(*piece) == Place("x.yaml", *place)
+
+
+def document(folder: Path, text: str) -> Document:
+    path = folder / "x.yaml"
+    path.write_text(text, encoding="utf-8")
+    return Document(path, "x.yaml")
+
+
+def test_merge_keys_bring_in_what_is_not_said(tmp_path: Path) -> None:
+    """YAML merge key (yaml.org/type/merge.html): what stands there goes first, then the first of a list."""
+    text = "a: &a {x: 1, y: 2}\nb: &b {x: 3, z: 4}\nc: {<<: [*a, *b], y: 5}\nd: {x: 6, <<: *a}\n"
+    root = entries(document(tmp_path, text).root)
+    assert {name: node.value for name, node in entries(root["c"]).items()} == {"x": "1", "z": "4", "y": "5"}
+    assert {name: node.value for name, node in entries(root["d"]).items()} == {"x": "6", "y": "2"}
+
+
+def test_a_field_has_two_spellings_and_a_name_has_one(tmp_path: Path) -> None:
+    root = document(tmp_path, "import_derived_roles: [a]\nparentRoles: [b]\n").root
+    assert list(fields(root)) == ["importDerivedRoles", "parentRoles"]
+    assert list(entries(root)) == ["import_derived_roles", "parentRoles"]
+
+
+def test_what_is_none_is_empty(tmp_path: Path) -> None:
+    made = document(tmp_path, "a: [1, {}]\n")
+    (node,) = entries(made.root).values()
+    assert (entries(node), fields(None), items(made.root), items(None), made.texts(None)) == ({}, {}, [], [], ())
+    assert made.texts(node) == ("1",)
+    assert made.scalar(node) is None
+
+
+@pytest.mark.parametrize("text", ["a: [", "- a", "", "a: 1\n---\nb: 2\n", "\ta: 1"])
+def test_what_is_no_mapping_is_an_error(tmp_path: Path, text: str) -> None:
+    with pytest.raises(ValueError, match=r"\S"):
+        document(tmp_path, text)
+
+
+def test_a_mark_of_the_byte_order_is_none_of_the_text(tmp_path: Path) -> None:
+    assert list(entries(document(tmp_path, "\ufeffa: 1\n").root)) == ["a"]
