@@ -209,7 +209,7 @@ principal:
     team: "custom:team"
   optional: [team]
 routes:
-  - {path: /reports, resource: report, actions: {GET: list}}
+  - {path: /reports, resource: report, query: [page], actions: {GET: list}}
 ```
 
 **Every attribute is required** unless it is in `optional`. A token without the claim, or with null there, is 403 `claim_missing` wherever

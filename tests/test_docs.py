@@ -21,7 +21,9 @@ import yaml
 from sidecar import cli
 from sidecar.clients.authzen import Target
 from sidecar.clients.embedded import compile_policies, find_binary
+from sidecar.gate.lookup import Lookup
 from sidecar.gate.request import IDENTITY_HEADERS
+from sidecar.gate.routing import Access, Route, Variable
 from sidecar.gate.verdict import Code
 from sidecar.routes_file import read_routes
 from sidecar.settings import SETTINGS, read_settings
@@ -62,6 +64,26 @@ def test_every_route_example_has_no_fault() -> None:
     assert len(texts) >= 2
     for text in texts:
         assert read_routes(text, "routes.yaml", {}).table.routes
+
+
+ROUTE_FILES = [ROOT / name for name in ("routes.yaml", "deploy/compose/routes.yaml", "deploy/k8s/authz/routes.yaml")]
+
+
+def test_every_route_file_of_ours_says_which_query_it_takes_and_has_one_spelling_for_an_id() -> None:
+    texts = [text for _, name, text in examples() if name == "routes.yaml"]
+    for text in [*texts, *(path.read_text(encoding="utf-8") for path in ROUTE_FILES)]:
+        routes = read_routes(text, "routes.yaml", {})
+        assert routes.warnings == ()
+        for route in routes.table.routes:
+            for ask in route.asks.values():
+                assert ask.query is not None or route.access is not Access.POLICY, route.name
+                assert ask.id is None or _is_one_spelling(route, routes.lookups.get(ask.lookup)), route.name
+
+
+def _is_one_spelling(route: Route, lookup: Lookup | None) -> bool:
+    if lookup is not None and lookup.echo is not None:
+        return True
+    return all(part.pattern in ("int", "uuid", "slug") for part in route.segments if isinstance(part, Variable))
 
 
 def environ_in(text: str) -> dict[str, str]:
