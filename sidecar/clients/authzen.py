@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 from sidecar.clients.breaker import Breaker
 from sidecar.clients.pool import Answer as Reply
 from sidecar.clients.pool import Fault, FaultKind, Origin, Pool
+from sidecar.clients.shares import Shares
 from sidecar.gate import strict_json
 from sidecar.gate.bounded import Bounded
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, Result, deciding_policy
@@ -85,10 +86,9 @@ class AuthZen:
     ) -> None:  # fmt: skip
         origin, path = Target.parse(target)
         self._timeout = timeout
-        self._limit = limit
         self._roles = tuple(dict.fromkeys(name for name in (CERBOS_ROLES, roles) if name))
         self._breaker = Breaker(now)
-        self._running = 0
+        self._shares = Shares(limit)
         self._principals: Bounded[int, tuple[Principal, bytes]] = Bounded(_PRINCIPALS)
         self._pool = Pool(origin, tls=tls)
         self._one, self._many = (path + _EVALUATION).encode("ascii"), (path + _EVALUATIONS).encode("ascii")
@@ -139,40 +139,51 @@ class AuthZen:
         body = b"".join((b"{", b",".join(members), b',"context":', context, b"}"))
         if len(body) > MAX_QUESTION:
             raise Refused(Code.REFERENCE_INVALID, f"a question of {len(body)} bytes, expected at most {MAX_QUESTION}")
-        if self._running >= self._limit:
-            raise Refused(Code.PDP_BUSY)
-        if not self._breaker.allows():
-            raise Refused(Code.PDP_OPEN)
-        self._running += 1
+        seconds = self._timeout
+        asker = (question.principal.issuer, question.principal.id)
+        if not self._shares.take(asker):
+            loop = asyncio.get_running_loop()
+            until = loop.time() + seconds
+            if not await self._shares.wait(asker, until):
+                raise Refused(Code.PDP_BUSY)
+            seconds = max(until - loop.time(), 0.0)
         try:
-            reply = await self._once_or_twice(target, question, body)
-        except Fault as fault:
-            code = _FAULTS[fault.kind]
-            if code in _COUNTS:
-                self._breaker.failed()
-            raise Refused(code, fault.detail) from None
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong in asking is a PDP that did not answer
-            self._breaker.failed()
-            raise Refused(Code.PDP_BAD_ANSWER, type(error).__name__) from None
+            if not self._breaker.allows():
+                raise Refused(Code.PDP_OPEN)
+            reply = await self._answered(target, question, body, seconds)
         finally:
-            self._running -= 1
-        self._breaker.succeeded()
+            self._shares.give_back(asker)
         if reply.status != 200:
             raise Refused(Code.PDP_STATUS, f"HTTP status {reply.status}")
         if _kind(reply) != b"application/json":
             raise Refused(Code.PDP_STATUS, "an answer that is not application/json")
         return reply
 
-    async def _once_or_twice(self, target: bytes, question: Question, body: bytes) -> Reply:
+    async def _answered(self, target: bytes, question: Question, body: bytes, seconds: float) -> Reply:
+        """Ask, and tell the breaker how it ended: a timeout says nothing of a PDP that had less than the whole time."""
+        try:
+            reply = await self._once_or_twice(target, question, body, seconds)
+        except Fault as fault:
+            code = _FAULTS[fault.kind]
+            if code in _COUNTS and (code is not Code.PDP_TIMEOUT or seconds >= self._timeout):
+                self._breaker.failed()
+            raise Refused(code, fault.detail) from None
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in asking is a PDP that did not answer
+            self._breaker.failed()
+            raise Refused(Code.PDP_BAD_ANSWER, type(error).__name__) from None
+        self._breaker.succeeded()
+        return reply
+
+    async def _once_or_twice(self, target: bytes, question: Question, body: bytes, seconds: float) -> Reply:
         """Ask, and once more within the same deadline if nobody was there: an evaluation changes nothing."""
         headers = [
             *self._headers, (b"content-type", b"application/json"),
             (b"x-request-id", question.request_id.encode("ascii")), *question.trace,
         ]  # fmt: skip
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._timeout
+        until = loop.time() + seconds
         try:
-            return await self._pool.post(target, headers, body, max_body=MAX_BODY, deadline=self._timeout)
+            return await self._pool.post(target, headers, body, max_body=MAX_BODY, deadline=seconds)
         except Fault as fault:
             left = until - loop.time()
             if fault.kind is not FaultKind.UNAVAILABLE or left <= 0:

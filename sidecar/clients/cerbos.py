@@ -11,6 +11,7 @@ from cerbos.response.v1.response_pb2 import CheckResourcesResponse
 from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 
 from sidecar.clients.breaker import Breaker
+from sidecar.clients.shares import Shares
 from sidecar.clients.unary import MAX_MESSAGE, CallFailed, Channel, Method, Status
 from sidecar.gate.bounded import Bounded, remembered
 from sidecar.gate.decision import ALLOW, Answer, Question, Resource, Result, deciding_policy
@@ -52,9 +53,8 @@ class Cerbos:
 
     def __init__(self, target: str, *, timeout: float, now: Callable[[], float], limit: int = 256) -> None:
         self._timeout = timeout
-        self._limit = limit
         self._breaker = Breaker(now)
-        self._running = 0
+        self._shares = Shares(limit)
         self._principals: Bounded[int, tuple[Principal, bytes]] = Bounded(_PRINCIPALS)
         # RFC 9113 section 8.3.1 wants an authority; a unix socket has none, and Cerbos asks for none
         authority = "localhost" if target.startswith("unix:") else target
@@ -87,23 +87,17 @@ class Cerbos:
         message = message_of(question, self._principal(question.principal), entries)
         if len(message) > MAX_QUESTION:
             raise Refused(Code.REFERENCE_INVALID, f"a question of {len(message)} bytes, Cerbos takes {MAX_QUESTION}")
-        if self._running >= self._limit:
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        asker = (question.principal.issuer, question.principal.id)
+        waits = not self._shares.take(asker)
+        if waits and not await self._shares.wait(asker, deadline):
             raise Refused(Code.PDP_BUSY)
-        if not self._breaker.allows():
-            raise Refused(Code.PDP_OPEN)
-        self._running += 1
         try:
-            answer = await self._call(message, question.trace)
-        except Refused as refused:
-            if refused.code in _COUNTS:
-                self._breaker.failed()
-            else:
-                self._breaker.succeeded()
-            raise
+            if not self._breaker.allows():
+                raise Refused(Code.PDP_OPEN)
+            return await self._call(message, question.trace, deadline, waits)
         finally:
-            self._running -= 1
-        self._breaker.succeeded()
-        return answer
+            self._shares.give_back(asker)
 
     def _principal(self, principal: Principal) -> bytes:
         """As `principal_of`; those that asked lately are kept, by their identity."""
@@ -114,9 +108,21 @@ class Cerbos:
         self._principals.put(id(principal), (principal, told))
         return told
 
-    async def _call(self, message: bytes, headers: tuple[Header, ...]) -> Answer:
+    async def _call(self, message: bytes, headers: tuple[Header, ...], deadline: float, waited: bool) -> Answer:
+        """Ask, and tell the breaker how it ended: a timeout after a wait for a place says nothing of Cerbos."""
+        try:
+            answer = await self._once_or_twice(message, headers, deadline)
+        except Refused as refused:
+            if refused.code not in _COUNTS:
+                self._breaker.succeeded()
+            elif not waited or refused.code is not Code.PDP_TIMEOUT:
+                self._breaker.failed()
+            raise
+        self._breaker.succeeded()
+        return answer
+
+    async def _once_or_twice(self, message: bytes, headers: tuple[Header, ...], deadline: float) -> Answer:
         """Ask, and once more within the same deadline if nobody was there: a check changes nothing."""
-        deadline = asyncio.get_running_loop().time() + self._timeout
         try:
             try:
                 data = await self._channel.call(self._check, message, deadline, headers)

@@ -9,6 +9,7 @@ from functools import partial
 
 from sidecar.clients.breaker import Breaker
 from sidecar.clients.pool import Answer, Fault, FaultKind, Origin, Pool
+from sidecar.clients.shares import Shares
 from sidecar.gate.bounded import LONGEST_KEY, Expiring
 from sidecar.gate.lookup import Call, Lookup, Reply
 from sidecar.gate.verdict import Code, Refused
@@ -17,7 +18,7 @@ MAX_BODY = 64 * 1024
 CACHED = 16 * 1024 * 1024
 """Bytes of the replies that are kept for all lookups together: about 16,000 usual ones; the oldest makes room."""
 MAX_RUNNING = 256
-"""Questions to one lookup at once."""
+"""Questions to one lookup at once; one principal's are half of them at most."""
 
 CODES = {
     FaultKind.UNAVAILABLE: Code.LOOKUP_UNAVAILABLE,
@@ -46,7 +47,7 @@ class HookClient:
         self._count = count
         self._pools: dict[str, Pool] = {}
         self._breakers: dict[str, Breaker] = {}
-        self._running: dict[str, int] = {}
+        self._shares: dict[str, Shares] = {}
         self._cache: Expiring[_Key, Reply] = Expiring(CACHED, 0.0)
         self._flights: dict[_Key, asyncio.Task[Reply]] = {}
 
@@ -64,61 +65,91 @@ class HookClient:
                 self._count("lookup", "hit")
                 return cached
             self._count("lookup", "miss")
-        loop = asyncio.get_running_loop()
         flight = self._flights.get(key)
         if flight is None:
-            flight = loop.create_task(self._fly(key, call))
-            self._flights[key] = flight
-            flight.add_done_callback(lambda done: self._landed(key, done))
+            shares = self._shares.get(lookup.name)
+            if shares is None:
+                shares = self._shares[lookup.name] = Shares(MAX_RUNNING)
+            if not shares.take(call.asker):
+                return await self._ask_in_turn(key, call, shares)
+            flight = self._start(key, call, shares, lookup.timeout)
+        return await self._landing(flight, lookup)
+
+    async def _ask_in_turn(self, key: _Key, call: Call, shares: Shares) -> Reply:
+        """As `ask`, when it is this asker's turn.
+
+        Askers wait before there is a flight: nobody joins one whose asker has a long queue.
+        """
+        loop, lookup = asyncio.get_running_loop(), call.lookup
+        deadline = loop.time() + lookup.timeout
+        if not await shares.wait(call.asker, deadline):
+            raise self._fault(FaultKind.BUSY, lookup)
+        if key in self._flights or self._cache.get(key, self._now()) is not None:
+            # somebody else has asked meanwhile
+            shares.give_back(call.asker)
+            answered = self.ask(call)
+        else:
+            answered = self._landing(self._start(key, call, shares, deadline - loop.time()), lookup)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await answered
+        except TimeoutError:
+            raise self._fault(FaultKind.TIMEOUT, lookup) from None
+
+    def _start(self, key: _Key, call: Call, shares: Shares, seconds: float) -> asyncio.Task[Reply]:
+        """A flight of so many seconds, in the place that its asker has taken."""
+        flight = self._flights[key] = asyncio.get_running_loop().create_task(self._fly(key, call, seconds))
+
+        def landed(done: asyncio.Task[Reply]) -> None:
+            self._flights.pop(key, None)
+            shares.give_back(call.asker)
+            if not done.cancelled():
+                # everybody who waited may have left: then nobody else takes note of what it raised
+                done.exception()
+
+        flight.add_done_callback(landed)
+        return flight
+
+    async def _landing(self, flight: asyncio.Task[Reply], lookup: Lookup) -> Reply:
         # not awaited itself: neither does one who leaves take the answer from the others, nor does its end cancel them
-        landed: asyncio.Future[None] = loop.create_future()
+        landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         flight.add_done_callback(partial(_tell, landed))
         await landed
         if flight.cancelled():
             raise Refused(Code.LOOKUP_UNAVAILABLE, f"lookups.{lookup.name}: closed")
         return flight.result()
 
-    def _landed(self, key: _Key, flight: asyncio.Task[Reply]) -> None:
-        self._flights.pop(key, None)
-        if not flight.cancelled():
-            # everybody who waited may have left: then nobody else takes note of what it raised
-            flight.exception()
-
-    async def _fly(self, key: _Key, call: Call) -> Reply:
-        reply = await self._fetch(call)
+    async def _fly(self, key: _Key, call: Call, seconds: float) -> Reply:
+        reply = await self._fetch(call, seconds)
         if call.lookup.cache and reply.status in _KEPT:
             self._cache.put(key, reply, self._now(), seconds=call.lookup.cache)
         return reply
 
-    async def _fetch(self, call: Call) -> Reply:
+    async def _fetch(self, call: Call, seconds: float) -> Reply:
         lookup = call.lookup
         breaker = self._breakers.setdefault(lookup.name, Breaker(self._now))
-        if self._running.get(lookup.name, 0) >= MAX_RUNNING:
-            raise self._fault(FaultKind.BUSY, lookup)
         if not breaker.allows():
             raise self._fault(FaultKind.OPEN, lookup)
-        self._running[lookup.name] = self._running.get(lookup.name, 0) + 1
         try:
-            answer = await self._get(lookup, call)
+            answer = await self._get(lookup, call, seconds)
         except Fault as fault:
-            if fault.kind in _COUNTS:
+            # no failure of a hook that had only the time that the wait for a place left
+            if fault.kind in _COUNTS and (fault.kind is not FaultKind.TIMEOUT or seconds >= lookup.timeout):
                 breaker.failed()
             raise self._fault(fault.kind, lookup, fault.detail) from None
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in asking is a hook that did not answer
             raise self._fault(FaultKind.PROTOCOL, lookup, type(error).__name__) from None
-        finally:
-            self._running[lookup.name] -= 1
         breaker.succeeded()
         return _reply(answer)
 
-    async def _get(self, lookup: Lookup, call: Call) -> Answer:
+    async def _get(self, lookup: Lookup, call: Call, seconds: float) -> Answer:
         pool = self._pools.get(lookup.origin)
         if pool is None:
             pool = self._pools[lookup.origin] = Pool(Origin.parse(lookup.origin))
         headers = [(b"accept", b"application/json"), *call.trace]
         if lookup.bearer:
             headers.append((b"authorization", b"Bearer " + lookup.bearer.encode("ascii")))
-        return await pool.get(call.target.encode("ascii"), headers, max_body=MAX_BODY, deadline=lookup.timeout)
+        return await pool.get(call.target.encode("ascii"), headers, max_body=MAX_BODY, deadline=max(seconds, 0.0))
 
     def _fault(self, kind: FaultKind, lookup: Lookup, detail: str = "") -> Refused:
         return Refused(CODES[kind], f"lookups.{lookup.name}: {detail or kind}")

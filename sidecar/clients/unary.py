@@ -303,7 +303,16 @@ class _Connection(asyncio.Protocol):
             async with asyncio.timeout_at(deadline):
                 await room
         except TimeoutError:
+            self._pass_on(room)
             raise CallFailed(Status.DEADLINE_EXCEEDED, "the server takes no more calls at once") from None
+        except asyncio.CancelledError:
+            self._pass_on(room)
+            raise
+
+    def _pass_on(self, room: asyncio.Future[None]) -> None:
+        """One who leaves as its turn comes lets the next one in."""
+        if room.done() and not room.cancelled():
+            self._let_in()
 
     def _let_in(self) -> None:
         while self._room:

@@ -70,13 +70,14 @@ class ResourceField(StrEnum):
 
 
 class Call(NamedTuple):
-    """One question to a hook: GET `target` of the lookup's origin. Calls that differ in `trace` alone, headers that go
-    with it, have the same answer."""
+    """One question to a hook: GET `target` of the lookup's origin. Calls that differ in `trace` (headers that go with
+    it) or `asker` (issuer and id of the principal) alone have the same answer."""
 
     lookup: Lookup
     target: str
     resource_id: str
     trace: tuple[Header, ...] = ()
+    asker: tuple[str, str] = ("", "")
 
 
 class Reply(NamedTuple):
@@ -92,7 +93,8 @@ def call_for(lookup: Lookup, kind: str, resource_id: str, material: Material) ->
     target = "".join(
         part if type(part) is str else _filled(part, kind, resource_id, material) for part in lookup.target
     )
-    return Call(lookup, target, resource_id)
+    principal = material.principal
+    return Call(lookup, target, resource_id, (), (principal.issuer, principal.id))
 
 
 def _filled(part: str | Reference | ResourceField, kind: str, resource_id: str, material: Material) -> str:
@@ -141,7 +143,7 @@ class Readings:
             return known[2]
         found = attributes_from(call, reply)
         # without the lookup, which all have in common
-        self._known.put(id(reply), (call, reply, found), size_of((call[1:], reply, found)))
+        self._known.put(id(reply), (call, reply, found), size_of((call[1:3], reply, found)))
         return found
 
 

@@ -446,13 +446,18 @@ async def test_one_that_refuses_questions_is_there() -> None:
 
 async def test_so_many_calls_at_once_and_no_more() -> None:
     gate = asyncio.Event()
-    async with fake(held(gate, json_answer({"decision": True})), limit=2) as (authzen, web):
-        running = [asyncio.ensure_future(authzen.check(question(contact()))) for _ in range(2)]
+    async with fake(held(gate, json_answer({"decision": True})), limit=4) as (authzen, web):
+        running = [asyncio.ensure_future(authzen.check(question(contact()))) for _ in range(6)]
         while len(web.asked) < 2:
             await asyncio.sleep(0.001)
         assert await refusal(authzen.check(question(contact()))) is Code.PDP_BUSY
+        # another's places are free
+        other = question(contact())._replace(principal=ALICE._replace(id="bob"))
+        running.append(asyncio.ensure_future(authzen.check(other)))
+        while len(web.asked) < 3:
+            await asyncio.sleep(0.001)
         gate.set()
-        assert len(await asyncio.gather(*running)) == 2
+        assert len(await asyncio.gather(*running)) == 7
 
 
 # --- readiness ---

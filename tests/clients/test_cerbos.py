@@ -24,7 +24,8 @@ from hypothesis import strategies as st
 
 from sidecar.clients.cerbos import BATCH, Cerbos, answer_of, message_of, parts_of, principal_of, read_answer, value_of
 from sidecar.clients.embedded import EmbeddedCerbos
-from sidecar.gate.decision import ALLOW, DENY, Question, Resource, judge
+from sidecar.clients.shares import Shares
+from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, judge
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Code, Refused
 from tests.clients.fakes import (
@@ -423,7 +424,31 @@ async def test_questions_that_cerbos_refuses_do_not_open_the_breaker(fake: FakeC
         await cerbos.check(question(doc()))
 
 
-async def test_more_checks_at_once_than_the_limit_are_shed_at_once(fake: FakeCerbos) -> None:
+async def test_one_principal_has_half_of_the_places_and_another_is_answered_meanwhile(fake: FakeCerbos) -> None:
+    gate = asyncio.Event()
+
+    async def check(request: Any, context: Any) -> Any:
+        if request.principal.id == ALICE.id:
+            await gate.wait()
+        return await allow(request, context)
+
+    fake.check = check
+    async with client(fake.target, limit=8, timeout=30.0) as cerbos:
+        hers = [asyncio.ensure_future(cerbos.check(question(doc()))) for _ in range(30)]
+        await until(lambda: len(fake.calls) == 4)
+        his = question(doc())._replace(principal=ALICE._replace(id="bob"))
+        for _ in range(10):
+            assert (await cerbos.check(his)).results
+        assert [call.principal.id for call in fake.calls] == [ALICE.id] * 4 + ["bob"] * 10
+        gate.set()
+        done = await asyncio.gather(*hers, return_exceptions=True)
+    # four had a place, eight waited for their turn, and there were too many others
+    assert sum(isinstance(one, Answer) for one in done) == 12
+    assert {one.code for one in done if isinstance(one, Refused)} == {Code.PDP_BUSY}
+
+
+async def test_a_timeout_after_a_wait_for_a_place_does_not_open_the_breaker(fake: FakeCerbos) -> None:
+    """Else one user's burst could take Cerbos away from all others."""
     gate = asyncio.Event()
 
     async def check(request: Any, context: Any) -> Any:
@@ -431,13 +456,37 @@ async def test_more_checks_at_once_than_the_limit_are_shed_at_once(fake: FakeCer
         return await allow(request, context)
 
     fake.check = check
-    async with client(fake.target, limit=2, timeout=5.0) as cerbos:
+    async with client(fake.target, limit=2, timeout=0.5) as cerbos:
+        cerbos._shares = Shares(1)
+        assert cerbos._shares.take(("", ""))
+        late = asyncio.ensure_future(cerbos.check(question(doc())))
+        await until(lambda: cerbos._shares._waiting == 1)
+        cerbos._shares.give_back(("", ""))
+        assert await refusal(late) is Code.PDP_TIMEOUT
+        assert cerbos._breaker._failed == 0
+        assert await refusal(cerbos.check(question(doc()))) is Code.PDP_TIMEOUT
+        assert cerbos._breaker._failed == 1
+        gate.set()
+
+
+async def test_more_checks_at_once_than_places_wait_until_their_deadline(fake: FakeCerbos) -> None:
+    gate = asyncio.Event()
+
+    async def check(request: Any, context: Any) -> Any:
+        await gate.wait()
+        return await allow(request, context)
+
+    fake.check = check
+    async with client(fake.target, limit=4, timeout=1.0) as cerbos:
         running = [asyncio.ensure_future(cerbos.check(question(doc()))) for _ in range(2)]
         await until(lambda: len(fake.calls) == 2)
+        cerbos._timeout = 0.05
         assert await refusal(cerbos.check(question(doc()))) is Code.PDP_BUSY
+        cerbos._timeout = 1.0
+        waiting = asyncio.ensure_future(cerbos.check(question(doc())))
+        await asyncio.sleep(0)
         gate.set()
-        assert [judge(question(doc()), await one) for one in running] == [[True], [True]]
-        await cerbos.check(question(doc()))
+        assert [judge(question(doc()), await one) for one in (*running, waiting)] == [[True]] * 3
     assert len(fake.calls) == 3
 
 

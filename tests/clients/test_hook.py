@@ -13,9 +13,9 @@ import jmespath
 import pytest
 
 from sidecar.clients.hook import CACHED, MAX_BODY, MAX_RUNNING, HookClient
-from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, attributes_from
+from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, attributes_from
 from sidecar.gate.values import Type
-from sidecar.gate.verdict import Code
+from sidecar.gate.verdict import Code, Refused
 from tests.clients.fakes import (
     Behave,
     Clock,
@@ -382,13 +382,82 @@ async def test_answers_that_cannot_be_used_do_not_open_the_breaker(web: Web, hoo
     assert (await hooks.ask(call(web.origin, "/docs/2"))).status == 200
 
 
-async def test_more_questions_at_once_than_the_limit_are_shed_at_once(web: Web, hooks: HookClient) -> None:
+def by(asker: str, origin: str, path: str, **more: Any) -> Call:
+    return call(origin, path, **more)._replace(asker=("iss", asker))
+
+
+async def test_more_questions_of_one_principal_than_its_share_wait_for_their_turn(web: Web, hooks: HookClient) -> None:
     gate = asyncio.Event()
     web.behave = held(gate, GOOD)
-    running = [asyncio.ensure_future(hooks.ask(call(web.origin, f"/docs/{number}"))) for number in range(MAX_RUNNING)]
-    await until(lambda: len(web.asked) == MAX_RUNNING)
-    assert await refusal(hooks.ask(call(web.origin, "/docs/one-more"))) is Code.LOOKUP_BUSY
+    share = MAX_RUNNING // 2
+    running = [
+        asyncio.ensure_future(hooks.ask(by("alice", web.origin, f"/docs/{number}", timeout=30.0)))
+        for number in range(share + MAX_RUNNING + 3)
+    ]
+    await until(lambda: len(web.asked) == share)
+    # of those that wait there are so many, too
+    await until(lambda: sum(one.done() for one in running) == 3)
+    # another is asked at once, for what nobody asks and for what somebody waits to ask
+    his = [
+        asyncio.ensure_future(hooks.ask(by("bob", web.origin, path, timeout=30.0)))
+        for path in ("/docs/bobs", f"/docs/{share + 1}")
+    ]
+    await until(lambda: len(web.asked) == share + 2)
     gate.set()
-    assert {reply.status for reply in await asyncio.gather(*running)} == {200}
-    assert (await hooks.ask(call(web.origin, "/docs/one-more"))).status == 200
-    assert len(web.asked) == MAX_RUNNING + 1
+    assert {reply.status for reply in await asyncio.gather(*his)} == {200}
+    done = await asyncio.gather(*running, return_exceptions=True)
+    assert sum(isinstance(one, Reply) for one in done) == share + MAX_RUNNING
+    assert {one.code for one in done if isinstance(one, Refused)} == {Code.LOOKUP_BUSY}
+    assert (await hooks.ask(by("alice", web.origin, "/docs/one-more"))).status == 200
+    assert hooks._shares["doc"]._held == {}
+
+
+async def test_who_waits_for_a_place_until_the_deadline_is_told_that_the_lookup_is_busy(
+    web: Web, hooks: HookClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.clients.hook.MAX_RUNNING", 2)
+    gate = asyncio.Event()
+    web.behave = held(gate, GOOD)
+    first = asyncio.ensure_future(hooks.ask(by("alice", web.origin, "/docs/1", timeout=30.0)))
+    await until(lambda: len(web.asked) == 1)
+    assert await refusal(hooks.ask(by("alice", web.origin, "/docs/2", timeout=0.05))) is Code.LOOKUP_BUSY
+    gate.set()
+    assert (await first).status == 200
+
+
+async def test_what_was_asked_meanwhile_is_not_asked_again(
+    web: Web, hooks: HookClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.clients.hook.MAX_RUNNING", 2)
+    gates = {"/docs/1": asyncio.Event(), "/docs/2": asyncio.Event()}
+
+    async def behave(writer: asyncio.StreamWriter) -> None:
+        await held(gates[web.asked[-1][0].split()[1]], GOOD)(writer)
+
+    web.behave = behave
+    first = asyncio.ensure_future(hooks.ask(by("alice", web.origin, "/docs/1", timeout=30.0)))
+    await until(lambda: len(web.asked) == 1)
+    waiting = asyncio.ensure_future(hooks.ask(by("alice", web.origin, "/docs/2", timeout=30.0, cache=60.0)))
+    his = asyncio.ensure_future(hooks.ask(by("bob", web.origin, "/docs/2", timeout=30.0, cache=60.0)))
+    await until(lambda: len(web.asked) == 2)
+    # her turn comes while his question is under way
+    gates["/docs/1"].set()
+    await first
+    gates["/docs/2"].set()
+    assert await waiting is await his
+    assert len(web.asked) == 2
+    assert hooks._shares["doc"]._held == {}
+
+
+async def test_a_timeout_after_a_wait_for_a_place_does_not_open_the_breaker(
+    web: Web, hooks: HookClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else one user's burst could take the hook away from all others."""
+    monkeypatch.setattr("sidecar.clients.hook.MAX_RUNNING", 2)
+    web.behave = silence
+    first = asyncio.ensure_future(hooks.ask(by("alice", web.origin, "/docs/1", timeout=0.1)))
+    await until(lambda: len(web.asked) == 1)
+    assert await refusal(hooks.ask(by("alice", web.origin, "/docs/2", timeout=1.0))) is Code.LOOKUP_TIMEOUT
+    assert await refusal(first) is Code.LOOKUP_TIMEOUT
+    assert len(web.asked) == 2
+    assert hooks._breakers["doc"]._failed == 1

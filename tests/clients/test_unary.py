@@ -345,6 +345,27 @@ async def test_no_more_calls_are_made_at_once_than_the_server_takes() -> None:
         assert {status for status, _ in await asyncio.gather(*more)} == {Status.DEADLINE_EXCEEDED}
 
 
+async def test_one_who_leaves_as_its_turn_comes_lets_the_next_one_in() -> None:
+    held: list[int] = []
+
+    async def hold(peer: Peer, stream: int, _: bytes) -> None:
+        held.append(stream)
+
+    async with talking(hold, settings((3, 1)), timeout=20.0) as (_, talk):
+        calls = [asyncio.ensure_future(talk()) for _ in range(3)]
+        connection: Any = None
+        while connection is None or len(connection._room) < 2:
+            await asyncio.sleep(0.001)
+            connection = talk.channel._connection
+        connection._most = 2
+        connection._let_in()
+        calls[1].cancel()
+        await until(lambda: len(held) == 2)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
 # --- bad answers ---
 
 NO_STATUS: list[tuple[str, str]] = [("x", "y")]

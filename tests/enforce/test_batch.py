@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 
-from sidecar.enforce.batch import MAX_ACTIONS, decide_all
+from sidecar.clients.hook import MAX_RUNNING, HookClient
+from sidecar.enforce.batch import AT_ONCE, MAX_ACTIONS, decide_all
 from sidecar.gate.ask import asks
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Result
 from sidecar.gate.gate import Rules
 from sidecar.gate.identity import Principal, PrincipalRules, Tokens
-from sidecar.gate.lookup import Call, Reply
+from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading
 from sidecar.gate.routing import Access, Route, RouteTable, parse_path
 from sidecar.gate.verdict import Code, Forward, Refuse, Refused, Verdict
+from tests.clients.fakes import Web, json_answer, until
 
 ALICE = Principal("alice", ("user",), {}, "i", 2e9, {"sub": "a"})
 ACTIONS = {"GET": "view", "PUT": "edit", "DELETE": "delete"}
@@ -143,3 +146,74 @@ async def test_one_that_cannot_be_asked_about_leaves_the_others_their_answers() 
     assert [isinstance(verdict, Forward) for verdict in verdicts] == [True, False, True]
     assert isinstance(verdicts[1], Refuse)
     assert verdicts[1].code is Code.REFERENCE_INVALID
+
+
+# --- lookups of many ids ---
+
+
+class Ids:
+    """A hook that holds its answers about ids of four digits until it is let go, and a route that asks it."""
+
+    def __init__(self) -> None:
+        self.go = asyncio.Event()
+        self.web = Web(self.answer)
+        self.hooks = HookClient(now=lambda: 0.0)
+
+    async def answer(self, writer: asyncio.StreamWriter) -> None:
+        if len(self.asked()[-1]) == 4:
+            await self.go.wait()
+        await json_answer({"owner": "alice"})(writer)
+
+    def asked(self) -> list[str]:
+        return [line.split()[1].removeprefix("/ids/") for line, _ in self.web.asked]
+
+    async def decide(self, principal: Principal, *ids: int) -> list[Verdict]:
+        owner = {"owner": Attribute(lambda document: document["owner"])}
+        lookup = Lookup("id", self.web.origin, ("/ids/", ResourceField.ID), owner, timeout=60.0)
+        asked = asks(ACTIONS, kind="id", id=parse_template("{path.id}"), lookup="id")
+        route = Route("/ids/{id}", parse_path("/ids/{id}"), Access.POLICY, asked)
+        rules = Rules(RouteTable([route]), {"id": lookup}, Tokens({}, PrincipalRules(), no_key), Reading())  # type: ignore[arg-type]
+        raws = [Raw("GET", b"/ids/%d" % one, [(b"host", b"a")], "", "http", f"r{one}") for one in ids]
+        return await decide_all(
+            raws, principal, rules, self.hooks, World(), now=lambda: 0.0, timer=lambda: 0.0, request_id="batch"
+        )
+
+
+async def settled(count: Callable[[], int]) -> int:
+    """The count when it stands."""
+    last = -1
+    while last != count():
+        last = count()
+        await asyncio.sleep(0.1)
+    return last
+
+
+async def test_one_call_starts_so_many_lookups_at_once() -> None:
+    world = Ids()
+    async with world.web:
+        call = asyncio.ensure_future(world.decide(ALICE, *range(1000, 1500)))
+        await until(lambda: len(world.web.asked) == AT_ONCE)
+        assert await settled(lambda: len(world.web.asked)) == AT_ONCE
+        world.go.set()
+        assert all(isinstance(verdict, Forward) for verdict in await call)
+        await world.hooks.aclose()
+    assert sorted(world.asked()) == [str(one) for one in range(1000, 1500)]
+
+
+async def test_calls_of_500_ids_leave_another_principal_its_places() -> None:
+    world = Ids()
+    async with world.web:
+        calls = [asyncio.ensure_future(world.decide(ALICE, *range(at, at + 500))) for at in range(1000, 6000, 500)]
+        await until(lambda: len(world.web.asked) == MAX_RUNNING // 2)
+        # all of hers are held, and wait
+        assert await settled(lambda: len(world.web.asked)) == MAX_RUNNING // 2
+        bob = ALICE._replace(id="bob")
+        for one in range(1, 20):
+            (verdict,) = await world.decide(bob, one)
+            assert isinstance(verdict, Forward)
+        assert len(world.web.asked) == MAX_RUNNING // 2 + 19
+        world.go.set()
+        verdicts = [verdict for verdicts in await asyncio.gather(*calls) for verdict in verdicts]
+        assert len(verdicts) == 5000
+        assert all(isinstance(verdict, Forward) for verdict in verdicts)
+        await world.hooks.aclose()

@@ -66,6 +66,12 @@ def test_kind_and_references_fill_a_target_too() -> None:
     assert call_for(LOOKUP._replace(target=target), "k", "7", MATERIAL).target == "/k/a%2Fb?n=5"
 
 
+def test_a_call_tells_whose_it_is() -> None:
+    principal = MATERIAL.principal._replace(issuer="https://issuer.test", id="alice")
+    asked = call_for(LOOKUP, "contact", "7", MATERIAL._replace(principal=principal))
+    assert asked.asker == ("https://issuer.test", "alice")
+
+
 def test_attributes_are_read_where_they_are_and_optional_ones_may_be_absent() -> None:
     call = Call(LOOKUP, "/c/7", "7")
     assert attributes_from(call, reply({"owner_id": "a", "account": {"tenant": "t"}})) == {"owner": "a", "tenant": "t"}
