@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.routes_file import read_routes
+from sidecar.study import lint
+from sidecar.study.policies import read_policies
 from tests.stack import ROOT, binary, older_binary
 
 EXAMPLE = re.compile(r"<!-- example: policies/(\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
@@ -44,6 +47,29 @@ def test_it_passes_under_strict_evaluation(folder: Path) -> None:
 def test_it_passes_with_the_older_cerbos(folder: Path) -> None:
     done = compiled(older_binary(), folder)
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+ROUTES = re.compile(r"<!-- example: routes\.yaml -->\n```\w+\n(.*?)```", re.DOTALL)
+ROUTE_FILES = {
+    "routes.yaml": "policies",
+    "deploy/compose/routes.yaml": "policies",
+    "deploy/k8s/authz/routes.yaml": "deploy/k8s/authz/policies",
+    "tests/hostile/routes.yaml": "tests/hostile/policies",
+}
+
+
+@pytest.mark.parametrize("file", ROUTE_FILES)
+def test_the_policies_of_a_route_file_have_no_warning(file: str) -> None:
+    text = (ROOT / file).read_text(encoding="utf-8").replace("<hook>", "127.0.0.1:1")
+    assert lint.warnings(read_routes(text, file, {}), read_policies(ROOT / ROUTE_FILES[file])) == []
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_the_examples_of_a_page_have_no_warning(page: str, tmp_path: Path) -> None:
+    (routes,) = ROUTES.findall((ROOT / page).read_text(encoding="utf-8"))
+    for name, text in PAGES[page]:
+        (tmp_path / name).write_text(text)
+    assert lint.warnings(read_routes(routes, "routes.yaml", {}), read_policies(tmp_path)) == []
 
 
 def test_no_policy_is_left_out() -> None:
