@@ -44,11 +44,15 @@ class Said(NamedTuple):
 
 
 def lacking(routes: RoutesFile, settings: Settings, text: str) -> Said:
-    """What is to be said of a route file and its `text`: of claims, where a user pool of Cognito makes the tokens."""
+    """Look at a route file and its `text`: at claims, where a user pool of Cognito makes the tokens."""
     said = Said([], [])
     uses = _uses(routes, settings)
     references = list(_references(yaml.compose(text, Loader=yaml.SafeLoader)))
-    claims = [NeededClaim(one.name, Need.REFERENCE, mark) for one, mark in references if one.source is Source.CLAIMS]
+    claims = [
+        NeededClaim(one.name, Need.REFERENCE, mark)
+        for one, mark in references
+        if one.source is Source.CLAIMS and not one.optional
+    ]
     for needed in (*routes.needed_claims, *claims):
         use = next((use for use in uses if use and not _carried(needed.claim, use)), None)
         if use is not None:
@@ -80,13 +84,14 @@ def _references(node: yaml.Node | None, path: str = "") -> Iterator[tuple[Refere
 
 
 def _never(reference: Reference, rules: PrincipalRules) -> str:
-    """Why a reference to an attribute of the principal never has a value, "" where it may."""
+    """Say why a reference to an attribute of the principal never has a value, "" where it may."""
     name = reference.name.removeprefix("attributes.")
     if name == reference.name:
         return ""
     claim = rules.attributes.get(name)
     if claim is None:
-        return f"found {{{reference}}}, which is none of principal.attributes: every request that it reads is refused"
+        effect = "the attribute is always left out" if reference.optional else "every request that it reads is refused"
+        return f"found {{{reference}}}, which is none of principal.attributes: {effect}"
     takes = _TAKES.get(reference.type, {reference.type})
     if claim.type is None or claim.type in takes or claim.type is Type.JSON:
         return ""
@@ -109,7 +114,7 @@ def _uses(routes: RoutesFile, settings: Settings) -> list[frozenset[str]]:
 
 
 def _carried(claim: str, use: Iterable[str]) -> bool:
-    """Whether a token of these uses may have a claim; one of no known kind comes from a trigger."""
+    """Return whether a token of these uses may have a claim; one of no known kind comes from a trigger."""
     kind = "access" if claim in _OF_ACCESS else "id" if claim in _OF_ID or claim.startswith("custom:") else None
     return kind is None or kind in use
 

@@ -82,6 +82,7 @@ def of_route(more: str, principal: str = LEVELS, environ: dict[str, str] | None 
     [
         ('scope: "{claims.custom:tenant}"', "routes.yaml:3:60: routes[0].scope: Cognito puts no claim 'custom:tenant' into access"),
         ('attributes: {mail: "{claims.email}"}', "routes.yaml:3:72: routes[0].attributes.mail: Cognito puts no claim 'email'"),
+        ('attributes: {a: "{principal.attributes.who?}"}', "{principal.attributes.who}, which is none of principal.attributes: the attribute is always"),
         ('id: "{principal.attributes.who}"', "routes[0].id: found {principal.attributes.who}, which is none of principal.attributes"),
         (
             'id: "{principal.attributes.level}"',
@@ -98,7 +99,7 @@ def test_a_reference_that_never_has_a_value_is_warned_of(more: str, warning: str
 @pytest.mark.parametrize(
     "more",
     [
-        'id: "{claims.sub}"', 'scope: "{claims.tenant}"', 'id: "{principal.id}"', 'attributes: {r: "{principal.roles:list}"}',
+        'attributes: {mail: "{claims.email?}"}', 'id: "{claims.sub}"', 'scope: "{claims.tenant}"', 'id: "{principal.id}"', 'attributes: {r: "{principal.roles:list}"}',
         'id: "{principal.attributes.name}"', 'id: "{principal.attributes.level:number}"', 'id: "{principal.attributes.level:int}"',
         'id: "{principal.attributes.count:number}"', 'id: "{principal.attributes.any}"', 'id: "{query.email}"',
     ],

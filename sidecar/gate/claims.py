@@ -15,14 +15,14 @@ GROUPS = "cognito:groups"
 
 
 class Claim(NamedTuple):
-    """Where an attribute of the principal is read; without a type a text, number, boolean or list is taken as it is."""
+    """Source of an attribute of the principal. Without a type a text, number, boolean or list is taken as it is."""
 
     name: str
     type: Type | None = None
 
 
 class Format(StrEnum):
-    """How a claim holds roles: a list of names always, and besides that a text of one kind or none."""
+    """Form of a claim that holds roles: a list of names always, and besides that a text of one kind or none."""
 
     LIST = "list"
     TEXT = "text"
@@ -32,14 +32,14 @@ class Format(StrEnum):
 
 
 class RoleClaim(NamedTuple):
-    """Where roles of the principal are read."""
+    """Source of roles of the principal."""
 
     name: str
     format: Format
 
 
 class Incomplete(NamedTuple):
-    """Why no policy may be asked about a principal: what its refusal says."""
+    """Reason why no policy may be asked about a principal: what its refusal says."""
 
     code: Code
     detail: str = ""
@@ -92,7 +92,7 @@ _SAML = re.compile(r"\[(?:[^\s,\[\]]+(?:, ?[^\s,\[\]]+)*)?\]|[^\s,\[\]]+")
 
 
 def is_name(value: object) -> bool:
-    """Whether a claim can be the id or a role of a principal: 1 to 256 characters without controls or spaces."""
+    """Return whether a claim can be the id or a role of a principal: 1 to 256 characters without controls or spaces."""
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 

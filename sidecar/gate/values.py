@@ -39,7 +39,7 @@ def checked(kind: Type, value: Any, place: str, code: Code = Code.REFERENCE_INVA
 
 
 def type_of(value: Any) -> str:
-    """What a value is, for a log that must not show the value itself."""
+    """Name of a value's type, for a log that must not show the value itself."""
     return "nothing" if value is None else type(value).__name__
 
 

@@ -68,7 +68,7 @@ def principal_rules(entry: Entry | None, default_roles: tuple[str, ...], reader:
 
 
 class Need(StrEnum):
-    """What a claim is needed for."""
+    """Purpose of a claim."""
 
     ID = "id"
     ROLES = "roles"

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from jwt import PyJWK
 
 from sidecar.gate.ask import Ask, asks
+from sidecar.gate.claims import Claim
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Result
 from sidecar.gate.decision_cache import DecisionCache
 from sidecar.gate.gate import Gate, Rules, header_text
@@ -23,6 +24,7 @@ from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading, Request
 from sidecar.gate.routing import Access, Cors, Route, RouteTable, parse_path
 from sidecar.gate.session import Presented
+from sidecar.gate.values import Type
 from sidecar.gate.verdict import Code, Forward, Ground, Preflight, Refuse, Refused, Verdict
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
@@ -182,6 +184,36 @@ async def test_where_a_lookup_has_no_value_the_request_does_not_fill_in(lookup: 
     assert isinstance(await gate.decide(raw, world.read_body), Forward)
     assert world.question is not None
     assert world.question.resources[0].attributes == {}
+
+
+@pytest.mark.parametrize(
+    ("kind", "code"), [(None, Code.CLAIM_MISSING), ("x", Code.CLAIM_INVALID), (3, None), ("3", None)]
+)
+async def test_neither_hook_nor_pdp_is_asked_about_a_principal_that_lacks_a_claim(
+    kind: object, code: Code | None
+) -> None:
+    world = World()
+    rules = PrincipalRules(attributes={"level": Claim("level", Type.INT)})
+    tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, rules, world.find)
+    gate = world.gate()
+    gate.rules = replace(gate.rules, tokens=tokens)
+
+    async def decided(target: str) -> Verdict:
+        bearer = (b"authorization", b"Bearer " + mint(claims(NOW, level=kind)))
+        raw = Raw("GET", target.encode(), [(b"host", b"app.test"), bearer], "10.0.0.9", "http", "r1")
+        return await gate.decide(raw, world.read_body)
+
+    verdict = await decided("/docs/7")
+    if code is None:
+        assert isinstance(verdict, Forward)
+        assert world.question is not None
+        assert world.question.principal.attributes == {"level": 3}
+    else:
+        assert isinstance(verdict, Refuse)
+        assert (verdict.code, world.asked) == (code, ["keys"])
+        assert "claim level" in verdict.detail
+        assert verdict.facts.principal == "a-1"
+    assert isinstance(await decided("/me"), Forward)
 
 
 @pytest.mark.parametrize(
