@@ -71,9 +71,8 @@ def _name(raw: bytes) -> str:
         name = _form(raw).decode("utf-8")
     except (Refused, UnicodeDecodeError):
         raise Refused(Code.QUERY_NOT_ALLOWED, f"a name that is not UTF-8 in whole escapes: {raw[:64]!r}") from None
-    # a NUL ends a name for some
-    if CONTROLS.search(name):
-        raise Refused(Code.QUERY_NOT_ALLOWED, "a control character in a name")
+    if _UNCLEAR.search(name):
+        raise Refused(Code.QUERY_NOT_ALLOWED, "a control character, or an escape of an escape, in a name")
     return name
 
 
@@ -95,9 +94,8 @@ def query_value(query: bytes, name: str) -> str | None:
         raise Refused(Code.REFERENCE_INVALID, f"{place}: more than {MAX_PARAMETERS} parameters")
     pairs = [pair.partition(b"=") for pair in query.split(b"&")]
     keys = [_decoded(_form(key), place) for key, _, _ in pairs]
-    # a NUL ends a name for some
-    if any(CONTROLS.search(key) for key in keys):
-        raise Refused(Code.REFERENCE_INVALID, f"{place}: a control character in a name")
+    if any(_UNCLEAR.search(key) for key in keys):
+        raise Refused(Code.REFERENCE_INVALID, f"{place}: a control character, or an escape of an escape, in a name")
     wanted = _plain(name)
     found = [pair[2] for key, pair in zip(keys, pairs, strict=True) if wanted in taken_for(key)]
     if not found:
@@ -110,6 +108,8 @@ def query_value(query: bytes, name: str) -> str | None:
     return _decoded(_form(exact[0]), place)
 
 
+# a NUL ends a name for some, and who decodes twice reads another name
+_UNCLEAR = re.compile(f"{CONTROLS.pattern}|%")
 _BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
 # qs, which Express 4 reads queries with, looks for the first "]=" before it looks for "="
 _LATER_NAME = re.compile(rb"(?:\]|%5d)=", re.IGNORECASE)

@@ -81,6 +81,10 @@ CASES = (
     Case("query as it came", (Ask("/docs/1?x=%2e%2e/&y=a%20b&z=[1]&q=%", user="alice"),), 200, 1, sent="/docs/1?x=%2e%2e/&y=a%20b&z=[1]&q=%"),
     Case("empty query", (Ask("/docs/1?", user="alice"),), 200, 1, sent="/docs/1?"),
     Case("mapped query name twice", _gets("/search?doc=1&doc=2", "/search?doc=1&%64oc=2"), 400, 0),
+    Case("a parameter that no list has", (Ask("/mine?_where=1", user="alice"), Ask("/mine?page=1;x=2", user="alice"), Ask("/mine?Page=1", user="alice")), 400, 0),
+    Case("a parameter that the sidecar sets", (
+        Ask("/mine?page=1&owner=b-1", user="alice"), Ask("/mine?OWNER[]=b-1&page=1&%5Bowner%5D=b-1", user="alice"), Ask("/mine?page=1", user="alice"),
+    ), 200, 1, sent="/mine?page=1&owner=a-1", app=ALICE),
     Case("escaped plain characters", (Ask("/%64ocs/%31", user="alice"),), 200, 1, sent="/docs/1", app=ALICE),
     Case("dot segments", _gets("/public/../admin/x", "/public/./../admin/x", "/docs/1/../2", "/..", "/docs/."), 400, 0),
     Case("escaped dot segments", _gets("/public/%2e%2e/admin/x", "/public/.%2e/admin/x", "/public/%252e%252e/admin/x", "/docs/1%2e%2e/2"), 400, 0),

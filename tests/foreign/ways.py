@@ -188,13 +188,14 @@ OTHERWISE, TAKEN, UNABLE, EXACT, ORIGIN, KEPT = "¹", "²", "³", "⁴", "⁵", 
 SIGNS = {
     OTHERWISE: "refused too, with another status: the proxy refuses it itself, or says it in other words",
     TAKEN: "the proxy takes it away before anybody is asked, so that nobody behind sees it",
-    UNABLE: "refused (`proxy_unable`): the proxy does not pass on what the decision needs",
+    UNABLE: "refused (`proxy_unable`): the proxy does not pass on what the decision needs, or cannot send what was decided",
     EXACT: "refused: the proxy sends the path on as it came, so that it must come in its canonical form",
     ORIGIN: "the proxy reads it as the path that it names; that is what is decided and what the app gets",
     KEPT: "refused: the proxy takes headers away by their names alone, and does not know this one",
 }
 """What the signs of the table say."""
 _NO_BODY = {"a body that the route reads": Mark(UNABLE, 501, 0)}
+_NO_QUERY = {"a parameter that the sidecar sets": Mark(UNABLE, 501, 0)}
 _CONNECTION = {"Connection names an identity header": Mark(TAKEN, 200, 1)}
 _KEPT = {"the same in a word that no list has": Mark(KEPT, 400, 0)}
 _EXACT = {"escaped plain characters": Mark(EXACT, 400, 0)}
@@ -206,15 +207,16 @@ WAYS = (
         {**_NO_BODY, **_CONNECTION, **_KEPT, "the same with `_` and `.`": Mark(TAKEN, 200, 1)},
     ),
     Way("Traefik", traefik, "", {
-        **_NO_BODY, **_CONNECTION, **_EXACT, **_KEPT,
+        **_NO_BODY, **_NO_QUERY, **_CONNECTION, **_EXACT, **_KEPT,
         "absolute form": Mark(ORIGIN, 200, 1), "absolute form, another host": Mark(OTHERWISE, 421, 0),
     }),
-    Way("Caddy", proxy("caddy", caddy), "caddy", {**_NO_BODY, **_CONNECTION, **_EXACT}),
+    Way("Caddy", proxy("caddy", caddy), "caddy", {**_NO_BODY, **_NO_QUERY, **_CONNECTION, **_EXACT}),
     Way("HAProxy", proxy("haproxy", haproxy), "haproxy", {**_NO_BODY, **_CONNECTION}),
     Way("Envoy, HTTP", proxy("envoy", envoy), "envoy", {
         **_CONNECTION, **_EXACT,
         # a 5xx of the sidecar is an error to Envoy, which answers it with status_on_error
         "a body that the route reads": Mark(UNABLE, 503, 0),
+        "a parameter that the sidecar sets": Mark(UNABLE, 503, 0),
         # two values of a header come as one
         "two tokens": Mark(OTHERWISE, 401, 0),
         "absolute form": Mark(OTHERWISE, 404, 0), "absolute form, another host": Mark(OTHERWISE, 404, 0),

@@ -31,6 +31,12 @@ HIDDEN = """\
   hidden: {url: "http://<hook>/owners/{id}", attributes: {owner: owner}, missing: hide}
 routes:
   - {path: "/hidden/{id}", resource: document, id: "{path.id}", lookup: hidden, actions: {GET: view}}
+  - path: /mine
+    resource: document
+    attributes: {owner: "{principal.id}"}
+    query: [page]
+    set_query: {owner: "{principal.id}"}
+    actions: {GET: view}
 """
 
 

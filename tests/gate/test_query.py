@@ -34,7 +34,7 @@ def test_the_one_value_of_a_query_parameter_is_read_as_a_form_is(query: bytes, f
         b"doc=1&doc=2", b"doc=1&doc=1", b"doc=1&%64oc=2", b"doc=1&DOC=2", b"DOC=1", b"doc=1&doc[]=2", b"doc[]=1",
         b"doc[a]=1&doc=2", b"doc%5b%5d=2&doc=1", b"doc=1;doc=2", b"a=1;doc=2", b"doc=%", b"doc=%zz", b"doc=1&%=2", b"doc=%ff",
         b"doc=1&doc%20[x]=2", b"doc=1&doc%00=2", b"doc=1&doc%00x=2", b"doc=1&%00doc=2", b"doc=1&d%09=2", b"doc=1&%ff=2", b"doc=1&+doc=2", b"doc=1&doc%20=2", b"doc=1&doc", b"doc[=1&doc=2",
-        b"doc=1&[doc]=2", b"[doc]=1", b"doc=1&%5bdoc%5d=2", b"doc=1&doc]=2", b"doc=1&[[doc]]=2", b"doc=1]=2", b"doc=1%5D=2",
+        b"doc=1&[doc]=2", b"[doc]=1", b"doc=1&%2564oc=2", b"doc=1&%5bdoc%5d=2", b"doc=1&doc]=2", b"doc=1&[[doc]]=2", b"doc=1]=2", b"doc=1%5D=2",
         b"doc=1&\xef\xbd\x84oc=2", b"doc=1&%ef%bd%84oc=2", b"doc=1&do%e2%80%8bc=2",
     ],
 )  # fmt: skip
@@ -162,7 +162,9 @@ def test_every_spelling_of_a_parameter_that_the_sidecar_sets_goes(spelling: byte
         assert admitted(spelling, rule) == b""
 
 
-@pytest.mark.parametrize("query", [b"a=1;owner=b", b"own%er=b", b"owner%00=b", b"%ff=b", b"\xff=b", b"owner%0a=b"])
+@pytest.mark.parametrize(
+    "query", [b"a=1;owner=b", b"own%er=b", b"owner%00=b", b"%ff=b", b"\xff=b", b"owner%0a=b", b"%256fwner=b"]
+)
 def test_what_may_be_such_a_spelling_to_some_is_refused(query: bytes) -> None:
     with pytest.raises(Refused) as caught:
         admitted(query, rule_of(None, ["owner"]))
