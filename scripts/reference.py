@@ -277,7 +277,8 @@ it all may be, too: then a rule that reads `{query.owner}` decides about a part 
 `?owner=alice&_where=…`, and `check` warns. A list must have the names that the rule reads.
 
 **`set_query`** puts parameters in: a text with strings or ints of `{principal.…}`, `{claims.…}` and `{path.…}`. Every client's spelling of
-the name goes, silently, whether `query` lists it or not. Where another proxy forwards: Envoy by gRPC, nginx and HAProxy send the query
+the name goes, silently, whether `query` lists it or not. It is about the query alone: where an app also reads parameters from a
+form (PHP's `$_REQUEST`), give it no POST there. Where another proxy forwards: Envoy by gRPC, nginx and HAProxy send the query
 that was decided; Traefik, Caddy and Envoy by HTTP cannot, and get 501 `proxy_unable` unless the query is that already.
 """.splitlines()
 

@@ -16,7 +16,7 @@ from jmespath.exceptions import JMESPathError
 from sidecar.gate.identity import Principal
 from sidecar.gate.query import query_value
 from sidecar.gate.request import Request
-from sidecar.gate.spelling import folded
+from sidecar.gate.spelling import folded, respelled
 from sidecar.gate.values import Type, check_string, checked, type_of
 from sidecar.gate.verdict import Code, Refused
 
@@ -46,7 +46,7 @@ class Reference(NamedTuple):
     """One `{source.name:type}`; `search` is the compiled JMESPath of a body reference.
 
     With a `?` at the end it is `optional`: where there is nothing, its value is ABSENT. `way` are then the names that
-    lead to it in a body.
+    lead to it in a body. `names` are those in an expression that may find something without them, as `owner || 'x'`.
     """
 
     source: Source
@@ -55,6 +55,7 @@ class Reference(NamedTuple):
     search: Any = None
     optional: bool = False
     way: tuple[str, ...] = ()
+    names: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
         return f"{self.source}.{self.name}"
@@ -143,7 +144,8 @@ def parse_reference(text: str) -> Reference:
     if source not in set(Source):
         raise ValueError(f"found {{{text}}}, expected one of {', '.join(f'{{{s}.…}}' for s in Source)}")
     if source == Source.BODY:
-        return Reference(Source.BODY, name, kind, _compile(name), optional, _way(name) if optional else ())
+        search = _compile(name)
+        return Reference(Source.BODY, name, kind, search, optional, _way(name) if optional else (), _names_in(name))
     if source == Source.PATH and optional:
         raise ValueError(f"found {{{text}}}, expected no '?': a variable of the path is always there")
     if not _NAMES[Source(source)].fullmatch(name):
@@ -163,6 +165,20 @@ def _way(expression: str) -> tuple[str, ...]:
             "whether it finds nothing or null"
         )
     return tuple(expression.split("."))
+
+
+def _names_in(expression: str) -> frozenset[str]:
+    """The names in an expression; none in one of names alone, which finds nothing where one of them is not there."""
+    if _PLAIN_WAY.fullmatch(expression):
+        return frozenset()
+    found: set[str] = set()
+    rest: list[Any] = [jmespath.compile(expression).parsed]
+    while rest:
+        node = rest.pop()
+        if node["type"] == "field":
+            found.add(node["value"])
+        rest += [child for child in node.get("children", ()) if isinstance(child, dict)]
+    return frozenset(found)
 
 
 def _compile(expression: str) -> Any:
@@ -222,6 +238,8 @@ def _is_not_in_body(reference: Reference, body: Any) -> bool:
 
 
 def _search(reference: Reference, body: Any) -> Any:
+    if reference.names and (other := respelled(body, reference.names)) is not None:
+        raise Refused(Code.BODY_INVALID, f"{reference}: found {other[:64]!r}, another spelling of a name that it reads")
     try:
         return reference.search(body)
     except (JMESPathError, ArithmeticError, ValueError) as error:

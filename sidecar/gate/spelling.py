@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 _INVISIBLE = ("Cf", "Cc")
 
@@ -20,6 +21,23 @@ def folded(name: str) -> str:
     upper = unicodedata.normalize("NFKC", name).upper()
     plain = unicodedata.normalize("NFKC", upper.casefold()).replace("\u0307", "")
     return "".join(char for char in plain if unicodedata.category(char) not in _INVISIBLE)
+
+
+def respelled(value: Any, names: Iterable[str]) -> str | None:
+    """A name in a JSON value, however deep, that is none of `names` and that a reader without case takes for one."""
+    exact = frozenset(names)
+    wanted = {folded(name) for name in exact}
+    rest = [value]
+    while rest:
+        part = rest.pop()
+        if isinstance(part, dict):
+            for name in part:
+                if name not in exact and folded(name) in wanted:
+                    return str(name)
+            rest += part.values()
+        elif isinstance(part, list):
+            rest += part
+    return None
 
 
 def are_distinct(names: Iterable[str]) -> bool:

@@ -44,7 +44,7 @@ TABLE = RouteTable([
     policy("/docs/{id}", {"GET": "view", "WS": "listen"}, id=parse_template("{path.id}"), lookup="doc", recheck=30.0),
     policy("/t/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup="doc", attributes={"owner": parse_template("{query.owner}")}),
     policy("/found", {"GET": "view"}, id=parse_template("{query.id}")),
-    policy("/mine", {"GET": "list"}, query=rule_of(["page"], ["owner"]), set_query={"owner": parse_template("{principal.id}")}),
+    policy("/mine", {"GET": "list", "WS": "listen"}, query=rule_of(["page"], ["owner"]), set_query={"owner": parse_template("{principal.id}")}),
     policy("/paged", {"GET": "list", "WS": "listen"}, query=rule_of(["page"], ()), attributes={"page": parse_template("{query.page?}")}),
     Route("/my", parse_path("/my"), Access.AUTHENTICATED, asks({"GET": ""}, query=rule_of(None, ["owner", "org"], given=False), set_query={
         "owner": parse_template("eq.{claims.sub}"), "org": parse_template("{claims.org}")})),
@@ -765,10 +765,11 @@ async def test_another_name_is_refused_before_anybody_is_asked(query: str) -> No
 
 @pytest.mark.parametrize("query", ["", "?", "?owner=b", "?OWNER=b&%6fwner=c", "?owner[]=b&[owner]=c&owner"])
 async def test_what_the_sidecar_sets_takes_the_place_of_every_spelling(query: str) -> None:
-    verdict = await decide(World(), "/mine" + query)
-    assert isinstance(verdict, Forward)
-    assert verdict.target == b"/mine?owner=a-1"
-    assert verdict.facts.path == "/mine"
+    for websocket in (False, True):
+        verdict = await decide(World(), "/mine" + query, websocket=websocket)
+        assert isinstance(verdict, Forward)
+        assert verdict.target == b"/mine?owner=a-1"
+        assert verdict.facts.path == "/mine"
 
 
 async def test_the_rest_of_the_query_stays_as_it_came_and_in_its_order() -> None:

@@ -352,3 +352,35 @@ def test_a_claim_that_is_null_is_not_absent() -> None:
 def test_an_optional_reference_that_nobody_could_read_is_refused(text: str, says: str) -> None:
     with pytest.raises(ValueError, match=says):
         parse_template(text)
+
+
+# --- names in another spelling ---
+
+
+@pytest.mark.parametrize(
+    ("text", "body"),
+    [
+        ("{body.owner || 'x'}", {"Owner": "bob"}), ("{body.items[?public].id:list}", {"items": [{"Public": False, "id": 1}]}),
+        ("{body.items[?public].id:list}", {"Items": []}), ("{body.items[*].id:list}", {"items": [{"a": [{"ID": 2}]}]}),
+        ("{body.not_null(owner, 'x')}", {"\uff4fwner": "bob"}),
+    ],
+)  # fmt: skip
+def test_an_expression_that_goes_on_without_a_name_takes_no_other_spelling_for_its_absence(
+    text: str, body: Any
+) -> None:
+    assert refusal(text, material(body=body)) is Code.BODY_INVALID
+
+
+def test_such_an_expression_reads_what_has_its_own_names() -> None:
+    assert value("{body.owner || 'x'}", material(body={"other": 1})) == "x"
+    assert value("{body.items[?open].id:list}", material(body={"items": [{"open": True, "id": 1}, {"id": 2}]})) == [1]
+
+
+@pytest.mark.parametrize(
+    "name", [b"x_tenant", b"X_TENANT", b"X-Tenant", b"x.tenant", b"x-tenant ", b"x\xadtenant", b"\xef\xbd\x98-tenant"]
+)
+def test_a_header_name_in_another_spelling_is_refused_before_any_reference_is_read(name: bytes) -> None:
+    for headers in (((b"x-tenant", b"a"), (name, b"b")), ((name, b"b"),)):
+        with pytest.raises(Refused) as caught:
+            material(b"", *headers)
+        assert caught.value.code is Code.HEADER_AMBIGUOUS

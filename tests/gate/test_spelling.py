@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.gate.spelling import are_distinct, folded
+from sidecar.gate.spelling import are_distinct, folded, respelled
 
 
 @pytest.mark.parametrize(
@@ -26,3 +26,18 @@ def test_the_kelvin_sign_and_sharp_s_are_letters() -> None:
 @pytest.mark.parametrize("other", ["is_owner", "is-owner", "owner", "isowners", "r\u00e9sum\u00e9"])
 def test_other_names_are_others(other: str) -> None:
     assert are_distinct(["isOwner", other, "resume"])
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ({"a": [{"OWNER": 1}]}, "OWNER"),
+        ({"owner": {"id": 1}}, None),
+        ([], None),
+        ("Owner", None),
+        ({"x": "Owner"}, None),
+        ({"Id": 1}, "Id"),
+    ],
+)
+def test_a_name_in_another_spelling_is_found_however_deep(value: object, found: str | None) -> None:
+    assert respelled(value, ["owner", "id"]) == found
