@@ -180,6 +180,12 @@ class Sidecar:
         yield "sidecar_breaker_open", ("pdp", ""), self.pdp.is_open
         for name, is_open in self.hooks.breakers().items():
             yield "sidecar_breaker_open", ("lookup", name), is_open
+        for cache, size in self._remembered():
+            yield "sidecar_remembered_bytes", (cache,), size
+        lookups = [("lookup", name, shares) for name, shares in self.hooks.shares.items()]
+        for dep, name, shares in (("pdp", "", self.pdp.shares), *lookups):
+            yield "sidecar_questions", (dep, name, "under_way"), shares.under_way
+            yield "sidecar_questions", (dep, name, "waiting"), shares.waiting
         for part, ready in self.readiness().items():
             yield "sidecar_ready", (part,), ready
         for issuer, age in self.keys.ages().items():
@@ -190,6 +196,13 @@ class Sidecar:
         yield "sidecar_config_agreed", (), self.routes.checksum
         if self.embedded is not None:
             yield "sidecar_cerbos_restarts", (), self.embedded.restarts
+
+    def _remembered(self) -> Iterator[tuple[str, int]]:
+        rules = self.gate.rules
+        yield "token", rules.tokens.remembered
+        yield "lookup", self.hooks.remembered
+        if rules.decisions is not None:
+            yield "decision", rules.decisions.remembered
 
     def serves(self) -> bool:
         """Whether a new question would be answered: what gRPC's health service tells."""

@@ -56,6 +56,13 @@ FAMILIES: dict[str, Family] = {
     "sidecar_cache": Family(
         "counter", ("cache", "outcome"), "Looks into what is remembered: verified tokens, lookups and decisions",
     ),
+    "sidecar_remembered_bytes": Family(
+        "gauge", ("cache",), "Bytes that are remembered of verified tokens, lookups and decisions, as they are estimated",
+    ),
+    "sidecar_questions": Family(
+        "gauge", ("dep", "name", "state"),
+        "Questions to the PDP and to lookups, under way and waiting for a place; of a lookup with its name",
+    ),
     "sidecar_breaker_open": Family(
         "gauge", ("dep", "name"), "1 where calls are turned away after several failures in a row; of a lookup with its name",
         "max",

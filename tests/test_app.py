@@ -46,6 +46,15 @@ def test_health_is_on_the_admin_port_alone(stack: Stack) -> None:
     assert stack.sidecar.admin("/contacts/1").status == 404
 
 
+def test_what_is_remembered_and_who_waits_is_in_the_metrics(stack: Stack) -> None:
+    stack.sidecar.get("/contacts/1", stack.tokens["alice"])
+    shown = stack.sidecar.admin("/metrics").body.decode()
+    assert stack.sidecar.metric("sidecar_remembered_bytes", cache="token") > 1000
+    assert 'sidecar_remembered_bytes{cache="lookup"}' in shown
+    for state in ("under_way", "waiting"):
+        assert f'sidecar_questions{{dep="pdp",name="",state="{state}"}} 0.0' in shown
+
+
 async def test_no_secret_of_any_setting_is_shown(tmp_path: Path) -> None:
     """Each secret setting, a password in a URL and a hook's token: what is shown and what is logged has none of them."""
     (tmp_path / "routes.yaml").write_text(

@@ -146,7 +146,7 @@ ALLOWED = {
         "auth",
         "mismatch",
     },
-    "state": {"idle", "busy"},
+    "state": {"idle", "busy", "under_way", "waiting"},
     "part": {"cerbos", "keys", "routes", "serving"},
 }
 

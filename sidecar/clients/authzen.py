@@ -88,7 +88,7 @@ class AuthZen:
         self._timeout = timeout
         self._roles = tuple(dict.fromkeys(name for name in (CERBOS_ROLES, roles) if name))
         self._breaker = Breaker(now)
-        self._shares = Shares(limit)
+        self.shares = Shares(limit)
         self._principals: Bounded[int, tuple[Principal, bytes]] = Bounded(_PRINCIPALS)
         self._pool = Pool(origin, tls=tls)
         self._one, self._many = (path + _EVALUATION).encode("ascii"), (path + _EVALUATIONS).encode("ascii")
@@ -141,10 +141,10 @@ class AuthZen:
             raise Refused(Code.REFERENCE_INVALID, f"a question of {len(body)} bytes, expected at most {MAX_QUESTION}")
         seconds = self._timeout
         asker = (question.principal.issuer, question.principal.id)
-        if not self._shares.take(asker):
+        if not self.shares.take(asker):
             loop = asyncio.get_running_loop()
             until = loop.time() + seconds
-            if not await self._shares.wait(asker, until):
+            if not await self.shares.wait(asker, until):
                 raise Refused(Code.PDP_BUSY)
             seconds = max(until - loop.time(), 0.0)
         try:
@@ -152,7 +152,7 @@ class AuthZen:
                 raise Refused(Code.PDP_OPEN)
             reply = await self._answered(target, question, body, seconds)
         finally:
-            self._shares.give_back(asker)
+            self.shares.give_back(asker)
         if reply.status != 200:
             raise Refused(Code.PDP_STATUS, f"HTTP status {reply.status}")
         if _kind(reply) != b"application/json":

@@ -54,7 +54,7 @@ class Cerbos:
     def __init__(self, target: str, *, timeout: float, now: Callable[[], float], limit: int = 256) -> None:
         self._timeout = timeout
         self._breaker = Breaker(now)
-        self._shares = Shares(limit)
+        self.shares = Shares(limit)
         self._principals: Bounded[int, tuple[Principal, bytes]] = Bounded(_PRINCIPALS)
         # RFC 9113 section 8.3.1 wants an authority; a unix socket has none, and Cerbos asks for none
         authority = "localhost" if target.startswith("unix:") else target
@@ -89,15 +89,15 @@ class Cerbos:
             raise Refused(Code.REFERENCE_INVALID, f"a question of {len(message)} bytes, Cerbos takes {MAX_QUESTION}")
         deadline = asyncio.get_running_loop().time() + self._timeout
         asker = (question.principal.issuer, question.principal.id)
-        waits = not self._shares.take(asker)
-        if waits and not await self._shares.wait(asker, deadline):
+        waits = not self.shares.take(asker)
+        if waits and not await self.shares.wait(asker, deadline):
             raise Refused(Code.PDP_BUSY)
         try:
             if not self._breaker.allows():
                 raise Refused(Code.PDP_OPEN)
             return await self._call(message, question.trace, deadline, waits)
         finally:
-            self._shares.give_back(asker)
+            self.shares.give_back(asker)
 
     def _principal(self, principal: Principal) -> bytes:
         """As `principal_of`; those that asked lately are kept, by their identity."""

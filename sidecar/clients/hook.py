@@ -47,13 +47,19 @@ class HookClient:
         self._count = count
         self._pools: dict[str, Pool] = {}
         self._breakers: dict[str, Breaker] = {}
-        self._shares: dict[str, Shares] = {}
+        self.shares: dict[str, Shares] = {}
+        """Lookup -> the places for its questions."""
         self._cache: Expiring[_Key, Reply] = Expiring(CACHED, 0.0)
         self._flights: dict[_Key, asyncio.Task[Reply]] = {}
 
     def breakers(self) -> dict[str, bool]:
         """The lookups that were asked so far -> whether the breaker turns their calls away."""
         return {name: breaker.is_open for name, breaker in self._breakers.items()}
+
+    @property
+    def remembered(self) -> int:
+        """Bytes of the answers that are kept."""
+        return self._cache.weight
 
     async def ask(self, call: Call) -> Reply:
         """The hook's answer, cached or fresh. Raises Refused with a LOOKUP_* code where there is none."""
@@ -67,9 +73,9 @@ class HookClient:
             self._count("lookup", "miss")
         flight = self._flights.get(key)
         if flight is None:
-            shares = self._shares.get(lookup.name)
+            shares = self.shares.get(lookup.name)
             if shares is None:
-                shares = self._shares[lookup.name] = Shares(MAX_RUNNING)
+                shares = self.shares[lookup.name] = Shares(MAX_RUNNING)
             if not shares.take(call.asker):
                 return await self._ask_in_turn(key, call, shares)
             flight = self._start(key, call, shares, lookup.timeout)

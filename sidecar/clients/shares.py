@@ -19,16 +19,22 @@ WAITING = 4
 class Shares:
     """So many places. One asker holds at most half of them, so that a burst of one leaves places to the others."""
 
-    __slots__ = ("_free", "_held", "_most", "_queues", "_share", "_waiting")
+    __slots__ = ("_free", "_held", "_most", "_queues", "_share", "waiting")
 
     def __init__(self, places: int) -> None:
         self._free = places
         self._share = max(places // 2, 1)
         self._most = places
-        self._waiting = 0
+        self.waiting = 0
+        """Askers that wait."""
         self._held: dict[Asker, int] = {}
         # those who wait, by asker in the order of their turns. While a place is free, all askers here hold their share
         self._queues: OrderedDict[Asker, deque[asyncio.Future[bool]]] = OrderedDict()
+
+    @property
+    def under_way(self) -> int:
+        """Places that are taken."""
+        return self._most - self._free
 
     def take(self, asker: Asker) -> bool:
         """Take a place at once; False where none is free for this asker. Each must be given back."""
@@ -50,8 +56,8 @@ class Shares:
         if queue is None:
             queue = self._queues[asker] = deque()
         queue.append(turn)
-        self._waiting += 1
-        if self._waiting > WAITING * self._most:
+        self.waiting += 1
+        if self.waiting > WAITING * self._most:
             self._turn_away()
         alarm = loop.call_at(deadline, self._leave, asker, turn)
         try:
@@ -81,7 +87,7 @@ class Shares:
         while self._free and (asker := self._next()) is not None:
             queue = self._queues[asker]
             turn = queue.popleft()
-            self._waiting -= 1
+            self.waiting -= 1
             if queue:
                 self._queues.move_to_end(asker)
             else:
@@ -101,7 +107,7 @@ class Shares:
         if queue is None or turn not in queue:
             return
         queue.remove(turn)
-        self._waiting -= 1
+        self.waiting -= 1
         if not queue:
             del self._queues[asker]
         if not turn.done():

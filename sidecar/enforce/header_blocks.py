@@ -10,8 +10,8 @@ from sidecar.gate.bounded import Bounded
 TABLE_SIZE = 4096
 """Bytes of a client's table: what RFC 9113 section 6.5.2 gives where nothing is said."""
 _OVERHEAD = 32  # of an entry (RFC 7541 section 4.1)
-_KNOWN = 64 * 1024
-"""Bytes of the blocks that a connection remembers: those of about 30 calls that differ."""
+_KNOWN = 32 * 1024
+"""Bytes of the blocks that a connection remembers: those of about 15 calls that differ."""
 MAX_FIELDS = 128
 
 # RFC 7541 appendix A

@@ -48,6 +48,11 @@ class DecisionCache:
         self.seconds = seconds
         self._decisions: Bounded[Key, Decided] = Bounded(remembered)
 
+    @property
+    def remembered(self) -> int:
+        """Bytes of the decisions."""
+        return self._decisions.weight
+
     def find(self, key: Key, now: float, timer: float) -> Decided | None:
         """The decision, unless its time has passed."""
         decided = self._decisions.get(key)

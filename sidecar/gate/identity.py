@@ -87,6 +87,11 @@ class Tokens:
         self._count = count
         self._known: Bounded[bytes, Principal] = Bounded(remembered)
 
+    @property
+    def remembered(self) -> int:
+        """Bytes of what verified tokens said."""
+        return self._known.weight
+
     def forget(self) -> None:
         """Drop every remembered token: the keys which vouched for them changed."""
         self._known.clear()

@@ -457,11 +457,11 @@ async def test_a_timeout_after_a_wait_for_a_place_does_not_open_the_breaker(fake
 
     fake.check = check
     async with client(fake.target, limit=2, timeout=0.5) as cerbos:
-        cerbos._shares = Shares(1)
-        assert cerbos._shares.take(("", ""))
+        cerbos.shares = Shares(1)
+        assert cerbos.shares.take(("", ""))
         late = asyncio.ensure_future(cerbos.check(question(doc())))
-        await until(lambda: cerbos._shares._waiting == 1)
-        cerbos._shares.give_back(("", ""))
+        await until(lambda: cerbos.shares.waiting == 1)
+        cerbos.shares.give_back(("", ""))
         assert await refusal(late) is Code.PDP_TIMEOUT
         assert cerbos._breaker._failed == 0
         assert await refusal(cerbos.check(question(doc()))) is Code.PDP_TIMEOUT

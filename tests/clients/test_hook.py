@@ -409,7 +409,7 @@ async def test_more_questions_of_one_principal_than_its_share_wait_for_their_tur
     assert sum(isinstance(one, Reply) for one in done) == share + MAX_RUNNING
     assert {one.code for one in done if isinstance(one, Refused)} == {Code.LOOKUP_BUSY}
     assert (await hooks.ask(by("alice", web.origin, "/docs/one-more"))).status == 200
-    assert hooks._shares["doc"]._held == {}
+    assert hooks.shares["doc"]._held == {}
 
 
 async def test_who_waits_for_a_place_until_the_deadline_is_told_that_the_lookup_is_busy(
@@ -446,7 +446,7 @@ async def test_what_was_asked_meanwhile_is_not_asked_again(
     gates["/docs/2"].set()
     assert await waiting is await his
     assert len(web.asked) == 2
-    assert hooks._shares["doc"]._held == {}
+    assert hooks.shares["doc"]._held == {}
 
 
 async def test_a_timeout_after_a_wait_for_a_place_does_not_open_the_breaker(

@@ -85,8 +85,8 @@ class World:
         assert len(held) <= self.places
         share = max(self.places // 2, 1)
         assert all(held.count(asker) <= share for asker in held)
-        assert self.shares._free == self.places - len(held)
-        assert self.shares._waiting == len(self.waiting) == sum(map(len, self.shares._queues.values()))
+        assert self.shares.under_way == self.places - self.shares._free == len(held)
+        assert self.shares.waiting == len(self.waiting) == sum(map(len, self.shares._queues.values()))
         # no place is idle that somebody who waits could have
         if len(held) < self.places:
             assert all(held.count(asker) == share for asker in self.waiting.values())
@@ -127,7 +127,7 @@ def test_whatever_comes_no_place_is_lost_or_given_twice(steps: list[tuple[str, i
     for task in [*world.holding, *world.waiting]:
         task.cancel()
     world.run()
-    assert (world.shares._free, world.shares._waiting) == (places, 0)
+    assert (world.shares._free, world.shares.waiting) == (places, 0)
     assert not world.shares._held
     assert not world.shares._queues
     loop.close()
@@ -215,10 +215,10 @@ def test_where_all_wait_the_longest_queue_makes_room(loop: Loop) -> None:
     world = World(loop, places)
     askers = [("iss", str(number)) for number in range(WAITING + 1)]
     tasks = {asker: [world.ask(asker) for _ in range(2 * places)] for asker in askers}
-    assert world.shares._waiting == WAITING * places
+    assert world.shares.waiting == WAITING * places
     newcomer = world.ask(CAROL)
     assert not newcomer.done()
-    assert world.shares._waiting == WAITING * places
+    assert world.shares.waiting == WAITING * places
     world.check()
     # the newest of a queue was turned away, and the eldest of each wait on
     assert all(not mine[0].done() for mine in tasks.values())
