@@ -22,6 +22,13 @@ VERSION = "default"
 _JSON_SCHEMA = {"integer": "number", "number": "number", "boolean": "bool", "string": "string"}
 
 
+WARNINGS = frozenset((
+    "action-glob", "attribute-unguarded", "attribute-unread", "attribute-unsupplied", "attribute-untyped",
+    "deny-for-role", "expression-unread", "question-unknown",
+))  # fmt: skip
+"""The name of each warning, as `sidecar-check-accepts` takes them."""
+
+
 class Warn(NamedTuple):
     """One warning: where, its name (for `sidecar-check-accepts`), and what it says."""
 
