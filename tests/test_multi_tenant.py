@@ -100,8 +100,14 @@ def test_each_tenant_has_its_own_and_no_more(
     got = world.sidecar.request(method, f"/documents/{document}", token(pool, group, tenant))
     assert (got.code if got.status >= 400 else "allowed") == outcome
     assert len(world.upstream.seen) == (outcome == "allowed")
+    policy = world.sidecar.decisions()[-1].get("policy", "")
     if outcome == "allowed":
-        assert world.sidecar.decisions()[-1]["policy"] == f"resource.document.vdefault/{tenant}"
+        # the last word of an allow is the wall's, which has no scope
+        assert policy == "resource.document.vdefault"
+    elif outcome == "denied_by_policy":
+        assert policy == ("NO_MATCH" if tenant == "initech" else f"resource.document.vdefault/{tenant}")
+    else:
+        assert policy == ""
 
 
 def test_a_token_of_one_pool_is_none_of_the_other(world: World) -> None:
