@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Any
 
 _INVISIBLE = ("Cf", "Cc")
@@ -40,9 +40,10 @@ def respelled(value: Any, names: Iterable[str]) -> str | None:
     return None
 
 
-def are_distinct(names: Iterable[str]) -> bool:
+def are_distinct(names: Collection[str]) -> bool:
     """Whether no reader can take one of these names, all different, for another."""
-    names = tuple(names)
-    if "".join(names).isascii():
-        return len(set(map(str.casefold, names))) == len(names)
+    together = "".join(names)
+    if together.isascii():
+        # names without capitals are folded already
+        return together == together.lower() or len(set(map(str.casefold, names))) == len(names)
     return len(set(map(folded, names))) == len(names)
