@@ -38,6 +38,7 @@ routes:
   - path: /contacts
     resource: contact
     attributes: {{owner: "{{query.owner}}"}}
+    query: any
     actions: {{GET: list}}
   - path: /new
     resource: contact
@@ -49,7 +50,7 @@ routes:
     id: "{{path.id}}"
     lookup: contact
     actions: {{GET: read, PUT: update, PATCH: update, DELETE: delete, WS: read}}
-  - {{path: "/hidden/{{id}}", resource: contact, id: "{{path.id}}", lookup: hidden, actions: {{GET: read, PUT: update}}}}
+  - {{path: "/hidden/{{id:int}}", resource: contact, id: "{{path.id}}", lookup: hidden, actions: {{GET: read, PUT: update}}}}
   - {{path: "/strangers/{{id}}", resource: stranger, id: "{{path.id}}", actions: {{GET: read}}}}
 """
 
