@@ -152,12 +152,12 @@ def test_the_door_lets_through_what_the_policy_allows_and_nothing_else(front_doo
         ("alice", "PATCH", "/contacts/1", {"phone": "1"}, 200),
         ("alice", "PATCH", "/contacts/2", {"phone": "1"}, 403),
         ("alice", "DELETE", "/contacts/2", None, 403),
-        ("alice", "GET", "/contacts/99", None, 404),
+        ("alice", "GET", "/contacts/99", None, 403),
         ("alice", "PROPFIND", "/contacts", None, 405),
         ("alice", "GET", "/db", None, 403),
         ("alice", "GET", "/contacts/..%2fdb", None, 400),
         ("admin", "DELETE", "/contacts/2", None, 200),
-        ("admin", "GET", "/contacts/2", None, 404),
+        ("admin", "GET", "/contacts/2", None, 403),
     ]
     with httpx.Client(base_url=front_door.url, trust_env=False) as client:
         for user, method, path, body, status in cases:
