@@ -29,6 +29,7 @@ from sidecar.enforce.dialects import DIALECTS
 from sidecar.enforce.forward_auth import ForwardAuth
 from sidecar.enforce.grpc_health import Health
 from sidecar.enforce.own import PREFIX, OwnPaths, assertion_paths
+from sidecar.enforce.owners import Owners, Places
 from sidecar.enforce.pages import Pages, TemplateError
 from sidecar.enforce.permissions import Permissions
 from sidecar.enforce.proxy import Proxy, Receive, Scope, Send
@@ -394,7 +395,8 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     proxy = Proxy(gate, upstream, journal, time.perf_counter, new_id, refusals, begin_trace)
     websockets = WebSocketDoor(
         gate, upstream, journal, now=wall_clock, timer=time.perf_counter, new_id=new_id,
-        refusals=refusals, max_message=settings.ws_max_message, begin_trace=begin_trace,
+        refusals=refusals, places=Places(settings.max_connections, Owners(settings.trusted_proxies).of_permit),
+        max_message=settings.ws_max_message, begin_trace=begin_trace,
     )  # fmt: skip
     paths = dict(Permissions(gate, hooks, pdp, now=wall_clock, timer=time.perf_counter).paths())
     if assertions is not None:
@@ -543,4 +545,5 @@ def _upstream(settings: Settings) -> Pool:
     timeouts = Timeouts(
         settings.upstream_connect_timeout, settings.upstream_head_timeout, settings.upstream_idle_timeout
     )  # fmt: skip
-    return Pool(origin, timeouts=timeouts, tls=tls, breaker=Breaker(time.monotonic))
+    owners = Owners(settings.trusted_proxies).of_permit
+    return Pool(origin, timeouts=timeouts, tls=tls, breaker=Breaker(time.monotonic), owners=owners)

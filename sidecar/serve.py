@@ -19,12 +19,15 @@ from sidecar.admin import admin_app
 from sidecar.app import Sidecar, StartError
 from sidecar.enforce import server
 from sidecar.enforce.limits import Drain, Limits
+from sidecar.enforce.owners import Owners
 from sidecar.settings import Address, Settings
 from sidecar.shared_metrics import PUBLISH_EVERY
 
 log = logging.getLogger("sidecar")
 
 BACKLOG = 2048
+UNSENT = 64 * 1024
+"""Bytes of answers that the kernel holds for a client besides those that are on their way."""
 
 
 def listen(address: Address, variable: str) -> socket.socket:
@@ -38,6 +41,8 @@ def listen(address: Address, variable: str) -> socket.socket:
             family = socket.AF_INET6 if ":" in address.host else socket.AF_INET
             sock = socket.socket(family, socket.SOCK_STREAM)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            # a client that takes nothing holds little of the kernel's memory, and its pace is seen
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
             sock.bind((address.host, address.port))
     except OSError as error:
         raise StartError(f"{variable}: cannot listen on {address}: {error.strerror}") from None
@@ -95,6 +100,7 @@ async def run(sidecar: Sidecar, sockets: Sockets, started: Callable[[], None] = 
             limits=Limits(connections=settings.max_connections),
             refused=sidecar.refused,
             drain=drain,
+            owner_of=Owners(settings.trusted_proxies).of_peer,
             timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
         )
     )

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import resource
 import socket
 import threading
 import time
 from pathlib import Path
 
+import grpc
 import pytest
+from hpack import Encoder
 
+from sidecar.clients.http2 import HEADERS, PREFACE, SETTINGS, frame
 from tests.conftest import Stack, policies
-from tests.stack import Sidecar, reply, running_sidecar, wait_for
+from tests.stack import Sidecar, free_port, reply, running_sidecar, wait_for
 
 pytestmark = pytest.mark.alone
 
@@ -69,6 +73,75 @@ def test_silent_and_dripping_clients_are_in_nobodys_way(stack: Stack, tmp_path: 
         assert sidecar.get("/public").status == 200
 
 
+GREEDY = 2000
+
+
+@pytest.mark.usefixtures("files")
+@pytest.mark.parametrize(
+    ("what", "proxied"), [("answers", False), ("refusals", False), ("answers", True)],
+    ids=["answers of the app", "refusals", "answers of the app, behind a trusted proxy"],
+)  # fmt: skip
+def test_clients_that_read_nothing_leave_the_others_their_places(
+    stack: Stack, tmp_path: Path, what: str, proxied: bool
+) -> None:
+    """512 of them stopped everybody, and took 394 MiB."""
+    large = reply(200, bytes(8 * 1024 * 1024))
+    stack.upstream.reset(lambda own, to, seen: (large if seen.target == "/static/large" else reply())(own, to, seen))
+    upstream = f"http://127.0.0.1:{stack.upstream.port}"
+    environ = {**stack.environ, **({"SIDECAR_TRUSTED_PROXIES": "127.0.0.0/8"} if proxied else {})}
+    said = b"GET /static/large HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
+    if what == "refusals":
+        said = b"GET /nowhere HTTP/1.1\r\nHost: x\r\n\r\n" * 400
+    with running_sidecar(tmp_path, stack.routes, policies(), upstream, environ) as sidecar:
+        assert asks(sidecar, 20) == [200] * 20
+        before = rss(sidecar)
+        with contextlib.ExitStack() as clients:
+            for _ in range(GREEDY):
+                client = clients.enter_context(contextlib.closing(socket.socket()))
+                # with a small window, so that little of it waits in the kernel
+                client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                client.settimeout(10)
+                client.connect(("127.0.0.1", sidecar.port))
+                with contextlib.suppress(OSError):
+                    client.sendall(said)
+            assert asks(sidecar, 200) == [200] * 200
+            assert rss(sidecar) - before < 60
+            if what == "answers":
+                # as many as they leave to others
+                assert sidecar.metric("sidecar_upstream_connections") >= 250
+        assert asks(sidecar, 20) == [200] * 20
+
+
+def asks(sidecar: Sidecar, count: int) -> list[int]:
+    """The statuses of a client with another address than the others', each on a connection of its own."""
+    statuses = []
+    for _ in range(count):
+        client = http.client.HTTPConnection("127.0.0.1", sidecar.port, timeout=20, source_address=("127.0.0.2", 0))
+        with contextlib.closing(client):
+            client.request("GET", "/public", headers={"X-Forwarded-For": "192.0.2.2"})
+            answer = client.getresponse()
+            answer.read()
+            statuses.append(answer.status)
+    return statuses
+
+
+@pytest.mark.usefixtures("files")
+def test_a_client_that_takes_all_the_connections_that_it_may_leaves_half_of_them(stack: Stack, tmp_path: Path) -> None:
+    stack.upstream.reset(reply())
+    upstream = f"http://127.0.0.1:{stack.upstream.port}"
+    environ = {**stack.environ, "SIDECAR_MAX_CONNECTIONS": "200"}
+    with (
+        running_sidecar(tmp_path, stack.routes, policies(), upstream, environ) as sidecar,
+        contextlib.ExitStack() as clients,
+    ):
+        for _ in range(400):
+            client = clients.enter_context(contextlib.closing(socket.create_connection(("127.0.0.1", sidecar.port), 5)))
+            with contextlib.suppress(OSError):
+                client.sendall(b"POST /upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n\r\nx")
+        assert sidecar.metric("sidecar_connections") <= 200
+        assert asks(sidecar, 50) == [200] * 50
+
+
 def test_endless_heads_cost_no_memory_and_nobody_waits_for_them(stack: Stack, tmp_path: Path) -> None:
     stack.upstream.reset(reply())
     upstream = f"http://127.0.0.1:{stack.upstream.port}"
@@ -95,7 +168,8 @@ def test_endless_heads_cost_no_memory_and_nobody_waits_for_them(stack: Stack, tm
 
 
 def test_beyond_the_limit_of_connections_a_busy_server_says_503(stack: Stack, tmp_path: Path) -> None:
-    environ = {**stack.environ, "SIDECAR_MAX_CONNECTIONS": "4"}
+    # one client alone may not take all of them, and a trusted proxy may
+    environ = {**stack.environ, "SIDECAR_MAX_CONNECTIONS": "4", "SIDECAR_TRUSTED_PROXIES": "127.0.0.0/8"}
     upstream = f"http://127.0.0.1:{stack.upstream.port}"
     stack.upstream.reset(lambda *_: time.sleep(1.5))
     with (
@@ -108,3 +182,35 @@ def test_beyond_the_limit_of_connections_a_busy_server_says_503(stack: Stack, tm
         wait_for(lambda: len(stack.upstream.seen) == 4)
         got = sidecar.get("/public")
         assert (got.status, got.code) == (503, "overloaded")
+
+
+@pytest.mark.usefixtures("files")
+def test_silent_connections_do_not_lock_envoy_out(stack: Stack, tmp_path: Path) -> None:
+    """1,024 of them did, and a call with no end was waited for without end."""
+    upstream, asks = f"http://127.0.0.1:{stack.upstream.port}", free_port()
+    environ = {**stack.environ, "SIDECAR_EXT_AUTHZ_LISTEN": f"127.0.0.1:{asks}"}
+    with (
+        running_sidecar(tmp_path, stack.routes, policies(), upstream, environ) as sidecar,
+        contextlib.ExitStack() as clients,
+    ):
+        before = rss(sidecar)
+        for number in range(1500):
+            client = clients.enter_context(contextlib.closing(socket.create_connection(("127.0.0.1", asks), 5)))
+            # silent, greeted and no more, or with a question that does not end
+            with contextlib.suppress(OSError):
+                client.sendall((b"", HELLO, HELLO + UNFINISHED)[number % 3])
+        statuses = []
+        for _ in range(20):
+            with grpc.insecure_channel(f"127.0.0.1:{asks}") as channel:
+                ask = channel.unary_unary("/grpc.health.v1.Health/Check")
+                # as Envoy does, it asks again where its connection made room for another
+                statuses.append(ask(b"", timeout=20, wait_for_ready=True))
+        assert statuses == [b"\x08\x01"] * 20
+        assert rss(sidecar) - before < 20
+
+
+HELLO = PREFACE + frame(SETTINGS, 0, 0, b"")
+UNFINISHED = frame(HEADERS, 4, 1, Encoder().encode(
+    [(":method", "POST"), (":scheme", "http"), (":path", "/grpc.health.v1.Health/Check"), (":authority", "a"),
+     ("content-type", "application/grpc")]
+))  # fmt: skip

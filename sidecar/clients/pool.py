@@ -8,7 +8,7 @@ import re
 import select
 import ssl
 from collections import deque
-from collections.abc import Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol, cast
@@ -26,8 +26,11 @@ from sidecar.clients.http1 import (
 )
 from sidecar.gate.verdict import Forward
 
-HIGH_WATER = 64 * 1024
-"""Bytes of an answer that wait for the client before the connection is no longer read."""
+PIECE = 28 * 1024
+"""Bytes of an answer that are read at once, and that wait here while their client takes what came before: with the
+piece that the client's connection holds, and what that holds in any case, 64 KiB for a client that takes nothing."""
+_BUFFER = memoryview(bytearray(PIECE))
+"""Of all connections: what is read into it is copied before anything else is read."""
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"))
 """Methods that may be sent again (RFC 9110 section 9.2.2)."""
 
@@ -101,7 +104,7 @@ class Upgraded(NamedTuple):
     tail: bytes
 
 
-class _Connection(asyncio.Protocol):
+class _Connection(asyncio.BufferedProtocol):
     """One connection, and on it one exchange at a time."""
 
     transport: asyncio.Transport
@@ -116,13 +119,14 @@ class _Connection(asyncio.Protocol):
         self.pump: asyncio.Task[None] | None = None
         self.deadline = math.inf  # of what is waited for, in the loop's time
         self.body: deque[bytes] = deque()
+        self.permit: Forward | None = None  # of the exchange under way, where it is the protected app's
+        self.owners: tuple[str, ...] | None = None  # by whom it is used, once that was asked
         self._pool = pool
         self.loop = loop
         self._poll = select.poll()
         self._made = False
         self._given_up = False
         self._ended_in_order = False
-        self._queued = 0
         self._reading_paused = False
         self._waiter: asyncio.Future[bool] | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -137,7 +141,11 @@ class _Connection(asyncio.Protocol):
         if self._given_up:
             self.give_up()
 
-    def data_received(self, data: bytes) -> None:
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        data = bytes(_BUFFER[:nbytes])
         if self._given_up:
             return
         reader = self.reader
@@ -163,8 +171,8 @@ class _Connection(asyncio.Protocol):
 
     def _queue(self, part: bytes) -> None:
         self.body.append(part)
-        self._queued += len(part)
-        if self._queued > HIGH_WATER and not self._reading_paused:
+        # nobody waits for it: whoever reads has not yet passed on what came before
+        if self._waiter is None and not self._reading_paused:
             self._reading_paused = True
             self.transport.pause_reading()
 
@@ -291,7 +299,6 @@ class _Connection(asyncio.Protocol):
             return b""
         data = self.body[0] if len(self.body) == 1 else b"".join(self.body)
         self.body.clear()
-        self._queued = 0
         if self._reading_paused and not self.transport.is_closing():
             self._reading_paused = False
             self.transport.resume_reading()
@@ -383,6 +390,8 @@ class Pool:
     """Connections to one origin. Counters for metrics: `open` connections (and those being opened), `idle` ones among
     them, requests on `reused` connections and `retried` ones, and `residual`: connections that were closed for bytes
     that belonged to no answer.
+
+    `owners` tells in whose name a permit is used: none of them gets more connections than are free.
     """
 
     def __init__(
@@ -395,6 +404,7 @@ class Pool:
         idle_lifetime: float = 55.0,
         tls: ssl.SSLContext | None = None,
         breaker: Breaker | None = None,
+        owners: Callable[[Forward], tuple[str, ...]] = lambda _: (),
     ) -> None:
         self.origin = origin
         self.timeouts = timeouts or Timeouts()
@@ -404,6 +414,7 @@ class Pool:
         self._idle_lifetime = idle_lifetime
         self._tls = tls or (ssl.create_default_context() if origin.scheme == "https" else None)
         self._breaker = breaker
+        self._owners = owners
         self._connections: set[_Connection] = set()
         self._idle: list[_Connection] = []
         self._pumps: set[asyncio.Task[None]] = set()
@@ -426,15 +437,34 @@ class Pool:
 
     async def send(self, permit: Forward, body: Body | None) -> Response:
         """Send what the permit says, and wait for the head of the answer. Raises Fault, or what `body.read` raises."""
+        # below that nobody can have more than is free
+        if self.open - len(self._idle) >= self._max_connections // 2:
+            self._refuse_greedy(permit)
         length = None if body is None else CHUNKED if body.length is None else body.length
         head = encode_request(permit.method, permit.target, permit.headers, length)
-        connection, reader = await self._exchange(head, permit.method, body)
+        connection, reader = await self._exchange(head, permit.method, body, permit)
         return Response(self, connection, reader)
+
+    def _refuse_greedy(self, permit: Forward) -> None:
+        """Raise Fault for one who has as many connections as are free: so many leave each of the others their share
+        (A. K. Choudhury and E. L. Hahne, "Dynamic queue length thresholds", 1998)."""
+        owners = self._owners(permit)
+        used = [self._owners_of(connection) for connection in self._connections if connection.permit is not None]
+        free = self._max_connections - len(used)
+        if any(sum(owner in each for each in used) >= free for owner in owners):
+            raise Fault(FaultKind.BUSY, f"{len(used)} connections are in use, {free} or more of them by this client")
+
+    def _owners_of(self, connection: _Connection) -> tuple[str, ...]:
+        if connection.owners is None and connection.permit is not None:
+            connection.owners = self._owners(connection.permit)
+        return connection.owners or ()
 
     async def upgrade(self, permit: Forward, headers: Iterable[Header]) -> Upgraded:
         """Send the permit's request with the headers of a handshake, on a connection of its own. Raises Fault."""
+        if self.open - len(self._idle) >= self._max_connections // 2:
+            self._refuse_greedy(permit)
         head = encode_request(permit.method, permit.target, headers, None)
-        connection = await self._connect()
+        connection = await self._connect(permit)
         reader = ResponseReader(False, upgrade=True)
         await self._ask(connection, reader, head, None)
         if not connection.transport.is_closing():
@@ -490,11 +520,14 @@ class Pool:
 
     # --- exchanges ---
 
-    async def _exchange(self, head: bytes, method: bytes, body: Body | None) -> tuple[_Connection, ResponseReader]:
+    async def _exchange(
+        self, head: bytes, method: bytes, body: Body | None, permit: Forward | None = None
+    ) -> tuple[_Connection, ResponseReader]:
         """Send and wait for the head; again on a new connection where a kept one was dead and nothing is lost by it."""
         connection = self._kept()
         if connection is not None:
             self.reused += 1
+            connection.permit = permit
             reader = ResponseReader(method == b"HEAD")
             try:
                 await self._ask(connection, reader, head, body)
@@ -505,7 +538,7 @@ class Pool:
                 self.retried += 1
             else:
                 return connection, reader
-        connection = await self._connect()
+        connection = await self._connect(permit)
         reader = ResponseReader(method == b"HEAD")
         await self._ask(connection, reader, head, body)
         return connection, reader
@@ -556,13 +589,13 @@ class Pool:
             connection.give_up()
         return None
 
-    async def _connect(self) -> _Connection:
+    async def _connect(self, permit: Forward | None) -> _Connection:
         self._make_room()
         breaker = self._breaker
         if breaker is not None and not breaker.allows():
             raise Fault(FaultKind.OPEN, "it has failed several times in a row")
         try:
-            connection = await self._open()
+            connection = await self._open(permit)
         except Fault:
             if breaker is not None:
                 breaker.failed()
@@ -581,9 +614,11 @@ class Pool:
             raise Fault(FaultKind.BUSY, f"{self._max_connections} connections are in use")
         self._idle.pop(0).give_up()
 
-    async def _open(self) -> _Connection:
+    async def _open(self, permit: Forward | None) -> _Connection:
         loop, origin = asyncio.get_running_loop(), self.origin
         connection = _Connection(self, loop)
+        # a place is used from now on: many may be opened at once
+        connection.permit = permit
         self._connections.add(connection)
         self.open = len(self._connections)
         try:
@@ -613,7 +648,7 @@ class Pool:
             return
         # what nobody read of a whole answer
         connection.take()
-        connection.reader = connection.pump = None
+        connection.reader = connection.pump = connection.permit = connection.owners = None
         loop = connection.loop
         connection.idle_since = loop.time()
         self._idle.append(connection)

@@ -46,6 +46,44 @@ class Link(Protocol):
         """Close the connection so that what was sent of an answer cannot look complete."""
 
 
+class Takeable(Protocol):
+    """What a handshake needs of its connection."""
+
+    transport: asyncio.Transport
+
+    def give_away(self) -> asyncio.Transport:
+        """See Upgrade.take."""
+
+    def count_slow(self, blocked: bool) -> None:
+        """See Upgrade.slow."""
+
+
+class Upgrade:
+    """The raw connection under a valid WebSocket handshake: for the app to take, or to leave by answering.
+
+    `tail` is what came after the handshake. Reading is paused; whoever takes the transport resumes it.
+    """
+
+    def __init__(self, connection: Takeable, tail: bytes) -> None:
+        self.tail = tail
+        self._connection = connection
+
+    def take(self) -> asyncio.Transport:
+        """The transport, on which nothing has been written. Raises RuntimeError once answered, taken or closed.
+
+        It is closed when the app returns, and the app's task is cancelled when the server shuts down.
+        """
+        return self._connection.give_away()
+
+    def slow(self, blocked: bool) -> None:
+        """Tell that the client takes nothing of what is written, or that it has caught up."""
+        self._connection.count_slow(blocked)
+
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        """From now on `protocol` gets what the transport reads, and hears of its end. After `take`."""
+        self._connection.transport.set_protocol(protocol)
+
+
 class Incomplete(Exception):
     """Raised by an app that gives up an answer which it has begun: the connection breaks, and nothing is logged."""
 
@@ -248,6 +286,9 @@ class Cycle:
         kind = message["type"]
         if kind == "http.response.body" and self._stage == _STARTED:
             self._send_body(message.get("body", b""), message.get("more_body", False))
+            if self._link.blocked and message.get("more_body", False):
+                # before the app gets the next piece from where it has it
+                await self._link.drained()
         elif kind == "http.response.start" and self._stage == _NOT_STARTED:
             self._start(message["status"], message.get("headers", ()))
             # most apps send the body at once: then head and body are one segment, and this finds nothing to do

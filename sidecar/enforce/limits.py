@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import math
+from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 from weakref import WeakKeyDictionary
@@ -23,7 +25,9 @@ class Limits:
     keep_alive: float = 5.0
     """Of silence after an answer."""
     stall: float = 60.0
-    """How long the client may take no bytes of an answer."""
+    """How long the client may be waited for in all; every `answer_rate` bytes of answers that it takes give a second
+    back."""
+    answer_rate: int = 500
     linger: float = 1.0
     """How long, and how many bytes, are read and dropped after an answer that did not wait for the whole request."""
     linger_bytes: int = 128 * 1024
@@ -31,6 +35,9 @@ class Limits:
     """Of a body that the app has not read yet; then reading pauses."""
     connections: int = 4096
     """Beyond it idle connections are closed, and where there are none a new one is answered 503."""
+    blocked: int = 1024
+    """Clients at once that have not taken what they asked for, each of which may hold 64 KiB here. Beyond it the one
+    that has taken nothing for longest is cut off."""
     tick: float = 0.5
     """How exact the times above are."""
 
@@ -46,9 +53,10 @@ class Drain:
 
 
 class Timed(Protocol):
-    """A connection as the clock sees it. `deadline` is in the loop's time, infinity for none."""
+    """A connection as the clock sees it. `deadline` is in the loop's time, infinity for none; `owner` as of `Slow`."""
 
     deadline: float
+    owner: str
 
     @property
     def idle(self) -> bool:
@@ -59,6 +67,101 @@ class Timed(Protocol):
 
     def close(self) -> None:
         """Close when what is written has been taken."""
+
+
+class Patience:
+    """How long one client may still be waited for to take its answers. Times are the loop's."""
+
+    __slots__ = ("_left", "_limits", "_since", "_unsent")
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._left = limits.stall
+        self._since = 0.0
+        self._unsent = 0
+
+    def begin(self, now: float, unsent: int) -> float:
+        """Wait from now on for a client that has to take so many bytes; when the time that it has is over."""
+        self._since, self._unsent = now, unsent
+        return now + self._left
+
+    def credit(self, now: float, unsent: int) -> bool:
+        """Take away the time since then, and give some back for what was taken; whether there is more to wait."""
+        taken = max(0, self._unsent - unsent)
+        left = self._left - (now - self._since) + taken / self._limits.answer_rate
+        # no less than the clock can tell: one that takes all of it at the last moment may go on
+        self._left = max(self._limits.tick, min(self._limits.stall, left))
+        return self._left > self._limits.tick
+
+
+class Slow(Protocol):
+    """A connection whose client can be slow. `owner` is in whose name it is, "" for nobody's."""
+
+    owner: str
+
+    def cut(self) -> None:
+        """Close at once, whatever is unsent."""
+
+
+class Crowd:
+    """The connections of one server by their owners. One owner gets as many as are free, so that a few of them always
+    leave places to the others (A. K. Choudhury and E. L. Hahne, "Dynamic queue length thresholds", 1998)."""
+
+    def __init__(self, limits: Limits, owner_of: Callable[[str], str] = lambda _: "") -> None:
+        self.owner_of = owner_of
+        self._limits = limits
+        self._places = 0
+        self._open: Counter[str] = Counter()
+        self._blocked: dict[Slow, None] = {}  # the one that is so for longest first
+        self._owners_blocked: Counter[str] = Counter()
+
+    @property
+    def is_full(self) -> bool:
+        """Whether all places are taken."""
+        return self._places >= self._limits.connections
+
+    def has_share_for(self, owner: str) -> bool:
+        """Whether this owner may have one more place."""
+        return not owner or self._open[owner] < self._limits.connections - self._places
+
+    def enter(self, owner: str) -> None:
+        """Count one more connection, which must `leave`."""
+        self._places += 1
+        self._open[owner] += 1
+
+    def leave(self, owner: str) -> None:
+        """The connection has ended."""
+        self._places -= 1
+        _less(self._open, owner)
+
+    def block(self, connection: Slow) -> None:
+        """Its client does not take what is written. Where there are too many of these, one of them is cut off."""
+        if connection in self._blocked:
+            return
+        owner = connection.owner
+        self._blocked[connection] = None
+        self._owners_blocked[owner] += 1
+        free = self._limits.blocked - len(self._blocked)
+        if free < 0:
+            victim = next(iter(self._blocked))
+        elif owner and self._owners_blocked[owner] > free:
+            victim = next(each for each in self._blocked if each.owner == owner)
+        else:
+            return
+        self.unblock(victim)
+        victim.cut()
+
+    def unblock(self, connection: Slow) -> None:
+        """Its client has taken enough, or has left; nothing for one that was not blocked."""
+        if connection in self._blocked:
+            del self._blocked[connection]
+            _less(self._owners_blocked, connection.owner)
+
+
+def _less(counts: Counter[str], owner: str) -> None:
+    counts[owner] -= 1
+    if not counts[owner]:
+        del counts[owner]
 
 
 class Ticker:
@@ -93,17 +196,20 @@ class Ticker:
         if self._connections:
             self.start()
 
-    def shed(self) -> bool:
-        """Close the connection that has been idle for longest; False if none is idle. Searched once per tick."""
+    def shed(self, owner: str = "") -> bool:
+        """Close the connection that has been idle for longest, of one owner or of all; False if none is idle. Searched
+        once per tick."""
         if self._idle_at != self.now:
             self._idle_at = self.now
             idle = [each for each in self._connections if each.idle]
             self._idle = sorted(idle, key=lambda each: each.deadline, reverse=True)
-        while self._idle:
-            connection = self._idle.pop()
-            if connection.idle:
-                connection.close()
-                return True
+        for at in range(len(self._idle) - 1, -1, -1):
+            connection = self._idle[at]
+            if not owner or connection.owner == owner:
+                del self._idle[at]
+                if connection.idle:
+                    connection.close()
+                    return True
         return False
 
     def render(self, headers: list[tuple[bytes, bytes]]) -> bytes:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hmac
-import ipaddress
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
@@ -16,12 +15,13 @@ from sidecar.enforce.answer import Answer
 from sidecar.enforce.attempts import Attempts, user_key
 from sidecar.enforce.devices import Devices
 from sidecar.enforce.own import Asked, Paths, form_of, page, query_of, redirect
+from sidecar.enforce.owners import client_address
 from sidecar.enforce.pages import Pages
 from sidecar.enforce.pending import Pending, PendingSignIns, Sealing, begin
 from sidecar.enforce.refusal import LOGIN_PATH, RETURN_TO
 from sidecar.gate.origin import require_own_origin
-from sidecar.gate.peers import MAX_ADDRESS, client_key
-from sidecar.gate.request import Network, Request, is_trusted
+from sidecar.gate.peers import client_key
+from sidecar.gate.request import Network, Request
 from sidecar.gate.session import Session
 from sidecar.gate.verdict import Code, Refused
 from sidecar.journal import Journal
@@ -257,7 +257,11 @@ class Login:
         return got
 
     def _client(self, asked: Asked) -> str:
-        return client_key(client_address(asked.request, self._trusted))
+        return client_key(self._address(asked))
+
+    def _address(self, asked: Asked) -> str:
+        request = asked.request
+        return client_address(request.peer, request.seen.get(b"x-forwarded-for", b""), self._trusted)
 
     async def _opened(
         self, pending: Pending, grant: Grant, nonce: str | None, asked: Asked, gone: tuple[bytes, ...],
@@ -313,27 +317,10 @@ class Login:
         return True
 
     def _note(self, asked: Asked, event: str, **fields: str) -> None:
-        peer = client_address(asked.request, self._trusted)
-        self._journal.note(event, request_id=asked.request.request_id, peer=peer, **fields)
+        self._journal.note(event, request_id=asked.request.request_id, peer=self._address(asked), **fields)
 
 
 def _said(failed: SignInFailed) -> str:
     """What the pool says of its own rules goes before our words; a challenge's name tells a person nothing."""
     told = failed.reason in (SignInError.PASSWORD_POLICY, SignInError.REFUSED)
     return failed.message if told and failed.message else SAYS[failed.reason]
-
-
-def client_address(request: Request, trusted: tuple[Network, ...]) -> str:
-    """The address of the client: the socket's, or the last that a trusted proxy saw before it."""
-    if not is_trusted(request.peer, trusted):
-        return request.peer
-    for said in reversed(request.seen.get(b"x-forwarded-for", b"").decode("latin-1").split(",")):
-        try:
-            address = str(ipaddress.ip_address(said.strip()))
-        except ValueError:
-            break
-        if len(address) > MAX_ADDRESS:
-            break
-        if not is_trusted(address, trusted):
-            return address
-    return request.peer

@@ -148,7 +148,10 @@ class Proxy:
             headers = [*headers, (b"content-length", str(response.length).encode("ascii"))]
         try:
             if response.complete:
-                await send_whole(answer.Answer(response.status, headers, response.whole()), send)
+                made = answer.Answer(response.status, headers, response.whole())
+                # the client may be slow, and the upstream has done its part
+                response.close()
+                await send_whole(made, send)
                 return
             await send({"type": "http.response.start", "status": response.status, "headers": headers})
             while True:

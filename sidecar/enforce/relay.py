@@ -15,6 +15,7 @@ from websockets.exceptions import ProtocolError
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import CLIENT, OPEN, SERVER, Protocol
 
+from sidecar.enforce.limits import Limits, Patience
 from sidecar.gate.verdict import Code
 
 logger = logging.getLogger("sidecar.websocket")
@@ -41,18 +42,26 @@ _RELAYED = {
 }
 
 
-class Leg(asyncio.Protocol):
-    """One side of a relayed WebSocket: bytes of its transport <-> frames for the other leg."""
+_BUFFER = memoryview(bytearray(28 * 1024))
+"""Of all legs: what is read into it is copied before anything else is read."""
+
+
+class Leg(asyncio.BufferedProtocol):
+    """One side of a relayed WebSocket: bytes of its transport <-> frames for the other leg. `slow` is told when this
+    side begins to take nothing of what is said to it, and when it has caught up."""
 
     other: Leg
 
     def __init__(
-        self, transport: asyncio.Transport, *, server: bool, max_message: int, loop: asyncio.AbstractEventLoop
-    ) -> None:
+        self, transport: asyncio.Transport, *, server: bool, max_message: int, loop: asyncio.AbstractEventLoop,
+        slow: Callable[[bool], None] = lambda _: None,
+    ) -> None:  # fmt: skip
         self.transport = transport
         self.protocol = Protocol(SERVER if server else CLIENT, state=OPEN, max_size=max_message, logger=logger)
         self.closed: asyncio.Future[None] = loop.create_future()
         self.blocked = False
+        self._slow = slow
+        self._patience = Patience(Limits())
         self._loop = loop
         self._unread = memoryview(b"")
         self._reading = False
@@ -99,13 +108,25 @@ class Leg(asyncio.Protocol):
     def pause_writing(self) -> None:
         """This side is slow: let the other one wait."""
         self.blocked = True
+        self._patience.begin(self._loop.time(), self.transport.get_write_buffer_size())
         self.other.settle()
+        self._slow(True)
 
     def resume_writing(self) -> None:
         """This side has caught up."""
         self.blocked = False
         self._heard = self._loop.time()
+        self._patience.credit(self._heard, self.transport.get_write_buffer_size())
+        self._slow(False)
         self.other.read()
+
+    def get_buffer(self, sizehint: int) -> memoryview:
+        """Read no more at once than may wait here."""
+        return _BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        """Take what was read."""
+        self.data_received(bytes(_BUFFER[:nbytes]))
 
     def data_received(self, data: bytes) -> None:
         """Read frames and hand them to the other leg."""
@@ -188,9 +209,11 @@ class Leg(asyncio.Protocol):
         alive = unsent < self._unsent if self.blocked else not self.other.takes
         self._heard = now if alive else self._heard
         self._unsent = unsent
-        if now - self._heard > seconds:
+        if now - self._heard > seconds or (self.blocked and not self._patience.credit(now, unsent)):
             self.transport.abort()
-        elif self.protocol.state is OPEN and not self.blocked:
+        elif self.blocked:
+            self._patience.begin(now, unsent)
+        elif self.protocol.state is OPEN:
             self.protocol.send_ping(b"")
             self.flush()
 

@@ -19,9 +19,9 @@ import uvicorn
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from sidecar.enforce.cycle import App, Cycle, Message, problem
+from sidecar.enforce.cycle import App, Cycle, Message, Upgrade, problem
 from sidecar.enforce.incoming import Body, Head, HeadReader, Rejected, body_of
-from sidecar.enforce.limits import Drain, Limits, Timed, ticker_of
+from sidecar.enforce.limits import Crowd, Drain, Limits, Patience, Timed, ticker_of
 from sidecar.gate.verdict import Code
 
 UPGRADE = "sidecar.upgrade"
@@ -51,17 +51,21 @@ def config(
     limits: Limits | None = None,
     refused: Refused = lambda *_: "",
     drain: Drain | None = None,
+    owner_of: Callable[[str], str] = lambda _: "",
     **listen: Any,
 ) -> uvicorn.Config:
     """The server for `app` with every setting pinned that safety rests on; `refused` hears what the app does not, and
-    `drain` says when the end is near.
+    `drain` says when the end is near. `owner_of` tells by a client's address in whose name its connections are, "" for
+    nobody's: one owner gets a share of them.
 
     `listen` says where: host and port, uds, or fd, and `timeout_graceful_shutdown` or TLS files where they are wanted.
     """
     limits = limits or Limits()
     return uvicorn.Config(
         app,
-        http=functools.partial(StrictProtocol, limits=limits, refused=refused, drain=drain or Drain()),  # type: ignore[arg-type]  # any callable serves
+        http=functools.partial(  # type: ignore[arg-type]  # any callable serves
+            StrictProtocol, limits=limits, refused=refused, drain=drain or Drain(), crowd=Crowd(limits, owner_of)
+        ),
         ws="none",
         loop="uvloop",
         lifespan="off",
@@ -83,6 +87,11 @@ def _nobody(_: bytes) -> None:
 # --- one connection ---
 
 _NO_LINGER = struct.pack("ii", 1, 0)
+_BUFFER = memoryview(bytearray(32 * 1024))
+"""Of all connections: what is read into it is copied before anything else is read. No more is read at once, so that no
+more waits in our memory for its turn."""
+_WRITE_LIMIT = 4 * 1024
+"""Bytes of an answer that the client has not taken yet, above which the app waits."""
 
 
 # where a connection is; not an enum, since a look at a member of one costs as much as three calls
@@ -93,30 +102,15 @@ _LINGER = 4  # what comes is dropped
 _CLOSING = 5
 
 
-class Upgrade:
-    """The raw connection under a valid WebSocket handshake: for the app to take, or to leave by answering.
-
-    `tail` is what came after the handshake. Reading is paused; whoever takes the transport resumes it.
-    """
-
-    def __init__(self, connection: StrictProtocol, tail: bytes) -> None:
-        self.tail = tail
-        self._connection = connection
-
-    def take(self) -> asyncio.Transport:
-        """The transport, on which nothing has been written. Raises RuntimeError once answered, taken or closed.
-
-        It is closed when the app returns, and the app's task is cancelled when the server shuts down.
-        """
-        return self._connection.give_away()
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """From now on `protocol` gets what the transport reads, and hears of its end. After `take`."""
-        self._connection.transport.set_protocol(protocol)
-
-
-class StrictProtocol(asyncio.Protocol):
+class StrictProtocol(asyncio.BufferedProtocol):
     """One client connection, with the constructor that uvicorn's servers call."""
+
+    __slots__ = (
+        "_app", "_app_state", "_body", "_body_seconds", "_busy", "_client", "_connections", "_crowd", "_cycle",
+        "_direct", "_drain", "_drained", "_dropped", "_head_begun", "_limits", "_overloaded", "_patience", "_paused",
+        "_peer", "_pending", "_reader", "_refused", "_scheme", "_scope_of_all", "_server_state", "_state", "_ticker",
+        "blocked", "deadline", "loop", "owner", "transport",
+    )  # fmt: skip
 
     transport: asyncio.Transport
     _cycle: Cycle  # the conversation under way, while there is one: `_busy`
@@ -131,13 +125,16 @@ class StrictProtocol(asyncio.Protocol):
         limits: Limits | None = None,
         refused: Refused = lambda *_: "",
         drain: Drain | None = None,
+        crowd: Crowd | None = None,
     ) -> None:
         if not config.loaded:
             config.load()
         self.loop = _loop or asyncio.get_running_loop()
         self.deadline = math.inf
         self.blocked = False
+        self.owner = ""
         self._limits = limits or Limits()
+        self._crowd = crowd or Crowd(self._limits)
         self._refused = refused
         self._drain = drain or Drain()
         self._app: App = config.loaded_app
@@ -155,7 +152,7 @@ class StrictProtocol(asyncio.Protocol):
         self._overloaded = False
         self._paused = False
         self._dropped = 0
-        self._unsent = 0
+        self._patience = Patience(self._limits)
         self._drained: asyncio.Future[None] | None = None
         self._client: tuple[str, int] | None = None
         self._peer = ""
@@ -173,15 +170,38 @@ class StrictProtocol(asyncio.Protocol):
             "type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "root_path": "", "client": self._client,
             "server": get_local_addr(transport), "scheme": self._scheme,
         }  # fmt: skip
+        transport.set_write_buffer_limits(_WRITE_LIMIT)
         self._ticker.start()
-        full = len(self._connections) >= self._limits.connections
-        self._overloaded = full and not self._ticker.shed()
+        self._overloaded = not self._has_place()
         self._connections.add(self)
         # one that will be turned away is not worth waiting for
         self.deadline = self._ticker.now + (self._limits.linger if self._overloaded else self._limits.head)
 
+    def _has_place(self) -> bool:
+        crowd, owner = self._crowd, self._crowd.owner_of(self._peer)
+        self.owner = owner
+        full = crowd.is_full
+        has = (not full and crowd.has_share_for(owner)) or self._ticker.shed("" if full else owner)
+        if has:
+            crowd.enter(owner)
+        return has
+
+    def _give_up_place(self) -> None:
+        if self in self._connections:
+            self._connections.discard(self)
+            self._crowd.unblock(self)
+            if not self._overloaded:
+                self._crowd.leave(self.owner)
+
+    def count_slow(self, blocked: bool) -> None:
+        """See Upgrade.slow."""
+        if blocked and self in self._connections:
+            self._crowd.block(self)
+        else:
+            self._crowd.unblock(self)
+
     def connection_lost(self, exc: Exception | None) -> None:
-        self._connections.discard(self)
+        self._give_up_place()
         self._state = _CLOSING
         self._reader.close()
         self._release()
@@ -197,7 +217,14 @@ class StrictProtocol(asyncio.Protocol):
             task.add_done_callback(self._server_state.tasks.discard)
             task.cancel()
 
+    def get_buffer(self, sizehint: int) -> memoryview:
+        return _BUFFER
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.data_received(bytes(_BUFFER[:nbytes]))
+
     def data_received(self, data: bytes) -> None:
+        """Take what has come."""
         state = self._state
         if state is _HEAD:
             self._read_head(data)
@@ -215,11 +242,13 @@ class StrictProtocol(asyncio.Protocol):
     def pause_writing(self) -> None:
         self.blocked = True
         self._await_client()
+        self._crowd.block(self)
 
     def resume_writing(self) -> None:
+        self._patience.credit(self._ticker.now, self.transport.get_write_buffer_size())
         self._release()
         if self._state is _HEAD:
-            self.deadline = self._ticker.now + (self._limits.head if self._head_begun else self._limits.keep_alive)
+            self._hear()
         elif self._busy and self._state is not _LINGER:
             self.deadline = math.inf
             if self._cycle.waiting:
@@ -227,6 +256,7 @@ class StrictProtocol(asyncio.Protocol):
 
     def _release(self) -> None:
         self.blocked = False
+        self._crowd.unblock(self)
         if self._drained is not None and not self._drained.done():
             self._drained.set_result(None)
 
@@ -253,10 +283,14 @@ class StrictProtocol(asyncio.Protocol):
             self.close()
 
     def _expire_write(self) -> None:
-        if self.transport.get_write_buffer_size() < self._unsent:
+        if self._patience.credit(self._ticker.now, self.transport.get_write_buffer_size()):
             self._await_client()
         else:
-            self.transport.abort()
+            self.cut()
+
+    def cut(self) -> None:
+        """Close at once, whatever the client has not taken."""
+        self.transport.abort()
 
     @property
     def idle(self) -> bool:
@@ -270,8 +304,7 @@ class StrictProtocol(asyncio.Protocol):
         self.transport.close()
 
     def _await_client(self) -> None:
-        self._unsent = self.transport.get_write_buffer_size()
-        self.deadline = self._ticker.now + self._limits.stall
+        self.deadline = self._patience.begin(self._ticker.now, self.transport.get_write_buffer_size())
 
     # --- bytes in ---
 
@@ -408,9 +441,14 @@ class StrictProtocol(asyncio.Protocol):
         self._state = _HEAD
         self._head_begun = False
         if self.blocked:
-            self._await_client()
+            # one that does not take its answers is not heard: each answer would hold some memory
+            self._pause()
         else:
-            self.deadline = self._ticker.now + self._limits.keep_alive
+            self._hear()
+
+    def _hear(self) -> None:
+        """Read the next request, unless it has begun."""
+        self.deadline = self._ticker.now + (self._limits.head if self._head_begun else self._limits.keep_alive)
         self._resume()
         if self._pending:
             data, self._pending = self._pending, b""
@@ -421,7 +459,7 @@ class StrictProtocol(asyncio.Protocol):
             self._server_state.tasks.discard(cycle.task)
         if cycle.taken:
             self._busy = False
-            self._connections.discard(self)
+            self._give_up_place()
             self.transport.close()
 
     def abort(self) -> None:

@@ -60,6 +60,7 @@ class Connection(asyncio.Protocol):
     `lost` is told of its end."""
 
     transport: asyncio.Transport
+    owner = ""
 
     def __init__(self, methods: Mapping[bytes, Method], places: Places, lost: Callable[[], None]) -> None:
         self._methods = methods

@@ -13,6 +13,7 @@ from http import HTTPStatus
 
 from sidecar.clients.pool import Fault, Pool, Upgraded
 from sidecar.enforce import answer
+from sidecar.enforce.owners import Places
 from sidecar.enforce.proxy import CLIENT_GONE, UPSTREAM_CODES, Receive, Scope, Send, raw_of
 from sidecar.enforce.refusal import Refusals
 from sidecar.enforce.relay import MAX_MESSAGE, TOKEN_ENDED, Leg, relay
@@ -63,7 +64,7 @@ class WebSocketDoor:
 
     def __init__(
         self, gate: Gate, upstream: Pool, journal: Journal, *, now: Clock, timer: Clock, new_id: Callable[[], str],
-        refusals: Refusals, max_message: int = MAX_MESSAGE, begin_trace: BeginTrace | None = None,
+        refusals: Refusals, places: Places, max_message: int = MAX_MESSAGE, begin_trace: BeginTrace | None = None,
     ) -> None:  # fmt: skip
         self.gate = gate
         self._upstream = upstream
@@ -72,6 +73,7 @@ class WebSocketDoor:
         self._timer = timer
         self._new_id = new_id
         self._refusals = refusals
+        self._places = places
         self._max_message = max_message
         self._begin_trace = begin_trace
 
@@ -82,12 +84,24 @@ class WebSocketDoor:
         verdict = await self.gate.decide(raw, _no_body)
         match verdict:
             case Forward():
-                await self._connect(verdict, raw, scope, send, started)
+                await self._place(verdict, raw, scope, send, started)
             case Refuse(told=code):
                 self._journal.record(Outcome(verdict, answer.status_of(code), self._timer() - started))
                 await self._refusals.send(verdict, code, raw, send)
             case Preflight():
                 raise AssertionError("a handshake is a GET, and a preflight is not")
+
+    async def _place(self, permit: Forward, raw: Raw, scope: Scope, send: Send, started: float) -> None:
+        owners = self._places.take(permit)
+        if owners is None:
+            busy = Code.UPSTREAM_BUSY
+            self._journal.record(Outcome(permit, answer.status_of(busy), self._timer() - started, busy))
+            await self._refusals.send(permit, busy, raw, send)
+            return
+        try:
+            await self._connect(permit, raw, scope, send, started)
+        finally:
+            self._places.give_back(owners)
 
     async def _connect(self, permit: Forward, raw: Raw, scope: Scope, send: Send, started: float) -> None:
         key = base64.b64encode(secrets.token_bytes(16))
@@ -124,7 +138,8 @@ class WebSocketDoor:
     async def _run(self, permit: Forward, raw: Raw, scope: Scope, opened: Upgraded) -> None:
         upgrade = scope["extensions"][UPGRADE]
         leg = functools.partial(Leg, max_message=self._max_message, loop=asyncio.get_running_loop())
-        client, upstream = leg(upgrade.take(), server=True), leg(opened.transport, server=False)
+        client = leg(upgrade.take(), server=True, slow=upgrade.slow)
+        upstream = leg(opened.transport, server=False)
         client.other, upstream.other = upstream, client
         client.transport.write(_switching(raw.headers, opened.headers, permit.cookies))
         upgrade.set_protocol(client)

@@ -632,6 +632,38 @@ async def test_beyond_the_limit_a_request_is_shed_at_once() -> None:
         assert (await fetch(pool))[0] == 200
 
 
+def permit_of(owner: str) -> Forward:
+    made = permit()
+    return Forward(made.method, made.target, made.headers, made.ground, Facts("id", "GET", "/", principal=owner))
+
+
+@on_both_loops
+async def test_one_owner_gets_as_many_connections_as_are_free() -> None:
+    """Those that are being opened are counted too."""
+    hold = asyncio.Event()
+
+    async def play(wire: Wire, request: Request) -> None:
+        await hold.wait()
+        await good(wire, request)
+
+    async def ask(owner: str) -> int:
+        response = await pool.send(permit_of(owner), None)
+        await rest(response)
+        return response.status
+
+    async with both(play, max_connections=12, owners=lambda permit: (permit.facts.principal,)) as (_, pool):
+        tasks = [asyncio.create_task(ask("alice")) for _ in range(12)]
+        await until(lambda: sum(task.done() for task in tasks) == 6)
+        assert {task.exception().kind for task in tasks if task.done()} == {FaultKind.BUSY}  # type: ignore[union-attr]
+        others = [asyncio.create_task(ask("bob")) for _ in range(4)]
+        await until(lambda: sum(task.done() for task in others) == 1)
+        assert (await fault_of(pool.upgrade(permit_of("bob"), OFFER))).kind is FaultKind.BUSY
+        hold.set()
+        answers = await asyncio.gather(*tasks, *others, return_exceptions=True)
+        assert answers.count(200) == 9
+        assert await ask("alice") == 200
+
+
 @on_both_loops
 async def test_a_fault_frees_its_place_at_once() -> None:
     async with both("garbage", max_connections=1) as (_, pool):

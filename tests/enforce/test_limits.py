@@ -7,12 +7,13 @@ import math
 
 from uvicorn.server import ServerState
 
-from sidecar.enforce.limits import Ticker, Timed, ticker_of
+from sidecar.enforce.limits import Crowd, Limits, Patience, Ticker, Timed, ticker_of
 
 
 class Connection:
     def __init__(self, connections: set[Timed], deadline: float, idle: bool = True) -> None:
         self.deadline = deadline
+        self.owner = ""
         self.idle = idle
         self.events: list[str] = []
         self._connections = connections
@@ -97,3 +98,85 @@ async def test_each_server_has_one_clock() -> None:
     one, other = ServerState(), ServerState()
     assert ticker_of(one, set(), loop, 1) is ticker_of(one, set(), loop, 1)
     assert ticker_of(one, set(), loop, 1) is not ticker_of(other, set(), loop, 1)
+
+
+async def test_one_owner_makes_room_by_connections_of_its_own() -> None:
+    connections: set[Timed] = set()
+    ticker = Ticker(asyncio.get_running_loop(), connections, 0.5)
+    mine, other = Connection(connections, 2.0), Connection(connections, 1.0)
+    mine.owner, other.owner = "a", "b"
+    assert ticker.shed("a")
+    assert (mine.events, other.events) == (["closed"], [])
+    assert not ticker.shed("a")
+    assert ticker.shed()
+    assert other.events == ["closed"]
+
+
+# --- shares ---
+
+
+def test_one_owner_gets_as_many_places_as_are_free() -> None:
+    crowd = Crowd(Limits(connections=90))
+
+    def entered(owner: str) -> int:
+        count = 0
+        while not crowd.is_full and crowd.has_share_for(owner):
+            crowd.enter(owner)
+            count += 1
+        return count
+
+    assert [entered("a"), entered("b"), entered("c")] == [45, 23, 11]
+    # nobody's are a trusted proxy's, which may have all that is left
+    assert entered("") == 11
+    assert crowd.is_full
+    for _ in range(45):
+        crowd.leave("a")
+    assert entered("d") == 23
+
+
+class SlowOne:
+    def __init__(self, owner: str, number: int, cut: list[int]) -> None:
+        self.owner, self._number, self._cut = owner, number, cut
+
+    def cut(self) -> None:
+        self._cut.append(self._number)
+
+
+def test_of_the_clients_that_take_nothing_each_owner_has_a_share() -> None:
+    """The one that waits for longest is cut off; never another owner's."""
+    cut: list[int] = []
+    crowd = Crowd(Limits(blocked=10))
+    other = SlowOne("b", 99, cut)
+    crowd.block(other)
+    slow = [SlowOne("a", number, cut) for number in range(8)]
+    for each in slow:
+        crowd.block(each)
+        crowd.block(each)
+    assert cut == [0, 1, 2, 3]
+    crowd.unblock(slow[7])
+    crowd.unblock(slow[7])
+    crowd.block(slow[7])
+    assert cut == [0, 1, 2, 3]
+
+
+def test_all_of_them_together_have_a_bound() -> None:
+    cut: list[int] = []
+    crowd = Crowd(Limits(blocked=10))
+    for number in range(15):
+        crowd.block(SlowOne("", number, cut))
+    assert cut == [0, 1, 2, 3, 4]
+
+
+def test_a_client_has_to_take_its_answers_at_a_least_rate() -> None:
+    patience = Patience(Limits(stall=60, answer_rate=500, tick=0.5))
+    assert patience.begin(0, 100_000) == 60
+    # 20 bytes a second: the time that it has runs out
+    assert patience.credit(30, 100_000 - 600)
+    assert patience.begin(30, 99_400) == 30 + 60 - 30 + 1.2
+    assert patience.credit(60, 99_400 - 600)
+    assert not patience.credit(60 + 30, 99_400 - 1200)
+    # 500 bytes a second may go on for ever
+    patience = Patience(Limits(stall=60, answer_rate=500, tick=0.5))
+    for minute in range(100):
+        patience.begin(60.0 * minute, 100_000)
+        assert patience.credit(60.0 * minute + 50, 75_000)

@@ -24,10 +24,8 @@ from sidecar.clients.seal import Seal
 from sidecar.demo.cognito import LocalCognito, User
 from sidecar.enforce.attempts import PER_CLIENT, PER_USER
 from sidecar.enforce.devices import DEVICE_COOKIE
-from sidecar.enforce.login import client_address
 from sidecar.enforce.pending import PendingSignIns, begin
 from sidecar.gate.request import Raw, Reading, read
-from sidecar.settings import read_settings
 from tests.browser.conftest import ROUTES, SECRET, environ_of, html_app
 from tests.clients.redis_server import NEEDS_REDIS, RedisServer
 from tests.enforce.jar import Jar
@@ -404,22 +402,3 @@ def test_a_form_with_a_gap_is_shown_again(jar: Jar, fields: dict[str, str]) -> N
 def test_a_field_without_end_is_refused(jar: Jar) -> None:
     got = jar.post("/_sidecar/login", {"state": jar.begin(), "username": "a" * 3000, "password": "x"})
     assert got.status == 400
-
-
-@pytest.mark.parametrize(
-    ("peer", "said", "address"),
-    [
-        ("10.0.0.1", "203.0.113.7", "203.0.113.7"),
-        ("10.0.0.1", "6.6.6.6, 203.0.113.7, 10.0.0.2", "203.0.113.7"),
-        ("10.0.0.1", "203.0.113.7, garbage", "10.0.0.1"),
-        ("10.0.0.1", "", "10.0.0.1"),
-        ("198.51.100.9", "203.0.113.7", "198.51.100.9"),
-    ],
-)
-def test_the_address_that_is_counted_is_the_last_that_a_trusted_proxy_saw(peer: str, said: str, address: str) -> None:
-    trusted = read_settings(
-        {"SIDECAR_UPSTREAM": "http://a:1", "SIDECAR_TRUSTED_PROXIES": "10.0.0.0/8"}, {}
-    ).trusted_proxies
-    headers = [(b"host", b"a"), *([(b"x-forwarded-for", said.encode())] if said else [])]
-    request = read(Raw("GET", b"/", headers, peer, "http", "r"), Reading(None, trusted))
-    assert client_address(request, trusted) == address

@@ -621,6 +621,18 @@ def test_an_answer_that_is_taken_late_is_not_cut_off(request_bytes: bytes) -> No
         read_huge(client, pause=0)
 
 
+def test_a_client_that_takes_no_answers_is_not_heard() -> None:
+    """Each further request would hold another answer."""
+    with running(app, Limits(stall=60)) as server, server.client() as client:
+        client.socket.settimeout(2)
+        requests = GET.replace(b"/x", b"/huge") + GET.replace(b"/x", b"/after")
+        client.send(requests)
+        time.sleep(0.5)
+        assert server.targets == [b"/huge"]
+        read_huge(client, pause=0)
+        until(lambda: server.targets == [b"/huge", b"/after"])
+
+
 # --- many connections ---
 
 
