@@ -6,7 +6,7 @@ with a number or boolean by `==` is false even then. So each of these may let th
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from sidecar.routes_file import RoutesFile
@@ -60,23 +60,28 @@ def _once(found: list[Warn]) -> Iterator[Warn]:
 
 def notes(routes: RoutesFile, policies: Policies) -> list[str]:
     """What policies say that no route asks: no fault, and often a misspelt name."""
-    asked = questions(routes)
+    asked = _by_kind(questions(routes))
     found = []
     for policy in policies.policies:
         if policy.version != VERSION:
             found.append(f"{policy.place}: no route asks for version {policy.version!r}, only for {VERSION!r}")
         elif policy.kind == "resourcePolicy":
-            found += _unasked(policy, asked, policies)
+            known = {each.action for each in asked.get(kind_name(policy.name), ())}
+            found += _unasked(policy, known)
     return found
 
 
-def _unasked(policy: Policy, asked: list[Asked], policies: Policies) -> Iterator[str]:
-    known = {each.action for each in asked if kind_name(each.kind) == kind_name(policy.name)}
+def _by_kind(asked: Iterable[Asked]) -> dict[str, list[Asked]]:
+    found: dict[str, list[Asked]] = {}
+    for each in asked:
+        found.setdefault(kind_name(each.kind), []).append(each)
+    return found
+
+
+def _unasked(policy: Policy, known: set[str]) -> Iterator[str]:
     if not known:
         yield f"{policy.place}: no route asks about the kind {policy.name!r}"
-        return
-    named = {action for rule in policies.rules if rule.policy is policy for action in rule.actions}
-    if unasked := sorted(action for action in named if not any(matches(action, each) for each in known)):
+    elif unasked := sorted(action for action in policy.actions if not any(matches(action, each) for each in known)):
         yield f"{policy.place}: no route asks for {', '.join(map(repr, unasked))} of {policy.name!r}"
 
 
@@ -84,12 +89,11 @@ def _unasked(policy: Policy, asked: list[Asked], policies: Policies) -> Iterator
 
 
 def _of_attributes(routes: RoutesFile, policies: Policies) -> Iterator[Warn]:
-    asked, principal = questions(routes), of_principal(routes.principal)
+    asked, principal = _by_kind(questions(routes)), of_principal(routes.principal)
     for rule in policies.rules:
-        about = [each for each in asked if _asks(each, rule)]
-        if not about:
-            continue  # `notes` says so
-        for condition in rule.conditions:
+        about = _about(rule, asked)
+        # `notes` says where there is none
+        for condition in rule.conditions if about else ():
             for use in uses(condition):
                 yield from _accepted(_of_use(use, rule.policy, about, principal), rule.policy, policies)
 
@@ -102,19 +106,19 @@ def _accepted(warns: Iterator[Warn], policy: Policy, policies: Policies) -> Iter
             yield warn
 
 
-def _asks(asked: Asked, rule: Rule) -> bool:
-    return (
-        rule.policy.version == VERSION
-        and _names_kind(rule, asked.kind)
-        and (asked.scoped or not rule.policy.scope)
-        and any(matches(action, asked.action) for action in rule.actions)
-    )
-
-
-def _names_kind(rule: Rule, kind: str) -> bool:
+def _about(rule: Rule, asked: Mapping[str, list[Asked]]) -> list[Asked]:
+    """The questions that a rule may decide."""
+    if rule.policy.version != VERSION:
+        return []
     if rule.policy.kind == "resourcePolicy":
-        return kind_name(rule.resource) == kind_name(kind)
-    return matches(rule.resource, kind)
+        found = asked.get(kind_name(rule.resource), [])
+    else:
+        found = [each for some in asked.values() for each in some if matches(rule.resource, each.kind)]
+    return [
+        each
+        for each in found
+        if (each.scoped or not rule.policy.scope) and any(matches(action, each.action) for action in rule.actions)
+    ]
 
 
 def _of_use(use: Use | Unread, policy: Policy, about: list[Asked], principal: Mapping[str, Supply]) -> Iterator[Warn]:
@@ -127,7 +131,7 @@ def _of_use(use: Use | Unread, policy: Policy, about: list[Asked], principal: Ma
         yield Warn(use.place, "attribute-unsupplied", text)
     elif attribute.name == WHOLE:
         text = (
-            f"{attribute.owner}.attr is read as a whole, or by a name that is worked out: which of it could not be read"
+            f"request.{attribute.owner}.attr is read as a whole or by a name that is worked out: what could not be read"
         )
         yield Warn(use.place, "attribute-unread", text)
     elif attribute.owner == "principal":
@@ -156,7 +160,7 @@ def _of_absence(use: Use, told: Mapping[str, Supply | None]) -> Iterator[Warn]:
     for where, supply in told.items():
         why = f"{where} does not supply it" if supply is None else supply.absent
         if why:
-            text = f"{use.attribute} may be absent ({why}), and is read without `has({use.attribute})` before it"
+            text = f"{use.attribute} may be absent ({why}), and is read without `{use.attribute.guard}`"
             yield Warn(use.place, "attribute-unguarded", text)
             return
 
@@ -182,11 +186,15 @@ def _of_denials(policies: Policies) -> Iterator[Warn]:
 
     Cerbos decides for each role of the principal by itself, and answers ALLOW if any of them is allowed.
     """
-    rules = [rule for rule in policies.rules if rule.policy.kind == "resourcePolicy"]
-    for deny in rules:
+    allows: dict[tuple[str, str], list[Rule]] = {}
+    for rule in policies.rules:
+        if not rule.deny and rule.policy.kind == "resourcePolicy":
+            allows.setdefault((kind_name(rule.resource), rule.policy.version), []).append(rule)
+    for deny in policies.rules:
         if not deny.deny or "*" in deny.roles or not deny.roles:
             continue
-        other = next((allow for allow in rules if _stays_allowed(deny, allow)), None)
+        beside = allows.get((kind_name(deny.resource), deny.policy.version), ())
+        other = next((allow for allow in beside if _stays_allowed(deny, allow)), None)
         if other is not None:
             holders = sorted(other.roles - deny.roles)
             text = (
@@ -205,26 +213,35 @@ def _of_globs(policies: Policies) -> Iterator[Warn]:
 
 
 def _stays_allowed(deny: Rule, allow: Rule) -> bool:
-    return (
-        not allow.deny
-        and kind_name(allow.resource) == kind_name(deny.resource)
-        and allow.policy.version == deny.policy.version
-        and bool(allow.roles - deny.roles)
-        and any(overlap(one, other) for one in deny.actions for other in allow.actions)
-    )
+    overlaps = any(overlap(one, other) for one in deny.actions for other in allow.actions)
+    return overlaps and bool(allow.roles - deny.roles)
 
 
 # --- kinds and actions ---
 
 
 def _of_questions(routes: RoutesFile, policies: Policies) -> Iterator[Warn]:
-    rules = [rule for rule in policies.rules if rule.policy.version == VERSION]
+    named: dict[str, set[str]] = {}
+    anywhere: list[Rule] = []
+    for rule in policies.rules:
+        if rule.policy.version == VERSION:
+            named.setdefault(kind_name(rule.resource), set()).update(rule.actions)
+            anywhere += [rule] if is_glob(rule.resource) else []
     for asked in questions(routes):
-        about = [rule for rule in rules if _names_kind(rule, asked.kind)]
-        if not any(rule.policy.kind == "resourcePolicy" or not is_glob(rule.resource) for rule in about):
+        actions = named.get(kind_name(asked.kind))
+        if actions is None:
             text = f"{asked.where} asks about the kind {asked.kind!r}, which no policy names: it is refused"
-        elif not any(matches(action, asked.action) for rule in about for action in rule.actions):
+        elif not any(
+            matches(action, asked.action) for action in (*actions, *_actions_by_pattern(anywhere, asked.kind))
+        ):
             text = f"{asked.where} asks for {asked.action!r} of {asked.kind!r}, which no rule names: it is refused"
         else:
             continue
         yield Warn(None, "question-unknown", text)
+
+
+def _actions_by_pattern(rules: list[Rule], kind: str) -> Iterator[str]:
+    """The actions of rules for whose resources there is a pattern."""
+    for rule in rules:
+        if matches(rule.resource, kind):
+            yield from rule.actions

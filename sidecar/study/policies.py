@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -43,13 +43,17 @@ class Condition(NamedTuple):
 
 
 class Policy(NamedTuple):
-    """One policy. `kind` is its kind of policy, `name` what it is about: a resource, a principal or a role."""
+    """One policy. `kind` is its kind of policy, `name` what it is about: a resource, a principal or a role.
+
+    `actions` are those of the rules of a resource policy.
+    """
 
     kind: str
     name: str
     version: str
     scope: str
     place: Place
+    actions: frozenset[str] = frozenset()
     resource_schema: Schema = NO_SCHEMA
     principal_schema: Schema = NO_SCHEMA
 
@@ -88,8 +92,7 @@ _EFFECTS = {"EFFECT_ALLOW": False, "1": False, "EFFECT_DENY": True, "2": True}
 def read_policies(folder: Path) -> Policies:
     """Read every policy that Cerbos would load from `folder`."""
     reader = _Reader(folder)
-    for document in reader.documents:
-        reader.read(document)
+    reader.read_all()
     accepts = {document.name: _accepted(document) for document in reader.documents}
     return Policies(reader.policies, reader.rules, reader.unread, accepts)
 
@@ -129,7 +132,7 @@ class _Reader:
         for path in policy_files(folder):
             self._open(path)
         for document in self.documents:
-            self._read_derived(document)
+            self._safely(self._read_derived, document)
 
     def _open(self, path: Path) -> None:
         try:
@@ -208,7 +211,18 @@ class _Reader:
 
     # --- policies ---
 
-    def read(self, document: Document) -> None:
+    def read_all(self) -> None:
+        """Read the policies of all files."""
+        for document in self.documents:
+            self._safely(self._read, document)
+
+    def _safely(self, read: Callable[[Document], None], document: Document) -> None:
+        try:
+            read(document)
+        except RecursionError:
+            self.unread.append(f"{document.name}: could not be read: too deep, or a part of itself")
+
+    def _read(self, document: Document) -> None:
         """Read the policy of one file, if it is one that has rules."""
         root = fields(document.root)
         kind = next((kind for kind in _KINDS if kind in root), None)
@@ -239,6 +253,9 @@ class _Reader:
         return Policy(
             kind, said.get(about, ""), said.get("version", "default"), said.get("scope", ""),
             document.place(body.get(about, document.root)),
+            frozenset(
+                action for node in items(body.get("rules")) for action in document.texts(fields(node).get("actions"))
+            ),
             *(read_schema(self._folder, document, schemas.get(which), self.unread)
               for which in ("resourceSchema", "principalSchema")),
         )  # fmt: skip

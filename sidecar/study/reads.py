@@ -6,6 +6,7 @@ false), in an earlier term of `all`, or the other way round under `||`, `!`, `?:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
@@ -17,6 +18,9 @@ WHOLE = "*"
 """Stands for an attribute whose name is not written out: all of them, or one that is worked out."""
 
 
+_IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
 class Attribute(NamedTuple):
     """`owner` is `principal`, `resource` or `jwt` (of Cerbos' auxData)."""
 
@@ -24,7 +28,16 @@ class Attribute(NamedTuple):
     name: str
 
     def __str__(self) -> str:
-        return f"{self.owner}.{'attr.' if self.owner != 'jwt' else ''}{self.name}"
+        return f"{self._map}.{self.name}" if _IDENTIFIER.fullmatch(self.name) else f'{self._map}["{self.name}"]'
+
+    @property
+    def guard(self) -> str:
+        """The expression that says whether it is there."""
+        return f"has({self})" if _IDENTIFIER.fullmatch(self.name) else f'"{self.name}" in {self._map}'
+
+    @property
+    def _map(self) -> str:
+        return "request.auxData.jwt" if self.owner == "jwt" else f"request.{self.owner}.attr"
 
 
 class Use(NamedTuple):

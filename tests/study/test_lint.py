@@ -62,31 +62,31 @@ def warned(folder: Path, *policies: str) -> list[str]:
     ("action", "match", "said"),
     [
         # nothing supplies it
-        ("read", "R.attr.colour == 'red'", "resource.attr.colour is read, and nothing supplies it: add it to `attributes` of GET /docs/{id}, or to its lookup [attribute-unsupplied]"),
+        ("read", "R.attr.colour == 'red'", "request.resource.attr.colour is read, and nothing supplies it: add it to `attributes` of GET /docs/{id}, or to its lookup [attribute-unsupplied]"),
         ("read", "has(R.attr.colour) && R.attr.colour == 'red'", "[attribute-unsupplied]"),
         ("read", "has(R.attr.colour)", "[attribute-unsupplied]"),
         ("read", "'colour' in R.attr", "[attribute-unsupplied]"),
-        ("read", "P.attr['colour'] == 'red'", "principal.attr.colour is read, and nothing supplies it: add it to `principal.attributes` [attribute-unsupplied]"),
+        ("read", "P.attr['colour'] == 'red'", "request.principal.attr.colour is read, and nothing supplies it: add it to `principal.attributes` [attribute-unsupplied]"),
         ("list", "R.attr.owner == P.id", "[attribute-unsupplied]"),
-        ("read", "request.aux_data.jwt.team == 'a'", "jwt.team is read, and the sidecar sends no token to Cerbos: map the claim in `principal.attributes` [attribute-unsupplied]"),
+        ("read", "request.aux_data.jwt.team == 'a'", "request.auxData.jwt.team is read, and the sidecar sends no token to Cerbos: map the claim in `principal.attributes` [attribute-unsupplied]"),
         # it is supplied sometimes
-        ("*", "R.attr.owner == P.id", "resource.attr.owner may be absent (GET /docs does not supply it), and is read without `has(resource.attr.owner)` before it [attribute-unguarded]"),
-        ("read", "R.attr.note == 'x'", "resource.attr.note may be absent (lookups.doc.optional names it), and is read without `has(resource.attr.note)` before it [attribute-unguarded]"),
-        ("old", "R.attr.owner == P.id", "resource.attr.owner may be absent (lookups.blank.missing is `empty`), and is read without `has(resource.attr.owner)` before it [attribute-unguarded]"),
-        ("list", "R.attr.sort == 'x'", "resource.attr.sort may be absent ({query.sort?} is optional), and is read without `has(resource.attr.sort)` before it [attribute-unguarded]"),
+        ("*", "R.attr.owner == P.id", "request.resource.attr.owner may be absent (GET /docs does not supply it), and is read without `has(request.resource.attr.owner)` [attribute-unguarded]"),
+        ("read", "R.attr.note == 'x'", "request.resource.attr.note may be absent (lookups.doc.optional names it), and is read without `has(request.resource.attr.note)` [attribute-unguarded]"),
+        ("old", "R.attr.owner == P.id", "request.resource.attr.owner may be absent (lookups.blank.missing is `empty`), and is read without `has(request.resource.attr.owner)` [attribute-unguarded]"),
+        ("list", "R.attr.sort == 'x'", "request.resource.attr.sort may be absent ({query.sort?} is optional), and is read without `has(request.resource.attr.sort)` [attribute-unguarded]"),
         ("list", "has(R.attr.sort) && R.attr.sort > 3", "(attributes.sort): sort: \"{query.sort:number?}\" [attribute-untyped]"),
-        ("read", "P.attr.maybe == 'x'", "principal.attr.maybe may be absent (principal.optional names it), and is read without `has(principal.attr.maybe)` before it [attribute-unguarded]"),
+        ("read", "P.attr.maybe == 'x'", "request.principal.attr.maybe may be absent (principal.optional names it), and is read without `has(request.principal.attr.maybe)` [attribute-unguarded]"),
         # its type is another
-        ("read", "R.attr.open == true", "resource.attr.open is compared with a boolean, and its type is not declared (lookups.doc.attributes.open): open: \"...:bool\" [attribute-untyped]"),
+        ("read", "R.attr.open == true", "request.resource.attr.open is compared with a boolean, and its type is not declared (lookups.doc.attributes.open): open: \"...:bool\" [attribute-untyped]"),
         ("read", "!R.attr.open", "[attribute-untyped]"),
-        ("read", "R.attr.open > 3", "resource.attr.open is compared with a number, and its type is not declared (lookups.doc.attributes.open): open: \"...:number\" [attribute-untyped]"),
-        ("list", "R.attr.of > 3", "resource.attr.of is compared with a number, and it is a text (attributes.of): of: \"{query.of:number}\" [attribute-untyped]"),
-        ("list", "R.attr.fixed in [1, 2]", "resource.attr.fixed is compared with a number, and it is a text (attributes.fixed): another value than 'list' [attribute-untyped]"),
-        ("read", "P.attr.team == 5", "principal.attr.team is compared with a number, and its type is not declared (principal.attributes.team): team: {claim: 'custom:team', type: number} [attribute-untyped]"),
-        ("read", "P.attr.level == '5'", "principal.attr.level is compared with a text, and it is a number (principal.attributes.level) [attribute-untyped]"),
-        ("read", "P.attr.level", "principal.attr.level is compared with a boolean, and it is a number (principal.attributes.level): level: {claim: 'custom:level', type: bool} [attribute-untyped]"),
+        ("read", "R.attr.open > 3", "request.resource.attr.open is compared with a number, and its type is not declared (lookups.doc.attributes.open): open: \"...:number\" [attribute-untyped]"),
+        ("list", "R.attr.of > 3", "request.resource.attr.of is compared with a number, and it is a text (attributes.of): of: \"{query.of:number}\" [attribute-untyped]"),
+        ("list", "R.attr.fixed in [1, 2]", "request.resource.attr.fixed is compared with a number, and it is a text (attributes.fixed): another value than 'list' [attribute-untyped]"),
+        ("read", "P.attr.team == 5", "request.principal.attr.team is compared with a number, and its type is not declared (principal.attributes.team): team: {claim: 'custom:team', type: number} [attribute-untyped]"),
+        ("read", "P.attr.level == '5'", "request.principal.attr.level is compared with a text, and it is a number (principal.attributes.level) [attribute-untyped]"),
+        ("read", "P.attr.level", "request.principal.attr.level is compared with a boolean, and it is a number (principal.attributes.level): level: {claim: 'custom:level', type: bool} [attribute-untyped]"),
         # it cannot be told
-        ("read", "size(R.attr) > 2", "resource.attr is read as a whole, or by a name that is worked out: which of it could not be read [attribute-unread]"),
+        ("read", "size(R.attr) > 2", "request.resource.attr is read as a whole or by a name that is worked out: what could not be read [attribute-unread]"),
         ("read", "R.attr[P.attr.team] == 'x'", "[attribute-unread]"),
     ],
 )  # fmt: skip
@@ -147,6 +147,28 @@ def test_a_schema_that_cerbos_holds_types_and_requires(tmp_path: Path) -> None:
     rules = [rule("DENY", ["read"], "R.attr.open && R.attr.note == 'x'")]
     assert warned(tmp_path / "p", policy(rules, schemas={"resourceSchema": {"ref": "cerbos:///doc.json"}})) == []
     assert len(warned(tmp_path / "q", policy(rules))) == 2
+
+
+def test_each_question_is_held_against_the_rules_of_its_kind_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With as many kinds as routes, the work grows with their number and not with its square."""
+    counted: list[str] = []
+
+    def counting(glob: str, text: str) -> bool:
+        counted.append(glob)
+        return glob == text
+
+    monkeypatch.setattr(lint, "matches", counting)
+    for size in (10, 40):
+        folder = tmp_path / str(size)
+        write(folder, *(policy([rule(actions=["read"], match="R.attr.a == 'x'")], kind=f"k{at}") for at in range(size)))
+        paths = "".join(f"  - {{path: /{at}, resource: k{at}, actions: {{GET: read}}}}\n" for at in range(size))
+        counted.clear()
+        policies = read_policies(folder)
+        assert len(lint.warnings(routes(f"version: 1\nroutes:\n{paths}"), policies)) == size
+        assert lint.notes(routes(f"version: 1\nroutes:\n{paths}"), policies) == []
+        assert len(counted) == 3 * size
 
 
 # --- a DENY for a named role ---

@@ -126,10 +126,10 @@ def test_every_kind_of_policy_is_read(rich: Path) -> None:
 def test_conditions_are_found_wherever_they_stand(rich: Path) -> None:
     policies = read_policies(rich)
     assert attributes(policies, "doc") == {
-        "resource.attr.owner", "resource.attr.open", "principal.attr.age", "principal.attr.banned"
+        "request.resource.attr.owner", "request.resource.attr.open", "request.principal.attr.age", "request.principal.attr.banned"
     }  # fmt: skip
-    assert attributes(policies, "alice") == {"resource.attr.secret"}
-    assert attributes(policies, "editor") == {"resource.attr.draft"}
+    assert attributes(policies, "alice") == {"request.resource.attr.secret"}
+    assert attributes(policies, "editor") == {"request.resource.attr.draft"}
 
 
 def test_an_attribute_has_the_place_where_it_is_written(rich: Path) -> None:
@@ -141,8 +141,8 @@ def test_an_attribute_has_the_place_where_it_is_written(rich: Path) -> None:
         if isinstance(use, Use)
     }
     assert {
-        "resource.attr.owner derived.yaml:4:29", "principal.attr.age variables.yml:4:24", "principal.attr.banned doc.yaml:21:64",
-        "resource.attr.open doc.yaml:8:47", "resource.attr.secret alice.yaml:7:79",
+        "request.resource.attr.owner derived.yaml:4:29", "request.principal.attr.age variables.yml:4:24", "request.principal.attr.banned doc.yaml:21:64",
+        "request.resource.attr.open doc.yaml:8:47", "request.resource.attr.secret alice.yaml:7:79",
     } <= places  # fmt: skip
 
 
@@ -153,7 +153,7 @@ def test_effective_derived_roles_read_what_each_of_them_reads(tmp_path: Path) ->
     (only,) = read_policies(tmp_path).rules
     assert only.roles == {"*"}
     assert attributes(read_policies(tmp_path), "doc") == {
-        "resource.attr.owner", "resource.attr.team", "principal.attr.teams"
+        "request.resource.attr.owner", "request.resource.attr.team", "request.principal.attr.teams"
     }  # fmt: skip
 
 
@@ -198,11 +198,13 @@ def test_cerbos_finds_no_attribute_that_we_do_not(tmp_path: Path, which: str) ->
     """Cerbos' own list leaves out the forms with brackets and `in`, so that ours may be longer."""
     folder = write(tmp_path / "policies", RICH) if which == "rich" else ROOT / which
     ours = {use for policy in read_policies(folder).policies for use in attributes(read_policies(folder), policy.name)}
-    ours |= {"resource.attr.team", "principal.attr.teams"} if which == "rich" else set()  # of a role that no rule names
+    ours |= (
+        {"request.resource.attr.team", "request.principal.attr.teams"} if which == "rich" else set()
+    )  # of a role that no rule names
     assert not any(WHOLE in name for name in ours)
     with inspected(tmp_path, folder) as results:
         theirs = {
-            f"{OWNERS[found['kind']]}.attr.{found['name']}"
+            f"request.{OWNERS[found['kind']]}.attr.{found['name']}"
             for result in results.values()
             for found in result.get("attributes", ())
         }
@@ -220,6 +222,7 @@ def test_cerbos_finds_no_attribute_that_we_do_not(tmp_path: Path, which: str) ->
         ("- a\n", "doc.yaml: could not be read: found no mapping"),
         ("", "doc.yaml: could not be read: found no mapping"),
         (HEAD + "futurePolicy: {}\n", "doc.yaml:1:1: could not be read: no kind of policy that is known"),
+        (f"{HEAD}resourcePolicy: {{resource: doc, version: default, rules: [&a {{<<: *a}}]}}\n", "could not be read: "),
         (policy([rule("PERHAPS")]), "doc.yaml:2:69: could not be read: a rule without a known effect"),
         (policy([{**rule(), "condition": {"script": "x"}}]), "could not be read: a condition without `match`"),
         (

@@ -37,34 +37,34 @@ def names(said: Any, **more: Any) -> list[tuple[str, str]]:
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("R.attr.a == 5", [("resource.attr.a", "number")]),
-        ("-5 <= request.resource.attr.a", [("resource.attr.a", "number")]),
-        ("request.principal.attr['a b'] != true", [("principal.attr.a b", "bool")]),
-        ('P.attr["a"] == "x"', [("principal.attr.a", "string")]),
-        ("R.attr.a in [1, 2]", [("resource.attr.a", "number")]),
-        ("'x' in R.attr.a", [("resource.attr.a", "")]),
-        ("R.attr.a == P.attr.b", [("resource.attr.a", ""), ("principal.attr.b", "")]),
-        ("int(R.attr.a) > 5", [("resource.attr.a", "")]),
-        ("R.attr.a.b == 5", [("resource.attr.a", "")]),
-        ("R.attr.a", [("resource.attr.a", "bool")]),
-        ("!R.attr.a || P.attr.b", [("resource.attr.a", "bool"), ("principal.attr.b", "bool")]),
-        ("R.attr.a ? 1 > 2 : false", [("resource.attr.a", "bool")]),
-        ("has(R.attr.a)", [("resource.attr.a", "")]),
-        ("'a' in R.attr", [("resource.attr.a", "")]),
-        ("has(R.attr.a.b)", [("resource.attr.a", "")]),
-        ("R.attr.?a.orValue(0) > 5", [("resource.attr.a", "")]),
-        ("request.aux_data.jwt.a == 'x' || request.auxData.jwt['b'] == 1", [("jwt.a", "string"), ("jwt.b", "number")]),
+        ("R.attr.a == 5", [("request.resource.attr.a", "number")]),
+        ("-5 <= request.resource.attr.a", [("request.resource.attr.a", "number")]),
+        ("request.principal.attr['a b'] != true", [('request.principal.attr["a b"]', "bool")]),
+        ('P.attr["a"] == "x"', [("request.principal.attr.a", "string")]),
+        ("R.attr.a in [1, 2]", [("request.resource.attr.a", "number")]),
+        ("'x' in R.attr.a", [("request.resource.attr.a", "")]),
+        ("R.attr.a == P.attr.b", [("request.resource.attr.a", ""), ("request.principal.attr.b", "")]),
+        ("int(R.attr.a) > 5", [("request.resource.attr.a", "")]),
+        ("R.attr.a.b == 5", [("request.resource.attr.a", "")]),
+        ("R.attr.a", [("request.resource.attr.a", "bool")]),
+        ("!R.attr.a || P.attr.b", [("request.resource.attr.a", "bool"), ("request.principal.attr.b", "bool")]),
+        ("R.attr.a ? 1 > 2 : false", [("request.resource.attr.a", "bool")]),
+        ("has(R.attr.a)", [("request.resource.attr.a", "")]),
+        ("'a' in R.attr", [("request.resource.attr.a", "")]),
+        ("has(R.attr.a.b)", [("request.resource.attr.a", "")]),
+        ("R.attr.?a.orValue(0) > 5", [("request.resource.attr.a", "")]),
+        ("request.aux_data.jwt.a == 'x' || request.auxData.jwt['b'] == 1", [("request.auxData.jwt.a", "string"), ("request.auxData.jwt.b", "number")]),
         ("R.id == P.id && 'x' in P.roles && R.kind == '' && request.principal.scope == ''", []),
-        ("R.attr.l.exists(R, R.attr.x == P.attr.a)", [("resource.attr.l", ""), ("principal.attr.a", "")]),
-        ("cel.bind(V, P.attr.a, V.x == 1)", [("principal.attr.a", "")]),
-        ("{'a': P.attr.a}.a == [R.attr.b][0]", [("principal.attr.a", ""), ("resource.attr.b", "")]),
+        ("R.attr.l.exists(R, R.attr.x == P.attr.a)", [("request.resource.attr.l", ""), ("request.principal.attr.a", "")]),
+        ("cel.bind(V, P.attr.a, V.x == 1)", [("request.principal.attr.a", "")]),
+        ("{'a': P.attr.a}.a == [R.attr.b][0]", [("request.principal.attr.a", ""), ("request.resource.attr.b", "")]),
         # which attributes these read cannot be told
-        ("R.attr[P.attr.name] == 1", [("resource.attr.*", "number"), ("principal.attr.name", "")]),
-        ("size(R.attr) > 1", [("resource.attr.*", "")]),
-        ("R.attr.all(name, name != 'a')", [("resource.attr.*", "")]),
-        ("cel.bind(x, R, x.attr.a == 1)", [("resource.attr.*", "")]),
-        ("P.attr.name in R.attr", [("principal.attr.name", ""), ("resource.attr.*", "")]),
-        ("[request] == [request]", [("principal.attr.*", ""), ("resource.attr.*", "")] * 2),
+        ("R.attr[P.attr.name] == 1", [('request.resource.attr["*"]', "number"), ("request.principal.attr.name", "")]),
+        ("size(R.attr) > 1", [('request.resource.attr["*"]', "")]),
+        ("R.attr.all(name, name != 'a')", [('request.resource.attr["*"]', "")]),
+        ("cel.bind(x, R, x.attr.a == 1)", [('request.resource.attr["*"]', "")]),
+        ("P.attr.name in R.attr", [("request.principal.attr.name", ""), ('request.resource.attr["*"]', "")]),
+        ("[request] == [request]", [('request.principal.attr["*"]', ""), ('request.resource.attr["*"]', "")] * 2),
     ],
 )  # fmt: skip
 def test_every_attribute_and_what_it_is_compared_with(text: str, expected: list[tuple[str, str]]) -> None:
@@ -73,11 +73,11 @@ def test_every_attribute_and_what_it_is_compared_with(text: str, expected: list[
 
 def test_a_variable_is_what_it_stands_for() -> None:
     variables = {"level": "R.attr.level", "high": "V.level > 3", "team": "P.attr.team == C.team", "open": "R.attr.open"}
-    assert names("V.high", variables=variables) == [("resource.attr.level", "number")]
-    assert names("variables.level == 4", variables=variables) == [("resource.attr.level", "number")]
-    assert names("V.open || V.unknown", variables=variables) == [("resource.attr.open", "bool")]
+    assert names("V.high", variables=variables) == [("request.resource.attr.level", "number")]
+    assert names("variables.level == 4", variables=variables) == [("request.resource.attr.level", "number")]
+    assert names("V.open || V.unknown", variables=variables) == [("request.resource.attr.open", "bool")]
     team = {"team": scalar("4", plain=False)}
-    assert names("V.team", variables=variables, constants=team) == [("principal.attr.team", "string")]
+    assert names("V.team", variables=variables, constants=team) == [("request.principal.attr.team", "string")]
 
 
 @pytest.mark.parametrize(
@@ -85,9 +85,9 @@ def test_a_variable_is_what_it_stands_for() -> None:
     [("4", "number"), ("-1.5e3", "number"), ("true", "bool"), ("red", "string"), ("null", ""), ("~", "")],
 )
 def test_a_constant_has_the_type_that_yaml_gives_it(constant: str, type_: str) -> None:
-    assert names("R.attr.a == C.c", constants={"c": scalar(constant)}) == [("resource.attr.a", type_)]
+    assert names("R.attr.a == C.c", constants={"c": scalar(constant)}) == [("request.resource.attr.a", type_)]
     quoted = {"c": scalar(constant, plain=False)}
-    assert names("R.attr.a == constants.c", constants=quoted) == [("resource.attr.a", "string")]
+    assert names("R.attr.a == constants.c", constants=quoted) == [("request.resource.attr.a", "string")]
 
 
 def test_variables_in_a_circle_end() -> None:
@@ -105,7 +105,11 @@ def test_the_place_is_that_of_the_attribute() -> None:
     text = Scalar(Place("p.yaml", 3, 9), "has(R.attr.a) &&\n  R.attr.b == R.attr.a\n", written)
     found = uses(Condition(Match("expr", text), Names({}, {})))
     places = [(str(use.attribute), use.place.line, use.place.column) for use in found if isinstance(use, Use)]
-    assert places == [("resource.attr.a", 4, 5), ("resource.attr.b", 5, 7), ("resource.attr.a", 5, 19)]
+    assert places == [
+        ("request.resource.attr.a", 4, 5),
+        ("request.resource.attr.b", 5, 7),
+        ("request.resource.attr.a", 5, 19),
+    ]
 
 
 X, H = "R.attr.x > 3", "has(R.attr.x)"
