@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import json
 import resource
 import socket
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -16,7 +19,7 @@ from hpack import Encoder
 
 from sidecar.clients.http2 import HEADERS, PREFACE, SETTINGS, frame
 from tests.conftest import Stack, policies
-from tests.stack import Sidecar, free_port, reply, running_sidecar, wait_for
+from tests.stack import Sidecar, Web, free_port, reply, running_sidecar, wait_for
 
 pytestmark = pytest.mark.alone
 
@@ -214,3 +217,55 @@ UNFINISHED = frame(HEADERS, 4, 1, Encoder().encode(
     [(":method", "POST"), (":scheme", "http"), (":path", "/grpc.health.v1.Health/Check"), (":authority", "a"),
      ("content-type", "application/grpc")]
 ))  # fmt: skip
+
+
+class Held(dict[str, Any]):
+    """Pages of a hook, which holds those of ids of four digits until it is let go."""
+
+    def __init__(self) -> None:
+        self.go = threading.Event()
+
+    def get(self, path: str, default: Any = None) -> Any:
+        if len(path.rpartition("/")[2]) == 4:
+            self.go.wait(60)
+        return super().get(path, default)
+
+
+def permissions(sidecar: Sidecar, token: str, ids: range) -> list[str]:
+    """The codes of these contacts, in one call."""
+    body = json.dumps([{"method": "GET", "path": f"/contacts/{number}"} for number in ids]).encode()
+    got = sidecar.request("POST", "/_sidecar/permissions", token, body, content_type="application/json")
+    assert got.status == 200, got
+    return [entry["code"] for entry in json.loads(got.body)]
+
+
+def test_one_users_permissions_calls_leave_the_lookup_to_others(stack: Stack, tmp_path: Path) -> None:
+    pages, hook = Held(), Web()
+    hook._server.socket.listen(512)
+    hook.pages = pages
+    hook.json("/contacts/2", {"id": "2", "owner_id": "bob"})
+    routes = stack.routes.replace("timeout: 2s", "timeout: 60s").replace(f":{stack.hook.port}/", f":{hook.port}/")
+    upstream = f"http://127.0.0.1:{stack.upstream.port}"
+    stack.upstream.reset(reply())
+    with (
+        running_sidecar(tmp_path, routes, policies(), upstream, stack.environ) as sidecar,
+        ThreadPoolExecutor(10) as pool,
+    ):
+        calls = [
+            pool.submit(permissions, sidecar, stack.tokens["alice"], range(at, at + 500))
+            for at in range(1000, 6000, 500)
+        ]
+        try:
+            # half of the 256 places are hers, and her other questions wait
+            wait_for(lambda: len(hook.asked) == 128)
+            wait_for(lambda: sidecar.metric("sidecar_questions", dep="lookup", state="waiting") == 192)
+            for _ in range(20):
+                assert sidecar.get("/contacts/2", stack.tokens["bob"]).status == 200
+                assert permissions(sidecar, stack.tokens["bob"], range(2, 3)) == ["allowed"]
+            assert len(hook.asked) == 128 + 40
+        finally:
+            pages.go.set()
+        # none of hers was turned away: she waited, and is told of what is not there as of what is not hers
+        assert {code for call in calls for code in call.result()} == {"denied_by_policy"}
+        assert sidecar.metric("sidecar_questions", dep="lookup") == 0
+    hook.close()
