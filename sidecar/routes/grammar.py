@@ -6,10 +6,8 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-import jmespath
-from jmespath.exceptions import JMESPathError
-
 from sidecar import units
+from sidecar.gate.expressions import compile_expression
 from sidecar.gate.lookup import Attribute, Missing
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Oddity
@@ -21,16 +19,9 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
 _ATTRIBUTE_TYPE = re.compile(r"(.*):(string|number|int|bool|list)", re.DOTALL)
 
 
-def _expression(text: str) -> Any:
-    try:
-        return jmespath.compile(text)
-    except JMESPathError as error:
-        raise ValueError(f"found {text!r}, expected a JMESPath expression: {str(error).splitlines()[0]}") from None
-
-
 def _attribute(text: str) -> Attribute:
     typed = _ATTRIBUTE_TYPE.fullmatch(text)
-    return Attribute(_expression(typed[1] if typed else text).search, Type(typed[2]) if typed else None)
+    return Attribute(compile_expression(typed[1] if typed else text).search, Type(typed[2]) if typed else None)
 
 
 def _origin(text: str) -> str:
@@ -82,7 +73,7 @@ LOOKUP = Record(
             Choice(tuple(Missing)), "404 of the hook: 403, 404 (denials alike), or decide without", "deny"
         ),
         "optional": Field(_NAMES, "attributes that may be absent from an answer", ()),
-        "echo": Field(Text(_expression, what="a JMESPath expression"), "must give the id that was asked for"),
+        "echo": Field(Text(compile_expression, what="a JMESPath expression"), "must give the id that was asked for"),
         "bearer_env": Field(Text(pattern=r"[A-Z_][A-Z0-9_]*", what="a variable's name"), "holds the hook's token", ""),
     },
     "where attributes of a resource come from",

@@ -251,6 +251,9 @@ def test_a_number_that_compares_with_nothing_is_no_number(number: float) -> None
         ("{body.to_number(a):number}", {"a": "nan"}), ("{body.to_number(a):number}", {"a": "-inf"}),
         ("{body.sum(a):number}", {"a": [1e308, 1e308]}), ("{body.[to_number(a)]:list}", {"a": "nan"}),
         ("{body.floor(to_number(a)):number}", {"a": "inf"}), ("{body.ceil(to_number(a)):number}", {"a": "nan"}),
+        # the library compares whatever there is, and lets the interpreter raise
+        ("{body.a > b:bool}", {"a": 1, "b": "x"}), ("{body.l[?n > `5`].n | [0]:int}", {"l": [{"n": "9"}]}),
+        ("{body.max_by(l, &n).n:int}", {"l": [{"n": 1}, {"n": "x"}]}),
     ],
 )  # fmt: skip
 def test_an_expression_cannot_make_such_a_number_of_a_body(text: str, body: Any) -> None:

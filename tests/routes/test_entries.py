@@ -32,6 +32,8 @@ from tests.routes.reading import faults, one_route, read
         ("{path: /x, resource: r, actions: {GET: a}, id: '{path.id'}", "found a lone brace"),
         ("{path: /x, resource: r, actions: {GET: a}, id: '{body.id}'}", "on a method without a body"),
         ("{path: /x, resource: r, actions: {POST: a}, id: '{body.[}'}", "expected a JMESPath expression"),
+        ("{path: /x, resource: r, actions: {POST: a}, id: '{body.lenght(a):int}'}", "did you mean length()?"),
+        ("{path: /x, resource: r, actions: {POST: a}, id: '{body.abs(a, b):int}'}", "expected 1 argument"),
         ("{path: /x, resource: r, actions: {GET: a}, attributes: {a: ''}}", "found an empty text"),
         ("{path: /x, resource: r, actions: {GET: a}, lookup: nope}", "expected one of `lookups`: none"),
         ("{path: /x, resource: r, actions: {GET: a}, allow: [everything]}", "expected encoded_slash"),

@@ -49,3 +49,17 @@ def test_a_hooks_token_comes_from_the_environment() -> None:
     assert lookup.echo({"id": "7"}) == "7"
     (fault,) = faults(text)
     assert "the variable HOOK_TOKEN holds no token" in fault
+
+
+@pytest.mark.parametrize(
+    ("lookup", "place", "says"),
+    [
+        ("{url: 'http://h/{id}', attributes: {a: lenght(b)}}", "routes.yaml:3:45: ", "did you mean length()?"),
+        ("{url: 'http://h/{id}', attributes: {a: 'abs(b, c):int'}}", "routes.yaml:3:45: ", "expected 1 argument"),
+        ("{url: 'http://h/{id}', attributes: {a: b}, echo: to_sting(id)}", "routes.yaml:3:55: ", "to_string()"),
+    ],
+)
+def test_an_expression_that_can_find_nothing_is_named_with_its_place(lookup: str, place: str, says: str) -> None:
+    (fault,) = faults(f"version: 1\nlookups:\n  l: {lookup}\nroutes: []\n")
+    assert fault.startswith(place)
+    assert says in fault

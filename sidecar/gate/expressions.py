@@ -1,0 +1,49 @@
+"""JMESPath expressions (jmespath.org/specification.html), judged when they are read, not when they meet a value.
+
+The library compiles a call of a function that there is not, or with too few arguments, and raises when it is evaluated.
+"""
+
+from __future__ import annotations
+
+import difflib
+from typing import Any
+
+import jmespath
+from jmespath.exceptions import JMESPathError
+from jmespath.functions import Functions
+
+_SIGNATURES: dict[str, tuple[dict[str, Any], ...]] = {
+    name: entry["signature"] for name, entry in Functions.FUNCTION_TABLE.items()
+}
+
+
+def compile_expression(text: str) -> Any:
+    """Compile an expression; its `search` evaluates it. Raises ValueError that says what was found and expected."""
+    try:
+        compiled = jmespath.compile(text)
+    except JMESPathError as error:
+        raise ValueError(f"found {text!r}, expected a JMESPath expression: {str(error).splitlines()[0]}") from None
+    rest: list[Any] = [compiled.parsed]
+    while rest:
+        node = rest.pop()
+        if node["type"] == "function_expression":
+            _check_call(text, node["value"], node["children"])
+        rest += [child for child in node["children"] if isinstance(child, dict)]
+    return compiled
+
+
+def _check_call(text: str, name: str, arguments: list[Any]) -> None:
+    signature = _SIGNATURES.get(name)
+    if signature is None:
+        near = difflib.get_close_matches(name, _SIGNATURES, 1)
+        hint = f": did you mean {near[0]}()?" if near else f", one of {', '.join(sorted(_SIGNATURES))}"
+        raise ValueError(f"found {name}() in {text!r}, expected a function of JMESPath{hint}")
+    least, variadic = len(signature), bool(signature and signature[-1].get("variadic"))
+    if len(arguments) < least or (len(arguments) > least and not variadic):
+        wanted = f"{least} or more" if variadic else str(least)
+        plural = "" if wanted == "1" else "s"
+        raise ValueError(f"found {name}() with {len(arguments)} in {text!r}, expected {wanted} argument{plural}")
+    for argument, wants in zip(arguments, signature, strict=False):
+        if ("expref" in wants["types"]) is not (argument["type"] == "expref"):
+            expected = "an expression with '&'" if "expref" in wants["types"] else "no '&'"
+            raise ValueError(f"found {name}() in {text!r}, expected {expected} as such an argument")
