@@ -114,6 +114,10 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             return 504
 
 
+_LASTING = frozenset([Code.LOOKUP_AUTH, Code.LOOKUP_STATUS])
+"""Codes of 503 without Retry-After: a hook that refuses the sidecar, or answers with a status that no hook should, is
+set up wrongly more often than not, and asking again does not help."""
+_SAYS_LASTING = "Something that is needed for the decision answers wrongly. Tell those who run this application."
 _SAYS = {
     400: "The request can be read in more than one way, or not at all.",
     401: "A valid token is needed.",
@@ -128,6 +132,7 @@ _SAYS = {
 }
 """What a page tells a person; nothing that helps an attacker."""
 _SAYS_OF_CODE = {
+    **dict.fromkeys(_LASTING, _SAYS_LASTING),
     Code.CLAIM_MISSING: "Your account lacks something that the rules need. Who runs this application can add it.",
     Code.CLAIM_INVALID: "Your account has something that the rules cannot use. Who runs this application can fix it.",
 }
@@ -155,7 +160,7 @@ def of(code: Code, request_id: str, *, page: Page | None = None, methods: tuple[
         headers.append((b"vary", b"Cookie, Authorization"))
     if status == 405:
         headers.append((b"allow", ", ".join(methods).encode("ascii")))
-    if status in (429, 503):
+    if status in (429, 503) and code not in _LASTING:
         headers.append((b"retry-after", RETRY_AFTER))
     headers.append((b"x-request-id", request_id.encode("ascii")))
     return Answer(status, headers, body)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.enforce import answer
 from sidecar.enforce.answer import status_of
 from sidecar.enforce.pages import TEMPLATES, Pages, TemplateError
 from sidecar.gate.verdict import Code
@@ -20,6 +21,15 @@ def test_every_refusal_has_a_page_that_says_its_status_code_and_request(code: Co
     assert "http://" not in page
     assert "https://" not in page
     assert "<script" not in page
+
+
+@pytest.mark.parametrize("code", [Code.LOOKUP_AUTH, Code.LOOKUP_STATUS])
+def test_nobody_is_told_to_try_again_where_a_hook_is_set_up_wrongly(code: Code) -> None:
+    for page in (Pages().error(503, code, "r"), answer.plain_page(503, code, "r")):
+        assert b"ell those who run this application" in page
+        assert b"ry again soon" not in page
+        assert b"not available" not in page
+    assert b"retry-after" not in dict(answer.of(code, "r").headers)
 
 
 def test_two_requests_have_their_own_ids_on_the_same_page() -> None:
