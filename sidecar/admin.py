@@ -17,10 +17,12 @@ ConfigView = Callable[[], dict[str, Any]]
 
 
 def admin_app(
-    readiness: Readiness, reload: Callable[[], str], exposition: Callable[[], bytes], config: ConfigView
-) -> Starlette:
+    readiness: Readiness, reload: Callable[[], str], exposition: Callable[[], bytes], config: ConfigView,
+    policies: Callable[[], str] = lambda: "",
+) -> Starlette:  # fmt: skip
     """The ASGI app of the admin port: `/livez`, `/readyz`, `/metrics`, `/config`. `reload` says how the last reload
-    went: one that failed is told, and leaves the sidecar ready, since what was in force still is."""
+    went: one that failed is told, and leaves the sidecar ready, since what was in force still is. `policies` says the
+    same of the policies, "" where they are not ours to reload."""
 
     async def livez(_: Request) -> Response:
         return PlainTextResponse("ok\n")
@@ -28,7 +30,8 @@ def admin_app(
     async def readyz(_: Request) -> Response:
         parts = dict(readiness())
         ready = all(parts.values())
-        return JSONResponse({"ready": ready, **parts, "reload": reload()}, 200 if ready else 503)
+        told = {"reload": reload()} | ({"policies": state} if (state := policies()) else {})
+        return JSONResponse({"ready": ready, **parts, **told}, 200 if ready else 503)
 
     async def metrics(_: Request) -> Response:
         return Response(exposition(), media_type=CONTENT_TYPE_LATEST)

@@ -18,9 +18,9 @@ from sidecar.clients.authzen import AuthZen
 from sidecar.clients.breaker import Breaker
 from sidecar.clients.cerbos import Cerbos
 from sidecar.clients.cognito import KeyStore
-from sidecar.clients.embedded import ADMIN, EmbeddedCerbos
+from sidecar.clients.embedded import ADMIN, EmbeddedCerbos, find_binary, problems_of
 from sidecar.clients.hook import HookClient
-from sidecar.clients.policy_reload import PolicyReload
+from sidecar.clients.policy_reload import Compile, FollowedPolicies, PolicyReload, PolicyState
 from sidecar.clients.pool import Origin, Pool, Timeouts
 from sidecar.enforce import grpc_health, server
 from sidecar.enforce.assertion import Assertions, load_key
@@ -61,6 +61,8 @@ WATCH_EVERY = 1.0
 """Seconds between two looks at the route file."""
 RETIRED_FOR = 10.0
 """Seconds after which key sets that a reload has replaced are given up: requests that began before may ask them."""
+POLICIES = "_AUTHORIZATION_SIDECAR_POLICIES"
+"""Set by the parent for its workers: the file that tells which policies are in force. No setting of a user."""
 SHARE = "_AUTHORIZATION_SIDECAR_METRICS"
 """Set by the parent for each worker: the file through which it counts as one with the others. No setting of a user."""
 
@@ -146,7 +148,7 @@ class Sidecar:
     browser: Browser | None
     alb_keys: AlbKeys
     tracer: Tracer | None
-    policy_reload: PolicyReload | None = None
+    policy_reload: PolicyReload | FollowedPolicies | None = None
     stamp: Stamp = None
     ext_authz: UnaryServer | None = None
     generation: int = 1
@@ -159,6 +161,10 @@ class Sidecar:
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
     reloading: asyncio.Lock = field(default_factory=asyncio.Lock)
 
+    def __post_init__(self) -> None:
+        if self.policies is not None:
+            self.journal.policies = self.policies
+
     def readiness(self) -> dict[str, bool]:
         """What `/readyz` tells: ready only when keys, the PDP and routes are, and until the sidecar begins to stop."""
         return {
@@ -170,6 +176,15 @@ class Sidecar:
         """What `/readyz` tells besides: `ok`, or where the fault of a route file is that could not be used."""
         # no more than the place: what stands there is for the log
         return f"failed: {self.reload_fault.splitlines()[0].partition(': ')[0]}" if self.reload_fault else "ok"
+
+    @property
+    def policies(self) -> PolicyState | None:
+        """Which policies are in force, None where we do not put them into force."""
+        return self.policy_reload.state if self.policy_reload is not None else None
+
+    def policy_state(self) -> str:
+        """What `/readyz` tells of the policies: `ok`, or where their fault is; "" where we do not know."""
+        return self.policies.told() if self.policies is not None else ""
 
     def gauges(self) -> Iterator[Gauge]:
         """What of this process stands in the metrics beside its counts."""
@@ -195,6 +210,10 @@ class Sidecar:
         yield "sidecar_config_reload_success", (), not self.reload_fault
         yield "sidecar_config_loaded_timestamp_seconds", (), self.loaded_at
         yield "sidecar_config_agreed", (), self.routes.checksum
+        if self.policies is not None:
+            yield "sidecar_policies_generation", (), self.policies.generation
+            yield "sidecar_policies_reload_success", (), not self.policies.fault
+            yield "sidecar_policies_loaded_timestamp_seconds", (), self.policies.loaded_at
         if self.embedded is not None:
             yield "sidecar_cerbos_restarts", (), self.embedded.restarts
 
@@ -221,6 +240,7 @@ class Sidecar:
         return {
             "settings": shown, "generation": self.generation, "reload": self.reload_state(), "routes": routes,
             "issuers": list(self.trust.issuers),
+            "policies": self.policies.shown() if self.policies is not None else {},
         }  # fmt: skip
 
     def refused(self, status: int, code: Code, peer: str) -> str:
@@ -409,7 +429,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     traffic = Traffic(proxy, websockets, own, _forward_auth(settings, gate, journal, refusals, begin_trace))
     sidecar = Sidecar(
         settings, environ, gate, keys, trust, routes, pdp, embedded, hooks, upstream, metrics, journal, traffic,
-        browser, alb_keys, tracer, _policy_reload(settings, embedded), stamp,
+        browser, alb_keys, tracer, _policy_reload(settings, embedded, environ), stamp,
     )  # fmt: skip
     metrics.read = sidecar.gauges
     if settings.ext_authz_listen is not None:
@@ -494,17 +514,40 @@ def _told_of_traces(settings: Settings, environ: Mapping[str, str]) -> dict[str,
     return told | {"OTEL_SERVICE_NAME": "cerbos", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}
 
 
-def embedded_reload(settings: Settings, embedded: EmbeddedCerbos) -> PolicyReload:
-    """What tells the Cerbos that we run ourselves of changed policies; made before that one starts."""
-    return PolicyReload(embedded.target, ADMIN, Path(settings.policies), unread=True)
+def embedded_reload(
+    embedded: EmbeddedCerbos, publish: Callable[[PolicyState], None] = lambda state: None
+) -> PolicyReload:
+    """What puts changed policies into force in the Cerbos that we run ourselves."""
+    return PolicyReload(
+        embedded.target, ADMIN, embedded.snapshot.source, now=wall_clock, snapshot=embedded.snapshot,
+        compile_all=embedded.compile, publish=publish,
+    )  # fmt: skip
 
 
-def _policy_reload(settings: Settings, embedded: EmbeddedCerbos | None) -> PolicyReload | None:
+def _policy_reload(
+    settings: Settings, embedded: EmbeddedCerbos | None, environ: Mapping[str, str]
+) -> PolicyReload | FollowedPolicies | None:
     if embedded is not None:
-        return embedded_reload(settings, embedded)
+        return embedded_reload(embedded)
+    if POLICIES in environ:
+        return FollowedPolicies(Path(environ[POLICIES]))
     if not settings.cerbos_admin or settings.pdp:
         return None
-    return PolicyReload(settings.cerbos, settings.cerbos_admin, Path(settings.policies))
+    return PolicyReload(
+        settings.cerbos, settings.cerbos_admin, Path(settings.policies), now=wall_clock, compile_all=_compiler(settings)
+    )
+
+
+def _compiler(settings: Settings) -> Compile | None:
+    """What compiles policies for a Cerbos that we do not run, where a binary is here, too. Raises StartError."""
+    folder = Path(settings.policies)
+    try:
+        binary = find_binary(settings.cerbos_binary or None)
+    except OSError as error:
+        if settings.cerbos_binary:
+            raise StartError(f"SIDECAR_CERBOS_BINARY: {error}") from None
+        return None
+    return lambda policies: problems_of(binary, folder, policies)
 
 
 def _browser(settings: Settings, tokens: Callable[[], Tokens], metrics: Metrics) -> Browser | None:

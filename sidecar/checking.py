@@ -9,7 +9,7 @@ from typing import NamedTuple
 from sidecar import claims_check
 from sidecar.app import StartError, load_trust
 from sidecar.clients import cerbos_version
-from sidecar.clients.embedded import compile_policies, find_binary
+from sidecar.clients.embedded import find_binary, problems_of
 from sidecar.routes_file import RoutesError, RoutesFile, read_routes
 from sidecar.settings import SETTINGS, Settings, SettingsError, read_settings
 from sidecar.study import lint
@@ -114,7 +114,7 @@ def _policies(told: Mapping[str, str], found: Findings) -> None:
         return
     try:
         program = find_binary(binary or None)
-        found.problems.extend(compile_policies(program, Path(folder)))
+        found.problems.extend(problems_of(program, Path(folder)))
     except (OSError, ValueError) as error:
         found.problems.append(f"SIDECAR_CERBOS_BINARY: {error}")
         return

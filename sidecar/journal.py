@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
-from typing import IO, NamedTuple
+from typing import IO, NamedTuple, Protocol
 
 from sidecar.gate.verdict import Code, Facts, Forward, Refuse, Verdict
 from sidecar.metrics import Metrics
@@ -41,8 +41,20 @@ class Outcome(NamedTuple):
     told: bool = False
 
 
+class Generation(Protocol):
+    """Port: which policies are in force, 0 where that is not known."""
+
+    generation: int
+
+
+class _NoPolicies:
+    generation = 0
+
+
 class Journal:
     """Writes one JSON line per verdict to stdout or a file, counts it, and tells its trace. `now` gives Unix seconds.
+
+    `policies` tells the generation that a decision of Cerbos is logged with.
 
     The lines of one turn of the loop are written together, at its end; `flush` must be called before the process ends.
     """
@@ -56,6 +68,7 @@ class Journal:
         self._now = now
         self._later = later
         self._tell = tell
+        self.policies: Generation = _NoPolicies()
         self._lines: list[str] = []
         self._failed = False
 
@@ -76,7 +89,7 @@ class Journal:
         now = self._now()
         if self._tell is not None:
             self._tell(facts, effect, code, outcome.status, outcome.seconds, now, forwarded)
-        self._write(_line(outcome, facts, effect, code, now))
+        self._write(_line(outcome, facts, effect, code, now, self.policies.generation))
 
     def refused_unread(self, status: int, code: Code, peer: str, request_id: str) -> None:
         """Write a refusal of what could not be read as a request, so that no gate saw it."""
@@ -183,18 +196,18 @@ _LINE = (
 )
 
 
-def _line(outcome: Outcome, facts: Facts, effect: str, code: str, now: float) -> str:
+def _line(outcome: Outcome, facts: Facts, effect: str, code: str, now: float, generation: int) -> str:
     # ASCII with escapes: no line separator of Unicode can end a line early (R22)
     return _LINE % (
         _time(now), _quoted(facts.request_id), effect, _quoted(code), outcome.status, _quoted(facts.method),
         _quoted(facts.path), _quoted(facts.route), _quoted(facts.principal), _quoted(facts.kind),
         _quoted(facts.resource_id), _quoted(facts.action), _quoted(facts.peer),
         ", ".join([f'"{stage}": {seconds * 1000:.3f}' for stage, seconds in facts.stages.items()]),
-        outcome.seconds * 1000, _more(outcome, facts, code),
+        outcome.seconds * 1000, _more(outcome, facts, code, generation),
     )  # fmt: skip
 
 
-def _more(outcome: Outcome, facts: Facts, code: str) -> str:
+def _more(outcome: Outcome, facts: Facts, code: str, generation: int) -> str:
     """What only some lines have."""
     more = ""
     dep, fault = _dependency_of(code)
@@ -206,6 +219,8 @@ def _more(outcome: Outcome, facts: Facts, code: str) -> str:
         more += f', "cache": {_quoted(facts.cache)}'
     if facts.call_id:
         more += f', "call_id": {_quoted(facts.call_id)}, "policy": {_quoted(facts.policy)}'
+        if generation:
+            more += f', "policies": {generation}'
     detail = outcome.detail
     if isinstance(outcome.verdict, Refuse):
         detail = detail or outcome.verdict.detail

@@ -77,6 +77,15 @@ FAMILIES: dict[str, Family] = {
     ),
     "sidecar_config_reload_success": Family("gauge", (), "0 where the route file could not be used at the last look", "min"),
     "sidecar_config_loaded_timestamp_seconds": Family("gauge", (), "When the routes in force were loaded, Unix time", "min"),
+    "sidecar_policies_generation": Family(
+        "gauge", (), "1 for the policies of the start, and one more for each change that is proven to be in force", "max"
+    ),
+    "sidecar_policies_reload_success": Family(
+        "gauge", (), "0 where the policies could not be put into force at the last look", "min"
+    ),
+    "sidecar_policies_loaded_timestamp_seconds": Family(
+        "gauge", (), "When the policies in force were loaded, Unix time", "min"
+    ),
     "sidecar_config_agreed": Family("gauge", (), "1 where all workers have the same routes in force", "same"),
     "sidecar_workers": Family("gauge", (), "Processes that serve"),
     "sidecar_worker_restarts": Family("counter", (), "Workers that ended and were replaced", "sum", ((),)),

@@ -22,6 +22,7 @@ from sidecar import app, explain, logs
 from sidecar import serve as serving
 from sidecar.app import StartError
 from sidecar.clients.embedded import EmbeddedCerbos
+from sidecar.clients.policy_reload import publish_to
 from sidecar.gate.gate import Gate
 from sidecar.gate.request import Raw
 from sidecar.gate.routing import WEBSOCKET
@@ -122,12 +123,13 @@ class _Workers:
         if embedded is None:
             yield
             return
-        reload = app.embedded_reload(self._settings, embedded)
+        state = embedded.snapshot.link.with_name("state.json")
+        reload = app.embedded_reload(embedded, publish_to(state))
         watching: asyncio.Task[None] | None = None
         try:
             await embedded.start()
             watching = asyncio.get_running_loop().create_task(reload.watch())
-            self._environ["SIDECAR_CERBOS"] = embedded.target
+            self._environ["SIDECAR_CERBOS"], self._environ[app.POLICIES] = embedded.target, str(state)
             self._environ.pop("SIDECAR_CERBOS_ADMIN", None)
             yield
         finally:

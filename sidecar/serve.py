@@ -92,7 +92,15 @@ async def run(sidecar: Sidecar, sockets: Sockets, started: Callable[[], None] = 
         loop.add_signal_handler(number, stop.set)
     loop.add_signal_handler(signal.SIGHUP, lambda: sidecar.spawn(sidecar.reload()))
     admin_server = _Server(
-        server.config(admin_app(sidecar.readiness, sidecar.reload_state, sidecar.metrics.exposition, sidecar.config))
+        server.config(
+            admin_app(
+                sidecar.readiness,
+                sidecar.reload_state,
+                sidecar.metrics.exposition,
+                sidecar.config,
+                sidecar.policy_state,
+            )
+        )
     )
     traffic_server = _Server(
         server.config(

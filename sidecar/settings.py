@@ -294,7 +294,7 @@ SETTINGS = (
     Setting("SIDECAR_CERBOS_BINARY", "cerbos_binary", str, "", "the binary for `embedded`; else `cerbos` on PATH, else that of the npm package"),
     Setting("SIDECAR_CERBOS_STRICT", "cerbos_strict", _one_of("on", "off"), "on", "`on`: the `embedded` Cerbos denies an action where a condition of one of its rules cannot be evaluated (0.55 and newer); `off`: such a rule is skipped, a DENY too"),
     Setting("SIDECAR_CERBOS_TIMEOUT", "cerbos_timeout", units.duration, "500ms", "for one decision, of `SIDECAR_PDP` too"),
-    Setting("SIDECAR_CERBOS_ADMIN", "cerbos_admin", _user_and_password, "", "`user:password` of the Admin API of a Cerbos that we do not run: it is told to read its policies again whenever `SIDECAR_POLICIES` changes, which it does not notice itself when they are a ConfigMap's volume", True),
+    Setting("SIDECAR_CERBOS_ADMIN", "cerbos_admin", _user_and_password, "", "`user:password` of the Admin API of a Cerbos that we do not run: it is told to read its policies again whenever `SIDECAR_POLICIES` changes, and must prove that it has; turn its `watchForChanges` off", True),
     Setting("SIDECAR_POLICIES", "policies", str, "policies", "policy folder for `embedded`, or the one that `SIDECAR_CERBOS_ADMIN` is about"),
     Setting("SIDECAR_PDP", "pdp", _pdp, "", "a PDP that speaks OpenID AuthZEN 1.0, asked in place of Cerbos: `authzen+https://host/path`, `authzen+http://` on a loopback host, or `authzen+unix:/path`"),
     Setting("SIDECAR_PDP_TOKEN", "pdp_token", _bearer, "", "its bearer token", True),

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.clients import cerbos_version
+from sidecar.clients.policy_files import Changing, Policies, PolicyFault, Snapshot, read_policies, write_files
 from sidecar.tether import tethered
 
 log = logging.getLogger("sidecar.cerbos")
@@ -60,8 +61,23 @@ def find_binary(explicit: str | None) -> Path:
     return packaged.resolve()
 
 
-def compile_policies(binary: Path, folder: Path) -> list[str]:
-    """Compile a policy folder: its problems, a line each, with file, line and column. Raises OSError."""
+def problems_of(binary: Path, folder: Path, policies: Policies | None = None) -> list[str]:
+    """All that is wrong with a policy folder, or with `policies` that were read of it: a line each. Raises OSError."""
+    try:
+        read = policies or read_policies(folder)
+    except PolicyFault as fault:
+        return fault.problems
+    except Changing:
+        return [f"{folder}: it changes while it is read, expected it to stay as it is"]
+    with tempfile.TemporaryDirectory(prefix="sidecar-policies-") as copy:
+        # `cerbos compile` follows no links to folders
+        write_files(Path(copy), read.files)
+        return compile_policies(binary, Path(copy), folder)
+
+
+def compile_policies(binary: Path, folder: Path, source: Path | None = None) -> list[str]:
+    """Compile a policy folder: its problems, a line each, with file, line and column, as of `source` where `folder` is
+    a copy of it. Raises OSError."""
     try:
         done = subprocess.run(  # noqa: S603 - the binary is the operator's
             [str(binary), "compile", "--skip-tests", "--output=json", str(folder)],
@@ -71,11 +87,12 @@ def compile_policies(binary: Path, folder: Path) -> list[str]:
         raise OSError(f"Cerbos did not compile {folder} within {error.timeout:g} s") from None
     if done.returncode == 0:
         return []
+    shown = source or folder
     try:
         report = json.loads(done.stdout or done.stderr)
     except ValueError:
-        return [f"{folder}: {line}" for line in (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()]
-    return _problems(report, folder) or [f"{folder}: {json.dumps(report)}"]
+        return [f"{shown}: {line}" for line in (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()]
+    return _problems(report, shown) or [f"{shown}: {json.dumps(report)}"]
 
 
 def _problems(report: object, folder: Path) -> list[str]:
@@ -85,7 +102,7 @@ def _problems(report: object, folder: Path) -> list[str]:
     if not isinstance(report, dict):
         return []
     file = report.get("file") or report.get("importing_file") or report.get("policy")
-    said = report.get("error") or report.get("desc") or report.get("description") or report.get("message")
+    said = report.get("desc") or report.get("description") or report.get("error") or report.get("message")
     if "other_file" in report:
         said = f"defines {report.get('policy')}, as {report['other_file']} does"
     if isinstance(file, str) and isinstance(said, str):
@@ -110,8 +127,8 @@ def _environment(gogc: int | None = None) -> dict[str, str]:
 class EmbeddedCerbos:
     """One Cerbos of our own for `policies`. Raises OSError when made, if there is no binary or no such folder.
 
-    It takes changed policies over by itself, within seconds. If they do not compile it says so in the log and goes on
-    with those it has; one that is started with such policies ends, and is started again until they compile.
+    It reads a `snapshot` of them, which `PolicyReload` changes whole and only for one that compiles: one that starts
+    again starts with that, whatever has become of the folder.
     `gogc` is Go's GOGC: a wide target, since a policy engine's garbage is short-lived and its live set small.
     `told` are variables of its environment besides what it always gets. With `strict` an action is denied where a
     condition of one of its rules cannot be evaluated, by a Cerbos that can do so.
@@ -124,13 +141,14 @@ class EmbeddedCerbos:
         if not policies.is_dir():
             raise OSError(f"found no folder {policies}, expected the policies (SIDECAR_POLICIES)")
         self._binary = find_binary(binary)
-        self._policies = policies.resolve()
+        self._policies = policies.absolute()
         self._gogc = gogc
         self._told = dict(told or {})
         self._strict = strict
         self._folder = Path(tempfile.gettempdir()) / f"cerbos-{secrets.token_hex(6)}"
         if len(os.fsencode(self._folder / "grpc.sock")) > _MAX_SOCKET_PATH:
             raise OSError(f"the path of {self._folder} is too long for a socket in it: set TMPDIR to a shorter one")
+        self.snapshot = Snapshot(self._policies, self._folder)
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
         self.restarts = 0
@@ -143,10 +161,46 @@ class EmbeddedCerbos:
         return f"unix:{self._folder / 'grpc.sock'}"
 
     async def start(self) -> None:
-        """Start it, and return when it listens. Raises OSError with what it said, if it ends instead."""
+        """Start it, and return when it listens. Raises OSError with what it said, if it ends instead, or with what is
+        wrong with the policies."""
         # who else is on this machine can neither ask it nor take its place: the folder is new, and ours alone
         self._folder.mkdir(mode=0o700)
+        try:
+            written = await asyncio.to_thread(self._take_policies)
+        except OSError:
+            await self.stop()
+            raise
         self._write_config(await self._engine())
+        # beside the start: Cerbos itself ends at what does not compile, and serves with a schema that is broken
+        compiled = asyncio.ensure_future(asyncio.to_thread(compile_policies, self._binary, written, self._policies))
+        try:
+            await self._begin()
+            problems = await compiled
+        except BaseException:
+            await asyncio.gather(compiled, return_exceptions=True)
+            await self.stop()
+            raise
+        if problems:
+            await self.stop()
+            raise OSError("\n".join(problems))
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    def compile(self, policies: Policies) -> list[str]:
+        """Compile a version of the policies. Raises OSError."""
+        return problems_of(self._binary, self._policies, policies)
+
+    def _take_policies(self) -> Path:
+        try:
+            policies = read_policies(self._policies)
+        except PolicyFault as fault:
+            raise OSError("\n".join(fault.problems)) from None
+        except Changing:
+            raise OSError(f"{self._policies} changes while it is read, expected it to stay as it is") from None
+        written = self.snapshot.write(policies)
+        self.snapshot.put_in_force(written, policies.stamp)
+        return written
+
+    async def _begin(self) -> None:
         await self._spawn()
         process = self._process
         assert process is not None  # noqa: S101 - for the type checker
@@ -162,7 +216,6 @@ class EmbeddedCerbos:
         if process.returncode is not None:
             await self.stop()  # reads its last words, too
             raise OSError(f"Cerbos ended with {process.returncode}: {'; '.join(self._said[-4:])}")
-        self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
     async def _listens(self) -> bool:
         # a socket has a path before it takes connections
@@ -194,7 +247,7 @@ class EmbeddedCerbos:
                     "adminCredentials": {"username": ADMIN.partition(":")[0], "passwordHash": _ADMIN_HASH},
                 },
             },
-            "storage": {"driver": "disk", "disk": {"directory": str(self._policies), "watchForChanges": True}},
+            "storage": {"driver": "disk", "disk": {"directory": str(self.snapshot.link), "watchForChanges": False}},
             # attributes that do not fit a policy's schema are told in the answer, and refused by the gate
             "schema": {"enforcement": "reject"},
             "telemetry": {"disabled": True},
