@@ -65,7 +65,7 @@ CODE_SAYS = {
     Code.LOOKUP_TIMEOUT: "the hook did not answer within `timeout`",
     Code.LOOKUP_BAD_ANSWER: "the hook's answer is not HTTP, not strict JSON, or too large",
     Code.LOOKUP_AUTH: "the hook refused the sidecar (401, 403): see its `bearer_env`; no `Retry-After`, since asking again does not help",
-    Code.LOOKUP_STATUS: "another status than 200 or 404, or another type than JSON: see the `url` of the lookup; the log names the status; no `Retry-After`",
+    Code.LOOKUP_STATUS: "another status than 200 or 404, or another type than JSON: see the `url` of the lookup; `detail` in the decision log names the status; no `Retry-After`",
     Code.LOOKUP_PARTIAL: "the hook's answer broke off",
     Code.LOOKUP_MISMATCH: "an attribute is missing or of another type, or the answer is about another id",
     Code.LOOKUP_OPEN: "the hook failed five times in a row and is asked again every 2 s",
