@@ -10,6 +10,7 @@ from sidecar import claims_check
 from sidecar.app import StartError, load_trust
 from sidecar.clients import cerbos_version
 from sidecar.clients.embedded import find_binary, problems_of
+from sidecar.placeholders import is_regular
 from sidecar.routes_file import RoutesError, RoutesFile, read_routes
 from sidecar.settings import SETTINGS, Settings, SettingsError, read_settings
 from sidecar.study import lint
@@ -61,7 +62,13 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Findings:
 
 def _warnings(settings: Settings, routes: RoutesFile) -> list[str]:
     """What may be wrong with settings and routes that can be used."""
-    return list(map(str, routes.warnings))
+    regular = any(map(is_regular, settings.session_secrets))
+    secrets = (
+        ["SIDECAR_SESSION_SECRET: found a text with a pattern that can be guessed, expected openssl rand -base64 32"]
+        if regular
+        else []
+    )
+    return [*secrets, *map(str, routes.warnings)]
 
 
 def _lint(settings: Settings, routes: RoutesFile, found: Findings) -> None:

@@ -323,7 +323,7 @@ SETTINGS = (
     Setting("AWS_COGNITO_HOSTED_UI_CALLBACK_URL", "callback_url", _page_url, "", "as registered on the app client; else `https://<host>/_sidecar/callback` of the one host in `SIDECAR_HOSTS`"),
     Setting("AWS_COGNITO_HOSTED_UI_LOGOUT_URL", "logout_url", _page_url, "", "as registered on the app client: where a sign-out ends; else `/` of the callback's origin"),
     Setting("SIDECAR_LOGOUT", "logout", _one_of("local", "cognito"), "local", "what a sign-out ends: the `local` session and its refresh token, or `cognito`'s session too"),
-    Setting("SIDECAR_SESSION_SECRET", "session_secrets", _secrets, "", "seals the cookies: 32 random characters or more, `openssl rand -base64 32`; of a comma list the first seals, and all open; placeholders and patterns are refused", True),
+    Setting("SIDECAR_SESSION_SECRET", "session_secrets", _secrets, "", "seals the cookies: 32 random characters or more, `openssl rand -base64 32`; of a comma list the first seals, and all open; the placeholders of documents are refused", True),
     Setting("SIDECAR_REDIS_URL", "redis_url", _redis, "", "`redis://`, `rediss://` or `unix://`: sessions live there, for several replicas; in the cookie itself without it", True),
     Setting("SIDECAR_SESSION_IDLE", "session_idle", units.duration, "8h", "after so long without a request a session ends"),
     Setting("SIDECAR_SESSION_LIFETIME", "session_lifetime", units.duration, "24h", "so long after the sign-in a session ends"),

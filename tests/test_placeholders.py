@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.checking import findings
 from sidecar.placeholders import PUBLISHED, is_regular, require_drawn, require_own, require_own_password
 from sidecar.settings import SETTINGS, SettingsError, read_settings
 
@@ -76,12 +77,6 @@ def test_the_published_password_of_a_socket_is_no_ones_who_has_not_the_socket() 
         "$(openssl rand -base64 32)-and-more-of-it",
         "${SIDECAR_SESSION_SECRET}-not-filled-in",
         "<thirty-two characters of your own>",
-        "mysupersecretmysupersecret-2024-07",
-        "s" * 32,
-        "ab" * 20,
-        "0123456789abcdef0123456789abcdef",
-        "abcdefghijklmnopqrstuvwxyz012345",
-        "thisphraseagain-thisphraseagain-",
     ],
 )
 def test_a_secret_that_anybody_may_guess_is_refused_and_not_told(secret: str) -> None:
@@ -90,6 +85,29 @@ def test_a_secret_that_anybody_may_guess_is_refused_and_not_told(secret: str) ->
     assert secret not in str(caught.value)
     assert is_refused("SIDECAR_SESSION_SECRET", secret)
     assert is_refused("SIDECAR_SESSION_SECRET", f"{secrets.token_urlsafe(32)},{secret}")
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "s" * 32,
+        "ab" * 20,
+        "0123456789abcdef0123456789abcdef",
+        "abcdefghijklmnopqrstuvwxyz012345",
+        "thisphraseagain-thisphraseagain-",
+    ],
+)
+def test_check_warns_of_a_pattern_and_tells_nothing_of_it(secret: str, tmp_path: Path) -> None:
+    routes = tmp_path / "routes.yaml"
+    routes.write_text("version: 1\nroutes: [{path: /x, access: public}]\n")
+    environ = {"SIDECAR_ROUTES": str(routes), "SIDECAR_CERBOS": "127.0.0.1:3593"}
+    drawn = secrets.token_urlsafe(32)
+    found = findings({**environ, "SIDECAR_SESSION_SECRET": f"{drawn},{secret}"}, {})
+    assert found.problems == []
+    (warning,) = [each for each in found.warnings if each.startswith("SIDECAR_SESSION_SECRET: ")]
+    assert "pattern" in warning
+    assert secret not in warning
+    assert not any("pattern" in each for each in findings({**environ, "SIDECAR_SESSION_SECRET": drawn}, {}).warnings)
 
 
 @given(st.binary(min_size=16, max_size=64))
@@ -101,13 +119,13 @@ def test_hardly_any_random_secret_is_refused(seed: bytes) -> None:
         assert require_drawn(secret, "") == secret
 
 
-@pytest.mark.parametrize("secret", ["its-secret", "your_password", "eyJhbGciOi.example", "None", "changeme", "<token>"])
+@pytest.mark.parametrize("secret", ["replace-this", "PLACEHOLDER", "${TOKEN}", "None", "changeme", "<token>"])
 def test_a_placeholder_of_somebody_elses_secret_is_refused(secret: str) -> None:
     with pytest.raises(ValueError, match="found a placeholder"):
         require_own(secret, "ask")
 
 
-@pytest.mark.parametrize("secret", ["1secretsecretx", "eyJhbGciOi.exampleA.b", "S3CRET", ""])
+@pytest.mark.parametrize("secret", ["1secretsecretx", "eyJhbGciOi.exampleA.b", "its-secret", "S3CRET", ""])
 def test_a_token_that_has_such_letters_by_chance_is_taken(secret: str) -> None:
     assert require_own(secret, "ask") == secret
 

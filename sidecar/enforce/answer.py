@@ -10,6 +10,8 @@ from typing import NamedTuple
 
 from sidecar.gate.verdict import Code
 
+LATER = b"60"
+"""Seconds (RFC 9110 section 10.2.3) where another try is likely to get the same answer."""
 RETRY_AFTER = b"2"
 """Seconds: as long as a breaker stays open before it probes."""
 
@@ -115,8 +117,8 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
 
 
 _LASTING = frozenset([Code.LOOKUP_AUTH, Code.LOOKUP_STATUS])
-"""Codes of 503 without Retry-After: a hook that refuses the sidecar, or answers with a status that no hook should, is
-set up wrongly more often than not, and asking again does not help."""
+"""Codes of 503 with a long Retry-After: a hook that refuses the sidecar, or answers with a status that no hook should,
+is set up wrongly more often than not, and asking again seldom helps."""
 _SAYS_LASTING = "Something that is needed for the decision answers wrongly. Tell those who run this application."
 _SAYS = {
     400: "The request can be read in more than one way, or not at all.",
@@ -160,8 +162,8 @@ def of(code: Code, request_id: str, *, page: Page | None = None, methods: tuple[
         headers.append((b"vary", b"Cookie, Authorization"))
     if status == 405:
         headers.append((b"allow", ", ".join(methods).encode("ascii")))
-    if status in (429, 503) and code not in _LASTING:
-        headers.append((b"retry-after", RETRY_AFTER))
+    if status in (429, 503):
+        headers.append((b"retry-after", LATER if code in _LASTING else RETRY_AFTER))
     headers.append((b"x-request-id", request_id.encode("ascii")))
     return Answer(status, headers, body)
 

@@ -29,7 +29,7 @@ def test_nobody_is_told_to_try_again_where_a_hook_is_set_up_wrongly(code: Code) 
         assert b"ell those who run this application" in page
         assert b"ry again soon" not in page
         assert b"not available" not in page
-    assert b"retry-after" not in dict(answer.of(code, "r").headers)
+    assert dict(answer.of(code, "r").headers)[b"retry-after"] == b"60"
 
 
 def test_two_requests_have_their_own_ids_on_the_same_page() -> None:

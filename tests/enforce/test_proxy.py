@@ -156,7 +156,7 @@ def test_whatever_the_hook_says_wrong_is_503(stack: Stack, page: tuple[int, str,
     stack.hook.pages["/contacts/1"] = page
     got = stack.sidecar.get("/contacts/1", stack.tokens["alice"])
     # nobody is told to ask again where the hook is set up wrongly
-    retry = None if code in ("lookup_status", "lookup_auth") else "2"
+    retry = "60" if code in ("lookup_status", "lookup_auth") else "2"
     assert (got.status, got.code, got.header("retry-after")) == (503, code, retry)
     assert stack.upstream.received == b""
 

@@ -89,7 +89,7 @@ def assert_refused(world: World, path: str, status: int, code: str, dep: str, fa
     got = world.sidecar.get(path, world.token)
     assert time.monotonic() - started < 5
     assert (got.status, got.code) == (status, code)
-    assert got.header("retry-after") == ("2" if status == 503 and code not in LASTING else None)
+    assert got.header("retry-after") == (None if status != 503 else "60" if code in LASTING else "2")
     assert world.upstream.received == b""
     line = world.sidecar.decisions()[-1]
     assert (line["event"], line["outcome"], line["code"], line["status"]) == ("decision", "refuse", code, status)
