@@ -13,6 +13,7 @@ from jwt import PyJWK
 
 from sidecar.clients.cerbos import answer_of, message_of, principal_of
 from sidecar.clients.http1 import encode_request
+from sidecar.enforce.caching import keep_private
 from sidecar.gate.ask import asks
 from sidecar.gate.decision import Question, Resource, judge
 from sidecar.gate.decision_cache import key_of
@@ -20,6 +21,7 @@ from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField, attributes_from
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.routing import Access, Route, RouteTable, ask_of, parse_path
+from sidecar.gate.verdict import Privacy
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 NOW = 1_700_000_000.0
@@ -98,6 +100,19 @@ def test_answer(benchmark: Any) -> None:
 
 def test_key_of_a_remembered_decision(benchmark: Any) -> None:
     assert benchmark(key_of, ALICE, CONTACT)
+
+
+@pytest.mark.parametrize("said", [None, b"private, max-age=60", b"public, max-age=60"])
+def test_keeping_an_answer_private(benchmark: Any, said: bytes | None) -> None:
+    headers = [
+        (b"date", b"x"),
+        (b"content-type", b"application/json"),
+        (b"etag", b'"1"'),
+        (b"x-a", b"1"),
+        (b"server", b"s"),
+    ]
+    headers += [(b"cache-control", said)] if said is not None else []
+    assert benchmark(keep_private, headers, Privacy(b"Authorization"))[-2][1].startswith(b"private")
 
 
 def test_forwarding(benchmark: Any) -> None:

@@ -71,6 +71,11 @@ local function apply(txn, headers)
         number = number + 1
         txn:set_var("txn.set_cookie_" .. number, value)
     end
+    -- what caches may do with the app's answer
+    for variable, name in pairs({ cache_control = "x-auth-cache-control", vary = "x-auth-vary" }) do
+        local value = first(headers[name])
+        if value then txn:set_var("txn." .. variable, value) end
+    end
     -- exactly the target that was judged
     local target = first(headers["x-auth-target"])
     local path, query = string.match(target, "^([^?]*)%??(.*)$")

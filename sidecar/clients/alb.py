@@ -71,6 +71,9 @@ class AlbSessions:
         self._tokens = tokens
         self._keys = keys
 
+    # the browser has a cookie of the load balancer's, which we never see
+    vary = b"Cookie, X-Amzn-Oidc-Accesstoken, X-Amzn-Oidc-Data"
+
     def holds(self, request: Request) -> bool:
         """Whether the request has one of the two headers."""
         return ALB_ACCESS_TOKEN in request.seen or ALB_DATA in request.seen

@@ -66,6 +66,8 @@ class Sessions:
         self._failed: Expiring[str, Code] = Expiring(FAILED, AGAIN_AFTER)
         self._flights: dict[str, asyncio.Task[Kept]] = {}
 
+    vary = b"Cookie"
+
     def holds(self, request: Request) -> bool:
         """Whether the request has a cookie of a session."""
         cookie = request.seen.get(b"cookie", b"")

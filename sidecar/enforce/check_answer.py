@@ -13,9 +13,11 @@ OVERWRITE = b"\x18\x02"
 """Of a header: in place of all others of its name (HeaderAppendAction.OVERWRITE_IF_EXISTS_OR_ADD)."""
 APPEND = b""
 """Of a header: beside the others of its name (APPEND_IF_EXISTS_OR_ADD, which is 0 and so is not written)."""
+REPLACE = b"\x18\x03"
+"""Of a header: in place of those of its name, and nothing where there is none (OVERWRITE_IF_EXISTS)."""
 
 Change = tuple[bytes, bytes, bytes]
-"""Name, value, OVERWRITE or APPEND."""
+"""Name, value, and OVERWRITE, APPEND or REPLACE."""
 
 # "tags" of fields whose values have a length: the field's number << 3 | 2
 _1, _2, _3, _4, _5, _6 = (bytes((number << 3 | 2,)) for number in range(1, 7))

@@ -41,7 +41,8 @@ class Dialect(NamedTuple):
     as it came, so that it must be in its canonical form; others send the one that the answer names. With `flat` the
     proxy reads one line of each of our headers, and no body; with `complete` it must be told of each header that the
     sidecar may set, with an empty value where it does not. `removal` is the header that lists what must go; `removable`
-    are the names that the proxy can take away, None where it can every one.
+    are the names that the proxy can take away, None where it can every one. With `adds` it adds headers of our answer
+    to the app's under their own names.
     """
 
     method: bytes
@@ -52,6 +53,7 @@ class Dialect(NamedTuple):
     complete: bool = False
     removal: bytes = b"x-auth-remove"
     removable: frozenset[bytes] | None = None
+    adds: bool = False
 
 
 DIALECTS = {
@@ -64,7 +66,7 @@ DIALECTS = {
     # deploy/haproxy/sidecar.lua
     "haproxy": Dialect(b"x-original-method", b"x-original-uri", b"host", exact=False),
     # Envoy's ext_authz HttpService: method, host and path are the client's, the path after path_prefix
-    "envoy": Dialect(b"", b"", b"host", exact=True, removal=b"x-envoy-auth-headers-to-remove"),
+    "envoy": Dialect(b"", b"", b"host", exact=True, removal=b"x-envoy-auth-headers-to-remove", adds=True),
 }
 """By the words of SIDECAR_FORWARD_AUTH."""
 

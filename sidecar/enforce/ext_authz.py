@@ -16,14 +16,15 @@ from google.protobuf.message import DecodeError
 
 from sidecar.clients.unary import CallFailed, Status
 from sidecar.enforce import answer, check_answer
-from sidecar.enforce.check_answer import APPEND, OVERWRITE, Change
+from sidecar.enforce.caching import CONTROL, VARY, control_of
+from sidecar.enforce.check_answer import APPEND, OVERWRITE, REPLACE, Change
 from sidecar.enforce.foreign import Handover, handover
 from sidecar.enforce.refusal import UNAUTHORIZED, Refusals
 from sidecar.gate.bounded import remembered
 from sidecar.gate.gate import Clock, Gate
 from sidecar.gate.request import OWN_COOKIES, Header, Raw
 from sidecar.gate.trace import BeginTrace
-from sidecar.gate.verdict import Code, Forward, Preflight, Refuse, Refused
+from sidecar.gate.verdict import Code, Forward, Preflight, Privacy, Refuse, Refused
 from sidecar.journal import Journal, Outcome, code_of
 
 SERVICE = "envoy.service.auth.v3.Authorization"
@@ -204,7 +205,10 @@ class ExtAuthz:
             # Envoy passes `te: trailers` on, which a gRPC server must get and nobody else needs
             remove = (*remove, b"te")
         changes = _changes(permit, told, question)
-        made = check_answer.allowed(changes, remove, [_reply(*pair) for pair in told.reply], _facts(outcome))
+        reply = [_reply(*pair) for pair in told.reply]
+        if told.privacy is not None:
+            reply += _private_reply(told.privacy)
+        made = check_answer.allowed(changes, remove, reply, _facts(outcome))
         self._journal.record(outcome)
         return made
 
@@ -234,7 +238,28 @@ def _changes(permit: Forward, told: Handover, question: Question) -> list[Change
 
 
 def _reply(name: bytes, value: bytes) -> Change:
-    return name, value, APPEND if name == b"set-cookie" else OVERWRITE
+    return name, value, APPEND if name in _BESIDE else OVERWRITE
+
+
+_BESIDE = frozenset((b"set-cookie", b"vary"))
+
+
+@remembered(64 * 1024)
+def _private_reply(privacy: Privacy) -> tuple[Change, ...]:
+    """What the app's answer to a principal gets beside what it says of caches, which is not ours to see."""
+    return (
+        (CONTROL, control_of(privacy), APPEND),
+        (VARY, privacy.vary, APPEND),
+        *((name, b"no-store", REPLACE) for name in _TARGETED),
+        *((name, b"0", REPLACE) for name in (b"expires", b"x-accel-expires")),
+    )
+
+
+# of those that shared caches take before Cache-Control the ones in use, since Envoy is told names
+_TARGETED = (
+    b"surrogate-control", b"cdn-cache-control", b"cloudflare-cdn-cache-control", b"akamai-cache-control",
+    b"netlify-cdn-cache-control", b"vercel-cdn-cache-control", b"edge-control",
+)  # fmt: skip
 
 
 def _denied(made: answer.Answer, code: str, grpc: bool, facts: Iterable[tuple[bytes, str]]) -> bytes:

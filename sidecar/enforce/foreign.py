@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from sidecar.gate.request import IDENTITY_HEADERS, Header, Raw
-from sidecar.gate.verdict import Forward
+from sidecar.gate.verdict import Forward, Privacy
 
 SAID_BY_US = (*IDENTITY_HEADERS, b"x-request-id", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
 """What the sidecar says to the app, and nobody else."""
@@ -22,7 +22,8 @@ class Handover(NamedTuple):
     """What a proxy must do to the request that it holds, so that the app gets what was permitted.
 
     `target` and `method` are what it must send. `set` are headers that take the place of all others of their name,
-    `remove` are names of headers that must go, `reply` are headers to add to the answer for the client.
+    `remove` are names of headers that must go, `reply` are headers to add to the answer for the client, and `privacy`
+    is what its caches must keep to, None where the answer is the app's own business.
     """
 
     method: bytes
@@ -30,6 +31,7 @@ class Handover(NamedTuple):
     set: tuple[Header, ...]
     remove: tuple[bytes, ...]
     reply: tuple[Header, ...]
+    privacy: Privacy | None = None
 
 
 def handover(permit: Forward, raw: Raw) -> Handover:
@@ -50,4 +52,4 @@ def handover(permit: Forward, raw: Raw) -> Handover:
     gone = {name for name, _ in raw.headers if name not in sent and name not in _FRAMING}
     gone.update([name for name in IDENTITY_HEADERS if name not in sent])
     reply = [*permit.reply_headers, *[(b"set-cookie", cookie) for cookie in permit.cookies]]
-    return Handover(permit.method, permit.target, tuple(ours), tuple(sorted(gone)), tuple(reply))
+    return Handover(permit.method, permit.target, tuple(ours), tuple(sorted(gone)), tuple(reply), permit.privacy)

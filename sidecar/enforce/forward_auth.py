@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from sidecar.enforce import answer
+from sidecar.enforce.caching import CONTROL, VARY, control_of
 from sidecar.enforce.dialects import AUTHORIZE, Dialect, read_question
 from sidecar.enforce.foreign import SETTABLE, handover
 from sidecar.enforce.incoming import Head
@@ -13,9 +14,11 @@ from sidecar.enforce.refusal import Refusals, send_whole
 from sidecar.gate.gate import Clock, Gate
 from sidecar.gate.request import Header, Raw, is_trusted
 from sidecar.gate.trace import BeginTrace
-from sidecar.gate.verdict import Code, Facts, Forward, Preflight, Refuse, Refused
+from sidecar.gate.verdict import Code, Facts, Forward, Preflight, Privacy, Refuse, Refused
 from sidecar.journal import Journal, Outcome
 
+APP_CONTROL, APP_VARY = b"x-auth-cache-control", b"x-auth-vary"
+"""What a proxy adds to the app's answer as Cache-Control and as Vary, where the answer is for one principal."""
 ALLOWED = 200
 """The status that every proxy takes for an allow; Envoy takes no other."""
 
@@ -96,7 +99,7 @@ class ForwardAuth:
         todo = handover(permit, raw)
         headers = [
             (b"content-length", b"0"),
-            *answer.PRIVATE,
+            *self._caching(todo.privacy),
             (b"x-auth-target", todo.target),
             (self._dialect.removal, b",".join(todo.remove)),
             *todo.set,
@@ -107,6 +110,17 @@ class ForwardAuth:
             headers += [(name, b"") for name in SETTABLE if name not in told]
         headers += self._numbered(todo.reply)
         return answer.Answer(ALLOWED, headers, b"")
+
+    def _caching(self, privacy: Privacy | None) -> list[Header]:
+        """The headers for caches: of this answer, which none may keep, and of the app's by names of their own."""
+        if self._dialect.adds:
+            # they are those of the app's answer, and this one is kept by nobody
+            return [] if privacy is None else [(CONTROL, control_of(privacy)), (VARY, privacy.vary)]
+        if privacy is None:
+            told = [(name, b"") for name in (APP_CONTROL, APP_VARY)] if self._dialect.complete else []
+        else:
+            told = [(APP_CONTROL, control_of(privacy)), (APP_VARY, privacy.vary)]
+        return [*answer.PRIVATE, *told]
 
     def _refused(self, refuse: Refuse, raw: Raw) -> answer.Answer:
         made = self._refusals.whole(refuse, refuse.told, raw)

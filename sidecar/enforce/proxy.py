@@ -8,6 +8,7 @@ from typing import Any
 
 from sidecar.clients.pool import Fault, FaultKind, Pool, Response
 from sidecar.enforce import answer
+from sidecar.enforce.caching import keep_private
 from sidecar.enforce.cycle import Incomplete
 from sidecar.enforce.incoming import Head
 from sidecar.enforce.refusal import Refusals, send_whole
@@ -142,6 +143,8 @@ class Proxy:
         headers = response.headers
         if permit.reply_headers:
             headers = [pair for pair in headers if pair[0] not in ANSWER_HEADERS] + list(permit.reply_headers)
+        if permit.privacy is not None:
+            headers = keep_private(headers, permit.privacy)
         if permit.cookies:
             headers = [*headers, *((b"set-cookie", cookie) for cookie in permit.cookies)]
         if response.length is not None:

@@ -8,6 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sidecar.enforce import answer
+from sidecar.enforce.caching import VARY, merged_vary
 from sidecar.gate.request import Header, Raw
 from sidecar.gate.session import expired, session_crumbs
 from sidecar.gate.verdict import Code, Forward, Refuse
@@ -37,6 +38,10 @@ class Refusals:
         methods = refused.methods if isinstance(refused, Refuse) else ()
         made = self.answer(code, refused.facts.request_id, raw, methods)
         headers = [*made.headers, *refused.reply_headers]
+        if refused.reply_headers:
+            # one line, since a proxy that asks may keep one of a name
+            vary = merged_vary([value for name, value in headers if name == VARY])
+            headers = [pair for pair in headers if pair[0] != VARY] + ([(VARY, vary)] if vary else [])
         if answer.status_of(code) != UNAUTHORIZED:
             headers += [(b"set-cookie", cookie) for cookie in refused.cookies]
         return made._replace(headers=headers)

@@ -13,6 +13,7 @@ from http import HTTPStatus
 
 from sidecar.clients.pool import Fault, Pool, Upgraded
 from sidecar.enforce import answer
+from sidecar.enforce.caching import keep_private
 from sidecar.enforce.owners import Places
 from sidecar.enforce.proxy import CLIENT_GONE, UPSTREAM_CODES, Receive, Scope, Send, raw_of
 from sidecar.enforce.refusal import Refusals
@@ -126,7 +127,10 @@ class WebSocketDoor:
             await self._refusals.send(permit, fault or Code.INTERNAL_ERROR, raw, send)
         elif status != SWITCHING_PROTOCOLS:
             opened.transport.abort()
-            await send({"type": "http.response.start", "status": status, "headers": [(b"content-length", b"0")]})
+            headers = [(b"content-length", b"0")]
+            if permit.privacy is not None:
+                headers = keep_private(headers, permit.privacy)
+            await send({"type": "http.response.start", "status": status, "headers": headers})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         else:
             try:

@@ -6,7 +6,7 @@ It declares the ports through which it asks, and it alone makes a permit.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
@@ -26,7 +26,7 @@ from sidecar.gate.request import Header, Raw, Reading, Request, as_it_came, read
 from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, allowed_methods, ask_of
 from sidecar.gate.session import Session, TokenSource
 from sidecar.gate.trace import TRACEPARENT, TRACESTATE
-from sidecar.gate.verdict import Code, Facts, Forward, Ground, Preflight, Refuse, Refused, Verdict
+from sidecar.gate.verdict import Code, Facts, Forward, Ground, Preflight, Privacy, Refuse, Refused, Verdict
 
 MAX_LOGGED_PATH = 512
 """Bytes of a path that could not be read, as far as the log tells of it."""
@@ -74,12 +74,18 @@ class Rules:
         return Rules(self.table, self.lookups, tokens, self.reading)
 
 
+BY_BEARER = Privacy(b"Authorization")
+"""Of a request with a bearer token, which goes before all else that tells who has come."""
+
+
 class Identified(NamedTuple):
-    """Who sent a request. `session` is None for a bearer token; `cookies` are values of Set-Cookie for the answer."""
+    """Who sent a request. `session` is None for a bearer token; `cookies` are values of Set-Cookie for the answer, and
+    `privacy` is what its caches must keep to."""
 
     principal: Principal
     session: Session | None = None
     cookies: tuple[bytes, ...] = ()
+    privacy: Privacy = BY_BEARER
 
 
 @dataclass(slots=True)
@@ -92,6 +98,7 @@ class _Way:
     principal: Principal | None = None
     reply_headers: tuple[Header, ...] = ()
     cookies: tuple[bytes, ...] = ()
+    privacy: Privacy | None = None
     recheck: float = 0.0
     missing: Missing | None = None
     """What the lookup that was reached makes of a resource that is not there."""
@@ -151,7 +158,7 @@ class Gate:
         self._timer = timer
         self._sign = sign
         self._shadow = shadow
-        self._sources = sources
+        self._sources = tuple(zip(sources, _privacies(sources), strict=True))
 
     async def decide(self, raw: Raw, read_body: ReadBody) -> Verdict:
         """One request -> one verdict. Never raises but for cancellation: whatever goes wrong is a refusal."""
@@ -211,22 +218,24 @@ class Gate:
         as our own may. Raises Refused: TOKEN_*, SESSION_*, KEYS_UNAVAILABLE, ORIGIN_REFUSED."""
         now = self._now()
         if b"authorization" not in request.seen:
-            for source in self._sources:
+            for source, privacy in self._sources:
                 if source.holds(request):
                     if request.websocket or request.method not in SAFE:
                         require_own_origin(request, also)
                     presented = await source.present(request, now)
                     principal = await rules.tokens.principal_of_token(presented.token, now)
-                    return Identified(principal, presented.session, presented.cookies)
+                    if presented.cookies:
+                        privacy = privacy._replace(no_store=True)
+                    return Identified(principal, presented.session, presented.cookies, privacy)
         return Identified(await rules.tokens.principal_of(request, now))
 
     async def _principal(self, way: _Way, request: Request, route: Route) -> Principal:
         if b"authorization" in request.seen or not self._sources:
-            principal = await way.rules.tokens.principal_of(request, self._now())
+            principal, way.privacy = await way.rules.tokens.principal_of(request, self._now()), BY_BEARER
         else:
             also = frozenset(route.cors.origins) if route.cors is not None and route.cors.credentials else NOBODY
             identified = await self.identify(request, way.rules, also)
-            principal, way.cookies = identified.principal, identified.cookies
+            principal, way.cookies, way.privacy = identified.principal, identified.cookies, identified.privacy
         way.principal = principal
         way.facts.principal = principal.id
         return principal
@@ -308,7 +317,7 @@ class Gate:
         return Forward(
             request.method.encode("ascii"), request.target, tuple(headers), ground, way.facts,
             principal.expires if principal is not None else None, would_refuse, way.reply_headers,
-            way.recheck, way.cookies,
+            way.recheck, way.cookies, way.privacy,
         )  # fmt: skip
 
     def _identity_headers(self, principal: Principal) -> list[Header]:
@@ -323,6 +332,15 @@ class Gate:
     def _shadowed(self, raw: Raw, way: _Way, refusal: Refuse) -> Verdict:
         request = way.request or as_it_came(raw, way.rules.reading)
         return self._permit(way, request, Ground.SHADOW, refusal.code)
+
+
+def _privacies(sources: Iterable[TokenSource]) -> list[Privacy]:
+    """What the answer to a request depends on that a source identified: on all that goes before it, too."""
+    privacies, names = [], list[bytes]()
+    for source in sources:
+        names += [name for name in source.vary.split(b", ") if name not in names]
+        privacies.append(Privacy(b", ".join([*names, BY_BEARER.vary])))
+    return privacies
 
 
 def _refusal(raw: Raw, way: _Way, error: Exception) -> Refuse:

@@ -47,6 +47,9 @@ class TokenSource(Protocol):
     """Port: where else than in Authorization a request may have its token. A browser sends it without being asked,
     so that an unsafe request with it must come from our own origin (R21)."""
 
+    vary: bytes
+    """The headers that it reads, as a value of Vary."""
+
     def holds(self, request: Request) -> bool:
         """Whether the request has what this source reads."""
         ...

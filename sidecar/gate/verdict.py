@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import NamedTuple
 
 from sidecar.gate.trace import Trace
 
@@ -136,6 +137,17 @@ class Facts:
     """Where requests are traced, the trace of this one."""
 
 
+class Privacy(NamedTuple):
+    """An obligation of a permit: the app's answer is for one principal, and no cache may give it to another.
+
+    `vary` are the request's headers that identified the principal, as a value of Vary. With `no_store` a session rides
+    on the answer, and no cache may keep it at all.
+    """
+
+    vary: bytes
+    no_store: bool = False
+
+
 @dataclass(frozen=True, slots=True)
 class Forward:
     """The permit: these bytes, and no others, may go to the upstream. Only `gate/gate.py` makes one.
@@ -146,6 +158,7 @@ class Forward:
     `reply_headers` must be on the answer to the client, in place of the upstream's of the same name.
     `recheck` is after how many seconds an open WebSocket is to be decided again, 0 for never.
     `cookies` are values of Set-Cookie that the answer carries besides the upstream's own.
+    `privacy` must be kept by whoever gives the answer to the client; None where nobody was identified.
     """
 
     method: bytes
@@ -158,6 +171,7 @@ class Forward:
     reply_headers: tuple[tuple[bytes, bytes], ...] = ()
     recheck: float = 0.0
     cookies: tuple[bytes, ...] = ()
+    privacy: Privacy | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,12 +17,13 @@ from sidecar.clients.unary import CallFailed, Status
 from sidecar.enforce.ext_authz import ExtAuthz, grpc_status, read_question
 from sidecar.enforce.refusal import Refusals
 from sidecar.gate.request import Header, Raw
-from sidecar.gate.verdict import Code, Facts, Forward, Ground, Preflight, Refuse, Refused, Verdict
+from sidecar.gate.verdict import Code, Facts, Forward, Ground, Preflight, Privacy, Refuse, Refused, Verdict
 from sidecar.journal import Journal, Metrics
 from tests.gate.test_gate import TOKEN, World
 
 BEARER = (b"authorization", b"Bearer " + TOKEN)
 OVERWRITE, APPEND = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD, HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
+REPLACE = HeaderValueOption.OVERWRITE_IF_EXISTS
 
 
 def question(
@@ -300,10 +301,27 @@ async def test_cookies_and_marks_are_for_the_client() -> None:
         (each.header.key, each.header.value, each.append_action) for each in answer.ok_response.response_headers_to_add
     ]
     assert reply == [
-        ("vary", "Origin", OVERWRITE),
+        ("vary", "Origin", APPEND),
         ("set-cookie", "a=1; Secure", APPEND),
         ("set-cookie", "b=2; Secure", APPEND),
     ]
+
+
+@pytest.mark.parametrize("privacy", [None, Privacy(b"Authorization"), Privacy(b"Cookie, Authorization", True)])
+async def test_the_apps_answer_to_a_principal_is_for_no_shared_cache(privacy: Privacy | None) -> None:
+    """Beside what the app says, the strictest of which counts; what others read is replaced where the app has it."""
+    permit = Forward(
+        b"GET", b"/docs/7", ((b"host", b"app.test"),), Ground.ALLOWED, Facts("r1", "GET", "/docs/7"), privacy=privacy
+    )
+    reply = changed((await Door(Fixed(permit)).ask(question())).ok_response.response_headers_to_add)
+    if privacy is None:
+        assert reply == {}
+        return
+    assert reply.pop("cache-control") == ("private, no-store" if privacy.no_store else "private", APPEND)
+    assert reply.pop("vary") == (privacy.vary.decode(), APPEND)
+    assert {"expires", "surrogate-control", "cdn-cache-control", "cloudflare-cdn-cache-control"} <= set(reply)
+    assert {action for _, action in reply.values()} == {REPLACE}
+    assert {value for value, _ in reply.values()} == {"no-store", "0"}
 
 
 async def test_a_preflight_is_answered() -> None:

@@ -102,9 +102,14 @@ async def test_an_allow_names_what_the_app_must_get(dialect: str) -> None:
     removed = got.header("x-envoy-auth-headers-to-remove" if dialect == "envoy" else "x-auth-remove")
     assert removed is not None
     assert {"x-original-url", "x-auth-assertion"} <= set(removed.split(","))
-    assert got.header("cache-control") == "no-store"
-    # a proxy that keeps answers all the same keeps them apart by who asked
-    assert got.header("vary") == "Cookie, Authorization"
+    if dialect == "envoy":
+        # which adds them to the app's answer, and keeps none of ours
+        assert (got.header("cache-control"), got.header("vary")) == ("private", "Authorization")
+    else:
+        assert got.header("cache-control") == "no-store"
+        # a proxy that keeps answers all the same keeps them apart by who asked
+        assert got.header("vary") == "Cookie, Authorization"
+        assert (got.header("x-auth-cache-control"), got.header("x-auth-vary")) == ("private", "Authorization")
     (line,) = asking.lines
     assert (line["outcome"], line["code"], line["status"], line["path"]) == ("allow", "allowed", 200, "/docs/7")
     assert (line["peer"], line["principal"], line["method"]) == ("192.0.2.7", "a-1", "GET")
@@ -225,6 +230,8 @@ async def test_a_person_without_a_session_is_sent_to_the_sign_in() -> None:
 class _Renewed:
     """A session whose cookie is written anew."""
 
+    vary = b"Cookie"
+
     def holds(self, request: Any) -> bool:
         return True
 
@@ -241,6 +248,16 @@ async def test_a_renewed_session_reaches_the_browser() -> None:
     ]
     got = await Asking("nginx", sources=(_Renewed(),)).ask("/docs/7", token=False)
     assert got.header("x-auth-set-cookie-2") == "__Host-session.1=er; Secure"
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_what_caches_may_do_with_the_apps_answer_is_told(dialect: str) -> None:
+    """The app's own business on a public route; for nobody else, and in no cache, with a session on it."""
+    names = ("cache-control", "vary") if dialect == "envoy" else ("x-auth-cache-control", "x-auth-vary")
+    public = await Asking(dialect).ask("/public")
+    assert [public.header(name) or None for name in names] == [None, None]
+    renewed = await Asking(dialect, sources=(_Renewed(),)).ask("/docs/7", token=False)
+    assert [renewed.header(name) for name in names] == ["private, no-store", "Cookie, Authorization"]
 
 
 async def test_shadow_mode_forwards_what_it_would_refuse_and_says_so() -> None:

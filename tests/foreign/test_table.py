@@ -9,7 +9,7 @@ from http import HTTPStatus
 
 import pytest
 
-from tests.foreign.cases import CASES, HANDSHAKES, NOT_A_CLIENTS, SIGN_IN, Case
+from tests.foreign.cases import CASES, HANDSHAKES, NOT_A_CLIENTS, SIGN_IN, Ask, Case
 from tests.foreign.table import PAGE, placed
 from tests.foreign.ways import SIGNS, WAYS, Entrance, Way
 from tests.foreign.world import Outcome, World, running_world
@@ -17,8 +17,22 @@ from tests.stack import echo, reply
 
 Outcomes = dict[tuple[str, str], list[Outcome]]
 """(way, case, or the name of what is asked beside the cases) -> what came of each of its requests."""
-BESIDE = {"question": NOT_A_CLIENTS, "handshakes": HANDSHAKES, "sign-in": SIGN_IN, "app fails": CASES[0].asks}
+BESIDE = {
+    "question": NOT_A_CLIENTS, "handshakes": HANDSHAKES, "sign-in": SIGN_IN, "app fails": CASES[0].asks,
+    "cacheable": (Ask("/docs/1", user="alice"), Ask("/docs/1", session="idle")), "cacheable by all": (Ask("/public/a"),),
+}  # fmt: skip
 APP_FAILS = reply(500, b"mine", "X-Auth-Subject: root", "X-Auth-Problem: none")
+FOR_CDNS = {
+    "surrogate-control": "max-age=600",
+    "cdn-cache-control": "max-age=600",
+    "cloudflare-cdn-cache-control": "max-age=600",
+}
+FOR_ALL = {
+    "cache-control": "public, s-maxage=600, max-age=600", "vary": "Accept-Encoding", "expires": "Thu, 01 Jan 2099 00:00:00 GMT", **FOR_CDNS,
+}  # fmt: skip
+APP_IS_CACHEABLE = reply(200, b"mine", *(f"{name}: {value}" for name, value in FOR_ALL.items()))
+ANSWERS = {"app fails": APP_FAILS, "cacheable": APP_IS_CACHEABLE, "cacheable by all": APP_IS_CACHEABLE}
+"""How the app answers what is asked beside the cases; else with what came."""
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +45,7 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRe
         entrances = {way.name: stack.enter_context(way.open(world)) for way in ways}
         for name, entrance in entrances.items():
             for what, asks in BESIDE.items():
-                world.answer = APP_FAILS if what == "app fails" else echo
+                world.answer = ANSWERS.get(what, echo)
                 found[name, what] = [world.send(entrance.port, ask) for ask in asks]
         world.answer = echo
         for part in ("", "hook", "cerbos", "sidecar"):
@@ -131,6 +145,40 @@ def test_an_error_of_the_app_is_its_own(outcomes: Outcomes, way: Way) -> None:
     assert (outcome.status, outcome.reply.body, len(outcome.seen)) == (500, b"mine", 1)
     if way.name in ("the sidecar itself", "nginx", "Caddy", "HAProxy"):
         assert outcome.reply.values("x-auth-subject") == []
+
+
+@BY_WAY
+def test_an_answer_to_one_person_is_for_no_shared_cache(outcomes: Outcomes, way: Way) -> None:
+    """RFC 9111 sections 3 and 4.2.1: `private` forbids what other directives beside it allow."""
+    for outcome, by, stored in zip(
+        outcomes[way.name, "cacheable"], ("authorization", "cookie"), ("private", "no-store"), strict=True
+    ):
+        assert outcome.reply is not None
+        assert (outcome.status, outcome.reply.body) == (200, b"mine")
+        assert {"private", stored} <= _listed(outcome, "cache-control"), outcome.reply.head
+        assert {by, "accept-encoding"} <= _listed(outcome, "vary") or "no-store" in _listed(outcome, "cache-control")
+        for name in FOR_CDNS:
+            assert _listed(outcome, name) <= {"no-store"}
+        # HTTP/1.1 caches take Cache-Control before it; two ways cannot tell whom an answer is for
+        assert outcome.reply.values("expires") in ([], ["0"]) or way.name == "Envoy, HTTP"
+
+
+@BY_WAY
+def test_an_answer_to_all_is_as_the_app_says(outcomes: Outcomes, way: Way) -> None:
+    (outcome,) = outcomes[way.name, "cacheable by all"]
+    assert outcome.reply is not None
+    if way.name == "Traefik":
+        assert outcome.reply.values("cache-control") == ["private, no-store"]
+        return
+    for name, value in FOR_ALL.items():
+        if way.name != "Envoy, HTTP" or name not in FOR_CDNS:
+            assert outcome.reply.values(name) == [value]
+
+
+def _listed(outcome: Outcome, name: str) -> set[str]:
+    """The elements of a header that is a list, of all its lines."""
+    assert outcome.reply is not None
+    return {part.strip().lower() for value in outcome.reply.values(name) for part in value.split(",")}
 
 
 @BY_WAY

@@ -57,17 +57,19 @@ class Traefik:
     def _answer(self, request: _Request) -> bytes:
         router = self.routers[self._router_of(request)]
         cookies: list[bytes] = []
+        instead: dict[str, str] = {}
         for name in router["middlewares"]:
             for kind, options in self.middlewares[name].items():
                 if kind == "headers":
-                    _take_away(request, options["customRequestHeaders"])
+                    _take_away(request, options.get("customRequestHeaders", {}))
+                    instead |= options.get("customResponseHeaders", {})
                 else:
                     assert kind == "forwardAuth"
                     refused = _forward_auth(request, options, cookies)
                     if refused is not None:
                         return refused
         url = self.services[router["service"]]["loadBalancer"]["servers"][0]["url"]
-        return _forwarded(request, url, cookies)
+        return _forwarded(request, url, cookies, instead)
 
     def _router_of(self, request: _Request) -> str:
         """The rules of the file: a prefix, and not another one; the longest rule first."""
@@ -163,7 +165,7 @@ def _forward_auth(request: _Request, options: dict[str, Any], cookies: list[byte
     return None
 
 
-def _forwarded(request: _Request, url: str, cookies: list[bytes]) -> bytes:
+def _forwarded(request: _Request, url: str, cookies: list[bytes], instead: dict[str, str]) -> bytes:
     """As Traefik's reverse proxy: hop-by-hop headers and those that Connection names go, X-Forwarded-* are set anew."""
     named = {token.strip().lower() for token in (request.value(b"connection") or b"").split(b",")}
     forwarded = {
@@ -174,6 +176,11 @@ def _forwarded(request: _Request, url: str, cookies: list[bytes]) -> bytes:
     kept = [pair for pair in request.headers if pair[0] not in _HOP | named | forwarded.keys()]
     headers = [(b"host", request.host), *kept, *forwarded.items()]
     answer = _exchange(url.removeprefix("http://"), request.method, request.target, headers, request.body)
+    for name, value in instead.items():
+        # documentation of the Headers middleware: set in place of the app's, and an empty value removes it
+        del answer.headers[name]
+        if value:
+            answer.headers[name] = value
     return _rendered(answer, request.method, cookies)
 
 

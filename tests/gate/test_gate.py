@@ -25,7 +25,7 @@ from sidecar.gate.request import Raw, Reading, Request
 from sidecar.gate.routing import Access, Cors, Route, RouteTable, parse_path
 from sidecar.gate.session import Presented
 from sidecar.gate.values import Type
-from sidecar.gate.verdict import Code, Forward, Ground, Preflight, Refuse, Refused, Verdict
+from sidecar.gate.verdict import Code, Forward, Ground, Preflight, Privacy, Refuse, Refused, Verdict
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 NOW = 1_700_000_000.0
@@ -527,6 +527,8 @@ async def test_the_word_for_a_handshake_is_no_method() -> None:
 class Cookies:
     """A source whose sessions are tokens themselves; with "late" it cannot be asked."""
 
+    vary = b"Cookie"
+
     def holds(self, request: Request) -> bool:
         return b"cookie" in request.seen
 
@@ -569,6 +571,57 @@ async def test_what_a_session_gives_is_verified_like_any_token(value: bytes, cod
     verdict = await decide(World(), "/me", "GET", session(value), token=None, sources=(Cookies(),))
     assert isinstance(verdict, Refuse)
     assert verdict.code is code
+
+
+class Balancer(Cookies):
+    """Another source, which is asked after the first."""
+
+    vary = b"Cookie, X-Data"
+
+    def holds(self, request: Request) -> bool:
+        return b"accept" in request.seen
+
+    async def present(self, request: Request, now: float) -> Presented:
+        return Presented(request.seen[b"accept"])
+
+
+@pytest.mark.parametrize(
+    ("target", "shadow", "privacy"),
+    [
+        ("/public", False, None), ("/me", False, Privacy(b"Authorization")), ("/docs/7", False, Privacy(b"Authorization")),
+        ("/docs/7", True, Privacy(b"Authorization")), ("/nowhere", True, None), ("/public", True, None),
+    ],
+)  # fmt: skip
+async def test_a_permit_says_by_which_headers_its_answer_is_for_one_alone(
+    target: str, shadow: bool, privacy: Privacy | None
+) -> None:
+    verdict = await decide(World(), target, shadow=shadow)
+    assert isinstance(verdict, Forward)
+    assert verdict.privacy == privacy
+
+
+async def test_in_shadow_mode_what_would_be_refused_is_for_one_alone_too() -> None:
+    world = World()
+    world.effect = DENY
+    verdict = await decide(world, "/docs/7", shadow=True)
+    assert isinstance(verdict, Forward)
+    assert (verdict.ground, verdict.privacy) == (Ground.SHADOW, Privacy(b"Authorization"))
+
+
+async def test_an_answer_by_a_session_depends_on_all_that_goes_before_it() -> None:
+    """And one that carries a renewed session is for no cache at all."""
+    sources = (Cookies(), Balancer())
+    by_session = await decide(World(), "/docs/7", "GET", session(TOKEN), token=None, sources=sources)
+    assert isinstance(by_session, Forward)
+    assert by_session.privacy == Privacy(b"Cookie, Authorization", no_store=bool(by_session.cookies))
+    assert by_session.cookies
+    by_balancer = await decide(World(), "/docs/7", "GET", (b"accept", TOKEN), token=None, sources=sources)
+    assert isinstance(by_balancer, Forward)
+    assert by_balancer.privacy is not None
+    assert by_balancer.privacy.vary == b"Cookie, X-Data, Authorization"
+    by_bearer = await decide(World(), "/docs/7", "GET", session(TOKEN), sources=sources)
+    assert isinstance(by_bearer, Forward)
+    assert by_bearer.privacy == Privacy(b"Authorization")
 
 
 async def test_authorization_goes_before_a_session() -> None:
