@@ -357,7 +357,7 @@ def test_cors_is_answered_for_listed_origins_and_marked_on_answers(stack: Stack)
     stack.upstream.reset(reply(200, b"ok", "Access-Control-Allow-Origin: *"))
     got = stack.sidecar.get("/cors", stack.tokens["alice"], origin="https://front.example")
     origins = [value for name, value in got.headers if name == "access-control-allow-origin"]
-    assert (origins, got.header("vary")) == (["https://front.example"], "Origin")
+    assert (origins, got.header("vary")) == (["https://front.example"], "Origin, Authorization")
     refused = stack.sidecar.get("/cors", origin="https://front.example")
     assert (refused.status, refused.header("access-control-allow-origin")) == (401, "https://front.example")
 
