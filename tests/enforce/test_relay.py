@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager, suppress
 import pytest
 from websockets.frames import Close, Frame, Opcode
 
+from sidecar.enforce.limits import Limits, Patience
 from sidecar.enforce.relay import CLOSE_WITHIN, Leg, StillAllowed, relay
 
 PONG = Frame(Opcode.PONG, b"")
@@ -166,6 +167,36 @@ async def test_one_that_takes_nothing_is_given_up_even_if_it_speaks() -> None:
                 await ends.say(PONG)
                 await asyncio.sleep(0.05)
         assert ends.legs[0].closed.done()
+
+
+async def test_one_that_takes_too_little_is_given_up_too() -> None:
+    async with relayed(ping_every=0.1) as ends:
+        ends.legs[0]._patience = Patience(Limits(stall=0.3, answer_rate=10**9, tick=0.01))
+        await ends.say(Frame(Opcode.BINARY, b"x" * 1_000_000), client=False)
+        heard = 0
+        with suppress(ConnectionError):
+            while heard < 900_000 and (part := await some(ends.client, 2_000)):
+                heard += len(part)
+                await asyncio.sleep(0.05)
+        assert ends.legs[0].closed.done()
+        assert heard < 900_000
+
+
+async def test_a_slow_reader_is_told_of_and_so_is_its_recovery() -> None:
+    async with relayed() as ends:
+        told: list[bool] = []
+        ends.legs[0]._slow = told.append
+        await ends.say(Frame(Opcode.BINARY, b"x" * 1_000_000), client=False)
+        async with asyncio.timeout(10):
+            while not told:
+                await asyncio.sleep(0.01)
+        assert told == [True]
+        heard = 0
+        while heard < 1_000_000:
+            heard += len(await some(ends.client, 65_536))
+        async with asyncio.timeout(10):
+            while told[-1]:
+                await asyncio.sleep(0.01)
 
 
 async def test_pings_of_one_that_takes_no_pongs_are_counted_without_end() -> None:
