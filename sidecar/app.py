@@ -22,6 +22,7 @@ from sidecar.clients.embedded import ADMIN, EmbeddedCerbos, find_binary, problem
 from sidecar.clients.hook import HookClient
 from sidecar.clients.policy_reload import Compile, FollowedPolicies, PolicyReload, PolicyState
 from sidecar.clients.pool import Origin, Pool, Timeouts
+from sidecar.clients.unary import tls_context
 from sidecar.enforce import grpc_health, server
 from sidecar.enforce.assertion import Assertions, load_key
 from sidecar.enforce.console import Console
@@ -468,7 +469,7 @@ def _later(seconds: float, what: Callable[[], None]) -> None:
 def _pdp(settings: Settings, embedded: EmbeddedCerbos | None) -> Cerbos | AuthZen:
     if not settings.pdp:
         target = settings.cerbos if embedded is None else embedded.target
-        return Cerbos(target, timeout=settings.cerbos_timeout, now=time.monotonic)
+        return Cerbos(target, timeout=settings.cerbos_timeout, now=time.monotonic, tls=_cerbos_tls(settings))
     try:
         tls = None
         if settings.pdp.startswith("authzen+https:"):
@@ -479,6 +480,18 @@ def _pdp(settings: Settings, embedded: EmbeddedCerbos | None) -> Cerbos | AuthZe
         )  # fmt: skip
     except (OSError, ValueError) as error:
         raise StartError(f"SIDECAR_PDP: {error}") from None
+
+
+def _cerbos_tls(settings: Settings) -> ssl.SSLContext | None:
+    if not settings.cerbos_by_tls:
+        return None
+    try:
+        return tls_context(settings.cerbos_ca, settings.cerbos_certificate, settings.cerbos_key)
+    except (OSError, ValueError) as error:
+        raise StartError(
+            "SIDECAR_CERBOS_CA, SIDECAR_CERBOS_CERTIFICATE, SIDECAR_CERBOS_KEY: expected PEM files of the CAs, and a "
+            f"certificate with its key: {error}"
+        ) from None
 
 
 def embedded_cerbos(settings: Settings, environ: Mapping[str, str]) -> EmbeddedCerbos | None:
@@ -534,8 +547,9 @@ def _policy_reload(
     if not settings.cerbos_admin or settings.pdp:
         return None
     return PolicyReload(
-        settings.cerbos, settings.cerbos_admin, Path(settings.policies), now=wall_clock, compile_all=_compiler(settings)
-    )
+        settings.cerbos, settings.cerbos_admin, Path(settings.policies), now=wall_clock,
+        compile_all=_compiler(settings), tls=_cerbos_tls(settings),
+    )  # fmt: skip
 
 
 def _compiler(settings: Settings) -> Compile | None:

@@ -56,6 +56,10 @@ class Settings:
     cerbos_strict: str
     cerbos_timeout: float
     cerbos_admin: str
+    cerbos_tls: str
+    cerbos_ca: str
+    cerbos_certificate: str
+    cerbos_key: str
     policies: str
     pdp: str
     pdp_token: str
@@ -95,6 +99,11 @@ class Settings:
     cognito_endpoint: str
     issuers: tuple[str, ...]
     jwks_url: str
+
+    @property
+    def cerbos_by_tls(self) -> bool:
+        """Whether Cerbos is asked over TLS."""
+        return self.cerbos_tls == "on" or (self.cerbos_tls == "auto" and bool(self.cerbos_ca))
 
     @property
     def login_modes(self) -> frozenset[str]:
@@ -295,6 +304,10 @@ SETTINGS = (
     Setting("SIDECAR_CERBOS_STRICT", "cerbos_strict", _one_of("on", "off"), "on", "`on`: the `embedded` Cerbos denies an action where a condition of one of its rules cannot be evaluated (0.55 and newer); `off`: such a rule is skipped, a DENY too"),
     Setting("SIDECAR_CERBOS_TIMEOUT", "cerbos_timeout", units.duration, "500ms", "for one decision, of `SIDECAR_PDP` too"),
     Setting("SIDECAR_CERBOS_ADMIN", "cerbos_admin", _user_and_password, "", "`user:password` of the Admin API of a Cerbos that we do not run: it is told to read its policies again whenever `SIDECAR_POLICIES` changes, and must prove that it has; turn its `watchForChanges` off", True),
+    Setting("SIDECAR_CERBOS_TLS", "cerbos_tls", _one_of("auto", "on", "plaintext"), "auto", "how a Cerbos at `host:port` is asked, its Admin API too: `on`: over TLS; `plaintext`: without, which says that nobody else is in the network between; `auto`: over TLS with `SIDECAR_CERBOS_CA`, without on a loopback host, and not at all elsewhere"),
+    Setting("SIDECAR_CERBOS_CA", "cerbos_ca", str, "", "PEM file of the CAs that it may be signed by; the system's without it"),
+    Setting("SIDECAR_CERBOS_CERTIFICATE", "cerbos_certificate", str, "", "PEM file of our own certificate, where a Cerbos, or the proxy before it, asks for one"),
+    Setting("SIDECAR_CERBOS_KEY", "cerbos_key", str, "", "PEM file of its key, without a pass phrase"),
     Setting("SIDECAR_POLICIES", "policies", str, "policies", "policy folder for `embedded`, or the one that `SIDECAR_CERBOS_ADMIN` is about"),
     Setting("SIDECAR_PDP", "pdp", _pdp, "", "a PDP that speaks OpenID AuthZEN 1.0, asked in place of Cerbos: `authzen+https://host/path`, `authzen+http://` on a loopback host, or `authzen+unix:/path`"),
     Setting("SIDECAR_PDP_TOKEN", "pdp_token", _bearer, "", "its bearer token", True),
@@ -418,11 +431,33 @@ def _pdp_problems(settings: Settings) -> list[str]:
             "SIDECAR_CERBOS_ADMIN: found a password that documents publish, expected one of your own, which that Cerbos"
             " has in server.adminAPI.adminCredentials"
         )
+    problems += _cerbos_problems(settings)
     return problems + [
         f"{setting.variable}: found it without SIDECAR_PDP, expected both or none"
         for setting in SETTINGS
         if setting.field.startswith("pdp_") and getattr(settings, setting.field)
     ]
+
+
+def _cerbos_problems(settings: Settings) -> list[str]:
+    """What contradicts itself about TLS to Cerbos. Who could answer in its place would let everybody in."""
+    given = [name for name in ("ca", "certificate", "key") if getattr(settings, f"cerbos_{name}")]
+    named = ", ".join(f"SIDECAR_CERBOS_{name.upper()}" for name in given)
+    if settings.cerbos == "embedded" or settings.cerbos.startswith("unix:"):
+        if given or settings.cerbos_tls == "on":
+            return [f"{named or 'SIDECAR_CERBOS_TLS'}: found it for {settings.cerbos}, expected it for host:port alone"]
+        return []
+    if given and not settings.cerbos_by_tls:
+        return [f"{named}: found it without TLS, expected SIDECAR_CERBOS_TLS=on"]
+    if bool(settings.cerbos_certificate) != bool(settings.cerbos_key):
+        return ["SIDECAR_CERBOS_CERTIFICATE, SIDECAR_CERBOS_KEY: found one of them, expected both or none"]
+    if settings.cerbos_tls == "auto" and not given and not units.is_loopback(settings.cerbos.rpartition(":")[0]):
+        return [
+            f"SIDECAR_CERBOS: found {settings.cerbos}, which is not on this machine, without TLS: expected"
+            " SIDECAR_CERBOS_CA or SIDECAR_CERBOS_TLS=on, or SIDECAR_CERBOS_TLS=plaintext to say that nobody else is in"
+            " the network between"
+        ]
+    return []
 
 
 def _login_problems(settings: Settings) -> list[str]:

@@ -6,7 +6,9 @@ import json
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from socket import create_connection as connect
 from typing import Any, NamedTuple
 
 import yaml
@@ -64,6 +66,14 @@ class RealCerbos(NamedTuple):
         return f"authzen+http://127.0.0.1:{self.port}"
 
 
+def _takes(port: int) -> bool:
+    try:
+        connect(("127.0.0.1", port)).close()
+    except OSError:
+        return False
+    return True
+
+
 @contextmanager
 def real_cerbos(folder: Path, policies: Path, *, strict: bool = False, **server: Any) -> Iterator[RealCerbos]:
     """Cerbos with these policies, and more settings of its section `server`."""
@@ -78,7 +88,10 @@ def real_cerbos(folder: Path, policies: Path, *, strict: bool = False, **server:
     (folder / "cerbos.yaml").write_text(json.dumps(config))
     command = [str(binary()), "server", f"--config={folder / 'cerbos.yaml'}", "--log-level=error"]
     environ = {"PATH": os.environ["PATH"], "CERBOS_NO_TELEMETRY": "1"}
-    ready = socket.exists if "tls" in server else lambda: status_of(port, "/_cerbos/health") == 200
+    if "grpcListenAddr" in server:
+        ready = partial(_takes, int(server["grpcListenAddr"].rpartition(":")[2]))
+    else:
+        ready = socket.exists if "tls" in server else lambda: status_of(port, "/_cerbos/health") == 200
     process = Process.start("cerbos", command, folder, environ, ready)
     try:
         yield RealCerbos(f"unix:{socket}", port, socket)

@@ -107,8 +107,8 @@ def test_policies_that_do_not_compile_are_a_problem_and_not_held_against_the_rou
 @pytest.mark.parametrize(
     ("more", "held"),
     [
-        ({"SIDECAR_CERBOS": "cerbos:3593"}, False),
-        ({"SIDECAR_CERBOS": "cerbos:3593", "SIDECAR_CERBOS_ADMIN": "a:b"}, True),
+        ({"SIDECAR_CERBOS": "cerbos:3593", "SIDECAR_CERBOS_TLS": "plaintext"}, False),
+        ({"SIDECAR_CERBOS": "cerbos:3593", "SIDECAR_CERBOS_TLS": "plaintext", "SIDECAR_CERBOS_ADMIN": "a:b"}, True),
         ({"SIDECAR_PDP": "authzen+https://pdp.example/x"}, False),
     ],
 )
@@ -139,7 +139,12 @@ def test_what_a_cerbos_elsewhere_should_have_is_taken_by_cerbos(tmp_path: Path) 
 
 def test_a_cerbos_elsewhere_is_told_what_to_set(tmp_path: Path) -> None:
     (tmp_path / "routes.yaml").write_text(ROUTES)
-    environ = {**POOL, "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"), "SIDECAR_CERBOS": "cerbos:3593"}
+    environ = {
+        **POOL,
+        "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"),
+        "SIDECAR_CERBOS": "cerbos:3593",
+        "SIDECAR_CERBOS_TLS": "plaintext",
+    }
     found = checking.findings(environ, {})
     assert (found.problems, found.notes) == ([], [checking.EXTERNAL])
 
@@ -158,7 +163,12 @@ def test_a_cerbos_that_cannot_be_strict_is_told(tmp_path: Path, strict: str) -> 
 def test_a_warning_of_the_route_file_is_told(tmp_path: Path) -> None:
     text = ROUTES.replace("resource: contact,", "resource: contact, attributes: {owner: '{query.owner}'},")
     (tmp_path / "routes.yaml").write_text(text)
-    environ = {**POOL, "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"), "SIDECAR_CERBOS": "cerbos:3593"}
+    environ = {
+        **POOL,
+        "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"),
+        "SIDECAR_CERBOS": "cerbos:3593",
+        "SIDECAR_CERBOS_TLS": "plaintext",
+    }
     found = checking.findings(environ, {})
     assert found.problems == []
     assert any("the rule depends on the query (owner)" in warning for warning in found.warnings)

@@ -40,7 +40,15 @@ def shown() -> Iterator[tuple[str, str, str]]:
 
 def is_refused(variable: str, value: str) -> bool:
     try:
-        read_settings({"SIDECAR_UPSTREAM": "http://a:1", "SIDECAR_CERBOS": "cerbos:3593", variable: value}, {})
+        read_settings(
+            {
+                "SIDECAR_UPSTREAM": "http://a:1",
+                "SIDECAR_CERBOS": "cerbos:3593",
+                "SIDECAR_CERBOS_TLS": "plaintext",
+                variable: value,
+            },
+            {},
+        )
     except SettingsError as error:
         return any(problem.startswith(f"{variable}: ") and value not in problem for problem in error.problems)
     return False
@@ -64,7 +72,7 @@ def test_the_published_password_of_a_socket_is_no_ones_who_has_not_the_socket() 
         environ = {"SIDECAR_UPSTREAM": "http://a:1", "SIDECAR_CERBOS_ADMIN": published}
         assert read_settings({**environ, "SIDECAR_CERBOS": "unix:/run/cerbos.sock"}, {}).cerbos_admin == published
         with pytest.raises(SettingsError, match="a password that documents publish"):
-            read_settings({**environ, "SIDECAR_CERBOS": "cerbos:3593"}, {})
+            read_settings({**environ, "SIDECAR_CERBOS": "cerbos:3593", "SIDECAR_CERBOS_TLS": "plaintext"}, {})
 
 
 @pytest.mark.parametrize(

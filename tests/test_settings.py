@@ -252,3 +252,45 @@ def test_what_belongs_to_a_pdp_is_not_set_without_one() -> None:
         "SIDECAR_PDP_TOKEN", "SIDECAR_PDP_CA", "SIDECAR_PDP_ROLES",
     ]  # fmt: skip
     assert "t0ken" not in str(found)
+
+
+CERBOS_TLS = {"SIDECAR_CERBOS": "cerbos:3593", "SIDECAR_CERBOS_TLS": "on"}
+
+
+@pytest.mark.parametrize("cerbos", ["cerbos:3593", "10.0.0.7:3593", "[fd00::1]:3593", "localhost.example:3593"])
+def test_a_cerbos_elsewhere_is_not_asked_in_plain_text_unless_that_is_said(cerbos: str) -> None:
+    (problem,) = problems({"SIDECAR_CERBOS": cerbos})
+    assert problem.startswith(f"SIDECAR_CERBOS: found {cerbos}, which is not on this machine, without TLS")
+    assert not read_settings({**LEAST, "SIDECAR_CERBOS": cerbos, "SIDECAR_CERBOS_TLS": "plaintext"}, {}).cerbos_by_tls
+    for tls in ({"SIDECAR_CERBOS_TLS": "on"}, {"SIDECAR_CERBOS_CA": "/ca.pem"}):
+        assert read_settings({**LEAST, "SIDECAR_CERBOS": cerbos, **tls}, {}).cerbos_by_tls
+
+
+@pytest.mark.parametrize(
+    "cerbos", ["127.0.0.1:3593", "localhost:3593", "[::1]:3593", "unix:/run/cerbos.sock", "embedded"]
+)
+def test_a_cerbos_on_this_machine_may_be_asked_in_plain_text(cerbos: str) -> None:
+    assert not read_settings({**LEAST, "SIDECAR_CERBOS": cerbos}, {}).cerbos_by_tls
+
+
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"SIDECAR_CERBOS_CA": "/ca.pem"}, "SIDECAR_CERBOS_CA: found it for embedded"),
+        ({"SIDECAR_CERBOS_TLS": "on"}, "SIDECAR_CERBOS_TLS: found it for embedded"),
+        ({**CERBOS_TLS, "SIDECAR_CERBOS": "unix:/x"}, "SIDECAR_CERBOS_TLS: found it for unix:/x"),
+        ({**CERBOS_TLS, "SIDECAR_CERBOS_KEY": "/key.pem"}, "SIDECAR_CERBOS_CERTIFICATE, SIDECAR_CERBOS_KEY: found one"),
+        (
+            {**CERBOS_TLS, "SIDECAR_CERBOS_TLS": "plaintext", "SIDECAR_CERBOS_CA": "/c"},
+            "SIDECAR_CERBOS_CA: found it without",
+        ),
+        ({"SIDECAR_CERBOS": "127.0.0.1:1", "SIDECAR_CERBOS_KEY": "/k"}, "SIDECAR_CERBOS_KEY: found it without TLS"),
+        (
+            {**CERBOS_TLS, "SIDECAR_CERBOS_TLS": "yes"},
+            "SIDECAR_CERBOS_TLS: found 'yes', expected auto or on or plaintext",
+        ),
+    ],
+)
+def test_settings_of_tls_to_cerbos_that_contradict_each_other(environ: dict[str, str], said: str) -> None:
+    (problem,) = problems(environ)
+    assert problem.startswith(said)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -51,16 +52,19 @@ class Cerbos:
     probe_every = 0.05
     """Seconds between two looks at one that does not serve: it is near, and often started beside us."""
 
-    def __init__(self, target: str, *, timeout: float, now: Callable[[], float], limit: int = 256) -> None:
+    def __init__(
+        self, target: str, *, timeout: float, now: Callable[[], float], limit: int = 256,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:  # fmt: skip
         self._timeout = timeout
         self._breaker = Breaker(now)
         self.shares = Shares(limit)
         self._principals: Bounded[int, tuple[Principal, bytes]] = Bounded(_PRINCIPALS)
         # RFC 9113 section 8.3.1 wants an authority; a unix socket has none, and Cerbos asks for none
         authority = "localhost" if target.startswith("unix:") else target
-        self._check = Method("/cerbos.svc.v1.CerbosService/CheckResources", authority, timeout)
-        self._health = Method("/grpc.health.v1.Health/Check", authority, timeout)
-        self._channel = Channel(target, self._check)
+        self._check = Method("/cerbos.svc.v1.CerbosService/CheckResources", authority, timeout, secure=tls is not None)
+        self._health = Method("/grpc.health.v1.Health/Check", authority, timeout, secure=tls is not None)
+        self._channel = Channel(target, self._check, tls)
 
     @property
     def is_open(self) -> bool:

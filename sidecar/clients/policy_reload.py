@@ -13,6 +13,7 @@ import base64
 import json
 import logging
 import os
+import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -82,10 +83,10 @@ class PolicyReload:
     def __init__(
         self, target: str, credentials: str, folder: Path, *, now: Callable[[], float],
         snapshot: Snapshot | None = None, compile_all: Compile | None = None,
-        publish: Callable[[PolicyState], None] = lambda state: None,
+        publish: Callable[[PolicyState], None] = lambda state: None, tls: ssl.SSLContext | None = None,
     ) -> None:  # fmt: skip
         self.state = PolicyState()
-        self._admin = _Admin(target, credentials)
+        self._admin = _Admin(target, credentials, tls)
         self._folder = folder
         self._snapshot = snapshot
         self._compile = compile_all
@@ -164,15 +165,16 @@ class PolicyReload:
 class _Admin:
     """Cerbos' Admin API, and the check that proves a snapshot."""
 
-    def __init__(self, target: str, credentials: str) -> None:
+    def __init__(self, target: str, credentials: str, tls: ssl.SSLContext | None) -> None:
         self._authority = "localhost" if target.startswith("unix:") else target
         self._basic = "Basic " + base64.b64encode(credentials.encode("ascii")).decode("ascii")
+        self._secure = tls is not None
         self._reload = self._method(_ADMIN + "ReloadStore")
-        self._channel = Channel(target, self._reload)
+        self._channel = Channel(target, self._reload, tls)
         self.aclose = self._channel.aclose
 
     def _method(self, path: str) -> Method:
-        return Method(path, self._authority, RELOAD_WITHIN, self._basic)
+        return Method(path, self._authority, RELOAD_WITHIN, self._basic, secure=self._secure)
 
     async def _call(self, method: Method, message: bytes) -> bytes:
         return await self._channel.call(method, message, asyncio.get_running_loop().time() + RELOAD_WITHIN)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+import ssl
 import struct
 from collections import deque
 from collections.abc import Coroutine, Mapping
@@ -47,6 +48,18 @@ class Status(IntEnum):
     UNAVAILABLE = 14
     DATA_LOSS = 15
     UNAUTHENTICATED = 16
+
+
+def tls_context(ca: str, certificate: str, key: str) -> ssl.SSLContext:
+    """TLS for calls, with the server's name checked: `ca` is a PEM file of CAs, the system's where it is "";
+    `certificate` and `key` are PEM files of our own, or "". Raises OSError, ValueError."""
+    context = ssl.create_default_context(cafile=ca or None)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["h2"])
+    if certificate:
+        # a key with a pass phrase is an error: nobody is here to be asked for one
+        context.load_cert_chain(certificate, key, password="")
+    return context
 
 
 class CallFailed(Exception):
@@ -104,15 +117,17 @@ _HELLO = (
 class Method:
     """A method with the headers of its calls; `timeout` in seconds is for every call. `path` is `/service/Method`.
 
-    `authorization` is the value of that header, where the server wants one.
+    `authorization` is the value of that header, where the server wants one; `secure` says that the calls go by TLS.
     """
 
-    def __init__(self, path: str, authority: str, timeout: float, authorization: str = "") -> None:
+    def __init__(
+        self, path: str, authority: str, timeout: float, authorization: str = "", *, secure: bool = False
+    ) -> None:  # fmt: skip
         self.path = path
         self.timeout = timeout
         self.fields = [
             (b":method", b"POST"),
-            (b":scheme", b"http"),
+            (b":scheme", b"https" if secure else b"http"),
             (b":path", path.encode("ascii")),
             (b":authority", authority.encode("ascii")),
             (b"content-type", b"application/grpc"),
@@ -584,11 +599,12 @@ def _wrong_end(fields: Mapping[bytes, bytes], answer: bytes) -> CallFailed | Non
 class Channel:
     """Calls to a server at `host:port` or `unix:/path`; a connection is opened when one is needed.
 
-    Calls of the method `taught` are the cheapest.
+    Calls of the method `taught` are the cheapest. With `tls`, as `tls_context` makes it, a port is asked over TLS.
     """
 
-    def __init__(self, target: str, taught: Method) -> None:
+    def __init__(self, target: str, taught: Method, tls: ssl.SSLContext | None = None) -> None:
         self._target = target
+        self._tls = tls
         self._taught = taught
         self._connection: _Connection | None = None
         self._opening: asyncio.Task[_Connection] | None = None
@@ -643,7 +659,8 @@ class Channel:
                     await loop.create_unix_connection(lambda: connection, self._target.removeprefix("unix:"))
                 else:
                     host, _, port = self._target.rpartition(":")
-                    await loop.create_connection(lambda: connection, host.strip("[]"), int(port))
+                    await loop.create_connection(lambda: connection, host.strip("[]"), int(port), ssl=self._tls)
+                    self._require_h2(connection.transport)
                 await connection.ready
         except TimeoutError:
             raise CallFailed(Status.UNAVAILABLE, f"no connection within {CONNECT_WITHIN:g} s") from None
@@ -653,6 +670,13 @@ class Channel:
             if not connection.usable:
                 connection.close()
         return connection
+
+    def _require_h2(self, transport: asyncio.Transport) -> None:
+        if self._tls is None:
+            return
+        tls = transport.get_extra_info("ssl_object")
+        if tls is None or tls.selected_alpn_protocol() != "h2":
+            raise CallFailed(Status.UNAVAILABLE, "a server whose TLS does not agree on h2 (RFC 9113 section 3.3)")
 
     async def aclose(self) -> None:
         """Close; what is under way fails."""

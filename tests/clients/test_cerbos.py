@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import ssl
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -25,9 +26,11 @@ from hypothesis import strategies as st
 from sidecar.clients.cerbos import BATCH, Cerbos, answer_of, message_of, parts_of, principal_of, read_answer, value_of
 from sidecar.clients.embedded import EmbeddedCerbos
 from sidecar.clients.shares import Shares
+from sidecar.clients.unary import tls_context
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, judge
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Code, Refused
+from tests.certificates import Files, certificates
 from tests.clients.fakes import (
     Check,
     Clock,
@@ -42,6 +45,7 @@ from tests.clients.fakes import (
     silence,
     until,
 )
+from tests.policy_table import real_cerbos
 from tests.stack import binary, free_port
 
 POLICY = """\
@@ -667,3 +671,76 @@ def test_an_answer_is_read_as_the_library_reads_it_whatever_is_done_to_its_bytes
     at = draw.draw(st.integers(0, max(0, len(data) - 1)))
     changed = data[:at] + draw.draw(st.binary(max_size=2)) + data[at + draw.draw(st.integers(0, 2)) :]
     assert read_here(changed) == read_by_library(changed)
+
+
+# --- TLS ---
+
+
+@pytest.fixture
+def secured(tmp_path: Path) -> Iterator[tuple[int, Files]]:
+    """A real Cerbos whose gRPC port takes TLS alone: its port, and the certificates of its authority."""
+    files, port = certificates(tmp_path), free_port()
+    tls = {"cert": str(files.certificate), "key": str(files.key)}
+    policies = write_policies(tmp_path / "policies")
+    with real_cerbos(tmp_path, policies, grpcListenAddr=f"127.0.0.1:{port}", tls=tls):
+        yield port, files
+
+
+async def test_a_cerbos_is_asked_over_tls_and_its_name_is_checked(secured: tuple[int, Files], tmp_path: Path) -> None:
+    port, files = secured
+    (tmp_path / "other").mkdir()
+    other = certificates(tmp_path / "other")
+    good = tls_context(str(files.ca), str(files.certificate), str(files.key))
+    async with client(f"127.0.0.1:{port}", tls=good) as cerbos:
+        assert await cerbos.serving()
+        assert judge(question(doc()), await cerbos.check(question(doc()))) == [True]
+    wrong = {
+        "another authority": (f"127.0.0.1:{port}", tls_context(str(other.ca), "", "")),
+        "the system's authorities": (f"127.0.0.1:{port}", tls_context("", "", "")),
+        "another name": (f"localhost:{port}", tls_context(str(files.ca), "", "")),
+        "no TLS": (f"127.0.0.1:{port}", None),
+    }
+    for how, (target, tls) in wrong.items():
+        async with client(target, tls=tls) as cerbos:
+            assert await refusal(cerbos.check(question(doc()))) is Code.PDP_UNAVAILABLE, how
+            assert not await cerbos.serving()
+
+
+async def test_a_server_that_asks_for_a_certificate_gets_ours(tmp_path: Path) -> None:
+    files, seen = certificates(tmp_path), list[Any]()
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=str(files.ca))
+    context.load_cert_chain(files.certificate, files.key)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.set_alpn_protocols(["h2"])
+
+    async def take(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        seen.append(writer.get_extra_info("peercert")["subject"])
+        writer.close()
+
+    server = await asyncio.start_server(take, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    for certificate, key in (("", ""), (str(files.certificate), str(files.key))):
+        async with client(f"127.0.0.1:{port}", tls=tls_context(str(files.ca), certificate, key)) as cerbos:
+            assert await refusal(cerbos.check(question(doc()))) is Code.PDP_UNAVAILABLE
+        assert bool(seen) == bool(certificate)
+    server.close()
+
+
+async def test_a_server_that_speaks_no_h2_over_tls_is_no_cerbos(tmp_path: Path) -> None:
+    files = certificates(tmp_path)
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(files.certificate, files.key)
+    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context)
+    port = server.sockets[0].getsockname()[1]
+    async with client(f"127.0.0.1:{port}", tls=tls_context(str(files.ca), "", "")) as cerbos:
+        with pytest.raises(Refused, match="h2"):
+            await cerbos.check(question(doc()))
+    server.close()
+
+
+def test_a_certificate_without_its_key_is_no_start(tmp_path: Path) -> None:
+    files = certificates(tmp_path)
+    with pytest.raises(OSError, match=r"PEM|key"):
+        tls_context(str(files.ca), str(files.certificate), str(files.ca))
+    with pytest.raises(OSError, match="No such file"):
+        tls_context(str(tmp_path / "nothing"), "", "")
