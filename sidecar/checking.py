@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sidecar import claims_check
 from sidecar.app import StartError, load_trust
-from sidecar.clients import cerbos_version
+from sidecar.clients import cerbos_version, policy_files
 from sidecar.clients.embedded import find_binary, problems_of
 from sidecar.placeholders import is_regular
 from sidecar.routes_file import RoutesError, RoutesFile, read_routes
@@ -52,6 +52,8 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Findings:
         _policies(told, found)
     elif not _said(told, "SIDECAR_PDP"):
         found.notes.append(EXTERNAL)
+        if _said(told, "SIDECAR_CERBOS_ADMIN"):
+            _folder(told, found)
     if settings is not None and routes is not None and not found.problems:
         claims = claims_check.lacking(routes, settings, Path(settings.routes).read_text(encoding="utf-8"))
         found.warnings.extend([*claims.warnings, *_warnings(settings, routes)])
@@ -111,6 +113,19 @@ def _routes(told: Mapping[str, str], settings: Settings | None, found: Findings)
     else:
         return routes
     return None
+
+
+def _folder(told: Mapping[str, str], found: Findings) -> None:
+    """The policies that a Cerbos elsewhere is told to read: as the reload looks at them."""
+    folder = Path(_said(told, "SIDECAR_POLICIES"))
+    if folder.is_dir():
+        found.checked.append(str(folder))
+        try:
+            policy_files.read_policies(folder, follow=False)
+        except policy_files.PolicyFault as fault:
+            found.problems.extend(fault.problems)
+        except policy_files.Changing:
+            found.problems.append(f"{folder}: it changes while it is read, expected it to stay as it is")
 
 
 def _policies(told: Mapping[str, str], found: Findings) -> None:

@@ -172,3 +172,30 @@ def test_a_warning_of_the_route_file_is_told(tmp_path: Path) -> None:
     found = checking.findings(environ, {})
     assert found.problems == []
     assert any("the rule depends on the query (owner)" in warning for warning in found.warnings)
+
+
+@pytest.mark.parametrize("cerbos", [
+    {"SIDECAR_CERBOS": "unix:/run/cerbos.sock", "SIDECAR_CERBOS_ADMIN": "authz:authz"}, {"SIDECAR_CERBOS": "embedded"},
+])  # fmt: skip
+@pytest.mark.parametrize("broken", ["empty", "schema", "link"])
+def test_policies_that_cerbos_would_serve_without_are_a_problem(
+    tmp_path: Path, cerbos: dict[str, str], broken: str
+) -> None:
+    (tmp_path / "routes.yaml").write_text("version: 1\nroutes: [{path: /, access: public}]\n")
+    folder = tmp_path / "policies"
+    (folder / "_schemas").mkdir(parents=True)
+    if broken != "empty":
+        (folder / "contact.yaml").write_text(
+            "apiVersion: api.cerbos.dev/v1\nresourcePolicy: {resource: contact, version: default, rules: []}\n"
+        )
+    if broken == "schema":
+        (folder / "_schemas/x.json").write_text("{")
+    if broken == "link":
+        (folder / "sub").symlink_to("nowhere")
+    environ = {
+        **cerbos, "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"), "SIDECAR_POLICIES": str(folder),
+        "SIDECAR_CERBOS_BINARY": str(binary()),
+    }  # fmt: skip
+    place = {"empty": f"{folder}: found no", "schema": f"{folder}/_schemas/x.json:1:", "link": f"{folder}/sub: a link"}
+    (problem,) = checking.findings(environ, {}).problems
+    assert problem.startswith(place[broken])

@@ -166,7 +166,7 @@ def drain(sidecar: Sidecar, token: str, load: Load) -> tuple[float, float]:
         wait_for(lambda: readyz(sidecar)[0] == 503, what="readiness ends first")
         noticed = time.monotonic() - began
         assert readyz(sidecar)[1] | {"reload": ""} == {
-            "ready": False, "cerbos": True, "keys": True, "routes": True, "serving": False, "reload": "",
+            "ready": False, "cerbos": True, "keys": True, "routes": True, "serving": False, "reload": "", "policies": "ok",
         }  # fmt: skip
         # one that has not noticed yet is still served, and asked to come no more
         late = sidecar.get("/contacts/1", token)
