@@ -95,7 +95,7 @@ def test_clients_that_read_nothing_leave_the_others_their_places(
     said = b"GET /static/large HTTP/1.1\r\nHost: x\r\nX-Forwarded-For: 192.0.2.1\r\n\r\n"
     if what == "refusals":
         # pages, as they are longer: what counts is what is not read, and not how much is asked
-        said = b"GET /nowhere HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n" * 100
+        said = b"GET /nowhere HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n" * 400
     with running_sidecar(tmp_path, stack.routes, policies(), upstream, environ) as sidecar:
         assert asks(sidecar, 20) == [200] * 20
         before = rss(sidecar)
@@ -120,7 +120,7 @@ def asks(sidecar: Sidecar, count: int) -> list[int]:
     """The statuses of a client with another address than the others', each on a connection of its own."""
     statuses = []
     for _ in range(count):
-        client = http.client.HTTPConnection("127.0.0.1", sidecar.port, timeout=90, source_address=("127.0.0.2", 0))
+        client = http.client.HTTPConnection("127.0.0.1", sidecar.port, timeout=30, source_address=("127.0.0.2", 0))
         with contextlib.closing(client):
             client.request("GET", "/public", headers={"X-Forwarded-For": "192.0.2.2"})
             answer = client.getresponse()

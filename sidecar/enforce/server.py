@@ -295,7 +295,7 @@ class StrictProtocol(asyncio.BufferedProtocol):
     @property
     def idle(self) -> bool:
         """Whether nothing of a request has come since the opening or the last answer."""
-        return self._state is _HEAD and not self._reader.held
+        return self._state is _HEAD and not self._reader.held and not self._pending
 
     def close(self) -> None:
         """Close when what is written has been taken; a client that takes nothing is cut off."""
@@ -449,9 +449,16 @@ class StrictProtocol(asyncio.BufferedProtocol):
     def _hear(self) -> None:
         """Read the next request, unless it has begun."""
         self.deadline = self._ticker.now + (self._limits.head if self._head_begun else self._limits.keep_alive)
-        self._resume()
         if self._pending:
+            self._pause()
+            self._ticker.turns.wait(self._hear_pending)
+        else:
+            self._resume()
+
+    def _hear_pending(self) -> None:
+        if self._pending and self._state is _HEAD and not self.blocked and not self.transport.is_closing():
             data, self._pending = self._pending, b""
+            self._resume()
             self.data_received(data)
 
     def ended(self, cycle: Cycle) -> None:

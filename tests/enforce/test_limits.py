@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import math
+from itertools import pairwise
 
 from uvicorn.server import ServerState
 
-from sidecar.enforce.limits import Crowd, Limits, Patience, Ticker, Timed, ticker_of
+from sidecar.enforce.limits import Crowd, Limits, Patience, Ticker, Timed, Turns, ticker_of
 
 
 class Connection:
@@ -180,3 +182,37 @@ def test_a_client_has_to_take_its_answers_at_a_least_rate() -> None:
     for minute in range(100):
         patience.begin(60.0 * minute, 100_000)
         assert patience.credit(60.0 * minute + 50, 75_000)
+
+
+async def test_pipelined_requests_take_a_few_turns_each_and_leave_the_rest_to_others() -> None:
+    """However many wait: what the loop does besides is done after each few of them."""
+    loop = asyncio.get_running_loop()
+    turns, begun, seen = Turns(loop, 8), [], []
+
+    def look() -> None:
+        seen.append(len(begun))
+        if len(begun) < 100:
+            loop.call_soon(look)
+
+    for number in range(100):
+        turns.wait(functools.partial(begun.append, number))
+    loop.call_soon(look)
+    while len(begun) < 100:
+        await asyncio.sleep(0)
+    assert begun == list(range(100))
+    assert max(after - before for before, after in pairwise(seen)) == 8
+
+
+async def test_one_that_asks_again_waits_behind_the_others() -> None:
+    turns, begun = Turns(asyncio.get_running_loop(), 8), []
+
+    def greedy() -> None:
+        begun.append("greedy")
+        if begun.count("greedy") < 3:
+            turns.wait(greedy)
+
+    turns.wait(greedy)
+    turns.wait(lambda: begun.append("other"))
+    while len(begun) < 4:
+        await asyncio.sleep(0)
+    assert begun == ["greedy", "other", "greedy", "greedy"]
