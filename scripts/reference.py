@@ -50,6 +50,7 @@ CODE_SAYS = {
     Code.SESSION_STORE_UNAVAILABLE: "Redis cannot be reached, so the session was not examined; its cookie stays",
     Code.SESSION_STORE_ERROR: "Redis refused to answer",
     Code.SESSION_BAD_RECORD: "the session's record in Redis cannot be read",
+    Code.PRINCIPAL_MISSING: "the token is good, and the claim that `principal.id` names is not in it or is no name; `detail` in the decision log says which claim. The sign-in ends with it too: no session begins that no page would take",
     Code.NO_ROLES: "neither the token nor `defaults.roles` gives a role",
     Code.CLAIM_MISSING: "a policy is to be asked, and the token lacks a claim that is an attribute of the principal and not in `principal.optional`",
     Code.CLAIM_INVALID: "such a claim is of another type than its `type`, or an object without `type: json`",

@@ -90,7 +90,10 @@ class Browser:
         )  # fmt: skip
 
     async def verify(self, grant: Grant, nonce: str | None, now: float) -> SignedIn:
-        """What a sign-in proves (R19). Raises Refused: SIGN_IN_INVALID, KEYS_UNAVAILABLE."""
+        """What a sign-in proves (R19). Raises Refused: SIGN_IN_INVALID, KEYS_UNAVAILABLE, PRINCIPAL_MISSING.
+
+        A session whose token the gate would refuse is none: its browser would come back here, again and again.
+        """
         tokens, client = self._tokens(), self._settings.client_ids[0]
         if not self._takes_access():
             # an issuer that gives no access token of its own form has nothing that the id token could belong to
@@ -98,6 +101,12 @@ class Browser:
         proved = await verify_id_token(grant, tokens.issuers, client, tokens.find_key, now, nonce)
         token = grant.access_token or grant.id_token
         claims = proved.access or proved.identity
+        try:
+            await tokens.principal_of_token(token.encode("utf-8"), now)
+        except Refused as refused:
+            if refused.code not in _UNUSABLE:
+                raise
+            raise Refused(Code.SIGN_IN_INVALID, f"the gate refuses its token: {refused.detail}") from None
         username = claims.get("username", claims.get("cognito:username", claims["sub"]))
         return SignedIn(str(claims["sub"]), str(username), token, int(claims["exp"]))
 
@@ -135,6 +144,9 @@ class Browser:
         for endpoints in (self._sign_in, self._renewal):
             await endpoints.aclose()
         await self._ledger.aclose()
+
+
+_UNUSABLE = frozenset([Code.TOKEN_INVALID, Code.TOKEN_EXPIRED])
 
 
 class _Endpoints(NamedTuple):

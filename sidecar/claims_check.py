@@ -126,7 +126,7 @@ def _absent(claim: str, use: frozenset[str]) -> str:
 
 
 _EFFECT = {
-    Need.ID: "every token is 401 token_invalid",
+    Need.ID: "every token is 403 principal_missing",
     Need.ROLES: "no role comes of it",
     Need.ATTRIBUTE: (
         "every decided request is 403 claim_missing, unless a pre token generation trigger adds it. Accept the other "
@@ -138,7 +138,7 @@ _EFFECT = {
 }
 _OF_A_PROGRAM = "the access token of a program (client credentials) has no claim {!r}:"
 _PROGRAM = {
-    Need.ID: "it is 401 token_invalid. `id: sub` takes people and programs",
+    Need.ID: "it is 403 principal_missing. `id: sub` takes people and programs",
     Need.ATTRIBUTE: "it is 403 claim_missing, unless the attribute is in `principal.optional`",
 }
 

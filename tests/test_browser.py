@@ -48,9 +48,11 @@ async def find(issuer: str, kid: str) -> PyJWK:
     return public_key("k1")
 
 
-def browser(use: str = "access", issuers: dict[str, Issuer] | None = None) -> Browser:
+def browser(
+    use: str = "access", issuers: dict[str, Issuer] | None = None, rules: PrincipalRules | None = None
+) -> Browser:
     trusted = issuers or {ISSUER: Issuer(ISSUER, frozenset([CLIENT, "other"]), frozenset([use]))}
-    tokens = Tokens(trusted, PrincipalRules(), find)
+    tokens = Tokens(trusted, rules or PrincipalRules(), find)
     return Browser(SETTINGS, lambda: tokens, lambda dep, fault: None, lambda: NOW)
 
 
@@ -104,6 +106,24 @@ async def test_tokens_that_do_not_belong_to_this_sign_in_are_none(id_token: str,
     "token", [access(client_id="stranger"), access(exp=int(NOW)), access(iss="https://evil.test"), "x"]
 )
 async def test_an_access_token_that_the_gate_would_refuse_opens_no_session(token: str) -> None:
+    with pytest.raises(Refused) as caught:
+        await browser().verify(Grant(token, identity(), "r"), NONCE, NOW)
+    assert caught.value.code is Code.SIGN_IN_INVALID
+
+
+async def test_a_sign_in_without_its_principal_opens_no_session() -> None:
+    with pytest.raises(Refused) as caught:
+        await browser(rules=PrincipalRules(id="email")).verify(
+            Grant(access(), identity(email="a@b.c"), "r"), NONCE, NOW
+        )
+    assert (caught.value.code, caught.value.detail) == (
+        Code.PRINCIPAL_MISSING,
+        "principal.id: the token has no claim email",
+    )
+
+
+async def test_roles_that_the_gate_would_refuse_open_no_session() -> None:
+    token = access(**{"cognito:groups": "admin"})
     with pytest.raises(Refused) as caught:
         await browser().verify(Grant(token, identity(), "r"), NONCE, NOW)
     assert caught.value.code is Code.SIGN_IN_INVALID

@@ -40,7 +40,7 @@ def said(principal: str, uses: str = "", environ: dict[str, str] | None = None, 
         ("{attributes: {mail: {claim: email, type: string}}}", "", "routes.yaml:2:40: principal.attributes.mail.claim: ", "'email' into access"),
         ("{attributes: {mail: email}}", "[access]", "routes.yaml:2:32: principal.attributes.mail: ", "no other ones are accepted"),
         ("{attributes: {scopes: scope}}", "[id]", "routes.yaml:2:34: principal.attributes.scopes: ", "'scope' into id tokens"),
-        ("{id: email}", "", "routes.yaml:2:17: principal.id: ", "every token is 401 token_invalid"),
+        ("{id: email}", "", "routes.yaml:2:17: principal.id: ", "every token is 403 principal_missing"),
         ('{id: "cognito:username"}', "", "routes.yaml:2:17: principal.id: ", "it is 'username' there"),
         ("{id: username}", "[id]", "routes.yaml:2:17: principal.id: ", "it is 'cognito:username' there"),
         ('{roles: "custom:groups"}', "", "routes.yaml:2:20: principal.roles: ", "no role comes of it"),
@@ -131,7 +131,7 @@ def test_one_pool_of_several_is_enough_for_a_warning() -> None:
 @pytest.mark.parametrize(
     ("principal", "note"),
     [
-        ("{id: username}", "routes.yaml:2:17: principal.id: the access token of a program (client credentials) has no claim 'username': it is 401"),
+        ("{id: username}", "routes.yaml:2:17: principal.id: the access token of a program (client credentials) has no claim 'username': it is 403"),
         ("{attributes: {name: username}}", "routes.yaml:2:32: principal.attributes.name: the access token of a program (client credentials) has"),
     ],
 )  # fmt: skip

@@ -138,7 +138,7 @@ def test_a_program_has_no_user_name(world: World, tmp_path: Path) -> None:
     where = f"http://127.0.0.1:{world.upstream.port}"
     with running_sidecar(tmp_path, by_name, world.sidecar.folder / "policies", where, {}) as sidecar:
         got = sidecar.get("/reports/7", program())
-        assert got.code == "token_invalid"
+        assert (got.status, got.code) == (403, "principal_missing")
         assert sidecar.get("/reports/7", person("alice")).status == 200
     settings = read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:1"}, {})
     shown = EXAMPLES["routes.yaml"]

@@ -51,6 +51,7 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             Code.ROUTE_UNMAPPED
             | Code.CORS_REFUSED
             | Code.ORIGIN_REFUSED
+            | Code.PRINCIPAL_MISSING
             | Code.NO_ROLES
             | Code.CLAIM_MISSING
             | Code.CLAIM_INVALID
@@ -135,6 +136,9 @@ _SAYS = {
 """What a page tells a person; nothing that helps an attacker."""
 _SAYS_OF_CODE = {
     **dict.fromkeys(_LASTING, _SAYS_LASTING),
+    Code.PRINCIPAL_MISSING: (
+        "Your account does not say who you are in the way that this application needs. Who runs it can fix it."
+    ),
     Code.CLAIM_MISSING: "Your account lacks something that the rules need. Who runs this application can add it.",
     Code.CLAIM_INVALID: "Your account has something that the rules cannot use. Who runs this application can fix it.",
 }

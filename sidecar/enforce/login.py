@@ -268,7 +268,11 @@ class Login:
         users: tuple[str, ...] = (),
     ) -> Answer:  # fmt: skip
         """A new session, whatever session the browser came with (R19), and back to where the person was going."""
-        signed_in = await self._verify(grant, nonce, asked.now)
+        try:
+            signed_in = await self._verify(grant, nonce, asked.now)
+        except Refused as refused:
+            self._note(asked, "sign_in_failed", reason=refused.code, detail=refused.detail)
+            raise
         now = int(asked.now)
         session = Session(
             secrets.token_hex(16), signed_in.token, grant.id_token, grant.refresh_token, signed_in.username,

@@ -215,7 +215,8 @@ class Gate:
 
     async def identify(self, request: Request, rules: Rules, also: frozenset[str] = NOBODY) -> Identified:
         """Who sent a request, by its bearer token or by its session. Pages of the origins in `also` may use a session
-        as our own may. Raises Refused: TOKEN_*, SESSION_*, KEYS_UNAVAILABLE, ORIGIN_REFUSED."""
+        as our own may. Raises Refused: TOKEN_*, SESSION_*, PRINCIPAL_MISSING, KEYS_UNAVAILABLE,
+        ORIGIN_REFUSED."""
         now = self._now()
         if b"authorization" not in request.seen:
             for source, privacy in self._sources:

@@ -15,6 +15,7 @@ from sidecar.gate import strict_json
 from sidecar.gate.bounded import Bounded
 from sidecar.gate.claims import GROUPS, Claim, Format, Incomplete, RoleClaim, attributes_from, is_name, roles_from
 from sidecar.gate.request import Request
+from sidecar.gate.values import type_of
 from sidecar.gate.verdict import Code, Refused
 
 MAX_TOKEN = 16 * 1024
@@ -97,7 +98,8 @@ class Tokens:
         self._known.clear()
 
     async def principal_of(self, request: Request, now: float) -> Principal:
-        """The principal of the request's bearer token. Raises Refused: TOKEN_MISSING, _INVALID, _EXPIRED, KEYS_*."""
+        """The principal of the request's bearer token. Raises Refused: TOKEN_MISSING, what
+        `principal_of_token` raises."""
         value = request.seen.get(b"authorization", b"")
         if value.startswith(b"Bearer "):
             # one that is known was in the form that `bearer_token` wants
@@ -108,7 +110,8 @@ class Tokens:
         return await self.principal_of_token(bearer_token(request), now)
 
     async def principal_of_token(self, token: bytes, now: float) -> Principal:
-        """The principal of a compact JWS. Raises Refused: TOKEN_INVALID, TOKEN_EXPIRED, KEYS_UNAVAILABLE."""
+        """The principal of a compact JWS. Raises Refused: TOKEN_INVALID, TOKEN_EXPIRED, KEYS_UNAVAILABLE,
+        PRINCIPAL_MISSING."""
         digest = hashlib.sha256(token).digest()
         known = self._known.get(digest)
         if known is not None:
@@ -241,9 +244,14 @@ def _seconds(claims: Mapping[str, Any], name: str) -> int:
 
 
 def principal_from(claims: Mapping[str, Any], issuer: str, rules: PrincipalRules) -> Principal:
-    """The principal that verified claims make. Raises Refused(TOKEN_INVALID) for a claim that cannot be one."""
-    subject = _text_claim(claims, "sub")
-    identifier = subject if rules.id == "sub" else _text_claim(claims, rules.id)
+    """The principal that verified claims make.
+
+    Raises Refused: TOKEN_INVALID for a `sub` or roles that no trusted issuer writes, PRINCIPAL_MISSING where the claim
+    that `principal.id` names is absent or no name. Another sign-in would give the same, so that it is no 401.
+    """
+    if not is_name(claims.get("sub")):
+        raise Refused(Code.TOKEN_INVALID, f"sub: {_EXPECTS_NAME}")
+    identifier = claims["sub"] if rules.id == "sub" else _named_claim(claims, rules.id)
     roles = roles_from(claims, rules.roles, rules.default_roles)
     attributes, incomplete = attributes_from(claims, rules.attributes, rules.optional)
     if not roles:
@@ -264,8 +272,16 @@ def principal_as(
     return Principal(name, told, {**attributes, **read}, me.issuer, me.expires, {"sub": name}, incomplete)
 
 
-def _text_claim(claims: Mapping[str, Any], name: str) -> str:
+_EXPECTS_NAME = "expected 1 to 256 characters without controls or spaces"
+
+
+def _named_claim(claims: Mapping[str, Any], name: str) -> str:
     value = claims.get(name)
+    if value is None:
+        raise Refused(Code.PRINCIPAL_MISSING, f"principal.id: the token has no claim {name}")
     if not is_name(value):
-        raise Refused(Code.TOKEN_INVALID, f"{name}: expected 1 to 256 characters without controls or spaces")
+        # never the value itself: it may be an email
+        raise Refused(
+            Code.PRINCIPAL_MISSING, f"principal.id: the claim {name}: found {type_of(value)}, {_EXPECTS_NAME}"
+        )
     return str(value)

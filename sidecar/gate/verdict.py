@@ -45,6 +45,7 @@ class Code(StrEnum):
     SESSION_STORE_UNAVAILABLE = "session_store_unavailable"
     SESSION_STORE_ERROR = "session_store_error"
     SESSION_BAD_RECORD = "session_bad_record"
+    PRINCIPAL_MISSING = "principal_missing"
     NO_ROLES = "no_roles"
     CLAIM_MISSING = "claim_missing"
     CLAIM_INVALID = "claim_invalid"

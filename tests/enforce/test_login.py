@@ -203,6 +203,23 @@ def test_the_app_gets_who_it_is_and_neither_session_nor_token(jar: Jar, app: Rec
     assert app.seen[-1].values("x-auth-subject") == ["alice"]
 
 
+def test_a_sign_in_without_its_principal_ends_with_a_page_that_says_so(
+    cognito: LocalCognito, app: Recorder, tmp_path: Path
+) -> None:
+    routes, upstream = ROUTES.replace("id: username", "id: email"), f"http://127.0.0.1:{app.port}"
+    with running_sidecar(tmp_path, routes, ROOT / "policies", upstream, environ_of(cognito)) as sidecar:
+        jar = Jar(sidecar)
+        got = jar.sign_in()
+        assert (got.status, "__Host-session" in jar.cookies) == (403, False)
+        assert b"principal_missing" in got.body
+        assert b"what this application knows people by" in got.body
+        by_token = sidecar.get("/me", cognito.token("alice"))
+        assert (by_token.status, by_token.code) == (403, "principal_missing")
+        lines = [line for line in sidecar.decisions() if line.get("detail")]
+        assert [line.get("code") or line.get("reason") for line in lines] == ["principal_missing"] * 2
+        assert {line["detail"] for line in lines} == {"principal.id: the token has no claim email"}
+
+
 def test_failures_of_one_user_have_an_end(jar: Jar, cognito: LocalCognito) -> None:
     cognito.add_user(User("guessed", "Right-1234", ("user",)))
     for _ in range(PER_USER):
