@@ -322,15 +322,18 @@ def read_document(text: str, file: str, shape: Shape) -> tuple[Any, Reader]:
     reader = Reader(file)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
+        if node is not None:
+            return shape.read(node, "", reader), reader
+        reader.fault(Mark(1, 1, ""), "found an empty file, expected at least `version: 1` and `routes`")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)
         reader.fault(Mark(line, column, ""), f"not YAML: {error.problem or error.context}")
-        return None, reader
     except yaml.YAMLError as error:
         reader.fault(Mark(1, 1, ""), f"not YAML: {error}")
-        return None, reader
-    if node is None:
-        reader.fault(Mark(1, 1, ""), "found an empty file, expected at least `version: 1` and `routes`")
-        return None, reader
-    return shape.read(node, "", reader), reader
+    except RecursionError:
+        reader.fault(Mark(1, 1, ""), "not YAML that can be read: nested too deeply")
+    except (ValueError, OverflowError) as error:
+        # of the parser: an escape beyond Unicode, a version of many digits
+        reader.fault(Mark(1, 1, ""), f"not YAML: {error}")
+    return None, reader

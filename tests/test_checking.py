@@ -199,3 +199,21 @@ def test_policies_that_cerbos_would_serve_without_are_a_problem(
     place = {"empty": f"{folder}: found no", "schema": f"{folder}/_schemas/x.json:1:", "link": f"{folder}/sub: a link"}
     (problem,) = checking.findings(environ, {}).problems
     assert problem.startswith(place[broken])
+
+
+def test_policies_behind_a_link_are_read_for_warnings_as_cerbos_reads_them(tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text(ROUTES)
+    (tmp_path / "shared").mkdir()
+    (tmp_path / "shared/contact.yaml").write_text(POLICIES)
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    (folder / "sub").symlink_to("../shared")
+    environ = {
+        **POOL, "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"), "SIDECAR_POLICIES": str(folder),
+        "SIDECAR_CERBOS_BINARY": str(binary()),
+    }  # fmt: skip
+    found = checking.findings(environ, {})
+    assert found.problems == []
+    assert not any("question-unknown" in warning for warning in found.warnings)
+    (place,) = [warning for warning in found.warnings if "attribute-unsupplied" in warning]
+    assert place.startswith(f"{folder}/sub/contact.yaml:7:"), place

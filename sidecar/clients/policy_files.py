@@ -103,21 +103,30 @@ def _fault(folder: Path, policies: Policies) -> PolicyFault | None:
     if not policies.names:
         return PolicyFault([f"{folder}: found no policy, expected a .yaml, .yml or .json file with one"])
     problems = [
-        f"{folder / name}:{error.lineno}:{error.colno}: no JSON, expected a JSON Schema: {error.msg}"
+        f"{folder / name}:{error}"
         for name, content in policies.files.items()
         if name.startswith("_schemas/") and name.lower().endswith(".json") and (error := _no_json(content))
     ]
     return PolicyFault(problems) if problems else None
 
 
-def _no_json(content: bytes) -> json.JSONDecodeError | None:
+def _no_json(content: bytes) -> str:
+    """Why a schema is no JSON, with line and column, "" where it is."""
+    place, reason = "1:1", ""
     try:
-        json.loads(content.decode("utf-8", "replace"))
+        # a number is not made: Python refuses one of many digits
+        json.loads(content.decode("utf-8", "replace"), parse_int=str, parse_float=str, parse_constant=_no_constant)
     except json.JSONDecodeError as error:
-        return error
+        place, reason = f"{error.lineno}:{error.colno}", error.msg
+    except ValueError as error:
+        reason = str(error)
     except RecursionError:
-        return json.JSONDecodeError("nested too deeply", "", 0)
-    return None
+        reason = "nested too deeply"
+    return f"{place}: no JSON, expected a JSON Schema: {reason}" if reason else ""
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(f"{name} is no number of JSON")
 
 
 def _is_policy(path: PurePosixPath) -> bool:
@@ -148,6 +157,9 @@ def _below(folder: Path, prefix: str, above: tuple[str, ...], follow: bool) -> I
                 raise PolicyFault([f"{path}: a link to a folder that holds it"])
             yield from _below(path, name + "/", (*above, real), follow)
         elif entry.name.lower().endswith(_SUFFIXES) or prefix.startswith("_schemas/"):
+            if not entry.is_file():
+                # to read a pipe would wait for ever
+                raise PolicyFault([f"{path}: found neither a file nor a folder, expected a file"])
             yield name, path
 
 

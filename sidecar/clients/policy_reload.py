@@ -121,6 +121,8 @@ class PolicyReload:
             self._failed([f"{self._folder}: Cerbos does not reload: {error.status.name} {error.detail}"])
         except OSError as error:
             self._failed([f"{self._folder}: {error}"])
+        except Exception as error:  # noqa: BLE001 - whatever this change does to us, the next one is to be looked at
+            self._failed([f"{self._folder}: {type(error).__name__}: {error}"])
         else:
             self.state.loaded(self._now())
             log.info("Cerbos has read the policies in %s, generation %d", self._folder, self.state.generation)

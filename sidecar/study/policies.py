@@ -105,7 +105,8 @@ def _accepted(document: Document) -> frozenset[str]:
 
 def policy_files(folder: Path) -> Iterator[Path]:
     """The files that Cerbos loads from a folder (its source, internal/util, `IsSupportedFileType` and its kin)."""
-    for parent, below, names in os.walk(folder):
+    # a Cerbos of ours reads a copy in which linked folders are folders; for one elsewhere they are a problem
+    for parent, below, names in os.walk(folder, followlinks=True):
         here = Path(parent)
         below[:] = sorted(
             name
@@ -113,8 +114,8 @@ def policy_files(folder: Path) -> Iterator[Path]:
             if not name.startswith(".") and name != "testdata" and (name != "_schemas" or here != folder)
         )
         for name in sorted(names):
-            stem, suffix = os.path.splitext(name)
-            if suffix.lower() in (".yaml", ".yml", ".json") and not name.startswith(".") and not stem.endswith("_test"):
+            stem, suffix = os.path.splitext(name.lower())
+            if suffix in (".yaml", ".yml", ".json") and not name.startswith(".") and not stem.endswith("_test"):
                 yield here / name
 
 

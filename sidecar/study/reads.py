@@ -65,7 +65,16 @@ _NOTHING: _Known = frozenset()
 _MACROS = {"exists": 1, "all": 1, "filter": 1, "map": 1, "exists_one": 1, "existsOne": 1, "sortBy": 1}
 """Of a list or map: how many variables it binds at least (cel-spec, "Macros", and cel-go's extensions)."""
 _WIDE_MACROS = {"transformList": 2, "transformMap": 2, "transformMapEntry": 2}
+_TESTS = ("exists", "all", "filter", "exists_one", "existsOne")
+"""Macros whose last argument is taken for true or false."""
 _COMPARISONS = ("==", "!=", "<", "<=", ">", ">=", "in")
+_ARITHMETIC = ("+", "-", "*", "/", "%")
+_SAME = ("orValue", "value", "dyn")
+"""Functions whose value is that of what they are called with."""
+_RESULTS = {
+    ("call", "int"): "number", ("call", "uint"): "number", ("call", "double"): "number", ("call", "size"): "number",
+    ("method", "size"): "number", ("call", "string"): "string", ("call", "bool"): "bool", ("call", "has"): "bool",
+}  # fmt: skip
 _WHOLES: dict[tuple[str, ...], tuple[str, ...]] = {
     ("P",): ("principal",), ("request", "principal"): ("principal",),
     ("R",): ("resource",), ("request", "resource"): ("resource",),
@@ -160,22 +169,24 @@ class _Reading:
             return
         attribute = self.attribute(node)
         if attribute is None:
-            yield from self._by_kind(node, known)
+            yield from self._by_kind(node, known, with_)
             return
         yield self._use(attribute, node, known, with_)
         for index in node.children[1:]:
             yield from self.read(index, known)
 
-    def _by_kind(self, node: Node, known: _Known) -> Iterator[Use | Unread]:
+    def _by_kind(self, node: Node, known: _Known, with_: str) -> Iterator[Use | Unread]:
         guarded = self._guarded(node)
         if guarded is not None:
             yield self._use(guarded, node, frozenset((guarded,)))
         elif node.kind == "op" and node.text in ("&&", "||", "!", "?:"):
-            yield from self._logic(node, known)
+            yield from self._logic(node, known, with_)
         elif node.kind == "op" and node.text in _COMPARISONS:
             yield from self._comparison(node, known)
+        elif node.kind == "op" and node.text in _ARITHMETIC:
+            yield from self._computed(node, known, with_)
         elif node.kind in ("method", "call"):
-            yield from self._called(node, known)
+            yield from self._called(node, known, with_)
         else:
             yield from self._others(node, known)
 
@@ -196,14 +207,14 @@ class _Reading:
         owner = self._owner(node)
         return (owner,) if owner is not None else _WHOLES.get(path, ())
 
-    def _logic(self, node: Node, known: _Known) -> Iterator[Use | Unread]:
+    def _logic(self, node: Node, known: _Known, with_: str) -> Iterator[Use | Unread]:
         if node.text == "!":
             yield from self.boolean(node.children[0], known)
         elif node.text == "?:":
             condition, then, otherwise = node.children
             yield from self.boolean(condition, known)
-            yield from self.read(then, known | self.known_if(condition, wanted=True))
-            yield from self.read(otherwise, known | self.known_if(condition, wanted=False))
+            yield from self.read(then, known | self.known_if(condition, wanted=True), with_)
+            yield from self.read(otherwise, known | self.known_if(condition, wanted=False), with_)
         else:
             left, right = node.children
             wanted = node.text == "&&"
@@ -215,23 +226,33 @@ class _Reading:
         for side, other in ((left, right), (right, left)):
             among = node.text == "in"
             # what is looked for is compared with the items of a list, and not with the list
-            with_ = "" if among and side is right else self._literal(other, among)
+            with_ = "" if among and side is right else self._type(other, among)
             yield from self.read(side, known, with_)
 
-    def _called(self, node: Node, known: _Known) -> Iterator[Use | Unread]:
+    def _computed(self, node: Node, known: _Known, with_: str) -> Iterator[Use | Unread]:
+        """Read the operands of arithmetic. Of JSON values, texts and lists have sums, and numbers all of it."""
+        numbers = node.text != "+" or "number" in (with_, *(self._type(child) for child in node.children))
+        for child in node.children:
+            yield from self.read(child, known, "number" if numbers else "")
+
+    def _called(self, node: Node, known: _Known, with_: str) -> Iterator[Use | Unread]:
         if node.kind == "call" and node.text == "has" and len(node.children) == 1:
             # of `has(a.b.c)` the last name alone may be absent
             for child in node.children[0].children[:1]:
                 yield from self.read(child, known)
             return
         target, arguments = (node.children[:1], node.children[1:]) if node.kind == "method" else ((), node.children)
+        if node.text == "orValue" and len(arguments) == 1:
+            with_ = with_ or self._type(arguments[0])
+        same = node.text in _SAME
         for each in target:
-            yield from self.read(each, known)
+            yield from self.read(each, known, with_ if same else "")
         bound = self._binds(node, arguments)
         outer, self._bound = self._bound, self._bound | bound
         for argument in arguments:
             if not (argument.kind == "name" and argument.text in bound):
-                yield from self.read(argument, known)
+                taken = "bool" if bound and node.text in _TESTS and argument is arguments[-1] else with_ if same else ""
+                yield from self.read(argument, known, taken)
         self._bound = outer
 
     def _binds(self, node: Node, arguments: tuple[Node, ...]) -> frozenset[str]:
@@ -300,19 +321,29 @@ class _Reading:
             return None
         return self._names.variables.get(path[1])
 
-    def _literal(self, node: Node, listed: bool) -> str:
-        """The type of a literal or a constant; of the first item of a list where the other side is to be among them."""
+    def _type(self, node: Node, listed: bool = False) -> str:
+        """The type that a node has whatever the request says, "" where that is open; of the first item of a list where
+        the other side is to be among them."""
         if node.kind == "literal":
             return node.text if node.text in ("number", "bool", "string") else ""
-        if node.kind == "op" and node.text == "-" and len(node.children) == 1:
-            return self._literal(node.children[0], listed=False)
+        if node.kind == "op":
+            return self._type_of_op(node)
+        if node.kind in ("call", "method"):
+            return self._type(node.children[-1]) if node.text == "orValue" else _RESULTS.get((node.kind, node.text), "")
         if listed and node.kind == "list":
-            return next(filter(None, (self._literal(child, listed=False) for child in node.children)), "")
+            return next(filter(None, map(self._type, node.children)), "")
         path = _path(node)
         if len(path) == 2 and path[0] in ("C", "constants"):
             constant = self._names.constants.get(path[1])
             return constant.json_type if constant is not None else ""
         return ""
+
+    def _type_of_op(self, node: Node) -> str:
+        if node.text in _ARITHMETIC or node.text == "?:":
+            # not of times, which have differences, too
+            operands = node.children[1:] if node.text == "?:" else node.children
+            return next(filter(None, map(self._type, operands)), "")
+        return "bool"
 
     def _use(self, attribute: Attribute, node: Node, known: _Known, with_: str = "") -> Use:
         guarded = attribute in known or node.kind in ("optional", "optional_index")

@@ -63,8 +63,10 @@ class Document:
         self._text = path.read_text(encoding="utf-8-sig")
         try:
             root = yaml.compose(self._text, Loader=yaml.SafeLoader)
-        except yaml.YAMLError as error:
+        except (yaml.YAMLError, ValueError, OverflowError) as error:
             raise ValueError(" ".join(str(error).split())) from None
+        except RecursionError:
+            raise ValueError("nested too deeply") from None
         if not isinstance(root, yaml.MappingNode):
             raise ValueError("found no mapping")  # noqa: TRY004 - a user's file
         self.root = root

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -118,12 +119,33 @@ def test_a_folder_without_a_policy_is_refused(tmp_path: Path, files: dict[str, s
 
 
 @pytest.mark.parametrize(
-    ("schema", "place"), [('{"type": ', "1:10"), ('{\n "a": nope}', "2:7"), ("", "1:1"), ("[" * 100_000, "1:1")]
+    ("schema", "place"),
+    [
+        ('{"type": ', "1:10"),
+        ('{\n "a": nope}', "2:7"),
+        ("", "1:1"),
+        ("[" * 100_000, "1:1"),
+        ('{"maximum": NaN}', "1:1"),
+        ('{"minimum": -Infinity}', "1:1"),
+    ],
 )
 def test_a_schema_that_is_no_json_is_refused(tmp_path: Path, schema: str, place: str) -> None:
     with pytest.raises(PolicyFault) as caught:
         read_policies(put(tmp_path, a_DOT_yaml="x", _schemas__s_DOT_json=schema))
     assert str(caught.value).startswith(f"{tmp_path}/_schemas/s.json:{place}: no JSON")
+
+
+def test_a_schema_may_have_any_number_of_json(tmp_path: Path) -> None:
+    schema = f'{{"maximum": {"9" * 5000}, "minimum": -1e999}}'
+    files = read_policies(put(tmp_path, a_DOT_yaml="x", _schemas__s_DOT_json=schema)).files
+    assert files["_schemas/s.json"].decode() == schema
+
+
+def test_what_is_no_file_is_refused_and_never_waited_for(tmp_path: Path) -> None:
+    put(tmp_path, a_DOT_yaml="x")
+    os.mkfifo(tmp_path / "b.yaml")
+    with pytest.raises(PolicyFault, match="found neither a file nor a folder"):
+        read_policies(tmp_path)
 
 
 def test_a_folder_that_is_not_there_is_a_fault(tmp_path: Path) -> None:

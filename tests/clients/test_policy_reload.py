@@ -22,6 +22,7 @@ import yaml
 from sidecar.clients import policy_reload
 from sidecar.clients.cerbos import Cerbos
 from sidecar.clients.embedded import EmbeddedCerbos, problems_of
+from sidecar.clients.policy_files import Policies
 from sidecar.clients.policy_reload import FollowedPolicies, PolicyReload, PolicyState, publish_to
 from sidecar.clients.unary import CallFailed, Channel, Method, Status
 from sidecar.gate.decision import ALLOW, DENY, Question, Resource
@@ -210,6 +211,22 @@ async def test_a_broken_change_is_not_in_force_in_part(play: Play, broken: str) 
     play.write("b", ALLOW)
     play.write("c", ALLOW)
     assert await play.look() == ("AAA", 2, "ok")
+
+
+async def test_the_next_change_is_looked_at_whatever_the_last_one_did(
+    play: Play, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(policies: Policies) -> list[str]:
+        raise ValueError("odd")
+
+    compiles = play.reload._compile
+    monkeypatch.setattr(play.reload, "_compile", broken)
+    play.write("a", DENY)
+    assert await play.look() == ("AD-", 1, f"failed: {play.folder}")
+    assert play.reload.state.fault == f"{play.folder}: ValueError: odd"
+    monkeypatch.setattr(play.reload, "_compile", compiles)
+    play.write("c", ALLOW)
+    assert await play.look() == ("DDA", 2, "ok")
 
 
 async def test_files_may_change_their_names(play: Play) -> None:

@@ -163,6 +163,7 @@ NAMES = {
     "a.yaml": True, "b.yml": True, "c.json": True, "d.YAML": True, "_e.yaml": True, "-f.yaml": True, "g_tests.yaml": True,
     "sub/h.yaml": True, ".i.yaml": False, ".sub/j.yaml": False, "k_test.yaml": False, "l_test.json": False,
     "testdata/m.yaml": False, "sub/testdata/n.yaml": False, "_schemas/o.yaml": False, "p.txt": False, "q.yaml.bak": False,
+    "r_TEST.yaml": False, "s_Test.YML": False, "TestData/t.yaml": True, "sub/_Schemas/u.yaml": True,
 }  # fmt: skip
 
 
