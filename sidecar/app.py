@@ -29,7 +29,7 @@ from sidecar.enforce.console import Console
 from sidecar.enforce.dialects import DIALECTS
 from sidecar.enforce.forward_auth import ForwardAuth
 from sidecar.enforce.grpc_health import Health
-from sidecar.enforce.own import PREFIX, OwnPaths, assertion_paths
+from sidecar.enforce.own import OwnPaths, assertion_paths
 from sidecar.enforce.owners import Owners, Places
 from sidecar.enforce.pages import Pages, TemplateError
 from sidecar.enforce.permissions import Permissions
@@ -99,7 +99,7 @@ class Traffic:
 
     def direct(self, target: bytes) -> Proxy | ForwardAuth | None:
         """Who takes a request that is no WebSocket; None for the own paths."""
-        if not target.startswith(PREFIX):
+        if not target.startswith(self._own.prefixes):
             return self._proxy
         if self._authorize is not None and self._authorize.has(target):
             return self._authorize

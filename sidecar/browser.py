@@ -86,7 +86,7 @@ class Browser:
         )  # fmt: skip
         return Login(
             ways, self.sessions, self._seal, self._ledger, pages, journal, verify=self.verify, revoke=self.revoke,
-            revoke_all=self.revoke_all, trusted=settings.trusted_proxies,
+            revoke_all=self.revoke_all, trusted=settings.trusted_proxies, logout_paths=settings.logout_paths,
         )  # fmt: skip
 
     async def verify(self, grant: Grant, nonce: str | None, now: float) -> SignedIn:

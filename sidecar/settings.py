@@ -88,6 +88,7 @@ class Settings:
     callback_url: str
     logout_url: str
     logout: str
+    logout_paths: tuple[str, ...]
     session_secrets: tuple[str, ...]
     session_idle: float
     session_lifetime: float
@@ -208,6 +209,13 @@ def _count(least: int, most: int) -> Callable[[str], int]:
 
 def _list(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def _paths(text: str) -> tuple[str, ...]:
+    paths = _list(text)
+    if not all(re.fullmatch(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", path) for path in paths):
+        raise ValueError("expected paths such as /logout")
+    return paths
 
 
 def _hosts(text: str) -> frozenset[str] | None:
@@ -336,6 +344,7 @@ SETTINGS = (
     Setting("AWS_COGNITO_HOSTED_UI_CALLBACK_URL", "callback_url", _page_url, "", "as registered on the app client; else `https://<host>/_sidecar/callback` of the one host in `SIDECAR_HOSTS`"),
     Setting("AWS_COGNITO_HOSTED_UI_LOGOUT_URL", "logout_url", _page_url, "", "as registered on the app client: where a sign-out ends; else `/` of the callback's origin"),
     Setting("SIDECAR_LOGOUT", "logout", _one_of("local", "cognito"), "local", "what a sign-out ends: the `local` session and its refresh token, or `cognito`'s session too"),
+    Setting("SIDECAR_LOGOUT_PATHS", "logout_paths", _paths, "", "the app's own sign-out paths (comma list, such as `/logout`) that are answered as `/_sidecar/logout` is: POST signs out, GET shows the button"),
     Setting("SIDECAR_SESSION_SECRET", "session_secrets", _secrets, "", "seals the cookies: 32 random characters or more, `openssl rand -base64 32`; of a comma list the first seals, and all open; the placeholders of documents are refused", True),
     Setting("SIDECAR_REDIS_URL", "redis_url", _redis, "", "`redis://`, `rediss://` or `unix://`: sessions live there, for several replicas; in the cookie itself without it", True),
     Setting("SIDECAR_SESSION_IDLE", "session_idle", units.duration, "8h", "after so long without a request a session ends"),
@@ -404,8 +413,7 @@ def _check_together(settings: Settings, problems: list[str]) -> None:
     if settings.issuers and not settings.jwks_url:
         problems.append("SIDECAR_JWKS_URL: not set, expected the key URL of SIDECAR_ISSUER")
     problems += _pdp_problems(settings)
-    if settings.login_modes:
-        problems += _login_problems(settings)
+    problems += _login_problems(settings)
     if settings.ext_authz_listen is not None and settings.ext_authz_listen in (settings.listen, settings.admin_listen):
         problems.append(
             f"SIDECAR_EXT_AUTHZ_LISTEN: found {settings.ext_authz_listen}, expected a port that nothing else has"
@@ -462,7 +470,9 @@ def _cerbos_problems(settings: Settings) -> list[str]:
 
 def _login_problems(settings: Settings) -> list[str]:
     """What is missing for a browser to sign in."""
-    problems = []
+    problems: list[str] = []
+    if not settings.login_modes:
+        return ["SIDECAR_LOGOUT_PATHS: found it without SIDECAR_LOGIN, expected both"] if settings.logout_paths else []
     if not settings.session_secrets:
         problems.append("SIDECAR_SESSION_SECRET: not set, expected 32 random characters: openssl rand -base64 32")
     if not settings.client_ids:

@@ -294,3 +294,9 @@ def test_a_cerbos_on_this_machine_may_be_asked_in_plain_text(cerbos: str) -> Non
 def test_settings_of_tls_to_cerbos_that_contradict_each_other(environ: dict[str, str], said: str) -> None:
     (problem,) = problems(environ)
     assert problem.startswith(said)
+
+
+@pytest.mark.parametrize("text", ["/logout", "logout", "/", "/a//b", "/../x", "/a?b"])
+def test_sign_out_paths_are_plain_paths_beside_a_sign_in(text: str) -> None:
+    with pytest.raises(SettingsError, match="SIDECAR_LOGOUT_PATHS: found"):
+        read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_LOGOUT_PATHS": text}, {})

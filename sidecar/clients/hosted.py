@@ -45,7 +45,7 @@ class Hosted:
 
     def authorize_url(
         self, state: str, nonce: str, challenge: str, redirect_uri: str, *,
-        identity_provider: str = "", idp_identifier: str = "", lang: str = "", scope: str = SCOPE,
+        identity_provider: str = "", idp_identifier: str = "", lang: str = "", prompt: str = "", scope: str = SCOPE,
     ) -> str:  # fmt: skip
         """Where a browser goes to sign in. `challenge` is `s256` of the verifier that `exchange` will show."""
         fields = {
@@ -60,6 +60,7 @@ class Hosted:
             "identity_provider": identity_provider,
             "idp_identifier": idp_identifier,
             "lang": lang,
+            "prompt": prompt,
         }
         return f"{self._origin}/oauth2/authorize?{_encoded(fields)}"
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 from collections.abc import Callable
+from enum import StrEnum
 from http import HTTPStatus
 from typing import NamedTuple
 
@@ -16,8 +17,17 @@ RETRY_AFTER = b"2"
 """Seconds: as long as a breaker stays open before it probes."""
 
 
-Page = Callable[[int, Code, str], bytes]
-"""Makes the page that tells a person of a refusal: (status, code, request id) -> HTML."""
+Page = Callable[..., bytes]
+"""Makes the page that tells a person of a refusal: (status, code, request id) -> HTML. Where there is something to
+offer it gets an `offer`, and with `back` where a sign-in leads to, percent-encoded."""
+
+
+class Offer(StrEnum):
+    """What a page leads to: a sign-in, or, for those who have a session, its end and another sign-in."""
+
+    NOTHING = ""
+    SIGN_IN = "sign_in"
+    OTHER = "other"
 
 
 class Answer(NamedTuple):
@@ -217,8 +227,10 @@ code {{ font-size: .875rem; overflow-wrap: anywhere; }}
 """
 
 
-def plain_page(status: int, code: Code, request_id: str) -> bytes:
-    """The page without a template folder."""
+def plain_page(
+    status: int, code: Code, request_id: str, offer: Offer = Offer.NOTHING, back: str = "/"
+) -> bytes:  # fmt: skip
+    """The page where no template can be used: it offers nothing."""
     title = HTTPStatus(status).phrase
     says = _SAYS_OF_CODE.get(code) or _SAYS.get(status, "The request was refused.")
     page = _PAGE.format(status=status, title=title, says=says, code=code, request_id=html.escape(request_id))

@@ -7,6 +7,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple, Protocol, TypeVar
+from urllib.parse import urlsplit
 
 from sidecar.clients.hosted import s256
 from sidecar.clients.ledger import Ledger, Place
@@ -33,7 +34,7 @@ log = logging.getLogger("sidecar.login")
 CALLBACK_PATH = "/_sidecar/callback"
 LOGOUT_PATH = "/_sidecar/logout"
 _MAX_FIELD = 2048
-_PASSED_ON = ("identity_provider", "idp_identifier", "lang")
+_PASSED_ON = ("identity_provider", "idp_identifier", "lang", "prompt")
 """Parameters of our login that the hosted UI gets (authorization endpoint)."""
 _NOT_TRIED = (Code.IDP_UNAVAILABLE, Code.SIGN_IN_LIMITED)
 """Refusals after which nobody knows more of a password or of a code than before."""
@@ -59,7 +60,7 @@ class HostedUI(Protocol):
 
     def authorize_url(
         self, state: str, nonce: str, challenge: str, redirect_uri: str, *, identity_provider: str = "",
-        idp_identifier: str = "", lang: str = "",
+        idp_identifier: str = "", lang: str = "", prompt: str = "",
     ) -> str: ...  # fmt: skip
 
     async def exchange(self, code: str, verifier: str, redirect_uri: str) -> Grant:
@@ -116,6 +117,7 @@ class Login:
     def __init__(
         self, ways: Ways, sessions: Sessions, sealing: Sealing, ledger: Ledger, pages: Pages, journal: Journal, *,
         verify: Verify, revoke: Revoke, revoke_all: Revoke, trusted: tuple[Network, ...] = (),
+        logout_paths: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self._ways = ways
         self._sessions = sessions
@@ -128,11 +130,15 @@ class Login:
         self._revoke = revoke
         self._revoke_all = revoke_all
         self._trusted = trusted
+        self._logout_paths = logout_paths
 
     def paths(self) -> Paths:
         """The own paths that this answers."""
         login = {"GET": self.begin, **({"POST": self.submit} if self._ways.pool is not None else {})}
-        paths = {LOGIN_PATH: login, LOGOUT_PATH: {"POST": self.sign_out}}
+        paths = {
+            LOGIN_PATH: login,
+            **{path: {"GET": self.ask, "POST": self.sign_out} for path in (LOGOUT_PATH, *self._logout_paths)},
+        }
         return {**paths, **({CALLBACK_PATH: {"GET": self.callback}} if self._ways.hosted is not None else {})}
 
     # --- beginning ---
@@ -293,10 +299,23 @@ class Login:
 
     # --- signing out ---
 
+    async def ask(self, asked: Asked) -> Answer:
+        """GET logout: the button. A link ends nothing, since another site can send anybody along it."""
+        return page(self._pages.render("sign_out.html"), forms=self._ends_at())
+
+    def _ends_at(self) -> str:
+        """The origin that a sign-out leads to, "" where it stays here."""
+        if self._ways.hosted is None or not self._ways.ends_cognito:
+            return ""
+        parts = urlsplit(self._ways.hosted.logout_url(self._ways.logout_uri))
+        return f"{parts.scheme}://{parts.netloc}"
+
     async def sign_out(self, asked: Asked) -> Answer:
         """POST logout: ends the session here and its refresh token at Cognito; by choice all sessions of the user."""
         require_own_origin(asked.request)
-        everywhere = form_of(asked).get("everywhere") == "yes" if asked.body else False
+        # a form of the app's own says what it likes
+        ours = bool(asked.body) and asked.request.path == LOGOUT_PATH
+        everywhere = ours and form_of(asked).get("everywhere") == "yes"
         session, cookies = await self._sessions.close(asked.request, asked.now)
         ended_all = False
         if session is not None:

@@ -45,6 +45,8 @@ class OwnPaths:
         self, paths: Paths, reading: Reading, refusals: Refusals, *, now: Clock, new_id: Callable[[], str]
     ) -> None:
         self._paths = paths
+        self.prefixes = (PREFIX, *(path.encode() for path in paths if not path.startswith(PREFIX.decode())))
+        """Beginnings of targets that may name one of the paths."""
         self._reading = reading
         self._refusals = refusals
         self._now = now
@@ -52,7 +54,7 @@ class OwnPaths:
 
     def has(self, target: bytes) -> bool:
         """Whether a target, as it came, names one of the paths. Another spelling of one names none."""
-        return target.startswith(PREFIX) and target.partition(b"?")[0].decode("latin-1") in self._paths
+        return target.startswith(self.prefixes) and target.partition(b"?")[0].decode("latin-1") in self._paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI http scope whose target `has` an own path."""

@@ -7,7 +7,7 @@ from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from sidecar.enforce.answer import plain_page
+from sidecar.enforce.answer import Offer, plain_page
 from sidecar.gate.verdict import Code
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ class Pages:
     def __init__(self, folder: str = "") -> None:
         self._folder = folder
         self._made: Environment | None = None
-        self._errors: dict[tuple[int, Code], bytes] = {}
+        self._errors: dict[tuple[int, Code, Offer], bytes] = {}
 
     def check(self) -> None:
         """Compile every template of the user's folder. Raises TemplateError."""
@@ -47,22 +47,25 @@ class Pages:
             except TemplateSyntaxError as error:
                 raise TemplateError(f"{path}:{error.lineno}: {error.message}") from None
 
-    def error(self, status: int, code: Code, request_id: str) -> bytes:
-        """The page of a refusal, made once for each kind; it never fails."""
+    def error(
+        self, status: int, code: Code, request_id: str, offer: Offer = Offer.NOTHING, back: str = "/"
+    ) -> bytes:  # fmt: skip
+        """The page of a refusal, made once for each kind; it never fails. `back` is percent-encoded."""
         try:
-            return self._error(status, code).replace(_PLACE, request_id.encode("ascii", "replace"))
+            page = self._error(status, code, offer).replace(_PLACE, request_id.encode("ascii", "replace"))
+            return page.replace(_BACK, back.encode("ascii", "replace"))
         except Exception:
             log.exception("the page of %s could not be made", code)
             return plain_page(status, code, request_id)
 
-    def _error(self, status: int, code: Code) -> bytes:
-        page = self._errors.get((status, code))
+    def _error(self, status: int, code: Code, offer: Offer) -> bytes:
+        page = self._errors.get((status, code, offer))
         if page is None:
-            title = HTTPStatus(status).phrase
-            page = self.render("error.html", status=status, title=title, code=code, request_id=_PLACE.decode()).encode(
-                "utf-8"
-            )
-            self._errors[status, code] = page
+            page = self.render(
+                "error.html", status=status, title=HTTPStatus(status).phrase, code=code, request_id=_PLACE.decode(),
+                offer=offer, back=_BACK.decode(),
+            ).encode("utf-8")  # fmt: skip
+            self._errors[status, code, offer] = page
         return page
 
     def render(self, name: str, **values: Any) -> str:
@@ -82,6 +85,7 @@ class Pages:
         return self._made
 
 
+_BACK = b"-back-"
 _PLACE = b"-request-id-"
 """Where a request id goes; it has no character that HTML would take for markup."""
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from functools import partial
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import quote
 
 from sidecar.enforce import answer
 from sidecar.enforce.caching import VARY, merged_vary
+from sidecar.gate.origin import own_page
 from sidecar.gate.request import Header, Raw
 from sidecar.gate.session import expired, session_crumbs
 from sidecar.gate.verdict import Code, Forward, Refuse
@@ -48,13 +50,20 @@ class Refusals:
 
     def answer(self, code: Code, request_id: str, raw: Raw, methods: tuple[str, ...] = ()) -> answer.Answer:
         """The whole answer, with the sign-in in place of a 401 and a bad session cleared."""
-        accept = _first(raw.headers, b"accept")
-        page = self._page if answer.wants_page(raw.method, accept) else None
-        if answer.status_of(code) != UNAUTHORIZED:
-            return answer.of(code, request_id, page=page, methods=methods)
+        page = self._page if _navigates(raw) else None
+        status = answer.status_of(code)
         by_session = not any(name == b"authorization" for name, _ in raw.headers)
-        if page is not None and self._login and by_session and not raw.websocket:
+        offers = page is not None and self._login and by_session and not raw.websocket
+        if status != UNAUTHORIZED:
+            if offers and status == HTTPStatus.FORBIDDEN and _has_session(raw):
+                page = partial(self._page, offer=answer.Offer.OTHER, back=_back(raw))
+            return answer.of(code, request_id, page=page, methods=methods)
+        if offers and raw.method == "GET":
             made = _to_login(raw, request_id)
+        elif offers:
+            # what was sent is lost: a redirect would hide that
+            page = partial(self._page, offer=answer.Offer.SIGN_IN, back=_back(raw))
+            made = answer.of(code, request_id, page=page)
         else:
             made = answer.of(code, request_id, page=page)
         if by_session:
@@ -66,10 +75,45 @@ def _first(headers: Iterable[Header], name: bytes) -> bytes:
     return next((value for other, value in headers if other == name), b"")
 
 
-def _to_login(raw: Raw, request_id: str) -> answer.Answer:
+_FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data", b"text/plain")
+"""What a form of HTML sends (WHATWG HTML, "Attributes for form submission")."""
+
+
+def _navigates(raw: Raw) -> bool:
+    """Whether a person will see the answer: a browser opens a page, or sends a form."""
+    accept = _first(raw.headers, b"accept")
+    if raw.method != "POST" or b"text/html" not in accept:
+        return answer.wants_page(raw.method, accept)
+    mode = _first(raw.headers, b"sec-fetch-mode")
+    # a browser without Fetch Metadata does not say whether a script sent it
+    return mode == b"navigate" if mode else _first(raw.headers, b"content-type").lower().startswith(_FORMS)
+
+
+def _has_session(raw: Raw) -> bool:
+    return any(name == b"cookie" and session_crumbs(value) for name, value in raw.headers)
+
+
+_MAX_BACK = 6144
+"""Bytes of the way back in a link to the login, whose target has to be one that is read (8 KiB)."""
+
+
+def _back(raw: Raw) -> str:
+    """The page to come back to, as a value of `return_to`: this one, or the one of ours with the form (R18)."""
+    target = raw.target.decode("latin-1")
+    if raw.method != "GET":
+        site = _first(raw.headers, b"sec-fetch-site")
+        host = _first(raw.headers, b"host").decode("latin-1").lower()
+        target = own_page(_first(raw.headers, b"referer"), host) if site in (b"", b"same-origin") else ""
     # the login judges the path by itself (R18); this only carries it there
-    target = quote(raw.target.decode("latin-1"), safe="/")
-    location = f"{LOGIN_PATH}?{RETURN_TO}={target}".encode("ascii")
+    for part in (target, target.partition("?")[0]):
+        quoted = quote(part, safe="/", encoding="latin-1")
+        if len(quoted) <= _MAX_BACK:
+            return quoted or "/"
+    return "/"
+
+
+def _to_login(raw: Raw, request_id: str) -> answer.Answer:
+    location = f"{LOGIN_PATH}?{RETURN_TO}={_back(raw)}".encode("ascii")
     return answer.Answer(302, [(b"location", location), (b"content-length", b"0"), *answer.PRIVATE,
                                (b"x-request-id", request_id.encode("ascii"))], b"")  # fmt: skip
 

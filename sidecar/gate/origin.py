@@ -28,13 +28,13 @@ def require_own_origin(request: Request, also: frozenset[str] = frozenset()) -> 
         # what a page of ours with the policy `no-referrer` sends (Fetch standard, "append a request Origin header")
         return
     if origin is not None:
-        if not _is_own(origin.decode("latin-1"), request.host):
+        if not is_own_origin(origin.decode("latin-1"), request.host):
             raise Refused(Code.ORIGIN_REFUSED, f"the origin {origin[:128]!r} is not the host {request.host!r}")
     elif site is None or request.websocket:
         raise Refused(Code.ORIGIN_REFUSED, "neither Origin nor Sec-Fetch-Site")
 
 
-def _is_own(origin: str, host: str) -> bool:
+def is_own_origin(origin: str, host: str) -> bool:
     """Whether an origin (RFC 6454 section 6.2) names this host. The scheme may differ: TLS may end before us."""
     try:
         parts = urlsplit(origin)
@@ -44,3 +44,14 @@ def _is_own(origin: str, host: str) -> bool:
         return False
     default = _DEFAULT_PORTS[parts.scheme]
     return parts.netloc.lower().removesuffix(default) == host.removesuffix(default)
+
+
+def own_page(referer: bytes, host: str) -> str:
+    """The path and query of a Referer (RFC 9110 section 10.1.3) that names a page of this host, else ""."""
+    try:
+        parts = urlsplit(referer.decode("latin-1"))
+    except ValueError:
+        return ""
+    if not is_own_origin(f"{parts.scheme}://{parts.netloc}", host):
+        return ""
+    return parts.path + (f"?{parts.query}" if parts.query else "")

@@ -167,7 +167,8 @@ def test_a_sign_out_everywhere_says_what_became_of_it(jar: Jar, sidecar: Sidecar
 def test_nobody_is_signed_out_by_another_site_or_by_a_link(jar: Jar) -> None:
     jar.sign_in()
     assert jar.post("/_sidecar/logout", {}, origin=EVIL).status == 403
-    assert jar.get("/_sidecar/logout", sec_fetch_site="cross-site").status == 405
+    got = jar.get("/_sidecar/logout", sec_fetch_site="cross-site")
+    assert (got.status, b'<form method="post" action="/_sidecar/logout">' in got.body) == (200, True)
     assert jar.get("/me").status == 200
 
 
@@ -192,6 +193,40 @@ def test_another_site_opens_no_websocket_with_a_session(jar: Jar, app: Recorder,
     got = jar.get("/contacts?owner=alice", **handshake, origin=own if origin == "own" else origin)
     # the app of these tests answers a handshake as any request
     assert (got.status, len(app.seen) - before) == (status, 1 if status == 200 else 0)
+
+
+def test_a_form_that_is_sent_after_the_session_has_ended_leads_back_to_its_page(jar: Jar, app: Recorder) -> None:
+    jar.cookies["__Host-session"] = "forged"
+    page = f"http://127.0.0.1:{jar.sidecar.port}/deep/form?a=%20b"
+    got = jar.post("/me", {"a": "b"}, referer=page, sec_fetch_mode="navigate", sec_fetch_site="same-origin")
+    assert (got.status, jar.cookies, app.seen) == (401, {}, [])
+    assert b"nothing of what you sent was done" in got.body
+    assert b"You are signed in" not in got.body
+    assert b'href="/_sidecar/login?return_to=/deep/form%3Fa%3D%2520b"' in got.body
+
+
+def test_only_those_who_are_signed_in_are_told_so_and_offered_another_account(jar: Jar) -> None:
+    unknown = jar.get("/unmapped").body
+    assert (b"You are signed in" in unknown, b"/_sidecar/logout" in unknown) == (False, False)
+    jar.sign_in()
+    denied = jar.get("/_sidecar/console?as=bob")
+    assert (denied.status, b"You are signed in, but" in denied.body) == (403, True)
+    assert b'href="/_sidecar/logout"' in denied.body
+    assert b'href="/_sidecar/login?prompt=login&amp;return_to=/_sidecar/console%3Fas%3Dbob"' in denied.body
+
+
+def test_the_apps_own_sign_out_path_is_ours_too(cognito: LocalCognito, app: Recorder, tmp_path: Path) -> None:
+    environ, upstream = environ_of(cognito, SIDECAR_LOGOUT_PATHS="/logout"), f"http://127.0.0.1:{app.port}"
+    with running_sidecar(tmp_path, ROUTES, ROOT / "policies", upstream, environ) as sidecar:
+        jar = Jar(sidecar)
+        jar.sign_in()
+        assert b"<button" in jar.get("/logout?next=/").body
+        assert "__Host-session" in jar.cookies
+        assert jar.get("/logout-page").status == 403
+        assert jar.post("/logout", {}, origin=EVIL).status == 403
+        got = jar.post("/logout", {"csrf": "1", "everywhere": "yes"})
+        assert (got.status, "__Host-session" in jar.cookies) == (200, False)
+        assert b"other sessions" not in got.body
 
 
 def test_the_app_gets_who_it_is_and_neither_session_nor_token(jar: Jar, app: Recorder) -> None:

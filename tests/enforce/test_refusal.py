@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.enforce.pages import Pages
 from sidecar.enforce.refusal import Refusals
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Code, Facts, Refuse
@@ -43,6 +44,47 @@ async def test_a_browser_is_sent_to_the_sign_in_and_comes_back_to_where_it_was_g
 )
 async def test_a_program_gets_401_and_never_a_redirect(asked: Raw) -> None:
     assert (await sent(Refusals(login=True), Code.TOKEN_MISSING, asked))[0] == 401
+
+
+FORM, NAVIGATE = (b"content-type", b"application/x-www-form-urlencoded"), (b"sec-fetch-mode", b"navigate")
+
+
+@pytest.mark.parametrize(
+    ("more", "page"),
+    [
+        ([FORM], True),
+        ([(b"content-type", b"multipart/form-data; boundary=x")], True),
+        ([NAVIGATE], True),
+        ([FORM, (b"sec-fetch-mode", b"cors")], False),
+        ([(b"content-type", b"application/json")], False),
+        ([FORM, BEARER], True),
+    ],
+)
+async def test_a_form_of_a_browser_gets_a_page(more: list[tuple[bytes, bytes]], page: bool) -> None:
+    status, headers = await sent(Refusals(login=True), Code.SESSION_EXPIRED, raw(HTML, *more, method="POST"))
+    assert (status, dict(headers)[b"content-type"].startswith(b"text/html")) == (401, page)
+
+
+@pytest.mark.parametrize(
+    ("referer", "back"),
+    [
+        (b"https://a/form?x=1", b"/form%3Fx%3D1"),
+        (b"https://evil.test/form", b"/"),
+        (b"https://a@evil.test/", b"/"),
+        (b"https://[", b"/"),
+        (b"", b"/"),
+        (b"https://a/" + b"x" * 9000, b"/"),
+    ],
+)
+def test_the_way_back_is_a_page_of_ours(referer: bytes, back: bytes) -> None:
+    asked = raw(HTML, FORM, (b"referer", referer), (b"host", b"a"), method="POST")
+    made = Refusals(login=True, page=Pages().error).answer(Code.TOKEN_MISSING, "r", asked)
+    assert b'href="/_sidecar/login?return_to=' + back + b'"' in made.body
+
+
+def test_a_long_link_leads_to_a_login_that_can_be_read() -> None:
+    made = Refusals(login=True).answer(Code.TOKEN_MISSING, "r", raw(HTML)._replace(target=b"/a?" + b"%20" * 2500))
+    assert dict(made.headers)[b"location"] == b"/_sidecar/login?return_to=/a"
 
 
 async def test_without_a_sign_in_a_browser_gets_the_page() -> None:
