@@ -240,6 +240,8 @@ class StrictProtocol(asyncio.BufferedProtocol):
                 self.close()
 
     def pause_writing(self) -> None:
+        if self._state is _BODY and self._cycle.waiting:
+            self._credit(0)
         self.blocked = True
         self._await_client()
         self._crowd.block(self)
@@ -385,6 +387,9 @@ class StrictProtocol(asyncio.BufferedProtocol):
 
     def _credit(self, count: int) -> None:
         """Take the time that the app has waited from what it may wait, and give some back for what came."""
+        if self.blocked:
+            # the time that runs is the answer's: no body that drips in gives any of it back
+            return
         left = self._body_seconds if self.deadline == math.inf else self.deadline - self._ticker.now
         self._body_seconds = min(self._limits.body, left + count / self._limits.body_rate)
         self.deadline = math.inf
@@ -393,7 +398,8 @@ class StrictProtocol(asyncio.BufferedProtocol):
         """The body will not come: the app hears http.disconnect, and the client its error if no answer is under way."""
         self._cycle.broken = True
         self._cycle.keep_alive = False
-        self.deadline = math.inf
+        if not self.blocked:
+            self.deadline = math.inf
         if self._cycle.started:
             self._pause()
         else:
@@ -423,7 +429,8 @@ class StrictProtocol(asyncio.BufferedProtocol):
 
     def awaits_body(self) -> None:
         self._resume()
-        self.deadline = self._ticker.now + self._body_seconds
+        if not self.blocked:
+            self.deadline = self._ticker.now + self._body_seconds
 
     def answered(self, cycle: Cycle) -> None:
         self._server_state.total_requests += 1

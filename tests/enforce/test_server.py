@@ -69,6 +69,15 @@ async def _endless(scope: Any, receive: Any, send: Any, seen: Seen) -> None:
         raise
 
 
+async def _both(scope: Any, receive: Any, send: Any, seen: Seen) -> None:
+    """Answer without end and read the body meanwhile, as a proxy does."""
+    reading = asyncio.create_task(read_all(receive, seen))
+    try:
+        await _endless(scope, receive, send, seen)
+    finally:
+        reading.cancel()
+
+
 async def _late_reader(scope: Any, receive: Any, send: Any, seen: Seen) -> None:
     await asyncio.sleep(0.6)
     length, more = 0, True
@@ -142,6 +151,7 @@ APPS = {
     "/slow": _slow,
     "/forever": _forever,
     "/endless": _endless,
+    "/both": _both,
     "/late": _late_reader,
     "/started": _started_reader,
     "/huge": _huge,
@@ -576,6 +586,20 @@ def test_a_client_that_takes_nothing_is_cut_off(quick: Running) -> None:
     with quick.client() as client:
         client.send(b"GET /endless HTTP/1.1\r\nHost: a\r\n\r\n")
         until(lambda: quick.seen != [] and quick.seen[0].events == ["cancelled"])
+
+
+@pytest.mark.parametrize("piece", [b"3\r\nabc\r\n", b"zz\r\n"], ids=["drips in", "is broken"])
+def test_a_client_that_takes_nothing_is_cut_off_whatever_becomes_of_its_body(quick: Running, piece: bytes) -> None:
+    with quick.client() as client:
+        client.send(post("/both", "Transfer-Encoding: chunked"))
+        # each piece gives the body more time than passes
+        for _ in range(100):
+            time.sleep(0.02)
+            try:
+                client.socket.sendall(piece * 100)
+            except OSError:
+                break
+        until(lambda: "cancelled" in quick.seen[0].events, 1)
 
 
 def test_after_an_answer_to_an_unread_body_the_connection_ends_soon(quick: Running) -> None:
