@@ -37,26 +37,39 @@ def user_key(username: str) -> str:
     """The text that a user is counted by: 24 hexadecimal digits, "" for a name that no user can have.
 
     One for all spellings that a pool may take for one user: Cognito's user names are case-insensitive by default (AWS,
-    "User pool case sensitivity"). A digest, since a name in Redis or in memory would be longer and telling.
+    "User pool case sensitivity").
     """
     if not is_username(username):
         return ""
-    folded = unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold())
-    return hashlib.blake2b(folded.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
+    return _digest(unicodedata.normalize("NFKC", unicodedata.normalize("NFKC", username).casefold()))
+
+
+def known_key(username: str) -> str:
+    """The text that a user is known by after a sign-in: as `user_key`, of this one spelling.
+
+    A pool may take another spelling for another user, who must not become known as this one.
+    """
+    return _digest(username) if is_username(username) else ""
+
+
+def _digest(name: str) -> str:
+    # a name in Redis or in memory would be longer and telling
+    return hashlib.blake2b(name.encode("utf-8", "surrogatepass"), digest_size=12).hexdigest()
 
 
 class Attempts:
-    """Places for attempts to sign in. `client` is a key of `gate.peers`, `user` one of `user_key`."""
+    """Places for attempts to sign in. `client` is a key of `gate.peers`, `username` what the form got."""
 
     def __init__(self, ledger: Ledger) -> None:
         self._ledger = ledger
         self._turns: dict[str, _Turns] = {}
 
-    async def take(self, client: str, user: str, device: str, now: float) -> Place:
+    async def take(self, client: str, username: str, device: str, now: float) -> Place:
         """A place for one try, before it is made. `device` is the id of a known device of that user, "" for none.
 
         Raises Refused(SIGN_IN_LIMITED) where there is none, SESSION_STORE_*."""
-        return await self._taken([*await self._by_user(client, user, device, now), *_by_client(client, device)], now)
+        by_user = await self._by_user(client, username, device, now)
+        return await self._taken([*by_user, *_by_client(client, device)], now)
 
     async def take_for_code(self, client: str, now: float) -> Place:
         """A place for a code of the hosted UI, which tells no user. Raises Refused as `take` does."""
@@ -68,7 +81,7 @@ class Attempts:
             await self._ledger.give_back(place)
 
     async def remember(self, client: str, users: Iterable[str], now: float) -> None:
-        """A user of these keys has signed in from this client, which is a known one from now on."""
+        """A user of these keys of `known_key` has signed in from this client, which is a known one from now on."""
         for user in users:
             with contextlib.suppress(Refused):
                 await self._ledger.remember(_pair(client, user), KNOWN_FOR, now)
@@ -89,14 +102,15 @@ class Attempts:
             if not turns.under_way:
                 self._turns.pop(client, None)
 
-    async def _by_user(self, client: str, user: str, device: str, now: float) -> list[Count]:
-        if not user:
+    async def _by_user(self, client: str, username: str, device: str, now: float) -> list[Count]:
+        known = known_key(username)
+        if not known:
             return []
         if device:
-            return [Count(f"device:{user}:{device}", PER_USER, WINDOW)]
-        pair = _pair(client, user)
-        known = await self._ledger.knows(pair, now)
-        return [Count(pair if known else f"user:{user}", PER_USER, WINDOW)]
+            return [Count(f"device:{known}:{device}", PER_USER, WINDOW)]
+        pair = _pair(client, known)
+        is_known = await self._ledger.knows(pair, now)
+        return [Count(pair if is_known else f"user:{user_key(username)}", PER_USER, WINDOW)]
 
     async def _taken(self, counts: list[Count], now: float) -> Place:
         place = await self._ledger.take(counts, now)

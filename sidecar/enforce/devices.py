@@ -30,7 +30,7 @@ class _Known(NamedTuple):
 
 
 class Devices:
-    """Reads and makes the cookie. A user is a key of `enforce.attempts.user_key`."""
+    """Reads and makes the cookie. A user is a key of `enforce.attempts.known_key`."""
 
     def __init__(self, sealing: Sealing) -> None:
         self._sealing = sealing

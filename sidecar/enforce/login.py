@@ -13,7 +13,7 @@ from sidecar.clients.hosted import s256
 from sidecar.clients.ledger import Ledger, Place
 from sidecar.clients.provider import Challenge, Grant, SignInError, SignInFailed
 from sidecar.enforce.answer import Answer
-from sidecar.enforce.attempts import Attempts, user_key
+from sidecar.enforce.attempts import Attempts, known_key
 from sidecar.enforce.devices import Devices
 from sidecar.enforce.own import Asked, Paths, form_of, page, query_of, redirect
 from sidecar.enforce.owners import client_address
@@ -187,7 +187,7 @@ class Login:
         except SignInFailed as failed:
             self._note(asked, "sign_in_failed", reason=failed.reason)
             return self._again(pending, asked, failed, username)
-        users = (user_key(username), pending.user)
+        users = (known_key(username), pending.user)
         if isinstance(grant, Challenge):
             return self._form(pending._replace(challenge=grant, user=pending.user or users[0]), asked.request)
         gone = await self._pending.end(pending, asked.now)
@@ -197,9 +197,8 @@ class Login:
         self, pending: Pending, username: str, fields: dict[str, str], asked: Asked
     ) -> Grant | Challenge:  # fmt: skip
         """What the pool says, asked with a place for the case that it says no. Raises SignInFailed, Refused."""
-        user = user_key(username)
-        device = self._devices.known(asked.request, user, asked.now)
-        place = await self._limited(asked, self._attempts.take(self._client(asked), user, device, asked.now))
+        device = self._devices.known(asked.request, known_key(username), asked.now)
+        place = await self._limited(asked, self._attempts.take(self._client(asked), username, device, asked.now))
         return await self._at(place, asked, lambda: self._ask(pending, username, fields))
 
     async def _ask(self, pending: Pending, username: str, fields: dict[str, str]) -> Grant | Challenge:
@@ -285,7 +284,7 @@ class Login:
             signed_in.expires, now, now, nonce is not None,
         )  # fmt: skip
         cookies = await self._sessions.open(session)
-        known = await self._known((*users, user_key(signed_in.username)), asked)
+        known = await self._known((*users, known_key(signed_in.username)), asked)
         self._note(asked, "signed_in", principal=signed_in.principal)
         return redirect(pending.to, (*cookies, *gone, *known))
 

@@ -36,8 +36,8 @@ class Sealing(Protocol):
 class Pending(NamedTuple):
     """One sign-in on its way. `to` is where the person goes afterwards, `created` Unix seconds.
 
-    `challenge` is what Cognito's API asked for after the password, and `user` counts the name that came with it
-    (`enforce.attempts.user_key`).
+    `challenge` is what Cognito's API asked for after the password, and `user` stands for the name that came with it
+    (`enforce.attempts.known_key`).
     """
 
     state: str

@@ -5,12 +5,12 @@ from __future__ import annotations
 import pytest
 
 from sidecar.clients.seal import Seal
-from sidecar.enforce.attempts import KNOWN_FOR, user_key
+from sidecar.enforce.attempts import KNOWN_FOR, known_key
 from sidecar.enforce.devices import DEVICE_COOKIE, Devices
 from sidecar.gate.request import OWN_COOKIES, Raw, Reading, Request, read
 
 NOW = 1_700_000_000.0
-ALICE, ALIAS, BOB = user_key("alice"), user_key("alice@example.com"), user_key("bob")
+ALICE, ALIAS, BOB = known_key("alice"), known_key("alice@example.com"), known_key("bob")
 
 
 @pytest.fixture
@@ -28,6 +28,7 @@ def test_a_device_is_known_as_each_name_of_its_user_and_as_nobody_else(devices: 
     assert devices.known(request, ALICE, NOW)
     assert devices.known(request, ALIAS, NOW)
     assert devices.known(request, BOB, NOW) == ""
+    assert devices.known(request, known_key("\uff41lice"), NOW) == ""
     assert devices.known(request, "", NOW) == ""
 
 
@@ -45,10 +46,10 @@ def test_a_device_keeps_its_id_and_its_other_users_and_forgets_in_time(devices: 
 def test_a_cookie_of_many_users_stays_short(devices: Devices) -> None:
     cookie = b""
     for number in range(20):
-        cookie = devices.cookie(request_with(cookie), (user_key(f"u{number}"), user_key(f"mail{number}")), NOW)
+        cookie = devices.cookie(request_with(cookie), (known_key(f"u{number}"), known_key(f"mail{number}")), NOW)
     assert len(cookie) < 700
-    assert devices.known(request_with(cookie), user_key("u19"), NOW)
-    assert devices.known(request_with(cookie), user_key("u0"), NOW) == ""
+    assert devices.known(request_with(cookie), known_key("u19"), NOW)
+    assert devices.known(request_with(cookie), known_key("u0"), NOW) == ""
 
 
 @pytest.mark.parametrize("value", [b"", b"x", b"0.0", b"A" * 3000])
