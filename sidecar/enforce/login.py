@@ -7,7 +7,7 @@ import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple, Protocol, TypeVar
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlencode, urlsplit
 
 from sidecar.clients.hosted import s256
 from sidecar.clients.ledger import Ledger, Place
@@ -20,7 +20,7 @@ from sidecar.enforce.owners import client_address
 from sidecar.enforce.pages import Pages
 from sidecar.enforce.pending import Pending, PendingSignIns, Sealing, begin
 from sidecar.enforce.refusal import LOGIN_PATH, RETURN_TO
-from sidecar.gate.origin import require_own_origin
+from sidecar.gate.origin import is_own_origin, require_own_origin
 from sidecar.gate.peers import client_key
 from sidecar.gate.request import Network, Request
 from sidecar.gate.session import Session
@@ -36,6 +36,8 @@ LOGOUT_PATH = "/_sidecar/logout"
 _MAX_FIELD = 2048
 _PASSED_ON = ("identity_provider", "idp_identifier", "lang", "prompt")
 """Parameters of our login that the hosted UI gets (authorization endpoint)."""
+_MOVED = "moved"
+"""The query name that says that a login was begun at another host."""
 _NOT_TRIED = (Code.IDP_UNAVAILABLE, Code.SIGN_IN_LIMITED)
 """Refusals after which nobody knows more of a password or of a code than before."""
 
@@ -148,11 +150,27 @@ class Login:
         query = query_of(asked)
         pending = begin(query.get(RETURN_TO, "/"), asked.now)
         if self._ways.pool is None or (self._ways.hosted is not None and query.get("with") == "hosted"):
-            return self._to_hosted(pending, query, asked.request)
+            elsewhere = self._elsewhere(query, asked.request)
+            return redirect(elsewhere) if elsewhere else self._to_hosted(pending, query, asked.request)
         return self._form(pending, asked.request)
+
+    def _elsewhere(self, query: dict[str, str], request: Request) -> str:
+        """The same login at the callback's host, where this is another: the browser shows its cookie to that one alone.
+
+        Once only, since a proxy between may have changed what the host looks like from here.
+        """
+        parts = urlsplit(self._ways.callback)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        if _MOVED in query or is_own_origin(origin, request.host):
+            return ""
+        log.info("a sign-in at %r goes on at the callback's host %r", request.host[:256], parts.netloc)
+        fields = {name: query[name] for name in (RETURN_TO, "with", *_PASSED_ON) if name in query}
+        return f"{origin}{LOGIN_PATH}?{urlencode({**fields, _MOVED: 'yes'}, quote_via=quote, safe='/')}"
 
     def _to_hosted(self, pending: Pending, query: dict[str, str], request: Request) -> Answer:
         assert self._ways.hosted is not None  # noqa: S101 - for the type checker
+        if self._pending.fitted(pending).to != pending.to:
+            log.info("the way back is too long to be kept: request %s starts at its path, or at /", request.request_id)
         more = {name: query[name] for name in _PASSED_ON if 0 < len(query.get(name, "")) <= _MAX_FIELD}
         url = self._ways.hosted.authorize_url(
             pending.state, pending.nonce, s256(pending.verifier), self._ways.callback, **more
@@ -163,6 +181,10 @@ class Login:
         self, pending: Pending, request: Request, *, says: str = "", username: str = "", status: int = 200
     ) -> Answer:
         """The page of the step that the sign-in is at."""
+        fitted = self._pending.fitted(pending)
+        if fitted.to != pending.to and not says:
+            says = f"The address that you came with is too long to be kept. After the sign-in you start at {fitted.to}"
+        pending = fitted
         body = self._pages.render(
             "sign_in.html", state=pending.state, to=pending.to, says=says, username=username,
             challenge=pending.challenge,

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 from sidecar.clients.ledger import Ledger
 from sidecar.clients.provider import Challenge
+from sidecar.clients.session_store import MAX_COOKIE
 from sidecar.gate.request import Request, read_target
 from sidecar.gate.session import expired, set_cookie
 from sidecar.gate.verdict import Code, Refused
@@ -17,8 +18,9 @@ from sidecar.gate.verdict import Code, Refused
 LOGIN_COOKIE = "__Host-login"
 LASTS = 600
 """Seconds in which a sign-in must end; Cognito's code lives five minutes (authorization endpoint)."""
-_AT_ONCE = 4
-"""Sign-ins that one browser may have begun, in as many tabs; with another, the others are given up."""
+_AT_ONCE, _TOGETHER = 8, 4096
+"""Sign-ins that one browser may have begun besides a new one, in as many tabs, and bytes of their cookies, since many
+servers take 8 KiB of a header. Of more, those that were begun first are given up."""
 _PURPOSE = "login"
 _VERSION = 2
 
@@ -78,12 +80,39 @@ class PendingSignIns:
 
     def cookies(self, pending: Pending, request: Request) -> tuple[bytes, ...]:
         """The Set-Cookie values that let this browser, and no other, go on."""
+        others = {name: value for name, value in _crumbs(request).items() if name != _name(pending.state)}
+        return (self._cookie(self.fitted(pending)), *map(expired, self._given_up(others, pending.created)))
+
+    def fitted(self, pending: Pending) -> Pending:
+        """The sign-in with a way back that fits into a cookie which every browser keeps: without its query where that
+        is too long, and `/` where the path is."""
+        for to in (pending.to, pending.to.partition("?")[0]):
+            made = pending._replace(to=to)
+            if len(self._cookie(made)) <= MAX_COOKIE:
+                return made
+        return pending._replace(to="/")
+
+    def _cookie(self, pending: Pending) -> bytes:
         record = json.dumps([_VERSION, *pending], separators=(",", ":")).encode("utf-8")
-        name = _name(pending.state)
         value = self._sealing.seal(_PURPOSE, record)
-        cookie = set_cookie(name, value) + f"; Max-Age={LASTS}".encode("ascii")
-        others = [other for other in _crumbs(request) if other != name]
-        return (cookie, *(expired(other) for other in others if len(others) >= _AT_ONCE))
+        return set_cookie(_name(pending.state), value) + f"; Max-Age={LASTS}".encode("ascii")
+
+    def _given_up(self, others: dict[str, str], now: int) -> list[str]:
+        """Which of a browser's other sign-ins end: what nobody can go on with, and the oldest of too many."""
+        begun = {name: self._begun(value) for name, value in others.items()}
+        size, kept = 0, set[str]()
+        for name in sorted(others, key=lambda name: begun[name], reverse=True):
+            size += len(name) + len(others[name]) + 3
+            if len(kept) < _AT_ONCE and size <= _TOGETHER and begun[name] + LASTS > now:
+                kept.add(name)
+        return [name for name in others if name not in kept]
+
+    def _begun(self, value: str) -> int:
+        """When a sign-in was begun, in Unix seconds; 0 for a cookie that is none of ours."""
+        try:
+            return _decoded(self._sealing.unseal(_PURPOSE, value)).created
+        except ValueError:
+            return 0
 
     async def find(self, state: str, request: Request, now: float) -> Pending:
         """The sign-in that this browser began under this state. Raises Refused: SIGN_IN_INVALID, SESSION_STORE_*."""

@@ -205,6 +205,34 @@ def test_a_form_that_is_sent_after_the_session_has_ended_leads_back_to_its_page(
     assert b'href="/_sidecar/login?return_to=/deep/form%3Fa%3D%2520b"' in got.body
 
 
+def test_a_link_that_is_too_long_to_be_kept_signs_in_all_the_same_and_says_so(jar: Jar) -> None:
+    location = jar.get("/me?a=" + "b" * 5000).header("location") or ""
+    page = jar.get(location).body.decode()
+    assert "too long to be kept. After the sign-in you start at /me<" in page
+    assert all(len(value) < 4096 for value in jar.cookies.values())
+    got = jar.sign_in(path="/me?a=" + "b" * 5000)
+    assert (got.status, got.header("location")) == (303, "/me")
+
+
+def test_a_sign_in_at_another_host_goes_on_at_the_callbacks(
+    cognito: LocalCognito, app: Recorder, tmp_path: Path
+) -> None:
+    environ = environ_of(
+        cognito, SIDECAR_LOGIN="hosted", AWS_COGNITO_DOMAIN="https://pool.test",
+        AWS_COGNITO_HOSTED_UI_CALLBACK_URL="https://app.test/_sidecar/callback",
+    )  # fmt: skip
+    upstream = f"http://127.0.0.1:{app.port}"
+    with running_sidecar(tmp_path, ROUTES, ROOT / "policies", upstream, environ) as sidecar:
+        jar = Jar(sidecar)
+        got = jar.get("/_sidecar/login?return_to=/me%3Fa%3Db&lang=de&x=y", host="www.app.test")
+        begun = "https://app.test/_sidecar/login?return_to=/me%3Fa%3Db&lang=de&moved=yes"
+        assert (got.status, got.header("location"), jar.cookies) == (303, begun, {})
+        for host, path in (("app.test", "?return_to=/me"), ("app.test:443", ""), ("inner:8080", "?moved=yes")):
+            got = jar.get(f"/_sidecar/login{path}", host=host)
+            assert (got.header("location") or "").startswith("https://pool.test/oauth2/authorize?")
+        assert len(jar.cookies) == 3
+
+
 def test_only_those_who_are_signed_in_are_told_so_and_offered_another_account(jar: Jar) -> None:
     unknown = jar.get("/unmapped").body
     assert (b"You are signed in" in unknown, b"/_sidecar/logout" in unknown) == (False, False)

@@ -107,19 +107,50 @@ async def test_a_cookie_for_another_purpose_or_of_another_sign_in_is_none() -> N
     assert await refusal(one.state, asked(name + b"=" + SEAL.seal("session", record).encode())) is Code.SIGN_IN_INVALID
 
 
-async def test_two_tabs_do_not_disturb_each_other_and_a_fifth_ends_the_others() -> None:
-    signs, cookies, begun = new_signs(), [], []
-    for _ in range(4):
-        pending = begin("/", NOW)
+async def test_tabs_do_not_disturb_each_other_and_of_too_many_the_first_ends() -> None:
+    signs, cookies, begun = new_signs(), list[bytes](), []
+    for at in range(9):
+        pending = begin("/", NOW + at)
         values = signs.cookies(pending, asked(*cookies))
         assert len(values) == 1
         cookies += kept(values)
         begun.append(pending)
     for pending in begun:
-        assert await signs.find(pending.state, asked(*cookies), NOW) == pending
-    values = signs.cookies(begin("/", NOW), asked(*cookies))
-    assert sorted(value.partition(b"=")[0] for value in values[1:]) == sorted(c.partition(b"=")[0] for c in cookies)
-    assert all(b"Max-Age=0" in value for value in values[1:])
+        assert await signs.find(pending.state, asked(*cookies), NOW + 9) == pending
+    values = signs.cookies(begin("/", NOW + 9), asked(*cookies))
+    assert [value.partition(b"=")[0] for value in values[1:]] == [cookies[0].partition(b"=")[0]]
+    assert b"Max-Age=0" in values[1]
+    assert sum(len(cookie) + 2 for cookie in cookies) < 4096
+
+
+def test_what_nobody_can_go_on_with_is_cleared_and_large_ones_take_no_more_room() -> None:
+    signs = new_signs()
+    old, *large = [
+        kept(signs.cookies(begin("/" + "x" * size, NOW + at), asked()))[0] for at, size in enumerate((9, 2000, 2000))
+    ]
+    stray = b"__Host-login.0badc0de=stray"
+    values = signs.cookies(begin("/", NOW + LASTS), asked(old, *large, stray))
+    assert {value.partition(b"=")[0] for value in values[1:]} == {
+        cookie.partition(b"=")[0] for cookie in (old, large[0], stray)
+    }
+
+
+@pytest.mark.parametrize(
+    ("to", "fits"),
+    [
+        ("/docs?" + "a" * 2000, "/docs?" + "a" * 2000), ("/docs?" + "a" * 2900, "/docs"), ("/docs?" + "a" * 8000, "/docs"),
+        ("/" + "d" * 3000 + "?a=b", "/"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("challenge", [None, Challenge("SMS_MFA", "s" * 2048, "alice", {"to": "+*9"})])
+async def test_a_way_back_that_no_cookie_holds_is_cut(to: str, fits: str, challenge: Challenge | None) -> None:
+    signs = new_signs()
+    pending = begin(to, NOW)._replace(challenge=challenge)
+    values = signs.cookies(pending, asked())
+    assert len(values[0]) <= 4096
+    found = await signs.find(pending.state, asked(*kept(values)), NOW)
+    assert found == signs.fitted(pending)
+    assert found.to == (fits if challenge is None else fits.partition("?")[0])
 
 
 def test_state_nonce_and_verifier_are_new_and_long_enough() -> None:
