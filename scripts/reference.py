@@ -275,7 +275,8 @@ stands in another spelling, twice, or as null. In a body it is for names with do
 
 **`query`** lists the parameters that a client may send; another is 400 `query_not_allowed`. `[]`: none. `any`: all, said openly. Without
 it all may be, too: then a rule that reads `{query.owner}` decides about a part of what the app is asked, as in
-`?owner=alice&_where=…`, and `check` warns. A list must have the names that the rule reads.
+`?owner=alice&_where=…`, and `check` warns; it warns too where `set_query` stands without `query`. A list must have the names that the
+rule reads.
 
 **`set_query`** puts parameters in: a text with strings or ints of `{principal.…}`, `{claims.…}` and `{path.…}`. Every client's spelling of
 the name goes, silently, whether `query` lists it or not. It is about the query alone: where an app also reads parameters from a

@@ -53,6 +53,13 @@ async def test_the_scope_is_told_where_there_is_one() -> None:
     [
         ("attributes: {o: '{query.owner}'}", ["query      the rule depends on owner, and any other parameter passes"]),
         ("attributes: {o: '{query.owner}'}, query: [owner]", []),
+        (
+            "set_query: {tenant: '{principal.id}'}",
+            [
+                "query      the rule depends on tenant, and any other parameter passes",
+                "sent       /x?owner=b&tenant=anonymous",
+            ],
+        ),
         ("query: [owner], set_query: {tenant: '{principal.id}'}", ["sent       /x?owner=b&tenant=anonymous"]),
     ],
 )

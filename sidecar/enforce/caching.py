@@ -13,9 +13,9 @@ from sidecar.gate.bounded import remembered
 from sidecar.gate.request import Header
 from sidecar.gate.verdict import Privacy
 
-CONTROL, VARY = b"cache-control", b"vary"
+CONTROL, VARY, EXPIRES = b"cache-control", b"vary", b"expires"
 
-_FOR_SHARED_CACHES = frozenset((b"expires", b"surrogate-control", b"x-accel-expires", b"edge-control"))
+_FOR_SHARED_CACHES = frozenset((EXPIRES, b"surrogate-control", b"x-accel-expires", b"edge-control"))
 """What shared caches read before Cache-Control, or in its place."""
 _TARGETED = b"-cache-control"
 """How the names of targeted fields end (RFC 9213 section 2.1): CDN-Cache-Control and those of each vendor."""
@@ -26,13 +26,17 @@ def keep_private(headers: Sequence[Header], privacy: Privacy) -> list[Header]:
     """Return an answer's headers, names in lower case, so that no cache gives it to others than its principal.
 
     Cache-Control and Vary become one line each, last: with `private`, with `no-store` where a session rides on the
-    answer, and with the headers that identified. What only shared caches read is taken away.
+    answer, and with the headers that identified. What shared caches read before it is taken away; without its Expires
+    a browser would guess how long an answer is fresh (RFC 9111 section 4.2.2), and gets `no-cache` where no max-age
+    stands.
     """
     said = [header for header in headers if header[0] in _SAID or header[0].endswith(_TARGETED)]
     if not said:
         return [*headers, *_UNSAID[privacy.no_store], *_line(VARY, privacy.vary)]
     kept = [header for header in headers if header not in said]
     control = private_control(b", ".join([value for name, value in said if name == CONTROL]), privacy.no_store)
+    if b"max-age" not in control.lower() and any(name == EXPIRES for name, _ in said):
+        control += b", no-cache"
     vary = merged_vary((*(value for name, value in said if name == VARY), privacy.vary))
     return [*kept, (CONTROL, control), *_line(VARY, vary)]
 

@@ -31,7 +31,7 @@ class Ask:
     max_body: int = MAX_BODY
     needs_body: bool = False
     open_query: tuple[str, ...] = ()
-    """Parameters that the rule depends on, where nothing is said of the others."""
+    """Parameters that the rule reads or sets, where nothing is said of the others."""
     has_optional: bool = field(init=False)
     """Whether an attribute may be left out."""
 

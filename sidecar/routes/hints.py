@@ -26,20 +26,22 @@ def hint(methods: Sequence[Method], reader: Reader) -> None:
 
 def _open_query(method: Method) -> Iterator[tuple[Mark, str]]:
     if method.open_query:
-        names = ", ".join(method.open_query)
+        # a client sends none of those that are set
+        listed = ", ".join([*method.read_parameters, "…"])
         yield (
             method.entry.mark,
-            f"the rule depends on the query ({names}), and a client may send every other parameter too, expected "
-            f"`query: [{names}, …]` with all that the app needs, or `query: any`",
+            f"the rule depends on the query ({', '.join(method.open_query)}), and a client may send every other "
+            f"parameter too, expected `query: [{listed}]` with all that the app needs, or `query: any`",
         )
 
 
 def _respelled(method: Method) -> Iterator[tuple[Mark, str]]:
     lookup, template = method.lookup, method.value("id")
-    if lookup is None or lookup.echo is not None or ResourceField.ID not in lookup.target or template is None:
+    if lookup is None or lookup.echo is not None or template is None:
         return
     for reference in template.references:
-        if _has_spellings(reference, method.segments):
+        asked = ResourceField.ID in lookup.target or reference in lookup.target
+        if asked and _has_spellings(reference, method.segments):
             yield (
                 method.at("id"),
                 f"{{{reference}}} takes `07`, `+7` and `7.0`, which many apps read as 7 while Cerbos is asked about "
@@ -49,13 +51,13 @@ def _respelled(method: Method) -> Iterator[tuple[Mark, str]]:
 
 def _has_spellings(reference: Reference, segments: tuple[Segment, ...]) -> bool:
     """Whether a client may write one id in several ways."""
-    if reference.source is Source.QUERY:
-        return reference.type is not Type.INT
-    return reference.source is Source.PATH and any(
+    if reference.type is Type.INT or reference.source in (Source.CLAIMS, Source.PRINCIPAL):
+        return False
+    return reference.source is not Source.PATH or any(
         isinstance(segment, Variable) and segment.name == reference.name and segment.pattern not in _CANONICAL
         for segment in segments
     )
 
 
 def _narrower(reference: Reference) -> str:
-    return f"{{{reference.name}:int}}" if reference.source is Source.PATH else f"{{query.{reference.name}:int}}"
+    return f"{{{reference.name if reference.source is Source.PATH else reference}:int}}"

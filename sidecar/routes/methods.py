@@ -56,9 +56,14 @@ class Method(NamedTuple):
 
     @property
     def open_query(self) -> tuple[str, ...]:
-        """Parameters that the rule depends on, where nothing is said of the others."""
+        """Parameters that the rule reads or sets, where nothing is said of the others."""
         if self.value("query") is not None:
             return ()
+        return tuple(dict.fromkeys([*self.read_parameters, *self.value("set_query")]))
+
+    @property
+    def read_parameters(self) -> tuple[str, ...]:
+        """Parameters of a client that the rule reads."""
         read = [reference.name for _, reference in self.references() if reference.source is Source.QUERY]
         return tuple(dict.fromkeys(read))
 

@@ -72,7 +72,7 @@ def test_an_answer_to_a_principal_is_for_no_shared_cache(
 @pytest.mark.parametrize(
     "name",
     [
-        b"expires", b"surrogate-control", b"cdn-cache-control", b"cloudflare-cdn-cache-control", b"akamai-cache-control",
+        b"surrogate-control", b"cdn-cache-control", b"cloudflare-cdn-cache-control", b"akamai-cache-control",
         b"netlify-cdn-cache-control", b"vercel-cdn-cache-control", b"x-litespeed-cache-control", b"x-accel-expires", b"edge-control",
     ],
 )  # fmt: skip
@@ -80,6 +80,25 @@ def test_what_shared_caches_take_before_cache_control_goes(name: bytes) -> None:
     """RFC 9111 section 5.3, RFC 9213 section 2.2, and the documentation of those who made the others."""
     found = keep_private([(name, b"max-age=600"), (b"etag", b'"1"')], BEARER)
     assert found == [(b"etag", b'"1"'), (b"cache-control", b"private"), (b"vary", b"Authorization")]
+
+
+@pytest.mark.parametrize(
+    ("control", "sent"),
+    [
+        (None, b"private, no-cache"),
+        (b"public", b"private, no-cache"),
+        (b"Max-Age=60", b"private, Max-Age=60"),
+        (b"s-maxage=60", b"private, no-cache"),
+    ],
+)
+@pytest.mark.parametrize("expires", [b"0", b"Thu, 01 Jan 1970 00:00:00 GMT", b"Fri, 31 Dec 2100 00:00:00 GMT"])
+def test_an_answer_without_its_expires_is_not_fresh_by_a_guess(
+    expires: bytes, control: bytes | None, sent: bytes
+) -> None:
+    """RFC 9111 sections 4.2.2 and 5.3: a browser would keep what the app calls stale, past the sign-out."""
+    said = [(b"cache-control", control)] if control is not None else []
+    found = keep_private([(b"expires", expires), (b"last-modified", b"x"), *said], BEARER)
+    assert found == [(b"last-modified", b"x"), (b"cache-control", sent), (b"vary", b"Authorization")]
 
 
 VARIES: list[tuple[list[bytes], bytes]] = [
