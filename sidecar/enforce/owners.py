@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections import Counter
 from collections.abc import Callable
 
@@ -10,14 +11,19 @@ from sidecar.gate.peers import MAX_ADDRESS, client_key
 from sidecar.gate.request import MAX_HOPS, Network, is_trusted
 from sidecar.gate.verdict import Forward
 
+# AWS, "X-Forwarded headers and Application Load Balancers": with client port preservation, a port follows
+_WITH_PORT = re.compile(r"\[([0-9A-Fa-f:.]{2,45})\](?::[0-9]{1,5})?|([0-9.]{7,15}):[0-9]{1,5}")
+
 
 def client_address(peer: str, forwarded_for: bytes, trusted: tuple[Network, ...]) -> str:
     """The address of the client: the socket's, or the last in X-Forwarded-For that a trusted proxy saw before it."""
     if not is_trusted(peer, trusted):
         return peer
     for said in reversed(forwarded_for.decode("latin-1").split(",")[-MAX_HOPS:]):
+        hop = said.strip()
+        with_port = _WITH_PORT.fullmatch(hop)
         try:
-            address = str(ipaddress.ip_address(said.strip()))
+            address = str(ipaddress.ip_address(with_port[1] or with_port[2] if with_port else hop))
         except ValueError:
             break
         if len(address) > MAX_ADDRESS:
