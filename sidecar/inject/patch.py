@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from sidecar.inject.compare import container_difference, difference
+
 Json = dict[str, Any]
 
 PREFIX = "authz-sidecar/"
@@ -24,14 +26,7 @@ _NAMES = {
 """Annotations that name a ConfigMap or the Secret, and the name in the template that each takes the place of."""
 ANNOTATIONS = (UPSTREAM_PORT, *_NAMES)
 
-_TOKEN_MOUNT = "/var/run/secrets/kubernetes.io/serviceaccount"  # noqa: S105 - a path
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
-_DEFAULTED: Json = {
-    "terminationMessagePath": "/dev/termination-log", "terminationMessagePolicy": "File", "protocol": "TCP",
-    "scheme": "HTTP", "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3, "defaultMode": 420,
-    "optional": False,
-}  # fmt: skip
-"""What the API server writes where a container or a volume does not say (kubernetes, pkg/apis/core/v1/defaults.go)."""
 
 
 class Uninjectable(Exception):
@@ -90,7 +85,7 @@ def patch(pod: Json, template: Template) -> list[Json]:
         raise OptedOut(f"the label {INJECT}: {DISABLED}, in a namespace whose pods are to be protected")
     _refuse_shared_spaces(spec)
     _refuse_ways_around(spec, template)
-    wanted = _wanted(template, _texts(metadata, "annotations"), _own_containers(spec, template))
+    wanted = _wanted(template, _texts(metadata, "annotations"), spec)
     return [
         *_label_operations(labels, metadata, template),
         *_volume_operations(spec, wanted),
@@ -107,7 +102,12 @@ def owned(pod: Json, template: Template) -> Json:
     labels = _texts(metadata, "labels")
     return {
         "labels": {name: labels.get(name) for name in (INJECT, *template.labels)},
-        "containers": [one for one in _list(spec, "initContainers") if one.get("name") in template.container_names],
+        # amounts of a running container change by pods/resize
+        "containers": [
+            {field: value for field, value in one.items() if field not in ("resources", "resizePolicy")}
+            for one in _list(spec, "initContainers")
+            if one.get("name") in template.container_names
+        ],
         "volumes": [one for one in _list(spec, "volumes") if one.get("name") in template.volume_names],
         "mounted by": sorted(_mounting(spec, template)),
         "debugged by": sorted(_debugging(spec, template)),
@@ -172,10 +172,11 @@ def _own_containers(spec: Json, template: Template) -> list[Json]:
 # --- what is put in ---
 
 
-def _wanted(template: Template, annotations: Mapping[str, str], containers: list[Json]) -> Template:
+def _wanted(template: Template, annotations: Mapping[str, str], spec: Json) -> Template:
     """The template with what the pod's annotations say."""
     names = _names(annotations)
-    upstream = f"http://127.0.0.1:{_upstream_port(annotations, containers, template)}"
+    port = _upstream_port(annotations, _own_containers(spec, template), template, _present_upstream(spec))
+    upstream = f"http://127.0.0.1:{port}"
     made, volumes = copy.deepcopy(template.containers), copy.deepcopy(template.volumes)
     for container in made:
         for variable in container.get("env", ()):
@@ -203,7 +204,19 @@ def _names(annotations: Mapping[str, str]) -> dict[str, str]:
     return names
 
 
-def _upstream_port(annotations: Mapping[str, str], containers: list[Json], template: Template) -> int:
+def _present_upstream(spec: Json) -> int | None:
+    """The port of the upstream of a sidecar that is in the pod already."""
+    for container in _list(spec, "initContainers"):
+        for variable in _list(container, "env"):
+            found = re.fullmatch(r"http://127\.0\.0\.1:([1-9]\d{0,4})", str(variable.get("value")))
+            if variable.get("name") == "SIDECAR_UPSTREAM" and found:
+                return int(found[1])
+    return None
+
+
+def _upstream_port(
+    annotations: Mapping[str, str], containers: list[Json], template: Template, present: int | None
+) -> int:
     said = annotations.get(UPSTREAM_PORT)
     if said is not None:
         if not re.fullmatch(r"[1-9]\d{0,4}", said) or int(said) > 65535:
@@ -217,6 +230,9 @@ def _upstream_port(annotations: Mapping[str, str], containers: list[Json], templ
         for port in _list(container, "ports")
         if port.get("protocol", "TCP") == "TCP" and isinstance(port.get("containerPort"), int)
     }
+    if present in ports:
+        # another webhook has added a container with a port since the sidecar was put in
+        return int(present or 0)
     if len(ports) != 1:
         raise Uninjectable(f"the containers have {len(ports)} ports: say by {UPSTREAM_PORT} which one is the app's")
     return int(ports.pop())
@@ -238,8 +254,8 @@ def _volume_operations(spec: Json, wanted: Template) -> Iterator[Json]:
         found = there.get(volume["name"])
         if found is None:
             missing.append(volume)
-        elif not covers(volume, found):
-            raise Uninjectable(f"the volume {volume['name']} is there in another form than the sidecar's")
+        elif told := difference(volume, found, f"spec.volumes[{_list(spec, 'volumes').index(found)}]"):
+            raise Uninjectable(f"the volume {volume['name']} is there in another form than the sidecar's: {told}")
     if spec.get("volumes") is None:
         # the list itself is what is added
         yield {"op": "add", "path": "/spec/volumes", "value": missing}
@@ -252,10 +268,7 @@ def _container_operations(spec: Json, wanted: Template) -> Iterator[Json]:
     initial = _list(spec, "initContainers")
     ours = [one for one in initial if one.get("name") in wanted.container_names]
     if ours:
-        if initial[: len(ours)] != ours or not covers(list(wanted.containers), ours):
-            raise Uninjectable(
-                f"the container {ours[0].get('name')} is there in another form or place than the sidecar's"
-            )
+        _refuse_another_form(wanted, initial, ours)
     elif spec.get("initContainers") is None:
         yield {"op": "add", "path": "/spec/initContainers", "value": list(wanted.containers)}
     else:
@@ -263,34 +276,16 @@ def _container_operations(spec: Json, wanted: Template) -> Iterator[Json]:
             yield {"op": "add", "path": f"/spec/initContainers/{at}", "value": container}
 
 
-def covers(wanted: Any, found: Any) -> bool:
-    """Whether `found` is `wanted` as the API server keeps it: with defaults written out, and the token mounted."""
-    if isinstance(wanted, dict):
-        return (
-            isinstance(found, dict)
-            and all(name in found and _same(name, value, found[name]) for name, value in wanted.items())
-            and all(name in wanted or _DEFAULTED.get(name) == value for name, value in found.items())
-        )
-    if isinstance(wanted, list):
-        return (
-            isinstance(found, list)
-            and len(wanted) == len(found)
-            and all(covers(one, other) for one, other in zip(wanted, found, strict=True))
-        )
-    return type(wanted) is type(found) and bool(wanted == found)
-
-
-def _same(name: str, wanted: Any, found: Any) -> bool:
-    if name == "volumeMounts" and isinstance(found, list):
-        # the API server's ServiceAccount plugin mounts the pod's token into every container
-        found = [one for one in found if not (isinstance(one, dict) and one.get("mountPath") == _TOKEN_MOUNT)]
-    if name == "resources" and isinstance(found, dict):
-        # a LimitRange of the namespace adds limits, and takes none away
-        return all(
-            isinstance(found.get(kind), dict) and amounts.items() <= found[kind].items()
-            for kind, amounts in wanted.items()
-        )
-    return covers(wanted, found)
+def _refuse_another_form(wanted: Template, initial: list[Json], ours: list[Json]) -> None:
+    names = [str(one.get("name")) for one in initial[: len(wanted.containers)]]
+    expected = [container["name"] for container in wanted.containers]
+    told = None
+    if names != expected or len(ours) != len(expected):
+        told = f"spec.initContainers: found {', '.join(names)} first, expected {', '.join(expected)} first, and once"
+    for at, (container, found) in enumerate(zip(wanted.containers, ours, strict=False)):
+        told = told or container_difference(container, found, f"spec.initContainers[{at}]")
+    if told:
+        raise Uninjectable(f"the sidecar is there in another form or place than it was put in: {told}")
 
 
 # --- reading an object that anybody may have written ---

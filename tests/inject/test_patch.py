@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.inject.patch import OptedOut, Template, Uninjectable, covers, owned, patch
+from sidecar.inject.patch import OptedOut, Template, Uninjectable, owned, patch
 from sidecar.inject.server import template_of
 from tests.deploy.engine import PINS
 from tests.inject.json_patch import applied
@@ -146,10 +146,6 @@ def _persistent_socket(spec: dict[str, Any]) -> None:
     spec["volumes"][1] = {"name": "authz-socket", "hostPath": {"path": "/run/somebody"}}
 
 
-def _no_requests(spec: dict[str, Any]) -> None:
-    spec["initContainers"][1]["resources"] = {}
-
-
 SOCKET = {"name": "authz-socket", "mountPath": "/run/authz"}
 IMPOSSIBLE = {
     "the node's network": (_spec(hostNetwork=True), "hostNetwork"),
@@ -170,7 +166,6 @@ IMPOSSIBLE = {
     "another before it": (_tampered(_not_first), "place"),
     "other routes": (_tampered(_other_volume), "authz-routes"),
     "a socket from outside": (_tampered(_persistent_socket), "authz-socket"),
-    "no resources": (_tampered(_no_requests), "another form"),
     "two ports": (_container(ports=[{"containerPort": 3001}]), "2 ports"),
     "no port": (_spec(containers=[{"name": "worker", "image": "i"}]), "0 ports"),
     "a port that is none": (_annotated(upstream_port="http"), "expected a port"),
@@ -226,13 +221,3 @@ def test_an_update_is_compared_by_what_is_ours() -> None:
     debugged = copy.deepcopy(made)
     debugged["spec"]["ephemeralContainers"] = [{"name": "debug", "volumeMounts": [SOCKET]}]
     assert owned(made, TEMPLATE) != owned(debugged, TEMPLATE)
-
-
-def test_covering_is_equality_but_for_defaults() -> None:
-    assert covers({"a": 1}, {"a": 1, "terminationMessagePolicy": "File"})
-    assert not covers({"a": 1}, {"a": 1, "terminationMessagePolicy": "FallbackToLogsOnError"})
-    assert not covers({"a": 1}, {"a": 1, "b": 2})
-    assert not covers({"a": 1}, {"a": True})
-    assert not covers({"a": [1]}, {"a": [1, 2]})
-    assert not covers({"a": {}}, {"a": None})
-    assert not covers([{}], {})
