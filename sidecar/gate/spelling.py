@@ -14,11 +14,12 @@ def folded(name: str) -> str:
 
     It is NFKC with the case folded (Unicode section 3.13, D146: the long s, the Kelvin sign and full-width letters are
     ASCII letters), the two i's of Turkish as `i` (java.lang.String.equalsIgnoreCase takes them for one), and no
-    character that cannot be seen, as a zero-width space, which cultural comparisons of .NET and ICU pass over.
+    character that cannot be seen, as a zero-width space, which cultural comparisons of .NET and ICU pass over. A NUL
+    ends it, as for readers in C.
     """
-    if name.isascii():
+    if name.isascii() and name.isprintable():
         return name.casefold()
-    upper = unicodedata.normalize("NFKC", name).upper()
+    upper = unicodedata.normalize("NFKC", name.partition("\0")[0]).upper()
     plain = unicodedata.normalize("NFKC", upper.casefold()).replace("\u0307", "")
     return "".join(char for char in plain if unicodedata.category(char) not in _INVISIBLE)
 
@@ -43,7 +44,7 @@ def respelled(value: Any, names: Iterable[str]) -> str | None:
 def are_distinct(names: Collection[str]) -> bool:
     """Whether no reader can take one of these names, all different, for another."""
     together = "".join(names)
-    if together.isascii():
+    if together.isascii() and together.isprintable():
         # names without capitals are folded already
         return together == together.lower() or len(set(map(str.casefold, names))) == len(names)
     return len(set(map(folded, names))) == len(names)

@@ -11,6 +11,7 @@ from sidecar.gate.spelling import are_distinct, folded, respelled
     "other",
     [
         "ISOWNER", "IsOwner", "i\u017fowner", "isO\uff57ner", "\u0130sowner", "\u0131sowner", "is\u200bowner", "iso\u00adwner", "\ufeffisowner",
+        "isOwner\0", "isowner\0x", "is\x7fOwner", "isOwner\n",
     ],
 )  # fmt: skip
 def test_what_a_reader_without_case_takes_for_a_name_is_that_name(other: str) -> None:
