@@ -44,7 +44,7 @@ _PRINCIPALS = 4 * 1024 * 1024
 """Bytes of principals as a PDP is told of them: about 1,000 with 20 claims."""
 
 _OBLIGATIONS = frozenset(("obligations", "obligation"))
-"""Members of `context` under which a PDP tells what its allow depends on (XACML 3.0 section 7.18)."""
+"""Members of an answer, or of its `context`, under which a PDP tells what its allow depends on (XACML 3.0 section 7.18)."""
 
 _FAULTS = {
     FaultKind.UNAVAILABLE: Code.PDP_UNAVAILABLE,
@@ -332,11 +332,15 @@ def _object(reply: Reply) -> Mapping[str, Any]:
 
 
 def _list_of(reply: Reply, count: int) -> list[Any]:
-    evaluations = _object(reply).get("evaluations")
+    whole = _object(reply)
+    evaluations, context = whole.get("evaluations"), whole.get("context")
     if not isinstance(evaluations, list):
         raise Refused(Code.PDP_BAD_ANSWER, "no list of evaluations")
     if len(evaluations) != count:
         raise Refused(Code.PDP_MISMATCH, f"{len(evaluations)} evaluations for {count}")
+    # what is asked for with all of them
+    _refuse_obligations(whole)
+    _refuse_obligations(context if isinstance(context, dict) else {})
     return evaluations
 
 
@@ -349,14 +353,21 @@ def _read(request_id: str, evaluation: Any, resource: Resource, action: str) -> 
         if context.get("error") is not None:
             # "an error that is specific to that request" comes with false, and is no policy's answer all the same
             raise Refused(Code.PDP_STATUS, "an error in an evaluation")
-        if decision and (unknown := [name for name in context if name.lower() in _OBLIGATIONS and context[name]]):
-            raise Refused(Code.OBLIGATION_UNKNOWN, f"an allow with {unknown[0]}, which the sidecar does not execute")
+        if decision:
+            _refuse_obligations(evaluation)
+            _refuse_obligations(context)
         effect = ALLOW if decision else DENY
         if (told := context.get("cerbos.response")) is None:
             return _Said(action, effect)
         return _told_by_cerbos(told, request_id, resource, action, effect)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise Refused(Code.PDP_BAD_ANSWER, f"an evaluation of another shape: {type(error).__name__}") from None
+
+
+def _refuse_obligations(told: Mapping[str, Any]) -> None:
+    for name in told:
+        if name.lower() in _OBLIGATIONS and told[name]:
+            raise Refused(Code.OBLIGATION_UNKNOWN, f"an allow with {name}, which the sidecar does not execute")
 
 
 def _told_by_cerbos(told: Mapping[str, Any], request_id: str, resource: Resource, action: str, effect: str) -> _Said:

@@ -381,6 +381,17 @@ async def test_an_allow_with_an_obligation_is_no_allow(context: Any) -> None:
         assert await refusal(authzen.check(question(contact(1), contact(2)))) is Code.OBLIGATION_UNKNOWN
 
 
+@pytest.mark.parametrize("beside", [{"obligations": [{"id": "mask"}]}, {"context": {"obligations": ["log"]}}])
+async def test_an_obligation_counts_wherever_it_stands(beside: dict[str, Any]) -> None:
+    """In the context, beside the decision, and beside the list of all evaluations."""
+    async with fake(json_answer({"decision": True, **beside})) as (authzen, web):
+        assert await refusal(authzen.check(question(contact()))) is Code.OBLIGATION_UNKNOWN
+        web.behave = json_answer({"evaluations": [{"decision": True, **beside}, {"decision": False}]})
+        assert await refusal(authzen.check(question(contact(1), contact(2)))) is Code.OBLIGATION_UNKNOWN
+        web.behave = json_answer({"evaluations": [{"decision": True}, {"decision": True}], **beside})
+        assert await refusal(authzen.check(question(contact(1), contact(2)))) is Code.OBLIGATION_UNKNOWN
+
+
 @pytest.mark.parametrize(("decision", "context"), [
     (True, {"obligations": []}), (True, {"obligations": None}), (True, {"advice": [{"id": "x"}]}),
     (False, {"obligations": [{"id": "mask"}]}),
