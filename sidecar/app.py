@@ -9,7 +9,7 @@ import secrets
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -165,6 +165,11 @@ class Sidecar:
     def __post_init__(self) -> None:
         if self.policies is not None:
             self.journal.policies = self.policies
+            self.policies.changed = self.forget_decisions
+
+    def forget_decisions(self) -> None:
+        """Forget decisions that other policies made; one that is under way is kept where nobody finds it."""
+        self.gate.rules = replace(self.gate.rules, decisions=self.routes.decisions())
 
     def readiness(self) -> dict[str, bool]:
         """What `/readyz` tells: ready only when keys, the PDP and routes are, and until the sidecar begins to stop."""

@@ -44,7 +44,7 @@ _PRINCIPALS = 4 * 1024 * 1024
 """Bytes of principals as a PDP is told of them: about 1,000 with 20 claims."""
 
 _OBLIGATIONS = frozenset(("obligations", "obligation"))
-"""Members of an answer, or of its `context`, under which a PDP tells what its allow depends on (XACML 3.0 section 7.18)."""
+"""Members of an answer or of its `context` that an allow depends on (XACML 3.0 section 7.18)."""
 
 _FAULTS = {
     FaultKind.UNAVAILABLE: Code.PDP_UNAVAILABLE,

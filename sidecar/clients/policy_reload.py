@@ -15,7 +15,7 @@ import logging
 import os
 import ssl
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from cerbos.effect.v1 import effect_pb2
@@ -54,11 +54,13 @@ Compile = Callable[[Policies], list[str]]
 @dataclass
 class PolicyState:
     """Which policies are in force. `generation` is 1 for those of the start, one more for each change that was proven,
-    and 0 until that is known. `fault` says why the last change is not in force, "" where it is."""
+    and 0 until that is known. `fault` says why the last change is not in force, "" where it is.
+    `changed` is called whenever the generation is another."""
 
     generation: int = 0
     fault: str = ""
     loaded_at: float = 0.0
+    changed: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 
     def told(self) -> str:
         """What `/readyz` tells: `ok`, or the place of the fault. What stands there is for the log."""
@@ -70,7 +72,14 @@ class PolicyState:
 
     def loaded(self, now: float) -> None:
         """Another version is in force."""
-        self.generation, self.fault, self.loaded_at = self.generation + 1, "", now
+        self.set(self.generation + 1, "", now)
+
+    def set(self, generation: int, fault: str, loaded_at: float) -> None:
+        """Take over what is known of the last change."""
+        before, self.generation = self.generation, generation
+        self.fault, self.loaded_at = fault, loaded_at
+        if generation != before:
+            self.changed()
 
 
 class PolicyReload:
@@ -249,7 +258,7 @@ class FollowedPolicies:
             generation, fault, loaded_at = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return
-        self.state.generation, self.state.fault, self.state.loaded_at = int(generation), str(fault), float(loaded_at)
+        self.state.set(int(generation), str(fault), float(loaded_at))
 
     async def aclose(self) -> None:
         """There is nothing to close."""

@@ -478,6 +478,23 @@ def test_which_policies_are_in_force_is_told_everywhere(tmp_path: Path, workers:
     upstream.close()
 
 
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_what_other_policies_decided_is_not_remembered(tmp_path: Path, workers: str) -> None:
+    folder = tmp_path / "policies"
+    open_to = POLICIES["contact.yaml"] + "\n    - {actions: [export], effect: EFFECT_ALLOW, roles: [user]}\n"
+    configmap.put(folder, {**POLICIES, "contact.yaml": open_to}, 1)
+    keys, upstream = Web(), Recorder()
+    keys.json("/jwks", key_set())
+    environ = {**environment(keys.port), "SIDECAR_CERBOS_TIMEOUT": "5s", "SIDECAR_WORKERS": workers}
+    routes = ROUTES.replace("routes:", "cache: {decisions: 60s}\nroutes:")
+    token = mint(claims(time.time())).decode()
+    with running_sidecar(tmp_path / "own", routes, folder, f"http://127.0.0.1:{upstream.port}", environ) as sidecar:
+        assert [sidecar.get("/", token).status for _ in range(8)] == [200] * 8
+        assert "hit" in [line["cache"] for line in sidecar.decisions()]
+        configmap.put(folder, POLICIES, 2)
+        wait_for(lambda: [sidecar.get("/", token).status for _ in range(8)] == [403] * 8, 20)
+
+
 def test_a_generation_is_told_to_workers(tmp_path: Path) -> None:
     state, followed = PolicyState(3, "x.yaml:1:1: broken", 7.0), FollowedPolicies(tmp_path / "state.json")
     followed.read()
