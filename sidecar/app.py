@@ -9,7 +9,7 @@ import secrets
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -169,7 +169,8 @@ class Sidecar:
 
     def forget_decisions(self) -> None:
         """Forget decisions that other policies made; one that is under way is kept where nobody finds it."""
-        self.gate.rules = replace(self.gate.rules, decisions=self.routes.decisions())
+        rules = self.gate.rules
+        self.gate.rules = Rules(rules.table, rules.lookups, rules.tokens, rules.reading, self.routes.decisions())
 
     def readiness(self) -> dict[str, bool]:
         """What `/readyz` tells: ready only when keys, the PDP and routes are, and until the sidecar begins to stop."""

@@ -47,6 +47,8 @@ _ADMIN = "/cerbos.svc.v1.CerbosAdminService/"
 
 _NOT_COMPILED = "an expression does not compile, and Cerbos does not start with it: `cerbos compile` tells where"
 
+_TAKEN = "not proven to be in force: Cerbos has read them, and what it decides by now is not known"
+
 Compile = Callable[[Policies], list[str]]
 """Compiles a version: its problems, a line each. Raises OSError where there is no compiler."""
 
@@ -101,6 +103,8 @@ class PolicyReload:
         self._compile = compile_all
         self._now = now
         self._publish = publish
+        # whether Cerbos has read the folder itself for this change: then what it decides by is not the old any more
+        self._taken = False
         # what a Cerbos that we do not run has read may be older than what is here now: the first look asks, too
         self._seen: Stamp | None = None
 
@@ -116,6 +120,7 @@ class PolicyReload:
         stamp = await asyncio.to_thread(stamp_of, self._folder)
         if stamp == self._seen:
             return
+        self._taken = False
         try:
             policies = await asyncio.to_thread(read_policies, self._folder, follow=self._snapshot is not None)
             stamp = policies.stamp
@@ -147,7 +152,8 @@ class PolicyReload:
 
     def _failed(self, problems: list[str]) -> None:
         self.state.fault = "\n".join(problems)
-        log.error("policies not reloaded, the running ones stay in force:\n%s", self.state.fault)
+        what = "not reloaded, the running ones stay in force" if not self._taken else _TAKEN
+        log.error("policies %s:\n%s", what, self.state.fault)
 
     async def _put_in_force(self, policies: Policies) -> None:
         """Raises PolicyFault, CallFailed, OSError."""
@@ -155,6 +161,7 @@ class PolicyReload:
             raise PolicyFault(problems)
         if self._snapshot is None:
             await self._admin.reload()
+            self._taken = True
             await self._admin.prove_files(policies, self._folder)
             return
         before, stamp = self._snapshot.link.resolve(), self._snapshot.stamp

@@ -302,7 +302,9 @@ async def test_a_swapped_volume_is_read_again(tmp_path: Path, caplog: pytest.Log
 
 
 @pytest.mark.parametrize("program", BINARIES)
-async def test_what_does_not_compile_is_told_of_a_cerbos_elsewhere_too(tmp_path: Path, program: Path) -> None:
+async def test_what_does_not_compile_is_told_of_a_cerbos_elsewhere_too(
+    tmp_path: Path, program: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = tmp_path / "policies"
     configmap.put(folder, POLICIES, 1)
     unsound = {**POLICIES, "c.yaml": UNSOUND.format(kind="c", effect=ALLOW)}
@@ -316,6 +318,10 @@ async def test_what_does_not_compile_is_told_of_a_cerbos_elsewhere_too(tmp_path:
             await reload.look()
             told.append((reload.state.generation, reload.state.fault))
             assert (b"c.yaml" in await listed(target)) == (compiler is None)
+            # nobody may rely on policies that Cerbos has put away
+            assert ("the running ones stay in force" in caplog.text) == (compiler is not None)
+            assert ("what it decides by now is not known" in caplog.text) == (compiler is None)
+            caplog.clear()
             configmap.put(folder, POLICIES, len(told) + 20)
             await reload.look()
             assert (reload.state.generation, reload.state.told()) == (2, "ok")
