@@ -14,7 +14,7 @@ import json
 import logging
 import os
 import ssl
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -40,6 +40,8 @@ log = logging.getLogger("sidecar.cerbos")
 
 WATCH_EVERY = 1.0
 """Seconds between two looks at the folder."""
+PROOFS, PROVE_AGAIN = 4, 0.25
+"""Reloads before a change counts as not taken, and seconds between two."""
 RELOAD_WITHIN = 10.0
 """Seconds for Cerbos to compile what it reads."""
 _AGAIN = frozenset((Status.UNAVAILABLE, Status.DEADLINE_EXCEEDED, Status.CANCELLED))
@@ -160,20 +162,30 @@ class PolicyReload:
         if self._compile is not None and (problems := await asyncio.to_thread(self._compile, policies)):
             raise PolicyFault(problems)
         if self._snapshot is None:
-            await self._admin.reload()
-            self._taken = True
-            await self._admin.prove_files(policies, self._folder)
+            await self._reload_until(lambda: self._admin.prove_files(policies, self._folder))
             return
         before, stamp = self._snapshot.link.resolve(), self._snapshot.stamp
         written = await asyncio.to_thread(self._snapshot.write, policies)
         self._snapshot.put_in_force(written, policies.stamp)
         try:
-            await self._admin.reload()
-            await self._admin.prove_digest(policies.digest, self._folder)
+            await self._reload_until(lambda: self._admin.prove_digest(policies.digest, self._folder))
         except (PolicyFault, CallFailed):
             # one that Cerbos does not take must not be what it starts with
             self._snapshot.put_in_force(before, stamp)
             raise
+
+    async def _reload_until(self, prove: Callable[[], Awaitable[None]]) -> None:
+        """Have the policies read, until that is proven: one that has just started may answer before it has done so.
+        Raises PolicyFault, CallFailed."""
+        for left in reversed(range(PROOFS)):
+            await self._admin.reload()
+            self._taken = self._snapshot is None
+            try:
+                return await prove()
+            except PolicyFault:
+                if not left:
+                    raise
+            await asyncio.sleep(PROVE_AGAIN)
 
     async def aclose(self) -> None:
         """Close the connection."""

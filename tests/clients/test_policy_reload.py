@@ -22,7 +22,7 @@ import yaml
 from sidecar.clients import policy_reload
 from sidecar.clients.cerbos import Cerbos
 from sidecar.clients.embedded import EmbeddedCerbos, problems_of
-from sidecar.clients.policy_files import Policies
+from sidecar.clients.policy_files import Policies, PolicyFault
 from sidecar.clients.policy_reload import FollowedPolicies, PolicyReload, PolicyState, publish_to
 from sidecar.clients.unary import CallFailed, Channel, Method, Status
 from sidecar.gate.decision import ALLOW, DENY, Question, Resource
@@ -227,6 +227,21 @@ async def test_the_next_change_is_looked_at_whatever_the_last_one_did(
     monkeypatch.setattr(play.reload, "_compile", compiles)
     play.write("c", ALLOW)
     assert await play.look() == ("DDA", 2, "ok")
+
+
+async def test_one_proof_that_fails_is_tried_again(play: Play, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A Cerbos that has just started was seen to answer OK to a reload, and not to have what it read."""
+    prove, failed = play.reload._admin.prove_digest, [2]
+
+    async def late(digest: str, folder: Path) -> None:
+        if failed[0]:
+            failed[0] -= 1
+            raise PolicyFault(["late"])
+        await prove(digest, folder)
+
+    monkeypatch.setattr(play.reload._admin, "prove_digest", late)
+    play.write("c", ALLOW)
+    assert await play.look() == ("ADA", 2, "ok")
 
 
 async def test_files_may_change_their_names(play: Play) -> None:
