@@ -31,6 +31,8 @@ class Missing(StrEnum):
 _TOLD = {
     (Missing.DENY, Code.RESOURCE_MISSING): Code.DENIED_BY_POLICY,
     (Missing.HIDE, Code.DENIED_BY_POLICY): Code.RESOURCE_HIDDEN,
+    # only of what is there can a hook say too little, or another id: of `07` that it has 7
+    (Missing.HIDE, Code.LOOKUP_MISMATCH): Code.RESOURCE_HIDDEN,
 }
 
 

@@ -364,6 +364,20 @@ async def test_the_client_is_told_one_thing_of_what_is_not_there_and_what_is_not
         assert failed.told is failed.code
 
 
+@pytest.mark.parametrize("document", [b"{}", b'{"id": 8}'])
+async def test_hide_does_not_tell_that_a_hook_has_something_else_to_say(
+    document: bytes, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A hook that reads `07` as 7 answers about 7, and of what is not there it says nothing at all."""
+    echo = jmespath.compile("id").search
+    monkeypatch.setitem(LOOKUPS, "doc", LOOKUPS["doc"]._replace(missing=Missing.HIDE, echo=echo))
+    world = World()
+    world.reply = Reply(200, "application/json", document)
+    verdict = await decide(world, "/docs/07")
+    assert isinstance(verdict, Refuse)
+    assert (verdict.code, verdict.told) == (Code.LOOKUP_MISMATCH, Code.RESOURCE_HIDDEN)
+
+
 async def test_where_a_lookup_decides_without_attributes_a_denial_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(LOOKUPS, "doc", LOOKUPS["doc"]._replace(missing=Missing.EMPTY))
     world = World()
