@@ -10,7 +10,10 @@ from urllib.parse import urlsplit
 _MARKS = r"<[^<>]+>|\$[({]|\.\.\.|\*{3,}"
 _IN_THEIRS = re.compile(rf"placeholder|change[-_ ]?me|replace[-_ ]?(?:me|this)|{_MARKS}", re.IGNORECASE)
 """In a secret that somebody else gave out: only what nobody gives out."""
-_IN_OURS = re.compile(rf"openssl|example|replace|characters|of[-_ ]your[-_ ]own|{_IN_THEIRS.pattern}", re.IGNORECASE)
+_IN_OURS = re.compile(
+    rf"openssl|example|replace|characters|your[-_ ]|insert[-_ ]|super[-_ ]?secret|secret[-_ ]?key|{_IN_THEIRS.pattern}",
+    re.IGNORECASE,
+)
 """In 44 random characters of base64 one of these stands once in some hundred million times."""
 _NOTHING = frozenset(["none", "null", "nil", "undefined", "todo", "tbd", "x", "xxx"])
 _LEAST = 8

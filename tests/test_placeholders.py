@@ -85,6 +85,9 @@ def test_the_published_password_of_a_socket_is_no_ones_who_has_not_the_socket() 
         "$(openssl rand -base64 32)-and-more-of-it",
         "${SIDECAR_SESSION_SECRET}-not-filled-in",
         "<thirty-two characters of your own>",
+        "my-super-secret-session-key-12345678",
+        "your-256-bit-secret-your-256-bit-secret",
+        "insert-your-secret-here-please-now",
     ],
 )
 def test_a_secret_that_anybody_may_guess_is_refused_and_not_told(secret: str) -> None:
