@@ -283,6 +283,7 @@ async def test_one_client_leaves_places_for_the_sign_ins_of_others(
 
 
 async def until(is_so: Callable[[], bool]) -> None:
-    async with asyncio.timeout(5):
+    # what it waits for comes, or never does
+    async with asyncio.timeout(60):
         while not is_so():
             await asyncio.sleep(0.005)

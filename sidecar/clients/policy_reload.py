@@ -40,7 +40,7 @@ log = logging.getLogger("sidecar.cerbos")
 
 WATCH_EVERY = 1.0
 """Seconds between two looks at the folder."""
-PROOFS, PROVE_AGAIN = 4, 0.25
+PROOFS, PROVE_AGAIN = 8, 0.25
 """Reloads before a change counts as not taken, and seconds between two."""
 RELOAD_WITHIN = 10.0
 """Seconds for Cerbos to compile what it reads."""
@@ -86,6 +86,10 @@ class PolicyState:
             self.changed()
 
 
+class Unproven(PolicyFault):
+    """Cerbos was told of policies that compile, and does not decide by them."""
+
+
 class PolicyReload:
     """Watches `folder` for the Cerbos at `target`, whose Admin API takes `credentials` (`user:password`).
 
@@ -129,16 +133,17 @@ class PolicyReload:
             await self._put_in_force(policies)
         except Changing:
             return
-        except PolicyFault as fault:
-            self._failed(fault.problems)
-        except CallFailed as error:
-            if error.status in _AGAIN:
-                return
-            self._failed([f"{self._folder}: Cerbos does not reload: {error.status.name} {error.detail}"])
-        except OSError as error:
-            self._failed([f"{self._folder}: {error}"])
         except Exception as error:  # noqa: BLE001 - whatever this change does to us, the next one is to be looked at
-            self._failed([f"{self._folder}: {type(error).__name__}: {error}"])
+            if isinstance(error, CallFailed) and error.status in _AGAIN:
+                return
+            problems = _problems_of(error, self._folder)
+            # what compiles and is not in force is tried again at each look, and told once
+            again = isinstance(error, Unproven)
+            if not again or self.state.fault != "\n".join(problems):
+                self._failed(problems)
+            if again:
+                self._publish(self.state)
+                return
         else:
             self.state.loaded(self._now())
             log.info("Cerbos has read the policies in %s, generation %d", self._folder, self.state.generation)
@@ -192,6 +197,18 @@ class PolicyReload:
         await self._admin.aclose()
 
 
+def _problems_of(error: Exception, folder: Path) -> list[str]:
+    match error:
+        case PolicyFault():
+            return error.problems
+        case CallFailed():
+            return [f"{folder}: Cerbos does not reload: {error.status.name} {error.detail}"]
+        case OSError():
+            return [f"{folder}: {error}"]
+        case _:
+            return [f"{folder}: {type(error).__name__}: {error}"]
+
+
 class _Admin:
     """Cerbos' Admin API, and the check that proves a snapshot."""
 
@@ -223,7 +240,7 @@ class _Admin:
         data = await self._call(self._method("/cerbos.svc.v1.CerbosService/CheckResources"), asked.SerializeToString())
         told = response_pb2.CheckResourcesResponse.FromString(data)
         if [dict(result.actions) for result in told.results] != [{ACTION: effect_pb2.EFFECT_ALLOW}]:
-            raise PolicyFault([f"{folder}: Cerbos answered OK and did not put these policies into force"])
+            raise Unproven([f"{folder}: Cerbos answered OK and did not put these policies into force"])
 
     async def prove_files(self, policies: Policies, folder: Path) -> None:
         """Raise PolicyFault unless Cerbos has exactly these files, and their expressions compile; CallFailed."""

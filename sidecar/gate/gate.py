@@ -348,7 +348,7 @@ def _refusal(raw: Raw, way: _Way, error: Exception) -> Refuse:
     if way.request is None:
         way.facts.path = raw.target.partition(b"?")[0][:MAX_LOGGED_PATH].decode("latin-1")
     if isinstance(error, Refused):
-        told = told_as(error.code, way.missing)
+        told = told_as(error, way.missing)
         return Refuse(error.code, way.facts, error.detail, error.methods, way.reply_headers, way.cookies, told)
     detail = f"{type(error).__name__}: {error}"
     return Refuse(Code.INTERNAL_ERROR, way.facts, detail, (), way.reply_headers, way.cookies)

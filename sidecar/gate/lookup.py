@@ -31,14 +31,15 @@ class Missing(StrEnum):
 _TOLD = {
     (Missing.DENY, Code.RESOURCE_MISSING): Code.DENIED_BY_POLICY,
     (Missing.HIDE, Code.DENIED_BY_POLICY): Code.RESOURCE_HIDDEN,
-    # only of what is there can a hook say too little, or another id: of `07` that it has 7
-    (Missing.HIDE, Code.LOOKUP_MISMATCH): Code.RESOURCE_HIDDEN,
 }
 
 
-def told_as(code: Code, missing: Missing | None) -> Code | None:
+def told_as(refused: Refused, missing: Missing | None) -> Code | None:
     """Return what a client is told in place of a code where a lookup has said so; None where it is the code itself."""
-    return _TOLD.get((missing, code)) if missing is not None else None
+    if missing is Missing.HIDE and refused.about_another:
+        # of `07` the hook says that it has 7: only of what is there
+        return Code.RESOURCE_HIDDEN
+    return _TOLD.get((missing, refused.code)) if missing is not None else None
 
 
 class Attribute(NamedTuple):
@@ -159,7 +160,8 @@ def _missing(lookup: Lookup) -> dict[str, Any]:
 def _read(call: Call, document: Any) -> dict[str, Any]:
     lookup = call.lookup
     if lookup.echo is not None and _as_text(_search(lookup.echo, document)) != call.resource_id:
-        raise Refused(Code.LOOKUP_MISMATCH, f"lookups.{lookup.name}: the answer is about another id")
+        detail = f"lookups.{lookup.name}: the answer is about another id"
+        raise Refused(Code.LOOKUP_MISMATCH, detail, about_another=True)
     found: dict[str, Any] = {}
     for name, attribute in lookup.attributes.items():
         value = _search(attribute.search, document)

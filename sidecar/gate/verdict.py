@@ -106,13 +106,17 @@ class Refused(Exception):
 
     `detail` is for the log and for `sidecar explain`, never for the client: it may say what was expected.
     `methods` goes with METHOD_UNMAPPED: what the `Allow` header must list (RFC 9110 section 10.2.1).
+    `about_another` goes with LOOKUP_MISMATCH: the hook told of another resource than the one that was asked for.
     """
 
-    def __init__(self, code: Code, detail: str = "", methods: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, code: Code, detail: str = "", methods: tuple[str, ...] = (), *, about_another: bool = False
+    ) -> None:
         super().__init__(code, detail)
         self.code = code
         self.detail = detail
         self.methods = methods
+        self.about_another = about_another
 
 
 @dataclass(slots=True)

@@ -23,7 +23,7 @@ from sidecar.clients import policy_reload
 from sidecar.clients.cerbos import Cerbos
 from sidecar.clients.embedded import EmbeddedCerbos, problems_of
 from sidecar.clients.policy_files import Policies, PolicyFault
-from sidecar.clients.policy_reload import FollowedPolicies, PolicyReload, PolicyState, publish_to
+from sidecar.clients.policy_reload import FollowedPolicies, PolicyReload, PolicyState, Unproven, publish_to
 from sidecar.clients.unary import CallFailed, Channel, Method, Status
 from sidecar.gate.decision import ALLOW, DENY, Question, Resource
 from sidecar.gate.identity import Principal
@@ -241,6 +241,24 @@ async def test_one_proof_that_fails_is_tried_again(play: Play, monkeypatch: pyte
 
     monkeypatch.setattr(play.reload._admin, "prove_digest", late)
     play.write("c", ALLOW)
+    assert await play.look() == ("ADA", 2, "ok")
+
+
+async def test_what_is_never_proven_is_tried_again_at_the_next_look(
+    play: Play, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    prove = play.reload._admin.prove_digest
+
+    async def never(digest: str, folder: Path) -> None:
+        raise Unproven(["not yet"])
+
+    monkeypatch.setattr(policy_reload, "PROVE_AGAIN", 0.0)
+    monkeypatch.setattr(play.reload._admin, "prove_digest", never)
+    play.write("c", ALLOW)
+    for _ in range(2):
+        assert (await play.look())[1:] == (1, "failed: not yet")
+    assert caplog.text.count("policies not reloaded") == 1
+    monkeypatch.setattr(play.reload._admin, "prove_digest", prove)
     assert await play.look() == ("ADA", 2, "ok")
 
 

@@ -42,8 +42,10 @@ def start(checkout: Path, ports: Ports, folder: Path) -> Demo:
     command += ["--admin-port", str(ports.admin), "--app-port", str(ports.app), "--cognito-port", str(ports.cognito)]
     environ = {**os.environ, **FOREIGN, "TMPDIR": str(folder)}
     process = subprocess.Popen(
-        command, cwd=checkout, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
+        command, cwd=checkout, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        # a shell starts what runs in the background with SIGINT ignored (POSIX, "Signals and Error Handling")
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    )  # fmt: skip
     assert process.stdout is not None
     lines: list[str] = []
     for line in process.stdout:

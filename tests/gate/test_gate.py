@@ -364,18 +364,26 @@ async def test_the_client_is_told_one_thing_of_what_is_not_there_and_what_is_not
         assert failed.told is failed.code
 
 
-@pytest.mark.parametrize("document", [b"{}", b'{"id": 8}'])
-async def test_hide_does_not_tell_that_a_hook_has_something_else_to_say(
-    document: bytes, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("missing", "document", "told"),
+    [
+        (Missing.HIDE, b'{"id": 7, "o": "a-1"}', Code.RESOURCE_HIDDEN),
+        (Missing.DENY, b'{"id": 7, "o": "a-1"}', Code.LOOKUP_MISMATCH),
+        # an attribute that is not there is a fault of the hook's
+        (Missing.HIDE, b'{"id": "07"}', Code.LOOKUP_MISMATCH),
+    ],
+)
+async def test_hide_does_not_tell_that_the_hook_has_another_resource(
+    missing: Missing, document: bytes, told: Code, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A hook that reads `07` as 7 answers about 7, and of what is not there it says nothing at all."""
     echo = jmespath.compile("id").search
-    monkeypatch.setitem(LOOKUPS, "doc", LOOKUPS["doc"]._replace(missing=Missing.HIDE, echo=echo))
+    monkeypatch.setitem(LOOKUPS, "doc", LOOKUPS["doc"]._replace(missing=missing, echo=echo))
     world = World()
     world.reply = Reply(200, "application/json", document)
     verdict = await decide(world, "/docs/07")
     assert isinstance(verdict, Refuse)
-    assert (verdict.code, verdict.told) == (Code.LOOKUP_MISMATCH, Code.RESOURCE_HIDDEN)
+    assert (verdict.code, verdict.told) == (Code.LOOKUP_MISMATCH, told)
 
 
 async def test_where_a_lookup_decides_without_attributes_a_denial_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
