@@ -76,8 +76,9 @@ def _all_closed(sidecar: Sidecar, shapes: dict[str, tuple[bytes, bytes]], limit:
             assert seconds <= limit + SLACK, f"{name}: held for {seconds:.1f} s"
 
 
-SLACK = 2 * TICK
-"""Beyond the limit: how often the server looks at its clock, and as much again for a busy machine."""
+SLACK = 4.0
+"""Seconds beyond the limit: the server looks at its clock twice a second, and a busy machine takes its time. What is not
+closed at all is held for 5 s beyond it."""
 
 
 def refused_upload(world: World, case: Case) -> None:
