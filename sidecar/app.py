@@ -190,7 +190,7 @@ class Sidecar:
         return self.policy_reload.state if self.policy_reload is not None else None
 
     def policy_state(self) -> str:
-        """What `/readyz` tells of the policies: `ok`, or where their fault is; "" where we do not know."""
+        """Return what `/readyz` tells of the policies: `ok`, or where their fault is; "" where we do not know."""
         return self.policies.told() if self.policies is not None else ""
 
     def gauges(self) -> Iterator[Gauge]:
@@ -536,7 +536,7 @@ def _told_of_traces(settings: Settings, environ: Mapping[str, str]) -> dict[str,
 def embedded_reload(
     embedded: EmbeddedCerbos, publish: Callable[[PolicyState], None] = lambda state: None
 ) -> PolicyReload:
-    """What puts changed policies into force in the Cerbos that we run ourselves."""
+    """Make what puts changed policies into force in the Cerbos that we run ourselves."""
     return PolicyReload(
         embedded.target, ADMIN, embedded.snapshot.source, now=wall_clock, snapshot=embedded.snapshot,
         compile_all=embedded.compile, publish=publish,
@@ -559,7 +559,7 @@ def _policy_reload(
 
 
 def _compiler(settings: Settings) -> Compile | None:
-    """What compiles policies for a Cerbos that we do not run, where a binary is here, too. Raises StartError."""
+    """Make what compiles policies for a Cerbos that we do not run, where a binary is here, too. Raises StartError."""
     folder = Path(settings.policies)
     try:
         binary = find_binary(settings.cerbos_binary or None)

@@ -90,7 +90,7 @@ class Browser:
         )  # fmt: skip
 
     async def verify(self, grant: Grant, nonce: str | None, now: float) -> SignedIn:
-        """What a sign-in proves (R19). Raises Refused: SIGN_IN_INVALID, KEYS_UNAVAILABLE, PRINCIPAL_MISSING.
+        """Return what a sign-in proves (R19). Raises Refused: SIGN_IN_INVALID, KEYS_UNAVAILABLE, PRINCIPAL_MISSING.
 
         A session whose token the gate would refuse is none: its browser would come back here, again and again.
         """

@@ -26,7 +26,7 @@ SIDECAR_CERBOS: we do not run this Cerbos, so its configuration and policies wer
 
 
 class Findings(NamedTuple):
-    """What `sidecar check` says, a line each.
+    """Lines of `sidecar check`.
 
     `checked` are the files and folders that were read. A problem stops `sidecar run`, or may; a warning does not: what
     it names works as it is written, and lets more through than its author is likely to mean. A note says what this
