@@ -10,7 +10,6 @@ from typing import Any
 
 from jwt import PyJWK
 
-from sidecar.clients.cerbos import message_of, principal_of
 from sidecar.gate.ask import asks
 from sidecar.gate.decision import ALLOW, Answer, Question, Result
 from sidecar.gate.gate import Gate, Rules
@@ -19,6 +18,7 @@ from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading
 from sidecar.gate.routing import Access, Route, RouteTable, parse_path
+from sidecar.pdp.cerbos import message_of, principal_of
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 NOW = 1_700_000_000.0

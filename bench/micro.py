@@ -11,9 +11,7 @@ from cerbos.effect.v1.effect_pb2 import EFFECT_ALLOW
 from cerbos.response.v1.response_pb2 import CheckResourcesResponse
 from jwt import PyJWK
 
-from sidecar.clients.cerbos import answer_of, message_of, principal_of
-from sidecar.clients.http1 import encode_request
-from sidecar.enforce.caching import keep_private
+from sidecar.doors.caching import keep_private
 from sidecar.gate.ask import asks
 from sidecar.gate.decision import Question, Resource, judge
 from sidecar.gate.decision_cache import key_of
@@ -22,6 +20,8 @@ from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField, a
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.routing import Access, Route, RouteTable, ask_of, parse_path
 from sidecar.gate.verdict import Privacy
+from sidecar.pdp.cerbos import answer_of, message_of, principal_of
+from sidecar.wire.http1_response import encode_request
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 NOW = 1_700_000_000.0

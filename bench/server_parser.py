@@ -19,7 +19,7 @@ from typing import Any
 
 import uvicorn
 
-from sidecar.enforce.server import config
+from sidecar.net.http_server import config
 
 BROWSER = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",

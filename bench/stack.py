@@ -14,9 +14,9 @@ import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
-from sidecar.clients.embedded import EmbeddedCerbos
 from sidecar.demo.cognito import LocalCognito
 from sidecar.demo.processes import Process, status_of
+from sidecar.pdp.embedded import EmbeddedCerbos
 
 ROOT = Path(__file__).parent.parent
 PEERS = Path(__file__).parent / "peers"

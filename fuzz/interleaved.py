@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 
-from tests.clients.test_pool import interleaved
+from tests.net.test_pool import interleaved
 
 BATCH = 50_000
 

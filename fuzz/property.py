@@ -9,7 +9,6 @@ import random
 import sys
 from urllib.parse import parse_qsl
 
-from sidecar.clients.http1 import encode_request
 from sidecar.gate.ask import asks
 from sidecar.gate.decision import ALLOW, Answer, Question, Result
 from sidecar.gate.gate import Gate, Rules
@@ -20,8 +19,9 @@ from sidecar.gate.references import parse_template
 from sidecar.gate.request import Oddity, Raw, Reading
 from sidecar.gate.routing import Access, Route, RouteTable, parse_path
 from sidecar.gate.verdict import Forward
-from sidecar.journal import Journal, Outcome
-from sidecar.metrics import Metrics
+from sidecar.record.journal import Journal, Outcome
+from sidecar.record.metrics import Metrics
+from sidecar.wire.http1_response import encode_request
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 PIECES = [

@@ -7,16 +7,16 @@ from collections.abc import Callable
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
-from sidecar.clients.hpack import BadBlock
-from sidecar.clients.http1 import BadAnswer, ResponseReader
-from sidecar.enforce.ext_authz import read_question
-from sidecar.enforce.header_blocks import BlockReader
-from sidecar.enforce.incoming import HeadReader, Rejected, body_of
-from sidecar.gate import strict_json
+from sidecar.doors.ext_authz import read_question
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.query import admitted, query_value, rule_of, taken_for, with_values
 from sidecar.gate.request import Raw, Reading, Request, read, read_target
 from sidecar.gate.verdict import Refused
+from sidecar.wire import strict_json
+from sidecar.wire.header_blocks import BlockReader
+from sidecar.wire.hpack import BadBlock
+from sidecar.wire.http1_request import HeadReader, Rejected, body_of
+from sidecar.wire.http1_response import BadAnswer, ResponseReader
 from tests.tokens import CLIENT, ISSUER, b64
 
 READING = Reading()

@@ -8,15 +8,15 @@ import sys
 from pathlib import Path
 
 from sidecar.cli import parser
-from sidecar.enforce.answer import status_of
+from sidecar.config.routes import grammar
+from sidecar.config.settings import SETTINGS
+from sidecar.config.shapes import ListOf, MapOf, Record, Shape, Short
+from sidecar.doors.answer import status_of
 from sidecar.gate.request import Oddity
 from sidecar.gate.routing import Pattern
 from sidecar.gate.verdict import Code, Ground
 from sidecar.inject.settings import add_flags
-from sidecar.metrics import BOUNDS, FAMILIES
-from sidecar.routes import grammar
-from sidecar.settings import SETTINGS
-from sidecar.shapes import ListOf, MapOf, Record, Shape, Short
+from sidecar.record.metrics import BOUNDS, FAMILIES
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 

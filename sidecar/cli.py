@@ -14,11 +14,11 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from sidecar import process
-from sidecar.app import StartError
+from sidecar.config.routes.grammar import json_schema
+from sidecar.config.settings import SETTINGS, SettingsError, read_settings
 from sidecar.inject import settings as inject_settings
-from sidecar.routes.grammar import json_schema
-from sidecar.settings import SETTINGS, SettingsError, read_settings
+from sidecar.run import workers as process
+from sidecar.run.app import StartError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -98,7 +98,7 @@ def run(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> int:
     """`sidecar check`: every problem of settings, routes and policies, and every warning; nothing is started."""
     # what only this command needs
-    from sidecar import checking
+    from sidecar.run import checking
 
     found = checking.findings(os.environ, _flags(options))
     for problem in found.problems:

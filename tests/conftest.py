@@ -12,6 +12,8 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from sidecar.demo.cognito import LocalCognito
+from tests.redis_server import BINARY as REDIS
+from tests.redis_server import RedisServer
 from tests.stack import ROOT, Recorder, Sidecar, Web, free_port, running_sidecar
 
 # properties are held by what they say, never by how long the machine takes to try them
@@ -143,3 +145,20 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return "engine" if scope.endswith(ENGINE) else scope
 
     return Scheduling(config, log)
+
+
+@pytest.fixture(scope="session")
+def redis_process(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RedisServer]:
+    """The one Redis process of a run."""
+    if REDIS is None:
+        pytest.skip("redis-server is not on PATH (apt-get install redis-server)")
+    with RedisServer(tmp_path_factory.mktemp("redis")) as server:
+        yield server
+
+
+@pytest.fixture
+def redis_server(redis_process: RedisServer) -> Iterator[RedisServer]:
+    """A real Redis, empty and running, whatever the test before did to it."""
+    redis_process.clean()
+    yield redis_process
+    redis_process.clean()

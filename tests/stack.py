@@ -338,7 +338,7 @@ def running_sidecar(
 
 def binary() -> Path:
     """The Cerbos binary of the checkout's node_modules, or on PATH."""
-    from sidecar.clients.embedded import find_binary
+    from sidecar.pdp.embedded import find_binary
 
     with contextlib.chdir(ROOT):
         return find_binary(None)

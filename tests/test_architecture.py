@@ -299,3 +299,50 @@ def test_what_is_remembered_is_bounded_by_one_module() -> None:
         for line in by_hand(ast.parse(path.read_text()))
     }
     assert found == set()
+
+
+def floors(text: str) -> list[str]:
+    """The folders in the order of the page, the lowest first."""
+    return re.findall(r"^\| `([a-z_]+)` \|[^|]*\|$", text, re.MULTILINE)
+
+
+TOP = {"bounded": -1, "tether": -1, "cli": 1000, "health": 1000}
+"""Modules that are in no folder: two below all floors, two above."""
+
+
+def arrows_up(graph: dict[str, set[str]], order: list[str]) -> list[str]:
+    """Imports that lead from a floor to a higher one."""
+    level = TOP | {folder: place for place, folder in enumerate(order)}
+    height = {module: level[module.partition(".")[0]] for module in graph}
+    return [
+        f"{module} imports {name}, which is above it"
+        for module, ours in graph.items()
+        for name in sorted(ours)
+        if level[name.partition(".")[0]] > height[module]
+    ]
+
+
+def test_no_import_leads_up() -> None:
+    order = floors((ROOT / "docs/architecture.md").read_text())
+    folders = {path.parent.name for path in (ROOT / "sidecar").glob("*/__init__.py")}
+    assert set(order) == folders
+    assert arrows_up(own_imports(ROOT / "sidecar"), order) == [
+        "wire.http1_request imports gate.verdict, which is above it"
+    ]
+
+
+def test_an_arrow_up_is_seen() -> None:
+    graph = {
+        "wire.http1": {"gate.codes"},
+        "gate.codes": {"wire.http1", "bounded"},
+        "bounded": set(),
+        "cli": {"gate.codes"},
+    }
+    assert arrows_up(graph, ["wire", "gate"]) == ["wire.http1 imports gate.codes, which is above it"]
+
+
+def test_no_folder_holds_more_than_its_share() -> None:
+    lines = {path: len(path.read_text().splitlines()) for path in (ROOT / "sidecar").rglob("*.py")}
+    for folder in (ROOT / "sidecar").iterdir():
+        share = sum(count for path, count in lines.items() if folder in path.parents) / sum(lines.values())
+        assert share <= 0.15, folder.name

@@ -19,14 +19,14 @@ import pytest
 import yaml
 
 from sidecar import cli
-from sidecar.clients.authzen import Target
-from sidecar.clients.embedded import compile_policies, find_binary
+from sidecar.config.routes.file import read_routes
+from sidecar.config.settings import SETTINGS, read_settings
 from sidecar.gate.lookup import Lookup
 from sidecar.gate.request import IDENTITY_HEADERS
 from sidecar.gate.routing import Access, Route, Variable
 from sidecar.gate.verdict import Code
-from sidecar.routes_file import read_routes
-from sidecar.settings import SETTINGS, read_settings
+from sidecar.pdp.authzen import Target
+from sidecar.pdp.embedded import compile_policies, find_binary
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "deploy").rglob("*.md"))]

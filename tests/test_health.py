@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.config.settings import SETTINGS
 from sidecar.health import DEFAULT_LISTEN, main
-from sidecar.settings import SETTINGS
 from tests.conftest import Stack
 from tests.stack import free_port
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 import yaml
 
-from sidecar.metrics import FAMILIES
+from sidecar.record.metrics import FAMILIES
 from tests.conftest import Stack
 from tests.stack import ROOT, free_port, wait_for
 

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.clients.authzen import AuthZen
-from sidecar.clients.cerbos import Cerbos
 from sidecar.gate.decision import Question, Resource, judge
 from sidecar.gate.identity import Principal
+from sidecar.pdp.authzen import AuthZen
+from sidecar.pdp.cerbos import Cerbos
 from tests.policy_table import real_cerbos
 from tests.stack import ROOT, Recorder, Sidecar, Web, running_sidecar
 from tests.tokens import claims, key_set, mint

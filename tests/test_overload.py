@@ -17,7 +17,7 @@ import grpc
 import pytest
 from hpack import Encoder
 
-from sidecar.clients.http2 import HEADERS, PREFACE, SETTINGS, frame
+from sidecar.wire.http2 import HEADERS, PREFACE, SETTINGS, frame
 from tests.conftest import Stack, policies
 from tests.stack import Sidecar, Web, free_port, reply, running_sidecar, wait_for
 

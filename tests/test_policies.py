@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.routes_file import read_routes
+from sidecar.config.routes.file import read_routes
 from sidecar.study import lint
 from sidecar.study.policies import read_policies
 from tests.stack import ROOT, binary, older_binary

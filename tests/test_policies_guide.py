@@ -14,7 +14,7 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from sidecar import checking
+from sidecar.run import checking
 from sidecar.study.lint import WARNINGS
 from tests.stack import ROOT, Recorder, Sidecar, Web, binary, older_binary, running_sidecar
 from tests.study.compiled import policy, rule

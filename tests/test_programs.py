@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.claims_check import lacking
+from sidecar.config.routes.file import read_routes
+from sidecar.config.settings import read_settings
 from sidecar.demo.cognito import LocalCognito
-from sidecar.routes_file import read_routes
-from sidecar.settings import read_settings
+from sidecar.study.claims import lacking
 from tests.deploy.aws import Account
 from tests.stack import ROOT, Recorder, Sidecar, Web, running_sidecar
 from tests.test_guides import sidecar as command

@@ -66,7 +66,9 @@ def test_the_coverage_of_the_whole_is_held() -> None:
     assert "--cov-append" in text
 
 
-@pytest.mark.parametrize(("parts", "code"), [("tests/test_units.py", 0), ("tests/test_units.py -k no_such_test", 2)])
+@pytest.mark.parametrize(
+    ("parts", "code"), [("tests/config/test_units.py", 0), ("tests/config/test_units.py -k no_such_test", 2)]
+)
 def test_make_test_of_a_part_ends_as_the_tests_did(parts: str, code: int) -> None:
     done = subprocess.run(
         ["make", "--no-print-directory", "test", f"ARGS=-p no:cacheprovider {parts}"],

@@ -8,11 +8,11 @@ from collections.abc import Callable
 
 import pytest
 
-from sidecar.clients.http1 import ResponseReader, clean_headers
-from sidecar.enforce.cycle import _render
-from sidecar.enforce.incoming import HeadReader
 from sidecar.gate.lookup import Attribute, Call, Lookup, Readings, Reply
 from sidecar.gate.request import Raw, Reading, is_trusted, read
+from sidecar.net.exchange import _render
+from sidecar.wire.http1_request import HeadReader
+from sidecar.wire.http1_response import ResponseReader, clean_headers
 
 KIB = 1024
 LOOKUP = Lookup("doc", "http://h", (), {"owner": Attribute(lambda document: document["owner"])}, cache=60.0)

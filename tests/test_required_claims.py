@@ -18,10 +18,10 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
-from sidecar.clients.unary import Channel, Method
-from sidecar.enforce.ext_authz import CHECK
-from tests.enforce.test_ext_authz import question
-from tests.enforce.test_websocket import Upstream
+from sidecar.doors.ext_authz import CHECK
+from sidecar.net.grpc_client import Channel, Method
+from tests.doors.test_ext_authz import question
+from tests.doors.test_websocket import Upstream
 from tests.stack import Recorder, Sidecar, Web, binary, free_port, running_sidecar
 from tests.tokens import CLIENT, POOL, SESSION_SECRET, claims, key_set, mint
 

@@ -7,9 +7,9 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from sidecar.clients.cerbos import Cerbos
 from sidecar.gate.decision import Question, Resource, judge
 from sidecar.gate.identity import Principal
+from sidecar.pdp.cerbos import Cerbos
 from tests.policy_table import real_cerbos
 from tests.stack import Recorder, Web, running_sidecar
 from tests.tokens import CLIENT, POOL, claims, key_set, mint

@@ -46,7 +46,7 @@ async def by_library(port: int) -> None:
 
 async def by_our_server(port: int) -> None:
     """The sidecar's server."""
-    from sidecar.enforce.unary_server import Server
+    from sidecar.net.grpc_server import Server
 
     async def check(message: bytes) -> bytes:
         return YES

@@ -6,9 +6,9 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
-from sidecar.gate import strict_json
 from sidecar.gate.request import Request
 from sidecar.gate.verdict import Code, Refused
+from sidecar.wire import strict_json
 
 # RFC 8259 section 11 defines no parameter; charset=utf-8 is what many clients send all the same
 _JSON = re.compile(rb"application/json(?:[ \t]*;[ \t]*charset=\"?utf-8\"?)?", re.IGNORECASE)

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sidecar.gate.bounded import Bounded
+from sidecar.bounded import Bounded
 from sidecar.gate.decision import Resource
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Code, Refused

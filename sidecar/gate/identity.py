@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 from jwt import PyJWK
 
-from sidecar.gate import strict_json
-from sidecar.gate.bounded import Bounded
+from sidecar.bounded import Bounded
 from sidecar.gate.claims import GROUPS, Claim, Format, Incomplete, RoleClaim, attributes_from, is_name, roles_from
 from sidecar.gate.request import Request
 from sidecar.gate.values import type_of
 from sidecar.gate.verdict import Code, Refused
+from sidecar.wire import strict_json
 
 MAX_TOKEN = 16 * 1024
 LEEWAY = 60

@@ -7,12 +7,12 @@ from enum import StrEnum
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from sidecar.gate import strict_json
-from sidecar.gate.bounded import Bounded, size_of
+from sidecar.bounded import Bounded, size_of
 from sidecar.gate.references import Material, Reference, resolve
 from sidecar.gate.trace import Header
 from sidecar.gate.values import Type, checked, is_number
 from sidecar.gate.verdict import Code, Refused
+from sidecar.wire import strict_json
 
 READINGS = 8 * 1024 * 1024
 """Bytes of cached answers whose attributes are kept, their bodies included: about 6,000 usual ones."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 
-from sidecar.gate.bounded import remembered
+from sidecar.bounded import remembered
 
 MAX_ADDRESS = 64
 """Characters of an address, its zone included: a longer text is none, and is not kept."""

@@ -11,9 +11,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
-from sidecar.gate.spelling import folded
 from sidecar.gate.values import CONTROLS
 from sidecar.gate.verdict import Code, Refused
+from sidecar.wire.spelling import folded
 
 MAX_PARAMETERS = 256
 """Of a query that is read."""

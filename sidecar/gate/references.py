@@ -16,9 +16,9 @@ from sidecar.gate.expressions import compile_expression
 from sidecar.gate.identity import Principal
 from sidecar.gate.query import query_value
 from sidecar.gate.request import Request
-from sidecar.gate.spelling import folded, respelled
 from sidecar.gate.values import Type, check_string, checked, type_of
 from sidecar.gate.verdict import Code, Refused
+from sidecar.wire.spelling import folded, respelled
 
 
 class _Absent:

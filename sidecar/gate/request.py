@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from enum import StrEnum
 from typing import NamedTuple
 
-from sidecar.gate.bounded import Bounded, remembered
+from sidecar.bounded import Bounded, remembered
 from sidecar.gate.peers import MAX_ADDRESS
 from sidecar.gate.trace import Trace
 from sidecar.gate.verdict import Code, Refused

@@ -9,8 +9,8 @@ from decimal import Decimal
 from enum import StrEnum
 from typing import Any
 
-from sidecar.gate.strict_json import EXACT_INTEGER
 from sidecar.gate.verdict import Code, Refused
+from sidecar.wire.strict_json import EXACT_INTEGER
 
 MAX_VALUE = 1024
 """Characters of a string that a reference, a lookup or a typed claim may give."""

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from sidecar.gate import strict_json
 from sidecar.inject.patch import INJECT, Json, OptedOut, Template, Uninjectable, owned, patch
+from sidecar.wire import strict_json
 
 API_VERSION = "admission.k8s.io/v1"
 _POD = {"group": "", "version": "v1", "kind": "Pod"}

@@ -19,10 +19,10 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
-from sidecar import logs
 from sidecar.inject import review
 from sidecar.inject.patch import Template
 from sidecar.inject.settings import InjectSettings
+from sidecar.record import logs
 
 log = logging.getLogger("sidecar.inject")
 

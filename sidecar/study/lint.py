@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from sidecar.routes_file import RoutesFile
+from sidecar.config.routes.file import RoutesFile
 from sidecar.study.globs import is_glob, kind_name, looks_like_glob, matches, overlap
 from sidecar.study.policies import Policies, Policy, Rule
 from sidecar.study.reads import WHOLE, Unread, Use, uses

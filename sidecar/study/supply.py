@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from sidecar.config.routes.file import RoutesFile
 from sidecar.gate.ask import Ask
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.lookup import Lookup, Missing
 from sidecar.gate.references import Reference, Template
 from sidecar.gate.routing import Access
 from sidecar.gate.values import Type
-from sidecar.routes_file import RoutesFile
 
 
 class Supply(NamedTuple):

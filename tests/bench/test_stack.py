@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench.stack import PEERS, ROUTES, filled
-from sidecar.routes_file import read_routes
+from sidecar.config.routes.file import read_routes
 
 ENVOY = Path(sys.executable).parent / "envoy"
 PORTS = ("APP", "NGINX", "SINK", "AUTHORIZER", "ADMIN", "PLAIN", "JWT", "EXT_AUTHZ")

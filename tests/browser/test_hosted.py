@@ -15,7 +15,7 @@ from sidecar.demo.cognito import LocalCognito
 from sidecar.demo.hosted_ui import HostedUI
 from tests.browser.conftest import Site, environ_of, site
 from tests.browser.test_password import heading
-from tests.enforce.jar import Jar
+from tests.pages.jar import Jar
 from tests.stack import Recorder, Sidecar, free_port
 
 TOKEN_SECONDS = 5

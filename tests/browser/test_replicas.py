@@ -9,7 +9,7 @@ from playwright.sync_api import Page
 from sidecar.demo.cognito import LocalCognito
 from tests.browser.conftest import environ_of, sign_in, site
 from tests.browser.test_password import heading
-from tests.clients.redis_server import NEEDS_REDIS, RedisServer
+from tests.redis_server import NEEDS_REDIS, RedisServer
 from tests.stack import Recorder
 
 

@@ -15,7 +15,7 @@ from sidecar.demo.cognito import USERS, LocalCognito, User
 from sidecar.demo.grants import OAuthError
 from sidecar.demo.hosted_ui import Config
 from sidecar.demo.pool import Pool, Signer, pool_key
-from tests.sign_in import VERIFIER, authorize_url, forms, parameters_of
+from tests.signing_in import VERIFIER, authorize_url, forms, parameters_of
 
 DOMAIN = "http://sign-in.test"
 CALLBACK = "https://app.test/callback"

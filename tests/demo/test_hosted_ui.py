@@ -18,7 +18,7 @@ import pytest
 from sidecar.demo.cognito import USERS, LocalCognito, User
 from sidecar.demo.hosted_ui import Config, HostedUI
 from sidecar.demo.processes import StartError, can_listen
-from tests.sign_in import (
+from tests.signing_in import (
     VERIFIER,
     App,
     Browser,

@@ -16,7 +16,7 @@ import pytest
 from sidecar.demo.cognito import LocalCognito
 from sidecar.demo.grants import Grant, Session
 from sidecar.demo.pool import NewPasswordRequired, Pool, PoolError, PoolTokens, Signer, pool_key, userinfo
-from tests.sign_in import principal_of
+from tests.signing_in import principal_of
 
 ISSUER = "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_x"
 IDENTITY = {

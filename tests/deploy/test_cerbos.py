@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 import yaml
 
-from sidecar.clients.cerbos import Cerbos
 from sidecar.demo.processes import Process
 from sidecar.gate.decision import DENY, Question, Resource
 from sidecar.gate.identity import Principal
+from sidecar.pdp.cerbos import Cerbos
 from tests.stack import ROOT, binary, free_port
 from tests.study.compiled import policy, rule
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from cfnlint.api import lint
 
+from sidecar.config.settings import read_settings
 from sidecar.demo.processes import Process, status_of
-from sidecar.settings import read_settings
 from tests.deploy.aws import Account
 from tests.stack import ROOT, Recorder, free_port, running_sidecar
 from tests.tokens import SESSION_SECRET

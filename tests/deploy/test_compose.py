@@ -19,7 +19,7 @@ import yaml
 
 from sidecar.demo.cognito import USERS
 from tests.deploy.engine import PINS, Container, Engine
-from tests.sign_in import forms
+from tests.signing_in import forms
 from tests.stack import ROOT, free_port
 
 LOGIN = "127.0.0.1:9230"

@@ -12,11 +12,11 @@ import pytest
 import yaml
 
 from sidecar.cli import parser
-from sidecar.clients.embedded import compile_policies
+from sidecar.config.routes.file import read_routes
+from sidecar.config.settings import read_settings
 from sidecar.inject.patch import ANNOTATIONS, patch
 from sidecar.inject.server import template_of
-from sidecar.routes_file import read_routes
-from sidecar.settings import read_settings
+from sidecar.pdp.embedded import compile_policies
 from tests.deploy.kube import K8S, Object, built, lets_in, named, pod_of, pod_specs, violations
 from tests.stack import ROOT, binary
 

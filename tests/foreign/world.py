@@ -11,11 +11,11 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sidecar.clients.embedded import EmbeddedCerbos
-from sidecar.clients.seal import Seal
-from sidecar.clients.session_cookie import PURPOSE
-from sidecar.clients.session_store import encode, to_cookies
 from sidecar.gate.session import SESSION_COOKIES, Session
+from sidecar.pdp.embedded import EmbeddedCerbos
+from sidecar.sessions.cookie import PURPOSE
+from sidecar.sessions.seal import Seal
+from sidecar.sessions.store import encode, to_cookies
 from tests.foreign.cases import Ask
 from tests.hostile.minting import Mint, SigningKey
 from tests.hostile.wire import Client, Reply

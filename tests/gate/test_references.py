@@ -20,9 +20,9 @@ from sidecar.gate.references import (
     resolve,
 )
 from sidecar.gate.request import Header, Raw, Reading, read
-from sidecar.gate.strict_json import EXACT_INTEGER
 from sidecar.gate.values import MAX_VALUE, Type, checked
 from sidecar.gate.verdict import Code, Refused
+from sidecar.wire.strict_json import EXACT_INTEGER
 
 CLAIMS = {
     "sub": "a-1",

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.gate.strict_json import EXACT_INTEGER
 from sidecar.gate.values import MAX_DEPTH, Type, checked, from_text
 from sidecar.gate.verdict import Code, Refused
+from sidecar.wire.strict_json import EXACT_INTEGER
 
 
 def test_an_integer_is_exact_on_both_sides_of_zero() -> None:

@@ -43,8 +43,8 @@ RUNS: dict[str, Callable[[World, Case], None]] = {
 SLOW = (*key_cases.SLOW, *load_cases.SLOW)
 
 NAMED = {
-    "k01": "tests/clients/test_cognito.py::test_a_flood_of_made_up_keys_costs_two_fetches_a_minute",
-    "k03": "tests/clients/test_cognito.py::test_a_known_key_outlives_its_server_for_a_day",
+    "k01": "tests/trust/test_jwks.py::test_a_flood_of_made_up_keys_costs_two_fetches_a_minute",
+    "k03": "tests/trust/test_jwks.py::test_a_known_key_outlives_its_server_for_a_day",
 }
 """Cases that take longer than a test may: run here for their first seconds, and to their end by a test with a clock."""
 
@@ -52,13 +52,13 @@ ELSEWHERE = {
     "o01": "tests/browser/test_hosted.py::test_a_callback_is_taken_once_from_the_browser_that_began",
     "o02": "tests/browser/test_hosted.py::test_a_code_of_another_sign_in_is_none",
     "o03": "tests/browser/test_hosted.py::test_an_id_token_with_another_nonce_is_none",
-    "o04": "tests/test_browser.py::test_tokens_that_do_not_belong_to_this_sign_in_are_none",
-    "o08": "tests/enforce/test_login.py::test_a_session_that_somebody_planted_is_replaced_at_the_sign_in",
+    "o04": "tests/run/test_browser.py::test_tokens_that_do_not_belong_to_this_sign_in_are_none",
+    "o08": "tests/pages/test_login.py::test_a_session_that_somebody_planted_is_replaced_at_the_sign_in",
     "o11": "tests/browser/test_hosted.py::test_a_renewal_that_fails_extends_nothing_and_a_program_is_not_redirected",
     "o14": "tests/browser/test_hosted.py::test_what_an_error_says_is_not_repeated",
-    "o15": "tests/enforce/test_login.py::test_the_app_gets_who_it_is_and_neither_session_nor_token",
-    "o16": "tests/enforce/test_login.py::test_answers_around_a_sign_in_are_never_stored",
-    "w01": "tests/enforce/test_login.py::test_another_site_opens_no_websocket_with_a_session",
+    "o15": "tests/pages/test_login.py::test_the_app_gets_who_it_is_and_neither_session_nor_token",
+    "o16": "tests/pages/test_login.py::test_answers_around_a_sign_in_are_never_stored",
+    "w01": "tests/pages/test_login.py::test_another_site_opens_no_websocket_with_a_session",
 }
 """Cases that need a sign-in, each run by a test that makes one."""
 

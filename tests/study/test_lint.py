@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.clients.embedded import compile_policies
-from sidecar.routes_file import RoutesFile, read_routes
+from sidecar.config.routes.file import RoutesFile, read_routes
+from sidecar.pdp.embedded import compile_policies
 from sidecar.study import lint
 from sidecar.study.policies import read_policies
 from tests.stack import binary

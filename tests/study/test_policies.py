@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.clients.embedded import _ADMIN_HASH, ADMIN, compile_policies
+from sidecar.pdp.embedded import _ADMIN_HASH, ADMIN, compile_policies
 from sidecar.study.policies import Policies, policy_files, read_policies
 from sidecar.study.reads import WHOLE, Use, uses
 from tests.policy_table import real_cerbos

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sidecar.routes_file import read_routes
+from sidecar.config.routes.file import read_routes
 from sidecar.study.supply import Supply, of_principal, questions
 
 ROUTES = """\

@@ -1,0 +1,138 @@
+"""`routes` of `routes.yaml` -> routes of the gate."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sidecar.config.routes.hints import hint
+from sidecar.config.routes.methods import Method, ask_of_method, check_methods
+from sidecar.config.shapes import Entry, Mark, Reader
+from sidecar.gate.ask import asks
+from sidecar.gate.lookup import Lookup
+from sidecar.gate.request import Oddity
+from sidecar.gate.routing import (
+    METHODS,
+    SAFE_METHODS,
+    WEBSOCKET,
+    Access,
+    Cors,
+    Rest,
+    Route,
+    Segment,
+    Variable,
+    parse_path,
+)
+
+
+def read_entries(entries: list[Entry], lookups: Mapping[str, Lookup], max_body: int, reader: Reader) -> list[Route]:
+    """The routes of the list `routes`. `max_body`: bytes, of a route that says none. Faults are noted with `reader`."""
+    routes: list[Route] = []
+    lines: dict[tuple[object, ...], Entry] = {}
+    for entry in entries:
+        segments = _segments(entry, reader)
+        if segments is None:
+            continue
+        key = tuple(part.pattern if isinstance(part, Variable) else part for part in map(_comparable, segments))
+        if key in lines:
+            reader.fault(
+                entry.at("path"), f"names the same paths as {lines[key]['path']!r} in line {lines[key].mark.line}"
+            )
+        lines.setdefault(key, entry)
+        routes.append(_route(entry, segments, lookups, max_body, reader))
+    return routes
+
+
+def _comparable(segment: Segment) -> object:
+    return (segment,) if isinstance(segment, str) else segment
+
+
+def _segments(entry: Entry, reader: Reader) -> tuple[Segment, ...] | None:
+    if not entry["path"]:
+        return None
+    try:
+        return parse_path(entry["path"])
+    except ValueError as error:
+        reader.fault(entry.at("path"), str(error))
+        return None
+
+
+def _route(
+    entry: Entry, segments: tuple[Segment, ...], lookups: Mapping[str, Lookup], max_body: int, reader: Reader
+) -> Route:
+    access = Access(entry["access"]) if entry["access"] else Access.POLICY
+    actions = _policy_actions(entry, reader) if access is Access.POLICY else _open_methods(entry, reader)
+    if access is Access.PUBLIC:
+        _check_public(entry, segments, actions, reader)
+    methods = [Method(name, entry, own, segments, lookups) for name, (_, own) in actions.items()]
+    check_methods(methods, access is Access.PUBLIC, reader)
+    hint(methods, reader)
+    made = {method.name: ask_of_method(method, actions[method.name][0], max_body) for method in methods}
+    if entry["recheck"] and WEBSOCKET not in actions:
+        reader.fault(entry.at("recheck"), "found it on a route without the action WS, expected it for WebSockets only")
+    return Route(
+        entry["path"], segments, access, asks(made), frozenset(map(Oddity, entry["allow"])),
+        _cors(entry, made, reader), entry["recheck"],
+    )  # fmt: skip
+
+
+_Actions = dict[str, tuple[str, Entry | None]]
+"""Method -> its action, and the entry that says it."""
+
+
+def _policy_actions(entry: Entry, reader: Reader) -> _Actions:
+    if entry.has("methods"):
+        reader.fault(entry.at("methods"), "found it beside a policy, expected `actions`")
+    actions: dict[str, Entry] = entry["actions"]
+    named = bool(actions) and all(own.has("resource") for own in actions.values())
+    for name in ("resource", "actions"):
+        if not entry[name] and not (name == "resource" and named):
+            reader.fault(entry.at(name), f"found no {name!r}, expected `resource` and `actions`, or `access`")
+    _check_methods(entry.at("actions"), actions, reader)
+    _check_head(actions, reader)
+    return {method: (own["action"], own) for method, own in actions.items()}
+
+
+def _check_head(actions: Mapping[str, Entry], reader: Reader) -> None:
+    head, get = actions.get("HEAD"), actions.get("GET")
+    if head is not None and (get is None or head["action"] != get["action"] or head.marks.keys() - {"action"}):
+        reader.fault(head.mark, "found another action for HEAD, expected that of GET: HEAD is decided as GET")
+
+
+def _open_methods(entry: Entry, reader: Reader) -> _Actions:
+    for name in ("resource", "id", "attributes", "lookup", "scope", "actions", "max_body"):
+        if entry.has(name):
+            reader.fault(entry.at(name), f"found it beside `access: {entry['access']}`, which asks no policy")
+    methods = entry["methods"] or ["GET"]
+    _check_methods(entry.at("methods"), methods, reader)
+    return dict.fromkeys(methods, ("", None))
+
+
+def _check_methods(mark: Mark, methods: Any, reader: Reader) -> None:
+    for method in methods:
+        if method not in METHODS and method != WEBSOCKET:
+            reader.fault(
+                mark, f"found the method {method!r}, expected one of {', '.join(sorted(METHODS))} or {WEBSOCKET}"
+            )
+
+
+def _check_public(entry: Entry, segments: tuple[Segment, ...], methods: Any, reader: Reader) -> None:
+    wild = any(isinstance(segment, Rest) for segment in segments)
+    unsafe = sorted(set(methods) - SAFE_METHODS)
+    if wild and unsafe:
+        reader.fault(entry.at("methods"), f"found {unsafe[0]} on a public wildcard, expected GET, HEAD or OPTIONS only")
+    if wild and len(segments) == 1:
+        reader.fault(entry.at("path"), "found everything made public, expected a path below which it is")
+
+
+def _cors(entry: Entry, actions: Iterable[str], reader: Reader) -> Cors | None:
+    cors = entry["cors"]
+    if cors is None:
+        return None
+    methods = cors["methods"] if cors["methods"] is not None else [m for m in actions if m != WEBSOCKET]
+    unmapped = [method for method in methods if method not in actions and method != "HEAD"]
+    if unmapped:
+        reader.fault(cors.at("methods"), f"found {unmapped[0]!r}, expected methods that the route has")
+    return Cors(
+        frozenset(cors["origins"]), tuple(methods), tuple(cors["headers"]), cors["credentials"], int(cors["max_age"])
+    )  # fmt: skip

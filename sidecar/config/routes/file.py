@@ -1,0 +1,101 @@
+"""`routes.yaml` -> routes, lookups and rules of identity; every fault with file, line and column, all at once."""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from sidecar.config.routes.entries import read_entries
+from sidecar.config.routes.grammar import DEFAULTS, FILE
+from sidecar.config.routes.lookups import read_lookup
+from sidecar.config.routes.principal import NeededClaim, needed_claims, principal_rules
+from sidecar.config.shapes import Entry, Mark, Problem, Reader, read_document
+from sidecar.gate.decision_cache import DecisionCache
+from sidecar.gate.identity import PrincipalRules
+from sidecar.gate.lookup import Lookup
+from sidecar.gate.routing import Access, RouteTable
+
+
+class Identity(NamedTuple):
+    """One entry of `identity`: a user pool (`region`, `user_pool_id`) or any issuer (`issuer`, `jwks_url`)."""
+
+    issuer: str
+    jwks_url: str
+    region: str
+    user_pool_id: str
+    client_ids: tuple[str, ...]
+    token_use: tuple[str, ...]
+    audiences: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class RoutesFile:
+    """What a whole and sound `routes.yaml` says."""
+
+    table: RouteTable
+    lookups: Mapping[str, Lookup]
+    identities: tuple[Identity, ...]
+    principal: PrincipalRules
+    decision_seconds: float = 0.0
+    checksum: int = 0
+    """Of the text: equal files have the same."""
+    needed_claims: tuple[NeededClaim, ...] = ()
+    """Of the principal, with their places: for `sidecar check`."""
+    warnings: tuple[Problem, ...] = ()
+    """What works as it is written, and lets more through than its author is likely to mean."""
+
+    def decisions(self) -> DecisionCache | None:
+        """A cache of decisions that is empty yet, where the file asks for one."""
+        return DecisionCache(self.decision_seconds) if self.decision_seconds else None
+
+
+class RoutesError(Exception):
+    """The file cannot be used; `problems` are all of its faults."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        super().__init__("\n".join(map(str, problems)))
+        self.problems = problems
+
+
+def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
+    """Read and check a route file. `environ` gives the hooks' tokens. Raises RoutesError with every problem."""
+    document, reader = read_document(text, file, FILE)
+    if not isinstance(document, Entry):
+        raise RoutesError(reader.problems)
+    lookups = {
+        name: read_lookup(name, entry, environ, reader)
+        for name, entry in document["lookups"].items()
+        if isinstance(entry, Entry)
+    }
+    defaults = document["defaults"] or DEFAULTS_ENTRY
+    routes = read_entries(document["routes"], lookups, defaults["max_body"], reader)
+    identities = tuple(_identity(entry, reader) for entry in document["identity"])
+    principal = principal_rules(document["principal"], tuple(defaults["roles"]), reader)
+    if reader.problems:
+        raise RoutesError(sorted(reader.problems, key=lambda problem: problem[1:3]))
+    fallback = Access.AUTHENTICATED if defaults["access"] == "authenticated" else Access.POLICY
+    remembered = document["cache"]["decisions"] if document["cache"] is not None else 0.0
+    checksum = zlib.crc32(text.encode("utf-8", "surrogatepass"))
+    return RoutesFile(
+        RouteTable(routes, fallback), lookups, identities, principal, remembered, checksum,
+        needed_claims(document["principal"]), tuple(reader.warnings),
+    )  # fmt: skip
+
+
+DEFAULTS_ENTRY = Entry({name: f.default for name, f in DEFAULTS.fields.items()}, {}, Mark(1, 1, ""))
+
+
+def _identity(entry: Entry, reader: Reader) -> Identity:
+    pool = entry.has("region") or entry.has("user_pool_id")
+    if pool == entry.has("issuer"):
+        reader.fault(entry.mark, "expected either region and user_pool_id, or issuer and jwks_url")
+    elif pool and not (entry["region"] and entry["user_pool_id"]):
+        reader.fault(entry.mark, "expected both region and user_pool_id")
+    elif not pool and not entry["jwks_url"]:
+        reader.fault(entry.mark, "found an issuer without jwks_url, expected both")
+    return Identity(
+        entry["issuer"], entry["jwks_url"], entry["region"], entry["user_pool_id"],
+        tuple(entry["client_ids"]), tuple(entry["token_use"]), tuple(entry["audiences"]),
+    )  # fmt: skip

@@ -1,0 +1,183 @@
+"""Grammar of `routes.yaml`: the names that it may have, what each is for, and its JSON Schema."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from sidecar.config import units
+from sidecar.config.routes.principal import PRINCIPAL
+from sidecar.config.shapes import Choice, Field, Flag, ListOf, MapOf, Record, Short, Text, Whole, WordOr
+from sidecar.gate.expressions import compile_expression
+from sidecar.gate.lookup import Attribute, Missing
+from sidecar.gate.references import parse_template
+from sidecar.gate.request import Oddity
+from sidecar.gate.values import Type
+
+_NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
+_ATTRIBUTE_TYPE = re.compile(r"(.*):(string|number|int|bool|list)", re.DOTALL)
+
+
+def _attribute(text: str) -> Attribute:
+    typed = _ATTRIBUTE_TYPE.fullmatch(text)
+    return Attribute(compile_expression(typed[1] if typed else text).search, Type(typed[2]) if typed else None)
+
+
+def _origin(text: str) -> str:
+    if not re.fullmatch(r"https?://[A-Za-z0-9.-]+(?::\d{1,5})?", text):
+        raise ValueError(f"found {text!r}, expected an origin such as https://app.example.com")
+    return text
+
+
+def _key_url(text: str) -> str:
+    """A key server is asked over TLS, unless it is on this machine (R14)."""
+    parts = urlsplit(text)
+    host = parts.hostname or ""
+    if parts.scheme not in ("http", "https") or not host or parts.username is not None:
+        raise ValueError(f"found {text!r}, expected an https URL")
+    if parts.scheme == "http" and not units.is_loopback(host):
+        raise ValueError(f"found {text!r}, expected https: only a loopback host may be asked over plain http")
+    return text
+
+
+_NAMES = ListOf(Text(pattern=r"\S+", what="a name"), single=True)
+_TEMPLATE = Text(parse_template, what="a text with {references}")
+_DURATION = Text(units.duration, what="a duration such as 300ms or 2s")
+_METHOD = r"[A-Z]+"
+
+IDENTITY = Record(
+    {
+        "region": Field(Text(pattern=r"[a-z]{2}(-[a-z]+)+-\d", what="an AWS region"), "the pool's AWS region", ""),
+        "user_pool_id": Field(Text(pattern=r"[\w-]+_[A-Za-z0-9]+", what="a user pool id"), "the pool's id", ""),
+        "issuer": Field(Text(pattern=r"https?://\S+", what="a URL"), "the exact `iss`, for another issuer", ""),
+        "jwks_url": Field(Text(_key_url, r"https?://\S+", "a URL"), "where that issuer's keys are", ""),
+        "client_ids": Field(ListOf(Text(pattern=r"\S+", what="a client id"), 1), "app clients", (), True),
+        "token_use": Field(ListOf(Choice(("access", "id"))), "which tokens are taken", ("access",)),
+        "audiences": Field(_NAMES, "what the `aud` of an access token may name", ()),
+    },
+    "one trusted issuer of tokens",
+)
+LOOKUP = Record(
+    {
+        "url": Field(Text(what="a URL with {values}"), "GET this; {id}, {kind} and references fill it", "", True),
+        "attributes": Field(
+            MapOf(Text(_attribute, what="a JMESPath expression"), _NAME, "an attribute name"),
+            "attribute: JMESPath over the JSON answer, `:type` after it where it must be of one",
+            {},
+            True,
+        ),
+        "timeout": Field(_DURATION, "the whole call must be done by then", 1.0),
+        "cache": Field(_DURATION, "an answer may be used again for so long", 0.0),
+        "missing": Field(
+            Choice(tuple(Missing)), "404 of the hook: 403, 404 (denials alike), or decide without", "deny"
+        ),
+        "optional": Field(_NAMES, "attributes that may be absent from an answer", ()),
+        "echo": Field(Text(compile_expression, what="a JMESPath expression"), "must give the id that was asked for"),
+        "bearer_env": Field(Text(pattern=r"[A-Z_][A-Z0-9_]*", what="a variable's name"), "holds the hook's token", ""),
+    },
+    "where attributes of a resource come from",
+)
+CORS = Record(
+    {
+        "origins": Field(ListOf(Text(_origin, what="an origin"), 1), "origins that may call, exactly", (), True),
+        "methods": Field(ListOf(Text(pattern=_METHOD, what="a method")), "methods they may use"),
+        "headers": Field(_NAMES, "request headers they may send", ()),
+        "credentials": Field(Flag(), "whether cookies and Authorization may be sent", False),
+        "max_age": Field(_DURATION, "how long a browser may remember the answer", 600.0),
+    },
+    "cross-origin calls from browsers",
+)
+_ACCESS = Choice(("authenticated", "public"))
+_PARAMETER = r"[A-Za-z0-9_.~$@:!*()\[\],-]+"
+_SET_PARAMETER = r"[A-Za-z0-9_.~-]+"
+_ACTION = Text(pattern=r"[^\s*]+", what="an action")
+_ASKED = {
+    "resource": Field(Text(pattern=r"\S+", what="a resource kind"), "the Cerbos resource kind", ""),
+    "id": Field(_TEMPLATE, "the resource id; '-' without it"),
+    "attributes": Field(MapOf(_TEMPLATE, _NAME, "an attribute name"), "attributes read from the request", {}),
+    "lookup": Field(Text(pattern=_NAME, what="the name of a lookup"), "where more attributes come from", ""),
+    "scope": Field(_TEMPLATE, "the scope of the policy that is asked, from claims or the principal"),
+}
+_QUERY = {
+    "query": Field(
+        WordOr("any", ListOf(Text(pattern=_PARAMETER, what="a parameter's name"))),
+        "parameters that a client may send, another is 400 `query_not_allowed`; `any`: all, said openly; without it "
+        "all are, and `check` warns where a rule depends on the query",
+    ),
+    "set_query": Field(
+        MapOf(_TEMPLATE, _SET_PARAMETER, "a parameter's name of letters, digits and _ . ~ -"),
+        "parameters that the sidecar puts in, from the principal, claims or the path; those of a client go", {},
+    ),
+}  # fmt: skip
+_MAX_BODY = Field(Text(units.size, what="a size such as 1MiB"), "of a body that a reference reads")
+ACTION = Record(
+    {"action": Field(_ACTION, "the action", "", True), **_ASKED, **_QUERY, "max_body": _MAX_BODY},
+    "an action with values of its own: each that it has takes the place of the route's",
+)
+ROUTE = Record(
+    {
+        "path": Field(Text(pattern=r"/.*", what="a path that starts with '/'"), "the paths it names", "", True),
+        "access": Field(_ACCESS, "without a policy: any signed-in principal, or everybody"),
+        "methods": Field(
+            ListOf(Text(pattern=_METHOD, what="a method"), 1), "with `access`: the methods; GET by default"
+        ),
+        **_ASKED,
+        "actions": Field(
+            MapOf(Short(ACTION, "action"), _METHOD, "a method"),
+            "method: action, or a mapping where a method asks otherwise; WS for WebSocket",
+            {},
+        ),
+        **_QUERY,
+        "allow": Field(ListOf(Choice(tuple(Oddity)), single=True), "what this route takes though it is odd", ()),
+        "max_body": _MAX_BODY,
+        "cors": Field(CORS, "which other origins browsers may call it from"),
+        "recheck": Field(_DURATION, "an open WebSocket is decided again after so long", 0.0),
+    },
+    "which requests, and what they ask for",
+)
+DEFAULTS = Record(
+    {
+        "roles": Field(_NAMES, "roles of a principal whose token has none", ()),
+        "access": Field(Choice(("deny", "authenticated")), "for a path that no route names", "deny"),
+        "max_body": Field(Text(units.size, what="a size such as 1MiB"), "of a body that a reference reads", 1024**2),
+    },
+    "what holds where nothing else is said",
+)
+MAX_DECISION_SECONDS = 60.0
+"""A minute of staleness: whoever needs more wants another policy, not a cache."""
+
+
+def _decision_seconds(text: str) -> float:
+    seconds = units.duration(text)
+    if seconds > MAX_DECISION_SECONDS:
+        raise ValueError(f"found {text!r}, expected at most {MAX_DECISION_SECONDS:.0f}s: so long a change goes unseen")
+    return seconds
+
+
+CACHE = Record(
+    {
+        "decisions": Field(
+            Text(_decision_seconds, what="a duration such as 1s"),
+            "how long a decision of Cerbos is remembered, at most 60s: so long may a change go unseen", 0.0,
+        ),
+    },
+    "what is remembered",
+)  # fmt: skip
+FILE = Record(
+    {
+        "version": Field(Whole(1, 1), "the version of this grammar", None, True),
+        "identity": Field(ListOf(IDENTITY), "trusted issuers; without it the environment names one pool", ()),
+        "principal": Field(PRINCIPAL, "claims -> principal"),
+        "lookups": Field(MapOf(LOOKUP, _NAME, "a lookup's name"), "name: lookup", {}),
+        "cache": Field(CACHE, "what is remembered; without it nothing is"),
+        "defaults": Field(DEFAULTS, "what holds where nothing else is said"),
+        "routes": Field(ListOf(ROUTE), "the routes; the most specific path wins, whatever the order", (), True),
+    },
+    "routes.yaml of the authorization sidecar",
+)
+
+
+def json_schema() -> dict[str, Any]:
+    """The JSON Schema of `routes.yaml`, for editors."""
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "routes.yaml", **FILE.schema()}

@@ -1,0 +1,158 @@
+"""Methods of a route -> what each asks, with the checks of its references."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, NamedTuple
+
+from sidecar.config.shapes import Entry, Mark, Reader
+from sidecar.gate.ask import Ask
+from sidecar.gate.lookup import Lookup
+from sidecar.gate.query import QueryRule, rule_of, taken_for
+from sidecar.gate.references import Reference, Source
+from sidecar.gate.routing import WEBSOCKET, Segment, Variable
+from sidecar.gate.values import Type
+
+BODILESS = frozenset(("GET", "HEAD", "DELETE", "OPTIONS", WEBSOCKET))
+"""Methods whose body no reference reads: RFC 9110 section 9.3 gives it no meaning."""
+_OF_SERVER = frozenset((Source.PATH, Source.CLAIMS, Source.PRINCIPAL))
+
+
+class Method(NamedTuple):
+    """One method of a route: `entry` is the route, `own` what its action says by itself, if that is a mapping."""
+
+    name: str
+    entry: Entry
+    own: Entry | None
+    segments: tuple[Segment, ...]
+    lookups: Mapping[str, Lookup]
+
+    def value(self, name: str) -> Any:
+        """The action's own value, else the route's."""
+        return self._says(name)[name]
+
+    def at(self, name: str) -> Mark:
+        """Where that value stands."""
+        return self._says(name).at(name)
+
+    def _says(self, name: str) -> Entry:
+        return self.own if self.own is not None and self.own.has(name) else self.entry
+
+    @property
+    def lookup(self) -> Lookup | None:
+        """The lookup, None where there is none or an unknown one."""
+        return self.lookups.get(self.value("lookup"))
+
+    def references(self) -> Iterator[tuple[str, Reference]]:
+        """Each reference that the rule depends on, with the field that has it."""
+        if self.value("id") is not None:
+            yield from (("id", reference) for reference in self.value("id").references)
+        for template in self.value("attributes").values():
+            yield from (("attributes", reference) for reference in template.references)
+        if self.value("scope") is not None:
+            yield from (("scope", reference) for reference in self.value("scope").references)
+        if self.lookup is not None:
+            yield from (("lookup", part) for part in self.lookup.target if isinstance(part, Reference))
+
+    @property
+    def open_query(self) -> tuple[str, ...]:
+        """Parameters that the rule reads or sets, where nothing is said of the others."""
+        if self.value("query") is not None:
+            return ()
+        return tuple(dict.fromkeys([*self.read_parameters, *self.value("set_query")]))
+
+    @property
+    def read_parameters(self) -> tuple[str, ...]:
+        """Parameters of a client that the rule reads."""
+        read = [reference.name for _, reference in self.references() if reference.source is Source.QUERY]
+        return tuple(dict.fromkeys(read))
+
+    def set_references(self) -> Iterator[Reference]:
+        """The references of `set_query`."""
+        for template in self.value("set_query").values():
+            yield from template.references
+
+
+def ask_of_method(method: Method, action: str, max_body: int) -> Ask:
+    """What one method asks. `max_body`: bytes, where neither the action nor the route says it."""
+    needs_body = any(reference.source is Source.BODY for _, reference in method.references())
+    return Ask(
+        action, method.value("resource"), method.value("id"), method.value("attributes"), method.value("lookup"),
+        method.value("scope"), _rule(method), method.value("set_query"), method.value("max_body") or max_body,
+        needs_body, method.open_query,
+    )  # fmt: skip
+
+
+def _rule(method: Method) -> QueryRule | None:
+    said, removed = method.value("query"), method.value("set_query")
+    if said is None and not removed:
+        return None
+    return rule_of(None if said in (None, "any") else said, removed, given=said is not None)
+
+
+class _Fault(NamedTuple):
+    """`of_methods`: it is about some methods of the route, which are named."""
+
+    mark: Mark
+    message: str
+    of_methods: bool = False
+
+
+def check_methods(methods: Iterable[Method], public: bool, reader: Reader) -> None:
+    """Note what the methods of one route cannot mean, each fault once."""
+    found: dict[_Fault, list[str]] = {}
+    for method in methods:
+        for fault in (*_lookup_faults(method), *_reference_faults(method), *_query_faults(method, public)):
+            found.setdefault(fault, []).append(method.name)
+    for fault, names in found.items():
+        reader.fault(fault.mark, f"{', '.join(names)}: {fault.message}" if fault.of_methods else fault.message)
+
+
+def _lookup_faults(method: Method) -> Iterator[_Fault]:
+    name = method.value("lookup")
+    if name and name not in method.lookups:
+        known = ", ".join(method.lookups) or "none"
+        yield _Fault(method.at("lookup"), f"found {name!r}, expected one of `lookups`: {known}")
+
+
+def _reference_faults(method: Method) -> Iterator[_Fault]:
+    for field, reference in method.references():
+        told, mark = f"found {{{reference}}}", method.at(field)
+        if field == "scope" and reference.source not in (Source.CLAIMS, Source.PRINCIPAL):
+            # who sends a request must not choose the policy that decides on it
+            yield _Fault(mark, f"{told}, expected {{claims.…}} or {{principal.…}}")
+        elif reference.source is Source.BODY and method.name in BODILESS:
+            own = "POST: {action: create, attributes: {owner: '{body.owner}'}}"
+            yield _Fault(mark, f"{told} on a method without a body, expected it in an action that has one: {own}", True)
+        if reference.optional and field != "attributes":
+            yield _Fault(mark, f"found {{{reference}?}}, expected no '?': only an attribute may be left out")
+        yield from _path_faults(method, mark, reference)
+
+
+def _path_faults(method: Method, mark: Mark, reference: Reference) -> Iterator[_Fault]:
+    names = {segment.name for segment in method.segments if isinstance(segment, Variable)}
+    if reference.source is Source.PATH and reference.name not in names:
+        known = ", ".join(sorted(names)) or "none"
+        yield _Fault(mark, f"found {{{reference}}}, expected a variable of the path: {known}")
+
+
+def _query_faults(method: Method, public: bool) -> Iterator[_Fault]:
+    said, ours, mark = method.value("query"), method.value("set_query"), method.at("set_query")
+    taken = [name for key in ours for name in taken_for(key)]
+    if ours and public:
+        yield _Fault(mark, "found it on a public route, expected it where somebody is known")
+    if len(set(taken)) != len(taken):
+        yield _Fault(mark, "found two names that are one for some servers, expected one of them")
+    for reference in method.set_references():
+        yield from _path_faults(method, mark, reference)
+        if reference.source not in _OF_SERVER or reference.type not in (Type.STRING, Type.INT) or reference.optional:
+            expected = "expected a string or int of {principal.…}, {claims.…} or {path.…}, without '?'"
+            yield _Fault(mark, f"found {{{reference}}}, {expected}")
+    for field, reference in method.references():
+        if reference.source is not Source.QUERY:
+            continue
+        if not taken_for(reference.name).isdisjoint(taken):
+            told = f"found {{{reference}}}, expected another: a client's is taken out, as `set_query` has the name"
+            yield _Fault(method.at(field), told)
+        elif isinstance(said, list) and reference.name not in said:
+            yield _Fault(method.at("query"), f"found no {reference.name!r}, expected it: {{{reference}}} reads it")

@@ -1,0 +1,280 @@
+"""PEP for Envoy: its question (ext_authz, gRPC v3) -> `Raw`, and the gate's verdict -> its answer.
+
+What is decided is what Envoy forwards: the path and headers that it is told to send are those of the permit, wherever
+they differ from what it holds.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
+from google.protobuf.message import DecodeError
+
+from sidecar.bounded import remembered
+from sidecar.doors import answer, check_answer
+from sidecar.doors.caching import CONTROL, VARY, control_of
+from sidecar.doors.check_answer import APPEND, OVERWRITE, REPLACE, Change
+from sidecar.doors.handover import Handover, handover
+from sidecar.doors.refusal import UNAUTHORIZED, Refusals
+from sidecar.gate.gate import Clock, Gate
+from sidecar.gate.request import OWN_COOKIES, Header, Raw
+from sidecar.gate.trace import BeginTrace
+from sidecar.gate.verdict import Code, Forward, Preflight, Privacy, Refuse, Refused
+from sidecar.net.grpc_client import CallFailed, Status
+from sidecar.record.journal import Journal, Outcome, code_of
+
+SERVICE = "envoy.service.auth.v3.Authorization"
+CHECK = f"/{SERVICE}/Check".encode("ascii")
+
+PARTIAL_BODY = b"x-envoy-auth-partial-body"
+"""Whether the body in the question is only its beginning; Envoy says it where it gives bodies at all
+(api/envoy/extensions/filters/http/ext_authz/v3, `BufferSettings`), and takes it out of what a client sends."""
+# of an answer that Envoy frames itself
+_FRAMING = frozenset((b"content-length", b"connection", b"transfer-encoding"))
+# of some headers Envoy keeps one, and joins two with a bare comma, which no token has in it (RFC 6750 section 2.1)
+_DOUBLED = re.compile(rb"bearer [^,]*,[^ ]", re.IGNORECASE)
+# without `encode_raw_headers` it joins all with one, two headers Cookie too
+_COOKIES_JOINED = re.compile(rb",[ \t]*(?:" + b"|".join(OWN_COOKIES) + rb")")
+
+
+class Question(NamedTuple):
+    """What Envoy asks. `exact`: header values are those of the wire; `body` is None where none was given."""
+
+    raw: Raw
+    body: bytes | None
+    partial: bool
+    exact: bool
+    grpc: bool
+
+    async def whole_body(self, limit: int) -> bytes:
+        """The body, of at most so many bytes. Raises Refused: BODY_TOO_LARGE, BODY_INVALID, PROXY_UNABLE."""
+        if self.body is None:
+            raise Refused(Code.PROXY_UNABLE, "no body from Envoy, expected `with_request_body` in its filter")
+        if self.partial or len(self.body) > limit:
+            raise Refused(Code.BODY_TOO_LARGE, f"more than {limit} bytes, or than Envoy's `max_request_bytes`")
+        length = next((value for name, value in self.raw.headers if name == b"content-length"), None)
+        if length is not None and length != b"%d" % len(self.body):
+            raise Refused(Code.BODY_INVALID, f"{len(self.body)} bytes from Envoy, of {length.decode('latin-1')}")
+        return self.body
+
+
+def read_question(message: bytes, request_id: str) -> Question:
+    """A CheckRequest as a request. Raises Refused(REQUEST_INVALID) where it does not say one thing only, ValueError
+    where it is none."""
+    try:
+        attributes = CheckRequest.FromString(message).attributes
+    except DecodeError as error:
+        raise ValueError(f"no CheckRequest: {error}") from None
+    http = attributes.request.http
+    exact: bool = http.HasField("header_map")
+    if exact and http.headers:
+        raise Refused(Code.REQUEST_INVALID, "headers in two forms")
+    if exact:
+        given = [(each.key.encode(), each.raw_value or each.value.encode()) for each in http.header_map.headers]
+    else:
+        given = [(name.encode(), value.encode()) for name, value in http.headers.items()]
+    method: str = http.method
+    target: bytes = http.path.encode()
+    headers = _headers(given, exact, method.encode(), target, http.host.encode())
+    seen = dict(headers)
+    partial = seen.pop(PARTIAL_BODY, b"")
+    if partial:
+        headers.remove((PARTIAL_BODY, partial))
+    body = (http.raw_body or http.body.encode()) if partial else None
+    if body and b"content-length" not in seen and b"transfer-encoding" not in seen:
+        # over HTTP/2 a body needs no header that tells of it
+        headers.append((b"transfer-encoding", b"chunked"))
+    peer = _address(attributes.source.address.socket_address.address)
+    if b"x-forwarded-for" in seen:
+        _without_own_hop(headers, peer)
+    websocket = method == "GET" and seen.get(b"upgrade", b"").lower() == b"websocket"
+    scheme = "https" if seen.get(b"x-forwarded-proto") == b"https" else "http"
+    raw = Raw(method, target, headers, peer, scheme, request_id, websocket)
+    kind = seen.get(b"content-type", b"")
+    grpc = kind == b"application/grpc" or kind.startswith(b"application/grpc+")
+    return Question(raw, body, partial != b"false", exact, grpc)
+
+
+def _headers(given: list[Header], exact: bool, method: bytes, target: bytes, host: bytes) -> list[Header]:
+    """The headers without the pseudo-headers. Raises Refused where those say something else than the question."""
+    once = {b":method": method, b":path": target, b":authority": host, b"host": host}
+    headers = [(b"host", host)]
+    for header in given:
+        name, value = header
+        if name in once:
+            # a byte that is not UTF-8 was replaced in one of the two
+            if value != once[name]:
+                raise Refused(Code.REQUEST_INVALID, f"two values of {name.decode('ascii')}")
+        elif name[:1] != b":":
+            if name == b"authorization" and _DOUBLED.match(value):
+                raise Refused(Code.HEADER_AMBIGUOUS, "two headers authorization")
+            if name == b"cookie" and not exact and _COOKIES_JOINED.search(value):
+                raise Refused(Code.HEADER_AMBIGUOUS, "two headers cookie, joined by Envoy")
+            headers.append(header)
+    return headers
+
+
+# about 1,000 clients
+@remembered(512 * 1024)
+def _address(text: str) -> str:
+    """The client's address as Envoy knows it, "" where it has none."""
+    try:
+        ipaddress.ip_address(text)
+    except ValueError:
+        return ""
+    return text
+
+
+def _without_own_hop(headers: list[Header], peer: str) -> None:
+    """Envoy has said already who its client is, as any proxy adds to what it forwards: the gate does it once."""
+    for at, (name, value) in enumerate(headers):
+        if name == b"x-forwarded-for":
+            before, _, last = value.rpartition(b",")
+            if last.strip() == peer.encode("ascii"):
+                headers[at] = (name, before.rstrip())
+
+
+def grpc_status(status: int) -> Status:
+    """The gRPC status of a refused call (github.com/grpc/grpc, doc/statuscodes.md), by the HTTP status of its code."""
+    return _STATUSES.get(status, Status.UNKNOWN)
+
+
+_STATUSES = {
+    400: Status.INVALID_ARGUMENT, 401: Status.UNAUTHENTICATED, 403: Status.PERMISSION_DENIED, 404: Status.NOT_FOUND,
+    405: Status.UNIMPLEMENTED, 408: Status.DEADLINE_EXCEEDED, 413: Status.RESOURCE_EXHAUSTED,
+    414: Status.INVALID_ARGUMENT, 415: Status.INVALID_ARGUMENT, 421: Status.INVALID_ARGUMENT,
+    429: Status.RESOURCE_EXHAUSTED, 431: Status.INVALID_ARGUMENT, 500: Status.INTERNAL,
+    501: Status.UNIMPLEMENTED, 503: Status.UNAVAILABLE,
+}  # fmt: skip
+
+
+class ExtAuthz:
+    """Answers Envoy's questions. `timer` gives monotonic seconds."""
+
+    def __init__(
+        self, gate: Gate, journal: Journal, timer: Clock, new_id: Callable[[], str], refusals: Refusals,
+        begin_trace: BeginTrace | None = None,
+    ) -> None:  # fmt: skip
+        self._gate = gate
+        self._journal = journal
+        self._timer = timer
+        self._new_id = new_id
+        self._refusals = refusals
+        self._begin_trace = begin_trace
+
+    async def check(self, message: bytes) -> bytes:
+        """One CheckRequest -> one CheckResponse, both as bytes. Raises CallFailed where it is no CheckRequest."""
+        started, request_id = self._timer(), self._new_id()
+        try:
+            question = read_question(message, request_id)
+        except ValueError as error:
+            raise CallFailed(Status.INVALID_ARGUMENT, str(error)) from None
+        except Refused as refused:
+            self._journal.refused_unread(answer.status_of(refused.code), refused.code, "", request_id)
+            return _denied(answer.of(refused.code, request_id), refused.code, False, ())
+        raw = question.raw
+        if self._begin_trace is not None:
+            raw = raw._replace(trace=self._begin_trace(raw.headers))
+        verdict = await self._gate.decide(raw, question.whole_body)
+        if isinstance(verdict, Forward):
+            try:
+                return self._allow(verdict, question, started)
+            except UnicodeDecodeError:
+                verdict = Refuse(
+                    Code.HEADER_AMBIGUOUS, verdict.facts, "a value that is not UTF-8: Envoy takes no other"
+                )
+        if isinstance(verdict, Preflight):
+            made, code = answer.Answer(204, list(verdict.headers), b""), ""
+        else:
+            made, code = self._refusals.whole(verdict, verdict.told, question.raw), verdict.told
+        status = made.status if isinstance(verdict, Preflight) else answer.status_of(verdict.told)
+        outcome = Outcome(verdict, status, self._timer() - started, told=True)
+        told = _denied(made, code, question.grpc, _facts(outcome))
+        self._journal.record(outcome)
+        return told
+
+    def _allow(self, permit: Forward, question: Question, started: float) -> bytes:
+        outcome = Outcome(permit, 200, self._timer() - started, told=True)
+        told = handover(permit, question.raw)
+        remove = told.remove
+        if not question.grpc and any(name == b"te" for name, _ in question.raw.headers):
+            # Envoy passes `te: trailers` on, which a gRPC server must get and nobody else needs
+            remove = (*remove, b"te")
+        changes = _changes(permit, told, question)
+        reply = [_reply(*pair) for pair in told.reply]
+        if told.privacy is not None:
+            reply += _private_reply(told.privacy)
+        made = check_answer.allowed(changes, remove, reply, _facts(outcome))
+        self._journal.record(outcome)
+        return made
+
+
+def _facts(outcome: Outcome) -> list[tuple[bytes, str]]:
+    """What Envoy may write in its own log: %DYNAMIC_METADATA(envoy.filters.http.ext_authz:code)%."""
+    facts = outcome.verdict.facts
+    return [
+        (b"principal", facts.principal), (b"route", facts.route), (b"code", code_of(outcome)),
+        (b"request_id", facts.request_id),
+    ]  # fmt: skip
+
+
+def _changes(permit: Forward, told: Handover, question: Question) -> list[Change]:
+    """The permit as changes to the request that Envoy holds."""
+    changes = [(name, value, OVERWRITE) for name, value in told.set]
+    if told.target != question.raw.target or not question.exact:
+        changes.append((b":path", told.target, OVERWRITE))
+    if not question.exact:
+        # values that were joined, or whose bytes were replaced, are sent as they were read
+        named = {name for name, _ in told.set}
+        changes += [
+            (name, value, OVERWRITE) for name, value in permit.headers
+            if name not in named and name != b"host" and (b"," in value or b"!" in value)
+        ]  # fmt: skip
+    return changes
+
+
+def _reply(name: bytes, value: bytes) -> Change:
+    return name, value, APPEND if name in _BESIDE else OVERWRITE
+
+
+_BESIDE = frozenset((b"set-cookie", b"vary"))
+
+
+@remembered(64 * 1024)
+def _private_reply(privacy: Privacy) -> tuple[Change, ...]:
+    """What the app's answer to a principal gets beside what it says of caches, which is not ours to see."""
+    return (
+        (CONTROL, control_of(privacy), APPEND),
+        (VARY, privacy.vary, APPEND),
+        *((name, b"no-store", REPLACE) for name in _TARGETED),
+        *((name, b"0", REPLACE) for name in (b"expires", b"x-accel-expires")),
+    )
+
+
+# of those that shared caches take before Cache-Control the ones in use, since Envoy is told names
+_TARGETED = (
+    b"surrogate-control", b"cdn-cache-control", b"cloudflare-cdn-cache-control", b"akamai-cache-control",
+    b"netlify-cdn-cache-control", b"vercel-cdn-cache-control", b"edge-control",
+)  # fmt: skip
+
+
+def _denied(made: answer.Answer, code: str, grpc: bool, facts: Iterable[tuple[bytes, str]]) -> bytes:
+    """An answer of ours, which Envoy sends in place of the app's: to a gRPC client as trailers alone.
+
+    Of those Envoy makes by itself a status by that of HTTP, and `grpc-message` of the body
+    (source/common/http/utility.cc, `sendLocalReply`). Its mapping knows few, so that the status is said.
+    """
+    ends = Status.UNAUTHENTICATED if made.status == UNAUTHORIZED else Status.PERMISSION_DENIED
+    if not grpc:
+        headers = [_reply(*pair) for pair in made.headers if pair[0] not in _FRAMING]
+        return check_answer.denied(made.status, ends, headers, made.body, facts)
+    headers = [(b"grpc-status", b"%d" % grpc_status(made.status), OVERWRITE)]
+    headers += [_reply(*pair) for pair in made.headers if pair[0] in _TOLD_TO_CALLS]
+    return check_answer.denied(made.status, ends, headers, code.encode("ascii"), facts)
+
+
+_TOLD_TO_CALLS = (b"x-request-id", b"retry-after", b"www-authenticate")

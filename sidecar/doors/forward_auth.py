@@ -1,0 +1,139 @@
+"""PEP for others, by HTTP: a proxy asks about the request that it holds, and does what the answer says."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from sidecar.doors import answer
+from sidecar.doors.caching import CONTROL, VARY, control_of
+from sidecar.doors.dialects import AUTHORIZE, Dialect, read_question
+from sidecar.doors.handover import SETTABLE, handover
+from sidecar.doors.proxy import Receive, Send
+from sidecar.doors.refusal import Refusals, send_whole
+from sidecar.gate.gate import Clock, Gate
+from sidecar.gate.request import Header, Raw, is_trusted
+from sidecar.gate.trace import BeginTrace
+from sidecar.gate.verdict import Code, Facts, Forward, Preflight, Privacy, Refuse, Refused
+from sidecar.record.journal import Journal, Outcome
+from sidecar.wire.http1_request import Head
+
+APP_CONTROL, APP_VARY = b"x-auth-cache-control", b"x-auth-vary"
+"""What a proxy adds to the app's answer as Cache-Control and as Vary, where the answer is for one principal."""
+ALLOWED = 200
+"""The status that every proxy takes for an allow; Envoy takes no other."""
+
+
+class ForwardAuth:
+    """Answers AUTHORIZE for the proxies among the trusted ones, in one dialect. `timer` gives monotonic seconds."""
+
+    def __init__(
+        self, gate: Gate, dialect: Dialect, journal: Journal, refusals: Refusals, *, timer: Clock,
+        new_id: Callable[[], str], begin_trace: BeginTrace | None = None,
+    ) -> None:  # fmt: skip
+        self._gate = gate
+        self._dialect = dialect
+        self._begin_trace = begin_trace
+        self._journal = journal
+        self._refusals = refusals
+        self._timer = timer
+        self._new_id = new_id
+
+    def has(self, target: bytes) -> bool:
+        """Whether a target, as it came, is a question of a proxy."""
+        if not self._dialect.target:
+            return target.startswith(AUTHORIZE + b"/")
+        return target.partition(b"?")[0] == AUTHORIZE
+
+    async def __call__(self, head: Head, peer: str, scheme: str, receive: Receive, send: Send) -> None:
+        """Handle one request as `net/http_server.py` has read it, whose target `has` a question."""
+        started = self._timer()
+        trace = self._begin_trace(head.headers) if self._begin_trace is not None else None
+        asked = Raw(head.method, head.target, head.headers, peer, scheme, self._new_id(), False, trace)
+        raw, verdict = await self._judged(asked)
+        if isinstance(verdict, Forward):
+            made, status = self._allowed(verdict, raw), ALLOWED
+        else:
+            made, status = self._refused(verdict, raw), answer.status_of(verdict.told)
+        self._journal.record(Outcome(verdict, status, self._timer() - started, told=True))
+        await send_whole(made, send)
+
+    async def _judged(self, question: Raw) -> tuple[Raw, Forward | Refuse]:
+        try:
+            raw = self._read(question)
+        except Refused as refused:
+            facts = Facts(question.request_id, question.method, "", question.peer, trace=question.trace)
+            return question, Refuse(refused.code, facts, refused.detail)
+        return raw, await self._decide(raw)
+
+    def _read(self, question: Raw) -> Raw:
+        if not is_trusted(question.peer, self._gate.rules.reading.trusted):
+            raise Refused(Code.PROXY_NOT_TRUSTED, f"asked by {question.peer or 'a unix socket'}")
+        return read_question(question, self._dialect)
+
+    async def _decide(self, raw: Raw) -> Forward | Refuse:
+        verdict = await self._gate.decide(raw, _no_body)
+        if isinstance(verdict, Preflight):
+            # every proxy takes a 2xx for leave to forward
+            return Refuse(Code.PROXY_UNABLE, verdict.facts, "a preflight, which a proxy would forward")
+        return self._within_reach(verdict, raw) if isinstance(verdict, Forward) else verdict
+
+    def _within_reach(self, permit: Forward, raw: Raw) -> Forward | Refuse:
+        """The permit, or why this proxy cannot send what it says."""
+        dialect = self._dialect
+        if dialect.exact and permit.target != raw.target:
+            if permit.target.partition(b"?")[2] != raw.target.partition(b"?")[2]:
+                return Refuse(
+                    Code.PROXY_UNABLE, permit.facts, "a query that `set_query` changes, and the proxy does not"
+                )
+            return Refuse(Code.TARGET_AMBIGUOUS, permit.facts, "escapes of plain characters, which the proxy sends on")
+        if dialect.removable is not None:
+            left = [name for name in handover(permit, raw).remove if name not in dialect.removable]
+            if left:
+                return Refuse(
+                    Code.HEADER_AMBIGUOUS, permit.facts,
+                    f"{left[0].decode('latin-1')[:64]}, which the proxy would send on: expected it taken away there",
+                )  # fmt: skip
+        return permit
+
+    def _allowed(self, permit: Forward, raw: Raw) -> answer.Answer:
+        todo = handover(permit, raw)
+        headers = [
+            (b"content-length", b"0"),
+            *self._caching(todo.privacy),
+            (b"x-auth-target", todo.target),
+            (self._dialect.removal, b",".join(todo.remove)),
+            *todo.set,
+            *todo.reply,
+        ]
+        if self._dialect.complete:
+            told = {name for name, _ in todo.set}
+            headers += [(name, b"") for name in SETTABLE if name not in told]
+        headers += self._numbered(todo.reply)
+        return answer.Answer(ALLOWED, headers, b"")
+
+    def _caching(self, privacy: Privacy | None) -> list[Header]:
+        """The headers for caches: of this answer, which none may keep, and of the app's by names of their own."""
+        if self._dialect.adds:
+            # they are those of the app's answer, and this one is kept by nobody
+            return [] if privacy is None else [(CONTROL, control_of(privacy)), (VARY, privacy.vary)]
+        if privacy is None:
+            told = [(name, b"") for name in (APP_CONTROL, APP_VARY)] if self._dialect.complete else []
+        else:
+            told = [(APP_CONTROL, control_of(privacy)), (APP_VARY, privacy.vary)]
+        return [*answer.PRIVATE, *told]
+
+    def _refused(self, refuse: Refuse, raw: Raw) -> answer.Answer:
+        made = self._refusals.whole(refuse, refuse.told, raw)
+        if self._dialect.flat:
+            problem = answer.of(refuse.told, refuse.facts.request_id, methods=refuse.methods).body
+            made.headers.append((b"x-auth-problem", problem))
+        return made._replace(headers=[*made.headers, *self._numbered(made.headers)])
+
+    def _numbered(self, headers: Iterable[Header]) -> list[Header]:
+        """Each Set-Cookie under a name of its own, for a proxy that reads one line of a name."""
+        cookies = [value for name, value in headers if name == b"set-cookie"] if self._dialect.flat else []
+        return [(b"x-auth-set-cookie-%d" % number, value) for number, value in enumerate(cookies, 1)]
+
+
+async def _no_body(limit: int) -> bytes:
+    raise Refused(Code.PROXY_UNABLE, "a body, which the proxy does not send")

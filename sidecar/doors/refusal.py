@@ -1,0 +1,129 @@
+"""Answers a refused request: a problem for programs, a page for people, the sign-in for whoever has no session."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from functools import partial
+from http import HTTPStatus
+from typing import Any
+from urllib.parse import quote
+
+from sidecar.doors import answer
+from sidecar.doors.caching import VARY, merged_vary
+from sidecar.gate.origin import own_page
+from sidecar.gate.request import Header, Raw
+from sidecar.gate.session import expired, session_crumbs
+from sidecar.gate.verdict import Code, Forward, Refuse
+
+UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
+
+Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
+
+LOGIN_PATH = "/_sidecar/login"
+RETURN_TO = "return_to"
+"""The query name under which the login gets the path that a person was going to."""
+
+
+class Refusals:
+    """Answers refusals. With `login`, a browser that navigates without a good session is sent there."""
+
+    def __init__(self, *, login: bool = False, page: answer.Page = answer.plain_page) -> None:
+        self._login = login
+        self._page = page
+
+    async def send(self, refused: Refuse | Forward, code: Code, raw: Raw, send: Send) -> None:
+        """Send the answer of a code to this request: of a refusal, or of a permit whose upstream failed."""
+        await send_whole(self.whole(refused, code, raw), send)
+
+    def whole(self, refused: Refuse | Forward, code: Code, raw: Raw) -> answer.Answer:
+        """The answer that `send` sends."""
+        methods = refused.methods if isinstance(refused, Refuse) else ()
+        made = self.answer(code, refused.facts.request_id, raw, methods)
+        headers = [*made.headers, *refused.reply_headers]
+        if refused.reply_headers:
+            # one line, since a proxy that asks may keep one of a name
+            vary = merged_vary([value for name, value in headers if name == VARY])
+            headers = [pair for pair in headers if pair[0] != VARY] + ([(VARY, vary)] if vary else [])
+        if answer.status_of(code) != UNAUTHORIZED:
+            headers += [(b"set-cookie", cookie) for cookie in refused.cookies]
+        return made._replace(headers=headers)
+
+    def answer(self, code: Code, request_id: str, raw: Raw, methods: tuple[str, ...] = ()) -> answer.Answer:
+        """The whole answer, with the sign-in in place of a 401 and a bad session cleared."""
+        page = self._page if _navigates(raw) else None
+        status = answer.status_of(code)
+        by_session = not any(name == b"authorization" for name, _ in raw.headers)
+        offers = page is not None and self._login and by_session and not raw.websocket
+        if status != UNAUTHORIZED:
+            if offers and status == HTTPStatus.FORBIDDEN and _has_session(raw):
+                page = partial(self._page, offer=answer.Offer.OTHER, back=_back(raw))
+            return answer.of(code, request_id, page=page, methods=methods)
+        if offers and raw.method == "GET":
+            made = _to_login(raw, request_id)
+        elif offers:
+            # what was sent is lost: a redirect would hide that
+            page = partial(self._page, offer=answer.Offer.SIGN_IN, back=_back(raw))
+            made = answer.of(code, request_id, page=page)
+        else:
+            made = answer.of(code, request_id, page=page)
+        if by_session:
+            made.headers.extend(cleared_session(raw.headers))
+        return made
+
+
+def _first(headers: Iterable[Header], name: bytes) -> bytes:
+    return next((value for other, value in headers if other == name), b"")
+
+
+_FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data", b"text/plain")
+"""What a form of HTML sends (WHATWG HTML, "Attributes for form submission")."""
+
+
+def _navigates(raw: Raw) -> bool:
+    """Whether a person will see the answer: a browser opens a page, or sends a form."""
+    accept = _first(raw.headers, b"accept")
+    if raw.method != "POST" or b"text/html" not in accept:
+        return answer.wants_page(raw.method, accept)
+    mode = _first(raw.headers, b"sec-fetch-mode")
+    # a browser without Fetch Metadata does not say whether a script sent it
+    return mode == b"navigate" if mode else _first(raw.headers, b"content-type").lower().startswith(_FORMS)
+
+
+def _has_session(raw: Raw) -> bool:
+    return any(name == b"cookie" and session_crumbs(value) for name, value in raw.headers)
+
+
+_MAX_BACK = 6144
+"""Bytes of the way back in a link to the login, whose target has to be one that is read (8 KiB)."""
+
+
+def _back(raw: Raw) -> str:
+    """The page to come back to, as a value of `return_to`: this one, or the one of ours with the form (R18)."""
+    target = raw.target.decode("latin-1")
+    if raw.method != "GET":
+        site = _first(raw.headers, b"sec-fetch-site")
+        host = _first(raw.headers, b"host").decode("latin-1").lower()
+        target = own_page(_first(raw.headers, b"referer"), host) if site in (b"", b"same-origin") else ""
+    # the login judges the path by itself (R18); this only carries it there
+    for part in (target, target.partition("?")[0]):
+        quoted = quote(part, safe="/", encoding="latin-1")
+        if len(quoted) <= _MAX_BACK:
+            return quoted or "/"
+    return "/"
+
+
+def _to_login(raw: Raw, request_id: str) -> answer.Answer:
+    location = f"{LOGIN_PATH}?{RETURN_TO}={_back(raw)}".encode("ascii")
+    return answer.Answer(302, [(b"location", location), (b"content-length", b"0"), *answer.PRIVATE,
+                               (b"x-request-id", request_id.encode("ascii"))], b"")  # fmt: skip
+
+
+def cleared_session(headers: Iterable[Header]) -> list[Header]:
+    """What takes away each session cookie that the request has."""
+    names = {name for header, value in headers if header == b"cookie" for name in session_crumbs(value)}
+    return [(b"set-cookie", expired(name)) for name in sorted(names)]
+
+
+async def send_whole(made: answer.Answer, send: Send) -> None:
+    """Send a whole answer, in the one message that `net/exchange.py` takes for it."""
+    await send({"type": "http.response.whole", "status": made.status, "headers": made.headers, "body": made.body})

@@ -1,0 +1,186 @@
+"""PIP: asks a lookup hook; one flight for equal questions, a cache where the route file wants one."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+from collections.abc import Callable
+from functools import partial
+
+from sidecar.bounded import LONGEST_KEY, Expiring
+from sidecar.gate.lookup import Call, Lookup, Reply
+from sidecar.gate.verdict import Code, Refused
+from sidecar.net.breaker import Breaker
+from sidecar.net.pool import Answer, Fault, FaultKind, Origin, Pool
+from sidecar.net.shares import Shares
+
+MAX_BODY = 64 * 1024
+CACHED = 16 * 1024 * 1024
+"""Bytes of the replies that are kept for all lookups together: about 16,000 usual ones; the oldest makes room."""
+MAX_RUNNING = 256
+"""Questions to one lookup at once; one principal's are half of them at most."""
+
+CODES = {
+    FaultKind.UNAVAILABLE: Code.LOOKUP_UNAVAILABLE,
+    FaultKind.TIMEOUT: Code.LOOKUP_TIMEOUT,
+    FaultKind.PROTOCOL: Code.LOOKUP_BAD_ANSWER,
+    FaultKind.PARTIAL: Code.LOOKUP_PARTIAL,
+    FaultKind.OPEN: Code.LOOKUP_OPEN,
+    FaultKind.BUSY: Code.LOOKUP_BUSY,
+}
+_KEPT = frozenset((200, 404))
+"""Statuses that say something about the resource; a fault is never kept."""
+_COUNTS = frozenset((FaultKind.UNAVAILABLE, FaultKind.TIMEOUT, FaultKind.PARTIAL))
+"""What opens the breaker: the hook does not answer. A reply that cannot be used may be about one resource only, and
+whoever asks for it must not close the hook to all others."""
+
+_Key = tuple[str, str, str | bytes]
+Count = Callable[[str, str], None]
+"""Told of each look into a cache: (its name, `hit` or `miss`)."""
+
+
+class HookClient:
+    """Asks hooks for the gate. `now` gives monotonic seconds. `count` is told of each use of the cache."""
+
+    def __init__(self, *, now: Callable[[], float], count: Count = lambda cache, outcome: None) -> None:
+        self._now = now
+        self._count = count
+        self._pools: dict[str, Pool] = {}
+        self._breakers: dict[str, Breaker] = {}
+        self.shares: dict[str, Shares] = {}
+        """Lookup -> the places for its questions."""
+        self._cache: Expiring[_Key, Reply] = Expiring(CACHED, 0.0)
+        self._flights: dict[_Key, asyncio.Task[Reply]] = {}
+
+    def breakers(self) -> dict[str, bool]:
+        """The lookups that were asked so far -> whether the breaker turns their calls away."""
+        return {name: breaker.is_open for name, breaker in self._breakers.items()}
+
+    @property
+    def remembered(self) -> int:
+        """Bytes of the answers that are kept."""
+        return self._cache.weight
+
+    async def ask(self, call: Call) -> Reply:
+        """The hook's answer, cached or fresh. Raises Refused with a LOOKUP_* code where there is none."""
+        lookup = call.lookup
+        key = (lookup.name, lookup.origin, _short(call.target))
+        if lookup.cache:
+            cached = self._cache.get(key, self._now())
+            if cached is not None:
+                self._count("lookup", "hit")
+                return cached
+            self._count("lookup", "miss")
+        flight = self._flights.get(key)
+        if flight is None:
+            shares = self.shares.get(lookup.name)
+            if shares is None:
+                shares = self.shares[lookup.name] = Shares(MAX_RUNNING)
+            if not shares.take(call.asker):
+                return await self._ask_in_turn(key, call, shares)
+            flight = self._start(key, call, shares, lookup.timeout)
+        return await self._landing(flight, lookup)
+
+    async def _ask_in_turn(self, key: _Key, call: Call, shares: Shares) -> Reply:
+        """As `ask`, when it is this asker's turn.
+
+        Askers wait before there is a flight: nobody joins one whose asker has a long queue.
+        """
+        loop, lookup = asyncio.get_running_loop(), call.lookup
+        deadline = loop.time() + lookup.timeout
+        if not await shares.wait(call.asker, deadline):
+            raise self._fault(FaultKind.BUSY, lookup)
+        if key in self._flights or self._cache.get(key, self._now()) is not None:
+            # somebody else has asked meanwhile
+            shares.give_back(call.asker)
+            answered = self.ask(call)
+        else:
+            answered = self._landing(self._start(key, call, shares, deadline - loop.time()), lookup)
+        try:
+            async with asyncio.timeout_at(deadline):
+                return await answered
+        except TimeoutError:
+            raise self._fault(FaultKind.TIMEOUT, lookup) from None
+
+    def _start(self, key: _Key, call: Call, shares: Shares, seconds: float) -> asyncio.Task[Reply]:
+        """A flight of so many seconds, in the place that its asker has taken."""
+        flight = self._flights[key] = asyncio.get_running_loop().create_task(self._fly(key, call, seconds))
+
+        def landed(done: asyncio.Task[Reply]) -> None:
+            self._flights.pop(key, None)
+            shares.give_back(call.asker)
+            if not done.cancelled():
+                # everybody who waited may have left: then nobody else takes note of what it raised
+                done.exception()
+
+        flight.add_done_callback(landed)
+        return flight
+
+    async def _landing(self, flight: asyncio.Task[Reply], lookup: Lookup) -> Reply:
+        # not awaited itself: neither does one who leaves take the answer from the others, nor does its end cancel them
+        landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        flight.add_done_callback(partial(_tell, landed))
+        await landed
+        if flight.cancelled():
+            raise Refused(Code.LOOKUP_UNAVAILABLE, f"lookups.{lookup.name}: closed")
+        return flight.result()
+
+    async def _fly(self, key: _Key, call: Call, seconds: float) -> Reply:
+        reply = await self._fetch(call, seconds)
+        if call.lookup.cache and reply.status in _KEPT:
+            self._cache.put(key, reply, self._now(), seconds=call.lookup.cache)
+        return reply
+
+    async def _fetch(self, call: Call, seconds: float) -> Reply:
+        lookup = call.lookup
+        breaker = self._breakers.setdefault(lookup.name, Breaker(self._now))
+        if not breaker.allows():
+            raise self._fault(FaultKind.OPEN, lookup)
+        try:
+            answer = await self._get(lookup, call, seconds)
+        except Fault as fault:
+            # no failure of a hook that had only the time that the wait for a place left
+            if fault.kind in _COUNTS and (fault.kind is not FaultKind.TIMEOUT or seconds >= lookup.timeout):
+                breaker.failed()
+            raise self._fault(fault.kind, lookup, fault.detail) from None
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in asking is a hook that did not answer
+            raise self._fault(FaultKind.PROTOCOL, lookup, type(error).__name__) from None
+        breaker.succeeded()
+        return _reply(answer)
+
+    async def _get(self, lookup: Lookup, call: Call, seconds: float) -> Answer:
+        pool = self._pools.get(lookup.origin)
+        if pool is None:
+            pool = self._pools[lookup.origin] = Pool(Origin.parse(lookup.origin))
+        headers = [(b"accept", b"application/json"), *call.trace]
+        if lookup.bearer:
+            headers.append((b"authorization", b"Bearer " + lookup.bearer.encode("ascii")))
+        return await pool.get(call.target.encode("ascii"), headers, max_body=MAX_BODY, deadline=max(seconds, 0.0))
+
+    def _fault(self, kind: FaultKind, lookup: Lookup, detail: str = "") -> Refused:
+        return Refused(CODES[kind], f"lookups.{lookup.name}: {detail or kind}")
+
+    async def aclose(self) -> None:
+        """Cancel what is under way, and close."""
+        flights = list(self._flights.values())
+        for flight in flights:
+            flight.cancel()
+        await asyncio.gather(*flights, return_exceptions=True)
+        for pool in self._pools.values():
+            await pool.aclose()
+
+
+def _short(target: str) -> str | bytes:
+    """A target that can be a key: of a long one its digest."""
+    return target if len(target) <= LONGEST_KEY else hashlib.sha256(target.encode("ascii")).digest()
+
+
+def _tell(landed: asyncio.Future[None], _: asyncio.Task[Reply]) -> None:
+    if not landed.done():
+        landed.set_result(None)
+
+
+def _reply(answer: Answer) -> Reply:
+    kinds = [value for name, value in answer.headers if name == b"content-type"]
+    kind = kinds[0].partition(b";")[0].strip().lower().decode("latin-1") if len(kinds) == 1 else ""
+    return Reply(answer.status, kind, answer.body)

@@ -1,0 +1,303 @@
+"""The console: who has come, which action is allowed where, and the whole way of one request. It forwards nothing.
+
+A refused request tells its sender the code of its own answer and no more: what was looked up is for those who may read
+the resource, and for the admins of the console.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from sidecar.doors.answer import Answer as HttpAnswer
+from sidecar.doors.answer import status_of
+from sidecar.gate.decision import Answer, Question
+from sidecar.gate.gate import PDP, Clock, Gate, Hooks, Identified
+from sidecar.gate.identity import Principal, principal_as
+from sidecar.gate.lookup import Call, Reply
+from sidecar.gate.request import Raw
+from sidecar.gate.routing import WEBSOCKET, Rest, Route, Variable
+from sidecar.gate.verdict import Code, Facts, Forward, Refuse, Refused, Verdict
+from sidecar.pages.permissions import code_of, raw_of
+from sidecar.pages.router import Asked, Paths, page, query_of
+from sidecar.pages.templates import Pages
+from sidecar.record.journal import Journal
+from sidecar.study.batch import GivenPrincipal, decide_all
+from sidecar.wire import strict_json
+
+CONSOLE_PATH = "/_sidecar/console"
+# a path that was typed is asked for at once; without scripts there are buttons
+SCRIPT = Markup(
+    "document.querySelectorAll('.route input, #f-path').forEach("
+    "(field) => field.addEventListener('change', () => field.form.requestSubmit()));"
+)
+_DIGEST = base64.b64encode(hashlib.sha256(SCRIPT.encode("utf-8")).digest()).decode("ascii")
+_POLICY = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{_DIGEST}'"
+METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass
+class Recorder:
+    """A PDP and hooks that remember what was asked and answered."""
+
+    pdp: PDP
+    hooks: Hooks
+    question: Question | None = None
+    answer: Answer | None = None
+    calls: list[Call] | None = None
+
+    async def check(self, question: Question) -> Answer:
+        """Pass the question on."""
+        self.question = question
+        self.answer = await self.pdp.check(question)
+        return self.answer
+
+    async def ask(self, call: Call) -> Reply:
+        """Pass the call on."""
+        self.calls = [*(self.calls or []), call]
+        return await self.hooks.ask(call)
+
+
+class Cell(NamedTuple):
+    """One action of a route: allowed or not and why; None where it depends on a path that nobody has named."""
+
+    method: str
+    action: str
+    allowed: bool | None
+    code: str
+
+
+class Row(NamedTuple):
+    """One route with its actions. `field` is the name of the input for its path, "" where the route is one path."""
+
+    route: str
+    kind: str
+    access: str
+    field: str
+    path: str
+    cells: list[Cell]
+
+
+class Console:
+    """Answers `/_sidecar/console`. An admin, who has the role `admin` ("" for nobody), may ask as another principal,
+    and is shown the whole way of refused requests."""
+
+    def __init__(
+        self, gate: Gate, hooks: Hooks, pdp: PDP, pages: Pages, journal: Journal, *, now: Clock, timer: Clock,
+        admin: str = "", lifetime: float = 0.0, idle: float = 0.0, forms: str = "",
+    ) -> None:  # fmt: skip
+        self._gate = gate
+        self._hooks = hooks
+        self._pdp = pdp
+        self._pages = pages
+        self._journal = journal
+        self._now = now
+        self._timer = timer
+        self._admin = admin
+        self._lifetime = lifetime
+        self._idle = idle
+        self._forms = forms
+
+    def paths(self) -> Paths:
+        """The own path that this answers."""
+        return {CONSOLE_PATH: {"GET": self.show}}
+
+    async def show(self, asked: Asked) -> HttpAnswer:
+        """GET console. Raises Refused where nobody has come, or somebody asks as another who may not."""
+        identified = await self._gate.identify(asked.request, self._gate.rules)
+        query = query_of(asked)
+        principal, admin = self._principal(identified, query, asked), self._is_admin(identified.principal)
+        body = self._pages.render(
+            "console.html", me=identified.principal, session=self._session(identified, asked.now), principal=principal,
+            as_other=principal is not identified.principal, may_ask_as=admin,
+            claims=_pretty(identified.principal.claims), attributes=_pretty(principal.attributes), query=query,
+            rows=await self._rows(principal, query, asked), way=await self._way(principal, query, asked, admin),
+            methods=METHODS, seconds=_span, script=SCRIPT,
+        )  # fmt: skip
+        made = page(body, policy=_POLICY, forms=self._forms)
+        made.headers.extend((b"set-cookie", cookie) for cookie in identified.cookies)
+        return made
+
+    # --- who ---
+
+    def _is_admin(self, principal: Principal) -> bool:
+        return bool(self._admin) and self._admin in principal.roles
+
+    def _principal(self, identified: Identified, query: Mapping[str, str], asked: Asked) -> Principal:
+        """Who is asked about: the person, or whom an admin names. Raises Refused."""
+        me, name = identified.principal, query.get("as", "").strip()
+        if not name:
+            return me
+        if not self._is_admin(me):
+            raise Refused(Code.DENIED_BY_POLICY, "asking as another principal is for the role of SIDECAR_CONSOLE_ADMIN")
+        roles = [role.strip() for role in query.get("roles", "").split(",") if role.strip()]
+        try:
+            attributes = strict_json.loads(query.get("attributes", "").strip().encode() or b"{}")
+        except ValueError as error:
+            raise Refused(Code.REFERENCE_INVALID, f"attributes: {error}") from None
+        if not isinstance(attributes, dict) or "" in attributes or len(name) > 256:
+            raise Refused(Code.REFERENCE_INVALID, "attributes: expected a JSON object without an empty name")
+        self._journal.note("console_as", request_id=asked.request.request_id, principal=me.id, asked_as=name)
+        return principal_as(name, roles, attributes, me, self._gate.rules.tokens.rules)
+
+    def _session(self, identified: Identified, now: float) -> dict[str, int]:
+        told = {"token": int(identified.principal.expires - now)}
+        if identified.session is not None:
+            told["idle"] = int(identified.session.used + self._idle - now)
+            told["whole"] = int(identified.session.created + self._lifetime - now)
+        return told
+
+    # --- the table of actions ---
+
+    async def _rows(self, principal: Principal, query: Mapping[str, str], asked: Asked) -> list[Row]:
+        rows = [_row(number, route, query) for number, route in enumerate(self._gate.rules.table.routes)]
+        raws = [
+            raw_of("GET" if cell.method == WEBSOCKET else cell.method, row.path, asked)._replace(
+                websocket=cell.method == WEBSOCKET
+            )
+            for row in rows
+            if row.path
+            for cell in row.cells
+        ]
+        verdicts = iter(await self._decided(raws, principal, asked) if raws else [])
+        return [row._replace(cells=[_judged(cell, row, verdicts) for cell in row.cells]) for row in rows]
+
+    async def _decided(self, raws: list[Raw], principal: Principal, asked: Asked) -> list[Verdict]:
+        return await decide_all(
+            raws, principal, self._gate.rules, self._hooks, self._pdp, now=self._now, timer=self._timer,
+            request_id=asked.request.request_id,
+        )  # fmt: skip
+
+    # --- the whole way of one request ---
+
+    async def _way(
+        self, principal: Principal, query: Mapping[str, str], asked: Asked, admin: bool
+    ) -> dict[str, Any] | None:
+        path, method = query.get("path", "").strip(), query.get("method", "GET")
+        if not path or method not in METHODS:
+            return None
+        recorder = Recorder(self._pdp, self._hooks)
+        rules = self._gate.rules.by(GivenPrincipal(principal))
+        gate = Gate(rules, recorder, recorder, now=self._now, timer=self._timer)
+        body = query.get("body", "").encode("utf-8")
+        raw = raw_of(method, path if path.startswith("/") else f"/{path}", asked)
+        if body:
+            length = str(len(body)).encode("ascii")
+            raw = raw._replace(
+                headers=[*raw.headers, (b"content-type", b"application/json"), (b"content-length", length)]
+            )
+
+        async def read_body(limit: int) -> bytes:
+            if len(body) > limit:
+                raise Refused(Code.BODY_TOO_LARGE)
+            return body
+
+        verdict = await gate.decide(raw, read_body)
+        return _whole_way(verdict, recorder) if admin or isinstance(verdict, Forward) else _refusal_alone(verdict)
+
+
+def _refusal_alone(verdict: Verdict) -> dict[str, Any]:
+    """What the answer to the request itself would tell, in the words of the template."""
+    facts = Facts(verdict.facts.request_id, verdict.facts.method, verdict.facts.path)
+    hidden = dict.fromkeys(("detail", "attributes", "question", "answer", "policy"), "")
+    return _verdict(verdict) | hidden | {"facts": facts, "calls": [], "derived_roles": [], "whole": False}
+
+
+def _verdict(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "allowed": isinstance(verdict, Forward),
+        "code": code_of(verdict),
+        "status": status_of(verdict.told) if isinstance(verdict, Refuse) else None,
+    }
+
+
+def _whole_way(verdict: Verdict, recorder: Recorder) -> dict[str, Any]:
+    question, answer = recorder.question, recorder.answer
+    truth = {"code": verdict.code, "detail": verdict.detail} if isinstance(verdict, Refuse) else {"detail": ""}
+    return (
+        _verdict(verdict)
+        | truth
+        | {
+            "whole": True,
+            "facts": verdict.facts,
+            "calls": [f"GET {call.lookup.origin}{call.target}" for call in recorder.calls or []],
+            "attributes": _pretty(question.resources[0].attributes) if question is not None else "",
+            "question": _pretty(question_json(question)) if question is not None else "",
+            "answer": _pretty(answer_json(answer)) if answer is not None else "",
+            "policy": answer.results[0].policy if answer is not None and answer.results else "",
+            "derived_roles": list(answer.results[0].derived_roles) if answer is not None and answer.results else [],
+        }
+    )
+
+
+def question_json(question: Question) -> dict[str, Any]:
+    """A question in the words of Cerbos' HTTP API (CheckResources)."""
+    principal = question.principal
+    return {
+        "requestId": question.request_id,
+        "includeMeta": True,
+        "principal": {"id": principal.id, "roles": list(principal.roles), "attr": dict(principal.attributes)},
+        "resources": [
+            {
+                "actions": [one.action],
+                "resource": {"kind": one.kind, "id": one.id, "attr": dict(one.attributes)}
+                | ({"scope": one.scope} if one.scope else {}),
+            }
+            for one in question.resources
+        ],
+    }
+
+
+def answer_json(answer: Answer) -> dict[str, Any]:
+    """An answer in the words of Cerbos' HTTP API, as far as the gate reads it."""
+    return {
+        "requestId": answer.request_id,
+        "cerbosCallId": answer.call_id,
+        "results": [
+            {
+                "resource": {"kind": one.kind, "id": one.id},
+                "actions": dict(one.effects),
+                "meta": {"matchedPolicy": one.policy, "effectiveDerivedRoles": list(one.derived_roles)},
+            }
+            for one in answer.results
+        ],
+    }
+
+
+def _row(number: int, route: Route, query: Mapping[str, str]) -> Row:
+    varies = any(isinstance(segment, Variable | Rest) for segment in route.segments)
+    field = f"path-{number}" if varies else ""
+    path = query.get(field, "").strip() if varies else route.name
+    cells = [Cell(method, action, None, "") for method, action in route.actions.items()]
+    kinds = ", ".join(dict.fromkeys(ask.kind for ask in route.asks.values()))
+    return Row(route.name, kinds, route.access, field, path, cells)
+
+
+def _judged(cell: Cell, row: Row, verdicts: Any) -> Cell:
+    if not row.path:
+        return cell._replace(
+            allowed=True if row.access == "public" else None, code="public" if row.access == "public" else ""
+        )
+    verdict = next(verdicts)
+    return cell._replace(allowed=isinstance(verdict, Forward), code=code_of(verdict))
+
+
+def _pretty(value: Any) -> str:
+    return json.dumps(
+        value if not isinstance(value, Mapping) else dict(value), indent=2, ensure_ascii=False, default=str
+    )
+
+
+def _span(seconds: int) -> str:
+    """A time that is left, for people."""
+    if seconds <= 0:
+        return "ended"
+    minutes, rest = divmod(seconds, 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes} min" if hours else f"{minutes} min" if minutes else f"{rest} s"

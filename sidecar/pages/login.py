@@ -1,0 +1,370 @@
+"""Signing a browser in and out: our own form, or Cognito's hosted UI (OAuth 2.0 code grant with PKCE, RFC 7636)."""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import NamedTuple, Protocol, TypeVar
+from urllib.parse import quote, urlencode, urlsplit
+
+from sidecar.doors.answer import Answer
+from sidecar.doors.refusal import LOGIN_PATH, RETURN_TO
+from sidecar.gate.origin import is_own_origin, require_own_origin
+from sidecar.gate.peers import client_key
+from sidecar.gate.request import Network, Request
+from sidecar.gate.session import Session
+from sidecar.gate.verdict import Code, Refused
+from sidecar.net.owners import client_address
+from sidecar.pages.router import Asked, Paths, form_of, page, query_of, redirect
+from sidecar.pages.templates import Pages
+from sidecar.record.journal import Journal
+from sidecar.sign_in.attempts import Attempts, known_key
+from sidecar.sign_in.devices import Devices
+from sidecar.sign_in.hosted import s256
+from sidecar.sign_in.ledger import Ledger, Place
+from sidecar.sign_in.pending import Pending, PendingSignIns, Sealing, begin
+from sidecar.sign_in.provider import Challenge, Grant, SignInError, SignInFailed
+
+T = TypeVar("T")
+
+log = logging.getLogger("sidecar.login")
+
+CALLBACK_PATH = "/_sidecar/callback"
+LOGOUT_PATH = "/_sidecar/logout"
+_MAX_FIELD = 2048
+_PASSED_ON = ("identity_provider", "idp_identifier", "lang", "prompt")
+"""Parameters of our login that the hosted UI gets (authorization endpoint)."""
+_MOVED = "moved"
+"""The query name that says that a login was begun at another host."""
+_NOT_TRIED = (Code.IDP_UNAVAILABLE, Code.SIGN_IN_LIMITED)
+"""Refusals after which nobody knows more of a password or of a code than before."""
+
+SAYS = {
+    SignInError.WRONG_PASSWORD: "The user name or the password is not right.",
+    SignInError.WRONG_CODE: "The code is not right.",
+    SignInError.THROTTLED: "Too many attempts. Wait a little, and try again.",
+    SignInError.UNCONFIRMED: "This account is not confirmed yet. Follow the message that was sent to you.",
+    SignInError.RESET_REQUIRED: "The password has to be reset first. Ask whoever runs this application.",
+    SignInError.EXPIRED: "That took too long. Sign in again.",
+    SignInError.PASSWORD_POLICY: "The new password does not follow the rules of this application.",
+    SignInError.DISABLED: "This account is switched off.",
+    SignInError.REFUSED: "This sign-in was refused.",
+    SignInError.UNSUPPORTED_CHALLENGE: "This account asks for a step that is not supported here.",
+    SignInError.FLOW_NOT_ALLOWED: "Signing in with a password is not enabled for this application.",
+}
+"""What a person is told; nothing that tells a wrong password from an unknown user."""
+
+
+class HostedUI(Protocol):
+    """Port: the endpoints of the user pool's domain."""
+
+    def authorize_url(
+        self, state: str, nonce: str, challenge: str, redirect_uri: str, *, identity_provider: str = "",
+        idp_identifier: str = "", lang: str = "", prompt: str = "",
+    ) -> str: ...  # fmt: skip
+
+    async def exchange(self, code: str, verifier: str, redirect_uri: str) -> Grant:
+        """Raises Refused: SIGN_IN_INVALID, IDP_*."""
+        ...
+
+    def logout_url(self, logout_uri: str) -> str: ...
+
+
+class UserPool(Protocol):
+    """Port: the user pool's API. Raises SignInFailed, and Refused with IDP_*."""
+
+    async def sign_in(self, username: str, password: str) -> Grant | Challenge: ...
+
+    async def respond(self, challenge: Challenge, answers: Mapping[str, str]) -> Grant | Challenge: ...
+
+
+class Sessions(Protocol):
+    """Port: where sessions live."""
+
+    async def open(self, session: Session) -> tuple[bytes, ...]: ...
+
+    async def close(self, request: Request, now: float) -> tuple[Session | None, tuple[bytes, ...]]: ...
+
+
+class SignedIn(NamedTuple):
+    """A verified sign-in: the principal's id, what Cognito calls the user, and the JWT for the gate with its end."""
+
+    principal: str
+    username: str
+    token: str
+    expires: int
+
+
+Verify = Callable[[Grant, str | None, float], Awaitable[SignedIn]]
+"""Port: (grant, nonce of a hosted sign-in, now) -> what it proves (R19). Raises Refused."""
+Revoke = Callable[[Session], Awaitable[None]]
+"""Port: ends the refresh token of a session, or all of its user's. Raises Refused: IDP_*, SESSION_EXPIRED."""
+
+
+class Ways(NamedTuple):
+    """How a person may sign in and out. `callback` and `logout_uri` are URLs as registered on the app client."""
+
+    hosted: HostedUI | None
+    pool: UserPool | None
+    callback: str
+    logout_uri: str
+    ends_cognito: bool
+
+
+class Login:
+    """Answers `/_sidecar/login`, `/_sidecar/callback` and `/_sidecar/logout`."""
+
+    def __init__(
+        self, ways: Ways, sessions: Sessions, sealing: Sealing, ledger: Ledger, pages: Pages, journal: Journal, *,
+        verify: Verify, revoke: Revoke, revoke_all: Revoke, trusted: tuple[Network, ...] = (),
+        logout_paths: tuple[str, ...] = (),
+    ) -> None:  # fmt: skip
+        self._ways = ways
+        self._sessions = sessions
+        self._pending = PendingSignIns(sealing, ledger)
+        self._devices = Devices(sealing)
+        self._attempts = Attempts(ledger)
+        self._pages = pages
+        self._journal = journal
+        self._verify = verify
+        self._revoke = revoke
+        self._revoke_all = revoke_all
+        self._trusted = trusted
+        self._logout_paths = logout_paths
+
+    def paths(self) -> Paths:
+        """The own paths that this answers."""
+        login = {"GET": self.begin, **({"POST": self.submit} if self._ways.pool is not None else {})}
+        paths = {
+            LOGIN_PATH: login,
+            **{path: {"GET": self.ask, "POST": self.sign_out} for path in (LOGOUT_PATH, *self._logout_paths)},
+        }
+        return {**paths, **({CALLBACK_PATH: {"GET": self.callback}} if self._ways.hosted is not None else {})}
+
+    # --- beginning ---
+
+    async def begin(self, asked: Asked) -> Answer:
+        """GET login: the form, or straight to the hosted UI."""
+        query = query_of(asked)
+        pending = begin(query.get(RETURN_TO, "/"), asked.now)
+        if self._ways.pool is None or (self._ways.hosted is not None and query.get("with") == "hosted"):
+            elsewhere = self._elsewhere(query, asked.request)
+            return redirect(elsewhere) if elsewhere else self._to_hosted(pending, query, asked.request)
+        return self._form(pending, asked.request)
+
+    def _elsewhere(self, query: dict[str, str], request: Request) -> str:
+        """The same login at the callback's host, where this is another: the browser shows its cookie to that one alone.
+
+        Once only, since a proxy between may have changed what the host looks like from here.
+        """
+        parts = urlsplit(self._ways.callback)
+        origin = f"{parts.scheme}://{parts.netloc}"
+        if _MOVED in query or is_own_origin(origin, request.host):
+            return ""
+        log.info("a sign-in at %r goes on at the callback's host %r", request.host[:256], parts.netloc)
+        fields = {name: query[name] for name in (RETURN_TO, "with", *_PASSED_ON) if name in query}
+        return f"{origin}{LOGIN_PATH}?{urlencode({**fields, _MOVED: 'yes'}, quote_via=quote, safe='/')}"
+
+    def _to_hosted(self, pending: Pending, query: dict[str, str], request: Request) -> Answer:
+        assert self._ways.hosted is not None  # noqa: S101 - for the type checker
+        if self._pending.fitted(pending).to != pending.to:
+            log.info("the way back is too long to be kept: request %s starts at its path, or at /", request.request_id)
+        more = {name: query[name] for name in _PASSED_ON if 0 < len(query.get(name, "")) <= _MAX_FIELD}
+        url = self._ways.hosted.authorize_url(
+            pending.state, pending.nonce, s256(pending.verifier), self._ways.callback, **more
+        )
+        return redirect(url, self._pending.cookies(pending, request))
+
+    def _form(
+        self, pending: Pending, request: Request, *, says: str = "", username: str = "", status: int = 200
+    ) -> Answer:
+        """The page of the step that the sign-in is at."""
+        fitted = self._pending.fitted(pending)
+        if fitted.to != pending.to and not says:
+            says = f"The address that you came with is too long to be kept. After the sign-in you start at {fitted.to}"
+        pending = fitted
+        body = self._pages.render(
+            "sign_in.html", state=pending.state, to=pending.to, says=says, username=username,
+            challenge=pending.challenge,
+            hosted=f"{LOGIN_PATH}?with=hosted" if self._ways.hosted is not None else "", return_to=RETURN_TO,
+        )  # fmt: skip
+        made = page(body, status=status)
+        made.headers.extend((b"set-cookie", cookie) for cookie in self._pending.cookies(pending, request))
+        return made
+
+    # --- our own form ---
+
+    async def submit(self, asked: Asked) -> Answer:
+        """POST login: a password, or the answer to what Cognito asked for after it."""
+        require_own_origin(asked.request)
+        fields = form_of(asked)
+        if any(len(value) > _MAX_FIELD for value in fields.values()):
+            raise Refused(Code.BODY_INVALID, f"a field of more than {_MAX_FIELD} characters")
+        pending = await self._pending.find(fields.get("state", ""), asked.request, asked.now)
+        username = pending.challenge.username if pending.challenge is not None else fields.get("username", "").strip()
+        try:
+            grant = await self._try(pending, username, fields, asked)
+        except SignInFailed as failed:
+            self._note(asked, "sign_in_failed", reason=failed.reason)
+            return self._again(pending, asked, failed, username)
+        users = (known_key(username), pending.user)
+        if isinstance(grant, Challenge):
+            return self._form(pending._replace(challenge=grant, user=pending.user or users[0]), asked.request)
+        gone = await self._pending.end(pending, asked.now)
+        return await self._opened(pending, grant, None, asked, gone, users)
+
+    async def _try(
+        self, pending: Pending, username: str, fields: dict[str, str], asked: Asked
+    ) -> Grant | Challenge:  # fmt: skip
+        """What the pool says, asked with a place for the case that it says no. Raises SignInFailed, Refused."""
+        device = self._devices.known(asked.request, known_key(username), asked.now)
+        place = await self._limited(asked, self._attempts.take(self._client(asked), username, device, asked.now))
+        return await self._at(place, asked, lambda: self._ask(pending, username, fields))
+
+    async def _ask(self, pending: Pending, username: str, fields: dict[str, str]) -> Grant | Challenge:
+        assert self._ways.pool is not None  # noqa: S101 - for the type checker
+        if pending.challenge is not None:
+            answers = {name: value for name, value in fields.items() if name not in ("state", "username")}
+            if "repeated" in answers and not hmac.compare_digest(
+                answers.pop("repeated").encode(), answers.get("password", "").encode()
+            ):
+                raise SignInFailed(SignInError.PASSWORD_POLICY, "The two passwords differ.")
+            return await self._ways.pool.respond(pending.challenge, answers)
+        password = fields.get("password", "")
+        if not username or not password:
+            raise SignInFailed(SignInError.WRONG_PASSWORD)
+        return await self._ways.pool.sign_in(username, password)
+
+    def _again(self, pending: Pending, asked: Asked, failed: SignInFailed, username: str) -> Answer:
+        """The same step once more, or the first one where Cognito takes no other answer to this challenge."""
+        if failed.reason not in (SignInError.WRONG_CODE, SignInError.PASSWORD_POLICY):
+            pending = pending._replace(challenge=None)
+        status = 429 if failed.reason is SignInError.THROTTLED else 401
+        return self._form(pending, asked.request, says=_said(failed), username=username, status=status)
+
+    # --- the hosted UI comes back ---
+
+    async def callback(self, asked: Asked) -> Answer:
+        """GET callback: the code for tokens, the tokens for a session."""
+        assert self._ways.hosted is not None  # noqa: S101 - for the type checker
+        query = query_of(asked)
+        pending = await self._pending.find(query.get("state", ""), asked.request, asked.now)
+        # before anything is asked: of many callbacks at once one goes on
+        gone = await self._pending.end(pending, asked.now)
+        if "error" in query or not query.get("code"):
+            self._note(asked, "sign_in_failed", reason=Code.SIGN_IN_REFUSED)
+            raise Refused(Code.SIGN_IN_REFUSED, f"the hosted UI answered {query.get('error', 'without a code')[:64]!r}")
+        hosted, code = self._ways.hosted, query["code"]
+        place = await self._limited(asked, self._attempts.take_for_code(self._client(asked), asked.now))
+        grant = await self._at(place, asked, lambda: hosted.exchange(code, pending.verifier, self._ways.callback))
+        return await self._opened(pending, grant, pending.nonce, asked, gone)
+
+    # --- how often ---
+
+    async def _limited(self, asked: Asked, taking: Awaitable[Place]) -> Place:
+        try:
+            return await taking
+        except Refused as refused:
+            if refused.code is Code.SIGN_IN_LIMITED:
+                self._note(asked, "sign_in_failed", reason=refused.code)
+            raise
+
+    async def _at(self, place: Place, asked: Asked, ask: Callable[[], Awaitable[T]]) -> T:
+        """What the provider says. The place counts as a failure unless the provider said yes, or nothing at all."""
+        try:
+            async with self._attempts.turn(self._client(asked)):
+                got = await ask()
+        except Refused as refused:
+            if refused.code in _NOT_TRIED:
+                await self._attempts.give_back(place)
+            raise
+        await self._attempts.give_back(place)
+        return got
+
+    def _client(self, asked: Asked) -> str:
+        return client_key(self._address(asked))
+
+    def _address(self, asked: Asked) -> str:
+        request = asked.request
+        return client_address(request.peer, request.seen.get(b"x-forwarded-for", b""), self._trusted)
+
+    async def _opened(
+        self, pending: Pending, grant: Grant, nonce: str | None, asked: Asked, gone: tuple[bytes, ...],
+        users: tuple[str, ...] = (),
+    ) -> Answer:  # fmt: skip
+        """A new session, whatever session the browser came with (R19), and back to where the person was going."""
+        try:
+            signed_in = await self._verify(grant, nonce, asked.now)
+        except Refused as refused:
+            self._note(asked, "sign_in_failed", reason=refused.code, detail=refused.detail)
+            raise
+        now = int(asked.now)
+        session = Session(
+            secrets.token_hex(16), signed_in.token, grant.id_token, grant.refresh_token, signed_in.username,
+            signed_in.expires, now, now, nonce is not None,
+        )  # fmt: skip
+        cookies = await self._sessions.open(session)
+        known = await self._known((*users, known_key(signed_in.username)), asked)
+        self._note(asked, "signed_in", principal=signed_in.principal)
+        return redirect(pending.to, (*cookies, *gone, *known))
+
+    async def _known(self, users: tuple[str, ...], asked: Asked) -> tuple[bytes, ...]:
+        """Remember where a user signed in, under each name that the form may get."""
+        if self._ways.pool is None:
+            return ()
+        named = [user for user in dict.fromkeys(users) if user]
+        await self._attempts.remember(self._client(asked), named, asked.now)
+        return (self._devices.cookie(asked.request, named, asked.now),)
+
+    # --- signing out ---
+
+    async def ask(self, asked: Asked) -> Answer:
+        """GET logout: the button. A link ends nothing, since another site can send anybody along it."""
+        return page(self._pages.render("sign_out.html"), forms=self._ends_at())
+
+    def _ends_at(self) -> str:
+        """The origin that a sign-out leads to, "" where it stays here."""
+        if self._ways.hosted is None or not self._ways.ends_cognito:
+            return ""
+        parts = urlsplit(self._ways.hosted.logout_url(self._ways.logout_uri))
+        return f"{parts.scheme}://{parts.netloc}"
+
+    async def sign_out(self, asked: Asked) -> Answer:
+        """POST logout: ends the session here and its refresh token at Cognito; by choice all sessions of the user."""
+        require_own_origin(asked.request)
+        # a form of the app's own says what it likes
+        ours = bool(asked.body) and asked.request.path == LOGOUT_PATH
+        everywhere = ours and form_of(asked).get("everywhere") == "yes"
+        session, cookies = await self._sessions.close(asked.request, asked.now)
+        ended_all = False
+        if session is not None:
+            self._note(asked, "signed_out", principal=session.username)
+            ended_all = everywhere and await self._ended(self._revoke_all, session)
+            if not ended_all and session.refresh_token:
+                await self._ended(self._revoke, session)
+        hosted = self._ways.hosted
+        if hosted is not None and self._ways.ends_cognito and (session is None or session.hosted):
+            return redirect(hosted.logout_url(self._ways.logout_uri), cookies)
+        made = page(self._pages.render("signed_out.html", everywhere=everywhere, ended_all=ended_all))
+        made.headers.extend((b"set-cookie", cookie) for cookie in cookies)
+        return made
+
+    async def _ended(self, revoke: Revoke, session: Session) -> bool:
+        """Whether Cognito took it. The session here is gone whatever it says."""
+        try:
+            await revoke(session)
+        except Refused as refused:
+            log.warning("tokens could not be revoked: %s %s", refused.code, refused.detail)
+            return False
+        return True
+
+    def _note(self, asked: Asked, event: str, **fields: str) -> None:
+        self._journal.note(event, request_id=asked.request.request_id, peer=self._address(asked), **fields)
+
+
+def _said(failed: SignInFailed) -> str:
+    """What the pool says of its own rules goes before our words; a challenge's name tells a person nothing."""
+    told = failed.reason in (SignInError.PASSWORD_POLICY, SignInError.REFUSED)
+    return failed.message if told and failed.message else SAYS[failed.reason]

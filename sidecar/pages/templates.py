@@ -1,0 +1,100 @@
+"""The pages that people see, made from templates that a folder of the user's may replace, one by one."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from sidecar.doors.answer import Offer, plain_page
+from sidecar.gate.verdict import Code
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
+
+log = logging.getLogger("sidecar.pages")
+
+TEMPLATES = Path(__file__).parent / "html"
+
+
+class TemplateError(Exception):
+    """A template of the user's folder cannot be used; the message names the file and the line."""
+
+
+class Pages:
+    """Renders templates: those of `folder` before our own. Every value is escaped."""
+
+    def __init__(self, folder: str = "") -> None:
+        self._folder = folder
+        self._made: Environment | None = None
+        self._errors: dict[tuple[int, Code, Offer], bytes] = {}
+
+    def check(self) -> None:
+        """Compile every template of the user's folder. Raises TemplateError."""
+        if not self._folder:
+            return
+        from jinja2 import TemplateSyntaxError
+
+        if not Path(self._folder).is_dir():
+            raise TemplateError(f"SIDECAR_TEMPLATES: found {self._folder!r}, expected a folder")
+        known = {path.name for path in TEMPLATES.glob("*.html")}
+        for path in sorted(Path(self._folder).glob("*.html")):
+            if path.name not in known:
+                raise TemplateError(f"{path}: no page has this name, expected one of {', '.join(sorted(known))}")
+            try:
+                self._environment().get_template(path.name)
+            except TemplateSyntaxError as error:
+                raise TemplateError(f"{path}:{error.lineno}: {error.message}") from None
+
+    def error(
+        self, status: int, code: Code, request_id: str, offer: Offer = Offer.NOTHING, back: str = "/"
+    ) -> bytes:  # fmt: skip
+        """The page of a refusal, made once for each kind; it never fails. `back` is percent-encoded."""
+        try:
+            page = self._error(status, code, offer).replace(_PLACE, request_id.encode("ascii", "replace"))
+            return page.replace(_BACK, back.encode("ascii", "replace"))
+        except Exception:
+            log.exception("the page of %s could not be made", code)
+            return plain_page(status, code, request_id)
+
+    def _error(self, status: int, code: Code, offer: Offer) -> bytes:
+        page = self._errors.get((status, code, offer))
+        if page is None:
+            page = self.render(
+                "error.html", status=status, title=HTTPStatus(status).phrase, code=code, request_id=_PLACE.decode(),
+                offer=offer, back=_BACK.decode(),
+            ).encode("utf-8")  # fmt: skip
+            self._errors[status, code, offer] = page
+        return page
+
+    def render(self, name: str, **values: Any) -> str:
+        """A page. A template of the user's that fails is replaced by ours, and says why in the log."""
+        environment = self._environment()
+        if self._folder:
+            try:
+                return environment.get_template(name).render(values)
+            except Exception:
+                log.exception("the template %s of SIDECAR_TEMPLATES failed, ours is shown", name)
+            environment = _environment_of(TEMPLATES)
+        return environment.get_template(name).render(values)
+
+    def _environment(self) -> Environment:
+        if self._made is None:
+            self._made = _environment_of(*([Path(self._folder)] if self._folder else []), TEMPLATES)
+        return self._made
+
+
+_BACK = b"-back-"
+_PLACE = b"-request-id-"
+"""Where a request id goes; it has no character that HTML would take for markup."""
+
+
+def _environment_of(*folders: Path) -> Environment:
+    # here and not above: a sidecar that shows no page need not load it
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    return Environment(
+        loader=FileSystemLoader([str(folder) for folder in folders]), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip

@@ -1,0 +1,399 @@
+"""PDP: asks a decision point by OpenID AuthZEN's Authorization API 1.0, and gives its answer unjudged.
+
+What stands beside a decision is read where Cerbos gives it: then its answer holds as much as the one by gRPC.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from sidecar.bounded import Bounded
+from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, Result, deciding_policy
+from sidecar.gate.identity import Principal
+from sidecar.gate.verdict import Code, Refused
+from sidecar.net.breaker import Breaker
+from sidecar.net.pool import Answer as Reply
+from sidecar.net.pool import Fault, FaultKind, Origin, Pool
+from sidecar.net.shares import Shares
+from sidecar.wire import strict_json
+
+CALL = 10
+"""Evaluations in one message. Cerbos takes 50 resources, but tells of all of them again in each evaluation: for 100
+resources messages of 10 took half the time of messages of 5 or of 20."""
+MAX_BODY = 1024 * 1024
+"""Bytes of an answer."""
+MAX_CALL = 2 * 1024 * 1024
+"""Bytes of several evaluations in one message: half of what Cerbos takes."""
+MAX_QUESTION = 4 * 1024 * 1024 - 64 * 1024
+"""Bytes of a message: Cerbos takes 4 MiB by default, in its own form, which is no longer than JSON."""
+MAX_NAMED = MAX_BODY // 4
+"""Bytes of types, ids and actions in a message, counted as often as Cerbos says them again."""
+PROBE_EVERY = 1.0
+"""Seconds between two looks whether it answers."""
+CERBOS_ROLES = "cerbos.roles"
+"""The property of a subject in which Cerbos wants its roles (docs.cerbos.dev, "AuthZEN entity model mapping")."""
+CERBOS_SCOPE = "cerbos.scope"
+"""The property of a resource in which Cerbos wants its scope. No attribute has such a name: it has no dot."""
+_EVALUATION, _EVALUATIONS = "/access/v1/evaluation", "/access/v1/evaluations"
+_WELL_KNOWN = "/.well-known/authzen-configuration"
+_PRINCIPALS = 4 * 1024 * 1024
+"""Bytes of principals as a PDP is told of them: about 1,000 with 20 claims."""
+
+_OBLIGATIONS = frozenset(("obligations", "obligation"))
+"""Members of an answer or of its `context` that an allow depends on (XACML 3.0 section 7.18)."""
+
+_FAULTS = {
+    FaultKind.UNAVAILABLE: Code.PDP_UNAVAILABLE,
+    FaultKind.TIMEOUT: Code.PDP_TIMEOUT,
+    FaultKind.PROTOCOL: Code.PDP_BAD_ANSWER,
+    FaultKind.PARTIAL: Code.PDP_PARTIAL,
+    FaultKind.BUSY: Code.PDP_BUSY,
+    FaultKind.OPEN: Code.PDP_OPEN,
+}
+_COUNTS = frozenset((Code.PDP_UNAVAILABLE, Code.PDP_TIMEOUT, Code.PDP_BAD_ANSWER, Code.PDP_PARTIAL))
+"""What opens the breaker: it does not answer. One that refuses a question is there, and closes it."""
+
+
+class Target(NamedTuple):
+    """Where a PDP is: its origin, and the path below which its endpoints are."""
+
+    origin: Origin
+    path: str
+
+    @classmethod
+    def parse(cls, text: str) -> Target:
+        """Parse `authzen+https://host[:port][/path]` or `authzen+unix:/path`. Raises ValueError."""
+        url = text.removeprefix("authzen+")
+        if url.startswith("unix:"):
+            return cls(Origin.parse(url), "")
+        parts = urlsplit(url)
+        return cls(Origin.parse(f"{parts.scheme}://{parts.netloc}"), parts.path.rstrip("/"))
+
+
+class AuthZen:
+    """A PDP at `target`. `timeout` in seconds, `now` monotonic seconds, `limit` calls at once. `token` is its bearer
+    token, `roles` one more property of a subject that holds its roles, beside the one that Cerbos reads."""
+
+    probe_every = PROBE_EVERY
+
+    def __init__(
+        self, target: str, *, timeout: float, now: Callable[[], float], token: str = "", roles: str = "",
+        tls: ssl.SSLContext | None = None, limit: int = 256,
+    ) -> None:  # fmt: skip
+        origin, path = Target.parse(target)
+        self._timeout = timeout
+        self._roles = tuple(dict.fromkeys(name for name in (CERBOS_ROLES, roles) if name))
+        self._breaker = Breaker(now)
+        self.shares = Shares(limit)
+        self._principals: Bounded[int, tuple[Principal, bytes]] = Bounded(_PRINCIPALS)
+        self._pool = Pool(origin, tls=tls)
+        self._one, self._many = (path + _EVALUATION).encode("ascii"), (path + _EVALUATIONS).encode("ascii")
+        # "inserting a well-known URI string between the host component and the path" (AuthZEN 1.0, PDP metadata)
+        self._metadata = (_WELL_KNOWN + path).encode("ascii")
+        self._headers = [(b"accept", b"application/json")]
+        if token:
+            self._headers.append((b"authorization", b"Bearer " + token.encode("ascii")))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the breaker turns calls away."""
+        return self._breaker.is_open
+
+    async def check(self, question: Question) -> Answer:
+        """Ask. Raises Refused: PDP_* when there is no answer, REFERENCE_INVALID for an attribute that JSON cannot tell
+        exactly, NO_ROLES for a principal without a role: Cerbos' endpoint takes it for one that has all of them."""
+        subject = self._subject(question.principal)
+        resource = question.resources[0]
+        if len(question.resources) == 1 and not resource.more_actions:
+            reply = await self._ask(self._one, question, [*subject, *_item(resource, resource.action)])
+            said = _read(question.request_id, _object(reply), resource, resource.action)
+            # under the id of the request the PDP's own log knows the decision
+            return Answer(_echoed(reply, question.request_id), question.request_id, (_result(resource, [said]),))
+        request_id, said_of = question.request_id, [list[_Said]() for _ in question.resources]
+        for call in calls_for(question.resources):
+            reply = await self._ask(self._many, question, [*subject, _evaluations(call)])
+            if request_id == question.request_id:
+                request_id = _echoed(reply, request_id)
+            for item, evaluation in zip(call, _list_of(reply, len(call)), strict=True):
+                said_of[item.place].append(_read(question.request_id, evaluation, item.resource, item.action))
+        results = tuple(map(_result, question.resources, said_of))
+        return Answer(request_id, question.request_id, results)
+
+    def _subject(self, principal: Principal) -> list[bytes]:
+        """The principal as that member of the message; those that asked lately are kept, by their identity."""
+        known = self._principals.get(id(principal))
+        if known is not None and known[0] is principal:
+            return [known[1]]
+        told = subject_of(principal, self._roles)
+        self._principals.put(id(principal), (principal, told))
+        return [told]
+
+    # --- one call ---
+
+    async def _ask(self, target: bytes, question: Question, members: Sequence[bytes]) -> Reply:
+        context = strict_json.dumps({"cerbos.requestId": question.request_id, "cerbos.includeMeta": True})
+        body = b"".join((b"{", b",".join(members), b',"context":', context, b"}"))
+        if len(body) > MAX_QUESTION:
+            raise Refused(Code.REFERENCE_INVALID, f"a question of {len(body)} bytes, expected at most {MAX_QUESTION}")
+        seconds = self._timeout
+        asker = (question.principal.issuer, question.principal.id)
+        if not self.shares.take(asker):
+            loop = asyncio.get_running_loop()
+            until = loop.time() + seconds
+            if not await self.shares.wait(asker, until):
+                raise Refused(Code.PDP_BUSY)
+            seconds = max(until - loop.time(), 0.0)
+        try:
+            if not self._breaker.allows():
+                raise Refused(Code.PDP_OPEN)
+            reply = await self._answered(target, question, body, seconds)
+        finally:
+            self.shares.give_back(asker)
+        if reply.status != 200:
+            raise Refused(Code.PDP_STATUS, f"HTTP status {reply.status}")
+        if _kind(reply) != b"application/json":
+            raise Refused(Code.PDP_STATUS, "an answer that is not application/json")
+        return reply
+
+    async def _answered(self, target: bytes, question: Question, body: bytes, seconds: float) -> Reply:
+        """Ask, and tell the breaker how it ended: a timeout says nothing of a PDP that had less than the whole time."""
+        try:
+            reply = await self._once_or_twice(target, question, body, seconds)
+        except Fault as fault:
+            code = _FAULTS[fault.kind]
+            if code in _COUNTS and (code is not Code.PDP_TIMEOUT or seconds >= self._timeout):
+                self._breaker.failed()
+            raise Refused(code, fault.detail) from None
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in asking is a PDP that did not answer
+            self._breaker.failed()
+            raise Refused(Code.PDP_BAD_ANSWER, type(error).__name__) from None
+        self._breaker.succeeded()
+        return reply
+
+    async def _once_or_twice(self, target: bytes, question: Question, body: bytes, seconds: float) -> Reply:
+        """Ask, and once more within the same deadline if nobody was there: an evaluation changes nothing."""
+        headers = [
+            *self._headers, (b"content-type", b"application/json"),
+            (b"x-request-id", question.request_id.encode("ascii")), *question.trace,
+        ]  # fmt: skip
+        loop = asyncio.get_running_loop()
+        until = loop.time() + seconds
+        try:
+            return await self._pool.post(target, headers, body, max_body=MAX_BODY, deadline=seconds)
+        except Fault as fault:
+            left = until - loop.time()
+            if fault.kind is not FaultKind.UNAVAILABLE or left <= 0:
+                raise
+        return await self._pool.post(target, headers, body, max_body=MAX_BODY, deadline=left)
+
+    async def serving(self) -> bool:
+        """Whether it answers: its metadata names the endpoint that we ask, or it has no metadata, which is optional.
+
+        The metadata decides nothing else: where questions go is what the operator said.
+        """
+        try:
+            reply = await self._pool.get(self._metadata, self._headers, max_body=MAX_BODY, deadline=self._timeout)
+        except Fault:
+            return False
+        if reply.status != 200:
+            # 401, 403: it will not answer us; 429: not now
+            return 400 <= reply.status < 500 and reply.status not in (401, 403, 429)
+        try:
+            endpoint = urlsplit(_object(reply)["access_evaluation_endpoint"]).path
+        except (Refused, KeyError, TypeError, ValueError, AttributeError):
+            return False
+        return isinstance(endpoint, str) and endpoint.endswith(_EVALUATION)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        await self._pool.aclose()
+
+
+# --- messages ---
+
+
+class Item(NamedTuple):
+    """One evaluation of a message: `action` on `resource`, which is in this `place` of the question."""
+
+    place: int
+    resource: Resource
+    action: str
+    told: bytes
+    """The evaluation as JSON."""
+
+
+class _Message:
+    """One message that is being put together."""
+
+    def __init__(self) -> None:
+        self.items: list[Item] = []
+        self._held: dict[tuple[str, str], int] = {}
+        self._bytes = self._named = 0
+
+    def takes(self, item: Item) -> bool:
+        """Whether the item fits; then it is in the message."""
+        resource = item.resource
+        named = 4 * (len(resource.kind) + len(resource.id) + len(item.action))
+        full = len(self.items) >= CALL or self._bytes + len(item.told) > MAX_CALL
+        # Cerbos tells of each item in the answer of every other
+        full = full or (self._named + named) * (len(self.items) + 1) > MAX_NAMED
+        if self.items and (full or self._held.get((resource.kind, resource.id), item.place) != item.place):
+            return False
+        self.items.append(item)
+        self._held[resource.kind, resource.id] = item.place
+        self._bytes, self._named = self._bytes + len(item.told), self._named + named
+        return True
+
+
+def calls_for(resources: Sequence[Resource]) -> list[list[Item]]:
+    """The evaluations of a question, in as many messages as it takes.
+
+    In no message do two resources have the same type and id: Cerbos 0.51 answers for all of such with the attributes of
+    the first.
+    """
+    messages: list[_Message] = []
+    for place, resource in enumerate(resources):
+        for action in (resource.action, *resource.more_actions):
+            item = Item(place, resource, action, b"{" + b",".join(_item(resource, action)) + b"}")
+            if not any(message.takes(item) for message in messages):
+                messages.append(_Message())
+                messages[-1].takes(item)
+    return [message.items for message in messages]
+
+
+def subject_of(principal: Principal, roles: tuple[str, ...]) -> bytes:
+    """The member `subject`: the attributes as its properties, its roles in those that `roles` names. Raises Refused:
+    REFERENCE_INVALID, NO_ROLES."""
+    if not principal.roles:
+        raise Refused(Code.NO_ROLES)
+    taken = [name for name in principal.attributes if name in roles]
+    if taken:
+        raise Refused(Code.REFERENCE_INVALID, f"the attribute {taken[0]}, which stands for the roles")
+    properties = {**principal.attributes, **{name: list(principal.roles) for name in roles}}
+    return b'"subject":' + _told({"type": "user", "id": principal.id, "properties": properties})
+
+
+def _item(resource: Resource, action: str) -> tuple[bytes, bytes]:
+    properties = dict(resource.attributes)
+    if resource.scope:
+        properties[CERBOS_SCOPE] = resource.scope
+    told = _told({"type": resource.kind, "id": resource.id, "properties": properties})
+    return b'"resource":' + told, b'"action":' + _told({"name": action})
+
+
+def _evaluations(call: Sequence[Item]) -> bytes:
+    return b'"evaluations":[' + b",".join([item.told for item in call]) + b"]"
+
+
+def _told(value: Any) -> bytes:
+    try:
+        return strict_json.dumps(value)
+    except ValueError as error:
+        raise Refused(Code.REFERENCE_INVALID, f"a value that JSON cannot tell: {error}") from None
+
+
+# --- answers ---
+
+
+class _Said(NamedTuple):
+    """One evaluation, read."""
+
+    action: str
+    effect: str
+    invalid: bool = False
+    policy: str = ""
+    derived_roles: tuple[str, ...] = ()
+
+
+def _kind(reply: Reply) -> bytes:
+    kinds = [value for name, value in reply.headers if name == b"content-type"]
+    return kinds[0].partition(b";")[0].strip().lower() if len(kinds) == 1 else b""
+
+
+def _echoed(reply: Reply, request_id: str) -> str:
+    """The id of the request that is answered. It must be told back (AuthZEN 1.0, "Request Identification"), but Cerbos
+    0.51 does not; one that is told must be ours."""
+    told = [value.decode("latin-1") for name, value in reply.headers if name == b"x-request-id"]
+    return next((value for value in told if value != request_id), request_id)
+
+
+def _object(reply: Reply) -> Mapping[str, Any]:
+    try:
+        value = strict_json.loads(reply.body)
+    except ValueError as error:
+        raise Refused(Code.PDP_BAD_ANSWER, str(error)) from None
+    if not isinstance(value, dict):
+        raise Refused(Code.PDP_BAD_ANSWER, "JSON that is no object")
+    return value
+
+
+def _list_of(reply: Reply, count: int) -> list[Any]:
+    whole = _object(reply)
+    evaluations, context = whole.get("evaluations"), whole.get("context")
+    if not isinstance(evaluations, list):
+        raise Refused(Code.PDP_BAD_ANSWER, "no list of evaluations")
+    if len(evaluations) != count:
+        raise Refused(Code.PDP_MISMATCH, f"{len(evaluations)} evaluations for {count}")
+    # what is asked for with all of them
+    _refuse_obligations(whole)
+    _refuse_obligations(context if isinstance(context, dict) else {})
+    return evaluations
+
+
+def _read(request_id: str, evaluation: Any, resource: Resource, action: str) -> _Said:
+    """What an evaluation says. Raises Refused: it is an allow or a deny only if `decision` is exactly true or false."""
+    try:
+        decision, context = evaluation.get("decision"), evaluation.get("context") or {}
+        if decision is not True and decision is not False:
+            raise Refused(Code.PDP_BAD_ANSWER, "a decision that is neither true nor false")
+        if context.get("error") is not None:
+            # "an error that is specific to that request" comes with false, and is no policy's answer all the same
+            raise Refused(Code.PDP_STATUS, "an error in an evaluation")
+        if decision:
+            _refuse_obligations(evaluation)
+            _refuse_obligations(context)
+        effect = ALLOW if decision else DENY
+        if (told := context.get("cerbos.response")) is None:
+            return _Said(action, effect)
+        return _told_by_cerbos(told, request_id, resource, action, effect)
+    except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
+        raise Refused(Code.PDP_BAD_ANSWER, f"an evaluation of another shape: {type(error).__name__}") from None
+
+
+def _refuse_obligations(told: Mapping[str, Any]) -> None:
+    for name in told:
+        if name.lower() in _OBLIGATIONS and told[name]:
+            raise Refused(Code.OBLIGATION_UNKNOWN, f"an allow with {name}, which the sidecar does not execute")
+
+
+def _told_by_cerbos(told: Mapping[str, Any], request_id: str, resource: Resource, action: str, effect: str) -> _Said:
+    """The CheckResources answer behind a decision of Cerbos: what stands in it must be the same (R16)."""
+    if told["requestId"] != request_id:
+        raise Refused(Code.PDP_MISMATCH, "an answer to another request")
+    results = [
+        result
+        for result in told["results"]
+        if (result["resource"]["kind"], result["resource"]["id"]) == (resource.kind, resource.id)
+    ]
+    if len(results) != 1 or results[0]["actions"].get(action) != effect:
+        raise Refused(Code.PDP_MISMATCH, "a decision that its own explanation contradicts")
+    result = results[0]
+    meta = result.get("meta", {})
+    told_of = meta.get("actions", {}).get(action, {})
+    return _Said(
+        action, effect, bool(result.get("validationErrors")),
+        deciding_policy(str(told_of.get("matchedPolicy", "")), str(told_of.get("matchedScope", "")), effect == ALLOW),
+        tuple(map(str, meta.get("effectiveDerivedRoles", ()))),
+    )  # fmt: skip
+
+
+def _result(resource: Resource, said: Sequence[_Said]) -> Result:
+    """What was said of one resource, action by action. An evaluation has no kind and no id: its place tells."""
+    effects = {one.action: one.effect for one in said}
+    invalid = any(one.invalid for one in said)
+    policies = {one.action: one.policy for one in said if one.policy}
+    return Result(resource.kind, resource.id, effects, invalid, policies, said[0].derived_roles)

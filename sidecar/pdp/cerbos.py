@@ -1,0 +1,339 @@
+"""PDP: asks Cerbos by gRPC, with a deadline on every call, and gives its answer unjudged."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from typing import Any
+
+from cerbos.effect.v1 import effect_pb2
+from cerbos.response.v1.response_pb2 import CheckResourcesResponse
+from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
+
+from sidecar.bounded import Bounded, remembered
+from sidecar.gate.decision import ALLOW, Answer, Question, Resource, Result, deciding_policy
+from sidecar.gate.identity import Principal
+from sidecar.gate.trace import Header
+from sidecar.gate.verdict import Code, Refused
+from sidecar.net.breaker import Breaker
+from sidecar.net.grpc_client import MAX_MESSAGE, CallFailed, Channel, Method, Status
+from sidecar.net.shares import Shares
+from sidecar.wire.strict_json import EXACT_INTEGER
+
+BATCH = 50
+"""Resources in one call, as many as Cerbos takes by default (its `requestLimits`)."""
+MAX_CALL = 2 * 1024 * 1024
+"""Bytes of several resources in one call, the principal's among them: half of `MAX_QUESTION`."""
+MAX_QUESTION = 4 * 1024 * 1024 - 64 * 1024
+"""Bytes of a message that Cerbos takes by default (gRPC's own limit of 4 MiB), with room for what stands around it."""
+MAX_NAMED = MAX_MESSAGE // 4
+"""Bytes of kinds, ids and actions in one call: Cerbos says them again, some twice, in an answer of `MAX_MESSAGE`."""
+_MAX_DEPTH = 32
+_PRINCIPALS = 4 * 1024 * 1024
+"""Bytes of principals as Cerbos is told of them: about 1,000 with 20 claims."""
+
+_FAULTS = {
+    Status.UNAVAILABLE: Code.PDP_UNAVAILABLE,
+    Status.DEADLINE_EXCEEDED: Code.PDP_TIMEOUT,
+    Status.CANCELLED: Code.PDP_PARTIAL,
+    Status.INTERNAL: Code.PDP_BAD_ANSWER,
+    Status.UNKNOWN: Code.PDP_BAD_ANSWER,
+    Status.DATA_LOSS: Code.PDP_PARTIAL,
+}
+"""gRPC status -> code; every other status says that Cerbos answered, and would not decide."""
+_COUNTS = frozenset((Code.PDP_UNAVAILABLE, Code.PDP_TIMEOUT, Code.PDP_BAD_ANSWER, Code.PDP_PARTIAL))
+"""What opens the breaker: Cerbos does not answer. One that refuses a question is there, and closes it."""
+
+
+class Cerbos:
+    """A PDP at `host:port` or `unix:/path`. `timeout` in seconds, `now` monotonic seconds, `limit` calls at once."""
+
+    probe_every = 0.05
+    """Seconds between two looks at one that does not serve: it is near, and often started beside us."""
+
+    def __init__(
+        self, target: str, *, timeout: float, now: Callable[[], float], limit: int = 256,
+        tls: ssl.SSLContext | None = None,
+    ) -> None:  # fmt: skip
+        self._timeout = timeout
+        self._breaker = Breaker(now)
+        self.shares = Shares(limit)
+        self._principals: Bounded[int, tuple[Principal, bytes]] = Bounded(_PRINCIPALS)
+        # RFC 9113 section 8.3.1 wants an authority; a unix socket has none, and Cerbos asks for none
+        authority = "localhost" if target.startswith("unix:") else target
+        self._check = Method("/cerbos.svc.v1.CerbosService/CheckResources", authority, timeout, secure=tls is not None)
+        self._health = Method("/grpc.health.v1.Health/Check", authority, timeout, secure=tls is not None)
+        self._channel = Channel(target, self._check, tls)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the breaker turns calls away."""
+        return self._breaker.is_open
+
+    def check(self, question: Question) -> Coroutine[Any, Any, Answer]:
+        """Ask. Raises Refused: PDP_* when there is no answer, REFERENCE_INVALID for an attribute that Cerbos cannot
+        be told exactly."""
+        return self._ask(question) if len(question.resources) == 1 else self._ask_in_parts(question)
+
+    async def _ask_in_parts(self, question: Question) -> Answer:
+        entries = _entries(question.resources)
+        calls = parts_of(question.resources, entries, len(self._principal(question.principal)))
+        answers = [
+            await self._ask(question._replace(resources=question.resources[part]), entries[part]) for part in calls
+        ]
+        results = tuple(result for answer in answers for result in answer.results)
+        # one call that was answered for another request makes the whole an answer to another request
+        strange = [answer.request_id for answer in answers if answer.request_id != question.request_id]
+        return answers[0]._replace(request_id=(strange or [question.request_id])[0], results=results)
+
+    async def _ask(self, question: Question, entries: list[bytes] | None = None) -> Answer:
+        message = message_of(question, self._principal(question.principal), entries)
+        if len(message) > MAX_QUESTION:
+            raise Refused(Code.REFERENCE_INVALID, f"a question of {len(message)} bytes, Cerbos takes {MAX_QUESTION}")
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        asker = (question.principal.issuer, question.principal.id)
+        waits = not self.shares.take(asker)
+        if waits and not await self.shares.wait(asker, deadline):
+            raise Refused(Code.PDP_BUSY)
+        try:
+            if not self._breaker.allows():
+                raise Refused(Code.PDP_OPEN)
+            return await self._call(message, question.trace, deadline, waits)
+        finally:
+            self.shares.give_back(asker)
+
+    def _principal(self, principal: Principal) -> bytes:
+        """As `principal_of`; those that asked lately are kept, by their identity."""
+        known = self._principals.get(id(principal))
+        if known is not None and known[0] is principal:
+            return known[1]
+        told = principal_of(principal)
+        self._principals.put(id(principal), (principal, told))
+        return told
+
+    async def _call(self, message: bytes, headers: tuple[Header, ...], deadline: float, waited: bool) -> Answer:
+        """Ask, and tell the breaker how it ended: a timeout after a wait for a place says nothing of Cerbos."""
+        try:
+            answer = await self._once_or_twice(message, headers, deadline)
+        except Refused as refused:
+            if refused.code not in _COUNTS:
+                self._breaker.succeeded()
+            elif not waited or refused.code is not Code.PDP_TIMEOUT:
+                self._breaker.failed()
+            raise
+        self._breaker.succeeded()
+        return answer
+
+    async def _once_or_twice(self, message: bytes, headers: tuple[Header, ...], deadline: float) -> Answer:
+        """Ask, and once more within the same deadline if nobody was there: a check changes nothing."""
+        try:
+            try:
+                data = await self._channel.call(self._check, message, deadline, headers)
+            except CallFailed as error:
+                if error.status is not Status.UNAVAILABLE:
+                    raise
+                data = await self._channel.call(self._check, message, deadline, headers)
+            return read_answer(data)
+        except CallFailed as error:
+            code = _FAULTS.get(error.status, Code.PDP_STATUS)
+            raise Refused(code, f"{error.status.name}: {error.detail}") from None
+        except Exception as error:  # noqa: BLE001 - whatever a broken answer does to the library is no decision
+            raise Refused(Code.PDP_BAD_ANSWER, type(error).__name__) from None
+
+    async def serving(self) -> bool:
+        """Whether Cerbos says that it can answer (gRPC health checking protocol)."""
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        # the messages of grpc.health.v1, whose only field each is needed: service "", status 1 for SERVING
+        try:
+            return await self._channel.call(self._health, b"", deadline) == b"\x08\x01"
+        except CallFailed:
+            return False
+
+    async def aclose(self) -> None:
+        """Close the connection."""
+        await self._channel.aclose()
+
+
+# --- messages ---
+
+
+def message_of(question: Question, principal: bytes, entries: list[bytes] | None = None) -> bytes:
+    """The question as a serialized CheckResourcesRequest, `principal` as `principal_of` has it, `entries` as
+    `_entries` where they are known. Raises Refused: see `principal_of`."""
+    resources = _entries(question.resources) if entries is None else entries
+    try:
+        request_id = _sized(b"\x0a", question.request_id.encode("utf-8"))
+    except (ValueError, TypeError) as error:
+        raise _untellable(error) from None
+    return b"".join((request_id, _INCLUDE_META, principal, *resources))
+
+
+def parts_of(resources: Sequence[Resource], entries: Sequence[bytes], principal: int) -> Iterator[slice]:
+    """The places of resources that are asked about in one call, by number and by bytes; `entries` are their bytes,
+    `principal` is the number of the principal's."""
+    since, weight, named = 0, principal, 0
+    for at, (resource, entry) in enumerate(zip(resources, entries, strict=True)):
+        size, names = len(entry), _named_size(resource)
+        if at > since and (at - since == BATCH or weight + size > MAX_CALL or named + names > MAX_NAMED):
+            yield slice(since, at)
+            since, weight, named = at, principal, 0
+        weight, named = weight + size, named + names
+    yield slice(since, len(resources))
+
+
+def _named_size(resource: Resource) -> int:
+    # a character may be four bytes, and the estimate may be too high
+    actions = sum(map(len, resource.more_actions)) + len(resource.action)
+    return 4 * (len(resource.kind) + len(resource.id) + actions)
+
+
+def _entries(resources: Sequence[Resource]) -> list[bytes]:
+    try:
+        return [_sized(b"\x22", _entry(resource)) for resource in resources]
+    except (ValueError, TypeError) as error:
+        raise _untellable(error) from None
+
+
+def principal_of(principal: Principal) -> bytes:
+    """The principal as that field of the message. Raises Refused(REFERENCE_INVALID) for a value without exact form."""
+    try:
+        roles = [_sized(b"\x1a", role.encode("utf-8")) for role in principal.roles]
+        parts = (_sized(b"\x0a", principal.id.encode("utf-8")), *roles, *_attributes(principal.attributes))
+    except (ValueError, TypeError) as error:
+        raise _untellable(error) from None
+    return _sized(b"\x1a", b"".join(parts))
+
+
+def _untellable(error: Exception) -> Refused:
+    return Refused(Code.REFERENCE_INVALID, f"a value that Cerbos cannot be told: {error}")
+
+
+# the wire format of Protocol Buffers (protobuf.dev/programming-guides/encoding), where nearly every field is sized; the
+# library makes an object of each field first, which takes three times as long
+_INCLUDE_META = b"\x10\x01"
+_SMALL = [bytes((size,)) for size in range(128)]
+
+
+def _sized(tag: bytes, data: bytes) -> bytes:
+    size = len(data)
+    if size < 128:
+        return tag + _SMALL[size] + data
+    head = bytearray(tag)
+    while size >= 128:
+        head.append(128 | size & 127)
+        size >>= 7
+    head.append(size)
+    return bytes(head) + data
+
+
+# the route file names some hundred
+@remembered(512 * 1024)
+def _named(name: str) -> bytes:
+    """A field 1 of what the route file names: a kind, an action, an attribute."""
+    return _sized(b"\x0a", name.encode("utf-8"))
+
+
+def _entry(resource: Resource) -> bytes:
+    parts = [_named(resource.kind), _sized(b"\x1a", resource.id.encode("utf-8"))]
+    parts += _attributes(resource.attributes)
+    if resource.scope:
+        parts.append(_sized(b"\x2a", resource.scope.encode("utf-8")))
+    actions = _named(resource.action)
+    if resource.more_actions:
+        actions += b"".join([_sized(b"\x0a", action.encode("utf-8")) for action in resource.more_actions])
+    return actions + _sized(b"\x12", b"".join(parts))
+
+
+def _attributes(attributes: Mapping[str, Any]) -> list[bytes]:
+    """`attr` of a principal or of a resource, which have the same number: a map, so an entry for each."""
+    return [_sized(b"\x22", _named(name) + _sized(b"\x12", _value(value))) for name, value in attributes.items()]
+
+
+def _value(value: Any) -> bytes:
+    if isinstance(value, str):
+        return _sized(b"\x1a", value.encode("utf-8"))
+    serialized: bytes = value_of(value).SerializeToString()
+    return serialized
+
+
+def value_of(value: Any, depth: int = 0) -> Value:
+    """A JSON value as protobuf's. Raises ValueError for what a double or a protobuf string cannot hold exactly."""
+    if isinstance(value, str):
+        return Value(string_value=value)
+    if isinstance(value, bool):
+        return Value(bool_value=value)
+    if isinstance(value, int | float):
+        return Value(number_value=_exact(value))
+    if depth >= _MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    if isinstance(value, list):
+        return Value(list_value=ListValue(values=[value_of(item, depth + 1) for item in value]))
+    if isinstance(value, dict):
+        return Value(struct_value=Struct(fields={name: value_of(item, depth + 1) for name, item in value.items()}))
+    if value is None:
+        return Value(null_value=NULL_VALUE)
+    raise ValueError(f"a {type(value).__name__}")
+
+
+def _exact(number: float) -> float:
+    if isinstance(number, int) and abs(number) >= EXACT_INTEGER:
+        raise ValueError("an integer beyond 2^53")
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ValueError("a number that is not finite")
+    return float(number)
+
+
+_EFFECTS = {number: name for name, number in effect_pb2.Effect.items()}
+
+
+# about 1,000 results. A key is Cerbos' text and no client's, with the names of policies and derived roles in it
+_results: Bounded[bytes, Result] = Bounded(2 * 1024 * 1024, longest=1024)
+"""Results as Cerbos sent them lately -> what they say: it says the same of the same resource."""
+
+
+def read_answer(data: bytes) -> Answer:
+    """A serialized CheckResourcesResponse as an answer: as `answer_of` reads it, each result but once. Raises
+    DecodeError, or what else the library makes of bytes that are no message."""
+    # request_id, one result and cerbos_call_id, in this order, of which only the result may take 128 bytes or more
+    first = data[1] + 2 if len(data) > 2 and data[0] == _REQUEST_ID and data[1] < 128 else 0
+    size, at = _size(data, first + 1) if first and data[first : first + 1] == _RESULT else (0, 0)
+    last = at + size
+    tail = data[last:]
+    if not size or len(tail) < 2 or tail[0] != _CALL_ID or tail[1] != len(tail) - 2 or tail[1] > 127:
+        return answer_of(CheckResourcesResponse.FromString(data))
+    entry = data[at:last]
+    result = _results.get(entry)
+    if result is None:
+        result = _result(CheckResourcesResponse.ResultEntry.FromString(entry))
+        _results.put(entry, result)
+    return Answer(data[2:first].decode("utf-8"), tail[2:].decode("utf-8"), (result,))
+
+
+_REQUEST_ID, _RESULT, _CALL_ID = 0x0A, b"\x12", 0x1A
+"""Tags of the fields of CheckResourcesResponse: 1, 2 and 3, each sized."""
+
+
+def _size(data: bytes, at: int) -> tuple[int, int]:
+    """A size of one or two bytes, and where it ends; 0 for any other."""
+    low = data[at] if at < len(data) else 0
+    if low < 128:
+        return low, at + 1
+    high = data[at + 1] if at + 1 < len(data) else 128
+    return (low & 127 | high << 7, at + 2) if high < 128 else (0, at)
+
+
+def answer_of(message: CheckResourcesResponse) -> Answer:
+    """Cerbos' message as an answer."""
+    return Answer(message.request_id, message.cerbos_call_id, tuple([_result(entry) for entry in message.results]))
+
+
+def _result(entry: CheckResourcesResponse.ResultEntry) -> Result:
+    resource, meta = entry.resource, entry.meta
+    effects = {action: _EFFECTS.get(effect, "?") for action, effect in entry.actions.items()}
+    invalid = len(entry.validation_errors) > 0
+    policies = {
+        action: deciding_policy(told.matched_policy, told.matched_scope, effects.get(action) == ALLOW)
+        for action, told in meta.actions.items()
+    }
+    return Result(resource.kind, resource.id, effects, invalid, policies, tuple(meta.effective_derived_roles))

@@ -1,0 +1,330 @@
+"""Runs the Cerbos binary on a private unix socket, watches it, and takes it down with us whatever way we end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import platform
+import secrets
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from sidecar.pdp import cerbos_version
+from sidecar.pdp.policy_files import Changing, Policies, PolicyFault, Snapshot, read_policies, write_files
+from sidecar.tether import tethered
+
+log = logging.getLogger("sidecar.cerbos")
+
+ADMIN = "authz:authz"
+"""Of its Admin API, for `policy_reload`. Who may use it is who has the socket, in a folder that is ours alone."""
+_ADMIN_HASH = "JDJiJDEwJGd2THIxbmgyMi9IaHZTMEwvZk44bXVidWJkR0dXdWN4T3NRNnUzMlBXdmhaNm5jZEVMcUlx"
+"""The password as Cerbos wants it: bcrypt, then base64."""
+START_WITHIN = 10.0
+STOP_WITHIN = 3.0
+_FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 5.0
+_GOOD_RUN = 10.0
+"""Seconds after which a Cerbos that ended is started again without delay."""
+_MAX_SOCKET_PATH = 103
+"""Bytes of a unix socket's path (unix(7) has room for 107, other systems for 103)."""
+
+
+def find_binary(explicit: str | None) -> Path:
+    """The Cerbos binary: the one named, else `cerbos` on PATH, else that of the npm package below the current folder.
+
+    Raises OSError that says what was looked for and how to get it.
+    """
+    if explicit:
+        named = shutil.which(explicit)
+        if named is None:
+            raise OSError(f"found no program at {explicit}, expected the Cerbos binary")
+        return Path(named)
+    on_path = shutil.which("cerbos")
+    machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine())
+    name = f"cerbos-{sys.platform}-{machine}"
+    packaged = Path("node_modules/@cerbos") / name / name
+    # the npm package's own starter is a script: what it starts is what we run
+    if on_path is not None and "node_modules" not in on_path:
+        return Path(on_path)
+    if not packaged.is_file():
+        raise OSError(
+            f"found neither `cerbos` on PATH nor {packaged}: install it (https://docs.cerbos.dev), "
+            "or `npm install cerbos@0.51.0`, or name one by SIDECAR_CERBOS_BINARY"
+        )
+    return packaged.resolve()
+
+
+def problems_of(binary: Path, folder: Path, policies: Policies | None = None) -> list[str]:
+    """All that is wrong with a policy folder, or with `policies` that were read of it: a line each. Raises OSError."""
+    try:
+        read = policies or read_policies(folder)
+    except PolicyFault as fault:
+        return fault.problems
+    except Changing:
+        return [f"{folder}: it changes while it is read, expected it to stay as it is"]
+    with tempfile.TemporaryDirectory(prefix="sidecar-policies-") as copy:
+        # `cerbos compile` follows no links to folders
+        write_files(Path(copy), read.files)
+        return compile_policies(binary, Path(copy), folder)
+
+
+def compile_policies(binary: Path, folder: Path, source: Path | None = None) -> list[str]:
+    """Compile a policy folder: its problems, a line each, with file, line and column, as of `source` where `folder` is
+    a copy of it. Raises OSError."""
+    try:
+        done = subprocess.run(  # noqa: S603 - the binary is the operator's
+            [str(binary), "compile", "--skip-tests", "--output=json", str(folder)],
+            capture_output=True, timeout=60, check=False, env=_environment(),
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise OSError(f"Cerbos did not compile {folder} within {error.timeout:g} s") from None
+    if done.returncode == 0:
+        return []
+    shown = source or folder
+    try:
+        report = json.loads(done.stdout or done.stderr)
+    except ValueError:
+        return [f"{shown}: {line}" for line in (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()]
+    return _problems(report, shown) or [f"{shown}: {json.dumps(report)}"]
+
+
+def _problems(report: object, folder: Path) -> list[str]:
+    """Cerbos' report -> lines: it has lists of faults under several names, each with a file and words."""
+    if isinstance(report, list):
+        return [line for item in report for line in _problems(item, folder)]
+    if not isinstance(report, dict):
+        return []
+    file = report.get("file") or report.get("importing_file") or report.get("policy")
+    said = report.get("desc") or report.get("description") or report.get("error") or report.get("message")
+    if "other_file" in report:
+        said = f"defines {report.get('policy')}, as {report['other_file']} does"
+    if isinstance(file, str) and isinstance(said, str):
+        place = _position(report)
+        return [f"{folder / file}:{place[0]}:{place[1]}: {said}"]
+    return [line for value in report.values() for line in _problems(value, folder)]
+
+
+def _position(report: dict[str, object]) -> tuple[int, int]:
+    details = report.get("error_details") or report.get("errorDetails")
+    place = report.get("position") or (details.get("position") if isinstance(details, dict) else None)
+    if not isinstance(place, dict):
+        return 1, 1
+    return int(place.get("line", 1)), int(place.get("column", 1))
+
+
+def _environment(gogc: int | None = None) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR", "TZ")}
+    return kept | {"CERBOS_NO_TELEMETRY": "1"} | ({"GOGC": str(gogc)} if gogc else {})
+
+
+class EmbeddedCerbos:
+    """One Cerbos of our own for `policies`. Raises OSError when made, if there is no binary or no such folder.
+
+    It reads a `snapshot` of them, which `PolicyReload` changes whole and only for one that compiles: one that starts
+    again starts with that, whatever has become of the folder.
+    `gogc` is Go's GOGC: a wide target, since a policy engine's garbage is short-lived and its live set small.
+    `told` are variables of its environment besides what it always gets. With `strict` an action is denied where a
+    condition of one of its rules cannot be evaluated, by a Cerbos that can do so.
+    """
+
+    def __init__(
+        self, policies: Path, *, binary: str | None = None, gogc: int = 400, told: Mapping[str, str] | None = None,
+        strict: bool = True,
+    ) -> None:  # fmt: skip
+        if not policies.is_dir():
+            raise OSError(f"found no folder {policies}, expected the policies (SIDECAR_POLICIES)")
+        self._binary = find_binary(binary)
+        self._policies = policies.absolute()
+        self._gogc = gogc
+        self._told = dict(told or {})
+        self._strict = strict
+        self._folder = Path(tempfile.gettempdir()) / f"cerbos-{secrets.token_hex(6)}"
+        if len(os.fsencode(self._folder / "grpc.sock")) > _MAX_SOCKET_PATH:
+            raise OSError(f"the path of {self._folder} is too long for a socket in it: set TMPDIR to a shorter one")
+        self.snapshot = Snapshot(self._policies, self._folder)
+        self._process: asyncio.subprocess.Process | None = None
+        self._watcher: asyncio.Task[None] | None = None
+        self.restarts = 0
+        self._said: list[str] = []
+        self._readers: set[asyncio.Task[None]] = set()
+
+    @property
+    def target(self) -> str:
+        """Where it can be asked, for gRPC."""
+        return f"unix:{self._folder / 'grpc.sock'}"
+
+    async def start(self) -> None:
+        """Start it, and return when it listens. Raises OSError with what it said, if it ends instead, or with what is
+        wrong with the policies."""
+        # who else is on this machine can neither ask it nor take its place: the folder is new, and ours alone
+        self._folder.mkdir(mode=0o700)
+        try:
+            written = await asyncio.to_thread(self._take_policies)
+        except OSError:
+            await self.stop()
+            raise
+        self._write_config(await self._engine())
+        # beside the start: Cerbos itself ends at what does not compile, and serves with a schema that is broken
+        compiled = asyncio.ensure_future(asyncio.to_thread(compile_policies, self._binary, written, self._policies))
+        try:
+            await self._begin()
+            problems = await compiled
+        except BaseException:
+            await asyncio.gather(compiled, return_exceptions=True)
+            await self.stop()
+            raise
+        if problems:
+            await self.stop()
+            raise OSError("\n".join(problems))
+        self._watcher = asyncio.get_running_loop().create_task(self._watch())
+
+    def compile(self, policies: Policies) -> list[str]:
+        """Compile a version of the policies. Raises OSError."""
+        return problems_of(self._binary, self._policies, policies)
+
+    def _take_policies(self) -> Path:
+        try:
+            policies = read_policies(self._policies)
+        except PolicyFault as fault:
+            raise OSError("\n".join(fault.problems)) from None
+        except Changing:
+            raise OSError(f"{self._policies} changes while it is read, expected it to stay as it is") from None
+        written = self.snapshot.write(policies)
+        self.snapshot.put_in_force(written, policies.stamp)
+        return written
+
+    async def _begin(self) -> None:
+        await self._spawn()
+        process = self._process
+        assert process is not None  # noqa: S101 - for the type checker
+        try:
+            async with asyncio.timeout(START_WITHIN):
+                while not await self._listens():
+                    if process.returncode is not None:
+                        break
+                    await asyncio.sleep(0.005)
+        except TimeoutError:
+            await self.stop()
+            raise OSError(f"Cerbos did not listen within {START_WITHIN:g} s") from None
+        if process.returncode is not None:
+            await self.stop()  # reads its last words, too
+            raise OSError(f"Cerbos ended with {process.returncode}: {'; '.join(self._said[-4:])}")
+
+    async def _listens(self) -> bool:
+        # a socket has a path before it takes connections
+        try:
+            _, writer = await asyncio.open_unix_connection(str(self._folder / "grpc.sock"))
+        except OSError:
+            return False
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+        return True
+
+    async def _engine(self) -> dict[str, Any]:
+        version = await asyncio.to_thread(cerbos_version.version_of, self._binary)
+        if lax := cerbos_version.lax(version, self._strict):
+            log.warning("%s", lax)
+        return cerbos_version.engine(version, self._strict)
+
+    def _write_config(self, engine: dict[str, Any]) -> None:
+        config = {
+            "engine": engine,
+            "server": {
+                "grpcListenAddr": self.target,
+                "httpListenAddr": f"unix:{self._folder / 'http.sock'}",
+                "metricsEnabled": False,
+                "requestLimits": {"maxActionsPerResource": 50, "maxResourcesPerRequest": 50},
+                "adminAPI": {
+                    "enabled": True,
+                    "adminCredentials": {"username": ADMIN.partition(":")[0], "passwordHash": _ADMIN_HASH},
+                },
+            },
+            "storage": {"driver": "disk", "disk": {"directory": str(self.snapshot.link), "watchForChanges": False}},
+            # attributes that do not fit a policy's schema are told in the answer, and refused by the gate
+            "schema": {"enforcement": "reject"},
+            "telemetry": {"disabled": True},
+            "audit": {"enabled": False},
+        }
+        # JSON is YAML
+        (self._folder / "cerbos.yaml").write_text(json.dumps(config), encoding="utf-8")
+
+    async def _spawn(self) -> None:
+        for name in ("grpc.sock", "http.sock"):
+            (self._folder / name).unlink(missing_ok=True)
+        self._process = await asyncio.create_subprocess_exec(
+            *tethered([str(self._binary), "server", f"--config={self._folder / 'cerbos.yaml'}", "--log-level=warn"]),
+            stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=_environment(self._gogc) | self._told, start_new_session=True,
+        )  # fmt: skip
+        assert self._process.stdout is not None  # noqa: S101 - for the type checker
+        reader = asyncio.get_running_loop().create_task(self._fold(self._process.stdout))
+        self._readers.add(reader)
+        reader.add_done_callback(self._readers.discard)
+
+    async def _fold(self, stream: asyncio.StreamReader) -> None:
+        """Fold its log lines into ours, to the end: a process whose output nobody reads stands still."""
+        while True:
+            try:
+                line = await stream.readline()
+            except ValueError:  # a line beyond the stream's limit, which is dropped
+                continue
+            if not line:
+                return
+            self._log(line.decode("utf-8", "replace").rstrip())
+
+    def _log(self, line: str) -> None:
+        try:
+            fields = json.loads(line)
+        except (ValueError, RecursionError):
+            fields = None
+        if not isinstance(fields, dict):
+            fields = {"message": line}
+        message, level = str(fields.pop("message", "")), str(fields.pop("log.level", "info")).upper()
+        if fields.get("log.logger") == "cerbos.otel":
+            # that it has no exporter of traces is what we chose, or its exporter's affair
+            return
+        words = f"{message} {fields.get('error', '')}".strip()
+        self._said = [*self._said[-9:], *_problems(fields, self._policies), words]
+        number = logging.getLevelNamesMapping().get(level, logging.INFO)
+        log.log(number, "%s", message, extra={"fields": {"cerbos": fields}})
+
+    async def _watch(self) -> None:
+        """Start it again whenever it ends, ever later while it keeps ending."""
+        loop, backoff = asyncio.get_running_loop(), _FIRST_BACKOFF
+        while True:
+            process, since = self._process, loop.time()
+            assert process is not None  # noqa: S101 - for the type checker
+            code = await process.wait()
+            backoff = _FIRST_BACKOFF if loop.time() - since > _GOOD_RUN else min(backoff * 2, _MAX_BACKOFF)
+            log.error("Cerbos ended with %s, starting it again in %.1f s", code, backoff)
+            await asyncio.sleep(backoff)
+            self.restarts += 1
+            try:
+                await self._spawn()
+            except OSError as error:
+                log.error("Cerbos cannot be started: %s", error)  # noqa: TRY400 - the reason is in the message
+
+    async def stop(self) -> None:
+        """Stop it, and remove its folder."""
+        if self._watcher is not None:
+            self._watcher.cancel()
+            await asyncio.gather(self._watcher, return_exceptions=True)
+        process = self._process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), STOP_WITHIN)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+        await asyncio.gather(*self._readers, return_exceptions=True)
+        shutil.rmtree(self._folder, ignore_errors=True)

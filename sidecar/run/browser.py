@@ -1,0 +1,175 @@
+"""What a browser needs, composed: settings -> sessions, the sign-in, and the pages under `/_sidecar/`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import NamedTuple
+from urllib.parse import urlsplit
+
+from sidecar.config.settings import Settings
+from sidecar.gate.identity import Tokens
+from sidecar.gate.session import Session
+from sidecar.gate.verdict import Code, Refused
+from sidecar.net.breaker import Report
+from sidecar.pages.login import Login, SignedIn, Ways
+from sidecar.pages.templates import Pages
+from sidecar.record.journal import Journal
+from sidecar.sessions.cookie import CookieStore
+from sidecar.sessions.seal import Seal
+from sidecar.sessions.sessions import Renewed, Sessions, claims_of
+from sidecar.sessions.store import Store
+from sidecar.sign_in.hosted import Hosted, domain_origin
+from sidecar.sign_in.ledger import Ledger, LocalLedger
+from sidecar.sign_in.provider import Grant, Provider, verify_id_token
+from sidecar.sign_in.user_pool import UserPool, api_endpoint
+
+
+class Browser:
+    """Everything that sign-in is made of. `tokens` gives what verifies tokens by the rules in force."""
+
+    def __init__(
+        self, settings: Settings, tokens: Callable[[], Tokens], report: Report, now: Callable[[], float]
+    ) -> None:
+        self._settings = settings
+        self._tokens = tokens
+        self._now = now
+        self._seal = Seal(settings.session_secrets)
+        # connections of their own: no flood of sign-ins keeps a session from being renewed
+        self._sign_in = self._endpoints(Provider(report), srp=settings.password_flow == "srp")  # noqa: S105 - a flow
+        self._renewal = self._endpoints(Provider(report), srp=False)
+        self._ledger, store = self._stores(report)
+        self.sessions = Sessions(
+            store, self.renew, idle=settings.session_idle, lifetime=settings.session_lifetime
+        )  # fmt: skip
+
+    def _stores(self, report: Report) -> tuple[Ledger, Store]:
+        url = self._settings.redis_url
+        if not url:
+            return LocalLedger(), CookieStore(self._seal, report)
+        # a fifth of the time to start, for those who have a Redis
+        from sidecar.sessions.redis import RedisStore
+        from sidecar.sign_in.ledger_redis import RedisLedger
+
+        return RedisLedger(url), RedisStore(url, self._seal, report)
+
+    def _endpoints(self, provider: Provider, *, srp: bool) -> _Endpoints:
+        settings = self._settings
+        hosted = self._hosted_ui(provider) if "hosted" in settings.login_modes else None
+        srp = srp and "password" in settings.login_modes
+        return _Endpoints(provider, hosted, self._user_pool(provider, srp=srp) if settings.pool_id else None)
+
+    def _hosted_ui(self, provider: Provider) -> Hosted:
+        settings = self._settings
+        origin = domain_origin(settings.domain, settings.region)
+        return Hosted(origin, settings.client_ids[0], settings.client_secret, provider)
+
+    def _user_pool(self, provider: Provider, *, srp: bool) -> UserPool:
+        settings = self._settings
+        return UserPool(
+            api_endpoint(settings.region, settings.cognito_endpoint), settings.pool_id, settings.client_ids[0],
+            settings.client_secret, provider, srp=srp, now=self._now,
+        )  # fmt: skip
+
+    @property
+    def signs_out_at(self) -> str:
+        """The origin that a sign-out leads to, "" where it stays here."""
+        settings = self._settings
+        ends = self._sign_in.hosted is not None and settings.logout == "cognito"
+        return domain_origin(settings.domain, settings.region) if ends else ""
+
+    def login(self, pages: Pages, journal: Journal) -> Login:
+        """The door that signs people in and out."""
+        settings = self._settings
+        ways = Ways(
+            self._sign_in.hosted, self._sign_in.pool if "password" in settings.login_modes else None, settings.callback,
+            settings.logout_url or _root_of(settings.callback), settings.logout == "cognito",
+        )  # fmt: skip
+        return Login(
+            ways, self.sessions, self._seal, self._ledger, pages, journal, verify=self.verify, revoke=self.revoke,
+            revoke_all=self.revoke_all, trusted=settings.trusted_proxies, logout_paths=settings.logout_paths,
+        )  # fmt: skip
+
+    async def verify(self, grant: Grant, nonce: str | None, now: float) -> SignedIn:
+        """Return what a sign-in proves (R19). Raises Refused: SIGN_IN_INVALID, KEYS_UNAVAILABLE, PRINCIPAL_MISSING.
+
+        A session whose token the gate would refuse is none: its browser would come back here, again and again.
+        """
+        tokens, client = self._tokens(), self._settings.client_ids[0]
+        if not self._takes_access():
+            # an issuer that gives no access token of its own form has nothing that the id token could belong to
+            grant = grant._replace(access_token="")
+        proved = await verify_id_token(grant, tokens.issuers, client, tokens.find_key, now, nonce)
+        token = grant.access_token or grant.id_token
+        claims = proved.access or proved.identity
+        try:
+            await tokens.principal_of_token(token.encode("utf-8"), now)
+        except Refused as refused:
+            if refused.code not in _UNUSABLE:
+                raise
+            raise Refused(Code.SIGN_IN_INVALID, f"the gate refuses its token: {refused.detail}") from None
+        username = claims.get("username", claims.get("cognito:username", claims["sub"]))
+        return SignedIn(str(claims["sub"]), str(username), token, int(claims["exp"]))
+
+    def _takes_access(self) -> bool:
+        return any("access" in issuer.token_use for issuer in self._tokens().issuers.values())
+
+    async def renew(self, session: Session) -> Renewed:
+        """New tokens of a session. Raises Refused: SESSION_EXPIRED, IDP_*."""
+        if session.hosted and self._renewal.hosted is not None:
+            grant = await self._renewal.hosted.refresh(session.refresh_token)
+        elif self._renewal.pool is not None:
+            grant = await self._renewal.pool.refresh(session.refresh_token, session.username)
+        else:
+            raise Refused(Code.SESSION_EXPIRED, "the way of this sign-in is switched off")
+        token = grant.access_token if self._takes_access() else grant.id_token
+        return Renewed(token, grant.id_token, grant.refresh_token, _expires(token))
+
+    async def revoke(self, session: Session) -> None:
+        """End the refresh token of a session. Raises Refused: IDP_*."""
+        if session.hosted and self._renewal.hosted is not None:
+            await self._renewal.hosted.revoke(session.refresh_token)
+        elif self._renewal.pool is not None:
+            await self._renewal.pool.revoke(session.refresh_token)
+
+    async def revoke_all(self, session: Session) -> None:
+        """End every refresh token of the session's user. Raises Refused: IDP_*, SESSION_EXPIRED."""
+        if self._renewal.pool is None:
+            raise Refused(Code.IDP_UNAVAILABLE, "no user pool is named that could be asked")
+        await self._renewal.pool.sign_out_everywhere(session.token)
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        # first: a renewal that is under way still asks the provider
+        await self.sessions.aclose()
+        for endpoints in (self._sign_in, self._renewal):
+            await endpoints.aclose()
+        await self._ledger.aclose()
+
+
+_UNUSABLE = frozenset([Code.TOKEN_INVALID, Code.TOKEN_EXPIRED])
+
+
+class _Endpoints(NamedTuple):
+    """The provider's endpoints, asked on connections that nothing else has."""
+
+    provider: Provider
+    hosted: Hosted | None
+    pool: UserPool | None
+
+    async def aclose(self) -> None:
+        await self.provider.aclose()
+        if self.pool is not None:
+            await self.pool.aclose()
+
+
+def _expires(token: str) -> int:
+    """The `exp` of a token that the gate is going to verify."""
+    expires = claims_of(token).get("exp")
+    if type(expires) is not int:
+        raise Refused(Code.IDP_BAD_ANSWER, "a token without an end")
+    return expires
+
+
+def _root_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}/"

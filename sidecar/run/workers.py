@@ -1,0 +1,266 @@
+"""How the sidecar runs as processes: one that serves, or a parent that shares its ports among workers."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import re
+import resource
+import signal
+import socket
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import uvloop
+
+from sidecar.config.settings import Settings
+from sidecar.gate.gate import Gate
+from sidecar.gate.request import Raw
+from sidecar.gate.routing import WEBSOCKET
+from sidecar.gate.verdict import Forward
+from sidecar.pdp.embedded import EmbeddedCerbos
+from sidecar.pdp.policy_reload import publish_to
+from sidecar.record import logs
+from sidecar.record.workers import PUBLISH_EVERY, ParentFile
+from sidecar.run import app
+from sidecar.run import serve as serving
+from sidecar.run.app import StartError
+from sidecar.study import explain
+from sidecar.tether import tethered
+
+log = logging.getLogger("sidecar")
+
+INHERITED = "_AUTHORIZATION_SIDECAR_SOCKETS"
+"""Set by the parent for its workers: the numbers of its listening sockets. No setting of a user."""
+FIRST_BACKOFF, MAX_BACKOFF = 0.1, 10.0
+"""Seconds before a worker that ended is replaced: doubled from the first to the last while they keep ending."""
+GOOD_RUN = 30.0
+"""Seconds of life after which the end of a worker is not held against the next one."""
+LEEWAY = 5.0
+"""Seconds beyond the drain delay and the shutdown timeout after which a worker that has not ended is killed."""
+
+
+def serve(settings: Settings, environ: dict[str, str], flags: Mapping[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT. Raises StartError."""
+    # until there is something to reload, whoever asks for it is not to end us
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
+    logs.configure(settings.log_level)
+    _allow_files(settings.max_connections)
+    inherited = environ.pop(INHERITED, "")
+    if inherited:
+        sockets = serving.Sockets(*(socket.socket(fileno=int(number)) for number in inherited.split(",")))
+        uvloop.run(_serve_here(settings, environ, sockets))
+        return
+    sockets = serving.Sockets.open(settings)
+    if settings.workers == 1:
+        uvloop.run(_serve_here(settings, environ, sockets))
+    else:
+        with tempfile.TemporaryDirectory(prefix="sidecar-metrics-") as folder:
+            workers = _Workers(settings, environ, flags, sockets, ParentFile(Path(folder)))
+            uvloop.run(workers.run())
+
+
+def _allow_files(connections: int) -> None:
+    """Let this process open what so many clients need: a socket each, one to the upstream for each, and some."""
+    wanted = 2 * connections + 512
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < wanted:
+        most = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, hard))
+        if most < wanted:
+            log.warning("%d open files are allowed, %d clients may need %d", most, connections, wanted)
+
+
+async def _serve_here(settings: Settings, environ: dict[str, str], sockets: serving.Sockets) -> None:
+    sidecar = app.build(settings, environ)
+    await serving.run(
+        sidecar, sockets, lambda: log.info("serving on %s, admin on %s", settings.listen, settings.admin_listen)
+    )  # fmt: skip
+
+
+class _Workers:
+    """The parent: runs the embedded Cerbos and the workers, replaces one that ends, and stops them all."""
+
+    def __init__(
+        self, settings: Settings, environ: dict[str, str], flags: Mapping[str, str], sockets: serving.Sockets,
+        counted: ParentFile,
+    ) -> None:  # fmt: skip
+        self._settings = settings
+        self._sockets = sockets
+        self._counted = counted
+        self._stop = asyncio.Event()
+        numbers = ",".join(map(str, sockets.numbers()))
+        self._environ = {**environ, **flags, INHERITED: numbers, "SIDECAR_WORKERS": "1"}
+        self._running: set[asyncio.subprocess.Process] = set()
+        self._started = 0
+        self._restarts = 0
+        self._embedded: EmbeddedCerbos | None = None
+
+    async def run(self) -> None:
+        """Start everything, wait for the signal to stop, stop everything."""
+        await app.build(self._settings, self._environ).close()  # a fault is told once, before any worker starts
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop_all)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._signal(signal.SIGHUP))
+        counting = loop.create_task(self._count())
+        try:
+            async with self._cerbos(), asyncio.TaskGroup() as group:
+                for _ in range(self._settings.workers):
+                    group.create_task(self._keep_one())
+        except OSError as error:
+            raise StartError(f"SIDECAR_CERBOS: {error}") from None
+        finally:
+            counting.cancel()
+
+    @contextlib.asynccontextmanager
+    async def _cerbos(self) -> AsyncIterator[None]:
+        """The embedded Cerbos and the watch of its policies; a Cerbos that we do not run is told by each worker."""
+        self._embedded = embedded = app.embedded_cerbos(self._settings, self._environ)
+        if embedded is None:
+            yield
+            return
+        state = embedded.snapshot.link.with_name("state.json")
+        reload = app.embedded_reload(embedded, publish_to(state))
+        watching: asyncio.Task[None] | None = None
+        try:
+            await embedded.start()
+            watching = asyncio.get_running_loop().create_task(reload.watch())
+            self._environ["SIDECAR_CERBOS"], self._environ[app.POLICIES] = embedded.target, str(state)
+            self._environ.pop("SIDECAR_CERBOS_ADMIN", None)
+            yield
+        finally:
+            if watching is not None:
+                watching.cancel()
+                await asyncio.gather(watching, return_exceptions=True)
+            await reload.aclose()
+            await embedded.stop()
+
+    def _stop_all(self) -> None:
+        if self._stop.is_set():
+            # a second signal ends their drain delay
+            self._signal(signal.SIGTERM)
+        self._stop.set()
+        # the workers have their own: a connection that none of them takes must not wait for us
+        for sock in self._sockets:
+            if sock is not None:
+                sock.close()
+
+    def _signal(self, number: int) -> None:
+        for process in self._running:
+            if process.returncode is None:
+                process.send_signal(number)
+
+    async def _count(self) -> None:
+        """Keep what the parent counts where the workers find it."""
+        while True:
+            self._publish()
+            await asyncio.sleep(PUBLISH_EVERY)
+
+    def _publish(self) -> None:
+        restarts = self._embedded.restarts if self._embedded is not None else 0
+        with contextlib.suppress(OSError):
+            self._counted.publish(
+                {"sidecar_worker_restarts": {(): [self._restarts]}, "sidecar_cerbos_restarts": {(): [restarts]}}
+            )
+
+    async def _keep_one(self) -> None:
+        loop, backoff = asyncio.get_running_loop(), FIRST_BACKOFF
+        stopped: asyncio.Future[Any] = asyncio.ensure_future(self._stop.wait())
+        while not self._stop.is_set():
+            since = loop.time()
+            try:
+                ended = await self._run_one(stopped)
+            except OSError as error:
+                ended = f"no worker could be started: {error}"
+            if self._stop.is_set():
+                return
+            self._restarts += 1
+            self._publish()
+            if loop.time() - since > GOOD_RUN:
+                backoff = FIRST_BACKOFF
+            log.error("%s, starting another in %.1f s", ended, backoff)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stop.wait(), backoff)
+            backoff = min(backoff * 2, MAX_BACKOFF)
+
+    async def _run_one(self, stopped: asyncio.Future[Any]) -> str:
+        """One worker from its start to its end. -> how it ended. Raises OSError where it cannot be started."""
+        self._started += 1
+        file = self._counted.worker(self._started)
+        process = await asyncio.create_subprocess_exec(
+            *tethered([sys.executable, "-m", "sidecar.cli", "run"]),
+            env={**self._environ, app.SHARE: str(file)}, pass_fds=self._sockets.numbers(),
+        )  # fmt: skip
+        self._running.add(process)
+        ended: asyncio.Future[Any] = asyncio.ensure_future(process.wait())
+        await asyncio.wait([ended, stopped], return_when=asyncio.FIRST_COMPLETED)
+        if process.returncode is None:
+            process.terminate()
+            within = self._settings.drain_delay + self._settings.shutdown_timeout + LEEWAY
+            if not (await asyncio.wait([ended], timeout=within))[0]:
+                process.kill()
+        await ended
+        self._running.discard(process)
+        self._counted.take_over(file)
+        return f"worker {process.pid} ended with {process.returncode}"
+
+
+class Asked(NamedTuple):
+    """What `sidecar explain` was asked: a request as a person writes it. `claims` stand in place of a token."""
+
+    method: str
+    target: str
+    headers: list[str]
+    body: str
+    token: str
+    claims: Mapping[str, Any] | None
+
+
+async def explain_one(settings: Settings, environ: dict[str, str], asked: Asked) -> tuple[bool, list[str]]:
+    """Explain one request with the real hook and the real PDP. Raises StartError, ValueError for a bad header."""
+    logs.configure("error")
+    sidecar = app.build(settings, environ)
+    pdp = explain.RecordingPDP(sidecar.pdp)
+    tokens = sidecar.gate.rules.tokens
+    if asked.claims is not None:
+        tokens = explain.GivenClaims(asked.claims, sidecar.routes.principal)
+    rules = sidecar.gate.rules.by(tokens)
+    gate = Gate(rules, sidecar.hooks, pdp, now=app.wall_clock, timer=time.perf_counter)
+    try:
+        if sidecar.embedded is not None:
+            await sidecar.embedded.start()
+        verdict, lines = await explain.explain(gate, pdp, _raw(asked, settings), asked.body.encode("utf-8"))
+    except OSError as error:
+        raise StartError(f"SIDECAR_CERBOS: {error}") from None
+    finally:
+        await sidecar.close()
+    return isinstance(verdict, Forward), lines
+
+
+_HEADER = re.compile(r"([A-Za-z0-9-]+):[ \t]*(.*)")
+
+
+def _raw(asked: Asked, settings: Settings) -> Raw:
+    headers = [(b"host", sorted(settings.hosts)[0].encode("ascii") if settings.hosts else b"localhost")]
+    for text in asked.headers:
+        match = _HEADER.fullmatch(text)
+        if match is None:
+            raise ValueError(f"found {text!r}, expected 'NAME: VALUE'")
+        headers.append((match[1].lower().encode("ascii"), match[2].strip().encode("utf-8")))
+    if asked.token:
+        headers.append((b"authorization", b"Bearer " + asked.token.encode("ascii")))
+    if asked.body:
+        headers += [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(asked.body.encode("utf-8"))).encode("ascii")),
+        ]
+    if asked.method == WEBSOCKET:
+        # what `actions` names for a handshake, which is a GET
+        return Raw("GET", asked.target.encode("latin-1"), headers, "", "http", "explain", websocket=True)
+    return Raw(asked.method, asked.target.encode("latin-1"), headers, "", "http", "explain")

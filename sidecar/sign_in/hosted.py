@@ -1,0 +1,129 @@
+"""Signing in at Cognito's hosted UI: OAuth's authorization code with PKCE (RFC 6749, RFC 7636) at the pool's domain."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import quote, urlencode
+
+import httpx
+
+from sidecar.gate.verdict import Code, Refused
+from sidecar.sign_in.provider import Grant, Provider, Reply, token_in
+
+SCOPE = "openid"
+_ERROR = re.compile(r"[a-z_]{1,64}")
+
+
+def domain_origin(domain: str, region: str) -> str:
+    """The URL of the hosted UI: `domain` is its prefix or its whole URL (AWS, "Configuring a user pool domain").
+
+    GovCloud has its own form (AWS GovCloud user guide, "Amazon Cognito").
+    """
+    if "://" in domain:
+        return domain.rstrip("/")
+    auth = "auth-fips" if region.startswith("us-gov-") else "auth"
+    return f"https://{domain}.{auth}.{region}.amazoncognito.com"
+
+
+def s256(verifier: str) -> str:
+    """The code challenge of a verifier (RFC 7636 section 4.2)."""
+    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode("ascii")).digest()).rstrip(b"=").decode("ascii")
+
+
+class Hosted:
+    """The endpoints of a pool's domain, for one app client. `client_secret` is "" for a public one."""
+
+    def __init__(self, origin: str, client_id: str, client_secret: str, provider: Provider) -> None:
+        self._origin = origin
+        self._client_id = client_id
+        self._client_secret = client_secret
+        self._provider = provider
+
+    def authorize_url(
+        self, state: str, nonce: str, challenge: str, redirect_uri: str, *,
+        identity_provider: str = "", idp_identifier: str = "", lang: str = "", prompt: str = "", scope: str = SCOPE,
+    ) -> str:  # fmt: skip
+        """Where a browser goes to sign in. `challenge` is `s256` of the verifier that `exchange` will show."""
+        fields = {
+            "response_type": "code",
+            "client_id": self._client_id,
+            "redirect_uri": redirect_uri,
+            "state": state,
+            "nonce": nonce,
+            "scope": scope,
+            "code_challenge": challenge,
+            "code_challenge_method": "S256",
+            "identity_provider": identity_provider,
+            "idp_identifier": idp_identifier,
+            "lang": lang,
+            "prompt": prompt,
+        }
+        return f"{self._origin}/oauth2/authorize?{_encoded(fields)}"
+
+    def logout_url(self, logout_uri: str) -> str:
+        """Where a browser goes to end Cognito's own session, and then to `logout_uri` as registered."""
+        return f"{self._origin}/logout?{_encoded({'client_id': self._client_id, 'logout_uri': logout_uri})}"
+
+    async def exchange(self, code: str, verifier: str, redirect_uri: str) -> Grant:
+        """The tokens for a code. Raises Refused: SIGN_IN_INVALID for a code that is none, IDP_*."""
+        fields = {
+            "grant_type": "authorization_code",
+            "code": code,
+            "code_verifier": verifier,
+            "redirect_uri": redirect_uri,
+        }
+        grant = self._grant(await self._granted(fields, Code.SIGN_IN_INVALID))
+        if not grant.id_token:
+            raise self._provider.bad("no id token: the app client must allow the scope openid")
+        return grant
+
+    async def refresh(self, refresh_token: str) -> Grant:
+        """New tokens. Raises Refused: SESSION_EXPIRED for a refresh token that has ended or was revoked, IDP_*."""
+        fields = {"grant_type": "refresh_token", "refresh_token": refresh_token}
+        return self._grant(await self._granted(fields, Code.SESSION_EXPIRED))
+
+    async def revoke(self, refresh_token: str) -> None:
+        """End a refresh token and its access tokens at Cognito (RFC 7009). Raises Refused: IDP_*."""
+        reply = await self._post("/oauth2/revoke", {"token": refresh_token})
+        if reply.status != httpx.codes.OK:
+            raise self._refusal(reply)
+
+    async def _granted(self, fields: Mapping[str, str], if_invalid: Code) -> dict[str, Any]:
+        reply = await self._post("/oauth2/token", fields)
+        if reply.status == httpx.codes.OK:
+            return self._provider.read(reply)
+        raise self._refusal(reply, if_invalid)
+
+    def _refusal(self, reply: Reply, if_invalid: Code = Code.IDP_BAD_ANSWER) -> Refused:
+        """What an error of OAuth is to us (RFC 6749 section 5.2)."""
+        error = self._provider.read(reply).get("error")
+        if error == "invalid_grant" and if_invalid != Code.IDP_BAD_ANSWER:
+            return Refused(if_invalid, "invalid_grant")
+        named = error if isinstance(error, str) and _ERROR.fullmatch(error) else f"status {reply.status}"
+        hint = ": AWS_COGNITO_CLIENT_ID or AWS_COGNITO_CLIENT_SECRET" if error == "invalid_client" else ""
+        return self._provider.bad(f"{named}{hint}")
+
+    async def _post(self, path: str, fields: Mapping[str, str]) -> Reply:
+        headers = {"content-type": "application/x-www-form-urlencoded"}
+        if self._client_secret:
+            pair = base64.b64encode(f"{self._client_id}:{self._client_secret}".encode()).decode("ascii")
+            headers["authorization"] = f"Basic {pair}"
+        form = urlencode({"client_id": self._client_id, **fields})
+        return await self._provider.post(self._origin + path, headers, form.encode("ascii"))
+
+    def _grant(self, answer: Mapping[str, Any]) -> Grant:
+        """RFC 6749 section 5.1."""
+        access, identity, refresh = (token_in(answer, name) for name in ("access_token", "id_token", "refresh_token"))
+        kind = answer.get("token_type")
+        if not access or identity is None or refresh is None or not isinstance(kind, str) or kind.lower() != "bearer":
+            raise self._provider.bad("expected bearer tokens")
+        return Grant(access, identity, refresh)
+
+
+def _encoded(fields: Mapping[str, str]) -> str:
+    """The fields that have a value, as a query with "%20" for a space."""
+    return urlencode({name: value for name, value in fields.items() if value}, quote_via=quote, safe="")

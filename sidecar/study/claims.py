@@ -1,0 +1,147 @@
+"""Claims that `routes.yaml` needs and a user pool's tokens lack, and references to a principal that find nothing.
+
+Which token has which claim: AWS, "Understanding the access token", "Understanding the identity (ID) token".
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterable, Iterator
+from typing import NamedTuple
+
+import yaml
+
+from sidecar.config.routes.file import RoutesFile
+from sidecar.config.routes.principal import Need, NeededClaim
+from sidecar.config.settings import Settings
+from sidecar.config.shapes import Mark, Problem, mark_of
+from sidecar.gate.claims import GROUPS
+from sidecar.gate.identity import PrincipalRules
+from sidecar.gate.references import Reference, Source, parse_reference
+from sidecar.gate.values import Type
+
+_OF_ACCESS = frozenset(["client_id", "scope", "username", "device_key", "version"])
+# the standard claims of OpenID Connect Core section 5.1 but `sub`, and what Cognito adds of its own
+_OF_ID = frozenset([
+    "name", "given_name", "family_name", "middle_name", "nickname", "preferred_username", "profile", "picture",
+    "website", "email", "email_verified", "gender", "birthdate", "zoneinfo", "locale", "phone_number",
+    "phone_number_verified", "address", "updated_at", "cognito:username", "cognito:roles", "cognito:preferred_role",
+    "identities", "nonce", "at_hash",
+])  # fmt: skip
+_OF_PEOPLE = frozenset([GROUPS, "username", "origin_jti", "device_key", "event_id"])
+"""Claims of an access token that one of the client credentials grant lacks."""
+
+_INSTEAD = {"username": "cognito:username", "cognito:username": "username"}
+"""A claim of one kind of token -> the one that says the same in the other."""
+
+
+class Said(NamedTuple):
+    """Warnings: no token that is accepted has the claim. Notes: those of programs lack it."""
+
+    warnings: list[str]
+    notes: list[str]
+
+
+def lacking(routes: RoutesFile, settings: Settings, text: str) -> Said:
+    """Look at a route file and its `text`: at claims, where a user pool of Cognito makes the tokens."""
+    said = Said([], [])
+    uses = _uses(routes, settings)
+    references = list(_references(yaml.compose(text, Loader=yaml.SafeLoader)))
+    claims = [
+        NeededClaim(one.name, Need.REFERENCE, mark)
+        for one, mark in references
+        if one.source is Source.CLAIMS and not one.optional
+    ]
+    for needed in (*routes.needed_claims, *claims):
+        use = next((use for use in uses if use and not _carried(needed.claim, use)), None)
+        if use is not None:
+            said.warnings.append(_told(settings, needed.mark, f"{_absent(needed.claim, use)}: {_EFFECT[needed.need]}"))
+        elif needed.claim in _OF_PEOPLE and needed.need in _PROGRAM and any("access" in use for use in uses):
+            said.notes.append(
+                _told(settings, needed.mark, f"{_OF_A_PROGRAM.format(needed.claim)} {_PROGRAM[needed.need]}")
+            )
+    said.warnings.extend(
+        _told(settings, mark, fault)
+        for one, mark in references
+        if one.source is Source.PRINCIPAL and (fault := _never(one, routes.principal))
+    )
+    return said
+
+
+def _references(node: yaml.Node | None, path: str = "") -> Iterator[tuple[Reference, Mark]]:
+    """The references in all texts below a node, wherever the grammar has them."""
+    if isinstance(node, yaml.MappingNode):
+        for key, value in node.value:
+            yield from _references(value, f"{path}.{key.value}".lstrip("."))
+    elif isinstance(node, yaml.SequenceNode):
+        for at, value in enumerate(node.value):
+            yield from _references(value, f"{path}[{at}]")
+    elif isinstance(node, yaml.ScalarNode):
+        for inner in re.findall(r"\{([^{}]*)\}", node.value):
+            with contextlib.suppress(ValueError):
+                yield parse_reference(inner), mark_of(node, path)
+
+
+def _never(reference: Reference, rules: PrincipalRules) -> str:
+    """Say why a reference to an attribute of the principal never has a value, "" where it may."""
+    name = reference.name.removeprefix("attributes.")
+    if name == reference.name:
+        return ""
+    claim = rules.attributes.get(name)
+    if claim is None:
+        effect = "the attribute is always left out" if reference.optional else "every request that it reads is refused"
+        return f"found {{{reference}}}, which is none of principal.attributes: {effect}"
+    takes = _TAKES.get(reference.type, {reference.type})
+    if claim.type is None or claim.type in takes or claim.type is Type.JSON:
+        return ""
+    kind = f"{reference}:{reference.type}" if reference.type is not Type.STRING else str(reference)
+    return (
+        f"found {{{kind}}}, expected {{{reference}:{claim.type}}}: the attribute is of the type {claim.type}, "
+        "and every request that reads it as another is refused"
+    )
+
+
+_TAKES = {Type.NUMBER: {Type.NUMBER, Type.INT}, Type.INT: {Type.INT, Type.NUMBER}}
+"""The type of a reference -> the types of an attribute that it may find. A number may be an integer."""
+
+
+def _uses(routes: RoutesFile, settings: Settings) -> list[frozenset[str]]:
+    """Which tokens are accepted of each user pool. What another issuer puts into its tokens is not known."""
+    if routes.identities:
+        return [frozenset(identity.token_use) for identity in routes.identities if identity.user_pool_id]
+    return [frozenset(["access"])] if settings.pool_id and not settings.issuers else []
+
+
+def _carried(claim: str, use: Iterable[str]) -> bool:
+    """Return whether a token of these uses may have a claim; one of no known kind comes from a trigger."""
+    kind = "access" if claim in _OF_ACCESS else "id" if claim in _OF_ID or claim.startswith("custom:") else None
+    return kind is None or kind in use
+
+
+def _absent(claim: str, use: frozenset[str]) -> str:
+    (only,) = use
+    instead = f" (it is {_INSTEAD[claim]!r} there)" if claim in _INSTEAD else ""
+    return f"Cognito puts no claim {claim!r} into {only} tokens, and no other ones are accepted{instead}"
+
+
+_EFFECT = {
+    Need.ID: "every token is 403 principal_missing",
+    Need.ROLES: "no role comes of it",
+    Need.ATTRIBUTE: (
+        "every decided request is 403 claim_missing, unless a pre token generation trigger adds it. Accept the other "
+        "kind of tokens by `token_use`, or name the attribute in `principal.optional`"
+    ),
+    Need.REFERENCE: (
+        "every request that reads it is 400 reference_invalid, unless a pre token generation trigger adds it"
+    ),
+}
+_OF_A_PROGRAM = "the access token of a program (client credentials) has no claim {!r}:"
+_PROGRAM = {
+    Need.ID: "it is 403 principal_missing. `id: sub` takes people and programs",
+    Need.ATTRIBUTE: "it is 403 claim_missing, unless the attribute is in `principal.optional`",
+}
+
+
+def _told(settings: Settings, mark: Mark, message: str) -> str:
+    return str(Problem(settings.routes, mark.line, mark.column, f"{mark.path}: {message}"))

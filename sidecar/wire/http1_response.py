@@ -1,0 +1,334 @@
+"""HTTP/1.1 towards a server, without I/O: requests into bytes, and bytes into one answer with one framing.
+
+A head is read when it is whole, each line by the one grammar there is; where a body ends follows from the judged head
+alone, so that a byte after the end is always seen for what it is: a reason never to use the connection again.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+
+from sidecar.bounded import Bounded
+
+Header = tuple[bytes, bytes]
+
+MAX_HEAD = 64 * 1024
+"""Bytes of an answer's head."""
+MAX_HEADERS = 256
+MAX_INTERIM = 16
+"""Interim answers (1xx) before the final one."""
+CHUNKED = -1
+"""As a length: the body is chunked, and its length is not known in advance."""
+MAX_TRAILER = 8 * 1024
+
+
+class BadAnswer(Exception):
+    """The server's bytes are not an answer that has one reading; the message says why."""
+
+
+# --- requests ---
+
+
+def encode_request(method: bytes, target: bytes, headers: Iterable[Header], length: int | None) -> bytes:
+    """The head of a request. `length` is the body's in bytes, CHUNKED, or None for no body and no framing.
+
+    `headers` hold no framing and no header of the connection: both are said here.
+    """
+    parts = [method, b" ", target, b" HTTP/1.1\r\n"]
+    for name, value in headers:
+        parts += (name, b": ", value, b"\r\n")
+    if length is None:
+        parts.append(b"\r\n")
+    elif length == CHUNKED:
+        parts.append(b"transfer-encoding: chunked\r\n\r\n")
+    else:
+        parts.append(b"content-length: %d\r\n\r\n" % length)
+    return b"".join(parts)
+
+
+def encode_chunk(data: bytes) -> bytes:
+    """One chunk (RFC 9112 section 7.1). `data` must not be empty: an empty chunk ends the body."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+
+# --- answers ---
+
+_HOP_BY_HOP = frozenset(
+    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding "
+    b"upgrade content-length".split()
+)
+_IDENTITY = frozenset((b"x-auth-subject", b"x-auth-roles", b"x-auth-assertion"))
+_FOLD = bytes.maketrans(b"_.ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"--abcdefghijklmnopqrstuvwxyz")
+_OWN_COOKIES = (b"__host-session", b"__host-login")
+_SET_COOKIES = frozenset((b"set-cookie", b"set-cookie2"))
+
+
+# an app may choose names anew for each answer: about 700 of them
+_FATES: Bounded[bytes, bool] = Bounded(
+    256 * 1024, preset=dict.fromkeys(_HOP_BY_HOP, False) | dict.fromkeys(_SET_COOKIES, True)
+)
+"""Names in lower case -> whether such a header is for the client. It learns."""
+_PLAIN_CONNECTIONS = frozenset((b",keep-alive", b",close"))
+
+
+def clean_headers(headers: Sequence[Header]) -> list[Header]:
+    """An answer's end-to-end headers, for the client: without those of the connection and those that it names, the
+    sidecar's identity headers in any spelling, and cookies of the sidecar's own names."""
+    kept: list[Header] = []
+    connection = b""
+    for header in headers:
+        name = header[0]
+        fate = _FATES.get(name)
+        if fate is None:
+            fate = name.translate(_FOLD) not in _IDENTITY
+            _FATES.put(name, fate, 33 + len(name))
+        if fate:
+            # a cookie without a name is sent back as its value alone, which then reads as a name
+            if name not in _SET_COOKIES or not header[1].lstrip(b" \t=").lower().startswith(_OWN_COOKIES):
+                kept.append(header)
+        elif name == b"connection":
+            connection += b"," + header[1]
+    if connection and connection.lower() not in _PLAIN_CONNECTIONS:
+        nominated = {token.strip(b" \t").lower() for token in connection.split(b",")}
+        kept = [header for header in kept if header[0] not in nominated]
+    return kept
+
+
+_STATUS = re.compile(rb"HTTP/(1\.[01]) ([1-5][0-9][0-9])(?: [\t -~\x80-\xff]*)?")
+# RFC 9112 section 5.1: no space before the colon, and no folding; a control character is nowhere
+_FIELD = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+):([\t -~\x80-\xff]*)")
+_TEXT = bytes(octet for octet in range(256) if octet == 0x09 or (octet >= 0x20 and octet != 0x7F))
+_BEGINNING = b"HTTP/1."
+# about 1,000 lines
+_LINES: Bounded[bytes, Header] = Bounded(512 * 1024)
+"""Lines of heads as servers sent them lately -> what they say: most say what they said before."""
+_MAX_LINE = 128
+"""Bytes of a line that is remembered."""
+
+
+def _field(line: bytes) -> Header:
+    """A line of a head as (name in lower case, value). Raises BadAnswer."""
+    match = _FIELD.fullmatch(line)
+    if match is None:
+        raise BadAnswer("a line of the head that is not a header")
+    header = (match[1].lower(), match[2].strip(b" \t"))
+    if len(line) <= _MAX_LINE and header[0] not in _SET_COOKIES:
+        _LINES.put(line, header, 200 + 2 * len(line))
+    return header
+
+
+_LENGTH = re.compile(rb"[0-9]{1,18}")
+
+
+class ResponseReader:
+    """Reads the answer to one request; `head_request` says that it was a HEAD, `upgrade` that 101 may be the answer.
+
+    After the head: `status`, `raw_headers` with names in lower case, and `length`: bytes of the body, or what a HEAD
+    or 304 declares, or None. `complete` when the answer has ended, `residual` when bytes came after that: for an
+    upgrade they are in `tail`, and no fault. `interim` counts the 1xx answers that came before.
+    """
+
+    status = 0
+    length: int | None = None
+    head_done = complete = residual = keep_alive = False
+    interim = 0
+    tail = b""
+    _received = b""
+    _left: int | None = 0  # bytes of the body still to come, None until the connection ends
+    _chunks: _Chunks | None = None
+
+    def __init__(self, head_request: bool, upgrade: bool = False) -> None:
+        self.head_request = head_request
+        self.raw_headers: list[Header] = []
+        self._upgrade = upgrade
+
+    def feed(self, data: bytes) -> bytes:
+        """Take bytes from the server, give the bytes of the body among them. Raises BadAnswer."""
+        if not self.head_done:
+            data = self._feed_head(data)
+            if not self.head_done:
+                return b""
+        if self.complete:
+            self._after_end(data)
+            return b""
+        if not data:
+            return b""
+        if self._chunks is not None:
+            body, rest = self._chunks.feed(data)
+            if self._chunks.done:
+                self.complete = True
+                self._after_end(rest)
+            return body
+        if self._left is None:
+            return data
+        body, rest = data[: self._left], data[self._left :]
+        self._left -= len(body)
+        if not self._left:
+            self.complete = True
+            self._after_end(rest)
+        return body
+
+    @property
+    def ends_with_connection(self) -> bool:
+        """Whether the body has no end of its own, so that the connection's is its end (RFC 9112 section 6.3, 8)."""
+        return self.head_done and self._left is None
+
+    def _after_end(self, data: bytes) -> None:
+        if data:
+            if self.status == 101:
+                self.tail += data
+            else:
+                self.residual = True
+
+    def _feed_head(self, data: bytes) -> bytes:
+        """Take bytes of a head; what comes after the final head."""
+        while data and not self.head_done:
+            seen = len(self._received)
+            if seen:
+                data = self._received + data
+            end = data.find(b"\r\n\r\n", max(0, seen - 3), MAX_HEAD + 4)
+            if end < 0:
+                self._hold(data, seen)
+                return b""
+            self._received = b""
+            self._read_head(data[:end])
+            data = data[end + 4 :]
+        return data
+
+    def _hold(self, data: bytes, seen: int) -> None:
+        """Keep an unfinished head, unless it can no longer become a good one."""
+        if len(data) > MAX_HEAD:
+            raise BadAnswer(f"a head over {MAX_HEAD} bytes")
+        if not data.startswith(_BEGINNING[: len(data)]):
+            raise BadAnswer("an answer that does not begin with HTTP/1")
+        # only what is new is looked at, with the byte before it: half of a line end may have been there
+        fresh = data[seen - 1 :].removeprefix(b"\n") if seen else data
+        controls = fresh.replace(b"\r\n", b"").translate(None, _TEXT)
+        if controls and not (controls == b"\r" and fresh.endswith(b"\r")):
+            raise BadAnswer("a control character in the head")
+        self._received = data
+
+    def _read_head(self, head: bytes) -> None:
+        lines = head.split(b"\r\n")
+        match = _STATUS.fullmatch(lines[0])
+        if match is None:
+            raise BadAnswer(f"the status line {lines[0][:64]!r}")
+        if len(lines) > MAX_HEADERS + 1:
+            raise BadAnswer(f"more than {MAX_HEADERS} headers")
+        known = _LINES.get
+        headers = [known(line) or _field(line) for line in lines[1:]]
+        status = int(match[2])
+        if status < 200 and status != 101:
+            self.interim += 1
+            if self.interim > MAX_INTERIM:
+                raise BadAnswer(f"more than {MAX_INTERIM} interim answers")
+            return
+        if status == 101 and not self._upgrade:
+            raise BadAnswer("status 101")
+        self.status, self.raw_headers = status, headers
+        if status == 101:
+            self.complete = True
+        else:
+            self._choose_framing(match[1])
+        self.head_done = True
+
+    def _choose_framing(self, version: bytes) -> None:
+        """RFC 9112 section 6.3, without its leniency: one framing or none."""
+        framing = [header for header in self.raw_headers if header[0] in _FRAMING]
+        lengths = [value for name, value in framing if name == b"content-length"]
+        codings = [value for name, value in framing if name == b"transfer-encoding"]
+        if codings and (lengths or version == b"1.0" or len(codings) > 1 or codings[0].lower() != b"chunked"):
+            raise BadAnswer("a transfer-encoding that is not exactly chunked, or beside a content-length")
+        if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
+            raise BadAnswer("a content-length that is not one number")
+        self.keep_alive = version == b"1.1" and not any(map(_says_close, framing))
+        # "A server MUST NOT send a Content-Length header field in any response with a status code of [...] 204"
+        # (RFC 9110 section 8.6)
+        self.length = int(lengths[0]) if lengths and self.status != 204 else None
+        if self.head_request or self.status in (204, 304):
+            self.complete = True
+        elif codings:
+            self._chunks = _Chunks()
+        elif self.length is None:
+            self._left, self.keep_alive = None, False
+        else:
+            self._left = self.length
+            self.complete = not self.length
+
+
+_FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection"))
+
+
+def _says_close(header: Header) -> bool:
+    name, value = header
+    return name == b"connection" and any(token.strip(b" \t").lower() == b"close" for token in value.split(b","))
+
+
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
+_MAX_CHUNK_LINE = 4096
+
+
+class _Chunks:
+    """A chunked body (RFC 9112 section 7.1); extensions and trailers are read and dropped."""
+
+    __slots__ = ("_held", "_left", "_trailer", "_trailer_bytes", "done")
+
+    def __init__(self) -> None:
+        self.done = False
+        self._trailer_bytes = 0
+        self._held = b""
+        self._left = 0  # bytes of the chunk under way, its CR LF included
+        self._trailer = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """-> (bytes of the body, bytes after its end). Raises BadAnswer."""
+        data, self._held = self._held + data, b""
+        at, parts = 0, []
+        while at < len(data) and not self.done:
+            if self._left > 2:
+                part = data[at : at + self._left - 2]
+                parts.append(part)
+                at, self._left = at + len(part), self._left - len(part)
+            elif self._left:
+                at = self._end_of_chunk(data, at)
+            else:
+                step = self._line(data, at)
+                if step == at:
+                    self._held = data[at:]
+                    break
+                at = step
+        return b"".join(parts), data[at:] if self.done else b""
+
+    def _end_of_chunk(self, data: bytes, at: int) -> int:
+        wanted = b"\r\n"[2 - self._left :]
+        got = data[at : at + self._left]
+        if not wanted.startswith(got):
+            raise BadAnswer("a chunk that does not end with CR LF")
+        self._left -= len(got)
+        return at + len(got)
+
+    def _line(self, data: bytes, at: int) -> int:
+        """Read one line at `at`: a chunk's size, or a trailer. -> where it ends, or `at` while it has not."""
+        end = data.find(b"\r\n", at)
+        limit = MAX_TRAILER if self._trailer else _MAX_CHUNK_LINE
+        if (len(data) if end < 0 else end) - at > limit:
+            raise BadAnswer("a chunk's line that is too long")
+        if end < 0:
+            return at
+        if self._trailer:
+            self._trailer_bytes += end - at
+            if self._trailer_bytes > MAX_TRAILER:
+                raise BadAnswer(f"trailers over {MAX_TRAILER} bytes")
+            self.done = end == at
+            return end + 2
+        match = _CHUNK_LINE.fullmatch(data, at, end + 2)
+        if match is None:
+            raise BadAnswer("a chunk without a size")
+        size = int(match[1], 16)
+        self._trailer = size == 0
+        self._left = size + 2 if size else 0
+        return end + 2

@@ -1,0 +1,127 @@
+"""`routes.yaml` -> routes and lookups; every fault with file, line and column."""
+
+from pathlib import Path
+
+import pytest
+
+from sidecar.config.routes.file import RoutesError
+from sidecar.gate.claims import Claim
+from sidecar.gate.identity import PrincipalRules
+from sidecar.gate.lookup import Missing, ResourceField
+from sidecar.gate.routing import Access
+from sidecar.gate.values import Type
+from tests.config.routes.reading import WHOLE, faults, one_route, read
+
+ROOT = Path(__file__).parent.parent
+
+
+def test_the_whole_grammar_is_read() -> None:
+    file = read(WHOLE)
+    route = file.table.find(("contacts", "7"))
+    assert route is not None
+    assert (route.asks["PATCH"].kind, route.asks["PATCH"].lookup, route.actions["PATCH"]) == (
+        "contact",
+        "contact",
+        "update",
+    )
+    lookup = file.lookups["contact"]
+    assert lookup.origin == "http://127.0.0.1:9000"
+    assert lookup.target == ("/internal/contacts/", ResourceField.ID)
+    assert (lookup.timeout, lookup.cache, lookup.missing, lookup.optional) == (0.3, 2.0, Missing.DENY, {"tenant"})
+    assert file.principal.attributes["department"] == Claim("custom:department", Type.INT)
+    assert file.identities[0].client_ids == ("web", "m2m")
+    healthz = file.table.find(("healthz",))
+    assert healthz is not None
+    assert healthz.access is Access.PUBLIC
+    assert dict(healthz.actions) == {"GET": ""}
+
+
+def test_decisions_are_remembered_only_where_the_file_says_so() -> None:
+    route = "{path: /x, resource: r, actions: {GET: read}}"
+    assert read(one_route(route)).decisions() is None
+    assert read(one_route(route, "cache: {}\n")).decisions() is None
+    assert read(one_route(route, "cache: {decisions: 0s}\n")).decisions() is None
+    cache = read(one_route(route, "cache: {decisions: 1500ms}\n")).decisions()
+    assert cache is not None
+    assert cache.seconds == 1.5
+
+
+@pytest.mark.parametrize(
+    ("more", "says"),
+    [
+        ("cache: {decisions: 61s}", "routes.yaml:2:20: cache.decisions: found '61s', expected at most 60s"),
+        ("cache: {decisions: 1}", "routes.yaml:2:20: "),
+        ("cache: {decisions: -1s}", "routes.yaml:2:20: "),
+        ("cache: {denials: 1s}", "cache: found the name 'denials'"),
+        ("cache: 1s", "routes.yaml:2:8: "),
+    ],
+)
+def test_a_cache_that_is_none_is_refused_with_its_place(more: str, says: str) -> None:
+    with pytest.raises(RoutesError) as caught:
+        read(one_route("{path: /x, resource: r, actions: {GET: read}}", more + "\n"))
+    assert says in str(caught.value)
+
+
+def test_what_is_left_out_has_a_safe_default() -> None:
+    file = read(
+        one_route(
+            "{path: /x, resource: r, actions: {GET: read}}",
+            "lookups: {l: {url: 'http://h/{id}', attributes: {a: b}}}\n",
+        )
+    )
+    lookup = file.lookups["l"]
+    assert (lookup.timeout, lookup.cache, lookup.missing, lookup.optional, lookup.bearer) == (
+        1.0,
+        0,
+        "deny",
+        frozenset(),
+        "",
+    )
+    assert file.principal.id == "sub"
+    assert file.principal == PrincipalRules()
+    assert file.table.find(("nowhere",)) is None
+
+
+@pytest.mark.parametrize(
+    ("entry", "says"),
+    [
+        ("{client_ids: [a]}", "expected either region and user_pool_id, or issuer"),
+        ("{region: eu-west-1, client_ids: [a]}", "expected both region and user_pool_id"),
+        ("{issuer: 'https://i', client_ids: [a]}", "without jwks_url"),
+        ("{issuer: 'https://i', jwks_url: 'https://k', region: eu-west-1, client_ids: [a]}", "expected either"),
+        ("{issuer: 'https://i', jwks_url: 'https://k', client_ids: []}", "expected at least 1"),
+        ("{issuer: 'https://i', jwks_url: 'http://k.example/jwks', client_ids: [a]}", "only a loopback host"),
+        ("{issuer: 'https://i', jwks_url: 'http://127.0.0.1.evil.test/', client_ids: [a]}", "only a loopback host"),
+        ("{issuer: 'https://i', jwks_url: 'https://u:p@k', client_ids: [a]}", "expected an https URL"),
+        ("{issuer: 'https://i', jwks_url: 'https://k'}", "found no 'client_ids'"),
+        (
+            "{region: eu-west-1, user_pool_id: eu-west-1_A, client_ids: [a], token_use: [refresh]}",
+            "expected access or id",
+        ),
+    ],
+)
+def test_an_identity_must_be_whole(entry: str, says: str) -> None:
+    assert says in "\n".join(faults(f"version: 1\nidentity: [{entry}]\nroutes: []\n"))
+
+
+def test_default_allow_is_refused() -> None:
+    (fault,) = faults("version: 1\ndefaults: {access: public}\nroutes: []\n")
+    assert fault == "routes.yaml:2:20: defaults.access: found text 'public', expected deny or authenticated"
+    file = read("version: 1\ndefaults: {access: authenticated, roles: guest}\nroutes: []\n")
+    assert file.principal.default_roles == ("guest",)
+    assert file.table.find(("x",)) is None
+
+
+def test_all_faults_of_a_file_are_told_at_once_in_order() -> None:
+    text = one_route("{path: x, when: y}", "wat: 1\n").replace("version: 1", "version: 2")
+    lines = [fault.split(":")[1] for fault in faults(text)]
+    assert lines == sorted(lines)
+    assert len(lines) >= 4
+
+
+def test_what_is_not_a_mapping_is_a_fault() -> None:
+    assert faults("- a") == ["routes.yaml:1:1: found a list, expected a mapping"]
+
+
+def test_the_routes_of_the_demo_have_no_fault() -> None:
+    assert read((ROOT / "routes.yaml").read_text()).lookups

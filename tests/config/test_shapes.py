@@ -1,0 +1,168 @@
+"""Shapes read YAML nodes, and note every fault with its place."""
+
+import jsonschema
+import pytest
+
+from sidecar.config import shapes
+from sidecar.config.shapes import (
+    Choice,
+    Entry,
+    Field,
+    Flag,
+    ListOf,
+    MapOf,
+    Mark,
+    Reader,
+    Record,
+    Short,
+    Text,
+    Whole,
+    WordOr,
+    read_document,
+)
+
+SHAPE = Record(
+    {
+        "name": Field(Text(pattern="[a-z]+", what="small letters"), "a name", "", True),
+        "kind": Field(Choice(("a", "b")), "a kind", "a"),
+        "count": Field(Whole(1, 9), "a count", 1),
+        "open": Field(Flag(), "open or not", False),
+        "tags": Field(ListOf(Text(), single=True), "tags", ()),
+        "more": Field(MapOf(Text(), "[a-z]", "one letter"), "more", {}),
+    },
+    "a thing",
+)
+
+
+def faults(text: str) -> list[str]:
+    _, reader = read_document(text, "f.yaml", SHAPE)
+    return [str(problem) for problem in reader.problems]
+
+
+def test_a_whole_document_is_read_with_its_defaults() -> None:
+    entry, reader = read_document("{name: abc, count: 3, open: true, tags: one, more: {x: y}}", "f.yaml", SHAPE)
+    assert isinstance(entry, Entry)
+    assert entry.values == {"name": "abc", "kind": "a", "count": 3, "open": True, "tags": ["one"], "more": {"x": "y"}}
+    assert reader.problems == []
+    assert entry.has("count")
+    assert not entry.has("kind")
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("name: ABC", ["f.yaml:1:7: name: found 'ABC', expected small letters"]),
+        ("name: 5", ["f.yaml:1:7: name: found a number '5', expected small letters"]),
+        ("name: [a]", ["f.yaml:1:7: name: found a list, expected small letters"]),
+        ("name: a\nkind: c", ["f.yaml:2:7: kind: found text 'c', expected a or b"]),
+        ("name: a\ncount: 10", ["f.yaml:2:8: count: found a number '10', expected a whole number from 1 to 9"]),
+        ("name: a\ncount: '3'", ["f.yaml:2:8: count: found text '3', expected a whole number from 1 to 9"]),
+        ("name: a\nopen: yes", ["f.yaml:2:7: open: found true or false 'yes', expected true or false"]),
+        ("name: a\ntags: {}", ["f.yaml:2:7: tags: found a mapping, expected a list"]),
+        ("name: a\nmore: {xx: y}", ["f.yaml:2:8: more: found the name 'xx', expected one letter"]),
+        ("name: a\nmore: 1", ["f.yaml:2:7: more: found a number '1', expected a mapping"]),
+        ("name: a\nname: b", ["f.yaml:2:1: found 'name' twice, expected it once"]),
+        ("kind: b", ["f.yaml:1:1: found no 'name', expected it: a name"]),
+        ("wat: 1\nname: a", ["f.yaml:1:1: found the name 'wat', expected one of name, kind, count, open, tags, more"]),
+        ("[]", ["f.yaml:1:1: found a list, expected a mapping"]),
+        ("", ["f.yaml:1:1: found an empty file, expected at least `version: 1` and `routes`"]),
+        ("name: null", ["f.yaml:1:7: name: found nothing 'null', expected small letters"]),
+    ],
+)
+def test_a_fault_has_its_line_column_and_expectation(text: str, expected: list[str]) -> None:
+    assert faults(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["a: [", "a: b: c", "\t- x", "\x00", "[" * 5000, "a: " + "{b: " * 5000, r'a: "\UFFFFFFFF"', r'a: "\U00110000"', "%YAML " + "1" * 5000],
+)  # fmt: skip
+def test_what_is_not_yaml_is_a_problem_and_no_exception(text: str) -> None:
+    (problem,) = faults(text)
+    assert "not YAML" in problem
+
+
+def test_a_list_may_have_a_least_length() -> None:
+    _, reader = read_document("[]", "f.yaml", ListOf(Text(), 1))
+    assert [problem.message for problem in reader.problems] == ["found 0 items, expected at least 1"]
+
+
+def test_the_schema_says_the_same_as_the_reader() -> None:
+    schema = SHAPE.schema()
+    assert schema["required"] == ["name"]
+    assert schema["additionalProperties"] is False
+    assert schema["properties"]["kind"] == {"description": "a kind", "enum": ["a", "b"]}
+    assert schema["properties"]["tags"]["anyOf"][0] == {"type": "string"}
+    assert shapes.Whole(1, 1).schema() == {"type": "integer", "minimum": 1, "maximum": 1}
+
+
+SHORT = Short(
+    Record(
+        {
+            "claim": Field(Text(pattern="[a-z]+", what="a name"), "a name", "", True),
+            "kind": Field(Choice(("a", "b")), "a kind"),
+        }
+    ),
+    "claim",
+)
+
+
+@pytest.mark.parametrize(
+    ("text", "values"),
+    [
+        ("x", {"claim": "x", "kind": None}),
+        ("{claim: x}", {"claim": "x", "kind": None}),
+        ("{claim: x, kind: b}", {"claim": "x", "kind": "b"}),
+    ],
+)
+def test_a_short_record_reads_as_an_entry_either_way(text: str, values: dict[str, object]) -> None:
+    entry, reader = read_document(f"one: {text}", "f.yaml", Record({"one": Field(SHORT, "one")}))
+    assert reader.problems == []
+    assert entry["one"].values == values
+    assert entry["one"].at("claim")[:2] == (1, 14 if text.startswith("{") else 6)
+    many, reader = read_document(text, "f.yaml", ListOf(SHORT, single=True))
+    assert [one.values for one in many] == [values]
+    assert [one.values for one in read_document(f"[{text}]", "f.yaml", ListOf(SHORT, single=True))[0]] == [values]
+
+
+@pytest.mark.parametrize(
+    ("text", "fault"),
+    [
+        ("one: X", "f.yaml:1:6: one: found 'X', expected a name"),
+        ("one: [x]", "f.yaml:1:6: one: found a list, expected a name"),
+        ("one: {kind: a}", "f.yaml:1:6: one: found no 'claim', expected it: a name"),
+        ("one: {claim: x, wat: 1}", "f.yaml:1:17: one: found the name 'wat', expected one of claim, kind"),
+    ],
+)
+def test_a_fault_of_a_short_record_has_its_place(text: str, fault: str) -> None:
+    _, reader = read_document(text, "f.yaml", Record({"one": Field(SHORT, "one")}))
+    assert [str(problem) for problem in reader.problems] == [fault]
+
+
+def test_the_schema_of_a_short_record_takes_both() -> None:
+    text, record = SHORT.schema()["anyOf"]
+    assert text["type"] == "string"
+    assert record["required"] == ["claim"]
+
+
+def test_a_word_or_a_list_is_either_and_nothing_else() -> None:
+    shape = WordOr("any", ListOf(Text(pattern="[a-z]+", what="a name")))
+    record = Record({"query": Field(shape, "names")})
+    for text, value in (("query: any", "any"), ("query: [any]", ["any"]), ("query: []", [])):
+        entry, reader = read_document(text, "f", record)
+        assert (entry["query"], reader.problems) == (value, [])
+    for text, says in (
+        ("query: other", "expected any or a list"),
+        ("query: {}", "expected a list"),
+        ("query: [1]", "a name"),
+    ):
+        _, reader = read_document(text, "f", record)
+        assert says in str(reader.problems[0])
+    validator = jsonschema.Draft202012Validator(record.schema())
+    assert [validator.is_valid({"query": value}) for value in ("any", ["a"], "other")] == [True, True, False]
+
+
+def test_a_warning_has_its_place_and_is_no_problem() -> None:
+    reader = Reader("f")
+    reader.warn(Mark(2, 3, "a.b"), "odd")
+    assert (list(map(str, reader.warnings)), reader.problems) == (["f:2:3: a.b: odd"], [])

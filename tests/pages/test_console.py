@@ -1,0 +1,140 @@
+"""Who may see the console, and what it tells in Cerbos' own words. How it looks is tested with a browser."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from cerbos.request.v1.request_pb2 import CheckResourcesRequest
+from google.protobuf import json_format
+
+from sidecar.demo.cognito import LocalCognito
+from sidecar.gate.decision import Question, Resource
+from sidecar.gate.identity import Principal
+from sidecar.pages.console import question_json
+from sidecar.pdp.cerbos import message_of, principal_of
+from tests.browser.conftest import ROUTES, environ_of
+from tests.stack import ROOT, Recorder, Sidecar, Web, running_sidecar
+
+QUESTION = Question(
+    "r1", Principal("a", ("user",), {"n": 1.5, "l": ["x", True, None]}, "i", 0.0, {}),
+    (Resource("contact", "1", "read", {"owner": "a", "deep": {"x": "y"}}), Resource("contact", "2", "read", {}, (), "acme.eu")),
+)  # fmt: skip
+
+
+def test_what_is_shown_is_what_is_asked() -> None:
+    told = CheckResourcesRequest.FromString(message_of(QUESTION, principal_of(QUESTION.principal)))
+    shown = json_format.ParseDict(json.loads(json.dumps(question_json(QUESTION))), CheckResourcesRequest())
+    assert shown == told
+
+
+@pytest.fixture(scope="module")
+def app() -> Iterator[Recorder]:
+    upstream = Recorder()
+    yield upstream
+    upstream.close()
+
+
+@pytest.fixture(scope="module")
+def sidecar(cognito: LocalCognito, app: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    folder, environ = tmp_path_factory.mktemp("console"), environ_of(cognito, SIDECAR_CONSOLE_ADMIN="admin")
+    with running_sidecar(folder, ROUTES, ROOT / "policies", f"http://127.0.0.1:{app.port}", environ) as running:
+        yield running
+
+
+LOOKING = """\
+version: 1
+principal: {{id: username, roles: "cognito:groups"}}
+lookups:
+  contact: {{url: "http://127.0.0.1:{hook}/internal/{{id}}", attributes: {{owner: owner_id}}, missing: {missing}}}
+routes:
+  - {{path: "/contacts/{{id}}", resource: contact, id: "{{path.id}}", lookup: contact, actions: {{GET: read, PUT: update}}}}
+"""
+
+
+@pytest.fixture(scope="module", params=["deny", "hide"])
+def looking(
+    cognito: LocalCognito, app: Recorder, tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest
+) -> Iterator[Sidecar]:
+    """A console whose routes look resources up: contact 1 is alice's, 2 somebody else's, and 3 is none."""
+    hook = Web()
+    for number, owner in ((1, "alice"), (2, "somebody-else")):
+        hook.json(f"/internal/{number}", {"id": number, "owner_id": owner})
+    routes = LOOKING.format(hook=hook.port, missing=request.param)
+    folder, environ = tmp_path_factory.mktemp("looking"), environ_of(cognito, SIDECAR_CONSOLE_ADMIN="admin")
+    with running_sidecar(folder, routes, ROOT / "policies", f"http://127.0.0.1:{app.port}", environ) as running:
+        yield running
+    hook.close()
+
+
+def way(sidecar: Sidecar, token: str, path: str, query: str = "") -> str:
+    """The page on a PUT, in the form of its table and of its way, without the path that was typed."""
+    got = sidecar.get(f"/_sidecar/console?method=PUT&path={path}&path-0={path}{query}", token)
+    assert got.status == 200
+    return got.body.decode().replace(path, "-")
+
+
+def test_a_refused_request_tells_nothing_of_what_was_looked_up(looking: Sidecar, cognito: LocalCognito) -> None:
+    """Neither whose it is, nor where it was looked up, nor what Cerbos was asked, nor whether it is there at all."""
+    others, nobodys = (way(looking, cognito.token("alice"), f"/contacts/{number}") for number in (2, 3))
+    for secret in ("somebody-else", "/internal/", "EFFECT_DENY", "Asked of Cerbos", "Derived roles", "no such thing"):
+        assert secret not in others + nobodys
+    assert "denied_by_policy" in others or "resource_hidden" in others
+    # reading is allowed where there is something to read: only the way differs, and not by what is told of it
+    verdict = re.compile(r'id="verdict".*?</dl>', re.DOTALL)
+    assert verdict.search(others)[0] == verdict.search(nobodys)[0]  # type: ignore[index]
+
+
+def test_an_allowed_request_tells_its_whole_way(looking: Sidecar, cognito: LocalCognito) -> None:
+    own = way(looking, cognito.token("alice"), "/contacts/1")
+    for told in ("/internal/1", "Asked of Cerbos", "EFFECT_ALLOW", "&#34;owner&#34;: &#34;alice&#34;"):
+        assert told in own
+
+
+def test_an_admin_is_told_the_truth_of_another(looking: Sidecar, cognito: LocalCognito) -> None:
+    admin = cognito.token("admin")
+    others, nobodys = (way(looking, admin, f"/contacts/{number}", "&as=bob&roles=user") for number in (2, 3))
+    assert "somebody-else" in others
+    assert "EFFECT_DENY" in others
+    assert "denied_by_policy" in others
+    assert "no such thing" in nobodys
+    assert "resource_missing" in nobodys or "resource_hidden" in nobodys
+
+
+def test_nobody_who_is_not_signed_in_sees_it(sidecar: Sidecar) -> None:
+    got = sidecar.get("/_sidecar/console", accept="text/html")
+    assert (got.status, got.header("location")) == (302, "/_sidecar/login?return_to=/_sidecar/console")
+    assert sidecar.get("/_sidecar/console").status == 401
+
+
+@pytest.mark.parametrize(
+    ("query", "user", "status"),
+    [
+        ("", "alice", 200), ("?as=bob&roles=user", "alice", 403), ("?as=bob&roles=user", "admin", 200),
+        ("?as=bob&attributes=[]", "admin", 400), ("?as=bob&attributes={", "admin", 400), ("?path=/x&path=/y", "alice", 400),
+        ("?method=TRACE&path=/me", "alice", 200), ("?method=GET&path=/..%252f", "alice", 200), ("?path-4=//", "alice", 200),
+    ],
+)  # fmt: skip
+def test_what_may_be_asked(
+    sidecar: Sidecar, app: Recorder, cognito: LocalCognito, query: str, user: str, status: int
+) -> None:
+    before = len(app.seen)
+    got = sidecar.get(f"/_sidecar/console{query.replace('{', '%7B').replace('[]', '%5B%5D')}", cognito.token(user))
+    assert got.status == status
+    assert len(app.seen) == before
+
+
+def test_no_token_is_in_it(sidecar: Sidecar, cognito: LocalCognito) -> None:
+    token = cognito.token("alice")
+    got = sidecar.get("/_sidecar/console?path=/me", token).body.decode()
+    assert token.split(".")[2] not in got
+    assert "&#34;username&#34;: &#34;alice&#34;" in got
+
+
+def test_it_can_be_switched_off(cognito: LocalCognito, app: Recorder, tmp_path: Path) -> None:
+    environ = environ_of(cognito, SIDECAR_CONSOLE="off")
+    with running_sidecar(tmp_path, ROUTES, ROOT / "policies", f"http://127.0.0.1:{app.port}", environ) as sidecar:
+        assert sidecar.get("/_sidecar/console", cognito.token("alice")).code == "route_unmapped"

@@ -1,0 +1,192 @@
+"""One line and one count per verdict, with nothing secret in it."""
+
+import io
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.gate.verdict import Code, Facts, Forward, Ground, Preflight, Refuse, Verdict
+from sidecar.record.journal import Journal, Outcome, open_stream
+from sidecar.record.metrics import Metrics
+
+NOW = 1_700_000_000.0
+
+
+def facts(**more: Any) -> Facts:
+    return Facts("req-1", "GET", "/contacts/7", "10.0.0.9", **more)
+
+
+def forward(ground: Ground = Ground.ALLOWED, would_refuse: Code | None = None, **more: Any) -> Forward:
+    return Forward(b"GET", b"/contacts/7?token=SECRET", (), ground, facts(**more), would_refuse=would_refuse)
+
+
+def written(outcome: Outcome) -> tuple[dict[str, Any], str]:
+    stream, metrics = io.StringIO(), Metrics()
+    Journal(stream, metrics, lambda: NOW).record(outcome)
+    (line,) = stream.getvalue().splitlines()
+    return json.loads(line), metrics.exposition().decode()
+
+
+def test_an_allowed_request_is_one_line_with_all_that_an_auditor_asks() -> None:
+    verdict = forward(
+        route="/contacts/{id}", principal="a-1", kind="contact", resource_id="7", action="read", call_id="01H", policy="p",
+        stages={"decision": 0.0012},
+    )  # fmt: skip
+    entry, metrics = written(Outcome(verdict, 200, 0.0042))
+    assert entry == {
+        "time": "2023-11-14T22:13:20.000+00:00", "event": "decision", "request_id": "req-1", "outcome": "allow",
+        "code": "allowed", "status": 200, "method": "GET", "path": "/contacts/7", "route": "/contacts/{id}",
+        "principal": "a-1", "kind": "contact", "id": "7", "action": "read", "peer": "10.0.0.9",
+        "ms": {"decision": 1.2}, "total_ms": 4.2, "call_id": "01H", "policy": "p",
+    }  # fmt: skip
+    assert 'sidecar_requests_total{code="allowed",outcome="allow",route="/contacts/{id}",status="200"} 1.0' in metrics
+    assert 'sidecar_stage_seconds_count{stage="decision"} 1.0' in metrics
+
+
+@pytest.mark.parametrize(
+    ("verdict", "outcome", "code"),
+    [
+        (Refuse(Code.DENIED_BY_POLICY, facts()), "refuse", "denied_by_policy"),
+        (forward(Ground.PUBLIC), "allow", "public"),
+        (forward(Ground.SHADOW, Code.NO_ROLES), "shadow_refuse", "no_roles"),
+        (Preflight((), facts()), "allow", "preflight"),
+    ],
+)
+def test_each_kind_of_verdict_says_what_it_was(verdict: Verdict, outcome: str, code: str) -> None:
+    entry, _ = written(Outcome(verdict, 200, 0.0))
+    assert (entry["outcome"], entry["code"]) == (outcome, code)
+
+
+@pytest.mark.parametrize("code", [Code.KEYS_UNAVAILABLE, Code.IDP_UNAVAILABLE, Code.IDP_BAD_ANSWER])
+def test_a_fault_that_its_client_counts_is_not_counted_twice(code: Code) -> None:
+    entry, metrics = written(Outcome(Refuse(code, facts()), 503, 0.0))
+    assert entry["dep"] in ("jwks", "idp")
+    assert "sidecar_dep_errors_total{" not in metrics
+
+
+def test_a_fault_after_the_permit_is_the_code_while_the_outcome_stays_allow() -> None:
+    entry, metrics = written(Outcome(forward(), 502, 0.0, Code.UPSTREAM_UNAVAILABLE))
+    assert (entry["outcome"], entry["code"], entry["dep"], entry["fault"]) == (
+        "allow", "upstream_unavailable", "upstream", "unavailable",
+    )  # fmt: skip
+    assert 'sidecar_dep_errors_total{dep="upstream",fault="unavailable"} 1.0' in metrics
+
+
+def test_nothing_that_came_from_a_client_can_break_or_colour_the_line() -> None:
+    hostile = '\x1b]0;x\x07\n\u2028{"allow":true}'
+    entry, _ = written(Outcome(forward(principal=hostile), 200, 0.0))
+    assert entry["principal"] == hostile
+    stream = io.StringIO()
+    Journal(stream, Metrics(), lambda: NOW).record(Outcome(forward(principal=hostile), 200, 0.0))
+    assert stream.getvalue().isascii()
+    assert stream.getvalue().count("\n") == 1
+    assert "\x1b" not in stream.getvalue()
+    assert "SECRET" not in stream.getvalue()
+
+
+def test_the_detail_of_a_refusal_is_capped() -> None:
+    entry, _ = written(Outcome(Refuse(Code.TOKEN_INVALID, facts(), "x" * 1000), 401, 0.0))
+    assert len(entry["detail"]) == 256
+
+
+def test_an_answer_that_broke_off_has_a_line_of_its_own() -> None:
+    stream, metrics = io.StringIO(), Metrics()
+    Journal(stream, metrics, lambda: NOW).broken_off(facts(route="/x"), Code.UPSTREAM_PARTIAL)
+    assert json.loads(stream.getvalue())["event"] == "broken_off"
+    assert b'sidecar_dep_errors_total{dep="upstream",fault="partial"} 1.0' in metrics.exposition()
+
+
+class Turns:
+    """What is to be called later."""
+
+    def __init__(self) -> None:
+        self.waiting: list[tuple[float, Callable[[], None]]] = []
+
+    def __call__(self, seconds: float, what: Callable[[], None]) -> None:
+        self.waiting.append((seconds, what))
+
+    def pass_by(self) -> None:
+        waiting, self.waiting = self.waiting, []
+        for _, what in waiting:
+            what()
+
+
+class Slow(io.StringIO):
+    """Counts writes, and fails while it is `full`."""
+
+    writes = 0
+    full = False
+
+    def write(self, text: str) -> int:
+        self.writes += 1
+        if self.full:
+            raise OSError(28, "No space left on device")
+        return super().write(text)
+
+
+def test_the_lines_of_one_turn_are_written_together() -> None:
+    stream, turns = Slow(), Turns()
+    journal = Journal(stream, Metrics(), lambda: NOW, turns)
+    for status in (200, 201, 202):
+        journal.record(Outcome(forward(), status, 0.0))
+    assert (stream.writes, [seconds for seconds, _ in turns.waiting]) == (0, [0.0])
+    turns.pass_by()
+    journal.record(Outcome(forward(), 203, 0.0))
+    journal.flush()
+    assert stream.writes == 2
+    assert [json.loads(line)["status"] for line in stream.getvalue().splitlines()] == [200, 201, 202, 203]
+    turns.pass_by()
+    assert stream.writes == 2
+
+
+def test_no_request_passes_unnoticed_while_the_log_cannot_be_written(caplog: pytest.LogCaptureFixture) -> None:
+    stream, turns = Slow(), Turns()
+    journal = Journal(stream, Metrics(), lambda: NOW, turns)
+    stream.full = True
+    journal.record(Outcome(forward(), 200, 0.0))
+    turns.pass_by()
+    assert "decision log" in caplog.text
+    for _ in range(2):
+        with pytest.raises(OSError, match="No space"):
+            journal.record(Outcome(forward(), 201, 0.0))
+    stream.full = False
+    journal.record(Outcome(forward(), 202, 0.0))
+    assert json.loads(stream.getvalue())["status"] == 202
+    journal.record(Outcome(forward(), 203, 0.0))
+    turns.pass_by()
+    assert len(stream.getvalue().splitlines()) == 2
+
+
+def test_a_line_is_what_the_json_module_makes_of_it() -> None:
+    entry, _ = written(
+        Outcome(Refuse(Code.TOKEN_INVALID, facts(route='"', stages={"a": 1e-9}), "d\x7f\ud800"), 401, 1e3)
+    )
+    assert list(entry) == [
+        "time", "event", "request_id", "outcome", "code", "status", "method", "path", "route", "principal", "kind", "id",
+        "action", "peer", "ms", "total_ms", "detail",
+    ]  # fmt: skip
+    assert (entry["route"], entry["ms"], entry["total_ms"], entry["detail"]) == ('"', {"a": 0.0}, 1e6, "d\x7f\ud800")
+
+
+@pytest.mark.parametrize(
+    ("now", "text"),
+    [(0.0, "1970-01-01T00:00:00.000+00:00"), (1_700_000_000.9996, "2023-11-14T22:13:20.999+00:00")],
+)
+def test_a_time_is_in_utc_with_milliseconds(now: float, text: str) -> None:
+    stream = io.StringIO()
+    for _ in range(2):
+        Journal(stream, Metrics(), lambda: now).record(Outcome(forward(), 200, 0.0))
+    assert [json.loads(line)["time"] for line in stream.getvalue().splitlines()] == [text, text]
+
+
+def test_a_file_is_appended_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = tmp_path / "decisions.jsonl"
+    path.write_text("before\n")
+    with open_stream(str(path)) as stream:
+        stream.write("after\n")
+    assert path.read_text() == "before\nafter\n"
+    open_stream("stdout").write("here")
+    assert capsys.readouterr().out == "here"

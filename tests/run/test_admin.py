@@ -1,0 +1,57 @@
+"""The admin port's app."""
+
+import httpx
+from prometheus_client import CollectorRegistry, Counter, generate_latest
+
+from sidecar.run.admin import admin_app
+
+
+def client(ready: bool = True, reload: str = "ok") -> httpx.AsyncClient:
+    registry = CollectorRegistry()
+    Counter("seen", "Seen", registry=registry).inc()
+    app = admin_app(
+        lambda: {"cerbos": ready, "keys": True},
+        lambda: reload,
+        lambda: generate_latest(registry),
+        lambda: {"generation": 3},
+    )
+    return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin")
+
+
+async def test_liveness_needs_nothing() -> None:
+    async with client(ready=False) as http:
+        assert (await http.get("/livez")).status_code == 200
+
+
+async def test_readiness_names_what_is_not_ready() -> None:
+    async with client() as http:
+        answer = await http.get("/readyz")
+        assert (answer.status_code, answer.json()) == (
+            200,
+            {"ready": True, "cerbos": True, "keys": True, "reload": "ok"},
+        )
+    async with client(ready=False) as http:
+        answer = await http.get("/readyz")
+        assert (answer.status_code, answer.json()) == (
+            503,
+            {"ready": False, "cerbos": False, "keys": True, "reload": "ok"},
+        )
+
+
+async def test_a_reload_that_failed_is_told_and_leaves_it_ready() -> None:
+    async with client(reload="failed: routes.yaml:2:9") as http:
+        answer = await http.get("/readyz")
+        assert (answer.status_code, answer.json()["reload"]) == (200, "failed: routes.yaml:2:9")
+
+
+async def test_metrics_and_config_are_shown() -> None:
+    async with client() as http:
+        assert "seen_total 1.0" in (await http.get("/metrics")).text
+        assert (await http.get("/config")).json() == {"generation": 3}
+
+
+async def test_health_is_an_exact_path_and_method() -> None:
+    async with client() as http:
+        assert (await http.get("/livez/")).status_code == 404
+        assert (await http.post("/livez")).status_code == 405
+        assert (await http.get("/contacts")).status_code == 404

@@ -1,0 +1,295 @@
+"""What a sign-in proves: tokens of one user, of our app client, and of this sign-in."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import dataclasses
+import io
+import json
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+from urllib.parse import parse_qsl
+
+import pytest
+from jwt import PyJWK
+
+from sidecar.config.settings import Settings, read_settings
+from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
+from sidecar.gate.request import Raw, Reading, read
+from sidecar.gate.session import Session
+from sidecar.gate.verdict import Code, Refused
+from sidecar.pages.login import Login
+from sidecar.pages.router import Asked
+from sidecar.pages.templates import Pages
+from sidecar.record.journal import Journal
+from sidecar.record.metrics import Metrics
+from sidecar.run.browser import Browser
+from sidecar.sessions.seal import Seal
+from sidecar.sign_in import attempts, provider
+from sidecar.sign_in.attempts import AT_ONCE, PER_CLIENT
+from sidecar.sign_in.ledger import LocalLedger
+from sidecar.sign_in.pending import PendingSignIns, begin
+from sidecar.sign_in.provider import MAX_CONNECTIONS, Grant
+from tests.tokens import CLIENT, ISSUER, SESSION_SECRET, claims, mint, public_key
+
+NOW = 1_700_000_000.0
+NONCE = "the-nonce-of-this-sign-in"
+SETTINGS = read_settings(
+    {
+        "SIDECAR_UPSTREAM": "http://127.0.0.1:9", "AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC",
+        "AWS_COGNITO_CLIENT_ID": CLIENT, "AWS_COGNITO_DOMAIN": "contacts", "SIDECAR_HOSTS": "app.test",
+        "SIDECAR_SESSION_SECRET": SESSION_SECRET,
+    },
+    {},
+)  # fmt: skip
+
+
+async def find(issuer: str, kid: str) -> PyJWK:
+    return public_key("k1")
+
+
+def browser(
+    use: str = "access", issuers: dict[str, Issuer] | None = None, rules: PrincipalRules | None = None
+) -> Browser:
+    trusted = issuers or {ISSUER: Issuer(ISSUER, frozenset([CLIENT, "other"]), frozenset([use]))}
+    tokens = Tokens(trusted, rules or PrincipalRules(), find)
+    return Browser(SETTINGS, lambda: tokens, lambda dep, fault: None, lambda: NOW)
+
+
+def access(**more: Any) -> str:
+    return mint(claims(NOW, username="alice", **more)).decode()
+
+
+def identity(**more: Any) -> str:
+    made = {key: value for key, value in claims(NOW).items() if key not in ("client_id", "scope")}
+    return mint(
+        {**made, "token_use": "id", "aud": CLIENT, "nonce": NONCE, "cognito:username": "alice", **more}
+    ).decode()
+
+
+async def test_tokens_that_belong_together_sign_in() -> None:
+    signed_in = await browser().verify(Grant(access(), identity(), "r"), NONCE, NOW)
+    assert (signed_in.principal, signed_in.username) == ("a-1", "alice")
+    assert signed_in.expires == int(NOW) + 3600
+
+
+async def test_an_issuer_of_id_tokens_alone_gives_the_session_one() -> None:
+    token = identity()
+    signed_in = await browser("id").verify(Grant("opaque", token, "r"), NONCE, NOW)
+    assert (signed_in.token, signed_in.username) == (token, "alice")
+
+
+@pytest.mark.parametrize(
+    ("id_token", "nonce"),
+    [
+        ("", NONCE),
+        (identity(nonce="of another"), NONCE),
+        (identity(nonce=None), NONCE),
+        (identity(nonce=[NONCE]), NONCE),
+        (identity(sub="b-2"), NONCE),
+        (identity(aud="other"), NONCE),
+        (identity(token_use="access"), NONCE),
+        (identity(iss="https://evil.test"), NONCE),
+        (identity(exp=int(NOW) - 1), NONCE),
+        (identity()[:-4] + "AAAA", NONCE),
+        ("eyJhbGciOiJub25lIn0." + identity().split(".")[1] + ".", NONCE),
+        (identity(sub="b-2"), None),
+    ],
+)
+async def test_tokens_that_do_not_belong_to_this_sign_in_are_none(id_token: str, nonce: str | None) -> None:
+    with pytest.raises(Refused) as caught:
+        await browser().verify(Grant(access(), id_token, "r"), nonce, NOW)
+    assert caught.value.code is Code.SIGN_IN_INVALID
+
+
+@pytest.mark.parametrize(
+    "token", [access(client_id="stranger"), access(exp=int(NOW)), access(iss="https://evil.test"), "x"]
+)
+async def test_an_access_token_that_the_gate_would_refuse_opens_no_session(token: str) -> None:
+    with pytest.raises(Refused) as caught:
+        await browser().verify(Grant(token, identity(), "r"), NONCE, NOW)
+    assert caught.value.code is Code.SIGN_IN_INVALID
+
+
+async def test_a_sign_in_without_its_principal_opens_no_session() -> None:
+    with pytest.raises(Refused) as caught:
+        await browser(rules=PrincipalRules(id="email")).verify(
+            Grant(access(), identity(email="a@b.c"), "r"), NONCE, NOW
+        )
+    assert (caught.value.code, caught.value.detail) == (
+        Code.PRINCIPAL_MISSING,
+        "principal.id: the token has no claim email",
+    )
+
+
+async def test_roles_that_the_gate_would_refuse_open_no_session() -> None:
+    token = access(**{"cognito:groups": "admin"})
+    with pytest.raises(Refused) as caught:
+        await browser().verify(Grant(token, identity(), "r"), NONCE, NOW)
+    assert caught.value.code is Code.SIGN_IN_INVALID
+
+
+async def test_tokens_of_two_pools_do_not_belong_together() -> None:
+    two = "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_Two"
+    issuers = {name: Issuer(name, frozenset([CLIENT])) for name in (ISSUER, two)}
+    with pytest.raises(Refused) as caught:
+        await browser(issuers=issuers).verify(Grant(access(), identity(iss=two), "r"), NONCE, NOW)
+    assert caught.value.code is Code.SIGN_IN_INVALID
+
+
+async def test_keys_that_cannot_be_had_are_no_fault_of_the_persons() -> None:
+    async def none(issuer: str, kid: str) -> PyJWK:
+        raise Refused(Code.KEYS_UNAVAILABLE)
+
+    tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, PrincipalRules(), none)
+    with pytest.raises(Refused) as caught:
+        await Browser(SETTINGS, lambda: tokens, lambda dep, fault: None, lambda: NOW).verify(
+            Grant(access(), identity(), ""), NONCE, NOW
+        )
+    assert caught.value.code is Code.KEYS_UNAVAILABLE
+
+
+# --- floods of callbacks ---
+
+
+class TokenEndpoint:
+    """Stands in for the domain's token endpoint: codes are none, once `answers` is set; refresh tokens are good."""
+
+    def __init__(self) -> None:
+        self.answers = asyncio.Event()
+        self.codes = 0
+        self.refreshed = 0
+        self.port = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
+            form = dict(parse_qsl((await reader.readexactly(length)).decode()))
+            status, told = await self._answer(form)
+            body = json.dumps(told).encode()
+            kind = f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close"
+            writer.write(f"HTTP/1.1 {status} X\r\n{kind}\r\n\r\n".encode() + body)
+            await writer.drain()
+        writer.close()
+
+    async def _answer(self, form: dict[str, str]) -> tuple[int, dict[str, str]]:
+        if form["grant_type"] == "refresh_token":
+            self.refreshed += 1
+            return 200, {"access_token": access(), "id_token": identity(), "token_type": "Bearer"}
+        self.codes += 1
+        await self.answers.wait()
+        return 400, {"error": "invalid_grant"}
+
+
+@pytest.fixture
+async def endpoint() -> AsyncIterator[TokenEndpoint]:
+    made = TokenEndpoint()
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.port = server.sockets[0].getsockname()[1]
+    yield made
+    made.answers.set()
+    server.close()
+
+
+@pytest.fixture
+async def signing(endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[tuple[Browser, Login]]:
+    # what is held here is how many ask at once, and not for how long: 400 tasks take a busy machine seconds to begin
+    monkeypatch.setattr(provider, "ASK_WITHIN", 60.0)
+    monkeypatch.setattr(attempts, "TURN_WITHIN", 60.0)
+    tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, PrincipalRules(), find)
+    made = Browser(at(endpoint.port), lambda: tokens, lambda dep, fault: None, lambda: NOW)
+    journal = Journal(io.StringIO(), Metrics(), lambda: NOW, lambda seconds, what: None)
+    yield made, made.login(Pages(), journal)
+    await made.aclose()
+
+
+def at(port: int) -> Settings:
+    return dataclasses.replace(SETTINGS, domain=f"http://127.0.0.1:{port}")
+
+
+def callbacks(count: int, states: int, clients: int) -> list[Asked]:
+    """Callbacks of sign-ins that were begun, with made-up codes, in turn of so many states and so many clients."""
+    begun = [begin("/", NOW) for _ in range(states)]
+    signs = PendingSignIns(Seal(SETTINGS.session_secrets), LocalLedger())
+    made = []
+    for number in range(count):
+        pending = begun[number % states]
+        (cookie,) = signs.cookies(pending, read(Raw("GET", b"/", [(b"host", b"a")], "", "http", "r"), Reading()))
+        headers = [(b"host", b"app.test"), (b"cookie", cookie.partition(b";")[0])]
+        target = f"/_sidecar/callback?code=made-up-{number}&state={pending.state}".encode()
+        raw = Raw("GET", target, headers, f"2001:db8:0:{number % clients:x}::{number:x}", "http", "r")
+        made.append(Asked(read(raw, Reading()), raw, b"", NOW))
+    return made
+
+
+async def answer(login: Login, asked: Asked) -> Code:
+    try:
+        await login.callback(asked)
+    except Refused as refused:
+        return refused.code
+    raise AssertionError("a made-up code signed somebody in")
+
+
+async def test_400_callbacks_of_one_sign_in_ask_once(
+    signing: tuple[Browser, Login], endpoint: TokenEndpoint
+) -> None:  # fmt: skip
+    _, login = signing
+    waiting = [asyncio.create_task(answer(login, asked)) for asked in callbacks(400, states=1, clients=400)]
+    # all but one end before the token endpoint has answered that one
+    done, rest = await asyncio.wait(waiting, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+    while len(rest) > 1:
+        done, rest = await asyncio.wait(rest, timeout=5, return_when=asyncio.FIRST_COMPLETED)
+        assert done
+    await until(lambda: endpoint.codes == 1)
+    endpoint.answers.set()
+    assert {await task for task in waiting} == {Code.SIGN_IN_INVALID}
+    assert endpoint.codes == 1
+
+
+async def test_a_client_has_so_many_wrong_codes_for_any_number_of_sign_ins(
+    signing: tuple[Browser, Login], endpoint: TokenEndpoint
+) -> None:
+    _, login = signing
+    endpoint.answers.set()
+    codes = [await answer(login, asked) for asked in callbacks(PER_CLIENT + 5, states=PER_CLIENT + 5, clients=1)]
+    assert codes == [Code.SIGN_IN_INVALID] * PER_CLIENT + [Code.SIGN_IN_LIMITED] * 5
+    assert endpoint.codes == PER_CLIENT
+
+
+async def test_renewals_go_on_in_a_flood_of_callbacks(
+    signing: tuple[Browser, Login], endpoint: TokenEndpoint
+) -> None:  # fmt: skip
+    made, login = signing
+    session = Session("ab" * 16, access(), "", "refresh", "alice", int(NOW) + 10, int(NOW), int(NOW), hosted=True)
+    flood = [asyncio.create_task(answer(login, asked)) for asked in callbacks(400, states=400, clients=400)]
+    await until(lambda: endpoint.codes >= MAX_CONNECTIONS)
+    for _ in range(20):
+        assert (await made.renew(session)).expires == int(NOW) + 3600
+    assert (endpoint.codes, endpoint.refreshed) == (MAX_CONNECTIONS, 20)
+    endpoint.answers.set()
+    await asyncio.gather(*flood)
+
+
+async def test_one_client_leaves_places_for_the_sign_ins_of_others(
+    signing: tuple[Browser, Login], endpoint: TokenEndpoint
+) -> None:
+    _, login = signing
+    flood = [asyncio.create_task(answer(login, asked)) for asked in callbacks(400, states=400, clients=1)]
+    await until(lambda: endpoint.codes >= AT_ONCE)
+    await asyncio.sleep(0.1)
+    assert endpoint.codes == AT_ONCE
+    (other,) = callbacks(1, states=1, clients=1)
+    other = other._replace(request=other.request._replace(peer="192.0.2.1"))
+    flood.append(asyncio.create_task(answer(login, other)))
+    await until(lambda: endpoint.codes >= AT_ONCE + 1)
+    endpoint.answers.set()
+    await asyncio.gather(*flood)
+
+
+async def until(is_so: Callable[[], bool]) -> None:
+    # what it waits for comes, or never does
+    async with asyncio.timeout(60):
+        while not is_so():
+            await asyncio.sleep(0.005)
