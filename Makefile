@@ -13,7 +13,7 @@ SECONDS ?= 60
 COUNT ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench docs fuzz lint clean tools policies image sbom
+.PHONY: help setup demo test bench docs fuzz lint hooks clean tools policies image sbom
 
 help:
 	@echo "make demo    everything on this machine, with curl lines to paste; Ctrl-C stops it"
@@ -21,7 +21,8 @@ help:
 	@echo "make bench   the performance table, beside the peers; QUICK=1 for two minutes, SOAK=600 for memory over ten"
 	@echo "make fuzz    coverage-guided fuzzing of every parser, SECONDS=60 for each"
 	@echo "make docs    the docs as a site, in site/"
-	@echo "make lint    ruff and mypy"
+	@echo "make lint    ruff, mypy, codespell and shellcheck"
+	@echo "make hooks   run the linters before each commit of this clone"
 	@echo "make image   both container images, with docker or podman; ENGINE=podman"
 	@echo "make sbom    what is in them, as CycloneDX: dist/*.cdx.json"
 	@echo "make setup   only the installation, which the others run when it is missing"
@@ -103,6 +104,11 @@ lint: .venv/.package
 	@$(BIN)/ruff check
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
+	@$(BIN)/codespell
+	@$(BIN)/shellcheck findings/*.sh .ci/run
+
+hooks: .venv/.package
+	@$(BIN)/pre-commit install
 
 # BUILDAH_FORMAT: podman's own format of images has no health check
 ENGINE ?= $(shell command -v docker || command -v podman)
