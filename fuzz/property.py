@@ -16,8 +16,9 @@ from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.query import rule_of, taken_for
 from sidecar.gate.references import parse_template
-from sidecar.gate.request import Oddity, Raw, Reading
+from sidecar.gate.request import Raw, Reading
 from sidecar.gate.routing import Access, Route, RouteTable, parse_path
+from sidecar.gate.target import Oddity
 from sidecar.gate.verdict import Forward
 from sidecar.record.journal import Journal, Outcome
 from sidecar.record.metrics import Metrics

@@ -10,7 +10,8 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 from sidecar.doors.ext_authz import read_question
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.query import admitted, query_value, rule_of, taken_for, with_values
-from sidecar.gate.request import Raw, Reading, Request, read, read_target
+from sidecar.gate.request import Raw, Reading, Request, read
+from sidecar.gate.target import read_target
 from sidecar.gate.verdict import Refused
 from sidecar.wire import strict_json
 from sidecar.wire.header_blocks import BlockReader

@@ -12,8 +12,8 @@ from sidecar.config.routes import grammar
 from sidecar.config.settings import SETTINGS
 from sidecar.config.shapes import ListOf, MapOf, Record, Shape, Short
 from sidecar.doors.answer import status_of
-from sidecar.gate.request import Oddity
 from sidecar.gate.routing import Pattern
+from sidecar.gate.target import Oddity
 from sidecar.gate.verdict import Code, Ground
 from sidecar.inject.settings import add_flags
 from sidecar.record.metrics import BOUNDS, FAMILIES

@@ -21,8 +21,8 @@ import yaml
 from sidecar import cli
 from sidecar.config.routes.file import read_routes
 from sidecar.config.settings import SETTINGS, read_settings
+from sidecar.gate.headers import IDENTITY_HEADERS
 from sidecar.gate.lookup import Lookup
-from sidecar.gate.request import IDENTITY_HEADERS
 from sidecar.gate.routing import Access, Route, Variable
 from sidecar.gate.verdict import Code
 from sidecar.pdp.authzen import Target

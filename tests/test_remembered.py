@@ -9,7 +9,8 @@ from collections.abc import Callable
 import pytest
 
 from sidecar.gate.lookup import Attribute, Call, Lookup, Readings, Reply
-from sidecar.gate.request import Raw, Reading, is_trusted, read
+from sidecar.gate.peers import is_trusted
+from sidecar.gate.request import Raw, Reading, read
 from sidecar.net.exchange import _render
 from sidecar.wire.http1_request import HeadReader
 from sidecar.wire.http1_response import ResponseReader, clean_headers

@@ -10,7 +10,7 @@ import re
 from collections.abc import Iterable, Sequence
 
 from sidecar.bounded import remembered
-from sidecar.gate.request import Header
+from sidecar.gate.headers import Header
 from sidecar.gate.verdict import Privacy
 
 CONTROL, VARY, EXPIRES = b"cache-control", b"vary", b"expires"

@@ -21,7 +21,8 @@ from sidecar.doors.check_answer import APPEND, OVERWRITE, REPLACE, Change
 from sidecar.doors.handover import Handover, handover
 from sidecar.doors.refusal import UNAUTHORIZED, Refusals
 from sidecar.gate.gate import Clock, Gate
-from sidecar.gate.request import OWN_COOKIES, Header, Raw
+from sidecar.gate.headers import OWN_COOKIES, Header
+from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Code, Forward, Preflight, Privacy, Refuse, Refused
 from sidecar.net.grpc_client import CallFailed, Status

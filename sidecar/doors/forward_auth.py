@@ -11,7 +11,9 @@ from sidecar.doors.handover import SETTABLE, handover
 from sidecar.doors.proxy import Receive, Send
 from sidecar.doors.refusal import Refusals, send_whole
 from sidecar.gate.gate import Clock, Gate
-from sidecar.gate.request import Header, Raw, is_trusted
+from sidecar.gate.headers import Header
+from sidecar.gate.peers import is_trusted
+from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Code, Facts, Forward, Preflight, Privacy, Refuse, Refused
 from sidecar.record.journal import Journal, Outcome

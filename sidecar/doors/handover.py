@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sidecar.gate.request import IDENTITY_HEADERS, Header, Raw
+from sidecar.gate.headers import IDENTITY_HEADERS, Header
+from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward, Privacy
 
 SAID_BY_US = (*IDENTITY_HEADERS, b"x-request-id", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")

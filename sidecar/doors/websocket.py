@@ -17,7 +17,8 @@ from sidecar.doors.proxy import CLIENT_GONE, UPSTREAM_CODES, Receive, Scope, Sen
 from sidecar.doors.refusal import Refusals
 from sidecar.doors.relay import MAX_MESSAGE, TOKEN_ENDED, Leg, relay
 from sidecar.gate.gate import Clock, Gate
-from sidecar.gate.request import Header, Raw
+from sidecar.gate.headers import Header
+from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Code, Forward, Preflight, Refuse
 from sidecar.net.http_server import UPGRADE

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sidecar.gate.request import Header, Request
+from sidecar.gate.headers import Header
+from sidecar.gate.request import Request
 from sidecar.gate.routing import Cors
 from sidecar.gate.verdict import Code, Refused
 

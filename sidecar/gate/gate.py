@@ -17,12 +17,13 @@ from sidecar.gate import cors
 from sidecar.gate.ask import Ask
 from sidecar.gate.decision import Answer, Question, Resource, judge
 from sidecar.gate.decision_cache import DecisionCache, key_of
+from sidecar.gate.headers import Header
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, told_as
 from sidecar.gate.origin import SAFE, require_own_origin
 from sidecar.gate.query import admitted, with_values
 from sidecar.gate.references import ABSENT, Material
-from sidecar.gate.request import Header, Raw, Reading, Request, as_it_came, read
+from sidecar.gate.request import Raw, Reading, Request, as_it_came, read
 from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, allowed_methods, ask_of
 from sidecar.gate.session import Session, TokenSource
 from sidecar.gate.trace import TRACEPARENT, TRACESTATE

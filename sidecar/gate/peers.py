@@ -1,4 +1,4 @@
-"""Clients told apart by address, for every limit that is counted by client."""
+"""Addresses of clients and proxies: the key that a client is counted by, and which peers are believed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import ipaddress
 
 from sidecar.bounded import remembered
 
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MAX_HOPS = 64
+"""Addresses in X-Forwarded-For."""
 MAX_ADDRESS = 64
 """Characters of an address, its zone included: a longer text is none, and is not kept."""
 _WELL_KNOWN = ipaddress.IPv6Network("64:ff9b::/96")
@@ -36,3 +40,30 @@ def _ipv6_key(peer: str) -> str:
     if address in _WELL_KNOWN:
         return str(ipaddress.IPv4Address(int(address) & 0xFFFFFFFF))
     return f"{ipaddress.IPv6Address(int(address) >> 64 << 64)}/64"
+
+
+def is_trusted(peer: str, trusted: tuple[Network, ...]) -> bool:
+    """Whether the socket's other end is a listed proxy. A peer without an address (unix socket) never is."""
+    return len(peer) <= MAX_ADDRESS and _is_in((peer, trusted))
+
+
+# about 700 proxies
+@remembered(512 * 1024)
+def _is_in(asked: tuple[str, tuple[Network, ...]]) -> bool:
+    peer, trusted = asked
+    try:
+        address = ipaddress.ip_address(peer)
+    except ValueError:
+        return False
+    mapped = getattr(address, "ipv4_mapped", None)
+    return any((mapped or address) in network for network in trusted)
+
+
+def are_addresses(hops: bytes) -> bool:
+    """Whether a value of X-Forwarded-For is what proxies make of it: IP addresses with commas between."""
+    if hops.count(b",") >= MAX_HOPS:
+        return False
+    try:
+        return all(ipaddress.ip_address(part.strip()) for part in hops.decode("ascii").split(","))
+    except ValueError:
+        return False

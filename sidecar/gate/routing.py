@@ -12,7 +12,8 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from sidecar.gate.ask import Ask, asks
-from sidecar.gate.request import NO_ODDITIES, Oddity, Request
+from sidecar.gate.request import Request
+from sidecar.gate.target import NO_ODDITIES, Oddity
 from sidecar.gate.verdict import Code, Refused
 
 WEBSOCKET = "WS"

@@ -7,8 +7,7 @@ import re
 from collections import Counter
 from collections.abc import Callable
 
-from sidecar.gate.peers import MAX_ADDRESS, client_key
-from sidecar.gate.request import MAX_HOPS, Network, is_trusted
+from sidecar.gate.peers import MAX_ADDRESS, MAX_HOPS, Network, client_key, is_trusted
 from sidecar.gate.verdict import Forward
 
 # AWS, "X-Forwarded headers and Application Load Balancers": with client port preservation, a port follows

@@ -9,7 +9,8 @@ from typing import Any
 
 from sidecar.doors.answer import PRIVATE, Answer
 from sidecar.gate.gate import PDP, Clock, Gate, Hooks, Identified
-from sidecar.gate.request import Header, Raw
+from sidecar.gate.headers import Header
+from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Code, Forward, Refuse, Refused, Verdict
 from sidecar.pages.router import Asked, Paths
 from sidecar.study.batch import decide_all

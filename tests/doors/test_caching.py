@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.doors.caching import keep_private, merged_vary, private_control
-from sidecar.gate.request import Header
+from sidecar.gate.headers import Header
 from sidecar.gate.verdict import Privacy
 
 SESSION, BEARER = Privacy(b"Cookie, Authorization"), Privacy(b"Authorization")

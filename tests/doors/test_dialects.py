@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from sidecar.config.settings import SETTINGS
 from sidecar.doors import dialects
 from sidecar.doors.dialects import AUTHORIZE, DIALECTS, read_question
-from sidecar.gate.request import OVERRIDE_PREFIXES, OVERRIDES, Header, Raw
+from sidecar.gate.headers import OVERRIDE_PREFIXES, OVERRIDES, Header
+from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Code, Refused
 from tests.stack import ROOT
 

@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 
 from sidecar.doors.ext_authz import ExtAuthz, grpc_status, read_question
 from sidecar.doors.refusal import Refusals
-from sidecar.gate.request import Header, Raw
+from sidecar.gate.headers import Header
+from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Code, Facts, Forward, Ground, Preflight, Privacy, Refuse, Refused, Verdict
 from sidecar.net.grpc_client import CallFailed, Status
 from sidecar.record.journal import Journal, Metrics

@@ -13,7 +13,8 @@ import pytest
 from sidecar.doors.dialects import AUTHORIZE, DIALECTS
 from sidecar.doors.forward_auth import ForwardAuth
 from sidecar.doors.refusal import Refusals
-from sidecar.gate.request import Header, Reading
+from sidecar.gate.headers import Header
+from sidecar.gate.request import Reading
 from sidecar.gate.session import Presented
 from sidecar.gate.verdict import Code
 from sidecar.record.journal import Journal, Metrics

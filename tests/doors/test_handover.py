@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from sidecar.doors.handover import Handover, handover
-from sidecar.gate.request import IDENTITY_HEADERS, Header, Raw
+from sidecar.gate.headers import IDENTITY_HEADERS, Header
+from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Facts, Forward, Ground
 from tests.gate.test_gate import NOW, TOKEN, World
 

@@ -1,14 +1,15 @@
-"""The key by which a client is counted."""
+"""The key by which a client is counted, and which peers are believed."""
 
 from __future__ import annotations
 
 import ipaddress
+import tracemalloc
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.gate.peers import MAX_ADDRESS, client_key
+from sidecar.gate.peers import MAX_ADDRESS, client_key, is_trusted
 
 
 @pytest.mark.parametrize(
@@ -45,3 +46,20 @@ def test_all_addresses_of_a_link_have_one_key_and_no_other_link_has_it(link: int
 @given(st.ip_addresses(v=4))
 def test_an_ipv4_address_has_one_key_in_both_forms(address: ipaddress.IPv4Address) -> None:
     assert client_key(str(address)) == client_key(f"::ffff:{address}") == str(address)
+
+
+def test_a_peer_without_an_address_is_never_trusted() -> None:
+    assert not is_trusted("", (ipaddress.ip_network("10.0.0.0/8"),))
+    assert is_trusted("fd00::1", (ipaddress.ip_network("fd00::/8"),))
+
+
+def test_a_text_that_is_too_long_for_an_address_is_neither_trusted_nor_kept() -> None:
+    """Python takes a zone of any length; what a client can make up must not fill the memory."""
+    trusted = (ipaddress.ip_network("fe80::/10"),)
+    assert is_trusted("fe80::1%eth0", trusted)
+    tracemalloc.start()
+    for number in range(1000):
+        assert not is_trusted(f"fe80::1%{number}{'x' * 8000}", trusted)
+    grown = tracemalloc.get_traced_memory()[0]
+    tracemalloc.stop()
+    assert grown < 256 * 1024

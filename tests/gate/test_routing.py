@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.gate.ask import asks
-from sidecar.gate.request import Oddity, Raw, Reading, Request, read
+from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.routing import (
     METHODS,
     Access,
@@ -23,6 +23,7 @@ from sidecar.gate.routing import (
     parse_path,
     path_values,
 )
+from sidecar.gate.target import Oddity
 from sidecar.gate.verdict import Code, Refused
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.gate.request import OWN_COOKIES, Raw, Reading, Request, read
+from sidecar.gate.headers import OWN_COOKIES
+from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.sessions.seal import Seal
 from sidecar.sign_in.attempts import KNOWN_FOR, known_key
 from sidecar.sign_in.devices import DEVICE_COOKIE, Devices

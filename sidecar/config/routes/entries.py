@@ -10,7 +10,6 @@ from sidecar.config.routes.methods import Method, ask_of_method, check_methods
 from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.gate.ask import asks
 from sidecar.gate.lookup import Lookup
-from sidecar.gate.request import Oddity
 from sidecar.gate.routing import (
     METHODS,
     SAFE_METHODS,
@@ -23,6 +22,7 @@ from sidecar.gate.routing import (
     Variable,
     parse_path,
 )
+from sidecar.gate.target import Oddity
 
 
 def read_entries(entries: list[Entry], lookups: Mapping[str, Lookup], max_body: int, reader: Reader) -> list[Route]:

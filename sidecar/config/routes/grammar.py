@@ -12,7 +12,7 @@ from sidecar.config.shapes import Choice, Field, Flag, ListOf, MapOf, Record, Sh
 from sidecar.gate.expressions import compile_expression
 from sidecar.gate.lookup import Attribute, Missing
 from sidecar.gate.references import parse_template
-from sidecar.gate.request import Oddity
+from sidecar.gate.target import Oddity
 from sidecar.gate.values import Type
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"

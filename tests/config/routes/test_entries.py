@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.gate.request import Oddity
+from sidecar.gate.target import Oddity
 from tests.config.routes.reading import faults, one_route, read
 
 

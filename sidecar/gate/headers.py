@@ -1,0 +1,233 @@
+"""Headers of a request: which ones decide something, which go to the app, and which are refused.
+
+Each name is judged once, by a table. A name that is in no table goes to the app.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+from sidecar.bounded import Bounded, remembered
+from sidecar.gate.peers import Network, are_addresses, is_trusted
+from sidecar.gate.verdict import Code, Refused
+
+Header = tuple[bytes, bytes]
+
+_KEEP, _DROP, _DECIDES, _DECIDES_DROP = range(4)
+
+# RFC 9110 section 7.6.1, RFC 9113 section 8.2.2 for what belongs to one connection
+_HOP_BY_HOP = (
+    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding "
+    b"upgrade http2-settings content-length"
+).split()
+IDENTITY_HEADERS = (b"x-auth-subject", b"x-auth-roles", b"x-auth-assertion")
+"""What only the sidecar may say to the upstream, and nobody to the client."""
+# another path, method, host or client than those of the request itself
+OVERRIDES = (
+    b"x-http-method-override x-http-method x-method-override x-rewrite-url x-envoy-original-path "
+    b"x-envoy-original-host x-envoy-external-address x-host forwarded x-forwarded x-real-ip x-client-ip "
+    b"x-cluster-client-ip true-client-ip cf-connecting-ip cf-connecting-ipv6 fastly-client-ip x-azure-clientip "
+    b"x-azure-socketip x-appengine-user-ip x-remote-ip x-remote-addr x-proxyuser-ip proxy-client-ip "
+    b"wl-proxy-client-ip x-scheme x-url-scheme front-end-https x-request-id"
+).split()
+OVERRIDE_PREFIXES = (b"x-forwarded-", b"x-original-")
+"""What begins like this is another proxy's word for the request or its sender, and no list of such names is whole."""
+ALB_PREFIX = b"x-amzn-oidc-"
+ALB_ACCESS_TOKEN, ALB_DATA = b"x-amzn-oidc-accesstoken", b"x-amzn-oidc-data"
+ALB_HEADERS = (ALB_ACCESS_TOKEN, ALB_DATA, b"x-amzn-oidc-identity")
+"""What an AWS load balancer sends of whom it has signed in."""
+# headers of which two would let two servers pick different ones
+_SINGLE = [
+    *b"authorization host origin content-type content-length upgrade transfer-encoding expect".split(),
+    ALB_ACCESS_TOKEN,
+    ALB_DATA,
+]
+_ALSO_READ = (
+    b"cookie accept x-forwarded-for x-forwarded-proto x-request-id access-control-request-method sec-fetch-site "
+    b"sec-fetch-mode connection content-encoding"
+).split()
+
+_FORWARDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
+_DROPPED = dict.fromkeys([*_HOP_BY_HOP, *OVERRIDES, *_FORWARDED, *IDENTITY_HEADERS], _DROP)
+_DECIDING = {name: _DECIDES_DROP if name in _DROPPED else _DECIDES for name in [*_SINGLE, *_ALSO_READ]}
+# clients choose names: about 700 of those that they use, so that each is judged once
+_ACTIONS: Bounded[bytes, int] = Bounded(256 * 1024, preset=_DROPPED | _DECIDING)
+"""Header names -> what becomes of such a header. It learns names to keep."""
+_LIST_HEADERS = {b"cookie": b"; ", b"accept": b", ", b"x-forwarded-for": b", ", b"connection": b", "}
+# A client may not take an end-to-end header of the request away by naming it in Connection (RFC 9110 section 7.6.1)
+_NOT_NOMINATED = frozenset(
+    [*OVERRIDES, *IDENTITY_HEADERS, *_SINGLE, b"cookie", b"content-encoding", b"content-range", b"accept"]
+) - {b"upgrade"}
+
+MAX_NOMINATED = 64
+"""Names in Connection."""
+MAX_COOKIES = 256
+"""Cookies of a request that has one of the sidecar's own; a browser keeps about 180 of one site."""
+
+_NAME = re.compile(rb"[a-z0-9-]+")
+_CONTROLS = bytes((*range(0x09), *range(0x0A, 0x20), 0x7F))
+_TOKEN_LIST = re.compile(rb"[a-z0-9-]*")
+
+
+def _learn(name: bytes) -> int:
+    if not _NAME.fullmatch(name):
+        raise Refused(Code.HEADER_AMBIGUOUS, f"the header name {name[:64]!r}, expected letters, digits and '-'")
+    action = _DROP if name.startswith(OVERRIDE_PREFIXES) else _KEEP
+    _ACTIONS.put(name, action, len(name))
+    return action
+
+
+def read_headers(headers: Iterable[Header], lenient: bool = False) -> tuple[list[Header], dict[bytes, bytes]]:
+    """Read the headers of a request into those that go to the app and, by name, those that decide something.
+
+    Raises Refused: HEADER_AMBIGUOUS, HEADERS_TOO_LARGE. With `lenient` what cannot be read in one way is dropped where
+    it is the sidecar's business, and kept otherwise.
+    """
+    kept: list[Header] = []
+    seen: dict[bytes, bytes] = {}
+    for header in headers:
+        name = header[0]
+        action = _ACTIONS.get(name)
+        if action is None:
+            action = _DROP if lenient and not _NAME.fullmatch(name) else _learn(name)
+        if action >= _DECIDES:
+            seen[name] = _joined(name, seen[name], header[1], lenient) if name in seen else header[1]
+        if action in (_KEEP, _DECIDES):
+            kept.append(header)
+    values = b"".join([value for _, value in kept])
+    if not lenient and len(values.translate(None, _CONTROLS)) != len(values):
+        raise Refused(Code.HEADER_AMBIGUOUS, "a control character in a header")
+    return _without_ours(kept, seen, lenient), seen
+
+
+# a few hundred clients with usual headers (1 KiB), which keep a connection each
+_again: Bounded[int, tuple[tuple[Header, ...], list[Header], dict[bytes, bytes]]] = Bounded(1024 * 1024)
+_HEADER = 150
+"""Bytes of a header beside its texts: a pair, two objects of octets, and its places in two lists."""
+
+
+def read_headers_again(headers: tuple[Header, ...]) -> tuple[list[Header], dict[bytes, bytes]]:
+    """Read as `read_headers` does, once for a tuple, which cannot have changed."""
+    known = _again.get(id(headers))
+    if known is None or known[0] is not headers:
+        known = (headers, *read_headers(headers))
+        _again.put(id(headers), known, sum([_HEADER + len(name) + len(value) for name, value in headers]))
+    return known[1].copy(), known[2]
+
+
+def _without_ours(kept: list[Header], seen: dict[bytes, bytes], lenient: bool) -> list[Header]:
+    """What is between the client and us alone: headers that Connection names, our cookies, the wait for 100."""
+    if b"connection" in seen:
+        kept = _without_nominated(kept, seen[b"connection"], lenient)
+    cookie = seen.get(b"cookie")
+    if cookie is not None and any(own in cookie for own in OWN_COOKIES):
+        if cookie.count(b";") >= MAX_COOKIES:
+            raise Refused(Code.HEADERS_TOO_LARGE, f"more than {MAX_COOKIES} cookies")
+        if not lenient:
+            _refuse_tossed_cookies(cookie)
+        kept = [pair for header in kept for pair in _without_own_cookies(header)]
+    if seen.get(b"expect", b"").lower() == b"100-continue":
+        kept = [header for header in kept if header[0] != b"expect"]
+    return kept
+
+
+def without_alb(kept: list[Header]) -> list[Header]:
+    """Remove what a load balancer says of whom it has signed in."""
+    return [header for header in kept if not header[0].startswith(ALB_PREFIX)]
+
+
+def _joined(name: bytes, first: bytes, second: bytes, lenient: bool) -> bytes:
+    separator = _LIST_HEADERS.get(name, b", " if lenient else b"")
+    if not separator:
+        raise Refused(Code.HEADER_AMBIGUOUS, f"two headers {name.decode()}")
+    return first + separator + second
+
+
+def _without_nominated(kept: list[Header], connection: bytes, lenient: bool) -> list[Header]:
+    if connection.count(b",") >= MAX_NOMINATED:
+        if not lenient:
+            raise Refused(Code.HEADER_AMBIGUOUS, f"Connection: more than {MAX_NOMINATED} names")
+        # in shadow it is forwarded: a client that floods takes nothing away by it
+        connection = b""
+    nominated = {token.strip(b" \t").lower() for token in connection.split(b",")}
+    if nominated <= _COMMON_NOMINATIONS:
+        return kept
+    if not lenient:
+        for token in nominated:
+            folded = token.translate(_FOLD)
+            if folded in _NOT_NOMINATED or folded.startswith(OVERRIDE_PREFIXES) or not _TOKEN_LIST.fullmatch(token):
+                raise Refused(Code.HEADER_AMBIGUOUS, f"Connection names {token[:64]!r}")
+    return [header for header in kept if header[0] not in nominated or header[0] in _NOT_NOMINATED]
+
+
+_FOLD = bytes.maketrans(b"_.", b"--")
+_COMMON_NOMINATIONS = frozenset([b"keep-alive", b"close", b"", b"te", b"upgrade"])
+
+OWN_COOKIES = (b"__Host-session", b"__Host-login")
+"""Prefixes of the names of the sidecar's own cookies: they never reach the upstream, and it can set none of them."""
+
+
+def _refuse_tossed_cookies(value: bytes) -> None:
+    """Two cookies of one name of ours: one of them was put there by somebody else (R20)."""
+    names = [pair.partition(b"=")[0].strip() for pair in value.split(b";")]
+    ours = [name for name in names if name.startswith(OWN_COOKIES)]
+    if len(ours) != len(set(ours)):
+        raise Refused(Code.HEADER_AMBIGUOUS, "two cookies of one name of the sidecar's own")
+
+
+def _without_own_cookies(header: Header) -> list[Header]:
+    name, value = header
+    if name != b"cookie" or not any(own in value for own in OWN_COOKIES):
+        return [header]
+    pairs = [pair for pair in value.split(b";") if not pair.strip().startswith(OWN_COOKIES)]
+    return [(name, b";".join(pairs).strip())] if pairs else []
+
+
+# RFC 3986 section 3.2.2; a reg-name without escapes, which no host of a web app has
+_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
+
+
+def read_host(seen: dict[bytes, bytes], allowed: frozenset[str] | None) -> str:
+    """The host that the request names, in lower case, with its port. Refuses: REQUEST_INVALID, HOST_NOT_ALLOWED."""
+    name = _host_name(seen.get(b"host", b""))
+    if allowed is not None and name not in allowed and re.sub(r":\d+\Z", "", name) not in allowed:
+        raise Refused(Code.HOST_NOT_ALLOWED, f"Host: {name}")
+    return name
+
+
+# an app has few names; a client may send any
+@remembered(64 * 1024)
+def _host_name(host: bytes) -> str:
+    if not _HOST.fullmatch(host):
+        raise Refused(Code.REQUEST_INVALID, "Host: expected one host, with or without a port")
+    return host.decode("ascii").lower()
+
+
+_REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
+
+
+def add_forwarded(
+    kept: list[Header],
+    seen: dict[bytes, bytes],
+    peer: str,
+    scheme: str,
+    request_id: str,
+    trusted: tuple[Network, ...],
+) -> None:
+    """Add who the client is: what a trusted peer said, extended by that peer; from anyone else the socket alone."""
+    client, proto, chosen_id = peer.encode("ascii"), scheme.encode("ascii"), request_id.encode("ascii")
+    if trusted and is_trusted(peer, trusted):
+        hops = seen.get(b"x-forwarded-for", b"")
+        if hops and are_addresses(hops):
+            client = hops + b", " + client if client else hops
+        if seen.get(b"x-forwarded-proto") in (b"http", b"https"):
+            proto = seen[b"x-forwarded-proto"]
+        if _REQUEST_ID.fullmatch(seen.get(b"x-request-id", b"")):
+            chosen_id = seen[b"x-request-id"]
+    if client:
+        kept.append((b"x-forwarded-for", client))
+    kept.append((b"x-forwarded-proto", proto))
+    if b"host" in seen:
+        kept.append((b"x-forwarded-host", seen[b"host"]))
+    kept.append((b"x-request-id", chosen_id))
