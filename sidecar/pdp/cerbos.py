@@ -16,9 +16,11 @@ from sidecar.gate.decision import ALLOW, Answer, Question, Resource, Result, dec
 from sidecar.gate.identity import Principal
 from sidecar.gate.trace import Header
 from sidecar.gate.verdict import Code, Refused
+from sidecar.net import grpc_health
 from sidecar.net.breaker import Breaker
 from sidecar.net.grpc_client import MAX_MESSAGE, CallFailed, Channel, Method, Status
 from sidecar.net.shares import Shares
+from sidecar.wire.protobuf import number_tag, short_size, sized, sized_tag, varint
 from sidecar.wire.strict_json import EXACT_INTEGER
 
 BATCH = 50
@@ -63,7 +65,7 @@ class Cerbos:
         # RFC 9113 section 8.3.1 wants an authority; a unix socket has none, and Cerbos asks for none
         authority = "localhost" if target.startswith("unix:") else target
         self._check = Method("/cerbos.svc.v1.CerbosService/CheckResources", authority, timeout, secure=tls is not None)
-        self._health = Method("/grpc.health.v1.Health/Check", authority, timeout, secure=tls is not None)
+        self._health = Method(grpc_health.CHECK.decode("ascii"), authority, timeout, secure=tls is not None)
         self._channel = Channel(target, self._check, tls)
 
     @property
@@ -144,9 +146,8 @@ class Cerbos:
     async def serving(self) -> bool:
         """Whether Cerbos says that it can answer (gRPC health checking protocol)."""
         deadline = asyncio.get_running_loop().time() + self._timeout
-        # the messages of grpc.health.v1, whose only field each is needed: service "", status 1 for SERVING
         try:
-            return await self._channel.call(self._health, b"", deadline) == b"\x08\x01"
+            return await self._channel.call(self._health, b"", deadline) == grpc_health.SERVING
         except CallFailed:
             return False
 
@@ -163,7 +164,7 @@ def message_of(question: Question, principal: bytes, entries: list[bytes] | None
     `_entries` where they are known. Raises Refused: see `principal_of`."""
     resources = _entries(question.resources) if entries is None else entries
     try:
-        request_id = _sized(b"\x0a", question.request_id.encode("utf-8"))
+        request_id = sized(_1, question.request_id.encode("utf-8"))
     except (ValueError, TypeError) as error:
         raise _untellable(error) from None
     return b"".join((request_id, _INCLUDE_META, principal, *resources))
@@ -190,7 +191,7 @@ def _named_size(resource: Resource) -> int:
 
 def _entries(resources: Sequence[Resource]) -> list[bytes]:
     try:
-        return [_sized(b"\x22", _entry(resource)) for resource in resources]
+        return [sized(_4, _entry(resource)) for resource in resources]
     except (ValueError, TypeError) as error:
         raise _untellable(error) from None
 
@@ -198,61 +199,48 @@ def _entries(resources: Sequence[Resource]) -> list[bytes]:
 def principal_of(principal: Principal) -> bytes:
     """The principal as that field of the message. Raises Refused(REFERENCE_INVALID) for a value without exact form."""
     try:
-        roles = [_sized(b"\x1a", role.encode("utf-8")) for role in principal.roles]
-        parts = (_sized(b"\x0a", principal.id.encode("utf-8")), *roles, *_attributes(principal.attributes))
+        roles = [sized(_3, role.encode("utf-8")) for role in principal.roles]
+        parts = (sized(_1, principal.id.encode("utf-8")), *roles, *_attributes(principal.attributes))
     except (ValueError, TypeError) as error:
         raise _untellable(error) from None
-    return _sized(b"\x1a", b"".join(parts))
+    return sized(_3, b"".join(parts))
 
 
 def _untellable(error: Exception) -> Refused:
     return Refused(Code.REFERENCE_INVALID, f"a value that Cerbos cannot be told: {error}")
 
 
-# the wire format of Protocol Buffers (protobuf.dev/programming-guides/encoding), where nearly every field is sized; the
-# library makes an object of each field first, which takes three times as long
-_INCLUDE_META = b"\x10\x01"
-_SMALL = [bytes((size,)) for size in range(128)]
-
-
-def _sized(tag: bytes, data: bytes) -> bytes:
-    size = len(data)
-    if size < 128:
-        return tag + _SMALL[size] + data
-    head = bytearray(tag)
-    while size >= 128:
-        head.append(128 | size & 127)
-        size >>= 7
-    head.append(size)
-    return bytes(head) + data
+# fields of Cerbos' messages, made without the library: see `wire/protobuf.py`
+_INCLUDE_META = number_tag(2) + varint(1)
+_1, _2, _3, _4, _5 = (sized_tag(field) for field in range(1, 6))
 
 
 # the route file names some hundred
 @remembered(512 * 1024)
 def _named(name: str) -> bytes:
     """A field 1 of what the route file names: a kind, an action, an attribute."""
-    return _sized(b"\x0a", name.encode("utf-8"))
+    return sized(_1, name.encode("utf-8"))
 
 
 def _entry(resource: Resource) -> bytes:
-    parts = [_named(resource.kind), _sized(b"\x1a", resource.id.encode("utf-8"))]
+    parts = [_named(resource.kind), sized(_3, resource.id.encode("utf-8"))]
     parts += _attributes(resource.attributes)
     if resource.scope:
-        parts.append(_sized(b"\x2a", resource.scope.encode("utf-8")))
+        parts.append(sized(_5, resource.scope.encode("utf-8")))
     actions = _named(resource.action)
     if resource.more_actions:
-        actions += b"".join([_sized(b"\x0a", action.encode("utf-8")) for action in resource.more_actions])
-    return actions + _sized(b"\x12", b"".join(parts))
+        actions += b"".join([sized(_1, action.encode("utf-8")) for action in resource.more_actions])
+    return actions + sized(_2, b"".join(parts))
 
 
 def _attributes(attributes: Mapping[str, Any]) -> list[bytes]:
     """`attr` of a principal or of a resource, which have the same number: a map, so an entry for each."""
-    return [_sized(b"\x22", _named(name) + _sized(b"\x12", _value(value))) for name, value in attributes.items()]
+    return [sized(_4, _named(name) + sized(_2, _value(value))) for name, value in attributes.items()]
 
 
 def _value(value: Any) -> bytes:
     if isinstance(value, str):
-        return _sized(b"\x1a", value.encode("utf-8"))
+        return sized(_3, value.encode("utf-8"))
     serialized: bytes = value_of(value).SerializeToString()
     return serialized
 
@@ -297,7 +285,7 @@ def read_answer(data: bytes) -> Answer:
     DecodeError, or what else the library makes of bytes that are no message."""
     # request_id, one result and cerbos_call_id, in this order, of which only the result may take 128 bytes or more
     first = data[1] + 2 if len(data) > 2 and data[0] == _REQUEST_ID and data[1] < 128 else 0
-    size, at = _size(data, first + 1) if first and data[first : first + 1] == _RESULT else (0, 0)
+    size, at = short_size(data, first + 1) if first and data[first : first + 1] == _RESULT else (0, 0)
     last = at + size
     tail = data[last:]
     if not size or len(tail) < 2 or tail[0] != _CALL_ID or tail[1] != len(tail) - 2 or tail[1] > 127:
@@ -310,17 +298,8 @@ def read_answer(data: bytes) -> Answer:
     return Answer(data[2:first].decode("utf-8"), tail[2:].decode("utf-8"), (result,))
 
 
-_REQUEST_ID, _RESULT, _CALL_ID = 0x0A, b"\x12", 0x1A
-"""Tags of the fields of CheckResourcesResponse: 1, 2 and 3, each sized."""
-
-
-def _size(data: bytes, at: int) -> tuple[int, int]:
-    """A size of one or two bytes, and where it ends; 0 for any other."""
-    low = data[at] if at < len(data) else 0
-    if low < 128:
-        return low, at + 1
-    high = data[at + 1] if at + 1 < len(data) else 128
-    return (low & 127 | high << 7, at + 2) if high < 128 else (0, at)
+_REQUEST_ID, _RESULT, _CALL_ID = _1[0], _2, _3[0]
+"""Tags of the fields of CheckResourcesResponse."""
 
 
 def answer_of(message: CheckResourcesResponse) -> Answer:
