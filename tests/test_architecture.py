@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import sys
 from collections.abc import Iterable, Iterator
@@ -53,9 +54,19 @@ def modules(package: Path) -> dict[str, Path]:
     return found
 
 
+@functools.cache
+def nodes_of(text: str) -> tuple[ast.AST, ...]:
+    return tuple(ast.walk(ast.parse(text)))
+
+
+def nodes(path: Path) -> tuple[ast.AST, ...]:
+    """Return all nodes of a file as it is now; the same text is parsed once in a run."""
+    return nodes_of(path.read_text())
+
+
 def imported(path: Path) -> Iterator[str]:
     """Every module that a file imports, for `from a import b` both `a` and `a.b`."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -116,7 +127,7 @@ def faults(package: Path, page: str) -> list[str]:
 
 def changes(path: Path) -> bool:
     """Whether a file has a means to make one frozen object of another, by which a permit would get other bytes."""
-    tree = ast.walk(ast.parse(path.read_text()))
+    tree = nodes(path)
     attributes = {
         (node.value.id, node.attr)
         for node in tree
@@ -134,7 +145,7 @@ def nowhere(row: Row, known: Iterable[str]) -> list[str]:
 
 def renames(path: Path, name: str) -> bool:
     """Whether a file gives `name` another one, as an import or by assignment."""
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in nodes(path):
         if isinstance(node, ast.alias) and node.name == name and node.asname:
             return True
         if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Name) and node.value.id == name:
@@ -154,7 +165,7 @@ def untested(package: Path, tests: Path) -> list[str]:
 
 def calls(path: Path) -> set[str]:
     """The names that a file calls."""
-    called = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    called = [node.func for node in nodes(path) if isinstance(node, ast.Call)]
     return {function.id if isinstance(function, ast.Name) else getattr(function, "attr", "") for function in called}
 
 
@@ -256,10 +267,10 @@ def test_a_file_without_its_test_file_is_seen(tmp_path: Path) -> None:
     assert untested(package, tests) == []
 
 
-def by_hand(tree: ast.AST) -> Iterator[int]:
+def by_hand(tree: Iterable[ast.AST]) -> Iterator[int]:
     """Lines that bound what is remembered by hand: `lru_cache` and its kin, the oldest key of a mapping, and `if len(x)
     < …: x[…] = …`."""
-    for node in ast.walk(tree):
+    for node in tree:
         match node:
             case ast.ImportFrom(module="functools", names=names) if {"lru_cache", "cache"} & {n.name for n in names}:
                 yield node.lineno
@@ -288,7 +299,7 @@ def by_hand(tree: ast.AST) -> Iterator[int]:
     ],
 )  # fmt: skip
 def test_a_bound_by_hand_is_seen(source: str) -> None:
-    assert list(by_hand(ast.parse(source)))
+    assert list(by_hand(nodes_of(source)))
 
 
 def test_what_is_remembered_is_bounded_by_one_module() -> None:
@@ -296,7 +307,7 @@ def test_what_is_remembered_is_bounded_by_one_module() -> None:
         f"{path.relative_to(ROOT)}:{line}"
         for path in sorted((ROOT / "sidecar").rglob("*.py"))
         if path.name != "bounded.py" and "demo" not in path.parts
-        for line in by_hand(ast.parse(path.read_text()))
+        for line in by_hand(nodes(path))
     }
     assert found == set()
 
