@@ -12,91 +12,13 @@ from sidecar.config.routes import grammar
 from sidecar.config.settings import SETTINGS
 from sidecar.config.shapes import ListOf, MapOf, Record, Shape, Short
 from sidecar.doors.answer import status_of
+from sidecar.gate.codes import Code, Ground, Kind
 from sidecar.gate.routing import Pattern
 from sidecar.gate.target import Oddity
-from sidecar.gate.verdict import Code, Ground
 from sidecar.inject.settings import add_flags
 from sidecar.record.metrics import BOUNDS, FAMILIES
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
-
-CODE_SAYS = {
-    Code.REQUEST_INVALID: "not HTTP/1.1 as this server reads it, or a Host that is none",
-    Code.TARGET_AMBIGUOUS: "a path or query that two servers could read differently",
-    Code.TARGET_TOO_LONG: "a target over 8 KiB, or a path of more than 256 segments or 768 escapes",
-    Code.HEADER_AMBIGUOUS: "a header that stands twice, has an odd name, or is named in `Connection` though it may not be",
-    Code.HEADERS_TOO_LARGE: "a head over 32 KiB or 100 headers, or more than 256 cookies beside one of the sidecar's own",
-    Code.HOST_NOT_ALLOWED: "a host that `SIDECAR_HOSTS` does not list",
-    Code.BODY_UNEXPECTED: "a body on GET, HEAD, DELETE or OPTIONS; `allow: [request_body]` takes it",
-    Code.BODY_TOO_LARGE: "a body over `max_body` on a route that reads it",
-    Code.BODY_TYPE_UNSUPPORTED: "another type than `application/json` on a route that reads the body",
-    Code.BODY_INVALID: "a body that is not strict JSON, or has no value of the declared type",
-    Code.SEGMENT_INVALID: "a path variable whose pattern refuses the segment",
-    Code.REFERENCE_INVALID: "a query, header or claim that is missing, doubled or of another type; an empty id; a scope that is none; a question beyond what Cerbos takes (4 MiB)",
-    Code.QUERY_NOT_ALLOWED: "a query parameter that the route's `query` does not list, or a name that servers could read differently",
-    Code.REQUEST_TIMEOUT: "a head or body that did not come in time",
-    Code.PROXY_NOT_TRUSTED: "a question for another client, from a peer that `SIDECAR_TRUSTED_PROXIES` does not list",
-    Code.PROXY_AMBIGUOUS: "what the proxy says of its request is missing, stands twice, or is another proxy's way to say it",
-    Code.PROXY_UNABLE: "what the decision needs does not come through the proxy that asks: a body, a WebSocket, a preflight",
-    Code.ROUTE_UNMAPPED: "no route names the path",
-    Code.METHOD_UNMAPPED: "the route has no action for the method",
-    Code.CORS_REFUSED: "a preflight of an origin or method that the route does not list",
-    Code.ORIGIN_REFUSED: "a request that changes something, or a WebSocket handshake, with a session and from another origin",
-    Code.TOKEN_MISSING: "no `Authorization`",
-    Code.TOKEN_INVALID: "not a token of a trusted issuer for a listed app client",
-    Code.TOKEN_EXPIRED: "the token's `exp` has passed",
-    Code.SESSION_INVALID: "a session cookie that is none of ours, or of a session that was ended; it is cleared",
-    Code.SESSION_EXPIRED: "the session's idle time or lifetime has passed, or Cognito does not renew it; it is cleared",
-    Code.SESSION_STORE_UNAVAILABLE: "Redis cannot be reached, so the session was not examined; its cookie stays",
-    Code.SESSION_STORE_ERROR: "Redis refused to answer",
-    Code.SESSION_BAD_RECORD: "the session's record in Redis cannot be read",
-    Code.PRINCIPAL_MISSING: "the token is good, and the claim that `principal.id` names is not in it or is no name; `detail` in the decision log says which claim. The sign-in ends with it too: no session begins that no page would take",
-    Code.NO_ROLES: "neither the token nor `defaults.roles` gives a role",
-    Code.CLAIM_MISSING: "a policy is to be asked, and the token lacks a claim that is an attribute of the principal and not in `principal.optional`",
-    Code.CLAIM_INVALID: "such a claim is of another type than its `type`, or an object without `type: json`",
-    Code.KEYS_UNAVAILABLE: "the issuer's keys could not be had, so the token was not examined",
-    Code.SIGN_IN_INVALID: "a callback or form that does not belong to a sign-in which this browser began, or belongs to one that has ended; or an id token of another",
-    Code.SIGN_IN_REFUSED: "the identity provider answered the sign-in with an error",
-    Code.SIGN_IN_LIMITED: "too many failed sign-ins of one client or as one user, or too many at once ([the limits](../guides/sign-in.md#how-often-a-sign-in-may-fail))",
-    Code.IDP_UNAVAILABLE: "Cognito cannot be reached, or is too slow",
-    Code.IDP_BAD_ANSWER: "Cognito's answer cannot be read",
-    Code.RESOURCE_MISSING: "the hook says that there is no such thing (`missing: deny`); the client is told `denied_by_policy`",
-    Code.RESOURCE_HIDDEN: "the same with `missing: hide`; a client is told it of what the policy denies there, too",
-    Code.LOOKUP_UNAVAILABLE: "the hook cannot be reached",
-    Code.LOOKUP_TIMEOUT: "the hook did not answer within `timeout`",
-    Code.LOOKUP_BAD_ANSWER: "the hook's answer is not HTTP, not strict JSON, or too large",
-    Code.LOOKUP_AUTH: "the hook refused the sidecar (401, 403): see its `bearer_env`; `Retry-After: 60`, since asking again seldom helps",
-    Code.LOOKUP_STATUS: "another status than 200 or 404, or another type than JSON: see the `url` of the lookup; `detail` in the decision log names the status; `Retry-After: 60`",
-    Code.LOOKUP_PARTIAL: "the hook's answer broke off",
-    Code.LOOKUP_MISMATCH: "an attribute is missing or of another type, or the answer is about another id",
-    Code.LOOKUP_OPEN: "the hook failed five times in a row and is asked again every 2 s",
-    Code.LOOKUP_BUSY: "no place for the question to the hook until its timeout: too many at once, of this principal or of all",
-    Code.DENIED_BY_POLICY: "Cerbos answered EFFECT_DENY, or the PDP a decision of false",
-    Code.PDP_UNAVAILABLE: "Cerbos cannot be reached",
-    Code.PDP_TIMEOUT: "Cerbos did not answer within `SIDECAR_CERBOS_TIMEOUT`",
-    Code.PDP_BAD_ANSWER: "Cerbos' answer cannot be read",
-    Code.PDP_STATUS: "Cerbos refused to answer; of another PDP, not exactly 200 and JSON, or an error in an evaluation",
-    Code.PDP_PARTIAL: "Cerbos' answer broke off",
-    Code.PDP_MISMATCH: "Cerbos' answer is about something else or another number of things, or its schema refused the attributes",
-    Code.PDP_OPEN: "Cerbos failed five times in a row and is asked again every 2 s",
-    Code.PDP_BUSY: "no place for the question to Cerbos until its timeout: too many at once, of this principal or of all",
-    Code.OBLIGATION_UNKNOWN: "the PDP allows with obligations, and the sidecar executes none",
-    Code.UPSTREAM_UNAVAILABLE: "the app cannot be reached",
-    Code.UPSTREAM_TIMEOUT: "the app did not answer in time",
-    Code.UPSTREAM_PROTOCOL: "the app's answer is not HTTP/1.1 with one framing",
-    Code.UPSTREAM_PARTIAL: "the app's answer broke off",
-    Code.UPSTREAM_OPEN: "the app failed five times in a row and is tried again every 2 s",
-    Code.UPSTREAM_BUSY: "too many requests to the app at once",
-    Code.OVERLOADED: "too many connections",
-    Code.INTERNAL_ERROR: "a fault of the sidecar's own",
-}
-GROUND_SAYS = {
-    Ground.ALLOWED: "Cerbos answered EFFECT_ALLOW",
-    Ground.AUTHENTICATED: "the route takes any signed-in principal",
-    Ground.PUBLIC: "the route takes everybody",
-    Ground.PREFLIGHT: "a preflight, answered by the route's `cors`",
-    Ground.SHADOW: "shadow mode: never in the log, where the code of the refusal stands",
-}
 
 
 def settings() -> str:
@@ -123,26 +45,32 @@ def settings() -> str:
 
 def codes() -> str:
     """docs/reference/codes.md"""
-    refused = [f"| `{code}` | {status_of(code)} | {CODE_SAYS[code]} |" for code in Code]
-    passed = [f"| `{ground}` | {GROUND_SAYS[ground]} |" for ground in Ground if ground is not Ground.SHADOW]
-    return "\n".join(
-        [
-            "# Codes",
-            "",
-            "Stable names. A refusal has its code in the problem body, the decision log and the metric.",
-            "",
-            "| code | status | when |",
-            "| --- | --- | --- |",
-            *refused,
-            "",
-            "In the decision log and the metric, a request that was let through has in the same place on what ground:",
-            "",
-            "| code | when |",
-            "| --- | --- |",
-            *passed,
-            "",
-        ]
-    )
+    lines = [
+        "# Codes",
+        "",
+        "Stable names. A refusal has its code in the problem body, the decision log and the metric. Where a code tells of a fault of",
+        "something that the sidecar asks, the log's line has `dep` and `fault`, and so has the metric `sidecar_dep_errors_total`.",
+        "",
+    ]
+    for kind in Kind:
+        lines += [f"## {kind[0].upper()}{kind[1:]}", "", "| code | status | when | what to do | `dep`, `fault` |"]
+        lines += ["| --- | --- | --- | --- | --- |", *(_code_row(code) for code in Code if code.kind is kind), ""]
+    lines += [
+        "## Let through",
+        "",
+        "In the decision log and the metric, a request that was let through has in the same place on what ground:",
+        "",
+        "| code | when |",
+        "| --- | --- |",
+        *(f"| `{ground}` | {ground.meaning} |" for ground in Ground if ground is not Ground.SHADOW),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _code_row(code: Code) -> str:
+    fault = "" if code.dependency is None else f"`{code.dependency}`, `{code.fault}`"
+    return f"| `{code}` | {status_of(code)} | {code.meaning} | {code.remedy} | {fault} |"
 
 
 def _default(value: object) -> str:

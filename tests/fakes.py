@@ -18,7 +18,8 @@ from cerbos.effect.v1 import effect_pb2
 from cerbos.request.v1 import request_pb2
 from cerbos.response.v1 import response_pb2
 
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.codes import Code
+from sidecar.gate.verdict import Refused
 
 
 async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:

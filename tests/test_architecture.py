@@ -338,7 +338,7 @@ def test_no_import_leads_up() -> None:
     folders = {path.parent.name for path in (ROOT / "sidecar").glob("*/__init__.py")}
     assert set(order) == folders
     assert arrows_up(own_imports(ROOT / "sidecar"), order) == [
-        "wire.http1_request imports gate.verdict, which is above it"
+        "wire.http1_request imports gate.codes, which is above it"
     ]
 
 

@@ -9,7 +9,7 @@ from enum import StrEnum
 from http import HTTPStatus
 from typing import NamedTuple
 
-from sidecar.gate.verdict import Code
+from sidecar.gate.codes import Code
 
 LATER = b"60"
 """Seconds (RFC 9110 section 10.2.3) where another try is likely to get the same answer."""

@@ -7,11 +7,12 @@ from enum import Enum, auto
 from typing import NamedTuple
 
 from sidecar.bounded import remembered
+from sidecar.gate.codes import Code
 from sidecar.gate.headers import ALB_HEADERS, IDENTITY_HEADERS, OVERRIDES, Header
 from sidecar.gate.peers import MAX_ADDRESS
 from sidecar.gate.request import Raw
 from sidecar.gate.routing import METHODS
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 
 AUTHORIZE = b"/_sidecar/authorize"
 """The path that a proxy asks at."""

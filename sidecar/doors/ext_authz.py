@@ -20,11 +20,12 @@ from sidecar.doors.caching import CONTROL, VARY, control_of
 from sidecar.doors.check_answer import APPEND, OVERWRITE, REPLACE, Change
 from sidecar.doors.handover import Handover, handover
 from sidecar.doors.refusal import UNAUTHORIZED, Refusals
+from sidecar.gate.codes import Code
 from sidecar.gate.gate import Clock, Gate
 from sidecar.gate.headers import OWN_COOKIES, Header
 from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
-from sidecar.gate.verdict import Code, Forward, Preflight, Privacy, Refuse, Refused
+from sidecar.gate.verdict import Forward, Preflight, Privacy, Refuse, Refused
 from sidecar.net.grpc_client import CallFailed, Status
 from sidecar.record.journal import Journal, Outcome, code_of
 

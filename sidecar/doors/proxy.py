@@ -9,11 +9,12 @@ from typing import Any
 from sidecar.doors import answer
 from sidecar.doors.caching import keep_private
 from sidecar.doors.refusal import Refusals, send_whole
+from sidecar.gate.codes import Code
 from sidecar.gate.cors import ANSWER_HEADERS
 from sidecar.gate.gate import Gate
 from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
-from sidecar.gate.verdict import Code, Forward, Preflight, Refuse, Refused
+from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused
 from sidecar.net.exchange import Incomplete
 from sidecar.net.pool import Fault, FaultKind, Pool, Response
 from sidecar.record.journal import Journal, Outcome

@@ -10,11 +10,12 @@ from urllib.parse import quote
 
 from sidecar.doors import answer
 from sidecar.doors.caching import VARY, merged_vary
+from sidecar.gate.codes import Code
 from sidecar.gate.headers import Header
 from sidecar.gate.origin import own_page
 from sidecar.gate.request import Raw
 from sidecar.gate.session import expired, session_crumbs
-from sidecar.gate.verdict import Code, Forward, Refuse
+from sidecar.gate.verdict import Forward, Refuse
 
 UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 

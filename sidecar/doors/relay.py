@@ -15,7 +15,7 @@ from websockets.exceptions import ProtocolError
 from websockets.frames import Close, CloseCode, Frame, Opcode
 from websockets.protocol import CLIENT, OPEN, SERVER, Protocol
 
-from sidecar.gate.verdict import Code
+from sidecar.gate.codes import Code
 from sidecar.net.limits import Limits, Patience
 
 logger = logging.getLogger("sidecar.websocket")

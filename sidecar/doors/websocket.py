@@ -16,11 +16,12 @@ from sidecar.doors.caching import keep_private
 from sidecar.doors.proxy import CLIENT_GONE, UPSTREAM_CODES, Receive, Scope, Send, raw_of
 from sidecar.doors.refusal import Refusals
 from sidecar.doors.relay import MAX_MESSAGE, TOKEN_ENDED, Leg, relay
+from sidecar.gate.codes import Code
 from sidecar.gate.gate import Clock, Gate
 from sidecar.gate.headers import Header
 from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
-from sidecar.gate.verdict import Code, Forward, Preflight, Refuse
+from sidecar.gate.verdict import Forward, Preflight, Refuse
 from sidecar.net.http_server import UPGRADE
 from sidecar.net.owners import Places
 from sidecar.net.pool import Fault, Pool, Upgraded

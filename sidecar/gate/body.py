@@ -6,8 +6,9 @@ import re
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from sidecar.gate.codes import Code
 from sidecar.gate.request import Request
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.wire import strict_json
 
 # RFC 8259 section 11 defines no parameter; charset=utf-8 is what many clients send all the same

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from sidecar.gate.codes import Code
 from sidecar.gate.values import Type, checked, from_text, type_of
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 
 GROUPS = "cognito:groups"
 """The claim that lists a user's groups (AWS: "Understanding user pool JSON web tokens")."""

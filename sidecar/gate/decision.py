@@ -6,9 +6,10 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from sidecar.gate.codes import Code
 from sidecar.gate.identity import Principal
 from sidecar.gate.trace import Header
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 
 ALLOW = "EFFECT_ALLOW"
 DENY = "EFFECT_DENY"

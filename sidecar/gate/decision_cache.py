@@ -12,9 +12,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from sidecar.bounded import Bounded
+from sidecar.gate.codes import Code
 from sidecar.gate.decision import Resource
 from sidecar.gate.identity import Principal
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 
 REMEMBERED = 16 * 1024 * 1024
 """Bytes of the decisions of one process, about 8,000; of more, the one that was made first is forgotten."""

@@ -15,6 +15,7 @@ from urllib.parse import quote
 from sidecar.gate import body as body_reading
 from sidecar.gate import cors
 from sidecar.gate.ask import Ask
+from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import Answer, Question, Resource, judge
 from sidecar.gate.decision_cache import DecisionCache, key_of
 from sidecar.gate.headers import Header
@@ -27,7 +28,7 @@ from sidecar.gate.request import Raw, Reading, Request, as_it_came, read
 from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, allowed_methods, ask_of
 from sidecar.gate.session import Session, TokenSource
 from sidecar.gate.trace import TRACEPARENT, TRACESTATE
-from sidecar.gate.verdict import Code, Facts, Forward, Ground, Preflight, Privacy, Refuse, Refused, Verdict
+from sidecar.gate.verdict import Facts, Forward, Preflight, Privacy, Refuse, Refused, Verdict
 
 MAX_LOGGED_PATH = 512
 """Bytes of a path that could not be read, as far as the log tells of it."""

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterable
 
 from sidecar.bounded import Bounded, remembered
+from sidecar.gate.codes import Code
 from sidecar.gate.peers import Network, are_addresses, is_trusted
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 
 Header = tuple[bytes, bytes]
 

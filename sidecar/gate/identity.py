@@ -13,9 +13,10 @@ from jwt import PyJWK
 
 from sidecar.bounded import Bounded
 from sidecar.gate.claims import GROUPS, Claim, Format, Incomplete, RoleClaim, attributes_from, is_name, roles_from
+from sidecar.gate.codes import Code
 from sidecar.gate.request import Request
 from sidecar.gate.values import type_of
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.wire import strict_json
 
 MAX_TOKEN = 16 * 1024

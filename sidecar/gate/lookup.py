@@ -8,10 +8,11 @@ from typing import Any, NamedTuple
 from urllib.parse import quote
 
 from sidecar.bounded import Bounded, size_of
+from sidecar.gate.codes import Code
 from sidecar.gate.references import Material, Reference, resolve
 from sidecar.gate.trace import Header
 from sidecar.gate.values import Type, checked, is_number
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.wire import strict_json
 
 READINGS = 8 * 1024 * 1024

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from urllib.parse import urlsplit
 
+from sidecar.gate.codes import Code
 from sidecar.gate.request import Request
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 
 SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 """Methods that change nothing (RFC 9110 section 9.2.1)."""

@@ -11,8 +11,9 @@ from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
+from sidecar.gate.codes import Code
 from sidecar.gate.values import CONTROLS
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.wire.spelling import folded
 
 MAX_PARAMETERS = 256

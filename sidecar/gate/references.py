@@ -12,12 +12,13 @@ from typing import Any, NamedTuple
 
 import jmespath
 
+from sidecar.gate.codes import Code
 from sidecar.gate.expressions import compile_expression
 from sidecar.gate.identity import Principal
 from sidecar.gate.query import query_value
 from sidecar.gate.request import Request
 from sidecar.gate.values import Type, check_string, checked, type_of
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.wire.spelling import folded, respelled
 
 

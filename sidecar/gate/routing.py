@@ -12,9 +12,10 @@ from enum import StrEnum
 from typing import NamedTuple
 
 from sidecar.gate.ask import Ask, asks
+from sidecar.gate.codes import Code
 from sidecar.gate.request import Request
 from sidecar.gate.target import NO_ODDITIES, Oddity
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 
 WEBSOCKET = "WS"
 """The method under which `actions` names what a WebSocket handshake asks for."""

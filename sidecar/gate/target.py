@@ -6,7 +6,8 @@ import binascii
 import re
 from enum import StrEnum
 
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.codes import Code
+from sidecar.gate.verdict import Refused
 
 MAX_TARGET = 8192
 """Bytes of a request target; RFC 9110 section 4.1 recommends at least 8000."""

@@ -3,102 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import NamedTuple
 
+from sidecar.gate.codes import Code, Ground
 from sidecar.gate.trace import Trace
-
-
-class Code(StrEnum):
-    """Why a request did not get an answer of the app: stable, in the problem body, the decision log and the metrics."""
-
-    # the request cannot be read in one way only
-    REQUEST_INVALID = "request_invalid"
-    TARGET_AMBIGUOUS = "target_ambiguous"
-    TARGET_TOO_LONG = "target_too_long"
-    HEADER_AMBIGUOUS = "header_ambiguous"
-    HEADERS_TOO_LARGE = "headers_too_large"
-    HOST_NOT_ALLOWED = "host_not_allowed"
-    BODY_UNEXPECTED = "body_unexpected"
-    BODY_TOO_LARGE = "body_too_large"
-    BODY_TYPE_UNSUPPORTED = "body_type_unsupported"
-    BODY_INVALID = "body_invalid"
-    SEGMENT_INVALID = "segment_invalid"
-    REFERENCE_INVALID = "reference_invalid"
-    QUERY_NOT_ALLOWED = "query_not_allowed"
-    REQUEST_TIMEOUT = "request_timeout"
-    # a proxy that asks for its client
-    PROXY_NOT_TRUSTED = "proxy_not_trusted"
-    PROXY_AMBIGUOUS = "proxy_ambiguous"
-    PROXY_UNABLE = "proxy_unable"
-    # no route for it
-    ROUTE_UNMAPPED = "route_unmapped"
-    METHOD_UNMAPPED = "method_unmapped"
-    CORS_REFUSED = "cors_refused"
-    ORIGIN_REFUSED = "origin_refused"
-    # who asks
-    TOKEN_MISSING = "token_missing"
-    TOKEN_INVALID = "token_invalid"
-    TOKEN_EXPIRED = "token_expired"
-    SESSION_INVALID = "session_invalid"
-    SESSION_EXPIRED = "session_expired"
-    SESSION_STORE_UNAVAILABLE = "session_store_unavailable"
-    SESSION_STORE_ERROR = "session_store_error"
-    SESSION_BAD_RECORD = "session_bad_record"
-    PRINCIPAL_MISSING = "principal_missing"
-    NO_ROLES = "no_roles"
-    CLAIM_MISSING = "claim_missing"
-    CLAIM_INVALID = "claim_invalid"
-    KEYS_UNAVAILABLE = "keys_unavailable"
-    # signing in
-    SIGN_IN_INVALID = "sign_in_invalid"
-    SIGN_IN_REFUSED = "sign_in_refused"
-    SIGN_IN_LIMITED = "sign_in_limited"
-    IDP_UNAVAILABLE = "idp_unavailable"
-    IDP_BAD_ANSWER = "idp_bad_answer"
-    # what is asked for
-    RESOURCE_MISSING = "resource_missing"
-    RESOURCE_HIDDEN = "resource_hidden"
-    LOOKUP_UNAVAILABLE = "lookup_unavailable"
-    LOOKUP_TIMEOUT = "lookup_timeout"
-    LOOKUP_BAD_ANSWER = "lookup_bad_answer"
-    LOOKUP_AUTH = "lookup_auth"
-    LOOKUP_STATUS = "lookup_status"
-    LOOKUP_PARTIAL = "lookup_partial"
-    LOOKUP_MISMATCH = "lookup_mismatch"
-    LOOKUP_OPEN = "lookup_open"
-    LOOKUP_BUSY = "lookup_busy"
-    # the decision
-    DENIED_BY_POLICY = "denied_by_policy"
-    PDP_UNAVAILABLE = "pdp_unavailable"
-    PDP_TIMEOUT = "pdp_timeout"
-    PDP_BAD_ANSWER = "pdp_bad_answer"
-    PDP_STATUS = "pdp_status"
-    PDP_PARTIAL = "pdp_partial"
-    PDP_MISMATCH = "pdp_mismatch"
-    PDP_OPEN = "pdp_open"
-    PDP_BUSY = "pdp_busy"
-    OBLIGATION_UNKNOWN = "obligation_unknown"
-    # after the permit
-    UPSTREAM_UNAVAILABLE = "upstream_unavailable"
-    UPSTREAM_TIMEOUT = "upstream_timeout"
-    UPSTREAM_PROTOCOL = "upstream_protocol"
-    UPSTREAM_PARTIAL = "upstream_partial"
-    UPSTREAM_OPEN = "upstream_open"
-    UPSTREAM_BUSY = "upstream_busy"
-    # us
-    OVERLOADED = "overloaded"
-    INTERNAL_ERROR = "internal_error"
-
-
-class Ground(StrEnum):
-    """On what ground a request was let through; stands where a refusal has its code in the decision log."""
-
-    ALLOWED = "allowed"
-    AUTHENTICATED = "authenticated"
-    PUBLIC = "public"
-    PREFLIGHT = "preflight"
-    SHADOW = "shadow"
 
 
 class Refused(Exception):

@@ -8,8 +8,9 @@ from collections.abc import Callable
 from functools import partial
 
 from sidecar.bounded import LONGEST_KEY, Expiring
+from sidecar.gate.codes import Code
 from sidecar.gate.lookup import Call, Lookup, Reply
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Breaker
 from sidecar.net.pool import Answer, Fault, FaultKind, Origin, Pool
 from sidecar.net.shares import Shares

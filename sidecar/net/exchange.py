@@ -11,7 +11,7 @@ from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Protocol
 
 from sidecar.bounded import Bounded
-from sidecar.gate.verdict import Code
+from sidecar.gate.codes import Code
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]

@@ -19,7 +19,7 @@ import uvicorn
 from uvicorn.protocols.utils import get_local_addr, get_remote_addr, is_ssl
 from uvicorn.server import ServerState
 
-from sidecar.gate.verdict import Code
+from sidecar.gate.codes import Code
 from sidecar.net.exchange import App, Cycle, Message, Upgrade, problem
 from sidecar.net.limits import Crowd, Drain, Limits, Patience, Timed, ticker_of
 from sidecar.wire.http1_request import Body, Head, HeadReader, Rejected, body_of

@@ -17,13 +17,14 @@ from markupsafe import Markup
 
 from sidecar.doors.answer import Answer as HttpAnswer
 from sidecar.doors.answer import status_of
+from sidecar.gate.codes import Code
 from sidecar.gate.decision import Answer, Question
 from sidecar.gate.gate import PDP, Clock, Gate, Hooks, Identified
 from sidecar.gate.identity import Principal, principal_as
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.request import Raw
 from sidecar.gate.routing import WEBSOCKET, Rest, Route, Variable
-from sidecar.gate.verdict import Code, Facts, Forward, Refuse, Refused, Verdict
+from sidecar.gate.verdict import Facts, Forward, Refuse, Refused, Verdict
 from sidecar.pages.permissions import code_of, raw_of
 from sidecar.pages.router import Asked, Paths, page, query_of
 from sidecar.pages.templates import Pages

@@ -11,11 +11,12 @@ from urllib.parse import quote, urlencode, urlsplit
 
 from sidecar.doors.answer import Answer
 from sidecar.doors.refusal import LOGIN_PATH, RETURN_TO
+from sidecar.gate.codes import Code
 from sidecar.gate.origin import is_own_origin, require_own_origin
 from sidecar.gate.peers import Network, client_key
 from sidecar.gate.request import Request
 from sidecar.gate.session import Session
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.net.owners import client_address
 from sidecar.pages.router import Asked, Paths, form_of, page, query_of, redirect
 from sidecar.pages.templates import Pages

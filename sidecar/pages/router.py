@@ -11,9 +11,10 @@ from urllib.parse import parse_qsl
 from sidecar.doors.answer import PRIVATE, Answer
 from sidecar.doors.proxy import ClientBody, Receive, Scope, Send, raw_of
 from sidecar.doors.refusal import Refusals, send_whole
+from sidecar.gate.codes import Code
 from sidecar.gate.gate import Clock
 from sidecar.gate.request import Raw, Reading, Request, read
-from sidecar.gate.verdict import Code, Facts, Refuse, Refused
+from sidecar.gate.verdict import Facts, Refuse, Refused
 from sidecar.trust.assertion import Assertions
 
 log = logging.getLogger("sidecar.own")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sidecar.doors.answer import Offer, plain_page
-from sidecar.gate.verdict import Code
+from sidecar.gate.codes import Code
 
 if TYPE_CHECKING:
     from jinja2 import Environment

@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sidecar.bounded import Bounded
+from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, Result, deciding_policy
 from sidecar.gate.identity import Principal
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Breaker
 from sidecar.net.pool import Answer as Reply
 from sidecar.net.pool import Fault, FaultKind, Origin, Pool

@@ -12,10 +12,11 @@ from cerbos.response.v1.response_pb2 import CheckResourcesResponse
 from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 
 from sidecar.bounded import Bounded, remembered
+from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, Answer, Question, Resource, Result, deciding_policy
 from sidecar.gate.identity import Principal
 from sidecar.gate.trace import Header
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.net import grpc_health
 from sidecar.net.breaker import Breaker
 from sidecar.net.grpc_client import MAX_MESSAGE, CallFailed, Channel, Method, Status

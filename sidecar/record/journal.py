@@ -11,7 +11,8 @@ from json.encoder import encode_basestring_ascii as _quoted
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
-from sidecar.gate.verdict import Code, Facts, Forward, Refuse, Verdict
+from sidecar.gate.codes import Code, Dependency
+from sidecar.gate.verdict import Facts, Forward, Refuse, Verdict
 from sidecar.record.metrics import Metrics
 
 log = logging.getLogger("sidecar.journal")
@@ -80,10 +81,10 @@ class Journal:
         self.metrics.request(
             facts.route or "-", effect, code, outcome.status, outcome.seconds, facts.stages, forwarded
         )  # fmt: skip
-        dep, fault = _dependency_of(code)
-        if dep and dep not in _COUNTING:
+        failed = _FAULTS.get(code)
+        if failed is not None and failed[0] not in _COUNTING:
             # these count for themselves: their faults come without requests, and requests without their faults
-            self.metrics.dependency(dep, fault)
+            self.metrics.dependency(*failed)
         if facts.cache:
             self.metrics.remembered("decision", facts.cache)
         now = self._now()
@@ -111,7 +112,8 @@ class Journal:
 
     def broken_off(self, facts: Facts, code: Code) -> None:
         """Note that an answer broke off after its head had been sent to the client."""
-        self.metrics.dependency(*_dependency_of(code))
+        if code.dependency is not None:
+            self.metrics.dependency(code.dependency, code.fault)
         entry = {"time": _time(self._now()), "event": "broken_off", "request_id": facts.request_id, "code": code}
         self._write(json.dumps({**entry, "route": facts.route}) + "\n")
 
@@ -139,22 +141,11 @@ class Journal:
             log.exception("the decision log cannot be written")
 
 
-JWKS = "jwks"
-_DEPENDENCIES = {
-    "keys": JWKS, "pdp": "pdp", "obligation": "pdp",
-    "lookup": "lookup", "upstream": "upstream", "session": "sessions", "idp": "idp",
-}  # fmt: skip
-_COUNTING = (JWKS, "idp")
-_OF_CLIENTS = (Code.SESSION_INVALID, Code.SESSION_EXPIRED)
-
-
-def _dependency_of(code: str) -> tuple[str, str]:
-    """What a code says of a dependency: ("pdp", "timeout") for pdp_timeout, ("", "") where it says nothing."""
-    dep, _, fault = code.partition("_")
-    if dep not in _DEPENDENCIES or code in _OF_CLIENTS:
-        return "", ""
-    return _DEPENDENCIES[dep], fault
-
+_COUNTING = (Dependency.JWKS, Dependency.IDP)
+_FAULTS: dict[str, tuple[Dependency, str]] = {
+    code: (code.dependency, code.fault) for code in Code if code.dependency is not None
+}
+"""Codes that tell of a dependency, found by their text: a ground or a preflight is none of them."""
 
 _second: tuple[int, str] = (-1, "")
 """The last second that was written, and how."""
@@ -210,9 +201,9 @@ def _line(outcome: Outcome, facts: Facts, effect: str, code: str, now: float, ge
 def _more(outcome: Outcome, facts: Facts, code: str, generation: int) -> str:
     """What only some lines have."""
     more = ""
-    dep, fault = _dependency_of(code)
-    if dep:
-        more = f', "dep": "{dep}", "fault": {_quoted(fault)}'
+    failed = _FAULTS.get(code)
+    if failed is not None:
+        more = f', "dep": "{failed[0]}", "fault": {_quoted(failed[1])}'
     if facts.trace is not None:
         more += f', "trace_id": "{facts.trace.trace_id}"'
     if facts.cache:

@@ -20,13 +20,13 @@ from sidecar.doors.forward_auth import ForwardAuth
 from sidecar.doors.proxy import Proxy, Receive, Scope, Send
 from sidecar.doors.refusal import Refusals
 from sidecar.doors.websocket import WebSocketDoor
+from sidecar.gate.codes import Code
 from sidecar.gate.gate import PDP, Gate, Rules
 from sidecar.gate.identity import Tokens
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access
 from sidecar.gate.session import TokenSource
 from sidecar.gate.trace import BeginTrace
-from sidecar.gate.verdict import Code
 from sidecar.lookups.asking import HookClient
 from sidecar.net import grpc_health
 from sidecar.net import http_server as server

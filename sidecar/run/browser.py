@@ -7,9 +7,10 @@ from typing import NamedTuple
 from urllib.parse import urlsplit
 
 from sidecar.config.settings import Settings
+from sidecar.gate.codes import Code
 from sidecar.gate.identity import Tokens
 from sidecar.gate.session import Session
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
 from sidecar.pages.login import Login, SignedIn, Ways
 from sidecar.pages.templates import Pages

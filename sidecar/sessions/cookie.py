@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
+from sidecar.gate.codes import Code
 from sidecar.gate.session import SESSION_COOKIES, Session
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
 from sidecar.sessions.seal import Seal
 from sidecar.sessions.store import Ask, Held, Kept, decode, encode, from_cookies, to_cookies

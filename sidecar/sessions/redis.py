@@ -12,8 +12,9 @@ import secrets
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from sidecar.gate.codes import Code
 from sidecar.gate.session import SESSION_COOKIES, Session
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
 from sidecar.sessions.redis_link import DEADLINE, RedisLink, milliseconds
 from sidecar.sessions.seal import Seal, UnknownKey

@@ -11,7 +11,8 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import AuthenticationError, AuthorizationError, ConnectionError, TimeoutError
 
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.codes import Code
+from sidecar.gate.verdict import Refused
 
 DEADLINE = 0.2
 """Seconds for one operation."""

@@ -11,9 +11,10 @@ from functools import partial
 from typing import NamedTuple
 
 from sidecar.bounded import Expiring
+from sidecar.gate.codes import Code
 from sidecar.gate.request import Request
 from sidecar.gate.session import SESSION_COOKIE, Presented, Session, expired, session_crumbs
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.sessions.store import Held, Kept, Store
 from sidecar.wire import strict_json
 

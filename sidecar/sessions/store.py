@@ -8,8 +8,9 @@ import zlib
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
+from sidecar.gate.codes import Code
 from sidecar.gate.session import SESSION_COOKIES, Session, expired, set_cookie
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.wire import strict_json
 
 MAX_COOKIE = 4096

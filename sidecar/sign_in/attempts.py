@@ -13,7 +13,8 @@ import hashlib
 import unicodedata
 from collections.abc import AsyncIterator, Iterable
 
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.codes import Code
+from sidecar.gate.verdict import Refused
 from sidecar.sign_in.challenges import is_username
 from sidecar.sign_in.ledger import Count, Ledger, Place
 

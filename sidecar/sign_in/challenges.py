@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.codes import Code
+from sidecar.gate.verdict import Refused
 from sidecar.sign_in.provider import Challenge, Grant, Reply, SignInError, SignInFailed, token_in
 from sidecar.wire import strict_json
 

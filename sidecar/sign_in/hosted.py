@@ -11,7 +11,8 @@ from urllib.parse import quote, urlencode
 
 import httpx
 
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.codes import Code
+from sidecar.gate.verdict import Refused
 from sidecar.sign_in.provider import Grant, Provider, Reply, token_in
 
 SCOPE = "openid"

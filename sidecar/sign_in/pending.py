@@ -8,10 +8,11 @@ import json
 import secrets
 from typing import Any, NamedTuple, Protocol
 
+from sidecar.gate.codes import Code
 from sidecar.gate.request import Request
 from sidecar.gate.session import expired, set_cookie
 from sidecar.gate.target import read_target
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.sessions.store import MAX_COOKIE
 from sidecar.sign_in.ledger import Ledger
 from sidecar.sign_in.provider import Challenge

@@ -15,8 +15,9 @@ from typing import Any, NamedTuple
 
 import httpx
 
+from sidecar.gate.codes import Code
 from sidecar.gate.identity import FindKey, Issuer, verified_claims
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
 from sidecar.wire import strict_json
 

@@ -13,7 +13,8 @@ from typing import Any, TypeVar
 
 import httpx
 
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.codes import Code
+from sidecar.gate.verdict import Refused
 from sidecar.sign_in import challenges
 from sidecar.sign_in.challenges import ApiError
 from sidecar.sign_in.provider import ASK_WITHIN, Challenge, Grant, Provider, ServerError, SignInError, SignInFailed

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from sidecar.gate.codes import Code
 from sidecar.gate.decision import Answer, Question, Resource
 from sidecar.gate.decision_cache import Key, key_of
 from sidecar.gate.gate import PDP, Clock, Gate, Hooks, Rules
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.request import Raw, Request
-from sidecar.gate.verdict import Code, Refused, Verdict
+from sidecar.gate.verdict import Refused, Verdict
 
 MAX_ACTIONS = 50
 """Actions of one resource in a call, as many as Cerbos takes by default (its `requestLimits`)."""

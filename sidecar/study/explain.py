@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from sidecar.gate.ask import Ask
+from sidecar.gate.codes import Code
 from sidecar.gate.decision import Answer, Question
 from sidecar.gate.gate import PDP, Gate
 from sidecar.gate.identity import Principal, PrincipalRules, Tokens, principal_from
 from sidecar.gate.request import Raw, Request
 from sidecar.gate.routing import WEBSOCKET
-from sidecar.gate.verdict import Code, Forward, Preflight, Refuse, Refused, Verdict
+from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict
 
 
 class GivenClaims(Tokens):

@@ -24,11 +24,12 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 
 from sidecar.bounded import ENTRY, Expiring
+from sidecar.gate.codes import Code
 from sidecar.gate.headers import ALB_ACCESS_TOKEN, ALB_DATA
 from sidecar.gate.identity import Tokens
 from sidecar.gate.request import Request
 from sidecar.gate.session import Presented
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
 from sidecar.wire import strict_json
 

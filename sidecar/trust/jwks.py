@@ -23,7 +23,8 @@ import httpx
 from jwt import PyJWK
 from jwt.exceptions import PyJWTError
 
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.codes import Code
+from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
 from sidecar.wire import strict_json
 

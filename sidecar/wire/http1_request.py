@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import httptools
 
 from sidecar.bounded import Bounded, remembered
-from sidecar.gate.verdict import Code
+from sidecar.gate.codes import Code
 
 MAX_HEAD = 32 * 1024
 """Bytes of a head, request line and blank line included."""

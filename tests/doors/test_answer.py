@@ -6,7 +6,7 @@ from http import HTTPStatus
 import pytest
 
 from sidecar.doors import answer
-from sidecar.gate.verdict import Code
+from sidecar.gate.codes import Code
 
 STATUSES = {
     Code.TARGET_AMBIGUOUS: 400, Code.SEGMENT_INVALID: 400, Code.REFERENCE_INVALID: 400, Code.BODY_INVALID: 400,

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from sidecar.doors import check_answer
 from sidecar.doors.answer import status_of
 from sidecar.doors.check_answer import APPEND, OVERWRITE, Change
-from sidecar.gate.verdict import Code
+from sidecar.gate.codes import Code
 from sidecar.net.grpc_client import Status
 
 NAME = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=200).map(str.encode)

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from sidecar.config.settings import SETTINGS
 from sidecar.doors import dialects
 from sidecar.doors.dialects import AUTHORIZE, DIALECTS, read_question
+from sidecar.gate.codes import Code
 from sidecar.gate.headers import OVERRIDE_PREFIXES, OVERRIDES, Header
 from sidecar.gate.request import Raw
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from tests.stack import ROOT
 
 ADDRESS = (b"x-forwarded-for", b"192.0.2.7")

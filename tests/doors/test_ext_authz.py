@@ -15,9 +15,10 @@ from hypothesis import strategies as st
 
 from sidecar.doors.ext_authz import ExtAuthz, grpc_status, read_question
 from sidecar.doors.refusal import Refusals
+from sidecar.gate.codes import Code, Ground
 from sidecar.gate.headers import Header
 from sidecar.gate.request import Raw
-from sidecar.gate.verdict import Code, Facts, Forward, Ground, Preflight, Privacy, Refuse, Refused, Verdict
+from sidecar.gate.verdict import Facts, Forward, Preflight, Privacy, Refuse, Refused, Verdict
 from sidecar.net.grpc_client import CallFailed, Status
 from sidecar.record.journal import Journal, Metrics
 from tests.gate.test_gate import TOKEN, World

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sidecar.doors.handover import Handover, handover
+from sidecar.gate.codes import Ground
 from sidecar.gate.headers import IDENTITY_HEADERS, Header
 from sidecar.gate.request import Raw
-from sidecar.gate.verdict import Facts, Forward, Ground
+from sidecar.gate.verdict import Facts, Forward
 from tests.gate.test_gate import NOW, TOKEN, World
 
 CONNECTION = {b"host", b"content-length", b"transfer-encoding", b"connection", b"te", b"upgrade", b"keep-alive"}

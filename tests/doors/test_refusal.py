@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from sidecar.doors.refusal import Refusals
+from sidecar.gate.codes import Code
 from sidecar.gate.request import Raw
-from sidecar.gate.verdict import Code, Facts, Refuse
+from sidecar.gate.verdict import Facts, Refuse
 from sidecar.pages.templates import Pages
 
 HTML = (b"accept", b"text/html")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.gate.codes import Code
 from sidecar.gate.headers import Header
 from sidecar.gate.request import Raw, Reading, read
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 
 HOST: Header = (b"host", b"app.test")
 READING = Reading()

@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 
 from sidecar.gate.body import read_json
+from sidecar.gate.codes import Code
 from sidecar.gate.request import Raw, Reading, Request, read
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 
 
 async def given(body: bytes, *headers: tuple[bytes, bytes], limit: int = 100) -> Any:

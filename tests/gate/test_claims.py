@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.claims import GROUPS, Claim, Format, RoleClaim, attributes_from, is_name, roles_from
+from sidecar.gate.codes import Code
 from sidecar.gate.values import Type
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 
 NONE: frozenset[str] = frozenset()
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.gate.codes import Code
 from sidecar.gate.cors import answer_headers, is_preflight, preflight_headers
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.routing import Cors
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 
 FRONT = "https://front.example"
 CORS = Cors(frozenset([FRONT]), ("GET", "PUT"), ("authorization", "x-a"), False, 300)

@@ -6,9 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, Result, deciding_policy, judge
 from sidecar.gate.identity import Principal
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 
 ALICE = Principal("alice", ("user",), {}, "i", 1.0, {})
 QUESTION = Question("r1", ALICE, (Resource("doc", "1", "read", {}), Resource("doc", "2", "edit", {})))

@@ -10,10 +10,11 @@ from cerbos.request.v1.request_pb2 import CheckResourcesRequest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.gate.codes import Code
 from sidecar.gate.decision import Question, Resource
 from sidecar.gate.decision_cache import LONGEST_TEXT, DecisionCache, Key, key_of
 from sidecar.gate.identity import Principal
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.pdp.cerbos import message_of, principal_of
 
 ALLOWED = (True, "call", "policy")

@@ -14,6 +14,7 @@ from jwt import PyJWK
 
 from sidecar.gate.ask import Ask, asks
 from sidecar.gate.claims import Claim
+from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Result
 from sidecar.gate.decision_cache import DecisionCache
 from sidecar.gate.gate import Gate, Rules, header_text
@@ -25,7 +26,7 @@ from sidecar.gate.request import Raw, Reading, Request
 from sidecar.gate.routing import Access, Cors, Route, RouteTable, parse_path
 from sidecar.gate.session import Presented
 from sidecar.gate.values import Type
-from sidecar.gate.verdict import Code, Forward, Ground, Preflight, Privacy, Refuse, Refused, Verdict
+from sidecar.gate.verdict import Forward, Preflight, Privacy, Refuse, Refused, Verdict
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 NOW = 1_700_000_000.0

@@ -11,6 +11,7 @@ import pytest
 from jwt import PyJWK
 
 from sidecar.gate.claims import Claim
+from sidecar.gate.codes import Code
 from sidecar.gate.identity import (
     LEEWAY,
     MAX_TOKEN,
@@ -23,7 +24,7 @@ from sidecar.gate.identity import (
 )
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.values import Type
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from tests.tokens import CLIENT, ISSUER, b64, claims, jwk, mint, private_key, public_key, sign
 
 NOW = 1_700_000_000.0

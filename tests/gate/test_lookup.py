@@ -8,6 +8,7 @@ from typing import Any
 import jmespath
 import pytest
 
+from sidecar.gate.codes import Code
 from sidecar.gate.identity import Principal
 from sidecar.gate.lookup import (
     Attribute,
@@ -23,7 +24,7 @@ from sidecar.gate.lookup import (
 from sidecar.gate.references import Material, parse_reference
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.values import Type
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 
 MATERIAL = Material(
     read(Raw("GET", b"/", [(b"host", b"x")], "", "http", "r"), Reading()), {"org": "a/b"}, Principal("p", ("r",), {}, "i", 1.0, {"n": 5}), None

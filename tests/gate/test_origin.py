@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.gate.codes import Code
 from sidecar.gate.origin import require_own_origin
 from sidecar.gate.request import Raw, Reading, read
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 
 OWN, EVIL, PARTNER = "https://app.test", "https://evil.test", "https://partner.test"
 

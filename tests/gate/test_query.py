@@ -12,8 +12,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from sidecar.gate.codes import Code
 from sidecar.gate.query import admitted, query_value, rule_of, taken_for, with_values
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from tests.stack import ROOT
 
 

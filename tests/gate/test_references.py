@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.gate.codes import Code
 from sidecar.gate.headers import Header
 from sidecar.gate.identity import Principal
 from sidecar.gate.references import (
@@ -22,7 +23,7 @@ from sidecar.gate.references import (
 )
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.values import MAX_VALUE, Type, checked
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.wire.strict_json import EXACT_INTEGER
 
 CLAIMS = {

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.gate.ask import asks
+from sidecar.gate.codes import Code
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.routing import (
     METHODS,
@@ -24,7 +25,7 @@ from sidecar.gate.routing import (
     path_values,
 )
 from sidecar.gate.target import Oddity
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 
 
 def route(path: str, **more: object) -> Route:

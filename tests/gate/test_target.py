@@ -10,8 +10,9 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from sidecar.gate.codes import Code
 from sidecar.gate.target import Oddity, read_target
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from tests.counting import instructions
 from tests.gate.raw_request import raw, refusal
 

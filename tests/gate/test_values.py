@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.gate.codes import Code
 from sidecar.gate.values import MAX_DEPTH, Type, checked, from_text
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.wire.strict_json import EXACT_INTEGER
 
 

@@ -12,9 +12,10 @@ from typing import Any
 import jmespath
 import pytest
 
+from sidecar.gate.codes import Code
 from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, attributes_from
 from sidecar.gate.values import Type
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.lookups.asking import CACHED, MAX_BODY, MAX_RUNNING, HookClient
 from tests.fakes import (
     Behave,

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.gate.verdict import Code
+from sidecar.gate.codes import Code
 from sidecar.net.exchange import problem
 from tests.net.raw_http import Running, read_all, reply, running, until
 

@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from uvicorn.server import ServerState
 
-from sidecar.gate.verdict import Code
+from sidecar.gate.codes import Code
 from sidecar.net.http_server import UPGRADE, StrictProtocol, config
 from sidecar.net.limits import Drain, Limits
 from tests.net.raw_http import Client, Running, Seen, read_all, reply, running, until

@@ -6,8 +6,9 @@ import ipaddress
 
 import pytest
 
+from sidecar.gate.codes import Ground
 from sidecar.gate.request import Raw, Reading, read
-from sidecar.gate.verdict import Facts, Forward, Ground
+from sidecar.gate.verdict import Facts, Forward
 from sidecar.net.owners import Owners, Places, client_address
 
 TRUSTED = (ipaddress.ip_network("10.0.0.0/8"),)

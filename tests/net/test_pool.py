@@ -22,7 +22,8 @@ import uvloop
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sidecar.gate.verdict import Facts, Forward, Ground
+from sidecar.gate.codes import Ground
+from sidecar.gate.verdict import Facts, Forward
 from sidecar.net.breaker import Breaker
 from sidecar.net.pool import Fault, FaultKind, Origin, Pool, Response, Timeouts
 from tests.certificates import pem_of, signed

@@ -8,8 +8,9 @@ import pytest
 
 from sidecar.doors.answer import Answer
 from sidecar.doors.refusal import Refusals
+from sidecar.gate.codes import Code
 from sidecar.gate.request import Reading
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.pages.router import MAX_BODY, Asked, OwnPaths, form_of, page, query_of, redirect
 
 FORM = (b"content-type", b"application/x-www-form-urlencoded")

@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.doors import answer
 from sidecar.doors.answer import status_of
-from sidecar.gate.verdict import Code
+from sidecar.gate.codes import Code
 from sidecar.pages.templates import TEMPLATES, Pages, TemplateError
 
 

@@ -14,9 +14,10 @@ from typing import Any
 
 import pytest
 
+from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, Question, Resource, judge
 from sidecar.gate.identity import Principal
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.net.pool import Origin
 from sidecar.pdp.authzen import CALL, CERBOS_ROLES, MAX_CALL, AuthZen, Target, calls_for, subject_of
 from sidecar.pdp.cerbos import Cerbos

@@ -23,9 +23,10 @@ from google.protobuf.message import DecodeError
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, judge
 from sidecar.gate.identity import Principal
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.net.grpc_client import tls_context
 from sidecar.net.shares import Shares
 from sidecar.pdp.cerbos import BATCH, Cerbos, answer_of, message_of, parts_of, principal_of, read_answer, value_of

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.gate.verdict import Code, Facts, Forward, Ground, Preflight, Refuse, Verdict
+from sidecar.gate.codes import Code, Ground
+from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Verdict
 from sidecar.record.journal import Journal, Outcome, open_stream
 from sidecar.record.metrics import Metrics
 

@@ -11,7 +11,7 @@ import pytest
 from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
-from sidecar.gate.verdict import Code, Ground
+from sidecar.gate.codes import Code, Ground
 from sidecar.record.metrics import AT_ONCE, BOUNDS, FAMILIES, Metrics, Values, merged
 from tests.conftest import Stack, policies
 from tests.counting import instructions

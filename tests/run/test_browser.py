@@ -15,10 +15,11 @@ import pytest
 from jwt import PyJWK
 
 from sidecar.config.settings import Settings, read_settings
+from sidecar.gate.codes import Code
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.session import Session
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.pages.login import Login
 from sidecar.pages.router import Asked
 from sidecar.pages.templates import Pages

@@ -11,9 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.gate.codes import Code
 from sidecar.gate.session import SESSION_COOKIES as NAMES
 from sidecar.gate.session import Session
-from sidecar.gate.verdict import Code
 from sidecar.sessions.cookie import CookieStore
 from sidecar.sessions.seal import Seal
 from sidecar.sessions.store import encode

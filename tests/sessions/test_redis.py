@@ -13,9 +13,10 @@ from typing import Any
 
 import pytest
 
+from sidecar.gate.codes import Code
 from sidecar.gate.session import SESSION_COOKIES as NAMES
 from sidecar.gate.session import Session
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.sessions import redis as session_redis
 from sidecar.sessions.redis import RedisStore
 from sidecar.sessions.redis_link import MAX_CONNECTIONS

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sidecar.gate.verdict import Code
+from sidecar.gate.codes import Code
 from sidecar.sessions.redis_link import RedisLink, milliseconds
 from tests.fakes import refusal
 from tests.redis_server import PATIENT, RedisServer

@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import pytest
 
 from sidecar.bounded import Expiring
+from sidecar.gate.codes import Code
 from sidecar.gate.session import Presented, Session, TokenSource
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.sessions import sessions as sessions_module
 from sidecar.sessions.cookie import CookieStore
 from sidecar.sessions.redis import RedisStore

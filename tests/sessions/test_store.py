@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.gate.codes import Code
 from sidecar.gate.session import SESSION_COOKIES as NAMES
 from sidecar.gate.session import Session
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.sessions.store import MAX_PIECES, decode, encode, from_cookies, to_cookies
 from tests.sign_in.browser import ID, NOW, Browser, signed_in
 

@@ -8,9 +8,10 @@ import os
 from collections.abc import Iterable
 from typing import Any, Self
 
+from sidecar.gate.codes import Code
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.session import Session
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.sessions.sessions import Renewed
 from tests.tokens import b64
 

@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.codes import Code
+from sidecar.gate.verdict import Refused
 from sidecar.sign_in.attempts import AT_ONCE, PER_CLIENT, PER_USER, WAITING, WINDOW, Attempts, known_key, user_key
 from sidecar.sign_in.ledger import LocalLedger, Place
 

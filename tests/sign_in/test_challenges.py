@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.codes import Code
+from sidecar.gate.verdict import Refused
 from sidecar.sign_in.challenges import (
     AT_CODE,
     AT_NEW_PASSWORD,

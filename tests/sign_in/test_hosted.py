@@ -14,8 +14,8 @@ import pytest
 
 from sidecar.demo.cognito import LocalCognito
 from sidecar.demo.hosted_ui import HostedUI
+from sidecar.gate.codes import Code
 from sidecar.gate.identity import Issuer
-from sidecar.gate.verdict import Code
 from sidecar.sign_in.hosted import Hosted, domain_origin, s256
 from sidecar.sign_in.provider import Grant, Provider, verify_id_token
 from sidecar.trust.jwks import KeyStore

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sidecar.gate.verdict import Code
+from sidecar.gate.codes import Code
 from sidecar.sign_in.ledger import Count, Place
 from sidecar.sign_in.ledger_redis import RedisLedger
 from tests.fakes import refusal

@@ -9,8 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.gate.codes import Code
 from sidecar.gate.request import Raw, Reading, Request, read
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.sessions.seal import Seal
 from sidecar.sign_in.ledger import LocalLedger
 from sidecar.sign_in.pending import LASTS, PendingSignIns, begin, safe_target

@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from jwt import PyJWK
 
+from sidecar.gate.codes import Code
 from sidecar.gate.identity import Issuer
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.sign_in.provider import (
     ASK_WITHIN,
     MAX_ANSWER,

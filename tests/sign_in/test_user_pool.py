@@ -21,8 +21,9 @@ import jwt
 import pytest
 
 from sidecar.demo.cognito import LocalCognito
+from sidecar.gate.codes import Code
 from sidecar.gate.identity import Issuer
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.sign_in.challenges import MAX_MESSAGE
 from sidecar.sign_in.provider import ASK_WITHIN, Challenge, Grant, Provider, SignInError, SignInFailed, verify_id_token
 from sidecar.sign_in.user_pool import UserPool, api_endpoint

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from sidecar.gate.ask import asks
+from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Result
 from sidecar.gate.gate import Rules
 from sidecar.gate.identity import Principal, PrincipalRules, Tokens
@@ -15,7 +16,7 @@ from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading
 from sidecar.gate.routing import Access, Route, RouteTable, parse_path
-from sidecar.gate.verdict import Code, Forward, Refuse, Refused, Verdict
+from sidecar.gate.verdict import Forward, Refuse, Refused, Verdict
 from sidecar.lookups.asking import MAX_RUNNING, HookClient
 from sidecar.study.batch import AT_ONCE, MAX_ACTIONS, decide_all
 from tests.fakes import Web, json_answer, until

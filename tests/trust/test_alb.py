@@ -17,10 +17,11 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from jwt import PyJWK
 
+from sidecar.gate.codes import Code
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.session import Presented
-from sidecar.gate.verdict import Code, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.trust.alb import (
     AGAIN_AFTER,
     FETCH_WITHIN,

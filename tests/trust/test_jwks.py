@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.gate.verdict import Code
+from sidecar.gate.codes import Code
 from sidecar.trust.jwks import MAX_SET, REFRESH_EVERY, STALE_AFTER, KeyStore
 from tests.fakes import (
     Behave,

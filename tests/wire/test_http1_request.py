@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.gate.verdict import Code
+from sidecar.gate.codes import Code
 from sidecar.wire import http1_request as incoming
 from sidecar.wire.http1_request import CHUNKED, MAX_HEAD, Chunked, Head, HeadReader, Rejected, Sized, body_of
 
