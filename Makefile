@@ -1,4 +1,4 @@
-# One step each: make demo, make test, make lint. What they need is installed by the first of them, into .venv and node_modules.
+# One step each: make demo, make check, make test. What they need is installed by the first of them, into .venv and node_modules.
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -8,16 +8,20 @@ TEST_TOOLS := curl chromium redis-server nginx caddy haproxy prometheus openssl 
 PACKAGE_kubectl := kubernetes-client
 # more arguments: make demo ARGS="--port 8081", make test ARGS="-k cognito"
 ARGS ?=
+# processes of tests that run at once
+WORKERS ?= 2
 # make fuzz: seconds for each target, and how many generated requests the property is held against
 SECONDS ?= 60
 COUNT ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test bench docs fuzz lint hooks clean tools policies image sbom
+.PHONY: help setup demo check test coverage bench docs fuzz lint hooks clean tools policies image sbom
 
 help:
 	@echo "make demo    everything on this machine, with curl lines to paste; Ctrl-C stops it"
-	@echo "make test    every test, against the real Cerbos and a local Cognito"
+	@echo "make check   the linters, and every test that starts no process: what to run all day"
+	@echo "make test    every test, against the real Cerbos and a local Cognito; DEPLOY=1 with the images, whatever changed"
+	@echo "make coverage  every test, with a count of the lines and branches that they run"
 	@echo "make bench   the performance table, beside the peers; QUICK=1 for two minutes, SOAK=600 for memory over ten"
 	@echo "make fuzz    coverage-guided fuzzing of every parser, SECONDS=60 for each"
 	@echo "make docs    the docs as a site, in site/"
@@ -55,16 +59,29 @@ node_modules/.installed: package-lock.json
 demo: setup
 	@exec $(BIN)/sidecar demo $(ARGS)
 
+# Python starts hundreds of times in the tests, and compiles each module once, whatever a container says of it
+check test coverage: export PYTHONDONTWRITEBYTECODE :=
+# images and pods take minutes: tests/deploy has them run where something of them changed, in CI, and where they are asked for
+test coverage: export DEPLOY := $(DEPLOY)
+
+# no process, no container, no count of lines; of the properties fewer tries, and nothing that takes seconds
+check: lint
+	@$(BIN)/pytest -q -n $(WORKERS) -p tests.pure --hypothesis-profile few $(ARGS)
+
 # two at once, each file in one process; what measures time or memory runs alone after them. With ARGS a half may have nothing
-# to run (exit code 5), but not both, and the coverage of a part says nothing
-COVERAGE = $(if $(strip $(ARGS)),,--cov --cov-report=)
-test: setup tools policies
-	@failed=0; empty=0; \
+# to run (exit code 5), but not both
+RUN = failed=0; empty=0; \
 	run() { $(BIN)/pytest "$$@" || case $$? in 5) empty=$$((empty + 1));; *) failed=1;; esac; }; \
-	run -n 2 --dist loadfile -m "not alone" $(if $(COVERAGE),$(COVERAGE) --cov-fail-under=0) $(ARGS); \
-	run -m alone $(if $(COVERAGE),$(COVERAGE) --cov-append --cov-report=term) $(ARGS); \
+	run -n $(WORKERS) --dist loadfile -m "not alone" $(1) $(ARGS); \
+	run -m alone $(2) $(ARGS); \
 	if [ $$empty = 2 ]; then echo "no test was run" >&2; failed=1; fi; \
 	exit $$failed
+test: setup tools policies
+	@$(call RUN)
+
+# the floor is in pyproject.toml
+coverage: setup tools policies
+	@$(call RUN,--cov --cov-report= --cov-fail-under=0,--cov --cov-append --cov-report=term)
 
 # the wildcard is read when the recipe runs, after setup; strict where this Cerbos can be (0.55)
 policies: setup

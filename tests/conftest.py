@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,9 +18,12 @@ from tests.redis_server import BINARY as REDIS
 from tests.redis_server import RedisServer
 from tests.stack import ROOT, Recorder, Sidecar, Web, free_port, running_sidecar
 
+# jsonschema compiles 39 grammars of IRIs as it is imported: seconds in each process of tests, which one test of SBOMs needs
+sys.modules.setdefault("rfc3987_syntax", None)  # type: ignore[arg-type]
 # properties are held by what they say, never by how long the machine takes to try them
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("any-machine")
+settings.register_profile("few", settings.get_profile("any-machine"), max_examples=20)
 
 ROUTES = """\
 version: 1
@@ -125,6 +130,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if config.option.markexpr != "alone" or collection_path.suffix != ".py":
         return None
     return None if "mark.alone" in collection_path.read_text() else True
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[None]:
+    """Nothing that is collected is garbage: to look for it, then and at each later time, takes seconds."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

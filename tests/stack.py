@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import http.client
 import http.server
+import itertools
 import json
 import os
+import random
 import re
 import socket
 import sys
@@ -25,11 +27,17 @@ from sidecar.demo.processes import Process, status_of
 ROOT = Path(__file__).parent.parent
 
 
+_PORTS = itertools.cycle(random.sample(range(10_000, 32_000), 22_000))
+"""Below the ports that a kernel gives to outgoing connections, which may take one before its server listens; each process of
+tests tries them in an order of its own."""
+
+
 def free_port() -> int:
     """A port of the loopback interface on which nobody listens."""
-    with closing(socket.create_server(("127.0.0.1", 0))) as server:
-        port: int = server.getsockname()[1]
-    return port
+    for port in _PORTS:
+        with contextlib.suppress(OSError), closing(socket.create_server(("127.0.0.1", port))):
+            return port
+    raise AssertionError("the ports have no end")
 
 
 # --- what stands behind and beside the sidecar ---

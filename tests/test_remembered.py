@@ -75,6 +75,7 @@ def answered_line(number: int) -> None:
     ],
     ids=lambda value: getattr(value, "__name__", ""),
 )  # fmt: skip
+@pytest.mark.slow
 def test_what_is_made_up_grows_memory_by_no_more_than_a_bound(
     made_up: Callable[[int], None], times: int, most: int
 ) -> None:

@@ -16,8 +16,8 @@ from hypothesis import strategies as st
 from sidecar.config.placeholders import PUBLISHED, is_regular, require_drawn, require_own, require_own_password
 from sidecar.config.settings import SETTINGS, SettingsError, read_settings
 from sidecar.run.checking import findings
+from tests.stack import ROOT
 
-ROOT = Path(__file__).parent.parent
 SECRET_SETTINGS = {setting.variable for setting in SETTINGS if setting.secret}
 FILES = [
     ROOT / "README.md", ROOT / "docker-compose.yaml", ROOT / "sidecar" / "inject" / "template.yaml",

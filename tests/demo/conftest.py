@@ -2,28 +2,18 @@
 
 from __future__ import annotations
 
-import socket
 from collections.abc import Callable
-from contextlib import closing
 from pathlib import Path
 
 import pytest
+
+from tests import stack
 
 
 @pytest.fixture(scope="session")
 def free_port() -> Callable[[], int]:
     """Gives a port of the loopback interface on which nobody listens, another at each call."""
-    given: set[int] = set()
-
-    def find() -> int:
-        while True:
-            with closing(socket.create_server(("127.0.0.1", 0))) as server:
-                port: int = server.getsockname()[1]
-            if port not in given:
-                given.add(port)
-                return port
-
-    return find
+    return stack.free_port
 
 
 @pytest.fixture(scope="session")

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 
 from sidecar.inject.server import template_of
+from tests.deploy.changes import left_out
 from tests.deploy.engine import Engine, find
+from tests.stack import ROOT
 
 SIDECAR_IMAGE = "localhost/authorization-sidecar:test"
 STANDALONE_IMAGE = "localhost/authorization-sidecar:test-standalone"
@@ -13,7 +17,9 @@ STANDALONE_IMAGE = "localhost/authorization-sidecar:test-standalone"
 
 @pytest.fixture(scope="session")
 def engine() -> Engine:
-    """docker or podman. Skips where none works, or the base images are out of reach."""
+    """docker or podman. Skips where none works, the base images are out of reach, or nothing of the images changed."""
+    if reason := left_out(ROOT, os.environ):
+        pytest.skip(reason)
     found, reason = find()
     if found is None:
         pytest.skip(f"no container engine: {reason}")

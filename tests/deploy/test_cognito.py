@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from cfnlint.api import lint
 
 from sidecar.config.settings import read_settings
 from sidecar.demo.processes import Process, status_of
@@ -89,6 +88,7 @@ def settings_in(path: Path) -> dict[str, str]:
 
 def test_it_is_what_aws_takes() -> None:
     """By AWS's schemas of its resources. A remark (I...) is no fault."""
+    from cfnlint.api import lint  # here: it takes a second, in which another process runs other tests
 
     def faults(text: str) -> list[str]:
         return [str(match) for match in lint(text, regions=["eu-west-1"]) if not match.rule.id.startswith("I")]

@@ -230,6 +230,7 @@ PARTS = [
 ]
 
 
+@pytest.mark.process
 def test_express_reads_one_value_of_a_reference_or_it_is_refused() -> None:
     queries = (
         [b"owner=alice&" + part + b"=bob" for part in PARTS]
@@ -244,6 +245,7 @@ def test_express_reads_one_value_of_a_reference_or_it_is_refused() -> None:
         assert read.get("owner") == value, query
 
 
+@pytest.mark.process
 def test_express_finds_only_what_the_sidecar_has_set() -> None:
     rule = rule_of(None, ["owner"])
     queries = [with_values(admitted(part + b"=bob", rule), [("owner", "alice")]) for part in PARTS]

@@ -1402,6 +1402,7 @@ uvloop.run(main())
 """
 
 
+@pytest.mark.process
 def test_a_gibibyte_each_way_needs_no_memory() -> None:
     async def play(wire: Wire, request: Request) -> None:
         piece = b"x" * (1 << 18)

@@ -93,6 +93,7 @@ def cerbos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealCerbos]:
         yield running
 
 
+@pytest.mark.process
 async def test_every_case_of_the_policy_table_has_the_same_answer_by_grpc_and_by_authzen(cerbos: RealCerbos) -> None:
     table = cases()
     assert len(table) >= 100
@@ -155,6 +156,7 @@ async def test_values_of_every_type_arrive_as_they_are(cerbos: RealCerbos) -> No
         assert judge(asked, await authzen.check(asked)) == [True]
 
 
+@pytest.mark.process
 async def test_cerbos_serves_by_port_and_by_socket() -> None:
     embedded = EmbeddedCerbos(ROOT / "policies", binary=str(binary()))
     await embedded.start()

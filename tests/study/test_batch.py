@@ -201,6 +201,7 @@ async def test_one_call_starts_so_many_lookups_at_once() -> None:
     assert sorted(world.asked()) == [str(one) for one in range(1000, 1500)]
 
 
+@pytest.mark.slow
 async def test_calls_of_500_ids_leave_another_principal_its_places() -> None:
     world = Ids()
     async with world.web:

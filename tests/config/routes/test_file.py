@@ -1,7 +1,5 @@
 """`routes.yaml` -> routes and lookups; every fault with file, line and column."""
 
-from pathlib import Path
-
 import pytest
 
 from sidecar.config.routes.file import RoutesError
@@ -11,8 +9,7 @@ from sidecar.gate.lookup import Missing, ResourceField
 from sidecar.gate.routing import Access
 from sidecar.gate.values import Type
 from tests.config.routes.reading import WHOLE, faults, one_route, read
-
-ROOT = Path(__file__).parent.parent
+from tests.stack import ROOT
 
 
 def test_the_whole_grammar_is_read() -> None:

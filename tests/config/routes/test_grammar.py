@@ -1,7 +1,6 @@
 """The JSON Schema of a route file is that of its reader."""
 
 import json
-from pathlib import Path
 from typing import Any
 
 import jsonschema
@@ -9,8 +8,7 @@ import yaml
 
 from sidecar.config.routes.grammar import json_schema
 from tests.config.routes.reading import WHOLE
-
-ROOT = Path(__file__).parent.parent.parent
+from tests.stack import ROOT
 
 
 def schema_takes(document: Any) -> bool:
