@@ -225,7 +225,7 @@ class Gate:
                 if source.holds(request):
                     if request.websocket or request.method not in SAFE:
                         require_own_origin(request, also)
-                    presented = await source.present(request, now)
+                    presented = await source.present(request, now, rules.tokens)
                     principal = await rules.tokens.principal_of_token(presented.token, now)
                     if presented.cookies:
                         privacy = privacy._replace(no_store=True)

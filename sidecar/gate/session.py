@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple, Protocol
 
+from sidecar.gate.identity import Tokens
 from sidecar.gate.request import Request
 
 SESSION_COOKIE = b"__Host-session"
@@ -54,8 +55,8 @@ class TokenSource(Protocol):
         """Whether the request has what this source reads."""
         ...
 
-    async def present(self, request: Request, now: float) -> Presented:
-        """The token. Raises Refused: SESSION_* or TOKEN_*."""
+    async def present(self, request: Request, now: float, tokens: Tokens) -> Presented:
+        """The token; `tokens` verifies those of this request. Raises Refused: SESSION_* or TOKEN_*."""
         ...
 
 

@@ -111,7 +111,7 @@ class Console:
 
     async def show(self, asked: Asked) -> HttpAnswer:
         """GET console. Raises Refused where nobody has come, or somebody asks as another who may not."""
-        identified = await self._gate.identify(asked.request, self._gate.rules)
+        identified = await self._gate.identify(asked.request, asked.rules)
         query = query_of(asked)
         principal, admin = self._principal(identified, query, asked), self._is_admin(identified.principal)
         body = self._pages.render(
@@ -145,7 +145,7 @@ class Console:
         if not isinstance(attributes, dict) or "" in attributes or len(name) > 256:
             raise Refused(Code.REFERENCE_INVALID, "attributes: expected a JSON object without an empty name")
         self._journal.note("console_as", request_id=asked.request.request_id, principal=me.id, asked_as=name)
-        return principal_as(name, roles, attributes, me, self._gate.rules.tokens.rules)
+        return principal_as(name, roles, attributes, me, asked.rules.tokens.rules)
 
     def _session(self, identified: Identified, now: float) -> dict[str, int]:
         told = {"token": int(identified.principal.expires - now)}
@@ -157,7 +157,7 @@ class Console:
     # --- the table of actions ---
 
     async def _rows(self, principal: Principal, query: Mapping[str, str], asked: Asked) -> list[Row]:
-        rows = [_row(number, route, query) for number, route in enumerate(self._gate.rules.table.routes)]
+        rows = [_row(number, route, query) for number, route in enumerate(asked.rules.table.routes)]
         raws = [
             raw_of("GET" if cell.method == WEBSOCKET else cell.method, row.path, asked)._replace(
                 websocket=cell.method == WEBSOCKET
@@ -171,7 +171,7 @@ class Console:
 
     async def _decided(self, raws: list[Raw], principal: Principal, asked: Asked) -> list[Verdict]:
         return await decide_all(
-            raws, principal, self._gate.rules, self._hooks, self._pdp, now=self._now, timer=self._timer,
+            raws, principal, asked.rules, self._hooks, self._pdp, now=self._now, timer=self._timer,
             request_id=asked.request.request_id,
         )  # fmt: skip
 
@@ -184,7 +184,7 @@ class Console:
         if not path or method not in METHODS:
             return None
         recorder = Recorder(self._pdp, self._hooks)
-        rules = self._gate.rules.by(GivenPrincipal(principal))
+        rules = asked.rules.by(GivenPrincipal(principal))
         gate = Gate(rules, recorder, recorder, now=self._now, timer=self._timer)
         body = query.get("body", "").encode("utf-8")
         raw = raw_of(method, path if path.startswith("/") else f"/{path}", asked)

@@ -12,6 +12,7 @@ from urllib.parse import quote, urlencode, urlsplit
 from sidecar.doors.answer import Answer
 from sidecar.doors.refusal import LOGIN_PATH, RETURN_TO
 from sidecar.gate.codes import Code
+from sidecar.gate.identity import Tokens
 from sidecar.gate.origin import is_own_origin, require_own_origin
 from sidecar.gate.peers import Network, client_key
 from sidecar.gate.request import Request
@@ -98,8 +99,8 @@ class SignedIn(NamedTuple):
     expires: int
 
 
-Verify = Callable[[Grant, str | None, float], Awaitable[SignedIn]]
-"""Port: (grant, nonce of a hosted sign-in, now) -> what it proves (R19). Raises Refused."""
+Verify = Callable[[Grant, str | None, float, Tokens], Awaitable[SignedIn]]
+"""Port: (grant, nonce of a hosted sign-in, now, what verifies tokens) -> what it proves (R19). Raises Refused."""
 Revoke = Callable[[Session], Awaitable[None]]
 """Port: ends the refresh token of a session, or all of its user's. Raises Refused: IDP_*, SESSION_EXPIRED."""
 
@@ -297,7 +298,7 @@ class Login:
     ) -> Answer:  # fmt: skip
         """A new session, whatever session the browser came with (R19), and back to where the person was going."""
         try:
-            signed_in = await self._verify(grant, nonce, asked.now)
+            signed_in = await self._verify(grant, nonce, asked.now, asked.rules.tokens)
         except Refused as refused:
             self._note(asked, "sign_in_failed", reason=refused.code, detail=refused.detail)
             raise

@@ -43,16 +43,16 @@ class Permissions:
 
     async def whoami(self, asked: Asked) -> Answer:
         """GET whoami: the principal as Cerbos is told of it, the claims, and how long the session lasts."""
-        identified = await self._gate.identify(asked.request, self._gate.rules)
+        identified = await self._gate.identify(asked.request, asked.rules)
         return json_answer(who(identified), identified.cookies)
 
     async def permissions(self, asked: Asked) -> Answer:
         """POST permissions: `[{"method", "path"}, ...]` -> the same with `allowed` and `code`, in the same order."""
-        identified = await self._gate.identify(asked.request, self._gate.rules)
+        identified = await self._gate.identify(asked.request, asked.rules)
         wanted = _wanted(asked)
         raws = [raw_of(method, path, asked) for method, path in wanted]
         verdicts = await decide_all(
-            raws, identified.principal, self._gate.rules, self._hooks, self._pdp, now=self._now, timer=self._timer,
+            raws, identified.principal, asked.rules, self._hooks, self._pdp, now=self._now, timer=self._timer,
             request_id=asked.request.request_id,
         )  # fmt: skip
         results = [

@@ -12,8 +12,8 @@ from sidecar.doors.answer import PRIVATE, Answer
 from sidecar.doors.proxy import ClientBody, Receive, Scope, Send, raw_of
 from sidecar.doors.refusal import Refusals, send_whole
 from sidecar.gate.codes import Code
-from sidecar.gate.gate import Clock
-from sidecar.gate.request import Raw, Reading, Request, read
+from sidecar.gate.gate import Clock, Gate, Rules
+from sidecar.gate.request import Raw, Request, read
 from sidecar.gate.verdict import Facts, Refuse, Refused
 from sidecar.trust.assertion import Assertions
 
@@ -25,12 +25,14 @@ PREFIX = b"/_sidecar/"
 
 
 class Asked(NamedTuple):
-    """A request to an own path, with its whole body. `now` is Unix seconds, `raw` the request as it came."""
+    """A request to an own path, with its whole body. `now` is Unix seconds, `raw` the request as it came, `rules` those
+    in force when it came: a reload while it is answered changes nothing of it."""
 
     request: Request
     raw: Raw
     body: bytes
     now: float
+    rules: Rules
 
 
 Handler = Callable[[Asked], Awaitable[Answer]]
@@ -40,15 +42,13 @@ Paths = Mapping[str, Mapping[str, Handler]]
 
 
 class OwnPaths:
-    """Answers the sidecar's own paths, and says which they are. `now` gives Unix seconds."""
+    """Answers the sidecar's own paths by the rules of `gate`, and says which they are. `now` gives Unix seconds."""
 
-    def __init__(
-        self, paths: Paths, reading: Reading, refusals: Refusals, *, now: Clock, new_id: Callable[[], str]
-    ) -> None:
+    def __init__(self, paths: Paths, gate: Gate, refusals: Refusals, *, now: Clock, new_id: Callable[[], str]) -> None:
         self._paths = paths
         self.prefixes = (PREFIX, *(path.encode() for path in paths if not path.startswith(PREFIX.decode())))
         """Beginnings of targets that may name one of the paths."""
-        self._reading = reading
+        self._gate = gate
         self._refusals = refusals
         self._now = now
         self._new_id = new_id
@@ -74,13 +74,14 @@ class OwnPaths:
         await send_whole(made, send)
 
     async def _answer(self, raw: Raw, body: ClientBody) -> Answer:
-        request = read(raw, self._reading)
+        rules = self._gate.rules
+        request = read(raw, rules.reading)
         handlers = self._paths[request.path]
         handler = handlers.get("GET" if raw.method == "HEAD" else raw.method)
         if handler is None:
             methods = [*handlers, *(["HEAD"] if "GET" in handlers else [])]
             raise Refused(Code.METHOD_UNMAPPED, "no method of this page", tuple(methods))
-        return await handler(Asked(request, raw, await body.whole(MAX_BODY), self._now()))
+        return await handler(Asked(request, raw, await body.whole(MAX_BODY), self._now(), rules))
 
     async def _refuse(self, raw: Raw, refused: Refused, send: Send) -> None:
         path = raw.target.partition(b"?")[0].decode("latin-1")

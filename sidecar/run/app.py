@@ -410,13 +410,13 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     except (OSError, ValueError, TemplateError) as error:
         raise StartError(str(error)) from None
     reading = Reading(settings.hosts, settings.trusted_proxies, bool(settings.alb_signers))
-    browser = _browser(settings, lambda: gate.rules.tokens, metrics)
+    browser = _browser(settings, metrics)
     alb_keys = AlbKeys(now=time.monotonic, report=metrics.dependency)
     gate = Gate(
         Rules(routes.table, routes.lookups, tokens, reading, routes.decisions()),
         hooks, pdp, now=wall_clock, timer=time.perf_counter,
         sign=assertions.sign if assertions is not None else None, shadow=settings.mode == "shadow",
-        sources=_sources(browser, settings, lambda: gate.rules.tokens, alb_keys),
+        sources=_sources(browser, settings, alb_keys),
     )  # fmt: skip
     begin_trace = tracer.begin if tracer else None
     refusals = Refusals(login=browser is not None, page=pages.error)
@@ -433,7 +433,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
         paths.update(browser.login(pages, journal).paths())
         if settings.console == "on":
             paths.update(_console(settings, gate, hooks, pdp, pages, journal, browser).paths())
-    own = OwnPaths(paths, reading, refusals, now=wall_clock, new_id=new_id)
+    own = OwnPaths(paths, gate, refusals, now=wall_clock, new_id=new_id)
     traffic = Traffic(proxy, websockets, own, _forward_auth(settings, gate, journal, refusals, begin_trace))
     sidecar = Sidecar(
         settings, environ, gate, keys, trust, routes, pdp, embedded, hooks, upstream, metrics, journal, traffic,
@@ -571,24 +571,22 @@ def _compiler(settings: Settings) -> Compile | None:
     return lambda policies: problems_of(binary, folder, policies)
 
 
-def _browser(settings: Settings, tokens: Callable[[], Tokens], metrics: Metrics) -> Browser | None:
+def _browser(settings: Settings, metrics: Metrics) -> Browser | None:
     if not settings.login_modes:
         return None
     from sidecar.run.browser import Browser
 
     try:
-        return Browser(settings, tokens, metrics.dependency, wall_clock)
+        return Browser(settings, metrics.dependency, wall_clock)
     except ValueError as error:
         raise StartError(f"SIDECAR_LOGIN: {error}") from None
 
 
-def _sources(
-    browser: Browser | None, settings: Settings, tokens: Callable[[], Tokens], keys: AlbKeys
-) -> tuple[TokenSource, ...]:
+def _sources(browser: Browser | None, settings: Settings, keys: AlbKeys) -> tuple[TokenSource, ...]:
     """Where a request's token may be but for Authorization: our own session before the load balancer's."""
     sources: list[TokenSource] = [browser.sessions] if browser is not None else []
     if settings.alb_signers:
-        sources.append(AlbSessions(settings.alb_signers, tokens, keys))
+        sources.append(AlbSessions(settings.alb_signers, keys))
     return tuple(sources)
 
 

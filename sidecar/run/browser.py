@@ -26,13 +26,10 @@ from sidecar.sign_in.user_pool import UserPool, api_endpoint
 
 
 class Browser:
-    """Everything that sign-in is made of. `tokens` gives what verifies tokens by the rules in force."""
+    """Everything that sign-in is made of. `now` gives Unix seconds."""
 
-    def __init__(
-        self, settings: Settings, tokens: Callable[[], Tokens], report: Report, now: Callable[[], float]
-    ) -> None:
+    def __init__(self, settings: Settings, report: Report, now: Callable[[], float]) -> None:
         self._settings = settings
-        self._tokens = tokens
         self._now = now
         self._seal = Seal(settings.session_secrets)
         # connections of their own: no flood of sign-ins keeps a session from being renewed
@@ -90,13 +87,13 @@ class Browser:
             revoke_all=self.revoke_all, trusted=settings.trusted_proxies, logout_paths=settings.logout_paths,
         )  # fmt: skip
 
-    async def verify(self, grant: Grant, nonce: str | None, now: float) -> SignedIn:
+    async def verify(self, grant: Grant, nonce: str | None, now: float, tokens: Tokens) -> SignedIn:
         """Return what a sign-in proves (R19). Raises Refused: SIGN_IN_INVALID, KEYS_UNAVAILABLE, PRINCIPAL_MISSING.
 
         A session whose token the gate would refuse is none: its browser would come back here, again and again.
         """
-        tokens, client = self._tokens(), self._settings.client_ids[0]
-        if not self._takes_access():
+        client = self._settings.client_ids[0]
+        if not _takes_access(tokens):
             # an issuer that gives no access token of its own form has nothing that the id token could belong to
             grant = grant._replace(access_token="")
         proved = await verify_id_token(grant, tokens.issuers, client, tokens.find_key, now, nonce)
@@ -111,18 +108,15 @@ class Browser:
         username = claims.get("username", claims.get("cognito:username", claims["sub"]))
         return SignedIn(str(claims["sub"]), str(username), token, int(claims["exp"]))
 
-    def _takes_access(self) -> bool:
-        return any("access" in issuer.token_use for issuer in self._tokens().issuers.values())
-
-    async def renew(self, session: Session) -> Renewed:
-        """New tokens of a session. Raises Refused: SESSION_EXPIRED, IDP_*."""
+    async def renew(self, session: Session, tokens: Tokens) -> Renewed:
+        """New tokens of a session, of the use that `tokens` takes. Raises Refused: SESSION_EXPIRED, IDP_*."""
         if session.hosted and self._renewal.hosted is not None:
             grant = await self._renewal.hosted.refresh(session.refresh_token)
         elif self._renewal.pool is not None:
             grant = await self._renewal.pool.refresh(session.refresh_token, session.username)
         else:
             raise Refused(Code.SESSION_EXPIRED, "the way of this sign-in is switched off")
-        token = grant.access_token if self._takes_access() else grant.id_token
+        token = grant.access_token if _takes_access(tokens) else grant.id_token
         return Renewed(token, grant.id_token, grant.refresh_token, _expires(token))
 
     async def revoke(self, session: Session) -> None:
@@ -145,6 +139,10 @@ class Browser:
         for endpoints in (self._sign_in, self._renewal):
             await endpoints.aclose()
         await self._ledger.aclose()
+
+
+def _takes_access(tokens: Tokens) -> bool:
+    return any("access" in issuer.token_use for issuer in tokens.issuers.values())
 
 
 _UNUSABLE = frozenset([Code.TOKEN_INVALID, Code.TOKEN_EXPIRED])

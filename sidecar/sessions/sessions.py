@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from sidecar.bounded import Expiring
 from sidecar.gate.codes import Code
+from sidecar.gate.identity import Tokens
 from sidecar.gate.request import Request
 from sidecar.gate.session import SESSION_COOKIE, Presented, Session, expired, session_crumbs
 from sidecar.gate.verdict import Refused
@@ -43,9 +44,9 @@ class Renewed(NamedTuple):
     expires: int
 
 
-Renew = Callable[[Session], Awaitable[Renewed]]
-"""Port: asks Cognito for new tokens. Raises Refused: SESSION_EXPIRED where it gives none any more (`invalid_grant`),
-IDP_UNAVAILABLE, IDP_BAD_ANSWER."""
+Renew = Callable[[Session, Tokens], Awaitable[Renewed]]
+"""Port: asks Cognito for new tokens, of the use that `Tokens` takes. Raises Refused: SESSION_EXPIRED where it gives
+none any more (`invalid_grant`), IDP_UNAVAILABLE, IDP_BAD_ANSWER."""
 
 
 class Sessions:
@@ -74,7 +75,7 @@ class Sessions:
         cookie = request.seen.get(b"cookie", b"")
         return SESSION_COOKIE in cookie and bool(session_crumbs(cookie))
 
-    async def present(self, request: Request, now: float) -> Presented:
+    async def present(self, request: Request, now: float, tokens: Tokens) -> Presented:
         """The session's token, renewed if it is about to end. Raises Refused: SESSION_*, IDP_*.
 
         For a WebSocket a good token is taken as it is and nothing is written: a recheck cannot set a cookie.
@@ -83,7 +84,7 @@ class Sessions:
         kept = Kept(held.session)
         if self._is_due(held.session, now):
             if not request.websocket or held.session.expires <= now:
-                kept = await self._renewal(held, now)
+                kept = await self._renewal(held, now, tokens)
         elif not request.websocket:
             kept = await self._used(held, now)
         return Presented(kept.session.token.encode("utf-8"), kept.session, kept.cookies)
@@ -160,7 +161,7 @@ class Sessions:
         share = 0.5 + int(session.id[:4], 16) / 0x1FFFF
         return left < min(MARGIN, _life(session) / 5) * share
 
-    async def _renewal(self, held: Held, now: float) -> Kept:
+    async def _renewal(self, held: Held, now: float, tokens: Tokens) -> Kept:
         # newer than what was loaded where new tokens could not be written
         session = self._newest(held.session, now)
         good = session.expires > now
@@ -170,7 +171,7 @@ class Sessions:
         if failed is Code.SESSION_EXPIRED or not session.refresh_token:
             raise Refused(Code.SESSION_EXPIRED, "its token has ended, and there is no other")
         try:
-            kept = await self._shared(held, now)
+            kept = await self._shared(held, now, tokens)
         except Refused as refused:
             if refused.code is Code.SESSION_INVALID or not good:
                 raise
@@ -178,12 +179,12 @@ class Sessions:
         self._refuse_ended(session, now)
         return kept
 
-    async def _shared(self, held: Held, now: float) -> Kept:
+    async def _shared(self, held: Held, now: float, tokens: Tokens) -> Kept:
         """One renewal of a session at a time; all requests get what it gives."""
         key = held.session.id
         flight = self._flights.get(key)
         if flight is None:
-            flight = asyncio.get_running_loop().create_task(self._fly(held, now))
+            flight = asyncio.get_running_loop().create_task(self._fly(held, now, tokens))
             self._flights[key] = flight
             flight.add_done_callback(lambda done: self._landed(key, done))
         # not awaited itself: whoever leaves takes the new tokens from nobody, least of all from the browser
@@ -198,12 +199,13 @@ class Sessions:
             # everybody who waited may have left: then nobody else takes note of what it raised
             flight.exception()
 
-    async def _fly(self, held: Held, now: float) -> Kept:
+    async def _fly(self, held: Held, now: float, tokens: Tokens) -> Kept:
         session = held.session
         # with a token that is still good nobody waits for another process
         wait = 0.0 if self._newest(session, now).expires > now else RENEW_WITHIN
         try:
-            return await self._store.renew(held, partial(self._ask, now=now), self._left(session, now), wait)
+            ask = partial(self._ask, now=now, tokens=tokens)
+            return await self._store.renew(held, ask, self._left(session, now), wait)
         except Refused as refused:
             self._failed.put(session.id, refused.code, now)
             if refused.code is Code.SESSION_INVALID:
@@ -212,13 +214,13 @@ class Sessions:
                     await self._store.end(held.crumbs)
             raise
 
-    async def _ask(self, session: Session, now: float) -> Session:
+    async def _ask(self, session: Session, now: float, tokens: Tokens) -> Session:
         if not self._is_due(session, now):
             return session
         known = self._newest(session, now)
         if known is not session:
             return known
-        new = _renewed(session, await self._answer(session), now)
+        new = _renewed(session, await self._answer(session, tokens), now)
         # before it is written: should that fail, the next request must not ask with a dead refresh token
         self._renewed.put(session.id, new, now)
         return new
@@ -228,10 +230,10 @@ class Sessions:
         known = self._renewed.get(session.id, now)
         return known if known is not None and known.expires > session.expires else session
 
-    async def _answer(self, session: Session) -> Renewed:
+    async def _answer(self, session: Session, tokens: Tokens) -> Renewed:
         try:
             async with asyncio.timeout(RENEW_WITHIN):
-                return await self._renew(session)
+                return await self._renew(session, tokens)
         except Refused:
             raise
         except TimeoutError:

@@ -63,14 +63,10 @@ def key_base(signer: str) -> str:
 
 
 class AlbSessions:
-    """A `TokenSource`: the headers of the load balancers whose ARNs are `signers`.
+    """A `TokenSource`: the headers of the load balancers whose ARNs are `signers`."""
 
-    `tokens` gives what verifies tokens by the rules in force.
-    """
-
-    def __init__(self, signers: tuple[str, ...], tokens: Callable[[], Tokens], keys: AlbKeys) -> None:
+    def __init__(self, signers: tuple[str, ...], keys: AlbKeys) -> None:
         self._signers = frozenset(signers)
-        self._tokens = tokens
         self._keys = keys
 
     # the browser has a cookie of the load balancer's, which we never see
@@ -80,12 +76,11 @@ class AlbSessions:
         """Whether the request has one of the two headers."""
         return ALB_ACCESS_TOKEN in request.seen or ALB_DATA in request.seen
 
-    async def present(self, request: Request, now: float) -> Presented:
+    async def present(self, request: Request, now: float, tokens: Tokens) -> Presented:
         """The access token. Raises Refused: TOKEN_INVALID, TOKEN_EXPIRED, KEYS_UNAVAILABLE."""
         access, data = request.seen.get(ALB_ACCESS_TOKEN), request.seen.get(ALB_DATA)
         if access is None or data is None:
             raise Refused(Code.TOKEN_INVALID, f"expected both {ALB_ACCESS_TOKEN.decode()} and {ALB_DATA.decode()}")
-        tokens = self._tokens()
         # before the load balancer's own: so that only a user of the pool can make us ask for a key
         principal = await tokens.principal_of_token(access, now)
         parts = _read(data)

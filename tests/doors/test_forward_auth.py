@@ -15,6 +15,7 @@ from sidecar.doors.forward_auth import ForwardAuth
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code
 from sidecar.gate.headers import Header
+from sidecar.gate.identity import Tokens
 from sidecar.gate.request import Reading
 from sidecar.gate.session import Presented
 from sidecar.record.journal import Journal, Metrics
@@ -236,7 +237,7 @@ class _Renewed:
     def holds(self, request: Any) -> bool:
         return True
 
-    async def present(self, request: Any, now: float) -> Presented:
+    async def present(self, request: Any, now: float, tokens: Tokens) -> Presented:
         return Presented(TOKEN, None, (b"__Host-session=new; Secure", b"__Host-session.1=er; Secure"))
 
 

@@ -64,7 +64,8 @@ LOOKUPS = {
 class World:
     """The ports, what they were asked, and what they say next."""
 
-    def __init__(self) -> None:
+    def __init__(self, reading: Reading | None = None) -> None:
+        self.reading = reading or Reading()
         self.asked: list[str] = []
         self.effect = ALLOW
         self.reply: Reply | BaseException = Reply(200, "application/json", b'{"o": "a-1"}')
@@ -107,7 +108,7 @@ class World:
     def gate(self, **more: Any) -> Gate:
         rules = PrincipalRules()
         tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, rules, self.find)
-        return Gate(Rules(TABLE, LOOKUPS, tokens, Reading()), self, self, now=lambda: NOW, timer=self.timer, **more)
+        return Gate(Rules(TABLE, LOOKUPS, tokens, self.reading), self, self, now=lambda: NOW, timer=self.timer, **more)
 
 
 TOKEN = mint(claims(NOW))
@@ -555,7 +556,7 @@ class Cookies:
     def holds(self, request: Request) -> bool:
         return b"cookie" in request.seen
 
-    async def present(self, request: Request, now: float) -> Presented:
+    async def present(self, request: Request, now: float, tokens: Tokens) -> Presented:
         value = request.seen[b"cookie"].removeprefix(b"__Host-session=")
         if value == b"late":
             raise Refused(Code.SESSION_STORE_UNAVAILABLE)
@@ -596,6 +597,28 @@ async def test_what_a_session_gives_is_verified_like_any_token(value: bytes, cod
     assert verdict.code is code
 
 
+async def test_a_reload_while_a_source_is_asked_changes_nothing_of_the_request() -> None:
+    """The source is handed what verifies the tokens of this request, and the request goes on by the same rules."""
+    world = World()
+    handed = []
+
+    class Slow(Cookies):
+        async def present(self, request: Request, now: float, tokens: Tokens) -> Presented:
+            handed.append(tokens)
+            # nobody is trusted any more, and nothing is open
+            gate.rules = Rules(RouteTable([]), {}, Tokens({}, PrincipalRules(), world.find), Reading())
+            return await super().present(request, now, tokens)
+
+    gate = world.gate(sources=(Slow(),))
+    before = gate.rules.tokens
+    raw = Raw("GET", b"/me", [(b"host", b"app.test"), session(TOKEN)], "10.0.0.9", "http", "r1")
+    assert isinstance(await gate.decide(raw, world.read_body), Forward)
+    assert handed == [before]
+    verdict = await gate.decide(raw, world.read_body)
+    assert isinstance(verdict, Refuse)
+    assert verdict.code is Code.ROUTE_UNMAPPED
+
+
 class Balancer(Cookies):
     """Another source, which is asked after the first."""
 
@@ -604,7 +627,7 @@ class Balancer(Cookies):
     def holds(self, request: Request) -> bool:
         return b"accept" in request.seen
 
-    async def present(self, request: Request, now: float) -> Presented:
+    async def present(self, request: Request, now: float, tokens: Tokens) -> Presented:
         return Presented(request.seen[b"accept"])
 
 

@@ -9,9 +9,12 @@ import pytest
 from sidecar.doors.answer import Answer
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code
+from sidecar.gate.gate import Rules
 from sidecar.gate.request import Reading
+from sidecar.gate.routing import RouteTable
 from sidecar.gate.verdict import Refused
 from sidecar.pages.router import MAX_BODY, Asked, OwnPaths, form_of, page, query_of, redirect
+from tests.gate.test_gate import World
 
 FORM = (b"content-type", b"application/x-www-form-urlencoded")
 
@@ -25,8 +28,9 @@ async def show(asked: Asked) -> Answer:
     return page(str(fields))
 
 
+GATE = World(reading=Reading(frozenset(["app.test"]))).gate()
 OWN = OwnPaths(
-    {"/_sidecar/show": {"GET": show, "POST": show}}, Reading(frozenset(["app.test"])), Refusals(), now=lambda: 0.0,
+    {"/_sidecar/show": {"GET": show, "POST": show}}, GATE, Refusals(), now=lambda: 0.0,
     new_id=lambda: "r1",
 )  # fmt: skip
 
@@ -107,3 +111,30 @@ async def test_a_page_cannot_be_framed_cached_or_made_to_load_anything() -> None
 def test_a_redirect_is_a_get_with_its_cookies() -> None:
     made = redirect("/x", (b"a=1", b"b=2"))
     assert (made.status, [value for name, value in made.headers if name == b"set-cookie"]) == (303, [b"a=1", b"b=2"])
+
+
+async def test_a_reload_while_it_is_answered_changes_nothing_of_it() -> None:
+    """The rules of when it came are handed to the page: what it reads twice is the same twice."""
+    gate, seen = World().gate(), list[Rules]()
+    before = gate.rules
+
+    async def show(asked: Asked) -> Answer:
+        seen.append(asked.rules)
+        return page("")
+
+    async def receive() -> Any:
+        gate.rules = Rules(RouteTable([]), {}, before.tokens, before.reading)
+        return {"type": "http.request", "body": b"x", "more_body": False}
+
+    async def send(message: Any) -> None:
+        pass
+
+    own = OwnPaths({"/_sidecar/show": {"POST": show}}, gate, Refusals(), now=lambda: 0.0, new_id=lambda: "r1")
+    scope = {
+        "type": "http", "method": "POST", "raw_target": b"/_sidecar/show", "client": None, "scheme": "http",
+        "headers": [(b"host", b"app.test"), (b"content-length", b"1")],
+    }  # fmt: skip
+    await own(scope, receive, send)
+    assert seen == [before]
+    await own(scope, receive, send)
+    assert seen == [before, gate.rules]

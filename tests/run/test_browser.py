@@ -16,11 +16,13 @@ from jwt import PyJWK
 
 from sidecar.config.settings import Settings, read_settings
 from sidecar.gate.codes import Code
+from sidecar.gate.gate import Rules
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.request import Raw, Reading, read
+from sidecar.gate.routing import RouteTable
 from sidecar.gate.session import Session
 from sidecar.gate.verdict import Refused
-from sidecar.pages.login import Login
+from sidecar.pages.login import Login, SignedIn
 from sidecar.pages.router import Asked
 from sidecar.pages.templates import Pages
 from sidecar.record.journal import Journal
@@ -50,12 +52,20 @@ async def find(issuer: str, kid: str) -> PyJWK:
     return public_key("k1")
 
 
-def browser(
-    use: str = "access", issuers: dict[str, Issuer] | None = None, rules: PrincipalRules | None = None
-) -> Browser:
+TOKENS = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, PrincipalRules(), find)
+RULES = Rules(RouteTable([]), {}, TOKENS, Reading())
+
+
+def browser(settings: Settings = SETTINGS) -> Browser:
+    return Browser(settings, lambda dep, fault: None, lambda: NOW)
+
+
+async def verified(
+    grant: Grant, nonce: str | None, now: float, use: str = "access", issuers: dict[str, Issuer] | None = None,
+    rules: PrincipalRules | None = None,
+) -> SignedIn:  # fmt: skip
     trusted = issuers or {ISSUER: Issuer(ISSUER, frozenset([CLIENT, "other"]), frozenset([use]))}
-    tokens = Tokens(trusted, rules or PrincipalRules(), find)
-    return Browser(SETTINGS, lambda: tokens, lambda dep, fault: None, lambda: NOW)
+    return await browser().verify(grant, nonce, now, Tokens(trusted, rules or PrincipalRules(), find))
 
 
 def access(**more: Any) -> str:
@@ -70,14 +80,14 @@ def identity(**more: Any) -> str:
 
 
 async def test_tokens_that_belong_together_sign_in() -> None:
-    signed_in = await browser().verify(Grant(access(), identity(), "r"), NONCE, NOW)
+    signed_in = await verified(Grant(access(), identity(), "r"), NONCE, NOW)
     assert (signed_in.principal, signed_in.username) == ("a-1", "alice")
     assert signed_in.expires == int(NOW) + 3600
 
 
 async def test_an_issuer_of_id_tokens_alone_gives_the_session_one() -> None:
     token = identity()
-    signed_in = await browser("id").verify(Grant("opaque", token, "r"), NONCE, NOW)
+    signed_in = await verified(Grant("opaque", token, "r"), NONCE, NOW, use="id")
     assert (signed_in.token, signed_in.username) == (token, "alice")
 
 
@@ -100,7 +110,7 @@ async def test_an_issuer_of_id_tokens_alone_gives_the_session_one() -> None:
 )
 async def test_tokens_that_do_not_belong_to_this_sign_in_are_none(id_token: str, nonce: str | None) -> None:
     with pytest.raises(Refused) as caught:
-        await browser().verify(Grant(access(), id_token, "r"), nonce, NOW)
+        await verified(Grant(access(), id_token, "r"), nonce, NOW)
     assert caught.value.code is Code.SIGN_IN_INVALID
 
 
@@ -109,15 +119,13 @@ async def test_tokens_that_do_not_belong_to_this_sign_in_are_none(id_token: str,
 )
 async def test_an_access_token_that_the_gate_would_refuse_opens_no_session(token: str) -> None:
     with pytest.raises(Refused) as caught:
-        await browser().verify(Grant(token, identity(), "r"), NONCE, NOW)
+        await verified(Grant(token, identity(), "r"), NONCE, NOW)
     assert caught.value.code is Code.SIGN_IN_INVALID
 
 
 async def test_a_sign_in_without_its_principal_opens_no_session() -> None:
     with pytest.raises(Refused) as caught:
-        await browser(rules=PrincipalRules(id="email")).verify(
-            Grant(access(), identity(email="a@b.c"), "r"), NONCE, NOW
-        )
+        await verified(Grant(access(), identity(email="a@b.c"), "r"), NONCE, NOW, rules=PrincipalRules(id="email"))
     assert (caught.value.code, caught.value.detail) == (
         Code.PRINCIPAL_MISSING,
         "principal.id: the token has no claim email",
@@ -127,7 +135,7 @@ async def test_a_sign_in_without_its_principal_opens_no_session() -> None:
 async def test_roles_that_the_gate_would_refuse_open_no_session() -> None:
     token = access(**{"cognito:groups": "admin"})
     with pytest.raises(Refused) as caught:
-        await browser().verify(Grant(token, identity(), "r"), NONCE, NOW)
+        await verified(Grant(token, identity(), "r"), NONCE, NOW)
     assert caught.value.code is Code.SIGN_IN_INVALID
 
 
@@ -135,7 +143,7 @@ async def test_tokens_of_two_pools_do_not_belong_together() -> None:
     two = "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_Two"
     issuers = {name: Issuer(name, frozenset([CLIENT])) for name in (ISSUER, two)}
     with pytest.raises(Refused) as caught:
-        await browser(issuers=issuers).verify(Grant(access(), identity(iss=two), "r"), NONCE, NOW)
+        await verified(Grant(access(), identity(iss=two), "r"), NONCE, NOW, issuers=issuers)
     assert caught.value.code is Code.SIGN_IN_INVALID
 
 
@@ -145,9 +153,7 @@ async def test_keys_that_cannot_be_had_are_no_fault_of_the_persons() -> None:
 
     tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, PrincipalRules(), none)
     with pytest.raises(Refused) as caught:
-        await Browser(SETTINGS, lambda: tokens, lambda dep, fault: None, lambda: NOW).verify(
-            Grant(access(), identity(), ""), NONCE, NOW
-        )
+        await browser().verify(Grant(access(), identity(), ""), NONCE, NOW, tokens)
     assert caught.value.code is Code.KEYS_UNAVAILABLE
 
 
@@ -199,8 +205,7 @@ async def signing(endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPatch) -> A
     # what is held here is how many ask at once, and not for how long: 400 tasks take a busy machine seconds to begin
     monkeypatch.setattr(provider, "ASK_WITHIN", 60.0)
     monkeypatch.setattr(attempts, "TURN_WITHIN", 60.0)
-    tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, PrincipalRules(), find)
-    made = Browser(at(endpoint.port), lambda: tokens, lambda dep, fault: None, lambda: NOW)
+    made = browser(at(endpoint.port))
     journal = Journal(io.StringIO(), Metrics(), lambda: NOW, lambda seconds, what: None)
     yield made, made.login(Pages(), journal)
     await made.aclose()
@@ -221,7 +226,7 @@ def callbacks(count: int, states: int, clients: int) -> list[Asked]:
         headers = [(b"host", b"app.test"), (b"cookie", cookie.partition(b";")[0])]
         target = f"/_sidecar/callback?code=made-up-{number}&state={pending.state}".encode()
         raw = Raw("GET", target, headers, f"2001:db8:0:{number % clients:x}::{number:x}", "http", "r")
-        made.append(Asked(read(raw, Reading()), raw, b"", NOW))
+        made.append(Asked(read(raw, Reading()), raw, b"", NOW, RULES))
     return made
 
 
@@ -267,7 +272,7 @@ async def test_renewals_go_on_in_a_flood_of_callbacks(
     flood = [asyncio.create_task(answer(login, asked)) for asked in callbacks(400, states=400, clients=400)]
     await until(lambda: endpoint.codes >= MAX_CONNECTIONS)
     for _ in range(20):
-        assert (await made.renew(session)).expires == int(NOW) + 3600
+        assert (await made.renew(session, TOKENS)).expires == int(NOW) + 3600
     assert (endpoint.codes, endpoint.refreshed) == (MAX_CONNECTIONS, 20)
     endpoint.answers.set()
     await asyncio.gather(*flood)

@@ -14,6 +14,7 @@ import pytest
 
 from sidecar.bounded import Expiring
 from sidecar.gate.codes import Code
+from sidecar.gate.identity import Tokens
 from sidecar.gate.session import Presented, Session, TokenSource
 from sidecar.gate.verdict import Refused
 from sidecar.sessions import sessions as sessions_module
@@ -24,7 +25,7 @@ from sidecar.sessions.sessions import AGAIN_AFTER, GRACE, MARGIN, USED_EVERY, Re
 from sidecar.sessions.store import Ask, Held, Kept, Store
 from tests.fakes import refusal, until
 from tests.redis_server import PATIENT, RedisServer
-from tests.sign_in.browser import NOW, SECRETS, Browser, TokenEndpoint, jwt, request_with, signed_in, unreported
+from tests.sign_in.browser import NOW, SECRETS, TOKENS, Browser, TokenEndpoint, jwt, request_with, signed_in, unreported
 
 IDLE, LIFETIME = 8 * 3600, 24 * 3600
 SOON = NOW + 3600 - 10
@@ -76,7 +77,7 @@ def world(request: pytest.FixtureRequest) -> World:
 
 async def visit(sessions: Sessions, browser: Browser, now: float, *, websocket: bool = False) -> Presented:
     """One request, whose answer reaches the browser."""
-    presented = await sessions.present(browser.request(websocket=websocket), now)
+    presented = await sessions.present(browser.request(websocket=websocket), now, TOKENS)
     browser.take(presented.cookies)
     return presented
 
@@ -108,7 +109,7 @@ async def test_what_is_no_session_is_refused(world: World) -> None:
     sessions = world.replica()
     assert await refusal(sessions.current(request_with(""), NOW)) is Code.TOKEN_MISSING
     for cookie in ("__Host-session=x", "__Host-session=", "__Host-session.1=x", '__Host-session="1.x"'):
-        assert await refusal(sessions.present(request_with(cookie), NOW)) is Code.SESSION_INVALID
+        assert await refusal(sessions.present(request_with(cookie), NOW, TOKENS)) is Code.SESSION_INVALID
         assert await sessions.close(request_with(cookie), NOW) == (None, (cookie.partition("=")[0].encode() + b"=; Path=/; Secure; HttpOnly; SameSite=Lax; Max-Age=0",))  # fmt: skip
     assert await sessions.close(request_with("a=1"), NOW) == (None, ())
 
@@ -120,9 +121,9 @@ async def test_an_idle_session_ends(world: World) -> None:
     sessions, browser = world.replica(), Browser()
     browser.take(await sessions.open(signed_in(life=LIFETIME)))
     await visit(sessions, browser.copy(), NOW + IDLE - 1)
-    assert await refusal(world.replica().present(browser.request(), NOW + 2 * IDLE)) is Code.SESSION_EXPIRED
+    assert await refusal(world.replica().present(browser.request(), NOW + 2 * IDLE, TOKENS)) is Code.SESSION_EXPIRED
     never = Browser(await sessions.open(signed_in(life=LIFETIME, id="0" * 32)))
-    assert await refusal(sessions.present(never.request(), NOW + IDLE)) is Code.SESSION_EXPIRED
+    assert await refusal(sessions.present(never.request(), NOW + IDLE, TOKENS)) is Code.SESSION_EXPIRED
     assert await refusal(sessions.current(never.request(), NOW + IDLE)) is Code.SESSION_EXPIRED
 
 
@@ -132,7 +133,7 @@ async def test_a_session_in_use_goes_on_until_its_lifetime_and_no_longer(world: 
     for hours in range(7, 24, 7):
         await visit(sessions, browser, NOW + hours * 3600)
     await visit(sessions, browser, NOW + LIFETIME - 1)
-    assert await refusal(sessions.present(browser.request(), NOW + LIFETIME)) is Code.SESSION_EXPIRED
+    assert await refusal(sessions.present(browser.request(), NOW + LIFETIME, TOKENS)) is Code.SESSION_EXPIRED
 
 
 async def test_use_is_written_once_a_minute(world: World) -> None:
@@ -141,7 +142,7 @@ async def test_use_is_written_once_a_minute(world: World) -> None:
     await visit(sessions, browser, NOW + USED_EVERY - 1)
     assert (await sessions.current(browser.request(), NOW + 60)).used == NOW
     old = browser.copy()
-    many = await asyncio.gather(*(sessions.present(old.request(), NOW + USED_EVERY) for _ in range(20)))
+    many = await asyncio.gather(*(sessions.present(old.request(), NOW + USED_EVERY, TOKENS) for _ in range(20)))
     for presented in many:
         browser.take(presented.cookies)
     assert sum(bool(presented.cookies) for presented in many) == (1 if old.cookies != browser.cookies else 0)
@@ -217,7 +218,7 @@ async def test_sessions_that_began_together_are_not_renewed_together(in_cookies:
         browser = Browser(await sessions.open(signed_in(id=f"{number:04x}" + "0" * 28)))
         for left in range(70, 0, -1):
             in_cookies.cognito.now = NOW + 3600 - left
-            await sessions.present(browser.request(), NOW + 3600 - left)
+            await sessions.present(browser.request(), NOW + 3600 - left, TOKENS)
             if len(in_cookies.cognito.asked) > len(begun):
                 begun.append(left)
                 break
@@ -233,7 +234,7 @@ async def test_a_pages_many_requests_cause_one_renewal(world: World, moment: int
     browser = Browser(await sessions.open(signed_in()))
     world.cognito.now = moment
     world.cognito.gate.clear()
-    requests = [asyncio.ensure_future(sessions.present(browser.request(), moment)) for _ in range(20)]
+    requests = [asyncio.ensure_future(sessions.present(browser.request(), moment, TOKENS)) for _ in range(20)]
     await until(lambda: world.cognito.asked)
     await asyncio.sleep(0.05)
     world.cognito.gate.set()
@@ -250,7 +251,7 @@ async def test_a_browser_that_left_during_the_renewal_gets_the_new_tokens_with_i
     browser = Browser(await sessions.open(signed_in()))
     world.cognito.now = LATER
     world.cognito.gate.clear()
-    request = asyncio.ensure_future(sessions.present(browser.request(), LATER))
+    request = asyncio.ensure_future(sessions.present(browser.request(), LATER, TOKENS))
     await until(lambda: world.cognito.asked)
     request.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -258,7 +259,7 @@ async def test_a_browser_that_left_during_the_renewal_gets_the_new_tokens_with_i
     world.cognito.gate.set()
     await asyncio.sleep(0.05)
     for later in (0, GRACE - 1):
-        presented = await sessions.present(browser.request(), LATER + later)
+        presented = await sessions.present(browser.request(), LATER + later, TOKENS)
         assert presented.session is not None
         assert presented.session.refresh_token == "r1"
     assert world.cognito.asked == ["r0"]
@@ -279,7 +280,7 @@ async def test_who_still_has_the_old_cookie_gets_the_new_tokens_for_a_while(in_c
         assert (await in_cookies.replica().current(late.request(), moment)).refresh_token == "r1"
     assert in_cookies.cognito.asked == ["r0"]
     # after it the old refresh token is asked about, and Cognito has the last word
-    assert await refusal(sessions.present(old.request(), SOON + GRACE)) is Code.SESSION_EXPIRED
+    assert await refusal(sessions.present(old.request(), SOON + GRACE, TOKENS)) is Code.SESSION_EXPIRED
     assert in_cookies.cognito.asked == ["r0", "r0"]
 
 
@@ -331,7 +332,7 @@ async def test_a_renewal_has_a_deadline(world: World, monkeypatch: pytest.Monkey
     sessions = world.replica()
     browser = Browser(await sessions.open(signed_in()))
     world.cognito.gate.clear()
-    assert await refusal(sessions.present(browser.request(), LATER)) is Code.IDP_UNAVAILABLE
+    assert await refusal(sessions.present(browser.request(), LATER, TOKENS)) is Code.IDP_UNAVAILABLE
 
 
 @pytest.mark.parametrize("moment", [SOON, LATER])
@@ -343,37 +344,37 @@ async def test_tokens_of_somebody_else_end_the_session(
     browser = Browser(await sessions.open(signed_in()))
     world.cognito.now = moment
     setattr(world.cognito, whose, "b-2")
-    assert await refusal(sessions.present(browser.request(), moment)) is Code.SESSION_INVALID
+    assert await refusal(sessions.present(browser.request(), moment, TOKENS)) is Code.SESSION_INVALID
     assert "another subject" in caplog.text
     setattr(world.cognito, whose, "a-1")
     for websocket in (False, True):
-        work = sessions.present(browser.request(websocket=websocket), moment)
+        work = sessions.present(browser.request(websocket=websocket), moment, TOKENS)
         assert await refusal(work) in (Code.SESSION_INVALID, Code.SESSION_EXPIRED)
     assert len(world.cognito.asked) == 1
 
 
 @pytest.mark.parametrize("token", ["", "x", "a.b.c", "a..c", jwt() + ".x", "a.bnVsbA.c"])
 async def test_tokens_that_are_none_are_a_bad_answer(in_cookies: World, token: str) -> None:
-    async def renew(session: Session) -> Renewed:
+    async def renew(session: Session, tokens: Tokens) -> Renewed:
         return Renewed(token, "", "r1", LATER + 3600)
 
     sessions = Sessions(CookieStore(Seal(SECRETS), unreported), renew, idle=IDLE, lifetime=LIFETIME)
     browser = Browser(await sessions.open(signed_in()))
-    assert await refusal(sessions.present(browser.request(), LATER)) is Code.IDP_BAD_ANSWER
+    assert await refusal(sessions.present(browser.request(), LATER, TOKENS)) is Code.IDP_BAD_ANSWER
 
 
 async def test_new_tokens_that_have_ended_are_a_bad_answer(world: World) -> None:
     sessions = world.replica()
     browser = Browser(await sessions.open(signed_in()))
     world.cognito.now = LATER - 3600
-    assert await refusal(sessions.present(browser.request(), LATER)) is Code.IDP_BAD_ANSWER
+    assert await refusal(sessions.present(browser.request(), LATER, TOKENS)) is Code.IDP_BAD_ANSWER
 
 
 async def test_without_a_refresh_token_a_session_ends_with_its_token(world: World) -> None:
     sessions = world.replica()
     browser = Browser(await sessions.open(signed_in(refresh_token="")))
     await visit(sessions, browser, NOW + 3600 - 1)
-    assert await refusal(sessions.present(browser.request(), NOW + 3600)) is Code.SESSION_EXPIRED
+    assert await refusal(sessions.present(browser.request(), NOW + 3600, TOKENS)) is Code.SESSION_EXPIRED
     assert world.cognito.asked == []
 
 
@@ -381,7 +382,7 @@ async def test_no_new_tokens_for_a_session_that_ends_before_its_token(world: Wor
     sessions = world.replica(lifetime=3600)
     browser = Browser(await sessions.open(signed_in()))
     await visit(sessions, browser, SOON)
-    assert await refusal(sessions.present(browser.request(), LATER)) is Code.SESSION_EXPIRED
+    assert await refusal(sessions.present(browser.request(), LATER, TOKENS)) is Code.SESSION_EXPIRED
     assert world.cognito.asked == []
 
 
@@ -419,7 +420,7 @@ async def test_a_signed_out_session_is_over(world: World) -> None:
     browser.take(cookies)
     assert browser.cookies == {}
     for moment in (NOW + 10, SOON, LATER, NOW + LIFETIME - 1):
-        for work in (sessions.present(stolen.request(), moment), sessions.current(stolen.request(), moment)):
+        for work in (sessions.present(stolen.request(), moment, TOKENS), sessions.current(stolen.request(), moment)):
             assert await refusal(work) in (Code.SESSION_INVALID, Code.SESSION_EXPIRED)
     assert (await sessions.close(stolen.request(), NOW + 11))[0] is None
     assert world.cognito.asked == []
@@ -441,7 +442,10 @@ async def test_a_sign_out_tells_the_newest_refresh_token(world: World) -> None:
     ended, _ = await sessions.close(old.request(), SOON + 1)
     assert ended is not None
     assert ended.refresh_token == "r1"
-    assert await refusal(sessions.present(browser.request(), SOON + 2)) in (Code.SESSION_INVALID, Code.SESSION_EXPIRED)
+    assert await refusal(sessions.present(browser.request(), SOON + 2, TOKENS)) in (
+        Code.SESSION_INVALID,
+        Code.SESSION_EXPIRED,
+    )
 
 
 async def test_a_sign_out_during_a_renewal_ends_both(world: World) -> None:
@@ -449,7 +453,7 @@ async def test_a_sign_out_during_a_renewal_ends_both(world: World) -> None:
     browser = Browser(await sessions.open(signed_in()))
     world.cognito.now = SOON
     world.cognito.gate.clear()
-    request = asyncio.ensure_future(sessions.present(browser.request(), SOON))
+    request = asyncio.ensure_future(sessions.present(browser.request(), SOON, TOKENS))
     await until(lambda: world.cognito.asked)
     closing = asyncio.ensure_future(sessions.close(browser.request(), SOON))
     await asyncio.sleep(0.05)
@@ -459,7 +463,10 @@ async def test_a_sign_out_during_a_renewal_ends_both(world: World) -> None:
     assert ended is not None
     assert ended.refresh_token == "r1"
     assert await refusal(request) is Code.SESSION_INVALID
-    assert await refusal(sessions.present(browser.request(), SOON)) in (Code.SESSION_INVALID, Code.SESSION_EXPIRED)
+    assert await refusal(sessions.present(browser.request(), SOON, TOKENS)) in (
+        Code.SESSION_INVALID,
+        Code.SESSION_EXPIRED,
+    )
     browser.take(cookies)
     assert browser.cookies == {}
 
@@ -469,7 +476,7 @@ async def test_closing_waits_for_what_is_under_way(world: World) -> None:
     browser = Browser(await sessions.open(signed_in()))
     world.cognito.now = LATER
     world.cognito.gate.clear()
-    request = asyncio.ensure_future(sessions.present(browser.request(), LATER))
+    request = asyncio.ensure_future(sessions.present(browser.request(), LATER, TOKENS))
     await until(lambda: world.cognito.asked)
     closing = asyncio.ensure_future(sessions.aclose())
     await asyncio.sleep(0.05)
@@ -516,7 +523,9 @@ async def test_two_replicas_cause_one_renewal(in_redis: World, moment: int) -> N
     browser = Browser(await replicas[0].open(session))
     in_redis.cognito.now = moment
     in_redis.cognito.gate.clear()
-    requests = [asyncio.ensure_future(replicas[number % 2].present(browser.request(), moment)) for number in range(20)]
+    requests = [
+        asyncio.ensure_future(replicas[number % 2].present(browser.request(), moment, TOKENS)) for number in range(20)
+    ]
     await until(lambda: in_redis.cognito.asked)
     await asyncio.sleep(0.2)
     waiting = [request for request in requests if not request.done()]
@@ -537,7 +546,12 @@ async def test_many_replicas_and_many_sessions_cause_one_renewal_each(in_redis: 
     in_redis.cognito.now = LATER
     replicas = [in_redis.replica() for _ in range(4)]
     browsers = [Browser(await replicas[0].open(signed_in(id=f"{number:032x}"))) for number in range(10)]
-    work = [replica.present(browser.request(), LATER) for browser in browsers for replica in replicas for _ in range(3)]
+    work = [
+        replica.present(browser.request(), LATER, TOKENS)
+        for browser in browsers
+        for replica in replicas
+        for _ in range(3)
+    ]
     presented = await asyncio.gather(*work)
     assert len({one.token for one in presented}) == 10
     assert len(in_redis.cognito.asked) == 10
@@ -548,9 +562,9 @@ async def test_where_the_one_that_asks_fails_the_other_asks(in_redis: World) -> 
     browser = Browser(await replicas[0].open(signed_in()))
     in_redis.cognito.gate.clear()
     in_redis.cognito.fault = Refused(Code.IDP_UNAVAILABLE)
-    first = asyncio.ensure_future(replicas[0].present(browser.request(), LATER))
+    first = asyncio.ensure_future(replicas[0].present(browser.request(), LATER, TOKENS))
     await until(lambda: in_redis.cognito.asked)
-    second = asyncio.ensure_future(replicas[1].present(browser.request(), LATER))
+    second = asyncio.ensure_future(replicas[1].present(browser.request(), LATER, TOKENS))
     await asyncio.sleep(0.1)
     in_redis.cognito.gate.set()
     assert await refusal(first) is Code.IDP_UNAVAILABLE
@@ -566,11 +580,11 @@ async def test_who_comes_to_the_lock_second_asks_no_more(in_redis: World, redis_
 
     class Late(RedisStore):
         async def renew(self, held: Held, ask: Ask, left: float, wait: float) -> Kept:
-            await one.present(browser.request(), SOON)
+            await one.present(browser.request(), SOON, TOKENS)
             return await super().renew(held, ask, left, wait)
 
     two = Sessions(Late(redis_server.url, Seal(SECRETS), unreported), in_redis.cognito, idle=IDLE, lifetime=LIFETIME)
-    presented = await two.present(browser.request(), SOON)
+    presented = await two.present(browser.request(), SOON, TOKENS)
     assert presented.session == await one.current(browser.request(), SOON)
     assert in_redis.cognito.asked == ["r0"]
     await two.aclose()
@@ -581,16 +595,16 @@ async def test_tokens_of_somebody_else_end_the_session_on_all_replicas(
 ) -> None:
     browser = Browser(await in_redis.replica().open(signed_in()))
     in_redis.cognito.sub = "b-2"
-    assert await refusal(in_redis.replica().present(browser.request(), SOON)) is Code.SESSION_INVALID
+    assert await refusal(in_redis.replica().present(browser.request(), SOON, TOKENS)) is Code.SESSION_INVALID
     assert redis_server.command("KEYS", "*") == []
 
 
 async def test_a_sign_out_on_one_replica_is_one_on_all(in_redis: World) -> None:
     one, two = in_redis.replica(), in_redis.replica()
     browser = Browser(await one.open(signed_in()))
-    await two.present(browser.request(), NOW)
+    await two.present(browser.request(), NOW, TOKENS)
     await one.close(browser.request(), NOW)
-    assert await refusal(two.present(browser.request(), NOW)) is Code.SESSION_EXPIRED
+    assert await refusal(two.present(browser.request(), NOW, TOKENS)) is Code.SESSION_EXPIRED
     assert await refusal(two.current(browser.request(), NOW)) is Code.SESSION_EXPIRED
 
 
@@ -599,7 +613,7 @@ async def test_a_sign_out_during_another_replicas_renewal_ends_it(in_redis: Worl
     browser = Browser(await one.open(signed_in()))
     in_redis.cognito.now = SOON
     in_redis.cognito.gate.clear()
-    request = asyncio.ensure_future(two.present(browser.request(), SOON))
+    request = asyncio.ensure_future(two.present(browser.request(), SOON, TOKENS))
     await until(lambda: in_redis.cognito.asked)
     await one.close(browser.request(), SOON)
     in_redis.cognito.gate.set()
@@ -625,7 +639,7 @@ async def test_without_redis_no_session_is_examined_and_none_is_cleared(
     browser = Browser(await sessions.open(signed_in()))
     redis_server.kill()
     for work in (
-        sessions.present(browser.request(), NOW),
+        sessions.present(browser.request(), NOW, TOKENS),
         sessions.current(browser.request(), NOW),
         sessions.open(signed_in()),
     ):
@@ -639,7 +653,7 @@ async def test_new_tokens_that_cannot_be_written_serve_and_are_written_later(
     browser = Browser(await sessions.open(signed_in()))
     in_redis.cognito.now = LATER
     in_redis.cognito.gate.clear()
-    request = asyncio.ensure_future(sessions.present(browser.request(), LATER))
+    request = asyncio.ensure_future(sessions.present(browser.request(), LATER, TOKENS))
     await until(lambda: in_redis.cognito.asked)
     redis_server.command("REPLICAOF", "127.0.0.1", "1")
     with caplog.at_level(logging.ERROR):
@@ -652,11 +666,11 @@ async def test_new_tokens_that_cannot_be_written_serve_and_are_written_later(
     redis_server.command("REPLICAOF", "NO", "ONE")
     # the lock could not be released either: until it runs out, the tokens are served as they were
     started = time.monotonic()
-    assert (await sessions.present(browser.request(), LATER + 30)).token == presented.token
+    assert (await sessions.present(browser.request(), LATER + 30, TOKENS)).token == presented.token
     assert time.monotonic() - started < 4
     for key in redis_server.command("KEYS", "*:renewal"):
         redis_server.command("DEL", key)
-    again = await sessions.present(browser.request(), LATER + 30 + AGAIN_AFTER)
+    again = await sessions.present(browser.request(), LATER + 30 + AGAIN_AFTER, TOKENS)
     assert again.token == presented.token
     assert (await in_redis.replica().current(browser.request(), LATER + 60)).refresh_token == "r1"
     assert in_redis.cognito.asked == ["r0"]
@@ -668,8 +682,8 @@ async def test_a_lock_that_cannot_be_had_costs_nothing_while_the_token_is_good(
     sessions, session = in_redis.replica(), signed_in()
     browser = Browser(await sessions.open(session))
     redis_server.command("REPLICAOF", "127.0.0.1", "1")
-    assert (await sessions.present(browser.request(), SOON)).token == session.token.encode()
-    assert await refusal(sessions.present(browser.request(), LATER)) is Code.SESSION_STORE_ERROR
+    assert (await sessions.present(browser.request(), SOON, TOKENS)).token == session.token.encode()
+    assert await refusal(sessions.present(browser.request(), LATER, TOKENS)) is Code.SESSION_STORE_ERROR
     assert in_redis.cognito.asked == []
 
 
@@ -678,7 +692,7 @@ async def test_new_tokens_that_do_not_fit_into_cookies_serve_for_a_while(in_cook
     browser = Browser(await sessions.open(signed_in()))
     large = base64.urlsafe_b64encode(os.urandom(16000)).decode()
 
-    async def renew(session: Session) -> Renewed:
+    async def renew(session: Session, tokens: Tokens) -> Renewed:
         return Renewed(jwt(issued=SOON), "", large, SOON + 3600)
 
     sessions._renew = renew

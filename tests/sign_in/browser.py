@@ -8,7 +8,10 @@ import os
 from collections.abc import Iterable
 from typing import Any, Self
 
+from jwt import PyJWK
+
 from sidecar.gate.codes import Code
+from sidecar.gate.identity import PrincipalRules, Tokens
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.session import Session
 from sidecar.gate.verdict import Refused
@@ -77,6 +80,14 @@ class Browser:
         return other
 
 
+async def no_key(issuer: str, kid: str) -> PyJWK:
+    raise Refused(Code.KEYS_UNAVAILABLE)
+
+
+TOKENS = Tokens({}, PrincipalRules(), no_key)
+"""For sessions, which verify nothing themselves."""
+
+
 class TokenEndpoint:
     """What Cognito says to a refresh token. With `rotates` each is good for one answer. `asked` is what it was asked."""
 
@@ -91,7 +102,7 @@ class TokenEndpoint:
         self._rotates = rotates
         self._live = "r0"
 
-    async def __call__(self, session: Session) -> Renewed:
+    async def __call__(self, session: Session, tokens: Tokens) -> Renewed:
         self.asked.append(session.refresh_token)
         good = session.refresh_token == self._live
         if good and self._rotates and self.fault is None:

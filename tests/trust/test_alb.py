@@ -94,6 +94,9 @@ def tokens() -> Tokens:
     return Tokens(issuers, PrincipalRules(), find_key)
 
 
+TOKENS = tokens()
+
+
 @pytest.fixture
 async def web() -> AsyncIterator[Web]:
     async with Web(answer(200, pem(), kind="binary/octet-stream")) as web:
@@ -119,8 +122,7 @@ async def keys(web: Web, clock: Clock, reports: Reports) -> AsyncIterator[AlbKey
 
 @pytest.fixture
 def sessions(keys: AlbKeys) -> AlbSessions:
-    made = tokens()
-    return AlbSessions((SIGNER,), lambda: made, keys)
+    return AlbSessions((SIGNER,), keys)
 
 
 # --- where the keys are ---
@@ -151,14 +153,14 @@ def test_where_the_keys_of_a_load_balancer_are(signer: str, base: str) -> None:
 async def test_a_session_of_the_load_balancer_gives_its_access_token(
     web: Web, sessions: AlbSessions, reports: Reports, pad: bool
 ) -> None:
-    assert await sessions.present(asked(said=data(pad=pad)), NOW) == Presented(ACCESS)
-    assert await sessions.present(asked(said=data(pad=pad, typ="JWT")), NOW) == Presented(ACCESS)
+    assert await sessions.present(asked(said=data(pad=pad)), NOW, TOKENS) == Presented(ACCESS)
+    assert await sessions.present(asked(said=data(pad=pad, typ="JWT")), NOW, TOKENS) == Presented(ACCESS)
     assert [line for line, _ in web.asked] == [f"GET /{KID} HTTP/1.1"]
     assert reports.all == []
 
 
 async def test_the_issuers_other_form_is_taken(sessions: AlbSessions) -> None:
-    assert (await sessions.present(asked(said=data(iss=OTHER_ISSUER)), NOW)).token == ACCESS
+    assert (await sessions.present(asked(said=data(iss=OTHER_ISSUER)), NOW, TOKENS)).token == ACCESS
 
 
 def test_which_requests_it_reads(sessions: AlbSessions) -> None:
@@ -171,7 +173,7 @@ def test_which_requests_it_reads(sessions: AlbSessions) -> None:
 @pytest.mark.parametrize("headers", [{"x-amzn-oidc-accesstoken": ACCESS}, {"x-amzn-oidc-data": data()}])
 async def test_one_of_the_two_headers_is_no_session(web: Web, sessions: AlbSessions, headers: dict[str, bytes]) -> None:
     made = request(*((name.encode(), value) for name, value in headers.items()))
-    assert await refusal(sessions.present(made, NOW)) == Code.TOKEN_INVALID
+    assert await refusal(sessions.present(made, NOW, TOKENS)) == Code.TOKEN_INVALID
     assert web.asked == []
 
 
@@ -194,26 +196,26 @@ OTHER_ALB = SIGNER.replace("50dc6c495c0c9188", "50dc6c495c0c9189")
 async def test_a_header_that_our_load_balancer_would_not_set_is_refused_before_a_key_is_asked_for(
     web: Web, sessions: AlbSessions, header: dict[str, Any]
 ) -> None:
-    assert await refusal(sessions.present(asked(said=data(**header)), NOW)) == Code.TOKEN_INVALID
+    assert await refusal(sessions.present(asked(said=data(**header)), NOW, TOKENS)) == Code.TOKEN_INVALID
     assert web.asked == []
 
 
 async def test_data_that_has_ended_is_refused(web: Web, sessions: AlbSessions) -> None:
-    assert await refusal(sessions.present(asked(said=data(exp=int(NOW))), NOW)) == Code.TOKEN_EXPIRED
+    assert await refusal(sessions.present(asked(said=data(exp=int(NOW))), NOW, TOKENS)) == Code.TOKEN_EXPIRED
     assert web.asked == []
-    assert (await sessions.present(asked(said=data(exp=int(NOW) + 1)), NOW)).token == ACCESS
+    assert (await sessions.present(asked(said=data(exp=int(NOW) + 1)), NOW, TOKENS)).token == ACCESS
 
 
 @pytest.mark.parametrize("payload", [{"sub": "b-2"}, {"sub": None}, {}, {"sub": ["a-1"]}, {"sub": "A-1"}])
 async def test_data_of_another_user_than_the_access_token_is_refused(
     sessions: AlbSessions, payload: dict[str, Any]
 ) -> None:
-    assert await refusal(sessions.present(asked(said=data(payload)), NOW)) == Code.TOKEN_INVALID
+    assert await refusal(sessions.present(asked(said=data(payload)), NOW, TOKENS)) == Code.TOKEN_INVALID
 
 
 async def test_data_of_another_key_is_refused(sessions: AlbSessions) -> None:
     forged = data(key=ec.generate_private_key(ec.SECP256R1()))
-    assert await refusal(sessions.present(asked(said=forged), NOW)) == Code.TOKEN_INVALID
+    assert await refusal(sessions.present(asked(said=forged), NOW, TOKENS)) == Code.TOKEN_INVALID
 
 
 GOOD = data(pad=False)
@@ -248,7 +250,7 @@ RAW_SIGNATURE = signature(SIGNED)
 async def test_data_that_is_not_one_signed_jwt_is_refused(sessions: AlbSessions, said: bytes) -> None:
     made = asked()
     made.seen[b"x-amzn-oidc-data"] = said
-    assert await refusal(sessions.present(made, NOW)) == Code.TOKEN_INVALID
+    assert await refusal(sessions.present(made, NOW, TOKENS)) == Code.TOKEN_INVALID
 
 
 PAYLOAD = segment({"sub": "a-1"}, False)
@@ -273,40 +275,40 @@ async def test_a_segment_in_another_form_is_refused_though_it_is_signed(
         signed = first + b"." + PAYLOAD
         return asked(said=signed + b"." + segment(signature(signed), False))
 
-    assert (await sessions.present(said(header), NOW)).token == ACCESS
-    assert await refusal(sessions.present(said(change(header)), NOW)) == Code.TOKEN_INVALID
+    assert (await sessions.present(said(header), NOW, TOKENS)).token == ACCESS
+    assert await refusal(sessions.present(said(change(header)), NOW, TOKENS)) == Code.TOKEN_INVALID
 
 
 async def test_what_is_too_large_or_no_object_is_refused_though_it_is_signed(sessions: AlbSessions) -> None:
     for payload in (b"null", b'["sub"]', b'"sub"'):
-        assert await refusal(sessions.present(asked(said=data(payload)), NOW)) == Code.TOKEN_INVALID
+        assert await refusal(sessions.present(asked(said=data(payload)), NOW, TOKENS)) == Code.TOKEN_INVALID
     rest = MAX_DATA - len(data({"sub": "a-1", "x": ""})) - 8
     for size, fits in ((rest * 3 // 4, True), (rest * 3 // 4 + 32, False)):
         made = asked(said=data({"sub": "a-1", "x": "x" * size}))
         assert (len(made.seen[b"x-amzn-oidc-data"]) <= MAX_DATA) is fits
         if fits:
-            assert (await sessions.present(made, NOW)).token == ACCESS
+            assert (await sessions.present(made, NOW, TOKENS)).token == ACCESS
         else:
-            assert await refusal(sessions.present(made, NOW)) == Code.TOKEN_INVALID
+            assert await refusal(sessions.present(made, NOW, TOKENS)) == Code.TOKEN_INVALID
 
 
 async def test_the_signature_has_one_length(sessions: AlbSessions) -> None:
     longer = RAW_SIGNATURE[:32] + b"\0" + RAW_SIGNATURE[32:]
     made = asked(said=SIGNED + b"." + segment(longer, False))
-    assert await refusal(sessions.present(made, NOW)) == Code.TOKEN_INVALID
+    assert await refusal(sessions.present(made, NOW, TOKENS)) == Code.TOKEN_INVALID
 
 
 async def test_the_signature_has_one_form(sessions: AlbSessions) -> None:
-    assert await refusal(sessions.present(asked(said=next_in_alphabet(GOOD)), NOW)) == Code.TOKEN_INVALID
-    assert await refusal(sessions.present(asked(said=GOOD + b"="), NOW)) == Code.TOKEN_INVALID
-    assert (await sessions.present(asked(said=GOOD + b"=="), NOW)).token == ACCESS
+    assert await refusal(sessions.present(asked(said=next_in_alphabet(GOOD)), NOW, TOKENS)) == Code.TOKEN_INVALID
+    assert await refusal(sessions.present(asked(said=GOOD + b"="), NOW, TOKENS)) == Code.TOKEN_INVALID
+    assert (await sessions.present(asked(said=GOOD + b"=="), NOW, TOKENS)).token == ACCESS
 
 
 async def test_the_standard_alphabet_is_refused_though_it_is_signed(sessions: AlbSessions) -> None:
     payload = segment({"sub": "a-1", "x": "?" * 9 + ">" * 9}, False)
     assert b"_" in payload or b"-" in payload
     signed = segment(HEADER, False) + b"." + payload.replace(b"_", b"/").replace(b"-", b"+")
-    work = sessions.present(asked(said=signed + b"." + segment(signature(signed), False)), NOW)
+    work = sessions.present(asked(said=signed + b"." + segment(signature(signed), False)), NOW, TOKENS)
     assert await refusal(work) == Code.TOKEN_INVALID
 
 
@@ -326,22 +328,19 @@ async def test_the_standard_alphabet_is_refused_though_it_is_signed(sessions: Al
 async def test_only_a_user_of_the_pool_makes_us_ask_for_a_key(
     web: Web, sessions: AlbSessions, access: bytes, code: Code
 ) -> None:
-    assert await refusal(sessions.present(asked(access), NOW)) == code
+    assert await refusal(sessions.present(asked(access), NOW, TOKENS)) == code
     assert web.asked == []
 
 
-async def test_the_tokens_in_force_decide(keys: AlbKeys) -> None:
-    """A reload puts others in their place."""
-    in_force = [tokens()]
-    sessions = AlbSessions((SIGNER,), lambda: in_force[0], keys)
-    assert (await sessions.present(asked(), NOW)).token == ACCESS
-    in_force[0] = Tokens({}, PrincipalRules(), find_key)
-    assert await refusal(sessions.present(asked(), NOW)) == Code.TOKEN_INVALID
+async def test_the_tokens_of_the_request_decide(sessions: AlbSessions) -> None:
+    """A reload puts others in their place for the next one."""
+    assert (await sessions.present(asked(), NOW, TOKENS)).token == ACCESS
+    assert await refusal(sessions.present(asked(), NOW, Tokens({}, PrincipalRules(), find_key))) == Code.TOKEN_INVALID
 
 
 async def test_without_its_key_nothing_is_said_of_a_session(web: Web, sessions: AlbSessions) -> None:
     web.behave = answer(500)
-    assert await refusal(sessions.present(asked(), NOW)) == Code.KEYS_UNAVAILABLE
+    assert await refusal(sessions.present(asked(), NOW, TOKENS)) == Code.KEYS_UNAVAILABLE
 
 
 # --- the keys ---
