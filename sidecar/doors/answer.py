@@ -130,27 +130,32 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
 _LASTING = frozenset([Code.LOOKUP_AUTH, Code.LOOKUP_STATUS])
 """Codes of 503 with a long Retry-After: a hook that refuses the sidecar, or answers with a status that no hook should,
 is set up wrongly more often than not, and asking again seldom helps."""
-_SAYS_LASTING = "Something that is needed for the decision answers wrongly. Tell those who run this application."
+_SAYS_LASTING = "Something that this application depends on gave a wrong answer. Tell the person who runs it."
 _SAYS = {
-    400: "The request can be read in more than one way, or not at all.",
-    401: "A valid token is needed.",
-    403: "You may not do this.",
-    404: "There is nothing here.",
-    405: "This method is not available here.",
-    501: "This cannot be had by this way.",
-    502: "The application did not answer.",
-    429: "Too many attempts. Wait a little, and try again.",
-    503: "Something that is needed for the decision is not available. Try again soon.",
+    400: "The request is malformed, or it can be read in more than one way.",
+    401: "A valid token is required.",
+    403: "You don't have access to this.",
+    404: "This doesn't exist, or you don't have access to it.",
+    405: "This method isn't available here.",
+    501: "The proxy in front of this application can't handle this request.",
+    502: "The application didn't answer.",
+    429: "Too many attempts. Wait a few minutes, then try again.",
+    503: "Something that this application depends on isn't available. Try again in a moment.",
     504: "The application took too long to answer.",
 }
 """What a page tells a person; nothing that helps an attacker."""
 _SAYS_OF_CODE = {
     **dict.fromkeys(_LASTING, _SAYS_LASTING),
     Code.PRINCIPAL_MISSING: (
-        "Your account does not say who you are in the way that this application needs. Who runs it can fix it."
+        "Your account doesn't have the name that this application knows people by. "
+        "Ask the person who runs it to fix your account."
     ),
-    Code.CLAIM_MISSING: "Your account lacks something that the rules need. Who runs this application can add it.",
-    Code.CLAIM_INVALID: "Your account has something that the rules cannot use. Who runs this application can fix it.",
+    Code.CLAIM_MISSING: (
+        "Your account lacks information that this application needs. Ask the person who runs it to add it."
+    ),
+    Code.CLAIM_INVALID: (
+        "Your account has information that this application can't use. Ask the person who runs it to correct it."
+    ),
 }
 """The same where the status alone would tell a person nothing of what can be done."""
 

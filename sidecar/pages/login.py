@@ -44,17 +44,17 @@ _NOT_TRIED = (Code.IDP_UNAVAILABLE, Code.SIGN_IN_LIMITED)
 """Refusals after which nobody knows more of a password or of a code than before."""
 
 SAYS = {
-    SignInError.WRONG_PASSWORD: "The user name or the password is not right.",
-    SignInError.WRONG_CODE: "The code is not right.",
-    SignInError.THROTTLED: "Too many attempts. Wait a little, and try again.",
-    SignInError.UNCONFIRMED: "This account is not confirmed yet. Follow the message that was sent to you.",
-    SignInError.RESET_REQUIRED: "The password has to be reset first. Ask whoever runs this application.",
-    SignInError.EXPIRED: "That took too long. Sign in again.",
-    SignInError.PASSWORD_POLICY: "The new password does not follow the rules of this application.",
-    SignInError.DISABLED: "This account is switched off.",
+    SignInError.WRONG_PASSWORD: "Incorrect user name or password.",
+    SignInError.WRONG_CODE: "Incorrect code.",
+    SignInError.THROTTLED: "Too many attempts. Wait a few minutes, then try again.",
+    SignInError.UNCONFIRMED: "Your account isn't confirmed yet. Follow the message that was sent to you.",
+    SignInError.RESET_REQUIRED: "Your password must be reset first. Ask the person who runs this application.",
+    SignInError.EXPIRED: "Your sign-in took too long. Start again.",
+    SignInError.PASSWORD_POLICY: "The new password doesn't meet this application's requirements.",
+    SignInError.DISABLED: "This account is disabled.",
     SignInError.REFUSED: "This sign-in was refused.",
-    SignInError.UNSUPPORTED_CHALLENGE: "This account asks for a step that is not supported here.",
-    SignInError.FLOW_NOT_ALLOWED: "Signing in with a password is not enabled for this application.",
+    SignInError.UNSUPPORTED_CHALLENGE: "Your account requires a sign-in step that isn't supported here.",
+    SignInError.FLOW_NOT_ALLOWED: "This application doesn't allow signing in with a password.",
 }
 """What a person is told; nothing that tells a wrong password from an unknown user."""
 
@@ -232,7 +232,7 @@ class Login:
             if "repeated" in answers and not hmac.compare_digest(
                 answers.pop("repeated").encode(), answers.get("password", "").encode()
             ):
-                raise SignInFailed(SignInError.PASSWORD_POLICY, "The two passwords differ.")
+                raise SignInFailed(SignInError.PASSWORD_POLICY, "The two passwords don't match.")
             return await self._ways.pool.respond(pending.challenge, answers)
         password = fields.get("password", "")
         if not username or not password:

@@ -65,9 +65,9 @@ def test_it_shows_what_the_policy_says(
     page: Page, console: Site, name: str, password: str, contact: int, shown: dict[str, str]
 ) -> None:
     sign_in(page, f"{console.url}/_sidecar/console", name, password)
-    assert page.get_by_role("heading", level=1).inner_text() == "Who may do what"
+    assert page.get_by_role("heading", level=1).inner_text() == "Access console"
     assert chips(page, "/contacts/{id}") == dict.fromkeys(shown, "open")
-    field = page.get_by_label("A path of /contacts/{id}")
+    field = page.get_by_label("A path for /contacts/{id}")
     field.fill(f"/contacts/{contact}")
     # with scripts a change is asked for at once, as Enter and the buttons do without
     with page.expect_navigation():
@@ -86,7 +86,7 @@ def ask(page: Page, method: str, path: str) -> str:
     """The verdict on a request, with its class."""
     page.get_by_label("Method").select_option(method)
     page.get_by_label("Path", exact=True).fill(path)
-    page.get_by_role("button", name="Ask", exact=True).click()
+    page.get_by_role("button", name="Check", exact=True).click()
     verdict = page.locator("#verdict")
     return f"{verdict.inner_text()} ({(verdict.get_attribute('class') or '').removeprefix('verdict ')})"
 
@@ -129,13 +129,13 @@ def test_no_token_is_shown(page: Page, console: Site) -> None:
 def test_an_admin_asks_as_another_and_it_is_noted(page: Page, console: Site) -> None:
     sign_in(page, f"{console.url}/_sidecar/console", "admin", "Admin-1234")
     page.get_by_label("Principal", exact=True).fill("bob")
-    page.get_by_label("Roles, with commas").fill("user")
+    page.get_by_label("Roles, separated by commas").fill("user")
     page.get_by_label("Attributes, as JSON").fill('{"name": "bob"}')
-    page.get_by_label("A path of /contacts/{id}").fill("/contacts/2")
-    page.get_by_role("button", name="Ask for these paths").click()
+    page.get_by_label("A path for /contacts/{id}").fill("/contacts/2")
+    page.get_by_role("button", name="Check these paths").click()
     assert chips(page, "/contacts/{id}") == {"read": "yes", "update": "yes", "delete": "yes"}
-    page.get_by_label("A path of /contacts/{id}").fill("/contacts/1")
-    page.get_by_role("button", name="Ask for these paths").click()
+    page.get_by_label("A path for /contacts/{id}").fill("/contacts/1")
+    page.get_by_role("button", name="Check these paths").click()
     assert chips(page, "/contacts/{id}") == {"read": "yes", "update": "no", "delete": "no"}
     assert "as bob" in page.get_by_role("status").inner_text()
     noted = [line for line in console.sidecar.decisions() if line["event"] == "console_as"]
@@ -144,7 +144,7 @@ def test_an_admin_asks_as_another_and_it_is_noted(page: Page, console: Site) -> 
 
 def test_a_user_may_not_ask_as_another(page: Page, console: Site) -> None:
     sign_in(page, f"{console.url}/_sidecar/console", "alice", "Alice-1234")
-    assert page.get_by_label("Roles, with commas").count() == 0
+    assert page.get_by_label("Roles, separated by commas").count() == 0
     answer = page.goto(f"{console.url}/_sidecar/console?as=admin&roles=admin&path=/contacts/2&method=DELETE")
     assert answer is not None
     assert answer.status == 403

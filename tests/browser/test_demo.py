@@ -42,8 +42,8 @@ def url_of(demo: str) -> str:
 def shown(page: Page) -> tuple[str, dict[str, str]]:
     """The verdict of the printed request, and the actions on bob's contact."""
     verdict = page.locator("#verdict").inner_text()
-    page.get_by_label("A path of /contacts/{id}").fill("/contacts/2")
-    page.get_by_role("button", name="Ask for these paths").click()
+    page.get_by_label("A path for /contacts/{id}").fill("/contacts/2")
+    page.get_by_role("button", name="Check these paths").click()
     return verdict, chips(page, "/contacts/{id}")
 
 

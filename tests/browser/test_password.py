@@ -33,7 +33,7 @@ def test_a_person_signs_in_and_comes_to_where_they_were_going(page: Page, passwo
 
 def test_a_wrong_password_says_so_and_the_right_one_goes_on(page: Page, password_site: Site) -> None:
     sign_in(page, f"{password_site.url}/me", "alice", "wrong")
-    assert page.get_by_role("alert").inner_text() == "The user name or the password is not right."
+    assert page.get_by_role("alert").inner_text() == "Incorrect user name or password."
     assert page.get_by_label("User name").input_value() == "alice"
     assert page.get_by_label("Password").input_value() == ""
     page.get_by_label("Password").fill("Alice-1234")
@@ -43,7 +43,7 @@ def test_a_wrong_password_says_so_and_the_right_one_goes_on(page: Page, password
 
 def test_nobody_learns_who_has_an_account(page: Page, password_site: Site) -> None:
     sign_in(page, f"{password_site.url}/me", "nobody-of-this-name", "wrong")
-    assert page.get_by_role("alert").inner_text() == "The user name or the password is not right."
+    assert page.get_by_role("alert").inner_text() == "Incorrect user name or password."
 
 
 def test_a_first_sign_in_asks_for_a_new_password(page: Page, password_site: Site, cognito: LocalCognito) -> None:
@@ -51,15 +51,15 @@ def test_a_first_sign_in_asks_for_a_new_password(page: Page, password_site: Site
     sign_in(page, f"{password_site.url}/me", "erin", "Temp-1234")
     assert heading(page) == "Choose a new password"
     page.get_by_label("New password", exact=True).fill("Erin-12345")
-    page.get_by_label("New password, once more").fill("Other-12345")
+    page.get_by_label("Confirm new password").fill("Other-12345")
     page.get_by_role("button").click()
-    assert page.get_by_role("alert").inner_text() == "The two passwords differ."
+    assert page.get_by_role("alert").inner_text() == "The two passwords don't match."
     page.get_by_label("New password", exact=True).fill("short")
-    page.get_by_label("New password, once more").fill("short")
+    page.get_by_label("Confirm new password").fill("short")
     page.get_by_role("button").click()
     assert "assword" in page.get_by_role("alert").inner_text()
     page.get_by_label("New password", exact=True).fill("Erin-12345")
-    page.get_by_label("New password, once more").fill("Erin-12345")
+    page.get_by_label("Confirm new password").fill("Erin-12345")
     page.get_by_role("button").click()
     assert heading(page) == "GET /me erin user"
 
@@ -77,7 +77,7 @@ def test_it_works_without_javascript(password_site: Site, context: BrowserContex
 def test_a_denied_page_is_a_page_and_not_a_sign_in(page: Page, password_site: Site) -> None:
     sign_in(page, f"{password_site.url}/me", "alice", "Alice-1234")
     page.goto(f"{password_site.url}/unmapped")
-    assert heading(page) == "You may not do this"
+    assert heading(page) == "Access denied"
     assert "route_unmapped" in page.content()
 
 

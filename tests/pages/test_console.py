@@ -80,7 +80,14 @@ def way(sidecar: Sidecar, token: str, path: str, query: str = "") -> str:
 def test_a_refused_request_tells_nothing_of_what_was_looked_up(looking: Sidecar, cognito: LocalCognito) -> None:
     """Neither whose it is, nor where it was looked up, nor what Cerbos was asked, nor whether it is there at all."""
     others, nobodys = (way(looking, cognito.token("alice"), f"/contacts/{number}") for number in (2, 3))
-    for secret in ("somebody-else", "/internal/", "EFFECT_DENY", "Asked of Cerbos", "Derived roles", "no such thing"):
+    for secret in (
+        "somebody-else",
+        "/internal/",
+        "EFFECT_DENY",
+        "Question to Cerbos",
+        "Derived roles",
+        "no such thing",
+    ):
         assert secret not in others + nobodys
     assert "denied_by_policy" in others or "resource_hidden" in others
     # reading is allowed where there is something to read: only the way differs, and not by what is told of it
@@ -90,7 +97,7 @@ def test_a_refused_request_tells_nothing_of_what_was_looked_up(looking: Sidecar,
 
 def test_an_allowed_request_tells_its_whole_way(looking: Sidecar, cognito: LocalCognito) -> None:
     own = way(looking, cognito.token("alice"), "/contacts/1")
-    for told in ("/internal/1", "Asked of Cerbos", "EFFECT_ALLOW", "&#34;owner&#34;: &#34;alice&#34;"):
+    for told in ("/internal/1", "Question to Cerbos", "EFFECT_ALLOW", "&#34;owner&#34;: &#34;alice&#34;"):
         assert told in own
 
 

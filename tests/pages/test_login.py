@@ -161,7 +161,7 @@ def test_a_sign_out_everywhere_says_what_became_of_it(jar: Jar, sidecar: Sidecar
     assert (got.status, set(jar.cookies)) == (200, {DEVICE_COOKIE})
     # the stand-in may refuse it: then nobody is told that it was done
     refused = "tokens could not be revoked" in sidecar.log()
-    assert (b"could not be ended" if refused else b"end too") in got.body
+    assert (b"couldn't be ended" if refused else b"end as well") in got.body
 
 
 def test_nobody_is_signed_out_by_another_site_or_by_a_link(jar: Jar) -> None:
@@ -200,7 +200,7 @@ def test_a_form_that_is_sent_after_the_session_has_ended_leads_back_to_its_page(
     page = f"http://127.0.0.1:{jar.sidecar.port}/deep/form?a=%20b"
     got = jar.post("/me", {"a": "b"}, referer=page, sec_fetch_mode="navigate", sec_fetch_site="same-origin")
     assert (got.status, jar.cookies, app.seen) == (401, {}, [])
-    assert b"nothing of what you sent was done" in got.body
+    assert b"nothing that you sent was done" in got.body
     assert b"You are signed in" not in got.body
     assert b'href="/_sidecar/login?return_to=/deep/form%3Fa%3D%2520b"' in got.body
 
@@ -275,7 +275,7 @@ def test_a_sign_in_without_its_principal_ends_with_a_page_that_says_so(
         got = jar.sign_in()
         assert (got.status, "__Host-session" in jar.cookies) == (403, False)
         assert b"principal_missing" in got.body
-        assert b"what this application knows people by" in got.body
+        assert b"that this application knows people by" in got.body
         by_token = sidecar.get("/me", cognito.token("alice"))
         assert (by_token.status, by_token.code) == (403, "principal_missing")
         lines = [line for line in sidecar.decisions() if line.get("detail")]
@@ -316,7 +316,7 @@ def test_strangers_lock_nobody_out_of_a_browser_where_they_signed_in_before(
 def test_a_name_that_no_user_can_have_gets_the_ordinary_answer(jar: Jar, name: str) -> None:
     got = jar.sign_in(name, "whatever-1")
     assert got.status == 401
-    assert "The user name or the password is not right." in got.body.decode()
+    assert "Incorrect user name or password." in got.body.decode()
 
 
 class CountingPool:

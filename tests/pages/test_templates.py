@@ -26,7 +26,7 @@ def test_every_refusal_has_a_page_that_says_its_status_code_and_request(code: Co
 @pytest.mark.parametrize("code", [Code.LOOKUP_AUTH, Code.LOOKUP_STATUS])
 def test_nobody_is_told_to_try_again_where_a_hook_is_set_up_wrongly(code: Code) -> None:
     for page in (Pages().error(503, code, "r"), answer.plain_page(503, code, "r")):
-        assert b"ell those who run this application" in page
+        assert b"person who runs" in page
         assert b"ry again soon" not in page
         assert b"not available" not in page
     assert dict(answer.of(code, "r").headers)[b"retry-after"] == b"60"
@@ -95,7 +95,7 @@ def test_a_template_that_fails_while_it_is_rendered_is_replaced_by_ours(
 ) -> None:
     (tmp_path / "error.html").write_text("{{ no_such_thing }}")
     page = Pages(str(tmp_path)).error(403, Code.DENIED_BY_POLICY, "r1")
-    assert b"You may not do this" in page
+    assert b"Access denied" in page
     assert "the template error.html of SIDECAR_TEMPLATES failed" in caplog.text
 
 
