@@ -117,7 +117,7 @@ def require(*modules: str) -> None:
     """Raises StartError when one of these modules, which come with the extra `demo`, is not installed."""
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        raise StartError(f"not installed: {', '.join(missing)}; run: pip install 'authorization-sidecar[demo]'")
+        raise StartError(f"not installed: {', '.join(missing)}; run: pip install '.[demo]'")
 
 
 def _own(environ: Mapping[str, str]) -> dict[str, str]:

@@ -146,7 +146,7 @@ class _Stage:
         cognito = self._start(
             "a local Cognito (moto)",
             self.ports.cognito,
-            lambda: LocalCognito(self.ports.cognito, self.folder, self.environ),
+            lambda: LocalCognito(self.ports.cognito, self.folder, self.environ, fixed_ids=True),
         )
         login = self._start("its hosted UI", self.ports.login, lambda: self._start_login(cognito))
         node_modules = self.project / "node_modules"

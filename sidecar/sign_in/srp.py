@@ -21,9 +21,7 @@ def mathematics() -> Any:
     try:
         from pycognito.aws_srp import AWSSRP
     except ImportError:
-        raise ValueError(
-            "SIDECAR_PASSWORD_FLOW: found srp, expected pycognito: pip install 'authorization-sidecar[srp]'"
-        ) from None
+        raise ValueError("SIDECAR_PASSWORD_FLOW: found srp, expected pycognito: pip install '.[srp]'") from None
     return AWSSRP
 
 

@@ -126,14 +126,15 @@ def test_a_developers_own_aws_profile_is_not_read(tmp_path: Path, free_port: Cal
 def test_a_missing_extra_is_named_with_the_command_that_installs_it() -> None:
     with pytest.raises(StartError) as caught:
         require("json", "boto4", "moto4")
-    assert str(caught.value) == "not installed: boto4, moto4; run: pip install 'authorization-sidecar[demo]'"
+    assert str(caught.value) == "not installed: boto4, moto4; run: pip install '.[demo]'"
 
 
-def test_fixed_ids_are_those_that_the_compose_file_is_told(checkout: Path, tmp_path: Path, free_port: Any) -> None:
-    told = dict(
-        line.split("=", 1) for line in (checkout / "deploy/compose/dev.env").read_text().splitlines() if "=" in line
-    )
+def test_fixed_ids_are_those_that_the_compose_file_and_the_guide_name(
+    checkout: Path, tmp_path: Path, free_port: Any
+) -> None:
     with LocalCognito(free_port(), tmp_path, os.environ, fixed_ids=True) as running:
-        assert running.pool_id == told["AWS_COGNITO_POOL_ID"]
-        assert running.client_id == told["AWS_COGNITO_CLIENT_ID"]
-        assert running.region == told["AWS_REGION"]
+        for file in ("deploy/compose/dev.env", "docs/guides/local-user-pool.md"):
+            named = dict(line.split("=", 1) for line in (checkout / file).read_text().splitlines() if "=" in line)
+            assert named["AWS_COGNITO_POOL_ID"] == running.pool_id
+            assert named["AWS_COGNITO_CLIENT_ID"] == running.client_id
+            assert named["AWS_REGION"] == running.region
