@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shlex
-import subprocess
-import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import jwt
 
+from tests import commands
 from tests.conftest import Stack, policies
-from tests.stack import ROOT, binary, running_sidecar
+from tests.stack import ROOT, running_sidecar
 
 FENCE = re.compile(r"<!-- example: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
 
@@ -29,14 +26,6 @@ def command_of(text: str, word: str) -> list[str]:
     return shlex.split(line)[1:]
 
 
-def sidecar(folder: Path, arguments: list[str], environ: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "sidecar.cli", *arguments], cwd=folder, capture_output=True, text=True, check=False, timeout=60,
-        env={**inherited, "SIDECAR_CERBOS_BINARY": str(binary()), **environ},
-    )  # fmt: skip
-
-
 def test_an_app_is_protected_as_the_first_guide_says(stack: Stack, tmp_path: Path) -> None:
     text = page("start.md")
     (tmp_path / "policies").mkdir()
@@ -46,9 +35,9 @@ def test_an_app_is_protected_as_the_first_guide_says(stack: Stack, tmp_path: Pat
     stack.hook.json("/contacts/7", {"id": 7, "owner_id": subject})
     stack.hook.json("/contacts/8", {"id": 8, "owner_id": "somebody-else"})
 
-    checked = sidecar(tmp_path, ["check"], stack.environ)
+    checked = commands.sidecar(tmp_path, "check", environ=stack.environ)
     assert (checked.returncode, checked.stdout) == (0, "routes.yaml and policies: nothing wrong\n"), checked.stderr
-    explained = sidecar(tmp_path, command_of(text, "explain"), stack.environ)
+    explained = commands.sidecar(tmp_path, *command_of(text, "explain"), environ=stack.environ)
     assert explained.returncode == 1  # the guide's user is not the owner
     assert explained.stdout.splitlines()[-1] == "verdict    REFUSE denied_by_policy"
 
@@ -82,7 +71,7 @@ def test_a_403_is_followed_as_the_guide_says(stack: Stack, tmp_path: Path) -> No
 
     (tmp_path / "routes.yaml").write_text(stack.routes)
     environ = {**stack.environ, "SIDECAR_POLICIES": str(policies())}
-    explained = sidecar(tmp_path, command_of(text, "explain"), environ)
+    explained = commands.sidecar(tmp_path, *command_of(text, "explain"), environ=environ)
     assert explained.returncode == 1, explained.stderr
     call = re.compile(r"call \S+")
     assert call.sub("call", explained.stdout) == call.sub("call", shown["explain.txt"])

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
 
+from tests import commands
 from tests.certificates import certificates
 from tests.conftest import Stack, policies
 from tests.policy_table import RealCerbos, real_cerbos
@@ -119,10 +119,7 @@ def test_explain_and_check_ask_and_name_it(both: Both) -> None:
     }  # fmt: skip
 
     def sidecar(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "sidecar.cli", *arguments], capture_output=True, text=True, check=False, timeout=30,
-            env=environ,
-        )  # fmt: skip
+        return commands.sidecar(both.sidecar.folder, *arguments, environ=environ)
 
     done = sidecar("explain", "DELETE", "/contacts/2", "--claims", '{"username": "alice", "cognito:groups": ["user"]}')
     assert done.returncode == 1, done.stderr

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -16,6 +14,7 @@ import yaml
 
 from sidecar.run import checking
 from sidecar.study.lint import WARNINGS
+from tests import commands
 from tests.stack import ROOT, Recorder, Sidecar, Web, binary, older_binary, running_sidecar
 from tests.study.compiled import policy, rule
 from tests.tokens import CLIENT, ISSUER, claims, key_set, mint
@@ -142,11 +141,7 @@ def test_a_denial_for_a_role_stops_nobody_with_another(tmp_path: Path, keys: Web
 
 
 def check(folder: Path, keys: Web, *flags: str) -> subprocess.CompletedProcess[str]:
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))}
-    return subprocess.run(
-        [sys.executable, "-m", "sidecar.cli", "check", *flags], cwd=folder, capture_output=True, text=True, check=False,
-        timeout=60, env={**inherited, **settings(keys, binary())},
-    )  # fmt: skip
+    return commands.sidecar(folder, "check", *flags, environ=settings(keys, binary()))
 
 
 WRONG = """\

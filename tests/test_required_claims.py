@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,9 +17,10 @@ from websockets.sync.client import ClientConnection, connect
 
 from sidecar.doors.ext_authz import CHECK
 from sidecar.net.grpc_client import Channel, Method
+from tests import commands
 from tests.doors.test_ext_authz import question
 from tests.doors.test_websocket import Upstream
-from tests.stack import Recorder, Sidecar, Web, binary, free_port, running_sidecar
+from tests.stack import Recorder, Sidecar, Web, free_port, running_sidecar
 from tests.tokens import CLIENT, POOL, SESSION_SECRET, claims, key_set, mint
 
 ROUTES = """\
@@ -234,12 +232,10 @@ def test_the_console_says_so(world: World) -> None:
 )
 def test_explain_says_which_claim(world: World, policies: Path, said: dict[str, Any], verdict: str) -> None:
     told = {name: value for name, value in {**GOOD, **said}.items() if value is not None}
-    own = {**world.environ, "SIDECAR_CERBOS_BINARY": str(binary()), "SIDECAR_POLICIES": str(policies)}
-    done = subprocess.run(
-        [sys.executable, "-m", "sidecar.cli", "explain", "GET", DOC, "--claims", json.dumps({"cognito:groups": ["user"], **told})],
-        env={**os.environ, **own, "SIDECAR_ROUTES": str(world.sidecar.folder / "routes.yaml")},
-        capture_output=True, text=True, check=False, timeout=60,
-    )  # fmt: skip
+    routes = str(world.sidecar.folder / "routes.yaml")
+    own = {**world.environ, "SIDECAR_POLICIES": str(policies), "SIDECAR_ROUTES": routes}
+    claims = json.dumps({"cognito:groups": ["user"], **told})
+    done = commands.sidecar(policies, "explain", "GET", DOC, "--claims", claims, environ=own)
     assert done.stdout.splitlines()[-1].startswith(f"verdict    {verdict}"), done.stdout + done.stderr
 
 

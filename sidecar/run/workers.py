@@ -30,7 +30,6 @@ from sidecar.record.workers import PUBLISH_EVERY, ParentFile
 from sidecar.run import app
 from sidecar.run import serve as serving
 from sidecar.run.app import StartError
-from sidecar.study import explain
 from sidecar.tether import tethered
 
 log = logging.getLogger("sidecar")
@@ -224,6 +223,9 @@ class Asked(NamedTuple):
 
 async def explain_one(settings: Settings, environ: dict[str, str], asked: Asked) -> tuple[bool, list[str]]:
     """Explain one request with the real hook and the real PDP. Raises StartError, ValueError for a bad header."""
+    # what only this command needs
+    from sidecar.study import explain
+
     logs.configure("error")
     sidecar = app.build(settings, environ)
     pdp = explain.RecordingPDP(sidecar.pdp)

@@ -21,7 +21,7 @@ def test_a_record_is_one_ascii_line_with_its_fields() -> None:
 
 def test_a_traceback_is_a_field_and_libraries_speak_from_warnings_on() -> None:
     program = (
-        "import logging, sidecar.logs as l; l.configure('info')\n"
+        "import logging, sidecar.record.logs as l; l.configure('info')\n"
         "logging.getLogger('httpx').info('quiet'); logging.getLogger('sidecar').info('heard')\n"
         "try: 1/0\nexcept ZeroDivisionError: logging.getLogger('sidecar').exception('oops')"
     )

@@ -90,7 +90,7 @@ async def test_no_secret_of_any_setting_is_shown(tmp_path: Path) -> None:
 
 
 def test_traces_need_what_they_are_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "sidecar.tracing", None)
+    monkeypatch.setitem(sys.modules, "sidecar.record.tracing", None)
     environ = {
         "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_TRACES": "otlp", "SIDECAR_CERBOS": "127.0.0.1:1",
         "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"),
