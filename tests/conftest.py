@@ -121,8 +121,30 @@ def stack(session_stack: Stack) -> Stack:
     return session_stack
 
 
-ENGINE = ("test_image.py", "test_compose.py", "test_k8s_pod.py", "test_k8s_injected.py")
-"""Files that share one container engine, its images and the ports that a pod takes on the host."""
+GROUPS = {
+    "tests/browser/": "browser",
+    "tests/deploy/test_image.py": "engine",
+    "tests/deploy/test_compose.py": "engine",
+    "tests/deploy/test_k8s_pod.py": "engine",
+    "tests/deploy/test_k8s_injected.py": "engine",
+}
+"""Files that run in one process: they share one browser with its sites, or one container engine, its images and its ports."""
+LONGEST = (
+    "tests/deploy/test_image.py", "tests/deploy/test_compose.py", "tests/deploy/test_k8s", "tests/browser/", "tests/pdp/test_policy_reload.py",
+    "tests/hostile/", "tests/demo/", "tests/run/", "tests/net/test_pool.py", "tests/test_remembered.py", "tests/deploy/",
+    "tests/test_promises.py", "tests/test_cli.py", "tests/foreign/", "tests/doors/test_websocket.py", "tests/faults/",
+)  # fmt: skip
+"""What takes longest begins first, so that no process is left with it alone; all the rest is short."""
+
+
+def group_of(nodeid: str) -> str:
+    """The name under which tests run in one process: their file, or a group of files."""
+    return next((group for start, group in GROUPS.items() if nodeid.startswith(start)), nodeid.partition("::")[0])
+
+
+def rank_of(nodeid: str) -> int:
+    """The place of a test's file among those that begin first."""
+    return next((rank for rank, start in enumerate(LONGEST) if nodeid.startswith(start)), len(LONGEST))
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
@@ -144,7 +166,9 @@ def pytest_collection() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Properties run without a count of lines, which takes as long as they do: what they hold, other tests cover."""
+    """Order the files by how long they take. Properties run without a count of lines, which takes as long as they do: what
+    they hold, other tests cover."""
+    items.sort(key=lambda item: rank_of(item.nodeid))
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker(pytest.mark.no_cover)
@@ -152,14 +176,14 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Each file in one process, as `--dist loadfile` has it, and those of the container engine together in one."""
+    """Each group in one process, in the order of the files."""
     from xdist.scheduler import LoadFileScheduling
 
     class Scheduling(LoadFileScheduling):
         def _split_scope(self, nodeid: str) -> str:
-            scope = str(super()._split_scope(nodeid))
-            return "engine" if scope.endswith(ENGINE) else scope
+            return group_of(nodeid)
 
+    config.option.loadscopereorder = False
     return Scheduling(config, log)
 
 

@@ -119,6 +119,7 @@ def test_a_value_that_is_put_again_is_the_newest() -> None:
     assert (store.get("a"), store.get("b"), store.get("c")) == (1, None, 1)
 
 
+@pytest.mark.slow
 def test_the_weight_that_is_estimated_is_what_memory_takes() -> None:
     """Against the allocator: at least what is taken, and no more than three times as much."""
     for make in (
@@ -144,6 +145,7 @@ def test_size_of_counts_parts_on_all_levels_without_recursion() -> None:
     assert size_of(frozenset(["x" * 5000])) > 5000
 
 
+@pytest.mark.slow
 def test_hostile_texts_take_no_more_than_the_bound() -> None:
     store: Bounded[bytes, bytes] = Bounded(256 * 1024)
     tracemalloc.start()

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.conftest import GROUPS, LONGEST
 from tests.stack import ROOT
 
 TABLE = re.findall(r"(?m)^\| (.+?) \| (`.+) \|$", (ROOT / "docs/security.md").read_text())
@@ -54,6 +55,11 @@ def test_the_coverage_of_the_whole_is_held() -> None:
     assert text.count("--cov-append") == 1
     assert "fail_under = 98" in (ROOT / "pyproject.toml").read_text()
     assert "make --no-print-directory coverage" in (ROOT / ".ci/run").read_text()
+
+
+def test_what_begins_first_and_what_runs_together_is_there() -> None:
+    for start in (*LONGEST, *GROUPS):
+        assert [*ROOT.glob(start + "*")], start
 
 
 def test_a_check_starts_no_process(tmp_path: Path) -> None:

@@ -89,6 +89,7 @@ def path_lists(draw: st.DrawFn) -> list[str]:
     return list(dict.fromkeys(made))
 
 
+@pytest.mark.slow
 @settings(max_examples=600)
 @given(path_lists(), st.lists(SEGMENTS, min_size=1, max_size=5))
 def test_the_tree_finds_what_trying_every_route_finds(paths: list[str], segments: list[str]) -> None:
@@ -228,6 +229,7 @@ def test_a_path_that_cannot_be_meant_is_refused(path: str) -> None:
         parse_path(path)
 
 
+@pytest.mark.slow
 def test_a_table_of_ten_thousand_is_no_deeper_than_one_of_ten() -> None:
     """A match looks at one node per segment, however many routes there are."""
     small, large = (RouteTable([route(f"/r{n}/{{id}}") for n in range(count)]) for count in (10, 10_000))

@@ -104,6 +104,7 @@ STEPS = st.lists(
 )
 
 
+@pytest.mark.slow
 @settings(max_examples=300, deadline=None)
 @given(STEPS, st.integers(1, 5))
 def test_whatever_comes_no_place_is_lost_or_given_twice(steps: list[tuple[str, int, float]], places: int) -> None:

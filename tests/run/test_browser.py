@@ -264,6 +264,7 @@ async def test_a_client_has_so_many_wrong_codes_for_any_number_of_sign_ins(
     assert endpoint.codes == PER_CLIENT
 
 
+@pytest.mark.slow
 async def test_renewals_go_on_in_a_flood_of_callbacks(
     signing: tuple[Browser, Login], endpoint: TokenEndpoint
 ) -> None:  # fmt: skip
