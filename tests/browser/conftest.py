@@ -50,7 +50,7 @@ def chromium() -> Iterator[Browser]:
 def context(chromium: Browser) -> Iterator[BrowserContext]:
     """A browser without cookies."""
     made = chromium.new_context()
-    made.set_default_timeout(5_000)
+    made.set_default_timeout(20_000)
     yield made
     made.close()
 

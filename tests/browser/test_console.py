@@ -167,7 +167,7 @@ def test_every_page_fits_its_width_and_can_be_read(
 ) -> None:
     context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
     page = context.new_page()
-    page.set_default_timeout(5_000)
+    page.set_default_timeout(20_000)
     sign_in(
         page, f"{console.url}/_sidecar/console?method=PUT&path=/contacts/2&path-2=/contacts/1", "admin", "Admin-1234"
     )

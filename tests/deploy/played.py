@@ -147,9 +147,11 @@ def played(engine: Engine, pod: Object, configmaps: list[Object], folder: Path) 
 
 
 def _with_images_of(engine: Engine, pod: Object) -> Object:
-    """The pod with the names that its images have on this machine."""
+    """The pod with the names that its images have on this machine, and without its ports: a podman before 4.7 takes each of
+    them on the host too, where a kubelet takes none."""
     made = copy.deepcopy(pod)
     for container in (*made["spec"].get("initContainers", ()), *made["spec"]["containers"]):
+        container.pop("ports", None)
         container["image"] = engine.image(container["image"])
     return made
 
