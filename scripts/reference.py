@@ -13,6 +13,7 @@ from sidecar.config.settings import SETTINGS
 from sidecar.config.shapes import ListOf, MapOf, Record, Shape, Short
 from sidecar.doors.answer import status_of
 from sidecar.gate.codes import Code, Ground, Kind
+from sidecar.gate.own import ASSERTION, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, IDENTITY, REQUEST_ID
 from sidecar.gate.routing import Pattern
 from sidecar.gate.target import Oddity
 from sidecar.inject.settings import add_flags
@@ -107,6 +108,17 @@ def _nested(shape: Shape, name: str) -> list[str]:
     return []
 
 
+SENT = (
+    (
+        ASSERTION,
+        "with `SIDECAR_ASSERTION`: an ES256 JWT of 60 s at most, and never longer than the token that was presented: `iss` `authorization-sidecar`, `aud` the upstream's URL, `sub`, `roles`, `idp`. Its keys are at `/_sidecar/jwks.json`",
+    ),
+    (REQUEST_ID, "32 hexadecimal digits; that of a trusted proxy if it sent one"),
+    (FORWARDED_FOR, "the client's address, after what a trusted proxy said"),
+    (FORWARDED_PROTO, "the socket's scheme, or what a trusted proxy said"),
+    (FORWARDED_HOST, "the request's `Host`"),
+)
+TRACE_ROW = "| `traceparent`, `tracestate` | with `SIDECAR_TRACES`: the context of the request's `upstream` span, in place of the client's; the client's own otherwise |"
 PATTERNS = {
     Pattern.INT: "a whole number without leading zeros, up to 19 digits",
     Pattern.UUID: "a UUID in lower case (RFC 9562 section 4)",
@@ -314,8 +326,21 @@ def schema() -> str:
     return json.dumps(grammar.json_schema(), indent=2) + "\n"
 
 
+def headers() -> str:
+    """docs/reference/headers.md, whose first table is that of the code."""
+    identity = [(header.name, header.meaning) for header in IDENTITY]
+    table = [
+        "| header | value |", "| --- | --- |",
+        *(f"| `{name.decode().title()}` | {meaning} |" for name, meaning in [*identity, *SENT]), TRACE_ROW,
+    ]  # fmt: skip
+    page = (FOLDER / "headers.md").read_text(encoding="utf-8")
+    before, begins, rest = page.partition("<!-- written by scripts/reference.py -->\n")
+    _, ends, after = rest.partition("\n<!-- end -->\n")
+    return "".join([before, begins, *(f"{row}\n" for row in table), ends, after])
+
+
 PAGES = {
-    "settings.md": settings, "codes.md": codes, "routes.md": routes, "metrics.md": metrics, "commands.md": commands,
+    "settings.md": settings, "codes.md": codes, "routes.md": routes, "metrics.md": metrics, "commands.md": commands, "headers.md": headers,
     "routes.schema.json": schema,
 }  # fmt: skip
 

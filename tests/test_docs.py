@@ -21,8 +21,8 @@ import yaml
 from sidecar import cli
 from sidecar.config.routes.file import read_routes
 from sidecar.config.settings import SETTINGS, read_settings
-from sidecar.gate.headers import IDENTITY_HEADERS
 from sidecar.gate.lookup import Lookup
+from sidecar.gate.own import IDENTITY_HEADERS
 from sidecar.gate.routing import Access, Route, Variable
 from sidecar.pdp.authzen import Target
 from sidecar.pdp.embedded import compile_policies, find_binary

@@ -8,12 +8,13 @@ from collections.abc import Callable
 
 import pytest
 
+from sidecar.gate.answer_headers import clean_headers
 from sidecar.gate.lookup import Attribute, Call, Lookup, Readings, Reply
 from sidecar.gate.peers import is_trusted
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.net.exchange import _render
 from sidecar.wire.http1_request import HeadReader
-from sidecar.wire.http1_response import ResponseReader, clean_headers
+from sidecar.wire.http1_response import ResponseReader
 
 KIB = 1024
 LOOKUP = Lookup("doc", "http://h", (), {"owner": Attribute(lambda document: document["owner"])}, cache=60.0)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from sidecar.config import units
 from sidecar.config.placeholders import PUBLISHED, require_drawn, require_own, require_own_password
+from sidecar.gate.own import CALLBACK_PATH
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -117,7 +118,7 @@ class Settings:
         """Where the hosted UI sends a browser back to; "" where no setting tells it. Never of a request (R18)."""
         if self.callback_url:
             return self.callback_url
-        return f"https://{next(iter(self.hosts))}/_sidecar/callback" if self.hosts and len(self.hosts) == 1 else ""
+        return f"https://{next(iter(self.hosts))}{CALLBACK_PATH}" if self.hosts and len(self.hosts) == 1 else ""
 
 
 class Setting(NamedTuple):
@@ -489,9 +490,9 @@ def _login_problems(settings: Settings) -> list[str]:
                 "AWS_COGNITO_HOSTED_UI_CALLBACK_URL: not set, expected the callback URL of the app client, "
                 "or one host in SIDECAR_HOSTS"
             )
-        elif not settings.callback.endswith("/_sidecar/callback"):
+        elif not settings.callback.endswith(CALLBACK_PATH):
             problems.append(
                 f"AWS_COGNITO_HOSTED_UI_CALLBACK_URL: found {settings.callback!r}, expected one that ends in "
-                "/_sidecar/callback"
+                f"{CALLBACK_PATH}"
             )
     return problems

@@ -10,6 +10,7 @@ from http import HTTPStatus
 from typing import NamedTuple
 
 from sidecar.gate.codes import Code
+from sidecar.gate.own import REQUEST_ID
 
 LATER = b"60"
 """Seconds (RFC 9110 section 10.2.3) where another try is likely to get the same answer."""
@@ -183,7 +184,7 @@ def of(code: Code, request_id: str, *, page: Page | None = None, methods: tuple[
         headers.append((b"allow", ", ".join(methods).encode("ascii")))
     if status in (429, 503):
         headers.append((b"retry-after", LATER if code in _LASTING else RETRY_AFTER))
-    headers.append((b"x-request-id", request_id.encode("ascii")))
+    headers.append((REQUEST_ID, request_id.encode("ascii")))
     return Answer(status, headers, body)
 
 

@@ -8,27 +8,33 @@ from typing import NamedTuple
 
 from sidecar.bounded import remembered
 from sidecar.gate.codes import Code
-from sidecar.gate.headers import ALB_HEADERS, IDENTITY_HEADERS, OVERRIDES, Header
+from sidecar.gate.headers import ALB_HEADERS, OVERRIDES, Header
+from sidecar.gate.own import (
+    AUTHORIZE_PATH,
+    FORWARDED_FOR,
+    FORWARDED_HOST,
+    FORWARDED_PROTO,
+    REMOVE,
+    SAID_BY_US,
+)
 from sidecar.gate.peers import MAX_ADDRESS
 from sidecar.gate.request import Raw
 from sidecar.gate.routing import METHODS
 from sidecar.gate.verdict import Refused
 
-AUTHORIZE = b"/_sidecar/authorize"
-"""The path that a proxy asks at."""
-
+AUTHORIZE = AUTHORIZE_PATH.encode("ascii")
 
 FIXED = frozenset(
     [
-        *OVERRIDES, *IDENTITY_HEADERS, *ALB_HEADERS,
+        *OVERRIDES, *SAID_BY_US, *ALB_HEADERS,
         *(
-            b"x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port x-forwarded-uri x-forwarded-path "
-            b"x-forwarded-method x-forwarded-prefix x-forwarded-server x-forwarded-scheme x-forwarded-protocol "
-            b"x-forwarded-ssl x-forwarded-by x-forwarded-user x-forwarded-email x-forwarded-groups x-forwarded-roles "
-            b"x-forwarded-tenant x-forwarded-preferred-username x-forwarded-access-token x-forwarded-client-cert "
-            b"x-forwarded-tls-client-cert x-forwarded-tls-client-cert-info x-original-url x-original-uri "
-            b"x-original-path x-original-method x-original-host x-original-forwarded-for proxy-authorization "
-            b"proxy-authenticate http2-settings cookie"
+            b"x-forwarded-port x-forwarded-uri x-forwarded-path x-forwarded-method x-forwarded-prefix "
+            b"x-forwarded-server x-forwarded-scheme x-forwarded-protocol x-forwarded-ssl "
+            b"x-forwarded-by x-forwarded-user x-forwarded-email x-forwarded-groups x-forwarded-roles "
+            b"x-forwarded-tenant x-forwarded-preferred-username x-forwarded-access-token "
+            b"x-forwarded-client-cert x-forwarded-tls-client-cert x-forwarded-tls-client-cert-info "
+            b"x-original-url x-original-uri x-original-path x-original-method x-original-host "
+            b"x-original-forwarded-for proxy-authorization proxy-authenticate http2-settings cookie"
         ).split(),
     ]
 )  # fmt: skip
@@ -53,7 +59,7 @@ class Dialect(NamedTuple):
     exact: bool
     flat: bool = False
     complete: bool = False
-    removal: bytes = b"x-auth-remove"
+    removal: bytes = REMOVE
     removable: frozenset[bytes] | None = None
     adds: bool = False
 
@@ -62,17 +68,15 @@ DIALECTS = {
     # deploy/nginx sets them from $request_method and $request_uri
     "nginx": Dialect(b"x-original-method", b"x-original-uri", b"host", exact=False, flat=True, removable=FIXED),
     # Traefik's documentation of ForwardAuth, "Forward-Request Headers"
-    "traefik": Dialect(b"x-forwarded-method", b"x-forwarded-uri", b"x-forwarded-host", exact=True, removable=FIXED),
+    "traefik": Dialect(b"x-forwarded-method", b"x-forwarded-uri", FORWARDED_HOST, exact=True, removable=FIXED),
     # Caddy's documentation of forward_auth, "Expanded form"; X-Forwarded-Host is reverse_proxy's own
-    "caddy": Dialect(b"x-forwarded-method", b"x-forwarded-uri", b"x-forwarded-host", exact=True, complete=True),
+    "caddy": Dialect(b"x-forwarded-method", b"x-forwarded-uri", FORWARDED_HOST, exact=True, complete=True),
     # deploy/haproxy/sidecar.lua
     "haproxy": Dialect(b"x-original-method", b"x-original-uri", b"host", exact=False),
     # Envoy's ext_authz HttpService: method, host and path are the client's, the path after path_prefix
     "envoy": Dialect(b"", b"", b"host", exact=True, removal=b"x-envoy-auth-headers-to-remove", adds=True),
 }
 """By the words of SIDECAR_FORWARD_AUTH."""
-
-_FOR, _PROTO = b"x-forwarded-for", b"x-forwarded-proto"
 
 
 class _Part(Enum):
@@ -85,7 +89,7 @@ class _Part(Enum):
 
 
 def _spoken(dialect: Dialect) -> frozenset[bytes]:
-    return frozenset((dialect.method, dialect.target, dialect.host, _FOR, _PROTO)) - {b""}
+    return frozenset((dialect.method, dialect.target, dialect.host, FORWARDED_FOR, FORWARDED_PROTO)) - {b""}
 
 
 def _parts(dialect: Dialect) -> dict[bytes, _Part]:
@@ -124,11 +128,11 @@ def read_question(question: Raw, dialect: Dialect) -> Raw:
     method = said[dialect.method].decode("latin-1") if dialect.method else question.method
     if method not in METHODS:
         raise Refused(Code.REQUEST_INVALID, f"the method {method[:32]!r}")
-    client, before = _client(said[_FOR])
+    client, before = _client(said[FORWARDED_FOR])
     kept.append((b"host", said[dialect.host]))
     if before:
-        kept.append((_FOR, before))
-    target, scheme = _target(question.target, said, dialect), _scheme(said[_PROTO])
+        kept.append((FORWARDED_FOR, before))
+    target, scheme = _target(question.target, said, dialect), _scheme(said[FORWARDED_PROTO])
     return Raw(method, target, kept, client, scheme, question.request_id, False, question.trace)
 
 

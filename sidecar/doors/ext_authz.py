@@ -22,7 +22,8 @@ from sidecar.doors.handover import Handover, handover
 from sidecar.doors.refusal import UNAUTHORIZED, Refusals
 from sidecar.gate.codes import Code
 from sidecar.gate.gate import Clock, Gate
-from sidecar.gate.headers import OWN_COOKIES, Header
+from sidecar.gate.headers import Header
+from sidecar.gate.own import FORWARDED_FOR, FORWARDED_PROTO, OWN_COOKIES, REQUEST_ID
 from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Forward, Preflight, Privacy, Refuse, Refused
@@ -91,10 +92,10 @@ def read_question(message: bytes, request_id: str) -> Question:
         # over HTTP/2 a body needs no header that tells of it
         headers.append((b"transfer-encoding", b"chunked"))
     peer = _address(attributes.source.address.socket_address.address)
-    if b"x-forwarded-for" in seen:
+    if FORWARDED_FOR in seen:
         _without_own_hop(headers, peer)
     websocket = method == "GET" and seen.get(b"upgrade", b"").lower() == b"websocket"
-    scheme = "https" if seen.get(b"x-forwarded-proto") == b"https" else "http"
+    scheme = "https" if seen.get(FORWARDED_PROTO) == b"https" else "http"
     raw = Raw(method, target, headers, peer, scheme, request_id, websocket)
     kind = seen.get(b"content-type", b"")
     grpc = kind == b"application/grpc" or kind.startswith(b"application/grpc+")
@@ -134,7 +135,7 @@ def _address(text: str) -> str:
 def _without_own_hop(headers: list[Header], peer: str) -> None:
     """Envoy has said already who its client is, as any proxy adds to what it forwards: the gate does it once."""
     for at, (name, value) in enumerate(headers):
-        if name == b"x-forwarded-for":
+        if name == FORWARDED_FOR:
             before, _, last = value.rpartition(b",")
             if last.strip() == peer.encode("ascii"):
                 headers[at] = (name, before.rstrip())
@@ -279,4 +280,4 @@ def _denied(made: answer.Answer, code: str, grpc: bool, facts: Iterable[tuple[by
     return check_answer.denied(made.status, ends, headers, code.encode("ascii"), facts)
 
 
-_TOLD_TO_CALLS = (b"x-request-id", b"retry-after", b"www-authenticate")
+_TOLD_TO_CALLS = (REQUEST_ID, b"retry-after", b"www-authenticate")

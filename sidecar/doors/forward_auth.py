@@ -13,6 +13,7 @@ from sidecar.doors.refusal import Refusals, send_whole
 from sidecar.gate.codes import Code
 from sidecar.gate.gate import Clock, Gate
 from sidecar.gate.headers import Header
+from sidecar.gate.own import APP_CONTROL, APP_VARY, NUMBERED_COOKIE, PROBLEM, TARGET
 from sidecar.gate.peers import is_trusted
 from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
@@ -20,8 +21,6 @@ from sidecar.gate.verdict import Facts, Forward, Preflight, Privacy, Refuse, Ref
 from sidecar.record.journal import Journal, Outcome
 from sidecar.wire.http1_request import Head
 
-APP_CONTROL, APP_VARY = b"x-auth-cache-control", b"x-auth-vary"
-"""What a proxy adds to the app's answer as Cache-Control and as Vary, where the answer is for one principal."""
 ALLOWED = 200
 """The status that every proxy takes for an allow; Envoy takes no other."""
 
@@ -103,7 +102,7 @@ class ForwardAuth:
         headers = [
             (b"content-length", b"0"),
             *self._caching(todo.privacy),
-            (b"x-auth-target", todo.target),
+            (TARGET, todo.target),
             (self._dialect.removal, b",".join(todo.remove)),
             *todo.set,
             *todo.reply,
@@ -129,13 +128,13 @@ class ForwardAuth:
         made = self._refusals.whole(refuse, refuse.told, raw)
         if self._dialect.flat:
             problem = answer.of(refuse.told, refuse.facts.request_id, methods=refuse.methods).body
-            made.headers.append((b"x-auth-problem", problem))
+            made.headers.append((PROBLEM, problem))
         return made._replace(headers=[*made.headers, *self._numbered(made.headers)])
 
     def _numbered(self, headers: Iterable[Header]) -> list[Header]:
         """Each Set-Cookie under a name of its own, for a proxy that reads one line of a name."""
         cookies = [value for name, value in headers if name == b"set-cookie"] if self._dialect.flat else []
-        return [(b"x-auth-set-cookie-%d" % number, value) for number, value in enumerate(cookies, 1)]
+        return [(NUMBERED_COOKIE % number, value) for number, value in enumerate(cookies, 1)]
 
 
 async def _no_body(limit: int) -> bytes:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sidecar.gate.headers import IDENTITY_HEADERS, Header
+from sidecar.gate.headers import Header
+from sidecar.gate.own import IDENTITY_HEADERS, SAID_BY_US
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward, Privacy
 
-SAID_BY_US = (*IDENTITY_HEADERS, b"x-request-id", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
-"""What the sidecar says to the app, and nobody else."""
 SETTABLE = (*SAID_BY_US, b"cookie")
 """Every header that a Handover may set."""
 _SAID_BY_US = frozenset(SAID_BY_US)

@@ -13,15 +13,15 @@ from sidecar.doors.caching import VARY, merged_vary
 from sidecar.gate.codes import Code
 from sidecar.gate.headers import Header
 from sidecar.gate.origin import own_page
+from sidecar.gate.own import LOGIN_PATH, REQUEST_ID, expired
 from sidecar.gate.request import Raw
-from sidecar.gate.session import expired, session_crumbs
+from sidecar.gate.session import session_cookies
 from sidecar.gate.verdict import Forward, Refuse
 
 UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
-LOGIN_PATH = "/_sidecar/login"
 RETURN_TO = "return_to"
 """The query name under which the login gets the path that a person was going to."""
 
@@ -92,7 +92,7 @@ def _navigates(raw: Raw) -> bool:
 
 
 def _has_session(raw: Raw) -> bool:
-    return any(name == b"cookie" and session_crumbs(value) for name, value in raw.headers)
+    return any(name == b"cookie" and session_cookies(value) for name, value in raw.headers)
 
 
 _MAX_BACK = 6144
@@ -117,12 +117,12 @@ def _back(raw: Raw) -> str:
 def _to_login(raw: Raw, request_id: str) -> answer.Answer:
     location = f"{LOGIN_PATH}?{RETURN_TO}={_back(raw)}".encode("ascii")
     return answer.Answer(302, [(b"location", location), (b"content-length", b"0"), *answer.PRIVATE,
-                               (b"x-request-id", request_id.encode("ascii"))], b"")  # fmt: skip
+                               (REQUEST_ID, request_id.encode("ascii"))], b"")  # fmt: skip
 
 
 def cleared_session(headers: Iterable[Header]) -> list[Header]:
     """What takes away each session cookie that the request has."""
-    names = {name for header, value in headers if header == b"cookie" for name in session_crumbs(value)}
+    names = {name for header, value in headers if header == b"cookie" for name in session_cookies(value)}
     return [(b"set-cookie", expired(name)) for name in sorted(names)]
 
 

@@ -10,7 +10,6 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import quote
 
 from sidecar.gate import body as body_reading
 from sidecar.gate import cors
@@ -22,6 +21,7 @@ from sidecar.gate.headers import Header
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, told_as
 from sidecar.gate.origin import SAFE, require_own_origin
+from sidecar.gate.own import ASSERTION, IDENTITY
 from sidecar.gate.query import admitted, with_values
 from sidecar.gate.references import ABSENT, Material
 from sidecar.gate.request import Raw, Reading, Request, as_it_came, read
@@ -106,15 +106,6 @@ class _Way:
     """What the lookup that was reached makes of a resource that is not there."""
     marks: list[tuple[str, float]] = field(default_factory=list)
     """The stages that were entered, and when."""
-
-
-# what a header value carries as it is; the rest of a name is escaped, so that none can look like two (R13)
-_HEADER_SAFE = "!#$&'()*+-./:;<=>?@[]^_`{|}~"
-
-
-def header_text(text: str) -> bytes:
-    """A principal's id or role as a header value: visible ASCII, "%", "," and all else percent-encoded as UTF-8."""
-    return (text if text.isalnum() and text.isascii() else quote(text, safe=_HEADER_SAFE)).encode("ascii")
 
 
 # what Cerbos takes for a scope (its Policy schema): another would be a fault of the PDP's, and not of who sent it
@@ -324,12 +315,9 @@ class Gate:
         )  # fmt: skip
 
     def _identity_headers(self, principal: Principal) -> list[Header]:
-        headers = [
-            (b"x-auth-subject", header_text(principal.id)),
-            (b"x-auth-roles", b",".join(map(header_text, principal.roles))),
-        ]
+        headers = [(name, value(principal)) for name, value, _ in IDENTITY]
         if self._sign is not None:
-            headers.append((b"x-auth-assertion", self._sign(principal, self._now())))
+            headers.append((ASSERTION, self._sign(principal, self._now())))
         return headers
 
     def _shadowed(self, raw: Raw, way: _Way, refusal: Refuse) -> Verdict:

@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from sidecar.bounded import Bounded, remembered
 from sidecar.gate.codes import Code
+from sidecar.gate.own import FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, OWN_COOKIES, REQUEST_ID, SAID_BY_US
 from sidecar.gate.peers import Network, are_addresses, is_trusted
 from sidecar.gate.verdict import Refused
 
@@ -22,15 +23,13 @@ _HOP_BY_HOP = (
     b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding "
     b"upgrade http2-settings content-length"
 ).split()
-IDENTITY_HEADERS = (b"x-auth-subject", b"x-auth-roles", b"x-auth-assertion")
-"""What only the sidecar may say to the upstream, and nobody to the client."""
 # another path, method, host or client than those of the request itself
 OVERRIDES = (
     b"x-http-method-override x-http-method x-method-override x-rewrite-url x-envoy-original-path "
     b"x-envoy-original-host x-envoy-external-address x-host forwarded x-forwarded x-real-ip x-client-ip "
     b"x-cluster-client-ip true-client-ip cf-connecting-ip cf-connecting-ipv6 fastly-client-ip x-azure-clientip "
     b"x-azure-socketip x-appengine-user-ip x-remote-ip x-remote-addr x-proxyuser-ip proxy-client-ip "
-    b"wl-proxy-client-ip x-scheme x-url-scheme front-end-https x-request-id"
+    b"wl-proxy-client-ip x-scheme x-url-scheme front-end-https"
 ).split()
 OVERRIDE_PREFIXES = (b"x-forwarded-", b"x-original-")
 """What begins like this is another proxy's word for the request or its sender, and no list of such names is whole."""
@@ -49,16 +48,15 @@ _ALSO_READ = (
     b"sec-fetch-mode connection content-encoding"
 ).split()
 
-_FORWARDED = (b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host")
-_DROPPED = dict.fromkeys([*_HOP_BY_HOP, *OVERRIDES, *_FORWARDED, *IDENTITY_HEADERS], _DROP)
+_DROPPED = dict.fromkeys([*_HOP_BY_HOP, *OVERRIDES, *SAID_BY_US], _DROP)
 _DECIDING = {name: _DECIDES_DROP if name in _DROPPED else _DECIDES for name in [*_SINGLE, *_ALSO_READ]}
 # clients choose names: about 700 of those that they use, so that each is judged once
 _ACTIONS: Bounded[bytes, int] = Bounded(256 * 1024, preset=_DROPPED | _DECIDING)
 """Header names -> what becomes of such a header. It learns names to keep."""
-_LIST_HEADERS = {b"cookie": b"; ", b"accept": b", ", b"x-forwarded-for": b", ", b"connection": b", "}
+_LIST_HEADERS = {b"cookie": b"; ", b"accept": b", ", FORWARDED_FOR: b", ", b"connection": b", "}
 # A client may not take an end-to-end header of the request away by naming it in Connection (RFC 9110 section 7.6.1)
 _NOT_NOMINATED = frozenset(
-    [*OVERRIDES, *IDENTITY_HEADERS, *_SINGLE, b"cookie", b"content-encoding", b"content-range", b"accept"]
+    [*OVERRIDES, *SAID_BY_US, *_SINGLE, b"cookie", b"content-encoding", b"content-range", b"accept"]
 ) - {b"upgrade"}
 
 MAX_NOMINATED = 64
@@ -165,9 +163,6 @@ def _without_nominated(kept: list[Header], connection: bytes, lenient: bool) -> 
 _FOLD = bytes.maketrans(b"_.", b"--")
 _COMMON_NOMINATIONS = frozenset([b"keep-alive", b"close", b"", b"te", b"upgrade"])
 
-OWN_COOKIES = (b"__Host-session", b"__Host-login")
-"""Prefixes of the names of the sidecar's own cookies: they never reach the upstream, and it can set none of them."""
-
 
 def _refuse_tossed_cookies(value: bytes) -> None:
     """Two cookies of one name of ours: one of them was put there by somebody else (R20)."""
@@ -219,16 +214,16 @@ def add_forwarded(
     """Add who the client is: what a trusted peer said, extended by that peer; from anyone else the socket alone."""
     client, proto, chosen_id = peer.encode("ascii"), scheme.encode("ascii"), request_id.encode("ascii")
     if trusted and is_trusted(peer, trusted):
-        hops = seen.get(b"x-forwarded-for", b"")
+        hops = seen.get(FORWARDED_FOR, b"")
         if hops and are_addresses(hops):
             client = hops + b", " + client if client else hops
-        if seen.get(b"x-forwarded-proto") in (b"http", b"https"):
-            proto = seen[b"x-forwarded-proto"]
-        if _REQUEST_ID.fullmatch(seen.get(b"x-request-id", b"")):
-            chosen_id = seen[b"x-request-id"]
+        if seen.get(FORWARDED_PROTO) in (b"http", b"https"):
+            proto = seen[FORWARDED_PROTO]
+        if _REQUEST_ID.fullmatch(seen.get(REQUEST_ID, b"")):
+            chosen_id = seen[REQUEST_ID]
     if client:
-        kept.append((b"x-forwarded-for", client))
-    kept.append((b"x-forwarded-proto", proto))
+        kept.append((FORWARDED_FOR, client))
+    kept.append((FORWARDED_PROTO, proto))
     if b"host" in seen:
-        kept.append((b"x-forwarded-host", seen[b"host"]))
-    kept.append((b"x-request-id", chosen_id))
+        kept.append((FORWARDED_HOST, seen[b"host"]))
+    kept.append((REQUEST_ID, chosen_id))

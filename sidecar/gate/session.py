@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from typing import NamedTuple, Protocol
 
 from sidecar.gate.identity import Tokens
+from sidecar.gate.own import SESSION_COOKIE_NAME
 from sidecar.gate.request import Request
-
-SESSION_COOKIE = b"__Host-session"
-SESSION_COOKIES = ("__Host-session", "__Host-session.1", "__Host-session.2", "__Host-session.3")
-"""The session's cookies: what does not fit into one goes on in the next."""
 
 
 class Session(NamedTuple):
@@ -60,24 +56,11 @@ class TokenSource(Protocol):
         ...
 
 
-def session_crumbs(cookie: bytes) -> dict[str, str]:
+def session_cookies(cookie: bytes) -> dict[str, str]:
     """The session's own cookies of a Cookie header, by name (RFC 6265 section 4.2.1)."""
-    crumbs: dict[str, str] = {}
-    for crumb in cookie.split(b";"):
-        name, _, value = crumb.strip().partition(b"=")
-        if _NAME.fullmatch(name):
-            crumbs[name.decode("ascii")] = value.decode("latin-1")
-    return crumbs
-
-
-_NAME = re.compile(rb"__Host-session(?:\.[0-9]{1,4})?")
-
-
-def set_cookie(name: str, value: str) -> bytes:
-    """The Set-Cookie of a cookie of ours (R20). Without a Max-Age, it goes when the browser is closed."""
-    return f"{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax".encode("ascii")
-
-
-def expired(name: str) -> bytes:
-    """The Set-Cookie that takes a cookie of ours from the browser (RFC 6265 section 3.1)."""
-    return set_cookie(name, "") + b"; Max-Age=0"
+    found: dict[str, str] = {}
+    for pair in cookie.split(b";"):
+        name, _, value = pair.strip().partition(b"=")
+        if SESSION_COOKIE_NAME.fullmatch(name):
+            found[name.decode("ascii")] = value.decode("latin-1")
+    return found

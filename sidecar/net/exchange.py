@@ -12,6 +12,7 @@ from typing import Any, Protocol
 
 from sidecar.bounded import Bounded
 from sidecar.gate.codes import Code
+from sidecar.gate.own import REQUEST_ID
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -139,7 +140,7 @@ def problem(status: int, code: Code, fixed: bytes = b"", *, body: bool = True, r
     said = {"type": "about:blank", "title": http.HTTPStatus(status).phrase, "status": status, "code": code}
     if request_id:
         said["request_id"] = request_id
-        fixed += b"\r\nx-request-id: " + request_id.encode("ascii")
+        fixed += b"\r\n" + REQUEST_ID + b": " + request_id.encode("ascii")
     content = json.dumps(said).encode()
     retry = b"\r\nretry-after: 1" if status == http.HTTPStatus.SERVICE_UNAVAILABLE else b""
     head = b"%b%b%b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"

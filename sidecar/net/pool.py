@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple, Protocol, cast
 
+from sidecar.gate.answer_headers import clean_headers
 from sidecar.gate.verdict import Forward
 from sidecar.net.breaker import Breaker
 from sidecar.wire.http1_response import (
@@ -21,7 +22,6 @@ from sidecar.wire.http1_response import (
     BadAnswer,
     Header,
     ResponseReader,
-    clean_headers,
     encode_chunk,
     encode_request,
 )

@@ -22,6 +22,7 @@ from sidecar.gate.decision import Answer, Question
 from sidecar.gate.gate import PDP, Clock, Gate, Hooks, Identified
 from sidecar.gate.identity import Principal, principal_as
 from sidecar.gate.lookup import Call, Reply
+from sidecar.gate.own import CONSOLE_PATH
 from sidecar.gate.request import Raw
 from sidecar.gate.routing import WEBSOCKET, Rest, Route, Variable
 from sidecar.gate.verdict import Facts, Forward, Refuse, Refused, Verdict
@@ -32,7 +33,6 @@ from sidecar.record.journal import Journal
 from sidecar.study.batch import GivenPrincipal, decide_all
 from sidecar.wire import strict_json
 
-CONSOLE_PATH = "/_sidecar/console"
 # a path that was typed is asked for at once; without scripts there are buttons
 SCRIPT = Markup(
     "document.querySelectorAll('.route input, #f-path').forEach("

@@ -10,10 +10,11 @@ from typing import NamedTuple, Protocol, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
 from sidecar.doors.answer import Answer
-from sidecar.doors.refusal import LOGIN_PATH, RETURN_TO
+from sidecar.doors.refusal import RETURN_TO
 from sidecar.gate.codes import Code
 from sidecar.gate.identity import Tokens
 from sidecar.gate.origin import is_own_origin, require_own_origin
+from sidecar.gate.own import CALLBACK_PATH, LOGIN_PATH, LOGOUT_PATH
 from sidecar.gate.peers import Network, client_key
 from sidecar.gate.request import Request
 from sidecar.gate.session import Session
@@ -33,8 +34,6 @@ T = TypeVar("T")
 
 log = logging.getLogger("sidecar.login")
 
-CALLBACK_PATH = "/_sidecar/callback"
-LOGOUT_PATH = "/_sidecar/logout"
 _MAX_FIELD = 2048
 _PASSED_ON = ("identity_provider", "idp_identifier", "lang", "prompt")
 """Parameters of our login that the hosted UI gets (authorization endpoint)."""

@@ -11,6 +11,7 @@ from sidecar.doors.answer import PRIVATE, Answer
 from sidecar.gate.codes import Code
 from sidecar.gate.gate import PDP, Clock, Gate, Hooks, Identified
 from sidecar.gate.headers import Header
+from sidecar.gate.own import PERMISSIONS_PATH, WHOAMI_PATH
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward, Refuse, Refused, Verdict
 from sidecar.pages.router import Asked, Paths
@@ -39,7 +40,7 @@ class Permissions:
 
     def paths(self) -> Paths:
         """The own paths that this answers."""
-        return {"/_sidecar/whoami": {"GET": self.whoami}, "/_sidecar/permissions": {"POST": self.permissions}}
+        return {WHOAMI_PATH: {"GET": self.whoami}, PERMISSIONS_PATH: {"POST": self.permissions}}
 
     async def whoami(self, asked: Asked) -> Answer:
         """GET whoami: the principal as Cerbos is told of it, the claims, and how long the session lasts."""

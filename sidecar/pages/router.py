@@ -13,6 +13,7 @@ from sidecar.doors.proxy import ClientBody, Receive, Scope, Send, raw_of
 from sidecar.doors.refusal import Refusals, send_whole
 from sidecar.gate.codes import Code
 from sidecar.gate.gate import Clock, Gate, Rules
+from sidecar.gate.own import JWKS_PATH, PREFIX
 from sidecar.gate.request import Raw, Request, read
 from sidecar.gate.verdict import Facts, Refuse, Refused
 from sidecar.trust.assertion import Assertions
@@ -21,7 +22,6 @@ log = logging.getLogger("sidecar.own")
 
 MAX_BODY = 64 * 1024
 """Bytes of a form or of a question to the permissions API."""
-PREFIX = b"/_sidecar/"
 
 
 class Asked(NamedTuple):
@@ -46,7 +46,7 @@ class OwnPaths:
 
     def __init__(self, paths: Paths, gate: Gate, refusals: Refusals, *, now: Clock, new_id: Callable[[], str]) -> None:
         self._paths = paths
-        self.prefixes = (PREFIX, *(path.encode() for path in paths if not path.startswith(PREFIX.decode())))
+        self.prefixes = (PREFIX.encode(), *(path.encode() for path in paths if not path.startswith(PREFIX)))
         """Beginnings of targets that may name one of the paths."""
         self._gate = gate
         self._refusals = refusals
@@ -158,4 +158,4 @@ def assertion_paths(assertions: Assertions) -> Paths:
     async def show(asked: Asked) -> Answer:
         return Answer(200, list(headers), document)
 
-    return {"/_sidecar/jwks.json": {"GET": show}}
+    return {JWKS_PATH: {"GET": show}}

@@ -6,7 +6,8 @@ import logging
 from collections.abc import Iterable, Mapping
 
 from sidecar.gate.codes import Code
-from sidecar.gate.session import SESSION_COOKIES, Session
+from sidecar.gate.own import SESSION_COOKIES
+from sidecar.gate.session import Session
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
 from sidecar.sessions.seal import Seal

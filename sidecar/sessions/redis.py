@@ -13,7 +13,8 @@ from collections.abc import Mapping
 from typing import NamedTuple
 
 from sidecar.gate.codes import Code
-from sidecar.gate.session import SESSION_COOKIES, Session
+from sidecar.gate.own import SESSION_COOKIES
+from sidecar.gate.session import Session
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
 from sidecar.sessions.redis_link import DEADLINE, RedisLink, milliseconds

@@ -13,8 +13,9 @@ from typing import NamedTuple
 from sidecar.bounded import Expiring
 from sidecar.gate.codes import Code
 from sidecar.gate.identity import Tokens
+from sidecar.gate.own import SESSION_COOKIE, expired
 from sidecar.gate.request import Request
-from sidecar.gate.session import SESSION_COOKIE, Presented, Session, expired, session_crumbs
+from sidecar.gate.session import Presented, Session, session_cookies
 from sidecar.gate.verdict import Refused
 from sidecar.sessions.store import Held, Kept, Store
 from sidecar.wire import strict_json
@@ -48,6 +49,8 @@ Renew = Callable[[Session, Tokens], Awaitable[Renewed]]
 """Port: asks Cognito for new tokens, of the use that `Tokens` takes. Raises Refused: SESSION_EXPIRED where it gives
 none any more (`invalid_grant`), IDP_UNAVAILABLE, IDP_BAD_ANSWER."""
 
+_COOKIE = SESSION_COOKIE.encode("ascii")
+
 
 class Sessions:
     """Gives requests the token of their session. A session ends `idle` seconds after its last use, and `lifetime`
@@ -73,7 +76,7 @@ class Sessions:
     def holds(self, request: Request) -> bool:
         """Whether the request has a cookie of a session."""
         cookie = request.seen.get(b"cookie", b"")
-        return SESSION_COOKIE in cookie and bool(session_crumbs(cookie))
+        return _COOKIE in cookie and bool(session_cookies(cookie))
 
     async def present(self, request: Request, now: float, tokens: Tokens) -> Presented:
         """The session's token, renewed if it is about to end. Raises Refused: SESSION_*, IDP_*.
@@ -244,7 +247,7 @@ class Sessions:
 
 
 def _crumbs(request: Request) -> dict[str, str]:
-    return session_crumbs(request.seen.get(b"cookie", b""))
+    return session_cookies(request.seen.get(b"cookie", b""))
 
 
 def _renewed(session: Session, renewed: Renewed, now: float) -> Session:

@@ -9,7 +9,8 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
 
 from sidecar.gate.codes import Code
-from sidecar.gate.session import SESSION_COOKIES, Session, expired, set_cookie
+from sidecar.gate.own import SESSION_COOKIES, expired, set_cookie
+from sidecar.gate.session import Session
 from sidecar.gate.verdict import Refused
 from sidecar.wire import strict_json
 

@@ -11,12 +11,11 @@ import secrets
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
+from sidecar.gate.own import DEVICE_COOKIE, set_cookie
 from sidecar.gate.request import Request
-from sidecar.gate.session import set_cookie
 from sidecar.sign_in.attempts import KNOWN_FOR
 from sidecar.sign_in.pending import Sealing
 
-DEVICE_COOKIE = "__Host-login-device"
 _PURPOSE = "login device"
 _VERSION = 1
 _MOST = 6
@@ -48,7 +47,7 @@ class Devices:
         kept = [*mine, *(known for known in before if known.user not in {one.user for one in mine})][:_MOST]
         record = json.dumps([_VERSION, *kept], separators=(",", ":")).encode("ascii")
         value = self._sealing.seal(_PURPOSE, record)
-        return set_cookie(DEVICE_COOKIE, value) + f"; Max-Age={KNOWN_FOR}".encode("ascii")
+        return set_cookie(DEVICE_COOKIE, value, KNOWN_FOR)
 
     def _read(self, request: Request, now: float) -> list[_Known]:
         """Who is known by the cookie; nobody by one that is not ours, or is of another version."""

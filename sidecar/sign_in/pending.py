@@ -9,15 +9,14 @@ import secrets
 from typing import Any, NamedTuple, Protocol
 
 from sidecar.gate.codes import Code
+from sidecar.gate.own import CONSOLE_PATH, LOGIN_COOKIE, PREFIX, expired, set_cookie
 from sidecar.gate.request import Request
-from sidecar.gate.session import expired, set_cookie
 from sidecar.gate.target import read_target
 from sidecar.gate.verdict import Refused
 from sidecar.sessions.store import MAX_COOKIE
 from sidecar.sign_in.ledger import Ledger
 from sidecar.sign_in.provider import Challenge
 
-LOGIN_COOKIE = "__Host-login"
 LASTS = 600
 """Seconds in which a sign-in must end; Cognito's code lives five minutes (authorization endpoint)."""
 _AT_ONCE, _TOGETHER = 8, 4096
@@ -68,7 +67,7 @@ def safe_target(text: str) -> str:
     # a second slash would make it another host's (RFC 3986 section 4.2)
     if oddities or not path.startswith(b"/") or path.startswith(b"//"):
         return "/"
-    if path.startswith(b"/_sidecar/") and path != b"/_sidecar/console":
+    if path.startswith(PREFIX.encode()) and path != CONSOLE_PATH.encode():
         return "/"
     return (path + (b"?" + query if query else b"")).decode("ascii")
 
@@ -82,7 +81,7 @@ class PendingSignIns:
 
     def cookies(self, pending: Pending, request: Request) -> tuple[bytes, ...]:
         """The Set-Cookie values that let this browser, and no other, go on."""
-        others = {name: value for name, value in _crumbs(request).items() if name != _name(pending.state)}
+        others = {name: value for name, value in _cookies(request).items() if name != _name(pending.state)}
         return (self._cookie(self.fitted(pending)), *map(expired, self._given_up(others, pending.created)))
 
     def fitted(self, pending: Pending) -> Pending:
@@ -97,7 +96,7 @@ class PendingSignIns:
     def _cookie(self, pending: Pending) -> bytes:
         record = json.dumps([_VERSION, *pending], separators=(",", ":")).encode("utf-8")
         value = self._sealing.seal(_PURPOSE, record)
-        return set_cookie(_name(pending.state), value) + f"; Max-Age={LASTS}".encode("ascii")
+        return set_cookie(_name(pending.state), value, LASTS)
 
     def _given_up(self, others: dict[str, str], now: int) -> list[str]:
         """Which of a browser's other sign-ins end: what nobody can go on with, and the oldest of too many."""
@@ -118,7 +117,7 @@ class PendingSignIns:
 
     async def find(self, state: str, request: Request, now: float) -> Pending:
         """The sign-in that this browser began under this state. Raises Refused: SIGN_IN_INVALID, SESSION_STORE_*."""
-        value = _crumbs(request).get(_name(state)) if state else None
+        value = _cookies(request).get(_name(state)) if state else None
         if value is None:
             raise Refused(Code.SIGN_IN_INVALID, "no sign-in that this browser began")
         try:
@@ -153,8 +152,8 @@ def _name(state: str) -> str:
     return f"{LOGIN_COOKIE}.{hashlib.sha256(state.encode('utf-8', 'replace')).hexdigest()[:8]}"
 
 
-def _crumbs(request: Request) -> dict[str, str]:
-    pairs = (crumb.strip().partition(b"=") for crumb in request.seen.get(b"cookie", b"").split(b";"))
+def _cookies(request: Request) -> dict[str, str]:
+    pairs = (pair.strip().partition(b"=") for pair in request.seen.get(b"cookie", b"").split(b";"))
     return {
         name.decode("latin-1"): value.decode("latin-1")
         for name, _, value in pairs

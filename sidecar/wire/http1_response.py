@@ -7,7 +7,7 @@ alone, so that a byte after the end is always seen for what it is: a reason neve
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from sidecar.bounded import Bounded
 
@@ -57,52 +57,13 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 # --- answers ---
 
-_HOP_BY_HOP = frozenset(
-    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding "
-    b"upgrade content-length".split()
-)
-_IDENTITY = frozenset((b"x-auth-subject", b"x-auth-roles", b"x-auth-assertion"))
-_FOLD = bytes.maketrans(b"_.ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"--abcdefghijklmnopqrstuvwxyz")
-_OWN_COOKIES = (b"__host-session", b"__host-login")
-_SET_COOKIES = frozenset((b"set-cookie", b"set-cookie2"))
-
-
-# an app may choose names anew for each answer: about 700 of them
-_FATES: Bounded[bytes, bool] = Bounded(
-    256 * 1024, preset=dict.fromkeys(_HOP_BY_HOP, False) | dict.fromkeys(_SET_COOKIES, True)
-)
-"""Names in lower case -> whether such a header is for the client. It learns."""
-_PLAIN_CONNECTIONS = frozenset((b",keep-alive", b",close"))
-
-
-def clean_headers(headers: Sequence[Header]) -> list[Header]:
-    """An answer's end-to-end headers, for the client: without those of the connection and those that it names, the
-    sidecar's identity headers in any spelling, and cookies of the sidecar's own names."""
-    kept: list[Header] = []
-    connection = b""
-    for header in headers:
-        name = header[0]
-        fate = _FATES.get(name)
-        if fate is None:
-            fate = name.translate(_FOLD) not in _IDENTITY
-            _FATES.put(name, fate, 33 + len(name))
-        if fate:
-            # a cookie without a name is sent back as its value alone, which then reads as a name
-            if name not in _SET_COOKIES or not header[1].lstrip(b" \t=").lower().startswith(_OWN_COOKIES):
-                kept.append(header)
-        elif name == b"connection":
-            connection += b"," + header[1]
-    if connection and connection.lower() not in _PLAIN_CONNECTIONS:
-        nominated = {token.strip(b" \t").lower() for token in connection.split(b",")}
-        kept = [header for header in kept if header[0] not in nominated]
-    return kept
-
-
 _STATUS = re.compile(rb"HTTP/(1\.[01]) ([1-5][0-9][0-9])(?: [\t -~\x80-\xff]*)?")
 # RFC 9112 section 5.1: no space before the colon, and no folding; a control character is nowhere
 _FIELD = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+):([\t -~\x80-\xff]*)")
 _TEXT = bytes(octet for octet in range(256) if octet == 0x09 or (octet >= 0x20 and octet != 0x7F))
 _BEGINNING = b"HTTP/1."
+_COOKIES = (b"set-cookie", b"set-cookie2")
+"""Each is another, and so no line to remember."""
 # about 1,000 lines
 _LINES: Bounded[bytes, Header] = Bounded(512 * 1024)
 """Lines of heads as servers sent them lately -> what they say: most say what they said before."""
@@ -116,7 +77,7 @@ def _field(line: bytes) -> Header:
     if match is None:
         raise BadAnswer("a line of the head that is not a header")
     header = (match[1].lower(), match[2].strip(b" \t"))
-    if len(line) <= _MAX_LINE and header[0] not in _SET_COOKIES:
+    if len(line) <= _MAX_LINE and header[0] not in _COOKIES:
         _LINES.put(line, header, 200 + 2 * len(line))
     return header
 

@@ -6,7 +6,8 @@ import pytest
 
 from sidecar.doors.handover import Handover, handover
 from sidecar.gate.codes import Ground
-from sidecar.gate.headers import IDENTITY_HEADERS, Header
+from sidecar.gate.headers import Header
+from sidecar.gate.own import IDENTITY_HEADERS
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Facts, Forward
 from tests.gate.test_gate import NOW, TOKEN, World

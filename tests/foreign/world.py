@@ -11,7 +11,8 @@ from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sidecar.gate.session import SESSION_COOKIES, Session
+from sidecar.gate.own import SESSION_COOKIES
+from sidecar.gate.session import Session
 from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.sessions.cookie import PURPOSE
 from sidecar.sessions.seal import Seal

@@ -17,7 +17,7 @@ from sidecar.gate.claims import Claim
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Result
 from sidecar.gate.decision_cache import DecisionCache
-from sidecar.gate.gate import Gate, Rules, header_text
+from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, ResourceField
 from sidecar.gate.query import rule_of
@@ -528,15 +528,6 @@ async def test_shadow_mode_sends_the_canonical_target_where_there_is_one() -> No
     assert isinstance(verdict, Forward)
     assert (verdict.target, verdict.would_refuse) == (b"/docs/7?x=%64", Code.DENIED_BY_POLICY)
     assert (b"x-auth-subject", b"a-1") in verdict.headers
-
-
-@pytest.mark.parametrize(
-    ("text", "value"),
-    [("alice", b"alice"), ("a-1", b"a-1"), ("a,b", b"a%2Cb"), ("a%2Cb", b"a%252Cb"), ("café", b"caf%C3%A9"), ('a"b', b"a%22b"), ("٣", b"%D9%A3"),
-     ("eu-west-1_X_Google", b"eu-west-1_X_Google"), ("a@b.c/d:e", b"a@b.c/d:e")],
-)  # fmt: skip
-def test_no_name_can_look_like_two_in_a_header(text: str, value: bytes) -> None:
-    assert header_text(text) == value
 
 
 async def test_the_word_for_a_handshake_is_no_method() -> None:

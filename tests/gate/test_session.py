@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.gate.session import session_crumbs
+from sidecar.gate.session import session_cookies
 
 
 @pytest.mark.parametrize(
@@ -20,4 +20,4 @@ from sidecar.gate.session import session_crumbs
     ],
 )
 def test_only_our_own_cookies_are_taken(cookie: bytes, crumbs: dict[str, str]) -> None:
-    assert session_crumbs(cookie) == crumbs
+    assert session_cookies(cookie) == crumbs

@@ -18,11 +18,11 @@ from urllib.parse import urlencode
 import pytest
 
 from sidecar.demo.cognito import LocalCognito, User
+from sidecar.gate.own import DEVICE_COOKIE
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.sessions.seal import Seal
 from sidecar.sign_in.attempts import PER_CLIENT, PER_USER
 from sidecar.sign_in.challenges import CODES, NEW_PASSWORD
-from sidecar.sign_in.devices import DEVICE_COOKIE
 from sidecar.sign_in.ledger import LocalLedger
 from sidecar.sign_in.pending import PendingSignIns, begin
 from sidecar.sign_in.provider import Challenge

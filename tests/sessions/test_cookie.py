@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
-from sidecar.gate.session import SESSION_COOKIES as NAMES
+from sidecar.gate.own import SESSION_COOKIES as NAMES
 from sidecar.gate.session import Session
 from sidecar.sessions.cookie import CookieStore
 from sidecar.sessions.seal import Seal

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from sidecar.gate.codes import Code
-from sidecar.gate.session import SESSION_COOKIES as NAMES
+from sidecar.gate.own import SESSION_COOKIES as NAMES
 from sidecar.gate.session import Session
 from sidecar.gate.verdict import Refused
 from sidecar.sessions import redis as session_redis

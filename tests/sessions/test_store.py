@@ -13,7 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
-from sidecar.gate.session import SESSION_COOKIES as NAMES
+from sidecar.gate.own import SESSION_COOKIES as NAMES
 from sidecar.gate.session import Session
 from sidecar.gate.verdict import Refused
 from sidecar.sessions.store import MAX_PIECES, decode, encode, from_cookies, to_cookies

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.gate.headers import OWN_COOKIES
+from sidecar.gate.own import DEVICE_COOKIE, OWN_COOKIES
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.sessions.seal import Seal
 from sidecar.sign_in.attempts import KNOWN_FOR, known_key
-from sidecar.sign_in.devices import DEVICE_COOKIE, Devices
+from sidecar.sign_in.devices import Devices
 
 NOW = 1_700_000_000.0
 ALICE, ALIAS, BOB = known_key("alice"), known_key("alice@example.com"), known_key("bob")

@@ -1,0 +1,114 @@
+"""Names that are ours: headers that only the sidecar writes, its cookies, and its paths. Each stands here alone."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import NamedTuple, Protocol
+from urllib.parse import quote
+
+# --- headers to the app ---
+
+
+class Named(Protocol):
+    """A principal, as far as the app is told of it."""
+
+    @property
+    def id(self) -> str:
+        """The id."""
+        ...
+
+    @property
+    def roles(self) -> tuple[str, ...]:
+        """The roles, sorted, each once."""
+        ...
+
+
+class IdentityHeader(NamedTuple):
+    """A header that tells the app who asks. `meaning` is for the reference."""
+
+    name: bytes
+    value: Callable[[Named], bytes]
+    meaning: str
+
+
+# what a header value carries as it is; the rest of a name is escaped, so that none can look like two (R13)
+_HEADER_SAFE = "!#$&'()*+-./:;<=>?@[]^_`{|}~"
+
+
+def header_text(text: str) -> bytes:
+    """A principal's id or role as a header value: visible ASCII, "%", "," and all else percent-encoded as UTF-8."""
+    return (text if text.isalnum() and text.isascii() else quote(text, safe=_HEADER_SAFE)).encode("ascii")
+
+
+IDENTITY = (
+    IdentityHeader(
+        b"x-auth-subject",
+        lambda principal: header_text(principal.id),
+        "the principal's id. Percent-encoded: all but visible ASCII, `%`, `,` and `\"`",
+    ),
+    IdentityHeader(
+        b"x-auth-roles",
+        lambda principal: b",".join(map(header_text, principal.roles)),
+        "the roles, sorted, each once, joined with `,`, each encoded likewise",
+    ),
+)
+"""What every door writes for a principal, and takes away from what a client or the app sends."""
+ASSERTION = b"x-auth-assertion"
+"""The same, signed."""
+IDENTITY_HEADERS = (*(header.name for header in IDENTITY), ASSERTION)
+"""What only the sidecar may say to the upstream, and nobody to the client."""
+REQUEST_ID = b"x-request-id"
+FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST = b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"
+FORWARDED = (FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST)
+SAID_BY_US = (*IDENTITY_HEADERS, REQUEST_ID, *FORWARDED)
+"""What the sidecar says to the app, and nobody else."""
+
+# --- headers to a proxy that asks ---
+
+TARGET = b"x-auth-target"
+REMOVE = b"x-auth-remove"
+APP_CONTROL, APP_VARY = b"x-auth-cache-control", b"x-auth-vary"
+"""What a proxy adds to the app's answer as Cache-Control and as Vary, where the answer is for one principal."""
+PROBLEM = b"x-auth-problem"
+NUMBERED_COOKIE = b"x-auth-set-cookie-%d"
+
+# --- cookies ---
+
+SESSION_COOKIE = "__Host-session"
+SESSION_COOKIES = (SESSION_COOKIE, *(f"{SESSION_COOKIE}.{number}" for number in (1, 2, 3)))
+"""The session's cookies: what does not fit into one goes on in the next."""
+SESSION_COOKIE_NAME = re.compile(re.escape(SESSION_COOKIE).encode("ascii") + rb"(?:\.[0-9]{1,4})?")
+"""Those, and any that more pieces would have: they are cleared with the session."""
+LOGIN_COOKIE = "__Host-login"
+"""Begins the names of the cookies of a sign-in on its way."""
+DEVICE_COOKIE = f"{LOGIN_COOKIE}-device"
+"""Where a user has signed in before."""
+OWN_COOKIES = (SESSION_COOKIE.encode("ascii"), LOGIN_COOKIE.encode("ascii"))
+"""Prefixes of the names of the sidecar's own cookies: they never reach the upstream, and it can set none of them."""
+
+
+def set_cookie(name: str, value: str, max_age: int | None = None) -> bytes:
+    """The Set-Cookie of a cookie of ours (R20). Without a Max-Age, it goes when the browser is closed."""
+    ends = "" if max_age is None else f"; Max-Age={max_age}"
+    return f"{name}={value}; Path=/; Secure; HttpOnly; SameSite=Lax{ends}".encode("ascii")
+
+
+def expired(name: str) -> bytes:
+    """The Set-Cookie that takes a cookie of ours from the browser (RFC 6265 section 3.1)."""
+    return set_cookie(name, "", max_age=0)
+
+
+# --- paths ---
+
+PREFIX = "/_sidecar/"
+"""Begins every path of the sidecar's own on the traffic port."""
+AUTHORIZE_PATH = f"{PREFIX}authorize"
+"""Where a proxy asks."""
+LOGIN_PATH = f"{PREFIX}login"
+CALLBACK_PATH = f"{PREFIX}callback"
+LOGOUT_PATH = f"{PREFIX}logout"
+CONSOLE_PATH = f"{PREFIX}console"
+WHOAMI_PATH = f"{PREFIX}whoami"
+PERMISSIONS_PATH = f"{PREFIX}permissions"
+JWKS_PATH = f"{PREFIX}jwks.json"
