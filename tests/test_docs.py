@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import textwrap
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
@@ -259,3 +259,23 @@ def test_the_headers_page_names_every_header_that_we_own() -> None:
     text = (ROOT / "docs/reference/headers.md").read_text(encoding="utf-8").lower()
     for header in IDENTITY_HEADERS:
         assert f"`{header.decode()}`" in text
+
+
+RULE = re.compile(r"\bR([1-9][0-9]?)\b")
+
+
+def cited_rules(folders: Iterable[str]) -> dict[str, set[str]]:
+    """The rules that files below these folders cite, by file."""
+    files = [path for folder in folders for kind in ("*.py", "*.md") for path in (ROOT / folder).rglob(kind)]
+    cited = {str(path.relative_to(ROOT)): set(RULE.findall(path.read_text(encoding="utf-8"))) for path in files}
+    return {path: rules for path, rules in cited.items() if rules}
+
+
+def test_every_rule_that_is_cited_stands_in_the_security_page() -> None:
+    page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
+    written = re.findall(r'^\| <a id="r(\d+)"></a>R(\d+) \| .{40,} \|$', page, re.MULTILINE)
+    assert written == [(str(number), str(number)) for number in range(1, 28)]
+    cited = cited_rules(["sidecar", "tests", "docs", "bench", "fuzz", "scripts"])
+    assert "13" in cited["sidecar/gate/identity.py"]
+    for path, rules in cited.items():
+        assert rules <= {number for number, _ in written}, path
