@@ -263,12 +263,17 @@ def routes() -> str:
 
 def metrics() -> str:
     """docs/reference/metrics.md"""
-    over = {"sum": "their sum", "max": "the largest", "min": "the smallest", "same": "whether it is the same in all"}
+    aggregate = {
+        "sum": "their sum",
+        "max": "the largest",
+        "min": "the smallest",
+        "same": "whether it is the same in all",
+    }
     rows = []
     for name, family in FAMILIES.items():
         shown = f"{name}_total" if family.kind == "counter" else name
         labels = ", ".join(f"`{label}`" for label in family.labels)
-        rows.append(f"| `{shown}` | {family.kind} | {labels} | {family.doc} | {over[family.over]} |")
+        rows.append(f"| `{shown}` | {family.kind} | {labels} | {family.doc} | {aggregate[family.aggregate]} |")
     lines = [
         "# Metrics",
         "",

@@ -104,7 +104,7 @@ class Settings:
 
     @property
     def cerbos_by_tls(self) -> bool:
-        """Whether Cerbos is asked over TLS."""
+        """Return whether Cerbos is asked over TLS."""
         return self.cerbos_tls == "on" or (self.cerbos_tls == "auto" and bool(self.cerbos_ca))
 
     @property
@@ -428,7 +428,7 @@ def _check_together(settings: Settings, problems: list[str]) -> None:
 
 
 def _pdp_problems(settings: Settings) -> list[str]:
-    """What contradicts itself about whom to ask for decisions."""
+    """List contradictions about whom to ask for decisions."""
     if settings.pdp:
         if settings.cerbos == "embedded":
             return []
@@ -449,7 +449,7 @@ def _pdp_problems(settings: Settings) -> list[str]:
 
 
 def _cerbos_problems(settings: Settings) -> list[str]:
-    """What contradicts itself about TLS to Cerbos. Who could answer in its place would let everybody in."""
+    """List contradictions about TLS to Cerbos. Who could answer in its place would let everybody in."""
     given = [name for name in ("ca", "certificate", "key") if getattr(settings, f"cerbos_{name}")]
     named = ", ".join(f"SIDECAR_CERBOS_{name.upper()}" for name in given)
     if settings.cerbos == "embedded" or settings.cerbos.startswith("unix:"):
@@ -470,7 +470,7 @@ def _cerbos_problems(settings: Settings) -> list[str]:
 
 
 def _login_problems(settings: Settings) -> list[str]:
-    """What is missing for a browser to sign in."""
+    """List the settings that are missing for a browser to sign in."""
     problems: list[str] = []
     if not settings.login_modes:
         return ["SIDECAR_LOGOUT_PATHS: found it without SIDECAR_LOGIN, expected both"] if settings.logout_paths else []

@@ -52,7 +52,7 @@ class Reader:
 
 
 class Shape(Protocol):
-    """What a node must look like. `read` returns None after a fault that it noted."""
+    """Form that a node must have. `read` returns None after a fault that it noted."""
 
     def read(self, node: yaml.Node, path: str, reader: Reader) -> Any: ...
 
@@ -82,10 +82,10 @@ class Text:
     parse: Callable[[str], Any] = str
     pattern: str | None = None
     what: str = "text"
-    also: tuple[str, ...] = ()
+    extra_tags: tuple[str, ...] = ()
 
     def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
-        tags = {f"tag:yaml.org,2002:{tag}" for tag in ("str", *self.also)}
+        tags = {f"tag:yaml.org,2002:{tag}" for tag in ("str", *self.extra_tags)}
         if not isinstance(node, yaml.ScalarNode) or node.tag not in tags:
             return reader.fault(mark_of(node, path), f"found {_kind(node)}, expected {self.what}")
         if self.pattern is not None and not re.fullmatch(self.pattern, node.value):
@@ -228,7 +228,7 @@ class Field(NamedTuple):
 
 @dataclass
 class Entry:
-    """What a record read: values by name, and where each stands."""
+    """Values of a record by name, and where each stands."""
 
     values: dict[str, Any]
     marks: dict[str, Mark]
@@ -242,7 +242,7 @@ class Entry:
         return self.marks.get(name, self.mark)
 
     def has(self, name: str) -> bool:
-        """Whether the file itself gives `name`."""
+        """Return whether the file itself gives `name`."""
         return name in self.marks
 
 

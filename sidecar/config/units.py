@@ -1,4 +1,4 @@
-"""What people write in settings: durations and sizes (`300ms`, `1MiB`), and hosts of this machine."""
+"""Values as people write them in settings: durations and sizes (`300ms`, `1MiB`), and hosts of this machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def size(text: str) -> int:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a host name or address, brackets and all, is this machine."""
+    """Return whether a host name or address, brackets and all, is this machine."""
     if host.lower() == "localhost":
         return True
     try:

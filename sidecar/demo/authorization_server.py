@@ -90,7 +90,8 @@ async def read_form(request: Request) -> dict[str, str]:
 
 
 def read_authorization_request(request: Request, config: Config) -> AuthorizationRequest:
-    """What the query asks for. Raises Untrusted, and Redirected once the redirect URI is known to be the client's."""
+    """Read the request from the query. Raises Untrusted, and Redirected once the redirect URI is known to be the
+    client's."""
     asked = {name: request.query_params.getlist(name) for name in ("client_id", "redirect_uri", "state")}
     if len(asked["client_id"]) != 1 or asked["client_id"][0] not in config.clients:
         raise Untrusted("client_id: expected that of an app client of the pool, once")
@@ -227,7 +228,7 @@ class Pages:
 
 
 class TokenEndpoints:
-    """What the client itself asks: /oauth2/token, /oauth2/userInfo, /oauth2/revoke."""
+    """Endpoints that the client itself asks: /oauth2/token, /oauth2/userInfo, /oauth2/revoke."""
 
     def __init__(self, config: Config, pool: Pool, signer: Signer, grants: Grants, now: Clock) -> None:
         self._config = config
@@ -303,7 +304,8 @@ def _userinfo_error(status: int, error: str, description: str) -> Response:
 
 
 class SignIn:
-    """What the browser asks: /oauth2/authorize, /login, /changePassword, /logout. Each raises Untrusted, Redirected."""
+    """Endpoints that the browser asks: /oauth2/authorize, /login, /changePassword, /logout. Each raises Untrusted,
+    Redirected."""
 
     def __init__(self, config: Config, pool: Pool, grants: Grants, pages: Pages) -> None:
         self._config = config

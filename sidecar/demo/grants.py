@@ -1,4 +1,4 @@
-"""What the stand-in of the hosted UI remembers: who signed in, and what was granted to which client. No I/O."""
+"""Memory of the stand-in of the hosted UI: who signed in, and what was granted to which client. No I/O."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class OAuthError(Exception):
 
 
 class AuthorizationRequest(NamedTuple):
-    """What a client asked at the authorization endpoint, once it was found to be in order."""
+    """Request of a client at the authorization endpoint, once it was found to be in order."""
 
     client_id: str
     redirect_uri: str
@@ -50,7 +50,7 @@ class Session(NamedTuple):
 
 @dataclass(eq=False)
 class Grant:
-    """What a user let a client have: all tokens that come of one code. `id` is their claim `origin_jti`.
+    """Permission that a user gave a client: all tokens that come of one code. `id` is their claim `origin_jti`.
 
     `pool_access` is the pool's own access token, by which it tells whether the user is still there.
     """

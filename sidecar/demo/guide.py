@@ -1,4 +1,5 @@
-"""What the demo prints once it runs: who may sign in, and command lines to paste, each with the status it promises."""
+"""Text that the demo prints once it runs: who may sign in, and command lines to paste, each with the status it
+promises."""
 
 from __future__ import annotations
 

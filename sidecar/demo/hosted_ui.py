@@ -19,7 +19,8 @@ TOKEN_SECONDS = 3600
 
 @dataclass(frozen=True)
 class Config:
-    """What the process is told, as a file of JSON. `clients` are app client ids with their secret, None without one."""
+    """Configuration of the process, as a file of JSON. `clients` are app client ids with their secret, None without
+    one."""
 
     port: int
     endpoint: str
@@ -35,7 +36,7 @@ class Config:
 
     @classmethod
     def read(cls, path: Path) -> Self:
-        """What `write` wrote."""
+        """Read the file that `write` wrote."""
         values = json.loads(path.read_text())
         lists = {name: tuple(values[name]) for name in ("redirect_uris", "logout_uris")}
         users = tuple(User(name, password, tuple(groups), *rest) for name, password, groups, *rest in values["users"])

@@ -35,7 +35,8 @@ class NewPasswordRequired(NamedTuple):
 
 
 class PoolTokens(NamedTuple):
-    """What the pool says of a user now: claims of an access and an id token; `access_token` serves at its API."""
+    """Tokens and claims that the pool gives a user now: claims of an access and an id token; `access_token` serves at
+    its API."""
 
     access_token: str
     access: Mapping[str, Any]

@@ -116,7 +116,7 @@ class Process:
 
 
 def can_listen(port: int) -> bool:
-    """Whether a server may listen on this port of the loopback interface.
+    """Return whether a server may listen on this port of the loopback interface.
 
     Asked with SO_REUSEADDR, as the servers do: connections of the last run that linger in TIME_WAIT are no obstacle.
     """

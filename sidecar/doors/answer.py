@@ -24,7 +24,7 @@ offer it gets an `offer`, and with `back` where a sign-in leads to, percent-enco
 
 
 class Offer(StrEnum):
-    """What a page leads to: a sign-in, or, for those who have a session, its end and another sign-in."""
+    """Link of a page: a sign-in, or, for those who have a session, its end and another sign-in."""
 
     NOTHING = ""
     SIGN_IN = "sign_in"
@@ -189,7 +189,7 @@ def of(code: Code, request_id: str, *, page: Page | None = None, methods: tuple[
 
 
 def wants_page(method: str, accept: bytes) -> bool:
-    """Whether a browser navigates: a GET that takes text/html."""
+    """Return whether a browser navigates: a GET that takes text/html."""
     return method == "GET" and b"text/html" in accept
 
 

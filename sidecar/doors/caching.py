@@ -1,4 +1,5 @@
-"""What caches may do with the app's answer to a principal (RFC 9111): none gives it to anybody else.
+"""Marks that tell caches what they may do with the app's answer to a principal (RFC 9111): none gives it to anybody
+else.
 
 The app says how long its answer is fresh. It does not know that the answer is for one person, or that a session rides
 on it. `private` forbids a shared cache to store it, whatever else stands there (RFC 9111 sections 3 and 5.2.2.7).

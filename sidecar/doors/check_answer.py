@@ -38,8 +38,8 @@ def _metadata(facts: Iterable[tuple[bytes, str]]) -> bytes:
 def allowed(
     changes: Iterable[Change], remove: Iterable[bytes], reply: Iterable[Change], facts: Iterable[tuple[bytes, str]]
 ) -> bytes:
-    """What to change in the request, what to take out of it, what to change in the answer to the client, and what
-    Envoy may log. Raises UnicodeDecodeError for a value that is not UTF-8, which no string of protobuf holds."""
+    """Make an allow: changes to the request, names to take out of it, changes to the answer for the client, and facts
+    that Envoy may log. Raises UnicodeDecodeError for a value that is not UTF-8, which no string of protobuf holds."""
     parts = [_option(_2, change) for change in changes]
     parts += [sized(_5, name) for name in remove]
     parts += [_option(_6, change) for change in reply]

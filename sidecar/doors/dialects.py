@@ -80,7 +80,7 @@ DIALECTS = {
 
 
 class _Part(Enum):
-    """What a header is in a question; one without a part is the client's."""
+    """Part of a header in a question; one without a part is the client's."""
 
     SAID = auto()
     CONNECTION = auto()

@@ -45,7 +45,7 @@ _COOKIES_JOINED = re.compile(rb",[ \t]*(?:" + b"|".join(OWN_COOKIES) + rb")")
 
 
 class Question(NamedTuple):
-    """What Envoy asks. `exact`: header values are those of the wire; `body` is None where none was given."""
+    """Question of Envoy. `exact`: header values are those of the wire; `body` is None where none was given."""
 
     raw: Raw
     body: bytes | None
@@ -195,13 +195,13 @@ class ExtAuthz:
         else:
             made, code = self._refusals.whole(verdict, verdict.told, question.raw), verdict.told
         status = made.status if isinstance(verdict, Preflight) else answer.status_of(verdict.told)
-        outcome = Outcome(verdict, status, self._timer() - started, told=True)
+        outcome = Outcome(verdict, status, self._timer() - started, delegated=True)
         told = _denied(made, code, question.grpc, _facts(outcome))
         self._journal.record(outcome)
         return told
 
     def _allow(self, permit: Forward, question: Question, started: float) -> bytes:
-        outcome = Outcome(permit, 200, self._timer() - started, told=True)
+        outcome = Outcome(permit, 200, self._timer() - started, delegated=True)
         told = handover(permit, question.raw)
         remove = told.remove
         if not question.grpc and any(name == b"te" for name, _ in question.raw.headers):
@@ -217,7 +217,7 @@ class ExtAuthz:
 
 
 def _facts(outcome: Outcome) -> list[tuple[bytes, str]]:
-    """What Envoy may write in its own log: %DYNAMIC_METADATA(envoy.filters.http.ext_authz:code)%."""
+    """List the facts that Envoy may write in its own log: %DYNAMIC_METADATA(envoy.filters.http.ext_authz:code)%."""
     facts = outcome.verdict.facts
     return [
         (b"principal", facts.principal), (b"route", facts.route), (b"code", code_of(outcome)),
@@ -249,7 +249,8 @@ _BESIDE = frozenset((b"set-cookie", b"vary"))
 
 @remembered(64 * 1024)
 def _private_reply(privacy: Privacy) -> tuple[Change, ...]:
-    """What the app's answer to a principal gets beside what it says of caches, which is not ours to see."""
+    """List the headers that Envoy adds to the app's answer to a principal; what the app says of caches is not ours to
+    see."""
     return (
         (CONTROL, control_of(privacy), APPEND),
         (VARY, privacy.vary, APPEND),

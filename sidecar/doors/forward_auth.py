@@ -41,7 +41,7 @@ class ForwardAuth:
         self._new_id = new_id
 
     def has(self, target: bytes) -> bool:
-        """Whether a target, as it came, is a question of a proxy."""
+        """Return whether a target, as it came, is a question of a proxy."""
         if not self._dialect.target:
             return target.startswith(AUTHORIZE + b"/")
         return target.partition(b"?")[0] == AUTHORIZE
@@ -56,7 +56,7 @@ class ForwardAuth:
             made, status = self._allowed(verdict, raw), ALLOWED
         else:
             made, status = self._refused(verdict, raw), answer.status_of(verdict.told)
-        self._journal.record(Outcome(verdict, status, self._timer() - started, told=True))
+        self._journal.record(Outcome(verdict, status, self._timer() - started, delegated=True))
         await send_whole(made, send)
 
     async def _judged(self, question: Raw) -> tuple[Raw, Forward | Refuse]:

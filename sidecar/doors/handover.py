@@ -19,7 +19,7 @@ _FRAMING = frozenset(
 
 
 class Handover(NamedTuple):
-    """What a proxy must do to the request that it holds, so that the app gets what was permitted.
+    """Changes that a proxy must make to the request that it holds, so that the app gets what was permitted.
 
     `target` and `method` are what it must send. `set` are headers that take the place of all others of their name,
     `remove` are names of headers that must go, `reply` are headers to add to the answer for the client, and `privacy`
@@ -35,7 +35,7 @@ class Handover(NamedTuple):
 
 
 def handover(permit: Forward, raw: Raw) -> Handover:
-    """What the proxy that holds `raw` must do by this permit: `raw.headers` with it applied are `permit.headers`."""
+    """Return the changes for the proxy that holds `raw`: `raw.headers` with it applied are `permit.headers`."""
     ours: list[Header] = []
     cookies: list[bytes] = []
     sent: set[bytes] = set()

@@ -82,7 +82,7 @@ _FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data", b"text/p
 
 
 def _navigates(raw: Raw) -> bool:
-    """Whether a person will see the answer: a browser opens a page, or sends a form."""
+    """Return whether a person will see the answer: a browser opens a page, or sends a form."""
     accept = _first(raw.headers, b"accept")
     if raw.method != "POST" or b"text/html" not in accept:
         return answer.wants_page(raw.method, accept)
@@ -121,7 +121,7 @@ def _to_login(raw: Raw, request_id: str) -> answer.Answer:
 
 
 def cleared_session(headers: Iterable[Header]) -> list[Header]:
-    """What takes away each session cookie that the request has."""
+    """Return the headers that take away each session cookie of the request."""
     names = {name for header, value in headers if header == b"cookie" for name in session_cookies(value)}
     return [(b"set-cookie", expired(name)) for name in sorted(names)]
 

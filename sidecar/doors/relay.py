@@ -139,7 +139,8 @@ class Leg(asyncio.BufferedProtocol):
 
     @property
     def takes(self) -> bool:
-        """Whether the other side may be read: what it says is written here, or dropped because this side ends."""
+        """Return whether the other side may be read: what it says is written here, or dropped because this side
+        ends."""
         return not self.blocked or self.protocol.state is not OPEN
 
     def read(self) -> None:

@@ -1,4 +1,4 @@
-"""What one method of a route asks, put together when the routes are read: a request looks it up once."""
+"""Question of one method of a route, put together when the routes are read: a request looks it up once."""
 
 from __future__ import annotations
 

@@ -55,7 +55,7 @@ class Code(StrEnum):
 
     # fmt: off
     REQUEST_INVALID = ("request_invalid", Kind.REQUEST,
-        "not HTTP/1.1 as this server reads it, or a Host that is none",
+        "not HTTP/1.1 as this server reads it, or an invalid Host",
         "send HTTP/1.1 with one valid Host; a client or proxy that speaks something else needs fixing")
     TARGET_AMBIGUOUS = ("target_ambiguous", Kind.REQUEST,
         "a path or query that two servers could read differently",
@@ -88,7 +88,7 @@ class Code(StrEnum):
         "a path variable whose pattern refuses the segment",
         "use an id of the form that the route's pattern takes, or give the variable another pattern")
     REFERENCE_INVALID = ("reference_invalid", Kind.REQUEST,
-        "a query, header or claim that is missing, doubled or of another type; an empty id; a scope that is none; a question beyond what Cerbos takes (4 MiB)",
+        "a query, header or claim that is missing, doubled or of another type; an empty id; an invalid scope; a question beyond what Cerbos takes (4 MiB)",
         "send the value that the route reads; `detail` in the decision log names it")
     QUERY_NOT_ALLOWED = ("query_not_allowed", Kind.REQUEST,
         "a query parameter that the route's `query` does not list, or a name that servers could read differently",

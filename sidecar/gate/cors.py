@@ -12,7 +12,7 @@ ANSWER_HEADERS = frozenset((b"access-control-allow-origin", b"access-control-all
 
 
 def is_preflight(request: Request) -> bool:
-    """Whether a browser asks what it may send, instead of sending it."""
+    """Return whether a browser asks what it may send, instead of sending it."""
     seen = request.seen
     return request.method == "OPTIONS" and b"origin" in seen and b"access-control-request-method" in seen
 
@@ -36,7 +36,7 @@ def preflight_headers(cors: Cors | None, request: Request) -> tuple[Header, ...]
 
 
 def answer_headers(cors: Cors | None, request: Request) -> tuple[Header, ...]:
-    """What marks an answer as readable by the origin that asked; the origin by name, never `*`."""
+    """Return the headers that mark an answer as readable by the origin that asked; the origin by name, never `*`."""
     origin = request.seen.get(b"origin")
     if cors is None:
         return ()

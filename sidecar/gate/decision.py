@@ -16,7 +16,7 @@ DENY = "EFFECT_DENY"
 
 
 class Resource(NamedTuple):
-    """What is asked about: its kind, id and attributes, and the action on it, with others that are asked beside it.
+    """Resource of a question: its kind, id and attributes, and the action on it, with others that are asked beside it.
 
     `scope` names which of several policies for the kind is asked ("" for the one without a scope).
     """
@@ -67,7 +67,7 @@ class Answer(NamedTuple):
 
 
 def judge(question: Question, answer: Answer) -> list[bool]:
-    """Whether each resource of the question is allowed, in its order.
+    """Return whether each resource of the question is allowed, in its order.
 
     Raises Refused(PDP_MISMATCH) unless the answer is about exactly this question: request id, number, kinds, ids,
     actions, a plain allow or deny, and no schema violation.

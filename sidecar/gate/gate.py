@@ -62,7 +62,7 @@ Sign = Callable[[Principal, float], bytes]
 
 @dataclass(frozen=True, slots=True)
 class Rules:
-    """What `routes.yaml` and the settings say, in force as one: a reload swaps the whole, what is remembered of
+    """Rules of `routes.yaml` and the settings, in force as one: a reload swaps the whole, what is remembered of
     `decisions` included. None remembers nothing."""
 
     table: RouteTable
@@ -91,7 +91,7 @@ class Identified(NamedTuple):
 
 
 @dataclass(slots=True)
-class _Way:
+class _Evaluation:
     """How far one request came: what its refusal or permit is made of."""
 
     facts: Facts
@@ -116,7 +116,7 @@ def scope_text(text: str) -> str:
     """A policy's scope. Raises Refused(REFERENCE_INVALID)."""
     if _SCOPE.fullmatch(text) is None:
         raise Refused(
-            Code.REFERENCE_INVALID, "a scope that is none: parts of letters, digits, _ and -, joined with dots"
+            Code.REFERENCE_INVALID, "an invalid scope: expected parts of letters, digits, _ and -, joined with dots"
         )
     return text
 
@@ -155,33 +155,33 @@ class Gate:
 
     async def decide(self, raw: Raw, read_body: ReadBody) -> Verdict:
         """One request -> one verdict. Never raises but for cancellation: whatever goes wrong is a refusal."""
-        way = _Way(Facts(raw.request_id, raw.method, "", raw.peer, trace=raw.trace), self.rules)
+        evaluation = _Evaluation(Facts(raw.request_id, raw.method, "", raw.peer, trace=raw.trace), self.rules)
         try:
             try:
-                return await self._decide(raw, read_body, way)
+                return await self._decide(raw, read_body, evaluation)
             finally:
                 # a stage that failed took its time too
-                self._leave(way)
+                self._leave(evaluation)
         except Exception as error:  # noqa: BLE001 - fail closed: a bug of ours is a refusal, whatever it raised
-            refusal = _refusal(raw, way, error)
+            refusal = _refusal(raw, evaluation, error)
         if not self._shadow:
             return refusal
         try:
-            return self._shadowed(raw, way, refusal)
+            return self._shadowed(raw, evaluation, refusal)
         except Exception as error:  # noqa: BLE001 - what cannot be permitted in shadow is refused in it too
-            return _refusal(raw, way, error)
+            return _refusal(raw, evaluation, error)
 
-    async def _decide(self, raw: Raw, read_body: ReadBody, way: _Way) -> Verdict:
-        facts, rules, timer, enter = way.facts, way.rules, self._timer, way.marks.append
+    async def _decide(self, raw: Raw, read_body: ReadBody, evaluation: _Evaluation) -> Verdict:
+        facts, rules, timer, enter = evaluation.facts, evaluation.rules, self._timer, evaluation.marks.append
         enter(("request", timer()))
-        request = way.request = read(raw, rules.reading)
+        request = evaluation.request = read(raw, rules.reading)
         facts.path, facts.request_id = request.path, request.request_id
         enter(("routing", timer()))
         match = rules.table.match(request)
         route = match.route
-        facts.route, way.recheck = route.name, route.recheck
+        facts.route, evaluation.recheck = route.name, route.recheck
         if route.cors is not None or cors.is_preflight(request):
-            preflight = self._cross_origin(way, route, request)
+            preflight = self._cross_origin(evaluation, route, request)
             if preflight is not None:
                 return preflight
         if request.method == WEBSOCKET:
@@ -191,23 +191,23 @@ class Gate:
         if ask.query is not None and request.query:
             request = _with_query(request, admitted(request.query, ask.query))
         if route.access is _PUBLIC:
-            return self._permit(way, request, _BY_NOBODY)
+            return self._permit(evaluation, request, _BY_NOBODY)
         enter(("identity", timer()))
-        principal = await self._principal(way, request, route)
+        principal = await self._principal(evaluation, request, route)
         if route.access is not _AUTHENTICATED and principal.incomplete is not None:
             raise Refused(*principal.incomplete)
         if ask.set_query:
             request = _with_own_query(request, ask, Material(request, match.path, principal))
         if route.access is _AUTHENTICATED:
-            return self._permit(way, request, _BY_TOKEN)
+            return self._permit(evaluation, request, _BY_TOKEN)
         enter(("lookup", timer()))
-        resource = await self._resource(way, request, match, ask, read_body)
+        resource = await self._resource(evaluation, request, match, ask, read_body)
         enter(("decision", timer()))
-        await self._ask(way, principal, resource)
-        return self._permit(way, request, _BY_POLICY)
+        await self._ask(evaluation, principal, resource)
+        return self._permit(evaluation, request, _BY_POLICY)
 
-    async def identify(self, request: Request, rules: Rules, also: frozenset[str] = NOBODY) -> Identified:
-        """Who sent a request, by its bearer token or by its session. Pages of the origins in `also` may use a session
+    async def identify(self, request: Request, rules: Rules, extra_origins: frozenset[str] = NOBODY) -> Identified:
+        """Find who sent a request, by its bearer token or by its session. Pages of `extra_origins` may use a session
         as our own may. Raises Refused: TOKEN_*, SESSION_*, PRINCIPAL_MISSING, KEYS_UNAVAILABLE,
         ORIGIN_REFUSED."""
         now = self._now()
@@ -215,7 +215,7 @@ class Gate:
             for source, privacy in self._sources:
                 if source.holds(request):
                     if request.websocket or request.method not in SAFE:
-                        require_own_origin(request, also)
+                        require_own_origin(request, extra_origins)
                     presented = await source.present(request, now, rules.tokens)
                     principal = await rules.tokens.principal_of_token(presented.token, now)
                     if presented.cookies:
@@ -223,32 +223,40 @@ class Gate:
                     return Identified(principal, presented.session, presented.cookies, privacy)
         return Identified(await rules.tokens.principal_of(request, now))
 
-    async def _principal(self, way: _Way, request: Request, route: Route) -> Principal:
+    async def _principal(self, evaluation: _Evaluation, request: Request, route: Route) -> Principal:
         if b"authorization" in request.seen or not self._sources:
-            principal, way.privacy = await way.rules.tokens.principal_of(request, self._now()), BY_BEARER
+            principal, evaluation.privacy = await evaluation.rules.tokens.principal_of(request, self._now()), BY_BEARER
         else:
-            also = frozenset(route.cors.origins) if route.cors is not None and route.cors.credentials else NOBODY
-            identified = await self.identify(request, way.rules, also)
-            principal, way.cookies, way.privacy = identified.principal, identified.cookies, identified.privacy
-        way.principal = principal
-        way.facts.principal = principal.id
+            extra_origins = (
+                frozenset(route.cors.origins) if route.cors is not None and route.cors.credentials else NOBODY
+            )
+            identified = await self.identify(request, evaluation.rules, extra_origins)
+            principal, evaluation.cookies, evaluation.privacy = (
+                identified.principal,
+                identified.cookies,
+                identified.privacy,
+            )
+        evaluation.principal = principal
+        evaluation.facts.principal = principal.id
         return principal
 
-    def _leave(self, way: _Way) -> None:
+    def _leave(self, evaluation: _Evaluation) -> None:
         """End the last of the stages that the request was in."""
-        stages, marks = way.facts.stages, way.marks
+        stages, marks = evaluation.facts.stages, evaluation.marks
         marks.append(("", self._timer()))
         for (stage, since), (_, end) in pairwise(marks):
             stages[stage] = end - since
 
-    def _cross_origin(self, way: _Way, route: Route, request: Request) -> Verdict | None:
+    def _cross_origin(self, evaluation: _Evaluation, route: Route, request: Request) -> Verdict | None:
         if cors.is_preflight(request) and "OPTIONS" not in route.actions:
-            return Preflight(cors.preflight_headers(route.cors, request), way.facts)
-        way.reply_headers = cors.answer_headers(route.cors, request)
+            return Preflight(cors.preflight_headers(route.cors, request), evaluation.facts)
+        evaluation.reply_headers = cors.answer_headers(route.cors, request)
         return None
 
-    async def _resource(self, way: _Way, request: Request, match: Match, ask: Ask, read_body: ReadBody) -> Resource:
-        principal = way.principal
+    async def _resource(
+        self, evaluation: _Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody
+    ) -> Resource:
+        principal = evaluation.principal
         assert principal is not None  # noqa: S101 - for the type checker
         body = await body_reading.read_json(request, read_body, ask.max_body) if ask.needs_body else None
         material = Material(request, match.path, principal, body)
@@ -256,16 +264,16 @@ class Gate:
         if not resource_id:
             # Cerbos takes no empty id, and its refusal would look like a fault of its own
             raise Refused(Code.REFERENCE_INVALID, "an empty id")
-        way.facts.kind, way.facts.resource_id = kind, resource_id
+        evaluation.facts.kind, evaluation.facts.resource_id = kind, resource_id
         attributes: dict[str, Any] = {name: value.value(material) for name, value in ask.attributes.items()}
         if ask.has_optional:
             attributes = {name: value for name, value in attributes.items() if value is not ABSENT}
         # before the lookup: a scope that is refused must not tell whether the resource is there
         scope = "" if ask.scope is None else scope_text(str(ask.scope.value(material)))
         if ask.lookup:
-            call = call_for(way.rules.lookups[ask.lookup], kind, resource_id, material)
-            way.missing = call.lookup.missing
-            trace = way.facts.trace
+            call = call_for(evaluation.rules.lookups[ask.lookup], kind, resource_id, material)
+            evaluation.missing = call.lookup.missing
+            trace = evaluation.facts.trace
             if trace is not None:
                 call = call._replace(trace=trace.headers(trace.lookup))
             # where the hook has no value for one of its attributes, what the request says does not stand in for it
@@ -273,13 +281,13 @@ class Gate:
             attributes |= self._readings.attributes(call, await self._hooks.ask(call))
         return Resource(kind, resource_id, ask.action, attributes, (), scope)
 
-    async def _ask(self, way: _Way, principal: Principal, resource: Resource) -> None:
-        facts, cache = way.facts, way.rules.decisions
+    async def _ask(self, evaluation: _Evaluation, principal: Principal, resource: Resource) -> None:
+        facts, cache = evaluation.facts, evaluation.rules.decisions
         if cache is None:
             allowed = await self._decided(facts, principal, resource)
         else:
             # its time runs from when it was asked for: what was changed since may not be in it
-            key, asked, since = key_of(principal, resource), self._now(), way.marks[-1][1]
+            key, asked, since = key_of(principal, resource), self._now(), evaluation.marks[-1][1]
             known = cache.find(key, asked, since)
             facts.cache = "miss" if known is None else "hit"
             if known is not None:
@@ -300,18 +308,20 @@ class Gate:
             facts.policy = answer.results[0].policies.get(resource.action, "")
         return judge(question, answer)[0]
 
-    def _permit(self, way: _Way, request: Request, ground: Ground, would_refuse: Code | None = None) -> Forward:
-        headers, principal = request.headers, way.principal
-        trace = way.facts.trace
+    def _permit(
+        self, evaluation: _Evaluation, request: Request, ground: Ground, would_refuse: Code | None = None
+    ) -> Forward:
+        headers, principal = request.headers, evaluation.principal
+        trace = evaluation.facts.trace
         if trace is not None:
             kept = [pair for pair in headers if pair[0] not in (TRACEPARENT, TRACESTATE)]
             headers = [*kept, *trace.headers(trace.upstream)]
         if principal is not None:
             headers = headers + self._identity_headers(principal)
         return Forward(
-            request.method.encode("ascii"), request.target, tuple(headers), ground, way.facts,
-            principal.expires if principal is not None else None, would_refuse, way.reply_headers,
-            way.recheck, way.cookies, way.privacy,
+            request.method.encode("ascii"), request.target, tuple(headers), ground, evaluation.facts,
+            principal.expires if principal is not None else None, would_refuse, evaluation.reply_headers,
+            evaluation.recheck, evaluation.cookies, evaluation.privacy,
         )  # fmt: skip
 
     def _identity_headers(self, principal: Principal) -> list[Header]:
@@ -320,13 +330,14 @@ class Gate:
             headers.append((ASSERTION, self._sign(principal, self._now())))
         return headers
 
-    def _shadowed(self, raw: Raw, way: _Way, refusal: Refuse) -> Verdict:
-        request = way.request or as_it_came(raw, way.rules.reading)
-        return self._permit(way, request, Ground.SHADOW, refusal.code)
+    def _shadowed(self, raw: Raw, evaluation: _Evaluation, refusal: Refuse) -> Verdict:
+        request = evaluation.request or as_it_came(raw, evaluation.rules.reading)
+        return self._permit(evaluation, request, Ground.SHADOW, refusal.code)
 
 
 def _privacies(sources: Iterable[TokenSource]) -> list[Privacy]:
-    """What the answer to a request depends on that a source identified: on all that goes before it, too."""
+    """List, for each source, the headers on which the answer depends that it identified: on all that goes before it,
+    too."""
     privacies, names = [], list[bytes]()
     for source in sources:
         names += [name for name in source.vary.split(b", ") if name not in names]
@@ -334,11 +345,19 @@ def _privacies(sources: Iterable[TokenSource]) -> list[Privacy]:
     return privacies
 
 
-def _refusal(raw: Raw, way: _Way, error: Exception) -> Refuse:
-    if way.request is None:
-        way.facts.path = raw.target.partition(b"?")[0][:MAX_LOGGED_PATH].decode("latin-1")
+def _refusal(raw: Raw, evaluation: _Evaluation, error: Exception) -> Refuse:
+    if evaluation.request is None:
+        evaluation.facts.path = raw.target.partition(b"?")[0][:MAX_LOGGED_PATH].decode("latin-1")
     if isinstance(error, Refused):
-        told = told_as(error, way.missing)
-        return Refuse(error.code, way.facts, error.detail, error.methods, way.reply_headers, way.cookies, told)
+        told = told_as(error, evaluation.missing)
+        return Refuse(
+            error.code,
+            evaluation.facts,
+            error.detail,
+            error.methods,
+            evaluation.reply_headers,
+            evaluation.cookies,
+            told,
+        )
     detail = f"{type(error).__name__}: {error}"
-    return Refuse(Code.INTERNAL_ERROR, way.facts, detail, (), way.reply_headers, way.cookies)
+    return Refuse(Code.INTERNAL_ERROR, evaluation.facts, detail, (), evaluation.reply_headers, evaluation.cookies)

@@ -116,7 +116,8 @@ def read_headers_again(headers: tuple[Header, ...]) -> tuple[list[Header], dict[
 
 
 def _without_ours(kept: list[Header], seen: dict[bytes, bytes], lenient: bool) -> list[Header]:
-    """What is between the client and us alone: headers that Connection names, our cookies, the wait for 100."""
+    """Take away what is between the client and us alone: headers that Connection names, our cookies, the wait for
+    100."""
     if b"connection" in seen:
         kept = _without_nominated(kept, seen[b"connection"], lenient)
     cookie = seen.get(b"cookie")

@@ -20,7 +20,7 @@ READINGS = 8 * 1024 * 1024
 
 
 class Missing(StrEnum):
-    """What "no such thing" (404 of the hook) means: refuse with 403, hide with 404, or decide without attributes."""
+    """Meaning of "no such thing" (404 of the hook): refuse with 403, hide with 404, or decide without attributes."""
 
     DENY = "deny"
     HIDE = "hide"
@@ -85,7 +85,7 @@ class Call(NamedTuple):
 
 
 class Reply(NamedTuple):
-    """What a hook answered: status, content type without parameters in lower case, and the body as it came."""
+    """Answer of a hook: status, content type without parameters in lower case, and the body as it came."""
 
     status: int
     content_type: str

@@ -13,14 +13,14 @@ SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 
-def require_own_origin(request: Request, also: frozenset[str] = frozenset()) -> None:
-    """Raises Refused(ORIGIN_REFUSED) unless the page that sent the request is of our own origin, or of one in `also`.
+def require_own_origin(request: Request, extra_origins: frozenset[str] = frozenset()) -> None:
+    """Raises Refused(ORIGIN_REFUSED) unless the page that sent the request is of our origin or of `extra_origins`.
 
     A browser's own word in Sec-Fetch-Site (W3C Fetch Metadata) goes first, then Origin against Host. A WebSocket
     handshake must have an Origin (RFC 6455 section 10.2).
     """
     origin = request.seen.get(b"origin")
-    if origin is not None and origin.decode("latin-1") in also:
+    if origin is not None and origin.decode("latin-1") in extra_origins:
         return
     site = request.seen.get(b"sec-fetch-site")
     if site is not None and site != b"same-origin":
@@ -36,7 +36,7 @@ def require_own_origin(request: Request, also: frozenset[str] = frozenset()) -> 
 
 
 def is_own_origin(origin: str, host: str) -> bool:
-    """Whether an origin (RFC 6454 section 6.2) names this host. The scheme may differ: TLS may end before us."""
+    """Return whether an origin (RFC 6454 section 6.2) names this host. The scheme may differ: TLS may end before us."""
     try:
         parts = urlsplit(origin)
     except ValueError:

@@ -43,7 +43,7 @@ def _ipv6_key(peer: str) -> str:
 
 
 def is_trusted(peer: str, trusted: tuple[Network, ...]) -> bool:
-    """Whether the socket's other end is a listed proxy. A peer without an address (unix socket) never is."""
+    """Return whether the socket's other end is a listed proxy. A peer without an address (unix socket) never is."""
     return len(peer) <= MAX_ADDRESS and _is_in((peer, trusted))
 
 
@@ -60,7 +60,7 @@ def _is_in(asked: tuple[str, tuple[Network, ...]]) -> bool:
 
 
 def are_addresses(hops: bytes) -> bool:
-    """Whether a value of X-Forwarded-For is what proxies make of it: IP addresses with commas between."""
+    """Return whether a value of X-Forwarded-For is what proxies make of it: IP addresses with commas between."""
     if hops.count(b",") >= MAX_HOPS:
         return False
     try:

@@ -23,7 +23,7 @@ from sidecar.wire.spelling import folded, respelled
 
 
 class _Absent:
-    """What an optional reference gives where there is nothing."""
+    """Mark of an optional reference that finds nothing."""
 
     def __repr__(self) -> str:
         return "ABSENT"
@@ -46,7 +46,7 @@ class Source(StrEnum):
 class Reference(NamedTuple):
     """One `{source.name:type}`; `search` is the compiled JMESPath of a body reference.
 
-    With a `?` at the end it is `optional`: where there is nothing, its value is ABSENT. `way` are then the names that
+    With a `?` at the end it is `optional`: where there is nothing, its value is ABSENT. `steps` are then the names that
     lead to it in a body. `names` are those in an expression that may find something without them, as `owner || 'x'`.
     """
 
@@ -55,7 +55,7 @@ class Reference(NamedTuple):
     type: Type
     search: Any = None
     optional: bool = False
-    way: tuple[str, ...] = ()
+    steps: tuple[str, ...] = ()
     names: frozenset[str] = frozenset()
 
     def __str__(self) -> str:
@@ -63,7 +63,7 @@ class Reference(NamedTuple):
 
 
 class Material(NamedTuple):
-    """What the references of one request read. `body` is the parsed JSON, None unless the route needs it."""
+    """Parts of one request that references read. `body` is the parsed JSON, None unless the route needs it."""
 
     request: Request
     path: Mapping[str, str]
@@ -146,7 +146,7 @@ def parse_reference(text: str) -> Reference:
         raise ValueError(f"found {{{text}}}, expected one of {', '.join(f'{{{s}.…}}' for s in Source)}")
     if source == Source.BODY:
         search = compile_expression(name).search
-        return Reference(Source.BODY, name, kind, search, optional, _way(name) if optional else (), _names_in(name))
+        return Reference(Source.BODY, name, kind, search, optional, _steps(name) if optional else (), _names_in(name))
     if source == Source.PATH and optional:
         raise ValueError(f"found {{{text}}}, expected no '?': a variable of the path is always there")
     if not _NAMES[Source(source)].fullmatch(name):
@@ -156,11 +156,11 @@ def parse_reference(text: str) -> Reference:
     return Reference(Source(source), name.lower() if source == Source.HEADER else name, kind, None, optional)
 
 
-_PLAIN_WAY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
+_PLAIN_STEPS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
-def _way(expression: str) -> tuple[str, ...]:
-    if not _PLAIN_WAY.fullmatch(expression):
+def _steps(expression: str) -> tuple[str, ...]:
+    if not _PLAIN_STEPS.fullmatch(expression):
         raise ValueError(
             f"found {{body.{expression}?}}, expected names with dots between: of another expression nobody can tell "
             "whether it finds nothing or null"
@@ -170,7 +170,7 @@ def _way(expression: str) -> tuple[str, ...]:
 
 def _names_in(expression: str) -> frozenset[str]:
     """The names in an expression; none in one of names alone, which finds nothing where one of them is not there."""
-    if _PLAIN_WAY.fullmatch(expression):
+    if _PLAIN_STEPS.fullmatch(expression):
         return frozenset()
     found: set[str] = set()
     rest: list[Any] = [jmespath.compile(expression).parsed]
@@ -218,8 +218,8 @@ def _is_absent(reference: Reference, material: Material) -> bool:
 
 
 def _is_not_in_body(reference: Reference, body: Any) -> bool:
-    """Whether a way of names ends where there is no such name; null and what is no object are no such end."""
-    for name in reference.way:
+    """Return whether a way of names ends where there is no such name; null and what is no object are no such end."""
+    for name in reference.steps:
         if not isinstance(body, dict):
             raise Refused(Code.BODY_INVALID, f"{reference}: found {type_of(body)} before {name!r}, expected an object")
         if name not in body:

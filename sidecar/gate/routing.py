@@ -37,7 +37,7 @@ class Access(StrEnum):
 
 
 class Pattern(StrEnum):
-    """What a `{name:pattern}` segment takes, from narrow to wide: the order in which they are tried."""
+    """Pattern of a `{name:pattern}` segment, from narrow to wide: the order in which they are tried."""
 
     INT = "int"
     UUID = "uuid"
@@ -220,7 +220,7 @@ def path_values(route: Route, segments: tuple[str, ...]) -> Mapping[str, str]:
 
 
 def ask_of(route: Route, method: str) -> Ask:
-    """What a method asks of a route.
+    """Return the question of a method of a route.
 
     Raises Refused(METHOD_UNMAPPED) with the methods that the route has.
     """
@@ -231,7 +231,7 @@ def ask_of(route: Route, method: str) -> Ask:
 
 
 def allowed_methods(route: Route) -> tuple[str, ...]:
-    """What `Allow` lists for a route (RFC 9110 section 10.2.1)."""
+    """List the methods of a route for `Allow` (RFC 9110 section 10.2.1)."""
     return tuple(sorted(set(route.asks) - {WEBSOCKET}))
 
 

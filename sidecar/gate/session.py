@@ -1,4 +1,4 @@
-"""What stands in for a bearer token: a browser's session. It only gives a token, which is verified as any other."""
+"""Sessions that stand in for a bearer token. It only gives a token, which is verified as any other."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Session(NamedTuple):
 
 
 class Presented(NamedTuple):
-    """What a request's session gave: the token to verify, the session, and values of Set-Cookie for the answer."""
+    """Result of a request's session: the token to verify, the session, and values of Set-Cookie for the answer."""
 
     token: bytes
     session: Session | None = None
@@ -48,7 +48,7 @@ class TokenSource(Protocol):
     """The headers that it reads, as a value of Vary."""
 
     def holds(self, request: Request) -> bool:
-        """Whether the request has what this source reads."""
+        """Return whether the request has what this source reads."""
         ...
 
     async def present(self, request: Request, now: float, tokens: Tokens) -> Presented:

@@ -19,7 +19,8 @@ more to read than a token costs to verify."""
 
 
 class Oddity(StrEnum):
-    """What two servers could read differently, and a route may allow by name (`allow:` in routes.yaml)."""
+    """Part of a target or request that two servers could read differently, and a route may allow by name (`allow:` in
+    routes.yaml)."""
 
     ENCODED_SLASH = "encoded_slash"
     ENCODED_PERCENT = "encoded_percent"

@@ -24,7 +24,7 @@ _MEMBER = re.compile(rb"(" + _KEY + rb")=" + _VALUE)
 
 
 class Remote(NamedTuple):
-    """What a caller said of its trace: 32 and 16 hexadecimal digits, whether it is sampled, and its tracestate."""
+    """Trace context of a caller: 32 and 16 hexadecimal digits, whether it is sampled, and its tracestate."""
 
     trace_id: str
     span_id: str

@@ -75,7 +75,8 @@ def _is_int(value: Any) -> bool:
 
 
 def is_number(value: Any) -> bool:
-    """Whether a policy can compare a value as a number: of NaN every comparison is false, that of a DENY rule too."""
+    """Return whether a policy can compare a value as a number: of NaN every comparison is false, that of a DENY rule
+    too."""
     return _is_int(value) or (type(value) is float and math.isfinite(value))
 
 

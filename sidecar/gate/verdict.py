@@ -1,4 +1,4 @@
-"""What the gate concluded about one request: forward it, or refuse it and why."""
+"""Verdicts of the gate about one request: forward it, or refuse it and why."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Facts:
-    """What the stages found out about one request, for the journal and for `explain`; nothing is decided from it."""
+    """Findings of the stages about one request, for the journal and for `explain`; nothing is decided from it."""
 
     request_id: str
     method: str

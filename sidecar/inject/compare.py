@@ -105,7 +105,7 @@ def _refused_mount(one: dict[str, Any]) -> str:
 
 
 def _by_mesh(wanted: dict[str, Any], found: Any, path: str) -> bool:
-    """Whether Istio's agent asks in the kubelet's place (istio.io, "Health Checking of Istio Services")."""
+    """Return whether Istio's agent asks in the kubelet's place (istio.io, "Health Checking of Istio Services")."""
     rewritten = {"path": path, "port": 15020}
     return (
         "httpGet" in wanted

@@ -39,7 +39,7 @@ class OptedOut(Uninjectable):
 
 @dataclass(frozen=True)
 class Template:
-    """What is put into a pod: labels, native sidecars in order, volumes."""
+    """Parts that are put into a pod: labels, native sidecars in order, volumes."""
 
     labels: Mapping[str, str]
     containers: tuple[Json, ...]

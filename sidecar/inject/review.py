@@ -28,19 +28,19 @@ class BadReview(Exception):
 
 @dataclass(frozen=True)
 class Policy:
-    """What is done with a pod that stays without the sidecar: refused, unless the operator chose otherwise."""
+    """Policy for a pod that stays without the sidecar: refused, unless the operator chose otherwise."""
 
     admit_uninjectable: bool = False
     admit_opted_out: bool = False
 
     def admits(self, why: Uninjectable) -> bool:
-        """Whether the pod is let through as it is."""
+        """Return whether the pod is let through as it is."""
         return self.admit_opted_out if isinstance(why, OptedOut) else self.admit_uninjectable
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """What is answered, and for the log: which pod, whether it is let in, why not, how many operations."""
+    """Answer to a review, with facts for the log: which pod, whether it is let in, why not, how many operations."""
 
     answer: Json
     pod: str

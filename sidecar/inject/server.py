@@ -37,7 +37,7 @@ class InjectError(Exception):
 
 
 def template_of(images: Mapping[str, str]) -> Template:
-    """What is injected, with these images (container name -> image) in place of the template's."""
+    """Return the template with these images (container name -> image) in place of the template's."""
     text = (files("sidecar.inject") / "template.yaml").read_text(encoding="utf-8")
     return Template.of(yaml.safe_load(text), images)
 
@@ -73,7 +73,8 @@ def webhook(template: Template, policy: review.Policy) -> Starlette:
 
 
 def _stamp(paths: tuple[str, ...]) -> tuple[Any, ...]:
-    """What tells one pair of certificate and key from another; a Secret's volume is a link that is swapped."""
+    """Return a mark that tells one pair of certificate and key from another; a Secret's volume is a link that is
+    swapped."""
     found = []
     for path in paths:
         try:

@@ -53,7 +53,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 
 
 def settings_of(options: argparse.Namespace) -> InjectSettings:
-    """What the flags say."""
+    """Read the flags into settings."""
     images = {"authz-sidecar": options.image, "authz-cerbos": options.cerbos_image}
     host, port = options.listen
     return InjectSettings(

@@ -25,11 +25,11 @@ class Breaker:
 
     @property
     def is_open(self) -> bool:
-        """Whether calls are being turned away."""
+        """Return whether calls are being turned away."""
         return self._failed >= self._failures
 
     def allows(self) -> bool:
-        """Whether a call may go out now: always while closed, and once per probe time while open."""
+        """Return whether a call may go out now: always while closed, and once per probe time while open."""
         if self._failed < self._failures:
             return True
         now = self._now()

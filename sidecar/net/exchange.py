@@ -22,7 +22,7 @@ _logger = logging.getLogger("sidecar.server")
 
 
 class Link(Protocol):
-    """What a conversation needs of its connection."""
+    """Port: the connection as a conversation uses it."""
 
     loop: asyncio.AbstractEventLoop
     transport: asyncio.Transport
@@ -48,7 +48,7 @@ class Link(Protocol):
 
 
 class Takeable(Protocol):
-    """What a handshake needs of its connection."""
+    """Port: the connection as a handshake uses it."""
 
     transport: asyncio.Transport
 
@@ -188,7 +188,7 @@ class Cycle:
 
     @property
     def started(self) -> bool:
-        """Whether the app has begun to answer."""
+        """Return whether the app has begun to answer."""
         return self._stage != _NOT_STARTED
 
     # what the connection says

@@ -300,7 +300,7 @@ class _Connection(asyncio.Protocol):
                 self._waiting.append(number)
 
     def _send_some(self, number: int, call: _Call) -> bool:
-        """Whether all of the call's message was sent."""
+        """Return whether all of the call's message was sent."""
         while call.unsent:
             size = min(len(call.unsent), self._window, call.window, http2.MAX_FRAME)
             if size <= 0:

@@ -1,4 +1,4 @@
-"""What one client of the gRPC door may use, and what all of them may use together."""
+"""Limits of the gRPC door: what one client may use, and what all of them may use together."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Limits:
 
 
 class Places:
-    """What the connections of one server use together."""
+    """Places that the connections of one server use together."""
 
     def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
         self.limits = limits
@@ -50,9 +50,9 @@ class Places:
         self.ticker = Ticker(loop, self.connections, limits.tick)
 
     def has_call_for(self, own: int) -> bool:
-        """Whether a connection with so many calls may have one more."""
+        """Return whether a connection with so many calls may have one more."""
         return own < MAX_CALLS and own < self.limits.calls - self.calls
 
     def has_bytes_for(self, own: int) -> bool:
-        """Whether a connection may hold so many bytes of questions."""
+        """Return whether a connection may hold so many bytes of questions."""
         return own <= self.limits.held - self.held

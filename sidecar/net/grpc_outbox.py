@@ -1,4 +1,4 @@
-"""What goes out on one connection of gRPC: within the windows that its client gives, and within bounds of ours.
+"""Output of one connection of gRPC: within the windows that its client gives, and within bounds of ours.
 
 RFC 9113 section 5.2: a window for the connection and one for each stream. A client may open none of them, or open them
 and take nothing; what waits for it is counted, and ends the connection when it is more than a client may leave.

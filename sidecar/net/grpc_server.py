@@ -136,7 +136,7 @@ class Connection(asyncio.Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether it may make room: it has no call, and has had none of late."""
+        """Return whether it may make room: it has no call, and has had none of late."""
         return not self._calls and (not self._settled or self._ticker.now - self._used >= self._limits.young)
 
     def expire(self) -> None:

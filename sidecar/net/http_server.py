@@ -296,7 +296,7 @@ class StrictProtocol(asyncio.BufferedProtocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of a request has come since the opening or the last answer."""
+        """Return whether nothing of a request has come since the opening or the last answer."""
         return self._state is _HEAD and not self._reader.held and not self._pending
 
     def close(self) -> None:

@@ -1,4 +1,4 @@
-"""What one client may use of the server, and the one clock that sees to it for all connections."""
+"""Limits of one client of the server, and the one clock that sees to it for all connections."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ others wait for as long as these take: some 1 ms."""
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """What a client may use, in seconds, bytes and connections."""
+    """Limits of a client, in seconds, bytes and connections."""
 
     head: float = 10.0
     """From the opening of the connection, or the first byte of a later request, to the end of the head."""
@@ -47,8 +47,9 @@ class Limits:
 
 
 class Drain:
-    """Whether a server is about to stop. Once it has `begun`, each answer is the last on its connection: a client that
-    keeps one opens its next elsewhere, instead of meeting the end of this one in the middle of a request."""
+    """Return whether a server is about to stop. Once it has `begun`, each answer is the last on its connection: a
+    client that keeps one opens its next elsewhere, instead of meeting the end of this one in the middle of a
+    request."""
 
     __slots__ = ("begun",)
 
@@ -64,7 +65,7 @@ class Timed(Protocol):
 
     @property
     def idle(self) -> bool:
-        """Whether nothing of a request has come since the opening or the last answer."""
+        """Return whether nothing of a request has come since the opening or the last answer."""
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -121,11 +122,11 @@ class Crowd:
 
     @property
     def is_full(self) -> bool:
-        """Whether all places are taken."""
+        """Return whether all places are taken."""
         return self._places >= self._limits.connections
 
     def has_share_for(self, owner: str) -> bool:
-        """Whether this owner may have one more place."""
+        """Return whether this owner may have one more place."""
         return not owner or self._open[owner] < self._limits.connections - self._places
 
     def enter(self, owner: str) -> None:

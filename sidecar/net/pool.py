@@ -210,7 +210,8 @@ class _Connection(asyncio.BufferedProtocol):
 
     @property
     def is_quiet(self) -> bool:
-        """Whether it is open and nothing waits in its socket: an end, or bytes that would seem the next answer."""
+        """Return whether it is open and nothing waits in its socket: an end, or bytes that would seem the next
+        answer."""
         return not self.transport.is_closing() and not self._poll.poll(0)
 
     def begin(self, reader: ResponseReader) -> None:
@@ -306,8 +307,8 @@ class _Connection(asyncio.BufferedProtocol):
 
 
 def _ended_in_order(transport: asyncio.Transport) -> bool:
-    """Whether the end is the server's own. Anybody on the way can cut a connection: with TLS, a body that ends with it
-    is whole only if the server's closure alert came (RFC 9112 section 9.8)."""
+    """Return whether the end is the server's own. Anybody on the way can cut a connection: with TLS, a body that ends
+    with it is whole only if the server's closure alert came (RFC 9112 section 9.8)."""
     tls = transport.get_extra_info("ssl_object")
     if tls is None:
         return True
@@ -343,7 +344,7 @@ class Response:
 
     @property
     def complete(self) -> bool:
-        """Whether all of the answer has come, so that `read` will not wait."""
+        """Return whether all of the answer has come, so that `read` will not wait."""
         return self._reader.complete
 
     async def read(self) -> bytes:
@@ -368,7 +369,7 @@ class Response:
                 connection.break_off(Fault(FaultKind.TIMEOUT, "no bytes of the body"))
 
     def whole(self) -> bytes:
-        """What has come of the body and was not read: all of it where the answer is `complete`."""
+        """Take the part of the body that has come and was not read: all of it where the answer is `complete`."""
         return self._connection.take() if self._connection is not None else b""
 
     def close(self) -> None:
@@ -425,7 +426,7 @@ class Pool:
 
     @property
     def is_open(self) -> bool:
-        """Whether the breaker turns requests away."""
+        """Return whether the breaker turns requests away."""
         return self._breaker is not None and self._breaker.is_open
 
     @property

@@ -204,7 +204,7 @@ class Console:
 
 
 def _refusal_alone(verdict: Verdict) -> dict[str, Any]:
-    """What the answer to the request itself would tell, in the words of the template."""
+    """Return what the answer to the request itself would tell, in the words of the template."""
     facts = Facts(verdict.facts.request_id, verdict.facts.method, verdict.facts.path)
     hidden = dict.fromkeys(("detail", "attributes", "question", "answer", "policy"), "")
     return _verdict(verdict) | hidden | {"facts": facts, "calls": [], "derived_roles": [], "whole": False}

@@ -219,7 +219,7 @@ class Login:
     async def _try(
         self, pending: Pending, username: str, fields: dict[str, str], asked: Asked
     ) -> Grant | Challenge:  # fmt: skip
-        """What the pool says, asked with a place for the case that it says no. Raises SignInFailed, Refused."""
+        """Ask the pool, with a place for the case that it says no. Raises SignInFailed, Refused."""
         device = self._devices.known(asked.request, known_key(username), asked.now)
         place = await self._limited(asked, self._attempts.take(self._client(asked), username, device, asked.now))
         return await self._at(place, asked, lambda: self._ask(pending, username, fields))
@@ -273,7 +273,7 @@ class Login:
             raise
 
     async def _at(self, place: Place, asked: Asked, ask: Callable[[], Awaitable[T]]) -> T:
-        """What the provider says. The place counts as a failure unless the provider said yes, or nothing at all."""
+        """Ask the provider. The place counts as a failure unless the provider said yes, or nothing at all."""
         try:
             async with self._attempts.turn(self._client(asked)):
                 got = await ask()
@@ -353,7 +353,7 @@ class Login:
         return made
 
     async def _ended(self, revoke: Revoke, session: Session) -> bool:
-        """Whether Cognito took it. The session here is gone whatever it says."""
+        """Return whether Cognito took it. The session here is gone whatever it says."""
         try:
             await revoke(session)
         except Refused as refused:
@@ -366,6 +366,7 @@ class Login:
 
 
 def _said(failed: SignInFailed) -> str:
-    """What the pool says of its own rules goes before our words; a challenge's name tells a person nothing."""
+    """Return the message for a failure; what the pool says of its own rules goes before our words; a challenge's name
+    tells a person nothing."""
     told = failed.reason in (SignInError.PASSWORD_POLICY, SignInError.REFUSED)
     return failed.message if told and failed.message else SAYS[failed.reason]

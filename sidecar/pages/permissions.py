@@ -70,7 +70,8 @@ def raw_of(method: str, path: str, asked: Asked) -> Raw:
 
 
 def code_of(verdict: Verdict) -> str:
-    """What the request's own answer would say: why it is refused, or on what ground it is let through."""
+    """Return the code that the request's own answer would have: why it is refused, or on what ground it is let
+    through."""
     match verdict:
         case Forward(ground=ground):
             return ground
@@ -106,7 +107,7 @@ def _one(number: int, entry: Any) -> tuple[str, str]:
 
 
 def who(identified: Identified) -> dict[str, Any]:
-    """What a person may know of the own session; no token is in it."""
+    """Return the facts that a person may know of the own session; no token is in it."""
     principal, session = identified.principal, identified.session
     told: dict[str, Any] = {
         "principal": {

@@ -54,7 +54,7 @@ class OwnPaths:
         self._new_id = new_id
 
     def has(self, target: bytes) -> bool:
-        """Whether a target, as it came, names one of the paths. Another spelling of one names none."""
+        """Return whether a target, as it came, names one of the paths. Another spelling of one names none."""
         return target.startswith(self.prefixes) and target.partition(b"?")[0].decode("latin-1") in self._paths
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

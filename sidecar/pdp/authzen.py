@@ -101,7 +101,7 @@ class AuthZen:
 
     @property
     def is_open(self) -> bool:
-        """Whether the breaker turns calls away."""
+        """Return whether the breaker turns calls away."""
         return self._breaker.is_open
 
     async def check(self, question: Question) -> Answer:
@@ -192,7 +192,8 @@ class AuthZen:
         return await self._pool.post(target, headers, body, max_body=MAX_BODY, deadline=left)
 
     async def serving(self) -> bool:
-        """Whether it answers: its metadata names the endpoint that we ask, or it has no metadata, which is optional.
+        """Return whether it answers: its metadata names the endpoint that we ask, or it has no metadata, which is
+        optional.
 
         The metadata decides nothing else: where questions go is what the operator said.
         """
@@ -236,7 +237,7 @@ class _Message:
         self._bytes = self._named = 0
 
     def takes(self, item: Item) -> bool:
-        """Whether the item fits; then it is in the message."""
+        """Return whether the item fits; then it is in the message."""
         resource = item.resource
         named = 4 * (len(resource.kind) + len(resource.id) + len(item.action))
         full = len(self.items) >= CALL or self._bytes + len(item.told) > MAX_CALL
@@ -346,7 +347,7 @@ def _list_of(reply: Reply, count: int) -> list[Any]:
 
 
 def _read(request_id: str, evaluation: Any, resource: Resource, action: str) -> _Said:
-    """What an evaluation says. Raises Refused: it is an allow or a deny only if `decision` is exactly true or false."""
+    """Read one evaluation. Raises Refused: it is an allow or a deny only if `decision` is exactly true or false."""
     try:
         decision, context = evaluation.get("decision"), evaluation.get("context") or {}
         if decision is not True and decision is not False:
@@ -393,7 +394,7 @@ def _told_by_cerbos(told: Mapping[str, Any], request_id: str, resource: Resource
 
 
 def _result(resource: Resource, said: Sequence[_Said]) -> Result:
-    """What was said of one resource, action by action. An evaluation has no kind and no id: its place tells."""
+    """Return the result for one resource, action by action. An evaluation has no kind and no id: its place tells."""
     effects = {one.action: one.effect for one in said}
     invalid = any(one.invalid for one in said)
     policies = {one.action: one.policy for one in said if one.policy}

@@ -71,7 +71,7 @@ class Cerbos:
 
     @property
     def is_open(self) -> bool:
-        """Whether the breaker turns calls away."""
+        """Return whether the breaker turns calls away."""
         return self._breaker.is_open
 
     def check(self, question: Question) -> Coroutine[Any, Any, Answer]:
@@ -145,7 +145,7 @@ class Cerbos:
             raise Refused(Code.PDP_BAD_ANSWER, type(error).__name__) from None
 
     async def serving(self) -> bool:
-        """Whether Cerbos says that it can answer (gRPC health checking protocol)."""
+        """Return whether Cerbos says that it can answer (gRPC health checking protocol)."""
         deadline = asyncio.get_running_loop().time() + self._timeout
         try:
             return await self._channel.call(self._health, b"", deadline) == grpc_health.SERVING

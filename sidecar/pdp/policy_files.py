@@ -63,8 +63,9 @@ class Policies(NamedTuple):
 
 
 def stamp_of(folder: Path) -> Stamp:
-    """What tells one content of a policy folder from another without reading it: name, time of change, size, inode and
-    device of each file that Cerbos reads, with what is behind links. An unreadable folder has an empty stamp."""
+    """Return a mark that tells one content of a policy folder from another without reading it: name, time of change,
+    size, inode and device of each file that Cerbos reads, with what is behind links. An unreadable folder has an empty
+    stamp."""
     try:
         return frozenset(_stamped(name, path) for name, path in _walk(folder, follow=True))
     except (OSError, PolicyFault):

@@ -67,11 +67,11 @@ class PolicyState:
     changed: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 
     def told(self) -> str:
-        """What `/readyz` tells: `ok`, or the place of the fault. What stands there is for the log."""
+        """Return the state for `/readyz`: `ok`, or the place of the fault. What stands there is for the log."""
         return f"failed: {self.fault.splitlines()[0].partition(': ')[0]}" if self.fault else "ok"
 
     def shown(self) -> dict[str, object]:
-        """What `/config` shows."""
+        """Return the state for `/config`."""
         return {"generation": self.generation, "reload": self.told()}
 
     def loaded(self, now: float) -> None:

@@ -31,15 +31,15 @@ def at_once(_: float, what: Callable[[], None]) -> None:
 
 
 class Outcome(NamedTuple):
-    """What became of one request: its verdict, the status that the client got, and what failed after the permit.
-    With `told` the verdict was another proxy's to do, and the status that of our answer to it."""
+    """Outcome of one request: its verdict, the status that the client got, and what failed after the permit. With
+    `told` the verdict was another proxy's to do, and the status that of our answer to it."""
 
     verdict: Verdict
     status: int
     seconds: float
     fault: Code | None = None
     detail: str = ""
-    told: bool = False
+    delegated: bool = False
 
 
 class Generation(Protocol):
@@ -77,7 +77,7 @@ class Journal:
         """Write one verdict and what became of it. Raises OSError where the lines before could not be written."""
         facts = outcome.verdict.facts
         effect, code = _said(outcome)
-        forwarded = not outcome.told and isinstance(outcome.verdict, Forward)
+        forwarded = not outcome.delegated and isinstance(outcome.verdict, Forward)
         self.metrics.request(
             facts.route or "-", effect, code, outcome.status, outcome.seconds, facts.stages, forwarded
         )  # fmt: skip
@@ -165,7 +165,7 @@ def open_stream(target: str) -> IO[str]:
 
 
 def code_of(outcome: Outcome) -> str:
-    """What failed after the permit, why it was refused, or on what ground it was let through."""
+    """Return what failed after the permit, why it was refused, or on what ground it was let through."""
     return _said(outcome)[1]
 
 
@@ -199,7 +199,7 @@ def _line(outcome: Outcome, facts: Facts, effect: str, code: str, now: float, ge
 
 
 def _more(outcome: Outcome, facts: Facts, code: str, generation: int) -> str:
-    """What only some lines have."""
+    """Write the fields that only some lines have."""
     more = ""
     failed = _FAULTS.get(code)
     if failed is not None:

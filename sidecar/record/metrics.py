@@ -30,13 +30,13 @@ UPSTREAM = "upstream"
 
 
 class Family(NamedTuple):
-    """One metric. `over` says what it is over several workers: the `sum`, the `max` or `min` of theirs, or whether all
+    """One metric. `aggregate` says what it is over several workers: the `sum`, the `max` or `min` of theirs, or whether all
     have the `same`. `first` are label values that are there from the beginning, so that the first event is a rise."""
 
     kind: str
     labels: Labels
     doc: str
-    over: str = "sum"
+    aggregate: str = "sum"
     first: tuple[Labels, ...] = ()
 
 
@@ -102,7 +102,7 @@ class Others(Protocol):
         """Let the others know."""
 
     def gather(self) -> Iterable[Values]:
-        """What each of the others counts."""
+        """Return the counts of each of the others."""
 
 
 class Metrics:
@@ -174,7 +174,7 @@ class Metrics:
             numbers[-1] += sum(times)
 
     def values(self) -> Values:
-        """What this process counts."""
+        """Return the counts of this process."""
         self._sort()
         values: Values = {name: {} for name in FAMILIES}
         requests = values["sidecar_requests"]
@@ -211,19 +211,19 @@ _OVER: Mapping[str, Callable[[tuple[float, ...]], float]] = {
 
 
 def merged(everybody: Iterable[Values]) -> Values:
-    """What several processes count, as one."""
+    """Merge the counts of several processes."""
     found: dict[str, dict[Labels, list[list[float]]]] = {name: {} for name in FAMILIES}
     for values in everybody:
         for name, samples in values.items():
             for labels, numbers in samples.items():
                 found[name].setdefault(labels, []).append(numbers)
     return {
-        name: {labels: _over(FAMILIES[name].over, numbers) for labels, numbers in samples.items()}
+        name: {labels: _aggregate(FAMILIES[name].aggregate, numbers) for labels, numbers in samples.items()}
         for name, samples in found.items()
     }
 
 
-def _over(how: str, numbers: list[list[float]]) -> list[float]:
+def _aggregate(how: str, numbers: list[list[float]]) -> list[float]:
     return [_OVER[how](column) for column in zip(*numbers, strict=True)]
 
 

@@ -35,7 +35,7 @@ class WorkerFile:
             _write(self._path, {"values": _packed(values)})
 
     def gather(self) -> Iterator[Values]:
-        """What each of the others counts, and what those did that have ended."""
+        """Return the counts of each of the others, and what those did that have ended."""
         read = {path.name: _read(path) for path in self._path.parent.glob("*.json") if path != self._path}
         # last: a worker that has ended since is in here, and what was read of its own file is not counted again
         parent = _read(self._path.parent / _PARENT)

@@ -174,14 +174,15 @@ class Sidecar:
         self.gate.rules = Rules(rules.table, rules.lookups, rules.tokens, rules.reading, self.routes.decisions())
 
     def readiness(self) -> dict[str, bool]:
-        """What `/readyz` tells: ready only when keys, the PDP and routes are, and until the sidecar begins to stop."""
+        """Return the state for `/readyz`: ready only when keys, the PDP and routes are, and until the sidecar begins to
+        stop."""
         return {
             "pdp" if self.settings.pdp else "cerbos": self.pdp_serving, "keys": self.keys.ready, "routes": True,
             "serving": not self.draining,
         }  # fmt: skip
 
     def reload_state(self) -> str:
-        """What `/readyz` tells besides: `ok`, or where the fault of a route file is that could not be used."""
+        """Return what `/readyz` tells besides: `ok`, or where the fault of a route file is that could not be used."""
         # no more than the place: what stands there is for the log
         return f"failed: {self.reload_fault.splitlines()[0].partition(': ')[0]}" if self.reload_fault else "ok"
 
@@ -195,7 +196,7 @@ class Sidecar:
         return self.policies.told() if self.policies is not None else ""
 
     def gauges(self) -> Iterator[Gauge]:
-        """What of this process stands in the metrics beside its counts."""
+        """Return what of this process stands in the metrics beside its counts."""
         yield "sidecar_workers", (), 1
         yield "sidecar_connections", (), self.connections()
         yield "sidecar_upstream_connections", ("idle",), self.upstream.idle
@@ -233,11 +234,11 @@ class Sidecar:
             yield "decision", rules.decisions.remembered
 
     def serves(self) -> bool:
-        """Whether a new question would be answered: what gRPC's health service tells."""
+        """Return whether a new question would be answered: what gRPC's health service tells."""
         return all(self.readiness().values())
 
     def config(self) -> dict[str, Any]:
-        """What `/config` shows: settings without secrets, and the routes in force."""
+        """Return the answer of `/config`: settings without secrets, and the routes in force."""
         shown = {
             setting.variable: "(set)"
             if setting.secret and getattr(self.settings, setting.field)
@@ -360,7 +361,8 @@ def _shown(name: str, settings: Settings) -> Any:
 
 
 def stamp_of(path: str) -> Stamp:
-    """What differs once the file that `path` leads to was changed or replaced; None where it leads to none."""
+    """Return a mark that differs once the file that `path` leads to was changed or replaced; None where it leads to
+    none."""
     try:
         stat = Path(path).stat()
     except OSError:
@@ -527,7 +529,7 @@ def _tracer(settings: Settings) -> Tracer | None:
 
 
 def _told_of_traces(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
-    """What the embedded Cerbos is told, so that its spans come to where ours do."""
+    """Return the variables for the embedded Cerbos, so that its spans come to where ours do."""
     if settings.traces == "off":
         return {}
     told = {name: value for name, value in environ.items() if name.startswith("OTEL_")}

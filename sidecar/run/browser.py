@@ -1,4 +1,4 @@
-"""What a browser needs, composed: settings -> sessions, the sign-in, and the pages under `/_sidecar/`."""
+"""Parts for browsers, composed: settings -> sessions, the sign-in, and the pages under `/_sidecar/`."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Findings:
 
 
 def _warnings(settings: Settings, routes: RoutesFile) -> list[str]:
-    """What may be wrong with settings and routes that can be used."""
+    """List doubts about settings and routes that can be used."""
     regular = any(map(is_regular, settings.session_secrets))
     secrets = (
         ["SIDECAR_SESSION_SECRET: found a text with a pattern that can be guessed, expected openssl rand -base64 32"]
@@ -84,7 +84,7 @@ def _lint(settings: Settings, routes: RoutesFile, found: Findings) -> None:
 
 
 def _said(told: Mapping[str, str], variable: str) -> str:
-    """What a setting says, though others may be wrong."""
+    """Read one setting, though others may be wrong."""
     default = next(setting.default for setting in SETTINGS if setting.variable == variable)
     return told.get(variable) or default or ""
 

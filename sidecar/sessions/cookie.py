@@ -25,30 +25,30 @@ class CookieStore:
         self._seal = seal
         self._report = report
 
-    async def open(self, session: Session, left: float) -> tuple[bytes, ...]:
+    async def open(self, session: Session, ttl: float) -> tuple[bytes, ...]:
         """The cookies of a new session; pieces of an earlier one go."""
         return self._cookies(session, SESSION_COOKIES)
 
-    async def load(self, crumbs: Mapping[str, str]) -> Held:
+    async def load(self, cookie_pairs: Mapping[str, str]) -> Held:
         """The session in the cookies. Raises Refused(SESSION_INVALID)."""
         try:
-            return Held(decode(self._seal.unseal(PURPOSE, from_cookies(crumbs))), crumbs)
+            return Held(decode(self._seal.unseal(PURPOSE, from_cookies(cookie_pairs))), cookie_pairs)
         except ValueError as error:
             raise Refused(Code.SESSION_INVALID, str(error)) from None
 
-    async def touch(self, held: Held, session: Session, left: float) -> tuple[bytes, ...]:
+    async def touch(self, held: Held, session: Session, ttl: float) -> tuple[bytes, ...]:
         """The cookies anew."""
         return self._again(held, session)
 
-    async def renew(self, held: Held, ask: Ask, left: float, wait: float) -> Kept:
+    async def renew(self, held: Held, ask: Ask, ttl: float, wait: float) -> Kept:
         """The cookies with new tokens; tokens that do not fit serve this one request."""
         session = await ask(held.session)
         return Kept(session) if session is held.session else Kept(session, self._again(held, session))
 
-    async def end(self, crumbs: Mapping[str, str]) -> Session | None:
+    async def end(self, cookie_pairs: Mapping[str, str]) -> Session | None:
         """The session; that it has ended is for somebody else to remember."""
         try:
-            return (await self.load(crumbs)).session
+            return (await self.load(cookie_pairs)).session
         except Refused:
             return None
 
@@ -57,7 +57,7 @@ class CookieStore:
 
     def _again(self, held: Held, session: Session) -> tuple[bytes, ...]:
         try:
-            return self._cookies(session, held.crumbs)
+            return self._cookies(session, held.cookie_pairs)
         except Refused as refused:
             log.error("session_write_failed: %s", refused.detail, extra={"fields": {"session": session.id}})  # noqa: TRY400
             self._report("sessions", "write_failed")

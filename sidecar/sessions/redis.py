@@ -53,7 +53,7 @@ _Argument = bytes | str | int
 
 
 class _Place(NamedTuple):
-    """What a cookie says: which session, under which keys, and what its record is sealed for."""
+    """Contents of a cookie: which session, under which keys, and what its record is sealed for."""
 
     id: str
     key: str
@@ -75,60 +75,60 @@ class RedisStore:
             self._redis.register_script, (_IF_AS_READ, _IF_MINE, _RELEASE)
         )
 
-    async def open(self, session: Session, left: float) -> tuple[bytes, ...]:
+    async def open(self, session: Session, ttl: float) -> tuple[bytes, ...]:
         """Keep a new session under a new handle; the cookie of it. Raises Refused: SESSION_STORE_*."""
         told = bytes.fromhex(session.id) + os.urandom(_HANDLE)
         place = _place(told)
         record = self._sealed(place, session)
-        await self._within(lambda: self._redis.set(place.key, record, px=milliseconds(left)))
+        await self._within(lambda: self._redis.set(place.key, record, px=milliseconds(ttl)))
         return to_cookies(self._seal.seal(PURPOSE, told), SESSION_COOKIES)
 
-    async def load(self, crumbs: Mapping[str, str]) -> Held:
-        """The session of the handle. Raises Refused: SESSION_INVALID for a handle that is none, SESSION_EXPIRED where
+    async def load(self, cookie_pairs: Mapping[str, str]) -> Held:
+        """The session of the handle. Raises Refused: SESSION_INVALID for an invalid handle, SESSION_EXPIRED where
         there is no record, SESSION_BAD_RECORD, SESSION_STORE_*."""
-        place = self._found(crumbs)
+        place = self._found(cookie_pairs)
         record = await self._within(lambda: self._redis.get(place.key))
         if record is None:
             raise Refused(Code.SESSION_EXPIRED, "no record: ended, or too long without a request")
-        return Held(self._read(place, record), crumbs, record)
+        return Held(self._read(place, record), cookie_pairs, record)
 
-    async def touch(self, held: Held, session: Session, left: float) -> tuple[bytes, ...]:
+    async def touch(self, held: Held, session: Session, ttl: float) -> tuple[bytes, ...]:
         """Write when the session was last used, unless the record is another by now."""
-        place = self._found(held.crumbs)
-        arguments: list[_Argument] = [held.record, self._sealed(place, session), milliseconds(left)]
+        place = self._found(held.cookie_pairs)
+        arguments: list[_Argument] = [held.record, self._sealed(place, session), milliseconds(ttl)]
         try:
             await self._within(lambda: self._if_as_read([place.key], arguments))
         except Refused as refused:
             self._not_written(session, refused)
         return ()
 
-    async def renew(self, held: Held, ask: Ask, left: float, wait: float) -> Kept:
+    async def renew(self, held: Held, ask: Ask, ttl: float, wait: float) -> Kept:
         """Ask for new tokens under a lock that all processes share, and write them before they are used."""
-        place, owner, loop = self._found(held.crumbs), secrets.token_hex(16), asyncio.get_running_loop()
+        place, owner, loop = self._found(held.cookie_pairs), secrets.token_hex(16), asyncio.get_running_loop()
         until = loop.time() + wait
         while not await self._locked(place, owner):
             if loop.time() >= until:
                 raise Refused(Code.IDP_UNAVAILABLE, "another process is renewing the session")
             await asyncio.sleep(POLL)
-            other = await self.load(held.crumbs)
+            other = await self.load(held.cookie_pairs)
             if other.session.expires > held.session.expires:
                 return Kept(other.session)
         try:
             # another process may have been faster before the lock was ours
-            held = await self.load(held.crumbs)
+            held = await self.load(held.cookie_pairs)
             session = await ask(held.session)
             if session is not held.session:
-                await self._write_renewed(place, owner, held, session, left)
+                await self._write_renewed(place, owner, held, session, ttl)
             return Kept(session)
         finally:
             # a lock that cannot be released runs out by itself
             with contextlib.suppress(Refused):
                 await self._within(lambda: self._release([place.lock], [owner]))
 
-    async def end(self, crumbs: Mapping[str, str]) -> Session | None:
+    async def end(self, cookie_pairs: Mapping[str, str]) -> Session | None:
         """Delete the record. Raises Refused(SESSION_STORE_*) where that is not sure to have happened."""
         try:
-            place = self._found(crumbs)
+            place = self._found(cookie_pairs)
         except Refused:
             return None
         record = await self._within(lambda: self._taken(place.key))
@@ -141,8 +141,8 @@ class RedisStore:
         """Close the connections."""
         await self._link.aclose()
 
-    async def _write_renewed(self, place: _Place, owner: str, held: Held, session: Session, left: float) -> None:
-        arguments: list[_Argument] = [owner, held.record, self._sealed(place, session), milliseconds(left)]
+    async def _write_renewed(self, place: _Place, owner: str, held: Held, session: Session, ttl: float) -> None:
+        arguments: list[_Argument] = [owner, held.record, self._sealed(place, session), milliseconds(ttl)]
         try:
             how = await self._within(lambda: self._if_mine([place.key, place.lock], arguments))
         except Refused as refused:
@@ -153,9 +153,9 @@ class RedisStore:
         if how != b"written":
             self._not_written(session, Refused(Code.SESSION_STORE_ERROR, "another process renewed it meanwhile"))
 
-    def _found(self, crumbs: Mapping[str, str]) -> _Place:
+    def _found(self, cookie_pairs: Mapping[str, str]) -> _Place:
         try:
-            told = self._seal.unseal(PURPOSE, from_cookies(crumbs))
+            told = self._seal.unseal(PURPOSE, from_cookies(cookie_pairs))
         except ValueError as error:
             raise Refused(Code.SESSION_INVALID, str(error)) from None
         if len(told) != _ID + _HANDLE:
@@ -196,7 +196,7 @@ class RedisStore:
             return record
 
     async def _locked(self, place: _Place, owner: str) -> bool:
-        """Whether the renewal of a session is this owner's from now on."""
+        """Return whether the renewal of a session is this owner's from now on."""
         return bool(await self._within(lambda: self._redis.set(place.lock, owner, nx=True, px=LOCKED_FOR)))
 
 

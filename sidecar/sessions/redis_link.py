@@ -33,7 +33,7 @@ class RedisLink:
         self._free = asyncio.Semaphore(connections)
 
     async def within(self, work: Callable[[], Awaitable[Any]]) -> Any:
-        """What Redis answers. Raises Refused: SESSION_STORE_UNAVAILABLE where it does not, or not in time,
+        """Return the answer of Redis. Raises Refused: SESSION_STORE_UNAVAILABLE where it does not, or not in time,
         SESSION_STORE_ERROR where it refuses to."""
         try:
             async with asyncio.timeout(self._deadline), self._free:

@@ -50,7 +50,8 @@ class Seal:
         return f"{self._first}.{base64.urlsafe_b64encode(sealed).rstrip(b'=').decode('ascii')}"
 
     def unseal(self, purpose: str, text: str) -> bytes:
-        """What was sealed for this purpose. Raises ValueError for all else, UnknownKey where the secret is not ours."""
+        """Open what was sealed for this purpose. Raises ValueError for all else, UnknownKey where the secret is not
+        ours."""
         match = _SEALED.fullmatch(text)
         if match is None:
             raise ValueError("not a sealed text")

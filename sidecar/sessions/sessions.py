@@ -74,7 +74,7 @@ class Sessions:
     vary = b"Cookie"
 
     def holds(self, request: Request) -> bool:
-        """Whether the request has a cookie of a session."""
+        """Return whether the request has a cookie of a session."""
         cookie = request.seen.get(b"cookie", b"")
         return _COOKIE in cookie and bool(session_cookies(cookie))
 
@@ -103,9 +103,9 @@ class Sessions:
     async def close(self, request: Request, now: float) -> tuple[Session | None, tuple[bytes, ...]]:
         """Sign out: the session that ended, with its newest refresh token, and values of Set-Cookie that take its
         cookies away. Raises Refused(SESSION_STORE_*) where the session may live on."""
-        crumbs = _crumbs(request)
-        session = await self._store.end(crumbs) if crumbs else None
-        cleared = tuple(map(expired, crumbs))
+        cookie_pairs = _cookie_pairs(request)
+        session = await self._store.end(cookie_pairs) if cookie_pairs else None
+        cleared = tuple(map(expired, cookie_pairs))
         if session is None or self._ended.get(session.id, now):
             return None, cleared
         self._ended.put(session.id, True, now)
@@ -125,10 +125,10 @@ class Sessions:
     # --- how long a session lives ---
 
     async def _load(self, request: Request, now: float) -> Held:
-        crumbs = _crumbs(request)
-        if not crumbs:
+        cookie_pairs = _cookie_pairs(request)
+        if not cookie_pairs:
             raise Refused(Code.TOKEN_MISSING)
-        held = await self._store.load(crumbs)
+        held = await self._store.load(cookie_pairs)
         self._refuse_ended(held.session, now)
         if self._left(held.session, now) <= 0 or now >= held.session.used + self._idle:
             raise Refused(Code.SESSION_EXPIRED, "its idle time or its lifetime has passed")
@@ -154,15 +154,15 @@ class Sessions:
     # --- new tokens ---
 
     def _is_due(self, session: Session, now: float) -> bool:
-        """Whether the token has ended or, for a session that outlives it and can be renewed, is about to."""
-        left = session.expires - now
-        if left <= 0:
+        """Return whether the token has ended or, for a session that outlives it and can be renewed, is about to."""
+        ttl = session.expires - now
+        if ttl <= 0:
             return True
-        if left >= MARGIN or not session.refresh_token or session.expires >= session.created + self._lifetime:
+        if ttl >= MARGIN or not session.refresh_token or session.expires >= session.created + self._lifetime:
             return False
         # sessions that began together are not renewed together; the same for each request of one session
         share = 0.5 + int(session.id[:4], 16) / 0x1FFFF
-        return left < min(MARGIN, _life(session) / 5) * share
+        return ttl < min(MARGIN, _life(session) / 5) * share
 
     async def _renewal(self, held: Held, now: float, tokens: Tokens) -> Kept:
         # newer than what was loaded where new tokens could not be written
@@ -214,7 +214,7 @@ class Sessions:
             if refused.code is Code.SESSION_INVALID:
                 self._ended.put(session.id, True, now)
                 with contextlib.suppress(Refused):
-                    await self._store.end(held.crumbs)
+                    await self._store.end(held.cookie_pairs)
             raise
 
     async def _ask(self, session: Session, now: float, tokens: Tokens) -> Session:
@@ -246,7 +246,7 @@ class Sessions:
             raise Refused(Code.IDP_BAD_ANSWER, type(error).__name__) from None
 
 
-def _crumbs(request: Request) -> dict[str, str]:
+def _cookie_pairs(request: Request) -> dict[str, str]:
     return session_cookies(request.seen.get(b"cookie", b""))
 
 
@@ -276,7 +276,7 @@ def _life(session: Session) -> float:
 
 
 def claims_of(token: str) -> dict[str, object]:
-    """What a JWT says, unverified; nothing where it is none."""
+    """Read the claims of a JWT, unverified; nothing where it is none."""
     part = token.split(".")[1] if token.count(".") == 2 else ""
     try:
         claims = strict_json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))

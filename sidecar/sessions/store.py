@@ -1,4 +1,4 @@
-"""What both stores of sessions share: the port, the record, and the cookies that carry it."""
+"""Parts that both stores of sessions share: the port, the record, and the cookies that carry it."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ MAX_PIECES = len(SESSION_COOKIES)
 
 
 class Held(NamedTuple):
-    """A session as a request has it: `crumbs` are its cookies by name, `record` what a store has of it."""
+    """A session as a request has it: `cookie_pairs` are its cookies by name, `record` what a store has of it."""
 
     session: Session
-    crumbs: Mapping[str, str]
+    cookie_pairs: Mapping[str, str]
     record: bytes = b""
 
 
@@ -39,26 +39,26 @@ Ask = Callable[[Session], Awaitable[Session]]
 
 
 class Store(Protocol):
-    """Port: where sessions are kept. `left` is after how many seconds without another word one may be forgotten."""
+    """Port: where sessions are kept. `ttl` is after how many seconds without another word one may be forgotten."""
 
-    async def open(self, session: Session, left: float) -> tuple[bytes, ...]:
+    async def open(self, session: Session, ttl: float) -> tuple[bytes, ...]:
         """Keep a new session; values of Set-Cookie. Raises Refused: SESSION_STORE_*."""
         ...
 
-    async def load(self, crumbs: Mapping[str, str]) -> Held:
+    async def load(self, cookie_pairs: Mapping[str, str]) -> Held:
         """The session of these cookies. Raises Refused: SESSION_*."""
         ...
 
-    async def touch(self, held: Held, session: Session, left: float) -> tuple[bytes, ...]:
+    async def touch(self, held: Held, session: Session, ttl: float) -> tuple[bytes, ...]:
         """Keep when a session was last used. Where that cannot be written, the session is as it was."""
         ...
 
-    async def renew(self, held: Held, ask: Ask, left: float, wait: float) -> Kept:
+    async def renew(self, held: Held, ask: Ask, ttl: float, wait: float) -> Kept:
         """Ask for new tokens and keep them. Whoever cannot because another process does waits up to `wait` seconds
         for what that one gets. Raises Refused: what `ask` raises, SESSION_*, IDP_UNAVAILABLE for a wait in vain."""
         ...
 
-    async def end(self, crumbs: Mapping[str, str]) -> Session | None:
+    async def end(self, cookie_pairs: Mapping[str, str]) -> Session | None:
         """End the session of these cookies; it as it was, None where it cannot be read. Raises Refused:
         SESSION_STORE_*, and then it may still be there."""
         ...
@@ -100,7 +100,7 @@ def decode(record: bytes) -> Session:
     session = Session(*fields)
     times = (session.expires, session.created, session.used)
     if not _ID.fullmatch(session.id) or not all(0 <= time < strict_json.EXACT_INTEGER for time in times):
-        raise ValueError("a session record with an id or a time that is none")
+        raise ValueError("a session record with an invalid id or time")
     return session
 
 
@@ -129,13 +129,13 @@ def to_cookies(text: str, names: Iterable[str]) -> tuple[bytes, ...]:
     )
 
 
-def from_cookies(crumbs: Mapping[str, str]) -> str:
+def from_cookies(cookie_pairs: Mapping[str, str]) -> str:
     """The sealed text of a request's cookies; what lies beyond the count is left over and not read. That no piece is of
     another session is for the seal to see. Raises ValueError."""
-    count, dot, first = crumbs.get(SESSION_COOKIES[0], "").partition(".")
+    count, dot, first = cookie_pairs.get(SESSION_COOKIES[0], "").partition(".")
     if dot != "." or count not in ("1", "2", "3", "4"):
         raise ValueError("not a session cookie")
-    pieces = [first, *(crumbs.get(name, "") for name in SESSION_COOKIES[1 : int(count)])]
+    pieces = [first, *(cookie_pairs.get(name, "") for name in SESSION_COOKIES[1 : int(count)])]
     if not all(pieces):
         raise ValueError("a piece of the session cookie is missing")
     return "".join(pieces)

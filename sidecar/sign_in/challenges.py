@@ -1,4 +1,4 @@
-"""What the API of a user pool says: tokens, a challenge, or an error; and the answers to its challenges. No I/O.
+"""Answers of the API of a user pool: tokens, a challenge, or an error; and the answers to its challenges. No I/O.
 
 Of an error the log gets the name alone: the API's messages may have what was sent.
 """
@@ -39,8 +39,8 @@ _TOLD = {
 
 
 def outcome(answer: Answer, username: str) -> Grant | Challenge:
-    """What InitiateAuth or RespondToAuthChallenge gave `username`. Raises SignInFailed(UNSUPPORTED_CHALLENGE),
-    Refused(IDP_BAD_ANSWER)."""
+    """Read the answer of InitiateAuth or RespondToAuthChallenge for `username`. Raises
+    SignInFailed(UNSUPPORTED_CHALLENGE), Refused(IDP_BAD_ANSWER)."""
     if answer.get("ChallengeName") is not None:
         return _challenge(answer, username)
     result = answer.get("AuthenticationResult")
@@ -103,12 +103,12 @@ _CODE = re.compile(r"[0-9]{1,16}")
 
 
 def is_username(username: str) -> bool:
-    """Whether a user can have this name or alias."""
+    """Return whether a user can have this name or alias."""
     return 1 <= len(username) <= 128 and username.isprintable() and " " not in username
 
 
 def is_password(password: str) -> bool:
-    """Whether a user can have this password."""
+    """Return whether a user can have this password."""
     return _PASSWORD.fullmatch(password) is not None
 
 
@@ -197,7 +197,7 @@ _ENDED = (
 
 
 def failure_of(error: ApiError, reasons: Reasons) -> SignInFailed | Refused:
-    """What an error of the API is to a person who signs in."""
+    """Translate an error of the API for a person who signs in."""
     message = error.message.lower()
     if _is_about_secret(error):
         return _unexpected(error)
@@ -214,7 +214,7 @@ def failure_of(error: ApiError, reasons: Reasons) -> SignInFailed | Refused:
 
 
 def session_failure(error: ApiError) -> Refused:
-    """What an error of the API is to a session that there was."""
+    """Translate an error of the API for a session that there was."""
     if error.kind in _THROTTLING:
         return Refused(Code.IDP_UNAVAILABLE, error.kind)
     if error.kind in _ENDED and not _is_about_secret(error):
@@ -223,7 +223,7 @@ def session_failure(error: ApiError) -> Refused:
 
 
 def _is_about_secret(error: ApiError) -> bool:
-    """Whether it says that the app client's secret does not fit, and so nothing of the person."""
+    """Return whether it says that the app client's secret does not fit, and so nothing of the person."""
     return error.kind == "NotAuthorizedException" and _SECRET.search(error.message.lower()) is not None
 
 

@@ -61,8 +61,8 @@ class Devices:
 
 
 def _value(request: Request) -> str:
-    for crumb in request.seen.get(b"cookie", b"").split(b";"):
-        name, _, value = crumb.strip().partition(b"=")
+    for cookie_pair in request.seen.get(b"cookie", b"").split(b";"):
+        name, _, value = cookie_pair.strip().partition(b"=")
         if name == DEVICE_COOKIE.encode():
             return value.decode("latin-1")
     return ""

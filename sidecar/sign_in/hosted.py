@@ -70,7 +70,7 @@ class Hosted:
         return f"{self._origin}/logout?{_encoded({'client_id': self._client_id, 'logout_uri': logout_uri})}"
 
     async def exchange(self, code: str, verifier: str, redirect_uri: str) -> Grant:
-        """The tokens for a code. Raises Refused: SIGN_IN_INVALID for a code that is none, IDP_*."""
+        """The tokens for a code. Raises Refused: SIGN_IN_INVALID for an invalid code, IDP_*."""
         fields = {
             "grant_type": "authorization_code",
             "code": code,
@@ -100,7 +100,7 @@ class Hosted:
         raise self._refusal(reply, if_invalid)
 
     def _refusal(self, reply: Reply, if_invalid: Code = Code.IDP_BAD_ANSWER) -> Refused:
-        """What an error of OAuth is to us (RFC 6749 section 5.2)."""
+        """Translate an error of OAuth (RFC 6749 section 5.2)."""
         error = self._provider.read(reply).get("error")
         if error == "invalid_grant" and if_invalid != Code.IDP_BAD_ANSWER:
             return Refused(if_invalid, "invalid_grant")

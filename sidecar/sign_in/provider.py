@@ -44,7 +44,7 @@ class Grant(NamedTuple):
 
 
 class Challenge(NamedTuple):
-    """What the pool asks for beside the password; `UserPool.respond` answers it.
+    """Question of the pool beside the password; `UserPool.respond` answers it.
 
     `name` is Cognito's: NEW_PASSWORD_REQUIRED, SOFTWARE_TOKEN_MFA, SMS_MFA or EMAIL_OTP. `session` is the pool's, and
     good for some minutes. `parameters` are for the page, as the pool says them: `destination` (masked) and `medium` of

@@ -35,7 +35,7 @@ class Srp:
         self.public = f"{self._srp.large_a_value:x}"
 
     def proof(self, challenge: Mapping[str, Any], now: float) -> dict[str, str]:
-        """The answer to PASSWORD_VERIFIER at this Unix time. Raises ValueError for a challenge that is none."""
+        """The answer to PASSWORD_VERIFIER at this Unix time. Raises ValueError for an invalid challenge."""
         user = challenge.get("USER_ID_FOR_SRP")
         server, salt, block = (challenge.get(name) for name in ("SRP_B", "SALT", "SECRET_BLOCK"))
         if not isinstance(user, str) or not isinstance(block, str):

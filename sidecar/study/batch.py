@@ -124,7 +124,8 @@ async def decide_all(
     raws: Sequence[Raw], principal: Principal, rules: Rules, hooks: Hooks, pdp: PDP, *, now: Clock, timer: Clock,
     request_id: str,
 ) -> list[Verdict]:  # fmt: skip
-    """What the gate would say to each request if this principal sent it now, without a body. Nothing is forwarded."""
+    """Return what the gate would say to each request if this principal sent it now, without a body. Nothing is
+    forwarded."""
     batch = Batch(pdp, request_id, len(raws))
     gate = Gate(rules.by(GivenPrincipal(principal)), _Bounded(hooks), batch, now=now, timer=timer)
 

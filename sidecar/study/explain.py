@@ -57,7 +57,7 @@ async def explain(gate: Gate, pdp: RecordingPDP, raw: Raw, body: bytes) -> tuple
 
 
 def _ask_of(gate: Gate, name: str, raw: Raw) -> Ask | None:
-    """What the route of that name asks for the request's method."""
+    """Return the question of the route of that name for the request's method."""
     route = next((route for route in gate.rules.table.routes if route.name == name), None)
     return None if route is None else route.asks.get(WEBSOCKET if raw.websocket else raw.method)
 

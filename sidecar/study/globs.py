@@ -9,7 +9,8 @@ _PLAIN_KIND = re.compile(r"[A-Za-z][\w@./-]*(?::[A-Za-z][\w@./-]*)*", re.ASCII)
 
 
 def matches(glob: str, text: str) -> bool:
-    """Whether a glob names a text. `*` and `?` stop at a colon, `**` and a lone `*` do not; without `*` it is text."""
+    """Return whether a glob names a text. `*` and `?` stop at a colon, `**` and a lone `*` do not; without `*` it is
+    text."""
     if not is_glob(glob):
         return glob == text
     return glob == "*" or _compiled(glob).fullmatch(text) is not None
@@ -31,17 +32,17 @@ def _translated(part: str) -> str:
 
 
 def overlap(one: str, other: str) -> bool:
-    """Whether two globs may name one text; of two that both have wildcards it is taken for granted."""
+    """Return whether two globs may name one text; of two that both have wildcards it is taken for granted."""
     return matches(one, other) or matches(other, one) or (is_glob(one) and is_glob(other))
 
 
 def is_glob(text: str) -> bool:
-    """Whether a text has wildcards."""
+    """Return whether a text has wildcards."""
     return "*" in text
 
 
 def looks_like_glob(text: str) -> bool:
-    """Whether a text has wildcards that Cerbos does not take for such, for want of a `*`."""
+    """Return whether a text has wildcards that Cerbos does not take for such, for want of a `*`."""
     return not is_glob(text) and any(mark in text for mark in "?[{")
 
 

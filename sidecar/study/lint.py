@@ -59,7 +59,7 @@ def _once(found: list[Warn]) -> Iterator[Warn]:
 
 
 def notes(routes: RoutesFile, policies: Policies) -> list[str]:
-    """What policies say that no route asks: no fault, and often a misspelt name."""
+    """List what policies say that no route asks: no fault, and often a misspelt name."""
     asked = _by_kind(questions(routes))
     found = []
     for policy in policies.policies:

@@ -29,7 +29,7 @@ class Match(NamedTuple):
 
 
 class Names(NamedTuple):
-    """What an expression may name: variables, and constants with the place of their value."""
+    """Names that an expression may use: variables, and constants with the place of their value."""
 
     variables: Mapping[str, Scalar]
     constants: Mapping[str, Scalar | None]

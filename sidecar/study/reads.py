@@ -1,4 +1,4 @@
-"""What a condition reads: each attribute, whether it is known to be there, and what it is compared with.
+"""Attributes that a condition reads: each, whether it is known to be there, and what it is compared with.
 
 Known is what a guard says: `has(R.attr.x)` or `"x" in R.attr`, on either side of `&&` (in CEL an error beside false is
 false), in an earlier term of `all`, or the other way round under `||`, `!`, `?:` and `any`.
@@ -116,7 +116,7 @@ class _Reading:
             known |= self._of_match(term, wanted=match.kind == "all")
 
     def _of_match(self, match: Match, wanted: bool) -> _Known:
-        """What is known to be there once `match` is true (or false, as `wanted` says)."""
+        """Return what is known to be there once `match` is true (or false, as `wanted` says)."""
         if match.kind == "expr":
             inner, tree = self._inner(match.expression)
             return inner.known_if(tree, wanted) if tree is not None else _NOTHING
@@ -351,7 +351,7 @@ class _Reading:
 
 
 def _joined(each: list[_Known], every: bool) -> _Known:
-    """What is known when every one of these holds, or one of them."""
+    """Return what is known when every one of these holds, or one of them."""
     if not each:
         return _NOTHING
     return _NOTHING.union(*each) if every else each[0].intersection(*each[1:])

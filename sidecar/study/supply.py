@@ -1,4 +1,5 @@
-"""What `routes.yaml` tells Cerbos: which attributes go with each kind and action, of which type, and whether always."""
+"""Attributes that `routes.yaml` gives Cerbos: which attributes go with each kind and action, of which type, and whether
+always."""
 
 from __future__ import annotations
 

@@ -73,7 +73,7 @@ class AlbSessions:
     vary = b"Cookie, X-Amzn-Oidc-Accesstoken, X-Amzn-Oidc-Data"
 
     def holds(self, request: Request) -> bool:
-        """Whether the request has one of the two headers."""
+        """Return whether the request has one of the two headers."""
         return ALB_ACCESS_TOKEN in request.seen or ALB_DATA in request.seen
 
     async def present(self, request: Request, now: float, tokens: Tokens) -> Presented:

@@ -47,7 +47,7 @@ Clock = Callable[[], float]
 
 
 class _BadSet(Exception):
-    """What a key server sent cannot be used; `fault` names it for the metric, `detail` says more in the log."""
+    """Error: a key set cannot be used; `fault` names it for the metric, `detail` says more in the log."""
 
     def __init__(self, fault: str, detail: str = "") -> None:
         super().__init__(fault, detail)
@@ -69,7 +69,7 @@ class _Source:
         self.flight: asyncio.Task[None] | None = None
 
     def may_fetch(self, now: float) -> bool:
-        """Whether the key server may be asked for an unknown key now."""
+        """Return whether the key server may be asked for an unknown key now."""
         # a clock that was set back makes an attempt lie ahead: such a one says nothing
         since = [now - attempt for attempt in self.attempts if attempt <= now]
         return (not since or since[-1] >= APART) and sum(age < WINDOW for age in since) < PER_WINDOW
@@ -104,7 +104,7 @@ class KeyStore:
 
     @property
     def ready(self) -> bool:
-        """Whether every pool has keys that may still be taken."""
+        """Return whether every pool has keys that may still be taken."""
         return all(any(self._usable(self._sources[issuer]) for issuer in group) for group in self._groups)
 
     def ages(self) -> dict[str, float]:

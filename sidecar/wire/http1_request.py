@@ -30,7 +30,7 @@ Repeated = tuple[tuple[bytes, bytes], ...]
 
 
 class Rejected(Exception):
-    """What the client sent is not a request that we read; the connection is of no use after it."""
+    """Error: the client sent no request that we read; the connection is of no use after it."""
 
     def __init__(self, status: int, code: Code) -> None:
         super().__init__(status, code)
@@ -222,7 +222,7 @@ def _read_request_line(line: bytes) -> tuple[str, bytes, str]:
 
 
 def _judge(method: str, target: bytes, version: str, headers: Headers, seen: dict[bytes, bytes]) -> Head:
-    """What the headers mean together, in one place: host, framing, what becomes of the connection."""
+    """Judge the headers together, in one place: host, framing, what becomes of the connection."""
     # RFC 9112 section 3.2: a server MUST answer 400 to a request without Host, with two, or with an invalid one
     host = seen.get(b"host", b"")
     if len(host) > 255 or not _is_host(host):
@@ -279,7 +279,8 @@ def _expects_continue(seen: dict[bytes, bytes], version: str) -> bool:
 
 
 def _is_handshake(method: str, version: str, seen: dict[bytes, bytes], tokens: frozenset[bytes]) -> bool:
-    """Whether this asks for a WebSocket. One that asks and is not valid is refused: its bytes could be a tunnel's."""
+    """Return whether this asks for a WebSocket. One that asks and is not valid is refused: its bytes could be a
+    tunnel's."""
     asks = seen.get(b"upgrade", b"").lower() == b"websocket" and b"upgrade" in tokens
     if not asks or method != "GET" or version != "1.1":
         return False

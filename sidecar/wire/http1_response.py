@@ -135,7 +135,8 @@ class ResponseReader:
 
     @property
     def ends_with_connection(self) -> bool:
-        """Whether the body has no end of its own, so that the connection's is its end (RFC 9112 section 6.3, 8)."""
+        """Return whether the body has no end of its own, so that the connection's is its end (RFC 9112 section 6.3,
+        8)."""
         return self.head_done and self._left is None
 
     def _after_end(self, data: bytes) -> None:

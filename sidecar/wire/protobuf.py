@@ -23,12 +23,12 @@ def varint(number: int) -> bytes:
 
 
 def number_tag(field: int) -> bytes:
-    """What stands before a varint: a number, a truth value or an enum."""
+    """Return what stands before a varint: a number, a truth value or an enum."""
     return varint(field << 3)
 
 
 def sized_tag(field: int) -> bytes:
-    """What stands before a value with a length: a string, bytes or a message."""
+    """Return what stands before a value with a length: a string, bytes or a message."""
     return varint(field << 3 | 2)
 
 

@@ -42,7 +42,7 @@ def respelled(value: Any, names: Iterable[str]) -> str | None:
 
 
 def are_distinct(names: Collection[str]) -> bool:
-    """Whether no reader can take one of these names, all different, for another."""
+    """Return whether no reader can take one of these names, all different, for another."""
     together = "".join(names)
     if together.isascii() and together.isprintable():
         # names without capitals are folded already

@@ -19,5 +19,5 @@ from sidecar.gate.session import session_cookies
         (b"__Host-session_id=x; __Host-session.x=y; __Host-session.=z; __Host-sessions=a", {}),
     ],
 )
-def test_only_our_own_cookies_are_taken(cookie: bytes, crumbs: dict[str, str]) -> None:
-    assert session_cookies(cookie) == crumbs
+def test_only_our_own_cookies_are_taken(cookie: bytes, cookie_pairs: dict[str, str]) -> None:
+    assert session_cookies(cookie) == cookie_pairs

@@ -101,8 +101,8 @@ async def test_no_other_order_or_number_of_pieces_opens(pieces: int) -> None:
         for order in itertools.permutations([first, *rest]):
             if (number, order) == (count, (first, *rest)):
                 continue
-            crumbs = dict(zip(NAMES, (f"{number}.{order[0]}", *order[1:]), strict=False))
-            assert await refusal(STORE.load(crumbs)) is Code.SESSION_INVALID
+            cookie_pairs = dict(zip(NAMES, (f"{number}.{order[0]}", *order[1:]), strict=False))
+            assert await refusal(STORE.load(cookie_pairs)) is Code.SESSION_INVALID
 
 
 @given(st.data())

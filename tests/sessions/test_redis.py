@@ -52,7 +52,7 @@ async def store(redis_server: RedisServer, faults: list[tuple[str, str]], deadli
 
 
 @pytest.fixture
-async def crumbs(store: RedisStore) -> dict[str, str]:
+async def cookie_pairs(store: RedisStore) -> dict[str, str]:
     """The cookie of SESSION."""
     return Browser(await store.open(SESSION, LEFT)).cookies
 
@@ -73,28 +73,30 @@ async def newer(_: Session) -> Session:
 # --- what is kept, and for whom ---
 
 
-async def test_a_session_comes_back_by_its_handle(store: RedisStore, crumbs: dict[str, str]) -> None:
-    assert list(crumbs) == [NAMES[0]]
-    assert len(crumbs[NAMES[0]]) < 150
-    assert (await store.load(crumbs)).session == SESSION
+async def test_a_session_comes_back_by_its_handle(store: RedisStore, cookie_pairs: dict[str, str]) -> None:
+    assert list(cookie_pairs) == [NAMES[0]]
+    assert len(cookie_pairs[NAMES[0]]) < 150
+    assert (await store.load(cookie_pairs)).session == SESSION
 
 
 async def test_redis_has_neither_token_nor_handle_nor_name(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer
+    store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer
 ) -> None:
-    told = Seal(SECRETS).unseal("session handle", crumbs[NAMES[0]].removeprefix("1."))
+    told = Seal(SECRETS).unseal("session handle", cookie_pairs[NAMES[0]].removeprefix("1."))
     handle = told[16:]
     assert len(handle) == 32
     key = only_key(redis_server)
     kept = key + redis_server.command("GET", key)
-    for secret in (SESSION.token, SESSION.refresh_token, SESSION.username, handle.hex(), ID, crumbs[NAMES[0]]):
+    for secret in (SESSION.token, SESSION.refresh_token, SESSION.username, handle.hex(), ID, cookie_pairs[NAMES[0]]):
         assert secret.encode() not in kept
     assert hashlib.sha256(b"session handle" + handle).hexdigest().encode() in key
 
 
-async def test_a_record_opens_only_with_secret_and_handle(crumbs: dict[str, str], redis_server: RedisServer) -> None:
+async def test_a_record_opens_only_with_secret_and_handle(
+    cookie_pairs: dict[str, str], redis_server: RedisServer
+) -> None:
     record = redis_server.command("GET", only_key(redis_server)).decode()
-    handle = Seal(SECRETS).unseal("session handle", crumbs[NAMES[0]].removeprefix("1."))[16:]
+    handle = Seal(SECRETS).unseal("session handle", cookie_pairs[NAMES[0]].removeprefix("1."))[16:]
     good = f"session record {handle.hex()}"
     assert decode(Seal(SECRETS).unseal(good, record)) == SESSION
     for seal, purpose in [
@@ -120,14 +122,14 @@ async def test_a_new_sign_in_takes_the_pieces_of_another_store_away(store: Redis
 
 
 async def test_a_record_is_forgotten_when_nobody_comes(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer
+    store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer
 ) -> None:
     key = only_key(redis_server)
     assert LEFT * 1000 - 5000 < redis_server.command("PTTL", key) <= LEFT * 1000
-    held = await store.load(crumbs)
+    held = await store.load(cookie_pairs)
     await store.touch(held, SESSION._replace(used=NOW + 60), 60)
     assert 55_000 < redis_server.command("PTTL", key) <= 60_000
-    await store.renew(await store.load(crumbs), newer, 90, 0)
+    await store.renew(await store.load(cookie_pairs), newer, 90, 0)
     assert 85_000 < redis_server.command("PTTL", key) <= 90_000
     short = Browser(await store.open(SESSION, 0.05)).cookies
     assert (await store.load(short)).session == SESSION
@@ -147,7 +149,7 @@ async def test_a_cookie_that_is_none_of_ours_costs_no_question(
 
 
 async def test_secrets_are_replaced_without_signing_anybody_out(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer
+    store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer
 ) -> None:
     async with contextlib.AsyncExitStack() as closing:
         both, new = (
@@ -156,57 +158,57 @@ async def test_secrets_are_replaced_without_signing_anybody_out(
         )
         closing.push_async_callback(both.aclose)
         closing.push_async_callback(new.aclose)
-        held = await both.load(crumbs)
+        held = await both.load(cookie_pairs)
         await both.touch(held, SESSION._replace(used=NOW + 1), LEFT)
         # the handle's seal is the browser's: with the old secret gone it opens no more
-        assert await refusal(new.load(crumbs)) is Code.SESSION_INVALID
-        assert (await both.load(crumbs)).session.used == NOW + 1
+        assert await refusal(new.load(cookie_pairs)) is Code.SESSION_INVALID
+        assert (await both.load(cookie_pairs)).session.used == NOW + 1
 
 
 # --- writing ---
 
 
 async def test_a_session_that_was_ended_is_not_brought_back(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer
+    store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer
 ) -> None:
-    held = await store.load(crumbs)
-    assert await store.end(crumbs) == SESSION
+    held = await store.load(cookie_pairs)
+    assert await store.end(cookie_pairs) == SESSION
     assert await store.touch(held, SESSION, LEFT) == ()
     assert keys(redis_server) == []
     assert await refusal(store.renew(held, newer, LEFT, 0)) is Code.SESSION_EXPIRED
     assert keys(redis_server) == []
-    assert await store.end(crumbs) is None
+    assert await store.end(cookie_pairs) is None
 
 
 async def test_a_session_that_is_ended_while_it_is_renewed_is_not_brought_back(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer
+    store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer
 ) -> None:
     async def ask(session: Session) -> Session:
-        await store.end(crumbs)
+        await store.end(cookie_pairs)
         return NEWER
 
-    assert await refusal(store.renew(await store.load(crumbs), ask, LEFT, 0)) is Code.SESSION_INVALID
+    assert await refusal(store.renew(await store.load(cookie_pairs), ask, LEFT, 0)) is Code.SESSION_INVALID
     assert keys(redis_server) == []
 
 
-async def test_a_late_touch_does_not_undo_a_renewal(store: RedisStore, crumbs: dict[str, str]) -> None:
-    held = await store.load(crumbs)
+async def test_a_late_touch_does_not_undo_a_renewal(store: RedisStore, cookie_pairs: dict[str, str]) -> None:
+    held = await store.load(cookie_pairs)
     await store.renew(held, newer, LEFT, 0)
     await store.touch(held, SESSION._replace(used=NOW + 60), LEFT)
-    assert (await store.load(crumbs)).session == NEWER
+    assert (await store.load(cookie_pairs)).session == NEWER
 
 
-async def test_a_touch_meanwhile_does_not_stop_a_renewal(store: RedisStore, crumbs: dict[str, str]) -> None:
+async def test_a_touch_meanwhile_does_not_stop_a_renewal(store: RedisStore, cookie_pairs: dict[str, str]) -> None:
     async def ask(session: Session) -> Session:
-        await store.touch(await store.load(crumbs), SESSION._replace(used=NOW + 60), LEFT)
+        await store.touch(await store.load(cookie_pairs), SESSION._replace(used=NOW + 60), LEFT)
         return NEWER
 
-    assert (await store.renew(await store.load(crumbs), ask, LEFT, 0)).session == NEWER
-    assert (await store.load(crumbs)).session == NEWER
+    assert (await store.renew(await store.load(cookie_pairs), ask, LEFT, 0)).session == NEWER
+    assert (await store.load(cookie_pairs)).session == NEWER
 
 
 async def test_a_renewal_whose_lock_ran_out_does_not_undo_anothers(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer, faults: list[tuple[str, str]]
+    store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer, faults: list[tuple[str, str]]
 ) -> None:
     other = NEWER._replace(token="other", refresh_token="r2")
 
@@ -216,30 +218,30 @@ async def test_a_renewal_whose_lock_ran_out_does_not_undo_anothers(
     async def ask(session: Session) -> Session:
         (lock,) = [key for key in keys(redis_server) if key.endswith(b":renewal")]
         redis_server.command("DEL", lock)
-        await store.renew(await store.load(crumbs), faster, LEFT, 0)
+        await store.renew(await store.load(cookie_pairs), faster, LEFT, 0)
         return NEWER
 
-    assert (await store.renew(await store.load(crumbs), ask, LEFT, 0)).session == NEWER
-    assert (await store.load(crumbs)).session == other
+    assert (await store.renew(await store.load(cookie_pairs), ask, LEFT, 0)).session == NEWER
+    assert (await store.load(cookie_pairs)).session == other
     assert faults == [("sessions", "write_failed")]
 
 
 async def test_a_renewal_whose_lock_ran_out_is_written_where_nobody_else_came(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer
+    store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer
 ) -> None:
     async def ask(session: Session) -> Session:
         (lock,) = [key for key in keys(redis_server) if key.endswith(b":renewal")]
         redis_server.command("SET", lock, "somebody")
         return NEWER
 
-    await store.renew(await store.load(crumbs), ask, LEFT, 0)
-    assert (await store.load(crumbs)).session == NEWER
+    await store.renew(await store.load(cookie_pairs), ask, LEFT, 0)
+    assert (await store.load(cookie_pairs)).session == NEWER
     # and the lock of somebody else stays
     assert len(keys(redis_server)) == 2
 
 
 async def test_the_lock_is_gone_after_a_renewal_however_it_ended(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer
+    store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer
 ) -> None:
     async def fails(session: Session) -> Session:
         lock = next(key for key in keys(redis_server) if key.endswith(b":renewal"))
@@ -247,26 +249,28 @@ async def test_the_lock_is_gone_after_a_renewal_however_it_ended(
         assert 5000 < redis_server.command("PTTL", lock) <= session_redis.LOCKED_FOR
         raise Refused(Code.IDP_UNAVAILABLE)
 
-    assert await refusal(store.renew(await store.load(crumbs), fails, LEFT, 0)) is Code.IDP_UNAVAILABLE
+    assert await refusal(store.renew(await store.load(cookie_pairs), fails, LEFT, 0)) is Code.IDP_UNAVAILABLE
     assert len(keys(redis_server)) == 1
-    await store.renew(await store.load(crumbs), newer, LEFT, 0)
+    await store.renew(await store.load(cookie_pairs), newer, LEFT, 0)
     assert len(keys(redis_server)) == 1
 
 
 async def test_one_that_needs_no_new_tokens_is_not_written(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer
+    store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer
 ) -> None:
     before = redis_server.command("GET", only_key(redis_server))
 
     async def same(session: Session) -> Session:
         return session
 
-    assert (await store.renew(await store.load(crumbs), same, LEFT, 0)).session == SESSION
+    assert (await store.renew(await store.load(cookie_pairs), same, LEFT, 0)).session == SESSION
     assert redis_server.command("GET", only_key(redis_server)) == before
 
 
-async def test_whoever_has_not_the_lock_waits_no_longer_than_it_may(store: RedisStore, crumbs: dict[str, str]) -> None:
-    held, entered, go = await store.load(crumbs), asyncio.Event(), asyncio.Event()
+async def test_whoever_has_not_the_lock_waits_no_longer_than_it_may(
+    store: RedisStore, cookie_pairs: dict[str, str]
+) -> None:
+    held, entered, go = await store.load(cookie_pairs), asyncio.Event(), asyncio.Event()
 
     async def slow(session: Session) -> Session:
         entered.set()
@@ -316,8 +320,8 @@ def record_is(data: bytes) -> Fault:
 
 
 def sealed_for_it(data: bytes, secrets: tuple[str, ...] = SECRETS) -> Fault:
-    def put(server: RedisServer, crumbs: dict[str, str]) -> None:
-        handle = Seal(SECRETS).unseal("session handle", crumbs[NAMES[0]].removeprefix("1."))[16:]
+    def put(server: RedisServer, cookie_pairs: dict[str, str]) -> None:
+        handle = Seal(SECRETS).unseal("session handle", cookie_pairs[NAMES[0]].removeprefix("1."))[16:]
         server.command("SET", only_key(server), Seal(secrets).seal(f"session record {handle.hex()}", data))
 
     return put
@@ -352,13 +356,13 @@ def of_another_handle(server: RedisServer, _: dict[str, str]) -> None:
     ids=lambda value: getattr(value, "__name__", str(value)),
 )
 async def test_each_fault_has_its_code(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer, faults: list[tuple[str, str]],
+    store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer, faults: list[tuple[str, str]],
     caplog: pytest.LogCaptureFixture, fault: Fault, code: Code,
 ) -> None:  # fmt: skip
-    fault(redis_server, crumbs)
+    fault(redis_server, cookie_pairs)
     started = time.monotonic()
     with caplog.at_level(logging.ERROR):
-        assert await refusal(store.load(crumbs)) is code
+        assert await refusal(store.load(cookie_pairs)) is code
     assert time.monotonic() - started < IMPATIENT + 5
     if code is Code.SESSION_INVALID:
         assert "session_mismatch" in caplog.text
@@ -373,15 +377,15 @@ async def test_each_fault_has_its_code(
 @pytest.mark.parametrize("fault", [killed, paused])
 @pytest.mark.parametrize(
     "work",
-    [lambda store, held: store.open(SESSION, LEFT), lambda store, held: store.end(held.crumbs), lambda store, held: store.renew(held, _never, LEFT, 0)],
+    [lambda store, held: store.open(SESSION, LEFT), lambda store, held: store.end(held.cookie_pairs), lambda store, held: store.renew(held, _never, LEFT, 0)],
     ids=["open", "end", "renew"],
 )  # fmt: skip
 async def test_nothing_is_done_silently_without_redis(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer, fault: Fault,
+    store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer, fault: Fault,
     work: Callable[[RedisStore, Held], Awaitable[Any]],
 ) -> None:  # fmt: skip
-    held = await store.load(crumbs)
-    fault(redis_server, crumbs)
+    held = await store.load(cookie_pairs)
+    fault(redis_server, cookie_pairs)
     started = time.monotonic()
     assert await refusal(work(store, held)) is Code.SESSION_STORE_UNAVAILABLE
     assert time.monotonic() - started < IMPATIENT + 5
@@ -397,51 +401,59 @@ def full(server: RedisServer, _: dict[str, str]) -> None:
 
 @pytest.mark.parametrize("fault", [read_only, full])
 async def test_a_redis_that_takes_no_writing_is_read_and_signs_nobody_in(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer, fault: Fault, caplog: pytest.LogCaptureFixture
+    store: RedisStore,
+    cookie_pairs: dict[str, str],
+    redis_server: RedisServer,
+    fault: Fault,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
-    held = await store.load(crumbs)
-    fault(redis_server, crumbs)
-    assert (await store.load(crumbs)).session == SESSION
+    held = await store.load(cookie_pairs)
+    fault(redis_server, cookie_pairs)
+    assert (await store.load(cookie_pairs)).session == SESSION
     assert await store.touch(held, SESSION._replace(used=NOW + 60), LEFT) == ()
     assert "session_write_failed" in caplog.text
     assert await refusal(store.open(SESSION, LEFT)) is Code.SESSION_STORE_ERROR
     assert await refusal(store.renew(held, _never, LEFT, 0)) is Code.SESSION_STORE_ERROR
-    assert (await store.load(crumbs)).session == SESSION
+    assert (await store.load(cookie_pairs)).session == SESSION
 
 
 async def test_a_sign_out_that_a_replica_cannot_write_is_refused(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer
+    store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer
 ) -> None:
-    read_only(redis_server, crumbs)
-    assert await refusal(store.end(crumbs)) is Code.SESSION_STORE_ERROR
+    read_only(redis_server, cookie_pairs)
+    assert await refusal(store.end(cookie_pairs)) is Code.SESSION_STORE_ERROR
     redis_server.command("REPLICAOF", "NO", "ONE")
-    assert (await store.load(crumbs)).session == SESSION
-    assert await store.end(crumbs) == SESSION
+    assert (await store.load(cookie_pairs)).session == SESSION
+    assert await store.end(cookie_pairs) == SESSION
 
 
 @impatient
 @pytest.mark.parametrize("fault", [killed, paused, full])
 async def test_new_tokens_that_cannot_be_written_serve_and_the_record_stays(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer, fault: Fault, faults: list[tuple[str, str]]
+    store: RedisStore,
+    cookie_pairs: dict[str, str],
+    redis_server: RedisServer,
+    fault: Fault,
+    faults: list[tuple[str, str]],
 ) -> None:
     async def ask(session: Session) -> Session:
-        fault(redis_server, crumbs)
+        fault(redis_server, cookie_pairs)
         return NEWER
 
-    assert (await store.renew(await store.load(crumbs), ask, LEFT, 0)).session == NEWER
+    assert (await store.renew(await store.load(cookie_pairs), ask, LEFT, 0)).session == NEWER
     assert ("sessions", "write_failed") in faults
     if fault is not killed:
         redis_server.resume()
         redis_server.command("CONFIG", "SET", "maxmemory", "0")
         # what was sent before the pause was too late to be taken for done, and may have been done all the same
-        assert (await store.load(crumbs)).session in ((SESSION,) if fault is full else (SESSION, NEWER))
+        assert (await store.load(cookie_pairs)).session in ((SESSION,) if fault is full else (SESSION, NEWER))
 
 
 async def test_a_record_that_cannot_be_read_can_be_ended(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer
+    store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer
 ) -> None:
-    record_is(b"garbage")(redis_server, crumbs)
-    assert await store.end(crumbs) is None
+    record_is(b"garbage")(redis_server, cookie_pairs)
+    assert await store.end(cookie_pairs) is None
     assert keys(redis_server) == []
 
 
@@ -451,25 +463,25 @@ async def test_a_record_that_cannot_be_read_can_be_ended(
     ids=["WRONGPASS", "NOPERM"],
 )
 async def test_a_redis_that_does_not_let_us_in_refuses(
-    crumbs: dict[str, str], redis_server: RedisServer, user: str, rules: str
+    cookie_pairs: dict[str, str], redis_server: RedisServer, user: str, rules: str
 ) -> None:
     if rules:
         redis_server.command("ACL", "SETUSER", user.partition(":")[0], *rules.split())
     store = RedisStore(f"redis://{user}@127.0.0.1:{redis_server.port}", Seal(SECRETS), unreported, deadline=PATIENT)
-    assert await refusal(store.load(crumbs)) is Code.SESSION_STORE_ERROR
+    assert await refusal(store.load(cookie_pairs)) is Code.SESSION_STORE_ERROR
     await store.aclose()
 
 
-async def test_a_redis_that_wants_a_password_refuses(crumbs: dict[str, str], redis_server: RedisServer) -> None:
+async def test_a_redis_that_wants_a_password_refuses(cookie_pairs: dict[str, str], redis_server: RedisServer) -> None:
     redis_server.command("CONFIG", "SET", "requirepass", "secret")
     try:
         store = RedisStore(redis_server.url, Seal(SECRETS), unreported, deadline=PATIENT)
-        assert await refusal(store.load(crumbs)) is Code.SESSION_STORE_ERROR
+        assert await refusal(store.load(cookie_pairs)) is Code.SESSION_STORE_ERROR
         await store.aclose()
         store = RedisStore(
             f"redis://:secret@127.0.0.1:{redis_server.port}/0", Seal(SECRETS), unreported, deadline=PATIENT
         )
-        assert (await store.load(crumbs)).session == SESSION
+        assert (await store.load(cookie_pairs)).session == SESSION
         await store.aclose()
     finally:
         redis_server.command("CONFIG", "SET", "requirepass", "")
@@ -503,27 +515,27 @@ async def test_what_is_no_redis_is_refused_in_time(answer: bytes) -> None:
 
 
 async def test_redis_is_found_again_at_once_when_it_is_back(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer
+    store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer
 ) -> None:
     redis_server.pause()
-    refused = await asyncio.gather(*(refusal(store.load(crumbs)) for _ in range(100)))
+    refused = await asyncio.gather(*(refusal(store.load(cookie_pairs)) for _ in range(100)))
     assert set(refused) == {Code.SESSION_STORE_UNAVAILABLE}
     redis_server.resume()
-    assert (await store.load(crumbs)).session == SESSION
+    assert (await store.load(cookie_pairs)).session == SESSION
     redis_server.kill()
-    assert await refusal(store.load(crumbs)) is Code.SESSION_STORE_UNAVAILABLE
+    assert await refusal(store.load(cookie_pairs)) is Code.SESSION_STORE_UNAVAILABLE
     redis_server.start()
-    assert await refusal(store.load(crumbs)) is Code.SESSION_EXPIRED
+    assert await refusal(store.load(cookie_pairs)) is Code.SESSION_EXPIRED
     again = Browser(await store.open(SESSION, LEFT)).cookies
     assert (await store.load(again)).session == SESSION
 
 
 async def test_connections_that_redis_closed_meanwhile_are_made_anew(
-    store: RedisStore, crumbs: dict[str, str], redis_server: RedisServer
+    store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer
 ) -> None:
-    await asyncio.gather(*(store.load(crumbs) for _ in range(10)))
+    await asyncio.gather(*(store.load(cookie_pairs) for _ in range(10)))
     redis_server.command("CLIENT", "KILL", "SKIPME", "yes")
-    got = await asyncio.gather(*(store.load(crumbs) for _ in range(10)))
+    got = await asyncio.gather(*(store.load(cookie_pairs) for _ in range(10)))
     assert [held.session for held in got] == [SESSION] * 10
 
 

@@ -143,6 +143,6 @@ def test_a_piece_that_is_left_over_all_the_same_is_not_read() -> None:
         {NAMES[1]: "abc"},
     ],
 )
-def test_cookies_that_are_no_whole_are_a_value_error(crumbs: dict[str, str]) -> None:
+def test_cookies_that_are_no_whole_are_a_value_error(cookie_pairs: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="session cookie"):
-        from_cookies(crumbs)
+        from_cookies(cookie_pairs)

@@ -59,8 +59,8 @@ class Browser:
         for cookie in cookies:
             assert len(cookie) <= 4096
             text = cookie.decode("ascii")
-            crumb, _, attributes = text.partition(";")
-            name, _, value = crumb.partition("=")
+            cookie_pair, _, attributes = text.partition(";")
+            name, _, value = cookie_pair.partition("=")
             assert name.startswith("__Host-session")
             assert ";" + attributes in (ATTRIBUTES, ATTRIBUTES + "; Max-Age=0")
             if attributes.endswith("Max-Age=0"):

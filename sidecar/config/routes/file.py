@@ -32,7 +32,7 @@ class Identity(NamedTuple):
 
 @dataclass(frozen=True)
 class RoutesFile:
-    """What a whole and sound `routes.yaml` says."""
+    """Contents of a whole and sound `routes.yaml`."""
 
     table: RouteTable
     lookups: Mapping[str, Lookup]

@@ -50,7 +50,7 @@ def _respelled(method: Method) -> Iterator[tuple[Mark, str]]:
 
 
 def _has_spellings(reference: Reference, segments: tuple[Segment, ...]) -> bool:
-    """Whether a client may write one id in several ways."""
+    """Return whether a client may write one id in several ways."""
     if reference.type is Type.INT or reference.source in (Source.CLAIMS, Source.PRINCIPAL):
         return False
     return reference.source is not Source.PATH or any(

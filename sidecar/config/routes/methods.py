@@ -74,7 +74,7 @@ class Method(NamedTuple):
 
 
 def ask_of_method(method: Method, action: str, max_body: int) -> Ask:
-    """What one method asks. `max_body`: bytes, where neither the action nor the route says it."""
+    """Return the question of one method. `max_body`: bytes, where neither the action nor the route says it."""
     needs_body = any(reference.source is Source.BODY for _, reference in method.references())
     return Ask(
         action, method.value("resource"), method.value("id"), method.value("attributes"), method.value("lookup"),

@@ -1,0 +1,73 @@
+"""Words: names and docstrings that a reader of the field does not stop at."""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+QUESTION = re.compile(r"(?:What|Whether|Whoever)\b")
+BANNED = {
+    "gate": {"way", "left", "over", "also"},
+    "": {"crumb", "crumbs"},
+}
+"""Names that say nothing of the field: in the gate, and anywhere."""
+
+
+def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The docstrings of a file, with their lines."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            text = ast.get_docstring(node)
+            if text is not None:
+                yield node.body[0].lineno, text
+
+
+def given_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The names that a file gives: of arguments, variables, fields, functions and classes."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.arg(arg=name):
+                yield node.lineno, name
+            case ast.Name(id=name, ctx=ast.Store()) | ast.Attribute(attr=name, ctx=ast.Store()):
+                yield node.lineno, name
+            case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name):
+                yield node.lineno, name
+
+
+def faults(tree: ast.Module, banned: set[str]) -> list[int]:
+    """Lines with a docstring that begins as a question, or with a banned name."""
+    found = [line for line, text in docstrings(tree) if QUESTION.match(text)]
+    found += [line for line, name in given_names(tree) if name.strip("_").lower() in banned]
+    return sorted(found)
+
+
+@pytest.mark.parametrize(
+    "source",
+    [
+        '"""What it does."""', 'class A:\n    """Whether it is."""', 'async def f():\n    """Whoever asks."""',
+        "def f(way): ...", "class Way: ...", "for crumb in x: ...", "self._left = 1", "over: int = 1", "def also(): ...",
+    ],
+)  # fmt: skip
+def test_a_word_that_stops_a_reader_is_seen(source: str) -> None:
+    assert faults(ast.parse(source), BANNED["gate"] | BANNED[""])
+
+
+@pytest.mark.parametrize(
+    "source", ['"""Return whether it is."""', '"""Whatever."""', "def f(ttl): ...", "ways = 1", 'x = "What"']
+)
+def test_another_word_is_none_of_these(source: str) -> None:
+    assert faults(ast.parse(source), BANNED["gate"] | BANNED[""]) == []
+
+
+def test_no_docstring_begins_as_a_question_and_no_name_is_banned() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}:{line}"
+        for path in sorted((ROOT / "sidecar").rglob("*.py"))
+        for line in faults(ast.parse(path.read_text()), BANNED[""] | BANNED.get(path.parent.name, set()))
+    }
+    assert found == set()
