@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import tracemalloc
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -88,3 +90,111 @@ def test_what_is_made_up_grows_memory_by_no_more_than_a_bound(
     grown = tracemalloc.get_traced_memory()[0] - before
     tracemalloc.stop()
     assert grown <= most * KIB
+
+
+# --- what else may grow ---
+
+PACKAGE = Path(__file__).parent.parent / "sidecar"
+OFFLINE = {"config", "study", "inject", "demo"}
+"""Folders that serve no client."""
+FILE = "names of the route file or the settings"
+UNDER_WAY = "calls, connections or requests under way, which have a bound of their own"
+HEAD = "one head, of 32 KiB or 64 KiB at most"
+GROWING = {
+    "AlbKeys._failed": "keys that were asked for within AGAIN_AFTER, and PER_WINDOW of those are asked at most",
+    "AlbKeys._flights": "keys that are asked for now, PER_WINDOW at most",
+    "Attempts._turns": UNDER_WAY,
+    "BlockReader._table": "the dynamic table of HPACK, in bytes",
+    "Call.parts": "one message, of the longest that is taken",
+    "ClientBody._held": "one body, of `max_body`",
+    "Connection._calls": UNDER_WAY,
+    "Crowd._blocked": UNDER_WAY,
+    "Crowd._open": UNDER_WAY,
+    "Crowd._owners_blocked": UNDER_WAY,
+    "Cycle._body": "what the app's answer waits with, to the mark at which it is paused",
+    "EmbeddedCerbos._readers": "two streams of one process",
+    "EmbeddedCerbos._said": "the lines of one start, cut to the last",
+    "HeadReader._headers": HEAD,
+    "HeadReader._seen": HEAD,
+    "HookClient._breakers": FILE,
+    "HookClient._flights": UNDER_WAY,
+    "HookClient._pools": FILE,
+    "HookClient.shares": FILE,
+    "Journal._lines": "the lines of one turn of the loop",
+    "KeyStore._tasks": FILE,
+    "Metrics._held": "the requests of one turn of the loop",
+    "Metrics._requests": "routes, codes and statuses: no label comes from a client",
+    "Metrics._times": "stages and sources: no label comes from a client",
+    "Outbox._out": "what waits for one turn of the loop, within the windows",
+    "Outbox._ready": UNDER_WAY,
+    "Outbox._stalled": UNDER_WAY,
+    "Pages._errors": "statuses, codes and offers",
+    "ParentFile._taken": "metrics, whose labels come from no client",
+    "Places._used": UNDER_WAY,
+    "Places.connections": UNDER_WAY,
+    "Pool._connections": UNDER_WAY,
+    "Pool._idle": UNDER_WAY,
+    "Pool._pumps": UNDER_WAY,
+    "ResponseReader.raw_headers": HEAD,
+    "Server._connections": UNDER_WAY,
+    "Sessions._flights": UNDER_WAY,
+    "Shares._held": UNDER_WAY,
+    "Shares._queues": UNDER_WAY,
+    "StrictProtocol._scope_of_all": "the fixed part of a scope",
+    "Ticker._headers": "the fixed headers",
+    "Ticker._idle": UNDER_WAY,
+    "Turns._waiting": UNDER_WAY,
+    "_Connection._calls": UNDER_WAY,
+    "_Connection._out": "what waits for one turn of the loop, within the windows",
+    "_Connection._room": UNDER_WAY,
+    "_Connection._waiting": UNDER_WAY,
+    "_Connection.body": "pieces of one answer, to the mark at which reading is paused",
+    "_Message._held": "one call to the PDP",
+    "_Message.items": "one call to the PDP",
+    "_Node.literals": FILE,
+    "_Node.variables": FILE,
+    "_Source.keys": "one key set, of 64 KiB at most",
+    "_Workers._running": "SIDECAR_WORKERS",
+}
+"""Attributes that begin empty and grow, and what bounds each. What is remembered for a while belongs in a Bounded."""
+MAKERS = {"dict", "list", "set", "deque", "defaultdict", "OrderedDict", "Counter", "WeakSet", "WeakValueDictionary"}
+
+
+def begins_empty(value: ast.expr | None) -> bool:
+    """Return whether an expression makes a container that is empty and may grow without end."""
+    match value:
+        case ast.Dict(keys=[]) | ast.List(elts=[]):
+            return True
+        case ast.Call(func=ast.Name(id=maker), args=[], keywords=keywords):
+            return maker in MAKERS and all(keyword.arg != "maxlen" for keyword in keywords)
+    return False
+
+
+def growing(tree: ast.Module) -> Iterator[str]:
+    """The attributes of a file's classes that begin empty, as `Class.attribute`."""
+    for made in ast.walk(tree):
+        for node in ast.walk(made) if isinstance(made, ast.ClassDef) else ():
+            match node:
+                case (
+                    ast.Assign(targets=[ast.Attribute(value=ast.Name(id="self"), attr=name)])
+                    | ast.AnnAssign(target=ast.Attribute(value=ast.Name(id="self"), attr=name))
+                ) if begins_empty(node.value):
+                    yield f"{made.name}.{name}"
+
+
+@pytest.mark.parametrize("value", ["{}", "[]", "dict()", "set()", "deque()", "OrderedDict()", "Counter()"])
+def test_a_container_that_begins_empty_is_seen(value: str) -> None:
+    source = f"class A:\n    def f(self):\n        self.x = {value}\n        self.y: object = {value}"
+    assert list(growing(ast.parse(source))) == ["A.x", "A.y"]
+    assert list(growing(ast.parse("class A:\n    def f(self):\n        self.x = deque(maxlen=5)"))) == []
+
+
+def test_each_attribute_that_grows_has_a_bound_that_is_written_down() -> None:
+    """Put what is remembered into a Bounded; name here what is not, and what bounds it."""
+    found = {
+        name
+        for path in PACKAGE.rglob("*.py")
+        if path.name != "bounded.py" and not OFFLINE & set(path.relative_to(PACKAGE).parts)
+        for name in growing(ast.parse(path.read_text()))
+    }
+    assert found == GROWING.keys()
