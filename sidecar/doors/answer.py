@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import html
-import json
 from collections.abc import Callable
 from enum import StrEnum
 from http import HTTPStatus
@@ -11,6 +10,7 @@ from typing import NamedTuple
 
 from sidecar.gate.codes import Code
 from sidecar.gate.own import REQUEST_ID
+from sidecar.gate.problem import CONTENT_TYPE, problem_json
 
 LATER = b"60"
 """Seconds (RFC 9110 section 10.2.3) where another try is likely to get the same answer."""
@@ -171,8 +171,8 @@ def of(code: Code, request_id: str, *, page: Page | None = None, methods: tuple[
     `methods` are listed in `Allow`, which a 405 must have (RFC 9110 section 15.5.6).
     """
     status = status_of(code)
-    body = page(status, code, request_id) if page is not None else _problem(status, code, request_id)
-    kind = b"text/html; charset=utf-8" if page is not None else b"application/problem+json"
+    body = page(status, code, request_id) if page is not None else problem_json(status, code, request_id)
+    kind = b"text/html; charset=utf-8" if page is not None else CONTENT_TYPE
     headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode("ascii")), *_COMMON]
     if page is not None:
         headers.append((b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"))
@@ -198,14 +198,6 @@ def _challenge(code: Code) -> bytes:
     return b'Bearer error="invalid_token"' + (
         b', error_description="expired"' if code is Code.TOKEN_EXPIRED else b""
     )  # fmt: skip
-
-
-def _problem(status: int, code: Code, request_id: str) -> bytes:
-    problem = {
-        "type": "about:blank", "title": HTTPStatus(status).phrase, "status": status, "code": code,
-        "request_id": request_id,
-    }  # fmt: skip
-    return json.dumps(problem).encode("ascii")
 
 
 _PAGE = """<!doctype html>

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import http
-import json
 import logging
 import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
@@ -13,6 +12,7 @@ from typing import Any, Protocol
 from sidecar.bounded import Bounded
 from sidecar.gate.codes import Code
 from sidecar.gate.own import REQUEST_ID
+from sidecar.gate.problem import CONTENT_TYPE, problem_json
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -137,14 +137,12 @@ def problem(status: int, code: Code, fixed: bytes = b"", *, body: bool = True, r
 
     `body` is False for the answer to HEAD. `request_id`, if there is one, is in the body and in its header.
     """
-    said = {"type": "about:blank", "title": http.HTTPStatus(status).phrase, "status": status, "code": code}
+    content = problem_json(status, code, request_id)
     if request_id:
-        said["request_id"] = request_id
         fixed += b"\r\n" + REQUEST_ID + b": " + request_id.encode("ascii")
-    content = json.dumps(said).encode()
     retry = b"\r\nretry-after: 1" if status == http.HTTPStatus.SERVICE_UNAVAILABLE else b""
-    head = b"%b%b%b\r\ncontent-type: application/problem+json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-    return head % (_STATUS_LINES[status], fixed, retry, len(content)) + (content if body else b"")
+    head = b"%b%b%b\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
+    return head % (_STATUS_LINES[status], fixed, retry, CONTENT_TYPE, len(content)) + (content if body else b"")
 
 
 # --- the conversation ---

@@ -13,6 +13,7 @@ from typing import Any, TypeVar
 
 import httpx
 
+from sidecar.config.aws import domain_of
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
 from sidecar.sign_in import challenges
@@ -34,7 +35,7 @@ def api_endpoint(region: str, endpoint: str) -> str:
     if endpoint:
         return endpoint.rstrip("/") + "/"
     name = "cognito-idp-fips" if region.startswith("us-gov-") else "cognito-idp"
-    return f"https://{name}.{region}.{'amazonaws.com.cn' if region.startswith('cn-') else 'amazonaws.com'}/"
+    return f"https://{name}.{region}.{domain_of(region)}/"
 
 
 class UserPool:

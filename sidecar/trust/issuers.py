@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sidecar.config.aws import domain_of
 from sidecar.config.routes.file import Identity
 from sidecar.config.settings import Settings
 from sidecar.gate.identity import Issuer
@@ -27,7 +28,7 @@ def trust_from(settings: Settings, identities: tuple[Identity, ...]) -> Trust:
 
 def cognito_issuers(region: str, pool_id: str) -> tuple[str, str]:
     """Both forms of a pool's issuer: the original, and that of IssuerConfiguration "updated" (AWS developer guide)."""
-    suffix = f"{region}.{'amazonaws.com.cn' if region.startswith('cn-') else 'amazonaws.com'}/{pool_id}"
+    suffix = f"{region}.{domain_of(region)}/{pool_id}"
     return f"https://cognito-idp.{suffix}", f"https://issuer-cognito-idp.{suffix}"
 
 
