@@ -17,6 +17,8 @@ from sidecar.gate.own import ASSERTION, FORWARDED_FOR, FORWARDED_HOST, FORWARDED
 from sidecar.gate.routing import Pattern
 from sidecar.gate.target import Oddity
 from sidecar.inject.settings import add_flags
+from sidecar.record import line
+from sidecar.record.line import BrokenOff, ConsoleAs, Decision, Line, SignedIn, SignedOut, SignInFailed, Unread
 from sidecar.record.metrics import BOUNDS, FAMILIES
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
@@ -326,6 +328,65 @@ def _inject_flags() -> list[str]:
     ]
 
 
+_AT = "2026-01-31T12:00:00.250+00:00"
+_ID = "8c9b1f1d4f0e4c0f9f3a6f0b5d1c2e3a"
+LINES: tuple[Line, ...] = (
+    Decision(
+        _AT, _ID, "enforce", "refuse", Code.RESOURCE_MISSING, 403, "PUT", "app.example.com", "/contacts/9", "/contacts/{id}",
+        "alice", ("staff", "user"), "contact", "9", "update", "192.0.2.7",
+        {"request": 0.031, "routing": 0.004, "identity": 0.022, "lookup": 1.87}, 2.104, told=Code.DENIED_BY_POLICY,
+    ),
+    Unread(_AT, _ID, "enforce", "refuse", Code.REQUEST_INVALID, 400, "192.0.2.7"),
+    BrokenOff(_AT, _ID, Code.UPSTREAM_PARTIAL, "/contacts/{id}"),
+    SignedIn(_AT, _ID, "192.0.2.7", "alice"),
+    SignInFailed(_AT, _ID, "192.0.2.7", "wrong_password"),
+    SignedOut(_AT, _ID, "192.0.2.7", "alice"),
+    ConsoleAs(_AT, _ID, "alice", "bob"),
+)  # fmt: skip
+"""An example of each kind of line."""
+
+
+def decision_log() -> str:
+    """docs/reference/decision-log.md"""
+    lines = [
+        "# The decision log",
+        "",
+        "One JSON object a line, in ASCII, on stdout or in the file that `SIDECAR_DECISION_LOG` names. Every request for the app has",
+        'one line with `"event": "decision"`, whatever becomes of it; a WebSocket has a second where it is decided again and refused.',
+        "`event` tells the other kinds of lines apart. No line has a query, a token or a cookie in it. Ids and roles of people, paths",
+        "and addresses are there: keep the log no longer than you may keep those.",
+        "",
+        "The fields keep their names and types. A later version may add fields, and events: let your tools pass over what they do not",
+        "know, as the schema does ([`decision-log.schema.json`](decision-log.schema.json), also printed by `sidecar schema --log`).",
+        "A field that is added later is optional, so that lines of an earlier version stay valid.",
+        "",
+    ]
+    for example in LINES:
+        lines += _kind_of_line(example)
+    return "\n".join(lines)
+
+
+def _kind_of_line(example: Line) -> list[str]:
+    """The section of one kind of line."""
+    kind = type(example)
+    event = json.loads(line.write(example))["event"]
+    rows = [
+        f"| `{name}` | {shape.type.name} | {f'where {shape.when}' if shape.when else 'always'} | {shape.doc} |"
+        for name, shape in line.shapes_of(kind).items()
+    ]
+    rows.insert(1, f"| `event` | `{event}` | always | kind of the line |")
+    title = f"## `{event}`, of what no gate judged" if kind is Unread else f"## `{event}`"
+    return [
+        title, "", str(kind.__doc__), "", "| field | type | there | meaning |", "| --- | --- | --- | --- |", *rows, "",
+        "```json", line.write(example).rstrip(), "```", "",
+    ]  # fmt: skip
+
+
+def log_schema() -> str:
+    """docs/reference/decision-log.schema.json"""
+    return json.dumps(line.json_schema(), indent=2) + "\n"
+
+
 def schema() -> str:
     """docs/reference/routes.schema.json"""
     return json.dumps(grammar.json_schema(), indent=2) + "\n"
@@ -346,7 +407,7 @@ def headers() -> str:
 
 PAGES = {
     "settings.md": settings, "codes.md": codes, "routes.md": routes, "metrics.md": metrics, "commands.md": commands, "headers.md": headers,
-    "routes.schema.json": schema,
+    "routes.schema.json": schema, "decision-log.md": decision_log, "decision-log.schema.json": log_schema,
 }  # fmt: skip
 
 

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from sidecar.config.routes.grammar import json_schema
+from sidecar.config.routes import grammar
 from sidecar.config.settings import SETTINGS, SettingsError, read_settings
 from sidecar.inject import settings as inject_settings
+from sidecar.record import line
 from sidecar.run import workers as process
 from sidecar.run.app import StartError
 
@@ -52,7 +53,9 @@ def parser() -> argparse.ArgumentParser:
         if name == "check":
             said = "exit with 1 for a warning too: for CI"
             sub.add_argument("--warnings-as-errors", action="store_true", help=said)
-    schema = commands.add_parser("schema", help="print the JSON Schema of routes.yaml")
+    said = "print the JSON Schema of routes.yaml, or with --log that of a line of the decision log"
+    schema = commands.add_parser("schema", help=said, description=said)
+    schema.add_argument("--log", action="store_true", help="of a line of the decision log")
     schema.set_defaults(command=print_schema)
     said = "serve the webhook that puts the sidecar into Kubernetes pods"
     injecting = commands.add_parser("inject", help=said, description=said)
@@ -139,9 +142,9 @@ def _claims(text: str) -> dict[str, Any]:
     return claims
 
 
-def print_schema(_: argparse.Namespace) -> int:
-    """`sidecar schema`: the JSON Schema of routes.yaml."""
-    print(json.dumps(json_schema(), indent=2))
+def print_schema(options: argparse.Namespace) -> int:
+    """`sidecar schema`: the JSON Schema of routes.yaml, or of a line of the decision log."""
+    print(json.dumps(line.json_schema() if options.log else grammar.json_schema(), indent=2))
     return 0
 
 

@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from sidecar.demo.processes import Process, status_of
+from tests.log import lines_of
 
 ROOT = Path(__file__).parent.parent
 
@@ -242,6 +243,8 @@ class Sidecar:
     admin_port: int
     folder: Path
     ready_after: float
+    _lines: list[dict[str, Any]] = field(default_factory=list)
+    """Lines of the decision log that were read already."""
 
     @property
     def pid(self) -> int:
@@ -296,8 +299,14 @@ class Sidecar:
     def decisions(self) -> list[dict[str, Any]]:
         """The lines of the decision log, those of all requests that were answered before."""
         self.settle()
+        return self.read_log().copy()
+
+    def read_log(self) -> list[dict[str, Any]]:
+        """The lines of the decision log as they stand there, each of which is of its schema."""
         path = self.folder / "decisions.jsonl"
-        return [json.loads(line) for line in path.read_text().splitlines()] if path.exists() else []
+        if path.exists():
+            self._lines += lines_of("\n".join(path.read_text().splitlines()[len(self._lines) :]))
+        return self._lines
 
     def log(self) -> str:
         """What it wrote on stderr."""
@@ -339,9 +348,11 @@ def running_sidecar(
         "sidecar", command, folder, {**inherited, **settings}, lambda: status_of(admin_port, path) == 200
     )
     try:
-        yield Sidecar(process, port, admin_port, folder, time.monotonic() - started)
+        sidecar = Sidecar(process, port, admin_port, folder, time.monotonic() - started)
+        yield sidecar
     finally:
         process.stop()
+    sidecar.read_log()
 
 
 def binary() -> Path:

@@ -130,6 +130,11 @@ def test_schema_prints_the_schema() -> None:
     assert json.loads(done.stdout) == json.loads((ROOT / "docs/reference/routes.schema.json").read_text())
 
 
+def test_schema_prints_that_of_the_decision_log() -> None:
+    done = sidecar(ROOT, "schema", "--log")
+    assert json.loads(done.stdout) == json.loads((ROOT / "docs/reference/decision-log.schema.json").read_text())
+
+
 @pytest.mark.parametrize(
     "arguments", [[], ["fly"], ["explain", "GET"], ["explain", "GET", "/", "--token", "a", "--claims", "{}"]]
 )

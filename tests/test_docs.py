@@ -26,6 +26,8 @@ from sidecar.gate.own import IDENTITY_HEADERS
 from sidecar.gate.routing import Access, Route, Variable
 from sidecar.pdp.authzen import Target
 from sidecar.pdp.embedded import compile_policies, find_binary
+from sidecar.record.line import EVENTS, write
+from sidecar.record.line import read as read_line
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "deploy").rglob("*.md"))]
@@ -47,6 +49,13 @@ def test_the_generated_reference_is_that_of_the_code() -> None:
     made = reference()
     for name, make in made.PAGES.items():
         assert (made.FOLDER / name).read_text(encoding="utf-8") == make(), name
+
+
+def test_every_kind_of_line_of_the_decision_log_has_an_example() -> None:
+    examples = reference().LINES
+    assert {type(example) for example in examples} == {kind for kinds in EVENTS.values() for kind in kinds}
+    for example in examples:
+        assert read_line(write(example).encode()) == example
 
 
 def examples() -> list[tuple[Path, str, str]]:

@@ -155,7 +155,8 @@ class Gate:
 
     async def decide(self, raw: Raw, read_body: ReadBody) -> Verdict:
         """One request -> one verdict. Never raises but for cancellation: whatever goes wrong is a refusal."""
-        evaluation = _Evaluation(Facts(raw.request_id, raw.method, "", raw.peer, trace=raw.trace), self.rules)
+        facts = Facts(raw.request_id, raw.method, "", raw.peer, trace=raw.trace, websocket=raw.websocket)
+        evaluation = _Evaluation(facts, self.rules)
         try:
             try:
                 return await self._decide(raw, read_body, evaluation)
@@ -175,7 +176,7 @@ class Gate:
         facts, rules, timer, enter = evaluation.facts, evaluation.rules, self._timer, evaluation.marks.append
         enter(("request", timer()))
         request = evaluation.request = read(raw, rules.reading)
-        facts.path, facts.request_id = request.path, request.request_id
+        facts.path, facts.request_id, facts.host = request.path, request.request_id, request.host
         enter(("routing", timer()))
         match = rules.table.match(request)
         route = match.route
@@ -237,7 +238,7 @@ class Gate:
                 identified.privacy,
             )
         evaluation.principal = principal
-        evaluation.facts.principal = principal.id
+        evaluation.facts.principal, evaluation.facts.roles = principal.id, principal.roles
         return principal
 
     def _leave(self, evaluation: _Evaluation) -> None:

@@ -42,6 +42,10 @@ class Facts:
     action: str = ""
     call_id: str = ""
     policy: str = ""
+    host: str = ""
+    """The host that the request names, once it is read."""
+    websocket: bool = False
+    roles: tuple[str, ...] = ()
     cache: str = ""
     """Whether the decision was remembered, `hit` or `miss`; "" where decisions are not remembered."""
     stages: dict[str, float] = field(default_factory=dict)

@@ -30,6 +30,7 @@ from sidecar.pages.permissions import code_of, raw_of
 from sidecar.pages.router import Asked, Paths, page, query_of
 from sidecar.pages.templates import Pages
 from sidecar.record.journal import Journal
+from sidecar.record.line import ConsoleAs
 from sidecar.study.batch import GivenPrincipal, decide_all
 from sidecar.wire import strict_json
 
@@ -144,7 +145,7 @@ class Console:
             raise Refused(Code.REFERENCE_INVALID, f"attributes: {error}") from None
         if not isinstance(attributes, dict) or "" in attributes or len(name) > 256:
             raise Refused(Code.REFERENCE_INVALID, "attributes: expected a JSON object without an empty name")
-        self._journal.note("console_as", request_id=asked.request.request_id, principal=me.id, asked_as=name)
+        self._journal.write(ConsoleAs(self._journal.time(), asked.request.request_id, me.id, name))
         return principal_as(name, roles, attributes, me, asked.rules.tokens.rules)
 
     def _session(self, identified: Identified, now: float) -> dict[str, int]:

@@ -22,6 +22,7 @@ from sidecar.gate.verdict import Refused
 from sidecar.net.owners import client_address
 from sidecar.pages.router import Asked, Paths, form_of, page, query_of, redirect
 from sidecar.pages.templates import Pages
+from sidecar.record import line
 from sidecar.record.journal import Journal
 from sidecar.sign_in.attempts import Attempts, known_key
 from sidecar.sign_in.devices import Devices
@@ -208,7 +209,7 @@ class Login:
         try:
             grant = await self._try(pending, username, fields, asked)
         except SignInFailed as failed:
-            self._note(asked, "sign_in_failed", reason=failed.reason)
+            self._journal.write(line.SignInFailed(*self._begin(asked), failed.reason))
             return self._again(pending, asked, failed, username)
         users = (known_key(username), pending.user)
         if isinstance(grant, Challenge):
@@ -255,7 +256,7 @@ class Login:
         # before anything is asked: of many callbacks at once one goes on
         gone = await self._pending.end(pending, asked.now)
         if "error" in query or not query.get("code"):
-            self._note(asked, "sign_in_failed", reason=Code.SIGN_IN_REFUSED)
+            self._journal.write(line.SignInFailed(*self._begin(asked), Code.SIGN_IN_REFUSED))
             raise Refused(Code.SIGN_IN_REFUSED, f"the hosted UI answered {query.get('error', 'without a code')[:64]!r}")
         hosted, code = self._ways.hosted, query["code"]
         place = await self._limited(asked, self._attempts.take_for_code(self._client(asked), asked.now))
@@ -269,7 +270,7 @@ class Login:
             return await taking
         except Refused as refused:
             if refused.code is Code.SIGN_IN_LIMITED:
-                self._note(asked, "sign_in_failed", reason=refused.code)
+                self._journal.write(line.SignInFailed(*self._begin(asked), refused.code))
             raise
 
     async def _at(self, place: Place, asked: Asked, ask: Callable[[], Awaitable[T]]) -> T:
@@ -299,7 +300,9 @@ class Login:
         try:
             signed_in = await self._verify(grant, nonce, asked.now, asked.rules.tokens)
         except Refused as refused:
-            self._note(asked, "sign_in_failed", reason=refused.code, detail=refused.detail)
+            self._journal.write(
+                line.SignInFailed(*self._begin(asked), refused.code, line.detail_text(refused.detail) or None)
+            )
             raise
         now = int(asked.now)
         session = Session(
@@ -308,7 +311,7 @@ class Login:
         )  # fmt: skip
         cookies = await self._sessions.open(session)
         known = await self._known((*users, known_key(signed_in.username)), asked)
-        self._note(asked, "signed_in", principal=signed_in.principal)
+        self._journal.write(line.SignedIn(*self._begin(asked), signed_in.principal))
         return redirect(pending.to, (*cookies, *gone, *known))
 
     async def _known(self, users: tuple[str, ...], asked: Asked) -> tuple[bytes, ...]:
@@ -341,7 +344,7 @@ class Login:
         session, cookies = await self._sessions.close(asked.request, asked.now)
         ended_all = False
         if session is not None:
-            self._note(asked, "signed_out", principal=session.username)
+            self._journal.write(line.SignedOut(*self._begin(asked), session.username))
             ended_all = everywhere and await self._ended(self._revoke_all, session)
             if not ended_all and session.refresh_token:
                 await self._ended(self._revoke, session)
@@ -361,8 +364,9 @@ class Login:
             return False
         return True
 
-    def _note(self, asked: Asked, event: str, **fields: str) -> None:
-        self._journal.note(event, request_id=asked.request.request_id, peer=self._address(asked), **fields)
+    def _begin(self, asked: Asked) -> tuple[str, str, str]:
+        """The fields with which each line of a sign-in begins: its time, the request's id and the client's address."""
+        return self._journal.time(), asked.request.request_id, self._address(asked)
 
 
 def _said(failed: SignInFailed) -> str:

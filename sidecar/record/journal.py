@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import datetime
-import json
 import logging
 import sys
-from collections.abc import Callable
-from json.encoder import encode_basestring_ascii as _quoted
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import IO, NamedTuple, Protocol
 
-from sidecar.gate.codes import Code, Dependency
+from sidecar.gate.codes import Code, Dependency, Ground
+from sidecar.gate.routing import WEBSOCKET
 from sidecar.gate.verdict import Facts, Forward, Refuse, Verdict
+from sidecar.record import line
+from sidecar.record.line import MAX_HOST, MAX_ROLES, BrokenOff, Effect, Line, Mode, Unread
 from sidecar.record.metrics import Metrics
 
 log = logging.getLogger("sidecar.journal")
@@ -38,7 +38,6 @@ class Outcome(NamedTuple):
     status: int
     seconds: float
     fault: Code | None = None
-    detail: str = ""
     delegated: bool = False
 
 
@@ -62,22 +61,24 @@ class Journal:
 
     def __init__(
         self, stream: IO[str], metrics: Metrics, now: Callable[[], float], later: Later = at_once,
-        tell: Tell | None = None,
+        tell: Tell | None = None, *, shadow: bool = False,
     ) -> None:  # fmt: skip
         self._stream = stream
         self.metrics = metrics
         self._now = now
         self._later = later
         self._tell = tell
+        self._mode: Mode = "shadow" if shadow else "enforce"
         self.policies: Generation = _NoPolicies()
         self._lines: list[str] = []
         self._failed = False
 
     def record(self, outcome: Outcome) -> None:
         """Write one verdict and what became of it. Raises OSError where the lines before could not be written."""
-        facts = outcome.verdict.facts
+        verdict = outcome.verdict
+        facts = verdict.facts
         effect, code = _said(outcome)
-        forwarded = not outcome.delegated and isinstance(outcome.verdict, Forward)
+        forwarded = not outcome.delegated and isinstance(verdict, Forward)
         self.metrics.request(
             facts.route or "-", effect, code, outcome.status, outcome.seconds, facts.stages, forwarded
         )  # fmt: skip
@@ -90,35 +91,40 @@ class Journal:
         now = self._now()
         if self._tell is not None:
             self._tell(facts, effect, code, outcome.status, outcome.seconds, now, forwarded)
-        self._write(_line(outcome, facts, effect, code, now, self.policies.generation))
+        asked, roles = facts.call_id != "", facts.roles
+        rare = _NOTHING_RARE if code is _ALLOWED and len(roles) <= MAX_ROLES else _rare(verdict, failed)
+        self._add(
+            line.decision_text(
+                line.time_text(now), facts.request_id, self._mode, effect, code, outcome.status,
+                WEBSOCKET if facts.websocket else facts.method, facts.host[:MAX_HOST], facts.path, facts.route,
+                facts.principal, roles[:MAX_ROLES], facts.kind, facts.resource_id, facts.action, facts.peer,
+                line.times_text(facts.stages, 1000.0), outcome.seconds * 1000, facts.call_id if asked else None,
+                facts.policy if asked else None, (self.policies.generation or None) if asked else None,
+                facts.cache or None, facts.trace.trace_id if facts.trace is not None else None, rare,
+            )
+        )  # fmt: skip
 
     def refused_unread(self, status: int, code: Code, peer: str, request_id: str) -> None:
         """Write a refusal of what could not be read as a request, so that no gate saw it."""
         self.metrics.refused_unread(code, status)
-        entry = {
-            "time": _time(self._now()),
-            "event": "decision",
-            "request_id": request_id,
-            "outcome": "refuse",
-            "code": code,
-            "status": status,
-            "peer": peer,
-        }
-        self._write(json.dumps(entry) + "\n")
-
-    def note(self, event: str, **fields: str) -> None:
-        """Write what somebody did at one of the sidecar's own pages: signed_in, sign_in_failed, signed_out."""
-        self._write(json.dumps({"time": _time(self._now()), "event": event, **fields}) + "\n")
+        self.write(Unread(self.time(), request_id, self._mode, "refuse", code, status, peer))
 
     def broken_off(self, facts: Facts, code: Code) -> None:
-        """Note that an answer broke off after its head had been sent to the client."""
+        """Write that an answer broke off after its head had been sent to the client."""
         if code.dependency is not None:
             self.metrics.dependency(code.dependency, code.fault)
-        entry = {"time": _time(self._now()), "event": "broken_off", "request_id": facts.request_id, "code": code}
-        self._write(json.dumps({**entry, "route": facts.route}) + "\n")
+        self.write(BrokenOff(self.time(), facts.request_id, code, facts.route))
 
-    def _write(self, line: str) -> None:
-        self._lines.append(line)
+    def time(self) -> str:
+        """Return the time as a line has it."""
+        return line.time_text(self._now())
+
+    def write(self, record: Line) -> None:
+        """Write a line. Raises OSError where the lines before could not be written."""
+        self._add(line.write(record))
+
+    def _add(self, text: str) -> None:
+        self._lines.append(text)
         if self._failed:
             # a request that leaves no line must not look as if all were well
             self.flush()
@@ -147,16 +153,24 @@ _FAULTS: dict[str, tuple[Dependency, str]] = {
 }
 """Codes that tell of a dependency, found by their text: a ground or a preflight is none of them."""
 
-_second: tuple[int, str] = (-1, "")
-"""The last second that was written, and how."""
+_ALLOWED = Ground.ALLOWED
+_NOTHING_RARE: Mapping[str, str | int] = {}
 
 
-def _time(now: float) -> str:
-    global _second
-    whole = int(now)
-    if whole != _second[0]:
-        _second = (whole, datetime.datetime.fromtimestamp(whole, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"))
-    return f"{_second[1]}.{int((now - whole) * 1000):03d}+00:00"
+def _rare(verdict: Verdict, failed: tuple[Dependency, str] | None) -> dict[str, str | int]:
+    """The fields of a decision that the line of an allowed request does not have."""
+    fields: dict[str, str | int] = {}
+    more_roles = len(verdict.facts.roles) - MAX_ROLES
+    if more_roles > 0:
+        fields["roles_cut"] = more_roles
+    if failed is not None:
+        fields |= {"dep": failed[0], "fault": failed[1]}
+    if isinstance(verdict, Refuse):
+        if verdict.told_as is not None:
+            fields["told"] = verdict.told_as
+        if verdict.detail:
+            fields["detail"] = line.detail_text(verdict.detail)
+    return fields
 
 
 def open_stream(target: str) -> IO[str]:
@@ -169,7 +183,7 @@ def code_of(outcome: Outcome) -> str:
     return _said(outcome)[1]
 
 
-def _said(outcome: Outcome) -> tuple[str, str]:
+def _said(outcome: Outcome) -> tuple[Effect, str]:
     """-> (the effect of the verdict, its code)."""
     verdict, fault = outcome.verdict, outcome.fault
     if isinstance(verdict, Forward):
@@ -178,45 +192,3 @@ def _said(outcome: Outcome) -> tuple[str, str]:
     if isinstance(verdict, Refuse):
         return "refuse", fault or verdict.code
     return "allow", fault or "preflight"
-
-
-_LINE = (
-    '{"time": "%s", "event": "decision", "request_id": %s, "outcome": "%s", "code": %s, "status": %d, "method": %s, '
-    '"path": %s, "route": %s, "principal": %s, "kind": %s, "id": %s, "action": %s, "peer": %s, "ms": {%s}, '
-    '"total_ms": %.3f%s}\n'
-)
-
-
-def _line(outcome: Outcome, facts: Facts, effect: str, code: str, now: float, generation: int) -> str:
-    # ASCII with escapes: no line separator of Unicode can end a line early (R22)
-    return _LINE % (
-        _time(now), _quoted(facts.request_id), effect, _quoted(code), outcome.status, _quoted(facts.method),
-        _quoted(facts.path), _quoted(facts.route), _quoted(facts.principal), _quoted(facts.kind),
-        _quoted(facts.resource_id), _quoted(facts.action), _quoted(facts.peer),
-        ", ".join([f'"{stage}": {seconds * 1000:.3f}' for stage, seconds in facts.stages.items()]),
-        outcome.seconds * 1000, _more(outcome, facts, code, generation),
-    )  # fmt: skip
-
-
-def _more(outcome: Outcome, facts: Facts, code: str, generation: int) -> str:
-    """Write the fields that only some lines have."""
-    more = ""
-    failed = _FAULTS.get(code)
-    if failed is not None:
-        more = f', "dep": "{failed[0]}", "fault": {_quoted(failed[1])}'
-    if facts.trace is not None:
-        more += f', "trace_id": "{facts.trace.trace_id}"'
-    if facts.cache:
-        more += f', "cache": {_quoted(facts.cache)}'
-    if facts.call_id:
-        more += f', "call_id": {_quoted(facts.call_id)}, "policy": {_quoted(facts.policy)}'
-        if generation:
-            more += f', "policies": {generation}'
-    detail = outcome.detail
-    if isinstance(outcome.verdict, Refuse):
-        detail = detail or outcome.verdict.detail
-        if outcome.verdict.told_as is not None:
-            more += f', "told": {_quoted(outcome.verdict.told_as)}'
-    if detail:
-        more += f', "detail": {_quoted(detail[:256])}'
-    return more

@@ -404,8 +404,9 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
             None if settings.assertion == "off" else Assertions(load_key(settings.assertion), settings.upstream)
         )
         journal = Journal(
-            open_stream(settings.decision_log), metrics, wall_clock, _later, tracer.end if tracer else None
-        )
+            open_stream(settings.decision_log), metrics, wall_clock, _later, tracer.end if tracer else None,
+            shadow=settings.mode == "shadow",
+        )  # fmt: skip
         upstream = _upstream(settings)
         pages = Pages(settings.templates)
         pages.check()

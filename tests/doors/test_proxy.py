@@ -131,6 +131,8 @@ def test_the_decision_log_has_what_an_auditor_asks_and_no_secret(stack: Stack) -
     assert set(line["ms"]) == {"request", "routing", "identity", "lookup", "decision"}
     assert line["call_id"]
     assert line["policy"] == "resource.contact.vdefault"
+    assert (line["mode"], line["roles"]) == ("enforce", ["user"])
+    assert (line["method"], line["host"]) == ("GET", f"127.0.0.1:{stack.sidecar.port}")
     text = (stack.sidecar.folder / "decisions.jsonl").read_text() + stack.sidecar.log()
     for secret in ("SECRETQUERY", "SECRETCOOKIE", stack.tokens["alice"][-40:]):
         assert secret not in text

@@ -142,6 +142,7 @@ def test_messages_of_both_types_pass_both_ways_and_so_does_the_close(world: Worl
     wait_for(lambda: (4321, "bye") in world.upstream.closed)
     line = world.sidecar.decisions()[-1]
     assert (line["outcome"], line["status"], line["action"], line["principal"]) == ("allow", 101, "read", "a-1")
+    assert line["method"] == "WS"
 
 
 def test_the_close_of_the_upstream_passes_too(world: World) -> None:

@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 
 from sidecar.gate.codes import Code, Ground
+from sidecar.gate.trace import Trace
 from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Verdict
 from sidecar.record.journal import Journal, Outcome, open_stream
+from sidecar.record.line import MAX_HOST, MAX_ROLES, Decision, read, write
 from sidecar.record.metrics import Metrics
+from tests.log import lines_of
 
 NOW = 1_700_000_000.0
 
@@ -24,23 +27,23 @@ def forward(ground: Ground = Ground.ALLOWED, would_refuse: Code | None = None, *
     return Forward(b"GET", b"/contacts/7?token=SECRET", (), ground, facts(**more), would_refuse=would_refuse)
 
 
-def written(outcome: Outcome) -> tuple[dict[str, Any], str]:
+def written(outcome: Outcome, *, shadow: bool = False) -> tuple[dict[str, Any], str]:
     stream, metrics = io.StringIO(), Metrics()
-    Journal(stream, metrics, lambda: NOW).record(outcome)
-    (line,) = stream.getvalue().splitlines()
-    return json.loads(line), metrics.exposition().decode()
+    Journal(stream, metrics, lambda: NOW, shadow=shadow).record(outcome)
+    (line,) = lines_of(stream.getvalue())
+    return line, metrics.exposition().decode()
 
 
 def test_an_allowed_request_is_one_line_with_all_that_an_auditor_asks() -> None:
     verdict = forward(
         route="/contacts/{id}", principal="a-1", kind="contact", resource_id="7", action="read", call_id="01H", policy="p",
-        stages={"decision": 0.0012},
+        stages={"decision": 0.0012}, host="app.test", roles=("admin", "user"),
     )  # fmt: skip
     entry, metrics = written(Outcome(verdict, 200, 0.0042))
     assert entry == {
         "time": "2023-11-14T22:13:20.000+00:00", "event": "decision", "request_id": "req-1", "outcome": "allow",
-        "code": "allowed", "status": 200, "method": "GET", "path": "/contacts/7", "route": "/contacts/{id}",
-        "principal": "a-1", "kind": "contact", "id": "7", "action": "read", "peer": "10.0.0.9",
+        "mode": "enforce", "code": "allowed", "status": 200, "method": "GET", "host": "app.test", "path": "/contacts/7",
+        "route": "/contacts/{id}", "principal": "a-1", "roles": ["admin", "user"], "kind": "contact", "id": "7", "action": "read", "peer": "10.0.0.9",
         "ms": {"decision": 1.2}, "total_ms": 4.2, "call_id": "01H", "policy": "p",
     }  # fmt: skip
     assert 'sidecar_requests_total{code="allowed",outcome="allow",route="/contacts/{id}",status="200"} 1.0' in metrics
@@ -93,10 +96,61 @@ def test_the_detail_of_a_refusal_is_capped() -> None:
     assert len(entry["detail"]) == 256
 
 
+@pytest.mark.parametrize("shadow", [False, True])
+def test_each_line_of_a_verdict_says_in_which_mode(shadow: bool) -> None:
+    mode = "shadow" if shadow else "enforce"
+    assert written(Outcome(forward(), 200, 0.0), shadow=shadow)[0]["mode"] == mode
+    stream = io.StringIO()
+    Journal(stream, Metrics(), lambda: NOW, shadow=shadow).refused_unread(400, Code.REQUEST_INVALID, "::1", "r")
+    assert lines_of(stream.getvalue())[0]["mode"] == mode
+
+
+def test_a_websocket_has_a_method_of_its_own() -> None:
+    assert written(Outcome(forward(websocket=True), 101, 0.0))[0]["method"] == "WS"
+
+
+def test_roles_and_host_are_bounded() -> None:
+    roles = tuple(f"r{number:03d}" for number in range(MAX_ROLES + 3))
+    entry, _ = written(Outcome(forward(roles=roles, host="a" * 30_000), 200, 0.0))
+    assert (entry["roles"], entry["roles_cut"]) == (list(roles[:MAX_ROLES]), 3)
+    assert entry["host"] == "a" * MAX_HOST
+    entry, _ = written(Outcome(forward(roles=roles[:MAX_ROLES]), 200, 0.0))
+    assert "roles_cut" not in entry
+
+
+class Policies:
+    """Port: the generation that is in force."""
+
+    generation = 7
+
+
+def test_the_line_of_a_verdict_is_that_of_its_record() -> None:
+    stream = io.StringIO()
+    journal = Journal(stream, Metrics(), lambda: NOW)
+    journal.policies = Policies()
+    trace = Trace("4bf92f3577b34da6a3ce929d0e0e4736", "a", "b", "c", "d", True)
+    known = facts(call_id="01H", policy="p", cache="hit", trace=trace, roles=("r",) * (MAX_ROLES + 1))
+    journal.record(Outcome(Refuse(Code.RESOURCE_MISSING, known, "not there", told_as=Code.DENIED_BY_POLICY), 403, 0.0))
+    journal.record(Outcome(forward(), 502, 0.0, Code.UPSTREAM_TIMEOUT))
+    refused, failed = map(read, stream.getvalue().encode().splitlines())
+    assert isinstance(refused, Decision)
+    assert isinstance(failed, Decision)
+    assert refused[-11:] == (
+        "01H", "p", 7, "hit", trace.trace_id, 1, None, None, "denied_by_policy", "not there", {},
+    )  # fmt: skip
+    assert (failed.dep, failed.fault, failed.outcome) == ("upstream", "timeout", "allow")
+    assert write(refused) + write(failed) == stream.getvalue()
+
+
 def test_an_answer_that_broke_off_has_a_line_of_its_own() -> None:
     stream, metrics = io.StringIO(), Metrics()
     Journal(stream, metrics, lambda: NOW).broken_off(facts(route="/x"), Code.UPSTREAM_PARTIAL)
-    assert json.loads(stream.getvalue())["event"] == "broken_off"
+    assert lines_of(stream.getvalue()) == [
+        {
+            "time": "2023-11-14T22:13:20.000+00:00", "event": "broken_off", "request_id": "req-1",
+            "code": "upstream_partial", "route": "/x",
+        }
+    ]  # fmt: skip
     assert b'sidecar_dep_errors_total{dep="upstream",fault="partial"} 1.0' in metrics.exposition()
 
 
@@ -166,21 +220,10 @@ def test_a_line_is_what_the_json_module_makes_of_it() -> None:
         Outcome(Refuse(Code.TOKEN_INVALID, facts(route='"', stages={"a": 1e-9}), "d\x7f\ud800"), 401, 1e3)
     )
     assert list(entry) == [
-        "time", "event", "request_id", "outcome", "code", "status", "method", "path", "route", "principal", "kind", "id",
-        "action", "peer", "ms", "total_ms", "detail",
+        "time", "event", "request_id", "mode", "outcome", "code", "status", "method", "host", "path", "route", "principal",
+        "roles", "kind", "id", "action", "peer", "ms", "total_ms", "detail",
     ]  # fmt: skip
-    assert (entry["route"], entry["ms"], entry["total_ms"], entry["detail"]) == ('"', {"a": 0.0}, 1e6, "d\x7f\ud800")
-
-
-@pytest.mark.parametrize(
-    ("now", "text"),
-    [(0.0, "1970-01-01T00:00:00.000+00:00"), (1_700_000_000.9996, "2023-11-14T22:13:20.999+00:00")],
-)
-def test_a_time_is_in_utc_with_milliseconds(now: float, text: str) -> None:
-    stream = io.StringIO()
-    for _ in range(2):
-        Journal(stream, Metrics(), lambda: now).record(Outcome(forward(), 200, 0.0))
-    assert [json.loads(line)["time"] for line in stream.getvalue().splitlines()] == [text, text]
+    assert (entry["route"], entry["ms"], entry["total_ms"], entry["detail"]) == ('"', {"a": 0.0}, 1e6, "d\x7f?")
 
 
 def test_a_file_is_appended_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -195,7 +195,7 @@ def test_shadow_mode_forwards_what_enforcing_would_refuse_and_says_so(stack: Sta
             assert seen.target == path
             assert seen.values("x-auth-subject") == []
             line = sidecar.decisions()[-1]
-            assert (line["outcome"], line["code"]) == ("shadow_refuse", code)
+            assert (line["mode"], line["outcome"], line["code"]) == ("shadow", "shadow_refuse", code)
         stack.upstream.reset(reply())
         got = sidecar.request("PUT", "/contacts/2", stack.tokens["alice"])
         assert got.status == 200

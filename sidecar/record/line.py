@@ -1,0 +1,410 @@
+"""A line of the decision log as data: one frozen record for each kind of line, written and read back here alone.
+
+Fields are only ever added, none is renamed, and one that is added later is optional. So `read` keeps what it does not
+know: a field in `extra`, a line of another `event` as `Unknown`. What it knows must be there unless it is optional,
+once and of its type. Nothing secret is in a line: no query, no token and no cookie.
+"""
+
+from __future__ import annotations
+
+import datetime
+import functools
+import json
+import re
+from collections.abc import Callable, Iterable, Mapping
+from json.encoder import encode_basestring_ascii as _quoted
+from types import MappingProxyType, UnionType
+from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+from sidecar.bounded import remembered
+from sidecar.gate.values import type_of
+from sidecar.wire import strict_json
+
+MAX_ROLES = 32
+"""Roles in a line; each has at most 256 characters, as any role."""
+MAX_HOST = 259
+"""Characters of a host in a line: the longest name of DNS, and a port."""
+MAX_DETAIL = 256
+"""Characters of a detail in a line."""
+
+Mode = Literal["enforce", "shadow"]
+Effect = Literal["allow", "refuse", "shadow_refuse"]
+
+
+class LineError(ValueError):
+    """Not a line of the decision log; says what was found and what was expected."""
+
+
+class Field(NamedTuple):
+    """Meaning of a field, and when it is there, "" for always."""
+
+    doc: str
+    when: str = ""
+
+
+Extra = Mapping[str, Any]
+"""Fields of a later version, by name."""
+NOTHING: Extra = MappingProxyType({})
+
+# fmt: off
+Time = Annotated[str, Field("when the line was written, in UTC with milliseconds")]
+RequestId = Annotated[str, Field("id of the request, as in the answer's `X-Request-Id` and in what the app gets")]
+Peer = Annotated[str, Field("address of the connection's other end, or the client's as the proxy that asks gave it; empty on a unix socket")]
+Client = Annotated[str, Field("address of the client, as the proxies that `SIDECAR_TRUSTED_PROXIES` lists tell it")]
+Code = Annotated[str, Field("code of the refusal or fault, or the ground on which the request was let through")]
+Status = Annotated[int, Field("status of the answer; 499 where the client left before it")]
+Route = Annotated[str, Field("`path` of the route in `routes.yaml`; empty where none was reached")]
+Who = Annotated[str, Field("id of the principal; empty where nobody was identified")]
+
+
+class Decision(NamedTuple):
+    """A request that the gate judged, by whichever door it came."""
+
+    time: Time
+    request_id: RequestId
+    mode: Annotated[Mode, Field("the setting `SIDECAR_MODE`")]
+    outcome: Annotated[Effect, Field("verdict. `shadow_refuse`: forwarded, and refused in the mode `enforce`. A fault after the permit leaves it `allow`")]
+    code: Code
+    status: Status
+    method: Annotated[str, Field("method of the request; `WS` for the handshake of a WebSocket")]
+    host: Annotated[str, Field(f"host that the request names, in lower case and with its port, at most {MAX_HOST} characters; empty where the request could not be read")]
+    path: Annotated[str, Field("path that was decided and forwarded, without its query; of a request that could not be read, the first 512 bytes")]
+    route: Route
+    principal: Who
+    roles: Annotated[tuple[str, ...], Field(f"roles of the principal in alphabetical order, at most {MAX_ROLES} of at most 256 characters")]
+    kind: Annotated[str, Field("kind of the resource; empty where no policy is asked, or the request did not get so far")]
+    id: Annotated[str, Field("id of the resource")]
+    action: Annotated[str, Field("action on the resource; empty where the route has none")]
+    peer: Peer
+    ms: Annotated[Mapping[str, float], Field("milliseconds in each stage that was reached: `request`, `routing`, `identity`, `lookup`, `decision`")]
+    total_ms: Annotated[float, Field("milliseconds until the answer began")]
+    call_id: Annotated[str | None, Field("id of the question to the PDP", "the PDP answered")] = None
+    policy: Annotated[str | None, Field("policy that decided on the action, as Cerbos names it", "the PDP answered")] = None
+    policies: Annotated[int | None, Field("generation of the policies that was in force when the line was written", "the PDP answered, and the sidecar reloads its policies")] = None
+    cache: Annotated[str | None, Field("`hit` or `miss`", "decisions are remembered")] = None
+    trace_id: Annotated[str | None, Field("id of the trace", "requests are traced")] = None
+    roles_cut: Annotated[int | None, Field("number of roles that are not in `roles`", f"the principal has more than {MAX_ROLES} roles")] = None
+    dep: Annotated[str | None, Field("dependency that failed: `jwks`, `pdp`, `lookup`, `upstream`, `sessions` or `idp`", "a dependency failed")] = None
+    fault: Annotated[str | None, Field("kind of its fault, such as `timeout`", "a dependency failed")] = None
+    told: Annotated[str | None, Field("code that the client was told", "it is another than `code`")] = None
+    detail: Annotated[str | None, Field(f"more on a refusal, which no client is told, at most {MAX_DETAIL} characters", "there is more to say")] = None
+    extra: Extra = NOTHING
+
+
+class Unread(NamedTuple):
+    """A refusal of what could not be read as a request, or stood over a limit, so that no gate judged it."""
+
+    time: Time
+    request_id: RequestId
+    mode: Annotated[Mode, Field("the setting `SIDECAR_MODE`; such a request is refused in both")]
+    outcome: Annotated[Literal["refuse"], Field("the verdict")]
+    code: Code
+    status: Status
+    peer: Peer
+    extra: Extra = NOTHING
+
+
+class BrokenOff(NamedTuple):
+    """An answer that broke off after its head was sent: a second line of its request."""
+
+    time: Time
+    request_id: RequestId
+    code: Annotated[str, Field("code of the fault")]
+    route: Route
+    extra: Extra = NOTHING
+
+
+class SignedIn(NamedTuple):
+    """A person signed in."""
+
+    time: Time
+    request_id: RequestId
+    peer: Client
+    principal: Annotated[str, Field("id of the principal")]
+    extra: Extra = NOTHING
+
+
+class SignInFailed(NamedTuple):
+    """A sign-in failed, at the form or on the way back from the provider."""
+
+    time: Time
+    request_id: RequestId
+    peer: Client
+    reason: Annotated[str, Field("what went wrong: a code, or a word such as `wrong_password`")]
+    detail: Annotated[str | None, Field(f"more on it, at most {MAX_DETAIL} characters", "there is more to say")] = None
+    extra: Extra = NOTHING
+
+
+class SignedOut(NamedTuple):
+    """A person signed out."""
+
+    time: Time
+    request_id: RequestId
+    peer: Client
+    principal: Annotated[str, Field("user name of the session that ended")]
+    extra: Extra = NOTHING
+
+
+class ConsoleAs(NamedTuple):
+    """An admin asked as another principal, in the console."""
+
+    time: Time
+    request_id: RequestId
+    principal: Annotated[str, Field("id of the admin")]
+    asked_as: Annotated[str, Field("id of the other principal")]
+    extra: Extra = NOTHING
+# fmt: on
+
+
+class Unknown(NamedTuple):
+    """A line of a later version."""
+
+    time: Time
+    event: str
+    extra: Extra = NOTHING
+
+
+Line = Decision | Unread | BrokenOff | SignedIn | SignInFailed | SignedOut | ConsoleAs | Unknown
+EVENTS: Mapping[str, tuple[type[Line], ...]] = {
+    "decision": (Decision, Unread),
+    "broken_off": (BrokenOff,),
+    "signed_in": (SignedIn,),
+    "sign_in_failed": (SignInFailed,),
+    "signed_out": (SignedOut,),
+    "console_as": (ConsoleAs,),
+}
+"""Kinds of lines by their field `event`."""
+_EVENT_OF = {kind: event for event, kinds in EVENTS.items() for kind in kinds}
+_TELLING_APART = tuple(name for name in Decision._fields if name not in Unread._fields)
+"""Fields of a Decision of which an Unread has none."""
+
+
+# --- writing ---
+
+_second: tuple[int, str] = (-1, "")
+"""The last second that was written, and how."""
+_MILLISECONDS = tuple(f".{number:03d}+00:00" for number in range(1000))
+
+
+def time_text(now: float) -> str:
+    """Return Unix seconds as the field `time`."""
+    global _second
+    whole = int(now)
+    if whole != _second[0]:
+        _second = (whole, datetime.datetime.fromtimestamp(whole, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"))
+    return _second[1] + _MILLISECONDS[int((now - whole) * 1000)]
+
+
+def detail_text(text: str) -> str:
+    """Return a detail within its bound, as text that every reader of JSON takes: without lone surrogates."""
+    return text[:MAX_DETAIL].encode("utf-8", "replace").decode("utf-8")
+
+
+def write(line: Line) -> str:
+    """Return the line with its newline, in ASCII: no line separator of Unicode can end it early (R22)."""
+    if isinstance(line, Decision):
+        return decision_text(*line[:16], times_text(line.ms), *line[17:23], _present(line, _RARE))
+    event = line.event if isinstance(line, Unknown) else _EVENT_OF[type(line)]
+    return json.dumps({"time": line.time, "event": event, **_present(line, line._fields[1:])}) + "\n"
+
+
+def _present(line: Line, names: Iterable[str]) -> dict[str, Any]:
+    """The fields of these names that the line has, and those of a later version."""
+    fields = {name: value for name in names if (value := getattr(line, name)) is not None and name != "extra"}
+    return {**fields, **line.extra}
+
+
+_DECISION = (
+    '{"time": "%s", "event": "decision", "request_id": %s, "mode": "%s", "outcome": "%s", "code": %s, "status": %d, '
+    '"method": %s, "host": %s, "path": %s, "route": %s, "principal": %s, "roles": [%s], "kind": %s, "id": %s, '
+    '"action": %s, "peer": %s, "ms": %s, "total_ms": %.3f%s}\n'
+)
+_RARE = Decision._fields[23:]
+"""Fields that most lines do not have."""
+
+
+def decision_text(
+    time: str, request_id: str, mode: Mode, outcome: Effect, code: str, status: int, method: str, host: str, path: str,
+    route: str, principal: str, roles: tuple[str, ...], kind: str, resource_id: str, action: str, peer: str, ms: str,
+    total_ms: float, call_id: str | None, policy: str | None, policies: int | None, cache: str | None,
+    trace_id: str | None, rare: Mapping[str, Any],
+) -> str:  # fmt: skip
+    """Return the line of a Decision, of which there is one for each request: no record is made, and no dict.
+
+    `ms` is what `times_text` returns, and `rare` has the fields from `roles_cut` on that are there.
+    """
+    more = ""
+    if call_id is not None:
+        more = f', "call_id": {_quoted(call_id)}'
+    if policy is not None:
+        more += f', "policy": {_quoted(policy)}'
+    if policies is not None:
+        more += f', "policies": {policies}'
+    if cache is not None:
+        more += f', "cache": {_quoted(cache)}'
+    if trace_id is not None:
+        more += f', "trace_id": {_quoted(trace_id)}'
+    if rare:
+        more += f", {json.dumps(rare)[1:-1]}"
+    return _DECISION % (
+        time, _quoted(request_id), mode, outcome, _quoted(code), status, _quoted(method), _quoted(host), _quoted(path),
+        _quoted(route), _quoted(principal), ", ".join(map(_quoted, roles)), _quoted(kind), _quoted(resource_id),
+        _quoted(action), _quoted(peer), ms, total_ms, more,
+    )  # fmt: skip
+
+
+def times_text(stages: Mapping[str, float], unit: float = 1.0) -> str:
+    """Return the field `ms` of times that are in units of so many milliseconds."""
+    return _times_format(tuple(stages)) % tuple([time * unit for time in stages.values()])
+
+
+# about 200 rows of stages; the sidecar has six
+@remembered(64 * 1024)
+def _times_format(stages: tuple[str, ...]) -> str:
+    names = [_quoted(stage).replace("%", "%%") for stage in stages]
+    return "{" + ", ".join([f"{name}: %.3f" for name in names]) + "}"
+
+
+# --- reading ---
+
+
+def read(data: bytes) -> Line:
+    """Return the record of one line, with its newline or without. Raises LineError, and nothing else."""
+    try:
+        fields = strict_json.loads(data)
+    except ValueError as error:
+        raise LineError(f"found no line, expected one JSON object: {error}") from None
+    if not isinstance(fields, dict):
+        raise LineError(f"found {type_of(fields)}, expected one JSON object")
+    event = _TYPES[str].read("event", fields.pop("event", None))
+    kind = _kind_of(event, fields)
+    known: dict[str, Any] = {"event": event} if kind is Unknown else {}
+    for name, shape in shapes_of(kind).items():
+        if name in fields or not shape.when:
+            known[name] = shape.type.read(name, fields.pop(name, None))
+    _require_moment(known["time"])
+    return kind(**known, extra=fields or NOTHING)
+
+
+def _kind_of(event: str, fields: Mapping[str, Any]) -> type[Line]:
+    kinds = EVENTS.get(event, (Unknown,))
+    # of two the first has fields that the second has not
+    return kinds[0] if len(kinds) == 1 or any(name in fields for name in _TELLING_APART) else kinds[1]
+
+
+_MOMENT = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{3}\+00:00")
+
+
+def _require_moment(text: str) -> None:
+    try:
+        if _MOMENT.fullmatch(text):
+            datetime.datetime.fromisoformat(text)
+            return
+    except ValueError:
+        pass
+    raise LineError(f"time: found {text[:64]!r}, expected a time such as 2026-01-31T12:00:00.000+00:00")
+
+
+# --- the fields, for `read`, the schema and the reference ---
+
+
+class Type(NamedTuple):
+    """JSON type of a field. `take` returns a value as the record has it, None for one of another type."""
+
+    name: str
+    schema: Mapping[str, Any]
+    take: Callable[[Any], Any]
+
+    def read(self, field: str, value: Any) -> Any:
+        """Return a field's value. Raises LineError."""
+        taken = self.take(value)
+        if taken is None:
+            raise LineError(f"{field}: found {type_of(value)}, expected {self.name}")
+        return taken
+
+
+class Shape(NamedTuple):
+    """A field of a line: its type, its meaning, and when it is there, "" for always."""
+
+    type: Type
+    doc: str
+    when: str
+
+
+def shapes_of(kind: type[Line]) -> Mapping[str, Shape]:
+    """Return the fields of a kind of line, by name, but for `event` and those of later versions."""
+    return _shapes()[kind]
+
+
+@functools.cache
+def _shapes() -> Mapping[type[Line], Mapping[str, Shape]]:
+    found = {}
+    for kind in (*_EVENT_OF, Unknown):
+        hints = get_type_hints(kind, include_extras=True)
+        fields = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Annotated}
+        found[kind] = {name: Shape(_type_of(hint), field.doc, field.when) for name, (hint, field) in fields.items()}
+    return found
+
+
+def json_schema() -> dict[str, Any]:
+    """Return the JSON Schema of a line. As `read` does, it lets fields and events of later versions pass."""
+    kinds = [kind for kinds in EVENTS.values() for kind in kinds]
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "A line of the sidecar's decision log",
+        "oneOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in (*kinds, Unknown)],
+        "$defs": {kind.__name__: _schema_of(kind) for kind in (*kinds, Unknown)},
+    }
+
+
+def _schema_of(kind: type[Line]) -> dict[str, Any]:
+    event = {"type": "string", "not": {"enum": list(EVENTS)}} if kind is Unknown else {"const": _EVENT_OF[kind]}
+    properties: dict[str, Any] = {"event": event}
+    for name, shape in shapes_of(kind).items():
+        properties[name] = {"description": shape.doc, **shape.type.schema}
+    properties["time"] |= {"pattern": f"^{_MOMENT.pattern}$"}
+    if kind is Unread:
+        properties |= dict.fromkeys(_TELLING_APART, False)
+    required = ["event", *(name for name, shape in shapes_of(kind).items() if not shape.when)]
+    return {"description": kind.__doc__, "type": "object", "properties": properties, "required": required}
+
+
+def _type_of(hint: Any) -> Type:
+    values = get_args(hint)
+    if get_origin(hint) is Literal:
+        *names, last = [f"`{value}`" for value in values]
+        return Type(
+            f"{', '.join(names)} or {last}" if names else last,
+            {"enum": list(values)},
+            lambda value: value if value in values else None,
+        )
+    return _TYPES[values[0] if isinstance(hint, UnionType) else hint]
+
+
+def _number(value: Any) -> float | None:
+    try:
+        return float(value) if type(value) in (int, float) else None
+    except OverflowError:
+        return None
+
+
+def _strings(value: Any) -> tuple[str, ...] | None:
+    return tuple(value) if isinstance(value, list) and all(isinstance(item, str) for item in value) else None
+
+
+def _numbers(value: Any) -> dict[str, float] | None:
+    if not isinstance(value, dict):
+        return None
+    numbers = {name: number for name, item in value.items() if (number := _number(item)) is not None}
+    return numbers if len(numbers) == len(value) else None
+
+
+_TYPES: Mapping[Any, Type] = {
+    str: Type("string", {"type": "string"}, lambda value: value if isinstance(value, str) else None),
+    int: Type("integer", {"type": "integer"}, lambda value: value if type(value) is int else None),
+    float: Type("number", {"type": "number"}, _number),
+    tuple[str, ...]: Type("list of strings", {"type": "array", "items": {"type": "string"}}, _strings),
+    Mapping[str, float]: Type(
+        "object of numbers", {"type": "object", "additionalProperties": {"type": "number"}}, _numbers
+    ),
+}
