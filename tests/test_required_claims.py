@@ -16,7 +16,8 @@ from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import ClientConnection, connect
 
 from sidecar.doors.ext_authz import CHECK
-from sidecar.net.grpc_client import Channel, Method
+from sidecar.net.grpc_client import Channel
+from sidecar.net.grpc_client_connection import Method
 from tests import commands
 from tests.doors.test_ext_authz import question
 from tests.doors.test_websocket import Upstream

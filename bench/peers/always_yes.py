@@ -46,7 +46,7 @@ async def by_library(port: int) -> None:
 
 async def by_our_server(port: int) -> None:
     """The sidecar's server."""
-    from sidecar.net.grpc_server import Server
+    from sidecar.net.grpc_server import GrpcServer
 
     async def check(message: bytes) -> bytes:
         return YES
@@ -54,7 +54,7 @@ async def by_our_server(port: int) -> None:
     async def health(message: bytes) -> bytes:
         return SERVING
 
-    server = Server({CHECK.encode(): check, HEALTH.encode(): health})
+    server = GrpcServer({CHECK.encode(): check, HEALTH.encode(): health})
     await server.start(socket.create_server(("127.0.0.1", port), backlog=2048))
     await asyncio.Event().wait()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sidecar.net.grpc_client import Status
+from sidecar.wire.grpc import Status
 from sidecar.wire.protobuf import number_tag, sized, sized_tag, varint
 
 _ACTION = number_tag(3)

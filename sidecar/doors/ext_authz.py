@@ -27,8 +27,8 @@ from sidecar.gate.own import FORWARDED_FOR, FORWARDED_PROTO, OWN_COOKIES, REQUES
 from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Forward, Preflight, Privacy, Refuse, Refused
-from sidecar.net.grpc_client import CallFailed, Status
 from sidecar.record.journal import Journal, Outcome, code_of
+from sidecar.wire.grpc import CallFailed, Status
 
 SERVICE = "envoy.service.auth.v3.Authorization"
 CHECK = f"/{SERVICE}/Check".encode("ascii")

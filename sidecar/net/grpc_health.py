@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sidecar.net.grpc_client import CallFailed, Status
+from sidecar.wire.grpc import CallFailed, Status
 from sidecar.wire.protobuf import number_tag, sized, sized_tag, varint
 
 CHECK = b"/grpc.health.v1.Health/Check"

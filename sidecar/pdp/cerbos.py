@@ -19,8 +19,10 @@ from sidecar.gate.trace import Header
 from sidecar.gate.verdict import Refused
 from sidecar.net import grpc_health
 from sidecar.net.breaker import Breaker
-from sidecar.net.grpc_client import MAX_MESSAGE, CallFailed, Channel, Method, Status
+from sidecar.net.grpc_client import Channel
+from sidecar.net.grpc_client_connection import MAX_MESSAGE, Method
 from sidecar.net.shares import Shares
+from sidecar.wire.grpc import CallFailed, Status
 from sidecar.wire.protobuf import number_tag, short_size, sized, sized_tag, varint
 from sidecar.wire.strict_json import EXACT_INTEGER
 

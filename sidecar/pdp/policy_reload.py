@@ -22,7 +22,8 @@ from cerbos.effect.v1 import effect_pb2
 from cerbos.request.v1 import request_pb2
 from cerbos.response.v1 import response_pb2
 
-from sidecar.net.grpc_client import CallFailed, Channel, Method, Status
+from sidecar.net.grpc_client import Channel
+from sidecar.net.grpc_client_connection import Method
 from sidecar.pdp.policy_files import (
     ACTION,
     KIND,
@@ -35,6 +36,7 @@ from sidecar.pdp.policy_files import (
     read_policies,
     stamp_of,
 )
+from sidecar.wire.grpc import CallFailed, Status
 
 log = logging.getLogger("sidecar.cerbos")
 

@@ -33,7 +33,7 @@ from sidecar.net import http_server as server
 from sidecar.net.breaker import Breaker
 from sidecar.net.grpc_client import tls_context
 from sidecar.net.grpc_health import Health
-from sidecar.net.grpc_server import Server as UnaryServer
+from sidecar.net.grpc_server import GrpcServer
 from sidecar.net.owners import Owners, Places
 from sidecar.net.pool import Origin, Pool, Timeouts
 from sidecar.pages.console import Console
@@ -152,7 +152,7 @@ class Sidecar:
     tracer: Tracer | None
     policy_reload: PolicyReload | FollowedPolicies | None = None
     stamp: Stamp = None
-    ext_authz: UnaryServer | None = None
+    ext_authz: GrpcServer | None = None
     generation: int = 1
     loaded_at: float = field(default_factory=wall_clock)
     reload_fault: str = ""
@@ -448,7 +448,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     return sidecar
 
 
-def _ext_authz(sidecar: Sidecar, refusals: Refusals) -> UnaryServer:
+def _ext_authz(sidecar: Sidecar, refusals: Refusals) -> GrpcServer:
     try:
         from sidecar.doors import ext_authz
     except ImportError:
@@ -458,7 +458,7 @@ def _ext_authz(sidecar: Sidecar, refusals: Refusals) -> UnaryServer:
     begin_trace = sidecar.tracer.begin if sidecar.tracer else None
     door = ext_authz.ExtAuthz(sidecar.gate, sidecar.journal, time.perf_counter, new_id, refusals, begin_trace)
     health = Health((ext_authz.SERVICE,), sidecar.serves)
-    return UnaryServer({ext_authz.CHECK: door.check, grpc_health.CHECK: health.check})
+    return GrpcServer({ext_authz.CHECK: door.check, grpc_health.CHECK: health.check})
 
 
 def _forward_auth(

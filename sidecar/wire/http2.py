@@ -5,7 +5,7 @@ from __future__ import annotations
 import struct
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-"""What a client says first (section 3.4)."""
+"""First bytes of a client (section 3.4)."""
 
 # --- frames (section 6) ---
 
@@ -24,11 +24,51 @@ DEFAULT_WINDOW = 65535
 
 # --- settings (section 6.5.2) and error codes (section 7) ---
 
-TABLE_SIZE, ENABLE_PUSH, MAX_STREAMS, INITIAL_WINDOW, _, MAX_LIST = range(1, 7)
-NO_ERROR, PROTOCOL_ERROR, REFUSED_STREAM, CANCEL, ENHANCE_YOUR_CALM = 0, 1, 7, 8, 11
+HEADER_TABLE_SIZE, ENABLE_PUSH, MAX_CONCURRENT_STREAMS, INITIAL_WINDOW_SIZE, _, MAX_HEADER_LIST_SIZE = range(1, 7)
+NO_ERROR, PROTOCOL_ERROR, FLOW_CONTROL_ERROR, FRAME_SIZE_ERROR = 0, 1, 3, 6
+REFUSED_STREAM, CANCEL, COMPRESSION_ERROR, ENHANCE_YOUR_CALM, INADEQUATE_SECURITY = 7, 8, 9, 11, 12
+
+
+class ProtocolError(Exception):
+    """The peer's bytes are not HTTP/2 that has one reading, which ends the connection (section 5.4.1). `code` is for
+    the GOAWAY."""
+
+    def __init__(self, why: str, code: int = PROTOCOL_ERROR) -> None:
+        super().__init__(why)
+        self.code = code
+
+
+class CompressionError(ProtocolError):
+    """A block of headers that cannot be read (section 4.3)."""
+
+    def __init__(self, why: str) -> None:
+        super().__init__(why, COMPRESSION_ERROR)
 
 
 def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
     """One frame. `payload` has at most MAX_FRAME bytes."""
     length = len(payload)
     return FRAME_HEAD.pack(length >> 8, length & 0xFF, kind, flags, stream) + payload
+
+
+SETTINGS_ACK = frame(SETTINGS, ACK, 0, b"")
+
+
+def settings(*pairs: tuple[int, int]) -> bytes:
+    """SETTINGS, each a number and its value."""
+    return frame(SETTINGS, 0, 0, b"".join(struct.pack(">HI", *pair) for pair in pairs))
+
+
+def window_update(stream: int, more: int) -> bytes:
+    """WINDOW_UPDATE of a stream, or of the connection, which is 0."""
+    return frame(WINDOW_UPDATE, 0, stream, more.to_bytes(4, "big"))
+
+
+def rst_stream(stream: int, code: int) -> bytes:
+    """RST_STREAM: the stream is over."""
+    return frame(RST_STREAM, 0, stream, code.to_bytes(4, "big"))
+
+
+def goaway(last: int, code: int) -> bytes:
+    """GOAWAY: streams after `last` are not taken."""
+    return frame(GOAWAY, 0, 0, struct.pack(">II", last, code))

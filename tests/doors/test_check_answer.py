@@ -13,7 +13,7 @@ from sidecar.doors import check_answer
 from sidecar.doors.answer import status_of
 from sidecar.doors.check_answer import APPEND, OVERWRITE, Change
 from sidecar.gate.codes import Code
-from sidecar.net.grpc_client import Status
+from sidecar.wire.grpc import Status
 
 NAME = st.text("abcdefghijklmnopqrstuvwxyz-", min_size=1, max_size=200).map(str.encode)
 VALUE = st.text(max_size=300).map(str.encode)

@@ -19,8 +19,8 @@ from sidecar.gate.codes import Code, Ground
 from sidecar.gate.headers import Header
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Facts, Forward, Preflight, Privacy, Refuse, Refused, Verdict
-from sidecar.net.grpc_client import CallFailed, Status
 from sidecar.record.journal import Journal, Metrics
+from sidecar.wire.grpc import CallFailed, Status
 from tests.gate.test_gate import TOKEN, World
 
 BEARER = (b"authorization", b"Bearer " + TOKEN)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.net.grpc_client import CallFailed, Status
 from sidecar.net.grpc_health import Health
+from sidecar.wire.grpc import CallFailed, Status
 
 
 @pytest.mark.parametrize("question", [b"", b"\x0a\x05a.b.C"])

@@ -21,12 +21,14 @@ import yaml
 
 from sidecar.gate.decision import ALLOW, DENY, Question, Resource
 from sidecar.gate.identity import Principal
-from sidecar.net.grpc_client import CallFailed, Channel, Method, Status
+from sidecar.net.grpc_client import Channel
+from sidecar.net.grpc_client_connection import Method
 from sidecar.pdp import policy_reload
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import EmbeddedCerbos, problems_of
 from sidecar.pdp.policy_files import Policies, PolicyFault
 from sidecar.pdp.policy_reload import FollowedPolicies, PolicyReload, PolicyState, Unproven, publish_to
+from sidecar.wire.grpc import CallFailed, Status
 from tests import configmap
 from tests.fakes import until
 from tests.faults.test_faults import environment

@@ -15,6 +15,11 @@ from sidecar.wire import http2
         (http2.frame(http2.PING, http2.ACK, 0, b"12345678"), "000008 06 01 00000000 3132333435363738"),
         (http2.frame(http2.HEADERS, http2.END_HEADERS | http2.END_STREAM, 3, b"\x88"), "000001 01 05 00000003 88"),
         (http2.frame(http2.RST_STREAM, 0, http2.MAX_STREAM, b"\0\0\0\x08"), "000004 03 00 7fffffff 00000008"),
+        (http2.rst_stream(5, http2.CANCEL), "000004 03 00 00000005 00000008"),
+        (http2.window_update(0, 258), "000004 08 00 00000000 00000102"),
+        (http2.goaway(3, http2.NO_ERROR), "000008 07 00 00000000 00000003 00000000"),
+        (http2.settings((4, 7), (1, 0)), "00000c 04 00 00000000 0004 00000007 0001 00000000"),
+        (http2.SETTINGS_ACK, "000000 04 01 00000000"),
     ],
 )
 def test_a_frame_is_a_length_of_three_bytes_type_flags_and_stream(made: bytes, wire: str) -> None:
@@ -34,7 +39,14 @@ def test_the_numbers_are_those_of_the_standard() -> None:
         http2.WINDOW_UPDATE, http2.CONTINUATION,
     )  # fmt: skip
     assert types == (0, 1, 3, 4, 5, 6, 7, 8, 9)
-    settings = (http2.TABLE_SIZE, http2.ENABLE_PUSH, http2.MAX_STREAMS, http2.INITIAL_WINDOW, http2.MAX_LIST)
+    settings = (
+        http2.HEADER_TABLE_SIZE, http2.ENABLE_PUSH, http2.MAX_CONCURRENT_STREAMS, http2.INITIAL_WINDOW_SIZE,
+        http2.MAX_HEADER_LIST_SIZE,
+    )  # fmt: skip
     assert settings == (1, 2, 3, 4, 6)
-    codes = (http2.NO_ERROR, http2.PROTOCOL_ERROR, http2.REFUSED_STREAM, http2.CANCEL, http2.ENHANCE_YOUR_CALM)
-    assert codes == (0, 1, 7, 8, 11)
+    codes = (
+        http2.NO_ERROR, http2.PROTOCOL_ERROR, http2.FLOW_CONTROL_ERROR, http2.FRAME_SIZE_ERROR, http2.REFUSED_STREAM,
+        http2.CANCEL, http2.COMPRESSION_ERROR, http2.ENHANCE_YOUR_CALM, http2.INADEQUATE_SECURITY,
+    )  # fmt: skip
+    assert codes == (0, 1, 3, 6, 7, 8, 9, 11, 12)
+    assert http2.CompressionError("").code == http2.COMPRESSION_ERROR
