@@ -133,6 +133,8 @@ class ClientConnection(asyncio.Protocol):
         """Close at once, or as soon as it is open; what is under way fails."""
         self.usable = False
         self._given_up = True
+        # nobody waits any more for what has not begun
+        self.ready.cancel()
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -14,7 +14,7 @@ MAX_MESSAGE = 4 * 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class GrpcLimits:
     """In seconds, bytes, frames, calls and connections."""
 
     greeting: float = 10.0
@@ -39,10 +39,10 @@ class Limits:
     """How exact the times above are."""
 
 
-class Places:
-    """Places that the connections of one server use together."""
+class GrpcPlaces:
+    """Places that the connections of one server use together: each gets as many as are free, as owners of a `Crowd`."""
 
-    def __init__(self, limits: Limits, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, limits: GrpcLimits, loop: asyncio.AbstractEventLoop) -> None:
         self.limits = limits
         self.calls = 0
         self.held = 0

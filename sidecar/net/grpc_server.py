@@ -11,16 +11,16 @@ import socket
 from collections.abc import Mapping
 from typing import cast
 
-from sidecar.net.grpc_limits import Limits, Places
+from sidecar.net.grpc_limits import GrpcLimits, GrpcPlaces
 from sidecar.net.grpc_server_connection import Handler, ServerConnection
 
 
 class GrpcServer:
     """Answers the calls of everybody who connects. `handlers` are by path, as `/package.Service/Method`."""
 
-    def __init__(self, handlers: Mapping[bytes, Handler], limits: Limits | None = None) -> None:
+    def __init__(self, handlers: Mapping[bytes, Handler], limits: GrpcLimits | None = None) -> None:
         self._handlers = handlers
-        self._limits = limits or Limits()
+        self._limits = limits or GrpcLimits()
         self._none = asyncio.Event()
         self._connections: set[ServerConnection] = set()
         self._server: asyncio.Server | None = None
@@ -28,7 +28,7 @@ class GrpcServer:
     async def start(self, sock: socket.socket) -> None:
         """Answer on a listening socket."""
         loop = asyncio.get_running_loop()
-        places = Places(self._limits, loop)
+        places = GrpcPlaces(self._limits, loop)
         self._connections = cast(set[ServerConnection], places.connections)
         serve = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
         self._server = await serve(lambda: ServerConnection(self._handlers, places, self._lost), sock=sock)

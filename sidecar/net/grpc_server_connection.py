@@ -11,7 +11,7 @@ import math
 from collections.abc import Awaitable, Callable, Mapping
 from typing import cast
 
-from sidecar.net.grpc_limits import MAX_CALLS, MAX_MESSAGE, Places
+from sidecar.net.grpc_limits import MAX_CALLS, MAX_MESSAGE, GrpcPlaces
 from sidecar.net.grpc_outbox import Outbox
 from sidecar.wire import grpc, http2
 from sidecar.wire.grpc import CallFailed, Status
@@ -67,7 +67,7 @@ class ServerConnection(asyncio.Protocol):
     transport: asyncio.Transport
     owner = ""
 
-    def __init__(self, handlers: Mapping[bytes, Handler], places: Places, lost: Callable[[], None]) -> None:
+    def __init__(self, handlers: Mapping[bytes, Handler], places: GrpcPlaces, lost: Callable[[], None]) -> None:
         self._handlers = handlers
         self._places = places
         self._limits = places.limits

@@ -105,8 +105,8 @@ class Http2Connection:
         return bool(self._held) or self._only is not None
 
     def feed(self, data: bytes) -> bool:
-        """Read what the peer has sent; return whether it ends with the beginning of something that the peer has to go on with.
-        Raises ProtocolError."""
+        """Read what the peer has sent; return whether it ends with the beginning of something that the peer has to go
+        on with. Raises ProtocolError."""
         held, self._began = self._held, False
         if held:
             data = held + data

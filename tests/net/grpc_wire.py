@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from hpack import Decoder, Encoder
 
-from sidecar.net.grpc_limits import Limits
+from sidecar.net.grpc_limits import GrpcLimits
 from sidecar.net.grpc_server import GrpcServer
 from sidecar.net.grpc_server_connection import ServerConnection
 from sidecar.wire.grpc import CallFailed, Status
@@ -80,7 +80,7 @@ async def serving(**limits: float) -> AsyncIterator[World]:
     made = World()
     made.server = GrpcServer(
         {PATH.encode(): made.echo, b"/a.B/Wait": made.wait, b"/a.B/Fail": made.fail, b"/a.B/Bug": made.bug},
-        Limits(**limits),  # type: ignore[arg-type]
+        GrpcLimits(**limits),  # type: ignore[arg-type]
     )
     sock = socket.create_server(("127.0.0.1", 0))
     made.port = sock.getsockname()[1]

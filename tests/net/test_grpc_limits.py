@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 
-from sidecar.net.grpc_limits import MAX_CALLS, Limits, Places
+from sidecar.net.grpc_limits import MAX_CALLS, GrpcLimits, GrpcPlaces
 
 
-def places(**limits: int) -> Places:
-    return Places(Limits(**limits), asyncio.get_running_loop())
+def places(**limits: int) -> GrpcPlaces:
+    return GrpcPlaces(GrpcLimits(**limits), asyncio.get_running_loop())
 
 
 async def test_a_connection_has_as_many_calls_as_the_others_leave_free() -> None:

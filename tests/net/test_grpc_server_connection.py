@@ -12,7 +12,7 @@ from hpack import Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.net.grpc_limits import MAX_CALLS, Limits, Places
+from sidecar.net.grpc_limits import MAX_CALLS, GrpcLimits, GrpcPlaces
 from sidecar.net.grpc_server_connection import MAX_BLOCK, MAX_RESETS, MAX_UNSENT, ServerConnection
 from sidecar.wire import http2_connection
 from sidecar.wire.http2 import PREFACE
@@ -128,7 +128,7 @@ async def test_what_is_not_one_message_is_refused(world: World, data: bytes, sta
 
 BLOCK = Encoder().encode(REQUEST)
 ASKED = frame(HEADERS, END_HEADERS, 1, BLOCK)
-FLOOD = Limits().frames + 1
+FLOOD = GrpcLimits().frames + 1
 BREAKS = {
     "no preface": b"GET / HTTP/1.1\r\nHost: a\r\n\r\n",
     "no settings": PREFACE + frame(PING, 0, 0, bytes(8)),
@@ -395,7 +395,7 @@ def test_settings_cost_the_same_however_many_calls_are_open() -> None:
     """One frame of 16 KiB gave each of 1,024 calls its window 2,700 times."""
 
     async def cost(calls: int) -> int:
-        places = Places(Limits(), asyncio.get_running_loop())
+        places = GrpcPlaces(GrpcLimits(), asyncio.get_running_loop())
 
         async def wait(_: bytes) -> bytes:
             return bytes(await asyncio.Event().wait())
@@ -440,7 +440,7 @@ class _Transport(asyncio.Transport):
 @settings(max_examples=100)
 def test_no_frames_raise_anything(frames: list[tuple[int, int, int, bytes]]) -> None:
     async def feed() -> None:
-        places = Places(Limits(), asyncio.get_running_loop())
+        places = GrpcPlaces(GrpcLimits(), asyncio.get_running_loop())
         connection = ServerConnection({}, places, lambda: None)
         connection.connection_made(_Transport())
         connection.data_received(HELLO + b"".join(frame(*each) for each in frames))
