@@ -15,8 +15,9 @@ from sidecar.gate.gate import Gate
 from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused
+from sidecar.net.connection import Fault, FaultKind, Response
 from sidecar.net.exchange import Incomplete
-from sidecar.net.pool import Fault, FaultKind, Pool, Response
+from sidecar.net.upstream import Upstream
 from sidecar.record.journal import Journal, Outcome
 from sidecar.wire.http1_request import Head
 
@@ -92,7 +93,7 @@ class Proxy:
     """Decides each request at the gate and does what the verdict says. `timer` gives monotonic seconds."""
 
     def __init__(
-        self, gate: Gate, upstream: Pool, journal: Journal, timer: Callable[[], float], new_id: Callable[[], str],
+        self, gate: Gate, upstream: Upstream, journal: Journal, timer: Callable[[], float], new_id: Callable[[], str],
         refusals: Refusals, begin_trace: BeginTrace | None = None,
     ) -> None:  # fmt: skip
         self.gate = gate

@@ -22,9 +22,10 @@ from sidecar.gate.headers import Header
 from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Forward, Preflight, Refuse
+from sidecar.net.connection import Fault
 from sidecar.net.http_server import UPGRADE
 from sidecar.net.owners import Places
-from sidecar.net.pool import Fault, Pool, Upgraded
+from sidecar.net.upstream import Upgraded, Upstream
 from sidecar.record.journal import Journal, Outcome
 
 NOT_ALLOWED = 4403
@@ -66,7 +67,7 @@ class WebSocketDoor:
     """Decides each handshake at the gate, then relays. `now` gives Unix seconds, `timer` monotonic ones."""
 
     def __init__(
-        self, gate: Gate, upstream: Pool, journal: Journal, *, now: Clock, timer: Clock, new_id: Callable[[], str],
+        self, gate: Gate, upstream: Upstream, journal: Journal, *, now: Clock, timer: Clock, new_id: Callable[[], str],
         refusals: Refusals, places: Places, max_message: int = MAX_MESSAGE, begin_trace: BeginTrace | None = None,
     ) -> None:  # fmt: skip
         self.gate = gate

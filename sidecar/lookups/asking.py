@@ -12,7 +12,9 @@ from sidecar.gate.codes import Code
 from sidecar.gate.lookup import Call, Lookup, Reply
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Breaker
-from sidecar.net.pool import Answer, Fault, FaultKind, Origin, Pool
+from sidecar.net.connection import Fault, FaultKind
+from sidecar.net.fetch import Answer, Fetch
+from sidecar.net.pool import Origin
 from sidecar.net.shares import Shares
 
 MAX_BODY = 64 * 1024
@@ -46,7 +48,7 @@ class HookClient:
     def __init__(self, *, now: Callable[[], float], count: Count = lambda cache, outcome: None) -> None:
         self._now = now
         self._count = count
-        self._pools: dict[str, Pool] = {}
+        self._pools: dict[str, Fetch] = {}
         self._breakers: dict[str, Breaker] = {}
         self.shares: dict[str, Shares] = {}
         """Lookup -> the places for its questions."""
@@ -152,7 +154,7 @@ class HookClient:
     async def _get(self, lookup: Lookup, call: Call, seconds: float) -> Answer:
         pool = self._pools.get(lookup.origin)
         if pool is None:
-            pool = self._pools[lookup.origin] = Pool(Origin.parse(lookup.origin))
+            pool = self._pools[lookup.origin] = Fetch(Origin.parse(lookup.origin))
         headers = [(b"accept", b"application/json"), *call.trace]
         if lookup.bearer:
             headers.append((b"authorization", b"Bearer " + lookup.bearer.encode("ascii")))

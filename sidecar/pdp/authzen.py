@@ -17,8 +17,10 @@ from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, Resul
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Breaker
-from sidecar.net.pool import Answer as Reply
-from sidecar.net.pool import Fault, FaultKind, Origin, Pool
+from sidecar.net.connection import Fault, FaultKind
+from sidecar.net.fetch import Answer as Reply
+from sidecar.net.fetch import Fetch
+from sidecar.net.pool import Origin
 from sidecar.net.shares import Shares
 from sidecar.wire import strict_json
 
@@ -91,7 +93,7 @@ class AuthZen:
         self._breaker = Breaker(now)
         self.shares = Shares(limit)
         self._principals: Bounded[int, tuple[Principal, bytes]] = Bounded(_PRINCIPALS)
-        self._pool = Pool(origin, tls=tls)
+        self._fetch = Fetch(origin, tls=tls)
         self._one, self._many = (path + _EVALUATION).encode("ascii"), (path + _EVALUATIONS).encode("ascii")
         # "inserting a well-known URI string between the host component and the path" (AuthZEN 1.0, PDP metadata)
         self._metadata = (_WELL_KNOWN + path).encode("ascii")
@@ -184,12 +186,12 @@ class AuthZen:
         loop = asyncio.get_running_loop()
         until = loop.time() + seconds
         try:
-            return await self._pool.post(target, headers, body, max_body=MAX_BODY, deadline=seconds)
+            return await self._fetch.post(target, headers, body, max_body=MAX_BODY, deadline=seconds)
         except Fault as fault:
             left = until - loop.time()
             if fault.kind is not FaultKind.UNAVAILABLE or left <= 0:
                 raise
-        return await self._pool.post(target, headers, body, max_body=MAX_BODY, deadline=left)
+        return await self._fetch.post(target, headers, body, max_body=MAX_BODY, deadline=left)
 
     async def serving(self) -> bool:
         """Return whether it answers: its metadata names the endpoint that we ask, or it has no metadata, which is
@@ -198,7 +200,7 @@ class AuthZen:
         The metadata decides nothing else: where questions go is what the operator said.
         """
         try:
-            reply = await self._pool.get(self._metadata, self._headers, max_body=MAX_BODY, deadline=self._timeout)
+            reply = await self._fetch.get(self._metadata, self._headers, max_body=MAX_BODY, deadline=self._timeout)
         except Fault:
             return False
         if reply.status != 200:
@@ -212,7 +214,7 @@ class AuthZen:
 
     async def aclose(self) -> None:
         """Close the connections."""
-        await self._pool.aclose()
+        await self._fetch.aclose()
 
 
 # --- messages ---

@@ -27,15 +27,18 @@ from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access
 from sidecar.gate.session import TokenSource
 from sidecar.gate.trace import BeginTrace
+from sidecar.gate.verdict import Forward
 from sidecar.lookups.asking import HookClient
 from sidecar.net import grpc_health
 from sidecar.net import http_server as server
 from sidecar.net.breaker import Breaker
+from sidecar.net.connection import Timeouts
 from sidecar.net.grpc_client import tls_context
 from sidecar.net.grpc_health import Health
 from sidecar.net.grpc_server import GrpcServer
 from sidecar.net.owners import Owners, Places
-from sidecar.net.pool import Origin, Pool, Timeouts
+from sidecar.net.pool import Origin, Pool
+from sidecar.net.upstream import Upstream
 from sidecar.pages.console import Console
 from sidecar.pages.permissions import Permissions
 from sidecar.pages.router import OwnPaths, assertion_paths
@@ -143,7 +146,7 @@ class Sidecar:
     pdp: Cerbos | AuthZen
     embedded: EmbeddedCerbos | None
     hooks: HookClient
-    upstream: Pool
+    upstream: Upstream
     metrics: Metrics
     journal: Journal
     traffic: Traffic
@@ -200,7 +203,7 @@ class Sidecar:
         yield "sidecar_workers", (), 1
         yield "sidecar_connections", (), self.connections()
         yield "sidecar_upstream_connections", ("idle",), self.upstream.idle
-        yield "sidecar_upstream_connections", ("busy",), self.upstream.open - self.upstream.idle
+        yield "sidecar_upstream_connections", ("busy",), self.upstream.busy
         yield "sidecar_breaker_open", ("upstream", ""), self.upstream.is_open
         yield "sidecar_breaker_open", ("pdp", ""), self.pdp.is_open
         for name, is_open in self.hooks.breakers().items():
@@ -602,7 +605,7 @@ def _console(
     )  # fmt: skip
 
 
-def _upstream(settings: Settings) -> Pool:
+def _upstream(settings: Settings) -> Upstream:
     origin = Origin.parse(settings.upstream)
     tls = None
     if origin.scheme == "https":
@@ -611,4 +614,5 @@ def _upstream(settings: Settings) -> Pool:
         settings.upstream_connect_timeout, settings.upstream_head_timeout, settings.upstream_idle_timeout
     )  # fmt: skip
     owners = Owners(settings.trusted_proxies).of_permit
-    return Pool(origin, timeouts=timeouts, tls=tls, breaker=Breaker(time.monotonic), owners=owners)
+    pool: Pool[Forward] = Pool(origin, timeouts=timeouts, tls=tls, breaker=Breaker(time.monotonic))
+    return Upstream(pool, owners)

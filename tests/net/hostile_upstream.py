@@ -1,7 +1,7 @@
 """An HTTP/1.1 server on raw sockets with a fault switch: the peer of the clients' tests, reusable by every other test.
 
     async with upstream("head_with_body") as server:      # or a Play of one's own
-        pool = Pool(server.origin)
+        hook = Fetch(server.origin)
         server.play = FAULTS["none"]                       # the switch may be turned at any time
 
 A fault without a play of one's own answers every request in the same way; "by_target" does what the target says:

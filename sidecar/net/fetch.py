@@ -1,0 +1,68 @@
+"""Questions to a server that is asked without a permit: a lookup hook, or a PDP. Never the way to the protected app."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterable
+from typing import NamedTuple, final
+
+from sidecar.net.connection import Connection, Fault, FaultKind, Response
+from sidecar.net.pool import Origin, Pool
+from sidecar.wire.http1_response import Header, ResponseReader, encode_request
+
+
+class Answer(NamedTuple):
+    """A whole answer: status, all of its headers with names in lower case, and body."""
+
+    status: int
+    headers: list[Header]
+    body: bytes
+
+
+@final
+class Fetch:
+    """Asks the server at `origin` for whole answers, by connections that nobody else has."""
+
+    def __init__(self, origin: Origin, *, tls: ssl.SSLContext | None = None) -> None:
+        self._pool: Pool[None] = Pool(origin, tls=tls)
+
+    async def get(self, target: bytes, headers: Iterable[Header], *, max_body: int, deadline: float) -> Answer:
+        """GET `target`, the whole exchange within `deadline` seconds, redirects not followed. Raises Fault."""
+        head = encode_request(b"GET", target, [(b"host", self._pool.origin.authority), *headers], None)
+        return await self._within(deadline, head, b"GET", max_body)
+
+    async def post(
+        self, target: bytes, headers: Iterable[Header], body: bytes, *, max_body: int, deadline: float
+    ) -> Answer:
+        """POST `body` as `get` gets; never sent a second time. Raises Fault."""
+        head = encode_request(b"POST", target, [(b"host", self._pool.origin.authority), *headers], len(body))
+        return await self._within(deadline, head + body, b"POST", max_body)
+
+    async def _within(self, deadline: float, message: bytes, method: bytes, max_body: int) -> Answer:
+        try:
+            async with asyncio.timeout(deadline):
+                connection, reader = await self._pool.exchange(None, message, method, None)
+                return await self._whole(connection, reader, max_body)
+        except TimeoutError:
+            raise Fault(FaultKind.TIMEOUT, f"no whole answer within {deadline:g} s") from None
+
+    async def _whole(self, connection: Connection[None], reader: ResponseReader, max_body: int) -> Answer:
+        response = Response(self._pool, connection, reader)
+        parts: list[bytes] = []
+        size = 0
+        try:
+            if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in reader.raw_headers):
+                raise Fault(FaultKind.PROTOCOL, "an encoded body, expected identity")
+            while data := await response.read():
+                parts.append(data)
+                size += len(data)
+                if size > max_body:
+                    raise Fault(FaultKind.PROTOCOL, f"a body over {max_body} bytes")
+        finally:
+            response.close()
+        return Answer(reader.status, reader.raw_headers, b"".join(parts))
+
+    async def aclose(self) -> None:
+        """Close every connection, and open none any more."""
+        await self._pool.aclose()

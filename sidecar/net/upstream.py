@@ -1,0 +1,92 @@
+"""The protected app: nothing goes to it but what a permit says."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from typing import NamedTuple, final
+
+from sidecar.gate.verdict import Forward
+from sidecar.net.connection import Body, Connection, Fault, FaultKind, Response
+from sidecar.net.pool import Pool
+from sidecar.wire.http1_response import CHUNKED, Header, ResponseReader, encode_request
+
+
+class Upgraded(NamedTuple):
+    """The answer to a handshake; only with status 101 is the transport a tunnel, and `tail` its first bytes."""
+
+    status: int
+    headers: list[Header]
+    transport: asyncio.Transport
+    tail: bytes
+
+
+@final
+class Upstream:
+    """Sends what permits say, by the connections of `pool`.
+
+    `owners` tells in whose name a permit is used: none of them gets more connections than are free.
+    """
+
+    def __init__(self, pool: Pool[Forward], owners: Callable[[Forward], tuple[str, ...]] = lambda _: ()) -> None:
+        self._pool = pool
+        self._owners = owners
+        # below that nobody can have more than is free
+        self._crowded = pool.max_connections // 2
+
+    @property
+    def busy(self) -> int:
+        """Connections that are in use, or being opened."""
+        return self._pool.open - self._pool.idle
+
+    @property
+    def idle(self) -> int:
+        """Kept connections that nobody uses."""
+        return self._pool.idle
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether the breaker turns requests away."""
+        return self._pool.is_open
+
+    async def send(self, permit: Forward, body: Body | None) -> Response:
+        """Send what the permit says, and wait for the head of the answer. Raises Fault, or what `body.read` raises."""
+        pool = self._pool
+        if pool.open - len(pool.kept) >= self._crowded:
+            self._refuse_greedy(permit)
+        length = None if body is None else CHUNKED if body.length is None else body.length
+        head = encode_request(permit.method, permit.target, permit.headers, length)
+        connection, reader = await pool.exchange(permit, head, permit.method, body)
+        return Response(pool, connection, reader)
+
+    async def upgrade(self, permit: Forward, headers: Iterable[Header]) -> Upgraded:
+        """Send the permit's request with the headers of a handshake, on a connection of its own. Raises Fault."""
+        pool = self._pool
+        if pool.open - len(pool.kept) >= self._crowded:
+            self._refuse_greedy(permit)
+        head = encode_request(permit.method, permit.target, headers, None)
+        connection = await pool.connect(permit)
+        reader = ResponseReader(False, upgrade=True)
+        await connection.ask(reader, head, None)
+        if not connection.transport.is_closing():
+            connection.transport.pause_reading()
+        pool.forget(connection)
+        return Upgraded(reader.status, reader.raw_headers, connection.transport, reader.tail)
+
+    def _refuse_greedy(self, permit: Forward) -> None:
+        """Raise Fault for one who has as many connections as are free: so many leave each of the others their share
+        (A. K. Choudhury and E. L. Hahne, "Dynamic queue length thresholds", 1998)."""
+        owners = self._owners(permit)
+        used = [self._owners_of(connection) for connection in self._pool.connections if connection.permit is not None]
+        free = self._pool.max_connections - len(used)
+        if any(sum(owner in each for each in used) >= free for owner in owners):
+            raise Fault(FaultKind.BUSY, f"{len(used)} connections are in use, {free} or more of them by this client")
+
+    def _owners_of(self, connection: Connection[Forward]) -> tuple[str, ...]:
+        if connection.owners is None and connection.permit is not None:
+            connection.owners = self._owners(connection.permit)
+        return connection.owners or ()
+
+    async def aclose(self) -> None:
+        """Close every connection, and open none any more."""
+        await self._pool.aclose()

@@ -1,0 +1,211 @@
+"""The way to the protected app: by a permit, and in fair shares."""
+
+from __future__ import annotations
+
+import asyncio
+import subprocess
+import sys
+
+from sidecar.gate.verdict import Facts, Forward
+from sidecar.net.connection import FaultKind
+from sidecar.net.upstream import Upstream
+from tests.net.exchanges import both, fault_of, fetch, on_both_loops, permit, rest, send, until
+from tests.net.hostile_upstream import Request, Wire, answer, good, says, upstream_in_thread
+
+
+@on_both_loops
+async def test_answers_are_cleaned_and_their_length_is_told() -> None:
+    play = says(
+        answer(
+            200, b"ok", b"Connection: X-Hop", b"X-Hop: 1", b"X_Auth_Subject: eve", b"X-A: b",
+            b"Set-Cookie: __Host-session.0=evil", b"Set-Cookie: mine=1",
+        )
+    )  # fmt: skip
+    async with both(play) as (_, pool):
+        response = await send(pool, permit(), None)
+        assert response.headers == [(b"x-a", b"b"), (b"set-cookie", b"mine=1")]
+        assert response.length == 2
+        assert await rest(response) == b"ok"
+
+
+# --- owners ---
+
+
+def permit_of(owner: str) -> Forward:
+    made = permit()
+    return Forward(made.method, made.target, made.headers, made.ground, Facts("id", "GET", "/", principal=owner))
+
+
+@on_both_loops
+async def test_one_owner_gets_as_many_connections_as_are_free() -> None:
+    """Those that are being opened are counted too."""
+    hold = asyncio.Event()
+
+    async def play(wire: Wire, request: Request) -> None:
+        await hold.wait()
+        await good(wire, request)
+
+    async def ask(owner: str) -> int:
+        response = await app.send(permit_of(owner), None)
+        await rest(response)
+        return response.status
+
+    async with both(play, max_connections=12) as (_, pool):
+        app = Upstream(pool, lambda permit: (permit.facts.principal,))
+        tasks = [asyncio.create_task(ask("alice")) for _ in range(12)]
+        await until(lambda: sum(task.done() for task in tasks) == 6)
+        assert {task.exception().kind for task in tasks if task.done()} == {FaultKind.BUSY}  # type: ignore[union-attr]
+        others = [asyncio.create_task(ask("bob")) for _ in range(4)]
+        await until(lambda: sum(task.done() for task in others) == 1)
+        assert (await fault_of(app.upgrade(permit_of("bob"), OFFER))).kind is FaultKind.BUSY
+        hold.set()
+        answers = await asyncio.gather(*tasks, *others, return_exceptions=True)
+        assert answers.count(200) == 9
+        assert await ask("alice") == 200
+
+
+# --- upgrades ---
+
+
+SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
+
+
+OFFER = [(b"host", b"app.test"), (b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
+
+
+class Tunnel(asyncio.Protocol):
+    """What takes the transport of an upgrade over."""
+
+    def __init__(self) -> None:
+        self.data = b""
+        self.lost = asyncio.get_running_loop().create_future()
+
+    def data_received(self, data: bytes) -> None:
+        self.data += data
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.lost.set_result(None)
+
+
+@on_both_loops
+async def test_an_upgrade_hands_over_the_connection_with_what_came_behind_the_answer() -> None:
+    async def play(wire: Wire, request: Request) -> None:
+        await wire.send(SWITCH + b"first ")
+        await asyncio.sleep(0.02)
+        await wire.send(b"before anybody listens, ")
+        await wire.send(await wire.reader.readexactly(6))
+        wire.close()
+
+    async with both(play) as (server, pool):
+        opened = await Upstream(pool).upgrade(permit(), OFFER)
+        assert (opened.status, opened.tail, pool.open) == (101, b"first ", 0)
+        await asyncio.sleep(0.1)
+        tunnel = Tunnel()
+        opened.transport.set_protocol(tunnel)
+        opened.transport.resume_reading()
+        opened.transport.write(b"second")
+        await asyncio.wait_for(tunnel.lost, 10)
+        assert tunnel.data == b"before anybody listens, second"
+        assert server.requests[0].header("upgrade") == ["websocket"]
+
+
+@on_both_loops
+async def test_an_upgrade_that_is_refused_says_so() -> None:
+    async with both(says(answer(403, b"no"))) as (_, pool):
+        opened = await Upstream(pool).upgrade(permit(), OFFER)
+        assert (opened.status, pool.open) == (403, 0)
+        opened.transport.abort()
+
+
+@on_both_loops
+async def test_an_upgrade_to_a_server_that_closes_behind_its_answer_is_no_error_of_ours() -> None:
+    async with both(says(SWITCH, then_close=True)) as (_, pool):
+        for _ in range(10):
+            opened = await Upstream(pool).upgrade(permit(), OFFER)
+            assert opened.status == 101
+            opened.transport.abort()
+            await asyncio.sleep(0)
+
+
+@on_both_loops
+async def test_an_unused_connection_gives_way_to_an_upgrade() -> None:
+    async with both(max_connections=1) as (server, pool):
+        await fetch(pool)
+        assert pool.idle == 1
+        server.play = says(SWITCH)
+        opened = await Upstream(pool).upgrade(permit(), OFFER)
+        assert (opened.status, pool.open, pool.idle) == (101, 0, 0)
+        opened.transport.abort()
+        await until(lambda: server.live == 0)
+
+
+# --- memory ---
+
+
+STREAM = """
+import asyncio, resource, sys
+import uvloop
+import pytest
+
+from sidecar.gate.codes import Ground
+from sidecar.gate.verdict import Facts, Forward
+from sidecar.net.pool import Origin, Pool
+from sidecar.net.upstream import Upstream
+
+SIZE = 1 << 30
+PIECE = b"x" * (1 << 18)
+
+
+class Body:
+    length, complete, left = SIZE, False, SIZE
+
+    async def read(self):
+        self.left -= len(PIECE)
+        return PIECE if self.left >= 0 else b""
+
+
+async def one(app, method, body):
+    permit = Forward(method, b"/", ((b"host", b"a"),), Ground.ALLOWED, Facts("id", "", "/"))
+    response = await app.send(permit, body)
+    size = 0
+    while data := await response.read():
+        size += len(data)
+    return size
+
+
+def peak():
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss  # KiB
+
+
+async def main():
+    app = Upstream(Pool(Origin("http", "127.0.0.1", int(sys.argv[1]))))
+    await one(app, b"HEAD", None)
+    before = peak()
+    assert await one(app, b"GET", None) == SIZE
+    assert await one(app, b"POST", Body()) == 2
+    print(peak() - before)
+    await app.aclose()
+
+
+uvloop.run(main())
+"""
+
+
+@pytest.mark.process
+def test_a_gibibyte_each_way_needs_no_memory() -> None:
+    async def play(wire: Wire, request: Request) -> None:
+        piece = b"x" * (1 << 18)
+        if request.method == "GET":
+            await wire.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (1 << 30))
+            for _ in range(1 << 12):
+                await wire.send(piece)
+        else:
+            async for _ in wire.body(request):
+                pass
+            await wire.send(answer(200, b"" if request.method == "HEAD" else b"ok"))
+
+    with upstream_in_thread(play) as server:
+        command = [sys.executable, "-c", STREAM, str(server.origin.port)]
+        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) < 30 * 1024
