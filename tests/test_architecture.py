@@ -116,8 +116,11 @@ def faults(package: Path, page: str) -> list[str]:
                 for name in imported(path)
                 if name in IMPURE or name.partition(".")[0] in IMPURE
             ]
-        if module != "gate.gate" and "Forward" in calls(path):
+        if "Forward" in calls(path) or (module != "gate.gate" and "Forward" in bases(path)):
             found.append(f"{module} makes a permit")
+        if "Forward" in cast_to(path):
+            found.append(f"{module} takes another thing for a permit")
+        found += [f"{module} imports the private {name}" for name in imported(path) if is_private(name)]
         if changes(path):
             found.append(f"{module} may change a permit")
         if renames(path, "Forward"):
@@ -169,6 +172,28 @@ def calls(path: Path) -> set[str]:
     return {function.id if isinstance(function, ast.Name) else getattr(function, "attr", "") for function in called}
 
 
+def bases(path: Path) -> set[str]:
+    """The names that classes of a file derive from."""
+    nodes = [
+        base for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef) for base in node.bases
+    ]
+    return {base.id if isinstance(base, ast.Name) else getattr(base, "attr", "") for base in nodes}
+
+
+def cast_to(path: Path) -> set[str]:
+    """The types that a file casts to, quoted or not."""
+    return {
+        ast.unparse(node.args[0]).strip("'").rpartition(".")[2]
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("cast", "typing.cast") and node.args
+    }
+
+
+def is_private(name: str) -> bool:
+    """Whether a dotted name of ours has a part that its module keeps to itself."""
+    return any(part.startswith("_") and not part.startswith("__") for part in name.split("."))
+
+
 def cycles(graph: dict[str, set[str]]) -> list[str]:
     left = {module: {name for name in ours if name in graph} for module, ours in graph.items()}
     while free := [module for module, ours in left.items() if not ours]:
@@ -199,6 +224,13 @@ PAGE = """
         ("door.py", "import pkg.gate.gate as g\ng.Forward()", "door makes a permit"),
         ("door.py", "from pkg.gate.gate import Forward as F\nF()", "door hides the permit's name"),
         ("door.py", "from pkg.gate.gate import Forward\nF = Forward\nF()", "door hides the permit's name"),
+        ("door.py", "class Mine(Forward): ...", "door makes a permit"),
+        ("door.py", "class Mine(verdict.Forward): ...", "door makes a permit"),
+        ("gate/gate.py", "class _Permit(Forward): ...", None),
+        ("gate/gate.py", "Forward()", "gate.gate makes a permit"),
+        ("door.py", "cast(Forward, raw)", "door takes another thing for a permit"),
+        ("door.py", "typing.cast('verdict.Forward', raw)", "door takes another thing for a permit"),
+        ("door.py", "from pkg.gate.gate import _Permit", "door imports the private pkg.gate.gate._Permit"),
         ("door.py", "from dataclasses import replace\nreplace(permit, target=b'/')", "door may change a permit"),
         ("door.py", "from dataclasses import replace as swap", "door may change a permit"),
         ("door.py", "import dataclasses\ndataclasses.replace(permit, target=b'/')", "door may change a permit"),

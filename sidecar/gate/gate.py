@@ -9,7 +9,7 @@ import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, final
 
 from sidecar.gate import body as body_reading
 from sidecar.gate import cors
@@ -106,6 +106,15 @@ class _Evaluation:
     """What the lookup that was reached makes of a resource that is not there."""
     marks: list[tuple[str, float]] = field(default_factory=list)
     """The stages that were entered, and when."""
+
+
+@final
+class _Permit(Forward):
+    """The permit as it is made: here, and nowhere else."""
+
+    __slots__ = ()
+
+    def _sealed(self) -> None: ...
 
 
 # what Cerbos takes for a scope (its Policy schema): another would be a fault of the PDP's, and not of who sent it
@@ -319,7 +328,7 @@ class Gate:
             headers = [*kept, *trace.headers(trace.upstream)]
         if principal is not None:
             headers = headers + self._identity_headers(principal)
-        return Forward(
+        return _Permit(
             request.method.encode("ascii"), request.target, tuple(headers), ground, evaluation.facts,
             principal.expires if principal is not None else None, would_refuse, evaluation.reply_headers,
             evaluation.recheck, evaluation.cookies, evaluation.privacy,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -67,7 +68,8 @@ class Privacy(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Forward:
-    """The permit: these bytes, and no others, may go to the upstream. Only `gate/gate.py` makes one.
+    """The permit: these bytes, and no others, may go to the upstream. Only `gate/gate.py` makes one: abstract, so that
+    to make one elsewhere does not type-check.
 
     `method`, `target` and `headers` are what is sent, in order and complete but for the framing of the body.
     `expires` is the Unix time at which the principal's token ends, None on a public route.
@@ -89,6 +91,9 @@ class Forward:
     recheck: float = 0.0
     cookies: tuple[bytes, ...] = ()
     privacy: Privacy | None = None
+
+    @abstractmethod
+    def _sealed(self) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
