@@ -19,6 +19,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.identity import FindKey, Issuer, verified_claims
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
+from sidecar.trust.download import Downloads, Unusable
 from sidecar.wire import strict_json
 
 log = logging.getLogger("sidecar.provider")
@@ -118,17 +119,11 @@ class Provider:
 
     def __init__(self, report: Report) -> None:
         self._report = report
-        self._http: httpx.AsyncClient | None = None
+        self._downloads = Downloads(timeout=ASK_WITHIN, limit=MAX_ANSWER, max_connections=MAX_CONNECTIONS)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """POST to one of the provider's endpoints. Raises Refused: IDP_UNAVAILABLE, IDP_BAD_ANSWER."""
-        # made by hand, it has no cookie of an answer before (R26)
-        request = httpx.Request(
-            "POST",
-            url,
-            headers={"accept": "application/json", "accept-encoding": "identity", **headers},
-            content=body,
-        )
+        request = httpx.Request("POST", url, headers={"accept": "application/json", **headers}, content=body)
         try:
             async with asyncio.timeout(ASK_WITHIN):
                 reply = await self._send(request)
@@ -164,40 +159,31 @@ class Provider:
         return self.failed("bad_answer", Refused(Code.IDP_BAD_ANSWER, detail))
 
     async def _send(self, request: httpx.Request) -> Reply:
-        response = await self._client().send(request, stream=True)
         try:
-            kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-            status = response.status_code
-            if status >= _SERVER_ERROR:
-                raise ServerError(status, kind)
-            if status == httpx.codes.TOO_MANY_REQUESTS:
-                raise Refused(Code.IDP_UNAVAILABLE, "status 429")
-            if not (status == httpx.codes.OK or httpx.codes.is_client_error(status)):
-                raise Refused(Code.IDP_BAD_ANSWER, f"status {status}")
-            if response.headers.get("content-encoding", "identity") != "identity":
-                raise Refused(Code.IDP_BAD_ANSWER, "an encoded body")
-            body = b""
-            async for part in response.aiter_raw():
-                body += part
-                if len(body) > MAX_ANSWER:
-                    raise Refused(Code.IDP_BAD_ANSWER, f"over {MAX_ANSWER} bytes")
-            return Reply(status, kind, body)
-        finally:
-            await response.aclose()
-
-    def _client(self) -> httpx.AsyncClient:
-        if self._http is None:
-            # a connection for each question: nothing that is sent too much can be taken for the next person's tokens
-            self._http = httpx.AsyncClient(
-                trust_env=False, follow_redirects=False, timeout=httpx.Timeout(ASK_WITHIN),
-                limits=httpx.Limits(max_connections=MAX_CONNECTIONS, max_keepalive_connections=0),
-            )  # fmt: skip
-        return self._http
+            status, headers, body = await self._downloads.ask(request, _judge)
+        except Unusable as error:
+            raise Refused(Code.IDP_BAD_ANSWER, str(error)) from None
+        return Reply(status, _kind(headers), body)
 
     async def aclose(self) -> None:
         """Close; questions that are open end as unavailable."""
-        if self._http is not None:
-            await self._http.aclose()
+        await self._downloads.aclose()
+
+
+def _kind(headers: httpx.Headers) -> str:
+    """The media type, without parameters."""
+    value: str = headers.get("content-type", "")
+    return value.partition(";")[0].strip().lower()
+
+
+def _judge(response: httpx.Response) -> None:
+    status = response.status_code
+    if status >= _SERVER_ERROR:
+        raise ServerError(status, _kind(response.headers))
+    if status == httpx.codes.TOO_MANY_REQUESTS:
+        raise Refused(Code.IDP_UNAVAILABLE, "status 429")
+    if not (status == httpx.codes.OK or httpx.codes.is_client_error(status)):
+        raise Refused(Code.IDP_BAD_ANSWER, f"status {status}")
 
 
 _TOKEN = re.compile(r"[\x21-\x7e]{1,16384}")

@@ -31,6 +31,7 @@ from sidecar.gate.request import Request
 from sidecar.gate.session import Presented
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
+from sidecar.trust.download import Downloads, Unusable
 from sidecar.wire import strict_json
 
 log = logging.getLogger("sidecar.alb")
@@ -183,7 +184,7 @@ class AlbKeys:
         self._failed: dict[str, tuple[Code, float]] = {}
         self._asked: deque[float] = deque(maxlen=PER_WINDOW)
         self._flights: dict[str, asyncio.Task[None]] = {}
-        self._http: httpx.AsyncClient | None = None
+        self._downloads = Downloads(timeout=2.0, limit=MAX_PEM)
 
     async def find(self, signer: str, kid: str) -> EllipticCurvePublicKey:
         """The key of a load balancer; `kid` is a UUID. Raises Refused: TOKEN_INVALID where there is none,
@@ -237,32 +238,10 @@ class AlbKeys:
         self._failed[url] = (code, self._now())
 
     async def _download(self, url: str) -> bytes:
-        request = httpx.Request("GET", url, headers={"accept-encoding": "identity"})
-        response = await self._client().send(request, stream=True)
         try:
-            if response.status_code in (httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND):
-                raise Refused(Code.TOKEN_INVALID, "no such key")
-            if response.status_code != httpx.codes.OK:
-                raise Refused(Code.KEYS_UNAVAILABLE, f"status {response.status_code}")
-            if response.headers.get("content-encoding", "identity") != "identity":
-                raise Refused(Code.KEYS_UNAVAILABLE, "an encoded body")
-            data = b""
-            async for part in response.aiter_raw():
-                data += part
-                if len(data) > MAX_PEM:
-                    raise Refused(Code.KEYS_UNAVAILABLE, f"over {MAX_PEM} bytes")
-            return data
-        finally:
-            await response.aclose()
-
-    def _client(self) -> httpx.AsyncClient:
-        if self._http is None:
-            # a connection for each fetch: nothing that a server sends too much can be taken for another key
-            self._http = httpx.AsyncClient(
-                trust_env=False, follow_redirects=False, timeout=httpx.Timeout(2.0),
-                limits=httpx.Limits(max_keepalive_connections=0),
-            )  # fmt: skip
-        return self._http
+            return (await self._downloads.ask(httpx.Request("GET", url), _judge)).body
+        except Unusable as error:
+            raise Refused(Code.KEYS_UNAVAILABLE, str(error)) from None
 
     async def aclose(self) -> None:
         """Stop fetching, and close."""
@@ -270,8 +249,14 @@ class AlbKeys:
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
-        if self._http is not None:
-            await self._http.aclose()
+        await self._downloads.aclose()
+
+
+def _judge(response: httpx.Response) -> None:
+    if response.status_code in (httpx.codes.FORBIDDEN, httpx.codes.NOT_FOUND):
+        raise Refused(Code.TOKEN_INVALID, "no such key")
+    if response.status_code != httpx.codes.OK:
+        raise Refused(Code.KEYS_UNAVAILABLE, f"status {response.status_code}")
 
 
 _PEM = re.compile(rb"\s*-----BEGIN PUBLIC KEY-----[A-Za-z0-9+/=\s]+-----END PUBLIC KEY-----\s*")

@@ -26,6 +26,7 @@ from jwt.exceptions import PyJWTError
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
+from sidecar.trust.download import Downloads, Unusable
 from sidecar.wire import strict_json
 
 log = logging.getLogger("sidecar.keys")
@@ -100,7 +101,7 @@ class KeyStore:
         self._report = report
         self._sleep = sleep
         self._tasks: set[asyncio.Task[None]] = set()
-        self._http: httpx.AsyncClient | None = None
+        self._downloads = Downloads(timeout=2.0, limit=MAX_SET)
 
     @property
     def ready(self) -> bool:
@@ -207,37 +208,15 @@ class KeyStore:
 
     async def _download(self, url: str) -> Any:
         """Raises _BadSet, httpx.HTTPError."""
-        request = httpx.Request("GET", url, headers={"accept": "application/json", "accept-encoding": "identity"})
-        response = await self._client().send(request, stream=True)
+        request = httpx.Request("GET", url, headers={"accept": "application/json"})
         try:
-            if response.is_redirect:
-                raise _BadSet("redirect")
-            if response.status_code != httpx.codes.OK:
-                raise _BadSet("status", str(response.status_code))
-            if response.headers.get("content-encoding", "identity") != "identity":
-                raise _BadSet("bad_set", "an encoded body")
-            data = b""
-            async for part in response.aiter_raw():
-                data += part
-                if len(data) > MAX_SET:
-                    raise _BadSet("bad_set", f"over {MAX_SET} bytes")
-        finally:
-            await response.aclose()
+            answer = await self._downloads.ask(request, _judge)
+        except Unusable as error:
+            raise _BadSet("bad_set", str(error)) from None
         try:
-            return strict_json.loads(data)
+            return strict_json.loads(answer.body)
         except ValueError as error:
             raise _BadSet("bad_set", str(error)) from None
-
-    def _client(self) -> httpx.AsyncClient:
-        if self._http is None:
-            # a connection for each fetch: nothing that a server sends too much can be taken for the next set
-            self._http = httpx.AsyncClient(
-                trust_env=False, follow_redirects=False, timeout=httpx.Timeout(2.0),
-                limits=httpx.Limits(max_keepalive_connections=0),
-            )  # fmt: skip
-        # what a key server sets as a cookie is not sent back to it
-        self._http.cookies.clear()
-        return self._http
 
     def _keys_in(self, document: Any) -> dict[str, PyJWK]:
         """The usable keys of a set. Raises _BadSet, so that a set is taken whole or not at all."""
@@ -263,8 +242,14 @@ class KeyStore:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
-        if self._http is not None:
-            await self._http.aclose()
+        await self._downloads.aclose()
+
+
+def _judge(response: httpx.Response) -> None:
+    if response.is_redirect:
+        raise _BadSet("redirect")
+    if response.status_code != httpx.codes.OK:
+        raise _BadSet("status", str(response.status_code))
 
 
 def _usable_key(entry: Any) -> tuple[str, PyJWK] | None:
