@@ -18,10 +18,11 @@ from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.headers import Header
 from sidecar.gate.request import Raw
-from sidecar.gate.verdict import Facts, Forward, Preflight, Privacy, Refuse, Refused, Verdict
+from sidecar.gate.verdict import Facts, Preflight, Privacy, Refuse, Refused, Verdict
 from sidecar.record.journal import Journal, Metrics
 from sidecar.wire.grpc import CallFailed, Status
 from tests.gate.test_gate import TOKEN, World
+from tests.permits import Permit
 
 BEARER = (b"authorization", b"Bearer " + TOKEN)
 OVERWRITE, APPEND = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD, HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
@@ -294,7 +295,7 @@ def test_the_statuses_of_refused_calls() -> None:
 
 
 async def test_cookies_and_marks_are_for_the_client() -> None:
-    permit = Forward(
+    permit = Permit(
         b"GET", b"/docs/7", ((b"host", b"app.test"),), Ground.ALLOWED, Facts("r1", "GET", "/docs/7"),
         reply_headers=((b"vary", b"Origin"),), cookies=(b"a=1; Secure", b"b=2; Secure"),
     )  # fmt: skip
@@ -312,7 +313,7 @@ async def test_cookies_and_marks_are_for_the_client() -> None:
 @pytest.mark.parametrize("privacy", [None, Privacy(b"Authorization"), Privacy(b"Cookie, Authorization", True)])
 async def test_the_apps_answer_to_a_principal_is_for_no_shared_cache(privacy: Privacy | None) -> None:
     """Beside what the app says, the strictest of which counts; what others read is replaced where the app has it."""
-    permit = Forward(
+    permit = Permit(
         b"GET", b"/docs/7", ((b"host", b"app.test"),), Ground.ALLOWED, Facts("r1", "GET", "/docs/7"), privacy=privacy
     )
     reply = changed((await Door(Fixed(permit)).ask(question())).ok_response.response_headers_to_add)
@@ -336,7 +337,7 @@ async def test_a_preflight_is_answered() -> None:
 
 async def test_what_envoy_cannot_be_told_is_refused() -> None:
     headers = ((b"host", b"app.test"), (b"cookie", b"a=\xff"))
-    door = Door(Fixed(Forward(b"GET", b"/docs/7", headers, Ground.PUBLIC, Facts("r1", "GET", "/docs/7"))))
+    door = Door(Fixed(Permit(b"GET", b"/docs/7", headers, Ground.PUBLIC, Facts("r1", "GET", "/docs/7"))))
     answer = await door.ask(question((b"cookie", b"a=\xff; __Host-session=x")))
     assert answer.denied_response.status.code == 400
     assert [(line["outcome"], line["code"]) for line in door.lines] == [("refuse", "header_ambiguous")]

@@ -11,6 +11,7 @@ from sidecar.gate.own import IDENTITY_HEADERS
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Facts, Forward
 from tests.gate.test_gate import NOW, TOKEN, World
+from tests.permits import Permit
 
 CONNECTION = {b"host", b"content-length", b"transfer-encoding", b"connection", b"te", b"upgrade", b"keep-alive"}
 
@@ -75,7 +76,7 @@ async def test_a_forged_identity_goes_even_where_nobody_has_one() -> None:
 async def test_the_answer_gets_its_marks_and_cookies() -> None:
     raw, _, todo = await handed_over("/cors", (b"origin", b"https://f"))
     assert (b"access-control-allow-origin", b"https://f") in todo.reply
-    permit = Forward(
+    permit = Permit(
         b"GET", b"/", (), Ground.ALLOWED, Facts("r1", "GET", "/"), NOW, cookies=(b"a=1; Secure", b"b=2; Secure")
     )
     assert handover(permit, raw).reply == ((b"set-cookie", b"a=1; Secure"), (b"set-cookie", b"b=2; Secure"))

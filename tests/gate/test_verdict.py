@@ -7,7 +7,8 @@ import dataclasses
 import pytest
 
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Refused
+from sidecar.gate.verdict import Facts, Preflight, Refuse, Refused
+from tests.permits import Permit
 
 
 def test_a_refusal_carries_its_reason() -> None:
@@ -18,7 +19,7 @@ def test_a_refusal_carries_its_reason() -> None:
 def test_a_verdict_cannot_be_changed_after_it_was_made() -> None:
     facts = Facts("r", "GET", "/")
     for verdict in (
-        Forward(b"GET", b"/", (), Ground.PUBLIC, facts),
+        Permit(b"GET", b"/", (), Ground.PUBLIC, facts),
         Refuse(Code.NO_ROLES, facts),
         Preflight((), facts),
     ):

@@ -18,6 +18,7 @@ from sidecar.net.pool import Origin, Pool
 from sidecar.net.upstream import Upstream
 from tests.net.hostile_upstream import Play, unique_target, upstream
 from tests.net.hostile_upstream import Upstream as Server
+from tests.permits import Permit
 
 SHORT = Timeouts(connect=0.3, head=0.3, idle=0.3)
 
@@ -42,7 +43,7 @@ def on_both_loops(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..
 
 def permit(method: str = "GET", target: bytes | None = None) -> Forward:
     headers = ((b"host", b"app.test"), (b"x-auth-subject", b"alice"))
-    return Forward(method.encode(), target or unique_target(), headers, Ground.ALLOWED, Facts("id", method, "/"))
+    return Permit(method.encode(), target or unique_target(), headers, Ground.ALLOWED, Facts("id", method, "/"))
 
 
 class Upload:

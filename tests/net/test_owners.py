@@ -10,6 +10,7 @@ from sidecar.gate.codes import Ground
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.verdict import Facts, Forward
 from sidecar.net.owners import Owners, Places, client_address
+from tests.permits import Permit
 
 TRUSTED = (ipaddress.ip_network("10.0.0.0/8"),)
 
@@ -19,7 +20,7 @@ def permit(peer: str, said: bytes = b"", principal: str = "") -> Forward:
     headers = [(b"host", b"a"), *([(b"x-forwarded-for", said)] if said else [])]
     request = read(Raw("GET", b"/", headers, peer, "http", "r"), Reading(None, TRUSTED))
     facts = Facts("r", "GET", "/", peer, principal=principal)
-    return Forward(b"GET", b"/", tuple(request.headers), Ground.PUBLIC, facts)
+    return Permit(b"GET", b"/", tuple(request.headers), Ground.PUBLIC, facts)
 
 
 @pytest.mark.parametrize(

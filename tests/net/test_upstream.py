@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
+
+import pytest
 
 from sidecar.gate.verdict import Facts, Forward
 from sidecar.net.connection import FaultKind
 from sidecar.net.upstream import Upstream
 from tests.net.exchanges import both, fault_of, fetch, on_both_loops, permit, rest, send, until
 from tests.net.hostile_upstream import Request, Wire, answer, good, says, upstream_in_thread
+from tests.permits import Permit
 
 
 @on_both_loops
@@ -33,7 +37,7 @@ async def test_answers_are_cleaned_and_their_length_is_told() -> None:
 
 def permit_of(owner: str) -> Forward:
     made = permit()
-    return Forward(made.method, made.target, made.headers, made.ground, Facts("id", "GET", "/", principal=owner))
+    return Permit(made.method, made.target, made.headers, made.ground, Facts("id", "GET", "/", principal=owner))
 
 
 @on_both_loops
@@ -142,15 +146,15 @@ async def test_an_unused_connection_gives_way_to_an_upgrade() -> None:
 # --- memory ---
 
 
+ROOT = Path(__file__).parent.parent.parent
 STREAM = """
 import asyncio, resource, sys
 import uvloop
-import pytest
-
 from sidecar.gate.codes import Ground
-from sidecar.gate.verdict import Facts, Forward
+from sidecar.gate.verdict import Facts
 from sidecar.net.pool import Origin, Pool
 from sidecar.net.upstream import Upstream
+from tests.permits import Permit
 
 SIZE = 1 << 30
 PIECE = b"x" * (1 << 18)
@@ -165,7 +169,7 @@ class Body:
 
 
 async def one(app, method, body):
-    permit = Forward(method, b"/", ((b"host", b"a"),), Ground.ALLOWED, Facts("id", "", "/"))
+    permit = Permit(method, b"/", ((b"host", b"a"),), Ground.ALLOWED, Facts("id", "", "/"))
     response = await app.send(permit, body)
     size = 0
     while data := await response.read():
@@ -206,6 +210,6 @@ def test_a_gibibyte_each_way_needs_no_memory() -> None:
 
     with upstream_in_thread(play) as server:
         command = [sys.executable, "-c", STREAM, str(server.origin.port)]
-        done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+        done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 30 * 1024

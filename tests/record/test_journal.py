@@ -15,6 +15,7 @@ from sidecar.record.journal import Journal, Outcome, open_stream
 from sidecar.record.line import MAX_HOST, MAX_ROLES, Decision, read, write
 from sidecar.record.metrics import Metrics
 from tests.log import lines_of
+from tests.permits import Permit
 
 NOW = 1_700_000_000.0
 
@@ -24,7 +25,7 @@ def facts(**more: Any) -> Facts:
 
 
 def forward(ground: Ground = Ground.ALLOWED, would_refuse: Code | None = None, **more: Any) -> Forward:
-    return Forward(b"GET", b"/contacts/7?token=SECRET", (), ground, facts(**more), would_refuse=would_refuse)
+    return Permit(b"GET", b"/contacts/7?token=SECRET", (), ground, facts(**more), would_refuse=would_refuse)
 
 
 def written(outcome: Outcome, *, shadow: bool = False) -> tuple[dict[str, Any], str]:
