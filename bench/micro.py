@@ -15,6 +15,7 @@ from sidecar.doors.caching import keep_private
 from sidecar.gate.ask import asks
 from sidecar.gate.decision import Question, Resource, judge
 from sidecar.gate.decision_cache import key_of
+from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField, attributes_from
 from sidecar.gate.request import Raw, Reading, read
@@ -38,7 +39,8 @@ TABLE = RouteTable(
 ALICE = Principal("alice", ("user",), {"email": "alice@example.com"}, ISSUER, NOW + 3600, {"sub": "a-1"})
 CONTACT = Resource("contact", "7", "read", {"owner": "alice"})
 QUESTION = Question("0" * 32, ALICE, (CONTACT,))
-LOOKUP = Lookup("doc", "http://h", ("/", ResourceField.ID), {"owner": Attribute(jmespath.compile("owner_id").search)})
+HOOK = Hook("http://h", ("/", ResourceField.ID))
+LOOKUP = Lookup("doc", HOOK, {"owner": Attribute(jmespath.compile("owner_id").search)})
 REPLY = Reply(200, "application/json", b'{"id": 7, "owner_id": "alice"}')
 
 

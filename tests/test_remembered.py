@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.gate.answer_headers import clean_headers
+from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Attribute, Call, Lookup, Readings, Reply
 from sidecar.gate.peers import is_trusted
 from sidecar.gate.request import Raw, Reading, read
@@ -19,7 +20,7 @@ from sidecar.wire.http1_request import HeadReader
 from sidecar.wire.http1_response import ResponseReader
 
 KIB = 1024
-LOOKUP = Lookup("doc", "http://h", (), {"owner": Attribute(lambda document: document["owner"])}, cache=60.0)
+LOOKUP = Lookup("doc", Hook("http://h", ()), {"owner": Attribute(lambda document: document["owner"])}, cache=60.0)
 readings = Readings()
 
 

@@ -1,15 +1,14 @@
-"""PIP: what the resource is like. The hook's request is built here, and attributes are read from its answer."""
+"""PIP: what the resource is like. A lookup, its calls, and the attributes in an answer, whatever its source."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import StrEnum
-from typing import Any, NamedTuple
-from urllib.parse import quote
+from typing import Any, NamedTuple, Protocol
 
 from sidecar.bounded import Bounded, size_of
 from sidecar.gate.codes import Code
-from sidecar.gate.references import Material, Reference, resolve
+from sidecar.gate.references import Material, Reference
 from sidecar.gate.trace import Header
 from sidecar.gate.values import Type, checked, is_number
 from sidecar.gate.verdict import Refused
@@ -50,42 +49,58 @@ class Attribute(NamedTuple):
     type: Type | None = None
 
 
+class ResourceField(StrEnum):
+    """A field of the resource that may be asked with: `{id}`, `{kind}`."""
+
+    ID = "id"
+    KIND = "kind"
+
+
+class Inquiry(Protocol):
+    """What a lookup asks, with places for the values of a request, and whom; its type tells which source it is for."""
+
+    @property
+    def source(self) -> str:
+        """Who is asked: of two, the same question has two answers."""
+
+    @property
+    def values(self) -> tuple[Reference | ResourceField, ...]:
+        """What of a request fills it."""
+
+    def fill(self, kind: str, resource_id: str, material: Material) -> str:
+        """The question of one request, all of it: equal questions have the same answer. Raises Refused."""
+
+    def shown(self, question: str) -> str:
+        """A question as a person reads it."""
+
+
 class Lookup(NamedTuple):
-    """One entry of `lookups`. `target` holds literal text and what fills one path segment or query value each:
-    `"id"` and `"kind"` of the resource, or a reference. Times are seconds; `cache` 0 means every request asks."""
+    """One entry of `lookups`. Times are seconds; `cache` 0 means every request asks."""
 
     name: str
-    origin: str
-    target: tuple[str | Reference | ResourceField, ...]
+    inquiry: Inquiry
     attributes: Mapping[str, Attribute]
     optional: frozenset[str] = frozenset()
     missing: Missing = Missing.DENY
     timeout: float = 1.0
     cache: float = 0.0
     echo: Any = None
-    bearer: str = ""
-
-
-class ResourceField(StrEnum):
-    """A field of the resource that a hook's URL may name: `{id}`, `{kind}`."""
-
-    ID = "id"
-    KIND = "kind"
 
 
 class Call(NamedTuple):
-    """One question to a hook: GET `target` of the lookup's origin. Calls that differ in `trace` (headers that go with
-    it) or `asker` (issuer and id of the principal) alone have the same answer."""
+    """One question to a source. Calls that differ in `trace` (headers that go with it) or `asker` (issuer and id of the
+    principal) alone have the same answer."""
 
     lookup: Lookup
-    target: str
+    question: str
     resource_id: str
     trace: tuple[Header, ...] = ()
     asker: tuple[str, str] = ("", "")
 
 
 class Reply(NamedTuple):
-    """Answer of a hook: status, content type without parameters in lower case, and the body as it came."""
+    """Answer of a source, in the words of HTTP: 200, or 404 for no such thing; the content type without parameters in
+    lower case, and the body as it came."""
 
     status: int
     content_type: str
@@ -93,24 +108,10 @@ class Reply(NamedTuple):
 
 
 def call_for(lookup: Lookup, kind: str, resource_id: str, material: Material) -> Call:
-    """Fill the hook's URL: each value becomes exactly one segment or query value (R17). Raises Refused."""
-    target = "".join(
-        part if type(part) is str else _filled(part, kind, resource_id, material) for part in lookup.target
-    )
+    """Ask for one resource. Raises Refused."""
     principal = material.principal
-    return Call(lookup, target, resource_id, (), (principal.issuer, principal.id))
-
-
-def _filled(part: str | Reference | ResourceField, kind: str, resource_id: str, material: Material) -> str:
-    if isinstance(part, Reference):
-        value = resolve(part, material)
-    else:
-        value = resource_id if part is ResourceField.ID else kind
-    text = value if isinstance(value, str) else str(value)
-    # no encoding keeps a dot segment from being one
-    if text in ("", ".", ".."):
-        raise Refused(Code.REFERENCE_INVALID, f"{part}: found {text!r}, expected what can be one path segment")
-    return quote(text, safe="")
+    question = lookup.inquiry.fill(kind, resource_id, material)
+    return Call(lookup, question, resource_id, (), (principal.issuer, principal.id))
 
 
 def attributes_from(call: Call, reply: Reply) -> dict[str, Any]:

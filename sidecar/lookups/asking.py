@@ -1,23 +1,21 @@
-"""PIP: asks a lookup hook; one flight for equal questions, a cache where the route file wants one."""
+"""PIP: asks a source for the gate; one flight for equal questions, a cache where the route file wants one."""
 
 from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
+from typing import Protocol
 
 from sidecar.bounded import LONGEST_KEY, Expiring
 from sidecar.gate.codes import Code
-from sidecar.gate.lookup import Call, Lookup, Reply
+from sidecar.gate.lookup import Call, Inquiry, Lookup, Reply
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Breaker
 from sidecar.net.connection import Fault, FaultKind
-from sidecar.net.fetch import Answer, Fetch
-from sidecar.net.pool import Origin
 from sidecar.net.shares import Shares
 
-MAX_BODY = 64 * 1024
 CACHED = 16 * 1024 * 1024
 """Bytes of the replies that are kept for all lookups together: about 16,000 usual ones; the oldest makes room."""
 MAX_RUNNING = 256
@@ -35,20 +33,37 @@ _KEPT = frozenset((200, 404))
 """Statuses that say something about the resource; a fault is never kept."""
 _COUNTS = frozenset((FaultKind.UNAVAILABLE, FaultKind.TIMEOUT, FaultKind.PARTIAL))
 """What opens the breaker: the hook does not answer. A reply that cannot be used may be about one resource only, and
-whoever asks for it must not close the hook to all others."""
+whoever asks for it must not close the source to all others."""
 
 _Key = tuple[str, str, str | bytes]
 Count = Callable[[str, str], None]
 """Told of each look into a cache: (its name, `hit` or `miss`)."""
 
 
-class HookClient:
-    """Asks hooks for the gate. `now` gives monotonic seconds. `count` is told of each use of the cache."""
+class Source(Protocol):
+    """Where attributes come from: the answers to one type of inquiry."""
 
-    def __init__(self, *, now: Callable[[], float], count: Count = lambda cache, outcome: None) -> None:
+    async def ask(self, call: Call, seconds: float) -> Reply:
+        """Ask within so many seconds. Raises Fault where there is no answer; anything else it raises is one too."""
+
+    async def aclose(self) -> None:
+        """Give back everything that was opened."""
+
+
+class Lookups:
+    """Asks for the gate, each type of inquiry at its own of `sources`. `now` gives monotonic seconds. `count` is told
+    of each use of the cache."""
+
+    def __init__(
+        self,
+        sources: Mapping[type[Inquiry], Source],
+        *,
+        now: Callable[[], float],
+        count: Count = lambda cache, outcome: None,
+    ) -> None:
+        self._sources = sources
         self._now = now
         self._count = count
-        self._pools: dict[str, Fetch] = {}
         self._breakers: dict[str, Breaker] = {}
         self.shares: dict[str, Shares] = {}
         """Lookup -> the places for its questions."""
@@ -65,9 +80,9 @@ class HookClient:
         return self._cache.weight
 
     async def ask(self, call: Call) -> Reply:
-        """The hook's answer, cached or fresh. Raises Refused with a LOOKUP_* code where there is none."""
+        """The answer, cached or fresh. Raises Refused with a LOOKUP_* code where there is none."""
         lookup = call.lookup
-        key = (lookup.name, lookup.origin, _short(call.target))
+        key = (lookup.name, lookup.inquiry.source, _short(call.question))
         if lookup.cache:
             cached = self._cache.get(key, self._now())
             if cached is not None:
@@ -129,36 +144,27 @@ class HookClient:
         return flight.result()
 
     async def _fly(self, key: _Key, call: Call, seconds: float) -> Reply:
-        reply = await self._fetch(call, seconds)
+        reply = await self._answered(call, seconds)
         if call.lookup.cache and reply.status in _KEPT:
             self._cache.put(key, reply, self._now(), seconds=call.lookup.cache)
         return reply
 
-    async def _fetch(self, call: Call, seconds: float) -> Reply:
+    async def _answered(self, call: Call, seconds: float) -> Reply:
         lookup = call.lookup
         breaker = self._breakers.setdefault(lookup.name, Breaker(self._now))
         if not breaker.allows():
             raise self._fault(FaultKind.OPEN, lookup)
         try:
-            answer = await self._get(lookup, call, seconds)
+            reply = await self._sources[type(lookup.inquiry)].ask(call, seconds)
         except Fault as fault:
-            # no failure of a hook that had only the time that the wait for a place left
+            # no failure of a source that had only the time that the wait for a place left
             if fault.kind in _COUNTS and (fault.kind is not FaultKind.TIMEOUT or seconds >= lookup.timeout):
                 breaker.failed()
             raise self._fault(fault.kind, lookup, fault.detail) from None
-        except Exception as error:  # noqa: BLE001 - whatever goes wrong in asking is a hook that did not answer
+        except Exception as error:  # noqa: BLE001 - whatever goes wrong in asking is a source that did not answer
             raise self._fault(FaultKind.PROTOCOL, lookup, type(error).__name__) from None
         breaker.succeeded()
-        return _reply(answer)
-
-    async def _get(self, lookup: Lookup, call: Call, seconds: float) -> Answer:
-        pool = self._pools.get(lookup.origin)
-        if pool is None:
-            pool = self._pools[lookup.origin] = Fetch(Origin.parse(lookup.origin))
-        headers = [(b"accept", b"application/json"), *call.trace]
-        if lookup.bearer:
-            headers.append((b"authorization", b"Bearer " + lookup.bearer.encode("ascii")))
-        return await pool.get(call.target.encode("ascii"), headers, max_body=MAX_BODY, deadline=max(seconds, 0.0))
+        return reply
 
     def _fault(self, kind: FaultKind, lookup: Lookup, detail: str = "") -> Refused:
         return Refused(CODES[kind], f"lookups.{lookup.name}: {detail or kind}")
@@ -169,21 +175,15 @@ class HookClient:
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
-        for pool in self._pools.values():
-            await pool.aclose()
+        for source in self._sources.values():
+            await source.aclose()
 
 
-def _short(target: str) -> str | bytes:
-    """A target that can be a key: of a long one its digest."""
-    return target if len(target) <= LONGEST_KEY else hashlib.sha256(target.encode("ascii")).digest()
+def _short(question: str) -> str | bytes:
+    """A question that can be a key: of a long one its digest."""
+    return question if len(question) <= LONGEST_KEY else hashlib.sha256(question.encode("ascii")).digest()
 
 
 def _tell(landed: asyncio.Future[None], _: asyncio.Task[Reply]) -> None:
     if not landed.done():
         landed.set_result(None)
-
-
-def _reply(answer: Answer) -> Reply:
-    kinds = [value for name, value in answer.headers if name == b"content-type"]
-    kind = kinds[0].partition(b";")[0].strip().lower().decode("latin-1") if len(kinds) == 1 else ""
-    return Reply(answer.status, kind, answer.body)

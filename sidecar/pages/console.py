@@ -228,7 +228,7 @@ def _whole_way(verdict: Verdict, recorder: Recorder) -> dict[str, Any]:
         | {
             "whole": True,
             "facts": verdict.facts,
-            "calls": [f"GET {call.lookup.origin}{call.target}" for call in recorder.calls or []],
+            "calls": [call.lookup.inquiry.shown(call.question) for call in recorder.calls or []],
             "attributes": _pretty(question.resources[0].attributes) if question is not None else "",
             "question": _pretty(question_json(question)) if question is not None else "",
             "answer": _pretty(answer_json(answer)) if answer is not None else "",

@@ -22,13 +22,15 @@ from sidecar.doors.refusal import Refusals
 from sidecar.doors.websocket import WebSocketDoor
 from sidecar.gate.codes import Code
 from sidecar.gate.gate import PDP, Gate, Rules
+from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Tokens
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access
 from sidecar.gate.session import TokenSource
 from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Forward
-from sidecar.lookups.asking import HookClient
+from sidecar.lookups.asking import Lookups
+from sidecar.lookups.http import HttpSource
 from sidecar.net import grpc_health
 from sidecar.net import http_server as server
 from sidecar.net.breaker import Breaker
@@ -145,7 +147,7 @@ class Sidecar:
     routes: RoutesFile
     pdp: Cerbos | AuthZen
     embedded: EmbeddedCerbos | None
-    hooks: HookClient
+    hooks: Lookups
     upstream: Upstream
     metrics: Metrics
     journal: Journal
@@ -401,7 +403,7 @@ def build(settings: Settings, environ: dict[str, str]) -> Sidecar:
     tokens = _tokens(trust, routes, keys, metrics)
     embedded = embedded_cerbos(settings, environ)
     pdp = _pdp(settings, embedded)
-    hooks = HookClient(now=time.monotonic, count=metrics.remembered)
+    hooks = Lookups({Hook: HttpSource()}, now=time.monotonic, count=metrics.remembered)
     try:
         assertions = (
             None if settings.assertion == "off" else Assertions(load_key(settings.assertion), settings.upstream)
@@ -597,7 +599,7 @@ def _sources(browser: Browser | None, settings: Settings, keys: AlbKeys) -> tupl
 
 
 def _console(
-    settings: Settings, gate: Gate, hooks: HookClient, pdp: PDP, pages: Pages, journal: Journal, browser: Browser
+    settings: Settings, gate: Gate, hooks: Lookups, pdp: PDP, pages: Pages, journal: Journal, browser: Browser
 ) -> Console:
     return Console(
         gate, hooks, pdp, pages, journal, now=wall_clock, timer=time.perf_counter, admin=settings.console_admin,

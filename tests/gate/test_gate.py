@@ -18,6 +18,7 @@ from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Result
 from sidecar.gate.decision_cache import DecisionCache
 from sidecar.gate.gate import Gate, Rules
+from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, ResourceField
 from sidecar.gate.query import rule_of
@@ -57,7 +58,7 @@ TABLE = RouteTable([
     policy("/both/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup="doc", scope=parse_template("{header.x-scope}")),
 ])  # fmt: skip
 LOOKUPS = {
-    "doc": Lookup("doc", "http://h", ("/", ResourceField.ID), {"owner": Attribute(jmespath.compile("o").search)})
+    "doc": Lookup("doc", Hook("http://h", ("/", ResourceField.ID)), {"owner": Attribute(jmespath.compile("o").search)})
 }
 
 

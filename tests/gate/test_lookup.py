@@ -9,6 +9,7 @@ import jmespath
 import pytest
 
 from sidecar.gate.codes import Code
+from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Principal
 from sidecar.gate.lookup import (
     Attribute,
@@ -21,7 +22,7 @@ from sidecar.gate.lookup import (
     attributes_from,
     call_for,
 )
-from sidecar.gate.references import Material, parse_reference
+from sidecar.gate.references import Material
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
@@ -30,7 +31,7 @@ MATERIAL = Material(
     read(Raw("GET", b"/", [(b"host", b"x")], "", "http", "r"), Reading()), {"org": "a/b"}, Principal("p", ("r",), {}, "i", 1.0, {"n": 5}), None
 )  # fmt: skip
 LOOKUP = Lookup(
-    "contact", "http://h", ("/c/", ResourceField.ID),
+    "contact", Hook("http://h", ("/c/", ResourceField.ID)),
     {"owner": Attribute(jmespath.compile("owner_id").search), "tenant": Attribute(jmespath.compile("account.tenant").search, Type.STRING)},
     optional=frozenset(["tenant"]),
 )  # fmt: skip
@@ -46,30 +47,10 @@ def refusal(lookup: Lookup, answer: Reply) -> Code:
     return caught.value.code
 
 
-@pytest.mark.parametrize(
-    ("identifier", "target"),
-    [("7", "/c/7"), ("a/b", "/c/a%2Fb"), ("a?b=1#c", "/c/a%3Fb%3D1%23c"), ("é", "/c/%C3%A9"), ("%2e%2e", "/c/%252e%252e"),
-     ("a@b:80", "/c/a%40b%3A80"), ("...", "/c/..."), ("{{7*7}}", "/c/%7B%7B7%2A7%7D%7D")],
-)  # fmt: skip
-def test_a_value_becomes_exactly_one_segment(identifier: str, target: str) -> None:
-    assert call_for(LOOKUP, "contact", identifier, MATERIAL).target == target
-
-
-@pytest.mark.parametrize("identifier", ["", ".", ".."])
-def test_a_value_that_cannot_be_a_segment_is_refused(identifier: str) -> None:
-    with pytest.raises(Refused) as caught:
-        call_for(LOOKUP, "contact", identifier, MATERIAL)
-    assert caught.value.code is Code.REFERENCE_INVALID
-
-
-def test_kind_and_references_fill_a_target_too() -> None:
-    target = ("/", ResourceField.KIND, "/", parse_reference("path.org"), "?n=", parse_reference("claims.n:int"))
-    assert call_for(LOOKUP._replace(target=target), "k", "7", MATERIAL).target == "/k/a%2Fb?n=5"
-
-
 def test_a_call_tells_whose_it_is() -> None:
     principal = MATERIAL.principal._replace(issuer="https://issuer.test", id="alice")
     asked = call_for(LOOKUP, "contact", "7", MATERIAL._replace(principal=principal))
+    assert (asked.question, asked.resource_id) == ("/c/7", "7")
     assert asked.asker == ("https://issuer.test", "alice")
 
 

@@ -16,8 +16,10 @@ from types import SimpleNamespace
 
 from sidecar.gate.codes import Ground
 from sidecar.gate.gate import Gate
+from sidecar.gate.hook import Hook
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse
+from sidecar.lookups.asking import Lookups
 from sidecar.net.connection import Body, Response
 from sidecar.net.fetch import Fetch
 from sidecar.net.pool import Origin, Pool
@@ -126,6 +128,9 @@ WRONG = {
     if isinstance(verdict, Forward):
         verdict.target = raw.target  # E: misc
         verdict.headers.append((b"x-auth-roles", b"admin"))  # E: attr-defined
+""",
+    "a lookup that asks the app": """
+    Lookups({Hook: upstream}, now=lambda: 0.0)  # E: dict-item
 """,
     "another way to send": """
     class Eager(Upstream):  # E: misc

@@ -11,13 +11,15 @@ from sidecar.gate.ask import asks
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Result
 from sidecar.gate.gate import Rules
+from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading
 from sidecar.gate.routing import Access, Route, RouteTable, parse_path
 from sidecar.gate.verdict import Forward, Refuse, Refused, Verdict
-from sidecar.lookups.asking import MAX_RUNNING, HookClient
+from sidecar.lookups.asking import MAX_RUNNING, Lookups
+from sidecar.lookups.http import HttpSource
 from sidecar.study.batch import AT_ONCE, MAX_ACTIONS, decide_all
 from tests.fakes import Web, json_answer, until
 
@@ -158,7 +160,7 @@ class Ids:
     def __init__(self) -> None:
         self.go = asyncio.Event()
         self.web = Web(self.answer)
-        self.hooks = HookClient(now=lambda: 0.0)
+        self.hooks = Lookups({Hook: HttpSource()}, now=lambda: 0.0)
 
     async def answer(self, writer: asyncio.StreamWriter) -> None:
         if len(self.asked()[-1]) == 4:
@@ -170,7 +172,7 @@ class Ids:
 
     async def decide(self, principal: Principal, *ids: int) -> list[Verdict]:
         owner = {"owner": Attribute(lambda document: document["owner"])}
-        lookup = Lookup("id", self.web.origin, ("/ids/", ResourceField.ID), owner, timeout=60.0)
+        lookup = Lookup("id", Hook(self.web.origin, ("/ids/", ResourceField.ID)), owner, timeout=60.0)
         asked = asks(ACTIONS, kind="id", id=parse_template("{path.id}"), lookup="id")
         route = Route("/ids/{id}", parse_path("/ids/{id}"), Access.POLICY, asked)
         rules = Rules(RouteTable([route]), {"id": lookup}, Tokens({}, PrincipalRules(), no_key), Reading())  # type: ignore[arg-type]

@@ -40,7 +40,7 @@ def _respelled(method: Method) -> Iterator[tuple[Mark, str]]:
     if lookup is None or lookup.echo is not None or template is None:
         return
     for reference in template.references:
-        asked = ResourceField.ID in lookup.target or reference in lookup.target
+        asked = ResourceField.ID in lookup.inquiry.values or reference in lookup.inquiry.values
         if asked and _has_spellings(reference, method.segments):
             yield (
                 method.at("id"),

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 from sidecar.config.shapes import Entry, Mark, Reader
+from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Lookup, Missing, ResourceField
 from sidecar.gate.references import Reference, parse_reference
 
@@ -21,9 +22,10 @@ def read_lookup(name: str, entry: Entry, environ: Mapping[str, str], reader: Rea
     bearer = environ.get(entry["bearer_env"], "") if entry["bearer_env"] else ""
     if entry["bearer_env"] and not re.fullmatch(r"[\x21-\x7e]+", bearer):
         reader.fault(entry.at("bearer_env"), f"the variable {entry['bearer_env']} holds no token")
+    hook = Hook(origin, target, bearer)
     return Lookup(
-        name, origin, target, entry["attributes"], frozenset(entry["optional"]), Missing(entry["missing"]),
-        entry["timeout"], entry["cache"], entry["echo"].search if entry["echo"] is not None else None, bearer,
+        name, hook, entry["attributes"], frozenset(entry["optional"]), Missing(entry["missing"]), entry["timeout"],
+        entry["cache"], entry["echo"].search if entry["echo"] is not None else None,
     )  # fmt: skip
 
 

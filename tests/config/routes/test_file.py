@@ -22,8 +22,8 @@ def test_the_whole_grammar_is_read() -> None:
         "update",
     )
     lookup = file.lookups["contact"]
-    assert lookup.origin == "http://127.0.0.1:9000"
-    assert lookup.target == ("/internal/contacts/", ResourceField.ID)
+    assert lookup.inquiry.origin == "http://127.0.0.1:9000"
+    assert lookup.inquiry.target == ("/internal/contacts/", ResourceField.ID)
     assert (lookup.timeout, lookup.cache, lookup.missing, lookup.optional) == (0.3, 2.0, Missing.DENY, {"tenant"})
     assert file.principal.attributes["department"] == Claim("custom:department", Type.INT)
     assert file.identities[0].client_ids == ("web", "m2m")
@@ -67,7 +67,7 @@ def test_what_is_left_out_has_a_safe_default() -> None:
         )
     )
     lookup = file.lookups["l"]
-    assert (lookup.timeout, lookup.cache, lookup.missing, lookup.optional, lookup.bearer) == (
+    assert (lookup.timeout, lookup.cache, lookup.missing, lookup.optional, lookup.inquiry.bearer) == (
         1.0,
         0,
         "deny",

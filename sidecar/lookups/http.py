@@ -1,0 +1,42 @@
+"""Lookup hooks: a source that is asked by HTTP."""
+
+from __future__ import annotations
+
+from sidecar.gate.hook import Hook
+from sidecar.gate.lookup import Call, Reply
+from sidecar.net.fetch import Answer, Fetch
+from sidecar.net.pool import Origin
+
+MAX_BODY = 64 * 1024
+
+
+class HttpSource:
+    """A `Source`: asks the hooks of all lookups, each origin by connections of its own."""
+
+    def __init__(self) -> None:
+        self._fetches: dict[str, Fetch] = {}
+
+    async def ask(self, call: Call, seconds: float) -> Reply:
+        """GET what the call says. Raises Fault."""
+        hook = call.lookup.inquiry
+        if not isinstance(hook, Hook):
+            raise TypeError(f"lookups.{call.lookup.name}: not a hook")
+        fetch = self._fetches.get(hook.origin)
+        if fetch is None:
+            fetch = self._fetches[hook.origin] = Fetch(Origin.parse(hook.origin))
+        headers = [(b"accept", b"application/json"), *call.trace]
+        if hook.bearer:
+            headers.append((b"authorization", b"Bearer " + hook.bearer.encode("ascii")))
+        target = call.question.encode("ascii")
+        return _reply(await fetch.get(target, headers, max_body=MAX_BODY, deadline=max(seconds, 0.0)))
+
+    async def aclose(self) -> None:
+        """Close the connections."""
+        for fetch in self._fetches.values():
+            await fetch.aclose()
+
+
+def _reply(answer: Answer) -> Reply:
+    kinds = [value for name, value in answer.headers if name == b"content-type"]
+    kind = kinds[0].partition(b";")[0].strip().lower().decode("latin-1") if len(kinds) == 1 else ""
+    return Reply(answer.status, kind, answer.body)
