@@ -134,6 +134,11 @@ def _is_policy(path: PurePosixPath) -> bool:
     return path.parts[0] != "_schemas" and "testdata" not in path.parts and not _TEST.fullmatch(path.name)
 
 
+def policy_files(folder: Path) -> list[Path]:
+    """The files of a folder that hold policies. Raises OSError, PolicyFault."""
+    return [path for name, path in _walk(folder, follow=True) if _is_policy(PurePosixPath(name))]
+
+
 def _walk(folder: Path, *, follow: bool) -> Iterator[tuple[str, Path]]:
     """Every file below a folder that Cerbos may read, by its path below it. Raises OSError, PolicyFault."""
     yield from _below(folder, "", (os.path.realpath(folder),), follow)

@@ -5,7 +5,6 @@ It reads what `cerbos compile` has found sound, and says what it could not read.
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -13,6 +12,7 @@ from typing import NamedTuple
 
 import yaml
 
+from sidecar.pdp.policy_files import PolicyFault, policy_files
 from sidecar.study.schemas import NO_SCHEMA, Schema, read_schema
 from sidecar.study.yaml_nodes import Document, Place, Scalar, entries, fields, items
 
@@ -103,22 +103,6 @@ def _accepted(document: Document) -> frozenset[str]:
     return frozenset(re.split(r"[\s,]+", said.value)) if said is not None else frozenset()
 
 
-def policy_files(folder: Path) -> Iterator[Path]:
-    """The files that Cerbos loads from a folder (its source, internal/util, `IsSupportedFileType` and its kin)."""
-    # a Cerbos of ours reads a copy in which linked folders are folders; for one elsewhere they are a problem
-    for parent, below, names in os.walk(folder, followlinks=True):
-        here = Path(parent)
-        below[:] = sorted(
-            name
-            for name in below
-            if not name.startswith(".") and name != "testdata" and (name != "_schemas" or here != folder)
-        )
-        for name in sorted(names):
-            stem, suffix = os.path.splitext(name.lower())
-            if suffix in (".yaml", ".yml", ".json") and not name.startswith(".") and not stem.endswith("_test"):
-                yield here / name
-
-
 class _Reader:
     """Reads the files of one folder: first what others import, then the policies."""
 
@@ -130,8 +114,11 @@ class _Reader:
         self.documents: list[Document] = []
         self._exports: dict[tuple[str, str], tuple[Document, yaml.Node]] = {}
         self._derived: dict[str, dict[str, _DerivedRole]] = {}
-        for path in policy_files(folder):
-            self._open(path)
+        try:
+            for path in policy_files(folder):
+                self._open(path)
+        except (OSError, PolicyFault) as error:
+            self.unread.append(f"{folder}: could not be read: {error}")
         for document in self.documents:
             self._safely(self._read_derived, document)
 

@@ -13,7 +13,8 @@ from typing import Any
 import pytest
 
 from sidecar.pdp.embedded import _ADMIN_HASH, ADMIN, compile_policies
-from sidecar.study.policies import Policies, policy_files, read_policies
+from sidecar.pdp.policy_files import policy_files
+from sidecar.study.policies import Policies, read_policies
 from sidecar.study.reads import WHOLE, Use, uses
 from tests.policy_table import real_cerbos
 from tests.stack import ROOT, binary
@@ -239,3 +240,14 @@ def test_what_cannot_be_read_is_said(tmp_path: Path, text: str, said: str) -> No
     (unread,) = read_policies(tmp_path).unread
     assert said in unread
     assert unread.startswith(str(tmp_path))
+
+
+@pytest.mark.parametrize("make", ["dangling", "circle"])
+def test_a_folder_that_cannot_be_walked_is_said_to_be_unread(tmp_path: Path, make: str) -> None:
+    write(tmp_path, {"a.yaml": policy([rule()])})
+    (tmp_path / "b.yaml").symlink_to(tmp_path / "none.yaml") if make == "dangling" else (tmp_path / "b").symlink_to(
+        tmp_path
+    )
+    (told,) = read_policies(tmp_path).unread
+    assert told.startswith(f"{tmp_path}: could not be read: ")
+    assert f"{tmp_path}/b" in told
