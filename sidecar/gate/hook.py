@@ -26,7 +26,7 @@ class Hook(NamedTuple):
 
     @property
     def values(self) -> tuple[Reference | ResourceField, ...]:
-        """What fills the target."""
+        """The values that fill the target."""
         return tuple(part for part in self.target if isinstance(part, Reference | ResourceField))
 
     def fill(self, kind: str, resource_id: str, material: Material) -> str:

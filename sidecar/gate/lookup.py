@@ -57,15 +57,15 @@ class ResourceField(StrEnum):
 
 
 class Inquiry(Protocol):
-    """What a lookup asks, with places for the values of a request, and whom; its type tells which source it is for."""
+    """Question of a lookup, with places for values of a request, and whom it asks; its type is that of its source."""
 
     @property
     def source(self) -> str:
-        """Who is asked: of two, the same question has two answers."""
+        """Place that is asked: the same question has another answer at another."""
 
     @property
     def values(self) -> tuple[Reference | ResourceField, ...]:
-        """What of a request fills it."""
+        """The values of a request that fill it."""
 
     def fill(self, kind: str, resource_id: str, material: Material) -> str:
         """The question of one request, all of it: equal questions have the same answer. Raises Refused."""

@@ -32,8 +32,8 @@ CODES = {
 _KEPT = frozenset((200, 404))
 """Statuses that say something about the resource; a fault is never kept."""
 _COUNTS = frozenset((FaultKind.UNAVAILABLE, FaultKind.TIMEOUT, FaultKind.PARTIAL))
-"""What opens the breaker: the hook does not answer. A reply that cannot be used may be about one resource only, and
-whoever asks for it must not close the source to all others."""
+"""Faults that open the breaker: the source does not answer. A reply that cannot be used may be about one resource only,
+and whoever asks for it must not close the source to all others."""
 
 _Key = tuple[str, str, str | bytes]
 Count = Callable[[str, str], None]
@@ -41,7 +41,7 @@ Count = Callable[[str, str], None]
 
 
 class Source(Protocol):
-    """Where attributes come from: the answers to one type of inquiry."""
+    """Answers to one type of inquiry."""
 
     async def ask(self, call: Call, seconds: float) -> Reply:
         """Ask within so many seconds. Raises Fault where there is no answer; anything else it raises is one too."""
