@@ -15,11 +15,11 @@ from importlib import import_module
 from typing import Any
 
 from sidecar.config.routes import grammar
-from sidecar.config.settings import SETTINGS, SettingsError, read_settings
+from sidecar.config.settings import SETTINGS, understand
 from sidecar.inject import settings as inject_settings
 from sidecar.record import line
 from sidecar.run import workers as process
-from sidecar.run.app import StartError
+from sidecar.run.errors import StartError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -87,12 +87,9 @@ def _complain(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """`sidecar run`: serve until SIGTERM."""
+    flags = _flags(options)
     try:
-        settings = read_settings(os.environ, _flags(options))
-    except SettingsError as error:
-        return _complain(str(error))
-    try:
-        process.serve(settings, dict(os.environ), _flags(options))
+        process.serve(understand(os.environ, flags), dict(os.environ), flags)
     except StartError as error:
         return _complain(str(error))
     return 0
@@ -119,15 +116,17 @@ def check(options: argparse.Namespace) -> int:
 
 def explain(options: argparse.Namespace) -> int:
     """`sidecar explain METHOD PATH`: exit code 0 where it would be forwarded, 1 where it would be refused."""
+    # what only this command needs
+    from sidecar.run import explaining
+
     flags = _flags(options)
     if not (flags.get("SIDECAR_UPSTREAM") or os.environ.get("SIDECAR_UPSTREAM")):
         flags["SIDECAR_UPSTREAM"] = "http://127.0.0.1:1"
     try:
         claims = _claims(options.claims) if options.claims else None
-        settings = read_settings(os.environ, flags)
-        asked = process.Asked(options.method, options.target, options.header, options.body, options.token, claims)
-        forwarded, lines = asyncio.run(process.explain_one(settings, dict(os.environ), asked))
-    except (SettingsError, StartError) as error:
+        asked = explaining.Asked(options.method, options.target, options.header, options.body, options.token, claims)
+        forwarded, lines = asyncio.run(explaining.explain_one(understand(os.environ, flags), os.environ, asked))
+    except StartError as error:
         return _complain(str(error))
     except ValueError as error:
         return _complain(f"--claims or --header: {error}")

@@ -88,6 +88,7 @@ def test_check_names_what_is_not_there(tmp_path: Path, missing: str) -> None:
 
 
 def test_run_does_not_start_with_wrong_settings(tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text(LEAST)
     done = sidecar(tmp_path, "run", "--mode", "open")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [

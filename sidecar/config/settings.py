@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -136,6 +137,18 @@ class Setting(NamedTuple):
         """The option of `sidecar run` for it: `--upstream` for SIDECAR_UPSTREAM, `--aws-region` for AWS_REGION."""
         return "--" + self.variable.removeprefix("SIDECAR_").lower().replace("_", "-")
 
+    def problem(self, text: str | None) -> str:
+        """Say what is wrong with a text, "" where nothing is. Of a secret, without what it is."""
+        if text is None:
+            return f"{self.variable}: not set, expected {self.doc}"
+        try:
+            self.parse(text)
+        except ValueError as error:
+            message = str(error)
+            found = "" if self.secret or message.startswith("found") else f"found {text!r}, "
+            return f"{self.variable}: {found}{message}"
+        return ""
+
 
 def _url(text: str) -> str:
     if not re.fullmatch(r"https?://(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?|unix:/.+", text):
@@ -149,7 +162,19 @@ def _address(text: str) -> Address:
     match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})", text)
     if match is None or int(match[3]) > 65535:
         raise ValueError("expected host:port or unix:/path")
+    _require_address(match[1] or match[2])
     return Address(match[1] or match[2], int(match[3]))
+
+
+def _require_address(host: str) -> None:
+    """Look whether a host that can only be an address is one, as the system reads it. Raises ValueError."""
+    try:
+        if ":" in host:
+            socket.inet_pton(socket.AF_INET6, host)
+        elif re.fullmatch(r"[0-9.]+", host):
+            socket.inet_aton(host)
+    except OSError:
+        raise ValueError("expected the address of an interface of this machine, and a port") from None
 
 
 def _optional_address(text: str) -> Address | None:
@@ -367,8 +392,20 @@ _OF_A_SERVICE = re.compile(
 )
 
 
-def read_settings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Settings:
-    """Parse the environment, with `flags` (variable -> text) before it. Raises SettingsError with every problem."""
+class Understood(NamedTuple):
+    """What settings say. Where one cannot be read, `problems` say so and its default stands in, so that whatever else
+    is wrong is found too."""
+
+    settings: Settings
+    problems: tuple[str, ...]
+
+
+_STAND_INS = {"SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_CERBOS": "127.0.0.1:1"}
+"""In place of a default where there is none, or where it would have us look for more files."""
+
+
+def understand(environ: Mapping[str, str], flags: Mapping[str, str]) -> Understood:
+    """Parse the environment, with `flags` (variable -> text) before it."""
     problems = [
         f"{name}: unknown setting"
         for name in sorted(environ)
@@ -377,32 +414,46 @@ def read_settings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Setti
         and not _OF_A_SERVICE.fullmatch(f"{name}={environ[name]}")
     ]
     values: dict[str, Any] = {}
+    unread = set()
     texts = {**environ, **flags}
     texts.setdefault("AWS_REGION", texts.get("AWS_DEFAULT_REGION", ""))
     for setting in SETTINGS:
         text = texts.get(setting.variable) or setting.default
-        if text is None:
-            problems.append(f"{setting.variable}: not set, expected {setting.doc}")
-            continue
-        try:
-            values[setting.field] = setting.parse(text) if text or setting.default == "" else None
-        except ValueError as error:
-            found = "" if setting.secret else f"found {text!r}, "
-            message = str(error)
-            problems.append(f"{setting.variable}: {message if message.startswith('found') else found + message}")
-    if problems:
-        raise SettingsError(problems)
+        problem = setting.problem(text)
+        if problem:
+            problems.append(problem)
+            unread.add(setting.variable)
+            text = _STAND_INS.get(setting.variable, setting.default)
+        assert text is not None  # noqa: S101 - each setting without a default has a stand-in
+        values[setting.field] = setting.parse(text)
     settings = Settings(**values)
-    _check_together(settings, problems)
+    for rule in RULES:
+        if unread.isdisjoint(rule.reads):
+            problems += rule.problems(settings)
+    return Understood(settings, tuple(problems))
+
+
+def read_settings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Settings:
+    """Parse the environment, with `flags` (variable -> text) before it. Raises SettingsError with every problem."""
+    settings, problems = understand(environ, flags)
     if problems:
-        raise SettingsError(problems)
+        raise SettingsError(list(problems))
     return settings
 
 
 _VARIABLES = frozenset(setting.variable for setting in SETTINGS)
 
 
-def _check_together(settings: Settings, problems: list[str]) -> None:
+class Rule(NamedTuple):
+    """What settings that are each good by itself must say together. `reads` are its settings: where one of them could
+    not be read, nothing is said of it."""
+
+    reads: frozenset[str]
+    problems: Callable[[Settings], list[str]]
+
+
+def _pool_problems(settings: Settings) -> list[str]:
+    problems = []
     if settings.pool_id and not settings.region:
         problems.append("AWS_REGION: not set, expected the region of AWS_COGNITO_POOL_ID")
     if settings.pool_id and not re.fullmatch(r"[\w-]+_[A-Za-z0-9]+", settings.pool_id):
@@ -413,18 +464,26 @@ def _check_together(settings: Settings, problems: list[str]) -> None:
         problems.append("AWS_COGNITO_CLIENT_ID: not set, expected the app clients whose tokens are taken")
     if settings.issuers and not settings.jwks_url:
         problems.append("SIDECAR_JWKS_URL: not set, expected the key URL of SIDECAR_ISSUER")
-    problems += _pdp_problems(settings)
-    problems += _login_problems(settings)
-    if settings.ext_authz_listen is not None and settings.ext_authz_listen in (settings.listen, settings.admin_listen):
-        problems.append(
-            f"SIDECAR_EXT_AUTHZ_LISTEN: found {settings.ext_authz_listen}, expected a port that nothing else has"
-        )
-    if settings.forward_auth != "off" and not settings.trusted_proxies:
-        problems.append("SIDECAR_TRUSTED_PROXIES: not set, expected the addresses of the proxy of SIDECAR_FORWARD_AUTH")
-    if settings.listen == settings.admin_listen:
-        problems.append(
-            f"SIDECAR_ADMIN_LISTEN: found {settings.admin_listen}, expected another port than the traffic's"
-        )
+    return problems
+
+
+def _envoy_problems(settings: Settings) -> list[str]:
+    address = settings.ext_authz_listen
+    if address is None or address not in (settings.listen, settings.admin_listen):
+        return []
+    return [f"SIDECAR_EXT_AUTHZ_LISTEN: found {address}, expected a port that nothing else has"]
+
+
+def _forward_auth_problems(settings: Settings) -> list[str]:
+    if settings.forward_auth == "off" or settings.trusted_proxies:
+        return []
+    return ["SIDECAR_TRUSTED_PROXIES: not set, expected the addresses of the proxy of SIDECAR_FORWARD_AUTH"]
+
+
+def _port_problems(settings: Settings) -> list[str]:
+    if settings.listen != settings.admin_listen:
+        return []
+    return [f"SIDECAR_ADMIN_LISTEN: found {settings.admin_listen}, expected another port than the traffic's"]
 
 
 def _pdp_problems(settings: Settings) -> list[str]:
@@ -496,3 +555,17 @@ def _login_problems(settings: Settings) -> list[str]:
                 f"{CALLBACK_PATH}"
             )
     return problems
+
+
+def _reads(*beginnings: str) -> frozenset[str]:
+    return frozenset(name for name in _VARIABLES if name.startswith(beginnings))
+
+
+RULES = (
+    Rule(_reads("AWS_", "SIDECAR_ISSUER", "SIDECAR_JWKS_URL"), _pool_problems),
+    Rule(_reads("SIDECAR_PDP", "SIDECAR_CERBOS"), _pdp_problems),
+    Rule(_reads("SIDECAR_LOG", "SIDECAR_SESSION_SECRET", "SIDECAR_HOSTS", "AWS_"), _login_problems),
+    Rule(_reads("SIDECAR_EXT_AUTHZ_LISTEN", "SIDECAR_LISTEN", "SIDECAR_ADMIN_LISTEN"), _envoy_problems),
+    Rule(_reads("SIDECAR_FORWARD_AUTH", "SIDECAR_TRUSTED_PROXIES"), _forward_auth_problems),
+    Rule(_reads("SIDECAR_LISTEN", "SIDECAR_ADMIN_LISTEN"), _port_problems),
+)

@@ -19,7 +19,7 @@ TEMPLATES = Path(__file__).parent / "html"
 
 
 class TemplateError(Exception):
-    """A template of the user's folder cannot be used; the message names the file and the line."""
+    """Templates of the user's folder cannot be used; the message has a line for each, with its file and its line."""
 
 
 class Pages:
@@ -31,7 +31,7 @@ class Pages:
         self._errors: dict[tuple[int, Code, Offer], bytes] = {}
 
     def check(self) -> None:
-        """Compile every template of the user's folder. Raises TemplateError."""
+        """Compile every template of the user's folder. Raises TemplateError with every problem."""
         if not self._folder:
             return
         from jinja2 import TemplateSyntaxError
@@ -39,13 +39,19 @@ class Pages:
         if not Path(self._folder).is_dir():
             raise TemplateError(f"SIDECAR_TEMPLATES: found {self._folder!r}, expected a folder")
         known = {path.name for path in TEMPLATES.glob("*.html")}
+        problems = []
         for path in sorted(Path(self._folder).glob("*.html")):
             if path.name not in known:
-                raise TemplateError(f"{path}: no page has this name, expected one of {', '.join(sorted(known))}")
+                problems.append(f"{path}: no page has this name, expected one of {', '.join(sorted(known))}")
+                continue
             try:
                 self._environment().get_template(path.name)
             except TemplateSyntaxError as error:
-                raise TemplateError(f"{path}:{error.lineno}: {error.message}") from None
+                problems.append(f"{path}:{error.lineno}: {error.message}")
+            except (OSError, UnicodeDecodeError) as error:
+                problems.append(f"{path}: {error}")
+        if problems:
+            raise TemplateError("\n".join(problems))
 
     def error(
         self, status: int, code: Code, request_id: str, offer: Offer = Offer.NOTHING, back: str = "/"

@@ -15,6 +15,7 @@ from sidecar.net.breaker import Report
 from sidecar.pages.login import Login, SignedIn, Ways
 from sidecar.pages.templates import Pages
 from sidecar.record.journal import Journal
+from sidecar.run.errors import StartError
 from sidecar.sessions.cookie import CookieStore
 from sidecar.sessions.seal import Seal
 from sidecar.sessions.sessions import Renewed, Sessions, claims_of
@@ -26,7 +27,7 @@ from sidecar.sign_in.user_pool import UserPool, api_endpoint
 
 
 class Browser:
-    """Everything that sign-in is made of. `now` gives Unix seconds."""
+    """Everything that sign-in is made of. `now` gives Unix seconds. Raises StartError."""
 
     def __init__(self, settings: Settings, report: Report, now: Callable[[], float]) -> None:
         self._settings = settings
@@ -48,7 +49,12 @@ class Browser:
         from sidecar.sessions.redis import RedisStore
         from sidecar.sign_in.ledger_redis import RedisLedger
 
-        return RedisLedger(url), RedisStore(url, self._seal, report)
+        try:
+            return RedisLedger(url), RedisStore(url, self._seal, report)
+        except ValueError:
+            # the reason may have a part of the password in it
+            expected = "redis://host:port/database, with no option that Redis does not know"
+            raise StartError(f"SIDECAR_REDIS_URL: expected {expected}") from None
 
     def _endpoints(self, provider: Provider, *, srp: bool) -> _Endpoints:
         settings = self._settings
@@ -63,10 +69,13 @@ class Browser:
 
     def _user_pool(self, provider: Provider, *, srp: bool) -> UserPool:
         settings = self._settings
-        return UserPool(
-            api_endpoint(settings.region, settings.cognito_endpoint), settings.pool_id, settings.client_ids[0],
-            settings.client_secret, provider, srp=srp, now=self._now,
-        )  # fmt: skip
+        try:
+            return UserPool(
+                api_endpoint(settings.region, settings.cognito_endpoint), settings.pool_id, settings.client_ids[0],
+                settings.client_secret, provider, srp=srp, now=self._now,
+            )  # fmt: skip
+        except ValueError as error:
+            raise StartError(str(error)) from None
 
     @property
     def signs_out_at(self) -> str:

@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sidecar.config.placeholders import is_regular
-from sidecar.config.routes.file import RoutesError, RoutesFile, read_routes
-from sidecar.config.settings import SETTINGS, Settings, SettingsError, read_settings
+from sidecar.config.routes.file import RoutesFile
+from sidecar.config.settings import Settings, understand
 from sidecar.pdp import cerbos_version, policy_files
-from sidecar.pdp.embedded import find_binary, problems_of
-from sidecar.run.app import StartError, load_trust
+from sidecar.pdp.embedded import problems_of
+from sidecar.run.errors import StartError, blaming
+from sidecar.run.parts import prepare
+from sidecar.run.pdp import cerbos_binary, policy_folder
 from sidecar.study import claims as claims_check
 from sidecar.study import lint
 from sidecar.study.policies import read_policies
@@ -40,21 +42,20 @@ class Findings(NamedTuple):
 
 
 def findings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Findings:
-    """Check what `environ` says, with `flags` (variable -> text) before it."""
+    """Check what `environ` says, with `flags` (variable -> text) before it: as `run` would, and what `run` does not."""
     told = {**environ, **flags}
-    if not told.get("SIDECAR_UPSTREAM"):
-        # where the app is does not matter to what is checked
-        told["SIDECAR_UPSTREAM"] = "http://127.0.0.1:1"
-    found = Findings([], [], [], [])
-    settings = _settings(told, found)
-    routes = _routes(told, settings, found)
-    if not _said(told, "SIDECAR_PDP") and _said(told, "SIDECAR_CERBOS") == "embedded":
-        _policies(told, found)
-    elif not _said(told, "SIDECAR_PDP"):
-        found.notes.append(EXTERNAL)
-        if _said(told, "SIDECAR_CERBOS_ADMIN"):
-            _folder(told, found)
-    if settings is not None and routes is not None and not found.problems:
+    # where the app is does not matter to what is checked
+    told["SIDECAR_UPSTREAM"] = told.get("SIDECAR_UPSTREAM") or "http://127.0.0.1:1"
+    read = understand(told, {})
+    settings = read.settings
+    found = Findings([settings.routes], [], [], [])
+    try:
+        routes = prepare(read, told).deciding.configured.routes
+    except StartError as error:
+        found.problems.extend(error.problems)
+        routes = None
+    _policies(settings, found)
+    if routes is not None and not found.problems:
         claims = claims_check.lacking(routes, settings, Path(settings.routes).read_text(encoding="utf-8"))
         found.warnings.extend([*claims.warnings, *_warnings(settings, routes)])
         found.notes.extend(claims.notes)
@@ -83,41 +84,20 @@ def _lint(settings: Settings, routes: RoutesFile, found: Findings) -> None:
     found.notes.extend(lint.notes(routes, read))
 
 
-def _said(told: Mapping[str, str], variable: str) -> str:
-    """Read one setting, though others may be wrong."""
-    default = next(setting.default for setting in SETTINGS if setting.variable == variable)
-    return told.get(variable) or default or ""
+def _policies(settings: Settings, found: Findings) -> None:
+    """Look at the policies, as far as the settings say which they are."""
+    if settings.pdp:
+        return
+    if settings.cerbos == "embedded":
+        _embedded(settings, found)
+        return
+    found.notes.append(EXTERNAL)
+    if settings.cerbos_admin:
+        _folder(Path(settings.policies), found)
 
 
-def _settings(told: Mapping[str, str], found: Findings) -> Settings | None:
-    try:
-        return read_settings(told, {})
-    except SettingsError as error:
-        found.problems.extend(error.problems)
-        return None
-
-
-def _routes(told: Mapping[str, str], settings: Settings | None, found: Findings) -> RoutesFile | None:
-    path = _said(told, "SIDECAR_ROUTES")
-    found.checked.append(path)
-    try:
-        routes = read_routes(Path(path).read_text(encoding="utf-8"), path, told)
-        if settings is not None:
-            load_trust(settings, routes)
-    except RoutesError as error:
-        found.problems.extend(str(problem) for problem in error.problems)
-    except StartError as error:
-        found.problems.append(str(error))
-    except (OSError, UnicodeDecodeError) as error:
-        found.problems.append(f"SIDECAR_ROUTES: cannot read {path}: {error}")
-    else:
-        return routes
-    return None
-
-
-def _folder(told: Mapping[str, str], found: Findings) -> None:
+def _folder(folder: Path, found: Findings) -> None:
     """The policies that a Cerbos elsewhere is told to read: as the reload looks at them."""
-    folder = Path(_said(told, "SIDECAR_POLICIES"))
     if folder.is_dir():
         found.checked.append(str(folder))
         try:
@@ -128,17 +108,15 @@ def _folder(told: Mapping[str, str], found: Findings) -> None:
             found.problems.append(f"{folder}: it changes while it is read, expected it to stay as it is")
 
 
-def _policies(told: Mapping[str, str], found: Findings) -> None:
-    folder, binary = _said(told, "SIDECAR_POLICIES"), _said(told, "SIDECAR_CERBOS_BINARY")
-    found.checked.append(folder)
-    if not Path(folder).is_dir():
-        found.problems.append(f"SIDECAR_POLICIES: found no folder {folder!r}, expected the Cerbos policies")
-        return
+def _embedded(settings: Settings, found: Findings) -> None:
+    found.checked.append(settings.policies)
     try:
-        program = find_binary(binary or None)
-        found.problems.extend(problems_of(program, Path(folder)))
-    except (OSError, ValueError) as error:
-        found.problems.append(f"SIDECAR_CERBOS_BINARY: {error}")
+        folder, program = policy_folder(settings), cerbos_binary(settings)
+        with blaming("SIDECAR_CERBOS_BINARY"):
+            found.problems.extend(problems_of(program, folder))
+            version = cerbos_version.version_of(program)
+    except StartError as error:
+        found.problems.extend(problem for problem in error.problems if problem not in found.problems)
         return
-    if lax := cerbos_version.lax(cerbos_version.version_of(program), _said(told, "SIDECAR_CERBOS_STRICT") == "on"):
+    if lax := cerbos_version.lax(version, settings.cerbos_strict == "on"):
         found.warnings.append(lax)

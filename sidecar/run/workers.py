@@ -5,35 +5,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import resource
 import signal
 import socket
 import sys
 import tempfile
-import time
 from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import uvloop
 
-from sidecar.config.settings import Settings
-from sidecar.gate.gate import Gate
-from sidecar.gate.request import Raw
-from sidecar.gate.routing import WEBSOCKET
-from sidecar.gate.verdict import Forward
+from sidecar.config.settings import Settings, Understood
 from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.pdp.policy_reload import publish_to
 from sidecar.record import logs
-from sidecar.record.workers import PUBLISH_EVERY, ParentFile
-from sidecar.run import app
-from sidecar.run import serve as serving
-from sidecar.run.app import StartError
+from sidecar.record.metrics import Metrics
+from sidecar.record.workers import PUBLISH_EVERY, ParentFile, WorkerFile
+from sidecar.run.deciding import wall_clock
+from sidecar.run.errors import StartError
+from sidecar.run.parts import Prepared, prepare
+from sidecar.run.pdp import POLICIES, embedded_cerbos, embedded_reload
+from sidecar.run.reload import Stamp, stamp_of
+from sidecar.run.serving import Sidecar, Sockets
 from sidecar.tether import tethered
 
 log = logging.getLogger("sidecar")
 
+SHARE = "_AUTHORIZATION_SIDECAR_METRICS"
+"""Set by the parent for each worker: the file through which it counts as one with the others. No setting of a user."""
 INHERITED = "_AUTHORIZATION_SIDECAR_SOCKETS"
 """Set by the parent for its workers: the numbers of its listening sockets. No setting of a user."""
 FIRST_BACKOFF, MAX_BACKOFF = 0.1, 10.0
@@ -44,20 +44,23 @@ LEEWAY = 5.0
 """Seconds beyond the drain delay and the shutdown timeout after which a worker that has not ended is killed."""
 
 
-def serve(settings: Settings, environ: dict[str, str], flags: Mapping[str, str]) -> None:
-    """Serve until SIGTERM or SIGINT. Raises StartError."""
+def serve(read: Understood, environ: dict[str, str], flags: Mapping[str, str]) -> None:
+    """Serve until SIGTERM or SIGINT. Raises StartError, with every problem of `read` and of what it names."""
+    settings = read.settings
     # until there is something to reload, whoever asks for it is not to end us
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     logs.configure(settings.log_level)
     _allow_files(settings.max_connections)
-    inherited = environ.pop(INHERITED, "")
+    inherited, share = environ.pop(INHERITED, ""), environ.pop(SHARE, "")
+    stamp = stamp_of(settings.routes)
+    # before any port is opened, and with several workers once for all of them
+    prepared = prepare(read, environ, Metrics(WorkerFile(Path(share)) if share else None))
     if inherited:
-        sockets = serving.Sockets(*(socket.socket(fileno=int(number)) for number in inherited.split(",")))
-        uvloop.run(_serve_here(settings, environ, sockets))
-        return
-    sockets = serving.Sockets.open(settings)
+        sockets = Sockets(*(socket.socket(fileno=int(number)) for number in inherited.split(",")))
+    else:
+        sockets = Sockets.open(settings)
     if settings.workers == 1:
-        uvloop.run(_serve_here(settings, environ, sockets))
+        uvloop.run(_serve_here(prepared, stamp, sockets))
     else:
         with tempfile.TemporaryDirectory(prefix="sidecar-metrics-") as folder:
             workers = _Workers(settings, environ, flags, sockets, ParentFile(Path(folder)))
@@ -75,18 +78,18 @@ def _allow_files(connections: int) -> None:
             log.warning("%d open files are allowed, %d clients may need %d", most, connections, wanted)
 
 
-async def _serve_here(settings: Settings, environ: dict[str, str], sockets: serving.Sockets) -> None:
-    sidecar = app.build(settings, environ)
-    await serving.run(
-        sidecar, sockets, lambda: log.info("serving on %s, admin on %s", settings.listen, settings.admin_listen)
-    )  # fmt: skip
+async def _serve_here(prepared: Prepared, stamp: Stamp, sockets: Sockets) -> None:
+    settings = prepared.deciding.settings
+    await Sidecar(prepared, stamp).run(
+        sockets, lambda: log.info("serving on %s, admin on %s", settings.listen, settings.admin_listen)
+    )
 
 
 class _Workers:
     """The parent: runs the embedded Cerbos and the workers, replaces one that ends, and stops them all."""
 
     def __init__(
-        self, settings: Settings, environ: dict[str, str], flags: Mapping[str, str], sockets: serving.Sockets,
+        self, settings: Settings, environ: dict[str, str], flags: Mapping[str, str], sockets: Sockets,
         counted: ParentFile,
     ) -> None:  # fmt: skip
         self._settings = settings
@@ -102,7 +105,6 @@ class _Workers:
 
     async def run(self) -> None:
         """Start everything, wait for the signal to stop, stop everything."""
-        await app.build(self._settings, self._environ).close()  # a fault is told once, before any worker starts
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop_all)
@@ -120,17 +122,17 @@ class _Workers:
     @contextlib.asynccontextmanager
     async def _cerbos(self) -> AsyncIterator[None]:
         """The embedded Cerbos and the watch of its policies; a Cerbos that we do not run is told by each worker."""
-        self._embedded = embedded = app.embedded_cerbos(self._settings, self._environ)
+        self._embedded = embedded = embedded_cerbos(self._settings, self._environ)
         if embedded is None:
             yield
             return
         state = embedded.snapshot.link.with_name("state.json")
-        reload = app.embedded_reload(embedded, publish_to(state))
+        reload = embedded_reload(embedded, wall_clock, publish_to(state))
         watching: asyncio.Task[None] | None = None
         try:
             await embedded.start()
             watching = asyncio.get_running_loop().create_task(reload.watch())
-            self._environ["SIDECAR_CERBOS"], self._environ[app.POLICIES] = embedded.target, str(state)
+            self._environ["SIDECAR_CERBOS"], self._environ[POLICIES] = embedded.target, str(state)
             self._environ.pop("SIDECAR_CERBOS_ADMIN", None)
             yield
         finally:
@@ -194,7 +196,7 @@ class _Workers:
         file = self._counted.worker(self._started)
         process = await asyncio.create_subprocess_exec(
             *tethered([sys.executable, "-m", "sidecar.cli", "run"]),
-            env={**self._environ, app.SHARE: str(file)}, pass_fds=self._sockets.numbers(),
+            env={**self._environ, SHARE: str(file)}, pass_fds=self._sockets.numbers(),
         )  # fmt: skip
         self._running.add(process)
         ended: asyncio.Future[Any] = asyncio.ensure_future(process.wait())
@@ -208,61 +210,3 @@ class _Workers:
         self._running.discard(process)
         self._counted.take_over(file)
         return f"worker {process.pid} ended with {process.returncode}"
-
-
-class Asked(NamedTuple):
-    """Question to `sidecar explain`: a request as a person writes it. `claims` stand in place of a token."""
-
-    method: str
-    target: str
-    headers: list[str]
-    body: str
-    token: str
-    claims: Mapping[str, Any] | None
-
-
-async def explain_one(settings: Settings, environ: dict[str, str], asked: Asked) -> tuple[bool, list[str]]:
-    """Explain one request with the real hook and the real PDP. Raises StartError, ValueError for a bad header."""
-    # what only this command needs
-    from sidecar.study import explain
-
-    logs.configure("error")
-    sidecar = app.build(settings, environ)
-    pdp = explain.RecordingPDP(sidecar.pdp)
-    tokens = sidecar.gate.rules.tokens
-    if asked.claims is not None:
-        tokens = explain.GivenClaims(asked.claims, sidecar.routes.principal)
-    rules = sidecar.gate.rules.by(tokens)
-    gate = Gate(rules, sidecar.hooks, pdp, now=app.wall_clock, timer=time.perf_counter)
-    try:
-        if sidecar.embedded is not None:
-            await sidecar.embedded.start()
-        verdict, lines = await explain.explain(gate, pdp, _raw(asked, settings), asked.body.encode("utf-8"))
-    except OSError as error:
-        raise StartError(f"SIDECAR_CERBOS: {error}") from None
-    finally:
-        await sidecar.close()
-    return isinstance(verdict, Forward), lines
-
-
-_HEADER = re.compile(r"([A-Za-z0-9-]+):[ \t]*(.*)")
-
-
-def _raw(asked: Asked, settings: Settings) -> Raw:
-    headers = [(b"host", sorted(settings.hosts)[0].encode("ascii") if settings.hosts else b"localhost")]
-    for text in asked.headers:
-        match = _HEADER.fullmatch(text)
-        if match is None:
-            raise ValueError(f"found {text!r}, expected 'NAME: VALUE'")
-        headers.append((match[1].lower().encode("ascii"), match[2].strip().encode("utf-8")))
-    if asked.token:
-        headers.append((b"authorization", b"Bearer " + asked.token.encode("ascii")))
-    if asked.body:
-        headers += [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(asked.body.encode("utf-8"))).encode("ascii")),
-        ]
-    if asked.method == WEBSOCKET:
-        # what `actions` names for a handshake, which is a GET
-        return Raw("GET", asked.target.encode("latin-1"), headers, "", "http", "explain", websocket=True)
-    return Raw(asked.method, asked.target.encode("latin-1"), headers, "", "http", "explain")

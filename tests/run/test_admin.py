@@ -6,15 +6,25 @@ from prometheus_client import CollectorRegistry, Counter, generate_latest
 from sidecar.run.admin import admin_app
 
 
+class Told:
+    def __init__(self, ready: bool, reload: str) -> None:
+        self._ready = ready
+        self._reload = reload
+
+    def readiness(self) -> dict[str, bool]:
+        return {"cerbos": self._ready, "keys": True}
+
+    def reloads(self) -> dict[str, str]:
+        return {"reload": self._reload}
+
+    def config(self) -> dict[str, int]:
+        return {"generation": 3}
+
+
 def client(ready: bool = True, reload: str = "ok") -> httpx.AsyncClient:
     registry = CollectorRegistry()
     Counter("seen", "Seen", registry=registry).inc()
-    app = admin_app(
-        lambda: {"cerbos": ready, "keys": True},
-        lambda: reload,
-        lambda: generate_latest(registry),
-        lambda: {"generation": 3},
-    )
+    app = admin_app(Told(ready, reload), lambda: generate_latest(registry))
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin")
 
 

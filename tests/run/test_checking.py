@@ -2,19 +2,30 @@
 
 from __future__ import annotations
 
+import contextlib
+import logging
 import os
+import signal
+import socket
+import sys
+from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
 import yaml
 
 from sidecar import cli
+from sidecar.config.settings import SETTINGS, understand
 from sidecar.demo.processes import Process
 from sidecar.pdp import cerbos_version
-from sidecar.run import checking
+from sidecar.run import checking, workers
 from sidecar.run.checking import Findings
+from sidecar.run.errors import StartError
 from tests.conftest import policies
 from tests.stack import binary, older_binary
+from tests.tokens import SESSION_SECRET
 
 ROUTES = "version: 1\nroutes: [{path: /x, resource: contact, actions: {GET: read}}]\n"
 POOL = {"AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_COGNITO_CLIENT_ID": "web"}
@@ -218,3 +229,193 @@ def test_policies_behind_a_link_are_read_for_warnings_as_cerbos_reads_them(tmp_p
     assert not any("question-unknown" in warning for warning in found.warnings)
     (place,) = [warning for warning in found.warnings if "attribute-unsupplied" in warning]
     assert place.startswith(f"{folder}/sub/contact.yaml:7:"), place
+
+
+# --- check finds what run refuses ---
+
+
+class Bad(NamedTuple):
+    """A value of a setting that `run` refuses, with what else must be set for it, and the beginning of what is said."""
+
+    value: str
+    more: Mapping[str, str] = {}
+    says: str = ""
+
+
+LOGIN = {
+    **POOL, "SIDECAR_LOGIN": "hosted", "AWS_COGNITO_DOMAIN": "shop", "SIDECAR_HOSTS": "app.test",
+    "SIDECAR_SESSION_SECRET": SESSION_SECRET,
+}  # fmt: skip
+TLS = {"SIDECAR_CERBOS": "cerbos:1", "SIDECAR_CERBOS_TLS": "on"}
+PAIR = "SIDECAR_CERBOS_CA, SIDECAR_CERBOS_CERTIFICATE, SIDECAR_CERBOS_KEY: expected PEM files"
+BAD = {
+    "SIDECAR_UPSTREAM": Bad("http://app:99999"),
+    "SIDECAR_UPSTREAM_CA": Bad(
+        "none.pem", {"SIDECAR_UPSTREAM": "https://app"}, "SIDECAR_UPSTREAM_CA: expected a PEM file"
+    ),
+    "SIDECAR_UPSTREAM_CONNECT_TIMEOUT": Bad("soon"),
+    "SIDECAR_UPSTREAM_HEAD_TIMEOUT": Bad("soon"),
+    "SIDECAR_UPSTREAM_IDLE_TIMEOUT": Bad("soon"),
+    "SIDECAR_LISTEN": Bad("999.0.0.1:80"),
+    "SIDECAR_ADMIN_LISTEN": Bad("unix:/none/admin.sock", says="SIDECAR_ADMIN_LISTEN: cannot listen on unix:/none/"),
+    "SIDECAR_EXT_AUTHZ_LISTEN": Bad("[:::]:80"),
+    "SIDECAR_ROUTES": Bad("none.yaml", says="SIDECAR_ROUTES: cannot read none.yaml"),
+    "SIDECAR_CERBOS": Bad("cerbos"),
+    "SIDECAR_CERBOS_BINARY": Bad("none", says="SIDECAR_CERBOS_BINARY: found no program at none"),
+    "SIDECAR_CERBOS_STRICT": Bad("yes"),
+    "SIDECAR_CERBOS_TIMEOUT": Bad("soon"),
+    "SIDECAR_CERBOS_ADMIN": Bad("nobody"),
+    "SIDECAR_CERBOS_TLS": Bad("yes"),
+    "SIDECAR_CERBOS_CA": Bad("none.pem", TLS, PAIR),
+    "SIDECAR_CERBOS_CERTIFICATE": Bad("none.pem", TLS | {"SIDECAR_CERBOS_KEY": "none.pem"}, PAIR),
+    "SIDECAR_CERBOS_KEY": Bad("none.pem", TLS | {"SIDECAR_CERBOS_CERTIFICATE": "none.pem"}, PAIR),
+    "SIDECAR_POLICIES": Bad("none", says="SIDECAR_POLICIES: found no folder 'none'"),
+    "SIDECAR_PDP": Bad("authzen+https://pdp:99999"),
+    "SIDECAR_PDP_TOKEN": Bad("a b"),
+    "SIDECAR_PDP_CA": Bad(
+        "none.pem", {"SIDECAR_PDP": "authzen+https://pdp"}, "SIDECAR_PDP_CA: expected a PEM file of CAs"
+    ),
+    "SIDECAR_PDP_ROLES": Bad("a b"),
+    "SIDECAR_MODE": Bad("open"),
+    "SIDECAR_WORKERS": Bad("many"),
+    "SIDECAR_TRUSTED_PROXIES": Bad("here"),
+    "SIDECAR_FORWARD_AUTH": Bad("apache"),
+    "SIDECAR_MAX_CONNECTIONS": Bad("0"),
+    "SIDECAR_WS_MAX_MESSAGE": Bad("much"),
+    "SIDECAR_DECISION_LOG": Bad("none/log", says="SIDECAR_DECISION_LOG: cannot append to none/log: No such file"),
+    "SIDECAR_ASSERTION": Bad("none.pem", says="SIDECAR_ASSERTION: expected off, ephemeral, or a PEM file"),
+    "SIDECAR_DRAIN_DELAY": Bad("soon"),
+    "SIDECAR_SHUTDOWN_TIMEOUT": Bad("soon"),
+    "SIDECAR_LOG_LEVEL": Bad("loud"),
+    "SIDECAR_TRACES": Bad("zipkin"),
+    "AWS_REGION": Bad("Ireland"),
+    "AWS_COGNITO_POOL_ID": Bad("pool", POOL),
+    "AWS_COGNITO_CLIENT_ID": Bad(",", POOL, "AWS_COGNITO_CLIENT_ID: not set"),
+    "AWS_COGNITO_CLIENT_SECRET": Bad("changeme"),
+    "SIDECAR_LOGIN": Bad("yes"),
+    "SIDECAR_PASSWORD_FLOW": Bad("plain"),
+    "AWS_COGNITO_DOMAIN": Bad("http://shop.example"),
+    "AWS_COGNITO_HOSTED_UI_CALLBACK_URL": Bad("/callback"),
+    "AWS_COGNITO_HOSTED_UI_LOGOUT_URL": Bad("/bye"),
+    "SIDECAR_LOGOUT": Bad("yes"),
+    "SIDECAR_LOGOUT_PATHS": Bad("logout"),
+    "SIDECAR_SESSION_SECRET": Bad("short"),
+    "SIDECAR_REDIS_URL": Bad("redis://redis:6379/0?socket_timeout=long", LOGIN, "SIDECAR_REDIS_URL: expected redis://"),
+    "SIDECAR_SESSION_IDLE": Bad("soon"),
+    "SIDECAR_SESSION_LIFETIME": Bad("soon"),
+    "SIDECAR_CONSOLE": Bad("yes"),
+    "SIDECAR_TEMPLATES": Bad("none", says="SIDECAR_TEMPLATES: found 'none', expected a folder"),
+    "SIDECAR_ALB_SIGNER": Bad("alb"),
+    "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": Bad("cognito"),
+    "SIDECAR_ISSUER": Bad("https://idp", POOL, "SIDECAR_JWKS_URL: not set, expected the key URL of SIDECAR_ISSUER"),
+    "SIDECAR_JWKS_URL": Bad("keys"),
+}
+CANNOT_BE_BAD = {
+    "SIDECAR_HOSTS": "any text is a name that a request may have or not have",
+    "SIDECAR_CONSOLE_ADMIN": "any text is a role that a token may have or not have",
+}
+
+
+def test_every_setting_has_a_bad_value_or_a_reason_why_it_has_none() -> None:
+    assert set(BAD) | set(CANNOT_BE_BAD) == {setting.variable for setting in SETTINGS}
+    assert not set(BAD) & set(CANNOT_BE_BAD)
+
+
+@pytest.fixture
+def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
+    """Settings that are good, but for the ports, which are taken: so nothing can begin to serve."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith(("SIDECAR_", "AWS_"))]:
+        monkeypatch.delenv(name)
+    (tmp_path / "routes.yaml").write_text("version: 1\nroutes: [{path: /x, access: public}]\n")
+    with (
+        contextlib.closing(socket.create_server(("127.0.0.1", 0))) as one,
+        contextlib.closing(socket.create_server(("127.0.0.1", 0))) as two,
+    ):
+        yield {
+            "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_LISTEN": f"127.0.0.1:{one.getsockname()[1]}",
+            "SIDECAR_ADMIN_LISTEN": f"127.0.0.1:{two.getsockname()[1]}", "SIDECAR_POLICIES": str(policies()),
+            "SIDECAR_CERBOS_BINARY": str(binary()),
+        }  # fmt: skip
+
+
+def tree(folder: Path) -> list[tuple[str, float]]:
+    return [(str(path), path.stat().st_mtime) for path in sorted(folder.rglob("*"))]
+
+
+OPENED: list[str] = []
+"""What was done to sockets since it was cleared. A hook cannot be taken away, and so is there once for all tests."""
+
+
+@cache
+def watched() -> list[str]:
+    def hook(event: str, _: object) -> None:
+        if event in ("socket.bind", "socket.connect", "socket.getaddrinfo"):
+            OPENED.append(event)
+
+    sys.addaudithook(hook)
+    return OPENED
+
+
+def run(environ: Mapping[str, str]) -> list[str]:
+    """Why `sidecar run` does not start."""
+    before, level, handlers = signal.getsignal(signal.SIGHUP), logging.root.level, list(logging.root.handlers)
+    try:
+        with pytest.raises(StartError) as caught:
+            workers.serve(understand(environ, {}), dict(environ), {})
+    finally:
+        signal.signal(signal.SIGHUP, before)
+        logging.root.handlers[:] = handlers
+        logging.root.setLevel(level)
+    return list(caught.value.problems)
+
+
+@pytest.mark.parametrize("variable", BAD)
+def test_check_says_of_a_bad_value_what_run_says(sandbox: dict[str, str], tmp_path: Path, variable: str) -> None:
+    bad = BAD[variable]
+    environ = {**sandbox, **bad.more, variable: bad.value}
+    before, opened = tree(tmp_path), watched()
+    opened.clear()
+    told = checking.findings(environ, {}).problems
+    assert (tree(tmp_path), opened) == (before, [])
+    assert told == run(environ)
+    assert any(problem.startswith(bad.says or f"{variable}: ") for problem in told), told
+    assert len(told) == 1, told
+
+
+def test_without_a_bad_value_it_is_the_port_that_run_refuses(sandbox: dict[str, str]) -> None:
+    assert checking.findings(sandbox, {}).problems == []
+    (told,) = run(sandbox)
+    assert told.startswith("SIDECAR_LISTEN: cannot listen on ")
+
+
+@pytest.mark.parametrize(
+    ("module", "ours", "more", "says"),
+    [
+        ("opentelemetry.sdk.trace", "sidecar.record.tracing", {"SIDECAR_TRACES": "otlp"}, "SIDECAR_TRACES: found otlp"),
+        (
+            "envoy.service.auth.v3.external_auth_pb2", "sidecar.doors.ext_authz",
+            {"SIDECAR_EXT_AUTHZ_LISTEN": "127.0.0.1:1"}, "SIDECAR_EXT_AUTHZ_LISTEN: xds-protos is not installed",
+        ),
+        ("pycognito.aws_srp", "", {**LOGIN, "SIDECAR_LOGIN": "both"}, "SIDECAR_PASSWORD_FLOW: found srp"),
+    ],
+)  # fmt: skip
+def test_check_says_of_a_missing_extra_what_run_says(
+    sandbox: dict[str, str], monkeypatch: pytest.MonkeyPatch, module: str, ours: str, more: dict[str, str], says: str
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    if ours:
+        monkeypatch.delitem(sys.modules, ours, raising=False)
+        monkeypatch.delattr(ours, raising=False)
+    environ = {**sandbox, **more}
+    (told,) = checking.findings(environ, {}).problems
+    assert told.startswith(says)
+    assert run(environ) == [told]
+
+
+def test_check_and_run_tell_all_at_once(sandbox: dict[str, str]) -> None:
+    names = ("SIDECAR_MODE", "SIDECAR_ROUTES", "SIDECAR_POLICIES", "SIDECAR_TEMPLATES", "SIDECAR_DECISION_LOG")
+    environ = {**sandbox, **{name: BAD[name].value for name in names}}
+    told = checking.findings(environ, {}).problems
+    assert [problem.partition(":")[0] for problem in told] == list(names)
+    assert run(environ) == told

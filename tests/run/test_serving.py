@@ -1,4 +1,4 @@
-"""Reload and drain of the real process, under load: no request is lost, and what went wrong is told."""
+"""The real process: started, reloaded, drained and stopped under load, and no request is lost."""
 
 from __future__ import annotations
 
@@ -12,13 +12,66 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
 from tests.conftest import Stack, policies
 from tests.run.test_workers import children
-from tests.stack import Sidecar, running_sidecar, wait_for
+from tests.stack import Recorder, Sidecar, running_sidecar, wait_for
+
+
+def upstream_of(stack: Stack) -> str:
+    return f"http://127.0.0.1:{stack.upstream.port}"
+
+
+@pytest.fixture
+def own(stack: Stack, tmp_path: Path) -> contextlib.AbstractContextManager[Sidecar]:
+    return running_sidecar(tmp_path, stack.routes, policies(), upstream_of(stack), stack.environ)
+
+
+def rss_mb(pid: int) -> float:
+    status = Path(f"/proc/{pid}/status").read_text()
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024
+
+
+def _refused(port: int) -> bool:
+    try:
+        socket.create_connection(("127.0.0.1", port), 1).close()
+    except ConnectionRefusedError:
+        return True
+    return False
+
+
+def test_it_is_small(stack: Stack) -> None:
+    """A loose bound: the figures of the release, and how soon it is ready, are measured apart."""
+    assert rss_mb(stack.sidecar.pid) < 100
+
+
+def test_a_running_request_ends_before_the_sidecar_does(
+    stack: Stack, own: contextlib.AbstractContextManager[Sidecar]
+) -> None:
+    go_on = threading.Event()
+
+    def slow(_: Recorder, connection: socket.socket, __: object) -> None:
+        go_on.wait(10)
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nlate")
+
+    stack.upstream.reset(slow)
+    with own as sidecar, closing(socket.create_connection(("127.0.0.1", sidecar.port), 10)) as client:
+        client.sendall(b"GET /public HTTP/1.1\r\nHost: x\r\n\r\n")
+        wait_for(lambda: stack.upstream.seen)
+        os.kill(sidecar.pid, signal.SIGTERM)
+        wait_for(lambda: _refused(sidecar.port), what="no new connection is taken")
+        go_on.set()
+        data = b""
+        while part := client.recv(65536):
+            data += part
+        assert data.endswith(b"late")
+        assert b"connection: close" in data
+        assert sidecar.process._child.wait(10) == 0
+
 
 CLIENTS = 4
 PATIENT = {"SIDECAR_CERBOS_TIMEOUT": "30s"}

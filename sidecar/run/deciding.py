@@ -1,0 +1,162 @@
+"""From settings to a gate that can decide: nothing is opened, no file is made, no process started.
+
+`sidecar check` and `sidecar explain` go no further, and so find what `sidecar run` refuses.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from sidecar.config.routes.file import RoutesError, RoutesFile, read_routes
+from sidecar.config.settings import Settings, Understood
+from sidecar.gate.gate import Gate, Rules, Sign
+from sidecar.gate.hook import Hook
+from sidecar.gate.identity import Tokens
+from sidecar.gate.request import Reading
+from sidecar.gate.routing import Access
+from sidecar.gate.session import TokenSource
+from sidecar.lookups.asking import Lookups
+from sidecar.lookups.http import HttpSource
+from sidecar.pdp.authzen import AuthZen
+from sidecar.pdp.cerbos import Cerbos
+from sidecar.pdp.embedded import EmbeddedCerbos
+from sidecar.pdp.policy_reload import FollowedPolicies, PolicyReload
+from sidecar.record.metrics import Metrics
+from sidecar.run.errors import Errors, StartError
+from sidecar.run.pdp import decision_point, embedded_cerbos, policy_reload
+from sidecar.trust.alb import AlbKeys, AlbSessions
+from sidecar.trust.issuers import Trust, trust_from
+from sidecar.trust.jwks import KeyStore
+
+if TYPE_CHECKING:
+    from sidecar.run.browser import Browser
+
+wall_clock = time.time  # noqa: TID251 - here the clock enters; everything below takes it as an argument
+
+
+class Configured(NamedTuple):
+    """What the route file says, and the keys of those whom it trusts: what a reload replaces, all of it at once."""
+
+    routes: RoutesFile
+    trust: Trust
+    keys: KeyStore
+    tokens: Tokens
+
+    def rules(self, reading: Reading) -> Rules:
+        """Make the rules for the gate; of decisions, nothing is remembered yet."""
+        return Rules(self.routes.table, self.routes.lookups, self.tokens, reading, self.routes.decisions())
+
+
+@dataclass
+class Deciding:
+    """Everything that a gate is made of. A reload puts another `configured` in its place."""
+
+    settings: Settings
+    environ: Mapping[str, str]
+    metrics: Metrics
+    configured: Configured
+    reading: Reading
+    pdp: Cerbos | AuthZen
+    embedded: EmbeddedCerbos | None
+    policies: PolicyReload | FollowedPolicies | None
+    hooks: Lookups
+    browser: Browser | None
+    alb_keys: AlbKeys
+
+    def gate(self, *, sign: Sign | None = None) -> Gate:
+        """Make the gate, in the mode of the settings. `sign` makes the assertions of its permits."""
+        return Gate(
+            self.configured.rules(self.reading), self.hooks, self.pdp, now=wall_clock, timer=time.perf_counter,
+            sign=sign, shadow=self.settings.mode == "shadow", sources=self._sources(),
+        )  # fmt: skip
+
+    def _sources(self) -> tuple[TokenSource, ...]:
+        """Where a request's token may be but for Authorization: our own session before the load balancer's."""
+        sources: list[TokenSource] = [self.browser.sessions] if self.browser is not None else []
+        if self.settings.alb_signers:
+            sources.append(AlbSessions(self.settings.alb_signers, self.alb_keys))
+        return tuple(sources)
+
+    async def aclose(self) -> None:
+        """Close what deciding has opened since, and stop the Cerbos of our own."""
+        await self.hooks.aclose()
+        await self.configured.keys.aclose()
+        await self.pdp.aclose()
+        if self.policies is not None:
+            await self.policies.aclose()
+        await self.alb_keys.aclose()
+        if self.browser is not None:
+            await self.browser.aclose()
+        if self.embedded is not None:
+            await self.embedded.stop()
+
+
+def deciding(read: Understood, environ: Mapping[str, str], metrics: Metrics | None = None) -> Deciding:
+    """Make all that a gate needs. Raises StartError with every problem, those of `read` included."""
+    settings, metrics = read.settings, metrics or Metrics()
+    errors = Errors(read.problems)
+    routes = errors.tried(load_routes, settings, environ)
+    embedded = errors.tried(embedded_cerbos, settings, environ)
+    pdp = errors.tried(decision_point, settings, embedded)
+    policies = errors.tried(policy_reload, settings, embedded, environ, wall_clock)
+    trust, browser = None, None
+    if not read.problems:
+        # of settings that contradict themselves it cannot be said who is trusted and who may sign in
+        trust = errors.tried(load_trust, settings, routes) if routes is not None else None
+        browser = errors.tried(_browser, settings, metrics)
+    if errors.problems or routes is None or trust is None or pdp is None:
+        raise StartError(*errors.problems)
+    keys = key_store(trust, metrics)
+    return Deciding(
+        settings, environ, metrics, Configured(routes, trust, keys, tokens_of(routes, trust, keys, metrics)),
+        Reading(settings.hosts, settings.trusted_proxies, bool(settings.alb_signers)), pdp, embedded, policies,
+        Lookups({Hook: HttpSource()}, now=time.monotonic, count=metrics.remembered), browser,
+        AlbKeys(now=time.monotonic, report=metrics.dependency),
+    )  # fmt: skip
+
+
+def load_routes(settings: Settings, environ: Mapping[str, str]) -> RoutesFile:
+    """Read and check the route file. Raises StartError with every problem."""
+    try:
+        text = Path(settings.routes).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise StartError(f"SIDECAR_ROUTES: cannot read {settings.routes}: {error}") from None
+    try:
+        return read_routes(text, settings.routes, environ)
+    except RoutesError as error:
+        raise StartError(*map(str, error.problems)) from None
+
+
+def load_trust(settings: Settings, routes: RoutesFile) -> Trust:
+    """Return the trusted issuers. Raises StartError where a route needs a principal and nobody is trusted."""
+    trust = trust_from(settings, routes.identities)
+    if not trust.issuers and any(route.access is not Access.PUBLIC for route in routes.table.routes):
+        raise StartError(
+            "no issuer of tokens: set AWS_REGION, AWS_COGNITO_POOL_ID and AWS_COGNITO_CLIENT_ID, "
+            f"or give `identity` in {settings.routes}"
+        )
+    return trust
+
+
+def key_store(trust: Trust, metrics: Metrics) -> KeyStore:
+    """Make the keys of the trusted issuers, none of them fetched yet."""
+    return KeyStore(trust.key_urls, trust.groups, now=time.monotonic, report=metrics.dependency)
+
+
+def tokens_of(routes: RoutesFile, trust: Trust, keys: KeyStore, metrics: Metrics) -> Tokens:
+    """Make what verifies tokens, with nothing remembered yet; the key store tells it from now on of other keys."""
+    tokens = Tokens(trust.issuers, routes.principal, keys.find, count=metrics.remembered)
+    keys.on_change = tokens.forget
+    return tokens
+
+
+def _browser(settings: Settings, metrics: Metrics) -> Browser | None:
+    if not settings.login_modes:
+        return None
+    from sidecar.run.browser import Browser
+
+    return Browser(settings, metrics.dependency, wall_clock)

@@ -1,0 +1,73 @@
+"""`sidecar explain`: what decides, made of the settings, and asked about one request of a person's making."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from sidecar.config.settings import Settings, Understood
+from sidecar.gate.gate import Gate
+from sidecar.gate.request import Raw
+from sidecar.gate.routing import WEBSOCKET
+from sidecar.gate.verdict import Forward
+from sidecar.record import logs
+from sidecar.run.deciding import deciding, wall_clock
+from sidecar.run.errors import blaming
+from sidecar.study import explain
+
+
+class Asked(NamedTuple):
+    """What `sidecar explain` was asked: a request as a person writes it. `claims` stand in place of a token."""
+
+    method: str
+    target: str
+    headers: list[str]
+    body: str
+    token: str
+    claims: Mapping[str, Any] | None
+
+
+async def explain_one(read: Understood, environ: Mapping[str, str], asked: Asked) -> tuple[bool, list[str]]:
+    """Explain one request with the real hook and the real PDP. No file is left. Raises StartError, and ValueError for a
+    bad header."""
+    logs.configure("error")
+    made = deciding(read, environ)
+    pdp = explain.RecordingPDP(made.pdp)
+    tokens = made.configured.tokens
+    if asked.claims is not None:
+        tokens = explain.GivenClaims(asked.claims, made.configured.routes.principal)
+    rules = made.configured.rules(made.reading).by(tokens)
+    gate = Gate(rules, made.hooks, pdp, now=wall_clock, timer=time.perf_counter)
+    try:
+        with blaming("SIDECAR_CERBOS"):
+            if made.embedded is not None:
+                await made.embedded.start()
+        verdict, lines = await explain.explain(gate, pdp, _raw(asked, read.settings), asked.body.encode("utf-8"))
+    finally:
+        await made.aclose()
+    return isinstance(verdict, Forward), lines
+
+
+_HEADER = re.compile(r"([A-Za-z0-9-]+):[ \t]*(.*)")
+
+
+def _raw(asked: Asked, settings: Settings) -> Raw:
+    headers = [(b"host", sorted(settings.hosts)[0].encode("ascii") if settings.hosts else b"localhost")]
+    for text in asked.headers:
+        match = _HEADER.fullmatch(text)
+        if match is None:
+            raise ValueError(f"found {text!r}, expected 'NAME: VALUE'")
+        headers.append((match[1].lower().encode("ascii"), match[2].strip().encode("utf-8")))
+    if asked.token:
+        headers.append((b"authorization", b"Bearer " + asked.token.encode("ascii")))
+    if asked.body:
+        headers += [
+            (b"content-type", b"application/json"),
+            (b"content-length", str(len(asked.body.encode("utf-8"))).encode("ascii")),
+        ]
+    if asked.method == WEBSOCKET:
+        # what `actions` names for a handshake, which is a GET
+        return Raw("GET", asked.target.encode("latin-1"), headers, "", "http", "explain", websocket=True)
+    return Raw(asked.method, asked.target.encode("latin-1"), headers, "", "http", "explain")

@@ -1,0 +1,179 @@
+"""What a process that serves has besides its gate, made without being opened: so `check` tries it as `run` does."""
+
+from __future__ import annotations
+
+import errno
+import os
+import ssl
+import time
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import IO, TYPE_CHECKING, NamedTuple
+
+from sidecar.config.settings import Address, Settings, Understood
+from sidecar.gate.verdict import Forward
+from sidecar.net.breaker import Breaker
+from sidecar.net.connection import Timeouts
+from sidecar.net.owners import Owners
+from sidecar.net.pool import Origin, Pool
+from sidecar.net.upstream import Upstream
+from sidecar.pages.templates import Pages, TemplateError
+from sidecar.record.journal import open_stream
+from sidecar.record.metrics import Metrics
+from sidecar.run.deciding import Deciding, deciding
+from sidecar.run.errors import Errors, StartError, blaming, unable
+from sidecar.trust.assertion import Assertions, load_key
+
+if TYPE_CHECKING:
+    from sidecar.record.tracing import Tracer
+
+MAX_SOCKET_PATH = 107
+"""Bytes of a unix socket's path (unix(7))."""
+
+
+class Parts(NamedTuple):
+    """None stands for what the settings switch off. `tracer` begins to run when it is called; `ext_authz` is the
+    module of Envoy's door, which needs an extra."""
+
+    upstream: Upstream
+    pages: Pages
+    assertions: Assertions | None
+    tracer: Callable[[], Tracer] | None
+    ext_authz: ModuleType | None
+
+
+def parts(settings: Settings) -> Parts:
+    """Make all of it. Raises StartError with every problem, of what will be opened too."""
+    errors = Errors()
+    upstream = errors.tried(_upstream, settings)
+    pages = errors.tried(_pages, settings)
+    assertions = errors.tried(_assertions, settings)
+    tracer = errors.tried(_tracer, settings)
+    ext_authz = errors.tried(_ext_authz, settings)
+    errors.tried(require_log, settings)
+    for variable, address in listeners(settings):
+        errors.tried(require_place, address, variable)
+    if errors.problems or upstream is None or pages is None:
+        raise StartError(*errors.problems)
+    return Parts(upstream, pages, assertions, tracer, ext_authz)
+
+
+class Prepared(NamedTuple):
+    """Both halves of a process, with nothing of them open."""
+
+    deciding: Deciding
+    parts: Parts
+
+
+def prepare(read: Understood, environ: Mapping[str, str], metrics: Metrics | None = None) -> Prepared:
+    """Make all that a process needs. Raises StartError with every problem, those of `read` included."""
+    errors = Errors()
+    made, fitted = errors.tried(deciding, read, environ, metrics), errors.tried(parts, read.settings)
+    if made is None or fitted is None:
+        raise StartError(*errors.problems)
+    return Prepared(made, fitted)
+
+
+def listeners(settings: Settings) -> Iterator[tuple[str, Address]]:
+    """Yield each setting that says where to listen, with its address."""
+    yield "SIDECAR_LISTEN", settings.listen
+    yield "SIDECAR_ADMIN_LISTEN", settings.admin_listen
+    if settings.ext_authz_listen is not None:
+        yield "SIDECAR_EXT_AUTHZ_LISTEN", settings.ext_authz_listen
+
+
+def require_place(address: Address, variable: str) -> None:
+    """Look whether a unix socket could be made. Raises StartError. Whether a port is free, only listening can tell."""
+    path = Path(address.path)
+    if not address.path:
+        return
+    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
+        raise StartError(f"{variable}: found {address}, expected a path of {MAX_SOCKET_PATH} bytes at most")
+    with unable(variable, f"listen on {address}"):
+        _require_folder(path)
+
+
+def require_log(settings: Settings) -> None:
+    """Look whether the decision log could be appended to. Raises StartError; no file is made."""
+    if settings.decision_log == "stdout":
+        return
+    path = Path(settings.decision_log)
+    with unable("SIDECAR_DECISION_LOG", f"append to {settings.decision_log}"):
+        if path.is_dir():
+            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+        if not path.exists():
+            _require_folder(path)
+        elif not os.access(path, os.W_OK):
+            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def open_log(settings: Settings) -> IO[str]:
+    """Open the decision log. Raises StartError."""
+    require_log(settings)
+    with unable("SIDECAR_DECISION_LOG", f"append to {settings.decision_log}"):
+        return open_stream(settings.decision_log)
+
+
+def _require_folder(path: Path) -> None:
+    """Look whether a file can be made there. Raises OSError."""
+    folder = path.parent
+    if not folder.is_dir():
+        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
+    if not os.access(folder, os.W_OK | os.X_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+
+
+def _upstream(settings: Settings) -> Upstream:
+    with blaming("SIDECAR_UPSTREAM"):
+        origin = Origin.parse(settings.upstream)
+    tls = None
+    if origin.scheme == "https":
+        with blaming("SIDECAR_UPSTREAM_CA", "a PEM file of CAs"):
+            tls = ssl.create_default_context(cafile=settings.upstream_ca or None)
+    timeouts = Timeouts(
+        settings.upstream_connect_timeout, settings.upstream_head_timeout, settings.upstream_idle_timeout
+    )  # fmt: skip
+    owners = Owners(settings.trusted_proxies).of_permit
+    pool: Pool[Forward] = Pool(origin, timeouts=timeouts, tls=tls, breaker=Breaker(time.monotonic))
+    return Upstream(pool, owners)
+
+
+def _pages(settings: Settings) -> Pages:
+    pages = Pages(settings.templates)
+    try:
+        pages.check()
+    except TemplateError as error:
+        raise StartError(*str(error).splitlines()) from None
+    return pages
+
+
+def _assertions(settings: Settings) -> Assertions | None:
+    if settings.assertion == "off":
+        return None
+    with blaming("SIDECAR_ASSERTION", "off, ephemeral, or a PEM file with a P-256 key"):
+        return Assertions(load_key(settings.assertion), settings.upstream)
+
+
+def _tracer(settings: Settings) -> Callable[[], Tracer] | None:
+    if settings.traces == "off":
+        return None
+    try:
+        from sidecar.record.tracing import Tracer
+    except ImportError as error:
+        raise StartError(
+            f"SIDECAR_TRACES: found otlp, expected OpenTelemetry: pip install 'authorization-sidecar[otel]' ({error})"
+        ) from None
+    return Tracer
+
+
+def _ext_authz(settings: Settings) -> ModuleType | None:
+    if settings.ext_authz_listen is None:
+        return None
+    try:
+        from sidecar.doors import ext_authz
+    except ImportError:
+        raise StartError(
+            "SIDECAR_EXT_AUTHZ_LISTEN: xds-protos is not installed: pip install 'authorization-sidecar[envoy]'"
+        ) from None
+    return ext_authz

@@ -1,0 +1,118 @@
+"""Composes the PDP: settings -> who is asked for decisions, and what puts changed policies into force."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from sidecar.config.settings import Settings
+from sidecar.gate.gate import Clock
+from sidecar.net.grpc_client import tls_context
+from sidecar.pdp.authzen import AuthZen
+from sidecar.pdp.cerbos import Cerbos
+from sidecar.pdp.embedded import ADMIN, EmbeddedCerbos, find_binary, problems_of
+from sidecar.pdp.policy_reload import Compile, FollowedPolicies, PolicyReload, PolicyState
+from sidecar.run.errors import Errors, StartError, blaming
+
+POLICIES = "_AUTHORIZATION_SIDECAR_POLICIES"
+"""Set by the parent for its workers: the file that tells which policies are in force. No setting of a user."""
+
+
+def embedded_cerbos(settings: Settings, environ: Mapping[str, str]) -> EmbeddedCerbos | None:
+    """Make the Cerbos that we run ourselves, not yet started; None where there is none. Raises StartError."""
+    if settings.pdp or settings.cerbos != "embedded":
+        return None
+    errors = Errors()
+    folder, binary = errors.tried(policy_folder, settings), errors.tried(cerbos_binary, settings)
+    if folder is None or binary is None:
+        raise StartError(*errors.problems)
+    with blaming("SIDECAR_CERBOS"):
+        return EmbeddedCerbos(
+            folder, binary=str(binary), told=_told_of_traces(settings, environ), strict=settings.cerbos_strict == "on"
+        )
+
+
+def policy_folder(settings: Settings) -> Path:
+    """Return the folder of policies. Raises StartError where there is none."""
+    folder = Path(settings.policies)
+    if not folder.is_dir():
+        raise StartError(f"SIDECAR_POLICIES: found no folder {settings.policies!r}, expected the Cerbos policies")
+    return folder
+
+
+def cerbos_binary(settings: Settings) -> Path:
+    """Return the Cerbos binary. Raises StartError where there is none."""
+    with blaming("SIDECAR_CERBOS_BINARY"):
+        return find_binary(settings.cerbos_binary or None)
+
+
+def decision_point(settings: Settings, embedded: EmbeddedCerbos | None) -> Cerbos | AuthZen:
+    """Make what asks for decisions. Raises StartError."""
+    if not settings.pdp:
+        target = settings.cerbos if embedded is None else embedded.target
+        return Cerbos(target, timeout=settings.cerbos_timeout, now=time.monotonic, tls=_cerbos_tls(settings))
+    tls = None
+    if settings.pdp.startswith("authzen+https:"):
+        with blaming("SIDECAR_PDP_CA", "a PEM file of CAs"):
+            tls = ssl.create_default_context(cafile=settings.pdp_ca or None)
+    with blaming("SIDECAR_PDP"):
+        return AuthZen(
+            settings.pdp, timeout=settings.cerbos_timeout, now=time.monotonic, token=settings.pdp_token,
+            roles=settings.pdp_roles, tls=tls,
+        )  # fmt: skip
+
+
+def policy_reload(
+    settings: Settings, embedded: EmbeddedCerbos | None, environ: Mapping[str, str], now: Clock
+) -> PolicyReload | FollowedPolicies | None:
+    """Make what puts changed policies into force, None where that is not ours to do. Raises StartError."""
+    if embedded is not None:
+        return embedded_reload(embedded, now)
+    if POLICIES in environ:
+        return FollowedPolicies(Path(environ[POLICIES]))
+    if not settings.cerbos_admin or settings.pdp:
+        return None
+    return PolicyReload(
+        settings.cerbos, settings.cerbos_admin, Path(settings.policies), now=now, compile_all=_compiler(settings),
+        tls=_cerbos_tls(settings),
+    )  # fmt: skip
+
+
+def embedded_reload(
+    embedded: EmbeddedCerbos, now: Clock, publish: Callable[[PolicyState], None] = lambda state: None
+) -> PolicyReload:
+    """Make what puts changed policies into force in the Cerbos that we run ourselves."""
+    return PolicyReload(
+        embedded.target, ADMIN, embedded.snapshot.source, now=now, snapshot=embedded.snapshot,
+        compile_all=embedded.compile, publish=publish,
+    )  # fmt: skip
+
+
+def _cerbos_tls(settings: Settings) -> ssl.SSLContext | None:
+    if not settings.cerbos_by_tls:
+        return None
+    names = "SIDECAR_CERBOS_CA, SIDECAR_CERBOS_CERTIFICATE, SIDECAR_CERBOS_KEY"
+    with blaming(names, "PEM files of the CAs, and a certificate with its key"):
+        return tls_context(settings.cerbos_ca, settings.cerbos_certificate, settings.cerbos_key)
+
+
+def _compiler(settings: Settings) -> Compile | None:
+    """Make what compiles policies for a Cerbos that we do not run, where a binary is here, too. Raises StartError."""
+    folder = Path(settings.policies)
+    try:
+        binary = cerbos_binary(settings)
+    except StartError:
+        if settings.cerbos_binary:
+            raise
+        return None
+    return lambda policies: problems_of(binary, folder, policies)
+
+
+def _told_of_traces(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables of the embedded Cerbos by which its spans come to where ours do."""
+    if settings.traces == "off":
+        return {}
+    told = {name: value for name, value in environ.items() if name.startswith("OTEL_")}
+    return told | {"OTEL_SERVICE_NAME": "cerbos", "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf"}

@@ -1,0 +1,229 @@
+"""From what decides to a process that serves: its ports and its Cerbos, started, drained and stopped in order."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import logging
+import math
+import signal
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any, NamedTuple
+
+import uvicorn
+
+from sidecar.config.settings import Address, Settings
+from sidecar.gate.codes import Code
+from sidecar.gate.trace import BeginTrace
+from sidecar.net import grpc_health
+from sidecar.net import http_server as server
+from sidecar.net.grpc_health import Health
+from sidecar.net.grpc_server import GrpcServer
+from sidecar.net.limits import Drain, Limits
+from sidecar.net.owners import Owners
+from sidecar.record.journal import Journal
+from sidecar.record.workers import PUBLISH_EVERY
+from sidecar.run.admin import admin_app
+from sidecar.run.deciding import wall_clock
+from sidecar.run.errors import StartError, blaming, unable
+from sidecar.run.parts import Prepared, listeners, open_log, require_place
+from sidecar.run.reload import Reload, Stamp
+from sidecar.run.status import Status
+from sidecar.run.tasks import Tasks
+from sidecar.run.traffic import Recording, new_id, refusals_of, traffic
+
+log = logging.getLogger("sidecar")
+
+BACKLOG = 2048
+UNSENT = 64 * 1024
+"""Bytes of answers that the kernel holds for a client besides those that are on their way."""
+
+
+def listen(address: Address, variable: str) -> socket.socket:
+    """Open a listening socket. Raises StartError that names the setting and the address."""
+    require_place(address, variable)
+    family = socket.AF_UNIX if address.path else socket.AF_INET6 if ":" in address.host else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        with unable(variable, f"listen on {address}"):
+            _bind(sock, address)
+    except StartError:
+        sock.close()
+        raise
+    # whoever comes while the rest still starts waits, and is not turned away
+    sock.listen(BACKLOG)
+    sock.setblocking(False)
+    return sock
+
+
+def _bind(sock: socket.socket, address: Address) -> None:
+    if address.path:
+        Path(address.path).unlink(missing_ok=True)
+        sock.bind(address.path)
+        return
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # a client that takes nothing holds little of the kernel's memory, and its pace is seen
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
+    sock.bind((address.host, address.port))
+
+
+class _Server(uvicorn.Server):
+    """uvicorn's server, with signals left to us: one signal stops two servers in order."""
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Any:
+        yield
+
+
+class Sockets(NamedTuple):
+    """The listening sockets of a process; `ext_authz` where `SIDECAR_EXT_AUTHZ_LISTEN` is set."""
+
+    traffic: socket.socket
+    admin: socket.socket
+    ext_authz: socket.socket | None = None
+
+    @classmethod
+    def open(cls, settings: Settings) -> Sockets:
+        """Listen where the settings say. Raises StartError."""
+        return cls(*(listen(address, variable) for variable, address in listeners(settings)))
+
+    def numbers(self) -> list[int]:
+        """Their file descriptors, for a process that inherits them."""
+        return [sock.fileno() for sock in self if sock is not None]
+
+
+class Sidecar:
+    """One process that serves. `stamp` is that of the route file from before it was read. Raises StartError where the
+    decision log cannot be opened."""
+
+    def __init__(self, prepared: Prepared, stamp: Stamp) -> None:
+        deciding, parts = prepared
+        self._deciding = deciding
+        self._parts = parts
+        self._tracer = parts.tracer() if parts.tracer is not None else None
+        tell, begin = (self._tracer.end, self._tracer.begin) if self._tracer is not None else (None, None)
+        self.metrics = deciding.metrics
+        shadow = deciding.settings.mode == "shadow"
+        self.journal = Journal(open_log(deciding.settings), self.metrics, wall_clock, _later, tell, shadow=shadow)
+        if deciding.policies is not None:
+            self.journal.policies = deciding.policies.state
+        self.gate = deciding.gate(sign=parts.assertions.sign if parts.assertions is not None else None)
+        self.traffic = traffic(deciding, self.gate, parts, Recording(self.journal, begin))
+        self.ext_authz = self._answer_envoy(parts.ext_authz, begin) if parts.ext_authz is not None else None
+        self._tasks = Tasks()
+        self.reload = Reload(deciding, self.gate, stamp, self._tasks)
+        self.status = Status(deciding, self.gate, self.reload, parts.upstream)
+        self.metrics.read = self.status.gauges
+
+    def _answer_envoy(self, ext_authz: ModuleType, begin: BeginTrace | None) -> GrpcServer:
+        refusals = refusals_of(self._deciding, self._parts)
+        door = ext_authz.ExtAuthz(self.gate, self.journal, time.perf_counter, new_id, refusals, begin)
+        health = Health((ext_authz.SERVICE,), lambda: self.status.serves())
+        return GrpcServer({ext_authz.CHECK: door.check, grpc_health.CHECK: health.check})
+
+    async def run(self, sockets: Sockets, started: Callable[[], None] = lambda: None) -> None:
+        """Serve until SIGTERM or SIGINT: then readiness ends, new connections are taken until the drain delay is over,
+        and running requests finish. Raises StartError."""
+        settings = self._deciding.settings
+        loop = asyncio.get_running_loop()
+        stop, drain = asyncio.Event(), Drain()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, stop.set)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.spawn(self.reload.now()))
+        admin_server = _Server(server.config(admin_app(self.status, self.metrics.exposition)))
+        traffic_server = self._traffic_server(drain)
+        self.status.connections = lambda: len(traffic_server.server_state.connections)
+        try:
+            # the admin port first: an orchestrator may ask about readiness while the rest still starts
+            self._tasks.spawn(admin_server.serve([sockets.admin]))
+            await self._start()
+            serving = loop.create_task(traffic_server.serve([sockets.traffic]))
+            if self.ext_authz is not None and sockets.ext_authz is not None:
+                await self.ext_authz.start(sockets.ext_authz)
+            # what was loaded at start lives as long as the process: the collector need not look at it again
+            gc.collect()
+            gc.freeze()
+            started()
+            await stop.wait()
+            await self._drain(stop, drain)
+            traffic_server.should_exit = True
+            if self.ext_authz is not None:
+                await self.ext_authz.stop(settings.shutdown_timeout)
+            await serving
+            log.info("stopped")
+            admin_server.should_exit = True
+        finally:
+            await self.aclose()
+
+    def _traffic_server(self, drain: Drain) -> _Server:
+        settings = self._deciding.settings
+        return _Server(
+            server.config(
+                self.traffic,
+                limits=Limits(connections=settings.max_connections),
+                refused=self._refused,
+                drain=drain,
+                owner_of=Owners(settings.trusted_proxies).of_peer,
+                timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
+            )
+        )
+
+    def _refused(self, status: int, code: Code, peer: str) -> str:
+        """Journal a refusal of the server's own, and give it a request id."""
+        request_id = new_id()
+        self.journal.refused_unread(status, code, peer, request_id)
+        return request_id
+
+    async def _start(self) -> None:
+        deciding = self._deciding
+        warming = deciding.configured.keys.warm()
+        if deciding.embedded is not None:
+            with blaming("SIDECAR_CERBOS"):
+                await asyncio.gather(deciding.embedded.start(), warming)
+        else:
+            await warming
+        self._tasks.spawn(self.status.watch_pdp())
+        self._tasks.spawn(self.reload.watch())
+        if deciding.policies is not None:
+            self._tasks.spawn(deciding.policies.watch())
+        self._tasks.spawn(self._publish())
+
+    async def _publish(self) -> None:
+        """Let other workers know what this one counts."""
+        while True:
+            self.metrics.publish()
+            await asyncio.sleep(PUBLISH_EVERY)
+
+    async def _drain(self, stop: asyncio.Event, drain: Drain) -> None:
+        """Say that we are going, and wait until load balancers have noticed; a second signal ends the wait."""
+        settings = self._deciding.settings
+        self.status.draining = drain.begun = True
+        log.info(
+            "stopping: not ready any more, in %g s no new connections, running requests have %g s",
+            settings.drain_delay, settings.shutdown_timeout,
+        )  # fmt: skip
+        stop.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), settings.drain_delay)
+
+    async def aclose(self) -> None:
+        """Give back everything that was opened, and write what was recorded."""
+        try:
+            await self._tasks.aclose()
+            await self._parts.upstream.aclose()
+            await self._deciding.aclose()
+            if self._tracer is not None:
+                # it waits for a collector, which may be slow
+                await asyncio.to_thread(self._tracer.close)
+        finally:
+            self.metrics.publish()
+            self.journal.flush()
+
+
+def _later(seconds: float, what: Callable[[], None]) -> None:
+    asyncio.get_running_loop().call_later(seconds, what)

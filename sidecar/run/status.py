@@ -1,0 +1,125 @@
+"""What a process tells of itself: whether it is ready, its gauges, and the configuration in force."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from sidecar.config.settings import SETTINGS, Address, Settings
+from sidecar.gate.gate import Gate
+from sidecar.net.upstream import Upstream
+from sidecar.pdp.policy_reload import PolicyState
+from sidecar.record.metrics import Gauge
+from sidecar.run.deciding import Deciding
+from sidecar.run.reload import Reload
+
+
+class Status:
+    """Of one process. Whoever serves says when it is `draining`, and how many `connections` there are."""
+
+    def __init__(self, deciding: Deciding, gate: Gate, reload: Reload, upstream: Upstream) -> None:
+        self.draining = False
+        self.connections: Callable[[], int] = lambda: 0
+        self._deciding = deciding
+        self._gate = gate
+        self._reload = reload
+        self._upstream = upstream
+        self._pdp_serving = False
+
+    def readiness(self) -> dict[str, bool]:
+        """Return what `/readyz` tells: ready only when keys, the PDP and routes are, and until the sidecar begins to
+        stop."""
+        return {
+            "pdp" if self._deciding.settings.pdp else "cerbos": self._pdp_serving,
+            "keys": self._deciding.configured.keys.ready, "routes": True, "serving": not self.draining,
+        }  # fmt: skip
+
+    def serves(self) -> bool:
+        """Whether a new question would be answered: what gRPC's health service tells."""
+        return all(self.readiness().values())
+
+    def reloads(self) -> dict[str, str]:
+        """Return what `/readyz` tells besides: how the last reload of the routes went, and that of the policies where
+        they are ours to reload."""
+        policies = self._policies
+        return {"reload": self._reload.told()} | ({"policies": policies.told()} if policies is not None else {})
+
+    async def watch_pdp(self) -> None:
+        """Keep up with what the PDP says of itself."""
+        pdp = self._deciding.pdp
+        while True:
+            self._pdp_serving = await pdp.serving()
+            await asyncio.sleep(1.0 if self._pdp_serving else pdp.probe_every)
+
+    def gauges(self) -> Iterator[Gauge]:
+        """Yield what of this process stands in the metrics beside its counts."""
+        deciding, reload = self._deciding, self._reload
+        yield "sidecar_workers", (), 1
+        yield "sidecar_connections", (), self.connections()
+        yield "sidecar_upstream_connections", ("idle",), self._upstream.idle
+        yield "sidecar_upstream_connections", ("busy",), self._upstream.busy
+        yield from self._asking()
+        for cache, size in self._remembered():
+            yield "sidecar_remembered_bytes", (cache,), size
+        for part, ready in self.readiness().items():
+            yield "sidecar_ready", (part,), ready
+        for issuer, age in deciding.configured.keys.ages().items():
+            yield "sidecar_key_age_seconds", (issuer,), age
+        yield "sidecar_config_generation", (), reload.generation
+        yield "sidecar_config_reload_success", (), not reload.fault
+        yield "sidecar_config_loaded_timestamp_seconds", (), reload.loaded_at
+        yield "sidecar_config_agreed", (), deciding.configured.routes.checksum
+        if self._policies is not None:
+            yield "sidecar_policies_generation", (), self._policies.generation
+            yield "sidecar_policies_reload_success", (), not self._policies.fault
+            yield "sidecar_policies_loaded_timestamp_seconds", (), self._policies.loaded_at
+        if deciding.embedded is not None:
+            yield "sidecar_cerbos_restarts", (), deciding.embedded.restarts
+
+    def _asking(self) -> Iterator[Gauge]:
+        pdp, hooks = self._deciding.pdp, self._deciding.hooks
+        yield "sidecar_breaker_open", ("upstream", ""), self._upstream.is_open
+        yield "sidecar_breaker_open", ("pdp", ""), pdp.is_open
+        for name, is_open in hooks.breakers().items():
+            yield "sidecar_breaker_open", ("lookup", name), is_open
+        lookups = [("lookup", name, shares) for name, shares in hooks.shares.items()]
+        for dep, name, shares in (("pdp", "", pdp.shares), *lookups):
+            yield "sidecar_questions", (dep, name, "under_way"), shares.under_way
+            yield "sidecar_questions", (dep, name, "waiting"), shares.waiting
+
+    def _remembered(self) -> Iterator[tuple[str, int]]:
+        rules = self._gate.rules
+        yield "token", rules.tokens.remembered
+        yield "lookup", self._deciding.hooks.remembered
+        if rules.decisions is not None:
+            yield "decision", rules.decisions.remembered
+
+    @property
+    def _policies(self) -> PolicyState | None:
+        """Which policies are in force, None where we do not put them into force."""
+        return self._deciding.policies.state if self._deciding.policies is not None else None
+
+    def config(self) -> dict[str, Any]:
+        """Return what `/config` shows: settings without secrets, and the routes in force."""
+        settings, configured = self._deciding.settings, self._deciding.configured
+        shown = {
+            setting.variable: "(set)"
+            if setting.secret and getattr(settings, setting.field)
+            else _shown(setting.field, settings)
+            for setting in SETTINGS
+        }
+        table = configured.routes.table
+        return {
+            "settings": shown, "generation": self._reload.generation, "reload": self._reload.told(),
+            "routes": [{"path": r.name, "access": r.access, "actions": dict(r.actions)} for r in table.routes],
+            "issuers": list(configured.trust.issuers),
+            "policies": self._policies.shown() if self._policies is not None else {},
+        }  # fmt: skip
+
+
+def _shown(name: str, settings: Settings) -> Any:
+    value = getattr(settings, name)
+    if isinstance(value, frozenset | tuple) and not isinstance(value, Address):
+        return sorted(map(str, value))
+    return value if isinstance(value, int | float) else str(value)

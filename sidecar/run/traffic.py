@@ -1,0 +1,121 @@
+"""The traffic port: settings -> its doors and pages, and the ASGI app that gives each request to one of them."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from typing import NamedTuple
+
+from sidecar.doors.dialects import DIALECTS
+from sidecar.doors.forward_auth import ForwardAuth
+from sidecar.doors.proxy import Proxy, Receive, Scope, Send
+from sidecar.doors.refusal import Refusals
+from sidecar.doors.websocket import WebSocketDoor
+from sidecar.gate.gate import Gate
+from sidecar.gate.trace import BeginTrace
+from sidecar.net import http_server as server
+from sidecar.net.owners import Owners, Places
+from sidecar.pages.console import Console
+from sidecar.pages.permissions import Permissions
+from sidecar.pages.router import OwnPaths, Paths, assertion_paths
+from sidecar.record.journal import Journal
+from sidecar.run.deciding import Deciding, wall_clock
+from sidecar.run.parts import Parts
+
+
+class Traffic:
+    """The ASGI app of the traffic port: the sidecar's own paths, and the proxy for all others (R27). `authorize`
+    answers the questions of another proxy, where there is one."""
+
+    def __init__(
+        self, proxy: Proxy, websockets: WebSocketDoor, own: OwnPaths, authorize: ForwardAuth | None = None
+    ) -> None:
+        self._proxy = proxy
+        self._websockets = websockets
+        self._own = own
+        self._authorize = authorize
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """One ASGI scope; anything that is not http is refused by not being answered."""
+        if scope["type"] != "http":
+            raise RuntimeError(f"an ASGI scope of type {scope['type']!r}")
+        if server.UPGRADE in scope.get("extensions", ()):
+            await self._websockets(scope, receive, send)
+        else:
+            await self._own(scope, receive, send)
+
+    def direct(self, target: bytes) -> Proxy | ForwardAuth | None:
+        """Who takes a request that is no WebSocket; None for the own paths."""
+        if not target.startswith(self._own.prefixes):
+            return self._proxy
+        if self._authorize is not None and self._authorize.has(target):
+            return self._authorize
+        return None if self._own.has(target) else self._proxy
+
+
+class Recording(NamedTuple):
+    """What is written of each request: `begin_trace` is None where no traces are told."""
+
+    journal: Journal
+    begin_trace: BeginTrace | None
+
+
+def refusals_of(deciding: Deciding, parts: Parts) -> Refusals:
+    """Make what answers refusals at every door."""
+    return Refusals(login=deciding.browser is not None, page=parts.pages.error)
+
+
+def traffic(deciding: Deciding, gate: Gate, parts: Parts, recording: Recording) -> Traffic:
+    """Make the doors of the traffic port, and the pages beside them."""
+    settings, refusals = deciding.settings, refusals_of(deciding, parts)
+    journal, begin_trace = recording
+    proxy = Proxy(gate, parts.upstream, journal, time.perf_counter, new_id, refusals, begin_trace)
+    websockets = WebSocketDoor(
+        gate, parts.upstream, journal, now=wall_clock, timer=time.perf_counter, new_id=new_id, refusals=refusals,
+        places=Places(settings.max_connections, Owners(settings.trusted_proxies).of_permit),
+        max_message=settings.ws_max_message, begin_trace=begin_trace,
+    )  # fmt: skip
+    own = OwnPaths(_paths(deciding, gate, parts, journal), gate, refusals, now=wall_clock, new_id=new_id)
+    authorize = None
+    if settings.forward_auth != "off":
+        authorize = ForwardAuth(
+            gate, DIALECTS[settings.forward_auth], journal, refusals, timer=time.perf_counter, new_id=new_id,
+            begin_trace=begin_trace,
+        )  # fmt: skip
+    return Traffic(proxy, websockets, own, authorize)
+
+
+def _paths(deciding: Deciding, gate: Gate, parts: Parts, journal: Journal) -> Paths:
+    hooks, pdp, browser = deciding.hooks, deciding.pdp, deciding.browser
+    paths = dict(Permissions(gate, hooks, pdp, now=wall_clock, timer=time.perf_counter).paths())
+    if parts.assertions is not None:
+        paths.update(assertion_paths(parts.assertions))
+    if browser is not None:
+        paths.update(browser.login(parts.pages, journal).paths())
+        if deciding.settings.console == "on":
+            paths.update(_console(deciding, gate, parts, journal, browser.signs_out_at).paths())
+    return paths
+
+
+def _console(deciding: Deciding, gate: Gate, parts: Parts, journal: Journal, signs_out_at: str) -> Console:
+    settings = deciding.settings
+    return Console(
+        gate, deciding.hooks, deciding.pdp, parts.pages, journal, now=wall_clock, timer=time.perf_counter,
+        admin=settings.console_admin, lifetime=settings.session_lifetime, idle=settings.session_idle,
+        forms=signs_out_at,
+    )  # fmt: skip
+
+
+_drawn: list[str] = []
+
+
+def new_id() -> str:
+    """Return a request id: 32 hexadecimal digits. Many are drawn at once, since to ask the kernel costs the most."""
+    if not _drawn:
+        drawn = secrets.token_hex(16 * 64)
+        _drawn.extend([drawn[at : at + 32] for at in range(0, len(drawn), 32)])
+    return _drawn.pop()
+
+
+os.register_at_fork(after_in_child=_drawn.clear)

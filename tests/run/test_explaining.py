@@ -1,0 +1,45 @@
+"""`sidecar explain` makes what decides, and nothing that it would leave; the command is tested in tests/test_cli.py."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from sidecar.config.settings import understand
+from sidecar.run.errors import StartError
+from sidecar.run.explaining import Asked, explain_one
+from tests.conftest import policies
+from tests.stack import binary
+
+ASKED = Asked("GET", "/x", [], "", "", {"cognito:groups": ["user"]})
+
+
+def environ_of(folder: Path, **more: str) -> dict[str, str]:
+    (folder / "routes.yaml").write_text(
+        "version: 1\nroutes: [{path: /x, resource: contact, id: '1', actions: {GET: list}}]\n"
+    )
+    return {
+        "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_ROUTES": str(folder / "routes.yaml"),
+        "SIDECAR_POLICIES": str(policies()), "SIDECAR_CERBOS_BINARY": str(binary()), "AWS_REGION": "eu-west-1",
+        "AWS_COGNITO_POOL_ID": "eu-west-1_A", "AWS_COGNITO_CLIENT_ID": "web", **more,
+    }  # fmt: skip
+
+
+async def test_it_leaves_no_file_and_needs_none_of_what_only_serving_needs(tmp_path: Path) -> None:
+    log = tmp_path / "decisions.jsonl"
+    environ = environ_of(tmp_path, SIDECAR_DECISION_LOG=str(log), SIDECAR_TEMPLATES=str(tmp_path / "none"))
+    forwarded, lines = await explain_one(understand(environ, {}), environ, ASKED)
+    assert lines[0] == "request    GET /x"
+    assert lines[-1].startswith("verdict")
+    assert forwarded == ("FORWARD" in lines[-1])
+    assert [path.name for path in tmp_path.iterdir()] == ["routes.yaml"]
+
+
+async def test_what_is_wrong_is_told_at_once(tmp_path: Path) -> None:
+    environ = environ_of(tmp_path, SIDECAR_MODE="open", SIDECAR_POLICIES="none", SIDECAR_CERBOS_BINARY="none")
+    with pytest.raises(StartError) as caught:
+        await explain_one(understand(environ, {}), environ, ASKED)
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == [
+        "SIDECAR_MODE", "SIDECAR_POLICIES", "SIDECAR_CERBOS_BINARY",
+    ]  # fmt: skip

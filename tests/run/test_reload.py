@@ -1,0 +1,64 @@
+"""Routes are reloaded whole or not at all, and no request is lost."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import Stack, policies
+from tests.stack import Sidecar, running_sidecar, wait_for
+
+
+def upstream_of(stack: Stack) -> str:
+    return f"http://127.0.0.1:{stack.upstream.port}"
+
+
+@pytest.fixture
+def own(stack: Stack, tmp_path: Path) -> contextlib.AbstractContextManager[Sidecar]:
+    return running_sidecar(tmp_path, stack.routes, policies(), upstream_of(stack), stack.environ)
+
+
+def test_routes_reload_in_place_and_a_broken_file_leaves_the_old_ones_in_force(
+    stack: Stack, own: contextlib.AbstractContextManager[Sidecar]
+) -> None:
+    with own as sidecar:
+        assert sidecar.get("/extra").code == "route_unmapped"
+        (sidecar.folder / "routes.yaml").write_text(stack.routes + "  - {path: /extra, access: public}\n")
+        wait_for(lambda: sidecar.get("/extra").status == 200, what="the new route")
+        (sidecar.folder / "routes.yaml").write_text("version: 1\nroutes: nonsense\n")
+        wait_for(lambda: "not reloaded" in sidecar.log(), what="the fault is told")
+        assert "routes.yaml:2:9" in sidecar.log()
+        assert sidecar.get("/extra").status == 200
+        (sidecar.folder / "routes.yaml").write_text(stack.routes)
+        os.kill(sidecar.pid, signal.SIGHUP)
+        wait_for(lambda: sidecar.get("/extra").status == 403, what="the route is gone")
+        assert sidecar.get("/contacts/1", stack.tokens["alice"]).status == 200
+
+
+def test_not_a_request_is_lost_while_routes_reload(
+    stack: Stack, own: contextlib.AbstractContextManager[Sidecar]
+) -> None:
+    with own as sidecar:
+        statuses: set[int] = set()
+        stop = threading.Event()
+
+        def ask() -> None:
+            while not stop.is_set():
+                statuses.add(sidecar.get("/contacts/1", stack.tokens["alice"]).status)
+
+        workers = [threading.Thread(target=ask) for _ in range(4)]
+        for worker in workers:
+            worker.start()
+        for _ in range(20):
+            os.kill(sidecar.pid, signal.SIGHUP)
+            time.sleep(0.05)
+        stop.set()
+        for worker in workers:
+            worker.join()
+        assert statuses == {200}
