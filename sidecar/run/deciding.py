@@ -39,7 +39,7 @@ wall_clock = time.time  # noqa: TID251 - here the clock enters; everything below
 
 
 class Configured(NamedTuple):
-    """What the route file says, and the keys of those whom it trusts: what a reload replaces, all of it at once."""
+    """The route file as it was read, and the keys of those whom it trusts: a reload replaces all of it at once."""
 
     routes: RoutesFile
     trust: Trust

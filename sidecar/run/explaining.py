@@ -19,7 +19,7 @@ from sidecar.study import explain
 
 
 class Asked(NamedTuple):
-    """What `sidecar explain` was asked: a request as a person writes it. `claims` stand in place of a token."""
+    """Question to `sidecar explain`: a request as a person writes it. `claims` stand in place of a token."""
 
     method: str
     target: str

@@ -1,4 +1,4 @@
-"""What a process that serves has besides its gate, made without being opened: so `check` tries it as `run` does."""
+"""Parts of a process that serves, besides its gate: made and not opened, so that `check` tries them as `run` does."""
 
 from __future__ import annotations
 

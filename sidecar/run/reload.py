@@ -97,7 +97,8 @@ class Reload:
 
 
 def stamp_of(path: str) -> Stamp:
-    """What differs once the file that `path` leads to was changed or replaced; None where it leads to none."""
+    """Return a mark that differs once the file that `path` leads to was changed or replaced; None where it leads to
+    none."""
     try:
         stat = Path(path).stat()
     except OSError:

@@ -9,6 +9,7 @@ import logging
 import math
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +19,6 @@ from typing import Any, NamedTuple
 import uvicorn
 
 from sidecar.config.settings import Address, Settings
-from sidecar.gate.codes import Code
 from sidecar.gate.trace import BeginTrace
 from sidecar.net import grpc_health
 from sidecar.net import http_server as server
@@ -108,8 +108,9 @@ class Sidecar:
         self._tracer = parts.tracer() if parts.tracer is not None else None
         tell, begin = (self._tracer.end, self._tracer.begin) if self._tracer is not None else (None, None)
         self.metrics = deciding.metrics
+        self._log = open_log(deciding.settings)
         shadow = deciding.settings.mode == "shadow"
-        self.journal = Journal(open_log(deciding.settings), self.metrics, wall_clock, _later, tell, shadow=shadow)
+        self.journal = Journal(self._log, self.metrics, wall_clock, _later, tell, shadow=shadow)
         if deciding.policies is not None:
             self.journal.policies = deciding.policies.state
         self.gate = deciding.gate(sign=parts.assertions.sign if parts.assertions is not None else None)
@@ -166,18 +167,12 @@ class Sidecar:
             server.config(
                 self.traffic,
                 limits=Limits(connections=settings.max_connections),
-                refused=self._refused,
+                refused=self.traffic.refused,
                 drain=drain,
                 owner_of=Owners(settings.trusted_proxies).of_peer,
                 timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
             )
         )
-
-    def _refused(self, status: int, code: Code, peer: str) -> str:
-        """Journal a refusal of the server's own, and give it a request id."""
-        request_id = new_id()
-        self.journal.refused_unread(status, code, peer, request_id)
-        return request_id
 
     async def _start(self) -> None:
         deciding = self._deciding
@@ -223,6 +218,8 @@ class Sidecar:
         finally:
             self.metrics.publish()
             self.journal.flush()
+            if self._log is not sys.stdout:
+                self._log.close()
 
 
 def _later(seconds: float, what: Callable[[], None]) -> None:

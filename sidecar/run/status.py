@@ -1,4 +1,4 @@
-"""What a process tells of itself: whether it is ready, its gauges, and the configuration in force."""
+"""Status of a process: whether it is ready, its gauges, and the configuration in force."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Status:
         }  # fmt: skip
 
     def serves(self) -> bool:
-        """Whether a new question would be answered: what gRPC's health service tells."""
+        """Return whether a new question would be answered: what gRPC's health service tells."""
         return all(self.readiness().values())
 
     def reloads(self) -> dict[str, str]:

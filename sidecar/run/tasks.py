@@ -1,4 +1,4 @@
-"""What runs beside the servers of a process, held until it ends."""
+"""Tasks that run beside the servers of a process, each held until it ends."""
 
 from __future__ import annotations
 

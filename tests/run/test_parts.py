@@ -87,7 +87,8 @@ def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
 
 def test_both_halves_tell_all_of_theirs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    environ = {**LEAST, "SIDECAR_ROUTES": "none.yaml", "SIDECAR_TEMPLATES": "none", "SIDECAR_WORKERS": "many"}
+    binary = {"SIDECAR_CERBOS_BINARY": sys.executable}
+    environ = {**LEAST, **binary, "SIDECAR_ROUTES": "none.yaml", "SIDECAR_TEMPLATES": "none", "SIDECAR_WORKERS": "many"}
     with pytest.raises(StartError) as caught:
         prepare(understand(environ, {}), environ)
     starts = [problem.partition(":")[0] for problem in caught.value.problems]
