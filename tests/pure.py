@@ -17,6 +17,7 @@ FOLDERS = {"apps", "browser", "demo", "deploy", "faults", "foreign", "hostile"}
 WAYS = re.compile(
     r"\b(subprocess|running_sidecar|EmbeddedCerbos|real_cerbos|LocalCognito|HostedUI|binary\(\)|tests\.study\.compiled|commands\.sidecar)"
 )
+MARKED = re.compile(r"(?m)^@pytest\.mark\.process$")
 FIXTURES = {"session_stack", "cognito", "redis_process"}
 """Fixtures of tests/conftest.py that start a process."""
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
@@ -29,16 +30,17 @@ def refuse(event: str, _: object) -> None:
         raise RuntimeError("this test starts a process: mark it with `process`, and `make check` leaves it out")
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_runtestloop(session: pytest.Session) -> None:
     """Refuse processes from now on, where tests run: not in the process of xdist that starts the workers."""
-    if not getattr(session.config.option, "numprocesses", None):
+    if hasattr(session.config, "workerinput") or not getattr(session.config.option, "numprocesses", None):
         sys.addaudithook(refuse)
 
 
 def starts(path: Path) -> bool:
     """True for a file with tests that start processes: it names a way to, and marks no single tests."""
     text = path.read_text()
-    return WAYS.search(text) is not None and "mark.process" not in text
+    return WAYS.search(text) is not None and not MARKED.search(text)
 
 
 def pytest_ignore_collect(collection_path: Path) -> bool | None:
