@@ -18,8 +18,8 @@ WAYS = re.compile(
     r"\b(subprocess|running_sidecar|EmbeddedCerbos|real_cerbos|LocalCognito|HostedUI|binary\(\)|tests\.study\.compiled|commands\.sidecar)"
 )
 MARKED = re.compile(r"(?m)^@pytest\.mark\.process$")
-FIXTURES = {"session_stack", "cognito", "redis_process"}
-"""Fixtures of tests/conftest.py that start a process."""
+FIXTURES = {"session_stack", "cognito", "redis_process", "cerbos"}
+"""Fixtures that start a process."""
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
 """Events of Python's audit (PEP 578)."""
 

@@ -69,7 +69,7 @@ async def in_redis(redis_server: RedisServer) -> AsyncIterator[World]:
     await world.close()
 
 
-@pytest.fixture(params=["cookies", "redis"])
+@pytest.fixture(params=["cookies", pytest.param("redis", marks=pytest.mark.process)])
 def world(request: pytest.FixtureRequest) -> World:
     made: World = request.getfixturevalue(f"in_{request.param}")
     return made
