@@ -8,7 +8,7 @@ from sidecar.gate.session import session_cookies
 
 
 @pytest.mark.parametrize(
-    ("cookie", "crumbs"),
+    ("cookie", "cookie_pairs"),
     [
         (b"", {}),
         (b"a=1; b=2", {}),

@@ -126,7 +126,7 @@ def test_a_piece_that_is_left_over_all_the_same_is_not_read() -> None:
 
 
 @pytest.mark.parametrize(
-    "crumbs",
+    "cookie_pairs",
     [
         {},
         {NAMES[0]: ""},
