@@ -163,7 +163,7 @@ def test_a_person_reads_why_in_plain_words(world: World) -> None:
     got = world.sidecar.get(DOC, token(tenant=None), accept="text/html")
     page = got.body.decode()
     assert got.status == 403
-    assert "your account lacks something that the rules of this application need" in page
+    assert "your account lacks information that this application needs" in page
     assert "tenant" not in page
     wrong = world.sidecar.get(DOC, token(tenant={}), accept="text/html").body.decode()
     assert "your account has something that the rules of this application cannot use" in wrong

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 from sidecar.config import units
 from sidecar.config.placeholders import PUBLISHED, require_drawn, require_own, require_own_password
+from sidecar.config.suggest import did_you_mean
 from sidecar.gate.own import CALLBACK_PATH
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -407,7 +408,7 @@ _STAND_INS = {"SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_CERBOS": "127.0
 def understand(environ: Mapping[str, str], flags: Mapping[str, str]) -> Understood:
     """Parse the environment, with `flags` (variable -> text) before it."""
     problems = [
-        f"{name}: unknown setting"
+        f"{name}: unknown setting{did_you_mean(name, _VARIABLES, 'SIDECAR_')}"
         for name in sorted(environ)
         if name.startswith("SIDECAR_")
         and name not in _VARIABLES
@@ -458,6 +459,9 @@ def _pool_problems(settings: Settings) -> list[str]:
         problems.append("AWS_REGION: not set, expected the region of AWS_COGNITO_POOL_ID")
     if settings.pool_id and not re.fullmatch(r"[\w-]+_[A-Za-z0-9]+", settings.pool_id):
         problems.append(f"AWS_COGNITO_POOL_ID: found {settings.pool_id!r}, expected an id such as eu-west-1_AbCdEf")
+    pool_region = settings.pool_id.rpartition("_")[0]
+    if settings.region and settings.pool_id and settings.region != pool_region:
+        problems.append(f"AWS_REGION: found {settings.region!r}, expected {pool_region!r}, that of AWS_COGNITO_POOL_ID")
     if settings.region and not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", settings.region):
         problems.append(f"AWS_REGION: found {settings.region!r}, expected a region such as eu-west-1")
     if (settings.pool_id or settings.issuers) and not settings.client_ids:

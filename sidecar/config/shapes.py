@@ -9,6 +9,8 @@ from typing import Any, NamedTuple, Protocol
 
 import yaml
 
+from sidecar.config.suggest import did_you_mean
+
 
 class Problem(NamedTuple):
     """One fault of a file: where (1-based), and what was found and expected there."""
@@ -261,7 +263,9 @@ class Record:
         for name, key, value in _pairs(node, path, reader):
             known = self.fields.get(name)
             if known is None:
-                reader.fault(mark_of(key, path), f"found the name {name!r}, expected one of {', '.join(self.fields)}")
+                known_names = ", ".join(self.fields)
+                meant = did_you_mean(name, self.fields)
+                reader.fault(mark_of(key, path), f"found the name {name!r}, expected one of {known_names}{meant}")
                 continue
             entry.marks[name] = mark_of(value, f"{path}.{name}".lstrip("."))
             read = known.shape.read(value, f"{path}.{name}".lstrip("."), reader)

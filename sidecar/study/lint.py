@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from sidecar.config.routes.file import RoutesFile
+from sidecar.config.suggest import did_you_mean
 from sidecar.study.globs import is_glob, kind_name, looks_like_glob, matches, overlap
 from sidecar.study.policies import Policies, Policy, Rule
 from sidecar.study.reads import WHOLE, Unread, Use, uses
@@ -230,11 +231,15 @@ def _of_questions(routes: RoutesFile, policies: Policies) -> Iterator[Warn]:
     for asked in questions(routes):
         actions = named.get(kind_name(asked.kind))
         if actions is None:
-            text = f"{asked.where} asks about the kind {asked.kind!r}, which no policy names: it is refused"
+            meant = did_you_mean(kind_name(asked.kind), named)
+            text = f"{asked.where} asks about the kind {asked.kind!r}, which no policy names: it is refused{meant}"
         elif not any(
             matches(action, asked.action) for action in (*actions, *_actions_by_pattern(anywhere, asked.kind))
         ):
-            text = f"{asked.where} asks for {asked.action!r} of {asked.kind!r}, which no rule names: it is refused"
+            meant = did_you_mean(asked.action, actions)
+            text = (
+                f"{asked.where} asks for {asked.action!r} of {asked.kind!r}, which no rule names: it is refused{meant}"
+            )
         else:
             continue
         yield Warn(None, "question-unknown", text)

@@ -93,6 +93,8 @@ def _identity(entry: Entry, reader: Reader) -> Identity:
         reader.fault(entry.mark, "expected either region and user_pool_id, or issuer and jwks_url")
     elif pool and not (entry["region"] and entry["user_pool_id"]):
         reader.fault(entry.mark, "expected both region and user_pool_id")
+    elif pool and entry["region"] != (own := entry["user_pool_id"].rpartition("_")[0]):
+        reader.fault(entry.at("region"), f"found {entry['region']!r}, expected {own!r}, that of user_pool_id")
     elif not pool and not entry["jwks_url"]:
         reader.fault(entry.mark, "found an issuer without jwks_url, expected both")
     return Identity(

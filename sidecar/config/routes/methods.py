@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sidecar.config.shapes import Entry, Mark, Reader
+from sidecar.config.suggest import did_you_mean
 from sidecar.gate.ask import Ask
 from sidecar.gate.lookup import Lookup
 from sidecar.gate.query import QueryRule, rule_of, taken_for
@@ -112,7 +113,8 @@ def _lookup_faults(method: Method) -> Iterator[_Fault]:
     name = method.value("lookup")
     if name and name not in method.lookups:
         known = ", ".join(method.lookups) or "none"
-        yield _Fault(method.at("lookup"), f"found {name!r}, expected one of `lookups`: {known}")
+        meant = did_you_mean(name, method.lookups)
+        yield _Fault(method.at("lookup"), f"found {name!r}, expected one of `lookups`: {known}{meant}")
 
 
 def _reference_faults(method: Method) -> Iterator[_Fault]:
@@ -133,7 +135,8 @@ def _path_faults(method: Method, mark: Mark, reference: Reference) -> Iterator[_
     names = {segment.name for segment in method.segments if isinstance(segment, Variable)}
     if reference.source is Source.PATH and reference.name not in names:
         known = ", ".join(sorted(names)) or "none"
-        yield _Fault(mark, f"found {{{reference}}}, expected a variable of the path: {known}")
+        meant = did_you_mean(reference.name, names)
+        yield _Fault(mark, f"found {{{reference}}}, expected a variable of the path: {known}{meant}")
 
 
 def _query_faults(method: Method, public: bool) -> Iterator[_Fault]:
