@@ -8,20 +8,19 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-from sidecar.bounded import Bounded
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, Result, deciding_policy
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
-from sidecar.net.breaker import Breaker
 from sidecar.net.connection import Fault, FaultKind
 from sidecar.net.fetch import Answer as Reply
 from sidecar.net.fetch import Fetch
 from sidecar.net.pool import Origin
-from sidecar.net.shares import Shares
+from sidecar.pdp.client import MAX_CALL, MAX_QUESTION, Client
 from sidecar.wire import strict_json
 
 CALL = 10
@@ -29,10 +28,6 @@ CALL = 10
 resources messages of 10 took half the time of messages of 5 or of 20."""
 MAX_BODY = 1024 * 1024
 """Bytes of an answer."""
-MAX_CALL = 2 * 1024 * 1024
-"""Bytes of several evaluations in one message: half of what Cerbos takes."""
-MAX_QUESTION = 4 * 1024 * 1024 - 64 * 1024
-"""Bytes of a message: Cerbos takes 4 MiB by default, in its own form, which is no longer than JSON."""
 MAX_NAMED = MAX_BODY // 4
 """Bytes of types, ids and actions in a message, counted as often as Cerbos says them again."""
 PROBE_EVERY = 1.0
@@ -43,8 +38,6 @@ CERBOS_SCOPE = "cerbos.scope"
 """The property of a resource in which Cerbos wants its scope. No attribute has such a name: it has no dot."""
 _EVALUATION, _EVALUATIONS = "/access/v1/evaluation", "/access/v1/evaluations"
 _WELL_KNOWN = "/.well-known/authzen-configuration"
-_PRINCIPALS = 4 * 1024 * 1024
-"""Bytes of principals as a PDP is told of them: about 1,000 with 20 claims."""
 
 _OBLIGATIONS = frozenset(("obligations", "obligation"))
 """Members of an answer or of its `context` that an allow depends on (XACML 3.0 section 7.18)."""
@@ -57,8 +50,6 @@ _FAULTS = {
     FaultKind.BUSY: Code.PDP_BUSY,
     FaultKind.OPEN: Code.PDP_OPEN,
 }
-_COUNTS = frozenset((Code.PDP_UNAVAILABLE, Code.PDP_TIMEOUT, Code.PDP_BAD_ANSWER, Code.PDP_PARTIAL))
-"""What opens the breaker: it does not answer. One that refuses a question is there, and closes it."""
 
 
 class Target(NamedTuple):
@@ -77,7 +68,7 @@ class Target(NamedTuple):
         return cls(Origin.parse(f"{parts.scheme}://{parts.netloc}"), parts.path.rstrip("/"))
 
 
-class AuthZen:
+class AuthZen(Client):
     """A PDP at `target`. `timeout` in seconds, `now` monotonic seconds, `limit` calls at once. `token` is its bearer
     token, `roles` one more property of a subject that holds its roles, beside the one that Cerbos reads."""
 
@@ -88,11 +79,8 @@ class AuthZen:
         tls: ssl.SSLContext | None = None, limit: int = 256,
     ) -> None:  # fmt: skip
         origin, path = Target.parse(target)
-        self._timeout = timeout
-        self._roles = tuple(dict.fromkeys(name for name in (CERBOS_ROLES, roles) if name))
-        self._breaker = Breaker(now)
-        self.shares = Shares(limit)
-        self._principals: Bounded[int, tuple[Principal, bytes]] = Bounded(_PRINCIPALS)
+        named = tuple(dict.fromkeys(name for name in (CERBOS_ROLES, roles) if name))
+        super().__init__(timeout=timeout, now=now, limit=limit, tell=partial(subject_of, roles=named))
         self._fetch = Fetch(origin, tls=tls)
         self._one, self._many = (path + _EVALUATION).encode("ascii"), (path + _EVALUATIONS).encode("ascii")
         # "inserting a well-known URI string between the host component and the path" (AuthZEN 1.0, PDP metadata)
@@ -101,39 +89,25 @@ class AuthZen:
         if token:
             self._headers.append((b"authorization", b"Bearer " + token.encode("ascii")))
 
-    @property
-    def is_open(self) -> bool:
-        """Return whether the breaker turns calls away."""
-        return self._breaker.is_open
-
     async def check(self, question: Question) -> Answer:
         """Ask. Raises Refused: PDP_* when there is no answer, REFERENCE_INVALID for an attribute that JSON cannot tell
         exactly, NO_ROLES for a principal without a role: Cerbos' endpoint takes it for one that has all of them."""
-        subject = self._subject(question.principal)
+        subject = self._told(question.principal)
         resource = question.resources[0]
         if len(question.resources) == 1 and not resource.more_actions:
-            reply = await self._ask(self._one, question, [*subject, *_item(resource, resource.action)])
+            reply = await self._ask(self._one, question, [subject, *_item(resource, resource.action)])
             said = _read(question.request_id, _object(reply), resource, resource.action)
             # under the id of the request the PDP's own log knows the decision
             return Answer(_echoed(reply, question.request_id), question.request_id, (_result(resource, [said]),))
         request_id, said_of = question.request_id, [list[_Said]() for _ in question.resources]
         for call in calls_for(question.resources):
-            reply = await self._ask(self._many, question, [*subject, _evaluations(call)])
+            reply = await self._ask(self._many, question, [subject, _evaluations(call)])
             if request_id == question.request_id:
                 request_id = _echoed(reply, request_id)
             for item, evaluation in zip(call, _list_of(reply, len(call)), strict=True):
                 said_of[item.place].append(_read(question.request_id, evaluation, item.resource, item.action))
         results = tuple(map(_result, question.resources, said_of))
         return Answer(request_id, question.request_id, results)
-
-    def _subject(self, principal: Principal) -> list[bytes]:
-        """The principal as that member of the message; those that asked lately are kept, by their identity."""
-        known = self._principals.get(id(principal))
-        if known is not None and known[0] is principal:
-            return [known[1]]
-        told = subject_of(principal, self._roles)
-        self._principals.put(id(principal), (principal, told))
-        return [told]
 
     # --- one call ---
 
@@ -142,18 +116,15 @@ class AuthZen:
         body = b"".join((b"{", b",".join(members), b',"context":', context, b"}"))
         if len(body) > MAX_QUESTION:
             raise Refused(Code.REFERENCE_INVALID, f"a question of {len(body)} bytes, expected at most {MAX_QUESTION}")
-        seconds = self._timeout
+        deadline = asyncio.get_running_loop().time() + self._timeout
         asker = (question.principal.issuer, question.principal.id)
-        if not self.shares.take(asker):
-            loop = asyncio.get_running_loop()
-            until = loop.time() + seconds
-            if not await self.shares.wait(asker, until):
-                raise Refused(Code.PDP_BUSY)
-            seconds = max(until - loop.time(), 0.0)
+        waited = not self.shares.take(asker)
+        if waited and not await self.shares.wait(asker, deadline):
+            raise Refused(Code.PDP_BUSY)
         try:
             if not self._breaker.allows():
                 raise Refused(Code.PDP_OPEN)
-            reply = await self._answered(target, question, body, seconds)
+            reply = await self._answered(target, question, body, deadline, waited)
         finally:
             self.shares.give_back(asker)
         if reply.status != 200:
@@ -162,33 +133,32 @@ class AuthZen:
             raise Refused(Code.PDP_STATUS, "an answer that is not application/json")
         return reply
 
-    async def _answered(self, target: bytes, question: Question, body: bytes, seconds: float) -> Reply:
-        """Ask, and tell the breaker how it ended: a timeout says nothing of a PDP that had less than the whole time."""
+    async def _answered(self, target: bytes, question: Question, body: bytes, deadline: float, waited: bool) -> Reply:
+        """Ask, and tell the breaker how it ended."""
         try:
-            reply = await self._once_or_twice(target, question, body, seconds)
+            reply = await self._once_or_twice(target, question, body, deadline)
         except Fault as fault:
             code = _FAULTS[fault.kind]
-            if code in _COUNTS and (code is not Code.PDP_TIMEOUT or seconds >= self._timeout):
-                self._breaker.failed()
+            self._failed(code, waited)
             raise Refused(code, fault.detail) from None
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in asking is a PDP that did not answer
-            self._breaker.failed()
+            self._failed(Code.PDP_BAD_ANSWER, waited)
             raise Refused(Code.PDP_BAD_ANSWER, type(error).__name__) from None
         self._breaker.succeeded()
         return reply
 
-    async def _once_or_twice(self, target: bytes, question: Question, body: bytes, seconds: float) -> Reply:
+    async def _once_or_twice(self, target: bytes, question: Question, body: bytes, deadline: float) -> Reply:
         """Ask, and once more within the same deadline if nobody was there: an evaluation changes nothing."""
         headers = [
             *self._headers, (b"content-type", b"application/json"),
             (b"x-request-id", question.request_id.encode("ascii")), *question.trace,
         ]  # fmt: skip
         loop = asyncio.get_running_loop()
-        until = loop.time() + seconds
+        left = max(deadline - loop.time(), 0.0)
         try:
-            return await self._fetch.post(target, headers, body, max_body=MAX_BODY, deadline=seconds)
+            return await self._fetch.post(target, headers, body, max_body=MAX_BODY, deadline=left)
         except Fault as fault:
-            left = until - loop.time()
+            left = deadline - loop.time()
             if fault.kind is not FaultKind.UNAVAILABLE or left <= 0:
                 raise
         return await self._fetch.post(target, headers, body, max_body=MAX_BODY, deadline=left)

@@ -18,25 +18,18 @@ from sidecar.gate.identity import Principal
 from sidecar.gate.trace import Header
 from sidecar.gate.verdict import Refused
 from sidecar.net import grpc_health
-from sidecar.net.breaker import Breaker
 from sidecar.net.grpc_client import Channel
 from sidecar.net.grpc_client_connection import MAX_MESSAGE, Method
-from sidecar.net.shares import Shares
+from sidecar.pdp.client import COUNTS, MAX_CALL, MAX_QUESTION, Client
 from sidecar.wire.grpc import CallFailed, Status
 from sidecar.wire.protobuf import number_tag, short_size, sized, sized_tag, varint
 from sidecar.wire.strict_json import EXACT_INTEGER
 
 BATCH = 50
 """Resources in one call, as many as Cerbos takes by default (its `requestLimits`)."""
-MAX_CALL = 2 * 1024 * 1024
-"""Bytes of several resources in one call, the principal's among them: half of `MAX_QUESTION`."""
-MAX_QUESTION = 4 * 1024 * 1024 - 64 * 1024
-"""Bytes of a message that Cerbos takes by default (gRPC's own limit of 4 MiB), with room for what stands around it."""
 MAX_NAMED = MAX_MESSAGE // 4
 """Bytes of kinds, ids and actions in one call: Cerbos says them again, some twice, in an answer of `MAX_MESSAGE`."""
 _MAX_DEPTH = 32
-_PRINCIPALS = 4 * 1024 * 1024
-"""Bytes of principals as Cerbos is told of them: about 1,000 with 20 claims."""
 
 _FAULTS = {
     Status.UNAVAILABLE: Code.PDP_UNAVAILABLE,
@@ -47,11 +40,9 @@ _FAULTS = {
     Status.DATA_LOSS: Code.PDP_PARTIAL,
 }
 """gRPC status -> code; every other status says that Cerbos answered, and would not decide."""
-_COUNTS = frozenset((Code.PDP_UNAVAILABLE, Code.PDP_TIMEOUT, Code.PDP_BAD_ANSWER, Code.PDP_PARTIAL))
-"""What opens the breaker: Cerbos does not answer. One that refuses a question is there, and closes it."""
 
 
-class Cerbos:
+class Cerbos(Client):
     """A PDP at `host:port` or `unix:/path`. `timeout` in seconds, `now` monotonic seconds, `limit` calls at once."""
 
     probe_every = 0.05
@@ -61,20 +52,12 @@ class Cerbos:
         self, target: str, *, timeout: float, now: Callable[[], float], limit: int = 256,
         tls: ssl.SSLContext | None = None,
     ) -> None:  # fmt: skip
-        self._timeout = timeout
-        self._breaker = Breaker(now)
-        self.shares = Shares(limit)
-        self._principals: Bounded[int, tuple[Principal, bytes]] = Bounded(_PRINCIPALS)
+        super().__init__(timeout=timeout, now=now, limit=limit, tell=principal_of)
         # RFC 9113 section 8.3.1 wants an authority; a unix socket has none, and Cerbos asks for none
         authority = "localhost" if target.startswith("unix:") else target
         self._check = Method("/cerbos.svc.v1.CerbosService/CheckResources", authority, timeout, secure=tls is not None)
         self._health = Method(grpc_health.CHECK.decode("ascii"), authority, timeout, secure=tls is not None)
         self._channel = Channel(target, self._check, tls)
-
-    @property
-    def is_open(self) -> bool:
-        """Return whether the breaker turns calls away."""
-        return self._breaker.is_open
 
     def check(self, question: Question) -> Coroutine[Any, Any, Answer]:
         """Ask. Raises Refused: PDP_* when there is no answer, REFERENCE_INVALID for an attribute that Cerbos cannot
@@ -83,7 +66,7 @@ class Cerbos:
 
     async def _ask_in_parts(self, question: Question) -> Answer:
         entries = _entries(question.resources)
-        calls = parts_of(question.resources, entries, len(self._principal(question.principal)))
+        calls = parts_of(question.resources, entries, len(self._told(question.principal)))
         answers = [
             await self._ask(question._replace(resources=question.resources[part]), entries[part]) for part in calls
         ]
@@ -93,7 +76,7 @@ class Cerbos:
         return answers[0]._replace(request_id=(strange or [question.request_id])[0], results=results)
 
     async def _ask(self, question: Question, entries: list[bytes] | None = None) -> Answer:
-        message = message_of(question, self._principal(question.principal), entries)
+        message = message_of(question, self._told(question.principal), entries)
         if len(message) > MAX_QUESTION:
             raise Refused(Code.REFERENCE_INVALID, f"a question of {len(message)} bytes, Cerbos takes {MAX_QUESTION}")
         deadline = asyncio.get_running_loop().time() + self._timeout
@@ -108,24 +91,15 @@ class Cerbos:
         finally:
             self.shares.give_back(asker)
 
-    def _principal(self, principal: Principal) -> bytes:
-        """As `principal_of`; those that asked lately are kept, by their identity."""
-        known = self._principals.get(id(principal))
-        if known is not None and known[0] is principal:
-            return known[1]
-        told = principal_of(principal)
-        self._principals.put(id(principal), (principal, told))
-        return told
-
     async def _call(self, message: bytes, headers: tuple[Header, ...], deadline: float, waited: bool) -> Answer:
-        """Ask, and tell the breaker how it ended: a timeout after a wait for a place says nothing of Cerbos."""
+        """Ask, and tell the breaker how it ended."""
         try:
             answer = await self._once_or_twice(message, headers, deadline)
         except Refused as refused:
-            if refused.code not in _COUNTS:
+            if refused.code in COUNTS:
+                self._failed(refused.code, waited)
+            else:
                 self._breaker.succeeded()
-            elif not waited or refused.code is not Code.PDP_TIMEOUT:
-                self._breaker.failed()
             raise
         self._breaker.succeeded()
         return answer

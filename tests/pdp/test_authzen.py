@@ -19,8 +19,9 @@ from sidecar.gate.decision import ALLOW, DENY, Question, Resource, judge
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
 from sidecar.net.pool import Origin
-from sidecar.pdp.authzen import CALL, CERBOS_ROLES, MAX_CALL, AuthZen, Target, calls_for, subject_of
+from sidecar.pdp.authzen import CALL, CERBOS_ROLES, AuthZen, Target, calls_for, subject_of
 from sidecar.pdp.cerbos import Cerbos
+from sidecar.pdp.client import MAX_CALL
 from sidecar.pdp.embedded import EmbeddedCerbos
 from tests.fakes import Behave, Clock, Web, answer, cut, drip, held, json_answer, raw, refusal, silence
 from tests.policy_table import RealCerbos, cases, real_cerbos

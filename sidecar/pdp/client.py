@@ -1,0 +1,54 @@
+"""All that asking a PDP needs, whatever it speaks: a breaker, fair shares, and principals as it is told of them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from sidecar.bounded import Bounded
+from sidecar.gate.codes import Code
+from sidecar.gate.identity import Principal
+from sidecar.net.breaker import Breaker
+from sidecar.net.shares import Shares
+
+MAX_CALL = 2 * 1024 * 1024
+"""Bytes of what is asked for together in one message: half of what Cerbos takes."""
+MAX_QUESTION = 4 * 1024 * 1024 - 64 * 1024
+"""Bytes of a message that Cerbos takes by default (gRPC's own limit of 4 MiB), with room for what stands around it;
+JSON is no shorter."""
+_PRINCIPALS = 4 * 1024 * 1024
+"""Bytes of principals as a PDP is told of them: about 1,000 with 20 claims."""
+COUNTS = frozenset((Code.PDP_UNAVAILABLE, Code.PDP_TIMEOUT, Code.PDP_BAD_ANSWER, Code.PDP_PARTIAL))
+"""Faults that open the breaker: it does not answer. One that refuses a question is there, and closes it."""
+
+
+class Client:
+    """One PDP. `timeout` in seconds, `now` monotonic seconds, `limit` calls at once; `tell` writes a principal as the
+    PDP is told of it."""
+
+    def __init__(
+        self, *, timeout: float, now: Callable[[], float], limit: int, tell: Callable[[Principal], bytes]
+    ) -> None:
+        self._timeout = timeout
+        self._breaker = Breaker(now)
+        self.shares = Shares(limit)
+        self._tell = tell
+        self._principals: Bounded[int, tuple[Principal, bytes]] = Bounded(_PRINCIPALS)
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether the breaker turns calls away."""
+        return self._breaker.is_open
+
+    def _told(self, principal: Principal) -> bytes:
+        """The principal as the PDP is told of it; those that asked lately are kept, by their identity."""
+        known = self._principals.get(id(principal))
+        if known is not None and known[0] is principal:
+            return known[1]
+        told = self._tell(principal)
+        self._principals.put(id(principal), (principal, told))
+        return told
+
+    def _failed(self, code: Code, waited: bool) -> None:
+        """Tell the breaker of a call without an answer: a timeout after a wait for a place says nothing of the PDP."""
+        if code in COUNTS and not (waited and code is Code.PDP_TIMEOUT):
+            self._breaker.failed()
