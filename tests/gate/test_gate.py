@@ -80,7 +80,7 @@ class World:
         return public_key("k1")
 
     async def ask(self, call: Call) -> Reply:
-        self.asked.append(f"hook {call.target}")
+        self.asked.append(f"hook {call.question}")
         if isinstance(self.reply, BaseException):
             raise self.reply
         return self.reply
