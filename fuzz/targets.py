@@ -15,7 +15,7 @@ from sidecar.gate.target import read_target
 from sidecar.gate.verdict import Refused
 from sidecar.wire import strict_json
 from sidecar.wire.hpack import DEFAULT_TABLE, BlockReader
-from sidecar.wire.http1_request import HeadReader, Rejected, body_of
+from sidecar.wire.http1_request import BadRequest, Fault, HeadReader, body_of
 from sidecar.wire.http1_response import BadAnswer, ResponseReader
 from sidecar.wire.http2 import CompressionError
 from tests.tokens import CLIENT, ISSUER, b64
@@ -44,7 +44,7 @@ def request(data: bytes) -> None:
     """A client's bytes: read whole or in pieces they are the same head, and a head is a request or a refusal."""
     whole, pieces = _head(data, len(data) or 1), _head(data, 1)
     assert whole == pieces
-    if whole is None or isinstance(whole, int):
+    if whole is None or isinstance(whole, Fault):
         return
     method, raw_target, headers = whole
     made = Raw(method, raw_target, headers, "10.0.0.9", "http", "r")
@@ -55,13 +55,13 @@ def request(data: bytes) -> None:
     _check_request(judged)
 
 
-def _head(data: bytes, step: int) -> tuple[str, bytes, list[tuple[bytes, bytes]]] | int | None:
+def _head(data: bytes, step: int) -> tuple[str, bytes, list[tuple[bytes, bytes]]] | Fault | None:
     reader = HeadReader()
     for at in range(0, len(data), step):
         try:
             head = reader.feed(data[at : at + step])
-        except Rejected as rejected:
-            return rejected.status
+        except BadRequest as error:
+            return error.fault
         if head is not None:
             if head.length:
                 _body(head.length, reader.rest + data[at + step :])
@@ -82,8 +82,8 @@ def _body(length: int, data: bytes) -> None:
                     break
             else:
                 found.append((taken, b""))
-        except Rejected as rejected:
-            found.append((b"", str(rejected.status).encode()))
+        except BadRequest as error:
+            found.append((b"", error.fault.name.encode()))
     assert found[0] == found[1]
 
 

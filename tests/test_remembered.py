@@ -15,9 +15,10 @@ from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Attribute, Call, Lookup, Readings, Reply
 from sidecar.gate.peers import is_trusted
 from sidecar.gate.request import Raw, Reading, read
-from sidecar.net.exchange import _render
+from sidecar.gate.verdict import Refused
 from sidecar.wire.http1_request import HeadReader
 from sidecar.wire.http1_response import ResponseReader
+from sidecar.wire.response_head import render
 
 KIB = 1024
 LOOKUP = Lookup("doc", Hook("http://h", ()), {"owner": Attribute(lambda document: document["owner"])}, cache=60.0)
@@ -43,7 +44,9 @@ def received_name(number: int) -> None:
 
 
 def host(number: int) -> None:
-    asked((b"x-a", b"1"), b"h%020000d" % number)
+    asked((b"x-a", b"1"), b"h%0250d" % number)
+    with pytest.raises(Refused):
+        asked((b"x-a", b"1"), b"h%020000d" % number)
 
 
 def repeated_headers(number: int) -> None:
@@ -63,7 +66,7 @@ def hook_answer(number: int) -> None:
 
 def answered_name(number: int) -> None:
     clean_headers([(b"x-%0500d" % number, b"1"), (b"y-%08000d" % number, b"1")])
-    _render([(b"X-%060d" % number, b"1"), (b"X-%0500d" % number, b"1")])
+    render([(b"X-%060d" % number, b"1"), (b"X-%0500d" % number, b"1")])
 
 
 def answered_line(number: int) -> None:
@@ -73,7 +76,7 @@ def answered_line(number: int) -> None:
 @pytest.mark.parametrize(
     ("made_up", "times", "most"),
     [
-        (header_name, 30_000, 512), (long_header_name, 2_000, 512), (received_name, 20_000, 512), (host, 2_000, 256),
+        (header_name, 30_000, 512), (long_header_name, 2_000, 512), (received_name, 20_000, 512), (host, 5_000, 256),
         (repeated_headers, 10_000, 2 * KIB), (address, 30_000, 1024), (hook_answer, 500, 10 * KIB),
         (answered_name, 20_000, 1024), (answered_line, 20_000, 1024),
     ],

@@ -13,6 +13,7 @@ from sidecar.config import units
 from sidecar.config.placeholders import PUBLISHED, require_drawn, require_own, require_own_password
 from sidecar.config.suggest import did_you_mean
 from sidecar.gate.own import CALLBACK_PATH
+from sidecar.wire.grammar import AUTHORITY, HOST, PORT, host_and_port
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -152,7 +153,7 @@ class Setting(NamedTuple):
 
 
 def _url(text: str) -> str:
-    if not re.fullmatch(r"https?://(?:\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?|unix:/.+", text):
+    if not re.fullmatch(rf"https?://{AUTHORITY}|unix:/.+", text):
         raise ValueError("expected http(s)://host:port or unix:/path")
     return text
 
@@ -160,11 +161,11 @@ def _url(text: str) -> str:
 def _address(text: str) -> Address:
     if text.startswith("unix:/"):
         return Address("", 0, text.removeprefix("unix:"))
-    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})", text)
-    if match is None or int(match[3]) > 65535:
+    address = host_and_port(text)
+    if address is None:
         raise ValueError("expected host:port or unix:/path")
-    _require_address(match[1] or match[2])
-    return Address(match[1] or match[2], int(match[3]))
+    _require_address(address[0])
+    return Address(*address)
 
 
 def _require_address(host: str) -> None:
@@ -183,14 +184,12 @@ def _optional_address(text: str) -> Address | None:
 
 
 def _cerbos(text: str) -> str:
-    if text != "embedded" and not re.fullmatch(r"unix:/.+|[A-Za-z0-9._-]+:\d{1,5}|\[[0-9a-fA-F:.]+\]:\d{1,5}", text):
+    if text != "embedded" and not re.fullmatch(rf"unix:/.+|{HOST}:{PORT}", text):
         raise ValueError("expected embedded, host:port or unix:/path")
     return text
 
 
-_PDP = re.compile(
-    r"authzen\+(?:unix:/.+|(https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(?::\d{1,5})?(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?)"
-)
+_PDP = re.compile(rf"authzen\+(?:unix:/.+|(https?)://({HOST})(?::{PORT})?(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?)")
 
 
 def _pdp(text: str) -> str:
@@ -261,7 +260,7 @@ def _networks(text: str) -> tuple[Network, ...]:
 
 def _key_url(text: str) -> str:
     """A key server is asked over TLS, unless it is on this machine (R14)."""
-    match = re.fullmatch(r"(https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/\S*)?", text) if text else None
+    match = re.fullmatch(rf"(https?)://({HOST})(:{PORT})?(/\S*)?", text) if text else None
     if text and match is None:
         raise ValueError("expected an http(s) URL")
     if match is not None and match[1] == "http" and not units.is_loopback(match[2]):
@@ -271,7 +270,7 @@ def _key_url(text: str) -> str:
 
 def _page_url(text: str) -> str:
     """A URL that Cognito sends browsers to: https, or http on this machine (AWS, "Configuring an app client")."""
-    match = re.fullmatch(r"(https?)://(\[[0-9a-fA-F:.]+\]|[A-Za-z0-9._-]+)(:\d{1,5})?(/[!-\"$-~]*)?", text)
+    match = re.fullmatch(rf"(https?)://({HOST})(:{PORT})?(/[!-\"$-~]*)?", text)
     if text and (match is None or (match[1] == "http" and not units.is_loopback(match[2]))):
         raise ValueError("expected an https URL, or http on a loopback host")
     return text

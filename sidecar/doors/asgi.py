@@ -14,10 +14,12 @@ from sidecar.doors.answer import Answer
 from sidecar.doors.proxy import Receive, Scope, Send
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
-from sidecar.wire.http1_request import CHUNKED, Head, HeadReader, Rejected
+from sidecar.net.early_answer import refusal_of
+from sidecar.wire.grammar import HOP_BY_HOP
+from sidecar.wire.http1_request import CHUNKED, BadRequest, Head, HeadReader
 
 _VERSIONS = ("1.0", "1.1")
-_HOP_BY_HOP = frozenset(b"connection keep-alive proxy-connection te trailer transfer-encoding upgrade".split())
+_HOP_BY_HOP = HOP_BY_HOP - {b"content-length"}
 _ENDS = b"\r\n\0"
 
 
@@ -53,8 +55,8 @@ def _read(lines: list[bytes]) -> Head:
     reader = HeadReader()
     try:
         head = reader.feed(b"\r\n".join([*lines, b"", b""]))
-    except Rejected as rejected:
-        raise Refused(rejected.code, "as our own server reads it") from None
+    except BadRequest as error:
+        raise Refused(refusal_of(error.fault)[1], str(error)) from None
     finally:
         reader.close()
     if head is None:

@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterable, Sequence
 
 from sidecar.bounded import remembered
-from sidecar.gate.headers import Header
 from sidecar.gate.verdict import Privacy
+from sidecar.wire.grammar import Header
 
 CONTROL, VARY, EXPIRES = b"cache-control", b"vary", b"expires"
 

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sidecar.bounded import remembered
 from sidecar.gate.codes import Code
-from sidecar.gate.headers import ALB_HEADERS, OVERRIDES, Header
+from sidecar.gate.headers import ALB_HEADERS, OVERRIDES
 from sidecar.gate.own import (
     AUTHORIZE_PATH,
     FORWARDED_FOR,
@@ -19,14 +19,14 @@ from sidecar.gate.own import (
 )
 from sidecar.gate.peers import MAX_ADDRESS
 from sidecar.gate.request import Raw
-from sidecar.gate.routing import METHODS
 from sidecar.gate.verdict import Refused
+from sidecar.wire.grammar import FORWARDED_BY_SOME, METHODS, Header
 
 AUTHORIZE = AUTHORIZE_PATH.encode("ascii")
 
 FIXED = frozenset(
     [
-        *OVERRIDES, *SAID_BY_US, *ALB_HEADERS,
+        *OVERRIDES, *SAID_BY_US, *ALB_HEADERS, *FORWARDED_BY_SOME,
         *(
             b"x-forwarded-port x-forwarded-uri x-forwarded-path x-forwarded-method x-forwarded-prefix "
             b"x-forwarded-server x-forwarded-scheme x-forwarded-protocol x-forwarded-ssl "
@@ -34,7 +34,7 @@ FIXED = frozenset(
             b"x-forwarded-tenant x-forwarded-preferred-username x-forwarded-access-token "
             b"x-forwarded-client-cert x-forwarded-tls-client-cert x-forwarded-tls-client-cert-info "
             b"x-original-url x-original-uri x-original-path x-original-method x-original-host "
-            b"x-original-forwarded-for proxy-authorization proxy-authenticate http2-settings cookie"
+            b"x-original-forwarded-for cookie"
         ).split(),
     ]
 )  # fmt: skip

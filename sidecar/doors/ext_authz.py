@@ -22,12 +22,12 @@ from sidecar.doors.handover import Handover, handover
 from sidecar.doors.refusal import UNAUTHORIZED, Refusals
 from sidecar.gate.codes import Code
 from sidecar.gate.gate import Clock, Gate
-from sidecar.gate.headers import Header
 from sidecar.gate.own import FORWARDED_FOR, FORWARDED_PROTO, OWN_COOKIES, REQUEST_ID
 from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Forward, Preflight, Privacy, Refuse, Refused
 from sidecar.record.journal import Journal, Outcome, code_of
+from sidecar.wire.grammar import Header
 from sidecar.wire.grpc import CallFailed, Status
 
 SERVICE = "envoy.service.auth.v3.Authorization"

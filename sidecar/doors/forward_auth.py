@@ -12,13 +12,13 @@ from sidecar.doors.proxy import Receive, Send
 from sidecar.doors.refusal import Refusals, send_whole
 from sidecar.gate.codes import Code
 from sidecar.gate.gate import Clock, Gate
-from sidecar.gate.headers import Header
 from sidecar.gate.own import APP_CONTROL, APP_VARY, NUMBERED_COOKIE, PROBLEM, TARGET
 from sidecar.gate.peers import is_trusted
 from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Facts, Forward, Preflight, Privacy, Refuse, Refused
 from sidecar.record.journal import Journal, Outcome
+from sidecar.wire.grammar import Header
 from sidecar.wire.http1_request import Head
 
 ALLOWED = 200

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sidecar.gate.headers import Header
 from sidecar.gate.own import IDENTITY_HEADERS, SAID_BY_US
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward, Privacy
+from sidecar.wire.grammar import FORWARDED_BY_SOME, HOP_BY_HOP, Header
 
 SETTABLE = (*SAID_BY_US, b"cookie")
 """Every header that a Handover may set."""
 _SAID_BY_US = frozenset(SAID_BY_US)
-_FRAMING = frozenset(
-    b"host connection keep-alive proxy-connection te trailer transfer-encoding upgrade content-length expect".split()
-)
+_FRAMING = (HOP_BY_HOP - FORWARDED_BY_SOME) | {b"host", b"expect"}
 """What belongs to the connections of the proxy that asks, which writes them anew (RFC 9110 section 7.6.1)."""
 
 

@@ -11,12 +11,12 @@ from urllib.parse import quote
 from sidecar.doors import answer
 from sidecar.doors.caching import VARY, merged_vary
 from sidecar.gate.codes import Code
-from sidecar.gate.headers import Header
 from sidecar.gate.origin import own_page
 from sidecar.gate.own import LOGIN_PATH, REQUEST_ID, expired
 from sidecar.gate.request import Raw
 from sidecar.gate.session import session_cookies
 from sidecar.gate.verdict import Forward, Refuse
+from sidecar.wire.grammar import Header
 
 UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
 

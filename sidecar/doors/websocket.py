@@ -18,15 +18,15 @@ from sidecar.doors.refusal import Refusals
 from sidecar.doors.relay import MAX_MESSAGE, TOKEN_ENDED, Leg, relay
 from sidecar.gate.codes import Code
 from sidecar.gate.gate import Clock, Gate
-from sidecar.gate.headers import Header
 from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Forward, Preflight, Refuse
 from sidecar.net.connection import Fault
-from sidecar.net.http_server import UPGRADE
 from sidecar.net.owners import Places
+from sidecar.net.upgrade import UPGRADE
 from sidecar.net.upstream import Upgraded, Upstream
 from sidecar.record.journal import Journal, Outcome
+from sidecar.wire.grammar import Header
 
 NOT_ALLOWED = 4403
 """Close code: the gate was asked again, and its answer is no longer an allow."""

@@ -5,22 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from sidecar.bounded import Bounded
-from sidecar.gate.headers import Header
 from sidecar.gate.own import IDENTITY_HEADERS, OWN_COOKIES
+from sidecar.wire.grammar import FOLDED, HOP_BY_HOP, Header, list_members
 
-_HOP_BY_HOP = frozenset(
-    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding "
-    b"upgrade content-length".split()
-)
 _IDENTITY = frozenset(IDENTITY_HEADERS)
-_FOLD = bytes.maketrans(b"_.ABCDEFGHIJKLMNOPQRSTUVWXYZ", b"--abcdefghijklmnopqrstuvwxyz")
 _OWN_COOKIES = tuple(name.lower() for name in OWN_COOKIES)
 _SET_COOKIES = frozenset((b"set-cookie", b"set-cookie2"))
 
 
 # an app may choose names anew for each answer: about 700 of them
 _FATES: Bounded[bytes, bool] = Bounded(
-    256 * 1024, preset=dict.fromkeys(_HOP_BY_HOP, False) | dict.fromkeys(_SET_COOKIES, True)
+    256 * 1024, preset=dict.fromkeys(HOP_BY_HOP, False) | dict.fromkeys(_SET_COOKIES, True)
 )
 """Names in lower case -> whether such a header is for the client. It learns."""
 _PLAIN_CONNECTIONS = frozenset((b",keep-alive", b",close"))
@@ -35,7 +30,7 @@ def clean_headers(headers: Sequence[Header]) -> list[Header]:
         name = header[0]
         fate = _FATES.get(name)
         if fate is None:
-            fate = name.translate(_FOLD) not in _IDENTITY
+            fate = name.translate(FOLDED) not in _IDENTITY
             _FATES.put(name, fate, 33 + len(name))
         if fate:
             # a cookie without a name is sent back as its value alone, which then reads as a name
@@ -44,6 +39,6 @@ def clean_headers(headers: Sequence[Header]) -> list[Header]:
         elif name == b"connection":
             connection += b"," + header[1]
     if connection and connection.lower() not in _PLAIN_CONNECTIONS:
-        nominated = {token.strip(b" \t").lower() for token in connection.split(b",")}
+        nominated = set(list_members(connection))
         kept = [header for header in kept if header[0] not in nominated]
     return kept

@@ -10,11 +10,10 @@ from sidecar.gate.codes import Code
 from sidecar.gate.request import Request
 from sidecar.gate.verdict import Refused
 from sidecar.wire import strict_json
+from sidecar.wire.grammar import CONTENT_LENGTH
 
 # RFC 8259 section 11 defines no parameter; charset=utf-8 is what many clients send all the same
 _JSON = re.compile(rb"application/json(?:[ \t]*;[ \t]*charset=\"?utf-8\"?)?", re.IGNORECASE)
-
-_LENGTH = re.compile(rb"[0-9]{1,18}")
 
 
 async def read_json(request: Request, read: Callable[[int], Awaitable[bytes]], limit: int) -> Any:
@@ -24,7 +23,7 @@ async def read_json(request: Request, read: Callable[[int], Awaitable[bytes]], l
     if request.seen.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refused(Code.BODY_TYPE_UNSUPPORTED, "Content-Encoding: expected none")
     length = request.seen.get(b"content-length", b"0")
-    if not _LENGTH.fullmatch(length) or int(length) > limit:
+    if not CONTENT_LENGTH.fullmatch(length) or int(length) > limit:
         raise Refused(Code.BODY_TOO_LARGE, f"Content-Length: at most {limit}")
     data = await read(limit)
     try:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sidecar.gate.codes import Code
-from sidecar.gate.headers import Header
 from sidecar.gate.request import Request
 from sidecar.gate.routing import Cors
 from sidecar.gate.verdict import Refused
+from sidecar.wire.grammar import Header
 
 ANSWER_HEADERS = frozenset((b"access-control-allow-origin", b"access-control-allow-credentials"))
 

@@ -17,10 +17,9 @@ from sidecar.gate.ask import Ask
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import Answer, Question, Resource, judge
 from sidecar.gate.decision_cache import DecisionCache, key_of
-from sidecar.gate.headers import Header
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, told_as
-from sidecar.gate.origin import SAFE, require_own_origin
+from sidecar.gate.origin import require_own_origin
 from sidecar.gate.own import ASSERTION, IDENTITY
 from sidecar.gate.query import admitted, with_values
 from sidecar.gate.references import ABSENT, Material
@@ -29,6 +28,7 @@ from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, al
 from sidecar.gate.session import Session, TokenSource
 from sidecar.gate.trace import TRACEPARENT, TRACESTATE
 from sidecar.gate.verdict import Facts, Forward, Preflight, Privacy, Refuse, Refused, Verdict
+from sidecar.wire.grammar import SAFE_METHODS, Header
 
 MAX_LOGGED_PATH = 512
 """Bytes of a path that could not be read, as far as the log tells of it."""
@@ -224,7 +224,7 @@ class Gate:
         if b"authorization" not in request.seen:
             for source, privacy in self._sources:
                 if source.holds(request):
-                    if request.websocket or request.method not in SAFE:
+                    if request.websocket or request.method not in SAFE_METHODS:
                         require_own_origin(request, extra_origins)
                     presented = await source.present(request, now, rules.tokens)
                     principal = await rules.tokens.principal_of_token(presented.token, now)

@@ -13,16 +13,10 @@ from sidecar.gate.codes import Code
 from sidecar.gate.own import FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, OWN_COOKIES, REQUEST_ID, SAID_BY_US
 from sidecar.gate.peers import Network, are_addresses, is_trusted
 from sidecar.gate.verdict import Refused
-
-Header = tuple[bytes, bytes]
+from sidecar.wire.grammar import CONTROLS, FOLDED, HOP_BY_HOP, LOWER_NAME, SINGLETONS, Header, is_host, list_members
 
 _KEEP, _DROP, _DECIDES, _DECIDES_DROP = range(4)
 
-# RFC 9110 section 7.6.1, RFC 9113 section 8.2.2 for what belongs to one connection
-_HOP_BY_HOP = (
-    b"connection keep-alive proxy-connection proxy-authenticate proxy-authorization te trailer transfer-encoding "
-    b"upgrade http2-settings content-length"
-).split()
 # another path, method, host or client than those of the request itself
 OVERRIDES = (
     b"x-http-method-override x-http-method x-method-override x-rewrite-url x-envoy-original-path "
@@ -37,18 +31,13 @@ ALB_PREFIX = b"x-amzn-oidc-"
 ALB_ACCESS_TOKEN, ALB_DATA = b"x-amzn-oidc-accesstoken", b"x-amzn-oidc-data"
 ALB_HEADERS = (ALB_ACCESS_TOKEN, ALB_DATA, b"x-amzn-oidc-identity")
 """What an AWS load balancer sends of whom it has signed in."""
-# headers of which two would let two servers pick different ones
-_SINGLE = [
-    *b"authorization host origin content-type content-length upgrade transfer-encoding expect".split(),
-    ALB_ACCESS_TOKEN,
-    ALB_DATA,
-]
+_SINGLE = (*SINGLETONS, ALB_ACCESS_TOKEN, ALB_DATA)
 _ALSO_READ = (
     b"cookie accept x-forwarded-for x-forwarded-proto x-request-id access-control-request-method sec-fetch-site "
     b"sec-fetch-mode connection content-encoding"
 ).split()
 
-_DROPPED = dict.fromkeys([*_HOP_BY_HOP, *OVERRIDES, *SAID_BY_US], _DROP)
+_DROPPED = dict.fromkeys([*HOP_BY_HOP, *OVERRIDES, *SAID_BY_US], _DROP)
 _DECIDING = {name: _DECIDES_DROP if name in _DROPPED else _DECIDES for name in [*_SINGLE, *_ALSO_READ]}
 # clients choose names: about 700 of those that they use, so that each is judged once
 _ACTIONS: Bounded[bytes, int] = Bounded(256 * 1024, preset=_DROPPED | _DECIDING)
@@ -57,20 +46,16 @@ _LIST_HEADERS = {b"cookie": b"; ", b"accept": b", ", FORWARDED_FOR: b", ", b"con
 # A client may not take an end-to-end header of the request away by naming it in Connection (RFC 9110 section 7.6.1)
 _NOT_NOMINATED = frozenset(
     [*OVERRIDES, *SAID_BY_US, *_SINGLE, b"cookie", b"content-encoding", b"content-range", b"accept"]
-) - {b"upgrade"}
+) - {b"upgrade", b"http2-settings"}
 
 MAX_NOMINATED = 64
 """Names in Connection."""
 MAX_COOKIES = 256
 """Cookies of a request that has one of the sidecar's own; a browser keeps about 180 of one site."""
 
-_NAME = re.compile(rb"[a-z0-9-]+")
-_CONTROLS = bytes((*range(0x09), *range(0x0A, 0x20), 0x7F))
-_TOKEN_LIST = re.compile(rb"[a-z0-9-]*")
-
 
 def _learn(name: bytes) -> int:
-    if not _NAME.fullmatch(name):
+    if not LOWER_NAME.fullmatch(name):
         raise Refused(Code.HEADER_AMBIGUOUS, f"the header name {name[:64]!r}, expected letters, digits and '-'")
     action = _DROP if name.startswith(OVERRIDE_PREFIXES) else _KEEP
     _ACTIONS.put(name, action, len(name))
@@ -89,13 +74,13 @@ def read_headers(headers: Iterable[Header], lenient: bool = False) -> tuple[list
         name = header[0]
         action = _ACTIONS.get(name)
         if action is None:
-            action = _DROP if lenient and not _NAME.fullmatch(name) else _learn(name)
+            action = _DROP if lenient and not LOWER_NAME.fullmatch(name) else _learn(name)
         if action >= _DECIDES:
             seen[name] = _joined(name, seen[name], header[1], lenient) if name in seen else header[1]
         if action in (_KEEP, _DECIDES):
             kept.append(header)
     values = b"".join([value for _, value in kept])
-    if not lenient and len(values.translate(None, _CONTROLS)) != len(values):
+    if not lenient and len(values.translate(None, CONTROLS)) != len(values):
         raise Refused(Code.HEADER_AMBIGUOUS, "a control character in a header")
     return _without_ours(kept, seen, lenient), seen
 
@@ -150,18 +135,21 @@ def _without_nominated(kept: list[Header], connection: bytes, lenient: bool) -> 
             raise Refused(Code.HEADER_AMBIGUOUS, f"Connection: more than {MAX_NOMINATED} names")
         # in shadow it is forwarded: a client that floods takes nothing away by it
         connection = b""
-    nominated = {token.strip(b" \t").lower() for token in connection.split(b",")}
+    nominated = set(list_members(connection))
     if nominated <= _COMMON_NOMINATIONS:
         return kept
     if not lenient:
         for token in nominated:
-            folded = token.translate(_FOLD)
-            if folded in _NOT_NOMINATED or folded.startswith(OVERRIDE_PREFIXES) or not _TOKEN_LIST.fullmatch(token):
+            folded = token.translate(FOLDED)
+            if (
+                folded in _NOT_NOMINATED
+                or folded.startswith(OVERRIDE_PREFIXES)
+                or not (token == b"" or LOWER_NAME.fullmatch(token))
+            ):
                 raise Refused(Code.HEADER_AMBIGUOUS, f"Connection names {token[:64]!r}")
     return [header for header in kept if header[0] not in nominated or header[0] in _NOT_NOMINATED]
 
 
-_FOLD = bytes.maketrans(b"_.", b"--")
 _COMMON_NOMINATIONS = frozenset([b"keep-alive", b"close", b"", b"te", b"upgrade"])
 
 
@@ -181,10 +169,6 @@ def _without_own_cookies(header: Header) -> list[Header]:
     return [(name, b";".join(pairs).strip())] if pairs else []
 
 
-# RFC 3986 section 3.2.2; a reg-name without escapes, which no host of a web app has
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]{1,5})?")
-
-
 def read_host(seen: dict[bytes, bytes], allowed: frozenset[str] | None) -> str:
     """The host that the request names, in lower case, with its port. Refuses: REQUEST_INVALID, HOST_NOT_ALLOWED."""
     name = _host_name(seen.get(b"host", b""))
@@ -196,7 +180,7 @@ def read_host(seen: dict[bytes, bytes], allowed: frozenset[str] | None) -> str:
 # an app has few names; a client may send any
 @remembered(64 * 1024)
 def _host_name(host: bytes) -> str:
-    if not _HOST.fullmatch(host):
+    if not is_host(host):
         raise Refused(Code.REQUEST_INVALID, "Host: expected one host, with or without a port")
     return host.decode("ascii").lower()
 

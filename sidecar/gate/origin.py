@@ -8,8 +8,6 @@ from sidecar.gate.codes import Code
 from sidecar.gate.request import Request
 from sidecar.gate.verdict import Refused
 
-SAFE = frozenset(("GET", "HEAD", "OPTIONS"))
-"""Methods that change nothing (RFC 9110 section 9.2.1)."""
 _DEFAULT_PORTS = {"http": ":80", "https": ":443"}
 
 

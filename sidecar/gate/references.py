@@ -19,6 +19,7 @@ from sidecar.gate.query import query_value
 from sidecar.gate.request import Request
 from sidecar.gate.values import Type, check_string, checked, type_of
 from sidecar.gate.verdict import Refused
+from sidecar.wire.grammar import PLAIN_NAME
 from sidecar.wire.spelling import folded, respelled
 
 
@@ -98,7 +99,7 @@ _TYPED = re.compile(r"(.*):(string|number|int|bool|list)", re.DOTALL)
 _NAMES = {
     Source.PATH: re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
     Source.QUERY: re.compile(r"[A-Za-z0-9_.~-]+"),
-    Source.HEADER: re.compile(r"[A-Za-z0-9-]+"),
+    Source.HEADER: re.compile(PLAIN_NAME.pattern.decode("ascii")),
     Source.CLAIMS: re.compile(r"[A-Za-z0-9_:./-]+"),
     Source.PRINCIPAL: re.compile(r"id|roles|attributes\.[A-Za-z0-9_-]+"),
 }

@@ -7,10 +7,11 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sidecar.gate.headers import Header, add_forwarded, read_headers, read_headers_again, read_host, without_alb
+from sidecar.gate.headers import add_forwarded, read_headers, read_headers_again, read_host, without_alb
 from sidecar.gate.peers import Network
 from sidecar.gate.target import NO_ODDITIES, Oddity, read_target
 from sidecar.gate.trace import Trace
+from sidecar.wire.grammar import BODILESS_METHODS, Header
 
 
 class Raw(NamedTuple):
@@ -62,9 +63,6 @@ class Request(NamedTuple):
     websocket: bool
 
 
-_BODILESS = frozenset(("GET", "HEAD", "DELETE", "OPTIONS"))
-
-
 def read(raw: Raw, reading: Reading) -> Request:
     """Judge a raw request into its one reading. Raises Refused (400, 414 or 421)."""
     path, segments, query, oddities = read_target(raw.target)
@@ -74,7 +72,7 @@ def read(raw: Raw, reading: Reading) -> Request:
         kept = without_alb(kept)
     host = read_host(seen, reading.hosts)
     has_body = b"transfer-encoding" in seen or seen.get(b"content-length", b"0").strip(b"0") != b""
-    if has_body and raw.method in _BODILESS:
+    if has_body and raw.method in BODILESS_METHODS:
         oddities |= {Oddity.REQUEST_BODY}
     add_forwarded(kept, seen, raw.peer, raw.scheme, raw.request_id, reading.trusted)
     target = path if raw.target.find(b"?") < 0 else path + b"?" + query

@@ -16,16 +16,13 @@ from sidecar.gate.codes import Code
 from sidecar.gate.request import Request
 from sidecar.gate.target import NO_ODDITIES, Oddity
 from sidecar.gate.verdict import Refused
+from sidecar.wire.grammar import METHODS
 
 WEBSOCKET = "WS"
 """The method under which `actions` names what a WebSocket handshake asks for."""
 
-_RARE_METHODS = ("QUERY", "SEARCH", "REPORT", "PROPFIND", "PROPPATCH", "MKCOL", "MOVE", "COPY", "LOCK", "UNLOCK")
-METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", *_RARE_METHODS))
 OWN_SEGMENT = "_sidecar"
 """The first segment of the sidecar's own paths: no route can name them, in whatever spelling."""
-
-SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 
 
 class Access(StrEnum):

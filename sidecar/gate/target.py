@@ -8,9 +8,8 @@ from enum import StrEnum
 
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
+from sidecar.wire.grammar import MAX_TARGET
 
-MAX_TARGET = 8192
-"""Bytes of a request target; RFC 9110 section 4.1 recommends at least 8000."""
 MAX_SEGMENTS = 256
 """Of a path."""
 MAX_ESCAPES = 768

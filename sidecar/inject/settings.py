@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sidecar.inject.review import Policy
+from sidecar.wire.grammar import host_and_port
 
 REFUSE, ADMIT = "refuse", "admit"
 
@@ -68,7 +68,7 @@ def settings_of(options: argparse.Namespace) -> InjectSettings:
 
 
 def _address(text: str) -> tuple[str, int]:
-    match = re.fullmatch(r"(?:\[([0-9a-fA-F:.]+)\]|([A-Za-z0-9._-]+)):(\d{1,5})", text)
-    if match is None or int(match[3]) > 65535:
+    address = host_and_port(text)
+    if address is None:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected host:port")
-    return match[1] or match[2], int(match[3])
+    return address

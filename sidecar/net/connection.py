@@ -13,7 +13,8 @@ from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from sidecar.gate.answer_headers import clean_headers
-from sidecar.wire.http1_response import LAST_CHUNK, BadAnswer, Header, ResponseReader, encode_chunk
+from sidecar.wire.grammar import Header
+from sidecar.wire.http1_response import LAST_CHUNK, BadAnswer, ResponseReader, encode_chunk
 
 PIECE = 28 * 1024
 """Bytes of an answer that are read at once, and that wait here while their client takes what came before: with the

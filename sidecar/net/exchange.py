@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import http
 import logging
-import re
 from collections.abc import Awaitable, Callable, Iterable, MutableMapping
 from typing import Any, Protocol
 
-from sidecar.bounded import Bounded
 from sidecar.gate.codes import Code
-from sidecar.gate.own import REQUEST_ID
-from sidecar.gate.problem import CONTENT_TYPE, problem_json
+from sidecar.net.early_answer import problem
+from sidecar.wire.response_head import STATUS_LINES, render, render_date
 
 Scope = MutableMapping[str, Any]
 Message = MutableMapping[str, Any]
@@ -47,105 +45,9 @@ class Link(Protocol):
         """Close the connection so that what was sent of an answer cannot look complete."""
 
 
-class Takeable(Protocol):
-    """Port: the connection as a handshake uses it."""
-
-    transport: asyncio.Transport
-
-    def give_away(self) -> asyncio.Transport:
-        """See Upgrade.take."""
-
-    def count_slow(self, blocked: bool) -> None:
-        """See Upgrade.slow."""
-
-
-class Upgrade:
-    """The raw connection under a valid WebSocket handshake: for the app to take, or to leave by answering.
-
-    `tail` is what came after the handshake. Reading is paused; whoever takes the transport resumes it.
-    """
-
-    def __init__(self, connection: Takeable, tail: bytes) -> None:
-        self.tail = tail
-        self._connection = connection
-
-    def take(self) -> asyncio.Transport:
-        """The transport, on which nothing has been written. Raises RuntimeError once answered, taken or closed.
-
-        It is closed when the app returns, and the app's task is cancelled when the server shuts down.
-        """
-        return self._connection.give_away()
-
-    def slow(self, blocked: bool) -> None:
-        """Tell that the client takes nothing of what is written, or that it has caught up."""
-        self._connection.count_slow(blocked)
-
-    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
-        """From now on `protocol` gets what the transport reads, and hears of its end. After `take`."""
-        self._connection.transport.set_protocol(protocol)
-
-
 class Incomplete(Exception):
     """Raised by an app that gives up an answer which it has begun: the connection breaks, and nothing is logged."""
 
-
-# --- the head of an answer ---
-
-_STATUS_LINES = {status: b"HTTP/1.1 %d " % status for status in range(102, 600)}
-_STATUS_LINES.update({known: b"HTTP/1.1 %d %b" % (known, known.phrase.encode()) for known in http.HTTPStatus})
-
-_NAME = re.compile(rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+")
-# the framing and the life of the connection are ours to say, whatever the app copied from elsewhere
-_OURS = frozenset(
-    b"connection content-length date keep-alive proxy-connection te trailer transfer-encoding upgrade".split()
-)
-# an app may choose names anew for each answer: about 600 of them
-_PREFIXES: Bounded[bytes, bytes] = Bounded(256 * 1024)
-"""Names that apps use -> what goes before the value; empty for those in _OURS."""
-
-
-def _learn_prefix(name: bytes) -> bytes:
-    if not _NAME.fullmatch(name):
-        raise RuntimeError(f"the header name {name[:64]!r} is not a token")
-    lower = name.lower()
-    prefix = b"" if lower in _OURS else b"\r\n%b: " % lower
-    _PREFIXES.put(name, prefix, 2 * (33 + len(name)))
-    return prefix
-
-
-def _render(headers: Iterable[tuple[bytes, bytes]]) -> tuple[bytes, list[tuple[bytes, bytes]]]:
-    """-> (the headers to copy, as CRLF, name, colon, value; those of _OURS, for the caller to judge)."""
-    parts: list[bytes] = []
-    ours: list[tuple[bytes, bytes]] = []
-    for name, value in headers:
-        prefix = _PREFIXES.get(name)
-        if prefix is None:
-            prefix = _learn_prefix(name)
-        if prefix:
-            parts += (prefix, value)
-        else:
-            ours.append((name.lower(), value))
-    rendered = b"".join(parts)
-    # every prefix has one CR and one LF; another would be a header, or an answer, of somebody else's making
-    if len(rendered.translate(None, b"\r\n\0")) != len(rendered) - len(parts):
-        raise RuntimeError("a header value has a CR, LF or NUL in it")
-    return rendered, ours
-
-
-def problem(status: int, code: Code, fixed: bytes = b"", *, body: bool = True, request_id: str = "") -> bytes:
-    """A whole answer of the server's own, after which the connection is closed (RFC 9457). `fixed`: as fixed_headers.
-
-    `body` is False for the answer to HEAD. `request_id`, if there is one, is in the body and in its header.
-    """
-    content = problem_json(status, code, request_id)
-    if request_id:
-        fixed += b"\r\n" + REQUEST_ID + b": " + request_id.encode("ascii")
-    retry = b"\r\nretry-after: 1" if status == http.HTTPStatus.SERVICE_UNAVAILABLE else b""
-    head = b"%b%b%b\r\ncontent-type: %b\r\ncontent-length: %d\r\nconnection: close\r\n\r\n"
-    return head % (_STATUS_LINES[status], fixed, retry, CONTENT_TYPE, len(content)) + (content if body else b"")
-
-
-# --- the conversation ---
 
 _NOT_STARTED, _STARTED, _COMPLETE = range(3)
 _NO_BODY, _LENGTH, _CHUNKS, _UNTIL_CLOSE = range(4)
@@ -305,19 +207,19 @@ class Cycle:
             raise RuntimeError(f"the interim status {status}, expected 102 to 199")
         # RFC 9110 section 15.2: "A server MUST NOT send a 1xx response to an HTTP/1.0 client"
         if self._version != "1.0":
-            self._link.transport.write(b"%b%b\r\n\r\n" % (_STATUS_LINES[status], _render(headers)[0]))
+            self._link.transport.write(b"%b%b\r\n\r\n" % (STATUS_LINES[status], render(headers)[0]))
 
     def _start(self, status: int, headers: Iterable[tuple[bytes, bytes]]) -> None:
         if not 200 <= status <= 599:
             raise RuntimeError(f"the status {status}, expected 200 to 599")
-        rendered, ours = _render(headers)
+        rendered, ours = render(headers)
         length, fixed = self._judge(ours)
         # a body that nobody reads to its end would be read as the next request
         if self._has_body and not self._read_all:
             self.keep_alive = False
         framing = self._choose_framing(status, length)
         closing = b"" if self.keep_alive else b"\r\nconnection: close"
-        self._head = b"".join((_STATUS_LINES[status], fixed, rendered, framing, closing, b"\r\n\r\n"))
+        self._head = b"".join((STATUS_LINES[status], fixed, rendered, framing, closing, b"\r\n\r\n"))
         self._stage = _STARTED
 
     def _judge(self, ours: list[tuple[bytes, bytes]]) -> tuple[int | None, bytes]:
@@ -330,7 +232,7 @@ class Cycle:
                     raise RuntimeError(f"the content-length {value[:64]!r}, expected one number")
                 length = int(value)
             elif name == b"date":
-                fixed = _dated(value)
+                fixed = render_date(value)
             elif name == b"connection" and value.lower() == b"close":
                 self.keep_alive = False
         return length, fixed or self._link.fixed_headers()
@@ -376,9 +278,3 @@ class Cycle:
             chunk = b"%x\r\n%b\r\n" % (len(body), body) if body else b""
             return chunk if more else chunk + b"0\r\n\r\n"
         return body if self._framing == _UNTIL_CLOSE else b""
-
-
-def _dated(value: bytes) -> bytes:
-    if value.translate(None, b"\r\n\0") != value:
-        raise RuntimeError("a header value has a CR, LF or NUL in it")
-    return b"\r\ndate: " + value

@@ -9,7 +9,8 @@ from typing import NamedTuple, final
 
 from sidecar.net.connection import Connection, Fault, FaultKind, Response
 from sidecar.net.pool import Origin, Pool
-from sidecar.wire.http1_response import Header, ResponseReader, encode_request
+from sidecar.wire.grammar import Header
+from sidecar.wire.http1_response import ResponseReader, encode_request
 
 
 class Answer(NamedTuple):

@@ -11,6 +11,7 @@ from typing import Generic, final
 
 from sidecar.net.breaker import Breaker
 from sidecar.net.connection import Body, Connection, Deadlines, Fault, FaultKind, Permit, Timeouts
+from sidecar.wire.grammar import HOST, PORT
 from sidecar.wire.http1_response import ResponseReader
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"))
@@ -31,11 +32,11 @@ class Origin:
         """Parse `http(s)://host[:port]` or `unix:/path`. Raises ValueError."""
         if url.startswith("unix:/"):
             return cls("unix", path=url.removeprefix("unix:"))
-        match = re.fullmatch(r"(https?)://(?:\[([0-9A-Fa-f:.]+)\]|([A-Za-z0-9._-]+))(?::([0-9]{1,5}))?", url)
-        port = int(match[4] or (443 if match[1] == "https" else 80)) if match else 0
+        match = re.fullmatch(rf"(https?)://({HOST})(?::({PORT}))?", url)
+        port = int(match[3] or (443 if match[1] == "https" else 80)) if match else 0
         if match is None or not 0 < port < 65536:
             raise ValueError(f"found {url!r}, expected http(s)://host:port or unix:/path")
-        return cls(match[1], match[2] or match[3], port)
+        return cls(match[1], match[2].strip("[]"), port)
 
     @property
     def authority(self) -> bytes:

@@ -9,7 +9,8 @@ from typing import NamedTuple, final
 from sidecar.gate.verdict import Forward
 from sidecar.net.connection import Body, Connection, Fault, FaultKind, Response
 from sidecar.net.pool import Pool
-from sidecar.wire.http1_response import CHUNKED, Header, ResponseReader, encode_request
+from sidecar.wire.grammar import Header
+from sidecar.wire.http1_response import CHUNKED, ResponseReader, encode_request
 
 
 class Upgraded(NamedTuple):

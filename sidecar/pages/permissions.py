@@ -10,13 +10,13 @@ from typing import Any
 from sidecar.doors.answer import PRIVATE, Answer
 from sidecar.gate.codes import Code
 from sidecar.gate.gate import PDP, Clock, Gate, Hooks, Identified
-from sidecar.gate.headers import Header
 from sidecar.gate.own import PERMISSIONS_PATH, WHOAMI_PATH
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward, Refuse, Refused, Verdict
 from sidecar.pages.router import Asked, Paths
 from sidecar.study.batch import decide_all
 from sidecar.wire import strict_json
+from sidecar.wire.grammar import Header
 
 MAX_ENTRIES = 500
 """Requests in one question."""

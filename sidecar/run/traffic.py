@@ -17,8 +17,9 @@ from sidecar.gate.codes import Code
 from sidecar.gate.gate import Gate
 from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Refused
-from sidecar.net import http_server as server
+from sidecar.net import http_connection as server
 from sidecar.net.owners import Owners, Places
+from sidecar.net.upgrade import UPGRADE
 from sidecar.pages.console import Console
 from sidecar.pages.permissions import Permissions
 from sidecar.pages.router import OwnPaths, Paths, assertion_paths
@@ -48,7 +49,7 @@ class Traffic:
         """One ASGI scope; anything that is not http is refused by not being answered."""
         if scope["type"] != "http":
             raise RuntimeError(f"an ASGI scope of type {scope['type']!r}")
-        if server.UPGRADE in (scope.get("extensions") or ()):
+        if UPGRADE in (scope.get("extensions") or ()):
             await self._websockets(scope, receive, send)
         elif "raw_target" in scope:
             # of our own server, which asks `direct` first

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import binascii
 import os
 import re
 
@@ -13,6 +11,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from sidecar.bounded import remembered
+from sidecar.wire import base64url
 
 NONCE = 12
 """Bytes of a nonce (NIST SP 800-38D section 5.2.1.1), random for each sealing: a key is good for 2**32 of them."""
@@ -47,7 +46,7 @@ class Seal:
         """Data -> `<key id>.<nonce and ciphertext>`, unpadded base64url: another text each time."""
         nonce = os.urandom(NONCE)
         sealed = nonce + self._cipher((self._first, purpose)).encrypt(nonce, data, purpose.encode("utf-8"))
-        return f"{self._first}.{base64.urlsafe_b64encode(sealed).rstrip(b'=').decode('ascii')}"
+        return f"{self._first}.{base64url.encode(sealed).decode('ascii')}"
 
     def unseal(self, purpose: str, text: str) -> bytes:
         """Open what was sealed for this purpose. Raises ValueError for all else, UnknownKey where the secret is not
@@ -55,7 +54,7 @@ class Seal:
         match = _SEALED.fullmatch(text)
         if match is None:
             raise ValueError("not a sealed text")
-        key_id, sealed = match[1], _base64url(match[2])
+        key_id, sealed = match[1], base64url.decode(match[2].encode("ascii"))
         if key_id not in self._secrets:
             raise UnknownKey("sealed by a secret that is not ours")
         try:
@@ -70,19 +69,8 @@ class Seal:
 
 def _key_id(secret: str) -> str:
     """The name of a secret, which tells nothing of it: derived as a key is, for a purpose that no key has."""
-    return base64.urlsafe_b64encode(_derived(secret.encode("utf-8"), "sidecar seal id", 6)).decode("ascii")
+    return base64url.encode(_derived(secret.encode("utf-8"), "sidecar seal id", 6)).decode("ascii")
 
 
 def _derived(secret: bytes, info: str, length: int) -> bytes:
     return HKDF(SHA256(), length, salt=None, info=info.encode("utf-8")).derive(secret)
-
-
-def _base64url(text: str) -> bytes:
-    """Decode unpadded base64url (RFC 4648 section 5) in its one form: no stray bits in the last character."""
-    try:
-        data = base64.b64decode(text + "=" * (-len(text) % 4), altchars=b"-_", validate=True)
-    except binascii.Error:
-        raise ValueError("not base64url") from None
-    if base64.urlsafe_b64encode(data).rstrip(b"=").decode("ascii") != text:
-        raise ValueError("not base64url in its one form")
-    return data

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import logging
 from collections.abc import Awaitable, Callable
@@ -18,7 +17,7 @@ from sidecar.gate.request import Request
 from sidecar.gate.session import Presented, Session, session_cookies
 from sidecar.gate.verdict import Refused
 from sidecar.sessions.store import Held, Kept, Store
-from sidecar.wire import strict_json
+from sidecar.wire import base64url, strict_json
 
 log = logging.getLogger("sidecar.sessions")
 
@@ -279,7 +278,7 @@ def claims_of(token: str) -> dict[str, object]:
     """Read the claims of a JWT, unverified; nothing where it is none."""
     part = token.split(".")[1] if token.count(".") == 2 else ""
     try:
-        claims = strict_json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))
+        claims = strict_json.loads(base64url.decode(part.encode("ascii")))
     except ValueError:
         return {}
     return claims if isinstance(claims, dict) else {}

@@ -14,6 +14,7 @@ import httpx
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
 from sidecar.sign_in.provider import Grant, Provider, Reply, token_in
+from sidecar.wire import base64url
 
 SCOPE = "openid"
 _ERROR = re.compile(r"[a-z_]{1,64}")
@@ -32,7 +33,7 @@ def domain_origin(domain: str, region: str) -> str:
 
 def s256(verifier: str) -> str:
     """The code challenge of a verifier (RFC 7636 section 4.2)."""
-    return base64.urlsafe_b64encode(hashlib.sha256(verifier.encode("ascii")).digest()).rstrip(b"=").decode("ascii")
+    return base64url.encode(hashlib.sha256(verifier.encode("ascii")).digest()).decode("ascii")
 
 
 class Hosted:

@@ -1,4 +1,4 @@
-"""A client's HTTP/1.1 bytes without I/O: one head and one body, in the only reading there is, or a refusal.
+"""A client's HTTP/1.1 bytes without I/O: one head and one body, in the only reading there is, or a BadRequest.
 
 A head is held back until it is whole, given to the parser alone, and judged before anyone sees it. The extent of a body
 follows from the judged head and nothing else, so bytes of a body, a trailer or an offer never become another request.
@@ -7,35 +7,69 @@ follows from the judged head and nothing else, so bytes of a body, a trailer or 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from enum import Enum, auto
 from typing import NamedTuple, Protocol
 
 import httptools
 
 from sidecar.bounded import Bounded, remembered
-from sidecar.gate.codes import Code
+from sidecar.wire.chunked import ChunkedReader, Rules
+from sidecar.wire.grammar import (
+    CONTENT_LENGTH,
+    FIELD_TEXT,
+    MAX_TARGET,
+    METHODS,
+    ORIGIN_FORM,
+    OWS,
+    PLAIN_NAME,
+    SINGLETONS,
+    TEXT,
+    TOKEN,
+    Header,
+    is_host,
+    list_members,
+)
 
 MAX_HEAD = 32 * 1024
 """Bytes of a head, request line and blank line included."""
 MAX_HEADERS = 100
 MAX_OPTIONS = 64
 """Options in `Connection`."""
-MAX_TARGET = 8 * 1024
-"""Bytes of a request target; RFC 9110 section 4.1 recommends at least 8000."""
 CHUNKED = -1
 """As `Head.length`: the body is chunked, and its length is not known in advance."""
 
-Headers = list[tuple[bytes, bytes]]
-Repeated = tuple[tuple[bytes, bytes], ...]
+Headers = list[Header]
+Repeated = tuple[Header, ...]
 
 
-class Rejected(Exception):
-    """Error: the client sent no request that we read; the connection is of no use after it."""
+class Fault(Enum):
+    """Kinds of fault in a request, so far apart that a client is told of each by another answer."""
 
-    def __init__(self, status: int, code: Code) -> None:
-        super().__init__(status, code)
-        self.status = status
-        self.code = code
+    INVALID = auto()
+    """Not HTTP/1.1 as it is read here."""
+    EXPECTATION_UNKNOWN = auto()
+    """Another Expect than `100-continue`."""
+    TARGET_INVALID = auto()
+    """A target that is not in origin-form, or has bytes that are not visible ASCII."""
+    TARGET_TOO_LONG = auto()
+    HEADER_AMBIGUOUS = auto()
+    """A header that servers could read differently: it stands twice, or its name has another spelling."""
+    HEADERS_TOO_LARGE = auto()
+
+
+class BadRequest(Exception):
+    """Raised for bytes that are not a request with one reading; the connection is of no use after it.
+
+    `fault` is the kind of the fault, and the message says which rule is broken.
+    """
+
+    def __init__(self, fault: Fault, rule: str) -> None:
+        super().__init__(rule)
+        self.fault = fault
+
+
+def _invalid(rule: str) -> BadRequest:
+    return BadRequest(Fault.INVALID, rule)
 
 
 class Head(NamedTuple):
@@ -58,19 +92,11 @@ class Head(NamedTuple):
 
 # --- the head ---
 
-# CONNECT and TRACE are not among them: the one asks for a tunnel, the other for an echo of credentials
-_METHODS = {
-    name: name.decode()
-    for name in (
-        b"GET HEAD POST PUT PATCH DELETE OPTIONS PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK REPORT SEARCH QUERY"
-    ).split()
-}
+_METHODS = {name.encode("ascii"): name for name in METHODS}
 _VERSIONS = {b"HTTP/1.1": "1.1", b"HTTP/1.0": "1.0"}
-_TARGET = re.compile(rb"/[!\"$-~]*")  # origin-form, visible ASCII without "#"
 _MAX_LINE = MAX_TARGET + 64
-_TEXT = bytes(octet for octet in range(256) if octet == 0x09 or (octet >= 0x20 and octet != 0x7F))
+"""Bytes of a request line."""
 
-_NAME = re.compile(rb"[A-Za-z0-9-]+")
 _COMMON = (
     b"Host Connection User-Agent Accept Accept-Encoding Accept-Language Authorization Cookie Content-Type "
     b"Content-Length Transfer-Encoding Origin Referer Cache-Control Pragma If-None-Match If-Modified-Since Range "
@@ -80,20 +106,13 @@ _COMMON = (
 ).split()
 # clients choose names: about 600 of those that they use, so that each is judged once
 _NAMES: Bounded[bytes, bytes] = Bounded(
-    256 * 1024, preset={spelled: name.lower() for name in _COMMON for spelled in (name, name.lower())}
+    256 * 1024, preset={variant: name.lower() for name in _COMMON for variant in (name, name.lower())}
 )
 """Names that clients use -> lower case. It learns."""
 
-# of two of these, two servers could pick different ones
-_SINGLE = frozenset(
-    b"host authorization content-type content-length transfer-encoding upgrade http2-settings origin expect "
-    b"sec-websocket-key sec-websocket-version".split()
-)
-_SEEN = _SINGLE | {b"connection"}
+_SEEN = SINGLETONS | {b"connection"}
 _OFFER = frozenset((b"upgrade", b"http2-settings"))
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._~-]+)(?::[0-9]{1,5})?")
 _SOCKET_KEY = re.compile(rb"[A-Za-z0-9+/]{21}[AQgw]==")  # sixteen bytes in base64: two bits in the last digit
-_BAD_REQUEST = (400, Code.REQUEST_INVALID)
 _MAX_REMEMBERED = 4096
 """Bytes of the header lines that a connection remembers from its last request."""
 
@@ -115,7 +134,7 @@ class HeadReader:
         self._last: tuple[bytes, Head] | None = None
 
     def feed(self, data: bytes) -> Head | None:
-        """Take bytes; None while the head is not whole. Raises Rejected, after which nothing more may be fed."""
+        """Take bytes; None while the head is not whole. Raises BadRequest, after which nothing more may be fed."""
         start = 0
         if self.held:
             start = max(0, len(self.held) - 3)
@@ -131,15 +150,15 @@ class HeadReader:
     def _hold(self, data: bytes) -> None:
         """Keep an unfinished head, unless it can no longer become a good one."""
         if len(data) > _MAX_LINE and data.find(b"\r\n", 2, _MAX_LINE) < 0:
-            raise Rejected(414, Code.TARGET_TOO_LONG)
+            raise BadRequest(Fault.TARGET_TOO_LONG, f"a request line over {_MAX_LINE} bytes")
         if len(data) >= MAX_HEAD:
-            raise Rejected(431, Code.HEADERS_TOO_LARGE)
+            raise BadRequest(Fault.HEADERS_TOO_LARGE, f"a head over {MAX_HEAD} bytes")
         # only what is new is looked at, with the byte before it: half of a line end may have been there
         fresh = data[len(self.held) - 1 :].removeprefix(b"\n") if self.held else data
-        controls = fresh.replace(b"\r\n", b"").translate(None, _TEXT)
+        controls = fresh.replace(b"\r\n", b"").translate(None, TEXT)
         # RFC 9112 section 2.2: a bare CR is invalid; a bare LF could be read as a line end by one server alone
         if controls and not (controls == b"\r" and fresh.endswith(b"\r")):
-            raise Rejected(*_BAD_REQUEST)
+            raise _invalid("a control character in the head")
         self.held = data
 
     def _read(self, head: bytes) -> Head:
@@ -169,7 +188,7 @@ class HeadReader:
             self._ended = False
         except httptools.HttpParserError as error:
             cause = error.__context__
-            raise (cause if isinstance(cause, Rejected) else Rejected(*_BAD_REQUEST)) from None
+            raise (cause if isinstance(cause, BadRequest) else _invalid(f"the head: {error}")) from None
         if not self._ended:
             # this parser now waits for a body or for a tunnel, which are not its business: the next head gets another
             self._parser = httptools.HttpRequestParser(self)
@@ -184,26 +203,25 @@ class HeadReader:
         lower = _NAMES.get(name)
         if lower is None:
             lower = _learn(name)
-        value = value.strip(b" \t")
+        value = value.strip(OWS)
         if lower in _SEEN:
             if lower in self._seen:
-                if lower in _SINGLE:
-                    raise Rejected(400, Code.HEADER_AMBIGUOUS)
+                if lower in SINGLETONS:
+                    raise BadRequest(Fault.HEADER_AMBIGUOUS, f"two headers {lower.decode('ascii')}")
                 self._seen[lower] += b"," + value
             else:
                 self._seen[lower] = value
         self._headers.append((lower, value))
         if len(self._headers) > MAX_HEADERS:
-            raise Rejected(431, Code.HEADERS_TOO_LARGE)
+            raise BadRequest(Fault.HEADERS_TOO_LARGE, f"more than {MAX_HEADERS} headers")
 
     def on_message_complete(self) -> None:
         self._ended = True
 
 
 def _learn(name: bytes) -> bytes:
-    # "_" and "." are tokens to RFC 9110, but many servers fold them to "-": two names for one header
-    if not _NAME.fullmatch(name):
-        raise Rejected(400, Code.HEADER_AMBIGUOUS)
+    if not PLAIN_NAME.fullmatch(name):
+        raise BadRequest(Fault.HEADER_AMBIGUOUS, "a header name with other characters than letters, digits and '-'")
     lower = name.lower()
     _NAMES.put(name, lower, 2 * (33 + len(name)))
     return lower
@@ -212,21 +230,20 @@ def _learn(name: bytes) -> bytes:
 def _read_request_line(line: bytes) -> tuple[str, bytes, str]:
     parts = line.split(b" ")
     if len(parts) != 3 or parts[0] not in _METHODS or parts[2] not in _VERSIONS:
-        raise Rejected(*_BAD_REQUEST)
+        raise _invalid("the request line")
     target = parts[1]
     if len(target) > MAX_TARGET:
-        raise Rejected(414, Code.TARGET_TOO_LONG)
-    if not _TARGET.fullmatch(target):
-        raise Rejected(400, Code.TARGET_AMBIGUOUS)
+        raise BadRequest(Fault.TARGET_TOO_LONG, f"a target over {MAX_TARGET} bytes")
+    if not ORIGIN_FORM.fullmatch(target):
+        raise BadRequest(Fault.TARGET_INVALID, "a target that is not in origin-form")
     return _METHODS[parts[0]], target, _VERSIONS[parts[2]]
 
 
 def _judge(method: str, target: bytes, version: str, headers: Headers, seen: dict[bytes, bytes]) -> Head:
     """Judge the headers together, in one place: host, framing, what becomes of the connection."""
     # RFC 9112 section 3.2: a server MUST answer 400 to a request without Host, with two, or with an invalid one
-    host = seen.get(b"host", b"")
-    if len(host) > 255 or not _is_host(host):
-        raise Rejected(*_BAD_REQUEST)
+    if not _is_host(seen.get(b"host", b"")):
+        raise _invalid("Host")
     if len(seen) == 1:
         return Head(method, target, version, headers, 0, version == "1.1", False, False)
     length = _read_framing(seen, version)
@@ -241,9 +258,7 @@ def _judge(method: str, target: bytes, version: str, headers: Headers, seen: dic
 
 
 # an app has few names; a client may send any
-@remembered(64 * 1024)
-def _is_host(value: bytes) -> bool:
-    return _HOST.fullmatch(value) is not None
+_is_host = remembered(64 * 1024)(is_host)
 
 
 def _read_framing(seen: dict[bytes, bytes], version: str) -> int:
@@ -251,12 +266,12 @@ def _read_framing(seen: dict[bytes, bytes], version: str) -> int:
     coding, length = seen.get(b"transfer-encoding"), seen.get(b"content-length")
     if coding is not None:
         if length is not None or version != "1.1" or coding.lower() != b"chunked":
-            raise Rejected(*_BAD_REQUEST)
+            raise _invalid("a Transfer-Encoding that is not exactly chunked, or beside a Content-Length")
         return CHUNKED
     if length is None:
         return 0
-    if not length.isdigit() or len(length) > 15:
-        raise Rejected(*_BAD_REQUEST)
+    if not CONTENT_LENGTH.fullmatch(length):
+        raise _invalid("a Content-Length that is not one number")
     return int(length)
 
 
@@ -265,8 +280,8 @@ _NO_TOKENS: frozenset[bytes] = frozenset()
 
 def _tokens(value: bytes) -> frozenset[bytes]:
     if value.count(b",") >= MAX_OPTIONS:
-        raise Rejected(*_BAD_REQUEST)
-    return frozenset(token.strip(b" \t").lower() for token in value.split(b","))
+        raise _invalid(f"more than {MAX_OPTIONS} options in Connection")
+    return frozenset(list_members(value))
 
 
 def _expects_continue(seen: dict[bytes, bytes], version: str) -> bool:
@@ -274,7 +289,7 @@ def _expects_continue(seen: dict[bytes, bytes], version: str) -> bool:
     if expect is None or version == "1.0":  # RFC 9110 section 10.1.1: MUST ignore it in an HTTP/1.0 request
         return False
     if expect.lower() != b"100-continue":
-        raise Rejected(417, Code.REQUEST_INVALID)
+        raise BadRequest(Fault.EXPECTATION_UNKNOWN, "an Expect that is not 100-continue")
     return True
 
 
@@ -287,7 +302,7 @@ def _is_handshake(method: str, version: str, seen: dict[bytes, bytes], tokens: f
     framed = b"content-length" in seen or b"transfer-encoding" in seen
     key = seen.get(b"sec-websocket-key", b"")
     if framed or seen.get(b"sec-websocket-version") != b"13" or not _SOCKET_KEY.fullmatch(key):
-        raise Rejected(*_BAD_REQUEST)
+        raise _invalid("a WebSocket handshake: its version, its key, or a body")
     return True
 
 
@@ -296,15 +311,25 @@ def _without_offer(headers: Headers) -> Headers:
     kept: Headers = []
     for name, value in headers:
         if name == b"connection":
-            left = [token for token in value.split(b",") if token.strip(b" \t").lower() not in _OFFER]
-            if left:
-                kept.append((name, b",".join(left).strip(b" \t")))
+            options = [option for option in value.split(b",") if option.strip(OWS).lower() not in _OFFER]
+            if options:
+                kept.append((name, b",".join(options).strip(OWS)))
         elif name not in _OFFER:
             kept.append((name, value))
     return kept
 
 
 # --- the body ---
+
+# RFC 9112 section 7.1.1 without its blanks and quoted strings; no trailer that is used may have a name which other
+# servers read as another
+_CHUNKS = Rules(
+    size_line=re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=%b)?)*" % (TOKEN, TOKEN)),
+    max_size_line=256,
+    trailer=re.compile(rb"%b:%b" % (PLAIN_NAME.pattern, FIELD_TEXT)),
+    max_trailers=8 * 1024,
+    fault=_invalid,
+)
 
 
 class Body(Protocol):
@@ -313,12 +338,12 @@ class Body(Protocol):
     done: bool
 
     def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """-> (bytes of the body, bytes after the message: empty until `done`). Raises Rejected."""
+        """-> (bytes of the body, bytes after the message: empty until `done`). Raises BadRequest."""
 
 
 def body_of(length: int) -> Body:
     """The reader of a body with that `Head.length`, which is not 0."""
-    return Chunked() if length == CHUNKED else Sized(length)
+    return ChunkedReader(_CHUNKS) if length == CHUNKED else Sized(length)
 
 
 class Sized:
@@ -337,70 +362,3 @@ class Sized:
             return data, b""
         cut, self._left, self.done = self._left, 0, True
         return data[:cut], data[cut:]
-
-
-_TOKEN = rb"[A-Za-z0-9!#$%&'*+.^_`|~-]+"
-_SIZE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=%b)?)*" % (_TOKEN, _TOKEN))
-_TRAILER = re.compile(rb"[A-Za-z0-9-]+:[\t -~\x80-\xff]*")
-_MAX_SIZE_LINE = 256
-_MAX_TRAILERS = 8 * 1024
-
-
-class Chunked:
-    """A chunked body (RFC 9112 section 7.1). Chunk extensions are ignored; trailers are checked and dropped."""
-
-    __slots__ = ("_held", "_left", "_read", "_trailers", "done")
-
-    def __init__(self) -> None:
-        self._held = b""
-        self._left = 0
-        self._trailers = 0
-        self._read: Callable[[Chunked, bytes], None] = Chunked._read_size
-        self.done = False
-
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        if self._held:
-            data, self._held = self._held + data, b""
-        parts: list[bytes] = []
-        position = 0
-        while position < len(data) and not self.done:
-            if self._left:
-                part = data[position : position + self._left]
-                parts.append(part)
-                self._left -= len(part)
-                position += len(part)
-                continue
-            end = data.find(b"\r\n", position)
-            if end < 0:
-                self._hold(data[position:])
-                break
-            self._read(self, data[position:end])
-            position = end + 2
-        return b"".join(parts), data[position:] if self.done else b""
-
-    def _hold(self, line: bytes) -> None:
-        limit = _MAX_TRAILERS if self._read is Chunked._read_trailer else _MAX_SIZE_LINE
-        if len(line) > limit or b"\n" in line or b"\r" in line[:-1]:
-            raise Rejected(*_BAD_REQUEST)
-        self._held = line
-
-    def _read_size(self, line: bytes) -> None:
-        match = _SIZE.fullmatch(line)
-        if not match or len(line) > _MAX_SIZE_LINE:
-            raise Rejected(*_BAD_REQUEST)
-        self._left = int(match[1], 16)
-        self._read = Chunked._read_data_end if self._left else Chunked._read_trailer
-
-    def _read_data_end(self, line: bytes) -> None:
-        if line:
-            raise Rejected(*_BAD_REQUEST)
-        self._read = Chunked._read_size
-
-    def _read_trailer(self, line: bytes) -> None:
-        """RFC 9110 section 6.5.1: trailers may be discarded; merged into the headers they would be a second word."""
-        if not line:
-            self.done = True
-            return
-        self._trailers += len(line)
-        if self._trailers > _MAX_TRAILERS or not _TRAILER.fullmatch(line):
-            raise Rejected(*_BAD_REQUEST)

@@ -10,8 +10,16 @@ import re
 from collections.abc import Iterable
 
 from sidecar.bounded import Bounded
-
-Header = tuple[bytes, bytes]
+from sidecar.wire.chunked import ChunkedReader, Rules
+from sidecar.wire.grammar import (
+    CONTENT_LENGTH,
+    FIELD_LINE,
+    FIELD_TEXT,
+    OWS,
+    TEXT,
+    Header,
+    list_members,
+)
 
 MAX_HEAD = 64 * 1024
 """Bytes of an answer's head."""
@@ -20,11 +28,21 @@ MAX_INTERIM = 16
 """Interim answers (1xx) before the final one."""
 CHUNKED = -1
 """As a length: the body is chunked, and its length is not known in advance."""
-MAX_TRAILER = 8 * 1024
+MAX_TRAILERS = 8 * 1024
 
 
 class BadAnswer(Exception):
     """The server's bytes are not an answer that has one reading; the message says why."""
+
+
+# RFC 9112 section 7.1.1: chunk-ext = *( BWS ";" BWS chunk-ext-name [...] ), whose quoted values may hold any text
+_CHUNKS = Rules(
+    size_line=re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;%b)?" % FIELD_TEXT),
+    max_size_line=4096,
+    trailer=FIELD_LINE,
+    max_trailers=MAX_TRAILERS,
+    fault=BadAnswer,
+)
 
 
 # --- requests ---
@@ -57,10 +75,8 @@ LAST_CHUNK = b"0\r\n\r\n"
 
 # --- answers ---
 
-_STATUS = re.compile(rb"HTTP/(1\.[01]) ([1-5][0-9][0-9])(?: [\t -~\x80-\xff]*)?")
-# RFC 9112 section 5.1: no space before the colon, and no folding; a control character is nowhere
-_FIELD = re.compile(rb"([A-Za-z0-9!#$%&'*+.^_`|~-]+):([\t -~\x80-\xff]*)")
-_TEXT = bytes(octet for octet in range(256) if octet == 0x09 or (octet >= 0x20 and octet != 0x7F))
+# RFC 9112 section 4: status-line = HTTP-version SP status-code SP [ reason-phrase ]; many leave the second SP out
+_STATUS = re.compile(rb"HTTP/(1\.[01]) ([1-5][0-9][0-9])(?: %b)?" % FIELD_TEXT)
 _BEGINNING = b"HTTP/1."
 _COOKIES = (b"set-cookie", b"set-cookie2")
 """Each is another, and so no line to remember."""
@@ -73,16 +89,13 @@ _MAX_LINE = 128
 
 def _field(line: bytes) -> Header:
     """A line of a head as (name in lower case, value). Raises BadAnswer."""
-    match = _FIELD.fullmatch(line)
+    match = FIELD_LINE.fullmatch(line)
     if match is None:
         raise BadAnswer("a line of the head that is not a header")
-    header = (match[1].lower(), match[2].strip(b" \t"))
+    header = (match[1].lower(), match[2].strip(OWS))
     if len(line) <= _MAX_LINE and header[0] not in _COOKIES:
         _LINES.put(line, header, 200 + 2 * len(line))
     return header
-
-
-_LENGTH = re.compile(rb"[0-9]{1,18}")
 
 
 class ResponseReader:
@@ -100,7 +113,7 @@ class ResponseReader:
     tail = b""
     _received = b""
     _left: int | None = 0  # bytes of the body still to come, None until the connection ends
-    _chunks: _Chunks | None = None
+    _chunks: ChunkedReader | None = None
 
     def __init__(self, head_request: bool, upgrade: bool = False) -> None:
         self.head_request = head_request
@@ -169,7 +182,7 @@ class ResponseReader:
             raise BadAnswer("an answer that does not begin with HTTP/1")
         # only what is new is looked at, with the byte before it: half of a line end may have been there
         fresh = data[seen - 1 :].removeprefix(b"\n") if seen else data
-        controls = fresh.replace(b"\r\n", b"").translate(None, _TEXT)
+        controls = fresh.replace(b"\r\n", b"").translate(None, TEXT)
         if controls and not (controls == b"\r" and fresh.endswith(b"\r")):
             raise BadAnswer("a control character in the head")
         self._received = data
@@ -205,7 +218,7 @@ class ResponseReader:
         codings = [value for name, value in framing if name == b"transfer-encoding"]
         if codings and (lengths or version == b"1.0" or len(codings) > 1 or codings[0].lower() != b"chunked"):
             raise BadAnswer("a transfer-encoding that is not exactly chunked, or beside a content-length")
-        if len(lengths) > 1 or (lengths and not _LENGTH.fullmatch(lengths[0])):
+        if len(lengths) > 1 or (lengths and not CONTENT_LENGTH.fullmatch(lengths[0])):
             raise BadAnswer("a content-length that is not one number")
         self.keep_alive = version == b"1.1" and not any(map(_says_close, framing))
         # "A server MUST NOT send a Content-Length header field in any response with a status code of [...] 204"
@@ -214,7 +227,7 @@ class ResponseReader:
         if self.head_request or self.status in (204, 304):
             self.complete = True
         elif codings:
-            self._chunks = _Chunks()
+            self._chunks = ChunkedReader(_CHUNKS)
         elif self.length is None:
             self._left, self.keep_alive = None, False
         else:
@@ -227,70 +240,4 @@ _FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection"))
 
 def _says_close(header: Header) -> bool:
     name, value = header
-    return name == b"connection" and any(token.strip(b" \t").lower() == b"close" for token in value.split(b","))
-
-
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;[^\x00-\x08\x0a-\x1f\x7f]*)?\r\n")
-_MAX_CHUNK_LINE = 4096
-
-
-class _Chunks:
-    """A chunked body (RFC 9112 section 7.1); extensions and trailers are read and dropped."""
-
-    __slots__ = ("_held", "_left", "_trailer", "_trailer_bytes", "done")
-
-    def __init__(self) -> None:
-        self.done = False
-        self._trailer_bytes = 0
-        self._held = b""
-        self._left = 0  # bytes of the chunk under way, its CR LF included
-        self._trailer = False
-
-    def feed(self, data: bytes) -> tuple[bytes, bytes]:
-        """-> (bytes of the body, bytes after its end). Raises BadAnswer."""
-        data, self._held = self._held + data, b""
-        at, parts = 0, []
-        while at < len(data) and not self.done:
-            if self._left > 2:
-                part = data[at : at + self._left - 2]
-                parts.append(part)
-                at, self._left = at + len(part), self._left - len(part)
-            elif self._left:
-                at = self._end_of_chunk(data, at)
-            else:
-                step = self._line(data, at)
-                if step == at:
-                    self._held = data[at:]
-                    break
-                at = step
-        return b"".join(parts), data[at:] if self.done else b""
-
-    def _end_of_chunk(self, data: bytes, at: int) -> int:
-        wanted = b"\r\n"[2 - self._left :]
-        got = data[at : at + self._left]
-        if not wanted.startswith(got):
-            raise BadAnswer("a chunk that does not end with CR LF")
-        self._left -= len(got)
-        return at + len(got)
-
-    def _line(self, data: bytes, at: int) -> int:
-        """Read one line at `at`: a chunk's size, or a trailer. -> where it ends, or `at` while it has not."""
-        end = data.find(b"\r\n", at)
-        limit = MAX_TRAILER if self._trailer else _MAX_CHUNK_LINE
-        if (len(data) if end < 0 else end) - at > limit:
-            raise BadAnswer("a chunk's line that is too long")
-        if end < 0:
-            return at
-        if self._trailer:
-            self._trailer_bytes += end - at
-            if self._trailer_bytes > MAX_TRAILER:
-                raise BadAnswer(f"trailers over {MAX_TRAILER} bytes")
-            self.done = end == at
-            return end + 2
-        match = _CHUNK_LINE.fullmatch(data, at, end + 2)
-        if match is None:
-            raise BadAnswer("a chunk without a size")
-        size = int(match[1], 16)
-        self._trailer = size == 0
-        self._left = size + 2 if size else 0
-        return end + 2
+    return name == b"connection" and b"close" in list_members(value)

@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.doors.caching import keep_private, merged_vary, private_control
-from sidecar.gate.headers import Header
 from sidecar.gate.verdict import Privacy
+from sidecar.wire.grammar import Header
 
 SESSION, BEARER = Privacy(b"Cookie, Authorization"), Privacy(b"Authorization")
 RENEWED = SESSION._replace(no_store=True)

@@ -15,9 +15,10 @@ from sidecar.config.settings import SETTINGS
 from sidecar.doors import dialects
 from sidecar.doors.dialects import AUTHORIZE, DIALECTS, read_question
 from sidecar.gate.codes import Code
-from sidecar.gate.headers import OVERRIDE_PREFIXES, OVERRIDES, Header
+from sidecar.gate.headers import OVERRIDE_PREFIXES, OVERRIDES
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Refused
+from sidecar.wire.grammar import Header
 from tests.stack import ROOT
 
 ADDRESS = (b"x-forwarded-for", b"192.0.2.7")

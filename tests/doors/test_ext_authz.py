@@ -16,10 +16,10 @@ from hypothesis import strategies as st
 from sidecar.doors.ext_authz import ExtAuthz, grpc_status, read_question
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.headers import Header
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Facts, Preflight, Privacy, Refuse, Refused, Verdict
 from sidecar.record.journal import Journal, Metrics
+from sidecar.wire.grammar import Header
 from sidecar.wire.grpc import CallFailed, Status
 from tests.gate.test_gate import TOKEN, World
 from tests.permits import Permit

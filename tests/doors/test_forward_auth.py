@@ -14,11 +14,11 @@ from sidecar.doors.dialects import AUTHORIZE, DIALECTS
 from sidecar.doors.forward_auth import ForwardAuth
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code
-from sidecar.gate.headers import Header
 from sidecar.gate.identity import Tokens
 from sidecar.gate.request import Reading
 from sidecar.gate.session import Presented
 from sidecar.record.journal import Journal, Metrics
+from sidecar.wire.grammar import Header
 from sidecar.wire.http1_request import Head
 from tests.gate.test_gate import TOKEN, World
 from tests.stack import Got

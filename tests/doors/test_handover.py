@@ -6,10 +6,10 @@ import pytest
 
 from sidecar.doors.handover import Handover, handover
 from sidecar.gate.codes import Ground
-from sidecar.gate.headers import Header
 from sidecar.gate.own import IDENTITY_HEADERS
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Facts, Forward
+from sidecar.wire.grammar import Header
 from tests.gate.test_gate import NOW, TOKEN, World
 from tests.permits import Permit
 

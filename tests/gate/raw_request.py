@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from sidecar.gate.codes import Code
-from sidecar.gate.headers import Header
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.verdict import Refused
+from sidecar.wire.grammar import Header
 
 HOST: Header = (b"host", b"app.test")
 READING = Reading()

@@ -8,9 +8,9 @@ import ipaddress
 import pytest
 
 from sidecar.gate.codes import Code
-from sidecar.gate.headers import Header
 from sidecar.gate.request import Raw, Reading, as_it_came, read
 from sidecar.gate.verdict import Refused
+from sidecar.wire.grammar import Header
 from tests.counting import instructions
 from tests.gate.raw_request import HOST, READING, raw, refusal
 

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
-from sidecar.gate.headers import Header
 from sidecar.gate.identity import Principal
 from sidecar.gate.references import (
     ABSENT,
@@ -24,6 +23,7 @@ from sidecar.gate.references import (
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.values import MAX_VALUE, Type, checked
 from sidecar.gate.verdict import Refused
+from sidecar.wire.grammar import Header
 from sidecar.wire.strict_json import EXACT_INTEGER
 
 CLAIMS = {

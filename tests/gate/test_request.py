@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.gate.headers import Header
 from sidecar.gate.request import Raw, as_it_came, read
 from sidecar.gate.target import Oddity
+from sidecar.wire.grammar import Header
 from tests.gate.raw_request import READING, raw
 
 

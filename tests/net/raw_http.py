@@ -17,6 +17,12 @@ from sidecar.net.exchange import App
 from sidecar.net.http_server import config
 from sidecar.net.limits import Limits
 
+KEY = "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n"
+HANDSHAKE = (
+    f"GET /ws HTTP/1.1\r\nHost: a\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n{KEY}Sec-WebSocket-Version: 13\r\n\r\n"
+).encode()
+QUICK = Limits(head=0.3, body=0.3, body_rate=10_000, keep_alive=0.3, stall=0.3, linger=0.2, tick=0.02)
+
 
 @dataclass
 class Answer:

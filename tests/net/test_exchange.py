@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 
 from sidecar.gate.codes import Code
-from sidecar.net.exchange import problem
 from tests.net.raw_http import Running, read_all, reply, running, until
 
 
@@ -381,16 +380,3 @@ def test_100_is_sent_only_when_the_app_first_reads(server: Running) -> None:
         client.send(request % b"/length")
         answer = client.answer()
         assert (answer.status, answer.header("connection")) == (200, ["close"])
-
-
-def test_a_problem_names_its_code_and_503_says_when_to_come_again() -> None:
-    head, content = problem(503, Code.OVERLOADED, b"\r\ndate: x").split(b"\r\n\r\n")
-    assert head.split(b"\r\n") == [
-        b"HTTP/1.1 503 Service Unavailable",
-        b"date: x",
-        b"retry-after: 1",
-        b"content-type: application/problem+json",
-        b"content-length: %d" % len(content),
-        b"connection: close",
-    ]
-    assert content == b'{"type": "about:blank", "title": "Service Unavailable", "status": 503, "code": "overloaded"}'

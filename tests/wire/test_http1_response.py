@@ -17,7 +17,7 @@ from sidecar.wire.http1_response import (
     MAX_HEAD,
     MAX_HEADERS,
     MAX_INTERIM,
-    MAX_TRAILER,
+    MAX_TRAILERS,
     BadAnswer,
     ResponseReader,
     encode_chunk,
@@ -163,8 +163,8 @@ BAD = {
     "carriage return in an extension": CHUNKS + b"2;a\rb\r\nok\r\n0\r\n\r\n",
     "line feed in an extension": CHUNKS + b"2;a\nb\r\nok\r\n0\r\n\r\n",
     "chunk line without end": CHUNKS + b"2;" + b"a" * 5000,
-    "trailer without end": CHUNKS + b"0\r\nX: " + b"a" * (MAX_TRAILER + 1),
-    "trailers without end": CHUNKS + b"0\r\n" + b"X: a\r\n" * (MAX_TRAILER // 4 + 1),
+    "trailer without end": CHUNKS + b"0\r\nX: " + b"a" * (MAX_TRAILERS + 1),
+    "trailers without end": CHUNKS + b"0\r\n" + b"X: a\r\n" * (MAX_TRAILERS // 4 + 1),
 }  # fmt: skip
 
 

@@ -11,8 +11,6 @@ from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.gate.ask import asks
 from sidecar.gate.lookup import Lookup
 from sidecar.gate.routing import (
-    METHODS,
-    SAFE_METHODS,
     WEBSOCKET,
     Access,
     Cors,
@@ -23,6 +21,7 @@ from sidecar.gate.routing import (
     parse_path,
 )
 from sidecar.gate.target import Oddity
+from sidecar.wire.grammar import METHODS, SAFE_METHODS
 
 
 def read_entries(entries: list[Entry], lookups: Mapping[str, Lookup], max_body: int, reader: Reader) -> list[Route]:

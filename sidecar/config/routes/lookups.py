@@ -11,6 +11,7 @@ from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Lookup, Missing, ResourceField
 from sidecar.gate.references import Reference, parse_reference
+from sidecar.wire.grammar import NAME, PORT
 
 
 def read_lookup(name: str, entry: Entry, environ: Mapping[str, str], reader: Reader) -> Lookup:
@@ -65,7 +66,7 @@ def _origin_problem(origin: str) -> str:
         host, _ = parts.hostname or "", parts.port
         address = ipaddress.ip_address(host)
     except ValueError:
-        return "" if re.fullmatch(r"https?://[A-Za-z0-9._-]+(?::\d{1,5})?", origin) else "expected http(s)://host:port"
+        return "" if re.fullmatch(rf"https?://{NAME}(?::{PORT})?", origin) else "expected http(s)://host:port"
     # 169.254.169.254 and its kin hand out a cloud's credentials to whoever can ask
     return "expected no link-local address" if address.is_link_local or host == "fd00:ec2::254" else ""
 

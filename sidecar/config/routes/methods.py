@@ -13,9 +13,10 @@ from sidecar.gate.query import QueryRule, rule_of, taken_for
 from sidecar.gate.references import Reference, Source
 from sidecar.gate.routing import WEBSOCKET, Segment, Variable
 from sidecar.gate.values import Type
+from sidecar.wire.grammar import BODILESS_METHODS
 
-BODILESS = frozenset(("GET", "HEAD", "DELETE", "OPTIONS", WEBSOCKET))
-"""Methods whose body no reference reads: RFC 9110 section 9.3 gives it no meaning."""
+BODILESS = BODILESS_METHODS | {WEBSOCKET}
+"""Methods whose body no reference reads."""
 _OF_SERVER = frozenset((Source.PATH, Source.CLAIMS, Source.PRINCIPAL))
 
 
