@@ -11,12 +11,12 @@ from sidecar.cli import parser
 from sidecar.config.routes import grammar
 from sidecar.config.settings import SETTINGS
 from sidecar.config.shapes import ListOf, MapOf, Record, Shape, Short
+from sidecar.demo.run import parser as demo_parser
 from sidecar.doors.answer import status_of
 from sidecar.gate.codes import Code, Ground, Kind
 from sidecar.gate.own import ASSERTION, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, IDENTITY, REQUEST_ID
 from sidecar.gate.routing import Pattern
 from sidecar.gate.target import Oddity
-from sidecar.inject.settings import add_flags
 from sidecar.record import line
 from sidecar.record.line import BrokenOff, ConsoleAs, Decision, Line, SignedIn, SignedOut, SignInFailed, Unread
 from sidecar.record.metrics import BOUNDS, FAMILIES
@@ -294,38 +294,70 @@ def metrics() -> str:
 
 def commands() -> str:
     """docs/reference/commands.md"""
-    made = parser()
-    lines = ["# Commands", "", "Every setting is a flag too: [settings](settings.md).", ""]
-    lines += ["| command | what it does |", "| --- | --- |"]
-    for group in made._subparsers._group_actions if made._subparsers else []:
-        lines += [f"| `sidecar {choice.dest}` | {choice.help} |" for choice in group._choices_actions]  # type: ignore[attr-defined]
+    groups = [group for group in parser()._actions if isinstance(group, argparse._SubParsersAction)]
+    helps = {choice.dest: str(choice.help) for group in groups for choice in group._choices_actions}
+    parsers = {name: made for group in groups for name, made in group.choices.items()} | {"demo": demo_parser()}
+    lines = ["# Commands", "", "| command | what it does |", "| --- | --- |"]
+    lines += [f"| [`sidecar {name}`](#sidecar-{name}) | {text} |" for name, text in helps.items()]
     lines += [
         "",
-        "Exit code 0: done. 1: a fault, told on stderr; for `explain`, the request would be refused. 2: wrong usage.",
-        "",
-        "`check` also prints warnings on stderr: what works as it is written, and lets more through than its author is likely",
-        "to mean. They leave the exit code at 0; with `--warnings-as-errors`, for CI, it is 1.",
-        "",
-    ]
-    return "\n".join([*lines, *_inject_flags()])
-
-
-def _inject_flags() -> list[str]:
-    """The flags of `sidecar inject`, which are no settings of the sidecar."""
-    made = argparse.ArgumentParser(add_help=False)
-    add_flags(made)
-    flags = sorted(made._actions, key=lambda action: action.option_strings)
-    rows = [f"| `{flag.option_strings[0]}` | {flag.help} |" for flag in flags]
-    return [
-        "## `sidecar inject`",
-        "",
-        "See [the guide](../guides/kubernetes.md#injection).",
-        "",
-        "| flag | what |",
+        "| exit code | meaning |",
         "| --- | --- |",
-        *rows,
+        "| 0 | done; for `explain`, the request would be forwarded |",
+        "| 1 | an error, which stderr names; for `explain`, the request would be refused; for `check --warnings-as-errors`, a warning |",
+        "| 2 | wrong usage |",
         "",
     ]
+    for name, made in parsers.items():
+        lines += [f"## `sidecar {name}`", "", *ABOUT[name], "", *_flags_table(made)]
+    return "\n".join(lines)
+
+
+ABOUT = {
+    "run": [
+        "Serves until SIGTERM. It takes every setting as a flag: [settings](settings.md), such as `--upstream` for `SIDECAR_UPSTREAM`.",
+        "A flag overrides the variable.",
+    ],
+    "check": [
+        "Starts nothing. It takes every setting as a flag, as `run` does. Besides errors it prints warnings on stderr: routes and policies",
+        "that work as written, but probably let through more than you mean ([what `check` says](../guides/policies.md#what-check-says)).",
+    ],
+    "explain": [
+        "Takes every setting as a flag, as `run` does. It asks the real lookup and the real Cerbos, and forwards nothing",
+        "([debug a 403](../guides/debug-a-403.md#3-ask-again-and-see-what-the-policy-was-told)).",
+    ],
+    "schema": [
+        "Your editor can use the schema of `routes.yaml` ([routes](routes.md)), and your tools that of the decision log."
+    ],
+    "inject": ["Read [the guide](../guides/kubernetes.md#injection) on how to deploy it."],
+    "demo": ["Run it in a checkout. It ends on Ctrl-C or SIGTERM."],
+}
+"""The words above each command's flags."""
+
+
+def _flags_table(made: argparse.ArgumentParser) -> list[str]:
+    """The arguments and flags of one command, without the settings and `--help`."""
+    settings_of_run = {setting.variable for setting in SETTINGS}
+    own = [
+        action
+        for action in made._actions
+        if action.dest not in settings_of_run and not isinstance(action, argparse._HelpAction)
+    ]
+    if not own:
+        return []
+    rows = [f"| `{_usage(action)}` | {str(action.help).replace('%%', '%')} |" for action in own]
+    return ["| argument or flag | meaning |", "| --- | --- |", *rows, ""]
+
+
+def _usage(action: argparse.Action) -> str:
+    """An argument as one types it: its name, and its value if it takes one."""
+    if not action.option_strings:
+        return action.dest.upper()
+    flag = action.option_strings[0]
+    if action.nargs == 0:
+        return flag
+    value = " or ".join(action.choices) if action.choices else action.metavar or action.dest.upper()
+    return f"{flag} {value}"
 
 
 _AT = "2026-01-31T12:00:00.250+00:00"

@@ -39,9 +39,9 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="sidecar", description="Authorization sidecar: Cognito, routes.yaml, Cerbos.")
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     for name, command, text in (
-        ("run", run, "serve: the sidecar in front of an app"),
-        ("check", check, "say all that is wrong with settings, routes and policies"),
-        ("explain", explain, "show the whole way of one request, forwarding nothing"),
+        ("run", run, "serve in front of an app"),
+        ("check", check, "list every error in settings, routes and policies"),
+        ("explain", explain, "show how one request is decided, and forward nothing"),
     ):
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(command=command)
@@ -51,28 +51,30 @@ def parser() -> argparse.ArgumentParser:
         if name == "explain":
             _add_request(sub)
         if name == "check":
-            said = "exit with 1 for a warning too: for CI"
+            said = "exit with 1 if there is a warning; for CI"
             sub.add_argument("--warnings-as-errors", action="store_true", help=said)
-    said = "print the JSON Schema of routes.yaml, or with --log that of a line of the decision log"
+    said = "print the JSON Schema of routes.yaml or, with --log, of a line of the decision log"
     schema = commands.add_parser("schema", help=said, description=said)
-    schema.add_argument("--log", action="store_true", help="of a line of the decision log")
+    schema.add_argument("--log", action="store_true", help="print the schema of a line of the decision log")
     schema.set_defaults(command=print_schema)
     said = "serve the webhook that puts the sidecar into Kubernetes pods"
     injecting = commands.add_parser("inject", help=said, description=said)
     injecting.set_defaults(command=inject)
     inject_settings.add_flags(injecting)
-    commands.add_parser("demo", help="everything on one machine, with a local Cognito and a legacy app")
+    commands.add_parser("demo", help="run everything on one machine, with a local Cognito and a legacy app")
     return made
 
 
 def _add_request(sub: argparse.ArgumentParser) -> None:
     sub.add_argument("method", help="the request's method")
     sub.add_argument("target", help="the request's path, with its query")
-    sub.add_argument("--header", action="append", default=[], metavar="'NAME: VALUE'", help="a request header")
-    sub.add_argument("--body", default="", help="a JSON body")
+    sub.add_argument(
+        "--header", action="append", default=[], metavar="'NAME: VALUE'", help="a request header; may be given again"
+    )
+    sub.add_argument("--body", default="", help="a JSON body of the request")
     who = sub.add_mutually_exclusive_group()
-    who.add_argument("--token", default="", help="a real token, which is verified")
-    who.add_argument("--claims", default="", help="claims as JSON, in place of a token")
+    who.add_argument("--token", default="", help="a real token, which the command verifies")
+    who.add_argument("--claims", default="", help="claims as JSON, instead of a token")
 
 
 def _flags(options: argparse.Namespace) -> dict[str, str]:

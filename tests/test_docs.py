@@ -264,6 +264,32 @@ def test_every_command_in_the_docs_is_one() -> None:
             cli.parser().parse_args(arguments)
 
 
+def test_the_commands_page_lists_every_flag_of_every_command() -> None:
+    page = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    sections = dict(re.findall(r"^## `sidecar (\w+)`\n(.*?)(?=^## |\Z)", page, re.MULTILINE | re.DOTALL))
+    for name, flags in (
+        ("check", ["--warnings-as-errors"]),
+        ("explain", ["METHOD", "TARGET", "--header", "--body", "--token", "--claims"]),
+        ("schema", ["--log"]),
+        (
+            "inject",
+            [
+                "--certificate",
+                "--key",
+                "--image",
+                "--cerbos-image",
+                "--listen",
+                "--uninjectable",
+                "--opt-out",
+                "--log-level",
+            ],
+        ),
+        ("demo", ["--port", "--admin-port", "--app-port", "--cognito-port", "--login-port"]),
+    ):
+        assert [flag for flag in flags if f"| `{flag}" not in sections[name]] == []
+    assert "](settings.md)" in sections["run"]
+
+
 def test_the_headers_page_names_every_header_that_we_own() -> None:
     text = (ROOT / "docs/reference/headers.md").read_text(encoding="utf-8").lower()
     for header in IDENTITY_HEADERS:

@@ -58,12 +58,17 @@ _SERVERS = (
 
 def main(argv: Sequence[str] | None = None) -> int:
     """`sidecar demo`: run in a checkout until Ctrl-C or SIGTERM. Returns the exit status: 0, or 1 after an error."""
-    parser = argparse.ArgumentParser(prog="sidecar demo", description=__doc__)
-    for (option, what), default in zip(_SERVERS, Ports(), strict=True):
-        parser.add_argument(option, type=_port, default=default, metavar="N", help=f"of {what} (default {default})")
-    options = parser.parse_args(argv)
+    options = parser().parse_args(argv)
     ports = Ports(options.port, options.admin_port, options.app_port, options.cognito_port, options.login_port)
     return run_demo(Path.cwd(), ports, os.environ, sys.stdout, sys.stderr)
+
+
+def parser() -> argparse.ArgumentParser:
+    """The flags of `sidecar demo`."""
+    made = argparse.ArgumentParser(prog="sidecar demo", description=__doc__)
+    for (option, what), default in zip(_SERVERS, Ports(), strict=True):
+        made.add_argument(option, type=_port, default=default, metavar="N", help=f"port of {what} (default: {default})")
+    return made
 
 
 def _port(text: str) -> int:

@@ -32,22 +32,26 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
             "--certificate",
             "FILE",
             "/etc/sidecar/tls/tls.crt",
-            "PEM file of certificate and chain; read again when it changes",
+            "PEM file with the certificate and its chain; read again when it changes",
         ),
-        ("--key", "FILE", "/etc/sidecar/tls/tls.key", "PEM file of the certificate's key"),
-        ("--image", "IMAGE", "", "the sidecar's image in the pods, in place of the template's"),
-        ("--cerbos-image", "IMAGE", "", "Cerbos' image in the pods, in place of the template's"),
+        ("--key", "FILE", "/etc/sidecar/tls/tls.key", "PEM file with the certificate's key"),
+        ("--image", "IMAGE", "", "the sidecar's image in the pods, instead of the template's"),
+        ("--cerbos-image", "IMAGE", "", "Cerbos' image in the pods, instead of the template's"),
     ):
         shown = f" (default: {default})" if default else ""
         parser.add_argument(flag, metavar=metavar, default=default, help=said + shown)
     parser.add_argument(
         "--listen", type=_address, default="0.0.0.0:8443", metavar="HOST:PORT",
-        help="where to listen, with TLS (default: 0.0.0.0:8443)",
+        help="the address to listen on, with TLS (default: 0.0.0.0:8443)",
     )  # fmt: skip
     for flag, choices, said in (
-        ("--uninjectable", (REFUSE, ADMIT), "a pod that cannot be protected; `admit` runs it WITHOUT the sidecar"),
-        ("--opt-out", (REFUSE, ADMIT), "a pod with the label `authz-sidecar/inject: disabled`"),
-        ("--log-level", ("info", "debug", "warning", "error"), "of the log on stderr"),
+        (
+            "--uninjectable",
+            (REFUSE, ADMIT),
+            "what to do with a pod that can't be protected; `admit` runs it WITHOUT the sidecar",
+        ),
+        ("--opt-out", (REFUSE, ADMIT), "what to do with a pod that has the label `authz-sidecar/inject: disabled`"),
+        ("--log-level", ("info", "debug", "warning", "error"), "level of the log on stderr"),
     ):
         parser.add_argument(flag, choices=choices, default=choices[0], help=f"{said} (default: {choices[0]})")
 
