@@ -11,18 +11,21 @@ from cerbos.effect.v1.effect_pb2 import EFFECT_ALLOW
 from cerbos.response.v1.response_pb2 import CheckResourcesResponse
 from jwt import PyJWK
 
-from sidecar.doors.caching import keep_private
 from sidecar.gate.ask import asks
+from sidecar.gate.codes import Ground
 from sidecar.gate.decision import Question, Resource, judge
 from sidecar.gate.decision_cache import key_of
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField, attributes_from
+from sidecar.gate.obligation import KeepPrivate
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.routing import Access, Route, RouteTable, ask_of, parse_path
-from sidecar.gate.verdict import Privacy
+from sidecar.gate.settle import Held, Released, settle
+from sidecar.gate.verdict import Facts
 from sidecar.pdp.cerbos import answer_of, message_of, principal_of
 from sidecar.wire.http1_response import encode_request
+from tests.permits import Permit
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 NOW = 1_700_000_000.0
@@ -114,7 +117,17 @@ def test_keeping_an_answer_private(benchmark: Any, said: bytes | None) -> None:
         (b"server", b"s"),
     ]
     headers += [(b"cache-control", said)] if said is not None else []
-    assert benchmark(keep_private, headers, Privacy(b"Authorization"))[-2][1].startswith(b"private")
+    permit = Permit(
+        b"GET", b"/", (), Ground.ALLOWED, Facts("r", "GET", "/"), obligations=(KeepPrivate(b"Authorization"),)
+    )
+    settled = benchmark(settle, permit, Held(200, headers))
+    assert isinstance(settled, Released)
+    assert settled.headers[-2][1].startswith(b"private")
+
+
+def test_settling_nothing(benchmark: Any) -> None:
+    permit = Permit(b"GET", b"/", (), Ground.PUBLIC, Facts("r", "GET", "/"))
+    assert benchmark(settle, permit, Held(200, [])) == Released(200, [])
 
 
 def test_forwarding(benchmark: Any) -> None:

@@ -11,7 +11,8 @@ from collections.abc import Iterable, MutableMapping
 from typing import Any
 
 from sidecar.doors.answer import Answer
-from sidecar.doors.proxy import Receive, Scope, Send
+from sidecar.doors.door import Receive, Scope
+from sidecar.doors.refusal import Send
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
 from sidecar.net.early_answer import refusal_of

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
@@ -16,17 +16,17 @@ from google.protobuf.message import DecodeError
 
 from sidecar.bounded import remembered
 from sidecar.doors import answer, check_answer
-from sidecar.doors.caching import CONTROL, VARY, control_of
 from sidecar.doors.check_answer import APPEND, OVERWRITE, REPLACE, Change
+from sidecar.doors.door import Door, Visit
 from sidecar.doors.handover import Handover, handover
-from sidecar.doors.refusal import UNAUTHORIZED, Refusals
+from sidecar.doors.refusal import UNAUTHORIZED
 from sidecar.gate.codes import Code
-from sidecar.gate.gate import Clock, Gate
+from sidecar.gate.obligation import KeepPrivate
 from sidecar.gate.own import FORWARDED_FOR, FORWARDED_PROTO, OWN_COOKIES, REQUEST_ID
 from sidecar.gate.request import Raw
-from sidecar.gate.trace import BeginTrace
-from sidecar.gate.verdict import Forward, Preflight, Privacy, Refuse, Refused
-from sidecar.record.journal import Journal, Outcome, code_of
+from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict
+from sidecar.record.journal import code_of
+from sidecar.wire.caching import CONTROL, VARY, control_beside
 from sidecar.wire.grammar import Header
 from sidecar.wire.grpc import CallFailed, Status
 
@@ -156,83 +156,72 @@ _STATUSES = {
 
 
 class ExtAuthz:
-    """Answers Envoy's questions. `timer` gives monotonic seconds."""
+    """Answers Envoy's questions. It holds nothing of the app's answer, whose head Envoy marks."""
 
-    def __init__(
-        self, gate: Gate, journal: Journal, timer: Clock, new_id: Callable[[], str], refusals: Refusals,
-        begin_trace: BeginTrace | None = None,
-    ) -> None:  # fmt: skip
-        self._gate = gate
-        self._journal = journal
-        self._timer = timer
-        self._new_id = new_id
-        self._refusals = refusals
-        self._begin_trace = begin_trace
+    def __init__(self, door: Door) -> None:
+        self._door = door
 
     async def check(self, message: bytes) -> bytes:
         """One CheckRequest -> one CheckResponse, both as bytes. Raises CallFailed where it is no CheckRequest."""
-        started, request_id = self._timer(), self._new_id()
+        door = self._door
+        started, request_id = door.timer(), door.new_id()
         try:
             question = read_question(message, request_id)
         except ValueError as error:
             raise CallFailed(Status.INVALID_ARGUMENT, str(error)) from None
         except Refused as refused:
-            self._journal.refused_unread(answer.status_of(refused.code), refused.code, "", request_id)
+            door.journal.refused_unread(answer.status_of(refused.code), refused.code, "", request_id)
             return _denied(answer.of(refused.code, request_id), refused.code, False, ())
-        raw = question.raw
-        if self._begin_trace is not None:
-            raw = raw._replace(trace=self._begin_trace(raw.headers))
-        verdict = await self._gate.decide(raw, question.whole_body)
+        visit = Visit(door.traced(question.raw), started, delegated=True)
+        verdict = await door.gate.decide(visit.raw, question.whole_body)
         if isinstance(verdict, Forward):
             try:
-                return self._allow(verdict, question, started)
+                made = _allowed(verdict, question)
             except UnicodeDecodeError:
                 verdict = Refuse(
                     Code.HEADER_AMBIGUOUS, verdict.facts, "a value that is not UTF-8: Envoy takes no other"
                 )
-        if isinstance(verdict, Preflight):
-            made, code = answer.Answer(204, list(verdict.headers), b""), ""
-        else:
-            made, code = self._refusals.whole(verdict, verdict.told, question.raw), verdict.told
-        status = made.status if isinstance(verdict, Preflight) else answer.status_of(verdict.told)
-        outcome = Outcome(verdict, status, self._timer() - started, delegated=True)
-        told = _denied(made, code, question.grpc, _facts(outcome))
-        self._journal.record(outcome)
-        return told
-
-    def _allow(self, permit: Forward, question: Question, started: float) -> bytes:
-        outcome = Outcome(permit, 200, self._timer() - started, delegated=True)
-        told = handover(permit, question.raw)
-        remove = told.remove
-        if not question.grpc and any(name == b"te" for name, _ in question.raw.headers):
-            # Envoy passes `te: trailers` on, which a gRPC server must get and nobody else needs
-            remove = (*remove, b"te")
-        changes = _changes(permit, told, question)
-        reply = [_reply(*pair) for pair in told.reply]
-        if told.privacy is not None:
-            reply += _private_reply(told.privacy)
-        made = check_answer.allowed(changes, remove, reply, _facts(outcome))
-        self._journal.record(outcome)
-        return made
+            else:
+                door.record(visit, verdict, ALLOWED)
+                return made
+        code = "" if isinstance(verdict, Preflight) else verdict.told
+        return _denied(door.answer(visit, verdict), code, question.grpc, _facts(verdict))
 
 
-def _facts(outcome: Outcome) -> list[tuple[bytes, str]]:
+ALLOWED = 200
+"""The status of an allow in the decision log: HTTP's, as of forward-auth."""
+
+
+def _allowed(permit: Forward, question: Question) -> bytes:
+    """The answer of an allow. Raises UnicodeDecodeError where Envoy cannot be told."""
+    todo = handover(permit, question.raw)
+    remove = todo.remove
+    if not question.grpc and any(name == b"te" for name, _ in question.raw.headers):
+        # Envoy passes `te: trailers` on, which a gRPC server must get and nobody else needs
+        remove = (*remove, b"te")
+    reply = [_reply(*pair) for pair in todo.reply]
+    if todo.privacy is not None:
+        reply += _private_reply(todo.privacy)
+    return check_answer.allowed(_changes(permit, todo, question), remove, reply, _facts(permit))
+
+
+def _facts(verdict: Verdict) -> list[tuple[bytes, str]]:
     """List the facts that Envoy may write in its own log: %DYNAMIC_METADATA(envoy.filters.http.ext_authz:code)%."""
-    facts = outcome.verdict.facts
+    facts = verdict.facts
     return [
-        (b"principal", facts.principal), (b"route", facts.route), (b"code", code_of(outcome)),
+        (b"principal", facts.principal), (b"route", facts.route), (b"code", code_of(verdict)),
         (b"request_id", facts.request_id),
     ]  # fmt: skip
 
 
-def _changes(permit: Forward, told: Handover, question: Question) -> list[Change]:
+def _changes(permit: Forward, todo: Handover, question: Question) -> list[Change]:
     """The permit as changes to the request that Envoy holds."""
-    changes = [(name, value, OVERWRITE) for name, value in told.set]
-    if told.target != question.raw.target or not question.exact:
-        changes.append((b":path", told.target, OVERWRITE))
+    changes = [(name, value, OVERWRITE) for name, value in todo.set]
+    if todo.target != question.raw.target or not question.exact:
+        changes.append((b":path", todo.target, OVERWRITE))
     if not question.exact:
         # values that were joined, or whose bytes were replaced, are sent as they were read
-        named = {name for name, _ in told.set}
+        named = {name for name, _ in todo.set}
         changes += [
             (name, value, OVERWRITE) for name, value in permit.headers
             if name not in named and name != b"host" and (b"," in value or b"!" in value)
@@ -248,11 +237,11 @@ _BESIDE = frozenset((b"set-cookie", b"vary"))
 
 
 @remembered(64 * 1024)
-def _private_reply(privacy: Privacy) -> tuple[Change, ...]:
+def _private_reply(privacy: KeepPrivate) -> tuple[Change, ...]:
     """List the headers that Envoy adds to the app's answer to a principal; what the app says of caches is not ours to
     see."""
     return (
-        (CONTROL, control_of(privacy), APPEND),
+        (CONTROL, control_beside(privacy.no_store), APPEND),
         (VARY, privacy.vary, APPEND),
         *((name, b"no-store", REPLACE) for name in _TARGETED),
         *((name, b"0", REPLACE) for name in (b"expires", b"x-accel-expires")),

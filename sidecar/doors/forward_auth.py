@@ -2,22 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from sidecar.doors import answer
-from sidecar.doors.caching import CONTROL, VARY, control_of
 from sidecar.doors.dialects import AUTHORIZE, Dialect, read_question
+from sidecar.doors.door import Door, Receive, Visit, refuse
 from sidecar.doors.handover import SETTABLE, handover
-from sidecar.doors.proxy import Receive, Send
-from sidecar.doors.refusal import Refusals, send_whole
+from sidecar.doors.refusal import Send, send_whole
 from sidecar.gate.codes import Code
-from sidecar.gate.gate import Clock, Gate
+from sidecar.gate.obligation import KeepPrivate
 from sidecar.gate.own import APP_CONTROL, APP_VARY, NUMBERED_COOKIE, PROBLEM, TARGET
 from sidecar.gate.peers import is_trusted
 from sidecar.gate.request import Raw
-from sidecar.gate.trace import BeginTrace
-from sidecar.gate.verdict import Facts, Forward, Preflight, Privacy, Refuse, Refused
-from sidecar.record.journal import Journal, Outcome
+from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused
+from sidecar.wire.caching import CONTROL, VARY, control_beside
 from sidecar.wire.grammar import Header
 from sidecar.wire.http1_request import Head
 
@@ -26,19 +24,12 @@ ALLOWED = 200
 
 
 class ForwardAuth:
-    """Answers AUTHORIZE for the proxies among the trusted ones, in one dialect. `timer` gives monotonic seconds."""
+    """Answers AUTHORIZE for the proxies among the trusted ones, in one dialect. It holds nothing of the app's answer,
+    whose head the proxy that asks marks."""
 
-    def __init__(
-        self, gate: Gate, dialect: Dialect, journal: Journal, refusals: Refusals, *, timer: Clock,
-        new_id: Callable[[], str], begin_trace: BeginTrace | None = None,
-    ) -> None:  # fmt: skip
-        self._gate = gate
+    def __init__(self, door: Door, dialect: Dialect) -> None:
+        self._door = door
         self._dialect = dialect
-        self._begin_trace = begin_trace
-        self._journal = journal
-        self._refusals = refusals
-        self._timer = timer
-        self._new_id = new_id
 
     def has(self, target: bytes) -> bool:
         """Return whether a target, as it came, is a question of a proxy."""
@@ -48,32 +39,29 @@ class ForwardAuth:
 
     async def __call__(self, head: Head, peer: str, scheme: str, receive: Receive, send: Send) -> None:
         """Handle one request as `net/http_server.py` has read it, whose target `has` a question."""
-        started = self._timer()
-        trace = self._begin_trace(head.headers) if self._begin_trace is not None else None
-        asked = Raw(head.method, head.target, head.headers, peer, scheme, self._new_id(), False, trace)
-        raw, verdict = await self._judged(asked)
+        asked = self._door.enter(head, peer, scheme, delegated=True)
+        visit, verdict = await self._judged(asked)
         if isinstance(verdict, Forward):
-            made, status = self._allowed(verdict, raw), ALLOWED
+            made = self._allowed(verdict, visit.raw)
+            self._door.record(visit, verdict, ALLOWED)
         else:
-            made, status = self._refused(verdict, raw), answer.status_of(verdict.told)
-        self._journal.record(Outcome(verdict, status, self._timer() - started, delegated=True))
+            made = self._refused(verdict, visit)
         await send_whole(made, send)
 
-    async def _judged(self, question: Raw) -> tuple[Raw, Forward | Refuse]:
+    async def _judged(self, asked: Visit) -> tuple[Visit, Forward | Refuse]:
         try:
-            raw = self._read(question)
+            raw = self._read(asked.raw)
         except Refused as refused:
-            facts = Facts(question.request_id, question.method, "", question.peer, trace=question.trace)
-            return question, Refuse(refused.code, facts, refused.detail)
-        return raw, await self._decide(raw)
+            return asked, refuse(asked.raw, refused)
+        return asked._replace(raw=raw), await self._decide(raw)
 
     def _read(self, question: Raw) -> Raw:
-        if not is_trusted(question.peer, self._gate.rules.reading.trusted):
+        if not is_trusted(question.peer, self._door.gate.rules.reading.trusted):
             raise Refused(Code.PROXY_NOT_TRUSTED, f"asked by {question.peer or 'a unix socket'}")
         return read_question(question, self._dialect)
 
     async def _decide(self, raw: Raw) -> Forward | Refuse:
-        verdict = await self._gate.decide(raw, _no_body)
+        verdict = await self._door.gate.decide(raw, None)
         if isinstance(verdict, Preflight):
             # every proxy takes a 2xx for leave to forward
             return Refuse(Code.PROXY_UNABLE, verdict.facts, "a preflight, which a proxy would forward")
@@ -113,21 +101,21 @@ class ForwardAuth:
         headers += self._numbered(todo.reply)
         return answer.Answer(ALLOWED, headers, b"")
 
-    def _caching(self, privacy: Privacy | None) -> list[Header]:
+    def _caching(self, privacy: KeepPrivate | None) -> list[Header]:
         """The headers for caches: of this answer, which none may keep, and of the app's by names of their own."""
         if self._dialect.adds:
             # they are those of the app's answer, and this one is kept by nobody
-            return [] if privacy is None else [(CONTROL, control_of(privacy)), (VARY, privacy.vary)]
+            return [] if privacy is None else [(CONTROL, control_beside(privacy.no_store)), (VARY, privacy.vary)]
         if privacy is None:
             told = [(name, b"") for name in (APP_CONTROL, APP_VARY)] if self._dialect.complete else []
         else:
-            told = [(APP_CONTROL, control_of(privacy)), (APP_VARY, privacy.vary)]
+            told = [(APP_CONTROL, control_beside(privacy.no_store)), (APP_VARY, privacy.vary)]
         return [*answer.PRIVATE, *told]
 
-    def _refused(self, refuse: Refuse, raw: Raw) -> answer.Answer:
-        made = self._refusals.whole(refuse, refuse.told, raw)
+    def _refused(self, verdict: Refuse, visit: Visit) -> answer.Answer:
+        made = self._door.answer(visit, verdict)
         if self._dialect.flat:
-            problem = answer.of(refuse.told, refuse.facts.request_id, methods=refuse.methods).body
+            problem = answer.of(verdict.told, verdict.facts.request_id, methods=verdict.methods).body
             made.headers.append((PROBLEM, problem))
         return made._replace(headers=[*made.headers, *self._numbered(made.headers)])
 
@@ -135,7 +123,3 @@ class ForwardAuth:
         """Each Set-Cookie under a name of its own, for a proxy that reads one line of a name."""
         cookies = [value for name, value in headers if name == b"set-cookie"] if self._dialect.flat else []
         return [(NUMBERED_COOKIE % number, value) for number, value in enumerate(cookies, 1)]
-
-
-async def _no_body(limit: int) -> bytes:
-    raise Refused(Code.PROXY_UNABLE, "a body, which the proxy does not send")

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import NamedTuple, assert_never
 
+from sidecar.gate.obligation import KeepPrivate
 from sidecar.gate.own import IDENTITY_HEADERS, SAID_BY_US
 from sidecar.gate.request import Raw
-from sidecar.gate.verdict import Forward, Privacy
+from sidecar.gate.verdict import Forward
 from sidecar.wire.grammar import FORWARDED_BY_SOME, HOP_BY_HOP, Header
 
 SETTABLE = (*SAID_BY_US, b"cookie")
@@ -20,7 +21,7 @@ class Handover(NamedTuple):
     """Changes that a proxy must make to the request that it holds, so that the app gets what was permitted.
 
     `target` and `method` are what it must send. `set` are headers that take the place of all others of their name,
-    `remove` are names of headers that must go, `reply` are headers to add to the answer for the client, and `privacy`
+    `remove` are names of headers that must go, and `reply` are headers to add to the answer for the client. `privacy`
     is what its caches must keep to, None where the answer is the app's own business.
     """
 
@@ -29,7 +30,7 @@ class Handover(NamedTuple):
     set: tuple[Header, ...]
     remove: tuple[bytes, ...]
     reply: tuple[Header, ...]
-    privacy: Privacy | None = None
+    privacy: KeepPrivate | None = None
 
 
 def handover(permit: Forward, raw: Raw) -> Handover:
@@ -50,4 +51,16 @@ def handover(permit: Forward, raw: Raw) -> Handover:
     gone = {name for name, _ in raw.headers if name not in sent and name not in _FRAMING}
     gone.update([name for name in IDENTITY_HEADERS if name not in sent])
     reply = [*permit.reply_headers, *[(b"set-cookie", cookie) for cookie in permit.cookies]]
-    return Handover(permit.method, permit.target, tuple(ours), tuple(sorted(gone)), tuple(reply), permit.privacy)
+    return Handover(permit.method, permit.target, tuple(ours), tuple(sorted(gone)), tuple(reply), _privacy(permit))
+
+
+def _privacy(permit: Forward) -> KeepPrivate | None:
+    privacy = None
+    for obligation in permit.obligations:
+        match obligation:
+            case KeepPrivate():
+                privacy = obligation
+            case _:
+                # the gate has refused what no other proxy could do
+                assert_never(obligation)
+    return privacy

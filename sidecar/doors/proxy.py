@@ -3,30 +3,27 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
-from typing import Any
+from collections.abc import Iterable
 
-from sidecar.doors import answer
-from sidecar.doors.caching import keep_private
-from sidecar.doors.refusal import Refusals, send_whole
+from sidecar.doors.answer import Answer, status_of
+from sidecar.doors.door import Door, Receive, Visit
+from sidecar.doors.refusal import Send, send_whole
 from sidecar.gate.codes import Code
 from sidecar.gate.cors import ANSWER_HEADERS
-from sidecar.gate.gate import Gate
-from sidecar.gate.request import Raw
-from sidecar.gate.trace import BeginTrace
-from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused
+from sidecar.gate.obligation import need_body
+from sidecar.gate.settle import Held, Released, settle
+from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.net.connection import Fault, FaultKind, Response
 from sidecar.net.exchange import Incomplete
 from sidecar.net.upstream import Upstream
-from sidecar.record.journal import Journal, Outcome
+from sidecar.wire.grammar import Header
 from sidecar.wire.http1_request import Head
-
-Scope = MutableMapping[str, Any]
-Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
-Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 
 CLIENT_GONE = 499
 """The status in the log of a request whose client left before the answer; nginx's number for it."""
+
+MAX_HELD = 1024 * 1024
+"""Bytes of an answer that is held until its obligations are done."""
 
 UPSTREAM_CODES = {
     FaultKind.UNAVAILABLE: Code.UPSTREAM_UNAVAILABLE,
@@ -90,44 +87,36 @@ class ClientBody:
 
 
 class Proxy:
-    """Decides each request at the gate and does what the verdict says. `timer` gives monotonic seconds."""
+    """Forwards what the gate permits, and answers everything else itself. It can hold the app's whole answer."""
 
-    def __init__(
-        self, gate: Gate, upstream: Upstream, journal: Journal, timer: Callable[[], float], new_id: Callable[[], str],
-        refusals: Refusals, begin_trace: BeginTrace | None = None,
-    ) -> None:  # fmt: skip
-        self.gate = gate
+    def __init__(self, door: Door, upstream: Upstream) -> None:
+        self._door = door
         self._upstream = upstream
-        self._journal = journal
-        self._timer = timer
-        self._new_id = new_id
-        self._refusals = refusals
-        self._begin_trace = begin_trace
 
     async def __call__(self, head: Head, peer: str, scheme: str, receive: Receive, send: Send) -> None:
         """Handle one request as `net/http_server.py` has read it."""
-        started = self._timer()
+        visit = self._door.enter(head, peer, scheme, holds_answer=True)
         body = ClientBody(head.headers if head.length else [], receive)
-        trace = self._begin_trace(head.headers) if self._begin_trace is not None else None
-        raw = Raw(head.method, head.target, head.headers, peer, scheme, self._new_id(), False, trace)
-        verdict = await self.gate.decide(raw, body.whole)
-        if isinstance(verdict, Forward):
-            await self._forward(verdict, raw, body, send, started)
-        elif isinstance(verdict, Refuse):
-            self._journal.record(Outcome(verdict, answer.status_of(verdict.told), self._timer() - started))
-            await self._refusals.send(verdict, verdict.told, raw, send)
+        permit = await self._door.admit(visit, body.whole)
+        if isinstance(permit, Forward):
+            await self._forward(permit, visit, body, send)
         else:
-            await self._answer_preflight(verdict, send, started)
+            await send_whole(permit, send)
 
-    async def _forward(self, permit: Forward, raw: Raw, body: ClientBody, send: Send, started: float) -> None:
-        status, response = 500, None
+    async def _forward(self, permit: Forward, visit: Visit, body: ClientBody, send: Send) -> None:
+        status, response, settled = 500, None, None
         fault: Code | None = Code.INTERNAL_ERROR
         try:
             response = await self._upstream.send(permit, body if body.expected else None)
-            status, fault = response.status, None
+            held = await _hold(response) if permit.obligations and need_body(permit.obligations) else None
+            settled = settle(permit, Held(response.status, _with_marks(response.headers, permit), held))
+            if isinstance(settled, Refuse):
+                status, fault = status_of(settled.code), settled.code
+            else:
+                status, fault = settled.status, None
         except Fault as error:
             fault = UPSTREAM_CODES[error.kind]
-            status = answer.status_of(fault)
+            status = status_of(fault)
         except ClientGone:
             status, fault = CLIENT_GONE, None
         except asyncio.CancelledError:
@@ -135,30 +124,30 @@ class Proxy:
             raise
         finally:
             # one record whatever happened, a cancelled request included
-            self._journal.record(Outcome(permit, status, self._timer() - started, fault))
+            self._door.record(visit, permit, status, fault)
+            if response is not None and (fault is not None or settled is None):
+                response.close()
         if fault is not None:
-            await self._refusals.send(permit, fault, raw, send)
-        elif response is not None:
-            await self._relay(response, permit, send)
+            await send_whole(self._door.refusals.whole(permit, fault, visit.raw), send)
+        elif response is not None and isinstance(settled, Released):
+            await self._relay(response, settled, permit, send)
 
-    async def _relay(self, response: Response, permit: Forward, send: Send) -> None:
-        headers = response.headers
-        if permit.reply_headers:
-            headers = [pair for pair in headers if pair[0] not in ANSWER_HEADERS] + list(permit.reply_headers)
-        if permit.privacy is not None:
-            headers = keep_private(headers, permit.privacy)
+    async def _relay(self, response: Response, released: Released, permit: Forward, send: Send) -> None:
+        headers, length = released.headers, response.length
         if permit.cookies:
             headers = [*headers, *((b"set-cookie", cookie) for cookie in permit.cookies)]
-        if response.length is not None:
-            headers = [*headers, (b"content-length", str(response.length).encode("ascii"))]
+        if released.body is not None:
+            length = len(released.body)
+        if length is not None:
+            headers = [*headers, (b"content-length", str(length).encode("ascii"))]
         try:
-            if response.complete:
-                made = answer.Answer(response.status, headers, response.whole())
+            if released.body is not None or response.complete:
+                whole = response.whole() if released.body is None else released.body
                 # the client may be slow, and the upstream has done its part
                 response.close()
-                await send_whole(made, send)
+                await send_whole(Answer(released.status, headers, whole), send)
                 return
-            await send({"type": "http.response.start", "status": response.status, "headers": headers})
+            await send({"type": "http.response.start", "status": released.status, "headers": headers})
             while True:
                 data = await response.read()
                 if not data:
@@ -168,19 +157,25 @@ class Proxy:
         except ClientGone:
             raise Incomplete("the client left during its upload") from None
         except Fault as error:
-            self._journal.broken_off(permit.facts, UPSTREAM_CODES[error.kind])
+            self._door.journal.broken_off(permit.facts, UPSTREAM_CODES[error.kind])
             raise Incomplete(error.kind) from None
         finally:
             response.close()
 
-    async def _answer_preflight(self, verdict: Preflight, send: Send, started: float) -> None:
-        self._journal.record(Outcome(verdict, 204, self._timer() - started))
-        await send_whole(answer.Answer(204, list(verdict.headers), b""), send)
+
+def _with_marks(headers: list[Header], permit: Forward) -> list[Header]:
+    """The head of the app's answer with what the permit puts in the place of the app's own."""
+    if not permit.reply_headers:
+        return headers
+    return [pair for pair in headers if pair[0] not in ANSWER_HEADERS] + list(permit.reply_headers)
 
 
-def raw_of(scope: Scope, request_id: str, begin_trace: BeginTrace | None = None) -> Raw:
-    """The request of an ASGI http scope that `net/http_server.py` made."""
-    client = scope["client"]
-    peer = client[0] if client else ""
-    trace = begin_trace(scope["headers"]) if begin_trace is not None else None
-    return Raw(scope["method"], scope["raw_target"], scope["headers"], peer, scope["scheme"], request_id, False, trace)
+async def _hold(response: Response) -> bytes | None:
+    """All of a body, None where it is larger than may be held. Raises Fault."""
+    held, size = [], 0
+    while data := await response.read():
+        size += len(data)
+        if size > MAX_HELD:
+            return None
+        held.append(data)
+    return b"".join(held)

@@ -9,13 +9,13 @@ from typing import Any
 from urllib.parse import quote
 
 from sidecar.doors import answer
-from sidecar.doors.caching import VARY, merged_vary
 from sidecar.gate.codes import Code
 from sidecar.gate.origin import own_page
 from sidecar.gate.own import LOGIN_PATH, REQUEST_ID, expired
 from sidecar.gate.request import Raw
 from sidecar.gate.session import session_cookies
 from sidecar.gate.verdict import Forward, Refuse
+from sidecar.wire.caching import VARY, merged_vary
 from sidecar.wire.grammar import Header
 
 UNAUTHORIZED = HTTPStatus.UNAUTHORIZED
@@ -33,12 +33,8 @@ class Refusals:
         self._login = login
         self._page = page
 
-    async def send(self, refused: Refuse | Forward, code: Code, raw: Raw, send: Send) -> None:
-        """Send the answer of a code to this request: of a refusal, or of a permit whose upstream failed."""
-        await send_whole(self.whole(refused, code, raw), send)
-
     def whole(self, refused: Refuse | Forward, code: Code, raw: Raw) -> answer.Answer:
-        """The answer that `send` sends."""
+        """The whole answer of a code to this request: of a refusal, or of a permit whose upstream failed."""
         methods = refused.methods if isinstance(refused, Refuse) else ()
         made = self.answer(code, refused.facts.request_id, raw, methods)
         headers = [*made.headers, *refused.reply_headers]
@@ -51,7 +47,7 @@ class Refusals:
         return made._replace(headers=headers)
 
     def answer(self, code: Code, request_id: str, raw: Raw, methods: tuple[str, ...] = ()) -> answer.Answer:
-        """The whole answer, with the sign-in in place of a 401 and a bad session cleared."""
+        """The same but for what the verdict adds: the sign-in in place of a 401, a bad session cleared."""
         page = self._page if _navigates(raw) else None
         status = answer.status_of(code)
         by_session = not any(name == b"authorization" for name, _ in raw.headers)

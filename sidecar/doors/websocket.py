@@ -8,24 +8,22 @@ import functools
 import hashlib
 import re
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from http import HTTPStatus
 
-from sidecar.doors import answer
-from sidecar.doors.caching import keep_private
-from sidecar.doors.proxy import CLIENT_GONE, UPSTREAM_CODES, Receive, Scope, Send, raw_of
-from sidecar.doors.refusal import Refusals
+from sidecar.doors.answer import Answer, status_of
+from sidecar.doors.door import Door, Receive, Scope, Visit, raw_of
+from sidecar.doors.proxy import CLIENT_GONE, UPSTREAM_CODES
+from sidecar.doors.refusal import Send, send_whole
 from sidecar.doors.relay import MAX_MESSAGE, TOKEN_ENDED, Leg, relay
+from sidecar.gate.body import no_body
 from sidecar.gate.codes import Code
-from sidecar.gate.gate import Clock, Gate
-from sidecar.gate.request import Raw
-from sidecar.gate.trace import BeginTrace
+from sidecar.gate.settle import Held, settle
 from sidecar.gate.verdict import Forward, Preflight, Refuse
 from sidecar.net.connection import Fault
 from sidecar.net.owners import Places
 from sidecar.net.upgrade import UPGRADE
 from sidecar.net.upstream import Upgraded, Upstream
-from sidecar.record.journal import Journal, Outcome
 from sidecar.wire.grammar import Header
 
 NOT_ALLOWED = 4403
@@ -64,50 +62,40 @@ def handshake_headers(headers: tuple[Header, ...], key: bytes) -> list[Header]:
 
 
 class WebSocketDoor:
-    """Decides each handshake at the gate, then relays. `now` gives Unix seconds, `timer` monotonic ones."""
+    """Decides each handshake at the gate, then relays what is no answer any more, and of which it holds nothing."""
 
-    def __init__(
-        self, gate: Gate, upstream: Upstream, journal: Journal, *, now: Clock, timer: Clock, new_id: Callable[[], str],
-        refusals: Refusals, places: Places, max_message: int = MAX_MESSAGE, begin_trace: BeginTrace | None = None,
-    ) -> None:  # fmt: skip
-        self.gate = gate
+    def __init__(self, door: Door, upstream: Upstream, places: Places, *, max_message: int = MAX_MESSAGE) -> None:
+        self._door = door
         self._upstream = upstream
-        self._journal = journal
-        self._now = now
-        self._timer = timer
-        self._new_id = new_id
-        self._refusals = refusals
         self._places = places
         self._max_message = max_message
-        self._begin_trace = begin_trace
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one valid handshake: an http scope of `net/http_server.py` with the extension UPGRADE."""
-        started = self._timer()
-        raw = raw_of(scope, self._new_id(), self._begin_trace)._replace(websocket=True)
-        verdict = await self.gate.decide(raw, _no_body)
-        match verdict:
-            case Forward():
-                await self._place(verdict, raw, scope, send, started)
-            case Refuse(told=code):
-                self._journal.record(Outcome(verdict, answer.status_of(code), self._timer() - started))
-                await self._refusals.send(verdict, code, raw, send)
-            case Preflight():
-                raise AssertionError("a handshake is a GET, and a preflight is not")
+        door = self._door
+        started, raw = door.timer(), raw_of(scope, door.new_id())._replace(websocket=True)
+        visit = Visit(door.traced(raw), started)
+        permit = await door.admit(visit, no_body)
+        if isinstance(permit, Forward):
+            await self._place(permit, visit, scope, send)
+        else:
+            await send_whole(permit, send)
 
-    async def _place(self, permit: Forward, raw: Raw, scope: Scope, send: Send, started: float) -> None:
+    async def _place(self, permit: Forward, visit: Visit, scope: Scope, send: Send) -> None:
         owners = self._places.take(permit)
         if owners is None:
-            busy = Code.UPSTREAM_BUSY
-            self._journal.record(Outcome(permit, answer.status_of(busy), self._timer() - started, busy))
-            await self._refusals.send(permit, busy, raw, send)
+            self._door.record(visit, permit, status_of(Code.UPSTREAM_BUSY), Code.UPSTREAM_BUSY)
+            await self._fail(permit, Code.UPSTREAM_BUSY, visit, send)
             return
         try:
-            await self._connect(permit, raw, scope, send, started)
+            await self._connect(permit, visit, scope, send)
         finally:
             self._places.give_back(owners)
 
-    async def _connect(self, permit: Forward, raw: Raw, scope: Scope, send: Send, started: float) -> None:
+    async def _fail(self, permit: Forward, fault: Code, visit: Visit, send: Send) -> None:
+        await send_whole(self._door.refusals.whole(permit, fault, visit.raw), send)
+
+    async def _connect(self, permit: Forward, visit: Visit, scope: Scope, send: Send) -> None:
         key = base64.b64encode(secrets.token_bytes(16))
         opened = None
         fault: Code | None = Code.INTERNAL_ERROR
@@ -124,59 +112,57 @@ class WebSocketDoor:
             raise
         finally:
             # one record whatever happened, a cancelled handshake included
-            status = answer.status_of(fault) if fault is not None else status
-            self._journal.record(Outcome(permit, status, self._timer() - started, fault))
+            status = status_of(fault) if fault is not None else status
+            self._door.record(visit, permit, status, fault)
         if fault is not None or opened is None:
-            await self._refusals.send(permit, fault or Code.INTERNAL_ERROR, raw, send)
+            await self._fail(permit, fault or Code.INTERNAL_ERROR, visit, send)
         elif status != SWITCHING_PROTOCOLS:
             opened.transport.abort()
-            headers = [(b"content-length", b"0")]
-            if permit.privacy is not None:
-                headers = keep_private(headers, permit.privacy)
-            await send({"type": "http.response.start", "status": status, "headers": headers})
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
+            settled = settle(permit, Held(status, [(b"content-length", b"0")]))
+            if isinstance(settled, Refuse):
+                await self._fail(permit, settled.code, visit, send)
+            else:
+                await send_whole(Answer(settled.status, settled.headers, b""), send)
         else:
             try:
-                await self._run(permit, raw, scope, opened)
+                await self._run(permit, visit, scope, opened)
             finally:
                 # the client may have left before its side could be taken
                 opened.transport.close()
 
-    async def _run(self, permit: Forward, raw: Raw, scope: Scope, opened: Upgraded) -> None:
+    async def _run(self, permit: Forward, visit: Visit, scope: Scope, opened: Upgraded) -> None:
         upgrade = scope["extensions"][UPGRADE]
         leg = functools.partial(Leg, max_message=self._max_message, loop=asyncio.get_running_loop())
         client = leg(upgrade.take(), server=True, slow=upgrade.slow)
         upstream = leg(opened.transport, server=False)
         client.other, upstream.other = upstream, client
-        client.transport.write(_switching(raw.headers, opened.headers, permit.cookies))
+        client.transport.write(_switching(visit.raw.headers, opened.headers, permit.cookies))
         upgrade.set_protocol(client)
         opened.transport.set_protocol(upstream)
         client.begin(upgrade.tail)
         upstream.begin(opened.tail)
-        ends_in = None if permit.expires is None else max(0.0, permit.expires - self._now())
+        ends_in = None if permit.expires is None else max(0.0, permit.expires - self._door.now())
         await relay(
             client, upstream, ends_in=ends_in, recheck=permit.recheck,
-            still_allowed=functools.partial(self._still_allowed, raw),
+            still_allowed=functools.partial(self._still_allowed, visit),
         )  # fmt: skip
 
-    async def _still_allowed(self, raw: Raw) -> tuple[int, str] | None:
-        verdict = await self.gate.decide(raw._replace(request_id=self._new_id(), trace=None), _no_body)
+    async def _still_allowed(self, visit: Visit) -> tuple[int, str] | None:
+        door = self._door
+        again = Visit(visit.raw._replace(request_id=door.new_id(), trace=None), door.timer())
+        verdict = await door.gate.decide(again.raw, no_body)
         match verdict:
             case Forward():
                 return None
             case Refuse(told=code):
                 # a closed WebSocket is an answer too: what could not be decided is refused
-                self._journal.record(Outcome(verdict, answer.status_of(code), 0.0))
-                return (TOKEN_ENDED if answer.status_of(code) == HTTPStatus.UNAUTHORIZED else NOT_ALLOWED), code
+                door.record(again, verdict, status_of(code))
+                return (TOKEN_ENDED if status_of(code) == HTTPStatus.UNAUTHORIZED else NOT_ALLOWED), code
             case Preflight():
                 raise AssertionError("a handshake is a GET, and a preflight is not")
 
 
 SWITCHING_PROTOCOLS = 101
-
-
-async def _no_body(limit: int) -> bytes:
-    return b""
 
 
 def _is_accepted(answered: list[Header], key: bytes, asked: tuple[Header, ...]) -> bool:

@@ -16,8 +16,18 @@ from sidecar.wire.grammar import CONTENT_LENGTH
 _JSON = re.compile(rb"application/json(?:[ \t]*;[ \t]*charset=\"?utf-8\"?)?", re.IGNORECASE)
 
 
-async def read_json(request: Request, read: Callable[[int], Awaitable[bytes]], limit: int) -> Any:
-    """The parsed body. Raises Refused: BODY_TYPE_UNSUPPORTED (415), BODY_TOO_LARGE (413), BODY_INVALID (400)."""
+ReadBody = Callable[[int], Awaitable[bytes]]
+"""Port of a door: the whole body, of at most so many bytes. Raises Refused(BODY_TOO_LARGE)."""
+
+
+async def no_body(limit: int) -> bytes:
+    """Body of a request that has none."""
+    return b""
+
+
+async def read_json(request: Request, read: ReadBody | None, limit: int) -> Any:
+    """The parsed body; `read` is None where the door does not get it. Raises Refused: BODY_TYPE_UNSUPPORTED (415),
+    BODY_TOO_LARGE (413), BODY_INVALID (400), PROXY_UNABLE (501)."""
     if not _JSON.fullmatch(request.seen.get(b"content-type", b"")):
         raise Refused(Code.BODY_TYPE_UNSUPPORTED, "Content-Type: expected application/json")
     if request.seen.get(b"content-encoding", b"identity").lower() != b"identity":
@@ -25,6 +35,8 @@ async def read_json(request: Request, read: Callable[[int], Awaitable[bytes]], l
     length = request.seen.get(b"content-length", b"0")
     if not CONTENT_LENGTH.fullmatch(length) or int(length) > limit:
         raise Refused(Code.BODY_TOO_LARGE, f"Content-Length: at most {limit}")
+    if read is None:
+        raise Refused(Code.PROXY_UNABLE, "a body, which the proxy does not send")
     data = await read(limit)
     try:
         return strict_json.loads(data, distinct=True)

@@ -103,7 +103,7 @@ class Code(StrEnum):
         "what the proxy says of its request is missing, stands twice, or is another proxy's way to say it",
         "compare the proxy's configuration with the one in `deploy/`")
     PROXY_UNABLE = ("proxy_unable", Kind.PROXY,
-        "what the decision needs does not come through the proxy that asks: a body, a WebSocket, a preflight",
+        "what the decision needs does not come through the proxy that asks: a body, a WebSocket, a preflight, the whole answer",
         "let the sidecar forward this route itself, or do without what the proxy cannot bring")
     ROUTE_UNMAPPED = ("route_unmapped", Kind.ROUTE,
         "no route names the path",

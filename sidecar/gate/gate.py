@@ -6,19 +6,20 @@ It declares the ports through which it asks, and it alone makes a permit.
 from __future__ import annotations
 
 import re
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, final
 
-from sidecar.gate import body as body_reading
 from sidecar.gate import cors
 from sidecar.gate.ask import Ask
+from sidecar.gate.body import ReadBody, read_json
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import Answer, Question, Resource, judge
 from sidecar.gate.decision_cache import DecisionCache, key_of
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, told_as
+from sidecar.gate.obligation import KeepPrivate, Obligation
 from sidecar.gate.origin import require_own_origin
 from sidecar.gate.own import ASSERTION, IDENTITY
 from sidecar.gate.query import admitted, with_values
@@ -27,7 +28,7 @@ from sidecar.gate.request import Raw, Reading, Request, as_it_came, read
 from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, allowed_methods, ask_of
 from sidecar.gate.session import Session, TokenSource
 from sidecar.gate.trace import TRACEPARENT, TRACESTATE
-from sidecar.gate.verdict import Facts, Forward, Preflight, Privacy, Refuse, Refused, Verdict
+from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Refused, Verdict
 from sidecar.wire.grammar import SAFE_METHODS, Header
 
 MAX_LOGGED_PATH = 512
@@ -40,8 +41,6 @@ _PUBLIC, _AUTHENTICATED = Access.PUBLIC, Access.AUTHENTICATED
 _BY_NOBODY, _BY_TOKEN, _BY_POLICY = Ground.PUBLIC, Ground.AUTHENTICATED, Ground.ALLOWED
 
 Clock = Callable[[], float]
-ReadBody = Callable[[int], Awaitable[bytes]]
-"""Port of a door: the whole body, of at most so many bytes. Raises Refused(BODY_TOO_LARGE)."""
 
 
 class Hooks(Protocol):
@@ -76,8 +75,9 @@ class Rules:
         return Rules(self.table, self.lookups, tokens, self.reading)
 
 
-BY_BEARER = Privacy(b"Authorization")
+BY_BEARER = KeepPrivate(b"Authorization")
 """Of a request with a bearer token, which goes before all else that tells who has come."""
+_BY_BEARER: tuple[Obligation, ...] = (BY_BEARER,)
 
 
 class Identified(NamedTuple):
@@ -87,7 +87,7 @@ class Identified(NamedTuple):
     principal: Principal
     session: Session | None = None
     cookies: tuple[bytes, ...] = ()
-    privacy: Privacy = BY_BEARER
+    privacy: KeepPrivate = BY_BEARER
 
 
 @dataclass(slots=True)
@@ -100,7 +100,8 @@ class _Evaluation:
     principal: Principal | None = None
     reply_headers: tuple[Header, ...] = ()
     cookies: tuple[bytes, ...] = ()
-    privacy: Privacy | None = None
+    obligations: tuple[Obligation, ...] = ()
+    """What the answer to whoever has come demands, beside what the route does."""
     recheck: float = 0.0
     missing: Missing | None = None
     """What the lookup that was reached makes of a resource that is not there."""
@@ -162,8 +163,9 @@ class Gate:
         self._shadow = shadow
         self._sources = tuple(zip(sources, _privacies(sources), strict=True))
 
-    async def decide(self, raw: Raw, read_body: ReadBody) -> Verdict:
-        """One request -> one verdict. Never raises but for cancellation: whatever goes wrong is a refusal."""
+    async def decide(self, raw: Raw, read_body: ReadBody | None) -> Verdict:
+        """One request -> one verdict; `read_body` is None where the door does not get the body. Never raises but for
+        cancellation: whatever goes wrong is a refusal."""
         facts = Facts(raw.request_id, raw.method, "", raw.peer, trace=raw.trace, websocket=raw.websocket)
         evaluation = _Evaluation(facts, self.rules)
         try:
@@ -181,7 +183,7 @@ class Gate:
         except Exception as error:  # noqa: BLE001 - what cannot be permitted in shadow is refused in it too
             return _refusal(raw, evaluation, error)
 
-    async def _decide(self, raw: Raw, read_body: ReadBody, evaluation: _Evaluation) -> Verdict:
+    async def _decide(self, raw: Raw, read_body: ReadBody | None, evaluation: _Evaluation) -> Verdict:
         facts, rules, timer, enter = evaluation.facts, evaluation.rules, self._timer, evaluation.marks.append
         enter(("request", timer()))
         request = evaluation.request = read(raw, rules.reading)
@@ -198,10 +200,12 @@ class Gate:
             raise Refused(Code.METHOD_UNMAPPED, "no method of HTTP", allowed_methods(route))
         ask = ask_of(route, WEBSOCKET if request.websocket else request.method)
         facts.action = ask.action
+        if ask.obligations:
+            _require_reach(ask.obligations, raw)
         if ask.query is not None and request.query:
             request = _with_query(request, admitted(request.query, ask.query))
         if route.access is _PUBLIC:
-            return self._permit(evaluation, request, _BY_NOBODY)
+            return self._permit(evaluation, request, _BY_NOBODY, ask.obligations)
         enter(("identity", timer()))
         principal = await self._principal(evaluation, request, route)
         if route.access is not _AUTHENTICATED and principal.incomplete is not None:
@@ -209,12 +213,12 @@ class Gate:
         if ask.set_query:
             request = _with_own_query(request, ask, Material(request, match.path, principal))
         if route.access is _AUTHENTICATED:
-            return self._permit(evaluation, request, _BY_TOKEN)
+            return self._permit(evaluation, request, _BY_TOKEN, ask.obligations)
         enter(("lookup", timer()))
         resource = await self._resource(evaluation, request, match, ask, read_body)
         enter(("decision", timer()))
         await self._ask(evaluation, principal, resource)
-        return self._permit(evaluation, request, _BY_POLICY)
+        return self._permit(evaluation, request, _BY_POLICY, ask.obligations)
 
     async def identify(self, request: Request, rules: Rules, extra_origins: frozenset[str] = NOBODY) -> Identified:
         """Find who sent a request, by its bearer token or by its session. Pages of `extra_origins` may use a session
@@ -229,22 +233,25 @@ class Gate:
                     presented = await source.present(request, now, rules.tokens)
                     principal = await rules.tokens.principal_of_token(presented.token, now)
                     if presented.cookies:
-                        privacy = privacy._replace(no_store=True)
+                        privacy = KeepPrivate(privacy.vary, no_store=True)
                     return Identified(principal, presented.session, presented.cookies, privacy)
         return Identified(await rules.tokens.principal_of(request, now))
 
     async def _principal(self, evaluation: _Evaluation, request: Request, route: Route) -> Principal:
         if b"authorization" in request.seen or not self._sources:
-            principal, evaluation.privacy = await evaluation.rules.tokens.principal_of(request, self._now()), BY_BEARER
+            principal, evaluation.obligations = (
+                await evaluation.rules.tokens.principal_of(request, self._now()),
+                _BY_BEARER,
+            )
         else:
             extra_origins = (
                 frozenset(route.cors.origins) if route.cors is not None and route.cors.credentials else NOBODY
             )
             identified = await self.identify(request, evaluation.rules, extra_origins)
-            principal, evaluation.cookies, evaluation.privacy = (
+            principal, evaluation.cookies, evaluation.obligations = (
                 identified.principal,
                 identified.cookies,
-                identified.privacy,
+                (identified.privacy,),
             )
         evaluation.principal = principal
         evaluation.facts.principal, evaluation.facts.roles = principal.id, principal.roles
@@ -264,11 +271,11 @@ class Gate:
         return None
 
     async def _resource(
-        self, evaluation: _Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody
+        self, evaluation: _Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody | None
     ) -> Resource:
         principal = evaluation.principal
         assert principal is not None  # noqa: S101 - for the type checker
-        body = await body_reading.read_json(request, read_body, ask.max_body) if ask.needs_body else None
+        body = await read_json(request, read_body, ask.max_body) if ask.needs_body else None
         material = Material(request, match.path, principal, body)
         kind, resource_id = ask.kind, str(ask.id.value(material)) if ask.id is not None else "-"
         if not resource_id:
@@ -319,8 +326,9 @@ class Gate:
         return judge(question, answer)[0]
 
     def _permit(
-        self, evaluation: _Evaluation, request: Request, ground: Ground, would_refuse: Code | None = None
-    ) -> Forward:
+        self, evaluation: _Evaluation, request: Request, ground: Ground, obligations: tuple[Obligation, ...] = (),
+        would_refuse: Code | None = None,
+    ) -> Forward:  # fmt: skip
         headers, principal = request.headers, evaluation.principal
         trace = evaluation.facts.trace
         if trace is not None:
@@ -331,7 +339,7 @@ class Gate:
         return _Permit(
             request.method.encode("ascii"), request.target, tuple(headers), ground, evaluation.facts,
             principal.expires if principal is not None else None, would_refuse, evaluation.reply_headers,
-            evaluation.recheck, evaluation.cookies, evaluation.privacy,
+            evaluation.recheck, evaluation.cookies, obligations + evaluation.obligations,
         )  # fmt: skip
 
     def _identity_headers(self, principal: Principal) -> list[Header]:
@@ -342,16 +350,22 @@ class Gate:
 
     def _shadowed(self, raw: Raw, evaluation: _Evaluation, refusal: Refuse) -> Verdict:
         request = evaluation.request or as_it_came(raw, evaluation.rules.reading)
-        return self._permit(evaluation, request, Ground.SHADOW, refusal.code)
+        # no obligation of the route: shadow changes nothing of what the app answers
+        return self._permit(evaluation, request, Ground.SHADOW, would_refuse=refusal.code)
 
 
-def _privacies(sources: Iterable[TokenSource]) -> list[Privacy]:
+def _require_reach(obligations: Iterable[Obligation], raw: Raw) -> None:
+    if not raw.holds_answer and any(obligation.needs_body for obligation in obligations):
+        raise Refused(Code.PROXY_UNABLE, "the app's whole answer, which does not come through the door of this request")
+
+
+def _privacies(sources: Iterable[TokenSource]) -> list[KeepPrivate]:
     """List, for each source, the headers on which the answer depends that it identified: on all that goes before it,
     too."""
     privacies, names = [], list[bytes]()
     for source in sources:
         names += [name for name in source.vary.split(b", ") if name not in names]
-        privacies.append(Privacy(b", ".join([*names, BY_BEARER.vary])))
+        privacies.append(KeepPrivate(b", ".join([*names, BY_BEARER.vary])))
     return privacies
 
 

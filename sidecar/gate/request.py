@@ -18,7 +18,9 @@ class Raw(NamedTuple):
     """One request as a door received it: header names in lower case, `target` exactly as on the request line.
 
     `headers` as a tuple are those of a request before: what they say is looked up by the tuple's identity.
-    `peer` is the address of the socket's other end ("" on a unix socket), `scheme` that of the socket.
+    `peer` is the address of the socket's other end ("" on a unix socket), `scheme` that of the socket. With
+    `holds_answer` the door can hold the app's whole answer before any of it goes out; without it, its head alone is
+    the door's to mark.
     """
 
     method: str
@@ -29,6 +31,7 @@ class Raw(NamedTuple):
     request_id: str
     websocket: bool = False
     trace: Trace | None = None
+    holds_answer: bool = False
 
 
 class Reading(NamedTuple):

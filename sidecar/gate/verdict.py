@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
 from sidecar.gate.codes import Code, Ground
+from sidecar.gate.obligation import Obligation
 from sidecar.gate.trace import Trace
 
 
@@ -55,17 +55,6 @@ class Facts:
     """Where requests are traced, the trace of this one."""
 
 
-class Privacy(NamedTuple):
-    """An obligation of a permit: the app's answer is for one principal, and no cache may give it to another.
-
-    `vary` are the request's headers that identified the principal, as a value of Vary. With `no_store` a session rides
-    on the answer, and no cache may keep it at all.
-    """
-
-    vary: bytes
-    no_store: bool = False
-
-
 @dataclass(frozen=True, slots=True)
 class Forward:
     """The permit: these bytes, and no others, may go to the upstream. Only `gate/gate.py` makes one: abstract, so that
@@ -77,7 +66,7 @@ class Forward:
     `reply_headers` must be on the answer to the client, in place of the upstream's of the same name.
     `recheck` is after how many seconds an open WebSocket is to be decided again, 0 for never.
     `cookies` are values of Set-Cookie that the answer carries besides the upstream's own.
-    `privacy` must be kept by whoever gives the answer to the client; None where nobody was identified.
+    `obligations` must be done by whoever gives the answer to the client, in their order (`gate.settle.settle`).
     """
 
     method: bytes
@@ -90,7 +79,7 @@ class Forward:
     reply_headers: tuple[tuple[bytes, bytes], ...] = ()
     recheck: float = 0.0
     cookies: tuple[bytes, ...] = ()
-    privacy: Privacy | None = None
+    obligations: tuple[Obligation, ...] = ()
 
     @abstractmethod
     def _sealed(self) -> None: ...

@@ -17,9 +17,10 @@ from markupsafe import Markup
 
 from sidecar.doors.answer import Answer as HttpAnswer
 from sidecar.doors.answer import status_of
+from sidecar.doors.door import Door
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import Answer, Question
-from sidecar.gate.gate import PDP, Clock, Gate, Hooks, Identified
+from sidecar.gate.gate import PDP, Gate, Hooks, Identified
 from sidecar.gate.identity import Principal, principal_as
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.own import CONSOLE_PATH
@@ -29,7 +30,6 @@ from sidecar.gate.verdict import Facts, Forward, Refuse, Refused, Verdict
 from sidecar.pages.permissions import code_of, raw_of
 from sidecar.pages.router import Asked, Paths, page, query_of
 from sidecar.pages.templates import Pages
-from sidecar.record.journal import Journal
 from sidecar.record.line import ConsoleAs
 from sidecar.study.batch import GivenPrincipal, decide_all
 from sidecar.wire import strict_json
@@ -91,16 +91,13 @@ class Console:
     and is shown the whole way of refused requests."""
 
     def __init__(
-        self, gate: Gate, hooks: Hooks, pdp: PDP, pages: Pages, journal: Journal, *, now: Clock, timer: Clock,
-        admin: str = "", lifetime: float = 0.0, idle: float = 0.0, forms: str = "",
+        self, door: Door, hooks: Hooks, pdp: PDP, pages: Pages, *, admin: str = "", lifetime: float = 0.0,
+        idle: float = 0.0, forms: str = "",
     ) -> None:  # fmt: skip
-        self._gate = gate
+        self._door = door
         self._hooks = hooks
         self._pdp = pdp
         self._pages = pages
-        self._journal = journal
-        self._now = now
-        self._timer = timer
         self._admin = admin
         self._lifetime = lifetime
         self._idle = idle
@@ -112,7 +109,7 @@ class Console:
 
     async def show(self, asked: Asked) -> HttpAnswer:
         """GET console. Raises Refused where nobody has come, or somebody asks as another who may not."""
-        identified = await self._gate.identify(asked.request, asked.rules)
+        identified = await self._door.gate.identify(asked.request, asked.rules)
         query = query_of(asked)
         principal, admin = self._principal(identified, query, asked), self._is_admin(identified.principal)
         body = self._pages.render(
@@ -145,7 +142,8 @@ class Console:
             raise Refused(Code.REFERENCE_INVALID, f"attributes: {error}") from None
         if not isinstance(attributes, dict) or "" in attributes or len(name) > 256:
             raise Refused(Code.REFERENCE_INVALID, "attributes: expected a JSON object without an empty name")
-        self._journal.write(ConsoleAs(self._journal.time(), asked.request.request_id, me.id, name))
+        journal = self._door.journal
+        journal.write(ConsoleAs(journal.time(), asked.request.request_id, me.id, name))
         return principal_as(name, roles, attributes, me, asked.rules.tokens.rules)
 
     def _session(self, identified: Identified, now: float) -> dict[str, int]:
@@ -160,9 +158,9 @@ class Console:
     async def _rows(self, principal: Principal, query: Mapping[str, str], asked: Asked) -> list[Row]:
         rows = [_row(number, route, query) for number, route in enumerate(asked.rules.table.routes)]
         raws = [
-            raw_of("GET" if cell.method == WEBSOCKET else cell.method, row.path, asked)._replace(
-                websocket=cell.method == WEBSOCKET
-            )
+            raw_of("GET", row.path, asked, websocket=True)
+            if cell.method == WEBSOCKET
+            else raw_of(cell.method, row.path, asked)
             for row in rows
             if row.path
             for cell in row.cells
@@ -172,8 +170,8 @@ class Console:
 
     async def _decided(self, raws: list[Raw], principal: Principal, asked: Asked) -> list[Verdict]:
         return await decide_all(
-            raws, principal, asked.rules, self._hooks, self._pdp, now=self._now, timer=self._timer,
-            request_id=asked.request.request_id,
+            raws, principal, asked.rules, self._hooks, self._pdp, now=self._door.now,
+            timer=self._door.timer, request_id=asked.request.request_id,
         )  # fmt: skip
 
     # --- the whole way of one request ---
@@ -186,7 +184,7 @@ class Console:
             return None
         recorder = Recorder(self._pdp, self._hooks)
         rules = asked.rules.by(GivenPrincipal(principal))
-        gate = Gate(rules, recorder, recorder, now=self._now, timer=self._timer)
+        gate = Gate(rules, recorder, recorder, now=self._door.now, timer=self._door.timer)
         body = query.get("body", "").encode("utf-8")
         raw = raw_of(method, path if path.startswith("/") else f"/{path}", asked)
         if body:

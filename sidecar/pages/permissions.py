@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from sidecar.doors.answer import PRIVATE, Answer
+from sidecar.doors.door import Door
 from sidecar.gate.codes import Code
-from sidecar.gate.gate import PDP, Clock, Gate, Hooks, Identified
+from sidecar.gate.gate import PDP, Hooks, Identified
 from sidecar.gate.own import PERMISSIONS_PATH, WHOAMI_PATH
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward, Refuse, Refused, Verdict
@@ -31,12 +32,10 @@ _NOT_THEIRS = frozenset(
 class Permissions:
     """Answers `/_sidecar/whoami` and `/_sidecar/permissions`."""
 
-    def __init__(self, gate: Gate, hooks: Hooks, pdp: PDP, *, now: Clock, timer: Clock) -> None:
-        self._gate = gate
+    def __init__(self, door: Door, hooks: Hooks, pdp: PDP) -> None:
+        self._door = door
         self._hooks = hooks
         self._pdp = pdp
-        self._now = now
-        self._timer = timer
 
     def paths(self) -> Paths:
         """The own paths that this answers."""
@@ -44,17 +43,17 @@ class Permissions:
 
     async def whoami(self, asked: Asked) -> Answer:
         """GET whoami: the principal as Cerbos is told of it, the claims, and how long the session lasts."""
-        identified = await self._gate.identify(asked.request, asked.rules)
+        identified = await self._door.gate.identify(asked.request, asked.rules)
         return json_answer(who(identified), identified.cookies)
 
     async def permissions(self, asked: Asked) -> Answer:
         """POST permissions: `[{"method", "path"}, ...]` -> the same with `allowed` and `code`, in the same order."""
-        identified = await self._gate.identify(asked.request, asked.rules)
+        identified = await self._door.gate.identify(asked.request, asked.rules)
         wanted = _wanted(asked)
         raws = [raw_of(method, path, asked) for method, path in wanted]
         verdicts = await decide_all(
-            raws, identified.principal, asked.rules, self._hooks, self._pdp, now=self._now, timer=self._timer,
-            request_id=asked.request.request_id,
+            raws, identified.principal, asked.rules, self._hooks, self._pdp, now=self._door.now,
+            timer=self._door.timer, request_id=asked.request.request_id,
         )  # fmt: skip
         results = [
             {"method": method, "path": path, "allowed": isinstance(verdict, Forward), "code": code_of(verdict)}
@@ -63,10 +62,12 @@ class Permissions:
         return json_answer(results, identified.cookies)
 
 
-def raw_of(method: str, path: str, asked: Asked) -> Raw:
-    """A request that its sender might send, with those headers of `asked` that it would have too."""
+def raw_of(method: str, path: str, asked: Asked, *, websocket: bool = False) -> Raw:
+    """A request that its sender might send to the proxy, with those headers of `asked` that it would have too."""
     headers: list[Header] = [header for header in asked.raw.headers if header[0] not in _NOT_THEIRS]
-    return asked.raw._replace(method=method, target=path.encode("utf-8"), headers=headers, websocket=False)
+    return asked.raw._replace(
+        method=method, target=path.encode("utf-8"), headers=headers, websocket=websocket, holds_answer=not websocket
+    )  # fmt: skip
 
 
 def code_of(verdict: Verdict) -> str:

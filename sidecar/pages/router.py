@@ -9,13 +9,14 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from sidecar.doors.answer import PRIVATE, Answer
-from sidecar.doors.proxy import ClientBody, Receive, Scope, Send, raw_of
-from sidecar.doors.refusal import Refusals, send_whole
+from sidecar.doors.door import Door, Receive, Scope, raw_of, refuse
+from sidecar.doors.proxy import ClientBody
+from sidecar.doors.refusal import Send, send_whole
 from sidecar.gate.codes import Code
-from sidecar.gate.gate import Clock, Gate, Rules
+from sidecar.gate.gate import Rules
 from sidecar.gate.own import JWKS_PATH, PREFIX
 from sidecar.gate.request import Raw, Request, read
-from sidecar.gate.verdict import Facts, Refuse, Refused
+from sidecar.gate.verdict import Refused
 from sidecar.trust.assertion import Assertions
 
 log = logging.getLogger("sidecar.own")
@@ -42,16 +43,13 @@ Paths = Mapping[str, Mapping[str, Handler]]
 
 
 class OwnPaths:
-    """Answers the sidecar's own paths by the rules of `gate`, and says which they are. `now` gives Unix seconds."""
+    """Answers the sidecar's own paths, and says which they are."""
 
-    def __init__(self, paths: Paths, gate: Gate, refusals: Refusals, *, now: Clock, new_id: Callable[[], str]) -> None:
+    def __init__(self, door: Door, paths: Paths) -> None:
+        self._door = door
         self._paths = paths
         self.prefixes = (PREFIX.encode(), *(path.encode() for path in paths if not path.startswith(PREFIX)))
         """Beginnings of targets that may name one of the paths."""
-        self._gate = gate
-        self._refusals = refusals
-        self._now = now
-        self._new_id = new_id
 
     def has(self, target: bytes) -> bool:
         """Return whether a target, as it came, names one of the paths. Another spelling of one names none."""
@@ -59,7 +57,7 @@ class OwnPaths:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI http scope whose target `has` an own path."""
-        raw = raw_of(scope, self._new_id())
+        raw = raw_of(scope, self._door.new_id())
         try:
             made = await self._answer(raw, ClientBody(scope["headers"], receive))
         except Refused as refused:
@@ -74,25 +72,23 @@ class OwnPaths:
         await send_whole(made, send)
 
     async def _answer(self, raw: Raw, body: ClientBody) -> Answer:
-        rules = self._gate.rules
+        rules = self._door.gate.rules
         request = read(raw, rules.reading)
         handlers = self._paths[request.path]
         handler = handlers.get("GET" if raw.method == "HEAD" else raw.method)
         if handler is None:
             methods = [*handlers, *(["HEAD"] if "GET" in handlers else [])]
             raise Refused(Code.METHOD_UNMAPPED, "no method of this page", tuple(methods))
-        return await handler(Asked(request, raw, await body.whole(MAX_BODY), self._now(), rules))
+        return await handler(Asked(request, raw, await body.whole(MAX_BODY), self._door.now(), rules))
 
     async def _refuse(self, raw: Raw, refused: Refused, send: Send) -> None:
         path = raw.target.partition(b"?")[0].decode("latin-1")
         log.info("%s %s refused: %s (%s), request %s", raw.method, path, refused.code, refused.detail, raw.request_id)
-        facts = Facts(raw.request_id, raw.method, path, raw.peer)
+        verdict = refuse(raw, refused, path)
         if raw.method == "POST":
             # a person who sent a form reads a page as well as one who navigates
             raw = raw._replace(method="GET")
-        await self._refusals.send(
-            Refuse(refused.code, facts, refused.detail, refused.methods), refused.code, raw, send
-        )  # fmt: skip
+        await send_whole(self._door.refusals.whole(verdict, verdict.told, raw), send)
 
 
 FORM = b"application/x-www-form-urlencoded"

@@ -31,8 +31,8 @@ def at_once(_: float, what: Callable[[], None]) -> None:
 
 
 class Outcome(NamedTuple):
-    """Outcome of one request: its verdict, the status that the client got, and what failed after the permit. With
-    `told` the verdict was another proxy's to do, and the status that of our answer to it."""
+    """Outcome of one request: its verdict, the status that the client got, and what failed after the permit. A
+    `delegated` verdict was another proxy's to do, and the status that of our answer to it."""
 
     verdict: Verdict
     status: int
@@ -77,7 +77,7 @@ class Journal:
         """Write one verdict and what became of it. Raises OSError where the lines before could not be written."""
         verdict = outcome.verdict
         facts = verdict.facts
-        effect, code = _said(outcome)
+        effect, code = _said(verdict, outcome.fault)
         forwarded = not outcome.delegated and isinstance(verdict, Forward)
         self.metrics.request(
             facts.route or "-", effect, code, outcome.status, outcome.seconds, facts.stages, forwarded
@@ -178,14 +178,13 @@ def open_stream(target: str) -> IO[str]:
     return sys.stdout if target == "stdout" else Path(target).open("a", encoding="utf-8")
 
 
-def code_of(outcome: Outcome) -> str:
-    """Return what failed after the permit, why it was refused, or on what ground it was let through."""
-    return _said(outcome)[1]
+def code_of(verdict: Verdict) -> str:
+    """Return why a request was refused, or on what ground it was let through."""
+    return _said(verdict, None)[1]
 
 
-def _said(outcome: Outcome) -> tuple[Effect, str]:
+def _said(verdict: Verdict, fault: Code | None) -> tuple[Effect, str]:
     """-> (the effect of the verdict, its code)."""
-    verdict, fault = outcome.verdict, outcome.fault
     if isinstance(verdict, Forward):
         shadowed = verdict.would_refuse
         return ("allow", fault or verdict.ground) if shadowed is None else ("shadow_refuse", fault or shadowed)

@@ -70,4 +70,4 @@ def _raw(asked: Asked, settings: Settings) -> Raw:
     if asked.method == WEBSOCKET:
         # what `actions` names for a handshake, which is a GET
         return Raw("GET", asked.target.encode("latin-1"), headers, "", "http", "explain", websocket=True)
-    return Raw(asked.method, asked.target.encode("latin-1"), headers, "", "http", "explain")
+    return Raw(asked.method, asked.target.encode("latin-1"), headers, "", "http", "explain", holds_answer=True)

@@ -10,7 +10,6 @@ import math
 import signal
 import socket
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -19,7 +18,7 @@ from typing import Any, NamedTuple
 import uvicorn
 
 from sidecar.config.settings import Address, Settings
-from sidecar.gate.trace import BeginTrace
+from sidecar.doors.door import Door
 from sidecar.net import grpc_health
 from sidecar.net import http_server as server
 from sidecar.net.grpc_health import Health
@@ -35,7 +34,7 @@ from sidecar.run.parts import Prepared, listeners, open_log, require_place
 from sidecar.run.reload import Reload, Stamp
 from sidecar.run.status import Status
 from sidecar.run.tasks import Tasks
-from sidecar.run.traffic import Recording, new_id, refusals_of, traffic
+from sidecar.run.traffic import door_of, traffic
 
 log = logging.getLogger("sidecar")
 
@@ -114,18 +113,17 @@ class Sidecar:
         if deciding.policies is not None:
             self.journal.policies = deciding.policies.state
         self.gate = deciding.gate(sign=parts.assertions.sign if parts.assertions is not None else None)
-        self.traffic = traffic(deciding, self.gate, parts, Recording(self.journal, begin))
-        self.ext_authz = self._answer_envoy(parts.ext_authz, begin) if parts.ext_authz is not None else None
+        door = door_of(deciding, self.gate, parts, self.journal, begin)
+        self.traffic = traffic(deciding, parts, door)
+        self.ext_authz = self._answer_envoy(parts.ext_authz, door) if parts.ext_authz is not None else None
         self._tasks = Tasks()
         self.reload = Reload(deciding, self.gate, stamp, self._tasks)
         self.status = Status(deciding, self.gate, self.reload, parts.upstream)
         self.metrics.read = self.status.gauges
 
-    def _answer_envoy(self, ext_authz: ModuleType, begin: BeginTrace | None) -> GrpcServer:
-        refusals = refusals_of(self._deciding, self._parts)
-        door = ext_authz.ExtAuthz(self.gate, self.journal, time.perf_counter, new_id, refusals, begin)
+    def _answer_envoy(self, ext_authz: ModuleType, door: Door) -> GrpcServer:
         health = Health((ext_authz.SERVICE,), lambda: self.status.serves())
-        return GrpcServer({ext_authz.CHECK: door.check, grpc_health.CHECK: health.check})
+        return GrpcServer({ext_authz.CHECK: ext_authz.ExtAuthz(door).check, grpc_health.CHECK: health.check})
 
     async def run(self, sockets: Sockets, started: Callable[[], None] = lambda: None) -> None:
         """Serve until SIGTERM or SIGINT: then readiness ends, new connections are taken until the drain delay is over,

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import time
-from typing import NamedTuple
 
 from sidecar.doors import answer, asgi
 from sidecar.doors.dialects import DIALECTS
+from sidecar.doors.door import Door, Receive, Scope
 from sidecar.doors.forward_auth import ForwardAuth
-from sidecar.doors.proxy import Proxy, Receive, Scope, Send
-from sidecar.doors.refusal import Refusals, send_whole
+from sidecar.doors.proxy import Proxy
+from sidecar.doors.refusal import Refusals, Send, send_whole
 from sidecar.doors.websocket import WebSocketDoor
 from sidecar.gate.codes import Code
 from sidecar.gate.gate import Gate
@@ -84,62 +84,47 @@ class Traffic:
         return None if self._own.has(target) else self._proxy
 
 
-class Recording(NamedTuple):
-    """Where each request is recorded: `begin_trace` is None where no traces are told."""
-
-    journal: Journal
-    begin_trace: BeginTrace | None
-
-
-def refusals_of(deciding: Deciding, parts: Parts) -> Refusals:
-    """Make what answers refusals at every door."""
-    return Refusals(login=deciding.browser is not None, page=parts.pages.error)
+def door_of(deciding: Deciding, gate: Gate, parts: Parts, journal: Journal, begin_trace: BeginTrace | None) -> Door:
+    """Make what all doors use. `begin_trace` is None where no traces are told."""
+    refusals = Refusals(login=deciding.browser is not None, page=parts.pages.error)
+    return Door(gate, journal, refusals, wall_clock, time.perf_counter, new_id, begin_trace)
 
 
-def traffic(deciding: Deciding, gate: Gate, parts: Parts, recording: Recording) -> Traffic:
+def traffic(deciding: Deciding, parts: Parts, door: Door) -> Traffic:
     """Make the doors of the traffic port, and the pages beside them."""
-    settings, refusals = deciding.settings, refusals_of(deciding, parts)
-    journal, begin_trace = recording
-    proxy = Proxy(gate, parts.upstream, journal, time.perf_counter, new_id, refusals, begin_trace)
+    settings = deciding.settings
     websockets = WebSocketDoor(
-        gate, parts.upstream, journal, now=wall_clock, timer=time.perf_counter, new_id=new_id, refusals=refusals,
-        places=Places(settings.max_connections, Owners(settings.trusted_proxies).of_permit),
-        max_message=settings.ws_max_message, begin_trace=begin_trace,
+        door, parts.upstream, Places(settings.max_connections, Owners(settings.trusted_proxies).of_permit),
+        max_message=settings.ws_max_message,
     )  # fmt: skip
-    own = OwnPaths(_paths(deciding, gate, parts, journal), gate, refusals, now=wall_clock, new_id=new_id)
-    authorize = None
-    if settings.forward_auth != "off":
-        authorize = ForwardAuth(
-            gate, DIALECTS[settings.forward_auth], journal, refusals, timer=time.perf_counter, new_id=new_id,
-            begin_trace=begin_trace,
-        )  # fmt: skip
+    authorize = None if settings.forward_auth == "off" else ForwardAuth(door, DIALECTS[settings.forward_auth])
 
     def refused(status: int, code: Code, peer: str) -> str:
-        request_id = new_id()
-        journal.refused_unread(status, code, peer, request_id)
+        request_id = door.new_id()
+        door.journal.refused_unread(status, code, peer, request_id)
         return request_id
 
-    return Traffic(proxy, websockets, own, authorize, refused)
+    own = OwnPaths(door, _paths(deciding, parts, door))
+    return Traffic(Proxy(door, parts.upstream), websockets, own, authorize, refused)
 
 
-def _paths(deciding: Deciding, gate: Gate, parts: Parts, journal: Journal) -> Paths:
-    hooks, pdp, browser = deciding.hooks, deciding.pdp, deciding.browser
-    paths = dict(Permissions(gate, hooks, pdp, now=wall_clock, timer=time.perf_counter).paths())
+def _paths(deciding: Deciding, parts: Parts, door: Door) -> Paths:
+    browser = deciding.browser
+    paths = dict(Permissions(door, deciding.hooks, deciding.pdp).paths())
     if parts.assertions is not None:
         paths.update(assertion_paths(parts.assertions))
     if browser is not None:
-        paths.update(browser.login(parts.pages, journal).paths())
+        paths.update(browser.login(parts.pages, door.journal).paths())
         if deciding.settings.console == "on":
-            paths.update(_console(deciding, gate, parts, journal, browser.signs_out_at).paths())
+            paths.update(_console(deciding, parts, door, browser.signs_out_at).paths())
     return paths
 
 
-def _console(deciding: Deciding, gate: Gate, parts: Parts, journal: Journal, signs_out_at: str) -> Console:
+def _console(deciding: Deciding, parts: Parts, door: Door, signs_out_at: str) -> Console:
     settings = deciding.settings
     return Console(
-        gate, deciding.hooks, deciding.pdp, parts.pages, journal, now=wall_clock, timer=time.perf_counter,
-        admin=settings.console_admin, lifetime=settings.session_lifetime, idle=settings.session_idle,
-        forms=signs_out_at,
+        door, deciding.hooks, deciding.pdp, parts.pages, admin=settings.console_admin,
+        lifetime=settings.session_lifetime, idle=settings.session_idle, forms=signs_out_at,
     )  # fmt: skip
 
 

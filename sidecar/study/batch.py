@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from sidecar.gate.body import no_body
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import Answer, Question, Resource
 from sidecar.gate.decision_cache import Key, key_of
@@ -131,12 +132,8 @@ async def decide_all(
 
     async def one(raw: Raw) -> Verdict:
         try:
-            return await gate.decide(raw, _no_body)
+            return await gate.decide(raw, no_body)
         finally:
             batch.done()
 
     return list(await asyncio.gather(*map(one, raws)))
-
-
-async def _no_body(limit: int) -> bytes:
-    return b""

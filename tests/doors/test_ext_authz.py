@@ -13,11 +13,13 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.doors import door
 from sidecar.doors.ext_authz import ExtAuthz, grpc_status, read_question
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code, Ground
+from sidecar.gate.obligation import KeepPrivate
 from sidecar.gate.request import Raw
-from sidecar.gate.verdict import Facts, Preflight, Privacy, Refuse, Refused, Verdict
+from sidecar.gate.verdict import Facts, Preflight, Refuse, Refused, Verdict
 from sidecar.record.journal import Journal, Metrics
 from sidecar.wire.grammar import Header
 from sidecar.wire.grpc import CallFailed, Status
@@ -195,7 +197,7 @@ class Door:
     def __init__(self, gate: Any, refusals: Refusals | None = None) -> None:
         self.stream = io.StringIO()
         journal = Journal(self.stream, Metrics(), lambda: 1_700_000_000.0)
-        self.door = ExtAuthz(gate, journal, lambda: 1.0, lambda: "r1", refusals or Refusals())
+        self.door = ExtAuthz(door.Door(gate, journal, refusals or Refusals(), lambda: 0.0, lambda: 1.0, lambda: "r1"))
 
     async def ask(self, message: bytes) -> CheckResponse:
         return CheckResponse.FromString(await self.door.check(message))
@@ -310,12 +312,13 @@ async def test_cookies_and_marks_are_for_the_client() -> None:
     ]
 
 
-@pytest.mark.parametrize("privacy", [None, Privacy(b"Authorization"), Privacy(b"Cookie, Authorization", True)])
-async def test_the_apps_answer_to_a_principal_is_for_no_shared_cache(privacy: Privacy | None) -> None:
+@pytest.mark.parametrize("privacy", [None, KeepPrivate(b"Authorization"), KeepPrivate(b"Cookie, Authorization", True)])
+async def test_the_apps_answer_to_a_principal_is_for_no_shared_cache(privacy: KeepPrivate | None) -> None:
     """Beside what the app says, the strictest of which counts; what others read is replaced where the app has it."""
     permit = Permit(
-        b"GET", b"/docs/7", ((b"host", b"app.test"),), Ground.ALLOWED, Facts("r1", "GET", "/docs/7"), privacy=privacy
-    )
+        b"GET", b"/docs/7", ((b"host", b"app.test"),), Ground.ALLOWED, Facts("r1", "GET", "/docs/7"),
+        obligations=(privacy,) if privacy is not None else (),
+    )  # fmt: skip
     reply = changed((await Door(Fixed(permit)).ask(question())).ok_response.response_headers_to_add)
     if privacy is None:
         assert reply == {}

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from sidecar.doors.dialects import AUTHORIZE, DIALECTS
+from sidecar.doors.door import Door
 from sidecar.doors.forward_auth import ForwardAuth
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code
@@ -37,10 +38,9 @@ class Asking:
         self._log = io.StringIO()
         made = self.world.gate(**gate)
         made.rules = replace(made.rules, reading=Reading(frozenset(["app.test"]), TRUSTED))
-        self.door = ForwardAuth(
-            made, DIALECTS[dialect], Journal(self._log, Metrics(), lambda: 0.0), Refusals(login=login),
-            timer=self.world.timer, new_id=lambda: "r1",
-        )  # fmt: skip
+        journal = Journal(self._log, Metrics(), lambda: 0.0)
+        door = Door(made, journal, Refusals(login=login), lambda: 0.0, self.world.timer, lambda: "r1")
+        self.door = ForwardAuth(door, DIALECTS[dialect])
 
     @property
     def lines(self) -> list[dict[str, Any]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 
 from sidecar.doors.refusal import Refusals
@@ -21,19 +19,14 @@ def raw(*headers: tuple[bytes, bytes], method: str = "GET", target: bytes = b"/a
     return Raw(method, target, list(headers), "", "http", "r1")
 
 
-async def sent(refusals: Refusals, code: Code, asked: Raw) -> tuple[int, list[tuple[bytes, bytes]]]:
-    messages: list[Any] = []
-
-    async def send(message: Any) -> None:
-        messages.append(message)
-
+def sent(refusals: Refusals, code: Code, asked: Raw) -> tuple[int, list[tuple[bytes, bytes]]]:
     refuse = Refuse(code, Facts("r1", "GET", "/a"), cookies=(b"__Host-session=renewed",))
-    await refusals.send(refuse, code, asked, send)
-    return messages[0]["status"], messages[0]["headers"]
+    made = refusals.whole(refuse, code, asked)
+    return made.status, made.headers
 
 
-async def test_a_browser_is_sent_to_the_sign_in_and_comes_back_to_where_it_was_going() -> None:
-    status, headers = await sent(Refusals(login=True), Code.TOKEN_MISSING, raw(HTML))
+def test_a_browser_is_sent_to_the_sign_in_and_comes_back_to_where_it_was_going() -> None:
+    status, headers = sent(Refusals(login=True), Code.TOKEN_MISSING, raw(HTML))
     assert status == 302
     assert dict(headers)[b"location"] == b"/_sidecar/login?return_to=/a%3Fb%3Dc%26d%3De"
     assert dict(headers)[b"cache-control"] == b"no-store"
@@ -43,8 +36,8 @@ async def test_a_browser_is_sent_to_the_sign_in_and_comes_back_to_where_it_was_g
 @pytest.mark.parametrize(
     "asked", [raw(), raw(HTML, method="POST"), raw(HTML, BEARER), raw(HTML)._replace(websocket=True)]
 )
-async def test_a_program_gets_401_and_never_a_redirect(asked: Raw) -> None:
-    assert (await sent(Refusals(login=True), Code.TOKEN_MISSING, asked))[0] == 401
+def test_a_program_gets_401_and_never_a_redirect(asked: Raw) -> None:
+    assert sent(Refusals(login=True), Code.TOKEN_MISSING, asked)[0] == 401
 
 
 FORM, NAVIGATE = (b"content-type", b"application/x-www-form-urlencoded"), (b"sec-fetch-mode", b"navigate")
@@ -61,8 +54,8 @@ FORM, NAVIGATE = (b"content-type", b"application/x-www-form-urlencoded"), (b"sec
         ([FORM, BEARER], True),
     ],
 )
-async def test_a_form_of_a_browser_gets_a_page(more: list[tuple[bytes, bytes]], page: bool) -> None:
-    status, headers = await sent(Refusals(login=True), Code.SESSION_EXPIRED, raw(HTML, *more, method="POST"))
+def test_a_form_of_a_browser_gets_a_page(more: list[tuple[bytes, bytes]], page: bool) -> None:
+    status, headers = sent(Refusals(login=True), Code.SESSION_EXPIRED, raw(HTML, *more, method="POST"))
     assert (status, dict(headers)[b"content-type"].startswith(b"text/html")) == (401, page)
 
 
@@ -88,26 +81,26 @@ def test_a_long_link_leads_to_a_login_that_can_be_read() -> None:
     assert dict(made.headers)[b"location"] == b"/_sidecar/login?return_to=/a"
 
 
-async def test_without_a_sign_in_a_browser_gets_the_page() -> None:
-    status, headers = await sent(Refusals(), Code.TOKEN_MISSING, raw(HTML))
+def test_without_a_sign_in_a_browser_gets_the_page() -> None:
+    status, headers = sent(Refusals(), Code.TOKEN_MISSING, raw(HTML))
     assert (status, dict(headers)[b"content-type"]) == (401, b"text/html; charset=utf-8")
 
 
 @pytest.mark.parametrize("login", [True, False])
-async def test_a_session_that_does_not_hold_is_taken_away(login: bool) -> None:
-    _, headers = await sent(Refusals(login=login), Code.SESSION_INVALID, raw(SESSION, HTML))
+def test_a_session_that_does_not_hold_is_taken_away(login: bool) -> None:
+    _, headers = sent(Refusals(login=login), Code.SESSION_INVALID, raw(SESSION, HTML))
     assert [value.partition(b";")[0] for name, value in headers if name == b"set-cookie"] == [
         b"__Host-session=",
         b"__Host-session.1=",
     ]
 
 
-async def test_a_session_is_not_taken_away_for_a_bad_bearer_token_or_a_failing_store() -> None:
+def test_a_session_is_not_taken_away_for_a_bad_bearer_token_or_a_failing_store() -> None:
     for code, asked in ((Code.TOKEN_INVALID, raw(SESSION, BEARER)), (Code.SESSION_STORE_UNAVAILABLE, raw(SESSION))):
-        _, headers = await sent(Refusals(login=True), code, asked)
+        _, headers = sent(Refusals(login=True), code, asked)
         assert not any(name == b"set-cookie" and value.endswith(b"Max-Age=0") for name, value in headers)
 
 
-async def test_a_renewed_session_is_kept_by_a_denied_request() -> None:
-    _, headers = await sent(Refusals(login=True), Code.DENIED_BY_POLICY, raw(SESSION))
+def test_a_renewed_session_is_kept_by_a_denied_request() -> None:
+    _, headers = sent(Refusals(login=True), Code.DENIED_BY_POLICY, raw(SESSION))
     assert (b"set-cookie", b"__Host-session=renewed") in headers

@@ -21,13 +21,15 @@ from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, ResourceField
+from sidecar.gate.obligation import KeepPrivate, Obligation
 from sidecar.gate.query import rule_of
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading, Request
 from sidecar.gate.routing import Access, Cors, Route, RouteTable, parse_path
 from sidecar.gate.session import Presented
 from sidecar.gate.values import Type
-from sidecar.gate.verdict import Forward, Preflight, Privacy, Refuse, Refused, Verdict
+from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict
+from tests.gate.test_obligation import WholeAnswer
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 NOW = 1_700_000_000.0
@@ -55,6 +57,8 @@ TABLE = RouteTable([
         "POST": Ask("create", "note", attributes={"owner": parse_template("{body.owner}")}, max_body=9),
     }),
     policy("/scoped", {"GET": "view"}, scope=parse_template("tenants.{claims.tenant}")),
+    policy("/whole", {"GET": "list", "WS": "listen"}, obligations=(WholeAnswer(b"X-Whole"),)),
+    Route("/whole/public", parse_path("/whole/public"), Access.PUBLIC, asks({"GET": ""}, obligations=(WholeAnswer(b"X-Whole"),))),
     policy("/both/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup="doc", scope=parse_template("{header.x-scope}")),
 ])  # fmt: skip
 LOOKUPS = {
@@ -117,10 +121,10 @@ TOKEN = mint(claims(NOW))
 
 async def decide(
     world: World, target: str, method: str = "GET", *headers: tuple[bytes, bytes], token: bytes | None = TOKEN, websocket: bool = False,
-    **more: Any,
+    holds_answer: bool = False, **more: Any,
 ) -> Verdict:  # fmt: skip
     own = [(b"host", b"app.test")] + ([(b"authorization", b"Bearer " + token)] if token else [])
-    raw = Raw(method, target.encode(), [*own, *headers], "10.0.0.9", "http", "r1", websocket)
+    raw = Raw(method, target.encode(), [*own, *headers], "10.0.0.9", "http", "r1", websocket, None, holds_answer)
     return await world.gate(**more).decide(raw, world.read_body)
 
 
@@ -625,18 +629,18 @@ class Balancer(Cookies):
 
 
 @pytest.mark.parametrize(
-    ("target", "shadow", "privacy"),
+    ("target", "shadow", "obligations"),
     [
-        ("/public", False, None), ("/me", False, Privacy(b"Authorization")), ("/docs/7", False, Privacy(b"Authorization")),
-        ("/docs/7", True, Privacy(b"Authorization")), ("/nowhere", True, None), ("/public", True, None),
+        ("/public", False, ()), ("/me", False, (KeepPrivate(b"Authorization"),)), ("/docs/7", False, (KeepPrivate(b"Authorization"),)),
+        ("/docs/7", True, (KeepPrivate(b"Authorization"),)), ("/nowhere", True, ()), ("/public", True, ()),
     ],
 )  # fmt: skip
 async def test_a_permit_says_by_which_headers_its_answer_is_for_one_alone(
-    target: str, shadow: bool, privacy: Privacy | None
+    target: str, shadow: bool, obligations: tuple[Obligation, ...]
 ) -> None:
     verdict = await decide(World(), target, shadow=shadow)
     assert isinstance(verdict, Forward)
-    assert verdict.privacy == privacy
+    assert verdict.obligations == obligations
 
 
 async def test_in_shadow_mode_what_would_be_refused_is_for_one_alone_too() -> None:
@@ -644,7 +648,7 @@ async def test_in_shadow_mode_what_would_be_refused_is_for_one_alone_too() -> No
     world.effect = DENY
     verdict = await decide(world, "/docs/7", shadow=True)
     assert isinstance(verdict, Forward)
-    assert (verdict.ground, verdict.privacy) == (Ground.SHADOW, Privacy(b"Authorization"))
+    assert (verdict.ground, verdict.obligations) == (Ground.SHADOW, (KeepPrivate(b"Authorization"),))
 
 
 async def test_an_answer_by_a_session_depends_on_all_that_goes_before_it() -> None:
@@ -652,15 +656,45 @@ async def test_an_answer_by_a_session_depends_on_all_that_goes_before_it() -> No
     sources = (Cookies(), Balancer())
     by_session = await decide(World(), "/docs/7", "GET", session(TOKEN), token=None, sources=sources)
     assert isinstance(by_session, Forward)
-    assert by_session.privacy == Privacy(b"Cookie, Authorization", no_store=bool(by_session.cookies))
+    assert by_session.obligations == (KeepPrivate(b"Cookie, Authorization", no_store=bool(by_session.cookies)),)
     assert by_session.cookies
     by_balancer = await decide(World(), "/docs/7", "GET", (b"accept", TOKEN), token=None, sources=sources)
     assert isinstance(by_balancer, Forward)
-    assert by_balancer.privacy is not None
-    assert by_balancer.privacy.vary == b"Cookie, X-Data, Authorization"
+    assert [each.vary for each in by_balancer.obligations] == [b"Cookie, X-Data, Authorization"]
     by_bearer = await decide(World(), "/docs/7", "GET", session(TOKEN), sources=sources)
     assert isinstance(by_bearer, Forward)
-    assert by_bearer.privacy == Privacy(b"Authorization")
+    assert by_bearer.obligations == (KeepPrivate(b"Authorization"),)
+
+
+@pytest.mark.parametrize("target", ["/whole", "/whole/public"])
+async def test_a_door_that_cannot_hold_the_answer_gets_no_permit_that_needs_it(target: str) -> None:
+    world = World()
+    verdict = await decide(world, target)
+    assert isinstance(verdict, Refuse)
+    assert (verdict.code, world.asked) == (Code.PROXY_UNABLE, [])
+    permit = await decide(world, target, holds_answer=True)
+    assert isinstance(permit, Forward)
+    assert permit.obligations[0] == WholeAnswer(b"X-Whole")
+    assert permit.obligations[1:] == (() if target == "/whole/public" else (KeepPrivate(b"Authorization"),))
+
+
+@pytest.mark.parametrize("holds_answer", [True, False])
+async def test_shadow_mode_records_that_a_door_cannot_and_changes_no_answer(holds_answer: bool) -> None:
+    world = World()
+    world.effect = DENY
+    permit = await decide(world, "/whole", shadow=True, holds_answer=holds_answer)
+    assert isinstance(permit, Forward)
+    assert permit.would_refuse is (Code.DENIED_BY_POLICY if holds_answer else Code.PROXY_UNABLE)
+    assert not any(obligation.needs_body for obligation in permit.obligations)
+
+
+async def test_a_body_that_a_door_does_not_get_is_not_decided_without() -> None:
+    world = World()
+    raw = Raw("POST", b"/new", [(b"host", b"app.test"), (b"authorization", b"Bearer " + TOKEN), JSON], "", "http", "r1")
+    verdict = await world.gate().decide(raw, None)
+    assert isinstance(verdict, Refuse)
+    assert verdict.code is Code.PROXY_UNABLE
+    assert "cerbos" not in world.asked
 
 
 async def test_authorization_goes_before_a_session() -> None:

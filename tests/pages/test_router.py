@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import io
 from typing import Any
 
 import pytest
 
 from sidecar.doors.answer import Answer
+from sidecar.doors.door import Door
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code
 from sidecar.gate.gate import Rules
@@ -14,6 +16,7 @@ from sidecar.gate.request import Reading
 from sidecar.gate.routing import RouteTable
 from sidecar.gate.verdict import Refused
 from sidecar.pages.router import MAX_BODY, Asked, OwnPaths, form_of, page, query_of, redirect
+from sidecar.record.journal import Journal, Metrics
 from tests.gate.test_gate import World
 
 FORM = (b"content-type", b"application/x-www-form-urlencoded")
@@ -29,10 +32,9 @@ async def show(asked: Asked) -> Answer:
 
 
 GATE = World(reading=Reading(frozenset(["app.test"]))).gate()
-OWN = OwnPaths(
-    {"/_sidecar/show": {"GET": show, "POST": show}}, GATE, Refusals(), now=lambda: 0.0,
-    new_id=lambda: "r1",
-)  # fmt: skip
+JOURNAL = Journal(io.StringIO(), Metrics(), lambda: 0.0)
+DOOR = Door(GATE, JOURNAL, Refusals(), lambda: 0.0, lambda: 0.0, lambda: "r1")
+OWN = OwnPaths(DOOR, {"/_sidecar/show": {"GET": show, "POST": show}})
 
 
 async def ask(
@@ -129,12 +131,14 @@ async def test_a_reload_while_it_is_answered_changes_nothing_of_it() -> None:
     async def send(message: Any) -> None:
         pass
 
-    own = OwnPaths({"/_sidecar/show": {"POST": show}}, gate, Refusals(), now=lambda: 0.0, new_id=lambda: "r1")
+    door = Door(gate, JOURNAL, Refusals(), lambda: 0.0, lambda: 0.0, lambda: "r1")
+    own = OwnPaths(door, {"/_sidecar/show": {"POST": show}})
     scope = {
         "type": "http", "method": "POST", "raw_target": b"/_sidecar/show", "client": None, "scheme": "http",
         "headers": [(b"host", b"app.test"), (b"content-length", b"1")],
     }  # fmt: skip
     await own(scope, receive, send)
+    after = gate.rules
     assert seen == [before]
     after = gate.rules
     await own(scope, receive, send)

@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.doors.caching import keep_private, merged_vary, private_control
-from sidecar.gate.verdict import Privacy
+from sidecar.wire.caching import keep_private, merged_vary, private_control
 from sidecar.wire.grammar import Header
 
-SESSION, BEARER = Privacy(b"Cookie, Authorization"), Privacy(b"Authorization")
-RENEWED = SESSION._replace(no_store=True)
+SESSION, BEARER = (b"Cookie, Authorization", False), (b"Authorization", False)
+RENEWED = (SESSION[0], True)
 
 # what the app says (None: no such header), by what the answer goes out, and why (sections of RFC 9111 but where named)
 CONTROLS: list[tuple[bytes | None, bytes, str]] = [
@@ -57,13 +56,13 @@ CONTROLS: list[tuple[bytes | None, bytes, str]] = [
 @pytest.mark.parametrize(("said", "sent", "why"), CONTROLS, ids=[why for _, _, why in CONTROLS])
 @pytest.mark.parametrize("privacy", [SESSION, BEARER, RENEWED], ids=["session", "bearer", "renewed"])
 def test_an_answer_to_a_principal_is_for_no_shared_cache(
-    said: bytes | None, sent: bytes, why: str, privacy: Privacy
+    said: bytes | None, sent: bytes, why: str, privacy: tuple[bytes, bool]
 ) -> None:
     headers = [(b"content-type", b"text/plain"), *([(b"cache-control", said)] if said is not None else [])]
-    found = keep_private(headers, privacy)
+    found = keep_private(headers, *privacy)
     assert found[0] == (b"content-type", b"text/plain")
     (control,) = [value for name, value in found if name == b"cache-control"]
-    if privacy.no_store:
+    if privacy[1]:
         rest = [one for one in sent.split(b", ")[1:] if one not in (b"no-store", b"must-understand")]
         sent = b", ".join([b"private", b"no-store", *rest])
     assert control == sent
@@ -78,7 +77,7 @@ def test_an_answer_to_a_principal_is_for_no_shared_cache(
 )  # fmt: skip
 def test_what_shared_caches_take_before_cache_control_goes(name: bytes) -> None:
     """RFC 9111 section 5.3, RFC 9213 section 2.2, and the documentation of those who made the others."""
-    found = keep_private([(name, b"max-age=600"), (b"etag", b'"1"')], BEARER)
+    found = keep_private([(name, b"max-age=600"), (b"etag", b'"1"')], *BEARER)
     assert found == [(b"etag", b'"1"'), (b"cache-control", b"private"), (b"vary", b"Authorization")]
 
 
@@ -97,7 +96,7 @@ def test_an_answer_without_its_expires_is_not_fresh_by_a_guess(
 ) -> None:
     """RFC 9111 sections 4.2.2 and 5.3: a browser would keep what the app calls stale, past the sign-out."""
     said = [(b"cache-control", control)] if control is not None else []
-    found = keep_private([(b"expires", expires), (b"last-modified", b"x"), *said], BEARER)
+    found = keep_private([(b"expires", expires), (b"last-modified", b"x"), *said], *BEARER)
     assert found == [(b"last-modified", b"x"), (b"cache-control", sent), (b"vary", b"Authorization")]
 
 
@@ -116,7 +115,7 @@ VARIES: list[tuple[list[bytes], bytes]] = [
 @pytest.mark.parametrize(("said", "sent"), VARIES)
 def test_vary_names_what_identified_beside_what_the_app_named(said: list[bytes], sent: bytes) -> None:
     """RFC 9111 section 4.1: a browser keeps answers, too, and its next user has another session."""
-    found = keep_private([(b"vary", value) for value in said], SESSION)
+    found = keep_private([(b"vary", value) for value in said], *SESSION)
     assert found == [(b"cache-control", b"private"), (b"vary", sent)]
 
 
@@ -128,18 +127,18 @@ def test_several_lines_are_one_list() -> None:
         (b"vary", b"A"),
         (b"vary", b"B"),
     ]
-    assert keep_private(headers, BEARER) == [
+    assert keep_private(headers, *BEARER) == [
         (b"a", b"1"), (b"cache-control", b"private, max-age=60"), (b"vary", b"A, B, Authorization"),
     ]  # fmt: skip
     split: list[Header] = [(b"cache-control", b'private="a'), (b"cache-control", b'b", public')]
-    assert keep_private(split, BEARER)[0] == (b"cache-control", b"private")
+    assert keep_private(split, *BEARER)[0] == (b"cache-control", b"private")
 
 
 def test_a_cookie_of_ours_is_kept_by_no_cache_whoever_it_is_for() -> None:
-    assert keep_private([(b"cache-control", b"public, max-age=60")], Privacy(b"", True)) == [
+    assert keep_private([(b"cache-control", b"public, max-age=60")], b"", True) == [
         (b"cache-control", b"private, no-store, max-age=60")
     ]
-    assert keep_private([], Privacy(b"", True)) == [(b"cache-control", b"private, no-store")]
+    assert keep_private([], b"", True) == [(b"cache-control", b"private, no-store")]
 
 
 def test_all_other_headers_stay_as_they_came_in_order() -> None:
@@ -150,7 +149,7 @@ def test_all_other_headers_stay_as_they_came_in_order() -> None:
         (b"x-cache-control-x", b"1"),
         (b"pragma", b"x"),
     ]
-    assert keep_private(headers, BEARER)[:-2] == headers
+    assert keep_private(headers, *BEARER)[:-2] == headers
 
 
 class Shared:

@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterable, Sequence
 
 from sidecar.bounded import remembered
-from sidecar.gate.verdict import Privacy
 from sidecar.wire.grammar import Header
 
 CONTROL, VARY, EXPIRES = b"cache-control", b"vary", b"expires"
@@ -23,29 +22,29 @@ _TARGETED = b"-cache-control"
 _SAID = _FOR_SHARED_CACHES | {CONTROL, VARY}
 
 
-def keep_private(headers: Sequence[Header], privacy: Privacy) -> list[Header]:
+def keep_private(headers: Sequence[Header], vary: bytes, no_store: bool = False) -> list[Header]:
     """Return an answer's headers, names in lower case, so that no cache gives it to others than its principal.
 
     Cache-Control and Vary become one line each, last: with `private`, with `no-store` where a session rides on the
-    answer, and with the headers that identified. What shared caches read before it is taken away; without its Expires
-    a browser would guess how long an answer is fresh (RFC 9111 section 4.2.2), and gets `no-cache` where no max-age
-    stands.
+    answer (`no_store`), and with the headers that identified (`vary`). What shared caches read before it is taken away;
+    without its Expires a browser would guess how long an answer is fresh (RFC 9111 section 4.2.2), and gets `no-cache`
+    where no max-age stands.
     """
     said = [header for header in headers if header[0] in _SAID or header[0].endswith(_TARGETED)]
     if not said:
-        return [*headers, *_UNSAID[privacy.no_store], *_line(VARY, privacy.vary)]
+        return [*headers, *_UNSAID[no_store], *_line(VARY, vary)]
     kept = [header for header in headers if header not in said]
-    control = private_control(b", ".join([value for name, value in said if name == CONTROL]), privacy.no_store)
+    control = private_control(b", ".join([value for name, value in said if name == CONTROL]), no_store)
     if b"max-age" not in control.lower() and any(name == EXPIRES for name, _ in said):
         control += b", no-cache"
-    vary = merged_vary((*(value for name, value in said if name == VARY), privacy.vary))
-    return [*kept, (CONTROL, control), *_line(VARY, vary)]
+    merged = merged_vary((*(value for name, value in said if name == VARY), vary))
+    return [*kept, (CONTROL, control), *_line(VARY, merged)]
 
 
-def control_of(privacy: Privacy) -> bytes:
+def control_beside(no_store: bool) -> bytes:
     """Return the Cache-Control that another proxy adds beside the app's: of several the strictest counts (RFC 9111
     section 4.2.1), and `private` forbids what others allow (section 3)."""
-    return _UNSAID[privacy.no_store][0][1]
+    return _UNSAID[no_store][0][1]
 
 
 _UNSAID: tuple[list[Header], list[Header]] = ([(CONTROL, b"private")], [(CONTROL, b"private, no-store")])
