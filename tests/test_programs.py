@@ -18,9 +18,9 @@ from sidecar.config.routes.file import read_routes
 from sidecar.config.settings import read_settings
 from sidecar.demo.cognito import LocalCognito
 from sidecar.study.claims import lacking
+from tests import commands
 from tests.deploy.aws import Account
 from tests.stack import ROOT, Recorder, Sidecar, Web, running_sidecar
-from tests.test_guides import sidecar as command
 from tests.tokens import claims, key_set, mint
 
 GUIDE = (ROOT / "docs/guides/programs.md").read_text(encoding="utf-8")
@@ -126,7 +126,7 @@ def test_the_explanation_is_an_allow(world: World, tmp_path: Path) -> None:
     environ = {
         "SIDECAR_ROUTES": str(world.sidecar.folder / "routes.yaml"), "SIDECAR_POLICIES": str(world.sidecar.folder / "policies"),
     }  # fmt: skip
-    done = command(tmp_path, shlex.split(line)[1:], environ)
+    done = commands.sidecar(tmp_path, *shlex.split(line)[1:], environ=environ)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "verdict    FORWARD allowed"), (
         done.stdout + done.stderr
     )

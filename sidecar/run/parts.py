@@ -162,7 +162,7 @@ def _tracer(settings: Settings) -> Callable[[], Tracer] | None:
         from sidecar.record.tracing import Tracer
     except ImportError as error:
         raise StartError(
-            f"SIDECAR_TRACES: found otlp, expected OpenTelemetry: pip install 'authorization-sidecar[otel]' ({error})"
+            f"SIDECAR_TRACES: found otlp, expected OpenTelemetry: pip install '.[otel]' ({error})"
         ) from None
     return Tracer
 
@@ -173,7 +173,5 @@ def _ext_authz(settings: Settings) -> ModuleType | None:
     try:
         from sidecar.doors import ext_authz
     except ImportError:
-        raise StartError(
-            "SIDECAR_EXT_AUTHZ_LISTEN: xds-protos is not installed: pip install 'authorization-sidecar[envoy]'"
-        ) from None
+        raise StartError("SIDECAR_EXT_AUTHZ_LISTEN: xds-protos is not installed: pip install '.[envoy]'") from None
     return ext_authz

@@ -20,7 +20,8 @@ from sidecar.gate.codes import Code, Ground
 from sidecar.gate.obligation import KeepPrivate
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Facts, Preflight, Refuse, Refused, Verdict
-from sidecar.record.journal import Journal, Metrics
+from sidecar.record.journal import Journal
+from sidecar.record.metrics import Metrics
 from sidecar.wire.grammar import Header
 from sidecar.wire.grpc import CallFailed, Status
 from tests.gate.test_gate import TOKEN, World

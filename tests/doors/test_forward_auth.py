@@ -18,7 +18,8 @@ from sidecar.gate.codes import Code
 from sidecar.gate.identity import Tokens
 from sidecar.gate.request import Reading
 from sidecar.gate.session import Presented
-from sidecar.record.journal import Journal, Metrics
+from sidecar.record.journal import Journal
+from sidecar.record.metrics import Metrics
 from sidecar.wire.grammar import Header
 from sidecar.wire.http1_request import Head
 from tests.gate.test_gate import TOKEN, World

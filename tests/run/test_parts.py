@@ -37,7 +37,7 @@ def test_without_the_extra_envoy_is_not_answered_and_the_start_says_why(
     monkeypatch.setitem(sys.modules, "envoy.service.auth.v3.external_auth_pb2", None)
     monkeypatch.delitem(sys.modules, "sidecar.doors.ext_authz", raising=False)
     monkeypatch.delattr("sidecar.doors.ext_authz", raising=False)
-    with pytest.raises(StartError, match=r"pip install 'authorization-sidecar\[envoy\]'"):
+    with pytest.raises(StartError, match=r"pip install '\.\[envoy\]'"):
         parts(settings)
 
 

@@ -113,5 +113,5 @@ class TokenEndpoint:
             raise self.fault
         if not good:
             raise Refused(Code.SESSION_EXPIRED, "invalid_grant")
-        tokens = jwt(self.sub, now, self.life), jwt(self.id_sub, now, self.life)
-        return Renewed(*tokens, live if self._rotates else "", now + self.life)
+        token, id_token = jwt(self.sub, now, self.life), jwt(self.id_sub, now, self.life)
+        return Renewed(token, id_token, live if self._rotates else "", now + self.life)

@@ -122,7 +122,7 @@ def test_a_challenge_that_is_none_is_refused(changed: dict[str, Any]) -> None:
 def test_without_the_library_it_says_which_extra_has_it() -> None:
     with (
         without("pycognito"),
-        pytest.raises(ValueError, match=r"SIDECAR_PASSWORD_FLOW: .*authorization-sidecar\[srp\]"),
+        pytest.raises(ValueError, match=r"SIDECAR_PASSWORD_FLOW: .*pip install '\.\[srp\]'"),
     ):
         mathematics()
 

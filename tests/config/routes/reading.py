@@ -3,6 +3,8 @@
 import pytest
 
 from sidecar.config.routes.file import RoutesError, RoutesFile, read_routes
+from sidecar.gate.hook import Hook
+from sidecar.gate.lookup import Lookup
 
 WHOLE = """\
 version: 1
@@ -40,6 +42,12 @@ routes:
 
 def read(text: str, environ: dict[str, str] | None = None) -> RoutesFile:
     return read_routes(text, "routes.yaml", environ or {})
+
+
+def hook_of(lookup: Lookup) -> Hook:
+    """The question of a lookup that asks by HTTP."""
+    assert isinstance(lookup.inquiry, Hook)
+    return lookup.inquiry
 
 
 def faults(text: str) -> list[str]:

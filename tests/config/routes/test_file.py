@@ -8,7 +8,7 @@ from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.lookup import Missing, ResourceField
 from sidecar.gate.routing import Access
 from sidecar.gate.values import Type
-from tests.config.routes.reading import WHOLE, faults, one_route, read
+from tests.config.routes.reading import WHOLE, faults, hook_of, one_route, read
 from tests.stack import ROOT
 
 
@@ -22,9 +22,14 @@ def test_the_whole_grammar_is_read() -> None:
         "update",
     )
     lookup = file.lookups["contact"]
-    assert lookup.inquiry.origin == "http://127.0.0.1:9000"
-    assert lookup.inquiry.target == ("/internal/contacts/", ResourceField.ID)
-    assert (lookup.timeout, lookup.cache, lookup.missing, lookup.optional) == (0.3, 2.0, Missing.DENY, {"tenant"})
+    assert hook_of(lookup).origin == "http://127.0.0.1:9000"
+    assert hook_of(lookup).target == ("/internal/contacts/", ResourceField.ID)
+    assert (lookup.timeout, lookup.cache, lookup.missing, lookup.optional) == (
+        0.3,
+        2.0,
+        Missing.DENY,
+        frozenset({"tenant"}),
+    )
     assert file.principal.attributes["department"] == Claim("custom:department", Type.INT)
     assert file.identities[0].client_ids == ("web", "m2m")
     healthz = file.table.find(("healthz",))
@@ -67,7 +72,7 @@ def test_what_is_left_out_has_a_safe_default() -> None:
         )
     )
     lookup = file.lookups["l"]
-    assert (lookup.timeout, lookup.cache, lookup.missing, lookup.optional, lookup.inquiry.bearer) == (
+    assert (lookup.timeout, lookup.cache, lookup.missing, lookup.optional, hook_of(lookup).bearer) == (
         1.0,
         0,
         "deny",

@@ -2,7 +2,7 @@
 
 import pytest
 
-from tests.config.routes.reading import faults, one_route, read
+from tests.config.routes.reading import faults, hook_of, one_route, read
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,14 @@ def test_a_hook_whose_host_could_move_is_refused(url: str, says: str) -> None:
 def test_a_lookup_may_use_a_reference_that_all_its_routes_have() -> None:
     lookups = "lookups: {l: {url: 'http://h/{path.org}/{id}?t={claims.sub}', attributes: {a: 'b:list', c: d}}}\n"
     good = read(one_route("{path: '/{org}', resource: r, actions: {GET: a}, lookup: l}", lookups))
-    assert [str(part) for part in good.lookups["l"].inquiry.target] == ["/", "path.org", "/", "id", "?t=", "claims.sub"]
+    assert [str(part) for part in hook_of(good.lookups["l"]).target] == [
+        "/",
+        "path.org",
+        "/",
+        "id",
+        "?t=",
+        "claims.sub",
+    ]
     (fault,) = faults(one_route("{path: '/x', resource: r, actions: {GET: a}, lookup: l}", lookups))
     assert "found {path.org}, expected a variable of the path: none" in fault
 
@@ -45,7 +52,7 @@ def test_a_lookup_may_use_a_reference_that_all_its_routes_have() -> None:
 def test_a_hooks_token_comes_from_the_environment() -> None:
     text = "version: 1\nlookups: {l: {url: 'http://h/{id}', attributes: {a: b}, bearer_env: HOOK_TOKEN, echo: id}}\nroutes: []\n"
     lookup = read(text, {"HOOK_TOKEN": "t0ken"}).lookups["l"]
-    assert lookup.inquiry.bearer == "t0ken"
+    assert hook_of(lookup).bearer == "t0ken"
     assert lookup.echo({"id": "7"}) == "7"
     (fault,) = faults(text)
     assert "the variable HOOK_TOKEN holds no token" in fault
