@@ -5,11 +5,12 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 
 from sidecar.cli import parser
 from sidecar.config.routes import grammar
-from sidecar.config.settings import SETTINGS
+from sidecar.config.setting_table import GROUPS, SETTINGS, Setting
 from sidecar.config.shapes import ListOf, MapOf, Record, Shape, Short
 from sidecar.demo.run import parser as demo_parser
 from sidecar.doors.answer import status_of
@@ -26,10 +27,6 @@ FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 
 def settings() -> str:
     """docs/reference/settings.md"""
-    rows = [
-        f"| `{s.variable}` | {s.doc} | {'required' if s.default is None else f'`{s.default}`' if s.default else ''} |"
-        for s in SETTINGS
-    ]
     return "\n".join(
         [
             "# Settings",
@@ -38,12 +35,17 @@ def settings() -> str:
             f"which goes before it: `{SETTINGS[0].flag}` for `{SETTINGS[0].variable}`, `--aws-region` for `AWS_REGION`. Durations",
             "are `300ms`, `2s`, `5m`, `1h`. An unknown `SIDECAR_…` variable is an error.",
             "",
-            "| variable | meaning | default |",
-            "| --- | --- | --- |",
-            *rows,
-            "",
+            *(line for title, group in GROUPS.items() for line in _group_of_settings(title, group)),
         ]
     )
+
+
+def _group_of_settings(title: str, group: Iterable[Setting]) -> list[str]:
+    rows = [
+        f"| `{s.variable}` | {s.doc} | {'required' if s.default is None else f'`{s.default}`' if s.default else ''} |"
+        for s in group
+    ]
+    return [f"## {title}", "", "| variable | meaning | default |", "| --- | --- | --- |", *rows, ""]
 
 
 def codes() -> str:

@@ -15,7 +15,8 @@ from importlib import import_module
 from typing import Any
 
 from sidecar.config.routes import grammar
-from sidecar.config.settings import SETTINGS, understand
+from sidecar.config.setting_table import SETTINGS
+from sidecar.config.settings import understand
 from sidecar.inject import settings as inject_settings
 from sidecar.record import line
 from sidecar.run import workers as process

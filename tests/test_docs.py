@@ -20,7 +20,8 @@ import yaml
 
 from sidecar import cli
 from sidecar.config.routes.file import read_routes
-from sidecar.config.settings import SETTINGS, read_settings
+from sidecar.config.setting_table import SETTINGS
+from sidecar.config.settings import read_settings
 from sidecar.gate.lookup import Lookup
 from sidecar.gate.own import IDENTITY_HEADERS
 from sidecar.gate.routing import Access, Route, Variable

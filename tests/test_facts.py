@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from sidecar.config.settings import SETTINGS
+from sidecar.config.setting_table import SETTINGS
 
 ROOT = Path(__file__).parent.parent
 DEFAULTS = {setting.variable: setting.default for setting in SETTINGS}

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.settings import SETTINGS
+from sidecar.config.setting_table import SETTINGS
 from sidecar.health import DEFAULT_LISTEN, main
 from tests.conftest import Stack
 from tests.stack import free_port

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
-from sidecar.config.settings import Settings
+from sidecar.config.setting_table import Settings
 from sidecar.gate.codes import Code
 from sidecar.gate.identity import Tokens
 from sidecar.gate.session import Session

@@ -8,7 +8,8 @@ from typing import NamedTuple
 
 from sidecar.config.placeholders import is_regular
 from sidecar.config.routes.file import RoutesFile
-from sidecar.config.settings import Settings, understand
+from sidecar.config.setting_table import Settings
+from sidecar.config.settings import understand
 from sidecar.pdp import cerbos_version, policy_files
 from sidecar.pdp.embedded import problems_of
 from sidecar.run.errors import StartError, blaming

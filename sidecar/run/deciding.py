@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.config.routes.file import RoutesError, RoutesFile, read_routes
-from sidecar.config.settings import Settings, Understood
+from sidecar.config.setting_table import Settings
+from sidecar.config.settings import Understood
 from sidecar.gate.gate import Gate, Rules, Sign
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Tokens

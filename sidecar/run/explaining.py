@@ -7,7 +7,8 @@ import time
 from collections.abc import Mapping
 from typing import Any, NamedTuple
 
-from sidecar.config.settings import Settings, Understood
+from sidecar.config.setting_table import Settings
+from sidecar.config.settings import Understood
 from sidecar.gate.gate import Gate
 from sidecar.gate.request import Raw
 from sidecar.gate.routing import WEBSOCKET

@@ -11,7 +11,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import IO, TYPE_CHECKING, NamedTuple
 
-from sidecar.config.settings import Address, Settings, Understood
+from sidecar.config.parsers import Address
+from sidecar.config.setting_table import Settings
+from sidecar.config.settings import Understood
 from sidecar.gate.verdict import Forward
 from sidecar.net.breaker import Breaker
 from sidecar.net.connection import Timeouts

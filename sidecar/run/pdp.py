@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sidecar.config.settings import Settings
+from sidecar.config.setting_table import Settings
 from sidecar.gate.gate import Clock
 from sidecar.net.grpc_client import tls_context
 from sidecar.pdp.authzen import AuthZen

@@ -17,7 +17,8 @@ from typing import Any, NamedTuple
 
 import uvicorn
 
-from sidecar.config.settings import Address, Settings
+from sidecar.config.parsers import Address
+from sidecar.config.setting_table import Settings
 from sidecar.doors.door import Door
 from sidecar.net import grpc_health
 from sidecar.net import http_server as server

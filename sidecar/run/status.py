@@ -6,7 +6,8 @@ import asyncio
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from sidecar.config.settings import SETTINGS, Address, Settings
+from sidecar.config.parsers import Address
+from sidecar.config.setting_table import SETTINGS, Settings
 from sidecar.gate.gate import Gate
 from sidecar.net.upstream import Upstream
 from sidecar.pdp.policy_reload import PolicyState

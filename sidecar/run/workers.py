@@ -16,7 +16,8 @@ from typing import Any
 
 import uvloop
 
-from sidecar.config.settings import Settings, Understood
+from sidecar.config.setting_table import Settings
+from sidecar.config.settings import Understood
 from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.pdp.policy_reload import publish_to
 from sidecar.record import logs

@@ -14,7 +14,7 @@ import yaml
 
 from sidecar.config.routes.file import RoutesFile
 from sidecar.config.routes.principal import Need, NeededClaim
-from sidecar.config.settings import Settings
+from sidecar.config.setting_table import Settings
 from sidecar.config.shapes import Mark, Problem, mark_of
 from sidecar.gate.claims import GROUPS
 from sidecar.gate.identity import PrincipalRules

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from sidecar.config.aws import domain_of
 from sidecar.config.routes.file import Identity
-from sidecar.config.settings import Settings
+from sidecar.config.setting_table import Settings
 from sidecar.gate.identity import Issuer
 
 

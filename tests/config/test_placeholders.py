@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.config.placeholders import PUBLISHED, is_regular, require_drawn, require_own, require_own_password
-from sidecar.config.settings import SETTINGS, SettingsError, read_settings
+from sidecar.config.setting_table import SETTINGS
+from sidecar.config.settings import SettingsError, read_settings
 from sidecar.run.checking import findings
 from tests.stack import ROOT
 

@@ -2,7 +2,8 @@
 
 import pytest
 
-from sidecar.config.settings import SETTINGS, Address, Settings, SettingsError, read_settings
+from sidecar.config.parsers import Address
+from sidecar.config.settings import SettingsError, read_settings
 from tests.tokens import SESSION_SECRET
 
 LEAST = {"SIDECAR_UPSTREAM": "http://127.0.0.1:5000"}
@@ -29,13 +30,6 @@ def test_a_flag_goes_before_the_environment() -> None:
     settings = read_settings({**LEAST, "SIDECAR_LISTEN": "127.0.0.1:1"}, {"SIDECAR_LISTEN": "unix:/run/s.sock"})
     assert settings.listen == Address("", 0, "/run/s.sock")
     assert str(settings.listen) == "unix:/run/s.sock"
-
-
-def test_every_setting_is_a_field_and_every_flag_is_unique() -> None:
-    fields = set(Settings.__dataclass_fields__)
-    assert {setting.field for setting in SETTINGS} == fields
-    assert len({setting.flag for setting in SETTINGS}) == len(SETTINGS)
-    assert {"--upstream", "--aws-cognito-pool-id", "--cerbos"} <= {setting.flag for setting in SETTINGS}
 
 
 def test_all_faults_are_told_at_once() -> None:

@@ -11,7 +11,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.config.settings import SETTINGS
+from sidecar.config.setting_table import SETTINGS
 from sidecar.doors import dialects
 from sidecar.doors.dialects import AUTHORIZE, DIALECTS, read_question
 from sidecar.gate.codes import Code

@@ -6,7 +6,7 @@ import re
 
 import pytest
 
-from sidecar.config.settings import SETTINGS
+from sidecar.config.setting_table import SETTINGS
 from sidecar.gate.codes import Code, Dependency, Ground, Kind
 
 

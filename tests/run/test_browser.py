@@ -14,7 +14,8 @@ from urllib.parse import parse_qsl
 import pytest
 from jwt import PyJWK
 
-from sidecar.config.settings import Settings, read_settings
+from sidecar.config.setting_table import Settings
+from sidecar.config.settings import read_settings
 from sidecar.gate.codes import Code
 from sidecar.gate.gate import Rules
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens

@@ -17,7 +17,8 @@ import pytest
 import yaml
 
 from sidecar import cli
-from sidecar.config.settings import SETTINGS, understand
+from sidecar.config.setting_table import SETTINGS
+from sidecar.config.settings import understand
 from sidecar.demo.processes import Process
 from sidecar.pdp import cerbos_version
 from sidecar.run import checking, workers

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.settings import SETTINGS, SettingsError, read_settings, understand
+from sidecar.config.setting_table import SETTINGS
+from sidecar.config.settings import SettingsError, read_settings, understand
 from sidecar.run.parts import prepare
 from sidecar.run.serving import Sidecar
 from tests.conftest import Stack, policies

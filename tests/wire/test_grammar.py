@@ -155,7 +155,7 @@ def test_neither_a_tunnel_nor_an_echo_is_a_method() -> None:
 def test_an_address_is_read_alike_by_all_that_listen_and_all_that_ask(
     text: str, address: tuple[str, int] | None
 ) -> None:
-    from sidecar.config.settings import _address as listen
+    from sidecar.config.parsers import address as listen
     from sidecar.inject.settings import _address as inject
     from sidecar.net.pool import Origin
 

@@ -1,0 +1,202 @@
+"""Texts of settings -> values, one function for each kind. Each raises ValueError that says what was expected."""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+from collections.abc import Callable
+from typing import NamedTuple
+
+from sidecar.config import units
+from sidecar.config.placeholders import require_drawn, require_own, require_own_password
+from sidecar.wire.grammar import AUTHORITY, HOST, PORT, host_and_port
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+MIN_SECRET = 32
+"""Characters of a session secret: 128 bits even in hexadecimal."""
+
+
+class Address(NamedTuple):
+    """Where to listen: `host` and `port`, or a unix socket's `path`."""
+
+    host: str
+    port: int
+    path: str = ""
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"unix:{self.path}" if self.path else f"{host}:{self.port}"
+
+
+def url(text: str) -> str:
+    if not re.fullmatch(rf"https?://{AUTHORITY}|unix:/.+", text):
+        raise ValueError("expected http(s)://host:port or unix:/path")
+    return text
+
+
+def address(text: str) -> Address:
+    if text.startswith("unix:/"):
+        return Address("", 0, text.removeprefix("unix:"))
+    address = host_and_port(text)
+    if address is None:
+        raise ValueError("expected host:port or unix:/path")
+    _require_address(address[0])
+    return Address(*address)
+
+
+def _require_address(host: str) -> None:
+    """Look whether a host that can only be an address is one, as the system reads it. Raises ValueError."""
+    try:
+        if ":" in host:
+            socket.inet_pton(socket.AF_INET6, host)
+        elif re.fullmatch(r"[0-9.]+", host):
+            socket.inet_aton(host)
+    except OSError:
+        raise ValueError("expected the address of an interface of this machine, and a port") from None
+
+
+def optional_address(text: str) -> Address | None:
+    return address(text) if text else None
+
+
+def cerbos(text: str) -> str:
+    if text != "embedded" and not re.fullmatch(rf"unix:/.+|{HOST}:{PORT}", text):
+        raise ValueError("expected embedded, host:port or unix:/path")
+    return text
+
+
+_PDP = re.compile(rf"authzen\+(?:unix:/.+|(https?)://({HOST})(?::{PORT})?(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)*/?)")
+
+
+def pdp(text: str) -> str:
+    """A PDP is asked over TLS, unless it is on this machine: who can answer in its place lets everybody in."""
+    match = _PDP.fullmatch(text) if text else None
+    if text and match is None:
+        raise ValueError("expected authzen+https://host/path or authzen+unix:/path")
+    if match is not None and match[1] == "http" and not units.is_loopback(match[2]):
+        raise ValueError("expected authzen+https: only a loopback host may be asked over plain http")
+    return text
+
+
+def bearer(text: str) -> str:
+    """A `b64token` (RFC 6750 section 2.1)."""
+    if text and not re.fullmatch(r"[A-Za-z0-9._~+/-]+=*", text):
+        raise ValueError("expected a bearer token: letters, digits and ._~+/-")
+    return require_own(text, "the PDP gives it")
+
+
+def property_name(text: str) -> str:
+    if text and not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.:-]*", text):
+        raise ValueError("expected the name of a property")
+    return text
+
+
+def one_of(*words: str) -> Callable[[str], str]:
+    def parse(text: str) -> str:
+        if text not in words:
+            raise ValueError(f"expected {' or '.join(words)}")
+        return text
+
+    return parse
+
+
+def count(least: int, most: int) -> Callable[[str], int]:
+    def parse(text: str) -> int:
+        if not re.fullmatch(r"\d{1,9}", text) or not least <= int(text) <= most:
+            raise ValueError(f"expected a whole number from {least} to {most}")
+        return int(text)
+
+    return parse
+
+
+def items(text: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def paths(text: str) -> tuple[str, ...]:
+    paths = items(text)
+    if not all(re.fullmatch(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", path) for path in paths):
+        raise ValueError("expected paths such as /logout")
+    return paths
+
+
+def hosts(text: str) -> frozenset[str] | None:
+    return frozenset(host.lower() for host in items(text)) or None
+
+
+def networks(text: str) -> tuple[Network, ...]:
+    try:
+        networks = tuple(ipaddress.ip_network(item) for item in items(text))
+    except ValueError as error:
+        raise ValueError(f"expected CIDRs such as 10.0.0.0/8: {error}") from None
+    if any(network.prefixlen == 0 for network in networks):
+        raise ValueError("expected the proxies' own networks: /0 would believe everybody")
+    return networks
+
+
+def key_url(text: str) -> str:
+    """A key server is asked over TLS, unless it is on this machine (R14)."""
+    match = re.fullmatch(rf"(https?)://({HOST})(:{PORT})?(/\S*)?", text) if text else None
+    if text and match is None:
+        raise ValueError("expected an http(s) URL")
+    if match is not None and match[1] == "http" and not units.is_loopback(match[2]):
+        raise ValueError("expected https: only a loopback host may be asked over plain http")
+    return text
+
+
+def page_url(text: str) -> str:
+    """A URL that Cognito sends browsers to: https, or http on this machine (AWS, "Configuring an app client")."""
+    match = re.fullmatch(rf"(https?)://({HOST})(:{PORT})?(/[!-\"$-~]*)?", text)
+    if text and (match is None or (match[1] == "http" and not units.is_loopback(match[2]))):
+        raise ValueError("expected an https URL, or http on a loopback host")
+    return text
+
+
+def domain(text: str) -> str:
+    return text if re.fullmatch(r"[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?", text) else page_url(text).rstrip("/")
+
+
+def secrets(text: str) -> tuple[str, ...]:
+    secrets = items(text)
+    if any(len(secret) < MIN_SECRET for secret in secrets):
+        raise ValueError(f"expected {MIN_SECRET} characters or more in each secret: {_DRAW}")
+    return tuple(require_drawn(secret, _DRAW) for secret in secrets)
+
+
+_DRAW = "openssl rand -base64 32"
+
+
+def client_secret(text: str) -> str:
+    return require_own(
+        text, "aws cognito-idp describe-user-pool-client shows it, and an app client without one needs none"
+    )
+
+
+def user_and_password(text: str) -> str:
+    if text and not re.fullmatch(r"[!-9;-~]+:[!-~]+", text):
+        raise ValueError("expected user:password, in printable ASCII without spaces")
+    return require_own(text, "the one whose hash Cerbos has in server.adminAPI.adminCredentials")
+
+
+_LOAD_BALANCER = re.compile(
+    r"arn:(?:aws|aws-us-gov):elasticloadbalancing:[a-z]{2}(?:-[a-z]+)+-\d:\d{12}:loadbalancer/app/[A-Za-z0-9-]+/[0-9a-f]+"
+)
+
+
+def load_balancers(text: str) -> tuple[str, ...]:
+    """Where the keys are is told by the ARN, so that its form decides to whom we connect."""
+    arns = items(text)
+    if not all(_LOAD_BALANCER.fullmatch(arn) for arn in arns):
+        raise ValueError(
+            "expected ARNs such as "
+            "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/web/50dc6c495c0c9188"
+        )
+    return arns
+
+
+def redis(text: str) -> str:
+    if text and not re.fullmatch(r"(?:rediss?|unix)://\S+", text):
+        raise ValueError("expected redis://host:port, rediss://host:port or unix:///path")
+    return require_own_password(text, "openssl rand -hex 24, which Redis has as requirepass")

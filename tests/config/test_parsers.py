@@ -1,0 +1,66 @@
+"""`config/parsers.py`: what each kind of text is read as, and what it is refused for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from sidecar.config import parsers
+from sidecar.config.parsers import Address
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "value"),
+    [
+        (parsers.url, "http://app:3000", "http://app:3000"),
+        (parsers.url, "unix:/run/app.sock", "unix:/run/app.sock"),
+        (parsers.address, "[::1]:80", Address("::1", 80)),
+        (parsers.address, "unix:/run/s.sock", Address("", 0, "/run/s.sock")),
+        (parsers.optional_address, "", None),
+        (parsers.cerbos, "embedded", "embedded"),
+        (parsers.pdp, "authzen+http://127.0.0.1:3592/tenant", "authzen+http://127.0.0.1:3592/tenant"),
+        (parsers.items, " a, b ,,", ("a", "b")),
+        (parsers.paths, "/logout, /a/b", ("/logout", "/a/b")),
+        (parsers.hosts, "App.Example", frozenset({"app.example"})),
+        (parsers.hosts, "", None),
+        (parsers.key_url, "http://localhost/keys", "http://localhost/keys"),
+        (parsers.page_url, "https://app.example/x", "https://app.example/x"),
+        (parsers.domain, "contacts-7f3a", "contacts-7f3a"),
+        (parsers.domain, "https://login.example/", "https://login.example"),
+        (parsers.property_name, "acme.roles", "acme.roles"),
+        (parsers.redis, "unix:///run/redis.sock", "unix:///run/redis.sock"),
+        (parsers.count(1, 64), "64", 64),
+        (parsers.one_of("on", "off"), "off", "off"),
+    ],
+)
+def test_a_text_is_read(parse: Callable[[str], Any], text: str, value: object) -> None:
+    assert parse(text) == value
+
+
+@pytest.mark.parametrize(
+    ("parse", "text", "says"),
+    [
+        (parsers.url, "http://app:3000/path", "http(s)://host:port"),
+        (parsers.address, "999.1.1.1:80", "the address of an interface"),
+        (parsers.cerbos, "cerbos", "host:port"),
+        (parsers.pdp, "authzen+http://pdp.example", "authzen+https"),
+        (parsers.bearer, "two words", "a bearer token"),
+        (parsers.property_name, "1roles", "the name of a property"),
+        (parsers.paths, "logout", "paths such as /logout"),
+        (parsers.networks, "::/0", "/0 would believe everybody"),
+        (parsers.page_url, "http://app.example/", "an https URL"),
+        (parsers.domain, "http://login.example", "an https URL"),
+        (parsers.secrets, "short", "32 characters or more"),
+        (parsers.user_and_password, "nobody", "user:password"),
+        (parsers.load_balancers, "arn:aws:s3:::x", "ARNs such as"),
+        (parsers.redis, "http://redis", "redis://host:port"),
+        (parsers.count(1, 64), "65", "a whole number from 1 to 64"),
+        (parsers.one_of("on", "off"), "yes", "on or off"),
+    ],
+)
+def test_a_text_is_refused(parse: Callable[[str], Any], text: str, says: str) -> None:
+    with pytest.raises(ValueError, match="expected") as caught:
+        parse(text)
+    assert says in str(caught.value)
