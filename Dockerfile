@@ -38,7 +38,7 @@ ENV PATH=/opt/sidecar/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbi
     SIDECAR_ROUTES=/etc/sidecar/routes.yaml \
     SIDECAR_POLICIES=/etc/sidecar/policies
 ARG PYTHON
-ARG VERSION=0.1.0
+ARG VERSION=0.2.0
 ARG REVISION=unknown
 LABEL org.opencontainers.image.title="authorization-sidecar" \
       org.opencontainers.image.description="A reverse-proxy authorization sidecar: Cognito says who, routes.yaml says what, Cerbos says yes or no." \

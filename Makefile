@@ -130,8 +130,8 @@ hooks: .venv/.package
 # BUILDAH_FORMAT: podman's own format of images has no health check
 ENGINE ?= $(shell command -v docker || command -v podman)
 image:
-	@BUILDAH_FORMAT=docker $(ENGINE) build --build-arg REVISION="$$(git rev-parse HEAD)" -t authorization-sidecar:0.1.0 .
-	@BUILDAH_FORMAT=docker $(ENGINE) build --build-arg REVISION="$$(git rev-parse HEAD)" --target standalone -t authorization-sidecar:0.1.0-standalone .
+	@BUILDAH_FORMAT=docker $(ENGINE) build --build-arg REVISION="$$(git rev-parse HEAD)" -t authorization-sidecar:0.2.0 .
+	@BUILDAH_FORMAT=docker $(ENGINE) build --build-arg REVISION="$$(git rev-parse HEAD)" --target standalone -t authorization-sidecar:0.2.0-standalone .
 
 sbom: .venv/.package
 	@$(BIN)/python scripts/sbom.py

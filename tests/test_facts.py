@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import subprocess
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -52,3 +54,16 @@ def test_every_process_is_the_user_of_the_image() -> None:
         assert values, pattern
         for name, each in values.items():
             assert name in OTHERS or each == {USER[1]}, (name, pattern)
+
+
+def test_the_version_is_the_same_everywhere() -> None:
+    """The images that files name, the label of the image and the newest entry of the changelog."""
+    version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    listed = subprocess.run(["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.split()
+    texts = [
+        (ROOT / file).read_text(errors="replace") for file in listed if file.endswith((".yaml", ".md", "Makefile"))
+    ]
+    named = {tag for text in texts for tag in re.findall(r"authorization-sidecar:(\d+\.\d+\.\d+)", text)}
+    assert named == {version}
+    assert f"ARG VERSION={version}\n" in (ROOT / "Dockerfile").read_text()
+    assert re.findall(r"^## (\d\S*)", (ROOT / "CHANGELOG.md").read_text(), re.MULTILINE)[0] == version
