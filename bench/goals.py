@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import statistics
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 Round = Mapping[str, float]
@@ -69,7 +69,7 @@ class Result(NamedTuple):
     ratios: list[float]
 
 
-def judge(rounds: list[Round]) -> list[Result]:
+def judge(rounds: Sequence[Round]) -> list[Result]:
     """Every goal by the median of its rounds. Raises KeyError where something was not measured."""
     results = []
     for goal in GOALS:

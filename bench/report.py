@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +27,7 @@ def table(results: list[Result]) -> str:
     return "\n".join(["| what | against | goal | found | met |", "| --- | --- | --- | --- | --- |", *rows])
 
 
-def measurements(rounds: list[Round]) -> str:
+def measurements(rounds: Sequence[Round]) -> str:
     """Every load of the run as a Markdown table: medians of the rounds."""
     names = [name.removesuffix(".rate") for name in rounds[0] if name.endswith(".rate")]
     lines = ["| load | requests/s | p50 ms | p99 ms | CPU us per request |", "| --- | --- | --- | --- | --- |"]
@@ -38,12 +39,12 @@ def measurements(rounds: list[Round]) -> str:
     return "\n".join(lines)
 
 
-def _median(rounds: list[Round], key: str, scale: float, digits: int) -> str:
+def _median(rounds: Sequence[Round], key: str, scale: float, digits: int) -> str:
     values = [found[key] for found in rounds if key in found]
     return f"{statistics.median(values) * scale:,.{digits}f}" if values else ""
 
 
-def chart(rounds: list[Round]) -> str:
+def chart(rounds: Sequence[Round]) -> str:
     """Requests per second as bars: an SVG that needs nothing else."""
     rates = {
         name.removesuffix(".rate"): statistics.median(found[name] for found in rounds)
@@ -67,7 +68,7 @@ def chart(rounds: list[Round]) -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
-def write(folder: Path, rounds: list[Round], results: list[Result], facts: dict[str, Any]) -> None:
+def write(folder: Path, rounds: Sequence[Round], results: list[Result], facts: dict[str, Any]) -> None:
     """Write results.json, summary.json, table.md and chart.svg."""
     folder.mkdir(exist_ok=True)
     (folder / "summary.json").write_text(json.dumps(summary(results), indent=2) + "\n")

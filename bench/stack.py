@@ -119,8 +119,8 @@ class Stack:
         binary = str(Path(sys.executable).parent / "envoy")
         command = [binary, "-c", str(config), "--concurrency", "1", "-l", "error", "--use-dynamic-base-id"]
         envoy = self._start("envoy", command, self.ports["PLAIN"])
-        for name, port in (("envoy", "PLAIN"), ("envoy jwt_authn", "JWT")):
-            self.peers[name] = Peer(self.ports[port], [envoy.pid])
+        for name, way_in in (("envoy", "PLAIN"), ("envoy jwt_authn", "JWT")):
+            self.peers[name] = Peer(self.ports[way_in], [envoy.pid])
         self.peers["envoy ext_authz"] = Peer(self.ports["EXT_AUTHZ"], [envoy.pid, authorizer.pid])
         nginx = self.peers["nginx auth_request"]
         self.peers["nginx auth_request"] = nginx._replace(pids=[*nginx.pids, authorizer.pid])

@@ -14,6 +14,7 @@ from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.target import read_target
 from sidecar.gate.verdict import Refused
 from sidecar.wire import strict_json
+from sidecar.wire.grammar import Header
 from sidecar.wire.hpack import DEFAULT_TABLE, BlockReader
 from sidecar.wire.http1_request import BadRequest, Fault, HeadReader, body_of
 from sidecar.wire.http1_response import BadAnswer, ResponseReader
@@ -55,7 +56,7 @@ def request(data: bytes) -> None:
     _check_request(judged)
 
 
-def _head(data: bytes, step: int) -> tuple[str, bytes, list[tuple[bytes, bytes]]] | Fault | None:
+def _head(data: bytes, step: int) -> tuple[str, bytes, list[Header] | tuple[Header, ...]] | Fault | None:
     reader = HeadReader()
     for at in range(0, len(data), step):
         try:
@@ -220,7 +221,7 @@ def blocks(data: bytes) -> None:
         fields = [reader.read(block) for block in data.split(b"\xff\xff")]
     except CompressionError:
         return
-    assert all(isinstance(name, bytes) and isinstance(value, bytes) for block in fields for name, value in block)
+    assert {type(part) for block in fields for field in block for part in field} <= {bytes}
 
 
 TARGETS: dict[str, Callable[[bytes], None]] = {

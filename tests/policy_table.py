@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
@@ -88,6 +88,7 @@ def real_cerbos(folder: Path, policies: Path, *, strict: bool = False, **server:
     (folder / "cerbos.yaml").write_text(json.dumps(config))
     command = [str(binary()), "server", f"--config={folder / 'cerbos.yaml'}", "--log-level=error"]
     environ = {"PATH": os.environ["PATH"], "CERBOS_NO_TELEMETRY": "1"}
+    ready: Callable[[], bool]
     if "grpcListenAddr" in server:
         ready = partial(_takes, int(server["grpcListenAddr"].rpartition(":")[2]))
     else:

@@ -269,7 +269,7 @@ class Sidecar:
 
     def get(self, path: str, token: str | None = None, **headers: str) -> Got:
         """GET."""
-        return self.request("GET", path, token, **headers)
+        return self.request("GET", path, token, None, **headers)
 
     def admin(self, path: str) -> Got:
         """GET from the admin port."""

@@ -50,7 +50,7 @@ def connected(sidecar: Sidecar) -> contextlib.closing[socket.socket]:
 
 @pytest.mark.parametrize("framing", ["Content-Length: 1073741824", "Transfer-Encoding: chunked"])
 def test_a_download_of_1_gib(stack: Stack, framing: str) -> None:
-    def big(_: Recorder, connection: socket.socket, __: Seen) -> None:
+    def big(__: Recorder, connection: socket.socket, ___: Seen) -> None:
         connection.sendall(f"HTTP/1.1 200 OK\r\n{framing}\r\n\r\n".encode())
         piece = PIECE if "Length" in framing else b"100000\r\n" + PIECE + b"\r\n"
         for _ in range(1024):

@@ -174,8 +174,8 @@ def begins_empty(value: ast.expr | None) -> bool:
 
 def growing(tree: ast.Module) -> Iterator[str]:
     """The attributes of a file's classes that begin empty, as `Class.attribute`."""
-    for made in ast.walk(tree):
-        for node in ast.walk(made) if isinstance(made, ast.ClassDef) else ():
+    for made in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        for node in ast.walk(made):
             match node:
                 case (
                     ast.Assign(targets=[ast.Attribute(value=ast.Name(id="self"), attr=name)])

@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, Page
+from playwright.sync_api import Browser, Dialog, Page
 
 from sidecar.demo.cognito import LocalCognito
 from tests.browser.conftest import Site, environ_of, sign_in
@@ -152,7 +152,12 @@ def test_a_user_may_not_ask_as_another(page: Page, console: Site) -> None:
 
 def test_what_is_typed_is_shown_and_never_run(page: Page, console: Site) -> None:
     said: list[str] = []
-    page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
+
+    def dismiss(dialog: Dialog) -> None:
+        said.append(dialog.message)
+        dialog.dismiss()
+
+    page.on("dialog", dismiss)
     typed = quote("/contacts/<script>alert(1)</script>\"'><img src=x onerror=alert(2)>")
     sign_in(page, f"{console.url}/_sidecar/console?path={typed}&path-2={typed}", "alice", "Alice-1234")
     assert page.get_by_label("Path", exact=True).input_value().startswith("/contacts/<script>")

@@ -172,7 +172,7 @@ async def test_what_came_from_outside_is_text_on_the_page(cognito: LocalCognito)
 
 
 async def test_a_wrong_password_and_an_unknown_user_look_the_same(browser: httpx.AsyncClient) -> None:
-    page = await browser.get(asked())
+    page = answer = await browser.get(asked())
     said = []
     for name, password in (("alice", "wrong"), ("nobody", "wrong")):
         answer = await post(browser, page, username=name, password=password)

@@ -41,8 +41,10 @@ Start = Callable[..., HostedUI]
 @pytest.fixture(scope="module")
 def hosted(cognito: LocalCognito, free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("hosted")
-    uris = {"redirect_uris": [CALLBACK, f"{CALLBACK}?app=1"], "logout_uris": [SIGNED_OUT]}
-    with HostedUI(cognito, free_port(), folder, os.environ, **uris) as running:
+    callbacks = [CALLBACK, f"{CALLBACK}?app=1"]
+    with HostedUI(
+        cognito, free_port(), folder, os.environ, redirect_uris=callbacks, logout_uris=[SIGNED_OUT]
+    ) as running:
         yield running
 
 
@@ -415,9 +417,9 @@ def test_it_says_nothing_that_should_not_be_said(start: Start, cognito: LocalCog
 
 @pytest.mark.parametrize("uri", ["/callback", "http:///callback", "127.0.0.1:8080", "http://a/#b", "http://a/#"])
 def test_a_uri_that_cannot_be_registered_is_named(cognito: LocalCognito, tmp_path: Path, uri: str) -> None:
-    for uris in ({"redirect_uris": [uri], "logout_uris": []}, {"redirect_uris": [], "logout_uris": [uri]}):
+    for callbacks, signed_out in (([uri], []), ([], [uri])):
         with pytest.raises(ValueError, match="expected an absolute one without a fragment") as caught:
-            HostedUI(cognito, 1, tmp_path, os.environ, **uris)
+            HostedUI(cognito, 1, tmp_path, os.environ, redirect_uris=callbacks, logout_uris=signed_out)
         assert repr(uri) in str(caught.value)
 
 

@@ -42,7 +42,7 @@ def _clean(value: Any) -> Any:
 
 
 def _model(kind: str, create: Create) -> type[CloudFormationModel]:
-    def make(cls: Any, name: str, resource: dict[str, Any], account: str, region: str, **_: Any) -> Any:
+    def make(cls: type[Any], /, name: str, resource: dict[str, Any], account: str, region: str, **_: Any) -> Any:
         made = cls()
         made.physical_resource_id = create(cognitoidp_backends[account][region], _clean(resource["Properties"]))
         return made

@@ -23,17 +23,19 @@ from sidecar.doors.refusal import Refusals
 from sidecar.doors.websocket import WebSocketDoor
 from sidecar.gate.body import no_body
 from sidecar.gate.codes import Code
+from sidecar.gate.decision import DENY
 from sidecar.gate.request import Raw, Reading
 from sidecar.gate.trace import Trace
 from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Refused
 from sidecar.net.owners import Places
 from sidecar.net.pool import Origin, Pool
 from sidecar.net.upstream import Upstream
-from sidecar.record.journal import Journal, Metrics
+from sidecar.record.journal import Journal
+from sidecar.record.metrics import Metrics
 from sidecar.wire.http1_request import Head
 from tests.doors.test_ext_authz import BEARER, question
 from tests.doors.test_forward_auth import PROXY, TRUSTED
-from tests.gate.test_gate import DENY, World
+from tests.gate.test_gate import World
 
 OWN = [(b"host", b"app.test"), BEARER]
 

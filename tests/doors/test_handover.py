@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import pytest
 
 from sidecar.doors.handover import Handover, handover
@@ -16,7 +18,7 @@ from tests.permits import Permit
 CONNECTION = {b"host", b"content-length", b"transfer-encoding", b"connection", b"te", b"upgrade", b"keep-alive"}
 
 
-def applied(headers: list[Header], todo: Handover) -> list[Header]:
+def applied(headers: Iterable[Header], todo: Handover) -> list[Header]:
     """What a proxy sends that holds `headers` and does what it is told, the headers of its connections left out."""
     gone = {*todo.remove, *(name for name, _ in todo.set)}
     return sorted([*(pair for pair in headers if pair[0] not in gone | CONNECTION), *todo.set])

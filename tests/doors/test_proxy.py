@@ -241,7 +241,11 @@ def test_an_upstream_that_does_not_answer_well_is_502_or_504(
 
 
 def test_an_answer_that_breaks_off_breaks_the_clients_connection_off(stack: Stack) -> None:
-    stack.upstream.reset(lambda _, c, __: (c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf"), c.close()))
+    def half(_: Recorder, connection: socket.socket, __: Seen) -> None:
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\nhalf")
+        connection.close()
+
+    stack.upstream.reset(half)
     with closing(socket.create_connection(("127.0.0.1", stack.sidecar.port), 5)) as client:
         client.sendall(b"GET /public HTTP/1.1\r\nHost: x\r\n\r\n")
         data = b""
@@ -350,11 +354,16 @@ def test_what_the_app_says_of_identity_or_of_our_cookies_is_not_passed_on(stack:
 
 def test_cors_is_answered_for_listed_origins_and_marked_on_answers(stack: Stack) -> None:
     ask = {"access_control_request_method": "GET"}
-    preflight = stack.sidecar.request("OPTIONS", "/cors", origin="https://front.example", **ask)
+    preflight = stack.sidecar.request("OPTIONS", "/cors", None, None, origin="https://front.example", **ask)
     assert (preflight.status, preflight.header("access-control-allow-origin")) == (204, "https://front.example")
     assert preflight.header("access-control-allow-methods") == "GET"
-    assert stack.sidecar.request("OPTIONS", "/cors", origin="https://evil.test", **ask).code == "cors_refused"
-    assert stack.sidecar.request("OPTIONS", "/me", origin="https://front.example", **ask).code == "cors_refused"
+    assert (
+        stack.sidecar.request("OPTIONS", "/cors", None, None, origin="https://evil.test", **ask).code == "cors_refused"
+    )
+    assert (
+        stack.sidecar.request("OPTIONS", "/me", None, None, origin="https://front.example", **ask).code
+        == "cors_refused"
+    )
     assert stack.upstream.received == b""
     stack.upstream.reset(reply(200, b"ok", "Access-Control-Allow-Origin: *"))
     got = stack.sidecar.get("/cors", stack.tokens["alice"], origin="https://front.example")

@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from cerbos.effect.v1 import effect_pb2
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.frames import Frame, Opcode
 from websockets.sync.client import ClientConnection, connect
@@ -76,12 +77,15 @@ class World:
         self.upstream = upstream
         self.cerbos = cerbos
 
-    def connect(self, path: str = "/ws/1", seconds: float = 3600, **more: object) -> ClientConnection:
+    def connect(
+        self, path: str = "/ws/1", seconds: float = 3600, *, subprotocols: Sequence[Subprotocol] | None = None,
+        max_queue: int = 16,
+    ) -> ClientConnection:  # fmt: skip
         """An open WebSocket, with a token that lives so long."""
         token = mint(claims(time.time(), exp=int(time.time() + seconds))).decode()
         return connect(
             f"ws://127.0.0.1:{self.sidecar.port}{path}", additional_headers={"Authorization": f"Bearer {token}"}, proxy=None,
-            max_size=None, **more,  # type: ignore[arg-type]
+            max_size=None, subprotocols=subprotocols, max_queue=max_queue,
         )  # fmt: skip
 
 
@@ -205,7 +209,7 @@ def test_a_flood_of_fragments_ends_it(world: World) -> None:
     [("/ws/1", 403), ("/none", 403), ("/ws/..", 400), ("/ws//1", 400), ("/ws/a@b", 400), ("/ws/1%2f2", 400)],
 )
 def test_a_refused_handshake_is_an_answer_and_the_upstream_hears_nothing(world: World, path: str, status: int) -> None:
-    world.cerbos.check = changed(lambda message: message.results[0].actions.update({"read": 2}))
+    world.cerbos.check = changed(lambda message: message.results[0].actions.update({"read": effect_pb2.EFFECT_DENY}))
     with pytest.raises(InvalidStatus) as caught:
         world.connect(path)
     assert caught.value.response.status_code == status
@@ -234,7 +238,9 @@ def test_a_recheck_ends_what_is_no_longer_allowed(world: World) -> None:
         time.sleep(0.7)
         client.send("still")
         assert client.recv(5) == "still"
-        world.cerbos.check = changed(lambda message: message.results[0].actions.update({"read": 2}))
+        world.cerbos.check = changed(
+            lambda message: message.results[0].actions.update({"read": effect_pb2.EFFECT_DENY})
+        )
         assert ended(client) == (4403, "denied_by_policy")
         unchecked.send("decided once")
         assert unchecked.recv(5) == "decided once"

@@ -168,7 +168,7 @@ def late(seconds: float) -> Check:
     return check
 
 
-class FakeCerbos(grpc.GenericRpcHandler):
+class FakeCerbos(grpc.GenericRpcHandler):  # type: ignore[misc]  # grpc ships no types
     """A Cerbos that answers as `check` says, and says that it serves."""
 
     def __init__(self) -> None:

@@ -62,9 +62,8 @@ ROUTE = of(
 # istio.io/latest/docs/reference/config/security/authorization-policy, .../peer_authentication
 SELECTOR = of("matchLabels", matchLabels=LABELS)
 OPERATION = of(notPaths=many(TEXT), ports=many({"type": "string", "pattern": r"^\d+$"}))
-RULE = of(
-    **{"from": many(of("source", source=of(principals=many(TEXT))))}, to=many(of("operation", operation=OPERATION))
-)
+RULE = of(to=many(of("operation", operation=OPERATION)))
+RULE["properties"]["from"] = many(of("source", source=of(principals=many(TEXT))))
 ACTION = one_of("ALLOW", "DENY", "AUDIT", "CUSTOM")
 # istio.io/latest/docs/reference/config/istio.mesh.v1alpha1
 BODY = of("maxRequestBytes", maxRequestBytes=NUMBER, allowPartialMessage=FLAG, packAsBytes=FLAG)

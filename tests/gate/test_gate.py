@@ -302,14 +302,13 @@ async def test_without_an_allow_there_is_no_permit(effect: str) -> None:
 
 
 OWN = ("r1", "doc", "7", "view", ALLOW, False)
+OTHERS: tuple[list[Any], ...] = ([""], ["Doc"], ["8", "07"], ["edit", "*"], [DENY, "", "EFFECT_UNSPECIFIED"], [True])
 
 
 @given(
-    *(st.sampled_from([own, *others]) for own, others in zip(
-        OWN, ([""], ["Doc"], ["8", "07"], ["edit", "*"], [DENY, "", "EFFECT_UNSPECIFIED"], [True]), strict=True
-    )),
+    *(st.sampled_from([own, *others]) for own, others in zip(OWN, OTHERS, strict=True)),
     st.integers(0, 2),
-)  # fmt: skip
+)
 def test_nothing_but_one_plain_allow_for_this_question_makes_a_permit(
     request_id: str, kind: str, identifier: str, action: str, effect: str, invalid: bool, times: int
 ) -> None:
@@ -496,8 +495,8 @@ async def test_a_clock_that_fails_permits_nothing_outside_shadow(shadow: bool) -
 
     own = [(b"host", b"app.test"), (b"authorization", b"Bearer " + TOKEN)]
     rules = world.gate().rules
-    for clocks in ({"now": broken, "timer": world.timer}, {"now": lambda: NOW, "timer": broken}):
-        gate = Gate(rules, world, world, shadow=shadow, **clocks)
+    for now, timer in ((broken, world.timer), (lambda: NOW, broken)):
+        gate = Gate(rules, world, world, shadow=shadow, now=now, timer=timer)
         verdict = await gate.decide(Raw("GET", b"/docs/7", own, "", "http", "r1"), world.read_body)
         code = verdict.would_refuse if isinstance(verdict, Forward) else getattr(verdict, "code", None)
         assert (code, isinstance(verdict, Forward)) == (Code.INTERNAL_ERROR, shadow)

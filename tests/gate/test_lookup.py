@@ -57,9 +57,17 @@ def test_a_call_tells_whose_it_is() -> None:
 def test_attributes_are_read_where_they_are_and_optional_ones_may_be_absent() -> None:
     call = Call(LOOKUP, "/c/7", "7")
     assert attributes_from(call, reply({"owner_id": "a", "account": {"tenant": "t"}})) == {"owner": "a", "tenant": "t"}
-    for rest in ({}, {"account": None}, {"account": {}}):
+    rests: tuple[dict[str, object], ...] = ({}, {"account": None}, {"account": {}})
+    for rest in rests:
         assert attributes_from(call, reply({"owner_id": 7, **rest})) == {"owner": 7}
     assert attributes_from(call, reply({"owner_id": True}, kind="application/hal+json")) == {"owner": True}
+
+
+OTHERS: list[object] = [
+    {}, [], "x", None, {"owner_id": None}, {"owner_id": ["a"]}, {"owner_id": {}}, {"owner_id": 2**53},
+    {"owner_id": "a", "account": {"tenant": 5}},
+]  # fmt: skip
+"""JSON without the attributes of LOOKUP."""
 
 
 @pytest.mark.parametrize(
@@ -69,9 +77,7 @@ def test_attributes_are_read_where_they_are_and_optional_ones_may_be_absent() ->
         *((reply({"owner_id": "a"}, status), Code.LOOKUP_STATUS) for status in (201, 204, 302, 400, 429, 500, 503)),
         *((reply({"owner_id": "a"}, kind=kind), Code.LOOKUP_STATUS) for kind in ("text/html", "", "text/json", "application/jsonx")),
         *((reply(body), Code.LOOKUP_BAD_ANSWER) for body in (b"", b"{", b'{"owner_id":"a","owner_id":"b"}', b'{"owner_id":NaN}', b"\xff", b"[" * 9999)),
-        *((reply(body), Code.LOOKUP_MISMATCH) for body in (
-            {}, [], "x", None, {"owner_id": None}, {"owner_id": ["a"]}, {"owner_id": {}}, {"owner_id": 2**53}, {"owner_id": "a", "account": {"tenant": 5}},
-        )),
+        *((reply(body), Code.LOOKUP_MISMATCH) for body in OTHERS),
     ],
 )  # fmt: skip
 def test_any_other_answer_is_a_refusal(answer: Reply, code: Code) -> None:

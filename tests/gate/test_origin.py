@@ -33,7 +33,7 @@ def check(host: str = "app.test", websocket: bool = False, **headers: str) -> No
     ],
 )
 def test_our_own_pages_may(host: str, headers: dict[str, str]) -> None:
-    check(host, **headers)
+    check(host, False, **headers)
 
 
 @pytest.mark.parametrize(
@@ -60,7 +60,7 @@ def test_our_own_pages_may(host: str, headers: dict[str, str]) -> None:
 )
 def test_others_may_not(host: str, headers: dict[str, str]) -> None:
     with pytest.raises(Refused) as caught:
-        check(host, **headers)
+        check(host, False, **headers)
     assert caught.value.code is Code.ORIGIN_REFUSED
 
 

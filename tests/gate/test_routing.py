@@ -12,7 +12,6 @@ from sidecar.gate.ask import asks
 from sidecar.gate.codes import Code
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.routing import (
-    METHODS,
     Access,
     Pattern,
     Rest,
@@ -26,6 +25,7 @@ from sidecar.gate.routing import (
 )
 from sidecar.gate.target import Oddity
 from sidecar.gate.verdict import Refused
+from sidecar.wire.grammar import METHODS
 
 
 def route(path: str, **more: object) -> Route:

@@ -189,7 +189,7 @@ def slow_pdp(world: World, case: Case) -> None:
     assert case["expect"]["queue_max"] == "configured"
     servicer, port = _SlowPdp(), free_port()
     server = grpc.server(ThreadPoolExecutor(CROWD))
-    svc_pb2_grpc.add_CerbosServiceServicer_to_server(servicer, server)  # type: ignore[no-untyped-call]
+    svc_pb2_grpc.add_CerbosServiceServicer_to_server(servicer, server)
     server.add_insecure_port(f"127.0.0.1:{port}")
     server.start()
     own = {"SIDECAR_CERBOS": f"127.0.0.1:{port}", "SIDECAR_CERBOS_TIMEOUT": "5s"}

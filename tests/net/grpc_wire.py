@@ -129,7 +129,7 @@ class Wire:
     async def fields(self) -> tuple[int, dict[str, str]]:
         """The next block of headers: stream, fields."""
         _, stream, block = await self.next_of(HEADERS)
-        return stream, dict(self.decoder.decode(block))
+        return stream, self._read(block)
 
     async def answer(self) -> tuple[int, bytes, dict[str, str]]:
         """The next whole answer: stream, message, trailers; no other answer may come between."""
@@ -144,7 +144,10 @@ class Wire:
                 data += payload
             elif kind == HEADERS:
                 assert flags & END_STREAM
-                return stream, data, dict(self.decoder.decode(payload))
+                return stream, data, self._read(payload)
+
+    def _read(self, block: bytes) -> dict[str, str]:
+        return {str(name): str(value) for name, value, *_ in self.decoder.decode(block)}
 
     async def goaway(self) -> int:
         """The error code with which the server gives the connection up, which it then closes."""

@@ -332,7 +332,7 @@ async def test_what_is_not_http2_ends_the_connection_and_is_internal(data: bytes
 
 
 async def test_an_answer_without_end_is_given_up() -> None:
-    async def behave(peer: Peer, stream: int, _: bytes) -> None:
+    async def behave(peer: Peer, stream: int, __: bytes) -> None:
         peer.send(headers(stream, HEAD) + frame(DATA, 0, stream, b"\0\x7f\xff\xff\xff"))
         for _ in range(65):
             peer.send(frame(DATA, 0, stream, b"a" * 16384))

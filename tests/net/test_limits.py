@@ -187,7 +187,9 @@ def test_a_client_has_to_take_its_answers_at_a_least_rate() -> None:
 async def test_pipelined_requests_take_a_few_turns_each_and_leave_the_rest_to_others() -> None:
     """However many wait: what the loop does besides is done after each few of them."""
     loop = asyncio.get_running_loop()
-    turns, begun, seen = Turns(loop, 8), [], []
+    turns = Turns(loop, 8)
+    begun: list[int] = []
+    seen: list[int] = []
 
     def look() -> None:
         seen.append(len(begun))

@@ -16,7 +16,8 @@ from sidecar.gate.request import Reading
 from sidecar.gate.routing import RouteTable
 from sidecar.gate.verdict import Refused
 from sidecar.pages.router import MAX_BODY, Asked, OwnPaths, form_of, page, query_of, redirect
-from sidecar.record.journal import Journal, Metrics
+from sidecar.record.journal import Journal
+from sidecar.record.metrics import Metrics
 from tests.gate.test_gate import World
 
 FORM = (b"content-type", b"application/x-www-form-urlencoded")

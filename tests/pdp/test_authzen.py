@@ -274,10 +274,8 @@ async def test_a_value_that_json_cannot_tell_is_not_told(value: Any) -> None:
 
 # --- what is answered ---
 
-CONTEXT = {
-    "requestId": "r-1",
-    "results": [{"resource": {"kind": "contact", "id": "1"}, "actions": {"read": "EFFECT_ALLOW"}}],
-}
+RESULT = {"resource": {"kind": "contact", "id": "1"}, "actions": {"read": "EFFECT_ALLOW"}}
+CONTEXT = {"requestId": "r-1", "results": [RESULT]}
 
 
 def told(**changes: Any) -> Behave:
@@ -320,7 +318,7 @@ BAD = {
     "told of another resource": (
         told(results=[{"resource": {"kind": "contact", "id": "2"}, "actions": {"read": ALLOW}}]), Code.PDP_MISMATCH,
     ),
-    "told twice": (told(results=CONTEXT["results"] * 2), Code.PDP_MISMATCH),  # type: ignore[operator]
+    "told twice": (told(results=[RESULT, RESULT]), Code.PDP_MISMATCH),
     "told otherwise": (
         told(results=[{"resource": {"kind": "contact", "id": "1"}, "actions": {"read": DENY}}]), Code.PDP_MISMATCH,
     ),
@@ -328,8 +326,7 @@ BAD = {
         told(results=[{"resource": {"kind": "contact", "id": "1"}, "actions": {"edit": ALLOW}}]), Code.PDP_MISMATCH,
     ),
     "told of a broken schema": (
-        told(results=[{**CONTEXT["results"][0], "validationErrors": [{"path": "/n"}]}]),  # type: ignore[index]
-        Code.PDP_MISMATCH,
+        told(results=[{**RESULT, "validationErrors": [{"path": "/n"}]}]), Code.PDP_MISMATCH,
     ),
     "told in another shape": (told(results=[[]]), Code.PDP_BAD_ANSWER),
     "told as a number": (json_answer({"decision": True, "context": {"cerbos.response": 7}}), Code.PDP_BAD_ANSWER),

@@ -80,7 +80,7 @@ def test_a_link_that_is_about_to_be_taken_away_is_no_fault(tmp_path: Path, monke
     configmap.put(tmp_path, FILES, 1)
     stale = tmp_path / "old.yaml"
     stale.symlink_to("..data/old.yaml")
-    monkeypatch.setattr(policy_files.time, "sleep", lambda _: stale.unlink(missing_ok=True))
+    monkeypatch.setattr("time.sleep", lambda _: stale.unlink(missing_ok=True))
     assert set(read_policies(tmp_path).files) == set(FILES)
 
 

@@ -344,7 +344,7 @@ async def test_what_does_not_compile_is_told_of_a_cerbos_elsewhere_too(
     configmap.put(folder, POLICIES, 1)
     unsound = {**POLICIES, "c.yaml": UNSOUND.format(kind="c", effect=ALLOW)}
     async with cerbos(folder, tmp_path / "run", program) as target:
-        told = []
+        told: list[tuple[int, str]] = []
         # without a binary here Cerbos' Admin API proves it; with one nothing is told to Cerbos
         for compiler in (None, partial(problems_of, program, folder)):
             reload = reload_of(target, folder, compile_all=compiler)

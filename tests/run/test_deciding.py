@@ -49,7 +49,7 @@ def test_a_load_balancers_headers_are_read_where_its_arn_is_listed(stack: Stack,
         assert sidecar.get("/me").code == "token_missing"
         assert sidecar.get("/me", **said).code == "token_invalid"
         assert sidecar.get("/me", x_amzn_oidc_data="e30.e30.AAAA").code == "token_invalid"
-        assert sidecar.request("POST", "/upload", **said).code == "origin_refused"
+        assert sidecar.request("POST", "/upload", None, None, **said).code == "origin_refused"
         assert stack.upstream.received == b""
         assert sidecar.get("/me", stack.tokens["alice"], **said, x_amzn_oidc_identity="root").status == 200
         (seen,) = stack.upstream.seen

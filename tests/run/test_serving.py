@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -151,6 +152,10 @@ def readyz(sidecar: Sidecar) -> tuple[int, dict[str, object]]:
     return got.status, json.loads(got.body)
 
 
+def allows(sidecar: Sidecar, path: str) -> bool:
+    return sidecar.get(path).status == 200
+
+
 def ended(connection: socket.socket) -> bool:
     connection.settimeout(10)
     return connection.recv(1) == b""
@@ -181,7 +186,7 @@ def test_a_hundred_reloads_and_a_drain_lose_no_request(
             text = routes if number % 2 else routes + identity
             config.put(text.replace("routes:\n", f"routes:\n  - {{path: /extra-{number}, access: public}}\n"))
             os.kill(sidecar.pid, signal.SIGHUP)
-            wait_for(lambda n=number: sidecar.get(f"/extra-{n}").status == 200, what=f"reload {number}")
+            wait_for(partial(allows, sidecar, f"/extra-{number}"), what=f"reload {number}")
         assert (load.lost, sidecar.get("/extra-100").status, sidecar.get("/extra-99").status) == ({}, 200, 403)
         reloaded = load.outcomes["200"]
         record_property("requests during 100 reloads", reloaded)

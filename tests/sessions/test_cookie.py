@@ -6,6 +6,7 @@ import base64
 import itertools
 import logging
 import os
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -27,7 +28,7 @@ LEFT = 3600.0
 SEALED = Seal(SECRETS).seal("session", encode(signed_in()))
 
 
-def wide(pieces: int, **fields: str) -> Session:
+def wide(pieces: int, **fields: Any) -> Session:
     """A session that needs so many cookies."""
     size = {1: 500, 2: 5000, 3: 8000, 4: 12000, 5: 18000}[pieces]
     return signed_in(refresh_token=base64.urlsafe_b64encode(os.urandom(size * 3 // 4)).decode(), **fields)

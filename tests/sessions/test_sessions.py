@@ -213,7 +213,7 @@ async def test_without_rotation_the_refresh_token_stays(world: World) -> None:
 async def test_sessions_that_began_together_are_not_renewed_together(in_cookies: World) -> None:
     in_cookies.cognito = TokenEndpoint(rotates=False)
     sessions = in_cookies.replica()
-    begun = []
+    begun: list[int] = []
     for number in range(0, 65536, 1111):
         browser = Browser(await sessions.open(signed_in(id=f"{number:04x}" + "0" * 28)))
         for left in range(70, 0, -1):

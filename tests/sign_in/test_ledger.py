@@ -36,7 +36,8 @@ async def test_a_place_is_free_after_its_time_or_when_given_back() -> None:
 
 @given(st.lists(st.tuples(st.floats(0, 1000), st.booleans()), max_size=60))
 async def test_no_window_ever_holds_more_than_the_limit(tries: list[tuple[float, bool]]) -> None:
-    ledger, kept = LocalLedger(), []
+    ledger = LocalLedger()
+    kept: list[float] = []
     for now, is_given_back in sorted(tries, key=lambda each: each[0]):
         place = await ledger.take([USER], now)
         live = [taken for taken in kept if taken > now - USER.seconds]

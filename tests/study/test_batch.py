@@ -41,7 +41,7 @@ class World:
     def __init__(self) -> None:
         self.questions: list[Question] = []
         self.fault: Exception | None = None
-        self.spoil = lambda answer: answer
+        self.spoil: Callable[[Answer], Answer] = lambda answer: answer
 
     async def ask(self, call: Call) -> Reply:
         raise AssertionError("no lookup")
@@ -59,8 +59,7 @@ class World:
             )
             for one in question.resources
         )
-        answer: Answer = self.spoil(Answer(question.request_id, "call", results))
-        return answer
+        return self.spoil(Answer(question.request_id, "call", results))
 
     async def decide(self, *requests: tuple[str, str]) -> list[Verdict]:
         rules = Rules(TABLE, {}, Tokens({}, PrincipalRules(), no_key), Reading())  # type: ignore[arg-type]

@@ -6,6 +6,7 @@ import jwt
 import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from jwt.types import Options
 
 from sidecar.gate.identity import Principal
 from sidecar.trust.assertion import ISSUER, LIFE, Assertions, load_key
@@ -16,7 +17,7 @@ ALICE = Principal("alice", ("user", "ops"), {}, "https://issuer", NOW + 3600, {}
 
 def decoded(assertions: Assertions, token: bytes) -> dict[str, object]:
     key = jwt.PyJWKSet.from_dict(assertions.jwks)[jwt.get_unverified_header(token)["kid"]]
-    options = {"verify_exp": False, "verify_iat": False}
+    options: Options = {"verify_exp": False, "verify_iat": False}
     claims: dict[str, object] = jwt.decode(token, key, ["ES256"], audience="http://app", issuer=ISSUER, options=options)
     return claims
 

@@ -15,7 +15,7 @@ AFTER = b"GET /after HTTP/1.1\r\nHost: a\r\n\r\n"
 
 
 def head(*lines: str, request: str = "GET /x HTTP/1.1", host: str = "Host: app.test") -> bytes:
-    return "".join(f"{line}\r\n" for line in (request, host, *lines, "") if line or line == "").encode("latin-1")
+    return "".join(f"{line}\r\n" for line in (request, host, *lines, "")).encode("latin-1")
 
 
 def read(data: bytes) -> Head:

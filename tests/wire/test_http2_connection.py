@@ -164,7 +164,11 @@ def test_the_connection_s_window_is_filled_again(monkeypatch: pytest.MonkeyPatch
 
 def test_it_tells_where_something_began_that_has_to_go_on() -> None:
     end = End(PREFACE)
-    feed, waits = end.connection.feed, lambda: end.connection.waits
+    feed = end.connection.feed
+
+    def waits() -> bool:
+        return end.connection.waits
+
     assert (feed(PREFACE[:5]), waits(), end.connection.is_open) == (False, True, False)
     assert (feed(PREFACE[5:]), waits()) == (False, True)
     # all up to the settings began with the connection
