@@ -157,27 +157,27 @@ routes:
   - {path: /reports, resource: report, query: [page], actions: {GET: list}}
 ```
 
-**Every attribute is required** unless it is in `optional`. A token without the claim, or with null there, is 403 `claim_missing` wherever
-a policy is asked, before it is asked: in Cerbos a condition over an absent attribute may count as not met, and a rule that denies by
-it would be skipped. `public` and `authenticated` routes take the token. A rule over an optional attribute is written
+**Every attribute is required** unless it is in `optional`. If a token lacks the claim, or has null there, the sidecar answers 403
+`claim_missing` before it asks a policy. Otherwise Cerbos might count a condition over the absent attribute as not met, and skip a rule
+that denies by it. `public` and `authenticated` routes accept such a token. Write a rule over an optional attribute as
 `has(request.principal.attr.team) && …`.
 
-| `type` | takes |
+| `type` | accepted values |
 | --- | --- |
-| none | a text, number, boolean or list as it is; an object is refused |
-| `string` | a text of 1 to 1024 characters without controls |
-| `number`, `int`, `bool` | that JSON type, or a text that is exactly one: `5`, `-0.25`, `true`; not `05`, `5.0`, `1e3`, `True` |
-| `list` | a list of texts, numbers and booleans; never a text |
-| `json` | any JSON, at most five lists or objects within each other |
+| none | a string, number, boolean or list as it is; the sidecar refuses an object |
+| `string` | a string of 1 to 1024 characters without control characters |
+| `number`, `int`, `bool` | that JSON type, or a string that is exactly one: `5`, `-0.25`, `true`; not `05`, `5.0`, `1e3`, `True` |
+| `list` | a list of strings, numbers and booleans; never a string |
+| `json` | any JSON, nested at most five lists or objects deep |
 
-Custom attributes of a user pool are texts in its tokens, whatever their type in the pool is: without a type `"true" == true` is never
-met. A claim of another type is 403 `claim_invalid`, an optional one too. The log names the claim, what was found and what was
+Custom attributes of a user pool are strings in its tokens, whatever their type in the pool: without a type, `"true" == true` is never
+true. A claim of another type is 403 `claim_invalid`, even an optional one. The log names the claim, what was found and what was
 expected, and never the value; the client gets the code.
 
-**Roles** reach Cerbos, `X-Auth-Roles` and the assertion sorted, each once, whatever the token's order is. `cognito:groups` must be a
-list: a text there is 401 `token_invalid`. Other claims may hold a list or, as `scope` does, a text of names with spaces between.
-`format: saml` reads the text `[a, b]`, which Cognito makes of a SAML attribute of several values; a name in it has no comma, space or
-bracket, and any other text is 401 `token_invalid`.
+**Roles** reach Cerbos, `X-Auth-Roles` and the assertion sorted and without duplicates, whatever the token's order is. `cognito:groups`
+must be a list: a string there is 401 `token_invalid`. Other claims may hold a list or, as `scope` does, a string of names with spaces
+between them. `format: saml` reads the string `[a, b]`, which Cognito makes of a SAML attribute with several values. A name in it has no
+comma, space or bracket, and any other string is 401 `token_invalid`.
 """.splitlines()
 
 
@@ -207,25 +207,26 @@ routes:
       PATCH: {action: move, attributes: {target: "{body.folder_id?}"}}
 ```
 
-An action is a name, or a mapping with values of its own. **Each value that the mapping has takes the place of the route's**: its
-`attributes` are all that this method has, not some more. HEAD asks what GET asks. A value that reads the body belongs into the actions
-that have one; on the route it is an error for every method without.
+An action is a name, or a mapping with values of its own. **Each value in the mapping replaces the route's value**: its `attributes` are
+all that this method has, and aren't added to the route's. HEAD asks what GET asks. Put a value that reads the body into the actions that
+have a body; on the route it is an error for every method without one.
 
 **References** read the request and the principal: `{path.…}`, `{query.…}`, `{header.…}`, `{body.…}` (JMESPath), `{claims.…}`,
-`{principal.…}`, with `:string` (the default), `:number`, `:int`, `:bool` or `:list`. With a `?` at the end (`{query.page?}`,
-`{body.amount:number?}`) nothing may be there; then the attribute is left out, and each rule over it needs `has(…)`. That is for
-attributes alone, and for a reference that is the whole of one. There is something, and it is judged as strictly as ever, where the name
-stands in another spelling, twice, or as null. In a body it is for names with dots between.
+`{principal.…}`, with `:string` (the default), `:number`, `:int`, `:bool` or `:list`. A `?` at the end (`{query.page?}`,
+`{body.amount:number?}`) makes the value optional: without it the sidecar leaves the attribute out, and each rule over it needs `has(…)`.
+Only attributes may be optional, and only if the reference is the whole value. A name in another spelling, a name that occurs twice, and
+null don't count as absent: the sidecar judges them as strictly as ever. In a body, `?` works only with names that dots separate.
+[References](references.md) explains each with an example.
 
-**`query`** lists the parameters that a client may send; another is 400 `query_not_allowed`. `[]`: none. `any`: all, said openly. Without
-it all may be, too: then a rule that reads `{query.owner}` decides about a part of what the app is asked, as in
-`?owner=alice&_where=…`, and `check` warns; it warns too where `set_query` stands without `query`. A list must have the names that the
-rule reads.
+**`query`** lists the parameters that a client may send; another is 400 `query_not_allowed`. `[]` allows none, and `any` allows all,
+explicitly. Without `query` a client may send all, too. A rule that reads `{query.owner}` then decides about only a part of what the
+client asks the app for, as in `?owner=alice&_where=…`, and `check` warns. `check` also warns about `set_query` without `query`. A list
+must have the names that the rule reads.
 
-**`set_query`** puts parameters in: a text with strings or ints of `{principal.…}`, `{claims.…}` and `{path.…}`. Every client's spelling of
-the name goes, silently, whether `query` lists it or not. It is about the query alone: where an app also reads parameters from a
-form (PHP's `$_REQUEST`), give it no POST there. Where another proxy forwards: Envoy by gRPC, nginx and HAProxy send the query
-that was decided; Traefik, Caddy and Envoy by HTTP cannot, and get 501 `proxy_unable` unless the query is that already.
+**`set_query`** adds parameters: a string with strings or ints of `{principal.…}`, `{claims.…}` and `{path.…}`. The sidecar silently
+removes the client's parameters of that name in every spelling, whether `query` lists the name or not. It changes only the query: if an
+app also reads parameters from a form (PHP's `$_REQUEST`), don't allow POST there. Behind another proxy, Envoy by gRPC, nginx and HAProxy
+send the decided query. Traefik, Caddy and Envoy by HTTP can't, and get 501 `proxy_unable` unless the query is already right.
 """.splitlines()
 
 
@@ -235,7 +236,7 @@ def routes() -> str:
         [
             "# routes.yaml",
             "",
-            "For editors: [`routes.schema.json`](routes.schema.json), also printed by `sidecar schema`.",
+            "Your editor can use [`routes.schema.json`](routes.schema.json), which `sidecar schema` prints, too.",
             "",
             "| name | meaning | default |",
             "| --- | --- | --- |",
@@ -247,17 +248,18 @@ def routes() -> str:
             "",
             "## Patterns of a path variable",
             "",
-            "Tried in this order, after literals and before `**`. A segment that its pattern refuses is 400.",
+            "The sidecar tries them in this order, after literals and before `**`. A segment that its pattern refuses is 400.",
+            "[References](references.md#patterns-of-a-path-variable) has an example of each.",
             "",
-            "| pattern | takes |",
+            "| pattern | accepted segments |",
             "| --- | --- |",
             *(f"| `{pattern}` | {PATTERNS[pattern]} |" for pattern in Pattern),
             "",
             "## What a route may `allow`",
             "",
-            "Each is 400 everywhere else. Dot segments, control characters and `\\` are 400 always, in every encoding.",
+            "Without `allow`, each of these is 400. Dot segments, control characters and `\\` are always 400, in every encoding.",
             "",
-            "| name | takes |",
+            "| name | accepted input |",
             "| --- | --- |",
             *(f"| `{oddity}` | {ODDITIES[oddity]} |" for oddity in Oddity),
             "",
