@@ -325,6 +325,7 @@ ABOUT = {
     "check": [
         "Starts nothing. It takes every setting as a flag, as `run` does. Besides errors it prints warnings on stderr: routes and policies",
         "that work as written, but probably let through more than you mean ([what `check` says](../guides/policies.md#what-check-says)).",
+        "Only with `--probe` it opens connections ([check the dependencies](../guides/operate.md#check-the-dependencies)).",
     ],
     "explain": [
         "Takes every setting as a flag, as `run` does. It asks the real lookup and the real Cerbos, and forwards nothing",

@@ -54,6 +54,11 @@ def parser() -> argparse.ArgumentParser:
         if name == "check":
             said = "exit with 1 if there is a warning; for CI"
             sub.add_argument("--warnings-as-errors", action="store_true", help=said)
+            said = (
+                "also ask each lookup, key server, PDP and Redis once, a lookup for the id sidecar-check; "
+                "only connect to the app and Cognito"
+            )
+            sub.add_argument("--probe", action="store_true", help=said)
     said = "print the JSON Schema of routes.yaml or, with --log, of a line of the decision log"
     schema = commands.add_parser("schema", help=said, description=said)
     schema.add_argument("--log", action="store_true", help="print the schema of a line of the decision log")
@@ -99,11 +104,12 @@ def run(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    """`sidecar check`: every problem of settings, routes and policies, and every warning; nothing is started."""
+    """`sidecar check`: every problem of settings, routes and policies, and every warning; nothing is started, and
+    nothing asked without --probe."""
     # what only this command needs
     from sidecar.run import checking
 
-    found = checking.findings(os.environ, _flags(options))
+    found = checking.findings(os.environ, _flags(options), probe=options.probe)
     for problem in found.problems:
         print(problem, file=sys.stderr)
     for warning in found.warnings:

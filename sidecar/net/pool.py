@@ -152,6 +152,11 @@ class Pool(Generic[Permit]):
             breaker.succeeded()
         return connection
 
+    async def reach(self) -> None:
+        """Open a connection and close it; nothing is sent on it. Raises Fault."""
+        self._make_room()
+        (await self._open(None)).give_up()
+
     def _make_room(self) -> None:
         """See that one more connection may be opened; an unused one gives way. Raises Fault."""
         if self._closed:
@@ -162,7 +167,7 @@ class Pool(Generic[Permit]):
             raise Fault(FaultKind.BUSY, f"{self.max_connections} connections are in use")
         self.kept.pop(0).give_up()
 
-    async def _open(self, permit: Permit) -> Connection[Permit]:
+    async def _open(self, permit: Permit | None) -> Connection[Permit]:
         loop, origin = asyncio.get_running_loop(), self.origin
         connection: Connection[Permit] = Connection(self, self._deadlines, loop)
         # a place is used from now on: many may be opened at once

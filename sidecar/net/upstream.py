@@ -74,6 +74,10 @@ class Upstream:
         pool.forget(connection)
         return Upgraded(reader.status, reader.raw_headers, connection.transport, reader.tail)
 
+    async def reach(self) -> None:
+        """Open a connection to the app and close it; nothing is sent on it. Raises Fault."""
+        await self._pool.reach()
+
     def _refuse_greedy(self, permit: Forward) -> None:
         """Raise Fault for one who has as many connections as are free: so many leave each of the others their share
         (A. K. Choudhury and E. L. Hahne, "Dynamic queue length thresholds", 1998)."""

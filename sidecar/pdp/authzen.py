@@ -169,18 +169,25 @@ class AuthZen(Client):
 
         The metadata decides nothing else: where questions go is what the operator said.
         """
+        return not await self.trouble()
+
+    async def trouble(self) -> str:
+        """Return why it does not serve, "" where it does."""
         try:
             reply = await self._fetch.get(self._metadata, self._headers, max_body=MAX_BODY, deadline=self._timeout)
-        except Fault:
-            return False
+        except Fault as fault:
+            return f"{fault.kind}: {fault.detail}"
+        path = self._metadata.decode("ascii")
         if reply.status != 200:
             # 401, 403: it will not answer us; 429: not now
-            return 400 <= reply.status < 500 and reply.status not in (401, 403, 429)
+            optional = 400 <= reply.status < 500 and reply.status not in (401, 403, 429)
+            return "" if optional else f"status {reply.status} of {path}"
         try:
             endpoint = urlsplit(_object(reply)["access_evaluation_endpoint"]).path
         except (Refused, KeyError, TypeError, ValueError, AttributeError):
-            return False
-        return isinstance(endpoint, str) and endpoint.endswith(_EVALUATION)
+            return f"no access_evaluation_endpoint in {path}"
+        ours = isinstance(endpoint, str) and endpoint.endswith(_EVALUATION)
+        return "" if ours else f"an access_evaluation_endpoint in {path} that does not end in {_EVALUATION}"
 
     async def aclose(self) -> None:
         """Close the connections."""

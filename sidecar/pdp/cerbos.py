@@ -122,11 +122,16 @@ class Cerbos(Client):
 
     async def serving(self) -> bool:
         """Return whether Cerbos says that it can answer (gRPC health checking protocol)."""
+        return not await self.trouble()
+
+    async def trouble(self) -> str:
+        """Return why Cerbos does not serve, "" where it does."""
         deadline = asyncio.get_running_loop().time() + self._timeout
         try:
-            return await self._channel.call(self._health, b"", deadline) == grpc_health.SERVING
-        except CallFailed:
-            return False
+            health = await self._channel.call(self._health, b"", deadline)
+        except CallFailed as error:
+            return f"{error.status.name}: {error.detail}"
+        return "" if health == grpc_health.SERVING else "its health is not SERVING"
 
     async def aclose(self) -> None:
         """Close the connection."""

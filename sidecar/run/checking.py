@@ -1,7 +1,8 @@
-"""All that is wrong with settings, routes and policies, and all that may be: nothing is started, nothing asked."""
+"""All that is or may be wrong with settings, routes and policies: nothing is started, and only a probe asks."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +14,7 @@ from sidecar.config.settings import understand
 from sidecar.pdp import cerbos_version, policy_files
 from sidecar.pdp.embedded import problems_of
 from sidecar.run.errors import StartError, blaming
-from sidecar.run.parts import prepare
+from sidecar.run.parts import Prepared, prepare
 from sidecar.run.pdp import cerbos_binary, policy_folder
 from sidecar.study import claims as claims_check
 from sidecar.study import lint
@@ -42,26 +43,44 @@ class Findings(NamedTuple):
     notes: list[str]
 
 
-def findings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Findings:
-    """Check what `environ` says, with `flags` (variable -> text) before it: as `run` would, and what `run` does not."""
+def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: bool = False) -> Findings:
+    """Check what `environ` says, with `flags` (variable -> text) before it: as `run` would, and what `run` does not.
+    With `probe`, ask the servers that are named, too."""
     told = {**environ, **flags}
+    app = told.get("SIDECAR_UPSTREAM", "")
     # where the app is does not matter to what is checked
-    told["SIDECAR_UPSTREAM"] = told.get("SIDECAR_UPSTREAM") or "http://127.0.0.1:1"
+    told["SIDECAR_UPSTREAM"] = app or "http://127.0.0.1:1"
     read = understand(told, {})
     settings = read.settings
     found = Findings([settings.routes], [], [], [])
     try:
-        routes = prepare(read, told).deciding.configured.routes
+        prepared = prepare(read, told)
     except StartError as error:
         found.problems.extend(error.problems)
-        routes = None
+        prepared = None
     _policies(settings, found)
-    if routes is not None and not found.problems:
+    if prepared is not None and not found.problems:
+        routes = prepared.deciding.configured.routes
         claims = claims_check.lacking(routes, settings, Path(settings.routes).read_text(encoding="utf-8"))
         found.warnings.extend([*claims.warnings, *_warnings(settings, routes)])
         found.notes.extend(claims.notes)
         _lint(settings, routes, found)
+    if prepared is not None and probe:
+        _probe(prepared, bool(app), found)
     return found
+
+
+def _probe(prepared: Prepared, app: bool, found: Findings) -> None:
+    # what only a probe needs
+    from sidecar.run import probing
+
+    lists = {
+        probing.Level.PROBLEM: found.problems,
+        probing.Level.WARNING: found.warnings,
+        probing.Level.NOTE: found.notes,
+    }
+    for level, text in asyncio.run(probing.probe(prepared, app=app)):
+        lists[level].append(text)
 
 
 def _warnings(settings: Settings, routes: RoutesFile) -> list[str]:

@@ -128,6 +128,20 @@ class KeyStore:
         for source in first:
             self._want(source)
 
+    async def troubles(self) -> list[dict[str, str]]:
+        """Fetch the set at each URL once, and keep none: for each pool URL -> why its set cannot be used, "" where it
+        can."""
+        urls = list(dict.fromkeys(source.url for source in self._sources.values()))
+        found = dict(zip(urls, await asyncio.gather(*map(self._trouble, urls)), strict=True))
+        return [{(url := self._sources[issuer].url): found[url] for issuer in group} for group in self._groups]
+
+    async def _trouble(self, url: str) -> str:
+        try:
+            await self._set_at(url)
+        except _BadSet as error:
+            return f"{error.fault} {error.detail}".strip()
+        return ""
+
     async def find(self, issuer: str, kid: str) -> PyJWK:
         """The key of an issuer. Raises Refused: TOKEN_INVALID for a kid it does not have, KEYS_UNAVAILABLE."""
         source = self._sources[issuer]
@@ -184,20 +198,27 @@ class KeyStore:
 
     async def _load(self, source: _Source) -> None:
         try:
-            async with asyncio.timeout(FETCH_WITHIN):
-                document = await self._download(source.url)
-            keys = self._keys_in(document)
+            document, keys = await self._set_at(source.url)
         except _BadSet as error:
             self._failed(source, error.fault, error.detail)
-        except (TimeoutError, httpx.TimeoutException):
-            self._failed(source, "timeout", "no set in time")
-        except Exception as error:  # noqa: BLE001 - whatever it was, there is no new set, and the next fetch must still come
-            self._failed(source, "unavailable", f"{type(error).__name__}: {error}")
         else:
             changed, source.document = document != source.document, document
             source.keys, source.good_at, source.last_good = keys, self._now(), True
             if changed:
                 self.on_change()
+
+    async def _set_at(self, url: str) -> tuple[Any, dict[str, PyJWK]]:
+        """A set as it was sent, and its usable keys. Raises _BadSet."""
+        try:
+            async with asyncio.timeout(FETCH_WITHIN):
+                document = await self._download(url)
+            return document, self._keys_in(document)
+        except _BadSet:
+            raise
+        except (TimeoutError, httpx.TimeoutException):
+            raise _BadSet("timeout", "no set in time") from None
+        except Exception as error:  # noqa: BLE001 - whatever it was, there is no new set, and the next fetch must still come
+            raise _BadSet("unavailable", f"{type(error).__name__}: {error}") from None
 
     def _failed(self, source: _Source, fault: str, detail: str) -> None:
         source.last_good = False

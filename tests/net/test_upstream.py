@@ -10,7 +10,8 @@ from pathlib import Path
 import pytest
 
 from sidecar.gate.verdict import Facts, Forward
-from sidecar.net.connection import FaultKind
+from sidecar.net.connection import Fault, FaultKind
+from sidecar.net.pool import Origin, Pool
 from sidecar.net.upstream import Upstream
 from tests.net.exchanges import both, fault_of, fetch, on_both_loops, permit, rest, send, until
 from tests.net.hostile_upstream import Request, Wire, answer, good, says, upstream_in_thread
@@ -30,6 +31,25 @@ async def test_answers_are_cleaned_and_their_length_is_told() -> None:
         assert response.headers == [(b"x-a", b"b"), (b"set-cookie", b"mine=1")]
         assert response.length == 2
         assert await rest(response) == b"ok"
+
+
+async def test_to_reach_the_app_nothing_is_sent() -> None:
+    ended = asyncio.Event()
+    received = []
+
+    async def take(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        received.append(await reader.read())
+        writer.close()
+        ended.set()
+
+    async with await asyncio.start_server(take, "127.0.0.1", 0) as server:
+        pool: Pool[Forward] = Pool(Origin.parse(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"))
+        await Upstream(pool).reach()
+        await asyncio.wait_for(ended.wait(), 20)
+        assert (received, pool.open) == ([b""], 0)
+    with pytest.raises(Fault) as caught:
+        await Upstream(pool).reach()
+    assert caught.value.kind is FaultKind.UNAVAILABLE
 
 
 # --- owners ---

@@ -35,7 +35,7 @@ POOL = {"AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_
 def check(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], found: Findings, *flags: str
 ) -> tuple[int, str, str]:
-    monkeypatch.setattr(checking, "findings", lambda environ, flags: found)
+    monkeypatch.setattr(checking, "findings", lambda environ, flags, *, probe: found)
     code = cli.main(["check", *flags])
     said = capsys.readouterr()
     return code, said.out, said.err

@@ -515,3 +515,16 @@ def test_a_url_that_is_neither_https_nor_loopback_is_refused(clock: Clock, url: 
 )
 def test_a_url_of_https_or_loopback_is_taken(clock: Clock, url: str) -> None:
     KeyStore({ISSUER: url}, [[ISSUER]], now=clock, report=Reports())
+
+
+async def test_a_look_at_the_sets_asks_each_url_once_and_keeps_nothing(
+    web: Web, clock: Clock, reports: Reports
+) -> None:
+    urls = {ISSUER: f"{web.origin}/keys", OTHER: f"{web.origin}/keys"}
+    async with store_of(urls, clock, reports) as keys:
+        assert await keys.troubles() == [{f"{web.origin}/keys": ""}]
+        assert len(web.asked) == 1
+        assert not keys.ready
+        web.behave = DOWN
+        assert await keys.troubles() == [{f"{web.origin}/keys": "status 500"}]
+        assert reports.all == []

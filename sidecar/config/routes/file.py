@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sidecar.config.routes.entries import read_entries
@@ -43,6 +43,9 @@ class RoutesFile:
     """Of the text: equal files have the same."""
     needed_claims: tuple[NeededClaim, ...] = ()
     """Of the principal, with their places: for `sidecar check`."""
+    lookup_marks: Mapping[str, Mark] = field(default_factory=dict)
+    """Lookup -> the place of its URL; `identity_marks` are those of `identities`: for `sidecar check`."""
+    identity_marks: tuple[Mark, ...] = ()
     warnings: tuple[Problem, ...] = ()
     """What works as it is written, and lets more through than its author is likely to mean."""
 
@@ -80,11 +83,17 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
     checksum = zlib.crc32(text.encode("utf-8", "surrogatepass"))
     return RoutesFile(
         RouteTable(routes, fallback), lookups, identities, principal, remembered, checksum,
-        needed_claims(document["principal"]), tuple(reader.warnings),
+        needed_claims(document["principal"]), {name: document["lookups"][name].at("url") for name in lookups},
+        tuple(_key_mark(entry) for entry in document["identity"]), tuple(reader.warnings),
     )  # fmt: skip
 
 
 DEFAULTS_ENTRY = Entry({name: f.default for name, f in DEFAULTS.fields.items()}, {}, Mark(1, 1, ""))
+
+
+def _key_mark(entry: Entry) -> Mark:
+    """The place of what says where an issuer's keys are."""
+    return entry.at("jwks_url" if entry.has("jwks_url") else "user_pool_id")
 
 
 def _identity(entry: Entry, reader: Reader) -> Identity:

@@ -32,6 +32,8 @@ def test_the_whole_grammar_is_read() -> None:
     )
     assert file.principal.attributes["department"] == Claim("custom:department", Type.INT)
     assert file.identities[0].client_ids == ("web", "m2m")
+    assert file.lookup_marks == {"contact": (11, 10, "lookups.contact.url")}
+    assert file.identity_marks == ((3, 39, "identity[0].user_pool_id"),)
     healthz = file.table.find(("healthz",))
     assert healthz is not None
     assert healthz.access is Access.PUBLIC

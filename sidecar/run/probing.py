@@ -1,0 +1,268 @@
+"""`sidecar check --probe`: each server that settings and routes name is asked once; the app gets a connection alone."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from enum import StrEnum
+from typing import NamedTuple
+from urllib.parse import quote, urlsplit
+
+import httpx
+
+from sidecar.config.routes.file import RoutesFile
+from sidecar.config.setting_table import Settings
+from sidecar.config.shapes import Mark, Problem
+from sidecar.gate.codes import Code
+from sidecar.gate.hook import Hook
+from sidecar.gate.lookup import Call, Lookup, Missing, Reply, ResourceField, attributes_from
+from sidecar.gate.references import Reference
+from sidecar.gate.values import Type
+from sidecar.gate.verdict import Refused
+from sidecar.lookups.asking import Lookups
+from sidecar.net.connection import Fault
+from sidecar.net.pool import Origin, Pool
+from sidecar.run.deciding import Deciding
+from sidecar.run.parts import Prepared
+from sidecar.sign_in.hosted import domain_origin
+from sidecar.sign_in.user_pool import api_endpoint
+from sidecar.trust.alb import key_base
+
+NOBODY = "sidecar-check"
+"""The id that lookups are asked for: nothing has it."""
+REDIS_WITHIN = 2.0
+"""Seconds for Redis' first answer: more than a request waits, since the first connection takes longer than the next."""
+_TEXTS = {Type.INT: "0", Type.NUMBER: "0", Type.BOOL: "false", Type.LIST: "[]"}
+"""Text in place of a reference of a type; of a string it is NOBODY."""
+
+
+class Level(StrEnum):
+    """Weight of a finding, as in `sidecar check` without the probe."""
+
+    PROBLEM = "problem"
+    WARNING = "warning"
+    NOTE = "note"
+
+
+class Finding(NamedTuple):
+    """One line about one server; nothing secret is in it."""
+
+    level: Level
+    text: str
+
+
+async def probe(prepared: Prepared, *, app: bool) -> list[Finding]:
+    """Ask each server once, within its own timeout, and close `prepared`. Without `app` no setting names the protected
+    app."""
+    deciding, upstream = prepared.deciding, prepared.parts.upstream
+    settings, routes = deciding.settings, deciding.configured.routes
+    # these load libraries as they begin, and have time for it: beside them the others would be late
+    patient = [_keys(deciding), _redis(deciding), *(_server(place, url) for place, url in _servers(settings))]
+    quick = [
+        *(_lookup(deciding.hooks, lookup, _kind_of(routes, name), _place(settings, routes.lookup_marks[name]))
+          for name, lookup in routes.lookups.items()),
+        _pdp(deciding),
+        _connection("SIDECAR_UPSTREAM", settings.upstream, upstream.reach) if app else _no_app(),
+    ]  # fmt: skip
+    try:
+        return [finding for work in (patient, quick) for found in await asyncio.gather(*work) for finding in found]
+    finally:
+        await deciding.aclose()
+        await upstream.aclose()
+
+
+def _place(settings: Settings, mark: Mark) -> str:
+    return str(Problem(settings.routes, mark.line, mark.column, mark.path))
+
+
+# --- lookups ---
+
+
+async def _lookup(hooks: Lookups, lookup: Lookup, kind: str, place: str) -> list[Finding]:
+    """Ask a hook for an id that nobody has."""
+    hook = lookup.inquiry
+    if not isinstance(hook, Hook):
+        return [Finding(Level.NOTE, f"{place}: not asked, since it is no hook")]
+    call = Call(lookup, _question(hook, kind), NOBODY)
+    # a query may have a key in it
+    shown = hook.shown(call.question.partition("?")[0])
+    try:
+        reply = await hooks.ask(call)
+    except Refused as refused:
+        text = f"found no answer ({_why(refused, lookup)}), expected 404 or JSON"
+        text += ": start the hook, or mend the URL or `timeout`"
+        return [Finding(Level.PROBLEM, f"{place}: {shown}: {text}")]
+    level, text = _of_status(hook, reply) or _of_answer(hook, call, reply)
+    return [Finding(level, f"{place}: {shown}: {text}")]
+
+
+def _kind_of(routes: RoutesFile, lookup: str) -> str:
+    """Return the kind of the first route that asks a lookup."""
+    kinds = (ask.kind for route in routes.table.routes for ask in route.asks.values() if ask.lookup == lookup)
+    return next(kinds, NOBODY)
+
+
+def _question(hook: Hook, kind: str) -> str:
+    """Fill a target without a request."""
+    return "".join(part if type(part) is str else quote(_text_for(part, kind), safe="") for part in hook.target)
+
+
+def _text_for(part: str | Reference | ResourceField, kind: str) -> str:
+    if isinstance(part, Reference):
+        return _TEXTS.get(part.type, NOBODY)
+    return kind if part is ResourceField.KIND else NOBODY
+
+
+def _of_status(hook: Hook, reply: Reply) -> tuple[Level, str] | None:
+    """Judge a status but 200."""
+    if reply.status == 200:
+        return None
+    if reply.status == 404:
+        return Level.NOTE, "it answered 404"
+    if reply.status in (400, 422):
+        return Level.NOTE, f"it answered {reply.status}, as a hook may whose ids have another form"
+    if reply.status in (401, 403):
+        how = "give the variable of `bearer_env` a token that it takes" if hook.bearer else "name one by `bearer_env`"
+        return Level.PROBLEM, f"found status {reply.status}, expected it to take the sidecar's token: {how}"
+    if 300 <= reply.status < 400:
+        return Level.PROBLEM, f"found a redirect ({reply.status}), expected an answer: name the URL that it leads to"
+    return Level.PROBLEM, f"found status {reply.status}, expected 404 or JSON: look into the hook's log"
+
+
+def _of_answer(hook: Hook, call: Call, reply: Reply) -> tuple[Level, str]:
+    """Judge an answer of status 200 as the gate does."""
+    lookup = call.lookup
+    try:
+        found = attributes_from(call, reply)
+    except Refused as refused:
+        why = _why(refused, lookup)
+        if refused.code is not Code.LOOKUP_MISMATCH:
+            return (
+                Level.PROBLEM,
+                f"found an answer that cannot be read ({why}), expected JSON: mend the hook or its URL",
+            )
+        if refused.about_another or ResourceField.ID not in hook.values:
+            return Level.NOTE, "it answered with JSON"
+        return Level.WARNING, (
+            f"found status 200 for an id that nobody has, without an attribute that is read ({why}), "
+            f"expected 404: as it is, `missing: {lookup.missing}` does not apply, and the request fails"
+        )
+    if ResourceField.ID not in hook.values or (lookup.missing is Missing.EMPTY and not found):
+        return Level.NOTE, "it answered with JSON"
+    return Level.WARNING, (
+        f"found status 200 with every attribute for the id {NOBODY!r}, which nobody has, expected 404: policies decide "
+        f"about what is not there, and `missing: {lookup.missing}` does not apply"
+    )
+
+
+def _why(refused: Refused, lookup: Lookup) -> str:
+    """Return the reason of a refusal; the line names the lookup already."""
+    return refused.detail.removeprefix(f"lookups.{lookup.name}").lstrip(".: ")
+
+
+# --- keys, decisions, sessions ---
+
+
+async def _keys(deciding: Deciding) -> list[Finding]:
+    """Fetch the key sets. A pool has two issuers, and needs the keys of one."""
+    settings, routes = deciding.settings, deciding.configured.routes
+    places = [_place(settings, mark) for mark in routes.identity_marks] or [_key_setting(settings)] * len(
+        deciding.configured.trust.groups
+    )
+    troubles = await deciding.configured.keys.troubles()
+    return [_of_keys(place, trouble) for place, trouble in zip(places, troubles, strict=True)]
+
+
+def _key_setting(settings: Settings) -> str:
+    if settings.jwks_url:
+        return "SIDECAR_JWKS_URL"
+    return "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER" if settings.cognito_endpoint else "AWS_COGNITO_POOL_ID"
+
+
+def _of_keys(place: str, troubles: Mapping[str, str]) -> Finding:
+    """Judge the key sets of one pool."""
+    good = next((url for url, trouble in troubles.items() if not trouble), None)
+    if good is not None:
+        return Finding(Level.NOTE, f"{place}: {_without_query(good)} has usable keys")
+    url, trouble = next(iter(troubles.items()))
+    text = f"found no usable keys at {_without_query(url)} ({trouble}), expected a JWKS with RS256 keys"
+    return Finding(Level.PROBLEM, f"{place}: {text}: mend the address, or the network to it")
+
+
+def _without_query(url: str) -> str:
+    return url.partition("?")[0]
+
+
+async def _pdp(deciding: Deciding) -> list[Finding]:
+    """Ask a PDP that is not ours whether it serves."""
+    settings = deciding.settings
+    if deciding.embedded is not None:
+        return []
+    setting, where = ("SIDECAR_PDP", settings.pdp) if settings.pdp else ("SIDECAR_CERBOS", settings.cerbos)
+    trouble = await deciding.pdp.trouble()
+    if not trouble:
+        return [Finding(Level.NOTE, f"{setting}: {where} serves")]
+    how = "start it, or mend its address, its TLS settings or its token"
+    return [Finding(Level.PROBLEM, f"{setting}: found that {where} does not serve ({trouble}), expected it to: {how}")]
+
+
+async def _redis(deciding: Deciding) -> list[Finding]:
+    """PING the Redis of sessions."""
+    settings = deciding.settings
+    if deciding.browser is None or not settings.redis_url:
+        return []
+    # a fifth of the time to start, for those who have a Redis
+    from sidecar.sessions.redis_link import RedisLink
+
+    link = RedisLink(settings.redis_url, deadline=REDIS_WITHIN)
+    try:
+        await link.within(link.redis.ping)
+    except Refused as refused:
+        text = (
+            f"found no answer to PING ({refused.detail}), expected PONG: start Redis, or mend its address or password"
+        )
+        return [Finding(Level.PROBLEM, f"SIDECAR_REDIS_URL: {text}")]
+    finally:
+        await link.aclose()
+    return [Finding(Level.NOTE, "SIDECAR_REDIS_URL: Redis answers")]
+
+
+# --- connections alone ---
+
+
+def _servers(settings: Settings) -> Iterator[tuple[str, str]]:
+    """Yield the servers of a sign-in that nothing can be asked: the setting that names each, and its URL."""
+    if "hosted" in settings.login_modes:
+        yield "AWS_COGNITO_DOMAIN", domain_origin(settings.domain, settings.region)
+    if settings.login_modes and settings.pool_id:
+        setting = "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER" if settings.cognito_endpoint else "AWS_REGION"
+        yield setting, api_endpoint(settings.region, settings.cognito_endpoint)
+    for base in dict.fromkeys(map(key_base, settings.alb_signers)):
+        yield "SIDECAR_ALB_SIGNER", base
+
+
+async def _server(place: str, url: str) -> list[Finding]:
+    """Connect to a server with the CAs that it is asked with later."""
+    parts = urlsplit(url)
+    origin = f"{parts.scheme}://{parts.netloc}"
+    tls = httpx.create_ssl_context(trust_env=False) if parts.scheme == "https" else None
+    pool: Pool[None] = Pool(Origin.parse(origin), tls=tls)
+    try:
+        return await _connection(place, origin, pool.reach)
+    finally:
+        await pool.aclose()
+
+
+async def _no_app() -> list[Finding]:
+    return [Finding(Level.NOTE, "SIDECAR_UPSTREAM: not set, so no app was connected to")]
+
+
+async def _connection(place: str, where: str, reach: Callable[[], Awaitable[None]]) -> list[Finding]:
+    try:
+        await reach()
+    except Fault as fault:
+        text = (
+            f"found no connection to {where} ({fault.detail}), expected one: start it, or mend its address or its CAs"
+        )
+        return [Finding(Level.PROBLEM, f"{place}: {text}")]
+    return [Finding(Level.NOTE, f"{place}: {where} takes connections")]
