@@ -140,7 +140,7 @@ def key_url(text: str) -> str:
     """A key server is asked over TLS, unless it is on this machine (R14)."""
     match = re.fullmatch(rf"(https?)://({HOST})(:{PORT})?(/\S*)?", text) if text else None
     if text and match is None:
-        raise ValueError("expected an http(s) URL")
+        raise ValueError("expected an https URL")
     if match is not None and match[1] == "http" and not units.is_loopback(match[2]):
         raise ValueError("expected https: only a loopback host may be asked over plain http")
     return text

@@ -49,7 +49,7 @@ class Door:
     def enter(
         self, head: Head, peer: str, scheme: str, *, holds_answer: bool = False, delegated: bool = False
     ) -> Visit:
-        """Begin with a request as `net/http_server.py` has read it."""
+        """Begin with a request that is already parsed."""
         started = self.timer()
         trace = None if self.begin_trace is None else self.begin_trace(head.headers)
         raw = Raw(
@@ -85,7 +85,7 @@ PREFLIGHT = 204
 
 
 def raw_of(scope: Scope, request_id: str) -> Raw:
-    """The request of an ASGI http scope that `net/http_server.py` made."""
+    """Return the request of an ASGI http scope that `net/http_connection.py` made."""
     client = scope["client"]
     peer = client[0] if client else ""
     return Raw(scope["method"], scope["raw_target"], scope["headers"], peer, scope["scheme"], request_id)

@@ -38,7 +38,7 @@ class ForwardAuth:
         return target.partition(b"?")[0] == AUTHORIZE
 
     async def __call__(self, head: Head, peer: str, scheme: str, receive: Receive, send: Send) -> None:
-        """Handle one request as `net/http_server.py` has read it, whose target `has` a question."""
+        """Answer one request that is already parsed, whose target `has` a question."""
         asked = self._door.enter(head, peer, scheme, delegated=True)
         visit, verdict = await self._judged(asked)
         if isinstance(verdict, Forward):

@@ -94,7 +94,7 @@ class Proxy:
         self._upstream = upstream
 
     async def __call__(self, head: Head, peer: str, scheme: str, receive: Receive, send: Send) -> None:
-        """Handle one request as `net/http_server.py` has read it."""
+        """Handle one request that is already parsed."""
         visit = self._door.enter(head, peer, scheme, holds_answer=True)
         body = ClientBody(head.headers if head.length else [], receive)
         permit = await self._door.admit(visit, body.whole)

@@ -71,7 +71,7 @@ class WebSocketDoor:
         self._max_message = max_message
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Handle one valid handshake: an http scope of `net/http_server.py` with the extension UPGRADE."""
+        """Handle one valid handshake: an http scope of `net/http_connection.py` with the extension UPGRADE."""
         door = self._door
         started, raw = door.timer(), raw_of(scope, door.new_id())._replace(websocket=True)
         visit = Visit(door.traced(raw), started)

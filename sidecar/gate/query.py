@@ -12,7 +12,7 @@ from typing import NamedTuple
 from urllib.parse import quote, unquote_to_bytes
 
 from sidecar.gate.codes import Code
-from sidecar.gate.values import CONTROLS
+from sidecar.gate.values import CONTROLS, utf8_text
 from sidecar.gate.verdict import Refused
 from sidecar.wire.spelling import folded
 
@@ -94,7 +94,7 @@ def query_value(query: bytes, name: str) -> str | None:
     if query.count(b"&") >= MAX_PARAMETERS:
         raise Refused(Code.REFERENCE_INVALID, f"{place}: more than {MAX_PARAMETERS} parameters")
     pairs = [pair.partition(b"=") for pair in query.split(b"&")]
-    keys = [_decoded(_form(key), place) for key, _, _ in pairs]
+    keys = [utf8_text(_form(key), place) for key, _, _ in pairs]
     if any(_UNCLEAR.search(key) for key in keys):
         raise Refused(Code.REFERENCE_INVALID, f"{place}: a control character, or an escape of an escape, in a name")
     wanted = _plain(name)
@@ -106,7 +106,7 @@ def query_value(query: bytes, name: str) -> str | None:
         raise Refused(Code.REFERENCE_INVALID, f"{place}: found {len(found)}, expected one")
     if _LATER_NAME.search(exact[0]):
         raise Refused(Code.REFERENCE_INVALID, f"{place}: ']=' in the value, to which a name reaches for some servers")
-    return _decoded(_form(exact[0]), place)
+    return utf8_text(_form(exact[0]), place)
 
 
 # a NUL ends a name for some, and who decodes twice reads another name
@@ -139,10 +139,3 @@ def taken_for(key: str) -> set[str]:
     inner = _BRACKETS.match(plain)
     first = inner[1] if inner is not None else plain
     return {first.strip().translate(_MANGLED), plain.translate(_MANGLED)}
-
-
-def _decoded(data: bytes, place: str) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Refused(Code.REFERENCE_INVALID, f"{place}: not UTF-8") from None

@@ -17,7 +17,7 @@ from sidecar.gate.expressions import compile_expression
 from sidecar.gate.identity import Principal
 from sidecar.gate.query import query_value
 from sidecar.gate.request import Request
-from sidecar.gate.values import Type, check_string, checked, type_of
+from sidecar.gate.values import Type, check_string, checked, type_of, utf8_text
 from sidecar.gate.verdict import Refused
 from sidecar.wire.grammar import PLAIN_NAME
 from sidecar.wire.spelling import folded, respelled
@@ -262,14 +262,7 @@ def _header_value(request: Request, name: str) -> str:
     values = [value for key, value in request.headers if key == wanted]
     if len(values) != 1:
         raise Refused(Code.REFERENCE_INVALID, f"header.{name}: found {len(values)}, expected one")
-    return _decoded(values[0], f"header.{name}")
-
-
-def _decoded(data: bytes, place: str) -> str:
-    try:
-        return data.decode("utf-8")
-    except UnicodeDecodeError:
-        raise Refused(Code.REFERENCE_INVALID, f"{place}: not UTF-8") from None
+    return utf8_text(values[0], f"header.{name}")
 
 
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,15})?")

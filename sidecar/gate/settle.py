@@ -1,14 +1,6 @@
 """The gate's second half: the app's answer by its permit -> what is released to the client, or a refusal. Pure.
 
-To add an obligation:
-
-1. a frozen dataclass in `gate/obligation.py`, in the union `Obligation`, with `needs_body` where it is settled over
-   the whole answer;
-2. a branch in `_settled` below, and one in `doors/handover.py` that says how another proxy does it; mypy names both;
-3. the route's method carries it in `Ask.obligations`, and a stage of the gate that finds one adds it to `_Way`.
-
-Nothing else changes. A door that cannot hold a whole answer says so on its `Raw`, and the gate refuses such a route
-there (`proxy_unable`). The proxy reads the body before it settles, and releases nothing until then.
+How to add an obligation is in docs/architecture.md.
 """
 
 from __future__ import annotations

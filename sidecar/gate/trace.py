@@ -1,6 +1,6 @@
 """The trace context of one request: plain data, which travels with the request to all that is asked for it.
 
-W3C Trace Context (www.w3.org/TR/trace-context). Who begins one and who tells of it is in `tracing.py`.
+W3C Trace Context (www.w3.org/TR/trace-context). `record/tracing.py` begins and exports it.
 """
 
 from __future__ import annotations

@@ -50,6 +50,14 @@ def check_string(place: object, text: str, code: Code) -> None:
         raise Refused(code, f"{place}: expected 1 to {MAX_VALUE} characters without controls")
 
 
+def utf8_text(data: bytes, place: str) -> str:
+    """Return bytes of a request as text. Raises Refused(REFERENCE_INVALID)."""
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError:
+        raise Refused(Code.REFERENCE_INVALID, f"{place}: not UTF-8") from None
+
+
 CONTROLS = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _CANONICAL_INT = re.compile(r"0|-?[1-9][0-9]{0,15}")
 _CANONICAL_FRACTION = re.compile(r"-?(?:0|[1-9][0-9]{0,15})\.[0-9]{0,17}[1-9]")

@@ -1,6 +1,6 @@
 """Signing in at Cognito: what a sign-in gives, why one fails, how the provider is asked, and what its tokens must say.
 
-`hosted.py` asks the domain of the hosted UI (OAuth 2.0), `userpool.py` the API that takes passwords and challenges.
+`hosted.py` asks the domain of the hosted UI (OAuth 2.0), `user_pool.py` the API that takes passwords and challenges.
 """
 
 from __future__ import annotations

@@ -58,7 +58,7 @@ def test_all_faults_are_told_at_once() -> None:
         ("SIDECAR_FORWARD_AUTH", "nginx", "SIDECAR_TRUSTED_PROXIES: not set"),
         ("SIDECAR_FORWARD_AUTH", "apache", "expected off or nginx"),
         ("SIDECAR_JWKS_URL", "http://keys.example/jwks.json", "expected https"),
-        ("SIDECAR_JWKS_URL", "file:///etc/passwd", "expected an http(s) URL"),
+        ("SIDECAR_JWKS_URL", "file:///etc/passwd", "expected an https URL"),
         ("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "http://10.0.0.1:5000", "expected https"),
         ("AWS_COGNITO_POOL_ID", "nonsense", "expected an id such as"),
         ("AWS_REGION", "Mars", "expected a region"),

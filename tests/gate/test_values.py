@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
-from sidecar.gate.values import MAX_DEPTH, Type, checked, from_text
+from sidecar.gate.values import MAX_DEPTH, Type, checked, from_text, utf8_text
 from sidecar.gate.verdict import Refused
 from sidecar.wire.strict_json import EXACT_INTEGER
 
@@ -86,3 +86,10 @@ def test_the_code_is_that_of_the_caller() -> None:
         with pytest.raises(Refused) as caught:
             checked(Type.BOOL, "true", "place", code)
         assert caught.value.code is code
+
+
+def test_bytes_are_text_in_utf_8_or_refused() -> None:
+    assert utf8_text("é".encode(), "header.x") == "é"
+    with pytest.raises(Refused) as caught:
+        utf8_text(b"\xe9", "header.x")
+    assert (caught.value.code, caught.value.detail) == (Code.REFERENCE_INVALID, "header.x: not UTF-8")

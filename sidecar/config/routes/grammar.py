@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import re
 from typing import Any
-from urllib.parse import urlsplit
 
-from sidecar.config import units
+from sidecar.config import parsers, units
 from sidecar.config.routes.principal import PRINCIPAL
 from sidecar.config.shapes import Choice, Field, Flag, ListOf, MapOf, Record, Short, Text, Whole, WordOr
 from sidecar.gate.expressions import compile_expression
@@ -31,14 +30,10 @@ def _origin(text: str) -> str:
 
 
 def _key_url(text: str) -> str:
-    """A key server is asked over TLS, unless it is on this machine (R14)."""
-    parts = urlsplit(text)
-    host = parts.hostname or ""
-    if parts.scheme not in ("http", "https") or not host or parts.username is not None:
-        raise ValueError(f"found {text!r}, expected an https URL")
-    if parts.scheme == "http" and not units.is_loopback(host):
-        raise ValueError(f"found {text!r}, expected https: only a loopback host may be asked over plain http")
-    return text
+    try:
+        return parsers.key_url(text)
+    except ValueError as error:
+        raise ValueError(f"found {text!r}, {error}") from None
 
 
 _NAMES = ListOf(Text(pattern=r"\S+", what="a name"), single=True)

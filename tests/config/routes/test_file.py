@@ -97,6 +97,7 @@ def test_what_is_left_out_has_a_safe_default() -> None:
         ("{issuer: 'https://i', jwks_url: 'http://k.example/jwks', client_ids: [a]}", "only a loopback host"),
         ("{issuer: 'https://i', jwks_url: 'http://127.0.0.1.evil.test/', client_ids: [a]}", "only a loopback host"),
         ("{issuer: 'https://i', jwks_url: 'https://u:p@k', client_ids: [a]}", "expected an https URL"),
+        ("{issuer: 'https://i', jwks_url: 'https://k:port/', client_ids: [a]}", "expected an https URL"),
         ("{issuer: 'https://i', jwks_url: 'https://k'}", "found no 'client_ids'"),
         (
             "{region: eu-west-1, user_pool_id: eu-west-1_A, client_ids: [a], token_use: [refresh]}",
