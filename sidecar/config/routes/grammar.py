@@ -45,39 +45,45 @@ IDENTITY = Record(
     {
         "region": Field(Text(pattern=r"[a-z]{2}(-[a-z]+)+-\d", what="an AWS region"), "the pool's AWS region", ""),
         "user_pool_id": Field(Text(pattern=r"[\w-]+_[A-Za-z0-9]+", what="a user pool id"), "the pool's id", ""),
-        "issuer": Field(Text(pattern=r"https?://\S+", what="a URL"), "the exact `iss`, for another issuer", ""),
-        "jwks_url": Field(Text(_key_url, r"https?://\S+", "a URL"), "where that issuer's keys are", ""),
+        "issuer": Field(Text(pattern=r"https?://\S+", what="a URL"), "the exact `iss` of another issuer", ""),
+        "jwks_url": Field(Text(_key_url, r"https?://\S+", "a URL"), "the URL of that issuer's keys", ""),
         "client_ids": Field(ListOf(Text(pattern=r"\S+", what="a client id"), 1), "app clients", (), True),
-        "token_use": Field(ListOf(Choice(("access", "id"))), "which tokens are taken", ("access",)),
-        "audiences": Field(_NAMES, "what the `aud` of an access token may name", ()),
+        "token_use": Field(ListOf(Choice(("access", "id"))), "accepted kinds of tokens", ("access",)),
+        "audiences": Field(_NAMES, "accepted values of an access token's `aud`", ()),
     },
     "one trusted issuer of tokens",
 )
 LOOKUP = Record(
     {
-        "url": Field(Text(what="a URL with {values}"), "GET this; {id}, {kind} and references fill it", "", True),
+        "url": Field(
+            Text(what="a URL with {values}"), "the URL to GET, filled with {id}, {kind} and references", "", True
+        ),
         "attributes": Field(
             MapOf(Text(_attribute, what="a JMESPath expression"), _NAME, "an attribute name"),
             "attribute: JMESPath over the JSON answer, `:type` after it where it must be of one",
             {},
             True,
         ),
-        "timeout": Field(_DURATION, "the whole call must be done by then", 1.0),
-        "cache": Field(_DURATION, "an answer may be used again for so long", 0.0),
+        "timeout": Field(_DURATION, "the time for the whole call", 1.0),
+        "cache": Field(_DURATION, "how long an answer may be used again", 0.0),
         "missing": Field(
             Choice(tuple(Missing)), "404 of the hook: 403, 404 (denials alike), or decide without", "deny"
         ),
         "optional": Field(_NAMES, "attributes that may be absent from an answer", ()),
-        "echo": Field(Text(compile_expression, what="a JMESPath expression"), "must give the id that was asked for"),
-        "bearer_env": Field(Text(pattern=r"[A-Z_][A-Z0-9_]*", what="a variable's name"), "holds the hook's token", ""),
+        "echo": Field(
+            Text(compile_expression, what="a JMESPath expression"), "an expression that must give the requested id"
+        ),
+        "bearer_env": Field(
+            Text(pattern=r"[A-Z_][A-Z0-9_]*", what="a variable's name"), "the variable that holds the hook's token", ""
+        ),
     },
     "where attributes of a resource come from",
 )
 CORS = Record(
     {
-        "origins": Field(ListOf(Text(_origin, what="an origin"), 1), "origins that may call, exactly", (), True),
-        "methods": Field(ListOf(Text(pattern=_METHOD, what="a method")), "methods they may use"),
-        "headers": Field(_NAMES, "request headers they may send", ()),
+        "origins": Field(ListOf(Text(_origin, what="an origin"), 1), "the exact origins that may call", (), True),
+        "methods": Field(ListOf(Text(pattern=_METHOD, what="a method")), "methods that they may use"),
+        "headers": Field(_NAMES, "request headers that they may send", ()),
         "credentials": Field(Flag(), "whether cookies and Authorization may be sent", False),
         "max_age": Field(_DURATION, "how long a browser may remember the answer", 600.0),
     },
@@ -91,7 +97,7 @@ _ASKED = {
     "resource": Field(Text(pattern=r"\S+", what="a resource kind"), "the Cerbos resource kind", ""),
     "id": Field(_TEMPLATE, "the resource id; '-' without it"),
     "attributes": Field(MapOf(_TEMPLATE, _NAME, "an attribute name"), "attributes read from the request", {}),
-    "lookup": Field(Text(pattern=_NAME, what="the name of a lookup"), "where more attributes come from", ""),
+    "lookup": Field(Text(pattern=_NAME, what="the name of a lookup"), "the lookup that supplies more attributes", ""),
     "scope": Field(_TEMPLATE, "the scope of the policy that is asked, from claims or the principal"),
 }
 _QUERY = {
@@ -105,15 +111,17 @@ _QUERY = {
         "parameters that the sidecar puts in, from the principal, claims or the path; those of a client go", {},
     ),
 }  # fmt: skip
-_MAX_BODY = Field(Text(units.size, what="a size such as 1MiB"), "of a body that a reference reads")
+_MAX_BODY = Field(Text(units.size, what="a size such as 1MiB"), "the size limit of a body that a reference reads")
 ACTION = Record(
     {"action": Field(_ACTION, "the action", "", True), **_ASKED, **_QUERY, "max_body": _MAX_BODY},
     "an action with values of its own: each that it has takes the place of the route's",
 )
 ROUTE = Record(
     {
-        "path": Field(Text(pattern=r"/.*", what="a path that starts with '/'"), "the paths it names", "", True),
-        "access": Field(_ACCESS, "without a policy: any signed-in principal, or everybody"),
+        "path": Field(
+            Text(pattern=r"/.*", what="a path that starts with '/'"), "the paths that the route names", "", True
+        ),
+        "access": Field(_ACCESS, "who passes without a policy: any signed-in principal, or everybody"),
         "methods": Field(
             ListOf(Text(pattern=_METHOD, what="a method"), 1), "with `access`: the methods; GET by default"
         ),
@@ -124,20 +132,22 @@ ROUTE = Record(
             {},
         ),
         **_QUERY,
-        "allow": Field(ListOf(Choice(tuple(Oddity)), single=True), "what this route takes though it is odd", ()),
+        "allow": Field(ListOf(Choice(tuple(Oddity)), single=True), "oddities that this route accepts", ()),
         "max_body": _MAX_BODY,
-        "cors": Field(CORS, "which other origins browsers may call it from"),
-        "recheck": Field(_DURATION, "an open WebSocket is decided again after so long", 0.0),
+        "cors": Field(CORS, "other origins from which browsers may call the route"),
+        "recheck": Field(_DURATION, "how often an open WebSocket is decided again", 0.0),
     },
     "which requests, and what they ask for",
 )
 DEFAULTS = Record(
     {
-        "roles": Field(_NAMES, "roles of a principal whose token has none", ()),
-        "access": Field(Choice(("deny", "authenticated")), "for a path that no route names", "deny"),
-        "max_body": Field(Text(units.size, what="a size such as 1MiB"), "of a body that a reference reads", 1024**2),
+        "roles": Field(_NAMES, "roles for a principal whose token has none", ()),
+        "access": Field(Choice(("deny", "authenticated")), "the access to a path that no route names", "deny"),
+        "max_body": Field(
+            Text(units.size, what="a size such as 1MiB"), "the size limit of a body that a reference reads", 1024**2
+        ),
     },
-    "what holds where nothing else is said",
+    "defaults for all routes",
 )
 MAX_DECISION_SECONDS = 60.0
 """A minute of staleness: whoever needs more wants another policy, not a cache."""
@@ -163,10 +173,10 @@ FILE = Record(
     {
         "version": Field(Whole(1, 1), "the version of this grammar", None, True),
         "identity": Field(ListOf(IDENTITY), "trusted issuers; without it the environment names one pool", ()),
-        "principal": Field(PRINCIPAL, "claims -> principal"),
-        "lookups": Field(MapOf(LOOKUP, _NAME, "a lookup's name"), "name: lookup", {}),
-        "cache": Field(CACHE, "what is remembered; without it nothing is"),
-        "defaults": Field(DEFAULTS, "what holds where nothing else is said"),
+        "principal": Field(PRINCIPAL, "the claims that make the principal"),
+        "lookups": Field(MapOf(LOOKUP, _NAME, "a lookup's name"), "lookups by name", {}),
+        "cache": Field(CACHE, "what the sidecar remembers; by default nothing"),
+        "defaults": Field(DEFAULTS, "defaults for all routes"),
         "routes": Field(ListOf(ROUTE), "the routes; the most specific path wins, whatever the order", (), True),
     },
     "routes.yaml of the authorization sidecar",
