@@ -34,7 +34,7 @@ class Origin:
             return cls("unix", path=url.removeprefix("unix:"))
         match = re.fullmatch(rf"(https?)://({HOST})(?::({PORT}))?", url)
         port = int(match[3] or (443 if match[1] == "https" else 80)) if match else 0
-        if match is None or not 0 < port < 65536:
+        if match is None or port == 0:
             raise ValueError(f"found {url!r}, expected http(s)://host:port or unix:/path")
         return cls(match[1], match[2].strip("[]"), port)
 

@@ -103,8 +103,8 @@ minimum, URIs with lengths of 8000 octets"."""
 # reg-name is without escapes and sub-delims, which no host of a web app has
 NAME = r"[A-Za-z0-9._-]+"
 HOST = rf"(?:\[[0-9A-Fa-f:.]+\]|{NAME})"
-# RFC 3986 section 3.2.3: port = *DIGIT; here one to five
-PORT = r"[0-9]{1,5}"
+# RFC 3986 section 3.2.3: port = *DIGIT; here one to five, and no more than 65535, the last port of TCP
+PORT = r"(?:6553[0-5]|655[0-2][0-9]|65[0-4][0-9]{2}|6[0-4][0-9]{3}|[0-5][0-9]{4}|[0-9]{1,4})"
 # RFC 9110 section 7.2: Host = uri-host [ ":" port ]
 AUTHORITY = rf"{HOST}(?::{PORT})?"
 _HOST = re.compile(AUTHORITY.encode("ascii"))
@@ -121,6 +121,6 @@ def is_host(value: bytes) -> bool:
 def host_and_port(text: str) -> tuple[str, int] | None:
     """Read `host:port` into a host without brackets and a port; None where it is not both."""
     match = _HOST_AND_PORT.fullmatch(text)
-    if match is None or int(match[2]) > 65535:
+    if match is None:
         return None
     return match[1].strip("[]"), int(match[2])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 import string
 
 import pytest
@@ -23,6 +24,7 @@ from sidecar.wire.grammar import (
     METHODS,
     ORIGIN_FORM,
     PLAIN_NAME,
+    PORT,
     SINGLETONS,
     TEXT,
     host_and_port,
@@ -168,3 +170,13 @@ def test_an_address_is_read_alike_by_all_that_listen_and_all_that_ask(
         assert listen(text)[:2] == inject(text) == address
         if address[1]:
             assert Origin.parse(f"http://{text}") == Origin("http", *address)
+
+
+@pytest.mark.parametrize("port", ["0", "80", "00080", "9999", "10000", "59999", "65535"])
+def test_a_port_is_one_of_tcp(port: str) -> None:
+    assert re.fullmatch(PORT, port)
+
+
+@pytest.mark.parametrize("port", ["65536", "65540", "66000", "70000", "99999", "123456", ""])
+def test_no_port_is_beyond_the_last_one(port: str) -> None:
+    assert re.fullmatch(PORT, port) is None

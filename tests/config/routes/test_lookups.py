@@ -21,6 +21,7 @@ from tests.config.routes.reading import faults, hook_of, one_route, read
         ("http://ho ok/{id}", "expected http(s)://host:port"),
         ("http://hook/a b", "expected visible ASCII"),
         ("http://hook:port/{id}", "expected http(s)://host:port"),
+        ("http://hook:99999/{id}", "expected http(s)://host:port"),
         ("http://hook/{nope}", "expected one of {path.…}"),
         ("http://hook/{id", "found a lone brace"),
         ("http://hook", "expected http(s)://host:port/path"),
