@@ -137,7 +137,7 @@ def test_an_admin_asks_as_another_and_it_is_noted(page: Page, console: Site) -> 
     page.get_by_label("A path for /contacts/{id}").fill("/contacts/1")
     page.get_by_role("button", name="Check these paths").click()
     assert chips(page, "/contacts/{id}") == {"read": "yes", "update": "no", "delete": "no"}
-    assert "as bob" in page.get_by_role("status").inner_text()
+    assert "for bob" in page.get_by_role("status").inner_text()
     noted = [line for line in console.sidecar.decisions() if line["event"] == "console_as"]
     assert noted[-1]["asked_as"] == "bob"
 
