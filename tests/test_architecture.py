@@ -118,11 +118,12 @@ def faults(package: Path, page: str) -> list[str]:
             ]
         if "Forward" in calls(path) or (module != "gate.gate" and "Forward" in bases(path)):
             found.append(f"{module} makes a permit")
-        if "Forward" in cast_to(path):
+        if any(re.search(r"\bForward\b", name) for name in cast_to(path)):
             found.append(f"{module} takes another thing for a permit")
         found += [f"{module} imports the private {name}" for name in imported(path) if is_private(name)]
         if changes(path):
             found.append(f"{module} may change a permit")
+        found += goes_around(module, path)
         if renames(path, "Forward"):
             found.append(f"{module} hides the permit's name")
     return found
@@ -137,7 +138,45 @@ def changes(path: Path) -> bool:
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name)
     }
     means = {("dataclasses", "replace"), ("copy", "replace"), ("object", "__setattr__"), ("object", "__new__")}
-    return bool(means & attributes) or not {"dataclasses.replace", "copy.replace"}.isdisjoint(imported(path))
+    another_name = {(alias.name, alias.asname) for node in tree if isinstance(node, ast.Import) for alias in node.names}
+    hidden = {name for name, told in another_name if told} & {"dataclasses", "copy", "typing"}
+    taken = {"dataclasses.replace", "copy.replace", "dataclasses.*", "copy.*"}
+    return bool(means & attributes or hidden or taken.intersection(imported(path)) or any(map(is_remade, tree)))
+
+
+def is_remade(node: ast.AST) -> bool:
+    """Whether a node calls the class of a value, as `type(permit)(…)` and `permit.__class__(…)` do: the class of an
+    abstract value type-checks."""
+    match node:
+        case ast.Call(func=ast.Call(func=ast.Name(id="type")) | ast.Attribute(attr="__class__")):
+            return True
+    return False
+
+
+CONNECTS = {
+    "open_connection",
+    "open_unix_connection",
+    "create_connection",
+    "create_unix_connection",
+    "sock_connect",
+    "HTTPConnection",
+    "HTTPSConnection",
+    "urlopen",
+}
+CONNECTING = {"net.pool", "net.grpc_client", "pdp.embedded", "health"}
+"""The files that open connections by the standard library, besides the demo."""
+
+
+def goes_around(module: str, path: Path) -> list[str]:
+    """What a file does by which neither the import table nor the type checker sees whom it asks."""
+    found = []
+    if module not in CONNECTING and not module.startswith("demo"):
+        named = {node.attr for node in nodes(path) if isinstance(node, ast.Attribute)}
+        named |= {name.rpartition(".")[2] for name in imported(path)}
+        found += [f"{module} opens connections of its own: {name}" for name in sorted(CONNECTS & named)]
+    if module != "cli" and {"import_module", "__import__"} & calls(path):
+        found.append(f"{module} imports what the table does not see")
+    return found
 
 
 def nowhere(row: Row, known: Iterable[str]) -> list[str]:
@@ -149,10 +188,14 @@ def nowhere(row: Row, known: Iterable[str]) -> list[str]:
 def renames(path: Path, name: str) -> bool:
     """Whether a file gives `name` another one, as an import or by assignment."""
     for node in nodes(path):
-        if isinstance(node, ast.alias) and node.name == name and node.asname:
+        if isinstance(node, ast.alias) and node.name in (name, "cast") and node.asname:
             return True
-        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(node.value, ast.Name) and node.value.id == name:
-            return True
+        given = node.value if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr | ast.keyword) else None
+        handed = [*node.args] if isinstance(node, ast.Call) and ast.unparse(node.func) != "isinstance" else []
+        defaults = [*node.defaults, *node.kw_defaults] if isinstance(node, ast.arguments) else []
+        for one in (given, *handed, *defaults):
+            if (isinstance(one, ast.Name) and one.id == name) or (isinstance(one, ast.Attribute) and one.attr == name):
+                return True
     return False
 
 
@@ -183,9 +226,9 @@ def bases(path: Path) -> set[str]:
 def cast_to(path: Path) -> set[str]:
     """The types that a file casts to, quoted or not."""
     return {
-        ast.unparse(node.args[0]).strip("'").rpartition(".")[2]
-        for node in ast.walk(ast.parse(path.read_text()))
-        if isinstance(node, ast.Call) and ast.unparse(node.func) in ("cast", "typing.cast") and node.args
+        ast.unparse(node.args[0])
+        for node in nodes(path)
+        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "cast" and node.args
     }
 
 
@@ -236,6 +279,25 @@ PAGE = """
         ("door.py", "import dataclasses\ndataclasses.replace(permit, target=b'/')", "door may change a permit"),
         ("door.py", "object.__setattr__(permit, 'target', b'/')", "door may change a permit"),
         ("door.py", "from dataclasses import dataclass\n'a'.replace('a', 'b')", None),
+        ("door.py", "import dataclasses as d\nd.replace(permit, target=b'/')", "door may change a permit"),
+        ("door.py", "from dataclasses import *", "door may change a permit"),
+        ("door.py", "type(permit)(b'GET', raw.target)", "door may change a permit"),
+        ("door.py", "permit.__class__(b'GET', raw.target)", "door may change a permit"),
+        ("door.py", "kind = type(permit)", None),
+        ("door.py", "cast('Forward | None', raw)", "door takes another thing for a permit"),
+        ("door.py", "cast(dict[str, Forward], raw)", "door takes another thing for a permit"),
+        ("door.py", "from typing import cast as c", "door hides the permit's name"),
+        ("door.py", "P = verdict.Forward", "door hides the permit's name"),
+        ("door.py", "def f(make=Forward): ...", "door hides the permit's name"),
+        ("door.py", "partial(Forward, b'GET')", "door hides the permit's name"),
+        ("door.py", "isinstance(verdict, Forward)", None),
+        (
+            "door.py",
+            "import asyncio\nasyncio.open_connection('app', 80)",
+            "door opens connections of its own: open_connection",
+        ),
+        ("door.py", "from http.client import HTTPConnection", "door opens connections of its own: HTTPConnection"),
+        ("door.py", "import_module('pkg.net.pool')", "door imports what the table does not see"),
         ("door.py", "from pkg.gate.x import y", "door imports gate.x"),
         ("door.py", "from pkg.gate import x", "door imports gate.x"),
         ("door.py", "import pkg.gate.x", "door imports gate.x"),

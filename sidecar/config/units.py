@@ -5,7 +5,9 @@ from __future__ import annotations
 import ipaddress
 import re
 
-_DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)")
+_MAX_DIGITS = 9
+"""Of a duration: a timer of the event loop takes no infinity."""
+_DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
 _SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB)")
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
@@ -14,7 +16,7 @@ _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
 def duration(text: str) -> float:
     """Seconds of `300ms`, `2s`, `5m` or `1h`. Raises ValueError."""
     match = _DURATION.fullmatch(text)
-    if match is None:
+    if match is None or len(match[1]) > _MAX_DIGITS:
         raise ValueError(f"found {text!r}, expected a duration such as 300ms, 2s, 5m or 1h")
     return float(match[1]) * _SECONDS[match[2]]
 

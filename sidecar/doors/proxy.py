@@ -137,7 +137,7 @@ class Proxy:
         if permit.cookies:
             headers = [*headers, *((b"set-cookie", cookie) for cookie in permit.cookies)]
         if released.body is not None:
-            length = len(released.body)
+            length = None if _has_no_body(permit.method, released.status) else len(released.body)
         if length is not None:
             headers = [*headers, (b"content-length", str(length).encode("ascii"))]
         try:
@@ -168,6 +168,12 @@ def _with_marks(headers: list[Header], permit: Forward) -> list[Header]:
     if not permit.reply_headers:
         return headers
     return [pair for pair in headers if pair[0] not in ANSWER_HEADERS] + list(permit.reply_headers)
+
+
+def _has_no_body(method: bytes, status: int) -> bool:
+    """Return whether an answer ends with its head (RFC 9112 section 6.3): its length is another's, of which nothing is
+    known where the body was to be changed."""
+    return method == b"HEAD" or status in (204, 304)
 
 
 async def _hold(response: Response) -> bytes | None:

@@ -23,7 +23,7 @@ from sidecar.gate.verdict import Forward, Preflight, Refuse
 from sidecar.net.connection import Fault
 from sidecar.net.owners import Places
 from sidecar.net.upgrade import UPGRADE
-from sidecar.net.upstream import Upgraded, Upstream
+from sidecar.net.upstream import Handshake, Upgraded, Upstream
 from sidecar.wire.grammar import Header
 
 NOT_ALLOWED = 4403
@@ -45,20 +45,6 @@ def offered_protocols(headers: Iterable[Header]) -> list[bytes]:
     value = b",".join(value for name, value in headers if name == b"sec-websocket-protocol")
     offers = [offer.strip() for offer in value.split(b",")]
     return [offer for offer in offers if offer and len(offer) <= _MAX_NAME and not _TOKEN.search(offer)]
-
-
-def handshake_headers(headers: tuple[Header, ...], key: bytes) -> list[Header]:
-    """The permit's headers as a handshake of our own: our key, no extensions, no token among the subprotocols."""
-    kept = [pair for pair in headers if not pair[0].startswith(b"sec-websocket-")]
-    offers = offered_protocols(headers)
-    return [
-        *kept,
-        (b"connection", b"Upgrade"),
-        (b"upgrade", b"websocket"),
-        (b"sec-websocket-version", b"13"),
-        (b"sec-websocket-key", key),
-        *([(b"sec-websocket-protocol", b", ".join(offers))] if offers else []),
-    ]
 
 
 class WebSocketDoor:
@@ -100,7 +86,7 @@ class WebSocketDoor:
         opened = None
         fault: Code | None = Code.INTERNAL_ERROR
         try:
-            opened = await self._upstream.upgrade(permit, handshake_headers(permit.headers, key))
+            opened = await self._upstream.upgrade(permit, Handshake(key, tuple(offered_protocols(permit.headers))))
             status, fault = opened.status, None
             if status == SWITCHING_PROTOCOLS and not _is_accepted(opened.headers, key, permit.headers):
                 opened.transport.abort()
@@ -122,7 +108,8 @@ class WebSocketDoor:
             if isinstance(settled, Refuse):
                 await self._fail(permit, settled.code, visit, send)
             else:
-                await send_whole(Answer(settled.status, settled.headers, b""), send)
+                cookies = [(b"set-cookie", cookie) for cookie in permit.cookies]
+                await send_whole(Answer(settled.status, [*settled.headers, *cookies], b""), send)
         else:
             try:
                 await self._run(permit, visit, scope, opened)

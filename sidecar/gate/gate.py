@@ -144,6 +144,7 @@ def _with_own_query(request: Request, ask: Ask, material: Material) -> Request:
     return _with_query(request, with_values(request.query, values))
 
 
+@final
 class Gate:
     """Decides requests. `now` gives Unix seconds, `timer` monotonic seconds. With `shadow` everything is forwarded,
     and the permit says what would have been refused. `sources` are asked in order for the token of a request that has

@@ -13,6 +13,9 @@ from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.wire.caching import keep_private
 from sidecar.wire.grammar import Header
 
+PARTIAL_CONTENT = 206
+"""The status of an answer that is a part of another (RFC 9110 section 15.3.7)."""
+
 
 class Held(NamedTuple):
     """The app's answer as a door holds it: nothing of it has gone out.
@@ -49,6 +52,8 @@ def _settled(obligation: Obligation, held: Held) -> Held:
     """The answer with one obligation done. Raises Refused."""
     if obligation.needs_body and held.body is None:
         raise Refused(Code.UPSTREAM_PROTOCOL, "an answer too large to be held, as an obligation needs it")
+    if obligation.needs_body and held.status == PARTIAL_CONTENT:
+        raise Refused(Code.UPSTREAM_PROTOCOL, "a part of an answer, and an obligation needs the whole")
     match obligation:
         case KeepPrivate():
             return Held(held.status, keep_private(held.headers, obligation.vary, obligation.no_store), held.body)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import NamedTuple, final
 
 from sidecar.gate.verdict import Forward
@@ -20,6 +20,14 @@ class Upgraded(NamedTuple):
     headers: list[Header]
     transport: asyncio.Transport
     tail: bytes
+
+
+class Handshake(NamedTuple):
+    """What a WebSocket handshake of our own says besides the permit's headers: our key, and the subprotocols that are
+    offered, without extensions (RFC 6455 section 4.1)."""
+
+    key: bytes
+    protocols: tuple[bytes, ...] = ()
 
 
 @final
@@ -52,6 +60,7 @@ class Upstream:
 
     async def send(self, permit: Forward, body: Body | None) -> Response:
         """Send what the permit says, and wait for the head of the answer. Raises Fault, or what `body.read` raises."""
+        _require_permit(permit)
         pool = self._pool
         if pool.open - len(pool.kept) >= self._crowded:
             self._refuse_greedy(permit)
@@ -60,12 +69,14 @@ class Upstream:
         connection, reader = await pool.exchange(permit, head, permit.method, body)
         return Response(pool, connection, reader)
 
-    async def upgrade(self, permit: Forward, headers: Iterable[Header]) -> Upgraded:
-        """Send the permit's request with the headers of a handshake, on a connection of its own. Raises Fault."""
+    async def upgrade(self, permit: Forward, handshake: Handshake) -> Upgraded:
+        """Send the permit's request with the fields `handshake` besides its headers, on a connection of its own. Raises
+        Fault."""
+        _require_permit(permit)
         pool = self._pool
         if pool.open - len(pool.kept) >= self._crowded:
             self._refuse_greedy(permit)
-        head = encode_request(permit.method, permit.target, headers, None)
+        head = encode_request(permit.method, permit.target, handshake_headers(permit, handshake), None)
         connection = await pool.connect(permit)
         reader = ResponseReader(False, upgrade=True)
         await connection.ask(reader, head, None)
@@ -95,3 +106,22 @@ class Upstream:
     async def aclose(self) -> None:
         """Close every connection, and open none any more."""
         await self._pool.aclose()
+
+
+def _require_permit(permit: Forward) -> None:
+    """See that a permit is one: to the type checker, a value of type Any is everything."""
+    if not isinstance(permit, Forward):
+        raise TypeError(f"found {type(permit).__name__}, expected the permit of a request")
+
+
+def handshake_headers(permit: Forward, handshake: Handshake) -> list[Header]:
+    """Return the permit's headers as a handshake of our own."""
+    protocols = [(b"sec-websocket-protocol", b", ".join(handshake.protocols))] if handshake.protocols else []
+    return [
+        *(pair for pair in permit.headers if not pair[0].startswith(b"sec-websocket-")),
+        (b"connection", b"Upgrade"),
+        (b"upgrade", b"websocket"),
+        (b"sec-websocket-version", b"13"),
+        (b"sec-websocket-key", handshake.key),
+        *protocols,
+    ]

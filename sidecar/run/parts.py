@@ -94,6 +94,9 @@ def require_place(address: Address, variable: str) -> None:
         raise StartError(f"{variable}: found {address}, expected a path of {MAX_SOCKET_PATH} bytes at most")
     with unable(variable, f"listen on {address}"):
         _require_folder(path)
+    # what an earlier run left there is replaced, and nothing else is taken away
+    if path.is_symlink() or (path.exists() and not path.is_socket()):
+        raise StartError(f"{variable}: found another file at {address}, expected nothing or a socket")
 
 
 def require_log(settings: Settings) -> None:
@@ -102,6 +105,10 @@ def require_log(settings: Settings) -> None:
         return
     path = Path(settings.decision_log)
     with unable("SIDECAR_DECISION_LOG", f"append to {settings.decision_log}"):
+        # where a link leads to, and an error where that is nowhere
+        path = Path(os.path.realpath(path))
+        if path.is_symlink():
+            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
         if path.is_dir():
             raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
         if not path.exists():

@@ -6,6 +6,7 @@ import hashlib
 from typing import Any
 
 import jwt
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from jwt.algorithms import ECAlgorithm
@@ -54,7 +55,13 @@ def load_key(source: str) -> ec.EllipticCurvePrivateKey:
     if source == "ephemeral":
         return ec.generate_private_key(ec.SECP256R1())
     with open(source, "rb") as file:
-        key = serialization.load_pem_private_key(file.read(), None)
+        text = file.read()
+    try:
+        key = serialization.load_pem_private_key(text, None)
+    except TypeError:
+        raise ValueError(f"found a key with a pass phrase in {source}, expected one without") from None
+    except UnsupportedAlgorithm as error:
+        raise ValueError(f"found another key in {source}, expected a P-256 private key: {error}") from None
     if not isinstance(key, ec.EllipticCurvePrivateKey) or not isinstance(key.curve, ec.SECP256R1):
         raise ValueError(f"found another key in {source}, expected a P-256 private key")  # noqa: TRY004 - the file's value
     return key

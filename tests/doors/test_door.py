@@ -9,6 +9,7 @@ import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -85,7 +86,9 @@ def head(target: bytes, *headers: tuple[bytes, bytes]) -> Head:
 
 
 @asynccontextmanager
-async def app(body: bytes, *, missing: int = 0, waits: bool = False) -> AsyncIterator[tuple[Upstream, list[bytes]]]:
+async def app(
+    body: bytes, *, missing: int = 0, waits: bool = False, status: int = 200
+) -> AsyncIterator[tuple[Upstream, list[bytes]]]:
     """Connections to an app whose answer has this body and lacks so many bytes, and the requests that came to it."""
     came: list[bytes] = []
     serving: set[asyncio.Task[Any] | None] = set()
@@ -93,7 +96,7 @@ async def app(body: bytes, *, missing: int = 0, waits: bool = False) -> AsyncIte
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         serving.add(asyncio.current_task())
         came.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: %d\r\nx-app: 1\r\n\r\n" % (len(body) + missing) + body)
+        writer.write(b"HTTP/1.1 %d OK\r\ncontent-length: %d\r\nx-app: 1\r\n\r\n" % (status, len(body) + missing) + body)
         with contextlib.suppress(ConnectionError):
             await writer.drain()
             if waits:
@@ -181,6 +184,45 @@ async def test_the_proxy_holds_an_answer_until_its_obligations_are_done(size: in
     assert (headers[b"cache-control"], headers[b"vary"]) == (b"private", b"X-Whole, Authorization")
     (line,) = made.lines
     assert (line["outcome"], line["code"], line["status"]) == ("allow", "allowed", 200)
+
+
+@pytest.mark.parametrize(("method", "status"), [("HEAD", 200), ("GET", 204), ("GET", 304)])
+async def test_an_answer_that_was_held_and_has_no_body_says_nothing_of_its_length(method: str, status: int) -> None:
+    made, sent = Made(), Sent()
+    missing = 0 if status == 204 else 6
+    async with app(b"", status=status, missing=missing) as (pool, _):
+        request = head(b"/whole")._replace(method=method)
+        await Proxy(made.door, pool)(request, "10.0.0.9", "http", nothing, sent.send)
+    (message,) = sent.messages
+    assert (message["status"], message["body"]) == (status, b"")
+    assert b"content-length" not in dict(message["headers"])
+
+
+async def test_a_part_of_an_answer_is_not_released_where_the_whole_is_needed() -> None:
+    sent, _ = await through_the_proxy(Made(), b"/whole", b"secret", status=206)
+    assert sent.status == 502
+    assert b"secret" not in sent.body
+
+
+async def test_a_handshake_that_the_app_refuses_still_renews_the_session() -> None:
+    made: Any = Made()
+    permit = replace(
+        await made.door.gate.decide(made.door.enter(head(b"/docs/7"), "", "http").raw, no_body), cookies=(b"a=1",)
+    )
+
+    async def decide(raw: Raw, read_body: object) -> Forward:
+        return permit
+
+    made.door = replace(made.door, gate=SimpleNamespace(decide=decide))
+    scope = {
+        "method": "GET", "raw_target": b"/docs/7", "client": ("10.0.0.9", 1), "scheme": "http",
+        "headers": [*OWN, (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA==")],
+    }  # fmt: skip
+    sent = Sent()
+    async with app(b"", status=403) as (pool, _):
+        await WebSocketDoor(made.door, pool, Places(1))(scope, nothing, sent.send)
+    assert sent.status == 403
+    assert (b"set-cookie", b"a=1") in sent.messages[0]["headers"]
 
 
 async def test_what_is_too_large_to_be_held_is_not_released() -> None:

@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 from websockets.sync.server import ServerConnection, serve
 from websockets.typing import Subprotocol
 
-from sidecar.doors.websocket import accept_of, handshake_headers, offered_protocols
+from sidecar.doors.websocket import accept_of, offered_protocols
 from tests.conftest import policies
 from tests.faults.fakes import FakeCerbos, Scripted, allow, changed, more
 from tests.stack import Sidecar, Web, free_port, running_sidecar, wait_for
@@ -471,14 +471,3 @@ def test_a_token_among_the_subprotocols_is_left_out() -> None:
         b"graphql-transport-ws",
     ]
     assert offers(b"bearer." + token, encrypted, b"x" * 101) == []
-    headers = handshake_headers(
-        ((b"host", b"x"), (b"sec-websocket-extensions", b"permessage-deflate"), (b"sec-websocket-protocol", token)),
-        b"key",
-    )
-    assert [name for name, _ in headers] == [
-        b"host",
-        b"connection",
-        b"upgrade",
-        b"sec-websocket-version",
-        b"sec-websocket-key",
-    ]

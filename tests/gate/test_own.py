@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from sidecar.doors.dialects import DIALECTS
-from sidecar.doors.websocket import handshake_headers
 from sidecar.gate.answer_headers import clean_headers
 from sidecar.gate.identity import Principal
 from sidecar.gate.own import (
@@ -30,6 +29,7 @@ from sidecar.gate.own import (
 )
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward
+from sidecar.net.upstream import Handshake, handshake_headers
 from tests.doors.test_ext_authz import Door, changed, question
 from tests.doors.test_forward_auth import Asking
 from tests.gate.test_gate import TOKEN, World
@@ -93,7 +93,7 @@ async def test_a_public_route_takes_it_away(name: bytes) -> None:
 @EACH
 async def test_a_handshake_has_it(header: IdentityHeader) -> None:
     made = await permit(b"/docs/7", BEARER, (header.name, b"forged"), websocket=True)
-    sent = handshake_headers(made.headers, b"key")
+    sent = handshake_headers(made, Handshake(b"key"))
     assert values(iter(sent), header.name) == [header.value(ALICE)]
 
 

@@ -49,6 +49,14 @@ def test_an_obligation_that_needs_an_answer_which_nobody_held_is_refused() -> No
     assert (settled.reply_headers, settled.cookies) == (((b"vary", b"Origin"),), (b"a=1",))
 
 
+def test_an_obligation_that_needs_the_whole_answer_is_not_done_on_a_part() -> None:
+    partial = HELD._replace(status=206)
+    settled = settle(permit(WholeAnswer(b"Cookie")), partial)
+    assert isinstance(settled, Refuse)
+    assert settled.code is Code.UPSTREAM_PROTOCOL
+    assert isinstance(settle(permit(KeepPrivate(b"Cookie")), partial), Released)
+
+
 @dataclass(frozen=True)
 class Unknown:
     """What no branch of `settle` knows."""

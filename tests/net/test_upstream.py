@@ -6,13 +6,15 @@ import asyncio
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
 from sidecar.gate.verdict import Facts, Forward
 from sidecar.net.connection import Fault, FaultKind
 from sidecar.net.pool import Origin, Pool
-from sidecar.net.upstream import Upstream
+from sidecar.net.upstream import Handshake, Upstream, handshake_headers
 from tests.net.exchanges import both, fault_of, fetch, on_both_loops, permit, rest, send, until
 from tests.net.hostile_upstream import Request, Wire, answer, good, says, upstream_in_thread
 from tests.permits import Permit
@@ -94,7 +96,25 @@ async def test_one_owner_gets_as_many_connections_as_are_free() -> None:
 SWITCH = b"HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n"
 
 
-OFFER = [(b"host", b"app.test"), (b"connection", b"Upgrade"), (b"upgrade", b"websocket")]
+OFFER = Handshake(b"key", (b"chat", b"v1"))
+
+
+def test_a_handshake_says_what_the_permit_says_and_what_is_ours() -> None:
+    theirs = ((b"sec-websocket-extensions", b"permessage-deflate"), (b"sec-websocket-protocol", b"token"))
+    made = permit()
+    made = Permit(made.method, made.target, ((b"host", b"x"), *theirs), made.ground, made.facts)
+    ours = [(b"connection", b"Upgrade"), (b"upgrade", b"websocket"), (b"sec-websocket-version", b"13")]
+    assert handshake_headers(made, Handshake(b"key")) == [(b"host", b"x"), *ours, (b"sec-websocket-key", b"key")]
+    assert handshake_headers(made, OFFER)[-1] == (b"sec-websocket-protocol", b"chat, v1")
+
+
+async def test_what_is_no_permit_is_no_permit_where_no_type_checker_looks() -> None:
+    async with both(good) as (server, pool):
+        seeming: Any = SimpleNamespace(method=b"GET", target=b"/", headers=(), facts=None)
+        for call in (Upstream(pool).send(seeming, None), Upstream(pool).upgrade(seeming, OFFER)):
+            with pytest.raises(TypeError, match="found SimpleNamespace, expected the permit"):
+                await call
+        assert server.requests == []
 
 
 class Tunnel(asyncio.Protocol):
@@ -173,7 +193,7 @@ import uvloop
 from sidecar.gate.codes import Ground
 from sidecar.gate.verdict import Facts
 from sidecar.net.pool import Origin, Pool
-from sidecar.net.upstream import Upstream
+from sidecar.net.upstream import Handshake, Upstream, handshake_headers
 from tests.permits import Permit
 
 SIZE = 1 << 30

@@ -23,7 +23,7 @@ from sidecar.lookups.asking import Lookups
 from sidecar.net.connection import Body, Response
 from sidecar.net.fetch import Fetch
 from sidecar.net.pool import Origin, Pool
-from sidecar.net.upstream import Upstream
+from sidecar.net.upstream import Handshake, Upstream
 
 
 async def no_body(limit: int) -> bytes:
@@ -37,7 +37,7 @@ RIGHT = """
     if isinstance(verdict, Forward):
         response: Response = await upstream.send(verdict, body)
         response.close()
-        opened = await upstream.upgrade(verdict, [(b"upgrade", b"websocket")])
+        opened = await upstream.upgrade(verdict, Handshake(b"key"))
         opened.transport.abort()
 """
 WRONG = {
@@ -46,7 +46,16 @@ WRONG = {
     await gate.decide(raw, no_body)
 """,
     "a handshake with the request itself": """
-    await upstream.upgrade(raw, raw.headers)  # E: arg-type
+    await upstream.upgrade(raw, Handshake(b"key"))  # E: arg-type
+""",
+    "a handshake with the client's own headers": """
+    verdict = await gate.decide(raw, no_body)
+    if isinstance(verdict, Forward):
+        await upstream.upgrade(verdict, raw.headers)  # E: arg-type
+""",
+    "a gate of one's own": """
+    class Open(Gate):  # E: misc
+        pass
 """,
     "a verdict that nobody looked at": """
     verdict = await gate.decide(raw, no_body)

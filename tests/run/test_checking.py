@@ -420,3 +420,33 @@ def test_check_and_run_tell_all_at_once(sandbox: dict[str, str]) -> None:
     told = checking.findings(environ, {}).problems
     assert [problem.partition(":")[0] for problem in told] == list(names)
     assert run(environ) == told
+
+
+@pytest.mark.parametrize(
+    ("variable", "found", "says"),
+    [
+        ("SIDECAR_LISTEN", "folder", "found another file at unix:"),
+        ("SIDECAR_ADMIN_LISTEN", "file", "found another file at unix:"),
+        ("SIDECAR_EXT_AUTHZ_LISTEN", "link", "found another file at unix:"),
+        ("SIDECAR_DECISION_LOG", "link", "cannot append to "),
+        ("SIDECAR_DECISION_LOG", "loop", "cannot append to "),
+    ],
+)
+def test_what_stands_in_the_place_of_a_socket_or_a_log_is_told_and_stays(
+    sandbox: dict[str, str], tmp_path: Path, variable: str, found: str, says: str
+) -> None:
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").write_text("precious")
+    (tmp_path / "link").symlink_to(tmp_path / "none/deeper")
+    (tmp_path / "loop").symlink_to("loop")
+    before = tree_of_links(tmp_path)
+    at = tmp_path / found
+    environ = {**sandbox, variable: str(at) if variable == "SIDECAR_DECISION_LOG" else f"unix:{at}"}
+    (told,) = checking.findings(environ, {}).problems
+    assert told.startswith(f"{variable}: {says}")
+    assert run(environ) == [told]
+    assert tree_of_links(tmp_path) == before
+
+
+def tree_of_links(folder: Path) -> list[tuple[str, float]]:
+    return [(str(path), path.lstat().st_mtime) for path in sorted(folder.rglob("*"))]

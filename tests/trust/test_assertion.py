@@ -1,5 +1,6 @@
 """X-Auth-Assertion, checked as an upstream would check it."""
 
+import base64
 from pathlib import Path
 
 import jwt
@@ -75,3 +76,21 @@ def test_another_kind_of_key_is_refused(key: ec.EllipticCurvePrivateKey | rsa.RS
     path.write_bytes(pem(key))
     with pytest.raises(ValueError, match="expected a P-256 private key"):
         load_key(str(path))
+
+
+def test_a_key_with_a_pass_phrase_or_of_an_unknown_curve_is_told(tmp_path: Path) -> None:
+    key = ec.generate_private_key(ec.SECP256R1())
+    sealed = serialization.BestAvailableEncryption(b"secret")
+    (tmp_path / "sealed.pem").write_bytes(
+        key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, sealed)
+    )
+    with pytest.raises(ValueError, match=r"found a key with a pass phrase in .*sealed\.pem, expected one without"):
+        load_key(str(tmp_path / "sealed.pem"))
+    known, unknown = bytes.fromhex("06082a8648ce3d030107"), bytes.fromhex("06082a8648ce3d03017f")
+    encoded = key.private_bytes(
+        serialization.Encoding.DER, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+    text = base64.b64encode(encoded.replace(known, unknown)).decode()
+    (tmp_path / "odd.pem").write_text(f"-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
+    with pytest.raises(ValueError, match=r"found another key in .*, expected a P-256 private key"):
+        load_key(str(tmp_path / "odd.pem"))
