@@ -27,7 +27,7 @@ def _pool_problems(settings: Settings) -> list[str]:
     if settings.pool_id and not re.fullmatch(r"[\w-]+_[A-Za-z0-9]+", settings.pool_id):
         problems.append(f"AWS_COGNITO_POOL_ID: found {settings.pool_id!r}, expected an id such as eu-west-1_AbCdEf")
     pool_region = settings.pool_id.rpartition("_")[0]
-    if settings.region and settings.pool_id and settings.region != pool_region:
+    if settings.region and pool_region and settings.region != pool_region:
         problems.append(f"AWS_REGION: found {settings.region!r}, expected {pool_region!r}, that of AWS_COGNITO_POOL_ID")
     if settings.region and not re.fullmatch(r"[a-z]{2}(-[a-z]+)+-\d", settings.region):
         problems.append(f"AWS_REGION: found {settings.region!r}, expected a region such as eu-west-1")

@@ -210,7 +210,7 @@ async def test_a_handshake_that_the_app_refuses_still_renews_the_session() -> No
         await made.door.gate.decide(made.door.enter(head(b"/docs/7"), "", "http").raw, no_body), cookies=(b"a=1",)
     )
 
-    async def decide(raw: Raw, read_body: object) -> Forward:
+    async def decide(raw: Raw, read_body: object) -> Any:
         return permit
 
     made.door = replace(made.door, gate=SimpleNamespace(decide=decide))
