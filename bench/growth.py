@@ -11,7 +11,7 @@ from typing import Any
 from jwt import PyJWK
 
 from sidecar.gate.ask import asks
-from sidecar.gate.decision import ALLOW, Answer, Question, Result
+from sidecar.gate.decision import ALLOW, PdpAnswer, Question, Result
 from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Call, Reply
@@ -28,11 +28,11 @@ LOOPS = 4000
 class Ports:
     """Cerbos allows; the question is made as it would be sent."""
 
-    async def check(self, question: Question) -> Answer:
+    async def check(self, question: Question) -> PdpAnswer:
         """An allow."""
         message_of(question, principal_of(question.principal))
         one = question.resources[0]
-        return Answer(question.request_id, "call", (Result(one.kind, one.id, {one.action: ALLOW}),))
+        return PdpAnswer(question.request_id, "call", (Result(one.kind, one.id, {one.action: ALLOW}),))
 
     async def ask(self, call: Call) -> Reply:
         """Nobody asks a hook here."""

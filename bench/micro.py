@@ -21,7 +21,7 @@ from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField, a
 from sidecar.gate.obligation import KeepPrivate
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.routing import Access, Route, RouteTable, ask_of, parse_path
-from sidecar.gate.settle import Held, Released, settle
+from sidecar.gate.settle import HeldAnswer, Released, settle
 from sidecar.gate.verdict import Facts
 from sidecar.pdp.cerbos import answer_of, message_of, principal_of
 from sidecar.wire.http1_response import encode_request
@@ -120,14 +120,14 @@ def test_keeping_an_answer_private(benchmark: Any, said: bytes | None) -> None:
     permit = Permit(
         b"GET", b"/", (), Ground.ALLOWED, Facts("r", "GET", "/"), obligations=(KeepPrivate(b"Authorization"),)
     )
-    settled = benchmark(settle, permit, Held(200, headers))
+    settled = benchmark(settle, permit, HeldAnswer(200, headers))
     assert isinstance(settled, Released)
     assert settled.headers[-2][1].startswith(b"private")
 
 
 def test_settling_nothing(benchmark: Any) -> None:
     permit = Permit(b"GET", b"/", (), Ground.PUBLIC, Facts("r", "GET", "/"))
-    assert benchmark(settle, permit, Held(200, [])) == Released(200, [])
+    assert benchmark(settle, permit, HeldAnswer(200, [])) == Released(200, [])
 
 
 def test_forwarding(benchmark: Any) -> None:

@@ -10,7 +10,7 @@ import sys
 from urllib.parse import parse_qsl
 
 from sidecar.gate.ask import asks
-from sidecar.gate.decision import ALLOW, Answer, Question, Result
+from sidecar.gate.decision import ALLOW, PdpAnswer, Question, Result
 from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Call, Reply
@@ -41,10 +41,10 @@ class Ports:
     async def ask(self, call: Call) -> Reply:
         raise AssertionError("no lookup here")
 
-    async def check(self, question: Question) -> Answer:
+    async def check(self, question: Question) -> PdpAnswer:
         self.asked = question
         resource = question.resources[0]
-        return Answer(question.request_id, "c", (Result(resource.kind, resource.id, {resource.action: ALLOW}),))
+        return PdpAnswer(question.request_id, "c", (Result(resource.kind, resource.id, {resource.action: ALLOW}),))
 
 
 async def _find(_: str, __: str) -> object:

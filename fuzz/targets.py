@@ -16,7 +16,7 @@ from sidecar.gate.verdict import Refused
 from sidecar.wire import strict_json
 from sidecar.wire.grammar import Header
 from sidecar.wire.hpack import DEFAULT_TABLE, BlockReader
-from sidecar.wire.http1_request import BadRequest, Fault, HeadReader, body_of
+from sidecar.wire.http1_request import BadRequest, HeadReader, Violation, body_of
 from sidecar.wire.http1_response import BadAnswer, ResponseReader
 from sidecar.wire.http2 import CompressionError
 from tests.tokens import CLIENT, ISSUER, b64
@@ -45,7 +45,7 @@ def request(data: bytes) -> None:
     """A client's bytes: read whole or in pieces they are the same head, and a head is a request or a refusal."""
     whole, pieces = _head(data, len(data) or 1), _head(data, 1)
     assert whole == pieces
-    if whole is None or isinstance(whole, Fault):
+    if whole is None or isinstance(whole, Violation):
         return
     method, raw_target, headers = whole
     made = Raw(method, raw_target, headers, "10.0.0.9", "http", "r")
@@ -56,7 +56,7 @@ def request(data: bytes) -> None:
     _check_request(judged)
 
 
-def _head(data: bytes, step: int) -> tuple[str, bytes, list[Header] | tuple[Header, ...]] | Fault | None:
+def _head(data: bytes, step: int) -> tuple[str, bytes, list[Header] | tuple[Header, ...]] | Violation | None:
     reader = HeadReader()
     for at in range(0, len(data), step):
         try:

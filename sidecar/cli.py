@@ -133,7 +133,9 @@ def explain(options: argparse.Namespace) -> int:
         flags["SIDECAR_UPSTREAM"] = "http://127.0.0.1:1"
     try:
         claims = _claims(options.claims) if options.claims else None
-        asked = explaining.Asked(options.method, options.target, options.header, options.body, options.token, claims)
+        asked = explaining.ExplainRequest(
+            options.method, options.target, options.header, options.body, options.token, claims
+        )
         forwarded, lines = asyncio.run(explaining.explain_one(understand(os.environ, flags), os.environ, asked))
     except StartError as error:
         return _complain(str(error))

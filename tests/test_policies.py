@@ -11,7 +11,7 @@ import pytest
 
 from sidecar.config.routes.file import read_routes
 from sidecar.study import lint
-from sidecar.study.policies import read_policies
+from sidecar.study.policies import parse_policies
 from tests.stack import ROOT, binary, older_binary
 
 EXAMPLE = re.compile(r"<!-- example: policies/(\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
@@ -61,7 +61,7 @@ ROUTE_FILES = {
 @pytest.mark.parametrize("file", ROUTE_FILES)
 def test_the_policies_of_a_route_file_have_no_warning(file: str) -> None:
     text = (ROOT / file).read_text(encoding="utf-8").replace("<hook>", "127.0.0.1:1")
-    assert lint.warnings(read_routes(text, file, {}), read_policies(ROOT / ROUTE_FILES[file])) == []
+    assert lint.warnings(read_routes(text, file, {}), parse_policies(ROOT / ROUTE_FILES[file])) == []
 
 
 @pytest.mark.parametrize("page", PAGES)
@@ -69,7 +69,7 @@ def test_the_examples_of_a_page_have_no_warning(page: str, tmp_path: Path) -> No
     (routes,) = ROUTES.findall((ROOT / page).read_text(encoding="utf-8"))
     for name, text in PAGES[page]:
         (tmp_path / name).write_text(text)
-    assert lint.warnings(read_routes(routes, "routes.yaml", {}), read_policies(tmp_path)) == []
+    assert lint.warnings(read_routes(routes, "routes.yaml", {}), parse_policies(tmp_path)) == []
 
 
 def test_no_policy_is_left_out() -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from sidecar.gate.ask import asks
 from sidecar.gate.identity import Principal
-from sidecar.gate.references import ABSENT, Material, Source, parse_template
+from sidecar.gate.references import ABSENT, Material, ReferenceSource, parse_template
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.routing import Access, Pattern, Route, RouteTable, parse_path
 from sidecar.gate.values import Type
@@ -58,7 +58,7 @@ def test_a_reference_reads_what_the_page_says(reference: str, reads: str, value:
 
 def test_every_source_and_every_type_is_on_the_page() -> None:
     named = [code(cells[0])[0] for cells in rows("reference | reads")]
-    assert {name.strip("{").partition(".")[0] for name in named} == set(Source)
+    assert {name.strip("{").partition(".")[0] for name in named} == set(ReferenceSource)
     assert {code(cells[0])[0] for cells in rows("type")} == set(Type) - {Type.JSON}
     assert {cells[0].strip("`") for cells in rows("pattern")} == set(Pattern)
 

@@ -131,8 +131,8 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
 _LASTING = frozenset([Code.LOOKUP_AUTH, Code.LOOKUP_STATUS])
 """Codes of 503 with a long Retry-After: a hook that refuses the sidecar, or answers with a status that no hook should,
 is set up wrongly more often than not, and asking again seldom helps."""
-_SAYS_LASTING = "Something that this application depends on gave a wrong answer. Tell the person who runs it."
-_SAYS = {
+_LASTING_TEXT = "Something that this application depends on gave a wrong answer. Tell the person who runs it."
+_TEXTS = {
     400: "The request is malformed, or it can be read in more than one way.",
     401: "A valid token is required.",
     403: "You don't have access to this.",
@@ -145,8 +145,8 @@ _SAYS = {
     504: "The application took too long to answer.",
 }
 """What a page tells a person; nothing that helps an attacker."""
-_SAYS_OF_CODE = {
-    **dict.fromkeys(_LASTING, _SAYS_LASTING),
+_TEXTS_OF_CODE = {
+    **dict.fromkeys(_LASTING, _LASTING_TEXT),
     Code.PRINCIPAL_MISSING: (
         "Your account doesn't have the name that this application knows people by. "
         "Ask the person who runs it to fix your account."
@@ -230,6 +230,6 @@ def plain_page(
 ) -> bytes:  # fmt: skip
     """The page where no template can be used: it offers nothing."""
     title = HTTPStatus(status).phrase
-    says = _SAYS_OF_CODE.get(code) or _SAYS.get(status, "The request was refused.")
+    says = _TEXTS_OF_CODE.get(code) or _TEXTS.get(status, "The request was refused.")
     page = _PAGE.format(status=status, title=title, says=says, code=code, request_id=html.escape(request_id))
     return page.encode("ascii")

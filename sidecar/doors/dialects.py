@@ -15,7 +15,7 @@ from sidecar.gate.own import (
     FORWARDED_HOST,
     FORWARDED_PROTO,
     REMOVE,
-    SAID_BY_US,
+    SET_BY_SIDECAR,
 )
 from sidecar.gate.peers import MAX_ADDRESS
 from sidecar.gate.request import Raw
@@ -26,7 +26,7 @@ AUTHORIZE = AUTHORIZE_PATH.encode("ascii")
 
 FIXED = frozenset(
     [
-        *OVERRIDES, *SAID_BY_US, *ALB_HEADERS, *FORWARDED_BY_SOME,
+        *OVERRIDES, *SET_BY_SIDECAR, *ALB_HEADERS, *FORWARDED_BY_SOME,
         *(
             b"x-forwarded-port x-forwarded-uri x-forwarded-path x-forwarded-method x-forwarded-prefix "
             b"x-forwarded-server x-forwarded-scheme x-forwarded-protocol x-forwarded-ssl "

@@ -71,8 +71,8 @@ class Door:
         if isinstance(verdict, Preflight):
             self.record(visit, verdict, PREFLIGHT)
             return answer.Answer(PREFLIGHT, list(verdict.headers), b"")
-        self.record(visit, verdict, answer.status_of(verdict.told))
-        return self.refusals.whole(verdict, verdict.told, visit.raw)
+        self.record(visit, verdict, answer.status_of(verdict.client_code))
+        return self.refusals.whole(verdict, verdict.client_code, visit.raw)
 
     def record(self, visit: Visit, verdict: Verdict, status: int, fault: Code | None = None) -> None:
         """Record a verdict with the status that its client gets, and what failed after a permit."""
@@ -84,7 +84,7 @@ PREFLIGHT = 204
 """The status of the answer to a preflight that the sidecar gives itself."""
 
 
-def raw_of(scope: Scope, request_id: str) -> Raw:
+def raw_of_scope(scope: Scope, request_id: str) -> Raw:
     """Return the request of an ASGI http scope that `net/http_connection.py` made."""
     client = scope["client"]
     peer = client[0] if client else ""

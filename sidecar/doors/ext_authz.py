@@ -44,7 +44,7 @@ _DOUBLED = re.compile(rb"bearer [^,]*,[^ ]", re.IGNORECASE)
 _COOKIES_JOINED = re.compile(rb",[ \t]*(?:" + b"|".join(OWN_COOKIES) + rb")")
 
 
-class Question(NamedTuple):
+class EnvoyCheck(NamedTuple):
     """Question of Envoy. `exact`: header values are those of the wire; `body` is None where none was given."""
 
     raw: Raw
@@ -65,7 +65,7 @@ class Question(NamedTuple):
         return self.body
 
 
-def read_question(message: bytes, request_id: str) -> Question:
+def read_question(message: bytes, request_id: str) -> EnvoyCheck:
     """A CheckRequest as a request. Raises Refused(REQUEST_INVALID) where it does not say one thing only, ValueError
     where it is none."""
     try:
@@ -99,7 +99,7 @@ def read_question(message: bytes, request_id: str) -> Question:
     raw = Raw(method, target, headers, peer, scheme, request_id, websocket)
     kind = seen.get(b"content-type", b"")
     grpc = kind == b"application/grpc" or kind.startswith(b"application/grpc+")
-    return Question(raw, body, partial != b"false", exact, grpc)
+    return EnvoyCheck(raw, body, partial != b"false", exact, grpc)
 
 
 def _headers(given: list[Header], exact: bool, method: bytes, target: bytes, host: bytes) -> list[Header]:
@@ -184,7 +184,7 @@ class ExtAuthz:
             else:
                 door.record(visit, verdict, ALLOWED)
                 return made
-        code = "" if isinstance(verdict, Preflight) else verdict.told
+        code = "" if isinstance(verdict, Preflight) else verdict.client_code
         return _denied(door.answer(visit, verdict), code, question.grpc, _facts(verdict))
 
 
@@ -192,7 +192,7 @@ ALLOWED = 200
 """The status of an allow in the decision log: HTTP's, as of forward-auth."""
 
 
-def _allowed(permit: Forward, question: Question) -> bytes:
+def _allowed(permit: Forward, question: EnvoyCheck) -> bytes:
     """The answer of an allow. Raises UnicodeDecodeError where Envoy cannot be told."""
     todo = handover(permit, question.raw)
     remove = todo.remove
@@ -214,7 +214,7 @@ def _facts(verdict: Verdict) -> list[tuple[bytes, str]]:
     ]  # fmt: skip
 
 
-def _changes(permit: Forward, todo: Handover, question: Question) -> list[Change]:
+def _changes(permit: Forward, todo: Handover, question: EnvoyCheck) -> list[Change]:
     """The permit as changes to the request that Envoy holds."""
     changes = [(name, value, OVERWRITE) for name, value in todo.set]
     if todo.target != question.raw.target or not question.exact:

@@ -115,7 +115,7 @@ class ForwardAuth:
     def _refused(self, verdict: Refuse, visit: Visit) -> answer.Answer:
         made = self._door.answer(visit, verdict)
         if self._dialect.flat:
-            problem = answer.of(verdict.told, verdict.facts.request_id, methods=verdict.methods).body
+            problem = answer.of(verdict.client_code, verdict.facts.request_id, methods=verdict.methods).body
             made.headers.append((PROBLEM, problem))
         return made._replace(headers=[*made.headers, *self._numbered(made.headers)])
 

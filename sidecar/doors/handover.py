@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import NamedTuple, assert_never
 
 from sidecar.gate.obligation import KeepPrivate
-from sidecar.gate.own import IDENTITY_HEADERS, SAID_BY_US
+from sidecar.gate.own import IDENTITY_HEADERS, SET_BY_SIDECAR
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward
 from sidecar.wire.grammar import FORWARDED_BY_SOME, HOP_BY_HOP, Header
 
-SETTABLE = (*SAID_BY_US, b"cookie")
+SETTABLE = (*SET_BY_SIDECAR, b"cookie")
 """Every header that a Handover may set."""
-_SAID_BY_US = frozenset(SAID_BY_US)
+_SET_BY_SIDECAR = frozenset(SET_BY_SIDECAR)
 _FRAMING = (HOP_BY_HOP - FORWARDED_BY_SOME) | {b"host", b"expect"}
 """What belongs to the connections of the proxy that asks, which writes them anew (RFC 9110 section 7.6.1)."""
 
@@ -41,7 +41,7 @@ def handover(permit: Forward, raw: Raw) -> Handover:
     for header in permit.headers:
         name = header[0]
         sent.add(name)
-        if name in _SAID_BY_US:
+        if name in _SET_BY_SIDECAR:
             ours.append(header)
         elif name == b"cookie":
             cookies.append(header[1])

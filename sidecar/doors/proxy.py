@@ -11,7 +11,7 @@ from sidecar.doors.refusal import Send, send_whole
 from sidecar.gate.codes import Code
 from sidecar.gate.cors import ANSWER_HEADERS
 from sidecar.gate.obligation import need_body
-from sidecar.gate.settle import Held, Released, settle
+from sidecar.gate.settle import HeldAnswer, Released, settle
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.net.connection import Fault, FaultKind, Response
 from sidecar.net.exchange import Incomplete
@@ -109,7 +109,7 @@ class Proxy:
         try:
             response = await self._upstream.send(permit, body if body.expected else None)
             held = await _hold(response) if permit.obligations and need_body(permit.obligations) else None
-            settled = settle(permit, Held(response.status, _with_marks(response.headers, permit), held))
+            settled = settle(permit, HeldAnswer(response.status, _with_marks(response.headers, permit), held))
             if isinstance(settled, Refuse):
                 status, fault = status_of(settled.code), settled.code
             else:

@@ -12,13 +12,13 @@ from collections.abc import Iterable
 from http import HTTPStatus
 
 from sidecar.doors.answer import Answer, status_of
-from sidecar.doors.door import Door, Receive, Scope, Visit, raw_of
+from sidecar.doors.door import Door, Receive, Scope, Visit, raw_of_scope
 from sidecar.doors.proxy import CLIENT_GONE, UPSTREAM_CODES
 from sidecar.doors.refusal import Send, send_whole
 from sidecar.doors.relay import MAX_MESSAGE, TOKEN_ENDED, Leg, relay
 from sidecar.gate.body import no_body
 from sidecar.gate.codes import Code
-from sidecar.gate.settle import Held, settle
+from sidecar.gate.settle import HeldAnswer, settle
 from sidecar.gate.verdict import Forward, Preflight, Refuse
 from sidecar.net.connection import Fault
 from sidecar.net.owners import Places
@@ -59,7 +59,7 @@ class WebSocketDoor:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one valid handshake: an http scope of `net/http_connection.py` with the extension UPGRADE."""
         door = self._door
-        started, raw = door.timer(), raw_of(scope, door.new_id())._replace(websocket=True)
+        started, raw = door.timer(), raw_of_scope(scope, door.new_id())._replace(websocket=True)
         visit = Visit(door.traced(raw), started)
         permit = await door.admit(visit, no_body)
         if isinstance(permit, Forward):
@@ -104,7 +104,7 @@ class WebSocketDoor:
             await self._fail(permit, fault or Code.INTERNAL_ERROR, visit, send)
         elif status != SWITCHING_PROTOCOLS:
             opened.transport.abort()
-            settled = settle(permit, Held(status, [(b"content-length", b"0")]))
+            settled = settle(permit, HeldAnswer(status, [(b"content-length", b"0")]))
             if isinstance(settled, Refuse):
                 await self._fail(permit, settled.code, visit, send)
             else:
@@ -141,7 +141,7 @@ class WebSocketDoor:
         match verdict:
             case Forward():
                 return None
-            case Refuse(told=code):
+            case Refuse(client_code=code):
                 # a closed WebSocket is an answer too: what could not be decided is refused
                 door.record(again, verdict, status_of(code))
                 return (TOKEN_ENDED if status_of(code) == HTTPStatus.UNAUTHORIZED else NOT_ALLOWED), code

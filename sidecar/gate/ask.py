@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sidecar.gate.obligation import Obligation
 from sidecar.gate.query import QueryRule
-from sidecar.gate.references import Source, Template
+from sidecar.gate.references import ReferenceSource, Template
 
 MAX_BODY = 1024 * 1024
 """Bytes of a body that a reference reads, where the file says no other number."""
@@ -41,7 +41,7 @@ class Ask:
     def __post_init__(self) -> None:
         templates = [*self.attributes.values(), *([self.id] if self.id is not None else [])]
         references = [reference for template in templates for reference in template.references]
-        self.needs_body = self.needs_body or any(reference.source is Source.BODY for reference in references)
+        self.needs_body = self.needs_body or any(reference.source is ReferenceSource.BODY for reference in references)
         self.has_optional = any(reference.optional for reference in references)
 
 

@@ -58,7 +58,7 @@ class Result(NamedTuple):
         return next(iter(self.policies.values()), "")
 
 
-class Answer(NamedTuple):
+class PdpAnswer(NamedTuple):
     """A CheckResources answer, unjudged."""
 
     request_id: str
@@ -66,7 +66,7 @@ class Answer(NamedTuple):
     results: tuple[Result, ...]
 
 
-def judge(question: Question, answer: Answer) -> list[bool]:
+def judge(question: Question, answer: PdpAnswer) -> list[bool]:
     """Return whether each resource of the question is allowed, in its order.
 
     Raises Refused(PDP_MISMATCH) unless the answer is about exactly this question: request id, number, kinds, ids,

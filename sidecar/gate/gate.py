@@ -15,10 +15,10 @@ from sidecar.gate import cors
 from sidecar.gate.ask import Ask
 from sidecar.gate.body import ReadBody, read_json
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.decision import Answer, Question, Resource, judge
+from sidecar.gate.decision import PdpAnswer, Question, Resource, judge
 from sidecar.gate.decision_cache import DecisionCache, key_of
 from sidecar.gate.identity import Principal, Tokens
-from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, told_as
+from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, masked_code
 from sidecar.gate.obligation import KeepPrivate, Obligation
 from sidecar.gate.origin import require_own_origin
 from sidecar.gate.own import ASSERTION, IDENTITY
@@ -43,7 +43,7 @@ _BY_NOBODY, _BY_TOKEN, _BY_POLICY = Ground.PUBLIC, Ground.AUTHENTICATED, Ground.
 Clock = Callable[[], float]
 
 
-class Hooks(Protocol):
+class Lookups(Protocol):
     """Port: asks a lookup hook. Raises Refused with a LOOKUP_* code when there is no answer."""
 
     async def ask(self, call: Call) -> Reply: ...
@@ -52,7 +52,7 @@ class Hooks(Protocol):
 class PDP(Protocol):
     """Port: asks the policy decision point. Raises Refused with a PDP_* code when there is no answer."""
 
-    async def check(self, question: Question) -> Answer: ...
+    async def check(self, question: Question) -> PdpAnswer: ...
 
 
 Sign = Callable[[Principal, float], bytes]
@@ -151,7 +151,7 @@ class Gate:
     no Authorization."""
 
     def __init__(
-        self, rules: Rules, hooks: Hooks, pdp: PDP, *, now: Clock, timer: Clock, sign: Sign | None = None,
+        self, rules: Rules, hooks: Lookups, pdp: PDP, *, now: Clock, timer: Clock, sign: Sign | None = None,
         shadow: bool = False, sources: tuple[TokenSource, ...] = (),
     ) -> None:  # fmt: skip
         self.rules = rules
@@ -374,7 +374,7 @@ def _refusal(raw: Raw, evaluation: _Evaluation, error: Exception) -> Refuse:
     if evaluation.request is None:
         evaluation.facts.path = raw.target.partition(b"?")[0][:MAX_LOGGED_PATH].decode("latin-1")
     if isinstance(error, Refused):
-        told = told_as(error, evaluation.missing)
+        told = masked_code(error, evaluation.missing)
         return Refuse(
             error.code,
             evaluation.facts,

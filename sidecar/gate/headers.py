@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from sidecar.bounded import Bounded, remembered
 from sidecar.gate.codes import Code
-from sidecar.gate.own import FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, OWN_COOKIES, REQUEST_ID, SAID_BY_US
+from sidecar.gate.own import FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, OWN_COOKIES, REQUEST_ID, SET_BY_SIDECAR
 from sidecar.gate.peers import Network, are_addresses, is_trusted
 from sidecar.gate.verdict import Refused
 from sidecar.wire.grammar import CONTROLS, FOLDED, HOP_BY_HOP, LOWER_NAME, SINGLETONS, Header, is_host, list_members
@@ -37,7 +37,7 @@ _ALSO_READ = (
     b"sec-fetch-mode connection content-encoding"
 ).split()
 
-_DROPPED = dict.fromkeys([*HOP_BY_HOP, *OVERRIDES, *SAID_BY_US], _DROP)
+_DROPPED = dict.fromkeys([*HOP_BY_HOP, *OVERRIDES, *SET_BY_SIDECAR], _DROP)
 _DECIDING = {name: _DECIDES_DROP if name in _DROPPED else _DECIDES for name in [*_SINGLE, *_ALSO_READ]}
 # clients choose names: about 700 of those that they use, so that each is judged once
 _ACTIONS: Bounded[bytes, int] = Bounded(256 * 1024, preset=_DROPPED | _DECIDING)
@@ -45,7 +45,7 @@ _ACTIONS: Bounded[bytes, int] = Bounded(256 * 1024, preset=_DROPPED | _DECIDING)
 _LIST_HEADERS = {b"cookie": b"; ", b"accept": b", ", FORWARDED_FOR: b", ", b"connection": b", "}
 # A client may not take an end-to-end header of the request away by naming it in Connection (RFC 9110 section 7.6.1)
 _NOT_NOMINATED = frozenset(
-    [*OVERRIDES, *SAID_BY_US, *_SINGLE, b"cookie", b"content-encoding", b"content-range", b"accept"]
+    [*OVERRIDES, *SET_BY_SIDECAR, *_SINGLE, b"cookie", b"content-encoding", b"content-range", b"accept"]
 ) - {b"upgrade", b"http2-settings"}
 
 MAX_NOMINATED = 64

@@ -34,7 +34,7 @@ _TOLD = {
 }
 
 
-def told_as(refused: Refused, missing: Missing | None) -> Code | None:
+def masked_code(refused: Refused, missing: Missing | None) -> Code | None:
     """Return what a client is told in place of a code where a lookup has said so; None where it is the code itself."""
     if missing is Missing.HIDE and refused.about_another:
         # of `07` the hook says that it has 7: only of what is there

@@ -61,7 +61,7 @@ IDENTITY_HEADERS = (*(header.name for header in IDENTITY), ASSERTION)
 REQUEST_ID = b"x-request-id"
 FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST = b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"
 FORWARDED = (FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST)
-SAID_BY_US = (*IDENTITY_HEADERS, REQUEST_ID, *FORWARDED)
+SET_BY_SIDECAR = (*IDENTITY_HEADERS, REQUEST_ID, *FORWARDED)
 """What the sidecar says to the app, and nobody else."""
 
 # --- headers to a proxy that asks ---

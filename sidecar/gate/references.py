@@ -33,7 +33,7 @@ class _Absent:
 ABSENT = _Absent()
 
 
-class Source(StrEnum):
+class ReferenceSource(StrEnum):
     """Where a reference reads."""
 
     PATH = "path"
@@ -51,7 +51,7 @@ class Reference(NamedTuple):
     lead to it in a body. `names` are those in an expression that may find something without them, as `owner || 'x'`.
     """
 
-    source: Source
+    source: ReferenceSource
     name: str
     type: Type
     search: Any = None
@@ -97,11 +97,11 @@ class Template(NamedTuple):
 _REFERENCE = re.compile(r"\{([^{}]*)\}")
 _TYPED = re.compile(r"(.*):(string|number|int|bool|list)", re.DOTALL)
 _NAMES = {
-    Source.PATH: re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
-    Source.QUERY: re.compile(r"[A-Za-z0-9_.~-]+"),
-    Source.HEADER: re.compile(PLAIN_NAME.pattern.decode("ascii")),
-    Source.CLAIMS: re.compile(r"[A-Za-z0-9_:./-]+"),
-    Source.PRINCIPAL: re.compile(r"id|roles|attributes\.[A-Za-z0-9_-]+"),
+    ReferenceSource.PATH: re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
+    ReferenceSource.QUERY: re.compile(r"[A-Za-z0-9_.~-]+"),
+    ReferenceSource.HEADER: re.compile(PLAIN_NAME.pattern.decode("ascii")),
+    ReferenceSource.CLAIMS: re.compile(r"[A-Za-z0-9_:./-]+"),
+    ReferenceSource.PRINCIPAL: re.compile(r"id|roles|attributes\.[A-Za-z0-9_-]+"),
 }
 
 
@@ -143,18 +143,25 @@ def parse_reference(text: str) -> Reference:
     typed = _TYPED.fullmatch(whole)
     inner, kind = (typed[1], Type(typed[2])) if typed else (whole, Type.STRING)
     source, _, name = inner.partition(".")
-    if source not in set(Source):
-        raise ValueError(f"found {{{text}}}, expected one of {', '.join(f'{{{s}.…}}' for s in Source)}")
-    if source == Source.BODY:
+    if source not in set(ReferenceSource):
+        raise ValueError(f"found {{{text}}}, expected one of {', '.join(f'{{{s}.…}}' for s in ReferenceSource)}")
+    if source == ReferenceSource.BODY:
         search = compile_expression(name).search
-        return Reference(Source.BODY, name, kind, search, optional, _steps(name) if optional else (), _names_in(name))
-    if source == Source.PATH and optional:
+        return Reference(
+            ReferenceSource.BODY, name, kind, search, optional, _steps(name) if optional else (), _names_in(name)
+        )
+    if source == ReferenceSource.PATH and optional:
         raise ValueError(f"found {{{text}}}, expected no '?': a variable of the path is always there")
-    if not _NAMES[Source(source)].fullmatch(name):
+    if not _NAMES[ReferenceSource(source)].fullmatch(name):
         raise ValueError(f"found the name {name!r} in {{{text}}}, expected a name that {source} can have")
-    if source in (Source.PATH, Source.QUERY, Source.HEADER) and kind in (Type.BOOL, Type.LIST):
+    if source in (ReferenceSource.PATH, ReferenceSource.QUERY, ReferenceSource.HEADER) and kind in (
+        Type.BOOL,
+        Type.LIST,
+    ):
         raise ValueError(f"found {{{text}}}, expected a string, number or int: {source} gives text")
-    return Reference(Source(source), name.lower() if source == Source.HEADER else name, kind, None, optional)
+    return Reference(
+        ReferenceSource(source), name.lower() if source == ReferenceSource.HEADER else name, kind, None, optional
+    )
 
 
 _PLAIN_STEPS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
@@ -184,7 +191,13 @@ def _names_in(expression: str) -> frozenset[str]:
 
 
 # a look at a member of an enum costs as much as three calls
-_BODY, _CLAIMS, _PRINCIPAL, _PATH, _QUERY = Source.BODY, Source.CLAIMS, Source.PRINCIPAL, Source.PATH, Source.QUERY
+_BODY, _CLAIMS, _PRINCIPAL, _PATH, _QUERY = (
+    ReferenceSource.BODY,
+    ReferenceSource.CLAIMS,
+    ReferenceSource.PRINCIPAL,
+    ReferenceSource.PATH,
+    ReferenceSource.QUERY,
+)
 
 
 def resolve(reference: Reference, material: Material) -> Any:

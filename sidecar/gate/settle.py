@@ -17,7 +17,7 @@ PARTIAL_CONTENT = 206
 """The status of an answer that is a part of another (RFC 9110 section 15.3.7)."""
 
 
-class Held(NamedTuple):
+class HeldAnswer(NamedTuple):
     """The app's answer as a door holds it: nothing of it has gone out.
 
     `headers` have names in lower case. `body` is None where nothing needs it, or where it is too large to be held.
@@ -36,7 +36,7 @@ class Released(NamedTuple):
     body: bytes | None = None
 
 
-def settle(permit: Forward, held: Held) -> Released | Refuse:
+def settle(permit: Forward, held: HeldAnswer) -> Released | Refuse:
     """Do what a permit demands of the app's answer. Never raises: what cannot be done is a refusal."""
     try:
         for obligation in permit.obligations:
@@ -48,7 +48,7 @@ def settle(permit: Forward, held: Held) -> Released | Refuse:
     return Released(held.status, held.headers, held.body)
 
 
-def _settled(obligation: Obligation, held: Held) -> Held:
+def _settled(obligation: Obligation, held: HeldAnswer) -> HeldAnswer:
     """The answer with one obligation done. Raises Refused."""
     if obligation.needs_body and held.body is None:
         raise Refused(Code.UPSTREAM_PROTOCOL, "an answer too large to be held, as an obligation needs it")
@@ -56,7 +56,7 @@ def _settled(obligation: Obligation, held: Held) -> Held:
         raise Refused(Code.UPSTREAM_PROTOCOL, "a part of an answer, and an obligation needs the whole")
     match obligation:
         case KeepPrivate():
-            return Held(held.status, keep_private(held.headers, obligation.vary, obligation.no_store), held.body)
+            return HeldAnswer(held.status, keep_private(held.headers, obligation.vary, obligation.no_store), held.body)
         case _:
             assert_never(obligation)
 

@@ -89,7 +89,8 @@ class Forward:
 class Refuse:
     """No byte of this request goes to the upstream. `methods` is for `Allow`; `detail` is for the log only.
 
-    `code` is the truth, for the log and the metrics. A client is told `told`, which is `told_as` where that is set.
+    `code` is the truth, for the log and the metrics. A client gets `client_code`, which is `masked_as` if that is
+    set.
     """
 
     code: Code
@@ -98,12 +99,12 @@ class Refuse:
     methods: tuple[str, ...] = ()
     reply_headers: tuple[tuple[bytes, bytes], ...] = ()
     cookies: tuple[bytes, ...] = ()
-    told_as: Code | None = None
+    masked_as: Code | None = None
 
     @property
-    def told(self) -> Code:
+    def client_code(self) -> Code:
         """The code that the client's answer has, and its status."""
-        return self.told_as or self.code
+        return self.masked_as or self.code
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,7 +39,7 @@ class Policy:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Review:
     """Answer to a review, with facts for the log: which pod, whether it is let in, why not, how many operations."""
 
     answer: Json
@@ -49,7 +49,7 @@ class Outcome:
     operations: int = 0
 
 
-def judge(path: Path, body: bytes, template: Template, policy: Policy) -> Outcome:
+def judge(path: Path, body: bytes, template: Template, policy: Policy) -> Review:
     """The answer to the AdmissionReview in `body`. Raises BadReview. A dry run is answered like any other."""
     request = _request(body)
     name = _name(request)
@@ -61,7 +61,7 @@ def judge(path: Path, body: bytes, template: Template, policy: Policy) -> Outcom
         raise BadReview(str(error)) from None
 
 
-def _inject(request: Json, name: str, template: Template, policy: Policy) -> Outcome:
+def _inject(request: Json, name: str, template: Template, policy: Policy) -> Review:
     if request["operation"] != "CREATE" or request.get("subResource"):
         raise BadReview("a pod is injected when it is created, and at no other time")
     try:
@@ -71,7 +71,7 @@ def _inject(request: Json, name: str, template: Template, policy: Policy) -> Out
     more: Json = {}
     if operations:
         more = {"patchType": "JSONPatch", "patch": base64.b64encode(json.dumps(operations).encode()).decode("ascii")}
-    return Outcome(_answer(request, True, **more), name, True, operations=len(operations))
+    return Review(_answer(request, True, **more), name, True, operations=len(operations))
 
 
 _PARTS = {
@@ -84,7 +84,7 @@ _PARTS = {
 """The parts of a pod that no update may change, in the words of the refusal."""
 
 
-def _validate(request: Json, name: str, template: Template, policy: Policy) -> Outcome:
+def _validate(request: Json, name: str, template: Template, policy: Policy) -> Review:
     """After all that mutates: a new pod is as `_inject` wants it, and an update changes nothing of ours."""
     if request["operation"] == "UPDATE":
         old = request.get("oldObject")
@@ -94,7 +94,7 @@ def _validate(request: Json, name: str, template: Template, policy: Policy) -> O
         changed = [part for part, value in before.items() if after[part] != value]
         if changed:
             return _refused(request, name, f"an update may not change {_PARTS[changed[0]]}")
-        return Outcome(_answer(request, True), name, True)
+        return Review(_answer(request, True), name, True)
     if request["operation"] != "CREATE":
         raise BadReview(f"found the operation {request['operation']!r}, expected CREATE or UPDATE")
     try:
@@ -103,23 +103,23 @@ def _validate(request: Json, name: str, template: Template, policy: Policy) -> O
         return _without_sidecar(request, name, why, policy)
     if operations:
         return _refused(request, name, "it is without the sidecar: the injecting webhook was not asked")
-    return Outcome(_answer(request, True), name, True)
+    return Review(_answer(request, True), name, True)
 
 
-def _without_sidecar(request: Json, name: str, why: Uninjectable, policy: Policy) -> Outcome:
+def _without_sidecar(request: Json, name: str, why: Uninjectable, policy: Policy) -> Review:
     if not policy.admits(why):
         return _refused(request, name, str(why))
     said = f"authorization sidecar: this pod is NOT protected: {why}"
-    return Outcome(_answer(request, True, warnings=[said[:_MAX_WARNING]]), name, True, str(why))
+    return Review(_answer(request, True, warnings=[said[:_MAX_WARNING]]), name, True, str(why))
 
 
 _MAX_WARNING = 256
 """Characters (Kubernetes, "Dynamic Admission Control", response): longer ones may be cut."""
 
 
-def _refused(request: Json, name: str, reason: str) -> Outcome:
+def _refused(request: Json, name: str, reason: str) -> Review:
     status = {"code": 403, "reason": "Forbidden", "message": f"authorization sidecar: {reason}"}
-    return Outcome(_answer(request, False, status=status), name, False, reason)
+    return Review(_answer(request, False, status=status), name, False, reason)
 
 
 def _answer(request: Json, allowed: bool, **more: Any) -> Json:

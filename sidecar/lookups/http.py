@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Call, Reply
-from sidecar.net.fetch import Answer, Fetch
+from sidecar.net.fetch import Fetch, Fetched
 from sidecar.net.pool import Origin
 
 MAX_BODY = 64 * 1024
@@ -36,7 +36,7 @@ class HttpSource:
             await fetch.aclose()
 
 
-def _reply(answer: Answer) -> Reply:
+def _reply(answer: Fetched) -> Reply:
     kinds = [value for name, value in answer.headers if name == b"content-type"]
     kind = kinds[0].partition(b";")[0].strip().lower().decode("latin-1") if len(kinds) == 1 else ""
     return Reply(answer.status, kind, answer.body)

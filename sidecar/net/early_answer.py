@@ -8,24 +8,24 @@ from typing import assert_never
 from sidecar.gate.codes import Code
 from sidecar.gate.own import REQUEST_ID
 from sidecar.gate.problem import CONTENT_TYPE, problem_json
-from sidecar.wire.http1_request import Fault
+from sidecar.wire.http1_request import Violation
 from sidecar.wire.response_head import STATUS_LINES
 
 
-def refusal_of(fault: Fault) -> tuple[int, Code]:
+def refusal_of(fault: Violation) -> tuple[int, Code]:
     """The status and the code for a fault in a client's bytes; a fault that has none here does not type-check."""
     match fault:
-        case Fault.INVALID:
+        case Violation.INVALID:
             return 400, Code.REQUEST_INVALID
-        case Fault.EXPECTATION_UNKNOWN:
+        case Violation.EXPECTATION_UNKNOWN:
             return 417, Code.REQUEST_INVALID
-        case Fault.TARGET_INVALID:
+        case Violation.TARGET_INVALID:
             return 400, Code.TARGET_AMBIGUOUS
-        case Fault.TARGET_TOO_LONG:
+        case Violation.TARGET_TOO_LONG:
             return 414, Code.TARGET_TOO_LONG
-        case Fault.HEADER_AMBIGUOUS:
+        case Violation.HEADER_AMBIGUOUS:
             return 400, Code.HEADER_AMBIGUOUS
-        case Fault.HEADERS_TOO_LARGE:
+        case Violation.HEADERS_TOO_LARGE:
             return 431, Code.HEADERS_TOO_LARGE
         case _:
             assert_never(fault)

@@ -13,7 +13,7 @@ from sidecar.wire.grammar import Header
 from sidecar.wire.http1_response import ResponseReader, encode_request
 
 
-class Answer(NamedTuple):
+class Fetched(NamedTuple):
     """A whole answer: status, all of its headers with names in lower case, and body."""
 
     status: int
@@ -28,19 +28,19 @@ class Fetch:
     def __init__(self, origin: Origin, *, tls: ssl.SSLContext | None = None) -> None:
         self._pool: Pool[None] = Pool(origin, tls=tls)
 
-    async def get(self, target: bytes, headers: Iterable[Header], *, max_body: int, deadline: float) -> Answer:
+    async def get(self, target: bytes, headers: Iterable[Header], *, max_body: int, deadline: float) -> Fetched:
         """GET `target`, the whole exchange within `deadline` seconds, redirects not followed. Raises Fault."""
         head = encode_request(b"GET", target, [(b"host", self._pool.origin.authority), *headers], None)
         return await self._within(deadline, head, b"GET", max_body)
 
     async def post(
         self, target: bytes, headers: Iterable[Header], body: bytes, *, max_body: int, deadline: float
-    ) -> Answer:
+    ) -> Fetched:
         """POST `body` as `get` gets; never sent a second time. Raises Fault."""
         head = encode_request(b"POST", target, [(b"host", self._pool.origin.authority), *headers], len(body))
         return await self._within(deadline, head + body, b"POST", max_body)
 
-    async def _within(self, deadline: float, message: bytes, method: bytes, max_body: int) -> Answer:
+    async def _within(self, deadline: float, message: bytes, method: bytes, max_body: int) -> Fetched:
         try:
             async with asyncio.timeout(deadline):
                 connection, reader = await self._pool.exchange(None, message, method, None)
@@ -48,7 +48,7 @@ class Fetch:
         except TimeoutError:
             raise Fault(FaultKind.TIMEOUT, f"no whole answer within {deadline:g} s") from None
 
-    async def _whole(self, connection: Connection[None], reader: ResponseReader, max_body: int) -> Answer:
+    async def _whole(self, connection: Connection[None], reader: ResponseReader, max_body: int) -> Fetched:
         response = Response(self._pool, connection, reader)
         parts: list[bytes] = []
         size = 0
@@ -62,7 +62,7 @@ class Fetch:
                     raise Fault(FaultKind.PROTOCOL, f"a body over {max_body} bytes")
         finally:
             response.close()
-        return Answer(reader.status, reader.raw_headers, b"".join(parts))
+        return Fetched(reader.status, reader.raw_headers, b"".join(parts))
 
     async def aclose(self) -> None:
         """Close every connection, and open none any more."""

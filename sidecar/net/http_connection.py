@@ -38,7 +38,7 @@ class Direct(Protocol):
         """Who takes a request for this target, as it came; None for the app itself."""
 
 
-Refused = Callable[[int, Code, str], str]
+RecordRefusal = Callable[[int, Code, str], str]
 """Told of each refusal before the app: (status, code, the client's address) -> the request id for the answer."""
 
 
@@ -85,7 +85,7 @@ class StrictProtocol(asyncio.BufferedProtocol):
         app_state: dict[str, Any],
         _loop: asyncio.AbstractEventLoop | None = None,
         limits: Limits | None = None,
-        refused: Refused = lambda *_: "",
+        refused: RecordRefusal = lambda *_: "",
         drain: Drain | None = None,
         crowd: Crowd | None = None,
     ) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import uvicorn
 
 from sidecar.net.exchange import App
-from sidecar.net.http_connection import Refused, StrictProtocol
+from sidecar.net.http_connection import RecordRefusal, StrictProtocol
 from sidecar.net.limits import Crowd, Drain, Limits
 
 
@@ -18,7 +18,7 @@ def config(
     app: App,
     *,
     limits: Limits | None = None,
-    refused: Refused = lambda *_: "",
+    refused: RecordRefusal = lambda *_: "",
     drain: Drain | None = None,
     owner_of: Callable[[str], str] = lambda _: "",
     **listen: Any,

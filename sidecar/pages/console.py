@@ -15,20 +15,19 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from sidecar.doors.answer import Answer as HttpAnswer
-from sidecar.doors.answer import status_of
+from sidecar.doors.answer import Answer, status_of
 from sidecar.doors.door import Door
 from sidecar.gate.codes import Code
-from sidecar.gate.decision import Answer, Question
-from sidecar.gate.gate import PDP, Gate, Hooks, Identified
+from sidecar.gate.decision import PdpAnswer, Question
+from sidecar.gate.gate import PDP, Gate, Identified, Lookups
 from sidecar.gate.identity import Principal, principal_as
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.own import CONSOLE_PATH
 from sidecar.gate.request import Raw
 from sidecar.gate.routing import WEBSOCKET, Rest, Route, Variable
 from sidecar.gate.verdict import Facts, Forward, Refuse, Refused, Verdict
-from sidecar.pages.permissions import code_of, raw_of
-from sidecar.pages.router import Asked, Paths, page, query_of
+from sidecar.pages.permissions import client_code_of, hypothetical_raw
+from sidecar.pages.router import PageRequest, Paths, page, query_of
 from sidecar.pages.templates import Pages
 from sidecar.record.line import ConsoleAs
 from sidecar.study.batch import GivenPrincipal, decide_all
@@ -49,12 +48,12 @@ class Recorder:
     """A PDP and hooks that remember what was asked and answered."""
 
     pdp: PDP
-    hooks: Hooks
+    hooks: Lookups
     question: Question | None = None
-    answer: Answer | None = None
+    answer: PdpAnswer | None = None
     calls: list[Call] | None = None
 
-    async def check(self, question: Question) -> Answer:
+    async def check(self, question: Question) -> PdpAnswer:
         """Pass the question on."""
         self.question = question
         self.answer = await self.pdp.check(question)
@@ -91,7 +90,7 @@ class Console:
     and is shown the whole way of refused requests."""
 
     def __init__(
-        self, door: Door, hooks: Hooks, pdp: PDP, pages: Pages, *, admin: str = "", lifetime: float = 0.0,
+        self, door: Door, hooks: Lookups, pdp: PDP, pages: Pages, *, admin: str = "", lifetime: float = 0.0,
         idle: float = 0.0, forms: str = "",
     ) -> None:  # fmt: skip
         self._door = door
@@ -107,7 +106,7 @@ class Console:
         """The own path that this answers."""
         return {CONSOLE_PATH: {"GET": self.show}}
 
-    async def show(self, asked: Asked) -> HttpAnswer:
+    async def show(self, asked: PageRequest) -> Answer:
         """GET console. Raises Refused where nobody has come, or somebody asks as another who may not."""
         identified = await self._door.gate.identify(asked.request, asked.rules)
         query = query_of(asked)
@@ -128,7 +127,7 @@ class Console:
     def _is_admin(self, principal: Principal) -> bool:
         return bool(self._admin) and self._admin in principal.roles
 
-    def _principal(self, identified: Identified, query: Mapping[str, str], asked: Asked) -> Principal:
+    def _principal(self, identified: Identified, query: Mapping[str, str], asked: PageRequest) -> Principal:
         """Who is asked about: the person, or whom an admin names. Raises Refused."""
         me, name = identified.principal, query.get("as", "").strip()
         if not name:
@@ -155,12 +154,12 @@ class Console:
 
     # --- the table of actions ---
 
-    async def _rows(self, principal: Principal, query: Mapping[str, str], asked: Asked) -> list[Row]:
+    async def _rows(self, principal: Principal, query: Mapping[str, str], asked: PageRequest) -> list[Row]:
         rows = [_row(number, route, query) for number, route in enumerate(asked.rules.table.routes)]
         raws = [
-            raw_of("GET", row.path, asked, websocket=True)
+            hypothetical_raw("GET", row.path, asked, websocket=True)
             if cell.method == WEBSOCKET
-            else raw_of(cell.method, row.path, asked)
+            else hypothetical_raw(cell.method, row.path, asked)
             for row in rows
             if row.path
             for cell in row.cells
@@ -168,7 +167,7 @@ class Console:
         verdicts = iter(await self._decided(raws, principal, asked) if raws else [])
         return [row._replace(cells=[_judged(cell, row, verdicts) for cell in row.cells]) for row in rows]
 
-    async def _decided(self, raws: list[Raw], principal: Principal, asked: Asked) -> list[Verdict]:
+    async def _decided(self, raws: list[Raw], principal: Principal, asked: PageRequest) -> list[Verdict]:
         return await decide_all(
             raws, principal, asked.rules, self._hooks, self._pdp, now=self._door.now,
             timer=self._door.timer, request_id=asked.request.request_id,
@@ -177,7 +176,7 @@ class Console:
     # --- the whole way of one request ---
 
     async def _way(
-        self, principal: Principal, query: Mapping[str, str], asked: Asked, admin: bool
+        self, principal: Principal, query: Mapping[str, str], asked: PageRequest, admin: bool
     ) -> dict[str, Any] | None:
         path, method = query.get("path", "").strip(), query.get("method", "GET")
         if not path or method not in METHODS:
@@ -186,7 +185,7 @@ class Console:
         rules = asked.rules.by(GivenPrincipal(principal))
         gate = Gate(rules, recorder, recorder, now=self._door.now, timer=self._door.timer)
         body = query.get("body", "").encode("utf-8")
-        raw = raw_of(method, path if path.startswith("/") else f"/{path}", asked)
+        raw = hypothetical_raw(method, path if path.startswith("/") else f"/{path}", asked)
         if body:
             length = str(len(body)).encode("ascii")
             raw = raw._replace(
@@ -212,8 +211,8 @@ def _refusal_alone(verdict: Verdict) -> dict[str, Any]:
 def _verdict(verdict: Verdict) -> dict[str, Any]:
     return {
         "allowed": isinstance(verdict, Forward),
-        "code": code_of(verdict),
-        "status": status_of(verdict.told) if isinstance(verdict, Refuse) else None,
+        "code": client_code_of(verdict),
+        "status": status_of(verdict.client_code) if isinstance(verdict, Refuse) else None,
     }
 
 
@@ -254,7 +253,7 @@ def question_json(question: Question) -> dict[str, Any]:
     }
 
 
-def answer_json(answer: Answer) -> dict[str, Any]:
+def answer_json(answer: PdpAnswer) -> dict[str, Any]:
     """An answer in the words of Cerbos' HTTP API, as far as the gate reads it."""
     return {
         "requestId": answer.request_id,
@@ -285,7 +284,7 @@ def _judged(cell: Cell, row: Row, verdicts: Any) -> Cell:
             allowed=True if row.access == "public" else None, code="public" if row.access == "public" else ""
         )
     verdict = next(verdicts)
-    return cell._replace(allowed=isinstance(verdict, Forward), code=code_of(verdict))
+    return cell._replace(allowed=isinstance(verdict, Forward), code=client_code_of(verdict))
 
 
 def _pretty(value: Any) -> str:

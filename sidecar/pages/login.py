@@ -20,7 +20,7 @@ from sidecar.gate.request import Request
 from sidecar.gate.session import Session
 from sidecar.gate.verdict import Refused
 from sidecar.net.owners import client_address
-from sidecar.pages.router import Asked, Paths, form_of, page, query_of, redirect
+from sidecar.pages.router import PageRequest, Paths, form_of, page, query_of, redirect
 from sidecar.pages.templates import Pages
 from sidecar.record import line
 from sidecar.record.journal import Journal
@@ -90,7 +90,7 @@ class Sessions(Protocol):
     async def close(self, request: Request, now: float) -> tuple[Session | None, tuple[bytes, ...]]: ...
 
 
-class SignedIn(NamedTuple):
+class VerifiedSignIn(NamedTuple):
     """A verified sign-in: the principal's id, what Cognito calls the user, and the JWT for the gate with its end."""
 
     principal: str
@@ -99,7 +99,7 @@ class SignedIn(NamedTuple):
     expires: int
 
 
-Verify = Callable[[Grant, str | None, float, Tokens], Awaitable[SignedIn]]
+Verify = Callable[[Grant, str | None, float, Tokens], Awaitable[VerifiedSignIn]]
 """Port: (grant, nonce of a hosted sign-in, now, what verifies tokens) -> what it proves (R19). Raises Refused."""
 Revoke = Callable[[Session], Awaitable[None]]
 """Port: ends the refresh token of a session, or all of its user's. Raises Refused: IDP_*, SESSION_EXPIRED."""
@@ -147,7 +147,7 @@ class Login:
 
     # --- beginning ---
 
-    async def begin(self, asked: Asked) -> Answer:
+    async def begin(self, asked: PageRequest) -> Answer:
         """GET login: the form, or straight to the hosted UI."""
         query = query_of(asked)
         pending = begin(query.get(RETURN_TO, "/"), asked.now)
@@ -198,7 +198,7 @@ class Login:
 
     # --- our own form ---
 
-    async def submit(self, asked: Asked) -> Answer:
+    async def submit(self, asked: PageRequest) -> Answer:
         """POST login: a password, or the answer to what Cognito asked for after it."""
         require_own_origin(asked.request)
         fields = form_of(asked)
@@ -218,7 +218,7 @@ class Login:
         return await self._opened(pending, grant, None, asked, gone, users)
 
     async def _try(
-        self, pending: Pending, username: str, fields: dict[str, str], asked: Asked
+        self, pending: Pending, username: str, fields: dict[str, str], asked: PageRequest
     ) -> Grant | Challenge:  # fmt: skip
         """Ask the pool, with a place for the case that it says no. Raises SignInFailed, Refused."""
         device = self._devices.known(asked.request, known_key(username), asked.now)
@@ -239,7 +239,7 @@ class Login:
             raise SignInFailed(SignInError.WRONG_PASSWORD)
         return await self._ways.pool.sign_in(username, password)
 
-    def _again(self, pending: Pending, asked: Asked, failed: SignInFailed, username: str) -> Answer:
+    def _again(self, pending: Pending, asked: PageRequest, failed: SignInFailed, username: str) -> Answer:
         """The same step once more, or the first one where Cognito takes no other answer to this challenge."""
         if failed.reason not in (SignInError.WRONG_CODE, SignInError.PASSWORD_POLICY):
             pending = pending._replace(challenge=None)
@@ -248,7 +248,7 @@ class Login:
 
     # --- the hosted UI comes back ---
 
-    async def callback(self, asked: Asked) -> Answer:
+    async def callback(self, asked: PageRequest) -> Answer:
         """GET callback: the code for tokens, the tokens for a session."""
         assert self._ways.hosted is not None  # noqa: S101 - for the type checker
         query = query_of(asked)
@@ -265,7 +265,7 @@ class Login:
 
     # --- how often ---
 
-    async def _limited(self, asked: Asked, taking: Awaitable[Place]) -> Place:
+    async def _limited(self, asked: PageRequest, taking: Awaitable[Place]) -> Place:
         try:
             return await taking
         except Refused as refused:
@@ -273,7 +273,7 @@ class Login:
                 self._journal.write(line.SignInFailed(*self._begin(asked), refused.code))
             raise
 
-    async def _at(self, place: Place, asked: Asked, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _at(self, place: Place, asked: PageRequest, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask the provider. The place counts as a failure unless the provider said yes, or nothing at all."""
         try:
             async with self._attempts.turn(self._client(asked)):
@@ -285,15 +285,15 @@ class Login:
         await self._attempts.give_back(place)
         return got
 
-    def _client(self, asked: Asked) -> str:
+    def _client(self, asked: PageRequest) -> str:
         return client_key(self._address(asked))
 
-    def _address(self, asked: Asked) -> str:
+    def _address(self, asked: PageRequest) -> str:
         request = asked.request
         return client_address(request.peer, request.seen.get(b"x-forwarded-for", b""), self._trusted)
 
     async def _opened(
-        self, pending: Pending, grant: Grant, nonce: str | None, asked: Asked, gone: tuple[bytes, ...],
+        self, pending: Pending, grant: Grant, nonce: str | None, asked: PageRequest, gone: tuple[bytes, ...],
         users: tuple[str, ...] = (),
     ) -> Answer:  # fmt: skip
         """A new session, whatever session the browser came with (R19), and back to where the person was going."""
@@ -314,7 +314,7 @@ class Login:
         self._journal.write(line.SignedIn(*self._begin(asked), signed_in.principal))
         return redirect(pending.to, (*cookies, *gone, *known))
 
-    async def _known(self, users: tuple[str, ...], asked: Asked) -> tuple[bytes, ...]:
+    async def _known(self, users: tuple[str, ...], asked: PageRequest) -> tuple[bytes, ...]:
         """Remember where a user signed in, under each name that the form may get."""
         if self._ways.pool is None:
             return ()
@@ -324,7 +324,7 @@ class Login:
 
     # --- signing out ---
 
-    async def ask(self, asked: Asked) -> Answer:
+    async def ask(self, asked: PageRequest) -> Answer:
         """GET logout: the button. A link ends nothing, since another site can send anybody along it."""
         return page(self._pages.render("sign_out.html"), forms=self._ends_at())
 
@@ -335,7 +335,7 @@ class Login:
         parts = urlsplit(self._ways.hosted.logout_url(self._ways.logout_uri))
         return f"{parts.scheme}://{parts.netloc}"
 
-    async def sign_out(self, asked: Asked) -> Answer:
+    async def sign_out(self, asked: PageRequest) -> Answer:
         """POST logout: ends the session here and its refresh token at Cognito; by choice all sessions of the user."""
         require_own_origin(asked.request)
         # a form of the app's own says what it likes
@@ -364,7 +364,7 @@ class Login:
             return False
         return True
 
-    def _begin(self, asked: Asked) -> tuple[str, str, str]:
+    def _begin(self, asked: PageRequest) -> tuple[str, str, str]:
         """The fields with which each line of a sign-in begins: its time, the request's id and the client's address."""
         return self._journal.time(), asked.request.request_id, self._address(asked)
 

@@ -10,11 +10,11 @@ from typing import Any
 from sidecar.doors.answer import PRIVATE, Answer
 from sidecar.doors.door import Door
 from sidecar.gate.codes import Code
-from sidecar.gate.gate import PDP, Hooks, Identified
+from sidecar.gate.gate import PDP, Identified, Lookups
 from sidecar.gate.own import PERMISSIONS_PATH, WHOAMI_PATH
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward, Refuse, Refused, Verdict
-from sidecar.pages.router import Asked, Paths
+from sidecar.pages.router import PageRequest, Paths
 from sidecar.study.batch import decide_all
 from sidecar.wire import strict_json
 from sidecar.wire.grammar import Header
@@ -32,7 +32,7 @@ _NOT_THEIRS = frozenset(
 class Permissions:
     """Answers `/_sidecar/whoami` and `/_sidecar/permissions`."""
 
-    def __init__(self, door: Door, hooks: Hooks, pdp: PDP) -> None:
+    def __init__(self, door: Door, hooks: Lookups, pdp: PDP) -> None:
         self._door = door
         self._hooks = hooks
         self._pdp = pdp
@@ -41,28 +41,28 @@ class Permissions:
         """The own paths that this answers."""
         return {WHOAMI_PATH: {"GET": self.whoami}, PERMISSIONS_PATH: {"POST": self.permissions}}
 
-    async def whoami(self, asked: Asked) -> Answer:
+    async def whoami(self, asked: PageRequest) -> Answer:
         """GET whoami: the principal as Cerbos is told of it, the claims, and how long the session lasts."""
         identified = await self._door.gate.identify(asked.request, asked.rules)
         return json_answer(who(identified), identified.cookies)
 
-    async def permissions(self, asked: Asked) -> Answer:
+    async def permissions(self, asked: PageRequest) -> Answer:
         """POST permissions: `[{"method", "path"}, ...]` -> the same with `allowed` and `code`, in the same order."""
         identified = await self._door.gate.identify(asked.request, asked.rules)
         wanted = _wanted(asked)
-        raws = [raw_of(method, path, asked) for method, path in wanted]
+        raws = [hypothetical_raw(method, path, asked) for method, path in wanted]
         verdicts = await decide_all(
             raws, identified.principal, asked.rules, self._hooks, self._pdp, now=self._door.now,
             timer=self._door.timer, request_id=asked.request.request_id,
         )  # fmt: skip
         results = [
-            {"method": method, "path": path, "allowed": isinstance(verdict, Forward), "code": code_of(verdict)}
+            {"method": method, "path": path, "allowed": isinstance(verdict, Forward), "code": client_code_of(verdict)}
             for (method, path), verdict in zip(wanted, verdicts, strict=True)
         ]
         return json_answer(results, identified.cookies)
 
 
-def raw_of(method: str, path: str, asked: Asked, *, websocket: bool = False) -> Raw:
+def hypothetical_raw(method: str, path: str, asked: PageRequest, *, websocket: bool = False) -> Raw:
     """A request that its sender might send to the proxy, with those headers of `asked` that it would have too."""
     headers: list[Header] = [header for header in asked.raw.headers if header[0] not in _NOT_THEIRS]
     return asked.raw._replace(
@@ -70,19 +70,19 @@ def raw_of(method: str, path: str, asked: Asked, *, websocket: bool = False) -> 
     )  # fmt: skip
 
 
-def code_of(verdict: Verdict) -> str:
+def client_code_of(verdict: Verdict) -> str:
     """Return the code that the request's own answer would have: why it is refused, or on what ground it is let
     through."""
     match verdict:
         case Forward(ground=ground):
             return ground
-        case Refuse(told=code):
+        case Refuse(client_code=code):
             return code
         case _:
             return "preflight"
 
 
-def _wanted(asked: Asked) -> list[tuple[str, str]]:
+def _wanted(asked: PageRequest) -> list[tuple[str, str]]:
     """The requests of the question. Raises Refused: BODY_TYPE_UNSUPPORTED, BODY_INVALID."""
     kind = asked.request.seen.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if kind != b"application/json":

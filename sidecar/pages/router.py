@@ -9,7 +9,7 @@ from typing import NamedTuple
 from urllib.parse import parse_qsl
 
 from sidecar.doors.answer import PRIVATE, Answer
-from sidecar.doors.door import Door, Receive, Scope, raw_of, refuse
+from sidecar.doors.door import Door, Receive, Scope, raw_of_scope, refuse
 from sidecar.doors.proxy import ClientBody
 from sidecar.doors.refusal import Send, send_whole
 from sidecar.gate.codes import Code
@@ -25,7 +25,7 @@ MAX_BODY = 64 * 1024
 """Bytes of a form or of a question to the permissions API."""
 
 
-class Asked(NamedTuple):
+class PageRequest(NamedTuple):
     """A request to an own path, with its whole body. `now` is Unix seconds, `raw` the request as it came, `rules` those
     in force when it came: a reload while it is answered changes nothing of it."""
 
@@ -36,7 +36,7 @@ class Asked(NamedTuple):
     rules: Rules
 
 
-Handler = Callable[[Asked], Awaitable[Answer]]
+Handler = Callable[[PageRequest], Awaitable[Answer]]
 """Answers an own path. Raises Refused for what the refusal of a code answers."""
 Paths = Mapping[str, Mapping[str, Handler]]
 """Path -> method -> handler; HEAD is answered as GET."""
@@ -57,7 +57,7 @@ class OwnPaths:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI http scope whose target `has` an own path."""
-        raw = raw_of(scope, self._door.new_id())
+        raw = raw_of_scope(scope, self._door.new_id())
         try:
             made = await self._answer(raw, ClientBody(scope["headers"], receive))
         except Refused as refused:
@@ -79,7 +79,7 @@ class OwnPaths:
         if handler is None:
             methods = [*handlers, *(["HEAD"] if "GET" in handlers else [])]
             raise Refused(Code.METHOD_UNMAPPED, "no method of this page", tuple(methods))
-        return await handler(Asked(request, raw, await body.whole(MAX_BODY), self._door.now(), rules))
+        return await handler(PageRequest(request, raw, await body.whole(MAX_BODY), self._door.now(), rules))
 
     async def _refuse(self, raw: Raw, refused: Refused, send: Send) -> None:
         path = raw.target.partition(b"?")[0].decode("latin-1")
@@ -88,13 +88,13 @@ class OwnPaths:
         if raw.method == "POST":
             # a person who sent a form reads a page as well as one who navigates
             raw = raw._replace(method="GET")
-        await send_whole(self._door.refusals.whole(verdict, verdict.told, raw), send)
+        await send_whole(self._door.refusals.whole(verdict, verdict.client_code, raw), send)
 
 
 FORM = b"application/x-www-form-urlencoded"
 
 
-def form_of(asked: Asked) -> dict[str, str]:
+def form_of(asked: PageRequest) -> dict[str, str]:
     """The fields of a posted form (WHATWG URL, application/x-www-form-urlencoded). Raises Refused."""
     kind = asked.request.seen.get(b"content-type", b"").partition(b";")[0].strip().lower()
     if kind != FORM:
@@ -102,7 +102,7 @@ def form_of(asked: Asked) -> dict[str, str]:
     return _fields(asked.body.decode("latin-1"), Code.BODY_INVALID)
 
 
-def query_of(asked: Asked) -> dict[str, str]:
+def query_of(asked: PageRequest) -> dict[str, str]:
     """The fields of the query, each at most once. Raises Refused(REFERENCE_INVALID)."""
     return _fields(asked.request.query.decode("ascii"), Code.REFERENCE_INVALID)
 
@@ -151,7 +151,7 @@ def assertion_paths(assertions: Assertions) -> Paths:
         (b"cache-control", b"max-age=300"),
     ]
 
-    async def show(asked: Asked) -> Answer:
+    async def show(asked: PageRequest) -> Answer:
         return Answer(200, list(headers), document)
 
     return {JWKS_PATH: {"GET": show}}

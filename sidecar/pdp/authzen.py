@@ -13,12 +13,11 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from sidecar.gate.codes import Code
-from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, Result, deciding_policy
+from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Result, deciding_policy
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
 from sidecar.net.connection import Fault, FaultKind
-from sidecar.net.fetch import Answer as Reply
-from sidecar.net.fetch import Fetch
+from sidecar.net.fetch import Fetch, Fetched
 from sidecar.net.pool import Origin
 from sidecar.pdp.client import MAX_CALL, MAX_QUESTION, Client
 from sidecar.wire import strict_json
@@ -89,7 +88,7 @@ class AuthZen(Client):
         if token:
             self._headers.append((b"authorization", b"Bearer " + token.encode("ascii")))
 
-    async def check(self, question: Question) -> Answer:
+    async def check(self, question: Question) -> PdpAnswer:
         """Ask. Raises Refused: PDP_* when there is no answer, REFERENCE_INVALID for an attribute that JSON cannot tell
         exactly, NO_ROLES for a principal without a role: Cerbos' endpoint takes it for one that has all of them."""
         subject = self._told(question.principal)
@@ -98,7 +97,7 @@ class AuthZen(Client):
             reply = await self._ask(self._one, question, [subject, *_item(resource, resource.action)])
             said = _read(question.request_id, _object(reply), resource, resource.action)
             # under the id of the request the PDP's own log knows the decision
-            return Answer(_echoed(reply, question.request_id), question.request_id, (_result(resource, [said]),))
+            return PdpAnswer(_echoed(reply, question.request_id), question.request_id, (_result(resource, [said]),))
         request_id, said_of = question.request_id, [list[_Said]() for _ in question.resources]
         for call in calls_for(question.resources):
             reply = await self._ask(self._many, question, [subject, _evaluations(call)])
@@ -107,11 +106,11 @@ class AuthZen(Client):
             for item, evaluation in zip(call, _list_of(reply, len(call)), strict=True):
                 said_of[item.place].append(_read(question.request_id, evaluation, item.resource, item.action))
         results = tuple(map(_result, question.resources, said_of))
-        return Answer(request_id, question.request_id, results)
+        return PdpAnswer(request_id, question.request_id, results)
 
     # --- one call ---
 
-    async def _ask(self, target: bytes, question: Question, members: Sequence[bytes]) -> Reply:
+    async def _ask(self, target: bytes, question: Question, members: Sequence[bytes]) -> Fetched:
         context = strict_json.dumps({"cerbos.requestId": question.request_id, "cerbos.includeMeta": True})
         body = b"".join((b"{", b",".join(members), b',"context":', context, b"}"))
         if len(body) > MAX_QUESTION:
@@ -133,7 +132,7 @@ class AuthZen(Client):
             raise Refused(Code.PDP_STATUS, "an answer that is not application/json")
         return reply
 
-    async def _answered(self, target: bytes, question: Question, body: bytes, deadline: float, waited: bool) -> Reply:
+    async def _answered(self, target: bytes, question: Question, body: bytes, deadline: float, waited: bool) -> Fetched:
         """Ask, and tell the breaker how it ended."""
         try:
             reply = await self._once_or_twice(target, question, body, deadline)
@@ -147,7 +146,7 @@ class AuthZen(Client):
         self._breaker.succeeded()
         return reply
 
-    async def _once_or_twice(self, target: bytes, question: Question, body: bytes, deadline: float) -> Reply:
+    async def _once_or_twice(self, target: bytes, question: Question, body: bytes, deadline: float) -> Fetched:
         """Ask, and once more within the same deadline if nobody was there: an evaluation changes nothing."""
         headers = [
             *self._headers, (b"content-type", b"application/json"),
@@ -290,19 +289,19 @@ class _Said(NamedTuple):
     derived_roles: tuple[str, ...] = ()
 
 
-def _kind(reply: Reply) -> bytes:
+def _kind(reply: Fetched) -> bytes:
     kinds = [value for name, value in reply.headers if name == b"content-type"]
     return kinds[0].partition(b";")[0].strip().lower() if len(kinds) == 1 else b""
 
 
-def _echoed(reply: Reply, request_id: str) -> str:
+def _echoed(reply: Fetched, request_id: str) -> str:
     """The id of the request that is answered. It must be told back (AuthZEN 1.0, "Request Identification"), but Cerbos
     0.51 does not; one that is told must be ours."""
     told = [value.decode("latin-1") for name, value in reply.headers if name == b"x-request-id"]
     return next((value for value in told if value != request_id), request_id)
 
 
-def _object(reply: Reply) -> Mapping[str, Any]:
+def _object(reply: Fetched) -> Mapping[str, Any]:
     try:
         value = strict_json.loads(reply.body)
     except ValueError as error:
@@ -312,7 +311,7 @@ def _object(reply: Reply) -> Mapping[str, Any]:
     return value
 
 
-def _list_of(reply: Reply, count: int) -> list[Any]:
+def _list_of(reply: Fetched, count: int) -> list[Any]:
     whole = _object(reply)
     evaluations, context = whole.get("evaluations"), whole.get("context")
     if not isinstance(evaluations, list):

@@ -13,7 +13,7 @@ from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 
 from sidecar.bounded import Bounded, remembered
 from sidecar.gate.codes import Code
-from sidecar.gate.decision import ALLOW, Answer, Question, Resource, Result, deciding_policy
+from sidecar.gate.decision import ALLOW, PdpAnswer, Question, Resource, Result, deciding_policy
 from sidecar.gate.identity import Principal
 from sidecar.gate.trace import Header
 from sidecar.gate.verdict import Refused
@@ -59,12 +59,12 @@ class Cerbos(Client):
         self._health = Method(grpc_health.CHECK.decode("ascii"), authority, timeout, secure=tls is not None)
         self._channel = Channel(target, self._check, tls)
 
-    def check(self, question: Question) -> Coroutine[Any, Any, Answer]:
+    def check(self, question: Question) -> Coroutine[Any, Any, PdpAnswer]:
         """Ask. Raises Refused: PDP_* when there is no answer, REFERENCE_INVALID for an attribute that Cerbos cannot
         be told exactly."""
         return self._ask(question) if len(question.resources) == 1 else self._ask_in_parts(question)
 
-    async def _ask_in_parts(self, question: Question) -> Answer:
+    async def _ask_in_parts(self, question: Question) -> PdpAnswer:
         entries = _entries(question.resources)
         calls = parts_of(question.resources, entries, len(self._told(question.principal)))
         answers = [
@@ -75,7 +75,7 @@ class Cerbos(Client):
         strange = [answer.request_id for answer in answers if answer.request_id != question.request_id]
         return answers[0]._replace(request_id=(strange or [question.request_id])[0], results=results)
 
-    async def _ask(self, question: Question, entries: list[bytes] | None = None) -> Answer:
+    async def _ask(self, question: Question, entries: list[bytes] | None = None) -> PdpAnswer:
         message = message_of(question, self._told(question.principal), entries)
         if len(message) > MAX_QUESTION:
             raise Refused(Code.REFERENCE_INVALID, f"a question of {len(message)} bytes, Cerbos takes {MAX_QUESTION}")
@@ -91,7 +91,7 @@ class Cerbos(Client):
         finally:
             self.shares.give_back(asker)
 
-    async def _call(self, message: bytes, headers: tuple[Header, ...], deadline: float, waited: bool) -> Answer:
+    async def _call(self, message: bytes, headers: tuple[Header, ...], deadline: float, waited: bool) -> PdpAnswer:
         """Ask, and tell the breaker how it ended."""
         try:
             answer = await self._once_or_twice(message, headers, deadline)
@@ -104,7 +104,7 @@ class Cerbos(Client):
         self._breaker.succeeded()
         return answer
 
-    async def _once_or_twice(self, message: bytes, headers: tuple[Header, ...], deadline: float) -> Answer:
+    async def _once_or_twice(self, message: bytes, headers: tuple[Header, ...], deadline: float) -> PdpAnswer:
         """Ask, and once more within the same deadline if nobody was there: a check changes nothing."""
         try:
             try:
@@ -262,7 +262,7 @@ _results: Bounded[bytes, Result] = Bounded(2 * 1024 * 1024, longest=1024)
 """Results as Cerbos sent them lately -> what they say: it says the same of the same resource."""
 
 
-def read_answer(data: bytes) -> Answer:
+def read_answer(data: bytes) -> PdpAnswer:
     """A serialized CheckResourcesResponse as an answer: as `answer_of` reads it, each result but once. Raises
     DecodeError, or what else the library makes of bytes that are no message."""
     # request_id, one result and cerbos_call_id, in this order, of which only the result may take 128 bytes or more
@@ -277,16 +277,16 @@ def read_answer(data: bytes) -> Answer:
     if result is None:
         result = _result(CheckResourcesResponse.ResultEntry.FromString(entry))
         _results.put(entry, result)
-    return Answer(data[2:first].decode("utf-8"), tail[2:].decode("utf-8"), (result,))
+    return PdpAnswer(data[2:first].decode("utf-8"), tail[2:].decode("utf-8"), (result,))
 
 
 _REQUEST_ID, _RESULT, _CALL_ID = _1[0], _2, _3[0]
 """Tags of the fields of CheckResourcesResponse."""
 
 
-def answer_of(message: CheckResourcesResponse) -> Answer:
+def answer_of(message: CheckResourcesResponse) -> PdpAnswer:
     """Cerbos' message as an answer."""
-    return Answer(message.request_id, message.cerbos_call_id, tuple([_result(entry) for entry in message.results]))
+    return PdpAnswer(message.request_id, message.cerbos_call_id, tuple([_result(entry) for entry in message.results]))
 
 
 def _result(entry: CheckResourcesResponse.ResultEntry) -> Result:

@@ -68,13 +68,13 @@ class PolicyState:
     loaded_at: float = 0.0
     changed: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 
-    def told(self) -> str:
+    def readiness(self) -> str:
         """Return the state for `/readyz`: `ok`, or the place of the fault. What stands there is for the log."""
         return f"failed: {self.fault.splitlines()[0].partition(': ')[0]}" if self.fault else "ok"
 
     def shown(self) -> dict[str, object]:
         """Return the state for `/config`."""
-        return {"generation": self.generation, "reload": self.told()}
+        return {"generation": self.generation, "reload": self.readiness()}
 
     def loaded(self, now: float) -> None:
         """Another version is in force."""

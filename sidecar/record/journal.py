@@ -21,7 +21,7 @@ Later = Callable[[float, Callable[[], None]], object]
 """Calls something once, so many seconds later: with 0 after what is under way."""
 
 
-Tell = Callable[[Facts, str, str, int, float, float, bool], None]
+EndTrace = Callable[[Facts, str, str, int, float, float, bool], None]
 """Told of each verdict for its trace: (facts, outcome, code, status, seconds, Unix time, whether we forwarded it)."""
 
 
@@ -61,7 +61,7 @@ class Journal:
 
     def __init__(
         self, stream: IO[str], metrics: Metrics, now: Callable[[], float], later: Later = at_once,
-        tell: Tell | None = None, *, shadow: bool = False,
+        tell: EndTrace | None = None, *, shadow: bool = False,
     ) -> None:  # fmt: skip
         self._stream = stream
         self.metrics = metrics
@@ -77,7 +77,7 @@ class Journal:
         """Write one verdict and what became of it. Raises OSError where the lines before could not be written."""
         verdict = outcome.verdict
         facts = verdict.facts
-        effect, code = _said(verdict, outcome.fault)
+        effect, code = _effect_and_code(verdict, outcome.fault)
         forwarded = not outcome.delegated and isinstance(verdict, Forward)
         self.metrics.request(
             facts.route or "-", effect, code, outcome.status, outcome.seconds, facts.stages, forwarded
@@ -166,8 +166,8 @@ def _rare(verdict: Verdict, failed: tuple[Dependency, str] | None) -> dict[str, 
     if failed is not None:
         fields |= {"dep": failed[0], "fault": failed[1]}
     if isinstance(verdict, Refuse):
-        if verdict.told_as is not None:
-            fields["told"] = verdict.told_as
+        if verdict.masked_as is not None:
+            fields["told"] = verdict.masked_as
         if verdict.detail:
             fields["detail"] = line.detail_text(verdict.detail)
     return fields
@@ -180,10 +180,10 @@ def open_stream(target: str) -> IO[str]:
 
 def code_of(verdict: Verdict) -> str:
     """Return why a request was refused, or on what ground it was let through."""
-    return _said(verdict, None)[1]
+    return _effect_and_code(verdict, None)[1]
 
 
-def _said(verdict: Verdict, fault: Code | None) -> tuple[Effect, str]:
+def _effect_and_code(verdict: Verdict, fault: Code | None) -> tuple[Effect, str]:
     """-> (the effect of the verdict, its code)."""
     if isinstance(verdict, Forward):
         shadowed = verdict.would_refuse

@@ -51,7 +51,7 @@ Time = Annotated[str, Field("when the line was written, in UTC with milliseconds
 RequestId = Annotated[str, Field("id of the request, as in the answer's `X-Request-Id` and in what the app gets")]
 Peer = Annotated[str, Field("address of the connection's other end, or the client's as the proxy that asks gave it; empty on a unix socket")]
 Client = Annotated[str, Field("address of the client, as the proxies that `SIDECAR_TRUSTED_PROXIES` lists tell it")]
-Code = Annotated[str, Field("code of the refusal or fault, or the ground on which the request was let through")]
+CodeField = Annotated[str, Field("code of the refusal or fault, or the ground on which the request was let through")]
 Status = Annotated[int, Field("status of the answer; 499 where the client left before it")]
 Route = Annotated[str, Field("`path` of the route in `routes.yaml`; empty where none was reached")]
 Who = Annotated[str, Field("id of the principal; empty where nobody was identified")]
@@ -64,7 +64,7 @@ class Decision(NamedTuple):
     request_id: RequestId
     mode: Annotated[Mode, Field("the setting `SIDECAR_MODE`")]
     outcome: Annotated[Effect, Field("verdict. `shadow_refuse`: forwarded, and refused in the mode `enforce`. A fault after the permit leaves it `allow`")]
-    code: Code
+    code: CodeField
     status: Status
     method: Annotated[str, Field("method of the request; `WS` for the handshake of a WebSocket")]
     host: Annotated[str, Field(f"host that the request names, in lower case and with its port, at most {MAX_HOST} characters; empty where the request could not be read")]
@@ -98,7 +98,7 @@ class Unread(NamedTuple):
     request_id: RequestId
     mode: Annotated[Mode, Field("the setting `SIDECAR_MODE`; such a request is refused in both")]
     outcome: Annotated[Literal["refuse"], Field("the verdict")]
-    code: Code
+    code: CodeField
     status: Status
     peer: Peer
     extra: Extra = NOTHING

@@ -18,7 +18,7 @@ from sidecar.run.parts import Prepared, prepare
 from sidecar.run.pdp import cerbos_binary, policy_folder
 from sidecar.study import claims as claims_check
 from sidecar.study import lint
-from sidecar.study.policies import read_policies
+from sidecar.study.policies import parse_policies
 
 EXTERNAL = """\
 SIDECAR_CERBOS: we do not run this Cerbos, so its configuration and policies were not read. It should have:
@@ -99,7 +99,7 @@ def _lint(settings: Settings, routes: RoutesFile, found: Findings) -> None:
     folder = Path(settings.policies)
     if settings.pdp or not (settings.cerbos == "embedded" or settings.cerbos_admin) or not folder.is_dir():
         return
-    read = read_policies(folder)
+    read = parse_policies(folder)
     found.warnings.extend(lint.warnings(routes, read))
     found.notes.extend(lint.notes(routes, read))
 

@@ -34,7 +34,7 @@ from sidecar.trust.issuers import Trust, trust_from
 from sidecar.trust.jwks import KeyStore
 
 if TYPE_CHECKING:
-    from sidecar.run.browser import Browser
+    from sidecar.run.sign_in import Browser
 
 wall_clock = time.time  # noqa: TID251 - here the clock enters; everything below takes it as an argument
 
@@ -158,6 +158,6 @@ def tokens_of(routes: RoutesFile, trust: Trust, keys: KeyStore, metrics: Metrics
 def _browser(settings: Settings, metrics: Metrics) -> Browser | None:
     if not settings.login_modes:
         return None
-    from sidecar.run.browser import Browser
+    from sidecar.run.sign_in import Browser
 
     return Browser(settings, metrics.dependency, wall_clock)

@@ -19,7 +19,7 @@ from sidecar.run.errors import blaming
 from sidecar.study import explain
 
 
-class Asked(NamedTuple):
+class ExplainRequest(NamedTuple):
     """Question to `sidecar explain`: a request as a person writes it. `claims` stand in place of a token."""
 
     method: str
@@ -30,7 +30,7 @@ class Asked(NamedTuple):
     claims: Mapping[str, Any] | None
 
 
-async def explain_one(read: Understood, environ: Mapping[str, str], asked: Asked) -> tuple[bool, list[str]]:
+async def explain_one(read: Understood, environ: Mapping[str, str], asked: ExplainRequest) -> tuple[bool, list[str]]:
     """Explain one request with the real hook and the real PDP. No file is left. Raises StartError, and ValueError for a
     bad header."""
     logs.configure("error")
@@ -54,7 +54,7 @@ async def explain_one(read: Understood, environ: Mapping[str, str], asked: Asked
 _HEADER = re.compile(r"([A-Za-z0-9-]+):[ \t]*(.*)")
 
 
-def _raw(asked: Asked, settings: Settings) -> Raw:
+def _raw(asked: ExplainRequest, settings: Settings) -> Raw:
     headers = [(b"host", sorted(settings.hosts)[0].encode("ascii") if settings.hosts else b"localhost")]
     for text in asked.headers:
         match = _HEADER.fullmatch(text)

@@ -42,7 +42,7 @@ class Reload:
         if deciding.policies is not None:
             deciding.policies.state.changed = self.forget_decisions
 
-    def told(self) -> str:
+    def readiness(self) -> str:
         """Return what `/readyz` tells: `ok`, or where the fault of a route file is that could not be used."""
         # no more than the place: what stands there is for the log
         return f"failed: {self.fault.splitlines()[0].partition(': ')[0]}" if self.fault else "ok"
@@ -51,7 +51,7 @@ class Reload:
         """Forget decisions that other policies made; one that is under way is kept where nobody finds it."""
         self._gate.rules = self._deciding.configured.rules(self._deciding.reading)
 
-    async def now(self) -> None:
+    async def reload_routes(self) -> None:
         """Put the route file as it is now in force; a file that cannot be used leaves the running routes in force."""
         settings, metrics = self._deciding.settings, self._deciding.metrics
         async with self._running:
@@ -93,7 +93,7 @@ class Reload:
         while True:
             await asyncio.sleep(WATCH_EVERY)
             if stamp_of(self._deciding.settings.routes) != self._stamp:
-                await self.now()
+                await self.reload_routes()
 
 
 def stamp_of(path: str) -> Stamp:

@@ -134,7 +134,7 @@ class Sidecar:
         stop, drain = asyncio.Event(), Drain()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.spawn(self.reload.now()))
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.spawn(self.reload.reload_routes()))
         admin_server = _Server(server.config(admin_app(self.status, self.metrics.exposition)))
         traffic_server = self._traffic_server(drain)
         self.status.connections = lambda: len(traffic_server.server_state.connections)

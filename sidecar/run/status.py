@@ -44,7 +44,9 @@ class Status:
         """Return what `/readyz` tells besides: how the last reload of the routes went, and that of the policies where
         they are ours to reload."""
         policies = self._policies
-        return {"reload": self._reload.told()} | ({"policies": policies.told()} if policies is not None else {})
+        return {"reload": self._reload.readiness()} | (
+            {"policies": policies.readiness()} if policies is not None else {}
+        )
 
     async def watch_pdp(self) -> None:
         """Keep up with what the PDP says of itself."""
@@ -112,7 +114,7 @@ class Status:
         }
         table = configured.routes.table
         return {
-            "settings": shown, "generation": self._reload.generation, "reload": self._reload.told(),
+            "settings": shown, "generation": self._reload.generation, "reload": self._reload.readiness(),
             "routes": [{"path": r.name, "access": r.access, "actions": dict(r.actions)} for r in table.routes],
             "issuers": list(configured.trust.issuers),
             "policies": self._policies.shown() if self._policies is not None else {},

@@ -37,7 +37,7 @@ class Traffic:
 
     def __init__(
         self, proxy: Proxy, websockets: WebSocketDoor, own: OwnPaths, authorize: ForwardAuth | None,
-        refused: server.Refused,
+        refused: server.RecordRefusal,
     ) -> None:  # fmt: skip
         self._proxy = proxy
         self._websockets = websockets

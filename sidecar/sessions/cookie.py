@@ -11,7 +11,7 @@ from sidecar.gate.session import Session
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
 from sidecar.sessions.seal import Seal
-from sidecar.sessions.store import Ask, Held, Kept, decode, encode, from_cookies, to_cookies
+from sidecar.sessions.store import Kept, LoadedSession, Renew, decode, encode, from_cookies, to_cookies
 
 log = logging.getLogger("sidecar.sessions")
 
@@ -29,18 +29,18 @@ class CookieStore:
         """The cookies of a new session; pieces of an earlier one go."""
         return self._cookies(session, SESSION_COOKIES)
 
-    async def load(self, cookie_pairs: Mapping[str, str]) -> Held:
+    async def load(self, cookie_pairs: Mapping[str, str]) -> LoadedSession:
         """The session in the cookies. Raises Refused(SESSION_INVALID)."""
         try:
-            return Held(decode(self._seal.unseal(PURPOSE, from_cookies(cookie_pairs))), cookie_pairs)
+            return LoadedSession(decode(self._seal.unseal(PURPOSE, from_cookies(cookie_pairs))), cookie_pairs)
         except ValueError as error:
             raise Refused(Code.SESSION_INVALID, str(error)) from None
 
-    async def touch(self, held: Held, session: Session, ttl: float) -> tuple[bytes, ...]:
+    async def touch(self, held: LoadedSession, session: Session, ttl: float) -> tuple[bytes, ...]:
         """The cookies anew."""
         return self._again(held, session)
 
-    async def renew(self, held: Held, ask: Ask, ttl: float, wait: float) -> Kept:
+    async def renew(self, held: LoadedSession, ask: Renew, ttl: float, wait: float) -> Kept:
         """The cookies with new tokens; tokens that do not fit serve this one request."""
         session = await ask(held.session)
         return Kept(session) if session is held.session else Kept(session, self._again(held, session))
@@ -55,7 +55,7 @@ class CookieStore:
     async def aclose(self) -> None:
         """Nothing is open."""
 
-    def _again(self, held: Held, session: Session) -> tuple[bytes, ...]:
+    def _again(self, held: LoadedSession, session: Session) -> tuple[bytes, ...]:
         try:
             return self._cookies(session, held.cookie_pairs)
         except Refused as refused:

@@ -19,7 +19,7 @@ from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
 from sidecar.sessions.redis_link import DEADLINE, RedisLink, milliseconds
 from sidecar.sessions.seal import Seal, UnknownKey
-from sidecar.sessions.store import Ask, Held, Kept, decode, encode, from_cookies, to_cookies
+from sidecar.sessions.store import Kept, LoadedSession, Renew, decode, encode, from_cookies, to_cookies
 
 log = logging.getLogger("sidecar.sessions")
 
@@ -83,16 +83,16 @@ class RedisStore:
         await self._within(lambda: self._redis.set(place.key, record, px=milliseconds(ttl)))
         return to_cookies(self._seal.seal(PURPOSE, told), SESSION_COOKIES)
 
-    async def load(self, cookie_pairs: Mapping[str, str]) -> Held:
+    async def load(self, cookie_pairs: Mapping[str, str]) -> LoadedSession:
         """The session of the handle. Raises Refused: SESSION_INVALID for an invalid handle, SESSION_EXPIRED where
         there is no record, SESSION_BAD_RECORD, SESSION_STORE_*."""
         place = self._found(cookie_pairs)
         record = await self._within(lambda: self._redis.get(place.key))
         if record is None:
             raise Refused(Code.SESSION_EXPIRED, "no record: ended, or too long without a request")
-        return Held(self._read(place, record), cookie_pairs, record)
+        return LoadedSession(self._read(place, record), cookie_pairs, record)
 
-    async def touch(self, held: Held, session: Session, ttl: float) -> tuple[bytes, ...]:
+    async def touch(self, held: LoadedSession, session: Session, ttl: float) -> tuple[bytes, ...]:
         """Write when the session was last used, unless the record is another by now."""
         place = self._found(held.cookie_pairs)
         arguments: list[_Argument] = [held.record, self._sealed(place, session), milliseconds(ttl)]
@@ -102,7 +102,7 @@ class RedisStore:
             self._not_written(session, refused)
         return ()
 
-    async def renew(self, held: Held, ask: Ask, ttl: float, wait: float) -> Kept:
+    async def renew(self, held: LoadedSession, ask: Renew, ttl: float, wait: float) -> Kept:
         """Ask for new tokens under a lock that all processes share, and write them before they are used."""
         place, owner, loop = self._found(held.cookie_pairs), secrets.token_hex(16), asyncio.get_running_loop()
         until = loop.time() + wait
@@ -141,7 +141,9 @@ class RedisStore:
         """Close the connections."""
         await self._link.aclose()
 
-    async def _write_renewed(self, place: _Place, owner: str, held: Held, session: Session, ttl: float) -> None:
+    async def _write_renewed(
+        self, place: _Place, owner: str, held: LoadedSession, session: Session, ttl: float
+    ) -> None:
         arguments: list[_Argument] = [owner, held.record, self._sealed(place, session), milliseconds(ttl)]
         try:
             how = await self._within(lambda: self._if_mine([place.key, place.lock], arguments))

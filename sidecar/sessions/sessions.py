@@ -16,7 +16,7 @@ from sidecar.gate.own import SESSION_COOKIE, expired
 from sidecar.gate.request import Request
 from sidecar.gate.session import Presented, Session, session_cookies
 from sidecar.gate.verdict import Refused
-from sidecar.sessions.store import Held, Kept, Store
+from sidecar.sessions.store import Kept, LoadedSession, Store
 from sidecar.wire import base64url, strict_json
 
 log = logging.getLogger("sidecar.sessions")
@@ -123,7 +123,7 @@ class Sessions:
 
     # --- how long a session lives ---
 
-    async def _load(self, request: Request, now: float) -> Held:
+    async def _load(self, request: Request, now: float) -> LoadedSession:
         cookie_pairs = _cookie_pairs(request)
         if not cookie_pairs:
             raise Refused(Code.TOKEN_MISSING)
@@ -141,7 +141,7 @@ class Sessions:
         """After how many seconds a session that is used now ends."""
         return min(self._idle, session.created + self._lifetime - now)
 
-    async def _used(self, held: Held, now: float) -> Kept:
+    async def _used(self, held: LoadedSession, now: float) -> Kept:
         session = held.session
         # a page's many requests come at once, all with the same cookie
         if now - session.used < self._used_every or self._touched.get(session.id, now):
@@ -163,7 +163,7 @@ class Sessions:
         share = 0.5 + int(session.id[:4], 16) / 0x1FFFF
         return ttl < min(MARGIN, _life(session) / 5) * share
 
-    async def _renewal(self, held: Held, now: float, tokens: Tokens) -> Kept:
+    async def _renewal(self, held: LoadedSession, now: float, tokens: Tokens) -> Kept:
         # newer than what was loaded where new tokens could not be written
         session = self._newest(held.session, now)
         good = session.expires > now
@@ -181,7 +181,7 @@ class Sessions:
         self._refuse_ended(session, now)
         return kept
 
-    async def _shared(self, held: Held, now: float, tokens: Tokens) -> Kept:
+    async def _shared(self, held: LoadedSession, now: float, tokens: Tokens) -> Kept:
         """One renewal of a session at a time; all requests get what it gives."""
         key = held.session.id
         flight = self._flights.get(key)
@@ -201,7 +201,7 @@ class Sessions:
             # everybody who waited may have left: then nobody else takes note of what it raised
             flight.exception()
 
-    async def _fly(self, held: Held, now: float, tokens: Tokens) -> Kept:
+    async def _fly(self, held: LoadedSession, now: float, tokens: Tokens) -> Kept:
         session = held.session
         # with a token that is still good nobody waits for another process
         wait = 0.0 if self._newest(session, now).expires > now else RENEW_WITHIN

@@ -19,7 +19,7 @@ MAX_COOKIE = 4096
 MAX_PIECES = len(SESSION_COOKIES)
 
 
-class Held(NamedTuple):
+class LoadedSession(NamedTuple):
     """A session as a request has it: `cookie_pairs` are its cookies by name, `record` what a store has of it."""
 
     session: Session
@@ -34,7 +34,7 @@ class Kept(NamedTuple):
     cookies: tuple[bytes, ...] = ()
 
 
-Ask = Callable[[Session], Awaitable[Session]]
+Renew = Callable[[Session], Awaitable[Session]]
 """Gives the session with new tokens, or the very same one where it needs none. Raises Refused."""
 
 
@@ -45,15 +45,15 @@ class Store(Protocol):
         """Keep a new session; values of Set-Cookie. Raises Refused: SESSION_STORE_*."""
         ...
 
-    async def load(self, cookie_pairs: Mapping[str, str]) -> Held:
+    async def load(self, cookie_pairs: Mapping[str, str]) -> LoadedSession:
         """The session of these cookies. Raises Refused: SESSION_*."""
         ...
 
-    async def touch(self, held: Held, session: Session, ttl: float) -> tuple[bytes, ...]:
+    async def touch(self, held: LoadedSession, session: Session, ttl: float) -> tuple[bytes, ...]:
         """Keep when a session was last used. Where that cannot be written, the session is as it was."""
         ...
 
-    async def renew(self, held: Held, ask: Ask, ttl: float, wait: float) -> Kept:
+    async def renew(self, held: LoadedSession, ask: Renew, ttl: float, wait: float) -> Kept:
         """Ask for new tokens and keep them. Whoever cannot because another process does waits up to `wait` seconds
         for what that one gets. Raises Refused: what `ask` raises, SESSION_*, IDP_UNAVAILABLE for a wait in vain."""
         ...

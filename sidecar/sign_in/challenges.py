@@ -20,7 +20,7 @@ CODES = {"SOFTWARE_TOKEN_MFA": "SOFTWARE_TOKEN_MFA_CODE", "SMS_MFA": "SMS_MFA_CO
 MAX_MESSAGE = 200
 """Characters that a person is told of the pool's own words."""
 
-Answer = Mapping[str, Any]
+PoolReply = Mapping[str, Any]
 Reasons = Mapping[str, SignInError]
 """What the API's errors are to a person at one step; any other is an answer that cannot be used."""
 
@@ -38,7 +38,7 @@ _TOLD = {
 }
 
 
-def outcome(answer: Answer, username: str) -> Grant | Challenge:
+def outcome(answer: PoolReply, username: str) -> Grant | Challenge:
     """Read the answer of InitiateAuth or RespondToAuthChallenge for `username`. Raises
     SignInFailed(UNSUPPORTED_CHALLENGE), Refused(IDP_BAD_ANSWER)."""
     if answer.get("ChallengeName") is not None:
@@ -52,7 +52,7 @@ def outcome(answer: Answer, username: str) -> Grant | Challenge:
     return Grant(access, identity, refresh)
 
 
-def _challenge(answer: Answer, username: str) -> Challenge:
+def _challenge(answer: PoolReply, username: str) -> Challenge:
     name, session, asked = text(answer, "ChallengeName"), text(answer, "Session"), answer.get("ChallengeParameters")
     if not _NAME.fullmatch(name) or not isinstance(asked, dict):
         raise bad("a challenge that cannot be read")
@@ -69,7 +69,7 @@ def _challenge(answer: Answer, username: str) -> Challenge:
     return Challenge(name, session, internal, told)
 
 
-def _required(asked: Answer) -> list[str]:
+def _required(asked: PoolReply) -> list[str]:
     """The attributes that a new password must come with: a list, as JSON in a string."""
     try:
         names = strict_json.loads(text(asked, "requiredAttributes").encode() or b"[]")
@@ -85,7 +85,7 @@ def bad(detail: str) -> Refused:
     return Refused(Code.IDP_BAD_ANSWER, detail)
 
 
-def text(answer: Answer, name: str) -> str:
+def text(answer: PoolReply, name: str) -> str:
     """A string of an answer, "" where there is none."""
     value = answer.get(name)
     return value if isinstance(value, str) else ""
@@ -150,7 +150,7 @@ class ApiError(Exception):
         self.message = message
 
 
-def error_in(reply: Reply, answer: Answer) -> ApiError:
+def error_in(reply: Reply, answer: PoolReply) -> ApiError:
     """The error that an answer is: `__type` is its name, or has a namespace before it (Smithy, AWS JSON 1.1)."""
     kind = text(answer, "__type").rpartition("#")[2]
     return ApiError(kind if _NAME.fullmatch(kind) else f"status {reply.status}", text(answer, "message"))

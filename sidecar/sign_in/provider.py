@@ -197,7 +197,7 @@ def token_in(answer: Mapping[str, Any], name: str) -> str | None:
     return value if isinstance(value, str) and _TOKEN.fullmatch(value) else None
 
 
-class SignedIn(NamedTuple):
+class VerifiedTokens(NamedTuple):
     """The verified claims of a sign-in's two tokens, which are of one user."""
 
     access: Mapping[str, Any]
@@ -206,7 +206,7 @@ class SignedIn(NamedTuple):
 
 async def verify_id_token(
     grant: Grant, issuers: Mapping[str, Issuer], client_id: str, find_key: FindKey, now: float, nonce: str | None
-) -> SignedIn:
+) -> VerifiedTokens:
     """Verify both tokens of a sign-in as the gate would (R13), and that they belong together (R19).
 
     `issuers` are those of the pool, `client_id` is the app client that asked. `nonce` is what the browser was sent to
@@ -226,10 +226,10 @@ async def verify_id_token(
     if nonce is not None and not _is_same(identity.get("nonce"), nonce):
         raise _not_of_this_sign_in("nonce: of another sign-in")
     if access is None:
-        return SignedIn({}, identity)
+        return VerifiedTokens({}, identity)
     if not _is_same(access.get("sub"), identity.get("sub")) or access["iss"] != identity["iss"]:
         raise _not_of_this_sign_in("sub: an access token of another user")
-    return SignedIn(access, identity)
+    return VerifiedTokens(access, identity)
 
 
 async def _claims(

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from sidecar.gate.body import no_body
 from sidecar.gate.codes import Code
-from sidecar.gate.decision import Answer, Question, Resource
+from sidecar.gate.decision import PdpAnswer, Question, Resource
 from sidecar.gate.decision_cache import Key, key_of
-from sidecar.gate.gate import PDP, Clock, Gate, Hooks, Rules
+from sidecar.gate.gate import PDP, Clock, Gate, Lookups, Rules
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.request import Raw, Request
@@ -41,12 +41,12 @@ class Batch:
         self._pdp = pdp
         self._request_id = request_id
         self._open = count
-        self._waiting: list[tuple[Question, asyncio.Future[Answer]]] = []
+        self._waiting: list[tuple[Question, asyncio.Future[PdpAnswer]]] = []
         self._asking: asyncio.Task[None] | None = None
 
-    async def check(self, question: Question) -> Answer:
+    async def check(self, question: Question) -> PdpAnswer:
         """The part of the common answer that is about this question. Raises what the PDP raises."""
-        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[PdpAnswer] = asyncio.get_running_loop().create_future()
         self._waiting.append((question, future))
         self._ask_if_all_are_there()
         return await future
@@ -61,7 +61,7 @@ class Batch:
             waiting, self._waiting = self._waiting, []
             self._asking = asyncio.get_running_loop().create_task(self._ask(waiting))
 
-    async def _ask(self, waiting: list[tuple[Question, asyncio.Future[Answer]]]) -> None:
+    async def _ask(self, waiting: list[tuple[Question, asyncio.Future[PdpAnswer]]]) -> None:
         try:
             answers = await self._answers([question for question, _ in waiting])
         except Exception as error:  # noqa: BLE001 - whatever it was, each of those who wait is refused with it
@@ -78,14 +78,14 @@ class Batch:
             if not future.done():
                 future.set_result(answer)
 
-    async def _answers(self, questions: list[Question]) -> list[Answer]:
+    async def _answers(self, questions: list[Question]) -> list[PdpAnswer]:
         entries, places = _merged(questions)
         answer = await self._pdp.check(Question(self._request_id, questions[0].principal, tuple(entries)))
         if answer.request_id != self._request_id or len(answer.results) != len(entries):
             raise Refused(Code.PDP_MISMATCH, "an answer to another question")
         # each is judged by the gate once more, against the resource and the action that it is about
         return [
-            Answer(question.request_id, answer.call_id, (answer.results[place],))
+            PdpAnswer(question.request_id, answer.call_id, (answer.results[place],))
             for question, place in zip(questions, places, strict=True)
         ]
 
@@ -111,7 +111,7 @@ def _merged(questions: list[Question]) -> tuple[list[Resource], list[int]]:
 class _Bounded:
     """Hooks that so many requests of one batch ask at once: the others of the sidecar come in between."""
 
-    def __init__(self, hooks: Hooks) -> None:
+    def __init__(self, hooks: Lookups) -> None:
         self._hooks = hooks
         self._room = asyncio.Semaphore(AT_ONCE)
 
@@ -122,7 +122,7 @@ class _Bounded:
 
 
 async def decide_all(
-    raws: Sequence[Raw], principal: Principal, rules: Rules, hooks: Hooks, pdp: PDP, *, now: Clock, timer: Clock,
+    raws: Sequence[Raw], principal: Principal, rules: Rules, hooks: Lookups, pdp: PDP, *, now: Clock, timer: Clock,
     request_id: str,
 ) -> list[Verdict]:  # fmt: skip
     """Return what the gate would say to each request if this principal sent it now, without a body. Nothing is

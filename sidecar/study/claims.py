@@ -18,7 +18,7 @@ from sidecar.config.setting_table import Settings
 from sidecar.config.shapes import Mark, Problem, mark_of
 from sidecar.gate.claims import GROUPS
 from sidecar.gate.identity import PrincipalRules
-from sidecar.gate.references import Reference, Source, parse_reference
+from sidecar.gate.references import Reference, ReferenceSource, parse_reference
 from sidecar.gate.values import Type
 
 _OF_ACCESS = frozenset(["client_id", "scope", "username", "device_key", "version"])
@@ -51,7 +51,7 @@ def lacking(routes: RoutesFile, settings: Settings, text: str) -> Said:
     claims = [
         NeededClaim(one.name, Need.REFERENCE, mark)
         for one, mark in references
-        if one.source is Source.CLAIMS and not one.optional
+        if one.source is ReferenceSource.CLAIMS and not one.optional
     ]
     for needed in (*routes.needed_claims, *claims):
         use = next((use for use in uses if use and not _carried(needed.claim, use)), None)
@@ -64,7 +64,7 @@ def lacking(routes: RoutesFile, settings: Settings, text: str) -> Said:
     said.warnings.extend(
         _told(settings, mark, fault)
         for one, mark in references
-        if one.source is Source.PRINCIPAL and (fault := _never(one, routes.principal))
+        if one.source is ReferenceSource.PRINCIPAL and (fault := _never(one, routes.principal))
     )
     return said
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from sidecar.gate.ask import Ask
 from sidecar.gate.codes import Code
-from sidecar.gate.decision import Answer, Question
+from sidecar.gate.decision import PdpAnswer, Question
 from sidecar.gate.gate import PDP, Gate
 from sidecar.gate.identity import Principal, PrincipalRules, Tokens, principal_from
 from sidecar.gate.request import Raw, Request
@@ -35,9 +35,9 @@ class RecordingPDP:
 
     pdp: PDP
     question: Question | None = None
-    answer: Answer | None = None
+    answer: PdpAnswer | None = None
 
-    async def check(self, question: Question) -> Answer:
+    async def check(self, question: Question) -> PdpAnswer:
         """Pass the question on."""
         self.question = question
         self.answer = await self.pdp.check(question)
@@ -78,8 +78,8 @@ def _lines(verdict: Verdict, pdp: RecordingPDP, ask: Ask | None) -> list[str]:
         lines += _asked(pdp.question)
     if pdp.answer is not None:
         lines += _answered(pdp.answer)
-    if isinstance(verdict, Refuse) and verdict.told_as is not None:
-        lines.append(f"told       {verdict.told_as}, so that nobody learns which ids there are")
+    if isinstance(verdict, Refuse) and verdict.masked_as is not None:
+        lines.append(f"told       {verdict.masked_as}, so that nobody learns which ids there are")
     return [*lines, f"verdict    {_concluded(verdict)}"]
 
 
@@ -103,7 +103,7 @@ def _asked(question: Question) -> list[str]:
     ]
 
 
-def _answered(answer: Answer) -> list[str]:
+def _answered(answer: PdpAnswer) -> list[str]:
     result = answer.results[0] if answer.results else None
     lines = [f"pdp        call {answer.call_id}"]
     if result is not None:

@@ -15,7 +15,7 @@ from sidecar.study.globs import is_glob, kind_name, looks_like_glob, matches, ov
 from sidecar.study.policies import Policies, Policy, Rule
 from sidecar.study.reads import WHOLE, Unread, Use, uses
 from sidecar.study.schemas import Schema
-from sidecar.study.supply import Asked, Supply, of_principal, questions
+from sidecar.study.supply import PolicyQuestion, Supply, of_principal, questions
 from sidecar.study.yaml_nodes import Place
 
 VERSION = "default"
@@ -72,8 +72,8 @@ def notes(routes: RoutesFile, policies: Policies) -> list[str]:
     return found
 
 
-def _by_kind(asked: Iterable[Asked]) -> dict[str, list[Asked]]:
-    found: dict[str, list[Asked]] = {}
+def _by_kind(asked: Iterable[PolicyQuestion]) -> dict[str, list[PolicyQuestion]]:
+    found: dict[str, list[PolicyQuestion]] = {}
     for each in asked:
         found.setdefault(kind_name(each.kind), []).append(each)
     return found
@@ -107,7 +107,7 @@ def _accepted(warns: Iterator[Warn], policy: Policy, policies: Policies) -> Iter
             yield warn
 
 
-def _about(rule: Rule, asked: Mapping[str, list[Asked]]) -> list[Asked]:
+def _about(rule: Rule, asked: Mapping[str, list[PolicyQuestion]]) -> list[PolicyQuestion]:
     """The questions that a rule may decide."""
     if rule.policy.version != VERSION:
         return []
@@ -122,7 +122,9 @@ def _about(rule: Rule, asked: Mapping[str, list[Asked]]) -> list[Asked]:
     ]
 
 
-def _of_use(use: Use | Unread, policy: Policy, about: list[Asked], principal: Mapping[str, Supply]) -> Iterator[Warn]:
+def _of_use(
+    use: Use | Unread, policy: Policy, about: list[PolicyQuestion], principal: Mapping[str, Supply]
+) -> Iterator[Warn]:
     if isinstance(use, Unread):
         yield Warn(use.place, "expression-unread", f"could not be read: {use.reason}")
         return

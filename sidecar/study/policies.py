@@ -89,7 +89,7 @@ _KINDS = ("resourcePolicy", "principalPolicy", "rolePolicy")
 _EFFECTS = {"EFFECT_ALLOW": False, "1": False, "EFFECT_DENY": True, "2": True}
 
 
-def read_policies(folder: Path) -> Policies:
+def parse_policies(folder: Path) -> Policies:
     """Read every policy that Cerbos would load from `folder`."""
     reader = _Reader(folder)
     reader.read_all()

@@ -25,7 +25,7 @@ class Supply(NamedTuple):
     declared: str = ""
 
 
-class Asked(NamedTuple):
+class PolicyQuestion(NamedTuple):
     """One question that the sidecar asks: for requests like `where`, about a kind and an action."""
 
     where: str
@@ -42,10 +42,10 @@ def _name(kind: Type | None) -> str:
     return "" if kind is None else _NAMES.get(kind, str(kind))
 
 
-def questions(routes: RoutesFile) -> list[Asked]:
+def questions(routes: RoutesFile) -> list[PolicyQuestion]:
     """Every question that the routes ask."""
     return [
-        Asked(f"{method} {route.name}", ask.kind, ask.action, ask.scope is not None, _attributes(ask, routes))
+        PolicyQuestion(f"{method} {route.name}", ask.kind, ask.action, ask.scope is not None, _attributes(ask, routes))
         for route in routes.table.routes
         if route.access is Access.POLICY
         for method, ask in route.asks.items()

@@ -42,7 +42,7 @@ Headers = list[Header]
 Repeated = tuple[Header, ...]
 
 
-class Fault(Enum):
+class Violation(Enum):
     """Kinds of fault in a request, so far apart that a client is told of each by another answer."""
 
     INVALID = auto()
@@ -63,13 +63,13 @@ class BadRequest(Exception):
     `fault` is the kind of the fault, and the message says which rule is broken.
     """
 
-    def __init__(self, fault: Fault, rule: str) -> None:
+    def __init__(self, fault: Violation, rule: str) -> None:
         super().__init__(rule)
         self.fault = fault
 
 
 def _invalid(rule: str) -> BadRequest:
-    return BadRequest(Fault.INVALID, rule)
+    return BadRequest(Violation.INVALID, rule)
 
 
 class Head(NamedTuple):
@@ -150,9 +150,9 @@ class HeadReader:
     def _hold(self, data: bytes) -> None:
         """Keep an unfinished head, unless it can no longer become a good one."""
         if len(data) > _MAX_LINE and data.find(b"\r\n", 2, _MAX_LINE) < 0:
-            raise BadRequest(Fault.TARGET_TOO_LONG, f"a request line over {_MAX_LINE} bytes")
+            raise BadRequest(Violation.TARGET_TOO_LONG, f"a request line over {_MAX_LINE} bytes")
         if len(data) >= MAX_HEAD:
-            raise BadRequest(Fault.HEADERS_TOO_LARGE, f"a head over {MAX_HEAD} bytes")
+            raise BadRequest(Violation.HEADERS_TOO_LARGE, f"a head over {MAX_HEAD} bytes")
         # only what is new is looked at, with the byte before it: half of a line end may have been there
         fresh = data[len(self.held) - 1 :].removeprefix(b"\n") if self.held else data
         controls = fresh.replace(b"\r\n", b"").translate(None, TEXT)
@@ -207,13 +207,13 @@ class HeadReader:
         if lower in _SEEN:
             if lower in self._seen:
                 if lower in SINGLETONS:
-                    raise BadRequest(Fault.HEADER_AMBIGUOUS, f"two headers {lower.decode('ascii')}")
+                    raise BadRequest(Violation.HEADER_AMBIGUOUS, f"two headers {lower.decode('ascii')}")
                 self._seen[lower] += b"," + value
             else:
                 self._seen[lower] = value
         self._headers.append((lower, value))
         if len(self._headers) > MAX_HEADERS:
-            raise BadRequest(Fault.HEADERS_TOO_LARGE, f"more than {MAX_HEADERS} headers")
+            raise BadRequest(Violation.HEADERS_TOO_LARGE, f"more than {MAX_HEADERS} headers")
 
     def on_message_complete(self) -> None:
         self._ended = True
@@ -221,7 +221,7 @@ class HeadReader:
 
 def _learn(name: bytes) -> bytes:
     if not PLAIN_NAME.fullmatch(name):
-        raise BadRequest(Fault.HEADER_AMBIGUOUS, "a header name with other characters than letters, digits and '-'")
+        raise BadRequest(Violation.HEADER_AMBIGUOUS, "a header name with other characters than letters, digits and '-'")
     lower = name.lower()
     _NAMES.put(name, lower, 2 * (33 + len(name)))
     return lower
@@ -233,9 +233,9 @@ def _read_request_line(line: bytes) -> tuple[str, bytes, str]:
         raise _invalid("the request line")
     target = parts[1]
     if len(target) > MAX_TARGET:
-        raise BadRequest(Fault.TARGET_TOO_LONG, f"a target over {MAX_TARGET} bytes")
+        raise BadRequest(Violation.TARGET_TOO_LONG, f"a target over {MAX_TARGET} bytes")
     if not ORIGIN_FORM.fullmatch(target):
-        raise BadRequest(Fault.TARGET_INVALID, "a target that is not in origin-form")
+        raise BadRequest(Violation.TARGET_INVALID, "a target that is not in origin-form")
     return _METHODS[parts[0]], target, _VERSIONS[parts[2]]
 
 
@@ -289,7 +289,7 @@ def _expects_continue(seen: dict[bytes, bytes], version: str) -> bool:
     if expect is None or version == "1.0":  # RFC 9110 section 10.1.1: MUST ignore it in an HTTP/1.0 request
         return False
     if expect.lower() != b"100-continue":
-        raise BadRequest(Fault.EXPECTATION_UNKNOWN, "an Expect that is not 100-continue")
+        raise BadRequest(Violation.EXPECTATION_UNKNOWN, "an Expect that is not 100-continue")
     return True
 
 

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
-from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, Result, deciding_policy, judge
+from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Result, deciding_policy, judge
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
 
@@ -17,25 +17,25 @@ GOOD = (Result("doc", "1", {"read": ALLOW}), Result("doc", "2", {"edit": DENY, "
 
 
 def test_each_resource_has_its_own_answer() -> None:
-    assert judge(QUESTION, Answer("r1", "c", GOOD)) == [True, False]
+    assert judge(QUESTION, PdpAnswer("r1", "c", GOOD)) == [True, False]
 
 
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer("r2", "c", GOOD), Answer("", "c", GOOD), Answer("r1", "c", GOOD[:1]), Answer("r1", "c", ()),
-        Answer("r1", "c", (*GOOD, GOOD[0])), Answer("r1", "c", GOOD[::-1]),
-        Answer("r1", "c", (Result("Doc", "1", {"read": ALLOW}), GOOD[1])),
-        Answer("r1", "c", (Result("doc", "01", {"read": ALLOW}), GOOD[1])),
-        Answer("r1", "c", (Result("doc", "1", {"edit": ALLOW}), GOOD[1])),
-        Answer("r1", "c", (Result("doc", "1", {}), GOOD[1])),
-        Answer("r1", "c", (GOOD[0]._replace(invalid=True), GOOD[1])),
-        *(Answer("r1", "c", (Result("doc", "1", {"read": effect}), GOOD[1])) for effect in (
+        PdpAnswer("r2", "c", GOOD), PdpAnswer("", "c", GOOD), PdpAnswer("r1", "c", GOOD[:1]), PdpAnswer("r1", "c", ()),
+        PdpAnswer("r1", "c", (*GOOD, GOOD[0])), PdpAnswer("r1", "c", GOOD[::-1]),
+        PdpAnswer("r1", "c", (Result("Doc", "1", {"read": ALLOW}), GOOD[1])),
+        PdpAnswer("r1", "c", (Result("doc", "01", {"read": ALLOW}), GOOD[1])),
+        PdpAnswer("r1", "c", (Result("doc", "1", {"edit": ALLOW}), GOOD[1])),
+        PdpAnswer("r1", "c", (Result("doc", "1", {}), GOOD[1])),
+        PdpAnswer("r1", "c", (GOOD[0]._replace(invalid=True), GOOD[1])),
+        *(PdpAnswer("r1", "c", (Result("doc", "1", {"read": effect}), GOOD[1])) for effect in (
             "EFFECT_NO_MATCH", "EFFECT_UNSPECIFIED", "effect_allow", "ALLOW", "", "?",
         )),
     ],
 )  # fmt: skip
-def test_an_answer_to_anything_else_is_no_answer(answer: Answer) -> None:
+def test_an_answer_to_anything_else_is_no_answer(answer: PdpAnswer) -> None:
     with pytest.raises(Refused) as caught:
         judge(QUESTION, answer)
     assert caught.value.code is Code.PDP_MISMATCH
@@ -53,7 +53,7 @@ def test_nothing_but_a_plain_allow_for_this_question_allows(
 ) -> None:
     question = Question("r1", ALICE, (Resource("doc", "1", "read", {}),))
     try:
-        (allowed,) = judge(question, Answer(request_id, "", (Result(kind, identifier, effects, invalid),)))
+        (allowed,) = judge(question, PdpAnswer(request_id, "", (Result(kind, identifier, effects, invalid),)))
     except Refused:
         return
     assert (request_id, kind, identifier, invalid) == ("r1", "doc", "1", False)

@@ -15,7 +15,7 @@ from jwt import PyJWK
 from sidecar.gate.ask import Ask, asks
 from sidecar.gate.claims import Claim
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Result
+from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Result
 from sidecar.gate.decision_cache import DecisionCache
 from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.hook import Hook
@@ -74,7 +74,7 @@ class World:
         self.asked: list[str] = []
         self.effect = ALLOW
         self.reply: Reply | BaseException = Reply(200, "application/json", b'{"o": "a-1"}')
-        self.answer: Answer | BaseException | None = None
+        self.answer: PdpAnswer | BaseException | None = None
         self.question: Question | None = None
         self.body: bytes | Refused = b'{"owner": "a-1"}'
         self.clock = 0.0
@@ -89,7 +89,7 @@ class World:
             raise self.reply
         return self.reply
 
-    async def check(self, question: Question) -> Answer:
+    async def check(self, question: Question) -> PdpAnswer:
         self.asked.append("cerbos")
         self.question = question
         if isinstance(self.answer, BaseException):
@@ -98,7 +98,7 @@ class World:
         result = Result(
             resource.kind, resource.id, {resource.action: self.effect}, False, {resource.action: "policy"}, ("owner",)
         )
-        return self.answer or Answer(question.request_id, "call", (result,))
+        return self.answer or PdpAnswer(question.request_id, "call", (result,))
 
     async def read_body(self, limit: int) -> bytes:
         self.asked.append(f"body {limit}")
@@ -313,7 +313,7 @@ def test_nothing_but_one_plain_allow_for_this_question_makes_a_permit(
     request_id: str, kind: str, identifier: str, action: str, effect: str, invalid: bool, times: int
 ) -> None:
     world = World()
-    world.answer = Answer(request_id, "call", (Result(kind, identifier, {action: effect}, invalid),) * times)
+    world.answer = PdpAnswer(request_id, "call", (Result(kind, identifier, {action: effect}, invalid),) * times)
     verdict = asyncio.run(decide(world, "/docs/7"))
     good = ((request_id, kind, identifier, action, effect, invalid), times) == (OWN, 1)
     assert isinstance(verdict, Forward if good else Refuse)
@@ -340,7 +340,7 @@ async def test_whatever_a_port_raises_is_a_refusal(port: str, error: Exception) 
 
 async def test_an_answer_without_results_is_a_mismatch() -> None:
     world = World()
-    world.answer = Answer("r1", "call", ())
+    world.answer = PdpAnswer("r1", "call", ())
     verdict = await decide(world, "/docs/7")
     assert isinstance(verdict, Refuse)
     assert verdict.code is Code.PDP_MISMATCH
@@ -360,7 +360,7 @@ async def test_the_client_is_told_one_thing_of_what_is_not_there_and_what_is_not
     gone = await decide(world, "/docs/7")
     assert isinstance(denied, Refuse)
     assert isinstance(gone, Refuse)
-    assert denied.told is gone.told is told
+    assert denied.client_code is gone.client_code is told
     assert (denied.code, gone.code) == (
         Code.DENIED_BY_POLICY, Code.RESOURCE_MISSING if missing is Missing.DENY else Code.RESOURCE_HIDDEN,
     )  # fmt: skip
@@ -368,7 +368,7 @@ async def test_the_client_is_told_one_thing_of_what_is_not_there_and_what_is_not
     world.reply = Reply(500, "text/plain", b"")
     for failed in (await decide(world, "/docs/7"), await decide(world, "/docs", "GET")):
         assert isinstance(failed, Refuse)
-        assert failed.told is failed.code
+        assert failed.client_code is failed.code
 
 
 @pytest.mark.parametrize(
@@ -390,7 +390,7 @@ async def test_hide_does_not_tell_that_the_hook_has_another_resource(
     world.reply = Reply(200, "application/json", document)
     verdict = await decide(world, "/docs/07")
     assert isinstance(verdict, Refuse)
-    assert (verdict.code, verdict.told) == (Code.LOOKUP_MISMATCH, told)
+    assert (verdict.code, verdict.client_code) == (Code.LOOKUP_MISMATCH, told)
 
 
 async def test_where_a_lookup_decides_without_attributes_a_denial_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -399,7 +399,7 @@ async def test_where_a_lookup_decides_without_attributes_a_denial_is_one(monkeyp
     world.effect, world.reply = DENY, Reply(404, "application/json", b"{}")
     verdict = await decide(world, "/docs/7")
     assert isinstance(verdict, Refuse)
-    assert verdict.told is verdict.code is Code.DENIED_BY_POLICY
+    assert verdict.client_code is verdict.code is Code.DENIED_BY_POLICY
 
 
 async def test_a_scope_that_is_refused_does_not_tell_what_is_there() -> None:
@@ -407,7 +407,7 @@ async def test_a_scope_that_is_refused_does_not_tell_what_is_there() -> None:
     for world.reply in (Reply(200, "application/json", b'{"o": "a-1"}'), Reply(404, "application/json", b"{}")):
         verdict = await decide(world, "/both/7", "GET", (b"x-scope", b"a/b"))
         assert isinstance(verdict, Refuse)
-        assert verdict.told is Code.REFERENCE_INVALID
+        assert verdict.client_code is Code.REFERENCE_INVALID
         assert "hook /7" not in world.asked
 
 
@@ -759,7 +759,7 @@ async def test_another_resource_or_another_state_of_it_is_asked_for() -> None:
 
 
 @pytest.mark.parametrize(
-    "fault", [Refused(Code.PDP_TIMEOUT), KeyError("bug"), Answer("another", "c", ()), Answer("r1", "c", ())]
+    "fault", [Refused(Code.PDP_TIMEOUT), KeyError("bug"), PdpAnswer("another", "c", ()), PdpAnswer("r1", "c", ())]
 )
 async def test_a_fault_is_never_remembered(fault: Any) -> None:
     world = World()
@@ -785,7 +785,7 @@ async def test_the_time_of_a_decision_runs_from_when_it_was_asked_for() -> None:
     """What changes while Cerbos answers is in nobody's answer, however long that takes."""
 
     class Slow(World):
-        async def check(self, question: Question) -> Answer:
+        async def check(self, question: Question) -> PdpAnswer:
             self.clock += 10.0
             return await super().check(question)
 
@@ -802,7 +802,7 @@ async def test_what_is_decided_by_rules_that_were_replaced_is_remembered_for_nob
     old = gate.rules = replace(gate.rules, decisions=DecisionCache(10.0))
 
     class Reloading(World):
-        async def check(self, question: Question) -> Answer:
+        async def check(self, question: Question) -> PdpAnswer:
             gate.rules = replace(old, decisions=DecisionCache(10.0))
             return await world.check(question)
 
@@ -847,7 +847,7 @@ async def test_the_log_names_the_policy_of_the_action_that_was_asked_for() -> No
     world = World()
     effects = {"list": ALLOW, "view": ALLOW}
     policies = {"list": "resource.doc.vdefault", "view": "resource.doc.vdefault/acme"}
-    world.answer = Answer("0" * 32, "call", (Result("doc", "7", effects, False, policies),))
+    world.answer = PdpAnswer("0" * 32, "call", (Result("doc", "7", effects, False, policies),))
     verdict = await decide(world, "/found?id=7")
     assert verdict.facts.policy == "resource.doc.vdefault/acme"
 

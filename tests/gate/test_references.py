@@ -15,7 +15,7 @@ from sidecar.gate.references import (
     ABSENT,
     Material,
     Reference,
-    Source,
+    ReferenceSource,
     parse_reference,
     parse_template,
     resolve,
@@ -62,18 +62,18 @@ def refusal(text: str, given_material: Material) -> Code:
 @pytest.mark.parametrize(
     ("text", "source", "name", "kind"),
     [
-        ("path.id", Source.PATH, "id", Type.STRING), ("path.id:int", Source.PATH, "id", Type.INT),
-        ("query.doc:number", Source.QUERY, "doc", Type.NUMBER), ("header.X-Tenant", Source.HEADER, "x-tenant", Type.STRING),
-        ("claims.custom:department", Source.CLAIMS, "custom:department", Type.STRING),
-        ("claims.cognito:groups:list", Source.CLAIMS, "cognito:groups", Type.LIST),
-        ("claims.https://x.test/role", Source.CLAIMS, "https://x.test/role", Type.STRING),
-        ("principal.id", Source.PRINCIPAL, "id", Type.STRING), ("principal.roles:list", Source.PRINCIPAL, "roles", Type.LIST),
-        ("principal.attributes.level:int", Source.PRINCIPAL, "attributes.level", Type.INT),
-        ("body.amount:number", Source.BODY, "amount", Type.NUMBER), ("body.a.b[0]:bool", Source.BODY, "a.b[0]", Type.BOOL),
-        ("path.id:string", Source.PATH, "id", Type.STRING),
+        ("path.id", ReferenceSource.PATH, "id", Type.STRING), ("path.id:int", ReferenceSource.PATH, "id", Type.INT),
+        ("query.doc:number", ReferenceSource.QUERY, "doc", Type.NUMBER), ("header.X-Tenant", ReferenceSource.HEADER, "x-tenant", Type.STRING),
+        ("claims.custom:department", ReferenceSource.CLAIMS, "custom:department", Type.STRING),
+        ("claims.cognito:groups:list", ReferenceSource.CLAIMS, "cognito:groups", Type.LIST),
+        ("claims.https://x.test/role", ReferenceSource.CLAIMS, "https://x.test/role", Type.STRING),
+        ("principal.id", ReferenceSource.PRINCIPAL, "id", Type.STRING), ("principal.roles:list", ReferenceSource.PRINCIPAL, "roles", Type.LIST),
+        ("principal.attributes.level:int", ReferenceSource.PRINCIPAL, "attributes.level", Type.INT),
+        ("body.amount:number", ReferenceSource.BODY, "amount", Type.NUMBER), ("body.a.b[0]:bool", ReferenceSource.BODY, "a.b[0]", Type.BOOL),
+        ("path.id:string", ReferenceSource.PATH, "id", Type.STRING),
     ],
 )  # fmt: skip
-def test_a_reference_is_a_source_a_name_and_a_type(text: str, source: Source, name: str, kind: Type) -> None:
+def test_a_reference_is_a_source_a_name_and_a_type(text: str, source: ReferenceSource, name: str, kind: Type) -> None:
     reference = parse_reference(text)
     assert (reference.source, reference.name, reference.type) == (source, name, kind)
     assert str(reference) == f"{source}.{name}"
@@ -287,7 +287,7 @@ def test_a_forwarded_header_is_ours_whatever_the_client_said() -> None:
 
 
 def test_any_failure_of_an_expression_is_the_bodys() -> None:
-    reference = Reference(Source.BODY, "x", Type.STRING, jmespath.compile("to_number(@) > `1`").search)
+    reference = Reference(ReferenceSource.BODY, "x", Type.STRING, jmespath.compile("to_number(@) > `1`").search)
     with pytest.raises(Refused) as caught:
         resolve(reference, material(body={"a": 1}))
     assert caught.value.code is Code.BODY_INVALID

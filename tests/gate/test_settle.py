@@ -9,12 +9,12 @@ import pytest
 
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.obligation import KeepPrivate
-from sidecar.gate.settle import Held, Released, settle
+from sidecar.gate.settle import HeldAnswer, Released, settle
 from sidecar.gate.verdict import Facts, Forward, Refuse
 from tests.gate.test_obligation import WholeAnswer
 from tests.permits import Permit
 
-HELD = Held(200, [(b"content-type", b"text/plain"), (b"cache-control", b"max-age=60")], b"secret")
+HELD = HeldAnswer(200, [(b"content-type", b"text/plain"), (b"cache-control", b"max-age=60")], b"secret")
 
 
 def permit(*obligations: Any) -> Forward:

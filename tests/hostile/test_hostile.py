@@ -52,7 +52,7 @@ ELSEWHERE = {
     "o01": "tests/browser/test_hosted.py::test_a_callback_is_taken_once_from_the_browser_that_began",
     "o02": "tests/browser/test_hosted.py::test_a_code_of_another_sign_in_is_none",
     "o03": "tests/browser/test_hosted.py::test_an_id_token_with_another_nonce_is_none",
-    "o04": "tests/run/test_browser.py::test_tokens_that_do_not_belong_to_this_sign_in_are_none",
+    "o04": "tests/run/test_sign_in.py::test_tokens_that_do_not_belong_to_this_sign_in_are_none",
     "o08": "tests/pages/test_login.py::test_a_session_that_somebody_planted_is_replaced_at_the_sign_in",
     "o11": "tests/browser/test_hosted.py::test_a_renewal_that_fails_extends_nothing_and_a_program_is_not_redirected",
     "o14": "tests/browser/test_hosted.py::test_what_an_error_says_is_not_repeated",

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.inject.review import BadReview, Outcome, Path, Policy, judge
+from sidecar.inject.review import BadReview, Path, Policy, Review, judge
 from sidecar.inject.server import template_of
 from tests.inject.json_patch import applied
 from tests.inject.pods import defaulted, pod, review
@@ -17,11 +17,11 @@ from tests.inject.pods import defaulted, pod, review
 TEMPLATE = template_of({})
 
 
-def judged(document: Any, path: Path = Path.INJECT, policy: Policy | None = None) -> Outcome:
+def judged(document: Any, path: Path = Path.INJECT, policy: Policy | None = None) -> Review:
     return judge(path, json.dumps(document).encode(), TEMPLATE, policy or Policy())
 
 
-def patched(outcome: Outcome, before: dict[str, Any]) -> dict[str, Any]:
+def patched(outcome: Review, before: dict[str, Any]) -> dict[str, Any]:
     response = outcome.answer["response"]
     assert response["patchType"] == "JSONPatch"
     made = applied(before, json.loads(base64.b64decode(response["patch"], validate=True)))

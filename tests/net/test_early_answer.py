@@ -7,14 +7,14 @@ import pytest
 from sidecar.doors.answer import status_of
 from sidecar.gate.codes import Code
 from sidecar.net.early_answer import problem, refusal_of
-from sidecar.wire.http1_request import Fault
+from sidecar.wire.http1_request import Violation
 
 
-@pytest.mark.parametrize("fault", Fault)
-def test_each_fault_has_the_status_that_its_code_has_everywhere(fault: Fault) -> None:
+@pytest.mark.parametrize("fault", Violation)
+def test_each_fault_has_the_status_that_its_code_has_everywhere(fault: Violation) -> None:
     """An unknown expectation has a status of its own (RFC 9110 section 10.1.1)."""
     status, code = refusal_of(fault)
-    assert status == (417 if fault is Fault.EXPECTATION_UNKNOWN else status_of(code))
+    assert status == (417 if fault is Violation.EXPECTATION_UNKNOWN else status_of(code))
 
 
 def test_a_problem_names_its_code_and_503_says_when_to_come_again() -> None:

@@ -15,7 +15,7 @@ from sidecar.gate.gate import Rules
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import RouteTable
 from sidecar.gate.verdict import Refused
-from sidecar.pages.router import MAX_BODY, Asked, OwnPaths, form_of, page, query_of, redirect
+from sidecar.pages.router import MAX_BODY, OwnPaths, PageRequest, form_of, page, query_of, redirect
 from sidecar.record.journal import Journal
 from sidecar.record.metrics import Metrics
 from tests.gate.test_gate import World
@@ -23,7 +23,7 @@ from tests.gate.test_gate import World
 FORM = (b"content-type", b"application/x-www-form-urlencoded")
 
 
-async def show(asked: Asked) -> Answer:
+async def show(asked: PageRequest) -> Answer:
     fields = form_of(asked) if asked.raw.method == "POST" else query_of(asked)
     if fields.get("fail") == "refused":
         raise Refused(Code.SIGN_IN_INVALID, "secret detail")
@@ -121,7 +121,7 @@ async def test_a_reload_while_it_is_answered_changes_nothing_of_it() -> None:
     gate, seen = World().gate(), list[Rules]()
     before = gate.rules
 
-    async def show(asked: Asked) -> Answer:
+    async def show(asked: PageRequest) -> Answer:
         seen.append(asked.rules)
         return page("")
 

@@ -24,7 +24,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
-from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Resource, judge
+from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, judge
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
 from sidecar.net.grpc_client import tls_context
@@ -448,7 +448,7 @@ async def test_one_principal_has_half_of_the_places_and_another_is_answered_mean
         gate.set()
         done = await asyncio.gather(*hers, return_exceptions=True)
     # four had a place, eight waited for their turn, and there were too many others
-    assert sum(isinstance(one, Answer) for one in done) == 12
+    assert sum(isinstance(one, PdpAnswer) for one in done) == 12
     assert {one.code for one in done if isinstance(one, Refused)} == {Code.PDP_BUSY}
 
 

@@ -132,7 +132,7 @@ class Play:
     async def look(self) -> tuple[str, int, str]:
         """Look once -> (what is decided, the generation, what is told of the last change)."""
         await self.reload.look()
-        return await self.effects(), self.reload.state.generation, self.reload.state.told()
+        return await self.effects(), self.reload.state.generation, self.reload.state.readiness()
 
     async def restart(self) -> None:
         """Kill Cerbos, and wait for the one that takes its place."""
@@ -324,7 +324,7 @@ async def test_a_swapped_volume_is_read_again(tmp_path: Path, caplog: pytest.Log
         await reload.look()
         assert b"more.yaml" in await listed(target)
         assert "the running ones stay in force" in caplog.text
-        assert reload.state.told().startswith("failed")
+        assert reload.state.readiness().startswith("failed")
         said = len(caplog.records)
         await reload.look()
         assert len(caplog.records) == said  # told once
@@ -332,7 +332,7 @@ async def test_a_swapped_volume_is_read_again(tmp_path: Path, caplog: pytest.Log
         configmap.put(folder, POLICIES, 4)
         await reload.look()
         assert b"more.yaml" not in await listed(target)
-        assert (reload.state.generation, reload.state.told()) == (3, "ok")
+        assert (reload.state.generation, reload.state.readiness()) == (3, "ok")
         await reload.aclose()
 
 
@@ -359,7 +359,7 @@ async def test_what_does_not_compile_is_told_of_a_cerbos_elsewhere_too(
             caplog.clear()
             configmap.put(folder, POLICIES, len(told) + 20)
             await reload.look()
-            assert (reload.state.generation, reload.state.told()) == (2, "ok")
+            assert (reload.state.generation, reload.state.readiness()) == (2, "ok")
             await reload.aclose()
     assert told[0] == (1, f"{folder}: {policy_reload._NOT_COMPILED}")
     assert told[1][0] == 1
@@ -412,7 +412,7 @@ async def test_names_that_cerbos_reads_and_leaves_out_are_known(tmp_path: Path) 
         async with cerbos(folder, tmp_path / str(BINARIES.index(program)), program) as target:
             reload = reload_of(target, folder)
             await reload.look()
-            assert (reload.state.generation, reload.state.told()) == (1, "ok")
+            assert (reload.state.generation, reload.state.readiness()) == (1, "ok")
             await reload.aclose()
 
 
@@ -489,7 +489,7 @@ def test_which_policies_are_in_force_is_told_everywhere(tmp_path: Path, workers:
     keys.json("/jwks", key_set())
     environ = {**environment(keys.port), "SIDECAR_CERBOS_TIMEOUT": "5s", "SIDECAR_WORKERS": workers}
 
-    def told(sidecar: Sidecar) -> tuple[object, ...]:
+    def readiness(sidecar: Sidecar) -> tuple[object, ...]:
         got = sidecar.get("/", mint(claims(time.time())).decode())
         ready = json.loads(sidecar.admin("/readyz").body)
         shown = json.loads(sidecar.admin("/config").body)["policies"]
@@ -503,8 +503,8 @@ def test_which_policies_are_in_force_is_told_everywhere(tmp_path: Path, workers:
         expected = (status, {generation}, success, {state}, True)
         with contextlib.suppress(AssertionError):
             # with two workers each says what it knows, up to a second late
-            wait_for(lambda: [told(sidecar) for _ in range(4)] == [expected] * 4, 15)
-        assert told(sidecar) == expected
+            wait_for(lambda: [readiness(sidecar) for _ in range(4)] == [expected] * 4, 15)
+        assert readiness(sidecar) == expected
 
     where = f"http://127.0.0.1:{upstream.port}"
     with running_sidecar(tmp_path / "own", ROUTES, folder, where, environ) as sidecar:
@@ -542,7 +542,7 @@ def test_a_generation_is_told_to_workers(tmp_path: Path) -> None:
     assert followed.state == PolicyState()
     publish_to(tmp_path / "state.json")(state)
     followed.read()
-    assert (followed.state, followed.state.told()) == (state, "failed: x.yaml:1:1")
+    assert (followed.state, followed.state.readiness()) == (state, "failed: x.yaml:1:1")
 
 
 def test_nowhere_does_cerbos_reload_beside_us() -> None:

@@ -131,7 +131,9 @@ def test_the_line_of_a_verdict_is_that_of_its_record() -> None:
     journal.policies = Policies()
     trace = Trace("4bf92f3577b34da6a3ce929d0e0e4736", "a", "b", "c", "d", True)
     known = facts(call_id="01H", policy="p", cache="hit", trace=trace, roles=("r",) * (MAX_ROLES + 1))
-    journal.record(Outcome(Refuse(Code.RESOURCE_MISSING, known, "not there", told_as=Code.DENIED_BY_POLICY), 403, 0.0))
+    journal.record(
+        Outcome(Refuse(Code.RESOURCE_MISSING, known, "not there", masked_as=Code.DENIED_BY_POLICY), 403, 0.0)
+    )
     journal.record(Outcome(forward(), 502, 0.0, Code.UPSTREAM_TIMEOUT))
     refused, failed = map(read, stream.getvalue().encode().splitlines())
     assert isinstance(refused, Decision)

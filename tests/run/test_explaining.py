@@ -8,11 +8,11 @@ import pytest
 
 from sidecar.config.settings import understand
 from sidecar.run.errors import StartError
-from sidecar.run.explaining import Asked, explain_one
+from sidecar.run.explaining import ExplainRequest, explain_one
 from tests.conftest import policies
 from tests.stack import binary
 
-ASKED = Asked("GET", "/x", [], "", "", {"cognito:groups": ["user"]})
+ASKED = ExplainRequest("GET", "/x", [], "", "", {"cognito:groups": ["user"]})
 
 
 def environ_of(folder: Path, **more: str) -> dict[str, str]:

@@ -21,7 +21,7 @@ from sidecar.sessions import redis as session_redis
 from sidecar.sessions.redis import RedisStore
 from sidecar.sessions.redis_link import MAX_CONNECTIONS
 from sidecar.sessions.seal import Seal
-from sidecar.sessions.store import Held, decode, encode
+from sidecar.sessions.store import LoadedSession, decode, encode
 from tests.fakes import refusal, until
 from tests.redis_server import PATIENT, RedisServer
 from tests.sign_in.browser import ID, NOW, SECRETS, Browser, signed_in, unreported
@@ -382,7 +382,7 @@ async def test_each_fault_has_its_code(
 )  # fmt: skip
 async def test_nothing_is_done_silently_without_redis(
     store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer, fault: Fault,
-    work: Callable[[RedisStore, Held], Awaitable[Any]],
+    work: Callable[[RedisStore, LoadedSession], Awaitable[Any]],
 ) -> None:  # fmt: skip
     held = await store.load(cookie_pairs)
     fault(redis_server, cookie_pairs)

@@ -22,7 +22,7 @@ from sidecar.sessions.cookie import CookieStore
 from sidecar.sessions.redis import RedisStore
 from sidecar.sessions.seal import Seal
 from sidecar.sessions.sessions import AGAIN_AFTER, GRACE, MARGIN, USED_EVERY, Renewed, Sessions
-from sidecar.sessions.store import Ask, Held, Kept, Store
+from sidecar.sessions.store import Kept, LoadedSession, Renew, Store
 from tests.fakes import refusal, until
 from tests.redis_server import PATIENT, RedisServer
 from tests.sign_in.browser import NOW, SECRETS, TOKENS, Browser, TokenEndpoint, jwt, request_with, signed_in, unreported
@@ -579,7 +579,7 @@ async def test_who_comes_to_the_lock_second_asks_no_more(in_redis: World, redis_
     in_redis.cognito.now = SOON
 
     class Late(RedisStore):
-        async def renew(self, held: Held, ask: Ask, left: float, wait: float) -> Kept:
+        async def renew(self, held: LoadedSession, ask: Renew, left: float, wait: float) -> Kept:
             await one.present(browser.request(), SOON, TOKENS)
             return await super().renew(held, ask, left, wait)
 

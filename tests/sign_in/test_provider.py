@@ -29,7 +29,7 @@ from sidecar.sign_in.provider import (
     Provider,
     Reply,
     ServerError,
-    SignedIn,
+    VerifiedTokens,
     token_in,
     verify_id_token,
 )
@@ -264,7 +264,7 @@ def grant(access: dict[str, Any] | None = None, identity: dict[str, Any] | None 
     )  # fmt: skip
 
 
-async def verify(made: Grant, nonce: str | None = NONCE) -> SignedIn:
+async def verify(made: Grant, nonce: str | None = NONCE) -> VerifiedTokens:
     return await verify_id_token(made, ISSUERS, CLIENT, find_key, NOW, nonce)
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.gate.ask import asks
 from sidecar.gate.codes import Code
-from sidecar.gate.decision import ALLOW, DENY, Answer, Question, Result
+from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Result
 from sidecar.gate.gate import Rules
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Principal, PrincipalRules, Tokens
@@ -41,12 +41,12 @@ class World:
     def __init__(self) -> None:
         self.questions: list[Question] = []
         self.fault: Exception | None = None
-        self.spoil: Callable[[Answer], Answer] = lambda answer: answer
+        self.spoil: Callable[[PdpAnswer], PdpAnswer] = lambda answer: answer
 
     async def ask(self, call: Call) -> Reply:
         raise AssertionError("no lookup")
 
-    async def check(self, question: Question) -> Answer:
+    async def check(self, question: Question) -> PdpAnswer:
         self.questions.append(question)
         await asyncio.sleep(0)
         if self.fault is not None:
@@ -59,7 +59,7 @@ class World:
             )
             for one in question.resources
         )
-        return self.spoil(Answer(question.request_id, "call", results))
+        return self.spoil(PdpAnswer(question.request_id, "call", results))
 
     async def decide(self, *requests: tuple[str, str]) -> list[Verdict]:
         rules = Rules(TABLE, {}, Tokens({}, PrincipalRules(), no_key), Reading())  # type: ignore[arg-type]
@@ -138,7 +138,7 @@ async def test_one_that_cannot_be_asked_about_leaves_the_others_their_answers() 
     world = World()
     check = world.check
 
-    async def picky(question: Question) -> Answer:
+    async def picky(question: Question) -> PdpAnswer:
         if any(resource.id == "2" for resource in question.resources):
             raise Refused(Code.REFERENCE_INVALID, "a question of 5000000 bytes")
         return await check(question)

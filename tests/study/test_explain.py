@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.config.routes.file import read_routes
 from sidecar.gate.claims import Claim
-from sidecar.gate.decision import ALLOW, Answer, Question, Resource, Result
+from sidecar.gate.decision import ALLOW, PdpAnswer, Question, Resource, Result
 from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.request import Raw, Reading, read
@@ -33,11 +33,11 @@ async def test_a_recording_pdp_passes_on_and_remembers() -> None:
     question = Question("r", principal, ())
 
     class PDP:
-        async def check(self, question: Question) -> Answer:
-            return Answer(question.request_id, "call", ())
+        async def check(self, question: Question) -> PdpAnswer:
+            return PdpAnswer(question.request_id, "call", ())
 
     recording = RecordingPDP(PDP())
-    assert await recording.check(question) == Answer("r", "call", ())
+    assert await recording.check(question) == PdpAnswer("r", "call", ())
     assert recording.question is question
 
 
@@ -70,8 +70,8 @@ async def test_an_open_query_and_a_set_one_are_told(route: str, told: list[str])
     claims = GivenClaims({"cognito:groups": ["user"]}, PrincipalRules())
 
     class PDP:
-        async def check(self, question: Question) -> Answer:
-            return Answer(question.request_id, "call", (Result("r", "-", {"a": ALLOW}),))
+        async def check(self, question: Question) -> PdpAnswer:
+            return PdpAnswer(question.request_id, "call", (Result("r", "-", {"a": ALLOW}),))
 
     pdp = RecordingPDP(PDP())
     gate = Gate(Rules(table, {}, claims, Reading()), None, pdp, now=lambda: 0.0, timer=lambda: 0.0)  # type: ignore[arg-type]

@@ -11,7 +11,7 @@ import pytest
 from sidecar.config.routes.file import RoutesFile, read_routes
 from sidecar.pdp.embedded import compile_policies
 from sidecar.study import lint
-from sidecar.study.policies import read_policies
+from sidecar.study.policies import parse_policies
 from tests.stack import binary
 from tests.study.compiled import HEAD, policy, results, rule
 
@@ -54,7 +54,7 @@ def write(folder: Path, *policies: str) -> Path:
 def warned(folder: Path, *policies: str) -> list[str]:
     """The warnings without the folder, for policies that name all actions besides."""
     every = policy([rule(actions=["list", "read", "write", "old"], roles=["nobody"])], version="2")
-    said = lint.warnings(routes(), read_policies(write(folder, *policies, every)))
+    said = lint.warnings(routes(), parse_policies(write(folder, *policies, every)))
     return [line.replace(f"{folder}/", "") for line in said if "question-unknown" not in line]
 
 
@@ -165,7 +165,7 @@ def test_each_question_is_held_against_the_rules_of_its_kind_alone(
         write(folder, *(policy([rule(actions=["read"], match="R.attr.a == 'x'")], kind=f"k{at}") for at in range(size)))
         paths = "".join(f"  - {{path: /{at}, resource: k{at}, actions: {{GET: read}}}}\n" for at in range(size))
         counted.clear()
-        policies = read_policies(folder)
+        policies = parse_policies(folder)
         assert len(lint.warnings(routes(f"version: 1\nroutes:\n{paths}"), policies)) == size
         assert lint.notes(routes(f"version: 1\nroutes:\n{paths}"), policies) == []
         assert len(counted) == 3 * size
@@ -243,7 +243,7 @@ def test_a_file_says_what_is_meant(tmp_path: Path) -> None:
 )
 def test_a_question_that_no_policy_answers_is_warned_of(tmp_path: Path, kind: str, action: str, said: str) -> None:
     folder = write(tmp_path / "p", policy([rule(actions=[action])], kind=kind))
-    lines = lint.warnings(routes(), read_policies(folder))
+    lines = lint.warnings(routes(), parse_policies(folder))
     assert f"{said} [question-unknown]" in lines
 
 
@@ -252,7 +252,7 @@ def test_what_no_route_asks_is_noted(tmp_path: Path) -> None:
         tmp_path / "p", policy([rule(actions=["read", "export", "raed*", "old*", "*"])]), policy([rule()], kind="dok"),
         policy([rule()], version="next"),
     )  # fmt: skip
-    said = [line.replace(f"{folder}/", "") for line in lint.notes(routes(), read_policies(folder))]
+    said = [line.replace(f"{folder}/", "") for line in lint.notes(routes(), parse_policies(folder))]
     assert said == [
         "0.yaml:2:30: no route asks for 'export', 'raed*' of 'doc'",
         "1.yaml:2:30: no route asks about the kind 'dok'",
@@ -263,7 +263,7 @@ def test_what_no_route_asks_is_noted(tmp_path: Path) -> None:
 def test_what_could_not_be_read_is_among_the_warnings(tmp_path: Path) -> None:
     (tmp_path / "x.yaml").write_text("- a\n")
     (tmp_path / "y.yaml").write_text(policy([rule(actions=["*"], match="R.attr.a ==")]))
-    lines = lint.warnings(routes(), read_policies(tmp_path))
+    lines = lint.warnings(routes(), parse_policies(tmp_path))
     assert [line.rpartition("/")[2] for line in lines] == [
         "x.yaml: could not be read: found no mapping",
         "y.yaml:2:162: could not be read: column 12: found 'the end', expected a name [expression-unread]",

@@ -14,7 +14,7 @@ import pytest
 
 from sidecar.pdp.embedded import _ADMIN_HASH, ADMIN, compile_policies
 from sidecar.pdp.policy_files import policy_files
-from sidecar.study.policies import Policies, read_policies
+from sidecar.study.policies import Policies, parse_policies
 from sidecar.study.reads import WHOLE, Use, uses
 from tests.policy_table import real_cerbos
 from tests.stack import ROOT, binary
@@ -103,7 +103,7 @@ def rich(tmp_path: Path) -> Path:
 
 
 def test_every_kind_of_policy_is_read(rich: Path) -> None:
-    policies = read_policies(rich)
+    policies = parse_policies(rich)
     assert policies.unread == []
     found = {(policy.kind, policy.name, policy.version, policy.scope) for policy in policies.policies}
     assert found == {
@@ -125,7 +125,7 @@ def test_every_kind_of_policy_is_read(rich: Path) -> None:
 
 
 def test_conditions_are_found_wherever_they_stand(rich: Path) -> None:
-    policies = read_policies(rich)
+    policies = parse_policies(rich)
     assert attributes(policies, "doc") == {
         "request.resource.attr.owner", "request.resource.attr.open", "request.principal.attr.age", "request.principal.attr.banned"
     }  # fmt: skip
@@ -136,7 +136,7 @@ def test_conditions_are_found_wherever_they_stand(rich: Path) -> None:
 def test_an_attribute_has_the_place_where_it_is_written(rich: Path) -> None:
     places = {
         f"{use.attribute} {Path(use.place.file).name}:{use.place.line}:{use.place.column}"
-        for rule in read_policies(rich).rules
+        for rule in parse_policies(rich).rules
         for condition in rule.conditions
         for use in uses(condition)
         if isinstance(use, Use)
@@ -151,9 +151,9 @@ def test_effective_derived_roles_read_what_each_of_them_reads(tmp_path: Path) ->
     text = policy([rule(match='"owner" in runtime.effectiveDerivedRoles')], importDerivedRoles=["people"])
     write(tmp_path, {"derived.yaml": RICH["derived.yaml"], "doc.yaml": text})
     assert compile_policies(binary(), tmp_path) == []
-    (only,) = read_policies(tmp_path).rules
+    (only,) = parse_policies(tmp_path).rules
     assert only.roles == {"*"}
-    assert attributes(read_policies(tmp_path), "doc") == {
+    assert attributes(parse_policies(tmp_path), "doc") == {
         "request.resource.attr.owner", "request.resource.attr.team", "request.principal.attr.teams"
     }  # fmt: skip
 
@@ -199,7 +199,9 @@ OWNERS = {"KIND_PRINCIPAL_ATTRIBUTE": "principal", "KIND_RESOURCE_ATTRIBUTE": "r
 def test_cerbos_finds_no_attribute_that_we_do_not(tmp_path: Path, which: str) -> None:
     """Cerbos' own list leaves out the forms with brackets and `in`, so that ours may be longer."""
     folder = write(tmp_path / "policies", RICH) if which == "rich" else ROOT / which
-    ours = {use for policy in read_policies(folder).policies for use in attributes(read_policies(folder), policy.name)}
+    ours = {
+        use for policy in parse_policies(folder).policies for use in attributes(parse_policies(folder), policy.name)
+    }
     ours |= (
         {"request.resource.attr.team", "request.principal.attr.teams"} if which == "rich" else set()
     )  # of a role that no rule names
@@ -237,7 +239,7 @@ def test_cerbos_finds_no_attribute_that_we_do_not(tmp_path: Path, which: str) ->
 )
 def test_what_cannot_be_read_is_said(tmp_path: Path, text: str, said: str) -> None:
     write(tmp_path, {"doc.yaml": text})
-    (unread,) = read_policies(tmp_path).unread
+    (unread,) = parse_policies(tmp_path).unread
     assert said in unread
     assert unread.startswith(str(tmp_path))
 
@@ -248,6 +250,6 @@ def test_a_folder_that_cannot_be_walked_is_said_to_be_unread(tmp_path: Path, mak
     (tmp_path / "b.yaml").symlink_to(tmp_path / "none.yaml") if make == "dangling" else (tmp_path / "b").symlink_to(
         tmp_path
     )
-    (told,) = read_policies(tmp_path).unread
+    (told,) = parse_policies(tmp_path).unread
     assert told.startswith(f"{tmp_path}: could not be read: ")
     assert f"{tmp_path}/b" in told

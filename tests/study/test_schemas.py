@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from sidecar.study.policies import read_policies
+from sidecar.study.policies import parse_policies
 from tests.study.compiled import policy, rule, write
 
 
@@ -17,7 +17,7 @@ def test_a_schema_says_types_and_what_is_required(tmp_path: Path) -> None:
         "_schemas/list.json": "[]",
         "doc.yaml": policy([rule()], schemas=said),
     }
-    policies = read_policies(write(tmp_path, files))
+    policies = parse_policies(write(tmp_path, files))
     (only,) = policies.policies
     assert only.resource_schema == ({"a": "integer"}, frozenset({"a"}))
     assert only.principal_schema == ({}, frozenset())
@@ -26,6 +26,6 @@ def test_a_schema_says_types_and_what_is_required(tmp_path: Path) -> None:
 
 def test_a_schema_that_some_actions_ignore_counts_as_none(tmp_path: Path) -> None:
     said = {"resourceSchema": {"ref": "cerbos:///doc.json", "ignoreWhen": {"actions": ["create"]}}}
-    policies = read_policies(write(tmp_path, {"doc.yaml": policy([rule()], schemas=said)}))
+    policies = parse_policies(write(tmp_path, {"doc.yaml": policy([rule()], schemas=said)}))
     assert policies.policies[0].resource_schema == ({}, frozenset())
     assert policies.unread == []

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sidecar.wire import http1_request as incoming
-from sidecar.wire.http1_request import CHUNKED, MAX_HEAD, BadRequest, Fault, Head, HeadReader, Sized, body_of
+from sidecar.wire.http1_request import CHUNKED, MAX_HEAD, BadRequest, Head, HeadReader, Sized, Violation, body_of
 
 AFTER = b"GET /after HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -95,7 +95,7 @@ def test_what_a_connection_remembers_of_one_request_changes_no_other(requests: l
             again.headers.append((b"x-added", b""))
 
 
-def outcome(reader: HeadReader, data: bytes) -> Head | Fault | None:
+def outcome(reader: HeadReader, data: bytes) -> Head | Violation | None:
     try:
         return reader.feed(data)
     except BadRequest as error:
@@ -127,14 +127,14 @@ def test_heads_follow_each_other_on_one_reader_whatever_each_was() -> None:
         assert again._replace(headers=list(again.headers)) == read(data)
 
 
-INVALID, TARGET, AMBIGUOUS = Fault.INVALID, Fault.TARGET_INVALID, Fault.HEADER_AMBIGUOUS
+INVALID, TARGET, AMBIGUOUS = Violation.INVALID, Violation.TARGET_INVALID, Violation.HEADER_AMBIGUOUS
 
 
 def line(request: str) -> bytes:
     return head(request=request)
 
 
-REFUSED: dict[str, tuple[bytes, Fault]] = {
+REFUSED: dict[str, tuple[bytes, Violation]] = {
     # versions
     "http/0.9": (b"GET /docs/1\r\n\r\n", INVALID),
     "http/1.2": (line("GET /x HTTP/1.2"), INVALID),
@@ -176,7 +176,7 @@ REFUSED: dict[str, tuple[bytes, Fault]] = {
     "fragment in the query": (line("GET /x?a#b HTTP/1.1"), TARGET),
     "raw utf-8": (line("GET /docs/1?q=caf\xc3\xa9 HTTP/1.1"), TARGET),
     "tab in target": (line("GET /x\ty HTTP/1.1"), TARGET),
-    "8193 bytes": (line("GET /" + "a" * 8192 + " HTTP/1.1"), Fault.TARGET_TOO_LONG),
+    "8193 bytes": (line("GET /" + "a" * 8192 + " HTTP/1.1"), Violation.TARGET_TOO_LONG),
     # host
     "no host": (head(host=""), INVALID),
     "no host, 1.0": (b"GET /x HTTP/1.0\r\n\r\n", INVALID),
@@ -218,8 +218,8 @@ REFUSED: dict[str, tuple[bytes, Fault]] = {
     "lf lf in a value": (b"GET /x HTTP/1.1\r\nHost: a\r\nUseless:\n\nGET / HTTP/1.1\r\n\r\n", INVALID),
     "value with lf": (head("User: \nadmin "), INVALID),
     "tls hello": (b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03", INVALID),
-    "101 headers": (head(*[f"X-{number}: 1" for number in range(100)]), Fault.HEADERS_TOO_LARGE),
-    "expectation": (head("Expect: y"), Fault.EXPECTATION_UNKNOWN),
+    "101 headers": (head(*[f"X-{number}: 1" for number in range(100)]), Violation.HEADERS_TOO_LARGE),
+    "expectation": (head("Expect: y"), Violation.EXPECTATION_UNKNOWN),
     # offers to upgrade
     "two upgrades": (head("Upgrade: websocket", "Upgrade: websocket"), AMBIGUOUS),
 }
@@ -250,7 +250,7 @@ for _title, _lines in {
     REFUSED[f"handshake, {_title}"] = (head(*_HANDSHAKE, *_lines), INVALID)
 
 
-def refusal(pieces: list[bytes]) -> Fault | None:
+def refusal(pieces: list[bytes]) -> Violation | None:
     reader = HeadReader()
     for piece in pieces:
         try:
@@ -261,7 +261,7 @@ def refusal(pieces: list[bytes]) -> Fault | None:
 
 
 @pytest.mark.parametrize("case", REFUSED.values(), ids=REFUSED.keys())
-def test_what_is_refused_is_refused_whole_cut_anywhere_and_byte_by_byte(case: tuple[bytes, Fault]) -> None:
+def test_what_is_refused_is_refused_whole_cut_anywhere_and_byte_by_byte(case: tuple[bytes, Violation]) -> None:
     data, fault = case
     assert refusal([data]) is fault
     assert refusal([data + AFTER]) is fault
@@ -293,7 +293,7 @@ def test_an_endless_header_is_refused_at_32_kib_however_it_comes(size: int) -> N
 
     with pytest.raises(BadRequest) as raised:
         endless()
-    assert raised.value.fault is Fault.HEADERS_TOO_LARGE
+    assert raised.value.fault is Violation.HEADERS_TOO_LARGE
     assert len(reader.held) < MAX_HEAD
     assert sent <= MAX_HEAD + size
 
@@ -301,11 +301,11 @@ def test_an_endless_header_is_refused_at_32_kib_however_it_comes(size: int) -> N
 def test_a_head_of_32_kib_is_read_and_one_byte_more_is_refused_in_one_piece() -> None:
     fill = MAX_HEAD - len(head("X-A: "))
     assert len(read(head("X-A: " + "a" * fill)).headers) == 2
-    assert refusal([head("X-A: " + "a" * (fill + 1))]) is Fault.HEADERS_TOO_LARGE
+    assert refusal([head("X-A: " + "a" * (fill + 1))]) is Violation.HEADERS_TOO_LARGE
 
 
 def test_an_endless_request_line_is_414() -> None:
-    assert refusal([b"GET /", b"a" * 8000, b"a" * 300]) is Fault.TARGET_TOO_LONG
+    assert refusal([b"GET /", b"a" * 8000, b"a" * 300]) is Violation.TARGET_TOO_LONG
 
 
 def test_the_memory_of_header_names_is_bounded() -> None:
@@ -465,7 +465,7 @@ def test_broken_chunks_are_refused_whole_cut_anywhere_and_byte_by_byte(data: byt
     for each in pieces:
         with pytest.raises(BadRequest) as raised:
             feed_all(CHUNKED, each)
-        assert raised.value.fault is Fault.INVALID
+        assert raised.value.fault is Violation.INVALID
 
 
 @settings(max_examples=200)
@@ -499,4 +499,4 @@ def test_connection_has_at_most_64_options() -> None:
     assert read(head("Connection: a" + ",a" * 63)).keep_alive
     with pytest.raises(BadRequest) as raised:
         read(head("Connection: close" + "," * 64))
-    assert raised.value.fault is Fault.INVALID
+    assert raised.value.fault is Violation.INVALID

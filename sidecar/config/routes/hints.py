@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from sidecar.config.routes.methods import Method
 from sidecar.config.shapes import Mark, Reader
 from sidecar.gate.lookup import ResourceField
-from sidecar.gate.references import Reference, Source
+from sidecar.gate.references import Reference, ReferenceSource
 from sidecar.gate.routing import Pattern, Segment, Variable
 from sidecar.gate.values import Type
 
@@ -51,13 +51,13 @@ def _respelled(method: Method) -> Iterator[tuple[Mark, str]]:
 
 def _has_spellings(reference: Reference, segments: tuple[Segment, ...]) -> bool:
     """Return whether a client may write one id in several ways."""
-    if reference.type is Type.INT or reference.source in (Source.CLAIMS, Source.PRINCIPAL):
+    if reference.type is Type.INT or reference.source in (ReferenceSource.CLAIMS, ReferenceSource.PRINCIPAL):
         return False
-    return reference.source is not Source.PATH or any(
+    return reference.source is not ReferenceSource.PATH or any(
         isinstance(segment, Variable) and segment.name == reference.name and segment.pattern not in _CANONICAL
         for segment in segments
     )
 
 
 def _narrower(reference: Reference) -> str:
-    return f"{{{reference.name if reference.source is Source.PATH else reference}:int}}"
+    return f"{{{reference.name if reference.source is ReferenceSource.PATH else reference}:int}}"

@@ -38,11 +38,11 @@ def _hook_url(url: str, mark: Mark, reader: Reader) -> tuple[str, tuple[str | Re
     """Cut a hook's URL into a fixed origin and a target with values in it (R17)."""
     match = _HOOK_URL.fullmatch(url)
     if match is None:
-        reader.fault(mark, f"found {_told(url)!r}, expected http(s)://host:port/path without a fragment")
+        reader.fault(mark, f"found {_without_password(url)!r}, expected http(s)://host:port/path without a fragment")
         return "", ()
     problem = _origin_problem(match[1]) or _target_problem(match[2])
     if problem:
-        reader.fault(mark, f"found {_told(url)!r}, {problem}")
+        reader.fault(mark, f"found {_without_password(url)!r}, {problem}")
         return "", ()
     try:
         return match[1], _target_parts(match[2])
@@ -51,7 +51,7 @@ def _hook_url(url: str, mark: Mark, reader: Reader) -> tuple[str, tuple[str | Re
         return "", ()
 
 
-def _told(url: str) -> str:
+def _without_password(url: str) -> str:
     """A URL as it may stand in a log: without what is before an "@", which may be a password."""
     return re.sub(r"(//|^)[^/]*@", r"\1***@", url)
 

@@ -10,14 +10,14 @@ from sidecar.config.suggest import did_you_mean
 from sidecar.gate.ask import Ask
 from sidecar.gate.lookup import Lookup
 from sidecar.gate.query import QueryRule, rule_of, taken_for
-from sidecar.gate.references import Reference, Source
+from sidecar.gate.references import Reference, ReferenceSource
 from sidecar.gate.routing import WEBSOCKET, Segment, Variable
 from sidecar.gate.values import Type
 from sidecar.wire.grammar import BODILESS_METHODS
 
 BODILESS = BODILESS_METHODS | {WEBSOCKET}
 """Methods whose body no reference reads."""
-_OF_SERVER = frozenset((Source.PATH, Source.CLAIMS, Source.PRINCIPAL))
+_OF_SERVER = frozenset((ReferenceSource.PATH, ReferenceSource.CLAIMS, ReferenceSource.PRINCIPAL))
 
 
 class Method(NamedTuple):
@@ -66,7 +66,7 @@ class Method(NamedTuple):
     @property
     def read_parameters(self) -> tuple[str, ...]:
         """Parameters of a client that the rule reads."""
-        read = [reference.name for _, reference in self.references() if reference.source is Source.QUERY]
+        read = [reference.name for _, reference in self.references() if reference.source is ReferenceSource.QUERY]
         return tuple(dict.fromkeys(read))
 
     def set_references(self) -> Iterator[Reference]:
@@ -77,7 +77,7 @@ class Method(NamedTuple):
 
 def ask_of_method(method: Method, action: str, max_body: int) -> Ask:
     """Return the question of one method. `max_body`: bytes, where neither the action nor the route says it."""
-    needs_body = any(reference.source is Source.BODY for _, reference in method.references())
+    needs_body = any(reference.source is ReferenceSource.BODY for _, reference in method.references())
     return Ask(
         action, method.value("resource"), method.value("id"), method.value("attributes"), method.value("lookup"),
         method.value("scope"), _rule(method), method.value("set_query"), method.value("max_body") or max_body,
@@ -121,10 +121,10 @@ def _lookup_faults(method: Method) -> Iterator[_Fault]:
 def _reference_faults(method: Method) -> Iterator[_Fault]:
     for field, reference in method.references():
         told, mark = f"found {{{reference}}}", method.at(field)
-        if field == "scope" and reference.source not in (Source.CLAIMS, Source.PRINCIPAL):
+        if field == "scope" and reference.source not in (ReferenceSource.CLAIMS, ReferenceSource.PRINCIPAL):
             # who sends a request must not choose the policy that decides on it
             yield _Fault(mark, f"{told}, expected {{claims.…}} or {{principal.…}}")
-        elif reference.source is Source.BODY and method.name in BODILESS:
+        elif reference.source is ReferenceSource.BODY and method.name in BODILESS:
             own = "POST: {action: create, attributes: {owner: '{body.owner}'}}"
             yield _Fault(mark, f"{told} on a method without a body, expected it in an action that has one: {own}", True)
         if reference.optional and field != "attributes":
@@ -134,7 +134,7 @@ def _reference_faults(method: Method) -> Iterator[_Fault]:
 
 def _path_faults(method: Method, mark: Mark, reference: Reference) -> Iterator[_Fault]:
     names = {segment.name for segment in method.segments if isinstance(segment, Variable)}
-    if reference.source is Source.PATH and reference.name not in names:
+    if reference.source is ReferenceSource.PATH and reference.name not in names:
         known = ", ".join(sorted(names)) or "none"
         meant = did_you_mean(reference.name, names)
         yield _Fault(mark, f"found {{{reference}}}, expected a variable of the path: {known}{meant}")
@@ -153,7 +153,7 @@ def _query_faults(method: Method, public: bool) -> Iterator[_Fault]:
             expected = "expected a string or int of {principal.…}, {claims.…} or {path.…}, without '?'"
             yield _Fault(mark, f"found {{{reference}}}, {expected}")
     for field, reference in method.references():
-        if reference.source is not Source.QUERY:
+        if reference.source is not ReferenceSource.QUERY:
             continue
         if not taken_for(reference.name).isdisjoint(taken):
             told = f"found {{{reference}}}, expected another: a client's is taken out, as `set_query` has the name"

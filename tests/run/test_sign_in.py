@@ -23,12 +23,12 @@ from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.routing import RouteTable
 from sidecar.gate.session import Session
 from sidecar.gate.verdict import Refused
-from sidecar.pages.login import Login, SignedIn
-from sidecar.pages.router import Asked
+from sidecar.pages.login import Login, VerifiedSignIn
+from sidecar.pages.router import PageRequest
 from sidecar.pages.templates import Pages
 from sidecar.record.journal import Journal
 from sidecar.record.metrics import Metrics
-from sidecar.run.browser import Browser
+from sidecar.run.sign_in import Browser
 from sidecar.sessions.seal import Seal
 from sidecar.sign_in import attempts, provider
 from sidecar.sign_in.attempts import AT_ONCE, PER_CLIENT
@@ -64,7 +64,7 @@ def browser(settings: Settings = SETTINGS) -> Browser:
 async def verified(
     grant: Grant, nonce: str | None, now: float, use: str = "access", issuers: dict[str, Issuer] | None = None,
     rules: PrincipalRules | None = None,
-) -> SignedIn:  # fmt: skip
+) -> VerifiedSignIn:  # fmt: skip
     trusted = issuers or {ISSUER: Issuer(ISSUER, frozenset([CLIENT, "other"]), frozenset([use]))}
     return await browser().verify(grant, nonce, now, Tokens(trusted, rules or PrincipalRules(), find))
 
@@ -216,7 +216,7 @@ def at(port: int) -> Settings:
     return dataclasses.replace(SETTINGS, domain=f"http://127.0.0.1:{port}")
 
 
-def callbacks(count: int, states: int, clients: int) -> list[Asked]:
+def callbacks(count: int, states: int, clients: int) -> list[PageRequest]:
     """Callbacks of sign-ins that were begun, with made-up codes, in turn of so many states and so many clients."""
     begun = [begin("/", NOW) for _ in range(states)]
     signs = PendingSignIns(Seal(SETTINGS.session_secrets), LocalLedger())
@@ -227,11 +227,11 @@ def callbacks(count: int, states: int, clients: int) -> list[Asked]:
         headers = [(b"host", b"app.test"), (b"cookie", cookie.partition(b";")[0])]
         target = f"/_sidecar/callback?code=made-up-{number}&state={pending.state}".encode()
         raw = Raw("GET", target, headers, f"2001:db8:0:{number % clients:x}::{number:x}", "http", "r")
-        made.append(Asked(read(raw, Reading()), raw, b"", NOW, RULES))
+        made.append(PageRequest(read(raw, Reading()), raw, b"", NOW, RULES))
     return made
 
 
-async def answer(login: Login, asked: Asked) -> Code:
+async def answer(login: Login, asked: PageRequest) -> Code:
     try:
         await login.callback(asked)
     except Refused as refused:

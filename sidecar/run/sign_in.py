@@ -12,7 +12,7 @@ from sidecar.gate.identity import Tokens
 from sidecar.gate.session import Session
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
-from sidecar.pages.login import Login, SignedIn, Ways
+from sidecar.pages.login import Login, VerifiedSignIn, Ways
 from sidecar.pages.templates import Pages
 from sidecar.record.journal import Journal
 from sidecar.run.errors import StartError
@@ -96,7 +96,7 @@ class Browser:
             revoke_all=self.revoke_all, trusted=settings.trusted_proxies, logout_paths=settings.logout_paths,
         )  # fmt: skip
 
-    async def verify(self, grant: Grant, nonce: str | None, now: float, tokens: Tokens) -> SignedIn:
+    async def verify(self, grant: Grant, nonce: str | None, now: float, tokens: Tokens) -> VerifiedSignIn:
         """Return what a sign-in proves (R19). Raises Refused: SIGN_IN_INVALID, KEYS_UNAVAILABLE, PRINCIPAL_MISSING.
 
         A session whose token the gate would refuse is none: its browser would come back here, again and again.
@@ -115,7 +115,7 @@ class Browser:
                 raise
             raise Refused(Code.SIGN_IN_INVALID, f"the gate refuses its token: {refused.detail}") from None
         username = claims.get("username", claims.get("cognito:username", claims["sub"]))
-        return SignedIn(str(claims["sub"]), str(username), token, int(claims["exp"]))
+        return VerifiedSignIn(str(claims["sub"]), str(username), token, int(claims["exp"]))
 
     async def renew(self, session: Session, tokens: Tokens) -> Renewed:
         """New tokens of a session, of the use that `tokens` takes. Raises Refused: SESSION_EXPIRED, IDP_*."""
