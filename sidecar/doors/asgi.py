@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, MutableMapping
 from typing import Any
+from urllib.parse import unquote_to_bytes
 
 from sidecar.doors.answer import Answer
 from sidecar.doors.door import Receive, Scope
@@ -35,6 +36,8 @@ def head_of(scope: Scope) -> Head:
     path, query = scope.get("raw_path"), scope.get("query_string", b"")
     if not isinstance(path, bytes) or not path or b"?" in path:
         raise Refused(Code.TARGET_AMBIGUOUS, "the server does not say how the path came")
+    if scope.get("path") not in (unquote_to_bytes(path).decode("utf-8", "replace"), path.decode("latin-1")):
+        raise Refused(Code.TARGET_AMBIGUOUS, "a path that somebody has changed since it came")
     method = str(scope["method"]).encode("latin-1", "replace")
     target = path + b"?" + query if query else path
     if any(octet <= 0x20 or octet >= 0x7F for octet in method + target):
@@ -47,6 +50,8 @@ def head_of(scope: Scope) -> Head:
 
 def _line(header: tuple[bytes, bytes]) -> bytes:
     name, value = header
+    if b":" in name:
+        raise Refused(Code.HEADER_AMBIGUOUS, "a header with a colon in its name")
     if bytes(name).translate(None, _ENDS) != name or bytes(value).translate(None, _ENDS) != value:
         raise Refused(Code.HEADER_AMBIGUOUS, "a header with a line end in it")
     return b"%b: %b" % (name, value)
