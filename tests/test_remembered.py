@@ -150,6 +150,7 @@ GROWING = {
     "StrictProtocol._scope_of_all": "the fixed part of a scope",
     "Ticker._headers": "the fixed headers",
     "Ticker._idle": UNDER_WAY,
+    "Tasks._running": "the parts of a process, and the reloads under way",
     "Turns._waiting": UNDER_WAY,
     "_Message._held": "one call to the PDP",
     "_Message.items": "one call to the PDP",
