@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import itertools
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -27,6 +28,18 @@ def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
                 yield node.body[0].lineno, text
 
 
+def attribute_docs(tree: ast.Module) -> Iterator[tuple[int, str]]:
+    """The strings that describe what is assigned just before them, with their lines."""
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if not isinstance(body, list):
+            continue
+        for before, doc in itertools.pairwise(body):
+            match doc:
+                case ast.Expr(value=ast.Constant(value=str(text))) if isinstance(before, ast.Assign | ast.AnnAssign):
+                    yield doc.lineno, text
+
+
 def given_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
     """The names that a file gives: of arguments, variables, fields, functions and classes."""
     for node in ast.walk(tree):
@@ -41,7 +54,7 @@ def given_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 def faults(tree: ast.Module, banned: set[str]) -> list[int]:
     """Lines with a docstring that begins as a question, or with a banned name."""
-    found = [line for line, text in docstrings(tree) if QUESTION.match(text)]
+    found = [line for line, text in (*docstrings(tree), *attribute_docs(tree)) if QUESTION.match(text)]
     found += [line for line, name in given_names(tree) if name.strip("_").lower() in banned]
     return sorted(found)
 
@@ -51,6 +64,7 @@ def faults(tree: ast.Module, banned: set[str]) -> list[int]:
     [
         '"""What it does."""', 'class A:\n    """Whether it is."""', 'async def f():\n    """Whoever asks."""',
         "def f(way): ...", "class Way: ...", "for crumb in x: ...", "self._left = 1", "over: int = 1", "def also(): ...",
+        'X = 1\n"""What it is."""', 'class A:\n    x: int = 1\n    """Whether it is."""',
     ],
 )  # fmt: skip
 def test_a_word_that_stops_a_reader_is_seen(source: str) -> None:

@@ -1,4 +1,4 @@
-"""What settings must say together, beyond what each must say by itself."""
+"""Rules across settings, beyond the rule of each setting."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sidecar.gate.own import CALLBACK_PATH
 
 
 class Rule(NamedTuple):
-    """What settings that are each good by itself must say together. `reads` are its settings: where one of them could
+    """Rule across settings, each valid by itself. `reads` are its settings: where one of them could
     not be read, nothing is said of it."""
 
     reads: frozenset[str]

@@ -1,4 +1,4 @@
-"""Where the sidecar runs: environment and flags -> one frozen `Settings`, every fault at once."""
+"""Reads environment and flags into one frozen `Settings`, and reports every fault at once."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _OF_A_SERVICE = re.compile(
 
 
 class Understood(NamedTuple):
-    """What settings say. Where one cannot be read, `problems` say so and its default stands in, so that whatever else
+    """Values of the settings. Where one is invalid, `problems` say so and its default stands in, so that whatever else
     is wrong is found too."""
 
     settings: Settings

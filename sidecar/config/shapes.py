@@ -41,7 +41,7 @@ class Reader:
         self.warnings: list[Problem] = []
 
     def fault(self, mark: Mark, message: str) -> None:
-        """Note a fault at a place; reading goes on, so that all faults are told at once."""
+        """Note a fault at a place; reading goes on, so that all faults are reported at once."""
         self.problems.append(self._problem(mark, message))
 
     def warn(self, mark: Mark, message: str) -> None:

@@ -1,4 +1,4 @@
-"""A code -> the answer that its request gets. The only place where a code meets HTTP."""
+"""Complete responses that the sidecar generates itself. The only place that maps a code to HTTP."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ _TEXTS = {
     503: "Something that this application depends on isn't available. Try again in a moment.",
     504: "The application took too long to answer.",
 }
-"""What a page tells a person; nothing that helps an attacker."""
+"""Texts of error pages, by status; nothing in them helps an attacker."""
 _TEXTS_OF_CODE = {
     **dict.fromkeys(_LASTING, _LASTING_TEXT),
     Code.PRINCIPAL_MISSING: (

@@ -1,4 +1,4 @@
-"""Answers to Envoy (envoy.service.auth.v3.CheckResponse) as bytes, of the few fields that we use."""
+"""Answers to Envoy (envoy.service.auth.v3.CheckResponse) as bytes, with the few fields that the sidecar uses."""
 
 from __future__ import annotations
 

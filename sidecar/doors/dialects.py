@@ -1,4 +1,4 @@
-"""How each proxy says which request it holds when it asks by HTTP: one table, and the strict reading of it."""
+"""Dialects of the proxies that ask by HTTP: which headers describe the held request, in one table, and their parser."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ FIXED = frozenset(
         ).split(),
     ]
 )  # fmt: skip
-"""What deploy/nginx and deploy/traefik take away by name, since these proxies know no other way."""
+"""Headers that deploy/nginx and deploy/traefik remove by name, since these proxies know no other way."""
 
 
 class Dialect(NamedTuple):

@@ -1,4 +1,4 @@
-"""Skeleton of every door: clock, request id, trace, decision, record and our own answers stand here once.
+"""Skeleton of every door: clock, request id, trace, decision, log record and the sidecar's own answers.
 
 A door adds what differs: how it reads the request that it is asked about, whether it can hold the app's answer, and
 what it does with a permit.
@@ -36,7 +36,7 @@ class Visit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """What all doors use, made once for all of them. `now` gives Unix seconds, `timer` monotonic ones."""
+    """Shared parts of all doors, created once. `now` gives Unix seconds, `timer` monotonic ones."""
 
     gate: Gate
     journal: Journal

@@ -34,7 +34,7 @@ SERVICE = "envoy.service.auth.v3.Authorization"
 CHECK = f"/{SERVICE}/Check".encode("ascii")
 
 PARTIAL_BODY = b"x-envoy-auth-partial-body"
-"""Whether the body in the question is only its beginning; Envoy says it where it gives bodies at all
+"""Header that tells if Envoy sends only the beginning of the body; Envoy says it where it gives bodies at all
 (api/envoy/extensions/filters/http/ext_authz/v3, `BufferSettings`), and takes it out of what a client sends."""
 # of an answer that Envoy frames itself
 _FRAMING = frozenset((b"content-length", b"connection", b"transfer-encoding"))

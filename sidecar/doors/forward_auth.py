@@ -1,4 +1,4 @@
-"""PEP for others, by HTTP: a proxy asks about the request that it holds, and does what the answer says."""
+"""PEP for other proxies, by HTTP: a proxy asks about the request that it holds, and follows the answer."""
 
 from __future__ import annotations
 

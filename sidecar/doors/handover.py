@@ -1,4 +1,4 @@
-"""PEP for others: what a verdict says to a proxy that forwards by itself, whatever the protocol in which it asked."""
+"""PEP for other proxies: the changes that a proxy makes to the request it forwards, for any protocol."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ SETTABLE = (*SET_BY_SIDECAR, b"cookie")
 """Every header that a Handover may set."""
 _SET_BY_SIDECAR = frozenset(SET_BY_SIDECAR)
 _FRAMING = (HOP_BY_HOP - FORWARDED_BY_SOME) | {b"host", b"expect"}
-"""What belongs to the connections of the proxy that asks, which writes them anew (RFC 9110 section 7.6.1)."""
+"""Headers of the asking proxy's own connections, which it writes anew (RFC 9110 section 7.6.1)."""
 
 
 class Handover(NamedTuple):

@@ -1,4 +1,4 @@
-"""PEP: an HTTP request on its way, forwarded by a permit or refused, streaming both ways."""
+"""PEP for HTTP: forwards a request by its permit, or refuses it, streaming in both directions."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Answers a refused request: a problem for programs, a page for people, the sign-in for whoever has no session."""
+"""Answers a refused request: a problem for programs, a page for people, the sign-in without a session."""
 
 from __future__ import annotations
 
@@ -74,7 +74,7 @@ def _first(headers: Iterable[Header], name: bytes) -> bytes:
 
 
 _FORMS = (b"application/x-www-form-urlencoded", b"multipart/form-data", b"text/plain")
-"""What a form of HTML sends (WHATWG HTML, "Attributes for form submission")."""
+"""Media types that an HTML form sends (WHATWG HTML, "Attributes for form submission")."""
 
 
 def _navigates(raw: Raw) -> bool:

@@ -1,4 +1,4 @@
-"""PEP for a WebSocket: decided at the handshake by the same gate, then relayed until it ends or may not go on."""
+"""PEP for WebSockets: the gate decides the handshake, then messages are relayed until the end or a later refusal."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Question of one method of a route, put together when the routes are read: a request looks it up once."""
+"""Question that a route's method asks, built when the routes are read and looked up once per request."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Ask:
     """Parameters that the rule reads or sets, where nothing is said of the others."""
     obligations: tuple[Obligation, ...] = ()
     has_optional: bool = field(init=False)
-    """Whether an attribute may be left out."""
+    """True if an attribute may be left out."""
 
     def __post_init__(self) -> None:
         templates = [*self.attributes.values(), *([self.id] if self.id is not None else [])]

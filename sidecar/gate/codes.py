@@ -1,4 +1,4 @@
-"""Reasons why a request gets no answer of the app, or gets one: each code with what it means and what to do about it."""
+"""Codes of refusals and grounds of permits, each with its meaning and what to do about it."""
 
 from __future__ import annotations
 

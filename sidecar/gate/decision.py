@@ -1,4 +1,4 @@
-"""PDP: the question to Cerbos, and the reading of its answer: an allow only if it is exactly that (R16)."""
+"""PDP: the question to Cerbos, and the strict parsing of its answer; only an explicit allow allows (R16)."""
 
 from __future__ import annotations
 

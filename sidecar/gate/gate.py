@@ -101,10 +101,10 @@ class _Evaluation:
     reply_headers: tuple[Header, ...] = ()
     cookies: tuple[bytes, ...] = ()
     obligations: tuple[Obligation, ...] = ()
-    """What the answer to whoever has come demands, beside what the route does."""
+    """Obligations from the kind of sign-in, in addition to the route's."""
     recheck: float = 0.0
     missing: Missing | None = None
-    """What the lookup that was reached makes of a resource that is not there."""
+    """The `missing` of the lookup that was reached: the treatment of a resource that does not exist."""
     marks: list[tuple[str, float]] = field(default_factory=list)
     """The stages that were entered, and when."""
 

@@ -1,4 +1,4 @@
-"""Headers of a request: which ones decide something, which go to the app, and which are refused.
+"""Headers of a request: which affect the decision, which go to the app, and which are refused.
 
 Each name is judged once, by a table. A name that is in no table goes to the app.
 """
@@ -26,11 +26,11 @@ OVERRIDES = (
     b"wl-proxy-client-ip x-scheme x-url-scheme front-end-https"
 ).split()
 OVERRIDE_PREFIXES = (b"x-forwarded-", b"x-original-")
-"""What begins like this is another proxy's word for the request or its sender, and no list of such names is whole."""
+"""Prefixes of headers by which other proxies describe the request or its sender; no list of such names is complete."""
 ALB_PREFIX = b"x-amzn-oidc-"
 ALB_ACCESS_TOKEN, ALB_DATA = b"x-amzn-oidc-accesstoken", b"x-amzn-oidc-data"
 ALB_HEADERS = (ALB_ACCESS_TOKEN, ALB_DATA, b"x-amzn-oidc-identity")
-"""What an AWS load balancer sends of whom it has signed in."""
+"""Headers that an AWS load balancer sends about the user it has signed in."""
 _SINGLE = (*SINGLETONS, ALB_ACCESS_TOKEN, ALB_DATA)
 _ALSO_READ = (
     b"cookie accept x-forwarded-for x-forwarded-proto x-request-id access-control-request-method sec-fetch-site "

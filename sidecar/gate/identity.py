@@ -1,4 +1,4 @@
-"""Who asks: a bearer token and the issuer's keys -> verified claims -> the principal that Cerbos is told of."""
+"""Identity: a bearer token and the issuer's keys -> verified claims -> the principal that Cerbos gets."""
 
 from __future__ import annotations
 

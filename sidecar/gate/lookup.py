@@ -1,4 +1,4 @@
-"""PIP: what the resource is like. A lookup, its calls, and the attributes in an answer, whatever its source."""
+"""PIP: attributes of the resource. A lookup, its calls, and the attributes in a reply, for any source."""
 
 from __future__ import annotations
 

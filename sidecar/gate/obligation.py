@@ -1,4 +1,4 @@
-"""Obligations: what a permit demands of whoever gives the app's answer to the client.
+"""Obligations: duties that a permit imposes on the door that returns the app's answer.
 
 XACML's word. A stage of the gate finds them, the permit carries them, and `gate.settle.settle` does them, which tells
 how to add another one.

@@ -1,4 +1,4 @@
-"""Where a browser's request comes from: what is done with its cookies must come from our own pages (R21)."""
+"""Origin check: a browser's request with cookies must come from the app's own pages (R21)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Names that are ours: headers that only the sidecar writes, its cookies, and its paths. Each stands here alone."""
+"""Names of the sidecar's own headers, cookies and paths, each defined only here."""
 
 from __future__ import annotations
 
@@ -53,23 +53,23 @@ IDENTITY = (
         "the roles, sorted, each once, joined with `,`, each encoded likewise",
     ),
 )
-"""What every door writes for a principal, and takes away from what a client or the app sends."""
+"""Headers that every door sets for a principal, and removes from requests of clients and answers of the app."""
 ASSERTION = b"x-auth-assertion"
 """The same, signed."""
 IDENTITY_HEADERS = (*(header.name for header in IDENTITY), ASSERTION)
-"""What only the sidecar may say to the upstream, and nobody to the client."""
+"""Headers that only the sidecar may send to the upstream, and nobody to the client."""
 REQUEST_ID = b"x-request-id"
 FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST = b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host"
 FORWARDED = (FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST)
 SET_BY_SIDECAR = (*IDENTITY_HEADERS, REQUEST_ID, *FORWARDED)
-"""What the sidecar says to the app, and nobody else."""
+"""Headers to the app that only the sidecar sets."""
 
 # --- headers to a proxy that asks ---
 
 TARGET = b"x-auth-target"
 REMOVE = b"x-auth-remove"
 APP_CONTROL, APP_VARY = b"x-auth-cache-control", b"x-auth-vary"
-"""What a proxy adds to the app's answer as Cache-Control and as Vary, where the answer is for one principal."""
+"""Headers with the Cache-Control and Vary that a proxy adds to an answer for one principal."""
 PROBLEM = b"x-auth-problem"
 NUMBERED_COOKIE = b"x-auth-set-cookie-%d"
 

@@ -1,4 +1,4 @@
-"""The raw request, judged once into one canonical reading, or refused.
+"""Parses the raw request once into its canonical form, or refuses it.
 
 What is read here is what is decided, logged and sent: nothing downstream sees the raw request again.
 """

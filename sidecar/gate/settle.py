@@ -1,4 +1,4 @@
-"""The gate's second half: the app's answer by its permit -> what is released to the client, or a refusal. Pure.
+"""Second half of the gate: the app's answer and its permit -> the answer for the client, or a refusal. Pure.
 
 How to add an obligation is in docs/architecture.md.
 """
@@ -29,7 +29,7 @@ class HeldAnswer(NamedTuple):
 
 
 class Released(NamedTuple):
-    """What may go out to the client. `body` is None where the app's own goes out as it comes."""
+    """Answer released to the client. `body` is None where the app's own goes out as it comes."""
 
     status: int
     headers: list[Header]

@@ -1,4 +1,4 @@
-"""The trace context of one request: plain data, which travels with the request to all that is asked for it.
+"""The trace context of one request: plain data that is passed on with every call made for the request.
 
 W3C Trace Context (www.w3.org/TR/trace-context). `record/tracing.py` begins and exports it.
 """

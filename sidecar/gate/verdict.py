@@ -1,4 +1,4 @@
-"""Verdicts of the gate about one request: forward it, or refuse it and why."""
+"""Verdicts of the gate on a request: forward it, or refuse it with a reason."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class Facts:
     websocket: bool = False
     roles: tuple[str, ...] = ()
     cache: str = ""
-    """Whether the decision was remembered, `hit` or `miss`; "" where decisions are not remembered."""
+    """Cache result of the decision, `hit` or `miss`; "" if decisions are not cached."""
     stages: dict[str, float] = field(default_factory=dict)
     """Seconds spent in each stage that was reached, by the stage's name."""
     trace: Trace | None = None

@@ -11,7 +11,7 @@ DEFAULTED: dict[str, Any] = {
     "scheme": "HTTP", "periodSeconds": 10, "successThreshold": 1, "failureThreshold": 3, "defaultMode": 420,
     "optional": False,
 }  # fmt: skip
-"""What the API server writes where a container or a volume does not say (kubernetes, pkg/apis/core/v1/defaults.go)."""
+"""Defaults of the API server for a container or a volume (kubernetes, pkg/apis/core/v1/defaults.go)."""
 
 _REFUSED_VARIABLE = re.compile(
     r"(SIDECAR|AWS_COGNITO|AWS_ENDPOINT_URL|CERBOS|LD|PYTHON|SSL|OPENSSL|GODEBUG|GLIBC|GCONV|MALLOC|UVICORN)(_.*)?"

@@ -1,4 +1,4 @@
-"""PIP: asks a source for the gate; one flight for equal questions, a cache where the route file wants one."""
+"""PIP: asks the source of a lookup. Coalesces equal questions, caches replies, applies breaker and fair queueing."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ and whoever asks for it must not close the source to all others."""
 
 _Key = tuple[str, str, str | bytes]
 Count = Callable[[str, str], None]
-"""Told of each look into a cache: (its name, `hit` or `miss`)."""
+"""Callback for each cache lookup: (its name, `hit` or `miss`)."""
 
 
 class Source(Protocol):

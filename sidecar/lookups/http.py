@@ -1,4 +1,4 @@
-"""Lookup hooks: a source that is asked by HTTP."""
+"""Lookup source for hooks, by HTTP."""
 
 from __future__ import annotations
 

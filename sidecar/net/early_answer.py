@@ -1,4 +1,4 @@
-"""Answers of the server itself, before an app has a request or in place of what it failed to say."""
+"""Responses of the server itself, before the app gets a request or when the app fails to respond."""
 
 from __future__ import annotations
 

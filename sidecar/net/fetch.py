@@ -1,4 +1,4 @@
-"""Questions to a server that is asked without a permit: a lookup hook, or a PDP. Never the way to the protected app."""
+"""HTTP client for servers that need no permit: lookup hooks and PDPs. Never used for the protected app."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""In whose name a place is used: that of the client's address, and that of the principal. Each gets a share."""
+"""Owners of places: the client's address and the principal. Each gets a fair share."""
 
 from __future__ import annotations
 

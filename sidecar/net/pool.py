@@ -1,4 +1,4 @@
-"""Kept-alive connections to one server: room for so many, and whatever is unused for long is swept away."""
+"""Keep-alive connections to one server: bounded in number, and closed when idle for too long."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The protected app: nothing goes to it but what a permit says."""
+"""Client of the protected app: sends only what a permit allows."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Upgraded(NamedTuple):
 
 
 class Handshake(NamedTuple):
-    """What a WebSocket handshake of our own says besides the permit's headers: our key, and the subprotocols that are
+    """Parts of a WebSocket handshake besides the permit's headers: the sidecar's key, and the subprotocols that are
     offered, without extensions (RFC 6455 section 4.1)."""
 
     key: bytes
@@ -34,7 +34,7 @@ class Handshake(NamedTuple):
 class Upstream:
     """Sends what permits say, by the connections of `pool`.
 
-    `owners` tells in whose name a permit is used: none of them gets more connections than are free.
+    `owners` gives the owners of a permit: none of them gets more connections than are free.
     """
 
     def __init__(self, pool: Pool[Forward], owners: Callable[[Forward], tuple[str, ...]] = lambda _: ()) -> None:
@@ -90,7 +90,7 @@ class Upstream:
         await self._pool.reach()
 
     def _refuse_greedy(self, permit: Forward) -> None:
-        """Raise Fault for one who has as many connections as are free: so many leave each of the others their share
+        """Raise Fault for one who has as many connections as are free: the others keep their share
         (A. K. Choudhury and E. L. Hahne, "Dynamic queue length thresholds", 1998)."""
         owners = self._owners(permit)
         used = [self._owners_of(connection) for connection in self._pool.connections if connection.permit is not None]

@@ -1,4 +1,4 @@
-"""Signing a browser in and out: our own form, or Cognito's hosted UI (OAuth 2.0 code grant with PKCE, RFC 7636)."""
+"""Signs browsers in and out: the sidecar's own form, or Cognito's hosted UI (OAuth 2.0 code grant, PKCE RFC 7636)."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ SAYS = {
     SignInError.UNSUPPORTED_CHALLENGE: "Your account requires a sign-in step that isn't supported here.",
     SignInError.FLOW_NOT_ALLOWED: "This application doesn't allow signing in with a password.",
 }
-"""What a person is told; nothing that tells a wrong password from an unknown user."""
+"""Texts for a failed sign-in; none tells a wrong password from an unknown user."""
 
 
 class HostedUI(Protocol):

@@ -1,4 +1,4 @@
-"""For front ends: who has come, and which of some requests would be allowed, decided as the requests themselves are."""
+"""API for front ends: the signed-in principal, and which requests would be allowed, decided by the same gate."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Permissions:
         return {WHOAMI_PATH: {"GET": self.whoami}, PERMISSIONS_PATH: {"POST": self.permissions}}
 
     async def whoami(self, asked: PageRequest) -> Answer:
-        """GET whoami: the principal as Cerbos is told of it, the claims, and how long the session lasts."""
+        """GET whoami: the principal as sent to Cerbos, the claims, and how long the session lasts."""
         identified = await self._door.gate.identify(asked.request, asked.rules)
         return json_answer(who(identified), identified.cookies)
 
@@ -108,7 +108,7 @@ def _one(number: int, entry: Any) -> tuple[str, str]:
 
 
 def who(identified: Identified) -> dict[str, Any]:
-    """Return the facts that a person may know of the own session; no token is in it."""
+    """Return what users may see of their own session; it contains no token."""
     principal, session = identified.principal, identified.session
     told: dict[str, Any] = {
         "principal": {
@@ -124,7 +124,7 @@ def who(identified: Identified) -> dict[str, Any]:
 
 
 def json_answer(document: Any, cookies: tuple[bytes, ...] = ()) -> Answer:
-    """A JSON answer for whoever asked alone."""
+    """Return a private JSON answer, which no shared cache keeps."""
     body = json.dumps(document, default=_plain).encode("ascii")
     headers = [
         (b"content-type", b"application/json"), (b"content-length", str(len(body)).encode("ascii")), *PRIVATE,

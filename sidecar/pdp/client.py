@@ -1,4 +1,4 @@
-"""All that asking a PDP needs, whatever it speaks: a breaker, fair shares, and principals as it is told of them."""
+"""Base of the PDP clients, for any protocol: a circuit breaker, fair queueing, and encoded principals."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from sidecar.net.breaker import Breaker
 from sidecar.net.shares import Shares
 
 MAX_CALL = 2 * 1024 * 1024
-"""Bytes of what is asked for together in one message: half of what Cerbos takes."""
+"""Bytes of the resources in one message: half of what Cerbos accepts."""
 MAX_QUESTION = 4 * 1024 * 1024 - 64 * 1024
 """Bytes of a message that Cerbos takes by default (gRPC's own limit of 4 MiB), with room for what stands around it;
 JSON is no shorter."""
 _PRINCIPALS = 4 * 1024 * 1024
-"""Bytes of principals as a PDP is told of them: about 1,000 with 20 claims."""
+"""Bytes of encoded principals: about 1,000 with 20 claims."""
 COUNTS = frozenset((Code.PDP_UNAVAILABLE, Code.PDP_TIMEOUT, Code.PDP_BAD_ANSWER, Code.PDP_PARTIAL))
 """Faults that open the breaker: it does not answer. One that refuses a question is there, and closes it."""
 
@@ -40,7 +40,7 @@ class Client:
         return self._breaker.is_open
 
     def _told(self, principal: Principal) -> bytes:
-        """The principal as the PDP is told of it; those that asked lately are kept, by their identity."""
+        """Return the encoded principal; recent ones are cached by identity."""
         known = self._principals.get(id(principal))
         if known is not None and known[0] is principal:
             return known[1]

@@ -18,11 +18,11 @@ from sidecar.record.metrics import Metrics
 log = logging.getLogger("sidecar.journal")
 
 Later = Callable[[float, Callable[[], None]], object]
-"""Calls something once, so many seconds later: with 0 after what is under way."""
+"""Calls a function once after a delay in seconds; 0 means after the current callbacks."""
 
 
 EndTrace = Callable[[Facts, str, str, int, float, float, bool], None]
-"""Told of each verdict for its trace: (facts, outcome, code, status, seconds, Unix time, whether we forwarded it)."""
+"""Ends the trace of a verdict: (facts, outcome, code, status, seconds, Unix time, whether the sidecar forwarded it)."""
 
 
 def at_once(_: float, what: Callable[[], None]) -> None:
@@ -52,7 +52,7 @@ class _NoPolicies:
 
 
 class Journal:
-    """Writes one JSON line per verdict to stdout or a file, counts it, and tells its trace. `now` gives Unix seconds.
+    """Writes one JSON line per verdict to stdout or a file, counts it, and ends its trace. `now` gives Unix seconds.
 
     `policies` tells the generation that a decision of Cerbos is logged with.
 

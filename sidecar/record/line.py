@@ -58,7 +58,7 @@ Who = Annotated[str, Field("id of the principal; empty where nobody was identifi
 
 
 class Decision(NamedTuple):
-    """A request that the gate judged, by whichever door it came."""
+    """A request that the gate decided, at any door."""
 
     time: Time
     request_id: RequestId
@@ -254,7 +254,7 @@ def decision_text(
 
 
 def times_text(stages: Mapping[str, float], unit: float = 1.0) -> str:
-    """Return the field `ms` of times that are in units of so many milliseconds."""
+    """Return the field `ms` of times in units of `unit` milliseconds."""
     return _times_format(tuple(stages)) % tuple([time * unit for time in stages.values()])
 
 

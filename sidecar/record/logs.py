@@ -1,4 +1,4 @@
-"""Structured logs on stderr: one JSON object a line. The decision log is another thing: `record/journal.py`."""
+"""Structured logs on stderr: one JSON object a line. The decision log is separate: `record/journal.py`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""All that is or may be wrong with settings, routes and policies: nothing is started, and only a probe asks."""
+"""Checks settings, routes and policies: starts nothing, and connects to servers only for a probe."""
 
 from __future__ import annotations
 

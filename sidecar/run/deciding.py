@@ -1,4 +1,4 @@
-"""From settings to a gate that can decide: nothing is opened, no file is made, no process started.
+"""Composes a gate from settings: opens no connection, writes no file, starts no process.
 
 `sidecar check` and `sidecar explain` go no further, and so find what `sidecar run` refuses.
 """

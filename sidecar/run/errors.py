@@ -1,4 +1,4 @@
-"""Why the sidecar cannot start: every reason at once, a line each."""
+"""Start errors: every reason at once, one per line."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sidecar explain`: what decides, made of the settings, and asked about one request of a person's making."""
+"""`sidecar explain`: composes a gate from the settings, and explains its verdict on one request."""
 
 from __future__ import annotations
 

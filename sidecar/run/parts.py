@@ -1,4 +1,4 @@
-"""Parts of a process that serves, besides its gate: made and not opened, so that `check` tries them as `run` does."""
+"""Parts of a serving process besides its gate: built but not opened, so that `check` tests them as `run` does."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Composes the PDP: settings -> who is asked for decisions, and what puts changed policies into force."""
+"""Composes the PDP: settings -> its client, and the reload of policies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Puts the route file and the policies into force: all of a change at once, or nothing of it."""
+"""Reloads the route file and the policies: applies a change as a whole, or not at all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From what decides to a process that serves: its ports and its Cerbos, started, drained and stopped in order."""
+"""Serving process: starts, drains and stops its ports and its Cerbos in order."""
 
 from __future__ import annotations
 

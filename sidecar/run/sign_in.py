@@ -1,4 +1,4 @@
-"""Parts for browsers, composed: settings -> sessions, the sign-in, and the pages under `/_sidecar/`."""
+"""Composes sign-in: settings -> sessions, the login, and the pages under `/_sidecar/`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The traffic port: settings -> its doors and pages, and the ASGI app that gives each request to one of them."""
+"""Traffic port: composes its doors and pages, and dispatches each request to one of them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How the sidecar runs as processes: one that serves, or a parent that shares its ports among workers."""
+"""Processes of the sidecar: a single serving one, or a parent that shares its ports with workers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Browser sessions: what a cookie stands for, for how long, and new tokens before the old ones end."""
+"""Browser sessions: loads them by cookie, limits their lifetime, and renews tokens before they expire."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ MARGIN = 60.0
 USED_EVERY = 60.0
 """Seconds between two writings of when a session was last used."""
 GRACE = 300.0
-"""Seconds for which the new tokens are given to whoever still has the old cookie: its refresh token may be dead."""
+"""Grace period in seconds in which a request with the old cookie gets the new tokens: its refresh token may be dead."""
 AGAIN_AFTER = 10.0
 """Seconds after a renewal that failed in which a token that is still good is served without another try."""
 RENEW_WITHIN = 5.0

@@ -1,4 +1,4 @@
-"""Parts that both stores of sessions share: the port, the record, and the cookies that carry it."""
+"""Port of the session stores, with the record and the cookies that they share."""
 
 from __future__ import annotations
 

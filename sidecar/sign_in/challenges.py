@@ -22,7 +22,7 @@ MAX_MESSAGE = 200
 
 PoolReply = Mapping[str, Any]
 Reasons = Mapping[str, SignInError]
-"""What the API's errors are to a person at one step; any other is an answer that cannot be used."""
+"""Errors of the API at one step -> reasons shown to the user; any other error is an unusable answer."""
 
 
 # --- answers ---
@@ -187,7 +187,7 @@ AT_NEW_PASSWORD: Reasons = {
     "InvalidParameterException": SignInError.PASSWORD_POLICY,
 }
 _SAID = {"attempts exceeded": SignInError.THROTTLED, "user is disabled": SignInError.DISABLED}
-"""What NotAuthorizedException tells apart by its message alone."""
+"""Cases of NotAuthorizedException that only its message distinguishes."""
 _SECRET = re.compile(r"secret[ _]hash|with secret|for secret|client secret")
 _TELLING = (SignInError.PASSWORD_POLICY, SignInError.REFUSED)
 _ENDED = (

@@ -1,4 +1,4 @@
-"""Signing in at Cognito: what a sign-in gives, why one fails, how the provider is asked, and what its tokens must say.
+"""Sign-in at Cognito: its results and errors, the HTTP client of the provider, and the check of the tokens.
 
 `hosted.py` asks the domain of the hosted UI (OAuth 2.0), `user_pool.py` the API that takes passwords and challenges.
 """
@@ -115,7 +115,7 @@ _JSON = ("application/json", "application/x-amz-json-1.1")
 
 
 class Provider:
-    """Asks the provider's endpoints, each time on a connection of its own. `report` is told of each fault."""
+    """Asks the provider's endpoints, each time on a connection of its own. `report` gets each fault."""
 
     def __init__(self, report: Report) -> None:
         self._report = report
@@ -139,7 +139,7 @@ class Provider:
         return reply
 
     def failed(self, fault: str, refused: Refused) -> Refused:
-        """The refusal, told of in the log and in the metric."""
+        """Return the refusal, after logging and counting it."""
         log.warning("the identity provider: %s: %s", fault, refused.detail)
         self._report("idp", fault)
         return refused

@@ -1,4 +1,4 @@
-"""Signing in with our own form: the API of a user pool that takes passwords and challenges, unsigned as in browsers."""
+"""Client of a user pool's API for the sidecar's own form: passwords and challenges, unsigned as in browsers."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ class UserPool:
             raise self._told(refused) from None
 
     def _told(self, failure: SignInFailed | Refused) -> SignInFailed | Refused:
-        """The failure, told of in the log and in the metric where it is not a person's."""
+        """Return the failure, after logging and counting it unless the user caused it."""
         if isinstance(failure, Refused):
             if failure.code != Code.SESSION_EXPIRED:
                 self._provider.failed("bad_answer" if failure.code == Code.IDP_BAD_ANSWER else "throttled", failure)

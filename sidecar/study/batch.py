@@ -1,4 +1,4 @@
-"""Many requests of one principal: the gate decides each as always, and Cerbos is asked for all of them at once."""
+"""Batch decisions for one principal: the gate decides each request, with one call to Cerbos for all."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sidecar explain`: the whole way of one request through the gate, with nothing forwarded."""
+"""`sidecar explain`: every stage of the gate for one request; forwards nothing."""
 
 from __future__ import annotations
 

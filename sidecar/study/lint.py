@@ -1,4 +1,4 @@
-"""Warnings about policies: what they read that nobody tells them, and what they deny that stays allowed.
+"""Warnings about policies: attributes that they read but never get, and denials without effect.
 
 A condition that cannot be evaluated is not met, in a DENY too, unless Cerbos evaluates strictly; a comparison of a text
 with a number or boolean by `==` is false even then. So each of these may let through what the policy's author denies.

@@ -1,4 +1,4 @@
-"""Attributes that a condition reads: each, whether it is known to be there, and what it is compared with.
+"""Attributes that a condition reads, with guards against absence and the values compared.
 
 Known is what a guard says: `has(R.attr.x)` or `"x" in R.attr`, on either side of `&&` (in CEL an error beside false is
 false), in an earlier term of `all`, or the other way round under `||`, `!`, `?:` and `any`.

@@ -1,4 +1,4 @@
-"""Answers of servers that are asked rarely, each on a connection of its own and whole only up to a bound.
+"""Bounded downloads from servers that are asked rarely, each on its own connection.
 
 Key servers and the identity provider are such. What is asked for each request has `net.fetch`.
 """

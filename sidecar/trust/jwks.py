@@ -1,4 +1,4 @@
-"""The issuers' keys: fetched when first needed, kept while a key server is away, never asked for too often.
+"""Key sets of the issuers: fetched on first use, kept while a key server is down, refreshed at a limited rate.
 
 A known key never waits. An unknown one waits for one fetch that all share, at most twice a minute, so that made-up key
 ids cost the key server nothing. A set that cannot be used leaves the good one in place.
@@ -188,7 +188,7 @@ class KeyStore:
             await self._fetch(source)
 
     async def _fetch(self, source: _Source) -> None:
-        """One fetch that everybody who waits shares; whoever stops waiting does not stop it."""
+        """A fetch that all waiters share; a waiter that gives up does not cancel it."""
         if source.flight is None:
             source.attempts.append(self._now())
             source.flight = self._spawn(self._load(source))

@@ -16,7 +16,7 @@ from sidecar.wire.grammar import Header
 CONTROL, VARY, EXPIRES = b"cache-control", b"vary", b"expires"
 
 _FOR_SHARED_CACHES = frozenset((EXPIRES, b"surrogate-control", b"x-accel-expires", b"edge-control"))
-"""What shared caches read before Cache-Control, or in its place."""
+"""Headers that shared caches read before Cache-Control, or instead of it."""
 _TARGETED = b"-cache-control"
 """How the names of targeted fields end (RFC 9213 section 2.1): CDN-Cache-Control and those of each vendor."""
 _SAID = _FOR_SHARED_CACHES | {CONTROL, VARY}

@@ -114,7 +114,7 @@ MAX_HOST = 255
 
 
 def is_host(value: bytes) -> bool:
-    """Whether a value of Host, or of :authority, names one host, with or without a port."""
+    """Return whether a value of Host, or of :authority, names one host, with or without a port."""
     return len(value) <= MAX_HOST and _HOST.fullmatch(value) is not None
 
 

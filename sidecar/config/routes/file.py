@@ -47,7 +47,7 @@ class RoutesFile:
     """Lookup -> the place of its URL; `identity_marks` are those of `identities`: for `sidecar check`."""
     identity_marks: tuple[Mark, ...] = ()
     warnings: tuple[Problem, ...] = ()
-    """What works as it is written, and lets more through than its author is likely to mean."""
+    """Warnings: it works as written, but lets more through than its author is likely to mean."""
 
     def decisions(self) -> DecisionCache | None:
         """A cache of decisions that is empty yet, where the file asks for one."""
