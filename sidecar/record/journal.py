@@ -61,13 +61,13 @@ class Journal:
 
     def __init__(
         self, stream: IO[str], metrics: Metrics, now: Callable[[], float], later: Later = at_once,
-        tell: EndTrace | None = None, *, shadow: bool = False,
+        end_trace: EndTrace | None = None, *, shadow: bool = False,
     ) -> None:  # fmt: skip
         self._stream = stream
         self.metrics = metrics
         self._now = now
         self._later = later
-        self._tell = tell
+        self._end_trace = end_trace
         self._mode: Mode = "shadow" if shadow else "enforce"
         self.policies: Generation = _NoPolicies()
         self._lines: list[str] = []
@@ -89,8 +89,8 @@ class Journal:
         if facts.cache:
             self.metrics.remembered("decision", facts.cache)
         now = self._now()
-        if self._tell is not None:
-            self._tell(facts, effect, code, outcome.status, outcome.seconds, now, forwarded)
+        if self._end_trace is not None:
+            self._end_trace(facts, effect, code, outcome.status, outcome.seconds, now, forwarded)
         asked, roles = facts.call_id != "", facts.roles
         rare = _NOTHING_RARE if code is _ALLOWED and len(roles) <= MAX_ROLES else _rare(verdict, failed)
         self._add(
