@@ -143,6 +143,7 @@ def key_url(text: str) -> str:
         raise ValueError("expected an https URL")
     if match is not None and match[1] == "http" and not units.is_loopback(match[2]):
         raise ValueError("expected https: only a loopback host may be asked over plain http")
+    _require_literal(match)
     return text
 
 
@@ -151,7 +152,17 @@ def page_url(text: str) -> str:
     match = re.fullmatch(rf"(https?)://({HOST})(:{PORT})?(/[!-\"$-~]*)?", text)
     if text and (match is None or (match[1] == "http" and not units.is_loopback(match[2]))):
         raise ValueError("expected an https URL, or http on a loopback host")
+    _require_literal(match)
     return text
+
+
+def _require_literal(match: re.Match[str] | None) -> None:
+    """Raise ValueError unless a host in brackets, the second group of `match`, is an IPv6 address (RFC 3986)."""
+    if match is not None and match[2].startswith("["):
+        try:
+            socket.inet_pton(socket.AF_INET6, match[2].strip("[]"))
+        except OSError:
+            raise ValueError(f"expected an IPv6 address in {match[2]}") from None
 
 
 def domain(text: str) -> str:
