@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 from collections.abc import Iterator
@@ -73,6 +74,15 @@ class Stack:
     routes: str
     sidecar: Sidecar
     tokens: dict[str, str]
+
+
+@pytest.fixture(autouse=True)
+def level_of_our_logger() -> Iterator[None]:
+    """A test that runs a command, or explains a request, sets the level up for its process; the next has the old one."""
+    ours = logging.getLogger("sidecar")
+    before = ours.level
+    yield
+    ours.setLevel(before)
 
 
 @pytest.fixture(scope="session")

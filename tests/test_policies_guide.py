@@ -178,7 +178,7 @@ def test_check_warns_as_the_guide_shows(tmp_path: Path, keys: Web) -> None:
 
 
 def test_every_warning_has_its_row() -> None:
-    assert {name.strip("`") for name, _ in rows("| name | what it says |")} == WARNINGS
+    assert {name.strip("`") for name, _ in rows("| name | meaning |")} == WARNINGS
 
 
 def test_a_cerbos_elsewhere_is_told_the_same_by_check() -> None:

@@ -54,7 +54,7 @@ def test_the_coverage_of_the_whole_is_held() -> None:
     assert text.count("--cov ") == 2
     assert text.count("--cov-append") == 1
     assert "fail_under = 98" in (ROOT / "pyproject.toml").read_text()
-    assert "make --no-print-directory coverage" in (ROOT / ".ci/run").read_text()
+    assert "make --no-print-directory test" in (ROOT / ".ci/run").read_text()
 
 
 def test_what_begins_first_and_what_runs_together_is_there() -> None:

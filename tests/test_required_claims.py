@@ -166,7 +166,7 @@ def test_a_person_reads_why_in_plain_words(world: World) -> None:
     assert "your account lacks information that this application needs" in page
     assert "tenant" not in page
     wrong = world.sidecar.get(DOC, token(tenant={}), accept="text/html").body.decode()
-    assert "your account has something that the rules of this application cannot use" in wrong
+    assert "your account has information that this application can't use" in wrong
 
 
 # --- every other door ---
