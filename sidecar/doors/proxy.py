@@ -104,12 +104,17 @@ class Proxy:
             await send_whole(permit, send)
 
     async def _forward(self, permit: Forward, visit: Visit, body: ClientBody, send: Send) -> None:
-        status, response, settled = 500, None, None
+        status, response = 500, None
+        settled: Released | Refuse | None = None
         fault: Code | None = Code.INTERNAL_ERROR
         try:
             response = await self._upstream.send(permit, body if body.expected else None)
-            held = await _hold(response) if permit.obligations and need_body(permit.obligations) else None
-            settled = settle(permit, HeldAnswer(response.status, _with_marks(response.headers, permit), held))
+            headers = _with_marks(response.headers, permit)
+            if permit.obligations:
+                held = await _hold(response) if need_body(permit.obligations) else None
+                settled = settle(permit, HeldAnswer(response.status, headers, held))
+            else:
+                settled = Released(response.status, headers)
             if isinstance(settled, Refuse):
                 status, fault = status_of(settled.code), settled.code
             else:
