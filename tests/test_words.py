@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-QUESTION = re.compile(r"(?:What|Whether|Whoever)\b")
+QUESTION = re.compile(r"(?:What|Whether|Who|Whoever|Whom|Whose)\b")
 BANNED = {
     "gate": {"way", "left", "over", "also"},
     "": {"crumb", "crumbs"},

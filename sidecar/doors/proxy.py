@@ -107,6 +107,7 @@ class Proxy:
         status, response = 500, None
         settled: Released | Refuse | None = None
         fault: Code | None = Code.INTERNAL_ERROR
+        detail = ""
         try:
             response = await self._upstream.send(permit, body if body.expected else None)
             headers = _with_marks(response.headers, permit)
@@ -116,7 +117,7 @@ class Proxy:
             else:
                 settled = Released(response.status, headers)
             if isinstance(settled, Refuse):
-                status, fault = status_of(settled.code), settled.code
+                status, fault, detail = status_of(settled.code), settled.code, settled.detail
             else:
                 status, fault = settled.status, None
         except Fault as error:
@@ -129,7 +130,7 @@ class Proxy:
             raise
         finally:
             # one record whatever happened, a cancelled request included
-            self._door.record(visit, permit, status, fault)
+            self._door.record(visit, permit, status, fault, detail)
             if response is not None and (fault is not None or settled is None):
                 response.close()
         if fault is not None:

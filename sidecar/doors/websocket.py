@@ -18,7 +18,7 @@ from sidecar.doors.refusal import Send, send_whole
 from sidecar.doors.relay import MAX_MESSAGE, TOKEN_ENDED, Leg, relay
 from sidecar.gate.body import no_body
 from sidecar.gate.codes import Code
-from sidecar.gate.settle import HeldAnswer, settle
+from sidecar.gate.settle import HeldAnswer, Released, settle
 from sidecar.gate.verdict import Forward, Preflight, Refuse
 from sidecar.net.connection import Fault
 from sidecar.net.owners import Places
@@ -83,12 +83,18 @@ class WebSocketDoor:
 
     async def _connect(self, permit: Forward, visit: Visit, scope: Scope, send: Send) -> None:
         key = base64.b64encode(secrets.token_bytes(16))
-        opened = None
+        opened, detail = None, ""
+        settled: Released | Refuse | None = None
         fault: Code | None = Code.INTERNAL_ERROR
         try:
             opened = await self._upstream.upgrade(permit, Handshake(key, tuple(offered_protocols(permit.headers))))
             status, fault = opened.status, None
-            if status == SWITCHING_PROTOCOLS and not _is_accepted(opened.headers, key, permit.headers):
+            if status != SWITCHING_PROTOCOLS:
+                opened.transport.abort()
+                settled = settle(permit, HeldAnswer(status, [(b"content-length", b"0")]))
+                if isinstance(settled, Refuse):
+                    fault, detail = settled.code, settled.detail
+            elif not _is_accepted(opened.headers, key, permit.headers):
                 opened.transport.abort()
                 fault = Code.UPSTREAM_PROTOCOL
         except Fault as error:
@@ -99,17 +105,12 @@ class WebSocketDoor:
         finally:
             # one record whatever happened, a cancelled handshake included
             status = status_of(fault) if fault is not None else status
-            self._door.record(visit, permit, status, fault)
+            self._door.record(visit, permit, status, fault, detail)
         if fault is not None or opened is None:
             await self._fail(permit, fault or Code.INTERNAL_ERROR, visit, send)
-        elif status != SWITCHING_PROTOCOLS:
-            opened.transport.abort()
-            settled = settle(permit, HeldAnswer(status, [(b"content-length", b"0")]))
-            if isinstance(settled, Refuse):
-                await self._fail(permit, settled.code, visit, send)
-            else:
-                cookies = [(b"set-cookie", cookie) for cookie in permit.cookies]
-                await send_whole(Answer(settled.status, [*settled.headers, *cookies], b""), send)
+        elif isinstance(settled, Released):
+            cookies = [(b"set-cookie", cookie) for cookie in permit.cookies]
+            await send_whole(Answer(settled.status, [*settled.headers, *cookies], b""), send)
         else:
             try:
                 await self._run(permit, visit, scope, opened)

@@ -81,7 +81,7 @@ _BY_BEARER: tuple[Obligation, ...] = (BY_BEARER,)
 
 
 class Identified(NamedTuple):
-    """Who sent a request. `session` is None for a bearer token; `cookies` are values of Set-Cookie for the answer, and
+    """Sender of a request. `session` is None for a bearer token; `cookies` are values of Set-Cookie for the answer, and
     `privacy` is what its caches must keep to."""
 
     principal: Principal

@@ -52,7 +52,7 @@ class PrincipalRules(NamedTuple):
 
 
 class Principal(NamedTuple):
-    """Who asks, as Cerbos is told. `roles` are sorted, each once; `expires` is the token's `exp`, in Unix seconds.
+    """Principal, as Cerbos gets it. `roles` are sorted, each once; `expires` is the token's `exp`, in Unix seconds.
 
     `incomplete` says why no policy may be asked about it, None where one may.
     """

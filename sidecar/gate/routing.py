@@ -26,7 +26,7 @@ OWN_SEGMENT = "_sidecar"
 
 
 class Access(StrEnum):
-    """Who may use a route: whom the policy allows, any signed-in principal, or everybody."""
+    """Access to a route: for those whom the policy allows, for any signed-in principal, or for everybody."""
 
     POLICY = "policy"
     AUTHENTICATED = "authenticated"

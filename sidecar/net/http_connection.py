@@ -35,7 +35,7 @@ class Direct(Protocol):
     """An ASGI app that takes some requests without a scope, which costs as much to make as the rest of the reading."""
 
     def direct(self, target: bytes) -> Serve | None:
-        """Who takes a request for this target, as it came; None for the app itself."""
+        """Return the callable for a request with this target, as it came; None for the app itself."""
 
 
 RecordRefusal = Callable[[int, Code, str], str]

@@ -10,7 +10,7 @@ import asyncio
 from collections import OrderedDict, deque
 
 Asker = tuple[str, str]
-"""Who wants places: a principal's issuer and id."""
+"""Principal that wants places: its issuer and id."""
 
 WAITING = 4
 """Askers that may wait, for each place; of more, the longest queue loses its newest."""

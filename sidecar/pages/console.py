@@ -128,7 +128,7 @@ class Console:
         return bool(self._admin) and self._admin in principal.roles
 
     def _principal(self, identified: Identified, query: Mapping[str, str], asked: PageRequest) -> Principal:
-        """Who is asked about: the person, or whom an admin names. Raises Refused."""
+        """Return the principal to check: the person, or the one that an admin names. Raises Refused."""
         me, name = identified.principal, query.get("as", "").strip()
         if not name:
             return me

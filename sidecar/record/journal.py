@@ -32,13 +32,15 @@ def at_once(_: float, what: Callable[[], None]) -> None:
 
 class Outcome(NamedTuple):
     """Outcome of one request: its verdict, the status that the client got, and what failed after the permit. A
-    `delegated` verdict was another proxy's to do, and the status that of our answer to it."""
+    `delegated` verdict was another proxy's to do, and the status that of our answer to it. `detail` says more of the
+    fault, for the log only."""
 
     verdict: Verdict
     status: int
     seconds: float
     fault: Code | None = None
     delegated: bool = False
+    detail: str = ""
 
 
 class Generation(Protocol):
@@ -92,7 +94,7 @@ class Journal:
         if self._end_trace is not None:
             self._end_trace(facts, effect, code, outcome.status, outcome.seconds, now, forwarded)
         asked, roles = facts.call_id != "", facts.roles
-        rare = _NOTHING_RARE if code is _ALLOWED and len(roles) <= MAX_ROLES else _rare(verdict, failed)
+        rare = _NOTHING_RARE if code is _ALLOWED and len(roles) <= MAX_ROLES else _rare(outcome, failed)
         self._add(
             line.decision_text(
                 line.time_text(now), facts.request_id, self._mode, effect, code, outcome.status,
@@ -157,9 +159,10 @@ _ALLOWED = Ground.ALLOWED
 _NOTHING_RARE: Mapping[str, str | int] = {}
 
 
-def _rare(verdict: Verdict, failed: tuple[Dependency, str] | None) -> dict[str, str | int]:
+def _rare(outcome: Outcome, failed: tuple[Dependency, str] | None) -> dict[str, str | int]:
     """The fields of a decision that the line of an allowed request does not have."""
     fields: dict[str, str | int] = {}
+    verdict, detail = outcome.verdict, outcome.detail
     more_roles = len(verdict.facts.roles) - MAX_ROLES
     if more_roles > 0:
         fields["roles_cut"] = more_roles
@@ -168,8 +171,9 @@ def _rare(verdict: Verdict, failed: tuple[Dependency, str] | None) -> dict[str, 
     if isinstance(verdict, Refuse):
         if verdict.masked_as is not None:
             fields["told"] = verdict.masked_as
-        if verdict.detail:
-            fields["detail"] = line.detail_text(verdict.detail)
+        detail = detail or verdict.detail
+    if detail:
+        fields["detail"] = line.detail_text(detail)
     return fields
 
 

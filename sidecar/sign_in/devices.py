@@ -50,7 +50,7 @@ class Devices:
         return set_cookie(DEVICE_COOKIE, value, KNOWN_FOR)
 
     def _read(self, request: Request, now: float) -> list[_Known]:
-        """Who is known by the cookie; nobody by one that is not ours, or is of another version."""
+        """Return the users whom the cookie names; none for a cookie that is not ours, or is of another version."""
         try:
             record: Any = json.loads(self._sealing.unseal(_PURPOSE, _value(request)))
         except ValueError:

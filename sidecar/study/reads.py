@@ -200,7 +200,7 @@ class _Reading:
                 yield from self.read(child, known)
 
     def _whole(self, node: Node) -> tuple[str, ...]:
-        """Whose attributes a node brings along, all of them."""
+        """Return the owners of all attributes that a node brings along."""
         path = _path(node)
         if not path or path[0] in self._bound:
             return ()
@@ -309,7 +309,7 @@ class _Reading:
         return Attribute(owner, index.value if (index.kind, index.text) == ("literal", "string") else WHOLE)
 
     def _owner(self, node: Node) -> str | None:
-        """Whose attributes a node is."""
+        """Return the owner of the attributes that a node is."""
         path = _path(node)
         if not path or path[0] in self._bound:
             return None

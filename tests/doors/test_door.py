@@ -225,6 +225,27 @@ async def test_a_handshake_that_the_app_refuses_still_renews_the_session() -> No
     assert (b"set-cookie", b"a=1") in sent.messages[0]["headers"]
 
 
+async def test_a_handshake_whose_answer_cannot_be_settled_is_recorded_as_it_is_answered(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made = Made()
+    scope = {
+        "method": "GET", "raw_target": b"/docs/7", "client": ("10.0.0.9", 1), "scheme": "http",
+        "headers": [*OWN, (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA==")],
+    }  # fmt: skip
+
+    def broken(*_: object) -> Any:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr("sidecar.gate.settle.keep_private", broken)
+    sent = Sent()
+    async with app(b"", status=403) as (pool, _):
+        await WebSocketDoor(made.door, pool, Places(1))(scope, nothing, sent.send)
+    (line,) = made.lines
+    assert (sent.status, line["status"], line["code"]) == (500, 500, Code.INTERNAL_ERROR)
+    assert line["detail"] == "RuntimeError: a bug"
+
+
 async def test_what_is_too_large_to_be_held_is_not_released() -> None:
     made = Made()
     sent, _ = await through_the_proxy(made, b"/whole", b"secret" * MAX_HELD)
@@ -232,6 +253,7 @@ async def test_what_is_too_large_to_be_held_is_not_released() -> None:
     assert b"secret" not in sent.body
     (line,) = made.lines
     assert (line["outcome"], line["code"], line["status"]) == ("allow", Code.UPSTREAM_PROTOCOL, 502)
+    assert "too large to be held" in line["detail"]
 
 
 async def test_what_breaks_off_while_it_is_held_is_not_released() -> None:
