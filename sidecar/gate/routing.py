@@ -7,7 +7,7 @@ narrow pattern, that before a wider one, and `**` last. A table is a tree of seg
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -164,11 +164,11 @@ class RouteTable:
 
     def find(self, segments: tuple[str, ...]) -> Route | None:
         """The most specific route for decoded segments, or None."""
-        return next(_candidates(self._root, segments, 0, strict=True), None)
+        return _find(self._root, segments, 0, strict=True)
 
     def find_by_shape(self, segments: tuple[str, ...]) -> Route | None:
         """The route that would match if every variable took any text: whose variable refused, then."""
-        return next(_candidates(self._root, segments, 0, strict=False), None)
+        return _find(self._root, segments, 0, strict=False)
 
     def match(self, request: Request) -> Match:
         """The request's route. Raises Refused: TARGET_AMBIGUOUS, BODY_UNEXPECTED, SEGMENT_INVALID, ROUTE_UNMAPPED."""
@@ -187,20 +187,23 @@ class RouteTable:
         return Match(route, path_values(route, request.segments))
 
 
-def _candidates(node: _Node, segments: tuple[str, ...], at: int, strict: bool) -> Iterator[Route]:
+def _find(node: _Node, segments: tuple[str, ...], at: int, strict: bool) -> Route | None:
+    """The most specific route below a node: a literal goes before variables, and these before `**`, where the rest of
+    the path leads to a route."""
     if at == len(segments):
-        if node.route is not None:
-            yield node.route
-        return
+        return node.route
     segment = segments[at]
     literal = node.literals.get(segment)
     if literal is not None:
-        yield from _candidates(literal, segments, at + 1, strict)
+        found = _find(literal, segments, at + 1, strict)
+        if found is not None:
+            return found
     for pattern, child in node.variables:
         if _PATTERNS[pattern].fullmatch(segment) if strict else segment:
-            yield from _candidates(child, segments, at + 1, strict)
-    if node.rest is not None:
-        yield node.rest
+            found = _find(child, segments, at + 1, strict)
+            if found is not None:
+                return found
+    return node.rest
 
 
 def _check_oddities(request: Request, route: Route | None) -> None:
