@@ -179,10 +179,19 @@ def secrets(text: str) -> tuple[str, ...]:
 _DRAW = "openssl rand -base64 32"
 
 
-def client_secret(text: str) -> str:
-    return require_own(
-        text, "aws cognito-idp describe-user-pool-client shows it, and an app client without one needs none"
-    )
+def client_secrets(text: str) -> tuple[str, ...]:
+    make = "aws cognito-idp describe-user-pool-client shows it, and an app client without one needs none"
+    return tuple(require_own(secret, make) for secret in items(text))
+
+
+def scopes(text: str) -> tuple[str, ...]:
+    """Scope tokens (RFC 6749 section 3.3), with the one of OpenID Connect: without it there is no id token."""
+    scopes = items(text)
+    if not all(re.fullmatch(r"[!#-\[\]-~]+", scope) for scope in scopes):
+        raise ValueError("expected scopes with a comma between two, such as openid,email")
+    if "openid" not in scopes:
+        raise ValueError("expected openid among the scopes: a sign-in needs the id token")
+    return scopes
 
 
 def user_and_password(text: str) -> str:

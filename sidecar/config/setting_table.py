@@ -54,10 +54,11 @@ class Settings:
     region: str
     pool_id: str
     client_ids: tuple[str, ...]
-    client_secret: str
+    client_secrets: tuple[str, ...]
     login: str
     password_flow: str
     domain: str
+    scopes: tuple[str, ...]
     callback_url: str
     logout_url: str
     logout: str
@@ -155,7 +156,7 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
         Setting("AWS_REGION", "region", str, "", "the user pool's region; `AWS_DEFAULT_REGION` stands in for it"),
         Setting("AWS_COGNITO_POOL_ID", "pool_id", str, "", "the user pool"),
         Setting("AWS_COGNITO_CLIENT_ID", "client_ids", parsers.items, "", "its app clients (comma list)"),
-        Setting("AWS_COGNITO_CLIENT_SECRET", "client_secret", parsers.client_secret, "", "the app client's secret", True),
+        Setting("AWS_COGNITO_CLIENT_SECRET", "client_secrets", parsers.client_secrets, "", "the app client's secret; while you change it, both (comma list): the next is tried where one is refused", True),
         Setting("AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER", "cognito_endpoint", parsers.key_url, "", "AWS's own variable for another endpoint (a local Cognito): API calls and keys go there, the issuer stays"),
         Setting("SIDECAR_ISSUER", "issuers", parsers.items, "", "exact issuers (comma list) in place of the pool's two"),
         Setting("SIDECAR_JWKS_URL", "jwks_url", parsers.key_url, "", "where the issuers' keys are"),
@@ -166,6 +167,7 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
         Setting("SIDECAR_LOGIN", "login", parsers.one_of("auto", "off", "hosted", "password", "both"), "auto", "how a person signs in at `/_sidecar/login`: at Cognito's `hosted` UI, with our own `password` form, or `both`; `auto` is `hosted` with `AWS_COGNITO_DOMAIN`, else `off`"),
         Setting("SIDECAR_PASSWORD_FLOW", "password_flow", parsers.one_of("srp", "password"), "srp", "what the form does with a password: `srp` (USER_SRP_AUTH: it never leaves the sidecar; needs the extra `srp`) or `password` (USER_PASSWORD_AUTH)"),
         Setting("AWS_COGNITO_DOMAIN", "domain", parsers.domain, "", "the domain of managed login: its prefix, or its whole URL"),
+        Setting("AWS_COGNITO_SCOPES", "scopes", parsers.scopes, "openid", "the scopes (comma list) that the hosted UI is asked for, each allowed on the app client; `openid` must be one, and signing out everywhere needs `aws.cognito.signin.user.admin`"),
         Setting("AWS_COGNITO_HOSTED_UI_CALLBACK_URL", "callback_url", parsers.page_url, "", "as registered on the app client; else `https://<host>/_sidecar/callback` of the one host in `SIDECAR_HOSTS`"),
         Setting("AWS_COGNITO_HOSTED_UI_LOGOUT_URL", "logout_url", parsers.page_url, "", "as registered on the app client: where a sign-out ends; else `/` of the callback's origin"),
         Setting("SIDECAR_LOGOUT", "logout", parsers.one_of("local", "cognito"), "local", "what a sign-out ends: the `local` session and its refresh token, or `cognito`'s session too"),

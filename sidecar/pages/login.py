@@ -6,9 +6,11 @@ import hmac
 import logging
 import secrets
 from collections.abc import Awaitable, Callable, Mapping
+from functools import partial
 from typing import NamedTuple, Protocol, TypeVar
 from urllib.parse import quote, urlencode, urlsplit
 
+from sidecar.doors import answer
 from sidecar.doors.answer import Answer
 from sidecar.doors.refusal import RETURN_TO
 from sidecar.gate.codes import Code
@@ -25,6 +27,7 @@ from sidecar.pages.templates import Pages
 from sidecar.record import line
 from sidecar.record.journal import Journal
 from sidecar.sign_in.attempts import Attempts, known_key
+from sidecar.sign_in.challenges import one_line
 from sidecar.sign_in.devices import Devices
 from sidecar.sign_in.hosted import s256
 from sidecar.sign_in.ledger import Ledger, Place
@@ -103,6 +106,8 @@ Verify = Callable[[Grant, str | None, float, Tokens], Awaitable[VerifiedSignIn]]
 """Port: (grant, nonce of a hosted sign-in, now, what verifies tokens) -> what it proves (R19). Raises Refused."""
 Revoke = Callable[[Session], Awaitable[None]]
 """Port: ends the refresh token of a session, or all of its user's. Raises Refused: IDP_*, SESSION_EXPIRED."""
+NameOf = Callable[[Session, Tokens], str]
+"""Port: the id of a session's principal, for the log."""
 
 
 class Ways(NamedTuple):
@@ -120,7 +125,7 @@ class Login:
 
     def __init__(
         self, ways: Ways, sessions: Sessions, sealing: Sealing, ledger: Ledger, pages: Pages, journal: Journal, *,
-        verify: Verify, revoke: Revoke, revoke_all: Revoke, trusted: tuple[Network, ...] = (),
+        verify: Verify, revoke: Revoke, revoke_all: Revoke, name_of: NameOf, trusted: tuple[Network, ...] = (),
         logout_paths: tuple[str, ...] = (),
     ) -> None:  # fmt: skip
         self._ways = ways
@@ -133,6 +138,7 @@ class Login:
         self._verify = verify
         self._revoke = revoke
         self._revoke_all = revoke_all
+        self._name_of = name_of
         self._trusted = trusted
         self._logout_paths = logout_paths
 
@@ -256,12 +262,21 @@ class Login:
         # before anything is asked: of many callbacks at once one goes on
         gone = await self._pending.end(pending, asked.now)
         if "error" in query or not query.get("code"):
-            self._journal.write(line.SignInFailed(*self._begin(asked), Code.SIGN_IN_REFUSED))
-            raise Refused(Code.SIGN_IN_REFUSED, f"the hosted UI answered {query.get('error', 'without a code')[:64]!r}")
+            return self._turned_away(query, asked, gone)
         hosted, code = self._ways.hosted, query["code"]
         place = await self._limited(asked, self._attempts.take_for_code(self._client(asked), asked.now))
         grant = await self._at(place, asked, lambda: hosted.exchange(code, pending.verifier, self._ways.callback))
         return await self._opened(pending, grant, pending.nonce, asked, gone)
+
+    def _turned_away(self, query: dict[str, str], asked: PageRequest, gone: tuple[bytes, ...]) -> Answer:
+        """The page with what the hosted UI says of its refusal (RFC 6749 section 4.1.2.1), which the log gets too."""
+        error, says = one_line(query.get("error", "no code"), 64), one_line(query.get("error_description", ""))
+        detail = line.detail_text(f"{error}: {says}" if says else error)
+        self._journal.write(line.SignInFailed(*self._begin(asked), Code.SIGN_IN_REFUSED, detail))
+        log.warning("the hosted UI refused a sign-in: %s, request %s", detail, asked.request.request_id)
+        made = answer.of(Code.SIGN_IN_REFUSED, asked.request.request_id, page=partial(self._pages.error, says=says))
+        made.headers.extend((b"set-cookie", cookie) for cookie in gone)
+        return made
 
     # --- how often ---
 
@@ -342,27 +357,38 @@ class Login:
         ours = bool(asked.body) and asked.request.path == LOGOUT_PATH
         everywhere = ours and form_of(asked).get("everywhere") == "yes"
         session, cookies = await self._sessions.close(asked.request, asked.now)
-        ended_all = False
-        if session is not None:
-            self._journal.write(line.SignedOut(*self._begin(asked), session.username))
-            ended_all = everywhere and await self._ended(self._revoke_all, session)
-            if not ended_all and session.refresh_token:
-                await self._ended(self._revoke, session)
-        hosted = self._ways.hosted
+        ended_all = session is not None and await self._end(session, asked, everywhere=everywhere)
+        hosted, leads_to = self._ways.hosted, ""
         if hosted is not None and self._ways.ends_cognito and (session is None or session.hosted):
-            return redirect(hosted.logout_url(self._ways.logout_uri), cookies)
-        made = page(self._pages.render("signed_out.html", everywhere=everywhere, ended_all=ended_all))
+            leads_to = hosted.logout_url(self._ways.logout_uri)
+        if leads_to and (ended_all or not everywhere):
+            return redirect(leads_to, cookies)
+        body = self._pages.render("signed_out.html", everywhere=everywhere, ended_all=ended_all, leads_to=leads_to)
+        made = page(body)
         made.headers.extend((b"set-cookie", cookie) for cookie in cookies)
         return made
 
-    async def _ended(self, revoke: Revoke, session: Session) -> bool:
-        """Return whether Cognito took it. The session here is gone whatever it says."""
+    async def _end(self, session: Session, asked: PageRequest, *, everywhere: bool) -> bool:
+        """End a session at Cognito, which is gone here, and with `everywhere` all of its user's. Return whether these
+        have ended."""
+        fault = await self._fault(self._revoke_all, session) if everywhere else None
+        ended_all = everywhere and fault is None
+        if not ended_all and session.refresh_token:
+            await self._fault(self._revoke, session)
+        name = self._name_of(session, asked.rules.tokens)
+        told = ("ended" if fault is None else fault.code) if everywhere else None
+        detail = line.detail_text(fault.detail) if fault is not None and fault.detail else None
+        self._journal.write(line.SignedOut(*self._begin(asked), name, told, detail))
+        return ended_all
+
+    async def _fault(self, revoke: Revoke, session: Session) -> Refused | None:
+        """Return why Cognito did not take it. The session here is gone whatever it says."""
         try:
             await revoke(session)
         except Refused as refused:
             log.warning("tokens could not be revoked: %s %s", refused.code, refused.detail)
-            return False
-        return True
+            return refused
+        return None
 
     def _begin(self, asked: PageRequest) -> tuple[str, str, str]:
         """The fields with which each line of a sign-in begins: its time, the request's id and the client's address."""

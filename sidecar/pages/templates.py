@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 import logging
 from http import HTTPStatus
 from pathlib import Path
@@ -28,7 +29,7 @@ class Pages:
     def __init__(self, folder: str = "") -> None:
         self._folder = folder
         self._made: Environment | None = None
-        self._errors: dict[tuple[int, Code, Offer], bytes] = {}
+        self._errors: dict[tuple[int, Code, Offer, bool], bytes] = {}
 
     def check(self) -> None:
         """Compile every template of the user's folder. Raises TemplateError with every problem."""
@@ -54,24 +55,27 @@ class Pages:
             raise TemplateError("\n".join(problems))
 
     def error(
-        self, status: int, code: Code, request_id: str, offer: Offer = Offer.NOTHING, back: str = "/"
-    ) -> bytes:  # fmt: skip
-        """The page of a refusal, made once for each kind; it never fails. `back` is percent-encoded."""
+        self, status: int, code: Code, request_id: str, offer: Offer = Offer.NOTHING, back: str = "/", says: str = ""
+    ) -> bytes:
+        """The page of a refusal, made once for each kind; it never fails. `back` is percent-encoded, and `says` are the
+        words of another server."""
         try:
-            page = self._error(status, code, offer).replace(_PLACE, request_id.encode("ascii", "replace"))
-            return page.replace(_BACK, back.encode("ascii", "replace"))
+            page = self._error(status, code, offer, bool(says)).replace(_PLACE, request_id.encode("ascii", "replace"))
+            page = page.replace(_BACK, back.encode("ascii", "replace"))
+            # last: what another server says may name one of the places
+            return page.replace(_SAYS, html.escape(says).encode("utf-8", "replace"))
         except Exception:
             log.exception("the page of %s could not be made", code)
             return plain_page(status, code, request_id)
 
-    def _error(self, status: int, code: Code, offer: Offer) -> bytes:
-        page = self._errors.get((status, code, offer))
+    def _error(self, status: int, code: Code, offer: Offer, says: bool) -> bytes:
+        page = self._errors.get((status, code, offer, says))
         if page is None:
             page = self.render(
                 "error.html", status=status, title=HTTPStatus(status).phrase, code=code, request_id=_PLACE.decode(),
-                offer=offer, back=_BACK.decode(),
+                offer=offer, back=_BACK.decode(), says=_SAYS.decode() if says else "",
             ).encode("utf-8")  # fmt: skip
-            self._errors[status, code, offer] = page
+            self._errors[status, code, offer, says] = page
         return page
 
     def render(self, name: str, **values: Any) -> str:
@@ -91,7 +95,7 @@ class Pages:
         return self._made
 
 
-_BACK = b"-back-"
+_BACK, _SAYS = b"-back-", b"-says-"
 _PLACE = b"-request-id-"
 """Where a request id goes; it has no character that HTML would take for markup."""
 

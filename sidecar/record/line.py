@@ -141,7 +141,9 @@ class SignedOut(NamedTuple):
     time: Time
     request_id: RequestId
     peer: Client
-    principal: Annotated[str, Field("user name of the session that ended")]
+    principal: Annotated[str, Field("id of the principal")]
+    everywhere: Annotated[str | None, Field("`ended`, or the code of the fault for which the other sessions go on", "the person asked to be signed out everywhere")] = None
+    detail: Annotated[str | None, Field(f"more on the fault, at most {MAX_DETAIL} characters", "there is more to say")] = None
     extra: Extra = NOTHING
 
 

@@ -65,14 +65,14 @@ class Browser:
     def _hosted_ui(self, provider: Provider) -> Hosted:
         settings = self._settings
         origin = domain_origin(settings.domain, settings.region)
-        return Hosted(origin, settings.client_ids[0], settings.client_secret, provider)
+        return Hosted(origin, settings.client_ids[0], settings.client_secrets, provider, scopes=settings.scopes)
 
     def _user_pool(self, provider: Provider, *, srp: bool) -> UserPool:
         settings = self._settings
         try:
             return UserPool(
                 api_endpoint(settings.region, settings.cognito_endpoint), settings.pool_id, settings.client_ids[0],
-                settings.client_secret, provider, srp=srp, now=self._now,
+                settings.client_secrets, provider, srp=srp, now=self._now,
             )  # fmt: skip
         except ValueError as error:
             raise StartError(str(error)) from None
@@ -93,7 +93,8 @@ class Browser:
         )  # fmt: skip
         return Login(
             ways, self.sessions, self._seal, self._ledger, pages, journal, verify=self.verify, revoke=self.revoke,
-            revoke_all=self.revoke_all, trusted=settings.trusted_proxies, logout_paths=settings.logout_paths,
+            revoke_all=self.revoke_all, name_of=name_of, trusted=settings.trusted_proxies,
+            logout_paths=settings.logout_paths,
         )  # fmt: skip
 
     async def verify(self, grant: Grant, nonce: str | None, now: float, tokens: Tokens) -> VerifiedSignIn:
@@ -109,24 +110,26 @@ class Browser:
         token = grant.access_token or grant.id_token
         claims = proved.access or proved.identity
         try:
-            await tokens.principal_of_token(token.encode("utf-8"), now)
+            principal = await tokens.principal_of_token(token.encode("utf-8"), now)
         except Refused as refused:
             if refused.code not in _UNUSABLE:
                 raise
             raise Refused(Code.SIGN_IN_INVALID, f"the gate refuses its token: {refused.detail}") from None
         username = claims.get("username", claims.get("cognito:username", claims["sub"]))
-        return VerifiedSignIn(str(claims["sub"]), str(username), token, int(claims["exp"]))
+        return VerifiedSignIn(principal.id, str(username), token, int(claims["exp"]))
 
     async def renew(self, session: Session, tokens: Tokens) -> Renewed:
         """New tokens of a session, of the use that `tokens` takes. Raises Refused: SESSION_EXPIRED, IDP_*."""
-        if session.hosted and self._renewal.hosted is not None:
-            grant = await self._renewal.hosted.refresh(session.refresh_token)
-        elif self._renewal.pool is not None:
-            grant = await self._renewal.pool.refresh(session.refresh_token, session.username)
-        else:
-            raise Refused(Code.SESSION_EXPIRED, "the way of this sign-in is switched off")
+        grant = await self._refreshed(session)
         token = grant.access_token if _takes_access(tokens) else grant.id_token
         return Renewed(token, grant.id_token, grant.refresh_token, _expires(token))
+
+    async def _refreshed(self, session: Session) -> Grant:
+        if session.hosted and self._renewal.hosted is not None:
+            return await self._renewal.hosted.refresh(session.refresh_token)
+        if self._renewal.pool is not None:
+            return await self._renewal.pool.refresh(session.refresh_token, session.username)
+        raise Refused(Code.SESSION_EXPIRED, "the way of this sign-in is switched off")
 
     async def revoke(self, session: Session) -> None:
         """End the refresh token of a session. Raises Refused: IDP_*."""
@@ -138,8 +141,16 @@ class Browser:
     async def revoke_all(self, session: Session) -> None:
         """End every refresh token of the session's user. Raises Refused: IDP_*, SESSION_EXPIRED."""
         if self._renewal.pool is None:
-            raise Refused(Code.IDP_UNAVAILABLE, "no user pool is named that could be asked")
-        await self._renewal.pool.sign_out_everywhere(session.token)
+            raise Refused(Code.IDP_UNAVAILABLE, "AWS_COGNITO_POOL_ID: not set, expected the user pool to ask")
+        await self._renewal.pool.sign_out_everywhere(await self._access_token(session))
+
+    async def _access_token(self, session: Session) -> str:
+        """An access token of the session that has not ended: its own, or a new one."""
+        if session.expires > self._now() and claims_of(session.token).get("token_use") == "access":
+            return session.token
+        if not session.refresh_token:
+            raise Refused(Code.SESSION_EXPIRED, "its access token has ended, and there is no refresh token")
+        return (await self._refreshed(session)).access_token
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -148,6 +159,12 @@ class Browser:
         for endpoints in (self._sign_in, self._renewal):
             await endpoints.aclose()
         await self._ledger.aclose()
+
+
+def name_of(session: Session, tokens: Tokens) -> str:
+    """Return the id of the session's principal, as decisions log it, whether its token has ended or not."""
+    name = claims_of(session.token).get(tokens.rules.id)
+    return name if isinstance(name, str) else session.username
 
 
 def _takes_access(tokens: Tokens) -> bool:

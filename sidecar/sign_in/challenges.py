@@ -17,6 +17,11 @@ from sidecar.wire import strict_json
 NEW_PASSWORD = "NEW_PASSWORD_REQUIRED"  # noqa: S105 - a challenge's name
 CODES = {"SOFTWARE_TOKEN_MFA": "SOFTWARE_TOKEN_MFA_CODE", "SMS_MFA": "SMS_MFA_CODE", "EMAIL_OTP": "EMAIL_OTP_CODE"}
 """The challenges that a code answers, and what Cognito calls the answer."""
+USER_ADMIN = "aws.cognito.signin.user.admin"
+"""The scope of access tokens that the API takes; a sign-in by the API itself always gives it."""
+LACKS_SCOPE = (
+    f"the access token lacks the scope {USER_ADMIN}: allow it on the app client, and name it in AWS_COGNITO_SCOPES"
+)
 MAX_MESSAGE = 200
 """Characters that a person is told of the pool's own words."""
 
@@ -91,9 +96,9 @@ def text(answer: PoolReply, name: str) -> str:
     return value if isinstance(value, str) else ""
 
 
-def one_line(words: str) -> str:
+def one_line(words: str, most: int = MAX_MESSAGE) -> str:
     """The pool's own words as one short line."""
-    return " ".join("".join(char if char.isprintable() else " " for char in words).split())[:MAX_MESSAGE]
+    return " ".join("".join(char if char.isprintable() else " " for char in words[: 2 * MAX_MESSAGE]).split())[:most]
 
 
 # --- what a person enters; outside of the API's own patterns it need not be asked ---
@@ -188,7 +193,9 @@ AT_NEW_PASSWORD: Reasons = {
 }
 _SAID = {"attempts exceeded": SignInError.THROTTLED, "user is disabled": SignInError.DISABLED}
 """Cases of NotAuthorizedException that only its message distinguishes."""
+_UNAUTHORIZED = ("NotAuthorizedException", "UnauthorizedException")
 _SECRET = re.compile(r"secret[ _]hash|with secret|for secret|client secret")
+_SCOPE = re.compile(r"\bscopes?\b")
 _TELLING = (SignInError.PASSWORD_POLICY, SignInError.REFUSED)
 _ENDED = (
     "NotAuthorizedException", "UserNotFoundException", "UserNotConfirmedException", "PasswordResetRequiredException",
@@ -199,7 +206,7 @@ _ENDED = (
 def failure_of(error: ApiError, reasons: Reasons) -> SignInFailed | Refused:
     """Translate an error of the API for a person who signs in."""
     message = error.message.lower()
-    if _is_about_secret(error):
+    if is_about_secret(error):
         return _unexpected(error)
     if error.kind == "NotAuthorizedException":
         for said, reason in _SAID.items():
@@ -217,15 +224,19 @@ def session_failure(error: ApiError) -> Refused:
     """Translate an error of the API for a session that there was."""
     if error.kind in _THROTTLING:
         return Refused(Code.IDP_UNAVAILABLE, error.kind)
-    if error.kind in _ENDED and not _is_about_secret(error):
+    if error.kind in _UNAUTHORIZED and _SCOPE.search(error.message.lower()):
+        return bad(f"{error.kind}: {LACKS_SCOPE}")
+    if error.kind in _ENDED and not is_about_secret(error):
         return Refused(Code.SESSION_EXPIRED, error.kind)
     return _unexpected(error)
 
 
-def _is_about_secret(error: ApiError) -> bool:
-    """Return whether it says that the app client's secret does not fit, and so nothing of the person."""
-    return error.kind == "NotAuthorizedException" and _SECRET.search(error.message.lower()) is not None
+def is_about_secret(error: object) -> bool:
+    """Return whether it is an error that says that the app client's secret does not fit; so nothing of the person."""
+    if not isinstance(error, ApiError):
+        return False
+    return error.kind in _UNAUTHORIZED and _SECRET.search(error.message.lower()) is not None
 
 
 def _unexpected(error: ApiError) -> Refused:
-    return bad(f"{error.kind}{': AWS_COGNITO_CLIENT_SECRET does not fit' if _is_about_secret(error) else ''}")
+    return bad(f"{error.kind}{': AWS_COGNITO_CLIENT_SECRET does not fit' if is_about_secret(error) else ''}")

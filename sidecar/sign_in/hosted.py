@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -13,10 +13,9 @@ import httpx
 
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
-from sidecar.sign_in.provider import Grant, Provider, Reply, token_in
+from sidecar.sign_in.provider import ClientSecrets, Grant, Provider, Reply, token_in
 from sidecar.wire import base64url
 
-SCOPE = "openid"
 _ERROR = re.compile(r"[a-z_]{1,64}")
 
 
@@ -37,17 +36,22 @@ def s256(verifier: str) -> str:
 
 
 class Hosted:
-    """The endpoints of a pool's domain, for one app client. `client_secret` is "" for a public one."""
+    """The endpoints of a pool's domain, for one app client. A public one has no `client_secrets`; `scopes` are what a
+    sign-in asks for."""
 
-    def __init__(self, origin: str, client_id: str, client_secret: str, provider: Provider) -> None:
+    def __init__(
+        self, origin: str, client_id: str, client_secrets: Iterable[str], provider: Provider, *,
+        scopes: Iterable[str] = ("openid",),
+    ) -> None:  # fmt: skip
         self._origin = origin
         self._client_id = client_id
-        self._client_secret = client_secret
+        self._secrets = ClientSecrets(client_secrets)
         self._provider = provider
+        self._scope = " ".join(scopes)
 
     def authorize_url(
         self, state: str, nonce: str, challenge: str, redirect_uri: str, *,
-        identity_provider: str = "", idp_identifier: str = "", lang: str = "", prompt: str = "", scope: str = SCOPE,
+        identity_provider: str = "", idp_identifier: str = "", lang: str = "", prompt: str = "",
     ) -> str:  # fmt: skip
         """Where a browser goes to sign in. `challenge` is `s256` of the verifier that `exchange` will show."""
         fields = {
@@ -56,7 +60,7 @@ class Hosted:
             "redirect_uri": redirect_uri,
             "state": state,
             "nonce": nonce,
-            "scope": scope,
+            "scope": self._scope,
             "code_challenge": challenge,
             "code_challenge_method": "S256",
             "identity_provider": identity_provider,
@@ -110,9 +114,16 @@ class Hosted:
         return self._provider.bad(f"{named}{hint}")
 
     async def _post(self, path: str, fields: Mapping[str, str]) -> Reply:
+        return await self._secrets.ask(lambda secret: self._post_with(secret, path, fields), self._is_refusal)
+
+    def _is_refusal(self, reply: Reply) -> bool:
+        """Return whether the client's secret is refused."""
+        return reply.status != httpx.codes.OK and self._provider.read(reply).get("error") == "invalid_client"
+
+    async def _post_with(self, secret: str, path: str, fields: Mapping[str, str]) -> Reply:
         headers = {"content-type": "application/x-www-form-urlencoded"}
-        if self._client_secret:
-            pair = base64.b64encode(f"{self._client_id}:{self._client_secret}".encode()).decode("ascii")
+        if secret:
+            pair = base64.b64encode(f"{self._client_id}:{secret}".encode()).decode("ascii")
             headers["authorization"] = f"Basic {pair}"
         form = urlencode({"client_id": self._client_id, **fields})
         return await self._provider.post(self._origin + path, headers, form.encode("ascii"))

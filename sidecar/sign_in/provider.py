@@ -9,9 +9,9 @@ import asyncio
 import hmac
 import logging
 import re
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import httpx
 
@@ -21,6 +21,8 @@ from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
 from sidecar.trust.download import Downloads, Unusable
 from sidecar.wire import strict_json
+
+T = TypeVar("T")
 
 log = logging.getLogger("sidecar.provider")
 
@@ -89,6 +91,34 @@ class SignInFailed(Exception):
         super().__init__(str(reason))
         self.reason = reason
         self.message = message
+
+
+class ClientSecrets:
+    """Secrets of an app client, more than one while it is being changed. "" is that of a client without one."""
+
+    def __init__(self, secrets: Iterable[str]) -> None:
+        self._secrets = list(secrets) or [""]
+
+    async def ask(self, ask: Callable[[str], Awaitable[T]], is_refusal: Callable[[T], bool]) -> T:
+        """The answer by the first secret that is not refused, else the last refusal. The next call begins with it."""
+        first, *others = self._secrets
+        answer = await ask(first)
+        for secret in others:
+            if not is_refusal(answer):
+                break
+            answer = await ask(secret)
+            if not is_refusal(answer):
+                self._prefer(secret)
+        return answer
+
+    def _prefer(self, secret: str) -> None:
+        if secret != self._secrets[0]:
+            log.warning(
+                "AWS_COGNITO_CLIENT_SECRET: the app client refuses one of its secrets and takes another: remove the one"
+                " that it refuses from the setting"
+            )
+        self._secrets.remove(secret)
+        self._secrets.insert(0, secret)
 
 
 class Reply(NamedTuple):

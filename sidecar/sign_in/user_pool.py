@@ -7,7 +7,7 @@ import base64
 import hashlib
 import hmac
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
@@ -18,10 +18,21 @@ from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
 from sidecar.sign_in import challenges
 from sidecar.sign_in.challenges import ApiError
-from sidecar.sign_in.provider import ASK_WITHIN, Challenge, Grant, Provider, ServerError, SignInError, SignInFailed
+from sidecar.sign_in.provider import (
+    ASK_WITHIN,
+    Challenge,
+    ClientSecrets,
+    Grant,
+    Provider,
+    ServerError,
+    SignInError,
+    SignInFailed,
+)
 from sidecar.sign_in.srp import Srp, mathematics
 
 T = TypeVar("T")
+PayloadOf = Callable[[str], Mapping[str, Any]]
+"""Payload of an operation, made with one secret of the app client."""
 
 _TARGET = "AWSCognitoIdentityProviderService"
 _NOT_IMPLEMENTED = (500, 501)
@@ -39,19 +50,19 @@ def api_endpoint(region: str, endpoint: str) -> str:
 
 
 class UserPool:
-    """One app client of a pool. `client_secret` is "" for a public one; `now` gives Unix seconds.
+    """One app client of a pool. A public one has no `client_secrets`; `now` gives Unix seconds.
 
     With `srp` a password is proved and not sent. Raises ValueError where the library for it is not installed.
     """
 
     def __init__(
-        self, endpoint: str, pool_id: str, client_id: str, client_secret: str, provider: Provider, *,
+        self, endpoint: str, pool_id: str, client_id: str, client_secrets: Iterable[str], provider: Provider, *,
         srp: bool, now: Callable[[], float],
     ) -> None:  # fmt: skip
         self._endpoint = endpoint
         self._pool_id = pool_id
         self._client_id = client_id
-        self._client_secret = client_secret
+        self._secrets = ClientSecrets(client_secrets)
         self._provider = provider
         self._srp = srp
         self._now = now
@@ -91,7 +102,7 @@ class UserPool:
         try:
             # not by InitiateAuth, which refuses it to an app client that rotates its refresh tokens
             answer = await self._if_known(
-                "GetTokensFromRefreshToken", {"RefreshToken": refresh_token, **self._client()}
+                "GetTokensFromRefreshToken", self._with_client({"RefreshToken": refresh_token})
             )
             if answer is None:
                 answer = await self._initiate(username, "REFRESH_TOKEN_AUTH", {"REFRESH_TOKEN": refresh_token})
@@ -106,12 +117,12 @@ class UserPool:
 
     async def revoke(self, refresh_token: str) -> None:
         """End a refresh token and its access tokens at Cognito. Raises Refused: SESSION_EXPIRED, IDP_*."""
-        await self._end("RevokeToken", {"Token": refresh_token, **self._client()})
+        await self._end("RevokeToken", self._with_client({"Token": refresh_token}))
 
     async def sign_out_everywhere(self, access_token: str) -> None:
-        """End all sessions of the token's user at Cognito. Raises Refused: SESSION_EXPIRED for a token that has ended
-        or may not (scope `aws.cognito.signin.user.admin`), IDP_*."""
-        await self._end("GlobalSignOut", {"AccessToken": access_token})
+        """End all sessions of the token's user at Cognito. Raises Refused: SESSION_EXPIRED for a token that has ended,
+        IDP_BAD_ANSWER for one without the scope `aws.cognito.signin.user.admin`, IDP_*."""
+        await self._end("GlobalSignOut", lambda _: {"AccessToken": access_token})
 
     async def aclose(self) -> None:
         """Stop computing."""
@@ -142,48 +153,46 @@ class UserPool:
     async def _initiate(self, username: str, flow: str, parameters: Mapping[str, str]) -> dict[str, Any]:
         return await self._call(
             "InitiateAuth",
-            {
+            lambda secret: {
                 "AuthFlow": flow,
                 "ClientId": self._client_id,
-                "AuthParameters": {**parameters, **self._hash(username)},
+                "AuthParameters": {**parameters, **self._hash(secret, username)},
             },
         )
 
     async def _respond(self, username: str, name: str, session: str, responses: Mapping[str, str]) -> dict[str, Any]:
         return await self._call(
             "RespondToAuthChallenge",
-            {
+            lambda secret: {
                 "ChallengeName": name,
                 "ClientId": self._client_id,
                 **({"Session": session} if session else {}),
-                "ChallengeResponses": {"USERNAME": username, **responses, **self._hash(username)},
+                "ChallengeResponses": {"USERNAME": username, **responses, **self._hash(secret, username)},
             },
         )
 
-    async def _end(self, operation: str, payload: Mapping[str, Any]) -> None:
+    async def _end(self, operation: str, payload_of: PayloadOf) -> None:
         try:
-            await self._call(operation, payload, read=False)
+            await self._call(operation, payload_of, read=False)
         except ApiError as error:
             raise self._told(challenges.session_failure(error)) from None
 
-    def _hash(self, username: str) -> dict[str, str]:
+    def _hash(self, secret: str, username: str) -> dict[str, str]:
         """SECRET_HASH of a client with a secret (AWS, "Computing secret hash values")."""
-        if not self._client_secret:
+        if not secret:
             return {}
-        digest = hmac.new(
-            self._client_secret.encode(), f"{username}{self._client_id}".encode(), hashlib.sha256
-        ).digest()
+        digest = hmac.new(secret.encode(), f"{username}{self._client_id}".encode(), hashlib.sha256).digest()
         return {"SECRET_HASH": base64.standard_b64encode(digest).decode("ascii")}
 
-    def _client(self) -> dict[str, str]:
-        """The app client, to the operations that take its secret itself."""
-        secret = {"ClientSecret": self._client_secret} if self._client_secret else {}
-        return {"ClientId": self._client_id, **secret}
+    def _with_client(self, payload: Mapping[str, Any]) -> PayloadOf:
+        """The payload of an operation that takes the app client's secret itself."""
+        client = {**payload, "ClientId": self._client_id}
+        return lambda secret: {**client, "ClientSecret": secret} if secret else client
 
-    async def _if_known(self, operation: str, payload: Mapping[str, Any]) -> dict[str, Any] | None:
+    async def _if_known(self, operation: str, payload_of: PayloadOf) -> dict[str, Any] | None:
         """The answer; None where the endpoint does not know the operation, as one that stands in for Cognito may."""
         try:
-            return await self._call(operation, payload)
+            return await self._call(operation, payload_of)
         except ApiError as error:
             if error.kind != "UnknownOperationException":
                 raise
@@ -192,12 +201,22 @@ class UserPool:
                 raise
         return None
 
-    async def _call(self, operation: str, payload: Mapping[str, Any], *, read: bool = True) -> dict[str, Any]:
+    async def _call(self, operation: str, payload_of: PayloadOf, *, read: bool = True) -> dict[str, Any]:
         """Raises ApiError, Refused: IDP_*. Without `read` nothing is taken from a good answer."""
+        answer = await self._secrets.ask(
+            lambda secret: self._answer(operation, payload_of(secret), read=read), challenges.is_about_secret
+        )
+        if isinstance(answer, ApiError):
+            raise answer
+        return answer
+
+    async def _answer(
+        self, operation: str, payload: Mapping[str, Any], *, read: bool
+    ) -> dict[str, Any] | ApiError:  # fmt: skip
         headers = {"content-type": "application/x-amz-json-1.1", "x-amz-target": f"{_TARGET}.{operation}"}
         reply = await self._provider.post(self._endpoint, headers, json.dumps(payload).encode("utf-8"))
         if reply.status != httpx.codes.OK:
-            raise challenges.error_in(reply, self._provider.read(reply))
+            return challenges.error_in(reply, self._provider.read(reply))
         return self._provider.read(reply) if read else {}
 
     def _outcome(self, answer: Mapping[str, Any], username: str) -> Grant | Challenge:

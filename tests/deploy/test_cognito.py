@@ -112,7 +112,9 @@ def test_the_commands_of_the_page_make_a_pool_and_its_settings(shell: Shell, acc
     api = account.client("cognito-idp")
     pool, client_id = found["AWS_COGNITO_POOL_ID"], found["AWS_COGNITO_CLIENT_ID"]
     client = api.describe_user_pool_client(UserPoolId=pool, ClientId=client_id)["UserPoolClient"]
-    assert client["ClientSecret"] == settings.client_secret != ""
+    assert settings.client_secrets == (client["ClientSecret"],)
+    assert client["AllowedOAuthScopes"] == [*settings.scopes, "email"]
+    assert "aws.cognito.signin.user.admin" in settings.scopes
     assert client["CallbackURLs"] == [settings.callback]
     assert client["LogoutURLs"] == [settings.logout_url]
     assert client["AllowedOAuthFlows"] == ["code"]

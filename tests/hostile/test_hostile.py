@@ -55,7 +55,7 @@ ELSEWHERE = {
     "o04": "tests/run/test_sign_in.py::test_tokens_that_do_not_belong_to_this_sign_in_are_none",
     "o08": "tests/pages/test_login.py::test_a_session_that_somebody_planted_is_replaced_at_the_sign_in",
     "o11": "tests/browser/test_hosted.py::test_a_renewal_that_fails_extends_nothing_and_a_program_is_not_redirected",
-    "o14": "tests/browser/test_hosted.py::test_what_an_error_says_is_not_repeated",
+    "o14": "tests/browser/test_hosted.py::test_what_an_error_says_is_shown_as_text_alone",
     "o15": "tests/pages/test_login.py::test_the_app_gets_who_it_is_and_neither_session_nor_token",
     "o16": "tests/pages/test_login.py::test_answers_around_a_sign_in_are_never_stored",
     "w01": "tests/pages/test_login.py::test_another_site_opens_no_websocket_with_a_session",

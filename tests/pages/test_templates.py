@@ -60,12 +60,12 @@ def test_a_template_of_the_users_goes_before_ours_and_the_rest_stays(tmp_path: P
     pages = Pages(str(tmp_path))
     pages.check()
     assert pages.error(403, Code.DENIED_BY_POLICY, "r1") == b"<h1>Acme 403 r1</h1>"
-    assert "You are signed out" in pages.render("signed_out.html", everywhere=False, ended_all=False)
+    assert "You are signed out" in pages.render("signed_out.html", everywhere=False, ended_all=False, leads_to="")
 
 
 def test_a_base_of_the_users_is_that_of_our_pages_too(tmp_path: Path) -> None:
     (tmp_path / "base.html").write_text("<title>Acme</title>{% block main %}{% endblock %}")
-    page = Pages(str(tmp_path)).render("signed_out.html", everywhere=False, ended_all=False)
+    page = Pages(str(tmp_path)).render("signed_out.html", everywhere=False, ended_all=False, leads_to="")
     assert page.startswith("<title>Acme</title>")
     assert "You are signed out" in page
 

@@ -7,15 +7,16 @@ import contextlib
 import dataclasses
 import io
 import json
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 from jwt import PyJWK
 
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import read_settings
+from sidecar.doors.answer import Answer
 from sidecar.gate.codes import Code
 from sidecar.gate.gate import Rules
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
@@ -27,11 +28,14 @@ from sidecar.pages.login import Login, VerifiedSignIn
 from sidecar.pages.router import PageRequest
 from sidecar.pages.templates import Pages
 from sidecar.record.journal import Journal
+from sidecar.record.line import MAX_DETAIL
 from sidecar.record.metrics import Metrics
 from sidecar.run.sign_in import Browser
 from sidecar.sessions.seal import Seal
+from sidecar.sessions.sessions import claims_of
 from sidecar.sign_in import attempts, provider
 from sidecar.sign_in.attempts import AT_ONCE, PER_CLIENT
+from sidecar.sign_in.challenges import USER_ADMIN
 from sidecar.sign_in.ledger import LocalLedger
 from sidecar.sign_in.pending import PendingSignIns, begin
 from sidecar.sign_in.provider import MAX_CONNECTIONS, Grant
@@ -156,6 +160,226 @@ async def test_keys_that_cannot_be_had_are_no_fault_of_the_persons() -> None:
     with pytest.raises(Refused) as caught:
         await browser().verify(Grant(access(), identity(), ""), NONCE, NOW, tokens)
     assert caught.value.code is Code.KEYS_UNAVAILABLE
+
+
+# --- a person comes back from the hosted UI, and signs out everywhere ---
+
+
+class Cognito:
+    """Stands in for a domain and its pool by the documented rules that moto does not keep: an access token has the
+    scopes that were asked for, and GlobalSignOut takes none without `aws.cognito.signin.user.admin`, and none that has
+    ended. Each token is good for `life` seconds."""
+
+    def __init__(self) -> None:
+        self.scope = self.nonce = self.email = ""
+        self.life = 3600
+        self.asked: list[str] = []
+        self.port = 0
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
+            head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+            length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
+            body = (await reader.readexactly(length)).decode()
+            status, told = self._answer(head, body)
+            text = json.dumps(told).encode()
+            kind = f"content-type: application/json\r\ncontent-length: {len(text)}\r\nconnection: close"
+            writer.write(f"HTTP/1.1 {status} X\r\n{kind}\r\n\r\n".encode() + text)
+            await writer.drain()
+        writer.close()
+
+    def _answer(self, head: str, body: str) -> tuple[int, dict[str, str]]:
+        if "globalsignout" in head:
+            self.asked.append("GlobalSignOut")
+            return self._signed_out(json.loads(body)["AccessToken"])
+        self.asked.append(head.split()[1])
+        if "/revoke" in head:
+            return 200, {}
+        renewed = dict(parse_qsl(body))["grant_type"] == "refresh_token"
+        life = 3600 if renewed else self.life
+        tokens = {
+            "access_token": access(scope=self.scope, exp=int(NOW) + life, email=self.email),
+            "id_token": identity(nonce=self.nonce, exp=int(NOW) + life),
+        }
+        return 200, {**tokens, "refresh_token": "r.r.r", "token_type": "Bearer"}
+
+    def _signed_out(self, token: str) -> tuple[int, dict[str, str]]:
+        said = claims_of(token)
+        if said["token_use"] != "access" or int(str(said["exp"])) <= NOW + LATER:
+            return 400, {"__type": "NotAuthorizedException", "message": "Access Token has expired"}
+        if USER_ADMIN not in str(said["scope"]).split():
+            return 400, {"__type": "NotAuthorizedException", "message": "Access Token does not have required scopes"}
+        return 200, {}
+
+
+LATER = 10
+"""Seconds from a sign-in of these tests to its sign-out."""
+
+
+@pytest.fixture
+async def cognito() -> AsyncIterator[Cognito]:
+    made = Cognito()
+    server = await asyncio.start_server(made.serve, "127.0.0.1", 0)
+    made.port = server.sockets[0].getsockname()[1]
+    yield made
+    server.close()
+
+
+class Person:
+    """A browser before the login of these settings, and the lines that it leaves in the log."""
+
+    def __init__(self, cognito: Cognito, tokens: Tokens = TOKENS, **changed: Any) -> None:
+        url = f"http://127.0.0.1:{cognito.port}"
+        self.settings = dataclasses.replace(SETTINGS, domain=url, cognito_endpoint=url, **changed)
+        self.cognito = cognito
+        self.now = NOW
+        self.made = Browser(self.settings, lambda dep, fault: None, lambda: self.now)
+        self.lines = io.StringIO()
+        self.journal = Journal(self.lines, Metrics(), lambda: NOW, lambda seconds, what: None)
+        self.login = self.made.login(Pages(), self.journal)
+        self.rules = Rules(RouteTable([]), {}, tokens, Reading())
+        self.cookies: dict[str, str] = {}
+
+    async def begin(self) -> str:
+        """Go to the hosted UI. Returns the state."""
+        location = dict((await self._kept(self.login.begin(self._asked("GET", "/_sidecar/login")))).headers)[
+            b"location"
+        ]
+        query = dict(parse_qsl(urlsplit(location.decode()).query))
+        self.cognito.scope, self.cognito.nonce = query["scope"], query["nonce"]
+        return query["state"]
+
+    async def back(self, **query: str) -> Answer:
+        """Come back from it."""
+        return await self._kept(self.login.callback(self._asked("GET", f"/_sidecar/callback?{urlencode(query)}")))
+
+    async def sign_in(self) -> None:
+        assert (await self.back(state=await self.begin(), code="c")).status == 303
+
+    async def sign_out_everywhere(self) -> Answer:
+        self.now = NOW + LATER
+        answer = await self._kept(self.login.sign_out(self._asked("POST", "/_sidecar/logout", b"everywhere=yes")))
+        await self.made.aclose()
+        return answer
+
+    async def refused_without_words(self) -> Answer:
+        return await self.back(state=await self.begin(), error="access_denied")
+
+    def last_line(self) -> dict[str, Any]:
+        self.journal.flush()
+        line: dict[str, Any] = json.loads(self.lines.getvalue().splitlines()[-1])
+        return line
+
+    def _asked(self, method: str, target: str, body: bytes = b"") -> PageRequest:
+        cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items()).encode()
+        headers = [(b"host", b"app.test"), (b"origin", b"https://app.test"), (b"sec-fetch-site", b"same-origin")]
+        headers += [(b"content-type", b"application/x-www-form-urlencoded"), (b"cookie", cookie)]
+        raw = Raw(method, target.encode(), headers, "192.0.2.1", "https", "r")
+        return PageRequest(read(raw, Reading()), raw, body, self.now, self.rules)
+
+    async def _kept(self, answering: Awaitable[Answer]) -> Answer:
+        answer = await answering
+        for name, value in answer.headers:
+            if name == b"set-cookie":
+                key, _, content = value.decode().partition(";")[0].partition("=")
+                self.cookies[key] = content
+        return answer
+
+
+async def test_a_sign_out_everywhere_ends_all_sessions_where_the_scope_was_asked_for(cognito: Cognito) -> None:
+    person = Person(cognito, scopes=("openid", USER_ADMIN))
+    await person.sign_in()
+    page = await person.sign_out_everywhere()
+    assert b"end as well" in page.body
+    assert cognito.asked == ["/oauth2/token", "GlobalSignOut"]
+    line = person.last_line()
+    assert (line["event"], line["everywhere"], "detail" in line) == ("signed_out", "ended", False)
+
+
+async def test_a_sign_out_everywhere_without_the_scope_tells_the_person_and_the_log(
+    cognito: Cognito, caplog: pytest.LogCaptureFixture
+) -> None:
+    # SIDECAR_LOGOUT=cognito leads away from the page at once, but for this
+    person = Person(cognito, logout="cognito")
+    await person.sign_in()
+    page = await person.sign_out_everywhere()
+    assert page.status == 200
+    assert b"couldn't be ended" in page.body
+    assert f'href="http://127.0.0.1:{cognito.port}/logout?'.encode() in page.body
+    # its own refresh token is ended all the same
+    assert cognito.asked == ["/oauth2/token", "GlobalSignOut", "/oauth2/revoke"]
+    line = person.last_line()
+    assert (line["everywhere"], USER_ADMIN in line["detail"]) == ("idp_bad_answer", True)
+    assert "AWS_COGNITO_SCOPES" in caplog.text
+
+
+async def test_a_sign_out_everywhere_renews_a_token_that_has_ended(cognito: Cognito) -> None:
+    cognito.life = LATER
+    person = Person(cognito, scopes=("openid", USER_ADMIN))
+    await person.sign_in()
+    assert b"end as well" in (await person.sign_out_everywhere()).body
+    assert cognito.asked == ["/oauth2/token", "/oauth2/token", "GlobalSignOut"]
+
+
+async def test_a_sign_out_everywhere_takes_an_access_token_where_the_session_has_an_id_token(cognito: Cognito) -> None:
+    issuer = Issuer(ISSUER, frozenset([CLIENT]), frozenset(["id"]))
+    person = Person(cognito, Tokens({ISSUER: issuer}, PrincipalRules(), find), scopes=("openid", USER_ADMIN))
+    await person.sign_in()
+    assert b"end as well" in (await person.sign_out_everywhere()).body
+
+
+async def test_a_sign_out_everywhere_with_no_token_and_none_to_be_had_says_so(
+    cognito: Cognito, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cognito.life = LATER
+    person = Person(cognito)
+    monkeypatch.setattr(Cognito, "_answer", without_refresh_token(Cognito._answer))
+    await person.sign_in()
+    assert b"couldn't be ended" in (await person.sign_out_everywhere()).body
+    assert person.last_line()["everywhere"] == "session_expired"
+
+
+def without_refresh_token(
+    answer: Callable[[Cognito, str, str], tuple[int, dict[str, str]]],
+) -> Callable[[Cognito, str, str], tuple[int, dict[str, str]]]:
+    def without(self: Cognito, head: str, body: str) -> tuple[int, dict[str, str]]:
+        status, told = answer(self, head, body)
+        return status, {name: value for name, value in told.items() if name != "refresh_token"}
+
+    return without
+
+
+async def test_the_log_names_a_person_as_decisions_do(cognito: Cognito) -> None:
+    tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, PrincipalRules(id="email"), find)
+    person = Person(cognito, tokens)
+    person.cognito.email = "a@b.test"
+    await person.sign_in()
+    line = person.last_line()
+    assert (line["event"], line["principal"]) == ("signed_in", "a@b.test")
+    await person.sign_out_everywhere()
+    line = person.last_line()
+    assert (line["event"], line["principal"]) == ("signed_out", "a@b.test")
+
+
+async def test_what_the_hosted_ui_says_of_its_refusal_is_shown_and_logged(
+    cognito: Cognito, caplog: pytest.LogCaptureFixture
+) -> None:
+    person = Person(cognito)
+    says = "PreSignUp failed: <script>alert(1)</script>\r\nX: 1 -request-id- " + "x" * 1000
+    page = await person.back(state=await person.begin(), error="access_denied", error_description=says)
+    shown = "PreSignUp failed: &lt;script&gt;alert(1)&lt;/script&gt; X: 1 -request-id- x"
+    assert (page.status, shown.encode() in page.body, b"<script>" in page.body) == (400, True, False)
+    assert page.body.count(b"x" * 100) == 1
+    assert b"x" * 201 not in page.body
+    line = person.last_line()
+    assert (line["event"], line["reason"]) == ("sign_in_failed", "sign_in_refused")
+    assert line["detail"].startswith("access_denied: PreSignUp failed: <script>alert(1)</script> X: 1")
+    assert len(line["detail"]) <= MAX_DETAIL
+    assert "access_denied: PreSignUp failed" in caplog.text
+    # the sign-in has ended, and its cookie with it
+    assert all(b"Max-Age=0" in value for name, value in page.headers if name == b"set-cookie")
+    plain = await Person(cognito).refused_without_words()
+    assert b"The sign-in page says" not in plain.body
 
 
 # --- floods of callbacks ---

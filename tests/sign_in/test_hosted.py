@@ -53,12 +53,12 @@ async def provider(reports: Reports) -> AsyncIterator[Provider]:
 
 @pytest.fixture
 def public(web: Web, provider: Provider) -> Hosted:
-    return Hosted(web.origin, "c1", "", provider)
+    return Hosted(web.origin, "c1", (), provider)
 
 
 @pytest.fixture
 def confidential(web: Web, provider: Provider) -> Hosted:
-    return Hosted(web.origin, "c1", "canary+secret/", provider)
+    return Hosted(web.origin, "c1", ("canary+secret/",), provider)
 
 
 def form(web: Web) -> dict[str, str]:
@@ -89,7 +89,7 @@ def test_the_challenge_of_a_verifier() -> None:
 
 
 def test_a_browser_is_sent_to_sign_in(provider: Provider) -> None:
-    hosted = Hosted("https://shop.example", "c1", "canary", provider)
+    hosted = Hosted("https://shop.example", "c1", ("canary",), provider)
     url = hosted.authorize_url("s&1", "n 1", "ch", CALLBACK)
     assert url.startswith("https://shop.example/oauth2/authorize?")
     assert "+" not in url
@@ -101,10 +101,9 @@ def test_a_browser_is_sent_to_sign_in(provider: Provider) -> None:
 
 
 def test_a_browser_may_be_sent_straight_to_an_identity_provider(provider: Provider) -> None:
-    hosted = Hosted("https://shop.example", "c1", "", provider)
+    hosted = Hosted("https://shop.example", "c1", (), provider, scopes=("openid", "email"))
     url = hosted.authorize_url(
         "s", "n", "ch", CALLBACK, identity_provider="Corp&state=x#", idp_identifier="corp.example", lang="de",
-        scope="openid email",
     )  # fmt: skip
     query = parse_qs(urlsplit(url).query, keep_blank_values=True)
     assert (query["identity_provider"], query["idp_identifier"]) == (["Corp&state=x#"], ["corp.example"])
@@ -113,7 +112,7 @@ def test_a_browser_may_be_sent_straight_to_an_identity_provider(provider: Provid
 
 
 def test_a_browser_is_sent_to_sign_out(provider: Provider) -> None:
-    url = Hosted("https://shop.example", "c1", "", provider).logout_url("https://app.example/bye?a=b")
+    url = Hosted("https://shop.example", "c1", (), provider).logout_url("https://app.example/bye?a=b")
     assert url.startswith("https://shop.example/logout?")
     assert parse_qs(urlsplit(url).query) == {"client_id": ["c1"], "logout_uri": ["https://app.example/bye?a=b"]}
 
@@ -208,7 +207,7 @@ async def test_what_a_failure_is(
     web: Web, provider: Provider, ask: Ask, behave: Any, code: Code, caplog: pytest.LogCaptureFixture
 ) -> None:
     web.behave = behave
-    hosted = Hosted(web.origin, "c1", "canary-secret", provider)
+    hosted = Hosted(web.origin, "c1", ("canary-secret",), provider)
     with caplog.at_level(logging.DEBUG, "sidecar"):
         assert await refusal(ask(hosted)) == code
     # what is a person's is no fault of the provider
@@ -243,8 +242,9 @@ async def test_a_person_signs_in_goes_on_and_out(
 ) -> None:
     confidential = (cognito.confidential_client_id, cognito.confidential_client_secret)
     client, secret = (cognito.client_id, "") if is_public else confidential
-    hosted = Hosted(domain_origin(ui.domain, cognito.region), client, secret, provider)
-    url = hosted.authorize_url("state-1", "nonce-1", s256(VERIFIER), CALLBACK, scope="openid email")
+    origin, secrets = domain_origin(ui.domain, cognito.region), [secret] if secret else []
+    hosted = Hosted(origin, client, secrets, provider, scopes=("openid", "email"))
+    url = hosted.authorize_url("state-1", "nonce-1", s256(VERIFIER), CALLBACK)
     browser = Browser()
     back = browser.sign_in(url, "alice", "Alice-1234")
     assert back.headers["location"].startswith(f"{CALLBACK}?")
@@ -270,7 +270,7 @@ async def test_a_person_signs_in_goes_on_and_out(
 async def test_a_rotated_refresh_token_is_new_and_a_revoked_one_ends_the_session(
     cognito: LocalCognito, ui: HostedUI, provider: Provider
 ) -> None:
-    hosted = Hosted(ui.domain, cognito.client_id, "", provider)
+    hosted = Hosted(ui.domain, cognito.client_id, (), provider)
     url = hosted.authorize_url("s", "n", s256(VERIFIER), CALLBACK)
     code = parameters_of(Browser().sign_in(url, "alice", "Alice-1234"))["code"]
     first = await hosted.exchange(code, VERIFIER, CALLBACK)
@@ -280,7 +280,22 @@ async def test_a_rotated_refresh_token_is_new_and_a_revoked_one_ends_the_session
     assert await refusal(hosted.refresh(second.refresh_token)) == Code.SESSION_EXPIRED
 
 
+async def test_of_two_secrets_the_one_that_fits_is_found_and_kept(
+    cognito: LocalCognito, ui: HostedUI, provider: Provider, reports: Reports, caplog: pytest.LogCaptureFixture
+) -> None:
+    secrets = ("canary-retired", cognito.confidential_client_secret)
+    hosted = Hosted(ui.domain, cognito.confidential_client_id, secrets, provider)
+    url = hosted.authorize_url("s", "n", s256(VERIFIER), CALLBACK)
+    code = parameters_of(Browser().sign_in(url, "alice", "Alice-1234"))["code"]
+    grant = await hosted.exchange(code, VERIFIER, CALLBACK)
+    grant = await hosted.refresh(grant.refresh_token)
+    await hosted.revoke(grant.refresh_token)
+    assert (len(caplog.records), reports.all) == (1, [])
+    assert "AWS_COGNITO_CLIENT_SECRET" in caplog.text
+    assert "canary" not in caplog.text
+
+
 async def test_a_browser_comes_back_from_the_sign_out(cognito: LocalCognito, ui: HostedUI, provider: Provider) -> None:
-    hosted = Hosted(ui.domain, cognito.client_id, "", provider)
+    hosted = Hosted(ui.domain, cognito.client_id, (), provider)
     back = Browser().open(hosted.logout_url("https://app.example/"))
     assert (back.status_code, back.headers["location"]) == (302, "https://app.example/")

@@ -64,7 +64,8 @@ async def user_pool(
     endpoint: str, pool_id: str = "eu-west-1_X", client: str = "c1", secret: str = "", *, srp: bool = False
 ) -> AsyncIterator[UserPool]:
     provider = Provider(Reports())
-    pool = UserPool(api_endpoint("eu-west-1", endpoint), pool_id, client, secret, provider, srp=srp, now=time.time)
+    secrets = secret.split(",") if secret else []
+    pool = UserPool(api_endpoint("eu-west-1", endpoint), pool_id, client, secrets, provider, srp=srp, now=time.time)
     try:
         yield pool
     finally:
@@ -433,6 +434,43 @@ async def test_a_refresh_token_is_revoked() -> None:
         assert await refusal(pool.revoke("old")) == Code.IDP_BAD_ANSWER
     said = {"Token": "old", "ClientId": "c1", "ClientSecret": "canary-secret"}
     assert asked(web)[0] == ("RevokeToken", said)
+
+
+async def test_of_two_secrets_the_one_that_fits_is_found_and_kept(caplog: pytest.LogCaptureFixture) -> None:
+    refused = fails("NotAuthorizedException", "Unable to verify secret hash for client c1")
+    async with Web(GRANTED) as web, user_pool(web.origin, secret="canary-retired,canary-secret") as pool:
+
+        async def as_cognito_does(writer: asyncio.StreamWriter) -> None:
+            said = json.loads(web.bodies[-1])
+            given = said.get("AuthParameters", {}).get("SECRET_HASH", said.get("ClientSecret"))
+            await (GRANTED if given in (secret_hash("alice"), "canary-secret") else refused)(writer)
+
+        web.behave = as_cognito_does
+        assert isinstance(await pool.sign_in("alice", PASSWORD), Grant)
+        assert isinstance(await pool.refresh("old", "alice"), Grant)
+        await pool.revoke("old")
+    operations = [operation for operation, _ in asked(web)]
+    assert operations == ["InitiateAuth", "InitiateAuth", "GetTokensFromRefreshToken", "RevokeToken"]
+    assert len(caplog.records) == 1
+    assert "AWS_COGNITO_CLIENT_SECRET" in caplog.text
+    assert "canary" not in caplog.text
+
+
+async def test_where_no_secret_fits_that_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    refused = fails("NotAuthorizedException", "Unable to verify secret hash for client c1")
+    async with Web(refused) as web, user_pool(web.origin, secret="canary-one,canary-two") as pool:
+        assert await refusal(pool.sign_in("alice", PASSWORD)) == Code.IDP_BAD_ANSWER
+        assert len(web.asked) == 2
+    assert "AWS_COGNITO_CLIENT_SECRET does not fit" in caplog.text
+
+
+async def test_a_token_without_the_scope_signs_nobody_out_and_the_log_says_what_to_do(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    refused = fails("NotAuthorizedException", "Access Token does not have required scopes")
+    async with Web(refused) as web, user_pool(web.origin) as pool:
+        assert await refusal(pool.sign_out_everywhere("a.a.a")) == Code.IDP_BAD_ANSWER
+    assert "lacks the scope aws.cognito.signin.user.admin: allow it on the app client" in caplog.text
 
 
 async def test_a_person_is_signed_out_everywhere() -> None:
