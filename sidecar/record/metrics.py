@@ -87,6 +87,7 @@ FAMILIES: dict[str, Family] = {
         "gauge", (), "When the policies in force were loaded, Unix time", "min"
     ),
     "sidecar_config_agreed": Family("gauge", (), "1 where all workers have the same routes in force", "same"),
+    "sidecar_mode": Family("gauge", ("mode",), "1 for the mode that SIDECAR_MODE names, 0 for the other", "max"),
     "sidecar_workers": Family("gauge", (), "Processes that serve"),
     "sidecar_worker_restarts": Family("counter", (), "Workers that ended and were replaced", "sum", ((),)),
     "sidecar_cerbos_restarts": Family("counter", (), "Times that the embedded Cerbos ended and was started again", "sum", ((),)),

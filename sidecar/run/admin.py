@@ -19,9 +19,9 @@ class Status(Protocol):
         """Return what must be true to serve: name of the part -> whether it is ready."""
         ...
 
-    def reloads(self) -> Mapping[str, str]:
-        """Return how the last reload of the routes, and of the policies, went. One that failed leaves the sidecar
-        ready, since what was in force still is."""
+    def remarks(self) -> Mapping[str, str]:
+        """Return the mode, and how the last reload of the routes, and of the policies, went. One that failed leaves the
+        sidecar ready, since what was in force still is."""
         ...
 
     def config(self) -> dict[str, Any]:
@@ -38,7 +38,7 @@ def admin_app(status: Status, exposition: Callable[[], bytes]) -> Starlette:
     async def readyz(_: Request) -> Response:
         parts = status.readiness()
         ready = all(parts.values())
-        return JSONResponse({"ready": ready, **parts, **status.reloads()}, 200 if ready else 503)
+        return JSONResponse({"ready": ready, **parts, **status.remarks()}, 200 if ready else 503)
 
     async def metrics(_: Request) -> Response:
         return Response(exposition(), media_type=CONTENT_TYPE_LATEST)

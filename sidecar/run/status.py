@@ -40,11 +40,11 @@ class Status:
         """Return whether a new question would be answered: what gRPC's health service tells."""
         return all(self.readiness().values())
 
-    def reloads(self) -> dict[str, str]:
-        """Return what `/readyz` tells besides: how the last reload of the routes went, and that of the policies where
-        they are ours to reload."""
+    def remarks(self) -> dict[str, str]:
+        """Return what `/readyz` tells besides: the mode, how the last reload of the routes went, and that of policies
+        that are ours to reload."""
         policies = self._policies
-        return {"reload": self._reload.readiness()} | (
+        return {"mode": self._deciding.settings.mode, "reload": self._reload.readiness()} | (
             {"policies": policies.readiness()} if policies is not None else {}
         )
 
@@ -59,6 +59,8 @@ class Status:
         """Yield what of this process stands in the metrics beside its counts."""
         deciding, reload = self._deciding, self._reload
         yield "sidecar_workers", (), 1
+        for mode in ("enforce", "shadow"):
+            yield "sidecar_mode", (mode,), mode == deciding.settings.mode
         yield "sidecar_connections", (), self.connections()
         yield "sidecar_upstream_connections", ("idle",), self._upstream.idle
         yield "sidecar_upstream_connections", ("busy",), self._upstream.busy

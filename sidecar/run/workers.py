@@ -80,10 +80,16 @@ def _allow_files(connections: int) -> None:
 
 
 async def _serve_here(prepared: Prepared, stamp: Stamp, sockets: Sockets) -> None:
-    settings = prepared.deciding.settings
-    await Sidecar(prepared, stamp).run(
-        sockets, lambda: log.info("serving on %s, admin on %s", settings.listen, settings.admin_listen)
-    )
+    await Sidecar(prepared, stamp).run(sockets, lambda: _announce(prepared.deciding.settings))
+
+
+def _announce(settings: Settings) -> None:
+    """Log where the process serves, and how."""
+    is_shadow = settings.mode == "shadow"
+    log.log(
+        logging.WARNING if is_shadow else logging.INFO, "serving on %s, admin on %s, mode %s%s", settings.listen,
+        settings.admin_listen, settings.mode, ": nothing is refused, only recorded" if is_shadow else "",
+    )  # fmt: skip
 
 
 class _Workers:

@@ -14,7 +14,7 @@ class Told:
     def readiness(self) -> dict[str, bool]:
         return {"cerbos": self._ready, "keys": True}
 
-    def reloads(self) -> dict[str, str]:
+    def remarks(self) -> dict[str, str]:
         return {"reload": self._reload}
 
     def config(self) -> dict[str, int]:

@@ -44,6 +44,12 @@ def test_shadow_mode_forwards_what_enforcing_would_refuse_and_says_so(stack: Sta
         assert got.status == 200
         assert stack.upstream.seen[0].values("x-auth-subject") == ["alice"]
         assert sidecar.decisions()[-1]["code"] == "denied_by_policy"
+        # nobody runs it for weeks without seeing it
+        assert "mode shadow: nothing is refused, only recorded" in sidecar.log()
+        assert b'"mode":"shadow"' in sidecar.admin("/readyz").body
+        assert [sidecar.metric("sidecar_mode", mode=mode) for mode in ("shadow", "enforce")] == [1, 0]
+    assert "mode enforce" in stack.sidecar.log()
+    assert stack.sidecar.metric("sidecar_mode", mode="shadow") == 0
 
 
 def test_an_upstream_and_a_listener_may_be_unix_sockets(stack: Stack, tmp_path: Path) -> None:
