@@ -230,6 +230,50 @@ send the decided query. Traefik, Caddy and Envoy by HTTP can't, and get 501 `pro
 """.splitlines()
 
 
+TO_APP = """\
+## What the app is told
+
+<!-- example: routes.yaml -->
+```yaml
+version: 1
+principal: {id: sub, attributes: {email: email}, optional: [email]}
+to_app:
+  headers:
+    Remote-User: "{principal.id}"
+    Remote-Groups: "{principal.roles:list}"
+    X-Forwarded-Email: "{principal.attributes.email?}"
+  authorization: drop
+routes:
+  - {path: "/wiki/{page}", access: authenticated}
+  - {path: "/git/{repository}", access: authenticated, to_app: {authorization: keep}}
+  - {path: "/kiosk/{page}", access: authenticated, to_app: {headers: {}}}
+```
+
+Beside `X-Auth-Subject` and `X-Auth-Roles`, **`headers`** puts what you choose under the names that your app reads. A value is a text with
+`{principal.…}` and `{claims.…}`; a `:list` is joined with `,`, and a number or boolean is written as in JSON. `{…?}` alone leaves the header
+out if there is no value, and so does an empty list. Without the `?`, a principal without the value is 403 `claim_missing`, on routes that are
+only `authenticated`, too. On a route, `headers` and `authorization` each replace the file's.
+
+**No client can send these headers.** Each name in the file, at the top or on any route, is removed from every request on every route, in
+any case and however often it occurs. A spelling with `_` or `.` is 400, and so is a `Connection` that names one. On a public route nobody
+is known, so the header is only removed. A name that says something else about a request (`Host`, `Cookie`, `X-Forwarded-For`,
+`Content-Type` and so on) is an error; of the `X-Forwarded-…` you can use `-User`, `-Email`, `-Groups`, `-Roles`, `-Tenant` and
+`-Preferred-Username`.
+
+**Values are ASCII.** Visible characters and the spaces between them stay; everything else, and `%`, `,` and `"`, is percent-encoded as
+UTF-8: `Zoë Smith` is `Zo%C3%AB Smith`. So a name can't look like two in a list. Text with control characters or more than 1024 characters
+is 403 `claim_invalid`. If one header would be over 8000 bytes, `X-Auth-Roles` included, the request is 403 `identity_header_too_large` and
+nothing reaches the app: many servers don't take a longer one. In shadow mode nothing is refused, and such a header is left out.
+
+| `authorization` | the client's `Authorization` |
+| --- | --- |
+| not given | the app gets a bearer token as it came. Another scheme is 401 `token_invalid`; on a public route the app gets any |
+| `drop` | the app gets none. The sidecar judges it as ever |
+| `keep` | a scheme other than `Bearer` (`Basic`, `Digest`, `Token`) belongs to the app: it doesn't identify anybody, and passes beside a [session](../guides/sign-in.md). Without a session it is 401 `token_missing`, or the way to the sign-in |
+
+With a proxy that [asks the sidecar](../guides/beside-a-proxy.md#headers-of-to_app), the proxy's file needs a line for each header.""".splitlines()
+
+
 def routes() -> str:
     """docs/reference/routes.md"""
     return "\n".join(
@@ -245,6 +289,8 @@ def routes() -> str:
             *ASKED,
             "",
             *PRINCIPAL,
+            "",
+            *TO_APP,
             "",
             "## Patterns of a path variable",
             "",

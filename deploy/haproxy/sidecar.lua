@@ -21,6 +21,7 @@ local NOT_ANSWERED = { ["content-length"] = true, ["transfer-encoding"] = true, 
 local SAID = {
     "x-auth-subject", "x-auth-roles", "x-auth-assertion", "x-request-id", "x-forwarded-for", "x-forwarded-proto",
     "x-forwarded-host", "cookie",
+    --to_app "remote-user",
 }
 
 -- the values of a header in their order, which HAProxy counts from 0

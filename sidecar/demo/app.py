@@ -1,4 +1,7 @@
-"""The protected app: json-server from npm as it is. It serves contacts to anybody who asks, and knows no users."""
+"""The protected app: json-server from npm as it is. It serves contacts to anybody who asks, and knows no users.
+
+At `/hello` it says what it hears of who asks.
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,13 @@ def start_app(port: int, node_modules: Path, folder: Path, environ: Mapping[str,
     script = (node_modules / _JSON_SERVER).resolve()
     if not script.is_file():
         raise StartError(f"{script} is not there: run make setup (or npm ci) in a checkout of the project")
-    contacts = folder / "contacts.json"
-    contacts.write_text(importlib.resources.files("sidecar.demo").joinpath("contacts.json").read_text())
-    command = [node, str(script), "--host", LOOPBACK, "--port", str(port), "--quiet", str(contacts)]
+    contacts, hello = (_copy(name, folder) for name in ("contacts.json", "hello.js"))
+    command = [node, str(script), "--host", LOOPBACK, "--port", str(port), "--quiet", contacts, "--middlewares", hello]
     return Process.start("app", command, folder, environ, lambda: status_of(port, "/contacts") == 200)
+
+
+def _copy(name: str, folder: Path) -> str:
+    """The path of a fresh copy of one of the demo's files."""
+    copy = folder / name
+    copy.write_text(importlib.resources.files("sidecar.demo").joinpath(name).read_text())
+    return str(copy)

@@ -34,6 +34,7 @@ def steps(endpoint: str, client_id: str, users: Iterable[User], url: str) -> lis
         Step("read a contact", _call("GET", f"{url}/contacts/2", "alice"), 200),
         Step("update a contact of her own", _call("PATCH", f"{url}/contacts/1", "alice"), 200),
         Step("update a contact of bob", _call("PATCH", f"{url}/contacts/2", "alice"), 403),
+        Step("the app hears who asks, whoever a client says it is", _hello(f"{url}/hello", "alice"), 200),
         token("admin"),
         Step("the same update by an admin", _call("PATCH", f"{url}/contacts/2", "admin"), 200),
         Step("read without a token", _call("GET", f"{url}/contacts/1"), 401),
@@ -56,6 +57,10 @@ def _call(method: str, url: str, name: str = "") -> str:
     token = f' -H "Authorization: Bearer ${name.upper()}"' if name else ""
     body = """ -X PATCH -H 'Content-Type: application/json' -d '{"phone": "+1 202 555 0199"}'"""
     return f"curl -iw '\\n'{token}{body if method == 'PATCH' else ''} {url}"
+
+
+def _hello(url: str, name: str) -> str:
+    return f"{_call('GET', url, name)} -H 'Remote-User: root'"
 
 
 def show(users: Iterable[User], tour: Iterable[Step], url: str) -> str:

@@ -65,6 +65,7 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             | Code.PRINCIPAL_MISSING
             | Code.NO_ROLES
             | Code.CLAIM_MISSING
+            | Code.IDENTITY_HEADER_TOO_LARGE
             | Code.CLAIM_INVALID
             | Code.RESOURCE_MISSING
             | Code.DENIED_BY_POLICY
@@ -156,6 +157,9 @@ _TEXTS_OF_CODE = {
     ),
     Code.CLAIM_INVALID: (
         "Your account has information that this application can't use. Ask the person who runs it to correct it."
+    ),
+    Code.IDENTITY_HEADER_TOO_LARGE: (
+        "Your account has more roles than this application can be told of. Ask the person who runs it to remove some."
     ),
 }
 """The same where the status alone would tell a person nothing of what can be done."""

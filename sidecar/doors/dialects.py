@@ -49,8 +49,9 @@ class Dialect(NamedTuple):
     as it came, so that it must be in its canonical form; others send the one that the answer names. With `flat` the
     proxy reads one line of each of our headers, and no body; with `complete` it must be told of each header that the
     sidecar may set, with an empty value where it does not. `removal` is the header that lists what must go; `removable`
-    are the names that the proxy can take away, None where it can every one. With `adds` it adds headers of our answer
-    to the app's under their own names.
+    are the names that the proxy can take away, None where it can every one that the sidecar's own tables have; with
+    `deaf` it takes away what its file names, and nothing else that the answer lists. With `adds` it adds headers of our
+    answer to the app's under their own names.
     """
 
     method: bytes
@@ -61,16 +62,21 @@ class Dialect(NamedTuple):
     complete: bool = False
     removal: bytes = REMOVE
     removable: frozenset[bytes] | None = None
+    deaf: bool = False
     adds: bool = False
 
 
 DIALECTS = {
     # deploy/nginx sets them from $request_method and $request_uri
-    "nginx": Dialect(b"x-original-method", b"x-original-uri", b"host", exact=False, flat=True, removable=FIXED),
+    "nginx": Dialect(
+        b"x-original-method", b"x-original-uri", b"host", exact=False, flat=True, removable=FIXED, deaf=True
+    ),
     # Traefik's documentation of ForwardAuth, "Forward-Request Headers"
-    "traefik": Dialect(b"x-forwarded-method", b"x-forwarded-uri", FORWARDED_HOST, exact=True, removable=FIXED),
+    "traefik": Dialect(
+        b"x-forwarded-method", b"x-forwarded-uri", FORWARDED_HOST, exact=True, removable=FIXED, deaf=True
+    ),
     # Caddy's documentation of forward_auth, "Expanded form"; X-Forwarded-Host is reverse_proxy's own
-    "caddy": Dialect(b"x-forwarded-method", b"x-forwarded-uri", FORWARDED_HOST, exact=True, complete=True),
+    "caddy": Dialect(b"x-forwarded-method", b"x-forwarded-uri", FORWARDED_HOST, exact=True, complete=True, deaf=True),
     # deploy/haproxy/sidecar.lua
     "haproxy": Dialect(b"x-original-method", b"x-original-uri", b"host", exact=False),
     # Envoy's ext_authz HttpService: method, host and path are the client's, the path after path_prefix

@@ -76,14 +76,29 @@ class ForwardAuth:
                     Code.PROXY_UNABLE, permit.facts, "a query that `set_query` changes, and the proxy does not"
                 )
             return Refuse(Code.TARGET_AMBIGUOUS, permit.facts, "escapes of plain characters, which the proxy sends on")
-        if dialect.removable is not None:
-            left = [name for name in handover(permit, raw).remove if name not in dialect.removable]
-            if left:
-                return Refuse(
-                    Code.HEADER_AMBIGUOUS, permit.facts,
-                    f"{left[0].decode('latin-1')[:64]}, which the proxy would send on: expected it taken away there",
-                )  # fmt: skip
+        left = self._left(permit, raw)
+        if b"authorization" in left:
+            return Refuse(
+                Code.PROXY_UNABLE, permit.facts, "an Authorization that `to_app` drops, and the proxy does not"
+            )
+        if left:
+            return Refuse(
+                Code.HEADER_AMBIGUOUS, permit.facts,
+                f"{left[0].decode('latin-1')[:64]}, which the proxy would send on: expected it taken away there",
+            )  # fmt: skip
         return permit
+
+    def _left(self, permit: Forward, raw: Raw) -> list[bytes]:
+        """Headers of the client that the proxy would send on though they must go, as far as it is known. Of one that
+        `to_app` names it is not known that the proxy puts ours in its place."""
+        todo, dialect = handover(permit, raw), self._dialect
+        given = {name for name, _ in todo.set}
+        left = [
+            name for name in todo.remove if dialect.removable is not None or (dialect.deaf and _is_chosen(name, permit))
+        ]
+        if permit.reserved:
+            left += [name for name, _ in raw.headers if name in permit.reserved and name in given]
+        return [name for name in left if dialect.removable is None or name not in dialect.removable]
 
     def _allowed(self, permit: Forward, raw: Raw) -> answer.Answer:
         todo = handover(permit, raw)
@@ -97,7 +112,7 @@ class ForwardAuth:
         ]
         if self._dialect.complete:
             told = {name for name, _ in todo.set}
-            headers += [(name, b"") for name in SETTABLE if name not in told]
+            headers += [(name, b"") for name in (*SETTABLE, *sorted(permit.reserved)) if name not in told]
         headers += self._numbered(todo.reply)
         return answer.Answer(ALLOWED, headers, b"")
 
@@ -123,3 +138,8 @@ class ForwardAuth:
         """Each Set-Cookie under a name of its own, for a proxy that reads one line of a name."""
         cookies = [value for name, value in headers if name == b"set-cookie"] if self._dialect.flat else []
         return [(NUMBERED_COOKIE % number, value) for number, value in enumerate(cookies, 1)]
+
+
+def _is_chosen(name: bytes, permit: Forward) -> bool:
+    """Return whether a header must go because `to_app` says so."""
+    return name == b"authorization" or name in permit.reserved

@@ -11,7 +11,7 @@ from sidecar.gate.verdict import Forward
 from sidecar.wire.grammar import FORWARDED_BY_SOME, HOP_BY_HOP, Header
 
 SETTABLE = (*SET_BY_SIDECAR, b"cookie")
-"""Every header that a Handover may set."""
+"""Every header that a Handover may set, but for those that `to_app` names."""
 _SET_BY_SIDECAR = frozenset(SET_BY_SIDECAR)
 _FRAMING = (HOP_BY_HOP - FORWARDED_BY_SOME) | {b"host", b"expect"}
 """Headers of the asking proxy's own connections, which it writes anew (RFC 9110 section 7.6.1)."""
@@ -41,7 +41,7 @@ def handover(permit: Forward, raw: Raw) -> Handover:
     for header in permit.headers:
         name = header[0]
         sent.add(name)
-        if name in _SET_BY_SIDECAR:
+        if name in _SET_BY_SIDECAR or name in permit.reserved:
             ours.append(header)
         elif name == b"cookie":
             cookies.append(header[1])

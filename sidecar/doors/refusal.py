@@ -14,6 +14,7 @@ from sidecar.gate.origin import own_page
 from sidecar.gate.own import LOGIN_PATH, REQUEST_ID, expired
 from sidecar.gate.request import Raw
 from sidecar.gate.session import session_cookies
+from sidecar.gate.to_app import is_of_app
 from sidecar.gate.verdict import Forward, Refuse
 from sidecar.wire.caching import VARY, merged_vary
 from sidecar.wire.grammar import Header
@@ -50,7 +51,7 @@ class Refusals:
         """The same but for what the verdict adds: the sign-in in place of a 401, a bad session cleared."""
         page = self._page if _navigates(raw) else None
         status = answer.status_of(code)
-        by_session = not any(name == b"authorization" for name, _ in raw.headers)
+        by_session = _by_session(raw, code)
         offers = page is not None and self._login and by_session and not raw.websocket
         if status != UNAUTHORIZED:
             if offers and status == HTTPStatus.FORBIDDEN and _has_session(raw):
@@ -67,6 +68,17 @@ class Refusals:
         if by_session:
             made.headers.extend(cleared_session(raw.headers))
         return made
+
+
+_BY_SESSION = frozenset((Code.TOKEN_MISSING, Code.SESSION_INVALID, Code.SESSION_EXPIRED))
+
+
+def _by_session(raw: Raw, code: Code) -> bool:
+    """Return whether no bearer token tells who has come: no Authorization, or one that was left to the app."""
+    authorization = _first(raw.headers, b"authorization")
+    if not authorization:
+        return True
+    return is_of_app(authorization) and (code in _BY_SESSION or answer.status_of(code) != UNAUTHORIZED)
 
 
 def _first(headers: Iterable[Header], name: bytes) -> bytes:

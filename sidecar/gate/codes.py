@@ -148,11 +148,14 @@ class Code(StrEnum):
         "neither the token nor `defaults.roles` gives a role",
         "put the user into a group, or set `defaults.roles`")
     CLAIM_MISSING = ("claim_missing", Kind.PRINCIPAL,
-        "a policy is to be asked, and the token lacks a claim that is an attribute of the principal and not in `principal.optional`",
+        "a policy is to be asked, and the token lacks a claim that is an attribute of the principal and not in `principal.optional`; or `to_app` tells the app of a claim that the token lacks",
         "let the pool put the claim into the token, or make the attribute optional")
     CLAIM_INVALID = ("claim_invalid", Kind.PRINCIPAL,
         "such a claim is of another type than its `type`, or an object without `type: json`",
         "declare the type that the claim has; `detail` in the decision log has both")
+    IDENTITY_HEADER_TOO_LARGE = ("identity_header_too_large", Kind.PRINCIPAL,
+        "`X-Auth-Roles`, or a header of `to_app`, would be over 8000 bytes, which many servers do not take; the app gets nothing",
+        "put the user into fewer groups, or read the roles from a claim that has those of this app only")
     KEYS_UNAVAILABLE = ("keys_unavailable", Kind.PRINCIPAL,
         "the issuer's keys could not be had, so the token was not examined",
         "see that the sidecar can reach the issuer's key server", Dependency.JWKS, "unavailable")

@@ -27,6 +27,7 @@ from sidecar.gate.references import ABSENT, Material
 from sidecar.gate.request import Raw, Reading, Request, as_it_came, read
 from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, allowed_methods, ask_of
 from sidecar.gate.session import Session, TokenSource
+from sidecar.gate.to_app import MAX_IDENTITY, AuthorizationRule, ToApp, require_size
 from sidecar.gate.trace import TRACEPARENT, TRACESTATE
 from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Refused, Verdict
 from sidecar.wire.grammar import SAFE_METHODS, Header
@@ -103,6 +104,7 @@ class _Evaluation:
     obligations: tuple[Obligation, ...] = ()
     """Obligations from the kind of sign-in, in addition to the route's."""
     recheck: float = 0.0
+    to_app: ToApp | None = None
     missing: Missing | None = None
     """The `missing` of the lookup that was reached: the treatment of a resource that does not exist."""
     marks: list[tuple[str, float]] = field(default_factory=list)
@@ -192,7 +194,7 @@ class Gate:
         enter(("routing", timer()))
         match = rules.table.match(request)
         route = match.route
-        facts.route, evaluation.recheck = route.name, route.recheck
+        facts.route, evaluation.recheck, evaluation.to_app = route.name, route.recheck, route.to_app
         if route.cors is not None or cors.is_preflight(request):
             preflight = self._cross_origin(evaluation, route, request)
             if preflight is not None:
@@ -239,6 +241,9 @@ class Gate:
         return Identified(await rules.tokens.principal_of(request, now))
 
     async def _principal(self, evaluation: _Evaluation, request: Request, route: Route) -> Principal:
+        if route.to_app is not None and route.to_app.takes(request.seen.get(b"authorization")):
+            seen = {name: value for name, value in request.seen.items() if name != b"authorization"}
+            request = request._replace(seen=seen)
         if b"authorization" in request.seen or not self._sources:
             principal, evaluation.obligations = (
                 await evaluation.rules.tokens.principal_of(request, self._now()),
@@ -330,27 +335,43 @@ class Gate:
         self, evaluation: _Evaluation, request: Request, ground: Ground, obligations: tuple[Obligation, ...] = (),
         would_refuse: Code | None = None,
     ) -> Forward:  # fmt: skip
-        headers, principal = request.headers, evaluation.principal
+        headers, principal, to_app = request.headers, evaluation.principal, evaluation.to_app
         trace = evaluation.facts.trace
         if trace is not None:
             kept = [pair for pair in headers if pair[0] not in (TRACEPARENT, TRACESTATE)]
             headers = [*kept, *trace.headers(trace.upstream)]
+        if to_app is not None and to_app.authorization is AuthorizationRule.DROP:
+            headers = [pair for pair in headers if pair[0] != b"authorization"]
         if principal is not None:
-            headers = headers + self._identity_headers(principal)
+            headers = headers + self._identity_headers(principal, to_app, enforced=would_refuse is None)
         return _Permit(
             request.method.encode("ascii"), request.target, tuple(headers), ground, evaluation.facts,
             principal.expires if principal is not None else None, would_refuse, evaluation.reply_headers,
             evaluation.recheck, evaluation.cookies, obligations + evaluation.obligations,
+            evaluation.rules.table.reserved,
         )  # fmt: skip
 
-    def _identity_headers(self, principal: Principal) -> list[Header]:
+    def _identity_headers(self, principal: Principal, to_app: ToApp | None, *, enforced: bool) -> list[Header]:
+        """List what the app is told of the principal. Raises Refused where it is `enforced`: CLAIM_*,
+        IDENTITY_HEADER_TOO_LARGE."""
         headers = [(name, value(principal)) for name, value, _ in IDENTITY]
+        try:
+            if to_app is not None and to_app.headers:
+                headers += to_app.values(principal)
+            require_size(headers)
+        except Refused:
+            if enforced:
+                raise
+            # in shadow the app is told what can be told
+            headers = [pair for pair in headers if len(pair[1]) <= MAX_IDENTITY]
         if self._sign is not None:
             headers.append((ASSERTION, self._sign(principal, self._now())))
         return headers
 
     def _shadowed(self, raw: Raw, evaluation: _Evaluation, refusal: Refuse) -> Verdict:
         request = evaluation.request or as_it_came(raw, evaluation.rules.reading)
+        if evaluation.request is None or not evaluation.facts.route:
+            evaluation.to_app = evaluation.rules.table.to_app
         # no obligation of the route: shadow changes nothing of what the app answers
         return self._permit(evaluation, request, Ground.SHADOW, would_refuse=refusal.code)
 

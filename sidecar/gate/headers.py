@@ -48,6 +48,26 @@ _NOT_NOMINATED = frozenset(
     [*OVERRIDES, *SET_BY_SIDECAR, *_SINGLE, b"cookie", b"content-encoding", b"content-range", b"accept"]
 ) - {b"upgrade", b"http2-settings"}
 
+# what decides, frames, negotiates or describes a request, for the sidecar or for an app
+_OF_REQUESTS = re.compile(
+    rb"(?:accept|access-control|content|if|sec|x-original|x-amzn|x-envoy|grpc)(?:-.*)?|range|user-agent|referer|via|"
+    rb"date|priority|prefer|pragma|cache-control|early-data|max-forwards|last-event-id|traceparent|tracestate|baggage|"
+    rb"cookie2|set-cookie2?"
+)
+_OF_PRINCIPAL = frozenset(
+    b"x-forwarded-user x-forwarded-email x-forwarded-groups x-forwarded-roles x-forwarded-tenant "
+    b"x-forwarded-preferred-username".split()
+)
+
+
+def is_reservable(name: bytes) -> bool:
+    """Return whether `to_app` may take a name in lower case for what it tells of the principal."""
+    if name in _OF_PRINCIPAL:
+        return True
+    known = name in _DROPPED or name in _DECIDING or name.startswith(OVERRIDE_PREFIXES)
+    return not known and _OF_REQUESTS.fullmatch(name) is None
+
+
 MAX_NOMINATED = 64
 """Names in Connection."""
 MAX_COOKIES = 256
@@ -120,6 +140,14 @@ def _without_ours(kept: list[Header], seen: dict[bytes, bytes], lenient: bool) -
 def without_alb(kept: list[Header]) -> list[Header]:
     """Remove what a load balancer says of whom it has signed in."""
     return [header for header in kept if not header[0].startswith(ALB_PREFIX)]
+
+
+def without_reserved(kept: list[Header], seen: dict[bytes, bytes], reserved: frozenset[bytes]) -> list[Header]:
+    """Remove what only the sidecar may say. Raises Refused(HEADER_AMBIGUOUS) where Connection names one of it."""
+    for token in list_members(seen.get(b"connection", b"")):
+        if token.translate(FOLDED) in reserved:
+            raise Refused(Code.HEADER_AMBIGUOUS, f"Connection names {token[:64]!r}")
+    return [header for header in kept if header[0] not in reserved]
 
 
 def _joined(name: bytes, first: bytes, second: bytes, lenient: bool) -> bytes:

@@ -33,12 +33,18 @@ class IdentityHeader(NamedTuple):
 
 
 # what a header value carries as it is; the rest of a name is escaped, so that none can look like two (R13)
-_HEADER_SAFE = "!#$&'()*+-./:;<=>?@[]^_`{|}~"
+_HEADER_SAFE = " !#$&'()*+-./:;<=>?@[]^_`{|}~"
 
 
 def header_text(text: str) -> bytes:
-    """A principal's id or role as a header value: visible ASCII, "%", "," and all else percent-encoded as UTF-8."""
-    return (text if text.isalnum() and text.isascii() else quote(text, safe=_HEADER_SAFE)).encode("ascii")
+    """A fact about a principal as a header value: visible ASCII and spaces between it; "%", "," and all else
+    percent-encoded as UTF-8."""
+    if text.isalnum() and text.isascii():
+        return text.encode("ascii")
+    inner = text.strip(" ")
+    before = len(text) - len(text.lstrip(" "))
+    after = len(text) - before - len(inner)
+    return ("%20" * before + quote(inner, safe=_HEADER_SAFE) + "%20" * after).encode("ascii")
 
 
 IDENTITY = (

@@ -210,10 +210,8 @@ def resolve(reference: Reference, material: Material) -> Any:
     source = reference.source
     if source is _BODY:
         return _typed_json(reference, _search(reference, material.body), Code.BODY_INVALID)
-    if source is _CLAIMS:
-        return _typed_json(reference, material.principal.claims.get(reference.name), Code.REFERENCE_INVALID)
-    if source is _PRINCIPAL:
-        return _typed_json(reference, _of_principal(material.principal, reference.name), Code.REFERENCE_INVALID)
+    if source is _CLAIMS or source is _PRINCIPAL:
+        return _typed_json(reference, principal_value(reference, material.principal), Code.REFERENCE_INVALID)
     return _typed_text(reference, _text(reference, material))
 
 
@@ -253,7 +251,11 @@ def _search(reference: Reference, body: Any) -> Any:
         raise Refused(Code.BODY_INVALID, f"{reference}: {type(error).__name__}") from None
 
 
-def _of_principal(principal: Principal, name: str) -> Any:
+def principal_value(reference: Reference, principal: Principal) -> Any:
+    """The value of a claim, or of what the principal is made of, as it is; None where there is none."""
+    name = reference.name
+    if reference.source is _CLAIMS:
+        return principal.claims.get(name)
     if name == "id":
         return principal.id
     return list(principal.roles) if name == "roles" else principal.attributes.get(name.removeprefix("attributes."))

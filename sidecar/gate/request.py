@@ -7,7 +7,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from sidecar.gate.headers import add_forwarded, read_headers, read_headers_again, read_host, without_alb
+from sidecar.gate.headers import (
+    add_forwarded,
+    read_headers,
+    read_headers_again,
+    read_host,
+    without_alb,
+    without_reserved,
+)
 from sidecar.gate.peers import Network
 from sidecar.gate.target import NO_ODDITIES, Oddity, read_target
 from sidecar.gate.trace import Trace
@@ -36,11 +43,13 @@ class Raw(NamedTuple):
 
 class Reading(NamedTuple):
     """Settings of the reading: `hosts` in lower case, None for any; `trusted` peers whose X-Forwarded-* is believed.
-    With `alb` the headers of a load balancer's sign-in are for the sidecar alone."""
+    With `alb` the headers of a load balancer's sign-in are for the sidecar alone. `reserved` are names of headers that
+    `to_app` gives to the sidecar alone."""
 
     hosts: frozenset[str] | None = None
     trusted: tuple[Network, ...] = ()
     alb: bool = False
+    reserved: frozenset[bytes] = frozenset()
 
 
 class Request(NamedTuple):
@@ -73,6 +82,8 @@ def read(raw: Raw, reading: Reading) -> Request:
     kept, seen = read_headers_again(headers) if type(headers) is tuple else read_headers(headers)
     if reading.alb:
         kept = without_alb(kept)
+    if reading.reserved:
+        kept = without_reserved(kept, seen, reading.reserved)
     host = read_host(seen, reading.hosts)
     has_body = b"transfer-encoding" in seen or seen.get(b"content-length", b"0").strip(b"0") != b""
     if has_body and raw.method in BODILESS_METHODS:
@@ -90,6 +101,7 @@ def as_it_came(raw: Raw, reading: Reading) -> Request:
     kept, seen = read_headers(raw.headers, lenient=True)
     if reading.alb:
         kept = without_alb(kept)
+    kept = [header for header in kept if header[0] not in reading.reserved]
     add_forwarded(kept, seen, raw.peer, raw.scheme, raw.request_id, reading.trusted)
     path, _, query = raw.target.partition(b"?")
     return Request(

@@ -15,6 +15,7 @@ from sidecar.gate.ask import Ask, asks
 from sidecar.gate.codes import Code
 from sidecar.gate.request import Request
 from sidecar.gate.target import NO_ODDITIES, Oddity
+from sidecar.gate.to_app import ToApp
 from sidecar.gate.verdict import Refused
 from sidecar.wire.grammar import METHODS
 
@@ -91,6 +92,7 @@ class Route(NamedTuple):
     allow: frozenset[Oddity] = NO_ODDITIES
     cors: Cors | None = None
     recheck: float = 0.0
+    to_app: ToApp | None = None
 
     @property
     def actions(self) -> Mapping[str, str]:
@@ -131,16 +133,26 @@ class _Node:
 
 
 class RouteTable:
-    """The routes as a tree. `fallback` is the access of a path that no route names: POLICY means refuse.
+    """The routes as a tree. `fallback` is the access of a path that no route names: POLICY means refuse. `to_app` is
+    for such a path; `reserved` are the headers that it and all routes tell the app of a principal.
 
     Raises ValueError for two routes that name the same paths.
     """
 
-    def __init__(self, routes: Iterable[Route], fallback: Access = Access.POLICY) -> None:
+    def __init__(self, routes: Iterable[Route], fallback: Access = Access.POLICY, to_app: ToApp | None = None) -> None:
         self.routes = tuple(routes)
+        self.to_app = to_app
+        told = [to_app, *(route.to_app for route in self.routes)]
+        self.reserved = frozenset(name for one in told if one is not None for name, _ in one.headers)
         self._root = _Node()
         self._fallback = (
-            Route("(default)", (Rest(),), Access.AUTHENTICATED, asks(dict.fromkeys([*METHODS, WEBSOCKET], "")))
+            Route(
+                "(default)",
+                (Rest(),),
+                Access.AUTHENTICATED,
+                asks(dict.fromkeys([*METHODS, WEBSOCKET], "")),
+                to_app=to_app,
+            )
             if fallback is Access.AUTHENTICATED
             else None
         )

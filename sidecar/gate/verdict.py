@@ -67,6 +67,7 @@ class Forward:
     `recheck` is after how many seconds an open WebSocket is to be decided again, 0 for never.
     `cookies` are values of Set-Cookie that the answer carries besides the upstream's own.
     `obligations` must be done by whoever gives the answer to the client, in their order (`gate.settle.settle`).
+    `reserved` are names of headers that only the sidecar sets, beside its own.
     """
 
     method: bytes
@@ -80,6 +81,7 @@ class Forward:
     recheck: float = 0.0
     cookies: tuple[bytes, ...] = ()
     obligations: tuple[Obligation, ...] = ()
+    reserved: frozenset[bytes] = frozenset()
 
     @abstractmethod
     def _sealed(self) -> None: ...

@@ -49,6 +49,7 @@ class Configured(NamedTuple):
 
     def rules(self, reading: Reading) -> Rules:
         """Make the rules for the gate; of decisions, nothing is remembered yet."""
+        reading = reading._replace(reserved=self.routes.table.reserved)
         return Rules(self.routes.table, self.routes.lookups, self.tokens, reading, self.routes.decisions())
 
 

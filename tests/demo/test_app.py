@@ -29,6 +29,15 @@ def test_the_app_serves_contacts_with_their_owner_to_anybody(
     assert can_listen(port)
 
 
+def test_the_app_says_what_it_hears_of_who_asks(tmp_path: Path, free_port: Callable[[], int], checkout: Path) -> None:
+    port = free_port()
+    with start_app(port, checkout / "node_modules", tmp_path, os.environ):
+        said = {"Remote-User": "alice", "Remote-Groups": "user", "Authorization": "Bearer x"}
+        got = httpx.get(f"http://127.0.0.1:{port}/hello", headers=said, trust_env=False)
+        assert got.json() == {"user": "alice", "groups": "user", "token": "here"}
+        assert httpx.get(f"http://127.0.0.1:{port}/hello", trust_env=False).json() == {"token": "none"}
+
+
 def test_an_app_that_was_not_installed_is_named_with_what_installs_it(tmp_path: Path) -> None:
     with pytest.raises(StartError, match=r"json-server/lib/cli/bin\.js is not there: run make setup"):
         start_app(1, tmp_path, tmp_path, os.environ)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -56,16 +57,25 @@ def start(checkout: Path, ports: Ports, folder: Path) -> Demo:
     pytest.fail("".join(lines))
 
 
-def pasted(text: str, shell: str) -> list[tuple[str, str, str]]:
-    """Paste the commands of the text into one shell: (title, promised status, status that curl showed)."""
+class Pasted(NamedTuple):
+    """What came of one command: its title, the status that it promises, the one that curl showed, and what else."""
+
+    title: str
+    promised: str
+    status: str
+    shown: str
+
+
+def pasted(text: str, shell: str) -> list[Pasted]:
+    """Paste the commands of the text into one shell."""
     blocks = re.findall(r"^# ([^:\n]+)(?:: (\d+))?\n(.+)$", text, re.MULTILINE)
     script = "".join(f"echo '== {number}'\n{command}\necho\n" for number, (_, _, command) in enumerate(blocks))
     output = subprocess.run([shell], input=script, capture_output=True, text=True, check=False, timeout=60).stdout
     answers = re.split(r"^== \d+$", output, flags=re.MULTILINE)[1:]
     shown = [re.search(r"^HTTP/1\.1 (\d+)", answer, re.MULTILINE) for answer in answers]
     return [
-        (title, promised, found[1] if found else "")
-        for (title, promised, _), found in zip(blocks, shown, strict=True)
+        Pasted(title, promised, found[1] if found else "", answer)
+        for (title, promised, _), found, answer in zip(blocks, shown, answers, strict=True)
     ]  # fmt: skip
 
 
@@ -79,8 +89,10 @@ def test_the_demo_keeps_its_promises_and_leaves_nothing(
     try:
         for shell in filter(shutil.which, ("bash", "zsh")):
             answers = pasted(demo.text, shell)
-            assert [promised for _, promised, _ in answers] == ["", "200", "200", "403", "", "200", "401", "403"]
-            assert [answer for answer in answers if answer[1] != answer[2]] == []
+            assert [answer.promised for answer in answers] == ["", "200", "200", "403", "200", "", "200", "401", "403"]
+            assert [answer for answer in answers if answer.promised != answer.status] == []
+            (hello,) = [answer.shown for answer in answers if answer.title.startswith("the app hears")]
+            assert json.loads(hello[hello.index("{") :]) == {"user": "alice", "groups": "user", "token": "none"}
     finally:
         status, rest = demo.end(signal.SIGINT)
     assert status == 0

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -18,13 +19,16 @@ from sidecar.doors.ext_authz import ExtAuthz, grpc_status, read_question
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.obligation import KeepPrivate
-from sidecar.gate.request import Raw
+from sidecar.gate.references import parse_template
+from sidecar.gate.request import Raw, Reading
+from sidecar.gate.routing import RouteTable
+from sidecar.gate.to_app import AuthorizationRule, ToApp
 from sidecar.gate.verdict import Facts, Preflight, Refuse, Refused, Verdict
 from sidecar.record.journal import Journal
 from sidecar.record.metrics import Metrics
 from sidecar.wire.grammar import Header
 from sidecar.wire.grpc import CallFailed, Status
-from tests.gate.test_gate import TOKEN, World
+from tests.gate.test_gate import TABLE, TOKEN, World
 from tests.permits import Permit
 
 BEARER = (b"authorization", b"Bearer " + TOKEN)
@@ -364,3 +368,16 @@ async def test_what_is_no_question_is_no_answer() -> None:
 def test_no_bytes_raise_anything_else(message: bytes) -> None:
     with contextlib.suppress(ValueError, Refused):
         read_question(message, "r")
+
+
+async def test_envoy_is_told_each_header_of_to_app_and_what_becomes_of_a_clients() -> None:
+    to_app = ToApp(((b"remote-user", parse_template("{principal.id}")),), AuthorizationRule.DROP)
+    table = RouteTable([route._replace(to_app=to_app) for route in TABLE.routes])
+    gate = World().gate()
+    gate.rules = replace(gate.rules, table=table, reading=Reading(reserved=table.reserved))
+    forged = (b"remote-user", b"root")
+    answer = await Door(gate).ask(question(BEARER, forged, forged))
+    assert changed(answer.ok_response.headers)["remote-user"] == ("a-1", OVERWRITE)
+    assert "authorization" in answer.ok_response.headers_to_remove
+    answer = await Door(gate).ask(question(forged, path="/public"))
+    assert "remote-user" in answer.ok_response.headers_to_remove

@@ -16,13 +16,16 @@ from sidecar.doors.forward_auth import ForwardAuth
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code
 from sidecar.gate.identity import Tokens
+from sidecar.gate.references import parse_template
 from sidecar.gate.request import Reading
+from sidecar.gate.routing import RouteTable
 from sidecar.gate.session import Presented
+from sidecar.gate.to_app import AuthorizationRule, ToApp
 from sidecar.record.journal import Journal
 from sidecar.record.metrics import Metrics
 from sidecar.wire.grammar import Header
 from sidecar.wire.http1_request import Head
-from tests.gate.test_gate import TOKEN, World
+from tests.gate.test_gate import TABLE, TOKEN, World
 from tests.stack import Got
 
 PROXY = "127.0.0.1"
@@ -289,3 +292,50 @@ async def test_a_query_that_the_sidecar_sets_is_sent_or_refused(dialect: str, qu
 async def test_a_query_that_is_not_listed_is_refused_by_every_dialect(dialect: str) -> None:
     asking = Asking(dialect)
     assert ((await asking.ask("/paged?_where=1")).status, asking.lines[-1]["code"]) == (400, Code.QUERY_NOT_ALLOWED)
+
+
+TOLD = ToApp(
+    ((b"remote-user", parse_template("{principal.id}")), (b"x-forwarded-email", parse_template("{claims.email?}")))
+)
+
+
+def asking_of(dialect: str, to_app: ToApp) -> Asking:
+    """A door whose every route tells the app this."""
+    asking = Asking(dialect)
+    table = RouteTable([route._replace(to_app=to_app) for route in TABLE.routes])
+    rules = asking.door._door.gate.rules
+    reading = rules.reading._replace(reserved=table.reserved)
+    asking.door._door.gate.rules = replace(rules, table=table, reading=reading)
+    return asking
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_header_of_to_app_is_in_the_answer(dialect: str) -> None:
+    got = await asking_of(dialect, TOLD).ask("/docs/7")
+    assert (got.status, got.header("remote-user")) == (200, "a-1")
+    # Caddy puts a placeholder where it is told nothing
+    assert got.header("x-forwarded-email") == ("" if dialect == "caddy" else None)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("target", ["/docs/7", "/public"])
+async def test_a_clients_header_of_that_name_is_refused_where_the_proxy_may_send_it_on(
+    dialect: str, target: str
+) -> None:
+    """A proxy whose file does not name it would send the client's: nobody else can know what the file says."""
+    got = await asking_of(dialect, TOLD).ask(target, (b"remote-user", b"root"))
+    if target == "/docs/7" or dialect in ("nginx", "traefik", "caddy"):
+        assert (got.status, got.code) == (400, Code.HEADER_AMBIGUOUS)
+    else:
+        removed = got.header(DIALECTS[dialect].removal.decode())
+        assert (got.status, "remote-user" in (removed or "").split(",")) == (200, True)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+async def test_a_token_that_to_app_drops_is_taken_away_or_the_proxy_is_unable(dialect: str) -> None:
+    got = await asking_of(dialect, ToApp((), AuthorizationRule.DROP)).ask("/docs/7")
+    if dialect in ("nginx", "traefik", "caddy"):
+        assert (got.status, got.code) == (501, Code.PROXY_UNABLE)
+    else:
+        removed = got.header(DIALECTS[dialect].removal.decode())
+        assert (got.status, "authorization" in (removed or "").split(",")) == (200, True)

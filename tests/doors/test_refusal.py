@@ -40,6 +40,17 @@ def test_a_program_gets_401_and_never_a_redirect(asked: Raw) -> None:
     assert sent(Refusals(login=True), Code.TOKEN_MISSING, asked)[0] == 401
 
 
+BASIC = (b"authorization", b"Basic YTpi")
+
+
+@pytest.mark.parametrize(
+    ("code", "status"), [(Code.TOKEN_MISSING, 302), (Code.SESSION_EXPIRED, 302), (Code.TOKEN_INVALID, 401)]
+)
+def test_an_authorization_that_was_left_to_the_app_keeps_nobody_from_the_sign_in(code: Code, status: int) -> None:
+    """Where it was judged as a token, the browser would come back with it for ever."""
+    assert sent(Refusals(login=True), code, raw(HTML, BASIC, SESSION))[0] == status
+
+
 FORM, NAVIGATE = (b"content-type", b"application/x-www-form-urlencoded"), (b"sec-fetch-mode", b"navigate")
 
 

@@ -63,11 +63,19 @@ def search_path() -> str:
 
 
 def placed(text: str, places: Mapping[str, str]) -> str:
-    """A configuration with other addresses in place of its own, each of which it has."""
+    """A configuration with other addresses in place of its own, each of which it has, and with its lines for a header of
+    `to_app`."""
+    text = told(text)
     for own, other in places.items():
         assert own in text, f"{own} is nowhere in it"
         text = text.replace(own, other)
     return text
+
+
+def told(text: str) -> str:
+    """A file of deploy/ with the lines in force that are for a header which `to_app` names."""
+    assert "to_app " in text
+    return text.replace("#to_app ", "").replace("--to_app ", "")
 
 
 def listens(port: int) -> bool:
@@ -147,7 +155,7 @@ def caddy(world: World, folder: Path, sidecar: Sidecar, port: int) -> tuple[list
 
 def haproxy(world: World, folder: Path, sidecar: Sidecar, port: int) -> tuple[list[str], Mapping[str, str]]:
     """HAProxy, with deploy/haproxy."""
-    shutil.copy(DEPLOY / "haproxy/sidecar.lua", folder)
+    (folder / "sidecar.lua").write_text(told((DEPLOY / "haproxy/sidecar.lua").read_text()))
     text = (DEPLOY / "haproxy/haproxy.cfg").read_text()
     places = {
         **_places(world, sidecar), "bind :8000": f"bind 127.0.0.1:{port}", "/etc/haproxy/": f"{folder}/",
@@ -197,6 +205,7 @@ SIGNS = {
 _NO_BODY = {"a body that the route reads": Mark(UNABLE, 501, 0)}
 _NO_QUERY = {"a parameter that the sidecar sets": Mark(UNABLE, 501, 0)}
 _CONNECTION = {"Connection names an identity header": Mark(TAKEN, 200, 1)}
+_NO_DROP = {"a token that `to_app` drops": Mark(UNABLE, 501, 0)}
 _KEPT = {"the same in a word that no list has": Mark(KEPT, 400, 0)}
 _EXACT = {"escaped plain characters": Mark(EXACT, 400, 0)}
 
@@ -204,13 +213,13 @@ WAYS = (
     Way("the sidecar itself", direct, handshakes=True),
     Way(
         "nginx", proxy("nginx", nginx), "nginx",
-        {**_NO_BODY, **_CONNECTION, **_KEPT, "the same with `_` and `.`": Mark(TAKEN, 200, 1)},
+        {**_NO_BODY, **_NO_DROP, **_CONNECTION, **_KEPT, "the same with `_` and `.`": Mark(TAKEN, 200, 1)},
     ),
     Way("Traefik", traefik, "", {
-        **_NO_BODY, **_NO_QUERY, **_CONNECTION, **_EXACT, **_KEPT,
+        **_NO_BODY, **_NO_DROP, **_NO_QUERY, **_CONNECTION, **_EXACT, **_KEPT,
         "absolute form": Mark(ORIGIN, 200, 1), "absolute form, another host": Mark(OTHERWISE, 421, 0),
     }),
-    Way("Caddy", proxy("caddy", caddy), "caddy", {**_NO_BODY, **_NO_QUERY, **_CONNECTION, **_EXACT}),
+    Way("Caddy", proxy("caddy", caddy), "caddy", {**_NO_BODY, **_NO_DROP, **_NO_QUERY, **_CONNECTION, **_EXACT}),
     Way("HAProxy", proxy("haproxy", haproxy), "haproxy", {**_NO_BODY, **_CONNECTION}),
     Way("Envoy, HTTP", proxy("envoy", envoy), "envoy", {
         **_CONNECTION, **_EXACT,

@@ -30,7 +30,10 @@ GUEST = "127.0.0.2"
 SECRET = SESSION_SECRET
 HIDDEN = """\
   hidden: {url: "http://<hook>/owners/{id}", attributes: {owner: owner}, missing: hide}
+to_app: {headers: {Remote-User: "{principal.id}"}}
 routes:
+  - {path: "/plain/{id}", access: authenticated, to_app: {authorization: drop}}
+  - {path: "/basic/{id}", access: authenticated, to_app: {authorization: keep}}
   - {path: "/hidden/{id}", resource: document, id: "{path.id}", lookup: hidden, actions: {GET: view}}
   - path: /mine
     resource: document

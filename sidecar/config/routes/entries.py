@@ -7,6 +7,7 @@ from typing import Any
 
 from sidecar.config.routes.hints import hint
 from sidecar.config.routes.methods import Method, ask_of_method, check_methods
+from sidecar.config.routes.to_app import to_app_of
 from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.gate.ask import asks
 from sidecar.gate.lookup import Lookup
@@ -21,11 +22,15 @@ from sidecar.gate.routing import (
     parse_path,
 )
 from sidecar.gate.target import Oddity
+from sidecar.gate.to_app import ToApp
 from sidecar.wire.grammar import METHODS, SAFE_METHODS
 
 
-def read_entries(entries: list[Entry], lookups: Mapping[str, Lookup], max_body: int, reader: Reader) -> list[Route]:
-    """The routes of the list `routes`. `max_body`: bytes, of a route that says none. Faults are noted with `reader`."""
+def read_entries(
+    entries: list[Entry], lookups: Mapping[str, Lookup], max_body: int, to_app: ToApp | None, reader: Reader
+) -> list[Route]:
+    """The routes of the list `routes`. `max_body`, in bytes, and `to_app` are of a route that says none. Faults are
+    noted with `reader`."""
     routes: list[Route] = []
     lines: dict[tuple[object, ...], Entry] = {}
     for entry in entries:
@@ -38,8 +43,16 @@ def read_entries(entries: list[Entry], lookups: Mapping[str, Lookup], max_body: 
                 entry.at("path"), f"names the same paths as {lines[key]['path']!r} in line {lines[key].mark.line}"
             )
         lines.setdefault(key, entry)
-        routes.append(_route(entry, segments, lookups, max_body, reader))
+        route = _route(entry, segments, lookups, max_body, reader)
+        routes.append(route._replace(to_app=_to_app(entry, to_app, route.access, reader)))
     return routes
+
+
+def _to_app(entry: Entry, default: ToApp | None, access: Access, reader: Reader) -> ToApp | None:
+    own = entry["to_app"]
+    if own is not None and own["headers"] and access is Access.PUBLIC:
+        reader.fault(own.at("headers"), "found them on a public route, expected them where somebody is known")
+    return to_app_of(own, default, reader)
 
 
 def _comparable(segment: Segment) -> object:

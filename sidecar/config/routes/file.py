@@ -11,6 +11,7 @@ from sidecar.config.routes.entries import read_entries
 from sidecar.config.routes.grammar import DEFAULTS, FILE
 from sidecar.config.routes.lookups import read_lookup
 from sidecar.config.routes.principal import NeededClaim, needed_claims, principal_rules
+from sidecar.config.routes.to_app import to_app_of
 from sidecar.config.shapes import Entry, Mark, Problem, Reader, read_document
 from sidecar.gate.decision_cache import DecisionCache
 from sidecar.gate.identity import PrincipalRules
@@ -73,7 +74,8 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
         if isinstance(entry, Entry)
     }
     defaults = document["defaults"] or DEFAULTS_ENTRY
-    routes = read_entries(document["routes"], lookups, defaults["max_body"], reader)
+    to_app = to_app_of(document["to_app"], None, reader)
+    routes = read_entries(document["routes"], lookups, defaults["max_body"], to_app, reader)
     identities = tuple(_identity(entry, reader) for entry in document["identity"])
     principal = principal_rules(document["principal"], tuple(defaults["roles"]), reader)
     if reader.problems:
@@ -82,7 +84,7 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
     remembered = document["cache"]["decisions"] if document["cache"] is not None else 0.0
     checksum = zlib.crc32(text.encode("utf-8", "surrogatepass"))
     return RoutesFile(
-        RouteTable(routes, fallback), lookups, identities, principal, remembered, checksum,
+        RouteTable(routes, fallback, to_app), lookups, identities, principal, remembered, checksum,
         needed_claims(document["principal"]), {name: document["lookups"][name].at("url") for name in lookups},
         tuple(_key_mark(entry) for entry in document["identity"]), tuple(reader.warnings),
     )  # fmt: skip

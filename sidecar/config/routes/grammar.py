@@ -7,6 +7,7 @@ from typing import Any
 
 from sidecar.config import parsers, units
 from sidecar.config.routes.principal import PRINCIPAL
+from sidecar.config.routes.to_app import TO_APP
 from sidecar.config.shapes import Choice, Field, Flag, ListOf, MapOf, Record, Short, Text, Whole, WordOr
 from sidecar.gate.expressions import compile_expression
 from sidecar.gate.lookup import Attribute, Missing
@@ -136,6 +137,7 @@ ROUTE = Record(
         "max_body": _MAX_BODY,
         "cors": Field(CORS, "other origins from which browsers may call the route"),
         "recheck": Field(_DURATION, "how often an open WebSocket is decided again", 0.0),
+        "to_app": Field(TO_APP, "what the app is told of who asks: each name takes the place of the file's"),
     },
     "which requests, and what they ask for",
 )
@@ -174,6 +176,7 @@ FILE = Record(
         "version": Field(Whole(1, 1), "the version of this grammar", None, True),
         "identity": Field(ListOf(IDENTITY), "trusted issuers; without it the environment names one pool", ()),
         "principal": Field(PRINCIPAL, "the claims that make the principal"),
+        "to_app": Field(TO_APP, "what the app is told of who asks, beside `X-Auth-…`"),
         "lookups": Field(MapOf(LOOKUP, _NAME, "a lookup's name"), "lookups by name", {}),
         "cache": Field(CACHE, "what the sidecar remembers; by default nothing"),
         "defaults": Field(DEFAULTS, "defaults for all routes"),
