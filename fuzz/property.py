@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import io
 import json
 import random
 import sys
@@ -23,6 +22,7 @@ from sidecar.gate.verdict import Forward
 from sidecar.record.journal import Journal, Outcome
 from sidecar.record.metrics import Metrics
 from sidecar.wire.http1_response import encode_request
+from tests.log import Kept
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 PIECES = [
@@ -80,7 +80,7 @@ def gate(ports: Ports) -> Gate:
 
 async def check(count: int, seed: int, progress: bool = False) -> tuple[int, int]:
     """Decide `count` targets. -> (forwarded, refused). Raises AssertionError at the first difference."""
-    rng, ports, stream = random.Random(seed), Ports(), io.StringIO()  # noqa: S311 - no secret
+    rng, ports, stream = random.Random(seed), Ports(), Kept()  # noqa: S311 - no secret
     journal, made = Journal(stream, Metrics(), lambda: NOW), gate(ports)
     headers = [(b"host", b"x"), (b"authorization", b"Bearer " + mint(claims(NOW)))]
     forwarded = 0
@@ -95,7 +95,7 @@ async def check(count: int, seed: int, progress: bool = False) -> tuple[int, int
     return forwarded, count - forwarded
 
 
-def _check(permit: Forward, ports: Ports, journal: Journal, stream: io.StringIO) -> None:
+def _check(permit: Forward, ports: Ports, journal: Journal, stream: Kept) -> None:
     sent = encode_request(permit.method, permit.target, permit.headers, None).split(b"\r\n", 1)[0]
     assert sent == b"GET " + permit.target + b" HTTP/1.1"
     stream.seek(0)

@@ -446,7 +446,31 @@ def decision_log() -> str:
     ]
     for example in LINES:
         lines += _kind_of_line(example)
-    return "\n".join(lines)
+    return "\n".join([*lines, WHEN_IT_CANNOT_BE_WRITTEN])
+
+
+WHEN_IT_CANNOT_BE_WRITTEN = """## When it cannot be written
+
+The sidecar never waits for whoever reads the log. Lines that a pipe, socket or terminal doesn't take, and lines for which the disk has no
+room, wait in memory, and the sidecar writes them as soon as it can. `sidecar_decision_log_waiting_bytes` counts them, and stderr says what
+is wrong. With more than 4 MiB of waiting lines, `SIDECAR_DECISION_LOG_FULL` decides:
+
+- `refuse`, the default: every further request is refused with 503 `log_unavailable`, before anybody is asked about it, and leaves no line.
+  `/readyz` is 503 with `"log": false`. Requests under way still end, and leave their lines. So no request looks as if all were well and
+  leaves no line.
+- `drop`: requests are decided and forwarded as ever. Their lines are lost. The mode `shadow` always does this.
+
+`sidecar_decision_log_lost_total` counts the requests without a line in both cases. `/livez` stays 200, and SIGTERM ends the process: the
+reader has two seconds for the last lines, and stderr says how many bytes were lost. Lines that wait are lost if the process is killed.
+Lines on stderr don't wait for a reader either: with more than 256 KiB of them, further lines there are dropped.
+
+To rotate a file, rename it: within half a second, or at once on SIGHUP, the sidecar opens the path again and makes the file if there is
+none. Several workers append to one file, and the parent passes SIGHUP on to each. `copytruncate` works, too. logrotate
+needs neither that nor a `postrotate`; use `delaycompress`, since the last lines may still go to the renamed file.
+
+The sidecar writes to a regular file directly. A disk or network file system that answers nothing holds it up: to be safe from that, log to
+stdout.
+"""
 
 
 def _kind_of_line(example: Line) -> list[str]:

@@ -94,7 +94,7 @@ def test_config_names_the_pdp_and_not_its_token(both: Both) -> None:
     assert shown["SIDECAR_PDP"] == f"authzen+https://127.0.0.1:{both.cerbos.port}"
     assert shown["SIDECAR_PDP_TOKEN"] == "(set)"
     assert json.loads(both.sidecar.admin("/readyz").body) == {
-        "ready": True, "pdp": True, "keys": True, "routes": True, "serving": True, "mode": "enforce",
+        "ready": True, "pdp": True, "keys": True, "routes": True, "log": True, "serving": True, "mode": "enforce",
         "reload": "ok",
     }  # fmt: skip
     assert "opaque-to-cerbos" not in both.sidecar.log()

@@ -46,6 +46,7 @@ class Settings:
     max_connections: int
     ws_max_message: int
     decision_log: str
+    decision_log_full: str
     assertion: str
     drain_delay: float
     shutdown_timeout: float
@@ -197,6 +198,7 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
     ),
     "Records": (
         Setting("SIDECAR_DECISION_LOG", "decision_log", str, "stdout", "`stdout`, or a file that lines are appended to"),
+        Setting("SIDECAR_DECISION_LOG_FULL", "decision_log_full", parsers.one_of("refuse", "drop"), "refuse", "when 4 MiB of its lines wait for a reader or for room on the disk: `refuse` requests (503 `log_unavailable`), or `drop` their lines, which `sidecar_decision_log_lost_total` counts; the mode `shadow` always drops"),
         Setting("SIDECAR_LOG_LEVEL", "log_level", parsers.one_of("debug", "info", "warning", "error"), "info", "of the log on stderr"),
         Setting("SIDECAR_TRACES", "traces", parsers.one_of("off", "otlp"), "off", "`otlp`: OpenTelemetry traces by OTLP/HTTP, set up by its own variables such as `OTEL_EXPORTER_OTLP_ENDPOINT`; needs the extra `otel`"),
     ),

@@ -123,6 +123,7 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             | Code.OBLIGATION_UNKNOWN
             | Code.UPSTREAM_BUSY
             | Code.OVERLOADED
+            | Code.LOG_UNAVAILABLE
         ):
             return 503
         case Code.UPSTREAM_TIMEOUT:

@@ -61,9 +61,15 @@ class Door:
         """The same request with its trace, where requests are traced."""
         return raw if self.begin_trace is None else raw._replace(trace=self.begin_trace(raw.headers))
 
+    async def decide(self, raw: Raw, read_body: ReadBody | None) -> Verdict:
+        """Decide a request at the gate, and refuse it without asking anybody where it could leave no line."""
+        if self.journal.refuses:
+            return refuse(raw, Refused(Code.LOG_UNAVAILABLE))
+        return await self.gate.decide(raw, read_body)
+
     async def admit(self, visit: Visit, read_body: ReadBody | None) -> Forward | answer.Answer:
         """Decide a request: the permit, or the answer of ours in place of the app's, which is recorded."""
-        verdict = await self.gate.decide(visit.raw, read_body)
+        verdict = await self.decide(visit.raw, read_body)
         return verdict if isinstance(verdict, Forward) else self.answer(visit, verdict)
 
     def answer(self, visit: Visit, verdict: Refuse | Preflight) -> answer.Answer:

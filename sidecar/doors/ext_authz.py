@@ -173,7 +173,7 @@ class ExtAuthz:
             door.journal.refused_unread(answer.status_of(refused.code), refused.code, "", request_id)
             return _denied(answer.of(refused.code, request_id), refused.code, False, ())
         visit = Visit(door.traced(question.raw), started, delegated=True)
-        verdict = await door.gate.decide(visit.raw, question.whole_body)
+        verdict = await door.decide(visit.raw, question.whole_body)
         if isinstance(verdict, Forward):
             try:
                 made = _allowed(verdict, question)

@@ -61,7 +61,7 @@ class ForwardAuth:
         return read_question(question, self._dialect)
 
     async def _decide(self, raw: Raw) -> Forward | Refuse:
-        verdict = await self._door.gate.decide(raw, None)
+        verdict = await self._door.decide(raw, None)
         if isinstance(verdict, Preflight):
             # every proxy takes a 2xx for leave to forward
             return Refuse(Code.PROXY_UNABLE, verdict.facts, "a preflight, which a proxy would forward")

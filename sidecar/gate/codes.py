@@ -258,6 +258,9 @@ class Code(StrEnum):
     OVERLOADED = ("overloaded", Kind.SIDECAR,
         "too many connections",
         "run more instances, or see who opens the connections")
+    LOG_UNAVAILABLE = ("log_unavailable", Kind.SIDECAR,
+        "the decision log has not been written for so long that no more lines are held; these refusals leave none",
+        "let somebody read stdout, or make room on the disk; stderr says what is wrong ([when the log cannot be written](../reference/decision-log.md#when-it-cannot-be-written))")
     INTERNAL_ERROR = ("internal_error", Kind.SIDECAR,
         "a fault of the sidecar's own",
         "report it, with the lines on stderr")

@@ -72,6 +72,8 @@ class OwnPaths:
         await send_whole(made, send)
 
     async def _answer(self, raw: Raw, body: ClientBody) -> Answer:
+        if self._door.journal.refuses:
+            raise Refused(Code.LOG_UNAVAILABLE)
         rules = self._door.gate.rules
         request = read(raw, rules.reading)
         handlers = self._paths[request.path]

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import sys
 from collections.abc import Callable, Mapping
-from pathlib import Path
-from typing import IO, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 from sidecar.gate.codes import Code, Dependency, Ground
 from sidecar.gate.routing import WEBSOCKET
@@ -28,6 +27,32 @@ EndTrace = Callable[[Facts, str, str, int, float, float, bool], None]
 def at_once(_: float, what: Callable[[], None]) -> None:
     """A Later that does not wait."""
     what()
+
+
+MAX_WAITING = 4 * 1024 * 1024
+"""Bytes of lines that may wait for a reader; with more, no request is taken. Those under way still leave theirs."""
+AGAIN_AFTER, SOON = 0.05, 0.001
+"""Seconds until lines that were not taken are written again: where none was, and where some were."""
+LAST_LINES_WITHIN = 2.0
+"""Seconds that the reader has for the last lines before the process ends without them."""
+
+
+class Lines(Protocol):
+    """Port: where lines go. `waiting` are the bytes that were put there and not taken yet."""
+
+    waiting: int
+
+    def put(self, lines: list[str]) -> None:
+        """Take whole lines."""
+
+    def send(self) -> bool:
+        """Write what is taken at once; whether nothing is left. Raises OSError where nothing can be written."""
+
+    def follow(self) -> None:
+        """Open the file anew where its path leads to another one. Raises OSError."""
+
+    def close(self) -> None:
+        """Give the file back."""
 
 
 class Outcome(NamedTuple):
@@ -54,18 +79,21 @@ class _NoPolicies:
 
 
 class Journal:
-    """Writes one JSON line per verdict to stdout or a file, counts it, and ends its trace. `now` gives Unix seconds.
+    """Writes one JSON line per verdict, counts it, and ends its trace. `now` gives Unix seconds.
 
     `policies` tells the generation that a decision of Cerbos is logged with.
 
-    The lines of one turn of the loop are written together, at its end; `flush` must be called before the process ends.
+    The lines of one turn of the loop are written together, at its end, as far as they are taken; the others are held.
+    Where too many are, it `refuses` further requests, or, with `drops` and in shadow mode, their lines are counted and
+    dropped. `aclose` must be called before the process ends.
     """
 
     def __init__(
-        self, stream: IO[str], metrics: Metrics, now: Callable[[], float], later: Later = at_once,
-        end_trace: EndTrace | None = None, *, shadow: bool = False,
+        self, lines: Lines, metrics: Metrics, now: Callable[[], float], later: Later = at_once,
+        end_trace: EndTrace | None = None, *, shadow: bool = False, drops: bool = False,
     ) -> None:  # fmt: skip
-        self._stream = stream
+        self.refuses = False
+        self._out = lines
         self.metrics = metrics
         self._now = now
         self._later = later
@@ -73,10 +101,13 @@ class Journal:
         self._mode: Mode = "shadow" if shadow else "enforce"
         self.policies: Generation = _NoPolicies()
         self._lines: list[str] = []
-        self._failed = False
+        self._may_drop = drops or shadow
+        self._drops = False
+        self._told = _NOTHING
+        self._tries_again = False
 
     def record(self, outcome: Outcome) -> None:
-        """Write one verdict and what became of it. Raises OSError where the lines before could not be written."""
+        """Write one verdict and what became of it."""
         verdict = outcome.verdict
         facts = verdict.facts
         effect, code = _effect_and_code(verdict, outcome.fault)
@@ -93,6 +124,9 @@ class Journal:
         now = self._now()
         if self._end_trace is not None:
             self._end_trace(facts, effect, code, outcome.status, outcome.seconds, now, forwarded)
+        if code is _UNLOGGED:
+            self.metrics.line_lost()
+            return
         asked, roles = facts.call_id != "", facts.roles
         rare = _NOTHING_RARE if code is _ALLOWED and len(roles) <= MAX_ROLES else _rare(outcome, failed)
         self._add(
@@ -109,7 +143,11 @@ class Journal:
     def refused_unread(self, status: int, code: Code, peer: str, request_id: str) -> None:
         """Write a refusal of what could not be read as a request, so that no gate saw it."""
         self.metrics.refused_unread(code, status)
-        self.write(Unread(self.time(), request_id, self._mode, "refuse", code, status, peer))
+        if self.refuses:
+            # a client may send as many of these as it likes
+            self.metrics.line_lost()
+        else:
+            self.write(Unread(self.time(), request_id, self._mode, "refuse", code, status, peer))
 
     def broken_off(self, facts: Facts, code: Code) -> None:
         """Write that an answer broke off after its head had been sent to the client."""
@@ -122,33 +160,91 @@ class Journal:
         return line.time_text(self._now())
 
     def write(self, record: Line) -> None:
-        """Write a line. Raises OSError where the lines before could not be written."""
+        """Write a line."""
         self._add(line.write(record))
 
     def _add(self, text: str) -> None:
+        if self._drops:
+            self.metrics.line_lost()
+            return
         self._lines.append(text)
-        if self._failed:
-            # a request that leaves no line must not look as if all were well
-            self.flush()
-        elif len(self._lines) == 1:
-            self._later(0.0, self._flush)
+        if len(self._lines) == 1:
+            self._later(0.0, self.flush)
+
+    @property
+    def waiting(self) -> int:
+        """Bytes of lines that nobody has taken yet."""
+        return self._out.waiting
 
     def flush(self) -> None:
-        """Write what was recorded. Raises OSError."""
+        """Write what was recorded, as far as it is taken."""
+        done, pause = self._send()
+        if not done and not self._tries_again:
+            self._tries_again = True
+            self._later(pause, self._again)
+
+    def _send(self) -> tuple[bool, float]:
+        """-> (whether nothing is left, seconds until the rest is worth another try)."""
         lines, self._lines = self._lines, []
-        if lines:
-            self._failed = True
-            self._stream.write("".join(lines))
-            self._stream.flush()
-            self._failed = False
-
-    def _flush(self) -> None:
+        self._out.put(lines)
+        before = self._out.waiting
         try:
-            self.flush()
-        except OSError:
-            log.exception("the decision log cannot be written")
+            done, fault = self._out.send(), ""
+        except OSError as error:
+            done, fault = False, error.strerror or str(error)
+        if not done or self._told:
+            self._look(done, fault)
+        return done, SOON if self._out.waiting < before else AGAIN_AFTER
+
+    def _again(self) -> None:
+        self._tries_again = False
+        self.flush()
+
+    def _look(self, done: bool, fault: str) -> None:
+        """Say once that the log cannot be written, once that requests suffer, and once that it is mended. A reader that
+        is only slow is no fault."""
+        full = self._out.waiting > MAX_WAITING
+        self._drops = full and self._may_drop
+        self.refuses = full and not self._may_drop
+        if done:
+            log.warning("the decision log is written again")
+            self._told = _NOTHING
+            return
+        state = _FULL if full else _HOLDING if fault else _NOTHING
+        if state > self._told:
+            self._told = state
+            why = fault or "nobody reads it"
+            log.error("the decision log cannot be written (%s): %s", why, self._consequence(full))
+
+    def _consequence(self, full: bool) -> str:
+        if not full:
+            return f"up to {MAX_WAITING} bytes of lines wait"
+        return "further lines are dropped" if self._may_drop else f"requests are refused with {_UNLOGGED}"
+
+    def follow(self) -> None:
+        """Open the log's file anew where it was renamed, replaced or removed."""
+        try:
+            self._out.follow()
+        except OSError as error:
+            self._look(False, error.strerror or str(error))
+
+    async def aclose(self) -> None:
+        """Write what is left, and give the log's file back; a reader that does not take it in time goes without."""
+        loop = asyncio.get_running_loop()
+        until = loop.time() + LAST_LINES_WITHIN
+        while loop.time() < until:
+            done, pause = self._send()
+            if done:
+                break
+            await asyncio.sleep(pause)
+        if self._out.waiting:
+            log.error("the decision log cannot be written: its last %d bytes are lost", self._out.waiting)
+        self._out.close()
 
 
+_NOTHING, _HOLDING, _FULL = range(3)
+"""States of a log that cannot be written, as far as they were told."""
+_UNLOGGED = Code.LOG_UNAVAILABLE
 _COUNTING = (Dependency.JWKS, Dependency.IDP)
 _FAULTS: dict[str, tuple[Dependency, str]] = {
     code: (code.dependency, code.fault) for code in Code if code.dependency is not None
@@ -175,11 +271,6 @@ def _rare(outcome: Outcome, failed: tuple[Dependency, str] | None) -> dict[str, 
     if detail:
         fields["detail"] = line.detail_text(detail)
     return fields
-
-
-def open_stream(target: str) -> IO[str]:
-    """The decision log's stream: `stdout`, or a file to append to. Raises OSError."""
-    return sys.stdout if target == "stdout" else Path(target).open("a", encoding="utf-8")
 
 
 def code_of(verdict: Verdict) -> str:

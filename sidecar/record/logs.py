@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import json
 import logging
-import sys
+
+from sidecar.record.outlet import Outlet
+
+MAX_WAITING = 256 * 1024
+"""Bytes of lines that may wait for a reader; further lines are dropped and counted."""
 
 
 class JsonFormatter(logging.Formatter):
@@ -21,9 +26,45 @@ class JsonFormatter(logging.Formatter):
         return json.dumps(entry, ensure_ascii=True, default=str)
 
 
+class Stderr(logging.Handler):
+    """Writes lines to stderr, and never waits until somebody reads them."""
+
+    def __init__(self, outlet: Outlet) -> None:
+        super().__init__()
+        self._outlet = outlet
+        self._dropped = 0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line, with those that were held before it."""
+        if self._outlet.waiting > MAX_WAITING:
+            self._dropped += 1
+        else:
+            self._outlet.put([self.format(record) + "\n"])
+        self.flush()
+
+    def flush(self) -> None:
+        """Write what is taken."""
+        assert self.lock is not None  # noqa: S101 - `Handler` makes it
+        with self.lock, contextlib.suppress(OSError):
+            if self._outlet.send() and self._dropped:
+                dropped, self._dropped = self._dropped, 0
+                logging.getLogger("sidecar").warning("nobody read this log: %d lines of it are dropped", dropped)
+
+    def close(self) -> None:
+        """Give stderr back."""
+        self._outlet.close()
+        super().close()
+
+
 def configure(level: str) -> None:
     """Send every logger of this process to stderr as JSON; libraries speak from warnings on."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = Stderr(Outlet.standard(2))
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     logging.getLogger("sidecar").setLevel(level.upper())
+
+
+def flush() -> None:
+    """Write the lines that were not taken before."""
+    for handler in logging.getLogger().handlers:
+        handler.flush()

@@ -88,6 +88,10 @@ FAMILIES: dict[str, Family] = {
     ),
     "sidecar_config_agreed": Family("gauge", (), "1 where all workers have the same routes in force", "same"),
     "sidecar_mode": Family("gauge", ("mode",), "1 for the mode that SIDECAR_MODE names, 0 for the other", "max"),
+    "sidecar_decision_log_waiting_bytes": Family("gauge", (), "Bytes of the decision log's lines that nobody has taken yet"),
+    "sidecar_decision_log_lost": Family(
+        "counter", (), "Requests that left no line in the decision log: refused with log_unavailable, or dropped", "sum", ((),)
+    ),
     "sidecar_workers": Family("gauge", (), "Processes that serve"),
     "sidecar_worker_restarts": Family("counter", (), "Workers that ended and were replaced", "sum", ((),)),
     "sidecar_cerbos_restarts": Family("counter", (), "Times that the embedded Cerbos ended and was started again", "sum", ((),)),
@@ -148,6 +152,10 @@ class Metrics:
     def reloaded(self, outcome: str) -> None:
         """Count a reload of the routes, `ok` or `failed`."""
         self._count("sidecar_config_reloads", (outcome,))
+
+    def line_lost(self) -> None:
+        """Count what leaves no line in the decision log."""
+        self._count("sidecar_decision_log_lost", ())
 
     def _count(self, name: str, labels: Labels) -> None:
         self._counts[name, labels] = self._counts.get((name, labels), 0) + 1

@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from types import ModuleType
-from typing import IO, TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.config.parsers import Address
 from sidecar.config.setting_table import Settings
@@ -21,8 +21,8 @@ from sidecar.net.owners import Owners
 from sidecar.net.pool import Origin, Pool
 from sidecar.net.upstream import Upstream
 from sidecar.pages.templates import Pages, TemplateError
-from sidecar.record.journal import open_stream
 from sidecar.record.metrics import Metrics
+from sidecar.record.outlet import Outlet
 from sidecar.run.deciding import Deciding, deciding
 from sidecar.run.errors import Errors, StartError, blaming, unable
 from sidecar.trust.assertion import Assertions, load_key
@@ -117,11 +117,11 @@ def require_log(settings: Settings) -> None:
             raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 
-def open_log(settings: Settings) -> IO[str]:
+def open_log(settings: Settings) -> Outlet:
     """Open the decision log. Raises StartError."""
     require_log(settings)
     with unable("SIDECAR_DECISION_LOG", f"append to {settings.decision_log}"):
-        return open_stream(settings.decision_log)
+        return Outlet.standard(1) if settings.decision_log == "stdout" else Outlet.of_file(settings.decision_log)
 
 
 def _require_folder(path: Path) -> None:

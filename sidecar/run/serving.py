@@ -9,7 +9,6 @@ import logging
 import math
 import signal
 import socket
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
@@ -26,6 +25,7 @@ from sidecar.net.grpc_health import Health
 from sidecar.net.grpc_server import GrpcServer
 from sidecar.net.limits import Drain, Limits
 from sidecar.net.owners import Owners
+from sidecar.record import logs
 from sidecar.record.journal import Journal
 from sidecar.record.workers import PUBLISH_EVERY
 from sidecar.run.admin import admin_app
@@ -108,9 +108,11 @@ class Sidecar:
         self._tracer = parts.tracer() if parts.tracer is not None else None
         tell, begin = (self._tracer.end, self._tracer.begin) if self._tracer is not None else (None, None)
         self.metrics = deciding.metrics
-        self._log = open_log(deciding.settings)
-        shadow = deciding.settings.mode == "shadow"
-        self.journal = Journal(self._log, self.metrics, wall_clock, _later, tell, shadow=shadow)
+        settings = deciding.settings
+        self.journal = Journal(
+            open_log(settings), self.metrics, wall_clock, _later, tell,
+            shadow=settings.mode == "shadow", drops=settings.decision_log_full == "drop",
+        )  # fmt: skip
         if deciding.policies is not None:
             self.journal.policies = deciding.policies.state
         self.gate = deciding.gate(sign=parts.assertions.sign if parts.assertions is not None else None)
@@ -119,7 +121,7 @@ class Sidecar:
         self.ext_authz = self._answer_envoy(parts.ext_authz, door) if parts.ext_authz is not None else None
         self._tasks = Tasks()
         self.reload = Reload(deciding, self.gate, stamp, self._tasks)
-        self.status = Status(deciding, self.gate, self.reload, parts.upstream)
+        self.status = Status(deciding, self.gate, self.reload, parts.upstream, self.journal)
         self.metrics.read = self.status.gauges
 
     def _answer_envoy(self, ext_authz: ModuleType, door: Door) -> GrpcServer:
@@ -134,7 +136,7 @@ class Sidecar:
         stop, drain = asyncio.Event(), Drain()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.spawn(self.reload.reload_routes()))
+        loop.add_signal_handler(signal.SIGHUP, self._hang_up)
         admin_server = _Server(server.config(admin_app(self.status, self.metrics.exposition)))
         traffic_server = self._traffic_server(drain)
         self.status.connections = lambda: len(traffic_server.server_state.connections)
@@ -159,6 +161,10 @@ class Sidecar:
             admin_server.should_exit = True
         finally:
             await self.aclose()
+
+    def _hang_up(self) -> None:
+        self.journal.follow()
+        self._tasks.spawn(self.reload.reload_routes())
 
     def _traffic_server(self, drain: Drain) -> _Server:
         settings = self._deciding.settings
@@ -188,9 +194,11 @@ class Sidecar:
         self._tasks.spawn(self._publish())
 
     async def _publish(self) -> None:
-        """Let other workers know what this one counts."""
+        """Let other workers know what this one counts, and keep up with the files of its logs."""
         while True:
             self.metrics.publish()
+            self.journal.follow()
+            logs.flush()
             await asyncio.sleep(PUBLISH_EVERY)
 
     async def _drain(self, stop: asyncio.Event, drain: Drain) -> None:
@@ -216,9 +224,7 @@ class Sidecar:
                 await asyncio.to_thread(self._tracer.close)
         finally:
             self.metrics.publish()
-            self.journal.flush()
-            if self._log is not sys.stdout:
-                self._log.close()
+            await self.journal.aclose()
 
 
 def _later(seconds: float, what: Callable[[], None]) -> None:

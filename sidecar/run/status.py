@@ -11,6 +11,7 @@ from sidecar.config.setting_table import SETTINGS, Settings
 from sidecar.gate.gate import Gate
 from sidecar.net.upstream import Upstream
 from sidecar.pdp.policy_reload import PolicyState
+from sidecar.record.journal import Journal
 from sidecar.record.metrics import Gauge
 from sidecar.run.deciding import Deciding
 from sidecar.run.reload import Reload
@@ -19,21 +20,23 @@ from sidecar.run.reload import Reload
 class Status:
     """Of one process. Whoever serves says when it is `draining`, and how many `connections` there are."""
 
-    def __init__(self, deciding: Deciding, gate: Gate, reload: Reload, upstream: Upstream) -> None:
+    def __init__(self, deciding: Deciding, gate: Gate, reload: Reload, upstream: Upstream, journal: Journal) -> None:
         self.draining = False
         self.connections: Callable[[], int] = lambda: 0
         self._deciding = deciding
         self._gate = gate
         self._reload = reload
         self._upstream = upstream
+        self._journal = journal
         self._pdp_serving = False
 
     def readiness(self) -> dict[str, bool]:
-        """Return what `/readyz` tells: ready only when keys, the PDP and routes are, and until the sidecar begins to
-        stop."""
+        """Return what `/readyz` tells: ready only when keys, the PDP and routes are, while the decision log takes
+        lines, and until the sidecar begins to stop."""
         return {
             "pdp" if self._deciding.settings.pdp else "cerbos": self._pdp_serving,
-            "keys": self._deciding.configured.keys.ready, "routes": True, "serving": not self.draining,
+            "keys": self._deciding.configured.keys.ready, "routes": True, "log": not self._journal.refuses,
+            "serving": not self.draining,
         }  # fmt: skip
 
     def serves(self) -> bool:
@@ -67,6 +70,7 @@ class Status:
         yield from self._asking()
         for cache, size in self._remembered():
             yield "sidecar_remembered_bytes", (cache,), size
+        yield "sidecar_decision_log_waiting_bytes", (), self._journal.waiting
         for part, ready in self.readiness().items():
             yield "sidecar_ready", (part,), ready
         for issuer, age in deciding.configured.keys.ages().items():

@@ -168,6 +168,7 @@ class _Workers:
         """Keep what the parent counts where the workers find it."""
         while True:
             self._publish()
+            logs.flush()
             await asyncio.sleep(PUBLISH_EVERY)
 
     def _publish(self) -> None:

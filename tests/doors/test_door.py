@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
@@ -37,6 +36,7 @@ from sidecar.wire.http1_request import Head
 from tests.doors.test_ext_authz import BEARER, question
 from tests.doors.test_forward_auth import PROXY, TRUSTED
 from tests.gate.test_gate import World
+from tests.log import Kept
 
 OWN = [(b"host", b"app.test"), BEARER]
 
@@ -46,7 +46,7 @@ class Made:
 
     def __init__(self, **more: Any) -> None:
         self.world = World()
-        self._log = io.StringIO()
+        self._log = Kept()
         gate = self.world.gate()
         gate.rules = replace(gate.rules, reading=Reading(None, TRUSTED))
         self.door = Door(

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import json
 from dataclasses import replace
 from typing import Any
@@ -29,6 +28,7 @@ from sidecar.record.metrics import Metrics
 from sidecar.wire.grammar import Header
 from sidecar.wire.grpc import CallFailed, Status
 from tests.gate.test_gate import TABLE, TOKEN, World
+from tests.log import Kept
 from tests.permits import Permit
 
 BEARER = (b"authorization", b"Bearer " + TOKEN)
@@ -200,7 +200,7 @@ class Door:
     """A door with its journal's lines."""
 
     def __init__(self, gate: Any, refusals: Refusals | None = None) -> None:
-        self.stream = io.StringIO()
+        self.stream = Kept()
         journal = Journal(self.stream, Metrics(), lambda: 1_700_000_000.0)
         self.door = ExtAuthz(door.Door(gate, journal, refusals or Refusals(), lambda: 0.0, lambda: 1.0, lambda: "r1"))
 

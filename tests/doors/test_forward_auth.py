@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import ipaddress
 import json
 from dataclasses import replace
@@ -26,6 +25,7 @@ from sidecar.record.metrics import Metrics
 from sidecar.wire.grammar import Header
 from sidecar.wire.http1_request import Head
 from tests.gate.test_gate import TABLE, TOKEN, World
+from tests.log import Kept
 from tests.stack import Got
 
 PROXY = "127.0.0.1"
@@ -39,7 +39,7 @@ class Asking:
     def __init__(self, dialect: str = "nginx", *, login: bool = False, **gate: Any) -> None:
         self.world = World()
         self.dialect = dialect
-        self._log = io.StringIO()
+        self._log = Kept()
         made = self.world.gate(**gate)
         made.rules = replace(made.rules, reading=Reading(frozenset(["app.test"]), TRUSTED))
         journal = Journal(self._log, Metrics(), lambda: 0.0)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 from typing import Any
 
 import pytest
@@ -19,6 +18,7 @@ from sidecar.pages.router import MAX_BODY, OwnPaths, PageRequest, form_of, page,
 from sidecar.record.journal import Journal
 from sidecar.record.metrics import Metrics
 from tests.gate.test_gate import World
+from tests.log import Kept
 
 FORM = (b"content-type", b"application/x-www-form-urlencoded")
 
@@ -33,7 +33,7 @@ async def show(asked: PageRequest) -> Answer:
 
 
 GATE = World(reading=Reading(frozenset(["app.test"]))).gate()
-JOURNAL = Journal(io.StringIO(), Metrics(), lambda: 0.0)
+JOURNAL = Journal(Kept(), Metrics(), lambda: 0.0)
 DOOR = Door(GATE, JOURNAL, Refusals(), lambda: 0.0, lambda: 0.0, lambda: "r1")
 OWN = OwnPaths(DOOR, {"/_sidecar/show": {"GET": show, "POST": show}})
 

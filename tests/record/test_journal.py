@@ -1,9 +1,7 @@
 """One line and one count per verdict, with nothing secret in it."""
 
-import io
 import json
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,10 +9,10 @@ import pytest
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.trace import Trace
 from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Verdict
-from sidecar.record.journal import Journal, Outcome, open_stream
+from sidecar.record.journal import AGAIN_AFTER, MAX_WAITING, Journal, Outcome
 from sidecar.record.line import MAX_HOST, MAX_ROLES, Decision, read, write
 from sidecar.record.metrics import Metrics
-from tests.log import lines_of
+from tests.log import Kept, lines_of
 from tests.permits import Permit
 
 NOW = 1_700_000_000.0
@@ -29,7 +27,7 @@ def forward(ground: Ground = Ground.ALLOWED, would_refuse: Code | None = None, *
 
 
 def written(outcome: Outcome, *, shadow: bool = False) -> tuple[dict[str, Any], str]:
-    stream, metrics = io.StringIO(), Metrics()
+    stream, metrics = Kept(), Metrics()
     Journal(stream, metrics, lambda: NOW, shadow=shadow).record(outcome)
     (line,) = lines_of(stream.getvalue())
     return line, metrics.exposition().decode()
@@ -84,7 +82,7 @@ def test_nothing_that_came_from_a_client_can_break_or_colour_the_line() -> None:
     hostile = '\x1b]0;x\x07\n\u2028{"allow":true}'
     entry, _ = written(Outcome(forward(principal=hostile), 200, 0.0))
     assert entry["principal"] == hostile
-    stream = io.StringIO()
+    stream = Kept()
     Journal(stream, Metrics(), lambda: NOW).record(Outcome(forward(principal=hostile), 200, 0.0))
     assert stream.getvalue().isascii()
     assert stream.getvalue().count("\n") == 1
@@ -101,7 +99,7 @@ def test_the_detail_of_a_refusal_is_capped() -> None:
 def test_each_line_of_a_verdict_says_in_which_mode(shadow: bool) -> None:
     mode = "shadow" if shadow else "enforce"
     assert written(Outcome(forward(), 200, 0.0), shadow=shadow)[0]["mode"] == mode
-    stream = io.StringIO()
+    stream = Kept()
     Journal(stream, Metrics(), lambda: NOW, shadow=shadow).refused_unread(400, Code.REQUEST_INVALID, "::1", "r")
     assert lines_of(stream.getvalue())[0]["mode"] == mode
 
@@ -126,7 +124,7 @@ class Policies:
 
 
 def test_the_line_of_a_verdict_is_that_of_its_record() -> None:
-    stream = io.StringIO()
+    stream = Kept()
     journal = Journal(stream, Metrics(), lambda: NOW)
     journal.policies = Policies()
     trace = Trace("4bf92f3577b34da6a3ce929d0e0e4736", "a", "b", "c", "d", True)
@@ -146,7 +144,7 @@ def test_the_line_of_a_verdict_is_that_of_its_record() -> None:
 
 
 def test_an_answer_that_broke_off_has_a_line_of_its_own() -> None:
-    stream, metrics = io.StringIO(), Metrics()
+    stream, metrics = Kept(), Metrics()
     Journal(stream, metrics, lambda: NOW).broken_off(facts(route="/x"), Code.UPSTREAM_PARTIAL)
     assert lines_of(stream.getvalue()) == [
         {
@@ -172,17 +170,29 @@ class Turns:
             what()
 
 
-class Slow(io.StringIO):
-    """Counts writes, and fails while it is `full`."""
+class Slow(Kept):
+    """Counts writes; takes nothing while it is `stuck`, and fails while it is `full`."""
 
     writes = 0
-    full = False
+    full = stuck = False
 
-    def write(self, text: str) -> int:
+    def __init__(self) -> None:
+        super().__init__()
+        self._held: list[str] = []
+        self.waiting = 0
+
+    def put(self, lines: list[str]) -> None:
+        self._held += lines
+        self.waiting += sum(map(len, lines))
+
+    def send(self) -> bool:
         self.writes += 1
         if self.full:
             raise OSError(28, "No space left on device")
-        return super().write(text)
+        if not self.stuck:
+            self.write("".join(self._held))
+            self._held, self.waiting = [], 0
+        return not self.stuck
 
 
 def test_the_lines_of_one_turn_are_written_together() -> None:
@@ -193,29 +203,118 @@ def test_the_lines_of_one_turn_are_written_together() -> None:
     assert (stream.writes, [seconds for seconds, _ in turns.waiting]) == (0, [0.0])
     turns.pass_by()
     journal.record(Outcome(forward(), 203, 0.0))
-    journal.flush()
-    assert stream.writes == 2
-    assert [json.loads(line)["status"] for line in stream.getvalue().splitlines()] == [200, 201, 202, 203]
     turns.pass_by()
     assert stream.writes == 2
+    assert [json.loads(line)["status"] for line in stream.getvalue().splitlines()] == [200, 201, 202, 203]
+    assert turns.waiting == []
 
 
-def test_no_request_passes_unnoticed_while_the_log_cannot_be_written(caplog: pytest.LogCaptureFixture) -> None:
+REFUSED = Outcome(Refuse(Code.LOG_UNAVAILABLE, facts()), 503, 0.0)
+LONG = forward(principal="p" * 65536)
+
+
+def overfull(stream: Slow, *, shadow: bool = False, drops: bool = False) -> tuple[Journal, Turns, Metrics]:
+    turns, metrics = Turns(), Metrics()
+    journal = Journal(stream, metrics, lambda: NOW, turns, shadow=shadow, drops=drops)
+    while stream.waiting <= MAX_WAITING:
+        assert not journal.refuses
+        journal.record(Outcome(LONG, 200, 0.0))
+        turns.pass_by()
+    assert [seconds for seconds, _ in turns.waiting] == [AGAIN_AFTER]
+    return journal, turns, metrics
+
+
+def lost(metrics: Metrics) -> float:
+    return metrics.values()["sidecar_decision_log_lost"][()][0]
+
+
+@pytest.mark.parametrize(("fault", "said"), [("stuck", "nobody reads it"), ("full", "No space left on device")])
+def test_a_log_that_nobody_takes_is_held_and_then_requests_are_refused(
+    fault: str, said: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    stream = Slow()
+    setattr(stream, fault, True)
+    journal, turns, metrics = overfull(stream)
+    assert journal.refuses
+    assert f"({said}): requests are refused with log_unavailable" in caplog.text
+    # what was under way leaves its line, what is refused for the log does not
+    journal.record(Outcome(forward(), 201, 0.0))
+    journal.record(REFUSED)
+    journal.refused_unread(400, Code.REQUEST_INVALID, "::1", "r")
+    turns.pass_by()
+    assert lost(metrics) == 2
+    assert 'code="log_unavailable"' in metrics.exposition().decode()
+    caplog.clear()
+    setattr(stream, fault, False)
+    turns.pass_by()
+    assert (journal.refuses, journal.waiting, turns.waiting) == (False, 0, [])
+    assert "written again" in caplog.text
+    statuses = [json.loads(line)["status"] for line in stream.getvalue().splitlines()]
+    assert statuses == [*[200] * (len(statuses) - 1), 201]
+
+
+@pytest.mark.parametrize(("shadow", "drops"), [(True, False), (False, True)])
+def test_lines_are_dropped_and_counted_where_the_setting_or_shadow_mode_says_so(shadow: bool, drops: bool) -> None:
+    stream = Slow()
+    stream.stuck = True
+    journal, turns, metrics = overfull(stream, shadow=shadow, drops=drops)
+    before = stream.waiting
+    journal.record(Outcome(LONG, 200, 0.0))
+    turns.pass_by()
+    assert (journal.refuses, stream.waiting, lost(metrics)) == (False, before, 1)
+    stream.stuck = False
+    turns.pass_by()
+    journal.record(Outcome(forward(), 202, 0.0))
+    turns.pass_by()
+    assert json.loads(stream.getvalue().splitlines()[-1])["status"] == 202
+
+
+def test_a_reader_that_is_only_slow_is_no_fault(caplog: pytest.LogCaptureFixture) -> None:
+    stream, turns = Slow(), Turns()
+    journal = Journal(stream, Metrics(), lambda: NOW, turns)
+    stream.stuck = True
+    for _ in range(3):
+        journal.record(Outcome(forward(), 200, 0.0))
+        turns.pass_by()
+    assert len(turns.waiting) == 1
+    stream.stuck = False
+    turns.pass_by()
+    assert (len(stream.getvalue().splitlines()), turns.waiting, caplog.text) == (3, [], "")
+
+
+def test_a_full_disk_is_told_at_once(caplog: pytest.LogCaptureFixture) -> None:
     stream, turns = Slow(), Turns()
     journal = Journal(stream, Metrics(), lambda: NOW, turns)
     stream.full = True
+    for _ in range(3):
+        journal.record(Outcome(forward(), 200, 0.0))
+        turns.pass_by()
+    assert [record.levelname for record in caplog.records] == ["ERROR"]
+    assert "No space left on device" in caplog.text
+
+
+async def test_the_end_waits_for_the_reader_only_so_long(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sidecar.record.journal.LAST_LINES_WITHIN", 2 * AGAIN_AFTER)
+    stream = Slow()
+    stream.stuck = True
+    journal = Journal(stream, Metrics(), lambda: NOW, Turns())
     journal.record(Outcome(forward(), 200, 0.0))
-    turns.pass_by()
-    assert "decision log" in caplog.text
-    for _ in range(2):
-        with pytest.raises(OSError, match="No space"):
-            journal.record(Outcome(forward(), 201, 0.0))
-    stream.full = False
-    journal.record(Outcome(forward(), 202, 0.0))
-    assert json.loads(stream.getvalue())["status"] == 202
-    journal.record(Outcome(forward(), 203, 0.0))
-    turns.pass_by()
-    assert len(stream.getvalue().splitlines()) == 2
+    await journal.aclose()
+    assert f"its last {stream.waiting} bytes are lost" in caplog.text
+    assert stream.closed
+
+
+def test_a_file_that_cannot_be_opened_anew_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
+    class Gone(Kept):
+        def follow(self) -> None:
+            raise OSError(2, "No such file or directory")
+
+    journal = Journal(Gone(), Metrics(), lambda: NOW)
+    journal.follow()
+    journal.follow()
+    assert caplog.text.count("No such file") == 1
 
 
 def test_a_line_is_what_the_json_module_makes_of_it() -> None:
@@ -227,13 +326,3 @@ def test_a_line_is_what_the_json_module_makes_of_it() -> None:
         "roles", "kind", "id", "action", "peer", "ms", "total_ms", "detail",
     ]  # fmt: skip
     assert (entry["route"], entry["ms"], entry["total_ms"], entry["detail"]) == ('"', {"a": 0.0}, 1e6, "d\x7f?")
-
-
-def test_a_file_is_appended_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "decisions.jsonl"
-    path.write_text("before\n")
-    with open_stream(str(path)) as stream:
-        stream.write("after\n")
-    assert path.read_text() == "before\nafter\n"
-    open_stream("stdout").write("here")
-    assert capsys.readouterr().out == "here"

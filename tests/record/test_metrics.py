@@ -148,7 +148,7 @@ ALLOWED = {
         "mismatch",
     },
     "state": {"idle", "busy", "under_way", "waiting"},
-    "part": {"cerbos", "keys", "routes", "serving"},
+    "part": {"cerbos", "keys", "routes", "log", "serving"},
 }
 
 

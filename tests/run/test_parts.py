@@ -49,9 +49,11 @@ def test_the_log_is_not_made_before_it_is_opened(tmp_path: Path) -> None:
     settings = read_settings({**LEAST, "SIDECAR_DECISION_LOG": str(path)}, {})
     parts(settings)
     assert not path.exists()
-    with open_log(settings) as stream:
-        stream.write("line")
-    assert path.read_text() == "line"
+    outlet = open_log(settings)
+    outlet.put(["line\n"])
+    assert outlet.send()
+    outlet.close()
+    assert path.read_text() == "line\n"
 
 
 @pytest.mark.parametrize("where", ["", "none/log"])

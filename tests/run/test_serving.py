@@ -224,7 +224,8 @@ def drain(sidecar: Sidecar, token: str, load: Load) -> tuple[float, float]:
         wait_for(lambda: readyz(sidecar)[0] == 503, what="readiness ends first")
         noticed = time.monotonic() - began
         assert readyz(sidecar)[1] | {"reload": ""} == {
-            "ready": False, "cerbos": True, "keys": True, "routes": True, "serving": False, "reload": "", "policies": "ok",
+            "ready": False, "cerbos": True, "keys": True, "routes": True, "log": True, "serving": False, "reload": "",
+            "policies": "ok",
         }  # fmt: skip
         # one that has not noticed yet is still served, and asked to come no more
         late = sidecar.get("/contacts/1", token)
@@ -245,9 +246,14 @@ def test_every_worker_reloads_one_that_dies_is_counted_and_all_drain(stack: Stac
         wait_for(lambda: sidecar.metric("sidecar_workers") == 2, what="both are counted")
         assert sidecar.metric("sidecar_config_agreed") == 1
         (tmp_path / "routes.yaml").write_text(routes + "  - {path: /extra, access: public}\n")
+        decisions, rotated = tmp_path / "decisions.jsonl", tmp_path / "decisions.jsonl.1"
+        decisions.rename(rotated)
         os.kill(sidecar.pid, signal.SIGHUP)
         wait_for(lambda: sidecar.metric("sidecar_config_reloads_total", outcome="ok") >= 2, what="both reload")
         assert [sidecar.get("/extra").status for _ in range(20)] == [200] * 20
+        # the log was opened anew by both
+        wait_for(lambda: len(decisions.read_text().splitlines()) == 20)
+        assert rotated.read_text() == ""
 
         assert [sidecar.get("/contacts/1", token).status for _ in range(20)] == [200] * 20
         wait_for(lambda: sidecar.metric("sidecar_requests_total", code="allowed") == 20, what="they count as one")

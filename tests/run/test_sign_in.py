@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import dataclasses
-import io
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
@@ -39,6 +38,7 @@ from sidecar.sign_in.challenges import USER_ADMIN
 from sidecar.sign_in.ledger import LocalLedger
 from sidecar.sign_in.pending import PendingSignIns, begin
 from sidecar.sign_in.provider import MAX_CONNECTIONS, Grant
+from tests.log import Kept
 from tests.tokens import CLIENT, ISSUER, SESSION_SECRET, claims, mint, public_key
 
 NOW = 1_700_000_000.0
@@ -234,7 +234,7 @@ class Person:
         self.cognito = cognito
         self.now = NOW
         self.made = Browser(self.settings, lambda dep, fault: None, lambda: self.now)
-        self.lines = io.StringIO()
+        self.lines = Kept()
         self.journal = Journal(self.lines, Metrics(), lambda: NOW, lambda seconds, what: None)
         self.login = self.made.login(Pages(), self.journal)
         self.rules = Rules(RouteTable([]), {}, tokens, Reading())
@@ -431,7 +431,7 @@ async def signing(endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPatch) -> A
     monkeypatch.setattr(provider, "ASK_WITHIN", 60.0)
     monkeypatch.setattr(attempts, "TURN_WITHIN", 60.0)
     made = browser(at(endpoint.port))
-    journal = Journal(io.StringIO(), Metrics(), lambda: NOW, lambda seconds, what: None)
+    journal = Journal(Kept(), Metrics(), lambda: NOW, lambda seconds, what: None)
     yield made, made.login(Pages(), journal)
     await made.aclose()
 

@@ -1,0 +1,94 @@
+"""Decision log that cannot be written: stdout and stderr that nobody reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from typing import cast
+
+import pytest
+
+from sidecar.demo.processes import Process, status_of
+from tests.conftest import Stack
+from tests.stack import ROOT, Got, Sidecar, free_port, wait_for
+
+ROUTES = "version: 1\nroutes: [{path: /public, access: public}]\n"
+LONG = "/" + "/".join(["a" * 60] * 120)
+
+
+@pytest.fixture
+def unread(stack: Stack, tmp_path: Path) -> Iterator[tuple[Sidecar, subprocess.Popen[bytes]]]:
+    """A sidecar whose stdout and stderr are one pipe, which nobody reads."""
+    (tmp_path / "routes.yaml").write_text(ROUTES)
+    port, admin_port = free_port(), free_port()
+    environ = {
+        **{name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))},
+        **stack.environ, "SIDECAR_UPSTREAM": f"http://127.0.0.1:{stack.upstream.port}", "SIDECAR_CERBOS": "127.0.0.1:1",
+        "SIDECAR_LISTEN": f"127.0.0.1:{port}", "SIDECAR_ADMIN_LISTEN": f"127.0.0.1:{admin_port}",
+        "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"),
+    }  # fmt: skip
+    command = [sys.executable, "-m", "sidecar.cli", "run"]
+    child = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    with child:
+        wait_for(lambda: status_of(admin_port, "/livez") == 200)
+        yield Sidecar(cast(Process, child), port, admin_port, tmp_path, 0.0), child
+        child.kill()
+
+
+def fill(port: int) -> int:
+    """Ask until a request is refused for the log; how many were not."""
+    with closing(socket.create_connection(("127.0.0.1", port), 10)) as client:
+        answers = client.makefile("rb")
+        for count in range(2000):
+            client.sendall(f"GET {LONG} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            head = list(iter(answers.readline, b"\r\n"))
+            (length,) = (int(line.split(b":")[1]) for line in head if line.lower().startswith(b"content-length"))
+            if b"log_unavailable" in answers.read(length):
+                return count
+    raise AssertionError("never refused")
+
+
+def test_a_log_that_nobody_reads_refuses_and_holds_nobody_up(
+    stack: Stack, unread: tuple[Sidecar, subprocess.Popen[bytes]]
+) -> None:
+    sidecar, child = unread
+    assert child.stdout is not None
+    stack.upstream.reset()
+    taken = fill(sidecar.port)
+    got: Got = sidecar.get("/public")
+    assert (got.status, got.code, got.header("retry-after")) == (503, "log_unavailable", "2")
+    assert sidecar.get("/_sidecar/whoami").code == "log_unavailable"
+    assert stack.upstream.seen == []
+    assert sidecar.admin("/livez").status == 200
+    ready = sidecar.admin("/readyz")
+    assert (ready.status, json.loads(ready.body)["log"]) == (503, False)
+    assert sidecar.metric("sidecar_ready", part="log") == 0
+    assert sidecar.metric("sidecar_decision_log_waiting_bytes") > 4_000_000
+    assert sidecar.metric("sidecar_decision_log_lost_total") == 2
+
+    lines: list[bytes] = []
+    reader = threading.Thread(target=lambda: lines.extend(child.stdout or ()))
+    reader.start()
+    wait_for(lambda: sidecar.get("/public").status == 200, what="the reader is back")
+    assert sidecar.metric("sidecar_ready", part="log") == 1
+    os.kill(child.pid, signal.SIGTERM)
+    assert child.wait(10) == 0
+    reader.join()
+    decided = [json.loads(line) for line in lines if b'"event"' in line]
+    assert [line["code"] for line in decided] == ["route_unmapped"] * taken + ["public"]
+    assert any(b"nobody reads it" in line for line in lines)
+
+
+def test_sigterm_ends_it_while_nobody_reads(unread: tuple[Sidecar, subprocess.Popen[bytes]]) -> None:
+    sidecar, child = unread
+    fill(sidecar.port)
+    os.kill(child.pid, signal.SIGTERM)
+    assert child.wait(10) == 0
