@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import posixpath
 import re
+from collections.abc import Iterable
 from typing import Any
 
 DEFAULTED: dict[str, Any] = {
@@ -39,9 +40,22 @@ def difference(wanted: Any, found: Any, path: str) -> str | None:
     return None if type(wanted) is type(found) and wanted == found else _told(path, found, wanted)
 
 
-def container_difference(wanted: dict[str, Any], found: dict[str, Any], path: str) -> str | None:
-    """As `difference`, and what only adds is let in: variables, mounts, amounts of resources, a pull at each start."""
+def is_of(image: Any, repositories: Iterable[str]) -> bool:
+    """Return whether an image is one of these repositories, in any version."""
+    name = str(image).partition("@")[0]
+    # a colon before the last slash is that of a registry's port
+    tag = name.rfind(":")
+    return (name[:tag] if tag > name.rfind("/") else name) in repositories
+
+
+def container_difference(
+    wanted: dict[str, Any], found: dict[str, Any], path: str, mirrors: Iterable[str] = ()
+) -> str | None:
+    """As `difference`, and what only adds is let in: variables, mounts, amounts of resources, a pull at each start, and
+    the same image of another registry."""
     wanted, found = dict(wanted), dict(found)
+    if _is_same_image(wanted.get("image"), found.get("image"), mirrors):
+        wanted["image"] = found["image"]
     if found.get("imagePullPolicy") == "Always":
         wanted["imagePullPolicy"] = "Always"  # the admission plugin AlwaysPullImages
     for name in ("resources", "resizePolicy"):  # a LimitRange or the Vertical Pod Autoscaler; devices are neither
@@ -56,6 +70,14 @@ def container_difference(wanted: dict[str, Any], found: dict[str, Any], path: st
         if name in wanted and _by_mesh(wanted[name], found.get(name), f"/app-health/{wanted['name']}/{word}"):
             found[name] = {**found[name], "httpGet": wanted[name]["httpGet"]}
     return told or difference(wanted, found, path)
+
+
+def _is_same_image(wanted: Any, found: Any, mirrors: Iterable[str]) -> bool:
+    """Return whether `found` is the image `wanted` of a mirror. A digest says what the image is, from wherever."""
+    name, _, digest = str(wanted).partition("@")
+    if digest:
+        return str(found).partition("@")[2] == digest
+    return found in {f"{mirror}/{one}" for mirror in mirrors for one in (name, name.partition("/")[2])}
 
 
 def _of_objects(wanted: dict[str, Any], found: dict[str, Any], path: str) -> str | None:

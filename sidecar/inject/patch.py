@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from sidecar.inject.compare import container_difference, difference
+from sidecar.inject.compare import container_difference, difference, is_of
 
 Json = dict[str, Any]
 
@@ -17,6 +17,9 @@ ENABLED, DISABLED = "enabled", "disabled"
 INJECT = f"{PREFIX}inject"
 """The label of a pod or a namespace: `enabled`, or on a pod `disabled`."""
 UPSTREAM_PORT = f"{PREFIX}upstream-port"
+PORT = f"{PREFIX}port"
+"""The annotation that moves the sidecar's traffic port, and the label of a pod where it is moved: a NetworkPolicy
+selects by it."""
 _NAMES = {
     f"{PREFIX}routes": "authz-routes",
     f"{PREFIX}policies": "authz-policies",
@@ -24,7 +27,7 @@ _NAMES = {
     f"{PREFIX}secrets": "authz-secrets",
 }
 """Annotations that name a ConfigMap or the Secret, and the name in the template that each takes the place of."""
-ANNOTATIONS = (UPSTREAM_PORT, *_NAMES)
+ANNOTATIONS = (PORT, UPSTREAM_PORT, *_NAMES)
 
 _OBJECT_NAME = re.compile(r"[a-z0-9](?:[-a-z0-9.]{0,251}[a-z0-9])?")
 
@@ -39,19 +42,27 @@ class OptedOut(Uninjectable):
 
 @dataclass(frozen=True)
 class Template:
-    """Parts that are put into a pod: labels, native sidecars in order, volumes."""
+    """Parts that are put into a pod: labels, native sidecars in order, volumes.
+
+    `mirrors` are registries that the cluster may take our images from, `before` the repositories of images whose
+    containers may start before ours.
+    """
 
     labels: Mapping[str, str]
     containers: tuple[Json, ...]
     volumes: tuple[Json, ...]
+    mirrors: tuple[str, ...] = ()
+    before: tuple[str, ...] = ()
 
     @classmethod
-    def of(cls, document: Json, images: Mapping[str, str]) -> Template:
+    def of(
+        cls, document: Json, images: Mapping[str, str], mirrors: tuple[str, ...] = (), before: tuple[str, ...] = ()
+    ) -> Template:
         """From the YAML document, with `images` (container name -> image) in place of its own."""
         containers = [copy.deepcopy(container) for container in document["initContainers"]]
         for container in containers:
             container["image"] = images.get(container["name"], container["image"])
-        return cls(document["labels"], tuple(containers), tuple(document["volumes"]))
+        return cls(document["labels"], tuple(containers), tuple(document["volumes"]), mirrors, before)
 
     @property
     def container_names(self) -> frozenset[str]:
@@ -68,6 +79,18 @@ class Template:
         """Ports that are the sidecar's."""
         return frozenset(port["containerPort"] for one in self.containers for port in one.get("ports", ()))
 
+    def at(self, port: int) -> Template:
+        """The same with another traffic port."""
+        made = copy.deepcopy(self.containers)
+        for one in made:
+            for variable in one.get("env", ()):
+                if variable["name"] == "SIDECAR_LISTEN":
+                    variable["value"] = f"0.0.0.0:{port}"
+            for named in one.get("ports", ()):
+                if named["name"] == "authz":
+                    named["containerPort"] = port
+        return Template({**self.labels, PORT: str(port)}, made, self.volumes, self.mirrors, self.before)
+
     @property
     def port_names(self) -> frozenset[str]:
         """Names of these ports: a Service leads to the first container of a pod that has the name."""
@@ -80,12 +103,15 @@ def patch(pod: Json, template: Template) -> list[Json]:
     A pod that has a part of ours in another form than ours is refused, not mended: somebody wrote it on purpose.
     """
     metadata, spec = _object(pod, "metadata"), _object(pod, "spec")
-    labels = _texts(metadata, "labels")
+    labels, annotations = _texts(metadata, "labels"), _texts(metadata, "annotations")
     if labels.get(INJECT) == DISABLED:
         raise OptedOut(f"the label {INJECT}: {DISABLED}, in a namespace whose pods are to be protected")
+    template = _moved(template, annotations)
+    if labels.get(PORT) not in (None, template.labels.get(PORT)):
+        raise Uninjectable(f"the label {PORT}: found {labels[PORT]!r}, expected the annotation of that name alone")
     _refuse_shared_spaces(spec)
     _refuse_ways_around(spec, template)
-    wanted = _wanted(template, _texts(metadata, "annotations"), spec)
+    wanted = _wanted(template, annotations, spec)
     return [
         *_label_operations(labels, metadata, template),
         *_volume_operations(spec, wanted),
@@ -101,7 +127,7 @@ def owned(pod: Json, template: Template) -> Json:
     metadata, spec = _object(pod, "metadata"), _object(pod, "spec")
     labels = _texts(metadata, "labels")
     return {
-        "labels": {name: labels.get(name) for name in (INJECT, *template.labels)},
+        "labels": {name: labels.get(name) for name in (INJECT, PORT, *template.labels)},
         # amounts of a running container change by pods/resize
         "containers": [
             {field: value for field, value in one.items() if field not in ("resources", "resizePolicy")}
@@ -134,7 +160,8 @@ def _refuse_ways_around(spec: Json, template: Template) -> None:
             if port.get("hostPort"):
                 raise Uninjectable(f"container {name} has the hostPort {port['hostPort']}: a way around the sidecar")
             if port.get("containerPort") in template.ports:
-                raise Uninjectable(f"container {name} has the port {port['containerPort']}, which is the sidecar's")
+                told = f"container {name} has the port {port['containerPort']}, which is the sidecar's"
+                raise Uninjectable(f"{told}: move the sidecar's traffic port by the annotation {PORT}")
             if port.get("name") in template.port_names:
                 raise Uninjectable(f"container {name} names a port {port['name']}, as the sidecar names its own")
     mounting = _mounting(spec, template)
@@ -175,7 +202,8 @@ def _own_containers(spec: Json, template: Template) -> list[Json]:
 def _wanted(template: Template, annotations: Mapping[str, str], spec: Json) -> Template:
     """The template with what the pod's annotations say."""
     names = _names(annotations)
-    port = _upstream_port(annotations, _own_containers(spec, template), template, _present_upstream(spec))
+    containers = [one for one in _own_containers(spec, template) if not is_of(one.get("image"), template.before)]
+    port = _upstream_port(annotations, containers, template, _present_upstream(spec))
     upstream = f"http://127.0.0.1:{port}"
     made, volumes = copy.deepcopy(template.containers), copy.deepcopy(template.volumes)
     for container in made:
@@ -188,7 +216,23 @@ def _wanted(template: Template, annotations: Mapping[str, str], spec: Json) -> T
     for volume in volumes:
         if "configMap" in volume:
             volume["configMap"]["name"] = names[volume["configMap"]["name"]]
-    return Template(template.labels, made, volumes)
+    return Template(template.labels, made, volumes, template.mirrors, template.before)
+
+
+def _moved(template: Template, annotations: Mapping[str, str]) -> Template:
+    """The template with the traffic port that the pod's annotation names."""
+    said = annotations.get(PORT)
+    if said is None or said in map(str, template.ports - template.at(0).ports):
+        return template
+    if not _PORT.fullmatch(said) or not _UNPRIVILEGED <= int(said) <= _LAST_PORT or int(said) in template.ports:
+        raise Uninjectable(
+            f"{PORT}: found {said!r}, expected a port from {_UNPRIVILEGED} on that is not the admin port"
+        )
+    return template.at(int(said))
+
+
+_PORT = re.compile(r"[1-9]\d{0,4}")
+_UNPRIVILEGED, _LAST_PORT = 1024, 65535
 
 
 def _names(annotations: Mapping[str, str]) -> dict[str, str]:
@@ -219,7 +263,7 @@ def _upstream_port(
 ) -> int:
     said = annotations.get(UPSTREAM_PORT)
     if said is not None:
-        if not re.fullmatch(r"[1-9]\d{0,4}", said) or int(said) > 65535:
+        if not _PORT.fullmatch(said) or int(said) > _LAST_PORT:
             raise Uninjectable(f"{UPSTREAM_PORT}: found {said!r}, expected a port")
         if int(said) in template.ports:
             raise Uninjectable(f"{UPSTREAM_PORT}: found {said}, which is the sidecar's own port")
@@ -277,13 +321,22 @@ def _container_operations(spec: Json, wanted: Template) -> Iterator[Json]:
 
 
 def _refuse_another_form(wanted: Template, initial: list[Json], ours: list[Json]) -> None:
-    names = [str(one.get("name")) for one in initial[: len(wanted.containers)]]
+    """Only containers of images that the operator names may stand before ours, which stand together."""
+    first = 0
+    while initial[first].get("name") not in wanted.container_names and is_of(
+        initial[first].get("image"), wanted.before
+    ):
+        first += 1
+    names = [str(one.get("name")) for one in initial[first : first + len(wanted.containers)]]
     expected = [container["name"] for container in wanted.containers]
     told = None
     if names != expected or len(ours) != len(expected):
-        told = f"spec.initContainers: found {', '.join(names)} first, expected {', '.join(expected)} first, and once"
-    for at, (container, found) in enumerate(zip(wanted.containers, ours, strict=False)):
-        told = told or container_difference(container, found, f"spec.initContainers[{at}]")
+        told = (
+            f"spec.initContainers[{first}]: found {', '.join(names)}, expected {', '.join(expected)} first, and once"
+            " (--before names images that may start before them)"
+        )
+    for at, (container, found) in enumerate(zip(wanted.containers, ours, strict=False), first):
+        told = told or container_difference(container, found, f"spec.initContainers[{at}]", wanted.mirrors)
     if told:
         raise Uninjectable(f"the sidecar is there in another form or place than it was put in: {told}")
 

@@ -36,10 +36,12 @@ class InjectError(Exception):
     """The webhook cannot start; the message says why."""
 
 
-def template_of(images: Mapping[str, str]) -> Template:
+def template_of(
+    images: Mapping[str, str], mirrors: tuple[str, ...] = (), before: tuple[str, ...] = ()
+) -> Template:  # fmt: skip
     """Return the template with these images (container name -> image) in place of the template's."""
     text = (files("sidecar.inject") / "template.yaml").read_text(encoding="utf-8")
-    return Template.of(yaml.safe_load(text), images)
+    return Template.of(yaml.safe_load(text), images, mirrors, before)
 
 
 def webhook(template: Template, policy: review.Policy) -> Starlette:
@@ -135,7 +137,7 @@ def serve(settings: InjectSettings) -> None:
     """Serve until SIGTERM or SIGINT. Raises InjectError."""
     logs.configure(settings.log_level)
     certificate = Certificate(settings.certificate, settings.key)
-    app = webhook(template_of(settings.images), settings.policy)
+    app = webhook(template_of(settings.images, settings.mirrors, settings.before), settings.policy)
     asyncio.run(_serve(app, settings, certificate))
 
 

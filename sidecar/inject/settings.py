@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -14,13 +15,15 @@ REFUSE, ADMIT = "refuse", "admit"
 
 @dataclass(frozen=True)
 class InjectSettings:
-    """All of them, parsed. `images` are by container name."""
+    """All of them, parsed. `images` are by container name; `mirrors` and `before` as a `Template` has them."""
 
     host: str
     port: int
     certificate: str
     key: str
     images: Mapping[str, str]
+    mirrors: tuple[str, ...]
+    before: tuple[str, ...]
     policy: Policy
     log_level: str
 
@@ -40,6 +43,19 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     ):
         shown = f" (default: {default})" if default else ""
         parser.add_argument(flag, metavar=metavar, default=default, help=said + shown)
+    for flag, metavar, said in (
+        (
+            "--image-mirror",
+            "REGISTRY",
+            "a registry from which the cluster may take our images, such as `mirror.example.com/quay`; may be repeated",
+        ),
+        (
+            "--before",
+            "REPOSITORY",
+            "an image whose containers may start before ours, such as `docker.io/istio/proxyv2`; may be repeated",
+        ),
+    ):
+        parser.add_argument(flag, metavar=metavar, type=_repository, action="append", default=[], help=said)
     parser.add_argument(
         "--listen", type=_address, default="0.0.0.0:8443", metavar="HOST:PORT",
         help="the address to listen on, with TLS (default: 0.0.0.0:8443)",
@@ -66,9 +82,17 @@ def settings_of(options: argparse.Namespace) -> InjectSettings:
         certificate=options.certificate,
         key=options.key,
         images={name: image for name, image in images.items() if image},
+        mirrors=tuple(options.image_mirror),
+        before=tuple(options.before),
         policy=Policy(options.uninjectable == ADMIT, options.opt_out == ADMIT),
         log_level=options.log_level,
     )
+
+
+def _repository(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9._-]+(?::\d+)?(?:/[a-z0-9._-]+)*", text):
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a registry or a repository without a tag")
+    return text
 
 
 def _address(text: str) -> tuple[str, int]:

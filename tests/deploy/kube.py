@@ -98,8 +98,11 @@ def lets_in(policies: list[Object], labels: dict[str, str], port: int, namespace
 
 
 def _matches(selector: Object, labels: dict[str, str]) -> bool:
-    assert set(selector) <= {"matchLabels"}, selector
-    return set(selector.get("matchLabels", {}).items()) <= set(labels.items())
+    assert set(selector) <= {"matchLabels", "matchExpressions"}, selector
+    expressions = selector.get("matchExpressions", ())
+    assert all(one["operator"] == "DoesNotExist" for one in expressions), selector
+    is_without = not any(one["key"] in labels for one in expressions)
+    return is_without and set(selector.get("matchLabels", {}).items()) <= set(labels.items())
 
 
 def _rule_lets_in(rule: Object, port: int, namespace: str, peer: dict[str, str]) -> bool:

@@ -14,10 +14,11 @@ import yaml
 from sidecar.cli import parser
 from sidecar.config.routes.file import read_routes
 from sidecar.config.settings import read_settings
-from sidecar.inject.patch import ANNOTATIONS, patch
+from sidecar.inject.patch import ANNOTATIONS, PORT, patch
 from sidecar.inject.server import template_of
 from sidecar.pdp.embedded import compile_policies
 from tests.deploy.kube import K8S, Object, built, lets_in, named, pod_of, pod_specs, violations
+from tests.inject.json_patch import applied
 from tests.stack import ROOT, binary
 
 FOLDERS = sorted(path.parent for path in K8S.rglob("kustomization.yaml"))
@@ -295,6 +296,29 @@ def test_the_service_monitor_finds_the_admin_port() -> None:
         assert service["spec"]["selector"].items() <= template["metadata"]["labels"].items()
         containers = (*template["spec"]["initContainers"], *template["spec"]["containers"])
         assert port["targetPort"] in [one["name"] for container in containers for one in container.get("ports", ())]
+
+
+def test_a_moved_port_is_open_by_a_policy_of_its_own_alone() -> None:
+    found = re.search(r"<!-- example: networkpolicy.yaml -->\n```yaml\n(.*?)```", GUIDE, re.DOTALL)
+    assert found is not None
+    own = yaml.safe_load(found[1])
+    for version in VERSIONS:
+        kubernetes_validate.validate(own, version, strict=True)
+    shipped = [one for one in built(K8S / "authz") if one["kind"] == "NetworkPolicy"]
+    spec = {"containers": [{"name": "app", "ports": [{"containerPort": 8080}]}]}
+    before = {"metadata": {"annotations": {PORT: "8081"}}, "spec": spec}
+    labels = applied(before, patch(before, template_of({})))["metadata"]["labels"]
+    usual = {name: value for name, value in labels.items() if name != PORT}
+
+    def open_ports(policies: list[Object], labels: dict[str, str]) -> set[int]:
+        ports = (8080, 8081, 9901)
+        return {port for port in ports if lets_in(policies, labels, port, "default", {"app": "anybody"})}
+
+    assert open_ports(shipped, usual) == {8080}
+    assert open_ports(shipped, labels) == set()
+    assert open_ports([*shipped, own], labels) == {8081}
+    assert open_ports([*shipped, own], usual) == {8080}
+    assert lets_in(shipped, labels, 9901, "monitoring", {"app": "prometheus"})
 
 
 PRESENT = "present.inject.authz-sidecar"

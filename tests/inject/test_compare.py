@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.inject.compare import difference
+from sidecar.inject.compare import difference, is_of
 from sidecar.inject.patch import Uninjectable, owned, patch
 from sidecar.inject.server import template_of
 from tests.inject.json_patch import applied
@@ -93,6 +93,95 @@ def test_anything_else_is_refused_with_its_field(case: str) -> None:
     change, said = REFUSED[case]
     with pytest.raises(Uninjectable, match=said):
         patch(changed(change), TEMPLATE)
+
+
+DIGEST = TEMPLATE.containers[0]["image"].partition("@")[2]
+MIRRORED = [
+    ("mirror.example.com/ghcr.io/cerbos/cerbos@" + DIGEST, (), True),
+    ("evil.example.com/cerbos:0.55.0@sha256:" + "0" * 64, ("evil.example.com",), False),
+    ("evil.example.com/cerbos:0.55.0", ("evil.example.com",), False),
+    ("mirror.example.com:5000/hub/authorization-sidecar:0.2.0", ("mirror.example.com:5000/hub",), True),
+    (
+        "mirror.example.com/registry.example.com/authorization-sidecar:0.2.0",
+        ("a.example.com", "mirror.example.com"),
+        True,
+    ),
+    ("mirror.example.com/authorization-sidecar:0.2.0", (), False),
+    ("mirror.example.com/authorization-sidecar:0.1.0", ("mirror.example.com",), False),
+    ("mirror.example.com.evil/authorization-sidecar:0.2.0", ("mirror.example.com",), False),
+    ("mirror.example.com/other/authorization-sidecar:0.2.0", ("mirror.example.com",), False),
+]
+
+
+@pytest.mark.parametrize(("image", "mirrors", "is_let_in"), MIRRORED)
+def test_an_image_of_a_mirror_is_the_same(image: str, mirrors: tuple[str, ...], is_let_in: bool) -> None:
+    made = changed()
+    at = 1 if "authorization-sidecar" in image else 0
+    made["spec"]["initContainers"][at]["image"] = image
+    template = template_of({}, mirrors)
+    if is_let_in:
+        assert patch(made, template) == []
+    else:
+        with pytest.raises(Uninjectable, match=rf"initContainers\[{at}\]\.image: found {image}, expected"):
+            patch(made, template)
+
+
+ISTIO = "docker.io/istio/proxyv2"
+
+
+def with_istio(image: str = f"{ISTIO}:1.27.1") -> dict[str, Any]:
+    """As Istio 1.27 leaves a pod: its own containers first, and their probes in place of the kubelet's."""
+    made = changed(probes)
+    made["spec"]["initContainers"][:0] = [
+        {"name": "istio-init", "image": image, "args": ["istio-iptables"]},
+        {
+            "name": "istio-proxy", "image": image, "restartPolicy": "Always", "args": ["proxy", "sidecar"],
+            "ports": [{"name": "http-envoy-prom", "containerPort": 15090, "protocol": "TCP"}],
+        },
+    ]  # fmt: skip
+    return made
+
+
+@pytest.mark.parametrize(
+    "image", [f"{ISTIO}:1.27.1", f"{ISTIO}@sha256:{'0' * 64}", f"{ISTIO}:1.27.1@sha256:{'0' * 64}"]
+)
+def test_a_meshs_native_sidecar_starts_before_ours_where_the_operator_says_so(image: str) -> None:
+    made = with_istio(image)
+    assert patch(made, template_of({}, before=("a.example/b", ISTIO))) == []
+    for before in ((), ("docker.io/istio",), ("docker.io/istio/pilot",)):
+        with pytest.raises(Uninjectable, match=r"found istio-init, istio-proxy, expected authz-cerbos, .*--before"):
+            patch(made, template_of({}, before=before))
+
+
+def test_nothing_else_starts_before_ours_and_the_message_counts_as_the_pod_does() -> None:
+    template = template_of({}, before=(ISTIO,))
+    made = with_istio()
+    made["spec"]["initContainers"].insert(1, {"name": "istio-proxy", "image": "evil.example/docker.io/istio/proxyv2:1"})
+    with pytest.raises(Uninjectable, match=r"spec\.initContainers\[1\]: found istio-proxy"):
+        patch(made, template)
+    made = with_istio()
+    made["spec"]["initContainers"][3]["image"] = "other:1"
+    with pytest.raises(Uninjectable, match=r"spec\.initContainers\[3\]\.image: found other:1"):
+        patch(made, template)
+
+
+def test_a_meshs_port_is_not_the_apps() -> None:
+    proxy = {
+        "name": "istio-proxy",
+        "image": f"{ISTIO}:1",
+        "ports": [{"containerPort": 15090}],
+        "restartPolicy": "Always",
+    }
+    before = pod(initContainers=[proxy])
+    made = applied(before, patch(before, template_of({}, before=(ISTIO,))))
+    assert [one["name"] for one in made["spec"]["initContainers"]] == ["authz-cerbos", "authz-sidecar", "istio-proxy"]
+
+
+def test_a_registrys_port_is_no_tag() -> None:
+    assert is_of("a.example:5000/b/c", ["a.example:5000/b/c"])
+    assert is_of("a.example:5000/b/c:1", ["a.example:5000/b/c"])
+    assert not is_of("a.example:5000/b/c", ["a.example"])
+    assert not is_of(None, ["a.example"])
 
 
 def test_a_setting_is_there_once_and_its_value_is_not_told() -> None:

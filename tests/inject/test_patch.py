@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.inject.patch import OptedOut, Template, Uninjectable, owned, patch
+from sidecar.inject.patch import PORT, OptedOut, Template, Uninjectable, owned, patch
 from sidecar.inject.server import template_of
 from tests.deploy.engine import PINS
 from tests.inject.json_patch import applied
@@ -98,6 +98,42 @@ def test_the_only_port_is_the_upstream() -> None:
     ]
 
 
+def _at_8080(port: str = "8081") -> dict[str, Any]:
+    made = pod()
+    made["spec"]["containers"][0]["ports"] = [{"containerPort": 8080}]
+    made["metadata"]["annotations"] = {PORT: port}
+    return made
+
+
+def test_an_app_on_the_sidecars_port_moves_it() -> None:
+    made = injected(_at_8080())
+    sidecar = container(made, "authz-sidecar")
+    for name, value in (("SIDECAR_LISTEN", "0.0.0.0:8081"), ("SIDECAR_UPSTREAM", "http://127.0.0.1:8080")):
+        assert {"name": name, "value": value} in sidecar["env"]
+    ports = {port["name"]: port["containerPort"] for port in sidecar["ports"]}
+    assert ports == {"authz": 8081, "authz-admin": 9901}
+    # a NetworkPolicy finds it by this label, and the one for port 8080 does not
+    assert made["metadata"]["labels"][PORT] == "8081"
+    assert patch(defaulted(made), TEMPLATE) == []
+    assert template_of({}) == TEMPLATE
+    unlabelled = copy.deepcopy(made)
+    del unlabelled["metadata"]["labels"][PORT]
+    assert owned(made, TEMPLATE) != owned(unlabelled, TEMPLATE)
+    assert {one["path"] for one in patch(unlabelled, TEMPLATE)} == {"/metadata/labels/authz-sidecar~1port"}
+
+
+def test_the_default_port_needs_no_label() -> None:
+    made = pod()
+    made["metadata"]["annotations"] = {PORT: "8080"}
+    assert PORT not in injected(made)["metadata"]["labels"]
+
+
+def _labelled(port: str) -> dict[str, Any]:
+    made = pod()
+    made["metadata"]["labels"][PORT] = port
+    return made
+
+
 def _spec(**spec: Any) -> dict[str, Any]:
     return pod(**spec)
 
@@ -152,7 +188,13 @@ IMPOSSIBLE = {
     "the node's processes": (_spec(hostPID=True), "hostPID"),
     "one process space": (_spec(shareProcessNamespace=True), "shareProcessNamespace"),
     "a port of the node": (_container(ports=[{"containerPort": 3001, "hostPort": 80}]), "hostPort"),
-    "the sidecar's port": (_container(ports=[{"containerPort": 8080}]), "8080"),
+    "the sidecar's port": (_container(ports=[{"containerPort": 8080}]), "8080, which is the sidecar's: move .* authz-sidecar/port"),
+    "the port that it is moved to": (_at_8080("3000") | {"spec": pod()["spec"]}, "the port 3000, which is the sidecar's"),
+    "moved to the admin port": (_at_8080("9901"), "authz-sidecar/port: found '9901', expected a port"),
+    "moved to a port of root's": (_at_8080("80"), "authz-sidecar/port: found '80', expected a port from 1024 on"),
+    "moved to no port": (_at_8080("http"), "authz-sidecar/port: found 'http', expected a port"),
+    "moved beyond all": (_at_8080("65536"), "authz-sidecar/port: found '65536', expected a port"),
+    "a label that opens another port": (_labelled("3000"), "the label authz-sidecar/port: found '3000'"),
     "a port with the sidecar's name": (_container(ports=[{"name": "authz", "containerPort": 3001}]), "names a port authz"),
     "a port with the admin port's name": (_spec(initContainers=[{"name": "e", "ports": [{"name": "authz-admin", "containerPort": 1}]}]), "names a port"),
     "the admin port": (_container(ports=[{"containerPort": 9901}]), "9901"),
