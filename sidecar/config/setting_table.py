@@ -44,6 +44,7 @@ class Settings:
     trusted_proxies: tuple[Network, ...]
     forward_auth: str
     max_connections: int
+    keep_alive: float
     ws_max_message: int
     decision_log: str
     decision_log_full: str
@@ -191,6 +192,7 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
     ),
     "Limits and processes": (
         Setting("SIDECAR_MAX_CONNECTIONS", "max_connections", parsers.count(1, 1_000_000), "4096", "client connections at once, for each worker; beyond it 503. One client (by address, an IPv6 one by its /64) gets as many as are free, half of them at most; a proxy in `SIDECAR_TRUSTED_PROXIES` and a unix socket have no such share"),
+        Setting("SIDECAR_KEEP_ALIVE", "keep_alive", units.duration, "75s", "how long a client's connection may be idle after an answer: longer than a load balancer in front keeps one, so that it never sends a request on a connection that is being closed. Where places run out, the one that has been idle for longest is closed first"),
         Setting("SIDECAR_WS_MAX_MESSAGE", "ws_max_message", units.size, "1MiB", "a WebSocket message of either side; a larger one closes with 1009"),
         Setting("SIDECAR_WORKERS", "workers", parsers.count(1, 64), "1", "processes sharing the port"),
         Setting("SIDECAR_DRAIN_DELAY", "drain_delay", units.duration, "0s", "after SIGTERM, between `/readyz` being 503 and no new connections: time for load balancers to notice"),

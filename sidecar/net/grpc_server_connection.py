@@ -137,6 +137,10 @@ class ServerConnection(asyncio.Protocol):
         """Return whether it may make room: it has no call, and has had none of late."""
         return not self._calls and (not self._http2.is_open or self._ticker.now - self._used >= self._limits.young)
 
+    @property
+    def idle_since(self) -> float:
+        return self._used
+
     def expire(self) -> None:
         """Look whether the client is late with anything."""
         now, limits = self._ticker.now, self._limits

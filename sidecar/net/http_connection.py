@@ -143,7 +143,12 @@ class StrictProtocol(asyncio.BufferedProtocol):
         crowd, owner = self._crowd, self._crowd.owner_of(self._peer)
         self.owner = owner
         full = crowd.is_full
-        has = (not full and crowd.has_share_for(owner)) or self._ticker.shed("" if full else owner)
+        if not full and crowd.has_share_for(owner):
+            has = True
+        elif crowd.has_share_for(owner, self._ticker.idle()):
+            has = not full or self._ticker.shed()
+        else:
+            has = self._ticker.shed(owner)
         if has:
             crowd.enter(owner)
         return has
@@ -258,8 +263,13 @@ class StrictProtocol(asyncio.BufferedProtocol):
 
     @property
     def idle(self) -> bool:
-        """Return whether nothing of a request has come since the opening or the last answer."""
-        return self._state is _HEAD and not self._reader.held and not self._pending
+        """Return whether it has a place, and nothing of a request has come since the opening or the last answer."""
+        return self._state is _HEAD and not self._reader.held and not self._pending and not self._overloaded
+
+    @property
+    def idle_since(self) -> float:
+        """Return when it was opened or its last answer ended; only where it is idle."""
+        return self.deadline - (self._limits.head if self._head_begun else self._limits.keep_alive)
 
     def close(self) -> None:
         """Close when what is written has been taken; a client that takes nothing is cut off."""

@@ -26,8 +26,9 @@ class Limits:
     body: float = 30.0
     """How long the app may have to wait for the body in all; every `body_rate` bytes that come give a second back."""
     body_rate: int = 500
-    keep_alive: float = 5.0
-    """Of silence after an answer."""
+    keep_alive: float = 75.0
+    """Of silence after an answer: longer than the 60 s for which load balancers keep a connection, so that they are the
+    ones who close it. Where places run out, idle connections are closed before."""
     stall: float = 60.0
     """How long the client may be waited for in all; every `answer_rate` bytes of answers that it takes give a second
     back."""
@@ -65,7 +66,11 @@ class Timed(Protocol):
 
     @property
     def idle(self) -> bool:
-        """Return whether nothing of a request has come since the opening or the last answer."""
+        """Return whether it has a place, and nothing of a request has come since the opening or the last answer."""
+
+    @property
+    def idle_since(self) -> float:
+        """Return when it was opened or its last answer ended, in the loop's time; only where it is idle."""
 
     def expire(self) -> None:
         """The deadline has passed."""
@@ -125,9 +130,9 @@ class Crowd:
         """Return whether all places are taken."""
         return self._places >= self._limits.connections
 
-    def has_share_for(self, owner: str) -> bool:
-        """Return whether this owner may have one more place."""
-        return not owner or self._open[owner] < self._limits.connections - self._places
+    def has_share_for(self, owner: str, idle: int = 0) -> bool:
+        """Return whether this owner may have one more place, where so many idle connections would give theirs up."""
+        return not owner or self._open[owner] < self._limits.connections - self._places + idle
 
     def enter(self, owner: str) -> None:
         """Count one more connection, which must `leave`."""
@@ -224,13 +229,17 @@ class Ticker:
         if self._connections:
             self.start()
 
-    def shed(self, owner: str = "") -> bool:
-        """Close the connection that has been idle for longest, of one owner or of all; False if none is idle. Searched
-        once per tick."""
+    def idle(self) -> int:
+        """Return how many connections are idle. Searched once per tick."""
         if self._idle_at != self.now:
             self._idle_at = self.now
             idle = [each for each in self._connections if each.idle]
-            self._idle = sorted(idle, key=lambda each: each.deadline, reverse=True)
+            self._idle = sorted(idle, key=lambda each: each.idle_since, reverse=True)
+        return len(self._idle)
+
+    def shed(self, owner: str = "") -> bool:
+        """Close the connection that has been idle for longest, of one owner or of all; False if none is idle."""
+        self.idle()
         for at in range(len(self._idle) - 1, -1, -1):
             connection = self._idle[at]
             if not owner or connection.owner == owner:

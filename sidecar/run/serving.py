@@ -171,7 +171,7 @@ class Sidecar:
         return _Server(
             server.config(
                 self.traffic,
-                limits=Limits(connections=settings.max_connections),
+                limits=Limits(connections=settings.max_connections, keep_alive=settings.keep_alive),
                 refused=self.traffic.refused,
                 drain=drain,
                 owner_of=Owners(settings.trusted_proxies).of_peer,

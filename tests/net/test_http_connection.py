@@ -620,6 +620,29 @@ def test_beyond_the_limit_idle_connections_make_room_and_busy_ones_do_not() -> N
             assert client.answer().status == 200
 
 
+def test_one_that_has_just_come_is_not_closed_before_one_that_has_long_been_idle() -> None:
+    """Its time for a head ends before the other's for the next request does."""
+    with running(app, Limits(connections=2, head=5, keep_alive=60, tick=0.02)) as server, server.client() as old:
+        old.send(GET)
+        old.answer()
+        with server.client() as new:
+            until(lambda: len(server.server.server_state.connections) == 2)
+            with server.client() as third:
+                assert old.closed()
+                for client in (new, third):
+                    client.send(GET)
+                    assert client.answer().status == 200
+
+
+def test_one_that_was_turned_away_has_no_place_to_give_up() -> None:
+    with running(app, Limits(connections=1, linger=5, tick=0.02)) as server, server.client() as busy:
+        busy.send(b"GET /forever HTTP/1.1\r\nHost: a\r\n\r\n")
+        until(lambda: server.targets == [b"/forever"])
+        with server.client(), server.client() as third:
+            third.send(GET)
+            assert third.answer().code == Code.OVERLOADED
+
+
 # --- shutdown ---
 
 
@@ -645,7 +668,7 @@ def test_at_shutdown_idle_connections_close_and_running_answers_end_with_close()
 
 def test_the_protocol_serves_by_itself_with_the_limits_of_the_rules() -> None:
     limits = Limits()
-    assert (limits.head, limits.body, limits.keep_alive) == (10, 30, 5)
+    assert (limits.head, limits.body, limits.keep_alive) == (10, 30, 75)
     assert (limits.linger, limits.linger_bytes, limits.buffer) == (1, 131072, 65536)
     with running(app) as server:
         server.server.config.http_protocol_class = StrictProtocol  # type: ignore[assignment]  # uvicorn names no buffered ones

@@ -30,7 +30,7 @@ def test_the_settings_that_safety_rests_on_are_pinned() -> None:
     settings = config(app, host="127.0.0.1", port=0)
     assert (settings.ws, settings.loop, settings.lifespan, settings.interface) == ("none", "uvloop", "off", "asgi3")
     assert (settings.proxy_headers, settings.server_header, settings.access_log) == (False, False, False)
-    assert (settings.date_header, settings.timeout_keep_alive) == (True, 5)
+    assert (settings.date_header, settings.timeout_keep_alive) == (True, 75)
     settings.load()
     with pytest.raises(TypeError):
         config(app, proxy_headers=True)

@@ -14,7 +14,7 @@ from sidecar.net.limits import Crowd, Limits, Patience, Ticker, Timed, Turns, ti
 
 class Connection:
     def __init__(self, connections: set[Timed], deadline: float, idle: bool = True) -> None:
-        self.deadline = deadline
+        self.deadline = self.idle_since = deadline
         self.owner = ""
         self.idle = idle
         self.events: list[str] = []
@@ -218,3 +218,12 @@ async def test_one_that_asks_again_waits_behind_the_others() -> None:
     while len(begun) < 4:
         await asyncio.sleep(0)
     assert begun == ["greedy", "other", "greedy", "greedy"]
+
+
+def test_places_that_idle_connections_would_give_up_are_free_for_a_share() -> None:
+    crowd = Crowd(Limits(connections=10))
+    for owner in "aaabbbbbb":
+        crowd.enter(owner)
+    assert not crowd.has_share_for("a")
+    assert not crowd.has_share_for("a", idle=2)
+    assert crowd.has_share_for("a", idle=3)

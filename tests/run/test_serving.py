@@ -18,6 +18,10 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.config.settings import understand
+from sidecar.net.limits import Drain
+from sidecar.run import serving
+from sidecar.run.parts import prepare
 from tests.conftest import Stack, policies
 from tests.run.test_workers import children
 from tests.stack import Recorder, Sidecar, running_sidecar, wait_for
@@ -72,6 +76,19 @@ def test_a_running_request_ends_before_the_sidecar_does(
         assert data.endswith(b"late")
         assert b"connection: close" in data
         assert sidecar.process._child.wait(10) == 0
+
+
+async def test_the_server_keeps_idle_connections_as_long_as_the_setting_says(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text(stack.routes)
+    settings = {
+        **stack.environ, "SIDECAR_UPSTREAM": upstream_of(stack), "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"),
+        "SIDECAR_CERBOS": "127.0.0.1:1",
+    }  # fmt: skip
+    for given, seconds in (({}, 75), ({"SIDECAR_KEEP_ALIVE": "2m"}, 120)):
+        environ = settings | given
+        process = serving.Sidecar(prepare(understand(environ, {}), environ), None)
+        assert process._traffic_server(Drain()).config.timeout_keep_alive == seconds
+        await process.aclose()
 
 
 CLIENTS = 4
