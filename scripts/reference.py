@@ -152,6 +152,7 @@ principal:
     tenant: {claim: tenant, type: string}
     suspended: {claim: "custom:suspended", type: bool}
     team: "custom:team"
+    email: {claim: email, from: id}
   optional: [team]
 routes:
   - {path: /reports, resource: report, query: [page], actions: {GET: list}}
@@ -178,6 +179,13 @@ expected, and never the value; the client gets the code.
 must be a list: a string there is 401 `token_invalid`. Other claims may hold a list or, as `scope` does, a string of names with spaces
 between them. `format: saml` reads the string `[a, b]`, which Cognito makes of a SAML attribute with several values. A name in it has no
 comma, space or bracket, and any other string is 401 `token_invalid`.
+
+**`from: id`** reads an attribute or roles from the id token that the user's [sign-in](../guides/sign-in.md) gave: Cognito puts `email`, `name`
+and custom attributes there and not into access tokens. The session keeps the claims that `routes.yaml` names, and no others, and a renewal
+brings new ones. A session that began before a claim was named is renewed at once, or ends if it can't be. A program that sends an access
+token has no id token: such an attribute is 403 `claim_missing` unless it is in `optional`, and such roles are none. If the bearer token or
+the session's token is itself an id token (`token_use: [id]`), its own claims count. A load balancer's session has no id token, and
+`{claims.…}` never reads one.
 """.splitlines()
 
 

@@ -16,10 +16,12 @@ GROUPS = "cognito:groups"
 
 
 class Claim(NamedTuple):
-    """Source of an attribute of the principal. Without a type a text, number, boolean or list is taken as it is."""
+    """Source of an attribute of the principal. Without a type a text, number, boolean or list is taken as it is. With
+    `from_id` it is a claim of the id token."""
 
     name: str
     type: Type | None = None
+    from_id: bool = False
 
 
 class Format(StrEnum):
@@ -33,10 +35,11 @@ class Format(StrEnum):
 
 
 class RoleClaim(NamedTuple):
-    """Source of roles of the principal."""
+    """Source of roles of the principal. With `from_id` it is a claim of the id token."""
 
     name: str
     format: Format
+    from_id: bool = False
 
 
 class Incomplete(NamedTuple):
@@ -53,22 +56,26 @@ class Attributes(NamedTuple):
     incomplete: Incomplete | None
 
 
-def attributes_from(claims: Mapping[str, Any], wanted: Mapping[str, Claim], optional: frozenset[str]) -> Attributes:
-    """Read the `wanted` attributes. One that is absent or null is missing, unless it is `optional`.
+def attributes_from(
+    claims: Mapping[str, Any], identity: Mapping[str, Any], wanted: Mapping[str, Claim], optional: frozenset[str]
+) -> Attributes:
+    """Read the `wanted` attributes of a token's claims and of `identity`, those of an id token. One that is absent or
+    null is missing, unless it is `optional`.
 
     A condition over an absent attribute counts as not met in a DENY rule of Cerbos, too: it would be skipped.
     """
     values: dict[str, Any] = {}
     faults: list[Incomplete] = []
     for name, claim in wanted.items():
-        value = claims.get(claim.name)
+        value = (identity if claim.from_id else claims).get(claim.name)
         if value is not None:
             try:
                 values[name] = _typed(name, claim, value)
             except Refused as refused:
                 faults.append(Incomplete(refused.code, refused.detail))
         elif name not in optional:
-            detail = f"principal.attributes.{name}: the token has no claim {claim.name}"
+            token = "no id token of a session has the claim" if claim.from_id else "the token has no claim"
+            detail = f"principal.attributes.{name}: {token} {claim.name}"
             faults.append(Incomplete(Code.CLAIM_MISSING, detail))
     if not faults:
         return Attributes(values, None)
@@ -97,16 +104,21 @@ def is_name(value: object) -> bool:
     return isinstance(value, str) and _NAME.fullmatch(value) is not None
 
 
-def roles_from(claims: Mapping[str, Any], wanted: tuple[RoleClaim, ...], default: tuple[str, ...]) -> tuple[str, ...]:
+def roles_from(
+    claims: Mapping[str, Any], identity: Mapping[str, Any], wanted: tuple[RoleClaim, ...], default: tuple[str, ...]
+) -> tuple[str, ...]:
     """The roles of all `wanted` claims, or the `default` ones: each once, and in one order whatever the token's is.
 
     Where Cerbos evaluates strictly, the order of roles decides. Raises Refused(TOKEN_INVALID).
     """
-    return tuple(sorted({role for claim in wanted for role in _roles(claims, claim)} or set(default)))
+    found = {role for claim in wanted for role in _roles(identity if claim.from_id else claims, claim)}
+    return tuple(sorted(found or set(default)))
 
 
 def _roles(claims: Mapping[str, Any], claim: RoleClaim) -> list[str]:
-    value = claims.get(claim.name, [])
+    value = claims.get(claim.name)
+    if value is None and (claim.from_id or claim.name not in claims):
+        return []
     roles = _split(value, claim.format) if isinstance(value, str) else value
     if not isinstance(roles, list) or not all(map(is_name, roles)):
         wanted = {

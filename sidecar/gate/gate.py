@@ -234,7 +234,8 @@ class Gate:
                     if request.websocket or request.method not in SAFE_METHODS:
                         require_own_origin(request, extra_origins)
                     presented = await source.present(request, now, rules.tokens)
-                    principal = await rules.tokens.principal_of_token(presented.token, now)
+                    kept = presented.session.identity if presented.session is not None else ""
+                    principal = await rules.tokens.principal_of_session(presented.token, kept, now)
                     if presented.cookies:
                         privacy = KeepPrivate(privacy.vary, no_store=True)
                     return Identified(principal, presented.session, presented.cookies, privacy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Any, NamedTuple
@@ -50,6 +51,12 @@ class PrincipalRules(NamedTuple):
     default_roles: tuple[str, ...] = ()
     optional: frozenset[str] = frozenset()
 
+    @property
+    def of_id_token(self) -> frozenset[str]:
+        """The claims that are read from an id token."""
+        sources: list[Claim | RoleClaim] = [*self.roles, *self.attributes.values()]
+        return frozenset(claim.name for claim in sources if claim.from_id)
+
 
 class Principal(NamedTuple):
     """Principal, as Cerbos gets it. `roles` are sorted, each once; `expires` is the token's `exp`, in Unix seconds.
@@ -84,6 +91,9 @@ class Tokens:
         self.issuers = issuers
         self.rules = rules
         self.find_key = find_key
+        takes_access = any("access" in issuer.token_use for issuer in issuers.values())
+        self.session_claims = rules.of_id_token if takes_access else frozenset()
+        """Claims of the id token that a session must keep: one whose token is an id token has them all."""
         self._count = count
         self._known: Bounded[bytes, Principal] = Bounded(remembered)
 
@@ -107,6 +117,21 @@ class Tokens:
                 self._count("token", "hit")
                 return known
         return await self.principal_of_token(bearer_token(request), now)
+
+    async def principal_of_session(self, token: bytes, identity: str, now: float) -> Principal:
+        """The principal of a compact JWS, and of claims of the id token that came with it, as JSON. They were verified
+        when they were kept; "" is none. Raises Refused: what `principal_of_token` raises."""
+        principal = await self.principal_of_token(token, now)
+        if not identity:
+            return principal
+        # no token has a line end in it, so that no bearer token is taken for a session
+        digest = hashlib.sha256(token + b"\n" + identity.encode("utf-8")).digest()
+        known = self._known.get(digest)
+        if known is None:
+            kept = kept_claims(identity)
+            known = principal_from(principal.claims, principal.issuer, self.rules, kept)
+            self._known.put(digest, known)
+        return known
 
     async def principal_of_token(self, token: bytes, now: float) -> Principal:
         """The principal of a compact JWS. Raises Refused: TOKEN_INVALID, TOKEN_EXPIRED, KEYS_UNAVAILABLE,
@@ -238,8 +263,26 @@ def _seconds(claims: Mapping[str, Any], name: str) -> int:
     return value
 
 
-def principal_from(claims: Mapping[str, Any], issuer: str, rules: PrincipalRules) -> Principal:
-    """The principal that verified claims make.
+def keep_claims(identity: Mapping[str, Any], names: Iterable[str]) -> str:
+    """Claims of an id token as a session keeps them: JSON with each of `names`, null where there is none; "" for no
+    names."""
+    kept = {name: identity.get(name) for name in sorted(names)}
+    return json.dumps(kept, separators=(",", ":"), ensure_ascii=False) if kept else ""
+
+
+def kept_claims(text: str) -> dict[str, Any]:
+    """The claims that a session keeps, none where the text is another one."""
+    try:
+        kept = strict_json.loads(text.encode("utf-8"))
+    except ValueError:
+        return {}
+    return kept if isinstance(kept, dict) else {}
+
+
+def principal_from(
+    claims: Mapping[str, Any], issuer: str, rules: PrincipalRules, identity: Mapping[str, Any] | None = None
+) -> Principal:
+    """The principal that verified claims make; `identity` are those of the id token that came with them.
 
     Raises Refused: TOKEN_INVALID for a `sub` or roles that no trusted issuer writes, PRINCIPAL_MISSING where the claim
     that `principal.id` names is absent or no name. Another sign-in would give the same, so that it is no 401.
@@ -247,8 +290,10 @@ def principal_from(claims: Mapping[str, Any], issuer: str, rules: PrincipalRules
     if not is_name(claims.get("sub")):
         raise Refused(Code.TOKEN_INVALID, f"sub: {_EXPECTS_NAME}")
     identifier = claims["sub"] if rules.id == "sub" else _named_claim(claims, rules.id)
-    roles = roles_from(claims, rules.roles, rules.default_roles)
-    attributes, incomplete = attributes_from(claims, rules.attributes, rules.optional)
+    if identity is None:
+        identity = claims if claims.get("token_use") == "id" else {}
+    roles = roles_from(claims, identity, rules.roles, rules.default_roles)
+    attributes, incomplete = attributes_from(claims, identity, rules.attributes, rules.optional)
     if not roles:
         incomplete = Incomplete(Code.NO_ROLES)
     return Principal(identifier, roles, attributes, issuer, float(claims["exp"]), claims, incomplete)
@@ -260,7 +305,7 @@ def principal_as(
     """The principal that an administrator describes, held to the rules as one of a token is. It has no claims but the
     name, and the issuer and the time of `me`."""
     wanted = {name: Claim(name, claim.type) for name, claim in rules.attributes.items()}
-    read, incomplete = attributes_from(attributes, wanted, rules.optional)
+    read, incomplete = attributes_from(attributes, {}, wanted, rules.optional)
     told = tuple(sorted(set(roles)))
     if not told:
         incomplete = Incomplete(Code.NO_ROLES)

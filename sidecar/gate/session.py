@@ -13,13 +13,14 @@ class Session(NamedTuple):
     """One sign-in of one browser. Times are Unix seconds.
 
     `id` is 32 hexadecimal digits, new at each sign-in (R19). `token` is the JWT that the gate verifies, of the use that
-    the issuer's `token_use` names; `expires` is its end. `id_token` is for the console alone, `refresh_token` "" where
-    there is none. `username` is what Cognito calls the user. `hosted` tells a sign-in by the hosted UI.
+    the issuer's `token_use` names; `expires` is its end. `identity` are claims of the id token, as
+    `gate.identity.keep_claims` writes them. `refresh_token` is "" where there is none. `username` is what Cognito calls
+    the user. `hosted` tells a sign-in by the hosted UI.
     """
 
     id: str
     token: str
-    id_token: str
+    identity: str
     refresh_token: str
     username: str
     expires: int
@@ -33,7 +34,8 @@ class Session(NamedTuple):
 
 
 class Presented(NamedTuple):
-    """Result of a request's session: the token to verify, the session, and values of Set-Cookie for the answer."""
+    """Result of a request's session: the token to verify, the session with what it keeps of the id token, and values of
+    Set-Cookie for the answer."""
 
     token: bytes
     session: Session | None = None

@@ -94,12 +94,14 @@ class Sessions(Protocol):
 
 
 class VerifiedSignIn(NamedTuple):
-    """A verified sign-in: the principal's id, what Cognito calls the user, and the JWT for the gate with its end."""
+    """A verified sign-in: the principal's id, what Cognito calls the user, the JWT for the gate with its end, and what
+    the session keeps of the id token."""
 
     principal: str
     username: str
     token: str
     expires: int
+    identity: str = ""
 
 
 Verify = Callable[[Grant, str | None, float, Tokens], Awaitable[VerifiedSignIn]]
@@ -321,7 +323,7 @@ class Login:
             raise
         now = int(asked.now)
         session = Session(
-            secrets.token_hex(16), signed_in.token, grant.id_token, grant.refresh_token, signed_in.username,
+            secrets.token_hex(16), signed_in.token, signed_in.identity, grant.refresh_token, signed_in.username,
             signed_in.expires, now, now, nonce is not None,
         )  # fmt: skip
         cookies = await self._sessions.open(session)

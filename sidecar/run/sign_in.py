@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 
 from sidecar.config.setting_table import Settings
 from sidecar.gate.codes import Code
-from sidecar.gate.identity import Tokens
+from sidecar.gate.identity import Tokens, keep_claims
 from sidecar.gate.session import Session
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
@@ -18,7 +18,7 @@ from sidecar.record.journal import Journal
 from sidecar.run.errors import StartError
 from sidecar.sessions.cookie import CookieStore
 from sidecar.sessions.seal import Seal
-from sidecar.sessions.sessions import Renewed, Sessions, claims_of
+from sidecar.sessions.sessions import Renewed, Sessions, claims_of, lacks_claims
 from sidecar.sessions.store import Store
 from sidecar.sign_in.hosted import Hosted, domain_origin
 from sidecar.sign_in.ledger import Ledger, LocalLedger
@@ -116,13 +116,39 @@ class Browser:
                 raise
             raise Refused(Code.SIGN_IN_INVALID, f"the gate refuses its token: {refused.detail}") from None
         username = claims.get("username", claims.get("cognito:username", claims["sub"]))
-        return VerifiedSignIn(principal.id, str(username), token, int(claims["exp"]))
+        kept = keep_claims(proved.identity, tokens.session_claims)
+        return VerifiedSignIn(principal.id, str(username), token, int(claims["exp"]), kept)
 
     async def renew(self, session: Session, tokens: Tokens) -> Renewed:
         """New tokens of a session, of the use that `tokens` takes. Raises Refused: SESSION_EXPIRED, IDP_*."""
         grant = await self._refreshed(session)
         token = grant.access_token if _takes_access(tokens) else grant.id_token
-        return Renewed(token, grant.id_token, grant.refresh_token, _expires(token))
+        kept = await self._kept(session, grant.id_token, tokens)
+        return Renewed(token, grant.id_token, grant.refresh_token, _expires(token), kept)
+
+    async def _kept(self, session: Session, id_token: str, tokens: Tokens) -> str | None:
+        """Return what a session keeps of its new id token, None for what it has. Raises Refused: SESSION_EXPIRED where
+        it has not what is wanted and gets no id token, IDP_BAD_ANSWER, KEYS_UNAVAILABLE."""
+        if not tokens.session_claims:
+            return ""
+        if not id_token:
+            if lacks_claims(session, tokens):
+                raise Refused(Code.SESSION_EXPIRED, "it began before `from: id` named its claims, and gets no id token")
+            return None
+        try:
+            proved = await verify_id_token(
+                Grant("", id_token, ""),
+                tokens.issuers,
+                self._settings.client_ids[0],
+                tokens.find_key,
+                self._now(),
+                None,
+            )
+        except Refused as refused:
+            if refused.code is not Code.SIGN_IN_INVALID:
+                raise
+            raise Refused(Code.IDP_BAD_ANSWER, f"an invalid id token: {refused.detail}") from None
+        return keep_claims(proved.identity, tokens.session_claims)
 
     async def _refreshed(self, session: Session) -> Grant:
         if session.hosted and self._renewal.hosted is not None:

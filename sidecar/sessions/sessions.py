@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from sidecar.bounded import Expiring
 from sidecar.gate.codes import Code
-from sidecar.gate.identity import Tokens
+from sidecar.gate.identity import Tokens, kept_claims
 from sidecar.gate.own import SESSION_COOKIE, expired
 from sidecar.gate.request import Request
 from sidecar.gate.session import Presented, Session, session_cookies
@@ -36,12 +36,14 @@ ENDED, RENEWED, TOUCHED, FAILED = 32 * 1024 * 1024, 16 * 1024 * 1024, 8 * 1024 *
 
 
 class Renewed(NamedTuple):
-    """New tokens. `refresh_token` is "" where the old one goes on; `expires` is the end of `token`, in Unix seconds."""
+    """New tokens. `refresh_token` is "" where the old one goes on; `expires` is the end of `token`, in Unix seconds.
+    `identity` is what the session keeps of the id token, None where what it has goes on."""
 
     token: str
     id_token: str
     refresh_token: str
     expires: int
+    identity: str | None = None
 
 
 Renew = Callable[[Session, Tokens], Awaitable[Renewed]]
@@ -84,7 +86,7 @@ class Sessions:
         """
         held = await self._load(request, now)
         kept = Kept(held.session)
-        if self._is_due(held.session, now):
+        if self._is_due(held.session, now) or lacks_claims(held.session, tokens):
             if not request.websocket or held.session.expires <= now:
                 kept = await self._renewal(held, now, tokens)
         elif not request.websocket:
@@ -166,7 +168,8 @@ class Sessions:
     async def _renewal(self, held: LoadedSession, now: float, tokens: Tokens) -> Kept:
         # newer than what was loaded where new tokens could not be written
         session = self._newest(held.session, now)
-        good = session.expires > now
+        # a session that began before its claims were named has no use for its token alone
+        good = session.expires > now and not lacks_claims(session, tokens)
         failed = self._failed.get(session.id, now)
         if failed is not None and good:
             return Kept(session)
@@ -217,7 +220,7 @@ class Sessions:
             raise
 
     async def _ask(self, session: Session, now: float, tokens: Tokens) -> Session:
-        if not self._is_due(session, now):
+        if not self._is_due(session, now) and not lacks_claims(session, tokens):
             return session
         known = self._newest(session, now)
         if known is not session:
@@ -263,9 +266,14 @@ def _renewed(session: Session, renewed: Renewed, now: float) -> Session:
     if renewed.expires <= now:
         raise Refused(Code.IDP_BAD_ANSWER, "a new token that has ended")
     return session._replace(
-        token=renewed.token, id_token=renewed.id_token, refresh_token=renewed.refresh_token or session.refresh_token,
-        expires=renewed.expires, used=int(now),
+        token=renewed.token, identity=session.identity if renewed.identity is None else renewed.identity,
+        refresh_token=renewed.refresh_token or session.refresh_token, expires=renewed.expires, used=int(now),
     )  # fmt: skip
+
+
+def lacks_claims(session: Session, tokens: Tokens) -> bool:
+    """Return whether a session began before `routes.yaml` named a claim of the id token: it kept none of it."""
+    return bool(tokens.session_claims) and not tokens.session_claims <= kept_claims(session.identity).keys()
 
 
 def _life(session: Session) -> float:

@@ -53,7 +53,12 @@ def lacking(routes: RoutesFile, settings: Settings, text: str) -> Said:
         for one, mark in references
         if one.source is ReferenceSource.CLAIMS and not one.optional
     ]
-    for needed in (*routes.needed_claims, *claims):
+    for needed in (one for one in routes.needed_claims if one.from_id):
+        if why := _never_kept(needed, uses, settings):
+            said.warnings.append(_told(settings, needed.mark, f"{why}: {_EFFECT_OF_ID[needed.need]}"))
+        elif needed.need is Need.ATTRIBUTE and any("access" in use for use in uses):
+            said.notes.append(_told(settings, needed.mark, f"{_OF_A_BEARER} {_PROGRAM[needed.need]}"))
+    for needed in (*(one for one in routes.needed_claims if not one.from_id), *claims):
         use = next((use for use in uses if use and not _carried(needed.claim, use)), None)
         if use is not None:
             said.warnings.append(_told(settings, needed.mark, f"{_absent(needed.claim, use)}: {_EFFECT[needed.need]}"))
@@ -125,12 +130,28 @@ def _absent(claim: str, use: frozenset[str]) -> str:
     return f"Cognito puts no claim {claim!r} into {only} tokens, and no other ones are accepted{instead}"
 
 
+def _never_kept(needed: NeededClaim, uses: list[frozenset[str]], settings: Settings) -> str:
+    """Say why no session has a claim of its id token, "" where one may."""
+    if not settings.login_modes and not any("id" in use for use in uses):
+        return "nobody signs in here, and only a session has an id token beside its access token"
+    if uses and not _carried(needed.claim, ["id"]):
+        return f"Cognito puts no claim {needed.claim!r} into id tokens"
+    return ""
+
+
+_EFFECT_OF_ID = {
+    Need.ROLES: "no role comes of it",
+    Need.ATTRIBUTE: "every decided request is 403 claim_missing. Leave out `from: id`, or name the attribute in "
+    "`principal.optional`",
+}
+_OF_A_BEARER = "an access token that is sent as a bearer token comes without an id token:"
 _EFFECT = {
     Need.ID: "every token is 403 principal_missing",
     Need.ROLES: "no role comes of it",
     Need.ATTRIBUTE: (
-        "every decided request is 403 claim_missing, unless a pre token generation trigger adds it. Accept the other "
-        "kind of tokens by `token_use`, or name the attribute in `principal.optional`"
+        "every decided request is 403 claim_missing, unless a pre token generation trigger adds it. Read it of a "
+        "session's id token by `from: id`, accept the other kind of tokens by `token_use`, or name the attribute in "
+        "`principal.optional`"
     ),
     Need.REFERENCE: (
         "every request that reads it is 400 reference_invalid, unless a pre token generation trigger adds it"

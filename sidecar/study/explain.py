@@ -18,7 +18,8 @@ from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict
 
 
 class GivenClaims(Tokens):
-    """In place of a token: claims that the person who asks made up. For explaining only, never for traffic."""
+    """In place of a token, and of a session's id token: claims that the person who asks made up. For explaining only,
+    never for traffic."""
 
     def __init__(self, claims: Mapping[str, Any], rules: PrincipalRules) -> None:
         self._claims = {"sub": "anonymous", "exp": 2**40, **claims}
@@ -26,7 +27,7 @@ class GivenClaims(Tokens):
 
     async def principal_of(self, request: Request, now: float) -> Principal:
         """The principal that the given claims make."""
-        return principal_from(self._claims, str(self._claims.get("iss", "explain")), self.rules)
+        return principal_from(self._claims, str(self._claims.get("iss", "explain")), self.rules, self._claims)
 
 
 @dataclass

@@ -19,7 +19,9 @@ NONE: frozenset[str] = frozenset()
 
 def read(said: dict[str, Any], kind: Type | None, *, optional: bool = False) -> Any:
     """The attribute `level` of the claim `custom:level`, or the code and the detail for which no policy may be asked."""
-    found = attributes_from(said, {"level": Claim("custom:level", kind)}, frozenset(["level"]) if optional else NONE)
+    found = attributes_from(
+        said, {}, {"level": Claim("custom:level", kind)}, frozenset(["level"]) if optional else NONE
+    )
     if found.incomplete is not None:
         assert found.values == {}
         return tuple(found.incomplete)
@@ -87,7 +89,7 @@ def test_an_object_is_taken_only_where_it_is_declared() -> None:
 
 def test_every_fault_is_told_and_the_first_one_is_the_code() -> None:
     wanted = {"a": Claim("x"), "b": Claim("y", Type.INT), "c": Claim("z")}
-    found = attributes_from({"y": "secret", "z": 1}, wanted, NONE)
+    found = attributes_from({"y": "secret", "z": 1}, {}, wanted, NONE)
     assert found.values == {"c": 1}
     assert found.incomplete is not None
     assert found.incomplete.code is Code.CLAIM_MISSING
@@ -96,11 +98,35 @@ def test_every_fault_is_told_and_the_first_one_is_the_code() -> None:
     )
 
 
+def test_an_attribute_of_the_id_token_is_read_there_alone() -> None:
+    wanted = {"email": Claim("email", Type.STRING, from_id=True), "plan": Claim("plan")}
+    found = attributes_from({"email": "root@x", "plan": "free"}, {"email": "a@x", "plan": "paid"}, wanted, NONE)
+    assert found == ({"email": "a@x", "plan": "free"}, None)
+    without = attributes_from({"email": "root@x", "plan": "free"}, {"email": None}, wanted, NONE)
+    detail = "principal.attributes.email: no id token of a session has the claim email"
+    assert (without.values, without.incomplete) == ({"plan": "free"}, (Code.CLAIM_MISSING, detail))
+    assert attributes_from({}, {}, wanted, frozenset(wanted)) == ({}, None)
+
+
 # --- roles ---
 
 
+def test_roles_of_the_id_token_are_read_there_alone() -> None:
+    wanted = (RoleClaim(GROUPS, Format.LIST), RoleClaim("custom:roles", Format.TEXT, from_id=True))
+    said = {GROUPS: ["user"], "custom:roles": "root"}
+    assert roles_from(said, {GROUPS: ["root"], "custom:roles": "writer editor"}, wanted, ()) == (
+        "editor",
+        "user",
+        "writer",
+    )
+    assert roles_from(said, {"custom:roles": None}, wanted, ()) == ("user",)
+    assert roles_from({}, {}, wanted, ("guest",)) == ("guest",)
+    with pytest.raises(Refused, match="custom:roles: found int"):
+        roles_from(said, {"custom:roles": 5}, wanted, ())
+
+
 def roles(said: dict[str, Any], *wanted: tuple[str, Format], default: tuple[str, ...] = ()) -> tuple[str, ...]:
-    return roles_from(said, tuple(RoleClaim(*one) for one in wanted), default)
+    return roles_from(said, {}, tuple(RoleClaim(*one) for one in wanted), default)
 
 
 @pytest.mark.parametrize("order", list(itertools.permutations(["user", "Admin", "b", "a:x"])))

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from jwt import PyJWK
 
-from sidecar.gate.claims import Claim
+from sidecar.gate.claims import Claim, Format, Incomplete, RoleClaim
 from sidecar.gate.codes import Code
 from sidecar.gate.identity import (
     LEEWAY,
@@ -19,6 +19,8 @@ from sidecar.gate.identity import (
     Principal,
     PrincipalRules,
     Tokens,
+    keep_claims,
+    kept_claims,
     principal_as,
     principal_from,
 )
@@ -361,3 +363,58 @@ def test_a_good_token_without_its_principal_is_no_bad_token_and_tells_the_claim(
 
 def test_keys_of_the_tests_are_as_strong_as_real_ones() -> None:
     assert private_key().key_size == 2048
+
+
+# --- what a session keeps of the id token ---
+
+EMAIL = PrincipalRules(
+    attributes={"email": Claim("email", from_id=True)}, roles=(RoleClaim("custom:roles", Format.TEXT, from_id=True),)
+)
+
+
+async def test_a_session_has_the_claims_that_it_keeps_and_a_bearer_token_none() -> None:
+    store, keys = tokens(EMAIL)
+    kept = keep_claims({"email": "a@x", "custom:roles": "writer", "phone": "1"}, store.session_claims)
+    assert kept == '{"custom:roles":"writer","email":"a@x"}'
+    mine = await store.principal_of_session(GOOD, kept, NOW)
+    assert (mine.attributes, mine.roles, mine.incomplete) == ({"email": "a@x"}, ("writer",), None)
+    assert await store.principal_of_session(GOOD, kept, NOW) is mine
+    other = await store.principal_of_session(GOOD, keep_claims({"email": "b@x"}, store.session_claims), NOW)
+    assert (other.attributes, other.roles) == ({"email": "b@x"}, ())
+    bearer = await store.principal_of(request(b"Bearer " + GOOD), NOW)
+    assert (bearer.attributes, bearer.roles, bearer.incomplete) == ({}, (), Incomplete(Code.NO_ROLES))
+    assert await store.principal_of_session(GOOD, "", NOW) is bearer
+    assert keys.asked == 1
+
+
+async def test_a_session_ends_with_its_token_whatever_it_keeps() -> None:
+    store, _ = tokens(EMAIL)
+    kept = keep_claims({"email": "a@x"}, store.session_claims)
+    await store.principal_of_session(GOOD, kept, NOW)
+    with pytest.raises(Refused) as caught:
+        await store.principal_of_session(GOOD, kept, NOW + 3600)
+    assert caught.value.code is Code.TOKEN_EXPIRED
+
+
+async def test_an_id_token_that_is_the_bearer_token_has_its_own_claims() -> None:
+    said = {"token_use": "id", "client_id": None, "aud": "c9", "email": "a@x", "custom:roles": "writer"}
+    found = await principal(of_other(**said), EMAIL)
+    assert (found.attributes, found.roles) == ({"email": "a@x"}, ("writer",))
+    assert (await principal(of_other(email="a@x"), EMAIL)).attributes == {}
+
+
+def test_a_session_keeps_nothing_where_nothing_is_wanted_or_its_token_has_it() -> None:
+    assert tokens()[0].session_claims == frozenset()
+    only_id = {ISSUER: Issuer(ISSUER, frozenset([CLIENT]), frozenset(["id"]))}
+    assert Tokens(only_id, EMAIL, Keys().find).session_claims == frozenset()
+    assert keep_claims({"email": "a@x"}, ()) == ""
+
+
+@pytest.mark.parametrize("text", ["x", "[]", "eyJhbGciOiJSUzI1NiJ9.e30.AAAA", '{"a":1,"a":2}', "null", ""])
+def test_what_is_no_claims_is_none(text: str) -> None:
+    assert kept_claims(text) == {}
+
+
+def test_what_is_kept_is_read_as_it_was() -> None:
+    said = {"a": "é\u2028", "b": [1, {"c": None}], "d": True, "e": None}
+    assert kept_claims(keep_claims(said, [*said, "f"])) == {**said, "f": None}

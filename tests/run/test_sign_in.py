@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import dataclasses
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
 from typing import Any
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
@@ -16,12 +16,14 @@ from jwt import PyJWK
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import read_settings
 from sidecar.doors.answer import Answer
+from sidecar.gate.claims import Claim
 from sidecar.gate.codes import Code
-from sidecar.gate.gate import Rules
+from sidecar.gate.gate import Gate, Identified, Rules
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.routing import RouteTable
 from sidecar.gate.session import Session
+from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
 from sidecar.pages.login import Login, VerifiedSignIn
 from sidecar.pages.router import PageRequest
@@ -168,11 +170,13 @@ async def test_keys_that_cannot_be_had_are_no_fault_of_the_persons() -> None:
 class Cognito:
     """Stands in for a domain and its pool by the documented rules that moto does not keep: an access token has the
     scopes that were asked for, and GlobalSignOut takes none without `aws.cognito.signin.user.admin`, and none that has
-    ended. Each token is good for `life` seconds."""
+    ended. Each token is good for `life` seconds, `more` is in its id tokens, and without `id_token` it gives none."""
 
     def __init__(self) -> None:
         self.scope = self.nonce = self.email = ""
         self.life = 3600
+        self.more: dict[str, Any] = {}
+        self.id_token = True
         self.asked: list[str] = []
         self.port = 0
 
@@ -199,8 +203,9 @@ class Cognito:
         life = 3600 if renewed else self.life
         tokens = {
             "access_token": access(scope=self.scope, exp=int(NOW) + life, email=self.email),
-            "id_token": identity(nonce=self.nonce, exp=int(NOW) + life),
         }
+        if self.id_token:
+            tokens["id_token"] = identity(**{"nonce": self.nonce, "exp": int(NOW) + life, **self.more})
         return 200, {**tokens, "refresh_token": "r.r.r", "token_type": "Bearer"}
 
     def _signed_out(self, token: str) -> tuple[int, dict[str, str]]:
@@ -279,11 +284,14 @@ class Person:
 
     async def _kept(self, answering: Awaitable[Answer]) -> Answer:
         answer = await answering
-        for name, value in answer.headers:
-            if name == b"set-cookie":
-                key, _, content = value.decode().partition(";")[0].partition("=")
-                self.cookies[key] = content
+        self.take(value for name, value in answer.headers if name == b"set-cookie")
         return answer
+
+    def take(self, cookies: Iterable[bytes]) -> None:
+        """Keep values of Set-Cookie."""
+        for value in cookies:
+            key, _, content = value.decode().partition(";")[0].partition("=")
+            self.cookies[key] = content
 
 
 async def test_a_sign_out_everywhere_ends_all_sessions_where_the_scope_was_asked_for(cognito: Cognito) -> None:
@@ -525,3 +533,82 @@ async def until(is_so: Callable[[], bool]) -> None:
     async with asyncio.timeout(60):
         while not is_so():
             await asyncio.sleep(0.005)
+
+
+# --- claims of the id token ---
+
+OF_ID = PrincipalRules(attributes={"email": Claim("email", Type.STRING, from_id=True)})
+WANTING = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, OF_ID, find)
+
+
+async def seen(person: Person) -> Identified:
+    """The person as the gate knows them now, whose browser keeps the cookies of the answer."""
+    cookie = "; ".join(f"{name}={value}" for name, value in person.cookies.items())
+    asked = read(Raw("GET", b"/", [(b"host", b"app.test"), (b"cookie", cookie.encode())], "", "http", "r"), Reading())
+    nobody: Any = None
+    gate = Gate(
+        person.rules, nobody, nobody, now=lambda: person.now, timer=lambda: 0.0, sources=(person.made.sessions,)
+    )
+    found = await gate.identify(asked, person.rules)
+    person.take(found.cookies)
+    return found
+
+
+async def signed_in(cognito: Cognito, tokens: Tokens = WANTING, **more: Any) -> Person:
+    """A person whose access token is good for 100 s, and whose id token says more."""
+    cognito.life, cognito.more = 100, more
+    person = Person(cognito, tokens)
+    await person.sign_in()
+    return person
+
+
+async def test_a_session_knows_what_its_id_token_says_and_a_renewal_brings_it_anew(cognito: Cognito) -> None:
+    person = await signed_in(cognito, email="alice@example.com", phone_number="+1 202 555 0100")
+    first = await seen(person)
+    assert (first.principal.attributes, first.principal.incomplete) == ({"email": "alice@example.com"}, None)
+    assert first.session is not None
+    # no more of it than the route file names
+    assert first.session.identity == '{"email":"alice@example.com"}'
+    person.now, cognito.more = NOW + 101, {"email": "alice@example.org"}
+    for _ in range(2):
+        assert (await seen(person)).principal.attributes == {"email": "alice@example.org"}
+    assert cognito.asked == ["/oauth2/token"] * 2
+
+
+async def test_a_renewal_without_an_id_token_keeps_what_was_known(cognito: Cognito) -> None:
+    person = await signed_in(cognito, email="alice@example.com")
+    person.now, cognito.id_token = NOW + 101, False
+    assert (await seen(person)).principal.attributes == {"email": "alice@example.com"}
+
+
+async def test_a_person_without_the_claim_lacks_it_and_is_not_asked_again(cognito: Cognito) -> None:
+    person = await signed_in(cognito)
+    for _ in range(2):
+        found = await seen(person)
+        assert found.principal.incomplete is not None
+        assert found.principal.incomplete.code is Code.CLAIM_MISSING
+    assert cognito.asked == ["/oauth2/token"]
+
+
+@pytest.mark.parametrize("id_token", [True, False])
+async def test_a_session_from_before_the_claim_was_named_gets_it_or_ends(cognito: Cognito, *, id_token: bool) -> None:
+    person = await signed_in(cognito, TOKENS, email="alice@example.com")
+    person.rules = dataclasses.replace(person.rules, tokens=WANTING)
+    cognito.id_token = id_token
+    if id_token:
+        assert (await seen(person)).principal.attributes == {"email": "alice@example.com"}
+        return
+    with pytest.raises(Refused) as caught:
+        await seen(person)
+    assert caught.value.code is Code.SESSION_EXPIRED
+
+
+@pytest.mark.parametrize(
+    "more", [{"sub": "b-2"}, {"aud": "other"}, {"token_use": "access"}, {"iss": "https://evil.test"}]
+)
+async def test_an_id_token_of_a_renewal_is_verified(cognito: Cognito, more: dict[str, Any]) -> None:
+    person = await signed_in(cognito, email="alice@example.com")
+    person.now, cognito.more = NOW + 101, more
+    with pytest.raises(Refused) as caught:
+        await seen(person)
+    assert caught.value.code in (Code.IDP_BAD_ANSWER, Code.SESSION_INVALID)

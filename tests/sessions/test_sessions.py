@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import pytest
 
 from sidecar.bounded import Expiring
+from sidecar.gate.claims import Claim
 from sidecar.gate.codes import Code
-from sidecar.gate.identity import Tokens
+from sidecar.gate.identity import Issuer, PrincipalRules, Tokens, keep_claims
 from sidecar.gate.session import Presented, Session, TokenSource
 from sidecar.gate.verdict import Refused
 from sidecar.sessions import sessions as sessions_module
@@ -25,7 +26,19 @@ from sidecar.sessions.sessions import AGAIN_AFTER, GRACE, MARGIN, USED_EVERY, Re
 from sidecar.sessions.store import Kept, LoadedSession, Renew, Store
 from tests.fakes import refusal, until
 from tests.redis_server import PATIENT, RedisServer
-from tests.sign_in.browser import NOW, SECRETS, TOKENS, Browser, TokenEndpoint, jwt, request_with, signed_in, unreported
+from tests.sign_in.browser import (
+    NOW,
+    SECRETS,
+    TOKENS,
+    Browser,
+    TokenEndpoint,
+    jwt,
+    no_key,
+    request_with,
+    signed_in,
+    unreported,
+)
+from tests.tokens import ISSUER
 
 IDLE, LIFETIME = 8 * 3600, 24 * 3600
 SOON = NOW + 3600 - 10
@@ -180,10 +193,9 @@ async def test_a_token_is_renewed_shortly_before_its_end(world: World) -> None:
     assert presented.token != session.token.encode()
     assert presented.session is not None
     assert presented.session == session._replace(
-        token=presented.token.decode(), id_token=presented.session.id_token, refresh_token="r1",
+        token=presented.token.decode(), refresh_token="r1",
         expires=SOON + 3600, used=SOON,
     )  # fmt: skip
-    assert presented.session.id_token != session.id_token
     assert await visit(sessions, browser, SOON) == presented._replace(cookies=())
     assert await world.replica().current(browser.request(), SOON) == presented.session
     assert world.cognito.asked == ["r0"]
@@ -700,3 +712,58 @@ async def test_new_tokens_that_do_not_fit_into_cookies_serve_for_a_while(in_cook
     assert first.session is not None
     assert first.session.refresh_token == large
     assert (await visit(sessions, browser, SOON + 100)).token == first.token
+
+
+# --- claims of the id token ---
+
+EMAIL = PrincipalRules(attributes={"email": Claim("email", from_id=True)})
+WANTING = Tokens({ISSUER: Issuer(ISSUER, frozenset())}, EMAIL, no_key)
+KEPT = keep_claims({"email": "a@example.com"}, ["email"])
+
+
+@pytest.mark.parametrize("identity", ["", jwt(), "{}", '{"name":"A"}', "[]", "x"])
+async def test_a_session_that_began_before_a_claim_was_named_is_renewed_at_once(world: World, identity: str) -> None:
+    """An earlier version kept the whole id token there."""
+    sessions = world.replica()
+    browser = Browser(await sessions.open(signed_in(identity=identity)))
+    world.cognito.now, world.cognito.identity = NOW + 5, KEPT
+    old = browser.copy()
+    many = await asyncio.gather(*(sessions.present(old.request(), NOW + 5, WANTING) for _ in range(5)))
+    for presented in many:
+        assert presented.session is not None
+        assert presented.session.identity == KEPT
+        browser.take(presented.cookies)
+    again = await world.replica().present(browser.request(), NOW + 6, WANTING)
+    assert (again.session and again.session.identity, world.cognito.asked) == (KEPT, ["r0"])
+
+
+async def test_a_session_that_has_no_value_for_it_is_complete(world: World) -> None:
+    session = signed_in(identity=keep_claims({}, ["email"]))
+    browser = Browser(await world.replica().open(session))
+    assert (await world.replica().present(browser.request(), NOW, WANTING)).session == session
+    assert world.cognito.asked == []
+
+
+async def test_claims_that_a_renewal_does_not_bring_go_on(world: World) -> None:
+    browser = Browser(await world.replica().open(signed_in(identity=KEPT)))
+    world.cognito.now = SOON
+    presented = await world.replica().present(browser.request(), SOON, WANTING)
+    assert presented.session is not None
+    assert (presented.session.identity, presented.session.refresh_token) == (KEPT, "r1")
+
+
+@pytest.mark.parametrize("code", [Code.IDP_UNAVAILABLE, Code.SESSION_EXPIRED])
+async def test_without_them_a_good_token_alone_is_no_session(world: World, code: Code) -> None:
+    """A 403 would say of the person what is true of the session."""
+    sessions = world.replica()
+    browser = Browser(await sessions.open(signed_in()))
+    world.cognito.fault = Refused(code)
+    for seconds in (1, 2):
+        assert await refusal(sessions.present(browser.request(), NOW + seconds, WANTING)) is code
+    assert (await sessions.present(browser.request(), NOW + 3, TOKENS)).token
+
+
+async def test_one_without_a_refresh_token_has_to_sign_in_again(world: World) -> None:
+    sessions = world.replica()
+    browser = Browser(await sessions.open(signed_in(refresh_token="")))
+    assert await refusal(sessions.present(browser.request(), NOW + 1, WANTING)) is Code.SESSION_EXPIRED

@@ -37,7 +37,7 @@ def jwt(sub: str = "a-1", issued: int = NOW, life: int = 3600) -> str:
 def signed_in(now: int = NOW, *, life: int = 3600, **fields: Any) -> Session:
     """A session as it is at the sign-in."""
     token = jwt(issued=now, life=life)
-    session = Session(ID, token, jwt(), "r0", "alice", now + life, now, now, hosted=True)
+    session = Session(ID, token, "", "r0", "alice", now + life, now, now, hosted=True)
     return session._replace(**fields)
 
 
@@ -96,6 +96,7 @@ class TokenEndpoint:
         self.now = NOW
         self.life = 3600
         self.sub = self.id_sub = "a-1"
+        self.identity: str | None = None
         self.fault: Exception | None = None
         self.gate = asyncio.Event()
         self.gate.set()
@@ -114,4 +115,4 @@ class TokenEndpoint:
         if not good:
             raise Refused(Code.SESSION_EXPIRED, "invalid_grant")
         token, id_token = jwt(self.sub, now, self.life), jwt(self.id_sub, now, self.life)
-        return Renewed(token, id_token, live if self._rotates else "", now + self.life)
+        return Renewed(token, id_token, live if self._rotates else "", now + self.life, self.identity)

@@ -14,6 +14,7 @@ from sidecar.run import checking
 from sidecar.study.claims import Said, lacking
 from tests.conftest import policies
 from tests.stack import binary
+from tests.tokens import SESSION_SECRET
 
 POOL = {"AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_COGNITO_CLIENT_ID": "web"}
 OTHER = {
@@ -144,6 +145,38 @@ def test_what_a_program_lacks_is_noted(principal: str, note: str) -> None:
 
 def test_a_name_that_may_be_absent_is_no_news() -> None:
     assert said("{attributes: {name: username}, optional: [name]}") == Said([], [])
+
+
+SIGNS_IN = {
+    **POOL,
+    "AWS_COGNITO_DOMAIN": "https://auth.test",
+    "SIDECAR_SESSION_SECRET": SESSION_SECRET,
+    "SIDECAR_HOSTS": "app.test",
+}
+
+
+@pytest.mark.parametrize(
+    ("principal", "environ", "warning"),
+    [
+        ("{attributes: {m: {claim: email, from: id}}}", POOL, "nobody signs in here, and only a session has an id token"),
+        ("{roles: {claim: 'custom:roles', from: id}}", POOL, "beside its access token: no role comes of it"),
+        ("{attributes: {m: {claim: scope, from: id}}}", SIGNS_IN, "Cognito puts no claim 'scope' into id tokens: every decided request is 403"),
+    ],
+)  # fmt: skip
+def test_a_claim_that_no_session_keeps_is_warned_of(principal: str, environ: dict[str, str], warning: str) -> None:
+    (told,) = said(principal, environ=environ).warnings
+    assert warning in told
+
+
+def test_what_a_bearer_token_lacks_beside_a_session_is_noted() -> None:
+    told = said("{attributes: {mail: {claim: email, from: id}}}", environ=SIGNS_IN)
+    assert told.warnings == []
+    (note,) = told.notes
+    assert note.startswith(
+        "routes.yaml:2:40: principal.attributes.mail.claim: an access token that is sent as a bearer token comes without"
+    )
+    assert said("{attributes: {mail: {claim: email, from: id}}, optional: mail}", environ=SIGNS_IN) == Said([], [])
+    assert said("{roles: {claim: 'custom:roles', from: id}}", environ=SIGNS_IN) == Said([], [])
 
 
 def test_the_command_tells_both(

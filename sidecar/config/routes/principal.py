@@ -12,6 +12,9 @@ from sidecar.gate.values import Type
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
 _CLAIM = Field(Text(pattern=r"\S+", what="a claim name"), "the claim's name", "", True)
+_FROM = Field(
+    Choice(("id",)), "`id`: a claim of the session's id token, which a bearer token that is no id token comes without"
+)
 
 ATTRIBUTE = Record(
     {
@@ -20,6 +23,7 @@ ATTRIBUTE = Record(
             Choice(tuple(Type)),
             "what it must be: that JSON type, or for `number`, `int` and `bool` a text that is exactly one",
         ),
+        "from": _FROM,
     },
     "an attribute of the principal",
 )
@@ -31,6 +35,7 @@ ROLES = Record(
             "`list` of names; `text`: or names with spaces between; `saml`: or the text `[a, b]` that Cognito makes of "
             f"a SAML attribute. Without it `list` for `{GROUPS}` and `text` for others",
         ),
+        "from": _FROM,
     },
     "a claim that holds roles",
 )
@@ -77,11 +82,12 @@ class Need(StrEnum):
 
 
 class NeededClaim(NamedTuple):
-    """A claim that the principal or a reference is read from, and where it is named."""
+    """A claim that the principal or a reference is read from, and where it is named; `from_id` is of an id token."""
 
     claim: str
     need: Need
     mark: Mark
+    from_id: bool = False
 
 
 def needed_claims(entry: Entry | None) -> tuple[NeededClaim, ...]:
@@ -92,13 +98,13 @@ def needed_claims(entry: Entry | None) -> tuple[NeededClaim, ...]:
     roles = [one for one in entry["roles"] if isinstance(one, Entry)]
     required = [one for name, one in entry["attributes"].items() if name not in entry["optional"]]
     return (
-        *own, *(NeededClaim(one["claim"], Need.ROLES, one.at("claim")) for one in roles),
-        *(NeededClaim(one["claim"], Need.ATTRIBUTE, one.at("claim")) for one in required),
+        *own, *(NeededClaim(one["claim"], Need.ROLES, one.at("claim"), one["from"] == "id") for one in roles),
+        *(NeededClaim(one["claim"], Need.ATTRIBUTE, one.at("claim"), one["from"] == "id") for one in required),
     )  # fmt: skip
 
 
 def _claim(entry: Entry) -> Claim:
-    return Claim(entry["claim"], Type(entry["type"]) if entry["type"] else None)
+    return Claim(entry["claim"], Type(entry["type"]) if entry["type"] else None, entry["from"] == "id")
 
 
 def _role(entry: Any) -> RoleClaim:
@@ -107,4 +113,4 @@ def _role(entry: Any) -> RoleClaim:
         return PrincipalRules().roles[0]
     name = entry["claim"]
     usual = Format.LIST if name == GROUPS else Format.TEXT
-    return RoleClaim(name, Format(entry["format"]) if entry["format"] else usual)
+    return RoleClaim(name, Format(entry["format"]) if entry["format"] else usual, entry["from"] == "id")

@@ -8,6 +8,7 @@ from sidecar.config.routes.file import RoutesError, read_routes
 from sidecar.gate.claims import Claim, Format, RoleClaim
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.values import Type
+from tests.config.routes.reading import one_route, read
 
 
 def rules(principal: str, more: str = "") -> PrincipalRules:
@@ -62,7 +63,8 @@ def test_default_roles_come_with_it_and_without_it() -> None:
         ("{attributes: {a: email}, optional: [a, b]}", "2:47: principal.optional: found 'b', expected names of `attributes`"),
         ("{attributes: {a: {type: int}}}", "2:29: principal.attributes.a: found no 'claim', expected it: the claim's name"),
         ("{attributes: {a: {claim: x, type: float}}}", "2:46: principal.attributes.a.type: found text 'float', expected string or"),
-        ("{attributes: {a: {claim: x, from: id}}}", "found the name 'from', expected one of claim, type"),
+        ("{attributes: {a: {claim: x, from: access}}}", "principal.attributes.a.from: found text 'access', expected id"),
+        ("{roles: {claim: x, from: token}}", "principal.roles.from: found text 'token', expected id"),
         ("{attributes: {a: [x]}}", "2:29: principal.attributes.a: found a list, expected a claim name"),
         ("{attributes: {a: 'x y'}}", "principal.attributes.a: found 'x y', expected a claim name"),
         ("{roles: {claim: g, format: json}}", "principal.roles.format: found text 'json', expected list or text or saml"),
@@ -75,3 +77,11 @@ def test_a_fault_has_its_place(text: str, fault: str) -> None:
         rules(text)
     (problem,) = caught.value.problems
     assert fault in str(problem)
+
+
+def test_an_attribute_or_role_may_be_of_the_id_token() -> None:
+    text = "principal: {roles: [scope, {claim: 'custom:roles', from: id}], attributes: {email: {claim: email, from: id}, a: b}}\n"
+    rules = read(one_route("{path: /x, access: public}", text)).principal
+    assert rules.attributes == {"email": Claim("email", None, from_id=True), "a": Claim("b")}
+    assert [(role.name, role.from_id) for role in rules.roles] == [("scope", False), ("custom:roles", True)]
+    assert rules.of_id_token == {"email", "custom:roles"}
