@@ -18,7 +18,7 @@ from sidecar.config.routes import grammar
 from sidecar.config.setting_table import SETTINGS
 from sidecar.config.settings import understand
 from sidecar.inject import settings as inject_settings
-from sidecar.record import line
+from sidecar.record import line, logs
 from sidecar.run import workers as process
 from sidecar.run.errors import StartError
 
@@ -109,6 +109,8 @@ def check(options: argparse.Namespace) -> int:
     # what only this command needs
     from sidecar.run import checking
 
+    # what a probe meets is in its findings
+    logs.configure("error")
     found = checking.findings(os.environ, _flags(options), probe=options.probe)
     for problem in found.problems:
         print(problem, file=sys.stderr)

@@ -40,9 +40,11 @@ def pem_of(key: ec.EllipticCurvePrivateKey) -> bytes:
 
 def signed(
     subject: str, key: ec.EllipticCurvePrivateKey, issuer: str, signer: ec.EllipticCurvePrivateKey,
-    alternative: x509.GeneralName | None,
+    alternative: x509.GeneralName | None, good_for: timedelta = timedelta(hours=1),
+    begins: timedelta = timedelta(hours=-1),
 ) -> bytes:  # fmt: skip
-    """A certificate, as PEM, of `alternative`; without one, of an authority."""
+    """A certificate, as PEM, of `alternative`; without one, of an authority. From now on it is good for `good_for`,
+    and it `begins` an hour ago, or so long after now."""
 
     def name(text: str) -> x509.Name:
         return x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, text)])
@@ -50,8 +52,8 @@ def signed(
     now = datetime.now(UTC)
     builder = (
         x509.CertificateBuilder(name(issuer), name(subject), key.public_key(), x509.random_serial_number())
-        .not_valid_before(now - timedelta(hours=1))
-        .not_valid_after(now + timedelta(hours=1))
+        .not_valid_before(now + begins)
+        .not_valid_after(now + good_for)
         .add_extension(x509.BasicConstraints(ca=alternative is None, path_length=None), critical=True)
     )
     if alternative is not None:

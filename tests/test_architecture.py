@@ -163,7 +163,7 @@ CONNECTS = {
     "HTTPSConnection",
     "urlopen",
 }
-CONNECTING = {"net.pool", "net.grpc_client", "pdp.embedded", "health"}
+CONNECTING = {"net.dialer", "net.grpc_client", "pdp.embedded", "health"}
 """The files that open connections by the standard library, besides the demo."""
 
 

@@ -1,4 +1,5 @@
-"""Guides that are walked, as they stand, through the whole stack: docs/start.md and docs/guides/debug-a-403.md."""
+"""Guides that are walked, as they stand, through the whole stack: docs/start.md, docs/guides/debug-a-403.md and
+debug-a-502.md."""
 
 from __future__ import annotations
 
@@ -9,9 +10,10 @@ from pathlib import Path
 
 import jwt
 
+from sidecar.gate.reasons import Reason
 from tests import commands
 from tests.conftest import Stack, policies
-from tests.stack import ROOT, running_sidecar
+from tests.stack import ROOT, free_port, running_sidecar
 
 FENCE = re.compile(r"<!-- example: (\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
 
@@ -75,3 +77,36 @@ def test_a_403_is_followed_as_the_guide_says(stack: Stack, tmp_path: Path) -> No
     assert explained.returncode == 1, explained.stderr
     call = re.compile(r"call \S+")
     assert call.sub("call", explained.stdout) == call.sub("call", shown["explain.txt"])
+
+
+def test_a_502_is_followed_as_the_guide_says(stack: Stack, tmp_path: Path) -> None:
+    text = page("guides/debug-a-502.md")
+    shown = dict(FENCE.findall(text))
+    port = free_port()
+    nowhere = f"http://127.0.0.1:{port}"
+
+    def of_here(example: str) -> str:
+        return example.replace("http://127.0.0.1:5000", nowhere)
+
+    with running_sidecar(tmp_path / "run", stack.routes, policies(), nowhere, stack.environ) as running:
+        got = running.get("/public")
+        answered, problem = json.loads(got.body), json.loads(shown["problem.json"])
+        assert {**answered, "request_id": ""} == {**problem, "request_id": ""}
+        (logged,) = [each for each in running.decisions() if each.get("request_id") == answered["request_id"]]
+        line = json.loads(shown["line.json"])
+        assert {name: logged[name] for name in line} == line
+        warning = json.loads(of_here(shown["stderr.json"]))
+        said = [json.loads(each) for each in running.log().splitlines() if warning["logger"] in each]
+        assert [{name: each[name] for name in warning} for each in said] == [warning]
+        assert shown["metric.txt"].strip() in running.admin("/metrics").body.decode()
+
+    (tmp_path / "routes.yaml").write_text(stack.routes)
+    environ = {**stack.environ, "SIDECAR_POLICIES": str(policies()), "SIDECAR_UPSTREAM": nowhere}
+    probed = commands.sidecar(tmp_path, "check", "--probe", environ=environ)
+    assert probed.returncode == 1
+    assert of_here(shown["probe.txt"]).strip() in probed.stderr.splitlines()
+
+
+def test_the_guide_on_a_502_explains_every_reason() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", page("guides/debug-a-502.md"), re.MULTILINE)
+    assert rows == [(reason.value, reason.meaning, reason.remedy) for reason in Reason]

@@ -57,6 +57,19 @@ def _port_problems(settings: Settings) -> list[str]:
     return [f"SIDECAR_ADMIN_LISTEN: found {settings.admin_listen}, expected another port than the traffic's"]
 
 
+def _upstream_problems(settings: Settings) -> list[str]:
+    """List contradictions about TLS to the app."""
+    own = ["SIDECAR_UPSTREAM_CERTIFICATE", "SIDECAR_UPSTREAM_KEY"]
+    if bool(settings.upstream_certificate) != bool(settings.upstream_key):
+        return [f"{', '.join(own)}: found one of them, expected both or none"]
+    given = own if settings.upstream_key else []
+    if settings.upstream_server_name:
+        given = [*given, "SIDECAR_UPSTREAM_SERVER_NAME"]
+    if not given or settings.upstream.startswith("https:"):
+        return []
+    return [f"{', '.join(given)}: found it for {settings.upstream}, expected it for an https upstream alone"]
+
+
 def _pdp_problems(settings: Settings) -> list[str]:
     """List contradictions about whom to ask for decisions."""
     if settings.pdp:
@@ -133,6 +146,7 @@ def _reads(*beginnings: str) -> frozenset[str]:
 
 
 RULES = (
+    Rule(_reads("SIDECAR_UPSTREAM"), _upstream_problems),
     Rule(_reads("AWS_", "SIDECAR_ISSUER", "SIDECAR_JWKS_URL"), _pool_problems),
     Rule(_reads("SIDECAR_PDP", "SIDECAR_CERBOS"), _pdp_problems),
     Rule(_reads("SIDECAR_LOG", "SIDECAR_SESSION_SECRET", "SIDECAR_HOSTS", "AWS_"), _login_problems),

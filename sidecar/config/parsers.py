@@ -122,6 +122,13 @@ def paths(text: str) -> tuple[str, ...]:
     return paths
 
 
+def server_name(text: str) -> str:
+    """A name or an address that a certificate can have, without a port."""
+    if text and not re.fullmatch(HOST, text):
+        raise ValueError("expected a host's name, without scheme and port")
+    return text.strip("[]")
+
+
 def hosts(text: str) -> frozenset[str] | None:
     return frozenset(host.lower() for host in items(text)) or None
 

@@ -17,6 +17,9 @@ class Settings:
 
     upstream: str
     upstream_ca: str
+    upstream_certificate: str
+    upstream_key: str
+    upstream_server_name: str
     upstream_connect_timeout: float
     upstream_head_timeout: float
     upstream_idle_timeout: float
@@ -128,6 +131,9 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
     "The app and the ports": (
         Setting("SIDECAR_UPSTREAM", "upstream", parsers.url, None, "the protected app: `http(s)://host:port`, or `unix:/path`"),
         Setting("SIDECAR_UPSTREAM_CA", "upstream_ca", str, "", "PEM file of the CAs that an `https` upstream may be signed by; the system's without it"),
+        Setting("SIDECAR_UPSTREAM_CERTIFICATE", "upstream_certificate", str, "", "PEM file of our own certificate, where an `https` upstream asks for one; read at the start"),
+        Setting("SIDECAR_UPSTREAM_KEY", "upstream_key", str, "", "PEM file of its key, without a pass phrase"),
+        Setting("SIDECAR_UPSTREAM_SERVER_NAME", "upstream_server_name", parsers.server_name, "", "name that an `https` upstream is asked for (SNI), and that its certificate must have; the host of `SIDECAR_UPSTREAM` without it"),
         Setting("SIDECAR_UPSTREAM_CONNECT_TIMEOUT", "upstream_connect_timeout", units.duration, "2s", "for a connection to the upstream"),
         Setting("SIDECAR_UPSTREAM_HEAD_TIMEOUT", "upstream_head_timeout", units.duration, "30s", "for the head of its answer"),
         Setting("SIDECAR_UPSTREAM_IDLE_TIMEOUT", "upstream_idle_timeout", units.duration, "60s", "between two pieces of its answer"),

@@ -15,6 +15,7 @@ from sidecar.doors.refusal import Refusals
 from sidecar.gate.body import ReadBody
 from sidecar.gate.codes import Code
 from sidecar.gate.gate import Clock, Gate
+from sidecar.gate.reasons import ReportFault, report_nothing
 from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Refused, Verdict
@@ -36,7 +37,8 @@ class Visit(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Door:
-    """Shared parts of all doors, created once. `now` gives Unix seconds, `timer` monotonic ones."""
+    """Shared parts of all doors, created once. `now` gives Unix seconds, `timer` monotonic ones. `report` is told
+    of each fault of the app."""
 
     gate: Gate
     journal: Journal
@@ -45,6 +47,7 @@ class Door:
     timer: Clock
     new_id: Callable[[], str]
     begin_trace: BeginTrace | None = None
+    report: ReportFault = report_nothing
 
     def enter(
         self, head: Head, peer: str, scheme: str, *, holds_answer: bool = False, delegated: bool = False

@@ -8,12 +8,13 @@ from collections.abc import Iterable
 from sidecar.doors.answer import Answer, status_of
 from sidecar.doors.door import Door, Receive, Visit
 from sidecar.doors.refusal import Send, send_whole
-from sidecar.gate.codes import Code
+from sidecar.gate.codes import Code, Dependency
 from sidecar.gate.cors import ANSWER_HEADERS
 from sidecar.gate.obligation import need_body
+from sidecar.gate.reasons import FaultKind
 from sidecar.gate.settle import HeldAnswer, Released, settle
 from sidecar.gate.verdict import Forward, Refuse, Refused
-from sidecar.net.connection import Fault, FaultKind, Response
+from sidecar.net.connection import Fault, Response
 from sidecar.net.exchange import Incomplete
 from sidecar.net.upstream import Upstream
 from sidecar.wire.grammar import Header
@@ -121,7 +122,7 @@ class Proxy:
             else:
                 status, fault = settled.status, None
         except Fault as error:
-            fault = UPSTREAM_CODES[error.kind]
+            fault, detail = report_fault(self._door, self._upstream, error)
             status = status_of(fault)
         except ClientGone:
             status, fault = CLIENT_GONE, None
@@ -163,10 +164,16 @@ class Proxy:
         except ClientGone:
             raise Incomplete("the client left during its upload") from None
         except Fault as error:
-            self._door.journal.broken_off(permit.facts, UPSTREAM_CODES[error.kind])
+            self._door.journal.broken_off(permit.facts, *report_fault(self._door, self._upstream, error))
             raise Incomplete(error.kind) from None
         finally:
             response.close()
+
+
+def report_fault(door: Door, upstream: Upstream, fault: Fault) -> tuple[Code, str]:
+    """Tell of a fault of the app. -> (its code, its detail for the decision log)"""
+    door.report(Dependency.UPSTREAM, f"SIDECAR_UPSTREAM: {upstream.origin}", fault.reason, fault.detail)
+    return UPSTREAM_CODES[fault.kind], str(fault)
 
 
 def _with_marks(headers: list[Header], permit: Forward) -> list[Header]:

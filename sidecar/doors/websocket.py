@@ -13,11 +13,12 @@ from http import HTTPStatus
 
 from sidecar.doors.answer import Answer, status_of
 from sidecar.doors.door import Door, Receive, Scope, Visit, raw_of_scope
-from sidecar.doors.proxy import CLIENT_GONE, UPSTREAM_CODES
+from sidecar.doors.proxy import CLIENT_GONE, report_fault
 from sidecar.doors.refusal import Send, send_whole
 from sidecar.doors.relay import MAX_MESSAGE, TOKEN_ENDED, Leg, relay
 from sidecar.gate.body import no_body
 from sidecar.gate.codes import Code
+from sidecar.gate.reasons import Reason
 from sidecar.gate.settle import HeldAnswer, Released, settle
 from sidecar.gate.verdict import Forward, Preflight, Refuse
 from sidecar.net.connection import Fault
@@ -94,11 +95,10 @@ class WebSocketDoor:
                 settled = settle(permit, HeldAnswer(status, [(b"content-length", b"0")]))
                 if isinstance(settled, Refuse):
                     fault, detail = settled.code, settled.detail
-            elif not _is_accepted(opened.headers, key, permit.headers):
-                opened.transport.abort()
-                fault = Code.UPSTREAM_PROTOCOL
+            else:
+                _require_accepted(opened, key, permit.headers)
         except Fault as error:
-            fault = UPSTREAM_CODES[error.kind]
+            fault, detail = report_fault(self._door, self._upstream, error)
         except asyncio.CancelledError:
             status, fault = CLIENT_GONE, None
             raise
@@ -151,6 +151,13 @@ class WebSocketDoor:
 
 
 SWITCHING_PROTOCOLS = 101
+
+
+def _require_accepted(opened: Upgraded, key: bytes, asked: tuple[Header, ...]) -> None:
+    """Raise Fault for an answer to another handshake, and close its connection."""
+    if not _is_accepted(opened.headers, key, asked):
+        opened.transport.abort()
+        raise Fault(Reason.HTTP_UPGRADE_FAILED)
 
 
 def _is_accepted(answered: list[Header], key: bytes, asked: tuple[Header, ...]) -> bool:

@@ -182,7 +182,7 @@ class Code(StrEnum):
         "nothing, where the id is wrong; otherwise look at what the hook knows")
     LOOKUP_UNAVAILABLE = ("lookup_unavailable", Kind.RESOURCE,
         "the hook cannot be reached",
-        "see that the hook runs and that its `url` is right", Dependency.LOOKUP, "unavailable")
+        "see that the hook runs and that its `url` is right; `detail` in the decision log has [the reason](../guides/debug-a-502.md)", Dependency.LOOKUP, "unavailable")
     LOOKUP_TIMEOUT = ("lookup_timeout", Kind.RESOURCE,
         "the hook did not answer within `timeout`",
         "make the hook faster, or raise the lookup's `timeout`", Dependency.LOOKUP, "timeout")
@@ -239,13 +239,13 @@ class Code(StrEnum):
         "take the obligations out of the PDP's policy", Dependency.PDP, "unknown")
     UPSTREAM_UNAVAILABLE = ("upstream_unavailable", Kind.UPSTREAM,
         "the app cannot be reached",
-        "see that the app runs and is reachable at `SIDECAR_UPSTREAM`", Dependency.UPSTREAM, "unavailable")
+        "see [debug a 502](../guides/debug-a-502.md): `detail` in the decision log begins with the reason", Dependency.UPSTREAM, "unavailable")
     UPSTREAM_TIMEOUT = ("upstream_timeout", Kind.UPSTREAM,
         "the app did not answer in time",
         "make the app faster, or raise `SIDECAR_UPSTREAM_HEAD_TIMEOUT`", Dependency.UPSTREAM, "timeout")
     UPSTREAM_PROTOCOL = ("upstream_protocol", Kind.UPSTREAM,
         "the app's answer is not HTTP/1.1 with one framing",
-        "mend the app's answer; `detail` in the decision log says what was wrong", Dependency.UPSTREAM, "protocol")
+        "mend the app's answer: `detail` in the decision log begins with [the reason](../guides/debug-a-502.md)", Dependency.UPSTREAM, "protocol")
     UPSTREAM_PARTIAL = ("upstream_partial", Kind.UPSTREAM,
         "the app's answer broke off",
         "look at the app's own log", Dependency.UPSTREAM, "partial")

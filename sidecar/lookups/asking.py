@@ -9,11 +9,12 @@ from functools import partial
 from typing import Protocol
 
 from sidecar.bounded import LONGEST_KEY, Expiring
-from sidecar.gate.codes import Code
+from sidecar.gate.codes import Code, Dependency
 from sidecar.gate.lookup import Call, Inquiry, Lookup, Reply
+from sidecar.gate.reasons import FaultKind, ReportFault, report_nothing
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Breaker
-from sidecar.net.connection import Fault, FaultKind
+from sidecar.net.connection import Fault
 from sidecar.net.shares import Shares
 
 CACHED = 16 * 1024 * 1024
@@ -52,7 +53,7 @@ class Source(Protocol):
 
 class Lookups:
     """Asks for the gate, each type of inquiry at its own of `sources`. `now` gives monotonic seconds. `count` is told
-    of each use of the cache."""
+    of each use of the cache, `report` of each fault of a source."""
 
     def __init__(
         self,
@@ -60,10 +61,12 @@ class Lookups:
         *,
         now: Callable[[], float],
         count: Count = lambda cache, outcome: None,
+        report: ReportFault = report_nothing,
     ) -> None:
         self._sources = sources
         self._now = now
         self._count = count
+        self._report = report
         self._breakers: dict[str, Breaker] = {}
         self.shares: dict[str, Shares] = {}
         """Lookup -> the places for its questions."""
@@ -160,7 +163,10 @@ class Lookups:
             # no failure of a source that had only the time that the wait for a place left
             if fault.kind in _COUNTS and (fault.kind is not FaultKind.TIMEOUT or seconds >= lookup.timeout):
                 breaker.failed()
-            raise self._fault(fault.kind, lookup, fault.detail) from None
+            self._report(
+                Dependency.LOOKUP, f"lookups.{lookup.name}: {lookup.inquiry.source}", fault.reason, fault.detail
+            )
+            raise self._fault(fault.kind, lookup, str(fault)) from None
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in asking is a source that did not answer
             raise self._fault(FaultKind.PROTOCOL, lookup, type(error).__name__) from None
         breaker.succeeded()

@@ -9,12 +9,13 @@ import ssl
 from collections import deque
 from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
-from enum import StrEnum
 from typing import Any, Generic, Protocol, TypeVar, cast
 
 from sidecar.gate.answer_headers import clean_headers
+from sidecar.gate.reasons import FaultKind, Reason
+from sidecar.net.faults import reason_of
 from sidecar.wire.grammar import Header
-from sidecar.wire.http1_response import LAST_CHUNK, BadAnswer, ResponseReader, encode_chunk
+from sidecar.wire.http1_response import LAST_CHUNK, BadAnswer, Flaw, ResponseReader, encode_chunk
 
 PIECE = 28 * 1024
 """Bytes of an answer that are read at once, and that wait here while their client takes what came before: with the
@@ -22,28 +23,27 @@ piece that the client's connection holds, and what that holds in any case, 64 Ki
 _BUFFER = memoryview(bytearray(PIECE))
 """Of all connections: what is read into it is copied before anything else is read."""
 
+_REASONS = {flaw: reason for flaw in Flaw for reason in Reason if flaw.value == reason.value}
+
 Permit = TypeVar("Permit")
 """The warrant of an exchange: the permit of a request, or None where nothing has to be."""
 
 
-class FaultKind(StrEnum):
-    """How a server failed to answer."""
-
-    UNAVAILABLE = "unavailable"
-    TIMEOUT = "timeout"
-    PROTOCOL = "protocol"
-    PARTIAL = "partial"
-    OPEN = "open"
-    BUSY = "busy"
-
-
 class Fault(Exception):
-    """There is no answer, or not the whole of it. `detail` is for the log."""
+    """There is no answer, or not the whole of it. `detail` says more than the reason, for the log."""
 
-    def __init__(self, kind: FaultKind, detail: str = "") -> None:
-        super().__init__(kind, detail)
-        self.kind = kind
+    def __init__(self, reason: Reason, detail: str = "") -> None:
+        super().__init__(reason, detail)
+        self.reason = reason
         self.detail = detail
+
+    @property
+    def kind(self) -> FaultKind:
+        """Return how the server failed to answer."""
+        return self.reason.kind
+
+    def __str__(self) -> str:
+        return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,11 +115,14 @@ class Deadlines:
 
 
 class Connection(asyncio.BufferedProtocol, Generic[Permit]):
-    """One connection, and on it one exchange at a time. `permit` is what was shown for the one under way."""
+    """One connection to `host`, an address or a socket's path, and on it one exchange at a time. `permit` is what was
+    shown for the one under way."""
 
     transport: asyncio.Transport
 
-    def __init__(self, keeper: Keeper, deadlines: Deadlines, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self, keeper: Keeper, deadlines: Deadlines, loop: asyncio.AbstractEventLoop, host: str = ""
+    ) -> None:  # fmt: skip
         self.reader: ResponseReader | None = None
         self.answered = False  # whether any byte of the answer under way has come
         self.fault: Exception | None = None
@@ -131,6 +134,8 @@ class Connection(asyncio.BufferedProtocol, Generic[Permit]):
         self.body: deque[bytes] = deque()
         self.permit: Permit | None = None
         self.owners: tuple[str, ...] | None = None  # by whom it is used, once that was asked
+        self.host = host
+        self.retired = False  # whether its address is no longer the server's
         self._keeper = keeper
         self._deadlines = deadlines
         self.loop = loop
@@ -138,6 +143,7 @@ class Connection(asyncio.BufferedProtocol, Generic[Permit]):
         self._made = False
         self._given_up = False
         self._ended_in_order = False
+        self._lost_by: Exception | None = None
         self._reading_paused = False
         self._waiter: asyncio.Future[bool] | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -168,7 +174,7 @@ class Connection(asyncio.BufferedProtocol, Generic[Permit]):
         try:
             part = reader.feed(data)
         except BadAnswer as error:
-            self.break_off(Fault(FaultKind.PROTOCOL, str(error)))
+            self.break_off(Fault(_REASONS[error.flaw], str(error)))
             return
         if part:
             self._queue(part)
@@ -193,6 +199,7 @@ class Connection(asyncio.BufferedProtocol, Generic[Permit]):
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._keeper.forget(self)
+        self._lost_by = exc
         reader = self.reader
         if reader is not None and not reader.complete and self.fault is None:
             self._end_early(reader)
@@ -206,8 +213,16 @@ class Connection(asyncio.BufferedProtocol, Generic[Permit]):
         if reader.ends_with_connection and self._ended_in_order:
             reader.complete = True
             return
-        kind = FaultKind.PARTIAL if self.answered else FaultKind.UNAVAILABLE
-        self.fault = Fault(kind, "the connection was closed")
+        if self.answered:
+            self.fault = Fault(Reason.HTTP_RESPONSE_INCOMPLETE, "the connection was closed")
+        else:
+            self.fault = self._closed("after the request")
+
+    def _closed(self, when: str) -> Fault:
+        """The connection was closed before an answer; an alert of TLS may have said why."""
+        if isinstance(self._lost_by, ssl.SSLError):
+            return Fault(reason_of(self._lost_by), str(self._lost_by))
+        return Fault(Reason.CONNECTION_TERMINATED, f"the connection was closed {when}")
 
     def pause_writing(self) -> None:
         self._write_paused = True
@@ -236,6 +251,7 @@ class Connection(asyncio.BufferedProtocol, Generic[Permit]):
             and not reader.residual
             and self.request_sent
             and self.fault is None
+            and not self.retired
             and not self.transport.is_closing()
             # a server that answers before it has read everything may not read the rest
             and not self.transport.get_write_buffer_size()
@@ -244,7 +260,13 @@ class Connection(asyncio.BufferedProtocol, Generic[Permit]):
     async def ask(self, reader: ResponseReader, head: bytes, body: Body | None) -> None:
         """Send a request and wait for the head of its answer, which `reader` reads. Raises Fault, or what `body.read`
         raises; then the connection is closed."""
-        self._begin(reader)
+        if self.transport.is_closing():
+            # the transport says why in the loop's next turn
+            await asyncio.sleep(0)
+            raise self._closed("before the request")
+        self.reader = reader
+        self.answered = self.request_sent = False
+        self.sent = 0
         try:
             if body is not None and not body.complete:
                 self.transport.write(head)
@@ -270,16 +292,10 @@ class Connection(asyncio.BufferedProtocol, Generic[Permit]):
             if self.sent != sent:
                 sent, deadline = self.sent, now + self._keeper.timeouts.head
             if now >= deadline:
-                raise Fault(FaultKind.TIMEOUT, "no head of an answer")
+                raise Fault(
+                    Reason.HTTP_RESPONSE_TIMEOUT, f"no head of an answer within {self._keeper.timeouts.head:g} s"
+                )
             await self.wait(deadline)
-
-    def _begin(self, reader: ResponseReader) -> None:
-        """Expect the answer that `reader` reads. Raises Fault if the connection has ended already."""
-        if self.transport.is_closing():
-            raise Fault(FaultKind.UNAVAILABLE, "the connection was closed before the request")
-        self.reader = reader
-        self.answered = self.request_sent = False
-        self.sent = 0
 
     def give_up(self) -> None:
         """Close at once, and with it whatever is under way on it."""
@@ -322,7 +338,7 @@ class Connection(asyncio.BufferedProtocol, Generic[Permit]):
             await self._write_body(body)
             self.request_sent = True
         except asyncio.CancelledError:
-            self.break_off(Fault(FaultKind.PARTIAL, "the upload was cancelled"))
+            self.break_off(Fault(Reason.HTTP_REQUEST_INCOMPLETE, "the upload was cancelled"))
             raise
         except Exception as error:  # noqa: BLE001 - it is raised again where the answer is awaited
             self.break_off(error)
@@ -341,12 +357,12 @@ class Connection(asyncio.BufferedProtocol, Generic[Permit]):
             left -= len(data)
             if left < 0 or not data:
                 # one byte too many would be read as the next request
-                raise Fault(FaultKind.PARTIAL, "a body of another length than announced")
+                raise Fault(Reason.HTTP_REQUEST_INCOMPLETE, "a body of another length than announced")
             await self._write(data)
 
     async def _write(self, data: bytes) -> None:
         if self.transport.is_closing():
-            raise Fault(FaultKind.PARTIAL, "the connection was closed during the upload")
+            raise Fault(Reason.HTTP_REQUEST_INCOMPLETE, "the connection was closed during the upload")
         self.transport.write(data)
         self.sent += len(data)
         if self._write_paused:
@@ -372,7 +388,7 @@ async def _framed(body: Body) -> list[bytes]:
     if body.length is None:
         parts.append(LAST_CHUNK)
     elif sum(map(len, parts)) != body.length:
-        raise Fault(FaultKind.PARTIAL, "a body of another length than announced")
+        raise Fault(Reason.HTTP_REQUEST_INCOMPLETE, "a body of another length than announced")
     return parts
 
 
@@ -436,7 +452,8 @@ class Response:
             sent = connection.sent
             deadline = asyncio.get_running_loop().time() + self._keeper.timeouts.idle
             if not await connection.wait(deadline) and connection.sent == sent:
-                connection.break_off(Fault(FaultKind.TIMEOUT, "no bytes of the body"))
+                seconds = self._keeper.timeouts.idle
+                connection.break_off(Fault(Reason.CONNECTION_READ_TIMEOUT, f"no bytes of the body for {seconds:g} s"))
 
     def whole(self) -> bytes:
         """Take the part of the body that has come and was not read: all of it where the answer is `complete`."""

@@ -7,7 +7,8 @@ import ssl
 from collections.abc import Iterable
 from typing import NamedTuple, final
 
-from sidecar.net.connection import Connection, Fault, FaultKind, Response
+from sidecar.gate.reasons import Reason
+from sidecar.net.connection import Connection, Fault, Response
 from sidecar.net.pool import Origin, Pool
 from sidecar.wire.grammar import Header
 from sidecar.wire.http1_response import ResponseReader, encode_request
@@ -46,7 +47,7 @@ class Fetch:
                 connection, reader = await self._pool.exchange(None, message, method, None)
                 return await self._whole(connection, reader, max_body)
         except TimeoutError:
-            raise Fault(FaultKind.TIMEOUT, f"no whole answer within {deadline:g} s") from None
+            raise Fault(Reason.HTTP_RESPONSE_TIMEOUT, f"no whole answer within {deadline:g} s") from None
 
     async def _whole(self, connection: Connection[None], reader: ResponseReader, max_body: int) -> Fetched:
         response = Response(self._pool, connection, reader)
@@ -54,12 +55,12 @@ class Fetch:
         size = 0
         try:
             if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in reader.raw_headers):
-                raise Fault(FaultKind.PROTOCOL, "an encoded body, expected identity")
+                raise Fault(Reason.HTTP_RESPONSE_CONTENT_CODING, "an encoded body, expected identity")
             while data := await response.read():
                 parts.append(data)
                 size += len(data)
                 if size > max_body:
-                    raise Fault(FaultKind.PROTOCOL, f"a body over {max_body} bytes")
+                    raise Fault(Reason.HTTP_RESPONSE_BODY_SIZE, f"a body over {max_body} bytes")
         finally:
             response.close()
         return Fetched(reader.status, reader.raw_headers, b"".join(parts))

@@ -9,6 +9,8 @@ import ssl
 from collections.abc import Coroutine
 from typing import Any
 
+from sidecar.gate.reasons import Reason
+from sidecar.net.faults import reason_of, said_by
 from sidecar.net.grpc_client_connection import ClientConnection, Method
 from sidecar.wire.grpc import CallFailed, Status
 from sidecar.wire.hpack import Field
@@ -17,22 +19,19 @@ CONNECT_WITHIN = 1.0
 """Seconds for a connection, until the server has said its settings."""
 
 
-def tls_context(ca: str, certificate: str, key: str) -> ssl.SSLContext:
-    """TLS for calls, with the server's name checked: `ca` is a PEM file of CAs, the system's where it is "";
-    `certificate` and `key` are PEM files of our own, or "". Raises OSError, ValueError."""
-    context = ssl.create_default_context(cafile=ca or None)
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.set_alpn_protocols(["h2"])
-    if certificate:
-        # a key with a pass phrase is an error: nobody is here to be asked for one
-        context.load_cert_chain(certificate, key, password="")
-    return context
+class Unreachable(CallFailed):
+    """There is no connection for a call."""
+
+    def __init__(self, reason: Reason, detail: str) -> None:
+        super().__init__(Status.UNAVAILABLE, f"{reason}: {detail}")
+        self.reason = reason
+        self.more = detail
 
 
 class Channel:
     """Calls to a server at `host:port` or `unix:/path`; a connection is opened when one is needed.
 
-    Calls of the method `indexed` are the cheapest. With `tls`, as `tls_context` makes it, a port is asked over TLS.
+    Calls of the method `indexed` are the cheapest. With `tls`, which agrees on `h2`, a port is asked over TLS.
     """
 
     def __init__(self, target: str, indexed: Method, tls: ssl.SSLContext | None = None) -> None:
@@ -73,6 +72,9 @@ class Channel:
         if opening.cancelled():
             raise CallFailed(Status.UNAVAILABLE, "the channel is closed")
         error = opening.exception()
+        # one of its own for each: whoever raises it adds to its traceback
+        if isinstance(error, Unreachable):
+            raise Unreachable(error.reason, error.more)
         if isinstance(error, CallFailed):
             raise CallFailed(error.status, error.detail)
         return opening.result()
@@ -96,9 +98,9 @@ class Channel:
                     self._require_h2(connection.transport)
                 await connection.ready
         except TimeoutError:
-            raise CallFailed(Status.UNAVAILABLE, f"no connection within {CONNECT_WITHIN:g} s") from None
+            raise Unreachable(Reason.CONNECTION_TIMEOUT, f"no connection within {CONNECT_WITHIN:g} s") from None
         except (OSError, ValueError) as error:
-            raise CallFailed(Status.UNAVAILABLE, f"{type(error).__name__}: {error}") from None
+            raise Unreachable(reason_of(error), said_by(error)) from None
         finally:
             if not connection.usable:
                 connection.close()

@@ -5,12 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 import ssl
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, final
 
+from sidecar.gate.reasons import FaultKind, Reason
+from sidecar.net.addresses import Address, Addresses, Resolve, resolve_by_system
 from sidecar.net.breaker import Breaker
-from sidecar.net.connection import Body, Connection, Deadlines, Fault, FaultKind, Permit, Timeouts
+from sidecar.net.connection import Body, Connection, Deadlines, Fault, Permit, Timeouts
+from sidecar.net.dialer import Dialer
 from sidecar.wire.grammar import HOST, PORT
 from sidecar.wire.http1_response import ResponseReader
 
@@ -38,6 +42,9 @@ class Origin:
             raise ValueError(f"found {url!r}, expected http(s)://host:port or unix:/path")
         return cls(match[1], match[2].strip("[]"), port)
 
+    def __str__(self) -> str:
+        return f"unix:{self.path}" if self.path else f"{self.scheme}://{self.authority.decode('ascii')}"
+
     @property
     def authority(self) -> bytes:
         """Its name in a Host header."""
@@ -54,6 +61,9 @@ class Pool(Generic[Permit]):
     them, requests on `reused` connections and `retried` ones, and `residual`: connections that were closed for bytes
     that belonged to no answer.
 
+    A name is resolved by `resolve`, and each address has a breaker that `breaker` makes. `server_name` is asked for and
+    checked in TLS, in place of the origin's host.
+
     A pool of `Forward` sends nothing for which no permit is shown; one of None asks for nothing to be shown.
     """
 
@@ -66,7 +76,9 @@ class Pool(Generic[Permit]):
         max_idle: int = 128,
         idle_lifetime: float = 55.0,
         tls: ssl.SSLContext | None = None,
-        breaker: Breaker | None = None,
+        server_name: str = "",
+        breaker: Callable[[], Breaker] | None = None,
+        resolve: Resolve = resolve_by_system,
     ) -> None:
         self.origin = origin
         self.timeouts = timeouts or Timeouts()
@@ -74,19 +86,27 @@ class Pool(Generic[Permit]):
         self.max_connections = max_connections
         self._max_idle = max_idle
         self._idle_lifetime = idle_lifetime
-        self._tls = tls or (ssl.create_default_context() if origin.scheme == "https" else None)
-        self._breaker = breaker
         self.connections: set[Connection[Permit]] = set()
         self.kept: list[Connection[Permit]] = []
         self._pumps: set[asyncio.Task[None]] = set()
         self._closed = False
         self._sweeper: asyncio.TimerHandle | None = None
         self._deadlines = Deadlines(self.connections)
+        is_path = origin.scheme == "unix"
+        self._addresses = Addresses(
+            origin.path or origin.host, origin.port, is_path=is_path, resolve=resolve, breaker=breaker,
+            connections=self.connections, changed=self._retire,
+        )  # fmt: skip
+        self._dialer = Dialer(
+            self._addresses, None if is_path else origin.port,
+            tls or (ssl.create_default_context() if origin.scheme == "https" else None),
+            server_name or origin.host, self.timeouts.connect, self._has_room,
+        )  # fmt: skip
 
     @property
     def is_open(self) -> bool:
-        """Return whether the breaker turns requests away."""
-        return self._breaker is not None and self._breaker.is_open
+        """Return whether the breakers turn requests away: that of each address."""
+        return self._addresses.is_open
 
     @property
     def idle(self) -> int:
@@ -139,58 +159,42 @@ class Pool(Generic[Permit]):
     async def connect(self, permit: Permit) -> Connection[Permit]:
         """Open one more connection. Raises Fault."""
         self._make_room()
-        breaker = self._breaker
-        if breaker is not None and not breaker.allows():
-            raise Fault(FaultKind.OPEN, "it has failed several times in a row")
-        try:
-            connection = await self._open(permit)
-        except Fault:
-            if breaker is not None:
-                breaker.failed()
-            raise
-        if breaker is not None:
-            breaker.succeeded()
-        return connection
+        return await self._dialer.dial(partial(self._make, permit))
 
     async def reach(self) -> None:
         """Open a connection and close it; nothing is sent on it. Raises Fault."""
         self._make_room()
-        (await self._open(None)).give_up()
+        (await self._dialer.dial(partial(self._make, None))).give_up()
+
+    def _has_room(self) -> bool:
+        return len(self.connections) < self.max_connections
 
     def _make_room(self) -> None:
         """See that one more connection may be opened; an unused one gives way. Raises Fault."""
         if self._closed:
-            raise Fault(FaultKind.UNAVAILABLE, "the pool is closed")
-        if len(self.connections) < self.max_connections:
+            raise Fault(Reason.SHUTTING_DOWN, "the pool is closed")
+        if self._has_room():
             return
         if not self.kept:
-            raise Fault(FaultKind.BUSY, f"{self.max_connections} connections are in use")
+            raise Fault(Reason.CONNECTION_LIMIT_REACHED, f"{self.max_connections} connections are in use")
         self.kept.pop(0).give_up()
 
-    async def _open(self, permit: Permit | None) -> Connection[Permit]:
-        loop, origin = asyncio.get_running_loop(), self.origin
-        connection: Connection[Permit] = Connection(self, self._deadlines, loop)
-        # a place is used from now on: many may be opened at once
+    def _make(self, permit: Permit | None, address: Address) -> Connection[Permit]:
+        """A connection that is to be opened: its place is taken from now on, as many may be opened at once."""
+        self._make_room()
+        loop = asyncio.get_running_loop()
+        connection: Connection[Permit] = Connection(self, self._deadlines, loop, address.host)
         connection.permit = permit
         self.connections.add(connection)
         self.open = len(self.connections)
-        try:
-            async with asyncio.timeout(self.timeouts.connect):
-                if origin.scheme == "unix":
-                    await loop.create_unix_connection(lambda: connection, origin.path)
-                else:
-                    await loop.create_connection(lambda: connection, origin.host, origin.port, ssl=self._tls)
-        except TimeoutError:
-            connection.give_up()
-            raise Fault(FaultKind.TIMEOUT, f"no connection within {self.timeouts.connect:g} s") from None
-        except (OSError, ValueError) as error:
-            connection.give_up()
-            raise Fault(FaultKind.UNAVAILABLE, f"{type(error).__name__}: {error}") from None
-        except BaseException:
-            # the loop may have made the connection, and does not always say then that it lost it
-            connection.give_up()
-            raise
         return connection
+
+    def _retire(self, hosts: frozenset[str]) -> None:
+        """Close the connections to addresses that are no longer the server's, those in use when their exchange ends."""
+        for connection in self.connections:
+            connection.retired = connection.host not in hosts
+        for connection in [each for each in self.kept if each.retired]:
+            connection.give_up()
 
     def give_back(self, connection: Connection[Permit]) -> None:
         """The exchange on it is over: keep it if it ended well and to the last byte, close it if not."""
@@ -230,6 +234,7 @@ class Pool(Generic[Permit]):
         if self._sweeper is not None:
             self._sweeper.cancel()
         self._deadlines.close()
+        await self._addresses.aclose()
         pumps = list(self._pumps)
         for task in pumps:
             task.cancel()

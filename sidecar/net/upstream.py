@@ -6,9 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple, final
 
+from sidecar.gate.reasons import Reason
 from sidecar.gate.verdict import Forward
-from sidecar.net.connection import Body, Connection, Fault, FaultKind, Response
-from sidecar.net.pool import Pool
+from sidecar.net.connection import Body, Connection, Fault, Response
+from sidecar.net.pool import Origin, Pool
 from sidecar.wire.grammar import Header
 from sidecar.wire.http1_response import CHUNKED, ResponseReader, encode_request
 
@@ -42,6 +43,11 @@ class Upstream:
         self._owners = owners
         # below that nobody can have more than is free
         self._crowded = pool.max_connections // 2
+
+    @property
+    def origin(self) -> Origin:
+        """Where the app is."""
+        return self._pool.origin
 
     @property
     def busy(self) -> int:
@@ -96,7 +102,8 @@ class Upstream:
         used = [self._owners_of(connection) for connection in self._pool.connections if connection.permit is not None]
         free = self._pool.max_connections - len(used)
         if any(sum(owner in each for each in used) >= free for owner in owners):
-            raise Fault(FaultKind.BUSY, f"{len(used)} connections are in use, {free} or more of them by this client")
+            detail = f"{len(used)} connections are in use, {free} or more of them by this client"
+            raise Fault(Reason.CONNECTION_LIMIT_REACHED, detail)
 
     def _owners_of(self, connection: Connection[Forward]) -> tuple[str, ...]:
         if connection.owners is None and connection.permit is not None:

@@ -15,8 +15,9 @@ from urllib.parse import urlsplit
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Result, deciding_policy
 from sidecar.gate.identity import Principal
+from sidecar.gate.reasons import FaultKind, ReportFault, report_nothing
 from sidecar.gate.verdict import Refused
-from sidecar.net.connection import Fault, FaultKind
+from sidecar.net.connection import Fault
 from sidecar.net.fetch import Fetch, Fetched
 from sidecar.net.pool import Origin
 from sidecar.pdp.client import MAX_CALL, MAX_QUESTION, Client
@@ -75,11 +76,14 @@ class AuthZen(Client):
 
     def __init__(
         self, target: str, *, timeout: float, now: Callable[[], float], token: str = "", roles: str = "",
-        tls: ssl.SSLContext | None = None, limit: int = 256,
+        tls: ssl.SSLContext | None = None, limit: int = 256, report: ReportFault = report_nothing,
     ) -> None:  # fmt: skip
         origin, path = Target.parse(target)
         named = tuple(dict.fromkeys(name for name in (CERBOS_ROLES, roles) if name))
-        super().__init__(timeout=timeout, now=now, limit=limit, tell=partial(subject_of, roles=named))
+        super().__init__(
+            timeout=timeout, now=now, limit=limit, tell=partial(subject_of, roles=named),
+            place=f"SIDECAR_PDP: {target}", report=report,
+        )  # fmt: skip
         self._fetch = Fetch(origin, tls=tls)
         self._one, self._many = (path + _EVALUATION).encode("ascii"), (path + _EVALUATIONS).encode("ascii")
         # "inserting a well-known URI string between the host component and the path" (AuthZEN 1.0, PDP metadata)
@@ -139,7 +143,8 @@ class AuthZen(Client):
         except Fault as fault:
             code = _FAULTS[fault.kind]
             self._failed(code, waited)
-            raise Refused(code, fault.detail) from None
+            self._unreachable(fault.reason, fault.detail)
+            raise Refused(code, str(fault)) from None
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in asking is a PDP that did not answer
             self._failed(Code.PDP_BAD_ANSWER, waited)
             raise Refused(Code.PDP_BAD_ANSWER, type(error).__name__) from None
@@ -175,7 +180,7 @@ class AuthZen(Client):
         try:
             reply = await self._fetch.get(self._metadata, self._headers, max_body=MAX_BODY, deadline=self._timeout)
         except Fault as fault:
-            return f"{fault.kind}: {fault.detail}"
+            return str(fault)
         path = self._metadata.decode("ascii")
         if reply.status != 200:
             # 401, 403: it will not answer us; 429: not now

@@ -15,10 +15,11 @@ from sidecar.bounded import Bounded, remembered
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, PdpAnswer, Question, Resource, Result, deciding_policy
 from sidecar.gate.identity import Principal
+from sidecar.gate.reasons import ReportFault, report_nothing
 from sidecar.gate.trace import Header
 from sidecar.gate.verdict import Refused
 from sidecar.net import grpc_health
-from sidecar.net.grpc_client import Channel
+from sidecar.net.grpc_client import Channel, Unreachable
 from sidecar.net.grpc_client_connection import MAX_MESSAGE, Method
 from sidecar.pdp.client import COUNTS, MAX_CALL, MAX_QUESTION, Client
 from sidecar.wire.grpc import CallFailed, Status
@@ -50,9 +51,11 @@ class Cerbos(Client):
 
     def __init__(
         self, target: str, *, timeout: float, now: Callable[[], float], limit: int = 256,
-        tls: ssl.SSLContext | None = None,
+        tls: ssl.SSLContext | None = None, report: ReportFault = report_nothing,
     ) -> None:  # fmt: skip
-        super().__init__(timeout=timeout, now=now, limit=limit, tell=principal_of)
+        super().__init__(
+            timeout=timeout, now=now, limit=limit, tell=principal_of, place=f"SIDECAR_CERBOS: {target}", report=report
+        )  # fmt: skip
         # RFC 9113 section 8.3.1 wants an authority; a unix socket has none, and Cerbos asks for none
         authority = "localhost" if target.startswith("unix:") else target
         self._check = Method("/cerbos.svc.v1.CerbosService/CheckResources", authority, timeout, secure=tls is not None)
@@ -115,6 +118,8 @@ class Cerbos(Client):
                 data = await self._channel.call(self._check, message, deadline, headers)
             return read_answer(data)
         except CallFailed as error:
+            if isinstance(error, Unreachable):
+                self._unreachable(error.reason, error.more)
             code = _FAULTS.get(error.status, Code.PDP_STATUS)
             raise Refused(code, f"{error.status.name}: {error.detail}") from None
         except Exception as error:  # noqa: BLE001 - whatever a broken answer does to the library is no decision

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sidecar.bounded import Bounded
-from sidecar.gate.codes import Code
+from sidecar.gate.codes import Code, Dependency
 from sidecar.gate.identity import Principal
+from sidecar.gate.reasons import Reason, ReportFault
 from sidecar.net.breaker import Breaker
 from sidecar.net.shares import Shares
 
@@ -23,15 +24,19 @@ COUNTS = frozenset((Code.PDP_UNAVAILABLE, Code.PDP_TIMEOUT, Code.PDP_BAD_ANSWER,
 
 class Client:
     """One PDP. `timeout` in seconds, `now` monotonic seconds, `limit` calls at once; `tell` writes a principal as the
-    PDP is told of it."""
+    PDP is told of it. `report` is told of each fault in
+    reaching it; `place` names it there, by its setting and address."""
 
     def __init__(
-        self, *, timeout: float, now: Callable[[], float], limit: int, tell: Callable[[Principal], bytes]
-    ) -> None:
+        self, *, timeout: float, now: Callable[[], float], limit: int, tell: Callable[[Principal], bytes],
+        place: str, report: ReportFault,
+    ) -> None:  # fmt: skip
         self._timeout = timeout
         self._breaker = Breaker(now)
         self.shares = Shares(limit)
         self._tell = tell
+        self._place = place
+        self._report = report
         self._principals: Bounded[int, tuple[Principal, bytes]] = Bounded(_PRINCIPALS)
 
     @property
@@ -47,6 +52,10 @@ class Client:
         told = self._tell(principal)
         self._principals.put(id(principal), (principal, told))
         return told
+
+    def _unreachable(self, reason: Reason, detail: str) -> None:
+        """Tell of a fault in reaching it."""
+        self._report(Dependency.PDP, self._place, reason, detail)
 
     def _failed(self, code: Code, waited: bool) -> None:
         """Tell the breaker of a call without an answer: a timeout after a wait for a place says nothing of the PDP."""

@@ -149,11 +149,11 @@ class Journal:
         else:
             self.write(Unread(self.time(), request_id, self._mode, "refuse", code, status, peer))
 
-    def broken_off(self, facts: Facts, code: Code) -> None:
-        """Write that an answer broke off after its head had been sent to the client."""
+    def broken_off(self, facts: Facts, code: Code, detail: str) -> None:
+        """Write that an answer broke off after its head had been sent to the client, and why."""
         if code.dependency is not None:
             self.metrics.dependency(code.dependency, code.fault)
-        self.write(BrokenOff(self.time(), facts.request_id, code, facts.route))
+        self.write(BrokenOff(self.time(), facts.request_id, code, facts.route, line.detail_text(detail)))
 
     def time(self) -> str:
         """Return the time as a line has it."""

@@ -111,6 +111,7 @@ class BrokenOff(NamedTuple):
     request_id: RequestId
     code: Annotated[str, Field("code of the fault")]
     route: Route
+    detail: Annotated[str | None, Field(f"its reason, and more on it, at most {MAX_DETAIL} characters", "there is more to say")] = None
     extra: Extra = NOTHING
 
 

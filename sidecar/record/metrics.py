@@ -53,6 +53,10 @@ FAMILIES: dict[str, Family] = {
     ),
     "sidecar_request_seconds": Family("histogram", ("outcome",), "Seconds until the head of the answer was there"),
     "sidecar_dep_errors": Family("counter", ("dep", "fault"), "Faults of what the sidecar depends on"),
+    "sidecar_dep_fault_reasons": Family(
+        "counter", ("dep", "reason"),
+        "Faults of the app, of lookups and of the PDP by reason; the guide on a 502 lists the reasons",
+    ),
     "sidecar_cache": Family(
         "counter", ("cache", "outcome"), "Looks into what is remembered: verified tokens, lookups and decisions",
     ),
@@ -144,6 +148,10 @@ class Metrics:
     def dependency(self, dep: str, fault: str) -> None:
         """Count a fault of what the sidecar depends on."""
         self._count("sidecar_dep_errors", (dep, fault))
+
+    def reason(self, dep: str, reason: str) -> None:
+        """Count a fault by why it happened."""
+        self._count("sidecar_dep_fault_reasons", (dep, reason))
 
     def remembered(self, cache: str, outcome: str) -> None:
         """Count a look into a cache, `token`, `lookup` or `decision`: `hit` or `miss`."""

@@ -26,6 +26,7 @@ from sidecar.pdp.authzen import AuthZen
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.pdp.policy_reload import FollowedPolicies, PolicyReload
+from sidecar.record.faults import FaultLog
 from sidecar.record.metrics import Metrics
 from sidecar.run.errors import Errors, StartError
 from sidecar.run.pdp import decision_point, embedded_cerbos, policy_reload
@@ -68,6 +69,7 @@ class Deciding:
     hooks: Lookups
     browser: Browser | None
     alb_keys: AlbKeys
+    faults: FaultLog
 
     def gate(self, *, sign: Sign | None = None) -> Gate:
         """Make the gate, in the mode of the settings. `sign` makes the assertions of its permits."""
@@ -100,10 +102,11 @@ class Deciding:
 def deciding(read: Understood, environ: Mapping[str, str], metrics: Metrics | None = None) -> Deciding:
     """Make all that a gate needs. Raises StartError with every problem, those of `read` included."""
     settings, metrics = read.settings, metrics or Metrics()
+    faults = FaultLog(metrics, time.monotonic)
     errors = Errors(read.problems)
     routes = errors.tried(load_routes, settings, environ)
     embedded = errors.tried(embedded_cerbos, settings, environ)
-    pdp = errors.tried(decision_point, settings, embedded)
+    pdp = errors.tried(decision_point, settings, embedded, faults.report)
     policies = errors.tried(policy_reload, settings, embedded, environ, wall_clock)
     trust, browser = None, None
     if not read.problems:
@@ -116,8 +119,8 @@ def deciding(read: Understood, environ: Mapping[str, str], metrics: Metrics | No
     return Deciding(
         settings, environ, metrics, Configured(routes, trust, keys, tokens_of(routes, trust, keys, metrics)),
         Reading(settings.hosts, settings.trusted_proxies, bool(settings.alb_signers)), pdp, embedded, policies,
-        Lookups({Hook: HttpSource()}, now=time.monotonic, count=metrics.remembered), browser,
-        AlbKeys(now=time.monotonic, report=metrics.dependency),
+        Lookups({Hook: HttpSource()}, now=time.monotonic, count=metrics.remembered, report=faults.report),
+        browser, AlbKeys(now=time.monotonic, report=metrics.dependency), faults,
     )  # fmt: skip
 
 

@@ -19,6 +19,7 @@ from sidecar.net.breaker import Breaker
 from sidecar.net.connection import Timeouts
 from sidecar.net.owners import Owners
 from sidecar.net.pool import Origin, Pool
+from sidecar.net.tls import tls_context
 from sidecar.net.upstream import Upstream
 from sidecar.pages.templates import Pages, TemplateError
 from sidecar.record.metrics import Metrics
@@ -138,14 +139,33 @@ def _upstream(settings: Settings) -> Upstream:
         origin = Origin.parse(settings.upstream)
     tls = None
     if origin.scheme == "https":
-        with blaming("SIDECAR_UPSTREAM_CA", "a PEM file of CAs"):
-            tls = ssl.create_default_context(cafile=settings.upstream_ca or None)
+        tls = _upstream_tls(settings)
     timeouts = Timeouts(
         settings.upstream_connect_timeout, settings.upstream_head_timeout, settings.upstream_idle_timeout
     )  # fmt: skip
     owners = Owners(settings.trusted_proxies).of_permit
-    pool: Pool[Forward] = Pool(origin, timeouts=timeouts, tls=tls, breaker=Breaker(time.monotonic))
+    pool: Pool[Forward] = Pool(
+        origin, timeouts=timeouts, tls=tls, server_name=settings.upstream_server_name,
+        breaker=lambda: Breaker(time.monotonic),
+    )  # fmt: skip
     return Upstream(pool, owners)
+
+
+def _upstream_tls(settings: Settings) -> ssl.SSLContext:
+    errors = Errors()
+    with_ca = errors.tried(_context, "SIDECAR_UPSTREAM_CA", "a PEM file of CAs", settings.upstream_ca, "", "")
+    own = (settings.upstream_certificate, settings.upstream_key)
+    if own[0] and with_ca is not None:
+        names = "SIDECAR_UPSTREAM_CERTIFICATE, SIDECAR_UPSTREAM_KEY"
+        with_ca = errors.tried(_context, names, "PEM files of a certificate and its key", settings.upstream_ca, *own)
+    if with_ca is None:
+        raise StartError(*errors.problems)
+    return with_ca
+
+
+def _context(variables: str, expected: str, ca: str, certificate: str, key: str) -> ssl.SSLContext:
+    with blaming(variables, expected):
+        return tls_context(ca, certificate, key)
 
 
 def _pages(settings: Settings) -> Pages:

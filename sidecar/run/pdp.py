@@ -9,7 +9,8 @@ from pathlib import Path
 
 from sidecar.config.setting_table import Settings
 from sidecar.gate.gate import Clock
-from sidecar.net.grpc_client import tls_context
+from sidecar.gate.reasons import ReportFault, report_nothing
+from sidecar.net.tls import tls_context
 from sidecar.pdp.authzen import AuthZen
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import ADMIN, EmbeddedCerbos, find_binary, problems_of
@@ -48,19 +49,23 @@ def cerbos_binary(settings: Settings) -> Path:
         return find_binary(settings.cerbos_binary or None)
 
 
-def decision_point(settings: Settings, embedded: EmbeddedCerbos | None) -> Cerbos | AuthZen:
-    """Make what asks for decisions. Raises StartError."""
+def decision_point(
+    settings: Settings, embedded: EmbeddedCerbos | None, report: ReportFault = report_nothing
+) -> Cerbos | AuthZen:
+    """Make what asks for decisions; `report` is told of each fault in reaching the PDP. Raises StartError."""
     if not settings.pdp:
         target = settings.cerbos if embedded is None else embedded.target
-        return Cerbos(target, timeout=settings.cerbos_timeout, now=time.monotonic, tls=_cerbos_tls(settings))
+        return Cerbos(
+            target, timeout=settings.cerbos_timeout, now=time.monotonic, tls=_cerbos_tls(settings), report=report
+        )
     tls = None
     if settings.pdp.startswith("authzen+https:"):
         with blaming("SIDECAR_PDP_CA", "a PEM file of CAs"):
-            tls = ssl.create_default_context(cafile=settings.pdp_ca or None)
+            tls = tls_context(settings.pdp_ca)
     with blaming("SIDECAR_PDP"):
         return AuthZen(
             settings.pdp, timeout=settings.cerbos_timeout, now=time.monotonic, token=settings.pdp_token,
-            roles=settings.pdp_roles, tls=tls,
+            roles=settings.pdp_roles, tls=tls, report=report,
         )  # fmt: skip
 
 
@@ -95,7 +100,9 @@ def _cerbos_tls(settings: Settings) -> ssl.SSLContext | None:
         return None
     names = "SIDECAR_CERBOS_CA, SIDECAR_CERBOS_CERTIFICATE, SIDECAR_CERBOS_KEY"
     with blaming(names, "PEM files of the CAs, and a certificate with its key"):
-        return tls_context(settings.cerbos_ca, settings.cerbos_certificate, settings.cerbos_key)
+        return tls_context(
+            settings.cerbos_ca, settings.cerbos_certificate, settings.cerbos_key, alpn=("h2",)
+        )  # fmt: skip
 
 
 def _compiler(settings: Settings) -> Compile | None:

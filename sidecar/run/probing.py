@@ -261,8 +261,6 @@ async def _connection(place: str, where: str, reach: Callable[[], Awaitable[None
     try:
         await reach()
     except Fault as fault:
-        text = (
-            f"found no connection to {where} ({fault.detail}), expected one: start it, or mend its address or its CAs"
-        )
+        text = f"found no connection to {where} ({fault}), expected one: {fault.reason.remedy}"
         return [Finding(Level.PROBLEM, f"{place}: {text}")]
     return [Finding(Level.NOTE, f"{place}: {where} takes connections")]

@@ -87,7 +87,7 @@ class Traffic:
 def door_of(deciding: Deciding, gate: Gate, parts: Parts, journal: Journal, begin_trace: BeginTrace | None) -> Door:
     """Make what all doors use. `begin_trace` is None where no traces are told."""
     refusals = Refusals(login=deciding.browser is not None, page=parts.pages.error)
-    return Door(gate, journal, refusals, wall_clock, time.perf_counter, new_id, begin_trace)
+    return Door(gate, journal, refusals, wall_clock, time.perf_counter, new_id, begin_trace, deciding.faults.report)
 
 
 def traffic(deciding: Deciding, parts: Parts, door: Door) -> Traffic:

@@ -19,6 +19,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.identity import FindKey, Issuer, verified_claims
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
+from sidecar.net.faults import reason_of
 from sidecar.trust.download import Downloads, Unusable
 from sidecar.wire import strict_json
 
@@ -162,8 +163,8 @@ class Provider:
         except httpx.ProtocolError:
             raise self.failed("bad_answer", Refused(Code.IDP_BAD_ANSWER, "no whole answer of HTTP")) from None
         except httpx.HTTPError as error:
-            # the name of the error and not its text, which may have what was sent
-            raise self.failed("unavailable", Refused(Code.IDP_UNAVAILABLE, type(error).__name__)) from None
+            # its reason and not its text, which may have what was sent
+            raise self.failed("unavailable", Refused(Code.IDP_UNAVAILABLE, str(reason_of(error)))) from None
         except Refused as refused:
             raise self.failed("status" if refused.code == Code.IDP_UNAVAILABLE else "bad_answer", refused) from None
         return reply

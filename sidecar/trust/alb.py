@@ -29,6 +29,7 @@ from sidecar.gate.request import Request
 from sidecar.gate.session import Presented
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
+from sidecar.net.faults import reason_of
 from sidecar.trust.download import Downloads, Unusable
 from sidecar.wire import base64url, strict_json
 
@@ -174,7 +175,7 @@ class AlbKeys:
         self._report = report
         self._base = base
         self._keys: Expiring[str, EllipticCurvePublicKey] = Expiring(MAX_KEYS * (ENTRY + _KEY), KEY_LIFE)
-        self._failed: dict[str, tuple[Code, float]] = {}
+        self._failed: dict[str, tuple[Code, str, float]] = {}
         self._asked: deque[float] = deque(maxlen=PER_WINDOW)
         self._flights: dict[str, asyncio.Task[None]] = {}
         self._downloads = Downloads(timeout=2.0, limit=MAX_PEM)
@@ -188,8 +189,8 @@ class AlbKeys:
             await self._ask(url)
             key = self._known(url)
         if key is None:
-            code = self._failed[url][0] if url in self._failed else Code.KEYS_UNAVAILABLE
-            raise Refused(code, "the load balancer's key")
+            code, why = self._failed[url][:2] if url in self._failed else (Code.KEYS_UNAVAILABLE, "asked too often")
+            raise Refused(code, f"the load balancer's key: {why}")
         return key
 
     def _known(self, url: str) -> EllipticCurvePublicKey | None:
@@ -197,7 +198,7 @@ class AlbKeys:
 
     def _may_ask(self, url: str) -> bool:
         now = self._now()
-        self._failed = {other: (code, at) for other, (code, at) in self._failed.items() if now - at < AGAIN_AFTER}
+        self._failed = {other: failed for other, failed in self._failed.items() if now - failed[2] < AGAIN_AFTER}
         if url in self._flights:
             return True
         recent = sum(now - at < WINDOW for at in self._asked)
@@ -221,14 +222,14 @@ class AlbKeys:
         except (TimeoutError, httpx.TimeoutException):
             self._fail(url, Code.KEYS_UNAVAILABLE, "timeout")
         except Exception as error:  # noqa: BLE001 - whatever it was, there is no key, and the next fetch must still come
-            self._fail(url, Code.KEYS_UNAVAILABLE, type(error).__name__)
+            self._fail(url, Code.KEYS_UNAVAILABLE, f"{reason_of(error)}: {error}")
         else:
             self._keys.put(url, key, self._now(), weight=_KEY)
 
     def _fail(self, url: str, code: Code, fault: str) -> None:
         log.warning("no key of a load balancer from %s: %s", url, fault)
         self._report("alb_keys", "unknown" if code == Code.TOKEN_INVALID else "unavailable")
-        self._failed[url] = (code, self._now())
+        self._failed[url] = (code, fault, self._now())
 
     async def _download(self, url: str) -> bytes:
         try:

@@ -26,6 +26,7 @@ from jwt.exceptions import PyJWTError
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
+from sidecar.net.faults import reason_of
 from sidecar.trust.download import Downloads, Unusable
 from sidecar.wire import strict_json
 
@@ -63,6 +64,7 @@ class _Source:
         self.url = url
         self.keys: dict[str, PyJWK] = {}
         self.document: Any = None
+        self.trouble = ""  # why the last fetch gave none
         self.good_at = 0.0
         self.last_good = False  # whether the last fetch gave a set
         self.wanted = False  # whether somebody has asked for it yet
@@ -155,7 +157,7 @@ class KeyStore:
             self._want(source)
         key = source.keys.get(kid)
         if not self._usable(source) or (key is None and not source.last_good):
-            raise Refused(Code.KEYS_UNAVAILABLE, "the issuer's keys could not be fetched")
+            raise Refused(Code.KEYS_UNAVAILABLE, f"the issuer's keys could not be fetched: {source.trouble}")
         if key is None:
             raise Refused(Code.TOKEN_INVALID, "kid: not one of the issuer's keys")
         return key
@@ -202,6 +204,7 @@ class KeyStore:
         except _BadSet as error:
             self._failed(source, error.fault, error.detail)
         else:
+            source.trouble = ""
             changed, source.document = document != source.document, document
             source.keys, source.good_at, source.last_good = keys, self._now(), True
             if changed:
@@ -218,10 +221,10 @@ class KeyStore:
         except (TimeoutError, httpx.TimeoutException):
             raise _BadSet("timeout", "no set in time") from None
         except Exception as error:  # noqa: BLE001 - whatever it was, there is no new set, and the next fetch must still come
-            raise _BadSet("unavailable", f"{type(error).__name__}: {error}") from None
+            raise _BadSet("unavailable", f"{reason_of(error)}: {error}") from None
 
     def _failed(self, source: _Source, fault: str, detail: str) -> None:
-        source.last_good = False
+        source.last_good, source.trouble = False, f"{fault} {detail}".strip()
         log.warning("no new key set from %s: %s %s", source.url, fault, detail)
         self._report("jwks", fault)
         if source.keys:

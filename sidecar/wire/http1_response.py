@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from enum import StrEnum
+from functools import partial
 
 from sidecar.bounded import Bounded
 from sidecar.wire.chunked import ChunkedReader, Rules
@@ -31,8 +33,29 @@ CHUNKED = -1
 MAX_TRAILERS = 8 * 1024
 
 
+class Flaw(StrEnum):
+    """How an answer breaks the protocol."""
+
+    NOT_HTTP = "not_http"
+    TLS_EXPECTED = "tls_expected"
+    STATUS_LINE = "status_line_invalid"
+    HEADER = "header_invalid"
+    FOLDED = "header_folded"
+    HEAD_SIZE = "http_response_header_section_size"
+    LENGTH_REPEATED = "length_repeated"
+    LENGTH = "length_invalid"
+    TRANSFER_CODING = "http_response_transfer_coding"
+    CHUNK = "chunk_invalid"
+    INTERIM = "interim_limit_reached"
+    UPGRADE = "upgrade_unexpected"
+
+
 class BadAnswer(Exception):
-    """The server's bytes are not an answer that has one reading; the message says why."""
+    """The server's bytes are not an answer that has one reading; the message says more than the flaw."""
+
+    def __init__(self, flaw: Flaw, message: str) -> None:
+        super().__init__(message)
+        self.flaw = flaw
 
 
 # RFC 9112 section 7.1.1: chunk-ext = *( BWS ";" BWS chunk-ext-name [...] ), whose quoted values may hold any text
@@ -41,7 +64,7 @@ _CHUNKS = Rules(
     max_size_line=4096,
     trailer=FIELD_LINE,
     max_trailers=MAX_TRAILERS,
-    fault=BadAnswer,
+    fault=partial(BadAnswer, Flaw.CHUNK),
 )
 
 
@@ -91,7 +114,9 @@ def _field(line: bytes) -> Header:
     """A line of a head as (name in lower case, value). Raises BadAnswer."""
     match = FIELD_LINE.fullmatch(line)
     if match is None:
-        raise BadAnswer("a line of the head that is not a header")
+        if line[:1] in (b" ", b"\t"):
+            raise BadAnswer(Flaw.FOLDED, "a line of the head that begins with a blank")
+        raise BadAnswer(Flaw.HEADER, "a line of the head that is not a header")
     header = (match[1].lower(), match[2].strip(OWS))
     if len(line) <= _MAX_LINE and header[0] not in _COOKIES:
         _LINES.put(line, header, 200 + 2 * len(line))
@@ -177,33 +202,35 @@ class ResponseReader:
     def _hold(self, data: bytes, seen: int) -> None:
         """Keep an unfinished head, unless it can no longer become a good one."""
         if len(data) > MAX_HEAD:
-            raise BadAnswer(f"a head over {MAX_HEAD} bytes")
+            raise BadAnswer(Flaw.HEAD_SIZE, f"a head over {MAX_HEAD} bytes")
         if not data.startswith(_BEGINNING[: len(data)]):
-            raise BadAnswer("an answer that does not begin with HTTP/1")
+            raise _not_http(data)
         # only what is new is looked at, with the byte before it: half of a line end may have been there
         fresh = data[seen - 1 :].removeprefix(b"\n") if seen else data
         controls = fresh.replace(b"\r\n", b"").translate(None, TEXT)
         if controls and not (controls == b"\r" and fresh.endswith(b"\r")):
-            raise BadAnswer("a control character in the head")
+            raise BadAnswer(Flaw.HEADER, "a control character in the head")
         self._received = data
 
     def _read_head(self, head: bytes) -> None:
         lines = head.split(b"\r\n")
         match = _STATUS.fullmatch(lines[0])
         if match is None:
-            raise BadAnswer(f"the status line {lines[0][:64]!r}")
+            if not head.startswith(_BEGINNING):
+                raise _not_http(head)
+            raise BadAnswer(Flaw.STATUS_LINE, f"the status line {lines[0][:64]!r}")
         if len(lines) > MAX_HEADERS + 1:
-            raise BadAnswer(f"more than {MAX_HEADERS} headers")
+            raise BadAnswer(Flaw.HEAD_SIZE, f"more than {MAX_HEADERS} headers")
         known = _LINES.get
         headers = [known(line) or _field(line) for line in lines[1:]]
         status = int(match[2])
         if status < 200 and status != 101:
             self.interim += 1
             if self.interim > MAX_INTERIM:
-                raise BadAnswer(f"more than {MAX_INTERIM} interim answers")
+                raise BadAnswer(Flaw.INTERIM, f"more than {MAX_INTERIM} interim answers")
             return
         if status == 101 and not self._upgrade:
-            raise BadAnswer("status 101")
+            raise BadAnswer(Flaw.UPGRADE, "status 101")
         self.status, self.raw_headers = status, headers
         if status == 101:
             self.complete = True
@@ -217,9 +244,13 @@ class ResponseReader:
         lengths = [value for name, value in framing if name == b"content-length"]
         codings = [value for name, value in framing if name == b"transfer-encoding"]
         if codings and (lengths or version == b"1.0" or len(codings) > 1 or codings[0].lower() != b"chunked"):
-            raise BadAnswer("a transfer-encoding that is not exactly chunked, or beside a content-length")
-        if len(lengths) > 1 or (lengths and not CONTENT_LENGTH.fullmatch(lengths[0])):
-            raise BadAnswer("a content-length that is not one number")
+            raise BadAnswer(
+                Flaw.TRANSFER_CODING, "a transfer-encoding that is not exactly chunked, or beside a content-length"
+            )
+        if len(lengths) > 1:
+            raise BadAnswer(Flaw.LENGTH_REPEATED, f"{len(lengths)} content-lengths")
+        if lengths and not CONTENT_LENGTH.fullmatch(lengths[0]):
+            raise BadAnswer(Flaw.LENGTH, "a content-length that is not one number")
         self.keep_alive = version == b"1.1" and not any(map(_says_close, framing))
         # "A server MUST NOT send a Content-Length header field in any response with a status code of [...] 204"
         # (RFC 9110 section 8.6)
@@ -233,6 +264,13 @@ class ResponseReader:
         else:
             self._left = self.length
             self.complete = not self.length
+
+
+def _not_http(data: bytes) -> BadAnswer:
+    # a TLS record of an alert or a handshake (RFC 8446 section 5.1)
+    if data[:2] in (b"\x15\x03", b"\x16\x03"):
+        return BadAnswer(Flaw.TLS_EXPECTED, "a record of TLS")
+    return BadAnswer(Flaw.NOT_HTTP, f"an answer that begins with {data[:16]!r}, and not with HTTP/1")
 
 
 _FRAMING = frozenset((b"content-length", b"transfer-encoding", b"connection"))

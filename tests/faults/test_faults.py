@@ -194,6 +194,9 @@ def test_a_cerbos_that_is_no_grpc_server_is_503(world: World, how: str, tmp_path
             assert got.code in ("pdp_unavailable", "pdp_timeout")
         assert sidecar.admin("/readyz").status == 503
         assert {line["dep"] for line in sidecar.decisions()} == {"pdp"}
+        if how == "down":
+            assert "connection_refused" in sidecar.decisions()[0]["detail"]
+            assert f"SIDECAR_CERBOS: 127.0.0.1:{port}: found connection_refused" in sidecar.log()
         assert sidecar.metric("sidecar_dep_errors_total", dep="pdp") == 3
     keys.close()
     assert world.upstream.received == b""
@@ -231,6 +234,13 @@ HOOK = {
 }  # fmt: skip
 
 
+REASONS = {
+    "slow": "http_response_timeout", "garbage": "not_http", "garbage: large": "http_response_body_size",
+    "partial": "http_response_incomplete", "partial: reset": "connection_terminated",
+}  # fmt: skip
+"""Of the faults of a hook that are faults of HTTP: the reason."""
+
+
 @pytest.mark.parametrize("fault", HOOK)
 def test_a_hook_that_fails_is_503(world: World, fault: str) -> None:
     script, code = HOOK[fault]
@@ -238,6 +248,10 @@ def test_a_hook_that_fails_is_503(world: World, fault: str) -> None:
     asked = world.cerbos.asked
     assert_refused(world, "/contacts/1", 503, code, "lookup", code.removeprefix("lookup_"))
     assert world.cerbos.asked == asked
+    if fault in REASONS:
+        assert world.sidecar.decisions()[-1]["detail"].startswith(f"lookups.contact: {REASONS[fault]}")
+        place = f"lookups.contact: http://127.0.0.1:{world.hook.port}"
+        assert f"{place}: found {REASONS[fault]}" in world.sidecar.log()
 
 
 def test_a_hook_that_knows_no_such_thing_is_403_and_no_fault(world: World) -> None:
@@ -288,7 +302,10 @@ def test_a_key_server_that_fails_from_the_start_is_503_and_not_ready(world: Worl
         assert sidecar.admin("/readyz").status == 503
         got = sidecar.get("/plain", world.token)
         assert (got.status, got.code) == (503, "keys_unavailable")
-        assert sidecar.decisions()[-1]["dep"] == "jwks"
+        line = sidecar.decisions()[-1]
+        assert line["dep"] == "jwks"
+        why = "unavailable connection_refused" if fault == "down" else counted
+        assert line["detail"].startswith(f"the issuer's keys could not be fetched: {why}")
     if server:
         server.close()
     assert world.upstream.received == b""
@@ -297,16 +314,43 @@ def test_a_key_server_that_fails_from_the_start_is_503_and_not_ready(world: Worl
 # --- the upstream ---
 
 UPSTREAM = {
-    "slow": (lambda *_: time.sleep(1), 504, "upstream_timeout"),
-    "drip": (lambda _, c, __: dripping_to(c, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"), 504, "upstream_timeout"),
-    "garbage": (lambda _, c, __: c.sendall(b"nonsense\r\n\r\n"), 502, "upstream_protocol"),
-    "garbage: head": (lambda _, c, __: c.sendall(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70000), 502, "upstream_protocol"),
-    "wrong status": (lambda _, c, __: c.sendall(b"HTTP/1.1 600 X\r\n\r\n"), 502, "upstream_protocol"),
-    "partial": (lambda _, c, __: (c.sendall(b"HTTP/1.1 200 OK\r\nConte"), c.close()), 502, "upstream_partial"),
+    "slow": (lambda *_: time.sleep(1), 504, "upstream_timeout", "http_response_timeout"),
+    "drip": (
+        lambda _, c, __: dripping_to(c, b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"),
+        504,
+        "upstream_timeout",
+        "http_response_timeout",
+    ),
+    "garbage": (lambda _, c, __: c.sendall(b"nonsense\r\n\r\n"), 502, "upstream_protocol", "not_http"),
+    "garbage: head": (
+        lambda _, c, __: c.sendall(b"HTTP/1.1 200 OK\r\nX: " + b"a" * 70000),
+        502,
+        "upstream_protocol",
+        "http_response_header_section_size",
+    ),
+    "wrong status": (
+        lambda _, c, __: c.sendall(b"HTTP/1.1 600 X\r\n\r\n"),
+        502,
+        "upstream_protocol",
+        "status_line_invalid",
+    ),
+    "partial": (
+        lambda _, c, __: (c.sendall(b"HTTP/1.1 200 OK\r\nConte"), c.close()),
+        502,
+        "upstream_partial",
+        "http_response_incomplete",
+    ),
     "contradicting": (
         lambda _, c, __: c.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n"),
         502,
         "upstream_protocol",
+        "length_repeated",
+    ),
+    "folded": (
+        lambda _, c, __: c.sendall(b"HTTP/1.1 200 OK\r\nX-Policy: a;\r\n b\r\nContent-Length: 0\r\n\r\n"),
+        502,
+        "upstream_protocol",
+        "header_folded",
     ),
 }
 
@@ -319,14 +363,20 @@ def dripping_to(connection: socket.socket, data: bytes) -> None:
 
 @pytest.mark.parametrize("fault", UPSTREAM)
 def test_an_upstream_that_fails_is_502_or_504_and_the_log_says_that_it_was_allowed(world: World, fault: str) -> None:
-    answer, status, code = UPSTREAM[fault]
+    answer, status, code, reason = UPSTREAM[fault]
     world.upstream.reset(answer)
     before = world.sidecar.metric("sidecar_dep_errors_total", dep="upstream", fault=code.removeprefix("upstream_"))
+    told = world.sidecar.metric("sidecar_dep_fault_reasons_total", dep="upstream", reason=reason)
     got = world.sidecar.get("/plain", world.token)
     assert (got.status, got.code) == (status, code)
     line = world.sidecar.decisions()[-1]
     assert (line["outcome"], line["code"], line["status"]) == ("allow", code, status)
     assert world.sidecar.metric("sidecar_dep_errors_total", dep="upstream", fault=line["fault"]) == before + 1
+    # the reason is for those who run it, and no client is told
+    assert line["detail"].partition(":")[0] == reason
+    assert world.sidecar.metric("sidecar_dep_fault_reasons_total", dep="upstream", reason=reason) == told + 1
+    assert f"SIDECAR_UPSTREAM: http://127.0.0.1:{world.upstream.port}: found {reason}" in world.sidecar.log()
+    assert reason.encode() not in got.body
 
 
 def test_an_upstream_that_is_down_is_502_then_left_alone_and_taken_back(world: World, tmp_path: Path) -> None:
@@ -338,6 +388,13 @@ def test_an_upstream_that_is_down_is_502_then_left_alone_and_taken_back(world: W
     with running_sidecar(tmp_path, routes, ROOT / "policies", f"http://127.0.0.1:{port}", environ) as sidecar:
         codes = [sidecar.get("/plain", world.token).code for _ in range(7)]
         assert codes == ["upstream_unavailable"] * 5 + ["upstream_open"] * 2
+        refused, *_, last = sidecar.decisions()
+        assert refused["detail"].startswith("connection_refused: 127.0.0.1: ")
+        # what opened the breaker is still said
+        assert last["detail"] == f"breaker_open: {refused['detail']}"
+        # one line for each reason, however many requests
+        assert sidecar.log().count("found connection_refused") == 1
+        assert sidecar.log().count("found breaker_open") == 1
     keys.close()
 
 

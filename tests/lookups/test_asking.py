@@ -13,12 +13,13 @@ import pytest
 from sidecar.gate.codes import Code
 from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField, attributes_from
+from sidecar.gate.reasons import Reason
 from sidecar.gate.references import Material, Reference
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
 from sidecar.lookups.asking import CACHED, MAX_RUNNING, Lookups
 from sidecar.lookups.http import MAX_BODY, HttpSource
-from sidecar.net.connection import Fault, FaultKind
+from sidecar.net.connection import Fault
 from tests.fakes import (
     Behave,
     Clock,
@@ -349,7 +350,7 @@ class TableSource:
 
 
 async def test_each_inquiry_is_asked_at_its_own_source(web: Web, clock: Clock) -> None:
-    table = TableSource({"1": "bob", "2": Fault(FaultKind.TIMEOUT), "3": KeyError("no column")})
+    table = TableSource({"1": "bob", "2": Fault(Reason.CONNECTION_TIMEOUT), "3": KeyError("no column")})
     lookups = Lookups({Hook: HttpSource(), Table: table}, now=clock)
     hook = call(web.origin, cache=60.0)
     # the same question, and the same name, but asked elsewhere

@@ -12,8 +12,9 @@ import pytest
 import uvloop
 
 from sidecar.gate.codes import Ground
+from sidecar.gate.reasons import FaultKind
 from sidecar.gate.verdict import Facts, Forward
-from sidecar.net.connection import Fault, FaultKind, Response, Timeouts
+from sidecar.net.connection import Fault, Response, Timeouts
 from sidecar.net.pool import Origin, Pool
 from sidecar.net.upstream import Upstream
 from tests.net.hostile_upstream import Play, unique_target, upstream

@@ -150,17 +150,22 @@ class Upstream:
 
 @contextlib.asynccontextmanager
 async def upstream(
-    play: Play | str = "none", *, tls: ssl.SSLContext | None = None, unix: Path | None = None
+    play: Play | str = "none",
+    *,
+    tls: ssl.SSLContext | None = None,
+    unix: Path | None = None,
+    host: str = "127.0.0.1",
+    port: int = 0,
 ) -> AsyncIterator[Upstream]:
-    """Run a server on a port of its own, or on the socket `unix`, in the loop of the test."""
+    """Run a server on a port of its own, on `port` of `host`, or on the socket `unix`, in the loop of the test."""
     running = Upstream(FAULTS[play] if isinstance(play, str) else play)
     if unix is not None:
         server = await asyncio.start_unix_server(running.serve, unix)
         running.origin = Origin("unix", path=str(unix))
     else:
-        server = await asyncio.start_server(running.serve, "127.0.0.1", 0, ssl=tls, backlog=1024)
+        server = await asyncio.start_server(running.serve, host, port, ssl=tls, backlog=1024)
         port = server.sockets[0].getsockname()[1]
-        running.origin = Origin("https" if tls else "http", "127.0.0.1", port)
+        running.origin = Origin("https" if tls else "http", host, port)
     try:
         yield running
     finally:

@@ -15,7 +15,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sidecar.net.connection import FaultKind, Timeouts
+from sidecar.gate.reasons import FaultKind
+from sidecar.net.connection import Timeouts
 from tests.certificates import pem_of, signed
 from tests.net.exchanges import (
     BODY_FAULTS,

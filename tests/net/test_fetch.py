@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.net.connection import FaultKind
+from sidecar.gate.reasons import FaultKind
 from sidecar.net.fetch import Fetch
 from sidecar.net.pool import Origin
 from tests.net.exchanges import fault_of, on_both_loops, until

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 import uvloop
 
+from sidecar.gate.reasons import FaultKind
 from sidecar.gate.verdict import Forward
 from sidecar.net.breaker import Breaker
-from sidecar.net.connection import Fault, FaultKind, Timeouts
+from sidecar.net.connection import Fault, Timeouts
 from sidecar.net.pool import Origin, Pool
 from tests.net.exchanges import (
     HEAD_FAULTS,
@@ -379,7 +380,7 @@ async def test_a_fault_frees_its_place_at_once() -> None:
 async def test_five_faults_of_connecting_open_the_breaker_and_a_probe_closes_it(tmp_path: Path) -> None:
     now = [100.0]
     path = tmp_path / "app.sock"
-    async with pool_of(Origin("unix", path=str(path)), SHORT, breaker=Breaker(lambda: now[0])) as pool:
+    async with pool_of(Origin("unix", path=str(path)), SHORT, breaker=lambda: Breaker(lambda: now[0])) as pool:
         for _ in range(5):
             assert (await fault_of(send(pool, permit(), None))).kind is FaultKind.UNAVAILABLE
         async with upstream(unix=path) as server:
@@ -394,7 +395,7 @@ async def test_five_faults_of_connecting_open_the_breaker_and_a_probe_closes_it(
 
 @on_both_loops
 async def test_faults_after_connecting_do_not_open_the_breaker() -> None:
-    async with both("garbage", breaker=Breaker(lambda: 100.0)) as (server, pool):
+    async with both("garbage", breaker=lambda: Breaker(lambda: 100.0)) as (server, pool):
         for _ in range(8):
             assert (await fault_of(send(pool, permit(), None))).kind is FaultKind.PROTOCOL
         assert server.connections == 8

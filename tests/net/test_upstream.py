@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
+from sidecar.gate.reasons import FaultKind
 from sidecar.gate.verdict import Facts, Forward
-from sidecar.net.connection import Fault, FaultKind
+from sidecar.net.connection import Fault
 from sidecar.net.pool import Origin, Pool
 from sidecar.net.upstream import Handshake, Upstream, handshake_headers
 from tests.net.exchanges import both, fault_of, fetch, on_both_loops, permit, rest, send, until

@@ -9,6 +9,7 @@ import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -27,8 +28,8 @@ from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, judge
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
-from sidecar.net.grpc_client import tls_context
 from sidecar.net.shares import Shares
+from sidecar.net.tls import tls_context
 from sidecar.pdp.cerbos import BATCH, Cerbos, answer_of, message_of, parts_of, principal_of, read_answer, value_of
 from sidecar.pdp.embedded import EmbeddedCerbos
 from tests.certificates import Files, certificates
@@ -74,6 +75,8 @@ derivedRoles:
     - {name: owner, parentRoles: [user], condition: {match: {expr: "request.resource.attr.owner == request.principal.id"}}}
 """
 ALICE = Principal("alice", ("user",), {"town": "Köln"}, "iss", 0.0, {})
+
+h2_by_tls = partial(tls_context, alpn=("h2",))
 
 
 def question(*resources: Resource, request_id: str = "r-1") -> Question:
@@ -691,14 +694,14 @@ async def test_a_cerbos_is_asked_over_tls_and_its_name_is_checked(secured: tuple
     port, files = secured
     (tmp_path / "other").mkdir()
     other = certificates(tmp_path / "other")
-    good = tls_context(str(files.ca), str(files.certificate), str(files.key))
+    good = h2_by_tls(str(files.ca), str(files.certificate), str(files.key))
     async with client(f"127.0.0.1:{port}", tls=good) as cerbos:
         assert await cerbos.serving()
         assert judge(question(doc()), await cerbos.check(question(doc()))) == [True]
     wrong = {
-        "another authority": (f"127.0.0.1:{port}", tls_context(str(other.ca), "", "")),
-        "the system's authorities": (f"127.0.0.1:{port}", tls_context("", "", "")),
-        "another name": (f"localhost:{port}", tls_context(str(files.ca), "", "")),
+        "another authority": (f"127.0.0.1:{port}", h2_by_tls(str(other.ca), "", "")),
+        "the system's authorities": (f"127.0.0.1:{port}", h2_by_tls("", "", "")),
+        "another name": (f"localhost:{port}", h2_by_tls(str(files.ca), "", "")),
         "no TLS": (f"127.0.0.1:{port}", None),
     }
     for how, (target, tls) in wrong.items():
@@ -721,7 +724,7 @@ async def test_a_server_that_asks_for_a_certificate_gets_ours(tmp_path: Path) ->
     server = await asyncio.start_server(take, "127.0.0.1", 0, ssl=context)
     port = server.sockets[0].getsockname()[1]
     for certificate, key in (("", ""), (str(files.certificate), str(files.key))):
-        async with client(f"127.0.0.1:{port}", tls=tls_context(str(files.ca), certificate, key)) as cerbos:
+        async with client(f"127.0.0.1:{port}", tls=h2_by_tls(str(files.ca), certificate, key)) as cerbos:
             assert await refusal(cerbos.check(question(doc()))) is Code.PDP_UNAVAILABLE
         assert bool(seen) == bool(certificate)
     server.close()
@@ -733,7 +736,7 @@ async def test_a_server_that_speaks_no_h2_over_tls_is_no_cerbos(tmp_path: Path) 
     context.load_cert_chain(files.certificate, files.key)
     server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0, ssl=context)
     port = server.sockets[0].getsockname()[1]
-    async with client(f"127.0.0.1:{port}", tls=tls_context(str(files.ca), "", "")) as cerbos:
+    async with client(f"127.0.0.1:{port}", tls=h2_by_tls(str(files.ca), "", "")) as cerbos:
         with pytest.raises(Refused, match="h2"):
             await cerbos.check(question(doc()))
     server.close()
@@ -742,6 +745,6 @@ async def test_a_server_that_speaks_no_h2_over_tls_is_no_cerbos(tmp_path: Path) 
 def test_a_certificate_without_its_key_is_no_start(tmp_path: Path) -> None:
     files = certificates(tmp_path)
     with pytest.raises(OSError, match=r"PEM|key"):
-        tls_context(str(files.ca), str(files.certificate), str(files.ca))
+        h2_by_tls(str(files.ca), str(files.certificate), str(files.ca))
     with pytest.raises(OSError, match="No such file"):
-        tls_context(str(tmp_path / "nothing"), "", "")
+        h2_by_tls(str(tmp_path / "nothing"), "", "")

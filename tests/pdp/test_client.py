@@ -6,6 +6,7 @@ import pytest
 
 from sidecar.gate.codes import Code
 from sidecar.gate.identity import Principal
+from sidecar.gate.reasons import report_nothing
 from sidecar.pdp.client import COUNTS, Client
 from tests.fakes import Clock
 
@@ -17,7 +18,7 @@ def client(told: list[str]) -> Client:
         told.append(principal.id)
         return principal.id.encode()
 
-    return Client(timeout=1.0, now=Clock(), limit=4, tell=tell)
+    return Client(timeout=1.0, now=Clock(), limit=4, tell=tell, place="SIDECAR_CERBOS: x", report=report_nothing)
 
 
 def test_a_principal_is_told_of_once_as_long_as_it_is_the_same() -> None:

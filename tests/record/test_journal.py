@@ -145,11 +145,11 @@ def test_the_line_of_a_verdict_is_that_of_its_record() -> None:
 
 def test_an_answer_that_broke_off_has_a_line_of_its_own() -> None:
     stream, metrics = Kept(), Metrics()
-    Journal(stream, metrics, lambda: NOW).broken_off(facts(route="/x"), Code.UPSTREAM_PARTIAL)
+    Journal(stream, metrics, lambda: NOW).broken_off(facts(route="/x"), Code.UPSTREAM_PARTIAL, "why")
     assert lines_of(stream.getvalue()) == [
         {
             "time": "2023-11-14T22:13:20.000+00:00", "event": "broken_off", "request_id": "req-1",
-            "code": "upstream_partial", "route": "/x",
+            "code": "upstream_partial", "route": "/x", "detail": "why",
         }
     ]  # fmt: skip
     assert b'sidecar_dep_errors_total{dep="upstream",fault="partial"} 1.0' in metrics.exposition()
