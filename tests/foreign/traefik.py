@@ -18,6 +18,7 @@ _HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade".split()
 )
 Headers = list[tuple[bytes, bytes]]
+_ERROR = b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 _MOST = 1024 * 1024
 """Bytes that a limit may be: without one Traefik keeps whole answers in memory, and warns of it."""
 
@@ -151,12 +152,12 @@ def _forward_auth(request: _Request, options: dict[str, Any], cookies: list[byte
     assert address is not None
     try:
         answer = _exchange(address[1], b"GET", address[2].encode(), [*kept, *replaced.items()], b"")
-        # forward.go: one byte more than the limit, and the answer counts as an error
-        assert 0 < options["maxResponseBodySize"] <= _MOST
-        if len(answer.body) > options["maxResponseBodySize"]:
-            raise OSError("response body too large")
     except OSError:
-        return b"HTTP/1.1 500 Internal Server Error\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        return _ERROR
+    # documentation: one byte more than the limit, and the answer counts as an error
+    assert 0 < options["maxResponseBodySize"] <= _MOST
+    if len(answer.body) > options["maxResponseBodySize"]:
+        return _ERROR
     if not 200 <= answer.status < 300:
         assert options["preserveLocationHeader"] is True
         return _rendered(answer, request.method, [])
