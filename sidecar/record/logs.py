@@ -33,9 +33,12 @@ class Stderr(logging.Handler):
         super().__init__()
         self._outlet = outlet
         self._dropped = 0
+        self._ended = False
 
     def emit(self, record: logging.LogRecord) -> None:
         """Write one line, with those that were held before it."""
+        if self._ended:
+            return
         if self._outlet.waiting > MAX_WAITING:
             self._dropped += 1
         else:
@@ -44,6 +47,8 @@ class Stderr(logging.Handler):
 
     def flush(self) -> None:
         """Write what is taken."""
+        if self._ended:
+            return
         assert self.lock is not None  # noqa: S101 - `Handler` makes it
         with self.lock, contextlib.suppress(OSError):
             if self._outlet.send() and self._dropped:
@@ -51,8 +56,10 @@ class Stderr(logging.Handler):
                 logging.getLogger("sidecar").warning("nobody read this log: %d lines of it are dropped", dropped)
 
     def close(self) -> None:
-        """Give stderr back."""
-        self._outlet.close()
+        """Give stderr back; again is nothing, for by then its number may be another file's."""
+        if not self._ended:
+            self._ended = True
+            self._outlet.close()
         super().close()
 
 

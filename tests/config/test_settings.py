@@ -290,6 +290,22 @@ def test_settings_of_tls_to_cerbos_that_contradict_each_other(environ: dict[str,
     assert problem.startswith(said)
 
 
+@pytest.mark.parametrize(
+    ("environ", "said"),
+    [
+        ({"SIDECAR_UPSTREAM_KEY": "/k"}, "SIDECAR_UPSTREAM_CERTIFICATE, SIDECAR_UPSTREAM_KEY: found one of them"),
+        ({"SIDECAR_UPSTREAM_SERVER_NAME": "app"}, "SIDECAR_UPSTREAM_SERVER_NAME: found it for http://127.0.0.1:"),
+        (
+            {"SIDECAR_UPSTREAM": "unix:/a", "SIDECAR_UPSTREAM_CERTIFICATE": "/c", "SIDECAR_UPSTREAM_KEY": "/k"},
+            "SIDECAR_UPSTREAM_CERTIFICATE, SIDECAR_UPSTREAM_KEY: found it for unix:/a, expected it for an https upstream",
+        ),
+    ],
+)
+def test_settings_of_tls_to_the_app_that_contradict_each_other(environ: dict[str, str], said: str) -> None:
+    (problem,) = problems(environ)
+    assert problem.startswith(said)
+
+
 @pytest.mark.parametrize("text", ["/logout", "logout", "/", "/a//b", "/../x", "/a?b"])
 def test_sign_out_paths_are_plain_paths_beside_a_sign_in(text: str) -> None:
     with pytest.raises(SettingsError, match="SIDECAR_LOGOUT_PATHS: found"):

@@ -396,7 +396,8 @@ def test_the_101_of_the_upstream_is_read_as_the_rfc_has_it(headers: list[bytes],
         data = raw_handshake(sidecar.port)
         assert data.startswith(f"HTTP/1.1 {status} ".encode())
         assert (b"\x81\x05early" in data) is (status == 101)
-        assert [line["status"] for line in sidecar.decisions()] == [status]
+        (line,) = sidecar.decisions()
+        assert (line["status"], line.get("detail")) == (status, None if status == 101 else "http_upgrade_failed")
     upstream.close()
 
 
@@ -439,7 +440,10 @@ def test_only_a_valid_101_of_the_upstream_opens_a_tunnel(answer: bytes, status: 
 def test_an_upstream_that_is_down_is_502(tmp_path: Path) -> None:
     with behind(tmp_path, free_port()) as (sidecar, _):
         assert raw_handshake(sidecar.port).startswith(b"HTTP/1.1 502 ")
-        assert sidecar.decisions()[-1]["code"] == "upstream_unavailable"
+        line = sidecar.decisions()[-1]
+        assert line["code"] == "upstream_unavailable"
+        assert line["detail"] == "connection_refused: 127.0.0.1: Connection refused"
+        assert "found connection_refused" in sidecar.log()
 
 
 def test_a_sidecar_that_stops_says_that_it_goes_away(tmp_path: Path) -> None:

@@ -2,10 +2,13 @@
 
 import json
 import logging
+import os
 import subprocess
 import sys
+from pathlib import Path
 
-from sidecar.record.logs import JsonFormatter
+from sidecar.record.logs import JsonFormatter, Stderr
+from sidecar.record.outlet import Outlet
 
 
 def test_a_record_is_one_ascii_line_with_its_fields() -> None:
@@ -30,3 +33,15 @@ def test_a_traceback_is_a_field_and_libraries_speak_from_warnings_on() -> None:
     assert heard["message"] == "heard"
     assert "ZeroDivisionError" in oops["traceback"]
     assert done.stdout == ""
+
+
+def test_a_handler_that_is_closed_twice_closes_no_file_of_others() -> None:
+    """`logging` closes a handler again where somebody has put it back, and at the end of the process."""
+    handler = Stderr(Outlet.standard(2))
+    handler.close()
+    with Path(os.devnull).open("wb") as other:
+        # the number is free, and this file is likely to have it now
+        handler.emit(logging.makeLogRecord({"msg": "too late"}))
+        handler.flush()
+        handler.close()
+        assert os.fstat(other.fileno())

@@ -249,11 +249,19 @@ LOGIN = {
 }  # fmt: skip
 TLS = {"SIDECAR_CERBOS": "cerbos:1", "SIDECAR_CERBOS_TLS": "on"}
 PAIR = "SIDECAR_CERBOS_CA, SIDECAR_CERBOS_CERTIFICATE, SIDECAR_CERBOS_KEY: expected PEM files"
+UPSTREAM_PAIR = "SIDECAR_UPSTREAM_CERTIFICATE, SIDECAR_UPSTREAM_KEY: expected PEM files"
 BAD = {
     "SIDECAR_UPSTREAM": Bad("http://app:99999"),
     "SIDECAR_UPSTREAM_CA": Bad(
         "none.pem", {"SIDECAR_UPSTREAM": "https://app"}, "SIDECAR_UPSTREAM_CA: expected a PEM file"
     ),
+    "SIDECAR_UPSTREAM_CERTIFICATE": Bad(
+        "none.pem", {"SIDECAR_UPSTREAM": "https://app", "SIDECAR_UPSTREAM_KEY": "none.pem"}, UPSTREAM_PAIR
+    ),
+    "SIDECAR_UPSTREAM_KEY": Bad(
+        "none.pem", {"SIDECAR_UPSTREAM": "https://app", "SIDECAR_UPSTREAM_CERTIFICATE": "none.pem"}, UPSTREAM_PAIR
+    ),
+    "SIDECAR_UPSTREAM_SERVER_NAME": Bad("https://app", {"SIDECAR_UPSTREAM": "https://app"}),
     "SIDECAR_UPSTREAM_CONNECT_TIMEOUT": Bad("soon"),
     "SIDECAR_UPSTREAM_HEAD_TIMEOUT": Bad("soon"),
     "SIDECAR_UPSTREAM_IDLE_TIMEOUT": Bad("soon"),
@@ -283,6 +291,9 @@ BAD = {
     "SIDECAR_FORWARD_AUTH": Bad("apache"),
     "SIDECAR_MAX_CONNECTIONS": Bad("0"),
     "SIDECAR_WS_MAX_MESSAGE": Bad("much"),
+    "SIDECAR_KEEP_ALIVE": Bad("soon"),
+    "SIDECAR_DECISION_LOG_FULL": Bad("wait"),
+    "AWS_COGNITO_SCOPES": Bad('"'),
     "SIDECAR_DECISION_LOG": Bad("none/log", says="SIDECAR_DECISION_LOG: cannot append to none/log: No such file"),
     "SIDECAR_ASSERTION": Bad("none.pem", says="SIDECAR_ASSERTION: expected off, ephemeral, or a PEM file"),
     "SIDECAR_DRAIN_DELAY": Bad("soon"),

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 from pathlib import Path
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from sidecar.config.settings import read_settings, understand
 from sidecar.run.errors import StartError
 from sidecar.run.parts import open_log, parts, prepare
+from tests.certificates import certificates, pem_of, signed
+from tests.net.exchanges import permit
+from tests.net.hostile_upstream import upstream
 
 
 def test_traces_need_what_they_are_made_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -67,6 +73,31 @@ def test_a_log_that_cannot_be_opened_is_told_alike_before_and_then(tmp_path: Pat
         said.append(str(caught.value))
     reason = "No such file or directory" if where else "Is a directory"
     assert said == [f"SIDECAR_DECISION_LOG: cannot append to {path}: {reason}"] * 2
+
+
+async def test_an_app_gets_the_certificate_and_is_asked_for_the_name_of_the_settings(tmp_path: Path) -> None:
+    files = certificates(tmp_path)
+    ca_key, key = (ec.generate_private_key(ec.SECP256R1()) for _ in range(2))
+    files.ca.write_bytes(signed("ca.test", ca_key, "ca.test", ca_key, None))
+    files.certificate.write_bytes(signed("app", key, "ca.test", ca_key, x509.DNSName("app.test")))
+    files.key.write_bytes(pem_of(key))
+    served = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    served.load_cert_chain(files.certificate, files.key)
+    served.verify_mode = ssl.CERT_REQUIRED
+    served.load_verify_locations(files.ca)
+    asked: list[str] = []
+    served.sni_callback = lambda tls, name, context: asked.append(name)
+    async with upstream(tls=served) as server:
+        environ = {
+            "SIDECAR_UPSTREAM": f"https://127.0.0.1:{server.origin.port}", "SIDECAR_UPSTREAM_CA": str(files.ca),
+            "SIDECAR_UPSTREAM_CERTIFICATE": str(files.certificate), "SIDECAR_UPSTREAM_KEY": str(files.key),
+            "SIDECAR_UPSTREAM_SERVER_NAME": "app.test",
+        }  # fmt: skip
+        app = parts(read_settings(environ, {})).upstream
+        response = await app.send(permit("GET", b"/mine"), None)
+        assert (response.status, await response.read()) == (200, b"GET /mine")
+        await app.aclose()
+        assert asked == ["app.test"]
 
 
 def test_all_that_is_wrong_is_told_at_once(tmp_path: Path) -> None:
