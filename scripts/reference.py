@@ -120,7 +120,7 @@ SENT = (
     (REQUEST_ID, "32 hexadecimal digits; that of a trusted proxy if it sent one"),
     (FORWARDED_FOR, "the client's address, after what a trusted proxy said"),
     (FORWARDED_PROTO, "the socket's scheme, or what a trusted proxy said"),
-    (FORWARDED_HOST, "the request's `Host`"),
+    (FORWARDED_HOST, "the request's `Host`, or what a trusted proxy said if `SIDECAR_HOSTS` lists it"),
 )
 TRACE_ROW = "| `traceparent`, `tracestate` | with `SIDECAR_TRACES`: the context of the request's `upstream` span, in place of the client's; the client's own otherwise |"
 PATTERNS = {

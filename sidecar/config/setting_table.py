@@ -45,6 +45,7 @@ class Settings:
     workers: int
     hosts: frozenset[str] | None
     trusted_proxies: tuple[Network, ...]
+    health_paths: tuple[str, ...]
     forward_auth: str
     max_connections: int
     keep_alive: float
@@ -192,7 +193,8 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
     ),
     "Proxies around the sidecar": (
         Setting("SIDECAR_HOSTS", "hosts", parsers.hosts, "", "hosts that a request may name (comma list, any case); another is 421; any without it"),
-        Setting("SIDECAR_TRUSTED_PROXIES", "trusted_proxies", parsers.networks, "", "CIDRs whose `X-Forwarded-*` is believed; from anyone else it is overwritten"),
+        Setting("SIDECAR_TRUSTED_PROXIES", "trusted_proxies", parsers.networks, "", "CIDRs whose `X-Forwarded-*` or `Forwarded` is believed, and their host where `SIDECAR_HOSTS` lists it; from anyone else they are removed or overwritten"),
+        Setting("SIDECAR_HEALTH_PATHS", "health_paths", parsers.paths, "", "paths (comma list, such as `/livez`) that the traffic port answers to a balancer's health check, whatever host it names and in HTTP/1.0 too: 200 while the process serves, 503 from SIGTERM on; the app never sees them"),
         Setting("SIDECAR_FORWARD_AUTH", "forward_auth", parsers.one_of("off", "nginx", "traefik", "caddy", "haproxy", "envoy"), "off", "the proxy that asks at `/_sidecar/authorize` and forwards by itself, from an address in `SIDECAR_TRUSTED_PROXIES`; `off`: nobody may ask"),
         Setting("SIDECAR_EXT_AUTHZ_LISTEN", "ext_authz_listen", parsers.optional_address, "", "`host:port` or `unix:/path`: answer Envoy's ext_authz (gRPC v3) there; whoever reaches it is believed; needs the extra `envoy`"),
     ),

@@ -116,7 +116,7 @@ class Code(StrEnum):
         "add the origin to the route's `cors`, or the method to its `actions`")
     ORIGIN_REFUSED = ("origin_refused", Kind.ROUTE,
         "a request that changes something, or a WebSocket handshake, with a session and from another origin",
-        "send it from a page of the same origin, or add the origin to the route's `cors`")
+        "send it from a page of the same origin, or add the origin to the route's `cors`; behind a proxy that writes another `Host`, see [behind a load balancer](../guides/behind-a-load-balancer.md#who-the-client-is)")
     TOKEN_MISSING = ("token_missing", Kind.PRINCIPAL,
         "no `Authorization`",
         "send `Authorization: Bearer` and an access token, or sign in")

@@ -17,6 +17,7 @@ from sidecar.gate.body import ReadBody, read_json
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import PdpAnswer, Question, Resource, judge
 from sidecar.gate.decision_cache import DecisionCache, key_of
+from sidecar.gate.forwarded import client_of
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, masked_code
 from sidecar.gate.obligation import KeepPrivate, Obligation
@@ -169,8 +170,11 @@ class Gate:
     async def decide(self, raw: Raw, read_body: ReadBody | None) -> Verdict:
         """One request -> one verdict; `read_body` is None where the door does not get the body. Never raises but for
         cancellation: whatever goes wrong is a refusal."""
-        facts = Facts(raw.request_id, raw.method, "", raw.peer, trace=raw.trace, websocket=raw.websocket)
-        evaluation = _Evaluation(facts, self.rules)
+        rules = self.rules
+        trusted = rules.reading.trusted
+        client = client_of(raw.headers, raw.peer, trusted) if trusted else raw.peer
+        facts = Facts(raw.request_id, raw.method, "", client, trace=raw.trace, websocket=raw.websocket)
+        evaluation = _Evaluation(facts, rules)
         try:
             try:
                 return await self._decide(raw, read_body, evaluation)

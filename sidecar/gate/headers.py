@@ -10,8 +10,9 @@ from collections.abc import Iterable
 
 from sidecar.bounded import Bounded, remembered
 from sidecar.gate.codes import Code
+from sidecar.gate.forwarded import FORWARDED, FORWARDED_PORT, Described
 from sidecar.gate.own import FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, OWN_COOKIES, REQUEST_ID, SET_BY_SIDECAR
-from sidecar.gate.peers import Network, are_addresses, is_trusted
+from sidecar.gate.peers import are_addresses
 from sidecar.gate.verdict import Refused
 from sidecar.wire.grammar import CONTROLS, FOLDED, HOP_BY_HOP, LOWER_NAME, SINGLETONS, Header, is_host, list_members
 
@@ -22,7 +23,7 @@ OVERRIDES = (
     b"x-http-method-override x-http-method x-method-override x-rewrite-url x-envoy-original-path "
     b"x-envoy-original-host x-envoy-external-address x-host forwarded x-forwarded x-real-ip x-client-ip "
     b"x-cluster-client-ip true-client-ip cf-connecting-ip cf-connecting-ipv6 fastly-client-ip x-azure-clientip "
-    b"x-azure-socketip x-appengine-user-ip x-remote-ip x-remote-addr x-proxyuser-ip proxy-client-ip "
+    b"x-forwarded-port x-azure-socketip x-appengine-user-ip x-remote-ip x-remote-addr x-proxyuser-ip proxy-client-ip "
     b"wl-proxy-client-ip x-scheme x-url-scheme front-end-https"
 ).split()
 OVERRIDE_PREFIXES = (b"x-forwarded-", b"x-original-")
@@ -33,7 +34,8 @@ ALB_HEADERS = (ALB_ACCESS_TOKEN, ALB_DATA, b"x-amzn-oidc-identity")
 """Headers that an AWS load balancer sends about the user it has signed in."""
 _SINGLE = (*SINGLETONS, ALB_ACCESS_TOKEN, ALB_DATA)
 _ALSO_READ = (
-    b"cookie accept x-forwarded-for x-forwarded-proto x-request-id access-control-request-method sec-fetch-site "
+    b"cookie accept x-forwarded-for x-forwarded-proto x-forwarded-host x-forwarded-port forwarded x-request-id "
+    b"access-control-request-method sec-fetch-site "
     b"sec-fetch-mode connection content-encoding"
 ).split()
 
@@ -42,7 +44,10 @@ _DECIDING = {name: _DECIDES_DROP if name in _DROPPED else _DECIDES for name in [
 # clients choose names: about 700 of those that they use, so that each is judged once
 _ACTIONS: Bounded[bytes, int] = Bounded(256 * 1024, preset=_DROPPED | _DECIDING)
 """Header names -> what becomes of such a header. It learns names to keep."""
-_LIST_HEADERS = {b"cookie": b"; ", b"accept": b", ", FORWARDED_FOR: b", ", b"connection": b", "}
+_LIST_HEADERS = {
+    b"cookie": b"; ", b"accept": b", ", b"connection": b", ",
+    **dict.fromkeys((FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PORT, FORWARDED), b", "),
+}  # fmt: skip
 # A client may not take an end-to-end header of the request away by naming it in Connection (RFC 9110 section 7.6.1)
 _NOT_NOMINATED = frozenset(
     [*OVERRIDES, *SET_BY_SIDECAR, *_SINGLE, b"cookie", b"content-encoding", b"content-range", b"accept"]
@@ -197,9 +202,9 @@ def _without_own_cookies(header: Header) -> list[Header]:
     return [(name, b";".join(pairs).strip())] if pairs else []
 
 
-def read_host(seen: dict[bytes, bytes], allowed: frozenset[str] | None) -> str:
+def read_host(host: bytes, allowed: frozenset[str] | None) -> str:
     """The host that the request names, in lower case, with its port. Refuses: REQUEST_INVALID, HOST_NOT_ALLOWED."""
-    name = _host_name(seen.get(b"host", b""))
+    name = _host_name(host)
     if allowed is not None and name not in allowed and re.sub(r":\d+\Z", "", name) not in allowed:
         raise Refused(Code.HOST_NOT_ALLOWED, f"Host: {name}")
     return name
@@ -219,24 +224,24 @@ _REQUEST_ID = re.compile(rb"[A-Za-z0-9._:-]{1,128}")
 def add_forwarded(
     kept: list[Header],
     seen: dict[bytes, bytes],
+    host: bytes,
     peer: str,
     scheme: str,
     request_id: str,
-    trusted: tuple[Network, ...],
+    said: Described | None,
 ) -> None:
     """Add who the client is: what a trusted peer said, extended by that peer; from anyone else the socket alone."""
     client, proto, chosen_id = peer.encode("ascii"), scheme.encode("ascii"), request_id.encode("ascii")
-    if trusted and is_trusted(peer, trusted):
-        hops = seen.get(FORWARDED_FOR, b"")
-        if hops and are_addresses(hops):
-            client = hops + b", " + client if client else hops
-        if seen.get(FORWARDED_PROTO) in (b"http", b"https"):
-            proto = seen[FORWARDED_PROTO]
+    if said is not None:
+        if said.hops and are_addresses(said.hops):
+            client = said.hops + b", " + client if client else said.hops
+        if said.proto in (b"http", b"https"):
+            proto = said.proto
         if _REQUEST_ID.fullmatch(seen.get(REQUEST_ID, b"")):
             chosen_id = seen[REQUEST_ID]
     if client:
         kept.append((FORWARDED_FOR, client))
     kept.append((FORWARDED_PROTO, proto))
-    if b"host" in seen:
-        kept.append((FORWARDED_HOST, seen[b"host"]))
+    if host:
+        kept.append((FORWARDED_HOST, host))
     kept.append((REQUEST_ID, chosen_id))

@@ -27,10 +27,16 @@ def require_own_origin(request: Request, extra_origins: frozenset[str] = frozens
         # what a page of ours with the policy `no-referrer` sends (Fetch standard, "append a request Origin header")
         return
     if origin is not None:
-        if not is_own_origin(origin.decode("latin-1"), request.host):
+        if not is_of_own(origin.decode("latin-1"), request):
             raise Refused(Code.ORIGIN_REFUSED, f"the origin {origin[:128]!r} is not the host {request.host!r}")
     elif site is None or request.websocket:
         raise Refused(Code.ORIGIN_REFUSED, "neither Origin nor Sec-Fetch-Site")
+
+
+def is_of_own(origin: str, request: Request) -> bool:
+    """Return whether an origin names the host of this request, with the port that a trusted proxy adds to it too."""
+    host, port = request.host, request.port
+    return is_own_origin(origin, host) or (bool(port) and is_own_origin(origin, f"{host}:{port}"))
 
 
 def is_own_origin(origin: str, host: str) -> bool:

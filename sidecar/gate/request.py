@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from sidecar.gate.codes import Code
+from sidecar.gate.forwarded import Described, described
 from sidecar.gate.headers import (
     add_forwarded,
     read_headers,
@@ -18,6 +20,7 @@ from sidecar.gate.headers import (
 from sidecar.gate.peers import Network
 from sidecar.gate.target import NO_ODDITIES, Oddity, read_target
 from sidecar.gate.trace import Trace
+from sidecar.gate.verdict import Refused
 from sidecar.wire.grammar import BODILESS_METHODS, Header
 
 
@@ -42,7 +45,8 @@ class Raw(NamedTuple):
 
 
 class Reading(NamedTuple):
-    """Settings of the reading: `hosts` in lower case, None for any; `trusted` peers whose X-Forwarded-* is believed.
+    """Settings of the reading: `hosts` in lower case, None for any; `trusted` peers whose X-Forwarded-* and Forwarded
+    are believed, their host where `hosts` are listed: a proxy may pass on what its client says of it.
     With `alb` the headers of a load balancer's sign-in are for the sidecar alone. `reserved` are names of headers that
     `to_app` gives to the sidecar alone."""
 
@@ -73,6 +77,8 @@ class Request(NamedTuple):
     oddities: frozenset[Oddity]
     has_body: bool
     websocket: bool
+    port: str = ""
+    """Port that the client has connected to, as a trusted proxy says, where the host may lack it."""
 
 
 def read(raw: Raw, reading: Reading) -> Request:
@@ -84,25 +90,39 @@ def read(raw: Raw, reading: Reading) -> Request:
         kept = without_alb(kept)
     if reading.reserved:
         kept = without_reserved(kept, seen, reading.reserved)
-    host = read_host(seen, reading.hosts)
+    said = described(seen, raw.peer, reading.trusted) if reading.trusted else None
+    named = seen.get(b"host", b"") if said is None else _host(seen, said, reading)
+    host = read_host(named, reading.hosts)
     has_body = b"transfer-encoding" in seen or seen.get(b"content-length", b"0").strip(b"0") != b""
     if has_body and raw.method in BODILESS_METHODS:
         oddities |= {Oddity.REQUEST_BODY}
-    add_forwarded(kept, seen, raw.peer, raw.scheme, raw.request_id, reading.trusted)
+    add_forwarded(kept, seen, named, raw.peer, raw.scheme, raw.request_id, said)
     target = path if raw.target.find(b"?") < 0 else path + b"?" + query
     return Request(
         raw.method, target, path.decode("ascii"), segments, query, kept, seen, host, raw.peer,
         raw.request_id, oddities, has_body, raw.websocket,
+        "" if said is None else said.port.decode("latin-1"),
     )  # fmt: skip
 
 
+def _host(seen: dict[bytes, bytes], said: Described | None, reading: Reading) -> bytes:
+    """The host that the client has named, as far as it is known; b"" where it has named none."""
+    if said is not None and said.host and reading.hosts is not None:
+        return said.host
+    return seen.get(b"host", b"")
+
+
 def as_it_came(raw: Raw, reading: Reading) -> Request:
-    """The request unjudged, for shadow mode alone: the raw target, with the headers of the sidecar still removed."""
+    """The request unjudged, for shadow mode alone: the raw target, with the headers of the sidecar still removed.
+    Raises Refused where it names no host, without which HTTP/1.1 cannot be spoken to the app."""
     kept, seen = read_headers(raw.headers, lenient=True)
+    if b"host" not in seen:
+        raise Refused(Code.REQUEST_INVALID, "Host: found none, expected one")
     if reading.alb:
         kept = without_alb(kept)
     kept = [header for header in kept if header[0] not in reading.reserved]
-    add_forwarded(kept, seen, raw.peer, raw.scheme, raw.request_id, reading.trusted)
+    said = described(seen, raw.peer, reading.trusted)
+    add_forwarded(kept, seen, _host(seen, said, reading), raw.peer, raw.scheme, raw.request_id, said)
     path, _, query = raw.target.partition(b"?")
     return Request(
         raw.method, raw.target, path.decode("latin-1"), (), query, kept, seen, "", raw.peer,

@@ -14,14 +14,14 @@ from sidecar.doors import answer
 from sidecar.doors.answer import Answer
 from sidecar.doors.refusal import RETURN_TO
 from sidecar.gate.codes import Code
+from sidecar.gate.forwarded import client_of
 from sidecar.gate.identity import Tokens
-from sidecar.gate.origin import is_own_origin, require_own_origin
+from sidecar.gate.origin import is_of_own, require_own_origin
 from sidecar.gate.own import CALLBACK_PATH, LOGIN_PATH, LOGOUT_PATH
 from sidecar.gate.peers import Network, client_key
 from sidecar.gate.request import Request
 from sidecar.gate.session import Session
 from sidecar.gate.verdict import Refused
-from sidecar.net.owners import client_address
 from sidecar.pages.router import PageRequest, Paths, form_of, page, query_of, redirect
 from sidecar.pages.templates import Pages
 from sidecar.record import line
@@ -171,7 +171,7 @@ class Login:
         """
         parts = urlsplit(self._ways.callback)
         origin = f"{parts.scheme}://{parts.netloc}"
-        if _MOVED in query or is_own_origin(origin, request.host):
+        if _MOVED in query or is_of_own(origin, request):
             return ""
         log.info("a sign-in at %r goes on at the callback's host %r", request.host[:256], parts.netloc)
         fields = {name: query[name] for name in (RETURN_TO, "with", *_PASSED_ON) if name in query}
@@ -306,8 +306,7 @@ class Login:
         return client_key(self._address(asked))
 
     def _address(self, asked: PageRequest) -> str:
-        request = asked.request
-        return client_address(request.peer, request.seen.get(b"x-forwarded-for", b""), self._trusted)
+        return client_of(asked.raw.headers, asked.raw.peer, self._trusted)
 
     async def _opened(
         self, pending: Pending, grant: Grant, nonce: str | None, asked: PageRequest, gone: tuple[bytes, ...],

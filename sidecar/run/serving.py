@@ -122,6 +122,7 @@ class Sidecar:
         self._tasks = Tasks()
         self.reload = Reload(deciding, self.gate, stamp, self._tasks)
         self.status = Status(deciding, self.gate, self.reload, parts.upstream, self.journal)
+        self.traffic.health.draining = lambda: self.status.draining
         self.metrics.read = self.status.gauges
 
     def _answer_envoy(self, ext_authz: ModuleType, door: Door) -> GrpcServer:

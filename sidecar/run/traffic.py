@@ -10,6 +10,7 @@ from sidecar.doors import answer, asgi
 from sidecar.doors.dialects import DIALECTS
 from sidecar.doors.door import Door, Receive, Scope
 from sidecar.doors.forward_auth import ForwardAuth
+from sidecar.doors.health_check import HealthCheck
 from sidecar.doors.proxy import Proxy
 from sidecar.doors.refusal import Refusals, Send, send_whole
 from sidecar.doors.websocket import WebSocketDoor
@@ -30,19 +31,22 @@ from sidecar.run.parts import Parts
 
 class Traffic:
     """The ASGI app of the traffic port: the sidecar's own paths, and the proxy for all others (R27). `authorize`
-    answers the questions of another proxy, where there is one. `refused` is told of what cannot be read as a request.
+    answers the questions of another proxy, where there is one, and `health` the checks of a balancer. `refused` is told
+    of what cannot be read as a request.
 
     Any ASGI server can call it. Ours gives it WebSockets too, and goes around ASGI by `direct`.
     """
 
     def __init__(
         self, proxy: Proxy, websockets: WebSocketDoor, own: OwnPaths, authorize: ForwardAuth | None,
-        refused: server.RecordRefusal,
+        health: HealthCheck, refused: server.RecordRefusal,
     ) -> None:  # fmt: skip
         self._proxy = proxy
         self._websockets = websockets
         self._own = own
         self._authorize = authorize
+        self.health = health
+        self._prefixes = (*own.prefixes, *health.targets)
         self.refused = refused
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -73,12 +77,14 @@ class Traffic:
             read = {"client": scope.get("client"), "scheme": scheme, "headers": head.headers, "method": head.method}
             await self._own({**read, "type": "http", "raw_target": head.target}, receive, send)
 
-    def direct(self, target: bytes) -> Proxy | ForwardAuth | None:
+    def direct(self, target: bytes) -> Proxy | ForwardAuth | HealthCheck | None:
         """Return who takes a request that is no WebSocket, None for the own paths. The one place that goes around ASGI,
         for speed: through ASGI a forwarded request costs 1.2 times the CPU (538 µs for 444), a refused one 1.5 times
         (385 for 259; docs/performance.md)."""
-        if not target.startswith(self._own.prefixes):
+        if not target.startswith(self._prefixes):
             return self._proxy
+        if target in self.health.targets:
+            return self.health
         if self._authorize is not None and self._authorize.has(target):
             return self._authorize
         return None if self._own.has(target) else self._proxy
@@ -105,7 +111,8 @@ def traffic(deciding: Deciding, parts: Parts, door: Door) -> Traffic:
         return request_id
 
     own = OwnPaths(door, _paths(deciding, parts, door))
-    return Traffic(Proxy(door, parts.upstream), websockets, own, authorize, refused)
+    health = HealthCheck(settings.health_paths)
+    return Traffic(Proxy(door, parts.upstream), websockets, own, authorize, health, refused)
 
 
 def _paths(deciding: Deciding, parts: Parts, door: Door) -> Paths:

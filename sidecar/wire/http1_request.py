@@ -241,10 +241,11 @@ def _read_request_line(line: bytes) -> tuple[str, bytes, str]:
 
 def _judge(method: str, target: bytes, version: str, headers: Headers, seen: dict[bytes, bytes]) -> Head:
     """Judge the headers together, in one place: host, framing, what becomes of the connection."""
-    # RFC 9112 section 3.2: a server MUST answer 400 to a request without Host, with two, or with an invalid one
-    if not _is_host(seen.get(b"host", b"")):
+    # RFC 9112 section 3.2: a server MUST answer 400 to a request without Host, with two, or with an invalid one; in
+    # HTTP/1.0 there may be none, as in a balancer's health check
+    if not _is_host(seen.get(b"host", b"")) and (version == "1.1" or b"host" in seen):
         raise _invalid("Host")
-    if len(seen) == 1:
+    if len(seen) <= 1:
         return Head(method, target, version, headers, 0, version == "1.1", False, False)
     length = _read_framing(seen, version)
     tokens = _tokens(seen[b"connection"]) if b"connection" in seen else _NO_TOKENS

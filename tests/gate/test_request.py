@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.gate.codes import Code
 from sidecar.gate.request import Raw, as_it_came, read
 from sidecar.gate.target import Oddity
+from sidecar.gate.verdict import Refused
 from sidecar.wire.grammar import Header
 from tests.gate.raw_request import READING, raw
 
@@ -45,9 +47,10 @@ def test_as_it_came_judges_nothing_and_still_takes_our_headers_out() -> None:
     assert dict(request.headers)[b"x-forwarded-for"] == b"10.0.0.9"
 
 
-def test_as_it_came_needs_no_host() -> None:
-    request = as_it_came(Raw("GET", b"/", [], "", "http", "r"), READING)
-    assert request.headers == [(b"x-forwarded-proto", b"http"), (b"x-request-id", b"r")]
+def test_as_it_came_needs_a_host_without_which_the_app_cannot_be_asked() -> None:
+    with pytest.raises(Refused) as caught:
+        as_it_came(Raw("GET", b"/", [], "", "http", "r"), READING)
+    assert caught.value.code is Code.REQUEST_INVALID
 
 
 def test_as_it_came_lets_connection_take_nothing_that_decides_and_drops_no_plain_name() -> None:

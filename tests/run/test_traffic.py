@@ -110,6 +110,23 @@ def code_of(answer: httpx.Response) -> str:
     return str(answer.json()["code"])
 
 
+async def test_a_balancer_may_ask_by_address_where_the_setting_says_so(stack: Stack, tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text(stack.routes)
+    environ = {
+        **stack.environ, "SIDECAR_UPSTREAM": upstream_of(stack), "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"),
+        "SIDECAR_CERBOS": "127.0.0.1:1", "SIDECAR_HOSTS": "app.test", "SIDECAR_HEALTH_PATHS": "/livez",
+        "SIDECAR_DECISION_LOG": str(tmp_path / "decisions.jsonl"),
+    }  # fmt: skip
+    sidecar = Sidecar(prepare(understand(environ, {}), environ), None)
+    by_address = {"host": "10.0.3.4:8080"}
+    assert (await ask(sidecar.traffic, "GET", "/livez", headers=by_address)).status_code == 200
+    assert code_of(await ask(sidecar.traffic, "GET", "/livez/x", headers=by_address)) == "host_not_allowed"
+    assert code_of(await ask(sidecar.traffic, "GET", "/livez?x", headers=by_address)) == "host_not_allowed"
+    sidecar.status.draining = True
+    assert (await ask(sidecar.traffic, "GET", "/livez", headers=by_address)).status_code == 503
+    await sidecar.aclose()
+
+
 async def test_any_asgi_client_gets_what_a_client_of_our_server_gets(stack: Stack, traffic: Traffic) -> None:
     alice = stack.tokens["alice"]
     assert (await ask(traffic, "GET", "/public")).json()["target"] == "/public"

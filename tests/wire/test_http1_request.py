@@ -179,7 +179,7 @@ REFUSED: dict[str, tuple[bytes, Violation]] = {
     "8193 bytes": (line("GET /" + "a" * 8192 + " HTTP/1.1"), Violation.TARGET_TOO_LONG),
     # host
     "no host": (head(host=""), INVALID),
-    "no host, 1.0": (b"GET /x HTTP/1.0\r\n\r\n", INVALID),
+    "empty host, 1.0": (b"GET /x HTTP/1.0\r\nHost:\r\n\r\n", INVALID),
     "two hosts": (head("Host: app.test"), AMBIGUOUS),
     "empty host": (head(host="Host:"), INVALID),
     "userinfo": (head(host="Host: a@b"), INVALID),
@@ -500,3 +500,9 @@ def test_connection_has_at_most_64_options() -> None:
     with pytest.raises(BadRequest) as raised:
         read(head("Connection: close" + "," * 64))
     assert raised.value.fault is Violation.INVALID
+
+
+def test_http_1_0_may_name_no_host_as_health_checks_do() -> None:
+    found = read(b"GET /livez HTTP/1.0\r\n\r\n")
+    assert (found.target, found.headers, found.keep_alive) == (b"/livez", [], False)
+    assert read(b"GET /livez HTTP/1.0\r\nAccept: */*\r\n\r\n").length == 0
