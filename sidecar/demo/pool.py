@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import functools
 import hashlib
 import uuid
 from collections.abc import Mapping
@@ -112,6 +113,7 @@ def _claims(token: str) -> dict[str, Any]:
     return jwt.decode(token, options={"verify_signature": False})
 
 
+@functools.cache
 def pool_key() -> jwt.PyJWK:
     """The private key of moto's pools, as moto ships it; the public half is in the key set that it serves."""
     # here and not above: moto comes with the extra `demo`
