@@ -153,6 +153,10 @@ async def test_one_that_cannot_be_asked_about_leaves_the_others_their_answers() 
 # --- lookups of many ids ---
 
 
+def _id_of(request_line: str) -> str:
+    return request_line.split()[1].removeprefix("/ids/")
+
+
 class Ids:
     """A hook that holds its answers about ids of four digits until it is let go, and a route that asks it."""
 
@@ -162,12 +166,12 @@ class Ids:
         self.hooks = Lookups({Hook: HttpSource()}, now=lambda: 0.0)
 
     async def answer(self, writer: asyncio.StreamWriter) -> None:
-        if len(self.asked()[-1]) == 4:
+        if len(_id_of(self.web.asked[-1][0])) == 4:
             await self.go.wait()
         await json_answer({"owner": "alice"})(writer)
 
     def asked(self) -> list[str]:
-        return [line.split()[1].removeprefix("/ids/") for line, _ in self.web.asked]
+        return [_id_of(line) for line, _ in self.web.asked]
 
     async def decide(self, principal: Principal, *ids: int) -> list[Verdict]:
         owner = {"owner": Attribute(lambda document: document["owner"])}
