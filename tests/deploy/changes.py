@@ -1,4 +1,4 @@
-"""The question whether images and pods have to be tried: their tests take minutes, and most changes touch none of it."""
+"""The question whether what takes long has to be tried: images and pods above all, which most changes do not touch."""
 
 from __future__ import annotations
 
@@ -11,18 +11,24 @@ MAINS = ("origin/HEAD", "origin/main", "main")
 
 
 def left_out(root: Path, environ: Mapping[str, str]) -> str:
-    """Why images and pods are left out here, or "": they run in CI, where asked for, and where a part of them changed.
+    """Return why images and pods are left out here, or ""."""
+    base = untouched(root, environ, PARTS)
+    if not base:
+        return ""
+    return f"nothing of the images changed since {base[:9]}; they are tried in CI, and by: make test DEPLOY=1"
+
+
+def untouched(root: Path, environ: Mapping[str, str], parts: tuple[str, ...]) -> str:
+    """Return the commit since which none of the parts changed, "" where one did, in CI, and where all is asked for.
 
     A change is one against the merge base with main, and on main itself against the commit before; without git all is one.
     """
     if environ.get("CI") or environ.get("DEPLOY"):
         return ""
     base = _base(root)
-    if base is None or _git(root, "diff", "--name-only", base, "--", *PARTS):
+    if base is None or _git(root, "diff", "--name-only", base, "--", *parts):
         return ""
-    if _git(root, "ls-files", "--others", "--exclude-standard", "--", *PARTS):
-        return ""
-    return f"nothing of the images changed since {base[:9]}; they are tried in CI, and by: make test DEPLOY=1"
+    return "" if _git(root, "ls-files", "--others", "--exclude-standard", "--", *parts) else base
 
 
 def _base(root: Path) -> str | None:

@@ -279,9 +279,9 @@ def interleaved(turns: int) -> tuple[Counter[str], Pool[Forward]]:
 
 @pytest.mark.slow
 def test_a_hundred_users_of_a_hostile_upstream_get_their_own_answer_or_a_fault() -> None:
-    """20,000 requests, interleaved, on shared connections; `make fuzz` sends a million."""
-    told, pool = interleaved(200)
-    assert sum(told.values()) == 20_000
+    """5,000 requests, interleaved, on shared connections; `make fuzz` sends a million."""
+    told, pool = interleaved(50)
+    assert sum(told.values()) == 5_000
     assert {name for name in told if "fault" in name} == {
         "fault unavailable of closed_before_answer",
         "fault partial of truncated_length",
@@ -289,8 +289,8 @@ def test_a_hundred_users_of_a_hostile_upstream_get_their_own_answer_or_a_fault()
         *(f"fault protocol of {shape}" for shape in MIX if HEAD_FAULTS.get(shape) is FaultKind.PROTOCOL),
         "fault protocol of broken_chunk",
     }
-    assert pool.residual > 1_000
-    assert pool.reused > 1_000
+    assert pool.residual > 250
+    assert pool.reused > 250
 
 
 # --- connecting ---

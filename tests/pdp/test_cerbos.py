@@ -575,7 +575,10 @@ def test_what_is_nested_without_end_is_refused() -> None:
     assert caught.value.code is Code.REFERENCE_INVALID
 
 
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
+TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.builds(
+    # longer than 127 bytes, whose length takes two
+    lambda character, times: character * times, st.characters(exclude_categories=["Cs"]), st.integers(100, 300)
+)  # fmt: skip
 ATTRIBUTES = st.dictionaries(TEXT, ANYTHING.filter(plain), max_size=4)
 RESOURCES = st.builds(Resource, TEXT, TEXT, TEXT, ATTRIBUTES, scope=TEXT)
 
