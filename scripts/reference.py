@@ -282,6 +282,38 @@ nothing reaches the app: many servers don't take a longer one. In shadow mode no
 With a proxy that [asks the sidecar](../guides/beside-a-proxy.md#headers-of-to_app), the proxy's file needs a line for each header.""".splitlines()
 
 
+BROWSERS_AND_METHODS = """\
+## Preflights, methods, and what is said once
+
+<!-- example: routes.yaml -->
+```yaml
+version: 1
+routes:
+  - &calendar
+    path: /calendars/{id:int}
+    resource: calendar
+    id: "{path.id}"
+    query: []
+    cors: app
+    actions: {GET: read, REPORT: read, MKCALENDAR: create}
+  - {<<: *calendar, path: "/calendars/{id:int}.ics", actions: {GET: export}}
+```
+
+**Preflights.** With `cors: {origins: …}` the sidecar answers preflights of the origins in the list and marks the app's answers. With `cors: app`
+the app does both. A preflight (OPTIONS with `Origin` and `Access-Control-Request-Method`) then goes to the app, without asking anybody, and
+without cookies, `Authorization` and headers about a principal; the log says `preflight`. Nothing else passes that way: every other request on
+the route is decided as ever, an OPTIONS that is no preflight, too. The sidecar's own refusals have no CORS headers then, so a page of
+another origin sees only that the call failed. Pages of other origins can't use a session here: for that, list them with `credentials: true`.
+If `cors` isn't given, OPTIONS is a method like any other, and a preflight of a route without it is 403 `cors_refused`.
+
+**Methods.** `actions` and `methods` take every registered method (WebDAV, CalDAV, DeltaV) but CONNECT and TRACE, and other words in capitals with
+a warning from `check`. A method is refused on every route that doesn't name it (405), with `defaults.access: authenticated`, too, unless it
+is one of HTTP or WebDAV. `WS` is the word for a WebSocket.
+
+**Merge keys.** `<<: *name` puts in what the mapping with the anchor `&name` has and this one doesn't say itself, also from several:
+`<<: [*first, *second]`, where the first goes before the second. An error names the line where the value is written.""".splitlines()
+
+
 def routes() -> str:
     """docs/reference/routes.md"""
     return "\n".join(
@@ -299,6 +331,8 @@ def routes() -> str:
             *PRINCIPAL,
             "",
             *TO_APP,
+            "",
+            *BROWSERS_AND_METHODS,
             "",
             "## Patterns of a path variable",
             "",

@@ -176,17 +176,18 @@ class ListOf:
 
 @dataclass(frozen=True)
 class WordOr:
-    """One word alone, or a list."""
+    """One word alone, or another shape, which is no text."""
 
     word: str
-    other: ListOf
+    other: Shape
+    what: str = "a list"
 
     def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
         if not isinstance(node, yaml.ScalarNode):
             return self.other.read(node, path, reader)
         if node.value == self.word:
             return self.word
-        return reader.fault(mark_of(node, path), f"found {_kind(node)}, expected {self.word} or a list")
+        return reader.fault(mark_of(node, path), f"found {_kind(node)}, expected {self.word} or {self.what}")
 
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [{"enum": [self.word]}, self.other.schema()]}
@@ -311,14 +312,47 @@ def _pairs(node: yaml.Node, path: str, reader: Reader) -> list[tuple[str, yaml.N
     if not isinstance(node, yaml.MappingNode):
         reader.fault(mark_of(node, path), f"found {_kind(node)}, expected a mapping")
         return []
-    pairs, names = [], set()
+    pairs: dict[str, tuple[str, yaml.Node, yaml.Node]] = {}
+    merged: list[yaml.Node] = []
     for key, value in node.value:
         name = key.value if isinstance(key, yaml.ScalarNode) else ""
-        if name in names:
+        if name in pairs or (merged and key.tag == _MERGE):
             reader.fault(mark_of(key, path), f"found {name!r} twice, expected it once")
-        names.add(name)
-        pairs.append((name, key, value))
-    return pairs
+        elif key.tag == _MERGE:
+            merged = _mappings(value, path, reader)
+        else:
+            pairs[name] = (name, key, value)
+    for one in merged:
+        for name, key, value in _merged_pairs(one, path, reader, {id(node)}):
+            pairs.setdefault(name, (name, key, value))
+    return list(pairs.values())
+
+
+_MERGE = "tag:yaml.org,2002:merge"
+
+
+def _mappings(node: yaml.Node, path: str, reader: Reader) -> list[yaml.Node]:
+    """The mappings of a merge key (yaml.org/type/merge): one, or a list of which the first goes before the others."""
+    items = node.value if isinstance(node, yaml.SequenceNode) else [node]
+    for item in items:
+        if not isinstance(item, yaml.MappingNode):
+            reader.fault(mark_of(item, path), f"found {_kind(item)} at '<<', expected a mapping, as *anchor")
+            return []
+    return list(items)
+
+
+def _merged_pairs(node: yaml.Node, path: str, reader: Reader, seen: set[int]) -> list[tuple[str, yaml.Node, yaml.Node]]:
+    """The pairs of a mapping that is merged, those that it merges itself last; each mapping is looked at once."""
+    if id(node) in seen:
+        return []
+    seen.add(id(node))
+    own, rest = [], []
+    for key, value in node.value:
+        if key.tag == _MERGE:
+            rest += _mappings(value, path, reader)
+        else:
+            own.append((key.value if isinstance(key, yaml.ScalarNode) else "", key, value))
+    return [*own, *(pair for one in rest for pair in _merged_pairs(one, path, reader, seen))]
 
 
 def read_document(text: str, file: str, shape: Shape) -> tuple[Any, Reader]:

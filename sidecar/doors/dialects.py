@@ -20,7 +20,7 @@ from sidecar.gate.own import (
 from sidecar.gate.peers import MAX_ADDRESS
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Refused
-from sidecar.wire.grammar import FORWARDED_BY_SOME, METHODS, Header
+from sidecar.wire.grammar import FORWARDED_BY_SOME, Header, is_method
 
 AUTHORIZE = AUTHORIZE_PATH.encode("ascii")
 
@@ -132,7 +132,7 @@ def read_question(question: Raw, dialect: Dialect) -> Raw:
     if len(said) != len(spoken):
         raise Refused(Code.PROXY_AMBIGUOUS, f"without {b', '.join(sorted(spoken - said.keys())).decode()}")
     method = said[dialect.method].decode("latin-1") if dialect.method else question.method
-    if method not in METHODS:
+    if not is_method(method):
         raise Refused(Code.REQUEST_INVALID, f"the method {method[:32]!r}")
     client, before = _client(said[FORWARDED_FOR])
     kept.append((b"host", said[dialect.host]))

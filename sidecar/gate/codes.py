@@ -282,5 +282,5 @@ class Ground(StrEnum):
     ALLOWED = "allowed", "Cerbos answered EFFECT_ALLOW"
     AUTHENTICATED = "authenticated", "the route takes any signed-in principal"
     PUBLIC = "public", "the route takes everybody"
-    PREFLIGHT = "preflight", "a preflight, answered by the route's `cors`"
+    PREFLIGHT = "preflight", "a preflight, answered by the route's `cors`, or by the app with `cors: app`"
     SHADOW = "shadow", "shadow mode: never in the log, where the code of the refusal stands"

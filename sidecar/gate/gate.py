@@ -276,6 +276,8 @@ class Gate:
             stages[stage] = end - since
 
     def _cross_origin(self, evaluation: _Evaluation, route: Route, request: Request) -> Verdict | None:
+        if route.app_preflight and cors.is_preflight(request):
+            return self._permit(evaluation, cors.without_credentials(request), Ground.PREFLIGHT)
         if cors.is_preflight(request) and "OPTIONS" not in route.actions:
             return Preflight(cors.preflight_headers(route.cors, request), evaluation.facts)
         evaluation.reply_headers = cors.answer_headers(route.cors, request)

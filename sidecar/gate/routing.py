@@ -56,10 +56,24 @@ _ORDER = tuple(Pattern)
 
 
 class Variable(NamedTuple):
-    """A `{name}` or `{name:pattern}` segment."""
+    """A `{name}` or `{name:pattern}` segment, as `{id}.json` with a literal text before it, after it, or both."""
 
     name: str
     pattern: Pattern
+    before: str = ""
+    after: str = ""
+
+    def holds(self, segment: str) -> bool:
+        """Return whether a segment has the literal texts, and a text of one character or more between them."""
+        return (
+            len(segment) > len(self.before) + len(self.after)
+            and segment.startswith(self.before)
+            and segment.endswith(self.after)
+        )
+
+    def value(self, segment: str) -> str:
+        """The text between the literal ones, in a segment that has them."""
+        return segment[len(self.before) : len(segment) - len(self.after)]
 
 
 class Rest(NamedTuple):
@@ -82,7 +96,8 @@ class Cors(NamedTuple):
 class Route(NamedTuple):
     """One entry of `routes.yaml`. `name` is its path as written. `asks`: method -> what it asks, HEAD as GET.
 
-    `allow`: what this route takes though others may read it differently. `recheck`: seconds, 0 for never.
+    `allow`: what this route takes though others may read it differently. `recheck`: seconds, 0 for never. With
+    `app_preflight` the app answers preflights.
     """
 
     name: str
@@ -93,6 +108,7 @@ class Route(NamedTuple):
     cors: Cors | None = None
     recheck: float = 0.0
     to_app: ToApp | None = None
+    app_preflight: bool = False
 
     @property
     def actions(self) -> Mapping[str, str]:
@@ -112,10 +128,11 @@ class Match(NamedTuple):
 class _Node:
     """One place in the tree: where each kind of next segment leads."""
 
-    __slots__ = ("literals", "rest", "route", "variables")
+    __slots__ = ("affixed", "literals", "rest", "route", "variables")
 
     def __init__(self) -> None:
         self.literals: dict[str, _Node] = {}
+        self.affixed: list[tuple[Variable, _Node]] = []
         self.variables: list[tuple[Pattern, _Node]] = []
         self.route: Route | None = None
         self.rest: Route | None = None
@@ -123,6 +140,8 @@ class _Node:
     def child(self, segment: str | Variable) -> _Node:
         if isinstance(segment, str):
             return self.literals.setdefault(segment, _Node())
+        if segment.before or segment.after:
+            return self._affixed(segment._replace(name=""))
         for pattern, node in self.variables:
             if pattern is segment.pattern:
                 return node
@@ -130,6 +149,20 @@ class _Node:
         self.variables.append((segment.pattern, node))
         self.variables.sort(key=lambda pair: _ORDER.index(pair[0]))
         return node
+
+    def _affixed(self, segment: Variable) -> _Node:
+        for known, node in self.affixed:
+            if known == segment:
+                return node
+        node = _Node()
+        self.affixed.append((segment, node))
+        self.affixed.sort(key=lambda pair: _precedence(pair[0]))
+        return node
+
+
+def _precedence(segment: Variable) -> tuple[int, int, int]:
+    """The place of a variable with literal texts among such: the most of it goes first, then the most before it."""
+    return -len(segment.before) - len(segment.after), -len(segment.before), _ORDER.index(segment.pattern)
 
 
 class RouteTable:
@@ -200,8 +233,8 @@ class RouteTable:
 
 
 def _find(node: _Node, segments: tuple[str, ...], at: int, strict: bool) -> Route | None:
-    """The most specific route below a node: a literal goes before variables, and these before `**`, where the rest of
-    the path leads to a route."""
+    """The most specific route below a node: a literal goes before variables, of these one with literal texts first, and
+    all before `**`, where the rest of the path leads to a route."""
     if at == len(segments):
         return node.route
     segment = segments[at]
@@ -210,6 +243,11 @@ def _find(node: _Node, segments: tuple[str, ...], at: int, strict: bool) -> Rout
         found = _find(literal, segments, at + 1, strict)
         if found is not None:
             return found
+    for variable, child in node.affixed:
+        if variable.holds(segment) and (not strict or _PATTERNS[variable.pattern].fullmatch(variable.value(segment))):
+            found = _find(child, segments, at + 1, strict)
+            if found is not None:
+                return found
     for pattern, child in node.variables:
         if _PATTERNS[pattern].fullmatch(segment) if strict else segment:
             found = _find(child, segments, at + 1, strict)
@@ -228,7 +266,11 @@ def _check_oddities(request: Request, route: Route | None) -> None:
 
 def path_values(route: Route, segments: tuple[str, ...]) -> Mapping[str, str]:
     """The texts of the route's variables, in a path that it matched."""
-    return {part.name: text for part, text in zip(route.segments, segments, strict=False) if isinstance(part, Variable)}
+    return {
+        part.name: part.value(text) if part.before or part.after else text
+        for part, text in zip(route.segments, segments, strict=False)
+        if isinstance(part, Variable)
+    }
 
 
 def ask_of(route: Route, method: str) -> Ask:
@@ -250,8 +292,11 @@ def allowed_methods(route: Route) -> tuple[str, ...]:
 # --- the path of a route, as written ---
 
 # pchar without escapes, "*" and ";", and whatever the escapes of a request's UTF-8 may stand for
-_LITERAL = re.compile(r"[A-Za-z0-9._~!$&'()+,=:@\u00a0-\U0010ffff-]+")
-_VARIABLE = re.compile(r"\{([A-Za-z_][A-Za-z0-9_]*)(?::([a-z]+))?\}")
+_PCHARS = r"[A-Za-z0-9._~!$&'()+,=:@\u00a0-\U0010ffff-]"
+_LITERAL = re.compile(rf"{_PCHARS}+")
+_VARIABLE = re.compile(rf"({_PCHARS}*)\{{([A-Za-z_][A-Za-z0-9_]*)(?::([a-z]+))?\}}({_PCHARS}*)")
+# a variable in the words of Express and Rails, Flask, Next.js
+_FOREIGN = re.compile(r":([A-Za-z_]\w*)|<(?:(int|uuid):|\w+:)?([A-Za-z_]\w*)>|\[([A-Za-z_]\w*)\]", re.ASCII)
 
 
 def parse_path(path: str) -> tuple[Segment, ...]:
@@ -259,12 +304,29 @@ def parse_path(path: str) -> tuple[Segment, ...]:
     if not path.startswith("/"):
         raise ValueError(f"found {path!r}, expected a path that starts with '/'")
     texts = path[1:].split("/")
+    _refuse_foreign(path, texts)
     segments = tuple(_parse_segment(text, at == len(texts) - 1) for at, text in enumerate(texts))
     names = [segment.name for segment in segments if isinstance(segment, Variable)]
     twice = sorted({name for name in names if names.count(name) > 1})
     if twice:
         raise ValueError(f"found {{{twice[0]}}} twice in {path!r}, expected each name once")
     return segments
+
+
+def _refuse_foreign(path: str, texts: list[str]) -> None:
+    """Refuse a path with a variable that is written as another framework writes one."""
+    found = [text for text in texts if _FOREIGN.fullmatch(text)]
+    if found:
+        meant = "/".join(["", *map(_own_variable, texts)])
+        raise ValueError(f"found the segment {found[0]!r} in {path!r}, did you mean {meant!r}?")
+
+
+def _own_variable(text: str) -> str:
+    foreign = _FOREIGN.fullmatch(text)
+    if foreign is None:
+        return text
+    name = foreign[1] or foreign[3] or foreign[4]
+    return f"{{{name}:{foreign[2]}}}" if foreign[2] else f"{{{name}}}"
 
 
 def _parse_segment(text: str, last: bool) -> Segment:
@@ -276,10 +338,14 @@ def _parse_segment(text: str, last: bool) -> Segment:
         return text
     variable = _VARIABLE.fullmatch(text)
     if variable:
-        pattern = variable[2] or "default"
-        if pattern not in set(Pattern) or variable[2] == "default":
+        pattern = variable[3] or "default"
+        if pattern not in set(Pattern) or variable[3] == "default":
             raise ValueError(f"found the pattern {pattern!r}, expected int, uuid, slug or any")
-        return Variable(variable[1], Pattern(pattern))
+        return Variable(variable[2], Pattern(pattern), variable[1], variable[4])
+    if text.count("{") > 1:
+        raise ValueError(
+            f"found the segment {text!r}, expected one variable in it: two could be told apart in two ways"
+        )
     if text in (".", "..") or not _LITERAL.fullmatch(text):
         raise ValueError(f"found the segment {text!r}, expected a text, {{name}}, {{name:pattern}} or, at the end, **")
     return text

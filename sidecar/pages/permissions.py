@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -17,11 +16,10 @@ from sidecar.gate.verdict import Forward, Refuse, Refused, Verdict
 from sidecar.pages.router import PageRequest, Paths
 from sidecar.study.batch import decide_all
 from sidecar.wire import strict_json
-from sidecar.wire.grammar import Header
+from sidecar.wire.grammar import Header, is_method
 
 MAX_ENTRIES = 500
 """Requests in one question."""
-_METHOD = re.compile(r"[A-Z]{1,16}")
 # what is of the question itself, and not of the requests that are asked about
 _NOT_THEIRS = frozenset(
     b"content-length content-type transfer-encoding expect origin sec-fetch-site sec-fetch-mode sec-fetch-dest upgrade "
@@ -100,7 +98,7 @@ def _one(number: int, entry: Any) -> tuple[str, str]:
     if not isinstance(entry, dict) or entry.keys() != {"method", "path"}:
         raise Refused(Code.BODY_INVALID, f"[{number}]: expected method and path, and nothing else")
     method, path = entry["method"], entry["path"]
-    if not isinstance(method, str) or not _METHOD.fullmatch(method):
+    if not isinstance(method, str) or not is_method(method):
         raise Refused(Code.BODY_INVALID, f"[{number}].method: expected a method in capitals")
     if not isinstance(path, str) or not path.startswith("/"):
         raise Refused(Code.BODY_INVALID, f"[{number}].path: expected a path")

@@ -78,6 +78,9 @@ def _references(node: yaml.Node | None, path: str = "") -> Iterator[tuple[Refere
     """The references in all texts below a node, wherever the grammar has them."""
     if isinstance(node, yaml.MappingNode):
         for key, value in node.value:
+            if key.tag == "tag:yaml.org,2002:merge":
+                # it has its references where it stands
+                continue
             yield from _references(value, f"{path}.{key.value}".lstrip("."))
     elif isinstance(node, yaml.SequenceNode):
         for at, value in enumerate(node.value):

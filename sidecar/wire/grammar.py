@@ -83,6 +83,23 @@ METHODS = frozenset(
     {"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "PROPFIND", "PROPPATCH", "MKCOL", "COPY", "MOVE"}
     | {"LOCK", "UNLOCK", "REPORT", "SEARCH", "QUERY"}
 )
+# Those that the IANA registry of methods has besides: RFC 2068, 3253, 3648, 3744, 4437, 4791 and 5842
+EXTENSION_METHODS = frozenset(
+    {"ACL", "BASELINE-CONTROL", "BIND", "CHECKIN", "CHECKOUT", "LABEL", "LINK", "MERGE", "MKACTIVITY", "MKCALENDAR"}
+    | {"MKREDIRECTREF", "MKWORKSPACE", "ORDERPATCH", "REBIND", "UNBIND", "UNCHECKOUT", "UNLINK", "UPDATE"}
+    | {"UPDATEREDIRECTREF", "VERSION-CONTROL"}
+)
+# RFC 9110 section 9.1: method = token, and "standardized methods are defined in all-uppercase US-ASCII letters".
+# TRACK echoes as TRACE does, PRI begins HTTP/2, and WS is no method but the word for a handshake in `routes.yaml`
+METHOD = r"(?!(?:CONNECT|TRACE|TRACK|PRI|WS)(?![A-Z-]))(?=[A-Z-]{1,32}(?![A-Z-]))[A-Z]+(?:-[A-Z]+)*"
+_METHOD = re.compile(METHOD)
+
+
+def is_method(name: str) -> bool:
+    """Return whether a route may name a method, and a request have it: METHODS, and what is spelled like them."""
+    return name in METHODS or _METHOD.fullmatch(name) is not None
+
+
 # RFC 9110 section 9.2.1: methods that are "essentially read-only"; without TRACE
 SAFE_METHODS = frozenset(("GET", "HEAD", "OPTIONS"))
 # RFC 9110 sections 9.3.1, 9.3.2 and 9.3.5: content in such a request "has no generally defined semantics"; section

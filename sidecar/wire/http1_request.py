@@ -27,6 +27,7 @@ from sidecar.wire.grammar import (
     TOKEN,
     Header,
     is_host,
+    is_method,
     list_members,
 )
 
@@ -175,7 +176,8 @@ class HeadReader:
                     method, target, version, last.headers, 0, last.keep_alive, last.expects_continue, websocket=False
                 )
         self._headers, self._seen, self._ended = [], {}, False
-        self._parse(head)
+        # the parser knows few methods, and of none other than CONNECT does the framing depend
+        self._parse(head if method in METHODS else b"POST / HTTP/" + version.encode("ascii") + lines)
         judged = _judge(method, target, version, self._headers, self._seen)
         if len(lines) <= _MAX_REMEMBERED and not judged.length and not judged.websocket:
             self._last = (lines, judged._replace(headers=tuple(judged.headers)))
@@ -229,14 +231,19 @@ def _learn(name: bytes) -> bytes:
 
 def _read_request_line(line: bytes) -> tuple[str, bytes, str]:
     parts = line.split(b" ")
-    if len(parts) != 3 or parts[0] not in _METHODS or parts[2] not in _VERSIONS:
+    if len(parts) != 3 or parts[2] not in _VERSIONS:
         raise _invalid("the request line")
+    method = _METHODS.get(parts[0])
+    if method is None:
+        method = parts[0].decode("latin-1")
+        if not is_method(method):
+            raise _invalid("the method")
     target = parts[1]
     if len(target) > MAX_TARGET:
         raise BadRequest(Violation.TARGET_TOO_LONG, f"a target over {MAX_TARGET} bytes")
     if not ORIGIN_FORM.fullmatch(target):
         raise BadRequest(Violation.TARGET_INVALID, "a target that is not in origin-form")
-    return _METHODS[parts[0]], target, _VERSIONS[parts[2]]
+    return method, target, _VERSIONS[parts[2]]
 
 
 def _judge(method: str, target: bytes, version: str, headers: Headers, seen: dict[bytes, bytes]) -> Head:

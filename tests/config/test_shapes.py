@@ -166,3 +166,52 @@ def test_a_warning_has_its_place_and_is_no_problem() -> None:
     reader = Reader("f")
     reader.warn(Mark(2, 3, "a.b"), "odd")
     assert (list(map(str, reader.warnings)), reader.problems) == (["f:2:3: a.b: odd"], [])
+
+
+# --- merge keys ---
+
+THINGS = Record({"things": Field(ListOf(SHAPE), "things", ())}, "things")
+
+
+def things(text: str) -> tuple[list[dict[str, object]], list[str]]:
+    entry, reader = read_document(text, "f.yaml", THINGS)
+    assert isinstance(entry, Entry)
+    return [thing.values for thing in entry["things"]], [str(problem) for problem in reader.problems]
+
+
+def test_a_mapping_that_is_merged_gives_what_the_entry_does_not_say_itself() -> None:
+    text = """\
+things:
+  - &first {name: a, kind: b, tags: [x], more: {p: q}}
+  - &second {<<: *first, name: b, count: 2}
+  - {<<: [*second, *first], open: true, more: {r: s}}
+  - {name: d, <<: {kind: b, name: e}}
+"""
+    found, problems = things(text)
+    assert problems == []
+    assert [(one["name"], one["kind"], one["count"], one["tags"], one["more"]) for one in found] == [
+        ("a", "b", 1, ["x"], {"p": "q"}), ("b", "b", 2, ["x"], {"p": "q"}), ("b", "b", 2, ["x"], {"r": "s"}), ("d", "b", 1, (), {}),
+    ]  # fmt: skip
+    assert found[2]["open"] is True
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("things: [{<<: x, name: a}]", "f.yaml:1:15: things[0]: found text 'x' at '<<', expected a mapping, as *anchor"),
+        ("things: [{<<: [{name: a}, [b]]}]", "f.yaml:1:27: things[0]: found a list at '<<', expected a mapping, as *anchor"),
+        ("things: [{<<: {kind: b}, <<: {count: 2}, name: a}]", "f.yaml:1:26: things[0]: found '<<' twice, expected it once"),
+        ("things: [{<<: {nam: b}, name: a}]", "f.yaml:1:16: things[0]: found the name 'nam', expected one of name, kind"),
+        ("things: [{'<<': {kind: b}, name: a}]", "f.yaml:1:11: things[0]: found the name '<<', expected one of name"),
+    ],
+)  # fmt: skip
+def test_a_merge_that_cannot_be_meant_is_named_with_its_place(text: str, problem: str) -> None:
+    assert any(found.startswith(problem) for found in things(text)[1]), things(text)[1]
+
+
+def test_a_mapping_that_merges_itself_or_others_a_million_times_is_read_once() -> None:
+    assert things("things: [&a {name: a, <<: *a}]") == (things("things: [{name: a}]")[0], [])
+    levels = "\n".join(f"  - &l{n} {{<<: [*l{n - 1}, *l{n - 1}]}}" for n in range(1, 40))
+    found, problems = things(f"things:\n  - &l0 {{name: a, count: 3}}\n{levels}\n")
+    assert problems == []
+    assert {(one["name"], one["count"]) for one in found} == {("a", 3)}

@@ -123,6 +123,12 @@ CASES = (
     ), 200, 1, app={"proxy-authorization": [], "te": [], "upgrade": [], "http2-settings": []}),
     Case("bytes beyond ASCII in a header", (Ask("/docs/1", user="alice", headers=("X-A: caf\xe9 \xff",)),), 200, 1, app={"x-a": ["caf\xe9 \xff"]}),
     Case("preflight from nowhere", (Ask("/docs/1", "OPTIONS", headers=("Origin: https://evil.test", "Access-Control-Request-Method: DELETE")),), 403, 0),
+    Case("a preflight that the app answers", (
+        Ask("/calendars/1.ics", "OPTIONS", headers=("Origin: https://front.test", "Access-Control-Request-Method: MKCALENDAR", "X-Auth-Subject: root")),
+    ), 200, 1, app={**NOBODY, "origin": ["https://front.test"], "access-control-request-method": ["MKCALENDAR"]}),
+    Case("a variable inside a segment", (Ask("/calendars/1.ics", user="alice"),), 200, 1, sent="/calendars/1.ics", app=ALICE),
+    Case("a method that the route names", (Ask("/calendars/1.ics", "MKCALENDAR", "alice", ("Content-Type: text/xml",), b"<a/>"),), 200, 1, app=ALICE),
+    Case("a method that no route names", (Ask("/docs/1", "MKCALENDAR", "alice"), Ask("/public/a", "CHECKOUT", "alice")), 405, 0),
     Case("a browser without a session", (Ask("/docs/1", headers=(BROWSER,)),), 302, 0, client={"location": "/_sidecar/login?return_to=/docs/1"}),
     Case("a session", (Ask("/docs/1", session="alice", headers=("Cookie: mine=1",)),), 200, 1, app={**ALICE, "cookie": ["mine=1"]}),
     Case("a session that is renewed", (Ask("/docs/1", session="idle"),), 200, 1, app={**ALICE, "cookie": []}, client={"set-cookie": "__Host-session="}),

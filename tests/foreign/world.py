@@ -34,6 +34,12 @@ to_app: {headers: {Remote-User: "{principal.id}"}}
 routes:
   - {path: "/plain/{id}", access: authenticated, to_app: {authorization: drop}}
   - {path: "/basic/{id}", access: authenticated, to_app: {authorization: keep}}
+  - path: "/calendars/{id:int}.ics"
+    resource: document
+    id: "{path.id}"
+    lookup: document
+    cors: app
+    actions: {GET: view, MKCALENDAR: edit}
   - {path: "/hidden/{id}", resource: document, id: "{path.id}", lookup: hidden, actions: {GET: view}}
   - path: /mine
     resource: document

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.gate.codes import Code
-from sidecar.gate.cors import answer_headers, is_preflight, preflight_headers
+from sidecar.gate.cors import answer_headers, is_preflight, preflight_headers, without_credentials
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.routing import Cors
 from sidecar.gate.verdict import Refused
@@ -58,3 +58,15 @@ def test_an_answer_is_marked_for_the_origin_that_asked_and_never_for_all() -> No
     assert marks == (
         (b"access-control-allow-origin", FRONT.encode()), (b"vary", b"Origin"), (b"access-control-allow-credentials", b"true"),
     )  # fmt: skip
+
+
+def test_a_preflight_for_the_app_has_no_credentials() -> None:
+    headers = [
+        (b"host", b"x"),
+        (b"cookie", b"a=1"),
+        (b"authorization", b"Basic x"),
+        (b"origin", b"https://a"),
+        (b"x-a", b"1"),
+    ]
+    made = without_credentials(read(Raw("OPTIONS", b"/", headers, "", "http", "r"), Reading()))
+    assert [name for name, _ in made.headers][:3] == [b"host", b"origin", b"x-a"]

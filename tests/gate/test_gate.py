@@ -942,3 +942,65 @@ async def test_a_method_asks_what_its_own_action_says() -> None:
         assert isinstance(await decide(world, "/notes", method), Forward)
         assert world.asked == ["keys", "cerbos"]
         assert (world.question.resources[0].kind, world.question.resources[0].attributes) == ("doc", {})
+
+
+PREFLIGHT = ((b"origin", b"https://any.test"), (b"access-control-request-method", b"PUT"))
+
+
+def gate_with(route: Route, *, shadow: bool = False) -> Gate:
+    gate = World().gate(shadow=shadow)
+    gate.rules = replace(gate.rules, table=RouteTable([route]))
+    return gate
+
+
+async def test_a_preflight_goes_to_the_app_where_the_route_says_so_without_anybodys_name() -> None:
+    gate = gate_with(policy("/docs", {"GET": "list"})._replace(app_preflight=True))
+    own = [
+        (b"host", b"app.test"),
+        (b"authorization", b"Bearer " + TOKEN),
+        (b"cookie", b"a=1"),
+        (b"x-auth-subject", b"root"),
+    ]
+    verdict = await gate.decide(Raw("OPTIONS", b"/docs?a=b", [*own, *PREFLIGHT], "", "http", "r"), None)
+    assert isinstance(verdict, Forward)
+    assert (verdict.method, verdict.target, verdict.ground, verdict.expires) == (
+        b"OPTIONS",
+        b"/docs?a=b",
+        Ground.PREFLIGHT,
+        None,
+    )
+    assert (verdict.reply_headers, verdict.obligations, verdict.facts.principal) == ((), (), "")
+    names = {name for name, _ in verdict.headers}
+    assert names >= {b"origin", b"access-control-request-method"}
+    assert not names & {b"authorization", b"cookie", b"x-auth-subject", b"x-auth-roles"}
+
+
+@pytest.mark.parametrize("left_out", PREFLIGHT)
+async def test_another_options_than_a_preflight_is_a_method_as_ever(left_out: tuple[bytes, bytes]) -> None:
+    gate = gate_with(policy("/docs", {"GET": "list"})._replace(app_preflight=True))
+    headers = [(b"host", b"app.test"), *(pair for pair in PREFLIGHT if pair != left_out)]
+    verdict = await gate.decide(Raw("OPTIONS", b"/docs", headers, "", "http", "r"), None)
+    assert isinstance(verdict, Refuse)
+    assert verdict.code is Code.METHOD_UNMAPPED
+    elsewhere = await gate.decide(
+        Raw("OPTIONS", b"/other", [(b"host", b"app.test"), *PREFLIGHT], "", "http", "r"), None
+    )
+    assert isinstance(elsewhere, Refuse)
+    assert elsewhere.code is Code.ROUTE_UNMAPPED
+
+
+async def test_a_method_beyond_the_usual_ones_is_decided_where_a_route_names_it_and_refused_elsewhere() -> None:
+    gate = gate_with(policy("/docs", {"GET": "list", "MKCALENDAR": "create"}))
+    for method, code in (("MKCALENDAR", None), ("FOO", Code.METHOD_UNMAPPED), ("MKCOL", Code.METHOD_UNMAPPED)):
+        headers = [(b"host", b"app.test"), (b"authorization", b"Bearer " + TOKEN)]
+        verdict = await gate.decide(Raw(method, b"/docs", headers, "", "http", "r"), None)
+        if isinstance(verdict, Refuse):
+            assert (verdict.code, verdict.methods) == (code, ("GET", "HEAD", "MKCALENDAR"))
+        else:
+            assert (verdict.facts.action, code) == ("create", None)
+    fallback = World().gate()
+    fallback.rules = replace(fallback.rules, table=RouteTable([], Access.AUTHENTICATED))
+    headers = [(b"host", b"app.test"), (b"authorization", b"Bearer " + TOKEN)]
+    verdict = await fallback.decide(Raw("MKCALENDAR", b"/docs", headers, "", "http", "r"), None)
+    assert isinstance(verdict, Refuse)
+    assert verdict.code is Code.METHOD_UNMAPPED

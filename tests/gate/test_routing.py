@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 
 import pytest
@@ -213,6 +214,8 @@ def test_head_is_decided_as_get_and_405_lists_what_there_is() -> None:
     [
         ("/", ("",)), ("/a", ("a",)), ("/a/", ("a", "")), ("/{x}", (Variable("x", Pattern.DEFAULT),)),
         ("/{x:any}/b", (Variable("x", Pattern.ANY), "b")), ("/a/**", ("a", Rest())), ("/a.b~c@d:e", ("a.b~c@d:e",)),
+        ("/{x:int}.json", (Variable("x", Pattern.INT, "", ".json"),)), ("/v{x}", (Variable("x", Pattern.DEFAULT, "v"),)),
+        ("/@{x:slug}:archive/b", (Variable("x", Pattern.SLUG, "@", ":archive"), "b")), ("/a:b", ("a:b",)), ("/x{y}é", (Variable("y", Pattern.DEFAULT, "x", "é"),)),
     ],
 )  # fmt: skip
 def test_a_path_is_parsed(path: str, segments: tuple[object, ...]) -> None:
@@ -221,12 +224,63 @@ def test_a_path_is_parsed(path: str, segments: tuple[object, ...]) -> None:
 
 @pytest.mark.parametrize(
     "path",
-    ["", "a", "/a//b", "/**/a", "/{x", "/{1x}", "/{x:float}", "/{x:default}", "/{x}{y}", "/a{x}", "/{a}/{a}", "/.", "/a/..",
+    ["", "a", "/a//b", "/**/a", "/{x", "/{1x}", "/{x:float}", "/{x:default}", "/{x}{y}", "/{x}.{y}", "/a{x", "/a{x}b}", "/a{x}?", "/{x}a b", "/{a}/{a}", "/.", "/a/..",
      "/a b", "/a?b", "/a#b", "/a%2fb", "/a*", "/a;b", "/a\\b"],
 )  # fmt: skip
 def test_a_path_that_cannot_be_meant_is_refused(path: str) -> None:
     with pytest.raises(ValueError, match="found"):
         parse_path(path)
+
+
+@pytest.mark.parametrize(
+    ("path", "meant"),
+    [
+        ("/users/:id", "/users/{id}"), ("/:org/repos/:repo_name", "/{org}/repos/{repo_name}"), ("/users/<id>", "/users/{id}"),
+        ("/users/<int:id>/x", "/users/{id:int}/x"), ("/users/<uuid:id>", "/users/{id:uuid}"), ("/users/<string:name>", "/users/{name}"), ("/users/[id]", "/users/{id}"),
+    ],
+)  # fmt: skip
+def test_a_variable_as_another_framework_writes_it_is_named_with_what_is_meant(path: str, meant: str) -> None:
+    with pytest.raises(ValueError, match="did you mean") as caught:
+        parse_path(path)
+    assert str(caught.value).endswith(f" in {path!r}, did you mean {meant!r}?")
+
+
+@pytest.mark.parametrize(
+    "order", list(itertools.permutations(["/d/{x}", "/d/{x}.json", "/d/v{x}", "/d/v{x:int}.json"]))
+)
+def test_a_variable_with_literal_texts_goes_before_one_without_and_the_most_text_first(order: tuple[str, ...]) -> None:
+    table = RouteTable(route(path) for path in order)
+    for target, name, value in [
+        ("/d/7", "/d/{x}", "7"), ("/d/7.json", "/d/{x}.json", "7"), ("/d/v7", "/d/v{x}", "7"), ("/d/v7.json", "/d/v{x:int}.json", "7"),
+        ("/d/vx.json", "/d/{x}.json", "vx"), ("/d/.json", "/d/{x}", ".json"), ("/d/v", "/d/{x}", "v"), ("/d/7.JSON", "/d/{x}", "7.JSON"),
+        ("/d/a.json.json", "/d/{x}.json", "a.json"),
+    ]:  # fmt: skip
+        found = table.match(request(target))
+        assert (found.route.name, found.path) == (name, {"x": value}), target
+
+
+def test_of_two_with_as_much_text_the_one_with_more_before_goes_first_and_a_narrow_one_before_a_wide_one() -> None:
+    paths = ["/{x}bb", "/aa{x}", "/a{x}b", "/{x:int}cc", "/{x:any}cc"]
+    for order in (paths, paths[::-1]):
+        table = RouteTable(route(path) for path in order)
+        assert [table.match(request(target)).route.name for target in ("/aaxbb", "/axbb", "/7cc", "/xcc")] == [
+            "/aa{x}", "/a{x}b", "/{x:int}cc", "/{x:any}cc",
+        ]  # fmt: skip
+
+
+def test_a_text_between_literal_ones_is_held_to_its_pattern() -> None:
+    table = RouteTable([route("/d/{x:int}.json"), route("/e/{x:any}.json/z")])
+    for target in ("/d/07.json", "/d/x.json", "/d/7%20.json"):
+        assert matched(table, target) is Code.SEGMENT_INVALID
+    for target in ("/d/7", "/d/.json", "/d/7.jso", "/d/7.json/"):
+        assert matched(table, target) is Code.ROUTE_UNMAPPED
+    assert table.match(request("/e/a%20b.json/z")).path == {"x": "a b"}
+
+
+@pytest.mark.parametrize(("one", "other"), [("/{x}.json", "/{y}.json"), ("/a{x:int}b/c", "/a{z:int}b/c")])
+def test_two_that_take_the_same_paths_are_refused(one: str, other: str) -> None:
+    with pytest.raises(ValueError, match="names the same paths"):
+        RouteTable([route(one), route(other)])
 
 
 @pytest.mark.slow

@@ -14,6 +14,7 @@ from sidecar.wire import grammar
 from sidecar.wire.grammar import (
     CONTENT_LENGTH,
     CONTROLS,
+    EXTENSION_METHODS,
     FIELD_LINE,
     FIELD_NAME,
     FOLDED,
@@ -29,6 +30,7 @@ from sidecar.wire.grammar import (
     TEXT,
     host_and_port,
     is_host,
+    is_method,
     list_members,
 )  # fmt: skip
 from sidecar.wire.http1_request import BadRequest, HeadReader
@@ -66,6 +68,34 @@ def test_controls_are_all_below_a_space_but_the_tab_and_del() -> None:
 def test_a_field_line_has_a_token_a_colon_and_a_value(line: bytes, field: tuple[bytes, bytes] | None) -> None:
     match = FIELD_LINE.fullmatch(line)
     assert (match and match.groups()) == field
+
+
+def test_a_method_is_capitals_that_ask_for_no_tunnel_and_no_echo() -> None:
+    assert all(map(is_method, [*METHODS, *EXTENSION_METHODS, "FOO", "M-SEARCH", "WSX", "PRINT", "CONNECTS", "A" * 32]))
+    assert not any(
+        map(
+            is_method,
+            [
+                "CONNECT",
+                "TRACE",
+                "TRACK",
+                "PRI",
+                "WS",
+                "get",
+                "Get",
+                "",
+                "A" * 33,
+                "M_S",
+                "-A",
+                "A-",
+                "A--B",
+                "GET\n",
+                "G\u0130T",
+                "A1",
+            ],
+        )
+    )
+    assert not METHODS & EXTENSION_METHODS
 
 
 def test_a_length_is_digits_alone() -> None:

@@ -9,6 +9,7 @@ from sidecar.config.routes.hints import hint
 from sidecar.config.routes.methods import Method, ask_of_method, check_methods
 from sidecar.config.routes.to_app import to_app_of
 from sidecar.config.shapes import Entry, Mark, Reader
+from sidecar.config.suggest import did_you_mean
 from sidecar.gate.ask import asks
 from sidecar.gate.lookup import Lookup
 from sidecar.gate.routing import (
@@ -23,7 +24,7 @@ from sidecar.gate.routing import (
 )
 from sidecar.gate.target import Oddity
 from sidecar.gate.to_app import ToApp
-from sidecar.wire.grammar import METHODS, SAFE_METHODS
+from sidecar.wire.grammar import EXTENSION_METHODS, METHODS, SAFE_METHODS, is_method
 
 
 def read_entries(
@@ -37,7 +38,7 @@ def read_entries(
         segments = _segments(entry, reader)
         if segments is None:
             continue
-        key = tuple(part.pattern if isinstance(part, Variable) else part for part in map(_comparable, segments))
+        key = tuple(map(_comparable, segments))
         if key in lines:
             reader.fault(
                 entry.at("path"), f"names the same paths as {lines[key]['path']!r} in line {lines[key].mark.line}"
@@ -56,7 +57,8 @@ def _to_app(entry: Entry, default: ToApp | None, access: Access, reader: Reader)
 
 
 def _comparable(segment: Segment) -> object:
-    return (segment,) if isinstance(segment, str) else segment
+    """A segment as another one that takes the same texts is."""
+    return segment._replace(name="") if isinstance(segment, Variable) else segment
 
 
 def _segments(entry: Entry, reader: Reader) -> tuple[Segment, ...] | None:
@@ -84,7 +86,7 @@ def _route(
         reader.fault(entry.at("recheck"), "found it on a route without the action WS, expected it for WebSockets only")
     return Route(
         entry["path"], segments, access, asks(made), frozenset(map(Oddity, entry["allow"])),
-        _cors(entry, made, reader), entry["recheck"],
+        _cors(entry, made, reader), entry["recheck"], app_preflight=entry["cors"] == "app",
     )  # fmt: skip
 
 
@@ -122,10 +124,18 @@ def _open_methods(entry: Entry, reader: Reader) -> _Actions:
 
 def _check_methods(mark: Mark, methods: Any, reader: Reader) -> None:
     for method in methods:
-        if method not in METHODS and method != WEBSOCKET:
+        if method == WEBSOCKET or method in METHODS or method in EXTENSION_METHODS:
+            continue
+        known = f"one of {', '.join(sorted(METHODS))} or {WEBSOCKET}"
+        if not is_method(method):
             reader.fault(
-                mark, f"found the method {method!r}, expected one of {', '.join(sorted(METHODS))} or {WEBSOCKET}"
+                mark, f"found the method {method!r}, expected {known}, or another that is no tunnel and no echo"
             )
+            continue
+        meant = did_you_mean(method, [*METHODS, *EXTENSION_METHODS])
+        reader.warn(
+            mark, f"found the method {method!r}, which is not registered, expected {known} in most cases{meant}"
+        )
 
 
 def _check_public(entry: Entry, segments: tuple[Segment, ...], methods: Any, reader: Reader) -> None:
@@ -139,7 +149,7 @@ def _check_public(entry: Entry, segments: tuple[Segment, ...], methods: Any, rea
 
 def _cors(entry: Entry, actions: Iterable[str], reader: Reader) -> Cors | None:
     cors = entry["cors"]
-    if cors is None:
+    if cors is None or cors == "app":
         return None
     methods = cors["methods"] if cors["methods"] is not None else [m for m in actions if m != WEBSOCKET]
     unmapped = [method for method in methods if method not in actions and method != "HEAD"]

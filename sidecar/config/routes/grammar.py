@@ -40,7 +40,7 @@ def _key_url(text: str) -> str:
 _NAMES = ListOf(Text(pattern=r"\S+", what="a name"), single=True)
 _TEMPLATE = Text(parse_template, what="a text with {references}")
 _DURATION = Text(units.duration, what="a duration such as 300ms or 2s")
-_METHOD = r"[A-Z]+"
+_METHOD = r"[A-Z]+(?:-[A-Z]+)*"
 
 IDENTITY = Record(
     {
@@ -135,7 +135,10 @@ ROUTE = Record(
         **_QUERY,
         "allow": Field(ListOf(Choice(tuple(Oddity)), single=True), "oddities that this route accepts", ()),
         "max_body": _MAX_BODY,
-        "cors": Field(CORS, "other origins from which browsers may call the route"),
+        "cors": Field(
+            WordOr("app", CORS, "a mapping"),
+            "other origins from which browsers may call the route; `app`: the app answers preflights itself",
+        ),
         "recheck": Field(_DURATION, "how often an open WebSocket is decided again", 0.0),
         "to_app": Field(TO_APP, "what the app is told of who asks: each name takes the place of the file's"),
     },

@@ -23,7 +23,18 @@ from tests.config.routes.reading import faults, one_route, read
         ("{path: /a/../b, access: public}", "found the segment '..'"),
         ("{path: /a//b, access: public}", "found the segment ''"),
         ("{path: /x, access: open}", "expected authenticated or public"),
-        ("{path: /x, resource: r, actions: {FETCH: a}}", "found the method 'FETCH'"),
+        ("{path: /x, resource: r, actions: {CONNECT: a}}", "found the method 'CONNECT', expected one of COPY, DELETE"),
+        ("{path: /x, resource: r, actions: {TRACE: a, GET: b}}", "or another that is no tunnel and no echo"),
+        ("{path: /x, access: authenticated, methods: [M_SEARCH]}", "found 'M_SEARCH', expected a method"),
+        (
+            "{path: '/users/:id', access: public}",
+            "routes[0].path: found the segment ':id' in '/users/:id', did you mean '/users/{id}'?",
+        ),
+        (
+            "{path: '/a/{x}.{y}', access: public}",
+            "routes[0].path: found the segment '{x}.{y}', expected one variable in it",
+        ),
+        ("{path: /x, access: authenticated, cors: all}", "routes[0].cors: found text 'all', expected app or a mapping"),
         ("{path: /x, resource: r, actions: {get: a}}", "found the name 'get', expected a method"),
         ("{path: /x, resource: r, actions: {GET: a, HEAD: b}}", "HEAD is decided as GET"),
         ("{path: /x, resource: r, actions: {GET: a}, id: '{path.id}'}", "expected a variable of the path: none"),
@@ -80,3 +91,37 @@ def test_allow_and_cors_are_read() -> None:
     assert read_route.cors is not None
     assert read_route.cors.methods == ("GET",)
     assert read_route.cors.credentials is True
+
+
+def test_the_app_answers_preflights_where_the_route_says_so() -> None:
+    (made,) = read(one_route("{path: /x, access: authenticated, cors: app}")).table.routes
+    assert (made.cors, made.app_preflight) == (None, True)
+    (other,) = read(one_route("{path: /x, access: authenticated, cors: {origins: ['https://a.b']}}")).table.routes
+    assert (other.cors is not None, other.app_preflight) == (True, False)
+
+
+def test_a_registered_method_is_taken_as_it_is_and_another_with_a_warning() -> None:
+    found = read(one_route("{path: /x, resource: r, actions: {MKCALENDAR: a, REPORT: b, VERSION-CONTROL: c}}"))
+    assert (found.table.routes[0].actions, found.warnings) == (
+        {"MKCALENDAR": "a", "REPORT": "b", "VERSION-CONTROL": "c"},
+        (),
+    )
+    (warning,) = read(one_route("{path: /x, access: authenticated, methods: [GET, GETT, WS]}")).warnings
+    assert "routes[0].methods: found the method 'GETT', which is not registered" in str(warning)
+    assert str(warning).endswith("did you mean 'GET'?")
+
+
+def test_a_route_that_is_merged_says_the_rest_itself() -> None:
+    text = """\
+version: 1
+routes:
+  - &doc {path: /docs, resource: doc, query: [], actions: {GET: list}}
+  - {<<: *doc, path: "/docs/{id:int}", id: "{path.id}", actions: {GET: read}}
+  - {<<: *doc, path: "/docs/{id:int}.json", id: "{path.id}"}
+"""
+    made = read(text).table.routes
+    assert [(route.name, route.actions, route.asks["GET"].kind) for route in made] == [
+        ("/docs", {"GET": "list"}, "doc"), ("/docs/{id:int}", {"GET": "read"}, "doc"), ("/docs/{id:int}.json", {"GET": "list"}, "doc"),
+    ]  # fmt: skip
+    (fault,) = faults(text.replace(', path: "/docs/{id:int}.json", id: "{path.id}"', ""))
+    assert fault.startswith("routes.yaml:3:17: routes[2].path: names the same paths as '/docs'")
