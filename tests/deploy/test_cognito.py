@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from sidecar.config.settings import read_settings
 from sidecar.demo.processes import Process, status_of
@@ -140,6 +141,8 @@ def test_each_output_is_a_setting(shell: Shell, tmp_path: Path) -> None:
     text = outputs.pop("Environment")
     named = {re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).upper(): value for name, value in outputs.items()}
     assert named == dict(line.split("=", 1) for line in text.splitlines())
+    compose = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())["services"]["sidecar"]["environment"]
+    assert named.keys() <= compose.keys()
     with_secret = {**named, "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_SESSION_SECRET": SESSION_SECRET}
     assert read_settings(with_secret, {}).login_modes == {"hosted"}
 
