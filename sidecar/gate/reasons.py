@@ -115,7 +115,7 @@ class Reason(StrEnum):
         "nothing: the request came after the time for running requests")
     # the exchange
     HTTP_RESPONSE_TIMEOUT = ("http_response_timeout", FaultKind.TIMEOUT,
-        "no whole head of an answer in time",
+        "no whole head of an answer in time; of a lookup or a PDP no whole answer, the connection included",
         "make the server faster, or raise its time-out: `SIDECAR_UPSTREAM_HEAD_TIMEOUT` for the app, `timeout` for a lookup")
     CONNECTION_READ_TIMEOUT = ("connection_read_timeout", FaultKind.TIMEOUT,
         "the body of the answer stopped",

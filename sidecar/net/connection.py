@@ -257,6 +257,15 @@ class Connection(asyncio.BufferedProtocol, Generic[Permit]):
             and not self.transport.get_write_buffer_size()
         )
 
+    async def require_open(self, seconds: float) -> None:
+        """Wait whether the server closes it, before anything was sent. Raises Fault."""
+        if not self.transport.is_closing():
+            await self.wait(self.loop.time() + seconds)
+        if self.transport.is_closing():
+            # the transport says why in the loop's next turn
+            await asyncio.sleep(0)
+            raise self._closed("before the request")
+
     async def ask(self, reader: ResponseReader, head: bytes, body: Body | None) -> None:
         """Send a request and wait for the head of its answer, which `reader` reads. Raises Fault, or what `body.read`
         raises; then the connection is closed."""

@@ -21,6 +21,10 @@ from sidecar.wire.http1_response import ResponseReader
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"PUT", b"DELETE", b"OPTIONS", b"TRACE"))
 """Methods that may be sent again (RFC 9110 section 9.2.2)."""
 
+OBJECTS_WITHIN = 0.1
+"""Seconds in which a server that is only reached may close: in TLS 1.3 it asks for a certificate in the handshake, and
+says after it that it got none; a forwarded port closes where nobody listens behind it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -162,9 +166,13 @@ class Pool(Generic[Permit]):
         return await self._dialer.dial(partial(self._make, permit))
 
     async def reach(self) -> None:
-        """Open a connection and close it; nothing is sent on it. Raises Fault."""
+        """Open a connection and close it; nothing is sent on it. Raises Fault, also of a server that closes at once."""
         self._make_room()
-        (await self._dialer.dial(partial(self._make, None))).give_up()
+        connection = await self._dialer.dial(partial(self._make, None))
+        try:
+            await connection.require_open(OBJECTS_WITHIN)
+        finally:
+            connection.give_up()
 
     def _has_room(self) -> bool:
         return len(self.connections) < self.max_connections

@@ -221,6 +221,9 @@ async def test_a_server_that_wants_a_certificate_says_so_and_takes_ours(files: F
         other = certificates(tmp_path)
         strange = tls_context(str(files.ca), str(other.certificate), str(other.key))
         assert (await faults(origin, tls=strange)).reason is Reason.CERTIFICATE_REFUSED
+        # who only looks whether it is there is told, too
+        async with pool_of(origin, tls=tls_context(str(files.ca))) as pool:
+            assert (await fault_of(pool.reach())).reason is Reason.CERTIFICATE_REQUIRED
         own = tls_context(str(files.ca), str(files.certificate), str(files.key))
         async with pool_of(origin, tls=own) as pool:
             assert await fetch(pool) == (200, b"ok")
