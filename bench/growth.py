@@ -18,7 +18,7 @@ from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading
 from sidecar.gate.routing import Access, Route, RouteTable, parse_path
-from sidecar.pdp.cerbos import message_of, principal_of
+from sidecar.pdp.cerbos_messages import entries_of, message_of, principal_of
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 NOW = 1_700_000_000.0
@@ -30,7 +30,7 @@ class Ports:
 
     async def check(self, question: Question) -> PdpAnswer:
         """An allow."""
-        message_of(question, principal_of(question.principal))
+        message_of(question.request_id, principal_of(question.principal), entries_of(question.resources))
         one = question.resources[0]
         return PdpAnswer(question.request_id, "call", (Result(one.kind, one.id, {one.action: ALLOW}),))
 

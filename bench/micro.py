@@ -23,7 +23,7 @@ from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.routing import Access, Route, RouteTable, ask_of, parse_path
 from sidecar.gate.settle import HeldAnswer, Released, settle
 from sidecar.gate.verdict import Facts
-from sidecar.pdp.cerbos import answer_of, message_of, principal_of
+from sidecar.pdp.cerbos_messages import entries_of, message_of, principal_of, read_answer
 from sidecar.wire.http1_response import encode_request
 from tests.permits import Permit
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
@@ -91,7 +91,7 @@ def test_lookup(benchmark: Any) -> None:
 
 def test_question(benchmark: Any) -> None:
     told = principal_of(ALICE)
-    assert benchmark(message_of, QUESTION, told)
+    assert benchmark(lambda: message_of(QUESTION.request_id, told, entries_of(QUESTION.resources)))
 
 
 def test_answer(benchmark: Any) -> None:
@@ -100,7 +100,7 @@ def test_answer(benchmark: Any) -> None:
     entry.resource.kind, entry.resource.id = "contact", "7"
     entry.actions["read"] = EFFECT_ALLOW
     data = message.SerializeToString()
-    assert benchmark(lambda: judge(QUESTION, answer_of(CheckResourcesResponse.FromString(data)))) == [True]
+    assert benchmark(lambda: judge(QUESTION, read_answer(data))) == [True]
 
 
 def test_key_of_a_remembered_decision(benchmark: Any) -> None:

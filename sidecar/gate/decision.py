@@ -30,13 +30,15 @@ class Resource(NamedTuple):
 
 
 class Question(NamedTuple):
-    """One CheckResources call: may the principal do to each resource what it says?"""
+    """A question to the PDP: may the principal do to each resource what it says?"""
 
     request_id: str
     principal: Principal
     resources: tuple[Resource, ...]
     trace: tuple[Header, ...] = ()
     """Headers that go with the call and are no part of what is asked."""
+    alone: bool = False
+    """True if it is asked in a call of its own: one that is traced, since a call has one trace."""
 
 
 class Result(NamedTuple):

@@ -330,8 +330,9 @@ class Gate:
 
     async def _decided(self, facts: Facts, principal: Principal, resource: Resource) -> bool:
         question = Question(facts.request_id, principal, (resource,))
-        if facts.trace is not None:
-            question = question._replace(trace=facts.trace.headers(facts.trace.decision))
+        trace = facts.trace
+        if trace is not None:
+            question = question._replace(trace=trace.headers(trace.decision), alone=trace.sampled)
         answer = await self._pdp.check(question)
         facts.call_id = answer.call_id
         if answer.results:

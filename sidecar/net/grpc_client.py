@@ -6,12 +6,11 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Coroutine
-from typing import Any
+from collections.abc import Sequence
 
 from sidecar.gate.reasons import Reason
 from sidecar.net.faults import reason_of, said_by
-from sidecar.net.grpc_client_connection import ClientConnection, Method
+from sidecar.net.grpc_client_connection import AwaitedCall, C, ClientConnection, Method, UnaryCall
 from sidecar.wire.grpc import CallFailed, Status
 from sidecar.wire.hpack import Field
 
@@ -42,21 +41,25 @@ class Channel:
         self._opening: asyncio.Task[ClientConnection] | None = None
         self._closed = False
 
-    def call(
-        self, method: Method, message: bytes, deadline: float, headers: tuple[Field, ...] = ()
-    ) -> Coroutine[Any, Any, bytes]:
+    async def call(self, method: Method, message: bytes, deadline: float, headers: Sequence[Field] = ()) -> bytes:
         """Call with a message, wait for the answer's until `deadline` in the loop's time. `headers` go with this call,
         besides the method's. Raises CallFailed."""
+        call = AwaitedCall(method, message, deadline, headers)
+        await self.start_later(call)
+        return await call.result()
+
+    def start_together(self, calls: Sequence[C]) -> Sequence[C]:
+        """Start calls now, in one piece of output; return those for which there is no connection, or no room on it."""
+        connection = self._connection
+        return calls if connection is None or not connection.usable else connection.start_together(calls)
+
+    async def start_later(self, call: UnaryCall) -> None:
+        """Start a call when there is a connection with room for it, until its deadline, unless it is over by then.
+        Raises CallFailed."""
         connection = self._connection
         if connection is None or not connection.usable:
-            return self._connect_and_call(method, message, deadline, headers)
-        return connection.call(method, message, deadline, headers)
-
-    async def _connect_and_call(
-        self, method: Method, message: bytes, deadline: float, headers: tuple[Field, ...]
-    ) -> bytes:
-        connection = await self._connect(deadline)
-        return await connection.call(method, message, deadline, headers)
+            connection = await self._connect(call.deadline)
+        await connection.start_later(call)
 
     async def _connect(self, deadline: float) -> ClientConnection:
         if self._closed:

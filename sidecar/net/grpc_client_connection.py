@@ -9,7 +9,7 @@ import asyncio
 import math
 from collections import deque
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 from sidecar.net.grpc_outbox import Outbox
 from sidecar.wire import grpc, hpack, http2
@@ -47,24 +47,81 @@ class Method:
 
 
 class UnaryCall:
-    """One call under way, on a stream of its own."""
+    """One call: what it asks, and what becomes of its answer. `deadline` is in the loop's time; `headers` go with this
+    call, besides the method's. Each call ends once, by `succeed` or by `fail`, or never where it was given up."""
 
-    __slots__ = ("answer", "begun", "deadline", "future", "more", "since", "unsent")
+    __slots__ = (
+        "answer", "begun", "connection", "deadline", "headers", "method", "more", "number", "over", "since",
+        "unsent",
+    )  # fmt: skip
 
-    def __init__(self, future: asyncio.Future[bytes], since: float, deadline: float) -> None:
-        self.future = future
-        self.since = since
+    def __init__(self, method: Method, deadline: float, headers: Sequence[Field]) -> None:
+        self.method = method
         self.deadline = deadline
+        self.headers = headers
+        self.over = False  # nobody waits for it
+        self.connection: ClientConnection | None = None
+        self.number = 0
+        self.since = 0.0
         self.more = 0
         self.unsent = b""
         self.begun = False  # its answer's headers have come
         self.answer = b""
 
+    def message(self) -> bytes:
+        """The question; asked for when the call goes out."""
+        raise NotImplementedError
+
+    def succeed(self, message: bytes) -> None:
+        """End with the answer's message."""
+        raise NotImplementedError
+
     def fail(self, error: CallFailed) -> None:
-        """End without an answer, unless it has one."""
-        if not self.future.done():
+        """End without an answer."""
+        raise NotImplementedError
+
+    def goes_on(self, now: float) -> bool:
+        """Return whether somebody waits beyond the deadline, which has come; then there is a later one."""
+        return False
+
+    def give_up(self) -> None:
+        """Tell the server that nobody waits for the answer any more, if the call is under way."""
+        if self.connection is not None:
+            self.connection.give_up(self.number)
+
+
+class AwaitedCall(UnaryCall):
+    """A call whose one asker waits for its answer."""
+
+    __slots__ = ("_future", "_message")
+
+    def __init__(self, method: Method, message: bytes, deadline: float, headers: Sequence[Field]) -> None:
+        super().__init__(method, deadline, headers)
+        self._message = message
+        self._future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+    def message(self) -> bytes:
+        return self._message
+
+    def succeed(self, message: bytes) -> None:
+        if not self._future.done():
+            self._future.set_result(message)
+
+    def fail(self, error: CallFailed) -> None:
+        if not self._future.done():
             # one of its own for each: whoever raises it adds to its traceback
-            self.future.set_exception(CallFailed(error.status, error.detail))
+            self._future.set_exception(CallFailed(error.status, error.detail))
+
+    async def result(self) -> bytes:
+        """The answer's message. Raises CallFailed."""
+        try:
+            return await self._future
+        except asyncio.CancelledError:
+            self.give_up()
+            raise
+
+
+C = TypeVar("C", bound=UnaryCall)
 
 
 class ClientConnection(asyncio.Protocol):
@@ -92,6 +149,7 @@ class ClientConnection(asyncio.Protocol):
         self._timer_at = math.inf
         self._most = _MOST_CALLS
         self._room: deque[asyncio.Future[None]] = deque()  # calls that wait for one to end
+        self._promised = 0  # room for those of them who know, and have not begun
 
     # --- what the transport says ---
 
@@ -121,9 +179,10 @@ class ClientConnection(asyncio.Protocol):
 
     def _end(self, error: CallFailed) -> None:
         self.usable = False
-        for call in self._calls.values():
-            call.fail(error)
+        calls = list(self._calls.values())
         self._calls.clear()
+        for call in calls:
+            call.fail(error)
         if not self.ready.done():
             self.ready.set_exception(error)
         self._let_in()
@@ -143,34 +202,54 @@ class ClientConnection(asyncio.Protocol):
 
     # --- calls ---
 
-    async def call(self, method: Method, message: bytes, deadline: float, headers: Sequence[Field]) -> bytes:
-        """One call, until `deadline` in the loop's time. Raises CallFailed."""
-        while len(self._calls) >= self._most:
-            await self._wait_for_room(deadline)
-        if not self.usable:
+    def start_together(self, calls: Sequence[C]) -> Sequence[C]:
+        """Start calls now, in one piece of output; return those for which there is no room."""
+        started = 0
+        self._outbox.hold()
+        while started < len(calls) and self.usable and self._has_room():
+            self._start(calls[started])
+            started += 1
+        self._outbox.flush()
+        return calls[started:]
+
+    async def start_later(self, call: UnaryCall) -> None:
+        """Start a call when there is room for it, until its deadline, unless it is over by then. Raises CallFailed."""
+        if self._has_room():
+            self._start_or_leave(call)
+            return
+        await self._wait_for_room(call.deadline)
+        self._promised -= 1
+        self._start_or_leave(call)
+
+    def _start_or_leave(self, call: UnaryCall) -> None:
+        if self.usable and not call.over:
+            self._start(call)
+            return
+        # its room is the next one's
+        self._let_in()
+        if not call.over:
             raise CallFailed(Status.UNAVAILABLE, "the connection was closed")
+
+    def _start(self, call: UnaryCall) -> None:
         number = self._next
         self._next = number + 2
         if self._next > http2.MAX_STREAM:
             self.usable = False
-        call = self._calls[number] = UnaryCall(self._loop.create_future(), self._loop.time(), deadline)
-        if deadline < self._timer_at:
-            self._arm(deadline)
-        self._begin(number, call, method, message, headers)
-        try:
-            return await call.future
-        except asyncio.CancelledError:
-            self._give_up(number)
-            raise
+        self._calls[number] = call
+        call.connection, call.number, call.since = self, number, self._loop.time()
+        call.begun, call.answer, call.more = False, b"", 0
+        if call.deadline < self._timer_at:
+            self._arm(call.deadline)
+        self._begin(number, call)
 
-    def _begin(self, number: int, call: UnaryCall, method: Method, message: bytes, headers: Sequence[Field]) -> None:
-        if method is self._indexed:
+    def _begin(self, number: int, call: UnaryCall) -> None:
+        if call.method is self._indexed:
             block, self._block = self._block, self._blocks[1]
         else:
-            block = hpack.without_indexing(method.fields)
-        if headers:
-            block += hpack.without_indexing(headers)
-        data = grpc.prefixed(message)
+            block = hpack.without_indexing(call.method.fields)
+        if call.headers:
+            block += hpack.without_indexing(call.headers)
+        data = grpc.prefixed(call.message())
         size = len(data)
         if self._windows.take(size, call):
             length = len(block)
@@ -186,7 +265,11 @@ class ClientConnection(asyncio.Protocol):
         self._write(http2.frame(HEADERS, END_HEADERS, number, block))
         self._windows.wait(number, call, data)
 
+    def _has_room(self) -> bool:
+        return len(self._calls) + self._promised < self._most
+
     async def _wait_for_room(self, deadline: float) -> None:
+        """Wait for a promise of room, in the order in which the calls came."""
         room: asyncio.Future[None] = self._loop.create_future()
         self._room.append(room)
         try:
@@ -202,15 +285,16 @@ class ClientConnection(asyncio.Protocol):
     def _pass_on(self, room: asyncio.Future[None]) -> None:
         """One who leaves as its turn comes lets the next one in."""
         if room.done() and not room.cancelled():
+            self._promised -= 1
             self._let_in()
 
     def _let_in(self) -> None:
-        while self._room:
+        """Promise the room that there is to those who wait; all of them are told of the connection's end."""
+        while self._room and (self._has_room() or not self.usable):
             room = self._room.popleft()
             if not room.done():
                 room.set_result(None)
-                if self.usable:
-                    return
+                self._promised += 1
 
     def _remove(self, number: int) -> None:
         call = self._calls.pop(number)
@@ -221,7 +305,7 @@ class ClientConnection(asyncio.Protocol):
         if not self._calls and not self.usable:
             self.close()
 
-    def _give_up(self, number: int) -> None:
+    def give_up(self, number: int) -> None:
         """Tell the server that nobody waits for this answer any more."""
         if number in self._calls:
             self._remove(number)
@@ -231,7 +315,7 @@ class ClientConnection(asyncio.Protocol):
     def _refuse(self, number: int, error: CallFailed) -> None:
         """End a call whose answer cannot be one."""
         self._calls[number].fail(error)
-        self._give_up(number)
+        self.give_up(number)
 
     # --- deadlines ---
 
@@ -250,8 +334,9 @@ class ClientConnection(asyncio.Protocol):
         # whoever is gone without a word cannot be told from one that is slow: new calls go elsewhere
         if any(self._heard < call.since for _, call in late):
             self.usable = False
-        for number, _ in late:
-            self._refuse(number, CallFailed(Status.DEADLINE_EXCEEDED, "no answer in time"))
+        for number, call in late:
+            if not call.goes_on(now):
+                self._refuse(number, CallFailed(Status.DEADLINE_EXCEEDED, "no answer in time"))
         if self._calls:
             self._arm(min(call.deadline for call in self._calls.values()))
 
@@ -299,11 +384,11 @@ class ClientConnection(asyncio.Protocol):
             call.fail(failed)
         elif message is None:
             call.fail(CallFailed(Status.INTERNAL, "an answer that is not one whole message"))
-        elif not call.future.done():
-            call.future.set_result(message)
+        else:
+            call.succeed(message)
         if call.unsent:
             # it did not wait for all of the question, and need not
-            self._give_up(stream)
+            self.give_up(stream)
         else:
             self._remove(stream)
 
@@ -317,6 +402,7 @@ class ClientConnection(asyncio.Protocol):
             self.usable = True
             self.ready.set_result(None)
         self._most = settings.get(http2.MAX_CONCURRENT_STREAMS, self._most)
+        self._let_in()
 
     def _without_table(self, first: bool) -> None:
         """The server allows less of a table than what we fill it with by default: go on without, from the beginning."""

@@ -14,15 +14,21 @@ class Outbox:
         self._loop = loop
         self._most = most
         self._out: list[bytes] = []
+        self._held = False
 
     def write(self, data: bytes) -> None:
         """Write whole frames."""
-        if not self._out:
+        if not self._out and not self._held:
             self._loop.call_soon(self.flush)
         self._out.append(data)
 
+    def hold(self) -> None:
+        """Leave it to the caller to `flush`, in this turn."""
+        self._held = True
+
     def flush(self) -> None:
         """Give the transport what was written."""
+        self._held = False
         out, self._out = self._out, []
         if out and not self.transport.is_closing():
             self.transport.write(out[0] if len(out) == 1 else b"".join(out))

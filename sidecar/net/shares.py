@@ -45,26 +45,26 @@ class Shares:
         self._held[asker] = held + 1
         return True
 
-    async def wait(self, asker: Asker, deadline: float) -> bool:
+    async def wait(self, asker: Asker, deadline: float, turn: asyncio.Future[bool] | None = None) -> bool:
         """Take a place when it is this asker's turn; False where that did not come until `deadline`, in the loop's
-        time, or too many wait already."""
+        time, or too many wait already. Whoever gives the future `turn` can `leave` for this one."""
         queue = self._queues.get(asker)
         if queue is not None and len(queue) >= self._most:
             return False
         loop = asyncio.get_running_loop()
-        turn: asyncio.Future[bool] = loop.create_future()
+        turn = loop.create_future() if turn is None else turn
         if queue is None:
             queue = self._queues[asker] = deque()
         queue.append(turn)
         self.waiting += 1
         if self.waiting > WAITING * self._most:
             self._turn_away()
-        alarm = loop.call_at(deadline, self._leave, asker, turn)
+        alarm = loop.call_at(deadline, self.leave, asker, turn)
         try:
             return await turn
         except asyncio.CancelledError:
             if turn.cancelled():
-                self._leave(asker, turn)
+                self.leave(asker, turn)
             elif turn.result():
                 # its turn came in the same moment
                 self.give_back(asker)
@@ -101,7 +101,7 @@ class Shares:
         # at most two hold their share, which is half: this looks at three
         return next((asker for asker in self._queues if self._held.get(asker, 0) < self._share), None)
 
-    def _leave(self, asker: Asker, turn: asyncio.Future[bool]) -> None:
+    def leave(self, asker: Asker, turn: asyncio.Future[bool]) -> None:
         """Wait no longer; nothing for one whose turn has come."""
         queue = self._queues.get(asker)
         if queue is None or turn not in queue:
@@ -115,4 +115,4 @@ class Shares:
 
     def _turn_away(self) -> None:
         asker = max(self._queues, key=lambda asker: len(self._queues[asker]))
-        self._leave(asker, self._queues[asker][-1])
+        self.leave(asker, self._queues[asker][-1])

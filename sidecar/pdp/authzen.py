@@ -95,6 +95,7 @@ class AuthZen(Client):
     async def check(self, question: Question) -> PdpAnswer:
         """Ask. Raises Refused: PDP_* when there is no answer, REFERENCE_INVALID for an attribute that JSON cannot tell
         exactly, NO_ROLES for a principal without a role: Cerbos' endpoint takes it for one that has all of them."""
+        self.questions += 1
         subject = self._told(question.principal)
         resource = question.resources[0]
         if len(question.resources) == 1 and not resource.more_actions:
@@ -127,6 +128,7 @@ class AuthZen(Client):
         try:
             if not self._breaker.allows():
                 raise Refused(Code.PDP_OPEN)
+            self.calls += 1
             reply = await self._answered(target, question, body, deadline, waited)
         finally:
             self.shares.give_back(asker)

@@ -34,6 +34,9 @@ class Client:
         self._timeout = timeout
         self._breaker = Breaker(now)
         self.shares = Shares(limit)
+        self.questions = 0
+        """Questions since the start, and the calls in which they were asked."""
+        self.calls = 0
         self._tell = tell
         self._place = place
         self._report = report

@@ -78,7 +78,7 @@ class Decision(NamedTuple):
     peer: Peer
     ms: Annotated[Mapping[str, float], Field("milliseconds in each stage that was reached: `request`, `routing`, `identity`, `lookup`, `decision`")]
     total_ms: Annotated[float, Field("milliseconds until the answer began")]
-    call_id: Annotated[str | None, Field("id of the question to the PDP", "the PDP answered")] = None
+    call_id: Annotated[str | None, Field("id of the call to the PDP, which several lines of one principal may share", "the PDP answered")] = None
     policy: Annotated[str | None, Field("policy that decided on the action, as Cerbos names it", "the PDP answered")] = None
     policies: Annotated[int | None, Field("generation of the policies that was in force when the line was written", "the PDP answered, and the sidecar reloads its policies")] = None
     cache: Annotated[str | None, Field("`hit` or `miss`", "decisions are remembered")] = None

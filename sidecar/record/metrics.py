@@ -65,8 +65,10 @@ FAMILIES: dict[str, Family] = {
     ),
     "sidecar_questions": Family(
         "gauge", ("dep", "name", "state"),
-        "Questions to the PDP and to lookups, under way and waiting for a place; of a lookup with its name",
+        "Calls to the PDP and to lookups that are under way, and questions that wait for a place; of a lookup with its name",
     ),
+    "sidecar_pdp_questions": Family("counter", (), "Questions to the PDP: one for each decision that is not remembered"),
+    "sidecar_pdp_calls": Family("counter", (), "Calls in which the PDP was asked; questions of one principal may share one"),
     "sidecar_breaker_open": Family(
         "gauge", ("dep", "name"), "1 where calls are turned away after several failures in a row; of a lookup with its name",
         "max",

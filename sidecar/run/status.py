@@ -96,6 +96,8 @@ class Status:
         for dep, name, shares in (("pdp", "", pdp.shares), *lookups):
             yield "sidecar_questions", (dep, name, "under_way"), shares.under_way
             yield "sidecar_questions", (dep, name, "waiting"), shares.waiting
+        yield "sidecar_pdp_questions", (), pdp.questions
+        yield "sidecar_pdp_calls", (), pdp.calls
 
     def _remembered(self) -> Iterator[tuple[str, int]]:
         rules = self._gate.rules

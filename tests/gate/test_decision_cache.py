@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
-from sidecar.gate.decision import Question, Resource
+from sidecar.gate.decision import Resource
 from sidecar.gate.decision_cache import LONGEST_TEXT, DecisionCache, Key, key_of
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
-from sidecar.pdp.cerbos import message_of, principal_of
+from sidecar.pdp.cerbos_messages import entries_of, message_of, principal_of
 
 ALLOWED = (True, "call", "policy")
 
@@ -118,7 +118,7 @@ _RESOURCES = st.builds(
 
 def told(one: Principal, what: Resource) -> CheckResourcesRequest:
     """What Cerbos reads."""
-    return CheckResourcesRequest.FromString(message_of(Question("r", one, (what,)), principal_of(one)))
+    return CheckResourcesRequest.FromString(message_of("r", principal_of(one), entries_of([what])))
 
 
 @given(_PRINCIPALS, _RESOURCES, _PRINCIPALS, _RESOURCES)

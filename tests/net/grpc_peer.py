@@ -64,7 +64,8 @@ class Peer:
         self.decoder = Decoder()
 
     def send(self, data: bytes) -> None:
-        self.writer.write(data)
+        if not self.writer.is_closing():
+            self.writer.write(data)
 
     async def run(self) -> None:
         assert await self.reader.readexactly(len(PREFACE)) == PREFACE
@@ -131,6 +132,7 @@ class Talk:
     """A channel, and calls on it."""
 
     def __init__(self, target: str, timeout: float) -> None:
+        self.target = target
         self.method = Method("/a.B/C", target, timeout)
         self.other = Method("/a.B/D", target, timeout)
         self.channel = Channel(target, self.method)

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.net.grpc_client_connection import MAX_MESSAGE, ClientConnection, Method
+from sidecar.net.grpc_client_connection import MAX_MESSAGE, AwaitedCall, ClientConnection, Method
 from sidecar.wire.grpc import CallFailed, Status
 from tests.net.grpc_peer import (
     ACK,
@@ -235,6 +235,100 @@ async def test_one_who_leaves_as_its_turn_comes_lets_the_next_one_in() -> None:
         for call in calls:
             call.cancel()
         await asyncio.gather(*calls, return_exceptions=True)
+
+
+def awaited(talk: Any, body: bytes) -> AwaitedCall:
+    return AwaitedCall(talk.method, body, asyncio.get_running_loop().time() + 20, ())
+
+
+async def test_calls_are_started_together_as_far_as_there_is_room() -> None:
+    async with talking(echo, settings((3, 3)), timeout=20.0) as (_, talk):
+        calls = [awaited(talk, b"%d" % number) for number in range(5)]
+        # no connection yet
+        assert talk.channel.start_together(calls) == calls
+        await talk()
+        assert talk.channel.start_together(calls) == calls[3:]
+        assert [await call.result() for call in calls[:3]] == [b"0", b"1", b"2"]
+
+
+async def test_a_call_that_is_over_when_there_is_room_leaves_it_to_the_next() -> None:
+    held: list[int] = []
+
+    async def hold(peer: Peer, stream: int, _: bytes) -> None:
+        held.append(stream)
+
+    async with talking(hold, settings((3, 1)), timeout=20.0) as (server, talk):
+        first = asyncio.ensure_future(talk())
+        await until(lambda: held)
+        over, last = awaited(talk, b"over"), awaited(talk, b"last")
+        waits = [asyncio.ensure_future(talk.channel.start_later(each)) for each in (over, last)]
+        await asyncio.sleep(0)
+        # whoever waits comes before whoever comes
+        assert talk.channel.start_together([last]) == [last]
+        over.over = True
+        server.behave = echo
+        first.cancel()
+        assert await last.result() == b"last"
+        await asyncio.gather(*waits)
+        assert server.peers[0].bodies.keys() == {held[0], held[0] + 2}
+
+
+async def test_room_goes_to_those_who_wait_in_their_order_and_to_none_who_came_later() -> None:
+    asked: list[bytes] = []
+
+    async def note(peer: Peer, stream: int, body: bytes) -> None:
+        asked.append(body[5:])
+        await asyncio.sleep(0)
+        peer.send(answer(stream, b""))
+
+    async with talking(note, settings((3, 1)), timeout=20.0) as (_, talk):
+        await talk(b"first")
+
+        async def later(number: int) -> None:
+            for _ in range(number):
+                await asyncio.sleep(0)
+            await talk(b"%03d" % number)
+
+        await asyncio.gather(*map(later, range(100)))
+    assert asked[1:] == sorted(asked[1:])
+
+
+async def test_a_server_that_takes_more_calls_gets_those_that_wait() -> None:
+    held: list[int] = []
+
+    async def hold(peer: Peer, stream: int, _: bytes) -> None:
+        held.append(stream)
+        if len(held) == 1:
+            peer.send(settings((3, 3)))
+
+    async with talking(hold, settings((3, 1)), timeout=20.0) as (_, talk):
+        calls = [asyncio.ensure_future(talk()) for _ in range(4)]
+        await until(lambda: len(held) == 3)
+        for call in calls:
+            call.cancel()
+        await asyncio.gather(*calls, return_exceptions=True)
+
+
+class Patient(AwaitedCall):
+    """Waits a while beyond its deadline, for somebody else."""
+
+    def goes_on(self, now: float) -> bool:
+        goes_on, self.deadline = self.deadline < self.until, self.until
+        return goes_on
+
+    until = 0.0
+
+
+async def test_a_call_may_go_on_beyond_its_first_deadline() -> None:
+    async with talking(silence) as (_, talk):
+        now = asyncio.get_running_loop().time()
+        call = Patient(talk.method, b"", now + 0.05, ())
+        call.until = now + 0.15
+        await talk.channel.start_later(call)
+        with pytest.raises(CallFailed) as caught:
+            await call.result()
+        assert caught.value.status is Status.DEADLINE_EXCEEDED
+        assert asyncio.get_running_loop().time() >= now + 0.14
 
 
 # --- bad answers ---

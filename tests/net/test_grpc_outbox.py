@@ -46,6 +46,20 @@ async def test_what_is_written_in_one_turn_goes_out_as_one_piece() -> None:
     assert transport.said == [b"ab", b"c"]
 
 
+async def test_what_is_held_goes_out_when_it_is_flushed_and_needs_no_turn_more() -> None:
+    made, transport = outbox()
+    made.hold()
+    made.write(b"a")
+    made.write(b"b")
+    await asyncio.sleep(0)
+    assert transport.said == []
+    made.flush()
+    assert transport.said == [b"ab"]
+    made.write(b"c")
+    await asyncio.sleep(0)
+    assert transport.said == [b"ab", b"c"]
+
+
 async def test_nothing_is_written_to_one_that_is_gone() -> None:
     made, transport = outbox()
     transport.aborted = True

@@ -15,7 +15,7 @@ from sidecar.demo.cognito import LocalCognito
 from sidecar.gate.decision import Question, Resource
 from sidecar.gate.identity import Principal
 from sidecar.pages.console import question_json
-from sidecar.pdp.cerbos import message_of, principal_of
+from sidecar.pdp.cerbos_messages import entries_of, message_of, principal_of
 from tests.browser.conftest import ROUTES, environ_of
 from tests.stack import ROOT, Recorder, Sidecar, Web, running_sidecar
 
@@ -26,7 +26,9 @@ QUESTION = Question(
 
 
 def test_what_is_shown_is_what_is_asked() -> None:
-    told = CheckResourcesRequest.FromString(message_of(QUESTION, principal_of(QUESTION.principal)))
+    told = CheckResourcesRequest.FromString(
+        message_of(QUESTION.request_id, principal_of(QUESTION.principal), entries_of(QUESTION.resources))
+    )
     shown = json_format.ParseDict(json.loads(json.dumps(question_json(QUESTION))), CheckResourcesRequest())
     assert shown == told
 

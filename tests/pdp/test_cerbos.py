@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import math
 import ssl
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -16,13 +14,7 @@ from typing import Any
 import grpc
 import pytest
 from cerbos.effect.v1 import effect_pb2
-from cerbos.engine.v1 import engine_pb2
-from cerbos.request.v1 import request_pb2
 from cerbos.response.v1 import response_pb2
-from google.protobuf.json_format import MessageToJson
-from google.protobuf.message import DecodeError
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, judge
@@ -30,7 +22,8 @@ from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
 from sidecar.net.shares import Shares
 from sidecar.net.tls import tls_context
-from sidecar.pdp.cerbos import BATCH, Cerbos, answer_of, message_of, parts_of, principal_of, read_answer, value_of
+from sidecar.pdp.cerbos import Cerbos
+from sidecar.pdp.cerbos_messages import BATCH, principal_of
 from sidecar.pdp.embedded import EmbeddedCerbos
 from tests.certificates import Files, certificates
 from tests.fakes import (
@@ -47,6 +40,9 @@ from tests.fakes import (
     silence,
     until,
 )
+from tests.net.grpc_peer import settings as settings_frame
+from tests.net.grpc_peer import talking
+from tests.pdp.hostile_pdp import Pdp, Wanted, ask
 from tests.policy_table import real_cerbos
 from tests.stack import binary, free_port
 
@@ -83,9 +79,9 @@ def question(*resources: Resource, request_id: str = "r-1") -> Question:
     return Question(request_id, ALICE, resources)
 
 
-def request_of(asked: Question) -> request_pb2.CheckResourcesRequest:
-    """The question as Cerbos reads it."""
-    return request_pb2.CheckResourcesRequest.FromString(message_of(asked, principal_of(asked.principal)))
+def alone() -> Question:
+    """A question that shares no call."""
+    return question(doc())._replace(alone=True)
 
 
 def doc(number: int = 1, action: str = "edit", **attributes: Any) -> Resource:
@@ -170,16 +166,6 @@ async def test_calls_are_cut_by_bytes_too(embedded: EmbeddedCerbos) -> None:
         assert judge(one, await cerbos.check(one)) == [True]
 
 
-def test_a_call_has_so_many_resources_and_so_many_bytes() -> None:
-    resources = [heavy(number) for number in range(60)]
-    entries = [b"x" * 90_000] * 60
-    calls = [slice(*part.indices(60)) for part in parts_of(resources, entries, 1000)]
-    assert [(part.start, part.stop) for part in calls] == [(0, 23), (23, 46), (46, 60)]
-    assert [part.stop - part.start for part in parts_of([doc()] * 107, [b"x"] * 107, 10)] == [50, 50, 7]
-    # what is too much alone is asked alone
-    assert [part.stop for part in parts_of(resources[:3], [b"x", b"x" * 3_000_000, b"x"], 10)] == [1, 2, 3]
-
-
 async def test_a_question_beyond_what_cerbos_takes_is_the_clients_fault(fake: FakeCerbos) -> None:
     async with client(fake.target) as cerbos:
         assert await refusal(cerbos.check(question(heavy(1, 4_200_000)))) is Code.REFERENCE_INVALID
@@ -250,6 +236,228 @@ async def test_checks_fail_while_a_killed_cerbos_is_away_and_pass_when_it_is_bac
     assert seen[0] == Code.PDP_UNAVAILABLE
     assert set(seen[:-1]) <= {Code.PDP_UNAVAILABLE, Code.PDP_OPEN}
     assert embedded.restarts >= 1
+
+
+# --- together ---
+
+
+async def asked_at_once(cerbos: Cerbos, *questions: Question) -> list[PdpAnswer | BaseException]:
+    return await asyncio.gather(*map(cerbos.check, questions), return_exceptions=True)
+
+
+def many(count: int, **changes: Any) -> list[Question]:
+    asked = [question(doc(number, owner="alice" if number % 3 else "bob")) for number in range(count)]
+    return [each._replace(request_id=f"r-{number}", **changes) for number, each in enumerate(asked)]
+
+
+def verdicts(questions: list[Question], answers: list[PdpAnswer | BaseException]) -> list[bool | str]:
+    return [
+        judge(one, answer)[0] if isinstance(answer, PdpAnswer) else str(getattr(answer, "code", answer))
+        for one, answer in zip(questions, answers, strict=True)
+    ]
+
+
+async def test_questions_of_one_turn_are_asked_together_and_each_is_decided_by_its_own(
+    embedded: EmbeddedCerbos,
+) -> None:
+    """Kind and id repeat with other attributes, and each entry gets its own answer."""
+    asked = many(120) + [question(doc(1, "edit", owner=owner))._replace(request_id=owner) for owner in ("alice", "bob")]
+    async with client(embedded.target) as cerbos:
+        await cerbos.check(question(doc()))
+        answers = await asked_at_once(cerbos, *asked)
+        assert (cerbos.questions, cerbos.calls) == (123, 1 + 3)
+    assert verdicts(asked, answers) == [number % 3 != 0 for number in range(120)] + [True, False]
+    given = [answer for answer in answers if isinstance(answer, PdpAnswer)]
+    assert [answer.request_id for answer in given] == [each.request_id for each in asked]
+    assert len({answer.call_id for answer in given}) == 3
+
+
+async def test_what_cerbos_refuses_for_one_is_asked_again_one_by_one(embedded: EmbeddedCerbos) -> None:
+    """It takes no empty action, in no entry of a call."""
+    asked = many(20)
+    asked[7] = question(doc(7, ""))._replace(request_id="r-7")
+    async with client(embedded.target) as cerbos:
+        answers = await asked_at_once(cerbos, *asked)
+        assert cerbos.shares.under_way == 0
+        # they were not too many
+        assert cerbos._most == BATCH
+    expected: list[bool | str] = [number % 3 != 0 for number in range(20)]
+    expected[7] = Code.PDP_STATUS
+    assert verdicts(asked, answers) == expected
+
+
+async def test_principals_share_a_call_only_if_they_are_equal(fake: FakeCerbos) -> None:
+    others = [
+        ALICE._replace(id="bob"), ALICE._replace(roles=("user", "admin")), ALICE._replace(attributes={"town": "Bonn"}),
+        ALICE._replace(issuer="other"),
+    ]  # fmt: skip
+    equal = Principal("alice", ("user",), {"town": "Köln"}, "iss", 9.0, {"another": "token"})
+    principals = [ALICE, equal, *others]
+    asked = [question(doc(number))._replace(principal=one) for number, one in enumerate(principals)]
+    async with client(fake.target) as cerbos:
+        await asked_at_once(cerbos, *asked)
+    ids = [[entry.resource.id for entry in call.resources] for call in fake.calls]
+    assert sorted(ids) == [["0", "1"], ["2"], ["3"], ["4"], ["5"]]
+
+
+async def test_a_question_alone_goes_out_at_once_and_is_as_it_always_was(fake: FakeCerbos) -> None:
+    async with client(fake.target) as cerbos:
+        for number in range(3):
+            asked = question(doc(number), request_id=f"r-{number}")
+            answer = await cerbos.check(asked)
+            assert (answer.request_id, len(fake.calls)) == (asked.request_id, number + 1)
+
+
+async def test_a_traced_question_keeps_its_trace_and_has_a_call_of_its_own(fake: FakeCerbos) -> None:
+    seen: list[str] = []
+
+    async def check(request: Any, context: Any) -> Any:
+        seen.extend(value for name, value in context.invocation_metadata() if name == "traceparent")
+        return await allow(request, context)
+
+    fake.check = check
+    traces = [f"00-{number:032x}-{number:016x}-01" for number in range(1, 4)]
+    traced = [
+        question(doc(n))._replace(trace=((b"traceparent", trace.encode()),), alone=True)
+        for n, trace in enumerate(traces)
+    ]
+    async with client(fake.target) as cerbos:
+        await asked_at_once(cerbos, *traced, *many(5))
+    assert sorted(len(call.resources) for call in fake.calls) == [1, 1, 1, 5]
+    assert sorted(seen) == traces
+
+
+async def test_one_that_is_cancelled_cancels_no_other_and_the_last_one_gives_the_place_back(fake: FakeCerbos) -> None:
+    gate = asyncio.Event()
+
+    async def check(request: Any, context: Any) -> Any:
+        await gate.wait()
+        return await allow(request, context)
+
+    fake.check = check
+    async with client(fake.target, timeout=30.0) as cerbos:
+        tasks = [asyncio.ensure_future(cerbos.check(each)) for each in many(3)]
+        before = asyncio.ensure_future(cerbos.check(many(4)[3]))
+        await asyncio.sleep(0)
+        before.cancel()
+        await until(lambda: fake.calls)
+        tasks[0].cancel()
+        await asyncio.sleep(0)
+        assert cerbos.shares.under_way == 1
+        gate.set()
+        assert [len((await task).results) for task in tasks[1:]] == [1, 1]
+        gate.clear()
+        left = [asyncio.ensure_future(cerbos.check(each)) for each in many(3)]
+        await until(lambda: len(fake.calls) == 2)
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left)
+        assert (cerbos.shares.under_way, cerbos._calls) == (0, {})
+        # all of them before it goes out
+        left = [asyncio.ensure_future(cerbos.check(each)) for each in many(3)]
+        await asyncio.sleep(0)
+        for task in left:
+            task.cancel()
+        await asyncio.wait(left)
+        gate.set()
+        await cerbos.check(question(doc()))
+    assert [len(call.resources) for call in fake.calls] == [4, 3, 1]
+
+
+async def test_those_who_wait_for_a_place_go_with_the_first_who_gets_it(fake: FakeCerbos) -> None:
+    gate = asyncio.Event()
+
+    async def check(request: Any, context: Any) -> Any:
+        await gate.wait()
+        return await allow(request, context)
+
+    fake.check = check
+    async with client(fake.target, limit=120, timeout=30.0) as cerbos:
+        cerbos.shares = Shares(120)
+        cerbos.shares._share = 1
+        first = asyncio.ensure_future(cerbos.check(alone()))
+        await until(lambda: fake.calls)
+        asked = many(70)
+        tasks = [asyncio.ensure_future(cerbos.check(each)) for each in asked]
+        await until(lambda: cerbos.shares.waiting == 70)
+        tasks[3].cancel()
+        await asyncio.sleep(0)
+        gate.set()
+        answers = await asyncio.gather(*tasks, return_exceptions=True)
+        await first
+        assert (cerbos.shares.waiting, cerbos.shares.under_way, cerbos._waiting) == (0, 0, {})
+    assert [len(call.resources) for call in fake.calls] == [1, 50, 19]
+    assert [one.request_id for one in answers if isinstance(one, PdpAnswer)] == [
+        each.request_id for number, each in enumerate(asked) if number != 3
+    ]
+
+
+async def test_those_who_join_a_call_that_stalls_keep_their_own_deadlines(fake: FakeCerbos) -> None:
+    fake.check = hangs
+    async with client(fake.target, timeout=5.0) as cerbos:
+        await asked_at_once(cerbos)
+        patient = asyncio.ensure_future(cerbos.check(many(1)[0]))
+        await asyncio.sleep(0)
+        cerbos._timeout = 0.1
+        began = time.monotonic()
+        assert await refusal(cerbos.check(many(2)[1])) is Code.PDP_TIMEOUT
+        assert time.monotonic() - began < 2
+        assert not patient.done()
+        assert len(fake.calls) == 1
+        patient.cancel()
+
+
+async def test_the_breaker_counts_calls(fake: FakeCerbos) -> None:
+    fake.check = fails(grpc.StatusCode.INTERNAL)
+    async with client(fake.target, now=Clock()) as cerbos:
+        for number in range(1, 5):
+            answers = await asked_at_once(cerbos, *many(10))
+            assert verdicts(many(10), answers) == [Code.PDP_BAD_ANSWER] * 10
+            assert cerbos._breaker._failed == number
+        assert not cerbos.is_open
+        await asked_at_once(cerbos, *many(10))
+        assert verdicts(many(10), await asked_at_once(cerbos, *many(10))) == [Code.PDP_OPEN] * 10
+        assert (len(fake.calls), cerbos.shares.under_way) == (5, 0)
+
+
+async def test_a_cerbos_that_takes_fewer_in_a_call_is_asked_by_fewer(fake: FakeCerbos) -> None:
+    async def check(request: Any, context: Any) -> Any:
+        if len(request.resources) > 10:
+            return await fails(grpc.StatusCode.INVALID_ARGUMENT)(request, context)
+        return await allow(request, context)
+
+    fake.check = check
+    async with client(fake.target) as cerbos:
+        for _ in range(4):
+            answers = await asked_at_once(cerbos, *many(50))
+            assert verdicts(many(50), answers) == [True] * 50
+        before = len(fake.calls)
+        await asked_at_once(cerbos, *many(50))
+        assert cerbos.shares.under_way == 0
+    assert {len(call.resources) for call in fake.calls[before:]} == {6, 2}
+
+
+async def test_questions_wait_for_a_connection_together() -> None:
+    """Nobody is there, and all of them are told so by one call."""
+    async with client(f"127.0.0.1:{free_port()}", timeout=2.0) as cerbos:
+        answers = await asked_at_once(cerbos, *many(10))
+        assert verdicts(many(10), answers) == [Code.PDP_UNAVAILABLE] * 10
+        assert (cerbos.calls, cerbos._breaker._failed, cerbos.shares.under_way) == (1, 1, 0)
+
+
+async def test_questions_join_a_call_that_waits_for_the_servers_room() -> None:
+    """The server takes one call at once."""
+    pdp = Pdp(["late", "answer"], late=0.2)
+    async with talking(pdp, settings_frame((3, 1))) as (_, talk), client(talk.target) as cerbos:
+        wanted = [Wanted(0, "doc", str(number), number) for number in range(20)]
+        asks = [asyncio.ensure_future(ask(cerbos, each)) for each in wanted[:1]]
+        await until(lambda: pdp.sizes)
+        for each in wanted[1:]:
+            # one turn after the other
+            asks.append(asyncio.ensure_future(ask(cerbos, each)))
+            await asyncio.sleep(0)
+        assert await asyncio.gather(*asks) == ["own"] * 20
+    assert dict(pdp.sizes) == {1: 1, 19: 1}
 
 
 # --- faults ---
@@ -442,7 +650,7 @@ async def test_one_principal_has_half_of_the_places_and_another_is_answered_mean
 
     fake.check = check
     async with client(fake.target, limit=8, timeout=30.0) as cerbos:
-        hers = [asyncio.ensure_future(cerbos.check(question(doc()))) for _ in range(30)]
+        hers = [asyncio.ensure_future(cerbos.check(alone())) for _ in range(30)]
         await until(lambda: len(fake.calls) == 4)
         his = question(doc())._replace(principal=ALICE._replace(id="bob"))
         for _ in range(10):
@@ -486,12 +694,12 @@ async def test_more_checks_at_once_than_places_wait_until_their_deadline(fake: F
 
     fake.check = check
     async with client(fake.target, limit=4, timeout=1.0) as cerbos:
-        running = [asyncio.ensure_future(cerbos.check(question(doc()))) for _ in range(2)]
+        running = [asyncio.ensure_future(cerbos.check(alone())) for _ in range(2)]
         await until(lambda: len(fake.calls) == 2)
         cerbos._timeout = 0.05
-        assert await refusal(cerbos.check(question(doc()))) is Code.PDP_BUSY
+        assert await refusal(cerbos.check(alone())) is Code.PDP_BUSY
         cerbos._timeout = 1.0
-        waiting = asyncio.ensure_future(cerbos.check(question(doc())))
+        waiting = asyncio.ensure_future(cerbos.check(alone()))
         await asyncio.sleep(0)
         gate.set()
         assert [judge(question(doc()), await one) for one in (*running, waiting)] == [[True]] * 3
@@ -519,104 +727,6 @@ async def test_no_proxy_of_the_environment_is_used(fake: FakeCerbos) -> None:
     assert proxy.connections == 0
 
 
-# --- values ---
-
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters())
-ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner))
-
-
-def plain(value: Any) -> bool:
-    """Whether a JSON document can say the value so that everybody reads the same."""
-    if isinstance(value, str):
-        return not any("\ud800" <= character <= "\udfff" for character in value)
-    if isinstance(value, bool) or value is None:
-        return True
-    if isinstance(value, int):
-        return abs(value) < 2**53
-    if isinstance(value, float):
-        return math.isfinite(value)
-    if isinstance(value, dict):
-        return all(map(plain, value.keys())) and all(map(plain, value.values()))
-    return all(map(plain, value))
-
-
-@given(ANYTHING)
-@settings(max_examples=150)
-def test_a_value_is_told_exactly_or_refused(value: Any) -> None:
-    asked = question(Resource("doc", "1", "read", {"x": value}))
-    if not plain(value):
-        with pytest.raises(Refused) as caught:
-            request_of(asked)
-        assert caught.value.code is Code.REFERENCE_INVALID
-        return
-    told = request_of(asked).resources[0].resource.attr["x"]
-    assert json.loads(MessageToJson(told)) == value
-
-
-@pytest.mark.parametrize(
-    "value", [2**53, -(2**53), float("nan"), float("inf"), "\ud800", {"\udfff": 1}, [b"x"], {1: 2}, object()]
-)
-def test_what_has_no_exact_form_is_refused(value: Any) -> None:
-    for asked in (
-        question(Resource("doc", "1", "read", {"x": value})),
-        Question("r", ALICE._replace(attributes={"x": {"y": [value]}}), (doc(),)),
-    ):
-        with pytest.raises(Refused) as caught:
-            request_of(asked)
-        assert caught.value.code is Code.REFERENCE_INVALID
-
-
-def test_what_is_nested_without_end_is_refused() -> None:
-    value: Any = []
-    for _ in range(5000):
-        value = [value]
-    with pytest.raises(Refused) as caught:
-        request_of(question(Resource("doc", "1", "read", {"x": value})))
-    assert caught.value.code is Code.REFERENCE_INVALID
-
-
-TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.builds(
-    # longer than 127 bytes, whose length takes two
-    lambda character, times: character * times, st.characters(exclude_categories=["Cs"]), st.integers(100, 300)
-)  # fmt: skip
-ATTRIBUTES = st.dictionaries(TEXT, ANYTHING.filter(plain), max_size=4)
-RESOURCES = st.builds(Resource, TEXT, TEXT, TEXT, ATTRIBUTES, scope=TEXT)
-
-
-@given(
-    TEXT,
-    st.builds(Principal, TEXT, st.lists(TEXT).map(tuple), ATTRIBUTES, TEXT, st.just(0.0), st.just({})),
-    st.lists(RESOURCES, max_size=4),
-)
-def test_the_message_is_what_the_library_makes_of_the_question(
-    request_id: str, principal: Principal, resources: list[Resource]
-) -> None:
-    """Byte for byte but for the order in a map, which has none."""
-    asked = Question(request_id, principal, tuple(resources))
-    theirs = request_pb2.CheckResourcesRequest(
-        request_id=request_id,
-        include_meta=True,
-        principal=engine_pb2.Principal(
-            id=principal.id, roles=principal.roles, attr={n: value_of(v) for n, v in principal.attributes.items()}
-        ),
-        resources=[
-            request_pb2.CheckResourcesRequest.ResourceEntry(
-                actions=[each.action, *each.more_actions],
-                resource=engine_pb2.Resource(
-                    kind=each.kind,
-                    id=each.id,
-                    scope=each.scope,
-                    attr={n: value_of(v) for n, v in each.attributes.items()},
-                ),
-            )
-            for each in resources
-        ],
-    )
-    ours = request_of(asked)
-    assert ours == theirs
-    assert ours.SerializeToString(deterministic=True) == theirs.SerializeToString(deterministic=True)
-
-
 async def test_a_principal_is_told_again_as_it_is_and_not_as_another(fake: FakeCerbos) -> None:
     async with client(fake.target) as cerbos:
         for number in range(5000):
@@ -628,56 +738,6 @@ async def test_a_principal_is_told_again_as_it_is_and_not_as_another(fake: FakeC
         for name in ("alice", "bob", "alice"):
             await cerbos.check(question(doc())._replace(principal=ALICE._replace(id=name)))
     assert [call.principal.id for call in fake.calls] == ["alice", "bob", "alice"]
-
-
-@pytest.mark.parametrize("field", ["id", "kind", "action"])
-def test_a_lone_surrogate_anywhere_in_the_question_is_refused(field: str) -> None:
-    with pytest.raises(Refused) as caught:
-        request_of(question(Resource(**{**doc()._asdict(), field: "\ud800"})))
-    assert caught.value.code is Code.REFERENCE_INVALID
-
-
-def test_a_bool_stays_a_bool_and_an_integer_a_number() -> None:
-    assert value_of(True).WhichOneof("kind") == "bool_value"
-    assert value_of(1).WhichOneof("kind") == "number_value"
-    assert value_of(None).WhichOneof("kind") == "null_value"
-    assert value_of([]).WhichOneof("kind") == "list_value"
-    assert value_of({}).WhichOneof("kind") == "struct_value"
-
-
-def read_by_library(data: bytes) -> object:
-    try:
-        return answer_of(response_pb2.CheckResourcesResponse.FromString(data))
-    except (DecodeError, UnicodeDecodeError):
-        return None
-
-
-def read_here(data: bytes) -> object:
-    try:
-        return read_answer(data)
-    except (DecodeError, UnicodeDecodeError):
-        return None
-
-
-TEXTS = st.text(max_size=5) | st.sampled_from(["r" * 32, "r" * 127, "r" * 128, "é" * 300])
-
-
-@given(TEXTS, TEXTS, st.lists(TEXTS, max_size=2), st.data())
-def test_an_answer_is_read_as_the_library_reads_it_whatever_is_done_to_its_bytes(
-    request_id: str, call_id: str, ids: list[str], draw: st.DataObject
-) -> None:
-    message = response_pb2.CheckResourcesResponse(request_id=request_id, cerbos_call_id=call_id)
-    for number, name in enumerate(ids):
-        entry = message.results.add()
-        entry.resource.kind, entry.resource.id = "contact", name
-        entry.actions["read"] = effect_pb2.EFFECT_ALLOW if number else effect_pb2.EFFECT_DENY
-        entry.meta.actions["read"].matched_policy = "p" * (number * 100)
-    data = message.SerializeToString()
-    for _ in range(2):  # afresh, and from what is remembered
-        assert read_here(data) == answer_of(message)
-    at = draw.draw(st.integers(0, max(0, len(data) - 1)))
-    changed = data[:at] + draw.draw(st.binary(max_size=2)) + data[at + draw.draw(st.integers(0, 2)) :]
-    assert read_here(changed) == read_by_library(changed)
 
 
 # --- TLS ---

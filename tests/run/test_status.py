@@ -34,6 +34,10 @@ def test_what_is_remembered_and_who_waits_is_in_the_metrics(stack: Stack) -> Non
     assert 'sidecar_remembered_bytes{cache="lookup"}' in shown
     for state in ("under_way", "waiting"):
         assert f'sidecar_questions{{dep="pdp",name="",state="{state}"}} 0.0' in shown
+    asked = stack.sidecar.metric("sidecar_pdp_questions_total")
+    assert asked >= stack.sidecar.metric("sidecar_pdp_calls_total") >= 1
+    stack.sidecar.get("/contacts/1", stack.tokens["alice"])
+    assert stack.sidecar.metric("sidecar_pdp_questions_total") == asked + 1
 
 
 async def test_no_secret_of_any_setting_is_shown(tmp_path: Path) -> None:

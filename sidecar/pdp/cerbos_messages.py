@@ -1,0 +1,226 @@
+"""Messages of Cerbos' CheckResources: a question as bytes, and bytes as an answer, unjudged.
+
+Questions are made without the library, and answers are read without it where they are what Cerbos writes: see
+`wire/protobuf.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
+
+from cerbos.effect.v1 import effect_pb2
+from cerbos.response.v1.response_pb2 import CheckResourcesResponse
+from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
+
+from sidecar.bounded import Bounded, remembered
+from sidecar.gate.codes import Code
+from sidecar.gate.decision import ALLOW, PdpAnswer, Resource, Result, deciding_policy
+from sidecar.gate.identity import Principal
+from sidecar.gate.verdict import Refused
+from sidecar.net.grpc_client_connection import MAX_MESSAGE
+from sidecar.pdp.client import MAX_CALL
+from sidecar.wire.protobuf import number_tag, short_size, sized, sized_tag, varint
+from sidecar.wire.strict_json import EXACT_INTEGER
+
+BATCH = 50
+"""Resources in one call, as many as Cerbos takes by default (its `requestLimits`)."""
+MAX_NAMED = MAX_MESSAGE // 4
+"""Bytes of kinds, ids and actions in one call: Cerbos says them again, some twice, in an answer of `MAX_MESSAGE`."""
+_MAX_DEPTH = 32
+
+
+def message_of(request_id: str, principal: bytes, entries: Sequence[bytes]) -> bytes:
+    """A serialized CheckResourcesRequest, of what `principal_of` and `entries_of` have made."""
+    # an id that is no text comes back as another, and the answer is refused
+    told = sized(_1, request_id.encode("utf-8", "replace"))
+    return b"".join((told, _INCLUDE_META, principal, *entries))
+
+
+def parts_of(resources: Sequence[Resource], entries: Sequence[bytes], principal: int) -> Iterator[slice]:
+    """The places of resources that are asked about in one call, by number and by bytes; `entries` are their bytes,
+    `principal` is the number of the principal's."""
+    since, weight, named = 0, principal, 0
+    for at, (resource, entry) in enumerate(zip(resources, entries, strict=True)):
+        size, names = len(entry), _named_size(resource)
+        if at > since and (at - since == BATCH or weight + size > MAX_CALL or named + names > MAX_NAMED):
+            yield slice(since, at)
+            since, weight, named = at, principal, 0
+        weight, named = weight + size, named + names
+    yield slice(since, len(resources))
+
+
+def _named_size(resource: Resource) -> int:
+    # a character may be four bytes, and the estimate may be too high
+    actions = sum(map(len, resource.more_actions)) + len(resource.action)
+    return 4 * (len(resource.kind) + len(resource.id) + actions)
+
+
+def entries_of(resources: Sequence[Resource]) -> list[bytes]:
+    """Resources as that field of the message. Raises Refused: see `principal_of`."""
+    try:
+        return [sized(_4, _entry(resource)) for resource in resources]
+    except (ValueError, TypeError) as error:
+        raise _untellable(error) from None
+
+
+def principal_of(principal: Principal) -> bytes:
+    """The principal as that field of the message. Raises Refused(REFERENCE_INVALID) for a value without exact form."""
+    try:
+        roles = [sized(_3, role.encode("utf-8")) for role in principal.roles]
+        parts = (sized(_1, principal.id.encode("utf-8")), *roles, *_attributes(principal.attributes))
+    except (ValueError, TypeError) as error:
+        raise _untellable(error) from None
+    return sized(_3, b"".join(parts))
+
+
+def _untellable(error: Exception) -> Refused:
+    return Refused(Code.REFERENCE_INVALID, f"a value that Cerbos cannot be told: {error}")
+
+
+_INCLUDE_META = number_tag(2) + varint(1)
+_1, _2, _3, _4, _5 = (sized_tag(field) for field in range(1, 6))
+
+
+# the route file names some hundred
+@remembered(512 * 1024)
+def _named(name: str) -> bytes:
+    """A field 1 of what the route file names: a kind, an action, an attribute."""
+    return sized(_1, name.encode("utf-8"))
+
+
+def _entry(resource: Resource) -> bytes:
+    parts = [_named(resource.kind), sized(_3, resource.id.encode("utf-8"))]
+    parts += _attributes(resource.attributes)
+    if resource.scope:
+        parts.append(sized(_5, resource.scope.encode("utf-8")))
+    actions = _named(resource.action)
+    if resource.more_actions:
+        actions += b"".join([sized(_1, action.encode("utf-8")) for action in resource.more_actions])
+    return actions + sized(_2, b"".join(parts))
+
+
+def _attributes(attributes: Mapping[str, Any]) -> list[bytes]:
+    """`attr` of a principal or of a resource, which have the same number: a map, so an entry for each."""
+    return [sized(_4, _named(name) + sized(_2, _value(value))) for name, value in attributes.items()]
+
+
+def _value(value: Any) -> bytes:
+    if isinstance(value, str):
+        return sized(_3, value.encode("utf-8"))
+    serialized: bytes = value_of(value).SerializeToString()
+    return serialized
+
+
+def value_of(value: Any, depth: int = 0) -> Value:
+    """A JSON value as protobuf's. Raises ValueError for what a double or a protobuf string cannot hold exactly."""
+    if isinstance(value, str):
+        return Value(string_value=value)
+    if isinstance(value, bool):
+        return Value(bool_value=value)
+    if isinstance(value, int | float):
+        return Value(number_value=_exact(value))
+    if depth >= _MAX_DEPTH:
+        raise ValueError("nested too deeply")
+    if isinstance(value, list):
+        return Value(list_value=ListValue(values=[value_of(item, depth + 1) for item in value]))
+    if isinstance(value, dict):
+        return Value(struct_value=Struct(fields={name: value_of(item, depth + 1) for name, item in value.items()}))
+    if value is None:
+        return Value(null_value=NULL_VALUE)
+    raise ValueError(f"a {type(value).__name__}")
+
+
+def _exact(number: float) -> float:
+    if isinstance(number, int) and abs(number) >= EXACT_INTEGER:
+        raise ValueError("an integer beyond 2^53")
+    if number != number or number in (float("inf"), float("-inf")):
+        raise ValueError("a number that is not finite")
+    return float(number)
+
+
+_EFFECTS = {number: name for name, number in effect_pb2.Effect.items()}
+
+
+class _Told(NamedTuple):
+    """Part of a result beside its resource: see `Result`."""
+
+    effects: Mapping[str, str]
+    invalid: bool
+    policies: Mapping[str, str]
+    derived_roles: tuple[str, ...]
+
+
+# about 1,000. A key is Cerbos' text and no client's, with the names of policies and derived roles in it
+_told: Bounded[bytes, _Told] = Bounded(2 * 1024 * 1024, longest=1024)
+"""Results without their resources as Cerbos sent them lately -> their meaning: it says the same of many."""
+
+_REQUEST_ID, _RESULT, _CALL_ID = _1, _2, _3
+"""Tags of the fields of CheckResourcesResponse."""
+_RESOURCE, _ID, _KIND = _1, _1, _2
+"""Tags of the first field of a ResultEntry, and of its two."""
+
+
+def read_answer(data: bytes) -> PdpAnswer:
+    """A serialized CheckResourcesResponse as an answer, as `answer_of` reads it. Raises DecodeError, or what else the
+    library makes of bytes that are no message."""
+    # request_id, results and cerbos_call_id, in this order, each of less than 16 KiB: else it is the library's
+    size, at = short_size(data, 1) if data[:1] == _REQUEST_ID else (0, 0)
+    request_id, at = data[at : at + size], at + size
+    results = []
+    while size and data[at : at + 1] == _RESULT:
+        size, at = short_size(data, at + 1)
+        results.append(_read_result(data[at : at + size]))
+        at += size
+    size, last = short_size(data, at + 1) if size and data[at : at + 1] == _CALL_ID else (0, 0)
+    if not size or last + size != len(data):
+        return answer_of(CheckResourcesResponse.FromString(data))
+    return PdpAnswer(request_id.decode("utf-8"), data[last:].decode("utf-8"), tuple(results))
+
+
+def _read_result(entry: bytes) -> Result:
+    """A serialized ResultEntry, as `_result` reads it."""
+    size, at = short_size(entry, 1)
+    end = at + size
+    size, begin = short_size(entry, at + 1)
+    next_ = begin + size
+    size, last = short_size(entry, next_ + 1)
+    plain = (
+        entry[:1] == _RESOURCE and entry[at : at + 1] == _ID and entry[next_ : next_ + 1] == _KIND
+        and begin < next_ and last + size == end <= len(entry) and size
+    )  # fmt: skip
+    if plain:
+        rest = entry[end:]
+        told = _told.get(rest) or _read_told(rest)
+        if told is not None:
+            return Result(entry[last:end].decode("utf-8"), entry[begin:next_].decode("utf-8"), *told)
+    return _result(CheckResourcesResponse.ResultEntry.FromString(entry))
+
+
+def _read_told(rest: bytes) -> _Told | None:
+    """Read a ResultEntry without its resource; None where there is one all the same."""
+    entry = CheckResourcesResponse.ResultEntry.FromString(rest)
+    if entry.HasField("resource"):
+        return None
+    told = _told_of(entry)
+    _told.put(rest, told)
+    return told
+
+
+def answer_of(message: CheckResourcesResponse) -> PdpAnswer:
+    """Cerbos' message as an answer."""
+    return PdpAnswer(message.request_id, message.cerbos_call_id, tuple([_result(entry) for entry in message.results]))
+
+
+def _result(entry: CheckResourcesResponse.ResultEntry) -> Result:
+    return Result(entry.resource.kind, entry.resource.id, *_told_of(entry))
+
+
+def _told_of(entry: CheckResourcesResponse.ResultEntry) -> _Told:
+    meta = entry.meta
+    effects = {action: _EFFECTS.get(effect, "?") for action, effect in entry.actions.items()}
+    policies = {
+        action: deciding_policy(told.matched_policy, told.matched_scope, effects.get(action) == ALLOW)
+        for action, told in meta.actions.items()
+    }
+    return _Told(effects, len(entry.validation_errors) > 0, policies, tuple(meta.effective_derived_roles))
