@@ -70,6 +70,12 @@ def _upstream_problems(settings: Settings) -> list[str]:
     return [f"{', '.join(given)}: found it for {settings.upstream}, expected it for an https upstream alone"]
 
 
+def _tls_problems(settings: Settings) -> list[str]:
+    if bool(settings.tls_certificate) == bool(settings.tls_key):
+        return []
+    return ["SIDECAR_TLS_CERTIFICATE, SIDECAR_TLS_KEY: found one of them, expected both or none"]
+
+
 def _pdp_problems(settings: Settings) -> list[str]:
     """List contradictions about whom to ask for decisions."""
     if settings.pdp:
@@ -152,5 +158,6 @@ RULES = (
     Rule(_reads("SIDECAR_LOG", "SIDECAR_SESSION_SECRET", "SIDECAR_HOSTS", "AWS_"), _login_problems),
     Rule(_reads("SIDECAR_EXT_AUTHZ_LISTEN", "SIDECAR_LISTEN", "SIDECAR_ADMIN_LISTEN"), _envoy_problems),
     Rule(_reads("SIDECAR_FORWARD_AUTH", "SIDECAR_TRUSTED_PROXIES"), _forward_auth_problems),
+    Rule(_reads("SIDECAR_TLS"), _tls_problems),
     Rule(_reads("SIDECAR_LISTEN", "SIDECAR_ADMIN_LISTEN"), _port_problems),
 )

@@ -24,6 +24,8 @@ class Settings:
     upstream_head_timeout: float
     upstream_idle_timeout: float
     listen: Address
+    tls_certificate: str
+    tls_key: str
     admin_listen: Address
     ext_authz_listen: Address | None
     routes: str
@@ -139,6 +141,8 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
         Setting("SIDECAR_UPSTREAM_HEAD_TIMEOUT", "upstream_head_timeout", units.duration, "30s", "for the head of its answer"),
         Setting("SIDECAR_UPSTREAM_IDLE_TIMEOUT", "upstream_idle_timeout", units.duration, "60s", "between two pieces of its answer"),
         Setting("SIDECAR_LISTEN", "listen", parsers.address, "0.0.0.0:8080", "`host:port` or `unix:/path` for traffic"),
+        Setting("SIDECAR_TLS_CERTIFICATE", "tls_certificate", str, "", "PEM file of the traffic port's certificate, and of those that signed it: the port then speaks TLS 1.2 and newer alone; read again when it changes"),
+        Setting("SIDECAR_TLS_KEY", "tls_key", str, "", "PEM file of its key, without a pass phrase"),
         Setting("SIDECAR_ADMIN_LISTEN", "admin_listen", parsers.address, "127.0.0.1:9901", "health, metrics, config view; never the traffic port"),
     ),
     "Routes and mode": (

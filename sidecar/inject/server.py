@@ -6,10 +6,9 @@ import asyncio
 import contextlib
 import logging
 import signal
-import ssl
+import time
 from collections.abc import Mapping
 from importlib.resources import files
-from pathlib import Path
 from typing import Any
 
 import uvicorn
@@ -22,9 +21,12 @@ from starlette.routing import Route
 from sidecar.inject import review
 from sidecar.inject.patch import Template
 from sidecar.inject.settings import InjectSettings
+from sidecar.net.certificate import Certificate
 from sidecar.record import logs
 
 log = logging.getLogger("sidecar.inject")
+
+wall_clock = time.time  # noqa: TID251 - here the clock enters
 
 MAX_BODY = 8 * 1024 * 1024
 """Bytes. An object has 1.5 MiB at most (etcd's `--max-request-bytes`), and an update brings two."""
@@ -74,57 +76,6 @@ def webhook(template: Template, policy: review.Policy) -> Starlette:
     return app
 
 
-def _stamp(paths: tuple[str, ...]) -> tuple[Any, ...]:
-    """Return a mark that tells one pair of certificate and key from another; a Secret's volume is a link that is
-    swapped."""
-    found = []
-    for path in paths:
-        try:
-            stat = Path(path).stat()
-        except OSError:
-            return ()
-        found.append((stat.st_mtime_ns, stat.st_size, stat.st_ino))
-    return tuple(found)
-
-
-class Certificate:
-    """The server's certificate, read again when its files changed: new handshakes get the new one.
-
-    Raises InjectError when made, if there is none that can be used.
-    """
-
-    def __init__(self, certificate: str, key: str) -> None:
-        self._paths = (certificate, key)
-        self._seen = _stamp(self._paths)
-        self.context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.minimum_version = ssl.TLSVersion.TLSv1_2
-        try:
-            self.context.load_cert_chain(certificate, key)
-        except (OSError, ssl.SSLError) as error:
-            raise InjectError(f"cannot use the certificate {certificate} with the key {key}: {error}") from None
-
-    def look(self) -> None:
-        """Take a changed pair over; one that cannot be used leaves the old one in force, and is told once."""
-        stamp = _stamp(self._paths)
-        if not stamp or stamp == self._seen:
-            return
-        self._seen = stamp
-        try:
-            # the pair is tried on a context of its own: a failed load may leave half of it behind
-            ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(*self._paths)
-            self.context.load_cert_chain(*self._paths)
-        except (OSError, ssl.SSLError) as error:
-            log.error("certificate not reloaded, the running one stays in force: %s", error)  # noqa: TRY400 - a user's fault
-        else:
-            log.info("certificate reloaded")
-
-    async def watch(self) -> None:
-        """Look for ever."""
-        while True:
-            await asyncio.sleep(WATCH_EVERY)
-            self.look()
-
-
 class _Server(uvicorn.Server):
     """uvicorn's server, with signals left to us."""
 
@@ -136,9 +87,18 @@ class _Server(uvicorn.Server):
 def serve(settings: InjectSettings) -> None:
     """Serve until SIGTERM or SIGINT. Raises InjectError."""
     logs.configure(settings.log_level)
-    certificate = Certificate(settings.certificate, settings.key)
+    try:
+        certificate = Certificate(settings.certificate, settings.key, wall_clock)
+    except ValueError as error:
+        raise InjectError(f"cannot use the certificate: {error}") from None
     app = webhook(template_of(settings.images, settings.mirrors, settings.before), settings.policy)
     asyncio.run(_serve(app, settings, certificate))
+
+
+async def _watch(certificate: Certificate) -> None:
+    while True:
+        await asyncio.sleep(WATCH_EVERY)
+        certificate.look()
 
 
 async def _serve(app: Starlette, settings: InjectSettings, certificate: Certificate) -> None:
@@ -151,7 +111,7 @@ async def _serve(app: Starlette, settings: InjectSettings, certificate: Certific
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, lambda: setattr(server, "should_exit", True))
-    watching = loop.create_task(certificate.watch())
+    watching = loop.create_task(_watch(certificate))
     log.info("injecting on %s:%d", settings.host, settings.port)
     try:
         await server.serve()

@@ -16,6 +16,7 @@ from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood
 from sidecar.gate.verdict import Forward
 from sidecar.net.breaker import Breaker
+from sidecar.net.certificate import Certificate
 from sidecar.net.connection import Timeouts
 from sidecar.net.owners import Owners
 from sidecar.net.pool import Origin, Pool
@@ -24,7 +25,7 @@ from sidecar.net.upstream import Upstream
 from sidecar.pages.templates import Pages, TemplateError
 from sidecar.record.metrics import Metrics
 from sidecar.record.outlet import Outlet
-from sidecar.run.deciding import Deciding, deciding
+from sidecar.run.deciding import Deciding, deciding, wall_clock
 from sidecar.run.errors import Errors, StartError, blaming, unable
 from sidecar.trust.assertion import Assertions, load_key
 
@@ -44,6 +45,7 @@ class Parts(NamedTuple):
     assertions: Assertions | None
     tracer: Callable[[], Tracer] | None
     ext_authz: ModuleType | None
+    tls: Certificate | None = None
 
 
 def parts(settings: Settings) -> Parts:
@@ -54,12 +56,13 @@ def parts(settings: Settings) -> Parts:
     assertions = errors.tried(_assertions, settings)
     tracer = errors.tried(_tracer, settings)
     ext_authz = errors.tried(_ext_authz, settings)
+    tls = errors.tried(_tls, settings)
     errors.tried(require_log, settings)
     for variable, address in listeners(settings):
         errors.tried(require_place, address, variable)
     if errors.problems or upstream is None or pages is None:
         raise StartError(*errors.problems)
-    return Parts(upstream, pages, assertions, tracer, ext_authz)
+    return Parts(upstream, pages, assertions, tracer, ext_authz, tls)
 
 
 class Prepared(NamedTuple):
@@ -166,6 +169,13 @@ def _upstream_tls(settings: Settings) -> ssl.SSLContext:
 def _context(variables: str, expected: str, ca: str, certificate: str, key: str) -> ssl.SSLContext:
     with blaming(variables, expected):
         return tls_context(ca, certificate, key)
+
+
+def _tls(settings: Settings) -> Certificate | None:
+    if not settings.tls_certificate or not settings.tls_key:
+        return None
+    with blaming("SIDECAR_TLS_CERTIFICATE, SIDECAR_TLS_KEY"):
+        return Certificate(settings.tls_certificate, settings.tls_key, wall_clock)
 
 
 def _pages(settings: Settings) -> Pages:

@@ -176,6 +176,7 @@ class Sidecar:
                 refused=self.traffic.refused,
                 drain=drain,
                 owner_of=Owners(settings.trusted_proxies).of_peer,
+                tls=self._parts.tls.context if self._parts.tls is not None else None,
                 timeout_graceful_shutdown=math.ceil(settings.shutdown_timeout),
             )
         )
@@ -195,11 +196,13 @@ class Sidecar:
         self._tasks.spawn(self._publish())
 
     async def _publish(self) -> None:
-        """Let other workers know what this one counts, and keep up with the files of its logs."""
+        """Let other workers know what this one counts, and keep up with the files of logs and of TLS."""
         while True:
             self.metrics.publish()
             self.journal.follow()
             logs.flush()
+            if self._parts.tls is not None:
+                self._parts.tls.look()
             await asyncio.sleep(PUBLISH_EVERY)
 
     async def _drain(self, stop: asyncio.Event, drain: Drain) -> None:

@@ -10,7 +10,7 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sidecar.config.settings import read_settings, understand
+from sidecar.config.settings import SettingsError, read_settings, understand
 from sidecar.run.errors import StartError
 from sidecar.run.parts import open_log, parts, prepare
 from tests.certificates import certificates, pem_of, signed
@@ -126,3 +126,18 @@ def test_both_halves_tell_all_of_theirs(tmp_path: Path, monkeypatch: pytest.Monk
         prepare(understand(environ, {}), environ)
     starts = [problem.partition(":")[0] for problem in caught.value.problems]
     assert starts == ["SIDECAR_WORKERS", "SIDECAR_ROUTES", "SIDECAR_POLICIES", "SIDECAR_TEMPLATES"]
+
+
+def test_what_is_wrong_with_the_certificate_is_told_with_its_settings(tmp_path: Path) -> None:
+    files = certificates(tmp_path)
+    both = {"SIDECAR_TLS_CERTIFICATE": str(files.certificate), "SIDECAR_TLS_KEY": str(files.key)}
+    made = parts(read_settings({**LEAST, **both}, {}))
+    assert made.tls is not None
+    files.key.unlink()
+    with pytest.raises(StartError) as caught:
+        parts(read_settings({**LEAST, **both}, {}))
+    assert str(caught.value) == (
+        f"SIDECAR_TLS_CERTIFICATE, SIDECAR_TLS_KEY: cannot read {files.key}: No such file or directory"
+    )
+    with pytest.raises(SettingsError, match="found one of them, expected both or none"):
+        read_settings({**LEAST, "SIDECAR_TLS_KEY": "key.pem"}, {})
