@@ -521,7 +521,7 @@ async def test_one_client_leaves_places_for_the_sign_ins_of_others(
     await asyncio.sleep(0.1)
     assert endpoint.codes == AT_ONCE
     (other,) = callbacks(1, states=1, clients=1)
-    other = other._replace(request=other.request._replace(peer="192.0.2.1"))
+    other = other._replace(raw=other.raw._replace(peer="192.0.2.1"))
     flood.append(asyncio.create_task(answer(login, other)))
     await until(lambda: endpoint.codes >= AT_ONCE + 1)
     endpoint.answers.set()
