@@ -182,7 +182,8 @@ comma, space or bracket, and any other string is 401 `token_invalid`.
 
 **`from: id`** reads an attribute or roles from the id token that the user's [sign-in](../guides/sign-in.md) gave: Cognito puts `email`, `name`
 and custom attributes there and not into access tokens. The session keeps the claims that `routes.yaml` names, and no others, and a renewal
-brings new ones. A session that began before a claim was named is renewed at once, or ends if it can't be. A program that sends an access
+brings new ones. A hosted UI may put `email` into the id token only if `AWS_COGNITO_SCOPES` asks for the scope `email`, and other attributes
+for `profile`; that counts from the next sign-in on. A session that began before a claim was named is renewed at once, or ends if it can't be. A program that sends an access
 token has no id token: such an attribute is 403 `claim_missing` unless it is in `optional`, and such roles are none. If the bearer token or
 the session's token is itself an id token (`token_use: [id]`), its own claims count. A load balancer's session has no id token, and
 `{claims.…}` never reads one.

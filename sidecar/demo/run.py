@@ -207,6 +207,8 @@ class _Stage:
             "AWS_COGNITO_HOSTED_UI_CALLBACK_URL": f"{self._url}/_sidecar/callback",
             "AWS_COGNITO_HOSTED_UI_LOGOUT_URL": f"{self._url}/_sidecar/console",
             "SIDECAR_LOGIN": "both",
+            # the app hears of the address, which is in an id token of that scope
+            "AWS_COGNITO_SCOPES": "openid,email",
             # the stand-in takes any proof of the other flow
             "SIDECAR_PASSWORD_FLOW": "password",
             "SIDECAR_LOGOUT": "cognito",

@@ -57,6 +57,11 @@ def test_a_user_and_an_admin_see_what_each_may_do(page: Page, demo: str) -> None
     verdict, actions = shown(page)
     assert verdict.startswith("✗ Refused with 403")
     assert (actions["read"], actions["update"], actions["delete"]) == ("yes", "no", "no")
+    # what the app hears: the claims of a session's id token, too
+    hello = page.goto(url.partition("/_sidecar/")[0] + "/hello")
+    assert hello is not None
+    assert hello.json() == {"user": "alice", "groups": "user", "email": "alice@example.com", "token": "none"}
+    page.goto(url)
     page.get_by_role("button", name="Sign out").click()
     # Cognito's own session has ended too: the form is shown, and the hosted UI asks again
     page.wait_for_selector("#password")
