@@ -17,7 +17,7 @@ import yaml
 
 from sidecar.record.metrics import FAMILIES
 from tests.conftest import Stack
-from tests.stack import ROOT, free_port, wait_for
+from tests.stack import ROOT, free_port, raw_reply, wait_for
 
 FOLDER = ROOT / "deploy" / "monitoring"
 GUIDE = ROOT / "docs" / "guides" / "operate.md"
@@ -150,6 +150,9 @@ def test_every_expression_finds_what_a_real_scrape_brings(stack: Stack, promethe
         assert stack.sidecar.get("/contacts/1", token).status == 200
         assert stack.sidecar.request("PUT", "/contacts/2", token).status == 403
         assert stack.sidecar.get("/contacts/500", token).status == 503
+        stack.upstream.reset(raw_reply(b"nonsense\r\n\r\n"))
+        assert stack.sidecar.get("/public").status == 502
+        stack.upstream.reset()
 
     stack.hook.json("/contacts/500", {}, 500)
     waiting = panels()

@@ -172,7 +172,7 @@ class Proxy:
 
 def report_fault(door: Door, upstream: Upstream, fault: Fault) -> tuple[Code, str]:
     """Tell of a fault of the app. -> (its code, its detail for the decision log)"""
-    door.report(Dependency.UPSTREAM, f"SIDECAR_UPSTREAM: {upstream.origin}", fault.reason, fault.detail)
+    door.report(Dependency.UPSTREAM, upstream.place, fault.reason, fault.detail)
     return UPSTREAM_CODES[fault.kind], str(fault)
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple, final
 from sidecar.gate.reasons import Reason
 from sidecar.gate.verdict import Forward
 from sidecar.net.connection import Body, Connection, Fault, Response
-from sidecar.net.pool import Origin, Pool
+from sidecar.net.pool import Pool
 from sidecar.wire.grammar import Header
 from sidecar.wire.http1_response import CHUNKED, ResponseReader, encode_request
 
@@ -45,9 +45,9 @@ class Upstream:
         self._crowded = pool.max_connections // 2
 
     @property
-    def origin(self) -> Origin:
-        """Where the app is."""
-        return self._pool.origin
+    def place(self) -> str:
+        """Where the app is, as the log names it. Nobody gets its origin, of which another client could be made."""
+        return f"SIDECAR_UPSTREAM: {self._pool.origin}"
 
     @property
     def busy(self) -> int:
