@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from sidecar.config import units
 from sidecar.config.placeholders import require_drawn, require_own, require_own_password
-from sidecar.wire.grammar import AUTHORITY, HOST, PORT, host_and_port
+from sidecar.wire.grammar import AUTHORITY, HOST, PORT, host_and_port, is_host
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -44,6 +44,21 @@ def address(text: str) -> Address:
         raise ValueError("expected host:port or unix:/path")
     _require_address(address[0])
     return Address(*address)
+
+
+def mode(text: str) -> int:
+    """The mode of a file, -1 for none."""
+    if text and not re.fullmatch(r"0?[0-7]{3}", text):
+        raise ValueError("expected three octal digits, such as 0660")
+    return int(text, 8) if text else -1
+
+
+def owner(text: str) -> tuple[str, str]:
+    """-> (user, group), each "" where it stays as it is."""
+    user, _, group = text.partition(":")
+    if not re.fullmatch(r"(?:[A-Za-z0-9_][A-Za-z0-9_.-]*)?(?::[A-Za-z0-9_][A-Za-z0-9_.-]*)?", text):
+        raise ValueError("expected user:group, user or :group, by name or number")
+    return user, group
 
 
 def _require_address(host: str) -> None:
@@ -130,7 +145,11 @@ def server_name(text: str) -> str:
 
 
 def hosts(text: str) -> frozenset[str] | None:
-    return frozenset(host.lower() for host in items(text)) or None
+    hosts = frozenset(host.lower() for host in items(text))
+    for host in hosts:
+        if not is_host(host.removeprefix("*.").encode("utf-8")):
+            raise ValueError("expected hosts such as app.example.com, app.example.com:8443 or *.example.com")
+    return hosts or None
 
 
 def networks(text: str) -> tuple[Network, ...]:
@@ -223,7 +242,17 @@ def load_balancers(text: str) -> tuple[str, ...]:
     return arns
 
 
+_REDIS_OPTIONS = frozenset((
+    "db", "username", "password", "client_name", "health_check_interval", "ssl_cert_reqs", "ssl_ca_certs",
+    "ssl_ca_path", "ssl_certfile", "ssl_keyfile", "ssl_check_hostname", "ssl_min_version",
+))  # fmt: skip
+"""Options of a Redis URL that change nothing of how we read its answers."""
+
+
 def redis(text: str) -> str:
     if text and not re.fullmatch(r"(?:rediss?|unix)://\S+", text):
         raise ValueError("expected redis://host:port, rediss://host:port or unix:///path")
+    names = {pair.partition("=")[0] for pair in text.partition("?")[2].split("&")} - {""}
+    if not names <= _REDIS_OPTIONS:
+        raise ValueError(f"expected redis://host:port/database, with no option but {', '.join(sorted(_REDIS_OPTIONS))}")
     return require_own_password(text, "openssl rand -hex 24, which Redis has as requirepass")

@@ -27,6 +27,8 @@ class Settings:
     tls_certificate: str
     tls_key: str
     admin_listen: Address
+    socket_mode: int
+    socket_owner: tuple[str, str]
     ext_authz_listen: Address | None
     routes: str
     cerbos: str
@@ -99,7 +101,10 @@ class Settings:
         """Where the hosted UI sends a browser back to; "" where no setting tells it. Never of a request (R18)."""
         if self.callback_url:
             return self.callback_url
-        return f"https://{next(iter(self.hosts))}{CALLBACK_PATH}" if self.hosts and len(self.hosts) == 1 else ""
+        if not self.hosts or len(self.hosts) != 1:
+            return ""
+        (host,) = self.hosts
+        return "" if host.startswith("*") else f"https://{host}{CALLBACK_PATH}"
 
 
 class Setting(NamedTuple):
@@ -143,6 +148,8 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
         Setting("SIDECAR_LISTEN", "listen", parsers.address, "0.0.0.0:8080", "`host:port` or `unix:/path` for traffic"),
         Setting("SIDECAR_TLS_CERTIFICATE", "tls_certificate", str, "", "PEM file of the traffic port's certificate, and of those that signed it: the port then speaks TLS 1.2 and newer alone; read again when it changes"),
         Setting("SIDECAR_TLS_KEY", "tls_key", str, "", "PEM file of its key, without a pass phrase"),
+        Setting("SIDECAR_SOCKET_MODE", "socket_mode", parsers.mode, "", "mode of each unix socket that we listen on, in octal such as `0660`; what the umask leaves without it"),
+        Setting("SIDECAR_SOCKET_OWNER", "socket_owner", parsers.owner, "", "`user:group`, `user` or `:group` that each of these sockets belongs to; ours without it"),
         Setting("SIDECAR_ADMIN_LISTEN", "admin_listen", parsers.address, "127.0.0.1:9901", "health, metrics, config view; never the traffic port"),
     ),
     "Routes and mode": (
@@ -196,7 +203,7 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
         Setting("SIDECAR_TEMPLATES", "templates", str, "", "a folder with templates in place of our pages'"),
     ),
     "Proxies around the sidecar": (
-        Setting("SIDECAR_HOSTS", "hosts", parsers.hosts, "", "hosts that a request may name (comma list, any case); another is 421; any without it"),
+        Setting("SIDECAR_HOSTS", "hosts", parsers.hosts, "", "hosts that a request may name (comma list, any case); another is 421; any without it. `*.example.com` stands for every name of one label before `.example.com`"),
         Setting("SIDECAR_TRUSTED_PROXIES", "trusted_proxies", parsers.networks, "", "CIDRs whose `X-Forwarded-*` or `Forwarded` is believed, and their host where `SIDECAR_HOSTS` lists it; from anyone else they are removed or overwritten"),
         Setting("SIDECAR_HEALTH_PATHS", "health_paths", parsers.paths, "", "paths (comma list, such as `/livez`) that the traffic port answers to a balancer's health check, whatever host it names and in HTTP/1.0 too: 200 while the process serves, 503 from SIGTERM on; the app never sees them"),
         Setting("SIDECAR_FORWARD_AUTH", "forward_auth", parsers.one_of("off", "nginx", "traefik", "caddy", "haproxy", "envoy"), "off", "the proxy that asks at `/_sidecar/authorize` and forwards by itself, from an address in `SIDECAR_TRUSTED_PROXIES`; `off`: nobody may ask"),

@@ -29,10 +29,11 @@ _OF_A_SERVICE = re.compile(
 
 class Understood(NamedTuple):
     """Values of the settings. Where one is invalid, `problems` say so and its default stands in, so that whatever else
-    is wrong is found too."""
+    is wrong is found too. `warnings` are of what can be used."""
 
     settings: Settings
     problems: tuple[str, ...]
+    warnings: tuple[str, ...] = ()
 
 
 _STAND_INS = {"SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_CERBOS": "127.0.0.1:1"}
@@ -49,11 +50,16 @@ def understand(environ: Mapping[str, str], flags: Mapping[str, str]) -> Understo
         and not _OF_A_SERVICE.fullmatch(f"{name}={environ[name]}")
     ]
     values: dict[str, Any] = {}
+    warnings = []
     unread = set()
     texts = {**environ, **flags}
     texts.setdefault("AWS_REGION", texts.get("AWS_DEFAULT_REGION", ""))
     for setting in SETTINGS:
         text = texts.get(setting.variable) or setting.default
+        if setting.secret and text and text != text.strip():
+            # a file or a copy ends in a line end that nobody sees
+            text = text.strip()
+            warnings.append(f"{setting.variable}: found blanks or line ends around the secret, which are left out")
         problem = setting.problem(text)
         if problem:
             problems.append(problem)
@@ -65,15 +71,15 @@ def understand(environ: Mapping[str, str], flags: Mapping[str, str]) -> Understo
     for rule in RULES:
         if unread.isdisjoint(rule.reads):
             problems += rule.problems(settings)
-    return Understood(settings, tuple(problems))
+    return Understood(settings, tuple(problems), tuple(warnings))
 
 
 def read_settings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Settings:
     """Parse the environment, with `flags` (variable -> text) before it. Raises SettingsError with every problem."""
-    settings, problems = understand(environ, flags)
-    if problems:
-        raise SettingsError(list(problems))
-    return settings
+    read = understand(environ, flags)
+    if read.problems:
+        raise SettingsError(list(read.problems))
+    return read.settings
 
 
 _VARIABLES = frozenset(setting.variable for setting in SETTINGS)

@@ -52,7 +52,7 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
     told["SIDECAR_UPSTREAM"] = app or "http://127.0.0.1:1"
     read = understand(told, {})
     settings = read.settings
-    found = Findings([settings.routes], [], [], [])
+    found = Findings([settings.routes], [], [*read.warnings], [])
     try:
         prepared = prepare(read, told)
     except StartError as error:

@@ -55,7 +55,8 @@ _HEADER = re.compile(r"([A-Za-z0-9-]+):[ \t]*(.*)")
 
 
 def _raw(asked: ExplainRequest, settings: Settings) -> Raw:
-    headers = [(b"host", sorted(settings.hosts)[0].encode("ascii") if settings.hosts else b"localhost")]
+    host = sorted(settings.hosts)[0].replace("*", "any") if settings.hosts else "localhost"
+    headers = [(b"host", host.encode("ascii"))]
     for text in asked.headers:
         match = _HEADER.fullmatch(text)
         if match is None:

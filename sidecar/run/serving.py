@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import math
+import shutil
 import signal
 import socket
 from collections.abc import Callable
@@ -44,7 +45,7 @@ UNSENT = 64 * 1024
 """Bytes of answers that the kernel holds for a client besides those that are on their way."""
 
 
-def listen(address: Address, variable: str) -> socket.socket:
+def listen(address: Address, variable: str, settings: Settings) -> socket.socket:
     """Open a listening socket. Raises StartError that names the setting and the address."""
     require_place(address, variable)
     family = socket.AF_UNIX if address.path else socket.AF_INET6 if ":" in address.host else socket.AF_INET
@@ -52,6 +53,8 @@ def listen(address: Address, variable: str) -> socket.socket:
     try:
         with unable(variable, f"listen on {address}"):
             _bind(sock, address)
+        if address.path:
+            _hand_over(address.path, settings)
     except StartError:
         sock.close()
         raise
@@ -72,6 +75,23 @@ def _bind(sock: socket.socket, address: Address) -> None:
     sock.bind((address.host, address.port))
 
 
+def _hand_over(path: str, settings: Settings) -> None:
+    """Let those connect that the settings name; nobody can before it is listened on. Raises StartError."""
+    user, group = (int(name) if name.isdecimal() else name for name in settings.socket_owner)
+    if user or group:
+        with unable("SIDECAR_SOCKET_OWNER", f"give {path} to {':'.join(settings.socket_owner)}"):
+            try:
+                if user:
+                    shutil.chown(path, user=user)
+                if group:
+                    shutil.chown(path, group=group)
+            except LookupError as error:
+                raise StartError(f"SIDECAR_SOCKET_OWNER: {error}, expected one of this system") from None
+    if settings.socket_mode >= 0:
+        with unable("SIDECAR_SOCKET_MODE", f"change the mode of {path}"):
+            Path(path).chmod(settings.socket_mode)
+
+
 class _Server(uvicorn.Server):
     """uvicorn's server, with signals left to us: one signal stops two servers in order."""
 
@@ -90,7 +110,7 @@ class Sockets(NamedTuple):
     @classmethod
     def open(cls, settings: Settings) -> Sockets:
         """Listen where the settings say. Raises StartError."""
-        return cls(*(listen(address, variable) for variable, address in listeners(settings)))
+        return cls(*(listen(address, variable, settings) for variable, address in listeners(settings)))
 
     def numbers(self) -> list[int]:
         """Their file descriptors, for a process that inherits them."""

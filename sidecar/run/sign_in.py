@@ -51,7 +51,7 @@ class Browser:
 
         try:
             return RedisLedger(url), RedisStore(url, self._seal, report)
-        except ValueError:
+        except Exception:  # noqa: BLE001 - the library raises what it likes, and none of it may be shown
             # the reason may have a part of the password in it
             expected = "redis://host:port/database, with no option that Redis does not know"
             raise StartError(f"SIDECAR_REDIS_URL: expected {expected}") from None

@@ -52,6 +52,8 @@ def serve(read: Understood, environ: dict[str, str], flags: Mapping[str, str]) -
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     logs.configure(settings.log_level)
     _allow_files(settings.max_connections)
+    for warning in read.warnings:
+        log.warning("%s", warning)
     inherited, share = environ.pop(INHERITED, ""), environ.pop(SHARE, "")
     stamp = stamp_of(settings.routes)
     # before any port is opened, and with several workers once for all of them

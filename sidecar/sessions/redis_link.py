@@ -29,6 +29,8 @@ class RedisLink:
             url, retry=Retry(NoBackoff(), 1), socket_connect_timeout=deadline, socket_timeout=deadline, protocol=2,
             max_connections=2 * connections, driver_info=None,
         )  # fmt: skip
+        # an option of the URL that no connection takes is found now
+        self.redis.connection_pool.make_connection()  # type: ignore[no-untyped-call]
         # not the pool's own limit: whoever waits there and leaves may take a connection along
         self._free = asyncio.Semaphore(connections)
 

@@ -3,7 +3,7 @@
 import pytest
 
 from sidecar.config.parsers import Address
-from sidecar.config.settings import SettingsError, read_settings
+from sidecar.config.settings import SettingsError, read_settings, understand
 from tests.tokens import SESSION_SECRET
 
 LEAST = {"SIDECAR_UPSTREAM": "http://127.0.0.1:5000"}
@@ -310,3 +310,18 @@ def test_settings_of_tls_to_the_app_that_contradict_each_other(environ: dict[str
 def test_sign_out_paths_are_plain_paths_beside_a_sign_in(text: str) -> None:
     with pytest.raises(SettingsError, match="SIDECAR_LOGOUT_PATHS: found"):
         read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_LOGOUT_PATHS": text}, {})
+
+
+def test_blanks_around_a_secret_are_left_out_and_told() -> None:
+    secret = "q7RZ0mVd2kXw9LsB4tYhN6pGcJ8uEoTf"
+    read = understand({**LEAST, "SIDECAR_SESSION_SECRET": f" {secret}\r\n", "SIDECAR_PDP_TOKEN": ""}, {})
+    assert read.settings.session_secrets == (secret,)
+    (warning,) = read.warnings
+    assert warning.startswith("SIDECAR_SESSION_SECRET: found blanks or line ends around the secret")
+    assert secret not in warning
+    assert understand({**LEAST, "SIDECAR_SESSION_SECRET": secret}, {}).warnings == ()
+
+
+def test_a_list_of_names_by_a_pattern_tells_no_callback() -> None:
+    hosts = {**SIGN_IN, "SIDECAR_HOSTS": "*.example.com"}
+    assert "AWS_COGNITO_HOSTED_UI_CALLBACK_URL: not set" in "\n".join(understand({**LEAST, **hosts}, {}).problems)

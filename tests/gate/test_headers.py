@@ -144,11 +144,12 @@ def test_a_host_that_is_none_is_refused(host: bytes) -> None:
 @pytest.mark.parametrize(
     ("host", "taken"),
     [(b"app.test", True), (b"APP.Test", True), (b"app.test:8080", True), (b"other.test", False), (b"b.test:1", True),
-     (b"b.test", False), (b"b.test:2", False)],
+     (b"b.test", False), (b"b.test:2", False), (b"a.wild.test", True), (b"a.wild.test:81", True), (b"wild.test", False),
+     (b"b.a.wild.test", False), (b"xwild.test", False), (b"a.port.test:1", True), (b"a.port.test", False)],
 )  # fmt: skip
 def test_hosts_are_listed_in_any_case_with_or_without_port(host: bytes, taken: bool) -> None:
     request = Raw("GET", b"/", [(b"host", host)], "", "http", "r")
-    reading = Reading(frozenset(["app.test", "b.test:1"]))
+    reading = Reading(frozenset(["app.test", "b.test:1", "*.wild.test", "*.port.test:1"]))
     if taken:
         assert read(request, reading).host == host.decode().lower()
     else:

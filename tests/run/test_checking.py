@@ -250,6 +250,7 @@ LOGIN = {
 TLS = {"SIDECAR_CERBOS": "cerbos:1", "SIDECAR_CERBOS_TLS": "on"}
 PAIR = "SIDECAR_CERBOS_CA, SIDECAR_CERBOS_CERTIFICATE, SIDECAR_CERBOS_KEY: expected PEM files"
 UPSTREAM_PAIR = "SIDECAR_UPSTREAM_CERTIFICATE, SIDECAR_UPSTREAM_KEY: expected PEM files"
+OWN_TLS = "SIDECAR_TLS_CERTIFICATE, SIDECAR_TLS_KEY: cannot read none.pem: No such file"
 BAD = {
     "SIDECAR_UPSTREAM": Bad("http://app:99999"),
     "SIDECAR_UPSTREAM_CA": Bad(
@@ -292,6 +293,12 @@ BAD = {
     "SIDECAR_MAX_CONNECTIONS": Bad("0"),
     "SIDECAR_WS_MAX_MESSAGE": Bad("much"),
     "SIDECAR_KEEP_ALIVE": Bad("soon"),
+    "SIDECAR_HOSTS": Bad("https://app.example"),
+    "SIDECAR_HEALTH_PATHS": Bad("livez"),
+    "SIDECAR_SOCKET_MODE": Bad("rw"),
+    "SIDECAR_SOCKET_OWNER": Bad("a b"),
+    "SIDECAR_TLS_CERTIFICATE": Bad("none.pem", {"SIDECAR_TLS_KEY": "none.pem"}, OWN_TLS),
+    "SIDECAR_TLS_KEY": Bad("none.pem", {"SIDECAR_TLS_CERTIFICATE": "none.pem"}, OWN_TLS),
     "SIDECAR_DECISION_LOG_FULL": Bad("wait"),
     "AWS_COGNITO_SCOPES": Bad('"'),
     "SIDECAR_DECISION_LOG": Bad("none/log", says="SIDECAR_DECISION_LOG: cannot append to none/log: No such file"),
@@ -323,7 +330,6 @@ BAD = {
     "SIDECAR_JWKS_URL": Bad("keys"),
 }
 CANNOT_BE_BAD = {
-    "SIDECAR_HOSTS": "any text is a name that a request may have or not have",
     "SIDECAR_CONSOLE_ADMIN": "any text is a role that a token may have or not have",
 }
 

@@ -20,7 +20,7 @@ def read_lookup(name: str, entry: Entry, environ: Mapping[str, str], reader: Rea
     unknown = set(entry["optional"]) - set(entry["attributes"])
     if unknown:
         reader.fault(entry.at("optional"), f"found {sorted(unknown)[0]!r}, expected names of `attributes`")
-    bearer = environ.get(entry["bearer_env"], "") if entry["bearer_env"] else ""
+    bearer = environ.get(entry["bearer_env"], "").strip() if entry["bearer_env"] else ""
     if entry["bearer_env"] and not re.fullmatch(r"[\x21-\x7e]+", bearer):
         reader.fault(entry.at("bearer_env"), f"the variable {entry['bearer_env']} holds no token")
     hook = Hook(origin, target, bearer)
