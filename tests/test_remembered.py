@@ -159,6 +159,7 @@ GROWING = {
     "Turns._waiting": UNDER_WAY,
     "_Message._held": "one call to the PDP",
     "_Message.items": "one call to the PDP",
+    "_Node.affixed": FILE,
     "_Node.literals": FILE,
     "_Node.variables": FILE,
     "_Source.keys": "one key set, of 64 KiB at most",

@@ -22,13 +22,13 @@ from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, masked_code
 from sidecar.gate.obligation import KeepPrivate, Obligation
 from sidecar.gate.origin import require_own_origin
-from sidecar.gate.own import ASSERTION, IDENTITY
+from sidecar.gate.own import ASSERTION
 from sidecar.gate.query import admitted, with_values
 from sidecar.gate.references import ABSENT, Material
 from sidecar.gate.request import Raw, Reading, Request, as_it_came, read
 from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, allowed_methods, ask_of
 from sidecar.gate.session import Session, TokenSource
-from sidecar.gate.to_app import MAX_IDENTITY, AuthorizationRule, ToApp, require_size
+from sidecar.gate.to_app import AuthorizationRule, ToApp, identity_headers, short_headers
 from sidecar.gate.trace import TRACEPARENT, TRACESTATE
 from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Refused, Verdict
 from sidecar.wire.grammar import SAFE_METHODS, Header
@@ -362,16 +362,15 @@ class Gate:
     def _identity_headers(self, principal: Principal, to_app: ToApp | None, *, enforced: bool) -> list[Header]:
         """List what the app is told of the principal. Raises Refused where it is `enforced`: CLAIM_*,
         IDENTITY_HEADER_TOO_LARGE."""
-        headers = [(name, value(principal)) for name, value, _ in IDENTITY]
         try:
+            headers = [*identity_headers(principal[:2])]
             if to_app is not None and to_app.headers:
                 headers += to_app.values(principal)
-            require_size(headers)
         except Refused:
             if enforced:
                 raise
             # in shadow the app is told what can be told
-            headers = [pair for pair in headers if len(pair[1]) <= MAX_IDENTITY]
+            headers = short_headers(principal)
         if self._sign is not None:
             headers.append((ASSERTION, self._sign(principal, self._now())))
         return headers

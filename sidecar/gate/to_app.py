@@ -7,9 +7,10 @@ import re
 from enum import StrEnum
 from typing import Any, NamedTuple
 
+from sidecar.bounded import remembered
 from sidecar.gate.codes import Code
 from sidecar.gate.identity import Principal
-from sidecar.gate.own import header_text
+from sidecar.gate.own import IDENTITY, Named, header_text
 from sidecar.gate.references import Reference, Template, principal_value
 from sidecar.gate.values import checked
 from sidecar.gate.verdict import Refused
@@ -36,9 +37,10 @@ class ToApp(NamedTuple):
     def values(self, principal: Principal) -> list[Header]:
         """The headers; one whose reference is optional and finds nothing is left out, and so is an empty list.
 
-        Raises Refused: CLAIM_MISSING, CLAIM_INVALID.
+        Raises Refused: CLAIM_MISSING, CLAIM_INVALID, IDENTITY_HEADER_TOO_LARGE.
         """
         found = [(name, _value(name, template, principal)) for name, template in self.headers]
+        require_size(found)
         return [(name, value) for name, value in found if value]
 
     def takes(self, authorization: bytes | None) -> bool:
@@ -63,6 +65,31 @@ def require_size(headers: list[Header]) -> None:
         if len(value) > MAX_IDENTITY:
             detail = f"{name.decode('ascii')}: {len(value)} bytes, at most {MAX_IDENTITY}"
             raise Refused(Code.IDENTITY_HEADER_TOO_LARGE, detail)
+
+
+class _Who(NamedTuple):
+    """A principal, as far as the headers that are always sent tell of it."""
+
+    id: str
+    roles: tuple[str, ...]
+
+
+# about 2,000 principals
+@remembered(1024 * 1024)
+def identity_headers(who: tuple[str, tuple[str, ...]]) -> tuple[Header, ...]:
+    """The headers that are always sent, of a principal's id and roles. Raises Refused(IDENTITY_HEADER_TOO_LARGE)."""
+    headers = _always_sent(_Who(*who))
+    require_size(headers)
+    return tuple(headers)
+
+
+def short_headers(principal: Principal) -> list[Header]:
+    """Those among them that are not too large."""
+    return [pair for pair in _always_sent(principal) if len(pair[1]) <= MAX_IDENTITY]
+
+
+def _always_sent(principal: Named) -> list[Header]:
+    return [(header.name, header.value(principal)) for header in IDENTITY]
 
 
 def _value(name: bytes, template: Template, principal: Principal) -> bytes:

@@ -15,7 +15,15 @@ from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading, Request
 from sidecar.gate.routing import Access, Route, RouteTable, parse_path
 from sidecar.gate.session import Presented
-from sidecar.gate.to_app import MAX_IDENTITY, AuthorizationRule, ToApp, is_of_app, require_size
+from sidecar.gate.to_app import (
+    MAX_IDENTITY,
+    AuthorizationRule,
+    ToApp,
+    identity_headers,
+    is_of_app,
+    require_size,
+    short_headers,
+)
 from sidecar.gate.verdict import Forward, Refuse, Refused, Verdict
 from sidecar.wire.grammar import Header
 from tests.gate.test_gate import NOW, TABLE, TOKEN, World
@@ -96,6 +104,24 @@ def test_another_scheme_than_bearer_is_the_apps_business(value: bytes, is_one: b
     assert ToApp((), KEEP).takes(value) is is_one
     assert not ToApp((), DROP).takes(value)
     assert not ToApp().takes(value)
+
+
+def test_the_headers_of_a_principal_are_found_once_and_are_those_of_nobody_else() -> None:
+    who = ("a-1", ("user", "writer"))
+    first = identity_headers(who)
+    assert first == ((b"x-auth-subject", b"a-1"), (b"x-auth-roles", b"user,writer"))
+    assert identity_headers(("a-1", ("user", "writer"))) is first
+    assert identity_headers(("a-1", ("user",))) != first
+    assert identity_headers(("a-2", ("user", "writer"))) != first
+
+
+def test_headers_that_are_too_large_are_refused_each_time_and_left_out_of_the_short_ones() -> None:
+    roles = tuple(f"{number:0200}" for number in range(41))
+    for _ in range(2):
+        with pytest.raises(Refused) as caught:
+            identity_headers(("a-1", roles))
+        assert caught.value.code is Code.IDENTITY_HEADER_TOO_LARGE
+    assert short_headers(Principal("a-1", roles, {}, "", 0.0, {})) == [(b"x-auth-subject", b"a-1")]
 
 
 # --- at the gate ---
