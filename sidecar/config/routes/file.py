@@ -11,7 +11,7 @@ from sidecar.config.routes.entries import read_entries
 from sidecar.config.routes.grammar import DEFAULTS, FILE
 from sidecar.config.routes.lookups import read_lookup
 from sidecar.config.routes.principal import NeededClaim, needed_claims, principal_rules
-from sidecar.config.routes.to_app import to_app_of
+from sidecar.config.routes.to_app import check_read, to_app_of
 from sidecar.config.shapes import Entry, Mark, Problem, Reader, read_document
 from sidecar.gate.decision_cache import DecisionCache
 from sidecar.gate.identity import PrincipalRules
@@ -76,6 +76,7 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
     defaults = document["defaults"] or DEFAULTS_ENTRY
     to_app = to_app_of(document["to_app"], None, reader)
     routes = read_entries(document["routes"], lookups, defaults["max_body"], to_app, reader)
+    check_read(to_app, routes, lookups.values(), document.at("to_app"), reader)
     identities = tuple(_identity(entry, reader) for entry in document["identity"])
     principal = principal_rules(document["principal"], tuple(defaults["roles"]), reader)
     if reader.problems:

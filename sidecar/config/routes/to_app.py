@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from sidecar.config.shapes import Choice, Entry, Field, MapOf, Mark, Reader, Record, Text
 from sidecar.gate.headers import is_reservable
+from sidecar.gate.lookup import Lookup
 from sidecar.gate.references import Reference, ReferenceSource, Template, parse_template
+from sidecar.gate.routing import Route
 from sidecar.gate.to_app import AuthorizationRule, ToApp
 from sidecar.gate.values import Type
 
@@ -59,6 +61,30 @@ def to_app_of(entry: Entry | None, default: ToApp | None, reader: Reader) -> ToA
     headers = _headers(entry["headers"], entry.at("headers"), reader) if entry.has("headers") else default.headers
     rule = AuthorizationRule(entry["authorization"]) if entry["authorization"] else default.authorization
     return ToApp(headers, rule)
+
+
+def check_read(
+    to_app: ToApp | None, routes: Iterable[Route], lookups: Iterable[Lookup], mark: Mark, reader: Reader
+) -> None:
+    """Note each reference to a client's header that no client can send."""
+    routes = tuple(routes)
+    told = {
+        name.decode("ascii") for one in (to_app, *(route.to_app for route in routes)) if one for name, _ in one.headers
+    }
+    for reference in dict.fromkeys(_read(routes, lookups)):
+        if reference.source is ReferenceSource.HEADER and reference.name in told:
+            reader.fault(
+                mark, f"found {reference.name}, expected another: a client's is removed, and {{{reference}}} reads it"
+            )
+
+
+def _read(routes: Iterable[Route], lookups: Iterable[Lookup]) -> Iterator[Reference]:
+    for route in routes:
+        for ask in route.asks.values():
+            for template in (ask.id, ask.scope, *ask.attributes.values()):
+                yield from template.references if template is not None else ()
+    for lookup in lookups:
+        yield from (part for part in lookup.inquiry.values if isinstance(part, Reference))
 
 
 def _headers(found: Mapping[str, Template], mark: Mark, reader: Reader) -> tuple[tuple[bytes, Template], ...]:

@@ -94,3 +94,18 @@ def test_a_public_route_knows_nobody_to_tell_of() -> None:
         in faults(one_route(route))[0]
     )
     assert names("{path: /x, access: public, to_app: {authorization: drop}}", "") == ([], AuthorizationRule.DROP)
+
+
+@pytest.mark.parametrize(
+    "more",
+    ["attributes: {team: '{header.x-team}'}", "id: '{header.X-Team}'", "actions: {POST: {action: a, attributes: {t: '{header.x-team?}'}}}", "lookup: l"],
+)  # fmt: skip
+def test_a_rule_cannot_read_a_clients_header_that_no_client_can_send(more: str) -> None:
+    lookups = "lookups: {l: {url: 'http://h/{header.x-team}', attributes: {a: b}}}\n" if more == "lookup: l" else ""
+    actions = "" if "actions" in more else ", actions: {GET: a}"
+    route = f"{{path: /x, resource: r, {more}{actions}}}"
+    assert read(one_route(route, lookups)).table.routes
+    (fault,) = faults(one_route(route, "to_app: {headers: {X-Team: '{claims.team}'}}\n" + lookups))
+    assert fault.startswith(
+        "routes.yaml:2:9: to_app: found x-team, expected another: a client's is removed, and {header.x-team}"
+    )
