@@ -15,7 +15,7 @@ SECONDS ?= 60
 COUNT ?= 1000000
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo check test coverage bench docs fuzz lint hooks clean tools policies image sbom
+.PHONY: help setup demo check test coverage bench docs fuzz lint hooks clean tools policies image sbom kube-apiserver
 
 help:
 	@echo "make demo    everything on this machine, with curl lines to paste; Ctrl-C stops it"
@@ -29,6 +29,7 @@ help:
 	@echo "make hooks   run the linters before each commit of this clone"
 	@echo "make image   both container images, with docker or podman; ENGINE=podman"
 	@echo "make sbom    what is in them, as CycloneDX: dist/*.cdx.json"
+	@echo "make kube-apiserver  Kubernetes' own, built by Go, and etcd: tests then ask the webhook through it"
 	@echo "make setup   only the installation, which the others run when it is missing"
 	@echo "make clean   remove what was installed and made"
 
@@ -136,6 +137,12 @@ image:
 sbom: .venv/.package
 	@$(BIN)/python scripts/sbom.py
 
+# a quarter of an hour on two cores; PATH or .tools/ is where the tests look for it
+kube-apiserver:
+	@$(MAKE) --no-print-directory tools TEST_TOOLS="etcd kubectl" PACKAGE_etcd=etcd-server
+	@cd tests/deploy/apiserver && go build -trimpath -o ../../../.tools/kube-apiserver \
+	    -ldflags="-s -w -X k8s.io/component-base/version.gitVersion=$$(go list -m -f '{{.Version}}' k8s.io/kubernetes)" .
+
 clean:
-	rm -rf .venv node_modules dist site htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf .tools .venv node_modules dist site htmlcov .coverage .coverage.* .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -25,16 +25,18 @@ from tests.stack import ROOT, free_port, wait_for
 HOST = "authz-injector.authz-sidecar.svc"
 
 
-def made_certificate(folder: Path) -> dict[str, str]:
-    """CA, certificate and key by the lines of deploy/k8s/README.md."""
+def made_certificate(folder: Path, names: str = f"DNS:{HOST}") -> dict[str, str]:
+    """CA, certificate and key by the lines of deploy/k8s/README.md, for these names."""
     openssl = shutil.which("openssl")
     if openssl is None:
         pytest.skip("openssl is not on PATH (apt-get install openssl)")
     text = (ROOT / "deploy/k8s/README.md").read_text(encoding="utf-8")
     found = re.search(r"<!-- run by: tests/inject/test_server.py -->\n```sh\n(.*?)```", text, re.DOTALL)
     assert found is not None
+    assert f"DNS:{HOST}" in found[1]
     folder.mkdir()
-    subprocess.run(["sh", "-e", "-c", found[1]], cwd=folder, check=True, capture_output=True)
+    lines = found[1].replace(f"DNS:{HOST}", names)
+    subprocess.run(["sh", "-e", "-c", lines], cwd=folder, check=True, capture_output=True)
     return {name: (folder / name).read_text() for name in ("ca.crt", "tls.crt", "tls.key")}
 
 
