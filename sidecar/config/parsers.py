@@ -162,6 +162,12 @@ def networks(text: str) -> tuple[Network, ...]:
     return networks
 
 
+def proxy(text: str) -> str:
+    if text and not re.fullmatch(rf"https?://(?:[!-.0-?A-~]+@)?{HOST}:{PORT}/?", text):
+        raise ValueError("expected http(s)://host:port")
+    return text
+
+
 def key_url(text: str) -> str:
     """A key server is asked over TLS, unless it is on this machine (R14)."""
     match = re.fullmatch(rf"(https?)://({HOST})(:{PORT})?(/\S*)?", text) if text else None

@@ -81,6 +81,8 @@ class Settings:
     console_admin: str
     templates: str
     alb_signers: tuple[str, ...]
+    https_proxy: str
+    no_proxy: tuple[str, ...]
     cognito_endpoint: str
     issuers: tuple[str, ...]
     jwks_url: str
@@ -181,6 +183,8 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
         Setting("SIDECAR_ISSUER", "issuers", parsers.items, "", "exact issuers (comma list) in place of the pool's two"),
         Setting("SIDECAR_JWKS_URL", "jwks_url", parsers.key_url, "", "where the issuers' keys are"),
         Setting("SIDECAR_ALB_SIGNER", "alb_signers", parsers.load_balancers, "", "ARNs (comma list) of load balancers whose `x-amzn-oidc-*` headers are taken for a session"),
+        Setting("HTTPS_PROXY", "https_proxy", parsers.proxy, "", "`http(s)://host:port` of a forward proxy through which keys are fetched and Cognito is asked over https; `https_proxy` stands in for it. The app, lookups, the PDP and Redis are never asked through it", True),
+        Setting("NO_PROXY", "no_proxy", parsers.items, "", "hosts (comma list) that are asked without it: names, which stand for those below them too, addresses, networks, or `*`; `no_proxy` stands in for it"),
         Setting("SIDECAR_ASSERTION", "assertion", str, "off", "`off`, `ephemeral` (a key of this process), or a PEM file with a P-256 key: sign `X-Auth-Assertion`"),
     ),
     "Sign-in and sessions": (

@@ -36,6 +36,7 @@ class Understood(NamedTuple):
     warnings: tuple[str, ...] = ()
 
 
+_STAND_IN_NAMES = {"AWS_REGION": "AWS_DEFAULT_REGION", "HTTPS_PROXY": "https_proxy", "NO_PROXY": "no_proxy"}
 _STAND_INS = {"SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_CERBOS": "127.0.0.1:1"}
 """In place of a default where there is none, or where it would have us look for more files."""
 
@@ -53,7 +54,8 @@ def understand(environ: Mapping[str, str], flags: Mapping[str, str]) -> Understo
     warnings = []
     unread = set()
     texts = {**environ, **flags}
-    texts.setdefault("AWS_REGION", texts.get("AWS_DEFAULT_REGION", ""))
+    for name, stand_in in _STAND_IN_NAMES.items():
+        texts.setdefault(name, texts.get(stand_in, ""))
     for setting in SETTINGS:
         text = texts.get(setting.variable) or setting.default
         if setting.secret and text and text != text.strip():

@@ -31,6 +31,7 @@ from sidecar.record.metrics import Metrics
 from sidecar.run.errors import Errors, StartError
 from sidecar.run.pdp import decision_point, embedded_cerbos, policy_reload
 from sidecar.trust.alb import AlbKeys, AlbSessions
+from sidecar.trust.download import Proxy
 from sidecar.trust.issuers import Trust, trust_from
 from sidecar.trust.jwks import KeyStore
 
@@ -115,12 +116,12 @@ def deciding(read: Understood, environ: Mapping[str, str], metrics: Metrics | No
         browser = errors.tried(_browser, settings, metrics)
     if errors.problems or routes is None or trust is None or pdp is None:
         raise StartError(*errors.problems)
-    keys = key_store(trust, metrics)
+    keys = key_store(settings, trust, metrics)
     return Deciding(
         settings, environ, metrics, Configured(routes, trust, keys, tokens_of(routes, trust, keys, metrics)),
         Reading(settings.hosts, settings.trusted_proxies, bool(settings.alb_signers)), pdp, embedded, policies,
         Lookups({Hook: HttpSource()}, now=time.monotonic, count=metrics.remembered, report=faults.report),
-        browser, AlbKeys(now=time.monotonic, report=metrics.dependency), faults,
+        browser, AlbKeys(now=time.monotonic, report=metrics.dependency, proxy=_proxy(settings)), faults,
     )  # fmt: skip
 
 
@@ -147,9 +148,15 @@ def load_trust(settings: Settings, routes: RoutesFile) -> Trust:
     return trust
 
 
-def key_store(trust: Trust, metrics: Metrics) -> KeyStore:
+def key_store(settings: Settings, trust: Trust, metrics: Metrics) -> KeyStore:
     """Make the keys of the trusted issuers, none of them fetched yet."""
-    return KeyStore(trust.key_urls, trust.groups, now=time.monotonic, report=metrics.dependency)
+    return KeyStore(
+        trust.key_urls, trust.groups, now=time.monotonic, report=metrics.dependency, proxy=_proxy(settings)
+    )  # fmt: skip
+
+
+def _proxy(settings: Settings) -> Proxy:
+    return Proxy(settings.https_proxy, settings.no_proxy)
 
 
 def tokens_of(routes: RoutesFile, trust: Trust, keys: KeyStore, metrics: Metrics) -> Tokens:

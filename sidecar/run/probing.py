@@ -27,6 +27,7 @@ from sidecar.run.parts import Prepared
 from sidecar.sign_in.hosted import domain_origin
 from sidecar.sign_in.user_pool import api_endpoint
 from sidecar.trust.alb import key_base
+from sidecar.trust.download import Proxy
 
 NOBODY = "sidecar-check"
 """The id that lookups are asked for: nothing has it."""
@@ -231,7 +232,19 @@ async def _redis(deciding: Deciding) -> list[Finding]:
 
 
 def _servers(settings: Settings) -> Iterator[tuple[str, str]]:
-    """Yield the servers of a sign-in that nothing can be asked: the setting that names each, and its URL."""
+    """Yield the servers of a sign-in that nothing can be asked, or the proxy before them: the setting that names each,
+    and its URL."""
+    proxy = Proxy(settings.https_proxy, settings.no_proxy)
+    for setting, url in _asked(settings):
+        parts = urlsplit(url)
+        if parts.scheme == "https" and proxy.is_for(parts.hostname or ""):
+            before = urlsplit(proxy.url)
+            yield "HTTPS_PROXY", f"{before.scheme}://{before.netloc.rpartition('@')[2]}"
+        else:
+            yield setting, url
+
+
+def _asked(settings: Settings) -> Iterator[tuple[str, str]]:
     if "hosted" in settings.login_modes:
         yield "AWS_COGNITO_DOMAIN", domain_origin(settings.domain, settings.region)
     if settings.login_modes and settings.pool_id:

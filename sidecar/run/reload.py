@@ -69,7 +69,7 @@ class Reload:
             before = self._deciding.configured
             keys, tokens = before.keys, before.tokens
             if trust != before.trust:
-                keys = key_store(trust, metrics)
+                keys = key_store(settings, trust, metrics)
                 keys.adopt(before.keys)
                 # nothing of it is in force before it can be used, or is known to be late
                 await keys.warm()

@@ -24,6 +24,7 @@ from sidecar.sign_in.hosted import Hosted, domain_origin
 from sidecar.sign_in.ledger import Ledger, LocalLedger
 from sidecar.sign_in.provider import Grant, Provider, verify_id_token
 from sidecar.sign_in.user_pool import UserPool, api_endpoint
+from sidecar.trust.download import Proxy
 
 
 class Browser:
@@ -34,8 +35,9 @@ class Browser:
         self._now = now
         self._seal = Seal(settings.session_secrets)
         # connections of their own: no flood of sign-ins keeps a session from being renewed
-        self._sign_in = self._endpoints(Provider(report), srp=settings.password_flow == "srp")  # noqa: S105 - a flow
-        self._renewal = self._endpoints(Provider(report), srp=False)
+        proxy = Proxy(settings.https_proxy, settings.no_proxy)
+        self._sign_in = self._endpoints(Provider(report, proxy), srp=settings.password_flow == "srp")  # noqa: S105 - a flow
+        self._renewal = self._endpoints(Provider(report, proxy), srp=False)
         self._ledger, store = self._stores(report)
         self.sessions = Sessions(
             store, self.renew, idle=settings.session_idle, lifetime=settings.session_lifetime

@@ -20,7 +20,7 @@ from sidecar.gate.identity import FindKey, Issuer, verified_claims
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
 from sidecar.net.faults import reason_of
-from sidecar.trust.download import Downloads, Unusable
+from sidecar.trust.download import NO_PROXY, Downloads, Proxy, Unusable
 from sidecar.wire import strict_json
 
 T = TypeVar("T")
@@ -148,9 +148,11 @@ _JSON = ("application/json", "application/x-amz-json-1.1")
 class Provider:
     """Asks the provider's endpoints, each time on a connection of its own. `report` gets each fault."""
 
-    def __init__(self, report: Report) -> None:
+    def __init__(self, report: Report, proxy: Proxy = NO_PROXY) -> None:
         self._report = report
-        self._downloads = Downloads(timeout=ASK_WITHIN, limit=MAX_ANSWER, max_connections=MAX_CONNECTIONS)
+        self._downloads = Downloads(
+            timeout=ASK_WITHIN, limit=MAX_ANSWER, max_connections=MAX_CONNECTIONS, proxy=proxy
+        )  # fmt: skip
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
         """POST to one of the provider's endpoints. Raises Refused: IDP_UNAVAILABLE, IDP_BAD_ANSWER."""

@@ -30,7 +30,7 @@ from sidecar.gate.session import Presented
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
 from sidecar.net.faults import reason_of
-from sidecar.trust.download import Downloads, Unusable
+from sidecar.trust.download import NO_PROXY, Downloads, Proxy, Unusable
 from sidecar.wire import base64url, strict_json
 
 log = logging.getLogger("sidecar.alb")
@@ -170,7 +170,9 @@ class AlbKeys:
     `now` gives seconds from any beginning; `base` is `key_base`, or another place for the keys of an ARN.
     """
 
-    def __init__(self, *, now: Clock, report: Report, base: Callable[[str], str] = key_base) -> None:
+    def __init__(
+        self, *, now: Clock, report: Report, base: Callable[[str], str] = key_base, proxy: Proxy = NO_PROXY
+    ) -> None:
         self._now = now
         self._report = report
         self._base = base
@@ -178,7 +180,7 @@ class AlbKeys:
         self._failed: dict[str, tuple[Code, str, float]] = {}
         self._asked: deque[float] = deque(maxlen=PER_WINDOW)
         self._flights: dict[str, asyncio.Task[None]] = {}
-        self._downloads = Downloads(timeout=2.0, limit=MAX_PEM)
+        self._downloads = Downloads(timeout=2.0, limit=MAX_PEM, proxy=proxy)
 
     async def find(self, signer: str, kid: str) -> EllipticCurvePublicKey:
         """The key of a load balancer; `kid` is a UUID. Raises Refused: TOKEN_INVALID where there is none,

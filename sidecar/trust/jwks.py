@@ -27,7 +27,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Report
 from sidecar.net.faults import reason_of
-from sidecar.trust.download import Downloads, Unusable
+from sidecar.trust.download import NO_PROXY, Downloads, Proxy, Unusable
 from sidecar.wire import strict_json
 
 log = logging.getLogger("sidecar.keys")
@@ -93,6 +93,7 @@ class KeyStore:
         now: Clock,
         report: Report,
         sleep: Callable[[float], Any] = asyncio.sleep,
+        proxy: Proxy = NO_PROXY,
     ) -> None:
         for url in urls.values():
             _check_url(url)
@@ -103,7 +104,7 @@ class KeyStore:
         self._report = report
         self._sleep = sleep
         self._tasks: set[asyncio.Task[None]] = set()
-        self._downloads = Downloads(timeout=2.0, limit=MAX_SET)
+        self._downloads = Downloads(timeout=2.0, limit=MAX_SET, proxy=proxy)
 
     @property
     def ready(self) -> bool:

@@ -293,6 +293,7 @@ BAD = {
     "SIDECAR_MAX_CONNECTIONS": Bad("0"),
     "SIDECAR_WS_MAX_MESSAGE": Bad("much"),
     "SIDECAR_KEEP_ALIVE": Bad("soon"),
+    "HTTPS_PROXY": Bad("proxy"),
     "SIDECAR_HOSTS": Bad("https://app.example"),
     "SIDECAR_HEALTH_PATHS": Bad("livez"),
     "SIDECAR_SOCKET_MODE": Bad("rw"),
@@ -330,6 +331,7 @@ BAD = {
     "SIDECAR_JWKS_URL": Bad("keys"),
 }
 CANNOT_BE_BAD = {
+    "NO_PROXY": "any text is a host that may be asked or not",
     "SIDECAR_CONSOLE_ADMIN": "any text is a role that a token may have or not have",
 }
 

@@ -50,10 +50,11 @@ async def test_no_secret_of_any_setting_is_shown(tmp_path: Path) -> None:
         setting.variable: f"CANARY-{number}-{SESSION_SECRET}" for number, setting in enumerate(SETTINGS) if setting.secret
     } | {
         "SIDECAR_REDIS_URL": "rediss://user:CANARY-redis@redis.internal:6379/0", "SIDECAR_CERBOS_ADMIN": "user:CANARY-admin",
+        "HTTPS_PROXY": "http://user:CANARY-proxy@proxy.internal:3128",
     }  # fmt: skip
     assert set(canaries) == {
         "AWS_COGNITO_CLIENT_SECRET", "SIDECAR_SESSION_SECRET", "SIDECAR_REDIS_URL", "SIDECAR_PDP_TOKEN",
-        "SIDECAR_CERBOS_ADMIN",
+        "SIDECAR_CERBOS_ADMIN", "HTTPS_PROXY",
     }  # fmt: skip
     environ = {
         **canaries, "HOOK_TOKEN": "CANARY-hook", "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_PDP": "authzen+http://127.0.0.1:1",

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
 import httpx
 import pytest
 
-from sidecar.trust.download import Downloads, Unusable
+from sidecar.trust.download import Downloads, Proxy, Unusable
 from tests.net.hostile_upstream import Play, Request, Upstream, Wire, answer, chunked, says, upstream
 
 
@@ -99,3 +100,45 @@ async def test_the_environments_proxy_is_not_used(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setenv("ALL_PROXY", "http://127.0.0.1:1")
     async with asked(says(answer(200, b"abc"))) as (_, downloads, url):
         assert (await downloads.ask(httpx.Request("GET", url), any_head)).status == 200
+
+
+@pytest.mark.parametrize(
+    ("exceptions", "host", "is_for"),
+    [
+        ((), "idp.example", True),
+        (("*",), "idp.example", False),
+        (("example",), "idp.example", False),
+        ((".Example",), "IDP.example", False),
+        (("*.example:443",), "idp.example", False),
+        (("ample",), "idp.example", True),
+        (("10.0.0.0/8", "::1"), "10.1.2.3", False),
+        (("10.0.0.0/8", "::1"), "::1", False),
+        (("10.0.0.0/8", "example"), "192.0.2.1", True),
+    ],
+)
+def test_which_hosts_are_asked_through_a_proxy(exceptions: tuple[str, ...], host: str, is_for: bool) -> None:
+    assert Proxy("http://proxy:3128", exceptions).is_for(host) is is_for
+    assert not Proxy("", exceptions).is_for(host)
+
+
+async def test_https_is_asked_through_the_proxy_and_nothing_else_is() -> None:
+    asked_for: list[bytes] = []
+
+    async def connect(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        asked_for.append(await reader.readuntil(b"\r\n\r\n"))
+        writer.write(b"HTTP/1.1 502 No\r\nContent-Length: 0\r\n\r\n")
+        writer.close()
+
+    server = await asyncio.start_server(connect, "127.0.0.1", 0)
+    url = f"http://user:pass@127.0.0.1:{server.sockets[0].getsockname()[1]}"
+    async with server, asked(says(answer(200, b"abc"))) as (_, _plain, plain_url):
+        proxied = Downloads(timeout=2.0, limit=3, proxy=Proxy(url, ("direct.test",)))
+        with pytest.raises(httpx.ProxyError):
+            await proxied.ask(httpx.Request("GET", "https://idp.test/keys"), any_head)
+        assert (await proxied.ask(httpx.Request("GET", plain_url), any_head)).body == b"abc"
+        with pytest.raises(httpx.ConnectError):
+            await proxied.ask(httpx.Request("GET", "https://direct.test/keys"), any_head)
+        await proxied.aclose()
+    (head,) = asked_for
+    assert head.startswith(b"CONNECT idp.test:443 HTTP/1.1\r\n")
+    assert b"Proxy-Authorization: Basic dXNlcjpwYXNz" in head
