@@ -264,7 +264,7 @@ def drain(sidecar: Sidecar, token: str, load: Load) -> tuple[float, float]:
         noticed = time.monotonic() - began
         assert readyz(sidecar)[1] | {"reload": ""} == {
             "ready": False, "cerbos": True, "keys": True, "routes": True, "log": True, "serving": False, "reload": "",
-            "policies": "ok",
+            "policies": "ok", "mode": "enforce",
         }  # fmt: skip
         # one that has not noticed yet is still served, and asked to come no more
         late = sidecar.get("/contacts/1", token)
