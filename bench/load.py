@@ -7,7 +7,7 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -37,12 +37,16 @@ def parse_wrk(text: str) -> Load:
     return Load(float(rate[1]), times["50"], times["99"], int(other[1]) if other else 0)
 
 
-def wrk(url: str, headers: Mapping[str, str], seconds: float, connections: int) -> Load:
-    """Load `url` with so many kept connections. One thread, so that it takes one core at most."""
+def wrk(
+    url: str, headers: Mapping[str, str], seconds: float, connections: int, script: Sequence[str] = ()
+) -> Load:  # fmt: skip
+    """Load `url` with so many kept connections; `script` is a Lua file that makes the requests, and its arguments. One
+    thread, so that it takes one core at most."""
     command = ["wrk", "-t1", f"-c{connections}", f"-d{max(1, round(seconds))}s", "--latency", "--timeout", "10s"]
     for name, value in headers.items():
         command += ["-H", f"{name}: {value}"]
-    return parse_wrk(subprocess.run([*command, url], capture_output=True, text=True, check=True).stdout)
+    command += ["-s", script[0], url, "--", *script[1:]] if script else [url]
+    return parse_wrk(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
 
 
 def cpu(pids: Iterable[int]) -> float:

@@ -1,6 +1,6 @@
 """`make bench`: the sidecar beside its peers, in interleaved rounds, so that noise of the machine hits all alike.
 
-python -m bench.run [--quick] [--soak SECONDS] [--rounds N]
+python -m bench.run [--quick] [--soak SECONDS] [--rounds N] [--only LOAD;LOAD]
 """
 
 from __future__ import annotations
@@ -13,21 +13,27 @@ import shutil
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from bench import load, report
-from bench.goals import Round, judge
-from bench.stack import ROUTES, Stack
+from bench.goals import Round, judge, measured
+from bench.stack import PEERS, PRINCIPALS, ROUTES, Stack
+from sidecar.run.interpreter import is_optimized
 
 RESULTS = Path(__file__).parent / "results"
 CONNECTIONS = 32
+IDS = 200
+"""Resources of the loads that ask about many: so few that the lookups of all are remembered after the first second."""
 
 
 class Shot(NamedTuple):
     """One load: its name, who takes it, the path, whether with a token, how many connections, what it must give.
 
-    A peer that `breaks` closes a connection now and then under this load: such a run is thrown away, and done again.
+    With `principals`, their tokens come in turn, and so many `ids` at the path's end: so that no two questions at once
+    are the same. A peer that `breaks` closes a connection now and then under this load: such a run is thrown away, and
+    done again.
     """
 
     name: str
@@ -37,24 +43,35 @@ class Shot(NamedTuple):
     connections: int = CONNECTIONS
     refused: bool = False
     breaks: bool = False
+    principals: int = 0
+    ids: int = 1
+    least: float = 0.0
+    """Seconds that it takes at least, for a peer that answers few requests a second."""
+
+
+def _both(name: str, peer: str, path: str, ids: int = IDS) -> tuple[Shot, Shot]:
+    """The same load by one principal, and by as many as there are connections."""
+    one = Shot(name, peer, path, principals=1, ids=ids)
+    return one, one._replace(name=f"{name}, {PRINCIPALS} principals", principals=PRINCIPALS)
 
 
 SHOTS = (
-    Shot("allow", "sidecar", "/contacts/1"),
-    Shot("envoy ext_authz", "envoy ext_authz", "/contacts/1"),
-    Shot("allow-1", "sidecar", "/contacts/1", connections=1),
-    Shot("envoy ext_authz-1", "envoy ext_authz", "/contacts/1", connections=1),
-    Shot("fresh lookup", "sidecar", "/fresh/1"),
-    Shot("nginx auth_request", "nginx auth_request", "/contacts/1"),
-    Shot("envoy, asking", "envoy, asking", "/contacts/1"),
+    *_both("allow", "sidecar", "/contacts/"),
+    *_both("envoy ext_authz", "envoy ext_authz", "/contacts/"),
+    Shot("allow-1", "sidecar", "/contacts/", connections=1, principals=1, ids=IDS),
+    Shot("envoy ext_authz-1", "envoy ext_authz", "/contacts/", connections=1, principals=1, ids=IDS),
+    *_both("fresh lookup", "sidecar", "/fresh/"),
+    *_both("nginx auth_request", "nginx auth_request", "/contacts/"),
+    *_both("envoy, asking", "envoy, asking", "/contacts/"),
+    *_both("nginx, asking", "nginx, asking", "/contacts/"),
+    # one id: what is remembered is to be found again
+    *_both("cached decision", "caching", "/contacts/", ids=1),
+    *_both("envoy jwt_authn", "envoy jwt_authn", "/contacts/", ids=1),
     Shot("envoy, asking, cached", "envoy, asking, cached", "/contacts/1"),
     Shot("envoy, yes by grpc.aio", "envoy, yes by grpc.aio", "/contacts/1"),
     Shot("envoy, yes by own", "envoy, yes by own", "/contacts/1"),
-    Shot("nginx, asking", "nginx, asking", "/contacts/1"),
     Shot("nginx, asking, cached", "nginx, asking, cached", "/contacts/1"),
     Shot("nginx, yes by http", "nginx, yes by http", "/contacts/1"),
-    Shot("cached decision", "caching", "/contacts/1"),
-    Shot("envoy jwt_authn", "envoy jwt_authn", "/contacts/1"),
     Shot("public", "sidecar", "/public", token=False),
     Shot("envoy", "envoy", "/public", token=False),
     Shot("forbidden", "sidecar", "/denied/1", refused=True),
@@ -62,7 +79,7 @@ SHOTS = (
     Shot("authenticated", "sidecar", "/me"),
     Shot("many routes", "many", "/me"),
     Shot("two workers", "two", "/me"),
-    Shot("article", "article", "/contacts/1", connections=4, breaks=True),
+    Shot("article", "article", "/contacts/1", connections=4, breaks=True, least=4.0),
 )
 
 
@@ -92,6 +109,9 @@ def main() -> int:
         "--soak", type=float, default=0.0, help="seconds of the last load, for memory (default 30, 600)"
     )
     parser.add_argument("--rounds", type=int, default=0)
+    parser.add_argument(
+        "--only", default="", help="loads by their names' beginnings, with semicolons: nothing is written"
+    )
     options = parser.parse_args()
     missing = [tool for tool in ("wrk", "nginx") if shutil.which(tool) is None]
     if missing:
@@ -102,11 +122,18 @@ def main() -> int:
     soak = options.soak or (8.0 if options.quick else 30.0)
     with tempfile.TemporaryDirectory(prefix="sidecar-bench-") as folder, contextlib.ExitStack() as stack:
         began = time.monotonic()
-        found = measure(Stack(Path(folder), stack), rounds, seconds, size, soak)
+        started = Stack(Path(folder), stack)
+        if options.only:
+            some = tuple(shot for shot in SHOTS if shot.name.startswith(tuple(options.only.split(";"))))
+            fired = rounds_of(started, some, rounds, seconds, Progress(3 + rounds * (len(some) + 1)))
+            print(f"{report.table(judge(fired, measured(fired)))}\n\n{report.measurements(fired)}")
+            return 0
+        found = measure(started, rounds, seconds, size, soak)
         took = time.monotonic() - began
     results = judge(found)
     facts = {
-        "date": time.strftime("%Y-%m-%d"), "python": platform.python_version(), "cores": os.cpu_count(),
+        "date": time.strftime("%Y-%m-%d"), "python": platform.python_version(),
+        "built": f"with{'' if is_optimized() else 'out'} optimizations", "cores": os.cpu_count(),
         "rounds of": f"{seconds:g} s", "body": f"{size >> 20} MiB", "soak": f"{soak:g} s", "took": f"{took:.0f} s",
         "load average at the end": f"{os.getloadavg()[0]:.1f}",
     }  # fmt: skip
@@ -118,10 +145,24 @@ def main() -> int:
 def measure(stack: Stack, rounds: int, seconds: float, size: int, soak: float) -> list[Round]:
     """All rounds; what is measured once stands in each of them."""
     progress = Progress(5 + rounds * (len(SHOTS) + 1) + 5)
+    found = rounds_of(stack, SHOTS, rounds, seconds, progress)
+    progress.step("bodies")
+    once = _bodies(stack, size)
+    progress.step("memory under load")
+    once |= _soak(stack, stack.peers["sidecar"].pids[0], soak)
+    once["ready"] = stack.ready["sidecar"]
+    progress.end()
+    return [{**one, **once} for one in found]
+
+
+def rounds_of(
+    stack: Stack, shots: Sequence[Shot], rounds: int, seconds: float, progress: Progress
+) -> list[dict[str, float]]:  # fmt: skip
+    """Start everybody, and fire these shots in so many rounds."""
     progress.step("starting the peers")
     stack.start_peers()
     progress.step("starting the sidecars")
-    sidecar = stack.start_sidecar("sidecar")
+    stack.start_sidecar("sidecar")
     stack.start_sidecar("caching", "cache: {decisions: 1s}\n")
     many = "".join(
         f'  - {{path: "/r{n}/{{id}}", resource: contact, id: "{{path.id}}", actions: {{GET: read}}}}\n'
@@ -134,33 +175,31 @@ def measure(stack: Stack, rounds: int, seconds: float, size: int, soak: float) -
         start(f"{proxy}, asking, cached", "cache: {decisions: 1s}\n")
     for kind in ("grpc.aio", "own", "http"):
         stack.start_yes(kind)
-    for shot in SHOTS:
+    for shot in shots:
         _fire(stack, shot, 1.0)
     found: list[dict[str, float]] = []
     for number in range(rounds):
         one: dict[str, float] = {}
-        for shot in SHOTS:
+        for shot in shots:
             progress.step(f"round {number + 1}: {shot.name}")
             one |= _fire(stack, shot, seconds)
         progress.step(f"round {number + 1}: bare cerbos")
         one["bare cerbos.rate"] = stack.bare_rate(seconds)
         found.append(one)
-    progress.step("bodies")
-    once = _bodies(stack, size)
-    progress.step("memory under load")
-    once |= _soak(stack, sidecar.pid, soak)
-    once["ready"] = stack.ready["sidecar"]
-    progress.end()
-    return [{**one, **once} for one in found]
+    return found
 
 
 def _fire(stack: Stack, shot: Shot, seconds: float) -> dict[str, float]:
-    peer = stack.peers[shot.peer]
+    peer, seconds = stack.peers[shot.peer], max(seconds, shot.least)
     pids = [one for pid in peer.pids for one in load.family(pid)]
-    headers = {"Authorization": f"Bearer {stack.token}"} if shot.token else {}
+    headers = {"Authorization": f"Bearer {stack.tokens[0]}"} if shot.token and not shot.principals else {}
+    script = [str(PEERS / "ids.lua"), str(stack.token_file(shot.principals)), shot.path, str(shot.ids)]
     before = load.cpu(pids)
     try:
-        got = load.wrk(f"http://127.0.0.1:{peer.port}{shot.path}", headers, seconds, shot.connections)
+        got = load.wrk(
+            f"http://127.0.0.1:{peer.port}{shot.path}", headers, seconds, shot.connections,
+            script if shot.principals else (),
+        )  # fmt: skip
     except ValueError as error:
         if shot.breaks:
             print(f"\n{shot.name}: thrown away and done again: {error}", file=sys.stderr)
@@ -180,7 +219,7 @@ def _bodies(stack: Stack, size: int) -> dict[str, float]:
     uploading = stack.start_sidecar("uploads", SIDECAR_UPSTREAM=f"http://127.0.0.1:{stack.ports['SINK']}")
     with open(stack.folder / "files" / "file", "wb") as file:
         file.truncate(size)
-    token = f"Authorization: Bearer {stack.token}\r\n"
+    token = f"Authorization: Bearer {stack.tokens[0]}\r\n"
     ports = {"": stack.peers["bodies"].port, " nginx": stack.peers["nginx auth_request"].port}
     found: dict[str, float] = {}
     before = load.memory(process.pid) + load.memory(uploading.pid)

@@ -9,22 +9,24 @@ import os
 import shutil
 import socket
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
 
-from sidecar.demo.cognito import LocalCognito
+from bench import load
+from sidecar.demo.cognito import USERS, LocalCognito, User
 from sidecar.demo.processes import Process, status_of
 from sidecar.pdp.embedded import EmbeddedCerbos
 
 ROOT = Path(__file__).parent.parent
 PEERS = Path(__file__).parent / "peers"
+PRINCIPALS = 32
+"""Of the loads by many: as many as connections."""
 ROUTES = """\
 version: 1
 principal: {{id: username, roles: "cognito:groups"}}
 lookups:
-  kept: {{url: "http://127.0.0.1:{app}/contacts/{{id}}", attributes: {{owner: owner_id}}, cache: 60s}}
+  kept: {{url: "http://127.0.0.1:{app}/contacts/{{id}}", attributes: {{owner: owner_id}}, cache: 1h}}
   fresh: {{url: "http://127.0.0.1:{app}/contacts/{{id}}", attributes: {{owner: owner_id}}}}
 {more}routes:
   - {{path: /public, access: public}}
@@ -73,8 +75,9 @@ class Stack:
         self._stack = stack
         self.peers: dict[str, Peer] = {}
         self.ready: dict[str, float] = {}
-        self.cognito = stack.enter_context(LocalCognito(free_port(), folder, os.environ))
-        self.token = self.cognito.token("alice")
+        users = (*USERS, *(User(f"user{number}", "User-12345", ("user",)) for number in range(1, PRINCIPALS)))
+        self.cognito = stack.enter_context(LocalCognito(free_port(), folder, os.environ, users))
+        self.tokens = [self.cognito.token("alice"), *(self.cognito.token(user.name) for user in users[len(USERS) :])]
         self._loop = asyncio.new_event_loop()
         cerbos = EmbeddedCerbos(ROOT / "policies")
         self._loop.run_until_complete(cerbos.start())
@@ -85,6 +88,13 @@ class Stack:
         self.ports = {name: free_port() for name in names}
         self._start_nginx()
         self._start("sink", [sys.executable, str(PEERS / "sink.py"), str(self.ports["SINK"])], self.ports["SINK"])
+
+    def token_file(self, principals: int) -> Path:
+        """The tokens of so many principals, one a line."""
+        path = self.folder / f"tokens-{principals}"
+        if not path.exists():
+            path.write_text("\n".join(self.tokens[:principals]))
+        return path
 
     def _start(self, name: str, command: list[str], port: int, path: str = "/", **environ: str) -> Process:
         environment = {**os.environ, **environ}
@@ -183,7 +193,7 @@ class Stack:
         self.peers[name] = Peer(port, [nginx.pid, *pids])
 
     def start_sidecar(self, name: str, more: str = "", routes: str = "", **settings: str) -> Process:
-        """A sidecar under this name, with more in its route file; how long it took to be ready is noted."""
+        """A sidecar under this name, with more in its route file; the CPU that it took to be ready is noted."""
         folder = self.folder / name.replace(" ", "-")
         folder.mkdir()
         (folder / "routes.yaml").write_text(ROUTES.format(app=self.ports["APP"], more=more) + routes)
@@ -196,11 +206,10 @@ class Stack:
             "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": self.cognito.endpoint, **settings,
         }  # fmt: skip
         command = [sys.executable, "-m", "sidecar.cli", "run"]
-        began = time.monotonic()
         process = Process.start(
             "sidecar", command, folder, {**os.environ, **environ}, lambda: status_of(admin, "/readyz") == 200
         )
-        self.ready[name] = time.monotonic() - began
+        self.ready[name] = load.cpu([process.pid])
         self._stack.callback(process.stop)
         self.peers[name] = Peer(port, [process.pid])
         return process

@@ -206,10 +206,12 @@ class ClientConnection(asyncio.Protocol):
         """Start calls now, in one piece of output; return those for which there is no room."""
         started = 0
         self._outbox.hold()
-        while started < len(calls) and self.usable and self._has_room():
-            self._start(calls[started])
-            started += 1
-        self._outbox.flush()
+        try:
+            while started < len(calls) and self.usable and self._has_room():
+                self._start(calls[started])
+                started += 1
+        finally:
+            self._outbox.flush()
         return calls[started:]
 
     async def start_later(self, call: UnaryCall) -> None:

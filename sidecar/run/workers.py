@@ -25,6 +25,7 @@ from sidecar.record.metrics import Metrics
 from sidecar.record.workers import PUBLISH_EVERY, ParentFile, WorkerFile
 from sidecar.run.deciding import wall_clock
 from sidecar.run.errors import StartError
+from sidecar.run.interpreter import SLOW, is_optimized
 from sidecar.run.parts import Prepared, prepare
 from sidecar.run.pdp import POLICIES, embedded_cerbos, embedded_reload
 from sidecar.run.reload import Stamp, stamp_of
@@ -92,6 +93,8 @@ def _announce(settings: Settings) -> None:
         logging.WARNING if is_shadow else logging.INFO, "serving on %s, admin on %s, mode %s%s", settings.listen,
         settings.admin_listen, settings.mode, ": nothing is refused, only recorded" if is_shadow else "",
     )  # fmt: skip
+    if not is_optimized():
+        log.info(SLOW)
 
 
 class _Workers:

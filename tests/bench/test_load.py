@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import os
+import shutil
 import time
+from pathlib import Path
 
 import pytest
 
-from bench.load import Load, cpu, family, memory, parse_wrk
+from bench.load import Load, cpu, family, memory, parse_wrk, wrk
+from bench.stack import PEERS
+from tests.stack import Web
 
 WRK = """Running 4s test @ http://127.0.0.1:1/
   1 threads and 32 connections
@@ -47,3 +51,17 @@ def test_the_kernel_tells_what_a_process_costs() -> None:
     # proc(5): the kernel's counters of pages may be behind by some
     assert memory(os.getpid(), "VmHWM") > 0.9 * now > 1_000_000
     assert family(os.getpid())[0] == os.getpid()
+
+
+@pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
+def test_a_load_by_many_has_their_tokens_and_ids_that_differ(tmp_path: Path) -> None:
+    tokens = tmp_path / "tokens"
+    tokens.write_text("one\ntwo")
+    web = Web()
+    for number in range(1, 4):
+        web.json(f"/x/{number}", {})
+    wrk(f"http://127.0.0.1:{web.port}", {}, 1.0, 2, [str(PEERS / "ids.lua"), str(tokens), "/x/", "3"])
+    web.close()
+    assert {(path, headers["authorization"]) for path, headers in web.asked} == {
+        (f"/x/{number}", f"Bearer {token}") for number in range(1, 4) for token in ("one", "two")
+    }

@@ -27,6 +27,7 @@ from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading, Request
 from sidecar.gate.routing import Access, Cors, Route, RouteTable, parse_path
 from sidecar.gate.session import Presented
+from sidecar.gate.trace import Trace
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict
 from tests.gate.test_obligation import WholeAnswer
@@ -166,6 +167,26 @@ async def test_the_stages_ask_in_their_order_and_the_facts_say_what_they_found()
     assert world.question is not None
     assert world.question.resources[0].attributes == {"owner": "a-1"}
     assert world.question.principal.roles == ("user",)
+
+
+@pytest.mark.parametrize("sampled", [True, False])
+async def test_only_a_question_whose_trace_is_sampled_wants_a_call_of_its_own(sampled: bool) -> None:
+    world = World()
+    trace = Trace("a" * 32, "b" * 16, "c" * 16, "d" * 16, "e" * 16, sampled)
+    raw = Raw(
+        "GET",
+        b"/docs/7",
+        [(b"host", b"app.test"), (b"authorization", b"Bearer " + TOKEN)],
+        "10.0.0.9",
+        "http",
+        "r1",
+        trace=trace,
+    )
+    await world.gate().decide(raw, world.read_body)
+    assert world.question is not None
+    assert (world.question.trace, world.question.alone) == (trace.headers("d" * 16), sampled)
+    await decide(world, "/docs/7")
+    assert (world.question.trace, world.question.alone) == ((), False)
 
 
 async def test_a_lookup_counts_before_what_the_request_says() -> None:
