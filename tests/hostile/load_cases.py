@@ -178,14 +178,13 @@ class _SlowPdp(svc_pb2_grpc.CerbosServiceServicer):
         return response_pb2.CheckResourcesResponse()
 
 
-SHARE, QUEUE, CROWD = 128, 256, 400
-"""Questions of one principal to Cerbos at once, and waiting, and no more; requests at once."""
+SHARE, CROWD = 128, 400
+"""Calls to Cerbos at once for one principal, and no more; requests at once."""
 
 
 def slow_pdp(world: World, case: Case) -> None:
-    """d08: a PDP that is slow is asked no more than so many things at once, and so many wait for their turn within the
-    timeout; who comes beyond that is told so at once."""
-    assert SHARE + QUEUE < CROWD
+    """d08: a PDP that is slow gets no more than so many calls at once, and all wait within the timeout. How many may wait,
+    tests/net/test_shares.py holds: here they share calls, so that nobody waits for a place."""
     assert case["expect"]["queue_max"] == "configured"
     servicer, port = _SlowPdp(), free_port()
     server = grpc.server(ThreadPoolExecutor(CROWD))
@@ -199,7 +198,6 @@ def slow_pdp(world: World, case: Case) -> None:
             token = world.token("alice")
             got = list(pool.map(lambda _: sidecar.get("/docs/1", token, host="app.test"), range(CROWD)))
             assert {answer.status for answer in got} == {case["expect"]["status"]}
-            assert "pdp_busy" in {answer.code for answer in got}
             assert time.monotonic() - started < 10
             assert 1 <= servicer.most <= SHARE
             assert world.upstream.received == b""
