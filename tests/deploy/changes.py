@@ -6,7 +6,16 @@ import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 
-PARTS = ("deploy", "tests/deploy", "Dockerfile", ".dockerignore", "docker-compose.yaml", "*.lock", "package-lock.json")
+PARTS = (
+    "deploy/k8s",
+    "deploy/compose",
+    "tests/deploy",
+    "Dockerfile",
+    ".dockerignore",
+    "docker-compose.yaml",
+    "*.lock",
+    "package-lock.json",
+)
 MAINS = ("origin/HEAD", "origin/main", "main")
 
 

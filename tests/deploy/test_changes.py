@@ -55,7 +55,15 @@ def test_they_are_left_out_and_it_says_how_to_have_them(git: Git, tmp_path: Path
 
 
 @pytest.mark.parametrize(
-    "name", ["deploy/k8s/x.yaml", "tests/deploy/x.py", "Dockerfile", "requirements.lock", "package-lock.json"]
+    "name",
+    [
+        "deploy/k8s/x.yaml",
+        "deploy/compose/x.yaml",
+        "tests/deploy/x.py",
+        "Dockerfile",
+        "requirements.lock",
+        "package-lock.json",
+    ],
 )
 @pytest.mark.parametrize("branch", ["work", "main"])
 def test_a_change_is_one_of_the_branch_of_the_last_commit_or_of_the_folder(
