@@ -41,11 +41,16 @@ class Handshakes:
         if self._crowd.is_full or not self._crowd.has_share_for(owner):
             transport.abort()
             return
-        self._crowd.enter(owner)
         # uvloop may read before its `start_tls` does: the socket gets a transport of TLS in this one's place
         given = transport.get_extra_info("socket")
-        connected = socket.socket(given.family, given.type, given.proto, os.dup(given.fileno()))
-        transport.abort()
+        try:
+            connected = socket.socket(given.family, given.type, given.proto, os.dup(given.fileno()))
+        except OSError:
+            # the process has as many files open as it may
+            return
+        finally:
+            transport.abort()
+        self._crowd.enter(owner)
         task = asyncio.get_running_loop().create_task(self._shake_hands(connected, make))
         self._running.add(task)
         task.add_done_callback(self._running.discard)

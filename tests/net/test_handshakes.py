@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import socket
 import ssl
 import time
@@ -129,6 +130,27 @@ def test_a_handshake_has_little_time_and_many_at_once_no_place(tmp_path: Path, m
                 return False
 
         until(has_place)
+
+
+def test_a_client_for_whom_no_file_can_be_opened_is_cut_off_and_keeps_no_place(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def dup(_: int) -> int:
+        raise OSError(errno.EMFILE, "Too many open files")
+
+    monkeypatch.setattr(handshakes, "AT_ONCE", 2)
+    files = certificates(tmp_path)
+    certificate = Certificate(str(files.certificate), str(files.key), time.time)
+    with running(app, host="127.0.0.1", port=0, tls=certificate.context) as server:
+        served = Served(files, certificate, server)
+        with monkeypatch.context() as patched:
+            patched.setattr("sidecar.net.handshakes.os.dup", dup)
+            for _ in range(2):
+                with served.plain() as client, contextlib.suppress(ConnectionResetError):
+                    client.settimeout(5)
+                    assert client.recv(1) == b""
+        with served.client() as good:
+            assert answered(good)
 
 
 def test_a_new_certificate_is_for_new_clients_and_ends_no_connection(served: Served, tmp_path: Path) -> None:
