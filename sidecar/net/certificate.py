@@ -65,23 +65,29 @@ def _stamp(paths: tuple[str, ...]) -> tuple[tuple[int, int, int], ...]:
 
 def _load(context: ssl.SSLContext, certificate: str, key: str, now: float) -> None:
     """Use a pair of files. Raises ValueError."""
-    for path in (certificate, key):
-        try:
-            Path(path).read_bytes()
-        except OSError as error:
-            raise ValueError(f"cannot read {path}: {error.strerror}") from None
-    _require_in_force(certificate, now)
+    pem, _ = (_read(path) for path in (certificate, key))
+    _require_in_force(certificate, pem, now)
     try:
         context.load_cert_chain(certificate, key, _no_pass_phrase)
     except (ssl.SSLError, ValueError) as error:
         if getattr(error, "reason", "") == "KEY_VALUES_MISMATCH":
             raise ValueError(f"found in {key} the key of another certificate than {certificate}") from None
         raise ValueError(f"found no PEM key in {key}, expected one without a pass phrase") from None
+    except OSError as error:
+        # gone since they were read
+        raise ValueError(f"cannot read {certificate} and {key}: {error.strerror}") from None
 
 
-def _require_in_force(path: str, now: float) -> None:
+def _read(path: str) -> bytes:
     try:
-        own = x509.load_pem_x509_certificates(Path(path).read_bytes())[0]
+        return Path(path).read_bytes()
+    except OSError as error:
+        raise ValueError(f"cannot read {path}: {error.strerror}") from None
+
+
+def _require_in_force(path: str, pem: bytes, now: float) -> None:
+    try:
+        own = x509.load_pem_x509_certificates(pem)[0]
     except ValueError:
         raise ValueError(
             f"found no PEM certificate in {path}, expected the server's, then those that signed it"

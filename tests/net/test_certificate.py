@@ -96,3 +96,20 @@ def test_a_changed_pair_is_taken_over_and_one_that_cannot_be_used_is_not(
     files.certificate.write_bytes(signed("server.test", key, "ca.test", key, ADDRESS))
     certificate.look()
     assert "the key of another certificate" in caplog.text
+
+
+def test_a_pair_that_goes_while_it_is_read_leaves_the_old_one_in_force(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = certificates(tmp_path)
+    certificate = made(files)
+    in_force = x509.load_pem_x509_certificates
+
+    def goes(pem: bytes) -> list[x509.Certificate]:
+        files.key.unlink()
+        return in_force(pem)
+
+    monkeypatch.setattr("sidecar.net.certificate.x509.load_pem_x509_certificates", goes)
+    files.certificate.write_bytes(files.certificate.read_bytes() + b"\n")
+    certificate.look()
+    assert "stays in force: cannot read" in caplog.text
