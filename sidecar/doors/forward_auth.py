@@ -11,12 +11,12 @@ from sidecar.doors.handover import SETTABLE, handover
 from sidecar.doors.refusal import Send, send_whole
 from sidecar.gate.codes import Code
 from sidecar.gate.obligation import KeepPrivate
-from sidecar.gate.own import APP_CONTROL, APP_VARY, NUMBERED_COOKIE, PROBLEM, TARGET
+from sidecar.gate.own import APP_CONTROL, APP_VARY, NUMBERED_COOKIE, PROBLEM, SET_BY_SIDECAR, TARGET
 from sidecar.gate.peers import is_trusted
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused
 from sidecar.wire.caching import CONTROL, VARY, control_beside
-from sidecar.wire.grammar import Header
+from sidecar.wire.grammar import FOLDED, Header
 from sidecar.wire.http1_request import Head
 
 ALLOWED = 200
@@ -94,7 +94,7 @@ class ForwardAuth:
         todo, dialect = handover(permit, raw), self._dialect
         given = {name for name, _ in todo.set}
         left = [
-            name for name in todo.remove if dialect.removable is not None or (dialect.deaf and _is_chosen(name, permit))
+            name for name in todo.remove if dialect.removable is not None or (dialect.deaf and _stays(name, permit))
         ]
         if permit.reserved:
             left += [name for name, _ in raw.headers if name in permit.reserved and name in given]
@@ -140,6 +140,8 @@ class ForwardAuth:
         return [(NUMBERED_COOKIE % number, value) for number, value in enumerate(cookies, 1)]
 
 
-def _is_chosen(name: bytes, permit: Forward) -> bool:
-    """Return whether a header must go because `to_app` says so."""
-    return name == b"authorization" or name in permit.reserved
+def _stays(name: bytes, permit: Forward) -> bool:
+    """Return whether a header that must go is none that a proxy's file takes away whatever `routes.yaml` says: one of
+    `to_app`, or another spelling of one that only the sidecar sets, which many apps read as the same."""
+    meant = name.translate(FOLDED)
+    return name == b"authorization" or meant in permit.reserved or (meant != name and meant in SET_BY_SIDECAR)

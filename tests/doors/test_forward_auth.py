@@ -299,9 +299,9 @@ TOLD = ToApp(
 )
 
 
-def asking_of(dialect: str, to_app: ToApp) -> Asking:
+def asking_of(dialect: str, to_app: ToApp, *, shadow: bool = False) -> Asking:
     """A door whose every route tells the app this."""
-    asking = Asking(dialect)
+    asking = Asking(dialect, shadow=shadow)
     table = RouteTable([route._replace(to_app=to_app) for route in TABLE.routes])
     rules = asking.door._door.gate.rules
     reading = rules.reading._replace(reserved=table.reserved)
@@ -329,6 +329,20 @@ async def test_a_clients_header_of_that_name_is_refused_where_the_proxy_may_send
     else:
         removed = got.header(DIALECTS[dialect].removal.decode())
         assert (got.status, "remote-user" in (removed or "").split(",")) == (200, True)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS)
+@pytest.mark.parametrize("name", [b"remote_user", b"remote.user", b"x_auth_subject", b"x_auth.roles"])
+async def test_another_spelling_of_such_a_header_stays_in_no_request_in_shadow_either(
+    dialect: str, name: bytes
+) -> None:
+    """WSGI, CGI and PHP read it as the same; Caddy takes away what its file names, in that spelling alone."""
+    got = await asking_of(dialect, TOLD, shadow=True).ask("/docs/7", (name, b"root"))
+    if dialect in ("nginx", "traefik", "caddy"):
+        assert (got.status, got.code) == (400, Code.HEADER_AMBIGUOUS)
+    else:
+        removed = got.header(DIALECTS[dialect].removal.decode())
+        assert (got.status, name.decode() in (removed or "").split(",")) == (200, True)
 
 
 @pytest.mark.parametrize("dialect", DIALECTS)
