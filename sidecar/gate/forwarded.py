@@ -109,8 +109,10 @@ _PAIR = re.compile(
 
 
 def _of_forwarded(value: bytes, trusted: tuple[Network, ...]) -> Described:
-    """The same of Forwarded; nothing of a value that cannot be read."""
+    """The same of Forwarded; nothing of a value whose end cannot be read."""
     elements = _elements(value)
+    if elements is None:
+        elements = _last_elements(value)
     fors = [_address(element.get(b"for", b"")) for element in elements]
     if not elements:
         return Described()
@@ -122,20 +124,34 @@ def _of_forwarded(value: bytes, trusted: tuple[Network, ...]) -> Described:
     return Described(b", ".join(hops), outermost.get(b"proto", b"").lower(), outermost.get(b"host", b""))
 
 
-def _elements(value: bytes) -> list[dict[bytes, bytes]]:
-    """Each element of a value, by its parameters; none where one of them cannot be read or stands twice."""
+def _elements(value: bytes) -> list[dict[bytes, bytes]] | None:
+    """Each element of a value, by its parameters; None where one of them cannot be read or stands twice, or where there
+    are too many elements."""
     elements: list[dict[bytes, bytes]] = [{}]
     at = 0
     while at < len(value):
         match = _PAIR.match(value, at)
         if match is None or len(elements) > MAX_HOPS:
-            return []
+            return None
         name, quoted, token, end = match.groups()
         if name is not None:
             if name.lower() in elements[-1]:
-                return []
+                return None
             elements[-1][name.lower()] = re.sub(rb"\\(.)", rb"\1", quoted) if quoted is not None else token
         if end == b",":
             elements.append({})
         at = match.end()
     return [element for element in elements if element]
+
+
+def _last_elements(value: bytes) -> list[dict[bytes, bytes]]:
+    """The last elements, which the proxies wrote: a client may have sent them a value that cannot be read, such as a
+    quote that never ends, and must not hide behind it. No part of a quoted text passes for an element: it would end
+    with a quote that it does not begin with."""
+    found: list[dict[bytes, bytes]] = []
+    for part in reversed(value.split(b",")[-MAX_HOPS:]):
+        elements = _elements(part)
+        if elements is None:
+            break
+        found[:0] = elements
+    return found

@@ -62,7 +62,13 @@ def test_the_address_that_is_counted_is_the_last_that_a_trusted_proxy_saw(peer: 
         ("for=203.0.113.7 host=app.test", Described()),
         ("for=2001:db8::7", Described()),
         ("<script>", Described()),
-        (", ".join(["for=203.0.113.7"] * 70), Described()),
+        ("for=203.0.113.7, for=2001:db8::7", Described()),
+        ('for=6.6.6.6;host="evil, for=6.6.6.7", for=2001:db8::7', Described()),
+        # but for what the proxies said after it: nobody hides behind what cannot be read
+        ('for=", for=203.0.113.7;host=app.test', Described(b"203.0.113.7", b"", b"app.test")),
+        ('for=6.6.6.6;host=evil;x="a, for=203.0.113.7, for=10.0.0.2', Described(b"203.0.113.7, 10.0.0.2")),
+        ('<, for=203.0.113.7;host="a\\", for=6.6.6.6;x=\\"b"', Described()),
+        (", ".join(["for=6.6.6.6"] * 6 + ["for=203.0.113.7"] * 64), Described(b", ".join([b"203.0.113.7"] * 64))),
     ],
 )
 def test_forwarded_is_read_by_its_grammar(value: str, expected: Described) -> None:
@@ -101,6 +107,8 @@ def test_the_client_of_a_request_that_is_not_read() -> None:
     assert client_of(headers, PROXY, TRUSTED) == "203.0.113.7"
     assert client_of(headers, STRANGER, TRUSTED) == STRANGER
     assert client_of([(b"forwarded", b"for=203.0.113.7")], PROXY, TRUSTED) == "203.0.113.7"
+    lines: list[Header] = [(b"forwarded", b'for="'), (b"forwarded", b"for=203.0.113.7")]
+    assert client_of(lines, PROXY, TRUSTED) == "203.0.113.7"
 
 
 # --- in a request ---
