@@ -11,7 +11,15 @@ from collections.abc import Iterable
 from sidecar.bounded import Bounded, remembered
 from sidecar.gate.codes import Code
 from sidecar.gate.forwarded import FORWARDED, FORWARDED_PORT, Described
-from sidecar.gate.own import FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, OWN_COOKIES, REQUEST_ID, SET_BY_SIDECAR
+from sidecar.gate.own import (
+    FORWARDED_FOR,
+    FORWARDED_HOST,
+    FORWARDED_PROTO,
+    OWN_COOKIES,
+    REQUEST_ID,
+    SET_BY_SIDECAR,
+    is_to_proxy,
+)
 from sidecar.gate.peers import are_addresses
 from sidecar.gate.verdict import Refused
 from sidecar.wire.grammar import CONTROLS, FOLDED, HOP_BY_HOP, LOWER_NAME, SINGLETONS, Header, is_host, list_members
@@ -69,7 +77,7 @@ def is_reservable(name: bytes) -> bool:
     """Return whether `to_app` may take a name in lower case for what it tells of the principal."""
     if name in _OF_PRINCIPAL:
         return True
-    known = name in _DROPPED or name in _DECIDING or name.startswith(OVERRIDE_PREFIXES)
+    known = name in _DROPPED or name in _DECIDING or name.startswith(OVERRIDE_PREFIXES) or is_to_proxy(name)
     return not known and _OF_REQUESTS.fullmatch(name) is None
 
 

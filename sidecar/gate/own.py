@@ -77,7 +77,14 @@ REMOVE = b"x-auth-remove"
 APP_CONTROL, APP_VARY = b"x-auth-cache-control", b"x-auth-vary"
 """Headers with the Cache-Control and Vary that a proxy adds to an answer for one principal."""
 PROBLEM = b"x-auth-problem"
-NUMBERED_COOKIE = b"x-auth-set-cookie-%d"
+_COOKIE = b"x-auth-set-cookie-"
+NUMBERED_COOKIE = _COOKIE + b"%d"
+
+
+def is_to_proxy(name: bytes) -> bool:
+    """Return whether a header in lower case tells a proxy that asks what to do: beside it none may have its name."""
+    return name in (TARGET, REMOVE, APP_CONTROL, APP_VARY, PROBLEM) or name.startswith(_COOKIE)
+
 
 # --- cookies ---
 

@@ -55,7 +55,8 @@ def test_a_name_of_the_apps_own_is_taken(name: str) -> None:
     ["Host", "Authorization", "Cookie", "Content-Length", "Content-Type", "Connection", "Transfer-Encoding", "X-Auth-Subject", "X-Auth-Roles",
      "X-Request-Id", "X-Forwarded-For", "X-Forwarded-Host", "X-Forwarded-Port", "X-Forwarded-Uri", "X-Original-Url", "X-Real-IP", "Origin",
      "X-HTTP-Method-Override", "Accept", "Accept-Language", "If-Match", "Range", "Sec-Fetch-Site", "Upgrade", "Traceparent", "Referer",
-     "X-Amzn-Oidc-Data", "Set-Cookie", "Access-Control-Request-Method", "Expect", "Forwarded", "User-Agent", "TE"],
+     "X-Amzn-Oidc-Data", "Set-Cookie", "Access-Control-Request-Method", "Expect", "Forwarded", "User-Agent", "TE",
+     "X-Auth-Target", "X-Auth-Remove", "X-Auth-Problem", "X-Auth-Vary", "X-Auth-Cache-Control", "X-Auth-Set-Cookie-1"],
 )  # fmt: skip
 def test_a_name_that_says_something_else_is_none(name: str) -> None:
     (fault,) = faults(
