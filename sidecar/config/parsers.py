@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from sidecar.config import units
 from sidecar.config.placeholders import require_drawn, require_own, require_own_password
+from sidecar.gate.own import PREFIX
 from sidecar.wire.grammar import AUTHORITY, HOST, PORT, host_and_port, is_host
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -134,6 +135,9 @@ def paths(text: str) -> tuple[str, ...]:
     paths = items(text)
     if not all(re.fullmatch(r"(?:/[A-Za-z0-9_~-][A-Za-z0-9._~-]*)+", path) for path in paths):
         raise ValueError("expected paths such as /logout")
+    if any(path.startswith(PREFIX) for path in paths):
+        # a health check's 200 at the path where a proxy asks would allow everything
+        raise ValueError(f"expected paths of the app's, and none of the sidecar's own ({PREFIX})")
     return paths
 
 

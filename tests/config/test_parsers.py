@@ -59,6 +59,7 @@ def test_a_text_is_read(parse: Callable[[str], Any], text: str, value: object) -
         (parsers.page_url, "https://[::::]/x", "an IPv6 address in [::::]"),
         (parsers.domain, "https://[::::]", "an IPv6 address in [::::]"),
         (parsers.paths, "logout", "paths such as /logout"),
+        (parsers.paths, "/livez,/_sidecar/authorize", "none of the sidecar's own"),
         (parsers.networks, "::/0", "/0 would believe everybody"),
         (parsers.page_url, "http://app.example/", "an https URL"),
         (parsers.domain, "http://login.example", "an https URL"),
