@@ -105,6 +105,7 @@ class Journal:
         self._drops = False
         self._told = _NOTHING
         self._tries_again = False
+        self._closed = False
 
     def record(self, outcome: Outcome) -> None:
         """Write one verdict and what became of it."""
@@ -178,6 +179,9 @@ class Journal:
 
     def flush(self) -> None:
         """Write what was recorded, as far as it is taken."""
+        if self._closed:
+            # the number of a closed file may be another one's by now
+            return
         done, pause = self._send()
         if not done and not self._tries_again:
             self._tries_again = True
@@ -239,6 +243,7 @@ class Journal:
             await asyncio.sleep(pause)
         if self._out.waiting:
             log.error("the decision log cannot be written: its last %d bytes are lost", self._out.waiting)
+        self._closed = True
         self._out.close()
 
 

@@ -299,11 +299,17 @@ async def test_the_end_waits_for_the_reader_only_so_long(
     monkeypatch.setattr("sidecar.record.journal.LAST_LINES_WITHIN", 2 * AGAIN_AFTER)
     stream = Slow()
     stream.stuck = True
-    journal = Journal(stream, Metrics(), lambda: NOW, Turns())
+    turns = Turns()
+    journal = Journal(stream, Metrics(), lambda: NOW, turns)
     journal.record(Outcome(forward(), 200, 0.0))
+    turns.pass_by()
     await journal.aclose()
     assert f"its last {stream.waiting} bytes are lost" in caplog.text
     assert stream.closed
+    # what waits to be written again is not, whoever has the file's number by then
+    writes = stream.writes
+    turns.pass_by()
+    assert (stream.writes, turns.waiting) == (writes, [])
 
 
 def test_a_file_that_cannot_be_opened_anew_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
