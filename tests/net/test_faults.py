@@ -237,6 +237,16 @@ async def test_an_older_tls_has_no_word_for_a_missing_certificate(files: Files) 
 
 
 @on_both_loops
+async def test_a_server_of_asyncio_that_wants_a_certificate_closes_without_a_word(files: Files) -> None:
+    """Python 3.11 and uvloop 0.23 send no alert; the remedy of this reason says so."""
+    context = asks_for_certificate(files, ssl.TLSVersion.TLSv1_2)
+    async with await asyncio.start_server(lambda _, writer: writer.close(), "127.0.0.1", 0, ssl=context) as server:
+        origin = Origin("https", "127.0.0.1", server.sockets[0].getsockname()[1])
+        assert (await faults(origin, tls=tls_context(str(files.ca)))).reason is Reason.CONNECTION_TERMINATED
+    assert "uvloop 0.23" in Reason.CONNECTION_TERMINATED.remedy
+
+
+@on_both_loops
 async def test_a_server_without_tls_is_told_from_one_with_it(files: Files) -> None:
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(5)
