@@ -42,7 +42,15 @@ GONE = socket.gaierror(socket.EAI_NONAME, "Name or service not known")
 @contextlib.asynccontextmanager
 async def twins() -> AsyncIterator[tuple[Upstream, Upstream, Origin]]:
     """Two servers on one port of two addresses, 127.0.0.1 and 127.0.0.2."""
-    async with upstream() as first, upstream(host="127.0.0.2", port=first.origin.port) as second:
+    async with contextlib.AsyncExitStack() as stack:
+        while True:
+            first = await stack.enter_async_context(upstream())
+            try:
+                second = await stack.enter_async_context(upstream(host="127.0.0.2", port=first.origin.port))
+            except OSError:
+                # the port is free at one address, and somebody's at the other: the next one
+                continue
+            break
         yield first, second, Origin("http", "app.test", first.origin.port)
 
 
