@@ -38,6 +38,12 @@ def steps(endpoint: str, client_id: str, users: Iterable[User], url: str) -> lis
         token("admin"),
         Step("the same update by an admin", _call("PATCH", f"{url}/contacts/2", "admin"), 200),
         Step("read without a token", _call("GET", f"{url}/contacts/1"), 401),
+        Step("a browser without a session is led to the sign in page, and back", _browser(f"{url}/contacts/2"), 302),
+        Step(
+            "its form that is sent when the session has ended gets a page with a link to sign in",
+            _browser(f"{url}/contacts", " -d name=Ada"),
+            401,
+        ),
         Step("a path that no route names, even by an admin", _call("GET", f"{url}/db", "admin"), 403),
     ]
 
@@ -61,6 +67,10 @@ def _call(method: str, url: str, name: str = "") -> str:
 
 def _hello(url: str, name: str) -> str:
     return f"{_call('GET', url, name)} -H 'Remote-User: root'"
+
+
+def _browser(url: str, more: str = "") -> str:
+    return f"curl -iw '\\n' -H 'Accept: text/html'{more} {url}"
 
 
 def show(users: Iterable[User], tour: Iterable[Step], url: str) -> str:
