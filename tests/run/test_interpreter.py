@@ -15,7 +15,7 @@ from sidecar.run.interpreter import is_optimized
 @pytest.mark.parametrize(
     ("arguments", "optimized"),
     [
-        ("'--prefix=/usr' '--enable-optimizations' '--with-lto'", True), ("'--prefix=/root/.pyenv'", False), ("", False),
+        ("'--prefix=/usr' '--enable-optimizations' '--with-lto'", True), ("'--prefix=/usr/local'", False), ("", False),
         (None, True),
     ],
 )  # fmt: skip
