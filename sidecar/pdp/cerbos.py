@@ -8,9 +8,10 @@ the first who gets it.
 from __future__ import annotations
 
 import asyncio
+import logging
 import ssl
 from collections import deque
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Iterable
 from functools import partial
 from typing import Any
 
@@ -26,6 +27,8 @@ from sidecar.pdp.cerbos_call import Asked, Call, Key
 from sidecar.pdp.cerbos_messages import BATCH, entries_of, parts_of, principal_of
 from sidecar.pdp.client import COUNTS, MAX_QUESTION, Client
 from sidecar.wire.grpc import CallFailed, Status
+
+log = logging.getLogger("sidecar.pdp")
 
 TOGETHER = frozenset((Status.INVALID_ARGUMENT, Status.RESOURCE_EXHAUSTED))
 """Statuses of a whole call for one question in it, or for their number: then each is asked alone."""
@@ -145,8 +148,18 @@ class Cerbos(Client):
         """Send the calls of this turn."""
         calls, self._gathered = [call for call in self._gathered if not call.over], []
         self.calls += len(calls)
-        for call in self._channel.start_together(calls):
+        try:
+            left = self._channel.start_together(calls)
+        except Exception as error:  # noqa: BLE001 - fail closed: a bug of ours ends the calls, and no question waits for ever
+            self._give_up(calls, error)
+            return
+        for call in left:
             self._send_later(call)
+
+    def _give_up(self, calls: Iterable[Call], error: Exception) -> None:
+        log.error("a call to Cerbos was not made", exc_info=error)
+        for call in calls:
+            call.fail(CallFailed(Status.INTERNAL, type(error).__name__))
 
     def _send_later(self, call: Call) -> None:
         task = asyncio.get_running_loop().create_task(self._send_when_ready(call))
@@ -160,6 +173,8 @@ class Cerbos(Client):
             except CallFailed as error:
                 if error.status is not Status.DEADLINE_EXCEEDED or not call.goes_on(call.deadline):
                     return call.fail(error)
+            except Exception as error:  # noqa: BLE001 - as in `_send`
+                return self._give_up([call], error)
 
     def _goes_on(self, call: Call, error: CallFailed) -> bool:
         """Ask once more, within the same deadlines, where nobody was there: a check changes nothing. Ask one by one

@@ -20,6 +20,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, judge
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
+from sidecar.net.grpc_client import Channel
 from sidecar.net.shares import Shares
 from sidecar.net.tls import tls_context
 from sidecar.pdp.cerbos import Cerbos
@@ -589,6 +590,21 @@ async def test_a_server_of_another_protocol_is_no_cerbos(data: bytes) -> None:
     async with Web(cut(data)) as web, client(f"127.0.0.1:{web.port}", timeout=0.5) as cerbos:
         assert await refusal(cerbos.check(question(doc()))) in (Code.PDP_UNAVAILABLE, Code.PDP_TIMEOUT)
         assert not await cerbos.serving()
+
+
+@pytest.mark.parametrize("step", ["_open", "start_together", "start_later"])
+async def test_a_bug_on_the_way_to_cerbos_ends_each_question_and_gives_its_place_back(
+    step: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def bug(*_: object) -> None:
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(Channel, step, bug)
+    async with client(f"127.0.0.1:{free_port()}") as cerbos, asyncio.timeout(5):
+        asked = [refusal(cerbos.check(question(doc(number)))) for number in range(3)]
+        assert await asyncio.gather(*asked) == [Code.PDP_BAD_ANSWER] * 3
+        assert cerbos.shares.under_way == 0
+    assert "RuntimeError: a bug" in caplog.text
 
 
 @pytest.mark.parametrize("target", ["127.0.0.1:{port}", "unix:{folder}/nobody.sock", "nobody.invalid:1"])
