@@ -12,41 +12,24 @@ import pytest
 
 from sidecar.demo.processes import Process
 from tests.conftest import Stack, policies
-from tests.foreign.ways import listens, search_path
+from tests.foreign.ways import listens, nginx_file, search_path
 from tests.stack import ROOT, free_port, running_sidecar
 
 NGINX = shutil.which("nginx", path=search_path())
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
-CONF = """\
-{user}daemon off;
-worker_processes 1;
-error_log stderr;
-pid {folder}/nginx.pid;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
-{shown}}}
-"""
-
 
 def test_what_a_client_forwards_is_not_believed_through_nginx(stack: Stack, tmp_path: Path) -> None:
     page = (ROOT / "docs/guides/behind-a-load-balancer.md").read_text(encoding="utf-8")
     (shown,) = re.findall(r"^```nginx\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    port, user = free_port(), "user root;\n" if os.geteuid() == 0 else ""
+    port = free_port()
     environ = {
         **stack.environ, "SIDECAR_TRUSTED_PROXIES": "127.0.0.1/32", "SIDECAR_HOSTS": "app.example.com",
     }  # fmt: skip
     upstream = f"http://127.0.0.1:{stack.upstream.port}"
     with running_sidecar(tmp_path / "run", stack.routes, policies(), upstream, environ) as sidecar:
         shown = shown.replace("10.0.1.7:8080", f"127.0.0.1:{sidecar.port}").replace("443 ssl", f"127.0.0.1:{port}")
-        (tmp_path / "nginx.conf").write_text(CONF.format(user=user, folder=tmp_path, shown=shown))
-        command = [str(NGINX), "-c", str(tmp_path / "nginx.conf")]
+        command = [str(NGINX), "-c", str(nginx_file(tmp_path, shown))]
         with Process.start("nginx", command, tmp_path, dict(os.environ), lambda: listens(port)):
             stack.upstream.reset()
             got = replace(sidecar, port=port).request(

@@ -12,7 +12,7 @@ import pytest
 
 from sidecar.demo.processes import Process
 from tests.foreign.cases import Ask
-from tests.foreign.ways import listens, search_path
+from tests.foreign.ways import listens, nginx_file, search_path
 from tests.foreign.world import Outcome, World, running_world
 from tests.stack import free_port, reply
 
@@ -20,19 +20,7 @@ NGINX = shutil.which("nginx", path=search_path())
 pytestmark = pytest.mark.skipif(NGINX is None, reason="nginx is not installed")
 
 # it keeps what has cookies, too, as RFC 9111 section 7.3 lets it, and guesses where nobody says how long
-CONF = """\
-{user}daemon off;
-worker_processes 1;
-error_log stderr;
-pid {folder}/nginx.pid;
-events {{}}
-http {{
-    access_log off;
-    client_body_temp_path {folder}/body;
-    proxy_temp_path {folder}/proxy;
-    fastcgi_temp_path {folder}/fastcgi;
-    uwsgi_temp_path {folder}/uwsgi;
-    scgi_temp_path {folder}/scgi;
+CACHE = """\
     proxy_cache_path {folder}/cache keys_zone=all:1m;
     proxy_buffer_size 32k;
     proxy_buffers 4 32k;
@@ -50,7 +38,6 @@ http {{
             add_header X-Cache $upstream_cache_status always;
         }}
     }}
-}}
 """
 
 
@@ -68,11 +55,10 @@ class Cached(NamedTuple):
 @pytest.fixture(scope="module")
 def cached(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cached]:
     folder = tmp_path_factory.mktemp("cached")
-    port, user = free_port(), "user root;\n" if os.geteuid() == 0 else ""
+    port = free_port()
     with running_world(folder) as world, world.sidecar("cached") as sidecar:
-        conf = CONF.format(user=user, folder=folder, port=port, sidecar=sidecar.port)
-        (folder / "nginx.conf").write_text(conf)
-        command = [str(NGINX), "-c", str(folder / "nginx.conf")]
+        file = nginx_file(folder, CACHE.format(folder=folder, port=port, sidecar=sidecar.port))
+        command = [str(NGINX), "-c", str(file)]
         with Process.start("nginx", command, Path(folder), dict(os.environ), lambda: listens(port)):
             yield Cached(port, world)
 

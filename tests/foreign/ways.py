@@ -130,7 +130,7 @@ def _places(world: World, sidecar: Sidecar) -> dict[str, str]:
 
 
 _NGINX = """\
-daemon off;
+{user}daemon off;
 worker_processes 1;
 error_log stderr;
 pid {folder}/nginx.pid;
@@ -142,9 +142,17 @@ http {{
     fastcgi_temp_path {folder}/fastcgi;
     uwsgi_temp_path {folder}/uwsgi;
     scgi_temp_path {folder}/scgi;
-    include {folder}/sidecar.conf;
+{inside}
 }}
 """
+
+
+def nginx_file(folder: Path, inside: str) -> Path:
+    """The file of an nginx that is started for a test, with this inside `http`, and all that it writes in `folder`."""
+    path = folder / "nginx.conf"
+    user = "user root;\n" if os.geteuid() == 0 else ""
+    path.write_text(_NGINX.format(user=user, folder=folder, inside=inside))
+    return path
 
 
 def nginx(world: World, folder: Path, sidecar: Sidecar, port: int) -> tuple[list[str], Mapping[str, str]]:
@@ -152,9 +160,7 @@ def nginx(world: World, folder: Path, sidecar: Sidecar, port: int) -> tuple[list
     text = (DEPLOY / "nginx/sidecar.conf").read_text()
     places = {**_places(world, sidecar), "listen 8000;": f"listen 127.0.0.1:{port};"}
     (folder / "sidecar.conf").write_text(placed(text, places))
-    user = "user root;\n" if os.geteuid() == 0 else ""
-    (folder / "nginx.conf").write_text(user + _NGINX.format(folder=folder))
-    return ["nginx", "-c", str(folder / "nginx.conf")], {}
+    return ["nginx", "-c", str(nginx_file(folder, f"    include {folder}/sidecar.conf;"))], {}
 
 
 def caddy(world: World, folder: Path, sidecar: Sidecar, port: int) -> tuple[list[str], Mapping[str, str]]:
