@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import math
+from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import TypeVar, cast
@@ -46,7 +47,7 @@ class Method:
         self.fields = grpc.call_fields(path, authority, timeout, authorization, secure=secure)
 
 
-class UnaryCall:
+class UnaryCall(ABC):
     """One call: what it asks, and what becomes of its answer. `deadline` is in the loop's time; `headers` go with this
     call, besides the method's. Each call ends once, by `succeed` or by `fail`, or never where it was given up."""
 
@@ -68,17 +69,17 @@ class UnaryCall:
         self.begun = False  # its answer's headers have come
         self.answer = b""
 
+    @abstractmethod
     def message(self) -> bytes:
         """The question; asked for when the call goes out."""
-        raise NotImplementedError
 
+    @abstractmethod
     def succeed(self, message: bytes) -> None:
         """End with the answer's message."""
-        raise NotImplementedError
 
+    @abstractmethod
     def fail(self, error: CallFailed) -> None:
         """End without an answer."""
-        raise NotImplementedError
 
     def goes_on(self, now: float) -> bool:
         """Return whether somebody waits beyond the deadline, which has come; then there is a later one."""
