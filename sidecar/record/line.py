@@ -49,7 +49,7 @@ NOTHING: Extra = MappingProxyType({})
 # fmt: off
 Time = Annotated[str, Field("when the line was written, in UTC with milliseconds")]
 RequestId = Annotated[str, Field("id of the request, as in the answer's `X-Request-Id` and in what the app gets")]
-Peer = Annotated[str, Field("address of the client, as the proxies that `SIDECAR_TRUSTED_PROXIES` lists and the proxy that asks tell it; else of the connection's other end, and so in the line of a request that no gate judged; empty on a unix socket")]
+Peer = Annotated[str, Field("address of the client, as the proxies that `SIDECAR_TRUSTED_PROXIES` lists and the proxy that asks tell it; else of the connection's other end, and so in the line of a request that no gate judged; empty on a unix socket, and where the client was gone before")]
 Client = Annotated[str, Field("address of the client, as the proxies that `SIDECAR_TRUSTED_PROXIES` lists tell it")]
 CodeField = Annotated[str, Field("code of the refusal or fault, or the ground on which the request was let through")]
 Status = Annotated[int, Field("status of the answer; 499 where the client left before it")]
