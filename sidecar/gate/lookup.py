@@ -133,6 +133,24 @@ def attributes_from(call: Call, reply: Reply) -> dict[str, Any]:
     return _read(call, document)
 
 
+def attributes_in(
+    document: Any, attributes: Mapping[str, Attribute], optional: frozenset[str], place: str
+) -> dict[str, Any]:
+    """Read attributes out of a JSON value, whether a hook or the app says it. `place` names them in a refusal.
+
+    Raises Refused: LOOKUP_MISMATCH for one that is not there and not optional, or of another type than declared,
+    LOOKUP_BAD_ANSWER for a value that an expression cannot be applied to.
+    """
+    found: dict[str, Any] = {}
+    for name, attribute in attributes.items():
+        value = search_in(attribute.search, document)
+        if value is not None:
+            found[name] = _typed(f"{place}.{name}", attribute.type, value)
+        elif name not in optional:
+            raise Refused(Code.LOOKUP_MISMATCH, f"{place}.{name}: not in the answer")
+    return found
+
+
 class Readings:
     """Reads the answers of hooks, each only once as long as it is cached: the same object says the same again."""
 
@@ -161,27 +179,22 @@ def _missing(lookup: Lookup) -> dict[str, Any]:
 
 def _read(call: Call, document: Any) -> dict[str, Any]:
     lookup = call.lookup
-    if lookup.echo is not None and _as_text(_search(lookup.echo, document)) != call.resource_id:
+    if lookup.echo is not None and id_text(search_in(lookup.echo, document)) != call.resource_id:
         detail = f"lookups.{lookup.name}: the answer is about another id"
         raise Refused(Code.LOOKUP_MISMATCH, detail, about_another=True)
-    found: dict[str, Any] = {}
-    for name, attribute in lookup.attributes.items():
-        value = _search(attribute.search, document)
-        if value is not None:
-            found[name] = _typed(f"lookups.{lookup.name}.attributes.{name}", attribute.type, value)
-        elif name not in lookup.optional:
-            raise Refused(Code.LOOKUP_MISMATCH, f"lookups.{lookup.name}.attributes.{name}: not in the answer")
-    return found
+    return attributes_in(document, lookup.attributes, lookup.optional, f"lookups.{lookup.name}.attributes")
 
 
-def _search(search: Any, document: Any) -> Any:
+def search_in(search: Any, document: Any) -> Any:
+    """Apply a compiled expression to a JSON value. Raises Refused(LOOKUP_BAD_ANSWER) where it cannot be."""
     try:
         return search(document)
     except Exception as error:  # noqa: BLE001 - whatever a hook's answer does to an expression is that answer's fault
         raise Refused(Code.LOOKUP_BAD_ANSWER, type(error).__name__) from None
 
 
-def _as_text(value: Any) -> str:
+def id_text(value: Any) -> str:
+    """Return a JSON value as the id that it is, a text or a whole number; "" for any other."""
     return value if isinstance(value, str) else str(value) if type(value) is int else ""
 
 
