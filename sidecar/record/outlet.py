@@ -12,6 +12,7 @@ from collections import deque
 from collections.abc import Callable, Iterator
 from functools import partial
 from typing import NamedTuple, NoReturn
+from weakref import WeakValueDictionary
 
 Write = Callable[[bytes], int]
 """Writes as much as is taken at once -> bytes taken. Raises BlockingIOError for nothing now, OSError for a fault."""
@@ -21,6 +22,17 @@ LAST = 1.0
 """Seconds that the reader of a pipe has for what is left when its outlet is closed."""
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY
 _NO_WAIT = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
+_turns: WeakValueDictionary[tuple[int, int], _Turn] = WeakValueDictionary()
+"""Turns by device and inode: stdout and stderr may be one pipe."""
+
+
+class _Turn:
+    """Turn to write to one file, which an outlet keeps while a piece of its own is half written there."""
+
+    def __init__(self) -> None:
+        lock = threading.Lock()
+        self.take = partial(lock.acquire, blocking=False)
+        self.give = lock.release
 
 
 class _Target(NamedTuple):
@@ -30,6 +42,7 @@ class _Target(NamedTuple):
     fd: int
     write: Write
     most: int
+    turn: _Turn
     end: socket.socket | None = None
     carrier: threading.Thread | None = None
 
@@ -80,7 +93,10 @@ class Outlet:
 
     def send(self) -> bool:
         """Write what is taken at once -> whether nothing is left. Raises OSError where nothing can be written."""
-        held, write = self._held, self._target.write
+        held, write, turn = self._held, self._target.write, self._target.turn
+        # whoever has a piece half written has kept the turn
+        if not self._sent and not turn.take():
+            return not held
         try:
             while held:
                 piece = held[0]
@@ -92,6 +108,9 @@ class Outlet:
                     self._sent = 0
         except BlockingIOError:
             return False
+        finally:
+            if not self._sent:
+                turn.give()
         return True
 
     def follow(self) -> None:
@@ -111,15 +130,20 @@ class Outlet:
                 self._target = self._target._replace(write=partial(_fail, error))
                 raise
             return
-        self._target.close()
+        self._leave()
         self._target = target
-        # a line that was half written is written whole
-        self.waiting += self._sent
-        self._sent = 0
 
     def close(self) -> None:
         """Give the file back. What is held is lost."""
+        self._leave()
+
+    def _leave(self) -> None:
+        if self._sent:
+            self._target.turn.give()
         self._target.close()
+        # a line that was half written is written whole
+        self.waiting += self._sent
+        self._sent = 0
 
 
 def _fail(error: OSError, _: bytes) -> NoReturn:
@@ -132,11 +156,16 @@ def _appending(path: str) -> int:
 
 def _target(fd: int) -> _Target:
     """Write to what never blocks: a file, a device, a socket, or what was opened with O_NONBLOCK."""
-    mode = os.fstat(fd).st_mode
+    mode, turn = os.fstat(fd).st_mode, _turn(fd)
     if stat.S_ISSOCK(mode):
         end = socket.socket(fileno=fd)
-        return _Target(fd, lambda data: end.send(data, _NO_WAIT), select.PIPE_BUF, end)
-    return _Target(fd, partial(os.write, fd), UNBOUNDED if stat.S_ISREG(mode) else select.PIPE_BUF)
+        return _Target(fd, lambda data: end.send(data, _NO_WAIT), select.PIPE_BUF, turn, end)
+    return _Target(fd, partial(os.write, fd), UNBOUNDED if stat.S_ISREG(mode) else select.PIPE_BUF, turn)
+
+
+def _turn(fd: int) -> _Turn:
+    found = os.fstat(fd)
+    return _turns.setdefault((found.st_dev, found.st_ino), _Turn())
 
 
 def _carried(fd: int) -> _Target:
@@ -145,7 +174,7 @@ def _carried(fd: int) -> _Target:
     os.set_blocking(writing, False)
     carrier = threading.Thread(target=_carry, args=(reading, fd), daemon=True)
     carrier.start()
-    return _Target(writing, partial(os.write, writing), select.PIPE_BUF, carrier=carrier)
+    return _Target(writing, partial(os.write, writing), select.PIPE_BUF, _turn(fd), carrier=carrier)
 
 
 def _carry(reading: int, fd: int) -> None:

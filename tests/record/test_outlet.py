@@ -74,6 +74,44 @@ def test_two_writers_of_one_pipe_break_no_line_of_each_other() -> None:
     os.close(reading)
 
 
+@contextlib.contextmanager
+def ends(kind: str) -> Iterator[tuple[int, int]]:
+    """Both ends of a pipe, a socket or a terminal: where to read, and where to write."""
+    with contextlib.ExitStack() as stack:
+        if kind == "socket":
+            ours, theirs = (stack.enter_context(one) for one in socket.socketpair())
+            yield theirs.fileno(), ours.fileno()
+            return
+        reading, writing = os.pipe() if kind == "pipe" else pty.openpty()
+        stack.callback(os.close, reading)
+        stack.callback(os.close, writing)
+        yield reading, writing
+
+
+@pytest.mark.parametrize("kind", ["pipe", "socket", "terminal"])
+def test_a_line_that_stdout_has_half_written_is_finished_before_stderr_writes(kind: str) -> None:
+    with ends(kind) as (reading, writing), instead_of_stdout(writing) as one, instead_of_stdout(writing) as two:
+        one.put(["a" * 6000 + "\n"] * 100)
+        assert not one.send()
+        two.put(["b\n"])
+        data = b""
+        while one.waiting or two.waiting or select.select([reading], [], [], 0)[0]:
+            data += os.read(reading, 1000)
+            two.send()
+            one.send()
+    assert set(data.decode().split()) == {"a" * 6000, "b"}
+    assert data.count(b"b") == 1
+
+
+def test_an_outlet_that_goes_with_a_line_half_written_lets_the_other_write() -> None:
+    with ends("pipe") as (reading, writing), instead_of_stdout(writing) as two:
+        with instead_of_stdout(writing) as one:
+            one.put(["a" * 100_000 + "\n"])
+            assert not one.send()
+        two.put(["b\n"])
+        assert read_all(reading, two).endswith(b"b\n")
+
+
 def test_a_line_longer_than_a_pipe_takes_at_once_is_written_in_parts() -> None:
     reading, writing = os.pipe()
     with instead_of_stdout(writing) as outlet:
