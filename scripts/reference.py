@@ -165,11 +165,11 @@ that denies by it. `public` and `authenticated` routes accept such a token. Writ
 
 | `type` | accepted values |
 | --- | --- |
-| none | a string, number, boolean or list as it is; the sidecar refuses an object |
+| none | a string, number, boolean or list (of any JSON) as it is; the sidecar refuses an object |
 | `string` | a string of 1 to 1024 characters without control characters |
 | `number`, `int`, `bool` | that JSON type, or a string that is exactly one: `5`, `-0.25`, `true`; not `05`, `5.0`, `1e3`, `True` |
 | `list` | a list of strings, numbers and booleans; never a string |
-| `json` | any JSON, nested at most five lists or objects deep |
+| `json` | any JSON, of at most five lists and objects within each other and 64 KiB |
 
 Custom attributes of a user pool are strings in its tokens, whatever their type in the pool: without a type, `"true" == true` is never
 true. A claim of another type is 403 `claim_invalid`, even an optional one. The log names the claim, what was found and what was
@@ -221,7 +221,7 @@ all that this method has, and aren't added to the route's. HEAD asks what GET as
 have a body; on the route it is an error for every method without one.
 
 **References** read the request and the principal: `{path.…}`, `{query.…}`, `{header.…}`, `{body.…}` (JMESPath), `{claims.…}`,
-`{principal.…}`, with `:string` (the default), `:number`, `:int`, `:bool` or `:list`. A `?` at the end (`{query.page?}`,
+`{principal.…}`, with `:string` (the default), `:number`, `:int`, `:bool`, `:list` or `:json` (maps and lists of maps). A `?` at the end (`{query.page?}`,
 `{body.amount:number?}`) makes the value optional: without it the sidecar leaves the attribute out, and each rule over it needs `has(…)`.
 Only attributes may be optional, and only if the reference is the whole value. A name in another spelling, a name that occurs twice, and
 null don't count as absent: the sidecar judges them as strictly as ever. In a body, `?` works only with names that dots separate.

@@ -87,7 +87,8 @@ def _typed(name: str, claim: Claim, value: Any) -> Any:
     if claim.type is None:
         if isinstance(value, dict):
             raise Refused(Code.CLAIM_INVALID, f"{place}: found an object, expected `type: json` for it")
-        return value
+        # a list may hold lists and objects, within the bounds of JSON
+        return checked(Type.JSON, value, place, Code.CLAIM_INVALID) if isinstance(value, list) else value
     # custom attributes of a user pool are texts in its tokens, whatever their type in the pool is
     taken = from_text(claim.type, value) if isinstance(value, str) else value
     return checked(claim.type, taken, place, Code.CLAIM_INVALID)

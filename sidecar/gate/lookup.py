@@ -10,7 +10,7 @@ from sidecar.bounded import Bounded, size_of
 from sidecar.gate.codes import Code
 from sidecar.gate.references import Material, Reference
 from sidecar.gate.trace import Header
-from sidecar.gate.values import Type, checked, is_number
+from sidecar.gate.values import Type, checked, is_number, type_of
 from sidecar.gate.verdict import Refused
 from sidecar.wire import strict_json
 
@@ -202,5 +202,6 @@ def _typed(place: str, kind: Type | None, value: Any) -> Any:
     if kind is not None:
         return checked(kind, value, place, Code.LOOKUP_MISMATCH)
     if not isinstance(value, str | bool) and not is_number(value):
-        raise Refused(Code.LOOKUP_MISMATCH, f"{place}: found {type(value).__name__}, expected a string, number or bool")
+        told = f"{place}: found {type_of(value)}, expected a string, number or bool: `:list` or `:json` takes others"
+        raise Refused(Code.LOOKUP_MISMATCH, told)
     return value

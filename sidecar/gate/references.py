@@ -17,7 +17,7 @@ from sidecar.gate.expressions import compile_expression
 from sidecar.gate.identity import Principal
 from sidecar.gate.query import query_value
 from sidecar.gate.request import Request
-from sidecar.gate.values import Type, check_string, checked, type_of, utf8_text
+from sidecar.gate.values import COMPOUND, Type, check_string, checked, split_type, type_of, utf8_text
 from sidecar.gate.verdict import Refused
 from sidecar.wire.grammar import PLAIN_NAME
 from sidecar.wire.spelling import folded, respelled
@@ -95,7 +95,6 @@ class Template(NamedTuple):
 
 
 _REFERENCE = re.compile(r"\{([^{}]*)\}")
-_TYPED = re.compile(r"(.*):(string|number|int|bool|list)", re.DOTALL)
 _NAMES = {
     ReferenceSource.PATH: re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
     ReferenceSource.QUERY: re.compile(r"[A-Za-z0-9_.~-]+"),
@@ -140,8 +139,8 @@ def parse_reference(text: str) -> Reference:
     """
     optional = text.endswith("?")
     whole = text.removesuffix("?")
-    typed = _TYPED.fullmatch(whole)
-    inner, kind = (typed[1], Type(typed[2])) if typed else (whole, Type.STRING)
+    inner, typed = split_type(whole)
+    kind = typed or Type.STRING
     source, _, name = inner.partition(".")
     if source not in set(ReferenceSource):
         raise ValueError(f"found {{{text}}}, expected one of {', '.join(f'{{{s}.…}}' for s in ReferenceSource)}")
@@ -154,10 +153,8 @@ def parse_reference(text: str) -> Reference:
         raise ValueError(f"found {{{text}}}, expected no '?': a variable of the path is always there")
     if not _NAMES[ReferenceSource(source)].fullmatch(name):
         raise ValueError(f"found the name {name!r} in {{{text}}}, expected a name that {source} can have")
-    if source in (ReferenceSource.PATH, ReferenceSource.QUERY, ReferenceSource.HEADER) and kind in (
-        Type.BOOL,
-        Type.LIST,
-    ):
+    of_text = source in (ReferenceSource.PATH, ReferenceSource.QUERY, ReferenceSource.HEADER)
+    if of_text and (kind is Type.BOOL or kind in COMPOUND):
         raise ValueError(f"found {{{text}}}, expected a string, number or int: {source} gives text")
     return Reference(
         ReferenceSource(source), name.lower() if source == ReferenceSource.HEADER else name, kind, None, optional

@@ -17,6 +17,8 @@ MAX_VALUE = 1024
 """Characters of a string that a reference, a lookup or a typed claim may give."""
 MAX_DEPTH = 5
 """Lists and objects within each other in a value of the type `json`."""
+MAX_JSON = 64 * 1024
+"""Bytes of a value of the type `json`, in UTF-8 without blanks and escapes."""
 
 
 class Type(StrEnum):
@@ -30,8 +32,24 @@ class Type(StrEnum):
     JSON = "json"
 
 
+COMPOUND = frozenset((Type.LIST, Type.JSON))
+"""Types of values that are no text, and can be an attribute only."""
+_TYPED = re.compile(rf"(.*):({'|'.join(Type)})", re.DOTALL)
+
+
+def split_type(text: str) -> tuple[str, Type | None]:
+    """Split what a reference or an expression is written as: (it, the type after its last colon or None)."""
+    typed = _TYPED.fullmatch(text)
+    return (typed[1], Type(typed[2])) if typed else (text, None)
+
+
 def checked(kind: Type, value: Any, place: str, code: Code = Code.REFERENCE_INVALID) -> Any:
     """`value` if it is exactly of the declared type, without coercion. Raises Refused(code)."""
+    if kind is Type.JSON:
+        fault = _json_fault(value)
+        if fault:
+            raise Refused(code, f"{place}: found {fault}, expected json")
+        return value
     if not _IS[kind](value):
         raise Refused(code, f"{place}: found {type_of(value)}, expected {kind}")
     if kind is Type.STRING:
@@ -97,11 +115,45 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, list) and all(map(_is_scalar, value))
 
 
-def _is_json(value: Any, depth: int = 0) -> bool:
-    if isinstance(value, list | dict):
-        items = value.values() if isinstance(value, dict) else value
-        return depth < MAX_DEPTH and all(_is_json(item, depth + 1) for item in items)
-    return value is None or _is_scalar(value)
+class _Unfit(ValueError):
+    """Reason why a value is no JSON that a policy can be told."""
+
+
+def _json_fault(value: Any) -> str:
+    """Return why a value is none of the type `json`, "" where it is one."""
+    if value is None:
+        return "nothing"
+    try:
+        _room_after(value, MAX_JSON, 0)
+    except _Unfit as unfit:
+        return f"{type_of(value)} {unfit}"
+    return ""
+
+
+def _room_after(value: Any, room: int, depth: int) -> int:
+    """Bytes that are left of `room` after a value. Stops where there are none: an expression can repeat what it finds.
+
+    Raises _Unfit.
+    """
+    if isinstance(value, str):
+        room -= 2 + (len(value) if value.isascii() else len(value.encode("utf-8", "surrogatepass")))
+    elif value is None or isinstance(value, bool):
+        room -= 4
+    elif is_number(value):
+        room -= len(repr(value))
+    elif not isinstance(value, list | dict):
+        raise _Unfit("with a number that is not exact or not finite")
+    elif depth == MAX_DEPTH:
+        raise _Unfit(f"of more than {MAX_DEPTH} lists and objects within each other")
+    else:
+        room -= 2
+        for item in value:
+            room = _room_after(item, room - 1, depth + 1)
+            if isinstance(value, dict):
+                room = _room_after(value[item], room - 1, depth + 1)
+    if room < 0:
+        raise _Unfit(f"of more than {MAX_JSON} bytes")
+    return room
 
 
 _IS: dict[Type, Callable[[Any], bool]] = {
@@ -110,5 +162,4 @@ _IS: dict[Type, Callable[[Any], bool]] = {
     Type.NUMBER: is_number,
     Type.BOOL: lambda value: isinstance(value, bool),
     Type.LIST: _is_list,
-    Type.JSON: lambda value: value is not None and _is_json(value),
 }

@@ -6,12 +6,12 @@ Questions are made without the library, and answers are read without it where th
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cerbos.effect.v1 import effect_pb2
 from cerbos.response.v1.response_pb2 import CheckResourcesResponse
-from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
 
 from sidecar.bounded import Bounded, remembered
 from sidecar.gate.codes import Code
@@ -20,7 +20,7 @@ from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
 from sidecar.net.grpc_client_connection import MAX_MESSAGE
 from sidecar.pdp.client import MAX_CALL
-from sidecar.wire.protobuf import number_tag, short_size, sized, sized_tag, varint
+from sidecar.wire.protobuf import double_tag, number_tag, short_size, sized, sized_tag, varint
 from sidecar.wire.strict_json import EXACT_INTEGER
 
 BATCH = 50
@@ -79,7 +79,7 @@ def _untellable(error: Exception) -> Refused:
 
 
 _INCLUDE_META = number_tag(2) + varint(1)
-_1, _2, _3, _4, _5 = (sized_tag(field) for field in range(1, 6))
+_1, _2, _3, _4, _5, _6 = (sized_tag(field) for field in range(1, 7))
 
 
 # the route file names some hundred
@@ -105,30 +105,35 @@ def _attributes(attributes: Mapping[str, Any]) -> list[bytes]:
     return [sized(_4, _named(name) + sized(_2, _value(value))) for name, value in attributes.items()]
 
 
-def _value(value: Any) -> bytes:
+# of google.protobuf.Value
+_NULL, _FALSE, _TRUE = number_tag(1) + varint(0), number_tag(4) + varint(0), number_tag(4) + varint(1)
+_DOUBLE, _double = double_tag(2), struct.Struct("<d").pack
+
+
+def _value(value: Any, depth: int = 0) -> bytes:
+    """A JSON value as a google.protobuf.Value. Raises ValueError for what a double or a protobuf string cannot hold
+    exactly."""
     if isinstance(value, str):
         return sized(_3, value.encode("utf-8"))
-    serialized: bytes = value_of(value).SerializeToString()
-    return serialized
-
-
-def value_of(value: Any, depth: int = 0) -> Value:
-    """A JSON value as protobuf's. Raises ValueError for what a double or a protobuf string cannot hold exactly."""
-    if isinstance(value, str):
-        return Value(string_value=value)
     if isinstance(value, bool):
-        return Value(bool_value=value)
+        return _TRUE if value else _FALSE
     if isinstance(value, int | float):
-        return Value(number_value=_exact(value))
+        return _DOUBLE + _double(_exact(value))
     if depth >= _MAX_DEPTH:
         raise ValueError("nested too deeply")
     if isinstance(value, list):
-        return Value(list_value=ListValue(values=[value_of(item, depth + 1) for item in value]))
+        return sized(_6, b"".join([sized(_1, _value(item, depth + 1)) for item in value]))
     if isinstance(value, dict):
-        return Value(struct_value=Struct(fields={name: value_of(item, depth + 1) for name, item in value.items()}))
+        return sized(_5, b"".join([_member(name, item, depth + 1) for name, item in value.items()]))
     if value is None:
-        return Value(null_value=NULL_VALUE)
+        return _NULL
     raise ValueError(f"a {type(value).__name__}")
+
+
+def _member(name: Any, value: Any, depth: int) -> bytes:
+    if not isinstance(name, str):
+        raise ValueError(f"a {type(name).__name__} as a name")  # noqa: TRY004 - one kind of error for all of them
+    return sized(_1, sized(_1, name.encode("utf-8")) + sized(_2, _value(value, depth)))
 
 
 def _exact(number: float) -> float:

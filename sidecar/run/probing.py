@@ -33,7 +33,7 @@ NOBODY = "sidecar-check"
 """The id that lookups are asked for: nothing has it."""
 REDIS_WITHIN = 2.0
 """Seconds for Redis' first answer: more than a request waits, since the first connection takes longer than the next."""
-_TEXTS = {Type.INT: "0", Type.NUMBER: "0", Type.BOOL: "false", Type.LIST: "[]"}
+_TEXTS = {Type.INT: "0", Type.NUMBER: "0", Type.BOOL: "false"}
 """Text in place of a reference of a type; of a string it is NOBODY."""
 
 

@@ -27,6 +27,11 @@ def number_tag(field: int) -> bytes:
     return varint(field << 3)
 
 
+def double_tag(field: int) -> bytes:
+    """Return what stands before a double, eight bytes with the lowest first."""
+    return varint(field << 3 | 1)
+
+
 def sized_tag(field: int) -> bytes:
     """Return what stands before a value with a length: a string, bytes or a message."""
     return varint(field << 3 | 2)

@@ -48,7 +48,7 @@ def test_without_a_type_what_a_policy_can_compare_is_taken_as_it_is(value: Any) 
         (Type.STRING, "a", "a"), (Type.STRING, "true", "true"), (Type.STRING, "5", "5"), (Type.NUMBER, 5, 5), (Type.NUMBER, 1.5, 1.5),
         (Type.NUMBER, "5", 5), (Type.NUMBER, "-0.25", -0.25), (Type.INT, 5, 5), (Type.INT, "5", 5), (Type.BOOL, True, True),
         (Type.BOOL, "true", True), (Type.BOOL, "false", False), (Type.LIST, ["a", 1], ["a", 1]), (Type.LIST, [], []),
-        (Type.JSON, {"a": [1]}, {"a": [1]}), (Type.JSON, "true", "true"),
+        (Type.JSON, {"a": [1]}, {"a": [1]}), (Type.JSON, [{"a": None}], [{"a": None}]), (Type.JSON, "true", "true"),
     ],
 )  # fmt: skip
 def test_a_type_takes_its_json_type_or_the_text_that_is_exactly_one(kind: Type, value: Any, wanted: Any) -> None:
@@ -64,7 +64,7 @@ def test_a_type_takes_its_json_type_or_the_text_that_is_exactly_one(kind: Type, 
         (Type.INT, 5.0, "float"), (Type.INT, "5.5", "str"), (Type.INT, "07", "str"), (Type.INT, [5], "list"), (Type.BOOL, 1, "int"),
         (Type.BOOL, "True", "str"), (Type.BOOL, "1", "str"), (Type.BOOL, "", "str"), (Type.LIST, "a", "str"),
         (Type.LIST, "[a, b]", "str"), (Type.LIST, '["a"]', "str"), (Type.LIST, [["a"]], "list"), (Type.LIST, [None], "list"),
-        (Type.LIST, {"a": 1}, "dict"), (Type.STRING, {"a": 1}, "dict"), (Type.JSON, [[[[[[1]]]]]], "list"),
+        (Type.LIST, {"a": 1}, "dict"), (Type.STRING, {"a": 1}, "dict"), (Type.JSON, [[[[[[1]]]]]], "list of more than 5 lists and objects within each other"),
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("optional", [False, True])
@@ -78,6 +78,11 @@ def test_a_claim_of_another_type_is_invalid_and_its_value_is_not_told(
 @pytest.mark.parametrize("text", ["", "a\0b", "x" * 1025])
 def test_a_typed_text_is_of_bounded_length_and_without_controls(text: str) -> None:
     assert read({"custom:level": text}, Type.STRING)[0] is Code.CLAIM_INVALID
+
+
+def test_a_list_without_a_type_may_hold_json_within_bounds() -> None:
+    assert read({"custom:level": [{"a": ["b"]}]}, None) == [{"a": ["b"]}]
+    assert read({"custom:level": [[[[[["deep"]]]]]]}, None)[0] is Code.CLAIM_INVALID
 
 
 def test_an_object_is_taken_only_where_it_is_declared() -> None:

@@ -24,7 +24,7 @@ from sidecar.gate.lookup import (
 )
 from sidecar.gate.references import Material
 from sidecar.gate.request import Raw, Reading, read
-from sidecar.gate.values import Type
+from sidecar.gate.values import MAX_JSON, Type
 from sidecar.gate.verdict import Refused
 
 MATERIAL = Material(
@@ -82,6 +82,14 @@ OTHERS: list[object] = [
 )  # fmt: skip
 def test_any_other_answer_is_a_refusal(answer: Reply, code: Code) -> None:
     assert refusal(LOOKUP, answer) is code
+
+
+def test_an_attribute_of_any_json_is_declared_and_within_bounds() -> None:
+    lookup = LOOKUP._replace(attributes={"meta": Attribute(jmespath.compile("meta").search, Type.JSON)})
+    meta = {"shared": [{"with": "bob", "until": None}], "size": 1.5}
+    assert attributes_from(Call(lookup, "/c/7", "7"), reply({"meta": meta})) == {"meta": meta}
+    for other in (None, [[[[[["deep"]]]]]], "x" * MAX_JSON, [2**53]):
+        assert refusal(lookup, reply({"meta": other})) is Code.LOOKUP_MISMATCH
 
 
 def test_no_such_thing_means_what_the_lookup_says() -> None:

@@ -71,6 +71,7 @@ def refusal(text: str, given_material: Material) -> Code:
         ("principal.attributes.level:int", ReferenceSource.PRINCIPAL, "attributes.level", Type.INT),
         ("body.amount:number", ReferenceSource.BODY, "amount", Type.NUMBER), ("body.a.b[0]:bool", ReferenceSource.BODY, "a.b[0]", Type.BOOL),
         ("path.id:string", ReferenceSource.PATH, "id", Type.STRING),
+        ("body.a[].b:json", ReferenceSource.BODY, "a[].b", Type.JSON), ("claims.x:json", ReferenceSource.CLAIMS, "x", Type.JSON),
     ],
 )  # fmt: skip
 def test_a_reference_is_a_source_a_name_and_a_type(text: str, source: ReferenceSource, name: str, kind: Type) -> None:
@@ -83,7 +84,7 @@ def test_a_reference_is_a_source_a_name_and_a_type(text: str, source: ReferenceS
     "text",
     ["", "id", "env.HOME", "PATH.id", "path", "path.", "path.a-b", "path.1a", "path.id:float", "path.id:bool", "query.a:list",
      "header.x:bool", "header.x_a", "header.", "query.", "query.a b", "query.a[]", "claims.", "claims.a b", "principal.name",
-     "principal.attributes.", "principal.roles.0", "body.", "body.a[", "body.[", "body.a.:number"],
+     "path.id:json", "query.a:json", "header.x:json", "principal.attributes.", "principal.roles.0", "body.", "body.a[", "body.[", "body.a.:number"],
 )  # fmt: skip
 def test_a_reference_that_cannot_be_meant_is_refused(text: str) -> None:
     with pytest.raises(ValueError, match="found"):
@@ -104,6 +105,7 @@ def test_a_reference_that_cannot_be_meant_is_refused(text: str) -> None:
         "{path.a}{query.b:number}",
         "{}",
         "x{claims.a:list}",
+        "x{body.a:json}",
     ],
 )
 def test_a_template_that_cannot_be_meant_is_refused(text: str) -> None:
@@ -145,6 +147,8 @@ def test_a_template_tells_its_references_in_order() -> None:
         ("{principal.attributes.email}", "a@x.test"), ("{principal.attributes.level:int}", 3), ("{body.owner}", "a-1"),
         ("{body.amount:number}", 12.5), ("{body.count:number}", 3), ("{body.count:int}", 3), ("{body.open:bool}", False),
         ("{body.tags:list}", ["a", 1, True, 0.5]), ("{body.deep.a[0].b}", "c"), ("{body.length(tags):int}", 4),
+        ("{body.deep:json}", {"a": [{"b": "c"}]}), ("{body.nested:json}", [["a"]]),
+        ("{claims.cognito:groups:json}", ["user", "staff"]), ("{body.amount:json?}", 12.5), ("{body.gone:json?}", ABSENT),
         ("doc-{path.id}-{principal.id}", "doc-7-a-1"), ("{path.id}.pdf", "7.pdf"),
     ],
 )  # fmt: skip

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
-from sidecar.gate.values import MAX_DEPTH, Type, checked, from_text, utf8_text
+from sidecar.gate.values import MAX_DEPTH, MAX_JSON, Type, checked, from_text, split_type, utf8_text
 from sidecar.gate.verdict import Refused
 from sidecar.wire.strict_json import EXACT_INTEGER
 
@@ -79,6 +79,45 @@ def test_json_is_any_value_within_bounds(value: Any) -> None:
 def test_json_is_nothing_that_a_policy_cannot_be_told(value: Any) -> None:
     with pytest.raises(Refused):
         checked(Type.JSON, value, "place")
+
+
+def refusal_of_json(value: Any) -> str:
+    with pytest.raises(Refused) as caught:
+        checked(Type.JSON, value, "place")
+    return caught.value.detail
+
+
+def test_the_detail_says_which_bound_json_is_beyond() -> None:
+    deep = f"place: found list of more than {MAX_DEPTH} lists and objects within each other, expected json"
+    assert refusal_of_json(nested(MAX_DEPTH + 1)) == deep
+    assert refusal_of_json({"a": "x" * MAX_JSON}) == f"place: found dict of more than {MAX_JSON} bytes, expected json"
+    assert refusal_of_json([2**53]) == "place: found list with a number that is not exact or not finite, expected json"
+    assert refusal_of_json(None) == "place: found nothing, expected json"
+
+
+@pytest.mark.parametrize("letter", ["x", "é", "\U0001f600", "\0"])
+def test_json_is_weighed_as_it_is_written_in_utf_8(letter: str) -> None:
+    value = {"a": [1.5, letter * 50_000, None, -7, True]}
+    written = json.dumps(value, ensure_ascii=False, separators=(",", ":")).replace("\\u0000", "\0").encode()
+    assert abs(len(written) - MAX_JSON) > 100
+    if len(written) < MAX_JSON:
+        assert checked(Type.JSON, value, "place") is value
+    else:
+        assert "bytes" in refusal_of_json(value)
+
+
+def test_what_an_expression_repeats_is_not_walked_to_its_end() -> None:
+    value: Any = ["x" * 1000] * 1000
+    for _ in range(MAX_DEPTH - 1):
+        value = [value] * 1000  # 10^15 bytes
+    assert "bytes" in refusal_of_json(value)
+
+
+@pytest.mark.parametrize("kind", Type)
+def test_a_type_stands_after_the_last_colon(kind: Type) -> None:
+    assert split_type(f"claims.a:b:{kind}") == ("claims.a:b", kind)
+    assert split_type(f"{kind}") == (kind, None)
+    assert split_type(f"a:{kind}x") == (f"a:{kind}x", None)
 
 
 def test_the_code_is_that_of_the_caller() -> None:

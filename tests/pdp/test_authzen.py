@@ -50,7 +50,27 @@ resourcePolicy:
       effect: EFFECT_ALLOW
       roles: [user]
       condition: {match: {expr: "R.attr.n == 9007199254740991.0 && R.attr.deep[0]['ü'] && R.attr.none == null && P.attr.town == 'Köln'"}}
+    - actions: [share]
+      effect: EFFECT_ALLOW
+      roles: [user]
+      condition: {match: {expr: "R.attr.grants.exists(g, g.who == P.id && 'write' in g.rights) && R.attr.meta.flags.open && P.attr.teams.blue == 1"}}
 """
+GRANTED: list[tuple[Any, Any, Any, bool]] = [
+    ([{"who": "alice", "rights": ["read", "write"]}], {"flags": {"open": True}}, {"blue": 1}, True),
+    (
+        [{"who": "bob", "rights": ["write"]}, {"rights": ["write"], "who": "alice"}],
+        {"flags": {"open": True}},
+        {"blue": 1.0},
+        True,
+    ),
+    ([{"who": "alice", "rights": ["read"]}], {"flags": {"open": True}}, {"blue": 1}, False),
+    ([{"who": "alice", "rights": ["write"]}], {"flags": {"open": False}}, {"blue": 1}, False),
+    ([{"who": "alice", "rights": ["write"]}], {"flags": {"open": 1}}, {"blue": 1}, False),
+    ([{"who": "alice", "rights": ["write"]}], {"flags": {"open": True}}, {"blue": True}, False),
+    ([{"who": "alice", "rights": ["write"]}], {"flags": {"open": True}}, {"blue": "1"}, False),
+    ([], {}, {}, False),
+]
+"""Grants and meta of a resource, teams of the principal, and whether TYPED lets it be shared."""
 
 
 def contact(number: int | str = 1, action: str = "read", owner: str = "alice", more: tuple[str, ...] = ()) -> Resource:
@@ -105,6 +125,30 @@ async def test_every_case_of_the_policy_table_has_the_same_answer_by_grpc_and_by
             by_grpc, by_authzen = await grpc.check(asked), await authzen.check(asked)
             assert by_authzen == by_grpc._replace(call_id="r-1"), case
             assert judge(asked, by_authzen) == [case.allowed], case
+    await grpc.aclose()
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("together", [True, False])
+async def test_maps_and_lists_of_maps_reach_a_policy_by_grpc_and_by_authzen(cerbos: RealCerbos, together: bool) -> None:
+    """Those that differ in the type of one value alone are asked at once too: no two may share an answer."""
+    grpc = Cerbos(cerbos.grpc, timeout=2, now=time.monotonic)
+    async with client(cerbos.authzen) as authzen:
+        asked = [
+            question(
+                Resource("typed", "1", "share", {"grants": grants, "meta": meta, "n": 1}),
+                principal=ALICE._replace(attributes={"teams": teams}),
+            )
+            for grants, meta, teams, _ in GRANTED
+        ]
+        for pdp in (grpc, authzen):
+            if together:
+                answers = await asyncio.gather(*map(pdp.check, asked))
+            else:
+                answers = [await pdp.check(one) for one in asked]
+            assert [judge(one, answer) for one, answer in zip(asked, answers, strict=True)] == [
+                [row[3]] for row in GRANTED
+            ]
     await grpc.aclose()
 
 

@@ -13,15 +13,14 @@ from sidecar.gate.expressions import compile_expression
 from sidecar.gate.lookup import Attribute, Missing
 from sidecar.gate.references import parse_template
 from sidecar.gate.target import Oddity
-from sidecar.gate.values import Type
+from sidecar.gate.values import split_type
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
-_ATTRIBUTE_TYPE = re.compile(r"(.*):(string|number|int|bool|list)", re.DOTALL)
 
 
 def _attribute(text: str) -> Attribute:
-    typed = _ATTRIBUTE_TYPE.fullmatch(text)
-    return Attribute(compile_expression(typed[1] if typed else text).search, Type(typed[2]) if typed else None)
+    expression, kind = split_type(text)
+    return Attribute(compile_expression(expression).search, kind)
 
 
 def _origin(text: str) -> str:

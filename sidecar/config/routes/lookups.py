@@ -11,6 +11,7 @@ from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Lookup, Missing, ResourceField
 from sidecar.gate.references import Reference, parse_reference
+from sidecar.gate.values import COMPOUND
 from sidecar.wire.grammar import NAME, PORT
 
 
@@ -96,4 +97,6 @@ def _reference(text: str) -> Reference:
     reference = parse_reference(text)
     if reference.optional:
         raise ValueError(f"found {{{text}}}, expected no '?': only an attribute of a route may be left out")
+    if reference.type in COMPOUND:
+        raise ValueError(f"found {{{text}}}, expected a string, number, int or bool: it is one part of a URL")
     return reference

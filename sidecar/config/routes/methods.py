@@ -12,7 +12,7 @@ from sidecar.gate.lookup import Lookup
 from sidecar.gate.query import QueryRule, rule_of, taken_for
 from sidecar.gate.references import Reference, ReferenceSource
 from sidecar.gate.routing import WEBSOCKET, Segment, Variable
-from sidecar.gate.values import Type
+from sidecar.gate.values import COMPOUND, Type
 from sidecar.wire.grammar import BODILESS_METHODS
 
 BODILESS = BODILESS_METHODS | {WEBSOCKET}
@@ -129,6 +129,9 @@ def _reference_faults(method: Method) -> Iterator[_Fault]:
             yield _Fault(mark, f"{told} on a method without a body, expected it in an action that has one: {own}", True)
         if reference.optional and field != "attributes":
             yield _Fault(mark, f"found {{{reference}?}}, expected no '?': only an attribute may be left out")
+        if reference.type in COMPOUND and field in ("id", "scope"):
+            written = f"{{{reference}:{reference.type}}}"
+            yield _Fault(mark, f"found {written}, expected a string, number, int or bool: only an attribute is more")
         yield from _path_faults(method, mark, reference)
 
 

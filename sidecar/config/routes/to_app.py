@@ -34,6 +34,8 @@ def _require_told(reference: Reference) -> None:
         raise ValueError(f"found {{{reference}}}, expected {{principal.…}} or {{claims.…}}: it tells of who asks")
     if reference.name == "roles" and reference.source is ReferenceSource.PRINCIPAL and reference.type is not Type.LIST:
         raise ValueError(f"found {{{reference}}}, expected {{{reference}:list}}, which are joined with ','")
+    if reference.type is Type.JSON:
+        raise ValueError(f"found {{{reference}:json}}, expected another type: a header is one text")
 
 
 TO_APP = Record(

@@ -23,6 +23,8 @@ from tests.config.routes.reading import faults, hook_of, one_route, read
         ("http://hook:port/{id}", "expected http(s)://host:port"),
         ("http://hook:99999/{id}", "expected http(s)://host:port"),
         ("http://hook/{nope}", "expected one of {path.…}"),
+        ("http://hook/{claims.l:list}", "found {claims.l:list}, expected a string, number, int or bool"),
+        ("http://hook/{body.l:json}", "it is one part of a URL"),
         ("http://hook/{id", "found a lone brace"),
         ("http://hook", "expected http(s)://host:port/path"),
     ],
@@ -36,7 +38,7 @@ def test_a_hook_whose_host_could_move_is_refused(url: str, says: str) -> None:
 
 
 def test_a_lookup_may_use_a_reference_that_all_its_routes_have() -> None:
-    lookups = "lookups: {l: {url: 'http://h/{path.org}/{id}?t={claims.sub}', attributes: {a: 'b:list', c: d}}}\n"
+    lookups = "lookups: {l: {url: 'http://h/{path.org}/{id}?t={claims.sub}', attributes: {a: 'b:list', c: d, e: 'f[].g:json'}}}\n"
     good = read(one_route("{path: '/{org}', resource: r, actions: {GET: a}, lookup: l}", lookups))
     assert [str(part) for part in hook_of(good.lookups["l"]).target] == [
         "/",

@@ -85,6 +85,9 @@ def test_each_action_may_have_a_resource_of_its_own() -> None:
         ("actions: {GET: a}, resource: r, set_query: {a.b: x, a_b: y}", "two names that are one for some servers"),
         ("actions: {GET: a}, resource: r, set_query: {owner: x}, attributes: {o: '{query.Owner}'}", "found {query.Owner}, expected another"),
         ("access: public, set_query: {owner: x}", "on a public route"),
+        # values that are no text
+        ("actions: {POST: a}, resource: r, id: '{body.a:json}'", "routes[0].id: found {body.a:json}, expected a string, number, int or bool"),
+        ("actions: {GET: a}, resource: r, scope: '{principal.roles:list}'", "found {principal.roles:list}, expected a string"),
         # optional references
         ("actions: {GET: a}, resource: r, id: '{query.id?}'", "found {query.id?}, expected no '?'"),
         ("actions: {GET: a}, resource: r, scope: '{claims.t?}'", "found {claims.t?}, expected no '?'"),

@@ -74,6 +74,7 @@ def test_a_name_that_says_something_else_is_none(name: str) -> None:
         ("headers: {A: '{header.x-user}'}", "to_app.headers.A: found {header.x-user}, expected {principal.…} or {claims.…}"),
         ("headers: {A: '{path.id}'}", "to_app.headers.A: found {path.id}, expected {principal.…} or {claims.…}"),
         ("headers: {A: '{principal.roles}'}", "to_app.headers.A: found {principal.roles}, expected {principal.roles:list}, which are joined with ','"),
+        ("headers: {A: '{principal.attributes.meta:json}'}", "to_app.headers.A: found {principal.attributes.meta:json}, expected another type"),
         ("headers: {A: root}", "to_app.headers.A: found 'root' without a reference, expected {principal.…} or {claims.…} in it"),
         ("headers: {A: 'ü{principal.id}'}", "to_app.headers.A: found 'ü', expected visible ASCII between the references"),
         ('headers: {A: "{principal.id}\\r\\nX: 1"}', "expected visible ASCII between the references"),
