@@ -506,7 +506,9 @@ is wrong. With more than 4 MiB of waiting lines, `SIDECAR_DECISION_LOG_FULL` dec
 `sidecar_decision_log_lost_total` counts the requests without a line in both cases. `/livez` stays 200, and SIGTERM ends the process: the
 reader has two seconds for the last lines, and stderr says how many bytes were lost. Lines that wait are lost if the process is killed.
 Lines on stderr don't wait for a reader either: with more than 256 KiB of them, further lines there are dropped.
-Where stdout and stderr are one pipe, socket or terminal (`2>&1`), no line of one breaks a line of the other, however slowly they are read.
+Where stdout and stderr are one pipe, socket or terminal (`2>&1`), no line of one breaks a line of the other, however slowly they are read;
+nor do several workers break each other's lines in one pipe. In a socket or a terminal that several workers share, a line of more than 4 KiB
+may be cut by another's where the reader is slow: give workers a pipe or a file.
 
 To rotate a file, rename it: within half a second, or at once on SIGHUP, the sidecar opens the path again and makes the file if there is
 none. Several workers append to one file, and the parent passes SIGHUP on to each. `copytruncate` works, too. logrotate

@@ -384,6 +384,13 @@ def _type_of(hint: Any) -> Type:
     return _TYPES[values[0] if isinstance(hint, UnionType) else hint]
 
 
+def _integer(value: Any) -> int | None:
+    """Return a whole number, which JSON Schema takes as 200.0 too."""
+    if type(value) is float and value.is_integer():
+        return int(value)
+    return value if type(value) is int else None
+
+
 def _number(value: Any) -> float | None:
     try:
         return float(value) if type(value) in (int, float) else None
@@ -404,7 +411,7 @@ def _numbers(value: Any) -> dict[str, float] | None:
 
 _TYPES: Mapping[Any, Type] = {
     str: Type("string", {"type": "string"}, lambda value: value if isinstance(value, str) else None),
-    int: Type("integer", {"type": "integer"}, lambda value: value if type(value) is int else None),
+    int: Type("integer", {"type": "integer"}, _integer),
     float: Type("number", {"type": "number"}, _number),
     tuple[str, ...]: Type("list of strings", {"type": "array", "items": {"type": "string"}}, _strings),
     Mapping[str, float]: Type(

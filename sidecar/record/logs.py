@@ -6,8 +6,12 @@ import contextlib
 import datetime
 import json
 import logging
+import sys
+import threading
 
 from sidecar.record.outlet import Outlet
+
+log = logging.getLogger("sidecar")
 
 MAX_WAITING = 256 * 1024
 """Bytes of lines that may wait for a reader; further lines are dropped and counted."""
@@ -53,7 +57,7 @@ class Stderr(logging.Handler):
         with self.lock, contextlib.suppress(OSError):
             if self._outlet.send() and self._dropped:
                 dropped, self._dropped = self._dropped, 0
-                logging.getLogger("sidecar").warning("nobody read this log: %d lines of it are dropped", dropped)
+                log.warning("nobody read this log: %d lines of it are dropped", dropped)
 
     def close(self) -> None:
         """Give stderr back; again is nothing, for by then its number may be another file's."""
@@ -64,11 +68,19 @@ class Stderr(logging.Handler):
 
 
 def configure(level: str) -> None:
-    """Send every logger of this process to stderr as JSON; libraries speak from warnings on."""
+    """Send every logger of this process to stderr as JSON, and what Python would write there itself, waiting for the
+    reader; libraries speak from warnings on."""
     handler = Stderr(Outlet.standard(2))
     handler.setFormatter(JsonFormatter())
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
-    logging.getLogger("sidecar").setLevel(level.upper())
+    log.setLevel(level.upper())
+    logging.captureWarnings(True)
+    sys.unraisablehook = threading.excepthook = _tell
+
+
+def _tell(ended: sys.UnraisableHookArgs | threading.ExceptHookArgs) -> None:
+    """Tell of an exception that ended a thread, or that nobody could catch."""
+    log.error("an exception that nothing caught", exc_info=ended.exc_value)
 
 
 def flush() -> None:

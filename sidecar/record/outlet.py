@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
 import select
 import socket
@@ -22,17 +23,16 @@ LAST = 1.0
 """Seconds that the reader of a pipe has for what is left when its outlet is closed."""
 _APPEND = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_NOCTTY
 _NO_WAIT = socket.MSG_DONTWAIT | socket.MSG_NOSIGNAL
-_turns: WeakValueDictionary[tuple[int, int], _Turn] = WeakValueDictionary()
-"""Turns by device and inode: stdout and stderr may be one pipe."""
+_locks: WeakValueDictionary[tuple[int, int], threading.Lock] = WeakValueDictionary()
+"""Locks by device and inode: stdout and stderr may be one file."""
 
 
-class _Turn:
-    """Turn to write to one file, which an outlet keeps while a piece of its own is half written there."""
+class _Turn(NamedTuple):
+    """Turn to write to one file, which an outlet keeps while a piece of its own is half written there. `take` never
+    waits -> whether the turn is ours."""
 
-    def __init__(self) -> None:
-        lock = threading.Lock()
-        self.take = partial(lock.acquire, blocking=False)
-        self.give = lock.release
+    take: Callable[[], bool]
+    give: Callable[[], None]
 
 
 class _Target(NamedTuple):
@@ -164,26 +164,48 @@ def _target(fd: int) -> _Target:
 
 
 def _turn(fd: int) -> _Turn:
+    """Turn among all who write there: processes too where it is a pipe, of which each outlet has its own opening."""
+    if stat.S_ISFIFO(os.fstat(fd).st_mode):
+        return _Turn(partial(_take_pipe, fd), partial(fcntl.flock, fd, fcntl.LOCK_UN))
+    lock = _lock(fd)
+    return _Turn(partial(lock.acquire, blocking=False), lock.release)
+
+
+def _take_pipe(fd: int) -> bool:
+    try:
+        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _lock(fd: int) -> threading.Lock:
     found = os.fstat(fd)
-    return _turns.setdefault((found.st_dev, found.st_ino), _Turn())
+    return _locks.setdefault((found.st_dev, found.st_ino), threading.Lock())
 
 
 def _carried(fd: int) -> _Target:
     """Write to a pipe of our own, whose other end a thread carries over to one that may block."""
     reading, writing = os.pipe()
     os.set_blocking(writing, False)
-    carrier = threading.Thread(target=_carry, args=(reading, fd), daemon=True)
+    carrier = threading.Thread(target=_carry, args=(reading, fd, _lock(fd)), daemon=True)
     carrier.start()
-    return _Target(writing, partial(os.write, writing), select.PIPE_BUF, _turn(fd), carrier=carrier)
+    return _Target(writing, partial(os.write, writing), select.PIPE_BUF, _turn(writing), carrier=carrier)
 
 
-def _carry(reading: int, fd: int) -> None:
-    with contextlib.suppress(OSError), open(reading, "rb", buffering=0) as source:
-        while data := source.read(select.PIPE_BUF):
-            while data:
-                # it may be non-blocking by somebody else's doing
-                select.select([], [fd], [])
-                data = data[os.write(fd, data) :]
+def _carry(reading: int, fd: int, lock: threading.Lock) -> None:
+    with contextlib.suppress(OSError), open(reading, "rb") as source:
+        for line in source:
+            with lock:
+                _write(fd, line)
+
+
+def _write(fd: int, data: bytes) -> None:
+    while data:
+        # it may be non-blocking by somebody else's doing
+        select.select([], [fd], [])
+        with contextlib.suppress(BlockingIOError):
+            data = data[os.write(fd, data) :]
 
 
 def _pieces(lines: list[str], most: int) -> Iterator[bytes]:

@@ -35,6 +35,19 @@ def test_a_traceback_is_a_field_and_libraries_speak_from_warnings_on() -> None:
     assert done.stdout == ""
 
 
+def test_what_python_tells_on_stderr_itself_is_a_line_too() -> None:
+    program = (
+        "import sidecar.record.logs as l, threading, warnings; l.configure('info')\n"
+        "class Bad:\n def __del__(self): 1/0\n"
+        "Bad(); warnings.warn('old'); thread = threading.Thread(target=lambda: [][0]); thread.start(); thread.join()"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    unraised, warned, ended = (json.loads(line) for line in done.stderr.splitlines())
+    assert "ZeroDivisionError" in unraised["traceback"]
+    assert "old" in warned["message"]
+    assert "IndexError" in ended["traceback"]
+
+
 def test_a_handler_that_is_closed_twice_closes_no_file_of_others() -> None:
     """`logging` closes a handler again where somebody has put it back, and at the end of the process."""
     handler = Stderr(Outlet.standard(2))

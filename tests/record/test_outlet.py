@@ -103,6 +103,36 @@ def test_a_line_that_stdout_has_half_written_is_finished_before_stderr_writes(ki
     assert data.count(b"b") == 1
 
 
+def test_a_line_that_one_process_has_half_written_is_finished_before_another_writes() -> None:
+    program = (
+        "from sidecar.record.outlet import Outlet\nout = Outlet.standard(1)\n"
+        "out.put(['b\\n'])\nraise SystemExit(0 if out.send() else 3)"
+    )
+    with ends("pipe") as (reading, writing), instead_of_stdout(writing) as outlet:
+        outlet.put(["a" * 100_000 + "\n"])
+        assert not outlet.send()
+        data = os.read(reading, 50_000)
+        assert subprocess.run([sys.executable, "-c", program], stdout=writing, cwd=ROOT).returncode == 3
+        data += read_all(reading, outlet)
+        assert subprocess.run([sys.executable, "-c", program], stdout=writing, cwd=ROOT).returncode == 0
+        assert data + os.read(reading, 10) == b"a" * 100_000 + b"\nb\n"
+
+
+def test_two_carriers_to_one_pipe_break_no_line_of_each_other() -> None:
+    with ends("pipe") as (reading, writing):
+        outlets = [Outlet(module._carried(writing)) for _ in range(2)]
+        for mark, outlet in zip("ab", outlets, strict=True):
+            outlet.put([mark * 6000 + "\n"] * 100)
+        data = b""
+        while len(data) < 2 * 100 * 6001:
+            for outlet in outlets:
+                outlet.send()
+            data += os.read(reading, 1000)
+        for outlet in outlets:
+            outlet.close()
+    assert set(data.decode().split()) == {"a" * 6000, "b" * 6000}
+
+
 def test_an_outlet_that_goes_with_a_line_half_written_lets_the_other_write() -> None:
     with ends("pipe") as (reading, writing), instead_of_stdout(writing) as two:
         with instead_of_stdout(writing) as one:
