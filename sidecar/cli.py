@@ -1,12 +1,13 @@
 """The command line: run, check, explain, schema, inject, demo.
 
-The only file that prints, exits or reads argv and environ.
+The only file that prints, exits or reads argv and environ. Each command imports what it alone needs: the others, and
+`--help`, don't wait for it.
 """
 
 from __future__ import annotations
 
 import argparse
-import asyncio
+import gc
 import json
 import os
 import sys
@@ -14,12 +15,8 @@ from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
 
-from sidecar.config.routes import grammar
 from sidecar.config.setting_table import SETTINGS
 from sidecar.config.settings import understand
-from sidecar.inject import settings as inject_settings
-from sidecar.record import line, logs
-from sidecar.run import workers as process
 from sidecar.run.errors import StartError
 
 
@@ -28,15 +25,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["demo"]:
         return int(import_module("sidecar.demo").main(arguments[1:]))
-    options = parser().parse_args(arguments)
+    # of the commands only the one that is meant needs its flags, which take longer to make than to read
+    named = next((argument for argument in arguments if not argument.startswith("-")), "")
+    options = parser(named).parse_args(arguments)
     try:
         return int(options.command(options))
     except KeyboardInterrupt:
         return 130
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line's grammar."""
+def parser(only: str | None = None) -> argparse.ArgumentParser:
+    """The command line's grammar, where `only` is given with the flags of that command alone."""
     made = argparse.ArgumentParser(prog="sidecar", description="Authorization sidecar: Cognito, routes.yaml, Cerbos.")
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     for name, command, text in (
@@ -46,6 +45,8 @@ def parser() -> argparse.ArgumentParser:
     ):
         sub = commands.add_parser(name, help=text, description=text)
         sub.set_defaults(command=command)
+        if only not in (None, name):
+            continue
         for setting in SETTINGS:
             said = setting.doc + (f" (default: {setting.default})" if setting.default else "")
             sub.add_argument(setting.flag, dest=setting.variable, metavar="VALUE", help=said.replace("%", "%%"))
@@ -66,7 +67,10 @@ def parser() -> argparse.ArgumentParser:
     said = "serve the webhook that puts the sidecar into Kubernetes pods"
     injecting = commands.add_parser("inject", help=said, description=said)
     injecting.set_defaults(command=inject)
-    inject_settings.add_flags(injecting)
+    if only in (None, "inject"):
+        from sidecar.inject import settings as inject_settings
+
+        inject_settings.add_flags(injecting)
     commands.add_parser("demo", help="run everything on one machine, with a local Cognito and a legacy app")
     return made
 
@@ -95,9 +99,14 @@ def _complain(text: str) -> int:
 
 def run(options: argparse.Namespace) -> int:
     """`sidecar run`: serve until SIGTERM."""
+    # what a start makes stays to the end: the collector would look through all of it time and again, and is turned on
+    # once the process serves
+    gc.disable()
+    from sidecar.run import workers
+
     flags = _flags(options)
     try:
-        process.serve(understand(os.environ, flags), dict(os.environ), flags)
+        workers.serve(understand(os.environ, flags), dict(os.environ), flags)
     except StartError as error:
         return _complain(str(error))
     return 0
@@ -106,7 +115,7 @@ def run(options: argparse.Namespace) -> int:
 def check(options: argparse.Namespace) -> int:
     """`sidecar check`: every problem of settings, routes and policies, and every warning; nothing is started, and
     nothing asked without --probe."""
-    # what only this command needs
+    from sidecar.record import logs
     from sidecar.run import checking
 
     # what a probe meets is in its findings
@@ -127,7 +136,8 @@ def check(options: argparse.Namespace) -> int:
 
 def explain(options: argparse.Namespace) -> int:
     """`sidecar explain METHOD PATH`: exit code 0 where it would be forwarded, 1 where it would be refused."""
-    # what only this command needs
+    import asyncio
+
     from sidecar.run import explaining
 
     flags = _flags(options)
@@ -156,12 +166,17 @@ def _claims(text: str) -> dict[str, Any]:
 
 def print_schema(options: argparse.Namespace) -> int:
     """`sidecar schema`: the JSON Schema of routes.yaml, or of a line of the decision log."""
+    from sidecar.config.routes import grammar
+    from sidecar.record import line
+
     print(json.dumps(line.json_schema() if options.log else grammar.json_schema(), indent=2))
     return 0
 
 
 def inject(options: argparse.Namespace) -> int:
     """`sidecar inject`: serve the injection webhook until SIGTERM."""
+    from sidecar.inject import settings as inject_settings
+
     server = import_module("sidecar.inject.server")
     try:
         server.serve(inject_settings.settings_of(options))

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.cli import parser
 from tests import commands
 from tests.conftest import Stack, policies
 from tests.stack import ROOT, binary, free_port
@@ -208,12 +209,41 @@ def test_explain_names_what_it_cannot_read(stack: Stack, tmp_path: Path, wrong: 
     assert "Traceback" not in done.stderr
 
 
+def loaded_by(code: str) -> set[str]:
+    """The modules that are loaded after this code, in a process of its own."""
+    told = f"import sys\n{code}\nprint(*sys.modules, file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, cwd=ROOT)
+    return set(done.stderr.split())
+
+
 def test_what_only_some_need_is_not_loaded_by_all() -> None:
-    """The start is a second at most: a library behind a setting is loaded where that is set."""
-    told = "import sys, sidecar.cli; print(*{name.partition('.')[0] for name in sys.modules})"
-    loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, cwd=ROOT).stdout
-    assert not {"redis", "opentelemetry", "grpc", "envoy", "pycognito", "boto3", "moto"} & set(loaded.split())
-    told = "import sys, sidecar.cli; print(*(name for name in sys.modules if name.startswith('sidecar.study')))"
-    loaded = subprocess.run([sys.executable, "-c", told], capture_output=True, text=True, check=True, cwd=ROOT).stdout
+    """The start is half a second at most: a library behind a setting is loaded where that is set."""
+    loaded = loaded_by("import sidecar.run.workers")
+    assert not {"redis", "opentelemetry", "grpc", "envoy", "pycognito", "boto3", "moto", "jinja2"} & loaded
     # what the console asks for several people at once is a part of serving
-    assert set(loaded.split()) == {"sidecar.study", "sidecar.study.batch"}
+    assert {name for name in loaded if name.startswith("sidecar.study.")} == {"sidecar.study.batch"}
+    assert not {name for name in loaded if name.startswith(("sidecar.inject", "sidecar.demo", "sidecar.sign_in"))}
+
+
+@pytest.mark.parametrize("command", ["run", "check", "explain", "inject"])
+def test_help_waits_for_no_part_of_the_sidecar(command: str) -> None:
+    told = f"import sidecar.cli\ntry: sidecar.cli.main([{command!r}, '--help'])\nexcept SystemExit: pass"
+    loaded = loaded_by(told)
+    assert not {"asyncio", "logging", "uvicorn", "httpx", "jwt", "yaml", "cerbos"} & loaded
+    assert {name for name in loaded if name.startswith("sidecar.run.")} == {"sidecar.run.errors"}
+
+
+def test_flags_are_made_for_the_command_that_is_meant_alone() -> None:
+    for named in ("run", "check", "explain", "inject"):
+        assert parser(named).parse_args(USES[named]) == parser().parse_args(USES[named])
+        for other in USES.keys() - {named}:
+            with pytest.raises(SystemExit):
+                parser(other).parse_args(USES[named])
+
+
+USES = {
+    "run": ["run", "--listen", "127.0.0.1:1"],
+    "check": ["check", "--mode", "shadow"],
+    "explain": ["explain", "GET", "/", "--mode", "shadow"],
+    "inject": ["inject", "--listen", "127.0.0.1:1"],
+}

@@ -168,9 +168,9 @@ class Sidecar:
             serving = loop.create_task(traffic_server.serve([sockets.traffic]))
             if self.ext_authz is not None and sockets.ext_authz is not None:
                 await self.ext_authz.start(sockets.ext_authz)
-            # what was loaded at start lives as long as the process: the collector need not look at it again
-            gc.collect()
+            # what was made at the start lives as long as the process: the collector, which was off, never looks at it
             gc.freeze()
+            gc.enable()
             started()
             await stop.wait()
             await self._drain(stop, drain)

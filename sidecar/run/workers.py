@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import resource
 import signal
@@ -66,6 +67,7 @@ def serve(read: Understood, environ: dict[str, str], flags: Mapping[str, str]) -
     if settings.workers == 1:
         uvloop.run(_serve_here(prepared, stamp, sockets))
     else:
+        gc.enable()
         with tempfile.TemporaryDirectory(prefix="sidecar-metrics-") as folder:
             workers = _Workers(settings, environ, flags, sockets, ParentFile(Path(folder)))
             uvloop.run(workers.run())

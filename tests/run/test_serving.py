@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import grp
 import http.client
 import json
@@ -92,6 +93,30 @@ async def test_the_server_keeps_idle_connections_as_long_as_the_setting_says(sta
         process = serving.Sidecar(prepare(understand(environ, {}), environ), None)
         assert process._traffic_server(Drain()).config.timeout_keep_alive == seconds
         await process.aclose()
+
+
+async def test_the_collector_is_on_again_when_it_serves(stack: Stack, tmp_path: Path) -> None:
+    """`sidecar run` turns it off for the start."""
+    (tmp_path / "routes.yaml").write_text(stack.routes)
+    environ = {
+        **stack.environ, "SIDECAR_UPSTREAM": upstream_of(stack), "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"),
+        "SIDECAR_CERBOS": "127.0.0.1:1", "SIDECAR_DRAIN_DELAY": "0s",
+        "SIDECAR_LISTEN": f"unix:{tmp_path}/traffic", "SIDECAR_ADMIN_LISTEN": f"unix:{tmp_path}/admin",
+    }  # fmt: skip
+    process = serving.Sidecar(prepare(understand(environ, {}), environ), None)
+    sockets = serving.Sockets.open(read_settings(environ, {}))
+    collects = []
+
+    def started() -> None:
+        collects.append(gc.isenabled())
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    gc.disable()
+    try:
+        await process.run(sockets, started)
+    finally:
+        gc.enable()
+    assert collects == [True]
 
 
 def listening(tmp_path: Path, **given: str) -> Path:
