@@ -11,27 +11,33 @@ import asyncio
 import logging
 import ssl
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Callable, Coroutine, Iterable, Sequence
 from functools import partial
 from typing import Any
 
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import PdpAnswer, Question
+from sidecar.gate.identity import Principal
 from sidecar.gate.reasons import ReportFault, report_nothing
 from sidecar.gate.verdict import Refused
 from sidecar.net import grpc_health
 from sidecar.net.grpc_client import Channel, Unreachable
 from sidecar.net.grpc_client_connection import Method
 from sidecar.net.shares import Asker
-from sidecar.pdp.cerbos_call import Asked, Call, Key
+from sidecar.pdp.cerbos_call import FAULTS, Asked, Call, Key
 from sidecar.pdp.cerbos_messages import BATCH, entries_of, parts_of, principal_of
 from sidecar.pdp.client import COUNTS, MAX_QUESTION, Client
 from sidecar.wire.grpc import CallFailed, Status
+from sidecar.wire.hpack import Field
 
 log = logging.getLogger("sidecar.pdp")
 
+_SERVICE = "/cerbos.svc.v1.CerbosService/"
 TOGETHER = frozenset((Status.INVALID_ARGUMENT, Status.RESOURCE_EXHAUSTED))
 """Statuses of a whole call for one question in it, or for their number: then each is asked alone."""
+
+GONE = frozenset((Code.PDP_UNAVAILABLE, Code.PDP_TIMEOUT, Code.PDP_PARTIAL))
+"""Faults by which Cerbos is not there, whatever it was asked."""
 
 
 class Cerbos(Client):
@@ -49,8 +55,10 @@ class Cerbos(Client):
         )  # fmt: skip
         # RFC 9113 section 8.3.1 wants an authority; a unix socket has none, and Cerbos asks for none
         authority = "localhost" if target.startswith("unix:") else target
-        self._check = Method("/cerbos.svc.v1.CerbosService/CheckResources", authority, timeout, secure=tls is not None)
-        self._health = Method(grpc_health.CHECK.decode("ascii"), authority, timeout, secure=tls is not None)
+        self._method = partial(Method, authority=authority, timeout=timeout, secure=tls is not None)
+        self._check = self._method(_SERVICE + "CheckResources")
+        self._health = self._method(grpc_health.CHECK.decode("ascii"))
+        self._others: dict[str, Method] = {}
         self._channel = Channel(target, self._check, tls)
         self._most = BATCH
         self._calls: dict[Key, Call] = {}  # the newest of each principal's, which others may join until it goes out
@@ -64,9 +72,57 @@ class Cerbos(Client):
         self.questions += 1
         return self._ask(question) if len(question.resources) == 1 else self._ask_in_parts(question)
 
+    async def ask(self, method: str, principal: Principal, message: bytes, trace: Sequence[Field] = ()) -> bytes:
+        """Ask by another method of Cerbos, in a call of its own, which has a place of its principal's. Raises
+        Refused(PDP_*)."""
+        if len(message) > MAX_QUESTION:
+            raise Refused(Code.REFERENCE_INVALID, f"a question of {len(message)} bytes, Cerbos takes {MAX_QUESTION}")
+        asker, deadline = (principal.issuer, principal.id), asyncio.get_running_loop().time() + self._timeout
+        waited = not self.shares.take(asker)
+        if waited and not await self.shares.wait(asker, deadline):
+            raise Refused(Code.PDP_BUSY)
+        try:
+            if not self._breaker.allows():
+                raise Refused(Code.PDP_OPEN)
+            self.calls += 1
+            return await self._answered(method, message, deadline, trace, waited=waited)
+        finally:
+            self.shares.give_back(asker)
+
+    async def _answered(
+        self, name: str, message: bytes, deadline: float, trace: Sequence[Field], *, waited: bool
+    ) -> bytes:
+        method = self._others.get(name)
+        if method is None:
+            method = self._others[name] = self._method(_SERVICE + name)
+        try:
+            answer = await self._once_or_twice(method, message, deadline, trace)
+        except CallFailed as error:
+            if isinstance(error, Unreachable):
+                self._unreachable(error.reason, error.more)
+            code = FAULTS.get(error.status, Code.PDP_STATUS)
+            if code in GONE:
+                self._failed(code, waited)
+            else:
+                # of a question that it cannot work out it says INTERNAL: it is there, and may answer all others
+                self._breaker.succeeded()
+            raise Refused(code, f"{error.status.name}: {error.detail}") from None
+        self._breaker.succeeded()
+        return answer
+
+    async def _once_or_twice(
+        self, method: Method, message: bytes, deadline: float, trace: Sequence[Field]
+    ) -> bytes:  # fmt: skip
+        try:
+            return await self._channel.call(method, message, deadline, trace)
+        except CallFailed as error:
+            if error.status is not Status.UNAVAILABLE:
+                raise
+            return await self._channel.call(method, message, deadline, trace)
+
     async def _ask_in_parts(self, question: Question) -> PdpAnswer:
         entries = entries_of(question.resources)
-        calls = parts_of(question.resources, entries, len(self._told(question.principal)))
+        calls = parts_of(question.resources, entries, len(self.told(question.principal)))
         answers = [
             await self._ask(question._replace(resources=question.resources[part]), entries[part]) for part in calls
         ]
@@ -77,7 +133,7 @@ class Cerbos(Client):
 
     async def _ask(self, question: Question, entries: list[bytes] | None = None) -> PdpAnswer:
         principal = question.principal
-        told = self._told(principal)
+        told = self.told(principal)
         if entries is None:
             entries = entries_of(question.resources)
         size = len(told) + sum(map(len, entries))

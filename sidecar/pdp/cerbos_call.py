@@ -15,7 +15,7 @@ from sidecar.wire.grpc import CallFailed, Status
 Key = tuple[str, bytes]
 """All that makes two principals equal: whose word they are, and all that Cerbos is told of them."""
 
-_FAULTS = {
+FAULTS = {
     Status.UNAVAILABLE: Code.PDP_UNAVAILABLE,
     Status.DEADLINE_EXCEEDED: Code.PDP_TIMEOUT,
     Status.CANCELLED: Code.PDP_PARTIAL,
@@ -168,7 +168,7 @@ class Call(UnaryCall):
 
     def fail(self, error: CallFailed) -> None:
         if not self.over and not self._failed(self, error):
-            self._refuse(_FAULTS.get(error.status, Code.PDP_STATUS), f"{error.status.name}: {error.detail}")
+            self._refuse(FAULTS.get(error.status, Code.PDP_STATUS), f"{error.status.name}: {error.detail}")
 
     def _refuse(self, code: Code, detail: str) -> None:
         self.over, self.fault = True, code

@@ -47,7 +47,7 @@ class Client:
         """Return whether the breaker turns calls away."""
         return self._breaker.is_open
 
-    def _told(self, principal: Principal) -> bytes:
+    def told(self, principal: Principal) -> bytes:
         """Return the encoded principal; recent ones are cached by identity."""
         known = self._principals.get(id(principal))
         if known is not None and known[0] is principal:

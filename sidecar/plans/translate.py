@@ -1,0 +1,164 @@
+"""A plan -> a filter that has every row which a check could allow.
+
+A condition in error is not met, so its negation in a rule that denies is: `not` is pushed down to the comparisons, and
+a negated one has the rows for which it is false *or* in error. What cannot be said so is `Unsayable`, never a guess.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from typing import NamedTuple, TypeGuard
+
+from sidecar.gate.values import Type
+from sidecar.plans.filter import (
+    EVERYTHING,
+    NOTHING,
+    Field,
+    Filter,
+    Relation,
+    Term,
+    Unsayable,
+    Value,
+    all_of,
+    any_of,
+)
+from sidecar.plans.plan import Always, Constant, Node, Operation, Plan, Variable
+from sidecar.wire.strict_json import EXACT_INTEGER
+
+_ATTRIBUTE = "request.resource.attr."
+_ID = "request.resource.id"
+_PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]{0,62}(?:\.[A-Za-z_][A-Za-z0-9_]{0,62}){0,2}")
+MAX_VALUES = 100
+"""Values of one term, and `MAX_TEXT` characters of each: a query has room for no more."""
+MAX_TEXT = 512
+
+UNSAYABLE = Unsayable()
+
+
+class Names(NamedTuple):
+    """The fields of the app by the names that a policy has for them."""
+
+    attributes: Mapping[str, Field]
+    id: Field | None = None
+
+
+def plain_path(expression: str) -> tuple[str, ...] | None:
+    """The names that a JMESPath expression is made of, where it is nothing but a path to a field."""
+    return tuple(expression.split(".")) if _PLAIN.fullmatch(expression) else None
+
+
+def filter_of(plan: Plan, names: Names) -> Filter:
+    """Translate a plan. It raises nothing, whatever is in the plan."""
+    if plan is Always.ALLOWED:
+        return EVERYTHING
+    if plan is Always.DENIED:
+        return NOTHING
+    return _Translation(names).of(plan.condition, negated=False, lax=False)
+
+
+_MIRRORED = {"lt": Relation.GT, "le": Relation.GE, "gt": Relation.LT, "ge": Relation.LE}
+_OPPOSITE = {Relation.LT: Relation.GE, Relation.LE: Relation.GT, Relation.GT: Relation.LE, Relation.GE: Relation.LT}
+_TEXTUAL = {"startsWith": Relation.STARTS_WITH, "endsWith": Relation.ENDS_WITH, "contains": Relation.CONTAINS}
+
+
+class _Translation:
+    """Walks a condition. `negated`: the rows for which it is false or in error are wanted. `lax`: those for which it is
+    in error are wanted, too, since a negation stands around it."""
+
+    def __init__(self, names: Names) -> None:
+        self._names = names
+
+    def of(self, node: Node, *, negated: bool, lax: bool) -> Filter:
+        match node:
+            case Operation("not", (operand,)):
+                return self.of(operand, negated=not negated, lax=True)
+            case Operation("and" | "or" as operator, operands) if operands:
+                parts = [self.of(operand, negated=negated, lax=lax) for operand in operands]
+                return all_of(parts) if (operator == "and") is not negated else any_of(parts)
+            case Constant(bool(value)):
+                return EVERYTHING if value is not negated else NOTHING
+            case Variable(name):
+                return self._true(self._field(name), negated, lax)
+            case Operation(operator, (left, right)):
+                return self._relation(operator, left, right, negated, lax)
+            case _:
+                return UNSAYABLE
+
+    def _relation(self, operator: str, left: Node, right: Node, negated: bool, lax: bool) -> Filter:  # noqa: PLR0911 - one for each form
+        match operator, left, right:
+            case "eq" | "ne", Variable(name), Constant(value):
+                return self._compared(operator, name, value, negated, lax)
+            case "eq" | "ne", Constant(value), Variable(name):
+                return self._compared(operator, name, value, negated, lax)
+            case "in", Variable(name), Constant(tuple(values)):
+                return self._equal(self._field(name), values, negated=negated, lax=lax)
+            case "in", Constant(value), Variable(name):
+                return self._term(self._field(name), Relation.HAS, (value,)) if not (negated or lax) else UNSAYABLE
+            case "lt" | "le" | "gt" | "ge", Variable(name), Constant(value):
+                return self._ordered(Relation(operator), self._field(name), value, negated, lax)
+            case "lt" | "le" | "gt" | "ge", Constant(value), Variable(name):
+                return self._ordered(_MIRRORED[operator], self._field(name), value, negated, lax)
+            case "startsWith" | "endsWith" | "contains", Variable(name), Constant(str(text)) if text:
+                return self._term(self._field(name), _TEXTUAL[operator], (text,)) if not (negated or lax) else UNSAYABLE
+            case _:
+                return UNSAYABLE
+
+    def _true(self, field: Field | None, negated: bool, lax: bool) -> Filter:
+        """A bare attribute, which is in error where it is neither true nor false."""
+        if not negated and lax and not (field is not None and field.always(Type.BOOL)):
+            return UNSAYABLE
+        return self._term(field, Relation.NE if negated else Relation.EQ, (True,))
+
+    def _compared(self, operator: str, name: str, value: object, negated: bool, lax: bool) -> Filter:
+        field = self._field(name)
+        if operator == "eq":
+            return self._equal(field, (value,), negated=negated, lax=lax)
+        # of `!=` the error is that of `==`: it is false or in error where the two are equal, or where one is absent
+        return self._equal(field, (value,), negated=not negated, lax=lax or negated)
+
+    def _equal(self, field: Field | None, values: tuple[object, ...], *, negated: bool, lax: bool) -> Filter:
+        """Equal to one of the values. Only an absent attribute is an error, and an absent one is in each negative
+        term."""
+        if not negated and lax and not (field is not None and field.required):
+            return UNSAYABLE
+        one = len(values) == 1
+        if negated:
+            return self._term(field, Relation.NE if one else Relation.NOT_IN, values)
+        return self._term(field, Relation.EQ if one else Relation.IN, values)
+
+    def _ordered(self, relation: Relation, field: Field | None, value: object, negated: bool, lax: bool) -> Filter:
+        if isinstance(value, str | bool) or field is None:
+            # texts have another order in each database
+            return UNSAYABLE
+        if (negated or lax) and not field.always(Type.INT, Type.NUMBER):
+            return UNSAYABLE
+        return self._term(field, _OPPOSITE[relation] if negated else relation, (value,))
+
+    def _term(self, field: Field | None, relation: Relation, values: tuple[object, ...]) -> Filter:
+        said = [value for value in values if _is_value(value)]
+        if field is None or not 0 < len(said) == len(values) <= MAX_VALUES:
+            return UNSAYABLE
+        if field.identifies and relation not in (Relation.EQ, Relation.IN):
+            return UNSAYABLE
+        return Term(field, relation, tuple(said))
+
+    def _field(self, name: str) -> Field | None:
+        if name == _ID:
+            return self._names.id
+        attribute, _, rest = name.removeprefix(_ATTRIBUTE).partition(".")
+        field = self._names.attributes.get(attribute) if name.startswith(_ATTRIBUTE) else None
+        if field is None or not rest:
+            return field
+        inner = plain_path(rest)
+        return Field(field.path + inner) if inner is not None else None
+
+
+def _is_value(value: object) -> TypeGuard[Value]:
+    """Return whether each app can be told a value: null is absent to some, a number beyond 2^53 another to some."""
+    if isinstance(value, str):
+        return len(value) <= MAX_TEXT and value.isprintable()
+    if isinstance(value, bool):
+        return True
+    return isinstance(value, int | float) and math.isfinite(value) and abs(value) < EXACT_INTEGER

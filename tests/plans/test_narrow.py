@@ -1,0 +1,75 @@
+"""Plans as what an app is asked for in addition."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.gate.codes import Code
+from sidecar.gate.identity import Principal
+from sidecar.gate.narrowing import ListQuestion, Narrowed, Push, PushedAttribute
+from sidecar.gate.values import Type
+from sidecar.gate.verdict import Refused
+from sidecar.plans.filter import Field
+from sidecar.plans.narrow import Narrowing, Trusted, names_of
+from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, Plan, Unknown, Variable
+from sidecar.plans.translate import Names
+
+ALICE = Principal("alice", ("user",), {}, "iss", 0.0, {})
+QUESTION = ListQuestion("r-1", ALICE, "contact", "read")
+PUSH = Push(
+    "json-server",
+    "id",
+    {"owner": PushedAttribute("owner_id", Type.STRING, required=True), "team": PushedAttribute("teams[0]")},
+)
+OWNED = Operation("eq", (Variable("request.resource.attr.owner"), Constant("alice")))
+NOTHING_PUSHED = Narrowed()
+
+
+def trusted(question: ListQuestion) -> bool:
+    return question is QUESTION
+
+
+async def narrowed(plan: Plan | Code, query: bytes = b"", trust: Trusted = trusted) -> Narrowed:
+    async def ask(question: ListQuestion) -> Plan:
+        assert question is QUESTION
+        if isinstance(plan, Code):
+            raise Refused(plan)
+        return plan
+
+    return await Narrowing(ask, trust).narrow(QUESTION, PUSH, query)
+
+
+async def test_a_condition_is_said_in_the_apps_own_names() -> None:
+    assert await narrowed(Conditional(OWNED)) == Narrowed((("owner_id", "alice"),), (), "exact")
+
+
+@pytest.mark.parametrize("node", [Unknown(), Operation("eq", (Variable("request.resource.attr.team"), Constant("a")))])
+async def test_what_cannot_be_said_narrows_nothing(node: Node) -> None:
+    assert await narrowed(Conditional(node)) == NOTHING_PUSHED
+
+
+async def test_plans_without_a_condition() -> None:
+    assert await narrowed(Always.ALLOWED) == Narrowed(pushed="exact")
+    assert await narrowed(Always.DENIED) == Narrowed(pushed="exact", nothing=True)
+    assert (await narrowed(Conditional(Constant(value=False)))).nothing
+
+
+@pytest.mark.parametrize("query", [b"a;b", b"%zz"])
+async def test_a_query_that_cannot_be_read_is_left_as_it_is_and_nobody_is_asked(query: bytes) -> None:
+    assert await narrowed(Code.PDP_TIMEOUT, query) == NOTHING_PUSHED
+
+
+async def test_a_plan_that_is_not_trusted_is_not_asked_for() -> None:
+    assert await narrowed(Code.PDP_TIMEOUT, trust=lambda question: False) == NOTHING_PUSHED
+
+
+async def test_no_plan_is_a_refusal() -> None:
+    with pytest.raises(Refused) as refused:
+        await narrowed(Code.PDP_BAD_ANSWER)
+    assert refused.value.code is Code.PDP_BAD_ANSWER
+
+
+def test_fields_are_plain_paths() -> None:
+    owner = Field(("owner_id",), Type.STRING, required=True)
+    assert names_of(PUSH) == Names({"owner": owner}, Field(("id",), identifies=True))
+    assert names_of(PUSH._replace(id="ids[0]")).id is None

@@ -1,0 +1,11 @@
+"""A plan as a tree shows nothing of the principal."""
+
+from __future__ import annotations
+
+from sidecar.plans.plan import Conditional, Constant, Operation, Variable
+
+
+def test_no_value_is_in_a_repr() -> None:
+    tree = Conditional(Operation("eq", (Variable("request.resource.attr.secret"), Constant("secret"))))
+    for node in (tree, tree.condition, Variable("secret"), Constant(("secret",))):
+        assert "secret" not in repr(node)

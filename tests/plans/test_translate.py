@@ -1,0 +1,131 @@
+"""Plans into filters that lose no row."""
+
+from __future__ import annotations
+
+from typing import Any as Anything
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from sidecar.gate.values import Type
+from sidecar.plans.filter import EVERYTHING, NOTHING, All, Any, Field, Filter, Relation, Term
+from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, Unknown, Variable
+from sidecar.plans.translate import MAX_TEXT, MAX_VALUES, UNSAYABLE, Names, filter_of, plain_path
+from tests.plans.oracle import has, may_be_allowed
+from tests.plans.trees import NAMES, attributes_of, rows, trees
+
+
+def attr(name: str) -> Variable:
+    return Variable(f"request.resource.attr.{name}")
+
+
+def op(operator: str, *operands: Node) -> Operation:
+    return Operation(operator, operands)
+
+
+def translated(node: Node, names: Names = NAMES) -> Filter:
+    return filter_of(Conditional(node), names)
+
+
+def term(field: str, test: Relation, *values: Anything) -> Term:
+    return Term(NAMES.attributes[field], test, values)
+
+
+ALICE = Constant("alice")
+OWNED = op("eq", attr("owner"), ALICE)
+OWNER = term("owner", Relation.EQ, "alice")
+
+
+@pytest.mark.parametrize(
+    ("node", "expected"),
+    [
+        (OWNED, OWNER),
+        (op("eq", ALICE, attr("owner")), OWNER),
+        (op("ne", attr("owner"), ALICE), term("owner", Relation.NE, "alice")),
+        (op("not", OWNED), term("owner", Relation.NE, "alice")),
+        (op("not", op("not", OWNED)), OWNER),
+        (op("in", attr("owner"), Constant(("a", "b"))), term("owner", Relation.IN, "a", "b")),
+        (op("not", op("in", attr("owner"), Constant(("a", "b")))), term("owner", Relation.NOT_IN, "a", "b")),
+        (op("in", ALICE, attr("tags")), term("tags", Relation.HAS, "alice")),
+        (op("lt", Constant(5.0), attr("n")), term("n", Relation.GT, 5.0)),
+        (op("not", op("lt", attr("n"), Constant(5.0))), term("n", Relation.GE, 5.0)),
+        (op("startsWith", attr("note"), Constant("a")), term("note", Relation.STARTS_WITH, "a")),
+        (attr("ok"), term("ok", Relation.EQ, True)),
+        (op("not", attr("ok")), term("ok", Relation.NE, True)),
+        (op("eq", attr("tenant"), ALICE), Term(Field(("account", "tenant")), Relation.EQ, ("alice",))),
+        (op("eq", attr("note.by"), ALICE), Term(Field(("note", "by")), Relation.EQ, ("alice",))),
+        (op("eq", Variable("request.resource.id"), ALICE), Term(Field(("id",), identifies=True), Relation.EQ, ("alice",))),
+        (op("and", OWNED, Unknown()), All((OWNER, UNSAYABLE))),
+        (op("or", OWNED, attr("ok")), Any((OWNER, term("ok", Relation.EQ, True)))),
+        (op("not", op("or", OWNED, attr("ok"))), All((term("owner", Relation.NE, "alice"), term("ok", Relation.NE, True)))),
+        (op("and", op("and", OWNED, attr("ok")), OWNED), All((OWNER, term("ok", Relation.EQ, True), OWNER))),
+        (op("or", op("or", OWNED, OWNED), OWNED), Any((OWNER,) * 3)),
+        (op("and", OWNED, Constant(value=True)), OWNER),
+        (op("and", OWNED, Constant(value=False)), NOTHING),
+        (op("or", OWNED, Constant(value=True)), EVERYTHING),
+    ],
+)  # fmt: skip
+def test_what_can_be_said(node: Node, expected: Filter) -> None:
+    assert translated(node) == expected
+
+
+@pytest.mark.parametrize(
+    "node",
+    [
+        Unknown(), Constant(5.0), Constant("true"), op("and"), op("size", attr("tags")), op("eq", ALICE),
+        op("eq", attr("hidden"), ALICE), op("eq", attr("owner"), attr("note")), op("eq", attr("note.a-b"), ALICE),
+        op("eq", Variable("request.resource.kind"), ALICE), op("eq", attr("owner"), Constant(None)),
+        op("eq", attr("n"), Constant(2.0**53)), op("eq", attr("n"), Constant(float("inf"))),
+        op("eq", attr("n"), Constant(float("nan"))), op("eq", attr("owner"), Constant(("a",))),
+        op("eq", attr("owner"), Constant("a\nb")), op("eq", attr("owner"), Constant("\ud800")),
+        op("eq", attr("owner"), Constant("x" * (MAX_TEXT + 1))),
+        op("in", attr("owner"), Constant(("a", None))), op("in", attr("owner"), Constant(())),
+        op("in", attr("owner"), Constant(("a",) * (MAX_VALUES + 1))),
+        op("lt", attr("owner"), ALICE), op("lt", attr("ok"), Constant(value=True)),
+        op("startsWith", attr("note"), Constant("")), op("startsWith", attr("note"), attr("owner")),
+        op("startsWith", Variable("request.resource.id"), ALICE), op("ne", Variable("request.resource.id"), ALICE),
+        # in error without the field, or for a value of another type: then a rule that denies is not met
+        op("not", op("ne", attr("note"), ALICE)), op("not", op("lt", attr("x"), Constant(5.0))),
+        op("not", op("not", attr("note"))), op("not", op("startsWith", attr("owner"), Constant("a"))),
+        op("not", op("in", ALICE, attr("tags"))),
+    ],
+)  # fmt: skip
+def test_what_cannot(node: Node) -> None:
+    assert translated(node) == UNSAYABLE
+
+
+def test_a_plan_without_a_condition() -> None:
+    assert filter_of(Always.ALLOWED, NAMES) == EVERYTHING
+    assert filter_of(Always.DENIED, NAMES) == NOTHING
+
+
+def test_an_id_that_no_plain_field_has() -> None:
+    names = Names({})
+    assert translated(op("eq", Variable("request.resource.id"), ALICE), names) == UNSAYABLE
+
+
+@pytest.mark.parametrize(
+    ("expression", "path"),
+    [
+        ("owner_id", ("owner_id",)), ("a.b.c", ("a", "b", "c")), ("a.b.c.d", None), ("a[0]", None), ("to_string(a)", None),
+        ("a || b", None), ('"a"', None), ("@", None), ("", None), ("a.", None), ("é", None),
+    ],
+)  # fmt: skip
+def test_plain_paths(expression: str, path: tuple[str, ...] | None) -> None:
+    assert plain_path(expression) == path
+
+
+@given(trees, rows)
+@settings(max_examples=200)
+@example(op("not", op("not", attr("note"))), {"id": 1, "owner": "a", "n": 1, "ok": True, "note": "text"})
+@example(op("not", op("ne", attr("note"), ALICE)), {"id": 1, "owner": "a", "n": 1, "ok": True})
+def test_no_row_is_lost(tree: Node, row: dict[str, Anything]) -> None:
+    whole = translated(tree)
+    if may_be_allowed(tree, attributes_of(row)):
+        assert has(whole, row)
+
+
+@given(st.sampled_from(list(Type)), st.booleans())
+def test_a_field_is_always_of_a_type_only_where_it_is_required(kind: Type, required: bool) -> None:
+    assert Field(("a",), kind, required).always(kind) is required
