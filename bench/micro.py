@@ -18,10 +18,10 @@ from sidecar.gate.decision_cache import key_of
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField, attributes_from
-from sidecar.gate.obligation import KeepPrivate
+from sidecar.gate.obligation import HeldAnswer, KeepPrivate
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.routing import Access, Route, RouteTable, ask_of, parse_path
-from sidecar.gate.settle import HeldAnswer, Released, settle
+from sidecar.gate.settle import Released, settle
 from sidecar.gate.verdict import Facts
 from sidecar.pdp.cerbos_messages import entries_of, message_of, principal_of, read_answer
 from sidecar.wire.http1_response import encode_request

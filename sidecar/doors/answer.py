@@ -94,7 +94,14 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             return 500
         case Code.PROXY_UNABLE:
             return 501
-        case Code.UPSTREAM_UNAVAILABLE | Code.UPSTREAM_PROTOCOL | Code.UPSTREAM_PARTIAL | Code.UPSTREAM_OPEN:
+        case (
+            Code.UPSTREAM_UNAVAILABLE
+            | Code.UPSTREAM_PROTOCOL
+            | Code.UPSTREAM_PARTIAL
+            | Code.UPSTREAM_OPEN
+            | Code.ITEMS_UNREADABLE
+            | Code.ITEMS_TOO_MANY
+        ):
             return 502
         case (
             Code.KEYS_UNAVAILABLE

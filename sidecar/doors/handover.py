@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, assert_never
 
-from sidecar.gate.obligation import KeepPrivate
+from sidecar.gate.obligation import KeepPrivate, Reduce
 from sidecar.gate.own import IDENTITY_HEADERS, SET_BY_SIDECAR
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward
@@ -34,7 +34,8 @@ class Handover(NamedTuple):
 
 
 def handover(permit: Forward, raw: Raw) -> Handover:
-    """Return the changes for the proxy that holds `raw`: `raw.headers` with it applied are `permit.headers`."""
+    """Return the changes for the proxy that holds `raw`: `raw.headers` with it applied are `permit.headers`. Raises
+    ValueError for a permit that no other proxy can carry out."""
     ours: list[Header] = []
     cookies: list[bytes] = []
     sent: set[bytes] = set()
@@ -60,7 +61,8 @@ def _privacy(permit: Forward) -> KeepPrivate | None:
         match obligation:
             case KeepPrivate():
                 privacy = obligation
+            case Reduce():
+                raise ValueError("an answer to reduce, which another proxy has: the gate refuses such a route")
             case _:
-                # the gate has refused what no other proxy could do
                 assert_never(obligation)
     return privacy

@@ -10,9 +10,9 @@ from sidecar.doors.door import Door, Receive, Visit
 from sidecar.doors.refusal import Send, send_whole
 from sidecar.gate.codes import Code, Dependency
 from sidecar.gate.cors import ANSWER_HEADERS
-from sidecar.gate.obligation import need_body
+from sidecar.gate.obligation import HeldAnswer, most_held, need_body
 from sidecar.gate.reasons import FaultKind
-from sidecar.gate.settle import HeldAnswer, Released, settle
+from sidecar.gate.settle import Released, settle, settle_whole
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.net.connection import Fault, Response
 from sidecar.net.exchange import Incomplete
@@ -22,9 +22,6 @@ from sidecar.wire.http1_request import Head
 
 CLIENT_GONE = 499
 """The status in the log of a request whose client left before the answer; nginx's number for it."""
-
-MAX_HELD = 1024 * 1024
-"""Bytes of an answer that is held until its obligations are done."""
 
 UPSTREAM_CODES = {
     FaultKind.UNAVAILABLE: Code.UPSTREAM_UNAVAILABLE,
@@ -113,8 +110,9 @@ class Proxy:
             response = await self._upstream.send(permit, body if body.expected else None)
             headers = _with_marks(response.headers, permit)
             if permit.obligations:
-                held = await _hold(response) if need_body(permit.obligations) else None
-                settled = settle(permit, HeldAnswer(response.status, headers, held))
+                held = HeldAnswer(response.status, headers)
+                whole = need_body(permit.obligations)
+                settled = await _settled_whole(permit, response, held) if whole else settle(permit, held)
             else:
                 settled = Released(response.status, headers)
             if isinstance(settled, Refuse):
@@ -144,11 +142,13 @@ class Proxy:
         if permit.cookies:
             headers = [*headers, *((b"set-cookie", cookie) for cookie in permit.cookies)]
         if released.body is not None:
-            length = None if _has_no_body(permit.method, released.status) else len(released.body)
+            length = None if released.status in (204, 304) else len(released.body)
         if length is not None:
             headers = [*headers, (b"content-length", str(length).encode("ascii"))]
         try:
             if released.body is not None or response.complete:
+                # the answer to HEAD has the length of the body that GET gets (RFC 9110 section 9.3.2), which the server
+                # of the client leaves out
                 whole = response.whole() if released.body is None else released.body
                 # the client may be slow, and the upstream has done its part
                 response.close()
@@ -183,18 +183,20 @@ def _with_marks(headers: list[Header], permit: Forward) -> list[Header]:
     return [pair for pair in headers if pair[0] not in ANSWER_HEADERS] + list(permit.reply_headers)
 
 
-def _has_no_body(method: bytes, status: int) -> bool:
-    """Return whether an answer ends with its head (RFC 9112 section 6.3): its length is another's, of which nothing is
-    known where the body was to be changed."""
-    return method == b"HEAD" or status in (204, 304)
+async def _settled_whole(permit: Forward, response: Response, held: HeldAnswer) -> Released | Refuse:
+    """Settle what needs all of an answer. Raises Fault."""
+    body = await _hold(response, most_held(permit.obligations))
+    return await settle_whole(permit, held._replace(body=body))
 
 
-async def _hold(response: Response) -> bytes | None:
+async def _hold(response: Response, most: int) -> bytes | None:
     """All of a body, None where it is larger than may be held. Raises Fault."""
+    if response.length is not None and response.length > most:
+        return None
     held, size = [], 0
     while data := await response.read():
         size += len(data)
-        if size > MAX_HELD:
+        if size > most:
             return None
         held.append(data)
     return b"".join(held)

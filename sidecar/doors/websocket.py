@@ -18,8 +18,9 @@ from sidecar.doors.refusal import Send, send_whole
 from sidecar.doors.relay import MAX_MESSAGE, TOKEN_ENDED, Leg, relay
 from sidecar.gate.body import no_body
 from sidecar.gate.codes import Code
+from sidecar.gate.obligation import HeldAnswer
 from sidecar.gate.reasons import Reason
-from sidecar.gate.settle import HeldAnswer, Released, settle
+from sidecar.gate.settle import Released, settle
 from sidecar.gate.verdict import Forward, Preflight, Refuse
 from sidecar.net.connection import Fault
 from sidecar.net.owners import Places

@@ -249,6 +249,12 @@ class Code(StrEnum):
     UPSTREAM_PARTIAL = ("upstream_partial", Kind.UPSTREAM,
         "the app's answer broke off",
         "look at the app's own log", Dependency.UPSTREAM, "partial")
+    ITEMS_UNREADABLE = ("items_unreadable", Kind.UPSTREAM,
+        "the app's answer is not what `items` or `fields` of the route says: no JSON, no list, an item without its id or an attribute",
+        "compare `detail` in the decision log with the app's answer, and mend the route")
+    ITEMS_TOO_MANY = ("items_too_many", Kind.UPSTREAM,
+        "the app's list has more items, or more bytes, than the route allows",
+        "let clients ask for shorter pages, or raise `items.max` or `items.max_size`")
     UPSTREAM_OPEN = ("upstream_open", Kind.UPSTREAM,
         "the app failed five times in a row and is tried again every 2 s",
         "mend the app: the lines before name its faults", Dependency.UPSTREAM, "open")

@@ -81,12 +81,26 @@ def judge(question: Question, answer: PdpAnswer) -> list[bool]:
     return [_allowed(resource, result) for resource, result in zip(question.resources, answer.results, strict=True)]
 
 
+def granted(question: Question, answer: PdpAnswer) -> list[frozenset[str]]:
+    """Return the actions that are allowed on each resource of the question, in its order, of all that were asked.
+    Raises Refused(PDP_MISMATCH), as `judge`."""
+    judge(question, answer)
+    return [
+        frozenset([action for action in (resource.action, *resource.more_actions) if _effect(result, action)])
+        for resource, result in zip(question.resources, answer.results, strict=True)
+    ]
+
+
 def _allowed(resource: Resource, result: Result) -> bool:
     if (result.kind, result.id) != (resource.kind, resource.id):
         raise Refused(Code.PDP_MISMATCH, "an answer about another resource")
     if result.invalid:
         raise Refused(Code.PDP_MISMATCH, "the attributes do not fit the policy's schema")
-    effect = result.effects.get(resource.action)
+    return _effect(result, resource.action)
+
+
+def _effect(result: Result, action: str) -> bool:
+    effect = result.effects.get(action)
     if effect not in (ALLOW, DENY):
         raise Refused(Code.PDP_MISMATCH, f"the effect {effect}, expected {ALLOW} or {DENY}")
     return effect == ALLOW

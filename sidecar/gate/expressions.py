@@ -6,6 +6,9 @@ The library compiles a call of a function that there is not, or with too few arg
 from __future__ import annotations
 
 import difflib
+import re
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jmespath
@@ -30,6 +33,37 @@ def compile_expression(text: str) -> Any:
             _check_call(text, node["value"], node["children"])
         rest += [child for child in node["children"] if isinstance(child, dict)]
     return compiled
+
+
+_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def searcher(text: str) -> Callable[[Any], Any]:
+    """Return what evaluates an expression. Raises ValueError, as `compile_expression`.
+
+    A name alone, which most are, is looked up as JMESPath does it, without the library: a list has one for each item.
+    """
+    search: Callable[[Any], Any] = compile_expression(text).search
+    return partial(_member, text) if _NAME.fullmatch(text) else search
+
+
+def _member(name: str, value: Any) -> Any:
+    return value.get(name) if isinstance(value, dict) else None
+
+
+def names_path(text: str) -> tuple[str, ...]:
+    """Return the names that an expression is made of, none for `@`. Raises ValueError for any other expression."""
+    names: list[str] = []
+    rest = [compile_expression(text).parsed]
+    while rest:
+        node = rest.pop()
+        if node["type"] == "field":
+            names.append(node["value"])
+        elif node["type"] == "subexpression":
+            rest += reversed(node["children"])
+        elif node["type"] != "current" or names or rest:
+            raise ValueError(f"found {text!r}, expected names joined by dots: places in an answer are found by them")
+    return tuple(names)
 
 
 def _check_call(text: str, name: str, arguments: list[Any]) -> None:

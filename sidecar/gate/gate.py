@@ -6,7 +6,7 @@ It declares the ports through which it asks, and it alone makes a permit.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, final
@@ -15,12 +15,12 @@ from sidecar.gate import cors
 from sidecar.gate.ask import Ask
 from sidecar.gate.body import ReadBody, read_json
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.decision import PdpAnswer, Question, Resource, judge
+from sidecar.gate.decision import PdpAnswer, Question, Resource, granted, judge
 from sidecar.gate.decision_cache import DecisionCache, key_of
 from sidecar.gate.forwarded import client_of
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, masked_code
-from sidecar.gate.obligation import KeepPrivate, Obligation
+from sidecar.gate.obligation import AnswerItem, AnswerRule, KeepPrivate, Obligation, Reduce
 from sidecar.gate.origin import require_own_origin
 from sidecar.gate.own import ASSERTION
 from sidecar.gate.query import admitted, with_values
@@ -121,6 +121,26 @@ class _Permit(Forward):
     def _sealed(self) -> None: ...
 
 
+NOT_ASKED = frozenset((b"accept-encoding", b"range", b"if-range", b"if-none-match", b"if-modified-since"))
+"""Headers of a request that are not passed on where the answer is reduced."""
+
+
+def without_conditions(request: Request) -> Request:
+    """The request as it is sent where the answer is reduced: for the whole of it, as JSON, and with its length."""
+    headers = [header for header in request.headers if header[0] not in NOT_ASKED]
+    return request._replace(method="GET" if request.method == "HEAD" else request.method, headers=headers)
+
+
+def _tell(facts: Facts, action: str, answer: PdpAnswer) -> None:
+    facts.call_id = answer.call_id
+    if answer.results:
+        facts.policy = answer.results[0].policies.get(action, "")
+
+
+def _unstored(obligation: Obligation) -> Obligation:
+    return KeepPrivate(obligation.vary, no_store=True) if isinstance(obligation, KeepPrivate) else obligation
+
+
 # what Cerbos takes for a scope (its Policy schema): another would be a fault of the PDP's, and not of who sent it
 _SCOPE = re.compile(r"[0-9A-Za-z][\w-]*(?:\.\w[\w-]*)*", re.ASCII)
 
@@ -207,12 +227,14 @@ class Gate:
             raise Refused(Code.METHOD_UNMAPPED, "no method of HTTP", allowed_methods(route))
         ask = ask_of(route, WEBSOCKET if request.websocket else request.method)
         facts.action = ask.action
-        if ask.obligations:
-            _require_reach(ask.obligations, raw)
+        if ask.answer is not None and not raw.holds_answer:
+            raise Refused(
+                Code.PROXY_UNABLE, "the app's whole answer, which does not come through the door of this request"
+            )
         if ask.query is not None and request.query:
             request = _with_query(request, admitted(request.query, ask.query))
         if route.access is _PUBLIC:
-            return self._permit(evaluation, request, _BY_NOBODY, ask.obligations)
+            return self._permit(evaluation, request, _BY_NOBODY)
         enter(("identity", timer()))
         principal = await self._principal(evaluation, request, route)
         if route.access is not _AUTHENTICATED and principal.incomplete is not None:
@@ -220,12 +242,12 @@ class Gate:
         if ask.set_query:
             request = _with_own_query(request, ask, Material(request, match.path, principal))
         if route.access is _AUTHENTICATED:
-            return self._permit(evaluation, request, _BY_TOKEN, ask.obligations)
+            return self._permit(evaluation, request, _BY_TOKEN)
         enter(("lookup", timer()))
         resource = await self._resource(evaluation, request, match, ask, read_body)
         enter(("decision", timer()))
-        await self._ask(evaluation, principal, resource)
-        return self._permit(evaluation, request, _BY_POLICY, ask.obligations)
+        obligations = await self._ask(evaluation, principal, resource, ask.answer)
+        return self._permit(evaluation, request, _BY_POLICY, obligations)
 
     async def identify(self, request: Request, rules: Rules, extra_origins: frozenset[str] = NOBODY) -> Identified:
         """Find who sent a request, by its bearer token or by its session. Pages of `extra_origins` may use a session
@@ -311,7 +333,13 @@ class Gate:
             attributes |= self._readings.attributes(call, await self._hooks.ask(call))
         return Resource(kind, resource_id, ask.action, attributes, (), scope)
 
-    async def _ask(self, evaluation: _Evaluation, principal: Principal, resource: Resource) -> None:
+    async def _ask(
+        self, evaluation: _Evaluation, principal: Principal, resource: Resource, rule: AnswerRule | None
+    ) -> tuple[Obligation, ...]:
+        """Ask about the request, and return what `rule` demands of the app's answer."""
+        if rule is not None and not self._shadow:
+            return (await self._ask_with(evaluation, principal, resource, rule),)
+        # shadow changes nothing of what the app answers
         facts, cache = evaluation.facts, evaluation.rules.decisions
         if cache is None:
             allowed = await self._decided(facts, principal, resource)
@@ -327,22 +355,50 @@ class Gate:
                 cache.keep(key, principal, (allowed, facts.call_id, facts.policy), asked, since)
         if not allowed:
             raise Refused(Code.DENIED_BY_POLICY)
+        return ()
+
+    async def _ask_with(
+        self, evaluation: _Evaluation, principal: Principal, resource: Resource, rule: AnswerRule
+    ) -> Reduce:
+        """Ask about the request, and about what its rule for the answer needs to know of the same resource."""
+        facts = evaluation.facts
+        more = tuple(action for action in rule.asks if action != resource.action)
+        question = self._question(facts, principal, (resource._replace(more_actions=more),))
+        answer = await self._pdp.check(question)
+        _tell(facts, resource.action, answer)
+        (allowed,) = granted(question, answer)
+        if resource.action not in allowed:
+            raise Refused(Code.DENIED_BY_POLICY)
+        evaluation.obligations = tuple([_unstored(obligation) for obligation in evaluation.obligations])
+
+        async def judge_items(items: Sequence[AnswerItem]) -> list[frozenset[str]]:
+            resources = [
+                Resource(item.kind, item.id, item.actions[0], item.attributes, item.actions[1:], resource.scope)
+                for item in items
+            ]
+            asked = self._question(facts, principal, tuple(resources))
+            return granted(asked, await self._pdp.check(asked))
+
+        return Reduce(rule, judge_items, allowed)
 
     async def _decided(self, facts: Facts, principal: Principal, resource: Resource) -> bool:
-        question = Question(facts.request_id, principal, (resource,))
-        trace = facts.trace
+        question = self._question(facts, principal, (resource,))
+        answer = await self._pdp.check(question)
+        _tell(facts, resource.action, answer)
+        return judge(question, answer)[0]
+
+    def _question(self, facts: Facts, principal: Principal, resources: tuple[Resource, ...]) -> Question:
+        question, trace = Question(facts.request_id, principal, resources), facts.trace
         if trace is not None:
             question = question._replace(trace=trace.headers(trace.decision), alone=trace.sampled)
-        answer = await self._pdp.check(question)
-        facts.call_id = answer.call_id
-        if answer.results:
-            facts.policy = answer.results[0].policies.get(resource.action, "")
-        return judge(question, answer)[0]
+        return question
 
     def _permit(
         self, evaluation: _Evaluation, request: Request, ground: Ground, obligations: tuple[Obligation, ...] = (),
         would_refuse: Code | None = None,
     ) -> Forward:  # fmt: skip
+        if obligations:
+            request = without_conditions(request)
         headers, principal, to_app = request.headers, evaluation.principal, evaluation.to_app
         trace = evaluation.facts.trace
         if trace is not None:
@@ -381,11 +437,6 @@ class Gate:
             evaluation.to_app = evaluation.rules.table.to_app
         # no obligation of the route: shadow changes nothing of what the app answers
         return self._permit(evaluation, request, Ground.SHADOW, would_refuse=refusal.code)
-
-
-def _require_reach(obligations: Iterable[Obligation], raw: Raw) -> None:
-    if not raw.holds_answer and any(obligation.needs_body for obligation in obligations):
-        raise Refused(Code.PROXY_UNABLE, "the app's whole answer, which does not come through the door of this request")
 
 
 def _privacies(sources: Iterable[TokenSource]) -> list[KeepPrivate]:

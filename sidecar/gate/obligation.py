@@ -1,22 +1,25 @@
 """Obligations: duties that a permit imposes on the door that returns the app's answer.
 
-XACML's word. A stage of the gate finds them, the permit carries them, and `gate.settle.settle` does them, which tells
+XACML's word. A stage of the gate finds them, the permit carries them, and `gate.settle` does them, which tells
 how to add another one.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, NamedTuple, Protocol
+
+from sidecar.wire.grammar import Header
 
 
 @dataclass(frozen=True, slots=True)
 class KeepPrivate:
     """The answer is for one principal, and no cache may give it to another.
 
-    `vary` are the request's headers that identified the principal, as a value of Vary. With `no_store` a session rides
-    on the answer, and no cache may keep it at all. Every door can do it: fields of the head are all that it sets.
+    `vary` are the request's headers that identified the principal, as a value of Vary. With `no_store` no cache may
+    keep the answer at all: a session rides on it, or it was made for this principal alone. Every door can do it: fields
+    of the head are all that it sets.
     """
 
     vary: bytes
@@ -24,7 +27,66 @@ class KeepPrivate:
     needs_body: ClassVar[bool] = False
 
 
-Obligation = KeepPrivate
+class HeldAnswer(NamedTuple):
+    """The app's answer as a door holds it: nothing of it has gone out.
+
+    `headers` have names in lower case. `body` is None where nothing needs it, or where it is too large to be held.
+    """
+
+    status: int
+    headers: list[Header]
+    body: bytes | None = None
+
+
+class AnswerItem(NamedTuple):
+    """Resource that the app's answer tells of, and the actions that are asked about it."""
+
+    kind: str
+    id: str
+    attributes: Mapping[str, Any]
+    actions: tuple[str, ...]
+
+
+Judge = Callable[[Sequence[AnswerItem]], Awaitable[list[frozenset[str]]]]
+"""Asks the PDP for the principal of a permit: items -> for each, in order, its allowed actions. Raises Refused."""
+
+
+class Reduced(NamedTuple):
+    """Answer after an `AnswerRule`, and the numbers of what was done, for the decision log."""
+
+    answer: HeldAnswer
+    counts: Mapping[str, int]
+
+
+class AnswerRule(Protocol):
+    """Rule of a route for the body of the app's answer.
+
+    `asks` are the actions that the gate asks about the route's own resource beside its action, and `max_size` the bytes
+    of an answer that may be held.
+    """
+
+    @property
+    def asks(self) -> tuple[str, ...]: ...
+
+    @property
+    def max_size(self) -> int: ...
+
+    async def reduce(self, held: HeldAnswer, judge: Judge, granted: frozenset[str]) -> Reduced:
+        """Leave in an answer only what its principal may see; of `asks` these are `granted`. Raises Refused: then
+        nothing of it is released."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reduce:
+    """Only what the principal may see of the answer's body goes out, as `rule` says and `judge` decides."""
+
+    rule: AnswerRule
+    judge: Judge
+    granted: frozenset[str]
+    needs_body: ClassVar[bool] = True
+
+
+Obligation = KeepPrivate | Reduce
 """All obligations, a closed union: one that `settle` does not know does not type-check."""
 
 
@@ -34,3 +96,8 @@ def need_body(obligations: Sequence[Obligation]) -> bool:
         if obligation.needs_body:
             return True
     return False
+
+
+def most_held(obligations: Sequence[Obligation]) -> int:
+    """Return the bytes of an answer that may be held for these obligations, of which one needs its body."""
+    return min(obligation.rule.max_size for obligation in obligations if isinstance(obligation, Reduce))

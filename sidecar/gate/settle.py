@@ -1,6 +1,7 @@
-"""Second half of the gate: the app's answer and its permit -> the answer for the client, or a refusal. Pure.
+"""Second half of the gate: the app's answer and its permit -> the answer for the client, or a refusal.
 
-How to add an obligation is in docs/architecture.md.
+No I/O but the questions to the PDP that an obligation brings along. How to add an obligation is in
+docs/architecture.md.
 """
 
 from __future__ import annotations
@@ -8,24 +9,10 @@ from __future__ import annotations
 from typing import NamedTuple, assert_never
 
 from sidecar.gate.codes import Code
-from sidecar.gate.obligation import KeepPrivate, Obligation
+from sidecar.gate.obligation import HeldAnswer, KeepPrivate, Reduce
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.wire.caching import keep_private
 from sidecar.wire.grammar import Header
-
-PARTIAL_CONTENT = 206
-"""The status of an answer that is a part of another (RFC 9110 section 15.3.7)."""
-
-
-class HeldAnswer(NamedTuple):
-    """The app's answer as a door holds it: nothing of it has gone out.
-
-    `headers` have names in lower case. `body` is None where nothing needs it, or where it is too large to be held.
-    """
-
-    status: int
-    headers: list[Header]
-    body: bytes | None = None
 
 
 class Released(NamedTuple):
@@ -37,29 +24,52 @@ class Released(NamedTuple):
 
 
 def settle(permit: Forward, held: HeldAnswer) -> Released | Refuse:
-    """Do what a permit demands of the app's answer. Never raises: what cannot be done is a refusal."""
+    """Do what a permit demands of the head of the app's answer. Never raises: what cannot be done is a refusal."""
     try:
         for obligation in permit.obligations:
-            held = _settled(obligation, held)
-    except Refused as refused:
-        return _refusal(permit, refused.code, refused.detail)
+            match obligation:
+                case KeepPrivate():
+                    held = _private(held, obligation)
+                case Reduce():
+                    raise Refused(Code.INTERNAL_ERROR, "an obligation that needs the body, settled over the head")  # noqa: TRY301
+                case _:
+                    assert_never(obligation)
     except Exception as error:  # noqa: BLE001 - fail closed: a bug of ours releases nothing
-        return _refusal(permit, Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}")
+        return _refusal(permit, error)
     return Released(held.status, held.headers, held.body)
 
 
-def _settled(obligation: Obligation, held: HeldAnswer) -> HeldAnswer:
-    """The answer with one obligation done. Raises Refused."""
-    if obligation.needs_body and held.body is None:
-        raise Refused(Code.UPSTREAM_PROTOCOL, "an answer too large to be held, as an obligation needs it")
-    if obligation.needs_body and held.status == PARTIAL_CONTENT:
-        raise Refused(Code.UPSTREAM_PROTOCOL, "a part of an answer, and an obligation needs the whole")
-    match obligation:
-        case KeepPrivate():
-            return HeldAnswer(held.status, keep_private(held.headers, obligation.vary, obligation.no_store), held.body)
-        case _:
-            assert_never(obligation)
+async def settle_whole(permit: Forward, held: HeldAnswer) -> Released | Refuse:
+    """Do what a permit demands of the whole of the app's answer. Never raises but for cancellation: what cannot be done
+    is a refusal."""
+    try:
+        for obligation in permit.obligations:
+            match obligation:
+                case KeepPrivate():
+                    held = _private(held, obligation)
+                case Reduce():
+                    held = await _reduced(permit, held, obligation)
+                case _:
+                    assert_never(obligation)
+    except Exception as error:  # noqa: BLE001 - as in `settle`
+        return _refusal(permit, error)
+    return Released(held.status, held.headers, held.body)
 
 
-def _refusal(permit: Forward, code: Code, detail: str) -> Refuse:
+def _private(held: HeldAnswer, obligation: KeepPrivate) -> HeldAnswer:
+    return held._replace(headers=keep_private(held.headers, obligation.vary, obligation.no_store))
+
+
+async def _reduced(permit: Forward, held: HeldAnswer, obligation: Reduce) -> HeldAnswer:
+    if held.body is None:
+        raise Refused(Code.ITEMS_TOO_MANY, f"an answer of more than {obligation.rule.max_size} bytes")
+    reduced = await obligation.rule.reduce(held, obligation.judge, obligation.granted)
+    permit.facts.items = reduced.counts
+    return reduced.answer
+
+
+def _refusal(permit: Forward, error: Exception) -> Refuse:
+    code, detail = Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}"
+    if isinstance(error, Refused):
+        code, detail = error.code, error.detail
     return Refuse(code, permit.facts, detail, (), permit.reply_headers, permit.cookies)

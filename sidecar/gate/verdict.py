@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sidecar.gate.codes import Code, Ground
@@ -53,6 +54,8 @@ class Facts:
     """Seconds spent in each stage that was reached, by the stage's name."""
     trace: Trace | None = None
     """Where requests are traced, the trace of this one."""
+    items: Mapping[str, int] | None = None
+    """Where the app's answer was reduced, the numbers of what was done."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +69,7 @@ class Forward:
     `reply_headers` must be on the answer to the client, in place of the upstream's of the same name.
     `recheck` is after how many seconds an open WebSocket is to be decided again, 0 for never.
     `cookies` are values of Set-Cookie that the answer carries besides the upstream's own.
-    `obligations` must be done by whoever gives the answer to the client, in their order (`gate.settle.settle`).
+    `obligations` must be done by whoever gives the answer to the client, in their order (`gate.settle`).
     `reserved` are names of headers that only the sidecar sets, beside its own.
     """
 

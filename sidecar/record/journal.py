@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from sidecar.gate.codes import Code, Dependency, Ground
 from sidecar.gate.routing import WEBSOCKET
@@ -129,7 +129,8 @@ class Journal:
             self.metrics.line_lost()
             return
         asked, roles = facts.call_id != "", facts.roles
-        rare = _NOTHING_RARE if code is _ALLOWED and len(roles) <= MAX_ROLES else _rare(outcome, failed)
+        plain = code is _ALLOWED and len(roles) <= MAX_ROLES and facts.items is None
+        rare = _NOTHING_RARE if plain else _rare(outcome, failed)
         self._add(
             line.decision_text(
                 line.time_text(now), facts.request_id, self._mode, effect, code, outcome.status,
@@ -257,12 +258,12 @@ _FAULTS: dict[str, tuple[Dependency, str]] = {
 """Codes that tell of a dependency, found by their text: a ground or a preflight is none of them."""
 
 _ALLOWED = Ground.ALLOWED
-_NOTHING_RARE: Mapping[str, str | int] = {}
+_NOTHING_RARE: Mapping[str, Any] = {}
 
 
-def _rare(outcome: Outcome, failed: tuple[Dependency, str] | None) -> dict[str, str | int]:
-    """The fields of a decision that the line of an allowed request does not have."""
-    fields: dict[str, str | int] = {}
+def _rare(outcome: Outcome, failed: tuple[Dependency, str] | None) -> dict[str, Any]:
+    """The fields of a decision that most lines of allowed requests do not have."""
+    fields: dict[str, Any] = {}
     verdict, detail = outcome.verdict, outcome.detail
     more_roles = len(verdict.facts.roles) - MAX_ROLES
     if more_roles > 0:
@@ -275,6 +276,8 @@ def _rare(outcome: Outcome, failed: tuple[Dependency, str] | None) -> dict[str, 
         detail = detail or verdict.detail
     if detail:
         fields["detail"] = line.detail_text(detail)
+    if verdict.facts.items:
+        fields["items"] = verdict.facts.items
     return fields
 
 

@@ -15,13 +15,13 @@ from jwt import PyJWK
 from sidecar.gate.ask import Ask, asks
 from sidecar.gate.claims import Claim
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Result
+from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Result
 from sidecar.gate.decision_cache import DecisionCache
 from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, ResourceField
-from sidecar.gate.obligation import KeepPrivate, Obligation
+from sidecar.gate.obligation import AnswerItem, KeepPrivate, Obligation, Reduce
 from sidecar.gate.query import rule_of
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading, Request
@@ -30,7 +30,7 @@ from sidecar.gate.session import Presented
 from sidecar.gate.trace import Trace
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict
-from tests.gate.test_obligation import WholeAnswer
+from tests.gate.test_obligation import Whole
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 NOW = 1_700_000_000.0
@@ -58,8 +58,7 @@ TABLE = RouteTable([
         "POST": Ask("create", "note", attributes={"owner": parse_template("{body.owner}")}, max_body=9),
     }),
     policy("/scoped", {"GET": "view"}, scope=parse_template("tenants.{claims.tenant}")),
-    policy("/whole", {"GET": "list", "WS": "listen"}, obligations=(WholeAnswer(b"X-Whole"),)),
-    Route("/whole/public", parse_path("/whole/public"), Access.PUBLIC, asks({"GET": ""}, obligations=(WholeAnswer(b"X-Whole"),))),
+    policy("/whole", {"GET": "list", "WS": "listen"}, answer=Whole(asks=("view_phone", "list"))),
     policy("/both/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup="doc", scope=parse_template("{header.x-scope}")),
 ])  # fmt: skip
 LOOKUPS = {
@@ -77,6 +76,7 @@ class World:
         self.reply: Reply | BaseException = Reply(200, "application/json", b'{"o": "a-1"}')
         self.answer: PdpAnswer | BaseException | None = None
         self.question: Question | None = None
+        self.questions: list[Question] = []
         self.body: bytes | Refused = b'{"owner": "a-1"}'
         self.clock = 0.0
 
@@ -95,11 +95,15 @@ class World:
         self.question = question
         if isinstance(self.answer, BaseException):
             raise self.answer
-        resource = question.resources[0]
-        result = Result(
-            resource.kind, resource.id, {resource.action: self.effect}, False, {resource.action: "policy"}, ("owner",)
-        )
-        return self.answer or PdpAnswer(question.request_id, "call", (result,))
+        self.questions.append(question)
+        results = [
+            Result(
+                resource.kind, resource.id, dict.fromkeys((resource.action, *resource.more_actions), self.effect),
+                False, {resource.action: "policy"}, ("owner",),
+            )
+            for resource in question.resources
+        ]  # fmt: skip
+        return self.answer or PdpAnswer(question.request_id, "call", tuple(results))
 
     async def read_body(self, limit: int) -> bytes:
         self.asked.append(f"body {limit}")
@@ -680,22 +684,56 @@ async def test_an_answer_by_a_session_depends_on_all_that_goes_before_it() -> No
     assert by_session.cookies
     by_balancer = await decide(World(), "/docs/7", "GET", (b"accept", TOKEN), token=None, sources=sources)
     assert isinstance(by_balancer, Forward)
-    assert [each.vary for each in by_balancer.obligations] == [b"Cookie, X-Data, Authorization"]
+    assert by_balancer.obligations == (KeepPrivate(b"Cookie, X-Data, Authorization"),)
     by_bearer = await decide(World(), "/docs/7", "GET", session(TOKEN), sources=sources)
     assert isinstance(by_bearer, Forward)
     assert by_bearer.obligations == (KeepPrivate(b"Authorization"),)
 
 
-@pytest.mark.parametrize("target", ["/whole", "/whole/public"])
-async def test_a_door_that_cannot_hold_the_answer_gets_no_permit_that_needs_it(target: str) -> None:
+async def test_a_door_that_cannot_hold_the_answer_gets_no_permit_that_needs_it() -> None:
     world = World()
-    verdict = await decide(world, target)
+    verdict = await decide(world, "/whole")
     assert isinstance(verdict, Refuse)
     assert (verdict.code, world.asked) == (Code.PROXY_UNABLE, [])
-    permit = await decide(world, target, holds_answer=True)
+    permit = await decide(world, "/whole", holds_answer=True)
     assert isinstance(permit, Forward)
-    assert permit.obligations[0] == WholeAnswer(b"X-Whole")
-    assert permit.obligations[1:] == (() if target == "/whole/public" else (KeepPrivate(b"Authorization"),))
+    reduce, private = permit.obligations
+    assert isinstance(reduce, Reduce)
+    assert (reduce.rule, reduce.granted) == (Whole(asks=("view_phone", "list")), frozenset(("list", "view_phone")))
+    # made for one alone
+    assert private == KeepPrivate(b"Authorization", no_store=True)
+    (question,) = world.questions
+    assert question.resources[0].more_actions == ("view_phone",)
+
+
+async def test_an_answer_that_is_reduced_comes_whole_and_as_json() -> None:
+    headers = [
+        (name, b"x")
+        for name in (b"accept-encoding", b"range", b"if-range", b"if-none-match", b"if-modified-since", b"accept")
+    ]
+    permit = await decide(World(), "/whole", "HEAD", *headers, holds_answer=True)
+    assert isinstance(permit, Forward)
+    assert permit.method == b"GET"
+    names = {name for name, _ in permit.headers}
+    assert b"accept" in names
+    assert names.isdisjoint({b"accept-encoding", b"range", b"if-range", b"if-none-match", b"if-modified-since"})
+
+
+async def test_items_are_asked_for_the_principal_of_the_request_and_in_its_scope() -> None:
+    world = World()
+    permit = await decide(world, "/whole", holds_answer=True)
+    assert isinstance(permit, Forward)
+    reduce = permit.obligations[0]
+    assert isinstance(reduce, Reduce)
+    items = [AnswerItem("note", str(number), {"owner": "u1"}, ("read", "view_phone")) for number in range(3)]
+    assert await reduce.judge(items) == [frozenset(("read", "view_phone"))] * 3
+    question = world.questions[-1]
+    assert question.principal is world.questions[0].principal
+    assert question.resources == tuple(
+        Resource("note", str(number), "read", {"owner": "u1"}, ("view_phone",)) for number in range(3)
+    )
+    world.effect = DENY
+    assert await reduce.judge(items) == [frozenset()] * 3
 
 
 @pytest.mark.parametrize("holds_answer", [True, False])

@@ -2,22 +2,46 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import pytest
 
-from sidecar.gate.obligation import KeepPrivate, Obligation, need_body
+from sidecar.gate.obligation import (
+    AnswerItem,
+    HeldAnswer,
+    Judge,
+    KeepPrivate,
+    Obligation,
+    Reduce,
+    Reduced,
+    most_held,
+    need_body,
+)
 
 
-@dataclass(frozen=True, slots=True)
-class WholeAnswer(KeepPrivate):
-    """An obligation of tests alone: it does what the other does, and only over the whole answer."""
+class Whole(NamedTuple):
+    """A rule of tests alone: it releases the whole answer, and says how many bytes that were."""
 
-    needs_body: ClassVar[bool] = True
+    max_size: int = 1024 * 1024
+    asks: tuple[str, ...] = ()
+
+    async def reduce(self, held: HeldAnswer, judge: Judge, granted: frozenset[str]) -> Reduced:
+        """The answer as it came."""
+        return Reduced(held, {"seen": len(held.body or b""), "granted": len(granted)})
 
 
-MARK, WHOLE = KeepPrivate(b"Cookie"), WholeAnswer(b"Cookie")
+async def nobody(_: Sequence[AnswerItem]) -> list[frozenset[str]]:
+    """Ask nobody."""
+    raise AssertionError("nobody is asked")
+
+
+def whole(max_size: int = 1024 * 1024) -> Reduce:
+    """An obligation that needs the whole answer."""
+    return Reduce(Whole(max_size), nobody, frozenset())
+
+
+MARK, WHOLE = KeepPrivate(b"Cookie"), whole()
 
 
 @pytest.mark.parametrize(
@@ -25,3 +49,7 @@ MARK, WHOLE = KeepPrivate(b"Cookie"), WholeAnswer(b"Cookie")
 )  # fmt: skip
 def test_one_that_needs_the_whole_answer_is_enough(obligations: tuple[Obligation, ...], need: bool) -> None:
     assert need_body(obligations) is need
+
+
+def test_the_narrowest_bound_holds() -> None:
+    assert most_held((MARK, whole(7), whole(9))) == 7

@@ -8,10 +8,10 @@ from typing import Any, ClassVar
 import pytest
 
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.obligation import KeepPrivate
-from sidecar.gate.settle import HeldAnswer, Released, settle
+from sidecar.gate.obligation import HeldAnswer, KeepPrivate
+from sidecar.gate.settle import Released, settle, settle_whole
 from sidecar.gate.verdict import Facts, Forward, Refuse
-from tests.gate.test_obligation import WholeAnswer
+from tests.gate.test_obligation import whole
 from tests.permits import Permit
 
 HELD = HeldAnswer(200, [(b"content-type", b"text/plain"), (b"cache-control", b"max-age=60")], b"secret")
@@ -28,11 +28,18 @@ def test_without_an_obligation_the_answer_is_released_as_it_is() -> None:
     assert settle(permit(), HELD) == Released(*HELD)
 
 
-@pytest.mark.parametrize("obligation", [KeepPrivate(b"Cookie"), WholeAnswer(b"Cookie")])
-def test_an_answer_that_is_for_one_alone_says_so_to_caches(obligation: KeepPrivate) -> None:
-    settled = settle(permit(obligation), HELD)
+def test_an_answer_that_is_for_one_alone_says_so_to_caches() -> None:
+    settled = settle(permit(KeepPrivate(b"Cookie")), HELD)
     headers = [(b"content-type", b"text/plain"), (b"cache-control", b"private, max-age=60"), (b"vary", b"Cookie")]
     assert settled == Released(200, headers, b"secret")
+
+
+async def test_what_is_reduced_is_marked_too_and_the_log_knows_the_numbers() -> None:
+    given = permit(whole(), KeepPrivate(b"Cookie"))
+    settled = await settle_whole(given, HELD)
+    assert isinstance(settled, Released)
+    assert (settled.body, dict(settled.headers)[b"vary"]) == (b"secret", b"Cookie")
+    assert given.facts.items == {"seen": 6, "granted": 0}
 
 
 def test_all_obligations_are_done() -> None:
@@ -42,19 +49,17 @@ def test_all_obligations_are_done() -> None:
     assert dict(settled.headers)[b"cache-control"] == b"private, no-store, max-age=60"
 
 
-def test_an_obligation_that_needs_an_answer_which_nobody_held_is_refused() -> None:
-    settled = settle(permit(KeepPrivate(b"Cookie"), WholeAnswer(b"Cookie")), HELD._replace(body=None))
+async def test_an_answer_that_was_too_large_to_be_held_is_not_released() -> None:
+    settled = await settle_whole(permit(KeepPrivate(b"Cookie"), whole(5)), HELD._replace(body=None))
     assert isinstance(settled, Refuse)
-    assert settled.code is Code.UPSTREAM_PROTOCOL
+    assert (settled.code, settled.detail) == (Code.ITEMS_TOO_MANY, "an answer of more than 5 bytes")
     assert (settled.reply_headers, settled.cookies) == (((b"vary", b"Origin"),), (b"a=1",))
 
 
-def test_an_obligation_that_needs_the_whole_answer_is_not_done_on_a_part() -> None:
-    partial = HELD._replace(status=206)
-    settled = settle(permit(WholeAnswer(b"Cookie")), partial)
+def test_what_needs_the_body_is_not_done_over_the_head() -> None:
+    settled = settle(permit(whole()), HELD)
     assert isinstance(settled, Refuse)
-    assert settled.code is Code.UPSTREAM_PROTOCOL
-    assert isinstance(settle(permit(KeepPrivate(b"Cookie")), partial), Released)
+    assert settled.code is Code.INTERNAL_ERROR
 
 
 @dataclass(frozen=True)
@@ -65,8 +70,8 @@ class Unknown:
 
 
 @pytest.mark.parametrize("obligation", [Unknown(), "no obligation"])
-def test_an_obligation_that_cannot_be_done_releases_nothing(obligation: object) -> None:
-    settled = settle(permit(obligation), HELD)
-    assert isinstance(settled, Refuse)
-    assert settled.code is Code.INTERNAL_ERROR
-    assert "secret" not in repr(settled)
+async def test_an_obligation_that_cannot_be_done_releases_nothing(obligation: object) -> None:
+    for settled in (settle(permit(obligation), HELD), await settle_whole(permit(obligation), HELD)):
+        assert isinstance(settled, Refuse)
+        assert settled.code is Code.INTERNAL_ERROR
+        assert "secret" not in repr(settled)

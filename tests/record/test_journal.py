@@ -128,7 +128,9 @@ def test_the_line_of_a_verdict_is_that_of_its_record() -> None:
     journal = Journal(stream, Metrics(), lambda: NOW)
     journal.policies = Policies()
     trace = Trace("4bf92f3577b34da6a3ce929d0e0e4736", "a", "b", "c", "d", True)
-    known = facts(call_id="01H", policy="p", cache="hit", trace=trace, roles=("r",) * (MAX_ROLES + 1))
+    known = facts(
+        call_id="01H", policy="p", cache="hit", trace=trace, roles=("r",) * (MAX_ROLES + 1), items={"seen": 3}
+    )
     journal.record(
         Outcome(Refuse(Code.RESOURCE_MISSING, known, "not there", masked_as=Code.DENIED_BY_POLICY), 403, 0.0)
     )
@@ -136,8 +138,8 @@ def test_the_line_of_a_verdict_is_that_of_its_record() -> None:
     refused, failed = map(read, stream.getvalue().encode().splitlines())
     assert isinstance(refused, Decision)
     assert isinstance(failed, Decision)
-    assert refused[-11:] == (
-        "01H", "p", 7, "hit", trace.trace_id, 1, None, None, "denied_by_policy", "not there", {},
+    assert refused[-12:] == (
+        "01H", "p", 7, "hit", trace.trace_id, 1, None, None, "denied_by_policy", "not there", {"seen": 3}, {},
     )  # fmt: skip
     assert (failed.dep, failed.fault, failed.outcome) == ("upstream", "timeout", "allow")
     assert write(refused) + write(failed) == stream.getvalue()

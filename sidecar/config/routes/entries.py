@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from sidecar.config.routes.answers import answer_faults, answer_rule
 from sidecar.config.routes.hints import hint
 from sidecar.config.routes.methods import Method, ask_of_method, check_methods
 from sidecar.config.routes.to_app import to_app_of
@@ -79,9 +80,11 @@ def _route(
     if access is Access.PUBLIC:
         _check_public(entry, segments, actions, reader)
     methods = [Method(name, entry, own, segments, lookups) for name, (_, own) in actions.items()]
-    check_methods(methods, access is Access.PUBLIC, reader)
+    check_methods(methods, access is Access.PUBLIC, reader, answer_faults)
     hint(methods, reader)
-    made = {method.name: ask_of_method(method, actions[method.name][0], max_body) for method in methods}
+    made = {
+        method.name: ask_of_method(method, actions[method.name][0], max_body, answer_rule(method)) for method in methods
+    }
     if entry["recheck"] and WEBSOCKET not in actions:
         reader.fault(entry.at("recheck"), "found it on a route without the action WS, expected it for WebSockets only")
     return Route(
@@ -114,7 +117,7 @@ def _check_head(actions: Mapping[str, Entry], reader: Reader) -> None:
 
 
 def _open_methods(entry: Entry, reader: Reader) -> _Actions:
-    for name in ("resource", "id", "attributes", "lookup", "scope", "actions", "max_body"):
+    for name in ("resource", "id", "attributes", "lookup", "scope", "actions", "max_body", "items", "fields"):
         if entry.has(name):
             reader.fault(entry.at(name), f"found it beside `access: {entry['access']}`, which asks no policy")
     methods = entry["methods"] or ["GET"]

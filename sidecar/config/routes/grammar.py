@@ -9,18 +9,19 @@ from sidecar.config import parsers, units
 from sidecar.config.routes.principal import PRINCIPAL
 from sidecar.config.routes.to_app import TO_APP
 from sidecar.config.shapes import Choice, Field, Flag, ListOf, MapOf, Record, Short, Text, Whole, WordOr
-from sidecar.gate.expressions import compile_expression
+from sidecar.gate.expressions import compile_expression, names_path, searcher
 from sidecar.gate.lookup import Attribute, Missing
 from sidecar.gate.references import parse_template
 from sidecar.gate.target import Oddity
 from sidecar.gate.values import split_type
+from sidecar.release.items import LINES, MAX_ITEMS, MAX_SIZE
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
 
 
 def _attribute(text: str) -> Attribute:
     expression, kind = split_type(text)
-    return Attribute(compile_expression(expression).search, kind)
+    return Attribute(searcher(expression), kind)
 
 
 def _origin(text: str) -> str:
@@ -53,13 +54,14 @@ IDENTITY = Record(
     },
     "one trusted issuer of tokens",
 )
+_ATTRIBUTES = MapOf(Text(_attribute, what="a JMESPath expression"), _NAME, "an attribute name")
 LOOKUP = Record(
     {
         "url": Field(
             Text(what="a URL with {values}"), "the URL to GET, filled with {id}, {kind} and references", "", True
         ),
         "attributes": Field(
-            MapOf(Text(_attribute, what="a JMESPath expression"), _NAME, "an attribute name"),
+            _ATTRIBUTES,
             "attribute: JMESPath over the JSON answer, `:type` after it where it must be of one",
             {},
             True,
@@ -79,6 +81,55 @@ LOOKUP = Record(
     },
     "where attributes of a resource come from",
 )
+
+
+def _place(text: str) -> tuple[str, ...]:
+    return LINES if text == "lines" else names_path(text)
+
+
+def _total(text: str) -> bytes | tuple[str, ...]:
+    header = _HEADER_TOTAL.fullmatch(text)
+    if header is not None:
+        return header[1].lower().encode("ascii")
+    path = names_path(text)
+    if not path:
+        raise ValueError(f"found {text!r}, expected header.NAME, or names joined by dots")
+    return path
+
+
+_HEADER_TOTAL = re.compile(r"header\.([A-Za-z0-9-]+)")
+FIELD = Record(
+    {
+        "action": Field(Text(pattern=r"[^\s*]+", what="an action"), "the action that shows the field", "", True),
+        "mask": Field(Text(what="a text"), "the text in place of the field, which else is left out"),
+    },
+    "a field that stays only where its action is allowed",
+)
+_FIELDS = Field(
+    MapOf(Short(FIELD, "action"), r"[^\s]+", "names joined by dots"),
+    "field: action; a field of the answer, or of each item, stays only where its action is allowed", {},
+)  # fmt: skip
+ITEMS = Record(
+    {
+        "at": Field(
+            Text(_place, what="names joined by dots"),
+            "the names that lead to the list in the answer; `@`: the whole answer", "", True,
+        ),
+        "id": Field(Text(searcher, what="a JMESPath expression"), "JMESPath in an item: its id", None, True),
+        "resource": Field(Text(pattern=r"\S+", what="a resource kind"), "the items' kind, by default the route's", ""),
+        "action": Field(Text(pattern=r"[^\s*]+", what="an action"), "the action that shows an item", "read"),
+        "attributes": Field(_ATTRIBUTES, "attribute: JMESPath in an item, with `:type` where it must be of one", {}),
+        "optional": Field(_NAMES, "attributes that may be absent from an item", ()),
+        "fields": _FIELDS,
+        "total": Field(
+            ListOf(Text(_total, what="header.NAME or names joined by dots"), single=True),
+            "what tells how many there are: made true where the answer has all of them, else removed", (),
+        ),
+        "max": Field(Whole(1, 100_000), "items in one answer; more are 502 `items_too_many`", MAX_ITEMS),
+        "max_size": Field(Text(units.size, what="a size such as 1MiB"), "bytes of one answer", MAX_SIZE),
+    },
+    "a list in the app's answer, of which each item is decided by itself",
+)  # fmt: skip
 CORS = Record(
     {
         "origins": Field(ListOf(Text(_origin, what="an origin"), 1), "the exact origins that may call", (), True),
@@ -111,9 +162,13 @@ _QUERY = {
         "parameters that the sidecar puts in, from the principal, claims or the path; those of a client go", {},
     ),
 }  # fmt: skip
+_ANSWER = {
+    "items": Field(ITEMS, "GET: the answer is a list, and each item is decided by itself"),
+    "fields": _FIELDS,
+}
 _MAX_BODY = Field(Text(units.size, what="a size such as 1MiB"), "the size limit of a body that a reference reads")
 ACTION = Record(
-    {"action": Field(_ACTION, "the action", "", True), **_ASKED, **_QUERY, "max_body": _MAX_BODY},
+    {"action": Field(_ACTION, "the action", "", True), **_ASKED, **_QUERY, **_ANSWER, "max_body": _MAX_BODY},
     "an action with values of its own: each that it has takes the place of the route's",
 )
 ROUTE = Record(
@@ -132,6 +187,7 @@ ROUTE = Record(
             {},
         ),
         **_QUERY,
+        **_ANSWER,
         "allow": Field(ListOf(Choice(tuple(Oddity)), single=True), "oddities that this route accepts", ()),
         "max_body": _MAX_BODY,
         "cors": Field(

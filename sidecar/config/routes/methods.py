@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.config.suggest import did_you_mean
 from sidecar.gate.ask import Ask
 from sidecar.gate.lookup import Lookup
+from sidecar.gate.obligation import AnswerRule
 from sidecar.gate.query import QueryRule, rule_of, taken_for
 from sidecar.gate.references import Reference, ReferenceSource
 from sidecar.gate.routing import WEBSOCKET, Segment, Variable
@@ -75,13 +76,14 @@ class Method(NamedTuple):
             yield from template.references
 
 
-def ask_of_method(method: Method, action: str, max_body: int) -> Ask:
-    """Return the question of one method. `max_body`: bytes, where neither the action nor the route says it."""
+def ask_of_method(method: Method, action: str, max_body: int, answer: AnswerRule | None) -> Ask:
+    """Return the question of one method. `max_body`: bytes, where neither the action nor the route says it. `answer` is
+    its rule for the app's answer."""
     needs_body = any(reference.source is ReferenceSource.BODY for _, reference in method.references())
     return Ask(
         action, method.value("resource"), method.value("id"), method.value("attributes"), method.value("lookup"),
         method.value("scope"), _rule(method), method.value("set_query"), method.value("max_body") or max_body,
-        needs_body, method.open_query,
+        needs_body, method.open_query, answer,
     )  # fmt: skip
 
 
@@ -92,74 +94,81 @@ def _rule(method: Method) -> QueryRule | None:
     return rule_of(None if said in (None, "any") else said, removed, given=said is not None)
 
 
-class _Fault(NamedTuple):
-    """`of_methods`: it is about some methods of the route, which are named."""
+class Fault(NamedTuple):
+    """Fault of a method's rule. `of_methods`: it is about some methods of the route, which are named."""
 
     mark: Mark
     message: str
     of_methods: bool = False
 
 
-def check_methods(methods: Iterable[Method], public: bool, reader: Reader) -> None:
-    """Note what the methods of one route cannot mean, each fault once."""
-    found: dict[_Fault, list[str]] = {}
+def check_methods(
+    methods: Iterable[Method], public: bool, reader: Reader, more: Callable[[Method], Iterable[Fault]]
+) -> None:
+    """Note what the methods of one route cannot mean, each fault once; `more` finds those of another part."""
+    found: dict[Fault, list[str]] = {}
     for method in methods:
-        for fault in (*_lookup_faults(method), *_reference_faults(method), *_query_faults(method, public)):
+        for fault in (
+            *_lookup_faults(method),
+            *_reference_faults(method),
+            *_query_faults(method, public),
+            *more(method),
+        ):
             found.setdefault(fault, []).append(method.name)
     for fault, names in found.items():
         reader.fault(fault.mark, f"{', '.join(names)}: {fault.message}" if fault.of_methods else fault.message)
 
 
-def _lookup_faults(method: Method) -> Iterator[_Fault]:
+def _lookup_faults(method: Method) -> Iterator[Fault]:
     name = method.value("lookup")
     if name and name not in method.lookups:
         known = ", ".join(method.lookups) or "none"
         meant = did_you_mean(name, method.lookups)
-        yield _Fault(method.at("lookup"), f"found {name!r}, expected one of `lookups`: {known}{meant}")
+        yield Fault(method.at("lookup"), f"found {name!r}, expected one of `lookups`: {known}{meant}")
 
 
-def _reference_faults(method: Method) -> Iterator[_Fault]:
+def _reference_faults(method: Method) -> Iterator[Fault]:
     for field, reference in method.references():
         told, mark = f"found {{{reference}}}", method.at(field)
         if field == "scope" and reference.source not in (ReferenceSource.CLAIMS, ReferenceSource.PRINCIPAL):
             # who sends a request must not choose the policy that decides on it
-            yield _Fault(mark, f"{told}, expected {{claims.…}} or {{principal.…}}")
+            yield Fault(mark, f"{told}, expected {{claims.…}} or {{principal.…}}")
         elif reference.source is ReferenceSource.BODY and method.name in BODILESS:
             own = "POST: {action: create, attributes: {owner: '{body.owner}'}}"
-            yield _Fault(mark, f"{told} on a method without a body, expected it in an action that has one: {own}", True)
+            yield Fault(mark, f"{told} on a method without a body, expected it in an action that has one: {own}", True)
         if reference.optional and field != "attributes":
-            yield _Fault(mark, f"found {{{reference}?}}, expected no '?': only an attribute may be left out")
+            yield Fault(mark, f"found {{{reference}?}}, expected no '?': only an attribute may be left out")
         if reference.type in COMPOUND and field in ("id", "scope"):
             written = f"{{{reference}:{reference.type}}}"
-            yield _Fault(mark, f"found {written}, expected a string, number, int or bool: only an attribute is more")
+            yield Fault(mark, f"found {written}, expected a string, number, int or bool: only an attribute is more")
         yield from _path_faults(method, mark, reference)
 
 
-def _path_faults(method: Method, mark: Mark, reference: Reference) -> Iterator[_Fault]:
+def _path_faults(method: Method, mark: Mark, reference: Reference) -> Iterator[Fault]:
     names = {segment.name for segment in method.segments if isinstance(segment, Variable)}
     if reference.source is ReferenceSource.PATH and reference.name not in names:
         known = ", ".join(sorted(names)) or "none"
         meant = did_you_mean(reference.name, names)
-        yield _Fault(mark, f"found {{{reference}}}, expected a variable of the path: {known}{meant}")
+        yield Fault(mark, f"found {{{reference}}}, expected a variable of the path: {known}{meant}")
 
 
-def _query_faults(method: Method, public: bool) -> Iterator[_Fault]:
+def _query_faults(method: Method, public: bool) -> Iterator[Fault]:
     said, ours, mark = method.value("query"), method.value("set_query"), method.at("set_query")
     taken = [name for key in ours for name in taken_for(key)]
     if ours and public:
-        yield _Fault(mark, "found it on a public route, expected it where somebody is known")
+        yield Fault(mark, "found it on a public route, expected it where somebody is known")
     if len(set(taken)) != len(taken):
-        yield _Fault(mark, "found two names that are one for some servers, expected one of them")
+        yield Fault(mark, "found two names that are one for some servers, expected one of them")
     for reference in method.set_references():
         yield from _path_faults(method, mark, reference)
         if reference.source not in _OF_SERVER or reference.type not in (Type.STRING, Type.INT) or reference.optional:
             expected = "expected a string or int of {principal.…}, {claims.…} or {path.…}, without '?'"
-            yield _Fault(mark, f"found {{{reference}}}, {expected}")
+            yield Fault(mark, f"found {{{reference}}}, {expected}")
     for field, reference in method.references():
         if reference.source is not ReferenceSource.QUERY:
             continue
         if not taken_for(reference.name).isdisjoint(taken):
             told = f"found {{{reference}}}, expected another: a client's is taken out, as `set_query` has the name"
-            yield _Fault(method.at(field), told)
+            yield Fault(method.at(field), told)
         elif isinstance(said, list) and reference.name not in said:
-            yield _Fault(method.at("query"), f"found no {reference.name!r}, expected it: {{{reference}}} reads it")
+            yield Fault(method.at("query"), f"found no {reference.name!r}, expected it: {{{reference}}} reads it")

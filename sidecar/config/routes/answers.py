@@ -1,0 +1,94 @@
+"""`items` and `fields` of `routes.yaml` -> rules for the app's answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from sidecar.config.routes.methods import Fault, Method
+from sidecar.config.shapes import Entry, Mark
+from sidecar.gate.expressions import names_path
+from sidecar.gate.obligation import AnswerRule
+from sidecar.release.fields import FieldRule
+from sidecar.release.items import TOTAL_HEADERS, ItemsRule
+from sidecar.release.single import FieldsRule
+from sidecar.wire import strict_json
+
+MAX_FIELDS = 49
+"""Fields beside one action: Cerbos takes 50 actions of a resource (its `requestLimits`)."""
+
+
+def answer_rule(method: Method) -> AnswerRule | None:
+    """Return the rule for the answers to a method, None where they go out as they come. Its faults are found by
+    `answer_faults`."""
+    items = _items(method)
+    if items is not None:
+        return _items_rule(items, method)
+    fields = _fields(method.value("fields"))
+    return FieldsRule(fields) if fields else None
+
+
+def _items(method: Method) -> Entry | None:
+    """The `items` of a method. A route has them for GET alone."""
+    if method.name == "GET":
+        found: Entry | None = method.value("items")
+        return found
+    return None
+
+
+def _items_rule(items: Entry, method: Method) -> ItemsRule:
+    headers = tuple(total for total in items["total"] if isinstance(total, bytes))
+    return ItemsRule(
+        items["at"], items["id"], items["resource"] or method.value("resource"), items["action"], items["attributes"],
+        frozenset(items["optional"]), _fields(items["fields"]), tuple(dict.fromkeys((*TOTAL_HEADERS, *headers))),
+        tuple(total for total in items["total"] if not isinstance(total, bytes)), items["max"], items["max_size"],
+    )  # fmt: skip
+
+
+def _fields(said: Mapping[str, Entry]) -> tuple[FieldRule, ...]:
+    return tuple(
+        FieldRule(names_path(name), field["action"], strict_json.dumps(field["mask"]) if field["mask"] else b"")
+        for name, field in said.items()
+        if _path_of(name)
+    )
+
+
+def _path_of(name: str) -> tuple[str, ...]:
+    try:
+        return names_path(name)
+    except ValueError:
+        return ()
+
+
+def answer_faults(method: Method) -> Iterator[Fault]:
+    """Find what `items` and `fields` of a method cannot mean."""
+    own = method.own
+    if own is not None and own.has("items") and method.name != "GET":
+        yield Fault(own.at("items"), "found it on another method, expected it on GET, whose answer is the list")
+    items = _items(method)
+    if items is None:
+        yield from _field_faults(method.value("fields"), method.at("fields"))
+        return
+    if method.value("fields"):
+        yield Fault(method.at("fields"), "found it beside `items`, expected it within, for the fields of each item")
+    yield from _field_faults(items["fields"], items.at("fields"))
+    unknown = set(items["optional"]) - set(items["attributes"])
+    if unknown:
+        yield Fault(items.at("optional"), f"found {sorted(unknown)[0]!r}, expected names of `attributes`")
+    for total in items["total"]:
+        if not isinstance(total, bytes) and items["at"][: len(total)] == total:
+            yield Fault(items.at("total"), f"found {'.'.join(total)!r}, expected a number and not the list")
+        elif not isinstance(total, bytes) and not items["at"]:
+            yield Fault(
+                items.at("total"), f"found {'.'.join(total)!r}, expected header.NAME: the whole answer is a list"
+            )
+
+
+def _field_faults(fields: Mapping[str, Any], mark: Mark) -> Iterator[Fault]:
+    for name in fields:
+        if not _path_of(name):
+            yield Fault(mark, f"found the field {name!r}, expected names joined by dots")
+    if len(fields) > MAX_FIELDS:
+        yield Fault(
+            mark, f"found {len(fields)} fields, expected {MAX_FIELDS} at most: one question has so many actions"
+        )

@@ -1,0 +1,161 @@
+"""Lists of the app, item by item: each is decided by itself, and only those that are allowed are released."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+from sidecar.gate.codes import Code
+from sidecar.gate.lookup import Attribute, attributes_in, id_text, search_in
+from sidecar.gate.obligation import AnswerItem, HeldAnswer, Judge, Reduced
+from sidecar.gate.verdict import Refused
+from sidecar.release.content import honest_headers, readable
+from sidecar.release.fields import Edit, FieldRule, changes
+from sidecar.wire.grammar import Header
+from sidecar.wire.json_slices import Change, JsonText, Span, TooMany, spliced, without
+
+CALL = 50
+"""Items that are asked about in one question, as many as Cerbos takes in a call by default (its `requestLimits`)."""
+AT_ONCE = 4
+"""Questions of one list under way at once."""
+MAX_ITEMS = 1000
+"""Items of one list, where the route says no other number."""
+MAX_SIZE = 10 * 1024 * 1024
+"""Bytes of an answer, where the route says no other number."""
+LINES = ("\n",)
+"""As a place: the answer has one JSON value in each line (NDJSON)."""
+TOTAL_HEADERS = (b"x-total-count", b"x-total")
+"""Headers that tell how many there are, whether or not a route names them."""
+
+
+@dataclass(frozen=True, slots=True)
+class ItemsRule:
+    """`items` of a route: where the list is, what each item is to the policy, and what tells how many there are.
+
+    `at` are the names that lead to the array, none for the whole answer. `id` and the attributes are compiled
+    expressions over an item. `totals` are the names that lead to a total in the body.
+    """
+
+    at: tuple[str, ...]
+    id: Any
+    kind: str
+    action: str
+    attributes: Mapping[str, Attribute]
+    optional: frozenset[str] = frozenset()
+    fields: tuple[FieldRule, ...] = ()
+    total_headers: tuple[bytes, ...] = TOTAL_HEADERS
+    totals: tuple[tuple[str, ...], ...] = ()
+    max_items: int = MAX_ITEMS
+    max_size: int = MAX_SIZE
+    asks: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def actions(self) -> tuple[str, ...]:
+        """The action, and those of the fields: all are asked in one question."""
+        return tuple(dict.fromkeys([self.action, *(rule.action for rule in self.fields)]))
+
+    async def reduce(self, held: HeldAnswer, judge: Judge, granted: frozenset[str]) -> Reduced:
+        """Drop the items that the principal may not see, and hide the fields that it may not. Raises Refused:
+        ITEMS_UNREADABLE, ITEMS_TOO_MANY, or PDP_* where one of them could not be decided."""
+        body = readable(held)
+        if body is None:
+            return Reduced(held, {})
+        text, spans = self._found(body)
+        items = self._read(text, spans)
+        allowed = await self._asked(items, judge)
+        gone = [at for at, actions in enumerate(allowed) if self.action not in actions]
+        made = list(without(spans, gone))
+        masked = self._hide(text, spans, allowed, made)
+        kept = len(spans) - len(gone)
+        made += self._totals(text, len(spans), kept)
+        answer = HeldAnswer(held.status, self._headers(held.headers, len(spans), kept), spliced(body, made))
+        calls = -(-len(spans) // CALL)
+        return Reduced(answer, {"seen": len(spans), "kept": kept, "masked": masked, "calls": calls})
+
+    def _found(self, body: bytes) -> tuple[JsonText, list[Span]]:
+        text = JsonText(body)
+        try:
+            return text, text.array(self.at, self.max_items)
+        except TooMany as error:
+            raise Refused(Code.ITEMS_TOO_MANY, f"items: {error}") from None
+        except ValueError as error:
+            raise Refused(Code.ITEMS_UNREADABLE, f"items.at: {error}") from None
+
+    def _read(self, text: JsonText, spans: Sequence[Span]) -> list[AnswerItem]:
+        items, actions = [], self.actions
+        for at, span in enumerate(spans):
+            try:
+                items.append(self._item(text.value(span), actions))
+            except ValueError as error:
+                raise Refused(Code.ITEMS_UNREADABLE, f"items[{at}]: {error}") from None
+            except Refused as refused:
+                # as a lookup reads them, and said of the app's answer
+                raise Refused(Code.ITEMS_UNREADABLE, f"items[{at}]: {refused.detail}") from None
+        return items
+
+    def _item(self, value: Any, actions: tuple[str, ...]) -> AnswerItem:
+        item_id = id_text(search_in(self.id, value))
+        if not item_id:
+            raise ValueError("found no id, expected a text or a whole number")
+        return AnswerItem(
+            self.kind, item_id, attributes_in(value, self.attributes, self.optional, "attributes"), actions
+        )
+
+    async def _asked(self, items: Sequence[AnswerItem], judge: Judge) -> list[frozenset[str]]:
+        parts = [items[at : at + CALL] for at in range(0, len(items), CALL)]
+        if len(parts) <= 1:
+            return await judge(parts[0]) if parts else []
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def one(part: Sequence[AnswerItem]) -> list[frozenset[str]]:
+            async with room:
+                return await judge(part)
+
+        try:
+            async with asyncio.TaskGroup() as group:
+                tasks = [group.create_task(one(part)) for part in parts]
+        except ExceptionGroup as failed:
+            # one that could not be decided is enough
+            raise failed.exceptions[0] from None
+        return [actions for task in tasks for actions in task.result()]
+
+    def _hide(
+        self, text: JsonText, spans: Sequence[Span], allowed: Sequence[frozenset[str]], made: list[Change]
+    ) -> int:
+        """Add the changes that hide fields of the items that stay, and return in how many."""
+        masked = 0
+        for at, (span, actions) in enumerate(zip(spans, allowed, strict=True)):
+            edits = [rule.hide() for rule in self.fields if rule.action not in actions]
+            if edits and self.action in actions:
+                found = _changes(f"items[{at}].fields", text, span, edits)
+                made += found
+                masked += bool(found)
+        return masked
+
+    def _headers(self, headers: Sequence[Header], seen: int, kept: int) -> list[Header]:
+        made = []
+        for name, value in honest_headers(headers):
+            if name in self.total_headers:
+                if value.strip() != str(seen).encode("ascii"):
+                    continue
+                value = str(kept).encode("ascii")
+            made.append((name, value))
+        return made
+
+    def _totals(self, text: JsonText, seen: int, kept: int) -> Iterator[Change]:
+        """Yield the changes that make each total true, where the list is all there is, or take it out."""
+
+        def true(said: bytes) -> bytes:
+            return str(kept).encode("ascii") if said == str(seen).encode("ascii") else b""
+
+        if self.totals:
+            yield from _changes("items.total", text, text.whole(), [Edit(path, true) for path in self.totals])
+
+
+def _changes(place: str, text: JsonText, span: Span, edits: Sequence[Edit]) -> list[Change]:
+    try:
+        return list(changes(text, span, edits))
+    except ValueError as error:
+        raise Refused(Code.ITEMS_UNREADABLE, f"{place}: {error}") from None

@@ -1,0 +1,211 @@
+"""Places in a JSON text: byte ranges of an array's items and of an object's members, so that a part can be taken out
+and every byte of the rest stays as it came (numbers, order, escapes).
+
+The text is walked through a view of one character for each byte, in which JSON's structure reads the same, since all
+bytes of it are ASCII (RFC 8259 section 2). So a place costs no copy, and a text of any script takes its own size once.
+Each part is read by `strict_json`: a name that stands twice, or a byte that is not UTF-8, is a fault of the whole.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+from sidecar.wire import strict_json
+
+# the library's own scanner, written in C: (text, place) -> the value there, and where it ends
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+_SPACES = " \t\n\r"
+_SPACE = re.compile(r"[ \t\n\r]*")
+
+
+class Span(NamedTuple):
+    """Bytes from `start` up to `end`."""
+
+    start: int
+    end: int
+
+
+class Member(NamedTuple):
+    """Member of an object: its name, the place of the whole and of its value."""
+
+    name: str
+    whole: Span
+    value: Span
+
+
+class JsonText:
+    """One JSON text. Every method raises ValueError that says what was found, whatever the bytes are."""
+
+    def __init__(self, data: bytes) -> None:
+        self.data = data
+        self._view = data.decode("latin-1")
+        self._ends: dict[int, int] = {}
+
+    def array(self, path: Sequence[str], most: int) -> list[Span]:
+        """List the items of the array at a path of names, of the whole text for an empty one, and read all around it.
+
+        Raises TooMany, which is a ValueError, for one of more than `most` items.
+        """
+        at = self._space(0)
+        items, end = self._array_below(at, path, most)
+        self._end(end)
+        return items
+
+    def members(self, span: Span) -> list[Member]:
+        """List the members of the object that a value is."""
+        found: list[Member] = []
+
+        def take(name: str, before: Span) -> int:
+            end = self._skip(before.end)
+            found.append(Member(name, Span(before.start, end), Span(before.end, end)))
+            return end
+
+        if self._object(span.start, take) != span.end:
+            raise ValueError("text after a JSON object")
+        return found
+
+    def whole(self) -> Span:
+        """Return the place of the text's one value, without the white space around it; what it is was not read."""
+        end = len(self._view)
+        while end and self._view[end - 1] in _SPACES:
+            end -= 1
+        return Span(self._space(0), end)
+
+    def value(self, span: Span) -> Any:
+        """Read one value, as `strict_json.loads` does."""
+        return strict_json.loads(self.data[span.start : span.end])
+
+    # --- walking ---
+
+    def _space(self, at: int) -> int:
+        match = _SPACE.match(self._view, at)
+        return match.end() if match is not None else at
+
+    def _end(self, at: int) -> None:
+        if self._space(at) != len(self._view):
+            raise ValueError("text after the JSON value")
+
+    def _skip(self, at: int) -> int:
+        """Return where the value ends that begins here."""
+        known = self._ends.get(at)
+        if known is not None:
+            # an array that was walked: to read it as a whole would hold all of it once more
+            return known
+        try:
+            _, end = _scan(self._view, at)
+        except StopIteration:
+            raise ValueError("a JSON value that is missing or broken") from None
+        except RecursionError:
+            raise ValueError("JSON nested too deeply") from None
+        return end
+
+    def _object(self, at: int, take: Callable[[str, Span], int]) -> int:
+        """Walk the object that begins here, and return where it ends. `take` gets each member's name, and the span from
+        the name to where its value begins; it returns where the value ends."""
+        view = self._view
+        if view[at : at + 1] != "{":
+            raise ValueError("found another value, expected an object")
+        at = self._space(at + 1)
+        if view[at : at + 1] == "}":
+            return at + 1
+        names = set()
+        while True:
+            if view[at : at + 1] != '"':
+                raise ValueError("a JSON object without a name where one belongs")
+            colon = self._space(end := self._skip(at))
+            name = strict_json.loads(self.data[at:end])
+            if view[colon : colon + 1] != ":":
+                raise ValueError("a JSON object without a colon where one belongs")
+            if name in names:
+                raise ValueError("a name that stands twice in one JSON object")
+            names.add(name)
+            at = self._space(take(name, Span(at, self._space(colon + 1))))
+            mark = view[at : at + 1]
+            if mark == "}":
+                return at + 1
+            if mark != ",":
+                raise ValueError("a JSON object without a comma where one belongs")
+            at = self._space(at + 1)
+
+    def _array_below(self, at: int, path: Sequence[str], most: int) -> tuple[list[Span], int]:
+        if not path:
+            return self._items(at, most)
+        found: list[list[Span]] = []
+
+        def take(name: str, span: Span) -> int:
+            if name == path[0]:
+                items, end = self._array_below(span.end, path[1:], most)
+                found.append(items)
+                return end
+            end = self._skip(span.end)
+            strict_json.loads(self.data[span.end : end])
+            return end
+
+        end = self._object(at, take)
+        if not found:
+            raise ValueError(f"no member {path[0]!r}")
+        return found[0], end
+
+    def _items(self, at: int, most: int) -> tuple[list[Span], int]:
+        view = self._view
+        if view[at : at + 1] != "[":
+            raise ValueError("found another value, expected an array")
+        start, at = at, self._space(at + 1)
+        items: list[Span] = []
+        if view[at : at + 1] == "]":
+            return items, at + 1
+        while True:
+            end = self._skip(at)
+            items.append(Span(at, end))
+            if len(items) > most:
+                raise TooMany(f"more than {most} items")
+            at = self._space(end)
+            mark = view[at : at + 1]
+            if mark == "]":
+                self._ends[start] = at + 1
+                return items, at + 1
+            if mark != ",":
+                raise ValueError("a JSON array without a comma where one belongs")
+            at = self._space(at + 1)
+
+
+class TooMany(ValueError):
+    """An array has more items than it may have."""
+
+
+class Change(NamedTuple):
+    """Bytes to put in the place of a span."""
+
+    span: Span
+    text: bytes = b""
+
+
+def without(spans: Sequence[Span], gone: Iterable[int]) -> Iterator[Change]:
+    """Yield what takes elements out of an array or an object, each with one comma. `gone` are their
+    indexes. What stays keeps the white space that stands before it, but for the first."""
+    lost = set(gone)
+    kept = [at for at in range(len(spans)) if at not in lost]
+    if not lost:
+        return
+    if not kept:
+        yield Change(Span(spans[0].start, spans[-1].end))
+        return
+    # up to the first that stays with what follows them, each later one with what goes before it
+    if kept[0] > 0:
+        yield Change(Span(spans[0].start, spans[kept[0]].start))
+    yield from (Change(Span(spans[at - 1].end, spans[at].end)) for at in sorted(lost) if at > kept[0])
+
+
+def spliced(data: bytes, changes: Iterable[Change]) -> bytes:
+    """Return the text with these changes, which do not overlap."""
+    view = memoryview(data)
+    parts: list[bytes | memoryview] = []
+    at = 0
+    for change in sorted(changes, key=lambda one: one.span.start):
+        parts += (view[at : change.span.start], change.text)
+        at = change.span.end
+    parts.append(view[at:])
+    return b"".join(parts)

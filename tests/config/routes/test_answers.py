@@ -1,0 +1,115 @@
+"""`items` and `fields` of a route -> its rule for the app's answer."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.config.routes.file import RoutesError, read_routes
+from sidecar.gate.obligation import AnswerRule
+from sidecar.gate.routing import ask_of
+from sidecar.release.fields import FieldRule
+from sidecar.release.items import ItemsRule
+from sidecar.release.single import FieldsRule
+
+MANY = ", ".join(f"f{at}: v{at}" for at in range(50))
+ROUTES = """
+version: 1
+routes:
+  - path: /contacts
+    resource: contact
+    actions: {GET: list, POST: create}
+    items:
+      at: result.data
+      id: id
+      attributes: {owner: owner_id, level: "level:int"}
+      optional: [level]
+      fields: {phone: view_phone, address.street: {action: view_address, mask: "***"}}
+      total: [header.X-Count, meta.total]
+      max: 200
+      max_size: 1MiB
+  - path: /notes
+    resource: note
+    actions:
+      GET: {action: list, items: {at: "@", id: key, resource: page, action: view}}
+  - path: /contacts/{id}
+    resource: contact
+    id: "{path.id}"
+    fields: {phone: view_phone}
+    actions: {GET: read, PUT: update}
+"""
+
+
+def rules() -> dict[str, AnswerRule | None]:
+    table = read_routes(ROUTES, "routes.yaml", {}).table
+    return {f"{method} {route.name}": ask_of(route, method).answer for route in table.routes for method in route.asks}
+
+
+def test_a_list_is_read_as_the_route_says() -> None:
+    made = rules()
+    rule = made["GET /contacts"]
+    assert isinstance(rule, ItemsRule)
+    assert (rule.at, rule.kind, rule.action) == (("result", "data"), "contact", "read")
+    assert (rule.id({"id": 7}), rule.attributes["owner"].search({"owner_id": "a"})) == (7, "a")
+    assert (rule.optional, rule.max_items, rule.max_size) == (frozenset(["level"]), 200, 1024 * 1024)
+    assert rule.fields == (
+        FieldRule(("phone",), "view_phone"),
+        FieldRule(("address", "street"), "view_address", b'"***"'),
+    )
+    assert rule.total_headers == (b"x-total-count", b"x-total", b"x-count")
+    assert rule.totals == (("meta", "total"),)
+    assert made["HEAD /contacts"] is rule
+    assert made["POST /contacts"] is None
+
+
+def test_an_action_has_its_own_list_with_its_own_kind() -> None:
+    rule = rules()["GET /notes"]
+    assert isinstance(rule, ItemsRule)
+    assert (rule.at, rule.kind, rule.action, rule.actions) == ((), "page", "view", ("view",))
+
+
+def test_fields_of_a_single_answer_are_of_every_method() -> None:
+    made = rules()
+    assert (
+        made["GET /contacts/{id}"] == made["PUT /contacts/{id}"] == FieldsRule((FieldRule(("phone",), "view_phone"),))
+    )
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ("{at: 'data[0]', id: id}", "found 'data[0]', expected names joined by dots"),
+        ("{at: 'a.b[]', id: id}", "expected names joined by dots"),
+        ("{at: data}", "found no 'id'"),
+        ("{id: id}", "found no 'at'"),
+        ("{at: data, id: 'x('}", "expected a JMESPath expression"),
+        ("{at: data, id: id, optional: [owner]}", "found 'owner', expected names of `attributes`"),
+        ("{at: data, id: id, fields: {'a[]': view}}", "found the field 'a[]', expected names joined by dots"),
+        ("{at: data, id: id, total: data}", "found 'data', expected a number and not the list"),
+        ("{at: a.b, id: id, total: [a]}", "found 'a', expected a number and not the list"),
+        ("{at: '@', id: id, total: [total]}", "expected header.NAME: the whole answer is a list"),
+        ("{at: data, id: id, total: ['@']}", "expected header.NAME, or names joined by dots"),
+        ("{at: data, id: id, max: 0}", "expected"),
+        ("{at: data, id: id, kind: x}", "found the name 'kind', expected one of at, id, resource"),
+    ],
+)
+def test_what_a_list_cannot_be_is_a_fault(items: str, said: str) -> None:
+    text = f"version: 1\nroutes: [{{path: /a, resource: a, actions: {{GET: list}}, items: {items}}}]\n"
+    with pytest.raises(RoutesError) as error:
+        read_routes(text, "routes.yaml", {})
+    assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("route", "said"),
+    [
+        ("resource: a, actions: {POST: {action: add, items: {at: d, id: id}}}", "found it on another method, expected it on GET"),
+        ("resource: a, actions: {GET: list}, fields: {a: v}, items: {at: d, id: id}", "found it beside `items`, expected it within"),
+        ("access: authenticated, items: {at: d, id: id}", "found it beside `access: authenticated`"),
+        ("access: public, fields: {a: v}", "found it beside `access: public`"),
+        (f"resource: a, actions: {{GET: read}}, fields: {{{MANY}}}", "found 50 fields, expected 49"),
+    ],
+)  # fmt: skip
+def test_where_a_rule_for_the_answer_cannot_be_is_a_fault(route: str, said: str) -> None:
+    with pytest.raises(RoutesError) as error:
+        read_routes(f"version: 1\nroutes: [{{path: /a, {route}}}]\n", "routes.yaml", {})
+    assert said in str(error.value)

@@ -1,0 +1,210 @@
+"""Lists item by item: what is kept is what the policy allows, and what cannot be judged is not released."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from sidecar.gate.codes import Code
+from sidecar.gate.expressions import searcher
+from sidecar.gate.lookup import Attribute
+from sidecar.gate.obligation import AnswerItem, HeldAnswer, Reduced
+from sidecar.gate.values import Type
+from sidecar.gate.verdict import Refused
+from sidecar.release.fields import FieldRule
+from sidecar.release.items import ItemsRule
+
+JSON = (b"content-type", b"application/json")
+RULE = ItemsRule(
+    ("data",), searcher("id"), "contact", "read", {"owner": Attribute(searcher("owner_id"))},
+    fields=(FieldRule(("phone",), "view_phone"),), totals=(("meta", "total"),),
+)  # fmt: skip
+ALL = frozenset(("read", "view_phone"))
+
+
+class Policy:
+    """A judge that lets each see their own, and phones of those with an even id."""
+
+    def __init__(self, owner: str = "alice") -> None:
+        self.owner = owner
+        self.asked: list[Sequence[AnswerItem]] = []
+        self.under_way = self.most = 0
+
+    async def __call__(self, items: Sequence[AnswerItem]) -> list[frozenset[str]]:
+        self.asked.append(items)
+        self.under_way += 1
+        self.most = max(self.most, self.under_way)
+        await asyncio.sleep(0)
+        self.under_way -= 1
+        return [self.allowed(item) for item in items]
+
+    def allowed(self, item: AnswerItem) -> frozenset[str]:
+        if item.attributes.get("owner") != self.owner:
+            return frozenset()
+        return ALL if int(item.id) % 2 == 0 else frozenset(("read",))
+
+
+def rows(count: int, **more: Any) -> list[dict[str, Any]]:
+    return [{"id": at, "owner_id": ("alice", "bob")[at % 3 == 0], "phone": f"+{at}", **more} for at in range(count)]
+
+
+def answer(value: Any, *headers: tuple[bytes, bytes]) -> HeldAnswer:
+    body = value if isinstance(value, bytes) else json.dumps(value).encode()
+    return HeldAnswer(200, [JSON, *headers], body)
+
+
+async def reduced(held: HeldAnswer, rule: ItemsRule = RULE, judge: Any = None) -> Reduced:
+    return await rule.reduce(held, judge or Policy(), frozenset())
+
+
+async def test_only_allowed_items_stay_and_fields_that_are_denied_go() -> None:
+    made = await reduced(answer({"data": rows(7), "next": "/c?page=2"}))
+    assert json.loads(made.answer.body or b"") == {
+        "data": [
+            {"id": 1, "owner_id": "alice"},
+            {"id": 2, "owner_id": "alice", "phone": "+2"},
+            {"id": 4, "owner_id": "alice", "phone": "+4"},
+            {"id": 5, "owner_id": "alice"},
+        ],
+        "next": "/c?page=2",
+    }
+    assert made.counts == {"seen": 7, "kept": 4, "masked": 2, "calls": 1}
+
+
+async def test_each_item_is_asked_with_what_it_says_of_itself() -> None:
+    policy = Policy()
+    rule = replace(
+        RULE, attributes={**RULE.attributes, "n": Attribute(searcher("n"), Type.INT)}, optional=frozenset(["n"])
+    )
+    await reduced(
+        answer({"data": [{"id": "a-1", "owner_id": "bob"}, {"id": 7, "owner_id": "carol", "n": 3}]}), rule, policy
+    )
+    assert policy.asked == [
+        [
+            AnswerItem("contact", "a-1", {"owner": "bob"}, ("read", "view_phone")),
+            AnswerItem("contact", "7", {"owner": "carol", "n": 3}, ("read", "view_phone")),
+        ]
+    ]
+
+
+@pytest.mark.parametrize(
+    ("total", "left"),
+    [
+        ({"total": 3, "page": 1}, {"total": 2, "page": 1}),
+        ({"total": 30, "page": 1}, {"page": 1}),
+        ({"total": "3"}, {}),
+        ({"total": 3.0}, {}),
+        ({}, {}),
+        (None, None),
+    ],
+)
+async def test_a_total_is_made_true_or_taken_out(total: Any, left: Any) -> None:
+    made = await reduced(answer({"meta": total, "data": rows(3)}))
+    assert json.loads(made.answer.body or b"")["meta"] == left
+
+
+async def test_totals_beside_each_other_and_beside_the_list_go_together() -> None:
+    rule = replace(RULE, totals=(("total",), ("pages",), ("count",)))
+    made = await reduced(answer({"total": 9, "pages": 5, "data": rows(3), "count": 9}), rule)
+    assert list(json.loads(made.answer.body or b"")) == ["data"]
+
+
+@pytest.mark.parametrize(("said", "left"), [(b"3", b"2"), (b"30", None), (b"x", None)])
+async def test_a_total_in_a_header_too(said: bytes, left: bytes | None) -> None:
+    rule = replace(RULE, total_headers=(b"x-total-count", b"x-count"))
+    made = await reduced(answer({"data": rows(3)}, (b"x-count", said), (b"x-other", said)), rule)
+    assert dict(made.answer.headers).get(b"x-count") == left
+    assert dict(made.answer.headers)[b"x-other"] == said
+
+
+async def test_headers_about_what_came_are_not_sent() -> None:
+    made = await reduced(answer({"data": rows(1)}, (b"etag", b'"1"'), (b"content-range", b"0-1/2"), (b"link", b"x")))
+    assert made.answer.headers == [JSON, (b"link", b"x")]
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (b"[]", "items.at: found another value, expected an object"),
+        ({"data": {}}, "items.at: found another value, expected an array"),
+        ({"items": []}, "items.at: no member 'data'"),
+        (b'{"data": [], "data": []}', "twice"),
+        ({"data": [1]}, r"items\[0\]: found no id"),
+        ({"data": [{"id": 1, "owner_id": "a"}, {"owner_id": "a"}]}, r"items\[1\]: found no id"),
+        ({"data": [{"id": "", "owner_id": "a"}]}, "found no id"),
+        ({"data": [{"id": True, "owner_id": "a"}]}, "found no id"),
+        ({"data": [{"id": 1.5, "owner_id": "a"}]}, "found no id"),
+        ({"data": [{"id": 1}]}, r"items\[0\]: attributes.owner: not in the answer"),
+        ({"data": [{"id": 1, "owner_id": None}]}, "attributes.owner: not in the answer"),
+        ({"data": [{"id": 1, "owner_id": {"a": 1}}]}, "attributes.owner: found dict"),
+        (b'{"data": [{"id": 1, "owner_id": "alice", "id": 2}]}', r"items\[0\]: a name that stands twice"),
+        (b'{"data": [{"id": 1, "owner_id": "alice", "n": NaN}]}', "NaN"),
+        (b'{"data": [{"id": 1, "owner_id": "alice"}]', "without a comma"),
+    ],
+)
+async def test_what_is_not_what_the_route_says_is_not_released(value: Any, said: str) -> None:
+    with pytest.raises(Refused, match=said) as refused:
+        await reduced(answer(value))
+    assert refused.value.code is Code.ITEMS_UNREADABLE
+
+
+async def test_more_items_than_allowed_are_refused_and_never_cut() -> None:
+    policy = Policy()
+    rule = replace(RULE, max_items=3)
+    assert (await reduced(answer({"data": rows(3)}), rule, policy)).counts["seen"] == 3
+    with pytest.raises(Refused, match="more than 3 items") as refused:
+        await reduced(answer({"data": rows(4)}), rule, policy)
+    assert (refused.value.code, len(policy.asked)) == (Code.ITEMS_TOO_MANY, 1)
+
+
+async def test_an_item_that_cannot_be_decided_refuses_the_list() -> None:
+    async def fails(items: Sequence[AnswerItem]) -> list[frozenset[str]]:
+        await asyncio.sleep(0)
+        if any(item.id == "60" for item in items):
+            raise Refused(Code.PDP_TIMEOUT)
+        return [ALL] * len(items)
+
+    for count in (61, 200):
+        with pytest.raises(Refused) as refused:
+            await reduced(answer({"data": rows(count)}), RULE, fails)
+        assert refused.value.code is Code.PDP_TIMEOUT
+
+
+async def test_many_items_are_asked_by_fifty_and_some_at_once() -> None:
+    policy = Policy()
+    made = await reduced(answer({"data": rows(501)}), RULE, policy)
+    assert sorted(map(len, policy.asked)) == [1, *[50] * 10]
+    assert (policy.most, made.counts["calls"]) == (4, 11)
+    kept = [row["id"] for row in json.loads(made.answer.body or b"")["data"]]
+    assert kept == [row["id"] for row in rows(501) if row["owner_id"] == "alice"]
+
+
+async def test_an_empty_list_asks_nobody() -> None:
+    policy = Policy()
+    made = await reduced(answer(b'{"data": [ ]}'), RULE, policy)
+    assert (made.answer.body, policy.asked, made.counts["seen"]) == (b'{"data": [ ]}', [], 0)
+
+
+async def test_an_error_of_the_app_passes_as_it_is() -> None:
+    held = HeldAnswer(404, [(b"content-type", b"text/html"), (b"etag", b"x")], b"no such page")
+    assert await reduced(held) == Reduced(held, {})
+
+
+async def test_a_field_that_may_not_be_hidden_refuses_the_list() -> None:
+    rule = replace(RULE, fields=(FieldRule(("phone", "home"), "view_phone"),))
+    with pytest.raises(Refused, match=r"items\[1\].fields") as refused:
+        await reduced(answer({"data": rows(2)}), rule)
+    assert refused.value.code is Code.ITEMS_UNREADABLE
+
+
+@pytest.mark.parametrize(("at", "body"), [((), b"[%s]"), (("a", "b"), b'{"a": {"b": [%s], "c": 1}}')])
+async def test_the_list_is_where_the_route_says(at: tuple[str, ...], body: bytes) -> None:
+    rule = replace(RULE, at=at, totals=())
+    items = rows(3)
+    made = await reduced(answer(body % b", ".join(json.dumps(item).encode() for item in items)), rule)
+    assert made.answer.body == body % b'{"id": 1, "owner_id": "alice"}, {"id": 2, "owner_id": "alice", "phone": "+2"}'
