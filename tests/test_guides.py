@@ -10,7 +10,7 @@ from pathlib import Path
 
 import jwt
 
-from sidecar.gate.reasons import Reason
+from sidecar.record.reasons import Reason
 from tests import commands
 from tests.conftest import Stack, policies
 from tests.stack import ROOT, free_port, running_sidecar

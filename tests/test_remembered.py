@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.gate.answer_headers import clean_headers
 from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Attribute, Call, Lookup, Readings, Reply
 from sidecar.gate.peers import is_trusted
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.verdict import Refused
+from sidecar.net.answer_headers import clean_headers
 from sidecar.wire.http1_request import HeadReader
 from sidecar.wire.http1_response import ResponseReader
 from sidecar.wire.response_head import render

@@ -15,11 +15,11 @@ from sidecar.doors.refusal import Refusals
 from sidecar.gate.body import ReadBody
 from sidecar.gate.codes import Code
 from sidecar.gate.gate import Clock, Gate
-from sidecar.gate.reasons import ReportFault, report_nothing
 from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Refused, Verdict
 from sidecar.record.journal import Journal, Outcome
+from sidecar.record.reasons import ReportFault, report_nothing
 from sidecar.wire.http1_request import Head
 
 Scope = MutableMapping[str, Any]

@@ -11,12 +11,12 @@ from sidecar.doors.refusal import Send, send_whole
 from sidecar.gate.codes import Code, Dependency
 from sidecar.gate.cors import ANSWER_HEADERS
 from sidecar.gate.obligation import HeldAnswer, most_held, need_body
-from sidecar.gate.reasons import FaultKind
 from sidecar.gate.settle import Released, settle, settle_whole
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.net.connection import Fault, Response
 from sidecar.net.exchange import Incomplete
 from sidecar.net.upstream import Upstream
+from sidecar.record.reasons import FaultKind
 from sidecar.wire.grammar import Header
 from sidecar.wire.http1_request import Head
 

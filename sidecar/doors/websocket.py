@@ -19,13 +19,13 @@ from sidecar.doors.relay import MAX_MESSAGE, TOKEN_ENDED, Leg, relay
 from sidecar.gate.body import no_body
 from sidecar.gate.codes import Code
 from sidecar.gate.obligation import HeldAnswer
-from sidecar.gate.reasons import Reason
 from sidecar.gate.settle import Released, settle
 from sidecar.gate.verdict import Forward, Preflight, Refuse
 from sidecar.net.connection import Fault
 from sidecar.net.owners import Places
 from sidecar.net.upgrade import UPGRADE
 from sidecar.net.upstream import Handshake, Upgraded, Upstream
+from sidecar.record.reasons import Reason
 from sidecar.wire.grammar import Header
 
 NOT_ALLOWED = 4403

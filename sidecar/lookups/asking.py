@@ -11,11 +11,11 @@ from typing import Protocol
 from sidecar.bounded import LONGEST_KEY, Expiring
 from sidecar.gate.codes import Code, Dependency
 from sidecar.gate.lookup import Call, Inquiry, Lookup, Reply
-from sidecar.gate.reasons import FaultKind, ReportFault, report_nothing
 from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Breaker
 from sidecar.net.connection import Fault
 from sidecar.net.shares import Shares
+from sidecar.record.reasons import FaultKind, ReportFault, report_nothing
 
 CACHED = 16 * 1024 * 1024
 """Bytes of the replies that are kept for all lookups together: about 16,000 usual ones; the oldest makes room."""

@@ -9,10 +9,10 @@ import socket
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from itertools import chain, zip_longest
 
-from sidecar.gate.reasons import Reason
 from sidecar.net.breaker import Breaker
 from sidecar.net.connection import Fault
 from sidecar.net.faults import reason_of
+from sidecar.record.reasons import Reason
 
 EVERY = 10.0
 """Seconds that an answer of the name server is good for; the system's resolver does not tell its time to live."""

@@ -11,9 +11,9 @@ from collections.abc import Coroutine, Iterable
 from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from sidecar.gate.answer_headers import clean_headers
-from sidecar.gate.reasons import FaultKind, Reason
+from sidecar.net.answer_headers import clean_headers
 from sidecar.net.faults import reason_of
+from sidecar.record.reasons import FaultKind, Reason
 from sidecar.wire.grammar import Header
 from sidecar.wire.http1_response import LAST_CHUNK, BadAnswer, Flaw, ResponseReader, encode_chunk
 

@@ -9,10 +9,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sidecar.gate.reasons import Reason
 from sidecar.net.addresses import Address, Addresses
 from sidecar.net.connection import Connection, Fault
 from sidecar.net.faults import reason_of, said_by
+from sidecar.record.reasons import Reason
 
 NEXT_AFTER = 0.25
 """Seconds until the next address is tried beside one that has not answered (RFC 8305 section 5)."""

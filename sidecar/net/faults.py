@@ -8,7 +8,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 
-from sidecar.gate.reasons import Reason
+from sidecar.record.reasons import Reason
 
 # X509_V_ERR_* (OpenSSL, "X509_STORE_CTX_get_error")
 _VERIFIED = {

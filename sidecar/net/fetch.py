@@ -7,9 +7,9 @@ import ssl
 from collections.abc import Iterable
 from typing import NamedTuple, final
 
-from sidecar.gate.reasons import Reason
 from sidecar.net.connection import Connection, Fault, Response
 from sidecar.net.pool import Origin, Pool
+from sidecar.record.reasons import Reason
 from sidecar.wire.grammar import Header
 from sidecar.wire.http1_response import ResponseReader, encode_request
 

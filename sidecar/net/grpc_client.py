@@ -8,9 +8,9 @@ import asyncio
 import ssl
 from collections.abc import Sequence
 
-from sidecar.gate.reasons import Reason
 from sidecar.net.faults import reason_of, said_by
 from sidecar.net.grpc_client_connection import AwaitedCall, C, ClientConnection, Method, UnaryCall
+from sidecar.record.reasons import Reason
 from sidecar.wire.grpc import CallFailed, Status
 from sidecar.wire.hpack import Field
 

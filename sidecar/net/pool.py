@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, final
 
-from sidecar.gate.reasons import FaultKind, Reason
 from sidecar.net.addresses import Address, Addresses, Resolve, resolve_by_system
 from sidecar.net.breaker import Breaker
 from sidecar.net.connection import Body, Connection, Deadlines, Fault, Permit, Timeouts
 from sidecar.net.dialer import Dialer
+from sidecar.record.reasons import FaultKind, Reason
 from sidecar.wire.grammar import HOST, PORT
 from sidecar.wire.http1_response import ResponseReader
 

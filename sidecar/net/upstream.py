@@ -6,10 +6,10 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple, final
 
-from sidecar.gate.reasons import Reason
 from sidecar.gate.verdict import Forward
 from sidecar.net.connection import Body, Connection, Fault, Response
 from sidecar.net.pool import Pool
+from sidecar.record.reasons import Reason
 from sidecar.wire.grammar import Header
 from sidecar.wire.http1_response import CHUNKED, ResponseReader, encode_request
 

@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Result, deciding_policy
 from sidecar.gate.identity import Principal
-from sidecar.gate.reasons import FaultKind, ReportFault, report_nothing
 from sidecar.gate.verdict import Refused
 from sidecar.net.connection import Fault
 from sidecar.net.fetch import Fetch, Fetched
 from sidecar.net.pool import Origin
 from sidecar.pdp.client import MAX_CALL, MAX_QUESTION, Client
+from sidecar.record.reasons import FaultKind, ReportFault, report_nothing
 from sidecar.wire import strict_json
 
 CALL = 10

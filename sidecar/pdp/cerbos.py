@@ -18,7 +18,6 @@ from typing import Any
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import PdpAnswer, Question
 from sidecar.gate.identity import Principal
-from sidecar.gate.reasons import ReportFault, report_nothing
 from sidecar.gate.verdict import Refused
 from sidecar.net import grpc_health
 from sidecar.net.grpc_client import Channel, Unreachable
@@ -27,6 +26,7 @@ from sidecar.net.shares import Asker
 from sidecar.pdp.cerbos_call import FAULTS, Asked, Call, Key
 from sidecar.pdp.cerbos_messages import BATCH, entries_of, parts_of, principal_of
 from sidecar.pdp.client import COUNTS, MAX_QUESTION, Client
+from sidecar.record.reasons import ReportFault, report_nothing
 from sidecar.wire.grpc import CallFailed, Status
 from sidecar.wire.hpack import Field
 

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from sidecar.bounded import Bounded
 from sidecar.gate.codes import Code, Dependency
 from sidecar.gate.identity import Principal
-from sidecar.gate.reasons import Reason, ReportFault
 from sidecar.net.breaker import Breaker
 from sidecar.net.shares import Shares
+from sidecar.record.reasons import Reason, ReportFault
 
 MAX_CALL = 2 * 1024 * 1024
 """Bytes of the resources in one message: half of what Cerbos accepts."""

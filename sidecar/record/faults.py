@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable
 
 from sidecar.gate.codes import Dependency
-from sidecar.gate.reasons import Reason
 from sidecar.record.metrics import Metrics
+from sidecar.record.reasons import Reason
 
 log = logging.getLogger("sidecar.faults")
 

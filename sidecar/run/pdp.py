@@ -9,12 +9,12 @@ from pathlib import Path
 
 from sidecar.config.setting_table import Settings
 from sidecar.gate.gate import Clock
-from sidecar.gate.reasons import ReportFault, report_nothing
 from sidecar.net.tls import tls_context
 from sidecar.pdp.authzen import AuthZen
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import ADMIN, EmbeddedCerbos, find_binary, problems_of
 from sidecar.pdp.policy_reload import Compile, FollowedPolicies, PolicyReload, PolicyState
+from sidecar.record.reasons import ReportFault, report_nothing
 from sidecar.run.errors import Errors, StartError, blaming
 
 POLICIES = "_AUTHORIZATION_SIDECAR_POLICIES"

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 
 from sidecar.doors.dialects import DIALECTS
-from sidecar.gate.answer_headers import clean_headers
 from sidecar.gate.identity import Principal
 from sidecar.gate.own import (
     IDENTITY,
@@ -29,6 +28,7 @@ from sidecar.gate.own import (
 )
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward
+from sidecar.net.answer_headers import clean_headers
 from sidecar.net.upstream import Handshake, handshake_headers
 from tests.doors.test_ext_authz import Door, changed, question
 from tests.doors.test_forward_auth import Asking

@@ -13,13 +13,13 @@ import pytest
 from sidecar.gate.codes import Code
 from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField, attributes_from
-from sidecar.gate.reasons import Reason
 from sidecar.gate.references import Material, Reference
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
 from sidecar.lookups.asking import CACHED, MAX_RUNNING, Lookups
 from sidecar.lookups.http import MAX_BODY, HttpSource
 from sidecar.net.connection import Fault
+from sidecar.record.reasons import Reason
 from tests.fakes import (
     Behave,
     Clock,

@@ -12,11 +12,11 @@ import pytest
 import uvloop
 
 from sidecar.gate.codes import Ground
-from sidecar.gate.reasons import FaultKind
 from sidecar.gate.verdict import Facts, Forward
 from sidecar.net.connection import Fault, Response, Timeouts
 from sidecar.net.pool import Origin, Pool
 from sidecar.net.upstream import Upstream
+from sidecar.record.reasons import FaultKind
 from tests.net.hostile_upstream import Play, unique_target, upstream
 from tests.net.hostile_upstream import Upstream as Server
 from tests.permits import Permit

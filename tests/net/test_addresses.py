@@ -9,11 +9,11 @@ from collections.abc import AsyncIterator, Sequence
 
 import pytest
 
-from sidecar.gate.reasons import Reason
 from sidecar.net import addresses
 from sidecar.net.addresses import _interleaved, resolve_by_system
 from sidecar.net.breaker import Breaker
 from sidecar.net.pool import Origin, Pool
+from sidecar.record.reasons import Reason
 from tests.fakes import Clock
 from tests.net.exchanges import SHORT, fault_of, fetch, on_both_loops, permit, pool_of, rest, send, until
 from tests.net.hostile_upstream import Request, Upstream, Wire, good, upstream

@@ -15,8 +15,8 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sidecar.gate.reasons import FaultKind
 from sidecar.net.connection import Timeouts
+from sidecar.record.reasons import FaultKind
 from tests.certificates import pem_of, signed
 from tests.net.exchanges import (
     BODY_FAULTS,

@@ -12,13 +12,13 @@ from typing import Any
 
 import pytest
 
-from sidecar.gate.reasons import Reason
 from sidecar.gate.verdict import Forward
 from sidecar.net import dialer
 from sidecar.net.addresses import Resolve
 from sidecar.net.breaker import Breaker
 from sidecar.net.connection import Timeouts
 from sidecar.net.pool import Origin, Pool
+from sidecar.record.reasons import Reason
 from tests.fakes import Clock
 from tests.net.exchanges import SHORT, fault_of, fetch, on_both_loops, permit, pool_of, until
 from tests.net.hostile_upstream import answer, says, upstream

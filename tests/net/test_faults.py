@@ -19,11 +19,11 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sidecar.gate.reasons import FaultKind, Reason
 from sidecar.net.connection import _REASONS, Fault
 from sidecar.net.faults import reason_of
 from sidecar.net.pool import Origin
 from sidecar.net.tls import tls_context
+from sidecar.record.reasons import FaultKind, Reason
 from sidecar.wire.http1_response import Flaw
 from tests.certificates import Files, certificates, pem_of, signed
 from tests.net.exchanges import SHORT, Upload, fault_of, fetch, on_both_loops, permit, pool_of, send

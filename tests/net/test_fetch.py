@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.gate.reasons import FaultKind
 from sidecar.net.fetch import Fetch
 from sidecar.net.pool import Origin
+from sidecar.record.reasons import FaultKind
 from tests.net.exchanges import fault_of, on_both_loops, until
 from tests.net.hostile_upstream import FAULTS, Play, Request, Wire, answer, chunked, drips, good, says, upstream
 from tests.net.hostile_upstream import Upstream as Server

@@ -13,11 +13,11 @@ from pathlib import Path
 import pytest
 import uvloop
 
-from sidecar.gate.reasons import FaultKind
 from sidecar.gate.verdict import Forward
 from sidecar.net.breaker import Breaker
 from sidecar.net.connection import Fault, Timeouts
 from sidecar.net.pool import Origin, Pool
+from sidecar.record.reasons import FaultKind
 from tests.net.exchanges import (
     HEAD_FAULTS,
     SHORT,

@@ -11,11 +11,11 @@ from typing import Any
 
 import pytest
 
-from sidecar.gate.reasons import FaultKind
 from sidecar.gate.verdict import Facts, Forward
 from sidecar.net.connection import Fault
 from sidecar.net.pool import Origin, Pool
 from sidecar.net.upstream import Handshake, Upstream, handshake_headers
+from sidecar.record.reasons import FaultKind
 from tests.net.exchanges import both, fault_of, fetch, on_both_loops, permit, rest, send, until
 from tests.net.hostile_upstream import Request, Wire, answer, good, says, upstream_in_thread
 from tests.permits import Permit

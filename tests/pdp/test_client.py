@@ -6,8 +6,8 @@ import pytest
 
 from sidecar.gate.codes import Code
 from sidecar.gate.identity import Principal
-from sidecar.gate.reasons import report_nothing
 from sidecar.pdp.client import COUNTS, Client
+from sidecar.record.reasons import report_nothing
 from tests.fakes import Clock
 
 ALICE = Principal("alice", ("user",), {}, "i", 1.0, {})

@@ -7,9 +7,9 @@ import logging
 import pytest
 
 from sidecar.gate.codes import Dependency
-from sidecar.gate.reasons import Reason
 from sidecar.record.faults import EVERY, FaultLog
 from sidecar.record.metrics import Metrics
+from sidecar.record.reasons import Reason
 from tests.fakes import Clock
 
 

@@ -162,7 +162,7 @@ def test_what_belongs_to_a_connection_goes_to_nobody_else(name: bytes) -> None:
     """Neither from a client to the app, nor from the app to a client, whichever part of the sidecar writes."""
     from sidecar.doors.dialects import FIXED
     from sidecar.doors.handover import _FRAMING
-    from sidecar.gate.answer_headers import clean_headers
+    from sidecar.net.answer_headers import clean_headers
     from sidecar.wire.response_head import render
 
     assert read_headers([(name, b"x"), (b"x-a", b"1")])[0] == [(b"x-a", b"1")]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.gate.answer_headers import clean_headers
+from sidecar.net.answer_headers import clean_headers
 
 
 @pytest.mark.parametrize(

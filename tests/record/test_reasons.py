@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.gate.codes import Dependency
-from sidecar.gate.reasons import FaultKind, Reason, report_nothing
+from sidecar.record.reasons import FaultKind, Reason, report_nothing
 
 
 @pytest.mark.parametrize("reason", Reason)
