@@ -30,7 +30,7 @@ RUN find / -xdev \( -path '*-packages/pip' -o -path '*-packages/pip-*' -o -path 
       -o -path '*-packages/pkg_resources' -o -path '*-packages/_distutils_hack' -o -path '*-packages/distutils-precedence.pth' \
       -o -path '*-packages/wheel' -o -path '*-packages/wheel-*' -o -path '*/python3*/ensurepip' \
       -o -path '/usr/share/python-wheels' -o -path '*/bin/pip*' -o -path '*/bin/wheel' \) -prune -exec rm -rf {} + \
- && /opt/sidecar/bin/python -c "import sidecar.cli, sidecar.health, sidecar.run.workers" \
+ && /opt/sidecar/bin/python -c "import sidecar.cli, sidecar.health, sidecar.run.workers, sidecar.record.exposition, sidecar.doors.relay" \
  && mkdir /etc/sidecar
 ENV PATH=/opt/sidecar/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \

@@ -220,6 +220,8 @@ def test_what_only_some_need_is_not_loaded_by_all() -> None:
     """The start is half a second at most: a library behind a setting is loaded where that is set."""
     loaded = loaded_by("import sidecar.run.workers")
     assert not {"redis", "opentelemetry", "grpc", "envoy", "pycognito", "boto3", "moto", "jinja2"} & loaded
+    # what comes with the first scrape, the first WebSocket, a console, another PDP than Cerbos
+    assert not {"prometheus_client", "websockets", "markupsafe", "sidecar.pdp.authzen"} & loaded
     # what the console asks for several people at once is a part of serving
     assert {name for name in loaded if name.startswith("sidecar.study.")} == {"sidecar.study.batch"}
     assert not {name for name in loaded if name.startswith(("sidecar.inject", "sidecar.demo", "sidecar.sign_in"))}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import yaml
@@ -77,8 +77,7 @@ def _kind(node: yaml.Node) -> str:
     return f"{_TAGS.get(node.tag.rpartition(':')[2], node.tag)} {node.value!r}"
 
 
-@dataclass(frozen=True)
-class Text:
+class Text(NamedTuple):
     """A string; `parse` makes the value of it and raises ValueError with what was found and expected."""
 
     parse: Callable[[str], Any] = str
@@ -102,8 +101,7 @@ class Text:
         return {"type": "string", **pattern}
 
 
-@dataclass(frozen=True)
-class Choice:
+class Choice(NamedTuple):
     """One of a few words."""
 
     words: tuple[str, ...]
@@ -117,8 +115,7 @@ class Choice:
         return {"enum": list(self.words)}
 
 
-@dataclass(frozen=True)
-class Whole:
+class Whole(NamedTuple):
     """A whole number within bounds."""
 
     least: int
@@ -136,7 +133,6 @@ class Whole:
         return {"type": "integer", "minimum": self.least, "maximum": self.most}
 
 
-@dataclass(frozen=True)
 class Flag:
     """true or false."""
 
@@ -149,8 +145,7 @@ class Flag:
         return {"type": "boolean"}
 
 
-@dataclass(frozen=True)
-class ListOf:
+class ListOf(NamedTuple):
     """A list of one shape; with `single`, one item may stand without a list."""
 
     item: Shape
@@ -174,8 +169,7 @@ class ListOf:
         return {"anyOf": [self.item.schema(), schema]} if self.single else schema
 
 
-@dataclass(frozen=True)
-class WordOr:
+class WordOr(NamedTuple):
     """One word alone, or another shape, which is no text."""
 
     word: str
@@ -193,8 +187,7 @@ class WordOr:
         return {"anyOf": [{"enum": [self.word]}, self.other.schema()]}
 
 
-@dataclass(frozen=True)
-class MapOf:
+class MapOf(NamedTuple):
     """Free names, all with one shape of value. Values are kept with their marks in `Entry`."""
 
     value: Shape
@@ -249,13 +242,12 @@ class Entry:
         return name in self.marks
 
 
-@dataclass(frozen=True)
-class Record:
+class Record(NamedTuple):
     """Fixed names; an unknown name is a fault that lists the known ones."""
 
     fields: Mapping[str, Field]
     doc: str = ""
-    examples: tuple[Any, ...] = field(default=())
+    examples: tuple[Any, ...] = ()
 
     def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
         if not isinstance(node, yaml.MappingNode):
@@ -287,8 +279,7 @@ class Record:
         }
 
 
-@dataclass(frozen=True)
-class Short:
+class Short(NamedTuple):
     """A record, or the value of its field `name` alone. Either way it reads as an `Entry`."""
 
     record: Record

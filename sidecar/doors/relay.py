@@ -23,7 +23,6 @@ logger.setLevel(logging.WARNING)
 
 TOKEN_ENDED = 4401
 """Close code: the token that the handshake was decided by has ended."""
-MAX_MESSAGE = 1024 * 1024
 MAX_FRAGMENTS = 1024
 """Frames of one message; more are a flood (1008)."""
 MAX_CONTROLS = 100

@@ -15,7 +15,6 @@ from sidecar.doors.answer import Answer, status_of
 from sidecar.doors.door import Door, Receive, Scope, Visit, raw_of_scope
 from sidecar.doors.proxy import CLIENT_GONE, report_fault
 from sidecar.doors.refusal import Send, send_whole
-from sidecar.doors.relay import MAX_MESSAGE, TOKEN_ENDED, Leg, relay
 from sidecar.gate.body import no_body
 from sidecar.gate.codes import Code
 from sidecar.gate.obligation import HeldAnswer
@@ -52,7 +51,7 @@ def offered_protocols(headers: Iterable[Header]) -> list[bytes]:
 class WebSocketDoor:
     """Decides each handshake at the gate, then relays what is no answer any more, and of which it holds nothing."""
 
-    def __init__(self, door: Door, upstream: Upstream, places: Places, *, max_message: int = MAX_MESSAGE) -> None:
+    def __init__(self, door: Door, upstream: Upstream, places: Places, *, max_message: int) -> None:
         self._door = door
         self._upstream = upstream
         self._places = places
@@ -120,6 +119,9 @@ class WebSocketDoor:
                 opened.transport.close()
 
     async def _run(self, permit: Forward, visit: Visit, scope: Scope, opened: Upgraded) -> None:
+        # at the first WebSocket: to load the library takes 10 ms of a start
+        from sidecar.doors.relay import Leg, relay
+
         upgrade = scope["extensions"][UPGRADE]
         leg = functools.partial(Leg, max_message=self._max_message, loop=asyncio.get_running_loop())
         client = leg(upgrade.take(), server=True, slow=upgrade.slow)
@@ -146,6 +148,8 @@ class WebSocketDoor:
             case Refuse(client_code=code):
                 # a closed WebSocket is an answer too: what could not be decided is refused
                 door.record(again, verdict, status_of(code))
+                from sidecar.doors.relay import TOKEN_ENDED
+
                 return (TOKEN_ENDED if status_of(code) == HTTPStatus.UNAUTHORIZED else NOT_ALLOWED), code
             case Preflight():
                 raise AssertionError("a handshake is a GET, and a preflight is not")

@@ -291,8 +291,9 @@ def allowed_methods(route: Route) -> tuple[str, ...]:
 
 # --- the path of a route, as written ---
 
-# pchar without escapes, "*" and ";", and whatever the escapes of a request's UTF-8 may stand for
-_PCHARS = r"[A-Za-z0-9._~!$&'()+,=:@\u00a0-\U0010ffff-]"
+# pchar without escapes, "*" and ";", and whatever the escapes of a request's UTF-8 may stand for: said by what it is
+# not, since `re` takes 10 ms to compile a range as large as that
+_PCHARS = r"[^\x00-\x20\"#%*/;<>?\[\\\]^`{|}\x7f-\x9f]"
 _LITERAL = re.compile(rf"{_PCHARS}+")
 _VARIABLE = re.compile(rf"({_PCHARS}*)\{{([A-Za-z_][A-Za-z0-9_]*)(?::([a-z]+))?\}}({_PCHARS}*)")
 # a variable in the words of Express and Rails, Flask, Next.js

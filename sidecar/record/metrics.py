@@ -1,4 +1,4 @@
-"""The sidecar's Prometheus metrics: plain numbers that cost a request next to nothing, and what is shown of them.
+"""The sidecar's Prometheus metrics: plain numbers that cost a request next to nothing.
 
 Every label's value is one of ours (a stage, a code, an outcome) or one of the configuration's (a route, an issuer, a
 lookup): nothing that a client sends becomes one.
@@ -8,11 +8,8 @@ from __future__ import annotations
 
 import http
 from bisect import bisect_right
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import NamedTuple, Protocol
-
-from prometheus_client import generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 
 Labels = tuple[str, ...]
 Values = dict[str, dict[Labels, list[float]]]
@@ -214,14 +211,9 @@ class Metrics:
         if self._others is not None:
             self._others.publish(self.values())
 
-    def collect(self) -> Iterator[Metric]:
-        """All metrics of all processes, as the library shows them."""
-        everybody = [self.values(), *(self._others.gather() if self._others is not None else ())]
-        yield from families_of(merged(everybody))
-
-    def exposition(self) -> bytes:
-        """All metrics of all processes in Prometheus' text format."""
-        return generate_latest(self)
+    def of_all(self) -> Values:
+        """Return the counts of all processes as one."""
+        return merged([self.values(), *(self._others.gather() if self._others is not None else ())])
 
 
 _OVER: Mapping[str, Callable[[tuple[float, ...]], float]] = {
@@ -244,27 +236,3 @@ def merged(everybody: Iterable[Values]) -> Values:
 
 def _aggregate(how: str, numbers: list[list[float]]) -> list[float]:
     return [_OVER[how](column) for column in zip(*numbers, strict=True)]
-
-
-def families_of(values: Values) -> Iterator[Metric]:
-    """The library's form of them."""
-    for name, family in FAMILIES.items():
-        if family.kind == "histogram":
-            histogram = HistogramMetricFamily(name, family.doc, labels=family.labels)
-            for labels, numbers in values.get(name, {}).items():
-                histogram.add_metric(labels, _cumulative(numbers), numbers[-1])
-            yield histogram
-        else:
-            made = CounterMetricFamily if family.kind == "counter" else GaugeMetricFamily
-            single = made(name, family.doc, labels=family.labels)
-            for labels, (number,) in values.get(name, {}).items():
-                single.add_metric(labels, number)
-            yield single
-
-
-def _cumulative(numbers: list[float]) -> list[tuple[str, float]]:
-    buckets, total = [], 0.0
-    for bound, count in zip([*map(str, BOUNDS), "+Inf"], numbers, strict=False):
-        total += count
-        buckets.append((bound, total))
-    return buckets

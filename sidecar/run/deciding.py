@@ -22,7 +22,6 @@ from sidecar.gate.routing import Access
 from sidecar.gate.session import TokenSource
 from sidecar.lookups.asking import Lookups
 from sidecar.lookups.http import HttpSource
-from sidecar.pdp.authzen import AuthZen
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.pdp.policy_reload import FollowedPolicies, PolicyReload
@@ -36,6 +35,7 @@ from sidecar.trust.issuers import Trust, trust_from
 from sidecar.trust.jwks import KeyStore
 
 if TYPE_CHECKING:
+    from sidecar.pdp.authzen import AuthZen
     from sidecar.run.sign_in import Browser
 
 wall_clock = time.time  # noqa: TID251 - here the clock enters; everything below takes it as an argument

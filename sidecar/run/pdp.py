@@ -6,16 +6,19 @@ import ssl
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sidecar.config.setting_table import Settings
 from sidecar.gate.gate import Clock
 from sidecar.net.tls import tls_context
-from sidecar.pdp.authzen import AuthZen
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import ADMIN, EmbeddedCerbos, find_binary, problems_of
 from sidecar.pdp.policy_reload import Compile, FollowedPolicies, PolicyReload, PolicyState
 from sidecar.record.reasons import ReportFault, report_nothing
 from sidecar.run.errors import Errors, StartError, blaming
+
+if TYPE_CHECKING:
+    from sidecar.pdp.authzen import AuthZen
 
 POLICIES = "_AUTHORIZATION_SIDECAR_POLICIES"
 """Set by the parent for its workers: the file that tells which policies are in force. No setting of a user."""
@@ -58,6 +61,9 @@ def decision_point(
         return Cerbos(
             target, timeout=settings.cerbos_timeout, now=time.monotonic, tls=_cerbos_tls(settings), report=report
         )
+    # only where Cerbos is not the PDP
+    from sidecar.pdp.authzen import AuthZen
+
     tls = None
     if settings.pdp.startswith("authzen+https:"):
         with blaming("SIDECAR_PDP_CA", "a PEM file of CAs"):

@@ -13,17 +13,14 @@ import socket
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import uvicorn
 
 from sidecar.config.parsers import Address
 from sidecar.config.setting_table import Settings
 from sidecar.doors.door import Door
-from sidecar.net import grpc_health
 from sidecar.net import http_server as server
-from sidecar.net.grpc_health import Health
-from sidecar.net.grpc_server import GrpcServer
 from sidecar.net.limits import Drain, Limits
 from sidecar.net.owners import Owners
 from sidecar.record import logs
@@ -37,6 +34,9 @@ from sidecar.run.reload import Reload, Stamp
 from sidecar.run.status import Status
 from sidecar.run.tasks import Tasks
 from sidecar.run.traffic import door_of, traffic
+
+if TYPE_CHECKING:
+    from sidecar.net.grpc_server import GrpcServer
 
 log = logging.getLogger("sidecar")
 
@@ -146,6 +146,11 @@ class Sidecar:
         self.metrics.read = self.status.gauges
 
     def _answer_envoy(self, ext_authz: ModuleType, door: Door) -> GrpcServer:
+        # only where Envoy asks
+        from sidecar.net import grpc_health
+        from sidecar.net.grpc_health import Health
+        from sidecar.net.grpc_server import GrpcServer
+
         health = Health((ext_authz.SERVICE,), lambda: self.status.serves())
         return GrpcServer({ext_authz.CHECK: ext_authz.ExtAuthz(door).check, grpc_health.CHECK: health.check})
 
@@ -158,7 +163,7 @@ class Sidecar:
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._hang_up)
-        admin_server = _Server(server.config(admin_app(self.status, self.metrics.exposition)))
+        admin_server = _Server(server.config(admin_app(self.status, self.metrics.of_all)))
         traffic_server = self._traffic_server(drain)
         self.status.connections = lambda: len(traffic_server.server_state.connections)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import secrets
 import time
+from typing import TYPE_CHECKING
 
 from sidecar.doors import answer, asgi
 from sidecar.doors.dialects import DIALECTS
@@ -21,12 +22,14 @@ from sidecar.gate.verdict import Refused
 from sidecar.net import http_connection as server
 from sidecar.net.owners import Owners, Places
 from sidecar.net.upgrade import UPGRADE
-from sidecar.pages.console import Console
 from sidecar.pages.permissions import Permissions
 from sidecar.pages.router import OwnPaths, Paths, assertion_paths
 from sidecar.record.journal import Journal
 from sidecar.run.deciding import Deciding, wall_clock
 from sidecar.run.parts import Parts
+
+if TYPE_CHECKING:
+    from sidecar.pages.console import Console
 
 
 class Traffic:
@@ -128,6 +131,9 @@ def _paths(deciding: Deciding, parts: Parts, door: Door) -> Paths:
 
 
 def _console(deciding: Deciding, parts: Parts, door: Door, signs_out_at: str) -> Console:
+    # only where there is a console
+    from sidecar.pages.console import Console
+
     settings = deciding.settings
     return Console(
         door, deciding.hooks, deciding.pdp, parts.pages, admin=settings.console_admin,

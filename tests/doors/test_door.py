@@ -128,7 +128,7 @@ async def by_websocket(door: Door, pool: Upstream, target: bytes) -> int:
         "headers": [*OWN, (b"sec-websocket-key", b"AAAAAAAAAAAAAAAAAAAAAA==")],
     }  # fmt: skip
     sent = Sent()
-    await WebSocketDoor(door, pool, Places(1))(scope, nothing, sent.send)
+    await WebSocketDoor(door, pool, Places(1), max_message=1024)(scope, nothing, sent.send)
     return sent.status
 
 
@@ -222,7 +222,7 @@ async def test_a_handshake_that_the_app_refuses_still_renews_the_session() -> No
     }  # fmt: skip
     sent = Sent()
     async with app(b"", status=403) as (pool, _):
-        await WebSocketDoor(made.door, pool, Places(1))(scope, nothing, sent.send)
+        await WebSocketDoor(made.door, pool, Places(1), max_message=1024)(scope, nothing, sent.send)
     assert sent.status == 403
     assert (b"set-cookie", b"a=1") in sent.messages[0]["headers"]
 
@@ -242,7 +242,7 @@ async def test_a_handshake_whose_answer_cannot_be_settled_is_recorded_as_it_is_a
     monkeypatch.setattr("sidecar.gate.settle.keep_private", broken)
     sent = Sent()
     async with app(b"", status=403) as (pool, _):
-        await WebSocketDoor(made.door, pool, Places(1))(scope, nothing, sent.send)
+        await WebSocketDoor(made.door, pool, Places(1), max_message=1024)(scope, nothing, sent.send)
     (line,) = made.lines
     assert (sent.status, line["status"], line["code"]) == (500, 500, Code.INTERNAL_ERROR)
     assert line["detail"] == "RuntimeError: a bug"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import string
 
 import pytest
 from hypothesis import given, settings
@@ -220,6 +221,24 @@ def test_head_is_decided_as_get_and_405_lists_what_there_is() -> None:
 )  # fmt: skip
 def test_a_path_is_parsed(path: str, segments: tuple[object, ...]) -> None:
     assert parse_path(path) == segments
+
+
+def test_a_literal_is_of_the_characters_that_a_path_may_have() -> None:
+    """pchar (RFC 3986 section 3.3) without escapes, "*" and ";", and what the escapes of UTF-8 stand for."""
+    ascii_ones = string.ascii_letters + string.digits + "-._~!$&'()+,=:@"
+    # a colon and brackets begin a variable of another framework, and dots alone are a step
+    plain = [chr(code) for code in range(0x3000) if chr(code) not in ":."]
+
+    def is_literal(character: str) -> bool:
+        try:
+            return parse_path(f"/{character}") == (character,)
+        except ValueError:
+            return False
+
+    assert [each for each in plain if is_literal(each)] == [
+        each for each in plain if each in ascii_ones or each >= "\u00a0"
+    ]
+    assert is_literal("\U0010ffff")
 
 
 @pytest.mark.parametrize(

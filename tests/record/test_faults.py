@@ -7,6 +7,7 @@ import logging
 import pytest
 
 from sidecar.gate.codes import Dependency
+from sidecar.record.exposition import exposition
 from sidecar.record.faults import EVERY, FaultLog
 from sidecar.record.metrics import Metrics
 from sidecar.record.reasons import Reason
@@ -38,6 +39,6 @@ def test_a_reason_is_told_once_a_minute_and_counted_each_time(clock: Clock, capl
     assert caplog.messages[0].startswith(
         f"{place}: found connection_refused (10.0.0.9: refused) (2 more since the last such line): start the server"
     )
-    shown = metrics.exposition()
+    shown = exposition(metrics.of_all())
     assert b'sidecar_dep_fault_reasons_total{dep="upstream",reason="connection_refused"} 4.0' in shown
     assert b'sidecar_dep_fault_reasons_total{dep="lookup",reason="connection_refused"} 1.0' in shown

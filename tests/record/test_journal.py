@@ -9,6 +9,7 @@ import pytest
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.trace import Trace
 from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Verdict
+from sidecar.record.exposition import exposition
 from sidecar.record.journal import AGAIN_AFTER, MAX_WAITING, Journal, Outcome
 from sidecar.record.line import MAX_HOST, MAX_ROLES, Decision, read, write
 from sidecar.record.metrics import Metrics
@@ -30,7 +31,7 @@ def written(outcome: Outcome, *, shadow: bool = False) -> tuple[dict[str, Any], 
     stream, metrics = Kept(), Metrics()
     Journal(stream, metrics, lambda: NOW, shadow=shadow).record(outcome)
     (line,) = lines_of(stream.getvalue())
-    return line, metrics.exposition().decode()
+    return line, exposition(metrics.of_all()).decode()
 
 
 def test_an_allowed_request_is_one_line_with_all_that_an_auditor_asks() -> None:
@@ -154,7 +155,7 @@ def test_an_answer_that_broke_off_has_a_line_of_its_own() -> None:
             "code": "upstream_partial", "route": "/x", "detail": "why",
         }
     ]  # fmt: skip
-    assert b'sidecar_dep_errors_total{dep="upstream",fault="partial"} 1.0' in metrics.exposition()
+    assert b'sidecar_dep_errors_total{dep="upstream",fault="partial"} 1.0' in exposition(metrics.of_all())
 
 
 class Turns:
@@ -245,7 +246,7 @@ def test_a_log_that_nobody_takes_is_held_and_then_requests_are_refused(
     journal.refused_unread(400, Code.REQUEST_INVALID, "::1", "r")
     turns.pass_by()
     assert lost(metrics) == 2
-    assert 'code="log_unavailable"' in metrics.exposition().decode()
+    assert 'code="log_unavailable"' in exposition(metrics.of_all()).decode()
     caplog.clear()
     setattr(stream, fault, False)
     turns.pass_by()

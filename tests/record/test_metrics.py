@@ -12,6 +12,7 @@ from prometheus_client import CollectorRegistry, Histogram
 from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.gate.codes import Code, Ground
+from sidecar.record.exposition import exposition
 from sidecar.record.metrics import AT_ONCE, BOUNDS, FAMILIES, Metrics, Values, merged
 from tests.conftest import Stack, policies
 from tests.counting import instructions
@@ -20,7 +21,7 @@ from tests.stack import Recorder, Seen, running_sidecar
 
 def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
     """(name, label values in the order of the labels' names) -> value."""
-    families = text_string_to_metric_families(metrics.exposition().decode())
+    families = text_string_to_metric_families(exposition(metrics.of_all()).decode())
     return {(each.name, _values(each.labels)): each.value for family in families for each in family.samples}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from sidecar.record.exposition import families_of
 from sidecar.record.metrics import Metrics
 from sidecar.record.workers import ParentFile, WorkerFile
 
@@ -22,7 +23,7 @@ def worker(path: Path, requests: int, connections: int = 1) -> Metrics:
 def shown(metrics: Metrics) -> tuple[float, float, float, float]:
     """Requests, decisions timed, connections, restarts: as one worker shows those of all."""
     values: dict[tuple[str, tuple[tuple[str, str], ...]], float] = {}
-    for family in metrics.collect():
+    for family in families_of(metrics.of_all()):
         for sample in family.samples:
             values[sample.name, tuple(sample.labels.items())] = sample.value
     labels = tuple(zip(("route", "outcome", "code", "status"), REQUEST, strict=True))

@@ -1,8 +1,8 @@
 """The admin port's app."""
 
 import httpx
-from prometheus_client import CollectorRegistry, Counter, generate_latest
 
+from sidecar.record.metrics import Metrics
 from sidecar.run.admin import admin_app
 
 
@@ -22,9 +22,9 @@ class Told:
 
 
 def client(ready: bool = True, reload: str = "ok") -> httpx.AsyncClient:
-    registry = CollectorRegistry()
-    Counter("seen", "Seen", registry=registry).inc()
-    app = admin_app(Told(ready, reload), lambda: generate_latest(registry))
+    metrics = Metrics()
+    metrics.reloaded("ok")
+    app = admin_app(Told(ready, reload), metrics.of_all)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://admin")
 
 
@@ -56,7 +56,9 @@ async def test_a_reload_that_failed_is_told_and_leaves_it_ready() -> None:
 
 async def test_metrics_and_config_are_shown() -> None:
     async with client() as http:
-        assert "seen_total 1.0" in (await http.get("/metrics")).text
+        shown = await http.get("/metrics")
+        assert 'sidecar_config_reloads_total{outcome="ok"} 1.0' in shown.text
+        assert shown.headers["content-type"].startswith("text/plain; version=")
         assert (await http.get("/config")).json() == {"generation": 3}
 
 

@@ -8,6 +8,7 @@ import pytest
 
 from sidecar.config.setting_table import SETTINGS
 from sidecar.config.settings import SettingsError, read_settings, understand
+from sidecar.record.exposition import exposition
 from sidecar.run.parts import prepare
 from sidecar.run.serving import Sidecar
 from tests.conftest import Stack, policies
@@ -63,7 +64,9 @@ async def test_no_secret_of_any_setting_is_shown(tmp_path: Path) -> None:
         "AWS_COGNITO_DOMAIN": "shop", "SIDECAR_HOSTS": "shop.example",
     }  # fmt: skip
     sidecar = Sidecar(prepare(understand(environ, {}), environ), None)
-    shown = repr(sidecar.status.config()) + sidecar.metrics.exposition().decode() + repr(sidecar.status.readiness())
+    shown = (
+        repr(sidecar.status.config()) + exposition(sidecar.metrics.of_all()).decode() + repr(sidecar.status.readiness())
+    )
     await sidecar.aclose()
     assert "CANARY" not in shown
     for variable in canaries:
