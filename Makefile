@@ -1,6 +1,7 @@
 # One step each: make demo, make check, make test. What they need is installed by the first of them, into .venv and node_modules.
 
-PYTHON ?= python3
+# what .venv is made of; scripts/python chooses where this is not set
+PYTHON ?=
 BIN := .venv/bin
 CERBOS = $(wildcard node_modules/@cerbos/cerbos-*/cerbos-*)
 # programs that tests run besides; each is in the Debian package of its name, but for kubectl
@@ -37,9 +38,10 @@ setup: .venv/.package node_modules/.installed
 
 # a stamp is newer than the lock file that it was made from: nothing is asked of the network again until that changes
 .venv/.locked: requirements-dev.lock
-	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else f"Python 3.11 or newer is needed, $(PYTHON) is {sys.version.split()[0]}")'
+	@test -x $(BIN)/pip || { python="$(or $(PYTHON),$$(scripts/python))"; \
+	    $$python -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "Python 3.11 or newer is needed, '"$$python"' is " + sys.version.split()[0])' \
+	        && $$python -m venv .venv; }
 	@echo "installing Python packages into .venv"
-	@test -x $(BIN)/pip || $(PYTHON) -m venv .venv
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --no-deps --require-hashes -r requirements-dev.lock
 	@# on all cores, where pip would take one; a package may carry files for another Python, which do not compile
 	@$(BIN)/python -m compileall -qq -j 0 .venv/lib || true
@@ -123,7 +125,7 @@ lint: .venv/.package
 	@$(BIN)/ruff format --check
 	@$(BIN)/mypy
 	@$(BIN)/codespell
-	@$(BIN)/shellcheck findings/*.sh .ci/run
+	@$(BIN)/shellcheck findings/*.sh .ci/run scripts/python
 
 hooks: .venv/.package
 	@$(BIN)/pre-commit install
