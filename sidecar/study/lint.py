@@ -25,7 +25,7 @@ _JSON_SCHEMA = {"integer": "number", "number": "number", "boolean": "bool", "str
 
 WARNINGS = frozenset((
     "action-glob", "attribute-unguarded", "attribute-unread", "attribute-unsupplied", "attribute-untyped",
-    "deny-for-role", "expression-unread", "question-unknown",
+    "deny-for-role", "expression-unread", "list-differs", "question-unknown",
 ))  # fmt: skip
 """The name of each warning, as `sidecar-check-accepts` takes them."""
 
@@ -50,11 +50,11 @@ def warnings(routes: RoutesFile, policies: Policies) -> list[str]:
 
 
 def _once(found: list[Warn]) -> Iterator[Warn]:
-    """Of an attribute that nothing supplies, the first place in each file."""
+    """Of an attribute that nothing supplies, or that a list has otherwise, the first place in each file."""
     told: set[tuple[str, str]] = set()
     for warn in found:
         key = (warn.place.file if warn.place else "", warn.text)
-        if warn.name != "attribute-unsupplied" or key not in told:
+        if warn.name not in ("attribute-unsupplied", "list-differs") or key not in told:
             yield warn
         told.add(key)
 
@@ -142,7 +142,8 @@ def _of_use(
         yield from _of_supply(use, told, policy.principal_schema, "`principal.attributes`")
     else:
         told = {each.where: each.attributes.get(attribute.name) for each in about}
-        yield from _of_supply(use, told, policy.resource_schema, f"`attributes` of {about[0].where}, or to its lookup")
+        yield from _of_supply(use, told, policy.resource_schema, about[0].remedy)
+        yield from _of_lists(use, about)
 
 
 def _of_supply(use: Use, told: Mapping[str, Supply | None], schema: Schema, remedy: str) -> Iterator[Warn]:
@@ -166,6 +167,30 @@ def _of_absence(use: Use, told: Mapping[str, Supply | None]) -> Iterator[Warn]:
             text = f"{use.attribute} may be absent ({why}), and is read without `{use.attribute.guard}`"
             yield Warn(use.place, "attribute-unguarded", text)
             return
+
+
+def _of_lists(use: Use, about: list[PolicyQuestion]) -> Iterator[Warn]:
+    """Warn of an attribute that the items of a list have otherwise than the same thing that is asked for alone: one
+    person then sees in the list what is refused alone, or the other way round."""
+    name = use.attribute.name
+    for item in (each for each in about if each.item):
+        for single in about:
+            if single.item or (kind_name(single.kind), single.action) != (kind_name(item.kind), item.action):
+                continue
+            one, other = item.attributes.get(name), single.attributes.get(name)
+            if _stands(one) != _stands(other):
+                text = (
+                    f"{use.attribute} is {_stands(one)} for {item.where} and {_stands(other)} for {single.where}, "
+                    "which may then be decided otherwise: supply it alike in both"
+                )
+                yield Warn(use.place, "list-differs", text)
+
+
+def _stands(supply: Supply | None) -> str:
+    """Tell how an attribute is supplied."""
+    if supply is None:
+        return "not supplied"
+    return f"{'optional' if supply.absent else 'required'} ({supply.type or 'without a type'})"
 
 
 def _of_type(use: Use, supply: Supply, schema: str) -> Iterator[Warn]:

@@ -1,18 +1,20 @@
 """Attributes that `routes.yaml` gives Cerbos: which attributes go with each kind and action, of which type, and whether
-always."""
+always. What is asked about the app's answer, item by item and field by field, is among the questions."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from sidecar.config.routes.file import RoutesFile
 from sidecar.gate.ask import Ask
 from sidecar.gate.identity import PrincipalRules
-from sidecar.gate.lookup import Lookup, Missing
+from sidecar.gate.lookup import Attribute, Lookup, Missing
 from sidecar.gate.references import Reference, Template
 from sidecar.gate.routing import Access
 from sidecar.gate.values import Type
+from sidecar.release.items import ItemsRule
+from sidecar.release.single import FieldsRule
 
 
 class Supply(NamedTuple):
@@ -26,13 +28,16 @@ class Supply(NamedTuple):
 
 
 class PolicyQuestion(NamedTuple):
-    """One question that the sidecar asks: for requests like `where`, about a kind and an action."""
+    """One question that the sidecar asks: for requests like `where`, about a kind and an action. `remedy` is where an
+    attribute would be added, and with `item` it is asked about each item of a list in the app's answer."""
 
     where: str
     kind: str
     action: str
     scoped: bool
     attributes: Mapping[str, Supply]
+    remedy: str
+    item: bool = False
 
 
 _NAMES = {Type.INT: "number", Type.JSON: ""}
@@ -45,12 +50,31 @@ def _name(kind: Type | None) -> str:
 def questions(routes: RoutesFile) -> list[PolicyQuestion]:
     """Every question that the routes ask."""
     return [
-        PolicyQuestion(f"{method} {route.name}", ask.kind, ask.action, ask.scope is not None, _attributes(ask, routes))
+        question
         for route in routes.table.routes
         if route.access is Access.POLICY
         for method, ask in route.asks.items()
         if method != "HEAD" or "GET" not in route.asks
+        for question in _of_method(f"{method} {route.name}", ask, routes)
     ]
+
+
+def _of_method(where: str, ask: Ask, routes: RoutesFile) -> Iterator[PolicyQuestion]:
+    attributes, remedy = _attributes(ask, routes), f"`attributes` of {where}, or to its lookup"
+    asked = PolicyQuestion(where, ask.kind, ask.action, ask.scope is not None, attributes, remedy)
+    yield asked
+    match ask.answer:
+        case ItemsRule() as rule:
+            item = asked._replace(
+                where=f"{where} (items)", kind=rule.kind, attributes=_from_items(rule),
+                remedy=f"`items.attributes` of {where}", item=True,
+            )  # fmt: skip
+            yield from (item._replace(action=action) for action in rule.actions)
+        case FieldsRule() as fields:
+            answer = asked._replace(where=f"{where} (fields)")
+            yield from (answer._replace(action=action) for action in fields.asks if action != ask.action)
+        case _:
+            pass
 
 
 def _attributes(ask: Ask, routes: RoutesFile) -> dict[str, Supply]:
@@ -71,14 +95,23 @@ def _from_request(name: str, value: Template) -> Supply:
 
 
 def _from_lookup(lookup: Lookup) -> dict[str, Supply]:
-    where = f"lookups.{lookup.name}"
-    empty = f"{where}.missing is `empty`" if lookup.missing is Missing.EMPTY else ""
+    empty = f"lookups.{lookup.name}.missing is `empty`" if lookup.missing is Missing.EMPTY else ""
+    return _from_json(f"lookups.{lookup.name}", lookup.attributes, lookup.optional, empty)
+
+
+def _from_items(rule: ItemsRule) -> dict[str, Supply]:
+    return _from_json("items", rule.attributes, rule.optional, "")
+
+
+def _from_json(
+    where: str, attributes: Mapping[str, Attribute], optional: frozenset[str], absent: str
+) -> dict[str, Supply]:
     return {
         name: Supply(
             f"{where}.attributes.{name}", _name(attribute.type),
-            f"{where}.optional names it" if name in lookup.optional else empty, f'{name}: "...:TYPE"',
+            f"{where}.optional names it" if name in optional else absent, f'{name}: "...:TYPE"',
         )
-        for name, attribute in lookup.attributes.items()
+        for name, attribute in attributes.items()
     }  # fmt: skip
 
 

@@ -268,3 +268,77 @@ def test_what_could_not_be_read_is_among_the_warnings(tmp_path: Path) -> None:
         "x.yaml: could not be read: found no mapping",
         "y.yaml:2:162: could not be read: column 12: found 'the end', expected a name [expression-unread]",
     ]
+
+
+LISTS = """\
+version: 1
+lookups:
+  doc: {url: "http://127.0.0.1:9/{id}", attributes: {owner: owner, stars: "stars:int", note: note}, optional: [note]}
+routes:
+  - path: /docs
+    resource: doc
+    actions: {GET: list}
+    items: {at: "@", id: id, attributes: {owner: owner, stars: stars, note: note}, fields: {phone: call}}
+  - {path: "/docs/{id}", resource: doc, id: "{path.id}", lookup: doc, fields: {phone: call}, actions: {GET: read}}
+"""
+
+
+def of_lists(folder: Path, *rules: dict[str, Any]) -> list[str]:
+    """The warnings for a route with `items`, and a single read of the same kind."""
+    every = rule(actions=["list", "read", "call"])
+    said = lint.warnings(routes(LISTS), parse_policies(write(folder, policy([*rules, every]))))
+    return [line.replace(f"{folder}/", "") for line in said]
+
+
+@pytest.mark.parametrize(
+    ("match", "said"),
+    [
+        ("R.attr.owner == P.id && has(R.attr.note) && R.attr.note == 'x'", [
+            "request.resource.attr.note is required (without a type) for GET /docs (items) and optional (without a type) for GET /docs/{id}, which may then be decided otherwise: supply it alike in both [list-differs]",
+        ]),
+        ("has(R.attr.stars) && R.attr.stars != 'x'", ["request.resource.attr.stars is required (without a type) for GET /docs (items) and required (number) for GET /docs/{id}"]),
+        ("R.attr.colour == 'red'", ["request.resource.attr.colour is read, and nothing supplies it: add it to `items.attributes` of GET /docs"]),
+    ],
+)  # fmt: skip
+def test_a_list_and_its_single_read_are_held_together(tmp_path: Path, match: str, said: list[str]) -> None:
+    lines = [
+        line
+        for line in of_lists(tmp_path / "p", rule("DENY", ["read"], match))
+        if "attribute-un" not in line or "colour" in line
+    ]
+    assert len(lines) == len(said), lines
+    assert all(text in line for text, line in zip(said, lines, strict=True))
+
+
+def test_an_attribute_that_only_one_of_them_has(tmp_path: Path) -> None:
+    text = LISTS.replace("owner: owner, stars: stars", "stars: stars")
+    rules = [
+        rule("DENY", ["read"], "has(R.attr.owner) && R.attr.owner != P.id"),
+        rule(actions=["list", "read", "call"]),
+    ]
+    (line,) = lint.warnings(routes(text), parse_policies(write(tmp_path / "p", policy(rules))))
+    assert (
+        "request.resource.attr.owner is not supplied for GET /docs (items) and required (without a type) for "
+        "GET /docs/{id}, which may then be decided otherwise: supply it alike in both [list-differs]"
+    ) in line
+    # no single read has that action
+    rules = [
+        rule("DENY", ["call"], "has(R.attr.owner) && R.attr.owner != P.id"),
+        rule(actions=["list", "read", "call"]),
+    ]
+    (line,) = lint.warnings(routes(text), parse_policies(write(tmp_path / "q", policy(rules))))
+    assert "for GET /docs (items) and required (without a type) for GET /docs/{id} (fields)" in line
+
+
+def test_actions_of_items_and_fields_are_asked(tmp_path: Path) -> None:
+    folder = write(tmp_path / "p", policy([rule(actions=["list", "calls"])]))
+    said = lint.warnings(routes(LISTS), parse_policies(folder))
+    assert [line.partition(",")[0] for line in said] == [
+        "GET /docs (items) asks for 'read' of 'doc'",
+        "GET /docs (items) asks for 'call' of 'doc'",
+        "GET /docs/{id} asks for 'read' of 'doc'",
+        "GET /docs/{id} (fields) asks for 'call' of 'doc'",
+    ]
+    assert "did you mean 'calls'" in said[1]
+    everything = write(tmp_path / "q", policy([rule(actions=["list", "read", "call"])]))
+    assert lint.notes(routes(LISTS), parse_policies(everything)) == []

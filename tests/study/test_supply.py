@@ -36,7 +36,48 @@ def test_each_question_with_its_attributes() -> None:
     }
     assert write[:4] == ("PUT /docs/{id:int}", "draft", "write", False)
     assert write.attributes["ok"] == Supply("attributes.ok", "bool", "", 'ok: "{body.ok:TYPE}"')
-    assert scoped == ("GET /acme", "doc", "list", True, {})
+    remedy = "`attributes` of GET /acme, or to its lookup"
+    assert scoped == ("GET /acme", "doc", "list", True, {}, remedy, False)
+
+
+LISTS = """\
+version: 1
+routes:
+  - path: /docs
+    resource: doc
+    scope: "{claims.tenant}"
+    attributes: {page: "{query.page:int}"}
+    query: [page]
+    actions: {GET: list, POST: create}
+    items: {at: "@", id: id, attributes: {owner: owner_id, n: "n:number"}, optional: [n], fields: {phone: call, a.b: call}}
+  - path: /notes
+    resource: doc
+    query: []
+    actions: {GET: list}
+    items: {at: notes, id: id, resource: note, action: view}
+  - {path: "/docs/{id}", resource: doc, id: "{path.id}", query: [], fields: {phone: call, size: read}, actions: {GET: read}}
+"""
+
+
+def test_what_is_asked_about_each_item_and_about_fields() -> None:
+    asked = questions(read_routes(LISTS, "routes.yaml", {}))
+    assert [(each.where, each.kind, each.action, each.item) for each in asked] == [
+        ("GET /docs", "doc", "list", False),
+        ("GET /docs (items)", "doc", "read", True),
+        ("GET /docs (items)", "doc", "call", True),
+        ("POST /docs", "doc", "create", False),
+        ("GET /notes", "doc", "list", False),
+        ("GET /notes (items)", "note", "view", True),
+        ("GET /docs/{id}", "doc", "read", False),
+        ("GET /docs/{id} (fields)", "doc", "call", False),
+    ]
+    assert asked[1].scoped
+    assert asked[1].attributes == {
+        "owner": Supply("items.attributes.owner", "", "", 'owner: "...:TYPE"'),
+        "n": Supply("items.attributes.n", "number", "items.optional names it", 'n: "...:TYPE"'),
+    }
+    assert asked[1].remedy == "`items.attributes` of GET /docs"
+    assert list(asked[0].attributes) == ["page"]
 
 
 def test_the_attributes_of_the_principal() -> None:

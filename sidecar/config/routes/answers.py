@@ -21,14 +21,14 @@ MAX_FIELDS = 49
 def answer_rule(method: Method) -> AnswerRule | None:
     """Return the rule for the answers to a method, None where they go out as they come. Its faults are found by
     `answer_faults`."""
-    items = _items(method)
+    items = items_of(method)
     if items is not None:
         return _items_rule(items, method)
     fields = _fields(method.value("fields"))
     return FieldsRule(fields) if fields else None
 
 
-def _items(method: Method) -> Entry | None:
+def items_of(method: Method) -> Entry | None:
     """The `items` of a method. A route has them for GET alone."""
     if method.name == "GET":
         found: Entry | None = method.value("items")
@@ -65,7 +65,7 @@ def answer_faults(method: Method) -> Iterator[Fault]:
     own = method.own
     if own is not None and own.has("items") and method.name != "GET":
         yield Fault(own.at("items"), "found it on another method, expected it on GET, whose answer is the list")
-    items = _items(method)
+    items = items_of(method)
     if items is None:
         yield from _field_faults(method.value("fields"), method.at("fields"))
         return

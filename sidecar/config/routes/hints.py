@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 
+from sidecar.config.routes.answers import items_of
 from sidecar.config.routes.methods import Method
 from sidecar.config.shapes import Mark, Reader
 from sidecar.gate.lookup import ResourceField
 from sidecar.gate.references import Reference, ReferenceSource
 from sidecar.gate.routing import Pattern, Segment, Variable
 from sidecar.gate.values import Type
+from sidecar.release.items import LINES
+from sidecar.wire.grammar import SAFE_METHODS
 
+_PAGING = re.compile(
+    r"(?:^|[^a-z])(?:page|per_?page|page_?size|limit|offset|skip|top|start|cursor|after|before|next|size)s?(?:$|[^a-z])",
+    re.IGNORECASE,
+)
+"""Names of parameters by which apps give a list page by page."""
 _CANONICAL = frozenset((Pattern.INT, Pattern.UUID, Pattern.SLUG))
 
 
 def hint(methods: Sequence[Method], reader: Reader) -> None:
-    """Warn of a query that goes further than the rule, and of ids in another spelling; each once for a route."""
+    """Warn of a query that goes further than the rule, of what tells of hidden items and fields, and of ids in another
+    spelling; each once for a route."""
     found: dict[tuple[Mark, str], list[str]] = {}
     for method in methods:
-        for warning in (*_open_query(method), *_respelled(method)):
+        for warning in (*_open_query(method), *_searchable(method), *_uncounted(method), *_respelled(method)):
             found.setdefault(warning, []).append(method.name)
     for (mark, message), names in found.items():
         reader.warn(mark, f"{', '.join(names)} {methods[0].entry['path']}: {message}")
@@ -32,6 +42,32 @@ def _open_query(method: Method) -> Iterator[tuple[Mark, str]]:
             method.entry.mark,
             f"the rule depends on the query ({', '.join(method.open_query)}), and a client may send every other "
             f"parameter too, expected `query: [{listed}]` with all that the app needs, or `query: any`",
+        )
+
+
+def _searchable(method: Method) -> Iterator[tuple[Mark, str]]:
+    """Warn where a client may ask the app for what a hidden field holds, by any parameter that the app has."""
+    items = items_of(method)
+    fields, mark = (method.value("fields"), method.at("fields")) if items is None else (items["fields"], items.mark)
+    if fields and method.value("query") is None and method.name in SAFE_METHODS:
+        yield (
+            mark,
+            f"a client may send every parameter, and so search or sort by what is hidden ({', '.join(fields)}), "
+            "expected `query: […]` with the names that do neither, or `query: any`",
+        )
+
+
+def _uncounted(method: Method) -> Iterator[tuple[Mark, str]]:
+    """Warn where an answer in pages is likely to say how many items there are, those that are hidden among them."""
+    items, query = items_of(method), method.value("query")
+    if items is None or items.has("total") or items["at"] in ((), LINES) or not isinstance(query, list):
+        return
+    pages = next(filter(_PAGING.search, query), None)
+    if pages is not None:
+        yield (
+            items.mark,
+            f"the app gives pages ({pages}), and most say with them how many there are, what is hidden included: "
+            "expected `total: […]` with the names of such numbers, or `total: []` where there is none",
         )
 
 

@@ -83,3 +83,38 @@ def test_an_id_that_has_several_spellings_is_told(route: str, place: str, narrow
 def test_an_id_that_the_lookup_takes_from_the_path_is_told_too() -> None:
     (warning,) = warnings("path: '/{id}', resource: r, id: '{path.id}', lookup: other, actions: {GET: a}")
     assert "expected `{id:int}`, or `echo` in lookups.other" in warning
+
+
+LIST = "path: /x, resource: r, actions: {GET: list, POST: create}"
+
+
+@pytest.mark.parametrize(
+    ("route", "methods", "fields"),
+    [
+        (f"{LIST}, items: {{at: '@', id: id, fields: {{phone: call, a.b: see}}}}", "GET", "phone, a.b"),
+        ("path: /x, resource: r, actions: {GET: read, PATCH: update}, fields: {phone: call}", "GET", "phone"),
+        ("path: /x, resource: r, actions: {GET: {action: read, fields: {phone: call}}}", "GET", "phone"),
+    ],
+)
+def test_a_hidden_field_that_may_be_searched_is_told(route: str, methods: str, fields: str) -> None:
+    (warning,) = warnings(route)
+    assert (
+        f"{methods} /x: a client may send every parameter, and so search or sort by what is hidden ({fields})"
+        in warning
+    )
+    for said in ("any", "[]", "[page]"):
+        assert warnings(f"{route}, query: {said}") == []
+
+
+def test_numbers_of_pages_that_nothing_names_are_told() -> None:
+    route = f"{LIST}, query: [q, 'PAGE'], items: {{at: data"
+    for name in ("page", "_page", "per_page", "pageSize", "page-size", "limit", "$skip", "_next", "page[size]"):
+        (warning,) = warnings(f"{route}, id: id}}".replace("PAGE", name))
+        assert f"GET /x: the app gives pages ({name}), and most say with them how many there are" in warning
+        assert "expected `total: […]`" in warning
+    for more in (", total: meta.total", ", total: [header.x-count]", ", total: []"):
+        assert warnings(f"{route}, id: id{more}}}".replace("PAGE", "page")) == []
+    for other in ("homepage", "sort", "resize"):
+        assert warnings(f"{route}, id: id}}".replace("PAGE", other)) == []
+    assert warnings(f"{LIST}, query: [page], items: {{at: '@', id: id}}") == []
+    assert warnings(f"{LIST}, query: [page], items: {{at: lines, id: id}}") == []
