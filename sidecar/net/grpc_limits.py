@@ -11,6 +11,8 @@ MAX_CALLS = 1024
 """Calls at once on one connection, as its settings tell a client."""
 MAX_MESSAGE = 4 * 1024 * 1024
 """Bytes of a question; gRPC's own default."""
+MAX_UNSENT = 4 * 1024 * 1024
+"""Bytes that wait for one client; with more it is given up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +25,8 @@ class GrpcLimits:
     """From the beginning of a call to the end of its question, and from the first byte of a frame to its last."""
     answer: float = 60.0
     """How long a client may leave an answer where it is."""
+    silence: float = 3600.0
+    """How long a call of many messages may say nothing: another proxy's app may take its time."""
     idle: float = 3600.0
     """Without a call; Envoy's own time for connections that it does not use, so that it goes first."""
     young: float = 2.0
@@ -35,6 +39,10 @@ class GrpcLimits:
     """Of all connections; each may have as many as the others leave free."""
     held: int = 16 * MAX_MESSAGE
     """Bytes of questions, of all connections; each may hold as many as the others leave free."""
+    message: int = MAX_MESSAGE
+    """Of one message."""
+    unsent: int = MAX_UNSENT
+    """Bytes that wait for one client; with more it is given up."""
     tick: float = 1.0
     """How exact the times above are."""
 

@@ -12,14 +12,20 @@ from collections.abc import Mapping
 from typing import cast
 
 from sidecar.net.grpc_limits import GrpcLimits, GrpcPlaces
-from sidecar.net.grpc_server_connection import Handler, ServerConnection
+from sidecar.net.grpc_server_connection import NO_TALKS, Handler, ServerConnection
+from sidecar.net.grpc_server_stream import StreamHandler
 
 
 class GrpcServer:
-    """Answers the calls of everybody who connects. `handlers` are by path, as `/package.Service/Method`."""
+    """Answers the calls of everybody who connects. `handlers` are by path, as `/package.Service/Method`, and so are
+    `talks`, the methods of many messages."""
 
-    def __init__(self, handlers: Mapping[bytes, Handler], limits: GrpcLimits | None = None) -> None:
+    def __init__(
+        self, handlers: Mapping[bytes, Handler], limits: GrpcLimits | None = None,
+        talks: Mapping[bytes, StreamHandler] = NO_TALKS,
+    ) -> None:  # fmt: skip
         self._handlers = handlers
+        self._talks = talks
         self._limits = limits or GrpcLimits()
         self._none = asyncio.Event()
         self._connections: set[ServerConnection] = set()
@@ -31,7 +37,7 @@ class GrpcServer:
         places = GrpcPlaces(self._limits, loop)
         self._connections = cast(set[ServerConnection], places.connections)
         serve = loop.create_unix_server if sock.family == socket.AF_UNIX else loop.create_server
-        self._server = await serve(lambda: ServerConnection(self._handlers, places, self._lost), sock=sock)
+        self._server = await serve(lambda: ServerConnection(self._handlers, places, self._lost, self._talks), sock=sock)
 
     async def stop(self, within: float) -> None:
         """Take no more connections, let every client know, and give what is under way so many seconds."""

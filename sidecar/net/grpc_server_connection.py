@@ -1,4 +1,4 @@
-"""Calls of gRPC on one HTTP/2 connection of a server: one message in and one out.
+"""Calls of gRPC on one HTTP/2 connection of a server: one message in and one out, or many each way.
 
 A client that stops waiting for an answer ends its call.
 """
@@ -13,6 +13,7 @@ from typing import cast
 
 from sidecar.net.grpc_limits import MAX_CALLS, MAX_MESSAGE, GrpcPlaces
 from sidecar.net.grpc_outbox import Outbox
+from sidecar.net.grpc_server_stream import ServerStream, StreamHandler
 from sidecar.wire import grpc, http2
 from sidecar.wire.grpc import CallFailed, Status
 from sidecar.wire.hpack import DEFAULT_TABLE, BlockReader
@@ -26,16 +27,22 @@ MAX_BLOCK = 16 * 1024
 """Bytes of a block of headers."""
 MAX_RESETS = 2 * MAX_CALLS
 """Calls that a client may end itself, more than it let come to an answer."""
-MAX_UNSENT = 4 * 1024 * 1024
-"""Bytes that wait for one client; with more it is given up."""
+SLACK = 64 * 1024
+"""Bytes that a client may send beyond a message: those that it is told of once they are so many."""
 
 Handler = Callable[[bytes], Awaitable[bytes]]
 """Answers one message. Raises CallFailed for a call that ends without an answer."""
 
-_HELLO = opening(
-    (http2.MAX_CONCURRENT_STREAMS, MAX_CALLS), (http2.INITIAL_WINDOW_SIZE, MAX_MESSAGE + 64),
-    (http2.MAX_HEADER_LIST_SIZE, MAX_BLOCK),
-)  # fmt: skip
+
+def _hello(message: int) -> bytes:
+    """First frames of a server that takes messages of so many bytes."""
+    return opening(
+        (http2.MAX_CONCURRENT_STREAMS, MAX_CALLS), (http2.INITIAL_WINDOW_SIZE, message + SLACK),
+        (http2.MAX_HEADER_LIST_SIZE, MAX_BLOCK),
+    )  # fmt: skip
+
+
+_HELLO = _hello(MAX_MESSAGE)
 _DRAINED = b"\0drained"
 _SMALL = 64
 """Bytes of a frame that costs more than it carries."""
@@ -60,23 +67,30 @@ class ServerCall:
         self.task: asyncio.Task[None] | None = None
 
 
+NO_TALKS: Mapping[bytes, StreamHandler] = {}
+
+
 class ServerConnection(asyncio.Protocol):
-    """One connection of a client. `handlers` are by path, `places` what it shares with the others of its server, and
-    `lost` is told of its end."""
+    """One connection of a client. `handlers` are by path, as are `talks`, the methods of many messages. `places`
+    are what it shares with the others of its server, and `lost` is told of its end."""
 
     transport: asyncio.Transport
     owner = ""
 
-    def __init__(self, handlers: Mapping[bytes, Handler], places: GrpcPlaces, lost: Callable[[], None]) -> None:
+    def __init__(
+        self, handlers: Mapping[bytes, Handler], places: GrpcPlaces, lost: Callable[[], None],
+        talks: Mapping[bytes, StreamHandler] = NO_TALKS,
+    ) -> None:  # fmt: skip
         self._handlers = handlers
+        self._talks = talks
         self._places = places
         self._limits = places.limits
         self._ticker = places.ticker
         self._lost = lost
         self._loop = asyncio.get_running_loop()
         self._blocks = BlockReader(DEFAULT_TABLE, _KNOWN_BLOCKS)
-        self._calls: dict[int, ServerCall] = {}
-        self._outbox = Outbox(self._loop, MAX_UNSENT)
+        self._calls: dict[int, ServerCall | ServerStream] = {}
+        self._outbox = Outbox(self._loop, places.limits.unsent)
         self._write = self._outbox.write
         self._windows = SendWindows(self._calls, self._write, sent=self._end_answer)
         self._http2 = Http2Connection(
@@ -101,7 +115,7 @@ class ServerConnection(asyncio.Protocol):
         places.connections.add(self)
         self._used = self._partial_since = self._ticker.now
         self.deadline = self._ticker.now + limits.greeting
-        self.transport.write(_HELLO)
+        self.transport.write(_HELLO if limits.message == MAX_MESSAGE else _hello(limits.message))
 
     def data_received(self, data: bytes) -> None:
         try:
@@ -159,7 +173,9 @@ class ServerConnection(asyncio.Protocol):
 
     def _expire_calls(self, now: float) -> None:
         for stream, call in list(self._calls.items()):
-            if call.task is None and now - call.since >= self._limits.question:
+            if isinstance(call, ServerStream):
+                self._expire_stream(stream, call, now)
+            elif call.task is None and now - call.since >= self._limits.question:
                 self._fail(stream, CallFailed(Status.DEADLINE_EXCEEDED, "the question does not end"))
                 self._write(http2.rst_stream(stream, http2.NO_ERROR))
             elif call.unsent and now - call.since >= self._limits.answer:
@@ -216,9 +232,14 @@ class ServerConnection(asyncio.Protocol):
         if not fields.get(b"content-type", b"").startswith(grpc.CONTENT_TYPE):
             self._write(http2.frame(HEADERS, _END, stream, grpc.UNSUPPORTED_MEDIA_TYPE))
             return
-        handler = self._handlers.get(fields.get(b":path", b""))
+        path = fields.get(b":path", b"")
+        handler = self._handlers.get(path)
         if handler is None or fields.get(b":method") != b"POST":
-            self._write_failure(stream, CallFailed(Status.UNIMPLEMENTED, "no such method"))
+            talk = self._talks.get(path)
+            if talk is not None and handler is None and fields.get(b":method") == b"POST":
+                self._start_stream(stream, talk, ended)
+            else:
+                self._write_failure(stream, CallFailed(Status.UNIMPLEMENTED, "no such method"))
             return
         self._places.calls += 1
         call = self._calls[stream] = ServerCall(handler, self._ticker.now)
@@ -235,7 +256,11 @@ class ServerConnection(asyncio.Protocol):
                 raise ProtocolError(f"data of the stream {stream}")
             return  # of a call that has ended
         if call.task is not None:
+            if isinstance(call, ServerStream) and not call.ended:
+                self._hear(stream, call, data, ended)
+                return
             raise ProtocolError("data after the end")
+        assert isinstance(call, ServerCall)  # noqa: S101 - for the type checker: every stream has its task
         if ended:
             self._hold(stream, call, data)
             if stream in self._calls:
@@ -291,8 +316,8 @@ class ServerConnection(asyncio.Protocol):
         call.size += size
         self._holds += size
         self._places.held += size
-        if call.size > MAX_MESSAGE + grpc.PREFIX:
-            why = f"over {MAX_MESSAGE} bytes"
+        if call.size > self._limits.message + grpc.PREFIX:
+            why = f"over {self._limits.message} bytes"
         elif not self._places.has_bytes_for(self._holds):
             why = "too many questions at once"
         else:
@@ -344,6 +369,12 @@ class ServerConnection(asyncio.Protocol):
 
     def _end_answer(self, stream: int) -> None:
         """All of an answer that had to wait is sent."""
+        call = self._calls[stream]
+        if isinstance(call, ServerStream):
+            call.since = self._ticker.now
+            if call.finished:
+                self._end_stream(stream, call)
+            return
         self._write(http2.frame(HEADERS, _END, stream, grpc.TRAILERS_OK))
         self._end(stream)
 
@@ -352,6 +383,104 @@ class ServerConnection(asyncio.Protocol):
         if stream in self._calls:
             self._write_failure(stream, error)
             self._end(stream)
+
+    # --- calls of many messages ---
+
+    def _start_stream(self, stream: int, talk: StreamHandler, ended: bool) -> None:
+        self._places.calls += 1
+        self._used = now = self._ticker.now
+        call = self._calls[stream] = ServerStream(
+            now, self._limits.message, lambda message: self._send(stream, call, message),
+            lambda size: self._give_back(stream, call, size),
+        )  # fmt: skip
+        self.deadline = min(self.deadline, now)
+        call.ended = ended
+        call.task = self._loop.create_task(self._talk(stream, call, talk))
+
+    async def _talk(self, stream: int, call: ServerStream, talk: StreamHandler) -> None:
+        try:
+            await talk(call)
+        except CallFailed as error:
+            failed = error
+        except Exception:
+            log.exception("a call failed")
+            failed = CallFailed(Status.INTERNAL)
+        else:
+            if stream in self._calls:
+                self._resets = max(0, self._resets - 1)
+                call.finished = True
+                if not call.unsent:
+                    self._end_stream(stream, call)
+            return
+        if stream in self._calls:
+            self._fail_stream(stream, call, failed)
+
+    def _hear(self, stream: int, call: ServerStream, data: bytes, ended: bool) -> None:
+        """Take a part of what a client says."""
+        size = len(data)
+        call.size += size
+        self._holds += size
+        self._places.held += size
+        try:
+            whole = call.hear(data, ended, self._ticker.now)
+        except CallFailed as error:
+            self._fail_stream(stream, call, error)
+            return
+        if call.size > self._limits.message + SLACK or not self._places.has_bytes_for(self._holds):
+            self._fail_stream(stream, call, CallFailed(Status.RESOURCE_EXHAUSTED, "too many questions at once"))
+        elif not whole and size < _SMALL:
+            self._spend(1)
+
+    def _give_back(self, stream: int, call: ServerStream, size: int) -> None:
+        """A message is done with: its client may send as much again."""
+        if stream not in self._calls:
+            return
+        call.size -= size
+        self._holds -= size
+        self._places.held -= size
+        call.owed += size
+        if call.owed >= SLACK and not call.ended:
+            self._write(http2.window_update(stream, call.owed))
+            call.owed = 0
+
+    def _send(self, stream: int, call: ServerStream, message: bytes) -> None:
+        """Send a message of a call, unless that has ended."""
+        if stream not in self._calls:
+            return
+        call.since = self._ticker.now
+        if not call.answered:
+            call.answered = True
+            self._write(http2.frame(HEADERS, END_HEADERS, stream, grpc.RESPONSE_HEADERS))
+        data = grpc.prefixed(message)
+        if not call.unsent and self._windows.take(len(data), call):
+            call.more -= len(data)
+            self._write(http2.frame(DATA, 0, stream, data))
+            return
+        self._windows.add(stream, call, data)
+        self._outbox.bound(self._windows.waiting)
+
+    def _expire_stream(self, stream: int, call: ServerStream, now: float) -> None:
+        limits, silent = self._limits, now - call.since
+        patience = limits.answer if call.unsent else limits.question if call.waits else limits.silence
+        if silent >= patience:
+            self._fail_stream(stream, call, CallFailed(Status.DEADLINE_EXCEEDED, "the call does not go on"))
+
+    def _fail_stream(self, stream: int, call: ServerStream, error: CallFailed) -> None:
+        """End a call otherwise than well; what of its answer waits is left out."""
+        block = grpc.trailers(error) if call.answered else grpc.trailers_only(error)
+        self._write(http2.frame(HEADERS, _END, stream, block) + http2.rst_stream(stream, http2.NO_ERROR))
+        if call.task is not None and not call.task.done():
+            call.task.cancel()
+        self._end(stream)
+
+    def _end_stream(self, stream: int, call: ServerStream) -> None:
+        """All is said, and sent."""
+        block = grpc.TRAILERS_OK if call.answered else grpc.RESPONSE_HEADERS + grpc.TRAILERS_OK
+        self._write(http2.frame(HEADERS, _END, stream, block))
+        if not call.ended:
+            # RFC 9113 section 8.1: what the client might still say is not wanted
+            self._write(http2.rst_stream(stream, http2.NO_ERROR))
+        self._end(stream)
 
     def _write_failure(self, stream: int, error: CallFailed) -> None:
         self._write(http2.frame(HEADERS, _END, stream, grpc.trailers_only(error)))

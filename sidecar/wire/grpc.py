@@ -103,7 +103,12 @@ UNSUPPORTED_MEDIA_TYPE = literal(b":status", b"415")
 
 def trailers_only(error: CallFailed) -> bytes:
     """The only block of an answer without a message."""
-    block = RESPONSE_HEADERS + literal(b"grpc-status", b"%d" % error.status)
+    return RESPONSE_HEADERS + trailers(error)
+
+
+def trailers(error: CallFailed) -> bytes:
+    """The last block of an answer that was begun."""
+    block = literal(b"grpc-status", b"%d" % error.status)
     if error.detail:
         block += literal(b"grpc-message", quote(error.detail[:100], safe=" ")[:120].encode("ascii"))
     return block

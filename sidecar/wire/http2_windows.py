@@ -63,6 +63,14 @@ class SendWindows:
         self._ready.append(number)
         self._send_ready()
 
+    def add(self, number: int, stream: Outgoing, data: bytes) -> None:
+        """The same for a body that goes on: after what of it waits already."""
+        if stream.unsent:
+            stream.unsent += data
+            self.waiting += len(data)
+        else:
+            self.wait(number, stream, data)
+
     def forget(self, number: int, stream: Outgoing) -> None:
         """The stream has ended before its body was sent."""
         self.waiting -= len(stream.unsent)
@@ -102,19 +110,24 @@ class SendWindows:
                 self._send_some(number, stream)
 
     def _send_some(self, number: int, stream: Outgoing) -> None:
-        while stream.unsent:
-            size = min(len(stream.unsent), self._window, self._initial + stream.more, MAX_FRAME)
+        data, at = stream.unsent, 0
+        while at < len(data):
+            size = min(len(data) - at, self._window, self._initial + stream.more, MAX_FRAME)
             if size <= 0:
                 if self._window > 0:
                     self._stalled[number] = None
                 else:
                     self._ready.appendleft(number)
-                return
-            part, stream.unsent = stream.unsent[:size], stream.unsent[size:]
+                break
+            part, at = data[at : at + size], at + size
             self._window -= size
             self.waiting -= size
             stream.more -= size
-            self._write(http2.frame(http2.DATA, 0 if stream.unsent else self._last, number, part))
+            self._write(http2.frame(http2.DATA, self._last if at == len(data) else 0, number, part))
+        # cut once: a long body has many frames
+        stream.unsent = data[at:]
+        if stream.unsent:
+            return
         if self._sent is not None:
             self._sent(number)
 

@@ -14,10 +14,11 @@ from hpack import Decoder, Encoder
 from sidecar.net.grpc_limits import GrpcLimits
 from sidecar.net.grpc_server import GrpcServer
 from sidecar.net.grpc_server_connection import ServerConnection
+from sidecar.net.grpc_server_stream import Conversation
 from sidecar.wire.grpc import CallFailed, Status
 from sidecar.wire.http2 import PREFACE
 
-PATH = "/a.B/C"
+PATH, TALK = "/a.B/C", "/a.B/Talk"
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM = ACK = 1
 END_HEADERS = 4
@@ -71,6 +72,25 @@ class World:
     async def fail(self, data: bytes) -> bytes:
         raise CallFailed(Status.NOT_FOUND, "nothing: \u20ac")
 
+    async def talk(self, call: Conversation) -> None:
+        """Say each message twice; end badly at `fail`, and forget itself at `bug`."""
+        self.begun += 1
+        try:
+            while (heard := await call.receive()) is not None:
+                if heard == b"fail":
+                    raise CallFailed(Status.ABORTED, "said so")
+                if heard == b"bug":
+                    raise RuntimeError(heard)
+                if heard == b"end":
+                    return
+                if heard == b"wait":
+                    await self.go_on.wait()
+                call.send(heard)
+                call.send(heard)
+        except asyncio.CancelledError:
+            self.cancelled += 1
+            raise
+
     async def bug(self, data: bytes) -> bytes:
         raise RuntimeError(data)
 
@@ -81,6 +101,7 @@ async def serving(**limits: float) -> AsyncIterator[World]:
     made.server = GrpcServer(
         {PATH.encode(): made.echo, b"/a.B/Wait": made.wait, b"/a.B/Fail": made.fail, b"/a.B/Bug": made.bug},
         GrpcLimits(**limits),  # type: ignore[arg-type]
+        {TALK.encode(): made.talk},
     )
     sock = socket.create_server(("127.0.0.1", 0))
     made.port = sock.getsockname()[1]
@@ -110,6 +131,16 @@ class Wire:
         fields = [(name, path if name == ":path" else value) for name, value in REQUEST]
         block = self.encoder.encode([*fields, *more])
         self.send(frame(HEADERS, END_HEADERS, stream, block), frame(DATA, END_STREAM, stream, message(data)))
+
+    def begin(self, stream: int, data: bytes = b"", path: str = TALK) -> None:
+        """Open a call, and say these bytes of its body."""
+        fields = [(name, path if name == ":path" else value) for name, value in REQUEST]
+        self.send(frame(HEADERS, END_HEADERS, stream, self.encoder.encode(fields)))
+        self.say(stream, data)
+
+    def say(self, stream: int, data: bytes) -> None:
+        """Send bytes of the body of a call, in as many frames as they need."""
+        self.send(*(frame(DATA, 0, stream, data[at : at + 16384]) for at in range(0, len(data), 16384)))
 
     async def next(self) -> tuple[int, int, int, bytes]:
         """The next frame: kind, flags, stream, payload. Raises IncompleteReadError at the end."""

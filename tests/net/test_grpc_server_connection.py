@@ -12,8 +12,8 @@ from hpack import Encoder
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sidecar.net.grpc_limits import MAX_CALLS, GrpcLimits, GrpcPlaces
-from sidecar.net.grpc_server_connection import MAX_BLOCK, MAX_RESETS, MAX_UNSENT, ServerConnection
+from sidecar.net.grpc_limits import MAX_CALLS, MAX_UNSENT, GrpcLimits, GrpcPlaces
+from sidecar.net.grpc_server_connection import MAX_BLOCK, MAX_RESETS, ServerConnection
 from sidecar.wire import http2_connection
 from sidecar.wire.http2 import PREFACE
 from tests.counting import instructions
