@@ -97,9 +97,24 @@ class Proxy:
         body = ClientBody(head.headers if head.length else [], receive)
         permit = await self._door.admit(visit, body.whole)
         if isinstance(permit, Forward):
-            await self._forward(permit, visit, body, send)
+            if permit.given is None:
+                await self._forward(permit, visit, body, send)
+            else:
+                await send_whole(await self._given(permit, permit.given, visit), send)
         else:
             await send_whole(permit, send)
+
+    async def _given(self, permit: Forward, given: HeldAnswer, visit: Visit) -> Answer:
+        """Answer in place of the app, and record it."""
+        settled = await settle_whole(permit, given._replace(headers=_with_marks(given.headers, permit)))
+        if isinstance(settled, Refuse):
+            self._door.record(visit, permit, status_of(settled.code), settled.code, settled.detail)
+            return self._door.refusals.whole(permit, settled.code, visit.raw)
+        self._door.record(visit, permit, settled.status)
+        cookies = [(b"set-cookie", cookie) for cookie in permit.cookies]
+        body = settled.body or b""
+        length = (b"content-length", str(len(body)).encode("ascii"))
+        return Answer(settled.status, [*settled.headers, *cookies, length], body)
 
     async def _forward(self, permit: Forward, visit: Visit, body: ClientBody, send: Send) -> None:
         status, response = 500, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sidecar.gate.narrowing import Push
 from sidecar.gate.obligation import AnswerRule
 from sidecar.gate.query import QueryRule
 from sidecar.gate.references import ReferenceSource, Template
@@ -19,7 +20,8 @@ class Ask:
 
     `action` is "" where no policy is asked. `query` is None where nothing is said of the query, `set_query` are the
     parameters that the sidecar puts in. `needs_body`: a reference reads the body, of at most `max_body` bytes.
-    `answer` is the rule for the body of the app's answer, None where it goes out as it comes.
+    `answer` is the rule for the body of the app's answer, None where it goes out as it comes; `push` says how the app
+    can be asked for less of it.
     """
 
     action: str = ""
@@ -35,6 +37,7 @@ class Ask:
     open_query: tuple[str, ...] = ()
     """Parameters that the rule reads or sets, where nothing is said of the others."""
     answer: AnswerRule | None = None
+    push: Push | None = None
     has_optional: bool = field(init=False)
     """True if an attribute may be left out."""
 

@@ -20,7 +20,8 @@ from sidecar.gate.decision_cache import DecisionCache, key_of
 from sidecar.gate.forwarded import client_of
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, masked_code
-from sidecar.gate.obligation import AnswerItem, AnswerRule, KeepPrivate, Obligation, Reduce
+from sidecar.gate.narrowing import ListQuestion, Narrowed, Plans, Push
+from sidecar.gate.obligation import AnswerItem, AnswerRule, HeldAnswer, KeepPrivate, Obligation, Reduce
 from sidecar.gate.origin import require_own_origin
 from sidecar.gate.own import ASSERTION
 from sidecar.gate.query import admitted, with_values
@@ -131,6 +132,18 @@ def without_conditions(request: Request) -> Request:
     return request._replace(method="GET" if request.method == "HEAD" else request.method, headers=headers)
 
 
+def _narrower(request: Request, narrowed: Narrowed) -> Request:
+    """The request with what narrows it: parameters that the client's query has not, and headers in the place of a
+    client's."""
+    if narrowed.parameters:
+        request = _with_query(request, with_values(request.query, narrowed.parameters))
+    if narrowed.headers:
+        names = {name for name, _ in narrowed.headers}
+        kept = [header for header in request.headers if header[0] not in names]
+        request = request._replace(headers=[*kept, *narrowed.headers])
+    return request
+
+
 def _tell(facts: Facts, action: str, answer: PdpAnswer) -> None:
     facts.call_id = answer.call_id
     if answer.results:
@@ -171,15 +184,16 @@ def _with_own_query(request: Request, ask: Ask, material: Material) -> Request:
 class Gate:
     """Decides requests. `now` gives Unix seconds, `timer` monotonic seconds. With `shadow` everything is forwarded,
     and the permit says what would have been refused. `sources` are asked in order for the token of a request that has
-    no Authorization."""
+    no Authorization. Without `plans` no list is narrowed, and nobody searches by a field that is hidden from some."""
 
     def __init__(
         self, rules: Rules, hooks: Lookups, pdp: PDP, *, now: Clock, timer: Clock, sign: Sign | None = None,
-        shadow: bool = False, sources: tuple[TokenSource, ...] = (),
+        shadow: bool = False, sources: tuple[TokenSource, ...] = (), plans: Plans | None = None,
     ) -> None:  # fmt: skip
         self.rules = rules
         self._hooks = hooks
         self._pdp = pdp
+        self._plans = plans
         self._readings = Readings()
         self._now = now
         self._timer = timer
@@ -243,11 +257,19 @@ class Gate:
             request = _with_own_query(request, ask, Material(request, match.path, principal))
         if route.access is _AUTHENTICATED:
             return self._permit(evaluation, request, _BY_TOKEN)
-        enter(("lookup", timer()))
+        return await self._permit_by_policy(evaluation, request, match, ask, read_body)
+
+    async def _permit_by_policy(
+        self, evaluation: _Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody | None
+    ) -> Forward:
+        evaluation.marks.append(("lookup", self._timer()))
         resource = await self._resource(evaluation, request, match, ask, read_body)
-        enter(("decision", timer()))
-        obligations = await self._ask(evaluation, principal, resource, ask.answer)
-        return self._permit(evaluation, request, _BY_POLICY, obligations)
+        evaluation.marks.append(("decision", self._timer()))
+        if ask.answer is not None and not self._shadow:
+            return await self._permit_reduced(evaluation, request, resource, ask, ask.answer)
+        # shadow changes nothing of what the app answers
+        await self._ask(evaluation, resource)
+        return self._permit(evaluation, request, _BY_POLICY)
 
     async def identify(self, request: Request, rules: Rules, extra_origins: frozenset[str] = NOBODY) -> Identified:
         """Find who sent a request, by its bearer token or by its session. Pages of `extra_origins` may use a session
@@ -333,14 +355,9 @@ class Gate:
             attributes |= self._readings.attributes(call, await self._hooks.ask(call))
         return Resource(kind, resource_id, ask.action, attributes, (), scope)
 
-    async def _ask(
-        self, evaluation: _Evaluation, principal: Principal, resource: Resource, rule: AnswerRule | None
-    ) -> tuple[Obligation, ...]:
-        """Ask about the request, and return what `rule` demands of the app's answer."""
-        if rule is not None and not self._shadow:
-            return (await self._ask_with(evaluation, principal, resource, rule),)
-        # shadow changes nothing of what the app answers
-        facts, cache = evaluation.facts, evaluation.rules.decisions
+    async def _ask(self, evaluation: _Evaluation, resource: Resource) -> None:
+        facts, cache, principal = evaluation.facts, evaluation.rules.decisions, evaluation.principal
+        assert principal is not None  # noqa: S101 - for the type checker
         if cache is None:
             allowed = await self._decided(facts, principal, resource)
         else:
@@ -355,13 +372,13 @@ class Gate:
                 cache.keep(key, principal, (allowed, facts.call_id, facts.policy), asked, since)
         if not allowed:
             raise Refused(Code.DENIED_BY_POLICY)
-        return ()
 
-    async def _ask_with(
-        self, evaluation: _Evaluation, principal: Principal, resource: Resource, rule: AnswerRule
-    ) -> Reduce:
-        """Ask about the request, and about what its rule for the answer needs to know of the same resource."""
-        facts = evaluation.facts
+    async def _permit_reduced(
+        self, evaluation: _Evaluation, request: Request, resource: Resource, ask: Ask, rule: AnswerRule
+    ) -> Forward:
+        """Ask about the request, and permit it with what its rule demands of the answer."""
+        facts, principal = evaluation.facts, evaluation.principal
+        assert principal is not None  # noqa: S101 - for the type checker
         more = tuple(action for action in rule.asks if action != resource.action)
         question = self._question(facts, principal, (resource._replace(more_actions=more),))
         answer = await self._pdp.check(question)
@@ -370,6 +387,8 @@ class Gate:
         if resource.action not in allowed:
             raise Refused(Code.DENIED_BY_POLICY)
         evaluation.obligations = tuple([_unstored(obligation) for obligation in evaluation.obligations])
+        await self._require_open(question, rule.searched(request.query), resource.scope)
+        narrowed = await self._narrowed(question, ask.push, resource.scope, request.query)
 
         async def judge_items(items: Sequence[AnswerItem]) -> list[frozenset[str]]:
             resources = [
@@ -379,7 +398,27 @@ class Gate:
             asked = self._question(facts, principal, tuple(resources))
             return granted(asked, await self._pdp.check(asked))
 
-        return Reduce(rule, judge_items, allowed)
+        reduce = Reduce(rule, judge_items, allowed, narrowed.pushed if ask.push is not None else "")
+        request = _narrower(without_conditions(request), narrowed)
+        return self._permit(
+            evaluation, request, _BY_POLICY, (reduce,), given=rule.nothing if narrowed.nothing else None
+        )
+
+    async def _require_open(self, question: Question, fields: Sequence[tuple[str, str]], scope: str) -> None:
+        """See that a query searches and sorts by no field that its sender may not see on every item: the order of what
+        comes back tells what is hidden. Raises Refused(QUERY_NOT_ALLOWED)."""
+        for kind, action in fields:
+            asked = ListQuestion(question.request_id, question.principal, kind, action, scope, question.trace)
+            if self._plans is None or not await self._plans.all_allowed(asked):
+                raise Refused(
+                    Code.QUERY_NOT_ALLOWED, f"a field that needs {action!r}, which is not allowed on every {kind!r}"
+                )
+
+    async def _narrowed(self, question: Question, push: Push | None, scope: str, query: bytes) -> Narrowed:
+        if push is None or self._plans is None:
+            return Narrowed()
+        asked = ListQuestion(question.request_id, question.principal, push.kind, push.action, scope, question.trace)
+        return await self._plans.narrow(asked, push, query)
 
     async def _decided(self, facts: Facts, principal: Principal, resource: Resource) -> bool:
         question = self._question(facts, principal, (resource,))
@@ -395,10 +434,8 @@ class Gate:
 
     def _permit(
         self, evaluation: _Evaluation, request: Request, ground: Ground, obligations: tuple[Obligation, ...] = (),
-        would_refuse: Code | None = None,
+        would_refuse: Code | None = None, given: HeldAnswer | None = None,
     ) -> Forward:  # fmt: skip
-        if obligations:
-            request = without_conditions(request)
         headers, principal, to_app = request.headers, evaluation.principal, evaluation.to_app
         trace = evaluation.facts.trace
         if trace is not None:
@@ -412,7 +449,7 @@ class Gate:
             request.method.encode("ascii"), request.target, tuple(headers), ground, evaluation.facts,
             principal.expires if principal is not None else None, would_refuse, evaluation.reply_headers,
             evaluation.recheck, evaluation.cookies, obligations + evaluation.obligations,
-            evaluation.rules.table.reserved,
+            evaluation.rules.table.reserved, given,
         )  # fmt: skip
 
     def _identity_headers(self, principal: Principal, to_app: ToApp | None, *, enforced: bool) -> list[Header]:

@@ -43,10 +43,11 @@ def masked_code(refused: Refused, missing: Missing | None) -> Code | None:
 
 
 class Attribute(NamedTuple):
-    """How to read one attribute out of the hook's JSON; without a type any scalar is taken as it is."""
+    """How to read one attribute out of JSON: the compiled `expression`. Without a type any scalar is taken as it is."""
 
     search: Any
     type: Type | None = None
+    expression: str = ""
 
 
 class ResourceField(StrEnum):

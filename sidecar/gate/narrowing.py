@@ -23,11 +23,14 @@ class PushedAttribute(NamedTuple):
 
 
 class Push(NamedTuple):
-    """The `push` of a route's items: how the app is told a filter, and where it has the id and the attributes."""
+    """The `push` of a route's items: how the app is told a filter, where it has the id and the attributes, and what is
+    asked about each item."""
 
     dialect: str
     id: str
     attributes: Mapping[str, PushedAttribute]
+    kind: str = ""
+    action: str = ""
 
 
 class ListQuestion(NamedTuple):
@@ -60,3 +63,6 @@ class Plans(Protocol):
     """
 
     async def narrow(self, question: ListQuestion, push: Push, query: bytes) -> Narrowed: ...
+
+    async def all_allowed(self, question: ListQuestion) -> bool:
+        """Tell whether the action is allowed on every resource of the kind. Raises Refused(PDP_*)."""

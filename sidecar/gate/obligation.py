@@ -61,8 +61,9 @@ class Reduced(NamedTuple):
 class AnswerRule(Protocol):
     """Rule of a route for the body of the app's answer.
 
-    `asks` are the actions that the gate asks about the route's own resource beside its action, and `max_size` the bytes
-    of an answer that may be held.
+    `asks` are the actions that the gate asks about the route's own resource beside its action, `max_size` the bytes of
+    an answer that may be held. `nothing` is an answer without items, for a question to which there are none; None where
+    only the app knows how that looks.
     """
 
     @property
@@ -70,6 +71,12 @@ class AnswerRule(Protocol):
 
     @property
     def max_size(self) -> int: ...
+
+    @property
+    def nothing(self) -> HeldAnswer | None: ...
+
+    def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
+        """List the fields that a query names, each by the kind and the action that show it."""
 
     async def reduce(self, held: HeldAnswer, judge: Judge, granted: frozenset[str]) -> Reduced:
         """Leave in an answer only what its principal may see; of `asks` these are `granted`. Raises Refused: then
@@ -83,6 +90,8 @@ class Reduce:
     rule: AnswerRule
     judge: Judge
     granted: frozenset[str]
+    pushed: str = ""
+    """How much of the policy the app was asked with: `exact`, `weakened` or `none`; "" where it cannot be."""
     needs_body: ClassVar[bool] = True
 
 

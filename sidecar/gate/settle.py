@@ -64,7 +64,7 @@ async def _reduced(permit: Forward, held: HeldAnswer, obligation: Reduce) -> Hel
     if held.body is None:
         raise Refused(Code.ITEMS_TOO_MANY, f"an answer of more than {obligation.rule.max_size} bytes")
     reduced = await obligation.rule.reduce(held, obligation.judge, obligation.granted)
-    permit.facts.items = reduced.counts
+    permit.facts.items = {**reduced.counts, "pushed": obligation.pushed} if obligation.pushed else reduced.counts
     return reduced.answer
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.obligation import Obligation
+from sidecar.gate.obligation import HeldAnswer, Obligation
 from sidecar.gate.trace import Trace
 
 
@@ -54,7 +54,7 @@ class Facts:
     """Seconds spent in each stage that was reached, by the stage's name."""
     trace: Trace | None = None
     """Where requests are traced, the trace of this one."""
-    items: Mapping[str, int] | None = None
+    items: Mapping[str, int | str] | None = None
     """Where the app's answer was reduced, the numbers of what was done."""
 
 
@@ -71,6 +71,7 @@ class Forward:
     `cookies` are values of Set-Cookie that the answer carries besides the upstream's own.
     `obligations` must be done by whoever gives the answer to the client, in their order (`gate.settle`).
     `reserved` are names of headers that only the sidecar sets, beside its own.
+    `given` is the answer where the app need not be asked, since no item of it could be shown.
     """
 
     method: bytes
@@ -85,6 +86,7 @@ class Forward:
     cookies: tuple[bytes, ...] = ()
     obligations: tuple[Obligation, ...] = ()
     reserved: frozenset[bytes] = frozenset()
+    given: HeldAnswer | None = None
 
     @abstractmethod
     def _sealed(self) -> None: ...

@@ -8,7 +8,7 @@ from sidecar.gate.narrowing import ListQuestion, Narrowed, Push
 from sidecar.plans.dialect import asked_names
 from sidecar.plans.dialects import DIALECTS
 from sidecar.plans.filter import NOTHING, Exactness, Field
-from sidecar.plans.plan import Plan
+from sidecar.plans.plan import Always, Plan
 from sidecar.plans.translate import Names, filter_of, plain_path
 
 AskPlan = Callable[[ListQuestion], Awaitable[Plan]]
@@ -34,6 +34,10 @@ class Narrowing:
             return Narrowed(pushed=Exactness.EXACT, nothing=True)
         said = DIALECTS[push.dialect].narrow(whole, asked)
         return Narrowed(said.parameters, said.headers, said.exactness)
+
+    async def all_allowed(self, question: ListQuestion) -> bool:
+        """Ask for a plan, which has no condition where everything is allowed. Raises Refused(PDP_*)."""
+        return await self._ask(question) is Always.ALLOWED
 
 
 def names_of(push: Push) -> Names:

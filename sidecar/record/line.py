@@ -88,7 +88,7 @@ class Decision(NamedTuple):
     fault: Annotated[str | None, Field("kind of its fault, such as `timeout`", "a dependency failed")] = None
     told: Annotated[str | None, Field("code that the client was told", "it is another than `code`")] = None
     detail: Annotated[str | None, Field(f"more on a refusal, which no client is told, at most {MAX_DETAIL} characters", "there is more to say")] = None
-    items: Annotated[Mapping[str, int] | None, Field("numbers of an answer that was reduced: `seen` and `kept` items, `masked`: those of which fields were hidden, `calls`: questions to the PDP", "the route has `items` or `fields`, and the answer was reduced")] = None
+    items: Annotated[Mapping[str, int | str] | None, Field("numbers of an answer that was reduced: `seen` and `kept` items, `masked`: those of which fields were hidden, `calls`: questions to the PDP, `pushed`: how much of the policy the app was asked with, `exact`, `weakened` or `none`", "the route has `items` or `fields`, and the answer was reduced")] = None
     extra: Extra = NOTHING
 
 
@@ -410,8 +410,8 @@ def _numbers(value: Any) -> dict[str, float] | None:
     return numbers if len(numbers) == len(value) else None
 
 
-def _counts(value: Any) -> dict[str, int] | None:
-    return value if isinstance(value, dict) and all(type(item) is int for item in value.values()) else None
+def _counts(value: Any) -> dict[str, int | str] | None:
+    return value if isinstance(value, dict) and all(type(item) in (int, str) for item in value.values()) else None
 
 
 _TYPES: Mapping[Any, Type] = {
@@ -422,7 +422,9 @@ _TYPES: Mapping[Any, Type] = {
     Mapping[str, float]: Type(
         "object of numbers", {"type": "object", "additionalProperties": {"type": "number"}}, _numbers
     ),
-    Mapping[str, int]: Type(
-        "object of integers", {"type": "object", "additionalProperties": {"type": "integer"}}, _counts
+    Mapping[str, int | str]: Type(
+        "object of integers and strings",
+        {"type": "object", "additionalProperties": {"type": ["integer", "string"]}},
+        _counts,
     ),
 }

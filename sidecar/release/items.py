@@ -12,7 +12,7 @@ from sidecar.gate.lookup import Attribute, attributes_in, id_text, search_in
 from sidecar.gate.obligation import AnswerItem, HeldAnswer, Judge, Reduced
 from sidecar.gate.verdict import Refused
 from sidecar.release.content import honest_headers, readable
-from sidecar.release.fields import Edit, FieldRule, changes
+from sidecar.release.fields import Edit, FieldRule, asked_of, changes
 from sidecar.wire.grammar import Header
 from sidecar.wire.json_slices import Change, JsonText, Span, TooMany, spliced, without
 
@@ -50,6 +50,19 @@ class ItemsRule:
     max_items: int = MAX_ITEMS
     max_size: int = MAX_SIZE
     asks: ClassVar[tuple[str, ...]] = ()
+
+    @property
+    def nothing(self) -> HeldAnswer | None:
+        """Answer without items, where the whole answer is the list."""
+        return HeldAnswer(200, [(b"content-type", b"application/json")], b"[]") if not self.at else None
+
+    def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
+        """List the hidden fields that a query searches or sorts by, each by the kind and the action that show it."""
+        if not query or not self.fields:
+            return ()
+        asked = asked_of(query)
+        actions = dict.fromkeys(rule.action for rule in self.fields if rule.is_searched(asked))
+        return [(self.kind, action) for action in actions]
 
     @property
     def actions(self) -> tuple[str, ...]:

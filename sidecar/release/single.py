@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 from sidecar.gate.codes import Code
 from sidecar.gate.obligation import HeldAnswer, Judge, Reduced
@@ -23,10 +25,16 @@ class FieldsRule:
     fields: tuple[FieldRule, ...]
     max_size: int = MAX_SIZE
 
+    nothing: ClassVar[None] = None
+
     @property
     def asks(self) -> tuple[str, ...]:
         """The actions of the fields."""
         return tuple(dict.fromkeys(rule.action for rule in self.fields))
+
+    def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
+        """No query searches one thing."""
+        return ()
 
     async def reduce(self, held: HeldAnswer, judge: Judge, granted: frozenset[str]) -> Reduced:
         """Hide the fields whose action is not among the `granted`. Raises Refused(ITEMS_UNREADABLE)."""

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
@@ -24,6 +24,7 @@ from sidecar.doors.websocket import WebSocketDoor
 from sidecar.gate.body import no_body
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import DENY
+from sidecar.gate.obligation import HeldAnswer
 from sidecar.gate.request import Raw, Reading
 from sidecar.gate.trace import Trace
 from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Refused
@@ -264,6 +265,30 @@ async def test_what_breaks_off_while_it_is_held_is_not_released() -> None:
     assert sent.status == 502
     assert b"secret" not in sent.body
     assert [(line["code"], line["status"]) for line in made.lines] == [(Code.UPSTREAM_PARTIAL, 502)]
+
+
+async def test_an_answer_that_is_known_is_given_without_the_app(monkeypatch: pytest.MonkeyPatch) -> None:
+    made, sent = Made(), Sent()
+    raw = made.door.enter(head(b"/whole"), "", "http", holds_answer=True).raw
+    permit: Any = await made.door.gate.decide(raw, no_body)
+    given = replace(
+        permit, given=HeldAnswer(200, [(b"content-type", b"application/json")], b"[]"), cookies=(b"a=1",),
+        reply_headers=((b"access-control-allow-origin", b"https://a.test"),),
+    )  # fmt: skip
+
+    async def decide(raw: Raw, read_body: object) -> Any:
+        return given
+
+    made.door = replace(made.door, gate=cast(Any, SimpleNamespace(decide=decide)))
+    async with app(b"secret") as (pool, came):
+        await Proxy(made.door, pool)(head(b"/whole"), "10.0.0.9", "http", nothing, sent.send)
+    (message,) = sent.messages
+    assert (message["status"], message["body"], came) == (200, b"[]", [])
+    headers = dict(message["headers"])
+    assert (headers[b"content-length"], headers[b"set-cookie"]) == (b"2", b"a=1")
+    assert headers[b"access-control-allow-origin"] == b"https://a.test"
+    assert headers[b"cache-control"] == b"private, no-store"
+    assert [(line["code"], line["status"]) for line in made.lines] == [("allowed", 200)]
 
 
 async def test_a_client_that_leaves_while_an_answer_is_held_frees_its_connection() -> None:

@@ -21,7 +21,8 @@ from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, ResourceField
-from sidecar.gate.obligation import AnswerItem, KeepPrivate, Obligation, Reduce
+from sidecar.gate.narrowing import ListQuestion, Narrowed, Push
+from sidecar.gate.obligation import AnswerItem, HeldAnswer, KeepPrivate, Obligation, Reduce
 from sidecar.gate.query import rule_of
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading, Request
@@ -1063,3 +1064,102 @@ async def test_a_method_beyond_the_usual_ones_is_decided_where_a_route_names_it_
     verdict = await fallback.decide(Raw("MKCALENDAR", b"/docs", headers, "", "http", "r"), None)
     assert isinstance(verdict, Refuse)
     assert verdict.code is Code.METHOD_UNMAPPED
+
+
+# --- lists: what the app is asked for ---
+
+
+class Planner:
+    """A PDP's plans: what they are, and what was asked."""
+
+    def __init__(self, narrowed: Narrowed | None = None, *, all_allowed: bool = False) -> None:
+        self.narrowed = narrowed or Narrowed()
+        self.open = all_allowed
+        self.asked: list[tuple[str, str]] = []
+
+    async def narrow(self, question: ListQuestion, push: Push, query: bytes) -> Narrowed:
+        self.asked.append((question.kind, question.action))
+        return self.narrowed
+
+    async def all_allowed(self, question: ListQuestion) -> bool:
+        self.asked.append((question.kind, question.action))
+        return self.open
+
+
+PUSHED = Push("json-server", "id", {}, "doc", "read")
+EMPTY = HeldAnswer(200, [], b"[]")
+
+
+async def listed(target: str, rule: Whole, plans: Planner | None, push: Push | None = PUSHED, **more: Any) -> Verdict:
+    world = World()
+    gate = world.gate(plans=plans, **more)
+    ask = Ask("list", "doc", answer=rule, push=push)
+    route = Route("/list", parse_path("/list"), Access.POLICY, asks({"GET": ask}))
+    gate.rules = replace(gate.rules, table=RouteTable([route]))
+    headers = [(b"host", b"app.test"), (b"authorization", b"Bearer " + TOKEN), (b"x-auth-filter", b"mine")]
+    raw = Raw("GET", target.encode(), headers, "10.0.0.9", "http", "r1", holds_answer=True)
+    return await gate.decide(raw, world.read_body)
+
+
+async def test_the_app_is_asked_for_less_where_the_policy_can_be_said_to_it() -> None:
+    narrowed = Narrowed((("owner", "a b"),), ((b"x-auth-filter", b"signed"),), "weakened")
+    planner = Planner(narrowed)
+    permit = await listed("/list?page=2", Whole(), planner)
+    assert isinstance(permit, Forward)
+    assert (permit.target, permit.given) == (b"/list?page=2&owner=a%20b", None)
+    assert [value for name, value in permit.headers if name == b"x-auth-filter"] == [b"signed"]
+    assert planner.asked == [("doc", "read")]
+    assert isinstance(permit.obligations[0], Reduce)
+    assert permit.obligations[0].pushed == "weakened"
+
+
+@pytest.mark.parametrize(("plans", "push"), [(None, PUSHED), (Planner(Narrowed((("a", "b"),))), None)])
+async def test_without_a_plan_or_a_dialect_the_query_stays(plans: Planner | None, push: Push | None) -> None:
+    permit = await listed("/list?page=2", Whole(), plans, push)
+    assert isinstance(permit, Forward)
+    assert permit.target == b"/list?page=2"
+    assert isinstance(permit.obligations[0], Reduce)
+    assert permit.obligations[0].pushed == ("none" if push is not None else "")
+
+
+async def test_where_nothing_can_be_allowed_the_app_is_not_asked_if_its_answer_is_known() -> None:
+    planner = Planner(Narrowed(pushed="exact", nothing=True))
+    permit = await listed("/list", Whole(nothing=EMPTY), planner)
+    assert isinstance(permit, Forward)
+    assert permit.given == EMPTY
+    permit = await listed("/list", Whole(), planner)
+    assert isinstance(permit, Forward)
+    assert permit.given is None
+
+
+async def test_a_plan_that_cannot_be_had_refuses_the_list() -> None:
+    class Broken(Planner):
+        async def narrow(self, question: ListQuestion, push: Push, query: bytes) -> Narrowed:
+            raise Refused(Code.PDP_STATUS)
+
+    verdict = await listed("/list", Whole(), Broken())
+    assert isinstance(verdict, Refuse)
+    assert verdict.code is Code.PDP_STATUS
+
+
+async def test_shadow_mode_asks_the_app_for_what_the_client_asked() -> None:
+    planner = Planner(Narrowed((("owner", "a"),)))
+    permit = await listed("/list?phone=1", Whole(named=(("doc", "view_phone"),)), planner, shadow=True)
+    assert isinstance(permit, Forward)
+    assert (permit.target, planner.asked) == (b"/list?phone=1", [])
+
+
+@pytest.mark.parametrize(
+    ("plans", "passes"), [(Planner(all_allowed=True), True), (Planner(all_allowed=False), False), (None, False)]
+)
+async def test_a_hidden_field_is_searched_only_by_who_may_see_it_everywhere(
+    plans: Planner | None, passes: bool
+) -> None:
+    rule = Whole(named=(("doc", "view_phone"),))
+    verdict = await listed("/list?phone=1", rule, plans, None)
+    assert isinstance(verdict, Forward) is passes
+    if isinstance(verdict, Refuse):
+        assert verdict.code is Code.QUERY_NOT_ALLOWED
+    if plans is not None:
+        assert plans.asked == [("doc", "view_phone")]
+    assert isinstance(await listed("/list", rule, plans, None), Forward)

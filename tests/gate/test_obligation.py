@@ -25,6 +25,12 @@ class Whole(NamedTuple):
 
     max_size: int = 1024 * 1024
     asks: tuple[str, ...] = ()
+    nothing: HeldAnswer | None = None
+    named: tuple[tuple[str, str], ...] = ()
+
+    def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
+        """The fields that this rule says are named."""
+        return self.named if query else ()
 
     async def reduce(self, held: HeldAnswer, judge: Judge, granted: frozenset[str]) -> Reduced:
         """The answer as it came."""

@@ -53,7 +53,7 @@ OF_TYPE: Mapping[str, st.SearchStrategy[Any]] = {
     "string": st.text(), "integer": st.integers(0, 10**6), "number": milliseconds,
     "list of strings": st.lists(st.text(), max_size=40).map(tuple),
     "object of numbers": st.dictionaries(st.text(), milliseconds, max_size=8),
-    "object of integers": st.dictionaries(st.text(), st.integers(0, 10**6), max_size=4),
+    "object of integers and strings": st.dictionaries(st.text(), st.integers(0, 10**6) | st.text(), max_size=4),
 }  # fmt: skip
 
 

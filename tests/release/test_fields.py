@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.release.fields import Edit, FieldRule, changes
+from sidecar.release.fields import Edit, FieldRule, asked_of, changes
 from sidecar.wire.json_slices import JsonText, spliced
 
 
@@ -90,3 +90,30 @@ def test_an_edit_gets_the_text_of_the_value() -> None:
     text = JsonText(b'{"meta": {"total": 12}}')
     edit = Edit(("meta", "total"), lambda said: said + b"0")
     assert spliced(text.data, changes(text, text.whole(), [edit])) == b'{"meta": {"total": 120}}'
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        b"phone=1", b"phone_like=1", b"phone__contains=1", b"phone.gte=1", b"filter[phone]=1", b"a=1&phone", b"PHONE=1",
+        b"sort=phone", b"sort=-phone", b"order=name,phone.desc", b"%70hone=1", b"%2570hone=1", b"_sort=phone&_order=asc",
+        b"$filter=phone%20eq%20'1'", b"q=1&home-phone=1", b"sort=homePhone", b"{\"phone\":1}", b"search=x", b"a&Search[]=x",
+        b"sort=\xef\xbd\x90hone",
+    ],
+)  # fmt: skip
+def test_a_query_that_may_search_by_a_field_is_seen(query: bytes) -> None:
+    assert FieldRule(("address", "phone"), "view_phone", b"", ("search",)).is_searched(asked_of(query))
+
+
+@pytest.mark.parametrize(
+    "query", [b"", b"q=1", b"telephone=1", b"sort=phones", b"page=2&sort=name", b"searches=1", b"%ff=1"]
+)
+def test_a_query_about_something_else_is_none(query: bytes) -> None:
+    assert not FieldRule(("phone",), "view_phone", b"", ("search",)).is_searched(asked_of(query))
+
+
+def test_a_name_of_several_words_is_seen_in_each_spelling() -> None:
+    for name in ("phoneNumber", "phone_number", "phone-number"):
+        rule = FieldRule((name,), "view")
+        for query in (b"sort=phoneNumber", b"sort=phone_number", b"phone-number=1"):
+            assert rule.is_searched(asked_of(query))

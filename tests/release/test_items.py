@@ -208,3 +208,18 @@ async def test_the_list_is_where_the_route_says(at: tuple[str, ...], body: bytes
     items = rows(3)
     made = await reduced(answer(body % b", ".join(json.dumps(item).encode() for item in items)), rule)
     assert made.answer.body == body % b'{"id": 1, "owner_id": "alice"}, {"id": 2, "owner_id": "alice", "phone": "+2"}'
+
+
+def test_the_fields_that_a_query_searches_are_told_by_kind_and_action() -> None:
+    rule = replace(RULE, fields=(*RULE.fields, FieldRule(("mobile",), "view_phone"), FieldRule(("note",), "view_note")))
+    assert rule.searched(b"page=1&sort=phone,mobile") == [("contact", "view_phone")]
+    assert rule.searched(b"note=1&phone=1") == [("contact", "view_phone"), ("contact", "view_note")]
+    assert (rule.searched(b"page=1"), rule.searched(b""), replace(RULE, fields=()).searched(b"phone=1")) == ([], (), ())
+
+
+async def test_an_answer_without_items_is_known_where_the_whole_answer_is_the_list() -> None:
+    assert RULE.nothing is None
+    rule = replace(RULE, at=(), totals=())
+    assert rule.nothing is not None
+    made = await reduced(rule.nothing, rule)
+    assert (made.answer.body, made.counts["seen"]) == (b"[]", 0)

@@ -8,6 +8,7 @@ from typing import Any
 from sidecar.config.routes.methods import Fault, Method
 from sidecar.config.shapes import Entry, Mark
 from sidecar.gate.expressions import names_path
+from sidecar.gate.narrowing import Push, PushedAttribute
 from sidecar.gate.obligation import AnswerRule
 from sidecar.release.fields import FieldRule
 from sidecar.release.items import TOTAL_HEADERS, ItemsRule
@@ -30,24 +31,47 @@ def answer_rule(method: Method) -> AnswerRule | None:
 
 def items_of(method: Method) -> Entry | None:
     """The `items` of a method. A route has them for GET alone."""
-    if method.name == "GET":
-        found: Entry | None = method.value("items")
-        return found
-    return None
+    found: Entry | None = method.value("items") if method.name == "GET" else None
+    # what lacks its id is a fault already
+    return found if found is not None and found["id"] is not None else None
 
 
 def _items_rule(items: Entry, method: Method) -> ItemsRule:
     headers = tuple(total for total in items["total"] if isinstance(total, bytes))
     return ItemsRule(
-        items["at"], items["id"], items["resource"] or method.value("resource"), items["action"], items["attributes"],
+        items["at"], items["id"].search, _kind(items, method), items["action"], items["attributes"],
         frozenset(items["optional"]), _fields(items["fields"]), tuple(dict.fromkeys((*TOTAL_HEADERS, *headers))),
         tuple(total for total in items["total"] if not isinstance(total, bytes)), items["max"], items["max_size"],
     )  # fmt: skip
 
 
+def push_of(method: Method) -> Push | None:
+    """Return how the app can be asked for less of a list, None where it cannot be."""
+    items = items_of(method)
+    if items is None or items["push"] is None:
+        return None
+    attributes = {
+        name: PushedAttribute(attribute.expression, attribute.type, name not in items["optional"])
+        for name, attribute in items["attributes"].items()
+    }
+    return Push(
+        items["push"]["dialect"], items["id"].expression, attributes, _kind(items, method), items["action"]
+    )  # fmt: skip
+
+
+def _kind(items: Entry, method: Method) -> str:
+    kind: str = items["resource"] or method.value("resource")
+    return kind
+
+
 def _fields(said: Mapping[str, Entry]) -> tuple[FieldRule, ...]:
     return tuple(
-        FieldRule(names_path(name), field["action"], strict_json.dumps(field["mask"]) if field["mask"] else b"")
+        FieldRule(
+            names_path(name),
+            field["action"],
+            strict_json.dumps(field["mask"]) if field["mask"] else b"",
+            tuple(field["parameters"]),
+        )
         for name, field in said.items()
         if _path_of(name)
     )

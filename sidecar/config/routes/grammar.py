@@ -14,6 +14,7 @@ from sidecar.gate.lookup import Attribute, Missing
 from sidecar.gate.references import parse_template
 from sidecar.gate.target import Oddity
 from sidecar.gate.values import split_type
+from sidecar.plans.dialects import DIALECTS
 from sidecar.release.items import LINES, MAX_ITEMS, MAX_SIZE
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
@@ -21,7 +22,7 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
 
 def _attribute(text: str) -> Attribute:
     expression, kind = split_type(text)
-    return Attribute(searcher(expression), kind)
+    return Attribute(searcher(expression), kind, expression)
 
 
 def _origin(text: str) -> str:
@@ -40,6 +41,7 @@ def _key_url(text: str) -> str:
 _NAMES = ListOf(Text(pattern=r"\S+", what="a name"), single=True)
 _TEMPLATE = Text(parse_template, what="a text with {references}")
 _DURATION = Text(units.duration, what="a duration such as 300ms or 2s")
+_PARAMETER = r"[A-Za-z0-9_.~$@:!*()\[\],-]+"
 _METHOD = r"[A-Z]+(?:-[A-Z]+)*"
 
 IDENTITY = Record(
@@ -102,8 +104,16 @@ FIELD = Record(
     {
         "action": Field(Text(pattern=r"[^\s*]+", what="an action"), "the action that shows the field", "", True),
         "mask": Field(Text(what="a text"), "the text in place of the field, which else is left out"),
+        "parameters": Field(
+            ListOf(Text(pattern=_PARAMETER, what="a parameter's name"), single=True),
+            "parameters that search or sort by the field, beside those that have its name in them", (),
+        ),
     },
     "a field that stays only where its action is allowed",
+)  # fmt: skip
+PUSH = Record(
+    {"dialect": Field(Choice(tuple(DIALECTS)), "how the app is told a filter", "", True)},
+    "narrows what the app is asked for; never trusted: each item is decided all the same",
 )
 _FIELDS = Field(
     MapOf(Short(FIELD, "action"), r"[^\s]+", "names joined by dots"),
@@ -115,7 +125,7 @@ ITEMS = Record(
             Text(_place, what="names joined by dots"),
             "the names that lead to the list in the answer; `@`: the whole answer", "", True,
         ),
-        "id": Field(Text(searcher, what="a JMESPath expression"), "JMESPath in an item: its id", None, True),
+        "id": Field(Text(_attribute, what="a JMESPath expression"), "JMESPath in an item: its id", None, True),
         "resource": Field(Text(pattern=r"\S+", what="a resource kind"), "the items' kind, by default the route's", ""),
         "action": Field(Text(pattern=r"[^\s*]+", what="an action"), "the action that shows an item", "read"),
         "attributes": Field(_ATTRIBUTES, "attribute: JMESPath in an item, with `:type` where it must be of one", {}),
@@ -125,6 +135,7 @@ ITEMS = Record(
             ListOf(Text(_total, what="header.NAME or names joined by dots"), single=True),
             "what tells how many there are: made true where the answer has all of them, else removed", (),
         ),
+        "push": Field(PUSH, "asks the app only for what the policy may allow, where the app can be told"),
         "max": Field(Whole(1, 100_000), "items in one answer; more are 502 `items_too_many`", MAX_ITEMS),
         "max_size": Field(Text(units.size, what="a size such as 1MiB"), "bytes of one answer", MAX_SIZE),
     },
@@ -141,7 +152,6 @@ CORS = Record(
     "cross-origin calls from browsers",
 )
 _ACCESS = Choice(("authenticated", "public"))
-_PARAMETER = r"[A-Za-z0-9_.~$@:!*()\[\],-]+"
 _SET_PARAMETER = r"[A-Za-z0-9_.~-]+"
 _ACTION = Text(pattern=r"[^\s*]+", what="an action")
 _ASKED = {

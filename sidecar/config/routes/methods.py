@@ -9,6 +9,7 @@ from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.config.suggest import did_you_mean
 from sidecar.gate.ask import Ask
 from sidecar.gate.lookup import Lookup
+from sidecar.gate.narrowing import Push
 from sidecar.gate.obligation import AnswerRule
 from sidecar.gate.query import QueryRule, rule_of, taken_for
 from sidecar.gate.references import Reference, ReferenceSource
@@ -76,14 +77,16 @@ class Method(NamedTuple):
             yield from template.references
 
 
-def ask_of_method(method: Method, action: str, max_body: int, answer: AnswerRule | None) -> Ask:
+def ask_of_method(
+    method: Method, action: str, max_body: int, answer: AnswerRule | None = None, push: Push | None = None
+) -> Ask:
     """Return the question of one method. `max_body`: bytes, where neither the action nor the route says it. `answer` is
-    its rule for the app's answer."""
+    its rule for the app's answer, and `push` narrows what the app is asked for."""
     needs_body = any(reference.source is ReferenceSource.BODY for _, reference in method.references())
     return Ask(
         action, method.value("resource"), method.value("id"), method.value("attributes"), method.value("lookup"),
         method.value("scope"), _rule(method), method.value("set_query"), method.value("max_body") or max_body,
-        needs_body, method.open_query, answer,
+        needs_body, method.open_query, answer, push,
     )  # fmt: skip
 
 

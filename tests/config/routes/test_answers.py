@@ -5,8 +5,10 @@ from __future__ import annotations
 import pytest
 
 from sidecar.config.routes.file import RoutesError, read_routes
+from sidecar.gate.narrowing import Push, PushedAttribute
 from sidecar.gate.obligation import AnswerRule
 from sidecar.gate.routing import ask_of
+from sidecar.gate.values import Type
 from sidecar.release.fields import FieldRule
 from sidecar.release.items import ItemsRule
 from sidecar.release.single import FieldsRule
@@ -61,6 +63,20 @@ def test_a_list_is_read_as_the_route_says() -> None:
     assert made["POST /contacts"] is None
 
 
+def test_push_has_what_a_filter_can_be_about() -> None:
+    items = (
+        "{at: '@', id: key, resource: page, action: view, attributes: {owner: owner_id, level: 'a.b:int'}, "
+        "optional: [level], push: {dialect: json-server}}"
+    )
+    text = f"version: 1\nroutes: [{{path: /a, resource: a, actions: {{GET: list}}, items: {items}}}]\n"
+    (route,) = read_routes(text, "routes.yaml", {}).table.routes
+    attributes = {
+        "owner": PushedAttribute("owner_id", None, True),
+        "level": PushedAttribute("a.b", Type.INT, False),
+    }
+    assert ask_of(route, "GET").push == Push("json-server", "key", attributes, "page", "view")
+
+
 def test_an_action_has_its_own_list_with_its_own_kind() -> None:
     rule = rules()["GET /notes"]
     assert isinstance(rule, ItemsRule)
@@ -89,6 +105,7 @@ def test_fields_of_a_single_answer_are_of_every_method() -> None:
         ("{at: '@', id: id, total: [total]}", "expected header.NAME: the whole answer is a list"),
         ("{at: data, id: id, total: ['@']}", "expected header.NAME, or names joined by dots"),
         ("{at: data, id: id, max: 0}", "expected"),
+        ("{at: data, id: id, push: {dialect: sql}}", "json-server"),
         ("{at: data, id: id, kind: x}", "found the name 'kind', expected one of at, id, resource"),
     ],
 )
