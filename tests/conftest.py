@@ -5,6 +5,8 @@ from __future__ import annotations
 import gc
 import logging
 import os
+import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +17,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from sidecar.demo.cognito import LocalCognito
+from tests.forked import stem
 from tests.redis_server import BINARY as REDIS
 from tests.redis_server import RedisServer
 from tests.stack import ROOT, Recorder, Sidecar, Web, free_port, running_sidecar
@@ -86,12 +89,22 @@ def one_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def level_of_our_logger() -> Iterator[None]:
-    """A test that runs a command, or explains a request, sets the level up for its process; the next has the old one."""
+def own_logging() -> Iterator[None]:
+    """A test that runs a command, or explains a request, sets logging up for its process; the next has the old one."""
     ours = logging.getLogger("sidecar")
-    before = ours.level
+    before = ours.level, sys.unraisablehook, threading.excepthook
     yield
-    ours.setLevel(before)
+    level, sys.unraisablehook, threading.excepthook = before
+    ours.setLevel(level)
+    logging.captureWarnings(False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_stem() -> Iterator[None]:
+    """End what our processes fork from."""
+    yield
+    if stem.cache_info().currsize:
+        stem().close()
 
 
 @pytest.fixture(scope="session")

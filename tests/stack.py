@@ -23,6 +23,7 @@ from typing import Any
 import pytest
 
 from sidecar.demo.processes import Process, status_of
+from tests.forked import Forked
 from tests.log import lines_of
 
 ROOT = Path(__file__).parent.parent
@@ -353,7 +354,7 @@ def running_sidecar(
     command = [sys.executable, "-m", "sidecar.cli", "run"]
     path = "/readyz" if ready else "/livez"
     started = time.monotonic()
-    process = Process.start(
+    process = Forked.start(
         "sidecar", command, folder, {**inherited, **settings}, lambda: status_of(admin_port, path) == 200
     )
     try:

@@ -1,0 +1,71 @@
+"""Processes that fork from one that has imported what they need are as those that their command line starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from sidecar.demo.processes import Process
+from tests.forked import ROOT, Forked, may_fork
+from tests.stack import wait_for
+
+
+def main() -> int:
+    """Say what this process is, sleep where that is asked for, and end with status 3."""
+    ignored = [one.name for one in signal.Signals if signal.getsignal(one) is signal.SIG_IGN]
+    where = [
+        os.getcwd(),
+        os.readlink("/proc/self/fd/0"),
+        os.readlink("/proc/self/fd/1"),
+        os.readlink("/proc/self/fd/2"),
+    ]
+    own = os.getsid(0) == os.getpgid(0) == os.getpid()
+    print(json.dumps([sys.argv[1:], dict(os.environ), where, own, ignored]), flush=True)
+    time.sleep(60 if sys.argv[1:] == ["sleep"] else 0)
+    return 3
+
+
+def said(kind: type[Process], folder: Path, *arguments: str, stops: bool = False) -> tuple[object, int, bool]:
+    """-> (what it says of itself, its status, whether it forked)."""
+    environ = {**os.environ, "SIDECAR_ODD": "yes"}
+    environ.pop("HOME", None)
+    log = folder / "odd.log"
+    with kind("odd", [sys.executable, "-m", "tests.test_forked", *arguments], folder, environ) as process:
+        if stops:
+            wait_for(lambda: "\n" in log.read_text())
+            process.stop()
+        status = process._child.wait(20)
+    return json.loads(log.read_text()), status, not isinstance(process._child, subprocess.Popen)
+
+
+@pytest.mark.parametrize(("arguments", "stops"), [(["a", "b c"], False), (["sleep"], True)])
+def test_it_is_as_one_of_the_command_line(
+    arguments: list[str], stops: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (started, status, _), (forked, forked_status, is_forked) = (
+        said(kind, tmp_path, *arguments, stops=stops) for kind in (Process, Forked)
+    )
+    assert is_forked
+    assert (started, status) == (forked, forked_status)
+    assert status == (-signal.SIGTERM if stops else 3)
+
+
+def test_one_whose_environment_says_how_python_begins_is_started(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert may_fork({**os.environ, "SIDECAR_X": "y"})
+    assert not may_fork({**os.environ, "PYTHONHASHSEED": "7"})
+    monkeypatch.setenv("COVERAGE_PROCESS_CONFIG", "x")
+    assert not may_fork(os.environ)
+
+
+if __name__ == "__main__":
+    sys.exit(main())
