@@ -5,7 +5,7 @@ PYTHON ?=
 BIN := .venv/bin
 CERBOS = $(wildcard node_modules/@cerbos/cerbos-*/cerbos-*)
 # programs that tests run besides; each is in the Debian package of its name, but for kubectl
-TEST_TOOLS := curl chromium redis-server nginx caddy haproxy prometheus openssl kubectl
+TEST_TOOLS := curl chromium-headless-shell redis-server nginx caddy haproxy prometheus openssl kubectl
 PACKAGE_kubectl := kubernetes-client
 # more arguments: make demo ARGS="--port 8081", make test ARGS="-k cognito"
 ARGS ?=

@@ -10,6 +10,7 @@ import json
 import os
 import random
 import re
+import shutil
 import socket
 import sys
 import threading
@@ -27,6 +28,8 @@ from tests.forked import Forked
 from tests.log import lines_of
 
 ROOT = Path(__file__).parent.parent
+CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
+"""The browser; without a window it takes a third of the time."""
 
 
 _PORTS = itertools.cycle(random.sample(range(10_000, 32_000), 22_000))

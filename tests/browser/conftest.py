@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -13,10 +12,9 @@ import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
 from sidecar.demo.cognito import LocalCognito
-from tests.stack import ROOT, Recorder, Seen, Sidecar, running_sidecar
+from tests.stack import CHROMIUM, ROOT, Recorder, Seen, Sidecar, running_sidecar
 from tests.tokens import SESSION_SECRET
 
-CHROMIUM = shutil.which("chromium")
 SECRET = SESSION_SECRET
 ROUTES = """\
 version: 1

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Page
 
 from sidecar.demo.processes import Process, status_of
-from tests.browser.conftest import CHROMIUM, SECRET, html_app
-from tests.stack import ROOT, Recorder, Sidecar, free_port, running_sidecar
+from tests.browser.conftest import SECRET, html_app
+from tests.stack import CHROMIUM, ROOT, Recorder, Sidecar, free_port, running_sidecar
 
 NODE = shutil.which("node")
 ROUTES = """\

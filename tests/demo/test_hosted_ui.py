@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import shutil
 import stat
 import time
 from collections.abc import Callable, Iterator
@@ -29,9 +28,8 @@ from tests.signing_in import (
     principal_of,
     problem,
 )
-from tests.stack import Web
+from tests.stack import CHROMIUM, Web
 
-CHROMIUM = shutil.which("chromium")
 CALLBACK = "http://127.0.0.1:8080/callback"
 SIGNED_OUT = "http://127.0.0.1:8080/"
 

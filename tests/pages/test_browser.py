@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shutil
 import subprocess
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -11,9 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 
 from tests.doors.test_websocket import Upstream, behind
-from tests.stack import Web, wait_for
+from tests.stack import CHROMIUM, Web, wait_for
 
-CHROMIUM = shutil.which("chromium")
 PAGE = """<!doctype html><title>ws</title><script>
 const heard = [];
 const socket = new WebSocket("ws://127.0.0.1:%d/open");
