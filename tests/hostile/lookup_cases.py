@@ -5,12 +5,12 @@ from __future__ import annotations
 import gzip
 import json
 import os
-import subprocess
 import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+from tests.forked import Forked
 from tests.hostile.attempts import Case
 from tests.hostile.key_cases import view
 from tests.hostile.world import ROUTES, World, json_reply
@@ -33,13 +33,14 @@ def refused_at_start(world: World, case: Case) -> None:
     assert words == list(URLS)
     assert case["expect"]["start"] == "refused"
     with ThreadPoolExecutor(len(URLS)) as pool:
-        for url, done in zip(URLS.values(), pool.map(lambda url: _start(world, url), URLS.values()), strict=True):
-            assert done.returncode != 0, url
-            assert "routes.yaml:5:" in done.stderr, done.stderr
+        ends = pool.map(lambda url: _start(world, url), URLS.values())
+        for url, (status, said) in zip(URLS.values(), ends, strict=True):
+            assert status > 0, url
+            assert "routes.yaml:5:" in said, said
 
 
-def _start(world: World, url: str) -> subprocess.CompletedProcess[str]:
-    """What became of a sidecar with this url of a lookup."""
+def _start(world: World, url: str) -> tuple[int, str]:
+    """-> (status, what was said) of a sidecar with this url of a lookup."""
     folder = Path(tempfile.mkdtemp(dir=world.folder))
     (folder / "routes.yaml").write_text(ROUTES.replace("http://<hook>/owners/{id}", url))
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))}
@@ -50,7 +51,9 @@ def _start(world: World, url: str) -> subprocess.CompletedProcess[str]:
     }
     command = [sys.executable, "-m", "sidecar.cli", "run"]
     environ = {**inherited, **world.environ(), **own}
-    return subprocess.run(command, cwd=folder, env=environ, capture_output=True, text=True, timeout=20)
+    with Forked("sidecar", command, folder, environ) as process:
+        status = process._child.wait(20)
+    return status, (folder / "sidecar.log").read_text()
 
 
 def no_proxy(world: World, case: Case) -> None:
