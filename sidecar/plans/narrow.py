@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
+from typing import NamedTuple
 
 from sidecar.gate.narrowing import ListQuestion, Narrowed, Push
 from sidecar.plans.dialect import asked_names
@@ -13,8 +14,19 @@ from sidecar.plans.translate import Names, filter_of, plain_path
 
 AskPlan = Callable[[ListQuestion], Awaitable[Plan]]
 """Port: asks the PDP for a plan. Raises Refused with a PDP_* code."""
-Trusted = Callable[[ListQuestion], bool]
-"""Port: tells whether the plan of a question has every row that a check allows, as the policies are."""
+
+
+class Trust(NamedTuple):
+    """Properties of a plan that the policies warrant: that its condition has every row which a check allows; that
+    a check denies all, where it denies everything; that a check allows all, where it allows everything."""
+
+    conditions: bool = False
+    denied: bool = False
+    allowed: bool = False
+
+
+Trusted = Callable[[ListQuestion], Trust]
+"""Port: tells how far the plan of a question may be trusted."""
 
 
 class Narrowing:
@@ -27,17 +39,18 @@ class Narrowing:
     async def narrow(self, question: ListQuestion, push: Push, query: bytes) -> Narrowed:
         """Ask for a plan where it can be said to the app. Raises Refused(PDP_*)."""
         asked = asked_names(query)
-        if asked is None or not self._trusted(question):
+        trust = self._trusted(question)
+        if asked is None or not trust.conditions:
             return Narrowed()
         whole = filter_of(await self._ask(question), names_of(push))
         if whole == NOTHING:
-            return Narrowed(pushed=Exactness.EXACT, nothing=True)
+            return Narrowed(pushed=Exactness.EXACT, nothing=True) if trust.denied else Narrowed()
         said = DIALECTS[push.dialect].narrow(whole, asked)
         return Narrowed(said.parameters, said.headers, said.exactness)
 
     async def all_allowed(self, question: ListQuestion) -> bool:
-        """Ask for a plan, which has no condition where everything is allowed. Raises Refused(PDP_*)."""
-        return await self._ask(question) is Always.ALLOWED
+        """Tell whether a check allows the action on every resource of the kind. Raises Refused(PDP_*)."""
+        return self._trusted(question).allowed and await self._ask(question) is Always.ALLOWED
 
 
 def names_of(push: Push) -> Names:

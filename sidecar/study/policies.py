@@ -45,7 +45,7 @@ class Condition(NamedTuple):
 class Policy(NamedTuple):
     """One policy. `kind` is its kind of policy, `name` what it is about: a resource, a principal or a role.
 
-    `actions` are those of the rules of a resource policy.
+    `actions` are those of the rules of a resource policy. `consents`: what it allows, its parent scope must allow, too.
     """
 
     kind: str
@@ -56,6 +56,7 @@ class Policy(NamedTuple):
     actions: frozenset[str] = frozenset()
     resource_schema: Schema = NO_SCHEMA
     principal_schema: Schema = NO_SCHEMA
+    consents: bool = False
 
 
 class Rule(NamedTuple):
@@ -86,6 +87,7 @@ class _DerivedRole(NamedTuple):
 
 
 _KINDS = ("resourcePolicy", "principalPolicy", "rolePolicy")
+_OVERRIDES = ("", "SCOPE_PERMISSIONS_UNSPECIFIED", "SCOPE_PERMISSIONS_OVERRIDE_PARENT")
 _EFFECTS = {"EFFECT_ALLOW": False, "1": False, "EFFECT_DENY": True, "2": True}
 
 
@@ -234,18 +236,21 @@ class _Reader:
         about = {"resourcePolicy": "resource", "principalPolicy": "principal", "rolePolicy": "role"}[kind]
         said = {
             field: scalar.value
-            for field in (about, "version", "scope")
+            for field in (about, "version", "scope", "scopePermissions")
             if (scalar := document.scalar(body.get(field))) is not None
         }
         schemas = fields(body.get("schemas"))
+        resource, principal = (
+            read_schema(self._folder, document, schemas.get(which), self.unread)
+            for which in ("resourceSchema", "principalSchema")
+        )
         return Policy(
             kind, said.get(about, ""), said.get("version", "default"), said.get("scope", ""),
             document.place(body.get(about, document.root)),
             frozenset(
                 action for node in items(body.get("rules")) for action in document.texts(fields(node).get("actions"))
             ),
-            *(read_schema(self._folder, document, schemas.get(which), self.unread)
-              for which in ("resourceSchema", "principalSchema")),
+            resource, principal, said.get("scopePermissions", "") not in _OVERRIDES,
         )  # fmt: skip
 
     def _rules(

@@ -10,7 +10,7 @@ from sidecar.gate.narrowing import ListQuestion, Narrowed, Push, PushedAttribute
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
 from sidecar.plans.filter import Field
-from sidecar.plans.narrow import Narrowing, Trusted, names_of
+from sidecar.plans.narrow import Narrowing, Trust, Trusted, names_of
 from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, Plan, Unknown, Variable
 from sidecar.plans.translate import Names
 
@@ -23,20 +23,26 @@ PUSH = Push(
 )
 OWNED = Operation("eq", (Variable("request.resource.attr.owner"), Constant("alice")))
 NOTHING_PUSHED = Narrowed()
+ALL = Trust(conditions=True, denied=True, allowed=True)
 
 
-def trusted(question: ListQuestion) -> bool:
-    return question is QUESTION
+def trusted(question: ListQuestion) -> Trust:
+    assert question is QUESTION
+    return ALL
 
 
-async def narrowed(plan: Plan | Code, query: bytes = b"", trust: Trusted = trusted) -> Narrowed:
+def narrowing(plan: Plan | Code, trust: Trusted = trusted) -> Narrowing:
     async def ask(question: ListQuestion) -> Plan:
         assert question is QUESTION
         if isinstance(plan, Code):
             raise Refused(plan)
         return plan
 
-    return await Narrowing(ask, trust).narrow(QUESTION, PUSH, query)
+    return Narrowing(ask, trust)
+
+
+async def narrowed(plan: Plan | Code, query: bytes = b"", trust: Trusted = trusted) -> Narrowed:
+    return await narrowing(plan, trust).narrow(QUESTION, PUSH, query)
 
 
 async def test_a_condition_is_said_in_the_apps_own_names() -> None:
@@ -60,7 +66,19 @@ async def test_a_query_that_cannot_be_read_is_left_as_it_is_and_nobody_is_asked(
 
 
 async def test_a_plan_that_is_not_trusted_is_not_asked_for() -> None:
-    assert await narrowed(Code.PDP_TIMEOUT, trust=lambda question: False) == NOTHING_PUSHED
+    assert await narrowed(Code.PDP_TIMEOUT, trust=lambda question: Trust()) == NOTHING_PUSHED
+
+
+async def test_that_everything_is_denied_is_believed_or_not() -> None:
+    assert await narrowed(Always.DENIED, trust=lambda question: Trust(conditions=True)) == NOTHING_PUSHED
+    assert (await narrowed(Conditional(OWNED), trust=lambda question: Trust(conditions=True))).pushed == "exact"
+
+
+async def test_that_everything_is_allowed_is_believed_or_not() -> None:
+    assert await narrowing(Always.ALLOWED).all_allowed(QUESTION)
+    assert not await narrowing(Conditional(OWNED)).all_allowed(QUESTION)
+    # a plan takes each test of presence for true
+    assert not await narrowing(Always.ALLOWED, lambda question: Trust(True, True)).all_allowed(QUESTION)
 
 
 async def test_no_plan_is_a_refusal() -> None:
