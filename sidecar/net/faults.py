@@ -77,6 +77,9 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 
 def _reason(error: BaseException) -> Reason | None:
+    known = getattr(error, "reason", None)
+    if isinstance(known, Reason):
+        return known
     if isinstance(error, ssl.SSLError):
         return _reason_of_tls(error)
     if isinstance(error, socket.gaierror):

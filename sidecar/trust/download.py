@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 import httpx
 
+from sidecar.trust.transport import DirectTransport
+
 
 class Unusable(Exception):
     """The answer's body cannot be taken; the message says why, for the log."""
@@ -94,6 +96,7 @@ class Downloads:
             client = self._http[proxy] = httpx.AsyncClient(
                 trust_env=False, follow_redirects=False, timeout=httpx.Timeout(self._timeout), proxy=proxy or None,
                 limits=httpx.Limits(max_connections=self._max_connections, max_keepalive_connections=0),
+                transport=None if proxy else DirectTransport(self._max_connections),
             )  # fmt: skip
         # what a server sets as a cookie is not kept
         client.cookies.clear()

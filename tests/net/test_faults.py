@@ -331,3 +331,9 @@ async def test_a_request_that_ends_early_is_no_fault_of_the_answer() -> None:
 def test_every_flaw_of_an_answer_is_a_reason() -> None:
     assert _REASONS.keys() == set(Flaw)
     assert {reason.kind for reason in _REASONS.values()} == {FaultKind.PROTOCOL}
+
+
+def test_a_fault_behind_the_error_of_a_library_is_its_reason() -> None:
+    error = httpx.ConnectError("no connection")
+    error.__cause__ = Fault(Reason.CERTIFICATE_NAME, "127.0.0.1: another name")
+    assert reason_of(error) is Reason.CERTIFICATE_NAME
