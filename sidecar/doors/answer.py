@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import html
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from enum import StrEnum
 from http import HTTPStatus
 from typing import NamedTuple
 
 from sidecar.gate.codes import Code
 from sidecar.gate.own import REQUEST_ID
-from sidecar.gate.problem import CONTENT_TYPE, problem_json
+from sidecar.gate.problem import CONTENT_TYPE, NOTHING, problem_json
 
 LATER = b"60"
 """Seconds (RFC 9110 section 10.2.3) where another try is likely to get the same answer."""
@@ -177,13 +177,16 @@ PRIVATE = [*_COMMON, (b"vary", b"Cookie, Authorization")]
 """The headers of every answer that depends on who asks: no shared cache may keep it."""
 
 
-def of(code: Code, request_id: str, *, page: Page | None = None, methods: tuple[str, ...] = ()) -> Answer:
+def of(
+    code: Code, request_id: str, *, page: Page | None = None, methods: tuple[str, ...] = (),
+    more: Mapping[str, object] = NOTHING,
+) -> Answer:  # fmt: skip
     """The answer to a refused request: RFC 9457 problem JSON, or a `page` where a person navigated with a browser.
 
-    `methods` are listed in `Allow`, which a 405 must have (RFC 9110 section 15.5.6).
+    `methods` are listed in `Allow`, which a 405 must have (RFC 9110 section 15.5.6). `more` are members of the problem.
     """
     status = status_of(code)
-    body = page(status, code, request_id) if page is not None else problem_json(status, code, request_id)
+    body = page(status, code, request_id) if page is not None else problem_json(status, code, request_id, more)
     kind = b"text/html; charset=utf-8" if page is not None else CONTENT_TYPE
     headers = [(b"content-type", kind), (b"content-length", str(len(body)).encode("ascii")), *_COMMON]
     if page is not None:

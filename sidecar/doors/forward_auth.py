@@ -130,8 +130,10 @@ class ForwardAuth:
     def _refused(self, verdict: Refuse, visit: Visit) -> answer.Answer:
         made = self._door.answer(visit, verdict)
         if self._dialect.flat:
-            problem = answer.of(verdict.client_code, verdict.facts.request_id, methods=verdict.methods).body
-            made.headers.append((PROBLEM, problem))
+            problem = answer.of(
+                verdict.client_code, verdict.facts.request_id, methods=verdict.methods, more=verdict.more
+            )
+            made.headers.append((PROBLEM, problem.body))
         return made._replace(headers=[*made.headers, *self._numbered(made.headers)])
 
     def _numbered(self, headers: Iterable[Header]) -> list[Header]:

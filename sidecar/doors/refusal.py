@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterable, MutableMapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, MutableMapping
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -12,6 +12,7 @@ from sidecar.doors import answer
 from sidecar.gate.codes import Code
 from sidecar.gate.origin import own_page
 from sidecar.gate.own import LOGIN_PATH, REQUEST_ID, expired
+from sidecar.gate.problem import NOTHING
 from sidecar.gate.request import Raw
 from sidecar.gate.session import session_cookies
 from sidecar.gate.to_app import is_of_app
@@ -36,8 +37,8 @@ class Refusals:
 
     def whole(self, refused: Refuse | Forward, code: Code, raw: Raw) -> answer.Answer:
         """The whole answer of a code to this request: of a refusal, or of a permit whose upstream failed."""
-        methods = refused.methods if isinstance(refused, Refuse) else ()
-        made = self.answer(code, refused.facts.request_id, raw, methods)
+        methods, more = (refused.methods, refused.more) if isinstance(refused, Refuse) else ((), NOTHING)
+        made = self.answer(code, refused.facts.request_id, raw, methods, more)
         headers = [*made.headers, *refused.reply_headers]
         if refused.reply_headers:
             # one line, since a proxy that asks may keep one of a name
@@ -47,7 +48,10 @@ class Refusals:
             headers += [(b"set-cookie", cookie) for cookie in refused.cookies]
         return made._replace(headers=headers)
 
-    def answer(self, code: Code, request_id: str, raw: Raw, methods: tuple[str, ...] = ()) -> answer.Answer:
+    def answer(
+        self, code: Code, request_id: str, raw: Raw, methods: tuple[str, ...] = (),
+        more: Mapping[str, object] = NOTHING,
+    ) -> answer.Answer:  # fmt: skip
         """The same but for what the verdict adds: the sign-in in place of a 401, a bad session cleared."""
         page = self._page if _navigates(raw) else None
         status = answer.status_of(code)
@@ -56,7 +60,7 @@ class Refusals:
         if status != UNAUTHORIZED:
             if offers and status == HTTPStatus.FORBIDDEN and _has_session(raw):
                 page = partial(self._page, offer=answer.Offer.OTHER, back=_back(raw))
-            return answer.of(code, request_id, page=page, methods=methods)
+            return answer.of(code, request_id, page=page, methods=methods, more=more)
         if offers and raw.method == "GET":
             made = _to_login(raw, request_id)
         elif offers:

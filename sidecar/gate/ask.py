@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sidecar.gate.each import Each
 from sidecar.gate.narrowing import Push
 from sidecar.gate.obligation import AnswerRule
 from sidecar.gate.query import QueryRule
@@ -38,12 +39,20 @@ class Ask:
     """Parameters that the rule reads or sets, where nothing is said of the others."""
     answer: AnswerRule | None = None
     push: Push | None = None
+    each: Each | None = None
+    """Rule for requests about many resources, each with its own id; None where there is one resource."""
     has_optional: bool = field(init=False)
     """True if an attribute may be left out."""
+
+    @property
+    def lookups(self) -> tuple[str, ...]:
+        """Names of the lookups that may be asked."""
+        return tuple(name for name in (self.lookup, self.each.lookup if self.each is not None else "") if name)
 
     def __post_init__(self) -> None:
         templates = [*self.attributes.values(), *([self.id] if self.id is not None else [])]
         references = [reference for template in templates for reference in template.references]
+        references += [self.each.at] if self.each is not None else []
         self.needs_body = self.needs_body or any(reference.source is ReferenceSource.BODY for reference in references)
         self.has_optional = any(reference.optional for reference in references)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import pairwise
 from typing import Any, NamedTuple, Protocol, final
 
@@ -17,9 +18,10 @@ from sidecar.gate.body import ReadBody, read_json
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import PdpAnswer, Question, Resource, granted, judge
 from sidecar.gate.decision_cache import DecisionCache, key_of
+from sidecar.gate.each import LOOKUPS_AT_ONCE, Each, Found, Known, elements_of, found_of, judged_of, known_of
 from sidecar.gate.forwarded import client_of
 from sidecar.gate.identity import Principal, Tokens
-from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, masked_code
+from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, masked_code, merged
 from sidecar.gate.narrowing import ListQuestion, Narrowed, Plans, Push
 from sidecar.gate.obligation import AnswerItem, AnswerRule, HeldAnswer, KeepPrivate, Obligation, Reduce
 from sidecar.gate.origin import require_own_origin
@@ -27,11 +29,12 @@ from sidecar.gate.own import ASSERTION
 from sidecar.gate.query import admitted, with_values
 from sidecar.gate.references import ABSENT, Material
 from sidecar.gate.request import Raw, Reading, Request, as_it_came, read
-from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, allowed_methods, ask_of
+from sidecar.gate.routing import Access, Match, Route, RouteTable, ask_of
 from sidecar.gate.session import Session, TokenSource
 from sidecar.gate.to_app import AuthorizationRule, ToApp, identity_headers, short_headers
 from sidecar.gate.trace import TRACEPARENT, TRACESTATE
-from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Refused, Verdict
+from sidecar.gate.verdict import EachAsked, Facts, Forward, Preflight, Refuse, Refused, Verdict
+from sidecar.together import together
 from sidecar.wire.grammar import SAFE_METHODS, Header
 
 MAX_LOGGED_PATH = 512
@@ -167,6 +170,21 @@ def scope_text(text: str) -> str:
     return text
 
 
+def _attributes(ask: Ask, material: Material) -> dict[str, Any]:
+    """Attributes that a request says itself. Raises Refused."""
+    attributes = {name: value.value(material) for name, value in ask.attributes.items()}
+    if ask.has_optional:
+        attributes = {name: value for name, value in attributes.items() if value is not ABSENT}
+    return attributes
+
+
+def _call(evaluation: _Evaluation, lookup: str, kind: str, resource_id: str, material: Material) -> Call:
+    call = call_for(evaluation.rules.lookups[lookup], kind, resource_id, material)
+    evaluation.missing = call.lookup.missing
+    trace = evaluation.facts.trace
+    return call if trace is None else call._replace(trace=trace.headers(trace.lookup))
+
+
 def _with_query(request: Request, query: bytes) -> Request:
     if query == request.query:
         return request
@@ -237,9 +255,7 @@ class Gate:
             preflight = self._cross_origin(evaluation, route, request)
             if preflight is not None:
                 return preflight
-        if request.method == WEBSOCKET:
-            raise Refused(Code.METHOD_UNMAPPED, "no method of HTTP", allowed_methods(route))
-        ask = ask_of(route, WEBSOCKET if request.websocket else request.method)
+        ask = ask_of(route, request)
         facts.action = ask.action
         if ask.answer is not None and not raw.holds_answer:
             raise Refused(
@@ -263,6 +279,11 @@ class Gate:
         self, evaluation: _Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody | None
     ) -> Forward:
         evaluation.marks.append(("lookup", self._timer()))
+        if ask.each is not None:
+            found = await self._resources(evaluation, request, match, ask, ask.each, read_body)
+            evaluation.marks.append(("decision", self._timer()))
+            await self._ask_each(evaluation, found)
+            return self._permit(evaluation, request, _BY_POLICY)
         resource = await self._resource(evaluation, request, match, ask, read_body)
         evaluation.marks.append(("decision", self._timer()))
         if ask.answer is not None and not self._shadow:
@@ -339,21 +360,37 @@ class Gate:
             # Cerbos takes no empty id, and its refusal would look like a fault of its own
             raise Refused(Code.REFERENCE_INVALID, "an empty id")
         evaluation.facts.kind, evaluation.facts.resource_id = kind, resource_id
-        attributes: dict[str, Any] = {name: value.value(material) for name, value in ask.attributes.items()}
-        if ask.has_optional:
-            attributes = {name: value for name, value in attributes.items() if value is not ABSENT}
+        attributes = _attributes(ask, material)
         # before the lookup: a scope that is refused must not tell whether the resource is there
         scope = "" if ask.scope is None else scope_text(str(ask.scope.value(material)))
         if ask.lookup:
-            call = call_for(evaluation.rules.lookups[ask.lookup], kind, resource_id, material)
-            evaluation.missing = call.lookup.missing
-            trace = evaluation.facts.trace
-            if trace is not None:
-                call = call._replace(trace=trace.headers(trace.lookup))
-            # where the hook has no value for one of its attributes, what the request says does not stand in for it
-            attributes = {name: value for name, value in attributes.items() if name not in call.lookup.attributes}
-            attributes |= self._readings.attributes(call, await self._hooks.ask(call))
+            call = _call(evaluation, ask.lookup, kind, resource_id, material)
+            attributes = merged(attributes, call, self._readings.attributes(call, await self._hooks.ask(call)))
         return Resource(kind, resource_id, ask.action, attributes, (), scope)
+
+    async def _resources(
+        self, evaluation: _Evaluation, request: Request, match: Match, ask: Ask, each: Each, read_body: ReadBody | None
+    ) -> Found:
+        """Find the resources of a request about many, and which of them are missing."""
+        principal, facts = evaluation.principal, evaluation.facts
+        assert principal is not None  # noqa: S101 - for the type checker
+        body = await read_json(request, read_body, ask.max_body) if ask.needs_body else None
+        material = Material(request, match.path, principal, body)
+        facts.kind = ask.kind
+        elements, said = elements_of(each, material), _attributes(ask, material)
+        facts.each = EachAsked(tuple([element.id for element in elements]))
+        scope = "" if ask.scope is None else scope_text(str(ask.scope.value(material)))
+        known: dict[str, Known] = {}
+        if each.lookup:
+            # an id may stand there twice, with other attributes
+            ids = dict.fromkeys([element.id for element in elements])
+            calls = [_call(evaluation, each.lookup, ask.kind, resource_id, material) for resource_id in ids]
+            replies = await together([partial(self._hooks.ask, call) for call in calls], LOOKUPS_AT_ONCE)
+            known = {
+                call.resource_id: known_of(self._readings, call, reply)
+                for call, reply in zip(calls, replies, strict=True)
+            }
+        return found_of(elements, known, Resource(ask.kind, "", ask.action, said, (), scope))
 
     async def _ask(self, evaluation: _Evaluation, resource: Resource) -> None:
         facts, cache, principal = evaluation.facts, evaluation.rules.decisions, evaluation.principal
@@ -419,6 +456,47 @@ class Gate:
             return Narrowed()
         asked = ListQuestion(question.request_id, question.principal, push.kind, push.action, scope, question.trace)
         return await self._plans.narrow(asked, push, query)
+
+    async def _ask_each(self, evaluation: _Evaluation, found: Found) -> None:
+        facts, asked, principal = evaluation.facts, evaluation.facts.each, evaluation.principal
+        assert asked is not None  # noqa: S101 - for the type checker
+        assert principal is not None  # noqa: S101 - for the type checker
+        verdicts = await self._verdicts(evaluation, principal, found.resources)
+        if verdicts:
+            # the first one that is denied, or the first one
+            _, facts.call_id, facts.policy = min(verdicts, key=lambda verdict: verdict[0])
+        facts.each, refused = judged_of(asked, found, [allowed for allowed, _, _ in verdicts])
+        if refused is not None:
+            raise refused
+
+    async def _verdicts(
+        self, evaluation: _Evaluation, principal: Principal, resources: Sequence[Resource]
+    ) -> list[tuple[bool, str, str]]:
+        """Ask about resources in one question, but for those that are remembered: for each (allowed, call, policy)."""
+        cache, facts = evaluation.rules.decisions, evaluation.facts
+        if cache is None:
+            return await self._asked(facts, principal, resources)
+        now, since = self._now(), evaluation.marks[-1][1]
+        keys = [key_of(principal, resource) for resource in resources]
+        verdicts = [known and known[:3] for known in (cache.find(key, now, since) for key in keys)]
+        rest = [at for at, known in enumerate(verdicts) if known is None]
+        facts.cache = "miss" if rest else "hit"
+        for at, verdict in zip(rest, await self._asked(facts, principal, [resources[at] for at in rest]), strict=True):
+            verdicts[at] = verdict
+            cache.keep(keys[at], principal, verdict, now, since)
+        return [verdict for verdict in verdicts if verdict is not None]
+
+    async def _asked(
+        self, facts: Facts, principal: Principal, resources: Sequence[Resource]
+    ) -> list[tuple[bool, str, str]]:
+        if not resources:
+            return []
+        question = self._question(facts, principal, tuple(resources))
+        answer = await self._pdp.check(question)
+        return [
+            (allowed, answer.call_id, result.policies.get(resource.action, ""))
+            for allowed, resource, result in zip(judge(question, answer), resources, answer.results, strict=True)
+        ]
 
     async def _decided(self, facts: Facts, principal: Principal, resource: Resource) -> bool:
         question = self._question(facts, principal, (resource,))

@@ -42,6 +42,12 @@ def masked_code(refused: Refused, missing: Missing | None) -> Code | None:
     return _TOLD.get((missing, refused.code)) if missing is not None else None
 
 
+def is_missing(refused: Refused, missing: Missing) -> bool:
+    """Return whether a lookup has no such resource, or a client may not be told that there is another."""
+    hidden = missing is Missing.HIDE and refused.about_another
+    return hidden or refused.code in (Code.RESOURCE_MISSING, Code.RESOURCE_HIDDEN)
+
+
 class Attribute(NamedTuple):
     """How to read one attribute out of JSON: the compiled `expression`. Without a type any scalar is taken as it is."""
 
@@ -148,7 +154,7 @@ def attributes_in(
         if value is not None:
             found[name] = _typed(f"{place}.{name}", attribute.type, value)
         elif name not in optional:
-            raise Refused(Code.LOOKUP_MISMATCH, f"{place}.{name}: not in the answer")
+            raise Refused(Code.LOOKUP_MISMATCH, f"{place}.{name}: found nothing")
     return found
 
 
@@ -169,6 +175,14 @@ class Readings:
         # without the lookup, which all have in common
         self._known.put(id(reply), (call, reply, found), size_of((call[1:3], reply, found)))
         return found
+
+
+def merged(said: Mapping[str, Any], call: Call, read: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes that a request says, and those that were read of the reply to a call: where the hook has no value for
+    one of its own, what the request says does not stand in for it."""
+    attributes = {name: value for name, value in said.items() if name not in call.lookup.attributes}
+    attributes.update(read)
+    return attributes
 
 
 def _missing(lookup: Lookup) -> dict[str, Any]:

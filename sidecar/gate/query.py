@@ -88,6 +88,15 @@ def query_value(query: bytes, name: str) -> str | None:
 
     Raises Refused(REFERENCE_INVALID) where the name comes twice, or in a spelling that only some take for it.
     """
+    found = query_values(query, name)
+    if len(found) > 1:
+        raise Refused(Code.REFERENCE_INVALID, f"query.{name}: found {len(found)}, expected one")
+    return found[0] if found else None
+
+
+def query_values(query: bytes, name: str) -> list[str]:
+    """All values of a query parameter, in order and decoded as a form does. Raises Refused(REFERENCE_INVALID) where one
+    has a spelling that only some take for the name."""
     place = f"query.{name}"
     if b";" in query:
         raise Refused(Code.REFERENCE_INVALID, f"{place}: a ';' in the query")
@@ -99,14 +108,11 @@ def query_value(query: bytes, name: str) -> str | None:
         raise Refused(Code.REFERENCE_INVALID, f"{place}: a control character, or an escape of an escape, in a name")
     wanted = _plain(name)
     found = [pair[2] for key, pair in zip(keys, pairs, strict=True) if wanted in taken_for(key)]
-    if not found:
-        return None
-    exact = [value for key, _, value in pairs if _form(key) == name.encode("ascii")]
-    if len(found) != 1 or found != exact:
-        raise Refused(Code.REFERENCE_INVALID, f"{place}: found {len(found)}, expected one")
-    if _LATER_NAME.search(exact[0]):
+    if found != [value for key, _, value in pairs if _form(key) == name.encode("ascii")]:
+        raise Refused(Code.REFERENCE_INVALID, f"{place}: found another spelling of the name")
+    if any(map(_LATER_NAME.search, found)):
         raise Refused(Code.REFERENCE_INVALID, f"{place}: ']=' in the value, to which a name reaches for some servers")
-    return utf8_text(_form(exact[0]), place)
+    return [utf8_text(_form(value), place) for value in found]
 
 
 # a NUL ends a name for some, and who decodes twice reads another name

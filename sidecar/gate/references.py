@@ -147,7 +147,7 @@ def parse_reference(text: str) -> Reference:
     if source == ReferenceSource.BODY:
         search = compile_expression(name).search
         return Reference(
-            ReferenceSource.BODY, name, kind, search, optional, _steps(name) if optional else (), _names_in(name)
+            ReferenceSource.BODY, name, kind, search, optional, _steps(name) if optional else (), _loose_names(name)
         )
     if source == ReferenceSource.PATH and optional:
         raise ValueError(f"found {{{text}}}, expected no '?': a variable of the path is always there")
@@ -173,10 +173,9 @@ def _steps(expression: str) -> tuple[str, ...]:
     return tuple(expression.split("."))
 
 
-def _names_in(expression: str) -> frozenset[str]:
-    """The names in an expression; none in one of names alone, which finds nothing where one of them is not there."""
-    if _PLAIN_STEPS.fullmatch(expression):
-        return frozenset()
+def names_in(expression: str) -> tuple[frozenset[str], bool]:
+    """The names in an expression, and whether it is made of them alone: then it finds nothing where one of them is not
+    there."""
     found: set[str] = set()
     rest: list[Any] = [jmespath.compile(expression).parsed]
     while rest:
@@ -184,7 +183,12 @@ def _names_in(expression: str) -> frozenset[str]:
         if node["type"] == "field":
             found.add(node["value"])
         rest += [child for child in node.get("children", ()) if isinstance(child, dict)]
-    return frozenset(found)
+    return frozenset(found), expression == "@" or _PLAIN_STEPS.fullmatch(expression) is not None
+
+
+def _loose_names(expression: str) -> frozenset[str]:
+    names, is_plain = names_in(expression)
+    return frozenset() if is_plain else names
 
 
 # a look at a member of an enum costs as much as three calls
@@ -206,7 +210,7 @@ def resolve(reference: Reference, material: Material) -> Any:
         return ABSENT
     source = reference.source
     if source is _BODY:
-        return _typed_json(reference, _search(reference, material.body), Code.BODY_INVALID)
+        return _typed_json(reference, search_body(reference, material.body), Code.BODY_INVALID)
     if source is _CLAIMS or source is _PRINCIPAL:
         return _typed_json(reference, principal_value(reference, material.principal), Code.REFERENCE_INVALID)
     return _typed_text(reference, _text(reference, material))
@@ -239,7 +243,8 @@ def _is_not_in_body(reference: Reference, body: Any) -> bool:
     return False
 
 
-def _search(reference: Reference, body: Any) -> Any:
+def search_body(reference: Reference, body: Any) -> Any:
+    """What a reference finds in a body, of any type; None where it is nothing. Raises Refused(BODY_INVALID)."""
     if reference.names and (other := respelled(body, reference.names)) is not None:
         raise Refused(Code.BODY_INVALID, f"{reference}: found {other[:64]!r}, another spelling of a name that it reads")
     try:

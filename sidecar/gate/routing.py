@@ -273,12 +273,15 @@ def path_values(route: Route, segments: tuple[str, ...]) -> Mapping[str, str]:
     }
 
 
-def ask_of(route: Route, method: str) -> Ask:
-    """Return the question of a method of a route.
+def ask_of(route: Route, request: Request) -> Ask:
+    """Return the question of a request's method on a route.
 
     Raises Refused(METHOD_UNMAPPED) with the methods that the route has.
     """
-    ask = route.asks.get(method)
+    method = request.method
+    if method == WEBSOCKET:
+        raise Refused(Code.METHOD_UNMAPPED, "no method of HTTP", allowed_methods(route))
+    ask = route.asks.get(WEBSOCKET if request.websocket else method)
     if ask is None:
         raise Refused(Code.METHOD_UNMAPPED, methods=allowed_methods(route))
     return ask

@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.obligation import HeldAnswer, Obligation
@@ -27,6 +28,13 @@ class Refused(Exception):
         self.detail = detail
         self.methods = methods
         self.about_another = about_another
+
+
+class EachAsked(NamedTuple):
+    """Ids of the resources of one request, and those that were not allowed."""
+
+    ids: tuple[str, ...]
+    denied: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)
@@ -56,6 +64,8 @@ class Facts:
     """Where requests are traced, the trace of this one."""
     items: Mapping[str, int | str] | None = None
     """Where the app's answer was reduced, the numbers of what was done."""
+    each: EachAsked | None = None
+    """Resources of a request about many."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +122,15 @@ class Refuse:
     def client_code(self) -> Code:
         """The code that the client's answer has, and its status."""
         return self.masked_as or self.code
+
+    @property
+    def more(self) -> Mapping[str, object]:
+        """Members of its problem that other problems do not have: of many resources how many were not allowed, and not
+        which."""
+        each = self.facts.each
+        if each is None or not each.denied:
+            return {}
+        return {"each": {"asked": len(each.ids), "denied": len(each.denied)}}
 
 
 @dataclass(frozen=True, slots=True)

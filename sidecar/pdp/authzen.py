@@ -19,8 +19,9 @@ from sidecar.gate.verdict import Refused
 from sidecar.net.connection import Fault
 from sidecar.net.fetch import Fetch, Fetched
 from sidecar.net.pool import Origin
-from sidecar.pdp.client import MAX_CALL, MAX_QUESTION, Client
+from sidecar.pdp.client import AT_ONCE, MAX_CALL, MAX_QUESTION, Client
 from sidecar.record.reasons import FaultKind, ReportFault, report_nothing
+from sidecar.together import together
 from sidecar.wire import strict_json
 
 CALL = 10
@@ -97,15 +98,16 @@ class AuthZen(Client):
         exactly, NO_ROLES for a principal without a role: Cerbos' endpoint takes it for one that has all of them."""
         self.questions += 1
         subject = self.told(question.principal)
-        resource = question.resources[0]
+        resource, deadline = question.resources[0], asyncio.get_running_loop().time() + self._timeout
         if len(question.resources) == 1 and not resource.more_actions:
-            reply = await self._ask(self._one, question, [subject, *_item(resource, resource.action)])
+            reply = await self._ask(self._one, question, [subject, *_item(resource, resource.action)], deadline)
             said = _read(question.request_id, _object(reply), resource, resource.action)
             # under the id of the request the PDP's own log knows the decision
             return PdpAnswer(_echoed(reply, question.request_id), question.request_id, (_result(resource, [said]),))
         request_id, said_of = question.request_id, [list[_Said]() for _ in question.resources]
-        for call in calls_for(question.resources):
-            reply = await self._ask(self._many, question, [subject, _evaluations(call)])
+        calls = calls_for(question.resources)
+        asks = [partial(self._ask, self._many, question, [subject, _evaluations(call)], deadline) for call in calls]
+        for call, reply in zip(calls, await together(asks, AT_ONCE), strict=True):
             if request_id == question.request_id:
                 request_id = _echoed(reply, request_id)
             for item, evaluation in zip(call, _list_of(reply, len(call)), strict=True):
@@ -115,12 +117,11 @@ class AuthZen(Client):
 
     # --- one call ---
 
-    async def _ask(self, target: bytes, question: Question, members: Sequence[bytes]) -> Fetched:
+    async def _ask(self, target: bytes, question: Question, members: Sequence[bytes], deadline: float) -> Fetched:
         context = strict_json.dumps({"cerbos.requestId": question.request_id, "cerbos.includeMeta": True})
         body = b"".join((b"{", b",".join(members), b',"context":', context, b"}"))
         if len(body) > MAX_QUESTION:
             raise Refused(Code.REFERENCE_INVALID, f"a question of {len(body)} bytes, expected at most {MAX_QUESTION}")
-        deadline = asyncio.get_running_loop().time() + self._timeout
         asker = (question.principal.issuer, question.principal.id)
         waited = not self.shares.take(asker)
         if waited and not await self.shares.wait(asker, deadline):

@@ -25,8 +25,9 @@ from sidecar.net.grpc_client_connection import Method
 from sidecar.net.shares import Asker
 from sidecar.pdp.cerbos_call import FAULTS, Asked, Call, Key
 from sidecar.pdp.cerbos_messages import BATCH, entries_of, parts_of, principal_of
-from sidecar.pdp.client import COUNTS, MAX_QUESTION, Client
+from sidecar.pdp.client import AT_ONCE, COUNTS, MAX_QUESTION, Client
 from sidecar.record.reasons import ReportFault, report_nothing
+from sidecar.together import together
 from sidecar.wire.grpc import CallFailed, Status
 from sidecar.wire.hpack import Field
 
@@ -123,15 +124,20 @@ class Cerbos(Client):
     async def _ask_in_parts(self, question: Question) -> PdpAnswer:
         entries = entries_of(question.resources)
         calls = parts_of(question.resources, entries, len(self.told(question.principal)))
-        answers = [
-            await self._ask(question._replace(resources=question.resources[part]), entries[part]) for part in calls
+        deadline = asyncio.get_running_loop().time() + self._timeout
+        asks = [
+            partial(self._ask, question._replace(resources=question.resources[part]), entries[part], deadline)
+            for part in calls
         ]
+        answers = await together(asks, AT_ONCE)
         results = tuple(result for answer in answers for result in answer.results)
         # one call that was answered for another request makes the whole an answer to another request
         strange = [answer.request_id for answer in answers if answer.request_id != question.request_id]
         return answers[0]._replace(request_id=(strange or [question.request_id])[0], results=results)
 
-    async def _ask(self, question: Question, entries: list[bytes] | None = None) -> PdpAnswer:
+    async def _ask(
+        self, question: Question, entries: list[bytes] | None = None, deadline: float | None = None
+    ) -> PdpAnswer:
         principal = question.principal
         told = self.told(principal)
         if entries is None:
@@ -140,7 +146,7 @@ class Cerbos(Client):
         if size > MAX_QUESTION:
             raise Refused(Code.REFERENCE_INVALID, f"a question of {size} bytes, Cerbos takes {MAX_QUESTION}")
         loop = asyncio.get_running_loop()
-        asked = Asked(question, entries, loop.create_future(), loop.time() + self._timeout)
+        asked = Asked(question, entries, loop.create_future(), deadline or loop.time() + self._timeout)
         key = (principal.issuer, told)
         call = self._calls.get(key)
         try:

@@ -18,6 +18,8 @@ MAX_QUESTION = 4 * 1024 * 1024 - 64 * 1024
 JSON is no shorter."""
 _PRINCIPALS = 4 * 1024 * 1024
 """Bytes of encoded principals: about 1,000 with 20 claims."""
+AT_ONCE = 8
+"""Calls of one question under way at once, all within its one deadline."""
 COUNTS = frozenset((Code.PDP_UNAVAILABLE, Code.PDP_TIMEOUT, Code.PDP_BAD_ANSWER, Code.PDP_PARTIAL))
 """Faults that open the breaker: it does not answer. One that refuses a question is there, and closes it."""
 

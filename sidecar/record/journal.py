@@ -129,7 +129,7 @@ class Journal:
             self.metrics.line_lost()
             return
         asked, roles = facts.call_id != "", facts.roles
-        plain = code is _ALLOWED and len(roles) <= MAX_ROLES and facts.items is None
+        plain = code is _ALLOWED and len(roles) <= MAX_ROLES and facts.items is None and facts.each is None
         rare = _NOTHING_RARE if plain else _rare(outcome, failed)
         self._add(
             line.decision_text(
@@ -278,6 +278,8 @@ def _rare(outcome: Outcome, failed: tuple[Dependency, str] | None) -> dict[str, 
         fields["detail"] = line.detail_text(detail)
     if verdict.facts.items:
         fields["items"] = verdict.facts.items
+    if verdict.facts.each is not None:
+        fields["each"] = line.each_of(*verdict.facts.each)
     return fields
 
 

@@ -11,7 +11,7 @@ import datetime
 import functools
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from json.encoder import encode_basestring_ascii as _quoted
 from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
@@ -26,6 +26,10 @@ MAX_HOST = 259
 """Characters of a host in a line: the longest name of DNS, and a port."""
 MAX_DETAIL = 256
 """Characters of a detail in a line."""
+MAX_IDS = 32
+"""Ids in a list of a line."""
+MAX_ID = 128
+"""Characters of such an id."""
 
 Mode = Literal["enforce", "shadow"]
 Effect = Literal["allow", "refuse", "shadow_refuse"]
@@ -42,6 +46,8 @@ class Field(NamedTuple):
     when: str = ""
 
 
+EachLine = Mapping[str, Any]
+"""Value of the field `each`."""
 Extra = Mapping[str, Any]
 """Fields of a later version, by name."""
 NOTHING: Extra = MappingProxyType({})
@@ -89,6 +95,7 @@ class Decision(NamedTuple):
     told: Annotated[str | None, Field("code that the client was told", "it is another than `code`")] = None
     detail: Annotated[str | None, Field(f"more on a refusal, which no client is told, at most {MAX_DETAIL} characters", "there is more to say")] = None
     items: Annotated[Mapping[str, int | str] | None, Field("numbers of an answer that was reduced: `seen` and `kept` items, `masked`: those of which fields were hidden, `calls`: questions to the PDP, `pushed`: how much of the policy the app was asked with, `exact`, `weakened` or `none`", "the route has `items` or `fields`, and the answer was reduced")] = None
+    each: Annotated[EachLine | None, Field(f"`asked`: how many resources the request named; `ids` and `denied`: those, and the ones that were not allowed, of each at most {MAX_IDS} of at most {MAX_ID} characters", "the route has `each`")] = None
     extra: Extra = NOTHING
 
 
@@ -197,6 +204,16 @@ def time_text(now: float) -> str:
     if whole != _second[0]:
         _second = (whole, datetime.datetime.fromtimestamp(whole, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S"))
     return _second[1] + _MILLISECONDS[int((now - whole) * 1000)]
+
+
+def each_of(ids: Sequence[str], denied: Sequence[str]) -> EachLine:
+    """Return the field `each`, within its bounds."""
+    each: dict[str, Any] = {"asked": len(ids), "ids": _bounded(ids)}
+    return each | {"denied": _bounded(denied)} if denied else each
+
+
+def _bounded(ids: Sequence[str]) -> list[str]:
+    return [one[:MAX_ID] for one in ids[:MAX_IDS]]
 
 
 def detail_text(text: str) -> str:
@@ -414,10 +431,21 @@ def _counts(value: Any) -> dict[str, int | str] | None:
     return value if isinstance(value, dict) and all(type(item) in (int, str) for item in value.values()) else None
 
 
+def _each(value: Any) -> dict[str, Any] | None:
+    if not isinstance(value, dict) or type(value.get("asked")) is not int:
+        return None
+    return value if all(_strings(value.get(name, [])) is not None for name in ("ids", "denied")) else None
+
+
+_IDS = {"type": "array", "items": {"type": "string"}}
+_EACH = {"asked": {"type": "integer"}, "ids": _IDS, "denied": _IDS}
 _TYPES: Mapping[Any, Type] = {
     str: Type("string", {"type": "string"}, lambda value: value if isinstance(value, str) else None),
     int: Type("integer", {"type": "integer"}, _integer),
     float: Type("number", {"type": "number"}, _number),
+    EachLine: Type(
+        "object of `asked`, `ids` and `denied`", {"type": "object", "required": ["asked"], "properties": _EACH}, _each
+    ),
     tuple[str, ...]: Type("list of strings", {"type": "array", "items": {"type": "string"}}, _strings),
     Mapping[str, float]: Type(
         "object of numbers", {"type": "object", "additionalProperties": {"type": "number"}}, _numbers

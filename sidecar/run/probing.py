@@ -99,7 +99,7 @@ async def _lookup(hooks: Lookups, lookup: Lookup, kind: str, place: str) -> list
 
 def _kind_of(routes: RoutesFile, lookup: str) -> str:
     """Return the kind of the first route that asks a lookup."""
-    kinds = (ask.kind for route in routes.table.routes for ask in route.asks.values() if ask.lookup == lookup)
+    kinds = (ask.kind for route in routes.table.routes for ask in route.asks.values() if lookup in ask.lookups)
     return next(kinds, NOBODY)
 
 

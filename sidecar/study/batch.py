@@ -85,26 +85,27 @@ class Batch:
             raise Refused(Code.PDP_MISMATCH, "an answer to another question")
         # each is judged by the gate once more, against the resource and the action that it is about
         return [
-            PdpAnswer(question.request_id, answer.call_id, (answer.results[place],))
-            for question, place in zip(questions, places, strict=True)
+            PdpAnswer(question.request_id, answer.call_id, tuple([answer.results[place] for place in of_one]))
+            for question, of_one in zip(questions, places, strict=True)
         ]
 
 
-def _merged(questions: list[Question]) -> tuple[list[Resource], list[int]]:
-    """Entries with all actions that are asked of a resource, and in which of them each question is."""
+def _merged(questions: list[Question]) -> tuple[list[Resource], list[list[int]]]:
+    """Entries with all actions that are asked of a resource, and in which of them each question's resources are."""
     entries: list[Resource] = []
     known: dict[Key, int] = {}
-    places = []
-    for question in questions:
-        resource = question.resources[0]
-        key = key_of(question.principal, resource._replace(action=""))
+
+    def place_of(principal: Principal, resource: Resource) -> int:
+        key = key_of(principal, resource._replace(action=""))
         place = known.get(key)
         if place is None or len(entries[place].more_actions) + 1 >= MAX_ACTIONS:
             place = known[key] = len(entries)
             entries.append(resource)
         elif resource.action != entries[place].action and resource.action not in entries[place].more_actions:
             entries[place] = entries[place]._replace(more_actions=(*entries[place].more_actions, resource.action))
-        places.append(place)
+        return place
+
+    places = [[place_of(question.principal, one) for one in question.resources] for question in questions]
     return entries, places
 
 

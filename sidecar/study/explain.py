@@ -9,7 +9,7 @@ from typing import Any
 
 from sidecar.gate.ask import Ask
 from sidecar.gate.codes import Code
-from sidecar.gate.decision import PdpAnswer, Question
+from sidecar.gate.decision import PdpAnswer, Question, Resource
 from sidecar.gate.gate import PDP, Gate
 from sidecar.gate.identity import Principal, PrincipalRules, Tokens, principal_from
 from sidecar.gate.request import Raw, Request
@@ -73,12 +73,16 @@ def _lines(verdict: Verdict, pdp: RecordingPDP, ask: Ask | None) -> list[str]:
         lines.append(f"sent       {verdict.target.decode('latin-1')}")
     if facts.principal:
         lines.append(f"principal  {facts.principal}")
-    if facts.kind:
+    if facts.each is not None:
+        lines.append(f"each       {facts.kind} {', '.join(facts.each.ids)}")
+    elif facts.kind:
         lines.append(f"resource   {facts.kind} {facts.resource_id}")
     if pdp.question is not None:
         lines += _asked(pdp.question)
     if pdp.answer is not None:
         lines += _answered(pdp.answer)
+    if facts.each is not None and facts.each.denied:
+        lines.append(f"denied     {', '.join(facts.each.denied)}")
     if isinstance(verdict, Refuse) and verdict.masked_as is not None:
         lines.append(f"told       {verdict.masked_as}, so that nobody learns which ids there are")
     return [*lines, f"verdict    {_concluded(verdict)}"]
@@ -95,19 +99,24 @@ def _concluded(verdict: Verdict) -> str:
 
 
 def _asked(question: Question) -> list[str]:
-    principal, resource = question.principal, question.resources[0]
+    principal, first = question.principal, question.resources[0]
     return [
         f"roles      {', '.join(principal.roles)}",
         f"principal attributes  {json.dumps(dict(principal.attributes))}",
-        f"resource attributes   {json.dumps(dict(resource.attributes))}",
-        *([f"scope      {resource.scope}"] if resource.scope else []),
+        *(f"{_whose(one, question)}  {json.dumps(dict(one.attributes))}" for one in question.resources),
+        *([f"scope      {first.scope}"] if first.scope else []),
     ]
 
 
+def _whose(resource: Resource, question: Question) -> str:
+    return f"{resource.kind} {resource.id} attributes" if len(question.resources) > 1 else "resource attributes "
+
+
 def _answered(answer: PdpAnswer) -> list[str]:
-    result = answer.results[0] if answer.results else None
     lines = [f"pdp        call {answer.call_id}"]
-    if result is not None:
+    for result in answer.results:
+        if len(answer.results) > 1:
+            lines.append(f"           {result.kind} {result.id}")
         effects = ", ".join(f"{action}: {effect}" for action, effect in result.effects.items())
         lines.append(f"           {effects}; policy {result.policy or '(none matched)'}")
         lines.append(f"           derived roles {', '.join(result.derived_roles) or '(none)'}")

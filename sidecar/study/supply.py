@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from sidecar.config.routes.file import RoutesFile
 from sidecar.gate.ask import Ask
+from sidecar.gate.each import Each
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.lookup import Attribute, Lookup, Missing
 from sidecar.gate.references import Reference, Template
@@ -79,8 +80,11 @@ def _of_method(where: str, ask: Ask, routes: RoutesFile) -> Iterator[PolicyQuest
 
 def _attributes(ask: Ask, routes: RoutesFile) -> dict[str, Supply]:
     attributes = {name: _from_request(name, value) for name, value in ask.attributes.items()}
-    lookup = routes.lookups.get(ask.lookup)
-    return attributes if lookup is None else attributes | _from_lookup(lookup)
+    if ask.each is not None:
+        attributes |= _from_element(ask.each)
+    for name in ask.lookups:
+        attributes |= _from_lookup(routes.lookups[name])
+    return attributes
 
 
 def _from_request(name: str, value: Template) -> Supply:
@@ -92,6 +96,16 @@ def _from_request(name: str, value: Template) -> Supply:
     mark = "?" if reference.optional else ""
     absent = f"{{{reference}?}} is optional" if reference.optional else ""
     return Supply(f"attributes.{name}", _name(kind), absent, f'{name}: "{{{reference}:TYPE{mark}}}"')
+
+
+def _from_element(each: Each) -> dict[str, Supply]:
+    return {
+        name: Supply(
+            f"each.attributes.{name}", _name(attribute.type),
+            "each.optional names it" if name in each.optional else "", f'{name}: "...:TYPE"',
+        )
+        for name, attribute in each.attributes.items()
+    }  # fmt: skip
 
 
 def _from_lookup(lookup: Lookup) -> dict[str, Supply]:

@@ -123,7 +123,7 @@ ROWS = [
     Row(200, b'{"id": "1"}', "notes", "it answered with JSON", "    echo: id\n"),
     Row(200, b"{}", "notes", "it answered with JSON", "    missing: empty\n    optional: [owner]\n"),
     Row(200, b"null", "warnings", "found status 200 for an id that nobody has, without an attribute that is read "
-        "(attributes.owner: not in the answer), expected 404"),
+        "(attributes.owner: found nothing), expected 404"),
 ]  # fmt: skip
 
 

@@ -130,7 +130,7 @@ async def test_more_actions_than_cerbos_takes_are_another_entry() -> None:
     questions = [Question("r", ALICE, (Resource("doc", "1", f"a{n}", {}),)) for n in range(2 * MAX_ACTIONS + 1)]
     entries, places = _merged(questions)
     assert [1 + len(entry.more_actions) for entry in entries] == [MAX_ACTIONS, MAX_ACTIONS, 1]
-    for question, place in zip(questions, places, strict=True):
+    for question, (place,) in zip(questions, places, strict=True):
         assert question.resources[0].action in (entries[place].action, *entries[place].more_actions)
 
 

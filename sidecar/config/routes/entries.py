@@ -118,7 +118,7 @@ def _check_head(actions: Mapping[str, Entry], reader: Reader) -> None:
 
 
 def _open_methods(entry: Entry, reader: Reader) -> _Actions:
-    for name in ("resource", "id", "attributes", "lookup", "scope", "actions", "max_body", "items", "fields"):
+    for name in ("resource", "id", "attributes", "lookup", "scope", "each", "actions", "max_body", "items", "fields"):
         if entry.has(name):
             reader.fault(entry.at(name), f"found it beside `access: {entry['access']}`, which asks no policy")
     methods = entry["methods"] or ["GET"]

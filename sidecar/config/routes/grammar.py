@@ -6,6 +6,7 @@ import re
 from typing import Any
 
 from sidecar.config import parsers, units
+from sidecar.config.routes.each import EACH
 from sidecar.config.routes.principal import PRINCIPAL
 from sidecar.config.routes.to_app import TO_APP
 from sidecar.config.shapes import Choice, Field, Flag, ListOf, MapOf, Record, Short, Text, Whole, WordOr
@@ -160,6 +161,7 @@ _ASKED = {
     "attributes": Field(MapOf(_TEMPLATE, _NAME, "an attribute name"), "attributes read from the request", {}),
     "lookup": Field(Text(pattern=_NAME, what="the name of a lookup"), "the lookup that supplies more attributes", ""),
     "scope": Field(_TEMPLATE, "the scope of the policy that is asked, from claims or the principal"),
+    "each": Field(EACH, "one request about many resources, in place of `id` and `lookup`: all must be allowed"),
 }
 _QUERY = {
     "query": Field(

@@ -72,10 +72,16 @@ def _uncounted(method: Method) -> Iterator[tuple[Mark, str]]:
 
 
 def _respelled(method: Method) -> Iterator[tuple[Mark, str]]:
-    lookup, template = method.lookup, method.value("id")
-    if lookup is None or lookup.echo is not None or template is None:
+    lookup, template, each = method.lookup, method.id, method.each
+    if lookup is None or lookup.echo is not None:
         return
-    for reference in template.references:
+    if each is not None and ResourceField.ID in lookup.inquiry.values and each["id"].attribute.type is not Type.INT:
+        yield (
+            each.at("id"),
+            "it takes `07`, `+7` and `7.0`, which many apps read as 7 while Cerbos is asked about another id, expected "
+            f"`:int` after it, or `echo` in lookups.{lookup.name}",
+        )
+    for reference in template.references if template is not None else ():
         asked = ResourceField.ID in lookup.inquiry.values or reference in lookup.inquiry.values
         if asked and _has_spellings(reference, method.segments):
             yield (

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from sidecar.config.routes.each import each_faults, each_of
 from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.config.suggest import did_you_mean
 from sidecar.gate.ask import Ask
@@ -12,7 +13,7 @@ from sidecar.gate.lookup import Lookup
 from sidecar.gate.narrowing import Push
 from sidecar.gate.obligation import AnswerRule
 from sidecar.gate.query import QueryRule, rule_of, taken_for
-from sidecar.gate.references import Reference, ReferenceSource
+from sidecar.gate.references import Reference, ReferenceSource, Template
 from sidecar.gate.routing import WEBSOCKET, Segment, Variable
 from sidecar.gate.values import COMPOUND, Type
 from sidecar.wire.grammar import BODILESS_METHODS
@@ -33,24 +34,39 @@ class Method(NamedTuple):
 
     def value(self, name: str) -> Any:
         """The action's own value, else the route's."""
-        return self._says(name)[name]
+        return self.says(name)[name]
 
     def at(self, name: str) -> Mark:
         """Where that value stands."""
-        return self._says(name).at(name)
+        return self.says(name).at(name)
 
-    def _says(self, name: str) -> Entry:
+    def says(self, name: str) -> Entry:
+        """The entry that says it: the action where it has the name, else the route."""
         return self.own if self.own is not None and self.own.has(name) else self.entry
+
+    @property
+    def each(self) -> Entry | None:
+        """Rule for requests about many resources; it takes the place of `id` and `lookup`."""
+        each: Entry | None = self.value("each")
+        return each
 
     @property
     def lookup(self) -> Lookup | None:
         """The lookup, None where there is none or an unknown one."""
-        return self.lookups.get(self.value("lookup"))
+        return self.lookups.get((self.each or self.says("lookup"))["lookup"])
+
+    @property
+    def id(self) -> Template | None:
+        """The template of the id of the one resource, None where there is none."""
+        template: Template | None = self.value("id") if self.each is None else None
+        return template
 
     def references(self) -> Iterator[tuple[str, Reference]]:
         """Each reference that the rule depends on, with the field that has it."""
-        if self.value("id") is not None:
-            yield from (("id", reference) for reference in self.value("id").references)
+        if self.id is not None:
+            yield from (("id", reference) for reference in self.id.references)
+        if self.each is not None and self.each["at"] is not None:
+            yield "each", self.each["at"]
         for template in self.value("attributes").values():
             yield from (("attributes", reference) for reference in template.references)
         if self.value("scope") is not None:
@@ -83,10 +99,12 @@ def ask_of_method(
     """Return the question of one method. `max_body`: bytes, where neither the action nor the route says it. `answer` is
     its rule for the app's answer, and `push` narrows what the app is asked for."""
     needs_body = any(reference.source is ReferenceSource.BODY for _, reference in method.references())
+    each = None if method.each is None or method.each["at"] is None else each_of(method.each)
+    lookup = method.value("lookup") if each is None else ""
     return Ask(
-        action, method.value("resource"), method.value("id"), method.value("attributes"), method.value("lookup"),
+        action, method.value("resource"), method.id, method.value("attributes"), lookup,
         method.value("scope"), _rule(method), method.value("set_query"), method.value("max_body") or max_body,
-        needs_body, method.open_query, answer, push,
+        needs_body, method.open_query, answer, push, each,
     )  # fmt: skip
 
 
@@ -113,6 +131,7 @@ def check_methods(
     for method in methods:
         for fault in (
             *_lookup_faults(method),
+            *_each_faults(method),
             *_reference_faults(method),
             *_query_faults(method, public),
             *more(method),
@@ -123,11 +142,27 @@ def check_methods(
 
 
 def _lookup_faults(method: Method) -> Iterator[Fault]:
-    name = method.value("lookup")
+    says = method.each or method.says("lookup")
+    name = says["lookup"]
     if name and name not in method.lookups:
         known = ", ".join(method.lookups) or "none"
         meant = did_you_mean(name, method.lookups)
-        yield Fault(method.at("lookup"), f"found {name!r}, expected one of `lookups`: {known}{meant}")
+        yield Fault(says.at("lookup"), f"found {name!r}, expected one of `lookups`: {known}{meant}")
+
+
+def _each_faults(method: Method) -> Iterator[Fault]:
+    if method.each is None:
+        return
+    for name in ("id", "lookup"):
+        says = method.says(name)
+        # what the route says is for its other actions, where an action has its own `each`
+        if says.has(name) and not (says is method.entry and method.says("each") is not method.entry):
+            yield Fault(says.at(name), "found it beside `each`, expected it in `each`: each element has its own")
+    for name in ("items", "fields"):
+        if method.value(name) and (name == "fields" or method.name == "GET"):
+            yield Fault(method.at(name), "found it beside `each`, expected it on routes about one resource or a list")
+    for mark, message in each_faults(method.each):
+        yield Fault(mark, message)
 
 
 def _reference_faults(method: Method) -> Iterator[Fault]:

@@ -7,7 +7,6 @@ import pytest
 from sidecar.config.routes.file import RoutesError, read_routes
 from sidecar.gate.narrowing import Push, PushedAttribute
 from sidecar.gate.obligation import AnswerRule
-from sidecar.gate.routing import ask_of
 from sidecar.gate.values import Type
 from sidecar.release.fields import FieldRule
 from sidecar.release.items import ItemsRule
@@ -43,7 +42,7 @@ routes:
 
 def rules() -> dict[str, AnswerRule | None]:
     table = read_routes(ROUTES, "routes.yaml", {}).table
-    return {f"{method} {route.name}": ask_of(route, method).answer for route in table.routes for method in route.asks}
+    return {f"{method} {route.name}": route.asks[method].answer for route in table.routes for method in route.asks}
 
 
 def test_a_list_is_read_as_the_route_says() -> None:

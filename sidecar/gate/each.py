@@ -1,0 +1,152 @@
+"""`each`: one request about many resources, read out of its body or query. All of them must be allowed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from sidecar.gate.codes import Code
+from sidecar.gate.decision import Resource
+from sidecar.gate.lookup import Attribute, Call, Readings, Reply, attributes_in, id_text, is_missing, merged, search_in
+from sidecar.gate.query import query_values
+from sidecar.gate.references import Material, Reference, ReferenceSource, search_body
+from sidecar.gate.values import Type, check_string, checked, from_text, type_of
+from sidecar.gate.verdict import EachAsked, Refused
+from sidecar.wire.spelling import respelled
+
+MAX_EACH = 100
+"""Resources of one request, where the file says no other number."""
+LOOKUPS_AT_ONCE = 32
+"""Lookups of one request under way at once."""
+
+
+class Each(NamedTuple):
+    """Rule of a route for requests about many resources.
+
+    `at` finds the list, in a body or a query. `id` and `attributes` are read in each element, of which there may be
+    `most`. `lookup` is asked for each id. `separator` stands between the elements in the one value of a query. `names`
+    are those in expressions that may find something without them: an element may not have one in another spelling.
+    """
+
+    at: Reference
+    id: Attribute
+    attributes: Mapping[str, Attribute]
+    optional: frozenset[str] = frozenset()
+    lookup: str = ""
+    most: int = MAX_EACH
+    separator: str = ""
+    names: frozenset[str] = frozenset()
+
+
+class Element(NamedTuple):
+    """Resource that a request names, and what the request says of it."""
+
+    id: str
+    attributes: Mapping[str, Any]
+
+
+class Known(NamedTuple):
+    """Attributes that a lookup knows of a resource, or why it is missing."""
+
+    call: Call
+    read: Mapping[str, Any] | Refused
+
+
+class Found(NamedTuple):
+    """Resources of a request: those to ask about, and the ids of those that are missing, with the refusal of each."""
+
+    resources: list[Resource]
+    missing: list[tuple[str, Refused]]
+
+
+def elements_of(each: Each, material: Material) -> list[Element]:
+    """The resources that a request names, each once. Raises Refused: BODY_INVALID, REFERENCE_INVALID."""
+    in_body = each.at.source is ReferenceSource.BODY
+    code = Code.BODY_INVALID if in_body else Code.REFERENCE_INVALID
+    found = search_body(each.at, material.body) if in_body else _in_query(each, material)
+    if not isinstance(found, list):
+        raise Refused(code, f"each.at: found {type_of(found)}, expected a list")
+    if not 1 <= len(found) <= each.most:
+        raise Refused(code, f"each.at: found {len(found)} elements, expected 1 to {each.most}")
+    if each.names and (other := respelled(found, each.names)) is not None:
+        raise Refused(code, f"each: found {other[:64]!r}, another spelling of a name that it reads")
+    unique: dict[tuple[str, str], Element] = {}
+    for at, value in enumerate(found):
+        try:
+            element = _element(each, value)
+        except Refused as refused:
+            raise Refused(code, f"each[{at}]: {refused.detail}") from None
+        unique.setdefault((element.id, json.dumps(element.attributes, sort_keys=True)), element)
+    return list(unique.values())
+
+
+def _in_query(each: Each, material: Material) -> list[Any]:
+    texts = query_values(material.request.query, each.at.name)
+    if each.separator:
+        if len(texts) > 1:
+            raise Refused(Code.REFERENCE_INVALID, f"{each.at}: found {len(texts)}, expected one")
+        texts = [part for text in texts for part in text.split(each.separator)]
+    # a text that is no canonical number stays one, and is refused where an int is declared
+    return [from_text(Type.INT, text) for text in texts] if each.id.type is Type.INT else list(texts)
+
+
+def _element(each: Each, value: Any) -> Element:
+    found = search_in(each.id.search, value)
+    if each.id.type is not None:
+        checked(each.id.type, found, "id", Code.BODY_INVALID)
+    text = id_text(found)
+    if not text:
+        raise Refused(Code.BODY_INVALID, f"id: found {type_of(found)}, expected a text or a whole number")
+    if isinstance(found, int):
+        # an app that reads doubles would take another one for it
+        checked(Type.INT, found, "id", Code.BODY_INVALID)
+    check_string("id", text, Code.BODY_INVALID)
+    return Element(text, attributes_in(value, each.attributes, each.optional, "attributes"))
+
+
+def known_of(readings: Readings, call: Call, reply: Reply) -> Known:
+    """Read a reply about one of many. Raises Refused, as a lookup of one does, but for what is missing."""
+    try:
+        return Known(call, readings.attributes(call, reply))
+    except Refused as refused:
+        if not is_missing(refused, call.lookup.missing):
+            raise
+        return Known(call, refused)
+
+
+def found_of(elements: Sequence[Element], known: Mapping[str, Known], common: Resource) -> Found:
+    """Make a resource of each element: of what it has in `common` with the others, of what the request says of it, and
+    of what is `known`, where a lookup was asked."""
+    found = Found([], [])
+    for element in elements:
+        attributes = {**common.attributes, **element.attributes}
+        looked_up = known.get(element.id)
+        if looked_up is None:
+            found.resources.append(common._replace(id=element.id, attributes=attributes))
+        elif isinstance(looked_up.read, Refused):
+            found.missing.append((element.id, looked_up.read))
+        else:
+            attributes = merged(attributes, looked_up.call, looked_up.read)
+            found.resources.append(common._replace(id=element.id, attributes=attributes))
+    return found
+
+
+def judged_of(asked: EachAsked, found: Found, allowed: Sequence[bool]) -> tuple[EachAsked, Refused | None]:
+    """Judge a request by the answers about its resources, of which all must be allowed.
+
+    One that is missing counts like one that is denied, and the others are asked about all the same: what the client is
+    told of their number does not tell which it was (CWE-204).
+    """
+    missing = tuple([resource_id for resource_id, _ in found.missing])
+    denied = tuple([one.id for one, ok in zip(found.resources, allowed, strict=True) if not ok])
+    if not denied and not missing:
+        return asked, None
+    detail = f"each: {len(denied + missing)} of {len(asked.ids)} not allowed"
+    detail += f", {len(missing)} of them missing" if missing else ""
+    if denied:
+        refused = Refused(Code.DENIED_BY_POLICY, detail)
+    else:
+        first = found.missing[0][1]
+        refused = Refused(first.code, detail, about_another=first.about_another)
+    return asked._replace(denied=denied + missing), refused

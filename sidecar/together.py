@@ -1,0 +1,27 @@
+"""Questions of one request side by side: at most so many at once, and none goes on when one has failed."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
+
+T = TypeVar("T")
+
+
+async def together(asks: Sequence[Callable[[], Awaitable[T]]], most: int) -> list[T]:
+    """Return the answers in the order of `asks`. Raises what the first one that fails raises."""
+    answers: dict[int, T] = {}
+    left = iter(enumerate(asks))
+
+    async def work() -> None:
+        for at, ask in left:
+            answers[at] = await ask()
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            for _ in range(min(most, len(asks))):
+                group.create_task(work())
+    except ExceptionGroup as failed:
+        raise failed.exceptions[0] from None
+    return [answers[at] for at in range(len(asks))]
