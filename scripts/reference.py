@@ -88,7 +88,7 @@ def _default(value: object) -> str:
         return f"`{value:g}s`" if value else ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    return f"`{value // 1024**2}MiB`" if isinstance(value, int) else f"`{value}`"
+    return f"`{value // 1024**2}MiB`" if isinstance(value, int) and value % 1024**2 == 0 else f"`{value}`"
 
 
 def _rows(record: Record, prefix: str) -> list[str]:
@@ -226,6 +226,11 @@ have a body; on the route it is an error for every method without one.
 Only attributes may be optional, and only if the reference is the whole value. A name in another spelling, a name that occurs twice, and
 null don't count as absent: the sidecar judges them as strictly as ever. In a body, `?` works only with names that dots separate.
 [References](references.md) explains each with an example.
+
+**`each`** is for a request about many resources, in place of `id` and `lookup`: `at` finds the list, and each element is decided by itself, with its
+own `id`, `attributes` and `lookup`. All must be allowed. The route's `attributes` and `scope` are those of each element, too. Where an element and
+the route both have an attribute, the element's counts, and the lookup's counts before both. [One request, many records](../guides/many-at-once.md)
+shows it.
 
 **`query`** lists the parameters that a client may send; another is 400 `query_not_allowed`. `[]` allows none, and `any` allows all,
 explicitly. Without `query` a client may send all, too. A rule that reads `{query.owner}` then decides about only a part of what the

@@ -411,8 +411,8 @@ def floors(text: str) -> list[str]:
     return re.findall(r"^\| `([a-z_]+)` \|[^|]*\|$", text, re.MULTILINE)
 
 
-TOP = {"bounded": -1, "tether": -1, "cli": 1000, "health": 1000}
-"""Modules that are in no folder: two below all floors, two above."""
+TOP = {"bounded": -1, "tether": -1, "together": -1, "cli": 1000, "health": 1000}
+"""Modules that are in no folder: three below all floors, two above."""
 
 
 def arrows_up(graph: dict[str, set[str]], order: list[str]) -> list[str]:

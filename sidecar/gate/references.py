@@ -244,7 +244,7 @@ def _is_not_in_body(reference: Reference, body: Any) -> bool:
 
 
 def search_body(reference: Reference, body: Any) -> Any:
-    """What a reference finds in a body, of any type; None where it is nothing. Raises Refused(BODY_INVALID)."""
+    """Return what a reference finds in a body, of any type; None where it is nothing. Raises Refused(BODY_INVALID)."""
     if reference.names and (other := respelled(body, reference.names)) is not None:
         raise Refused(Code.BODY_INVALID, f"{reference}: found {other[:64]!r}, another spelling of a name that it reads")
     try:

@@ -226,13 +226,19 @@ def _whole_way(verdict: Verdict, recorder: Recorder) -> dict[str, Any]:
             "whole": True,
             "facts": verdict.facts,
             "calls": [call.lookup.inquiry.shown(call.question) for call in recorder.calls or []],
-            "attributes": _pretty(question.resources[0].attributes) if question is not None else "",
+            "attributes": _pretty(_attributes(question)) if question is not None else "",
             "question": _pretty(question_json(question)) if question is not None else "",
             "answer": _pretty(answer_json(answer)) if answer is not None else "",
             "policy": answer.results[0].policy if answer is not None and answer.results else "",
             "derived_roles": list(answer.results[0].derived_roles) if answer is not None and answer.results else [],
         }
     )
+
+
+def _attributes(question: Question) -> Any:
+    """Attributes of the resource, or of each by its id where there are several."""
+    resources = question.resources
+    return resources[0].attributes if len(resources) == 1 else {one.id: dict(one.attributes) for one in resources}
 
 
 def question_json(question: Question) -> dict[str, Any]:

@@ -39,6 +39,12 @@ def test_every_code_has_a_problem_and_a_page_with_its_request_id(code: Code) -> 
         assert part in page.body
 
 
+def test_a_problem_may_have_members_of_its_own() -> None:
+    made = answer.of(Code.DENIED_BY_POLICY, "req-1", more={"each": {"asked": 3, "denied": 1}})
+    assert json.loads(made.body)["each"] == {"asked": 3, "denied": 1}
+    assert dict(made.headers)[b"content-length"] == str(len(made.body)).encode()
+
+
 def test_each_status_brings_the_header_that_its_rfc_asks_for() -> None:
     assert dict(answer.of(Code.TOKEN_MISSING, "r").headers)[b"www-authenticate"] == b'Bearer error="invalid_token"'
     assert dict(answer.of(Code.TOKEN_MISSING, "r").headers)[b"vary"] == b"Cookie, Authorization"

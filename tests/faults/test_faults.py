@@ -28,6 +28,8 @@ lookups:
   contact: {{url: "http://127.0.0.1:{hook}/c/{{id}}", attributes: {{owner: owner_id}}, echo: id, timeout: 800ms}}
 routes:
   - {{path: /plain, resource: contact, actions: {{GET: list}}}}
+  - {{path: /each, resource: contact, query: [id], each: {{at: "{{query.id}}"}}, actions: {{GET: list}}}}
+  - {{path: /looked-up, resource: contact, query: [id], each: {{at: "{{query.id}}", lookup: contact}}, actions: {{GET: list}}}}
   - {{path: "/contacts/{{id}}", resource: contact, id: "{{path.id}}", lookup: contact, actions: {{GET: read}}}}
 """
 
@@ -143,7 +145,9 @@ PDP = {
 @pytest.mark.parametrize("fault", PDP)
 def test_a_cerbos_that_fails_is_503(world: World, fault: str) -> None:
     world.cerbos.check, code = PDP[fault]
-    assert_refused(world, "/plain", 503, code, "pdp", code.removeprefix("pdp_"))
+    # about one resource, and about two in one question
+    for path in ("/plain", "/each?id=1&id=2"):
+        assert_refused(world, path, 503, code, "pdp", code.removeprefix("pdp_"))
 
 
 def test_a_deny_of_cerbos_is_403_and_no_fault(world: World) -> None:
@@ -252,6 +256,15 @@ def test_a_hook_that_fails_is_503(world: World, fault: str) -> None:
         assert world.sidecar.decisions()[-1]["detail"].startswith(f"lookups.contact: {REASONS[fault]}")
         place = f"lookups.contact: http://127.0.0.1:{world.hook.port}"
         assert f"{place}: found {REASONS[fault]}" in world.sidecar.log()
+
+
+@pytest.mark.parametrize("fault", [fault for fault in HOOK if not fault.startswith("drip")])
+def test_a_hook_that_fails_about_one_of_many_is_503(world: World, fault: str) -> None:
+    world.hook.script, code = HOOK[fault]
+    asked = world.cerbos.asked
+    assert_refused(world, "/looked-up?id=1", 503, code, "lookup", code.removeprefix("lookup_"))
+    assert world.cerbos.asked == asked
+    assert world.sidecar.decisions()[-1]["each"] == {"asked": 1, "ids": ["1"]}
 
 
 def test_a_hook_that_knows_no_such_thing_is_403_and_no_fault(world: World) -> None:

@@ -25,6 +25,7 @@ from sidecar.net.shares import Shares
 from sidecar.net.tls import tls_context
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.cerbos_messages import BATCH, principal_of
+from sidecar.pdp.client import AT_ONCE
 from sidecar.pdp.embedded import EmbeddedCerbos
 from tests.certificates import Files, certificates
 from tests.fakes import (
@@ -564,6 +565,48 @@ async def test_a_later_batch_of_another_request_is_seen(fake: FakeCerbos) -> Non
     with pytest.raises(Refused) as caught:
         judge(asked, answer)
     assert caught.value.code is Code.PDP_MISMATCH
+
+
+async def test_the_calls_of_one_question_are_made_side_by_side(fake: FakeCerbos) -> None:
+    calls, all_there = 3, asyncio.Event()
+
+    async def check(request: Any, context: Any) -> response_pb2.CheckResourcesResponse:
+        if len(fake.calls) == calls:
+            all_there.set()
+        await all_there.wait()
+        return await allow(request, context)
+
+    fake.check = check
+    asked = question(*map(doc, range(calls * BATCH)))
+    async with client(fake.target) as cerbos:
+        assert judge(asked, await cerbos.check(asked)) == [True] * calls * BATCH
+
+
+async def test_one_call_of_a_question_that_fails_is_the_fault_of_all(fake: FakeCerbos) -> None:
+    async def check(request: Any, context: Any) -> response_pb2.CheckResourcesResponse:
+        if request.resources[0].resource.id == str(BATCH):
+            await context.abort(grpc.StatusCode.PERMISSION_DENIED, "no")
+        await asyncio.Event().wait()
+        raise AssertionError("it waits")
+
+    fake.check = check
+    async with client(fake.target) as cerbos:
+        assert await refusal(cerbos.check(question(*map(doc, range(3 * BATCH))))) is Code.PDP_STATUS
+        assert cerbos.shares.under_way == 0
+
+
+async def test_all_calls_of_a_question_have_one_deadline(fake: FakeCerbos) -> None:
+    async def check(request: Any, context: Any) -> response_pb2.CheckResourcesResponse:
+        if len(fake.calls) > AT_ONCE:
+            await asyncio.Event().wait()
+        await asyncio.sleep(0.6)
+        return await allow(request, context)
+
+    fake.check = check
+    started = time.monotonic()
+    async with client(fake.target, timeout=0.9) as cerbos:
+        assert await refusal(cerbos.check(question(*map(doc, range((AT_ONCE + 1) * BATCH))))) is Code.PDP_TIMEOUT
+    assert time.monotonic() - started < 1.45
 
 
 async def test_a_cerbos_that_does_not_answer_costs_no_more_than_the_deadline(fake: FakeCerbos) -> None:

@@ -8,10 +8,10 @@ import pytest
 
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.trace import Trace
-from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Verdict
+from sidecar.gate.verdict import EachAsked, Facts, Forward, Preflight, Refuse, Verdict
 from sidecar.record.exposition import exposition
 from sidecar.record.journal import AGAIN_AFTER, MAX_WAITING, Journal, Outcome
-from sidecar.record.line import MAX_HOST, MAX_ROLES, Decision, read, write
+from sidecar.record.line import MAX_HOST, MAX_ID, MAX_IDS, MAX_ROLES, Decision, read, write
 from sidecar.record.metrics import Metrics
 from tests.log import Kept, lines_of
 from tests.permits import Permit
@@ -109,6 +109,17 @@ def test_a_websocket_has_a_method_of_its_own() -> None:
     assert written(Outcome(forward(websocket=True), 101, 0.0))[0]["method"] == "WS"
 
 
+def test_the_ids_of_a_request_about_many_are_bounded() -> None:
+    each = EachAsked(("1", "2"), ("2",))
+    entry, _ = written(Outcome(forward(each=each._replace(denied=())), 200, 0.0))
+    assert entry["each"] == {"asked": 2, "ids": ["1", "2"]}
+    entry, _ = written(Outcome(Refuse(Code.DENIED_BY_POLICY, facts(each=each)), 403, 0.0))
+    assert entry["each"] == {"asked": 2, "ids": ["1", "2"], "denied": ["2"]}
+    ids = tuple("x" * 1000 + str(number) for number in range(900))
+    entry, _ = written(Outcome(Refuse(Code.DENIED_BY_POLICY, facts(each=EachAsked(ids, ids))), 403, 0.0))
+    assert entry["each"] == {"asked": 900, "ids": ["x" * MAX_ID] * MAX_IDS, "denied": ["x" * MAX_ID] * MAX_IDS}
+
+
 def test_roles_and_host_are_bounded() -> None:
     roles = tuple(f"r{number:03d}" for number in range(MAX_ROLES + 3))
     entry, _ = written(Outcome(forward(roles=roles, host="a" * 30_000), 200, 0.0))
@@ -130,7 +141,13 @@ def test_the_line_of_a_verdict_is_that_of_its_record() -> None:
     journal.policies = Policies()
     trace = Trace("4bf92f3577b34da6a3ce929d0e0e4736", "a", "b", "c", "d", True)
     known = facts(
-        call_id="01H", policy="p", cache="hit", trace=trace, roles=("r",) * (MAX_ROLES + 1), items={"seen": 3}
+        call_id="01H",
+        policy="p",
+        cache="hit",
+        trace=trace,
+        roles=("r",) * (MAX_ROLES + 1),
+        items={"seen": 3},
+        each=EachAsked(("7",)),
     )
     journal.record(
         Outcome(Refuse(Code.RESOURCE_MISSING, known, "not there", masked_as=Code.DENIED_BY_POLICY), 403, 0.0)
@@ -139,8 +156,8 @@ def test_the_line_of_a_verdict_is_that_of_its_record() -> None:
     refused, failed = map(read, stream.getvalue().encode().splitlines())
     assert isinstance(refused, Decision)
     assert isinstance(failed, Decision)
-    assert refused[-12:] == (
-        "01H", "p", 7, "hit", trace.trace_id, 1, None, None, "denied_by_policy", "not there", {"seen": 3}, {},
+    assert refused[-13:] == (
+        "01H", "p", 7, "hit", trace.trace_id, 1, None, None, "denied_by_policy", "not there", {"seen": 3}, {"asked": 1, "ids": ["7"]}, {},
     )  # fmt: skip
     assert (failed.dep, failed.fault, failed.outcome) == ("upstream", "timeout", "allow")
     assert write(refused) + write(failed) == stream.getvalue()

@@ -52,6 +52,9 @@ json_values = st.recursive(
 OF_TYPE: Mapping[str, st.SearchStrategy[Any]] = {
     "string": st.text(), "integer": st.integers(0, 10**6), "number": milliseconds,
     "list of strings": st.lists(st.text(), max_size=40).map(tuple),
+    "object of `asked`, `ids` and `denied`": st.fixed_dictionaries(
+        {"asked": st.integers(0, 1000)}, optional={"ids": st.lists(st.text(), max_size=3), "denied": st.lists(st.text())}
+    ),
     "object of numbers": st.dictionaries(st.text(), milliseconds, max_size=8),
     "object of integers and strings": st.dictionaries(st.text(), st.integers(0, 10**6) | st.text(), max_size=4),
 }  # fmt: skip

@@ -10,14 +10,15 @@ import pytest
 from sidecar.gate.ask import asks
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Result
+from sidecar.gate.each import Each
 from sidecar.gate.gate import Rules
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField
-from sidecar.gate.references import parse_template
+from sidecar.gate.references import parse_reference, parse_template
 from sidecar.gate.request import Raw, Reading
 from sidecar.gate.routing import Access, Route, RouteTable, parse_path
-from sidecar.gate.verdict import Forward, Refuse, Refused, Verdict
+from sidecar.gate.verdict import EachAsked, Forward, Refuse, Refused, Verdict
 from sidecar.lookups.asking import MAX_RUNNING, Lookups
 from sidecar.lookups.http import HttpSource
 from sidecar.study.batch import AT_ONCE, MAX_ACTIONS, decide_all
@@ -28,6 +29,7 @@ ACTIONS = {"GET": "view", "PUT": "edit", "DELETE": "delete"}
 TABLE = RouteTable([
     Route("/me", parse_path("/me"), Access.AUTHENTICATED, asks({"GET": ""})),
     Route("/docs/{id}", parse_path("/docs/{id}"), Access.POLICY, asks(ACTIONS, kind="doc", id=parse_template("{path.id}"))),
+    Route("/docs", parse_path("/docs"), Access.POLICY, asks(ACTIONS, kind="doc", each=Each(parse_reference("query.id"), Attribute(lambda text: text), {}))),
 ])  # fmt: skip
 
 
@@ -86,6 +88,19 @@ async def test_all_is_one_question_and_each_gets_its_part() -> None:
         ("1", "view", ("edit",)), ("2", "delete", ()),
     ]  # fmt: skip
     assert question.request_id == "batch"
+
+
+async def test_requests_about_many_share_the_question_too() -> None:
+    world = World()
+    verdicts = await world.decide(
+        ("DELETE", "/docs?id=1&id=2"), ("GET", "/docs?id=2&id=3&id=2"), ("GET", "/docs/1"), ("GET", "/docs?id=")
+    )
+    assert [isinstance(verdict, Forward) for verdict in verdicts] == [False, True, True, False]
+    (question,) = world.questions
+    assert [(one.id, one.action, one.more_actions) for one in question.resources] == [
+        ("1", "delete", ("view",)), ("2", "delete", ("view",)), ("3", "view", ()),
+    ]  # fmt: skip
+    assert verdicts[0].facts.each == EachAsked(("1", "2"), ("1", "2"))
 
 
 async def test_what_needs_no_answer_asks_nothing() -> None:

@@ -19,12 +19,16 @@ routes:
     query: [size]
     actions: {GET: read, HEAD: read, PUT: {action: write, resource: draft, attributes: {ok: "{body.ok:bool}"}}}
   - {path: /acme, resource: doc, scope: "{claims.tenant}", actions: {GET: list}}
+  - path: /docs/archive
+    resource: doc
+    each: {at: "{body.docs}", id: id, attributes: {size: "s:int", note: n}, optional: [note], lookup: doc}
+    actions: {POST: archive}
   - {path: /me, access: authenticated}
 """
 
 
 def test_each_question_with_its_attributes() -> None:
-    read, write, scoped = questions(read_routes(ROUTES, "routes.yaml", {}))
+    read, write, scoped, each = questions(read_routes(ROUTES, "routes.yaml", {}))
     assert read[:4] == ("GET /docs/{id:int}", "doc", "read", False)
     lookup = "lookups.doc.attributes"
     assert read.attributes == {
@@ -38,6 +42,10 @@ def test_each_question_with_its_attributes() -> None:
     assert write.attributes["ok"] == Supply("attributes.ok", "bool", "", 'ok: "{body.ok:TYPE}"')
     remedy = "`attributes` of GET /acme, or to its lookup"
     assert scoped == ("GET /acme", "doc", "list", True, {}, remedy, False)
+    assert each[:4] == ("POST /docs/archive", "doc", "archive", False)
+    assert set(each.attributes) == {"size", "note", "owner", "n", "meta"}
+    assert each.attributes["size"] == Supply("each.attributes.size", "number", "", 'size: "...:TYPE"')
+    assert each.attributes["note"].absent == "each.optional names it"
 
 
 LISTS = """\

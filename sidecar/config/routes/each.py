@@ -17,7 +17,7 @@ MOST = 1000
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
 
 
-class _Reading(NamedTuple):
+class Reading(NamedTuple):
     """Reading of one value of an element; `names` are all that its expression has."""
 
     attribute: Attribute
@@ -25,10 +25,10 @@ class _Reading(NamedTuple):
     is_plain: bool
 
 
-def _reading(text: str) -> _Reading:
+def _reading(text: str) -> Reading:
     expression, kind = split_type(text)
     attribute = Attribute(compile_expression(expression).search, kind)
-    return _Reading(attribute, *names_in(expression))
+    return Reading(attribute, *names_in(expression))
 
 
 def _list(text: str) -> Reference:
@@ -41,6 +41,7 @@ def _list(text: str) -> Reference:
     return reference
 
 
+_ITSELF = _reading("@")
 _EXPRESSION = Text(_reading, what="a JMESPath expression")
 EACH = Record(
     {
@@ -50,7 +51,7 @@ EACH = Record(
         ),
         "id": Field(
             _EXPRESSION, "JMESPath over an element: its id, a string or a whole number; `:int` or `:string` after it "
-            "where it must be one. Without it the element itself is the id", _reading("@"),
+            "where it must be one. Without it the element itself is the id",
         ),
         "attributes": Field(
             MapOf(_EXPRESSION, _NAME, "an attribute name"),
@@ -73,15 +74,21 @@ EACH = Record(
 )  # fmt: skip
 
 
+def id_of(entry: Entry) -> Reading:
+    """How an entry of the grammar EACH reads the id of an element."""
+    return entry["id"] or _ITSELF
+
+
 def each_of(entry: Entry) -> Each:
     """The rule that an entry of the grammar EACH gives."""
-    readings: dict[str, _Reading] = entry["attributes"]
+    readings: dict[str, Reading] = entry["attributes"]
+    own_id = id_of(entry)
     optional = frozenset(entry["optional"])
     # one that is required and found by names alone is missing in any other spelling
     loose = [reading for name, reading in readings.items() if name in optional or not reading.is_plain]
-    loose += [] if entry["id"].is_plain else [entry["id"]]
+    loose += [] if own_id.is_plain else [own_id]
     return Each(
-        entry["at"], entry["id"].attribute, {name: reading.attribute for name, reading in readings.items()}, optional,
+        entry["at"], own_id.attribute, {name: reading.attribute for name, reading in readings.items()}, optional,
         entry["lookup"], entry["max"], entry["separator"], frozenset().union(*(reading.names for reading in loose)),
     )  # fmt: skip
 
@@ -91,14 +98,15 @@ def each_faults(entry: Entry) -> Iterator[tuple[Mark, str]]:
     unknown = set(entry["optional"]) - set(entry["attributes"])
     if unknown:
         yield entry.at("optional"), f"found {sorted(unknown)[0]!r}, expected names of `attributes`"
-    if entry["id"].attribute.type not in (None, Type.INT, Type.STRING):
-        yield entry.at("id"), f"found the type {entry['id'].attribute.type}, expected `:int`, `:string` or none"
+    kind = id_of(entry).attribute.type
+    if kind not in (None, Type.INT, Type.STRING):
+        yield entry.at("id"), f"found the type {kind}, expected `:int`, `:string` or none"
     if entry["at"] is None:
         return
     if entry["at"].source is ReferenceSource.BODY and entry["separator"]:
         yield entry.at("separator"), "found it with a body, expected it with {query.…}: a body has lists"
     if entry["at"].source is ReferenceSource.QUERY:
         for name in ("id", "attributes"):
-            readings = [entry["id"]] if name == "id" else entry["attributes"].values()
+            readings = [id_of(entry)] if name == "id" else entry["attributes"].values()
             if any(reading.names for reading in readings):
                 yield entry.at(name), "found names with {query.…}, expected {body.…}: the values of a query have none"

@@ -6,6 +6,7 @@ import re
 from collections.abc import Iterator, Sequence
 
 from sidecar.config.routes.answers import items_of
+from sidecar.config.routes.each import id_of
 from sidecar.config.routes.methods import Method
 from sidecar.config.shapes import Mark, Reader
 from sidecar.gate.lookup import ResourceField
@@ -75,7 +76,7 @@ def _respelled(method: Method) -> Iterator[tuple[Mark, str]]:
     lookup, template, each = method.lookup, method.id, method.each
     if lookup is None or lookup.echo is not None:
         return
-    if each is not None and ResourceField.ID in lookup.inquiry.values and each["id"].attribute.type is not Type.INT:
+    if each is not None and ResourceField.ID in lookup.inquiry.values and id_of(each).attribute.type is not Type.INT:
         yield (
             each.at("id"),
             "it takes `07`, `+7` and `7.0`, which many apps read as 7 while Cerbos is asked about another id, expected "

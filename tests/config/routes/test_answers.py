@@ -73,7 +73,7 @@ def test_push_has_what_a_filter_can_be_about() -> None:
         "owner": PushedAttribute("owner_id", None, True),
         "level": PushedAttribute("a.b", Type.INT, False),
     }
-    assert ask_of(route, "GET").push == Push("json-server", "key", attributes, "page", "view")
+    assert route.asks["GET"].push == Push("json-server", "key", attributes, "page", "view")
 
 
 def test_an_action_has_its_own_list_with_its_own_kind() -> None:
