@@ -99,13 +99,7 @@ def _from_request(name: str, value: Template) -> Supply:
 
 
 def _from_element(each: Each) -> dict[str, Supply]:
-    return {
-        name: Supply(
-            f"each.attributes.{name}", _name(attribute.type),
-            "each.optional names it" if name in each.optional else "", f'{name}: "...:TYPE"',
-        )
-        for name, attribute in each.attributes.items()
-    }  # fmt: skip
+    return _from_json("each", each.attributes, each.optional, "")
 
 
 def _from_lookup(lookup: Lookup) -> dict[str, Supply]:
