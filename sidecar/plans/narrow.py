@@ -25,7 +25,7 @@ class Trust(NamedTuple):
     allowed: bool = False
 
 
-Trusted = Callable[[ListQuestion], Trust]
+Trusted = Callable[[ListQuestion], Awaitable[Trust]]
 """Port: tells how far the plan of a question may be trusted."""
 
 
@@ -39,7 +39,7 @@ class Narrowing:
     async def narrow(self, question: ListQuestion, push: Push, query: bytes) -> Narrowed:
         """Ask for a plan where it can be said to the app. Raises Refused(PDP_*)."""
         asked = asked_names(query)
-        trust = self._trusted(question)
+        trust = await self._trusted(question)
         if asked is None or not trust.conditions:
             return Narrowed()
         whole = filter_of(await self._ask(question), names_of(push))
@@ -50,7 +50,8 @@ class Narrowing:
 
     async def all_allowed(self, question: ListQuestion) -> bool:
         """Tell whether a check allows the action on every resource of the kind. Raises Refused(PDP_*)."""
-        return self._trusted(question).allowed and await self._ask(question) is Always.ALLOWED
+        trust = await self._trusted(question)
+        return trust.allowed and await self._ask(question) is Always.ALLOWED
 
 
 def names_of(push: Push) -> Names:

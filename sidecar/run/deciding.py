@@ -17,6 +17,7 @@ from sidecar.config.settings import Understood
 from sidecar.gate.gate import Gate, Rules, Sign
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Tokens
+from sidecar.gate.narrowing import Plans
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access
 from sidecar.gate.session import TokenSource
@@ -29,6 +30,7 @@ from sidecar.record.faults import FaultLog
 from sidecar.record.metrics import Metrics
 from sidecar.run.errors import Errors, StartError
 from sidecar.run.pdp import decision_point, embedded_cerbos, policy_reload
+from sidecar.run.plans import narrowing
 from sidecar.trust.alb import AlbKeys, AlbSessions
 from sidecar.trust.download import Proxy
 from sidecar.trust.issuers import Trust, trust_from
@@ -76,8 +78,16 @@ class Deciding:
         """Make the gate, in the mode of the settings. `sign` makes the assertions of its permits."""
         return Gate(
             self.configured.rules(self.reading), self.hooks, self.pdp, now=wall_clock, timer=time.perf_counter,
-            sign=sign, shadow=self.settings.mode == "shadow", sources=self._sources(),
+            sign=sign, shadow=self.settings.mode == "shadow", sources=self._sources(), plans=self._plans(),
         )  # fmt: skip
+
+    def _plans(self) -> Plans | None:
+        """Make what asks for plans; None where the PDP has none."""
+        if isinstance(self.pdp, AuthZen):
+            return None
+        state = self.policies.state if self.policies is not None else None
+        strict = self.embedded is None or self.settings.cerbos_strict == "on"
+        return narrowing(self.pdp, self.embedded, state, Path(self.settings.policies), strict=strict)
 
     def _sources(self) -> tuple[TokenSource, ...]:
         """Where a request's token may be but for Authorization: our own session before the load balancer's."""
@@ -132,9 +142,16 @@ def load_routes(settings: Settings, environ: Mapping[str, str]) -> RoutesFile:
     except (OSError, UnicodeDecodeError) as error:
         raise StartError(f"SIDECAR_ROUTES: cannot read {settings.routes}: {error}") from None
     try:
-        return read_routes(text, settings.routes, environ)
+        routes = read_routes(text, settings.routes, environ)
     except RoutesError as error:
         raise StartError(*map(str, error.problems)) from None
+    pushing = [route.name for route in routes.table.routes if any(ask.push for ask in route.asks.values())]
+    if settings.pdp and pushing:
+        raise StartError(
+            f"{settings.routes}: found `push` at {pushing[0]} and SIDECAR_PDP, expected one of the two: "
+            "AuthZEN has no plans, so `push` needs Cerbos"
+        )
+    return routes
 
 
 def load_trust(settings: Settings, routes: RoutesFile) -> Trust:

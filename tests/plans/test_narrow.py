@@ -26,9 +26,15 @@ NOTHING_PUSHED = Narrowed()
 ALL = Trust(conditions=True, denied=True, allowed=True)
 
 
-def trusted(question: ListQuestion) -> Trust:
-    assert question is QUESTION
-    return ALL
+def warrants(trust: Trust) -> Trusted:
+    async def trusted(question: ListQuestion) -> Trust:
+        assert question is QUESTION
+        return trust
+
+    return trusted
+
+
+trusted = warrants(ALL)
 
 
 def narrowing(plan: Plan | Code, trust: Trusted = trusted) -> Narrowing:
@@ -66,19 +72,19 @@ async def test_a_query_that_cannot_be_read_is_left_as_it_is_and_nobody_is_asked(
 
 
 async def test_a_plan_that_is_not_trusted_is_not_asked_for() -> None:
-    assert await narrowed(Code.PDP_TIMEOUT, trust=lambda question: Trust()) == NOTHING_PUSHED
+    assert await narrowed(Code.PDP_TIMEOUT, trust=warrants(Trust())) == NOTHING_PUSHED
 
 
 async def test_that_everything_is_denied_is_believed_or_not() -> None:
-    assert await narrowed(Always.DENIED, trust=lambda question: Trust(conditions=True)) == NOTHING_PUSHED
-    assert (await narrowed(Conditional(OWNED), trust=lambda question: Trust(conditions=True))).pushed == "exact"
+    assert await narrowed(Always.DENIED, trust=warrants(Trust(conditions=True))) == NOTHING_PUSHED
+    assert (await narrowed(Conditional(OWNED), trust=warrants(Trust(conditions=True)))).pushed == "exact"
 
 
 async def test_that_everything_is_allowed_is_believed_or_not() -> None:
     assert await narrowing(Always.ALLOWED).all_allowed(QUESTION)
     assert not await narrowing(Conditional(OWNED)).all_allowed(QUESTION)
     # a plan takes each test of presence for true
-    assert not await narrowing(Always.ALLOWED, lambda question: Trust(True, True)).all_allowed(QUESTION)
+    assert not await narrowing(Always.ALLOWED, warrants(Trust(True, True))).all_allowed(QUESTION)
 
 
 async def test_no_plan_is_a_refusal() -> None:
