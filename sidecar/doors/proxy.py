@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterable
+from contextlib import aclosing
 
 from sidecar.doors.answer import Answer, status_of
 from sidecar.doors.door import Door, Receive, Visit
+from sidecar.doors.lines import judged
 from sidecar.doors.refusal import Send, send_whole
 from sidecar.gate.codes import Code, Dependency
 from sidecar.gate.cors import ANSWER_HEADERS
-from sidecar.gate.obligation import HeldAnswer, most_held, need_body
+from sidecar.gate.obligation import HeldAnswer, ReduceLines, most_held, need_body
 from sidecar.gate.settle import Released, settle, settle_whole
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.net.connection import Fault, Response
@@ -127,7 +129,7 @@ class Proxy:
             if permit.obligations:
                 held = HeldAnswer(response.status, headers)
                 whole = need_body(permit.obligations)
-                settled = await _settled_whole(permit, response, held) if whole else settle(permit, held)
+                settled = await _settled_whole(permit, response, held) if whole else settle(permit, held, streams=True)
             else:
                 settled = Released(response.status, headers)
             if isinstance(settled, Refuse):
@@ -158,9 +160,12 @@ class Proxy:
             headers = [*headers, *((b"set-cookie", cookie) for cookie in permit.cookies)]
         if released.body is not None:
             length = None if released.status in (204, 304) else len(released.body)
-        if length is not None:
+        if length is not None and released.lines is None:
             headers = [*headers, (b"content-length", str(length).encode("ascii"))]
         try:
+            if released.lines is not None:
+                await self._relay_lines(response, released._replace(headers=headers), released.lines, permit, send)
+                return
             if released.body is not None or response.complete:
                 # the answer to HEAD has the length of the body that GET gets (RFC 9110 section 9.3.2), which the server
                 # of the client leaves out
@@ -183,6 +188,21 @@ class Proxy:
             raise Incomplete(error.kind) from None
         finally:
             response.close()
+
+    async def _relay_lines(
+        self, response: Response, released: Released, demand: ReduceLines, permit: Forward, send: Send
+    ) -> None:
+        """Relay an answer of which each line is judged. One that cannot be judged breaks it off."""
+        await send({"type": "http.response.start", "status": released.status, "headers": released.headers})
+        if permit.facts.method != "HEAD":
+            try:
+                async with aclosing(judged(response.read, demand)) as lines:
+                    async for data in lines:
+                        await send({"type": "http.response.body", "body": data, "more_body": True})
+            except Refused as refused:
+                self._door.journal.broken_off(permit.facts, refused.code, refused.detail)
+                raise Incomplete(refused.code) from None
+        await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def report_fault(door: Door, upstream: Upstream, fault: Fault) -> tuple[Code, str]:

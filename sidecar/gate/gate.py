@@ -23,7 +23,7 @@ from sidecar.gate.forwarded import client_of
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, masked_code, merged
 from sidecar.gate.narrowing import ListQuestion, Narrowed, Plans, Push
-from sidecar.gate.obligation import AnswerItem, AnswerRule, HeldAnswer, KeepPrivate, Obligation, Reduce
+from sidecar.gate.obligation import AnswerItem, AnswerRule, HeldAnswer, KeepPrivate, Obligation
 from sidecar.gate.origin import require_own_origin
 from sidecar.gate.own import ASSERTION
 from sidecar.gate.query import admitted, with_values
@@ -435,10 +435,10 @@ class Gate:
             asked = self._question(facts, principal, tuple(resources))
             return granted(asked, await self._pdp.check(asked))
 
-        reduce = Reduce(rule, judge_items, allowed, narrowed.pushed if ask.push is not None else "")
+        demand = rule.demand(judge_items, allowed, narrowed.pushed if ask.push is not None else "")
         request = _narrower(without_conditions(request), narrowed)
         return self._permit(
-            evaluation, request, _BY_POLICY, (reduce,), given=rule.nothing if narrowed.nothing else None
+            evaluation, request, _BY_POLICY, (demand,), given=rule.nothing if narrowed.nothing else None
         )
 
     async def _require_open(self, question: Question, fields: Sequence[tuple[str, str]], scope: str) -> None:

@@ -61,16 +61,12 @@ class Reduced(NamedTuple):
 class AnswerRule(Protocol):
     """Rule of a route for the body of the app's answer.
 
-    `asks` are the actions that the gate asks about the route's own resource beside its action, `max_size` the bytes of
-    an answer that may be held. `nothing` is an answer without items, for a question to which there are none; None where
-    only the app knows how that looks.
+    `asks` are the actions that the gate asks about the route's own resource beside its action. `nothing` is an answer
+    without items, for a question to which there are none; None where only the app knows how that looks.
     """
 
     @property
     def asks(self) -> tuple[str, ...]: ...
-
-    @property
-    def max_size(self) -> int: ...
 
     @property
     def nothing(self) -> HeldAnswer | None: ...
@@ -78,16 +74,25 @@ class AnswerRule(Protocol):
     def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
         """List the fields that a query names, each by the kind and the action that show it."""
 
+    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Obligation:
+        """Return what a permit demands by this rule; of `asks` these are `granted`."""
+
+
+class BodyRule(Protocol):
+    """Rule that is carried out over the whole body, of `max_size` bytes at most."""
+
+    @property
+    def max_size(self) -> int: ...
+
     async def reduce(self, held: HeldAnswer, judge: Judge, granted: frozenset[str]) -> Reduced:
-        """Leave in an answer only what its principal may see; of `asks` these are `granted`. Raises Refused: then
-        nothing of it is released."""
+        """Leave in an answer only what its principal may see. Raises Refused: then nothing of it is released."""
 
 
 @dataclass(frozen=True, slots=True)
 class Reduce:
     """Only what the principal may see of the answer's body goes out, as `rule` says and `judge` decides."""
 
-    rule: AnswerRule
+    rule: BodyRule
     judge: Judge
     granted: frozenset[str]
     pushed: str = ""
@@ -95,7 +100,30 @@ class Reduce:
     needs_body: ClassVar[bool] = True
 
 
-Obligation = KeepPrivate | Reduce
+class LineRule(Protocol):
+    """Rule that is carried out over some lines at a time, each of `max_line` bytes at most."""
+
+    @property
+    def max_line(self) -> int: ...
+
+    def begin(self, held: HeldAnswer) -> HeldAnswer | None:
+        """Return the head that goes out, None where the answer is an error and has no lines. Raises Refused where it
+        has some that cannot be judged."""
+
+    async def window(self, lines: Sequence[bytes], judge: Judge) -> bytes:
+        """Return what goes out of these lines, each with its end. Raises Refused: then the answer breaks off."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceLines:
+    """Only those lines of the answer go out that the principal may see, as they come."""
+
+    rule: LineRule
+    judge: Judge
+    needs_body: ClassVar[bool] = False
+
+
+Obligation = KeepPrivate | Reduce | ReduceLines
 """All obligations, a closed union: one that `settle` does not know does not type-check."""
 
 

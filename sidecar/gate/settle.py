@@ -9,34 +9,49 @@ from __future__ import annotations
 from typing import NamedTuple, assert_never
 
 from sidecar.gate.codes import Code
-from sidecar.gate.obligation import HeldAnswer, KeepPrivate, Reduce
+from sidecar.gate.obligation import HeldAnswer, KeepPrivate, Reduce, ReduceLines
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.wire.caching import keep_private
 from sidecar.wire.grammar import Header
 
 
 class Released(NamedTuple):
-    """Answer released to the client. `body` is None where the app's own goes out as it comes."""
+    """Answer released to the client. `body` is None where the app's own goes out as it comes, but for `lines`, where
+    each is judged."""
 
     status: int
     headers: list[Header]
     body: bytes | None = None
+    lines: ReduceLines | None = None
 
 
-def settle(permit: Forward, held: HeldAnswer) -> Released | Refuse:
-    """Do what a permit demands of the head of the app's answer. Never raises: what cannot be done is a refusal."""
+def settle(permit: Forward, held: HeldAnswer, *, streams: bool = False) -> Released | Refuse:
+    """Do what a permit demands of the head of the app's answer. Never raises: what cannot be done is a refusal.
+
+    A door that `streams` lets each line of `lines` be judged before it goes out.
+    """
+    lines = None
     try:
         for obligation in permit.obligations:
             match obligation:
                 case KeepPrivate():
                     held = _private(held, obligation)
+                case ReduceLines():
+                    head = _require_lines(obligation, streams).rule.begin(held)
+                    held, lines = (held, None) if head is None else (head, obligation)
                 case Reduce():
                     raise Refused(Code.INTERNAL_ERROR, "an obligation that needs the body, settled over the head")  # noqa: TRY301
                 case _:
                     assert_never(obligation)
     except Exception as error:  # noqa: BLE001 - fail closed: a bug of ours releases nothing
         return _refusal(permit, error)
-    return Released(held.status, held.headers, held.body)
+    return Released(held.status, held.headers, held.body, lines)
+
+
+def _require_lines(obligation: ReduceLines, streams: bool) -> ReduceLines:
+    if not streams:
+        raise Refused(Code.PROXY_UNABLE, "the answer line by line, which this door does not see")
+    return obligation
 
 
 async def settle_whole(permit: Forward, held: HeldAnswer) -> Released | Refuse:
@@ -49,6 +64,8 @@ async def settle_whole(permit: Forward, held: HeldAnswer) -> Released | Refuse:
                     held = _private(held, obligation)
                 case Reduce():
                     held = await _reduced(permit, held, obligation)
+                case ReduceLines():
+                    _require_lines(obligation, streams=False)
                 case _:
                     assert_never(obligation)
     except Exception as error:  # noqa: BLE001 - as in `settle`

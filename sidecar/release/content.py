@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from sidecar.gate.codes import Code
 from sidecar.gate.obligation import HeldAnswer
@@ -29,28 +29,33 @@ def readable(held: HeldAnswer) -> bytes | None:
 
     Raises Refused(ITEMS_UNREADABLE) for what cannot be reduced, and so is not released.
     """
-    status, body = held.status, held.body
-    if status >= 300 and status != 304:
+    if not require_readable(held, _is_json):
         return None
-    if status in (204, 205):
-        return None
+    if not held.body:
+        raise Refused(Code.ITEMS_UNREADABLE, "found an answer without content, expected JSON")
+    return held.body
+
+
+def require_readable(held: HeldAnswer, is_kind: Callable[[bytes], bool]) -> bool:
+    """Return whether an answer has content to reduce: an error and a redirect have none. `is_kind` knows the content
+    types that can be. Raises Refused(ITEMS_UNREADABLE)."""
+    status = held.status
+    if status in (204, 205) or (status >= 300 and status != 304):
+        return False
     if status not in (200, 201, 202, 203):
         raise Refused(Code.ITEMS_UNREADABLE, f"found the status {status}, expected the whole answer")
     encoding = b", ".join(value for name, value in held.headers if name == b"content-encoding").strip().lower()
     if encoding not in (b"", b"identity"):
         raise Refused(Code.ITEMS_UNREADABLE, f"found the encoding {encoding[:32]!r}, expected none: none was asked for")
-    if not body:
-        raise Refused(Code.ITEMS_UNREADABLE, "found an answer without content, expected JSON")
-    _require_json(held.headers)
-    return body
-
-
-def _require_json(headers: Sequence[Header]) -> None:
-    kinds = [value for name, value in headers if name == b"content-type"]
-    kind = kinds[0].partition(b";")[0].strip().lower() if len(kinds) == 1 else b""
-    if kind != b"application/json" and not kind.endswith(b"+json"):
+    kinds = [value for name, value in held.headers if name == b"content-type"]
+    if len(kinds) != 1 or not is_kind(kinds[0].partition(b";")[0].strip().lower()):
         found = b", ".join(kinds)[:64].decode("latin-1")
         raise Refused(Code.ITEMS_UNREADABLE, f"found the content type {found!r}, expected JSON")
+    return True
+
+
+def _is_json(kind: bytes) -> bool:
+    return kind == b"application/json" or kind.endswith(b"+json")
 
 
 def honest_headers(headers: Sequence[Header]) -> list[Header]:

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from sidecar.gate.codes import Code
 from sidecar.gate.lookup import Attribute, attributes_in, id_text, search_in
-from sidecar.gate.obligation import AnswerItem, HeldAnswer, Judge, Reduced
+from sidecar.gate.obligation import AnswerItem, HeldAnswer, Judge, Obligation, Reduce, Reduced
 from sidecar.gate.verdict import Refused
 from sidecar.release.content import honest_headers, readable
 from sidecar.release.fields import Edit, FieldRule, asked_of, changes
@@ -24,8 +24,6 @@ MAX_ITEMS = 1000
 """Items of one list, where the route says no other number."""
 MAX_SIZE = 10 * 1024 * 1024
 """Bytes of an answer, where the route says no other number."""
-LINES = ("\n",)
-"""As a place: the answer has one JSON value in each line (NDJSON)."""
 TOTAL_HEADERS = (b"x-total-count", b"x-total")
 """Headers that tell how many there are, whether or not a route names them."""
 
@@ -69,6 +67,10 @@ class ItemsRule:
         """The action, and those of the fields: all are asked in one question."""
         return tuple(dict.fromkeys([self.action, *(rule.action for rule in self.fields)]))
 
+    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Obligation:
+        """Demand that only allowed items be released."""
+        return Reduce(self, judge, granted, pushed)
+
     async def reduce(self, held: HeldAnswer, judge: Judge, granted: frozenset[str]) -> Reduced:
         """Drop the items that the principal may not see, and hide the fields that it may not. Raises Refused:
         ITEMS_UNREADABLE, ITEMS_TOO_MANY, or PDP_* where one of them could not be decided."""
@@ -97,16 +99,19 @@ class ItemsRule:
             raise Refused(Code.ITEMS_UNREADABLE, f"items.at: {error}") from None
 
     def _read(self, text: JsonText, spans: Sequence[Span]) -> list[AnswerItem]:
-        items, actions = [], self.actions
-        for at, span in enumerate(spans):
-            try:
-                items.append(self._item(text.value(span), actions))
-            except ValueError as error:
-                raise Refused(Code.ITEMS_UNREADABLE, f"items[{at}]: {error}") from None
-            except Refused as refused:
-                # as a lookup reads them, and said of the app's answer
-                raise Refused(Code.ITEMS_UNREADABLE, f"items[{at}]: {refused.detail}") from None
-        return items
+        actions = self.actions
+        return [self.item(f"items[{at}]", text, span, actions) for at, span in enumerate(spans)]
+
+    def item(self, place: str, text: JsonText, span: Span, actions: tuple[str, ...]) -> AnswerItem:
+        """Read an item, about which these actions are asked. Raises Refused(ITEMS_UNREADABLE), which names the
+        place."""
+        try:
+            return self._item(text.value(span), actions)
+        except ValueError as error:
+            raise Refused(Code.ITEMS_UNREADABLE, f"{place}: {error}") from None
+        except Refused as refused:
+            # as a lookup reads them, and said of the app's answer
+            raise Refused(Code.ITEMS_UNREADABLE, f"{place}: {refused.detail}") from None
 
     def _item(self, value: Any, actions: tuple[str, ...]) -> AnswerItem:
         item_id = id_text(search_in(self.id, value))
@@ -140,12 +145,16 @@ class ItemsRule:
         """Add the changes that hide fields of the items that stay, and return in how many."""
         masked = 0
         for at, (span, actions) in enumerate(zip(spans, allowed, strict=True)):
-            edits = [rule.hide() for rule in self.fields if rule.action not in actions]
-            if edits and self.action in actions:
-                found = _changes(f"items[{at}].fields", text, span, edits)
+            if self.action in actions:
+                found = self.hidden(f"items[{at}]", text, span, actions)
                 made += found
                 masked += bool(found)
         return masked
+
+    def hidden(self, place: str, text: JsonText, span: Span, allowed: frozenset[str]) -> list[Change]:
+        """Return the changes that hide fields of an item. Raises Refused(ITEMS_UNREADABLE)."""
+        edits = [rule.hide() for rule in self.fields if rule.action not in allowed]
+        return _changes(f"{place}.fields", text, span, edits) if edits else []
 
     def _headers(self, headers: Sequence[Header], seen: int, kept: int) -> list[Header]:
         made = []

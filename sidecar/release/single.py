@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sidecar.gate.codes import Code
-from sidecar.gate.obligation import HeldAnswer, Judge, Reduced
+from sidecar.gate.obligation import HeldAnswer, Judge, Obligation, Reduce, Reduced
 from sidecar.gate.verdict import Refused
 from sidecar.release.content import honest_headers, readable
 from sidecar.release.fields import FieldRule, changes
@@ -31,6 +31,10 @@ class FieldsRule:
     def asks(self) -> tuple[str, ...]:
         """The actions of the fields."""
         return tuple(dict.fromkeys(rule.action for rule in self.fields))
+
+    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Obligation:
+        """Demand that fields be hidden."""
+        return Reduce(self, judge, granted)
 
     def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
         """No query searches one thing."""

@@ -15,6 +15,7 @@ from sidecar.gate.references import Reference, Template
 from sidecar.gate.routing import Access
 from sidecar.gate.values import Type
 from sidecar.release.items import ItemsRule
+from sidecar.release.lines import LinesRule
 from sidecar.release.single import FieldsRule
 
 
@@ -65,7 +66,7 @@ def _of_method(where: str, ask: Ask, routes: RoutesFile) -> Iterator[PolicyQuest
     asked = PolicyQuestion(where, ask.kind, ask.action, ask.scope is not None, attributes, remedy)
     yield asked
     match ask.answer:
-        case ItemsRule() as rule:
+        case (ItemsRule() as rule) | LinesRule(items=rule):
             item = asked._replace(
                 where=f"{where} (items)", kind=rule.kind, attributes=_from_items(rule),
                 remedy=f"`items.attributes` of {where}", item=True,

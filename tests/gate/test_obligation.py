@@ -32,6 +32,10 @@ class Whole(NamedTuple):
         """The fields that this rule says are named."""
         return self.named if query else ()
 
+    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Obligation:
+        """Demand the whole answer."""
+        return Reduce(self, judge, granted, pushed)
+
     async def reduce(self, held: HeldAnswer, judge: Judge, granted: frozenset[str]) -> Reduced:
         """The answer as it came."""
         return Reduced(held, {"seen": len(held.body or b""), "granted": len(granted)})

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import pytest
 
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.obligation import HeldAnswer, KeepPrivate
+from sidecar.gate.obligation import HeldAnswer, Judge, KeepPrivate, ReduceLines
 from sidecar.gate.settle import Released, settle, settle_whole
 from sidecar.gate.verdict import Facts, Forward, Refuse
-from tests.gate.test_obligation import whole
+from tests.gate.test_obligation import nobody, whole
 from tests.permits import Permit
 
 HELD = HeldAnswer(200, [(b"content-type", b"text/plain"), (b"cache-control", b"max-age=60")], b"secret")
@@ -75,3 +76,31 @@ async def test_an_obligation_that_cannot_be_done_releases_nothing(obligation: ob
         assert isinstance(settled, Refuse)
         assert settled.code is Code.INTERNAL_ERROR
         assert "secret" not in repr(settled)
+
+
+class Lines(NamedTuple):
+    """A rule for lines that lets each pass."""
+
+    max_line: int = 9
+
+    def begin(self, held: HeldAnswer) -> HeldAnswer | None:
+        """The head as it came, but for an error."""
+        return held if held.status == 200 else None
+
+    async def window(self, lines: Sequence[bytes], judge: Judge) -> bytes:
+        """All of them."""
+        return b"".join(lines)
+
+
+async def test_lines_are_released_only_by_a_door_that_judges_each() -> None:
+    given, head = permit(ReduceLines(Lines(), nobody), KeepPrivate(b"Cookie")), HELD._replace(body=None)
+    settled = settle(given, head, streams=True)
+    assert isinstance(settled, Released)
+    assert settled.lines == ReduceLines(Lines(), nobody)
+    assert dict(settled.headers)[b"vary"] == b"Cookie"
+    failed = settle(given, head._replace(status=404), streams=True)
+    assert isinstance(failed, Released)
+    assert failed.lines is None
+    for refused in (settle(given, head), await settle_whole(given, HELD)):
+        assert isinstance(refused, Refuse)
+        assert refused.code is Code.PROXY_UNABLE

@@ -12,6 +12,7 @@ from sidecar.gate.narrowing import Push, PushedAttribute
 from sidecar.gate.obligation import AnswerRule
 from sidecar.release.fields import FieldRule
 from sidecar.release.items import TOTAL_HEADERS, ItemsRule
+from sidecar.release.lines import LINES, LinesRule
 from sidecar.release.single import FieldsRule
 from sidecar.wire import strict_json
 
@@ -24,7 +25,8 @@ def answer_rule(method: Method) -> AnswerRule | None:
     `answer_faults`."""
     items = items_of(method)
     if items is not None:
-        return _items_rule(items, method)
+        rule = _items_rule(items, method)
+        return LinesRule(rule) if rule.at == LINES else rule
     fields = _fields(method.value("fields"))
     return FieldsRule(fields) if fields else None
 
@@ -99,6 +101,14 @@ def answer_faults(method: Method) -> Iterator[Fault]:
     unknown = set(items["optional"]) - set(items["attributes"])
     if unknown:
         yield Fault(items.at("optional"), f"found {sorted(unknown)[0]!r}, expected names of `attributes`")
+    yield from _size_faults(items)
+
+
+def _size_faults(items: Entry) -> Iterator[Fault]:
+    if items["at"] == LINES:
+        for name in ("total", "max", "max_size"):
+            if items.has(name):
+                yield Fault(items.at(name), "found it beside `at: lines`, expected it for an answer that comes whole")
     for total in items["total"]:
         if not isinstance(total, bytes) and items["at"][: len(total)] == total:
             yield Fault(items.at("total"), f"found {'.'.join(total)!r}, expected a number and not the list")

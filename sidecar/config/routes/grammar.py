@@ -16,7 +16,8 @@ from sidecar.gate.references import parse_template
 from sidecar.gate.target import Oddity
 from sidecar.gate.values import split_type
 from sidecar.plans.dialects import DIALECTS
-from sidecar.release.items import LINES, MAX_ITEMS, MAX_SIZE
+from sidecar.release.items import MAX_ITEMS, MAX_SIZE
+from sidecar.release.lines import LINES
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
 
@@ -124,7 +125,7 @@ ITEMS = Record(
     {
         "at": Field(
             Text(_place, what="names joined by dots"),
-            "the names that lead to the list in the answer; `@`: the whole answer", "", True,
+            "the names that lead to the list in the answer; `@`: the whole answer; `lines`: NDJSON", "", True,
         ),
         "id": Field(Text(_attribute, what="a JMESPath expression"), "JMESPath in an item: its id", None, True),
         "resource": Field(Text(pattern=r"\S+", what="a resource kind"), "the items' kind, by default the route's", ""),

@@ -13,7 +13,7 @@ from sidecar.gate.lookup import ResourceField
 from sidecar.gate.references import Reference, ReferenceSource
 from sidecar.gate.routing import Pattern, Segment, Variable
 from sidecar.gate.values import Type
-from sidecar.release.items import LINES
+from sidecar.release.lines import LINES
 from sidecar.wire.grammar import SAFE_METHODS
 
 _PAGING = re.compile(

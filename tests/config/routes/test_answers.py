@@ -10,6 +10,7 @@ from sidecar.gate.obligation import AnswerRule
 from sidecar.gate.values import Type
 from sidecar.release.fields import FieldRule
 from sidecar.release.items import ItemsRule
+from sidecar.release.lines import LinesRule
 from sidecar.release.single import FieldsRule
 
 MANY = ", ".join(f"f{at}: v{at}" for at in range(50))
@@ -76,6 +77,14 @@ def test_push_has_what_a_filter_can_be_about() -> None:
     assert route.asks["GET"].push == Push("json-server", "key", attributes, "page", "view")
 
 
+def test_lines_are_judged_one_by_one() -> None:
+    text = "version: 1\nroutes: [{path: /a, resource: a, actions: {GET: list}, items: {at: lines, id: id}}]\n"
+    (route,) = read_routes(text, "routes.yaml", {}).table.routes
+    rule = route.asks["GET"].answer
+    assert isinstance(rule, LinesRule)
+    assert (rule.items.kind, rule.items.action) == ("a", "read")
+
+
 def test_an_action_has_its_own_list_with_its_own_kind() -> None:
     rule = rules()["GET /notes"]
     assert isinstance(rule, ItemsRule)
@@ -104,6 +113,8 @@ def test_fields_of_a_single_answer_are_of_every_method() -> None:
         ("{at: '@', id: id, total: [total]}", "expected header.NAME: the whole answer is a list"),
         ("{at: data, id: id, total: ['@']}", "expected header.NAME, or names joined by dots"),
         ("{at: data, id: id, max: 0}", "expected"),
+        ("{at: lines, id: id, total: header.x}", "found it beside `at: lines`"),
+        ("{at: lines, id: id, max: 9}", "found it beside `at: lines`"),
         ("{at: data, id: id, push: {dialect: sql}}", "json-server"),
         ("{at: data, id: id, kind: x}", "found the name 'kind', expected one of at, id, resource"),
     ],

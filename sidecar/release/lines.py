@@ -1,0 +1,89 @@
+"""Lists of the app with one JSON value in each line (NDJSON), decided as they come."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sidecar.gate.codes import Code
+from sidecar.gate.obligation import HeldAnswer, Judge, Obligation, ReduceLines
+from sidecar.gate.verdict import Refused
+from sidecar.release.content import honest_headers, require_readable
+from sidecar.release.items import ItemsRule
+from sidecar.wire.json_slices import JsonText, spliced
+
+LINES = ("\n",)
+"""As a place of `items`: the answer has one JSON value in each line."""
+MAX_LINE = 1024 * 1024
+"""Bytes of one line."""
+_KINDS = frozenset((
+    b"application/x-ndjson", b"application/ndjson", b"application/jsonl", b"application/x-jsonlines",
+    b"application/json",
+))  # fmt: skip
+"""Content types of such answers: none is registered."""
+
+
+@dataclass(frozen=True, slots=True)
+class LinesRule:
+    """`items` of a route whose place is `lines`: `items` says what each line is to the policy."""
+
+    items: ItemsRule
+    asks: ClassVar[tuple[str, ...]] = ()
+    nothing: ClassVar[None] = None
+    max_line: ClassVar[int] = MAX_LINE
+
+    def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
+        """List the hidden fields that a query searches or sorts by, each by the kind and the action that show it."""
+        return self.items.searched(query)
+
+    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Obligation:
+        """Demand that only allowed lines be released."""
+        return ReduceLines(self, judge)
+
+    def begin(self, held: HeldAnswer) -> HeldAnswer | None:
+        """Return the head of an answer with lines, None for an error and a redirect. Raises
+        Refused(ITEMS_UNREADABLE)."""
+        if require_readable(held, _KINDS.__contains__):
+            return held._replace(headers=honest_headers(held.headers))
+        return None
+
+    async def window(self, lines: Sequence[bytes], judge: Judge) -> bytes:
+        """Return the lines that are allowed, as they came but for hidden fields; an empty one stays. Raises Refused."""
+        actions = self.items.actions
+        texts = [JsonText(line) for line in lines if line.strip()]
+        asked = [self.items.item("line", text, text.whole(), actions) for text in texts]
+        allowed = iter(zip(texts, await judge(asked) if asked else [], strict=True))
+        return b"".join([self._line(*next(allowed)) if line.strip() else line for line in lines])
+
+    def _line(self, text: JsonText, allowed: frozenset[str]) -> bytes:
+        if self.items.action not in allowed:
+            return b""
+        return spliced(text.data, self.items.hidden("line", text, text.whole(), allowed))
+
+
+class Windows:
+    """Pieces of an answer -> lines of it, some at a time."""
+
+    def __init__(self, max_line: int = MAX_LINE) -> None:
+        self._max_line = max_line
+        self._rest = b""
+        self.lines: list[bytes] = []
+
+    def add(self, piece: bytes) -> None:
+        """Take what came. Raises Refused(ITEMS_UNREADABLE) for a line that is too long."""
+        *whole, self._rest = (self._rest + piece).split(b"\n")
+        self.lines += [line + b"\n" for line in whole]
+        if len(self._rest) > self._max_line or any(len(line) > self._max_line for line in self.lines):
+            raise Refused(Code.ITEMS_UNREADABLE, f"a line of more than {self._max_line} bytes")
+
+    def end(self) -> None:
+        """Take what stands after the last line's end as a line."""
+        if self._rest:
+            self.lines.append(self._rest)
+            self._rest = b""
+
+    def take(self, most: int) -> list[bytes]:
+        """Return the first lines that wait."""
+        taken, self.lines = self.lines[:most], self.lines[most:]
+        return taken
