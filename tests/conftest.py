@@ -17,10 +17,12 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from sidecar.demo.cognito import LocalCognito
-from tests.forked import stem
+from sidecar.pdp import cerbos_version, embedded
+from sidecar.pdp.cerbos_version import Version
+from tests.forked import close_stems
 from tests.redis_server import BINARY as REDIS
 from tests.redis_server import RedisServer
-from tests.stack import ROOT, Recorder, Sidecar, Web, free_port, running_sidecar
+from tests.stack import ROOT, Recorder, Sidecar, Web, binary, free_port, running_sidecar
 
 # properties are held by what they say, never by how long the machine takes to try them
 settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -100,11 +102,37 @@ def own_logging() -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_stem() -> Iterator[None]:
+def stems() -> Iterator[None]:
     """End what our processes fork from."""
     yield
-    if stem.cache_info().currsize:
-        stem().close()
+    close_stems()
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_answer_of_cerbos() -> Iterator[None]:
+    """Ask Cerbos once for its version, and once whether the same policies compile: a process of it each time."""
+    compiled: dict[object, list[str]] = {}
+    versions: dict[Path, Version] = {}
+    compiles, asks = embedded.compile_policies, cerbos_version.version_of
+
+    def compile_once(program: Path, folder: Path, source: Path | None = None) -> list[str]:
+        files = {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+        question = program, source or folder, tuple(files.items())
+        if not files or program != binary():
+            return compiles(program, folder, source)
+        if question not in compiled:
+            compiled[question] = compiles(program, folder, source)
+        return compiled[question].copy()
+
+    def ask_once(program: Path) -> Version:
+        if program != binary():
+            return asks(program)
+        return versions.setdefault(program, versions.get(program) or asks(program))
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(embedded, "compile_policies", compile_once)
+        patch.setattr(cerbos_version, "version_of", ask_once)
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ import gc
 import json
 import os
 import resource
+import runpy
 import select
 import signal
 import socket
@@ -18,7 +19,6 @@ import subprocess
 import sys
 import threading
 from collections.abc import Mapping, Sequence
-from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -27,11 +27,10 @@ from sidecar.demo.processes import Process
 from sidecar.tether import tether, tethered
 
 ROOT = Path(__file__).parent.parent
-READ_AT_IMPORT = ("PYTHON", "LD_", "OTEL_", "COVERAGE_")
+READ_AT_IMPORT = ("PYTHON", "LD_", "OTEL_", "MOTO_", "COVERAGE_")
 """Beginnings of variables that say how a process is to begin."""
-
-ALSO = ("anyio._backends._asyncio", "httpcore", "uvicorn.lifespan.off")
-"""What a process that serves imports later."""
+LATER = {"sidecar.cli": ("anyio._backends._asyncio", "httpcore", "uvicorn.lifespan.off")}
+"""What a process that serves imports later, by its module."""
 
 
 class Forked(Process):
@@ -47,14 +46,13 @@ class Forked(Process):
         self._log = folder / f"{name}.log"
         _, _, module, *arguments = command
         order = [
-            module,
             arguments,
             str(folder),
             str(self._log),
             dict(environ),
             resource.getrlimit(resource.RLIMIT_NOFILE),
         ]
-        self._child = _Child(stem(), stem().ask("fork", *order))  # type: ignore[assignment]
+        self._child = _Child(stem_of(module), stem_of(module).ask("fork", *order))  # type: ignore[assignment]
 
 
 def may_fork(environ: Mapping[str, str]) -> bool:
@@ -90,11 +88,11 @@ class _Child:
 class Stem:
     """The process that forks, from our side. It ends when we do."""
 
-    def __init__(self) -> None:
+    def __init__(self, module: str) -> None:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                tethered([sys.executable, "-m", "tests.forked", str(theirs.fileno())]),
+                tethered([sys.executable, "-m", "tests.forked", module, str(theirs.fileno())]),
                 cwd=ROOT, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         self._lock = threading.Lock()
@@ -114,10 +112,21 @@ class Stem:
         self._process.wait()
 
 
-@cache
-def stem() -> Stem:
-    """The one of this process of tests."""
-    return Stem()
+_stems: dict[str, Stem] = {}
+
+
+def stem_of(module: str) -> Stem:
+    """The one of a module in this process of tests."""
+    if module not in _stems:
+        _stems[module] = Stem(module)
+    return _stems[module]
+
+
+def close_stems() -> None:
+    """End them all."""
+    for stem in _stems.values():
+        stem.close()
+    _stems.clear()
 
 
 # --- in the stem ---
@@ -143,12 +152,7 @@ def _poll(pid: int) -> int | None:
     return os.waitstatus_to_exitcode(status) if found else None
 
 
-def _fork(
-    module: str, arguments: list[str], folder: str, log: str, environ: dict[str, str], files: tuple[int, int]
-) -> int:
-    for name in (module, *ALSO):
-        import_module(name)
-    gc.freeze()
+def _fork(arguments: list[str], folder: str, log: str, environ: dict[str, str], files: tuple[int, int]) -> int:
     parent = os.getpid()
     reading, writing = os.pipe()
     if pid := os.fork():
@@ -169,12 +173,18 @@ def _fork(
     os.close(words)
     os.environ.clear()
     os.environ.update(environ)
-    sys.argv[:] = [module, *arguments]
+    sys.argv[1:] = arguments
     os.close(writing)
     return 0
 
 
 if __name__ == "__main__":
-    with contextlib.closing(socket.socket(fileno=int(sys.argv[1]))) as control:
+    name, number = sys.argv[1:]
+    for each in (name, *LATER.get(name, ())):
+        import_module(each)
+    gc.freeze()
+    with contextlib.closing(socket.socket(fileno=int(number))) as control:
         _serve(control)
-    sys.exit(import_module(sys.argv[0]).main())
+    # it runs anew, as `python -m` does; what it imports is there
+    del sys.modules[name]
+    runpy.run_module(name, run_name="__main__", alter_sys=True)
