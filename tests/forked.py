@@ -27,9 +27,13 @@ from sidecar.demo.processes import Process
 from sidecar.tether import tether, tethered
 
 ROOT = Path(__file__).parent.parent
-READ_AT_IMPORT = ("PYTHON", "LD_", "OTEL_", "MOTO_", "COVERAGE_")
+READ_AT_IMPORT = ("PYTHON", "LD_", "OTEL_", "COVERAGE_")
 """Beginnings of variables that say how a process is to begin."""
-LATER = {"sidecar.cli": ("anyio._backends._asyncio", "httpcore", "uvicorn.lifespan.off")}
+LATER = {
+    "sidecar.cli": ("anyio._backends._asyncio", "httpcore", "uvicorn.lifespan.off"),
+    "sidecar.demo.authorization_server": ("moto.utilities.utils", "uvicorn.lifespan.off"),
+    "moto.server": ("moto.cognitoidp.responses", "moto.cognitoidp.urls"),
+}
 """What a process that serves imports later, by its module."""
 
 
