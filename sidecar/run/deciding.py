@@ -83,7 +83,7 @@ class Deciding:
 
     def _plans(self) -> Plans | None:
         """Make what asks for plans; None where the PDP has none."""
-        if isinstance(self.pdp, AuthZen):
+        if not isinstance(self.pdp, Cerbos):
             return None
         state = self.policies.state if self.policies is not None else None
         strict = self.embedded is None or self.settings.cerbos_strict == "on"
