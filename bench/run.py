@@ -8,7 +8,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import os
-import platform
 import shutil
 import sys
 import tempfile
@@ -18,9 +17,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from bench import load, report
+from bench.builds import Build, other_build, own_build
 from bench.goals import Round, judge, measured
 from bench.stack import PEERS, PRINCIPALS, ROUTES, Stack
-from sidecar.run.interpreter import is_optimized
 
 RESULTS = Path(__file__).parent / "results"
 CONNECTIONS = 32
@@ -82,6 +81,10 @@ SHOTS = (
     Shot("article", "article", "/contacts/1", connections=4, breaks=True, least=4.0),
 )
 
+OTHER = "other build"
+"""The sidecar of another build of Python, where there is one."""
+OTHER_SHOTS = _both(f"allow, {OTHER}", OTHER, "/contacts/")
+
 
 class Progress:
     """A bar on stderr."""
@@ -122,30 +125,34 @@ def main() -> int:
     soak = options.soak or (8.0 if options.quick else 30.0)
     with tempfile.TemporaryDirectory(prefix="sidecar-bench-") as folder, contextlib.ExitStack() as stack:
         began = time.monotonic()
-        started = Stack(Path(folder), stack)
+        started, other = Stack(Path(folder), stack), other_build()
+        shots = (*SHOTS, *OTHER_SHOTS) if other is not None else SHOTS
         if options.only:
-            some = tuple(shot for shot in SHOTS if shot.name.startswith(tuple(options.only.split(";"))))
-            fired = rounds_of(started, some, rounds, seconds, Progress(3 + rounds * (len(some) + 1)))
+            some = tuple(shot for shot in shots if shot.name.startswith(tuple(options.only.split(";"))))
+            fired = rounds_of(started, other, some, rounds, seconds, Progress(3 + rounds * (len(some) + 1)))
             print(f"{report.table(judge(fired, measured(fired)))}\n\n{report.measurements(fired)}")
             return 0
-        found = measure(started, rounds, seconds, size, soak)
+        found = measure(started, other, shots, rounds, seconds, size, soak)
         took = time.monotonic() - began
     results = judge(found)
     facts = {
-        "date": time.strftime("%Y-%m-%d"), "python": platform.python_version(),
-        "built": f"with{'' if is_optimized() else 'out'} optimizations", "cores": os.cpu_count(),
+        "date": time.strftime("%Y-%m-%d"), "python": str(own_build()), "cores": os.cpu_count(),
         "rounds of": f"{seconds:g} s", "body": f"{size >> 20} MiB", "soak": f"{soak:g} s", "took": f"{took:.0f} s",
         "load average at the end": f"{os.getloadavg()[0]:.1f}",
     }  # fmt: skip
+    if other is not None:
+        facts[f"{OTHER} of python"] = f"{other}, started in {started.ready[OTHER]:.2f} s of CPU"
     report.write(RESULTS, found, results, facts)
     print(f"{report.table(results)}\n\n{report.measurements(found)}\n\nwritten to {RESULTS.name}/")
     return 0
 
 
-def measure(stack: Stack, rounds: int, seconds: float, size: int, soak: float) -> list[Round]:
+def measure(
+    stack: Stack, other: Build | None, shots: Sequence[Shot], rounds: int, seconds: float, size: int, soak: float
+) -> list[Round]:  # fmt: skip
     """All rounds; what is measured once stands in each of them."""
-    progress = Progress(5 + rounds * (len(SHOTS) + 1) + 5)
-    found = rounds_of(stack, SHOTS, rounds, seconds, progress)
+    progress = Progress(5 + rounds * (len(shots) + 1) + 5)
+    found = rounds_of(stack, other, shots, rounds, seconds, progress)
     progress.step("bodies")
     once = _bodies(stack, size)
     progress.step("memory under load")
@@ -156,13 +163,15 @@ def measure(stack: Stack, rounds: int, seconds: float, size: int, soak: float) -
 
 
 def rounds_of(
-    stack: Stack, shots: Sequence[Shot], rounds: int, seconds: float, progress: Progress
+    stack: Stack, other: Build | None, shots: Sequence[Shot], rounds: int, seconds: float, progress: Progress
 ) -> list[dict[str, float]]:  # fmt: skip
     """Start everybody, and fire these shots in so many rounds."""
     progress.step("starting the peers")
     stack.start_peers()
     progress.step("starting the sidecars")
     stack.start_sidecar("sidecar")
+    if other is not None:
+        stack.start_sidecar(OTHER, python=other.python)
     stack.start_sidecar("caching", "cache: {decisions: 1s}\n")
     many = "".join(
         f'  - {{path: "/r{n}/{{id}}", resource: contact, id: "{{path.id}}", actions: {{GET: read}}}}\n'

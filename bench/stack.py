@@ -9,6 +9,7 @@ import os
 import shutil
 import socket
 import sys
+import sysconfig
 import urllib.request
 from pathlib import Path
 from typing import NamedTuple
@@ -192,8 +193,11 @@ class Stack:
         )  # fmt: skip
         self.peers[name] = Peer(port, [nginx.pid, *pids])
 
-    def start_sidecar(self, name: str, more: str = "", routes: str = "", **settings: str) -> Process:
-        """A sidecar under this name, with more in its route file; the CPU that it took to be ready is noted."""
+    def start_sidecar(
+        self, name: str, more: str = "", routes: str = "", python: str = sys.executable, **settings: str
+    ) -> Process:  # fmt: skip
+        """A sidecar under this name, with more in its route file, run by `python` with our packages; the CPU that it
+        took to be ready is noted."""
         folder = self.folder / name.replace(" ", "-")
         folder.mkdir()
         (folder / "routes.yaml").write_text(ROUTES.format(app=self.ports["APP"], more=more) + routes)
@@ -205,7 +209,9 @@ class Stack:
             "AWS_COGNITO_POOL_ID": self.cognito.pool_id, "AWS_COGNITO_CLIENT_ID": self.cognito.client_id,
             "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": self.cognito.endpoint, **settings,
         }  # fmt: skip
-        command = [sys.executable, "-m", "sidecar.cli", "run"]
+        command = [python, "-m", "sidecar.cli", "run"]
+        if python != sys.executable:
+            environ["PYTHONPATH"] = f"{ROOT}:{sysconfig.get_path('purelib')}"
         process = Process.start(
             "sidecar", command, folder, {**os.environ, **environ}, lambda: status_of(admin, "/readyz") == 200
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sidecar.config import parsers, units
@@ -11,8 +10,7 @@ from sidecar.config.parsers import Address, Network
 from sidecar.gate.own import CALLBACK_PATH
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settings:
+class Settings(NamedTuple):
     """All settings, parsed. Durations are seconds."""
 
     upstream: str

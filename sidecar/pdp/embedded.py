@@ -7,7 +7,6 @@ import contextlib
 import json
 import logging
 import os
-import platform
 import secrets
 import shutil
 import subprocess
@@ -47,7 +46,8 @@ def find_binary(explicit: str | None) -> Path:
             raise OSError(f"found no program at {explicit}, expected the Cerbos binary")
         return Path(named)
     on_path = shutil.which("cerbos")
-    machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}.get(platform.machine().lower(), platform.machine())
+    machine = os.uname().machine
+    machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}.get(machine.lower(), machine)
     name = f"cerbos-{sys.platform}-{machine}"
     packaged = Path("node_modules/@cerbos") / name / name
     # the npm package's own starter is a script: what it starts is what we run

@@ -4,7 +4,7 @@ from sidecar.config.setting_table import GROUPS, SETTINGS, Settings
 
 
 def test_every_setting_is_a_field_and_every_flag_is_unique() -> None:
-    fields = set(Settings.__dataclass_fields__)
+    fields = set(Settings._fields)
     assert {setting.field for setting in SETTINGS} == fields
     assert len({setting.flag for setting in SETTINGS}) == len(SETTINGS)
     assert {"--upstream", "--aws-cognito-pool-id", "--cerbos"} <= {setting.flag for setting in SETTINGS}

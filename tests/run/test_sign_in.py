@@ -235,7 +235,7 @@ class Person:
 
     def __init__(self, cognito: Cognito, tokens: Tokens = TOKENS, **changed: Any) -> None:
         url = f"http://127.0.0.1:{cognito.port}"
-        self.settings = dataclasses.replace(SETTINGS, domain=url, cognito_endpoint=url, **changed)
+        self.settings = SETTINGS._replace(domain=url, cognito_endpoint=url, **changed)
         self.cognito = cognito
         self.now = NOW
         self.made = Browser(self.settings, lambda dep, fault: None, lambda: self.now)
@@ -445,7 +445,7 @@ async def signing(endpoint: TokenEndpoint, monkeypatch: pytest.MonkeyPatch) -> A
 
 
 def at(port: int) -> Settings:
-    return dataclasses.replace(SETTINGS, domain=f"http://127.0.0.1:{port}")
+    return SETTINGS._replace(domain=f"http://127.0.0.1:{port}")
 
 
 def callbacks(count: int, states: int, clients: int) -> list[PageRequest]:
