@@ -31,11 +31,18 @@ def steps(endpoint: str, client_id: str, users: Iterable[User], url: str) -> lis
 
     return [
         token("alice"),
-        Step("read a contact", _call("GET", f"{url}/contacts/2", "alice"), 200),
+        Step(
+            "the list has her own contacts and those of the team, without their phone numbers",
+            _call("GET", f"{url}/contacts", "alice"),
+            200,
+        ),
+        Step("read a contact of the team, without its phone number", _call("GET", f"{url}/contacts/2", "alice"), 200),
+        Step("read a contact that bob keeps private", _call("GET", f"{url}/contacts/4", "alice"), 403),
         Step("update a contact of her own", _call("PATCH", f"{url}/contacts/1", "alice"), 200),
         Step("update a contact of bob", _call("PATCH", f"{url}/contacts/2", "alice"), 403),
         Step("the app hears who asks, whoever a client says it is", _hello(f"{url}/hello", "alice"), 200),
         token("admin"),
+        Step("the list of an admin has all of them", _call("GET", f"{url}/contacts", "admin"), 200),
         Step("the same update by an admin", _call("PATCH", f"{url}/contacts/2", "admin"), 200),
         Step("read without a token", _call("GET", f"{url}/contacts/1"), 401),
         Step("a browser without a session is led to the sign in page, and back", _browser(f"{url}/contacts/2"), 302),
@@ -99,6 +106,8 @@ def _browse(url: str) -> list[str]:
     return [
         "Open in a browser, sign in as alice, sign out, and sign in as admin: each sees what the policy lets them do.",
         f"    {console(url, 'DELETE', '/contacts/2')}",
+        "Then open the app's own list: each gets the contacts and phone numbers that the policy lets them see.",
+        f"    {url}/contacts",
     ]
 
 

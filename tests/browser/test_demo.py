@@ -47,6 +47,13 @@ def shown(page: Page) -> tuple[str, dict[str, str]]:
     return verdict, chips(page, "/contacts/{id}")
 
 
+def contacts(page: Page, url: str) -> dict[int, bool]:
+    """The ids of the contacts that the app's list shows, and whether each has its phone number."""
+    shown = page.goto(url.partition("/_sidecar/")[0] + "/contacts")
+    assert shown is not None
+    return {contact["id"]: "phone" in contact for contact in shown.json()}
+
+
 def test_a_user_and_an_admin_see_what_each_may_do(page: Page, demo: str) -> None:
     url = url_of(demo)
     # alice, by the hosted UI, with the button of her row
@@ -61,6 +68,8 @@ def test_a_user_and_an_admin_see_what_each_may_do(page: Page, demo: str) -> None
     hello = page.goto(url.partition("/_sidecar/")[0] + "/hello")
     assert hello is not None
     assert hello.json() == {"user": "alice", "groups": "user", "email": "alice@example.com", "token": "none"}
+    # the app's own list: her own and the team's, with the phone numbers of her own alone
+    assert contacts(page, url) == {1: True, 2: False, 3: True}
     page.goto(url)
     page.get_by_role("button", name="Sign out").click()
     # Cognito's own session has ended too: the form is shown, and the hosted UI asks again
@@ -73,6 +82,8 @@ def test_a_user_and_an_admin_see_what_each_may_do(page: Page, demo: str) -> None
     verdict, actions = shown(page)
     assert verdict.startswith("✓ Allowed")
     assert {actions[name] for name in ("read", "update", "delete")} == {"yes"}
+    assert contacts(page, url) == {1: True, 2: True, 3: True, 4: True}
+    page.goto(url)
     page.get_by_role("button", name="Sign out").click()
     assert page.get_by_role("heading").inner_text() == "You are signed out"
     page.goto(url)

@@ -79,6 +79,12 @@ def pasted(text: str, shell: str) -> list[Pasted]:
     ]  # fmt: skip
 
 
+def listed(answers: list[Pasted], title: str) -> dict[int, bool]:
+    """The ids of the contacts that curl showed, and whether each has its phone number."""
+    (shown,) = [answer.shown for answer in answers if answer.title.startswith(title)]
+    return {contact["id"]: "phone" in contact for contact in json.loads(shown[shown.index("[\n") :])}
+
+
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_demo_keeps_its_promises_and_leaves_nothing(
     checkout: Path, tmp_path: Path, free_port: Callable[[], int]
@@ -89,20 +95,12 @@ def test_the_demo_keeps_its_promises_and_leaves_nothing(
     try:
         for shell in filter(shutil.which, ("bash", "zsh")):
             answers = pasted(demo.text, shell)
-            assert [answer.promised for answer in answers] == [
-                "",
-                "200",
-                "200",
-                "403",
-                "200",
-                "",
-                "200",
-                "401",
-                "302",
-                "401",
-                "403",
-            ]
+            promised = ["", "200", "200", "403", "200", "403", "200", "", "200", "200", "401", "302", "401", "403"]
+            assert [answer.promised for answer in answers] == promised
             assert [answer for answer in answers if answer.promised != answer.status] == []
+            # bob's private contact is in no list but the admin's, and phone numbers are hers alone
+            assert listed(answers, "the list has her own") == {1: True, 2: False, 3: True}
+            assert listed(answers, "the list of an admin") == {1: True, 2: True, 3: True, 4: True}
             (hello,) = [answer.shown for answer in answers if answer.title.startswith("the app hears")]
             assert json.loads(hello[hello.index("{") :]) == {"user": "alice", "groups": "user", "token": "none"}
     finally:

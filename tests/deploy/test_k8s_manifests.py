@@ -405,11 +405,6 @@ def test_the_injector_is_called_by_its_own_flags_and_its_certificate_has_the_ser
         assert annotations == {"cert-manager.io/inject-ca-from": f"{namespace}/authz-injector"}
 
 
-def test_the_policies_are_the_demos() -> None:
-    for path in (K8S / "authz/policies").iterdir():
-        assert yaml.safe_load(path.read_text()) == yaml.safe_load((ROOT / "policies" / path.name).read_text())
-
-
 # --- the docs ---
 
 GUIDE = (ROOT / "docs/guides/kubernetes.md").read_text(encoding="utf-8")

@@ -47,14 +47,14 @@ def _open_query(method: Method) -> Iterator[tuple[Mark, str]]:
 
 
 def _searchable(method: Method) -> Iterator[tuple[Mark, str]]:
-    """Warn where a client may ask the app for what a hidden field holds, by any parameter that the app has."""
+    """Warn where a client may ask the app for what a hidden field holds, by a parameter that names no field."""
     items = items_of(method)
     fields, mark = (method.value("fields"), method.at("fields")) if items is None else (items["fields"], items.mark)
     if fields and method.value("query") is None and method.name in SAFE_METHODS:
         yield (
             mark,
-            f"a client may send every parameter, and so search or sort by what is hidden ({', '.join(fields)}), "
-            "expected `query: […]` with the names that do neither, or `query: any`",
+            f"a client may send every parameter, and one that searches all fields finds what is hidden "
+            f"({', '.join(fields)}), expected `query: […]` without such names, or `query: any`",
         )
 
 

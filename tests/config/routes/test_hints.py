@@ -99,7 +99,7 @@ LIST = "path: /x, resource: r, actions: {GET: list, POST: create}"
 def test_a_hidden_field_that_may_be_searched_is_told(route: str, methods: str, fields: str) -> None:
     (warning,) = warnings(route)
     assert (
-        f"{methods} /x: a client may send every parameter, and so search or sort by what is hidden ({fields})"
+        f"{methods} /x: a client may send every parameter, and one that searches all fields finds what is hidden ({fields})"
         in warning
     )
     for said in ("any", "[]", "[page]"):
