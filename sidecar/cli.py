@@ -82,6 +82,8 @@ def _add_request(sub: argparse.ArgumentParser) -> None:
         "--header", action="append", default=[], metavar="'NAME: VALUE'", help="a request header; may be given again"
     )
     sub.add_argument("--body", default="", help="a JSON body of the request")
+    said = "a JSON answer of the app, - for stdin: shows which items and fields of it the client would get"
+    sub.add_argument("--answer", default="", metavar="FILE", help=said)
     who = sub.add_mutually_exclusive_group()
     who.add_argument("--token", default="", help="a real token, which the command verifies")
     who.add_argument("--claims", default="", help="claims as JSON, instead of a token")
@@ -146,8 +148,9 @@ def explain(options: argparse.Namespace) -> int:
     try:
         claims = _claims(options.claims) if options.claims else None
         asked = explaining.ExplainRequest(
-            options.method, options.target, options.header, options.body, options.token, claims
-        )
+            options.method, options.target, options.header, options.body, options.token, claims,
+            _read_answer(options.answer),
+        )  # fmt: skip
         forwarded, lines = asyncio.run(explaining.explain_one(understand(os.environ, flags), os.environ, asked))
     except StartError as error:
         return _complain(str(error))
@@ -155,6 +158,18 @@ def explain(options: argparse.Namespace) -> int:
         return _complain(f"--claims or --header: {error}")
     print("\n".join(lines))
     return 0 if forwarded else 1
+
+
+def _read_answer(file: str) -> bytes | None:
+    """Raises StartError."""
+    from pathlib import Path
+
+    if file == "-":
+        return sys.stdin.buffer.read()
+    try:
+        return Path(file).read_bytes() if file else None
+    except OSError as error:
+        raise StartError(f"--answer: cannot read {file}: {error.strerror}") from None
 
 
 def _claims(text: str) -> dict[str, Any]:

@@ -17,10 +17,12 @@ from sidecar.record import logs
 from sidecar.run.deciding import deciding, wall_clock
 from sidecar.run.errors import blaming
 from sidecar.study import explain
+from sidecar.study.recording import RecordingPDP
 
 
 class ExplainRequest(NamedTuple):
-    """Question to `sidecar explain`: a request as a person writes it. `claims` stand in place of a token."""
+    """Question to `sidecar explain`: a request as a person writes it. `claims` stand in place of a token. `answer` is
+    one of the app, as JSON, which is judged then."""
 
     method: str
     target: str
@@ -28,6 +30,7 @@ class ExplainRequest(NamedTuple):
     body: str
     token: str
     claims: Mapping[str, Any] | None
+    answer: bytes | None = None
 
 
 async def explain_one(read: Understood, environ: Mapping[str, str], asked: ExplainRequest) -> tuple[bool, list[str]]:
@@ -35,7 +38,7 @@ async def explain_one(read: Understood, environ: Mapping[str, str], asked: Expla
     bad header."""
     logs.configure("error")
     made = deciding(read, environ)
-    pdp = explain.RecordingPDP(made.pdp)
+    pdp = RecordingPDP(made.pdp)
     tokens = made.configured.tokens
     if asked.claims is not None:
         tokens = explain.GivenClaims(asked.claims, made.configured.routes.principal)
@@ -45,7 +48,8 @@ async def explain_one(read: Understood, environ: Mapping[str, str], asked: Expla
         with blaming("SIDECAR_CERBOS"):
             if made.embedded is not None:
                 await made.embedded.start()
-        verdict, lines = await explain.explain(gate, pdp, _raw(asked, read.settings), asked.body.encode("utf-8"))
+        raw = _raw(asked, read.settings)
+        verdict, lines = await explain.explain(gate, pdp, raw, asked.body.encode("utf-8"), asked.answer)
     finally:
         await made.aclose()
     return isinstance(verdict, Forward), lines

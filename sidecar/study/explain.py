@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sidecar.gate.ask import Ask
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import PdpAnswer, Question, Resource
-from sidecar.gate.gate import PDP, Gate
+from sidecar.gate.gate import Gate
 from sidecar.gate.identity import Principal, PrincipalRules, Tokens, principal_from
+from sidecar.gate.obligation import Reduce
 from sidecar.gate.request import Raw, Request
 from sidecar.gate.routing import WEBSOCKET
 from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict
+from sidecar.release.items import ItemsRule
+from sidecar.release.lines import LinesRule
+from sidecar.release.single import FieldsRule
+from sidecar.study.answers import GivenAnswer, ItemVerdict, given_answer, place_of
+from sidecar.study.recording import RecordingPDP
 
 
 class GivenClaims(Tokens):
@@ -30,23 +35,11 @@ class GivenClaims(Tokens):
         return principal_from(self._claims, str(self._claims.get("iss", "explain")), self.rules, self._claims)
 
 
-@dataclass
-class RecordingPDP:
-    """A PDP that remembers what was asked and answered last."""
-
-    pdp: PDP
-    question: Question | None = None
-    answer: PdpAnswer | None = None
-
-    async def check(self, question: Question) -> PdpAnswer:
-        """Pass the question on."""
-        self.question = question
-        self.answer = await self.pdp.check(question)
-        return self.answer
-
-
-async def explain(gate: Gate, pdp: RecordingPDP, raw: Raw, body: bytes) -> tuple[Verdict, list[str]]:
-    """Decide `raw` at `gate`, which asks `pdp`: the verdict, and the lines that tell how it came about."""
+async def explain(
+    gate: Gate, pdp: RecordingPDP, raw: Raw, body: bytes, answer: bytes | None = None
+) -> tuple[Verdict, list[str]]:
+    """Decide `raw` at `gate`, which asks `pdp`: the verdict, and the lines that tell how it came about. With an
+    `answer` of the app, which is JSON, the verdict on each item of it, too."""
 
     async def read_body(limit: int) -> bytes:
         if len(body) > limit:
@@ -54,7 +47,17 @@ async def explain(gate: Gate, pdp: RecordingPDP, raw: Raw, body: bytes) -> tuple
         return body
 
     verdict = await gate.decide(raw, read_body)
-    return verdict, _lines(verdict, pdp, _ask_of(gate, verdict.facts.route, raw))
+    ask = _ask_of(gate, verdict.facts.route, raw)
+    lines = _lines(verdict, pdp, ask)
+    if isinstance(verdict, Forward) and ask is not None:
+        lines += [*_sent(verdict, ask), *_of_rule(ask)]
+        if answer is None and ask.answer is not None:
+            lines.append("answer     the app's answer decides what is shown: give one with --answer FILE")
+        elif answer is not None:
+            given = await given_answer(verdict, answer, pdp)
+            lines += _of_answer(given)
+            verdict = given.refusal if given is not None and given.refusal is not None else verdict
+    return verdict, [*lines, f"verdict    {_concluded(verdict)}"]
 
 
 def _ask_of(gate: Gate, name: str, raw: Raw) -> Ask | None:
@@ -69,8 +72,6 @@ def _lines(verdict: Verdict, pdp: RecordingPDP, ask: Ask | None) -> list[str]:
     lines.append(f"route      {facts.route or '(none)'}" + (f", action {facts.action}" if facts.action else ""))
     if ask is not None and ask.open_query:
         lines.append(f"query      the rule depends on {', '.join(ask.open_query)}, and any other parameter passes")
-    if isinstance(verdict, Forward) and ask is not None and ask.set_query:
-        lines.append(f"sent       {verdict.target.decode('latin-1')}")
     if facts.principal:
         lines.append(f"principal  {facts.principal}")
     if facts.each is not None:
@@ -85,7 +86,52 @@ def _lines(verdict: Verdict, pdp: RecordingPDP, ask: Ask | None) -> list[str]:
         lines.append(f"denied     {', '.join(facts.each.denied)}")
     if isinstance(verdict, Refuse) and verdict.masked_as is not None:
         lines.append(f"told       {verdict.masked_as}, so that nobody learns which ids there are")
-    return [*lines, f"verdict    {_concluded(verdict)}"]
+    return lines
+
+
+def _sent(permit: Forward, ask: Ask) -> list[str]:
+    """Tell what the app is asked, where it is not what the client asked, and how much of the policy is in it."""
+    reduce = next((each for each in permit.obligations if isinstance(each, Reduce)), None)
+    push = [f"push       {ask.push.dialect}: {reduce.pushed}"] if ask.push is not None and reduce is not None else []
+    if not push and not ask.set_query:
+        return []
+    sent = "nothing: no item can be shown" if permit.given is not None else permit.target.decode("latin-1")
+    return [*push, f"sent       {sent}"]
+
+
+def _of_rule(ask: Ask) -> list[str]:
+    """Tell what the route does to the app's answer."""
+    match ask.answer:
+        case (ItemsRule() as rule) | LinesRule(items=rule):
+            read = ", ".join(f"{name}{'?' if name in rule.optional else ''}" for name in rule.attributes)
+            lines = [
+                f"items      {rule.kind}, action {rule.action}, each of the list at {place_of(rule.at)}"
+                + (f", attributes {read}" if read else "")
+            ]
+        case FieldsRule() as rule:
+            lines = []
+        case _:
+            return []
+    fields = ", ".join(f"{'.'.join(field.path)} by {field.action}" for field in rule.fields)
+    return [*lines, *([f"fields     {fields}"] if fields else [])]
+
+
+def _of_answer(given: GivenAnswer | None) -> list[str]:
+    """Tell what is left of an answer of the app, item by item."""
+    if given is None:
+        return ["answer     goes out as it comes: the route has no `items` and no `fields`"]
+    lines = [f"item       {item.id} {_item(item)}; policy {item.policy or '(none matched)'}" for item in given.items]
+    before, after = given.size
+    if given.refusal is not None:
+        return [*lines, f"answer     {before} bytes, of which nothing goes out"]
+    if given.hidden:
+        lines.append(f"hidden     {', '.join(given.hidden)}")
+    kept = f"{given.kept} of {len(given.items)} items, {given.masked} without fields, " if given.calls else ""
+    return [*lines, f"answer     {kept}{after} of {before} bytes, questions {given.calls}"]
+
+
+def _item(item: ItemVerdict) -> str:
+    return "dropped" if not item.kept else f"kept without {', '.join(item.hidden)}" if item.hidden else "kept"
 
 
 def _concluded(verdict: Verdict) -> str:

@@ -6,12 +6,13 @@ import pytest
 
 from sidecar.config.routes.file import read_routes
 from sidecar.gate.claims import Claim
-from sidecar.gate.decision import ALLOW, PdpAnswer, Question, Resource, Result
+from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Result
 from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.verdict import Refused
-from sidecar.study.explain import GivenClaims, RecordingPDP, _asked, explain
+from sidecar.study.explain import GivenClaims, _asked, explain
+from sidecar.study.recording import RecordingPDP
 
 REQUEST = read(Raw("GET", b"/", [(b"host", b"x")], "", "http", "r"), Reading())
 
@@ -26,19 +27,6 @@ async def test_given_claims_make_a_principal_by_the_same_rules() -> None:
 async def test_given_claims_that_no_token_could_have_are_refused() -> None:
     with pytest.raises(Refused):
         await GivenClaims({"sub": "a\r\nb"}, PrincipalRules()).principal_of(REQUEST, 0.0)
-
-
-async def test_a_recording_pdp_passes_on_and_remembers() -> None:
-    principal = await GivenClaims({}, PrincipalRules()).principal_of(REQUEST, 0.0)
-    question = Question("r", principal, ())
-
-    class PDP:
-        async def check(self, question: Question) -> PdpAnswer:
-            return PdpAnswer(question.request_id, "call", ())
-
-    recording = RecordingPDP(PDP())
-    assert await recording.check(question) == PdpAnswer("r", "call", ())
-    assert recording.question is question
 
 
 async def test_the_scope_is_told_where_there_is_one() -> None:
@@ -77,3 +65,89 @@ async def test_an_open_query_and_a_set_one_are_told(route: str, told: list[str])
     gate = Gate(Rules(table, {}, claims, Reading()), None, pdp, now=lambda: 0.0, timer=lambda: 0.0)  # type: ignore[arg-type]
     _, lines = await explain(gate, pdp, Raw("GET", b"/x?owner=b", [(b"host", b"x")], "", "http", "r"), b"")
     assert [line for line in lines if line.startswith(("query ", "sent "))] == told
+
+
+class AllowedOf:
+    """A PDP that allows on each contact the actions that it is told, and lists and everything else."""
+
+    def __init__(self, **allowed: str) -> None:
+        self.allowed = allowed
+
+    async def check(self, question: Question) -> PdpAnswer:
+        results = []
+        for each in question.resources:
+            allowed = self.allowed.get(f"_{each.id}", "list read view")
+            actions = (each.action, *each.more_actions)
+            effects = {action: ALLOW if action in allowed else DENY for action in actions}
+            results.append(Result(each.kind, each.id, effects, False, dict.fromkeys(actions, f"resource.{each.kind}")))
+        return PdpAnswer(question.request_id, "call", tuple(results))
+
+
+LISTS = """\
+version: 1
+routes:
+  - path: /list
+    resource: contact
+    actions: {GET: list}
+    items: {at: data.rows, id: id, attributes: {owner: owner, tag: tag}, optional: [tag], fields: {phone: view, a.b: see}}
+  - {path: "/one/{id}", resource: contact, id: "{path.id}", actions: {GET: read}, fields: {phone: view, name: read}}
+  - {path: /plain, resource: contact, actions: {GET: list}}
+"""
+
+
+async def told(path: str, answer: str | None, **allowed: str) -> list[str]:
+    """The lines about the answer, and the verdict."""
+    table = read_routes(LISTS, "r", {}).table
+    claims, pdp = GivenClaims({"cognito:groups": ["user"]}, PrincipalRules()), RecordingPDP(AllowedOf(**allowed))
+    gate = Gate(Rules(table, {}, claims, Reading()), None, pdp, now=lambda: 0.0, timer=lambda: 0.0)  # type: ignore[arg-type]
+    raw = Raw("GET", path.encode(), [(b"host", b"x")], "", "http", "r", holds_answer=True)
+    _, lines = await explain(gate, pdp, raw, b"", answer.encode() if answer is not None else None)
+    return lines[lines.index("           derived roles (none)") + 1 :] if len(lines) > 6 else lines
+
+
+ROWS = '{"data": {"rows": [{"id": 1, "owner": "a"}, {"id": 2, "owner": "b"}, {"id": 3, "owner": "c", "phone": 5}]}}'
+
+
+async def test_a_list_is_told_item_by_item() -> None:
+    rule = [
+        "items      contact, action read, each of the list at data.rows, attributes owner, tag?",
+        "fields     phone by view, a.b by see",
+    ]
+    assert await told("/list", ROWS, _1="read view see", _2="view", _3="read") == [
+        *rule,
+        "item       1 kept; policy resource.contact",
+        "item       2 dropped; policy resource.contact",
+        "item       3 kept without phone, a.b; policy resource.contact",
+        "answer     2 of 3 items, 1 without fields, 70 of 107 bytes, questions 1",
+        "verdict    FORWARD allowed",
+    ]
+    assert await told("/list", None) == [
+        *rule,
+        "answer     the app's answer decides what is shown: give one with --answer FILE",
+        "verdict    FORWARD allowed",
+    ]
+    assert (await told("/list", '{"data": {"rows": [{"id": 1}]}}'))[2:] == [
+        "answer     31 bytes, of which nothing goes out",
+        "verdict    REFUSE items_unreadable (items[0]: attributes.owner: found nothing)",
+    ]
+
+
+async def test_an_answer_about_one_thing_is_told_by_its_fields() -> None:
+    assert await told("/one/7", '{"name": "x", "phone": 5}', _7="read") == [
+        "fields     phone by view, name by read",
+        "hidden     phone",
+        "answer     13 of 25 bytes, questions 0",
+        "verdict    FORWARD allowed",
+    ]
+    assert (await told("/one/7", "[]"))[1:] == [
+        "answer     2 bytes, of which nothing goes out",
+        "verdict    REFUSE items_unreadable (fields: found another value, expected an object)",
+    ]
+
+
+async def test_an_answer_that_no_rule_is_for_goes_out_as_it_comes() -> None:
+    assert await told("/plain", "nothing of JSON") == [
+        "answer     goes out as it comes: the route has no `items` and no `fields`",
+        "verdict    FORWARD allowed",
+    ]
+    assert await told("/plain", None) == ["verdict    FORWARD allowed"]
