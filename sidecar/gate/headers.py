@@ -12,6 +12,7 @@ from sidecar.bounded import Bounded, remembered
 from sidecar.gate.codes import Code
 from sidecar.gate.forwarded import FORWARDED, FORWARDED_PORT, Described
 from sidecar.gate.own import (
+    FILTER,
     FORWARDED_FOR,
     FORWARDED_HOST,
     FORWARDED_PROTO,
@@ -47,7 +48,7 @@ _ALSO_READ = (
     b"sec-fetch-mode connection content-encoding"
 ).split()
 
-_DROPPED = dict.fromkeys([*HOP_BY_HOP, *OVERRIDES, *SET_BY_SIDECAR], _DROP)
+_DROPPED = dict.fromkeys([*HOP_BY_HOP, *OVERRIDES, *SET_BY_SIDECAR, FILTER], _DROP)
 _DECIDING = {name: _DECIDES_DROP if name in _DROPPED else _DECIDES for name in [*_SINGLE, *_ALSO_READ]}
 # clients choose names: about 700 of those that they use, so that each is judged once
 _ACTIONS: Bounded[bytes, int] = Bounded(256 * 1024, preset=_DROPPED | _DECIDING)
@@ -58,7 +59,7 @@ _LIST_HEADERS = {
 }  # fmt: skip
 # A client may not take an end-to-end header of the request away by naming it in Connection (RFC 9110 section 7.6.1)
 _NOT_NOMINATED = frozenset(
-    [*OVERRIDES, *SET_BY_SIDECAR, *_SINGLE, b"cookie", b"content-encoding", b"content-range", b"accept"]
+    [*OVERRIDES, *SET_BY_SIDECAR, FILTER, *_SINGLE, b"cookie", b"content-encoding", b"content-range", b"accept"]
 ) - {b"upgrade", b"http2-settings"}
 
 # what decides, frames, negotiates or describes a request, for the sidecar or for an app

@@ -69,6 +69,8 @@ FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST = b"x-forwarded-for", b"x-forward
 FORWARDED = (FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST)
 SET_BY_SIDECAR = (*IDENTITY_HEADERS, REQUEST_ID, *FORWARDED)
 """Headers to the app that only the sidecar sets."""
+FILTER = b"x-auth-filter"
+"""Filter for a list, where a route pushes one by `dialect: header`: only a door that holds answers sets it."""
 
 # --- headers to a proxy that asks ---
 

@@ -5,8 +5,9 @@ No dialect changes what a client asks for: where the client says something that 
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from collections.abc import Set as AbstractSet
 from decimal import Decimal
 from typing import NamedTuple, Protocol, TypeGuard
@@ -15,7 +16,21 @@ from urllib.parse import unquote_to_bytes
 from sidecar.gate.query import taken_for
 from sidecar.gate.trace import Header
 from sidecar.gate.values import Type
-from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Field, Filter, Relation, Said, Term, Value
+from sidecar.plans.filter import (
+    EVERYTHING,
+    NEGATIVE,
+    NOTHING,
+    All,
+    Any,
+    Exactness,
+    Field,
+    Filter,
+    Relation,
+    Said,
+    Term,
+    Value,
+    weakened,
+)
 
 MAX_PARAMETERS = 4096
 """Characters of all that a dialect adds to a query, escapes not counted: servers refuse a line of 8 KiB."""
@@ -79,27 +94,59 @@ def is_number(value: Value) -> TypeGuard[float]:
     return not isinstance(value, str | bool)
 
 
-def near(term: Term) -> Said:
-    """A comparison of numbers for an app whose rows may be rounded otherwise than JSON shows them (decimals of a
-    database, floats of 32 bits): all rows that are as near as that, where no type says that they are whole."""
-    values = [value for value in term.values if is_number(value)]
-    if not values or term.field.type is Type.INT:
+def in_columns(term: Term) -> Said | None:
+    """A term for an app whose fields are columns of a database, with types, collations and a rounding of their own.
+
+    None for what such a column may take for another thing than JSON does: the id, whose type is not known, a list, and
+    "is not" unless the route declares a type that no column rounds or folds. Numbers are whole, which every column of
+    numbers takes.
+    """
+    if term.field.identifies or term.relation is Relation.HAS:
+        return None
+    numbers = [value for value in term.values if is_number(value)]
+    if term.relation in NEGATIVE:
+        whole = numbers and all(number == int(number) for number in numbers) and term.field.always(Type.INT)
+        truths = not numbers and term.field.always(Type.BOOL) and all(isinstance(value, bool) for value in term.values)
+        return Said(term) if len(numbers) in (0, len(term.values)) and (whole or truths) else None
+    if numbers:
+        return _bounded(term, numbers) if len(numbers) == len(term.values) else None
+    texts = all(isinstance(value, str) for value in term.values)
+    truths = all(isinstance(value, bool) for value in term.values)
+    return Said(term, term.field.type is (Type.STRING if texts else Type.BOOL)) if texts or truths else None
+
+
+def _bounded(term: Term, numbers: Sequence[float]) -> Said:
+    """A comparison with whole numbers. JSON may show a number of a database rounded (decimals of many digits, floats of
+    32 bits), so a column that is not declared to be whole is asked for all that is as near."""
+    low, high, relation = min(numbers), max(numbers), term.relation
+    whole = term.field.type is Type.INT
+    if whole and all(number == int(number) for number in numbers):
         return Said(term)
-    match term.relation:
-        case Relation.LT | Relation.LE:
-            return Said(Term(term.field, Relation.LE, (values[0] + _margin(values[0]),)), exact=False)
-        case Relation.GT | Relation.GE:
-            return Said(Term(term.field, Relation.GE, (values[0] - _margin(values[0]),)), exact=False)
-        case Relation.EQ | Relation.IN if len(values) == len(term.values):
-            low, high = min(values), max(values)
-            bounds = ((Relation.GE, low - _margin(low)), (Relation.LE, high + _margin(high)))
-            return Said(All(tuple(Term(term.field, relation, (bound,)) for relation, bound in bounds)), exact=False)
-        case _:
-            return Said(EVERYTHING, exact=False)
+    margin = 0.0 if whole else max(abs(low), abs(high)) * 1e-6 + 1e-6
+    least = Term(term.field, Relation.GE, (float(math.ceil(low) if whole else math.floor(low - margin)),))
+    most = Term(term.field, Relation.LE, (float(math.floor(high) if whole else math.ceil(high + margin)),))
+    if relation in (Relation.LT, Relation.LE):
+        return Said(most, exact=whole)
+    if relation in (Relation.GT, Relation.GE):
+        return Said(least, exact=whole)
+    return Said(All((least, most)), exact=False)
 
 
-def _margin(number: float) -> float:
-    return abs(number) * 1e-6 + 1e-6
+def in_one_parameter(
+    whole: Filter,
+    asked: AbstractSet[str],
+    name: str,
+    say: Callable[[Term], Said | None],
+    write: Callable[[Filter], str],
+) -> Narrowing:
+    """Say a filter in one parameter, unless the client has one of the same name."""
+    said, exactness = weakened(whole, say)
+    if said == EVERYTHING:
+        return Narrowing((), exactness)
+    text = write(said) if said != NOTHING else ""
+    if not text or is_asked(name, asked) or len(text) > MAX_PARAMETERS:
+        return Narrowing((), Exactness.NONE)
+    return Narrowing(((name, text),), exactness)
 
 
 class Written(NamedTuple):
@@ -119,7 +166,7 @@ def in_parameters(whole: Filter, asked: AbstractSet[str], write: Callable[[Term]
     for part in whole.parts if isinstance(whole, All) else (whole,):
         term = _gathered(part)
         written = write(term) if term is not None else None
-        names = {name for name, _ in written.parameters} if written is not None else set()
+        names = dict.fromkeys(name for name, _ in written.parameters) if written is not None else {}
         length = sum(len(name) + len(value) + 2 for name, value in written.parameters) if written is not None else 0
         if (
             written is None

@@ -6,6 +6,20 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from sidecar.plans.dialect import Dialect
+from sidecar.plans.django import Django
+from sidecar.plans.header import Header
 from sidecar.plans.json_server import JsonServer
+from sidecar.plans.odata import OData
+from sidecar.plans.postgrest import PostgRest
+from sidecar.plans.rsql import Rsql
 
-DIALECTS: Mapping[str, Dialect] = MappingProxyType({"json-server": JsonServer()})
+DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+    {
+        "json-server": JsonServer(),
+        "postgrest": PostgRest(),
+        "odata": OData(),
+        "rsql": Rsql(),
+        "django": Django(),
+        "header": Header(),
+    }
+)

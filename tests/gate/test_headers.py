@@ -17,7 +17,7 @@ from tests.gate.raw_request import HOST, READING, raw, refusal
 
 def test_identity_hop_by_hop_and_override_headers_never_pass() -> None:
     names = (
-        b"x-auth-subject x-auth-roles x-auth-assertion x-http-method-override x-http-method x-method-override "
+        b"x-auth-subject x-auth-roles x-auth-assertion x-auth-filter x-http-method-override x-http-method x-method-override "
         b"x-original-url x-rewrite-url x-original-uri x-forwarded-uri x-forwarded-path x-envoy-original-path "
         b"x-forwarded-method x-forwarded-prefix x-forwarded-port forwarded x-real-ip proxy-authorization "
         b"proxy-connection keep-alive te trailer http2-settings upgrade transfer-encoding content-length"

@@ -10,10 +10,11 @@ from sidecar.plans.dialect import (
     Narrowing,
     Written,
     asked_names,
+    in_columns,
+    in_one_parameter,
     in_parameters,
     is_asked,
     joined,
-    near,
     number_text,
     scalar_text,
 )
@@ -101,26 +102,48 @@ def test_a_term_with_more_rows_is_told() -> None:
     assert narrowed(Term(A, Relation.CONTAINS, ("x",))).exactness is Exactness.WEAKENED
 
 
-def bounds(relation: Relation, *values: float | str, kind: Type | None = None) -> Said:
-    return near(Term(Field(("a",), kind), relation, values))
+def bounded(relation: Relation, *values: float | str, kind: Type | None = None) -> Said | None:
+    return in_columns(Term(Field(("a",), kind, required=True), relation, values))
 
 
 def test_numbers_are_as_near_as_a_database_may_round_them() -> None:
-    said = bounds(Relation.EQ, 0.1)
-    assert not said.exact
+    said = bounded(Relation.EQ, 16777217.0)
+    assert said is not None
     match said.filter:
         case All((Term(_, Relation.GE, (float(low),)), Term(_, Relation.LE, (float(high),)))):
-            # the float of 32 bits that JSON shows as 0.1
-            assert low < 0.1 < 0.10000000149011612 < high
+            # the float of 32 bits that is shown as 16777217 is another number
+            assert low < 16777216.0 < 16777218.0 < high
         case _:
             pytest.fail("no bounds")
-    assert bounds(Relation.IN, 1.0, 5.0).filter != EVERYTHING
-    assert bounds(Relation.LT, 5.0).filter == Term(A, Relation.LE, (5.000006,))
-    assert bounds(Relation.GE, 5.0).filter == Term(A, Relation.GE, (4.999994,))
-    assert bounds(Relation.NE, 5.0).filter == EVERYTHING
-    assert bounds(Relation.IN, 1.0, "a").filter == EVERYTHING
+    whole = Field(("a",), Type.INT, required=True)
+    assert bounded(Relation.LT, 5.0, kind=Type.INT) == Said(Term(whole, Relation.LT, (5.0,)))
+    assert bounded(Relation.LT, 5.5, kind=Type.INT) == Said(Term(whole, Relation.LE, (5.0,)))
+    assert bounded(Relation.GT, 5.5, kind=Type.INT) == Said(Term(whole, Relation.GE, (6.0,)))
+    number = Field(("a",), required=True)
+    assert bounded(Relation.GE, 5.0) == Said(Term(number, Relation.GE, (4.0,)), exact=False)
+    assert bounded(Relation.NE, 5.0) is None
+    assert bounded(Relation.NE, 5.0, kind=Type.INT) is not None
+    assert bounded(Relation.IN, 1.0, "a") is None
 
 
-def test_whole_numbers_and_texts_are_exact() -> None:
-    assert bounds(Relation.EQ, 5.0, kind=Type.INT).exact
-    assert bounds(Relation.EQ, "a").exact
+def test_texts_and_truth_values_are_exact_where_they_are_declared() -> None:
+    for value, kind in (("a", Type.STRING), (True, Type.BOOL)):
+        declared, other = bounded(Relation.EQ, value, kind=kind), bounded(Relation.EQ, value)
+        assert declared is not None
+        assert declared.exact
+        assert other is not None
+        assert not other.exact
+    assert bounded(Relation.NE, "a", kind=Type.STRING) is None
+    assert bounded(Relation.NE, True, kind=Type.BOOL) is not None
+    assert bounded(Relation.HAS, "a") is None
+    assert in_columns(Term(Field(("id",), identifies=True), Relation.EQ, ("a",))) is None
+
+
+def test_one_parameter_is_whole_or_not_there() -> None:
+    def said(whole: Filter, asked: frozenset[str] = frozenset()) -> Narrowing:
+        return in_one_parameter(whole, asked, "f", Said, lambda each: "x" * 5000 if each == EQ_B else "x")
+
+    assert said(EQ_A) == ((("f", "x"),), Exactness.EXACT, ())
+    assert said(EQ_A, frozenset(("f",))) == ((), Exactness.NONE, ())
+    assert said(EQ_B) == ((), Exactness.NONE, ())
+    assert said(EVERYTHING) == ((), Exactness.EXACT, ())

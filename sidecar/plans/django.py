@@ -1,0 +1,46 @@
+"""Dialect `django`: field lookups as parameters, `owner=alice&n__lte=5&owner__in=a,b`, as django-filter reads them.
+
+Apps differ in what becomes of a name that comes twice, so a name of the client is the client's alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+from sidecar.plans.dialect import Narrowing, Written, in_columns, in_parameters, joined, scalar_text
+from sidecar.plans.filter import NEGATIVE, All, Filter, Relation, Term, Value
+
+_LOOKUPS = {
+    Relation.EQ: "", Relation.IN: "__in", Relation.LT: "__lt", Relation.LE: "__lte", Relation.GT: "__gt",
+    Relation.GE: "__gte", Relation.STARTS_WITH: "__startswith", Relation.ENDS_WITH: "__endswith",
+    Relation.CONTAINS: "__contains",
+}  # fmt: skip
+
+
+class Django:
+    """Every term that can be said in parameters of its own."""
+
+    def narrow(self, whole: Filter, asked: AbstractSet[str]) -> Narrowing:
+        """Say a filter; a lookup that the client uses is the client's."""
+        return in_parameters(whole, asked, _written)
+
+
+def _written(term: Term) -> Written | None:
+    name = joined(term.field, "__")
+    said = in_columns(term) if name is not None and term.relation not in NEGATIVE else None
+    if said is None or name is None or any("__" in part for part in term.field.path):
+        return None
+    if term.relation is Relation.IN and any("," in str(value) or value == "" for value in term.values):
+        return None
+    terms = said.filter.parts if isinstance(said.filter, All) else (said.filter,)
+    pairs = [(name + _LOOKUPS[each.relation], _values(each)) for each in terms if isinstance(each, Term)]
+    return Written(tuple(pairs), said.exact)
+
+
+def _values(term: Term) -> str:
+    return ",".join(map(_value, term.values))
+
+
+def _value(value: Value) -> str:
+    # its fields take no other spelling of a truth value
+    return str(value) if isinstance(value, bool) else scalar_text(value)

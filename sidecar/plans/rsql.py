@@ -1,0 +1,51 @@
+"""Dialect `rsql` (github.com/jirutka/rsql-parser): `filter=owner=="alice";(ok==true,n>=5)`, `;` is AND and `,` is OR.
+
+There may be one `filter`: where the client has one, it is the client's alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Set as AbstractSet
+
+from sidecar.plans.dialect import Narrowing, in_columns, in_one_parameter, joined, scalar_text
+from sidecar.plans.filter import TEXTUAL, All, Any, Filter, Relation, Said, Term, Unsayable, Value
+
+_OPERATORS = {
+    Relation.EQ: "==", Relation.IN: "=in=", Relation.NE: "!=", Relation.NOT_IN: "=out=", Relation.LT: "=lt=",
+    Relation.LE: "=le=", Relation.GT: "=gt=", Relation.GE: "=ge=",
+}  # fmt: skip
+
+
+class Rsql:
+    """The whole tree in one `filter`."""
+
+    def narrow(self, whole: Filter, asked: AbstractSet[str]) -> Narrowing:
+        """Say a filter, unless the client has one."""
+        return in_one_parameter(whole, asked, "filter", _said, _written)
+
+
+def _said(term: Term) -> Said | None:
+    # a `*` in a text stands for any text in some apps, and for itself in others
+    if joined(term.field, ".") is None or term.relation in TEXTUAL:
+        return None
+    return in_columns(term)
+
+
+def _written(part: Filter) -> str:
+    match part:
+        case Term():
+            several = part.relation in (Relation.IN, Relation.NOT_IN)
+            value = f"({','.join(map(_literal, part.values))})" if several else _literal(part.value)
+            return ".".join(part.field.path) + _OPERATORS[part.relation] + value
+        case All(parts):
+            return f"({';'.join(map(_written, parts))})"
+        case Any(parts):
+            return f"({','.join(map(_written, parts))})"
+        case Unsayable():
+            raise ValueError("a filter that was not weakened")
+
+
+def _literal(value: Value) -> str:
+    if not isinstance(value, str):
+        return scalar_text(value)
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,77 @@
+"""Dialect `postgrest`, read back by its grammar."""
+
+from __future__ import annotations
+
+from typing import Any as Anything
+
+import pytest
+from hypothesis import given, settings
+
+from sidecar.gate.values import Type
+from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Field, Filter, Relation, Term
+from sidecar.plans.plan import Conditional, Node
+from sidecar.plans.postgrest import PostgRest
+from sidecar.plans.translate import filter_of
+from tests.plans.grammars import bare, postgrest
+from tests.plans.oracle import has
+from tests.plans.trees import NAMES, rows, trees
+
+
+def term(name: str, relation: Relation, *values: Anything) -> Term:
+    return Term(NAMES.attributes[name], relation, values)
+
+
+def text(whole: Filter) -> str:
+    ((name, said),) = PostgRest().narrow(whole, frozenset()).parameters
+    assert name == "and"
+    return said
+
+
+@given(trees, rows)
+@settings(max_examples=150)
+def test_no_row_is_lost_and_no_value_is_syntax(tree: Node, row: dict[str, Anything]) -> None:
+    whole = filter_of(Conditional(tree), NAMES)
+    said = PostgRest().narrow(whole, frozenset())
+    if not said.parameters:
+        assert whole == EVERYTHING or said.exactness is Exactness.NONE
+        return
+    read = postgrest(said.parameters[0][1])
+    assert has(read, row) or not has(whole, row)
+    if said.exactness is Exactness.EXACT:
+        assert bare(read) == bare(whole)
+
+
+@pytest.mark.parametrize(
+    ("whole", "said"),
+    [
+        (term("owner", Relation.EQ, 'a,b)"\\'), '(owner.eq."a,b)\\"\\\\")'),
+        (term("owner", Relation.IN, "a", "b"), '(owner.in.("a","b"))'),
+        (term("n", Relation.NE, 5.0), "(n.neq.5)"),
+        (term("n", Relation.LT, 5.5), "(n.lte.5)"),
+        (term("ok", Relation.NE, True), "(ok.neq.true)"),
+        (term("x", Relation.LE, 5.0), "(x.lte.6)"),
+        (term("x", Relation.EQ, 0.1), "(and(x.gte.0,x.lte.1))"),
+        (term("note", Relation.STARTS_WITH, "50%_\\"), '(note.like."50\\\\%\\\\_\\\\\\\\*")'),
+        (All((term("ok", Relation.EQ, True), Any((term("n", Relation.GE, 1.0), term("owner", Relation.EQ, "a"))))),
+         '(and(ok.eq.true,or(n.gte.1,owner.eq."a")))'),
+    ],
+)  # fmt: skip
+def test_words(whole: Filter, said: str) -> None:
+    assert text(whole) == said
+
+
+@pytest.mark.parametrize(
+    "whole",
+    [
+        term("tenant", Relation.EQ, "a"), term("note", Relation.CONTAINS, "a*b"), term("tags", Relation.HAS, "a"),
+        term("owner", Relation.NE, "a"), term("x", Relation.NE, 1.0), term("n", Relation.NE, 0.5),
+        Term(Field(("ok",), Type.BOOL), Relation.NE, (True,)), term("owner", Relation.IN, "a", 1.0),
+        Term(Field(("id",), identifies=True), Relation.EQ, ("a",)),
+    ],
+)  # fmt: skip
+def test_what_it_cannot_say(whole: Filter) -> None:
+    assert PostgRest().narrow(whole, frozenset()) == ((), Exactness.NONE, ())
+
+
+def test_a_client_may_filter_too() -> None:
+    assert PostgRest().narrow(term("owner", Relation.EQ, "a"), frozenset(("and", "owner"))).exactness is Exactness.EXACT
