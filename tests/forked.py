@@ -30,7 +30,15 @@ ROOT = Path(__file__).parent.parent
 READ_AT_IMPORT = ("PYTHON", "LD_", "OTEL_", "COVERAGE_")
 """Beginnings of variables that say how a process is to begin."""
 LATER = {
-    "sidecar.cli": ("anyio._backends._asyncio", "httpcore", "uvicorn.lifespan.off"),
+    "sidecar.cli": (
+        "sidecar.run.workers",
+        "sidecar.run.sign_in",
+        "sidecar.record.exposition",
+        "sidecar.doors.relay",
+        "jinja2",
+        "uvicorn.lifespan.off",
+        "uvicorn.loops.uvloop",
+    ),
     "sidecar.demo.authorization_server": ("moto.utilities.utils", "uvicorn.lifespan.off"),
     "moto.server": ("moto.cognitoidp.responses", "moto.cognitoidp.urls"),
 }

@@ -218,9 +218,12 @@ class EmbeddedCerbos:
             raise OSError(f"Cerbos ended with {process.returncode}: {'; '.join(self._said[-4:])}")
 
     async def _listens(self) -> bool:
-        # a socket has a path before it takes connections
+        path = self._folder / "grpc.sock"
+        # to look is cheaper than to try; a socket has a path before it takes connections
+        if not path.exists():
+            return False
         try:
-            _, writer = await asyncio.open_unix_connection(str(self._folder / "grpc.sock"))
+            _, writer = await asyncio.open_unix_connection(str(path))
         except OSError:
             return False
         writer.close()
