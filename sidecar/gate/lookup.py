@@ -151,7 +151,10 @@ def attributes_in(
     found: dict[str, Any] = {}
     for name, attribute in attributes.items():
         value = search_in(attribute.search, document)
-        if value is not None:
+        if attribute.type is None and isinstance(value, str | bool):
+            # as most are: a list has some of each item
+            found[name] = value
+        elif value is not None:
             found[name] = _typed(f"{place}.{name}", attribute.type, value)
         elif name not in optional:
             raise Refused(Code.LOOKUP_MISMATCH, f"{place}.{name}: found nothing")
@@ -216,7 +219,7 @@ def id_text(value: Any) -> str:
 def _typed(place: str, kind: Type | None, value: Any) -> Any:
     if kind is not None:
         return checked(kind, value, place, Code.LOOKUP_MISMATCH)
-    if not isinstance(value, str | bool) and not is_number(value):
+    if not is_number(value):
         told = f"{place}: found {type_of(value)}, expected a string, number or bool: `:list` or `:json` takes others"
         raise Refused(Code.LOOKUP_MISMATCH, told)
     return value

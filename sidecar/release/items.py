@@ -77,8 +77,7 @@ class ItemsRule:
         body = readable(held)
         if body is None:
             return Reduced(held, {})
-        text, spans = self._found(body)
-        items = self._read(text, spans)
+        text, spans, items = self._found(body)
         allowed = await self._asked(items, judge)
         gone = [at for at, actions in enumerate(allowed) if self.action not in actions]
         made = list(without(spans, gone))
@@ -89,39 +88,45 @@ class ItemsRule:
         calls = -(-len(spans) // CALL)
         return Reduced(answer, {"seen": len(spans), "kept": kept, "masked": masked, "calls": calls})
 
-    def _found(self, body: bytes) -> tuple[JsonText, list[Span]]:
-        text = JsonText(body)
+    def _found(self, body: bytes) -> tuple[JsonText, list[Span], list[AnswerItem]]:
+        text, items, actions = JsonText(body), list[AnswerItem](), self.actions
+
+        def take(at: int, value: Any) -> None:
+            try:
+                items.append(self.item(value, actions))
+            except Refused as refused:
+                raise Refused(refused.code, f"items[{at}]: {refused.detail}") from None
+
         try:
-            return text, text.array(self.at, self.max_items)
+            return text, text.array(self.at, self.max_items, take), items
         except TooMany as error:
             raise Refused(Code.ITEMS_TOO_MANY, f"items: {error}") from None
         except ValueError as error:
             raise Refused(Code.ITEMS_UNREADABLE, f"items.at: {error}") from None
 
-    def _read(self, text: JsonText, spans: Sequence[Span]) -> list[AnswerItem]:
-        actions = self.actions
-        return [self.item(f"items[{at}]", text, span, actions) for at, span in enumerate(spans)]
-
-    def item(self, place: str, text: JsonText, span: Span, actions: tuple[str, ...]) -> AnswerItem:
-        """Read an item, about which these actions are asked. Raises Refused(ITEMS_UNREADABLE), which names the
-        place."""
+    def item(self, value: Any, actions: tuple[str, ...]) -> AnswerItem:
+        """Read an item, about which these actions are asked. Raises Refused(ITEMS_UNREADABLE)."""
         try:
-            return self._item(text.value(span), actions)
-        except ValueError as error:
-            raise Refused(Code.ITEMS_UNREADABLE, f"{place}: {error}") from None
+            item_id = id_text(search_in(self.id, value))
+            # one without an id is refused for that
+            attributes = attributes_in(value, self.attributes, self.optional, "attributes") if item_id else {}
         except Refused as refused:
             # as a lookup reads them, and said of the app's answer
-            raise Refused(Code.ITEMS_UNREADABLE, f"{place}: {refused.detail}") from None
-
-    def _item(self, value: Any, actions: tuple[str, ...]) -> AnswerItem:
-        item_id = id_text(search_in(self.id, value))
+            raise Refused(Code.ITEMS_UNREADABLE, refused.detail) from None
         if not item_id:
-            raise ValueError("found no id, expected a text or a whole number")
-        return AnswerItem(
-            self.kind, item_id, attributes_in(value, self.attributes, self.optional, "attributes"), actions
-        )
+            raise Refused(Code.ITEMS_UNREADABLE, "found no id, expected a text or a whole number")
+        return AnswerItem(self.kind, item_id, attributes, actions)
 
     async def _asked(self, items: Sequence[AnswerItem], judge: Judge) -> list[frozenset[str]]:
+        try:
+            return await self._asked_in_parts(items, judge)
+        except Refused as refused:
+            if refused.code is Code.REFERENCE_INVALID:
+                # the app's answer is at fault, and not who asked for it
+                raise Refused(Code.ITEMS_UNREADABLE, f"items: {refused.detail}") from None
+            raise
+
+    async def _asked_in_parts(self, items: Sequence[AnswerItem], judge: Judge) -> list[frozenset[str]]:
         parts = [items[at : at + CALL] for at in range(0, len(items), CALL)]
         if len(parts) <= 1:
             return await judge(parts[0]) if parts else []

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sidecar.gate.codes import Code
-from sidecar.gate.obligation import HeldAnswer, Judge, Obligation, ReduceLines
+from sidecar.gate.obligation import AnswerItem, HeldAnswer, Judge, Obligation, ReduceLines
 from sidecar.gate.verdict import Refused
 from sidecar.release.content import honest_headers, require_readable
 from sidecar.release.items import ItemsRule
@@ -52,9 +52,17 @@ class LinesRule:
         """Return the lines that are allowed, as they came but for hidden fields; an empty one stays. Raises Refused."""
         actions = self.items.actions
         texts = [JsonText(line) for line in lines if line.strip()]
-        asked = [self.items.item("line", text, text.whole(), actions) for text in texts]
+        asked = [self._item(text, actions) for text in texts]
         allowed = iter(zip(texts, await judge(asked) if asked else [], strict=True))
         return b"".join([self._line(*next(allowed)) if line.strip() else line for line in lines])
+
+    def _item(self, text: JsonText, actions: tuple[str, ...]) -> AnswerItem:
+        try:
+            return self.items.item(text.value(text.whole()), actions)
+        except ValueError as error:
+            raise Refused(Code.ITEMS_UNREADABLE, f"a line: {error}") from None
+        except Refused as refused:
+            raise Refused(refused.code, f"a line: {refused.detail}") from None
 
     def _line(self, text: JsonText, allowed: frozenset[str]) -> bytes:
         if self.items.action not in allowed:

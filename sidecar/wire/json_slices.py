@@ -42,15 +42,17 @@ class JsonText:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self._view = data.decode("latin-1")
+        # then the view is the text itself, in which a value is found and read in one step
+        self._plain = data.isascii() and b"\\u" not in data
         self._ends: dict[int, int] = {}
 
-    def array(self, path: Sequence[str], most: int) -> list[Span]:
+    def array(self, path: Sequence[str], most: int, take: Callable[[int, Any], None]) -> list[Span]:
         """List the items of the array at a path of names, of the whole text for an empty one, and read all around it.
+        `take` gets each item's number and value, which nothing else holds.
 
-        Raises TooMany, which is a ValueError, for one of more than `most` items.
+        Raises TooMany, which is a ValueError, for one of more than `most` items, and what `take` raises.
         """
-        at = self._space(0)
-        items, end = self._array_below(at, path, most)
+        items, end = self._array_below(self._space(0), path, _Taker(most, take))
         self._end(end)
         return items
 
@@ -81,6 +83,9 @@ class JsonText:
     # --- walking ---
 
     def _space(self, at: int) -> int:
+        # most values have one mark after them, and nothing between
+        if self._view[at : at + 1] not in _SPACES:
+            return at
         match = _SPACE.match(self._view, at)
         return match.end() if match is not None else at
 
@@ -101,6 +106,18 @@ class JsonText:
         except RecursionError:
             raise ValueError("JSON nested too deeply") from None
         return end
+
+    def _read(self, at: int) -> tuple[Any, int]:
+        """Return the value that begins here, and where it ends."""
+        if not self._plain:
+            end = self._skip(at)
+            return strict_json.loads(self.data[at:end]), end
+        try:
+            return strict_json.scan(self._view, at)
+        except StopIteration:
+            raise ValueError("a JSON value that is missing or broken") from None
+        except RecursionError:
+            raise ValueError("JSON nested too deeply") from None
 
     def _object(self, at: int, take: Callable[[str, Span], int]) -> int:
         """Walk the object that begins here, and return where it ends. `take` gets each member's name, and the span from
@@ -130,27 +147,25 @@ class JsonText:
                 raise ValueError("a JSON object without a comma where one belongs")
             at = self._space(at + 1)
 
-    def _array_below(self, at: int, path: Sequence[str], most: int) -> tuple[list[Span], int]:
+    def _array_below(self, at: int, path: Sequence[str], taker: _Taker) -> tuple[list[Span], int]:
         if not path:
-            return self._items(at, most)
+            return self._items(at, taker)
         found: list[list[Span]] = []
 
         def take(name: str, span: Span) -> int:
             if name == path[0]:
-                items, end = self._array_below(span.end, path[1:], most)
+                items, end = self._array_below(span.end, path[1:], taker)
                 found.append(items)
                 return end
-            end = self._skip(span.end)
-            strict_json.loads(self.data[span.end : end])
-            return end
+            return self._read(span.end)[1]
 
         end = self._object(at, take)
         if not found:
             raise ValueError(f"no member {path[0]!r}")
         return found[0], end
 
-    def _items(self, at: int, most: int) -> tuple[list[Span], int]:
-        view = self._view
+    def _items(self, at: int, taker: _Taker) -> tuple[list[Span], int]:
+        view, take = self._view, taker.take
         if view[at : at + 1] != "[":
             raise ValueError("found another value, expected an array")
         start, at = at, self._space(at + 1)
@@ -158,10 +173,11 @@ class JsonText:
         if view[at : at + 1] == "]":
             return items, at + 1
         while True:
-            end = self._skip(at)
+            if len(items) == taker.most:
+                raise TooMany(f"more than {taker.most} items")
+            value, end = self._read(at)
+            take(len(items), value)
             items.append(Span(at, end))
-            if len(items) > most:
-                raise TooMany(f"more than {most} items")
             at = self._space(end)
             mark = view[at : at + 1]
             if mark == "]":
@@ -170,6 +186,11 @@ class JsonText:
             if mark != ",":
                 raise ValueError("a JSON array without a comma where one belongs")
             at = self._space(at + 1)
+
+
+class _Taker(NamedTuple):
+    most: int
+    take: Callable[[int, Any], None]
 
 
 class TooMany(ValueError):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 from sidecar.wire.spelling import are_distinct
@@ -103,5 +104,8 @@ _DECODER = json.JSONDecoder(
 _DISTINCT = json.JSONDecoder(
     object_pairs_hook=_distinct_object, parse_constant=_refuse_constant, parse_float=_finite, strict=True
 )
+scan: Callable[[str, int], tuple[Any, int]] = _DECODER.scan_once  # type: ignore[attr-defined]
+"""The value that begins at a place of a text, and where it ends. The text has no escape of a surrogate. Raises
+StopIteration, ValueError or RecursionError where there is none."""
 _ENCODER = json.JSONEncoder(ensure_ascii=False, allow_nan=False, separators=(",", ":"))
 _MAX_DEPTH = 32
