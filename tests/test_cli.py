@@ -16,6 +16,7 @@ import pytest
 from sidecar.cli import parser
 from tests import commands
 from tests.conftest import Stack, policies
+from tests.forked import Forked
 from tests.stack import ROOT, binary, free_port
 
 LEAST = "version: 1\nroutes: [{path: /x, resource: contact, actions: {GET: read}}]\n"
@@ -23,18 +24,30 @@ POOL = {"AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_
 
 
 def sidecar(folder: Path, *arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
-    """What ends by itself runs in this process, and `run` in one of its own."""
+    """What ends by itself runs in this process, and `run` in one that forks."""
     own = {"SIDECAR_POLICIES": str(policies()), **(environ or {})}
-    return (typed if arguments[:1] == ("run",) else commands.sidecar)(folder, *arguments, environ=own)
+    return (forked if arguments[:1] == ("run",) else commands.sidecar)(folder, *arguments, environ=own)
+
+
+def forked(folder: Path, *arguments: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    """The command, which is to print nothing but errors."""
+    command = [sys.executable, "-m", "sidecar.cli", *arguments]
+    with Forked("sidecar", command, folder, environ_of(environ)) as process:
+        status = process._child.wait(30)
+    return subprocess.CompletedProcess(command, status, "", (folder / "sidecar.log").read_text())
+
+
+def environ_of(given: dict[str, str]) -> dict[str, str]:
+    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))}
+    return {**inherited, "SIDECAR_CERBOS_BINARY": str(binary()), **given}
 
 
 def typed(folder: Path, *arguments: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
     """The command as its users type it, in a process of its own."""
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))}
+    command = [sys.executable, "-m", "sidecar.cli", *arguments]
     return subprocess.run(
-        [sys.executable, "-m", "sidecar.cli", *arguments], cwd=folder, capture_output=True, text=True, timeout=30,
-        check=False, env={**inherited, "SIDECAR_CERBOS_BINARY": str(binary()), **environ},
-    )  # fmt: skip
+        command, cwd=folder, capture_output=True, text=True, timeout=30, check=False, env=environ_of(environ)
+    )
 
 
 def test_a_process_of_its_own_answers_as_this_one(stack: Stack, tmp_path: Path) -> None:

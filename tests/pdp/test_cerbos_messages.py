@@ -74,7 +74,9 @@ def test_a_call_has_so_many_resources_and_so_many_bytes() -> None:
 
 
 SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters())
-ANYTHING = st.recursive(SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner))
+ANYTHING = st.recursive(
+    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner), max_leaves=20
+)
 
 
 def plain(value: Any) -> bool:

@@ -40,8 +40,8 @@ POLICIES = {path.name: path.read_text() for path in sorted((ROOT / "policies").g
 OTHER = {**POLICIES, "more.yaml": POLICIES["contact.yaml"].replace("resource: contact", "resource: more")}
 BROKEN = {**POLICIES, "contact.yaml": "broken: ["}
 ADMIN = "authz:authz"
-# htpasswd -nbBC 10 authz authz | cut -d: -f2 | base64
-HASH = "JDJiJDEwJGd2THIxbmgyMi9IaHZTMEwvZk44bXVidWJkR0dXdWN4T3NRNnUzMlBXdmhaNm5jZEVMcUlx"
+# htpasswd -nbBC 4 authz authz | cut -d: -f2 | base64
+HASH = "JDJiJDA0JEZxeGtyZ0RsNE5kNk4ySHA1bUJ6RS5LVm5zYlZSakc4UTc0ZTYxSHdWN2J6ZEZ6UkZ2dUdP"
 
 
 @contextlib.asynccontextmanager

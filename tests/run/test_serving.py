@@ -149,7 +149,7 @@ def patient(stack: Stack) -> str:
 
 
 class Load:
-    """Clients that keep their connections and ask without a pause, as long as the load balancer finds us ready."""
+    """Clients that keep their connections and ask one request after the other, as long as the load balancer finds us ready."""
 
     def __init__(self, sidecar: Sidecar, token: str) -> None:
         self.outcomes: Counter[str] = Counter()
@@ -188,6 +188,8 @@ class Load:
                 except (OSError, http.client.HTTPException) as error:
                     self.outcomes[type(error).__name__] += 1
                     connection.close()
+                # what is to be seen is a reload beside requests, not how many a machine can take
+                self._stop.wait(0.005)
 
 
 class ConfigMap:
