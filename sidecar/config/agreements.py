@@ -39,10 +39,16 @@ def _pool_problems(settings: Settings) -> list[str]:
 
 
 def _envoy_problems(settings: Settings) -> list[str]:
-    address = settings.ext_authz_listen
-    if address is None or address not in (settings.listen, settings.admin_listen):
-        return []
-    return [f"SIDECAR_EXT_AUTHZ_LISTEN: found {address}, expected a port that nothing else has"]
+    used, problems = [settings.listen, settings.admin_listen], []
+    for variable, address in (
+        ("SIDECAR_EXT_AUTHZ_LISTEN", settings.ext_authz_listen),
+        ("SIDECAR_EXT_PROC_LISTEN", settings.ext_proc_listen),
+    ):
+        if address is not None and address in used:
+            problems.append(f"{variable}: found {address}, expected a port that nothing else has")
+        elif address is not None:
+            used.append(address)
+    return problems
 
 
 def _forward_auth_problems(settings: Settings) -> list[str]:
@@ -156,7 +162,10 @@ RULES = (
     Rule(_reads("AWS_", "SIDECAR_ISSUER", "SIDECAR_JWKS_URL"), _pool_problems),
     Rule(_reads("SIDECAR_PDP", "SIDECAR_CERBOS"), _pdp_problems),
     Rule(_reads("SIDECAR_LOG", "SIDECAR_SESSION_SECRET", "SIDECAR_HOSTS", "AWS_"), _login_problems),
-    Rule(_reads("SIDECAR_EXT_AUTHZ_LISTEN", "SIDECAR_LISTEN", "SIDECAR_ADMIN_LISTEN"), _envoy_problems),
+    Rule(
+        _reads("SIDECAR_EXT_AUTHZ_LISTEN", "SIDECAR_EXT_PROC_LISTEN", "SIDECAR_LISTEN", "SIDECAR_ADMIN_LISTEN"),
+        _envoy_problems,
+    ),
     Rule(_reads("SIDECAR_FORWARD_AUTH", "SIDECAR_TRUSTED_PROXIES"), _forward_auth_problems),
     Rule(_reads("SIDECAR_TLS"), _tls_problems),
     Rule(_reads("SIDECAR_LISTEN", "SIDECAR_ADMIN_LISTEN"), _port_problems),

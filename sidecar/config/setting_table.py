@@ -28,6 +28,7 @@ class Settings(NamedTuple):
     socket_mode: int
     socket_owner: tuple[str, str]
     ext_authz_listen: Address | None
+    ext_proc_listen: Address | None
     routes: str
     cerbos: str
     cerbos_binary: str
@@ -210,6 +211,7 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
         Setting("SIDECAR_HEALTH_PATHS", "health_paths", parsers.paths, "", "paths (comma list, such as `/livez`) that the traffic port answers to a balancer's health check, whatever host it names and in HTTP/1.0 too: 200 while the process serves, 503 from SIGTERM on; the app never sees them"),
         Setting("SIDECAR_FORWARD_AUTH", "forward_auth", parsers.one_of("off", "nginx", "traefik", "caddy", "haproxy", "envoy"), "off", "the proxy that asks at `/_sidecar/authorize` and forwards by itself, from an address in `SIDECAR_TRUSTED_PROXIES`; `off`: nobody may ask"),
         Setting("SIDECAR_EXT_AUTHZ_LISTEN", "ext_authz_listen", parsers.optional_address, "", "`host:port` or `unix:/path`: answer Envoy's ext_authz (gRPC v3) there; whoever reaches it is believed; needs the extra `envoy`"),
+        Setting("SIDECAR_EXT_PROC_LISTEN", "ext_proc_listen", parsers.optional_address, "", "`host:port` or `unix:/path`: the same by Envoy's ext_proc (gRPC v3), which sees the app's answers too, and so does `items` and `fields`; needs the extra `envoy`"),
     ),
     "Limits and processes": (
         Setting("SIDECAR_MAX_CONNECTIONS", "max_connections", parsers.count(1, 1_000_000), "4096", "client connections at once, for each worker; beyond it 503. One client (by address, an IPv6 one by its /64) gets as many as are free, half of them at most; a proxy in `SIDECAR_TRUSTED_PROXIES` and a unix socket have no such share"),

@@ -6,8 +6,6 @@ they differ from what it holds.
 
 from __future__ import annotations
 
-import ipaddress
-import re
 from collections.abc import Iterable
 from typing import NamedTuple
 
@@ -18,16 +16,24 @@ from sidecar.bounded import remembered
 from sidecar.doors import answer, check_answer
 from sidecar.doors.check_answer import APPEND, OVERWRITE, REPLACE, Change
 from sidecar.doors.door import Door, Visit
+from sidecar.doors.envoy import (
+    BESIDE,
+    FRAMING,
+    TOLD_TO_CALLS,
+    address,
+    facts_of,
+    grpc_status,
+    plain_headers,
+    removed_hops,
+    request_of,
+)
 from sidecar.doors.handover import Handover, handover
 from sidecar.doors.refusal import UNAUTHORIZED
 from sidecar.gate.codes import Code
 from sidecar.gate.obligation import KeepPrivate
-from sidecar.gate.own import FORWARDED_FOR, FORWARDED_PROTO, OWN_COOKIES, REQUEST_ID
 from sidecar.gate.request import Raw
-from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict
-from sidecar.record.journal import code_of
+from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused
 from sidecar.wire.caching import CONTROL, VARY, control_beside
-from sidecar.wire.grammar import Header
 from sidecar.wire.grpc import CallFailed, Status
 
 SERVICE = "envoy.service.auth.v3.Authorization"
@@ -36,12 +42,6 @@ CHECK = f"/{SERVICE}/Check".encode("ascii")
 PARTIAL_BODY = b"x-envoy-auth-partial-body"
 """Header that tells if Envoy sends only the beginning of the body; Envoy says it where it gives bodies at all
 (api/envoy/extensions/filters/http/ext_authz/v3, `BufferSettings`), and takes it out of what a client sends."""
-# of an answer that Envoy frames itself
-_FRAMING = frozenset((b"content-length", b"connection", b"transfer-encoding"))
-# of some headers Envoy keeps one, and joins two with a bare comma, which no token has in it (RFC 6750 section 2.1)
-_DOUBLED = re.compile(rb"bearer [^,]*,[^ ]", re.IGNORECASE)
-# without `encode_raw_headers` it joins all with one, two headers Cookie too
-_COOKIES_JOINED = re.compile(rb",[ \t]*(?:" + b"|".join(OWN_COOKIES) + rb")")
 
 
 class EnvoyCheck(NamedTuple):
@@ -82,77 +82,14 @@ def read_question(message: bytes, request_id: str) -> EnvoyCheck:
         given = [(name.encode(), value.encode()) for name, value in http.headers.items()]
     method: str = http.method
     target: bytes = http.path.encode()
-    headers = _headers(given, exact, method.encode(), target, http.host.encode())
-    seen = dict(headers)
-    partial = seen.pop(PARTIAL_BODY, b"")
+    headers = plain_headers(given, exact, method.encode(), target, http.host.encode())
+    partial = next((value for name, value in headers if name == PARTIAL_BODY), b"")
     if partial:
         headers.remove((PARTIAL_BODY, partial))
     body = (http.raw_body or http.body.encode()) if partial else None
-    if body and b"content-length" not in seen and b"transfer-encoding" not in seen:
-        # over HTTP/2 a body needs no header that tells of it
-        headers.append((b"transfer-encoding", b"chunked"))
-    peer = _address(attributes.source.address.socket_address.address)
-    if FORWARDED_FOR in seen:
-        _without_own_hop(headers, peer)
-    websocket = method == "GET" and seen.get(b"upgrade", b"").lower() == b"websocket"
-    scheme = "https" if seen.get(FORWARDED_PROTO) == b"https" else "http"
-    raw = Raw(method, target, headers, peer, scheme, request_id, websocket)
-    kind = seen.get(b"content-type", b"")
-    grpc = kind == b"application/grpc" or kind.startswith(b"application/grpc+")
+    peer = address(attributes.source.address.socket_address.address)
+    raw, grpc = request_of(method, target, headers, peer, request_id, has_body=bool(body))
     return EnvoyCheck(raw, body, partial != b"false", exact, grpc)
-
-
-def _headers(given: list[Header], exact: bool, method: bytes, target: bytes, host: bytes) -> list[Header]:
-    """The headers without the pseudo-headers. Raises Refused where those say something else than the question."""
-    once = {b":method": method, b":path": target, b":authority": host, b"host": host}
-    headers = [(b"host", host)]
-    for header in given:
-        name, value = header
-        if name in once:
-            # a byte that is not UTF-8 was replaced in one of the two
-            if value != once[name]:
-                raise Refused(Code.REQUEST_INVALID, f"two values of {name.decode('ascii')}")
-        elif name[:1] != b":":
-            if name == b"authorization" and _DOUBLED.match(value):
-                raise Refused(Code.HEADER_AMBIGUOUS, "two headers authorization")
-            if name == b"cookie" and not exact and _COOKIES_JOINED.search(value):
-                raise Refused(Code.HEADER_AMBIGUOUS, "two headers cookie, joined by Envoy")
-            headers.append(header)
-    return headers
-
-
-# about 1,000 clients
-@remembered(512 * 1024)
-def _address(text: str) -> str:
-    """The client's address as Envoy knows it, "" where it has none."""
-    try:
-        ipaddress.ip_address(text)
-    except ValueError:
-        return ""
-    return text
-
-
-def _without_own_hop(headers: list[Header], peer: str) -> None:
-    """Envoy has said already who its client is, as any proxy adds to what it forwards: the gate does it once."""
-    for at, (name, value) in enumerate(headers):
-        if name == FORWARDED_FOR:
-            before, _, last = value.rpartition(b",")
-            if last.strip() == peer.encode("ascii"):
-                headers[at] = (name, before.rstrip())
-
-
-def grpc_status(status: int) -> Status:
-    """The gRPC status of a refused call (github.com/grpc/grpc, doc/statuscodes.md), by the HTTP status of its code."""
-    return _STATUSES.get(status, Status.UNKNOWN)
-
-
-_STATUSES = {
-    400: Status.INVALID_ARGUMENT, 401: Status.UNAUTHENTICATED, 403: Status.PERMISSION_DENIED, 404: Status.NOT_FOUND,
-    405: Status.UNIMPLEMENTED, 408: Status.DEADLINE_EXCEEDED, 413: Status.RESOURCE_EXHAUSTED,
-    414: Status.INVALID_ARGUMENT, 415: Status.INVALID_ARGUMENT, 421: Status.INVALID_ARGUMENT,
-    429: Status.RESOURCE_EXHAUSTED, 431: Status.INVALID_ARGUMENT, 500: Status.INTERNAL,
-    501: Status.UNIMPLEMENTED, 503: Status.UNAVAILABLE,
-}  # fmt: skip
 
 
 class ExtAuthz:
@@ -185,7 +122,7 @@ class ExtAuthz:
                 door.record(visit, verdict, ALLOWED)
                 return made
         code = "" if isinstance(verdict, Preflight) else verdict.client_code
-        return _denied(door.answer(visit, verdict), code, question.grpc, _facts(verdict))
+        return _denied(door.answer(visit, verdict), code, question.grpc, facts_of(verdict))
 
 
 ALLOWED = 200
@@ -195,23 +132,11 @@ ALLOWED = 200
 def _allowed(permit: Forward, question: EnvoyCheck) -> bytes:
     """The answer of an allow. Raises UnicodeDecodeError where Envoy cannot be told."""
     todo = handover(permit, question.raw)
-    remove = todo.remove
-    if not question.grpc and any(name == b"te" for name, _ in question.raw.headers):
-        # Envoy passes `te: trailers` on, which a gRPC server must get and nobody else needs
-        remove = (*remove, b"te")
+    remove = (*todo.remove, *removed_hops(question.raw, question.grpc))
     reply = [_reply(*pair) for pair in todo.reply]
     if todo.privacy is not None:
         reply += _private_reply(todo.privacy)
-    return check_answer.allowed(_changes(permit, todo, question), remove, reply, _facts(permit))
-
-
-def _facts(verdict: Verdict) -> list[tuple[bytes, str]]:
-    """List the facts that Envoy may write in its own log: %DYNAMIC_METADATA(envoy.filters.http.ext_authz:code)%."""
-    facts = verdict.facts
-    return [
-        (b"principal", facts.principal), (b"route", facts.route), (b"code", code_of(verdict)),
-        (b"request_id", facts.request_id),
-    ]  # fmt: skip
+    return check_answer.allowed(_changes(permit, todo, question), remove, reply, facts_of(permit))
 
 
 def _changes(permit: Forward, todo: Handover, question: EnvoyCheck) -> list[Change]:
@@ -230,10 +155,7 @@ def _changes(permit: Forward, todo: Handover, question: EnvoyCheck) -> list[Chan
 
 
 def _reply(name: bytes, value: bytes) -> Change:
-    return name, value, APPEND if name in _BESIDE else OVERWRITE
-
-
-_BESIDE = frozenset((b"set-cookie", b"vary"))
+    return name, value, APPEND if name in BESIDE else OVERWRITE
 
 
 @remembered(64 * 1024)
@@ -263,11 +185,8 @@ def _denied(made: answer.Answer, code: str, grpc: bool, facts: Iterable[tuple[by
     """
     ends = Status.UNAUTHENTICATED if made.status == UNAUTHORIZED else Status.PERMISSION_DENIED
     if not grpc:
-        headers = [_reply(*pair) for pair in made.headers if pair[0] not in _FRAMING]
+        headers = [_reply(*pair) for pair in made.headers if pair[0] not in FRAMING]
         return check_answer.denied(made.status, ends, headers, made.body, facts)
     headers = [(b"grpc-status", b"%d" % grpc_status(made.status), OVERWRITE)]
-    headers += [_reply(*pair) for pair in made.headers if pair[0] in _TOLD_TO_CALLS]
+    headers += [_reply(*pair) for pair in made.headers if pair[0] in TOLD_TO_CALLS]
     return check_answer.denied(made.status, ends, headers, code.encode("ascii"), facts)
-
-
-_TOLD_TO_CALLS = (REQUEST_ID, b"retry-after", b"www-authenticate")

@@ -34,8 +34,16 @@ class Handover(NamedTuple):
 
 
 def handover(permit: Forward, raw: Raw) -> Handover:
-    """Return the changes for the proxy that holds `raw`: `raw.headers` with it applied are `permit.headers`. Raises
-    ValueError for a permit that no other proxy can carry out."""
+    """Return the changes for the proxy that holds `raw`, and passes on the app's answer. Raises ValueError for a permit
+    that no such proxy can carry out."""
+    ours, gone = header_changes(permit, raw)
+    reply = [*permit.reply_headers, *[(b"set-cookie", cookie) for cookie in permit.cookies]]
+    return Handover(permit.method, permit.target, ours, gone, tuple(reply), _privacy(permit))
+
+
+def header_changes(permit: Forward, raw: Raw) -> tuple[tuple[Header, ...], tuple[bytes, ...]]:
+    """Return what to set, in place of all others of its name, and what to remove: `raw.headers` with it applied are
+    `permit.headers`."""
     ours: list[Header] = []
     cookies: list[bytes] = []
     sent: set[bytes] = set()
@@ -51,8 +59,7 @@ def handover(permit: Forward, raw: Raw) -> Handover:
         ours.append((b"cookie", b"; ".join(cookies)))
     gone = {name for name, _ in raw.headers if name not in sent and name not in _FRAMING}
     gone.update([name for name in IDENTITY_HEADERS if name not in sent])
-    reply = [*permit.reply_headers, *[(b"set-cookie", cookie) for cookie in permit.cookies]]
-    return Handover(permit.method, permit.target, tuple(ours), tuple(sorted(gone)), tuple(reply), _privacy(permit))
+    return tuple(ours), tuple(sorted(gone))
 
 
 def _privacy(permit: Forward) -> KeepPrivate | None:

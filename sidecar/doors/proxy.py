@@ -108,7 +108,7 @@ class Proxy:
 
     async def _given(self, permit: Forward, given: HeldAnswer, visit: Visit) -> Answer:
         """Answer in place of the app, and record it."""
-        settled = await settle_whole(permit, given._replace(headers=_with_marks(given.headers, permit)))
+        settled = await settle_whole(permit, given._replace(headers=with_marks(given.headers, permit)))
         if isinstance(settled, Refuse):
             self._door.record(visit, permit, status_of(settled.code), settled.code, settled.detail)
             return self._door.refusals.whole(permit, settled.code, visit.raw)
@@ -125,7 +125,7 @@ class Proxy:
         detail = ""
         try:
             response = await self._upstream.send(permit, body if body.expected else None)
-            headers = _with_marks(response.headers, permit)
+            headers = with_marks(response.headers, permit)
             if permit.obligations:
                 held = HeldAnswer(response.status, headers)
                 whole = need_body(permit.obligations)
@@ -211,7 +211,7 @@ def report_fault(door: Door, upstream: Upstream, fault: Fault) -> tuple[Code, st
     return UPSTREAM_CODES[fault.kind], str(fault)
 
 
-def _with_marks(headers: list[Header], permit: Forward) -> list[Header]:
+def with_marks(headers: list[Header], permit: Forward) -> list[Header]:
     """The head of the app's answer with what the permit puts in the place of the app's own."""
     if not permit.reply_headers:
         return headers

@@ -7,6 +7,7 @@ import os
 import ssl
 import time
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, NamedTuple
@@ -37,14 +38,15 @@ MAX_SOCKET_PATH = 107
 
 
 class Parts(NamedTuple):
-    """None stands for what the settings switch off. `tracer` begins to run when it is called; `ext_authz` is the
-    module of Envoy's door, which needs an extra."""
+    """None stands for what the settings switch off. `tracer` begins to run when it is called; `ext_authz` and
+    `ext_proc` are the modules of Envoy's doors, which need an extra."""
 
     upstream: Upstream
     pages: Pages
     assertions: Assertions | None
     tracer: Callable[[], Tracer] | None
     ext_authz: ModuleType | None
+    ext_proc: ModuleType | None
     tls: Certificate | None = None
 
 
@@ -55,14 +57,14 @@ def parts(settings: Settings) -> Parts:
     pages = errors.tried(_pages, settings)
     assertions = errors.tried(_assertions, settings)
     tracer = errors.tried(_tracer, settings)
-    ext_authz = errors.tried(_ext_authz, settings)
+    ext_authz, ext_proc = errors.tried(_ext_authz, settings), errors.tried(_ext_proc, settings)
     tls = errors.tried(_tls, settings)
     errors.tried(require_log, settings)
     for variable, address in listeners(settings):
         errors.tried(require_place, address, variable)
     if errors.problems or upstream is None or pages is None:
         raise StartError(*errors.problems)
-    return Parts(upstream, pages, assertions, tracer, ext_authz, tls)
+    return Parts(upstream, pages, assertions, tracer, ext_authz, ext_proc, tls)
 
 
 class Prepared(NamedTuple):
@@ -87,6 +89,8 @@ def listeners(settings: Settings) -> Iterator[tuple[str, Address]]:
     yield "SIDECAR_ADMIN_LISTEN", settings.admin_listen
     if settings.ext_authz_listen is not None:
         yield "SIDECAR_EXT_AUTHZ_LISTEN", settings.ext_authz_listen
+    if settings.ext_proc_listen is not None:
+        yield "SIDECAR_EXT_PROC_LISTEN", settings.ext_proc_listen
 
 
 def require_place(address: Address, variable: str) -> None:
@@ -209,8 +213,22 @@ def _tracer(settings: Settings) -> Callable[[], Tracer] | None:
 def _ext_authz(settings: Settings) -> ModuleType | None:
     if settings.ext_authz_listen is None:
         return None
-    try:
+    with _extra_of_envoy("SIDECAR_EXT_AUTHZ_LISTEN"):
         from sidecar.doors import ext_authz
-    except ImportError:
-        raise StartError("SIDECAR_EXT_AUTHZ_LISTEN: xds-protos is not installed: pip install '.[envoy]'") from None
     return ext_authz
+
+
+def _ext_proc(settings: Settings) -> ModuleType | None:
+    if settings.ext_proc_listen is None:
+        return None
+    with _extra_of_envoy("SIDECAR_EXT_PROC_LISTEN"):
+        from sidecar.doors import ext_proc
+    return ext_proc
+
+
+@contextmanager
+def _extra_of_envoy(variable: str) -> Iterator[None]:
+    try:
+        yield
+    except ImportError:
+        raise StartError(f"{variable}: xds-protos is not installed: pip install '.[envoy]'") from None

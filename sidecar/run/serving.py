@@ -10,7 +10,7 @@ import math
 import shutil
 import signal
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -37,6 +37,7 @@ from sidecar.run.traffic import door_of, traffic
 
 if TYPE_CHECKING:
     from sidecar.net.grpc_server import GrpcServer
+    from sidecar.net.grpc_server_connection import Handler
 
 log = logging.getLogger("sidecar")
 
@@ -101,16 +102,30 @@ class _Server(uvicorn.Server):
 
 
 class Sockets(NamedTuple):
-    """The listening sockets of a process; `ext_authz` where `SIDECAR_EXT_AUTHZ_LISTEN` is set."""
+    """The listening sockets of a process; those of Envoy's doors where its setting is set."""
 
     traffic: socket.socket
     admin: socket.socket
     ext_authz: socket.socket | None = None
+    ext_proc: socket.socket | None = None
 
     @classmethod
     def open(cls, settings: Settings) -> Sockets:
         """Listen where the settings say. Raises StartError."""
-        return cls(*(listen(address, variable, settings) for variable, address in listeners(settings)))
+        return cls._of({variable: listen(address, variable, settings) for variable, address in listeners(settings)})
+
+    @classmethod
+    def inherit(cls, settings: Settings, numbers: Iterable[int]) -> Sockets:
+        """Take over those of another process with the same settings, by their `numbers`."""
+        places = zip(listeners(settings), numbers, strict=True)
+        return cls._of({variable: socket.socket(fileno=number) for (variable, _), number in places})
+
+    @classmethod
+    def _of(cls, found: Mapping[str, socket.socket]) -> Sockets:
+        return cls(
+            found["SIDECAR_LISTEN"], found["SIDECAR_ADMIN_LISTEN"], found.get("SIDECAR_EXT_AUTHZ_LISTEN"),
+            found.get("SIDECAR_EXT_PROC_LISTEN"),
+        )  # fmt: skip
 
     def numbers(self) -> list[int]:
         """Their file descriptors, for a process that inherits them."""
@@ -138,21 +153,30 @@ class Sidecar:
         self.gate = deciding.gate(sign=parts.assertions.sign if parts.assertions is not None else None)
         door = door_of(deciding, self.gate, parts, self.journal, begin)
         self.traffic = traffic(deciding, parts, door)
-        self.ext_authz = self._answer_envoy(parts.ext_authz, door) if parts.ext_authz is not None else None
+        self.ext_authz = self._ext_authz(parts.ext_authz, door) if parts.ext_authz is not None else None
+        self.ext_proc = self._ext_proc(parts.ext_proc, door) if parts.ext_proc is not None else None
         self._tasks = Tasks()
         self.reload = Reload(deciding, self.gate, stamp, self._tasks)
         self.status = Status(deciding, self.gate, self.reload, parts.upstream, self.journal)
         self.traffic.health.draining = lambda: self.status.draining
         self.metrics.read = self.status.gauges
 
-    def _answer_envoy(self, ext_authz: ModuleType, door: Door) -> GrpcServer:
+    def _ext_authz(self, ext_authz: ModuleType, door: Door) -> GrpcServer:
         # only where Envoy asks
-        from sidecar.net import grpc_health
-        from sidecar.net.grpc_health import Health
         from sidecar.net.grpc_server import GrpcServer
 
-        health = Health((ext_authz.SERVICE,), lambda: self.status.serves())
-        return GrpcServer({ext_authz.CHECK: ext_authz.ExtAuthz(door).check, grpc_health.CHECK: health.check})
+        return GrpcServer({ext_authz.CHECK: ext_authz.ExtAuthz(door).check, **self._health(ext_authz.SERVICE)})
+
+    def _ext_proc(self, ext_proc: ModuleType, door: Door) -> GrpcServer:
+        from sidecar.net.grpc_server import GrpcServer
+
+        talks = {ext_proc.PROCESS: ext_proc.ExtProc(door).process}
+        return GrpcServer(self._health(ext_proc.SERVICE), ext_proc.LIMITS, talks)
+
+    def _health(self, service: str) -> dict[bytes, Handler]:
+        from sidecar.net import grpc_health
+
+        return {grpc_health.CHECK: grpc_health.Health((service,), lambda: self.status.serves()).check}
 
     async def run(self, sockets: Sockets, started: Callable[[], None] = lambda: None) -> None:
         """Serve until SIGTERM or SIGINT: then readiness ends, new connections are taken until the drain delay is over,
@@ -171,8 +195,9 @@ class Sidecar:
             self._tasks.spawn(admin_server.serve([sockets.admin]))
             await self._start()
             serving = loop.create_task(traffic_server.serve([sockets.traffic]))
-            if self.ext_authz is not None and sockets.ext_authz is not None:
-                await self.ext_authz.start(sockets.ext_authz)
+            for answers, sock in ((self.ext_authz, sockets.ext_authz), (self.ext_proc, sockets.ext_proc)):
+                if answers is not None and sock is not None:
+                    await answers.start(sock)
             # what was made at the start lives as long as the process: the collector, which was off, never looks at it
             gc.freeze()
             gc.enable()
@@ -180,8 +205,8 @@ class Sidecar:
             await stop.wait()
             await self._drain(stop, drain)
             traffic_server.should_exit = True
-            if self.ext_authz is not None:
-                await self.ext_authz.stop(settings.shutdown_timeout)
+            asked = [answers for answers in (self.ext_authz, self.ext_proc) if answers is not None]
+            await asyncio.gather(*(answers.stop(settings.shutdown_timeout) for answers in asked))
             await serving
             log.info("stopped")
             admin_server.should_exit = True

@@ -8,7 +8,6 @@ import gc
 import logging
 import resource
 import signal
-import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -60,10 +59,7 @@ def serve(read: Understood, environ: dict[str, str], flags: Mapping[str, str]) -
     stamp = stamp_of(settings.routes)
     # before any port is opened, and with several workers once for all of them
     prepared = prepare(read, environ, Metrics(WorkerFile(Path(share)) if share else None))
-    if inherited:
-        sockets = Sockets(*(socket.socket(fileno=int(number)) for number in inherited.split(",")))
-    else:
-        sockets = Sockets.open(settings)
+    sockets = Sockets.inherit(settings, map(int, inherited.split(","))) if inherited else Sockets.open(settings)
     if settings.workers == 1:
         uvloop.run(_serve_here(prepared, stamp, sockets))
     else:

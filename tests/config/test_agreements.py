@@ -27,6 +27,7 @@ def test_every_rule_reads_settings_that_exist() -> None:
         ({"SIDECAR_CERBOS": "cerbos:3593"}, "SIDECAR_CERBOS"),
         ({"SIDECAR_LOGIN": "password"}, "SIDECAR_SESSION_SECRET"),
         ({"SIDECAR_EXT_AUTHZ_LISTEN": "0.0.0.0:8080"}, "SIDECAR_EXT_AUTHZ_LISTEN"),
+        ({"SIDECAR_EXT_PROC_LISTEN": "0.0.0.0:8080"}, "SIDECAR_EXT_PROC_LISTEN"),
         ({"AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_COGNITO_CLIENT_ID": "c"}, "AWS_REGION"),
     ],
 )

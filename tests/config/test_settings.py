@@ -67,6 +67,8 @@ def test_all_faults_are_told_at_once() -> None:
         ("SIDECAR_EXT_AUTHZ_LISTEN", "9002", "expected host:port or unix:/path"),
         ("SIDECAR_EXT_AUTHZ_LISTEN", "0.0.0.0:8080", "a port that nothing else has"),
         ("SIDECAR_EXT_AUTHZ_LISTEN", "127.0.0.1:9901", "a port that nothing else has"),
+        ("SIDECAR_EXT_PROC_LISTEN", "127.0.0.1:9901", "a port that nothing else has"),
+        ("SIDECAR_EXT_PROC_LISTEN", "9003", "expected host:port or unix:/path"),
     ],
 )
 def test_an_unsafe_or_broken_value_is_refused(name: str, value: str, says: str) -> None:

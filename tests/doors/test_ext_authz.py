@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.doors import door
-from sidecar.doors.ext_authz import ExtAuthz, grpc_status, read_question
+from sidecar.doors.envoy import grpc_status
+from sidecar.doors.ext_authz import ExtAuthz, read_question
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.obligation import KeepPrivate

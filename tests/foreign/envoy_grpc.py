@@ -1,4 +1,4 @@
-"""The real Envoy before a sidecar that it asks by gRPC, with deploy/envoy/ext-authz-grpc.yaml."""
+"""The real Envoy before a sidecar that it asks by gRPC, with the files of deploy/envoy."""
 
 from __future__ import annotations
 
@@ -8,12 +8,25 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from sidecar.demo.processes import Process, status_of
 from tests.foreign.world import World
 from tests.stack import ROOT, Sidecar, free_port
 
 CONFIG = ROOT / "deploy/envoy/ext-authz-grpc.yaml"
+
+
+class Protocol(NamedTuple):
+    """How Envoy asks: its configuration, the setting by which the sidecar answers, and the port that the file names."""
+
+    config: Path
+    listen: str
+    port: int
+
+
+EXT_AUTHZ = Protocol(CONFIG, "SIDECAR_EXT_AUTHZ_LISTEN", 9002)
+EXT_PROC = Protocol(ROOT / "deploy/envoy/ext-proc.yaml", "SIDECAR_EXT_PROC_LISTEN", 9003)
 
 
 @dataclass
@@ -30,9 +43,9 @@ class Envoy:
         return (self.folder / "envoy.log").read_text(errors="replace")
 
 
-def filled(ports: Mapping[int, int], changes: Mapping[str, str]) -> str:
+def filled(config: Path, ports: Mapping[int, int], changes: Mapping[str, str]) -> str:
     """The configuration with other ports, and other words, in place of its own, each of which it has."""
-    text = CONFIG.read_text()
+    text = config.read_text()
     for own, other in [
         *((f"port_value: {own}}}", f"port_value: @{other}}}") for own, other in ports.items()),
         *changes.items(),
@@ -44,19 +57,33 @@ def filled(ports: Mapping[int, int], changes: Mapping[str, str]) -> str:
 
 @contextmanager
 def asked_by_grpc(
-    world: World, name: str = "envoy-grpc", app_grpc: int = 1, changes: Mapping[str, str] | None = None, **environ: str
-) -> Iterator[Envoy]:
+    world: World, name: str = "envoy-grpc", app_grpc: int = 1, changes: Mapping[str, str] | None = None,
+    by: Protocol = EXT_AUTHZ, **environ: str,
+) -> Iterator[Envoy]:  # fmt: skip
     """A sidecar of this name and an Envoy before it; `changes` are of words of the configuration."""
+    asks = free_port()
+    with (
+        world.sidecar(name, **{by.listen: f"127.0.0.1:{asks}"}, **environ) as sidecar,
+        before(world, sidecar, asks, name, app_grpc, changes, by) as envoy,
+    ):
+        yield envoy
+
+
+@contextmanager
+def before(
+    world: World, sidecar: Sidecar, asks: int, name: str, app_grpc: int = 1, changes: Mapping[str, str] | None = None,
+    by: Protocol = EXT_AUTHZ, ready: int = 421,
+) -> Iterator[Envoy]:  # fmt: skip
+    """An Envoy of this name before a sidecar. `ready` is the status of a request without a host of the app: 421 is the
+    sidecar's word, by way of Envoy."""
     folder = world.folder / f"proxy-{name}"
     folder.mkdir()
-    asks = free_port()
-    with world.sidecar(name, SIDECAR_EXT_AUTHZ_LISTEN=f"127.0.0.1:{asks}", **environ) as sidecar:
-        port = free_port()
-        ports = {8000: port, 8080: sidecar.port, 3000: world.app.port, 9002: asks, 50051: app_grpc}
-        config = folder / "envoy.yaml"
-        config.write_text(filled(ports, changes or {}))
-        command = [str(Path(sys.executable).parent / "envoy"), "-c", str(config), "--concurrency", "1", "-l", "error"]
-        command.append("--use-dynamic-base-id")
-        # 421 is the sidecar's word about the host 127.0.0.1, by way of Envoy
-        with Process.start("envoy", command, folder, os.environ, lambda: status_of(port, "/") == 421):
-            yield Envoy(port, asks, sidecar, folder)
+    port = free_port()
+    ports = {8000: port, 8080: sidecar.port, 3000: world.app.port, by.port: asks, 50051: app_grpc}
+    config = folder / "envoy.yaml"
+    config.write_text(filled(by.config, ports, changes or {}))
+    command = [str(Path(sys.executable).parent / "envoy"), "-c", str(config), "--concurrency", "1", "-l", "error"]
+    # its access log is not for tests to wait for
+    command += ["--use-dynamic-base-id", "--file-flush-interval-msec", "50"]
+    with Process.start("envoy", command, folder, os.environ, lambda: status_of(port, "/") == ready):
+        yield Envoy(port, asks, sidecar, folder)

@@ -19,7 +19,7 @@ import grpc
 import pytest
 
 from tests.foreign.cases import Ask
-from tests.foreign.envoy_grpc import CONFIG, Envoy, asked_by_grpc
+from tests.foreign.envoy_grpc import CONFIG, EXT_AUTHZ, Envoy, asked_by_grpc
 from tests.foreign.world import HOSTILE, Guest, Outcome, World, running_world
 from tests.stack import Answer, Recorder, Seen, raw_reply, wait_for
 
@@ -93,8 +93,8 @@ def module_setup(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
             "                      with_request_body": "                      #",
         }  # fmt: skip
         with (
-            asked_by_grpc(world, "shipped", calls.port, more, **own) as envoy,
-            asked_by_grpc(world, "changed", 1, others, **own) as changed,
+            asked_by_grpc(world, "shipped", calls.port, more, EXT_AUTHZ, **own) as envoy,
+            asked_by_grpc(world, "changed", 1, others, EXT_AUTHZ, **own) as changed,
         ):
             yield Setup(world, envoy, calls, changed)
     calls.server.stop(None).wait()

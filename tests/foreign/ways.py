@@ -14,7 +14,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from sidecar.demo.processes import Process
-from tests.foreign.envoy_grpc import asked_by_grpc
+from tests.foreign.envoy_grpc import EXT_PROC, asked_by_grpc
 from tests.foreign.traefik import Traefik
 from tests.foreign.world import World
 from tests.stack import ROOT, Sidecar, free_port
@@ -212,6 +212,13 @@ def envoy_grpc(world: World) -> Iterator[Entrance]:
         yield Entrance(envoy.port, envoy.sidecar)
 
 
+@contextmanager
+def envoy_proc(world: World) -> Iterator[Entrance]:
+    """Envoy, with deploy/envoy/ext-proc.yaml."""
+    with asked_by_grpc(world, "envoy-proc", by=EXT_PROC) as envoy:
+        yield Entrance(envoy.port, envoy.sidecar)
+
+
 OTHERWISE, TAKEN, UNABLE, EXACT, ORIGIN, KEPT = "¹", "²", "³", "⁴", "⁵", "⁶"
 SIGNS = {
     OTHERWISE: "refused too, with another status: the proxy refuses it itself, or says it in other words",
@@ -257,6 +264,10 @@ WAYS = (
         "absolute form": Mark(OTHERWISE, 404, 0), "absolute form, another host": Mark(OTHERWISE, 404, 0),
     }),
     Way("Envoy, gRPC", envoy_grpc, "envoy", {
+        **_CONNECTION,
+        "absolute form": Mark(OTHERWISE, 404, 0), "absolute form, another host": Mark(OTHERWISE, 404, 0),
+    }, handshakes=True),
+    Way("Envoy, ext_proc", envoy_proc, "envoy", {
         **_CONNECTION,
         "absolute form": Mark(OTHERWISE, 404, 0), "absolute form, another host": Mark(OTHERWISE, 404, 0),
     }, handshakes=True),

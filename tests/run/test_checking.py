@@ -269,6 +269,7 @@ BAD = {
     "SIDECAR_LISTEN": Bad("999.0.0.1:80"),
     "SIDECAR_ADMIN_LISTEN": Bad("unix:/none/admin.sock", says="SIDECAR_ADMIN_LISTEN: cannot listen on unix:/none/"),
     "SIDECAR_EXT_AUTHZ_LISTEN": Bad("[:::]:80"),
+    "SIDECAR_EXT_PROC_LISTEN": Bad("9003"),
     "SIDECAR_ROUTES": Bad("none.yaml", says="SIDECAR_ROUTES: cannot read none.yaml"),
     "SIDECAR_CERBOS": Bad("cerbos"),
     "SIDECAR_CERBOS_BINARY": Bad("none", says="SIDECAR_CERBOS_BINARY: found no program at none"),
@@ -416,6 +417,10 @@ def test_without_a_bad_value_it_is_the_port_that_run_refuses(sandbox: dict[str, 
         (
             "envoy.service.auth.v3.external_auth_pb2", "sidecar.doors.ext_authz",
             {"SIDECAR_EXT_AUTHZ_LISTEN": "127.0.0.1:1"}, "SIDECAR_EXT_AUTHZ_LISTEN: xds-protos is not installed",
+        ),
+        (
+            "envoy.service.ext_proc.v3.external_processor_pb2", "sidecar.doors.ext_proc",
+            {"SIDECAR_EXT_PROC_LISTEN": "127.0.0.1:1"}, "SIDECAR_EXT_PROC_LISTEN: xds-protos is not installed",
         ),
         ("pycognito.aws_srp", "", {**LOGIN, "SIDECAR_LOGIN": "both"}, "SIDECAR_PASSWORD_FLOW: found srp"),
     ],

@@ -95,6 +95,25 @@ async def test_the_server_keeps_idle_connections_as_long_as_the_setting_says(sta
         await process.aclose()
 
 
+def test_a_worker_inherits_each_socket_by_its_setting(tmp_path: Path) -> None:
+    """Of the two of Envoy's doors either may be there alone."""
+    environ = {
+        "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_LISTEN": f"unix:{tmp_path}/traffic",
+        "SIDECAR_ADMIN_LISTEN": f"unix:{tmp_path}/admin", "SIDECAR_EXT_PROC_LISTEN": f"unix:{tmp_path}/proc",
+    }  # fmt: skip
+    settings = read_settings(environ, {})
+    opened = serving.Sockets.open(settings)
+    inherited = serving.Sockets.inherit(settings, [os.dup(number) for number in opened.numbers()])
+    assert inherited.ext_authz is None
+    assert inherited.ext_proc is not None
+    assert [sock.getsockname() for sock in inherited if sock is not None] == [
+        f"{tmp_path}/traffic", f"{tmp_path}/admin", f"{tmp_path}/proc",
+    ]  # fmt: skip
+    for sock in (*opened, *inherited):
+        if sock is not None:
+            sock.close()
+
+
 async def test_the_collector_is_on_again_when_it_serves(stack: Stack, tmp_path: Path) -> None:
     """`sidecar run` turns it off for the start."""
     (tmp_path / "routes.yaml").write_text(stack.routes)

@@ -1,0 +1,375 @@
+"""PEP for Envoy that sees the app's answers: its stream about one request (ext_proc, gRPC v3) -> `Raw`, the verdict ->
+what Envoy sends, and the app's answer -> what is released.
+
+Envoy waits with each part of a request or an answer until it has heard of it, and where a stream ends badly it refuses
+by itself. Where a stream ends well, it goes on by itself: so one ends well only when all is said.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
+from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
+from google.protobuf.message import DecodeError
+
+from sidecar.doors import answer
+from sidecar.doors.door import Door, Visit
+from sidecar.doors.envoy import (
+    BESIDE,
+    FRAMING,
+    TOLD_TO_CALLS,
+    EnvoyRequest,
+    address,
+    facts_of,
+    grpc_status,
+    plain_headers,
+    removed_hops,
+    request_of,
+)
+from sidecar.doors.handover import header_changes
+from sidecar.doors.process_answer import (
+    REQUEST_BODY,
+    REQUEST_HEADERS,
+    REQUEST_TRAILERS,
+    RESPONSE_BODY,
+    RESPONSE_HEADERS,
+    RESPONSE_TRAILERS,
+    Change,
+    difference,
+    go_on,
+    instead,
+    metadata,
+    mode,
+    without_trailers,
+)
+from sidecar.doors.proxy import CLIENT_GONE, with_marks
+from sidecar.gate.codes import Code
+from sidecar.gate.obligation import HeldAnswer, ReduceLines, most_held, need_body
+from sidecar.gate.settle import Released, settle, settle_whole
+from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused
+from sidecar.net.answer_headers import clean_headers
+from sidecar.net.grpc_limits import GrpcLimits
+from sidecar.net.grpc_server_stream import Conversation
+from sidecar.wire.grammar import HOP_BY_HOP, Header
+from sidecar.wire.grpc import CallFailed, Status
+
+SERVICE = "envoy.service.ext_proc.v3.ExternalProcessor"
+PROCESS = f"/{SERVICE}/Process".encode("ascii")
+
+MAX_HELD = 16 * 1024 * 1024
+"""Bytes of an answer that can come from Envoy as one message, and go back."""
+LIMITS = GrpcLimits(message=MAX_HELD, unsent=4 * MAX_HELD, held=8 * MAX_HELD, frames=20_000)
+"""Envoy ends each stream by a frame that is no part of a call."""
+
+_SOURCE = "source.address"
+"""The attribute of the request that tells of the client."""
+_OF_CONNECTION = HOP_BY_HOP - {b"content-length"}
+_NAMES = {
+    "request_headers": REQUEST_HEADERS, "response_headers": RESPONSE_HEADERS, "request_body": REQUEST_BODY,
+    "response_body": RESPONSE_BODY, "request_trailers": REQUEST_TRAILERS, "response_trailers": RESPONSE_TRAILERS,
+}  # fmt: skip
+
+
+class EnvoyRequestHead(NamedTuple):
+    """Beginning of a stream: a request, and unless it is `complete` a body, which we get where Envoy `holds_body`."""
+
+    request: EnvoyRequest
+    complete: bool
+    holds_body: bool
+
+
+def read_head(said: ProcessingRequest, request_id: str) -> EnvoyRequestHead:
+    """Read the first message of a stream. Raises Refused: REQUEST_INVALID, HEADER_AMBIGUOUS, PROXY_UNABLE."""
+    buffered = ProcessingMode.BodySendMode.BUFFERED
+    holds_body = said.protocol_config.request_body_mode == buffered
+    holds_answer = said.protocol_config.response_body_mode == buffered
+    given = _given(said.request_headers.headers)
+    pseudo = [header for header in given if header[0][:1] == b":"]
+    own = dict(pseudo)
+    if len(own) < len(pseudo):
+        raise Refused(Code.REQUEST_INVALID, "a pseudo-header twice")
+    method, target, host = (own.get(name, b"") for name in (b":method", b":path", b":authority"))
+    headers = plain_headers(given, True, method, target, host)
+    complete = said.request_headers.end_of_stream
+    request = request_of(
+        method.decode("latin-1"), target, headers, _peer(said), request_id, has_body=not complete,
+        holds_answer=holds_answer,
+    )  # fmt: skip
+    return EnvoyRequestHead(request, complete, holds_body)
+
+
+def _given(headers: object) -> list[Header]:
+    """The headers of a message as on the wire. Raises Refused(PROXY_UNABLE) where Envoy has replaced bytes."""
+    given = []
+    for each in headers.headers:  # type: ignore[attr-defined]
+        if each.value:
+            raise Refused(Code.PROXY_UNABLE, "headers as text, expected their bytes, as Envoy sends them since 1.28")
+        given.append((each.key.encode(), each.raw_value))
+    return given
+
+
+def _peer(said: ProcessingRequest) -> str:
+    """The client as Envoy knows it, "" where its filter does not tell (`request_attributes`)."""
+    for attributes in said.attributes.values():
+        if _SOURCE in attributes.fields:
+            host, _, _ = attributes.fields[_SOURCE].string_value.rpartition(":")
+            return address(host.strip("[]"))
+    return ""
+
+
+class ExtProc:
+    """Answers Envoy's streams, one for each request."""
+
+    def __init__(self, door: Door) -> None:
+        self._door = door
+
+    async def process(self, call: Conversation) -> None:
+        """Decide one request, and settle the app's answer. Raises CallFailed where Envoy says something else than is
+        due, or nothing: then it lets nothing through."""
+        await _Stream(self._door, call).run()
+
+
+class _Stream:
+    """One request, from its head to the end of its answer. `due` is the part that Envoy waits to hear of."""
+
+    def __init__(self, door: Door, call: Conversation) -> None:
+        self._door = door
+        self._call = call
+        self._due = b""
+        self._head: EnvoyRequestHead
+
+    async def run(self) -> None:
+        door = self._door
+        started, request_id = door.timer(), door.new_id()
+        said = await self._next()
+        if said is not None and self._due == RESPONSE_HEADERS:
+            self._own_answer(said)
+            return
+        if said is None or self._due != REQUEST_HEADERS:
+            raise _out_of_order(self._due)
+        try:
+            self._head = read_head(said, request_id)
+        except Refused as refused:
+            door.journal.refused_unread(answer.status_of(refused.code), refused.code, "", request_id)
+            self._answer(answer.of(refused.code, request_id), refused.code, None)
+            return
+        visit = Visit(door.traced(self._head.request.raw), started, delegated=True)
+        verdict = await door.decide(visit.raw, self._whole_body)
+        if isinstance(verdict, Forward) and any(isinstance(each, ReduceLines) for each in verdict.obligations):
+            detail = "the answer line by line, which this door does not see"
+            verdict = Refuse(Code.PROXY_UNABLE, verdict.facts, detail, (), verdict.reply_headers, verdict.cookies)
+        if isinstance(verdict, Forward):
+            if verdict.given is None:
+                await self._forward(verdict, visit)
+            else:
+                await self._give(verdict, verdict.given, visit)
+            return
+        code = "" if isinstance(verdict, Preflight) else verdict.client_code
+        self._answer(door.answer(visit, verdict), code, verdict)
+
+    async def _next(self) -> ProcessingRequest | None:
+        """The next part that Envoy holds, None where it holds none any more. Raises CallFailed."""
+        message = await self._call.receive()
+        if message is None:
+            self._due = b""
+            return None
+        try:
+            said = ProcessingRequest.FromString(message)
+        except DecodeError as error:
+            raise CallFailed(Status.INVALID_ARGUMENT, f"no ProcessingRequest: {error}") from None
+        if said.observability_mode:
+            raise CallFailed(Status.FAILED_PRECONDITION, "observability_mode, in which Envoy waits for nobody")
+        self._due = _NAMES.get(said.WhichOneof("request") or "", b"")
+        return said
+
+    def _own_answer(self, said: ProcessingRequest) -> None:
+        """Let Envoy refuse what it can't read, so that we never saw it. Raises CallFailed for any other answer to a
+        request that nobody has decided."""
+        status = _status(_given(said.response_headers.headers))
+        if status < _BAD_REQUEST:
+            raise _out_of_order(self._due)
+        # its status alone: a filter that shows us no request would have come here by an answer of the app
+        self._call.send(instead(status, Change(), b""))
+
+    # --- the request ---
+
+    async def _whole_body(self, limit: int) -> bytes:
+        """The body, of at most so many bytes. Raises Refused: BODY_TOO_LARGE, BODY_INVALID, PROXY_UNABLE."""
+        head = self._head
+        if head.complete:
+            return b""
+        if not head.holds_body:
+            raise Refused(Code.PROXY_UNABLE, "no body from Envoy, expected `request_body_mode: BUFFERED` in its filter")
+        length = next((value for name, value in head.request.raw.headers if name == b"content-length"), None)
+        if length is not None and int(length) > limit:
+            raise Refused(Code.BODY_TOO_LARGE, f"more than {limit} bytes")
+        self._call.send(go_on(REQUEST_HEADERS, more=mode(request_body=True, response_body=True)))
+        said = await self._next()
+        if said is None or self._due != REQUEST_BODY:
+            # Envoy has answered by itself, and holds that answer
+            by_size = said is not None and _status(_given(said.response_headers.headers)) == _TOO_LARGE
+            raise (
+                Refused(Code.BODY_TOO_LARGE, "more than Envoy holds")
+                if by_size
+                else Refused(Code.BODY_INVALID, "the body broke off")
+            )
+        body: bytes = said.request_body.body
+        if len(body) > limit:
+            raise Refused(Code.BODY_TOO_LARGE, f"more than {limit} bytes")
+        if length is not None and length != b"%d" % len(body):
+            raise Refused(Code.BODY_INVALID, f"{len(body)} bytes from Envoy, of {length.decode('latin-1')}")
+        return body
+
+    def _release_request(self, permit: Forward, visit: Visit) -> None:
+        """Let Envoy send what is permitted."""
+        request = self._head.request
+        ours, gone = header_changes(permit, request.raw)
+        changed = [*ours]
+        if permit.target != request.raw.target:
+            changed.append((b":path", permit.target))
+        if permit.method != request.raw.method.encode("ascii"):
+            changed.append((b":method", permit.method))
+        more = metadata(facts_of(permit))
+        if self._due == REQUEST_HEADERS:
+            more += mode(request_body=False, response_body=True)
+        change = Change((*gone, *removed_hops(visit.raw, request.grpc)), changed)
+        self._call.send(go_on(self._due, change, more=more))
+
+    # --- the answer ---
+
+    async def _give(self, permit: Forward, given: HeldAnswer, visit: Visit) -> None:
+        """Answer in place of the app."""
+        settled = await settle_whole(permit, given._replace(headers=with_marks(given.headers, permit)))
+        if isinstance(settled, Refuse):
+            self._door.record(visit, permit, answer.status_of(settled.code), settled.code, settled.detail)
+            self._answer(self._door.refusals.whole(permit, settled.code, visit.raw), settled.code, permit)
+            return
+        self._door.record(visit, permit, settled.status)
+        headers = [*settled.headers, *((b"set-cookie", cookie) for cookie in permit.cookies)]
+        self._answer(answer.Answer(settled.status, headers, settled.body or b""), "", permit)
+
+    async def _forward(self, permit: Forward, visit: Visit) -> None:
+        status: int = CLIENT_GONE
+        refused: Refuse | None = None
+        try:
+            self._release_request(permit, visit)
+            held = await self._answer_head(permit)
+            if held is not None:
+                settled = await self._settled(permit, held)
+                if isinstance(settled, Refuse):
+                    refused, status = settled, answer.status_of(settled.code)
+                elif settled is not None:
+                    status = settled.status
+        finally:
+            # one record whatever happened, a cancelled request included
+            fault, detail = (None, "") if refused is None else (refused.code, refused.detail)
+            self._door.record(visit, permit, status, fault, detail)
+        if refused is not None:
+            self._answer(self._door.refusals.whole(permit, refused.code, visit.raw), refused.code, permit)
+
+    async def _answer_head(self, permit: Forward) -> ProcessingRequest | None:
+        """The head of the app's answer, None where none comes. Raises CallFailed."""
+        while True:
+            said = await self._next()
+            if said is None or self._due == RESPONSE_HEADERS:
+                return said
+            if self._due not in (REQUEST_BODY, REQUEST_TRAILERS):
+                raise _out_of_order(self._due)
+            # what nobody asked for: Envoy does not let its mode be changed
+            self._call.send(go_on(self._due) if self._due == REQUEST_BODY else without_trailers(self._due, ()))
+
+    async def _settled(self, permit: Forward, said: ProcessingRequest) -> Released | Refuse | None:
+        """Settle an answer, and release what is not refused; None where Envoy holds it no more. Raises CallFailed."""
+        given = _given(said.response_headers.headers)
+        before = [header for header in given if header[0][:1] != b":" and header[0] not in _OF_CONNECTION]
+        held = HeldAnswer(_status(given), with_marks(clean_headers(before), permit))
+        if not need_body(permit.obligations):
+            settled = settle(permit, held)
+            if isinstance(settled, Released):
+                self._release(permit, before, settled, mode(request_body=False, response_body=False))
+            return settled
+        return await self._settled_whole(permit, before, held, complete=said.response_headers.end_of_stream)
+
+    async def _settled_whole(
+        self, permit: Forward, before: list[Header], held: HeldAnswer, *, complete: bool
+    ) -> Released | Refuse | None:
+        most = min(most_held(permit.obligations), MAX_HELD)
+        length = next((value for name, value in before if name == b"content-length"), b"")
+        body: bytes | None = b""
+        if not complete and length.isdigit() and int(length) > most:
+            body = None
+        elif not complete:
+            self._call.send(go_on(RESPONSE_HEADERS, more=mode(request_body=False, response_body=True)))
+            said = await self._next()
+            if said is None:
+                return None
+            if self._due != RESPONSE_BODY:
+                raise _out_of_order(self._due)
+            body, complete = said.response_body.body, said.response_body.end_of_stream
+            if len(body) > most:
+                body = None
+        settled = await settle_whole(permit, held._replace(body=body))
+        if isinstance(settled, Released):
+            self._release(permit, before, settled)
+            if not complete:
+                await self._drop_trailers()
+        return settled
+
+    def _release(self, permit: Forward, before: list[Header], released: Released, more: bytes = b"") -> None:
+        """Let Envoy send an answer as it is settled."""
+        after = [*released.headers, *((b"set-cookie", cookie) for cookie in permit.cookies)]
+        body = None
+        if self._due == RESPONSE_BODY:
+            body = released.body or b""
+            after = [header for header in after if header[0] != b"content-length"]
+            if self._head.request.raw.method == "HEAD":
+                # its length would be that of the body that GET gets, and Envoy takes no other than that of this one
+                body = b""
+            else:
+                after.append((b"content-length", b"%d" % len(body)))
+        else:
+            after += [header for header in before if header[0] == b"content-length"]
+        self._call.send(go_on(self._due, difference(before, after), body, more))
+
+    async def _drop_trailers(self) -> None:
+        """Leave out trailers, which tell of the answer as it was, where some come. Raises CallFailed."""
+        said = await self._next()
+        if said is None:
+            return
+        if self._due != RESPONSE_TRAILERS:
+            raise _out_of_order(self._due)
+        names = [each.key.encode() for each in said.response_trailers.trailers.headers]
+        self._call.send(without_trailers(RESPONSE_TRAILERS, names))
+
+    def _answer(self, made: answer.Answer, code: str, verdict: Forward | Refuse | Preflight | None) -> None:
+        """Let Envoy send an answer of ours, in place of all that it holds."""
+        more = b"" if verdict is None else metadata(facts_of(verdict))
+        grpc = verdict is not None and self._head.request.grpc
+        if grpc:
+            headers = [pair for pair in made.headers if pair[0] in TOLD_TO_CALLS]
+            self._call.send(
+                instead(made.status, Change((), headers), code.encode("ascii"), grpc_status(made.status), more)
+            )
+            return
+        headers = [pair for pair in made.headers if pair[0] not in FRAMING]
+        change = Change(
+            (), [pair for pair in headers if pair[0] not in BESIDE], [pair for pair in headers if pair[0] in BESIDE]
+        )  # fmt: skip
+        self._call.send(instead(made.status, change, made.body, None, more))
+
+
+_BAD_REQUEST, _TOO_LARGE = 400, 413
+
+
+def _status(given: list[Header]) -> int:
+    """The status of an answer. Raises CallFailed where there is none."""
+    status = dict(given).get(b":status", b"")
+    if not status.isdigit():
+        raise CallFailed(Status.INVALID_ARGUMENT, "an answer without a status")
+    return int(status)
+
+
+def _out_of_order(due: bytes) -> CallFailed:
+    name = next((name for name, tag in _NAMES.items() if tag == due), "nothing")
+    return CallFailed(Status.FAILED_PRECONDITION, f"{name}, which was not due")

@@ -1,0 +1,570 @@
+"""`doors/ext_proc.py`: what Envoy shows becomes one request and one answer, and nothing passes before it is settled."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import pytest
+from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
+from envoy.service.ext_proc.v3.external_processor_pb2 import (
+    CommonResponse,
+    ImmediateResponse,
+    ProcessingRequest,
+    ProcessingResponse,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.doors import door
+from sidecar.doors.ext_proc import MAX_HELD, ExtProc, read_head
+from sidecar.doors.refusal import Refusals
+from sidecar.gate.codes import Code, Ground
+from sidecar.gate.obligation import BodyRule, HeldAnswer, Judge, KeepPrivate, Obligation, Reduce, Reduced
+from sidecar.gate.request import Raw
+from sidecar.gate.verdict import Facts, Forward, Refused, Verdict
+from sidecar.record.journal import Journal
+from sidecar.record.metrics import Metrics
+from sidecar.wire.grammar import Header
+from sidecar.wire.grpc import CallFailed, Status
+from tests.gate.test_gate import TOKEN, World
+from tests.log import Kept
+from tests.permits import Permit
+
+BEARER = (b"authorization", b"Bearer " + TOKEN)
+JSON = (b"content-type", b"application/json")
+BUFFERED, NONE = ProcessingMode.BUFFERED, ProcessingMode.NONE
+SEND, SKIP = ProcessingMode.SEND, ProcessingMode.SKIP
+
+
+def request_head(
+    *headers: Header, method: str = "GET", path: str = "/docs/7", host: str = "app.test", peer: str = "10.0.0.9:1234",
+    ended: bool = True, holds: tuple[Any, Any] | None = (BUFFERED, BUFFERED), pseudo: tuple[Header, ...] = (),
+) -> ProcessingRequest:  # fmt: skip
+    """The first message of a stream as Envoy makes it."""
+    said = ProcessingRequest()
+    own = [(b":authority", host), (b":path", path), (b":method", method), (b":scheme", "http")]
+    for name, value in (*((name, text.encode()) for name, text in own), *pseudo, *headers):
+        said.request_headers.headers.headers.add(key=name.decode(), raw_value=value)
+    said.request_headers.end_of_stream = ended
+    if holds is not None:
+        said.protocol_config.request_body_mode, said.protocol_config.response_body_mode = holds
+    if peer:
+        said.attributes["envoy.filters.http.ext_proc"].fields["source.address"].string_value = peer
+    return said
+
+
+def request_body(body: bytes) -> ProcessingRequest:
+    said = ProcessingRequest()
+    said.request_body.body, said.request_body.end_of_stream = body, True
+    return said
+
+
+def answer_head(*headers: Header, status: int = 200, ended: bool = False) -> ProcessingRequest:
+    said = ProcessingRequest()
+    for name, value in ((b":status", b"%d" % status), *headers):
+        said.response_headers.headers.headers.add(key=name.decode(), raw_value=value)
+    said.response_headers.end_of_stream = ended
+    return said
+
+
+def answer_body(body: bytes, ended: bool = True) -> ProcessingRequest:
+    said = ProcessingRequest()
+    said.response_body.body, said.response_body.end_of_stream = body, ended
+    return said
+
+
+def answer_trailers(*trailers: Header) -> ProcessingRequest:
+    said = ProcessingRequest()
+    said.response_trailers.SetInParent()
+    for name, value in trailers:
+        said.response_trailers.trailers.headers.add(key=name.decode(), raw_value=value)
+    return said
+
+
+class Upper:
+    """Rule of a route for a test: what is released is in capitals."""
+
+    asks: tuple[str, ...] = ()
+
+    def __init__(self, max_size: int = 1000, fails: Refused | None = None, waits: bool = False) -> None:
+        self.max_size = max_size
+        self.fails = fails
+        self.waits = waits
+
+    async def reduce(self, held: HeldAnswer, judge: Judge, granted: frozenset[str]) -> Reduced:
+        """See AnswerRule."""
+        if self.fails is not None:
+            raise self.fails
+        if self.waits:
+            await asyncio.Event().wait()
+        headers = [header for header in held.headers if header[0] != b"etag"]
+        body = held.body.upper() if held.body else held.body
+        return Reduced(HeldAnswer(held.status, headers, body), {"seen": len(held.body or b""), "kept": 1})
+
+
+async def nobody(_: object) -> list[frozenset[str]]:
+    raise AssertionError("nobody is asked")
+
+
+def permit(
+    rule: BodyRule | None = None, *obligations: Obligation, method: bytes = b"GET", target: bytes = b"/docs/7",
+    headers: tuple[Header, ...] = (), **more: Any,
+) -> Forward:  # fmt: skip
+    own: tuple[Obligation, ...] = () if rule is None else (Reduce(rule, nobody, frozenset()),)
+    return Permit(
+        method, target, ((b"host", b"app.test"), *headers), Ground.ALLOWED,
+        Facts("r1", method.decode(), target.decode()), obligations=own + obligations, **more,
+    )  # fmt: skip
+
+
+class Fixed:
+    """A gate that has made up its mind; `raw` is what it was asked about."""
+
+    def __init__(self, verdict: Verdict) -> None:
+        self.verdict = verdict
+        self.raw: Raw | None = None
+
+    async def decide(self, raw: Raw, read_body: Any) -> Verdict:
+        self.raw = raw
+        return self.verdict
+
+
+class Envoy:
+    """One stream: says its messages in order, whatever comes back, and then that it ends."""
+
+    def __init__(self, gate: Any, *said: ProcessingRequest | bytes, ends: bool = True) -> None:
+        self.stream = Kept()
+        journal = Journal(self.stream, Metrics(), lambda: 1_700_000_000.0)
+        self.door = ExtProc(door.Door(gate, journal, Refusals(), lambda: 0.0, lambda: 1.0, lambda: "r1"))
+        self.said = list(said)
+        self.ends = ends
+        self.heard: list[ProcessingResponse] = []
+
+    async def receive(self) -> bytes | None:
+        if not self.said:
+            if not self.ends:
+                await asyncio.Event().wait()
+            return None
+        message = self.said.pop(0)
+        return message if isinstance(message, bytes) else message.SerializeToString()
+
+    def send(self, message: bytes) -> None:
+        self.heard.append(ProcessingResponse.FromString(message))
+
+    async def run(self) -> list[ProcessingResponse]:
+        await self.door.process(self)
+        return self.heard
+
+    @property
+    def lines(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.stream.getvalue().splitlines()]
+
+
+async def answers(gate: Any, *said: ProcessingRequest) -> list[ProcessingResponse]:
+    return await Envoy(gate, *said).run()
+
+
+def changed(common: CommonResponse | ImmediateResponse) -> dict[str, list[tuple[bytes, bool]]]:
+    """Name -> the values that it gets, and whether each stands beside others."""
+    mutation = common.headers if isinstance(common, ImmediateResponse) else common.header_mutation
+    found: dict[str, list[tuple[bytes, bool]]] = {}
+    for each in mutation.set_headers:
+        assert each.HasField("append")
+        found.setdefault(each.header.key, []).append((each.header.raw_value, each.append.value))
+    return found
+
+
+def modes(said: ProcessingResponse) -> tuple[int, int, int]:
+    """Of both bodies, and of the answer's trailers."""
+    found = said.mode_override
+    assert (found.request_header_mode, found.response_header_mode) == (SEND, SEND)
+    return found.request_body_mode, found.response_body_mode, found.response_trailer_mode
+
+
+def problem(said: ProcessingResponse) -> tuple[int, str]:
+    assert said.WhichOneof("response") == "immediate_response"
+    return said.immediate_response.status.code, json.loads(said.immediate_response.body)["code"]
+
+
+# --- the head as a request ---
+
+
+def test_a_head_is_a_request() -> None:
+    head = read_head(request_head(BEARER, (b"x-a", b"\xff"), (b"x-a", b"2"), path="/docs/7?x=%2e"), "r1")
+    assert head.request.raw == Raw(
+        "GET", b"/docs/7?x=%2e", [(b"host", b"app.test"), BEARER, (b"x-a", b"\xff"), (b"x-a", b"2")], "10.0.0.9", "http",
+        "r1", holds_answer=True,
+    )  # fmt: skip
+    assert (head.complete, head.holds_body, head.request.grpc) == (True, True, False)
+
+
+@pytest.mark.parametrize(
+    ("said", "peer"), [("10.0.0.9:1", "10.0.0.9"), ("[::1]:7", "::1"), ("", ""), ("/a.sock", ""), ("nobody:1", "")]
+)
+def test_the_peer_is_the_client_of_envoy(said: str, peer: str) -> None:
+    assert read_head(request_head(peer=said), "r1").request.raw.peer == peer
+
+
+@pytest.mark.parametrize(
+    ("holds", "found"),
+    [
+        (None, (False, False)), ((NONE, NONE), (False, False)), ((BUFFERED, NONE), (True, False)),
+        ((ProcessingMode.BUFFERED_PARTIAL, ProcessingMode.STREAMED), (False, False)),
+        ((ProcessingMode.FULL_DUPLEX_STREAMED, ProcessingMode.BUFFERED_PARTIAL), (False, False)),
+        ((NONE, BUFFERED), (False, True)),
+    ],
+)  # fmt: skip
+def test_an_answer_is_held_where_envoy_holds_it_whole(holds: tuple[Any, Any] | None, found: tuple[bool, bool]) -> None:
+    head = read_head(request_head(holds=holds), "r1")
+    assert (head.holds_body, head.request.raw.holds_answer) == found
+
+
+def test_a_websocket_has_no_answer_to_hold() -> None:
+    raw = read_head(request_head((b"upgrade", b"websocket")), "r1").request.raw
+    assert (raw.websocket, raw.holds_answer) == (True, False)
+
+
+@pytest.mark.parametrize(
+    "headers", [((b":path", b"/admin"),), ((b":method", b"DELETE"),), ((b"host", b"evil.test"),)], ids=str
+)
+async def test_two_values_of_one_thing_are_refused(headers: tuple[Header, ...]) -> None:
+    envoy = Envoy(World().gate(), request_head(BEARER, pseudo=headers))
+    (said,) = await envoy.run()
+    assert problem(said) == (400, "request_invalid")
+    assert [line["code"] for line in envoy.lines] == ["request_invalid"]
+
+
+async def test_headers_whose_bytes_envoy_replaced_are_refused() -> None:
+    head = request_head(BEARER)
+    head.request_headers.headers.headers.add(key="x-a", value="caf!")
+    (said,) = await answers(World().gate(), head)
+    assert problem(said) == (501, "proxy_unable")
+
+
+# --- the verdict ---
+
+
+async def test_a_permit_tells_what_to_send() -> None:
+    forged = [(b"x-auth-roles", b"admin"), (b"x-original-url", b"/admin"), (b"x-mine", b"1"), (b"te", b"trailers")]
+    head = request_head(BEARER, *forged, (b"x-forwarded-for", b"6.6.6.6,10.0.0.9"), path="/%64ocs/7?a=%2e")
+    envoy = Envoy(World().gate(), head, answer_head(ended=True))
+    first, _ = await envoy.run()
+    common = first.request_headers.response
+    found = changed(common)
+    assert found["x-auth-subject"] == [(b"a-1", False)]
+    assert found[":path"] == [(b"/docs/7?a=%2e", False)]
+    assert found["x-forwarded-for"] == [(b"10.0.0.9", False)]
+    assert {"x-original-url", "x-auth-assertion", "te"} <= set(common.header_mutation.remove_headers)
+    assert not {"x-mine", "authorization", "host", ":method"} & {*found, *common.header_mutation.remove_headers}
+    assert modes(first) == (NONE, BUFFERED, SEND)
+    facts = first.dynamic_metadata.fields["envoy.filters.http.ext_proc"].struct_value.fields
+    assert {name: value.string_value for name, value in facts.items()} == {
+        "principal": "a-1", "route": "/docs/{id}", "code": "allowed", "request_id": "r1",
+    }  # fmt: skip
+
+
+async def test_a_refusal_is_our_problem() -> None:
+    envoy = Envoy(World().gate(), request_head())
+    (said,) = await envoy.run()
+    assert problem(said) == (401, "token_missing")
+    found = changed(said.immediate_response)
+    assert found["content-type"] == [(b"application/problem+json", False)]
+    assert "content-length" not in found
+    assert [(line["code"], line["status"], line["peer"]) for line in envoy.lines] == [
+        ("token_missing", 401, "10.0.0.9")
+    ]
+
+
+async def test_a_refused_call_has_a_status_of_its_own() -> None:
+    (said,) = await answers(World().gate(), request_head((b"content-type", b"application/grpc"), method="POST"))
+    immediate = said.immediate_response
+    assert (immediate.status.code, immediate.grpc_status.status, immediate.body) == (405, 12, b"method_unmapped")
+    assert set(changed(immediate)) == {"x-request-id"}
+
+
+async def test_a_route_with_a_rule_is_refused_where_envoy_does_not_hold_the_answer() -> None:
+    (said,) = await answers(World().gate(), request_head(BEARER, path="/whole", holds=(BUFFERED, NONE)))
+    assert problem(said) == (501, "proxy_unable")
+
+
+async def test_head_is_sent_as_get_where_the_answer_is_reduced() -> None:
+    head = request_head(BEARER, (b"accept-encoding", b"gzip"), (b"range", b"bytes=0-"), path="/whole", method="HEAD")
+    said = await answers(World().gate(), head, answer_head(JSON, (b"content-length", b"2")), answer_body(b"ab"))
+    common = said[0].request_headers.response
+    assert changed(common)[":method"] == [(b"GET", False)]
+    assert {"accept-encoding", "range"} <= set(common.header_mutation.remove_headers)
+    # no length: Envoy takes none but that of the body, which is empty
+    assert said[2].response_body.response.body_mutation.clear_body
+    assert "content-length" in said[2].response_body.response.header_mutation.remove_headers
+    assert "content-length" not in changed(said[2].response_body.response)
+
+
+# --- the body of a request ---
+
+BODY = b'{"owner": "a-1"}'
+POST = {"method": "POST", "path": "/new", "ended": False}
+
+
+async def test_a_body_that_a_route_reads_is_asked_for_before_anything_is_sent() -> None:
+    envoy = Envoy(World().gate(), request_head(BEARER, JSON, **POST), request_body(BODY), answer_head(ended=True))  # type: ignore[arg-type]
+    first, second, third = await envoy.run()
+    assert not first.request_headers.response.HasField("header_mutation")
+    assert modes(first) == (BUFFERED, BUFFERED, SEND)
+    assert changed(second.request_body.response)["x-auth-subject"] == [(b"a-1", False)]
+    assert not second.HasField("mode_override")
+    assert third.WhichOneof("response") == "response_headers"
+
+
+@pytest.mark.parametrize(
+    ("head", "more", "code"),
+    [
+        ({"holds": (NONE, BUFFERED)}, (), "proxy_unable"),
+        ({"holds": None}, (), "proxy_unable"),
+        ({}, (request_body(b"{"),), "body_invalid"),
+        ({}, (request_body(b'{"owner": "a-1", "x": "%s"}' % bytes(2**20)),), "body_too_large"),
+        ({}, (answer_head(status=413),), "body_too_large"),
+        ({}, (answer_head(status=408),), "body_invalid"),
+        ({}, (), "body_invalid"),
+    ],
+    ids=["not held", "an old Envoy", "no JSON", "too large", "too large for Envoy", "broken off", "gone"],
+)
+async def test_a_body_is_whole_or_refused(
+    head: Mapping[str, Any], more: tuple[ProcessingRequest, ...], code: str
+) -> None:
+    envoy = Envoy(World().gate(), request_head(BEARER, JSON, **{**POST, **head}), *more)
+    said = await envoy.run()
+    assert problem(said[-1])[1] == code
+    assert [line["code"] for line in envoy.lines] == [code]
+
+
+@pytest.mark.parametrize(
+    ("length", "body", "code"), [(b"17", BODY, "body_invalid"), (b"2000000", b"", "body_too_large")]
+)
+async def test_a_body_has_the_length_that_was_said(length: bytes, body: bytes, code: str) -> None:
+    head = request_head(BEARER, JSON, (b"content-length", length), **POST)  # type: ignore[arg-type]
+    said = await answers(World().gate(), head, request_body(body))
+    assert problem(said[-1])[1] == code
+
+
+# --- the answer ---
+
+
+async def test_an_answer_without_obligations_passes_as_it_comes() -> None:
+    envoy = Envoy(
+        Fixed(permit()), request_head(), answer_head((b"content-length", b"5"), (b"connection", b"close")), ends=False
+    )
+    _, second = await envoy.run()
+    common = second.response_headers.response
+    assert not common.header_mutation.set_headers
+    assert not common.header_mutation.remove_headers
+    assert not common.HasField("body_mutation")
+    # the stream has ended well, while the body has not even begun
+    assert modes(second) == (NONE, NONE, SKIP)
+    assert [(line["code"], line["status"]) for line in envoy.lines] == [("allowed", 200)]
+
+
+async def test_only_the_app_s_own_passes_and_marks_and_cookies_are_added() -> None:
+    gate = Fixed(
+        permit(
+            None, KeepPrivate(b"Cookie, Authorization", no_store=True), cookies=(b"__Host-session=new",),
+            reply_headers=((b"access-control-allow-origin", b"https://a.test"),),
+        )
+    )  # fmt: skip
+    theirs = [
+        (b"set-cookie", b"a=1"), (b"set-cookie", b"__Host-session=forged"), (b"x-auth-subject", b"root"),
+        (b"X_Auth_Roles".lower(), b"admin"), (b"cache-control", b"public, max-age=60"), (b"expires", b"0"),
+        (b"access-control-allow-origin", b"*"), (b"x-mine", b"1"), (b"content-length", b"9"),
+    ]  # fmt: skip
+    _, second = await answers(gate, request_head(), answer_head(*theirs, status=201))
+    mutation = second.response_headers.response.header_mutation
+    found = changed(second.response_headers.response)
+    assert found["set-cookie"] == [(b"a=1", True), (b"__Host-session=new", True)]
+    assert found["cache-control"][0][0].startswith(b"private")
+    assert found["access-control-allow-origin"] == [(b"https://a.test", True)]
+    assert {"x-auth-subject", "x_auth_roles", "expires", "set-cookie", "cache-control"} <= set(mutation.remove_headers)
+    assert not {"x-mine", "content-length"} & {*found, *mutation.remove_headers}
+
+
+WHOLE = [JSON, (b"content-length", b"3"), (b"etag", b'"a"')]
+
+
+async def test_an_answer_that_is_reduced_is_held_whole() -> None:
+    envoy = Envoy(Fixed(permit(Upper(), KeepPrivate(b"Authorization"))), request_head(), answer_head(*WHOLE), answer_body(b"abc"))  # fmt: skip
+    first, second, third = await envoy.run()
+    assert modes(first)[1] == BUFFERED
+    assert not second.response_headers.response.HasField("header_mutation")
+    assert modes(second) == (NONE, BUFFERED, SEND)
+    common = third.response_body.response
+    assert common.body_mutation.body == b"ABC"
+    assert set(common.header_mutation.remove_headers) == {"etag"}
+    assert set(changed(common)) == {"cache-control", "vary"}
+    (line,) = envoy.lines
+    assert (line["status"], line["items"]) == (200, {"seen": 3, "kept": 1})
+
+
+async def test_trailers_of_a_reduced_answer_go() -> None:
+    said = await answers(
+        Fixed(permit(Upper())), request_head(), answer_head(*WHOLE), answer_body(b"abc", ended=False),
+        answer_trailers((b"digest", b"x"), (b"x-total", b"3")),
+    )  # fmt: skip
+    assert said[-1].response_trailers.header_mutation.remove_headers == ["digest", "x-total"]
+
+
+async def test_an_empty_answer_is_settled_at_its_head() -> None:
+    said = await answers(Fixed(permit(Upper())), request_head(), answer_head((b"etag", b"x"), status=204, ended=True))
+    assert len(said) == 2
+    assert said[1].response_headers.response.header_mutation.remove_headers == ["etag"]
+
+
+@pytest.mark.parametrize(
+    ("rule", "more", "found"),
+    [
+        (Upper(2), (answer_head(*WHOLE),), (502, "items_too_many")),
+        (Upper(2), (answer_head(JSON), answer_body(b"abc")), (502, "items_too_many")),
+        (Upper(MAX_HELD * 2), (answer_head((b"content-length", b"%d" % (MAX_HELD + 1))),), (502, "items_too_many")),
+        (
+            Upper(fails=Refused(Code.ITEMS_UNREADABLE)), (answer_head(JSON), answer_body(b"abc")), (502, "items_unreadable"),
+        ),
+        (Upper(fails=Refused(Code.PDP_TIMEOUT)), (answer_head(JSON), answer_body(b"abc")), (503, "pdp_timeout")),
+        (Upper(fails=Refused(Code.ITEMS_UNREADABLE)), (answer_head(JSON, ended=True),), (502, "items_unreadable")),
+    ],
+)  # fmt: skip
+async def test_an_answer_that_is_not_released_is_a_problem(
+    rule: Upper, more: tuple[ProcessingRequest, ...], found: tuple[int, str]
+) -> None:
+    envoy = Envoy(Fixed(permit(rule)), request_head(), *more)
+    said = await envoy.run()
+    assert problem(said[-1]) == found
+    assert [(line["status"], line["code"]) for line in envoy.lines] == [found]
+
+
+async def test_a_rule_with_a_bug_releases_nothing() -> None:
+    rule = Upper()
+    rule.reduce = None  # type: ignore[assignment, method-assign]
+    said = await answers(Fixed(permit(rule)), request_head(), answer_head(*WHOLE), answer_body(b"abc"))
+    assert problem(said[-1]) == (500, "internal_error")
+
+
+async def test_what_nobody_asked_for_is_answered() -> None:
+    """By an Envoy that does not let its mode be changed."""
+    trailers = ProcessingRequest()
+    trailers.request_trailers.SetInParent()
+    said = await answers(Fixed(permit()), request_head(ended=False), request_body(b"x"), trailers, answer_head())
+    assert [each.WhichOneof("response") for each in said] == [
+        "request_headers", "request_body", "request_trailers", "response_headers",
+    ]  # fmt: skip
+
+
+async def test_an_answer_in_the_app_s_place_is_settled_and_nobody_is_asked() -> None:
+    gate = Fixed(permit(Upper(), KeepPrivate(b"Cookie"), given=HeldAnswer(200, [JSON], b"[]"), cookies=(b"a=1",)))
+    envoy = Envoy(gate, request_head())
+    (said,) = await envoy.run()
+    immediate = said.immediate_response
+    assert (immediate.status.code, immediate.body) == (200, b"[]")
+    assert set(changed(immediate)) == {"content-type", "cache-control", "vary", "set-cookie"}
+    assert [(line["code"], line["status"]) for line in envoy.lines] == [("allowed", 200)]
+    envoy = Envoy(Fixed(permit(Upper(fails=Refused(Code.ITEMS_UNREADABLE)), given=HeldAnswer(200, [], b""))), request_head())  # fmt: skip
+    assert problem((await envoy.run())[0]) == (502, "items_unreadable")
+
+
+# --- what is out of order ---
+
+HEAD_ONLY = request_head()
+RULE = permit(Upper())
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [], [ProcessingRequest()], [request_body(b"x")], [answer_body(b"x")], [answer_trailers()],
+        [answer_head(status=200)], [answer_head(status=302)], [HEAD_ONLY, HEAD_ONLY], [HEAD_ONLY, answer_body(b"x")],
+        [HEAD_ONLY, answer_trailers()], [HEAD_ONLY, ProcessingRequest()], [HEAD_ONLY, answer_head(JSON), HEAD_ONLY],
+        [HEAD_ONLY, answer_head(JSON), answer_head(JSON)], [HEAD_ONLY, answer_head(JSON), answer_trailers()],
+        [HEAD_ONLY, answer_head(JSON), answer_body(b"a", ended=False), answer_body(b"b")], [b"\xff\xff"],
+        [HEAD_ONLY, b"\xff\xff"], [HEAD_ONLY, answer_head(JSON), b"\xff\xff"],
+    ],
+)  # fmt: skip
+async def test_what_is_out_of_order_ends_badly(said: list[ProcessingRequest | bytes]) -> None:
+    """A stream that ends well would let Envoy go on by itself."""
+    envoy = Envoy(Fixed(RULE), *said)
+    with pytest.raises(CallFailed) as failed:
+        await envoy.run()
+    assert failed.value.status is not Status.OK
+    assert len(envoy.lines) == (bool(said) and said[0] is HEAD_ONLY)
+    if len(said) < 4:
+        assert not any(each.response_body.response.body_mutation.body for each in envoy.heard)
+
+
+async def test_an_envoy_that_waits_for_nobody_is_left() -> None:
+    head = request_head()
+    head.observability_mode = True
+    with pytest.raises(CallFailed, match="observability_mode"):
+        await answers(Fixed(permit()), head)
+
+
+async def test_an_answer_without_a_status_ends_badly() -> None:
+    head = ProcessingRequest()
+    head.response_headers.SetInParent()
+    with pytest.raises(CallFailed, match="status"):
+        await answers(Fixed(permit()), request_head(), head)
+
+
+async def test_a_refusal_of_envoy_s_own_keeps_its_status() -> None:
+    """Of a request that it could not read, and so never showed."""
+    envoy = Envoy(Fixed(permit()), answer_head((b"x-secret", b"1"), status=400))
+    (said,) = await envoy.run()
+    assert said.immediate_response.status.code == 400
+    assert (said.immediate_response.body, changed(said.immediate_response)) == (b"", {})
+
+
+@pytest.mark.parametrize("more", [(), (answer_head(*WHOLE),)])
+async def test_a_stream_that_envoy_ends_has_its_line(more: tuple[ProcessingRequest, ...]) -> None:
+    envoy = Envoy(Fixed(RULE), request_head(), *more)
+    await envoy.run()
+    assert [(line["code"], line["status"]) for line in envoy.lines] == [("allowed", 499)]
+
+
+@pytest.mark.parametrize(
+    "more", [(), (answer_head(*WHOLE),), (answer_head(*WHOLE), answer_body(b"abc"))], ids=["head", "body", "rule"]
+)
+async def test_a_stream_that_is_cancelled_has_its_line(more: tuple[ProcessingRequest, ...]) -> None:
+    envoy = Envoy(Fixed(permit(Upper(waits=True))), request_head(), *more, ends=False)
+    task = asyncio.ensure_future(envoy.run())
+    for _ in range(10):
+        await asyncio.sleep(0)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    assert [(line["code"], line["status"]) for line in envoy.lines] == [("allowed", 499)]
+    assert not any(each.WhichOneof("response") == "response_body" for each in envoy.heard)
+
+
+@given(st.lists(st.sampled_from([
+    request_head(), request_head(ended=False), request_body(b"x"), answer_head(), answer_head(JSON, ended=True),
+    answer_head(status=500), answer_body(b"abc"), answer_body(b"abc", ended=False), answer_trailers((b"a", b"b")),
+    ProcessingRequest(),
+]), max_size=6))  # fmt: skip
+def test_nothing_of_an_answer_passes_before_it_is_settled(said: list[ProcessingRequest]) -> None:
+    """Whatever comes in whatever order: a body goes on in capitals, or not at all."""
+    envoy = Envoy(Fixed(RULE), *said)
+
+    async def run() -> bool:
+        try:
+            await envoy.run()
+        except CallFailed:
+            return False
+        return True
+
+    good = asyncio.run(run())
+    bodies = [each.response_body.response for each in envoy.heard if each.WhichOneof("response") == "response_body"]
+    assert all(each.body_mutation.body == b"ABC" for each in bodies)
+    shown = [each.WhichOneof("request") for each in said]
+    if (
+        good
+        and "response_body" in shown[: len(envoy.heard)]
+        and envoy.heard[-1].WhichOneof("response") != "immediate_response"
+    ):
+        assert bodies
