@@ -288,6 +288,47 @@ nothing reaches the app: many servers don't take a longer one. In shadow mode no
 With a proxy that [asks the sidecar](../guides/beside-a-proxy.md#headers-of-to_app), the proxy's file needs a line for each header.""".splitlines()
 
 
+LISTS = """\
+## What of the app's answer is shown
+
+<!-- example: routes.yaml -->
+```yaml
+version: 1
+routes:
+  - path: /contacts
+    resource: contact
+    query: [page, sort]
+    actions: {GET: list, POST: create}
+    items:
+      at: data.rows
+      id: id
+      attributes: {owner: owner_id, shared: "acl.shared:bool"}
+      optional: [shared]
+      fields:
+        phone: view_phone
+        card.number: {action: view_card, mask: "****", parameters: [search]}
+      total: [meta.total, header.x-count]
+  - path: "/contacts/{id:int}"
+    resource: contact
+    id: "{path.id}"
+    query: []
+    actions: {GET: {action: read, fields: {phone: view_phone}}, PUT: update}
+```
+
+**`items`** is for a GET whose answer is a list: after the request is allowed, each item is asked about by itself, with the action `read` unless
+`action` names another, and of the kind of the route unless `resource` names another. Items that are denied are left out, and the others stay
+byte for byte. An item's `scope` is that of the request. [Show people only their own](../guides/only-their-own.md) begins with an app, and
+[how many there are](../guides/only-their-own.md#what-to-know) and other headers are told there.
+
+**`fields`** names the action by which a field stays. On a route or an action it is about the one thing that the answer is, and within `items`
+about each item. A query that searches or sorts by a field is refused unless its sender may see the field on every item
+([hide a field](../guides/hide-a-field.md)).
+
+An answer that can't be read as the route says is 502 `items_unreadable`, and nothing of it is shown
+([what `detail` says](../guides/debug-a-502.md#a-list-that-cant-be-read)). Answers that are errors, redirects or without content pass as they
+come. The app is asked without `Range`, `If-…` and `Accept-Encoding`, and for HEAD with GET.
+""".splitlines()
+
 BROWSERS_AND_METHODS = """\
 ## Preflights, methods, and what is said once
 
@@ -333,6 +374,8 @@ def routes() -> str:
             *_rows(grammar.FILE, ""),
             "",
             *ASKED,
+            "",
+            *LISTS,
             "",
             *PRINCIPAL,
             "",
