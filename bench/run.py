@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import json
 import os
 import shutil
 import sys
@@ -19,7 +20,7 @@ from typing import NamedTuple
 from bench import load, report
 from bench.builds import Build, other_build, own_build
 from bench.goals import Round, judge, measured
-from bench.stack import PEERS, PRINCIPALS, ROUTES, Stack
+from bench.stack import PEERS, PRINCIPALS, ROUTES, Stack, page
 
 RESULTS = Path(__file__).parent / "results"
 CONNECTIONS = 32
@@ -71,6 +72,9 @@ SHOTS = (
     Shot("envoy, yes by own", "envoy, yes by own", "/contacts/1"),
     Shot("nginx, asking, cached", "nginx, asking, cached", "/contacts/1"),
     Shot("nginx, yes by http", "nginx, yes by http", "/contacts/1"),
+    Shot("list of 50", "sidecar", "/list/", connections=8, principals=1, ids=IDS),
+    Shot("list of 50, all passed", "sidecar", "/plain/", connections=8, principals=1, ids=IDS),
+    Shot("nginx, list of 50", "nginx auth_request", "/plain/", connections=8, principals=1, ids=IDS),
     Shot("public", "sidecar", "/public", token=False),
     Shot("envoy", "envoy", "/public", token=False),
     Shot("forbidden", "sidecar", "/denied/1", refused=True),
@@ -151,10 +155,12 @@ def measure(
     stack: Stack, other: Build | None, shots: Sequence[Shot], rounds: int, seconds: float, size: int, soak: float
 ) -> list[Round]:  # fmt: skip
     """All rounds; what is measured once stands in each of them."""
-    progress = Progress(5 + rounds * (len(shots) + 1) + 5)
+    progress = Progress(6 + rounds * (len(shots) + 1) + 5)
     found = rounds_of(stack, other, shots, rounds, seconds, progress)
     progress.step("bodies")
     once = _bodies(stack, size)
+    progress.step("a list of 10 MiB")
+    once |= _list(stack)
     progress.step("memory under load")
     once |= _soak(stack, stack.peers["sidecar"].pids[0], soak)
     once["ready"] = stack.ready["sidecar"]
@@ -240,6 +246,26 @@ def _bodies(stack: Stack, size: int) -> dict[str, float]:
         found[f"upload{name}"] = min(load.transfer(port, put, size) for _ in range(2))
     after = load.memory(process.pid, "VmHWM") + load.memory(uploading.pid, "VmHWM")
     return {**found, "growth": float(after - before)}
+
+
+def _list(stack: Stack) -> dict[str, float]:
+    """Memory that a list of 10 MiB takes, and CPU of one with 1,000 items of usual size."""
+    process = stack.start_sidecar("lists")
+    file, port = stack.folder / "files" / "list.json", stack.peers["lists"].port
+    usual = file.read_text()
+    get = f"GET /list/1 HTTP/1.1\r\nHost: a\r\nAuthorization: Bearer {stack.tokens[0]}\r\n\r\n".encode()
+    file.write_text(json.dumps(page(1000)))
+    load.transfer(port, get)
+    before = load.cpu([process.pid])
+    for _ in range(20):
+        load.transfer(port, get)
+    used = (load.cpu([process.pid]) - before) / 20
+    resident = load.memory(process.pid)
+    file.write_text(json.dumps(page(1000, 10_000)))
+    load.transfer(port, get)
+    most, after = load.memory(process.pid, "VmHWM"), load.memory(process.pid)
+    file.write_text(usual)
+    return {"list.cpu": used, "list.growth": float(most - resident), "list.kept": float(after - resident)}
 
 
 def _soak(stack: Stack, pid: int, seconds: float) -> dict[str, float]:

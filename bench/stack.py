@@ -36,6 +36,11 @@ lookups:
   - {{path: /upload, access: authenticated, methods: [PUT]}}
   - {{path: "/contacts/{{id}}", resource: contact, id: "{{path.id}}", lookup: kept, actions: {{GET: read}}}}
   - {{path: "/fresh/{{id}}", resource: contact, id: "{{path.id}}", lookup: fresh, actions: {{GET: read}}}}
+  - path: "/list/{{id}}"
+    resource: contact
+    actions: {{GET: list}}
+    items: {{at: "@", id: id, attributes: {{owner: owner_id, visibility: visibility}}}}
+  - {{path: "/plain/{{id}}", resource: contact, actions: {{GET: list}}}}
   - {{path: "/denied/{{id}}", resource: contact, id: "{{path.id}}", lookup: kept, actions: {{GET: nothing}}}}
 """
 
@@ -66,6 +71,21 @@ def filled(name: str, values: dict[str, object]) -> str:
     for key, value in values.items():
         text = text.replace(f"@{key}@", str(value))
     return text
+
+
+ITEMS = 50
+"""Items of the page of a list."""
+
+
+def page(items: int, notes: int = 100) -> list[dict[str, object]]:
+    """Contacts as an app lists them: about 250 bytes each with notes of 100."""
+    return [
+        {
+            "id": at, "owner_id": f"user{at % 7}", "visibility": "private" if at % 3 else "team",
+            "name": "Somebody Something", "email": f"somebody{at}@example.com", "notes": "x" * notes,
+        }
+        for at in range(items)
+    ]  # fmt: skip
 
 
 class Stack:
@@ -109,6 +129,7 @@ class Stack:
 
     def _start_nginx(self) -> None:
         (self.folder / "files").mkdir()
+        (self.folder / "files" / "list.json").write_text(json.dumps(page(ITEMS)))
         config = self.folder / "nginx.conf"
         config.write_text(filled("nginx.conf", self._values()))
         process = self._start("nginx", [str(shutil.which("nginx")), "-c", str(config)], self.ports["APP"])
