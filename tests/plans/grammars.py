@@ -248,3 +248,38 @@ def _json(said: dict[str, Anything]) -> Filter:
     several = isinstance(said["value"], list)
     values = tuple(said["value"]) if several else (said["value"],)
     return Term(Field(tuple(said["field"].split("."))), Relation(said["is"]), values)
+
+
+# --- Django: field lookups of django-filter, whose `__in` has commas between its values ---
+
+_LOOKUPS = {
+    "in": Relation.IN, "lt": Relation.LT, "lte": Relation.LE, "gt": Relation.GT, "gte": Relation.GE,
+    "startswith": Relation.STARTS_WITH, "endswith": Relation.ENDS_WITH, "contains": Relation.CONTAINS,
+}  # fmt: skip
+
+
+def django(parameters: tuple[tuple[str, str], ...]) -> Filter:
+    """All parameters, each of which is another condition. A text may be that of a number or of a truth value."""
+    return all_of([_lookup(name, value) for name, value in parameters])
+
+
+def _lookup(name: str, text: str) -> Filter:
+    *path, last = name.split("__")
+    relation = _LOOKUPS.get(last, Relation.EQ)
+    field = Field(tuple(path) if last in _LOOKUPS else (*path, last))
+    texts = text.split(",") if relation is Relation.IN else [text]
+    if relation in (Relation.EQ, Relation.IN):
+        return any_of([Term(field, Relation.EQ, (value,)) for each in texts for value in _meant(each)])
+    return Term(field, relation, (float(text) if relation in _NUMERIC else text,))
+
+
+_NUMERIC = (Relation.LT, Relation.LE, Relation.GT, Relation.GE)
+
+
+def _meant(text: str) -> list[Value]:
+    values: list[Value] = [text]
+    if text in ("True", "False"):
+        values.append(text == "True")
+    if re.fullmatch(r"-?\d+", text):
+        values.append(float(text))
+    return values
