@@ -135,6 +135,10 @@ def main() -> int:
             some = tuple(shot for shot in shots if shot.name.startswith(tuple(options.only.split(";"))))
             fired = rounds_of(started, other, some, rounds, seconds, Progress(3 + rounds * (len(some) + 1)))
             print(f"{report.table(judge(fired, measured(fired)))}\n\n{report.measurements(fired)}")
+            starts = ", ".join(
+                f"{name} {started.ready[name]:.2f}" for name in ("sidecar", OTHER) if name in started.ready
+            )
+            print(f"\nstart to ready, seconds of CPU: {starts}")
             return 0
         found = measure(started, other, shots, rounds, seconds, size, soak)
         took = time.monotonic() - began
