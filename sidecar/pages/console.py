@@ -10,7 +10,6 @@ import base64
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -22,15 +21,18 @@ from sidecar.gate.decision import PdpAnswer, Question
 from sidecar.gate.gate import PDP, Gate, Identified, Lookups
 from sidecar.gate.identity import Principal, principal_as
 from sidecar.gate.lookup import Call, Reply
+from sidecar.gate.obligation import KeepPrivate
 from sidecar.gate.own import CONSOLE_PATH
 from sidecar.gate.request import Raw
 from sidecar.gate.routing import WEBSOCKET, Rest, Route, Variable
 from sidecar.gate.verdict import Facts, Forward, Refuse, Refused, Verdict
 from sidecar.pages.permissions import client_code_of, hypothetical_raw
-from sidecar.pages.router import PageRequest, Paths, page, query_of
+from sidecar.pages.router import PageRequest, Paths, form_of, page, query_of
 from sidecar.pages.templates import Pages
 from sidecar.record.line import ConsoleAs
+from sidecar.study.answers import given_answer
 from sidecar.study.batch import GivenPrincipal, decide_all
+from sidecar.study.recording import RecordingPDP
 from sidecar.wire import strict_json
 
 # a path that was typed is asked for at once; without scripts there are buttons
@@ -43,25 +45,17 @@ _POLICY = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{_
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
 
 
-@dataclass
-class Recorder:
+class Recorder(RecordingPDP):
     """A PDP and hooks that remember what was asked and answered."""
 
-    pdp: PDP
-    hooks: Lookups
-    question: Question | None = None
-    answer: PdpAnswer | None = None
-    calls: list[Call] | None = None
-
-    async def check(self, question: Question) -> PdpAnswer:
-        """Pass the question on."""
-        self.question = question
-        self.answer = await self.pdp.check(question)
-        return self.answer
+    def __init__(self, pdp: PDP, hooks: Lookups) -> None:
+        super().__init__(pdp)
+        self.hooks = hooks
+        self.calls: list[Call] = []
 
     async def ask(self, call: Call) -> Reply:
         """Pass the call on."""
-        self.calls = [*(self.calls or []), call]
+        self.calls.append(call)
         return await self.hooks.ask(call)
 
 
@@ -104,12 +98,22 @@ class Console:
 
     def paths(self) -> Paths:
         """The own path that this answers."""
-        return {CONSOLE_PATH: {"GET": self.show}}
+        return {CONSOLE_PATH: {"GET": self.show, "POST": self.judge}}
 
     async def show(self, asked: PageRequest) -> Answer:
         """GET console. Raises Refused where nobody has come, or somebody asks as another who may not."""
         identified = await self._door.gate.identify(asked.request, asked.rules)
-        query = query_of(asked)
+        return await self._shown(identified, query_of(asked), asked)
+
+    async def judge(self, asked: PageRequest) -> Answer:
+        """POST console: the same, with an answer of the app whose items are judged. It is for admins: who makes up
+        items learns what the policy says of any. Raises Refused."""
+        identified = await self._door.gate.identify(asked.request, asked.rules)
+        if not self._is_admin(identified.principal):
+            raise Refused(Code.DENIED_BY_POLICY, "judging an answer is for the role of SIDECAR_CONSOLE_ADMIN")
+        return await self._shown(identified, form_of(asked), asked)
+
+    async def _shown(self, identified: Identified, query: Mapping[str, str], asked: PageRequest) -> Answer:
         principal, admin = self._principal(identified, query, asked), self._is_admin(identified.principal)
         body = self._pages.render(
             "console.html", me=identified.principal, session=self._session(identified, asked.now), principal=principal,
@@ -198,14 +202,23 @@ class Console:
             return body
 
         verdict = await gate.decide(raw, read_body)
-        return _whole_way(verdict, recorder) if admin or isinstance(verdict, Forward) else _refusal_alone(verdict)
+        if not admin and not isinstance(verdict, Forward):
+            return _refusal_alone(verdict)
+        told = _whole_way(verdict, recorder)
+        if admin and isinstance(verdict, Forward):
+            told["judges"] = any(not isinstance(each, KeepPrivate) for each in verdict.obligations)
+            answer = query.get("answer", "").strip().encode("utf-8")
+            told["given"] = await given_answer(verdict, answer, recorder) if answer else None
+        return told
 
 
 def _refusal_alone(verdict: Verdict) -> dict[str, Any]:
     """Return what the answer to the request itself would tell, in the words of the template."""
     facts = Facts(verdict.facts.request_id, verdict.facts.method, verdict.facts.path)
     hidden = dict.fromkeys(("detail", "attributes", "question", "answer", "policy"), "")
-    return _verdict(verdict) | hidden | {"facts": facts, "calls": [], "derived_roles": [], "whole": False}
+    return (
+        _verdict(verdict) | hidden | {"facts": facts, "calls": [], "derived_roles": [], "whole": False, "judges": False}
+    )
 
 
 def _verdict(verdict: Verdict) -> dict[str, Any]:
@@ -224,8 +237,10 @@ def _whole_way(verdict: Verdict, recorder: Recorder) -> dict[str, Any]:
         | truth
         | {
             "whole": True,
+            "judges": False,
+            "given": None,
             "facts": verdict.facts,
-            "calls": [call.lookup.inquiry.shown(call.question) for call in recorder.calls or []],
+            "calls": [call.lookup.inquiry.shown(call.question) for call in recorder.calls],
             "attributes": _pretty(_attributes(question)) if question is not None else "",
             "question": _pretty(question_json(question)) if question is not None else "",
             "answer": _pretty(answer_json(answer)) if answer is not None else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -15,6 +16,7 @@ from sidecar.demo.processes import Process, status_of
 from tests.browser.test_console import chips
 from tests.stack import ROOT, free_port
 
+CONTACTS = ROOT / "sidecar/demo/contacts.json"
 pytestmark = pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 
 
@@ -83,6 +85,12 @@ def test_a_user_and_an_admin_see_what_each_may_do(page: Page, demo: str) -> None
     assert verdict.startswith("✓ Allowed")
     assert {actions[name] for name in ("read", "update", "delete")} == {"yes"}
     assert contacts(page, url) == {1: True, 2: True, 3: True, 4: True}
+    # what alice would get of it, item by item
+    page.goto(url.partition("?")[0] + "?method=GET&path=/contacts&as=alice&roles=user")
+    page.get_by_label("An answer of the app").fill(json.dumps(json.loads(CONTACTS.read_text())["contacts"]))
+    page.get_by_role("button", name="Judge this answer").click()
+    assert page.locator("#given").inner_text() == "3 of 4 items are shown, 1 without fields"
+    assert page.locator("#items tbody tr").all_inner_texts()[3].split()[:3] == ["4", "✗", "dropped"]
     page.goto(url)
     page.get_by_role("button", name="Sign out").click()
     assert page.get_by_role("heading").inner_text() == "You are signed out"

@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.parse import urlencode
 
 import pytest
 from cerbos.request.v1.request_pb2 import CheckResourcesRequest
@@ -17,7 +18,7 @@ from sidecar.gate.identity import Principal
 from sidecar.pages.console import question_json
 from sidecar.pdp.cerbos_messages import entries_of, message_of, principal_of
 from tests.browser.conftest import ROUTES, environ_of
-from tests.stack import ROOT, Recorder, Sidecar, Web, running_sidecar
+from tests.stack import ROOT, Got, Recorder, Sidecar, Web, running_sidecar
 
 QUESTION = Question(
     "r1", Principal("a", ("user",), {"n": 1.5, "l": ["x", True, None]}, "i", 0.0, {}),
@@ -111,6 +112,60 @@ def test_an_admin_is_told_the_truth_of_another(looking: Sidecar, cognito: LocalC
     assert "denied_by_policy" in others
     assert "no such thing" in nobodys
     assert "resource_missing" in nobodys or "resource_hidden" in nobodys
+
+
+LIST = """\
+version: 1
+principal: {id: username, roles: "cognito:groups"}
+routes:
+  - path: /contacts
+    resource: contact
+    query: []
+    actions: {GET: list}
+    items: {at: "@", id: id, attributes: {owner: owner_id, visibility: visibility}, fields: {phone: view_phone}}
+"""
+CONTACTS = [
+    {"id": 1, "owner_id": "alice", "visibility": "private", "phone": "1"},
+    {"id": 2, "owner_id": "bob", "visibility": "team", "phone": "2"},
+    {"id": 3, "owner_id": "bob", "visibility": "private", "phone": "3"},
+]
+
+
+@pytest.fixture(scope="module")
+def listing(cognito: LocalCognito, app: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    folder, environ = tmp_path_factory.mktemp("listing"), environ_of(cognito, SIDECAR_CONSOLE_ADMIN="admin")
+    with running_sidecar(folder, LIST, ROOT / "policies", f"http://127.0.0.1:{app.port}", environ) as running:
+        yield running
+
+
+def judged(sidecar: Sidecar, token: str, answer: str) -> Got:
+    fields = {"as": "alice", "roles": "user", "method": "GET", "path": "/contacts", "answer": answer}
+    body, kind = urlencode(fields).encode(), "application/x-www-form-urlencoded"
+    return sidecar.request("POST", "/_sidecar/console", token, body, content_type=kind)
+
+
+def test_an_admin_judges_an_answer_item_by_item(listing: Sidecar, cognito: LocalCognito, app: Recorder) -> None:
+    before = len(app.seen)
+    admin = cognito.token("admin")
+    page = judged(listing, admin, json.dumps(CONTACTS)).body.decode()
+    assert "2 of 3 items are shown, 1 without fields" in page
+    rows = re.findall(r"<tr><td><code>(\d)</code>.*?(kept|dropped)</span></td><td>(\w*)</td>", page)
+    assert rows == [("1", "kept", ""), ("2", "kept", "phone"), ("3", "dropped", "")]
+    broken = judged(listing, admin, '[{"id": 1}]').body.decode()
+    assert "items_unreadable" in broken
+    assert "attributes.owner: found nothing" in broken
+    assert len(app.seen) == before
+
+
+def test_nobody_else_may_judge_items_that_they_make_up(listing: Sidecar, cognito: LocalCognito) -> None:
+    got = judged(listing, cognito.token("alice"), json.dumps(CONTACTS))
+    assert (got.status, got.code) == (403, "denied_by_policy")
+    page = listing.get("/_sidecar/console?method=GET&path=/contacts", cognito.token("alice")).body.decode()
+    assert "Judge this answer" not in page
+    assert (
+        "Judge this answer"
+        in listing.get("/_sidecar/console?method=GET&path=/contacts", cognito.token("admin")).body.decode()
+    )
 
 
 def test_nobody_who_is_not_signed_in_sees_it(sidecar: Sidecar) -> None:
