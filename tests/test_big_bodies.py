@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import socket
 import threading
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 
 from tests.conftest import Stack, policies
 from tests.faults.fakes import Scripted, more
-from tests.stack import Recorder, Seen, Sidecar, running_sidecar
+from tests.stack import Recorder, Seen, Sidecar, reply, running_sidecar
 
 pytestmark = pytest.mark.alone
 
@@ -26,14 +27,15 @@ class Peak:
         self._status = Path(f"/proc/{pid}/status")
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._watch)
-        self.before = self.most = self._now()
+        self.before = self.most = self.now()
 
-    def _now(self) -> float:
+    def now(self) -> float:
+        """MiB of this moment."""
         return int(self._status.read_text().partition("VmRSS:")[2].split()[0]) / 1024
 
     def _watch(self) -> None:
         while not self._stop.wait(0.01):
-            self.most = max(self.most, self._now())
+            self.most = max(self.most, self.now())
 
     def __enter__(self) -> Peak:
         self._thread.start()
@@ -98,3 +100,26 @@ def test_an_upload_of_1_gib(stack: Stack, tmp_path: Path) -> None:
     assert answer.startswith(b"HTTP/1.1 200")
     assert arrived == [GIB]
     assert peak.most - peak.before < 30
+
+
+LIST = """\
+version: 1
+routes:
+  - {path: /list, resource: contact, actions: {GET: list}, items: {at: "@", id: id, attributes: {owner: owner_id}}}
+"""
+
+
+def test_a_list_of_10_mib_takes_40_and_gives_it_back(stack: Stack, tmp_path: Path) -> None:
+    rows = [{"id": at, "owner_id": "somebody", "notes": "x" * 10_400} for at in range(1000)]
+    body, token = json.dumps(rows).encode(), stack.tokens["admin"]
+    assert 10_000_000 < len(body) < 10 * 1024 * 1024
+    upstream = f"http://127.0.0.1:{stack.upstream.port}"
+    with running_sidecar(tmp_path / "list", LIST, policies(), upstream, stack.environ) as sidecar:
+        stack.upstream.answer = reply(200, b"[]", "Content-Type: application/json")
+        assert sidecar.get("/list", token).status == 200
+        stack.upstream.answer = reply(200, body, "Content-Type: application/json")
+        with Peak(sidecar.pid) as peak:
+            assert sidecar.get("/list", token).body == body
+        after = peak.now()
+    assert peak.most - peak.before < 40
+    assert after - peak.before < 15

@@ -10,7 +10,19 @@ from bench import report
 from bench.goals import GOALS, judge, measured
 from bench.run import SHOTS
 
-KEYS = ("download", "download nginx", "upload", "upload nginx", "growth", "resident", "soak", "ready")
+KEYS = (
+    "download",
+    "download nginx",
+    "upload",
+    "upload nginx",
+    "growth",
+    "resident",
+    "soak",
+    "ready",
+    "list.cpu",
+    "list.growth",
+    "list.kept",
+)
 
 
 def a_round(rate: float) -> dict[str, float]:

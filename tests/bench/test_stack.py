@@ -62,4 +62,4 @@ def test_no_value_is_left_open(tmp_path: Path) -> None:
 
 
 def test_the_sidecar_takes_its_routes() -> None:
-    assert len(read_routes(ROUTES.format(app=1, more=""), "routes.yaml", {}).table.routes) == 7
+    assert len(read_routes(ROUTES.format(app=1, more=""), "routes.yaml", {}).table.routes) == 9
