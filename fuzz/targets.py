@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from sidecar.doors.ext_authz import read_question
+from sidecar.gate.expressions import searcher
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
+from sidecar.gate.lookup import Attribute
+from sidecar.gate.obligation import AnswerItem, HeldAnswer
 from sidecar.gate.query import admitted, query_value, rule_of, taken_for, with_values
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.target import read_target
 from sidecar.gate.verdict import Refused
+from sidecar.release.fields import FieldRule
+from sidecar.release.items import ItemsRule
 from sidecar.wire import strict_json
 from sidecar.wire.grammar import Header
 from sidecar.wire.hpack import DEFAULT_TABLE, BlockReader
@@ -224,7 +229,43 @@ def blocks(data: bytes) -> None:
     assert {type(part) for block in fields for field in block for part in field} <= {bytes}
 
 
+LIST = ItemsRule(
+    ("data",), searcher("id"), "thing", "read", {"owner": Attribute(searcher("owner"))}, frozenset(["owner"]),
+    (FieldRule(("secret",), "see"), FieldRule(("in", "secret"), "see", b"0")), totals=(("total",),),
+)  # fmt: skip
+
+
+async def _judge(items: Sequence[AnswerItem]) -> list[frozenset[str]]:
+    """Let the owner "me" read, and nobody see a secret."""
+    return [frozenset(["read"] if item.attributes.get("owner") == "me" else []) for item in items]
+
+
+def items(data: bytes) -> None:
+    """An app's answer: what is released is JSON with those items alone that may be read, in order, no secret in them,
+    and with everything else as it came; or nothing is."""
+    held = HeldAnswer(200, [(b"content-type", b"application/json")], data)
+    try:
+        reduced = asyncio.run(LIST.reduce(held, _judge, frozenset()))
+    except Refused:
+        return
+    before, after = strict_json.loads(data), strict_json.loads(reduced.answer.body or b"")
+    kept = [_without_secrets(item) for item in before["data"] if item.get("owner") == "me"]
+    seen, total = len(before["data"]), before.get("total")
+    assert (reduced.counts["seen"], reduced.counts["kept"]) == (seen, len(kept))
+    expected = {name: value for name, value in before.items() if name != "total"} | {"data": kept}
+    if type(total) is int and total == seen:
+        expected["total"] = len(kept)
+    assert repr(after) == repr({name: expected[name] for name in before if name in expected})
+
+
+def _without_secrets(item: dict[str, Any]) -> dict[str, Any]:
+    shown = {name: value for name, value in item.items() if name != "secret"}
+    if isinstance(shown.get("in"), dict) and "secret" in shown["in"]:
+        shown["in"] = {**shown["in"], "secret": 0}
+    return shown
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "target": target, "request": request, "token": token, "answer": answer, "document": document, "query": query,
-    "question": question, "blocks": blocks,
+    "question": question, "blocks": blocks, "items": items,
 }  # fmt: skip
