@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +12,14 @@ from typing import Any
 
 import pytest
 
+from tests.deploy.changes import PARTS, untouched
 from tests.stack import ROOT
+
+_BASE = untouched(ROOT, os.environ, (*PARTS, "scripts/sbom.py"))
+pytestmark = pytest.mark.skipif(
+    bool(_BASE),
+    reason=f"nothing of the images changed since {_BASE[:9]}; they are tried in CI, and by: make test DEPLOY=1",
+)
 
 
 @pytest.fixture(scope="module")
