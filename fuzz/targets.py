@@ -7,15 +7,26 @@ from collections.abc import Callable, Sequence
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
+from cerbos.engine.v1.engine_pb2 import PlanResourcesFilter
+from google.protobuf.message import DecodeError
+
 from sidecar.doors.ext_authz import read_question
 from sidecar.gate.expressions import searcher
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute
+from sidecar.gate.narrowing import Push, PushedAttribute
 from sidecar.gate.obligation import AnswerItem, HeldAnswer
 from sidecar.gate.query import admitted, query_value, rule_of, taken_for, with_values
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.target import read_target
+from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
+from sidecar.pdp.cerbos_plan import read_node
+from sidecar.plans.dialects import DIALECTS
+from sidecar.plans.filter import NOTHING
+from sidecar.plans.narrow import names_of
+from sidecar.plans.plan import Conditional
+from sidecar.plans.translate import filter_of
 from sidecar.release.fields import FieldRule
 from sidecar.release.items import ItemsRule
 from sidecar.wire import strict_json
@@ -265,7 +276,30 @@ def _without_secrets(item: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
+def plan(data: bytes) -> None:
+    """A plan of any form becomes a filter, and each dialect says it so that its values are no syntax: the query has the
+    client's parameters, and beside them the dialect's alone."""
+    try:
+        message = PlanResourcesFilter.Expression.Operand.FromString(data)
+    except DecodeError:
+        return
+    names = names_of(
+        Push("", "id", {name: PushedAttribute(name, kind, kind is not None) for name, kind in _FIELDS.items()})
+    )
+    whole = filter_of(Conditional(read_node(message)), names)
+    if whole == NOTHING:
+        return
+    for dialect in DIALECTS.values():
+        said = dialect.narrow(whole, frozenset(("page",)))
+        read_back = parse_qsl(with_values(b"page=2", said.parameters).decode("ascii"), keep_blank_values=True)
+        assert read_back == [("page", "2"), *said.parameters]
+        for _, value in said.headers:
+            assert all(0x20 <= byte < 0x7F for byte in value)
+
+
+_FIELDS = {"owner": Type.STRING, "n": Type.INT, "ok": Type.BOOL, "note": None}
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "target": target, "request": request, "token": token, "answer": answer, "document": document, "query": query,
-    "question": question, "blocks": blocks, "items": items,
+    "question": question, "blocks": blocks, "items": items, "plan": plan,
 }  # fmt: skip

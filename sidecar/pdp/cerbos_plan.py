@@ -64,9 +64,14 @@ def plan_of(question: ListQuestion, message: PlanResourcesResponse) -> Plan:
         case PlanResourcesFilter.KIND_ALWAYS_DENIED:
             return Always.DENIED
         case PlanResourcesFilter.KIND_CONDITIONAL:
-            return Conditional(_Reader().node(message.filter.condition, 0))
+            return Conditional(read_node(message.filter.condition))
         case _:
             raise Refused(Code.PDP_MISMATCH, "a plan of no known kind")
+
+
+def read_node(operand: _Operand) -> Node:
+    """Read a condition, as far as its bounds reach."""
+    return _Reader().node(operand, 0)
 
 
 class _Reader:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
+from sidecar.gate.identity import Principal
 from sidecar.gate.narrowing import ListQuestion, Narrowed, Push
+from sidecar.gate.trace import Header
 from sidecar.plans.dialect import asked_names
 from sidecar.plans.dialects import DIALECTS
 from sidecar.plans.filter import NOTHING, Exactness, Field
@@ -25,6 +27,8 @@ class Trust(NamedTuple):
     allowed: bool = False
 
 
+SignFilter = Callable[[Principal, bytes], bytes]
+"""Port: signs a filter for a list of a principal's."""
 Trusted = Callable[[ListQuestion], Awaitable[Trust]]
 """Port: tells how far the plan of a question may be trusted."""
 
@@ -32,9 +36,10 @@ Trusted = Callable[[ListQuestion], Awaitable[Trust]]
 class Narrowing:
     """The gate's port `Plans`."""
 
-    def __init__(self, ask: AskPlan, trusted: Trusted) -> None:
+    def __init__(self, ask: AskPlan, trusted: Trusted, sign: SignFilter | None = None) -> None:
         self._ask = ask
         self._trusted = trusted
+        self._sign = sign
 
     async def narrow(self, question: ListQuestion, push: Push, query: bytes) -> Narrowed:
         """Ask for a plan where it can be said to the app. Raises Refused(PDP_*)."""
@@ -46,7 +51,12 @@ class Narrowing:
         if whole == NOTHING:
             return Narrowed(pushed=Exactness.EXACT, nothing=True) if trust.denied else Narrowed()
         said = DIALECTS[push.dialect].narrow(whole, asked)
-        return Narrowed(said.parameters, said.headers, said.exactness)
+        return Narrowed(said.parameters, self._signed(question, said.headers), said.exactness)
+
+    def _signed(self, question: ListQuestion, headers: tuple[Header, ...]) -> tuple[Header, ...]:
+        if self._sign is None:
+            return headers
+        return tuple((name, self._sign(question.principal, value)) for name, value in headers)
 
     async def all_allowed(self, question: ListQuestion) -> bool:
         """Tell whether a check allows the action on every resource of the kind. Raises Refused(PDP_*)."""

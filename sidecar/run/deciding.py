@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from sidecar.config.routes.file import RoutesError, RoutesFile, read_routes
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood
-from sidecar.gate.gate import Gate, Rules, Sign
+from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.hook import Hook
-from sidecar.gate.identity import Tokens
+from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.narrowing import Plans
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access
@@ -39,6 +39,7 @@ from sidecar.trust.jwks import KeyStore
 if TYPE_CHECKING:
     from sidecar.pdp.authzen import AuthZen
     from sidecar.run.sign_in import Browser
+    from sidecar.trust.assertion import Assertions
 
 wall_clock = time.time  # noqa: TID251 - here the clock enters; everything below takes it as an argument
 
@@ -74,20 +75,25 @@ class Deciding:
     alb_keys: AlbKeys
     faults: FaultLog
 
-    def gate(self, *, sign: Sign | None = None) -> Gate:
-        """Make the gate, in the mode of the settings. `sign` makes the assertions of its permits."""
+    def gate(self, assertions: Assertions | None = None) -> Gate:
+        """Make the gate, in the mode of the settings. `assertions` signs what its permits tell the app."""
+        sign = assertions.sign if assertions is not None else None
         return Gate(
             self.configured.rules(self.reading), self.hooks, self.pdp, now=wall_clock, timer=time.perf_counter,
-            sign=sign, shadow=self.settings.mode == "shadow", sources=self._sources(), plans=self._plans(),
+            sign=sign, shadow=self.settings.mode == "shadow", sources=self._sources(), plans=self._plans(assertions),
         )  # fmt: skip
 
-    def _plans(self) -> Plans | None:
+    def _plans(self, assertions: Assertions | None) -> Plans | None:
         """Make what asks for plans; None where the PDP has none."""
         if not isinstance(self.pdp, Cerbos):
             return None
         state = self.policies.state if self.policies is not None else None
         strict = self.embedded is None or self.settings.cerbos_strict == "on"
-        return narrowing(self.pdp, self.embedded, state, Path(self.settings.policies), strict=strict)
+
+        def sign(principal: Principal, text: bytes) -> bytes:
+            return assertions.sign_filter(principal, text, wall_clock()) if assertions is not None else text
+
+        return narrowing(self.pdp, self.embedded, state, Path(self.settings.policies), strict=strict, sign=sign)
 
     def _sources(self) -> tuple[TokenSource, ...]:
         """Where a request's token may be but for Authorization: our own session before the load balancer's."""

@@ -150,7 +150,7 @@ class Sidecar:
         )  # fmt: skip
         if deciding.policies is not None:
             self.journal.policies = deciding.policies.state
-        self.gate = deciding.gate(sign=parts.assertions.sign if parts.assertions is not None else None)
+        self.gate = deciding.gate(parts.assertions)
         door = door_of(deciding, self.gate, parts, self.journal, begin)
         self.traffic = traffic(deciding, parts, door)
         self.ext_authz = self._ext_authz(parts.ext_authz, door) if parts.ext_authz is not None else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import Any
 
 import jwt
@@ -41,13 +42,25 @@ class Assertions:
         if made is not None and now < made[0] and made[1] <= principal.expires:
             return made[2]
         expires = min(now + LIFE, principal.expires)
-        claims = {
-            "iss": ISSUER, "aud": self._audience, "sub": principal.id, "roles": list(principal.roles),
-            "idp": principal.issuer, "iat": int(now), "exp": int(expires),
-        }  # fmt: skip
-        token = jwt.encode(claims, self._key, "ES256", {"kid": self._kid}).encode("ascii")
+        token = self._signed(principal, now, roles=list(principal.roles), idp=principal.issuer)
         self._made.put(key, (min(now + LIFE / 2, expires), int(expires), token))
         return token
+
+    def sign_filter(self, principal: Principal, text: bytes, now: float) -> bytes:
+        """A filter (JSON) for a list of a principal's, as `filter` beside `iss, aud, sub, iat, exp`."""
+        return self._signed(principal, now, filter=json.loads(text))
+
+    def _signed(self, principal: Principal, now: float, **more: Any) -> bytes:
+        expires = min(now + LIFE, principal.expires)
+        claims = {
+            "iss": ISSUER,
+            "aud": self._audience,
+            "sub": principal.id,
+            **more,
+            "iat": int(now),
+            "exp": int(expires),
+        }
+        return jwt.encode(claims, self._key, "ES256", {"kid": self._kid}).encode("ascii")
 
 
 def load_key(source: str) -> ec.EllipticCurvePrivateKey:

@@ -75,6 +75,20 @@ async def test_a_plan_that_is_not_trusted_is_not_asked_for() -> None:
     assert await narrowed(Code.PDP_TIMEOUT, trust=warrants(Trust())) == NOTHING_PUSHED
 
 
+async def test_a_filter_in_a_header_is_signed_where_there_is_a_key() -> None:
+    push = PUSH._replace(dialect="header")
+
+    async def ask(question: ListQuestion) -> Plan:
+        return Conditional(OWNED)
+
+    plain = await Narrowing(ask, trusted).narrow(QUESTION, push, b"")
+    text = b'{"field":"owner_id","is":"eq","value":"alice"}'
+    assert plain == Narrowed((), ((b"x-auth-filter", text),), "exact")
+    signing = Narrowing(ask, trusted, lambda principal, value: principal.id.encode() + b" signs " + value)
+    assert (await signing.narrow(QUESTION, push, b"")).headers == ((b"x-auth-filter", b"alice signs " + text),)
+    assert (await Narrowing(ask, trusted, lambda *_: b"").narrow(QUESTION, PUSH, b"")).headers == ()
+
+
 async def test_that_everything_is_denied_is_believed_or_not() -> None:
     assert await narrowed(Always.DENIED, trust=warrants(Trust(conditions=True))) == NOTHING_PUSHED
     assert (await narrowed(Conditional(OWNED), trust=warrants(Trust(conditions=True)))).pushed == "exact"

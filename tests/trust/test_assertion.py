@@ -94,3 +94,12 @@ def test_a_key_with_a_pass_phrase_or_of_an_unknown_curve_is_told(tmp_path: Path)
     (tmp_path / "odd.pem").write_text(f"-----BEGIN PRIVATE KEY-----\n{text}\n-----END PRIVATE KEY-----\n")
     with pytest.raises(ValueError, match=r"found another key in .*, expected a P-256 private key"):
         load_key(str(tmp_path / "odd.pem"))
+
+
+def test_a_filter_is_signed_for_one_principal() -> None:
+    assertions = Assertions(load_key("ephemeral"), "http://app")
+    token = assertions.sign_filter(ALICE._replace(expires=NOW + 10), b'{"field":"owner","is":"eq","value":"a"}', NOW)
+    assert decoded(assertions, token) == {
+        "iss": ISSUER, "aud": "http://app", "sub": "alice", "filter": {"field": "owner", "is": "eq", "value": "a"},
+        "iat": int(NOW), "exp": int(NOW) + 10,
+    }  # fmt: skip
