@@ -11,7 +11,7 @@ from pathlib import Path
 from sidecar.cli import parser
 from sidecar.config.routes import grammar
 from sidecar.config.setting_table import GROUPS, SETTINGS, Setting
-from sidecar.config.shapes import ListOf, MapOf, Record, Shape, Short
+from sidecar.config.shapes import ListOf, MapOf, Record, Shape, Short, TextOr
 from sidecar.demo.run import parser as demo_parser
 from sidecar.doors.answer import status_of
 from sidecar.gate.codes import Code, Ground, Kind
@@ -105,6 +105,8 @@ def _nested(shape: Shape, name: str) -> list[str]:
         return _rows(shape, f"{name}.")
     if isinstance(shape, Short):
         return _rows(shape.record, f"{name}.")
+    if isinstance(shape, TextOr):
+        return _nested(shape.other, name)
     if isinstance(shape, ListOf):
         return _nested(shape.item, f"{name}[]")
     if isinstance(shape, MapOf):
@@ -226,6 +228,9 @@ have a body; on the route it is an error for every method without one.
 Only attributes may be optional, and only if the reference is the whole value. A name in another spelling, a name that occurs twice, and
 null don't count as absent: the sidecar judges them as strictly as ever. In a body, `?` works only with names that dots separate.
 [References](references.md) explains each with an example.
+
+**`lookup`** names a lookup, or reads the app's own answer: `{from: answer, attributes: {owner: owner_id}}`. Then the app answers a GET first, and
+the sidecar releases its answer or not ([decide without a hook](../guides/without-a-hook.md)).
 
 **`each`** is for a request about many resources, in place of `id` and `lookup`: `at` finds the list, and each element is decided by itself, with its
 own `id`, `attributes` and `lookup`. All must be allowed. The route's `attributes` and `scope` are those of each element, too. Where an element and

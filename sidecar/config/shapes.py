@@ -187,6 +187,19 @@ class WordOr(NamedTuple):
         return {"anyOf": [{"enum": [self.word]}, self.other.schema()]}
 
 
+class TextOr(NamedTuple):
+    """A text, or another shape, which is no text."""
+
+    text: Text
+    other: Shape
+
+    def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
+        return (self.text if isinstance(node, yaml.ScalarNode) else self.other).read(node, path, reader)
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [self.text.schema(), self.other.schema()]}
+
+
 class MapOf(NamedTuple):
     """Free names, all with one shape of value. Values are kept with their marks in `Entry`."""
 

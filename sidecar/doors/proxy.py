@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import aclosing
+from typing import NamedTuple
 
 from sidecar.doors.answer import Answer, status_of
 from sidecar.doors.door import Door, Receive, Visit
@@ -12,7 +13,7 @@ from sidecar.doors.lines import judged
 from sidecar.doors.refusal import Send, send_whole
 from sidecar.gate.codes import Code, Dependency
 from sidecar.gate.cors import ANSWER_HEADERS
-from sidecar.gate.obligation import HeldAnswer, ReduceLines, most_held, need_body
+from sidecar.gate.obligation import HeldAnswer, ReduceLines, most_held, need_body, undecided
 from sidecar.gate.settle import Released, settle, settle_whole
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.net.connection import Fault, Response
@@ -133,7 +134,7 @@ class Proxy:
             else:
                 settled = Released(response.status, headers)
             if isinstance(settled, Refuse):
-                status, fault, detail = status_of(settled.code), settled.code, settled.detail
+                status, fault, detail = status_of(settled.client_code), settled.code, settled.detail
             else:
                 status, fault = settled.status, None
         except Fault as error:
@@ -146,11 +147,13 @@ class Proxy:
             raise
         finally:
             # one record whatever happened, a cancelled request included
-            self._door.record(visit, permit, status, fault, detail)
+            verdict = permit if fault is None else _verdict(permit, settled, fault, detail)
+            self._door.record(visit, verdict, status, fault, detail)
             if response is not None and (fault is not None or settled is None):
                 response.close()
         if fault is not None:
-            await send_whole(self._door.refusals.whole(permit, fault, visit.raw), send)
+            told = settled.client_code if isinstance(settled, Refuse) else fault
+            await send_whole(self._door.refusals.whole(permit, told, visit.raw), send)
         elif response is not None and isinstance(settled, Released):
             await self._relay(response, settled, permit, send)
 
@@ -166,7 +169,7 @@ class Proxy:
             if released.lines is not None:
                 await self._relay_lines(response, released._replace(headers=headers), released.lines, permit, send)
                 return
-            if released.body is not None or response.complete:
+            if released.body is not None or (response.complete and not released.before):
                 # the answer to HEAD has the length of the body that GET gets (RFC 9110 section 9.3.2), which the server
                 # of the client leaves out
                 whole = response.whole() if released.body is None else released.body
@@ -175,10 +178,9 @@ class Proxy:
                 await send_whole(Answer(released.status, headers, whole), send)
                 return
             await send({"type": "http.response.start", "status": released.status, "headers": headers})
-            while True:
-                data = await response.read()
-                if not data:
-                    break
+            if released.before:
+                await send({"type": "http.response.body", "body": released.before, "more_body": True})
+            while data := await response.read():
                 await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except ClientGone:
@@ -218,20 +220,41 @@ def with_marks(headers: list[Header], permit: Forward) -> list[Header]:
     return [pair for pair in headers if pair[0] not in ANSWER_HEADERS] + list(permit.reply_headers)
 
 
+def _verdict(permit: Forward, settled: Released | Refuse | None, fault: Code, detail: str) -> Forward | Refuse:
+    """Return the verdict for the log, where there is a fault: a refusal, where nothing was decided before the app was
+    asked."""
+    if undecided(permit.obligations) is None:
+        return permit
+    return settled if isinstance(settled, Refuse) else Refuse(fault, permit.facts, detail)
+
+
 async def _settled_whole(permit: Forward, response: Response, held: HeldAnswer) -> Released | Refuse:
     """Settle what needs all of an answer. Raises Fault."""
-    body = await _hold(response, most_held(permit.obligations))
-    return await settle_whole(permit, held._replace(body=body))
+    held_back = await _hold(response, most_held(permit.obligations))
+    body = None if held_back.rest is not None else held_back.data
+    settled = await settle_whole(permit, held._replace(body=body))
+    if isinstance(settled, Released) and held_back.rest is not None:
+        # shadow mode releases what was too large to be judged
+        return settled._replace(before=held_back.data)
+    return settled
 
 
-async def _hold(response: Response, most: int) -> bytes | None:
-    """All of a body, None where it is larger than may be held. Raises Fault."""
-    if response.length is not None and response.length > most:
-        return None
-    held, size = [], 0
-    while data := await response.read():
-        size += len(data)
-        if size > most:
-            return None
-        held.append(data)
-    return b"".join(held)
+class _HeldBack(NamedTuple):
+    """Bytes of an answer that did not go out yet. `rest` is the answer where there are more of them, None where not."""
+
+    data: bytes
+    rest: Response | None = None
+
+
+async def _hold(response: Response, most: int) -> _HeldBack:
+    """Read a body of at most so many bytes, or its beginning where it is larger. Raises Fault."""
+    held, size = list[bytes](), 0
+    if response.length is None or response.length <= most:
+        while data := await response.read():
+            held.append(data)
+            size += len(data)
+            if size > most:
+                break
+        else:
+            return _HeldBack(b"".join(held))
+    return _HeldBack(b"".join(held), response)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 from sidecar.gate.each import Each
 from sidecar.gate.narrowing import Push
-from sidecar.gate.obligation import AnswerRule
+from sidecar.gate.obligation import AnswerLookup, AnswerRule
 from sidecar.gate.query import QueryRule
 from sidecar.gate.references import ReferenceSource, Template
 
@@ -41,6 +41,10 @@ class Ask:
     push: Push | None = None
     each: Each | None = None
     """Rule for requests about many resources, each with its own id; None where there is one resource."""
+    answer_lookup: AnswerLookup | None = None
+    """Rule by which the decision is made from the app's answer, None where it is made before."""
+    needs_answer: bool = field(init=False)
+    """True if the door has to hold the app's answer."""
     has_optional: bool = field(init=False)
     """True if an attribute may be left out."""
 
@@ -50,6 +54,7 @@ class Ask:
         return tuple(name for name in (self.lookup, self.each.lookup if self.each is not None else "") if name)
 
     def __post_init__(self) -> None:
+        self.needs_answer = self.answer is not None or self.answer_lookup is not None
         templates = [*self.attributes.values(), *([self.id] if self.id is not None else [])]
         references = [reference for template in templates for reference in template.references]
         references += [self.each.at] if self.each is not None else []

@@ -23,7 +23,7 @@ from sidecar.gate.forwarded import client_of
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, masked_code, merged
 from sidecar.gate.narrowing import ListQuestion, Narrowed, Plans, Push
-from sidecar.gate.obligation import AnswerItem, AnswerRule, HeldAnswer, KeepPrivate, Obligation
+from sidecar.gate.obligation import AnswerItem, AnswerLookup, AnswerRule, Decide, HeldAnswer, KeepPrivate, Obligation
 from sidecar.gate.origin import require_own_origin
 from sidecar.gate.own import ASSERTION
 from sidecar.gate.query import admitted, with_values
@@ -257,7 +257,7 @@ class Gate:
                 return preflight
         ask = ask_of(route, request)
         facts.action = ask.action
-        if ask.answer is not None and not raw.holds_answer:
+        if ask.needs_answer and not raw.holds_answer:
             raise Refused(
                 Code.PROXY_UNABLE, "the app's whole answer, which does not come through the door of this request"
             )
@@ -285,6 +285,8 @@ class Gate:
             await self._ask_each(evaluation, found)
             return self._permit(evaluation, request, _BY_POLICY)
         resource = await self._resource(evaluation, request, match, ask, read_body)
+        if ask.answer_lookup is not None:
+            return self._permit_undecided(evaluation, request, resource, ask.answer_lookup)
         evaluation.marks.append(("decision", self._timer()))
         if ask.answer is not None and not self._shadow:
             return await self._permit_reduced(evaluation, request, resource, ask, ask.answer)
@@ -440,6 +442,33 @@ class Gate:
         return self._permit(
             evaluation, request, _BY_POLICY, (demand,), given=rule.nothing if narrowed.nothing else None
         )
+
+    def _permit_undecided(
+        self, evaluation: _Evaluation, request: Request, resource: Resource, rule: AnswerLookup
+    ) -> Forward:
+        """Permit a request that changes nothing, and demand that the decision be made from the app's answer."""
+        facts, principal = evaluation.facts, evaluation.principal
+        assert principal is not None  # noqa: S101 - for the type checker
+        more = tuple(action for action in rule.asks if action != resource.action)
+        # where the app has no value for one of its attributes, what the request says does not stand in for it
+        said = {name: value for name, value in resource.attributes.items() if name not in rule.names}
+
+        async def conclude(attributes: Mapping[str, Any]) -> frozenset[str]:
+            since = self._timer()
+            asked = resource._replace(attributes={**said, **attributes}, more_actions=more)
+            question = self._question(facts, principal, (asked,))
+            answer = await self._pdp.check(question)
+            _tell(facts, resource.action, answer)
+            facts.stages["decision"] = self._timer() - since
+            (allowed,) = granted(question, answer)
+            if resource.action not in allowed:
+                raise Refused(Code.DENIED_BY_POLICY)
+            return allowed
+
+        if not self._shadow:
+            evaluation.obligations = tuple([_unstored(obligation) for obligation in evaluation.obligations])
+        decide = Decide(rule, resource.id, conclude, self._shadow)
+        return self._permit(evaluation, without_conditions(request), _BY_POLICY, (decide,))
 
     async def _require_open(self, question: Question, fields: Sequence[tuple[str, str]], scope: str) -> None:
         """See that a query searches and sorts by no field that its sender may not see on every item: the order of what

@@ -123,7 +123,49 @@ class ReduceLines:
     needs_body: ClassVar[bool] = False
 
 
-Obligation = KeepPrivate | Reduce | ReduceLines
+class AnswerLookup(Protocol):
+    """Rule that reads what the resource is like out of the app's answer, of `max_size` bytes at most.
+
+    `names` are the attributes that it may find, and `asks` the actions that are asked beside the route's. `missing` is
+    the treatment of a resource that the app does not have, as of a lookup.
+    """
+
+    @property
+    def names(self) -> frozenset[str]: ...
+
+    @property
+    def asks(self) -> tuple[str, ...]: ...
+
+    @property
+    def missing(self) -> str: ...
+
+    @property
+    def max_size(self) -> int: ...
+
+    def read(self, held: HeldAnswer, resource_id: str) -> Mapping[str, Any]:
+        """Read the attributes. Raises Refused: then there is no decision."""
+
+    def reduce(self, held: HeldAnswer, granted: frozenset[str]) -> Reduced:
+        """Leave in an answer only what its principal may see. Raises Refused: then nothing of it is released."""
+
+
+Conclude = Callable[[Mapping[str, Any]], Awaitable[frozenset[str]]]
+"""Makes the decision: attributes -> the actions that are allowed, the route's among them. Raises Refused."""
+
+
+@dataclass(frozen=True, slots=True)
+class Decide:
+    """The decision is made from the app's answer, and nothing of it goes out before. In shadow mode it goes out
+    whatever the decision is."""
+
+    rule: AnswerLookup
+    resource_id: str
+    conclude: Conclude
+    shadow: bool = False
+    needs_body: ClassVar[bool] = True
+
+
+Obligation = KeepPrivate | Reduce | ReduceLines | Decide
 """All obligations, a closed union: one that `settle` does not know does not type-check."""
 
 
@@ -137,4 +179,9 @@ def need_body(obligations: Sequence[Obligation]) -> bool:
 
 def most_held(obligations: Sequence[Obligation]) -> int:
     """Return the bytes of an answer that may be held for these obligations, of which one needs its body."""
-    return min(obligation.rule.max_size for obligation in obligations if isinstance(obligation, Reduce))
+    return min(obligation.rule.max_size for obligation in obligations if isinstance(obligation, Reduce | Decide))
+
+
+def undecided(obligations: Sequence[Obligation]) -> Decide | None:
+    """Return the obligation by which the decision is made from the app's answer, None where it is made already."""
+    return next((obligation for obligation in obligations if isinstance(obligation, Decide)), None)

@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import NamedTuple, assert_never
 
 from sidecar.gate.codes import Code
-from sidecar.gate.obligation import HeldAnswer, KeepPrivate, Reduce, ReduceLines
+from sidecar.gate.lookup import Missing, masked_code
+from sidecar.gate.obligation import Decide, HeldAnswer, KeepPrivate, Reduce, ReduceLines, undecided
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.wire.caching import keep_private
 from sidecar.wire.grammar import Header
@@ -17,12 +18,13 @@ from sidecar.wire.grammar import Header
 
 class Released(NamedTuple):
     """Answer released to the client. `body` is None where the app's own goes out as it comes, but for `lines`, where
-    each is judged."""
+    each is judged. `before` are bytes of it that a door has read already."""
 
     status: int
     headers: list[Header]
     body: bytes | None = None
     lines: ReduceLines | None = None
+    before: bytes = b""
 
 
 def settle(permit: Forward, held: HeldAnswer, *, streams: bool = False) -> Released | Refuse:
@@ -39,7 +41,7 @@ def settle(permit: Forward, held: HeldAnswer, *, streams: bool = False) -> Relea
                 case ReduceLines():
                     head = _require_lines(obligation, streams).rule.begin(held)
                     held, lines = (held, None) if head is None else (head, obligation)
-                case Reduce():
+                case Reduce() | Decide():
                     raise Refused(Code.INTERNAL_ERROR, "an obligation that needs the body, settled over the head")  # noqa: TRY301
                 case _:
                     assert_never(obligation)
@@ -64,6 +66,8 @@ async def settle_whole(permit: Forward, held: HeldAnswer) -> Released | Refuse:
                     held = _private(held, obligation)
                 case Reduce():
                     held = await _reduced(permit, held, obligation)
+                case Decide():
+                    held = await _decided(permit, held, obligation)
                 case ReduceLines():
                     _require_lines(obligation, streams=False)
                 case _:
@@ -85,8 +89,25 @@ async def _reduced(permit: Forward, held: HeldAnswer, obligation: Reduce) -> Hel
     return reduced.answer
 
 
+async def _decided(permit: Forward, held: HeldAnswer, obligation: Decide) -> HeldAnswer:
+    try:
+        allowed = await obligation.conclude(obligation.rule.read(held, obligation.resource_id))
+    except Exception as error:
+        if not obligation.shadow:
+            raise
+        permit.facts.would_refuse = error.code if isinstance(error, Refused) else Code.INTERNAL_ERROR
+        return held
+    if obligation.shadow:
+        return held
+    reduced = obligation.rule.reduce(held, allowed)
+    permit.facts.items = reduced.counts or None
+    return reduced.answer
+
+
 def _refusal(permit: Forward, error: Exception) -> Refuse:
-    code, detail = Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}"
+    code, detail, told = Code.INTERNAL_ERROR, f"{type(error).__name__}: {error}", None
     if isinstance(error, Refused):
+        open_ = undecided(permit.obligations)
         code, detail = error.code, error.detail
-    return Refuse(code, permit.facts, detail, (), permit.reply_headers, permit.cookies)
+        told = masked_code(error, Missing(open_.rule.missing)) if open_ is not None else None
+    return Refuse(code, permit.facts, detail, (), permit.reply_headers, permit.cookies, told)

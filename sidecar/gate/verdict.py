@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.obligation import HeldAnswer, Obligation
+from sidecar.gate.obligation import HeldAnswer, Obligation, undecided
 from sidecar.gate.trace import Trace
 
 
@@ -64,6 +64,8 @@ class Facts:
     """Where requests are traced, the trace of this one."""
     items: Mapping[str, int | str] | None = None
     """Where the app's answer was reduced, the numbers of what was done."""
+    would_refuse: Code | None = None
+    """In shadow mode, the code of a refusal that was found after the permit."""
     each: EachAsked | None = None
     """Resources of a request about many."""
 
@@ -131,6 +133,15 @@ class Refuse:
         if each is None or not each.denied:
             return {}
         return {"each": {"asked": len(each.ids), "denied": len(each.denied)}}
+
+
+def unheld(verdict: Forward | Refuse | Preflight) -> Forward | Refuse | Preflight:
+    """The verdict for one who does not ask the app: a refusal, where the decision is made from the app's answer."""
+    if not isinstance(verdict, Forward) or undecided(verdict.obligations) is None:
+        return verdict
+    return Refuse(
+        Code.PROXY_UNABLE, verdict.facts, "the decision is made from the app's answer, which is not asked for"
+    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from sidecar.gate.obligation import KeepPrivate
 from sidecar.gate.own import CONSOLE_PATH
 from sidecar.gate.request import Raw
 from sidecar.gate.routing import WEBSOCKET, Rest, Route, Variable
-from sidecar.gate.verdict import Facts, Forward, Refuse, Refused, Verdict
+from sidecar.gate.verdict import Facts, Forward, Refuse, Refused, Verdict, unheld
 from sidecar.pages.permissions import client_code_of, hypothetical_raw
 from sidecar.pages.router import PageRequest, Paths, form_of, page, query_of
 from sidecar.pages.templates import Pages
@@ -201,15 +201,19 @@ class Console:
                 raise Refused(Code.BODY_TOO_LARGE)
             return body
 
-        verdict = await gate.decide(raw, read_body)
+        decided = await gate.decide(raw, read_body)
+        verdict = unheld(decided)
         if not admin and not isinstance(verdict, Forward):
             return _refusal_alone(verdict)
-        told = _whole_way(verdict, recorder)
-        if admin and isinstance(verdict, Forward):
-            told["judges"] = any(not isinstance(each, KeepPrivate) for each in verdict.obligations)
-            answer = query.get("answer", "").strip().encode("utf-8")
-            told["given"] = await given_answer(verdict, answer, recorder) if answer else None
-        return told
+        if not admin or not isinstance(decided, Forward):
+            return _whole_way(verdict, recorder)
+        answer = query.get("answer", "").strip().encode("utf-8")
+        given = await given_answer(decided, answer, recorder) if answer else None
+        if given is not None and verdict is not decided:
+            # the decision is made from that answer
+            verdict = given.refusal or decided
+        judges = any(not isinstance(each, KeepPrivate) for each in decided.obligations)
+        return _whole_way(verdict, recorder) | {"judges": judges, "given": given}
 
 
 def _refusal_alone(verdict: Verdict) -> dict[str, Any]:

@@ -291,7 +291,7 @@ def code_of(verdict: Verdict) -> str:
 def _effect_and_code(verdict: Verdict, fault: Code | None) -> tuple[Effect, str]:
     """-> (the effect of the verdict, its code)."""
     if isinstance(verdict, Forward):
-        shadowed = verdict.would_refuse
+        shadowed = verdict.would_refuse or verdict.facts.would_refuse
         return ("allow", fault or verdict.ground) if shadowed is None else ("shadow_refuse", fault or shadowed)
     if isinstance(verdict, Refuse):
         return "refuse", fault or verdict.code

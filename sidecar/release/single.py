@@ -42,6 +42,10 @@ class FieldsRule:
 
     async def reduce(self, held: HeldAnswer, judge: Judge, granted: frozenset[str]) -> Reduced:
         """Hide the fields whose action is not among the `granted`. Raises Refused(ITEMS_UNREADABLE)."""
+        return self.hidden(held, granted)
+
+    def hidden(self, held: HeldAnswer, granted: frozenset[str]) -> Reduced:
+        """As `reduce`."""
         body = readable(held) if held.body else None
         if body is None:
             return Reduced(held, {})

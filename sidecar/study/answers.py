@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple, assert_never
 
 from sidecar.gate.decision import ALLOW, Question, Result
-from sidecar.gate.obligation import BodyRule, HeldAnswer, KeepPrivate, LineRule, Reduce, ReduceLines
+from sidecar.gate.obligation import BodyRule, Decide, HeldAnswer, KeepPrivate, LineRule, Reduce, ReduceLines
 from sidecar.gate.settle import settle_whole
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.release.fields import FieldRule
@@ -54,7 +54,7 @@ async def given_answer(permit: Forward, body: bytes, pdp: RecordingPDP) -> Given
     since = len(pdp.questions)
     for obligation in permit.obligations:
         match obligation:
-            case Reduce():
+            case Reduce() | Decide():
                 released = await _whole(permit, obligation, body)
             case ReduceLines():
                 released = await _lines(permit, obligation, body)
@@ -62,7 +62,9 @@ async def given_answer(permit: Forward, body: bytes, pdp: RecordingPDP) -> Given
                 continue
             case _:
                 assert_never(obligation)
-        items, calls = _items(obligation.rule, since, pdp), len(pdp.questions) - since
+        items, calls = (), 0
+        if not isinstance(obligation, Decide):
+            items, calls = _items(obligation.rule, since, pdp), len(pdp.questions) - since
         if isinstance(released, Refuse):
             return GivenAnswer(items, (), released, calls, (len(body), 0))
         hidden: tuple[str, ...] = ()
@@ -72,9 +74,9 @@ async def given_answer(permit: Forward, body: bytes, pdp: RecordingPDP) -> Given
     return None
 
 
-async def _whole(permit: Forward, reduce: Reduce, body: bytes) -> bytes | Refuse:
+async def _whole(permit: Forward, demand: Reduce | Decide, body: bytes) -> bytes | Refuse:
     # bytes of a paste or of a file are an answer of the kind that the rule is for
-    fits = len(body) <= reduce.rule.max_size
+    fits = len(body) <= demand.rule.max_size
     settled = await settle_whole(
         permit, HeldAnswer(200, [(b"content-type", b"application/json")], body if fits else None)
     )

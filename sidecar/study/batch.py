@@ -13,7 +13,7 @@ from sidecar.gate.gate import PDP, Clock, Gate, Lookups, Rules
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.request import Raw, Request
-from sidecar.gate.verdict import Refused, Verdict
+from sidecar.gate.verdict import Refused, Verdict, unheld
 
 MAX_ACTIONS = 50
 """Actions of one resource in a call, as many as Cerbos takes by default (its `requestLimits`)."""
@@ -133,7 +133,7 @@ async def decide_all(
 
     async def one(raw: Raw) -> Verdict:
         try:
-            return await gate.decide(raw, no_body)
+            return unheld(await gate.decide(raw, no_body))
         finally:
             batch.done()
 

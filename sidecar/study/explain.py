@@ -14,9 +14,10 @@ from sidecar.gate.identity import Principal, PrincipalRules, Tokens, principal_f
 from sidecar.gate.obligation import Reduce
 from sidecar.gate.request import Raw, Request
 from sidecar.gate.routing import WEBSOCKET
-from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict
+from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict, unheld
 from sidecar.release.items import ItemsRule
 from sidecar.release.lines import LinesRule
+from sidecar.release.lookup import AnswerLookupRule
 from sidecar.release.single import FieldsRule
 from sidecar.study.answers import GivenAnswer, ItemVerdict, given_answer, place_of
 from sidecar.study.recording import RecordingPDP
@@ -51,8 +52,9 @@ async def explain(
     lines = _lines(verdict, pdp, ask)
     if isinstance(verdict, Forward) and ask is not None:
         lines += [*_sent(verdict, ask), *_of_rule(ask)]
-        if answer is None and ask.answer is not None:
+        if answer is None and ask.needs_answer:
             lines.append("answer     the app's answer decides what is shown: give one with --answer FILE")
+            verdict = unheld(verdict)
         elif answer is not None:
             given = await given_answer(verdict, answer, pdp)
             lines += _of_answer(given)
@@ -101,6 +103,9 @@ def _sent(permit: Forward, ask: Ask) -> list[str]:
 
 def _of_rule(ask: Ask) -> list[str]:
     """Tell what the route does to the app's answer."""
+    if isinstance(ask.answer_lookup, AnswerLookupRule):
+        read = ", ".join(f"{n}{'?' if n in ask.answer_lookup.optional else ''}" for n in ask.answer_lookup.attributes)
+        return [f"lookup     the app's answer, attributes {read}"]
     match ask.answer:
         case (ItemsRule() as rule) | LinesRule(items=rule):
             read = ", ".join(f"{name}{'?' if name in rule.optional else ''}" for name in rule.attributes)

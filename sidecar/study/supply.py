@@ -16,6 +16,7 @@ from sidecar.gate.routing import Access
 from sidecar.gate.values import Type
 from sidecar.release.items import ItemsRule
 from sidecar.release.lines import LinesRule
+from sidecar.release.lookup import AnswerLookupRule
 from sidecar.release.single import FieldsRule
 
 
@@ -77,12 +78,18 @@ def _of_method(where: str, ask: Ask, routes: RoutesFile) -> Iterator[PolicyQuest
             yield from (answer._replace(action=action) for action in fields.asks if action != ask.action)
         case _:
             pass
+    if ask.answer_lookup is not None:
+        yield from (asked._replace(where=f"{where} (fields)", action=action) for action in ask.answer_lookup.asks)
 
 
 def _attributes(ask: Ask, routes: RoutesFile) -> dict[str, Supply]:
     attributes = {name: _from_request(name, value) for name, value in ask.attributes.items()}
     if ask.each is not None:
         attributes |= _from_element(ask.each)
+    if isinstance(ask.answer_lookup, AnswerLookupRule):
+        rule = ask.answer_lookup
+        empty = "lookup.missing is `empty`" if rule.missing is Missing.EMPTY else ""
+        attributes |= _from_json("lookup", rule.attributes, rule.optional, empty)
     for name in ask.lookups:
         attributes |= _from_lookup(routes.lookups[name])
     return attributes

@@ -16,6 +16,7 @@ from sidecar.config.shapes import (
     Record,
     Short,
     Text,
+    TextOr,
     Whole,
     WordOr,
     read_document,
@@ -160,6 +161,26 @@ def test_a_word_or_a_list_is_either_and_nothing_else() -> None:
         assert says in str(reader.problems[0])
     validator = jsonschema.Draft202012Validator(record.schema())
     assert [validator.is_valid({"query": value}) for value in ("any", ["a"], "other")] == [True, True, False]
+
+
+def test_a_text_or_a_mapping_is_either_and_nothing_else() -> None:
+    shape = TextOr(Text(pattern="[a-z]+", what="a name"), Record({"from": Field(Text(), "whence", "", True)}))
+    record = Record({"lookup": Field(shape, "a lookup", "")})
+    for text, value in (("lookup: name", "name"), ("{}", "")):
+        entry, reader = read_document(text, "f", record)
+        assert (entry["lookup"], reader.problems) == (value, [])
+    entry, reader = read_document("lookup: {from: x}", "f", record)
+    assert (entry["lookup"]["from"], reader.problems) == ("x", [])
+    for text, says in (("lookup: 7", "expected a name"), ("lookup: [a]", "found a list"), ("lookup: {}", "no 'from'")):
+        _, reader = read_document(text, "f", record)
+        assert says in str(reader.problems[0])
+    validator = jsonschema.Draft202012Validator(record.schema())
+    assert [validator.is_valid({"lookup": value}) for value in ("a", {"from": "b"}, {}, 7)] == [
+        True,
+        True,
+        False,
+        False,
+    ]
 
 
 def test_a_warning_has_its_place_and_is_no_problem() -> None:

@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
 import pytest
 
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.obligation import HeldAnswer, Judge, KeepPrivate, ReduceLines
+from sidecar.gate.obligation import (
+    Conclude,
+    Decide,
+    HeldAnswer,
+    Judge,
+    KeepPrivate,
+    Reduced,
+    ReduceLines,
+    most_held,
+)
 from sidecar.gate.settle import Released, settle, settle_whole
-from sidecar.gate.verdict import Facts, Forward, Refuse
+from sidecar.gate.verdict import Facts, Forward, Refuse, Refused, unheld
 from tests.gate.test_obligation import nobody, whole
 from tests.permits import Permit
 
@@ -41,6 +50,68 @@ async def test_what_is_reduced_is_marked_too_and_the_log_knows_the_numbers() -> 
     assert isinstance(settled, Released)
     assert (settled.body, dict(settled.headers)[b"vary"]) == (b"secret", b"Cookie")
     assert given.facts.items == {"seen": 6, "granted": 0}
+
+
+class Looking:
+    """A rule that reads nothing."""
+
+    names: frozenset[str] = frozenset()
+    asks: tuple[str, ...] = ()
+    missing = "hide"
+    max_size = 9
+
+    def read(self, held: HeldAnswer, resource_id: str) -> Mapping[str, Any]:
+        return {"id": resource_id}
+
+    def reduce(self, held: HeldAnswer, granted: frozenset[str]) -> Reduced:
+        return Reduced(held._replace(body=b"less"), {"masked": 1})
+
+
+async def allow(attributes: Mapping[str, Any]) -> frozenset[str]:
+    assert attributes == {"id": "7"}
+    return frozenset(["read"])
+
+
+def raising(error: Exception) -> Conclude:
+    async def conclude(attributes: Mapping[str, Any]) -> frozenset[str]:
+        raise error
+
+    return conclude
+
+
+async def test_an_answer_goes_out_when_the_decision_is_made_of_it() -> None:
+    given = permit(Decide(Looking(), "7", allow), KeepPrivate(b"Cookie"))
+    settled = await settle_whole(given, HELD)
+    assert isinstance(settled, Released)
+    assert (settled.body, dict(settled.headers)[b"vary"], given.facts.items) == (b"less", b"Cookie", {"masked": 1})
+    assert isinstance(settle(given, HELD), Refuse)
+    assert most_held(given.obligations) == 9
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "told"),
+    [
+        (Refused(Code.DENIED_BY_POLICY), Code.DENIED_BY_POLICY, Code.RESOURCE_HIDDEN),
+        (Refused(Code.PDP_TIMEOUT, "late"), Code.PDP_TIMEOUT, Code.PDP_TIMEOUT),
+        (KeyError("a bug"), Code.INTERNAL_ERROR, Code.INTERNAL_ERROR),
+    ],
+)
+async def test_no_decision_releases_nothing_but_in_shadow_mode(error: Exception, code: Code, told: Code) -> None:
+    refused = await settle_whole(permit(Decide(Looking(), "7", raising(error))), HELD)
+    assert isinstance(refused, Refuse)
+    assert (refused.code, refused.client_code) == (code, told)
+    shadowed = permit(Decide(Looking(), "7", raising(error), shadow=True))
+    assert await settle_whole(shadowed, HELD) == Released(*HELD)
+    assert shadowed.facts.would_refuse is code
+
+
+def test_whoever_asks_no_app_has_no_decision() -> None:
+    given = permit(Decide(Looking(), "7", allow))
+    refused = unheld(given)
+    assert isinstance(refused, Refuse)
+    assert refused.code is Code.PROXY_UNABLE
+    for verdict in (permit(KeepPrivate(b"Cookie")), refused):
+        assert unheld(verdict) is verdict
 
 
 def test_all_obligations_are_done() -> None:

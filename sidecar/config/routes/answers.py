@@ -8,11 +8,13 @@ from typing import Any
 from sidecar.config.routes.methods import Fault, Method
 from sidecar.config.shapes import Entry, Mark
 from sidecar.gate.expressions import names_path
+from sidecar.gate.lookup import Missing
 from sidecar.gate.narrowing import Push, PushedAttribute
 from sidecar.gate.obligation import AnswerRule
 from sidecar.release.fields import FieldRule
 from sidecar.release.items import TOTAL_HEADERS, ItemsRule
 from sidecar.release.lines import LINES, LinesRule
+from sidecar.release.lookup import AnswerLookupRule
 from sidecar.release.single import FieldsRule
 from sidecar.wire import strict_json
 
@@ -27,6 +29,22 @@ def answer_rule(method: Method) -> AnswerRule | None:
     if items is not None:
         rule = _items_rule(items, method)
         return LinesRule(rule) if rule.at == LINES else rule
+    # where the decision is made from the answer, the fields are hidden after it
+    return _fields_rule(method) if method.answer_lookup is None else None
+
+
+def answer_lookup_rule(method: Method) -> AnswerLookupRule | None:
+    """Return the rule by which the decision on a method is made from the app's answer, None where it is made before."""
+    said = method.answer_lookup
+    if said is None:
+        return None
+    return AnswerLookupRule(
+        said["attributes"], frozenset(said["optional"]), Missing(said["missing"]),
+        said["echo"].search if said["echo"] is not None else None, _fields_rule(method), said["max_size"],
+    )  # fmt: skip
+
+
+def _fields_rule(method: Method) -> FieldsRule | None:
     fields = _fields(method.value("fields"))
     return FieldsRule(fields) if fields else None
 
@@ -91,6 +109,7 @@ def answer_faults(method: Method) -> Iterator[Fault]:
     own = method.own
     if own is not None and own.has("items") and method.name != "GET":
         yield Fault(own.at("items"), "found it on another method, expected it on GET, whose answer is the list")
+    yield from _answer_lookup_faults(method)
     items = items_of(method)
     if items is None:
         yield from _field_faults(method.value("fields"), method.at("fields"))
@@ -116,6 +135,21 @@ def _size_faults(items: Entry) -> Iterator[Fault]:
             yield Fault(
                 items.at("total"), f"found {'.'.join(total)!r}, expected header.NAME: the whole answer is a list"
             )
+
+
+def _answer_lookup_faults(method: Method) -> Iterator[Fault]:
+    said, mark = method.answer_lookup, method.at("lookup")
+    if said is None:
+        return
+    if method.name not in ("GET", "HEAD"):
+        own = "PUT: {action: update, lookup: NAME}"
+        message = "found `from: answer` on a method that may change something before the decision is made, expected "
+        yield Fault(mark, f"{message}a lookup by its name, as in an action that has its own: {own}", True)
+    if items_of(method) is not None:
+        yield Fault(mark, "found `from: answer` beside `items`, expected it on routes about one resource")
+    unknown = set(said["optional"]) - set(said["attributes"])
+    if unknown:
+        yield Fault(said.at("optional"), f"found {sorted(unknown)[0]!r}, expected names of `attributes`")
 
 
 def _field_faults(fields: Mapping[str, Any], mark: Mark) -> Iterator[Fault]:

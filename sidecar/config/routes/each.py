@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sidecar.config.shapes import Entry, Field, ListOf, MapOf, Mark, Record, Text, Whole
 from sidecar.gate.each import MAX_EACH, Each
-from sidecar.gate.expressions import compile_expression
+from sidecar.gate.expressions import searcher
 from sidecar.gate.lookup import Attribute
 from sidecar.gate.references import Reference, ReferenceSource, names_in, parse_template
 from sidecar.gate.values import Type, split_type
@@ -27,7 +27,7 @@ class Reading(NamedTuple):
 
 def _reading(text: str) -> Reading:
     expression, kind = split_type(text)
-    attribute = Attribute(compile_expression(expression).search, kind)
+    attribute = Attribute(searcher(expression), kind, expression)
     return Reading(attribute, *names_in(expression))
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sidecar.config.routes.answers import answer_faults, answer_rule, push_of
+from sidecar.config.routes.answers import answer_faults, answer_lookup_rule, answer_rule, push_of
 from sidecar.config.routes.hints import hint
 from sidecar.config.routes.methods import Method, ask_of_method, check_methods
 from sidecar.config.routes.to_app import to_app_of
@@ -83,7 +83,9 @@ def _route(
     check_methods(methods, access is Access.PUBLIC, reader, answer_faults)
     hint(methods, reader)
     made = {
-        method.name: ask_of_method(method, actions[method.name][0], max_body, answer_rule(method), push_of(method))
+        method.name: ask_of_method(
+            method, actions[method.name][0], max_body, answer_rule(method), push_of(method), answer_lookup_rule(method)
+        )
         for method in methods
     }
     if entry["recheck"] and WEBSOCKET not in actions:

@@ -9,7 +9,7 @@ from sidecar.config import parsers, units
 from sidecar.config.routes.each import EACH
 from sidecar.config.routes.principal import PRINCIPAL
 from sidecar.config.routes.to_app import TO_APP
-from sidecar.config.shapes import Choice, Field, Flag, ListOf, MapOf, Record, Short, Text, Whole, WordOr
+from sidecar.config.shapes import Choice, Field, Flag, ListOf, MapOf, Record, Short, Text, TextOr, Whole, WordOr
 from sidecar.gate.expressions import compile_expression, names_path, searcher
 from sidecar.gate.lookup import Attribute, Missing
 from sidecar.gate.references import parse_template
@@ -18,6 +18,7 @@ from sidecar.gate.values import split_type
 from sidecar.plans.dialects import DIALECTS
 from sidecar.release.items import MAX_ITEMS, MAX_SIZE
 from sidecar.release.lines import LINES
+from sidecar.release.lookup import MAX_SIZE as MAX_ANSWER
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
 
@@ -156,11 +157,31 @@ CORS = Record(
 _ACCESS = Choice(("authenticated", "public"))
 _SET_PARAMETER = r"[A-Za-z0-9_.~-]+"
 _ACTION = Text(pattern=r"[^\s*]+", what="an action")
+ANSWER_LOOKUP = Record(
+    {
+        "from": Field(Choice(("answer",)), "`answer`: of the app to this GET, which is released or not", "", True),
+        "attributes": Field(
+            _ATTRIBUTES, "attribute: JMESPath over the answer, `:type` after it where it must be of one", {}, True
+        ),
+        "optional": Field(_NAMES, "attributes that may be absent from an answer", ()),
+        "missing": Field(Choice(tuple(Missing)), "404 of the app: 403, 404 (denials alike), or decide without", "deny"),
+        "echo": Field(
+            Text(compile_expression, what="a JMESPath expression"), "an expression that must give the requested id"
+        ),
+        "max_size": Field(Text(units.size, what="a size such as 1MiB"), "bytes of an answer", MAX_ANSWER),
+    },
+    "attributes out of the app's answer to the request itself",
+)
 _ASKED = {
     "resource": Field(Text(pattern=r"\S+", what="a resource kind"), "the Cerbos resource kind", ""),
     "id": Field(_TEMPLATE, "the resource id; '-' without it"),
     "attributes": Field(MapOf(_TEMPLATE, _NAME, "an attribute name"), "attributes read from the request", {}),
-    "lookup": Field(Text(pattern=_NAME, what="the name of a lookup"), "the lookup that supplies more attributes", ""),
+    "lookup": Field(
+        TextOr(Text(pattern=_NAME, what="the name of a lookup"), ANSWER_LOOKUP),
+        "the lookup that supplies more attributes; or `{from: answer, …}`: the app answers first, and the decision is "
+        "made from its answer",
+        "",
+    ),
     "scope": Field(_TEMPLATE, "the scope of the policy that is asked, from claims or the principal"),
     "each": Field(EACH, "one request about many resources, in place of `id` and `lookup`: all must be allowed"),
 }

@@ -11,7 +11,7 @@ from sidecar.config.suggest import did_you_mean
 from sidecar.gate.ask import Ask
 from sidecar.gate.lookup import Lookup
 from sidecar.gate.narrowing import Push
-from sidecar.gate.obligation import AnswerRule
+from sidecar.gate.obligation import AnswerLookup, AnswerRule
 from sidecar.gate.query import QueryRule, rule_of, taken_for
 from sidecar.gate.references import Reference, ReferenceSource, Template
 from sidecar.gate.routing import WEBSOCKET, Segment, Variable
@@ -53,7 +53,14 @@ class Method(NamedTuple):
     @property
     def lookup(self) -> Lookup | None:
         """The lookup, None where there is none or an unknown one."""
-        return self.lookups.get((self.each or self.says("lookup"))["lookup"])
+        name = (self.each or self.says("lookup"))["lookup"]
+        return self.lookups.get(name) if isinstance(name, str) else None
+
+    @property
+    def answer_lookup(self) -> Entry | None:
+        """The lookup that reads the app's answer, None where it is another or none."""
+        said = self.value("lookup") if self.each is None else None
+        return said if isinstance(said, Entry) else None
 
     @property
     def id(self) -> Template | None:
@@ -94,17 +101,19 @@ class Method(NamedTuple):
 
 
 def ask_of_method(
-    method: Method, action: str, max_body: int, answer: AnswerRule | None = None, push: Push | None = None
-) -> Ask:
+    method: Method, action: str, max_body: int, answer: AnswerRule | None = None, push: Push | None = None,
+    answer_lookup: AnswerLookup | None = None,
+) -> Ask:  # fmt: skip
     """Return the question of one method. `max_body`: bytes, where neither the action nor the route says it. `answer` is
-    its rule for the app's answer, and `push` narrows what the app is asked for."""
+    its rule for the app's answer, `push` narrows what the app is asked for, and by `answer_lookup` the decision is
+    made from its answer."""
     needs_body = any(reference.source is ReferenceSource.BODY for _, reference in method.references())
     each = None if method.each is None or method.each["at"] is None else each_of(method.each)
-    lookup = method.value("lookup") if each is None else ""
+    lookup = "" if each is not None or method.answer_lookup is not None else method.value("lookup")
     return Ask(
         action, method.value("resource"), method.id, method.value("attributes"), lookup,
         method.value("scope"), _rule(method), method.value("set_query"), method.value("max_body") or max_body,
-        needs_body, method.open_query, answer, push, each,
+        needs_body, method.open_query, answer, push, each, answer_lookup,
     )  # fmt: skip
 
 
@@ -144,7 +153,7 @@ def check_methods(
 def _lookup_faults(method: Method) -> Iterator[Fault]:
     says = method.each or method.says("lookup")
     name = says["lookup"]
-    if name and name not in method.lookups:
+    if isinstance(name, str) and name and name not in method.lookups:
         known = ", ".join(method.lookups) or "none"
         meant = did_you_mean(name, method.lookups)
         yield Fault(says.at("lookup"), f"found {name!r}, expected one of `lookups`: {known}{meant}")

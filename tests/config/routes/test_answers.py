@@ -11,6 +11,7 @@ from sidecar.gate.values import Type
 from sidecar.release.fields import FieldRule
 from sidecar.release.items import ItemsRule
 from sidecar.release.lines import LinesRule
+from sidecar.release.lookup import AnswerLookupRule
 from sidecar.release.single import FieldsRule
 
 MANY = ", ".join(f"f{at}: v{at}" for at in range(50))
@@ -96,6 +97,55 @@ def test_fields_of_a_single_answer_are_of_every_method() -> None:
     assert (
         made["GET /contacts/{id}"] == made["PUT /contacts/{id}"] == FieldsRule((FieldRule(("phone",), "view_phone"),))
     )
+
+
+LOOKED_UP = """\
+version: 1
+lookups: {doc: {url: "http://h/{id}", attributes: {owner: o}}}
+routes:
+  - path: /docs/{id:int}
+    resource: doc
+    id: "{path.id}"
+    query: []
+    lookup: {from: answer, attributes: {owner: owner_id, acl: "acl:json"}, optional: acl, missing: hide, echo: id, max_size: 64KiB}
+    fields: {phone: view_phone}
+    actions: {GET: read, HEAD: read, PUT: {action: update, lookup: doc, fields: {}}}
+"""
+
+
+def test_a_decision_from_the_answer_is_that_of_its_method_alone() -> None:
+    (route,) = read_routes(LOOKED_UP, "routes.yaml", {}).table.routes
+    get, put = route.asks["GET"], route.asks["PUT"]
+    rule = get.answer_lookup
+    assert isinstance(rule, AnswerLookupRule)
+    assert (rule.names, rule.optional, rule.missing, rule.max_size) == ({"owner", "acl"}, {"acl"}, "hide", 64 * 1024)
+    assert (rule.echo({"id": 7}), rule.attributes["acl"].type) == (7, Type.JSON)
+    assert rule.fields == FieldsRule((FieldRule(("phone",), "view_phone"),))
+    # the fields are hidden after the decision, and by nothing else
+    assert (get.answer, get.lookup, get.lookups, get.needs_answer) == (None, "", (), True)
+    assert (put.answer_lookup, put.answer, put.lookup, put.needs_answer) == (None, None, "doc", False)
+    assert route.asks["HEAD"] is get
+
+
+@pytest.mark.parametrize(
+    ("route", "said"),
+    [
+        ("lookup: {from: answer, attributes: {o: o}}, actions: {GET: a, PUT: b, WS: c}", "lookup: PUT, WS: found `from: answer` on a method that may change something"),
+        ("actions: {POST: {action: a, lookup: {from: answer, attributes: {o: o}}}}", "actions.POST.lookup: POST: found `from: answer` on a method"),
+        ("lookup: {from: answer, attributes: {o: o}}, actions: {GET: a}, items: {at: '@', id: id}", "found `from: answer` beside `items`"),
+        ("lookup: {from: answer, attributes: {o: o}, optional: [p]}, actions: {GET: a}", "found 'p', expected names of `attributes`"),
+        ("lookup: {from: hook, attributes: {o: o}}, actions: {GET: a}", "found text 'hook', expected answer"),
+        ("lookup: {from: answer}, actions: {GET: a}", "found no 'attributes', expected it"),
+        ("lookup: {attributes: {o: o}}, actions: {GET: a}", "found no 'from', expected it"),
+        ("lookup: {from: answer, attributes: {o: o}, cache: 1s}, actions: {GET: a}", "found the name 'cache', expected one of from, attributes"),
+        ("lookup: [a], actions: {GET: a}", "found a list, expected a mapping"),
+        ("lookup: {from: answer, attributes: {o: o}}, each: {at: '{query.id}'}, query: [id], actions: {GET: a}", "lookup: found it beside `each`"),
+    ],
+)  # fmt: skip
+def test_where_no_decision_can_be_made_from_an_answer_is_a_fault(route: str, said: str) -> None:
+    with pytest.raises(RoutesError) as error:
+        read_routes(f"version: 1\nroutes: [{{path: /x, resource: r, {route}}}]\n", "routes.yaml", {})
+    assert said in str(error.value)
 
 
 @pytest.mark.parametrize(
