@@ -45,7 +45,7 @@ from sidecar.doors.process_answer import (
 )
 from sidecar.doors.proxy import CLIENT_GONE, with_marks
 from sidecar.gate.codes import Code
-from sidecar.gate.obligation import HeldAnswer, ReduceLines, most_held, need_body
+from sidecar.gate.obligation import HeldAnswer, ReduceLines, most_held, need_body, undecided
 from sidecar.gate.settle import Released, settle, settle_whole
 from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused
 from sidecar.net.answer_headers import clean_headers
@@ -258,15 +258,17 @@ class _Stream:
             if held is not None:
                 settled = await self._settled(permit, held)
                 if isinstance(settled, Refuse):
-                    refused, status = settled, answer.status_of(settled.code)
+                    refused, status = settled, answer.status_of(settled.client_code)
                 elif settled is not None:
                     status = settled.status
         finally:
             # one record whatever happened, a cancelled request included
             fault, detail = (None, "") if refused is None else (refused.code, refused.detail)
-            self._door.record(visit, permit, status, fault, detail)
+            # where the decision is made from the answer, the refusal is the verdict
+            verdict = permit if refused is None or undecided(permit.obligations) is None else refused
+            self._door.record(visit, verdict, status, fault, detail)
         if refused is not None:
-            self._answer(self._door.refusals.whole(permit, refused.code, visit.raw), refused.code, permit)
+            self._answer(self._door.refusals.whole(permit, refused.client_code, visit.raw), refused.client_code, permit)
 
     async def _answer_head(self, permit: Forward) -> ProcessingRequest | None:
         """The head of the app's answer, None where none comes. Raises CallFailed."""
@@ -297,8 +299,9 @@ class _Stream:
         most = min(most_held(permit.obligations), MAX_HELD)
         length = next((value for name, value in before if name == b"content-length"), b"")
         body: bytes | None = b""
+        whole, more = None, b""
         if not complete and length.isdigit() and int(length) > most:
-            body = None
+            body, more = None, mode(request_body=False, response_body=False)
         elif not complete:
             self._call.send(go_on(RESPONSE_HEADERS, more=mode(request_body=False, response_body=True)))
             said = await self._next()
@@ -306,13 +309,13 @@ class _Stream:
                 return None
             if self._due != RESPONSE_BODY:
                 raise _out_of_order(self._due)
-            body, complete = said.response_body.body, said.response_body.end_of_stream
-            if len(body) > most:
-                body = None
+            whole, complete = said.response_body.body, said.response_body.end_of_stream
+            body = whole if len(whole) <= most else None
         settled = await settle_whole(permit, held._replace(body=body))
         if isinstance(settled, Released):
-            self._release(permit, before, settled)
-            if not complete:
+            # shadow mode releases what was too large to be judged
+            self._release(permit, before, settled if settled.body is not None else settled._replace(body=whole), more)
+            if not complete and not more:
                 await self._drop_trailers()
         return settled
 

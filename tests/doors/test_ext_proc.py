@@ -22,7 +22,7 @@ from sidecar.doors import door
 from sidecar.doors.ext_proc import MAX_HELD, ExtProc, read_head
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.obligation import BodyRule, HeldAnswer, Judge, KeepPrivate, Obligation, Reduce, Reduced
+from sidecar.gate.obligation import BodyRule, Decide, HeldAnswer, Judge, KeepPrivate, Obligation, Reduce, Reduced
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Facts, Forward, Refused, Verdict
 from sidecar.record.journal import Journal
@@ -439,6 +439,59 @@ async def test_an_answer_that_is_not_released_is_a_problem(
     said = await envoy.run()
     assert problem(said[-1]) == found
     assert [(line["status"], line["code"]) for line in envoy.lines] == [found]
+
+
+class Owner:
+    """Rule that reads who has written the answer, for a decision that is made from it."""
+
+    names = frozenset(["owner"])
+    asks: tuple[str, ...] = ()
+    missing = "hide"
+    max_size = 9
+
+    def read(self, held: HeldAnswer, resource_id: str) -> dict[str, Any]:
+        if held.body is None:
+            raise Refused(Code.LOOKUP_BAD_ANSWER)
+        return {"owner": held.body.decode()}
+
+    def reduce(self, held: HeldAnswer, granted: frozenset[str]) -> Reduced:
+        return Reduced(held, {})
+
+
+async def conclude(attributes: Mapping[str, Any]) -> frozenset[str]:
+    if attributes["owner"] != "alice":
+        raise Refused(Code.DENIED_BY_POLICY)
+    return frozenset()
+
+
+@pytest.mark.parametrize(
+    ("body", "found", "outcome", "code"),
+    [
+        (b"alice", None, "allow", "allowed"), (b"bob", (404, "resource_hidden"), "refuse", "denied_by_policy"),
+        (b"much too large", (503, "lookup_bad_answer"), "refuse", "lookup_bad_answer"),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("shadow", [False, True])
+@pytest.mark.parametrize("length", [False, True])
+async def test_a_decision_is_made_from_the_answer(
+    body: bytes, found: tuple[int, str] | None, outcome: str, code: str, shadow: bool, length: bool
+) -> None:
+    head = answer_head(JSON, *([(b"content-length", b"%d" % len(body))] if length else []))
+    # a body that Envoy says is too large is not asked for
+    shown = [] if length and len(body) > Owner.max_size else [answer_body(body)]
+    envoy = Envoy(Fixed(permit(None, Decide(Owner(), "7", conclude, shadow))), request_head(), head, *shown)
+    last = (await envoy.run())[-1]
+    (line,) = envoy.lines
+    if shadow or found is None:
+        if shown:
+            assert last.response_body.response.body_mutation.body == body
+        else:
+            assert modes(last)[1] == NONE
+        assert line["code"] == code
+        assert line["outcome"] == ("shadow_refuse" if found is not None else "allow")
+    else:
+        assert problem(last) == found
+        assert (line["outcome"], line["code"], line["status"]) == (outcome, code, found[0])
 
 
 async def test_a_rule_with_a_bug_releases_nothing() -> None:
