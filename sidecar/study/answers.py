@@ -62,7 +62,8 @@ async def given_answer(permit: Forward, body: bytes, pdp: RecordingPDP) -> Given
                 continue
             case _:
                 assert_never(obligation)
-        items, calls = (), 0
+        items: tuple[ItemVerdict, ...] = ()
+        calls = 0
         if not isinstance(obligation, Decide):
             items, calls = _items(obligation.rule, since, pdp), len(pdp.questions) - since
         if isinstance(released, Refuse):
