@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import aclosing
-from typing import NamedTuple
 
 from sidecar.doors.answer import Answer, status_of
 from sidecar.doors.door import Door, Receive, Visit
+from sidecar.doors.holding import Holding, NoRoom
 from sidecar.doors.lines import judged
 from sidecar.doors.refusal import Send, send_whole
 from sidecar.gate.codes import Code, Dependency
@@ -93,6 +93,7 @@ class Proxy:
     def __init__(self, door: Door, upstream: Upstream) -> None:
         self._door = door
         self._upstream = upstream
+        self._holding = Holding()
 
     async def __call__(self, head: Head, peer: str, scheme: str, receive: Receive, send: Send) -> None:
         """Handle one request that is already parsed."""
@@ -130,7 +131,9 @@ class Proxy:
             if permit.obligations:
                 held = HeldAnswer(response.status, headers)
                 whole = need_body(permit.obligations)
-                settled = await _settled_whole(permit, response, held) if whole else settle(permit, held, streams=True)
+                settled = (
+                    await self._settled_whole(permit, response, held) if whole else settle(permit, held, streams=True)
+                )
             else:
                 settled = Released(response.status, headers)
             if isinstance(settled, Refuse):
@@ -156,6 +159,20 @@ class Proxy:
             await send_whole(self._door.refusals.whole(permit, told, visit.raw), send)
         elif response is not None and isinstance(settled, Released):
             await self._relay(response, settled, permit, send)
+
+    async def _settled_whole(self, permit: Forward, response: Response, held: HeldAnswer) -> Released | Refuse:
+        """Settle what needs all of an answer. Raises Fault."""
+        most = most_held(permit.obligations)
+        try:
+            async with self._holding.hold(response.read, most, response.length) as kept:
+                settled = await settle_whole(permit, held._replace(body=kept.data if kept.whole else None))
+                if isinstance(settled, Released) and not kept.whole:
+                    # shadow mode releases what was too large to be judged
+                    return settled._replace(before=kept.data)
+                return settled
+        except NoRoom:
+            detail = "too many large answers are held at once"
+            return Refuse(Code.UPSTREAM_BUSY, permit.facts, detail, (), permit.reply_headers, permit.cookies)
 
     async def _relay(self, response: Response, released: Released, permit: Forward, send: Send) -> None:
         headers, length = released.headers, response.length
@@ -226,35 +243,3 @@ def _verdict(permit: Forward, settled: Released | Refuse | None, fault: Code, de
     if undecided(permit.obligations) is None:
         return permit
     return settled if isinstance(settled, Refuse) else Refuse(fault, permit.facts, detail)
-
-
-async def _settled_whole(permit: Forward, response: Response, held: HeldAnswer) -> Released | Refuse:
-    """Settle what needs all of an answer. Raises Fault."""
-    held_back = await _hold(response, most_held(permit.obligations))
-    body = None if held_back.rest is not None else held_back.data
-    settled = await settle_whole(permit, held._replace(body=body))
-    if isinstance(settled, Released) and held_back.rest is not None:
-        # shadow mode releases what was too large to be judged
-        return settled._replace(before=held_back.data)
-    return settled
-
-
-class _HeldBack(NamedTuple):
-    """Bytes of an answer that did not go out yet. `rest` is the answer where there are more of them, None where not."""
-
-    data: bytes
-    rest: Response | None = None
-
-
-async def _hold(response: Response, most: int) -> _HeldBack:
-    """Read a body of at most so many bytes, or its beginning where it is larger. Raises Fault."""
-    held, size = list[bytes](), 0
-    if response.length is None or response.length <= most:
-        while data := await response.read():
-            held.append(data)
-            size += len(data)
-            if size > most:
-                break
-        else:
-            return _HeldBack(b"".join(held))
-    return _HeldBack(b"".join(held), response)
