@@ -19,7 +19,7 @@ from tests.conftest import Stack, policies
 from tests.forked import Forked
 from tests.stack import ROOT, binary, free_port
 
-LEAST = "version: 1\nroutes: [{path: /x, resource: contact, actions: {GET: read}}]\n"
+LEAST = "version: 1\nroutes: [{path: /x, resource: contact, actions: {GET: list}}]\n"
 POOL = {"AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_COGNITO_CLIENT_ID": "web"}
 
 

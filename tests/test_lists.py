@@ -180,7 +180,7 @@ ROW = b'{"id": 1, "owner_id": "x", "shared": true, "status": "open"}'
         (reply(200, b'{"data": [' + ROW + b'], "data": []}', JSON), "items_unreadable", "twice"),
         (reply(200, b'{"data": []}', JSON, "Content-Encoding: gzip"), "items_unreadable", "encoding"),
         (reply(206, b'{"data": []}', JSON), "items_unreadable", "status 206"),
-        (reply(200, b'{"data": [%s]}' % b",".join([b"1"] * 501), JSON), "items_too_many", "more than 500 items"),
+        (reply(200, b'{"data": [%s]}' % b",".join([ROW] * 501), JSON), "items_too_many", "more than 500 items"),
         (reply(200, b'{"data": [], "x": "%s"}' % (b"x" * 65536), JSON), "items_too_many", "more than 65536 bytes"),
     ],
 )  # fmt: skip
