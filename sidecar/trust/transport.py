@@ -1,7 +1,7 @@
 """httpx over connections of ours, one for each question.
 
 The transport that httpx brings loads a second client of HTTP/1.1, one of HTTP/2 and a second event loop's interface: a
-fifth of a start, for one key set. It stays for what goes through a forward proxy.
+seventh of a start, for one key set. It stays for what goes through a forward proxy.
 """
 
 from __future__ import annotations
@@ -51,7 +51,8 @@ class DirectTransport(httpx.AsyncBaseTransport):
     async def _take_place(self, request: httpx.Request, seconds: float | None) -> None:
         if self._places is not None:
             try:
-                await asyncio.wait_for(self._places.acquire(), seconds)
+                async with asyncio.timeout(seconds):
+                    await self._places.acquire()
             except TimeoutError:
                 raise httpx.PoolTimeout("no place for another question", request=request) from None
 
