@@ -51,6 +51,11 @@ routes:
     attributes: {{owner: "{{query.owner}}"}}
     query: any
     actions: {{GET: list}}
+  - path: /list
+    resource: contact
+    query: []
+    actions: {{GET: list}}
+    items: {{at: "@", id: id, attributes: {{owner: owner_id}}, fields: {{phone: view_phone}}}}
   - path: /new
     resource: contact
     attributes: {{owner: "{{body.owner}}"}}

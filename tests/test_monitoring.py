@@ -53,6 +53,10 @@ def names(expression: str) -> set[str]:
     return set(re.findall(r"\bsidecar_\w+", expression))
 
 
+LIST = (
+    b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 47\r\n\r\n"
+    b'[{"id": 2, "owner_id": "bob", "phone": "1234"}]'
+)
 SHOWN = {
     f"{name}{suffix}"
     for name, family in FAMILIES.items()
@@ -150,6 +154,8 @@ def test_every_expression_finds_what_a_real_scrape_brings(stack: Stack, promethe
         assert stack.sidecar.get("/contacts/1", token).status == 200
         assert stack.sidecar.request("PUT", "/contacts/2", token).status == 403
         assert stack.sidecar.get("/contacts/500", token).status == 503
+        stack.upstream.reset(raw_reply(LIST))
+        assert stack.sidecar.get("/list", token).body == b'[{"id": 2, "owner_id": "bob"}]'
         stack.upstream.reset(raw_reply(b"nonsense\r\n\r\n"))
         assert stack.sidecar.get("/public").status == 502
         stack.upstream.reset()

@@ -122,6 +122,8 @@ class Journal:
             self.metrics.dependency(*failed)
         if facts.cache:
             self.metrics.remembered("decision", facts.cache)
+        if facts.items is not None:
+            self.metrics.reduced(facts.route, facts.items)
         now = self._now()
         if self._end_trace is not None:
             self._end_trace(facts, effect, code, outcome.status, outcome.seconds, now, forwarded)

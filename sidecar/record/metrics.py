@@ -54,6 +54,10 @@ FAMILIES: dict[str, Family] = {
         "counter", ("dep", "reason"),
         "Faults of the app, of lookups and of the PDP by reason; the guide on a 502 lists the reasons",
     ),
+    "sidecar_items": Family(
+        "counter", ("route", "result"),
+        "Items of lists that were kept and dropped, and answers or items of which fields were hidden (masked), by route",
+    ),
     "sidecar_cache": Family(
         "counter", ("cache", "outcome"), "Looks into what is remembered: verified tokens, lookups and decisions",
     ),
@@ -156,6 +160,12 @@ class Metrics:
         """Count a look into a cache, `token`, `lookup` or `decision`: `hit` or `miss`."""
         self._looks[cache, outcome] += 1
 
+    def reduced(self, route: str, counts: Mapping[str, int | str]) -> None:
+        """Count what was done to an answer of the app, by the numbers of its decision."""
+        seen, kept, masked = (int(counts.get(name, 0)) for name in ("seen", "kept", "masked"))
+        for result, number in (("kept", kept), ("dropped", seen - kept), ("masked", masked)):
+            self._count("sidecar_items", (route, result), number)
+
     def reloaded(self, outcome: str) -> None:
         """Count a reload of the routes, `ok` or `failed`."""
         self._count("sidecar_config_reloads", (outcome,))
@@ -164,8 +174,8 @@ class Metrics:
         """Count what leaves no line in the decision log."""
         self._count("sidecar_decision_log_lost", ())
 
-    def _count(self, name: str, labels: Labels) -> None:
-        self._counts[name, labels] = self._counts.get((name, labels), 0) + 1
+    def _count(self, name: str, labels: Labels, by: int = 1) -> None:
+        self._counts[name, labels] = self._counts.get((name, labels), 0) + by
 
     def _sort(self) -> None:
         """Put the times that are held into buckets, all together: one by one they would cost more than they measure."""

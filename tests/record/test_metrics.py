@@ -72,6 +72,16 @@ def test_times_fall_into_the_buckets_that_the_library_would_choose(count: int) -
     assert found["sidecar_stage_seconds_sum", ("upstream",)] == pytest.approx(count * 0.5)
 
 
+def test_items_are_counted_by_what_became_of_them() -> None:
+    metrics = Metrics()
+    metrics.reduced("/list", {"seen": 5, "kept": 3, "masked": 2, "calls": 1, "pushed": "exact"})
+    metrics.reduced("/list", {"seen": 1, "kept": 0, "masked": 0, "calls": 1})
+    metrics.reduced("/one", {"masked": 1})
+    found = samples(metrics)
+    assert [found["sidecar_items_total", (result, "/list")] for result in ("kept", "dropped", "masked")] == [3, 3, 2]
+    assert [found["sidecar_items_total", (result, "/one")] for result in ("kept", "dropped", "masked")] == [0, 0, 1]
+
+
 def test_what_was_never_there_is_zero_where_a_rise_is_to_be_seen() -> None:
     found = samples(Metrics())
     assert found["sidecar_cache_total", ("token", "hit")] == 0
