@@ -77,8 +77,14 @@ def contacts(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.fixture(scope="module")
-def django(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder, port = tmp_path_factory.mktemp("django"), free_port()
+def django_log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The file in which Django writes what it is asked."""
+    return tmp_path_factory.mktemp("django") / "django.log"
+
+
+@pytest.fixture(scope="module")
+def django(django_log: Path) -> Iterator[int]:
+    folder, port = django_log.parent, free_port()
     command = [sys.executable, "-m", "tests.apps.django_app", str(port)]
     environ = {**os.environ, "PYTHONPATH": str(ROOT)}
     with Process.start("django", command, folder, environ, lambda: status_of(port, "/api/contacts/") == 200):
@@ -180,3 +186,30 @@ def test_a_hidden_field_cannot_be_searched(hiding: Sidecar) -> None:
         got = [hiding.get(target, token(who)) for who in ("`alice` `user`", "`root` `admin`")]
         assert [str(answer.status) for answer in got] == statuses, query
         assert {answer.code for answer in got if answer.status == 400} <= {"query_not_allowed"}
+
+
+# --- push the filter to the app ---
+
+
+@pytest.fixture(scope="module")
+def pushing(django: int, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    with protected(tmp_path_factory.mktemp("pushing"), "push-the-filter.md", django, "127.0.0.1:8000") as sidecar:
+        yield sidecar
+
+
+def test_the_app_is_asked_for_less(pushing: Sidecar, django_log: Path) -> None:
+    table = rows(guide("push-the-filter.md"), "who asks for")
+    assert len(table) == 4
+    for who, target, pushed, ids in table:
+        before = len(django_log.read_text())
+        listed = shown(pushing, "/api/contacts/", who)
+        assert re.findall(r'"GET (\S+) ', django_log.read_text()[before:]) == [target.strip("`")]
+        assert f"`{pushing.decisions()[-1]['items']['pushed']}`" == pushed
+        assert (", ".join(str(item["id"]) for item in listed["results"]) or "none") == ids
+
+
+def test_a_client_may_not_say_the_filter_itself(pushing: Sidecar) -> None:
+    alice = "`alice` `user`"
+    assert pushing.get("/api/contacts/?owner=bob", token(alice)).code == "query_not_allowed"
+    listed = shown(pushing, "/api/contacts/?ordering=-name", alice)
+    assert [item["id"] for item in listed["results"]] == [3, 1]
