@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 READ_WITHIN = 1.0
 """Seconds that a request waits for the policies to be read: then its list is not narrowed."""
 
-InForce = Callable[[], tuple[int, Path] | None]
+FindPolicies = Callable[[], tuple[int, Path] | None]
 """Tells the policies in force: their generation and a folder that holds them; None where that is not known."""
 
 
 class PolicyTrust:
     """Tells how far plans may be trusted, by the text of the policies in force, which are read when first asked for."""
 
-    def __init__(self, in_force: InForce, *, strict: bool) -> None:
+    def __init__(self, in_force: FindPolicies, *, strict: bool) -> None:
         self._in_force = in_force
         self._strict = strict
         self._read: tuple[tuple[int, Path], asyncio.Task[Plannable]] | None = None

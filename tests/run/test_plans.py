@@ -18,7 +18,7 @@ from sidecar.plans.narrow import Trust
 from sidecar.run.deciding import load_routes
 from sidecar.run.errors import StartError
 from sidecar.run.pdp import embedded_reload
-from sidecar.run.plans import InForce, PolicyTrust, narrowing
+from sidecar.run.plans import FindPolicies, PolicyTrust, narrowing
 from tests.stack import binary
 
 ALICE = Principal("alice", ("user",), {}, "iss", 0.0, {})
@@ -39,7 +39,7 @@ def write(folder: Path, expr: str) -> Path:
 OWNED, TRICKY = "R.attr.owner == P.id", "!has(R.attr.hidden) || R.attr.owner == P.id"
 
 
-def in_force(folder: Path, generations: list[int]) -> InForce:
+def in_force(folder: Path, generations: list[int]) -> FindPolicies:
     return lambda: (generations[0], folder) if generations else None
 
 
