@@ -59,7 +59,6 @@ class Cerbos(Client):
         self._method = partial(Method, authority=authority, timeout=timeout, secure=tls is not None)
         self._check = self._method(_SERVICE + "CheckResources")
         self._health = self._method(grpc_health.CHECK.decode("ascii"))
-        self._others: dict[str, Method] = {}
         self._channel = Channel(target, self._check, tls)
         self._most = BATCH
         self._calls: dict[Key, Call] = {}  # the newest of each principal's, which others may join until it goes out
@@ -73,7 +72,11 @@ class Cerbos(Client):
         self.questions += 1
         return self._ask(question) if len(question.resources) == 1 else self._ask_in_parts(question)
 
-    async def ask(self, method: str, principal: Principal, message: bytes, trace: Sequence[Field] = ()) -> bytes:
+    def method(self, name: str) -> Method:
+        """Another method of Cerbos, for `ask`."""
+        return self._method(_SERVICE + name)
+
+    async def ask(self, method: Method, principal: Principal, message: bytes, trace: Sequence[Field] = ()) -> bytes:
         """Ask by another method of Cerbos, in a call of its own, which has a place of its principal's. Raises
         Refused(PDP_*)."""
         if len(message) > MAX_QUESTION:
@@ -91,11 +94,8 @@ class Cerbos(Client):
             self.shares.give_back(asker)
 
     async def _answered(
-        self, name: str, message: bytes, deadline: float, trace: Sequence[Field], *, waited: bool
+        self, method: Method, message: bytes, deadline: float, trace: Sequence[Field], *, waited: bool
     ) -> bytes:
-        method = self._others.get(name)
-        if method is None:
-            method = self._others[name] = self._method(_SERVICE + name)
         try:
             answer = await self._once_or_twice(method, message, deadline, trace)
         except CallFailed as error:

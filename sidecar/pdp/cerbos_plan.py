@@ -13,7 +13,6 @@ from sidecar.pdp.cerbos import Cerbos
 from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, Plan, Scalar, Unknown, Variable
 from sidecar.wire.protobuf import sized, sized_tag
 
-PLAN = "PlanResources"
 MAX_DEPTH = 32
 """Operations within each other that are read, and `MAX_NODES` of a plan: what is beyond is unknown."""
 MAX_NODES = 2_000
@@ -27,11 +26,12 @@ class CerbosPlans:
 
     def __init__(self, cerbos: Cerbos) -> None:
         self._cerbos = cerbos
+        self._method = cerbos.method("PlanResources")
 
     async def plan(self, question: ListQuestion) -> Plan:
         """Ask. Raises Refused(PDP_*) where there is no answer to exactly this question."""
         told = self._cerbos.told(question.principal)
-        answer = await self._cerbos.ask(PLAN, question.principal, message_of(question, told), question.trace)
+        answer = await self._cerbos.ask(self._method, question.principal, message_of(question, told), question.trace)
         try:
             message = PlanResourcesResponse.FromString(answer)
         except Exception as error:  # noqa: BLE001 - whatever a broken answer does to the library is no plan
