@@ -127,7 +127,6 @@ GROWING = {
     "EmbeddedCerbos._readers": "two streams of one process",
     "EmbeddedCerbos._said": "the lines of one start, cut to the last",
     "FaultLog._told": "reasons and places in the configuration",
-    "Cerbos._others": "methods of the PDP that the code names",
     "DirectTransport._pools": UNDER_WAY,
     "GrpcPlaces.connections": UNDER_WAY,
     "GrpcServer._connections": UNDER_WAY,

@@ -2,17 +2,38 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
+import re
+import sqlite3
+from collections.abc import Callable
 from typing import Any as Anything
 
+import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Field, Filter, Relation, Term, Unsayable
+from sidecar.gate.values import Type
+from sidecar.plans.filter import (
+    EVERYTHING,
+    All,
+    Any,
+    Exactness,
+    Field,
+    Filter,
+    Relation,
+    Said,
+    Term,
+    Unsayable,
+    weakened,
+)
 from sidecar.plans.header import Header
 from sidecar.plans.plan import Conditional, Node
-from sidecar.plans.translate import filter_of
+from sidecar.plans.translate import Names, filter_of
 from tests.plans.grammars import bare, header
 from tests.plans.oracle import has
 from tests.plans.trees import NAMES, rows, trees
+from tests.stack import ROOT
 
 OWNER = Term(Field(("account", "owner")), Relation.EQ, ("\u00e9\U0001f680\x7f",))
 
@@ -31,6 +52,48 @@ def test_no_row_is_lost(tree: Node, row: dict[str, Anything]) -> None:
     assert has(read, row) or not has(whole, row)
     if said.exactness is Exactness.EXACT:
         assert bare(read) == bare(whole)
+
+
+COLUMNS = Names(
+    {
+        "owner": Field(("owner_id",), Type.STRING, required=True),
+        "note": Field(("note",)),
+        "n": Field(("amount",), Type.INT, required=True),
+        "ok": Field(("deleted",), Type.BOOL, required=True),
+    }
+)
+
+
+@pytest.fixture(scope="module")
+def condition() -> Callable[[dict[str, Anything]], tuple[str, list[Anything]]]:
+    """The function of docs/reference/push.md."""
+    (code,) = re.findall(
+        r"```python\n(.*?)```", (ROOT / "docs/reference/push.md").read_text(encoding="utf-8"), re.DOTALL
+    )
+    names: dict[str, Anything] = {}
+    exec(code, names)
+    found: Callable[[dict[str, Anything]], tuple[str, list[Anything]]] = names["condition"]
+    return found
+
+
+@given(tree=trees, rows=st.lists(rows, min_size=5, max_size=8))
+@settings(max_examples=60)
+def test_an_app_that_reads_it_as_the_page_says_loses_no_row(
+    condition: Callable[[dict[str, Anything]], tuple[str, list[Anything]]], tree: Node, rows: list[dict[str, Anything]]
+) -> None:
+    whole = filter_of(Conditional(tree), COLUMNS)
+    said = Header().narrow(whole, frozenset())
+    text, values = condition(json.loads(said.headers[0][1])) if said.headers else ("1 = 1", [])
+    with contextlib.closing(sqlite3.connect(":memory:")) as database:
+        database.execute("create table r (number, owner_id text, amount integer, deleted boolean)")
+        shown = []
+        for number, row in enumerate(rows):
+            database.execute("insert into r values (?, ?, ?, ?)", (number, row["owner"], row["n"], row["ok"]))
+            shown.append({"id": number, "owner_id": row["owner"], "amount": row["n"], "deleted": row["ok"]})
+        found = {number for (number,) in database.execute(f"select number from r where {text}", values)}
+    # of a note the app has no column
+    known, _ = weakened(whole, lambda term: Said(term) if term.field.path != ("note",) else None)
+    assert {row["id"] for row in shown if has(known, row)} <= found
 
 
 def test_it_is_ascii() -> None:
