@@ -69,10 +69,16 @@ def run(world: World, attempt: Attempt, upstream_reply: str | None = None) -> Re
 
 
 def lines_of(world: World) -> list[str]:
-    """The decision log's lines as they stand there."""
+    """The decision log's lines as they stand there; what was read once is not read again."""
     world.sidecar.settle()
     path = world.sidecar.folder / "decisions.jsonl"
-    return path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    if path.exists():
+        with path.open("rb") as file:
+            file.seek(world.log_end)
+            whole, newline, _ = file.read().rpartition(b"\n")
+        world.log_end += len(whole + newline)
+        world.log_lines += whole.decode("utf-8").splitlines()
+    return world.log_lines
 
 
 def check(result: Result) -> None:

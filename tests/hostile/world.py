@@ -72,7 +72,8 @@ class World:
     """What the cases share. `trap` stands in the proxy variables of the environment: nobody may speak to it.
 
     `aside` is a second sidecar for what takes long, so that its records do not come among those of the others.
-    `more` stands at the end of the route file of every further sidecar.
+    `more` stands at the end of the route file of every further sidecar. `log_lines` are the lines of the decision log that
+    were read already, up to `log_end`.
     """
 
     folder: Path
@@ -85,6 +86,8 @@ class World:
     aside: Sidecar
     tokens: dict[str, str] = field(default_factory=dict)
     more: str = ""
+    log_lines: list[str] = field(default_factory=list)
+    log_end: int = 0
 
     def token(self, user: str) -> str:
         """A valid access token of a user, the same one every time."""
