@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from envoy.extensions.filters.http.ext_proc.v3.processing_mode_pb2 import ProcessingMode
-from envoy.service.ext_proc.v3.external_processor_pb2 import ProcessingRequest
+from envoy.service.ext_proc.v3.external_processor_pb2 import HttpBody, ProcessingRequest
 from google.protobuf.message import DecodeError
 
 from sidecar.doors import answer
@@ -28,6 +27,7 @@ from sidecar.doors.envoy import (
     request_of,
 )
 from sidecar.doors.handover import header_changes
+from sidecar.doors.lines import WINDOW
 from sidecar.doors.process_answer import (
     REQUEST_BODY,
     REQUEST_HEADERS,
@@ -35,6 +35,7 @@ from sidecar.doors.process_answer import (
     RESPONSE_BODY,
     RESPONSE_HEADERS,
     RESPONSE_TRAILERS,
+    Body,
     Change,
     difference,
     go_on,
@@ -45,12 +46,13 @@ from sidecar.doors.process_answer import (
 )
 from sidecar.doors.proxy import CLIENT_GONE, with_marks
 from sidecar.gate.codes import Code
-from sidecar.gate.obligation import HeldAnswer, ReduceLines, most_held, need_body, undecided
+from sidecar.gate.obligation import Decide, HeldAnswer, Reduce, ReduceLines, most_held, need_body, undecided
 from sidecar.gate.settle import Released, settle, settle_whole
 from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused
 from sidecar.net.answer_headers import clean_headers
 from sidecar.net.grpc_limits import GrpcLimits
 from sidecar.net.grpc_server_stream import Conversation
+from sidecar.release.lines import Windows
 from sidecar.wire.grammar import HOP_BY_HOP, Header
 from sidecar.wire.grpc import CallFailed, Status
 
@@ -72,18 +74,19 @@ _NAMES = {
 
 
 class EnvoyRequestHead(NamedTuple):
-    """Beginning of a stream: a request, and unless it is `complete` a body, which we get where Envoy `holds_body`."""
+    """Beginning of a stream: a request, and unless it is `complete` a body. `shows_body` and `shows_answer` are how
+    Envoy shows it and the app's answer, by its configuration."""
 
     request: EnvoyRequest
     complete: bool
-    holds_body: bool
+    shows_body: Body
+    shows_answer: Body
 
 
 def read_head(said: ProcessingRequest, request_id: str) -> EnvoyRequestHead:
     """Read the first message of a stream. Raises Refused: REQUEST_INVALID, HEADER_AMBIGUOUS, PROXY_UNABLE."""
-    buffered = ProcessingMode.BodySendMode.BUFFERED
-    holds_body = said.protocol_config.request_body_mode == buffered
-    holds_answer = said.protocol_config.response_body_mode == buffered
+    shows_body = _SHOWS.get(said.protocol_config.request_body_mode, Body.NONE)
+    shows_answer = _SHOWS.get(said.protocol_config.response_body_mode, Body.NONE)
     given = _given(said.request_headers.headers)
     pseudo = [header for header in given if header[0][:1] == b":"]
     own = dict(pseudo)
@@ -94,9 +97,16 @@ def read_head(said: ProcessingRequest, request_id: str) -> EnvoyRequestHead:
     complete = said.request_headers.end_of_stream
     request = request_of(
         method.decode("latin-1"), target, headers, _peer(said), request_id, has_body=not complete,
-        holds_answer=holds_answer,
+        holds_answer=shows_answer is not Body.NONE,
     )  # fmt: skip
-    return EnvoyRequestHead(request, complete, holds_body)
+    return EnvoyRequestHead(request, complete, shows_body, shows_answer)
+
+
+_SHOWS = {int(body): body for body in Body}
+# all of it in one message, or what is not all of it and says so
+_WHOLE = frozenset((Body.BUFFERED, Body.BUFFERED_PARTIAL))
+# nothing of it passes that was not answered
+_PIECES = frozenset((Body.BUFFERED, Body.STREAMED))
 
 
 def _given(headers: object) -> list[Header]:
@@ -137,6 +147,7 @@ class _Stream:
         self._door = door
         self._call = call
         self._due = b""
+        self._ended = True  # the app's answer, as far as we have a say in it
         self._head: EnvoyRequestHead
 
     async def run(self) -> None:
@@ -156,9 +167,8 @@ class _Stream:
             return
         visit = Visit(door.traced(self._head.request.raw), started, delegated=True)
         verdict = await door.decide(visit.raw, self._whole_body)
-        if isinstance(verdict, Forward) and any(isinstance(each, ReduceLines) for each in verdict.obligations):
-            detail = "the answer line by line, which this door does not see"
-            verdict = Refuse(Code.PROXY_UNABLE, verdict.facts, detail, (), verdict.reply_headers, verdict.cookies)
+        if isinstance(verdict, Forward) and verdict.given is None:
+            verdict = self._able(verdict)
         if isinstance(verdict, Forward):
             if verdict.given is None:
                 await self._forward(verdict, visit)
@@ -192,6 +202,19 @@ class _Stream:
         # its status alone: a filter that shows us no request would have come here by an answer of the app
         self._call.send(instead(status, Change(), b""))
 
+    def _able(self, permit: Forward) -> Forward | Refuse:
+        """Return the permit where Envoy shows the app's answer as its obligations need it."""
+        shows, missing = self._head.shows_answer, ""
+        for obligation in permit.obligations:
+            if isinstance(obligation, Reduce | Decide) and shows not in _WHOLE:
+                missing = "BUFFERED_PARTIAL"
+            elif isinstance(obligation, ReduceLines) and shows not in _PIECES:
+                missing = "STREAMED"
+        if not missing:
+            return permit
+        detail = f"found `response_body_mode: {shows.name}` in Envoy's filter, expected {missing}"
+        return Refuse(Code.PROXY_UNABLE, permit.facts, detail, (), permit.reply_headers, permit.cookies)
+
     # --- the request ---
 
     async def _whole_body(self, limit: int) -> bytes:
@@ -199,12 +222,12 @@ class _Stream:
         head = self._head
         if head.complete:
             return b""
-        if not head.holds_body:
-            raise Refused(Code.PROXY_UNABLE, "no body from Envoy, expected `request_body_mode: BUFFERED` in its filter")
+        if head.shows_body not in _WHOLE:
+            raise Refused(Code.PROXY_UNABLE, "no body from Envoy, expected `request_body_mode: BUFFERED_PARTIAL`")
         length = next((value for name, value in head.request.raw.headers if name == b"content-length"), None)
         if length is not None and int(length) > limit:
             raise Refused(Code.BODY_TOO_LARGE, f"more than {limit} bytes")
-        self._call.send(go_on(REQUEST_HEADERS, more=mode(request_body=True, response_body=True)))
+        self._call.send(go_on(REQUEST_HEADERS, more=mode(head.shows_body, head.shows_answer)))
         said = await self._next()
         if said is None or self._due != REQUEST_BODY:
             # Envoy has answered by itself, and holds that answer
@@ -215,7 +238,7 @@ class _Stream:
                 else Refused(Code.BODY_INVALID, "the body broke off")
             )
         body: bytes = said.request_body.body
-        if len(body) > limit:
+        if len(body) > limit or not _is_whole(said.request_body, head.shows_body, length):
             raise Refused(Code.BODY_TOO_LARGE, f"more than {limit} bytes")
         if length is not None and length != b"%d" % len(body):
             raise Refused(Code.BODY_INVALID, f"{len(body)} bytes from Envoy, of {length.decode('latin-1')}")
@@ -232,7 +255,7 @@ class _Stream:
             changed.append((b":method", permit.method))
         more = metadata(facts_of(permit))
         if self._due == REQUEST_HEADERS:
-            more += mode(request_body=False, response_body=True)
+            more += mode(Body.NONE, self._head.shows_answer)
         change = Change((*gone, *removed_hops(visit.raw, request.grpc)), changed)
         self._call.send(go_on(self._due, change, more=more))
 
@@ -252,6 +275,7 @@ class _Stream:
     async def _forward(self, permit: Forward, visit: Visit) -> None:
         status: int = CLIENT_GONE
         refused: Refuse | None = None
+        settled: Released | Refuse | None = None
         try:
             self._release_request(permit, visit)
             held = await self._answer_head(permit)
@@ -269,6 +293,47 @@ class _Stream:
             self._door.record(visit, verdict, status, fault, detail)
         if refused is not None:
             self._answer(self._door.refusals.whole(permit, refused.client_code, visit.raw), refused.client_code, permit)
+        elif not self._ended:
+            await self._rest(permit, settled.lines if isinstance(settled, Released) else None)
+
+    async def _rest(self, permit: Forward, demand: ReduceLines | None) -> None:
+        """Release what is left of an answer whose head has gone out: lines, and no trailers. Raises CallFailed: then it
+        breaks off."""
+        try:
+            await self._judge_lines(demand)
+        except Refused as refused:
+            self._door.journal.broken_off(permit.facts, refused.code, refused.detail)
+            raise CallFailed(Status.ABORTED, "a line that can't be judged") from None
+
+    async def _judge_lines(self, demand: ReduceLines | None) -> None:
+        windows = Windows(demand.rule.max_line) if demand is not None else Windows()
+        while (said := await self._next()) is not None:
+            if self._due == RESPONSE_TRAILERS:
+                windows.end()
+                if windows.lines:
+                    raise Refused(Code.ITEMS_UNREADABLE, "a last line without an end, before trailers")
+                self._drop_trailers(said)
+                return
+            if self._due != RESPONSE_BODY or demand is None:
+                raise _out_of_order(self._due)
+            ended = said.response_body.end_of_stream
+            windows.add(said.response_body.body)
+            if ended:
+                windows.end()
+            self._call.send(go_on(RESPONSE_BODY, None, await self._judged(windows, demand)))
+            if ended:
+                return
+
+    async def _judged(self, windows: Windows, demand: ReduceLines) -> bytes:
+        """Judge the lines that have come, and return those that may go out. Raises Refused."""
+        parts = []
+        while windows.lines:
+            lines = windows.take(WINDOW)
+            # the answer to HEAD has no content, and so nothing to judge
+            parts.append(
+                b"" if self._head.request.raw.method == "HEAD" else await demand.rule.window(lines, demand.judge)
+            )
+        return b"".join(parts)
 
     async def _answer_head(self, permit: Forward) -> ProcessingRequest | None:
         """The head of the app's answer, None where none comes. Raises CallFailed."""
@@ -287,9 +352,12 @@ class _Stream:
         before = [header for header in given if header[0][:1] != b":" and header[0] not in _OF_CONNECTION]
         held = HeldAnswer(_status(given), with_marks(clean_headers(before), permit))
         if not need_body(permit.obligations):
-            settled = settle(permit, held)
+            settled = settle(permit, held, streams=True)
             if isinstance(settled, Released):
-                self._release(permit, before, settled, mode(request_body=False, response_body=False))
+                # without lines the stream ends here, and Envoy goes on by itself
+                self._ended = settled.lines is None or said.response_headers.end_of_stream
+                more = mode(Body.NONE, Body.NONE) if self._ended else b""
+                self._release(permit, before, settled, more)
             return settled
         return await self._settled_whole(permit, before, held, complete=said.response_headers.end_of_stream)
 
@@ -299,49 +367,42 @@ class _Stream:
         most = min(most_held(permit.obligations), MAX_HELD)
         length = next((value for name, value in before if name == b"content-length"), b"")
         body: bytes | None = b""
-        whole, more = None, b""
+        more = b""
         if not complete and length.isdigit() and int(length) > most:
-            body, more = None, mode(request_body=False, response_body=False)
+            body, more = None, mode(Body.NONE, Body.NONE)
         elif not complete:
-            self._call.send(go_on(RESPONSE_HEADERS, more=mode(request_body=False, response_body=True)))
+            self._call.send(go_on(RESPONSE_HEADERS))
             said = await self._next()
             if said is None:
                 return None
             if self._due != RESPONSE_BODY:
                 raise _out_of_order(self._due)
-            whole, complete = said.response_body.body, said.response_body.end_of_stream
-            body = whole if len(whole) <= most else None
+            shown, complete = said.response_body.body, said.response_body.end_of_stream
+            whole = len(shown) <= most and _is_whole(said.response_body, self._head.shows_answer, length)
+            body = shown if whole else None
         settled = await settle_whole(permit, held._replace(body=body))
         if isinstance(settled, Released):
-            # shadow mode releases what was too large to be judged
-            self._release(permit, before, settled if settled.body is not None else settled._replace(body=whole), more)
-            if not complete and not more:
-                await self._drop_trailers()
+            # shadow mode releases what was too large to be judged, and Envoy goes on by itself
+            self._ended = complete or settled.body is None
+            self._release(permit, before, settled, more)
         return settled
 
     def _release(self, permit: Forward, before: list[Header], released: Released, more: bytes = b"") -> None:
         """Let Envoy send an answer as it is settled."""
         after = [*released.headers, *((b"set-cookie", cookie) for cookie in permit.cookies)]
         body = None
-        if self._due == RESPONSE_BODY:
-            body = released.body or b""
-            after = [header for header in after if header[0] != b"content-length"]
-            if self._head.request.raw.method == "HEAD":
-                # its length would be that of the body that GET gets, and Envoy takes no other than that of this one
-                body = b""
-            else:
-                after.append((b"content-length", b"%d" % len(body)))
-        else:
+        if self._due == RESPONSE_BODY and self._head.request.raw.method == "HEAD":
+            # its length would be that of the body that GET gets, and Envoy takes no other than that of this one
+            body = b""
+        elif self._due == RESPONSE_BODY and released.body is not None:
+            body = released.body
+            after.append((b"content-length", b"%d" % len(body)))
+        elif released.lines is None:
             after += [header for header in before if header[0] == b"content-length"]
         self._call.send(go_on(self._due, difference(before, after), body, more))
 
-    async def _drop_trailers(self) -> None:
-        """Leave out trailers, which tell of the answer as it was, where some come. Raises CallFailed."""
-        said = await self._next()
-        if said is None:
-            return
-        if self._due != RESPONSE_TRAILERS:
-            raise _out_of_order(self._due)
+    def _drop_trailers(self, said: ProcessingRequest) -> None:
+        """Leave out trailers, which tell of the answer as it was."""
         names = [each.key.encode() for each in said.response_trailers.trailers.headers]
         self._call.send(without_trailers(RESPONSE_TRAILERS, names))
 
@@ -360,6 +421,11 @@ class _Stream:
             (), [pair for pair in headers if pair[0] not in BESIDE], [pair for pair in headers if pair[0] in BESIDE]
         )  # fmt: skip
         self._call.send(instead(made.status, change, made.body, None, more))
+
+
+def _is_whole(body: HttpBody, shows: Body, length: bytes | None) -> bool:
+    """Return whether a body is all of it, where Envoy may show its beginning alone."""
+    return body.end_of_stream or shows is Body.BUFFERED or length == b"%d" % len(body.body)
 
 
 _BAD_REQUEST, _TOO_LARGE = 400, 413

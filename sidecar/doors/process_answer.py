@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from enum import IntEnum
 from typing import NamedTuple
 
 from sidecar.wire.grammar import Header
@@ -56,17 +57,24 @@ def _mutation(change: Change) -> bytes:
     return b"".join(parts)
 
 
-def mode(*, request_body: bool, response_body: bool) -> bytes:
-    """A mode_override: the bodies that Envoy holds until we have answered to them, and with the app's its trailers."""
-    fields = {1: _SEND, 2: _SEND, 5: _SKIP, 6: _SKIP}
-    fields |= {3: _BUFFERED if request_body else 0, 4: _BUFFERED if response_body else 0}
-    if response_body:
-        fields[6] = _SEND
-    return sized(_MODE, b"".join([number_tag(field) + varint(fields[field]) for field in sorted(fields)]))
+class Body(IntEnum):
+    """How Envoy shows a body (ProcessingMode.BodySendMode): not at all, piece by piece, whole, or up to what it can
+    hold, after which the rest passes. Of what it shows it sends nothing before it was answered."""
+
+    NONE = 0
+    STREAMED = 1
+    BUFFERED = 2
+    BUFFERED_PARTIAL = 3
 
 
-# ProcessingMode.HeaderSendMode and BodySendMode
-_SEND, _SKIP, _BUFFERED = 1, 2, 2
+# ProcessingMode.HeaderSendMode
+_SEND, _SKIP = 1, 2
+
+
+def mode(request_body: Body, response_body: Body) -> bytes:
+    """A mode_override: how Envoy shows both bodies, and with the app's its trailers."""
+    fields = (_SEND, _SEND, request_body, response_body, _SKIP, _SEND if response_body else _SKIP)
+    return sized(_MODE, b"".join([number_tag(field) + varint(value) for field, value in enumerate(fields, 1)]))
 
 
 def go_on(part: bytes, change: Change | None = None, body: bytes | None = None, more: bytes = b"") -> bytes:

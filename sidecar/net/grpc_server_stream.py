@@ -10,8 +10,8 @@ from typing import Protocol
 from sidecar.wire import grpc
 from sidecar.wire.grpc import CallFailed, Status
 
-MAX_WAITING = 64
-"""Messages of one call that its method has not taken yet."""
+MAX_WAITING = 2048
+"""Messages of one call that its method has not taken yet; their bytes have a bound of their own."""
 
 
 class Conversation(Protocol):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import pytest
@@ -20,9 +20,20 @@ from hypothesis import strategies as st
 
 from sidecar.doors import door
 from sidecar.doors.ext_proc import MAX_HELD, ExtProc, read_head
+from sidecar.doors.process_answer import Body
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.obligation import BodyRule, Decide, HeldAnswer, Judge, KeepPrivate, Obligation, Reduce, Reduced
+from sidecar.gate.obligation import (
+    BodyRule,
+    Decide,
+    HeldAnswer,
+    Judge,
+    KeepPrivate,
+    Obligation,
+    Reduce,
+    Reduced,
+    ReduceLines,
+)
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Facts, Forward, Refused, Verdict
 from sidecar.record.journal import Journal
@@ -35,13 +46,14 @@ from tests.permits import Permit
 
 BEARER = (b"authorization", b"Bearer " + TOKEN)
 JSON = (b"content-type", b"application/json")
-BUFFERED, NONE = ProcessingMode.BUFFERED, ProcessingMode.NONE
+BUFFERED, NONE, STREAMED = ProcessingMode.BUFFERED, ProcessingMode.NONE, ProcessingMode.STREAMED
+PARTIAL = ProcessingMode.BUFFERED_PARTIAL
 SEND, SKIP = ProcessingMode.SEND, ProcessingMode.SKIP
 
 
 def request_head(
     *headers: Header, method: str = "GET", path: str = "/docs/7", host: str = "app.test", peer: str = "10.0.0.9:1234",
-    ended: bool = True, holds: tuple[Any, Any] | None = (BUFFERED, BUFFERED), pseudo: tuple[Header, ...] = (),
+    ended: bool = True, shows: tuple[Any, Any] | None = (PARTIAL, PARTIAL), pseudo: tuple[Header, ...] = (),
 ) -> ProcessingRequest:  # fmt: skip
     """The first message of a stream as Envoy makes it."""
     said = ProcessingRequest()
@@ -49,8 +61,8 @@ def request_head(
     for name, value in (*((name, text.encode()) for name, text in own), *pseudo, *headers):
         said.request_headers.headers.headers.add(key=name.decode(), raw_value=value)
     said.request_headers.end_of_stream = ended
-    if holds is not None:
-        said.protocol_config.request_body_mode, said.protocol_config.response_body_mode = holds
+    if shows is not None:
+        said.protocol_config.request_body_mode, said.protocol_config.response_body_mode = shows
     if peer:
         said.attributes["envoy.filters.http.ext_proc"].fields["source.address"].string_value = peer
     return said
@@ -59,6 +71,12 @@ def request_head(
 def request_body(body: bytes) -> ProcessingRequest:
     said = ProcessingRequest()
     said.request_body.body, said.request_body.end_of_stream = body, True
+    return said
+
+
+def request_part(body: bytes) -> ProcessingRequest:
+    said = request_body(body)
+    said.request_body.end_of_stream = False
     return said
 
 
@@ -198,7 +216,8 @@ def test_a_head_is_a_request() -> None:
         "GET", b"/docs/7?x=%2e", [(b"host", b"app.test"), BEARER, (b"x-a", b"\xff"), (b"x-a", b"2")], "10.0.0.9", "http",
         "r1", holds_answer=True,
     )  # fmt: skip
-    assert (head.complete, head.holds_body, head.request.grpc) == (True, True, False)
+    assert (head.complete, head.request.grpc) == (True, False)
+    assert (head.shows_body, head.shows_answer) == (Body.BUFFERED_PARTIAL, Body.BUFFERED_PARTIAL)
 
 
 @pytest.mark.parametrize(
@@ -209,17 +228,15 @@ def test_the_peer_is_the_client_of_envoy(said: str, peer: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("holds", "found"),
+    ("shows", "found"),
     [
-        (None, (False, False)), ((NONE, NONE), (False, False)), ((BUFFERED, NONE), (True, False)),
-        ((ProcessingMode.BUFFERED_PARTIAL, ProcessingMode.STREAMED), (False, False)),
-        ((ProcessingMode.FULL_DUPLEX_STREAMED, ProcessingMode.BUFFERED_PARTIAL), (False, False)),
-        ((NONE, BUFFERED), (False, True)),
+        (None, False), ((NONE, NONE), False), ((BUFFERED, NONE), False), ((NONE, BUFFERED), True),
+        ((NONE, PARTIAL), True), ((NONE, STREAMED), True), ((NONE, ProcessingMode.FULL_DUPLEX_STREAMED), False),
+        ((NONE, 77), False),
     ],
 )  # fmt: skip
-def test_an_answer_is_held_where_envoy_holds_it_whole(holds: tuple[Any, Any] | None, found: tuple[bool, bool]) -> None:
-    head = read_head(request_head(holds=holds), "r1")
-    assert (head.holds_body, head.request.raw.holds_answer) == found
+def test_an_answer_is_held_where_envoy_waits_with_it(shows: tuple[Any, Any] | None, found: bool) -> None:
+    assert read_head(request_head(shows=shows), "r1").request.raw.holds_answer is found
 
 
 def test_a_websocket_has_no_answer_to_hold() -> None:
@@ -259,7 +276,7 @@ async def test_a_permit_tells_what_to_send() -> None:
     assert found["x-forwarded-for"] == [(b"10.0.0.9", False)]
     assert {"x-original-url", "x-auth-assertion", "te"} <= set(common.header_mutation.remove_headers)
     assert not {"x-mine", "authorization", "host", ":method"} & {*found, *common.header_mutation.remove_headers}
-    assert modes(first) == (NONE, BUFFERED, SEND)
+    assert modes(first) == (NONE, PARTIAL, SEND)
     facts = first.dynamic_metadata.fields["envoy.filters.http.ext_proc"].struct_value.fields
     assert {name: value.string_value for name, value in facts.items()} == {
         "principal": "a-1", "route": "/docs/{id}", "code": "allowed", "request_id": "r1",
@@ -286,7 +303,7 @@ async def test_a_refused_call_has_a_status_of_its_own() -> None:
 
 
 async def test_a_route_with_a_rule_is_refused_where_envoy_does_not_hold_the_answer() -> None:
-    (said,) = await answers(World().gate(), request_head(BEARER, path="/whole", holds=(BUFFERED, NONE)))
+    (said,) = await answers(World().gate(), request_head(BEARER, path="/whole", shows=(BUFFERED, NONE)))
     assert problem(said) == (501, "proxy_unable")
 
 
@@ -312,7 +329,7 @@ async def test_a_body_that_a_route_reads_is_asked_for_before_anything_is_sent() 
     envoy = Envoy(World().gate(), request_head(BEARER, JSON, **POST), request_body(BODY), answer_head(ended=True))  # type: ignore[arg-type]
     first, second, third = await envoy.run()
     assert not first.request_headers.response.HasField("header_mutation")
-    assert modes(first) == (BUFFERED, BUFFERED, SEND)
+    assert modes(first) == (PARTIAL, PARTIAL, SEND)
     assert changed(second.request_body.response)["x-auth-subject"] == [(b"a-1", False)]
     assert not second.HasField("mode_override")
     assert third.WhichOneof("response") == "response_headers"
@@ -321,15 +338,16 @@ async def test_a_body_that_a_route_reads_is_asked_for_before_anything_is_sent() 
 @pytest.mark.parametrize(
     ("head", "more", "code"),
     [
-        ({"holds": (NONE, BUFFERED)}, (), "proxy_unable"),
-        ({"holds": None}, (), "proxy_unable"),
+        ({"shows": (NONE, BUFFERED)}, (), "proxy_unable"),
+        ({"shows": None}, (), "proxy_unable"),
         ({}, (request_body(b"{"),), "body_invalid"),
         ({}, (request_body(b'{"owner": "a-1", "x": "%s"}' % bytes(2**20)),), "body_too_large"),
+        ({}, (request_part(BODY),), "body_too_large"),
         ({}, (answer_head(status=413),), "body_too_large"),
         ({}, (answer_head(status=408),), "body_invalid"),
         ({}, (), "body_invalid"),
     ],
-    ids=["not held", "an old Envoy", "no JSON", "too large", "too large for Envoy", "broken off", "gone"],
+    ids=["not held", "an old Envoy", "no JSON", "too large", "a part", "too large for Envoy", "broken off", "gone"],
 )
 async def test_a_body_is_whole_or_refused(
     head: Mapping[str, Any], more: tuple[ProcessingRequest, ...], code: str
@@ -394,9 +412,9 @@ WHOLE = [JSON, (b"content-length", b"3"), (b"etag", b'"a"')]
 async def test_an_answer_that_is_reduced_is_held_whole() -> None:
     envoy = Envoy(Fixed(permit(Upper(), KeepPrivate(b"Authorization"))), request_head(), answer_head(*WHOLE), answer_body(b"abc"))  # fmt: skip
     first, second, third = await envoy.run()
-    assert modes(first)[1] == BUFFERED
+    assert modes(first)[1] == PARTIAL
     assert not second.response_headers.response.HasField("header_mutation")
-    assert modes(second) == (NONE, BUFFERED, SEND)
+    assert not second.HasField("mode_override")
     common = third.response_body.response
     assert common.body_mutation.body == b"ABC"
     assert set(common.header_mutation.remove_headers) == {"etag"}
@@ -424,6 +442,7 @@ async def test_an_empty_answer_is_settled_at_its_head() -> None:
     [
         (Upper(2), (answer_head(*WHOLE),), (502, "items_too_many")),
         (Upper(2), (answer_head(JSON), answer_body(b"abc")), (502, "items_too_many")),
+        (Upper(), (answer_head(JSON), answer_body(b"abc", ended=False)), (502, "items_too_many")),
         (Upper(MAX_HELD * 2), (answer_head((b"content-length", b"%d" % (MAX_HELD + 1))),), (502, "items_too_many")),
         (
             Upper(fails=Refused(Code.ITEMS_UNREADABLE)), (answer_head(JSON), answer_body(b"abc")), (502, "items_unreadable"),
@@ -484,7 +503,10 @@ async def test_a_decision_is_made_from_the_answer(
     (line,) = envoy.lines
     if shadow or found is None:
         if shown:
-            assert last.response_body.response.body_mutation.body == body
+            common = last.response_body.response
+            # what was too large stays as Envoy holds it
+            assert (common.body_mutation.body == body) is (len(body) <= Owner.max_size)
+            assert common.HasField("body_mutation") is (len(body) <= Owner.max_size)
         else:
             assert modes(last)[1] == NONE
         assert line["code"] == code
@@ -523,9 +545,99 @@ async def test_an_answer_in_the_app_s_place_is_settled_and_nobody_is_asked() -> 
     assert problem((await envoy.run())[0]) == (502, "items_unreadable")
 
 
+# --- lines ---
+
+
+class Loud:
+    """Rule for lines for a test: those that begin with `a` go out, in capitals."""
+
+    max_line = 20
+
+    def begin(self, held: HeldAnswer) -> HeldAnswer | None:
+        """See LineRule."""
+        return held if held.status == 200 else None
+
+    async def window(self, lines: Sequence[bytes], judge: Judge) -> bytes:
+        """See LineRule."""
+        if b"bad\n" in lines:
+            raise Refused(Code.ITEMS_UNREADABLE, "a line")
+        return b"".join(line.upper() for line in lines if line.startswith(b"a"))
+
+
+LINES = permit(None, ReduceLines(Loud(), nobody))
+LINES_HEAD = request_head(shows=(PARTIAL, STREAMED))
+
+
+def bodies(heard: list[ProcessingResponse]) -> list[bytes]:
+    found = [each.response_body.response.body_mutation for each in heard if each.HasField("response_body")]
+    assert all(each.body or each.clear_body for each in found)
+    return [each.body for each in found]
+
+
+@pytest.mark.parametrize("trailers", [False, True])
+async def test_lines_go_out_as_they_are_judged(trailers: bool) -> None:
+    pieces = [answer_body(b"a1\nb1\na", ended=False), answer_body(b"2\n", ended=False), answer_body(b"b2", ended=False)]
+    end = answer_trailers((b"x-total", b"3")) if trailers else answer_body(b"\na3")
+    if trailers:
+        pieces[-1] = answer_body(b"b2\n", ended=False)
+    envoy = Envoy(Fixed(LINES), LINES_HEAD, answer_head((b"content-length", b"14")), *pieces, end)
+    _, second, *rest = await envoy.run()
+    assert not second.HasField("mode_override")
+    assert second.response_headers.response.header_mutation.remove_headers == ["content-length"]
+    assert bodies(rest) == [b"A1\n", b"A2\n", b"", *([] if trailers else [b"A3"])]
+    if trailers:
+        assert rest[-1].response_trailers.header_mutation.remove_headers == ["x-total"]
+    assert [(line["code"], line["status"]) for line in envoy.lines] == [("allowed", 200)]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [answer_body(b"a1\nbad\na2\n")], [answer_body(b"a" * 21, ended=False)],
+        [answer_body(b"a1", ended=False), answer_trailers()],
+    ],
+    ids=["a bad line", "a long line", "no end before trailers"],
+)  # fmt: skip
+async def test_a_line_that_cannot_be_judged_breaks_the_answer_off(more: list[ProcessingRequest]) -> None:
+    envoy = Envoy(Fixed(LINES), LINES_HEAD, answer_head(), answer_body(b"a0\n", ended=False), *more)
+    with pytest.raises(CallFailed) as failed:
+        await envoy.run()
+    assert failed.value.status is Status.ABORTED
+    assert b"".join(bodies(envoy.heard)) == b"A0\n"
+    assert [line.get("code") for line in envoy.lines] == ["allowed", "items_unreadable"]
+
+
+async def test_lines_of_a_head_are_not_judged() -> None:
+    head = request_head(method="HEAD", shows=(PARTIAL, STREAMED))
+    heard = await answers(Fixed(LINES), head, answer_head(), answer_body(b"a1\nbad\n", ended=False), answer_body(b""))
+    assert bodies(heard) == [b"", b""]
+
+
+async def test_an_error_in_place_of_lines_passes() -> None:
+    envoy = Envoy(Fixed(LINES), LINES_HEAD, answer_head((b"content-length", b"1"), status=404), ends=False)
+    _, second = await envoy.run()
+    assert modes(second) == (NONE, NONE, SKIP)
+    assert not second.response_headers.response.header_mutation.remove_headers
+
+
+@pytest.mark.parametrize(
+    ("made", "answer", "status"),
+    [(LINES, PARTIAL, 501), (LINES, BUFFERED, 0), (permit(Upper()), STREAMED, 501), (permit(Upper()), BUFFERED, 0)],
+)  # fmt: skip
+async def test_the_app_is_not_asked_for_what_envoy_does_not_show(made: Forward, answer: Any, status: int) -> None:
+    """Of lines that it shows in part the rest would pass, and a head that has gone out cannot become a refusal."""
+    envoy = Envoy(Fixed(made), request_head(shows=(PARTIAL, answer)))
+    (said,) = await envoy.run()
+    if status:
+        assert problem(said) == (501, "proxy_unable")
+    else:
+        assert said.WhichOneof("response") == "request_headers"
+
+
 # --- what is out of order ---
 
 HEAD_ONLY = request_head()
+HELD = request_head(shows=(BUFFERED, BUFFERED))
 RULE = permit(Upper())
 
 
@@ -536,7 +648,7 @@ RULE = permit(Upper())
         [answer_head(status=200)], [answer_head(status=302)], [HEAD_ONLY, HEAD_ONLY], [HEAD_ONLY, answer_body(b"x")],
         [HEAD_ONLY, answer_trailers()], [HEAD_ONLY, ProcessingRequest()], [HEAD_ONLY, answer_head(JSON), HEAD_ONLY],
         [HEAD_ONLY, answer_head(JSON), answer_head(JSON)], [HEAD_ONLY, answer_head(JSON), answer_trailers()],
-        [HEAD_ONLY, answer_head(JSON), answer_body(b"a", ended=False), answer_body(b"b")], [b"\xff\xff"],
+        [HELD, answer_head(JSON), answer_body(b"a", ended=False), answer_body(b"b")], [b"\xff\xff"],
         [HEAD_ONLY, b"\xff\xff"], [HEAD_ONLY, answer_head(JSON), b"\xff\xff"],
     ],
 )  # fmt: skip
@@ -546,7 +658,7 @@ async def test_what_is_out_of_order_ends_badly(said: list[ProcessingRequest | by
     with pytest.raises(CallFailed) as failed:
         await envoy.run()
     assert failed.value.status is not Status.OK
-    assert len(envoy.lines) == (bool(said) and said[0] is HEAD_ONLY)
+    assert len(envoy.lines) == (bool(said) and said[0] in (HEAD_ONLY, HELD))
     if len(said) < 4:
         assert not any(each.response_body.response.body_mutation.body for each in envoy.heard)
 

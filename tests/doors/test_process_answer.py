@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.doors import process_answer
-from sidecar.doors.process_answer import Change, difference, go_on, instead, metadata, mode, without_trailers
+from sidecar.doors.process_answer import Body, Change, difference, go_on, instead, metadata, mode, without_trailers
 from sidecar.wire.grammar import Header
 from sidecar.wire.grpc import Status
 
@@ -43,17 +43,13 @@ def test_an_answer_that_goes_on(name: str, tag: bytes, body: bytes | None) -> No
     assert ProcessingResponse.FromString(made) == expected
 
 
-@pytest.mark.parametrize(
-    ("request_body", "response_body"), [(False, False), (True, False), (False, True), (True, True)]
-)
-def test_a_mode(request_body: bool, response_body: bool) -> None:
-    made = ProcessingResponse.FromString(
-        go_on(TAGS[0], more=mode(request_body=request_body, response_body=response_body))
-    )
-    held = {False: ProcessingMode.NONE, True: ProcessingMode.BUFFERED}
+@pytest.mark.parametrize("request_body", Body)
+@pytest.mark.parametrize("response_body", Body)
+def test_a_mode(request_body: Body, response_body: Body) -> None:
+    made = ProcessingResponse.FromString(go_on(TAGS[0], more=mode(request_body, response_body)))
     assert made.mode_override == ProcessingMode(
-        request_header_mode="SEND", response_header_mode="SEND", request_body_mode=held[request_body],
-        response_body_mode=held[response_body], request_trailer_mode="SKIP",
+        request_header_mode="SEND", response_header_mode="SEND", request_body_mode=request_body.name,
+        response_body_mode=response_body.name, request_trailer_mode="SKIP",
         response_trailer_mode="SEND" if response_body else "SKIP",
     )  # fmt: skip
     assert made.WhichOneof("response") == "request_headers"
