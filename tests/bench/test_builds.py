@@ -5,6 +5,8 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import pytest
+
 from bench.builds import SYSTEM, Build, other_build, own_build
 
 
@@ -14,6 +16,7 @@ def interpreter(folder: Path, name: str, says: str) -> None:
     (folder / name).chmod(0o755)
 
 
+@pytest.mark.process
 def test_it_is_one_of_our_version_that_was_built_the_other_way(tmp_path: Path) -> None:
     own = own_build()
     minor = own.version.rpartition(".")[0]
@@ -27,6 +30,7 @@ def test_it_is_one_of_our_version_that_was_built_the_other_way(tmp_path: Path) -
     assert str(found) == f"{minor}.99, built with{'out' if own.optimized else ''} optimizations"
 
 
+@pytest.mark.process
 def test_ours_says_how_it_was_built_and_is_no_other() -> None:
     assert own_build().python == sys.executable
     found = other_build(str(Path(sys.executable).parent))

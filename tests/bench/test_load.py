@@ -53,6 +53,7 @@ def test_the_kernel_tells_what_a_process_costs() -> None:
     assert family(os.getpid())[0] == os.getpid()
 
 
+@pytest.mark.process
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="needs wrk")
 def test_a_load_by_many_has_their_tokens_and_ids_that_differ(tmp_path: Path) -> None:
     tokens = tmp_path / "tokens"
