@@ -330,8 +330,8 @@ about each item. A query that searches or sorts by a field is refused unless its
 ([hide a field](../guides/hide-a-field.md)).
 
 An answer that can't be read as the route says is 502 `items_unreadable`, and nothing of it is shown
-([what `detail` says](../guides/debug-a-502.md#a-list-that-cant-be-read)). Answers that are errors, redirects or without content pass as they
-come. The app is asked without `Range`, `If-…` and `Accept-Encoding`, and for HEAD with GET.
+([what `detail` says](../guides/debug-a-502.md#a-list-that-cant-be-read)). Answers without content pass as they come, and so do errors and
+redirects, unless they are JSON that has the list, or the fields: that is reduced like any other. The app is asked without `Range`, `If-…` and `Accept-Encoding`, and for HEAD with GET.
 """.splitlines()
 
 BROWSERS_AND_METHODS = """\

@@ -125,8 +125,12 @@ class _Permit(Forward):
     def _sealed(self) -> None: ...
 
 
-NOT_ASKED = frozenset((b"accept-encoding", b"range", b"if-range", b"if-none-match", b"if-modified-since"))
-"""Headers of a request that are not passed on where the answer is reduced."""
+NOT_ASKED = frozenset((
+    b"accept-encoding", b"range", b"if-range", b"if-none-match", b"if-modified-since", b"if-match",
+    b"if-unmodified-since", b"a-im",
+))  # fmt: skip
+"""Headers of a request that are not passed on where the answer is reduced: they ask for a part of it or another form,
+or for what the whole of it is like, which a 412 would tell."""
 
 
 def without_conditions(request: Request) -> Request:

@@ -106,9 +106,9 @@ class LineRule(Protocol):
     @property
     def max_line(self) -> int: ...
 
-    def begin(self, held: HeldAnswer) -> HeldAnswer | None:
-        """Return the head that goes out, None where the answer is an error and has no lines. Raises Refused where it
-        has some that cannot be judged."""
+    def begin(self, held: HeldAnswer) -> tuple[HeldAnswer, bool]:
+        """Return the head that goes out, and whether the answer has lines, which an error need not have. Raises Refused
+        where it has some that cannot be judged."""
 
     async def window(self, lines: Sequence[bytes], judge: Judge) -> bytes:
         """Return what goes out of these lines, each with its end. Raises Refused: then the answer breaks off."""

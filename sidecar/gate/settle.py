@@ -39,8 +39,8 @@ def settle(permit: Forward, held: HeldAnswer, *, streams: bool = False) -> Relea
                 case KeepPrivate():
                     held = _private(held, obligation)
                 case ReduceLines():
-                    head = _require_lines(obligation, streams).rule.begin(held)
-                    held, lines = (held, None) if head is None else (head, obligation)
+                    held, has_lines = _require_lines(obligation, streams).rule.begin(held)
+                    lines = obligation if has_lines else None
                 case Reduce() | Decide():
                     raise Refused(Code.INTERNAL_ERROR, "an obligation that needs the body, settled over the head")  # noqa: TRY301
                 case _:

@@ -23,3 +23,6 @@ DIALECTS: Mapping[str, Dialect] = MappingProxyType(
         "header": Header(),
     }
 )
+
+SEARCHES: Mapping[str, tuple[str, ...]] = MappingProxyType({"json-server": ("q",), "odata": ("$search",)})
+"""Parameters by which an app that speaks a dialect searches all fields of a row."""

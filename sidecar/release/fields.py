@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
+from itertools import accumulate
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
@@ -36,33 +37,55 @@ class FieldRule(NamedTuple):
     def is_searched(self, asked: Asked) -> bool:
         """Return whether a query may search or sort by the field: it has the field's name in it, as `phone_like`,
         `filter[phone]` or `sort=-phone`, or one of the `parameters`."""
-        return _words(self.path[-1]) in asked.words or any(
-            not taken_for(name).isdisjoint(asked.names) for name in self.parameters
-        )
+        return asked.has(self.path[-1]) or any(not taken_for(name).isdisjoint(asked.names) for name in self.parameters)
 
 
 class Asked(NamedTuple):
-    """Reading of a query: its words, each between spaces and without case, and all names that a server may find."""
+    """Reading of a query: its words in one, without case, and the places between them; and all names that a server may
+    find."""
 
-    words: str
+    text: str
+    places: frozenset[int]
     names: frozenset[str]
+
+    def has(self, name: str) -> bool:
+        """Return whether some words in a row are a name, however both are divided."""
+        wanted = "".join(_words(name))
+        at = self.text.find(wanted)
+        while at >= 0:
+            if at in self.places and at + len(wanted) in self.places:
+                return True
+            at = self.text.find(wanted, at + 1)
+        return False
 
 
 def asked_of(query: bytes) -> Asked:
-    """Read a query so that no name in it goes unseen: what is escaped twice, too."""
-    text = query
-    for _ in range(3):
+    """Read a query so that no name in it goes unseen: what is escaped twice or within JSON, too."""
+    text, names = query, set[str]()
+    for _ in range(_ROUNDS):
+        names.update(_decoded(pair.partition(b"=")[0]) for pair in _PAIRS.split(text))
         text = unquote_to_bytes(text.replace(b"+", b" "))
-    names = [unquote_to_bytes(pair.partition(b"=")[0]).decode("utf-8", "replace") for pair in query.split(b"&")]
-    return Asked(_words(text.decode("utf-8", "replace")), frozenset().union(*map(taken_for, names)))
+    words = _words(_decoded(text))
+    places = accumulate(map(len, words), initial=0)
+    return Asked("".join(words), frozenset(places), frozenset().union(*map(taken_for, names)))
 
 
+_ROUNDS = 3
+"""Times that a query is decoded."""
+_PAIRS = re.compile(rb"[&;]")
 _BOUNDARY = re.compile(r"[\W_]+|(?<=[a-z0-9])(?=[A-Z])")
+# of a string in JSON, and of old servers of Microsoft's
+_ESCAPE = re.compile(r"[\\%]u([0-9A-Fa-f]{4})")
 
 
-def _words(text: str) -> str:
+def _decoded(data: bytes) -> str:
+    text = unquote_to_bytes(data.replace(b"+", b" ")).decode("utf-8", "replace")
+    return _ESCAPE.sub(lambda found: chr(int(found[1], 16)), text)
+
+
+def _words(text: str) -> list[str]:
     """`phoneNumber` and `phone-number` are the same two words."""
-    return f" {' '.join(map(folded, filter(None, _BOUNDARY.split(text))))} "
+    return [folded(word) for word in _BOUNDARY.split(text) if word]
 
 
 def changes(text: JsonText, place: Span, edits: Sequence[Edit]) -> Iterator[Change]:

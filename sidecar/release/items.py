@@ -11,7 +11,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.lookup import Attribute, attributes_in, id_text, search_in
 from sidecar.gate.obligation import AnswerItem, HeldAnswer, Judge, Obligation, Reduce, Reduced
 from sidecar.gate.verdict import Refused
-from sidecar.release.content import honest_headers, readable
+from sidecar.release.content import honest_headers, is_failed, readable, tells_number
 from sidecar.release.fields import Edit, FieldRule, asked_of, changes
 from sidecar.wire.grammar import Header
 from sidecar.wire.json_slices import Change, JsonText, Span, TooMany, spliced, without
@@ -25,7 +25,7 @@ MAX_ITEMS = 1000
 MAX_SIZE = 10 * 1024 * 1024
 """Bytes of an answer, where the route says no other number."""
 TOTAL_HEADERS = (b"x-total-count", b"x-total")
-"""Headers that tell how many there are, whether or not a route names them."""
+"""Headers that are made true where they can be, whether or not a route names them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,20 +75,22 @@ class ItemsRule:
         """Drop the items that the principal may not see, and hide the fields that it may not. Raises Refused:
         ITEMS_UNREADABLE, ITEMS_TOO_MANY, or PDP_* where one of them could not be decided."""
         body = readable(held)
-        if body is None:
-            return Reduced(held, {})
-        text, spans, items = self._found(body)
+        found = self._found(body, is_failed(held)) if body is not None else None
+        if body is None or found is None:
+            return Reduced(held._replace(headers=self.headers(held.headers)), {})
+        text, spans, items = found
         allowed = await self._asked(items, judge)
         gone = [at for at, actions in enumerate(allowed) if self.action not in actions]
         made = list(without(spans, gone))
         masked = self._hide(text, spans, allowed, made)
         kept = len(spans) - len(gone)
         made += self._totals(text, len(spans), kept)
-        answer = HeldAnswer(held.status, self._headers(held.headers, len(spans), kept), spliced(body, made))
+        answer = HeldAnswer(held.status, self.headers(held.headers, len(spans), kept), spliced(body, made))
         calls = -(-len(spans) // CALL)
         return Reduced(answer, {"seen": len(spans), "kept": kept, "masked": masked, "calls": calls})
 
-    def _found(self, body: bytes) -> tuple[JsonText, list[Span], list[AnswerItem]]:
+    def _found(self, body: bytes, failed: bool) -> tuple[JsonText, list[Span], list[AnswerItem]] | None:
+        """Find the items. An answer that `failed` need not have the list: None, if it is other JSON."""
         text, items, actions = JsonText(body), list[AnswerItem](), self.actions
 
         def take(at: int, value: Any) -> None:
@@ -102,6 +104,8 @@ class ItemsRule:
         except TooMany as error:
             raise Refused(Code.ITEMS_TOO_MANY, f"items: {error}") from None
         except ValueError as error:
+            if failed and not items and text.is_json():
+                return None
             raise Refused(Code.ITEMS_UNREADABLE, f"items.at: {error}") from None
 
     def item(self, value: Any, actions: tuple[str, ...]) -> AnswerItem:
@@ -161,14 +165,15 @@ class ItemsRule:
         edits = [rule.hide() for rule in self.fields if rule.action not in allowed]
         return _changes(f"{place}.fields", text, span, edits) if edits else []
 
-    def _headers(self, headers: Sequence[Header], seen: int, kept: int) -> list[Header]:
+    def headers(self, headers: Sequence[Header], seen: int | None = None, kept: int = 0) -> list[Header]:
+        """Return an answer's headers that are true of what is left: `kept` of the `seen`, None where these were not
+        counted."""
         made = []
         for name, value in honest_headers(headers):
-            if name in self.total_headers:
-                if value.strip() != str(seen).encode("ascii"):
-                    continue
-                value = str(kept).encode("ascii")
-            made.append((name, value))
+            if seen is not None and name in self.total_headers and value.strip() == str(seen).encode("ascii"):
+                made.append((name, str(kept).encode("ascii")))
+            elif name not in self.total_headers and not tells_number(name, value):
+                made.append((name, value))
         return made
 
     def _totals(self, text: JsonText, seen: int, kept: int) -> Iterator[Change]:

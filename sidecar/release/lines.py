@@ -9,7 +9,7 @@ from typing import ClassVar
 from sidecar.gate.codes import Code
 from sidecar.gate.obligation import AnswerItem, HeldAnswer, Judge, Obligation, ReduceLines
 from sidecar.gate.verdict import Refused
-from sidecar.release.content import honest_headers, require_readable
+from sidecar.release.content import is_failed, require_readable
 from sidecar.release.items import ItemsRule
 from sidecar.wire.json_slices import JsonText, spliced
 
@@ -17,9 +17,9 @@ LINES = ("\n",)
 """As a place of `items`: the answer has one JSON value in each line."""
 MAX_LINE = 1024 * 1024
 """Bytes of one line."""
+_JSON = b"application/json"
 _KINDS = frozenset((
-    b"application/x-ndjson", b"application/ndjson", b"application/jsonl", b"application/x-jsonlines",
-    b"application/json",
+    b"application/x-ndjson", b"application/ndjson", b"application/jsonl", b"application/x-jsonlines", _JSON,
 ))  # fmt: skip
 """Content types of such answers: none is registered."""
 
@@ -41,12 +41,13 @@ class LinesRule:
         """Demand that only allowed lines be released."""
         return ReduceLines(self, judge)
 
-    def begin(self, held: HeldAnswer) -> HeldAnswer | None:
-        """Return the head of an answer with lines, None for an error and a redirect. Raises
+    def begin(self, held: HeldAnswer) -> tuple[HeldAnswer, bool]:
+        """Return the head of an answer, and whether it has lines: an error and a redirect may have none. Raises
         Refused(ITEMS_UNREADABLE)."""
-        if require_readable(held, _KINDS.__contains__):
-            return held._replace(headers=honest_headers(held.headers))
-        return None
+        # an error in JSON is one value, most often of several lines
+        kinds = _KINDS - {_JSON} if is_failed(held) else _KINDS
+        has_lines = require_readable(held, kinds.__contains__)
+        return held._replace(headers=self.items.headers(held.headers)), has_lines
 
     async def window(self, lines: Sequence[bytes], judge: Judge) -> bytes:
         """Return the lines that are allowed, as they came but for hidden fields; an empty one stays. Raises Refused."""

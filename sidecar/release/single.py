@@ -9,7 +9,7 @@ from typing import ClassVar
 from sidecar.gate.codes import Code
 from sidecar.gate.obligation import HeldAnswer, Judge, Obligation, Reduce, Reduced
 from sidecar.gate.verdict import Refused
-from sidecar.release.content import honest_headers, readable
+from sidecar.release.content import honest_headers, is_failed, readable
 from sidecar.release.fields import FieldRule, changes
 from sidecar.wire.json_slices import JsonText, spliced
 
@@ -52,7 +52,8 @@ class FieldsRule:
         text = JsonText(body)
         edits = [rule.hide() for rule in self.fields if rule.action not in granted]
         try:
-            text.value(text.whole())
+            if not isinstance(text.value(text.whole()), dict) and is_failed(held):
+                return Reduced(held, {})
             made = list(changes(text, text.whole(), edits))
         except ValueError as error:
             raise Refused(Code.ITEMS_UNREADABLE, f"fields: {error}") from None

@@ -80,6 +80,14 @@ class JsonText:
         """Read one value, as `strict_json.loads` does."""
         return strict_json.loads(self.data[span.start : span.end])
 
+    def is_json(self) -> bool:
+        """Return whether the text is one JSON value, which `value` would read."""
+        try:
+            self.value(self.whole())
+        except ValueError:
+            return False
+        return True
+
     # --- walking ---
 
     def _space(self, at: int) -> int:

@@ -553,9 +553,9 @@ class Loud:
 
     max_line = 20
 
-    def begin(self, held: HeldAnswer) -> HeldAnswer | None:
+    def begin(self, held: HeldAnswer) -> tuple[HeldAnswer, bool]:
         """See LineRule."""
-        return held if held.status == 200 else None
+        return held, held.status == 200
 
     async def window(self, lines: Sequence[bytes], judge: Judge) -> bytes:
         """See LineRule."""

@@ -154,9 +154,9 @@ class Lines(NamedTuple):
 
     max_line: int = 9
 
-    def begin(self, held: HeldAnswer) -> HeldAnswer | None:
-        """The head as it came, but for an error."""
-        return held if held.status == 200 else None
+    def begin(self, held: HeldAnswer) -> tuple[HeldAnswer, bool]:
+        """The head as it came; an error has no lines."""
+        return held, held.status == 200
 
     async def window(self, lines: Sequence[bytes], judge: Judge) -> bytes:
         """All of them."""

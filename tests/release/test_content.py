@@ -7,14 +7,35 @@ import pytest
 from sidecar.gate.codes import Code
 from sidecar.gate.obligation import HeldAnswer
 from sidecar.gate.verdict import Refused
-from sidecar.release.content import honest_headers, readable
+from sidecar.release.content import honest_headers, is_failed, readable, tells_number
 
 JSON = (b"content-type", b"application/json; charset=utf-8")
 
 
-@pytest.mark.parametrize("status", [204, 205, 301, 302, 307, 400, 404, 422, 500, 503])
-def test_errors_redirects_and_empty_answers_have_nothing_to_reduce(status: int) -> None:
+@pytest.mark.parametrize("status", [301, 302, 307, 400, 404, 422, 500, 503])
+def test_errors_and_redirects_in_another_form_have_nothing_to_reduce(status: int) -> None:
     assert readable(HeldAnswer(status, [(b"content-type", b"text/html")], b"<p>")) is None
+    assert readable(HeldAnswer(status, [JSON], b"")) is None
+    assert readable(HeldAnswer(status, [JSON], b"{}")) == b"{}"
+    assert is_failed(HeldAnswer(status, [], b""))
+
+
+@pytest.mark.parametrize("status", [204, 205])
+def test_answers_without_content_have_nothing_to_reduce(status: int) -> None:
+    assert readable(HeldAnswer(status, [JSON], b"")) is None
+    assert not is_failed(HeldAnswer(status, [], b""))
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "tells"),
+    [
+        (b"x-wp-total", b"1", True), (b"x-total-pages", b"1", True), (b"total-count", b"1", True),
+        (b"x-result-count", b"1", True), (b"x-pagination", b'{"TotalCount":1}', True), (b"x-account-id", b"1", False),
+        (b"x-discount", b"1", False), (b"x-pagination", b'{"next":2}', False), (b"link", b"</?total=1>", False),
+    ],
+)  # fmt: skip
+def test_headers_that_tell_a_number_are_known_by_their_words(name: bytes, value: bytes, tells: bool) -> None:
+    assert tells_number(name, value) is tells
 
 
 @pytest.mark.parametrize("kind", [b"application/json", b"Application/JSON;charset=utf-8", b"application/hal+json"])
@@ -28,6 +49,9 @@ def test_json_can_be_reduced(status: int, kind: bytes) -> None:
     [
         (206, [JSON], b"[]", "found the status 206"),
         (226, [JSON], b"[]", "found the status 226"),
+        (205, [JSON], b"[]", "found the status 205"),
+        (404, [JSON, (b"content-encoding", b"gzip")], b"[]", "found the encoding b'gzip'"),
+        (404, [JSON, (b"content-type", b"text/html")], b"[]", "found the content type"),
         (304, [JSON], b"", "found the status 304"),
         (200, [JSON, (b"content-encoding", b"gzip")], b"[]", "found the encoding b'gzip'"),
         (200, [JSON, (b"content-encoding", b""), (b"content-encoding", b"br")], b"[]", "found the encoding"),

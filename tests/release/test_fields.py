@@ -98,7 +98,8 @@ def test_an_edit_gets_the_text_of_the_value() -> None:
         b"phone=1", b"phone_like=1", b"phone__contains=1", b"phone.gte=1", b"filter[phone]=1", b"a=1&phone", b"PHONE=1",
         b"sort=phone", b"sort=-phone", b"order=name,phone.desc", b"%70hone=1", b"%2570hone=1", b"_sort=phone&_order=asc",
         b"$filter=phone%20eq%20'1'", b"q=1&home-phone=1", b"sort=homePhone", b"{\"phone\":1}", b"search=x", b"a&Search[]=x",
-        b"sort=\xef\xbd\x90hone",
+        b"sort=\xef\xbd\x90hone", b'where={"\\u0070hone":1}', b"where=%7B%22%5Cu0070hone%22:1}", b"%u0070hone=1", b"a=1;search=x",
+        b"%2573earch=x", b"pho%E2%80%8Bne=1", b"sort=pho.ne",
     ],
 )  # fmt: skip
 def test_a_query_that_may_search_by_a_field_is_seen(query: bytes) -> None:
@@ -115,5 +116,6 @@ def test_a_query_about_something_else_is_none(query: bytes) -> None:
 def test_a_name_of_several_words_is_seen_in_each_spelling() -> None:
     for name in ("phoneNumber", "phone_number", "phone-number"):
         rule = FieldRule((name,), "view")
-        for query in (b"sort=phoneNumber", b"sort=phone_number", b"phone-number=1"):
+        for query in (b"sort=phoneNumber", b"sort=phone_number", b"phone-number=1", b"PHONENUMBER=1", b"phonenumber=1"):
             assert rule.is_searched(asked_of(query))
+        assert not rule.is_searched(asked_of(b"telephonenumber=1&phonenumbers=2"))

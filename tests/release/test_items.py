@@ -123,8 +123,13 @@ async def test_a_total_in_a_header_too(said: bytes, left: bytes | None) -> None:
 
 
 async def test_headers_about_what_came_are_not_sent() -> None:
-    made = await reduced(answer({"data": rows(1)}, (b"etag", b'"1"'), (b"content-range", b"0-1/2"), (b"link", b"x")))
-    assert made.answer.headers == [JSON, (b"link", b"x")]
+    told = [
+        (b"etag", b'"1"'), (b"content-range", b"0-1/2"), (b"x-total-pages", b"1"), (b"x-wp-totalpages", b"1"),
+        (b"x-result-count", b"1"), (b"x-pagination", b'{"TotalCount": 1}'),
+    ]  # fmt: skip
+    kept = [JSON, (b"link", b"x"), (b"x-account", b"1"), (b"x-pagination", b'{"next": "/?total=1"}'[:14])]
+    made = await reduced(answer({"data": rows(1)}, *told, *kept[1:]))
+    assert made.answer.headers == kept
 
 
 @pytest.mark.parametrize(
@@ -190,9 +195,48 @@ async def test_an_empty_list_asks_nobody() -> None:
     assert (made.answer.body, policy.asked, made.counts["seen"]) == (b'{"data": [ ]}', [], 0)
 
 
-async def test_an_error_of_the_app_passes_as_it_is() -> None:
-    held = HeldAnswer(404, [(b"content-type", b"text/html"), (b"etag", b"x")], b"no such page")
-    assert await reduced(held) == Reduced(held, {})
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        (b"text/html", b"no such page"),
+        (b"application/json", b'{"detail": "no such page", "results": []}'),
+        (b"application/problem+json", b'{"data": "of another kind"}'),
+        (b"application/json", b""),
+    ],
+)
+async def test_an_error_of_the_app_passes_without_what_tells_a_number(kind: bytes, body: bytes) -> None:
+    kept = [(b"content-type", kind), (b"location", b"/x")]
+    told = [(b"x-total-count", b"3"), (b"etag", b"x"), (b"content-range", b"bytes */12345")]
+    held = HeldAnswer(404, [*kept, *told], body)
+    assert await reduced(held) == Reduced(HeldAnswer(404, kept, body), {})
+
+
+@pytest.mark.parametrize("status", [302, 404, 500])
+async def test_a_list_in_an_error_is_a_list(status: int) -> None:
+    made = await reduced(answer({"data": rows(3), "meta": {"total": 9}}, (b"x-total", b"3"))._replace(status=status))
+    assert made.answer.status == status
+    assert json.loads(made.answer.body or b"") == {
+        "data": [{"id": 1, "owner_id": "alice"}, {"id": 2, "owner_id": "alice", "phone": "+2"}], "meta": {},
+    }  # fmt: skip
+    assert (b"x-total", b"2") in made.answer.headers
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (b'{"data": [{"id": 1}]}', []),
+        (b'{"data": [{"id": 1, "owner_id": "alice"}', []),
+        (b'{"error": 1, "data": [{"id": 1, "owner_id": "alice"}], "data": 1}', []),
+        (b'{"error": ', []),
+        (b'{"data": []}', [(b"content-encoding", b"gzip")]),
+    ],
+)
+async def test_an_error_in_json_that_cannot_be_read_is_not_released(
+    body: bytes, headers: list[tuple[bytes, bytes]]
+) -> None:
+    with pytest.raises(Refused) as refused:
+        await reduced(answer(body, *headers)._replace(status=404))
+    assert refused.value.code is Code.ITEMS_UNREADABLE
 
 
 async def test_a_field_that_may_not_be_hidden_refuses_the_list() -> None:

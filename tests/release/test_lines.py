@@ -43,11 +43,20 @@ async def test_a_line_that_cannot_be_judged_ends_it(line: bytes) -> None:
 
 def test_only_answers_with_lines_begin() -> None:
     for kind in (b"application/x-ndjson", b"application/jsonl; charset=utf-8", b"application/json"):
-        held = HeldAnswer(200, [(b"content-type", kind), (b"etag", b"1")])
-        assert LINES.begin(held) == HeldAnswer(200, [(b"content-type", kind)])
-    assert LINES.begin(HeldAnswer(404, [(b"content-type", b"text/html")])) is None
+        held = HeldAnswer(200, [(b"content-type", kind), (b"etag", b"1"), (b"x-total-count", b"9")])
+        assert LINES.begin(held) == (HeldAnswer(200, [(b"content-type", kind)]), True)
     with pytest.raises(Refused, match="text/html"):
         LINES.begin(HeldAnswer(200, [(b"content-type", b"text/html")]))
+    with pytest.raises(Refused, match="status 205"):
+        LINES.begin(HeldAnswer(205, [(b"content-type", b"application/jsonl")]))
+
+
+@pytest.mark.parametrize(
+    ("kind", "has_lines"), [(b"text/html", False), (b"application/json", False), (b"application/x-ndjson", True)]
+)
+def test_an_error_may_have_lines(kind: bytes, has_lines: bool) -> None:
+    held = HeldAnswer(404, [(b"content-type", kind), (b"x-total", b"9")])
+    assert LINES.begin(held) == (HeldAnswer(404, [(b"content-type", kind)]), has_lines)
 
 
 def test_a_rule_for_lines_demands_lines() -> None:

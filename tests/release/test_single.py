@@ -45,3 +45,24 @@ async def test_what_is_not_one_object_is_not_released(body: bytes) -> None:
 async def test_what_has_nothing_to_hide_passes(status: int, body: bytes) -> None:
     held = HeldAnswer(status, [(b"etag", b"1")], body)
     assert await RULE.reduce(held, nobody, frozenset()) == Reduced(held, {})
+
+
+@pytest.mark.parametrize("body", [b'["no"]', b'"no"', b"null"])
+async def test_an_error_that_tells_of_nothing_passes(body: bytes) -> None:
+    held = HeldAnswer(400, [JSON], body)
+    assert await RULE.reduce(held, nobody, frozenset()) == Reduced(held, {})
+
+
+@pytest.mark.parametrize("status", [300, 400, 409, 412])
+async def test_fields_are_hidden_in_an_error_that_tells_how_things_are(status: int) -> None:
+    made = await RULE.reduce(HeldAnswer(status, [JSON], b'{"id": 1, "phone": 7}'), nobody, frozenset())
+    assert made == Reduced(HeldAnswer(status, [JSON], b'{"id": 1}'), {"masked": 1})
+
+
+@pytest.mark.parametrize(
+    ("status", "body"), [(205, b'{"phone": 7}'), (409, b'{"phone": 7'), (409, b'{"a": 1, "a": 2}')]
+)
+async def test_what_cannot_be_read_of_an_unusual_answer_is_not_released(status: int, body: bytes) -> None:
+    with pytest.raises(Refused) as refused:
+        await RULE.reduce(HeldAnswer(status, [JSON], body), nobody, frozenset())
+    assert refused.value.code is Code.ITEMS_UNREADABLE

@@ -123,3 +123,11 @@ def test_members_of_what_is_no_object_are_refused() -> None:
 
 def test_changes_are_made_in_the_order_of_their_places() -> None:
     assert spliced(b"abcdef", [Change(Span(4, 5), b"EE"), Change(Span(0, 2)), Change(Span(2, 2), b"-")]) == b"-cdEEf"
+
+
+@pytest.mark.parametrize(
+    ("body", "is_json"),
+    [(b" {} ", True), (b'"a"', True), (b"", False), (b"{} {}", False), (b'{"a": 1, "a": 2}', False)],
+)
+def test_a_text_is_json_or_not(body: bytes, is_json: bool) -> None:
+    assert JsonText(body).is_json() is is_json

@@ -11,6 +11,7 @@ from sidecar.gate.expressions import names_path
 from sidecar.gate.lookup import Missing
 from sidecar.gate.narrowing import Push, PushedAttribute
 from sidecar.gate.obligation import AnswerRule
+from sidecar.plans.dialects import SEARCHES
 from sidecar.release.fields import FieldRule
 from sidecar.release.items import TOTAL_HEADERS, ItemsRule
 from sidecar.release.lines import LINES, LinesRule
@@ -58,9 +59,11 @@ def items_of(method: Method) -> Entry | None:
 
 def _items_rule(items: Entry, method: Method) -> ItemsRule:
     headers = tuple(total for total in items["total"] if isinstance(total, bytes))
+    searches = SEARCHES.get(items["push"]["dialect"], ()) if items["push"] is not None else ()
     return ItemsRule(
         items["at"], items["id"].search, _kind(items, method), items["action"], items["attributes"],
-        frozenset(items["optional"]), _fields(items["fields"]), tuple(dict.fromkeys((*TOTAL_HEADERS, *headers))),
+        frozenset(items["optional"]), _fields(items["fields"], searches),
+        tuple(dict.fromkeys((*TOTAL_HEADERS, *headers))),
         tuple(total for total in items["total"] if not isinstance(total, bytes)), items["max"], items["max_size"],
     )  # fmt: skip
 
@@ -84,13 +87,13 @@ def _kind(items: Entry, method: Method) -> str:
     return kind
 
 
-def _fields(said: Mapping[str, Entry]) -> tuple[FieldRule, ...]:
+def _fields(said: Mapping[str, Entry], searches: tuple[str, ...] = ()) -> tuple[FieldRule, ...]:
     return tuple(
         FieldRule(
             names_path(name),
             field["action"],
             strict_json.dumps(field["mask"]) if field["mask"] else b"",
-            tuple(field["parameters"]),
+            (*field["parameters"], *searches),
         )
         for name, field in said.items()
         if _path_of(name)

@@ -78,6 +78,19 @@ def test_push_has_what_a_filter_can_be_about() -> None:
     assert route.asks["GET"].push == Push("json-server", "key", attributes, "page", "view")
 
 
+@pytest.mark.parametrize(
+    ("dialect", "searches"), [("json-server", ("tel", "q")), ("odata", ("tel", "$search")), ("rsql", ("tel",))]
+)
+def test_what_searches_every_field_searches_a_hidden_one(dialect: str, searches: tuple[str, ...]) -> None:
+    field = "{action: view_phone, parameters: tel}"
+    items = f"{{at: '@', id: id, fields: {{phone: {field}}}, push: {{dialect: {dialect}}}}}"
+    text = f"version: 1\nroutes: [{{path: /a, resource: a, actions: {{GET: list}}, items: {items}}}]\n"
+    (route,) = read_routes(text, "routes.yaml", {}).table.routes
+    rule = route.asks["GET"].answer
+    assert isinstance(rule, ItemsRule)
+    assert rule.fields == (FieldRule(("phone",), "view_phone", b"", searches),)
+
+
 def test_lines_are_judged_one_by_one() -> None:
     text = "version: 1\nroutes: [{path: /a, resource: a, actions: {GET: list}, items: {at: lines, id: id}}]\n"
     (route,) = read_routes(text, "routes.yaml", {}).table.routes
