@@ -38,6 +38,11 @@ LISTS = """\
     attributes: {owner: "{principal.id}"}
     actions: {GET: view}
     items: {at: lines, id: id, action: view, attributes: {owner: owner}, fields: {phone: delete}}
+  - path: /notes/{id}
+    resource: document
+    id: "{path.id}"
+    lookup: {from: answer, attributes: {owner: owner}, missing: hide}
+    actions: {GET: view}
   - {path: /upload, access: authenticated, methods: [PUT]}
   - {path: /test.Echo/Talk, access: authenticated, methods: [POST]}
 """
@@ -140,6 +145,22 @@ def test_a_field_of_one_answer_is_hidden(setup: Setup, user: str, shown: bool) -
     outcome = setup.send(Ask("/one/1", user=user), reply(200, b'{"id": 1, "phone": "555"}', JSON))
     assert outcome.reply is not None
     assert (outcome.status, b"555" in outcome.reply.body) == (200, shown)
+
+
+@pytest.mark.parametrize(
+    ("user", "answer", "status", "code"),
+    [
+        ("alice", reply(200, b'{"owner": "a-1"}', JSON), 200, "allowed"),
+        ("bob", reply(200, b'{"owner": "a-1"}', JSON), 404, "denied_by_policy"),
+        ("alice", reply(200, b'{"owner": 1', JSON), 503, "lookup_bad_answer"),
+    ],
+    ids=["hers", "not his", "no JSON"],
+)
+def test_a_decision_is_made_from_the_answer(setup: Setup, user: str, answer: Answer, status: int, code: str) -> None:
+    outcome = setup.send(Ask("/notes/7", user=user), answer)
+    assert outcome.reply is not None
+    assert (outcome.status, setup.last()["code"], len(outcome.seen)) == (status, code, 1)
+    assert (b"owner" in outcome.reply.body) is (status == 200)
 
 
 def test_a_list_is_asked_for_whole_and_unpacked(setup: Setup) -> None:
