@@ -232,6 +232,6 @@ def _changes(node: Node) -> bool:
     if not _is_of_resource(node):
         return False
     if node.kind == "index":
-        # the entries of a map that is known are written out, and compared the other way round
+        # the entries of a map that is known are written out, and not always as they are compared
         return _is_of_resource(node.children[1])
     return (node.kind == "op" and node.text == "?:") or (node.kind == "call" and node.text == "has")
