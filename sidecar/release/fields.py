@@ -64,7 +64,9 @@ def asked_of(query: bytes) -> Asked:
     text, names = query, set[str]()
     for _ in range(_ROUNDS):
         names.update(_decoded(pair.partition(b"=")[0]) for pair in _PAIRS.split(text))
-        text = unquote_to_bytes(text.replace(b"+", b" "))
+        before, text = text, unquote_to_bytes(text.replace(b"+", b" "))
+        if text == before:
+            break
     words = _words(_decoded(text))
     places = accumulate(map(len, words), initial=0)
     return Asked("".join(words), frozenset(places), frozenset().union(*map(taken_for, names)))
@@ -91,14 +93,18 @@ def _words(text: str) -> list[str]:
 def changes(text: JsonText, place: Span, edits: Sequence[Edit]) -> Iterator[Change]:
     """Yield the changes of an object that carry out all edits. A member that is not there needs none.
 
-    Raises ValueError where a path leads into a value that is neither an object nor null: what it holds is not known.
+    Raises ValueError where a path leads into a value that is neither an object nor null, for what it holds is not
+    known, and for a member whose name is another spelling of one: a reader without case takes it for the same.
     """
     members = text.members(place)
     gone: list[int] = []
+    spellings = {folded(edit.path[0]) for edit in edits}
     for at, member in enumerate(members):
+        if folded(member.name) not in spellings:
+            continue
         found = [edit for edit in edits if edit.path[0] == member.name]
         if not found:
-            continue
+            raise ValueError(f"found {member.name[:64]!r}, another spelling of a name that the route has")
         now = text.data[member.value.start : member.value.end]
         whole = [edit for edit in found if len(edit.path) == 1]
         if whole:

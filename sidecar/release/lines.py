@@ -11,7 +11,7 @@ from sidecar.gate.obligation import AnswerItem, HeldAnswer, Judge, Obligation, R
 from sidecar.gate.verdict import Refused
 from sidecar.release.content import is_failed, require_readable
 from sidecar.release.items import ItemsRule
-from sidecar.wire.json_slices import JsonText, spliced
+from sidecar.wire.json_slices import JSON_SPACES, JsonText, spliced
 
 LINES = ("\n",)
 """As a place of `items`: the answer has one JSON value in each line."""
@@ -52,10 +52,10 @@ class LinesRule:
     async def window(self, lines: Sequence[bytes], judge: Judge) -> bytes:
         """Return the lines that are allowed, as they came but for hidden fields; an empty one stays. Raises Refused."""
         actions = self.items.actions
-        texts = [JsonText(line) for line in lines if line.strip()]
+        texts = [JsonText(line) for line in lines if line.strip(JSON_SPACES)]
         asked = [self._item(text, actions) for text in texts]
         allowed = iter(zip(texts, await judge(asked) if asked else [], strict=True))
-        return b"".join([self._line(*next(allowed)) if line.strip() else line for line in lines])
+        return b"".join([self._line(*next(allowed)) if line.strip(JSON_SPACES) else line for line in lines])
 
     def _item(self, text: JsonText, actions: tuple[str, ...]) -> AnswerItem:
         try:

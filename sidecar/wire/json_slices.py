@@ -14,10 +14,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 from sidecar.wire import strict_json
+from sidecar.wire.spelling import folded
 
 # the library's own scanner, written in C: (text, place) -> the value there, and where it ends
 _scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
-_SPACES = " \t\n\r"
+JSON_SPACES = b" \t\n\r"
+_SPACES = JSON_SPACES.decode()
 _SPACE = re.compile(r"[ \t\n\r]*")
 
 
@@ -165,6 +167,8 @@ class JsonText:
                 items, end = self._array_below(span.end, path[1:], taker)
                 found.append(items)
                 return end
+            if folded(name) == folded(path[0]):
+                raise ValueError(f"found {name!r}, another spelling of {path[0]!r}")
             return self._read(span.end)[1]
 
         end = self._object(at, take)

@@ -33,7 +33,17 @@ async def test_empty_lines_ask_nobody() -> None:
 
 
 @pytest.mark.parametrize(
-    "line", [b"{}\n", b"[]\n", b"secret\n", b'{"id": 1, "owner_id": "a"} {}\n', b'{"id": 1, "id": 2}\n', b"\xff\n"]
+    "line",
+    [
+        b"{}\n",
+        b"[]\n",
+        b"secret\n",
+        b'{"id": 1, "owner_id": "a"} {}\n',
+        b'{"id": 1, "id": 2}\n',
+        b"\xff\n",
+        b"\x0c\n",
+        b"\xef\xbb\xbf{}\n",
+    ],
 )
 async def test_a_line_that_cannot_be_judged_ends_it(line: bytes) -> None:
     with pytest.raises(Refused) as refused:

@@ -131,3 +131,9 @@ def test_changes_are_made_in_the_order_of_their_places() -> None:
 )
 def test_a_text_is_json_or_not(body: bytes, is_json: bool) -> None:
     assert JsonText(body).is_json() is is_json
+
+
+@pytest.mark.parametrize("body", [b'{"data": [], "Data": [1]}', b'{"DATA": [1]}', b'{"\\uff44ata": 1, "data": []}'])
+def test_another_spelling_of_the_way_to_a_list_is_refused(body: bytes) -> None:
+    with pytest.raises(ValueError, match="another spelling of 'data'"):
+        JsonText(body).array(("data",), 9, lambda at, value: None)
