@@ -145,6 +145,7 @@ GROWING = {
     "Metrics._times": "stages and sources: no label comes from a client",
     "Outbox._out": "what waits for one turn of the loop, within the windows",
     "Outlet._held": "MAX_HELD bytes, beyond which requests are refused or lines dropped",
+    "Pages._added": "the items of one answer, whose pages have 1 MiB together",
     "Pages._errors": "statuses, codes and offers",
     "ParentFile._taken": "metrics, whose labels come from no client",
     "Places._used": UNDER_WAY,

@@ -7,11 +7,13 @@ from collections.abc import Iterable
 from contextlib import aclosing
 
 from sidecar.doors.answer import Answer, status_of
+from sidecar.doors.app_answer import report_fault, settled_whole
 from sidecar.doors.door import Door, Receive, Visit
-from sidecar.doors.holding import Holding, NoRoom
+from sidecar.doors.holding import Holding
 from sidecar.doors.lines import judged
+from sidecar.doors.refill import refilled
 from sidecar.doors.refusal import Send, send_whole
-from sidecar.gate.codes import Code, Dependency
+from sidecar.gate.codes import Code
 from sidecar.gate.cors import ANSWER_HEADERS
 from sidecar.gate.obligation import HeldAnswer, ReduceLines, most_held, need_body, undecided
 from sidecar.gate.settle import Released, settle, settle_whole
@@ -19,21 +21,11 @@ from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.net.connection import Fault, Response
 from sidecar.net.exchange import Incomplete
 from sidecar.net.upstream import Upstream
-from sidecar.record.reasons import FaultKind
 from sidecar.wire.grammar import Header
 from sidecar.wire.http1_request import Head
 
 CLIENT_GONE = 499
 """The status in the log of a request whose client left before the answer; nginx's number for it."""
-
-UPSTREAM_CODES = {
-    FaultKind.UNAVAILABLE: Code.UPSTREAM_UNAVAILABLE,
-    FaultKind.TIMEOUT: Code.UPSTREAM_TIMEOUT,
-    FaultKind.PROTOCOL: Code.UPSTREAM_PROTOCOL,
-    FaultKind.PARTIAL: Code.UPSTREAM_PARTIAL,
-    FaultKind.OPEN: Code.UPSTREAM_OPEN,
-    FaultKind.BUSY: Code.UPSTREAM_BUSY,
-}
 
 
 class ClientGone(Exception):
@@ -132,7 +124,9 @@ class Proxy:
                 held = HeldAnswer(response.status, headers)
                 whole = need_body(permit.obligations)
                 settled = (
-                    await self._settled_whole(permit, response, held) if whole else settle(permit, held, streams=True)
+                    await self._settled_whole(permit, visit, body, response, held)
+                    if whole
+                    else settle(permit, held, streams=True)
                 )
             else:
                 settled = Released(response.status, headers)
@@ -160,24 +154,20 @@ class Proxy:
         elif response is not None and isinstance(settled, Released):
             await self._relay(response, settled, permit, send)
 
-    async def _settled_whole(self, permit: Forward, response: Response, held: HeldAnswer) -> Released | Refuse:
-        """Settle what needs all of an answer. Raises Fault."""
-        most = most_held(permit.obligations)
-        try:
-            async with self._holding.hold(response.read, most, response.length) as kept:
-                settled = await settle_whole(permit, held._replace(body=kept.data if kept.whole else None))
-                if isinstance(settled, Released) and not kept.whole:
-                    # shadow mode releases what was too large to be judged
-                    return settled._replace(before=kept.data)
-                return settled
-        except NoRoom:
-            detail = "too many large answers are held at once"
-            return Refuse(Code.UPSTREAM_BUSY, permit.facts, detail, (), permit.reply_headers, permit.cookies)
+    async def _settled_whole(
+        self, permit: Forward, visit: Visit, body: ClientBody, response: Response, held: HeldAnswer
+    ) -> Released | Refuse:
+        """Settle what needs all of an answer, with further pages of it where the route says so. Raises Fault."""
+        settled = await settled_whole(self._holding, permit, response, held, most_held(permit.obligations))
+        # a request for a further page would be another one without the body
+        if isinstance(settled, Refuse) or body.expected:
+            return settled
+        return await refilled(self._door, self._upstream, self._holding, visit.raw, permit, settled)
 
     async def _relay(self, response: Response, released: Released, permit: Forward, send: Send) -> None:
-        headers, length = released.headers, response.length
-        if permit.cookies:
-            headers = [*headers, *((b"set-cookie", cookie) for cookie in permit.cookies)]
+        headers, length, cookies = released.headers, response.length, released.cookies or permit.cookies
+        if cookies:
+            headers = [*headers, *((b"set-cookie", cookie) for cookie in cookies)]
         if released.body is not None:
             length = None if released.status in (204, 304) else len(released.body)
         if length is not None and released.lines is None:
@@ -222,12 +212,6 @@ class Proxy:
                 self._door.journal.broken_off(permit.facts, refused.code, refused.detail)
                 raise Incomplete(refused.code) from None
         await send({"type": "http.response.body", "body": b"", "more_body": False})
-
-
-def report_fault(door: Door, upstream: Upstream, fault: Fault) -> tuple[Code, str]:
-    """Tell of a fault of the app. -> (its code, its detail for the decision log)"""
-    door.report(Dependency.UPSTREAM, upstream.place, fault.reason, fault.detail)
-    return UPSTREAM_CODES[fault.kind], str(fault)
 
 
 def with_marks(headers: list[Header], permit: Forward) -> list[Header]:

@@ -12,8 +12,9 @@ from collections.abc import Iterable
 from http import HTTPStatus
 
 from sidecar.doors.answer import Answer, status_of
+from sidecar.doors.app_answer import report_fault
 from sidecar.doors.door import Door, Receive, Scope, Visit, raw_of_scope
-from sidecar.doors.proxy import CLIENT_GONE, report_fault
+from sidecar.doors.proxy import CLIENT_GONE
 from sidecar.doors.refusal import Send, send_whole
 from sidecar.gate.body import no_body
 from sidecar.gate.codes import Code

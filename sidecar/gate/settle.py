@@ -6,11 +6,12 @@ docs/architecture.md.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import NamedTuple, assert_never
 
 from sidecar.gate.codes import Code
 from sidecar.gate.lookup import Missing, masked_code
-from sidecar.gate.obligation import Decide, HeldAnswer, KeepPrivate, Reduce, ReduceLines, undecided
+from sidecar.gate.obligation import Decide, HeldAnswer, KeepPrivate, Reduce, Reduced, ReduceLines, undecided
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.wire.caching import keep_private
 from sidecar.wire.grammar import Header
@@ -18,13 +19,16 @@ from sidecar.wire.grammar import Header
 
 class Released(NamedTuple):
     """Answer released to the client. `body` is None where the app's own goes out as it comes, but for `lines`, where
-    each is judged. `before` are bytes of it that a door has read already."""
+    each is judged. `before` are bytes of it that a door has read already. `counts` are the numbers of a list that was
+    reduced, and `cookies` take the place of the permit's."""
 
     status: int
     headers: list[Header]
     body: bytes | None = None
     lines: ReduceLines | None = None
     before: bytes = b""
+    counts: Mapping[str, int] | None = None
+    cookies: tuple[bytes, ...] = ()
 
 
 def settle(permit: Forward, held: HeldAnswer, *, streams: bool = False) -> Released | Refuse:
@@ -59,13 +63,14 @@ def _require_lines(obligation: ReduceLines, streams: bool) -> ReduceLines:
 async def settle_whole(permit: Forward, held: HeldAnswer) -> Released | Refuse:
     """Do what a permit demands of the whole of the app's answer. Never raises but for cancellation: what cannot be done
     is a refusal."""
+    counts = None
     try:
         for obligation in permit.obligations:
             match obligation:
                 case KeepPrivate():
                     held = _private(held, obligation)
                 case Reduce():
-                    held = await _reduced(permit, held, obligation)
+                    held, counts = await _reduced(permit, held, obligation)
                 case Decide():
                     held = await _decided(permit, held, obligation)
                 case ReduceLines():
@@ -74,19 +79,19 @@ async def settle_whole(permit: Forward, held: HeldAnswer) -> Released | Refuse:
                     assert_never(obligation)
     except Exception as error:  # noqa: BLE001 - as in `settle`
         return _refusal(permit, error)
-    return Released(held.status, held.headers, held.body)
+    return Released(held.status, held.headers, held.body, counts=counts)
 
 
 def _private(held: HeldAnswer, obligation: KeepPrivate) -> HeldAnswer:
     return held._replace(headers=keep_private(held.headers, obligation.vary, obligation.no_store))
 
 
-async def _reduced(permit: Forward, held: HeldAnswer, obligation: Reduce) -> HeldAnswer:
+async def _reduced(permit: Forward, held: HeldAnswer, obligation: Reduce) -> Reduced:
     if held.body is None:
         raise Refused(Code.ITEMS_TOO_MANY, f"an answer of more than {obligation.rule.max_size} bytes")
     reduced = await obligation.rule.reduce(held, obligation.judge, obligation.granted)
     permit.facts.items = {**reduced.counts, "pushed": obligation.pushed} if obligation.pushed else reduced.counts
-    return reduced.answer
+    return reduced
 
 
 async def _decided(permit: Forward, held: HeldAnswer, obligation: Decide) -> HeldAnswer:

@@ -94,7 +94,7 @@ class Decision(NamedTuple):
     fault: Annotated[str | None, Field("kind of its fault, such as `timeout`", "a dependency failed")] = None
     told: Annotated[str | None, Field("code that the client was told", "it is another than `code`")] = None
     detail: Annotated[str | None, Field(f"more on a refusal, which no client is told, at most {MAX_DETAIL} characters", "there is more to say")] = None
-    items: Annotated[Mapping[str, int | str] | None, Field("numbers of an answer that was reduced: `seen` and `kept` items, `masked`: those of which fields were hidden, `calls`: questions to the PDP, `pushed`: how much of the policy the app was asked with, `exact`, `weakened` or `none`", "the route has `items` or `fields`, and the answer was reduced")] = None
+    items: Annotated[Mapping[str, int | str] | None, Field("numbers of an answer that was reduced: `seen` and `kept` items, `masked`: those of which fields were hidden, `calls`: questions to the PDP, `pushed`: how much of the policy the app was asked with, `exact`, `weakened` or `none`; with `refill` also `pages`: pages of the app that the answer is made of, and `ended`: the code of what ended it early, `deadline` or `changed` (other rules)", "the route has `items` or `fields`, and the answer was reduced")] = None
     each: Annotated[EachLine | None, Field(f"`asked`: how many resources the request named; `ids` and `denied`: those, and the ones that were not allowed, of each at most {MAX_IDS} of at most {MAX_ID} characters", "the route has `each`")] = None
     extra: Extra = NOTHING
 

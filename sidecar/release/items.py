@@ -12,6 +12,7 @@ from sidecar.gate.lookup import Attribute, attributes_in, id_text, search_in
 from sidecar.gate.obligation import AnswerItem, HeldAnswer, Judge, Obligation, Reduce, Reduced
 from sidecar.gate.verdict import Refused
 from sidecar.release.content import honest_headers, is_failed, readable, tells_number
+from sidecar.release.cursor import Refill
 from sidecar.release.fields import Edit, FieldRule, asked_of, changes
 from sidecar.wire.grammar import Header
 from sidecar.wire.json_slices import Change, JsonText, Span, TooMany, spliced, without
@@ -47,6 +48,7 @@ class ItemsRule:
     totals: tuple[tuple[str, ...], ...] = ()
     max_items: int = MAX_ITEMS
     max_size: int = MAX_SIZE
+    refill: Refill | None = None
     asks: ClassVar[tuple[str, ...]] = ()
 
     @property

@@ -11,9 +11,10 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
+from cerbos.effect.v1 import effect_pb2
 from cerbos.request.v1 import request_pb2
 
-from tests.faults.fakes import Check, FakeCerbos, Scripted, allow, answers
+from tests.faults.fakes import Check, FakeCerbos, Scripted, allow, answers, changed
 from tests.faults.test_batch_faults import BATCH
 from tests.faults.test_faults import GOOD_HOOK, World, environment, token
 from tests.stack import ROOT, Recorder, Seen, Web, reply, running_sidecar, wait_for
@@ -30,6 +31,10 @@ routes:
     resource: contact
     actions: {GET: list}
     items: {at: lines, id: id, attributes: {owner: owner_id}}
+  - path: /pages
+    resource: contact
+    actions: {GET: list}
+    items: {at: data, id: id, attributes: {owner: owner_id}, refill: {pages: 2, next: next}}
 """
 JSON = "Content-Type: application/json"
 ROWS = [{"id": at, "owner_id": "secret", "phone": "secret"} for at in range(60)]
@@ -109,3 +114,44 @@ def _broken(world: World) -> None:
         assert b"secret" not in got
         assert not got.endswith(b"0\r\n\r\n")
         raise ConnectionError("it broke off")
+
+
+def page(_: Recorder, connection: socket.socket, seen: Seen) -> None:
+    """The first page has what is not shown; the next one has the secret."""
+    rows, following = (ROWS[:2], None) if seen.target.endswith("p=2") else ([{"id": 0, "owner_id": "x"}] * 2, "?p=2")
+    reply(200, json.dumps({"data": rows, "next": following}).encode(), JSON)(_, connection, seen)
+
+
+def of_page_two(check: Check) -> Check:
+    """Deny the items of the first page, and do `check` with the question about the second."""
+
+    def checked(request: request_pb2.CheckResourcesRequest, context: grpc.ServicerContext) -> bytes:
+        if len(request.resources) == 1:
+            return allow(request, context)
+        owners = {entry.resource.attr["owner"].string_value for entry in request.resources}
+        return check(request, context) if "secret" in owners else deny(request, context)
+
+    return checked
+
+
+deny = changed(lambda message: [result.actions.update({"read": effect_pb2.EFFECT_DENY}) for result in message.results])
+
+
+def test_a_page_of_which_all_is_decided_is_added(world: World) -> None:
+    world.upstream.reset(page)
+    world.cerbos.check = of_page_two(allow)
+    got = world.sidecar.get("/pages", world.token)
+    assert (got.status, json.loads(got.body)) == (200, {"data": ROWS[:2], "next": None})
+
+
+@pytest.mark.parametrize("fault", BATCH)
+def test_a_fault_in_judging_a_further_page_releases_nothing_of_it(world: World, fault: str) -> None:
+    world.upstream.reset(page)
+    check, code = BATCH[fault]
+    world.cerbos.check = of_page_two(check)
+    got = world.sidecar.get("/pages", world.token)
+    # the page that is there is whole: its cursor leads to the one that could not be judged
+    assert (got.status, json.loads(got.body)) == (200, {"data": [], "next": "?p=2"})
+    line = world.sidecar.decisions()[-1]
+    assert (line["items"]["pages"], line["items"]["ended"]) == (1, code)
+    assert len(world.upstream.seen) == 2

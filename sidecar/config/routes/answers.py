@@ -12,6 +12,7 @@ from sidecar.gate.lookup import Missing
 from sidecar.gate.narrowing import Push, PushedAttribute
 from sidecar.gate.obligation import AnswerRule
 from sidecar.plans.dialects import SEARCHES
+from sidecar.release.cursor import LINK, Refill
 from sidecar.release.fields import FieldRule
 from sidecar.release.items import TOTAL_HEADERS, ItemsRule
 from sidecar.release.lines import LINES, LinesRule
@@ -65,7 +66,14 @@ def _items_rule(items: Entry, method: Method) -> ItemsRule:
         frozenset(items["optional"]), _fields(items["fields"], searches),
         tuple(dict.fromkeys((*TOTAL_HEADERS, *headers))),
         tuple(total for total in items["total"] if not isinstance(total, bytes)), items["max"], items["max_size"],
+        _refill(items["refill"]),
     )  # fmt: skip
+
+
+def _refill(said: Entry | None) -> Refill | None:
+    if said is None:
+        return None
+    return Refill(said["pages"], said["next"], said["parameter"], tuple(said["last"]), said["timeout"])
 
 
 def push_of(method: Method) -> Push | None:
@@ -124,11 +132,13 @@ def answer_faults(method: Method) -> Iterator[Fault]:
     if unknown:
         yield Fault(items.at("optional"), f"found {sorted(unknown)[0]!r}, expected names of `attributes`")
     yield from _size_faults(items)
+    if items["refill"] is not None:
+        yield from _refill_faults(items, items["refill"])
 
 
 def _size_faults(items: Entry) -> Iterator[Fault]:
     if items["at"] == LINES:
-        for name in ("total", "max", "max_size"):
+        for name in ("total", "refill", "max", "max_size"):
             if items.has(name):
                 yield Fault(items.at(name), "found it beside `at: lines`, expected it for an answer that comes whole")
     for total in items["total"]:
@@ -153,6 +163,21 @@ def _answer_lookup_faults(method: Method) -> Iterator[Fault]:
     unknown = set(said["optional"]) - set(said["attributes"])
     if unknown:
         yield Fault(said.at("optional"), f"found {sorted(unknown)[0]!r}, expected names of `attributes`")
+
+
+def _refill_faults(items: Entry, refill: Entry) -> Iterator[Fault]:
+    where = refill.at("next")
+    if refill["next"] == LINK and refill["parameter"]:
+        yield Fault(refill.at("parameter"), "found it beside `next: header.link`, which has a whole URL")
+    places = [*refill["last"]] if refill["next"] == LINK else [refill["next"], *refill["last"]]
+    for place in places:
+        name = ".".join(place)
+        if not items["at"]:
+            yield Fault(where, f"found {name!r}, expected `header.link` alone: the whole answer is a list")
+        elif items["at"][: len(place)] == place or place[: len(items["at"])] == items["at"]:
+            yield Fault(where, f"found {name!r}, expected a member beside the list")
+        elif any(place[: len(total)] == total for total in items["total"]):
+            yield Fault(where, f"found {name!r}, which `total` removes, expected a member beside it")
 
 
 def _field_faults(fields: Mapping[str, Any], mark: Mark) -> Iterator[Fault]:

@@ -16,6 +16,7 @@ from sidecar.gate.references import parse_template
 from sidecar.gate.target import Oddity
 from sidecar.gate.values import split_type
 from sidecar.plans.dialects import DIALECTS
+from sidecar.release.cursor import LINK, MAX_PAGES
 from sidecar.release.items import MAX_ITEMS, MAX_SIZE
 from sidecar.release.lines import LINES
 from sidecar.release.lookup import MAX_SIZE as MAX_ANSWER
@@ -118,6 +119,39 @@ PUSH = Record(
     {"dialect": Field(Choice(tuple(DIALECTS)), "how the app is told a filter", "", True)},
     "narrows what the app is asked for; never trusted: each item is decided all the same",
 )
+
+
+def _names(text: str) -> tuple[str, ...]:
+    path = names_path(text)
+    if not path:
+        raise ValueError(f"found {text!r}, expected names joined by dots")
+    return path
+
+
+def _next_page(text: str) -> tuple[str, ...]:
+    return LINK if text.lower() == "header.link" else _names(text)
+
+
+REFILL = Record(
+    {
+        "pages": Field(Whole(1, MAX_PAGES), "further pages that are asked for at most", None, True),
+        "next": Field(
+            Text(_next_page, what="header.link or names joined by dots"),
+            "where a page tells of the next one: `header.link` (`rel=next`), or the names that lead to its URL or its "
+            "query in the body", LINK,
+        ),
+        "parameter": Field(
+            Text(pattern=r"[A-Za-z0-9_.~-]+", what="a parameter's name"),
+            "where no URL stands at `next`: the parameter that takes the value there", "",
+        ),
+        "last": Field(
+            ListOf(Text(_names, what="names joined by dots"), single=True),
+            "other members of the body that the answer has from the last page, such as `has_more`", (),
+        ),
+        "timeout": Field(_DURATION, "the time for all further pages together", 5.0),
+    },
+    "fills a page of which items were dropped with the app's next pages, through the proxy alone",
+)  # fmt: skip
 _FIELDS = Field(
     MapOf(Short(FIELD, "action"), r"[^\s]+", "names joined by dots"),
     "field: action; a field of the answer, or of each item, stays only where its action is allowed", {},
@@ -139,6 +173,10 @@ ITEMS = Record(
             "what tells how many there are: made true where the answer has all of them, else removed", (),
         ),
         "push": Field(PUSH, "asks the app only for what the policy may allow, where the app can be told"),
+        "refill": Field(
+            Short(REFILL, "pages"),
+            "fills a page of which items were dropped with whole further pages, until as many are shown as it had",
+        ),
         "max": Field(Whole(1, 100_000), "items in one answer; more are 502 `items_too_many`", MAX_ITEMS),
         "max_size": Field(Text(units.size, what="a size such as 1MiB"), "bytes of one answer", MAX_SIZE),
     },

@@ -8,6 +8,7 @@ from sidecar.config.routes.file import RoutesError, read_routes
 from sidecar.gate.narrowing import Push, PushedAttribute
 from sidecar.gate.obligation import AnswerRule
 from sidecar.gate.values import Type
+from sidecar.release.cursor import LINK, Refill
 from sidecar.release.fields import FieldRule
 from sidecar.release.items import ItemsRule
 from sidecar.release.lines import LinesRule
@@ -178,6 +179,22 @@ def test_where_no_decision_can_be_made_from_an_answer_is_a_fault(route: str, sai
         ("{at: data, id: id, max: 0}", "expected"),
         ("{at: lines, id: id, total: header.x}", "found it beside `at: lines`"),
         ("{at: lines, id: id, max: 9}", "found it beside `at: lines`"),
+        ("{at: lines, id: id, refill: 3}", "found it beside `at: lines`"),
+        ("{at: data, id: id, refill: 0}", "expected a whole number from 1 to 10"),
+        ("{at: data, id: id, refill: 11}", "expected a whole number from 1 to 10"),
+        ("{at: data, id: id, refill: {next: next}}", "found no 'pages'"),
+        ("{at: data, id: id, refill: {pages: 1, next: 'a[0]'}}", "expected names joined by dots"),
+        ("{at: data, id: id, refill: {pages: 1, next: '@'}}", "expected names joined by dots"),
+        (
+            "{at: data, id: id, refill: {pages: 1, parameter: page}}",
+            "beside `next: header.link`, which has a whole URL",
+        ),
+        ("{at: data, id: id, refill: {pages: 1, next: n, parameter: 'a b'}}", "expected a parameter's name"),
+        ("{at: '@', id: id, refill: {pages: 1, next: next}}", "expected `header.link` alone"),
+        ("{at: '@', id: id, refill: {pages: 1, last: more}}", "expected `header.link` alone"),
+        ("{at: a.b, id: id, refill: {pages: 1, next: a}}", "found 'a', expected a member beside the list"),
+        ("{at: a, id: id, refill: {pages: 1, next: n, last: [a.b]}}", "found 'a.b', expected a member beside the list"),
+        ("{at: data, id: id, total: p, refill: {pages: 1, next: p.n}}", "found 'p.n', which `total` removes"),
         ("{at: data, id: id, push: {dialect: sql}}", "json-server"),
         ("{at: data, id: id, kind: x}", "found the name 'kind', expected one of at, id, resource"),
     ],
@@ -203,3 +220,22 @@ def test_where_a_rule_for_the_answer_cannot_be_is_a_fault(route: str, said: str)
     with pytest.raises(RoutesError) as error:
         read_routes(f"version: 1\nroutes: [{{path: /a, {route}}}]\n", "routes.yaml", {})
     assert said in str(error.value)
+
+
+@pytest.mark.parametrize(
+    ("said", "refill"),
+    [
+        ("3", Refill(3)),
+        ("{pages: 10, next: header.Link, timeout: 300ms}", Refill(10, LINK, seconds=0.3)),
+        (
+            "{pages: 1, next: a.next, parameter: cursor, last: [a.more, end]}",
+            Refill(1, ("a", "next"), "cursor", (("a", "more"), ("end",))),
+        ),
+        ("{pages: 1, next: n, last: more}", Refill(1, ("n",), last=(("more",),))),
+    ],
+)
+def test_a_page_is_filled_as_the_route_says(said: str, refill: Refill) -> None:
+    text = f"version: 1\nroutes: [{{path: /a, resource: a, actions: {{GET: list}}, items: {{at: d, id: id, refill: {said}}}}}]\n"
+    rule = read_routes(text, "routes.yaml", {}).table.routes[0].asks["GET"].answer
+    assert isinstance(rule, ItemsRule)
+    assert rule.refill == refill

@@ -1,0 +1,69 @@
+"""The app's answer at a door: as much as may be held, and a code for each kind of fault."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import pytest
+
+from sidecar.doors.app_answer import UPSTREAM_CODES, settled_whole
+from sidecar.doors.holding import Holding
+from sidecar.gate.codes import Code, Ground
+from sidecar.gate.obligation import HeldAnswer, Reduce, Reduced
+from sidecar.gate.settle import Released
+from sidecar.gate.verdict import Facts, Refuse
+from sidecar.net.connection import Response
+from sidecar.record.reasons import FaultKind
+from tests.permits import Permit
+
+
+class Pieces:
+    """An answer that comes in pieces."""
+
+    def __init__(self, *pieces: bytes, length: int | None = None) -> None:
+        self.pieces = [*pieces]
+        self.length = length
+
+    async def read(self) -> bytes:
+        return self.pieces.pop(0) if self.pieces else b""
+
+
+class Shout:
+    """A rule that needs the whole."""
+
+    max_size = 100
+
+    async def reduce(self, held: HeldAnswer, *_: object) -> Reduced:
+        return Reduced(held._replace(body=(held.body or b"").upper()), {"seen": 1})
+
+
+async def settled(answer: Pieces, most: int, holding: Holding | None = None) -> Released | Refuse:
+    async def judge(_: object) -> list[frozenset[str]]:
+        return []
+
+    demand = Reduce(Shout(), judge, frozenset())
+    permit = Permit(b"GET", b"/", (), Ground.ALLOWED, Facts("r", "GET", "/"), obligations=(demand,))
+    return await settled_whole(holding or Holding(), permit, cast(Response, answer), HeldAnswer(200, []), most)
+
+
+async def test_the_whole_is_settled() -> None:
+    made = await settled(Pieces(b"ab", b"c"), 3)
+    assert made == Released(200, [], b"ABC", counts={"seen": 1})
+
+
+@pytest.mark.parametrize("answer", [Pieces(b"ab", b"cd"), Pieces(b"abcd"), Pieces(b"never read", length=4)])
+async def test_more_than_may_be_held_is_refused_and_no_more_is_read(answer: Pieces) -> None:
+    made = await settled(answer, 3)
+    assert isinstance(made, Refuse)
+    assert made.code is Code.ITEMS_TOO_MANY
+    assert len(answer.pieces) == (answer.length is not None)
+
+
+async def test_an_answer_for_which_there_is_no_room_is_refused() -> None:
+    made = await settled(Pieces(b"abc"), 3, Holding(small=1, large=0, within=0.01))
+    assert isinstance(made, Refuse)
+    assert made.code is Code.UPSTREAM_BUSY
+
+
+def test_each_kind_of_fault_has_a_code() -> None:
+    assert set(UPSTREAM_CODES) == set(FaultKind)
