@@ -212,6 +212,14 @@ def test_a_hidden_field_is_no_way_to_search(stack: Stack, sidecar: Sidecar) -> N
     assert sidecar.get("/notes?name=1", stack.tokens["alice"]).status == 200
 
 
+def test_one_thing_is_looked_for_by_a_hidden_field_only_by_who_may_see_it(stack: Stack, sidecar: Sidecar) -> None:
+    row = rows(stack)[0]
+    stack.hook.json("/n/0", row)
+    stack.upstream.answer = reply(200, json.dumps(row).encode(), JSON)
+    for user, status in (("alice", 200), ("admin", 200), ("bob", 400)):
+        assert sidecar.get("/notes/0?phone__startswith=%2B1", stack.tokens[user]).status == status
+
+
 def test_a_refused_list_and_a_good_one_share_a_connection(stack: Stack, sidecar: Sidecar) -> None:
     with closing(http.client.HTTPConnection("127.0.0.1", sidecar.port, timeout=10)) as client:
         for body, status in ((b"[]", 502), (b'{"data": []}', 200), (b"x", 502), (b'{"data": []}', 200)):

@@ -290,7 +290,7 @@ class Gate:
             return self._permit(evaluation, request, _BY_POLICY)
         resource = await self._resource(evaluation, request, match, ask, read_body)
         if ask.answer_lookup is not None:
-            return self._permit_undecided(evaluation, request, resource, ask.answer_lookup)
+            return await self._permit_undecided(evaluation, request, resource, ask.answer_lookup)
         evaluation.marks.append(("decision", self._timer()))
         if ask.answer is not None and not self._shadow:
             return await self._permit_reduced(evaluation, request, resource, ask, ask.answer)
@@ -430,7 +430,8 @@ class Gate:
         if resource.action not in allowed:
             raise Refused(Code.DENIED_BY_POLICY)
         evaluation.obligations = tuple([_unstored(obligation) for obligation in evaluation.obligations])
-        await self._require_open(question, rule.searched(request.query), resource.scope)
+        searched = [named for named in rule.searched(request.query) if named[0] or named[1] not in allowed]
+        await self._require_open(question, searched)
         narrowed = await self._narrowed(question, ask.push, resource.scope, request.query)
 
         async def judge_items(items: Sequence[AnswerItem]) -> list[frozenset[str]]:
@@ -447,7 +448,7 @@ class Gate:
             evaluation, request, _BY_POLICY, (demand,), given=rule.nothing if narrowed.nothing else None
         )
 
-    def _permit_undecided(
+    async def _permit_undecided(
         self, evaluation: _Evaluation, request: Request, resource: Resource, rule: AnswerLookup
     ) -> Forward:
         """Permit a request that changes nothing, and demand that the decision be made from the app's answer."""
@@ -470,15 +471,18 @@ class Gate:
             return allowed
 
         if not self._shadow:
+            await self._require_open(self._question(facts, principal, (resource,)), rule.searched(request.query))
             evaluation.obligations = tuple([_unstored(obligation) for obligation in evaluation.obligations])
         decide = Decide(rule, resource.id, conclude, self._shadow)
         return self._permit(evaluation, without_conditions(request), _BY_POLICY, (decide,))
 
-    async def _require_open(self, question: Question, fields: Sequence[tuple[str, str]], scope: str) -> None:
+    async def _require_open(self, question: Question, fields: Sequence[tuple[str, str]]) -> None:
         """See that a query searches and sorts by no field that its sender may not see on every item: the order of what
         comes back tells what is hidden. Raises Refused(QUERY_NOT_ALLOWED)."""
+        (resource,) = question.resources
         for kind, action in fields:
-            asked = ListQuestion(question.request_id, question.principal, kind, action, scope, question.trace)
+            kind = kind or resource.kind
+            asked = ListQuestion(question.request_id, question.principal, kind, action, resource.scope, question.trace)
             if self._plans is None or not await self._plans.all_allowed(asked):
                 raise Refused(
                     Code.QUERY_NOT_ALLOWED, f"a field that needs {action!r}, which is not allowed on every {kind!r}"

@@ -72,7 +72,8 @@ class AnswerRule(Protocol):
     def nothing(self) -> HeldAnswer | None: ...
 
     def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
-        """List the fields that a query names, each by the kind and the action that show it."""
+        """List the fields that a query names, each by the kind, "" for the route's own resource, and the action that
+        show it."""
 
     def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Obligation:
         """Return what a permit demands by this rule; of `asks` these are `granted`."""
@@ -141,6 +142,9 @@ class AnswerLookup(Protocol):
 
     @property
     def max_size(self) -> int: ...
+
+    def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
+        """List the fields that a query names, as an AnswerRule does."""
 
     def read(self, held: HeldAnswer, resource_id: str) -> Mapping[str, Any]:
         """Read the attributes. Raises Refused: then there is no decision."""

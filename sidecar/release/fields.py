@@ -90,6 +90,14 @@ def _words(text: str) -> list[str]:
     return [folded(word) for word in _BOUNDARY.split(text) if word]
 
 
+def searched_by(query: bytes, fields: Sequence[FieldRule]) -> list[str]:
+    """List the actions that show the fields which a query searches or sorts by, each once."""
+    if not query or not fields:
+        return []
+    asked = asked_of(query)
+    return list(dict.fromkeys([rule.action for rule in fields if rule.is_searched(asked)]))
+
+
 def changes(text: JsonText, place: Span, edits: Sequence[Edit]) -> Iterator[Change]:
     """Yield the changes of an object that carry out all edits. A member that is not there needs none.
 

@@ -13,7 +13,7 @@ from sidecar.gate.obligation import AnswerItem, HeldAnswer, Judge, Obligation, R
 from sidecar.gate.verdict import Refused
 from sidecar.release.content import honest_headers, is_failed, readable, tells_number
 from sidecar.release.cursor import Refill
-from sidecar.release.fields import Edit, FieldRule, asked_of, changes
+from sidecar.release.fields import Edit, FieldRule, changes, searched_by
 from sidecar.wire.grammar import Header
 from sidecar.wire.json_slices import Change, JsonText, Span, TooMany, spliced, without
 
@@ -58,11 +58,7 @@ class ItemsRule:
 
     def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
         """List the hidden fields that a query searches or sorts by, each by the kind and the action that show it."""
-        if not query or not self.fields:
-            return ()
-        asked = asked_of(query)
-        actions = dict.fromkeys(rule.action for rule in self.fields if rule.is_searched(asked))
-        return [(self.kind, action) for action in actions]
+        return [(self.kind, action) for action in searched_by(query, self.fields)]
 
     @property
     def actions(self) -> tuple[str, ...]:

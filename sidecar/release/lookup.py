@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,6 +39,10 @@ class AnswerLookupRule:
     def asks(self) -> tuple[str, ...]:
         """The actions that are asked beside the route's."""
         return self.fields.asks if self.fields is not None else ()
+
+    def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
+        """List the hidden fields that a query names."""
+        return self.fields.searched(query) if self.fields is not None else ()
 
     def read(self, held: HeldAnswer, resource_id: str) -> dict[str, Any]:
         """Read the attributes, as a lookup reads those of a hook. Raises Refused: RESOURCE_*, LOOKUP_*."""

@@ -10,7 +10,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.obligation import HeldAnswer, Judge, Obligation, Reduce, Reduced
 from sidecar.gate.verdict import Refused
 from sidecar.release.content import honest_headers, is_failed, readable
-from sidecar.release.fields import FieldRule, changes
+from sidecar.release.fields import FieldRule, changes, searched_by
 from sidecar.wire.json_slices import JsonText, spliced
 
 MAX_SIZE = 1024 * 1024
@@ -37,8 +37,9 @@ class FieldsRule:
         return Reduce(self, judge, granted)
 
     def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
-        """No query searches one thing."""
-        return ()
+        """List the hidden fields that a query names: an app may look for one thing among those that fit its query, and
+        a 404 tells that it does not."""
+        return [("", action) for action in searched_by(query, self.fields)]
 
     async def reduce(self, held: HeldAnswer, judge: Judge, granted: frozenset[str]) -> Reduced:
         """Hide the fields whose action is not among the `granted`. Raises Refused(ITEMS_UNREADABLE)."""

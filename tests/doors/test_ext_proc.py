@@ -468,6 +468,10 @@ class Owner:
     missing = "hide"
     max_size = 9
 
+    def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
+        """See AnswerLookup."""
+        return ()
+
     def read(self, held: HeldAnswer, resource_id: str) -> dict[str, Any]:
         if held.body is None:
             raise Refused(Code.LOOKUP_BAD_ANSWER)

@@ -31,6 +31,9 @@ from sidecar.gate.session import Presented
 from sidecar.gate.trace import Trace
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict
+from sidecar.release.fields import FieldRule
+from sidecar.release.lookup import AnswerLookupRule
+from sidecar.release.single import FieldsRule
 from tests.gate.test_obligation import Whole
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
@@ -1088,10 +1091,12 @@ PUSHED = Push("json-server", "id", {}, "doc", "read")
 EMPTY = HeldAnswer(200, [], b"[]")
 
 
-async def listed(target: str, rule: Whole, plans: Planner | None, push: Push | None = PUSHED, **more: Any) -> Verdict:
+async def listed(
+    target: str, rule: Whole | AnswerLookupRule, plans: Planner | None, push: Push | None = PUSHED, **more: Any
+) -> Verdict:
     world = World()
     gate = world.gate(plans=plans, **more)
-    ask = Ask("list", "doc", answer=rule, push=push)
+    ask = Ask("list", "doc", push=push, **{"answer" if isinstance(rule, Whole) else "answer_lookup": rule})  # type: ignore[arg-type]
     route = Route("/list", parse_path("/list"), Access.POLICY, asks({"GET": ask}))
     gate.rules = replace(gate.rules, table=RouteTable([route]))
     headers = [(b"host", b"app.test"), (b"authorization", b"Bearer " + TOKEN), (b"x-auth-filter", b"mine")]
@@ -1161,3 +1166,28 @@ async def test_a_hidden_field_is_searched_only_by_who_may_see_it_everywhere(
     if plans is not None:
         assert plans.asked == [("doc", "view_phone")]
     assert isinstance(await listed("/list", rule, plans, None), Forward)
+
+
+@pytest.mark.parametrize(("granted", "open_", "asked"), [(True, False, []), (False, True, [("doc", "view_phone")])])
+async def test_one_thing_is_looked_for_by_a_field_of_it_that_its_sender_may_see(
+    granted: bool, open_: bool, asked: list[tuple[str, str]]
+) -> None:
+    rule = Whole(asks=("view_phone",) if granted else (), named=(("", "view_phone"),))
+    planner = Planner(all_allowed=open_)
+    assert isinstance(await listed("/list?phone=1", rule, planner, None), Forward)
+    assert planner.asked == asked
+    refused = await listed("/list?phone=1", rule._replace(asks=()), Planner(all_allowed=False), None)
+    assert isinstance(refused, Refuse)
+    assert refused.code is Code.QUERY_NOT_ALLOWED
+
+
+@pytest.mark.parametrize(
+    ("plans", "passes"), [(Planner(all_allowed=True), True), (Planner(all_allowed=False), False), (None, False)]
+)
+async def test_what_is_decided_later_is_looked_for_by_a_field_that_its_sender_may_see_everywhere(
+    plans: Planner | None, passes: bool
+) -> None:
+    rule = AnswerLookupRule({}, fields=FieldsRule((FieldRule(("phone",), "view_phone"),)))
+    assert isinstance(await listed("/list?phone=1", rule, plans, None), Forward) is passes
+    assert isinstance(await listed("/list?page=1", rule, plans, None), Forward)
+    assert isinstance(await listed("/list?phone=1", rule, plans, None, shadow=True), Forward)

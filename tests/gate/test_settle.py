@@ -60,6 +60,9 @@ class Looking:
     missing = "hide"
     max_size = 9
 
+    def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
+        return ()
+
     def read(self, held: HeldAnswer, resource_id: str) -> Mapping[str, Any]:
         return {"id": resource_id}
 

@@ -258,7 +258,7 @@ def test_the_fields_that_a_query_searches_are_told_by_kind_and_action() -> None:
     rule = replace(RULE, fields=(*RULE.fields, FieldRule(("mobile",), "view_phone"), FieldRule(("note",), "view_note")))
     assert rule.searched(b"page=1&sort=phone,mobile") == [("contact", "view_phone")]
     assert rule.searched(b"note=1&phone=1") == [("contact", "view_phone"), ("contact", "view_note")]
-    assert (rule.searched(b"page=1"), rule.searched(b""), replace(RULE, fields=()).searched(b"phone=1")) == ([], (), ())
+    assert (rule.searched(b"page=1"), rule.searched(b""), replace(RULE, fields=()).searched(b"phone=1")) == ([], [], [])
 
 
 async def test_an_answer_without_items_is_known_where_the_whole_answer_is_the_list() -> None:

@@ -91,3 +91,9 @@ def test_fields_are_hidden_after_the_decision() -> None:
     assert rule.names == frozenset(ATTRIBUTES)
     assert rule.reduce(answer, frozenset(["view_phone"])).answer.body == answer.body
     assert rule.reduce(answer, frozenset()) == Reduced(HeldAnswer(200, [JSON], b'{"id": 7}'), {"masked": 1})
+
+
+def test_what_is_decided_from_an_answer_is_not_looked_for_by_a_hidden_field() -> None:
+    fields = FieldsRule((FieldRule(("phone",), "view_phone"),))
+    rule = AnswerLookupRule(ATTRIBUTES, OPTIONAL, fields=fields)
+    assert (RULE.searched(b"phone=1"), rule.searched(b"phone=1")) == ((), [("", "view_phone")])

@@ -66,3 +66,14 @@ async def test_what_cannot_be_read_of_an_unusual_answer_is_not_released(status: 
     with pytest.raises(Refused) as refused:
         await RULE.reduce(HeldAnswer(status, [JSON], body), nobody, frozenset())
     assert refused.value.code is Code.ITEMS_UNREADABLE
+
+
+@pytest.mark.parametrize(
+    ("query", "named"),
+    [
+        (b"", []), (b"page=1", []), (b"phone__startswith=0", [("", "view_phone")]),
+        (b"note=1&phone=2", [("", "view_phone"), ("", "view_note")]),
+    ],
+)  # fmt: skip
+def test_one_thing_is_not_looked_for_by_a_hidden_field(query: bytes, named: list[tuple[str, str]]) -> None:
+    assert RULE.searched(query) == named
