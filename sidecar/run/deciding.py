@@ -80,11 +80,11 @@ class Deciding:
         sign = assertions.sign if assertions is not None else None
         return Gate(
             self.configured.rules(self.reading), self.hooks, self.pdp, now=wall_clock, timer=time.perf_counter,
-            sign=sign, shadow=self.settings.mode == "shadow", sources=self._sources(), plans=self._plans(assertions),
+            sign=sign, shadow=self.settings.mode == "shadow", sources=self._sources(), plans=self.plans(assertions),
         )  # fmt: skip
 
-    def _plans(self, assertions: Assertions | None) -> Plans | None:
-        """Make what asks for plans; None where the PDP has none."""
+    def plans(self, assertions: Assertions | None = None) -> Plans | None:
+        """Make what asks for plans; None where the PDP has none. `assertions` signs a filter that goes in a header."""
         if not isinstance(self.pdp, Cerbos):
             return None
         state = self.policies.state if self.policies is not None else None

@@ -43,7 +43,7 @@ async def explain_one(read: Understood, environ: Mapping[str, str], asked: Expla
     if asked.claims is not None:
         tokens = explain.GivenClaims(asked.claims, made.configured.routes.principal)
     rules = made.configured.rules(made.reading).by(tokens)
-    gate = Gate(rules, made.hooks, pdp, now=wall_clock, timer=time.perf_counter)
+    gate = Gate(rules, made.hooks, pdp, now=wall_clock, timer=time.perf_counter, plans=made.plans())
     try:
         with blaming("SIDECAR_CERBOS"):
             if made.embedded is not None:

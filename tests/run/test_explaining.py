@@ -12,6 +12,30 @@ from sidecar.run.explaining import ExplainRequest, explain_one
 from tests.conftest import policies
 from tests.stack import binary
 
+LIST = """\
+version: 1
+routes:
+  - path: /contacts
+    resource: contact
+    query: [_sort]
+    actions: {GET: list}
+    items: {at: "@", id: id, attributes: {owner: "owner_id:string"}, fields: {phone: view_phone}, push: {dialect: json-server}}
+"""
+
+OWN = """\
+apiVersion: api.cerbos.dev/v1
+resourcePolicy:
+  resource: contact
+  version: default
+  rules:
+    - {actions: [list, read, view_phone], effect: EFFECT_ALLOW, roles: [admin]}
+    - {actions: [list], effect: EFFECT_ALLOW, roles: [user]}
+    - actions: [read, view_phone]
+      effect: EFFECT_ALLOW
+      roles: [user]
+      condition: {match: {expr: R.attr.owner == P.id}}
+"""
+
 ASKED = ExplainRequest("GET", "/x", [], "", "", {"cognito:groups": ["user"]})
 
 
@@ -43,3 +67,25 @@ async def test_what_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     assert [problem.partition(":")[0] for problem in caught.value.problems] == [
         "SIDECAR_MODE", "SIDECAR_POLICIES", "SIDECAR_CERBOS_BINARY",
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("group", "target", "expected"),
+    [
+        ("user", "/contacts", ["push       json-server: exact", "sent       /contacts?owner_id=alice"]),
+        ("admin", "/contacts", ["push       json-server: exact", "sent       /contacts"]),
+        ("admin", "/contacts?_sort=phone", ["sent       /contacts?_sort=phone", "verdict    FORWARD allowed"]),
+        ("user", "/contacts?_sort=phone", ["verdict    REFUSE query_not_allowed"]),
+    ],
+)
+async def test_plans_are_asked_for_as_in_operation(
+    tmp_path: Path, group: str, target: str, expected: list[str]
+) -> None:
+    environ = environ_of(tmp_path)
+    (tmp_path / "routes.yaml").write_text(LIST)
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies" / "contact.yaml").write_text(OWN)
+    environ["SIDECAR_POLICIES"] = str(tmp_path / "policies")
+    asked = ASKED._replace(target=target, claims={"sub": "alice", "cognito:groups": [group]})
+    _, lines = await explain_one(understand(environ, {}), environ, asked)
+    assert all(any(line.startswith(want) for line in lines) for want in expected), lines
