@@ -135,6 +135,7 @@ GROWING = {
     "HeadReader._seen": HEAD,
     "HttpSource._fetches": FILE,
     "JsonText._ends": "the arrays of one text that a rule looks for",
+    "Holding._leaving": UNDER_WAY,
     "Journal._lines": "the lines of one turn of the loop",
     "KeyStore._tasks": FILE,
     "Lookups._breakers": FILE,

@@ -31,13 +31,17 @@ def report_fault(door: Door, upstream: Upstream, fault: Fault) -> tuple[Code, st
 async def settled_whole(
     holding: Holding, permit: Forward, response: Response, held: HeldAnswer, most: int
 ) -> Released | Refuse:  # fmt: skip
-    """Settle what needs all of an answer, of `most` bytes at most. Raises Fault."""
+    """Settle what needs all of an answer, of `most` bytes at most. It has a place to go out until it has `left`. Raises
+    Fault."""
     try:
         async with holding.hold(response.read, most, response.length) as kept:
             settled = await settle_whole(permit, held._replace(body=kept.data if kept.whole else None))
             if isinstance(settled, Released) and not kept.whole:
                 # shadow mode releases what was too large to be judged
                 return settled._replace(before=kept.data)
+            if isinstance(settled, Released):
+                # before the place among those that are held is given to another
+                await holding.leave(response, len(settled.body or b""))
             return settled
     except NoRoom:
         detail = "too many large answers are held at once"

@@ -15,6 +15,8 @@ SMALL = 1024 * 1024
 """Bytes that every answer may have."""
 LARGE_AT_ONCE = 4
 """Larger ones that are held at once."""
+LEAVING_AT_ONCE = 16
+"""Larger ones that go out at once, as fast as their clients take them."""
 WITHIN = 10.0
 """Seconds that an answer waits for its place among the large ones."""
 
@@ -36,10 +38,14 @@ class HeldBack(NamedTuple):
 class Holding:
     """The places of one process. `small` in bytes, `within` in seconds."""
 
-    def __init__(self, *, small: int = SMALL, large: int = LARGE_AT_ONCE, within: float = WITHIN) -> None:
+    def __init__(
+        self, *, small: int = SMALL, large: int = LARGE_AT_ONCE, leaving: int = LEAVING_AT_ONCE, within: float = WITHIN
+    ) -> None:
         self._small = small
         self._within = within
         self._places = asyncio.Semaphore(large)
+        self._exits = asyncio.Semaphore(leaving)
+        self._leaving: set[object] = set()
 
     @asynccontextmanager
     async def hold(self, read: Read, most: int, announced: int | None) -> AsyncGenerator[HeldBack]:
@@ -53,7 +59,7 @@ class Holding:
             while data := await read():
                 size += len(data)
                 if self._small < size <= most and not placed:
-                    await self._take_place()
+                    await self._take(self._places)
                     placed = True
                 held.append(data)
                 if size > most:
@@ -65,9 +71,25 @@ class Holding:
             if placed:
                 self._places.release()
 
-    async def _take_place(self) -> None:
+    async def leave(self, answer: object, size: int) -> None:
+        """Take a place for an answer that goes out, if it is a large one, until it has `left`. Raises NoRoom."""
+        if size > self._small:
+            await self._take(self._exits)
+            self._leaving.add(answer)
+
+    def is_leaving(self, answer: object) -> bool:
+        """Return whether an answer has a place to go out."""
+        return answer in self._leaving
+
+    def left(self, answer: object) -> None:
+        """Give back the place of an answer that has gone out, or will not."""
+        if answer in self._leaving:
+            self._leaving.remove(answer)
+            self._exits.release()
+
+    async def _take(self, places: asyncio.Semaphore) -> None:
         try:
             async with asyncio.timeout(self._within):
-                await self._places.acquire()
+                await places.acquire()
         except TimeoutError:
             raise NoRoom from None

@@ -27,6 +27,9 @@ from sidecar.wire.http1_request import Head
 CLIENT_GONE = 499
 """The status in the log of a request whose client left before the answer; nginx's number for it."""
 
+PIECE = 64 * 1024
+"""Bytes of a large answer that are sent at once."""
+
 
 class ClientGone(Exception):
     """The client left before its body was complete, or before its answer was."""
@@ -148,6 +151,7 @@ class Proxy:
             self._door.record(visit, verdict, status, fault, detail)
             if response is not None and (fault is not None or settled is None):
                 response.close()
+                self._holding.left(response)
         if fault is not None:
             told = settled.client_code if isinstance(settled, Refuse) else fault
             await send_whole(self._door.refusals.whole(permit, told, visit.raw), send)
@@ -182,7 +186,8 @@ class Proxy:
                 whole = response.whole() if released.body is None else released.body
                 # the client may be slow, and the upstream has done its part
                 response.close()
-                await send_whole(Answer(released.status, headers, whole), send)
+                made = Answer(released.status, headers, whole)
+                await (_send_in_pieces if self._holding.is_leaving(response) else send_whole)(made, send)
                 return
             await send({"type": "http.response.start", "status": released.status, "headers": headers})
             if released.before:
@@ -197,6 +202,7 @@ class Proxy:
             raise Incomplete(error.kind) from None
         finally:
             response.close()
+            self._holding.left(response)
 
     async def _relay_lines(
         self, response: Response, released: Released, demand: ReduceLines, permit: Forward, send: Send
@@ -212,6 +218,15 @@ class Proxy:
                 self._door.journal.broken_off(permit.facts, refused.code, refused.detail)
                 raise Incomplete(refused.code) from None
         await send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def _send_in_pieces(made: Answer, send: Send) -> None:
+    """Send a large answer as fast as its client takes it, so that this ends when most of it has gone out."""
+    await send({"type": "http.response.start", "status": made.status, "headers": made.headers})
+    view = memoryview(made.body)
+    for at in range(0, len(view), PIECE):
+        await send({"type": "http.response.body", "body": bytes(view[at : at + PIECE]), "more_body": True})
+    await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def with_marks(headers: list[Header], permit: Forward) -> list[Header]:

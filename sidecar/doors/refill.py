@@ -107,6 +107,8 @@ class _Refilling:
                 settled = await settled_whole(self._holding, permit, response, held, most)
             finally:
                 response.close()
+                # masks may have made it a large one
+                self._holding.left(response)
         except Fault as fault:
             raise _Ended(report_fault(self._door, self._upstream, fault)[0]) from None
         if isinstance(settled, Refuse):

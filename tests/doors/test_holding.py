@@ -75,3 +75,18 @@ async def test_a_place_is_given_back_whatever_happens() -> None:
 async def _held(holding: Holding) -> bytes:
     async with holding.hold(Body(b"abc").read, 9, None) as body:
         return body.data
+
+
+async def test_large_answers_that_go_out_have_places_until_they_have_left() -> None:
+    holding = Holding(small=3, leaving=1, within=0.01)
+    await holding.leave("small", 3)
+    await holding.leave("large", 4)
+    assert (holding.is_leaving("small"), holding.is_leaving("large")) == (False, True)
+    with pytest.raises(NoRoom):
+        await holding.leave("another", 4)
+    for answer in ("small", "another", "large", "large"):
+        holding.left(answer)
+    # one place, however often it is given back
+    await holding.leave("another", 4)
+    with pytest.raises(NoRoom):
+        await holding.leave("large", 4)
