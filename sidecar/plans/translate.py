@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, TypeGuard
 
 from sidecar.gate.values import Type
@@ -142,6 +142,8 @@ class _Translation:
             return UNSAYABLE
         if field.identifies and relation not in (Relation.EQ, Relation.IN):
             return UNSAYABLE
+        if relation in (Relation.NE, Relation.NOT_IN) and not _is_of_type(field, said):
+            return UNSAYABLE
         return Term(field, relation, tuple(said))
 
     def _field(self, name: str) -> Field | None:
@@ -153,6 +155,13 @@ class _Translation:
             return field
         inner = plain_path(rest)
         return Field(field.path + inner) if inner is not None else None
+
+
+def _is_of_type(field: Field, values: Sequence[Value]) -> bool:
+    """Return whether values can be of a field's declared type. A database may take one of another type for equal: true
+    is 1 to many, and no value of JSON is both."""
+    boolean = field.type is Type.BOOL
+    return field.type is None or all(isinstance(value, bool) is boolean for value in values)
 
 
 def _is_value(value: object) -> TypeGuard[Value]:

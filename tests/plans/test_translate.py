@@ -129,3 +129,11 @@ def test_no_row_is_lost(tree: Node, row: dict[str, Anything]) -> None:
 @given(st.sampled_from(list(Type)), st.booleans())
 def test_a_field_is_always_of_a_type_only_where_it_is_required(kind: Type, required: bool) -> None:
     assert Field(("a",), kind, required).always(kind) is required
+
+
+@pytest.mark.parametrize(("kind", "said"), [(Type.BOOL, True), (None, True), (Type.INT, False), (Type.STRING, False)])
+def test_a_negation_is_about_values_of_the_declared_type_alone(kind: Type | None, said: bool) -> None:
+    """To a database 1 is true: the rows with 1 would be lost, where a check finds an error."""
+    names = Names({"ok": Field(("ok",), kind, required=True)})
+    whole = filter_of(Conditional(Operation("not", (Variable("request.resource.attr.ok"),))), names)
+    assert (whole != UNSAYABLE) is said
