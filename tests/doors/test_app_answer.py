@@ -65,5 +65,16 @@ async def test_an_answer_for_which_there_is_no_room_is_refused() -> None:
     assert made.code is Code.UPSTREAM_BUSY
 
 
+async def test_a_large_answer_has_a_place_to_go_out_until_it_has_left() -> None:
+    holding, answer = Holding(small=1, leaving=1, within=0.01), Pieces(b"abc")
+    assert isinstance(await settled(answer, 3, holding), Released)
+    assert holding.is_leaving(answer)
+    busy = await settled(Pieces(b"abc"), 3, holding)
+    assert isinstance(busy, Refuse)
+    assert busy.code is Code.UPSTREAM_BUSY
+    holding.left(answer)
+    assert isinstance(await settled(Pieces(b"abc"), 3, holding), Released)
+
+
 def test_each_kind_of_fault_has_a_code() -> None:
     assert set(UPSTREAM_CODES) == set(FaultKind)
