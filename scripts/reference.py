@@ -331,7 +331,8 @@ about each item. A query that searches or sorts by a field is refused unless its
 
 An answer that can't be read as the route says is 502 `items_unreadable`, and nothing of it is shown
 ([what `detail` says](../guides/debug-a-502.md#a-list-that-cant-be-read)). Answers without content pass as they come, and so do errors and
-redirects, unless they are JSON that has the list, or the fields: that is reduced like any other. The app is asked without `Range`, `If-…` and `Accept-Encoding`, and for HEAD with GET.
+redirects, unless they are JSON that has the list, or the fields: that is reduced like any other. The app is asked without `Range` and `Accept-Encoding`,
+for GET without `If-…`, and for HEAD with GET.
 """.splitlines()
 
 BROWSERS_AND_METHODS = """\

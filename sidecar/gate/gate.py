@@ -125,17 +125,18 @@ class _Permit(Forward):
     def _sealed(self) -> None: ...
 
 
-NOT_ASKED = frozenset((
-    b"accept-encoding", b"range", b"if-range", b"if-none-match", b"if-modified-since", b"if-match",
-    b"if-unmodified-since", b"a-im",
-))  # fmt: skip
-"""Headers of a request that are not passed on where the answer is reduced: they ask for a part of it or another form,
-or for what the whole of it is like, which a 412 would tell."""
+NOT_ASKED = frozenset((b"accept-encoding", b"range", b"if-range", b"a-im"))
+"""Headers that are not passed on where the answer is reduced: they ask for a part of it, or for another form."""
+CONDITIONS = frozenset((b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since"))
+"""Headers that are not passed on by a request that changes nothing: a 304 or a 412 tells what the whole is like. One
+that changes something keeps them, or it might overwrite what another has written (RFC 9110 section 13.1.1)."""
+_UNCONDITIONAL = NOT_ASKED | CONDITIONS
 
 
 def without_conditions(request: Request) -> Request:
     """The request as it is sent where the answer is reduced: for the whole of it, as JSON, and with its length."""
-    headers = [header for header in request.headers if header[0] not in NOT_ASKED]
+    gone = _UNCONDITIONAL if request.method in SAFE_METHODS else NOT_ASKED
+    headers = [header for header in request.headers if header[0] not in gone]
     return request._replace(method="GET" if request.method == "HEAD" else request.method, headers=headers)
 
 

@@ -17,7 +17,7 @@ from sidecar.gate.claims import Claim
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Result
 from sidecar.gate.decision_cache import DecisionCache
-from sidecar.gate.gate import NOT_ASKED, Gate, Rules
+from sidecar.gate.gate import CONDITIONS, NOT_ASKED, Gate, Rules
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, ResourceField
@@ -62,7 +62,7 @@ TABLE = RouteTable([
         "POST": Ask("create", "note", attributes={"owner": parse_template("{body.owner}")}, max_body=9),
     }),
     policy("/scoped", {"GET": "view"}, scope=parse_template("tenants.{claims.tenant}")),
-    policy("/whole", {"GET": "list", "WS": "listen"}, answer=Whole(asks=("view_phone", "list"))),
+    policy("/whole", {"GET": "list", "PUT": "list", "WS": "listen"}, answer=Whole(asks=("view_phone", "list"))),
     policy("/both/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup="doc", scope=parse_template("{header.x-scope}")),
 ])  # fmt: skip
 LOOKUPS = {
@@ -711,7 +711,7 @@ async def test_a_door_that_cannot_hold_the_answer_gets_no_permit_that_needs_it()
 
 
 async def test_an_answer_that_is_reduced_comes_whole_and_as_json() -> None:
-    headers = [(name, b"x") for name in (*NOT_ASKED, b"accept")]
+    headers = [(name, b"x") for name in (*NOT_ASKED, *CONDITIONS, b"accept")]
     permit = await decide(World(), "/whole", "HEAD", *headers, holds_answer=True)
     assert isinstance(permit, Forward)
     assert permit.method == b"GET"
@@ -719,6 +719,16 @@ async def test_an_answer_that_is_reduced_comes_whole_and_as_json() -> None:
     assert b"accept" in names
     conditions = {b"if-range", b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since"}
     assert names.isdisjoint({b"accept-encoding", b"range", b"a-im", *conditions})
+
+
+async def test_a_change_keeps_its_conditions_where_its_answer_is_reduced() -> None:
+    headers = [(name, b"x") for name in (*NOT_ASKED, *CONDITIONS)]
+    permit = await decide(World(), "/whole", "PUT", *headers, holds_answer=True)
+    assert isinstance(permit, Forward)
+    assert permit.method == b"PUT"
+    names = {name for name, _ in permit.headers}
+    assert names >= {b"if-none-match", b"if-modified-since", b"if-match", b"if-unmodified-since"}
+    assert names.isdisjoint({b"accept-encoding", b"range", b"if-range", b"a-im"})
 
 
 async def test_items_are_asked_for_the_principal_of_the_request_and_in_its_scope() -> None:
