@@ -129,7 +129,7 @@ def check(options: argparse.Namespace) -> int:
         print(f"warning: {warning}", file=sys.stderr)
     if found.problems:
         return 1
-    print("".join(f"{note}\n" for note in found.notes), end="")
+    print("".join(f"note: {note}\n" for note in found.notes), end="")
     count = len(found.warnings)
     warned = f", {count} warning{'s' if count > 1 else ''}" if count else ""
     print(f"{' and '.join(found.checked)}: nothing wrong{warned}")

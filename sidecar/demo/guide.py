@@ -32,7 +32,7 @@ def steps(endpoint: str, client_id: str, users: Iterable[User], url: str) -> lis
     return [
         token("alice"),
         Step(
-            "the list has her own contacts and those of the team, without their phone numbers",
+            "the list has her own contacts, and those of the team without their phone numbers",
             _call("GET", f"{url}/contacts", "alice"),
             200,
         ),
@@ -45,9 +45,13 @@ def steps(endpoint: str, client_id: str, users: Iterable[User], url: str) -> lis
         Step("the list of an admin has all of them", _call("GET", f"{url}/contacts", "admin"), 200),
         Step("the same update by an admin", _call("PATCH", f"{url}/contacts/2", "admin"), 200),
         Step("read without a token", _call("GET", f"{url}/contacts/1"), 401),
-        Step("a browser without a session is led to the sign in page, and back", _browser(f"{url}/contacts/2"), 302),
         Step(
-            "its form that is sent when the session has ended gets a page with a link to sign in",
+            "a browser without a session is sent to a page to sign in, and back afterwards",
+            _browser(f"{url}/contacts/2"),
+            302,
+        ),
+        Step(
+            "a form that a browser sends after its session has ended gets a page with a link to sign in",
             _browser(f"{url}/contacts", " -d name=Ada"),
             401,
         ),

@@ -188,7 +188,7 @@ class Code(StrEnum):
         "make the hook faster, or raise the lookup's `timeout`", Dependency.LOOKUP, "timeout")
     LOOKUP_BAD_ANSWER = ("lookup_bad_answer", Kind.RESOURCE,
         "the hook's answer is not HTTP, not strict JSON, or too large",
-        "let the hook answer strict JSON of at most 64 KiB", Dependency.LOOKUP, "bad_answer")
+        "let the hook answer strict JSON of at most 64 KiB; with `from: answer`, the app of at most `max_size`", Dependency.LOOKUP, "bad_answer")
     LOOKUP_AUTH = ("lookup_auth", Kind.RESOURCE,
         "the hook refused the sidecar (401, 403); `Retry-After: 60`, since asking again seldom helps",
         "look at the lookup's `bearer_env`", Dependency.LOOKUP, "auth")

@@ -53,7 +53,10 @@ def require_readable(held: HeldAnswer, is_kind: Callable[[bytes], bool]) -> bool
         raise Refused(Code.ITEMS_UNREADABLE, f"found the status {status}, expected the whole answer")
     encoding = b", ".join(value for name, value in held.headers if name == b"content-encoding").strip().lower()
     if encoding not in (b"", b"identity"):
-        raise Refused(Code.ITEMS_UNREADABLE, f"found the encoding {encoding[:32]!r}, expected none: none was asked for")
+        raise Refused(
+            Code.ITEMS_UNREADABLE,
+            f"found the encoding {encoding[:32].decode('latin-1')!r}, expected none: none was asked for",
+        )
     if known != [True]:
         found = b", ".join(kinds)[:64].decode("latin-1")
         raise Refused(Code.ITEMS_UNREADABLE, f"found the content type {found!r}, expected JSON")

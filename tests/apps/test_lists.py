@@ -152,7 +152,7 @@ def test_another_suffix_is_another_path(own: Sidecar, path: str) -> None:
 def test_explain_prints_what_the_guide_shows(own: Sidecar, contacts: int, tmp_path: Path) -> None:
     text = guide("only-their-own.md")
     app = f"127.0.0.1:{contacts}"
-    (script,) = re.findall(r"^curl .*$", text, re.MULTILINE)
+    (script,) = re.findall(r"^curl .* > .*$", text, re.MULTILINE)
     subprocess.run(script.replace("127.0.0.1:8001", app), shell=True, cwd=tmp_path, check=True)
     (tmp_path / "routes.yaml").write_text((own.folder / "routes.yaml").read_text())
     environ = {"SIDECAR_POLICIES": str(own.folder / "policies"), "SIDECAR_UPSTREAM": f"http://{app}"}
@@ -206,6 +206,16 @@ def test_the_app_is_asked_for_less(pushing: Sidecar, django_log: Path) -> None:
         assert re.findall(r'"GET (\S+) ', django_log.read_text()[before:]) == [target.strip("`")]
         assert f"`{pushing.decisions()[-1]['items']['pushed']}`" == pushed
         assert (", ".join(str(item["id"]) for item in listed["results"]) or "none") == ids
+
+
+def test_explain_tells_what_the_app_would_be_asked(pushing: Sidecar, django: int, tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text((pushing.folder / "routes.yaml").read_text())
+    text = guide("push-the-filter.md")
+    environ = {"SIDECAR_POLICIES": str(pushing.folder / "policies"), "SIDECAR_UPSTREAM": f"http://127.0.0.1:{django}"}
+    (line,) = re.findall(r"^sidecar explain .*$", text, re.MULTILINE)
+    explained = commands.sidecar(tmp_path, *shlex.split(line)[1:], environ=environ)
+    assert explained.returncode == 0, explained.stderr
+    assert dict(FENCE.findall(text))["explain.txt"] in explained.stdout
 
 
 def test_a_client_may_not_say_the_filter_itself(pushing: Sidecar) -> None:

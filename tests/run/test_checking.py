@@ -47,7 +47,7 @@ def test_a_warning_is_told_and_fails_only_where_asked(
 ) -> None:
     found = Findings(["routes.yaml"], [], ["a:1:1: odd"], ["a note"])
     said = check(monkeypatch, capsys, found, *flags)
-    assert said == (code, "a note\nroutes.yaml: nothing wrong, 1 warning\n", "warning: a:1:1: odd\n")
+    assert said == (code, "note: a note\nroutes.yaml: nothing wrong, 1 warning\n", "warning: a:1:1: odd\n")
 
 
 def test_a_problem_fails_whatever_is_asked(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
