@@ -323,7 +323,7 @@ routes:
 **`items`** is for a GET whose answer is a list: after the request is allowed, each item is asked about by itself, with the action `read` unless
 `action` names another, and of the kind of the route unless `resource` names another. Items that are denied are left out, and the others stay
 byte for byte. An item's `scope` is that of the request. [Show people only their own](../guides/only-their-own.md) begins with an app, and
-[how many there are](../guides/only-their-own.md#what-to-know) and other headers are told there.
+says what happens to [totals](../guides/only-their-own.md#1-say-where-the-list-is) and [other headers](../guides/only-their-own.md#what-to-know).
 
 **`fields`** names the action by which a field stays. On a route or an action it is about the one thing that the answer is, and within `items`
 about each item. A query that searches or sorts by a field is refused unless its sender may see the field on every item

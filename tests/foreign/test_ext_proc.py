@@ -564,6 +564,8 @@ def test_a_configuration_that_shows_less_lets_nothing_more_through(
         world.answer = reply(201, b"made")
         outcome = world.send(envoy.port, Ask("/docs", "POST", "alice", (JSON,), body_of("a-1")))
         assert outcome.status == less.bodies
+        whole = less.other == "request_body_mode: BUFFERED"
+        assert {bool(seen.values("content-length")) for seen in outcome.seen} <= {whole}
         outcome = world.send(envoy.port, Ask("/docs", "POST", "alice", (JSON,), body_of("b-1")))
         assert outcome.status >= 400
 
