@@ -112,7 +112,7 @@ def test_clients_that_read_nothing_leave_the_others_their_places(
             assert rss(sidecar) - before < 60
             if what == "answers":
                 # as many as they leave to others
-                wait_for(lambda: sidecar.metric("sidecar_upstream_connections") >= 250)
+                wait_for(lambda: sidecar.metric("sidecar_upstream_connections") >= 250, 60)
         assert asks(sidecar, 20) == [200] * 20
 
 

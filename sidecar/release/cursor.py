@@ -54,8 +54,10 @@ class Link(NamedTuple):
 
 
 _TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
-_PARAMETER = re.compile(rb";[ \t]*+(?:(" + _TOKEN + rb')[ \t]*+(?:=[ \t]*+("(?:[^"\\]|\\.)*+"|[^\s;,"]++))?+[ \t]*+)?+')
-_LINK = re.compile(rb"<([!#-;=?-~]*+)>[ \t]*+((?:" + _PARAMETER.pattern + rb")*+)(?:,[ \t,]*+|\Z)")
+# RFC 8288 section 3. Possessive where one class of bytes repeats, and nowhere else: see wire/caching.py
+_QUOTED = rb'"[^"\\]*+(?:\\.[^"\\]*+)*"'
+_PARAMETER = re.compile(rb";[ \t]*+(?:(" + _TOKEN + rb")[ \t]*+(?:=[ \t]*+(" + _QUOTED + rb'|[^\s;,"]++))?[ \t]*+)?')
+_LINK = re.compile(rb"<([!#-;=?-~]*+)>[ \t]*+((?:" + _PARAMETER.pattern + rb")*)(?:,[ \t,]*+|\Z)")
 
 
 def links_of(value: bytes) -> list[Link]:

@@ -67,10 +67,14 @@ def _private_control(value: bytes) -> bytes:
     return _read_control(value, False)
 
 
-# RFC 9111 section 5.2 and RFC 9110 sections 5.6.1 to 5.6.4; possessive, so that no value is read twice
+# RFC 9111 section 5.2 and RFC 9110 sections 5.6.1 to 5.6.4. Possessive where one class of bytes repeats, so that no
+# value is read twice, and nowhere else: before Python 3.11.5, `re` goes on behind what a possessive group that fails
+# has matched
+_TOKEN = rb"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+_TEXT = rb"[\t !#-\[\]-~\x80-\xff]*+"
 _DIRECTIVE = re.compile(
-    rb"[ \t]*+(?:([!#$%&'*+.^_`|~0-9A-Za-z-]++)"
-    rb'(?:=([!#$%&\'*+.^_`|~0-9A-Za-z-]++|"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*+"))?+)?+[ \t]*+(?:,|\Z)'
+    rb"[ \t]*+(?:(" + _TOKEN + rb")(?:=(" + _TOKEN + rb'|"' + _TEXT + rb"(?:\\[\t -~\x80-\xff]" + _TEXT + rb')*"))?)?'
+    rb"[ \t]*+(?:,|\Z)"
 )
 # with an argument `private` is about some headers alone; the other two let a shared cache store what Authorization
 # would forbid (RFC 9111 section 3.5)

@@ -107,7 +107,8 @@ def test_the_demo_keeps_its_promises_and_leaves_nothing(
         status, rest = demo.end(signal.SIGINT)
     assert status == 0
     assert rest.count('"event": "decision"') >= 6
-    assert rest.endswith("Stopping ...\n")
+    # the sidecar's last lines may come after it
+    assert "Stopping ...\n" in rest
     assert list(tmp_path.iterdir()) == []
     assert all(can_listen(port) for port in ports)
     again = start(checkout, ports, tmp_path)

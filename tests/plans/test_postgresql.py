@@ -10,6 +10,7 @@ import os
 import re
 import shutil
 import subprocess
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any as Anything
@@ -82,8 +83,9 @@ class PostgreSql:
         if os.getuid() == 0:
             self._user = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
             os.chown(folder, NOBODY, NOBODY)
-            for each in folder.parents[:2]:
-                each.chmod(0o711)
+            for each in folder.parents:
+                if each.is_relative_to(tempfile.gettempdir()) and each != Path(tempfile.gettempdir()):
+                    each.chmod(0o711)
         self._run("initdb", "-D", "data", "-U", "postgres", "--locale=C.UTF-8", "-E", "UTF8", "--no-sync")
 
     def _run(self, *command: str, said: str = "") -> str:
