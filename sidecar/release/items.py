@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar
 
 from sidecar.gate.codes import Code
@@ -14,6 +14,7 @@ from sidecar.gate.verdict import Refused
 from sidecar.release.content import honest_headers, is_failed, readable, tells_number
 from sidecar.release.cursor import Refill
 from sidecar.release.fields import Edit, FieldRule, changes, searched_by
+from sidecar.together import together
 from sidecar.wire.grammar import Header
 from sidecar.wire.json_slices import Change, JsonText, Span, TooMany, spliced, without
 
@@ -120,31 +121,15 @@ class ItemsRule:
         return AnswerItem(self.kind, item_id, attributes, actions)
 
     async def _asked(self, items: Sequence[AnswerItem], judge: Judge) -> list[frozenset[str]]:
+        parts = [items[at : at + CALL] for at in range(0, len(items), CALL)]
         try:
-            return await self._asked_in_parts(items, judge)
+            answers = await together([partial(judge, part) for part in parts], AT_ONCE)
         except Refused as refused:
             if refused.code is Code.REFERENCE_INVALID:
                 # the app's answer is at fault, and not who asked for it
                 raise Refused(Code.ITEMS_UNREADABLE, f"items: {refused.detail}") from None
             raise
-
-    async def _asked_in_parts(self, items: Sequence[AnswerItem], judge: Judge) -> list[frozenset[str]]:
-        parts = [items[at : at + CALL] for at in range(0, len(items), CALL)]
-        if len(parts) <= 1:
-            return await judge(parts[0]) if parts else []
-        room = asyncio.Semaphore(AT_ONCE)
-
-        async def one(part: Sequence[AnswerItem]) -> list[frozenset[str]]:
-            async with room:
-                return await judge(part)
-
-        try:
-            async with asyncio.TaskGroup() as group:
-                tasks = [group.create_task(one(part)) for part in parts]
-        except ExceptionGroup as failed:
-            # one that could not be decided is enough
-            raise failed.exceptions[0] from None
-        return [actions for task in tasks for actions in task.result()]
+        return [actions for answer in answers for actions in answer]
 
     def _hide(
         self, text: JsonText, spans: Sequence[Span], allowed: Sequence[frozenset[str]], made: list[Change]
