@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from envoy.config.core.v3.base_pb2 import HeaderMap
 from envoy.service.ext_proc.v3.external_processor_pb2 import HttpBody, ProcessingRequest
 from google.protobuf.message import DecodeError
 
@@ -109,10 +110,10 @@ _WHOLE = frozenset((Body.BUFFERED, Body.BUFFERED_PARTIAL))
 _PIECES = frozenset((Body.BUFFERED, Body.STREAMED))
 
 
-def _given(headers: object) -> list[Header]:
+def _given(headers: HeaderMap) -> list[Header]:
     """The headers of a message as on the wire. Raises Refused(PROXY_UNABLE) where Envoy has replaced bytes."""
     given = []
-    for each in headers.headers:  # type: ignore[attr-defined]
+    for each in headers.headers:
         if each.value:
             raise Refused(Code.PROXY_UNABLE, "headers as text, expected their bytes, as Envoy sends them since 1.28")
         given.append((each.key.encode(), each.raw_value))

@@ -115,6 +115,12 @@ class _Evaluation:
     marks: list[tuple[str, float]] = field(default_factory=list)
     """The stages that were entered, and when."""
 
+    @property
+    def sender(self) -> Principal:
+        """The principal, in the stages behind identity."""
+        assert self.principal is not None  # noqa: S101 - for the type checker
+        return self.principal
+
 
 @final
 class _Permit(Forward):
@@ -358,8 +364,7 @@ class Gate:
     async def _resource(
         self, evaluation: _Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody | None
     ) -> Resource:
-        principal = evaluation.principal
-        assert principal is not None  # noqa: S101 - for the type checker
+        principal = evaluation.sender
         body = await read_json(request, read_body, ask.max_body) if ask.needs_body else None
         material = Material(request, match.path, principal, body)
         kind, resource_id = ask.kind, str(ask.id.value(material)) if ask.id is not None else "-"
@@ -379,8 +384,7 @@ class Gate:
         self, evaluation: _Evaluation, request: Request, match: Match, ask: Ask, each: Each, read_body: ReadBody | None
     ) -> Found:
         """Find the resources of a request about many, and which of them are missing."""
-        principal, facts = evaluation.principal, evaluation.facts
-        assert principal is not None  # noqa: S101 - for the type checker
+        principal, facts = evaluation.sender, evaluation.facts
         body = await read_json(request, read_body, ask.max_body) if ask.needs_body else None
         material = Material(request, match.path, principal, body)
         facts.kind = ask.kind
@@ -400,8 +404,7 @@ class Gate:
         return found_of(elements, known, Resource(ask.kind, "", ask.action, said, (), scope))
 
     async def _ask(self, evaluation: _Evaluation, resource: Resource) -> None:
-        facts, cache, principal = evaluation.facts, evaluation.rules.decisions, evaluation.principal
-        assert principal is not None  # noqa: S101 - for the type checker
+        facts, cache, principal = evaluation.facts, evaluation.rules.decisions, evaluation.sender
         if cache is None:
             allowed = await self._decided(facts, principal, resource)
         else:
@@ -421,8 +424,7 @@ class Gate:
         self, evaluation: _Evaluation, request: Request, resource: Resource, ask: Ask, rule: AnswerRule
     ) -> Forward:
         """Ask about the request, and permit it with what its rule demands of the answer."""
-        facts, principal = evaluation.facts, evaluation.principal
-        assert principal is not None  # noqa: S101 - for the type checker
+        facts, principal = evaluation.facts, evaluation.sender
         more = tuple(action for action in rule.asks if action != resource.action)
         question = self._question(facts, principal, (resource._replace(more_actions=more),))
         answer = await self._pdp.check(question)
@@ -453,8 +455,7 @@ class Gate:
         self, evaluation: _Evaluation, request: Request, resource: Resource, rule: AnswerLookup
     ) -> Forward:
         """Permit a request that changes nothing, and demand that the decision be made from the app's answer."""
-        facts, principal = evaluation.facts, evaluation.principal
-        assert principal is not None  # noqa: S101 - for the type checker
+        facts, principal = evaluation.facts, evaluation.sender
         more = tuple(action for action in rule.asks if action != resource.action)
         # where the app has no value for one of its attributes, what the request says does not stand in for it
         said = {name: value for name, value in resource.attributes.items() if name not in rule.names}
@@ -496,9 +497,8 @@ class Gate:
         return await self._plans.narrow(asked, push, query)
 
     async def _ask_each(self, evaluation: _Evaluation, found: Found) -> None:
-        facts, asked, principal = evaluation.facts, evaluation.facts.each, evaluation.principal
+        facts, asked, principal = evaluation.facts, evaluation.facts.each, evaluation.sender
         assert asked is not None  # noqa: S101 - for the type checker
-        assert principal is not None  # noqa: S101 - for the type checker
         verdicts = await self._verdicts(evaluation, principal, found.resources)
         if verdicts:
             # the first one that is denied, or the first one

@@ -7,7 +7,7 @@ docs/architecture.md.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple, assert_never
+from typing import NamedTuple, NoReturn, assert_never
 
 from sidecar.gate.codes import Code
 from sidecar.gate.lookup import Missing, masked_code
@@ -46,12 +46,16 @@ def settle(permit: Forward, held: HeldAnswer, *, streams: bool = False) -> Relea
                     held, has_lines = _require_lines(obligation, streams).rule.begin(held)
                     lines = obligation if has_lines else None
                 case Reduce() | Decide():
-                    raise Refused(Code.INTERNAL_ERROR, "an obligation that needs the body, settled over the head")  # noqa: TRY301
+                    _refuse_head()
                 case _:
                     assert_never(obligation)
     except Exception as error:  # noqa: BLE001 - fail closed: a bug of ours releases nothing
         return _refusal(permit, error)
     return Released(held.status, held.headers, held.body, lines)
+
+
+def _refuse_head() -> NoReturn:
+    raise Refused(Code.INTERNAL_ERROR, "an obligation that needs the body, settled over the head")
 
 
 def _require_lines(obligation: ReduceLines, streams: bool) -> ReduceLines:
