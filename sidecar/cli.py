@@ -1,6 +1,6 @@
-"""The command line: run, check, explain, schema, inject, demo.
+"""The command line: run, check, explain, schema, inject, demo, and the commands of `sidecar/commands/`.
 
-The only file that prints, exits or reads argv and environ. Each command imports what it alone needs: the others, and
+Only this file and theirs print, or read argv and environ. Each command imports what it alone needs: the others, and
 `--help`, don't wait for it.
 """
 
@@ -11,13 +11,17 @@ import gc
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
 
-from sidecar.config.setting_table import SETTINGS
+from sidecar.commands.settings import add_settings, settings_given
 from sidecar.config.settings import understand
 from sidecar.run.errors import StartError
+
+COMMANDS: Mapping[str, tuple[str, str]] = {}
+"""Commands with a module of their own in `sidecar/commands/`, which has `add_flags` and `command`: by name the module,
+and what the command does."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -47,9 +51,7 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         sub.set_defaults(command=command)
         if only not in (None, name):
             continue
-        for setting in SETTINGS:
-            said = setting.doc + (f" (default: {setting.default})" if setting.default else "")
-            sub.add_argument(setting.flag, dest=setting.variable, metavar="VALUE", help=said.replace("%", "%%"))
+        add_settings(sub)
         if name == "explain":
             _add_request(sub)
         if name == "check":
@@ -71,8 +73,16 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         from sidecar.inject import settings as inject_settings
 
         inject_settings.add_flags(injecting)
+    for name, (module, text) in COMMANDS.items():
+        _add_command(commands.add_parser(name, help=text, description=text), module, flags=only in (None, name))
     commands.add_parser("demo", help="run everything on one machine, with a local Cognito and a legacy app")
     return made
+
+
+def _add_command(sub: argparse.ArgumentParser, module: str, *, flags: bool) -> None:
+    sub.set_defaults(command=lambda options: import_module(module).command(options))
+    if flags:
+        import_module(module).add_flags(sub)
 
 
 def _add_request(sub: argparse.ArgumentParser) -> None:
@@ -89,11 +99,6 @@ def _add_request(sub: argparse.ArgumentParser) -> None:
     who.add_argument("--claims", default="", help="claims as JSON, instead of a token")
 
 
-def _flags(options: argparse.Namespace) -> dict[str, str]:
-    given = {setting.variable: getattr(options, setting.variable) for setting in SETTINGS}
-    return {name: value for name, value in given.items() if value is not None}
-
-
 def _complain(text: str) -> int:
     print(text, file=sys.stderr)
     return 1
@@ -106,7 +111,7 @@ def run(options: argparse.Namespace) -> int:
     gc.disable()
     from sidecar.run import workers
 
-    flags = _flags(options)
+    flags = settings_given(options)
     try:
         workers.serve(understand(os.environ, flags), dict(os.environ), flags)
     except StartError as error:
@@ -122,7 +127,7 @@ def check(options: argparse.Namespace) -> int:
 
     # what a probe meets is in its findings
     logs.configure("error")
-    found = checking.findings(os.environ, _flags(options), probe=options.probe)
+    found = checking.findings(os.environ, settings_given(options), probe=options.probe)
     for problem in found.problems:
         print(problem, file=sys.stderr)
     for warning in found.warnings:
@@ -142,7 +147,7 @@ def explain(options: argparse.Namespace) -> int:
 
     from sidecar.run import explaining
 
-    flags = _flags(options)
+    flags = settings_given(options)
     if not (flags.get("SIDECAR_UPSTREAM") or os.environ.get("SIDECAR_UPSTREAM")):
         flags["SIDECAR_UPSTREAM"] = "http://127.0.0.1:1"
     try:

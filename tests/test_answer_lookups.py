@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from tests import commands
+from tests import guide_commands
 from tests.stack import ROOT, Got, Recorder, Seen, Sidecar, Web, raw_reply, reply, running_sidecar
 from tests.tokens import CLIENT, POOL, claims, key_set, mint
 
@@ -211,7 +211,9 @@ def test_explain_decides_by_an_answer_that_it_is_given(
         "SIDECAR_POLICIES": str(world.policies),
     }  # fmt: skip
     claimed = json.dumps({"sub": who, "cognito:groups": ["user"]})
-    done = commands.sidecar(tmp_path, "explain", "GET", "/contacts/7", "--claims", claimed, *given, environ=environ)
+    done = guide_commands.sidecar(
+        tmp_path, "explain", "GET", "/contacts/7", "--claims", claimed, *given, environ=environ
+    )
     assert said in done.stdout, done.stdout + done.stderr
     assert "lookup     the app's answer, attributes owner, shared?" in done.stdout
     assert done.returncode == (0 if "FORWARD" in said else 1)

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.cli import parser
-from tests import commands
+from tests import guide_commands
 from tests.conftest import Stack, policies
 from tests.forked import Forked
 from tests.stack import ROOT, binary, free_port
@@ -26,7 +26,7 @@ POOL = {"AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_
 def sidecar(folder: Path, *arguments: str, environ: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
     """What ends by itself runs in this process, and `run` in one that forks."""
     own = {"SIDECAR_POLICIES": str(policies()), **(environ or {})}
-    return (forked if arguments[:1] == ("run",) else commands.sidecar)(folder, *arguments, environ=own)
+    return (forked if arguments[:1] == ("run",) else guide_commands.sidecar)(folder, *arguments, environ=own)
 
 
 def forked(folder: Path, *arguments: str, environ: dict[str, str]) -> subprocess.CompletedProcess[str]:
@@ -56,7 +56,7 @@ def test_a_process_of_its_own_answers_as_this_one(stack: Stack, tmp_path: Path) 
     environ = {**stack.environ, "SIDECAR_POLICIES": str(policies())}
     claims = ["--claims", '{"sub": "a-1", "username": "alice", "cognito:groups": ["user"]}']
     for arguments in (["check"], ["explain", "PUT", "/contacts/2", *claims], ["schema"], ["fly"]):
-        here, there = (way(tmp_path, *arguments, environ=environ) for way in (commands.sidecar, typed))
+        here, there = (way(tmp_path, *arguments, environ=environ) for way in (guide_commands.sidecar, typed))
         said = [re.sub(r"pdp        call \w+", "pdp        call", done.stdout) for done in (here, there)]
         assert (there.returncode, said[1], there.stderr) == (here.returncode, said[0], here.stderr)
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import jwt
 
 from sidecar.record.reasons import Reason
-from tests import commands
+from tests import guide_commands
 from tests.conftest import Stack, policies
 from tests.stack import ROOT, free_port, running_sidecar
 
@@ -37,9 +37,9 @@ def test_an_app_is_protected_as_the_first_guide_says(stack: Stack, tmp_path: Pat
     stack.hook.json("/contacts/7", {"id": 7, "owner_id": subject})
     stack.hook.json("/contacts/8", {"id": 8, "owner_id": "somebody-else"})
 
-    checked = commands.sidecar(tmp_path, "check", environ=stack.environ)
+    checked = guide_commands.sidecar(tmp_path, "check", environ=stack.environ)
     assert (checked.returncode, checked.stdout) == (0, "routes.yaml and policies: nothing wrong\n"), checked.stderr
-    explained = commands.sidecar(tmp_path, *command_of(text, "explain"), environ=stack.environ)
+    explained = guide_commands.sidecar(tmp_path, *command_of(text, "explain"), environ=stack.environ)
     assert explained.returncode == 1  # the guide's user is not the owner
     assert explained.stdout.splitlines()[-1] == "verdict    REFUSE denied_by_policy"
 
@@ -73,7 +73,7 @@ def test_a_403_is_followed_as_the_guide_says(stack: Stack, tmp_path: Path) -> No
 
     (tmp_path / "routes.yaml").write_text(stack.routes)
     environ = {**stack.environ, "SIDECAR_POLICIES": str(policies())}
-    explained = commands.sidecar(tmp_path, *command_of(text, "explain"), environ=environ)
+    explained = guide_commands.sidecar(tmp_path, *command_of(text, "explain"), environ=environ)
     assert explained.returncode == 1, explained.stderr
     call = re.compile(r"call \S+")
     assert call.sub("call", explained.stdout) == call.sub("call", shown["explain.txt"])
@@ -102,7 +102,7 @@ def test_a_502_is_followed_as_the_guide_says(stack: Stack, tmp_path: Path) -> No
 
     (tmp_path / "routes.yaml").write_text(stack.routes)
     environ = {**stack.environ, "SIDECAR_POLICIES": str(policies()), "SIDECAR_UPSTREAM": nowhere}
-    probed = commands.sidecar(tmp_path, "check", "--probe", environ=environ)
+    probed = guide_commands.sidecar(tmp_path, "check", "--probe", environ=environ)
     assert probed.returncode == 1
     assert of_here(shown["probe.txt"]).strip() in probed.stderr.splitlines()
 

@@ -18,7 +18,7 @@ from websockets.sync.client import connect
 from sidecar.doors.ext_authz import CHECK
 from sidecar.net.grpc_client import Channel
 from sidecar.net.grpc_client_connection import Method
-from tests import commands
+from tests import guide_commands
 from tests.doors.test_ext_authz import WHOLE, question
 from tests.stack import ROOT, Got, Recorder, Sidecar, Web, free_port, running_sidecar
 from tests.tokens import CLIENT, POOL, claims, key_set, mint
@@ -190,7 +190,7 @@ def test_explain_tells_of_each(world: World) -> None:
         "SIDECAR_POLICIES": str(world.sidecar.folder / "policies"),
     }  # fmt: skip
     claimed = '{"username": "alice", "sub": "alice", "cognito:groups": ["user"]}'
-    done = commands.sidecar(
+    done = guide_commands.sidecar(
         world.sidecar.folder, "explain", "POST", "/contacts/archive", "--claims", claimed, "--body",
         '{"ids": [1, 2]}', environ=environ,
     )  # fmt: skip

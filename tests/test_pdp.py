@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import commands
+from tests import guide_commands
 from tests.certificates import certificates
 from tests.conftest import Stack, policies
 from tests.policy_table import RealCerbos, real_cerbos
@@ -120,7 +120,7 @@ def test_explain_and_check_ask_and_name_it(both: Both) -> None:
     }  # fmt: skip
 
     def sidecar(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return commands.sidecar(both.sidecar.folder, *arguments, environ=environ)
+        return guide_commands.sidecar(both.sidecar.folder, *arguments, environ=environ)
 
     done = sidecar("explain", "DELETE", "/contacts/2", "--claims", '{"username": "alice", "cognito:groups": ["user"]}')
     assert done.returncode == 1, done.stderr

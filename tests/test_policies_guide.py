@@ -14,7 +14,7 @@ import yaml
 
 from sidecar.run import checking
 from sidecar.study.lint import WARNINGS
-from tests import commands
+from tests import guide_commands
 from tests.stack import ROOT, Recorder, Sidecar, Web, binary, older_binary, running_sidecar
 from tests.study.compiled import policy, rule
 from tests.tokens import CLIENT, ISSUER, claims, key_set, mint
@@ -141,7 +141,7 @@ def test_a_denial_for_a_role_stops_nobody_with_another(tmp_path: Path, keys: Web
 
 
 def check(folder: Path, keys: Web, *flags: str) -> subprocess.CompletedProcess[str]:
-    return commands.sidecar(folder, "check", *flags, environ=settings(keys, binary()))
+    return guide_commands.sidecar(folder, "check", *flags, environ=settings(keys, binary()))
 
 
 WRONG = """\

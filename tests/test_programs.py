@@ -18,7 +18,7 @@ from sidecar.config.routes.file import read_routes
 from sidecar.config.settings import read_settings
 from sidecar.demo.cognito import LocalCognito
 from sidecar.study.claims import lacking
-from tests import commands
+from tests import guide_commands
 from tests.deploy.aws import Account
 from tests.stack import ROOT, Recorder, Sidecar, Web, running_sidecar
 from tests.tokens import claims, key_set, mint
@@ -126,7 +126,7 @@ def test_the_explanation_is_an_allow(world: World, tmp_path: Path) -> None:
     environ = {
         "SIDECAR_ROUTES": str(world.sidecar.folder / "routes.yaml"), "SIDECAR_POLICIES": str(world.sidecar.folder / "policies"),
     }  # fmt: skip
-    done = commands.sidecar(tmp_path, *shlex.split(line)[1:], environ=environ)
+    done = guide_commands.sidecar(tmp_path, *shlex.split(line)[1:], environ=environ)
     assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "verdict    FORWARD allowed"), (
         done.stdout + done.stderr
     )

@@ -18,7 +18,7 @@ from websockets.sync.client import ClientConnection, connect
 from sidecar.doors.ext_authz import CHECK
 from sidecar.net.grpc_client import Channel
 from sidecar.net.grpc_client_connection import Method
-from tests import commands
+from tests import guide_commands
 from tests.doors.test_ext_authz import question
 from tests.doors.test_websocket import Upstream
 from tests.stack import Recorder, Sidecar, Web, free_port, running_sidecar
@@ -236,7 +236,7 @@ def test_explain_says_which_claim(world: World, policies: Path, said: dict[str, 
     routes = str(world.sidecar.folder / "routes.yaml")
     own = {**world.environ, "SIDECAR_POLICIES": str(policies), "SIDECAR_ROUTES": routes}
     claims = json.dumps({"cognito:groups": ["user"], **told})
-    done = commands.sidecar(policies, "explain", "GET", DOC, "--claims", claims, environ=own)
+    done = guide_commands.sidecar(policies, "explain", "GET", DOC, "--claims", claims, environ=own)
     assert done.stdout.splitlines()[-1].startswith(f"verdict    {verdict}"), done.stdout + done.stderr
 
 

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 
 from sidecar.demo.processes import Process, status_of
-from tests import commands
+from tests import guide_commands
 from tests.apps.conftest import HEAD
 from tests.apps.contacts import CONTACTS
 from tests.stack import ROOT, Sidecar, Web, free_port, running_sidecar
@@ -157,7 +157,7 @@ def test_explain_prints_what_the_guide_shows(own: Sidecar, contacts: int, tmp_pa
     (tmp_path / "routes.yaml").write_text((own.folder / "routes.yaml").read_text())
     environ = {"SIDECAR_POLICIES": str(own.folder / "policies"), "SIDECAR_UPSTREAM": f"http://{app}"}
     (line,) = re.findall(r"^sidecar explain .*$", text, re.MULTILINE)
-    explained = commands.sidecar(tmp_path, *shlex.split(line)[1:], environ=environ)
+    explained = guide_commands.sidecar(tmp_path, *shlex.split(line)[1:], environ=environ)
     assert explained.returncode == 0, explained.stderr
     assert explained.stdout.endswith(dict(FENCE.findall(text))["explain.txt"])
 
@@ -213,7 +213,7 @@ def test_explain_tells_what_the_app_would_be_asked(pushing: Sidecar, django: int
     text = guide("push-the-filter.md")
     environ = {"SIDECAR_POLICIES": str(pushing.folder / "policies"), "SIDECAR_UPSTREAM": f"http://127.0.0.1:{django}"}
     (line,) = re.findall(r"^sidecar explain .*$", text, re.MULTILINE)
-    explained = commands.sidecar(tmp_path, *shlex.split(line)[1:], environ=environ)
+    explained = guide_commands.sidecar(tmp_path, *shlex.split(line)[1:], environ=environ)
     assert explained.returncode == 0, explained.stderr
     assert dict(FENCE.findall(text))["explain.txt"] in explained.stdout
 

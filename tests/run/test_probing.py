@@ -12,8 +12,8 @@ import pytest
 
 from sidecar.run import checking
 from sidecar.run.checking import Findings
-from tests.commands import sidecar
 from tests.conftest import policies
+from tests.guide_commands import sidecar
 from tests.policy_table import RealCerbos, real_cerbos
 from tests.redis_server import NEEDS_REDIS, RedisServer
 from tests.stack import Recorder, Web, free_port
