@@ -19,7 +19,17 @@ from sidecar.gate.own import ASSERTION, FORWARDED_FOR, FORWARDED_HOST, FORWARDED
 from sidecar.gate.routing import Pattern
 from sidecar.gate.target import Oddity
 from sidecar.record import line
-from sidecar.record.line import BrokenOff, ConsoleAs, Decision, Line, SignedIn, SignedOut, SignInFailed, Unread
+from sidecar.record.line import (
+    BrokenOff,
+    ConsoleAs,
+    Decision,
+    Line,
+    Question,
+    SignedIn,
+    SignedOut,
+    SignInFailed,
+    Unread,
+)
 from sidecar.record.metrics import BOUNDS, FAMILIES
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
@@ -516,6 +526,11 @@ LINES: tuple[Line, ...] = (
         "alice", ("staff", "user"), "contact", "9", "update", "192.0.2.7",
         {"request": 0.031, "routing": 0.004, "identity": 0.022, "lookup": 1.87}, 2.104, told=Code.DENIED_BY_POLICY,
     ),
+    Question(
+        _AT, _ID, "shadow", "shadow_refuse", Code.DENIED_BY_POLICY, 200, "GET", "app.example.com", "/contacts/9", "/contacts/{id}",
+        "alice", ("staff", "user"), "contact", "9", "read", 6.3, 3, True, app_status=200, app_ms=3.1,
+        attributes={"owner": "bob"}, principal_attributes={}, redacted=("resource.phone",), policy="resource.contact.vdefault",
+    ),
     Unread(_AT, _ID, "enforce", "refuse", Code.REQUEST_INVALID, 400, "192.0.2.7"),
     BrokenOff(_AT, _ID, Code.UPSTREAM_PARTIAL, "/contacts/{id}"),
     SignedIn(_AT, _ID, "192.0.2.7", "alice"),
@@ -531,7 +546,8 @@ def decision_log() -> str:
     lines = [
         "# The decision log",
         "",
-        "One JSON object a line, in ASCII, on stdout or in the file that `SIDECAR_DECISION_LOG` names. Every request for the app has",
+        'One JSON object a line, in ASCII, on stdout or in the file that `SIDECAR_DECISION_LOG` names; lines with `"event": "question"`',
+        "are those of the question log, a file of its own. Every request for the app has",
         'one line with `"event": "decision"`, whatever becomes of it; a WebSocket has a second where it is decided again and refused.',
         "`event` tells the other kinds of lines apart. No line has a query, a token or a cookie in it. Ids and roles of people, paths",
         "and addresses are there: keep the log no longer than you may keep those.",

@@ -50,6 +50,10 @@ EachLine = Mapping[str, Any]
 """Value of the field `each`."""
 Extra = Mapping[str, Any]
 """Fields of a later version, by name."""
+Attributes = Mapping[str, object]
+"""Attributes as the PDP was told them, any JSON by name."""
+Resources = tuple[Mapping[str, object], ...]
+"""Resources of a request about many, each with `id`, `allowed` and `attributes`."""
 NOTHING: Extra = MappingProxyType({})
 
 # fmt: off
@@ -96,6 +100,47 @@ class Decision(NamedTuple):
     detail: Annotated[str | None, Field(f"more on a refusal, which no client is told, at most {MAX_DETAIL} characters", "there is more to say")] = None
     items: Annotated[Mapping[str, int | str] | None, Field("numbers of an answer that was reduced: `seen` and `kept` items, `masked`: those of which fields were hidden, `calls`: questions to the PDP, `pushed`: how much of the policy the app was asked with, `exact`, `weakened` or `none`; with `refill` also `pages`: pages of the app that the answer is made of, and `ended`: the code of what ended it early, `deadline` or `changed` (other rules)", "the route has `items` or `fields`, and the answer was reduced")] = None
     each: Annotated[EachLine | None, Field(f"`asked`: how many resources the request named; `ids` and `denied`: those, and the ones that were not allowed, of each at most {MAX_IDS} of at most {MAX_ID} characters", "the route has `each`")] = None
+    extra: Extra = NOTHING
+
+
+class Question(NamedTuple):
+    """A request with what the PDP was asked about it, in the question log.
+
+    No claim and no attribute is in it whose name
+    `SIDECAR_QUESTION_LOG_ATTRIBUTES` does not list.
+    """
+
+    time: Time
+    request_id: RequestId
+    mode: Annotated[Mode, Field("mode in which the request was decided")]
+    outcome: Annotated[Effect, Field("verdict, as in the decision log")]
+    code: CodeField
+    status: Status
+    method: Annotated[str, Field("method of the request; `WS` for the handshake of a WebSocket")]
+    host: Annotated[str, Field(f"host that the request names, in lower case and with its port, at most {MAX_HOST} characters; empty where the request could not be read")]
+    path: Annotated[str, Field("path that was decided, without its query")]
+    route: Route
+    principal: Who
+    roles: Annotated[tuple[str, ...], Field("roles of the principal in alphabetical order, all of them")]
+    kind: Annotated[str, Field("kind of the resource; empty where no policy is asked, or the request did not get so far")]
+    id: Annotated[str, Field("id of the resource")]
+    action: Annotated[str, Field("action on the resource; empty where the route has none")]
+    total_ms: Annotated[float, Field("milliseconds until the answer began")]
+    weight: Annotated[int, Field("requests that this line stands for: itself, and those of its cell (route, method, kind, action, roles, owner, verdict, status) since the cell's last line that have none")]
+    asked: Annotated[bool, Field("whether the PDP was asked, or its remembered answer used: `attributes` and `principal_attributes` are whole but for what `redacted` lists")]
+    app_status: Annotated[int | None, Field("status of the app's own answer", "the app answered")] = None
+    app_ms: Annotated[float | None, Field("milliseconds of `total_ms` for which the app was waited for", "the app answered")] = None
+    attributes: Annotated[Attributes | None, Field("attributes of the resource", "the PDP was asked about one resource")] = None
+    principal_attributes: Annotated[Attributes | None, Field("attributes of the principal", "the PDP was asked")] = None
+    scope: Annotated[str | None, Field("scope of the policy", "the route has one")] = None
+    redacted: Annotated[tuple[str, ...] | None, Field("attributes that the PDP was told and that are left out here, such as `resource.phone` and `principal.level`", "some are")] = None
+    owner: Annotated[tuple[str, ...] | None, Field("attributes of the resource whose value is the principal's id, redacted ones too", "there are any")] = None
+    query: Annotated[tuple[str, ...] | None, Field("names of the query's parameters, each once", "the query has any")] = None
+    policy: Annotated[str | None, Field("policy that decided on the action, as Cerbos names it", "the PDP answered")] = None
+    revision: Annotated[str | None, Field("16 hexadecimal digits of the policies that were in force: SHA-256 of their files, cut", "the sidecar reads the policies itself")] = None
+    resources: Annotated[Resources | None, Field("resources of the question, each an object of `id`, `allowed` and `attributes`", "the route has `each`, and the PDP was asked")] = None
+    items: Annotated[Mapping[str, int | str] | None, Field("numbers of a list, as in the decision log; in shadow those that enforcing would have made", "the route has `items` or `fields`, and the answer was judged")] = None
+    detail: Annotated[str | None, Field(f"more on a refusal, at most {MAX_DETAIL} characters", "there is more to say")] = None
     extra: Extra = NOTHING
 
 
@@ -175,9 +220,10 @@ class Unknown(NamedTuple):
     extra: Extra = NOTHING
 
 
-Line = Decision | Unread | BrokenOff | SignedIn | SignInFailed | SignedOut | ConsoleAs | Unknown
+Line = Decision | Question | Unread | BrokenOff | SignedIn | SignInFailed | SignedOut | ConsoleAs | Unknown
 EVENTS: Mapping[str, tuple[type[Line], ...]] = {
     "decision": (Decision, Unread),
+    "question": (Question,),
     "broken_off": (BrokenOff,),
     "signed_in": (SignedIn,),
     "sign_in_failed": (SignInFailed,),
@@ -437,11 +483,33 @@ def _each(value: Any) -> dict[str, Any] | None:
     return value if all(_strings(value.get(name, [])) is not None for name in ("ids", "denied")) else None
 
 
+def _object(value: Any) -> dict[str, Any] | None:
+    return value if isinstance(value, dict) else None
+
+
+def _resources(value: Any) -> tuple[dict[str, Any], ...] | None:
+    return tuple(value) if isinstance(value, list) and all(map(_is_resource, value)) else None
+
+
+def _is_resource(value: Any) -> bool:
+    types = {"id": str, "allowed": bool, "attributes": dict}
+    return isinstance(value, dict) and all(isinstance(value.get(name), of) for name, of in types.items())
+
+
+_RESOURCE = {
+    "type": "object", "required": ["id", "allowed", "attributes"],
+    "properties": {"id": {"type": "string"}, "allowed": {"type": "boolean"}, "attributes": {"type": "object"}},
+}  # fmt: skip
 _IDS = {"type": "array", "items": {"type": "string"}}
 _EACH = {"asked": {"type": "integer"}, "ids": _IDS, "denied": _IDS}
 _TYPES: Mapping[Any, Type] = {
     str: Type("string", {"type": "string"}, lambda value: value if isinstance(value, str) else None),
     int: Type("integer", {"type": "integer"}, _integer),
+    bool: Type("boolean", {"type": "boolean"}, lambda value: value if isinstance(value, bool) else None),
+    Attributes: Type("object", {"type": "object"}, _object),
+    Resources: Type(
+        "list of objects of `id`, `allowed` and `attributes`", {"type": "array", "items": _RESOURCE}, _resources
+    ),
     float: Type("number", {"type": "number"}, _number),
     EachLine: Type(
         "object of `asked`, `ids` and `denied`", {"type": "object", "required": ["asked"], "properties": _EACH}, _each

@@ -33,6 +33,10 @@ DECISION = Decision(
     TIME, "r-1", "enforce", "allow", "allowed", 200, "GET", "app.test:8080", "/contacts/7", "/contacts/{id}", "a-1",
     ("admin", "user"), "contact", "7", "read", "10.0.0.9", {"request": 0.031, "decision": 1.2}, 4.2, "01H", "p",
 )  # fmt: skip
+QUESTION = line.Question(
+    TIME, "r-1", "shadow", "shadow_refuse", "denied_by_policy", 200, "GET", "app.test", "/contacts/7", "/contacts/{id}",
+    "a-1", ("user",), "contact", "7", "read", 4.2, 3, True, app_status=200, attributes={"owner": "b-2"},
+)  # fmt: skip
 UNREAD = Unread(TIME, "r-1", "shadow", "refuse", "request_invalid", 400, "10.0.0.9")
 OTHERS: list[Line] = [
     BrokenOff(TIME, "r-1", "upstream_partial", "/x"), SignedIn(TIME, "r-1", "::1", "a-1"),
@@ -49,12 +53,17 @@ json_values = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3), max_leaves=5,
 )  # fmt: skip
+attributes = st.dictionaries(st.text(), json_values, max_size=3)
 OF_TYPE: Mapping[str, st.SearchStrategy[Any]] = {
     "string": st.text(), "integer": st.integers(0, 10**6), "number": milliseconds,
     "list of strings": st.lists(st.text(), max_size=40).map(tuple),
     "object of `asked`, `ids` and `denied`": st.fixed_dictionaries(
         {"asked": st.integers(0, 1000)}, optional={"ids": st.lists(st.text(), max_size=3), "denied": st.lists(st.text())}
     ),
+    "boolean": st.booleans(), "object": attributes,
+    "list of objects of `id`, `allowed` and `attributes`": st.lists(
+        st.fixed_dictionaries({"id": st.text(), "allowed": st.booleans(), "attributes": attributes}), max_size=3
+    ).map(tuple),
     "object of numbers": st.dictionaries(st.text(), milliseconds, max_size=8),
     "object of integers and strings": st.dictionaries(st.text(), st.integers(0, 10**6) | st.text(), max_size=4),
 }  # fmt: skip
@@ -132,7 +141,7 @@ def test_a_line_that_was_tampered_with_is_a_line_of_the_schema_or_a_clear_error(
         VALIDATOR.validate(fields)
 
 
-@pytest.mark.parametrize("record", [DECISION, UNREAD, *OTHERS], ids=lambda record: type(record).__name__)
+@pytest.mark.parametrize("record", [DECISION, QUESTION, UNREAD, *OTHERS], ids=lambda record: type(record).__name__)
 def test_each_required_field_must_be_there_and_each_optional_one_may_not_be(record: Line) -> None:
     whole = json.loads(write(record))
     for name, shape in {**line.shapes_of(type(record)), "event": None}.items():
