@@ -20,6 +20,7 @@ from typing import Any
 import uvicorn
 
 from sidecar.net.http_server import config
+from tests.stack import free_port
 
 BROWSER = {
     "User-Agent": "Mozilla/5.0 (X11; Linux x86_64; rv:128.0) Gecko/20100101 Firefox/128.0",
@@ -52,12 +53,6 @@ def serve(kind: str, port: int) -> None:
             access_log=False, server_header=False, proxy_headers=False, log_config=None, interface="asgi3",
         )  # fmt: skip
     uvicorn.Server(settings).run()
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def wait_for(port: int) -> None:

@@ -18,6 +18,7 @@ from bench import load
 from sidecar.demo.cognito import USERS, LocalCognito, User
 from sidecar.demo.processes import Process, status_of
 from sidecar.pdp.embedded import EmbeddedCerbos
+from tests.stack import free_port
 
 ROOT = Path(__file__).parent.parent
 PEERS = Path(__file__).parent / "peers"
@@ -50,12 +51,6 @@ class Peer(NamedTuple):
 
     port: int
     pids: list[int]
-
-
-def free_port() -> int:
-    """A port of the loopback interface on which nobody listens."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        return int(server.getsockname()[1])
 
 
 def is_open(port: int) -> bool:

@@ -20,6 +20,7 @@ from cerbos.response.v1 import response_pb2
 
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
+from tests.stack import free_port
 
 
 async def until(condition: Callable[[], object], seconds: float = 20.0) -> None:
@@ -185,7 +186,7 @@ class Web:
         return f"http://127.0.0.1:{self.port}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", free_port())
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import http.client
 import http.server
-import itertools
 import json
 import os
 import random
@@ -13,6 +13,7 @@ import re
 import shutil
 import socket
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -32,17 +33,24 @@ CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
 """The browser; without a window it takes a third of the time."""
 
 
-_PORTS = itertools.cycle(random.sample(range(10_000, 32_000), 22_000))
-"""Below the ports that a kernel gives to outgoing connections, which may take one before its server listens; each process of
-tests tries them in an order of its own."""
+_PORTS = iter(random.sample(range(10_000, 32_000), 22_000))
+"""Below the ports that a kernel gives to who asks for any, and to outgoing connections: it gives out none of these, whether
+its server listens already, no longer, or again. Each process of tests tries them in an order of its own."""
+_CLAIMS = (Path(tempfile.gettempdir()) / f"authorization-sidecar-ports-{os.getuid()}").open("a")
+"""The byte of a port's number is locked by the process that has it, until that process ends."""
 
 
 def free_port() -> int:
-    """A port of the loopback interface on which nobody listens."""
+    """A port that nobody uses at any address, and that no other caller is given, in this process or beside it.
+
+    Any other port is free only while a socket is bound to it, and only at the address of that socket.
+    """
     for port in _PORTS:
-        with contextlib.suppress(OSError), closing(socket.create_server(("127.0.0.1", port))):
+        with contextlib.suppress(OSError), closing(socket.socket()) as probe:
+            fcntl.lockf(_CLAIMS, fcntl.LOCK_EX | fcntl.LOCK_NB, 1, port)
+            probe.bind(("", port))
             return port
-    raise AssertionError("the ports have no end")
+    raise AssertionError("every port is used")
 
 
 # --- what stands behind and beside the sidecar ---
@@ -96,7 +104,7 @@ class Recorder:
         self.seen: list[Seen] = []
         self.received = b""
         self.open = 0
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server(("127.0.0.1", free_port()))
         self.port: int = self._server.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
@@ -210,7 +218,7 @@ class Web:
             def log_message(self, *_: Any) -> None:
                 pass
 
-        self._server = _QuietServer(("127.0.0.1", 0), Handler)
+        self._server = _QuietServer(("127.0.0.1", free_port()), Handler)
         self.port: int = self._server.server_address[1]
         self._thread = threading.Thread(target=self._server.serve_forever, args=(0.05,), daemon=True)
         self._thread.start()

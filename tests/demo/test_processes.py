@@ -85,14 +85,16 @@ def test_a_port_taken_on_every_interface_is_not_free() -> None:
         assert not can_listen(server.getsockname()[1])
 
 
-def test_connections_of_the_last_run_do_not_hold_a_port() -> None:
+def test_connections_of_the_last_run_do_not_hold_a_port(free_port: Callable[[], int]) -> None:
     """Whoever closes first keeps the pair in TIME_WAIT; a probe that is stricter than the servers would refuse it."""
-    with socket.create_server(("127.0.0.1", 0)) as server:
-        port = server.getsockname()[1]
-        with socket.create_connection(("127.0.0.1", port)) as client:
-            accepted, _ = server.accept()
-            accepted.close()
-            assert client.recv(1) == b""
+    port = free_port()
+    with (
+        socket.create_server(("127.0.0.1", port)) as server,
+        socket.create_connection(("127.0.0.1", port)) as client,
+    ):
+        accepted, _ = server.accept()
+        accepted.close()
+        assert client.recv(1) == b""
     with socket.socket() as strict, pytest.raises(OSError, match="in use"):
         strict.bind(("127.0.0.1", port))
     assert can_listen(port)

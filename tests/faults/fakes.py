@@ -15,6 +15,8 @@ from cerbos.effect.v1 import effect_pb2
 from cerbos.request.v1 import request_pb2
 from cerbos.response.v1 import response_pb2
 
+from tests.stack import free_port
+
 Script = Callable[[socket.socket], None]
 
 
@@ -25,7 +27,7 @@ class Scripted:
         self._script = script
         self._live: set[socket.socket] = set()
         self.connections = 0
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server(("127.0.0.1", free_port()))
         self.port: int = self._server.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -68,13 +70,6 @@ def more(connection: socket.socket) -> bytes:
     if not data:
         raise EOFError
     return data
-
-
-def closed_port() -> int:
-    """A port on which nobody listens."""
-    with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as server:
-        port: int = server.getsockname()[1]
-    return port
 
 
 def answers(data: bytes, *, then_wait: bool = True) -> Script:

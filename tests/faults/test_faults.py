@@ -18,7 +18,7 @@ from cerbos.schema.v1 import schema_pb2
 
 from tests.faults import fakes
 from tests.faults.fakes import FakeCerbos, Scripted, answers, changed, dripping, json_answer
-from tests.stack import ROOT, Recorder, Sidecar, Web, running_sidecar, wait_for
+from tests.stack import ROOT, Recorder, Sidecar, Web, free_port, running_sidecar, wait_for
 from tests.tokens import CLIENT, POOL, claims, key_set, mint
 
 GOOD_HOOK = json_answer(b'{"id": "1", "owner_id": "a-1"}')
@@ -185,7 +185,7 @@ def test_a_cerbos_that_keeps_failing_is_left_alone_and_taken_back(world: World) 
 def test_a_cerbos_that_is_no_grpc_server_is_503(world: World, how: str, tmp_path: Path) -> None:
     script = {"silent": fakes.silent, "drip": dripping(b"\0\0\0\4\0\0\0\0\0" * 30), "reset": fakes.resetting}.get(how)
     server = Scripted(script) if script else None
-    port = server.port if server else fakes.closed_port()
+    port = server.port if server else free_port()
     keys = Web()
     keys.json("/jwks", key_set())
     environ = {**environment(keys.port), "SIDECAR_CERBOS": f"127.0.0.1:{port}"}
@@ -307,7 +307,7 @@ KEYS = {
 def test_a_key_server_that_fails_from_the_start_is_503_and_not_ready(world: World, fault: str, tmp_path: Path) -> None:
     script, counted = KEYS[fault]
     server = Scripted(script) if script else None
-    port = server.port if server else fakes.closed_port()
+    port = server.port if server else free_port()
     environ = {**environment(port), "SIDECAR_CERBOS": f"127.0.0.1:{world.cerbos.port}"}
     upstream = f"http://127.0.0.1:{world.upstream.port}"
     with running_sidecar(tmp_path, ROUTES.format(hook=1), ROOT / "policies", upstream, environ, ready=False) as sidecar:
@@ -393,7 +393,7 @@ def test_an_upstream_that_fails_is_502_or_504_and_the_log_says_that_it_was_allow
 
 
 def test_an_upstream_that_is_down_is_502_then_left_alone_and_taken_back(world: World, tmp_path: Path) -> None:
-    port = fakes.closed_port()
+    port = free_port()
     keys = Web()
     keys.json("/jwks", key_set())
     environ = {**environment(keys.port), "SIDECAR_CERBOS": f"127.0.0.1:{world.cerbos.port}"}

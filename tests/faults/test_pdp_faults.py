@@ -13,7 +13,7 @@ import pytest
 from tests.faults import fakes
 from tests.faults.fakes import Scripted, answers, dripping, json_answer
 from tests.faults.test_faults import ROUTES, assert_refused, environment, token
-from tests.stack import ROOT, Recorder, Sidecar, Web, running_sidecar, wait_for
+from tests.stack import ROOT, Recorder, Sidecar, Web, free_port, running_sidecar, wait_for
 from tests.tokens import key_set
 
 ENDPOINT = "http://127.0.0.1/access/v1/evaluation"
@@ -135,7 +135,7 @@ def test_one_that_keeps_failing_is_left_alone_and_taken_back(world: World) -> No
 def test_one_that_is_down_is_503_and_not_ready(world: World, tmp_path: Path) -> None:
     keys = Web()
     keys.json("/jwks", key_set())
-    environ = {**environment(keys.port), "SIDECAR_PDP": f"authzen+http://127.0.0.1:{fakes.closed_port()}"}
+    environ = {**environment(keys.port), "SIDECAR_PDP": f"authzen+http://127.0.0.1:{free_port()}"}
     upstream = f"http://127.0.0.1:{world.upstream.port}"
     with running_sidecar(tmp_path, ROUTES.format(hook=1), ROOT / "policies", upstream, environ, ready=False) as sidecar:
         wait_for(lambda: b'"keys":true' in sidecar.admin("/readyz").body)

@@ -14,6 +14,8 @@ from typing import Any
 
 import yaml
 
+from tests.stack import free_port
+
 _HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade".split()
 )
@@ -31,7 +33,7 @@ class Traefik:
         self.middlewares: dict[str, Any] = config["middlewares"]
         self.routers: dict[str, Any] = config["routers"]
         self.services: dict[str, Any] = config["services"]
-        self._server = socket.create_server(("127.0.0.1", 0))
+        self._server = socket.create_server(("127.0.0.1", free_port()))
         self.port: int = self._server.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 

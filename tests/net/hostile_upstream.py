@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sidecar.net.pool import Origin
+from tests.stack import free_port
 
 EVIL = b"HTTP/1.1 200 OK\r\nContent-Length: 4\r\n\r\nEVIL"
 """What poisons the next answer on a connection where it is left over."""
@@ -155,16 +156,19 @@ async def upstream(
     tls: ssl.SSLContext | None = None,
     unix: Path | None = None,
     host: str = "127.0.0.1",
-    port: int = 0,
+    port: int | None = None,
 ) -> AsyncIterator[Upstream]:
-    """Run a server on a port of its own, on `port` of `host`, or on the socket `unix`, in the loop of the test."""
+    """Run a server on a port of its own, on `port` of `host`, or on the socket `unix`, in the loop of the test.
+
+    A port of its own is free at other addresses too, and when the server has ended.
+    """
     running = Upstream(FAULTS[play] if isinstance(play, str) else play)
     if unix is not None:
         server = await asyncio.start_unix_server(running.serve, unix)
         running.origin = Origin("unix", path=str(unix))
     else:
+        port = port or free_port()
         server = await asyncio.start_server(running.serve, host, port, ssl=tls, backlog=1024)
-        port = server.sockets[0].getsockname()[1]
         running.origin = Origin("https" if tls else "http", host, port)
     try:
         yield running

@@ -22,6 +22,7 @@ from sidecar.record.reasons import Reason
 from tests.fakes import Clock
 from tests.net.exchanges import SHORT, fault_of, fetch, on_both_loops, permit, pool_of, until
 from tests.net.hostile_upstream import answer, says, upstream
+from tests.stack import free_port
 
 ONCE = says(answer(200, b"ok", b"Connection: close"))
 """Every request needs a connection of its own."""
@@ -104,8 +105,7 @@ async def test_nothing_is_opened_beside_a_slow_one_where_there_is_no_room(monkey
 
 @on_both_loops
 async def test_where_all_fail_the_fault_tells_of_each() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     clock = Clock()
     options: dict[str, Any] = {"resolve": names("127.0.0.1", "127.0.0.2"), "breaker": lambda: Breaker(clock)}
     async with pool_of(Origin("http", "app.test", port), **options) as pool:
@@ -127,7 +127,7 @@ async def test_where_all_fail_the_fault_tells_of_each() -> None:
 
 @on_both_loops
 async def test_who_leaves_while_addresses_are_tried_leaves_nothing_open() -> None:
-    with black_hole("127.0.0.1", free := _free_port()), black_hole("127.0.0.2", free):
+    with black_hole("127.0.0.1", free := free_port()), black_hole("127.0.0.2", free):
         resolve = names("127.0.0.1", "127.0.0.2")
         async with pool_of(Origin("http", "app.test", free), resolve=resolve) as pool:
             asking = asyncio.create_task(fetch(pool, permit()))
@@ -136,9 +136,3 @@ async def test_who_leaves_while_addresses_are_tried_leaves_nothing_open() -> Non
             with pytest.raises(asyncio.CancelledError):
                 await asking
             await until(lambda: pool.open == 0)
-
-
-def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-        return port

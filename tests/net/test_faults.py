@@ -28,6 +28,7 @@ from sidecar.wire.http1_response import Flaw
 from tests.certificates import Files, certificates, pem_of, signed
 from tests.net.exchanges import SHORT, Upload, fault_of, fetch, on_both_loops, permit, pool_of, send
 from tests.net.hostile_upstream import answer, says, upstream
+from tests.stack import free_port
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +52,7 @@ async def faults(origin: Origin, **options: object) -> Fault:
 
 @on_both_loops
 async def test_nobody_listens() -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     fault = await faults(Origin("http", "127.0.0.1", port))
     assert (fault.reason, fault.kind) == (Reason.CONNECTION_REFUSED, FaultKind.UNAVAILABLE)
     assert fault.detail == "127.0.0.1: Connection refused"
@@ -126,8 +126,7 @@ def test_what_a_library_wraps_is_looked_into() -> None:
 
 
 async def test_the_library_that_asks_key_servers_is_looked_into(files: Files) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     async with httpx.AsyncClient(trust_env=False) as client:
         with pytest.raises(httpx.ConnectError) as refused:
             await client.get(f"http://127.0.0.1:{port}")

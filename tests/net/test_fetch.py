@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import socket
 import time
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -16,6 +15,7 @@ from sidecar.record.reasons import FaultKind
 from tests.net.exchanges import fault_of, on_both_loops, until
 from tests.net.hostile_upstream import FAULTS, Play, Request, Wire, answer, chunked, drips, good, says, upstream
 from tests.net.hostile_upstream import Upstream as Server
+from tests.stack import free_port
 
 
 @contextlib.asynccontextmanager
@@ -138,8 +138,7 @@ async def test_a_hook_may_be_on_a_unix_socket(tmp_path: Path) -> None:
 
 @on_both_loops
 async def test_a_hook_that_cannot_be_connected_to_is_unavailable(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     for origin in (
         Origin("http", "127.0.0.1", port),
         Origin("https", "127.0.0.1", port),

@@ -46,6 +46,7 @@ from tests.net.hostile_upstream import (
     upstream,
     upstream_in_thread,
 )
+from tests.stack import free_port
 
 
 @pytest.mark.parametrize(
@@ -298,8 +299,7 @@ def test_a_hundred_users_of_a_hostile_upstream_get_their_own_answer_or_a_fault()
 
 @on_both_loops
 async def test_what_prevents_a_connection_is_unavailable(tmp_path: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as closed:
-        port = closed.getsockname()[1]
+    port = free_port()
     for origin in (
         Origin("http", "127.0.0.1", port),
         Origin("https", "127.0.0.1", port),

@@ -46,8 +46,8 @@ from tests.fakes import (
     refusal,
     silence,
 )
-from tests.faults.fakes import closed_port
 from tests.net.hostile_upstream import upstream
+from tests.stack import free_port
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 SECRET = "canary-4711"
@@ -120,7 +120,7 @@ async def test_a_fault_is_no_answer(
 
 
 async def test_a_provider_that_is_away_is_unavailable(provider: Provider, reports: Reports) -> None:
-    assert await refusal(provider.post(f"http://127.0.0.1:{closed_port()}/", {}, b"")) == Code.IDP_UNAVAILABLE
+    assert await refusal(provider.post(f"http://127.0.0.1:{free_port()}/", {}, b"")) == Code.IDP_UNAVAILABLE
     assert reports.all == [("idp", "unavailable")]
 
 

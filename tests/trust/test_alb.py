@@ -36,7 +36,7 @@ from sidecar.trust.alb import (
     key_base,
 )
 from tests.fakes import Behave, Clock, Reports, Web, answer, cut, drip, environment, held, raw, refusal, silence
-from tests.faults.fakes import closed_port
+from tests.stack import free_port
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 NOW = 1_700_000_000.0
@@ -425,7 +425,7 @@ async def test_a_key_server_that_is_away_or_slow_costs_three_seconds(clock: Cloc
     started = time.monotonic()
     slow = drip(b"HTTP/1.1 200 OK\r\nContent-Length: 400\r\n\r\n" + pem(), 0.1)
     async with Web(silence) as silent, Web(slow) as dripping:
-        bases = [f"http://127.0.0.1:{closed_port()}", silent.origin, dripping.origin]
+        bases = [f"http://127.0.0.1:{free_port()}", silent.origin, dripping.origin]
         left = [AlbKeys(now=clock, report=reports, base=lambda _, base=base: base) for base in bases]  # type: ignore[misc]
         codes = await asyncio.gather(*(refusal(keys.find(SIGNER, KID)) for keys in left))
         await asyncio.gather(*(keys.aclose() for keys in left))
