@@ -1,0 +1,111 @@
+"""Files as streams: plain or gzip, by their first bytes, line by line within a bound of memory."""
+
+from __future__ import annotations
+
+import gzip
+import io
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+from sidecar.imports.sighting import Unusable
+
+HEAD = 64 * 1024
+"""Bytes by which a format is told."""
+MAX_LINE = 256 * 1024
+"""Bytes of a line; a longer one is broken."""
+MAX_DOCUMENT = 64 * 1024**2
+"""Bytes of a document that is read as a whole."""
+CHUNK = 256 * 1024
+STDIN = "-"
+UNREADABLE = (OSError, EOFError, zlib.error)
+"""Faults of a stream that has begun, those of gzip among them."""
+
+
+class Source(NamedTuple):
+    """An open file: its name for messages, its first bytes, and a stream that begins with them."""
+
+    name: str
+    head: bytes
+    stream: io.BufferedIOBase
+
+
+class _Again(io.RawIOBase):
+    """A stream whose first bytes, which were read already, come again; `told` gets the bytes that were read so far."""
+
+    def __init__(self, head: bytes, rest: io.BufferedIOBase, told: Callable[[int], None]) -> None:
+        self._head = memoryview(head)
+        self._rest = rest
+        self._told = told
+        self._count = 0
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: memoryview) -> int:  # type: ignore[override]
+        data: bytes | memoryview
+        if self._head:
+            data, self._head = self._head[: len(buffer)], self._head[len(buffer) :]
+        else:
+            data = self._rest.read1(len(buffer))
+        buffer[: len(data)] = data
+        self._count += len(data)
+        self._told(self._count)
+        return len(data)
+
+    def close(self) -> None:
+        self._rest.close()
+        super().close()
+
+
+def open_source(name: str, stdin: io.BufferedIOBase, told: Callable[[int], None]) -> Source:
+    """Open a file, or `-` for stdin. `told` gets the bytes of it that were read so far. Raises Unusable."""
+    try:
+        opened = stdin if name == STDIN else Path(name).open("rb")  # noqa: SIM115 - the source closes it
+        head, stream = _begun(opened, told)
+        if head.startswith(b"\x1f\x8b"):
+            head, stream = _begun(gzip.GzipFile(fileobj=stream), _untold)
+    except UNREADABLE as error:
+        said = error.strerror if isinstance(error, OSError) and error.strerror else "it is no whole gzip file"
+        raise Unusable([f"{name}: cannot be read: {said}, expected a file that can be read, or - for stdin"]) from None
+    return Source("stdin" if name == STDIN else name, head, stream)
+
+
+def _untold(_: int) -> None:
+    """Compressed bytes are counted where they are read."""
+
+
+def _begun(stream: io.BufferedIOBase, told: Callable[[int], None]) -> tuple[bytes, io.BufferedIOBase]:
+    head = stream.read(HEAD)
+    return head, io.BufferedReader(_Again(head, stream, told), CHUNK)
+
+
+def lines(stream: io.BufferedIOBase) -> Iterator[tuple[int, bytes | None]]:
+    """Each line with its number, None in place of one that is too long. Holds no more than one chunk and one line."""
+    number, rest, skipping = 0, b"", False
+    while chunk := stream.read1(CHUNK):
+        first, *others = chunk.split(b"\n")
+        rest = b"" if skipping else rest + first
+        if not others:
+            skipping = skipping or len(rest) > MAX_LINE
+            continue
+        number += 1
+        yield number, None if skipping or len(rest) > MAX_LINE else rest
+        skipping, rest = False, others.pop()
+        for line in others:
+            number += 1
+            yield number, line
+    if rest or skipping:
+        yield number + 1, None if skipping else rest
+
+
+def whole(source: Source) -> bytes:
+    """A document as a whole. Raises Unusable."""
+    try:
+        data = source.stream.read(MAX_DOCUMENT + 1)
+    except UNREADABLE:
+        raise Unusable([f"{source.name}: cannot be read to its end, expected a whole file"]) from None
+    if len(data) > MAX_DOCUMENT:
+        raise Unusable([f"{source.name}: more than {MAX_DOCUMENT // 1024**2} MiB, expected a smaller document"])
+    return data
