@@ -63,7 +63,7 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
         routes = prepared.deciding.configured.routes
         claims = claims_check.lacking(routes, settings, Path(settings.routes).read_text(encoding="utf-8"))
         found.warnings.extend([*claims.warnings, *_warnings(settings, routes)])
-        found.notes.extend(claims.notes)
+        found.notes.extend([*_drafts(settings, routes), *claims.notes])
         _lint(settings, routes, found)
     if prepared is not None and probe:
         _probe(prepared, bool(app), found)
@@ -92,6 +92,16 @@ def _warnings(settings: Settings, routes: RoutesFile) -> list[str]:
         else []
     )
     return [*secrets, *map(str, routes.warnings)]
+
+
+def _drafts(settings: Settings, routes: RoutesFile) -> list[str]:
+    """Tell how many routes are not in force."""
+    count, every = len(routes.drafts), len(routes.drafts) + len(routes.table.routes)
+    if routes.draft_mark is not None:
+        return [
+            f"{settings.routes}: `draft: true` of the whole file, {count} routes: `sidecar run` does not start with it"
+        ]
+    return [f"{settings.routes}: {count} of {every} routes are drafts and not in force"] if count else []
 
 
 def _lint(settings: Settings, routes: RoutesFile, found: Findings) -> None:

@@ -160,6 +160,16 @@ def load_routes(settings: Settings, environ: Mapping[str, str]) -> RoutesFile:
     return routes
 
 
+def require_in_force(settings: Settings, routes: RoutesFile) -> None:
+    """Raise StartError where the whole route file is a draft."""
+    if routes.draft_mark is not None:
+        raise StartError(
+            f"{settings.routes}:{routes.draft_mark.line}:{routes.draft_mark.column}: found `draft: true` of the whole "
+            "file, expected a file that is in force: look through it and take that line out, then the one of each "
+            "route that you want in force"
+        )
+
+
 def load_trust(settings: Settings, routes: RoutesFile) -> Trust:
     """Return the trusted issuers. Raises StartError where a route needs a principal and nobody is trusted."""
     trust = trust_from(settings, routes.identities)

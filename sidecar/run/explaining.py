@@ -14,7 +14,7 @@ from sidecar.gate.request import Raw
 from sidecar.gate.routing import WEBSOCKET
 from sidecar.gate.verdict import Forward
 from sidecar.record import logs
-from sidecar.run.deciding import deciding, wall_clock
+from sidecar.run.deciding import deciding, require_in_force, wall_clock
 from sidecar.run.errors import blaming
 from sidecar.study import explain
 from sidecar.study.recording import RecordingPDP
@@ -38,6 +38,7 @@ async def explain_one(read: Understood, environ: Mapping[str, str], asked: Expla
     bad header."""
     logs.configure("error")
     made = deciding(read, environ)
+    require_in_force(read.settings, made.configured.routes)
     pdp = RecordingPDP(made.pdp)
     tokens = made.configured.tokens
     if asked.claims is not None:

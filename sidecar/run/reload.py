@@ -7,7 +7,16 @@ import logging
 from pathlib import Path
 
 from sidecar.gate.gate import Gate
-from sidecar.run.deciding import Configured, Deciding, key_store, load_routes, load_trust, tokens_of, wall_clock
+from sidecar.run.deciding import (
+    Configured,
+    Deciding,
+    key_store,
+    load_routes,
+    load_trust,
+    require_in_force,
+    tokens_of,
+    wall_clock,
+)
 from sidecar.run.errors import StartError
 from sidecar.run.tasks import Tasks
 from sidecar.trust.jwks import KeyStore
@@ -60,6 +69,7 @@ class Reload:
             try:
                 # in a thread: a large file takes longer to read than requests may wait
                 routes = await asyncio.to_thread(load_routes, settings, self._deciding.environ)
+                require_in_force(settings, routes)
                 trust = load_trust(settings, routes)
             except StartError as error:
                 self.fault = str(error)

@@ -23,7 +23,7 @@ from sidecar.pdp.policy_reload import publish_to
 from sidecar.record import logs
 from sidecar.record.metrics import Metrics
 from sidecar.record.workers import PUBLISH_EVERY, ParentFile, WorkerFile
-from sidecar.run.deciding import wall_clock
+from sidecar.run.deciding import require_in_force, wall_clock
 from sidecar.run.errors import StartError
 from sidecar.run.interpreter import SLOW, is_optimized
 from sidecar.run.parts import Prepared, prepare
@@ -59,6 +59,7 @@ def serve(read: Understood, environ: dict[str, str], flags: Mapping[str, str]) -
     stamp = stamp_of(settings.routes)
     # before any port is opened, and with several workers once for all of them
     prepared = prepare(read, environ, Metrics(WorkerFile(Path(share)) if share else None))
+    require_in_force(settings, prepared.deciding.configured.routes)
     sockets = Sockets.inherit(settings, map(int, inherited.split(","))) if inherited else Sockets.open(settings)
     if settings.workers == 1:
         uvloop.run(_serve_here(prepared, stamp, sockets))

@@ -342,6 +342,36 @@ def test_every_setting_has_a_bad_value_or_a_reason_why_it_has_none() -> None:
     assert not set(BAD) & set(CANNOT_BE_BAD)
 
 
+DRAFTS = """\
+version: 1
+routes:
+  - {path: /contacts, resource: contact, actions: {GET: list}}
+  - {path: /invoices, draft: true, resource: invoice, actions: {GET: list}}
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        (DRAFTS, "1 of 2 routes are drafts and not in force"),
+        (f"draft: true\n{DRAFTS}", "`draft: true` of the whole file, 2 routes: `sidecar run` does not start with it"),
+    ],
+)
+def test_drafts_are_counted(tmp_path: Path, text: str, told: str) -> None:
+    (tmp_path / "routes.yaml").write_text(text)
+    pdp = {"SIDECAR_CERBOS": "cerbos:3593", "SIDECAR_CERBOS_TLS": "plaintext"}
+    found = checking.findings({**POOL, "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"), **pdp}, {})
+    assert found.problems == []
+    assert f"{tmp_path}/routes.yaml: {told}" in found.notes
+
+
+def test_a_draft_of_a_file_is_not_served(sandbox: dict[str, str], tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text(f"draft: true\n{DRAFTS}")
+    environ = {**sandbox, **POOL}
+    with pytest.raises(StartError, match=r"routes.yaml:1:8: found `draft: true` of the whole file, expected"):
+        workers.serve(understand(environ, {}), dict(environ), {})
+
+
 @pytest.fixture
 def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, str]]:
     """Settings that are good, but for the ports, which are taken: so nothing can begin to serve."""

@@ -60,6 +60,18 @@ async def test_it_leaves_no_file_and_needs_none_of_what_only_serving_needs(tmp_p
     assert [path.name for path in tmp_path.iterdir()] == ["routes.yaml"]
 
 
+async def test_a_draft_of_a_file_decides_nothing(tmp_path: Path) -> None:
+    environ = environ_of(tmp_path)
+    text = (tmp_path / "routes.yaml").read_text()
+    (tmp_path / "routes.yaml").write_text(text.replace("routes:", "draft: true\nroutes:"))
+    with pytest.raises(StartError, match="found `draft: true` of the whole file"):
+        await explain_one(understand(environ, {}), environ, ASKED)
+    (tmp_path / "routes.yaml").write_text(text.replace("path: /x", "path: /x, draft: true"))
+    forwarded, lines = await explain_one(understand(environ, {}), environ, ASKED)
+    assert not forwarded
+    assert "route_unmapped" in "\n".join(lines)
+
+
 async def test_what_is_wrong_is_told_at_once(tmp_path: Path) -> None:
     environ = environ_of(tmp_path, SIDECAR_MODE="open", SIDECAR_POLICIES="none", SIDECAR_CERBOS_BINARY="none")
     with pytest.raises(StartError) as caught:

@@ -36,8 +36,13 @@ def test_routes_reload_in_place_and_a_broken_file_leaves_the_old_ones_in_force(
         assert "routes.yaml:2:9" in sidecar.log()
         assert sidecar.get("/extra").status == 200
         (sidecar.folder / "routes.yaml").write_text(stack.routes)
+        (sidecar.folder / "routes.yaml").write_text(stack.routes.replace("routes:", "draft: true\nroutes:", 1))
+        wait_for(lambda: "found `draft: true` of the whole file" in sidecar.log(), what="the draft is told")
+        assert sidecar.get("/extra").status == 200
+        (sidecar.folder / "routes.yaml").write_text(stack.routes + "  - {path: /extra, access: public, draft: true}\n")
+        wait_for(lambda: sidecar.get("/extra").status == 403, what="the route is a draft")
+        (sidecar.folder / "routes.yaml").write_text(stack.routes)
         os.kill(sidecar.pid, signal.SIGHUP)
-        wait_for(lambda: sidecar.get("/extra").status == 403, what="the route is gone")
         assert sidecar.get("/contacts/1", stack.tokens["alice"]).status == 200
 
 

@@ -30,10 +30,11 @@ from sidecar.wire.grammar import EXTENSION_METHODS, METHODS, SAFE_METHODS, is_me
 
 def read_entries(
     entries: list[Entry], lookups: Mapping[str, Lookup], max_body: int, to_app: ToApp | None, reader: Reader
-) -> list[Route]:
-    """The routes of the list `routes`. `max_body`, in bytes, and `to_app` are of a route that says none. Faults are
-    noted with `reader`."""
+) -> tuple[list[Route], list[Route]]:
+    """The routes of the list `routes` that are in force, and those that are drafts. `max_body`, in bytes, and `to_app`
+    are of a route that says none. Faults are noted with `reader`, those of drafts too."""
     routes: list[Route] = []
+    drafts: list[Route] = []
     lines: dict[tuple[object, ...], Entry] = {}
     for entry in entries:
         segments = _segments(entry, reader)
@@ -46,8 +47,9 @@ def read_entries(
             )
         lines.setdefault(key, entry)
         route = _route(entry, segments, lookups, max_body, reader)
-        routes.append(route._replace(to_app=_to_app(entry, to_app, route.access, reader)))
-    return routes
+        made = drafts if entry["draft"] else routes
+        made.append(route._replace(to_app=_to_app(entry, to_app, route.access, reader)))
+    return routes, drafts
 
 
 def _to_app(entry: Entry, default: ToApp | None, access: Access, reader: Reader) -> ToApp | None:

@@ -16,7 +16,7 @@ from sidecar.config.shapes import Entry, Mark, Problem, Reader, read_document
 from sidecar.gate.decision_cache import DecisionCache
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.lookup import Lookup
-from sidecar.gate.routing import Access, RouteTable
+from sidecar.gate.routing import Access, Route, RouteTable
 
 
 class Identity(NamedTuple):
@@ -47,6 +47,10 @@ class RoutesFile:
     lookup_marks: Mapping[str, Mark] = field(default_factory=dict)
     """Lookup -> the place of its URL; `identity_marks` are those of `identities`: for `sidecar check`."""
     identity_marks: tuple[Mark, ...] = ()
+    drafts: tuple[Route, ...] = ()
+    """Routes that are not in force: the table is without them."""
+    draft_mark: Mark | None = None
+    """The place of `draft` where the whole file is one: then every route is in `drafts`."""
     warnings: tuple[Problem, ...] = ()
     """Warnings: it works as written, but lets more through than its author is likely to mean."""
 
@@ -75,8 +79,11 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
     }
     defaults = document["defaults"] or DEFAULTS_ENTRY
     to_app = to_app_of(document["to_app"], None, reader)
-    routes = read_entries(document["routes"], lookups, defaults["max_body"], to_app, reader)
-    check_read(to_app, routes, lookups.values(), document.at("to_app"), reader)
+    routes, drafts = read_entries(document["routes"], lookups, defaults["max_body"], to_app, reader)
+    check_read(to_app, [*routes, *drafts], lookups.values(), document.at("to_app"), reader)
+    draft_mark = document.at("draft") if document["draft"] else None
+    if draft_mark is not None:
+        routes, drafts = [], [*routes, *drafts]
     identities = tuple(_identity(entry, reader) for entry in document["identity"])
     principal = principal_rules(document["principal"], tuple(defaults["roles"]), reader)
     if reader.problems:
@@ -87,7 +94,7 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
     return RoutesFile(
         RouteTable(routes, fallback, to_app), lookups, identities, principal, remembered, checksum,
         needed_claims(document["principal"]), {name: document["lookups"][name].at("url") for name in lookups},
-        tuple(_key_mark(entry) for entry in document["identity"]), tuple(reader.warnings),
+        tuple(_key_mark(entry) for entry in document["identity"]), tuple(drafts), draft_mark, tuple(reader.warnings),
     )  # fmt: skip
 
 

@@ -248,6 +248,7 @@ ROUTE = Record(
         "path": Field(
             Text(pattern=r"/.*", what="a path that starts with '/'"), "the paths that the route names", "", True
         ),
+        "draft": Field(Flag(), "read and checked, but not in force: the route matches no request", False),
         "access": Field(_ACCESS, "who passes without a policy: any signed-in principal, or everybody"),
         "methods": Field(
             ListOf(Text(pattern=_METHOD, what="a method"), 1), "with `access`: the methods; GET by default"
@@ -304,6 +305,9 @@ CACHE = Record(
 FILE = Record(
     {
         "version": Field(Whole(1, 1), "the version of this grammar", None, True),
+        "draft": Field(
+            Flag(), "a draft as a whole: no route is in force, and `sidecar run` does not start with it", False
+        ),
         "identity": Field(ListOf(IDENTITY), "trusted issuers; without it the environment names one pool", ()),
         "principal": Field(PRINCIPAL, "the claims that make the principal"),
         "to_app": Field(TO_APP, "what the app is told of who asks, beside `X-Auth-…`"),

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sidecar.config.routes.file import RoutesError
+from sidecar.config.routes.file import RoutesError, read_routes
 from sidecar.gate.claims import Claim
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.lookup import Missing, ResourceField
@@ -84,6 +84,39 @@ def test_what_is_left_out_has_a_safe_default() -> None:
     assert file.principal.id == "sub"
     assert file.principal == PrincipalRules()
     assert file.table.find(("nowhere",)) is None
+
+
+def test_a_draft_is_read_and_checked_but_not_in_force() -> None:
+    routes = """\
+routes:
+  - {path: /a, access: public}
+  - {path: "/{b}", draft: true, resource: b, id: "{path.b}", actions: {GET: read}}
+"""
+    read = read_routes(f"version: 1\n{routes}", "r.yaml", {})
+    assert [route.name for route in read.table.routes] == ["/a"]
+    assert [route.name for route in read.drafts] == ["/{b}"]
+    assert read.table.find(("b",)) is None
+    assert read.draft_mark is None
+    whole = read_routes(f"version: 1\ndraft: true\n{routes}", "r.yaml", {})
+    assert whole.table.routes == ()
+    assert [route.name for route in whole.drafts] == ["/a", "/{b}"]
+    assert whole.draft_mark is not None
+    assert whole.draft_mark[:2] == (2, 8)
+    not_draft = read_routes(f"version: 1\ndraft: false\n{routes.replace('true', 'false')}", "r.yaml", {})
+    assert (len(not_draft.table.routes), not_draft.drafts, not_draft.draft_mark) == (2, (), None)
+
+
+def test_a_fault_of_a_draft_is_told() -> None:
+    text = """\
+version: 1
+draft: true
+routes:
+  - {path: /a, draft: true, resource: b, id: "{path.c}", actions: {GET: read}}
+  - {path: /a, access: public}
+"""
+    with pytest.raises(RoutesError) as caught:
+        read_routes(text, "r.yaml", {})
+    assert [problem.line for problem in caught.value.problems] == [4, 5]
 
 
 @pytest.mark.parametrize(
