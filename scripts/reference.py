@@ -15,6 +15,7 @@ from sidecar.config.shapes import ListOf, MapOf, Record, Shape, Short, TextOr
 from sidecar.demo.run import parser as demo_parser
 from sidecar.doors.answer import status_of
 from sidecar.gate.codes import Code, Ground, Kind
+from sidecar.gate.mode import OF_RULES
 from sidecar.gate.own import ASSERTION, FORWARDED_FOR, FORWARDED_HOST, FORWARDED_PROTO, IDENTITY, REQUEST_ID
 from sidecar.gate.routing import Pattern
 from sidecar.gate.target import Oddity
@@ -78,6 +79,12 @@ def codes() -> str:
         "| code | when |",
         "| --- | --- |",
         *(f"| `{ground}` | {ground.meaning} |" for ground in Ground if ground is not Ground.SHADOW),
+        "",
+        "## What `shadow-policy` only records",
+        "",
+        "In that mode these refuse nothing ([what each mode does](../guides/shadow-then-enforce.md#sign-in-first)): "
+        + ", ".join(f"`{code}`" for code in Code if code in OF_RULES)
+        + ".",
         "",
     ]
     return "\n".join(lines)

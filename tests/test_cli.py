@@ -107,7 +107,7 @@ def test_run_does_not_start_with_wrong_settings(tmp_path: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
         "SIDECAR_UPSTREAM: not set, expected the protected app: `http(s)://host:port`, or `unix:/path`",
-        "SIDECAR_MODE: found 'open', expected enforce or shadow",
+        "SIDECAR_MODE: found 'open', expected enforce or shadow-policy or shadow",
     ]
 
 

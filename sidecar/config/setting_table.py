@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from sidecar.config import parsers, units
 from sidecar.config.parsers import Address, Network
+from sidecar.gate.mode import MODES, Mode
 from sidecar.gate.own import CALLBACK_PATH
 
 
@@ -44,7 +45,7 @@ class Settings(NamedTuple):
     pdp_token: str
     pdp_ca: str
     pdp_roles: str
-    mode: str
+    mode: Mode
     workers: int
     hosts: frozenset[str] | None
     trusted_proxies: tuple[Network, ...]
@@ -155,7 +156,7 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
     ),
     "Routes and mode": (
         Setting("SIDECAR_ROUTES", "routes", str, "routes.yaml", "the route file"),
-        Setting("SIDECAR_MODE", "mode", parsers.one_of("enforce", "shadow"), "enforce", "`enforce`, or `shadow` (forward everything, record what would have been refused)"),
+        Setting("SIDECAR_MODE", "mode", parsers.one_of(*MODES), "enforce", "`enforce`; `shadow` (forward everything, record what would have been refused); or `shadow-policy` (the same for rules and policies alone: who asks has to be signed in). A route may have [its own](../guides/shadow-then-enforce.md#route-by-route)"),
     ),
     "Who decides: Cerbos, or another PDP": (
         Setting("SIDECAR_CERBOS", "cerbos", parsers.cerbos, "embedded", "`embedded` (run and watch the Cerbos binary on a private unix socket), `host:port` or `unix:/path` (gRPC)"),

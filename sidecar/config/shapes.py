@@ -190,7 +190,7 @@ class WordOr(NamedTuple):
 class TextOr(NamedTuple):
     """A text, or another shape, which is no text."""
 
-    text: Text
+    text: Text | Choice
     other: Shape
 
     def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:

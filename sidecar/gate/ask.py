@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sidecar.gate.each import Each
+from sidecar.gate.mode import RouteMode
 from sidecar.gate.narrowing import Push
 from sidecar.gate.obligation import AnswerLookup, AnswerRule
 from sidecar.gate.query import QueryRule
@@ -43,6 +44,8 @@ class Ask:
     """Rule for requests about many resources, each with its own id; None where there is one resource."""
     answer_lookup: AnswerLookup | None = None
     """Rule by which the decision is made from the app's answer, None where it is made before."""
+    mode: RouteMode | None = None
+    """Mode of the action or of its route, None for that of the settings."""
     needs_answer: bool = field(init=False)
     """True if the door has to hold the app's answer."""
     has_optional: bool = field(init=False)

@@ -22,6 +22,7 @@ from sidecar.gate.each import LOOKUPS_AT_ONCE, Each, Found, Known, elements_of, 
 from sidecar.gate.forwarded import client_of
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, masked_code, merged
+from sidecar.gate.mode import AMBIGUOUS, OF_RULES, Mode, RouteMode, counts, strictest
 from sidecar.gate.narrowing import ListQuestion, Narrowed, Plans, Push
 from sidecar.gate.obligation import AnswerItem, AnswerLookup, AnswerRule, Decide, HeldAnswer, KeepPrivate, Obligation
 from sidecar.gate.origin import require_own_origin
@@ -29,7 +30,7 @@ from sidecar.gate.own import ASSERTION
 from sidecar.gate.query import admitted, with_values
 from sidecar.gate.references import ABSENT, Material
 from sidecar.gate.request import Raw, Reading, Request, as_it_came, read
-from sidecar.gate.routing import Access, Match, Route, RouteTable, ask_of
+from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, ask_of
 from sidecar.gate.session import Session, TokenSource
 from sidecar.gate.to_app import AuthorizationRule, ToApp, identity_headers, short_headers
 from sidecar.gate.trace import TRACEPARENT, TRACESTATE
@@ -211,13 +212,14 @@ def _with_own_query(request: Request, ask: Ask, material: Material) -> Request:
 
 @final
 class Gate:
-    """Decides requests. `now` gives Unix seconds, `timer` monotonic seconds. With `shadow` everything is forwarded,
-    and the permit says what would have been refused. `sources` are asked in order for the token of a request that has
-    no Authorization. Without `plans` no list is narrowed, and nobody searches by a field that is hidden from some."""
+    """Decides requests. `now` gives Unix seconds, `timer` monotonic seconds. `mode` is that of the settings, where a
+    route has none; with None each refusal counts, whatever the routes say, for those who ask and forward nothing. Where
+    one does not count, the permit has its code. `sources` are asked in order for the token of a request that has no
+    Authorization. Without `plans` no list is narrowed, and nobody searches by a field that is hidden from some."""
 
     def __init__(
         self, rules: Rules, hooks: Lookups, pdp: PDP, *, now: Clock, timer: Clock, sign: Sign | None = None,
-        shadow: bool = False, sources: tuple[TokenSource, ...] = (), plans: Plans | None = None,
+        mode: Mode | None = None, sources: tuple[TokenSource, ...] = (), plans: Plans | None = None,
     ) -> None:  # fmt: skip
         self.rules = rules
         self._hooks = hooks
@@ -227,7 +229,8 @@ class Gate:
         self._now = now
         self._timer = timer
         self._sign = sign
-        self._shadow = shadow
+        self._mode: Mode = mode or "enforce"
+        self._obeys = mode is not None
         self._sources = tuple(zip(sources, _privacies(sources), strict=True))
 
     async def decide(self, raw: Raw, read_body: ReadBody | None) -> Verdict:
@@ -236,7 +239,7 @@ class Gate:
         rules = self.rules
         trusted = rules.reading.trusted
         client = client_of(raw.headers, raw.peer, trusted) if trusted else raw.peer
-        facts = Facts(raw.request_id, raw.method, "", client, trace=raw.trace, websocket=raw.websocket)
+        facts = Facts(raw.request_id, raw.method, "", client, trace=raw.trace, websocket=raw.websocket, mode=self._mode)
         evaluation = _Evaluation(facts, rules)
         try:
             try:
@@ -245,13 +248,17 @@ class Gate:
                 # a stage that failed took its time too
                 self._leave(evaluation)
         except Exception as error:  # noqa: BLE001 - fail closed: a bug of ours is a refusal, whatever it raised
-            refusal = _refusal(raw, evaluation, error)
-        if not self._shadow:
-            return refusal
-        try:
-            return self._shadowed(raw, evaluation, refusal)
-        except Exception as error:  # noqa: BLE001 - what cannot be permitted in shadow is refused in it too
-            return _refusal(raw, evaluation, error)
+            refused = error
+        if evaluation.request is None:
+            facts.path = raw.target.partition(b"?")[0][:MAX_LOGGED_PATH].decode("latin-1")
+        if self._mode != "enforce" or (self._obeys and rules.table.modes):
+            try:
+                permit = await self._permit_refused(raw, evaluation, refused)
+                if permit is not None:
+                    return permit
+            except Exception as error:  # noqa: BLE001 - what cannot be permitted in shadow is refused in it too
+                refused = error
+        return _refusal(evaluation, refused)
 
     async def _decide(self, raw: Raw, read_body: ReadBody | None, evaluation: _Evaluation) -> Verdict:
         facts, rules, timer, enter = evaluation.facts, evaluation.rules, self._timer, evaluation.marks.append
@@ -262,6 +269,8 @@ class Gate:
         match = rules.table.match(request)
         route = match.route
         facts.route, evaluation.recheck, evaluation.to_app = route.name, route.recheck, route.to_app
+        if route.mode is not None and self._obeys:
+            facts.mode = route.mode.of("")
         if route.cors is not None or cors.is_preflight(request):
             preflight = self._cross_origin(evaluation, route, request)
             if preflight is not None:
@@ -277,7 +286,7 @@ class Gate:
         if route.access is _PUBLIC:
             return self._permit(evaluation, request, _BY_NOBODY)
         enter(("identity", timer()))
-        principal = await self._principal(evaluation, request, route)
+        principal = await self._principal(evaluation, request, route, ask.mode)
         if route.access is not _AUTHENTICATED and principal.incomplete is not None:
             raise Refused(*principal.incomplete)
         if ask.set_query:
@@ -299,7 +308,7 @@ class Gate:
         if ask.answer_lookup is not None:
             return await self._permit_undecided(evaluation, request, resource, ask.answer_lookup)
         evaluation.marks.append(("decision", self._timer()))
-        if ask.answer is not None and not self._shadow:
+        if ask.answer is not None and evaluation.facts.mode == "enforce":
             return await self._permit_reduced(evaluation, request, resource, ask, ask.answer)
         # shadow changes nothing of what the app answers
         await self._ask(evaluation, resource)
@@ -323,7 +332,9 @@ class Gate:
                     return Identified(principal, presented.session, presented.cookies, privacy)
         return Identified(await rules.tokens.principal_of(request, now))
 
-    async def _principal(self, evaluation: _Evaluation, request: Request, route: Route) -> Principal:
+    async def _principal(
+        self, evaluation: _Evaluation, request: Request, route: Route, mode: RouteMode | None
+    ) -> Principal:
         if route.to_app is not None and route.to_app.takes(request.seen.get(b"authorization")):
             seen = {name: value for name, value in request.seen.items() if name != b"authorization"}
             request = request._replace(seen=seen)
@@ -344,6 +355,8 @@ class Gate:
             )
         evaluation.principal = principal
         evaluation.facts.principal, evaluation.facts.roles = principal.id, principal.roles
+        if mode is not None and self._obeys:
+            evaluation.facts.mode = mode.of(principal.id)
         return principal
 
     def _leave(self, evaluation: _Evaluation) -> None:
@@ -472,10 +485,11 @@ class Gate:
                 raise Refused(Code.DENIED_BY_POLICY)
             return allowed
 
-        if not self._shadow:
+        enforced = facts.mode == "enforce"
+        if enforced:
             await self._require_open(self._question(facts, principal, (resource,)), rule.searched(request.query))
             evaluation.obligations = tuple([_unstored(obligation) for obligation in evaluation.obligations])
-        decide = Decide(rule, resource.id, conclude, self._shadow)
+        decide = Decide(rule, resource.id, conclude, shadow=not enforced)
         return self._permit(evaluation, without_conditions(request), _BY_POLICY, (decide,))
 
     async def _require_open(self, question: Question, fields: Sequence[tuple[str, str]]) -> None:
@@ -584,12 +598,45 @@ class Gate:
             headers.append((ASSERTION, self._sign(principal, self._now())))
         return headers
 
-    def _shadowed(self, raw: Raw, evaluation: _Evaluation, refusal: Refuse) -> Verdict:
-        request = evaluation.request or as_it_came(raw, evaluation.rules.reading)
-        if evaluation.request is None or not evaluation.facts.route:
-            evaluation.to_app = evaluation.rules.table.to_app
+    async def _permit_refused(self, raw: Raw, evaluation: _Evaluation, refused: Exception) -> Forward | None:
+        """Permit a request that is refused, None where the refusal counts. Raises where it cannot be permitted."""
+        code = refused.code if isinstance(refused, Refused) else Code.INTERNAL_ERROR
+        facts, request, table = evaluation.facts, evaluation.request, evaluation.rules.table
+        if request is None or code in AMBIGUOUS:
+            # it may be meant for any route
+            mode = strictest(self._mode, *(table.modes if self._obeys else ()))
+        else:
+            mode = await self._mode_of(evaluation, request, table.meant(request.segments) or table.nowhere, code)
+        facts.mode = mode
+        if counts(code, mode):
+            return None
+        if request is None or not facts.route:
+            evaluation.to_app = table.to_app
         # no obligation of the route: shadow changes nothing of what the app answers
-        return self._permit(evaluation, request, Ground.SHADOW, would_refuse=refusal.code)
+        sent = request or as_it_came(raw, evaluation.rules.reading)
+        return self._permit(evaluation, sent, Ground.SHADOW, would_refuse=code)
+
+    async def _mode_of(self, evaluation: _Evaluation, request: Request, route: Route, code: Code) -> Mode:
+        """Return the mode of a request that is refused, and find who sent it where that has to be known. Raises Refused
+        where that counts."""
+        facts = evaluation.facts
+        ask = route.asks.get(WEBSOCKET if request.websocket else request.method)
+        own = (route.mode if ask is None else ask.mode) if self._obeys else None
+        mode = facts.mode = self._mode if own is None else own.of(facts.principal)
+        is_open = route.access is _PUBLIC and ask is not None
+        if evaluation.principal is not None or is_open or code not in OF_RULES:
+            return mode
+        if mode == "shadow-policy" or (own is not None and own.varies):
+            # in place of the end of what was entered
+            evaluation.marks[-1] = ("identity", evaluation.marks[-1][1])
+            try:
+                await self._principal(evaluation, request, route, own)
+            except Refused:
+                if mode == "shadow-policy":
+                    raise
+            finally:
+                self._leave(evaluation)
+        return mode if own is None else own.of(facts.principal)
 
 
 def _privacies(sources: Iterable[TokenSource]) -> list[KeepPrivate]:
@@ -602,9 +649,7 @@ def _privacies(sources: Iterable[TokenSource]) -> list[KeepPrivate]:
     return privacies
 
 
-def _refusal(raw: Raw, evaluation: _Evaluation, error: Exception) -> Refuse:
-    if evaluation.request is None:
-        evaluation.facts.path = raw.target.partition(b"?")[0][:MAX_LOGGED_PATH].decode("latin-1")
+def _refusal(evaluation: _Evaluation, error: Exception) -> Refuse:
     if isinstance(error, Refused):
         told = masked_code(error, evaluation.missing)
         return Refuse(

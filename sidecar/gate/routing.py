@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from sidecar.gate.ask import Ask, asks
 from sidecar.gate.codes import Code
+from sidecar.gate.mode import Mode, RouteMode
 from sidecar.gate.request import Request
 from sidecar.gate.target import NO_ODDITIES, Oddity
 from sidecar.gate.to_app import ToApp
@@ -97,7 +98,7 @@ class Route(NamedTuple):
     """One entry of `routes.yaml`. `name` is its path as written. `asks`: method -> what it asks, HEAD as GET.
 
     `allow`: what this route takes though others may read it differently. `recheck`: seconds, 0 for never. With
-    `app_preflight` the app answers preflights.
+    `app_preflight` the app answers preflights. `mode`: None for that of the settings.
     """
 
     name: str
@@ -109,6 +110,7 @@ class Route(NamedTuple):
     recheck: float = 0.0
     to_app: ToApp | None = None
     app_preflight: bool = False
+    mode: RouteMode | None = None
 
     @property
     def actions(self) -> Mapping[str, str]:
@@ -167,7 +169,8 @@ def _precedence(segment: Variable) -> tuple[int, int, int]:
 
 class RouteTable:
     """The routes as a tree. `fallback` is the access of a path that no route names: POLICY means refuse. `to_app` is
-    for such a path; `reserved` are the headers that it and all routes tell the app of a principal.
+    for such a path; `reserved` are the headers that it and all routes tell the app of a principal. `modes` are those
+    that routes have of their own, and `nowhere` stands for a path that no route names.
 
     Raises ValueError for two routes that name the same paths.
     """
@@ -177,6 +180,10 @@ class RouteTable:
         self.to_app = to_app
         told = [to_app, *(route.to_app for route in self.routes)]
         self.reserved = frozenset(name for one in told if one is not None for name, _ in one.headers)
+        asked = [ask.mode for route in self.routes for ask in route.asks.values()]
+        own = [mode for mode in (*asked, *(route.mode for route in self.routes)) if mode is not None]
+        self.modes: frozenset[Mode] = frozenset().union(*[mode.modes for mode in own])
+        self.nowhere = Route("", (), Access.POLICY, {}, to_app=to_app)
         self._root = _Node()
         self._fallback = (
             Route(
@@ -211,9 +218,12 @@ class RouteTable:
         """The most specific route for decoded segments, or None."""
         return _find(self._root, segments, 0, strict=True)
 
-    def find_by_shape(self, segments: tuple[str, ...]) -> Route | None:
-        """The route that would match if every variable took any text: whose variable refused, then."""
-        return _find(self._root, segments, 0, strict=False)
+    def meant(self, segments: tuple[str, ...]) -> Route | None:
+        """The route that matches, or that would if every variable took any text: whose variable refused, then. None for
+        a path of the sidecar itself."""
+        if segments[0] == OWN_SEGMENT:
+            return None
+        return self.find(segments) or _find(self._root, segments, 0, strict=False)
 
     def match(self, request: Request) -> Match:
         """The request's route. Raises Refused: TARGET_AMBIGUOUS, BODY_UNEXPECTED, SEGMENT_INVALID, ROUTE_UNMAPPED."""
@@ -223,7 +233,7 @@ class RouteTable:
         if route is None:
             if request.segments[0] == OWN_SEGMENT:
                 raise Refused(Code.ROUTE_UNMAPPED, "a path of the sidecar itself")
-            if self.find_by_shape(request.segments) is not None:
+            if self.meant(request.segments) is not None:
                 raise Refused(Code.SEGMENT_INVALID)
             if self._fallback is None:
                 raise Refused(Code.ROUTE_UNMAPPED)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sidecar.gate.codes import Code, Ground
+from sidecar.gate.mode import Mode
 from sidecar.gate.obligation import HeldAnswer, Obligation, undecided
 from sidecar.gate.trace import Trace
 
@@ -65,7 +66,9 @@ class Facts:
     items: Mapping[str, int | str] | None = None
     """Where the app's answer was reduced, the numbers of what was done."""
     would_refuse: Code | None = None
-    """In shadow mode, the code of a refusal that was found after the permit."""
+    """In shadow, the code of a refusal that was found after the permit."""
+    mode: Mode | None = None
+    """Mode in which the request was decided, None where no gate saw it."""
     each: EachAsked | None = None
     """Resources of a request about many."""
 
@@ -77,7 +80,7 @@ class Forward:
 
     `method`, `target` and `headers` are what is sent, in order and complete but for the framing of the body.
     `expires` is the Unix time at which the principal's token ends, None on a public route.
-    `would_refuse` is set in shadow mode only: the code that enforcing would have answered with.
+    `would_refuse` is set in shadow only: the code that enforcing would have answered with.
     `reply_headers` must be on the answer to the client, in place of the upstream's of the same name.
     `recheck` is after how many seconds an open WebSocket is to be decided again, 0 for never.
     `cookies` are values of Set-Cookie that the answer carries besides the upstream's own.

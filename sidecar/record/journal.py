@@ -8,10 +8,11 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
 from sidecar.gate.codes import Code, Dependency, Ground
+from sidecar.gate.mode import Mode
 from sidecar.gate.routing import WEBSOCKET
 from sidecar.gate.verdict import Facts, Forward, Refuse, Verdict
 from sidecar.record import line
-from sidecar.record.line import MAX_HOST, MAX_ROLES, BrokenOff, Effect, Line, Mode, Unread
+from sidecar.record.line import MAX_HOST, MAX_ROLES, BrokenOff, Effect, Line, Unread
 from sidecar.record.metrics import Metrics
 
 log = logging.getLogger("sidecar.journal")
@@ -84,13 +85,13 @@ class Journal:
     `policies` tells the generation that a decision of Cerbos is logged with.
 
     The lines of one turn of the loop are written together, at its end, as far as they are taken; the others are held.
-    Where too many are, it `refuses` further requests, or, with `drops` and in shadow mode, their lines are counted and
-    dropped. `aclose` must be called before the process ends.
+    Where too many are, it `refuses` further requests, or, with `drops` and in the `mode` shadow, their lines are
+    counted and dropped. `aclose` must be called before the process ends.
     """
 
     def __init__(
         self, lines: Lines, metrics: Metrics, now: Callable[[], float], later: Later = at_once,
-        end_trace: EndTrace | None = None, *, shadow: bool = False, drops: bool = False,
+        end_trace: EndTrace | None = None, *, mode: Mode = "enforce", drops: bool = False,
     ) -> None:  # fmt: skip
         self.refuses = False
         self._out = lines
@@ -98,10 +99,10 @@ class Journal:
         self._now = now
         self._later = later
         self._end_trace = end_trace
-        self._mode: Mode = "shadow" if shadow else "enforce"
+        self._mode: Mode = mode
         self.policies: Generation = _NoPolicies()
         self._lines: list[str] = []
-        self._may_drop = drops or shadow
+        self._may_drop = drops or mode == "shadow"
         self._drops = False
         self._told = _NOTHING
         self._tries_again = False
@@ -135,7 +136,7 @@ class Journal:
         rare = _NOTHING_RARE if plain else _rare(outcome, failed)
         self._add(
             line.decision_text(
-                line.time_text(now), facts.request_id, self._mode, effect, code, outcome.status,
+                line.time_text(now), facts.request_id, facts.mode or self._mode, effect, code, outcome.status,
                 WEBSOCKET if facts.websocket else facts.method, facts.host[:MAX_HOST], facts.path, facts.route,
                 facts.principal, roles[:MAX_ROLES], facts.kind, facts.resource_id, facts.action, facts.peer,
                 line.times_text(facts.stages, 1000.0), outcome.seconds * 1000, facts.call_id if asked else None,

@@ -18,6 +18,7 @@ from types import MappingProxyType, UnionType
 from typing import Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
 
 from sidecar.bounded import remembered
+from sidecar.gate.mode import Mode
 from sidecar.gate.values import type_of
 from sidecar.wire import strict_json
 
@@ -32,7 +33,6 @@ MAX_IDS = 32
 MAX_ID = 128
 """Characters of such an id."""
 
-Mode = Literal["enforce", "shadow"]
 Effect = Literal["allow", "refuse", "shadow_refuse"]
 
 
@@ -73,7 +73,7 @@ class Decision(NamedTuple):
 
     time: Time
     request_id: RequestId
-    mode: Annotated[Mode, Field("the setting `SIDECAR_MODE`")]
+    mode: Annotated[Mode, Field("mode in which the request was decided: that of its action or route, else of `SIDECAR_MODE`")]
     outcome: Annotated[Effect, Field("verdict. `shadow_refuse`: forwarded, and refused in the mode `enforce`. A fault after the permit leaves it `allow`")]
     code: CodeField
     status: Status
@@ -150,7 +150,7 @@ class Unread(NamedTuple):
 
     time: Time
     request_id: RequestId
-    mode: Annotated[Mode, Field("the setting `SIDECAR_MODE`; such a request is refused in both")]
+    mode: Annotated[Mode, Field("the setting `SIDECAR_MODE`; such a request is refused in each")]
     outcome: Annotated[Literal["refuse"], Field("the verdict")]
     code: CodeField
     status: Status

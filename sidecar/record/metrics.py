@@ -94,7 +94,7 @@ FAMILIES: dict[str, Family] = {
         "gauge", (), "When the policies in force were loaded, Unix time", "min"
     ),
     "sidecar_config_agreed": Family("gauge", (), "1 where all workers have the same routes in force", "same"),
-    "sidecar_mode": Family("gauge", ("mode",), "1 for the mode that SIDECAR_MODE names, 0 for the other", "max"),
+    "sidecar_mode": Family("gauge", ("mode",), "1 for the mode that SIDECAR_MODE names, 0 for the others", "max"),
     "sidecar_decision_log_waiting_bytes": Family("gauge", (), "Bytes of the decision log's lines that nobody has taken yet"),
     "sidecar_decision_log_lost": Family(
         "counter", (), "Requests that left no line in the decision log: refused with log_unavailable, or dropped", "sum", ((),)

@@ -17,7 +17,7 @@ from sidecar.run.errors import StartError, blaming
 from sidecar.run.parts import Prepared, prepare
 from sidecar.run.pdp import cerbos_binary, policy_folder
 from sidecar.study import claims as claims_check
-from sidecar.study import lint
+from sidecar.study import lint, modes
 from sidecar.study.policies import parse_policies
 
 EXTERNAL = """\
@@ -34,7 +34,7 @@ class Findings(NamedTuple):
 
     `checked` are the files and folders that were read. A problem stops `sidecar run`, or may; a warning does not: what
     it names works as it is written, and lets more through than its author is likely to mean. A note says what this
-    command cannot see.
+    command cannot see, and what is not enforced.
     """
 
     checked: list[str]
@@ -63,7 +63,7 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
         routes = prepared.deciding.configured.routes
         claims = claims_check.lacking(routes, settings, Path(settings.routes).read_text(encoding="utf-8"))
         found.warnings.extend([*claims.warnings, *_warnings(settings, routes)])
-        found.notes.extend([*_drafts(settings, routes), *claims.notes])
+        found.notes.extend([*_drafts(settings, routes), *claims.notes, *modes.notes(routes.table, settings.mode)])
         _lint(settings, routes, found)
     if prepared is not None and probe:
         _probe(prepared, bool(app), found)
@@ -91,7 +91,7 @@ def _warnings(settings: Settings, routes: RoutesFile) -> list[str]:
         if regular
         else []
     )
-    return [*secrets, *map(str, routes.warnings)]
+    return [*secrets, *map(str, routes.warnings), *modes.warnings(routes.table, settings.mode)]
 
 
 def _drafts(settings: Settings, routes: RoutesFile) -> list[str]:

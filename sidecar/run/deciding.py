@@ -80,7 +80,7 @@ class Deciding:
         sign = assertions.sign if assertions is not None else None
         return Gate(
             self.configured.rules(self.reading), self.hooks, self.pdp, now=wall_clock, timer=time.perf_counter,
-            sign=sign, shadow=self.settings.mode == "shadow", sources=self._sources(), plans=self.plans(assertions),
+            sign=sign, mode=self.settings.mode, sources=self._sources(), plans=self.plans(assertions),
         )  # fmt: skip
 
     def plans(self, assertions: Assertions | None = None) -> Plans | None:

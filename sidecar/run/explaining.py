@@ -50,7 +50,9 @@ async def explain_one(read: Understood, environ: Mapping[str, str], asked: Expla
             if made.embedded is not None:
                 await made.embedded.start()
         raw = _raw(asked, read.settings)
-        verdict, lines = await explain.explain(gate, pdp, raw, asked.body.encode("utf-8"), asked.answer)
+        verdict, lines = await explain.explain(
+            gate, pdp, raw, asked.body.encode("utf-8"), asked.answer, read.settings.mode
+        )
     finally:
         await made.aclose()
     return isinstance(verdict, Forward), lines

@@ -146,7 +146,7 @@ class Sidecar:
         settings = deciding.settings
         self.journal = Journal(
             open_log(settings), self.metrics, wall_clock, _later, tell,
-            shadow=settings.mode == "shadow", drops=settings.decision_log_full == "drop",
+            mode=settings.mode, drops=settings.decision_log_full == "drop",
         )  # fmt: skip
         if deciding.policies is not None:
             self.journal.policies = deciding.policies.state

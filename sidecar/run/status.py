@@ -9,6 +9,8 @@ from typing import Any
 from sidecar.config.parsers import Address
 from sidecar.config.setting_table import SETTINGS, Settings
 from sidecar.gate.gate import Gate
+from sidecar.gate.mode import MODES
+from sidecar.gate.routing import Route
 from sidecar.net.upstream import Upstream
 from sidecar.pdp.policy_reload import PolicyState
 from sidecar.record.journal import Journal
@@ -62,7 +64,7 @@ class Status:
         """Yield what of this process stands in the metrics beside its counts."""
         deciding, reload = self._deciding, self._reload
         yield "sidecar_workers", (), 1
-        for mode in ("enforce", "shadow"):
+        for mode in MODES:
             yield "sidecar_mode", (mode,), mode == deciding.settings.mode
         yield "sidecar_connections", (), self.connections()
         yield "sidecar_upstream_connections", ("idle",), self._upstream.idle
@@ -123,10 +125,18 @@ class Status:
         table = configured.routes.table
         return {
             "settings": shown, "generation": self._reload.generation, "reload": self._reload.readiness(),
-            "routes": [{"path": r.name, "access": r.access, "actions": dict(r.actions)} for r in table.routes],
+            "routes": [
+                {"path": r.name, "access": r.access, "actions": dict(r.actions), **_modes(r)} for r in table.routes
+            ],
             "issuers": list(configured.trust.issuers),
             "policies": self._policies.shown() if self._policies is not None else {},
         }  # fmt: skip
+
+
+def _modes(route: Route) -> dict[str, Any]:
+    """The mode of each method that has one of its own."""
+    modes = {method: str(route.asks[method].mode) for method in route.actions if route.asks[method].mode is not None}
+    return {"modes": modes} if modes else {}
 
 
 def _shown(name: str, settings: Settings) -> Any:

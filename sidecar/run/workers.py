@@ -18,6 +18,7 @@ import uvloop
 
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood
+from sidecar.gate.mode import Mode
 from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.pdp.policy_reload import publish_to
 from sidecar.record import logs
@@ -85,12 +86,18 @@ async def _serve_here(prepared: Prepared, stamp: Stamp, sockets: Sockets) -> Non
     await Sidecar(prepared, stamp).run(sockets, lambda: _announce(prepared.deciding.settings))
 
 
+_MEANING: Mapping[Mode, str] = {
+    "enforce": "",
+    "shadow-policy": ": rules and policies refuse nothing, only recorded",
+    "shadow": ": nothing is refused, only recorded",
+}
+
+
 def _announce(settings: Settings) -> None:
     """Log where the process serves, and how."""
-    is_shadow = settings.mode == "shadow"
     log.log(
-        logging.WARNING if is_shadow else logging.INFO, "serving on %s, admin on %s, mode %s%s", settings.listen,
-        settings.admin_listen, settings.mode, ": nothing is refused, only recorded" if is_shadow else "",
+        logging.INFO if settings.mode == "enforce" else logging.WARNING, "serving on %s, admin on %s, mode %s%s",
+        settings.listen, settings.admin_listen, settings.mode, _MEANING[settings.mode],
     )  # fmt: skip
     if not is_optimized():
         log.info(SLOW)

@@ -11,6 +11,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.decision import PdpAnswer, Question, Resource
 from sidecar.gate.gate import Gate
 from sidecar.gate.identity import Principal, PrincipalRules, Tokens, principal_from
+from sidecar.gate.mode import Mode, counts
 from sidecar.gate.obligation import Reduce
 from sidecar.gate.request import Raw, Request
 from sidecar.gate.routing import WEBSOCKET
@@ -37,10 +38,11 @@ class GivenClaims(Tokens):
 
 
 async def explain(
-    gate: Gate, pdp: RecordingPDP, raw: Raw, body: bytes, answer: bytes | None = None
+    gate: Gate, pdp: RecordingPDP, raw: Raw, body: bytes, answer: bytes | None = None, mode: Mode = "enforce"
 ) -> tuple[Verdict, list[str]]:
     """Decide `raw` at `gate`, which asks `pdp`: the verdict, and the lines that tell how it came about. With an
-    `answer` of the app, which is JSON, the verdict on each item of it, too."""
+    `answer` of the app, which is JSON, the verdict on each item of it, too. `mode` is that of the settings: where it,
+    or the route's, is not the enforcing one, a line says so."""
 
     async def read_body(limit: int) -> bytes:
         if len(body) > limit:
@@ -59,7 +61,18 @@ async def explain(
             given = await given_answer(verdict, answer, pdp)
             lines += _of_answer(given)
             verdict = given.refusal if given is not None and given.refusal is not None else verdict
-    return verdict, [*lines, f"verdict    {_concluded(verdict)}"]
+    return verdict, [*lines, *_of_mode(verdict, ask, mode), f"verdict    {_concluded(verdict)}"]
+
+
+def _of_mode(verdict: Verdict, ask: Ask | None, mode: Mode) -> list[str]:
+    """Tell in which mode the request is, where that is not the enforcing one for all."""
+    own = ask.mode if ask is not None else None
+    said, mode = (mode, mode) if own is None else (str(own), own.of(verdict.facts.principal))
+    if mode == said == "enforce":
+        return []
+    forwarded = isinstance(verdict, Refuse) and not counts(verdict.code, mode)
+    here = f": {mode} for this request" if said != mode else ""
+    return [f"mode       {said}{here}{', which forwards it and records the refusal' if forwarded else ''}"]
 
 
 def _ask_of(gate: Gate, name: str, raw: Raw) -> Ask | None:

@@ -37,7 +37,7 @@ def test_all_faults_are_told_at_once() -> None:
     assert found == [
         "SIDECAR_FOO: unknown setting",
         "SIDECAR_LISTEN: found '8080', expected host:port or unix:/path",
-        "SIDECAR_MODE: found 'open', expected enforce or shadow",
+        "SIDECAR_MODE: found 'open', expected enforce or shadow-policy or shadow",
         "SIDECAR_WORKERS: found '0', expected a whole number from 1 to 64",
     ]
 

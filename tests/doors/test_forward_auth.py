@@ -15,6 +15,7 @@ from sidecar.doors.forward_auth import ForwardAuth
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code
 from sidecar.gate.identity import Tokens
+from sidecar.gate.mode import Mode
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import RouteTable
@@ -267,7 +268,7 @@ async def test_what_caches_may_do_with_the_apps_answer_is_told(dialect: str) -> 
 
 
 async def test_shadow_mode_forwards_what_it_would_refuse_and_says_so() -> None:
-    asking = Asking(shadow=True)
+    asking = Asking(mode="shadow")
     got = await asking.ask("/none", (b"x-auth-subject", b"root"), token=False)
     assert (got.status, got.header("x-auth-target"), got.header("x-auth-subject")) == (200, "/none", None)
     (line,) = asking.lines
@@ -299,9 +300,9 @@ TOLD = ToApp(
 )
 
 
-def asking_of(dialect: str, to_app: ToApp, *, shadow: bool = False) -> Asking:
+def asking_of(dialect: str, to_app: ToApp, *, mode: Mode = "enforce") -> Asking:
     """A door whose every route tells the app this."""
-    asking = Asking(dialect, shadow=shadow)
+    asking = Asking(dialect, mode=mode)
     table = RouteTable([route._replace(to_app=to_app) for route in TABLE.routes])
     rules = asking.door._door.gate.rules
     reading = rules.reading._replace(reserved=table.reserved)
@@ -337,7 +338,7 @@ async def test_another_spelling_of_such_a_header_stays_in_no_request_in_shadow_e
     dialect: str, name: bytes
 ) -> None:
     """WSGI, CGI and PHP read it as the same; Caddy takes away what its file names, in that spelling alone."""
-    got = await asking_of(dialect, TOLD, shadow=True).ask("/docs/7", (name, b"root"))
+    got = await asking_of(dialect, TOLD, mode="shadow").ask("/docs/7", (name, b"root"))
     if dialect in ("nginx", "traefik", "caddy"):
         assert (got.status, got.code) == (400, Code.HEADER_AMBIGUOUS)
     else:

@@ -314,7 +314,7 @@ async def test_an_answer_about_fewer_or_others_allows_nothing(world: World) -> N
 
 async def test_in_shadow_mode_it_goes_on_and_the_facts_say_which_would_not(world: World) -> None:
     world.denied = {"2"}
-    verdict = await world.send("POST", "/acme/archive", {"ids": [1, 2]}, shadow=True)
+    verdict = await world.send("POST", "/acme/archive", {"ids": [1, 2]}, mode="shadow")
     assert isinstance(verdict, Forward)
     assert verdict.would_refuse is Code.DENIED_BY_POLICY
     assert verdict.facts.each == EachAsked(("1", "2"), ("2",))

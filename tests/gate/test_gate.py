@@ -21,6 +21,7 @@ from sidecar.gate.gate import CONDITIONS, NOT_ASKED, Gate, Rules
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, ResourceField
+from sidecar.gate.mode import MODES, Mode
 from sidecar.gate.narrowing import ListQuestion, Narrowed, Push
 from sidecar.gate.obligation import AnswerItem, HeldAnswer, KeepPrivate, Obligation, Reduce
 from sidecar.gate.query import rule_of
@@ -471,11 +472,11 @@ async def test_shadow_mode_permits_everything_and_says_what_it_would_have_been()
         ("/none", Code.ROUTE_UNMAPPED),
         ("/a/../b", Code.TARGET_AMBIGUOUS),
     ):
-        verdict = await decide(world, target, "GET", (b"x-auth-subject", b"root"), shadow=True)
+        verdict = await decide(world, target, "GET", (b"x-auth-subject", b"root"), mode="shadow")
         assert isinstance(verdict, Forward)
         assert (verdict.ground, verdict.would_refuse, verdict.target) == (Ground.SHADOW, code, target.encode())
         assert dict(verdict.headers).get(b"x-auth-subject") != b"root"
-    allowed = await decide(world, "/me", shadow=True)
+    allowed = await decide(world, "/me", mode="shadow")
     assert isinstance(allowed, Forward)
     assert (allowed.ground, allowed.would_refuse) == (Ground.AUTHENTICATED, None)
 
@@ -499,8 +500,8 @@ async def test_a_stage_that_fails_has_its_time_in_the_facts() -> None:
     assert (await decide(world, "/public")).facts.stages == {"request": 1, "routing": 1}
 
 
-@pytest.mark.parametrize("shadow", [False, True])
-async def test_an_assertion_that_cannot_be_made_is_a_refusal_in_either_mode(shadow: bool) -> None:
+@pytest.mark.parametrize("mode", MODES)
+async def test_an_assertion_that_cannot_be_made_is_a_refusal_in_each_mode(mode: Mode) -> None:
     def sign(_: Principal, __: float) -> bytes:
         raise ValueError("no key")
 
@@ -508,15 +509,15 @@ async def test_an_assertion_that_cannot_be_made_is_a_refusal_in_either_mode(shad
     for effect in (ALLOW, DENY):
         world.effect = effect
         for target in ("/me", "/docs/7"):
-            verdict = await decide(world, target, sign=sign, shadow=shadow)
-            if (effect, target, shadow) == (DENY, "/docs/7", False):
+            verdict = await decide(world, target, sign=sign, mode=mode)
+            if (effect, target, mode) == (DENY, "/docs/7", "enforce"):
                 continue
             assert isinstance(verdict, Refuse)
             assert (verdict.code, verdict.detail) == (Code.INTERNAL_ERROR, "ValueError: no key")
 
 
-@pytest.mark.parametrize("shadow", [False, True])
-async def test_a_clock_that_fails_permits_nothing_outside_shadow(shadow: bool) -> None:
+@pytest.mark.parametrize("mode", MODES)
+async def test_a_clock_that_fails_permits_nothing_outside_shadow(mode: Mode) -> None:
     world = World()
 
     def broken() -> float:
@@ -525,10 +526,10 @@ async def test_a_clock_that_fails_permits_nothing_outside_shadow(shadow: bool) -
     own = [(b"host", b"app.test"), (b"authorization", b"Bearer " + TOKEN)]
     rules = world.gate().rules
     for now, timer in ((broken, world.timer), (lambda: NOW, broken)):
-        gate = Gate(rules, world, world, shadow=shadow, now=now, timer=timer)
+        gate = Gate(rules, world, world, mode=mode, now=now, timer=timer)
         verdict = await gate.decide(Raw("GET", b"/docs/7", own, "", "http", "r1"), world.read_body)
         code = verdict.would_refuse if isinstance(verdict, Forward) else getattr(verdict, "code", None)
-        assert (code, isinstance(verdict, Forward)) == (Code.INTERNAL_ERROR, shadow)
+        assert (code, isinstance(verdict, Forward)) == (Code.INTERNAL_ERROR, mode == "shadow")
 
 
 async def test_a_refusal_of_our_own_fault_can_be_read_by_the_origin_that_asked() -> None:
@@ -558,7 +559,7 @@ async def test_a_route_that_names_options_gets_its_preflights_itself() -> None:
 async def test_shadow_mode_sends_the_canonical_target_where_there_is_one() -> None:
     world = World()
     world.effect = DENY
-    verdict = await decide(world, "/%64ocs/7?x=%64", shadow=True)
+    verdict = await decide(world, "/%64ocs/7?x=%64", mode="shadow")
     assert isinstance(verdict, Forward)
     assert (verdict.target, verdict.would_refuse) == (b"/docs/7?x=%64", Code.DENIED_BY_POLICY)
     assert (b"x-auth-subject", b"a-1") in verdict.headers
@@ -657,16 +658,17 @@ class Balancer(Cookies):
 
 
 @pytest.mark.parametrize(
-    ("target", "shadow", "obligations"),
+    ("target", "mode", "obligations"),
     [
-        ("/public", False, ()), ("/me", False, (KeepPrivate(b"Authorization"),)), ("/docs/7", False, (KeepPrivate(b"Authorization"),)),
-        ("/docs/7", True, (KeepPrivate(b"Authorization"),)), ("/nowhere", True, ()), ("/public", True, ()),
+        ("/public", "enforce", ()), ("/me", "enforce", (KeepPrivate(b"Authorization"),)),
+        ("/docs/7", "enforce", (KeepPrivate(b"Authorization"),)), ("/docs/7", "shadow", (KeepPrivate(b"Authorization"),)),
+        ("/nowhere", "shadow", ()), ("/nowhere", "shadow-policy", (KeepPrivate(b"Authorization"),)), ("/public", "shadow", ()),
     ],
 )  # fmt: skip
 async def test_a_permit_says_by_which_headers_its_answer_is_for_one_alone(
-    target: str, shadow: bool, obligations: tuple[Obligation, ...]
+    target: str, mode: Mode, obligations: tuple[Obligation, ...]
 ) -> None:
-    verdict = await decide(World(), target, shadow=shadow)
+    verdict = await decide(World(), target, mode=mode)
     assert isinstance(verdict, Forward)
     assert verdict.obligations == obligations
 
@@ -674,7 +676,7 @@ async def test_a_permit_says_by_which_headers_its_answer_is_for_one_alone(
 async def test_in_shadow_mode_what_would_be_refused_is_for_one_alone_too() -> None:
     world = World()
     world.effect = DENY
-    verdict = await decide(world, "/docs/7", shadow=True)
+    verdict = await decide(world, "/docs/7", mode="shadow")
     assert isinstance(verdict, Forward)
     assert (verdict.ground, verdict.obligations) == (Ground.SHADOW, (KeepPrivate(b"Authorization"),))
 
@@ -752,7 +754,7 @@ async def test_items_are_asked_for_the_principal_of_the_request_and_in_its_scope
 async def test_shadow_mode_records_that_a_door_cannot_and_changes_no_answer(holds_answer: bool) -> None:
     world = World()
     world.effect = DENY
-    permit = await decide(world, "/whole", shadow=True, holds_answer=holds_answer)
+    permit = await decide(world, "/whole", mode="shadow", holds_answer=holds_answer)
     assert isinstance(permit, Forward)
     assert permit.would_refuse is (Code.DENIED_BY_POLICY if holds_answer else Code.PROXY_UNABLE)
     assert not any(obligation.needs_body for obligation in permit.obligations)
@@ -991,7 +993,7 @@ async def test_shadow_mode_forwards_a_refused_query_as_it_came() -> None:
     world = World()
     for target, code in (("/mine?owner=b&x=1", Code.QUERY_NOT_ALLOWED), ("/mine?owner=b", Code.DENIED_BY_POLICY)):
         world.effect = DENY
-        verdict = await decide(world, target, shadow=True)
+        verdict = await decide(world, target, mode="shadow")
         assert isinstance(verdict, Forward)
         assert (verdict.would_refuse, verdict.target) == (code, target.encode())
 
@@ -1018,8 +1020,8 @@ async def test_a_method_asks_what_its_own_action_says() -> None:
 PREFLIGHT = ((b"origin", b"https://any.test"), (b"access-control-request-method", b"PUT"))
 
 
-def gate_with(route: Route, *, shadow: bool = False) -> Gate:
-    gate = World().gate(shadow=shadow)
+def gate_with(route: Route, *, mode: Mode = "enforce") -> Gate:
+    gate = World().gate(mode=mode)
     gate.rules = replace(gate.rules, table=RouteTable([route]))
     return gate
 
@@ -1157,7 +1159,7 @@ async def test_a_plan_that_cannot_be_had_refuses_the_list() -> None:
 
 async def test_shadow_mode_asks_the_app_for_what_the_client_asked() -> None:
     planner = Planner(Narrowed((("owner", "a"),)))
-    permit = await listed("/list?phone=1", Whole(named=(("doc", "view_phone"),)), planner, shadow=True)
+    permit = await listed("/list?phone=1", Whole(named=(("doc", "view_phone"),)), planner, mode="shadow")
     assert isinstance(permit, Forward)
     assert (permit.target, planner.asked) == (b"/list?phone=1", [])
 
@@ -1200,4 +1202,4 @@ async def test_what_is_decided_later_is_looked_for_by_a_field_that_its_sender_ma
     rule = AnswerLookupRule({}, fields=FieldsRule((FieldRule(("phone",), "view_phone"),)))
     assert isinstance(await listed("/list?phone=1", rule, plans, None), Forward) is passes
     assert isinstance(await listed("/list?page=1", rule, plans, None), Forward)
-    assert isinstance(await listed("/list?phone=1", rule, plans, None, shadow=True), Forward)
+    assert isinstance(await listed("/list?phone=1", rule, plans, None, mode="shadow"), Forward)

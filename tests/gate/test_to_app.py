@@ -10,6 +10,7 @@ import pytest
 from sidecar.gate.codes import Code
 from sidecar.gate.gate import Gate
 from sidecar.gate.identity import Principal, Tokens
+from sidecar.gate.mode import Mode
 from sidecar.gate.obligation import KeepPrivate
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading, Request
@@ -139,12 +140,12 @@ class Sessions:
         return Presented(TOKEN)
 
 
-def gate_of(to_app: ToApp | None, *, shadow: bool = False, access: Access = Access.POLICY) -> Gate:
+def gate_of(to_app: ToApp | None, *, mode: Mode = "enforce", access: Access = Access.POLICY) -> Gate:
     """The gate of tests, whose every route tells the app this."""
     table = RouteTable(
         [route._replace(to_app=to_app) for route in TABLE.routes[:1] + TABLE.routes[3:4]], access, to_app
     )
-    gate = World().gate(sources=(Sessions(),), shadow=shadow)
+    gate = World().gate(sources=(Sessions(),), mode=mode)
     gate.rules = replace(gate.rules, table=table, reading=Reading(reserved=table.reserved))
     return gate
 
@@ -193,7 +194,7 @@ async def test_a_spelling_that_servers_fold_is_refused_and_in_shadow_removed(nam
     verdict = await decide(gate_of(USER), b"/docs", BEARER, (name, b"root"))
     assert isinstance(verdict, Refuse)
     assert verdict.code is Code.HEADER_AMBIGUOUS
-    assert name not in await sent(gate_of(USER, shadow=True), b"/docs", BEARER, (name, b"root"))
+    assert name not in await sent(gate_of(USER, mode="shadow"), b"/docs", BEARER, (name, b"root"))
 
 
 @pytest.mark.parametrize("name", [b"Remote-User", b"remote_user", b"close, remote-user"])
@@ -206,11 +207,11 @@ async def test_connection_cannot_name_it(name: bytes) -> None:
 async def test_in_shadow_what_cannot_be_told_is_left_out_and_nothing_is_refused() -> None:
     email = ToApp((*USER.headers, (b"x-email", parse_template("{claims.email}"))))
     assert isinstance(await decide(gate_of(email), b"/docs", BEARER), Refuse)
-    got = await sent(gate_of(email, shadow=True), b"/docs", BEARER, FORGED, (b"x-email", b"root@example.com"))
+    got = await sent(gate_of(email, mode="shadow"), b"/docs", BEARER, FORGED, (b"x-email", b"root@example.com"))
     assert (got.get(b"remote-user"), got.get(b"x-email")) == (None, None)
     assert got[b"x-auth-subject"] == [b"a-1"]
     # nobody is known on a path that no route names
-    assert b"remote-user" not in await sent(gate_of(USER, shadow=True), b"/nowhere", BEARER, FORGED)
+    assert b"remote-user" not in await sent(gate_of(USER, mode="shadow"), b"/nowhere", BEARER, FORGED)
 
 
 async def test_roles_beyond_the_bound_have_a_code_of_their_own() -> None:
@@ -218,7 +219,7 @@ async def test_roles_beyond_the_bound_have_a_code_of_their_own() -> None:
     verdict = await decide(gate_of(None), b"/docs", many)
     assert isinstance(verdict, Refuse)
     assert verdict.code is Code.IDENTITY_HEADER_TOO_LARGE
-    got = await sent(gate_of(None, shadow=True), b"/docs", many)
+    got = await sent(gate_of(None, mode="shadow"), b"/docs", many)
     assert (got[b"x-auth-subject"], b"x-auth-roles" in got) == ([b"a-1"], False)
 
 
@@ -226,7 +227,7 @@ async def test_drop_takes_the_token_from_the_app_alone() -> None:
     got = await sent(gate_of(ToApp((), DROP)), b"/docs", BEARER)
     assert (b"authorization" in got, got[b"x-auth-subject"]) == (False, [b"a-1"])
     assert b"authorization" not in await sent(gate_of(ToApp((), DROP)), b"/public", BASIC)
-    assert b"authorization" not in await sent(gate_of(ToApp((), DROP), shadow=True), b"/nowhere", BASIC)
+    assert b"authorization" not in await sent(gate_of(ToApp((), DROP), mode="shadow"), b"/nowhere", BASIC)
 
 
 COOKIE = (b"cookie", b"__Host-session=1.x")

@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from sidecar.gate.codes import Code, Ground
+from sidecar.gate.mode import MODES, Mode
 from sidecar.gate.trace import Trace
 from sidecar.gate.verdict import EachAsked, Facts, Forward, Preflight, Refuse, Verdict
 from sidecar.record.exposition import exposition
@@ -27,9 +28,9 @@ def forward(ground: Ground = Ground.ALLOWED, would_refuse: Code | None = None, *
     return Permit(b"GET", b"/contacts/7?token=SECRET", (), ground, facts(**more), would_refuse=would_refuse)
 
 
-def written(outcome: Outcome, *, shadow: bool = False) -> tuple[dict[str, Any], str]:
+def written(outcome: Outcome, *, mode: Mode = "enforce") -> tuple[dict[str, Any], str]:
     stream, metrics = Kept(), Metrics()
-    Journal(stream, metrics, lambda: NOW, shadow=shadow).record(outcome)
+    Journal(stream, metrics, lambda: NOW, mode=mode).record(outcome)
     (line,) = lines_of(stream.getvalue())
     return line, exposition(metrics.of_all()).decode()
 
@@ -96,12 +97,11 @@ def test_the_detail_of_a_refusal_is_capped() -> None:
     assert len(entry["detail"]) == 256
 
 
-@pytest.mark.parametrize("shadow", [False, True])
-def test_each_line_of_a_verdict_says_in_which_mode(shadow: bool) -> None:
-    mode = "shadow" if shadow else "enforce"
-    assert written(Outcome(forward(), 200, 0.0), shadow=shadow)[0]["mode"] == mode
+@pytest.mark.parametrize("mode", MODES)
+def test_each_line_of_a_verdict_says_in_which_mode(mode: Mode) -> None:
+    assert written(Outcome(forward(), 200, 0.0), mode=mode)[0]["mode"] == mode
     stream = Kept()
-    Journal(stream, Metrics(), lambda: NOW, shadow=shadow).refused_unread(400, Code.REQUEST_INVALID, "::1", "r")
+    Journal(stream, Metrics(), lambda: NOW, mode=mode).refused_unread(400, Code.REQUEST_INVALID, "::1", "r")
     assert lines_of(stream.getvalue())[0]["mode"] == mode
 
 
@@ -233,9 +233,9 @@ REFUSED = Outcome(Refuse(Code.LOG_UNAVAILABLE, facts()), 503, 0.0)
 LONG = forward(principal="p" * 65536)
 
 
-def overfull(stream: Slow, *, shadow: bool = False, drops: bool = False) -> tuple[Journal, Turns, Metrics]:
+def overfull(stream: Slow, *, mode: Mode = "enforce", drops: bool = False) -> tuple[Journal, Turns, Metrics]:
     turns, metrics = Turns(), Metrics()
-    journal = Journal(stream, metrics, lambda: NOW, turns, shadow=shadow, drops=drops)
+    journal = Journal(stream, metrics, lambda: NOW, turns, mode=mode, drops=drops)
     while stream.waiting <= MAX_WAITING:
         assert not journal.refuses
         journal.record(Outcome(LONG, 200, 0.0))
@@ -273,11 +273,11 @@ def test_a_log_that_nobody_takes_is_held_and_then_requests_are_refused(
     assert statuses == [*[200] * (len(statuses) - 1), 201]
 
 
-@pytest.mark.parametrize(("shadow", "drops"), [(True, False), (False, True)])
-def test_lines_are_dropped_and_counted_where_the_setting_or_shadow_mode_says_so(shadow: bool, drops: bool) -> None:
+@pytest.mark.parametrize(("mode", "drops"), [("shadow", False), ("enforce", True), ("shadow-policy", True)])
+def test_lines_are_dropped_and_counted_where_the_setting_or_shadow_mode_says_so(mode: Mode, drops: bool) -> None:
     stream = Slow()
     stream.stuck = True
-    journal, turns, metrics = overfull(stream, shadow=shadow, drops=drops)
+    journal, turns, metrics = overfull(stream, mode=mode, drops=drops)
     before = stream.waiting
     journal.record(Outcome(LONG, 200, 0.0))
     turns.pass_by()

@@ -160,7 +160,7 @@ def test_each_required_field_must_be_there_and_each_optional_one_may_not_be(reco
     [
         ({"status": "200"}, "status: found str, expected integer"),
         ({"status": True}, "status: found bool, expected integer"),
-        ({"mode": "off"}, "mode: found str, expected `enforce` or `shadow`"),
+        ({"mode": "off"}, "mode: found str, expected `enforce`, `shadow-policy` or `shadow`"),
         ({"roles": "admin"}, "roles: found str, expected list of strings"),
         ({"roles": ["admin", 1]}, "roles: found list, expected list of strings"),
         ({"ms": {"request": "1"}}, "ms: found dict, expected object of numbers"),

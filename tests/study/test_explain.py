@@ -9,8 +9,9 @@ from sidecar.gate.claims import Claim
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Result
 from sidecar.gate.gate import Gate, Rules
 from sidecar.gate.identity import PrincipalRules
+from sidecar.gate.mode import Mode
 from sidecar.gate.request import Raw, Reading, read
-from sidecar.gate.verdict import Refused
+from sidecar.gate.verdict import Refuse, Refused
 from sidecar.study.explain import GivenClaims, _asked, explain
 from sidecar.study.recording import RecordingPDP
 
@@ -151,3 +152,37 @@ async def test_an_answer_that_no_rule_is_for_goes_out_as_it_comes() -> None:
         "verdict    FORWARD allowed",
     ]
     assert await told("/plain", None) == ["verdict    FORWARD allowed"]
+
+
+MODES = """\
+version: 1
+routes:
+  - {path: /some, resource: r, actions: {GET: a}, mode: {enforce: 10%, otherwise: shadow}}
+  - {path: /plain, resource: r, actions: {GET: a}}
+"""
+ALICE, BOB = {"sub": "alice", "cognito:groups": ["user"]}, {"sub": "bob", "cognito:groups": ["user"]}
+SOME = "mode       enforce for 10%, otherwise shadow"
+
+
+@pytest.mark.parametrize(
+    ("path", "claims", "mode", "line"),
+    [
+        ("/plain", ALICE, "enforce", []),
+        ("/plain", ALICE, "shadow", ["mode       shadow, which forwards it and records the refusal"]),
+        ("/some", ALICE, "shadow", [f"{SOME}: enforce for this request"]),
+        ("/some", BOB, "enforce", [f"{SOME}: shadow for this request, which forwards it and records the refusal"]),
+        ("/a/../b", ALICE, "shadow-policy", ["mode       shadow-policy"]),
+        ("/none", ALICE, "shadow-policy", ["mode       shadow-policy, which forwards it and records the refusal"]),
+    ],
+)
+async def test_the_mode_is_told_where_it_is_not_the_enforcing_one_and_the_verdict_as_if_it_were(
+    path: str, claims: dict[str, object], mode: Mode, line: list[str]
+) -> None:
+    tokens, pdp = GivenClaims(claims, PrincipalRules()), RecordingPDP(AllowedOf(**{"_-": ""}))
+    rules = Rules(read_routes(MODES, "r", {}).table, {}, tokens, Reading())
+    gate = Gate(rules, None, pdp, now=lambda: 0.0, timer=lambda: 0.0)  # type: ignore[arg-type]
+    raw = Raw("GET", path.encode(), [(b"host", b"x")], "", "http", "r")
+    verdict, lines = await explain(gate, pdp, raw, b"", None, mode)
+    assert [one for one in lines if one.startswith("mode ")] == line
+    assert lines[-1].startswith("verdict    REFUSE")
+    assert isinstance(verdict, Refuse)

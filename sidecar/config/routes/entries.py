@@ -8,6 +8,7 @@ from typing import Any
 from sidecar.config.routes.answers import answer_faults, answer_lookup_rule, answer_rule, push_of
 from sidecar.config.routes.hints import hint
 from sidecar.config.routes.methods import Method, ask_of_method, check_methods
+from sidecar.config.routes.modes import mode_of
 from sidecar.config.routes.to_app import to_app_of
 from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.config.suggest import did_you_mean
@@ -84,17 +85,19 @@ def _route(
     methods = [Method(name, entry, own, segments, lookups) for name, (_, own) in actions.items()]
     check_methods(methods, access is Access.PUBLIC, reader, answer_faults)
     hint(methods, reader)
+    mode = mode_of(entry["mode"])
     made = {
         method.name: ask_of_method(
-            method, actions[method.name][0], max_body, answer_rule(method), push_of(method), answer_lookup_rule(method)
+            method, actions[method.name][0], max_body, answer_rule(method), push_of(method), answer_lookup_rule(method),
+            mode_of(method.own["mode"]) if method.says("mode") is method.own else mode,
         )
         for method in methods
-    }
+    }  # fmt: skip
     if entry["recheck"] and WEBSOCKET not in actions:
         reader.fault(entry.at("recheck"), "found it on a route without the action WS, expected it for WebSockets only")
     return Route(
         entry["path"], segments, access, asks(made), frozenset(map(Oddity, entry["allow"])),
-        _cors(entry, made, reader), entry["recheck"], app_preflight=entry["cors"] == "app",
+        _cors(entry, made, reader), entry["recheck"], app_preflight=entry["cors"] == "app", mode=mode,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from sidecar.config import parsers, units
 from sidecar.config.routes.each import EACH
+from sidecar.config.routes.modes import MODE
 from sidecar.config.routes.principal import PRINCIPAL
 from sidecar.config.routes.to_app import TO_APP
 from sidecar.config.shapes import Choice, Field, Flag, ListOf, MapOf, Record, Short, Text, TextOr, Whole, WordOr
@@ -240,9 +241,12 @@ _ANSWER = {
 }
 _MAX_BODY = Field(Text(units.size, what="a size such as 1MiB"), "the size limit of a body that a reference reads")
 ACTION = Record(
-    {"action": Field(_ACTION, "the action", "", True), **_ASKED, **_QUERY, **_ANSWER, "max_body": _MAX_BODY},
+    {
+        "action": Field(_ACTION, "the action", "", True), **_ASKED, **_QUERY, **_ANSWER,
+        "max_body": _MAX_BODY, "mode": MODE,
+    },
     "an action with values of its own: each that it has takes the place of the route's",
-)
+)  # fmt: skip
 ROUTE = Record(
     {
         "path": Field(
@@ -267,6 +271,7 @@ ROUTE = Record(
             WordOr("app", CORS, "a mapping"),
             "other origins from which browsers may call the route; `app`: the app answers preflights itself",
         ),
+        "mode": MODE,
         "recheck": Field(_DURATION, "how often an open WebSocket is decided again", 0.0),
         "to_app": Field(TO_APP, "what the app is told of who asks: each name takes the place of the file's"),
     },

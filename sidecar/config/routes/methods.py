@@ -10,6 +10,7 @@ from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.config.suggest import did_you_mean
 from sidecar.gate.ask import Ask
 from sidecar.gate.lookup import Lookup
+from sidecar.gate.mode import RouteMode
 from sidecar.gate.narrowing import Push
 from sidecar.gate.obligation import AnswerLookup, AnswerRule
 from sidecar.gate.query import QueryRule, rule_of, taken_for
@@ -102,18 +103,18 @@ class Method(NamedTuple):
 
 def ask_of_method(
     method: Method, action: str, max_body: int, answer: AnswerRule | None = None, push: Push | None = None,
-    answer_lookup: AnswerLookup | None = None,
+    answer_lookup: AnswerLookup | None = None, mode: RouteMode | None = None,
 ) -> Ask:  # fmt: skip
     """Return the question of one method. `max_body`: bytes, where neither the action nor the route says it. `answer` is
-    its rule for the app's answer, `push` narrows what the app is asked for, and by `answer_lookup` the decision is
-    made from its answer."""
+    its rule for the app's answer, `push` narrows what the app is asked for, by `answer_lookup` the decision is made
+    from its answer, and `mode` is the action's or the route's."""
     needs_body = any(reference.source is ReferenceSource.BODY for _, reference in method.references())
     each = None if method.each is None or method.each["at"] is None else each_of(method.each)
     lookup = "" if each is not None or method.answer_lookup is not None else method.value("lookup")
     return Ask(
         action, method.value("resource"), method.id, method.value("attributes"), lookup,
         method.value("scope"), _rule(method), method.value("set_query"), method.value("max_body") or max_body,
-        needs_body, method.open_query, answer, push, each, answer_lookup,
+        needs_body, method.open_query, answer, push, each, answer_lookup, mode,
     )  # fmt: skip
 
 

@@ -1,0 +1,43 @@
+"""Notes and warnings about modes: which routes refuse what, and what passes beside those that enforce."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sidecar.gate.mode import Mode, RouteMode, strictest
+from sidecar.gate.routing import Route, RouteTable
+
+
+def notes(table: RouteTable, mode: Mode) -> list[str]:
+    """List what is in which mode, where it is not the enforcing one. `mode` is that of the settings."""
+    found = [f"SIDECAR_MODE: {mode}, where a route has no mode of its own"] if mode != "enforce" else []
+    places: dict[RouteMode, list[str]] = {}
+    for route in table.routes:
+        for own, methods in _modes(route).items():
+            places.setdefault(own, []).append(f"{route.name} ({methods})" if methods else route.name)
+    return found + [
+        f"mode {own}: {', '.join(routes)}" for own, routes in places.items() if own.of("") != mode or own.varies
+    ]
+
+
+def _modes(route: Route) -> dict[RouteMode, str]:
+    """Each mode of a route, with its methods, "" for all of them."""
+    methods: dict[RouteMode | None, list[str]] = {}
+    for method in route.actions:
+        methods.setdefault(route.asks[method].mode, []).append(method)
+    return {
+        own: "" if own == route.mode and len(methods) == 1 else ", ".join(sorted(names))
+        for own, names in methods.items()
+        if own is not None
+    }
+
+
+def warnings(table: RouteTable, mode: Mode) -> Iterator[str]:
+    """Yield what lets more through than its author is likely to mean."""
+    if mode == "shadow" and table.modes and strictest(*table.modes) != "shadow":
+        enforcing = next(route.name for route in table.routes if any(own.modes - {"shadow"} for own in _modes(route)))
+        yield (
+            f"SIDECAR_MODE: found shadow, and {enforcing} is stricter, expected enforce or shadow-policy, and `mode: "
+            f"shadow` on other routes: in shadow a path that no route names is forwarded, and the app may read one as "
+            f"{enforcing}"
+        )

@@ -1,0 +1,53 @@
+"""`mode` of routes and actions: what it is read into, and what it cannot be."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.gate.mode import RouteMode
+from tests.config.routes.reading import faults, one_route, read
+
+ROUTE = "path: /x\n    resource: doc\n    actions: {GET: read, PUT: {action: update, mode: enforce}}\n    mode: "
+
+
+@pytest.mark.parametrize(
+    ("text", "mode", "shown"),
+    [
+        ("shadow", RouteMode(0, "shadow"), "shadow"),
+        ("shadow-policy", RouteMode(0, "shadow-policy"), "shadow-policy"),
+        ("enforce", RouteMode(100, "enforce"), "enforce"),
+        ("{enforce: 10%}", RouteMode(10, "shadow-policy"), "enforce for 10%, otherwise shadow-policy"),
+        ("{enforce: 0%, otherwise: shadow}", RouteMode(0, "shadow"), "shadow"),
+        ("{enforce: 100%}", RouteMode(100, "shadow-policy"), "enforce"),
+    ],
+)
+def test_a_route_has_a_mode_and_an_action_its_own(text: str, mode: RouteMode, shown: str) -> None:
+    (route,) = read(one_route(ROUTE + text)).table.routes
+    assert (route.mode, route.asks["GET"].mode, route.asks["HEAD"].mode) == (mode, mode, mode)
+    assert route.asks["PUT"].mode == RouteMode(100, "enforce")
+    assert str(mode) == shown
+
+
+def test_without_one_it_is_that_of_the_settings() -> None:
+    (route,) = read(one_route("path: /x\n    access: authenticated")).table.routes
+    assert (route.mode, route.asks["GET"].mode) == (None, None)
+    (route,) = read(one_route("path: /x\n    access: authenticated\n    mode: shadow")).table.routes
+    assert route.asks["GET"].mode == RouteMode(0, "shadow")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("open", "found text 'open', expected enforce or shadow-policy or shadow"),
+        ("[shadow]", "found a list, expected a mapping"),
+        ("{otherwise: shadow}", "found no 'enforce', expected it"),
+        ("{enforce: 10}", "found a number '10', expected whole percents such as 10%"),
+        ("{enforce: 101%}", "found '101%', expected whole percents such as 10%"),
+        ("{enforce: 1.5%}", "found '1.5%', expected whole percents such as 10%"),
+        ("{enforce: 10%, otherwise: enforce}", "found text 'enforce', expected shadow-policy or shadow"),
+        ("{enforce: 10%, budgets: 1}", "found the name 'budgets', expected one of enforce, otherwise"),
+    ],
+)
+def test_what_it_cannot_be(text: str, told: str) -> None:
+    (fault,) = faults(one_route(ROUTE + text))
+    assert told in fault

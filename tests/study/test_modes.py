@@ -1,0 +1,41 @@
+"""What `sidecar check` says of modes."""
+
+from __future__ import annotations
+
+from sidecar.gate.mode import Mode
+from sidecar.study.modes import notes, warnings
+from tests.config.routes.reading import read
+
+ROUTES = """\
+version: 1
+routes:
+  - {path: /a, resource: a, actions: {GET: read, PUT: write}, mode: shadow}
+  - {path: /b, resource: b, actions: {GET: read, PUT: {action: write, mode: shadow}, POST: {action: make, mode: shadow}}}
+  - {path: /c, resource: c, actions: {GET: read}, mode: {enforce: 10%}}
+  - {path: /d, access: authenticated, mode: enforce}
+  - {path: /e, access: public}
+"""
+
+
+def told(mode: Mode, text: str = ROUTES) -> list[str]:
+    return notes(read(text).table, mode)
+
+
+def test_each_route_that_does_not_enforce_is_noted() -> None:
+    assert told("enforce") == [
+        "mode shadow: /a, /b (POST, PUT)", "mode enforce for 10%, otherwise shadow-policy: /c",
+    ]  # fmt: skip
+    assert told("shadow") == [
+        "SIDECAR_MODE: shadow, where a route has no mode of its own",
+        "mode enforce for 10%, otherwise shadow-policy: /c", "mode enforce: /d",
+    ]  # fmt: skip
+    assert told("enforce", "version: 1\nroutes: [{path: /a, access: public}]\n") == []
+
+
+def test_a_route_that_enforces_while_other_paths_pass_is_warned_of() -> None:
+    table = read(ROUTES).table
+    (warning,) = warnings(table, "shadow")
+    assert warning.startswith("SIDECAR_MODE: found shadow, and /c is stricter, expected enforce or shadow-policy")
+    assert [*warnings(table, "enforce"), *warnings(table, "shadow-policy")] == []
+    alike = "version: 1\nroutes: [{path: /a, access: authenticated, mode: shadow}]\n"
+    assert list(warnings(read(alike).table, "shadow")) == []

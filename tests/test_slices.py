@@ -1,0 +1,136 @@
+"""Enforcing by slices, through the real process: sign-in first, route by route, for a share of the people."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from sidecar.gate.codes import Code
+from sidecar.gate.mode import OF_RULES, bucket_of
+from tests.conftest import Stack, policies
+from tests.stack import ROOT, Sidecar, reply, running_sidecar, wait_for
+
+GUIDE = (ROOT / "docs" / "guides" / "shadow-then-enforce.md").read_text(encoding="utf-8")
+CONTACT = "resource: contact, id: '{path.id}', query: [], lookup: contact, actions: {GET: read, PUT: update}"
+ROUTES = f"""\
+  - {{path: "/enforced/{{id}}", {CONTACT}, mode: enforce}}
+  - {{path: "/shadow/{{id}}", {CONTACT}, mode: shadow}}
+  - {{path: "/some/{{id}}", {CONTACT}, mode: {{enforce: 10%}}}}
+"""
+
+
+@pytest.fixture(scope="module")
+def sidecar(session_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """One that sees to it that people sign in, and leaves the policy in shadow."""
+    environ = {
+        **session_stack.environ, "SIDECAR_MODE": "shadow-policy", "AWS_COGNITO_DOMAIN": "https://login.test",
+        "AWS_COGNITO_HOSTED_UI_CALLBACK_URL": "https://app.test/_sidecar/callback",
+        "SIDECAR_SESSION_SECRET": "bFx3kRtvQ0n5m2Jp8sWz1yHc6dGe4aUo7iLqXwTfNrM=", "SIDECAR_FORWARD_AUTH": "nginx",
+        "SIDECAR_TRUSTED_PROXIES": "127.0.0.1/32",
+    }  # fmt: skip
+    upstream = f"http://127.0.0.1:{session_stack.upstream.port}"
+    folder = tmp_path_factory.mktemp("slices")
+    with running_sidecar(folder, session_stack.routes + ROUTES, policies(), upstream, environ) as running:
+        yield running
+
+
+def told(sidecar: Sidecar) -> tuple[str, str, str]:
+    line = sidecar.decisions()[-1]
+    return line["outcome"], line["code"], line["mode"]
+
+
+def test_people_are_sent_to_sign_in_and_programs_get_401(sidecar: Sidecar, stack: Stack) -> None:
+    for path in ("/contacts/1", "/nowhere"):
+        page = sidecar.get(path, accept="text/html", sec_fetch_mode="navigate")
+        assert (page.status, page.header("location")) == (302, f"/_sidecar/login?return_to={path}")
+        assert told(sidecar) == ("refuse", "token_missing", "shadow-policy")
+        refused = sidecar.get(path, "no.good.token")
+        assert (refused.status, refused.code) == (401, "token_invalid")
+    assert sidecar.get("/contacts/../me", stack.tokens["alice"]).code == "target_ambiguous"
+    assert stack.upstream.seen == []
+
+
+def test_what_the_policy_refuses_is_forwarded_and_recorded(sidecar: Sidecar, stack: Stack) -> None:
+    for method, path, code in (
+        ("PUT", "/contacts/2", "denied_by_policy"), ("GET", "/nowhere", "route_unmapped"),
+        ("GET", "/contacts/3", "resource_missing"),
+    ):  # fmt: skip
+        stack.upstream.reset(reply())
+        assert sidecar.request(method, path, stack.tokens["alice"]).status == 200
+        assert stack.upstream.seen[0].values("x-auth-subject") == ["alice"]
+        assert told(sidecar) == ("shadow_refuse", code, "shadow-policy")
+
+
+def test_a_route_has_its_own_mode_and_a_share_of_the_people_another(sidecar: Sidecar, stack: Stack) -> None:
+    assert (bucket_of("alice"), bucket_of("bob")) == (1, 12)
+    for who, path, status, expected in (
+        ("alice", "/enforced/2", 403, ("refuse", "denied_by_policy", "enforce")),
+        ("alice", "/some/2", 403, ("refuse", "denied_by_policy", "enforce")),
+        ("bob", "/some/1", 200, ("shadow_refuse", "denied_by_policy", "shadow-policy")),
+        ("", "/some/1", 401, ("refuse", "token_missing", "shadow-policy")),
+        ("", "/shadow/1", 200, ("shadow_refuse", "token_missing", "shadow")),
+    ):
+        stack.upstream.reset(reply())
+        assert sidecar.request("PUT", path, stack.tokens.get(who)).status == status
+        assert told(sidecar) == expected
+
+
+def test_a_proxy_that_asks_is_told_by_the_same_modes(sidecar: Sidecar, stack: Stack) -> None:
+    for path, who, status in (("/shadow/2", "", 200), ("/contacts/2", "alice", 200), ("/enforced/2", "alice", 403), ("/contacts/2", "", 401)):  # fmt: skip
+        got = sidecar.request(
+            "GET", "/_sidecar/authorize", stack.tokens.get(who), x_original_method="PUT", x_original_uri=path, x_forwarded_proto="http", x_forwarded_for="192.0.2.7"
+        )  # fmt: skip
+        assert got.status == status, path
+
+
+def test_it_is_seen_by_whoever_operates_it(sidecar: Sidecar) -> None:
+    assert "mode shadow-policy: rules and policies refuse nothing, only recorded" in sidecar.log()
+    assert b'"mode":"shadow-policy"' in sidecar.admin("/readyz").body
+    assert [sidecar.metric("sidecar_mode", mode=mode) for mode in ("enforce", "shadow-policy", "shadow")] == [0, 1, 0]
+    shown = {route["path"]: route.get("modes") for route in json.loads(sidecar.admin("/config").body)["routes"]}
+    assert (shown["/me"], shown["/shadow/{id}"]) == (None, {"GET": "shadow", "PUT": "shadow"})
+    assert shown["/some/{id}"] == dict.fromkeys(["GET", "PUT"], "enforce for 10%, otherwise shadow-policy")
+
+
+def test_another_mode_is_in_force_without_a_restart(sidecar: Sidecar, stack: Stack, tmp_path: Path) -> None:
+    path = sidecar.folder / "routes.yaml"
+    text = path.read_text()
+    generation = sidecar.metric("sidecar_config_generation")
+    assert sidecar.request("PUT", "/enforced/2", stack.tokens["alice"]).status == 403
+    try:
+        path.write_text(text.replace("mode: enforce}", "mode: shadow}"))
+        wait_for(lambda: sidecar.metric("sidecar_config_generation") > generation)
+        assert sidecar.request("PUT", "/enforced/2", stack.tokens["alice"]).status == 200
+    finally:
+        path.write_text(text)
+        wait_for(lambda: sidecar.metric("sidecar_config_generation") > generation + 1)
+
+
+# --- what the guide says ---
+
+
+def test_the_table_of_the_guide_has_each_code_in_its_place() -> None:
+    """A name of the table that ends with … stands for all that begin so."""
+    rows = [line.split(" | ") for line in GUIDE.splitlines() if line.startswith("| ")][1:]
+    told: dict[Code, str] = {}
+    for row in rows:
+        for name in re.findall(r"`(\w+)(?:`|…`)", row[1]):
+            for code in Code:
+                if code == name or (name.endswith("_") and code.startswith(name)):
+                    told.setdefault(code, row[-1])
+    assert {code for code, effect in told.items() if effect.startswith("forwarded")} == OF_RULES
+
+
+def test_the_place_of_a_person_is_what_the_shell_of_the_guide_prints() -> None:
+    script = re.search(r"```sh\n\s*(id=alice; .*)\n", GUIDE)
+    assert script is not None
+    for name in ("alice", "bob", "Zoë"):
+        done = subprocess.run(
+            ["bash", "-c", script[1].replace("id=alice", f"id={name}")], check=True, capture_output=True, text=True
+        )
+        assert int(done.stdout) == bucket_of(name)
