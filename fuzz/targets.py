@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import tempfile
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
 
 from cerbos.engine.v1.engine_pb2 import PlanResourcesFilter
 from google.protobuf.message import DecodeError
 
+from sidecar.adoption.logs import Logs
 from sidecar.doors.ext_authz import read_question
 from sidecar.gate.expressions import searcher
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
@@ -21,12 +24,14 @@ from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.target import read_target
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
+from sidecar.imports.sighting import Unusable
 from sidecar.pdp.cerbos_plan import read_node
 from sidecar.plans.dialects import DIALECTS
 from sidecar.plans.filter import NOTHING
 from sidecar.plans.narrow import names_of
 from sidecar.plans.plan import Conditional
 from sidecar.plans.translate import filter_of
+from sidecar.record.line import write
 from sidecar.release.fields import FieldRule
 from sidecar.release.items import ItemsRule
 from sidecar.wire import strict_json
@@ -297,9 +302,33 @@ def plan(data: bytes) -> None:
             assert all(0x20 <= byte < 0x7F for byte in value)
 
 
+def log(data: bytes) -> None:
+    """A log of any bytes: each line is read or counted, and of two files that share the lines the same ones come."""
+    whole, counted = _lines_of(data)
+    lines = data.removeprefix(b"\xef\xbb\xbf").split(b"\n")
+    # a file that is compressed, or of a foreign format, has other lines
+    if data[:2] not in (b"\x1f\x8b", b"PK", b"\xff\xfe", b"BZ", b"\x28\xb5", b"\xfd7"):
+        assert counted == sum(bool(line.strip()) for line in lines)
+        split = [b"\n" + b"\n".join(lines[at::2]) for at in (0, 1)]
+        assert (whole, counted) == _lines_of(*split)
+
+
+def _lines_of(*files: bytes) -> tuple[list[str], int]:
+    """The lines that are read of these files, each as its record is written, and how many are read or counted."""
+    with tempfile.TemporaryDirectory() as folder:
+        for number, data in enumerate(files):
+            Path(folder, f"{number}.log").write_bytes(data)
+        try:
+            logs = Logs([f"{folder}/*.log"])
+        except Unusable:
+            return [], 0
+        found = [write(logged.line) for logged in logs.read()]
+        return found, logs.lines + logs.broken
+
+
 _FIELDS = {"owner": Type.STRING, "n": Type.INT, "ok": Type.BOOL, "note": None}
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "target": target, "request": request, "token": token, "answer": answer, "document": document, "query": query,
-    "question": question, "blocks": blocks, "items": items, "plan": plan,
+    "question": question, "blocks": blocks, "items": items, "plan": plan, "log": log,
 }  # fmt: skip

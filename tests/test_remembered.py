@@ -99,7 +99,7 @@ def test_what_is_made_up_grows_memory_by_no_more_than_a_bound(
 # --- what else may grow ---
 
 PACKAGE = Path(__file__).parent.parent / "sidecar"
-OFFLINE = {"config", "study", "inject", "demo"}
+OFFLINE = {"config", "study", "imports", "adoption", "commands", "inject", "demo"}
 """Folders that serve no client."""
 FILE = "names of the route file or the settings"
 UNDER_WAY = "calls, connections or requests under way, which have a bound of their own"

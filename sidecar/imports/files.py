@@ -81,17 +81,18 @@ def _begun(stream: io.BufferedIOBase, told: Callable[[int], None]) -> tuple[byte
     return head, io.BufferedReader(_Again(head, stream, told), CHUNK)
 
 
-def lines(stream: io.BufferedIOBase) -> Iterator[tuple[int, bytes | None]]:
-    """Each line with its number, None in place of one that is too long. Holds no more than one chunk and one line."""
+def lines(stream: io.BufferedIOBase, longest: int = MAX_LINE) -> Iterator[tuple[int, bytes | None]]:
+    """Each line with its number, None in place of one of more than `longest` bytes, which is no less than a chunk.
+    Holds no more than one chunk and one line."""
     number, rest, skipping = 0, b"", False
     while chunk := stream.read1(CHUNK):
         first, *others = chunk.split(b"\n")
         rest = b"" if skipping else rest + first
         if not others:
-            skipping = skipping or len(rest) > MAX_LINE
+            skipping = skipping or len(rest) > longest
             continue
         number += 1
-        yield number, None if skipping or len(rest) > MAX_LINE else rest
+        yield number, None if skipping or len(rest) > longest else rest
         skipping, rest = False, others.pop()
         for line in others:
             number += 1
