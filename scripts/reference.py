@@ -477,6 +477,7 @@ def commands() -> str:
         "| 0 | done; for `explain`, the request would be forwarded |",
         "| 1 | an error, which stderr names; for `explain`, the request would be refused; for `check --warnings-as-errors`, a warning |",
         "| 2 | wrong usage |",
+        "| 3 | for `report --fail-on`, there is such a difference |",
         "",
     ]
     for name, made in parsers.items():
@@ -497,6 +498,11 @@ ABOUT = {
     "explain": [
         "Takes every setting as a flag, as `run` does. It asks the real lookup and the real Cerbos, and forwards nothing",
         "([debug a 403](../guides/debug-a-403.md#3-ask-again-and-see-what-the-policy-was-told)).",
+    ],
+    "report": [
+        "Reads decision and question logs, compares the sidecar's verdicts with the app's own status, and says whether it is time to",
+        "enforce ([read the report](../guides/read-the-report.md)). It opens no connection. Exit code 1: a file cannot be read, or has",
+        "no request; 3: there is what `--fail-on` names.",
     ],
     "schema": [
         "Your editor can use the schema of `routes.yaml` ([routes](routes.md)), and your tools that of the decision log."

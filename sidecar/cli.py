@@ -19,7 +19,12 @@ from sidecar.commands.settings import add_settings, settings_given
 from sidecar.config.settings import understand
 from sidecar.run.errors import StartError
 
-COMMANDS: Mapping[str, tuple[str, str]] = {}
+COMMANDS: Mapping[str, tuple[str, str]] = {
+    "report": (
+        "sidecar.commands.report",
+        "compare our verdicts with the app's own status, and say whether it is time to enforce",
+    ),
+}
 """Commands with a module of their own in `sidecar/commands/`, which has `add_flags` and `command`: by name the module,
 and what the command does."""
 

@@ -1,0 +1,56 @@
+"""What a report has, in which order, and what a person says of it."""
+
+import pytest
+
+from sidecar.adoption.readiness import Thresholds
+from sidecar.adoption.report import IntendedError, Report, read_intended, report_of
+from sidecar.adoption.sighting import Relation, Where
+from sidecar.adoption.tally import Tally
+from sidecar.record.line import Line, Unread
+from tests.adoption.recorded import at, decision, question, refused
+
+
+def reported(*lines: Line, intended: frozenset[str] = frozenset()) -> Report:
+    tally = Tally()
+    tally.add_all(lines)
+    return report_of(tally, Thresholds(), None, intended, ["a note"])
+
+
+def test_the_worst_and_the_most_frequent_come_first() -> None:
+    report = reported(question(0, 403, weight=9), refused(roles=("a",)), refused(roles=("b",), weight=2), question())
+    found = [(one.group.key.relation, one.group.key.roles) for one in report.findings]
+    assert found == [
+        (Relation.WOULD_BREAK, ("b",)), (Relation.WOULD_BREAK, ("a",)), (Relation.APP_KNOWS_MORE, ("user",)),
+    ]  # fmt: skip
+    assert report.totals[Relation.WOULD_BREAK] == (3, 2, 0)
+    assert report.totals[Relation.AGREE].requests == 1
+
+
+def test_what_is_intended_is_marked_and_is_no_difference_that_fails() -> None:
+    report = reported(refused())
+    intended = frozenset(one.group.key.id for one in report.findings)
+    assert report.has(Relation.WOULD_BREAK)
+    assert not reported(refused(), intended=intended).has(Relation.WOULD_BREAK)
+    assert reported(refused(), refused(code="no_roles"), intended=intended).has(Relation.WOULD_BREAK)
+
+
+def test_lists_that_lose_the_most_come_first() -> None:
+    report = reported(
+        question(route="/a", items={"seen": 5, "kept": 4}),
+        question(route="/b", items={"seen": 5, "kept": 1}),
+        question(),
+    )
+    assert [where for where, _ in report.lists] == [Where("GET", "/b"), Where("GET", "/a")]
+
+
+def test_what_a_person_must_know_of_the_lines_is_noted() -> None:
+    unread = Unread(at(0), "r-1", "shadow", "refuse", "request_invalid", 400, "::1")
+    notes = reported(question(weight=2), decision(), unread).notes
+    assert [note.split(" ")[0] for note in notes] == ["a", "1", "1", "some"]
+
+
+def test_a_file_of_intended_differences_has_an_id_in_each_line() -> None:
+    text = "# agreed on Monday\n\n0123abcd interns change nothing\n  89abcdef\n"
+    assert read_intended(text, "intended.txt") == {"0123abcd", "89abcdef"}
+    with pytest.raises(IntendedError, match=r"intended.txt:2: found 'interns', expected the id of a difference"):
+        read_intended("0123abcd\ninterns\n", "intended.txt")
