@@ -32,6 +32,8 @@ from sidecar.record.line import (
     Unread,
 )
 from sidecar.record.metrics import BOUNDS, FAMILIES
+from sidecar.record.question_log import AGAIN_AFTER, MAX_WAITING
+from sidecar.record.questions import FIRST, MAX_ATTRIBUTE, MAX_PRINCIPALS
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 
@@ -546,11 +548,6 @@ LINES: tuple[Line, ...] = (
         "alice", ("staff", "user"), "contact", "9", "update", "192.0.2.7",
         {"request": 0.031, "routing": 0.004, "identity": 0.022, "lookup": 1.87}, 2.104, told=Code.DENIED_BY_POLICY,
     ),
-    Question(
-        _AT, _ID, "shadow", "shadow_refuse", Code.DENIED_BY_POLICY, 200, "GET", "app.example.com", "/contacts/9", "/contacts/{id}",
-        "alice", ("staff", "user"), "contact", "9", "read", 6.3, 3, True, app_status=200, app_ms=3.1,
-        attributes={"owner": "bob"}, principal_attributes={}, redacted=("resource.phone",), policy="resource.contact.vdefault",
-    ),
     Unread(_AT, _ID, "enforce", "refuse", Code.REQUEST_INVALID, 400, "192.0.2.7"),
     BrokenOff(_AT, _ID, Code.UPSTREAM_PARTIAL, "/contacts/{id}"),
     SignedIn(_AT, _ID, "192.0.2.7", "alice"),
@@ -558,7 +555,13 @@ LINES: tuple[Line, ...] = (
     SignedOut(_AT, _ID, "192.0.2.7", "alice"),
     ConsoleAs(_AT, _ID, "alice", "bob"),
 )  # fmt: skip
-"""An example of each kind of line."""
+"""An example of each kind of line in the decision log."""
+QUESTION = Question(
+    _AT, _ID, "shadow", "shadow_refuse", Code.DENIED_BY_POLICY, 200, "GET", "app.example.com", "/contacts/9", "/contacts/{id}",
+    "alice", ("staff", "user"), "contact", "9", "read", 6.3, 3, True, app_status=200, app_ms=3.1,
+    attributes={"owner": "bob"}, principal_attributes={}, redacted=("resource.phone",), query=("page",),
+    policy="resource.contact.vdefault", revision="0e3d4ff12ab98c55",
+)  # fmt: skip
 
 
 def decision_log() -> str:
@@ -566,8 +569,7 @@ def decision_log() -> str:
     lines = [
         "# The decision log",
         "",
-        'One JSON object a line, in ASCII, on stdout or in the file that `SIDECAR_DECISION_LOG` names; lines with `"event": "question"`',
-        "are those of the question log, a file of its own. Every request for the app has",
+        "One JSON object a line, in ASCII, on stdout or in the file that `SIDECAR_DECISION_LOG` names. Every request for the app has",
         'one line with `"event": "decision"`, whatever becomes of it; a WebSocket has a second where it is decided again and refused.',
         "`event` tells the other kinds of lines apart. No line has a query, a token or a cookie in it. Ids and roles of people, paths",
         "and addresses are there: keep the log no longer than you may keep those.",
@@ -580,6 +582,53 @@ def decision_log() -> str:
     for example in LINES:
         lines += _kind_of_line(example)
     return "\n".join([*lines, WHEN_IT_CANNOT_BE_WRITTEN])
+
+
+def question_log() -> str:
+    """docs/reference/question-log.md"""
+    return "\n".join([QUESTION_LOG, *_kind_of_line(QUESTION), HOW_QUESTIONS_ARE_KEPT])
+
+
+QUESTION_LOG = """# The question log
+
+One JSON object a line, in ASCII, in the file that `SIDECAR_QUESTION_LOG` names: what was asked about a request, what the answer was, and
+what the app itself answered. `report`, `draft`, `coverage` and `replay` read it. It is off without that setting, and costs nothing then.
+Its lines have the schema of the [decision log](decision-log.md), with an event of their own.
+"""
+
+HOW_QUESTIONS_ARE_KEPT = f"""## What is in it, and what is not
+
+- Never a token, a claim, a cookie, a header, a body, or a value of the query: of the query the names alone. `*` stands for a name
+  that isn't followed by `=`, since it may be a value, and for one that is no plain word.
+- Attributes of the resource and of the principal only where `SIDECAR_QUESTION_LOG_ATTRIBUTES` lists them: `owner` (or `resource.owner`),
+  `principal.level`. There is no wildcard. The names of all others are in `redacted`, and `owner` lists those whose value is the
+  principal's id, which is how a draft finds out who owns what. A value of more than {MAX_ATTRIBUTE // 1024} KiB of JSON is left out as well.
+- Ids of people and things, their roles, and paths are in it, as in the decision log: keep it no longer than you may keep those. The file
+  is readable by its owner alone.
+
+List what your policies read: `replay` cannot judge a question of which an attribute is left out that a policy reads. `sidecar check` names
+them.
+
+## Which requests
+
+A request belongs to a cell: its route, method, kind, action, roles, mode, verdict, `status` and `app_status`, and the attributes that are
+the principal's id. Of each cell the first {FIRST} requests of an hour have a line, and each of a principal who is new to the cell (of the
+first {MAX_PRINCIPALS}), so that what is rare is all there. Of the others one in ever more has a line. Its `weight` says how many requests
+it stands for: the sum of all weights is the number of requests, but for those that `sidecar_question_log_lost_total` counts. Each hour,
+and when the sidecar ends, a cell leaves a line for its last requests. A sidecar that is killed loses those, and up to half a second.
+
+## How large it gets
+
+`SIDECAR_QUESTION_LOG_SIZE` bounds all of its files together. At a quarter of it the file is renamed to `FILE.1`, that one to `FILE.2`, and
+so on to `FILE.3`; give the commands all of them. Several workers append to one file. A line has some 600 bytes, so that 256 MiB hold
+400,000 of them.
+
+## When it cannot be written
+
+The sidecar never waits for it: a thread writes. Where the disk has no room, or answers an error, it says so once on stderr, and
+`sidecar_question_log_stopped` is 1. Up to {MAX_WAITING // 1024**2} MiB of lines wait, further ones are lost and counted, requests go on as
+ever, and after {AGAIN_AFTER:g} seconds it tries again.
+"""
 
 
 WHEN_IT_CANNOT_BE_WRITTEN = """## When it cannot be written
@@ -650,7 +699,7 @@ def headers() -> str:
 
 PAGES = {
     "settings.md": settings, "codes.md": codes, "routes.md": routes, "metrics.md": metrics, "commands.md": commands, "headers.md": headers,
-    "routes.schema.json": schema, "decision-log.md": decision_log, "decision-log.schema.json": log_schema,
+    "routes.schema.json": schema, "decision-log.md": decision_log, "question-log.md": question_log, "decision-log.schema.json": log_schema,
 }  # fmt: skip
 
 

@@ -71,6 +71,14 @@ class Bounded(Generic[K, V]):
         """The value that was put first, the next to make room."""
         return self._kept[next(iter(self._weights))] if self._weights else None
 
+    def values(self) -> list[V]:
+        """All values that may go, in the order in which they were put."""
+        return [self._kept[key] for key in self._weights]
+
+    def has_no_room(self, weight: int) -> bool:
+        """Return whether a value of this weight would have others forgotten."""
+        return self.weight + ENTRY + weight > self.most
+
     def drop_first(self) -> None:
         """Forget the value that was put first."""
         if self._weights:

@@ -53,7 +53,7 @@ def test_the_generated_reference_is_that_of_the_code() -> None:
 
 
 def test_every_kind_of_line_of_the_decision_log_has_an_example() -> None:
-    examples = reference().LINES
+    examples = (*reference().LINES, reference().QUESTION)
     assert {type(example) for example in examples} == {kind for kinds in EVENTS.values() for kind in kinds}
     for example in examples:
         assert read_line(write(example).encode()) == example

@@ -153,6 +153,14 @@ def _login_problems(settings: Settings) -> list[str]:
     return problems
 
 
+def _log_problems(settings: Settings) -> list[str]:
+    if not settings.question_log:
+        return ["SIDECAR_QUESTION_LOG: not set, expected its file"] if settings.question_log_attributes else []
+    if settings.question_log != settings.decision_log:
+        return []
+    return [f"SIDECAR_QUESTION_LOG: found {settings.question_log}, expected another file than SIDECAR_DECISION_LOG"]
+
+
 def _reads(*beginnings: str) -> frozenset[str]:
     return frozenset(name for name in (setting.variable for setting in SETTINGS) if name.startswith(beginnings))
 
@@ -168,5 +176,6 @@ RULES = (
     ),
     Rule(_reads("SIDECAR_FORWARD_AUTH", "SIDECAR_TRUSTED_PROXIES"), _forward_auth_problems),
     Rule(_reads("SIDECAR_TLS"), _tls_problems),
+    Rule(_reads("SIDECAR_QUESTION_LOG", "SIDECAR_DECISION_LOG"), _log_problems),
     Rule(_reads("SIDECAR_LISTEN", "SIDECAR_ADMIN_LISTEN"), _port_problems),
 )

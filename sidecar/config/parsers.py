@@ -15,6 +15,8 @@ from sidecar.wire.grammar import AUTHORITY, HOST, PORT, host_and_port, is_host
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
+MIN_LOG = 1024**2
+"""Bytes of a log that is rotated."""
 MIN_SECRET = 32
 """Characters of a session secret: 128 bits even in hexadecimal."""
 
@@ -129,6 +131,22 @@ def count(least: int, most: int) -> Callable[[str], int]:
 
 def items(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in text.split(",") if item.strip())
+
+
+def log_size(text: str) -> int:
+    """Bytes of a log, of which each of its files gets a part."""
+    size = units.size(text)
+    if size < MIN_LOG:
+        raise ValueError("expected 1MiB or more")
+    return size
+
+
+def attributes(text: str) -> tuple[str, ...]:
+    """Names of attributes with whose they are: `owner` is `resource.owner`."""
+    names = items(text)
+    if not all(re.fullmatch(r"(?:(?:resource|principal)\.)?[A-Za-z_][A-Za-z0-9_-]*", name) for name in names):
+        raise ValueError("expected names such as owner, resource.owner or principal.level, and no wildcard")
+    return tuple(name if "." in name else f"resource.{name}" for name in names)
 
 
 def paths(text: str) -> tuple[str, ...]:

@@ -59,6 +59,9 @@ class Settings(NamedTuple):
     assertion: str
     drain_delay: float
     shutdown_timeout: float
+    question_log: str
+    question_log_size: int
+    question_log_attributes: tuple[str, ...]
     log_level: str
     traces: str
     region: str
@@ -225,6 +228,9 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
     "Records": (
         Setting("SIDECAR_DECISION_LOG", "decision_log", str, "stdout", "`stdout`, or a file that lines are appended to"),
         Setting("SIDECAR_DECISION_LOG_FULL", "decision_log_full", parsers.one_of("refuse", "drop"), "refuse", "when 4 MiB of its lines wait for a reader or for room on the disk: `refuse` requests (503 `log_unavailable`), or `drop` their lines, which `sidecar_decision_log_lost_total` counts; the mode `shadow` always drops"),
+        Setting("SIDECAR_QUESTION_LOG", "question_log", str, "", "a file for the question log: what was asked about requests, and what the app answered, for `report`, `draft`, `coverage` and `replay`; off without it"),
+        Setting("SIDECAR_QUESTION_LOG_SIZE", "question_log_size", parsers.log_size, "256MiB", "bytes of it in all: at a quarter each the file is renamed `FILE.1`, up to `FILE.3`"),
+        Setting("SIDECAR_QUESTION_LOG_ATTRIBUTES", "question_log_attributes", parsers.attributes, "", "attributes that may stand in it (comma list): `owner` or `resource.owner` of the resource, `principal.level` of the principal; all others are left out, by name alone"),
         Setting("SIDECAR_LOG_LEVEL", "log_level", parsers.one_of("debug", "info", "warning", "error"), "info", "of the log on stderr"),
         Setting("SIDECAR_TRACES", "traces", parsers.one_of("off", "otlp"), "off", "`otlp`: OpenTelemetry traces by OTLP/HTTP, set up by its own variables such as `OTEL_EXPORTER_OTLP_ENDPOINT`; needs the extra `otel`"),
     ),

@@ -83,10 +83,14 @@ class Door:
         self.record(visit, verdict, answer.status_of(verdict.client_code))
         return self.refusals.whole(verdict, verdict.client_code, visit.raw)
 
-    def record(self, visit: Visit, verdict: Verdict, status: int, fault: Code | None = None, detail: str = "") -> None:
-        """Record a verdict with the status that its client gets, and what failed after a permit, with its detail."""
+    def record(
+        self, visit: Visit, verdict: Verdict, status: int, fault: Code | None = None, detail: str = "",
+        app_status: int | None = None,
+    ) -> None:  # fmt: skip
+        """Record a verdict with the status that its client gets and the app's own, and what failed after a permit, with
+        its detail."""
         seconds = self.timer() - visit.started
-        self.journal.record(Outcome(verdict, status, seconds, fault, visit.delegated, detail))
+        self.journal.record(Outcome(verdict, status, seconds, fault, visit.delegated, detail, app_status))
 
 
 PREFLIGHT = 204

@@ -275,12 +275,14 @@ class _Stream:
 
     async def _forward(self, permit: Forward, visit: Visit) -> None:
         status: int = CLIENT_GONE
+        said: int | None = None
         refused: Refuse | None = None
         settled: Released | Refuse | None = None
         try:
             self._release_request(permit, visit)
             held = await self._answer_head(permit)
             if held is not None:
+                said = _status(_given(held.response_headers.headers))
                 settled = await self._settled(permit, held)
                 if isinstance(settled, Refuse):
                     refused, status = settled, answer.status_of(settled.client_code)
@@ -291,7 +293,7 @@ class _Stream:
             fault, detail = (None, "") if refused is None else (refused.code, refused.detail)
             # where the decision is made from the answer, the refusal is the verdict
             verdict = permit if refused is None or undecided(permit.obligations) is None else refused
-            self._door.record(visit, verdict, status, fault, detail)
+            self._door.record(visit, verdict, status, fault, detail, said)
         if refused is not None:
             self._answer(self._door.refusals.whole(permit, refused.client_code, visit.raw), refused.client_code, permit)
         elif not self._ended:

@@ -148,7 +148,8 @@ class Proxy:
         finally:
             # one record whatever happened, a cancelled request included
             verdict = permit if fault is None else _verdict(permit, settled, fault, detail)
-            self._door.record(visit, verdict, status, fault, detail)
+            said = response.status if response is not None else None
+            self._door.record(visit, verdict, status, fault, detail, said)
             if response is not None and (fault is not None or settled is None):
                 response.close()
                 self._holding.left(response)

@@ -106,7 +106,8 @@ class WebSocketDoor:
         finally:
             # one record whatever happened, a cancelled handshake included
             status = status_of(fault) if fault is not None else status
-            self._door.record(visit, permit, status, fault, detail)
+            said = opened.status if opened is not None else None
+            self._door.record(visit, permit, status, fault, detail, said)
         if fault is not None or opened is None:
             await self._fail(permit, fault or Code.INTERNAL_ERROR, visit, send)
         elif isinstance(settled, Released):

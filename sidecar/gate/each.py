@@ -140,13 +140,14 @@ def judged_of(asked: EachAsked, found: Found, allowed: Sequence[bool]) -> tuple[
     """
     missing = tuple([resource_id for resource_id, _ in found.missing])
     denied = tuple([one.id for one, ok in zip(found.resources, allowed, strict=True) if not ok])
-    if not denied and not missing:
+    asked = asked._replace(denied=denied + missing, allowed=tuple(allowed))
+    if not asked.denied:
         return asked, None
-    detail = f"each: {len(denied + missing)} of {len(asked.ids)} not allowed"
+    detail = f"each: {len(asked.denied)} of {len(asked.ids)} not allowed"
     detail += f", {len(missing)} of them missing" if missing else ""
     if denied:
         refused = Refused(Code.DENIED_BY_POLICY, detail)
     else:
         first = found.missing[0][1]
         refused = Refused(first.code, detail, about_another=first.about_another)
-    return asked._replace(denied=denied + missing), refused
+    return asked, refused

@@ -265,6 +265,7 @@ class Gate:
         enter(("request", timer()))
         request = evaluation.request = read(raw, rules.reading)
         facts.path, facts.request_id, facts.host = request.path, request.request_id, request.host
+        facts.query = request.query
         enter(("routing", timer()))
         match = rules.table.match(request)
         route = match.route
@@ -427,6 +428,7 @@ class Gate:
             facts.cache = "miss" if known is None else "hit"
             if known is not None:
                 allowed, facts.call_id, facts.policy = known[:3]
+                facts.asked = Question(facts.request_id, principal, (resource,))
             else:
                 allowed = await self._decided(facts, principal, resource)
                 cache.keep(key, principal, (allowed, facts.call_id, facts.policy), asked, since)
@@ -439,7 +441,7 @@ class Gate:
         """Ask about the request, and permit it with what its rule demands of the answer."""
         facts, principal = evaluation.facts, evaluation.sender
         more = tuple(action for action in rule.asks if action != resource.action)
-        question = self._question(facts, principal, (resource._replace(more_actions=more),))
+        question = facts.asked = self._question(facts, principal, (resource._replace(more_actions=more),))
         answer = await self._pdp.check(question)
         _tell(facts, resource.action, answer)
         (allowed,) = granted(question, answer)
@@ -476,7 +478,7 @@ class Gate:
         async def conclude(attributes: Mapping[str, Any]) -> frozenset[str]:
             since = self._timer()
             asked = resource._replace(attributes={**said, **attributes}, more_actions=more)
-            question = self._question(facts, principal, (asked,))
+            question = facts.asked = self._question(facts, principal, (asked,))
             answer = await self._pdp.check(question)
             _tell(facts, resource.action, answer)
             facts.stages["decision"] = self._timer() - since
@@ -513,6 +515,8 @@ class Gate:
     async def _ask_each(self, evaluation: _Evaluation, found: Found) -> None:
         facts, asked, principal = evaluation.facts, evaluation.facts.each, evaluation.sender
         assert asked is not None  # noqa: S101 - for the type checker
+        if found.resources:
+            facts.asked = Question(facts.request_id, principal, tuple(found.resources))
         verdicts = await self._verdicts(evaluation, principal, found.resources)
         if verdicts:
             # the first one that is denied, or the first one
@@ -551,7 +555,7 @@ class Gate:
         ]
 
     async def _decided(self, facts: Facts, principal: Principal, resource: Resource) -> bool:
-        question = self._question(facts, principal, (resource,))
+        question = facts.asked = self._question(facts, principal, (resource,))
         answer = await self._pdp.check(question)
         _tell(facts, resource.action, answer)
         return judge(question, answer)[0]

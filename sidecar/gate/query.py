@@ -77,6 +77,32 @@ def _name(raw: bytes) -> str:
     return name
 
 
+MAX_NAMES = 32
+"""Names of one query that a record shows."""
+UNNAMED = "*"
+"""Sign in a record for parameters whose names are not shown."""
+_SHOWN = re.compile(r"(?:[$@]|[^\W\d])[\w.$:\[\]-]{0,63}")
+
+
+def shown_names(query: bytes) -> tuple[str, ...]:
+    """The names in a query for a record, each once and no value: one that is no plain name is `UNNAMED`."""
+    if not query:
+        return ()
+    pairs = query.split(b"&", MAX_PARAMETERS)[:MAX_PARAMETERS]
+    names = dict.fromkeys([_shown_name(pair) for pair in pairs if pair])
+    return (*list(names)[:MAX_NAMES],)
+
+
+def _shown_name(pair: bytes) -> str:
+    raw, equals, _ = pair.partition(b"=")
+    try:
+        name = _form(raw).decode("utf-8")
+    except (Refused, UnicodeDecodeError):
+        return UNNAMED
+    # a token alone would pass for a name
+    return name if equals and _SHOWN.fullmatch(name) else UNNAMED
+
+
 def with_values(query: bytes, values: Iterable[tuple[str, str]]) -> bytes:
     """`query` with these parameters after it, their values percent-encoded."""
     added = "&".join(f"{name}={quote(value, safe='')}" for name, value in values).encode("ascii")

@@ -32,10 +32,12 @@ class Refused(Exception):
 
 
 class EachAsked(NamedTuple):
-    """Ids of the resources of one request, and those that were not allowed."""
+    """Ids of the resources of one request, and those that were not allowed. `allowed` tells it of each that was asked
+    about, in the order of the question."""
 
     ids: tuple[str, ...]
     denied: tuple[str, ...] = ()
+    allowed: tuple[bool, ...] = ()
 
 
 @dataclass(slots=True)
@@ -71,6 +73,11 @@ class Facts:
     """Mode in which the request was decided, None where no gate saw it."""
     each: EachAsked | None = None
     """Resources of a request about many."""
+    query: bytes = b""
+    """The query as it came, of which a record shows names alone."""
+    asked: object = None
+    """The `gate.decision.Question` by which the request was decided, or was to be; None where nobody was asked. That
+    module is made with this one, so that its type cannot be named here."""
 
 
 @dataclass(frozen=True, slots=True)

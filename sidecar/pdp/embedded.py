@@ -197,7 +197,7 @@ class EmbeddedCerbos:
         except Changing:
             raise OSError(f"{self._policies} changes while it is read, expected it to stay as it is") from None
         written = self.snapshot.write(policies)
-        self.snapshot.put_in_force(written, policies.stamp)
+        self.snapshot.put_in_force(written, policies.stamp, policies.digest)
         return written
 
     async def _begin(self) -> None:

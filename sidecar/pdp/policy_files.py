@@ -180,6 +180,7 @@ class Snapshot:
         self.source = source
         self.link = root / "policies"
         self.stamp: Stamp = frozenset()
+        self.digest = ""
         self._root = root
         self._number = 0
 
@@ -192,14 +193,14 @@ class Snapshot:
         (folder / name).write_text(json.dumps(_proof(policies.digest)), encoding="utf-8")
         return folder
 
-    def put_in_force(self, folder: Path, stamp: Stamp) -> None:
+    def put_in_force(self, folder: Path, stamp: Stamp, digest: str) -> None:
         """Let the link lead to a version that was written, at once, and remove all others but the one before."""
         before = self.link.resolve() if self.link.is_symlink() else None
         new = self._root / "policies-next"
         new.unlink(missing_ok=True)
         new.symlink_to(folder.name)
         os.replace(new, self.link)
-        self.stamp = stamp
+        self.stamp, self.digest = stamp, digest
         for old in self._root.glob("policies-*"):
             if old.is_dir() and not old.is_symlink() and old not in (folder, before):
                 shutil.rmtree(old, ignore_errors=True)

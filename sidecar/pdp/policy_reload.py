@@ -60,12 +60,13 @@ Compile = Callable[[Policies], list[str]]
 @dataclass
 class PolicyState:
     """Which policies are in force. `generation` is 1 for those of the start, one more for each change that was proven,
-    and 0 until that is known. `fault` says why the last change is not in force, "" where it is.
-    `changed` is called whenever the generation is another."""
+    and 0 until that is known. `fault` says why the last change is not in force, "" where it is. `revision` is the
+    digest of those that are, "" where it is not known. `changed` is called whenever the generation is another."""
 
     generation: int = 0
     fault: str = ""
     loaded_at: float = 0.0
+    revision: str = ""
     changed: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 
     def readiness(self) -> str:
@@ -74,16 +75,16 @@ class PolicyState:
 
     def shown(self) -> dict[str, object]:
         """Return the state for `/config`."""
-        return {"generation": self.generation, "reload": self.readiness()}
+        return {"generation": self.generation, "revision": self.revision, "reload": self.readiness()}
 
-    def loaded(self, now: float) -> None:
+    def loaded(self, now: float, revision: str) -> None:
         """Another version is in force."""
-        self.set(self.generation + 1, "", now)
+        self.set(self.generation + 1, "", now, revision)
 
-    def set(self, generation: int, fault: str, loaded_at: float) -> None:
+    def set(self, generation: int, fault: str, loaded_at: float, revision: str) -> None:
         """Take over what is known of the last change."""
         before, self.generation = self.generation, generation
-        self.fault, self.loaded_at = fault, loaded_at
+        self.fault, self.loaded_at, self.revision = fault, loaded_at, revision
         if generation != before:
             self.changed()
 
@@ -147,7 +148,7 @@ class PolicyReload:
                 self._publish(self.state)
                 return
         else:
-            self.state.loaded(self._now())
+            self.state.loaded(self._now(), policies.digest)
             log.info("Cerbos has read the policies in %s, generation %d", self._folder, self.state.generation)
         self._seen = stamp
         self._publish(self.state)
@@ -156,11 +157,13 @@ class PolicyReload:
         if self._snapshot is not None and self._seen is None:
             # a Cerbos that has started has read its snapshot whole
             self._seen = self._snapshot.stamp
-            self.state.loaded(self._now())
+            self.state.loaded(self._now(), self._snapshot.digest)
             self._publish(self.state)
 
     def _failed(self, problems: list[str]) -> None:
         self.state.fault = "\n".join(problems)
+        if self._taken:
+            self.state.revision = ""
         what = "not reloaded, the running ones stay in force" if not self._taken else _TAKEN
         log.error("policies %s:\n%s", what, self.state.fault)
 
@@ -171,14 +174,14 @@ class PolicyReload:
         if self._snapshot is None:
             await self._reload_until(lambda: self._admin.prove_files(policies, self._folder))
             return
-        before, stamp = self._snapshot.link.resolve(), self._snapshot.stamp
+        before = self._snapshot.link.resolve(), self._snapshot.stamp, self._snapshot.digest
         written = await asyncio.to_thread(self._snapshot.write, policies)
-        self._snapshot.put_in_force(written, policies.stamp)
+        self._snapshot.put_in_force(written, policies.stamp, policies.digest)
         try:
             await self._reload_until(lambda: self._admin.prove_digest(policies.digest, self._folder))
         except (PolicyFault, CallFailed):
             # one that Cerbos does not take must not be what it starts with
-            self._snapshot.put_in_force(before, stamp)
+            self._snapshot.put_in_force(*before)
             raise
 
     async def _reload_until(self, prove: Callable[[], Awaitable[None]]) -> None:
@@ -271,7 +274,7 @@ def publish_to(path: Path) -> Callable[[PolicyState], None]:
 
     def publish(state: PolicyState) -> None:
         new = path.with_suffix(".new")
-        new.write_text(json.dumps([state.generation, state.fault, state.loaded_at]), encoding="utf-8")
+        new.write_text(json.dumps([state.generation, state.fault, state.loaded_at, state.revision]), encoding="utf-8")
         os.replace(new, path)
 
     return publish
@@ -293,10 +296,10 @@ class FollowedPolicies:
     def read(self) -> None:
         """Read it; a file that is not there yet says nothing."""
         try:
-            generation, fault, loaded_at = json.loads(self._path.read_text(encoding="utf-8"))
+            generation, fault, loaded_at, revision = json.loads(self._path.read_text(encoding="utf-8"))
         except (OSError, ValueError):
             return
-        self.state.set(int(generation), str(fault), float(loaded_at))
+        self.state.set(int(generation), str(fault), float(loaded_at), str(revision))
 
     async def aclose(self) -> None:
         """There is nothing to close."""

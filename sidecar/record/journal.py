@@ -14,6 +14,8 @@ from sidecar.gate.verdict import Facts, Forward, Refuse, Verdict
 from sidecar.record import line
 from sidecar.record.line import MAX_HOST, MAX_ROLES, BrokenOff, Effect, Line, Unread
 from sidecar.record.metrics import Metrics
+from sidecar.record.question_log import QuestionLog
+from sidecar.record.questions import Seen
 
 log = logging.getLogger("sidecar.journal")
 
@@ -59,7 +61,7 @@ class Lines(Protocol):
 class Outcome(NamedTuple):
     """Outcome of one request: its verdict, the status that the client got, and what failed after the permit. A
     `delegated` verdict was another proxy's to do, and the status that of our answer to it. `detail` says more of the
-    fault, for the log only."""
+    fault, for the log only. `app_status` is that of the app's own answer, None where it gave none."""
 
     verdict: Verdict
     status: int
@@ -67,6 +69,7 @@ class Outcome(NamedTuple):
     fault: Code | None = None
     delegated: bool = False
     detail: str = ""
+    app_status: int | None = None
 
 
 class Generation(Protocol):
@@ -82,7 +85,7 @@ class _NoPolicies:
 class Journal:
     """Writes one JSON line per verdict, counts it, and ends its trace. `now` gives Unix seconds.
 
-    `policies` tells the generation that a decision of Cerbos is logged with.
+    `policies` tells the generation that a decision of Cerbos is logged with. `questions` takes each verdict as well.
 
     The lines of one turn of the loop are written together, at its end, as far as they are taken; the others are held.
     Where too many are, it `refuses` further requests, or, with `drops` and in the `mode` shadow, their lines are
@@ -92,8 +95,10 @@ class Journal:
     def __init__(
         self, lines: Lines, metrics: Metrics, now: Callable[[], float], later: Later = at_once,
         end_trace: EndTrace | None = None, *, mode: Mode = "enforce", drops: bool = False,
+        questions: QuestionLog | None = None,
     ) -> None:  # fmt: skip
         self.refuses = False
+        self.questions = questions
         self._out = lines
         self.metrics = metrics
         self._now = now
@@ -131,6 +136,13 @@ class Journal:
         if code is _UNLOGGED:
             self.metrics.line_lost()
             return
+        if self.questions is not None:
+            self.questions.record(
+                Seen(
+                    verdict, facts.mode or self._mode, effect, code, outcome.status, outcome.seconds, outcome.detail,
+                    outcome.app_status,
+                ), now,
+            )  # fmt: skip
         asked, roles = facts.call_id != "", facts.roles
         plain = code is _ALLOWED and len(roles) <= MAX_ROLES and facts.items is None and facts.each is None
         rare = _NOTHING_RARE if plain else _rare(outcome, failed)
@@ -237,7 +249,9 @@ class Journal:
             self._look(False, error.strerror or str(error))
 
     async def aclose(self) -> None:
-        """Write what is left, and give the log's file back; a reader that does not take it in time goes without."""
+        """Write what is left, and give the logs' files back; a reader that does not take it in time goes without."""
+        if self.questions is not None:
+            await self.questions.aclose()
         loop = asyncio.get_running_loop()
         until = loop.time() + LAST_LINES_WITHIN
         while loop.time() < until:
@@ -282,7 +296,7 @@ def _rare(outcome: Outcome, failed: tuple[Dependency, str] | None) -> dict[str, 
     if verdict.facts.items:
         fields["items"] = verdict.facts.items
     if verdict.facts.each is not None:
-        fields["each"] = line.each_of(*verdict.facts.each)
+        fields["each"] = line.each_of(verdict.facts.each.ids, verdict.facts.each.denied)
     return fields
 
 

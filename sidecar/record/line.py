@@ -107,8 +107,7 @@ class Decision(NamedTuple):
 class Question(NamedTuple):
     """A request with what the PDP was asked about it, in the question log.
 
-    No claim and no attribute is in it whose name
-    `SIDECAR_QUESTION_LOG_ATTRIBUTES` does not list.
+    No claim is in it, and no attribute whose name `SIDECAR_QUESTION_LOG_ATTRIBUTES` does not list.
     """
 
     time: Time
@@ -127,10 +126,10 @@ class Question(NamedTuple):
     id: Annotated[str, Field("id of the resource")]
     action: Annotated[str, Field("action on the resource; empty where the route has none")]
     total_ms: Annotated[float, Field("milliseconds until the answer began")]
-    weight: Annotated[int, Field("requests that this line stands for: itself, and those of its cell (route, method, kind, action, roles, owner, verdict, status) since the cell's last line that have none")]
+    weight: Annotated[int, Field("requests that this line stands for: itself, and those of its cell (route, method, kind, action, roles, owner, mode, verdict, `status` and `app_status`) since the cell's last line that have none")]
     asked: Annotated[bool, Field("whether the PDP was asked, or its remembered answer used: `attributes` and `principal_attributes` are whole but for what `redacted` lists")]
     app_status: Annotated[int | None, Field("status of the app's own answer", "the app answered")] = None
-    app_ms: Annotated[float | None, Field("milliseconds of `total_ms` for which the app was waited for", "the app answered")] = None
+    app_ms: Annotated[float | None, Field("milliseconds of `total_ms` after the sidecar's own stages, in which the app was waited for; of a list that was judged, with the judging", "the app answered")] = None
     attributes: Annotated[Attributes | None, Field("attributes of the resource", "the PDP was asked about one resource")] = None
     principal_attributes: Annotated[Attributes | None, Field("attributes of the principal", "the PDP was asked")] = None
     scope: Annotated[str | None, Field("scope of the policy", "the route has one")] = None
@@ -139,7 +138,8 @@ class Question(NamedTuple):
     query: Annotated[tuple[str, ...] | None, Field("names of the query's parameters, each once", "the query has any")] = None
     policy: Annotated[str | None, Field("policy that decided on the action, as Cerbos names it", "the PDP answered")] = None
     revision: Annotated[str | None, Field("16 hexadecimal digits of the policies that were in force: SHA-256 of their files, cut", "the sidecar reads the policies itself")] = None
-    resources: Annotated[Resources | None, Field("resources of the question, each an object of `id`, `allowed` and `attributes`", "the route has `each`, and the PDP was asked")] = None
+    resources: Annotated[Resources | None, Field("resources of the question, each an object of `id`, `allowed` and `attributes`", "the route has `each`, and the PDP answered")] = None
+    missing: Annotated[int | None, Field("number of resources that the request names and no lookup knows: nobody was asked about them, and they refuse the request", "the route has `each`, and there are any")] = None
     items: Annotated[Mapping[str, int | str] | None, Field("numbers of a list, as in the decision log; in shadow those that enforcing would have made", "the route has `items` or `fields`, and the answer was judged")] = None
     detail: Annotated[str | None, Field(f"more on a refusal, at most {MAX_DETAIL} characters", "there is more to say")] = None
     extra: Extra = NOTHING

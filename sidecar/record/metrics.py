@@ -99,6 +99,12 @@ FAMILIES: dict[str, Family] = {
     "sidecar_decision_log_lost": Family(
         "counter", (), "Requests that left no line in the decision log: refused with log_unavailable, or dropped", "sum", ((),)
     ),
+    "sidecar_question_log_stopped": Family(
+        "gauge", (), "1 where the question log cannot be written, so that nothing is recorded; 0 where it can, or is off", "max"
+    ),
+    "sidecar_question_log_lost": Family(
+        "counter", (), "Requests that the question log lost: they are in the weight of none of its lines", "sum", ((),)
+    ),
     "sidecar_workers": Family("gauge", (), "Processes that serve"),
     "sidecar_worker_restarts": Family("counter", (), "Workers that ended and were replaced", "sum", ((),)),
     "sidecar_cerbos_restarts": Family("counter", (), "Times that the embedded Cerbos ended and was started again", "sum", ((),)),
@@ -173,6 +179,10 @@ class Metrics:
     def line_lost(self) -> None:
         """Count what leaves no line in the decision log."""
         self._count("sidecar_decision_log_lost", ())
+
+    def question_lost(self, requests: int) -> None:
+        """Count requests that no line of the question log stands for."""
+        self._count("sidecar_question_log_lost", (), requests)
 
     def _count(self, name: str, labels: Labels, by: int = 1) -> None:
         self._counts[name, labels] = self._counts.get((name, labels), 0) + by

@@ -26,6 +26,9 @@ from sidecar.net.upstream import Upstream
 from sidecar.pages.templates import Pages, TemplateError
 from sidecar.record.metrics import Metrics
 from sidecar.record.outlet import Outlet
+from sidecar.record.question_log import QuestionLog
+from sidecar.record.questions import Shown
+from sidecar.record.rotated_file import RotatedFile
 from sidecar.run.deciding import Deciding, deciding, wall_clock
 from sidecar.run.errors import Errors, StartError, blaming, unable
 from sidecar.trust.assertion import Assertions, load_key
@@ -60,6 +63,7 @@ def parts(settings: Settings) -> Parts:
     ext_authz, ext_proc = errors.tried(_ext_authz, settings), errors.tried(_ext_proc, settings)
     tls = errors.tried(_tls, settings)
     errors.tried(require_log, settings)
+    errors.tried(require_questions, settings)
     for variable, address in listeners(settings):
         errors.tried(require_place, address, variable)
     if errors.problems or upstream is None or pages is None:
@@ -111,18 +115,35 @@ def require_log(settings: Settings) -> None:
     """Look whether the decision log could be appended to. Raises StartError; no file is made."""
     if settings.decision_log == "stdout":
         return
-    path = Path(settings.decision_log)
     with unable("SIDECAR_DECISION_LOG", f"append to {settings.decision_log}"):
-        # where a link leads to, and an error where that is nowhere
-        path = Path(os.path.realpath(path))
-        if path.is_symlink():
-            raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
-        if path.is_dir():
-            raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
-        if not path.exists():
-            _require_folder(path)
-        elif not os.access(path, os.W_OK):
-            raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+        _require_appendable(settings.decision_log)
+
+
+def require_questions(settings: Settings) -> None:
+    """Look whether the question log could be written and renamed. Raises StartError; no file is made."""
+    if not settings.question_log:
+        return
+    with unable("SIDECAR_QUESTION_LOG", f"append to {settings.question_log}"):
+        path = _require_appendable(settings.question_log)
+        if path.exists() and not path.is_file():
+            raise OSError(errno.EINVAL, "neither a file nor nothing, and it is renamed when it is full")
+        # where its older files are
+        _require_folder(path)
+
+
+def _require_appendable(name: str) -> Path:
+    """Return where a file is, or would be made. Raises OSError."""
+    # where a link leads to, and an error where that is nowhere
+    path = Path(os.path.realpath(name))
+    if path.is_symlink():
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    if path.is_dir():
+        raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
+    if not path.exists():
+        _require_folder(path)
+    elif not os.access(path, os.W_OK):
+        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
+    return path
 
 
 def open_log(settings: Settings) -> Outlet:
@@ -130,6 +151,14 @@ def open_log(settings: Settings) -> Outlet:
     require_log(settings)
     with unable("SIDECAR_DECISION_LOG", f"append to {settings.decision_log}"):
         return Outlet.standard(1) if settings.decision_log == "stdout" else Outlet.of_file(settings.decision_log)
+
+
+def question_log(settings: Settings, metrics: Metrics) -> QuestionLog | None:
+    """Make the question log, None where it is off."""
+    if not settings.question_log:
+        return None
+    file = RotatedFile(settings.question_log, settings.question_log_size)
+    return QuestionLog(file, Shown.of(settings.question_log_attributes), metrics)
 
 
 def _require_folder(path: Path) -> None:

@@ -29,7 +29,7 @@ from sidecar.record.workers import PUBLISH_EVERY
 from sidecar.run.admin import admin_app
 from sidecar.run.deciding import wall_clock
 from sidecar.run.errors import StartError, blaming, unable
-from sidecar.run.parts import Prepared, listeners, open_log, require_place
+from sidecar.run.parts import Prepared, listeners, open_log, question_log, require_place
 from sidecar.run.reload import Reload, Stamp
 from sidecar.run.status import Status
 from sidecar.run.tasks import Tasks
@@ -147,9 +147,12 @@ class Sidecar:
         self.journal = Journal(
             open_log(settings), self.metrics, wall_clock, _later, tell,
             mode=settings.mode, drops=settings.decision_log_full == "drop",
+            questions=question_log(settings, self.metrics),
         )  # fmt: skip
         if deciding.policies is not None:
-            self.journal.policies = deciding.policies.state
+            self.journal.policies = state = deciding.policies.state
+            if self.journal.questions is not None:
+                self.journal.questions.revision = lambda: state.revision
         self.gate = deciding.gate(parts.assertions)
         door = door_of(deciding, self.gate, parts, self.journal, begin)
         self.traffic = traffic(deciding, parts, door)
@@ -250,6 +253,8 @@ class Sidecar:
         while True:
             self.metrics.publish()
             self.journal.follow()
+            if self.journal.questions is not None:
+                self.journal.questions.tick(wall_clock())
             logs.flush()
             if self._parts.tls is not None:
                 self._parts.tls.look()

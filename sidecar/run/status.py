@@ -73,6 +73,8 @@ class Status:
         for cache, size in self._remembered():
             yield "sidecar_remembered_bytes", (cache,), size
         yield "sidecar_decision_log_waiting_bytes", (), self._journal.waiting
+        questions = self._journal.questions
+        yield "sidecar_question_log_stopped", (), questions is not None and bool(questions.fault)
         for part, ready in self.readiness().items():
             yield "sidecar_ready", (part,), ready
         for issuer, age in deciding.configured.keys.ages().items():
@@ -130,6 +132,7 @@ class Status:
             ],
             "issuers": list(configured.trust.issuers),
             "policies": self._policies.shown() if self._policies is not None else {},
+            "question_log": questions.shown() if (questions := self._journal.questions) is not None else {},
         }  # fmt: skip
 
 

@@ -99,6 +99,8 @@ def _announce(settings: Settings) -> None:
         logging.INFO if settings.mode == "enforce" else logging.WARNING, "serving on %s, admin on %s, mode %s%s",
         settings.listen, settings.admin_listen, settings.mode, _MEANING[settings.mode],
     )  # fmt: skip
+    if settings.question_log:
+        log.info("question log %s: what is asked about requests, and what the app answers", settings.question_log)
     if not is_optimized():
         log.info(SLOW)
 

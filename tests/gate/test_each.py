@@ -119,7 +119,7 @@ async def test_all_are_asked_about_in_one_question_and_each_by_what_its_own_look
     assert world.asked() == [(name, {"org": "acme", "owner": "a-1"}) for name in ("1", "two", "3")]
     assert [call.question for call in world.calls] == ["/acme/docs/1", "/acme/docs/two", "/acme/docs/3"]
     facts = verdict.facts
-    assert (facts.kind, facts.resource_id, facts.each) == ("doc", "", EachAsked(("1", "two", "3")))
+    assert (facts.kind, facts.resource_id, facts.each) == ("doc", "", EachAsked(("1", "two", "3"), (), (True,) * 3))
     assert (facts.call_id, facts.policy) == ("call", "p1")
 
 
@@ -237,6 +237,16 @@ async def test_another_spelling_of_the_parameter_is_no_more_elements(world: Worl
         assert world.questions == []
 
 
+async def test_the_facts_have_one_question_about_all_that_are_there(world: World) -> None:
+    world.cache, world.gone = DecisionCache(1.0), {"3"}
+    await world.send("POST", "/acme/archive", {"ids": [1]})
+    verdict = await world.send("POST", "/acme/archive", {"ids": [1, 2, 3]})
+    assert isinstance(verdict.facts.asked, Question)
+    assert [one.id for one in verdict.facts.asked.resources] == ["1", "2"]
+    world.gone = {"1"}
+    assert (await world.send("POST", "/acme/archive", {"ids": [1]})).facts.asked is None
+
+
 # --- what is learned of the answer ---
 
 
@@ -245,7 +255,7 @@ async def test_one_that_is_denied_refuses_all_and_only_the_number_is_told(world:
     refusal = refused(await world.send("POST", "/acme/archive", {"ids": [1, 2, 3, 4]}))
     assert (refusal.code, refusal.client_code) == (Code.DENIED_BY_POLICY, Code.DENIED_BY_POLICY)
     assert refusal.more == {"each": {"asked": 4, "denied": 2}}
-    assert refusal.facts.each == EachAsked(("1", "2", "3", "4"), ("2", "4"))
+    assert refusal.facts.each == EachAsked(("1", "2", "3", "4"), ("2", "4"), (True, False, True, False))
     assert (refusal.detail, refusal.facts.policy) == ("each: 2 of 4 not allowed", "p2")
 
 
@@ -317,7 +327,7 @@ async def test_in_shadow_mode_it_goes_on_and_the_facts_say_which_would_not(world
     verdict = await world.send("POST", "/acme/archive", {"ids": [1, 2]}, mode="shadow")
     assert isinstance(verdict, Forward)
     assert verdict.would_refuse is Code.DENIED_BY_POLICY
-    assert verdict.facts.each == EachAsked(("1", "2"), ("2",))
+    assert verdict.facts.each == EachAsked(("1", "2"), ("2",), (True, False))
 
 
 # --- what is remembered ---
@@ -330,6 +340,6 @@ async def test_each_decision_is_remembered_by_itself(world: World) -> None:
     third = await world.send("POST", "/acme/archive", {"ids": [1, 3]})
     assert [[one.id for one in question.resources] for question in world.questions] == [["1", "2"], ["3"]]
     assert [verdict.facts.cache for verdict in (first, second, third)] == ["miss", "miss", "hit"]
-    assert refused(second).facts.each == EachAsked(("2", "3", "1"), ("2",))
+    assert refused(second).facts.each == EachAsked(("2", "3", "1"), ("2",), (False, True, True))
     assert isinstance(third, Forward)
     assert (third.facts.call_id, third.facts.policy) == ("call", "p1")

@@ -29,6 +29,7 @@ from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading, Request
 from sidecar.gate.routing import Access, Cors, Route, RouteTable, parse_path
 from sidecar.gate.session import Presented
+from sidecar.gate.settle import Released, settle_whole
 from sidecar.gate.trace import Trace
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict
@@ -1203,3 +1204,58 @@ async def test_what_is_decided_later_is_looked_for_by_a_field_that_its_sender_ma
     assert isinstance(await listed("/list?phone=1", rule, plans, None), Forward) is passes
     assert isinstance(await listed("/list?page=1", rule, plans, None), Forward)
     assert isinstance(await listed("/list?phone=1", rule, plans, None, mode="shadow"), Forward)
+
+
+# --- what a record may tell of the question ---
+
+
+@pytest.mark.parametrize("mode", ["enforce", "shadow-policy", "shadow"])
+async def test_the_facts_have_the_question_however_it_was_decided(mode: Mode) -> None:
+    world = World()
+    gate = world.gate(mode=mode)
+    gate.rules = replace(gate.rules, decisions=DecisionCache(10.0))
+
+    async def asked(target: str) -> tuple[object, Verdict]:
+        headers = [(b"host", b"app.test"), (b"authorization", b"Bearer " + TOKEN)]
+        raw = Raw("GET", target.encode(), headers, "10.0.0.9", "http", "r1", False, None, True)
+        verdict = await gate.decide(raw, world.read_body)
+        return verdict.facts.asked, verdict
+
+    question, verdict = await asked("/docs/7?token=SECRET")
+    assert isinstance(question, Question)
+    assert (question, verdict.facts.query) == (world.question, b"token=SECRET")
+    assert question.resources == (Resource("doc", "7", "view", {"owner": "a-1"}),)
+    remembered, verdict = await asked("/docs/7")
+    assert verdict.facts.cache == "hit"
+    assert remembered == question
+    world.effect = DENY
+    denied, verdict = await asked("/docs/8")
+    assert isinstance(denied, Question)
+    assert (denied.resources[0].id, denied.principal.id) == ("8", "a-1")
+    reduced, _ = await asked("/whole")
+    assert isinstance(reduced, Question)
+    assert [one.action for one in reduced.resources] == ["list"]
+    world.answer = Refused(Code.PDP_TIMEOUT)
+    failed, verdict = await asked("/docs/9")
+    assert isinstance(failed, Question)
+    assert failed.resources[0].id == "9"
+    for target in ("/me", "/public", "/nowhere"):
+        assert (await asked(target))[0] is None
+
+
+async def test_a_decision_from_the_apps_answer_has_what_the_app_said() -> None:
+    world = World()
+    rule = AnswerLookupRule({"owner": Attribute(jmespath.compile("o").search)})
+    route = policy("/said/{id}", {"GET": "view"}, id=parse_template("{path.id}"), answer_lookup=rule)
+    gate = world.gate()
+    gate.rules = replace(gate.rules, table=RouteTable([route]))
+    headers = [(b"host", b"app.test"), (b"authorization", b"Bearer " + TOKEN)]
+    raw = Raw("GET", b"/said/7", headers, "10.0.0.9", "http", "r1", False, None, True)
+    permit = await gate.decide(raw, world.read_body)
+    assert isinstance(permit, Forward)
+    assert permit.facts.asked is None
+    answer = HeldAnswer(200, [(b"content-type", b"application/json")], b'{"o": "b-2"}')
+    assert isinstance(await settle_whole(permit, answer), Released)
+    assert permit.facts.asked == world.question
+    assert isinstance(permit.facts.asked, Question)
+    assert permit.facts.asked.resources[0].attributes == {"owner": "b-2"}

@@ -13,7 +13,16 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
-from sidecar.gate.query import admitted, query_value, rule_of, taken_for, with_values
+from sidecar.gate.query import (
+    MAX_NAMES,
+    UNNAMED,
+    admitted,
+    query_value,
+    rule_of,
+    shown_names,
+    taken_for,
+    with_values,
+)
 from sidecar.gate.verdict import Refused
 from tests.stack import ROOT
 
@@ -265,3 +274,23 @@ def test_express_finds_only_what_the_sidecar_has_set() -> None:
 )
 def test_the_names_that_a_key_may_have(key: str, names: set[str]) -> None:
     assert taken_for(key) == names
+
+
+@pytest.mark.parametrize(
+    ("query", "names"),
+    [
+        (b"", ()), (b"page=1&page=2&q=SECRET", ("page", "q")), (b"filter%5Bname%5D=x&a.b=1&%C3%A9t%C3%A9=1", ("filter[name]", "a.b", "été")),
+        # without "=" it may be a value
+        (b"all", (UNNAMED,)), (b"eyJhbGciOiJSUzI1NiJ9", (UNNAMED,)), (b"0123456789abcdef", (UNNAMED,)), (b"&&", ()),
+        (b"%ff=1&%zz=1&a%00=1&=1&" + b"n" * 65 + b"=1", (UNNAMED,)), (b"a%0Ab=1&$top=1&_x=2", (UNNAMED, "$top", "_x")),
+        (b"&".join(b"n%d=1" % number for number in range(1000)), tuple(f"n{number}" for number in range(MAX_NAMES))),
+    ],
+)  # fmt: skip
+def test_a_record_shows_names_of_a_query_and_no_value(query: bytes, names: tuple[str, ...]) -> None:
+    assert shown_names(query) == names
+
+
+@given(st.binary(max_size=200))
+def test_whatever_the_query_its_names_can_be_shown(query: bytes) -> None:
+    for name in shown_names(query):
+        assert name == UNNAMED or (1 <= len(name) <= 64 and name.isprintable())

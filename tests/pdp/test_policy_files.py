@@ -159,8 +159,8 @@ def test_a_snapshot_is_changed_at_once_and_keeps_one_before(tmp_path: Path) -> N
     snapshot = Snapshot(source, root)
     for text in ("1", "2", "3", "4"):
         policies = read_policies(put(source, a_DOT_yaml=text))
-        snapshot.put_in_force(snapshot.write(policies), policies.stamp)
+        snapshot.put_in_force(snapshot.write(policies), policies.stamp, policies.digest)
         assert (snapshot.link / "a.yaml").read_text() == text
-        assert snapshot.stamp == policies.stamp
+        assert (snapshot.stamp, snapshot.digest) == (policies.stamp, policies.digest)
     assert len([path for path in root.glob("policies-*") if path.is_dir()]) == 2
     assert len(list(snapshot.link.glob("authorization-sidecar-*.json"))) == 1

@@ -539,7 +539,10 @@ def test_what_other_policies_decided_is_not_remembered(tmp_path: Path, workers: 
 
 
 def test_a_generation_is_told_to_workers(tmp_path: Path) -> None:
-    state, followed = PolicyState(3, "x.yaml:1:1: broken", 7.0), FollowedPolicies(tmp_path / "state.json")
+    state, followed = (
+        PolicyState(3, "x.yaml:1:1: broken", 7.0, "0123456789abcdef"),
+        FollowedPolicies(tmp_path / "state.json"),
+    )
     followed.read()
     assert followed.state == PolicyState()
     publish_to(tmp_path / "state.json")(state)

@@ -97,7 +97,7 @@ async def test_of_a_cerbos_elsewhere_the_policies_must_be_proven(tmp_path: Path)
     for known in (None, state, PolicyState(1, "broken")):
         plans = narrowing(cerbos, None, known, folder, strict=True)
         assert not (await plans._trusted(QUESTION)).conditions
-    state.loaded(0.0)
+    state.loaded(0.0, "0" * 16)
     assert (await narrowing(cerbos, None, state, folder, strict=True)._trusted(QUESTION)).conditions
     await cerbos.aclose()
 

@@ -100,7 +100,7 @@ async def test_requests_about_many_share_the_question_too() -> None:
     assert [(one.id, one.action, one.more_actions) for one in question.resources] == [
         ("1", "delete", ("view",)), ("2", "delete", ("view",)), ("3", "view", ()),
     ]  # fmt: skip
-    assert verdicts[0].facts.each == EachAsked(("1", "2"), ("1", "2"))
+    assert verdicts[0].facts.each == EachAsked(("1", "2"), ("1", "2"), (False, False))
 
 
 async def test_what_needs_no_answer_asks_nothing() -> None:
