@@ -509,6 +509,10 @@ ABOUT = {
     "schema": [
         "Your editor can use the schema of `routes.yaml` ([routes](routes.md)), and your tools that of the decision log."
     ],
+    "replay": [
+        "Forwards nothing, and asks an embedded Cerbos of its own. Read [the guide](../guides/replay.md). Exit codes: 0 all decided as before, 1 a fault,",
+        "wrong usage too, 2 changed, 3 widened beyond `--allow-widening`.",
+    ],
     "inject": ["Read [the guide](../guides/kubernetes.md#injection) on how to deploy it."],
     "demo": ["Run it in a checkout. It ends on Ctrl-C or SIGTERM."],
 }

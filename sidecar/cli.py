@@ -24,19 +24,27 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "sidecar.commands.report",
         "compare our verdicts with the app's own status, and say whether it is time to enforce",
     ),
+    "replay": ("sidecar.commands.replay", "ask recorded questions of other policies: who would gain, who would lose"),
 }
 """Commands with a module of their own in `sidecar/commands/`, which has `add_flags` and `command`: by name the module,
 and what the command does."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """The `sidecar` command. Returns the exit code: 0 done, 1 a fault that is told on stderr, 2 wrong usage."""
+    """The `sidecar` command. Returns the exit code: 0 done, 1 a fault that is told on stderr, 2 wrong usage;
+    commands with codes of their own say so in their help."""
     arguments = list(sys.argv[1:] if argv is None else argv)
     if arguments[:1] == ["demo"]:
         return int(import_module("sidecar.demo").main(arguments[1:]))
     # of the commands only the one that is meant needs its flags, which take longer to make than to read
     named = next((argument for argument in arguments if not argument.startswith("-")), "")
-    options = parser(named).parse_args(arguments)
+    try:
+        options = parser(named).parse_args(arguments)
+    except SystemExit as ended:
+        # 2 says something else there, and a misspelt flag must not look like it
+        if ended.code == 2 and named == "replay":
+            return 1
+        raise
     try:
         return int(options.command(options))
     except KeyboardInterrupt:

@@ -177,6 +177,9 @@ GROWING = {
     "_Node.affixed": FILE,
     "_Node.literals": FILE,
     "_Node.variables": FILE,
+    "_Run._calls": "AT_ONCE calls of a replay",
+    "_Run._timed": "MOMENTS questions of a replay",
+    "_Run._waiting": "MOST_WAITING questions of a replay",
     "_Source.keys": "one key set, of 64 KiB at most",
     "_Workers._running": "SIDECAR_WORKERS",
 }

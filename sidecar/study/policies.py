@@ -57,6 +57,8 @@ class Policy(NamedTuple):
     resource_schema: Schema = NO_SCHEMA
     principal_schema: Schema = NO_SCHEMA
     consents: bool = False
+    schemas: frozenset[str] = frozenset()
+    """Owners of attributes that are held against a schema, `principal` and `resource`, be it for some actions only."""
 
 
 class Rule(NamedTuple):
@@ -251,6 +253,7 @@ class _Reader:
                 action for node in items(body.get("rules")) for action in document.texts(fields(node).get("actions"))
             ),
             resource, principal, said.get("scopePermissions", "") not in _OVERRIDES,
+            frozenset(owner for owner in ("principal", "resource") if f"{owner}Schema" in schemas),
         )  # fmt: skip
 
     def _rules(

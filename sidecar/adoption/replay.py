@@ -1,0 +1,288 @@
+"""Replay of recorded questions under other policies: what of a line can be asked again, and how the answers compare.
+
+A line says what was decided, and what the PDP was told. So the question is asked again as it was, unless something
+that may decide was not recorded: that is counted by its reason, and never guessed.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from sidecar.gate.codes import Code
+from sidecar.gate.decision import Resource
+from sidecar.gate.identity import Principal
+from sidecar.record.line import Question
+from sidecar.study.readings import Readings
+
+EXAMPLES = 3
+"""Requests that are named for each change."""
+MOST_CHANGES = 10_000
+"""Changes that are told apart; those beyond are counted as one."""
+MOST_PRINCIPALS = 1000
+"""Principals of a change that are counted exactly."""
+
+
+class Reason(StrEnum):
+    """Reason for which a request cannot be replayed."""
+
+    NO_PRINCIPAL = "no_principal"
+    NOT_ASKED = "not_asked"
+    UNDECIDED = "undecided"
+    REDACTED = "redacted"
+    UNASKABLE = "unaskable"
+    UNANSWERED = "unanswered"
+    REROUTED = "rerouted"
+
+    @property
+    def meaning(self) -> str:
+        """The reason in words."""
+        return _MEANINGS[self]
+
+
+_MEANINGS = {
+    Reason.NO_PRINCIPAL: "nobody was identified",
+    Reason.NOT_ASKED: "no policy was asked",
+    Reason.UNDECIDED: "the recorded request was not decided, or failed after its decision",
+    Reason.REDACTED: "the new policies read an attribute that was not recorded",
+    Reason.UNASKABLE: "Cerbos does not take the question",
+    Reason.UNANSWERED: "Cerbos gave no answer",
+    Reason.REROUTED: "the new routes need what was not recorded",
+}
+
+
+class Case(NamedTuple):
+    """One recorded request that can be asked again. `allowed` is what was decided: all of its resources, or not.
+
+    With `timed` the policies ask for the time: `line.time` is the one that counts. With `routed` the new routes decide,
+    and no policy is asked.
+    """
+
+    line: Question
+    principal: Principal
+    resources: tuple[Resource, ...]
+    allowed: bool
+    timed: bool = False
+    routed: bool = False
+
+
+class Unreplayed(NamedTuple):
+    """One recorded request that cannot be asked again. `detail` names what is missing."""
+
+    line: Question
+    reason: Reason
+    detail: str = ""
+
+
+class Recalled(NamedTuple):
+    """A recorded request with what the PDP was asked about it, but for what was left out of its line."""
+
+    line: Question
+    principal: Principal
+    resources: tuple[Resource, ...]
+    allowed: bool
+
+
+def decided(line: Question) -> bool | None:
+    """Return what the PDP decided on a request, None where that is not known."""
+    if not line.asked:
+        return None
+    if line.code == Code.DENIED_BY_POLICY:
+        return False
+    # a fault after the permit leaves the verdict as it was
+    return True if line.outcome == "allow" else None
+
+
+def recall(line: Question) -> Recalled | Unreplayed:
+    """Return what was asked and decided."""
+    allowed = decided(line)
+    if allowed is None:
+        return Unreplayed(line, *_undecided(line))
+    scope = line.scope or ""
+    if line.resources is not None:
+        resources = tuple(
+            Resource(line.kind, str(one["id"]), line.action, _map(one["attributes"]), (), scope)
+            for one in line.resources
+        )
+    else:
+        attributes = {**(line.attributes or {}), **dict.fromkeys(_restored(line), line.principal)}
+        resources = (Resource(line.kind, line.id, line.action, attributes, (), scope),)
+    return Recalled(line, principal_of(line), resources, allowed)
+
+
+def principal_of(line: Question) -> Principal:
+    """Return the principal of a line, but for what was left out."""
+    return Principal(line.principal, line.roles, line.principal_attributes or {}, "", 0.0, {})
+
+
+def _map(value: object) -> Mapping[str, Any]:
+    assert isinstance(value, dict)  # noqa: S101 - the type of the field
+    return value
+
+
+def _undecided(line: Question) -> tuple[Reason, str]:
+    if line.asked:
+        return Reason.UNDECIDED, line.code
+    return (Reason.NOT_ASKED if line.principal else Reason.NO_PRINCIPAL), line.code
+
+
+def _restored(line: Question) -> list[str]:
+    """The attributes of the resource that were left out and are known: they are the id of the principal."""
+    return [name for name in line.owner or () if f"resource.{name}" in (line.redacted or ())]
+
+
+def case_of(recalled: Recalled, readings: Readings) -> Case | Unreplayed:
+    """Return what is to be asked of the policies of these readings."""
+    line = recalled.line
+    kinds = {resource.kind for resource in recalled.resources}
+    known = [f"resource.{name}" for name in _restored(line)] if line.resources is None else []
+    missing = [
+        name
+        for name in line.redacted or ()
+        if name not in known and any(readings.of(kind).reads(*name.split(".", 1)) for kind in kinds)
+    ]
+    if missing:
+        return Unreplayed(line, Reason.REDACTED, ", ".join(sorted(missing)))
+    timed = any(readings.of(kind).clock for kind in kinds)
+    return Case(line, recalled.principal, recalled.resources, recalled.allowed, timed)
+
+
+# --- what comes of it ---
+
+
+class Change(NamedTuple):
+    """A change that several requests have in common. `widens`: they were denied, and are allowed now.
+
+    `rules` are the places of the new rules that may have done it: those that deny, or those that allow.
+    """
+
+    widens: bool
+    route: str
+    kind: str
+    action: str
+    roles: tuple[str, ...]
+    rules: tuple[str, ...]
+
+
+BY_ROUTES = "the new routes"
+"""In place of a rule, where no policy is asked."""
+OTHERS = Change(True, "", "", "", (), ())
+"""All changes beyond `MOST_CHANGES`, as the worse of both."""
+
+
+@dataclass
+class Tally:
+    """The requests of one change. `requests` counts each line by its weight; times are those of lines."""
+
+    requests: int = 0
+    principals: Counter[str] = field(default_factory=Counter)
+    more_principals: bool = False
+    first: str = ""
+    last: str = ""
+    examples: list[str] = field(default_factory=list)
+
+    def add(self, line: Question) -> None:
+        """Count one line."""
+        self.requests += line.weight
+        if line.principal in self.principals or len(self.principals) < MOST_PRINCIPALS:
+            self.principals[line.principal] += line.weight
+        else:
+            self.more_principals = True
+        self.first = min(self.first or line.time, line.time)
+        self.last = max(self.last, line.time)
+        if len(self.examples) < EXAMPLES:
+            self.examples.append(line.request_id)
+
+
+@dataclass
+class Replay:
+    """Outcome of a replay. Numbers are of requests: each line counts by its weight.
+
+    `unreplayed`: (reason, detail) -> requests. `revisions` are those of the policies that decided, as recorded.
+    """
+
+    requests: int = 0
+    same: int = 0
+    changes: dict[Change, Tally] = field(default_factory=dict)
+    unreplayed: Counter[tuple[Reason, str]] = field(default_factory=Counter)
+    revisions: Counter[str] = field(default_factory=Counter)
+    first: str = ""
+    last: str = ""
+
+    def skip(self, unreplayed: Unreplayed) -> None:
+        """Count a request that cannot be replayed."""
+        self._count(unreplayed.line)
+        key = (unreplayed.reason, unreplayed.detail[:128])
+        if key not in self.unreplayed and len(self.unreplayed) >= MOST_CHANGES:
+            key = (unreplayed.reason, "")
+        self.unreplayed[key] += unreplayed.line.weight
+
+    def compare(self, case: Case, allowed: bool, readings: Readings) -> None:
+        """Count a request of which the new answer is known."""
+        self._count(case.line)
+        if allowed == case.allowed:
+            self.same += case.line.weight
+            return
+        change = change_of(case, allowed, readings)
+        if change not in self.changes and len(self.changes) >= MOST_CHANGES:
+            change = OTHERS
+        self.changes.setdefault(change, Tally()).add(case.line)
+
+    def _count(self, line: Question) -> None:
+        self.requests += line.weight
+        self.revisions[line.revision or ""] += line.weight
+        self.first = min(self.first or line.time, line.time)
+        self.last = max(self.last, line.time)
+
+    @property
+    def replayed(self) -> int:
+        """Requests that were asked again."""
+        return self.requests - self.unreplayed.total()
+
+    def changed(self, *, widens: bool) -> int:
+        """Requests that lost access, or gained it."""
+        return sum(tally.requests for change, tally in self.changes.items() if change.widens is widens)
+
+    def widened_beyond(self, meant: Iterable[str]) -> int:
+        """Requests that gained access, but for those of the cells `kind:action` that are meant to."""
+        cells = frozenset(meant)
+        return sum(
+            tally.requests
+            for change, tally in self.changes.items()
+            if change.widens and (change == OTHERS or f"{change.kind}:{change.action}" not in cells)
+        )
+
+
+def change_of(case: Case, allowed: bool, readings: Readings) -> Change:
+    """Return the change of a request whose new answer is another one."""
+    kind, action = case.resources[0].kind, case.resources[0].action
+    if case.routed:
+        places = [BY_ROUTES]
+    else:
+        rules = readings.rules(kind, action, case.line.roles)
+        places = sorted({str(rule.place) for rule in rules if rule.deny is not allowed})
+    return Change(allowed, case.line.route, kind, action, case.line.roles, tuple(places))
+
+
+def by(replay: Replay, dimension: str, *, widens: bool) -> list[tuple[str, int]]:
+    """Requests of one direction by `route`, `rule`, `role` or `principal`, the most first. A request counts for each
+    of its roles, and of the rules that may have done it."""
+    counts: Counter[str] = Counter()
+    for change, tally in replay.changes.items():
+        if change.widens is not widens:
+            continue
+        if dimension == "principal":
+            counts.update(tally.principals)
+            continue
+        names = {"route": (change.route,), "role": change.roles, "rule": change.rules}[dimension]
+        counts.update(dict.fromkeys(names, tally.requests))
+    return sorted(counts.items(), key=lambda pair: (-pair[1], pair[0]))
+
+
+def batch_key(principal: Principal) -> str:
+    """Return what principals that may share a call have in common: Cerbos is told of one principal in each."""
+    return json.dumps((principal.id, principal.roles, principal.attributes), sort_keys=True)
