@@ -25,9 +25,9 @@ def as_text(report: Report) -> str:
     return "\n".join("".join(f"{line}\n" for line in part) for part in map(list, parts) if part)
 
 
-def plain(text: str) -> str:
+def plain(text: str, most: int = MAX_TEXT) -> str:
     """Return a value out of a log so that a terminal shows it, and does nothing else; shortened."""
-    shown = text if len(text) <= MAX_TEXT else f"{text[: MAX_TEXT - 1]}…"
+    shown = text if len(text) <= most else f"{text[: most - 1]}…"
     return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
 
 
@@ -55,7 +55,7 @@ def _head(report: Report) -> Iterator[str]:
     who = number_of(report.principals, report.more_principals, "principal")
     yield f"{_requests(span.requests)} of {who}, {moment(span.first)} to {moment(span.last)}"
     for note in report.notes:
-        yield f"  note: {plain(note)}"
+        yield f"  note: {plain(note, 300)}"
 
 
 def _readiness(report: Report) -> Iterator[str]:

@@ -144,6 +144,10 @@ def _mapped(file: str) -> frozenset[Where]:
 def _show(report: Report, options: argparse.Namespace) -> None:
     from sidecar.adoption import report_json, report_text
 
+    if options.html:
+        from sidecar.adoption import report_page
+
+        Path(options.html).write_text(report_page.as_html(report), encoding="utf-8")
     if options.json:
         print(json.dumps(report_json.as_json(report), indent=2))
     else:

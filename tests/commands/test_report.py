@@ -130,3 +130,11 @@ def test_a_file_that_is_not_there_is_told(report: Run) -> None:
     code, _, err = report("nowhere.log")
     assert code == 1
     assert "nowhere.log" in err
+
+
+def test_the_page_is_written_beside_the_text(report: Run) -> None:
+    code, out, _ = report(log("a.log", refused()), "--html", "report.html")
+    assert (code, "Would break: 1 request" in out) == (0, True)
+    assert Path("report.html").read_text().startswith("<!doctype html>")
+    code, _, err = report("a.log", "--html", "nowhere/report.html")
+    assert (code, "nowhere/report.html" in err) == (1, True)
