@@ -34,6 +34,8 @@ from sidecar.record.line import (
 from sidecar.record.metrics import BOUNDS, FAMILIES
 from sidecar.record.question_log import AGAIN_AFTER, MAX_WAITING
 from sidecar.record.questions import FIRST, MAX_ATTRIBUTE, MAX_PRINCIPALS
+from sidecar.study import case_grammar
+from sidecar.study.case_grammar import OneOrMore
 
 FOLDER = Path(__file__).parent.parent / "docs" / "reference"
 
@@ -124,8 +126,8 @@ def _nested(shape: Shape, name: str) -> list[str]:
         return _rows(shape, f"{name}.")
     if isinstance(shape, Short):
         return _rows(shape.record, f"{name}.")
-    if isinstance(shape, TextOr):
-        return _nested(shape.other, name)
+    if isinstance(shape, TextOr | OneOrMore):
+        return _nested(shape.other if isinstance(shape, TextOr) else shape.item, name)
     if isinstance(shape, ListOf):
         return _nested(shape.item, f"{name}[]")
     if isinstance(shape, MapOf):
@@ -507,7 +509,12 @@ ABOUT = {
         "no request; 3: there is what `--fail-on` names.",
     ],
     "schema": [
-        "Your editor can use the schema of `routes.yaml` ([routes](routes.md)), and your tools that of the decision log."
+        "Your editor can use the schemas of `routes.yaml` ([routes](routes.md)) and of [cases](cases.md), and your tools that of the decision log."
+    ],
+    "test": [
+        "Takes every setting as a flag, as `run` does. It runs the cases of [a file](cases.md) through the sidecar's server, gate and pages and a",
+        "Cerbos of its own, in the mode `enforce`, takes no port, and asks no lookup and no app ([test cases](../guides/test-cases.md)).",
+        "It ends with 0 if all cases passed, 1 if one failed, and 2 if nothing could be run.",
     ],
     "replay": [
         "Forwards nothing, and asks an embedded Cerbos of its own. Read [the guide](../guides/replay.md). Exit codes: 0 all decided as before, 1 a fault,",
@@ -688,6 +695,27 @@ def schema() -> str:
     return json.dumps(grammar.json_schema(), indent=2) + "\n"
 
 
+def cases() -> str:
+    """docs/reference/cases.md"""
+    rows = _rows(case_grammar.FILE, "")
+    at = next(at for at, row in enumerate(rows) if "`cases[].expect.sent`" in row) + 1
+    rows[at:at] = _rows(case_grammar.SENT, "cases[].expect.sent.")
+    return "\n".join([*CASES, "", "| name | meaning | default |", "| --- | --- | --- |", *rows, ""])
+
+
+CASES = [
+    "# A file of cases",
+    "",
+    "The input of `sidecar test` ([guide](../guides/test-cases.md)). Your editor can use [`cases.schema.json`](cases.schema.json), which",
+    "`sidecar schema --cases` prints, too. Values are JSON, written as YAML: a date needs quotes.",
+]
+
+
+def cases_schema() -> str:
+    """docs/reference/cases.schema.json"""
+    return json.dumps(case_grammar.json_schema(), indent=2) + "\n"
+
+
 def headers() -> str:
     """docs/reference/headers.md, whose first table is that of the code."""
     identity = [(header.name, header.meaning) for header in IDENTITY]
@@ -704,6 +732,7 @@ def headers() -> str:
 PAGES = {
     "settings.md": settings, "codes.md": codes, "routes.md": routes, "metrics.md": metrics, "commands.md": commands, "headers.md": headers,
     "routes.schema.json": schema, "decision-log.md": decision_log, "question-log.md": question_log, "decision-log.schema.json": log_schema,
+    "cases.md": cases, "cases.schema.json": cases_schema,
 }  # fmt: skip
 
 

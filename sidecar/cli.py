@@ -25,6 +25,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
         "compare our verdicts with the app's own status, and say whether it is time to enforce",
     ),
     "replay": ("sidecar.commands.replay", "ask recorded questions of other policies: who would gain, who would lose"),
+    "test": ("sidecar.commands.test", "run a table of cases through the gate and an embedded Cerbos, without ports"),
 }
 """Commands with a module of their own in `sidecar/commands/`, which has `add_flags` and `command`: by name the module,
 and what the command does."""
@@ -75,9 +76,11 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
                 "only connect to the app and Cognito"
             )
             sub.add_argument("--probe", action="store_true", help=said)
-    said = "print the JSON Schema of routes.yaml or, with --log, of a line of the decision log"
+    said = "print the JSON Schema of routes.yaml or, with --log or --cases, of a log's line or a file of cases"
     schema = commands.add_parser("schema", help=said, description=said)
-    schema.add_argument("--log", action="store_true", help="print the schema of a line of the decision log")
+    of = schema.add_mutually_exclusive_group()
+    of.add_argument("--log", action="store_true", help="print the schema of a line of the decision log")
+    of.add_argument("--cases", action="store_true", help="print the schema of a file of cases for `sidecar test`")
     schema.set_defaults(command=print_schema)
     said = "serve the webhook that puts the sidecar into Kubernetes pods"
     injecting = commands.add_parser("inject", help=said, description=said)
@@ -198,11 +201,9 @@ def _claims(text: str) -> dict[str, Any]:
 
 
 def print_schema(options: argparse.Namespace) -> int:
-    """`sidecar schema`: the JSON Schema of routes.yaml, or of a line of the decision log."""
-    from sidecar.config.routes import grammar
-    from sidecar.record import line
-
-    print(json.dumps(line.json_schema() if options.log else grammar.json_schema(), indent=2))
+    """`sidecar schema`: the JSON Schema of routes.yaml, of a line of the decision log, or of a file of cases."""
+    named = "study.case_grammar" if options.cases else "record.line" if options.log else "config.routes.grammar"
+    print(json.dumps(import_module(f"sidecar.{named}").json_schema(), indent=2))
     return 0
 
 

@@ -103,6 +103,7 @@ OFFLINE = {"config", "study", "imports", "adoption", "commands", "inject", "demo
 """Folders that serve no client."""
 FILE = "names of the route file or the settings"
 UNDER_WAY = "calls, connections or requests under way, which have a bound of their own"
+CASE = "one case of `sidecar test`, whose client, app and lookups are made up here"
 HEAD = "one head, of 32 KiB or 64 KiB at most"
 GROWING = {
     "Addresses._known": "the addresses in one answer about one name, which has 64 KiB at most",
@@ -128,6 +129,12 @@ GROWING = {
     "EmbeddedCerbos._said": "the lines of one start, cut to the last",
     "FaultLog._told": "reasons and places in the configuration",
     "DirectTransport._pools": UNDER_WAY,
+    "GivenApp._answers": CASE,
+    "GivenApp._writers": CASE,
+    "GivenApp.answered": CASE,
+    "GivenApp.asked": CASE,
+    "GivenApp.unanswered": CASE,
+    "GivenReplies.unanswered": CASE,
     "GrpcPlaces.connections": UNDER_WAY,
     "GrpcServer._connections": UNDER_WAY,
     "Handshakes._running": UNDER_WAY,
@@ -182,6 +189,9 @@ GROWING = {
     "_Run._waiting": "MOST_WAITING questions of a replay",
     "_Source.keys": "one key set, of 64 KiB at most",
     "_Workers._running": "SIDECAR_WORKERS",
+    "_CaseJournal.outcomes": CASE,
+    "_Client.body": CASE,
+    "_Lines.lines": CASE,
 }
 """Attributes that begin empty and grow, and what bounds each. What is remembered for a while belongs in a Bounded."""
 MAKERS = {"dict", "list", "set", "deque", "defaultdict", "OrderedDict", "Counter", "WeakSet", "WeakValueDictionary"}

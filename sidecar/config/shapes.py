@@ -66,6 +66,7 @@ def mark_of(node: yaml.Node, path: str) -> Mark:
     return Mark(node.start_mark.line + 1, node.start_mark.column + 1, path)
 
 
+_TYPES = {"int": "integer", "float": "number", "bool": "boolean"}
 _TAGS = {"str": "text", "int": "a number", "float": "a number", "bool": "true or false", "null": "nothing"}
 
 
@@ -98,7 +99,8 @@ class Text(NamedTuple):
 
     def schema(self) -> dict[str, Any]:
         pattern = {"pattern": f"^(?:{self.pattern})$"} if self.pattern else {}
-        return {"type": "string", **pattern}
+        types = ["string", *(_TYPES[tag] for tag in self.extra_tags)]
+        return {"type": types if self.extra_tags else "string", **pattern}
 
 
 class Choice(NamedTuple):
@@ -209,7 +211,7 @@ class MapOf(NamedTuple):
 
     def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
         found: dict[str, Any] = {}
-        for name, key, value in _pairs(node, path, reader):
+        for name, key, value in pairs_of(node, path, reader):
             if not re.fullmatch(self.key, name):
                 reader.fault(mark_of(key, path), f"found the name {name!r}, expected {self.what}")
                 continue
@@ -266,7 +268,7 @@ class Record(NamedTuple):
         if not isinstance(node, yaml.MappingNode):
             return reader.fault(mark_of(node, path), f"found {_kind(node)}, expected a mapping")
         entry = Entry({name: f.default for name, f in self.fields.items()}, {}, mark_of(node, path))
-        for name, key, value in _pairs(node, path, reader):
+        for name, key, value in pairs_of(node, path, reader):
             known = self.fields.get(name)
             if known is None:
                 known_names = ", ".join(self.fields)
@@ -312,7 +314,8 @@ class Short(NamedTuple):
         return {"anyOf": [self.record.fields[self.name].shape.schema(), self.record.schema()]}
 
 
-def _pairs(node: yaml.Node, path: str, reader: Reader) -> list[tuple[str, yaml.Node, yaml.Node]]:
+def pairs_of(node: yaml.Node, path: str, reader: Reader) -> list[tuple[str, yaml.Node, yaml.Node]]:
+    """List the names of a mapping with their nodes and those of their values, what is merged into it included."""
     if not isinstance(node, yaml.MappingNode):
         reader.fault(mark_of(node, path), f"found {_kind(node)}, expected a mapping")
         return []
@@ -359,14 +362,17 @@ def _merged_pairs(node: yaml.Node, path: str, reader: Reader, seen: set[int]) ->
     return [*own, *(pair for one in rest for pair in _merged_pairs(one, path, reader, seen))]
 
 
-def read_document(text: str, file: str, shape: Shape) -> tuple[Any, Reader]:
-    """Read one YAML document by its shape: (value, the reader with all problems). Never raises for a bad text."""
+def read_document(
+    text: str, file: str, shape: Shape, least: str = "`version: 1` and `routes`"
+) -> tuple[Any, Reader]:  # fmt: skip
+    """Read one YAML document by its shape: (value, the reader with all problems). Never raises for a bad text. `least`
+    is what a person who has an empty file is told to write."""
     reader = Reader(file)
     try:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
         if node is not None:
             return shape.read(node, "", reader), reader
-        reader.fault(Mark(1, 1, ""), "found an empty file, expected at least `version: 1` and `routes`")
+        reader.fault(Mark(1, 1, ""), f"found an empty file, expected at least {least}")
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark else (1, 1)

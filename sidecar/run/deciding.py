@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sidecar.config.routes.file import RoutesError, RoutesFile, read_routes
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood
-from sidecar.gate.gate import Gate, Rules
+from sidecar.gate.gate import PDP, Gate, Rules
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.narrowing import Plans
@@ -75,13 +75,18 @@ class Deciding:
     alb_keys: AlbKeys
     faults: FaultLog
 
-    def gate(self, assertions: Assertions | None = None) -> Gate:
-        """Make the gate, in the mode of the settings. `assertions` signs what its permits tell the app."""
+    def gate(self, assertions: Assertions | None = None, pdp: PDP | None = None) -> Gate:
+        """Make the gate, in the mode of the settings. `assertions` signs what its permits tell the app. With `pdp` that
+        is asked, which asks ours."""
         sign = assertions.sign if assertions is not None else None
         return Gate(
-            self.configured.rules(self.reading), self.hooks, self.pdp, now=wall_clock, timer=time.perf_counter,
+            self.configured.rules(self.reading), self.hooks, pdp or self.pdp, now=wall_clock, timer=time.perf_counter,
             sign=sign, mode=self.settings.mode, sources=self._sources(), plans=self.plans(assertions),
         )  # fmt: skip
+
+    def with_lookups(self, hooks: Lookups) -> Deciding:
+        """Return the same with other lookups."""
+        return Deciding(**{**vars(self), "hooks": hooks})
 
     def plans(self, assertions: Assertions | None = None) -> Plans | None:
         """Make what asks for plans; None where the PDP has none. `assertions` signs a filter that goes in a header."""

@@ -14,7 +14,7 @@ from sidecar.gate.identity import Principal, PrincipalRules, Tokens, principal_f
 from sidecar.gate.mode import Mode, counts
 from sidecar.gate.obligation import Reduce
 from sidecar.gate.request import Raw, Request
-from sidecar.gate.routing import WEBSOCKET
+from sidecar.gate.routing import WEBSOCKET, RouteTable
 from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict, unheld
 from sidecar.release.items import ItemsRule
 from sidecar.release.lines import LinesRule
@@ -50,8 +50,8 @@ async def explain(
         return body
 
     verdict = await gate.decide(raw, read_body)
-    ask = _ask_of(gate, verdict.facts.route, raw)
-    lines = _lines(verdict, pdp, ask)
+    ask = ask_named(gate.rules.table, verdict.facts.route, WEBSOCKET if raw.websocket else raw.method)
+    lines = decision_lines(verdict, pdp, ask)
     if isinstance(verdict, Forward) and ask is not None:
         lines += [*_sent(verdict, ask), *_of_rule(ask)]
         if answer is None and ask.needs_answer:
@@ -61,7 +61,7 @@ async def explain(
             given = await given_answer(verdict, answer, pdp)
             lines += _of_answer(given)
             verdict = given.refusal if given is not None and given.refusal is not None else verdict
-    return verdict, [*lines, *_of_mode(verdict, ask, mode), f"verdict    {_concluded(verdict)}"]
+    return verdict, [*lines, *_of_mode(verdict, ask, mode), f"verdict    {concluded(verdict)}"]
 
 
 def _of_mode(verdict: Verdict, ask: Ask | None, mode: Mode) -> list[str]:
@@ -75,13 +75,14 @@ def _of_mode(verdict: Verdict, ask: Ask | None, mode: Mode) -> list[str]:
     return [f"mode       {said}{here}{', which forwards it and records the refusal' if forwarded else ''}"]
 
 
-def _ask_of(gate: Gate, name: str, raw: Raw) -> Ask | None:
-    """Return the question of the route of that name for the request's method."""
-    route = next((route for route in gate.rules.table.routes if route.name == name), None)
-    return None if route is None else route.asks.get(WEBSOCKET if raw.websocket else raw.method)
+def ask_named(table: RouteTable, name: str, method: str) -> Ask | None:
+    """Return the question of the route of that name for a method; None where there is none."""
+    route = next((route for route in table.routes if route.name == name), None)
+    return None if route is None else route.asks.get(method)
 
 
-def _lines(verdict: Verdict, pdp: RecordingPDP, ask: Ask | None) -> list[str]:
+def decision_lines(verdict: Verdict, pdp: RecordingPDP, ask: Ask | None) -> list[str]:
+    """Tell how a verdict came about: the route, the principal, and what the PDP was asked and answered."""
     facts = verdict.facts
     lines = [f"request    {facts.method} {facts.path}"]
     lines.append(f"route      {facts.route or '(none)'}" + (f", action {facts.action}" if facts.action else ""))
@@ -152,7 +153,8 @@ def _item(item: ItemVerdict) -> str:
     return "dropped" if not item.kept else f"kept without {', '.join(item.hidden)}" if item.hidden else "kept"
 
 
-def _concluded(verdict: Verdict) -> str:
+def concluded(verdict: Verdict) -> str:
+    """Tell a verdict in a word, with its reason."""
     match verdict:
         case Refuse():
             return f"REFUSE {verdict.code}" + (f" ({verdict.detail})" if verdict.detail else "")
@@ -181,7 +183,7 @@ def _answered(answer: PdpAnswer) -> list[str]:
     for result in answer.results:
         if len(answer.results) > 1:
             lines.append(f"           {result.kind} {result.id}")
-        effects = ", ".join(f"{action}: {effect}" for action, effect in result.effects.items())
+        effects = ", ".join(f"{action}: {effect}" for action, effect in sorted(result.effects.items()))
         lines.append(f"           {effects}; policy {result.policy or '(none matched)'}")
         lines.append(f"           derived roles {', '.join(result.derived_roles) or '(none)'}")
     return lines

@@ -1,0 +1,120 @@
+"""`sidecar test`: runs a table of whole-path cases against routes, policies and an embedded Cerbos; takes no port."""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import os
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sidecar.commands.progress import Progress
+from sidecar.commands.settings import add_settings, settings_given
+from sidecar.run.errors import StartError
+
+if TYPE_CHECKING:
+    from sidecar.study.case_results import Result
+    from sidecar.study.cases import Case
+
+PASSED, FAILED, UNUSABLE = range(3)
+"""Exit codes: all cases passed, some failed, nothing could be run."""
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of the command."""
+    add_settings(parser)
+    parser.add_argument("cases", nargs="*", metavar="CASES", help="files of cases, - for stdin")
+    said = "run only the cases whose name has this text in it, in any case"
+    parser.add_argument("--filter", default="", metavar="TEXT", help=said)
+    parser.add_argument("--junit", default="", metavar="FILE", help="also write the results as JUnit's XML")
+    parser.add_argument("--json", action="store_true", help="print the results as JSON")
+
+
+def command(options: argparse.Namespace) -> int:
+    """Run the cases: 0 where all passed, 1 where some failed, 2 where they cannot be run."""
+    try:
+        return _run(options)
+    except StartError as error:
+        print(error, file=sys.stderr)
+        return UNUSABLE
+
+
+def _run(options: argparse.Namespace) -> int:
+    # only where cases are run
+    from sidecar.run.casing import run_cases
+    from sidecar.run.deciding import wall_clock
+
+    cases = _read(options.cases, options.filter)
+    began, moment = time.perf_counter(), wall_clock()
+    progress = Progress("cases", len(cases))
+    results = asyncio.run(run_cases(cases, dict(os.environ), settings_given(options), progress))
+    progress.end()
+    seconds = time.perf_counter() - began
+    if options.junit:
+        _write_junit(options.junit, results, seconds, moment)
+    _print(results, seconds, as_json=options.json)
+    return PASSED if all(result.passed for result in results) else FAILED
+
+
+def _read(files: Sequence[str], wanted: str) -> list[Case]:
+    """Read the files of cases. Raises StartError with every problem of all of them."""
+    from sidecar.study.cases import CasesError, read_cases
+
+    if not files:
+        raise StartError("found no file of cases, expected one: sidecar test cases.yaml")
+    cases: list[Case] = []
+    problems: list[str] = []
+    for file in files:
+        try:
+            cases += read_cases(*_text(file))
+        except CasesError as error:
+            problems += map(str, error.problems)
+        except StartError as error:
+            problems += error.problems
+    if problems:
+        raise StartError(*problems)
+    chosen = [case for case in cases if wanted.casefold() in case.name.casefold()]
+    if not chosen:
+        raise StartError(f"--filter: found {wanted!r} in none of {len(cases)} names, expected it in one at least")
+    return chosen
+
+
+def _text(file: str) -> tuple[str, str]:
+    """Return a file's text and its name for people. Raises StartError."""
+    try:
+        if file == "-":
+            return sys.stdin.read(), "stdin"
+        return Path(file).read_text(encoding="utf-8-sig"), file
+    except OSError as error:
+        raise StartError(f"{file}: cannot read it: {error.strerror or error}") from None
+    except UnicodeDecodeError as error:
+        raise StartError(f"{file}: found a byte that is not UTF-8 at {error.start}, expected a text") from None
+
+
+def _write_junit(file: str, results: Sequence[Result], seconds: float, moment: float) -> None:
+    from sidecar.study.case_results import junit
+
+    try:
+        Path(file).write_bytes(junit(results, seconds, moment))
+    except OSError as error:
+        raise StartError(f"--junit: cannot write {file}: {error.strerror or error}") from None
+
+
+def _print(results: Sequence[Result], seconds: float, *, as_json: bool) -> None:
+    from sidecar.study import case_results
+
+    failed = [result for result in results if not result.passed]
+    passed = len(results) - len(failed)
+    if as_json:
+        told = [case_results.as_json(result) for result in results]
+        document = {"passed": passed, "failed": len(failed), "seconds": round(seconds, 3), "cases": told}
+        print(json.dumps(document, indent=2))
+        return
+    for result in failed:
+        print(case_results.block(result) + "\n")
+    count = f"{len(results)} case{'s' if len(results) > 1 else ''}"
+    print(f"{count}: {passed} passed, {len(failed)} failed, {seconds:.1f} s")

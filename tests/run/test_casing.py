@@ -1,0 +1,258 @@
+"""Cases go the whole way: the sidecar's server, doors, gate and a real Cerbos, with the demo's routes and policies."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from sidecar.run.casing import run_cases
+from sidecar.run.errors import StartError
+from sidecar.study.case_results import Result, block
+from sidecar.study.cases import read_cases
+from tests.conftest import policies
+from tests.stack import ROOT, binary
+from tests.tokens import SESSION_SECRET
+
+ENVIRON = {
+    "SIDECAR_ROUTES": str(ROOT / "routes.yaml"), "SIDECAR_POLICIES": str(policies()),
+    "SIDECAR_CERBOS_BINARY": str(binary()),
+}  # fmt: skip
+DEMO = """\
+users:
+  alice: {username: alice, "cognito:groups": [user], email: alice@example.com}
+  admin: {username: root, "cognito:groups": [admin]}
+lookups:
+  contact:
+    1: {id: 1, owner_id: alice, visibility: team}
+    2: {id: 2, owner_id: bob, visibility: private}
+    3: {id: 4}
+    6: {status: 200}
+    7: unavailable
+    8: timeout
+    9: missing
+    10: 500
+cases:
+  - name: her own, with what the app is told
+    user: alice
+    request: GET /contacts/1
+    headers: {Remote-User: eve}
+    app: {body: {id: 1, phone: "12"}}
+    expect:
+      {status: 200, code: allowed, told: allowed, route: "/contacts/{id}", principal: alice, roles: [user], kind: contact, id: 1, action: read,
+       policy: resource.contact.vdefault, fields: {shown: [phone], hidden: []},
+       sent: {method: GET, target: /contacts/1, headers: {Remote-User: alice, X-Auth-Subject: alice, X-Forwarded-Email: alice@example.com, Authorization: []}}}
+  - {name: another's, user: alice, request: GET /contacts/2, expect: {status: 403, code: denied_by_policy, sent: nothing}}
+  - {name: another id than asked for, user: alice, request: GET /contacts/3, expect: {status: 503, code: lookup_mismatch}}
+  - {name: the hook is down, user: alice, request: GET /contacts/7, expect: {status: 503, code: lookup_unavailable, headers: {Retry-After: 2}}}
+  - {name: the hook is slow, user: alice, request: GET /contacts/8, expect: lookup_timeout}
+  - {name: no such thing, user: alice, request: GET /contacts/9, expect: {status: 403, code: resource_missing, told: denied_by_policy}}
+  - {name: the hook is broken, user: alice, request: GET /contacts/10, expect: lookup_status}
+  - name: an admin, where the hook tells otherwise in one case
+    user: admin
+    request: DELETE /contacts/2
+    lookups: {contact: {2: {id: 2, owner_id: alice}}}
+    app: {status: 204}
+    expect: {status: 204, code: allowed, action: delete}
+  - name: a list
+    user: alice
+    request: GET /contacts
+    app:
+      headers: {X-Total-Count: 3}
+      body:
+        - {id: 1, owner_id: alice, visibility: private, phone: "1"}
+        - {id: 2, owner_id: bob, visibility: team, phone: "2"}
+        - {id: 3, owner_id: bob, visibility: private, phone: "3"}
+    expect: {status: 200, items: {kept: [1, 2], hidden: [3], masked: {2: [phone]}}, headers: {X-Total-Count: 2}}
+  - {name: a list that is none, user: alice, request: GET /contacts, app: {body: {no: list}}, expect: {status: 502, code: items_unreadable}}
+  - {name: a change, user: alice, request: POST /contacts, body: {name: Ada}, app: {status: 201}, expect: {status: 201, action: create}}
+  - {name: nobody, request: GET /contacts/1, expect: {status: 401, code: token_missing, headers: {WWW-Authenticate: 'Bearer error="invalid_token"'}}}
+  - {name: a person who is not signed in, request: GET /contacts/1, headers: {Accept: text/html}, expect: {status: 401, headers: {Content-Type: text/html; charset=utf-8}}}
+  - {name: no token at all, token: a.b.c, request: GET /contacts/1, expect: {status: 401, code: token_invalid}}
+  - {name: a token that has ended, claims: {sub: a, username: alice, exp: 5}, request: GET /contacts/1, expect: token_expired}
+  - {name: another app client, claims: {sub: a, username: alice, client_id: x}, request: GET /contacts/1, expect: token_invalid}
+  - {name: no role, claims: {sub: a, username: alice}, request: GET /contacts/1, expect: {status: 403, code: no_roles}}
+  - {name: no route, user: alice, request: GET /nothing, expect: {status: 403, code: route_unmapped}}
+  - {name: no such method, user: alice, request: PUT /contacts, expect: {status: 405, headers: {Allow: "GET, HEAD, POST"}}}
+  - {name: two readings, user: alice, request: GET /contacts/../hello, expect: {status: 400, code: target_ambiguous}}
+  - {name: a query that is not allowed, user: alice, request: "GET /contacts/1?x=1", expect: query_not_allowed}
+  - {name: a head, user: alice, request: HEAD /hello, app: {body: hello}, expect: {status: 200, code: authenticated, headers: {Content-Length: 5}}}
+  - {name: a page of the sidecar's own, user: alice, request: GET /_sidecar/whoami, expect: {status: 200, sent: nothing}}
+  - {name: a page for nobody, request: GET /_sidecar/whoami, expect: {status: 401, code: token_missing}}
+  - {name: a host that is none, user: alice, request: GET /hello, headers: {Host: "a b"}, expect: {status: 400}}
+  - {name: a lookup of which nothing is said, user: alice, request: GET /contacts/42, expect: {status: 503, code: lookup_unavailable}}
+  - {name: an app of which nothing is said, user: alice, request: GET /contacts/1, expect: {code: allowed}}
+"""
+UNJUDGED = {
+    "a lookup of which nothing is said": "it asks lookup contact for id 42, and says nothing about it: add it to `lookups`, or `missing`",
+    "an app of which nothing is said": "its route judges the app's answer, and the case gives none: add `app`",
+}
+ROUTES = """\
+version: 1
+principal: {id: username, roles: "cognito:groups"}
+lookups:
+  contact: {url: "http://127.0.0.1:1/{id}", attributes: {owner: owner_id}, missing: hide, cache: 5s}
+  team: {url: "http://127.0.0.1:1/team/{principal.id}", attributes: {owner: owner_id}}
+cache: {decisions: 5s}
+routes:
+  - {path: /public, access: public}
+  - {path: /shadowed, resource: contact, mode: shadow, actions: {GET: update}}
+  - {path: /form, access: authenticated, methods: [POST], cors: {origins: ["https://a.example"]}}
+  - {path: /live, resource: contact, id: live, attributes: {owner: "{principal.id}"}, actions: {WS: update}}
+  - {path: /of/team, resource: contact, id: x, lookup: team, actions: {GET: update}}
+  - {path: "/contacts/{id}", resource: contact, id: "{path.id}", lookup: contact, actions: {GET: update}}
+  - {path: /archive, resource: contact, each: {at: "{body.ids}", id: "@", lookup: contact}, actions: {POST: update}}
+  - path: /pages
+    resource: contact
+    query: [page]
+    actions: {GET: list}
+    items: {at: data, id: id, action: update, attributes: {owner: owner_id}, push: {dialect: json-server}, refill: {pages: 2, next: next}}
+  - {path: /lines, resource: contact, query: [], actions: {GET: list}, items: {at: lines, id: id, action: update, attributes: {owner: owner_id}}}
+  - path: /answered/{id}
+    resource: contact
+    id: "{path.id}"
+    query: []
+    lookup: {from: answer, attributes: {owner: owner_id}}
+    actions: {GET: update}
+"""
+OTHERS = r"""
+users: {alice: {username: alice, "cognito:groups": [user]}, bob: {username: bob, "cognito:groups": [user]}}
+lookups: {contact: {1: {owner_id: alice}, 2: {owner_id: bob}}, team: {"*": {owner_id: alice}}}
+cases:
+  - {name: a socket, user: alice, request: WS /live, expect: {status: 101, code: allowed, id: live, sent: {method: GET}}}
+  - {name: nobody's socket, request: WS /live, expect: {status: 401, sent: nothing}}
+  - {name: a preflight, request: OPTIONS /form, headers: {Origin: "https://a.example", Access-Control-Request-Method: POST}, expect: {status: 204, code: preflight}}
+  - {name: in shadow, user: alice, request: GET /shadowed, expect: {status: 200, outcome: shadow_refuse, code: denied_by_policy}}
+  - {name: enforced, user: bob, request: GET /of/team, expect: {outcome: refuse}}
+  - {name: not changed, request: GET /public, app: {status: 304, headers: {ETag: '"x"'}}, expect: {status: 304, code: public}}
+  - {name: a form, user: alice, request: POST /form, headers: {Content-Type: application/x-www-form-urlencoded}, body: a=b, expect: authenticated}
+  - {name: all, user: alice, request: POST /archive, body: {ids: ["1"]}, expect: {status: 200, denied: []}}
+  - {name: not all, user: alice, request: POST /archive, body: {ids: ["1", "2"]}, expect: {status: 404, told: resource_hidden, denied: [2]}}
+  - {name: of the team, user: bob, request: GET /of/team, expect: {status: 403, code: denied_by_policy}}
+  - {name: before, user: alice, request: GET /contacts/1, expect: allowed}
+  - {name: "what one case is told, no other knows", user: alice, request: GET /contacts/1, lookups: {contact: {1: {owner_id: bob}}}, expect: {status: 404, code: denied_by_policy, told: resource_hidden}}
+  - name: a page that is filled
+    user: alice
+    request: GET /pages
+    app:
+      - {body: {data: [{id: 1, owner_id: alice}, {id: 2, owner_id: bob}], next: "/pages?page=2"}}
+      - {body: {data: [{id: 3, owner_id: alice}], next: null}}
+    expect: {status: 200, items: {kept: [1, 3], hidden: [2]}, sent: {target: "/pages?owner_id=alice"}}
+  - name: a page of which no further one is given
+    user: alice
+    request: GET /pages
+    app: {body: {data: [{id: 2, owner_id: bob}], next: "/pages?page=2"}}
+    expect: {items: []}
+  - name: lines
+    user: alice
+    request: GET /lines
+    app: {headers: {Content-Type: application/x-ndjson}, body: "{\"id\": 1, \"owner_id\": \"alice\"}\n{\"id\": 2, \"owner_id\": \"bob\"}\n"}
+    expect: {status: 200, items: {kept: [1], hidden: [2]}}
+  - name: lines that break off
+    user: alice
+    request: GET /lines
+    app: {headers: {Content-Type: application/x-ndjson}, body: "{\"id\": 1, \"owner_id\": \"alice\"}\n{}\n"}
+    expect: {status: 200}
+  - {name: an answer that is released, user: alice, request: GET /answered/1, app: {body: {owner_id: alice}}, expect: {status: 200}}
+  - {name: an answer that is not, user: alice, request: GET /answered/1, app: {body: {owner_id: bob}}, expect: {status: 403}}
+"""
+UNJUDGED_OTHERS = {
+    "a page of which no further one is given": "it asks the app once more, GET /pages?page=2&owner_id=alice, and `app` has no further answer",
+    "lines that break off": "the answer broke off",
+}
+
+
+def results_of(text: str, environ: Mapping[str, str], **flags: str) -> dict[str, Result]:
+    done: list[int] = []
+    results = asyncio.run(run_cases(read_cases(text, "cases.yaml"), environ, flags, done.append))
+    assert done == list(range(1, len(results) + 1))
+    return {result.case.name: result for result in results}
+
+
+def shown(results: Mapping[str, Result], unjudged: Mapping[str, str]) -> list[str]:
+    """The blocks of those that did not come out as expected, but for those that cannot be judged."""
+    for name, fault in unjudged.items():
+        assert (results[name].observed.faults, results[name].differences) == ((fault,), ()), block(results[name])
+    return [block(result) for name, result in results.items() if not result.passed and name not in unjudged]
+
+
+def test_the_demo_does_what_its_cases_say() -> None:
+    assert shown(results_of(DEMO, ENVIRON), UNJUDGED) == []
+
+
+def test_every_kind_of_route_is_gone_through(tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text(ROUTES)
+    assert shown(results_of(OTHERS, ENVIRON, SIDECAR_ROUTES=str(tmp_path / "routes.yaml")), UNJUDGED_OTHERS) == []
+
+
+def test_a_failure_tells_how_it_came_about() -> None:
+    (result,) = results_of(DEMO.partition("cases:")[0] + """\
+cases:
+  - name: a list
+    user: alice
+    request: GET /contacts
+    app: {body: [{id: 1, owner_id: bob, visibility: private}]}
+    expect: {items: [1]}
+""", ENVIRON).values()  # fmt: skip
+    assert [(each.name, each.expected, each.found) for each in result.differences] == [("items.kept", "[1]", "[]")]
+    why = list(result.observed.why)
+    assert why[:4] == [
+        "request    GET /contacts",
+        "route      /contacts, action list",
+        "principal  alice",
+        "resource   contact -",
+    ]
+    assert any(
+        "item       1 " in line and "read: EFFECT_DENY" in line and "policy resource.contact" in line for line in why
+    )
+    assert why[-1] == "verdict    FORWARD allowed"
+
+
+LOGIN = {
+    **ENVIRON, "AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_X", "AWS_COGNITO_CLIENT_ID": "web",
+    "AWS_COGNITO_DOMAIN": "https://login.example.com", "SIDECAR_SESSION_SECRET": SESSION_SECRET,
+    "SIDECAR_HOSTS": "app.example.com",
+}  # fmt: skip
+
+
+def test_settings_are_those_of_production_but_for_where_it_runs() -> None:
+    elsewhere = {
+        "SIDECAR_LISTEN": "/nowhere", "SIDECAR_ADMIN_LISTEN": "x", "SIDECAR_DECISION_LOG": "/nowhere/at/all", "SIDECAR_MODE": "shadow",
+        "SIDECAR_CERBOS": "cerbos:3593", "SIDECAR_TLS_CERTIFICATE": "/no", "SIDECAR_TLS_KEY": "/no", "SIDECAR_UPSTREAM": "https://app",
+        "SIDECAR_UPSTREAM_CA": "/no", "SIDECAR_REDIS_URL": "redis://nowhere", "SIDECAR_TRACES": "otlp", "SIDECAR_WORKERS": "9",
+        "SIDECAR_EXT_AUTHZ_LISTEN": "x", "SIDECAR_FORWARD_AUTH": "nginx",
+    }  # fmt: skip
+    results = results_of(
+        """\
+cases:
+  - {name: signs in, request: GET /hello, headers: {Accept: text/html}, expect: {status: 302, code: token_missing}}
+  - {name: a program, request: GET /hello, expect: {status: 401}}
+  - {name: another host, request: GET /hello, headers: {Host: other.example.com}, expect: {status: 421}}
+""",
+        {**LOGIN, **elsewhere},
+    )
+    assert shown(results, {}) == []
+    location = dict(results["signs in"].observed.headers)[b"location"]
+    assert location.startswith(b"/_sidecar/login?"), location
+
+
+WRONG: list[tuple[dict[str, str], str, list[str]]] = [
+    ({"SIDECAR_PDP": "authzen+https://pdp"}, "{}", [
+        "SIDECAR_PDP: found 'authzen+https://pdp', expected none: cases are run against Cerbos and the policies of SIDECAR_POLICIES; "
+        "unset it for this command"]),
+    ({"SIDECAR_POLICIES": "/nowhere", "SIDECAR_HOSTS": "a b"}, "{}", ["SIDECAR_HOSTS", "SIDECAR_POLICIES"]),
+    ({}, "{contcat: {1: {}}}", [
+        "cases.yaml:2:9: lookups: found 'contcat', expected one of contact, did you mean 'contact'?"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("environ", "lookups", "problems"), WRONG)
+def test_what_cannot_be_run_is_told_at_once(environ: dict[str, str], lookups: str, problems: list[str]) -> None:
+    text = f"lookups: {lookups}\ncases: [{{name: a, request: GET /hello, expect: allowed}}, {{name: b, request: GET /, expect: allowed}}]"
+    with pytest.raises(StartError) as caught:
+        results_of(text, {**ENVIRON, **environ})
+    found: list[Any] = list(caught.value.problems)
+    assert [said[: len(problem)] for said, problem in zip(found, problems, strict=True)] == problems
