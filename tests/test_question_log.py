@@ -16,8 +16,8 @@ from sidecar.record.line import Question, read
 from sidecar.run.parts import prepare
 from sidecar.run.serving import Sidecar
 from tests.conftest import Stack, policies
-from tests.record.test_rotated_file import files_of, mounted
-from tests.stack import binary, raw_reply, reply, running_sidecar, wait_for
+from tests.record.test_rotated_file import files_of
+from tests.stack import binary, raw_reply, reply, running_sidecar
 
 MORE = """\
   - path: /answer/{id}
@@ -186,22 +186,6 @@ def test_it_is_told_at_the_start_and_workers_share_the_file(stack: Stack, tmp_pa
     assert sum(line.weight for line in lines) == 30 == len(sidecar.read_log())
     assert files_of(path) == [path]
     assert path.stat().st_mode & 0o777 == 0o600
-
-
-def test_a_full_disk_stops_it_and_requests_go_on(stack: Stack, tmp_path: Path) -> None:
-    with mounted(tmp_path / "disk") as disk:
-        (disk / "filling").write_bytes(b"x" * 64 * 1024)
-        path = disk / "questions.jsonl"
-        environ = {**stack.environ, "SIDECAR_QUESTION_LOG": str(path)}
-        upstream = f"http://127.0.0.1:{stack.upstream.port}"
-        with running_sidecar(tmp_path / "run", stack.routes, policies(), upstream, environ) as sidecar:
-            assert sidecar.get("/public").status == 200
-            wait_for(lambda: sidecar.metric("sidecar_question_log_stopped") == 1)
-            assert sidecar.get("/contacts/1", stack.tokens["alice"]).status == 200
-            assert f"the question log {path} cannot be written (No space left on device)" in sidecar.log()
-            assert json.loads(sidecar.admin("/config").body)["question_log"]["fault"] == "No space left on device"
-            assert sidecar.admin("/readyz").status == 200
-        assert "2 requests are not in it" in sidecar.log()
 
 
 def test_it_is_off_by_default(stack: Stack) -> None:

@@ -19,6 +19,7 @@ from sidecar.run.pdp import cerbos_binary, policy_folder
 from sidecar.study import claims as claims_check
 from sidecar.study import lint, modes
 from sidecar.study.policies import parse_policies
+from sidecar.study.yaml_nodes import Place
 
 EXTERNAL = """\
 SIDECAR_CERBOS: we do not run this Cerbos, so its configuration and policies were not read. It should have:
@@ -110,8 +111,23 @@ def _lint(settings: Settings, routes: RoutesFile, found: Findings) -> None:
     if settings.pdp or not (settings.cerbos == "embedded" or settings.cerbos_admin) or not folder.is_dir():
         return
     read = parse_policies(folder)
-    found.warnings.extend(lint.warnings(routes, read))
+    found.warnings.extend([*lint.warnings(routes, read), *_unrecorded(settings, lint.attributes_read(routes, read))])
     found.notes.extend(lint.notes(routes, read))
+
+
+def _unrecorded(settings: Settings, read: Mapping[str, Place]) -> list[str]:
+    """Warn of attributes that the policies read and the question log leaves out."""
+    if not settings.question_log:
+        return []
+    shown = settings.question_log_attributes
+    left_out = [f"{name} ({place})" for name, place in read.items() if name not in shown]
+    if not left_out:
+        return []
+    needed = ",".join(dict.fromkeys([*shown, *read]))
+    return [
+        f"SIDECAR_QUESTION_LOG_ATTRIBUTES: not in it, and read by the policies: {', '.join(left_out)}: `replay` cannot"
+        f" judge what is recorded without them, expected {needed}"
+    ]
 
 
 def _policies(settings: Settings, found: Findings) -> None:

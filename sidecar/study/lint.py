@@ -99,6 +99,23 @@ def _of_attributes(routes: RoutesFile, policies: Policies) -> Iterator[Warn]:
                 yield from _accepted(_of_use(use, rule.policy, about, principal), rule.policy, policies)
 
 
+def attributes_read(routes: RoutesFile, policies: Policies) -> dict[str, Place]:
+    """Return the attributes that these routes give Cerbos about a request and that the policies read, such as
+    `resource.owner`, with the first place of each. What is asked about items of a list is not among them."""
+    asked = _by_kind(each for each in questions(routes) if not each.item)
+    principal, found = of_principal(routes.principal), dict[str, Place]()
+    for rule in policies.rules:
+        about = _about(rule, asked)
+        told = {"principal": {*principal}, "resource": {name for each in about for name in each.attributes}}
+        for use in (use for condition in rule.conditions if about for use in uses(condition)):
+            if isinstance(use, Use):
+                owner, name = use.attribute
+                supplied = told.get(owner, set())
+                for one in sorted(supplied if name == WHOLE else supplied & {name}):
+                    found.setdefault(f"{owner}.{one}", use.place)
+    return found
+
+
 def _accepted(warns: Iterator[Warn], policy: Policy, policies: Policies) -> Iterator[Warn]:
     """Those that neither the file of the place nor that of the policy accepts."""
     for warn in warns:

@@ -1,4 +1,4 @@
-"""Decision log that cannot be written: stdout and stderr that nobody reads."""
+"""Logs that cannot be written: stdout and stderr that nobody reads, and a disk that is full."""
 
 from __future__ import annotations
 
@@ -17,8 +17,9 @@ from typing import cast
 import pytest
 
 from sidecar.demo.processes import Process, status_of
-from tests.conftest import Stack
-from tests.stack import ROOT, Got, Sidecar, free_port, wait_for
+from tests.conftest import Stack, policies
+from tests.record.test_rotated_file import mounted
+from tests.stack import ROOT, Got, Sidecar, free_port, running_sidecar, wait_for
 
 ROUTES = "version: 1\nroutes: [{path: /public, access: public}]\n"
 LONG = "/" + "/".join(["a" * 60] * 120)
@@ -92,3 +93,19 @@ def test_sigterm_ends_it_while_nobody_reads(unread: tuple[Sidecar, subprocess.Po
     fill(sidecar.port)
     os.kill(child.pid, signal.SIGTERM)
     assert child.wait(10) == 0
+
+
+def test_a_question_log_on_a_full_disk_stops_and_requests_go_on(stack: Stack, tmp_path: Path) -> None:
+    with mounted(tmp_path / "disk") as disk:
+        (disk / "filling").write_bytes(b"x" * 64 * 1024)
+        path = disk / "questions.jsonl"
+        environ = {**stack.environ, "SIDECAR_QUESTION_LOG": str(path)}
+        upstream = f"http://127.0.0.1:{stack.upstream.port}"
+        with running_sidecar(tmp_path / "run", stack.routes, policies(), upstream, environ) as sidecar:
+            assert sidecar.get("/public").status == 200
+            wait_for(lambda: sidecar.metric("sidecar_question_log_stopped") == 1)
+            assert sidecar.get("/contacts/1", stack.tokens["alice"]).status == 200
+            assert f"the question log {path} cannot be written (No space left on device)" in sidecar.log()
+            assert json.loads(sidecar.admin("/config").body)["question_log"]["fault"] == "No space left on device"
+            assert sidecar.admin("/readyz").status == 200
+        assert "2 requests are not in it" in sidecar.log()

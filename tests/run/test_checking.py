@@ -214,6 +214,28 @@ def test_policies_that_cerbos_would_serve_without_are_a_problem(
     assert problem.startswith(place[broken])
 
 
+def test_attributes_that_policies_read_and_the_question_log_leaves_out_are_warned_of(
+    suspended: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "routes.yaml").write_text(
+        "version: 1\nprincipal: {attributes: {suspended: suspended, team: team}}\n" + ROUTES.partition("\n")[2]
+    )
+
+    def warned(**more: str) -> list[str]:
+        found = checking.findings({**suspended, **more}, {})
+        assert found.problems == []
+        return [line for line in found.warnings if line.startswith("SIDECAR_QUESTION_LOG")]
+
+    log = {"SIDECAR_QUESTION_LOG": str(tmp_path / "questions.jsonl")}
+    assert warned() == []
+    assert warned(**log, SIDECAR_QUESTION_LOG_ATTRIBUTES="owner") == [
+        "SIDECAR_QUESTION_LOG_ATTRIBUTES: not in it, and read by the policies: principal.suspended"
+        " (policies/contact.yaml:7:86): `replay` cannot judge what is recorded without them, expected"
+        " resource.owner,principal.suspended"
+    ]
+    assert warned(**log, SIDECAR_QUESTION_LOG_ATTRIBUTES="principal.suspended") == []
+
+
 def test_policies_behind_a_link_are_read_for_warnings_as_cerbos_reads_them(tmp_path: Path) -> None:
     (tmp_path / "routes.yaml").write_text(ROUTES)
     (tmp_path / "shared").mkdir()

@@ -342,3 +342,23 @@ def test_actions_of_items_and_fields_are_asked(tmp_path: Path) -> None:
     assert "did you mean 'calls'" in said[1]
     everything = write(tmp_path / "q", policy([rule(actions=["list", "read", "call"])]))
     assert lint.notes(routes(LISTS), parse_policies(everything)) == []
+
+
+def test_the_attributes_that_policies_read_and_routes_give_are_found(tmp_path: Path) -> None:
+    folder = write(
+        tmp_path / "p",
+        policy(
+            [
+                rule(match="R.attr.owner == P.id && P.attr.level > 1.0"),
+                rule(actions=["write"], match="R.attr.owner == 'x' && R.attr.nowhere == 1"),
+                rule(actions=["list"], match="R.attr.of == P.attr.team"),
+                rule(actions=["nobody-asks"], match="R.attr.fixed == 'x'"),
+            ]
+        ),
+    )
+    found = lint.attributes_read(routes(), parse_policies(folder))
+    assert [*found] == ["resource.owner", "principal.level", "resource.of", "principal.team"]
+    assert found["resource.owner"].file == str(folder / "0.yaml")
+    (folder / "0.yaml").write_text(policy([rule(actions=["create"], match="size(R.attr) > 0")]))
+    # what is read as a whole is all that is told
+    assert [*lint.attributes_read(routes(), parse_policies(folder))] == ["resource.size"]
