@@ -68,6 +68,11 @@ routes:
     actions: {{GET: read, PUT: update, PATCH: update, DELETE: delete, WS: read}}
   - {{path: "/hidden/{{id:int}}", resource: contact, id: "{{path.id}}", lookup: hidden, actions: {{GET: read, PUT: update}}}}
   - {{path: "/strangers/{{id}}", resource: stranger, id: "{{path.id}}", actions: {{GET: read}}}}
+  - path: /sliced
+    resource: contact
+    query: []
+    actions: {{GET: list}}
+    mode: {{enforce: 100%, budget: {{refusals: 1000}}}}
 """
 
 

@@ -154,6 +154,8 @@ GROWING = {
     "Outbox._out": "what waits for one turn of the loop, within the windows",
     "Outlet._held": "MAX_HELD bytes, beyond which requests are refused or lines dropped",
     "Pages._added": "the items of one answer, whose pages have 1 MiB together",
+    "Budget._of": "the principals that are in `_recent`",
+    "Budget._recent": "so many refusals of each of so many principals, both from the route file: the most that do not spend it",
     "Pages._errors": "statuses, codes and offers",
     "ParentFile._taken": "metrics, whose labels come from no client",
     "Places._used": UNDER_WAY,

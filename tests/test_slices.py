@@ -21,6 +21,7 @@ ROUTES = f"""\
   - {{path: "/enforced/{{id}}", {CONTACT}, mode: enforce}}
   - {{path: "/shadow/{{id}}", {CONTACT}, mode: shadow}}
   - {{path: "/some/{{id}}", {CONTACT}, mode: {{enforce: 10%}}}}
+  - {{path: "/budget/{{id}}", {CONTACT}, mode: {{enforce: 100%, budget: {{refusals: 2, principals: 2}}}}}}
 """
 
 
@@ -109,6 +110,38 @@ def test_another_mode_is_in_force_without_a_restart(sidecar: Sidecar, stack: Sta
     finally:
         path.write_text(text)
         wait_for(lambda: sidecar.metric("sidecar_config_generation") > generation + 1)
+
+
+def test_a_budget_that_is_spent_opens_its_route_until_the_routes_are_read_again(sidecar: Sidecar, stack: Stack) -> None:
+    alice, bob = stack.tokens["alice"], stack.tokens["bob"]
+    labels = {"route": "/budget/{id}", "method": "*"}
+    assert [sidecar.request("PUT", "/budget/2", alice).status for _ in range(4)] == [403] * 4
+    assert (sidecar.metric("sidecar_budget_spent", **labels), b"not_enforced" in sidecar.admin("/readyz").body) == (
+        0,
+        False,
+    )
+    assert sidecar.metric("sidecar_route_mode", **labels, mode="enforce") == 1
+    assert sidecar.request("PUT", "/budget/1", bob).status == 403
+    sidecar.settle()
+    assert sidecar.metric("sidecar_budget_spent", **labels) == 1
+    assert [sidecar.metric("sidecar_route_mode", **labels, mode=mode) for mode in ("enforce", "shadow-policy")] == [
+        0,
+        1,
+    ]
+    assert json.loads(sidecar.admin("/readyz").body)["not_enforced"] == "/budget/{id}"
+    assert (
+        "/budget/{id} update is not enforced any more: more than 2 refusals of 2 principals within 600 s"
+        in sidecar.log()
+    )
+    assert sidecar.request("PUT", "/budget/2", alice).status == 200
+    assert told(sidecar) == ("shadow_refuse", "denied_by_policy", "shadow-policy")
+    # people have to be signed in all the same
+    assert sidecar.request("PUT", "/budget/2").code == "token_missing"
+    path, generation = sidecar.folder / "routes.yaml", sidecar.metric("sidecar_config_generation")
+    path.write_text(path.read_text() + "# looked at\n")
+    wait_for(lambda: sidecar.metric("sidecar_config_generation") > generation)
+    assert sidecar.request("PUT", "/budget/2", alice).status == 403
+    assert sidecar.metric("sidecar_budget_spent", **labels) == 0
 
 
 # --- what the guide says ---

@@ -357,7 +357,7 @@ class Gate:
         evaluation.principal = principal
         evaluation.facts.principal, evaluation.facts.roles = principal.id, principal.roles
         if mode is not None and self._obeys:
-            evaluation.facts.mode = mode.of(principal.id)
+            evaluation.facts.mode, evaluation.facts.budget = mode.of(principal.id), mode.budget
         return principal
 
     def _leave(self, evaluation: _Evaluation) -> None:

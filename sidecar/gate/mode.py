@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from typing import Literal, NamedTuple, get_args
 
+from sidecar.gate.budget import Budget
 from sidecar.gate.codes import Code, Kind
 
 Mode = Literal["enforce", "shadow-policy", "shadow"]
@@ -35,21 +36,35 @@ def bucket_of(principal: str) -> int:
 
 class RouteMode(NamedTuple):
     """Mode of a route or an action: `enforce` for so many percent of the principals, `otherwise` for all others and for
-    whoever is not identified."""
+    whoever is not identified; and for everybody once the `budget` is spent."""
 
     share: int
     otherwise: Mode
+    budget: Budget | None = None
 
     def __str__(self) -> str:
+        if self.budget is not None:
+            spent = "spent" if self.budget.spent else f"of {self.budget}"
+            return f"enforce for {self.share}%, otherwise {self.otherwise}, budget {spent}"
         if self.varies:
             return f"enforce for {self.share}%, otherwise {self.otherwise}"
         return "enforce" if self.share else self.otherwise
 
     def of(self, principal: str) -> Mode:
         """Return the mode for a principal, "" where nobody is identified."""
+        if self.budget is not None and self.budget.spent:
+            return self.otherwise
         if self.share == EVERYBODY:
             return "enforce"
         return "enforce" if self.share and principal and bucket_of(principal) < self.share else self.otherwise
+
+    def shares(self) -> dict[Mode, float]:
+        """Return which part of the principals is in each mode now."""
+        part = 0.0 if self.budget is not None and self.budget.spent else self.share / EVERYBODY
+        shares: dict[Mode, float] = dict.fromkeys(MODES, 0.0)
+        shares["enforce"] += part
+        shares[self.otherwise] += 1.0 - part
+        return shares
 
     @property
     def varies(self) -> bool:
@@ -59,7 +74,7 @@ class RouteMode(NamedTuple):
     @property
     def modes(self) -> frozenset[Mode]:
         """The modes in which somebody may be."""
-        others: frozenset[Mode] = frozenset((self.otherwise,) if self.share < EVERYBODY else ())
+        others: frozenset[Mode] = frozenset((self.otherwise,) if self.share < EVERYBODY or self.budget else ())
         return others | {"enforce"} if self.share else others
 
 

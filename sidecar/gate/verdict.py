@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from sidecar.gate.budget import Budget
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.mode import Mode
 from sidecar.gate.obligation import HeldAnswer, Obligation, undecided
@@ -71,6 +72,8 @@ class Facts:
     """In shadow, the code of a refusal that was found after the permit."""
     mode: Mode | None = None
     """Mode in which the request was decided, None where no gate saw it."""
+    budget: Budget | None = None
+    """Budget of the route that a refusal of this principal counts in, None where there is none."""
     each: EachAsked | None = None
     """Resources of a request about many."""
     query: bytes = b""

@@ -7,6 +7,7 @@ import logging
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple, Protocol
 
+from sidecar.gate.budget import UNEXPECTED, Budget
 from sidecar.gate.codes import Code, Dependency, Ground
 from sidecar.gate.mode import Mode
 from sidecar.gate.routing import WEBSOCKET
@@ -146,6 +147,8 @@ class Journal:
         asked, roles = facts.call_id != "", facts.roles
         plain = code is _ALLOWED and len(roles) <= MAX_ROLES and facts.items is None and facts.each is None
         rare = _NOTHING_RARE if plain else _rare(outcome, failed)
+        if not plain and facts.budget is not None and code in UNEXPECTED and facts.mode == "enforce":
+            self._spend(facts, facts.budget, now)
         self._add(
             line.decision_text(
                 line.time_text(now), facts.request_id, facts.mode or self._mode, effect, code, outcome.status,
@@ -156,6 +159,14 @@ class Journal:
                 facts.cache or None, facts.trace.trace_id if facts.trace is not None else None, rare,
             )
         )  # fmt: skip
+
+    def _spend(self, facts: Facts, budget: Budget, now: float) -> None:
+        """Count a refusal that nobody expects, and say so where it puts the route back into shadow."""
+        if budget.count(facts.principal, now):
+            log.error(
+                "%s %s is not enforced any more: more than %s; so it stays until the routes are read again",
+                facts.route, facts.action, budget,
+            )  # fmt: skip
 
     def refused_unread(self, status: int, code: Code, peer: str, request_id: str) -> None:
         """Write a refusal of what could not be read as a request, so that no gate saw it."""

@@ -95,6 +95,13 @@ FAMILIES: dict[str, Family] = {
     ),
     "sidecar_config_agreed": Family("gauge", (), "1 where all workers have the same routes in force", "same"),
     "sidecar_mode": Family("gauge", ("mode",), "1 for the mode that SIDECAR_MODE names, 0 for the others", "max"),
+    "sidecar_route_mode": Family(
+        "gauge", ("route", "method", "mode"),
+        "Part of the principals that is in this mode, of a route or method with a mode of its own; `*` is each method", "max",
+    ),
+    "sidecar_budget_spent": Family(
+        "gauge", ("route", "method"), "1 where refusals have spent the budget, so that nothing is enforced any more", "max"
+    ),
     "sidecar_decision_log_waiting_bytes": Family("gauge", (), "Bytes of the decision log's lines that nobody has taken yet"),
     "sidecar_decision_log_lost": Family(
         "counter", (), "Requests that left no line in the decision log: refused with log_unavailable, or dropped", "sum", ((),)

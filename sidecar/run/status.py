@@ -9,7 +9,7 @@ from typing import Any
 from sidecar.config.parsers import Address
 from sidecar.config.setting_table import SETTINGS, Settings
 from sidecar.gate.gate import Gate
-from sidecar.gate.mode import MODES
+from sidecar.gate.mode import MODES, RouteMode
 from sidecar.gate.routing import Route
 from sidecar.net.upstream import Upstream
 from sidecar.pdp.policy_reload import PolicyState
@@ -46,11 +46,14 @@ class Status:
         return all(self.readiness().values())
 
     def remarks(self) -> dict[str, str]:
-        """Return what `/readyz` tells besides: the mode, how the last reload of the routes went, and that of policies
-        that are ours to reload."""
+        """Return what `/readyz` tells besides: the mode, how the last reload of the routes went, that of policies that
+        are ours to reload, and which routes are not enforced any more since their budget is spent."""
         policies = self._policies
-        return {"mode": self._deciding.settings.mode, "reload": self._reload.readiness()} | (
-            {"policies": policies.readiness()} if policies is not None else {}
+        spent = [route for route, _, mode in self._modes() if mode.budget is not None and mode.budget.spent]
+        return (
+            {"mode": self._deciding.settings.mode, "reload": self._reload.readiness()}
+            | ({"policies": policies.readiness()} if policies is not None else {})
+            | ({"not_enforced": ", ".join(dict.fromkeys(spent))} if spent else {})
         )
 
     async def watch_pdp(self) -> None:
@@ -66,6 +69,11 @@ class Status:
         yield "sidecar_workers", (), 1
         for mode in MODES:
             yield "sidecar_mode", (mode,), mode == deciding.settings.mode
+        for route, method, own in self._modes():
+            for mode, share in own.shares().items():
+                yield "sidecar_route_mode", (route, method, mode), share
+            if own.budget is not None:
+                yield "sidecar_budget_spent", (route, method), own.budget.spent
         yield "sidecar_connections", (), self.connections()
         yield "sidecar_upstream_connections", ("idle",), self._upstream.idle
         yield "sidecar_upstream_connections", ("busy",), self._upstream.busy
@@ -89,6 +97,14 @@ class Status:
             yield "sidecar_policies_loaded_timestamp_seconds", (), self._policies.loaded_at
         if deciding.embedded is not None:
             yield "sidecar_cerbos_restarts", (), deciding.embedded.restarts
+
+    def _modes(self) -> Iterator[tuple[str, str, RouteMode]]:
+        """Yield the modes that routes and methods have of their own, with the method, `*` for all of a route."""
+        for route in self._deciding.configured.routes.table.routes:
+            found = {method: route.asks[method].mode for method in route.actions}
+            if len({id(mode) for mode in found.values()}) == 1:
+                found = {"*": next(iter(found.values()))}
+            yield from ((route.name, method, mode) for method, mode in found.items() if mode is not None)
 
     def _asking(self) -> Iterator[Gauge]:
         pdp, hooks = self._deciding.pdp, self._deciding.hooks
@@ -127,19 +143,18 @@ class Status:
         table = configured.routes.table
         return {
             "settings": shown, "generation": self._reload.generation, "reload": self._reload.readiness(),
-            "routes": [
-                {"path": r.name, "access": r.access, "actions": dict(r.actions), **_modes(r)} for r in table.routes
-            ],
+            "routes": [_shown_route(route) for route in table.routes],
             "issuers": list(configured.trust.issuers),
             "policies": self._policies.shown() if self._policies is not None else {},
             "question_log": questions.shown() if (questions := self._journal.questions) is not None else {},
         }  # fmt: skip
 
 
-def _modes(route: Route) -> dict[str, Any]:
-    """The mode of each method that has one of its own."""
+def _shown_route(route: Route) -> dict[str, Any]:
+    """A route, with the mode of each method that has one of its own."""
     modes = {method: str(route.asks[method].mode) for method in route.actions if route.asks[method].mode is not None}
-    return {"modes": modes} if modes else {}
+    shown = {"path": route.name, "access": route.access, "actions": dict(route.actions)}
+    return {**shown, "modes": modes} if modes else shown
 
 
 def _shown(name: str, settings: Settings) -> Any:

@@ -34,6 +34,14 @@ def _modes(route: Route) -> dict[RouteMode, str]:
 
 def warnings(table: RouteTable, mode: Mode) -> Iterator[str]:
     """Yield what lets more through than its author is likely to mean."""
+    for route in table.routes:
+        for own, methods in _modes(route).items():
+            if own.budget is not None:
+                place = f"{methods} {route.name}" if methods else route.name
+                yield (
+                    f"{place}: found a budget, which puts it into {own.otherwise} for everybody after more than "
+                    f"{own.budget}, expected none, unless you would sooner let too much through than refuse too much"
+                )
     if mode == "shadow" and table.modes and strictest(*table.modes) != "shadow":
         enforcing = next(route.name for route in table.routes if any(own.modes - {"shadow"} for own in _modes(route)))
         yield (

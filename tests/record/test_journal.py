@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sidecar.gate.budget import UNEXPECTED, Budget
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.mode import MODES, Mode
 from sidecar.gate.trace import Trace
@@ -352,3 +353,40 @@ def test_a_line_is_what_the_json_module_makes_of_it() -> None:
         "roles", "kind", "id", "action", "peer", "ms", "total_ms", "detail",
     ]  # fmt: skip
     assert (entry["route"], entry["ms"], entry["total_ms"], entry["detail"]) == ('"', {"a": 0.0}, 1e6, "d\x7f?")
+
+
+# --- budgets ---
+
+
+def refused(code: Code, budget: Budget, principal: str, mode: Mode = "enforce") -> Outcome:
+    facts = Facts("r-1", "PUT", "/x", route="/x", principal=principal, action="update", mode=mode, budget=budget)
+    return Outcome(Refuse(code, facts), 403, 0.0)
+
+
+def test_refusals_that_nobody_expects_are_counted_and_the_end_of_the_budget_is_told_once(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    now = [NOW]
+    journal = Journal(Kept(), Metrics(), lambda: now[0])
+    budget = Budget(2, 2, 60.0)
+    for code in set(Code) - UNEXPECTED:
+        for who in "abcd":
+            journal.record(refused(code, budget, who))
+    for who in "abcd":
+        journal.record(refused(Code.DENIED_BY_POLICY, budget, who, "shadow-policy"))
+    journal.record(refused(Code.DENIED_BY_POLICY, budget, "a"))
+    now[0] += 61.0
+    journal.record(refused(Code.DENIED_BY_POLICY, budget, "a"))
+    # a list that cannot be judged is a fault after the permit
+    permit = forward(route="/x", principal="b", mode="enforce", budget=budget)
+    journal.record(Outcome(permit, 502, 0.0, Code.ITEMS_UNREADABLE))
+    assert (budget.spent, caplog.records) == (False, [])
+    for _ in range(3):
+        journal.record(refused(Code.RESOURCE_MISSING, budget, "b"))
+    assert budget.spent
+    (record,) = caplog.records
+    assert (record.levelname, record.getMessage()) == (
+        "ERROR",
+        "/x update is not enforced any more: more than 2 refusals of 2 principals within 60 s; so it stays until the "
+        "routes are read again",
+    )

@@ -32,6 +32,15 @@ def test_each_route_that_does_not_enforce_is_noted() -> None:
     assert told("enforce", "version: 1\nroutes: [{path: /a, access: public}]\n") == []
 
 
+def test_a_budget_is_warned_of_since_it_opens() -> None:
+    text = "version: 1\nroutes: [{path: /a, access: authenticated, mode: {enforce: 100%, budget: {refusals: 20, within: 5m}}}]\n"
+    (warning,) = warnings(read(text).table, "enforce")
+    assert warning == (
+        "/a: found a budget, which puts it into shadow-policy for everybody after more than 20 refusals of 5 principals "
+        "within 300 s, expected none, unless you would sooner let too much through than refuse too much"
+    )
+
+
 def test_a_route_that_enforces_while_other_paths_pass_is_warned_of() -> None:
     table = read(ROUTES).table
     (warning,) = warnings(table, "shadow")

@@ -5,7 +5,9 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sidecar.config.shapes import Choice, Entry, Field, Record, Text, TextOr
+from sidecar.config import units
+from sidecar.config.shapes import Choice, Entry, Field, Record, Text, TextOr, Whole
+from sidecar.gate.budget import Budget
 from sidecar.gate.mode import EVERYBODY, MODES, RouteMode
 
 _MODE = Choice(MODES)
@@ -18,6 +20,18 @@ def _share(text: str) -> int:
     return int(match[1])
 
 
+MOST_REFUSALS, MOST_PRINCIPALS = 1000, 50
+BUDGET = Record(
+    {
+        "refusals": Field(Whole(1, MOST_REFUSALS), "unexpected refusals; one more spends the budget", None, True),
+        "principals": Field(
+            Whole(2, MOST_PRINCIPALS),
+            "different principals who have to be among those refused, so that one cannot open the route alone", 5,
+        ),
+        "within": Field(Text(units.duration, what="a duration such as 10m"), "the time that is looked back on", 600.0),
+    },
+    "how many refusals that nobody expects are borne",
+)  # fmt: skip
 SHARE = Record(
     {
         "enforce": Field(
@@ -26,6 +40,9 @@ SHARE = Record(
         ),
         "otherwise": Field(
             Choice(MODES[1:]), "the mode for the others, and for whoever is not identified", "shadow-policy"
+        ),
+        "budget": Field(
+            BUDGET, "opens the route: more unexpected refusals than these put it into `otherwise` for everybody"
         ),
     },
     "a mode for a share of the principals",
@@ -41,5 +58,9 @@ def mode_of(said: Any) -> RouteMode | None:
     if said is None:
         return None
     if isinstance(said, Entry):
-        return RouteMode(said["enforce"] or 0, said["otherwise"])
+        return RouteMode(said["enforce"] or 0, said["otherwise"], _budget(said["budget"]))
     return RouteMode(EVERYBODY if said == "enforce" else 0, said)
+
+
+def _budget(said: Entry | None) -> Budget | None:
+    return None if said is None else Budget(said["refusals"] or 1, said["principals"], said["within"])

@@ -28,6 +28,17 @@ def test_a_route_has_a_mode_and_an_action_its_own(text: str, mode: RouteMode, sh
     assert str(mode) == shown
 
 
+def test_a_budget_has_its_numbers() -> None:
+    (route,) = read(one_route(ROUTE + "{enforce: 50%, budget: {refusals: 20}}")).table.routes
+    assert route.mode is not None
+    budget = route.mode.budget
+    assert budget is not None
+    assert (budget.refusals, budget.principals, budget.within, budget.spent) == (20, 5, 600.0, False)
+    assert str(route.mode).endswith("budget of 20 refusals of 5 principals within 600 s")
+    # all methods without a mode of their own count in one
+    assert route.asks["GET"].mode is route.mode
+
+
 def test_without_one_it_is_that_of_the_settings() -> None:
     (route,) = read(one_route("path: /x\n    access: authenticated")).table.routes
     assert (route.mode, route.asks["GET"].mode) == (None, None)
@@ -45,6 +56,9 @@ def test_without_one_it_is_that_of_the_settings() -> None:
         ("{enforce: 101%}", "found '101%', expected whole percents such as 10%"),
         ("{enforce: 1.5%}", "found '1.5%', expected whole percents such as 10%"),
         ("{enforce: 10%, otherwise: enforce}", "found text 'enforce', expected shadow-policy or shadow"),
+        ("{enforce: 10%, budget: {}}", "found no 'refusals', expected it"),
+        ("{enforce: 10%, budget: {refusals: 0}}", "expected a whole number from 1 to 1000"),
+        ("{enforce: 10%, budget: {refusals: 9, principals: 1}}", "expected a whole number from 2 to 50"),
         ("{enforce: 10%, budgets: 1}", "found the name 'budgets', expected one of enforce, otherwise"),
     ],
 )
