@@ -55,6 +55,10 @@ def free_port() -> int:
 
 # --- what stands behind and beside the sidecar ---
 
+BACKLOG = 1024
+"""Connections that wait until a thread takes them: beyond the 128 that Python asks for, a kernel drops what comes, and the
+sidecar sees an app that nobody can connect to."""
+
 
 @dataclass
 class Seen:
@@ -104,7 +108,7 @@ class Recorder:
         self.seen: list[Seen] = []
         self.received = b""
         self.open = 0
-        self._server = socket.create_server(("127.0.0.1", free_port()))
+        self._server = socket.create_server(("127.0.0.1", free_port()), backlog=BACKLOG)
         self.port: int = self._server.getsockname()[1]
         self._thread = threading.Thread(target=self._accept, daemon=True)
         self._thread.start()
@@ -184,6 +188,7 @@ class _QuietServer(http.server.ThreadingHTTPServer):
     """Says nothing of a client that leaves: what it would say stands among the lines of whatever test runs by then."""
 
     daemon_threads = True
+    request_queue_size = BACKLOG
 
     def handle_error(self, *about: Any) -> None:
         if not isinstance(sys.exception(), ConnectionError):

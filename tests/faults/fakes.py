@@ -15,7 +15,7 @@ from cerbos.effect.v1 import effect_pb2
 from cerbos.request.v1 import request_pb2
 from cerbos.response.v1 import response_pb2
 
-from tests.stack import free_port
+from tests.stack import BACKLOG, free_port
 
 Script = Callable[[socket.socket], None]
 
@@ -27,7 +27,7 @@ class Scripted:
         self._script = script
         self._live: set[socket.socket] = set()
         self.connections = 0
-        self._server = socket.create_server(("127.0.0.1", free_port()))
+        self._server = socket.create_server(("127.0.0.1", free_port()), backlog=BACKLOG)
         self.port: int = self._server.getsockname()[1]
         threading.Thread(target=self._accept, daemon=True).start()
 
