@@ -18,8 +18,8 @@ from hypothesis import HealthCheck, settings
 
 from sidecar.demo.cognito import LocalCognito
 from sidecar.pdp import cerbos_version, embedded
-from sidecar.pdp.cerbos_version import Version
-from tests.forked import close_stems
+from tests import forked
+from tests.cerbos_answers import remembering
 from tests.redis_server import BINARY as REDIS
 from tests.redis_server import RedisServer
 from tests.stack import ROOT, Recorder, Sidecar, Web, binary, free_port, running_sidecar
@@ -115,31 +115,19 @@ def own_logging() -> Iterator[None]:
 def stems() -> Iterator[None]:
     """End what our processes fork from."""
     yield
-    close_stems()
+    forked.close_stems()
 
 
 @pytest.fixture(scope="session", autouse=True)
-def one_answer_of_cerbos() -> Iterator[None]:
+def one_answer_of_cerbos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Ask Cerbos once for its version, and once whether the same policies compile: a process of it each time."""
-    compiled: dict[object, list[str]] = {}
-    versions: dict[Path, Version] = {}
-    compiles, asks = embedded.compile_policies, cerbos_version.version_of
-
-    def compile_once(program: Path, folder: Path, source: Path | None = None) -> list[str]:
-        files = {path.relative_to(folder): path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
-        question = program, source or folder, tuple(files.items())
-        if not files or program.name != binary().name:
-            return compiles(program, folder, source)
-        if question not in compiled:
-            compiled[question] = compiles(program, folder, source)
-        return compiled[question].copy()
-
-    def ask_once(program: Path) -> Version:
-        if program != binary():
-            return asks(program)
-        return versions.setdefault(program, versions.get(program) or asks(program))
-
+    ours = tmp_path_factory.getbasetemp()
+    # beside those of the other processes of xdist
+    folder = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "cerbos-answers"
+    folder.mkdir(exist_ok=True)
+    compile_once, ask_once = remembering(folder, binary())
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forked, "REMEMBERED", [str(folder), str(binary())])
         patch.setattr(embedded, "compile_policies", compile_once)
         patch.setattr(cerbos_version, "version_of", ask_once)
         yield

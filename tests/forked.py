@@ -43,6 +43,8 @@ LATER = {
     "moto.server": ("moto.cognitoidp.responses", "moto.cognitoidp.urls"),
 }
 """What a process that serves imports later, by its module."""
+REMEMBERED: list[str] = []
+"""Where Cerbos' answers are remembered, and the Cerbos (tests/cerbos_answers.py)."""
 
 
 class Forked(Process):
@@ -104,7 +106,7 @@ class Stem:
         ours, theirs = socket.socketpair()
         with theirs:
             self._process = subprocess.Popen(
-                tethered([sys.executable, "-m", "tests.forked", module, str(theirs.fileno())]),
+                tethered([sys.executable, "-m", "tests.forked", module, str(theirs.fileno()), *REMEMBERED]),
                 cwd=ROOT, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True,
             )  # fmt: skip
         self._lock = threading.Lock()
@@ -191,9 +193,14 @@ def _fork(arguments: list[str], folder: str, log: str, environ: dict[str, str], 
 
 
 if __name__ == "__main__":
-    name, number = sys.argv[1:]
+    name, number, *remembered = sys.argv[1:]
     for each in (name, *LATER.get(name, ())):
         import_module(each)
+    if remembered and name == "sidecar.cli":
+        from sidecar.pdp import cerbos_version, embedded
+        from tests.cerbos_answers import remembering
+
+        embedded.compile_policies, cerbos_version.version_of = remembering(*map(Path, remembered))
     gc.freeze()
     with contextlib.closing(socket.socket(fileno=int(number))) as control:
         _serve(control)
