@@ -61,10 +61,11 @@ def find_binary(explicit: str | None) -> Path:
     return packaged.resolve()
 
 
-def problems_of(binary: Path, folder: Path, policies: Policies | None = None) -> list[str]:
-    """All that is wrong with a policy folder, or with `policies` that were read of it: a line each. Raises OSError."""
+def problems_of(binary: Path, folder: Path, policies: Policies | None = None, *, empty: bool = False) -> list[str]:
+    """All that is wrong with a policy folder, or with `policies` that were read of it: a line each. It may be `empty`
+    where that is said. Raises OSError."""
     try:
-        read = policies or read_policies(folder)
+        read = policies or read_policies(folder, empty=empty)
     except PolicyFault as fault:
         return fault.problems
     except Changing:
@@ -131,12 +132,13 @@ class EmbeddedCerbos:
     again starts with that, whatever has become of the folder.
     `gogc` is Go's GOGC: a wide target, since a policy engine's garbage is short-lived and its live set small.
     `told` are variables of its environment besides what it always gets. With `strict` an action is denied where a
-    condition of one of its rules cannot be evaluated, by a Cerbos that can do so.
+    condition of one of its rules cannot be evaluated, by a Cerbos that can do so. It starts without any policy, and so
+    denies everything, if the folder may be `empty`.
     """
 
     def __init__(
         self, policies: Path, *, binary: str | None = None, gogc: int = 400, told: Mapping[str, str] | None = None,
-        strict: bool = True,
+        strict: bool = True, empty: bool = False,
     ) -> None:  # fmt: skip
         if not policies.is_dir():
             raise OSError(f"found no folder {policies}, expected the policies (SIDECAR_POLICIES)")
@@ -145,6 +147,7 @@ class EmbeddedCerbos:
         self._gogc = gogc
         self._told = dict(told or {})
         self._strict = strict
+        self._empty = empty
         self._folder = Path(tempfile.gettempdir()) / f"cerbos-{secrets.token_hex(6)}"
         if len(os.fsencode(self._folder / "grpc.sock")) > _MAX_SOCKET_PATH:
             raise OSError(f"the path of {self._folder} is too long for a socket in it: set TMPDIR to a shorter one")
@@ -191,7 +194,7 @@ class EmbeddedCerbos:
 
     def _take_policies(self) -> Path:
         try:
-            policies = read_policies(self._policies)
+            policies = read_policies(self._policies, empty=self._empty)
         except PolicyFault as fault:
             raise OSError("\n".join(fault.problems)) from None
         except Changing:

@@ -77,9 +77,10 @@ def _stamped(name: str, path: Path) -> tuple[str, int, int, int, int]:
     return name, stat.st_mtime_ns, stat.st_size, stat.st_ino, stat.st_dev
 
 
-def read_policies(folder: Path, *, follow: bool = True) -> Policies:
+def read_policies(folder: Path, *, follow: bool = True, empty: bool = False) -> Policies:
     """Read a policy folder as it is at one moment. With `follow` links to folders are read as folders; without, they
-    are a fault, for a Cerbos that reads the folder itself. Raises PolicyFault, Changing."""
+    are a fault, for a Cerbos that reads the folder itself. A folder without a policy is a fault unless it may be
+    `empty`. Raises PolicyFault, Changing."""
     for _ in range(TRIES):
         before, fault, files = stamp_of(folder), None, dict[str, bytes]()
         try:
@@ -93,15 +94,15 @@ def read_policies(folder: Path, *, follow: bool = True) -> Policies:
             time.sleep(PAUSE)
         if stamp_of(folder) == before:
             policies = Policies(before, files)
-            fault = fault or _fault(folder, policies)
+            fault = fault or _fault(folder, policies, empty=empty)
             if fault is not None:
                 raise fault
             return policies
     raise Changing(folder)
 
 
-def _fault(folder: Path, policies: Policies) -> PolicyFault | None:
-    if not policies.names:
+def _fault(folder: Path, policies: Policies, *, empty: bool) -> PolicyFault | None:
+    if not policies.names and not empty:
         return PolicyFault([f"{folder}: found no policy, expected a .yaml, .yml or .json file with one"])
     problems = [
         f"{folder / name}:{error}"
@@ -207,7 +208,8 @@ class Snapshot:
 
 
 def write_files(folder: Path, files: Mapping[str, bytes]) -> None:
-    """Write files below a new folder. Raises OSError."""
+    """Write files below a new folder, which is made. Raises OSError."""
+    folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -15,7 +15,7 @@ from sidecar.pdp import cerbos_version, policy_files
 from sidecar.pdp.embedded import problems_of
 from sidecar.run.errors import StartError, blaming
 from sidecar.run.parts import Prepared, prepare
-from sidecar.run.pdp import cerbos_binary, policy_folder
+from sidecar.run.pdp import cerbos_binary, may_be_empty, policy_folder
 from sidecar.study import claims as claims_check
 from sidecar.study import lint, modes
 from sidecar.study.policies import parse_policies
@@ -159,10 +159,12 @@ def _embedded(settings: Settings, found: Findings) -> None:
     try:
         folder, program = policy_folder(settings), cerbos_binary(settings)
         with blaming("SIDECAR_CERBOS_BINARY"):
-            found.problems.extend(problems_of(program, folder))
+            found.problems.extend(problems_of(program, folder, empty=may_be_empty(settings)))
             version = cerbos_version.version_of(program)
     except StartError as error:
         found.problems.extend(problem for problem in error.problems if problem not in found.problems)
         return
+    if may_be_empty(settings) and not any(policy_files.policy_files(folder)):
+        found.warnings.append(f"{folder}: found no policy yet: in the mode `enforce` the sidecar does not start so")
     if lax := cerbos_version.lax(version, settings.cerbos_strict == "on"):
         found.warnings.append(lax)

@@ -34,8 +34,14 @@ def embedded_cerbos(settings: Settings, environ: Mapping[str, str]) -> EmbeddedC
         raise StartError(*errors.problems)
     with blaming("SIDECAR_CERBOS"):
         return EmbeddedCerbos(
-            folder, binary=str(binary), told=_told_of_traces(settings, environ), strict=settings.cerbos_strict == "on"
-        )
+            folder, binary=str(binary), told=_told_of_traces(settings, environ), strict=settings.cerbos_strict == "on",
+            empty=may_be_empty(settings),
+        )  # fmt: skip
+
+
+def may_be_empty(settings: Settings) -> bool:
+    """Return whether there may be no policy yet: in shadow people watch first, and write them from that."""
+    return settings.mode != "enforce"
 
 
 def policy_folder(settings: Settings) -> Path:

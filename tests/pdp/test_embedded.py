@@ -22,7 +22,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from sidecar.gate.decision import ALLOW, Question, Resource
+from sidecar.gate.decision import ALLOW, DENY, Question, Resource
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
 from sidecar.pdp.cerbos import Cerbos
@@ -240,6 +240,17 @@ async def test_policies_that_cerbos_would_serve_without_fail_the_start(tmp_path:
     }[broken]  # fmt: skip
     assert str(caught.value).startswith(place)
     assert not Path(embedded.target.removeprefix("unix:")).parent.exists()
+
+
+async def test_one_that_may_have_no_policy_denies_everything(tmp_path: Path) -> None:
+    (tmp_path / "policies").mkdir()
+    embedded = EmbeddedCerbos(tmp_path / "policies", binary=str(binary()), empty=True)
+    await embedded.start()
+    try:
+        async with asking(embedded) as effect:
+            assert await effect() == DENY
+    finally:
+        await embedded.stop()
 
 
 async def test_one_that_starts_again_reads_what_was_in_force(tmp_path: Path) -> None:

@@ -529,3 +529,15 @@ def test_what_stands_in_the_place_of_a_socket_or_a_log_is_told_and_stays(
 
 def tree_of_links(folder: Path) -> list[tuple[str, float]]:
     return [(str(path), path.lstat().st_mtime) for path in sorted(folder.rglob("*"))]
+
+
+def test_there_may_be_no_policy_yet_in_shadow_and_never_where_it_is_enforced(
+    suspended: dict[str, str], tmp_path: Path
+) -> None:
+    (tmp_path / "policies/contact.yaml").unlink()
+    says = "policies: found no policy"
+    assert any(says in problem for problem in checking.findings(suspended, {}).problems)
+    for mode in ("shadow", "shadow-policy"):
+        watching = checking.findings({**suspended, "SIDECAR_MODE": mode}, {})
+        assert watching.problems == []
+        assert any(says in warning for warning in watching.warnings)
