@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from urllib.parse import parse_qsl, unquote_to_bytes
@@ -18,7 +18,7 @@ from sidecar.gate.expressions import searcher
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute
 from sidecar.gate.narrowing import Push, PushedAttribute
-from sidecar.gate.obligation import AnswerItem, HeldAnswer
+from sidecar.gate.obligation import AnswerItems, HeldAnswer
 from sidecar.gate.query import admitted, query_value, rule_of, taken_for, with_values
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.target import read_target
@@ -251,9 +251,9 @@ LIST = ItemsRule(
 )  # fmt: skip
 
 
-async def _judge(items: Sequence[AnswerItem]) -> list[frozenset[str]]:
+async def _judge(items: AnswerItems) -> list[frozenset[str]]:
     """Let the owner "me" read, and nobody see a secret."""
-    return [frozenset(["read"] if item.attributes.get("owner") == "me" else []) for item in items]
+    return [frozenset(["read"] if known.get("owner") == "me" else []) for known in items.attributes]
 
 
 def items(data: bytes) -> None:

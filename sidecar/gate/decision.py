@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -27,6 +28,20 @@ class Resource(NamedTuple):
     attributes: Mapping[str, Any]
     more_actions: tuple[str, ...] = ()
     scope: str = ""
+
+
+def resources_of(
+    kind: str, actions: Sequence[str], ids: Sequence[str], attributes: Sequence[Mapping[str, Any]], scope: str
+) -> tuple[Resource, ...]:
+    """Resources of one kind, about each of which these actions are asked."""
+    action, *more = actions
+    more_actions = tuple(more)
+    rows = [(kind, id_, action, known, more_actions, scope) for id_, known in zip(ids, attributes, strict=True)]
+    return tuple(map(_resource_of, rows))
+
+
+_resource_of: Callable[[tuple[Any, ...]], Resource] = partial(tuple.__new__, Resource)
+"""Makes a resource of all its fields, at a fifth of the time of its constructor: a list has many."""
 
 
 class Question(NamedTuple):
@@ -74,28 +89,46 @@ def judge(question: Question, answer: PdpAnswer) -> list[bool]:
     Raises Refused(PDP_MISMATCH) unless the answer is about exactly this question: request id, number, kinds, ids,
     actions, a plain allow or deny, and no schema violation.
     """
-    if answer.request_id != question.request_id:
-        raise Refused(Code.PDP_MISMATCH, "an answer to another request")
-    if len(answer.results) != len(question.resources):
-        raise Refused(Code.PDP_MISMATCH, f"{len(answer.results)} results for {len(question.resources)} resources")
+    _require_whole(question, answer)
     return [_allowed(resource, result) for resource, result in zip(question.resources, answer.results, strict=True)]
 
 
 def granted(question: Question, answer: PdpAnswer) -> list[frozenset[str]]:
     """Return the actions that are allowed on each resource of the question, in its order, of all that were asked.
     Raises Refused(PDP_MISMATCH), as `judge`."""
-    judge(question, answer)
-    return [
-        frozenset([action for action in (resource.action, *resource.more_actions) if _effect(result, action)])
-        for resource, result in zip(question.resources, answer.results, strict=True)
+    _require_whole(question, answer)
+    resources, results = question.resources, answer.results
+    for resource, result in zip(resources, results, strict=True):
+        if result.id != resource.id or result.kind != resource.kind or result.invalid:
+            _require_about(resource, result)
+    # of a list the same is asked about each, and a PDP says the same of many, most often in the same object
+    said = [
+        (id(result.effects), resource.action, resource.more_actions)
+        for resource, result in zip(resources, results, strict=True)
     ]
+    allowed = {
+        key: frozenset([action for action in (key[1], *key[2]) if _effect(result, action)])
+        for key, result in dict(zip(said, results, strict=True)).items()
+    }
+    return [allowed[key] for key in said]
 
 
-def _allowed(resource: Resource, result: Result) -> bool:
-    if (result.kind, result.id) != (resource.kind, resource.id):
+def _require_whole(question: Question, answer: PdpAnswer) -> None:
+    if answer.request_id != question.request_id:
+        raise Refused(Code.PDP_MISMATCH, "an answer to another request")
+    if len(answer.results) != len(question.resources):
+        raise Refused(Code.PDP_MISMATCH, f"{len(answer.results)} results for {len(question.resources)} resources")
+
+
+def _require_about(resource: Resource, result: Result) -> None:
+    if result.id != resource.id or result.kind != resource.kind:
         raise Refused(Code.PDP_MISMATCH, "an answer about another resource")
     if result.invalid:
         raise Refused(Code.PDP_MISMATCH, "the attributes do not fit the policy's schema")
+
+
+def _allowed(resource: Resource, result: Result) -> bool:
+    _require_about(resource, result)
     return _effect(result, resource.action)
 
 

@@ -51,6 +51,11 @@ def _member(name: str, value: Any) -> Any:
     return value.get(name) if isinstance(value, dict) else None
 
 
+def member_name(search: Callable[[Any], Any]) -> str | None:
+    """Return the name by which a searcher looks up a member, None for one that does something else."""
+    return search.args[0] if isinstance(search, partial) and search.func is _member else None
+
+
 def names_path(text: str) -> tuple[str, ...]:
     """Return the names that an expression is made of, none for `@`. Raises ValueError for any other expression."""
     names: list[str] = []

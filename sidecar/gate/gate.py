@@ -16,7 +16,7 @@ from sidecar.gate import cors
 from sidecar.gate.ask import Ask
 from sidecar.gate.body import ReadBody, read_json
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.decision import PdpAnswer, Question, Resource, granted, judge
+from sidecar.gate.decision import PdpAnswer, Question, Resource, granted, judge, resources_of
 from sidecar.gate.decision_cache import DecisionCache, key_of
 from sidecar.gate.each import LOOKUPS_AT_ONCE, Each, Found, Known, elements_of, found_of, judged_of, known_of
 from sidecar.gate.forwarded import client_of
@@ -24,7 +24,7 @@ from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, masked_code, merged
 from sidecar.gate.mode import AMBIGUOUS, OF_RULES, Mode, RouteMode, counts, strictest
 from sidecar.gate.narrowing import ListQuestion, Narrowed, Plans, Push
-from sidecar.gate.obligation import AnswerItem, AnswerLookup, AnswerRule, Decide, HeldAnswer, KeepPrivate, Obligation
+from sidecar.gate.obligation import AnswerItems, AnswerLookup, AnswerRule, Decide, HeldAnswer, KeepPrivate, Obligation
 from sidecar.gate.origin import require_own_origin
 from sidecar.gate.own import ASSERTION
 from sidecar.gate.query import admitted, with_values
@@ -452,12 +452,8 @@ class Gate:
         await self._require_open(question, searched)
         narrowed = await self._narrowed(question, ask.push, resource.scope, request.query)
 
-        async def judge_items(items: Sequence[AnswerItem]) -> list[frozenset[str]]:
-            resources = [
-                Resource(item.kind, item.id, item.actions[0], item.attributes, item.actions[1:], resource.scope)
-                for item in items
-            ]
-            asked = self._question(facts, principal, tuple(resources))
+        async def judge_items(items: AnswerItems) -> list[frozenset[str]]:
+            asked = self._question(facts, principal, resources_of(*items, resource.scope))
             return granted(asked, await self._pdp.check(asked))
 
         demand = rule.demand(judge_items, allowed, narrowed.pushed if ask.push is not None else "")

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from enum import StrEnum
+from itertools import repeat
+from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 from sidecar.bounded import Bounded, size_of
 from sidecar.gate.codes import Code
+from sidecar.gate.expressions import member_name
 from sidecar.gate.references import Material, Reference
 from sidecar.gate.trace import Header
 from sidecar.gate.values import Type, checked, is_number, type_of
@@ -159,6 +162,49 @@ def attributes_in(
         elif name not in optional:
             raise Refused(Code.LOOKUP_MISMATCH, f"{place}.{name}: found nothing")
     return found
+
+
+_AS_IT_IS = frozenset((str, bool))
+"""Types of values that need no look where none is declared."""
+
+
+def attributes_in_all(
+    documents: Sequence[Any], attributes: Mapping[str, Attribute]
+) -> list[dict[str, Any]] | None:  # fmt: skip
+    """Read attributes out of JSON values as `attributes_in` does, attribute by attribute, which takes a third of the
+    time. None where that does not do: not each is a name that all values have, with what is declared."""
+    columns = []
+    for attribute in attributes.values():
+        column = column_of(documents, attribute.search)
+        if column is None or not _are_of_type(attribute.type, column):
+            return None
+        columns.append(column)
+    if not columns:
+        return [{} for _ in documents]
+    return list(map(dict, map(zip, repeat(tuple(attributes)), zip(*columns, strict=True))))
+
+
+def column_of(documents: Sequence[Any], search: Any) -> list[Any] | None:
+    """Apply a search to each of some JSON values, where it looks up a member, and each has it; None where not."""
+    name = member_name(search)
+    if name is None:
+        return None
+    try:
+        return list(map(itemgetter(name), documents))
+    except (KeyError, TypeError):
+        return None
+
+
+def _are_of_type(kind: Type | None, values: list[Any]) -> bool:
+    if kind is None and set(map(type, values)) <= _AS_IT_IS:
+        return True
+    try:
+        for value in values:
+            if kind is not None or not isinstance(value, str | bool):
+                _typed("", kind, value)
+    except Refused:
+        return False
+    return True
 
 
 class Readings:

@@ -38,16 +38,17 @@ class HeldAnswer(NamedTuple):
     body: bytes | None = None
 
 
-class AnswerItem(NamedTuple):
-    """Resource that the app's answer tells of, and the actions that are asked about it."""
+class AnswerItems(NamedTuple):
+    """Resources of one kind that the app's answer tells of, about each of which these actions are asked: their ids, and
+    what each is like, in the same order."""
 
     kind: str
-    id: str
-    attributes: Mapping[str, Any]
     actions: tuple[str, ...]
+    ids: Sequence[str]
+    attributes: Sequence[Mapping[str, Any]]
 
 
-Judge = Callable[[Sequence[AnswerItem]], Awaitable[list[frozenset[str]]]]
+Judge = Callable[[AnswerItems], Awaitable[list[frozenset[str]]]]
 """Asks the PDP for the principal of a permit: items -> for each, in order, its allowed actions. Raises Refused."""
 
 

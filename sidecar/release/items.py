@@ -8,8 +8,8 @@ from functools import partial
 from typing import Any, ClassVar
 
 from sidecar.gate.codes import Code
-from sidecar.gate.lookup import Attribute, attributes_in, id_text, search_in
-from sidecar.gate.obligation import AnswerItem, HeldAnswer, Judge, Obligation, Reduce, Reduced
+from sidecar.gate.lookup import Attribute, attributes_in, attributes_in_all, column_of, id_text, search_in
+from sidecar.gate.obligation import AnswerItems, HeldAnswer, Judge, Obligation, Reduce, Reduced
 from sidecar.gate.verdict import Refused
 from sidecar.release.content import honest_headers, is_failed, readable, tells_number
 from sidecar.release.cursor import Refill
@@ -78,37 +78,53 @@ class ItemsRule:
         if body is None or found is None:
             return Reduced(held._replace(headers=self.headers(held.headers)), {})
         text, spans, items = found
-        allowed = await self._asked(items, judge)
+        allowed = await _asked(items, judge)
         gone = [at for at, actions in enumerate(allowed) if self.action not in actions]
         made = list(without(spans, gone))
-        masked = self._hide(text, spans, allowed, made)
+        masked = self._hide(text, spans, allowed, made) if self.fields else 0
         kept = len(spans) - len(gone)
         made += self._totals(text, len(spans), kept)
         answer = HeldAnswer(held.status, self.headers(held.headers, len(spans), kept), spliced(body, made))
         calls = -(-len(spans) // CALL)
         return Reduced(answer, {"seen": len(spans), "kept": kept, "masked": masked, "calls": calls})
 
-    def _found(self, body: bytes, failed: bool) -> tuple[JsonText, list[Span], list[AnswerItem]] | None:
-        """Find the items. An answer that `failed` need not have the list: None, if it is other JSON."""
-        text, items, actions = JsonText(body), list[AnswerItem](), self.actions
+    def _found(self, body: bytes, failed: bool) -> tuple[JsonText, list[Span], list[AnswerItems]] | None:
+        """Find the items, in parts of `CALL`. An answer that `failed` need not have the list: None, if it is other
+        JSON."""
+        text, parts, actions = JsonText(body), list[AnswerItems](), self.actions
 
-        def take(at: int, value: Any) -> None:
-            try:
-                items.append(self.item(value, actions))
-            except Refused as refused:
-                raise Refused(refused.code, f"items[{at}]: {refused.detail}") from None
+        def take(first: int, values: list[Any]) -> None:
+            parts.append(AnswerItems(self.kind, actions, *self._told(first, values)))
 
         try:
-            return text, text.array(self.at, self.max_items, take), items
+            return text, text.array(self.at, self.max_items, CALL, take), parts
         except TooMany as error:
             raise Refused(Code.ITEMS_TOO_MANY, f"items: {error}") from None
         except ValueError as error:
-            if failed and not items and text.is_json():
+            if failed and not parts and text.is_json():
                 return None
             raise Refused(Code.ITEMS_UNREADABLE, f"items.at: {error}") from None
 
-    def item(self, value: Any, actions: tuple[str, ...]) -> AnswerItem:
-        """Read an item, about which these actions are asked. Raises Refused(ITEMS_UNREADABLE)."""
+    def _told(self, first: int, values: list[Any]) -> tuple[list[str], list[dict[str, Any]]]:
+        """Read the ids and the attributes of some items, of which `first` is the number of the first."""
+        ids, attributes = column_of(values, self.id), attributes_in_all(values, self.attributes)
+        if ids is not None and attributes is not None:
+            types = set(map(type, ids))
+            if types == {int}:
+                return list(map(str, ids)), attributes
+            if types == {str} and all(ids):
+                return ids, attributes
+        # one by one, which also finds what is wrong with which
+        told = []
+        for at, value in enumerate(values, first):
+            try:
+                told.append(self.item(value))
+            except Refused as refused:
+                raise Refused(refused.code, f"items[{at}]: {refused.detail}") from None
+        return [item_id for item_id, _ in told], [known for _, known in told]
+
+    def item(self, value: Any) -> tuple[str, dict[str, Any]]:
+        """Read an item: -> (its id, its attributes). Raises Refused(ITEMS_UNREADABLE)."""
         try:
             item_id = id_text(search_in(self.id, value))
             # one without an id is refused for that
@@ -118,18 +134,7 @@ class ItemsRule:
             raise Refused(Code.ITEMS_UNREADABLE, refused.detail) from None
         if not item_id:
             raise Refused(Code.ITEMS_UNREADABLE, "found no id, expected a text or a whole number")
-        return AnswerItem(self.kind, item_id, attributes, actions)
-
-    async def _asked(self, items: Sequence[AnswerItem], judge: Judge) -> list[frozenset[str]]:
-        parts = [items[at : at + CALL] for at in range(0, len(items), CALL)]
-        try:
-            answers = await together([partial(judge, part) for part in parts], AT_ONCE)
-        except Refused as refused:
-            if refused.code is Code.REFERENCE_INVALID:
-                # the app's answer is at fault, and not who asked for it
-                raise Refused(Code.ITEMS_UNREADABLE, f"items: {refused.detail}") from None
-            raise
-        return [actions for answer in answers for actions in answer]
+        return item_id, attributes
 
     def _hide(
         self, text: JsonText, spans: Sequence[Span], allowed: Sequence[frozenset[str]], made: list[Change]
@@ -167,6 +172,17 @@ class ItemsRule:
 
         if self.totals:
             yield from _changes("items.total", text, text.whole(), [Edit(path, true) for path in self.totals])
+
+
+async def _asked(parts: Sequence[AnswerItems], judge: Judge) -> list[frozenset[str]]:
+    try:
+        answers = await together([partial(judge, part) for part in parts], AT_ONCE)
+    except Refused as refused:
+        if refused.code is Code.REFERENCE_INVALID:
+            # the app's answer is at fault, and not who asked for it
+            raise Refused(Code.ITEMS_UNREADABLE, f"items: {refused.detail}") from None
+        raise
+    return [actions for answer in answers for actions in answer]
 
 
 def _changes(place: str, text: JsonText, span: Span, edits: Sequence[Edit]) -> list[Change]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from sidecar.gate.codes import Code
-from sidecar.gate.obligation import AnswerItem, HeldAnswer, Judge, Obligation, ReduceLines
+from sidecar.gate.obligation import AnswerItems, HeldAnswer, Judge, Obligation, ReduceLines
 from sidecar.gate.verdict import Refused
 from sidecar.release.content import is_failed, require_readable
 from sidecar.release.items import ItemsRule
@@ -51,15 +51,15 @@ class LinesRule:
 
     async def window(self, lines: Sequence[bytes], judge: Judge) -> bytes:
         """Return the lines that are allowed, as they came but for hidden fields; an empty one stays. Raises Refused."""
-        actions = self.items.actions
         texts = [JsonText(line) for line in lines if line.strip(JSON_SPACES)]
-        asked = [self._item(text, actions) for text in texts]
-        allowed = iter(zip(texts, await judge(asked) if asked else [], strict=True))
+        told = [self._item(text) for text in texts]
+        asked = AnswerItems(self.items.kind, self.items.actions, [one[0] for one in told], [one[1] for one in told])
+        allowed = iter(zip(texts, await judge(asked) if told else [], strict=True))
         return b"".join([self._line(*next(allowed)) if line.strip(JSON_SPACES) else line for line in lines])
 
-    def _item(self, text: JsonText, actions: tuple[str, ...]) -> AnswerItem:
+    def _item(self, text: JsonText) -> tuple[str, dict[str, Any]]:
         try:
-            return self.items.item(text.value(text.whole()), actions)
+            return self.items.item(text.value(text.whole()))
         except ValueError as error:
             raise Refused(Code.ITEMS_UNREADABLE, f"a line: {error}") from None
         except Refused as refused:

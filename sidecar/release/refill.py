@@ -10,7 +10,7 @@ from sidecar.gate.obligation import HeldAnswer
 from sidecar.release.content import is_failed
 from sidecar.release.cursor import LINK, Link, Origin, Refill, next_links, next_query, place_of, with_next_links
 from sidecar.release.fields import Edit, changes
-from sidecar.release.items import ItemsRule
+from sidecar.release.items import CALL, ItemsRule
 from sidecar.wire.json_slices import Change, JsonText, Span, spliced
 
 
@@ -41,15 +41,15 @@ def read_page(
     if not counts or answer.body is None or is_failed(answer):
         raise ValueError(f"found the status {answer.status}, expected a page")
     text = JsonText(answer.body)
-    items = text.array(rule.at, rule.max_items, _pass)
+    items = text.array(rule.at, rule.max_items, CALL, _pass)
     return Page(
         answer, counts, text, items, next_links(answer.headers), _carried(refill, text),
         next_query(refill, origin, answer.headers, text),
     )  # fmt: skip
 
 
-def _pass(_at: int, _value: Any) -> None:
-    """Take no note of an item: it was read before."""
+def _pass(_first: int, _values: list[Any]) -> None:
+    """Take no note of items: they were read before."""
 
 
 def _carried(refill: Refill, text: JsonText) -> list[Carried]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from sidecar.wire import strict_json
@@ -30,6 +31,10 @@ class Span(NamedTuple):
     end: int
 
 
+_span_of: Callable[[tuple[int, int]], Span] = partial(tuple.__new__, Span)
+"""Makes a span of both its ends, at a third of the time of its constructor."""
+
+
 class Member(NamedTuple):
     """Member of an object: its name, the place of the whole and of its value."""
 
@@ -44,17 +49,18 @@ class JsonText:
     def __init__(self, data: bytes) -> None:
         self.data = data
         self._view = data.decode("latin-1")
-        # then the view is the text itself, in which a value is found and read in one step
-        self._plain = data.isascii() and b"\\u" not in data
+        # then the view is the text itself, without an escape of a surrogate: a value is found and read in one step
+        plain = data.isascii() and b"\\ud" not in data and b"\\uD" not in data
+        self._scan = strict_json.scan if plain else self._scan_bytes
         self._ends: dict[int, int] = {}
 
-    def array(self, path: Sequence[str], most: int, take: Callable[[int, Any], None]) -> list[Span]:
+    def array(self, path: Sequence[str], most: int, together: int, take: Take) -> list[Span]:
         """List the items of the array at a path of names, of the whole text for an empty one, and read all around it.
-        `take` gets each item's number and value, which nothing else holds.
+        `take` gets the values of so many items `together`, which nothing else holds, and the number of the first.
 
         Raises TooMany, which is a ValueError, for one of more than `most` items, and what `take` raises.
         """
-        items, end = self._array_below(self._space(0), path, _Taker(most, take))
+        items, end = self._array_below(self._space(0), path, _Taker(most, together, take))
         self._end(end)
         return items
 
@@ -119,15 +125,16 @@ class JsonText:
 
     def _read(self, at: int) -> tuple[Any, int]:
         """Return the value that begins here, and where it ends."""
-        if not self._plain:
-            end = self._skip(at)
-            return strict_json.loads(self.data[at:end]), end
         try:
-            return strict_json.scan(self._view, at)
+            return self._scan(self._view, at)
         except StopIteration:
             raise ValueError("a JSON value that is missing or broken") from None
         except RecursionError:
             raise ValueError("JSON nested too deeply") from None
+
+    def _scan_bytes(self, _: str, at: int) -> tuple[Any, int]:
+        end = self._skip(at)
+        return strict_json.loads(self.data[at:end]), end
 
     def _object(self, at: int, take: Callable[[str, Span], int]) -> int:
         """Walk the object that begins here, and return where it ends. `take` gets each member's name, and the span from
@@ -177,32 +184,63 @@ class JsonText:
         return found[0], end
 
     def _items(self, at: int, taker: _Taker) -> tuple[list[Span], int]:
-        view, take = self._view, taker.take
+        view = self._view
         if view[at : at + 1] != "[":
             raise ValueError("found another value, expected an array")
         start, at = at, self._space(at + 1)
-        items: list[Span] = []
         if view[at : at + 1] == "]":
-            return items, at + 1
-        while True:
-            if len(items) == taker.most:
-                raise TooMany(f"more than {taker.most} items")
-            value, end = self._read(at)
-            take(len(items), value)
-            items.append(Span(at, end))
-            at = self._space(end)
-            mark = view[at : at + 1]
-            if mark == "]":
-                self._ends[start] = at + 1
-                return items, at + 1
+            return [], at + 1
+        starts, ends, at = self._walk(at, taker)
+        if view[at - 1 : at] != "]":
+            raise ValueError("a JSON array without a comma where one belongs")
+        self._ends[start] = at
+        return list(map(_span_of, zip(starts, ends, strict=True))), at
+
+    def _walk(self, at: int, taker: _Taker) -> tuple[list[int], list[int], int]:
+        """Walk the items of which the first begins here: -> (where each begins, where each ends, the place after the
+        mark that ends them)."""
+        view, scan, (most, together, take) = self._view, self._scan, taker
+        starts, ends, values = list[int](), list[int](), list[Any]()
+        for _ in range(most):
+            try:
+                # most writers put one blank after a comma, or none
+                if view[at] == " ":
+                    at += 1
+                if view[at] in _SPACES:
+                    at = self._space(at)
+                starts.append(at)
+                value, at = scan(view, at)
+                mark = view[at]
+            except (StopIteration, IndexError):
+                raise ValueError("a JSON value that is missing or broken") from None
+            except RecursionError:
+                raise ValueError("JSON nested too deeply") from None
+            values.append(value)
+            ends.append(at)
+            if len(values) == together:
+                take(len(ends) - together, values)
+                values = []
+            if mark in _SPACES:
+                at = self._space(at)
+                mark = view[at : at + 1]
+            at += 1
             if mark != ",":
-                raise ValueError("a JSON array without a comma where one belongs")
-            at = self._space(at + 1)
+                break
+        else:
+            raise TooMany(f"more than {most} items")
+        if values:
+            take(len(ends) - len(values), values)
+        return starts, ends, at
+
+
+Take = Callable[[int, list[Any]], None]
+"""Takes values: (the number of the first, all of them)."""
 
 
 class _Taker(NamedTuple):
     most: int
-    take: Callable[[int, Any], None]
+    together: int
+    take: Take
 
 
 class TooMany(ValueError):
@@ -219,17 +257,21 @@ class Change(NamedTuple):
 def without(spans: Sequence[Span], gone: Iterable[int]) -> Iterator[Change]:
     """Yield what takes elements out of an array or an object, each with one comma. `gone` are their
     indexes. What stays keeps the white space that stands before it, but for the first."""
-    lost = set(gone)
-    kept = [at for at in range(len(spans)) if at not in lost]
+    lost = sorted(gone)
     if not lost:
         return
-    if not kept:
+    if len(lost) == len(spans):
         yield Change(Span(spans[0].start, spans[-1].end))
         return
-    # up to the first that stays with what follows them, each later one with what goes before it
-    if kept[0] > 0:
-        yield Change(Span(spans[0].start, spans[kept[0]].start))
-    yield from (Change(Span(spans[at - 1].end, spans[at].end)) for at in sorted(lost) if at > kept[0])
+    # those in a row in one piece
+    begins = [at for at, before in zip(lost, [-2, *lost], strict=False) if at != before + 1]
+    ends = [at for at, after in zip(lost, [*lost[1:], -1], strict=True) if at + 1 != after]
+    for first, last in zip(begins, ends, strict=True):
+        if first == 0:
+            # up to the first that stays with what follows them
+            yield Change(Span(spans[0].start, spans[last + 1].start))
+        else:
+            yield Change(Span(spans[first - 1].end, spans[last].end))
 
 
 def spliced(data: bytes, changes: Iterable[Change]) -> bytes:
@@ -237,8 +279,8 @@ def spliced(data: bytes, changes: Iterable[Change]) -> bytes:
     view = memoryview(data)
     parts: list[bytes | memoryview] = []
     at = 0
-    for change in sorted(changes, key=lambda one: one.span.start):
-        parts += (view[at : change.span.start], change.text)
-        at = change.span.end
+    for (start, end), text in sorted(changes):
+        parts += (view[at:start], text)
+        at = end
     parts.append(view[at:])
     return b"".join(parts)

@@ -7,7 +7,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
-from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Result, deciding_policy, judge
+from sidecar.gate.decision import (
+    ALLOW,
+    DENY,
+    PdpAnswer,
+    Question,
+    Resource,
+    Result,
+    deciding_policy,
+    granted,
+    judge,
+    resources_of,
+)
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
 
@@ -36,9 +47,31 @@ def test_each_resource_has_its_own_answer() -> None:
     ],
 )  # fmt: skip
 def test_an_answer_to_anything_else_is_no_answer(answer: PdpAnswer) -> None:
-    with pytest.raises(Refused) as caught:
-        judge(QUESTION, answer)
-    assert caught.value.code is Code.PDP_MISMATCH
+    for read in (judge, granted):
+        with pytest.raises(Refused) as caught:
+            read(QUESTION, answer)
+        assert caught.value.code is Code.PDP_MISMATCH
+
+
+EFFECTS = st.sampled_from([{"read": ALLOW, "see": DENY}, {"read": DENY, "see": ALLOW}, {"read": ALLOW, "see": ALLOW}])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["read", "see"]), st.sampled_from([(), ("see",), ("read",)]), EFFECTS)))
+def test_of_each_resource_what_is_allowed_of_what_was_asked(
+    rows: list[tuple[str, tuple[str, ...], dict[str, str]]],
+) -> None:
+    resources = tuple(Resource("doc", str(at), action, {}, more) for at, (action, more, _) in enumerate(rows))
+    results = tuple(Result("doc", str(at), effects) for at, (_, _, effects) in enumerate(rows))
+    expected = [{name for name in (action, *more) if effects[name] == ALLOW} for action, more, effects in rows]
+    assert granted(Question("r1", ALICE, resources), PdpAnswer("r1", "c", results)) == expected
+
+
+def test_resources_of_a_list_differ_in_id_and_attributes() -> None:
+    assert resources_of("doc", ("read", "see"), ["1", "2"], [{"n": 1}, {"n": 2}], "acme") == (
+        Resource("doc", "1", "read", {"n": 1}, ("see",), "acme"), Resource("doc", "2", "read", {"n": 2}, ("see",), "acme"),
+    )  # fmt: skip
+    with pytest.raises(ValueError, match="shorter"):
+        resources_of("doc", ("read",), ["1", "2"], [{"n": 1}], "")
 
 
 @given(

@@ -23,7 +23,7 @@ from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, ResourceField
 from sidecar.gate.mode import MODES, Mode
 from sidecar.gate.narrowing import ListQuestion, Narrowed, Push
-from sidecar.gate.obligation import AnswerItem, HeldAnswer, KeepPrivate, Obligation, Reduce
+from sidecar.gate.obligation import AnswerItems, HeldAnswer, KeepPrivate, Obligation, Reduce
 from sidecar.gate.query import rule_of
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading, Request
@@ -740,7 +740,7 @@ async def test_items_are_asked_for_the_principal_of_the_request_and_in_its_scope
     assert isinstance(permit, Forward)
     reduce = permit.obligations[0]
     assert isinstance(reduce, Reduce)
-    items = [AnswerItem("note", str(number), {"owner": "u1"}, ("read", "view_phone")) for number in range(3)]
+    items = AnswerItems("note", ("read", "view_phone"), ["0", "1", "2"], [{"owner": "u1"}] * 3)
     assert await reduce.judge(items) == [frozenset(("read", "view_phone"))] * 3
     question = world.questions[-1]
     assert question.principal is world.questions[0].principal

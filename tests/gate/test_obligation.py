@@ -8,7 +8,7 @@ from typing import NamedTuple
 import pytest
 
 from sidecar.gate.obligation import (
-    AnswerItem,
+    AnswerItems,
     HeldAnswer,
     Judge,
     KeepPrivate,
@@ -41,7 +41,7 @@ class Whole(NamedTuple):
         return Reduced(held, {"seen": len(held.body or b""), "granted": len(granted)})
 
 
-async def nobody(_: Sequence[AnswerItem]) -> list[frozenset[str]]:
+async def nobody(_: AnswerItems) -> list[frozenset[str]]:
     """Ask nobody."""
     raise AssertionError("nobody is asked")
 

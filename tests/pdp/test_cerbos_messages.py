@@ -171,6 +171,26 @@ def test_the_message_is_what_the_library_makes_of_the_question(
     assert ours.SerializeToString(deterministic=True) == theirs.SerializeToString(deterministic=True)
 
 
+VALUES = st.sampled_from(["", "a", "a" * 130, True, False, 1, 0, 1.0, 0.0, -0.0, None, [], [1], {"a": 1}])
+
+
+@given(st.data(), st.lists(TEXT, unique=True, max_size=3), TEXT, st.lists(TEXT, max_size=2).map(tuple))
+def test_resources_that_are_alike_are_told_as_each_alone_is(
+    data: st.DataObject, names: list[str], scope: str, more: tuple[str, ...]
+) -> None:
+    rows = st.tuples(TEXT, *[VALUES for _ in names])
+    resources = [
+        Resource("doc", one, "read", dict(zip(names, values, strict=True)), more, scope)
+        for one, *values in data.draw(st.lists(rows, min_size=2, max_size=5))
+    ]
+    if data.draw(st.booleans()):
+        # one that is not like the others
+        others: list[dict[str, Any]] = [{"kind": "x"}, {"action": "x"}, {"scope": "x"}, {"attributes": {"x": 1}}]
+        other = data.draw(st.sampled_from(others))
+        resources.insert(data.draw(st.integers(0, len(resources))), resources[0]._replace(**other))
+    assert entries_of(resources) == [entry for one in resources for entry in entries_of([one])]
+
+
 @pytest.mark.parametrize("field", ["id", "kind", "action"])
 def test_a_lone_surrogate_anywhere_in_the_question_is_refused(field: str) -> None:
     with pytest.raises(Refused) as caught:

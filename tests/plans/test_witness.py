@@ -16,11 +16,11 @@ from typing import Any as Anything
 import pytest
 
 from sidecar.demo.processes import Process, status_of
-from sidecar.gate.decision import Question, Resource, granted, judge
+from sidecar.gate.decision import Question, Resource, granted, judge, resources_of
 from sidecar.gate.expressions import compile_expression
 from sidecar.gate.lookup import Attribute
 from sidecar.gate.narrowing import ListQuestion, Narrowed, Push, PushedAttribute
-from sidecar.gate.obligation import AnswerItem, HeldAnswer
+from sidecar.gate.obligation import AnswerItems, HeldAnswer
 from sidecar.gate.query import with_values
 from sidecar.gate.values import Type
 from sidecar.pdp.cerbos import Cerbos
@@ -134,12 +134,8 @@ class Witness:
     async def shown(self, case: Case, rows: Sequence[Row]) -> list[str]:
         """The items that are released of an app's answer."""
 
-        async def ask(items: Sequence[AnswerItem]) -> list[frozenset[str]]:
-            resources = [
-                Resource(item.kind, item.id, item.actions[0], item.attributes, item.actions[1:], case.scope)
-                for item in items
-            ]
-            question = Question("r", case.principal, tuple(resources))
+        async def ask(items: AnswerItems) -> list[frozenset[str]]:
+            question = Question("r", case.principal, resources_of(*items, case.scope))
             return granted(question, await self._cerbos.check(question))
 
         rule = ItemsRule((), compile_expression("id").search, case.kind, case.action, self._attributes, self._optional)

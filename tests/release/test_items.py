@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
 from sidecar.gate.expressions import searcher
 from sidecar.gate.lookup import Attribute
-from sidecar.gate.obligation import AnswerItem, HeldAnswer, Reduced
+from sidecar.gate.obligation import AnswerItems, HeldAnswer, Reduced
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
 from sidecar.release.fields import FieldRule
 from sidecar.release.items import ItemsRule
+from tests.gate.test_obligation import nobody
 
 JSON = (b"content-type", b"application/json")
 RULE = ItemsRule(
@@ -32,21 +35,21 @@ class Policy:
 
     def __init__(self, owner: str = "alice") -> None:
         self.owner = owner
-        self.asked: list[Sequence[AnswerItem]] = []
+        self.asked: list[AnswerItems] = []
         self.under_way = self.most = 0
 
-    async def __call__(self, items: Sequence[AnswerItem]) -> list[frozenset[str]]:
+    async def __call__(self, items: AnswerItems) -> list[frozenset[str]]:
         self.asked.append(items)
         self.under_way += 1
         self.most = max(self.most, self.under_way)
         await asyncio.sleep(0)
         self.under_way -= 1
-        return [self.allowed(item) for item in items]
+        return [self.allowed(*item) for item in zip(items.ids, items.attributes, strict=True)]
 
-    def allowed(self, item: AnswerItem) -> frozenset[str]:
-        if item.attributes.get("owner") != self.owner:
+    def allowed(self, item_id: str, attributes: Mapping[str, Any]) -> frozenset[str]:
+        if attributes.get("owner") != self.owner:
             return frozenset()
-        return ALL if int(item.id) % 2 == 0 else frozenset(("read",))
+        return ALL if int(item_id) % 2 == 0 else frozenset(("read",))
 
 
 def rows(count: int, **more: Any) -> list[dict[str, Any]]:
@@ -85,11 +88,45 @@ async def test_each_item_is_asked_with_what_it_says_of_itself() -> None:
         answer({"data": [{"id": "a-1", "owner_id": "bob"}, {"id": 7, "owner_id": "carol", "n": 3}]}), rule, policy
     )
     assert policy.asked == [
-        [
-            AnswerItem("contact", "a-1", {"owner": "bob"}, ("read", "view_phone")),
-            AnswerItem("contact", "7", {"owner": "carol", "n": 3}, ("read", "view_phone")),
-        ]
+        AnswerItems("contact", ("read", "view_phone"), ["a-1", "7"], [{"owner": "bob"}, {"owner": "carol", "n": 3}])
     ]
+
+
+IDS = st.sampled_from([1, 2, "a", "b"]) | st.sampled_from(["", True, None, 1.5, []])
+OWNERS = st.sampled_from(["bob", "", True, 1, 2.5]) | st.sampled_from([None, 2**53, [], {"a": 1}])
+NUMBERS = st.sampled_from([1, 2]) | st.sampled_from([None, True, 1.0, "1", 2**53])
+
+
+@given(
+    st.lists(
+        st.fixed_dictionaries({"id": IDS, "owner_id": OWNERS}, optional={"n": NUMBERS}) | st.sampled_from([[], "id", None]),
+        min_size=1, max_size=6,
+    ),
+    st.sampled_from([Type.INT, None]), st.booleans(),
+)  # fmt: skip
+async def test_items_are_read_together_as_each_alone_is(items: list[Any], kind: Type | None, optional: bool) -> None:
+    rule = replace(
+        RULE, at=(), totals=(), optional=frozenset(["n"] if optional else []),
+        attributes={**RULE.attributes, "n": Attribute(searcher("n"), kind)},
+    )  # fmt: skip
+    told, fault = list[Any](), ""
+    try:
+        told = [rule.item(item) for item in items]
+    except Refused as refused:
+        fault = refused.detail
+
+    async def judge(asked: AnswerItems) -> list[frozenset[str]]:
+        assert list(zip(asked.ids, map(repr, asked.attributes), strict=True)) == [
+            (one, repr(known)) for one, known in told
+        ]
+        return [ALL] * len(items)
+
+    if told:
+        assert (await reduced(answer(items), rule, judge)).counts["kept"] == len(items)
+    else:
+        with pytest.raises(Refused) as caught:
+            await reduced(answer(items), rule, nobody)
+        assert fault in caught.value.detail
 
 
 @pytest.mark.parametrize(
@@ -168,11 +205,11 @@ async def test_more_items_than_allowed_are_refused_and_never_cut() -> None:
 
 
 async def test_an_item_that_cannot_be_decided_refuses_the_list() -> None:
-    async def fails(items: Sequence[AnswerItem]) -> list[frozenset[str]]:
+    async def fails(items: AnswerItems) -> list[frozenset[str]]:
         await asyncio.sleep(0)
-        if any(item.id == "60" for item in items):
+        if "60" in items.ids:
             raise Refused(Code.PDP_TIMEOUT)
-        return [ALL] * len(items)
+        return [ALL] * len(items.ids)
 
     for count in (61, 200):
         with pytest.raises(Refused) as refused:
@@ -183,7 +220,7 @@ async def test_an_item_that_cannot_be_decided_refuses_the_list() -> None:
 async def test_many_items_are_asked_by_fifty_and_some_at_once() -> None:
     policy = Policy()
     made = await reduced(answer({"data": rows(501)}), RULE, policy)
-    assert sorted(map(len, policy.asked)) == [1, *[50] * 10]
+    assert sorted(len(items.ids) for items in policy.asked) == [1, *[50] * 10]
     assert (policy.most, made.counts["calls"]) == (4, 11)
     kept = [row["id"] for row in json.loads(made.answer.body or b"")["data"]]
     assert kept == [row["id"] for row in rows(501) if row["owner_id"] == "alice"]

@@ -25,7 +25,7 @@ async def test_lines_that_are_allowed_stay_as_they_came() -> None:
     assert made == b"".join(
         [b'{"id": 1, "owner_id": "alice"}\r\n', b"\n", lines[2], lines[4], b'{"id": 5, "owner_id": "alice"}\r\n']
     )
-    assert [len(asked) for asked in policy.asked] == [6]
+    assert [len(asked.ids) for asked in policy.asked] == [6]
 
 
 async def test_empty_lines_ask_nobody() -> None:

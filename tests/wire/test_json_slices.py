@@ -20,7 +20,7 @@ VALUES = st.recursive(
 INDENTS = st.sampled_from([None, 0, 2])
 
 
-def nothing(at: int, value: Any) -> None:
+def nothing(at: int, values: list[Any]) -> None:
     """Take no item."""
 
 
@@ -35,7 +35,7 @@ def test_kept_items_are_the_bytes_that_came(
     body = written({"é": {"data": items}, "n": 1}, indent, escaped)
     text = JsonText(body)
     taken: list[Any] = []
-    spans = text.array(("é", "data"), 6, lambda _, value: taken.append(value))
+    spans = text.array(("é", "data"), 6, 4, lambda _, values: taken.extend(values))
     assert taken == [text.value(span) for span in spans] == items
     gone = data.draw(st.sets(st.integers(0, len(items) - 1)) if items else st.just(set()))
     made = spliced(body, without(spans, gone))
@@ -60,7 +60,7 @@ def test_members_are_found_and_taken_out(
 
 def test_white_space_numbers_and_escapes_stay() -> None:
     body = b'[ {"n": 1.50e2} ,\n {"n": 12345678901234567890},\t{"n": "\\u00e9\\/"} ]'
-    spans = JsonText(body).array((), 9, nothing)
+    spans = JsonText(body).array((), 9, 2, nothing)
     assert spliced(body, without(spans, [])) == body
     assert spliced(body, without(spans, [0])) == b'[ {"n": 12345678901234567890},\t{"n": "\\u00e9\\/"} ]'
     assert spliced(body, without(spans, [1])) == b'[ {"n": 1.50e2},\t{"n": "\\u00e9\\/"} ]'
@@ -97,20 +97,20 @@ def test_white_space_numbers_and_escapes_stay() -> None:
 )
 def test_what_is_not_one_sound_text_is_refused(body: bytes, said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        JsonText(body).array(("data",), 9, nothing)
+        JsonText(body).array(("data",), 9, 2, nothing)
 
 
 @pytest.mark.parametrize("item", [b'{"a": 1, "a": 2}', b"NaN", b'"\xff"', b'"\\ud800"', b"1e999", b"{", b'"\x01"'])
 @pytest.mark.parametrize("before", [b"", b'"\xc3\xa9", '])
 def test_an_item_that_is_unsound_is_refused(item: bytes, before: bytes) -> None:
     with pytest.raises(ValueError, match=r".+"):
-        JsonText(b"[" + before + item + b"]").array((), 9, nothing)
+        JsonText(b"[" + before + item + b"]").array((), 9, 2, nothing)
 
 
 def test_more_items_than_allowed_are_not_walked() -> None:
-    assert len(JsonText(b"[1,2,3]").array((), 3, nothing)) == 3
+    assert len(JsonText(b"[1,2,3]").array((), 3, 2, nothing)) == 3
     with pytest.raises(TooMany, match="more than 2 items"):
-        JsonText(b"[1,2,3").array((), 2, nothing)
+        JsonText(b"[1,2,3").array((), 2, 2, nothing)
 
 
 def test_members_of_what_is_no_object_are_refused() -> None:
@@ -136,4 +136,4 @@ def test_a_text_is_json_or_not(body: bytes, is_json: bool) -> None:
 @pytest.mark.parametrize("body", [b'{"data": [], "Data": [1]}', b'{"DATA": [1]}', b'{"\\uff44ata": 1, "data": []}'])
 def test_another_spelling_of_the_way_to_a_list_is_refused(body: bytes) -> None:
     with pytest.raises(ValueError, match="another spelling of 'data'"):
-        JsonText(body).array(("data",), 9, lambda at, value: None)
+        JsonText(body).array(("data",), 9, 2, nothing)
