@@ -516,6 +516,11 @@ ABOUT = {
         "Cerbos of its own, in the mode `enforce`, takes no port, and asks no lookup and no app ([test cases](../guides/test-cases.md)).",
         "It ends with 0 if all cases passed, 1 if one failed, and 2 if nothing could be run.",
     ],
+    "coverage": [
+        "Holds what was seen of the app, the routes, the policies and their tests against each other ([guide](../guides/coverage.md)). It takes every",
+        "setting as a flag, as `run` does; `SIDECAR_ROUTES`, `SIDECAR_POLICIES` and `SIDECAR_CERBOS_BINARY` matter. It opens no connection. Exit codes:",
+        "0 nothing is under what `--fail-under` demands, 1 something is, 2 what it is given can't be used.",
+    ],
     "replay": [
         "Forwards nothing, and asks an embedded Cerbos of its own. Read [the guide](../guides/replay.md). Exit codes: 0 all decided as before, 1 a fault,",
         "wrong usage too, 2 changed, 3 widened beyond `--allow-widening`.",

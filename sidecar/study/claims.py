@@ -74,6 +74,11 @@ def lacking(routes: RoutesFile, settings: Settings, text: str) -> Said:
     return said
 
 
+def references_of(text: str) -> list[Reference]:
+    """Return the references in a route file, wherever the grammar has them."""
+    return [one for one, _ in _references(yaml.compose(text, Loader=yaml.SafeLoader))]
+
+
 def _references(node: yaml.Node | None, path: str = "") -> Iterator[tuple[Reference, Mark]]:
     """The references in all texts below a node, wherever the grammar has them."""
     if isinstance(node, yaml.MappingNode):

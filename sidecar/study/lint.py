@@ -6,20 +6,19 @@ with a number or boolean by `==` is false even then. So each of these may let th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from sidecar.config.routes.file import RoutesFile
 from sidecar.config.suggest import did_you_mean
 from sidecar.study.globs import is_glob, kind_name, looks_like_glob, matches, overlap
 from sidecar.study.policies import Policies, Policy, Rule
+from sidecar.study.reach import VERSION, about, by_kind
 from sidecar.study.reads import WHOLE, Unread, Use, uses
 from sidecar.study.schemas import Schema
 from sidecar.study.supply import PolicyQuestion, Supply, of_principal, questions
 from sidecar.study.yaml_nodes import Place
 
-VERSION = "default"
-"""Of the policies that are asked: the sidecar names none, and Cerbos takes this one."""
 _JSON_SCHEMA = {"integer": "number", "number": "number", "boolean": "bool", "string": "string"}
 
 
@@ -61,7 +60,7 @@ def _once(found: list[Warn]) -> Iterator[Warn]:
 
 def notes(routes: RoutesFile, policies: Policies) -> list[str]:
     """List what policies say that no route asks: no fault, and often a misspelt name."""
-    asked = _by_kind(questions(routes))
+    asked = by_kind(questions(routes))
     found = []
     for policy in policies.policies:
         if policy.version != VERSION:
@@ -69,13 +68,6 @@ def notes(routes: RoutesFile, policies: Policies) -> list[str]:
         elif policy.kind == "resourcePolicy":
             known = {each.action for each in asked.get(kind_name(policy.name), ())}
             found += _unasked(policy, known)
-    return found
-
-
-def _by_kind(asked: Iterable[PolicyQuestion]) -> dict[str, list[PolicyQuestion]]:
-    found: dict[str, list[PolicyQuestion]] = {}
-    for each in asked:
-        found.setdefault(kind_name(each.kind), []).append(each)
     return found
 
 
@@ -90,24 +82,24 @@ def _unasked(policy: Policy, known: set[str]) -> Iterator[str]:
 
 
 def _of_attributes(routes: RoutesFile, policies: Policies) -> Iterator[Warn]:
-    asked, principal = _by_kind(questions(routes)), of_principal(routes.principal)
+    asked, principal = by_kind(questions(routes)), of_principal(routes.principal)
     for rule in policies.rules:
-        about = _about(rule, asked)
+        reached = about(rule, asked)
         # `notes` says where there is none
-        for condition in rule.conditions if about else ():
+        for condition in rule.conditions if reached else ():
             for use in uses(condition):
-                yield from _accepted(_of_use(use, rule.policy, about, principal), rule.policy, policies)
+                yield from _accepted(_of_use(use, rule.policy, reached, principal), rule.policy, policies)
 
 
 def attributes_read(routes: RoutesFile, policies: Policies) -> dict[str, Place]:
     """Return the attributes that these routes give Cerbos about a request and that the policies read, such as
     `resource.owner`, with the first place of each. What is asked about items of a list is not among them."""
-    asked = _by_kind(each for each in questions(routes) if not each.item)
+    asked = by_kind(each for each in questions(routes) if not each.item)
     principal, found = of_principal(routes.principal), dict[str, Place]()
     for rule in policies.rules:
-        about = _about(rule, asked)
-        told = {"principal": {*principal}, "resource": {name for each in about for name in each.attributes}}
-        for use in (use for condition in rule.conditions if about for use in uses(condition)):
+        reached = about(rule, asked)
+        told = {"principal": {*principal}, "resource": {name for each in reached for name in each.attributes}}
+        for use in (use for condition in rule.conditions if reached for use in uses(condition)):
             if isinstance(use, Use):
                 owner, name = use.attribute
                 supplied = told.get(owner, set())
@@ -122,21 +114,6 @@ def _accepted(warns: Iterator[Warn], policy: Policy, policies: Policies) -> Iter
         files = {policy.place.file, warn.place.file if warn.place else policy.place.file}
         if not any(warn.name in policies.accepts.get(file, ()) for file in files):
             yield warn
-
-
-def _about(rule: Rule, asked: Mapping[str, list[PolicyQuestion]]) -> list[PolicyQuestion]:
-    """The questions that a rule may decide."""
-    if rule.policy.version != VERSION:
-        return []
-    if rule.policy.kind == "resourcePolicy":
-        found = asked.get(kind_name(rule.resource), [])
-    else:
-        found = [each for some in asked.values() for each in some if matches(rule.resource, each.kind)]
-    return [
-        each
-        for each in found
-        if (each.scoped or not rule.policy.scope) and any(matches(action, each.action) for action in rule.actions)
-    ]
 
 
 def _of_use(

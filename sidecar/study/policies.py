@@ -62,7 +62,10 @@ class Policy(NamedTuple):
 
 
 class Rule(NamedTuple):
-    """One rule. `resource` and `actions` may be globs, `roles` are those of its derived roles, too."""
+    """One rule. `resource` and `actions` may be globs, `roles` are those of its derived roles, too.
+
+    `name` is that of Cerbos' traces, which count rules without one; "" of a role policy, whose rules have none there.
+    """
 
     policy: Policy
     place: Place
@@ -71,6 +74,7 @@ class Rule(NamedTuple):
     deny: bool
     roles: frozenset[str]
     conditions: tuple[Condition, ...]
+    name: str = ""
 
 
 class Policies(NamedTuple):
@@ -231,8 +235,8 @@ class _Reader:
         derived: dict[str, _DerivedRole] = {}
         for name in document.texts(body.get("importDerivedRoles")):
             derived |= self._derived.get(name, {})
-        for node in items(body.get("rules")):
-            self._rules(document, policy, node, names, derived)
+        for number, node in enumerate(items(body.get("rules")), 1):
+            self._rules(document, policy, node, names, derived, f"rule-{number:03d}")
 
     def _policy(self, document: Document, kind: str, body: Mapping[str, yaml.Node]) -> Policy:
         about = {"resourcePolicy": "resource", "principalPolicy": "principal", "rolePolicy": "role"}[kind]
@@ -257,19 +261,21 @@ class _Reader:
         )  # fmt: skip
 
     def _rules(
-        self, document: Document, policy: Policy, node: yaml.Node, names: Names, derived: Mapping[str, _DerivedRole]
-    ) -> None:
+        self, document: Document, policy: Policy, node: yaml.Node, names: Names, derived: Mapping[str, _DerivedRole],
+        unnamed: str,
+    ) -> None:  # fmt: skip
         said = fields(node)
         conditions = self._conditions(document, said.get("condition"), names)
         resource = document.scalar(said.get("resource"))
         about = resource.value if resource is not None else policy.name
         if policy.kind == "principalPolicy":
-            for each in items(said.get("actions")):
+            for number, each in enumerate(items(said.get("actions")), 1):
                 own = fields(each)
+                name = _name(document, own, f"{about}_rule-{number:03d}")
                 action = document.scalar(own.get("action"))
                 self._add(
                     document, each, policy, about, (action.value,) if action else (), own,
-                    frozenset(), self._conditions(document, own.get("condition"), names),
+                    frozenset(), self._conditions(document, own.get("condition"), names), name,
                 )  # fmt: skip
             return
         if policy.kind == "rolePolicy":
@@ -282,18 +288,27 @@ class _Reader:
             # it may depend on each of them
             used += [role for role in derived.values() if role not in used]
         more = tuple(condition for role in used for condition in role.conditions)
-        self._add(document, node, policy, about, document.texts(said.get("actions")), said, roles, (*conditions, *more))
+        self._add(
+            document, node, policy, about, document.texts(said.get("actions")), said, roles, (*conditions, *more),
+            _name(document, said, unnamed),
+        )  # fmt: skip
 
     def _add(
         self, document: Document, node: yaml.Node, policy: Policy, resource: str, actions: tuple[str, ...],
         said: Mapping[str, yaml.Node] | None, roles: frozenset[str], conditions: tuple[Condition, ...],
+        name: str = "",
     ) -> None:  # fmt: skip
         effect = document.scalar(said.get("effect")) if said is not None else None
         if said is not None and (effect is None or effect.value not in _EFFECTS):
             self.unread.append(f"{document.place(node)}: could not be read: a rule without a known effect")
             return
         deny = effect is not None and _EFFECTS[effect.value]
-        self.rules.append(Rule(policy, document.place(node), resource, actions, deny, roles, conditions))
+        self.rules.append(Rule(policy, document.place(node), resource, actions, deny, roles, conditions, name))
+
+
+def _name(document: Document, said: Mapping[str, yaml.Node], otherwise: str) -> str:
+    name = document.scalar(said.get("name"))
+    return name.value if name is not None and name.value else otherwise
 
 
 def _texts(conditions: tuple[Condition, ...]) -> Iterator[Scalar | None]:

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.config.routes.file import RoutesFile, read_routes
 from sidecar.pdp.embedded import compile_policies
-from sidecar.study import lint
+from sidecar.study import lint, reach
 from sidecar.study.policies import parse_policies
 from tests.stack import binary
 from tests.study.compiled import HEAD, policy, results, rule
@@ -160,6 +160,7 @@ def test_each_question_is_held_against_the_rules_of_its_kind_alone(
         return glob == text
 
     monkeypatch.setattr(lint, "matches", counting)
+    monkeypatch.setattr(reach, "matches", counting)
     for size in (10, 40):
         folder = tmp_path / str(size)
         write(folder, *(policy([rule(actions=["read"], match="R.attr.a == 'x'")], kind=f"k{at}") for at in range(size)))
