@@ -424,7 +424,7 @@ def routes() -> str:
             "A route with `draft: true` is read and checked as any other, and matches no request: its path is decided as if the route",
             "was not there, which is 403 `route_unmapped` unless another route or `defaults.access` says otherwise. With `draft: true` at",
             "the top every route is one; `sidecar run` does not start with such a file, and a reload leaves the running routes in force.",
-            "`sidecar check` says how many routes are drafts.",
+            "`sidecar check` says how many routes are drafts. [`sidecar import`](../guides/import.md) writes such files.",
             "",
             "## What a route may `allow`",
             "",
@@ -507,6 +507,11 @@ ABOUT = {
         "Reads decision and question logs, compares the sidecar's verdicts with the app's own status, and says whether it is time to",
         "enforce ([read the report](../guides/read-the-report.md)). It opens no connection. Exit code 1: a file cannot be read, or has",
         "no request; 3: there is what `--fail-on` names.",
+    ],
+    "import": [
+        "Reads OpenAPI 3 and Swagger 2, HAR, Postman collections, and access logs of nginx, Apache, Caddy, Envoy and AWS ALB, several at once;",
+        "asks nothing and starts nothing ([import](../guides/import.md)). Exit codes: 0 a draft was made, 1 a file cannot be used, or has no",
+        "evidence of a route, 2 wrong usage, or the file of `--output` is there already.",
     ],
     "schema": [
         "Your editor can use the schemas of `routes.yaml` ([routes](routes.md)) and of [cases](cases.md), and your tools that of the decision log."

@@ -27,6 +27,7 @@ COMMANDS: Mapping[str, tuple[str, str]] = {
     "replay": ("sidecar.commands.replay", "ask recorded questions of other policies: who would gain, who would lose"),
     "test": ("sidecar.commands.test", "run a table of cases through the gate and an embedded Cerbos, without ports"),
     "coverage": ("sidecar.commands.coverage", "list what no route, policy, lookup or test covers, in both directions"),
+    "import": ("sidecar.commands.import_", "draft routes.yaml from specs, access logs and recordings"),
 }
 """Commands with a module of their own in `sidecar/commands/`, which has `add_flags` and `command`: by name the module,
 and what the command does."""

@@ -67,7 +67,8 @@ def test_every_route_example_has_no_fault() -> None:
     texts = [text for _, name, text in examples() if name == "routes.yaml"]
     assert len(texts) >= 2
     for text in texts:
-        assert read_routes(text, "routes.yaml", {}).table.routes
+        read = read_routes(text, "routes.yaml", {})
+        assert read.table.routes or read.drafts
 
 
 ROUTE_FILES = [ROOT / name for name in ("routes.yaml", "deploy/compose/routes.yaml", "deploy/k8s/authz/routes.yaml")]
