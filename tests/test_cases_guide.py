@@ -39,3 +39,10 @@ def test_they_fail_as_it_says(tmp_path: Path) -> None:
     assert code == 1
     assert CHANGES.sub("…", EXAMPLES["failed.txt"]) in said
     assert said.count("FAILED") == 3
+
+
+def test_a_case_is_drafted_as_it_says(tmp_path: Path) -> None:
+    (tmp_path / "questions.jsonl").write_text(EXAMPLES["questions.jsonl"])
+    (line,) = re.findall(r"^sidecar test --from .*$", GUIDE, re.MULTILINE)
+    assert run(tmp_path, (ROOT / "routes.yaml").read_text(), line)[0] == 0
+    assert (tmp_path / "drafted.yaml").read_text() == EXAMPLES["drafted.yaml"]

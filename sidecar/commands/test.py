@@ -14,9 +14,11 @@ from typing import TYPE_CHECKING
 
 from sidecar.commands.progress import Progress
 from sidecar.commands.settings import add_settings, settings_given
-from sidecar.run.errors import StartError
+from sidecar.run.errors import StartError, unable
 
 if TYPE_CHECKING:
+    from sidecar.adoption.case_draft import Cells
+    from sidecar.run.case_drafting import Drafted
     from sidecar.study.case_results import Result
     from sidecar.study.cases import Case
 
@@ -29,6 +31,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     add_settings(parser)
     parser.add_argument("cases", nargs="*", metavar="CASES", help="files of cases, - for stdin")
     said = "run only the cases whose name has this text in it, in any case"
+    said = "draft cases from a decision or question log, in place of running some; may be given again, - for stdin"
+    parser.add_argument("--from", action="append", default=[], dest="logs", metavar="LOG", help=said)
+    said = "with --from: where the cases are written (default: stdout)"
+    parser.add_argument("--out", default="", metavar="FILE", help=said)
     parser.add_argument("--filter", default="", metavar="TEXT", help=said)
     parser.add_argument("--junit", default="", metavar="FILE", help="also write the results as JUnit's XML")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
@@ -37,7 +43,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def command(options: argparse.Namespace) -> int:
     """Run the cases: 0 where all passed, 1 where some failed, 2 where they cannot be run."""
     try:
-        return _run(options)
+        return _draft(options) if options.logs else _run(options)
     except StartError as error:
         print(error, file=sys.stderr)
         return UNUSABLE
@@ -58,6 +64,54 @@ def _run(options: argparse.Namespace) -> int:
         _write_junit(options.junit, results, seconds, moment)
     _print(results, seconds, as_json=options.json)
     return PASSED if all(result.passed for result in results) else FAILED
+
+
+def _draft(options: argparse.Namespace) -> int:
+    """Write cases that the log has, and tell on stderr of which requests none could be made."""
+    from sidecar.adoption.case_draft import Cells
+    from sidecar.adoption.logs import Logs
+    from sidecar.imports.sighting import Unusable
+    from sidecar.run.case_drafting import draft_cases
+
+    if options.cases:
+        raise StartError(f"found both --from and {options.cases[0]}, expected one of them")
+    cells = Cells()
+    try:
+        logs = Logs(options.logs)
+        progress = Progress("reading", logs.size, "bytes")
+        for logged in logs.read(progress):
+            cells.add(logged)
+    except Unusable as error:
+        raise StartError(*error.problems) from None
+    progress.end()
+    if not cells.lines:
+        raise StartError(*logs.told(), "--from: found no request, expected lines of a decision or question log")
+    progress = Progress("drafting", len(cells.kinds()), "kinds of requests")
+    drafted = asyncio.run(draft_cases(cells, dict(os.environ), settings_given(options), progress))
+    progress.end()
+    _write_draft(options, drafted, cells, logs.told())
+    return PASSED if drafted.cases else FAILED
+
+
+def _write_draft(options: argparse.Namespace, drafted: Drafted, cells: Cells, told: Sequence[str]) -> None:
+    if options.out:
+        with unable("--out", f"write {options.out}"):
+            Path(options.out).write_text(drafted.text, encoding="utf-8")
+    if options.json:
+        left_out = [one._asdict() for one in drafted.left_out]
+        text = {} if options.out else {"text": drafted.text}
+        made = {"lines": cells.lines, "cases": drafted.cases, "left_out": left_out, "beyond": cells.beyond}
+        print(json.dumps({**made, "unread": list(told), **text}, indent=2))
+        return
+    if not options.out:
+        print(drafted.text, end="")
+    said = [f"{_number(drafted.cases, 'case')} of {_number(cells.lines, 'line')}", *told]
+    if cells.beyond:
+        said.append(f"{_number(cells.beyond, 'line')} of further kinds of requests were not looked at")
+    if drafted.left_out:
+        said.append(f"no case could be made of {_number(len(drafted.left_out), 'kind')} of requests:")
+    said += [f"  {one.place}: {one.request}, {_number(one.lines, 'line')}: {one.reason}" for one in drafted.left_out]
+    print("\n".join(said), file=sys.stderr)
 
 
 def _read(files: Sequence[str], wanted: str) -> list[Case]:
@@ -98,10 +152,8 @@ def _text(file: str) -> tuple[str, str]:
 def _write_junit(file: str, results: Sequence[Result], seconds: float, moment: float) -> None:
     from sidecar.study.case_results import junit
 
-    try:
+    with unable("--junit", f"write {file}"):
         Path(file).write_bytes(junit(results, seconds, moment))
-    except OSError as error:
-        raise StartError(f"--junit: cannot write {file}: {error.strerror or error}") from None
 
 
 def _print(results: Sequence[Result], seconds: float, *, as_json: bool) -> None:
@@ -116,5 +168,8 @@ def _print(results: Sequence[Result], seconds: float, *, as_json: bool) -> None:
         return
     for result in failed:
         print(case_results.block(result) + "\n")
-    count = f"{len(results)} case{'s' if len(results) > 1 else ''}"
-    print(f"{count}: {passed} passed, {len(failed)} failed, {seconds:.1f} s")
+    print(f"{_number(len(results), 'case')}: {passed} passed, {len(failed)} failed, {seconds:.1f} s")
+
+
+def _number(count: int, what: str) -> str:
+    return f"{count:,} {what}" if count == 1 else f"{count:,} {what}s"

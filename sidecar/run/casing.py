@@ -16,12 +16,14 @@ from typing import Any
 
 from uvicorn.server import ServerState
 
+from sidecar.config.routes.file import RoutesFile
 from sidecar.config.settings import understand
 from sidecar.config.suggest import did_you_mean
 from sidecar.gate.ask import Ask
+from sidecar.gate.budget import Budget
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.routing import WEBSOCKET
-from sidecar.gate.verdict import Refuse
+from sidecar.gate.verdict import Facts, Refuse
 from sidecar.lookups.asking import Lookups
 from sidecar.net import http_server
 from sidecar.net.connection import Fault
@@ -51,8 +53,9 @@ OURS = {
         "SIDECAR_LISTEN", "SIDECAR_TLS_CERTIFICATE", "SIDECAR_TLS_KEY", "SIDECAR_SOCKET_MODE", "SIDECAR_SOCKET_OWNER",
         "SIDECAR_ADMIN_LISTEN", "SIDECAR_CERBOS_ADMIN", "SIDECAR_CERBOS_TLS", "SIDECAR_CERBOS_CA",
         "SIDECAR_CERBOS_CERTIFICATE", "SIDECAR_CERBOS_KEY", "SIDECAR_REDIS_URL", "SIDECAR_FORWARD_AUTH",
-        "SIDECAR_EXT_AUTHZ_LISTEN", "SIDECAR_EXT_PROC_LISTEN", "SIDECAR_WORKERS", "SIDECAR_PDP", "SIDECAR_PDP_TOKEN",
-        "SIDECAR_PDP_CA", "SIDECAR_PDP_ROLES",
+        "SIDECAR_QUESTION_LOG", "SIDECAR_QUESTION_LOG_ATTRIBUTES", "SIDECAR_EXT_AUTHZ_LISTEN",
+        "SIDECAR_EXT_PROC_LISTEN", "SIDECAR_WORKERS", "SIDECAR_PDP", "SIDECAR_PDP_TOKEN", "SIDECAR_PDP_CA",
+        "SIDECAR_PDP_ROLES",
     ), ""),
 }  # fmt: skip
 """Settings that say where a sidecar runs: with cases it takes no port, writes no log and asks no other server."""
@@ -122,6 +125,9 @@ class _CaseJournal(Journal):
         self.outcomes.append(outcome)
         super().record(outcome)
 
+    def _spend(self, facts: Facts, budget: Budget, now: float) -> None:
+        """Leave budgets as they are: a refusal that a case expects opens no route for the next one."""
+
 
 class _Turn:
     """The app of our server: the traffic of the case whose turn it is."""
@@ -150,9 +156,9 @@ class Bench:
         self._config.load()
 
     @property
-    def lookups(self) -> tuple[str, ...]:
-        """The lookups that the route file has."""
-        return tuple(self._deciding.configured.routes.lookups)
+    def routes(self) -> RoutesFile:
+        """The route file."""
+        return self._deciding.configured.routes
 
     async def run(self, case: Case) -> Result:
         """Run one case."""
@@ -342,7 +348,7 @@ async def run_cases(
     """Run cases, one after the other. Raises StartError where nothing can be run."""
     results = []
     async with bench(environ, flags) as made:
-        require_known_lookups(cases, made.lookups)
+        require_known_lookups(cases, tuple(made.routes.lookups))
         for case in cases:
             results.append(await made.run(case))
             progress(len(results))

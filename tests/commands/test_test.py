@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from sidecar.record.line import Decision, write
 from tests import guide_commands
 from tests.conftest import policies
 from tests.stack import ROOT, binary
@@ -74,6 +75,45 @@ def test_some_cases_are_chosen_by_their_names(folder: Path, monkeypatch: pytest.
     assert done.stdout.startswith("1 case: 1 passed, 0 failed, ")
 
 
+def line(code: str = "authenticated", principal: str = "alice", path: str = "/hello") -> str:
+    allowed = code == "authenticated"
+    status, kind = (200, "") if allowed else (503, "contact")
+    made = Decision(
+        "2026-01-31T12:00:00.250+00:00", "8c9b1f1d4f0e4c0f9f3a6f0b5d1c2e3a", "enforce", "allow" if allowed else "refuse", code, status, "GET",
+        "localhost", path, path, principal, ("user",), kind, "", "", "", {}, 1.0,
+    )  # fmt: skip
+    return write(made)
+
+
+def test_cases_are_drafted_from_a_log_and_hold(folder: Path) -> None:
+    (folder / "decisions.log").write_text(line() + line() + "no line\n" + line("pdp_timeout", path="/contacts/1"))
+    drafted = run(folder, "--from", "decisions.log", "--out", "drafted.yaml")
+    assert (drafted.returncode, drafted.stdout) == (0, "")
+    said = [row for row in drafted.stderr.splitlines() if not row.startswith(("reading", "drafting"))]
+    assert said == [
+        "1 case of 3 lines",
+        "decisions.log:3: found no line, expected one JSON object: Expecting value: line 1 column 1 (char 0)",
+        "no case could be made of 1 kind of requests:",
+        "  decisions.log:4: GET /contacts/1 (pdp_timeout), 1 line: pdp_timeout is a fault of that moment: write `lookups` with "
+        "`unavailable` for it",
+    ]
+    assert run(folder, "drafted.yaml").returncode == 0
+
+
+def test_a_draft_goes_to_stdout_or_into_json(folder: Path) -> None:
+    (folder / "decisions.log").write_text(line())
+    drafted = run(folder, "--from", "decisions.log")
+    assert drafted.stdout.startswith("# Drafted from a log.")
+    told = json.loads(run(folder, "--from", "decisions.log", "--json").stdout)
+    assert told == {"lines": 1, "cases": 1, "left_out": [], "beyond": 0, "unread": [], "text": drafted.stdout}
+
+
+def test_a_log_of_which_no_case_can_be_made_is_a_failure(folder: Path) -> None:
+    (folder / "decisions.log").write_text(line("pdp_timeout"))
+    done = run(folder, "--from", "decisions.log", "--json")
+    assert (done.returncode, json.loads(done.stdout)["cases"]) == (1, 0)
+
+
 BAD = [
     ((), "found no file of cases, expected one: sidecar test cases.yaml"),
     (("none.yaml",), "none.yaml: cannot read it: No such file or directory"),
@@ -82,6 +122,10 @@ BAD = [
     (("bad.yaml", "cases.yaml"), "bad.yaml:1:1: found the name 'casse', expected one of users, lookups, cases, did you mean 'cases'?"),
     (("cases.yaml", "--filter", "x y"), "--filter: found 'x y' in none of 2 names, expected it in one at least"),
     (("cases.yaml", "--junit", "no/results.xml"), "--junit: cannot write no/results.xml: No such file or directory"),
+    (("cases.yaml", "--from", "cases.yaml"), "found both --from and cases.yaml, expected one of them"),
+    (("--from", "none.log"), "none.log: cannot be read: No such file or directory"),
+    (("--from", "cases.yaml"), "cases.yaml:1: found no line, expected one JSON object"),
+    (("--from", "one.log", "--out", "no/drafted.yaml"), "--out: cannot write no/drafted.yaml: No such file or directory"),
     (("cases.yaml", "--routes", "none.yaml"), "SIDECAR_ROUTES: cannot read none.yaml: "),
     (("cases.yaml", "--pdp", "authzen+https://pdp"), "SIDECAR_PDP: found 'authzen+https://pdp', expected none"),
 ]  # fmt: skip
@@ -91,6 +135,7 @@ BAD = [
 def test_what_cannot_be_run_is_told(folder: Path, arguments: tuple[str, ...], said: str) -> None:
     (folder / "latin.yaml").write_bytes(b"cases: [\xe9]")
     (folder / "bad.yaml").write_text("casse: []")
+    (folder / "one.log").write_text(line())
     done = run(folder, *arguments)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith(said), done.stderr

@@ -99,6 +99,7 @@ lookups:
 cache: {decisions: 5s}
 routes:
   - {path: /public, access: public}
+  - {path: /budgeted, resource: contact, mode: {enforce: 100%, budget: {refusals: 1, principals: 2, within: 1h}}, actions: {GET: update}}
   - {path: /shadowed, resource: contact, mode: shadow, actions: {GET: update}}
   - {path: /form, access: authenticated, methods: [POST], cors: {origins: ["https://a.example"]}}
   - {path: /live, resource: contact, id: live, attributes: {owner: "{principal.id}"}, actions: {WS: update}}
@@ -126,6 +127,9 @@ cases:
   - {name: nobody's socket, request: WS /live, expect: {status: 401, sent: nothing}}
   - {name: a preflight, request: OPTIONS /form, headers: {Origin: "https://a.example", Access-Control-Request-Method: POST}, expect: {status: 204, code: preflight}}
   - {name: in shadow, user: alice, request: GET /shadowed, expect: {status: 200, outcome: shadow_refuse, code: denied_by_policy}}
+  - {name: a refusal of a budget, user: bob, request: GET /budgeted, expect: {status: 403, outcome: refuse}}
+  - {name: another one, user: alice, request: GET /budgeted, expect: {status: 403, outcome: refuse}}
+  - {name: and one more, user: bob, request: GET /budgeted, expect: {status: 403, outcome: refuse}}
   - {name: enforced, user: bob, request: GET /of/team, expect: {outcome: refuse}}
   - {name: not changed, request: GET /public, app: {status: 304, headers: {ETag: '"x"'}}, expect: {status: 304, code: public}}
   - {name: a form, user: alice, request: POST /form, headers: {Content-Type: application/x-www-form-urlencoded}, body: a=b, expect: authenticated}
@@ -223,7 +227,7 @@ def test_settings_are_those_of_production_but_for_where_it_runs() -> None:
         "SIDECAR_LISTEN": "/nowhere", "SIDECAR_ADMIN_LISTEN": "x", "SIDECAR_DECISION_LOG": "/nowhere/at/all", "SIDECAR_MODE": "shadow",
         "SIDECAR_CERBOS": "cerbos:3593", "SIDECAR_TLS_CERTIFICATE": "/no", "SIDECAR_TLS_KEY": "/no", "SIDECAR_UPSTREAM": "https://app",
         "SIDECAR_UPSTREAM_CA": "/no", "SIDECAR_REDIS_URL": "redis://nowhere", "SIDECAR_TRACES": "otlp", "SIDECAR_WORKERS": "9",
-        "SIDECAR_EXT_AUTHZ_LISTEN": "x", "SIDECAR_FORWARD_AUTH": "nginx",
+        "SIDECAR_EXT_AUTHZ_LISTEN": "x", "SIDECAR_FORWARD_AUTH": "nginx", "SIDECAR_QUESTION_LOG": "/nowhere/at/all",
     }  # fmt: skip
     results = results_of(
         """\
