@@ -22,6 +22,7 @@ from sidecar.gate.target import Oddity
 from sidecar.record import line
 from sidecar.record.line import (
     BrokenOff,
+    CandidateDiffers,
     ConsoleAs,
     Decision,
     Line,
@@ -575,6 +576,10 @@ LINES: tuple[Line, ...] = (
     SignInFailed(_AT, _ID, "192.0.2.7", "wrong_password"),
     SignedOut(_AT, _ID, "192.0.2.7", "alice"),
     ConsoleAs(_AT, _ID, "alice", "bob"),
+    CandidateDiffers(
+        _AT, _ID, "/contacts/{id}", "contact", "9", "read", "alice", ("staff", "user"), "allow", "deny",
+        "resource.contact.vdefault", "resource.contact.vdefault", "0e3d4ff12ab98c55", "946adfca825cf747",
+    ),
 )  # fmt: skip
 """An example of each kind of line in the decision log."""
 QUESTION = Question(

@@ -112,6 +112,7 @@ GROWING = {
     "Attempts._turns": UNDER_WAY,
     "BlockReader._table": "the dynamic table of HPACK, in bytes",
     "Call._places": "the resources of one call",
+    "Candidate._queue": "MAX_WAITING requests, beyond which they are dropped",
     "Cerbos._calls": UNDER_WAY,
     "Cerbos._gathered": UNDER_WAY,
     "Cerbos._later": UNDER_WAY,

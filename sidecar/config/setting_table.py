@@ -41,6 +41,7 @@ class Settings(NamedTuple):
     cerbos_certificate: str
     cerbos_key: str
     policies: str
+    candidate_policies: str
     pdp: str
     pdp_token: str
     pdp_ca: str
@@ -172,6 +173,7 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
         Setting("SIDECAR_CERBOS_CERTIFICATE", "cerbos_certificate", str, "", "PEM file of our own certificate, where a Cerbos, or the proxy before it, asks for one"),
         Setting("SIDECAR_CERBOS_KEY", "cerbos_key", str, "", "PEM file of its key, without a pass phrase"),
         Setting("SIDECAR_POLICIES", "policies", str, "policies", "policy folder for `embedded`, or the one that `SIDECAR_CERBOS_ADMIN` is about"),
+        Setting("SIDECAR_CANDIDATE_POLICIES", "candidate_policies", str, "", "a folder of other policies, for a second Cerbos of our own that is asked about each decision after its answer has gone: the log and the metrics tell where it would have decided otherwise"),
         Setting("SIDECAR_PDP", "pdp", parsers.pdp, "", "a PDP that speaks OpenID AuthZEN 1.0, asked in place of Cerbos: `authzen+https://host/path`, `authzen+http://` on a loopback host, or `authzen+unix:/path`"),
         Setting("SIDECAR_PDP_TOKEN", "pdp_token", parsers.bearer, "", "its bearer token", True),
         Setting("SIDECAR_PDP_CA", "pdp_ca", str, "", "PEM file of the CAs that it may be signed by; the system's without it"),

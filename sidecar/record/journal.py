@@ -86,7 +86,8 @@ class _NoPolicies:
 class Journal:
     """Writes one JSON line per verdict, counts it, and ends its trace. `now` gives Unix seconds.
 
-    `policies` tells the generation that a decision of Cerbos is logged with. `questions` takes each verdict as well.
+    `policies` tells the generation that a decision of Cerbos is logged with. `questions` takes each verdict, and
+    `compare`, where whoever composes sets it, is told of each when it has been recorded.
 
     The lines of one turn of the loop are written together, at its end, as far as they are taken; the others are held.
     Where too many are, it `refuses` further requests, or, with `drops` and in the `mode` shadow, their lines are
@@ -107,6 +108,7 @@ class Journal:
         self._end_trace = end_trace
         self._mode: Mode = mode
         self.policies: Generation = _NoPolicies()
+        self.compare: Callable[[Verdict], None] | None = None
         self._lines: list[str] = []
         self._may_drop = drops or mode == "shadow"
         self._drops = False
@@ -159,6 +161,8 @@ class Journal:
                 facts.cache or None, facts.trace.trace_id if facts.trace is not None else None, rare,
             )
         )  # fmt: skip
+        if self.compare is not None:
+            self.compare(verdict)
 
     def _spend(self, facts: Facts, budget: Budget, now: float) -> None:
         """Count a refusal that nobody expects, and say so where it puts the route back into shadow."""

@@ -34,6 +34,7 @@ MAX_ID = 128
 """Characters of such an id."""
 
 Effect = Literal["allow", "refuse", "shadow_refuse"]
+Said = Literal["allow", "deny"]
 
 
 class LineError(ValueError):
@@ -210,6 +211,28 @@ class ConsoleAs(NamedTuple):
     principal: Annotated[str, Field("id of the admin")]
     asked_as: Annotated[str, Field("id of the other principal")]
     extra: Extra = NOTHING
+
+
+class CandidateDiffers(NamedTuple):
+    """A decision that the candidate policies (`SIDECAR_CANDIDATE_POLICIES`) would have made otherwise: a further line of
+    its request, which is written after the answer has gone."""
+
+    time: Time
+    request_id: RequestId
+    route: Route
+    kind: Annotated[str, Field("kind of the resource")]
+    id: Annotated[str, Field("id of the resource")]
+    action: Annotated[str, Field("action on the resource")]
+    principal: Annotated[str, Field("id of the principal")]
+    roles: Annotated[tuple[str, ...], Field(f"roles of the principal in alphabetical order, at most {MAX_ROLES}")]
+    ours: Annotated[Said, Field("what the policies in force said")]
+    theirs: Annotated[Said, Field("what the candidate policies say")]
+    policy: Annotated[str | None, Field("policy in force that decided, as Cerbos names it", "Cerbos told it, and the route has no `each`")] = None
+    candidate_policy: Annotated[str | None, Field("candidate policy that decided", "Cerbos told it")] = None
+    revision: Annotated[str | None, Field("16 hexadecimal digits of the policies in force: SHA-256 of their files, cut", "the sidecar reads the policies itself")] = None
+    candidate_revision: Annotated[str | None, Field("the same of the candidate policies", "it is known")] = None
+    untold: Annotated[int | None, Field("differences before this one that have no line, since there were too many in one second", "there are any")] = None
+    extra: Extra = NOTHING
 # fmt: on
 
 
@@ -221,7 +244,9 @@ class Unknown(NamedTuple):
     extra: Extra = NOTHING
 
 
-Line = Decision | Question | Unread | BrokenOff | SignedIn | SignInFailed | SignedOut | ConsoleAs | Unknown
+Line = (
+    Decision | Question | Unread | BrokenOff | SignedIn | SignInFailed | SignedOut | ConsoleAs | CandidateDiffers | Unknown
+)  # fmt: skip
 EVENTS: Mapping[str, tuple[type[Line], ...]] = {
     "decision": (Decision, Unread),
     "question": (Question,),
@@ -230,6 +255,7 @@ EVENTS: Mapping[str, tuple[type[Line], ...]] = {
     "sign_in_failed": (SignInFailed,),
     "signed_out": (SignedOut,),
     "console_as": (ConsoleAs,),
+    "candidate_differs": (CandidateDiffers,),
 }
 """Kinds of lines by their field `event`."""
 _EVENT_OF = {kind: event for event, kinds in EVENTS.items() for kind in kinds}

@@ -39,6 +39,9 @@ class Family(NamedTuple):
 
 _CACHES = tuple((cache, outcome) for cache in ("token", "lookup", "decision") for outcome in ("hit", "miss"))
 
+CANDIDATE_RESULTS = ("same", "allow_to_deny", "deny_to_allow", "failed", "dropped")
+"""Results of a decision that the candidate policies are asked about."""
+
 FAMILIES: dict[str, Family] = {
     "sidecar_requests": Family(
         "counter", ("route", "outcome", "code", "status"),
@@ -111,6 +114,14 @@ FAMILIES: dict[str, Family] = {
     ),
     "sidecar_question_log_lost": Family(
         "counter", (), "Requests that the question log lost: they are in the weight of none of its lines", "sum", ((),)
+    ),
+    "sidecar_candidate": Family(
+        "counter", ("result",),
+        "Decisions on resources by what the candidate policies say of them: same, allow_to_deny, deny_to_allow, failed (they gave no answer), dropped (too many at once)",
+        "sum", tuple((result,) for result in CANDIDATE_RESULTS),
+    ),
+    "sidecar_candidate_failed": Family(
+        "gauge", (), "1 where the candidate policies give no answer; 0 where they do, or there are none", "max"
     ),
     "sidecar_workers": Family("gauge", (), "Processes that serve"),
     "sidecar_worker_restarts": Family("counter", (), "Workers that ended and were replaced", "sum", ((),)),
@@ -186,6 +197,10 @@ class Metrics:
     def line_lost(self) -> None:
         """Count what leaves no line in the decision log."""
         self._count("sidecar_decision_log_lost", ())
+
+    def candidate(self, result: str, resources: int) -> None:
+        """Count decisions by what the candidate policies say of them."""
+        self._count("sidecar_candidate", (result,), resources)
 
     def question_lost(self, requests: int) -> None:
         """Count requests that no line of the question log stands for."""

@@ -66,6 +66,7 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
         found.warnings.extend([*claims.warnings, *_warnings(settings, routes)])
         found.notes.extend([*_drafts(settings, routes), *claims.notes, *modes.notes(routes.table, settings.mode)])
         _lint(settings, routes, found)
+        _candidate(settings, routes, found)
     if prepared is not None and probe:
         _probe(prepared, bool(app), found)
     return found
@@ -112,6 +113,20 @@ def _lint(settings: Settings, routes: RoutesFile, found: Findings) -> None:
         return
     read = parse_policies(folder)
     found.warnings.extend([*lint.warnings(routes, read), *_unrecorded(settings, lint.attributes_read(routes, read))])
+    found.notes.extend(lint.notes(routes, read))
+
+
+def _candidate(settings: Settings, routes: RoutesFile, found: Findings) -> None:
+    """Look at the candidate policies as at those in force."""
+    if not settings.candidate_policies:
+        return
+    found.checked.append(settings.candidate_policies)
+    folder = Path(settings.candidate_policies)
+    if problems := problems_of(cerbos_binary(settings), folder):
+        found.problems.extend(problems)
+        return
+    read = parse_policies(folder)
+    found.warnings.extend(lint.warnings(routes, read))
     found.notes.extend(lint.notes(routes, read))
 
 

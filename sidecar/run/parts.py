@@ -9,7 +9,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
 from sidecar.config.parsers import Address
@@ -29,6 +29,7 @@ from sidecar.record.outlet import Outlet
 from sidecar.record.question_log import QuestionLog
 from sidecar.record.questions import Shown
 from sidecar.record.rotated_file import RotatedFile
+from sidecar.run.candidate import CandidatePolicies, candidate_policies
 from sidecar.run.deciding import Deciding, deciding, wall_clock
 from sidecar.run.errors import Errors, StartError, blaming, unable
 from sidecar.trust.assertion import Assertions, load_key
@@ -51,9 +52,10 @@ class Parts(NamedTuple):
     ext_authz: ModuleType | None
     ext_proc: ModuleType | None
     tls: Certificate | None = None
+    candidate: CandidatePolicies | None = None
 
 
-def parts(settings: Settings) -> Parts:
+def parts(settings: Settings, environ: Mapping[str, str] = MappingProxyType({})) -> Parts:
     """Make all of it. Raises StartError with every problem, of what will be opened too."""
     errors = Errors()
     upstream = errors.tried(_upstream, settings)
@@ -62,13 +64,14 @@ def parts(settings: Settings) -> Parts:
     tracer = errors.tried(_tracer, settings)
     ext_authz, ext_proc = errors.tried(_ext_authz, settings), errors.tried(_ext_proc, settings)
     tls = errors.tried(_tls, settings)
+    candidate = errors.tried(candidate_policies, settings, environ, wall_clock)
     errors.tried(require_log, settings)
     errors.tried(require_questions, settings)
     for variable, address in listeners(settings):
         errors.tried(require_place, address, variable)
     if errors.problems or upstream is None or pages is None:
         raise StartError(*errors.problems)
-    return Parts(upstream, pages, assertions, tracer, ext_authz, ext_proc, tls)
+    return Parts(upstream, pages, assertions, tracer, ext_authz, ext_proc, tls, candidate)
 
 
 class Prepared(NamedTuple):
@@ -81,7 +84,7 @@ class Prepared(NamedTuple):
 def prepare(read: Understood, environ: Mapping[str, str], metrics: Metrics | None = None) -> Prepared:
     """Make all that a process needs. Raises StartError with every problem, those of `read` included."""
     errors = Errors()
-    made, fitted = errors.tried(deciding, read, environ, metrics), errors.tried(parts, read.settings)
+    made, fitted = errors.tried(deciding, read, environ, metrics), errors.tried(parts, read.settings, environ)
     if made is None or fitted is None:
         raise StartError(*errors.problems)
     return Prepared(made, fitted)

@@ -150,9 +150,9 @@ class Sidecar:
             questions=question_log(settings, self.metrics),
         )  # fmt: skip
         if deciding.policies is not None:
-            self.journal.policies = state = deciding.policies.state
-            if self.journal.questions is not None:
-                self.journal.questions.revision = lambda: state.revision
+            self.journal.policies = deciding.policies.state
+        if self.journal.questions is not None:
+            self.journal.questions.revision = self._revision
         self.gate = deciding.gate(parts.assertions)
         door = door_of(deciding, self.gate, parts, self.journal, begin)
         self.traffic = traffic(deciding, parts, door)
@@ -160,7 +160,7 @@ class Sidecar:
         self.ext_proc = self._ext_proc(parts.ext_proc, door) if parts.ext_proc is not None else None
         self._tasks = Tasks()
         self.reload = Reload(deciding, self.gate, stamp, self._tasks)
-        self.status = Status(deciding, self.gate, self.reload, parts.upstream, self.journal)
+        self.status = Status(deciding, self.gate, self.reload, parts, self.journal)
         self.traffic.health.draining = lambda: self.status.draining
         self.metrics.read = self.status.gauges
 
@@ -247,6 +247,14 @@ class Sidecar:
         if deciding.policies is not None:
             self._tasks.spawn(deciding.policies.watch())
         self._tasks.spawn(self._publish())
+        if self._parts.candidate is not None:
+            # after the rest: nothing waits for it
+            self._parts.candidate.begin(self.journal, self._revision, self._tasks)
+
+    def _revision(self) -> str:
+        """Revision of the policies in force, "" where it is not known."""
+        policies = self._deciding.policies
+        return policies.state.revision if policies is not None else ""
 
     async def _publish(self) -> None:
         """Let other workers know what this one counts, and keep up with the files of logs and of TLS."""
@@ -277,6 +285,8 @@ class Sidecar:
         try:
             await self._tasks.aclose()
             await self._parts.upstream.aclose()
+            if self._parts.candidate is not None:
+                await self._parts.candidate.aclose()
             await self._deciding.aclose()
             if self._tracer is not None:
                 # it waits for a collector, which may be slow

@@ -11,24 +11,25 @@ from sidecar.config.setting_table import SETTINGS, Settings
 from sidecar.gate.gate import Gate
 from sidecar.gate.mode import MODES, RouteMode
 from sidecar.gate.routing import Route
-from sidecar.net.upstream import Upstream
 from sidecar.pdp.policy_reload import PolicyState
 from sidecar.record.journal import Journal
 from sidecar.record.metrics import Gauge
 from sidecar.run.deciding import Deciding
+from sidecar.run.parts import Parts
 from sidecar.run.reload import Reload
 
 
 class Status:
     """Of one process. Whoever serves says when it is `draining`, and how many `connections` there are."""
 
-    def __init__(self, deciding: Deciding, gate: Gate, reload: Reload, upstream: Upstream, journal: Journal) -> None:
+    def __init__(self, deciding: Deciding, gate: Gate, reload: Reload, parts: Parts, journal: Journal) -> None:
         self.draining = False
         self.connections: Callable[[], int] = lambda: 0
         self._deciding = deciding
         self._gate = gate
         self._reload = reload
-        self._upstream = upstream
+        self._upstream = parts.upstream
+        self._candidate = parts.candidate
         self._journal = journal
         self._pdp_serving = False
 
@@ -83,6 +84,7 @@ class Status:
         yield "sidecar_decision_log_waiting_bytes", (), self._journal.waiting
         questions = self._journal.questions
         yield "sidecar_question_log_stopped", (), questions is not None and bool(questions.fault)
+        yield "sidecar_candidate_failed", (), self._candidate is not None and self._candidate.failed
         for part, ready in self.readiness().items():
             yield "sidecar_ready", (part,), ready
         for issuer, age in deciding.configured.keys.ages().items():
@@ -146,6 +148,7 @@ class Status:
             "routes": [_shown_route(route) for route in table.routes],
             "issuers": list(configured.trust.issuers),
             "policies": self._policies.shown() if self._policies is not None else {},
+            "candidate": self._candidate.shown() if self._candidate is not None else {},
             "question_log": questions.shown() if (questions := self._journal.questions) is not None else {},
         }  # fmt: skip
 

@@ -24,6 +24,7 @@ from sidecar.pdp.policy_reload import publish_to
 from sidecar.record import logs
 from sidecar.record.metrics import Metrics
 from sidecar.record.workers import PUBLISH_EVERY, ParentFile, WorkerFile
+from sidecar.run.candidate import CANDIDATE, candidate_cerbos
 from sidecar.run.deciding import require_in_force, wall_clock
 from sidecar.run.errors import StartError
 from sidecar.run.interpreter import SLOW, is_optimized
@@ -131,7 +132,7 @@ class _Workers:
         loop.add_signal_handler(signal.SIGHUP, lambda: self._signal(signal.SIGHUP))
         counting = loop.create_task(self._count())
         try:
-            async with self._cerbos(), asyncio.TaskGroup() as group:
+            async with self._cerbos(), self._candidate(), asyncio.TaskGroup() as group:
                 for _ in range(self._settings.workers):
                     group.create_task(self._keep_one())
         except OSError as error:
@@ -161,6 +162,22 @@ class _Workers:
                 await asyncio.gather(watching, return_exceptions=True)
             await reload.aclose()
             await embedded.stop()
+
+    @contextlib.asynccontextmanager
+    async def _candidate(self) -> AsyncIterator[None]:
+        """The Cerbos of the candidate policies, for which nobody waits."""
+        cerbos = candidate_cerbos(self._settings, wall_clock)
+        if cerbos is None:
+            yield
+            return
+        self._environ[CANDIDATE] = cerbos.told_to_workers
+        running = asyncio.get_running_loop().create_task(cerbos.run())
+        try:
+            yield
+        finally:
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+            await cerbos.aclose()
 
     def _stop_all(self) -> None:
         if self._stop.is_set():

@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from sidecar.gate.codes import Code, Ground
 from sidecar.record.exposition import exposition
-from sidecar.record.metrics import AT_ONCE, BOUNDS, FAMILIES, Metrics, Values, merged
+from sidecar.record.metrics import AT_ONCE, BOUNDS, CANDIDATE_RESULTS, FAMILIES, Metrics, Values, merged
 from tests.conftest import Stack, policies
 from tests.counting import instructions
 from tests.stack import Recorder, Seen, running_sidecar
@@ -159,6 +159,7 @@ ALLOWED = {
         "auth",
         "mismatch",
     },
+    "result": {*CANDIDATE_RESULTS},
     "state": {"idle", "busy", "under_way", "waiting"},
     "part": {"cerbos", "keys", "routes", "log", "serving"},
 }

@@ -303,6 +303,7 @@ BAD = {
     "SIDECAR_CERBOS_CERTIFICATE": Bad("none.pem", TLS | {"SIDECAR_CERBOS_KEY": "none.pem"}, PAIR),
     "SIDECAR_CERBOS_KEY": Bad("none.pem", TLS | {"SIDECAR_CERBOS_CERTIFICATE": "none.pem"}, PAIR),
     "SIDECAR_POLICIES": Bad("none", says="SIDECAR_POLICIES: found no folder 'none'"),
+    "SIDECAR_CANDIDATE_POLICIES": Bad("none", says="SIDECAR_CANDIDATE_POLICIES: found no folder 'none'"),
     "SIDECAR_PDP": Bad("authzen+https://pdp:99999"),
     "SIDECAR_PDP_TOKEN": Bad("a b"),
     "SIDECAR_PDP_CA": Bad(
