@@ -66,14 +66,14 @@ class Area(NamedTuple):
 
 
 class Sides(NamedTuple):
-    """Sides of the comparison. `policies` is None where they cannot be read, `matched` where no tests ran; `references`
-    are those of the route file."""
+    """Sides of the comparison. `policies` is None where they cannot be read; `matched` are the rules that tests and
+    questions of the log matched, as far as any were asked; `references` are those of the route file."""
 
     routes: RoutesFile
     places: RoutePlaces
     references: tuple[Reference, ...]
     policies: Policies | None
-    matched: Matched | None
+    matched: tuple[Matched, ...]
     seen: Seen
 
 
@@ -153,7 +153,7 @@ def _of_policies(sides: Sides) -> Iterator[Area]:
     yield _questions(sides, reach)
     yield _rules(reach)
     yield from _attributes(sides, reach)
-    if sides.matched is None and not sides.seen.logs:
+    if not sides.matched and not sides.seen.logs:
         yield Area("matched", 0, (), "tests beside the policies or by --tests, or a log of the sidecar by --log")
     else:
         yield _matched(sides, reach)
@@ -276,7 +276,7 @@ def _matched(sides: Sides, reach: _Reach) -> Area:
     by_traffic = _granting(sides.seen, rules)
     things: dict[_Thing, Gap | None] = {}
     for number, rule in enumerate(rules):
-        tested = sides.matched is not None and sides.matched.has(rule)
+        tested = any(matched.has(rule) for matched in sides.matched)
         effect = "DENY" if rule.deny else "ALLOW"
         things[number] = (
             None

@@ -66,9 +66,17 @@ def run_tests(binary: Path, policies: Path, tests: Path | None) -> Matched | Non
 
     Raises PolicyTestsError.
     """
-    where = tests or policies
-    if not any(where.rglob("*_test.*")):
+    if not any((tests or policies).rglob("*_test.*")):
         return None
+    return compile_tests(binary, policies, tests)
+
+
+def compile_tests(binary: Path, policies: Path, tests: Path | None, ids: Mapping[str, str] | None = None) -> Matched:
+    """Run the tests. `ids` are those of the principals, by their name there; without them they are read of the files.
+
+    Raises PolicyTestsError.
+    """
+    where = tests or policies
     command = [str(binary), "compile", "--verbose", "--output=json", "--color=never"]
     command += [f"--tests={tests}"] if tests is not None else []
     environ = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR", "TZ")}
@@ -86,29 +94,30 @@ def run_tests(binary: Path, policies: Path, tests: Path | None) -> Matched | Non
             said = " ".join(done.stderr.decode("utf-8", "replace").split())
             raise PolicyTestsError(f"{where}: Cerbos did not run the tests: {said or f'exit code {done.returncode}'}")
         output.seek(0)
-        return read_results(cast(io.BufferedIOBase, output), where)
+        return read_results(cast(io.BufferedIOBase, output), where, ids)
 
 
 _TESTS_FAILED = 4
 """Exit code of `cerbos compile`."""
 
 
-def read_results(output: io.BufferedIOBase, folder: Path) -> Matched:
+def read_results(output: io.BufferedIOBase, folder: Path, ids: Mapping[str, str] | None = None) -> Matched:
     """Read what `cerbos compile --verbose --output=json` says of the tests in a folder. Raises PolicyTestsError."""
     matched = Matched()
     try:
         for suite in members(output, ("suites",)):
             matched.suites += 1
-            _read_suite(suite, folder, matched)
+            _read_suite(suite, folder, ids, matched)
     except (NotJson, KeyError, TypeError, AttributeError) as error:
         raise PolicyTestsError(f"{folder}: Cerbos' results could not be read: {error}") from None
     return matched
 
 
-def _read_suite(suite: Mapping[str, Any], folder: Path, matched: Matched) -> None:
+def _read_suite(suite: Mapping[str, Any], folder: Path, ids: Mapping[str, str] | None, matched: Matched) -> None:
     if "error" in suite:
         raise PolicyTestsError(f"{folder / suite.get('file', '')}: {suite['error']}")
-    ids = _ids_of_principals(folder / suite["file"])
+    if ids is None:
+        ids = _ids_of_principals(folder / suite["file"])
     for case in suite.get("testCases", ()):
         for principal in case.get("principals", ()):
             name = ids.get(principal["name"], "")

@@ -17,6 +17,7 @@ from sidecar.commands.settings import add_settings, settings_given
 
 if TYPE_CHECKING:
     from sidecar.adoption.coverage import Area
+    from sidecar.adoption.coverage_questions import Samples
     from sidecar.adoption.coverage_seen import Seen
     from sidecar.adoption.coverage_tests import Matched
     from sidecar.config.setting_table import Settings
@@ -66,6 +67,7 @@ def _coverage(options: argparse.Namespace) -> int:
     """Raises StartError, Unusable and PolicyTestsError."""
     from sidecar.adoption import coverage, coverage_text
     from sidecar.adoption.coverage_places import RoutePlaces
+    from sidecar.adoption.coverage_questions import Samples
     from sidecar.adoption.coverage_seen import Seen
     from sidecar.config.settings import understand
     from sidecar.run.deciding import load_routes
@@ -77,16 +79,19 @@ def _coverage(options: argparse.Namespace) -> int:
     routes = load_routes(settings, told)
     notes: list[str] = []
     seen = Seen(routes)
-    policies, matched = _policies(settings, options.tests, notes)
+    policies, tested = _policies(settings, options.tests, notes)
     _read_sightings(options.seen, seen, notes)
-    _read_logs(options.log, seen, notes)
+    samples = Samples(policies) if policies is not None else None
+    _read_logs(options.log, seen, samples, notes)
+    asked = _asked_again(settings, samples, notes)
+    matched = tuple(each for each in (tested, asked) if each is not None)
     text = Path(settings.routes).read_text(encoding="utf-8")
     sides = coverage.Sides(
         routes, RoutePlaces(settings.routes), tuple(references_of(text)), policies, matched, seen
     )  # fmt: skip
     areas = coverage.areas(sides)
     under = _under(areas, floors)
-    notes += _notes_of(seen, matched)
+    notes += _notes_of(seen, tested)
     if options.json:
         print(json.dumps(coverage_text.json_of(areas, notes, under), indent=2))
     else:
@@ -160,7 +165,7 @@ def _read_sightings(names: list[str], seen: Seen, notes: list[str]) -> None:
     notes += [f"{count:,} requests are no evidence: {reason}" for reason, count in noted.skipped.items()]
 
 
-def _read_logs(names: list[str], seen: Seen, notes: list[str]) -> None:
+def _read_logs(names: list[str], seen: Seen, samples: Samples | None, notes: list[str]) -> None:
     """Raises Unusable."""
     if not names:
         return
@@ -170,10 +175,33 @@ def _read_logs(names: list[str], seen: Seen, notes: list[str]) -> None:
     progress = Progress("reading the logs", logs.size, "bytes")
     for logged in logs.read(progress):
         seen.line(logged)
+        if samples is not None:
+            samples.add(logged.line)
     progress.end()
     notes += logs.told()
     if not seen.logs:
         notes.append("no line of the logs is about a request: found no `decision` and no `question`")
+
+
+def _asked_again(settings: Settings, samples: Samples | None, notes: list[str]) -> Matched | None:
+    """Ask the policies the questions of the log again. Raises StartError."""
+    if samples is None:
+        return None
+    from sidecar.adoption.coverage_questions import ask_again
+    from sidecar.adoption.coverage_tests import PolicyTestsError
+    from sidecar.run.pdp import cerbos_binary
+
+    notes += [
+        f"{count:,} recorded questions lack {names}, which a rule reads: add it to SIDECAR_QUESTION_LOG_ATTRIBUTES"
+        for names, count in samples.redacted.most_common()
+    ]
+    if not samples.moments:
+        return None
+    try:
+        return ask_again(cerbos_binary(settings), Path(settings.policies), samples)
+    except PolicyTestsError as error:
+        notes.append(f"recorded questions could not be asked again, and count for no rule: {error}")
+        return None
 
 
 def _notes_of(seen: Seen, matched: Matched | None) -> list[str]:

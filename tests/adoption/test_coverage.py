@@ -213,6 +213,22 @@ def test_a_spec_alone_stands_for_traffic(app: Path) -> None:
     assert found["query-sent"]["gaps"] == []
 
 
+def test_a_question_of_the_log_tells_which_rule_decided_it(app: Path) -> None:
+    (app / "policies" / "tests" / "contact_test.yaml").unlink()
+    asked = question(
+        5, method="GET", path="/contacts", route="/contacts", action="list", principal="banned", outcome="refuse",
+        code="denied_by_policy", attributes={}, principal_attributes={"tenant": "acme"}, app_status=None,
+    )  # fmt: skip
+    lacking = question(6, attributes={}, redacted=("resource.owner",), principal_attributes={}, weight=4)
+    (app / "sidecar.log").write_text("".join(map(write, (*LOG, asked, lacking))))
+    done = guide_commands.sidecar(app, "coverage", *ALL, environ={})
+    assert "ALLOW read of contact (rule-002)" in done.stdout
+    assert "DENY list, archive of contact (rule-005)" not in done.stdout
+    assert (
+        "note: 4 recorded questions lack resource.owner, which a rule reads: add it to SIDECAR_QUESTION_LOG_ATTRIBUTES"
+    ) in done.stdout
+
+
 def test_a_rule_that_only_one_could_have_allowed_was_matched_by_traffic(app: Path) -> None:
     (app / "policies" / "tests" / "contact_test.yaml").unlink()
     found = areas(app, *ALL)
