@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -59,16 +60,16 @@ def _resource(resource: Resource) -> dict[str, Any]:
 
 
 def decide_at(binary: Path, folder: Path, moments: Sequence[Moment], *, strict: bool) -> list[bool]:
-    """Return whether each is allowed by the policies of `folder`, a copy of them that is ours: the suite is written
-    there. Raises OSError where Cerbos answers otherwise than is known."""
-    (folder / SUITE).write_text(json.dumps(suite_of(moments)), encoding="utf-8")
-    command = [str(binary), "compile", "--output=json", *(["--strict-evaluation"] if strict else []), str(folder)]
-    try:
-        done = subprocess.run(command, capture_output=True, timeout=WITHIN, check=False)  # noqa: S603 - the operator's
-    except subprocess.TimeoutExpired:
-        raise OSError(f"Cerbos did not test the policies of {folder} within {WITHIN:g} s") from None
-    finally:
-        (folder / SUITE).unlink()
+    """Return whether each is allowed by the policies of `folder`, whose own tests are not run. Raises OSError where
+    Cerbos answers otherwise than is known."""
+    with tempfile.TemporaryDirectory(prefix="sidecar-tests-") as tests:
+        Path(tests, SUITE).write_text(json.dumps(suite_of(moments)), encoding="utf-8")
+        flags = ["--output=json", f"--tests={tests}", *(["--strict-evaluation"] if strict else [])]
+        command = [str(binary), "compile", *flags, str(folder)]
+        try:
+            done = subprocess.run(command, capture_output=True, timeout=WITHIN, check=False)  # noqa: S603 - the operator's
+        except subprocess.TimeoutExpired:
+            raise OSError(f"Cerbos did not test the policies of {folder} within {WITHIN:g} s") from None
     try:
         found = dict(_effects(json.loads(done.stdout)))
         return [found[f"t{at}"] for at in range(len(moments))]

@@ -56,6 +56,11 @@ def test_equal_ids_and_names_are_told_apart_by_their_place(folder: Path) -> None
     assert decide_at(binary(), folder, moments, strict=True) == [True, False] * 20
 
 
+def test_tests_of_the_user_beside_the_policies_are_no_questions(folder: Path) -> None:
+    (folder / "offer_test.yaml").write_text("name: offer\nprincipals: 5\n")
+    assert decide_at(binary(), folder, [moment("2026-01-31T11:00:00Z")], strict=True) == [True]
+
+
 def test_a_time_of_another_form_is_an_error(folder: Path) -> None:
     with pytest.raises(ValueError, match=r"found 'yesterday', expected a time such as 2026"):
         decide_at(binary(), folder, [moment("yesterday")], strict=True)
