@@ -72,7 +72,7 @@ routes:
     resource: contact
     query: []
     actions: {{GET: list}}
-    mode: {{enforce: 100%, budget: {{refusals: 1000}}}}
+    mode: {{enforce: 0%, otherwise: shadow, budget: {{refusals: 1000}}}}
 """
 
 

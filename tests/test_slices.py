@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import re
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 from sidecar.gate.codes import Code
 from sidecar.gate.mode import OF_RULES, bucket_of
 from tests.conftest import Stack, policies
-from tests.stack import ROOT, Sidecar, reply, running_sidecar, wait_for
+from tests.stack import ROOT, Sidecar, raw_reply, reply, running_sidecar, wait_for
 
 GUIDE = (ROOT / "docs" / "guides" / "shadow-then-enforce.md").read_text(encoding="utf-8")
 CONTACT = "resource: contact, id: '{path.id}', query: [], lookup: contact, actions: {GET: read, PUT: update}"
@@ -79,6 +80,35 @@ def test_a_route_has_its_own_mode_and_a_share_of_the_people_another(sidecar: Sid
         stack.upstream.reset(reply())
         assert sidecar.request("PUT", path, stack.tokens.get(who)).status == status
         assert told(sidecar) == expected
+
+
+def test_a_list_goes_out_as_it_is_and_the_log_says_what_would_be_left(sidecar: Sidecar, stack: Stack) -> None:
+    body = json.dumps(
+        [{"id": 1, "owner_id": "alice", "phone": "1"}, {"id": 2, "owner_id": "bob", "phone": "2"}]
+    ).encode()
+    compressed = gzip.compress(body)
+    for data, encoding in ((body, b""), (compressed, b'Content-Encoding: gzip\r\nETag: "1"\r\n')):
+        head = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n%sContent-Length: %d\r\n\r\n" % (
+            encoding,
+            len(data),
+        )
+        stack.upstream.reset(raw_reply(head + data))
+        got = sidecar.get("/list", stack.tokens["alice"], accept_encoding="gzip", if_none_match='"0"')
+        assert (got.status, got.body) == (200, data)
+        # the app is asked what the client asked
+        assert stack.upstream.seen[0].values("if-none-match") == ['"0"']
+        wait_for(lambda: sidecar.decisions()[-1]["route"] == "/list")
+        line = sidecar.decisions()[-1]
+        assert (line["outcome"], line["mode"]) == ("allow", "shadow-policy")
+        assert line["items"] == {"seen": 2, "kept": 2, "masked": 1, "calls": 1}
+        assert sidecar.get("/me", stack.tokens["alice"]).status == 200
+    stack.upstream.reset(raw_reply(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"))
+    assert sidecar.get("/list", stack.tokens["alice"]).body == b"{}"
+    wait_for(lambda: sidecar.decisions()[-1]["route"] == "/list")
+    assert told(sidecar) == ("shadow_refuse", "items_unreadable", "shadow-policy")
+    labels = {"route": "/list"}
+    assert sidecar.metric("sidecar_items_total", **labels, result="shadow_kept") == 4
+    assert sidecar.metric("sidecar_items_total", **labels, result="masked") == 0
 
 
 def test_a_proxy_that_asks_is_told_by_the_same_modes(sidecar: Sidecar, stack: Stack) -> None:

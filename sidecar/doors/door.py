@@ -89,8 +89,15 @@ class Door:
     ) -> None:  # fmt: skip
         """Record a verdict with the status that its client gets and the app's own, and what failed after a permit, with
         its detail."""
+        self.journal.record(self.outcome(visit, verdict, status, fault, detail, app_status))
+
+    def outcome(
+        self, visit: Visit, verdict: Verdict, status: int, fault: Code | None = None, detail: str = "",
+        app_status: int | None = None,
+    ) -> Outcome:  # fmt: skip
+        """Return the same for who records it later."""
         seconds = self.timer() - visit.started
-        self.journal.record(Outcome(verdict, status, seconds, fault, visit.delegated, detail, app_status))
+        return Outcome(verdict, status, seconds, fault, visit.delegated, detail, app_status)
 
 
 PREFLIGHT = 204

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable
 from contextlib import aclosing
+from functools import partial
 
 from sidecar.doors.answer import Answer, status_of
 from sidecar.doors.app_answer import report_fault, settled_whole
@@ -13,6 +14,7 @@ from sidecar.doors.holding import Holding
 from sidecar.doors.lines import judged
 from sidecar.doors.refill import refilled
 from sidecar.doors.refusal import Send, send_whole
+from sidecar.doors.watching import Watched, Watching
 from sidecar.gate.codes import Code
 from sidecar.gate.cors import ANSWER_HEADERS
 from sidecar.gate.obligation import HeldAnswer, ReduceLines, most_held, need_body, undecided
@@ -21,6 +23,7 @@ from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.net.connection import Fault, Response
 from sidecar.net.exchange import Incomplete
 from sidecar.net.upstream import Upstream
+from sidecar.record.journal import Outcome
 from sidecar.wire.grammar import Header
 from sidecar.wire.http1_request import Head
 
@@ -89,6 +92,7 @@ class Proxy:
         self._door = door
         self._upstream = upstream
         self._holding = Holding()
+        self._watching = Watching(door.journal)
 
     async def __call__(self, head: Head, peer: str, scheme: str, receive: Receive, send: Send) -> None:
         """Handle one request that is already parsed."""
@@ -103,6 +107,10 @@ class Proxy:
         else:
             await send_whole(permit, send)
 
+    async def aclose(self) -> None:
+        """Record what is still being judged."""
+        await self._watching.aclose()
+
     async def _given(self, permit: Forward, given: HeldAnswer, visit: Visit) -> Answer:
         """Answer in place of the app, and record it."""
         settled = await settle_whole(permit, given._replace(headers=with_marks(given.headers, permit)))
@@ -116,10 +124,9 @@ class Proxy:
         return Answer(settled.status, [*settled.headers, *cookies, length], body)
 
     async def _forward(self, permit: Forward, visit: Visit, body: ClientBody, send: Send) -> None:
-        status, response = 500, None
+        status, response, detail = 500, None, ""
         settled: Released | Refuse | None = None
         fault: Code | None = Code.INTERNAL_ERROR
-        detail = ""
         try:
             response = await self._upstream.send(permit, body if body.expected else None)
             headers = with_marks(response.headers, permit)
@@ -149,7 +156,8 @@ class Proxy:
             # one record whatever happened, a cancelled request included
             verdict = permit if fault is None else _verdict(permit, settled, fault, detail)
             said = response.status if response is not None else None
-            self._door.record(visit, verdict, status, fault, detail, said)
+            outcome = self._door.outcome(visit, verdict, status, fault, detail, said)
+            watched = self._recorded(outcome, settled, response)
             if response is not None and (fault is not None or settled is None):
                 response.close()
                 self._holding.left(response)
@@ -157,7 +165,25 @@ class Proxy:
             told = settled.client_code if isinstance(settled, Refuse) else fault
             await send_whole(self._door.refusals.whole(permit, told, visit.raw), send)
         elif response is not None and isinstance(settled, Released):
-            await self._relay(response, settled, permit, send)
+            relay = self._relay if watched is None else partial(self._relay_watched, watched)
+            await relay(response, settled, permit, send)
+
+    def _recorded(
+        self, outcome: Outcome, settled: Released | Refuse | None, response: Response | None
+    ) -> Watched | None:
+        """Record a request; where its answer is watched, return what does that later."""
+        if response is None or not isinstance(settled, Released) or settled.watch is None:
+            self._door.journal.record(outcome)
+            return None
+        return self._watching.begin(settled.watch, HeldAnswer(response.status, response.headers), outcome)
+
+    async def _relay_watched(
+        self, watched: Watched, response: Response, released: Released, permit: Forward, send: Send
+    ) -> None:
+        try:
+            await self._relay(response, released, permit, watched.tap(send))
+        finally:
+            watched.end()
 
     async def _settled_whole(
         self, permit: Forward, visit: Visit, body: ClientBody, response: Response, held: HeldAnswer

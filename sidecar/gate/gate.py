@@ -24,7 +24,16 @@ from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, masked_code, merged
 from sidecar.gate.mode import AMBIGUOUS, OF_RULES, Mode, RouteMode, counts, strictest
 from sidecar.gate.narrowing import ListQuestion, Narrowed, Plans, Push
-from sidecar.gate.obligation import AnswerItems, AnswerLookup, AnswerRule, Decide, HeldAnswer, KeepPrivate, Obligation
+from sidecar.gate.obligation import (
+    AnswerItems,
+    AnswerLookup,
+    AnswerRule,
+    Decide,
+    HeldAnswer,
+    KeepPrivate,
+    Obligation,
+    Watch,
+)
 from sidecar.gate.origin import require_own_origin
 from sidecar.gate.own import ASSERTION
 from sidecar.gate.query import admitted, with_values
@@ -309,9 +318,8 @@ class Gate:
         if ask.answer_lookup is not None:
             return await self._permit_undecided(evaluation, request, resource, ask.answer_lookup)
         evaluation.marks.append(("decision", self._timer()))
-        if ask.answer is not None and evaluation.facts.mode == "enforce":
+        if ask.answer is not None:
             return await self._permit_reduced(evaluation, request, resource, ask, ask.answer)
-        # shadow changes nothing of what the app answers
         await self._ask(evaluation, resource)
         return self._permit(evaluation, request, _BY_POLICY)
 
@@ -438,7 +446,8 @@ class Gate:
     async def _permit_reduced(
         self, evaluation: _Evaluation, request: Request, resource: Resource, ask: Ask, rule: AnswerRule
     ) -> Forward:
-        """Ask about the request, and permit it with what its rule demands of the answer."""
+        """Ask about the request, and permit it with what its rule demands of the answer: in shadow, that it be watched,
+        which changes nothing of what the app is asked and answers."""
         facts, principal = evaluation.facts, evaluation.sender
         more = tuple(action for action in rule.asks if action != resource.action)
         question = facts.asked = self._question(facts, principal, (resource._replace(more_actions=more),))
@@ -447,15 +456,17 @@ class Gate:
         (allowed,) = granted(question, answer)
         if resource.action not in allowed:
             raise Refused(Code.DENIED_BY_POLICY)
-        evaluation.obligations = tuple([_unstored(obligation) for obligation in evaluation.obligations])
         searched = [named for named in rule.searched(request.query) if named[0] or named[1] not in allowed]
         await self._require_open(question, searched)
-        narrowed = await self._narrowed(question, ask.push, resource.scope, request.query)
 
         async def judge_items(items: AnswerItems) -> list[frozenset[str]]:
             asked = self._question(facts, principal, resources_of(*items, resource.scope))
             return granted(asked, await self._pdp.check(asked))
 
+        if facts.mode != "enforce":
+            return self._permit(evaluation, request, _BY_POLICY, (Watch(rule.demand(judge_items, allowed, "")),))
+        evaluation.obligations = tuple([_unstored(obligation) for obligation in evaluation.obligations])
+        narrowed = await self._narrowed(question, ask.push, resource.scope, request.query)
         demand = rule.demand(judge_items, allowed, narrowed.pushed if ask.push is not None else "")
         request = _narrower(without_conditions(request), narrowed)
         return self._permit(
@@ -484,8 +495,8 @@ class Gate:
             return allowed
 
         enforced = facts.mode == "enforce"
+        await self._require_open(self._question(facts, principal, (resource,)), rule.searched(request.query))
         if enforced:
-            await self._require_open(self._question(facts, principal, (resource,)), rule.searched(request.query))
             evaluation.obligations = tuple([_unstored(obligation) for obligation in evaluation.obligations])
         decide = Decide(rule, resource.id, conclude, shadow=not enforced)
         return self._permit(evaluation, without_conditions(request), _BY_POLICY, (decide,))

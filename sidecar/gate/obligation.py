@@ -76,7 +76,7 @@ class AnswerRule(Protocol):
         """List the fields that a query names, each by the kind, "" for the route's own resource, and the action that
         show it."""
 
-    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Obligation:
+    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Reduce | ReduceLines:
         """Return what a permit demands by this rule; of `asks` these are `granted`."""
 
 
@@ -170,7 +170,15 @@ class Decide:
     needs_body: ClassVar[bool] = True
 
 
-Obligation = KeepPrivate | Reduce | ReduceLines | Decide
+@dataclass(frozen=True, slots=True)
+class Watch:
+    """In shadow: the answer goes out as it comes, and a door that has seen it tells what `demand` would have left."""
+
+    demand: Reduce | ReduceLines
+    needs_body: ClassVar[bool] = False
+
+
+Obligation = KeepPrivate | Reduce | ReduceLines | Decide | Watch
 """All obligations, a closed union: one that `settle` does not know does not type-check."""
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple, NoReturn, assert_never
 
 from sidecar.gate.codes import Code
 from sidecar.gate.lookup import Missing, masked_code
-from sidecar.gate.obligation import Decide, HeldAnswer, KeepPrivate, Reduce, Reduced, ReduceLines, undecided
+from sidecar.gate.obligation import Decide, HeldAnswer, KeepPrivate, Reduce, Reduced, ReduceLines, Watch, undecided
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.wire.caching import keep_private
 from sidecar.wire.grammar import Header
@@ -20,7 +20,7 @@ from sidecar.wire.grammar import Header
 class Released(NamedTuple):
     """Answer released to the client. `body` is None where the app's own goes out as it comes, but for `lines`, where
     each is judged. `before` are bytes of it that a door has read already. `counts` are the numbers of a list that was
-    reduced, and `cookies` take the place of the permit's."""
+    reduced, and `cookies` take the place of the permit's. In shadow `watch` is what would have been done."""
 
     status: int
     headers: list[Header]
@@ -29,6 +29,7 @@ class Released(NamedTuple):
     before: bytes = b""
     counts: Mapping[str, int] | None = None
     cookies: tuple[bytes, ...] = ()
+    watch: Reduce | ReduceLines | None = None
 
 
 def settle(permit: Forward, held: HeldAnswer, *, streams: bool = False) -> Released | Refuse:
@@ -36,7 +37,7 @@ def settle(permit: Forward, held: HeldAnswer, *, streams: bool = False) -> Relea
 
     A door that `streams` lets each line of `lines` be judged before it goes out.
     """
-    lines = None
+    lines = watch = None
     try:
         for obligation in permit.obligations:
             match obligation:
@@ -45,13 +46,15 @@ def settle(permit: Forward, held: HeldAnswer, *, streams: bool = False) -> Relea
                 case ReduceLines():
                     held, has_lines = _require_lines(obligation, streams).rule.begin(held)
                     lines = obligation if has_lines else None
+                case Watch():
+                    watch = obligation.demand
                 case Reduce() | Decide():
                     _refuse_head()
                 case _:
                     assert_never(obligation)
     except Exception as error:  # noqa: BLE001 - fail closed: a bug of ours releases nothing
         return _refusal(permit, error)
-    return Released(held.status, held.headers, held.body, lines)
+    return Released(held.status, held.headers, held.body, lines, watch=watch)
 
 
 def _refuse_head() -> NoReturn:
@@ -79,6 +82,9 @@ async def settle_whole(permit: Forward, held: HeldAnswer) -> Released | Refuse:
                     held = await _decided(permit, held, obligation)
                 case ReduceLines():
                     _require_lines(obligation, streams=False)
+                case Watch():
+                    # beside a demand that needs the body there is none
+                    pass
                 case _:
                     assert_never(obligation)
     except Exception as error:  # noqa: BLE001 - as in `settle`

@@ -62,7 +62,8 @@ class Lines(Protocol):
 class Outcome(NamedTuple):
     """Outcome of one request: its verdict, the status that the client got, and what failed after the permit. A
     `delegated` verdict was another proxy's to do, and the status that of our answer to it. `detail` says more of the
-    fault, for the log only. `app_status` is that of the app's own answer, None where it gave none."""
+    fault, for the log only. `app_status` is that of the app's own answer, None where it gave none. `waited` are
+    the seconds since the answer began, where the record waited for what came after."""
 
     verdict: Verdict
     status: int
@@ -71,6 +72,7 @@ class Outcome(NamedTuple):
     delegated: bool = False
     detail: str = ""
     app_status: int | None = None
+    waited: float = 0.0
 
 
 class Generation(Protocol):
@@ -132,10 +134,10 @@ class Journal:
         if facts.cache:
             self.metrics.remembered("decision", facts.cache)
         if facts.items is not None:
-            self.metrics.reduced(facts.route, facts.items)
+            self.metrics.reduced(facts.route, facts.items, enforced=facts.mode == "enforce")
         now = self._now()
         if self._end_trace is not None:
-            self._end_trace(facts, effect, code, outcome.status, outcome.seconds, now, forwarded)
+            self._end_trace(facts, effect, code, outcome.status, outcome.seconds, now - outcome.waited, forwarded)
         if code is _UNLOGGED:
             self.metrics.line_lost()
             return

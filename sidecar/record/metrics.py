@@ -59,7 +59,8 @@ FAMILIES: dict[str, Family] = {
     ),
     "sidecar_items": Family(
         "counter", ("route", "result"),
-        "Items of lists that were kept and dropped, and answers or items of which fields were hidden (masked), by route",
+        "Items of lists that were kept and dropped, and answers or items of which fields were hidden (masked), by route; "
+        "in shadow what enforcing would have done (shadow_kept, shadow_dropped, shadow_masked), and answers of which that is not known (shadow_unjudged)",
     ),
     "sidecar_cache": Family(
         "counter", ("cache", "outcome"), "Looks into what is remembered: verified tokens, lookups and decisions",
@@ -184,11 +185,15 @@ class Metrics:
         """Count a look into a cache, `token`, `lookup` or `decision`: `hit` or `miss`."""
         self._looks[cache, outcome] += 1
 
-    def reduced(self, route: str, counts: Mapping[str, int | str]) -> None:
-        """Count what was done to an answer of the app, by the numbers of its decision."""
+    def reduced(self, route: str, counts: Mapping[str, int | str], *, enforced: bool = True) -> None:
+        """Count what was done to an answer of the app, by the numbers of its decision; where it is not `enforced`, what
+        would have been done."""
+        if "unjudged" in counts:
+            self._count("sidecar_items", (route, "shadow_unjudged"))
+            return
         seen, kept, masked = (int(counts.get(name, 0)) for name in ("seen", "kept", "masked"))
         for result, number in (("kept", kept), ("dropped", seen - kept), ("masked", masked)):
-            self._count("sidecar_items", (route, result), number)
+            self._count("sidecar_items", (route, result if enforced else f"shadow_{result}"), number)
 
     def reloaded(self, outcome: str) -> None:
         """Count a reload of the routes, `ok` or `failed`."""

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from sidecar.gate.codes import Code
 from sidecar.gate.lookup import Attribute, attributes_in, attributes_in_all, column_of, id_text, search_in
-from sidecar.gate.obligation import AnswerItems, HeldAnswer, Judge, Obligation, Reduce, Reduced
+from sidecar.gate.obligation import AnswerItems, HeldAnswer, Judge, Reduce, Reduced
 from sidecar.gate.verdict import Refused
 from sidecar.release.content import honest_headers, is_failed, readable, tells_number
 from sidecar.release.cursor import Refill
@@ -66,7 +66,7 @@ class ItemsRule:
         """The action, and those of the fields: all are asked in one question."""
         return tuple(dict.fromkeys([self.action, *(rule.action for rule in self.fields)]))
 
-    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Obligation:
+    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Reduce:
         """Demand that only allowed items be released."""
         return Reduce(self, judge, granted, pushed)
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sidecar.gate.codes import Code
-from sidecar.gate.obligation import AnswerItems, HeldAnswer, Judge, Obligation, ReduceLines
+from sidecar.gate.obligation import AnswerItems, HeldAnswer, Judge, ReduceLines
 from sidecar.gate.verdict import Refused
 from sidecar.release.content import is_failed, require_readable
 from sidecar.release.items import ItemsRule
@@ -37,7 +37,7 @@ class LinesRule:
         """List the hidden fields that a query searches or sorts by, each by the kind and the action that show it."""
         return self.items.searched(query)
 
-    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Obligation:
+    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> ReduceLines:
         """Demand that only allowed lines be released."""
         return ReduceLines(self, judge)
 

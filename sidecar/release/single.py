@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from sidecar.gate.codes import Code
-from sidecar.gate.obligation import HeldAnswer, Judge, Obligation, Reduce, Reduced
+from sidecar.gate.obligation import HeldAnswer, Judge, Reduce, Reduced
 from sidecar.gate.verdict import Refused
 from sidecar.release.content import honest_headers, is_failed, readable
 from sidecar.release.fields import FieldRule, changes, searched_by
@@ -32,7 +32,7 @@ class FieldsRule:
         """The actions of the fields."""
         return tuple(dict.fromkeys(rule.action for rule in self.fields))
 
-    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Obligation:
+    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Reduce:
         """Demand that fields be hidden."""
         return Reduce(self, judge, granted)
 

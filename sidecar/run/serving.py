@@ -284,6 +284,7 @@ class Sidecar:
         """Give back everything that was opened, and write what was recorded."""
         try:
             await self._tasks.aclose()
+            await self.traffic.aclose()
             await self._parts.upstream.aclose()
             if self._parts.candidate is not None:
                 await self._parts.candidate.aclose()

@@ -52,6 +52,10 @@ class Traffic:
         self._prefixes = (*own.prefixes, *health.targets)
         self.refused = refused
 
+    async def aclose(self) -> None:
+        """Record what is not recorded yet."""
+        await self._proxy.aclose()
+
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One ASGI scope; anything that is not http is refused by not being answered."""
         if scope["type"] != "http":

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import NamedTuple, assert_never
 
 from sidecar.gate.decision import ALLOW, Question, Result
-from sidecar.gate.obligation import BodyRule, Decide, HeldAnswer, KeepPrivate, LineRule, Reduce, ReduceLines
+from sidecar.gate.obligation import BodyRule, Decide, HeldAnswer, KeepPrivate, LineRule, Reduce, ReduceLines, Watch
 from sidecar.gate.settle import settle_whole
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.release.fields import FieldRule
@@ -58,7 +58,7 @@ async def given_answer(permit: Forward, body: bytes, pdp: RecordingPDP) -> Given
                 released = await _whole(permit, obligation, body)
             case ReduceLines():
                 released = await _lines(permit, obligation, body)
-            case KeepPrivate():
+            case KeepPrivate() | Watch():
                 continue
             case _:
                 assert_never(obligation)

@@ -23,13 +23,13 @@ from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, ResourceField
 from sidecar.gate.mode import MODES, Mode
 from sidecar.gate.narrowing import ListQuestion, Narrowed, Push
-from sidecar.gate.obligation import AnswerItems, HeldAnswer, KeepPrivate, Obligation, Reduce
+from sidecar.gate.obligation import AnswerItems, HeldAnswer, KeepPrivate, Obligation, Reduce, Watch
 from sidecar.gate.query import rule_of
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading, Request
 from sidecar.gate.routing import Access, Cors, Route, RouteTable, parse_path
 from sidecar.gate.session import Presented
-from sidecar.gate.settle import Released, settle_whole
+from sidecar.gate.settle import Released, settle, settle_whole
 from sidecar.gate.trace import Trace
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict
@@ -1158,11 +1158,27 @@ async def test_a_plan_that_cannot_be_had_refuses_the_list() -> None:
     assert verdict.code is Code.PDP_STATUS
 
 
-async def test_shadow_mode_asks_the_app_for_what_the_client_asked() -> None:
-    planner = Planner(Narrowed((("owner", "a"),)))
-    permit = await listed("/list?phone=1", Whole(named=(("doc", "view_phone"),)), planner, mode="shadow")
+@pytest.mark.parametrize("mode", ["shadow", "shadow-policy"])
+@pytest.mark.parametrize("searches", [True, False])
+async def test_in_shadow_the_app_is_asked_for_what_the_client_asked_and_the_answer_is_watched(
+    mode: Mode, searches: bool
+) -> None:
+    planner, rule = Planner(Narrowed((("owner", "a"),)), all_allowed=searches), Whole(named=(("doc", "view_phone"),))
+    permit = await listed("/list?phone=1", rule, planner, mode=mode)
     assert isinstance(permit, Forward)
-    assert (permit.target, planner.asked) == (b"/list?phone=1", [])
+    # the plan is for the field that is searched, and for nothing that narrows
+    assert (permit.target, planner.asked) == (b"/list?phone=1", [("doc", "view_phone")])
+    assert permit.would_refuse is (None if searches else Code.QUERY_NOT_ALLOWED)
+    private = KeepPrivate(b"Authorization")
+    if not searches:
+        assert permit.obligations == (private,)
+        return
+    watch, rest = permit.obligations
+    assert isinstance(watch, Watch)
+    assert (watch.demand.rule, watch.needs_body, rest) == (rule, False, private)
+    settled = settle(permit, HeldAnswer(200, []), streams=True)
+    assert isinstance(settled, Released)
+    assert (settled.watch, settled.body) == (watch.demand, None)
 
 
 @pytest.mark.parametrize(

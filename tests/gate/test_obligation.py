@@ -32,7 +32,7 @@ class Whole(NamedTuple):
         """The fields that this rule says are named."""
         return self.named if query else ()
 
-    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Obligation:
+    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Reduce:
         """Demand the whole answer."""
         return Reduce(self, judge, granted, pushed)
 

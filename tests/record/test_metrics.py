@@ -80,6 +80,12 @@ def test_items_are_counted_by_what_became_of_them() -> None:
     found = samples(metrics)
     assert [found["sidecar_items_total", (result, "/list")] for result in ("kept", "dropped", "masked")] == [3, 3, 2]
     assert [found["sidecar_items_total", (result, "/one")] for result in ("kept", "dropped", "masked")] == [0, 0, 1]
+    # what is not enforced was not done
+    metrics.reduced("/list", {"seen": 3, "kept": 1, "masked": 1}, enforced=False)
+    metrics.reduced("/list", {"unjudged": "busy"}, enforced=False)
+    found = samples(metrics)
+    results = ("kept", "shadow_kept", "shadow_dropped", "shadow_masked", "shadow_unjudged")
+    assert [found["sidecar_items_total", (result, "/list")] for result in results] == [3, 1, 2, 1, 1]
 
 
 def test_what_was_never_there_is_zero_where_a_rise_is_to_be_seen() -> None:
