@@ -82,11 +82,11 @@ def _noun(part: Segment) -> str:
 
 def _role(parts: list[Segment], template: Template, has_items: bool) -> _Role:
     if not parts:
-        return _Role(Guess("page", 0.3, "the path has no word"), None)
+        return _Role(Guess("page", 0.3, "the path has no word"), None, is_item=True)
     last, before = parts[-1], parts[:-1]
     if isinstance(last, Rest):
         named = next((part for part in reversed(before) if isinstance(part, str)), "file")
-        return _Role(Guess(_kind(named), 0.4, "files, named after their folder"), None)
+        return _Role(Guess(_kind(named), 0.4, "files, named after their folder"), None, is_item=True)
     if isinstance(last, Variable):
         return _item(last, before)
     return _fixed(_noun(last), before, template, has_items)
@@ -123,6 +123,8 @@ def _fixed(noun: str, before: list[Segment], template: Template, has_items: bool
     if has_items or gives_list or is_plural(noun):
         why = "has ids below it" if has_items else "gives a list" if gives_list else "is a plural"
         return _Role(Guess(_kind(noun), 0.9 if has_items or gives_list else 0.7, f"{noun!r} {why}"), None)
+    if bool(owner) and is_plural(owner) and not is_prefix(owner):
+        return _Role(Guess(_kind(owner), 0.55, f"{noun!r} stands under {owner!r} and is no id"), None, verb=snake(noun))
     verb = snake(noun) if acts(noun) and set(template.methods) <= {"POST"} else ""
     return _Role(Guess(_kind(noun), 0.4, f"{noun!r} stands alone"), None, verb=verb, part="", is_item=True)
 

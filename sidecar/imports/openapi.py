@@ -123,7 +123,7 @@ def _answer(document: Document, operation: Mapping[str, Any]) -> _Shape:
     """The names in the answer of an operation that went well, those of an item where it is a list."""
     # YAML has numbers here
     responses = {str(status): one for status, one in document.mapping(operation.get("responses")).items()}
-    for status in ("200", "201", "2XX", "default"):
+    for status in ("200", "201", "2XX"):
         response = document.mapping(responses.get(status))
         content = document.mapping(response.get("content"))
         media = next((document.mapping(content[kind]) for kind in content if "json" in str(kind)), None)
