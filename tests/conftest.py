@@ -189,9 +189,11 @@ GROUPS = {
 """Files that run in one process: they share one browser with its sites, or one container engine, its images and its ports."""
 LONGEST = (
     "tests/deploy/test_image.py", "tests/deploy/test_compose.py", "tests/deploy/test_k8s", "tests/browser/", "tests/pdp/test_policy_reload.py",
-    "tests/hostile/", "tests/demo/", "tests/deploy/", "tests/run/test_serving.py", "tests/study/test_lint.py", "tests/pages/test_login.py",
-    "tests/foreign/", "tests/test_promises.py", "tests/test_strict.py", "tests/test_remembered.py", "tests/run/", "tests/test_cli.py",
-    "tests/test_policies_guide.py", "tests/pdp/", "tests/faults/", "tests/doors/test_websocket.py", "tests/net/",
+    "tests/hostile/", "tests/demo/", "tests/test_overload.py", "tests/deploy/", "tests/run/test_serving.py", "tests/study/test_lint.py",
+    "tests/pages/test_login.py", "tests/foreign/", "tests/test_policies.py", "tests/test_big_bodies.py", "tests/test_promises.py",
+    "tests/test_strict.py", "tests/test_remembered.py", "tests/run/", "tests/test_cli.py", "tests/test_policies_guide.py", "tests/pdp/",
+    "tests/faults/", "tests/plans/test_witness.py", "tests/study/test_plannable_policies.py", "tests/sessions/test_redis.py",
+    "tests/record/test_metrics.py", "tests/doors/test_websocket.py", "tests/net/",
 )  # fmt: skip
 """What takes longest begins first, so that no process is left with it alone; all the rest is short."""
 

@@ -7,7 +7,7 @@ import re
 import string
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.ask import asks
@@ -28,6 +28,7 @@ from sidecar.gate.routing import (
 from sidecar.gate.target import Oddity
 from sidecar.gate.verdict import Refused
 from sidecar.wire.grammar import METHODS
+from tests.tries import tries
 
 
 def route(path: str, **more: object) -> Route:
@@ -92,7 +93,7 @@ def path_lists(draw: st.DrawFn) -> list[str]:
 
 
 @pytest.mark.slow
-@settings(max_examples=600)
+@tries(600)
 @given(path_lists(), st.lists(SEGMENTS, min_size=1, max_size=5))
 def test_the_tree_finds_what_trying_every_route_finds(paths: list[str], segments: list[str]) -> None:
     wanted = obvious(paths, segments)

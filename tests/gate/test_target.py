@@ -7,7 +7,7 @@ import re
 from urllib.parse import unquote_to_bytes
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
@@ -15,6 +15,7 @@ from sidecar.gate.target import Oddity, read_target
 from sidecar.gate.verdict import Refused
 from tests.counting import instructions
 from tests.gate.raw_request import raw, refusal
+from tests.tries import tries
 
 
 @pytest.mark.parametrize(
@@ -128,7 +129,7 @@ def test_each_escape_of_an_unreserved_character_is_decoded_and_no_other() -> Non
 
 
 @pytest.mark.slow
-@settings(max_examples=1000)
+@tries(1000)
 @given(st.one_of(PIECES.map(lambda parts: b"/" + b"".join(parts)), st.binary(max_size=40)))
 @example(b"/%25%32%65%25%32%65/x")
 @example(b"/%%32%65%%32%65/")

@@ -134,6 +134,7 @@ class Seen:
     body: bytes = b""
     events: list[str] = field(default_factory=list)
     complete: bool = False
+    let_go: threading.Event = field(default_factory=threading.Event)
 
     @property
     def target(self) -> bytes:

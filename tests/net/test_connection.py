@@ -75,7 +75,7 @@ async def test_one_deadline_covers_interim_answers_too() -> None:
 async def test_a_slow_answer_may_take_its_time_between_two_pieces() -> None:
     """Six pieces in longer than the idle time; each in less."""
     head = b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n"
-    async with both(says(head, *[b"x"] * 6, pause=0.1), SHORT) as (_, pool):
+    async with both(says(head, *[b"x"] * 6, pause=0.2), Timeouts(idle=1.0)) as (_, pool):
         assert await fetch(pool) == (200, b"xxxxxx")
 
 

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from hpack import Encoder
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.net.grpc_limits import MAX_CALLS, MAX_UNSENT, GrpcLimits, GrpcPlaces
@@ -41,6 +41,7 @@ from tests.net.grpc_wire import (
     message,
     serving,
 )  # fmt: skip
+from tests.tries import tries
 
 
 @pytest.fixture
@@ -277,7 +278,7 @@ async def test_a_question_that_does_not_end_is_given_up_and_its_connection_is_no
 
 
 async def test_a_connection_without_calls_stays_and_goes_in_order_after_its_time() -> None:
-    async with serving(greeting=0.05, idle=0.5, tick=0.02) as world:
+    async with serving(greeting=0.05, idle=1.0, tick=0.02) as world:
         wire = await Wire.open(world)
         await asyncio.sleep(0.2)
         wire.send(frame(PING, 0, 0, b"12345678"))
@@ -437,7 +438,7 @@ class _Transport(asyncio.Transport):
 @given(
     st.lists(st.tuples(st.integers(0, 10), st.integers(0, 255), st.sampled_from([0, 1, 3, 5]), st.binary(max_size=40)))
 )
-@settings(max_examples=100)
+@tries(100)
 def test_no_frames_raise_anything(frames: list[tuple[int, int, int, bytes]]) -> None:
     async def feed() -> None:
         places = GrpcPlaces(GrpcLimits(), asyncio.get_running_loop())

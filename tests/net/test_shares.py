@@ -7,10 +7,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.net.shares import WAITING, Asker, Shares
+from tests.tries import tries
 
 ALICE, BOB, CAROL = ("iss", "alice"), ("iss", "bob"), ("iss", "carol")
 
@@ -105,7 +106,7 @@ STEPS = st.lists(
 
 
 @pytest.mark.slow
-@settings(max_examples=300, deadline=None)
+@tries(300)
 @given(STEPS, st.integers(1, 5))
 def test_whatever_comes_no_place_is_lost_or_given_twice(steps: list[tuple[str, int, float]], places: int) -> None:
     loop = Loop()

@@ -11,7 +11,7 @@ import uvloop
 from cerbos.effect.v1 import effect_pb2
 from cerbos.request.v1 import request_pb2
 from cerbos.response.v1 import response_pb2
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
@@ -24,6 +24,7 @@ from sidecar.pdp.cerbos_messages import BATCH, MAX_NAMED, entries_of, principal_
 from sidecar.wire.grpc import CallFailed, Status
 from tests.faults.fakes import allowing
 from tests.pdp.hostile_pdp import BAD, BEHAVIORS, Pdp, Wanted, interleaved, told_of_all
+from tests.tries import tries
 
 ALICE = Principal("alice", ("user",), {}, "iss", 0.0, {})
 METHOD = Method("/a.B/C", "a", 1.0)
@@ -217,7 +218,7 @@ WANTED = st.builds(
 )  # fmt: skip
 
 
-@settings(max_examples=40, deadline=None)
+@tries(40)
 @given(
     st.lists(st.lists(st.lists(WANTED, max_size=12), max_size=3), max_size=4),
     st.lists(st.sampled_from(BEHAVIORS) | st.just("answer"), max_size=12),

@@ -14,7 +14,7 @@ from cerbos.response.v1 import response_pb2
 from google.protobuf.json_format import MessageToJson
 from google.protobuf.message import DecodeError
 from google.protobuf.struct_pb2 import NULL_VALUE, ListValue, Struct, Value
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
@@ -29,6 +29,7 @@ from sidecar.pdp.cerbos_messages import (
     principal_of,
     read_answer,
 )
+from tests.tries import tries
 
 ALICE = Principal("alice", ("user",), {"town": "Köln"}, "iss", 0.0, {})
 
@@ -95,7 +96,7 @@ def plain(value: Any) -> bool:
 
 
 @given(ANYTHING)
-@settings(max_examples=150)
+@tries(150)
 def test_a_value_is_told_exactly_or_refused(value: Any) -> None:
     asked = question(Resource("doc", "1", "read", {"x": value}))
     if not plain(value):

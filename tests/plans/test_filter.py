@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any as Anything
 
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.plans.filter import (
@@ -27,6 +27,7 @@ from sidecar.plans.plan import Conditional, Node
 from sidecar.plans.translate import filter_of
 from tests.plans.oracle import has
 from tests.plans.trees import NAMES, rows, trees
+from tests.tries import tries
 
 A, B = Term(Field(("a",)), Relation.EQ, ("x",)), Term(Field(("b",)), Relation.EQ, ("x",))
 
@@ -62,7 +63,7 @@ def test_no_value_is_in_a_repr() -> None:
 
 
 @given(trees, rows, st.sets(st.sampled_from(["owner", "note", "n", "x", "ok"])))
-@settings(max_examples=150)
+@tries(150)
 def test_no_row_is_lost(tree: Node, row: dict[str, Anything], sayable: set[str]) -> None:
     whole = filter_of(Conditional(tree), NAMES)
     said: Filter

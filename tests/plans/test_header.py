@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import Any as Anything
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.values import Type
@@ -34,12 +34,13 @@ from tests.plans.grammars import bare, header
 from tests.plans.oracle import has
 from tests.plans.trees import NAMES, rows, trees
 from tests.stack import ROOT
+from tests.tries import tries
 
 OWNER = Term(Field(("account", "owner")), Relation.EQ, ("\u00e9\U0001f680\x7f",))
 
 
 @given(trees, rows)
-@settings(max_examples=150)
+@tries(150)
 def test_no_row_is_lost(tree: Node, row: dict[str, Anything]) -> None:
     whole = filter_of(Conditional(tree), NAMES)
     said = Header().narrow(whole, frozenset())
@@ -77,7 +78,7 @@ def condition() -> Callable[[dict[str, Anything]], tuple[str, list[Anything]]]:
 
 
 @given(tree=trees, rows=st.lists(rows, min_size=5, max_size=8))
-@settings(max_examples=60)
+@tries(60)
 def test_an_app_that_reads_it_as_the_page_says_loses_no_row(
     condition: Callable[[dict[str, Anything]], tuple[str, list[Anything]]], tree: Node, rows: list[dict[str, Anything]]
 ) -> None:

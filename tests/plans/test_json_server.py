@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from typing import Any as Anything
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from sidecar.demo.processes import Process, status_of
 from sidecar.gate.query import with_values
@@ -22,6 +22,7 @@ from sidecar.plans.translate import filter_of
 from tests.plans.oracle import has
 from tests.plans.trees import NAMES, TEXTS, trees
 from tests.stack import ROOT, free_port
+from tests.tries import tries
 
 ROWS: list[dict[str, Anything]] = [
     {"id": 1, "owner": "alice", "n": 5, "ok": True, "x": 0.1, "tags": ["a", "alice"], "account": {"tenant": "t"}},
@@ -73,7 +74,7 @@ def term(name: str, relation: Relation, *values: Anything) -> Term:
 
 @pytest.mark.process
 @given(tree=trees)
-@settings(max_examples=150)
+@tries(150)
 def test_no_row_is_lost(app: http.client.HTTPConnection, tree: Node) -> None:
     whole = filter_of(Conditional(tree), NAMES)
     said = narrow(whole)

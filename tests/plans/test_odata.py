@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any as Anything
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 
 from sidecar.gate.values import Type
 from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Field, Filter, Relation, Term
@@ -15,6 +15,7 @@ from sidecar.plans.translate import filter_of
 from tests.plans.grammars import odata
 from tests.plans.oracle import has
 from tests.plans.trees import NAMES, rows, trees
+from tests.tries import tries
 
 
 def term(name: str, relation: Relation, *values: Anything) -> Term:
@@ -28,7 +29,7 @@ def text(whole: Filter) -> str:
 
 
 @given(trees, rows)
-@settings(max_examples=150)
+@tries(150)
 def test_no_row_is_lost_and_no_value_is_syntax(tree: Node, row: dict[str, Anything]) -> None:
     whole = filter_of(Conditional(tree), NAMES)
     said = OData().narrow(whole, frozenset())

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any as Anything
 
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.gate.values import Type
@@ -14,6 +14,7 @@ from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, U
 from sidecar.plans.translate import MAX_TEXT, MAX_VALUES, UNSAYABLE, Names, filter_of, plain_path
 from tests.plans.oracle import has, may_be_allowed
 from tests.plans.trees import NAMES, attributes_of, rows, trees
+from tests.tries import tries
 
 
 def attr(name: str) -> Variable:
@@ -117,7 +118,7 @@ def test_plain_paths(expression: str, path: tuple[str, ...] | None) -> None:
 
 
 @given(trees, rows)
-@settings(max_examples=200)
+@tries(200)
 @example(op("not", op("not", attr("note"))), {"id": 1, "owner": "a", "n": 1, "ok": True, "note": "text"})
 @example(op("not", op("ne", attr("note"), ALICE)), {"id": 1, "owner": "a", "n": 1, "ok": True})
 def test_no_row_is_lost(tree: Node, row: dict[str, Anything]) -> None:

@@ -25,7 +25,9 @@ SOON = 0.3
 
 
 @contextlib.asynccontextmanager
-async def asking(transport: httpx.AsyncBaseTransport, timeout: float = 2.0) -> AsyncIterator[httpx.AsyncClient]:
+async def asking(
+    transport: httpx.AsyncBaseTransport, timeout: float | httpx.Timeout = 2.0
+) -> AsyncIterator[httpx.AsyncClient]:
     async with httpx.AsyncClient(transport=transport, trust_env=False, timeout=timeout) as client:
         yield client
 
@@ -86,7 +88,8 @@ async def test_what_goes_wrong_is_the_error_that_the_transport_of_httpx_raises(p
     async with upstream(play) as server:
         raised = []
         for transport in (DirectTransport(), httpx.AsyncHTTPTransport()):
-            async with asking(transport, SOON) as client:
+            # a connection is made in its own time, on a busy machine too
+            async with asking(transport, httpx.Timeout(20.0, read=SOON)) as client:
                 with pytest.raises(httpx.TransportError) as error:
                     await client.get(url_of(server))
                 raised.append(type(error.value))

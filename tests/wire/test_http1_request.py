@@ -5,11 +5,12 @@ from __future__ import annotations
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.wire import http1_request as incoming
 from sidecar.wire.http1_request import CHUNKED, MAX_HEAD, BadRequest, Head, HeadReader, Sized, Violation, body_of
+from tests.tries import tries
 
 AFTER = b"GET /after HTTP/1.1\r\nHost: a\r\n\r\n"
 
@@ -479,7 +480,7 @@ def test_broken_chunks_are_refused_whole_cut_anywhere_and_byte_by_byte(data: byt
         assert raised.value.fault is Violation.INVALID
 
 
-@settings(max_examples=200)
+@tries(200)
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.lists(st.integers(0, 400), max_size=8))
 def test_any_chunks_cut_anywhere_give_the_body_and_leave_the_rest(chunks: list[bytes], places: list[int]) -> None:
     data = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n" + AFTER

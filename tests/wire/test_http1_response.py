@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import httptools
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.wire import http1_response as http1
@@ -23,6 +23,7 @@ from sidecar.wire.http1_response import (
     encode_chunk,
     encode_request,
 )
+from tests.tries import tries
 
 OK = b"HTTP/1.1 200 OK\r\n"
 LENGTH = OK + b"Content-Length: 2\r\n\r\nok"
@@ -253,14 +254,14 @@ SAMPLES = [*GOOD.values(), *UNTIL_END.values(), *(Sample(wire) for wire in BAD.v
 CUTS = st.lists(st.integers(0, 400), max_size=12)
 
 
-@settings(max_examples=300)
+@tries(300)
 @given(sample=st.sampled_from(SAMPLES), trailing=st.sampled_from([b"", b"x", LENGTH]), places=CUTS)
 def test_where_the_network_cuts_makes_no_difference(sample: Sample, trailing: bytes, places: list[int]) -> None:
     data = sample.wire + trailing
     assert outcome(cut(data, places), sample.head_request) == outcome([data], sample.head_request)
 
 
-@settings(max_examples=400)
+@tries(400)
 @given(
     sample=st.sampled_from([sample for sample in SAMPLES if len(sample.wire) < 400]),
     at=st.integers(0, 400),
@@ -277,7 +278,7 @@ def test_one_changed_byte_is_read_alike_in_one_piece_and_byte_by_byte(
     assert outcome(octets(data), sample.head_request) == outcome([data], sample.head_request)
 
 
-@settings(max_examples=300)
+@tries(300)
 @given(data=st.binary(max_size=200), prefix=st.sampled_from([b"", OK, CHUNKS, LENGTH[:-2], EARLY]), head=st.booleans())
 def test_any_bytes_are_an_answer_or_a_bad_one(data: bytes, prefix: bytes, head: bool) -> None:
     assert outcome(octets(prefix + data), head) == outcome([prefix + data], head)
