@@ -43,6 +43,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def command(options: argparse.Namespace) -> int:
     """Run the cases: 0 where all passed, 1 where some failed, 2 where they cannot be run."""
     try:
+        _require_one_task(options)
         return _draft(options) if options.logs else _run(options)
     except StartError as error:
         print(error, file=sys.stderr)
@@ -66,6 +67,15 @@ def _run(options: argparse.Namespace) -> int:
     return PASSED if all(result.passed for result in results) else FAILED
 
 
+def _require_one_task(options: argparse.Namespace) -> None:
+    """Raise StartError for arguments of both tasks, or of none."""
+    if options.out and not options.logs:
+        raise StartError(f"--out: found {options.out} without --from, expected both: drafted cases go there")
+    given = [*options.cases[:1], *(["--junit"] if options.junit else []), *(["--filter"] if options.filter else [])]
+    if options.logs and given:
+        raise StartError(f"found both --from and {given[0]}, expected one of them")
+
+
 def _draft(options: argparse.Namespace) -> int:
     """Write cases that the log has, and tell on stderr of which requests none could be made."""
     from sidecar.adoption.case_draft import Cells
@@ -73,8 +83,6 @@ def _draft(options: argparse.Namespace) -> int:
     from sidecar.imports.sighting import Unusable
     from sidecar.run.case_drafting import draft_cases
 
-    if options.cases:
-        raise StartError(f"found both --from and {options.cases[0]}, expected one of them")
     cells = Cells()
     try:
         logs = Logs(options.logs)

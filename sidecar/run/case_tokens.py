@@ -11,12 +11,15 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from jwt import PyJWK
 from jwt.algorithms import RSAAlgorithm
 
-from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens, principal_from
+from sidecar.bounded import Bounded
+from sidecar.gate.identity import MAX_TOKEN, Issuer, Principal, PrincipalRules, Tokens, principal_from
 from sidecar.gate.request import Request
 from sidecar.wire import base64url
 
 KID = "cases"
 LIFETIME = 3600
+REMEMBERED = 4 * 1024 * 1024
+"""Bytes of the tokens of the last cases: to sign one takes longer than all else that a case does."""
 
 
 class CaseKey:
@@ -26,6 +29,7 @@ class CaseKey:
         self._key = rsa.generate_private_key(65537, 2048)
         public = RSAAlgorithm.to_jwk(self._key.public_key(), as_dict=True)
         self._public = PyJWK({**public, "use": "sig", "alg": "RS256", "kid": KID})
+        self._made: Bounded[bytes, bytes] = Bounded(REMEMBERED, longest=MAX_TOKEN)
 
     async def find(self, issuer: str, kid: str) -> PyJWK:
         """Return the public key, whoever is asked for it."""
@@ -33,10 +37,12 @@ class CaseKey:
 
     def token(self, claims: Mapping[str, Any], issuers: Mapping[str, Issuer], now: float) -> bytes:
         """Return a compact JWS of these claims, and of what an issuer puts beside them where they do not say it."""
-        header = {"alg": "RS256", "kid": KID, "typ": "JWT"}
-        parts = [_encoded(part) for part in (header, {**_usual(claims, issuers, now), **claims})]
-        signed = b".".join(parts)
-        return signed + b"." + base64url.encode(self._key.sign(signed, padding.PKCS1v15(), SHA256()))
+        signed = _HEADER + b"." + _encoded({**_usual(claims, issuers, now), **claims})
+        made = self._made.get(signed)
+        if made is None:
+            made = signed + b"." + base64url.encode(self._key.sign(signed, padding.PKCS1v15(), SHA256()))
+            self._made.put(signed, made)
+        return made
 
 
 def _usual(claims: Mapping[str, Any], issuers: Mapping[str, Issuer], now: float) -> dict[str, Any]:
@@ -53,6 +59,9 @@ def _usual(claims: Mapping[str, Any], issuers: Mapping[str, Issuer], now: float)
 
 def _encoded(part: Mapping[str, Any]) -> bytes:
     return base64url.encode(json.dumps(part).encode("utf-8"))
+
+
+_HEADER = _encoded({"alg": "RS256", "kid": KID, "typ": "JWT"})
 
 
 class CaseTokens(Tokens):

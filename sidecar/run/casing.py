@@ -152,6 +152,7 @@ class Bench:
         self._key = key
         self._turn = _Turn()
         self._state = ServerState()
+        self._began = wall_clock()
         self._config = http_server.config(self._turn, refused=lambda *told: self._turn.traffic.refused(*told))
         self._config.load()
 
@@ -216,7 +217,7 @@ class Bench:
             headers.insert(0, (b"host", (hosts[0].replace("*", "any") if hosts else "localhost").encode("ascii")))
         token = case.token.encode("ascii")
         if case.claims is not None:
-            token = self._key.token(case.claims, configured.tokens.issuers, wall_clock())
+            token = self._key.token(case.claims, configured.tokens.issuers, self._began)
         if token:
             headers.append((b"authorization", b"Bearer " + token))
         if case.method == WEBSOCKET:

@@ -123,6 +123,8 @@ BAD = [
     (("cases.yaml", "--filter", "x y"), "--filter: found 'x y' in none of 2 names, expected it in one at least"),
     (("cases.yaml", "--junit", "no/results.xml"), "--junit: cannot write no/results.xml: No such file or directory"),
     (("cases.yaml", "--from", "cases.yaml"), "found both --from and cases.yaml, expected one of them"),
+    (("--from", "one.log", "--junit", "x.xml"), "found both --from and --junit, expected one of them"),
+    (("cases.yaml", "--out", "x.yaml"), "--out: found x.yaml without --from, expected both"),
     (("--from", "none.log"), "none.log: cannot be read: No such file or directory"),
     (("--from", "cases.yaml"), "cases.yaml:1: found no line, expected one JSON object"),
     (("--from", "one.log", "--out", "no/drafted.yaml"), "--out: cannot write no/drafted.yaml: No such file or directory"),

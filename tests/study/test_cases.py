@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Sequence
 
-from sidecar.study.cases import AppAnswer, CasesError, Items, Sent, Shown, read_cases
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sidecar.config.shapes import Problem
+from sidecar.study.cases import AppAnswer, Case, CasesError, Items, Sent, Shown, read_cases
 
 WHOLE = """\
 users:
@@ -101,6 +106,19 @@ def test_a_fault_stands_with_its_place(text: str, problem: str) -> None:
     with pytest.raises(CasesError) as caught:
         read_cases(text, "f")
     assert str(caught.value.problems[0]) == problem.removesuffix("; it stands twice")
+
+
+@given(st.integers(0, len(WHOLE)), st.integers(0, 40), st.text(max_size=12))
+def test_a_damaged_file_is_read_or_refused(at: int, length: int, text: str) -> None:
+    problems: Sequence[Problem] = ()
+    cases: tuple[Case, ...] = ()
+    try:
+        cases = read_cases(WHOLE[:at] + text + WHOLE[at + length :], "f")
+    except CasesError as error:
+        problems = error.problems
+    assert bool(problems) is not bool(cases)
+    assert all(problem.line >= 1 for problem in problems)
+    assert len({case.name for case in cases}) == len(cases)
 
 
 def test_all_faults_are_told_at_once() -> None:
