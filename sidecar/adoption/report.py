@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sidecar.adoption.causes import Cause
 from sidecar.adoption.readiness import Judge, Readiness, Thresholds
 from sidecar.adoption.sighting import Relation, Status, Verdict, Where
-from sidecar.adoption.tally import Cell, Group, RouteCount, Span, Tally
+from sidecar.adoption.tally import CandidateGroup, Cell, Group, RouteCount, Span, Tally
 
 
 class Finding(NamedTuple):
@@ -51,6 +51,7 @@ class Report:
     totals: Mapping[Relation, Total]
     findings: Sequence[Finding]
     lists: Sequence[tuple[Where, RouteCount]]
+    candidate: Sequence[CandidateGroup]
     days: Sequence[Day]
     readiness: Readiness
     thresholds: Thresholds
@@ -85,6 +86,8 @@ def report_of(
     more_principals = tally.principals_beyond or tally.sampled
     return Report(
         tally.span, tally.cells, dict(_totals(tally)), findings, lists,
+        # first what would be allowed: it is what nobody calls about
+        sorted(tally.candidate.values(), key=lambda group: (group.key.theirs, -group.span.requests, group.key)),
         [Day(day, tally.days[day]) for day in sorted(tally.days)],
         Judge(tally, thresholds, intended).judge(mapped), thresholds, len(tally.principals),
         sum(requests > 1 for requests in tally.principals.values()), more_principals, tally.lines, tally.sampled,
@@ -109,6 +112,8 @@ def _notes(tally: Tally) -> Iterable[str]:
         yield f"{tally.repeated:,} lines of the decision log left out: the question log has their requests, too"
     if tally.sampled:
         yield "some lines stand for several requests: principals behind those are not counted"
+    if tally.candidate_beyond:
+        yield f"{tally.candidate_beyond:,} more decisions that the candidate policies make otherwise are in no group"
     if tally.days_beyond:
         yield f"{tally.days_beyond:,} requests of earlier days are in no day's count"
     if tally.routes_beyond.requests:

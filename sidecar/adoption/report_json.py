@@ -8,7 +8,7 @@ from typing import Any
 from sidecar.adoption.readiness import Readiness, RouteReadiness, Rule
 from sidecar.adoption.report import Finding, Report
 from sidecar.adoption.sighting import Relation, Status, Verdict, Where, relation_of
-from sidecar.adoption.tally import Distinct, RouteCount, Span
+from sidecar.adoption.tally import CandidateGroup, Distinct, RouteCount, Span
 
 VERSION = 1
 
@@ -28,6 +28,7 @@ def as_json(report: Report) -> dict[str, Any]:
         "totals": {relation: total._asdict() for relation, total in report.totals.items()},
         "differences": [_finding(finding) for finding in report.findings],
         "lists": [{**_where(where), **_items(count)} for where, count in report.lists],
+        "candidate": [_candidate(group) for group in report.candidate],
         "days": [_day(day.day, day.counts) for day in report.days],
     }  # fmt: skip
 
@@ -73,6 +74,13 @@ def _finding(finding: Finding) -> dict[str, Any]:
 
 def _items(count: RouteCount) -> dict[str, Any]:
     return {"answers": count.lists, "seen": count.seen, "vanish": count.vanish, "masked": count.masked}
+
+
+def _candidate(group: CandidateGroup) -> dict[str, Any]:
+    return {
+        **group.key._asdict(), "roles": list(group.key.roles), "candidate_revision": group.revision or None,
+        **_span(group.span), "principals": _distinct(group.principals), "examples": list(group.examples),
+    }  # fmt: skip
 
 
 def _day(day: str, counts: Mapping[Relation, int]) -> dict[str, Any]:

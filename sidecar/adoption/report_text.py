@@ -21,7 +21,10 @@ _MARKS = {
 
 def as_text(report: Report) -> str:
     """Return a report as lines, each with its newline."""
-    parts = (_head(report), _readiness(report), _matrix(report), _differences(report), _lists(report), _days(report))
+    parts = (
+        _head(report), _readiness(report), _matrix(report), _differences(report), _lists(report), _candidate(report),
+        _days(report),
+    )  # fmt: skip
     return "\n".join("".join(f"{line}\n" for line in part) for part in map(list, parts) if part)
 
 
@@ -151,6 +154,20 @@ def _lists(report: Report) -> Iterator[str]:
         share = f"{count.vanish / count.seen:.1%}" if count.seen else ""
         rows.append((plain(str(where)), f"{count.lists:,}", f"{count.seen:,}", f"{count.vanish:,}", share))
     yield from _table(rows)
+
+
+def _candidate(report: Report) -> Iterator[str]:
+    if not report.candidate:
+        return
+    yield "Candidate policies (SIDECAR_CANDIDATE_POLICIES) would decide otherwise"
+    for group in report.candidate[:SHOWN]:
+        key = group.key
+        roles = ", ".join(map(plain, key.roles)) or "none"
+        yield f"  {key.ours} -> {key.theirs}  {plain(key.route)}  {plain(key.kind)} {plain(key.action)}  roles: {roles}"
+        yield f"    {_requests(group.span.requests)} of {principals(group.principals)}, {_period(group.span)}"
+        yield f"    such as {', '.join(map(plain, group.examples))}"
+    if len(report.candidate) > SHOWN:
+        yield f"  {len(report.candidate) - SHOWN:,} more with --json or --html"
 
 
 def _days(report: Report) -> Iterator[str]:

@@ -25,7 +25,7 @@ from sidecar.adoption.sighting import (
     where_of,
 )
 from sidecar.gate.codes import Ground
-from sidecar.record.line import Decision, Line, Question, Unread
+from sidecar.record.line import CandidateDiffers, Decision, Line, Question, Unread
 
 MAX_GROUPS = 1_000
 """Groups of one relation that are told apart."""
@@ -223,6 +223,34 @@ class RouteCount:
             self.masked += masked * weight if isinstance(masked, int) and masked > 0 else 0
 
 
+class CandidateKey(NamedTuple):
+    """All that decisions have in common which candidate policies would make otherwise in one way."""
+
+    ours: str
+    theirs: str
+    route: str
+    kind: str
+    action: str
+    roles: tuple[str, ...]
+
+
+@dataclass(slots=True)
+class CandidateGroup:
+    """Decisions that candidate policies would make otherwise in one way. `revision` is that of the last."""
+
+    key: CandidateKey
+    span: Span
+    principals: Distinct
+    revision: str = ""
+    examples: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_EXAMPLES))
+
+    def add(self, line: CandidateDiffers) -> None:
+        """Count a decision."""
+        self.span.add(line.time, 1)
+        self.revision = line.candidate_revision or ""
+        self.examples.append(line.request_id)
+
+
 class Tally:
     """Counts lines in the order of their time, and keeps what a report says of them.
 
@@ -251,6 +279,9 @@ class Tally:
         self.principals_beyond = False
         self.allowed: Table[tuple[str, str], set[str]] = Table(MAX_ALLOWED)
         """(kind, action) -> roles of those whom the policy allowed it."""
+        self.candidate: Table[CandidateKey, CandidateGroup] = Table(MAX_GROUPS)
+        self.candidate_beyond = 0
+        """Those that candidate policies would make otherwise and that are in no group: those without a line, too."""
         self._room = Room(MAX_REMEMBERED)
         self._questions = False
 
@@ -271,8 +302,20 @@ class Tally:
                 self._add(line, 1)
             case Unread():
                 self.unread.add(line.time, 1)
+            case CandidateDiffers():
+                self._add_candidate(line)
             case _:
                 pass
+
+    def _add_candidate(self, line: CandidateDiffers) -> None:
+        self.candidate_beyond += line.untold or 0
+        key = CandidateKey(line.ours, line.theirs, line.route, line.kind, line.action, line.roles)
+        group = self.candidate.of(key, lambda: CandidateGroup(key, Span(), Distinct(self._room)))
+        if group is None:
+            self.candidate_beyond += 1
+            return
+        group.add(line)
+        group.principals.add(hash(line.principal), sampled=bool(line.untold))
 
     def _add(self, line: Judged, weight: int) -> None:
         self.lines += 1

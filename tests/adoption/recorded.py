@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.record.line import Decision, Question, time_text
+from sidecar.record.line import CandidateDiffers, Decision, Question, time_text
 
 START = 1_764_547_200.0
 """2025-12-01T00:00:00Z."""
@@ -28,6 +28,15 @@ def question(days: float = 0.0, app_status: int | None = 200, **fields: Any) -> 
 def refused(days: float = 0.0, app_status: int | None = 200, **fields: Any) -> Question:
     """Return a question line: bob would not be allowed to read contact 7."""
     return question(days, app_status, **{"outcome": "shadow_refuse", "code": "denied_by_policy", **fields})
+
+
+def differing(days: float = 0.0, **fields: Any) -> CandidateDiffers:
+    """Return a line of candidate policies by which bob may read contact 7 no more."""
+    line = CandidateDiffers(
+        at(days), "r-1", "/contacts/{id}", "contact", "7", "read", "bob", ("user",), "allow", "deny",
+        candidate_revision="946adfca825cf747",
+    )  # fmt: skip
+    return line._replace(**fields)
 
 
 def decision(days: float = 0.0, **fields: Any) -> Decision:

@@ -4,10 +4,13 @@ import pytest
 
 from sidecar.adoption.readiness import Thresholds
 from sidecar.adoption.report import IntendedError, Report, read_intended, report_of
+from sidecar.adoption.report_json import as_json
+from sidecar.adoption.report_page import as_html
+from sidecar.adoption.report_text import as_text
 from sidecar.adoption.sighting import Relation, Where
 from sidecar.adoption.tally import Tally
 from sidecar.record.line import Line, Unread
-from tests.adoption.recorded import at, decision, question, refused
+from tests.adoption.recorded import at, decision, differing, question, refused
 
 
 def reported(*lines: Line, intended: frozenset[str] = frozenset()) -> Report:
@@ -54,3 +57,24 @@ def test_a_file_of_intended_differences_has_an_id_in_each_line() -> None:
     assert read_intended(text, "intended.txt") == {"0123abcd", "89abcdef"}
     with pytest.raises(IntendedError, match=r"intended.txt:2: found 'interns', expected the id of a difference"):
         read_intended("0123abcd\ninterns\n", "intended.txt")
+
+
+def test_what_candidate_policies_would_decide_otherwise_is_grouped() -> None:
+    report = reported(
+        question(), differing(0), differing(1, request_id="r-2", principal="eve"), differing(roles=("guest",), untold=4),
+        differing(ours="deny", theirs="allow"),
+    )  # fmt: skip
+    assert [(one.key.theirs, one.key.roles, one.span.requests) for one in report.candidate] == [
+        ("allow", ("user",), 1), ("deny", ("user",), 2), ("deny", ("guest",), 1),
+    ]  # fmt: skip
+    assert report.notes[-1] == "4 more decisions that the candidate policies make otherwise are in no group"
+    assert as_json(report)["candidate"][1] == {
+        "ours": "allow", "theirs": "deny", "route": "/contacts/{id}", "kind": "contact", "action": "read", "roles": ["user"],
+        "candidate_revision": "946adfca825cf747", "requests": 2, "first": at(0), "last": at(1),
+        "principals": {"count": 2, "more": False}, "examples": ["r-1", "r-2"],
+    }  # fmt: skip
+    text = as_text(report)
+    assert "  deny -> allow  /contacts/{id}  contact read  roles: user\n    1 request of 1 principal" in text
+    page = as_html(report)
+    assert "<h2>Candidate policies</h2>" in page
+    assert "Candidate policies" not in as_html(reported(question()))
