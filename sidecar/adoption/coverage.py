@@ -47,7 +47,10 @@ class Gap(NamedTuple):
 
 
 class Area(NamedTuple):
-    """One comparison. `missing` says what would have to be given to make it, "" where it was made."""
+    """One comparison, with the gaps of most requests first.
+
+    `missing` says what would have to be given to make it, "" where it was made.
+    """
 
     name: str
     total: int
@@ -84,7 +87,8 @@ def areas(sides: Sides) -> list[Area]:
 
 
 def _area(name: str, things: Mapping[_Thing, Gap | None]) -> Area:
-    return Area(name, len(things), tuple(gap for gap in things.values() if gap is not None))
+    gaps = [gap for gap in things.values() if gap is not None]
+    return Area(name, len(things), tuple(sorted(gaps, key=lambda gap: -gap.requests)))
 
 
 _Thing = object

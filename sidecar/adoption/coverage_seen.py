@@ -58,13 +58,13 @@ class Seen:
 
     def __init__(self, routes: RoutesFile) -> None:
         self._table = routes.table
-        self.drafts = RouteTable(routes.drafts)
+        self._drafts = RouteTable(routes.drafts)
         self.named: dict[tuple[str, str], Tally] = {}
         """(method, route) of a spec's operations."""
         self.hit: dict[tuple[str, str], Tally] = {}
         """(method, route) of requests."""
         self.unrouted: dict[tuple[str, str], Tally] = {}
-        """(method, path) without a route, or of a route without the method. A path of traffic has no ids."""
+        """(method, path) without a route, or of a route that is a draft or lacks the method. It has no ids."""
         self._unrouted_specs: dict[tuple[object, ...], Route] = {}
         self._of_specs: RouteTable | None = None
         self.not_there: Tally | None = None
@@ -103,6 +103,11 @@ class Seen:
                 for name in sighting.query:
                     self._count(self.query_named, (*found, name), 1, place)
                 return
+        drafts = filter(None, map(self._drafts.find, _samples(sighting.segments)))
+        draft = next(drafts, None)
+        if draft is not None:
+            self._count(self.unrouted, (method, draft.name), 0, place)
+            return
         self._count(self.unrouted, (method, path_of(sighting.segments)), 0, place)
         key = tuple(each._replace(name="") if isinstance(each, Variable) else each for each in sighting.segments)
         asks = {} if key not in self._unrouted_specs else self._unrouted_specs[key].asks
@@ -157,7 +162,7 @@ class Seen:
             seen = self.not_there
             self.not_there = Tally(weight, place) if seen is None else seen._replace(requests=seen.requests + weight)
         elif not self._is_preflight(method, segments):
-            route = self._table.find(segments)
+            route = self._table.find(segments) or self._drafts.find(segments)
             self._count(self.unrouted, (method, route.name if route is not None else shape_of(segments)), weight, place)
 
     def _is_preflight(self, method: str, segments: tuple[str, ...]) -> bool:

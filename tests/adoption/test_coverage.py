@@ -124,15 +124,18 @@ LOG: tuple[Line, ...] = (
 )  # fmt: skip
 GAPS: dict[str, list[dict[str, Any]]] = {
     "operations": [
+        {"what": "GET /reports/{int}", "place": "access.log:2", "requests": 2},
         {
             "what": "PUT /contacts/{contact_id}", "place": "openapi.json: paths./contacts/{contact_id}.put",
             "requests": 1,
         },
-        {"what": "GET /plans/{id}", "place": "openapi.json: paths./plans/{id}.get", "why": "the route at routes.yaml:32 is a draft"},
-        {"what": "GET /reports/{int}", "place": "access.log:2", "requests": 2},
         {
             "what": "POST /notes", "place": "access.log:7", "requests": 1,
             "why": "the route at routes.yaml:27 has no such method",
+        },
+        {
+            "what": "GET /plans/{id}", "place": "openapi.json: paths./plans/{id}.get",
+            "why": "the route at routes.yaml:32 is a draft",
         },
     ],
     "routes": [{"what": "GET /never-hit", "place": "routes.yaml:31"}],
@@ -156,8 +159,8 @@ GAPS: dict[str, list[dict[str, Any]]] = {
     "roles-carried": [{"what": "ghost", "place": "sidecar.log:2", "requests": 3}],
     "roles-named": [{"what": "never-carried", "place": "policies/contact.yaml:22"}],
     "query-sent": [
-        {"what": "colour of GET /contacts", "place": "access.log:1", "requests": 1},
         {"what": "filter of GET /contacts", "place": "sidecar.log:2", "requests": 3},
+        {"what": "colour of GET /contacts", "place": "access.log:1", "requests": 1},
     ],
     "query-allowed": [{"what": "never-sent of GET /contacts", "place": "routes.yaml:19"}],
 }  # fmt: skip

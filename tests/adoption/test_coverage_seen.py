@@ -17,6 +17,7 @@ ROUTES = """
 version: 1
 routes:
   - {path: "/contacts/{id:int}", resource: contact, actions: {GET: read, WS: watch}}
+  - {path: "/drafts/{slug}", resource: draft, draft: true, actions: {GET: read}}
   - path: /shared
     resource: contact
     cors: {origins: ["https://a.test"]}
@@ -68,6 +69,13 @@ def test_a_request_without_a_route_is_of_the_spec_s_operation(seen: Seen) -> Non
     seen.sighting(request("PUT", "users", "7"))
     seen.sighting(request("PUT", "users", "8", status=404))
     assert seen.unrouted == {("PUT", "/users/{id}"): Tally(2, "a.log:1"), ("GET", "/users/{id}"): Tally(0, "a.log:1")}
+
+
+def test_a_request_or_operation_of_a_draft_is_told_by_its_path(seen: Seen) -> None:
+    named = request("GET", "drafts", Variable("id", Pattern.INT), status=None)
+    seen.sighting(named._replace(operation=Operation()))
+    seen.sighting(request("GET", "drafts", "alice"))
+    assert seen.unrouted == {("GET", "/drafts/{slug}"): Tally(1, "a.log:1")}
 
 
 def test_a_line_counts_for_the_requests_that_it_stands_for(seen: Seen) -> None:
