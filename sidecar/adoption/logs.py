@@ -145,8 +145,10 @@ class Logs:
         if data is None:
             self._note(name, number, f"found more than {MAX_LINE:,} bytes, expected a line of the log")
             return None
+        if number == 1:
+            data = data.removeprefix(_MARK)
         try:
-            return read(data if number > 1 else data.removeprefix(_MARK))
+            return read(data)
         except LineError as error:
             if data.strip():
                 self._note(name, number, str(error))
