@@ -13,6 +13,7 @@ import pytest
 
 from sidecar.gate.codes import Code
 from sidecar.gate.mode import OF_RULES, bucket_of
+from sidecar.record.line import Question, read
 from tests.conftest import Stack, policies
 from tests.stack import ROOT, Sidecar, raw_reply, reply, running_sidecar, wait_for
 
@@ -37,6 +38,7 @@ def sidecar(session_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> I
     }  # fmt: skip
     upstream = f"http://127.0.0.1:{session_stack.upstream.port}"
     folder = tmp_path_factory.mktemp("slices")
+    environ["SIDECAR_QUESTION_LOG"] = str(folder / "questions.jsonl")
     with running_sidecar(folder, session_stack.routes + ROUTES, policies(), upstream, environ) as running:
         yield running
 
@@ -83,6 +85,11 @@ def test_a_route_has_its_own_mode_and_a_share_of_the_people_another(sidecar: Sid
 
 
 def test_a_list_goes_out_as_it_is_and_the_log_says_what_would_be_left(sidecar: Sidecar, stack: Stack) -> None:
+    def of_list() -> list[Question]:
+        path = sidecar.folder / "questions.jsonl"
+        found = [read(line) for line in path.read_bytes().splitlines()] if path.exists() else []
+        return [line for line in found if isinstance(line, Question) and line.route == "/list"]
+
     body = json.dumps(
         [{"id": 1, "owner_id": "alice", "phone": "1"}, {"id": 2, "owner_id": "bob", "phone": "2"}]
     ).encode()
@@ -106,6 +113,12 @@ def test_a_list_goes_out_as_it_is_and_the_log_says_what_would_be_left(sidecar: S
     assert sidecar.get("/list", stack.tokens["alice"]).body == b"{}"
     wait_for(lambda: sidecar.decisions()[-1]["route"] == "/list")
     assert told(sidecar) == ("shadow_refuse", "items_unreadable", "shadow-policy")
+    # the question log has them too, for the report
+    wait_for(lambda: len(of_list()) == 3)
+    assert [(line.outcome, line.code, line.mode, line.items) for line in of_list()] == [
+        *[("allow", "allowed", "shadow-policy", {"seen": 2, "kept": 2, "masked": 1, "calls": 1})] * 2,
+        ("shadow_refuse", "items_unreadable", "shadow-policy", None),
+    ]
     labels = {"route": "/list"}
     assert sidecar.metric("sidecar_items_total", **labels, result="shadow_kept") == 4
     assert sidecar.metric("sidecar_items_total", **labels, result="masked") == 0

@@ -242,6 +242,11 @@ class Gate:
         self._obeys = mode is not None
         self._sources = tuple(zip(sources, _privacies(sources), strict=True))
 
+    @property
+    def mode(self) -> Mode:
+        """The mode where a route has none of its own."""
+        return self._mode
+
     async def decide(self, raw: Raw, read_body: ReadBody | None) -> Verdict:
         """One request -> one verdict; `read_body` is None where the door does not get the body. Never raises but for
         cancellation: whatever goes wrong is a refusal."""

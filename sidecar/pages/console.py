@@ -32,6 +32,7 @@ from sidecar.pages.templates import Pages
 from sidecar.record.line import ConsoleAs
 from sidecar.study.answers import given_answer
 from sidecar.study.batch import GivenPrincipal, decide_all
+from sidecar.study.explain import ask_named, mode_told
 from sidecar.study.recording import RecordingPDP
 from sidecar.wire import strict_json
 
@@ -203,17 +204,20 @@ class Console:
 
         decided = await gate.decide(raw, read_body)
         verdict = unheld(decided)
+        told = mode_told(verdict, ask_named(rules.table, verdict.facts.route, method), self._door.gate.mode)
         if not admin and not isinstance(verdict, Forward):
             return _refusal_alone(verdict)
-        if not admin or not isinstance(decided, Forward):
+        if not admin:
             return _whole_way(verdict, recorder)
+        if not isinstance(decided, Forward):
+            return _whole_way(verdict, recorder) | {"mode": told}
         answer = query.get("answer", "").strip().encode("utf-8")
         given = await given_answer(decided, answer, recorder) if answer else None
         if given is not None and verdict is not decided:
             # the decision is made from that answer
             verdict = given.refusal or decided
         judges = any(not isinstance(each, KeepPrivate) for each in decided.obligations)
-        return _whole_way(verdict, recorder) | {"judges": judges, "given": given}
+        return _whole_way(verdict, recorder) | {"judges": judges, "given": given, "mode": told}
 
 
 def _refusal_alone(verdict: Verdict) -> dict[str, Any]:
@@ -230,6 +234,7 @@ def _verdict(verdict: Verdict) -> dict[str, Any]:
         "allowed": isinstance(verdict, Forward),
         "code": client_code_of(verdict),
         "status": status_of(verdict.client_code) if isinstance(verdict, Refuse) else None,
+        "mode": "",
     }
 
 

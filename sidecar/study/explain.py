@@ -61,18 +61,20 @@ async def explain(
             given = await given_answer(verdict, answer, pdp)
             lines += _of_answer(given)
             verdict = given.refusal if given is not None and given.refusal is not None else verdict
-    return verdict, [*lines, *_of_mode(verdict, ask, mode), f"verdict    {concluded(verdict)}"]
+    told = mode_told(verdict, ask, mode)
+    return verdict, [*lines, *([f"mode       {told}"] if told else []), f"verdict    {concluded(verdict)}"]
 
 
-def _of_mode(verdict: Verdict, ask: Ask | None, mode: Mode) -> list[str]:
-    """Tell in which mode the request is, where that is not the enforcing one for all."""
+def mode_told(verdict: Verdict, ask: Ask | None, mode: Mode) -> str:
+    """Return in which mode the request of a verdict is, "" where that is the enforcing one for all. `mode` is that of
+    the settings."""
     own = ask.mode if ask is not None else None
     said, mode = (mode, mode) if own is None else (str(own), own.of(verdict.facts.principal))
     if mode == said == "enforce":
-        return []
+        return ""
     forwarded = isinstance(verdict, Refuse) and not counts(verdict.code, mode)
     here = f": {mode} for this request" if said != mode else ""
-    return [f"mode       {said}{here}{', which forwards it and records the refusal' if forwarded else ''}"]
+    return f"{said}{here}{', which forwards it and records the refusal' if forwarded else ''}"
 
 
 def ask_named(table: RouteTable, name: str, method: str) -> Ask | None:

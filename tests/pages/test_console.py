@@ -123,6 +123,7 @@ routes:
     query: []
     actions: {GET: list}
     items: {at: "@", id: id, attributes: {owner: owner_id, visibility: visibility}, fields: {phone: view_phone}}
+  - {path: /watched, resource: contact, query: [], actions: {GET: delete}, mode: shadow}
 """
 CONTACTS = [
     {"id": 1, "owner_id": "alice", "visibility": "private", "phone": "1"},
@@ -155,6 +156,18 @@ def test_an_admin_judges_an_answer_item_by_item(listing: Sidecar, cognito: Local
     assert "items_unreadable" in broken
     assert "attributes.owner: found nothing" in broken
     assert len(app.seen) == before
+
+
+def test_an_admin_is_told_in_which_mode_a_request_is(listing: Sidecar, cognito: LocalCognito) -> None:
+    told = "<dt>Mode</dt><dd>shadow, which forwards it and records the refusal</dd>"
+    page = "/_sidecar/console?method=GET&path=/watched"
+    for who, query, is_told in (("admin", "&as=bob&roles=user", True), ("alice", "", False)):
+        got = listing.get(page + query, cognito.token(who)).body.decode()
+        assert ("denied_by_policy" in got, told in got) == (True, is_told)
+    assert (
+        "<dt>Mode</dt>"
+        not in listing.get("/_sidecar/console?method=GET&path=/contacts", cognito.token("admin")).body.decode()
+    )
 
 
 def test_nobody_else_may_judge_items_that_they_make_up(listing: Sidecar, cognito: LocalCognito) -> None:
