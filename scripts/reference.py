@@ -504,6 +504,11 @@ ABOUT = {
         "Takes every setting as a flag, as `run` does. It asks the real lookup and the real Cerbos, and forwards nothing",
         "([debug a 403](../guides/debug-a-403.md#3-ask-again-and-see-what-the-policy-was-told)).",
     ],
+    "draft": [
+        "Reads question logs, and writes policies with a rule for what the app itself let through often enough, and tests of them",
+        "([draft policies from traffic](../guides/draft-policies.md)). It opens no connection. Exit code 1: a file cannot be read or written, or",
+        "the logs say nothing of the app.",
+    ],
     "report": [
         "Reads decision and question logs, compares the sidecar's verdicts with the app's own status, and says whether it is time to",
         "enforce ([read the report](../guides/read-the-report.md)). It opens no connection. Exit code 1: a file cannot be read, or has",

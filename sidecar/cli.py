@@ -20,6 +20,7 @@ from sidecar.config.settings import understand
 from sidecar.run.errors import StartError
 
 COMMANDS: Mapping[str, tuple[str, str]] = {
+    "draft": ("sidecar.commands.draft", "draft policies and their tests from recorded traffic"),
     "report": (
         "sidecar.commands.report",
         "compare our verdicts with the app's own status, and say whether it is time to enforce",

@@ -64,7 +64,8 @@ def test_the_policies_of_a_route_file_have_no_warning(file: str) -> None:
     assert lint.warnings(read_routes(text, file, {}), parse_policies(ROOT / ROUTE_FILES[file])) == []
 
 
-@pytest.mark.parametrize("page", PAGES)
+# a page that is about policies alone has no routes
+@pytest.mark.parametrize("page", [page for page in PAGES if ROUTES.search((ROOT / page).read_text(encoding="utf-8"))])
 def test_the_examples_of_a_page_have_no_warning(page: str, tmp_path: Path) -> None:
     (routes,) = ROUTES.findall((ROOT / page).read_text(encoding="utf-8"))
     for name, text in PAGES[page]:

@@ -1,0 +1,142 @@
+"""Evidence of what the app lets whom do: its own answers, by kind, action, roles and owner match."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from sidecar.adoption.sighting import Status, column_of
+from sidecar.adoption.tally import Room, Span, Table
+from sidecar.record.line import Line, Question
+
+MAX_CASES = 20_000
+MAX_PRINCIPALS = 1_000
+"""Principals of one case that are told apart."""
+MAX_REMEMBERED = 250_000
+"""Principals of all cases together."""
+RESOURCE_ID = ""
+"""Stands among the attributes of an owner match for the resource's id."""
+
+
+class Case(NamedTuple):
+    """Requests alike: all roles of the principal, and the attributes of the resource that are its id."""
+
+    kind: str
+    action: str
+    roles: frozenset[str]
+    own: frozenset[str]
+
+
+@dataclass(slots=True)
+class Hits:
+    """Requests of a case that the app answered alike."""
+
+    span: Span = field(default_factory=Span)
+    principals: set[int] = field(default_factory=set)
+    statuses: Counter[int] = field(default_factory=Counter)
+
+    def add(self, time: str, principal: int, status: int, weight: int, room: Room) -> None:
+        """Count requests of a principal."""
+        self.span.add(time, weight)
+        self.statuses[status] += weight
+        if principal not in self.principals and len(self.principals) < MAX_PRINCIPALS and room.places:
+            self.principals.add(principal)
+            room.places -= 1
+
+
+def together(hits: Iterable[Hits]) -> Hits:
+    """Return several as one."""
+    found = Hits()
+    for each in hits:
+        if each.span.requests:
+            found.span.add(each.span.first, each.span.requests)
+            found.span.add(each.span.last, 0)
+            found.principals |= each.principals
+            found.statuses += each.statuses
+    return found
+
+
+@dataclass(slots=True)
+class Answers:
+    """The app's answers to a case: `unclear` requests were neither done nor refused, such as those answered by 404."""
+
+    admitted: Hits = field(default_factory=Hits)
+    refused: Hits = field(default_factory=Hits)
+    unclear: int = 0
+
+
+class Evidence:
+    """Collects the app's answers from question lines; `skipped` says of how many requests nothing is known, and why."""
+
+    def __init__(self) -> None:
+        self.cases: Table[Case, Answers] = Table(MAX_CASES)
+        self.span = Span()
+        self.skipped: Counter[str] = Counter()
+        self.lists: set[str] = set()
+        """Routes whose items are decided one by one."""
+        self._room = Room(MAX_REMEMBERED)
+
+    def add_all(self, lines: Iterable[Line]) -> None:
+        """Take lines; those of other events say nothing of the app."""
+        for line in lines:
+            if isinstance(line, Question):
+                self.add(line)
+
+    def add(self, line: Question) -> None:
+        """Take one line."""
+        why = _unusable(line)
+        if why:
+            self.skipped[why] += max(line.weight, 1)
+            return
+        if line.items:
+            self.lists.add(line.route)
+        if line.resources is None:
+            self._add(line, frozenset(_own(line.owner or (), line.id, line.principal)))
+            return
+        for own in {frozenset(_own_of(resource, line.principal)) for resource in line.resources}:
+            self._add(line, own)
+
+    def _add(self, line: Question, own: frozenset[str]) -> None:
+        weight = max(line.weight, 1)
+        answers = self.cases.of(Case(line.kind, line.action, frozenset(line.roles), own), Answers)
+        if answers is None:
+            self.skipped["there are more cases than are told apart"] += weight
+            return
+        status = line.app_status or 0
+        self.span.add(line.time, weight)
+        match column_of(line.app_status):
+            case Status.DONE:
+                answers.admitted.add(line.time, hash(line.principal), status, weight, self._room)
+            case Status.REFUSED if line.resources is None:
+                answers.refused.add(line.time, hash(line.principal), status, weight, self._room)
+            case _:
+                # of many resources nobody knows which the app refused
+                answers.unclear += weight
+
+
+def _unusable(line: Question) -> str:
+    if not line.kind:
+        return "their route asks no policy"
+    if not line.asked:
+        return "no policy was asked, so that nothing is known of the resource"
+    if line.app_status is None:
+        return "the app was not asked"
+    if line.scope:
+        return "they have a scope, and a draft has none"
+    return ""
+
+
+def _own(attributes: Iterable[str], resource_id: str, principal: str) -> Iterable[str]:
+    yield from attributes
+    if resource_id == principal:
+        yield RESOURCE_ID
+
+
+def _own_of(resource: Mapping[str, object], principal: str) -> Iterable[str]:
+    attributes = resource.get("attributes")
+    if isinstance(attributes, Mapping):
+        yield from (name for name, value in attributes.items() if value == principal)
+    if resource.get("id") == principal:
+        yield RESOURCE_ID

@@ -1,0 +1,69 @@
+"""What the app let whom do, as question lines tell."""
+
+from sidecar.adoption.evidence import RESOURCE_ID, Case, Evidence, together
+from sidecar.adoption.tally import Table
+from sidecar.record.line import Line
+from tests.adoption.recorded import at, decision, question
+
+USER = frozenset({"user"})
+
+
+def collected(*lines: Line) -> Evidence:
+    evidence = Evidence()
+    evidence.add_all(lines)
+    return evidence
+
+
+def test_the_apps_own_answer_counts_and_not_ours() -> None:
+    refused = {"outcome": "shadow_refuse", "code": "denied_by_policy"}
+    evidence = collected(question(0, 200, weight=3, **refused), question(1, 403), question(2, 404), question(3, 302))
+    (answers,) = evidence.cases.values()
+    assert answers.admitted.span.requests == 4
+    assert answers.admitted.statuses == {200: 3, 302: 1}
+    assert (answers.refused.span.requests, answers.unclear) == (1, 1)
+    assert evidence.span.requests == 6
+
+
+def test_a_case_is_a_kind_an_action_all_roles_and_the_owner_match() -> None:
+    evidence = collected(question(), question(owner=("owner",)), question(id="bob", roles=("admin", "user")))
+    assert set(evidence.cases) == {
+        Case("contact", "read", USER, frozenset()), Case("contact", "read", USER, frozenset({"owner"})),
+        Case("contact", "read", frozenset({"admin", "user"}), frozenset({RESOURCE_ID})),
+    }  # fmt: skip
+
+
+def test_of_many_resources_each_counts_where_the_app_did_it_and_none_where_it_refused() -> None:
+    resources = (
+        {"id": "1", "allowed": True, "attributes": {"owner": "bob"}}, {"id": "2", "allowed": True, "attributes": {"owner": "eve"}},
+    )  # fmt: skip
+    evidence = collected(question(resources=resources), question(0, 403, resources=resources))
+    assert {tuple(case.own): (one.admitted.span.requests, one.refused.span.requests, one.unclear) for case, one in evidence.cases.items()} == {
+        ("owner",): (1, 0, 1), (): (1, 0, 1),
+    }  # fmt: skip
+
+
+def test_lines_that_say_nothing_of_the_app_are_counted_with_their_reason() -> None:
+    evidence = collected(
+        question(kind=""), question(asked=False), question(0, None), question(scope="acme"), decision(), question(items={"seen": 2}),
+    )  # fmt: skip
+    assert sorted(evidence.skipped.values()) == [1, 1, 1, 1]
+    assert evidence.lists == {"/contacts/{id}"}
+    assert len(evidence.cases) == 1
+
+
+def test_cases_are_bounded() -> None:
+    evidence = Evidence()
+    evidence.cases = Table(2)
+    evidence.add_all(question(kind=f"k-{number}") for number in range(5))
+    assert len(evidence.cases) == 2
+    assert evidence.skipped == {"there are more cases than are told apart": 3}
+
+
+def test_several_together_are_one() -> None:
+    one, other = Evidence(), Evidence()
+    one.add(question(0, principal="a"))
+    other.add(question(2, 204, principal="b", weight=2))
+    hits = together(answers.admitted for each in (one, other) for answers in each.cases.values())
+    assert (hits.span.requests, hits.span.first, hits.span.last, len(hits.principals)) == (3, at(0), at(2), 2)
+    assert hits.statuses == {200: 1, 204: 2}
+    assert together([]).span.requests == 0
