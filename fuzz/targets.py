@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import functools
+import io
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from cerbos.engine.v1.engine_pb2 import PlanResourcesFilter
 from google.protobuf.message import DecodeError
 
 from sidecar.adoption.logs import Logs
+from sidecar.config.routes.file import read_routes
 from sidecar.doors.ext_authz import read_question
 from sidecar.gate.expressions import searcher
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
@@ -24,7 +27,13 @@ from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.target import read_target
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
-from sidecar.imports.sighting import Unusable
+from sidecar.imports.collect import Collector
+from sidecar.imports.conflicts import conflicts
+from sidecar.imports.draft import draft
+from sidecar.imports.files import HEAD, Source
+from sidecar.imports.proposal import propose
+from sidecar.imports.reading import FORMATS, read_source
+from sidecar.imports.sighting import Notes, Unusable
 from sidecar.pdp.cerbos_plan import read_node
 from sidecar.plans.dialects import DIALECTS
 from sidecar.plans.filter import NOTHING
@@ -328,7 +337,25 @@ def _lines_of(*files: bytes) -> tuple[list[str], int]:
 
 _FIELDS = {"owner": Type.STRING, "n": Type.INT, "ok": Type.BOOL, "note": None}
 
+
+def imported(form: str, data: bytes) -> None:
+    """A file of an app: sightings whose draft can be read, or a file that cannot be used; nothing of a broken line."""
+    source = Source("f", data[:HEAD], io.BytesIO(data))
+    collector, notes = Collector(), Notes()
+    try:
+        for sighting in read_source(form, source, notes):
+            collector.add(sighting)
+    except Unusable:
+        return
+    collected = collector.collected()
+    list(conflicts(collected))
+    proposals = propose(collected).proposals
+    assert len(read_routes(draft(proposals, ["f"]), "draft", {}).drafts) == len(proposals)
+    assert len(notes.broken_places) <= notes.broken["f"]
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "target": target, "request": request, "token": token, "answer": answer, "document": document, "query": query,
     "question": question, "blocks": blocks, "items": items, "plan": plan, "log": log,
+    **{f"import_{form}": functools.partial(imported, form) for form in FORMATS},
 }  # fmt: skip

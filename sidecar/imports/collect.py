@@ -137,8 +137,10 @@ class Collector:
 
     def _counted(self, sighting: Sighting) -> bool:
         """Count a request whose path a spec has. Return whether one has it."""
+        if self._table is None or not self._known:
+            return False
         texts = tuple(one if isinstance(one, str) else "-" for one in sighting.segments)
-        route = self._table.find(texts) if self._table is not None else None
+        route = self._table.find(texts)
         if route is None:
             return False
         template, has_prefix = self._by_name[route.name]

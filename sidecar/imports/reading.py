@@ -60,7 +60,7 @@ def sightings(
     opened = _opened(list(files), stdin, given_format, told)
     for form, source in sorted(opened, key=lambda pair: FORMATS.index(pair[0])):
         with source.stream:
-            for sighting in _of_source(form, source, noted, host.lower()):
+            for sighting in read_source(form, source, noted, host.lower()):
                 noted.read[source.name, form] += 1
                 yield sighting
 
@@ -100,7 +100,8 @@ def format_of(source: Source) -> str:
     raise Unusable([f"{source.name}: found no format that is known, {_KNOWN}"])
 
 
-def _of_source(form: str, source: Source, notes: Notes, host: str) -> Iterator[Sighting]:
+def read_source(form: str, source: Source, notes: Notes, host: str = "") -> Iterator[Sighting]:
+    """The sightings of one open file of a format. Raises Unusable."""
     if form in _SPECS:
         return _of_document(form, source, notes)
     if form == "har":

@@ -25,7 +25,7 @@ MAX_WORD = 32
 # `-` and `_` alone, and `.well-known`, are names of folders in some apps
 _WORD = re.compile(r"[._]?[A-Za-z]+(?:[-_][A-Za-z]+){0,3}|[-_]|v[0-9]{1,2}(?:\.[0-9])?")
 _FORMS = (
-    (Shape.INT, re.compile(r"0|-?[1-9][0-9]{0,18}")),
+    (Shape.INT, re.compile(r"-[1-9][0-9]{0,18}")),
     (Shape.UUID, re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")),
     (Shape.DATE, re.compile(r"[0-9]{4}-[0-9]{2}(?:-[0-9]{2}(?:T[0-9:.]+Z?)?)?|(?:19|20)[0-9]{6}")),
     (Shape.HASH, re.compile(r"(?=.*[0-9])[0-9a-fA-F]{16,128}")),
@@ -41,6 +41,8 @@ _DEFAULT = re.compile(r"[A-Za-z0-9._~+-]{1,128}")
 
 def shape_of(segment: str) -> Shape:
     """Return the shape of a segment as a log has it."""
+    if _INT.fullmatch(segment):
+        return Shape.INT
     if len(segment) <= MAX_WORD and _WORD.fullmatch(segment) and not _MIXED.match(segment):
         return Shape.WORD
     for shape, pattern in _FORMS:
@@ -53,9 +55,9 @@ def shape_of(segment: str) -> Shape:
 
 def pattern_of(segment: str) -> Pattern:
     """Return the narrowest pattern of a variable that takes a segment; UUIDs are narrow in lower case alone."""
-    shape = shape_of(segment)
-    if shape is Shape.INT and _INT.fullmatch(segment):
+    if _INT.fullmatch(segment):
         return Pattern.INT
+    shape = shape_of(segment)
     if shape is Shape.UUID and _LOWER_UUID.fullmatch(segment):
         return Pattern.UUID
     return Pattern.DEFAULT if _DEFAULT.fullmatch(segment) else Pattern.ANY
@@ -78,10 +80,10 @@ _EXTENSION = re.compile(
 
 def is_static(segment: str) -> bool:
     """Return whether a segment is the name of a file that pages load: a script, a style, a picture, a font."""
-    return _STATIC.fullmatch(segment) is not None
+    return "." in segment and _STATIC.fullmatch(segment) is not None
 
 
 def parts_of(segment: str) -> tuple[str, str]:
     """Return a segment without the ending that tells a format, and that ending: `7.json` is `7` and `.json`."""
-    found = _EXTENSION.fullmatch(segment)
+    found = _EXTENSION.fullmatch(segment) if "." in segment else None
     return (found[1], found[2]) if found is not None else (segment, "")

@@ -51,11 +51,11 @@ class PathTree:
 
     def add(self, sighting: Sighting) -> None:
         """Add a sighting whose path the app has."""
-        node, last, rest = self._root, "", False
-        for at, segment in enumerate(sighting.segments):
-            is_last = at == len(sighting.segments) - 1
-            is_file = is_last and at > 0 and is_static(str(segment)) and segment not in FILES
-            below = None if at == MAX_DEPTH or is_file else self._step(node, segment, last)
+        node, last, segments = self._root, "", sighting.segments
+        is_file = len(segments) > 1 and is_static(str(segments[-1])) and segments[-1] not in FILES
+        rest = is_file or len(segments) > MAX_DEPTH
+        for segment in segments[: min(MAX_DEPTH, len(segments) - is_file)]:
+            below = self._step(node, segment, last)
             if below is None:
                 rest = True
                 break
@@ -69,14 +69,19 @@ class PathTree:
         if not isinstance(segment, str):
             child = self._child(node.values, "")
             return None if child is None else (child, last)
+        known = node.words.get(segment)
+        if known is not None:
+            if last and len(known.parents) < 2:
+                known.parents.add(hash(last))
+            return known, last
         stem, ending = parts_of(segment)
         shape = Shape.WORD if stem == "" or segment in FILES or segment in STRUCTURE else shape_of(stem)
         if shape is Shape.WORD:
-            if segment in node.words or len(node.words) < MAX_WORDS or is_known(stem):
+            if len(node.words) < MAX_WORDS or is_known(stem):
                 child = self._child(node.words, segment)
                 if child is None:
                     return None
-                if last and len(child.parents) < 2:
+                if last:
                     child.parents.add(hash(last))
                 return child, last
             node.is_crowded = True
