@@ -60,6 +60,8 @@ class PathTree:
                 rest = True
                 break
             node, last = below
+        if rest and node is self._root:
+            return  # there is no room, and a route for everything says nothing
         evidence = _evidence(node.rest if rest else node.methods, sighting)
         if last:
             evidence.ids.add(last, self._budget)
