@@ -119,6 +119,7 @@ GROWING = {
     "Cerbos._waiting": UNDER_WAY,
     "ClientBody._held": "one body, of `max_body`",
     "ClientConnection._calls": UNDER_WAY,
+    "ClientConnection._pongs": "MOST_PINGS, and all are sent after a tenth of a second",
     "ClientConnection._room": UNDER_WAY,
     "Connection.body": "pieces of one answer, to the mark at which reading is paused",
     "Crowd._blocked": UNDER_WAY,

@@ -29,6 +29,11 @@ MAX_BLOCK = 64 * 1024
 _HELLO = http2.PREFACE + opening(
     (http2.HEADER_TABLE_SIZE, 0), (http2.ENABLE_PUSH, 0), (http2.INITIAL_WINDOW_SIZE, MAX_MESSAGE + 64)
 )  # fmt: skip
+PONG_AFTER = 0.1
+"""Seconds after which pings are answered. A server of grpc-go pings at each question while no ping of its own is
+unanswered, to learn how far away we are: a read and a write for each, which are a tenth of what a question takes."""
+MOST_PINGS = 8
+"""Pings that wait for their answers; with one more all are answered."""
 _MOST_CALLS = 100
 """Calls at once, until the server says how many."""
 
@@ -144,7 +149,11 @@ class ClientConnection(asyncio.Protocol):
         self._outbox = Outbox(loop)
         self._write = self._outbox.write
         self._windows = SendWindows(self._calls, self._write, last=END_STREAM)
-        self._http2 = Http2Connection(self, self._write, self._windows, max_block=MAX_BLOCK)
+        self._http2 = Http2Connection(
+            self, self._write, self._windows, max_block=MAX_BLOCK, write_pong=self._pong_later
+        )
+        self._pongs: list[bytes] = []
+        self._pong_timer: asyncio.TimerHandle | None = None
         self._heard = 0.0  # when something came from the server
         self._timer: asyncio.TimerHandle | None = None
         self._timer_at = math.inf
@@ -195,9 +204,10 @@ class ClientConnection(asyncio.Protocol):
         self._given_up = True
         # nobody waits any more for what has not begun
         self.ready.cancel()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        for timer in (self._timer, self._pong_timer):
+            if timer is not None:
+                timer.cancel()
+        self._timer = self._pong_timer = None
         if hasattr(self, "transport") and not self.transport.is_closing():
             self.transport.abort()
 
@@ -319,6 +329,22 @@ class ClientConnection(asyncio.Protocol):
         """End a call whose answer cannot be one."""
         self._calls[number].fail(error)
         self.give_up(number)
+
+    # --- pings ---
+
+    def _pong_later(self, frame: bytes) -> None:
+        self._pongs.append(frame)
+        if len(self._pongs) > MOST_PINGS:
+            self._send_pongs()
+        elif self._pong_timer is None:
+            self._pong_timer = self._loop.call_later(PONG_AFTER, self._send_pongs)
+
+    def _send_pongs(self) -> None:
+        if self._pong_timer is not None:
+            self._pong_timer.cancel()
+            self._pong_timer = None
+        pongs, self._pongs = self._pongs, []
+        self._write(b"".join(pongs))
 
     # --- deadlines ---
 

@@ -123,7 +123,9 @@ class Cerbos(Client):
 
     async def _ask_in_parts(self, question: Question) -> PdpAnswer:
         entries = entries_of(question.resources)
-        calls = parts_of(question.resources, entries, len(self.told(question.principal)))
+        calls = list(parts_of(question.resources, entries, len(self.told(question.principal))))
+        if len(calls) == 1:
+            return await self._ask(question, entries)
         deadline = asyncio.get_running_loop().time() + self._timeout
         asks = [
             partial(self._ask, question._replace(resources=question.resources[part]), entries[part], deadline)

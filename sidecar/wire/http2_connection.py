@@ -66,23 +66,26 @@ class Http2Connection:
     connection's window. `windows` are what may be sent.
 
     `max_block` in bytes bounds a block of headers. `preface` is what the peer says before its frames. `on_cost` is told
-    what comes besides bodies and whole blocks, in frames.
+    what comes besides bodies and whole blocks, in frames. `write_pong` takes the answers to pings, in the place of
+    `write`.
     """
 
     __slots__ = (
         "_began", "_block", "_block_ends", "_block_stream", "_events", "_held", "_max_block", "_on_cost", "_on_data",
-        "_on_headers", "_only", "_preface", "_unfilled", "_windows", "_write",
+        "_on_headers", "_only", "_preface", "_unfilled", "_windows", "_write", "_write_pong",
     )  # fmt: skip
 
     def __init__(
         self, events: Events, write: Callable[[bytes], None], windows: SendWindows, *, max_block: int,
         preface: bytes = b"", on_cost: Callable[[int], None] | None = None,
+        write_pong: Callable[[bytes], None] | None = None,
     ) -> None:  # fmt: skip
         self._events = events
         self._on_headers = events.on_headers
         self._on_data = events.on_data
         self._on_cost = on_cost
         self._write = write
+        self._write_pong = write_pong or write
         self._windows = windows
         self._max_block = max_block
         self._preface = preface
@@ -209,7 +212,7 @@ class Http2Connection:
         if flags & ACK:
             self._events.on_pong(payload)
         else:
-            self._write(http2.frame(http2.PING, ACK, 0, payload))
+            self._write_pong(http2.frame(http2.PING, ACK, 0, payload))
 
     def _take_reset(self, flags: int, stream: int, payload: bytes) -> None:
         if len(payload) != 4:

@@ -12,6 +12,7 @@ import json
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import Any, NamedTuple
 
 from sidecar.wire import strict_json
@@ -264,8 +265,8 @@ def without(spans: Sequence[Span], gone: Iterable[int]) -> Iterator[Change]:
         yield Change(Span(spans[0].start, spans[-1].end))
         return
     # those in a row in one piece
-    begins = [at for at, before in zip(lost, [-2, *lost], strict=False) if at != before + 1]
-    ends = [at for at, after in zip(lost, [*lost[1:], -1], strict=True) if at + 1 != after]
+    begins = [lost[0], *[after for before, after in pairwise(lost) if after != before + 1]]
+    ends = [*[before for before, after in pairwise(lost) if after != before + 1], lost[-1]]
     for first, last in zip(begins, ends, strict=True):
         if first == 0:
             # up to the first that stays with what follows them

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.net.grpc_client_connection import MAX_MESSAGE, AwaitedCall, ClientConnection, Method
+from sidecar.net.grpc_client_connection import MAX_MESSAGE, MOST_PINGS, AwaitedCall, ClientConnection, Method
 from sidecar.wire.grpc import CallFailed, Status
 from tests.net.grpc_peer import (
     ACK,
@@ -120,6 +120,18 @@ async def test_pings_and_settings_are_acknowledged() -> None:
         ours = dict(struct.iter_unpack(">HI", peer.of(SETTINGS)[0][2]))
         # no table for its headers, no pushes
         assert (ours[1], ours[2]) == (0, 0)
+
+
+async def test_pings_wait_for_their_answers_but_never_more_than_some(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server of grpc-go pings at each question, but not while one is unanswered."""
+    monkeypatch.setattr("sidecar.net.grpc_client_connection.PONG_AFTER", 3600.0)
+    async with talking(says(frame(PING, 0, 0, b"12345678"), lambda s: answer(s, b""))) as (server, talk):
+        for _ in range(MOST_PINGS):
+            await talk()
+        peer = server.peers[0]
+        assert peer.of(PING) == []
+        await talk()
+        await until(lambda: peer.of(PING) == [(ACK, 0, b"12345678")] * (MOST_PINGS + 1))
 
 
 @pytest.mark.parametrize("size", [0, 100, 4095])
