@@ -257,5 +257,16 @@ def file_of(written: Sequence[Written], users: Users) -> str:
 
 
 def _indented(value: Any) -> str:
-    text = yaml.safe_dump(value, sort_keys=False, default_flow_style=None, allow_unicode=True, width=120)
+    text = _dumped(value, readable=True)
+    if _BREAKS.search(text):
+        text = _dumped(value, readable=False)
     return "\n".join(f"  {line}" for line in text.rstrip("\n").split("\n"))
+
+
+# line ends to YAML, which the library writes as they are, and reads as blanks; and its byte order mark
+_BREAKS = re.compile("[\x85\u2028\u2029\ufeff]")
+
+
+def _dumped(value: Any, *, readable: bool) -> str:
+    text: str = yaml.safe_dump(value, sort_keys=False, default_flow_style=None, allow_unicode=readable, width=120)
+    return text

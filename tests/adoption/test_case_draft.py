@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.adoption.case_draft import MAX_CELLS, TRIED, Cells, Draft, Users, drafts_of, file_of, with_names
 from sidecar.adoption.drafted_request import Undraftable
@@ -152,3 +154,23 @@ def test_a_file_can_be_read_and_says_where_each_case_is_from() -> None:
     assert answered.answers == (AppAnswer(204),)
     assert text.count("# q.log:1, 2026-01-31T12:00:00.250+00:00\n") == 4
     assert "; made up, since the log leaves it out: owner\n" in text
+
+
+NAMES = st.text(st.characters(exclude_categories=["Z", "C"]), min_size=1, max_size=8)
+VALUES = st.recursive(
+    st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False, allow_infinity=False) | st.text(max_size=12),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=4), inner, max_size=3),
+    max_leaves=5,
+)  # fmt: skip
+
+
+@given(NAMES, NAMES, VALUES)
+def test_a_file_says_what_the_log_says_whatever_that_is(principal: str, resource_id: str, owner: Any) -> None:
+    routes = routes_of(
+        'path: /r, id: "{header.x-id}", lookup: doc', lookups='{doc: {url: "http://h/{id}", attributes: {owner: a.b}}}'
+    )
+    line = question(resource_id=resource_id, principal=principal, attributes={"owner": owner})
+    users = Users()
+    (case,) = read_cases(file_of(with_names(list(drafts_of(logged(line), routes)), users), users), "f")
+    assert case.claims == {"sub": principal, "username": principal, "cognito:groups": ["user"]}
+    assert case.reply("doc", resource_id) == {"a": {"b": owner}}
