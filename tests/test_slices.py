@@ -187,6 +187,20 @@ def test_a_budget_that_is_spent_opens_its_route_until_the_routes_are_read_again(
     assert sidecar.metric("sidecar_budget_spent", **labels) == 0
 
 
+def test_each_worker_has_the_same_people_in_a_share(stack: Stack, tmp_path: Path) -> None:
+    upstream = f"http://127.0.0.1:{stack.upstream.port}"
+    environ = {**stack.environ, "SIDECAR_WORKERS": "2"}
+    with running_sidecar(tmp_path, stack.routes + ROUTES, policies(), upstream, environ) as two:
+        stack.upstream.reset(reply())
+        for who, path, status in (("alice", "/some/2", 403), ("bob", "/some/1", 200)):
+            # each comes by a connection of its own, which either worker takes
+            assert {two.request("PUT", path, stack.tokens[who]).status for _ in range(12)} == {status}
+        shown = [
+            two.metric("sidecar_route_mode", route="/some/{id}", mode=mode) for mode in ("enforce", "shadow-policy")
+        ]
+        assert shown == [0.1, 0.9]
+
+
 # --- what the guide says ---
 
 

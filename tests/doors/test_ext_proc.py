@@ -33,6 +33,7 @@ from sidecar.gate.obligation import (
     Reduce,
     Reduced,
     ReduceLines,
+    Watch,
 )
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Facts, Forward, Refused, Verdict
@@ -536,6 +537,16 @@ async def test_a_decision_is_made_from_the_answer(
     else:
         assert problem(last) == found
         assert (line["outcome"], line["code"], line["status"]) == (outcome, code, found[0])
+
+
+async def test_an_answer_in_shadow_goes_out_as_envoy_has_it_and_is_not_judged() -> None:
+    watch = Watch(Reduce(Upper(), nobody, frozenset()))
+    envoy = Envoy(Fixed(permit(None, watch)), request_head(), answer_head(*WHOLE))
+    last = (await envoy.run())[-1]
+    assert modes(last)[1] == NONE
+    assert not last.response_headers.response.HasField("body_mutation")
+    (line,) = envoy.lines
+    assert (line["outcome"], line.get("items")) == ("allow", None)
 
 
 async def test_a_rule_with_a_bug_releases_nothing() -> None:

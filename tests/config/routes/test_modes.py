@@ -28,6 +28,19 @@ def test_a_route_has_a_mode_and_an_action_its_own(text: str, mode: RouteMode, sh
     assert str(mode) == shown
 
 
+def test_a_share_that_is_said_once_is_of_each_route_that_names_it_and_each_has_its_own_budget() -> None:
+    text = (
+        "version: 1\nroutes:\n"
+        "  - {path: /a, access: authenticated, mode: &share {enforce: 10%, budget: {refusals: 9}}}\n"
+        "  - {path: /b, access: authenticated, mode: *share}\n"
+    )
+    a, b = (route.mode for route in read(text).table.routes)
+    assert a is not None
+    assert b is not None
+    assert (a.share, b.share) == (10, 10)
+    assert a.budget is not b.budget
+
+
 def test_a_budget_has_its_numbers() -> None:
     (route,) = read(one_route(ROUTE + "{enforce: 50%, budget: {refusals: 20}}")).table.routes
     assert route.mode is not None
