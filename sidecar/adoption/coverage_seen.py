@@ -44,11 +44,10 @@ class Tally(NamedTuple):
 
 
 class Grant(NamedTuple):
-    """A request that the policies allowed: what was asked, for whom, and which policy decided."""
+    """A request that the policies allowed: what was asked, for which roles, and which policy decided."""
 
     kind: str
     action: str
-    principal: str
     roles: tuple[str, ...]
     policy: str
 
@@ -130,7 +129,7 @@ class Seen:
             for role in line.roles:
                 self._count(self.roles, role, weight, place)
         if line.code == "allowed" and line.policy:
-            grant = Grant(line.kind, line.action, line.principal, line.roles, line.policy)
+            grant = Grant(line.kind, line.action, line.roles, line.policy)
             self._count(self.grants, grant, weight, place)
         try:
             segments = read_target(line.path.encode("utf-8"))[1]

@@ -85,6 +85,11 @@ def test_a_line_counts_for_the_requests_that_it_stands_for(seen: Seen) -> None:
     assert seen.roles == {"user": Tally(7, "s.log:1"), "admin": Tally(1, "s.log:2")}
 
 
+def test_what_is_counted_does_not_grow_with_people_and_ids(seen: Seen) -> None:
+    line(seen, *(question(path=f"/contacts/{at}", id=str(at), principal=f"p-{at}", policy="p") for at in range(50)))
+    assert [len(table) for table in (seen.hit, seen.grants, seen.roles, seen.unrouted)] == [1, 1, 1, 0]
+
+
 def test_a_request_that_was_refused_has_no_status_of_the_app(seen: Seen) -> None:
     line(
         seen,
