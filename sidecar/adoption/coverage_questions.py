@@ -7,7 +7,7 @@ import tempfile
 from collections import Counter
 from pathlib import Path
 
-from sidecar.adoption.coverage_tests import Matched, PolicyTestsError, compile_tests
+from sidecar.adoption.coverage_tests import Matched, PolicyTestsError, run_tests
 from sidecar.adoption.replay import Case, Recalled, case_of, recall
 from sidecar.pdp.policy_files import Changing, PolicyFault, read_policies, write_files
 from sidecar.pdp.policy_tests import SUITE, Moment, suite_of
@@ -67,4 +67,4 @@ def ask_again(binary: Path, policies: Path, samples: Samples) -> Matched:
         except (OSError, PolicyFault, Changing) as error:
             raise PolicyTestsError(f"{policies}: {error}") from None
         (tests / SUITE).write_text(json.dumps(suite_of(samples.moments)), encoding="utf-8")
-        return compile_tests(binary, folder, tests, ids)
+        return run_tests(binary, folder, tests, ids)

@@ -61,19 +61,15 @@ class Matched:
         return _Key(kind_name(rule.resource), rule.policy.scope, rule.name) in self._keys
 
 
-def run_tests(binary: Path, policies: Path, tests: Path | None) -> Matched | None:
-    """Run the tests of a policy folder, those in it or in the folder `tests`. None where there are none.
-
-    Raises PolicyTestsError.
-    """
-    if not any((tests or policies).rglob("*_test.*")):
-        return None
-    return compile_tests(binary, policies, tests)
+def has_tests(folder: Path) -> bool:
+    """Return whether a folder has tests of policies."""
+    return any(folder.rglob("*_test.*"))
 
 
-def compile_tests(binary: Path, policies: Path, tests: Path | None, ids: Mapping[str, str] | None = None) -> Matched:
-    """Run the tests. `ids` are those of the principals, by their name there; without them they are read of the files.
+def run_tests(binary: Path, policies: Path, tests: Path | None, ids: Mapping[str, str] | None = None) -> Matched:
+    """Run the tests of a policy folder, those in it or in the folder `tests`.
 
+    `ids` are those of the principals, by their name there; without them they are read of the files.
     Raises PolicyTestsError.
     """
     where = tests or policies

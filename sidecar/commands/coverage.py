@@ -134,7 +134,7 @@ def _under(areas: list[Area], floors: Mapping[str, float]) -> list[str]:
 
 def _policies(settings: Settings, tests: str, notes: list[str]) -> tuple[Policies | None, Matched | None]:
     """Read the policies and run their tests, where they are here. Raises StartError and PolicyTestsError."""
-    from sidecar.adoption.coverage_tests import run_tests
+    from sidecar.adoption.coverage_tests import has_tests, run_tests
     from sidecar.run.errors import StartError
     from sidecar.run.pdp import cerbos_binary, policy_folder
     from sidecar.study.policies import parse_policies
@@ -146,6 +146,8 @@ def _policies(settings: Settings, tests: str, notes: list[str]) -> tuple[Policie
     notes += policies.unread
     if tests and not Path(tests).is_dir():
         raise StartError(f"--tests: found no folder {tests!r}, expected that of the policies' tests")
+    if not has_tests(Path(tests or folder)):
+        return policies, None
     return policies, run_tests(cerbos_binary(settings), folder, Path(tests) if tests else None)
 
 

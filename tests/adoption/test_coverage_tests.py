@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.adoption.coverage_tests import PolicyTestsError, read_results, run_tests
+from sidecar.adoption.coverage_tests import PolicyTestsError, has_tests, read_results, run_tests
 from sidecar.study.policies import parse_policies
 from tests.stack import binary, older_binary
 
@@ -73,7 +73,6 @@ def test_each_rule_whose_condition_was_met_is_matched(folder: Path, program: obj
     (tests / "doc_test.yaml").write_text(TESTS % "true")
     assert callable(program)
     matched = run_tests(program(), folder, None if beside else tests)
-    assert matched is not None
     assert {(rule.policy.name, rule.policy.scope, rule.name): matched.has(rule) for rule in parse_policies(folder).rules} == {
         ("a:doc", "", "rule-001"): True, ("a:doc", "", "second"): True, ("a:doc", "", "rule-003"): False,
         ("a:doc", "", "rule-004"): False, ("a:doc", "", "rule-005"): False, ("a:doc", "acme", "rule-001"): True,
@@ -84,8 +83,11 @@ def test_each_rule_whose_condition_was_met_is_matched(folder: Path, program: obj
     assert (matched.suites, matched.failed) == (1, 1)
 
 
-def test_policies_without_tests_have_nothing_to_tell(folder: Path) -> None:
-    assert run_tests(binary(), folder, None) is None
+def test_tests_are_known_by_their_names(folder: Path) -> None:
+    assert not has_tests(folder)
+    (folder / "tests").mkdir()
+    (folder / "tests" / "a_test.json").write_text("{}")
+    assert has_tests(folder)
 
 
 def test_policies_that_do_not_compile_are_an_error_that_says_why(folder: Path) -> None:

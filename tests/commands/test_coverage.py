@@ -69,6 +69,14 @@ def test_what_cannot_be_used_is_told_of(app: Path, arguments: list[str], said: s
     assert done.stderr.startswith(said)
 
 
+def test_without_tests_no_cerbos_is_needed(app: Path) -> None:
+    assert coverage(app, "--cerbos-binary", "/nowhere/cerbos").returncode == 0
+    (app / "policies" / "a_test.yaml").write_text("name: a\n")
+    done = coverage(app, "--cerbos-binary", "/nowhere/cerbos")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert "SIDECAR_CERBOS_BINARY: found no program at /nowhere/cerbos" in done.stderr
+
+
 def test_broken_lines_are_noted_with_their_place(app: Path) -> None:
     done = coverage(app, "--log", "sidecar.log")
     assert done.returncode == 0
