@@ -68,7 +68,7 @@ def _values(report: Report) -> dict[str, Any]:
         "rows": list(_rows(report)),
         "states": [(state, [one for one in report.readiness.routes if one.state is state]) for state in State],
         "State": State, "Relation": Relation, "period": lambda finding: period(report, finding),
-        "share_of": share_of,
+        "share_of": share_of, "shown": SHOWN,
     }  # fmt: skip
 
 

@@ -133,6 +133,8 @@ def where_of(line: Judged) -> Where:
 
 
 MAX_SEGMENTS = 8
+MAX_PATH = 256
+"""Characters of a path that are kept."""
 _SHAPES = (
     (re.compile(r"[0-9]+"), "{number}"),
     (re.compile(r"[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"), "{uuid}"),
@@ -142,7 +144,7 @@ _SHAPES = (
 
 def shape_of(path: str) -> str:
     """Return a path with a placeholder for each segment that looks like an id."""
-    segments = path.split("/")
+    segments = path[:MAX_PATH].split("/")
     shape = "/".join(map(_shape_of_segment, segments[: MAX_SEGMENTS + 1]))
     return shape if len(segments) <= MAX_SEGMENTS + 1 else f"{shape}/…"
 

@@ -13,6 +13,7 @@ from typing import NamedTuple, TypeVar
 
 from sidecar.adoption.causes import Cause, cause_of
 from sidecar.adoption.sighting import (
+    MAX_PATH,
     Judged,
     Relation,
     Status,
@@ -25,7 +26,7 @@ from sidecar.adoption.sighting import (
     where_of,
 )
 from sidecar.gate.codes import Ground
-from sidecar.record.line import CandidateDiffers, Decision, Line, Question, Unread
+from sidecar.record.line import MAX_ID, MAX_ROLES, CandidateDiffers, Decision, Line, Question, Unread
 
 MAX_GROUPS = 1_000
 """Groups of one relation that are told apart."""
@@ -171,7 +172,7 @@ class Group:
         requests = self.statuses.of(status, int) if status is not None else None
         if status is not None and requests is not None:
             self.statuses[status] = requests + weight
-        self.examples.append(Example(line.request_id, line.time, line.path, status))
+        self.examples.append(Example(line.request_id[:MAX_ID], line.time, line.path[:MAX_PATH], status))
 
 
 @dataclass(slots=True)
@@ -340,7 +341,8 @@ class Tally:
             self._add_allowed(line)
         if relation is not Relation.AGREE:
             key = Key(
-                verdict, column, where, line.kind, line.action, line.code, line.roles, line.policy == NO_MATCH
+                verdict, column, where, line.kind, line.action, line.code, line.roles[:MAX_ROLES],
+                line.policy == NO_MATCH,
             )  # fmt: skip
             group = self.groups[relation].of(key, lambda: Group(key, Span(), Distinct(self._room)))
             if group is None:

@@ -1,7 +1,15 @@
 """What a report has, in which order, and what a person says of it."""
 
-import pytest
+import json
 
+import pytest
+import yaml
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sidecar.adoption.draft import draft_of
+from sidecar.adoption.evidence import Evidence
+from sidecar.adoption.grants import Enough
 from sidecar.adoption.readiness import Thresholds
 from sidecar.adoption.report import IntendedError, Report, read_intended, report_of
 from sidecar.adoption.report_json import as_json
@@ -11,6 +19,7 @@ from sidecar.adoption.sighting import Relation, Where
 from sidecar.adoption.tally import Tally
 from sidecar.record.line import Line, Unread
 from tests.adoption.recorded import at, decision, differing, question, refused
+from tests.record.test_line import lines
 
 
 def reported(*lines: Line, intended: frozenset[str] = frozenset()) -> Report:
@@ -78,3 +87,18 @@ def test_what_candidate_policies_would_decide_otherwise_is_grouped() -> None:
     page = as_html(report)
     assert "<h2>Candidate policies</h2>" in page
     assert "Candidate policies" not in as_html(reported(question()))
+
+
+@settings(max_examples=12)
+@given(st.lists(lines(), max_size=8))
+def test_whatever_lines_a_log_has_there_is_a_report(logged: list[Line]) -> None:
+    tally = Tally()
+    tally.add_all(logged)
+    report = report_of(tally, Thresholds(), {Where("GET", "/")})
+    json.dumps(as_json(report))
+    assert as_html(report).endswith("</html>")
+    assert not [char for char in as_text(report) if not char.isprintable() and char != "\n"]
+    evidence = Evidence()
+    evidence.add_all(logged)
+    for name, text in draft_of(evidence, Enough(1, 1)).files.items():
+        assert yaml.safe_load(text), name

@@ -12,7 +12,7 @@ from sidecar.adoption.report_page import FOLDER, SHOWN, as_html
 from sidecar.adoption.sighting import Where
 from sidecar.adoption.tally import Tally
 from sidecar.record.line import Line
-from tests.adoption.recorded import question, refused
+from tests.adoption.recorded import differing, question, refused
 
 HOSTILE = "</title><script>alert(1)</script>'\"><img src=//evil.test/x onerror=alert(1)>{{7*7}}\x1b[2J\u202e"
 """A path of an attacker's choice, and any other value."""
@@ -29,7 +29,7 @@ def hostile_page() -> str:
     return page_of(
         refused(roles=(HOSTILE,), route="", **fields), refused(method=HOSTILE, route=HOSTILE, items={"seen": 3, "kept": 1}),
         question(0, 403, route=HOSTILE, roles=(HOSTILE,)), refused(code="lookup_timeout", kind=HOSTILE),
-        refused(0, 500, action=HOSTILE), question(outcome="refuse", code=HOSTILE),
+        refused(0, 500, action=HOSTILE), differing(route=HOSTILE, kind=HOSTILE, roles=(HOSTILE,), request_id=HOSTILE), question(outcome="refuse", code=HOSTILE),
     )  # fmt: skip
 
 
@@ -54,7 +54,7 @@ def elements_of(text: str) -> Elements:
 
 def test_hostile_values_add_no_element_and_no_attribute() -> None:
     plain, hostile = (
-        elements_of(page_of(refused(items={"seen": 3, "kept": 1}), question(0, 403))),
+        elements_of(page_of(refused(items={"seen": 3, "kept": 1}), question(0, 403), differing())),
         elements_of(hostile_page()),
     )
     assert hostile.names <= plain.names
@@ -88,6 +88,12 @@ def test_what_the_text_has_the_page_has() -> None:
         "not seen",
     ):
         assert part in text
+
+
+def test_what_candidate_policies_would_decide_is_on_the_page() -> None:
+    text = page_of(question(), differing())
+    assert "Candidate policies" in text
+    assert "Candidate policies" not in page_of(question())
 
 
 def test_very_many_differences_are_cut_and_counted() -> None:

@@ -1,5 +1,6 @@
 """What is counted, and that it stays within its bounds."""
 
+import tracemalloc
 from typing import Any
 
 import pytest
@@ -120,3 +121,20 @@ def test_a_route_is_enforced_once_all_its_last_lines_are() -> None:
     assert not tallied(question(), *enforced[1:]).routes[where].enforced
     assert tallied(question(), *enforced).routes[where].enforced
     assert not tallied(*enforced, question()).routes[where].enforced
+
+
+def test_a_log_in_which_nothing_repeats_takes_little_memory() -> None:
+    tally = Tally()
+    tracemalloc.start()
+    for number in range(4_000):
+        kind = (refused, question)[number % 2]
+        tally.add(
+            kind(
+                number / 10, 403 if kind is question else 200, route=f"/r/{number % 900}" if number % 3 else "", path=f"/{number}-" + "x" * 8000,
+                principal=f"p-{number}", request_id=f"r-{number}" + "x" * 8000, roles=tuple(f"{number}-{one}" for one in range(40)),
+            )
+        )  # fmt: skip
+    held, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert held < 16 * 1024 * 1024
+    assert tally.span.requests == 4_000
