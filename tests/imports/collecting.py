@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from hypothesis import strategies as st
+
 from sidecar.gate.routing import parse_path
 from sidecar.imports import openapi
 from sidecar.imports.collect import Collected, Collector
@@ -53,3 +55,21 @@ def spec(*operations: str, **more: Any) -> dict[str, Any]:
             operation["tags"] = names[1:]
         found.setdefault(path, {})[method.lower()] = operation
     return {"openapi": "3.1.0", "paths": found, **more}
+
+
+def secrets() -> st.SearchStrategy[str]:
+    """Values as clients send them in paths and queries: numbers, hashes, UUIDs, tokens, addresses and names."""
+    numbers = st.integers(10**8, 10**15 - 1)
+    return st.one_of(
+        numbers.map(str),
+        numbers.map(lambda number: f"{number:020x}7"),
+        numbers.map(lambda number: f"{number:032x}"[:8] + "-4f89-11d3-9a0c-" + f"{number:012x}"),
+        numbers.map(lambda number: f"zq{number % 97}{_letters(number)[:4]}{number % 997}"),
+        numbers.map(lambda number: f"zq{_letters(number)}@x.io"),
+        numbers.map(lambda number: f"Zq{_letters(number)[:4].upper()}{_letters(number)[4:]}"),
+        numbers.map(lambda number: f"zq-{_letters(number)[:5]}-{_letters(number)[5:]}"),
+    )
+
+
+def _letters(number: int) -> str:
+    return "".join(chr(97 + int(digit)) for digit in str(number))

@@ -10,7 +10,7 @@ from sidecar.gate.routing import Pattern, Variable
 from sidecar.imports.evidence import Budget
 from sidecar.imports.sighting import path_of
 from sidecar.imports.tree import MAX_DEPTH, PathTree
-from tests.imports.collecting import collect, paths, request
+from tests.imports.collecting import collect, paths, request, secrets
 
 
 @pytest.mark.parametrize(
@@ -81,9 +81,7 @@ def test_what_is_too_deep_or_too_much_is_one_rest() -> None:
     ]
 
 
-SECRET = st.from_regex(
-    r"(?:[A-Z]{3}[a-z]{3}[0-9]{2}[a-z]{2}|[0-9]{6,12}|[a-f0-9]{16}[0-9]{2}|[a-z]+@[a-z]+|zq[a-z]{4,9}x)", fullmatch=True
-)
+SECRET = secrets()
 
 
 @given(
