@@ -11,7 +11,8 @@ from sidecar.gate.routing import Rest, Segment, Variable, parse_path
 from sidecar.imports.collect import Collected, Template
 from sidecar.imports.evidence import WS, requests
 from sidecar.imports.naming import MEDIUM, Named, is_item_of, name_template
-from sidecar.imports.words import LOOKS_PUBLIC
+from sidecar.imports.shapes import parts_of
+from sidecar.imports.words import FILES, LOOKS_PUBLIC, is_known
 
 MAX_QUERY = 64
 _PARAMETER = re.compile(r"[A-Za-z0-9_.~$@:!*()\[\],-]+")
@@ -107,6 +108,8 @@ def _decisions(template: Template, named: Named) -> Iterable[str]:
         yield "the spec says that it needs no credentials: should everybody pass?"
     if named.kind.confidence < MEDIUM or any(guess.confidence < MEDIUM for guess in named.actions.values()):
         yield "kind or action are a guess of low confidence"
+    for word in _uncommon(template):
+        yield f"{word!r} is taken for a fixed word: if clients choose it, name the path with --template"
     if WS in template.methods:
         yield "a WebSocket stays open: consider `recheck`"
     if template.segments and isinstance(template.segments[-1], Rest) and not looks:
@@ -117,6 +120,14 @@ def _decisions(template: Template, named: Named) -> Iterable[str]:
             "such as 007, which the sidecar refuses with 400"
         )
     yield from named.notes
+
+
+def _uncommon(template: Template) -> list[str]:
+    """Words of a log's path that paths seldom have: names may be among them."""
+    if template.place is not None:
+        return []
+    words = [parts_of(one)[0] for one in template.segments if isinstance(one, str)]
+    return [word for word in words if word and word not in FILES and not is_known(word)]
 
 
 def looks_public(segments: tuple[Segment, ...]) -> str:

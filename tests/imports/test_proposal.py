@@ -66,6 +66,12 @@ def test_doubts_are_to_be_decided() -> None:
     assert "low confidence" in " ".join(proposed("GET /thing", "GET /thing")["/thing"].decide)
 
 
+def test_an_uncommon_word_of_a_log_is_to_be_decided() -> None:
+    assert "'alice' is taken for a fixed word" in " ".join(proposed("GET /alice", "GET /alice")["/alice"].decide)
+    assert not [text for text in proposed("GET /contacts/7")["/contacts/{id:int}"].decide if "fixed word" in text]
+    assert not [text for text in proposed(specs=(spec("GET /alice"),))["/alice"].decide if "fixed word" in text]
+
+
 def test_specs_keep_their_order_and_logs_follow() -> None:
     assert list(proposed("GET /orders", "GET /notes", specs=(spec("GET /z", "GET /y"),))) == [
         "/z",
