@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
@@ -37,7 +37,7 @@ from sidecar.trust.alb import (
 )
 from tests.fakes import Behave, Clock, Reports, Web, answer, cut, drip, environment, held, raw, refusal, silence
 from tests.stack import free_port
-from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
+from tests.tokens import CLIENT, ISSUER, claims, mint, private_key, public_key
 
 NOW = 1_700_000_000.0
 SIGNER = "arn:aws:elasticloadbalancing:eu-west-1:123456789012:loadbalancer/app/web/50dc6c495c0c9188"
@@ -374,7 +374,7 @@ async def test_a_key_is_taken_for_a_day(web: Web, clock: Clock, keys: AlbKeys) -
 
 
 P384 = ec.generate_private_key(ec.SECP384R1())
-RSA = rsa.generate_private_key(65537, 2048)
+RSA = private_key()
 PRIVATE = KEY.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
 K256 = ec.generate_private_key(ec.SECP256K1())
 

@@ -11,6 +11,7 @@ from jwt.types import Options
 
 from sidecar.gate.identity import Principal
 from sidecar.trust.assertion import ISSUER, LIFE, Assertions, load_key
+from tests.tokens import private_key
 
 NOW = 1_700_000_000.0
 ALICE = Principal("alice", ("user", "ops"), {}, "https://issuer", NOW + 3600, {})
@@ -70,7 +71,7 @@ def test_the_key_may_come_from_a_file(tmp_path: Path) -> None:
     assert Assertions(load_key(str(path)), "a").jwks == Assertions(load_key(str(path)), "b").jwks
 
 
-@pytest.mark.parametrize("key", [ec.generate_private_key(ec.SECP384R1()), rsa.generate_private_key(65537, 2048)])
+@pytest.mark.parametrize("key", [ec.generate_private_key(ec.SECP384R1()), private_key()])
 def test_another_kind_of_key_is_refused(key: ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey, tmp_path: Path) -> None:
     path = tmp_path / "key.pem"
     path.write_bytes(pem(key))
