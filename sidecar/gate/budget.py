@@ -36,16 +36,21 @@ class Budget:
         if self.spent:
             return False
         while self._recent and self._recent[0][0] <= now - self.within:
-            _, gone = self._recent.popleft()
-            self._of[gone] -= 1
-            if not self._of[gone]:
-                del self._of[gone]
-        if self._of[principal] <= self.refusals:
-            # more of one are not held: it needs others beside it
-            self._recent.append((now, principal))
-            self._of[principal] += 1
+            self._forget(0)
+        if self._of[principal] > self.refusals:
+            # more of one are not held, since it needs others beside it: but for the latest, which count the longest
+            self._forget(next(at for at, (_, other) in enumerate(self._recent) if other == principal))
+        self._recent.append((now, principal))
+        self._of[principal] += 1
         self.spent = len(self._recent) > self.refusals and len(self._of) >= self.principals
         if self.spent:
             self._recent.clear()
             self._of.clear()
         return self.spent
+
+    def _forget(self, at: int) -> None:
+        _, principal = self._recent[at]
+        del self._recent[at]
+        self._of[principal] -= 1
+        if not self._of[principal]:
+            del self._of[principal]
