@@ -21,7 +21,10 @@ from tests.net.hostile_upstream import Play, unique_target, upstream
 from tests.net.hostile_upstream import Upstream as Server
 from tests.permits import Permit
 
-SHORT = Timeouts(connect=0.3, head=0.3, idle=0.3)
+SHORT = Timeouts(connect=5.0, head=0.3, idle=0.3)
+"""For what is late once there is a connection, which a busy machine makes late too."""
+NOT_CONNECTED = Timeouts(connect=0.3)
+"""For what never gives one."""
 
 
 NewLoop = Callable[[], asyncio.AbstractEventLoop]

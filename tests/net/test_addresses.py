@@ -15,7 +15,7 @@ from sidecar.net.breaker import Breaker
 from sidecar.net.pool import Origin, Pool
 from sidecar.record.reasons import Reason
 from tests.fakes import Clock
-from tests.net.exchanges import SHORT, fault_of, fetch, on_both_loops, permit, pool_of, rest, send, until
+from tests.net.exchanges import NOT_CONNECTED, fault_of, fetch, on_both_loops, permit, pool_of, rest, send, until
 from tests.net.hostile_upstream import Request, Upstream, Wire, good, upstream
 
 
@@ -124,7 +124,7 @@ async def test_a_name_server_that_fails_leaves_the_addresses_that_it_gave() -> N
 @on_both_loops
 async def test_a_name_server_that_is_silent_leaves_them_too() -> None:
     names = Names("127.0.0.1")
-    async with twins() as (first, _, origin), pool_of(origin, SHORT, resolve=names) as pool:
+    async with twins() as (first, _, origin), pool_of(origin, NOT_CONNECTED, resolve=names) as pool:
         await fetch(pool)
 
         async def silent(host: str, port: int) -> Sequence[str]:

@@ -20,7 +20,7 @@ from sidecar.net.connection import Timeouts
 from sidecar.net.pool import Origin, Pool
 from sidecar.record.reasons import Reason
 from tests.fakes import Clock
-from tests.net.exchanges import SHORT, fault_of, fetch, on_both_loops, permit, pool_of, until
+from tests.net.exchanges import NOT_CONNECTED, fault_of, fetch, on_both_loops, permit, pool_of, until
 from tests.net.hostile_upstream import answer, says, upstream
 from tests.stack import free_port
 
@@ -94,7 +94,9 @@ async def test_nothing_is_opened_beside_a_slow_one_where_there_is_no_room(monkey
         port = server.origin.port
         with black_hole("127.0.0.1", port):
             resolve = names("127.0.0.1", "127.0.0.2")
-            async with pool_of(Origin("http", "app.test", port), SHORT, resolve=resolve, max_connections=1) as pool:
+            async with pool_of(
+                Origin("http", "app.test", port), NOT_CONNECTED, resolve=resolve, max_connections=1
+            ) as pool:
                 asking = asyncio.create_task(fetch(pool))
                 await until(lambda: pool.open == 1)
                 assert (await fault_of(fetch(pool))).reason is Reason.CONNECTION_LIMIT_REACHED

@@ -19,14 +19,14 @@ import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from sidecar.net.connection import _REASONS, Fault
+from sidecar.net.connection import _REASONS, Fault, Timeouts
 from sidecar.net.faults import reason_of
 from sidecar.net.pool import Origin
 from sidecar.net.tls import tls_context
 from sidecar.record.reasons import FaultKind, Reason
 from sidecar.wire.http1_response import Flaw
 from tests.certificates import Files, certificates, pem_of, signed
-from tests.net.exchanges import SHORT, Upload, fault_of, fetch, on_both_loops, permit, pool_of, send
+from tests.net.exchanges import NOT_CONNECTED, SHORT, Upload, fault_of, fetch, on_both_loops, permit, pool_of, send
 from tests.net.hostile_upstream import answer, says, upstream
 from tests.stack import free_port
 
@@ -42,8 +42,8 @@ def server_tls(files: Files) -> ssl.SSLContext:
     return context
 
 
-async def faults(origin: Origin, **options: object) -> Fault:
-    async with pool_of(origin, SHORT, **options) as pool:
+async def faults(origin: Origin, timeouts: Timeouts = SHORT, **options: object) -> Fault:
+    async with pool_of(origin, timeouts, **options) as pool:
         return await fault_of(send(pool, permit(), None))
 
 
@@ -98,7 +98,7 @@ async def test_a_name_server_that_does_not_answer_is_a_timeout_of_its_own() -> N
         await asyncio.Event().wait()
         return []
 
-    fault = await faults(Origin("http", "app.test", 80), resolve=resolve)
+    fault = await faults(Origin("http", "app.test", 80), NOT_CONNECTED, resolve=resolve)
     assert (fault.reason, fault.kind) == (Reason.DNS_TIMEOUT, FaultKind.TIMEOUT)
     assert fault.detail == "app.test: no address in time"
 

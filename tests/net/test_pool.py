@@ -20,6 +20,7 @@ from sidecar.net.pool import Origin, Pool
 from sidecar.record.reasons import FaultKind
 from tests.net.exchanges import (
     HEAD_FAULTS,
+    NOT_CONNECTED,
     SHORT,
     Upload,
     both,
@@ -314,7 +315,7 @@ async def test_what_prevents_a_connection_is_unavailable(tmp_path: Path) -> None
 @on_both_loops
 async def test_a_handshake_that_nobody_answers_is_a_timeout() -> None:
     with socket.create_server(("127.0.0.1", 0)) as mute:
-        async with pool_of(Origin("https", "127.0.0.1", mute.getsockname()[1]), SHORT) as pool:
+        async with pool_of(Origin("https", "127.0.0.1", mute.getsockname()[1]), NOT_CONNECTED) as pool:
             started = time.monotonic()
             assert (await fault_of(send(pool, permit(), None))).kind is FaultKind.TIMEOUT
             assert time.monotonic() - started < 6
