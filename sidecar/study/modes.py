@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sidecar.gate.mode import Mode, RouteMode, strictest
-from sidecar.gate.routing import Route, RouteTable
+from sidecar.gate.routing import Rest, Route, RouteTable
 
 
 def notes(table: RouteTable, mode: Mode) -> list[str]:
@@ -42,6 +42,7 @@ def warnings(table: RouteTable, mode: Mode) -> Iterator[str]:
                     f"{place}: found a budget, which puts it into {own.otherwise} for everybody after more than "
                     f"{own.budget}, expected none, unless you would sooner let too much through than refuse too much"
                 )
+    yield from _of_wildcards(table, mode)
     if mode == "shadow" and table.modes and strictest(*table.modes) != "shadow":
         enforcing = next(route.name for route in table.routes if any(own.modes - {"shadow"} for own in _modes(route)))
         yield (
@@ -49,3 +50,24 @@ def warnings(table: RouteTable, mode: Mode) -> Iterator[str]:
             f"shadow` on other routes: in shadow a path that no route names is forwarded, and the app may read one as "
             f"{enforcing}"
         )
+
+
+def _of_wildcards(table: RouteTable, mode: Mode) -> Iterator[str]:
+    """Yield the wildcards in shadow that take other spellings of what is enforced below them."""
+    for route in table.routes:
+        prefix = route.segments[:-1]
+        if not isinstance(route.segments[-1], Rest) or "shadow" not in _modes_of(route, mode):
+            continue
+        for other in table.routes:
+            if other is not route and other.segments[: len(prefix)] == prefix and _modes_of(other, mode) - {"shadow"}:
+                yield (
+                    f"{route.name}: found shadow on a wildcard, and {other.name} below it is stricter, expected "
+                    f"shadow-policy or enforce: the app may read as {other.name} what only the wildcard takes"
+                )
+                break
+
+
+def _modes_of(route: Route, mode: Mode) -> frozenset[Mode]:
+    """The modes in which somebody may be on a route."""
+    found = [ask.mode.modes if ask.mode is not None else frozenset((mode,)) for ask in route.asks.values()]
+    return frozenset().union(*found)

@@ -48,3 +48,18 @@ def test_a_route_that_enforces_while_other_paths_pass_is_warned_of() -> None:
     assert [*warnings(table, "enforce"), *warnings(table, "shadow-policy")] == []
     alike = "version: 1\nroutes: [{path: /a, access: authenticated, mode: shadow}]\n"
     assert list(warnings(read(alike).table, "shadow")) == []
+
+
+def test_a_wildcard_in_shadow_above_what_is_enforced_is_warned_of() -> None:
+    text = """\
+version: 1
+routes:
+  - {path: "/app/**", access: authenticated, mode: shadow}
+  - {path: /app/contacts, resource: a, actions: {GET: read}}
+  - {path: /other, resource: a, actions: {GET: read}}
+"""
+    (warning,) = warnings(read(text).table, "enforce")
+    assert warning.startswith("/app/**: found shadow on a wildcard, and /app/contacts below it is stricter, expected")
+    for changed in (text.replace("/app/contacts", "/contacts"), text.replace("mode: shadow", "mode: shadow-policy")):
+        assert list(warnings(read(changed).table, "enforce")) == []
+    assert list(warnings(read(text).table, "shadow")) == []
