@@ -20,6 +20,7 @@ COUNT ?= 1000000
 
 help:
 	@echo "make demo    everything on this machine, with curl lines to paste; Ctrl-C stops it"
+	@echo "             ADOPT=1 walks from an open app to an enforced one, and ends"
 	@echo "make check   the linters, and every test that starts no process: what to run all day"
 	@echo "make test    every test, against the real Cerbos and a local Cognito; DEPLOY=1 with the images, whatever changed"
 	@echo "make coverage  every test, with a count of the lines and branches that they run"
@@ -60,7 +61,7 @@ node_modules/.installed: package-lock.json
 	@touch $@
 
 demo: setup
-	@exec $(BIN)/sidecar demo $(ARGS)
+	@exec $(BIN)/sidecar demo $(if $(ADOPT),--adopt) $(ARGS)
 
 # Python starts hundreds of times in the tests, and compiles each module once, whatever a container says of it
 check test coverage: export PYTHONDONTWRITEBYTECODE :=

@@ -9,8 +9,6 @@ from typing import Any
 import jsonschema
 
 from sidecar.record.line import Unknown, json_schema, read
-from sidecar.record.question_log import QuestionLog
-from sidecar.record.questions import Seen
 
 # the schema of each kind alone: to try them all takes four times as long
 _OF_KIND = {name: jsonschema.Draft202012Validator(schema) for name, schema in json_schema()["$defs"].items()}
@@ -28,16 +26,6 @@ def _held(text: str) -> dict[str, Any]:
     line: dict[str, Any] = json.loads(text)
     _OF_KIND[type(record).__name__].validate(line)
     return line
-
-
-class KeptQuestions(QuestionLog):
-    """A question log that keeps what it is told of each request, and writes nothing."""
-
-    def __init__(self) -> None:
-        self.seen: list[Seen] = []
-
-    def record(self, seen: Seen, now: float) -> None:
-        self.seen.append(seen)
 
 
 class Kept(io.StringIO):

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, NoReturn, TextIO, TypeVar
 
+from sidecar.demo.adopt import Ports as WalkPorts
+from sidecar.demo.adopt import Walk
 from sidecar.demo.app import start_app
 from sidecar.demo.cognito import USERS, LocalCognito, require
 from sidecar.demo.guide import show, steps
@@ -60,7 +62,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """`sidecar demo`: run in a checkout until Ctrl-C or SIGTERM. Returns the exit status: 0, or 1 after an error."""
     options = parser().parse_args(argv)
     ports = Ports(options.port, options.admin_port, options.app_port, options.cognito_port, options.login_port)
-    return run_demo(Path.cwd(), ports, os.environ, sys.stdout, sys.stderr)
+    return run_demo(Path.cwd(), ports, os.environ, sys.stdout, sys.stderr, adopt=options.adopt)
 
 
 def parser() -> argparse.ArgumentParser:
@@ -68,6 +70,8 @@ def parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="sidecar demo", description=__doc__)
     for (option, what), default in zip(_SERVERS, Ports(), strict=True):
         made.add_argument(option, type=_port, default=default, metavar="N", help=f"port of {what} (default: {default})")
+    said = "walk from the open app to the enforced one, step by step, and end; the files are in ./adopt"
+    made.add_argument("--adopt", action="store_true", help=said)
     return made
 
 
@@ -77,8 +81,11 @@ def _port(text: str) -> int:
     return int(text)
 
 
-def run_demo(project: Path, ports: Ports, environ: Mapping[str, str], out: TextIO, err: TextIO) -> int:
-    """Run until a stop signal, from the main thread; returns the exit status.
+def run_demo(
+    project: Path, ports: Ports, environ: Mapping[str, str], out: TextIO, err: TextIO, *, adopt: bool = False
+) -> int:
+    """Run until a stop signal, from the main thread; returns the exit status. With `adopt` walk the way to an enforced
+    app, which ends by itself.
 
     `project` is a checkout: it has routes.yaml, policies/ and node_modules/.
     """
@@ -86,8 +93,12 @@ def run_demo(project: Path, ports: Ports, environ: Mapping[str, str], out: TextI
     with _stop_signals(), contextlib.ExitStack() as stack:
         try:
             _check(project, ports)
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sidecar-demo-")))
             clean = {name: value for name, value in environ.items() if not name.startswith(_FOREIGN)}
+            if adopt:
+                cerbos = _cerbos_binary(project / "node_modules")
+                Walk(project, WalkPorts(*ports[:4]), clean, cerbos, out, stack).walk()
+                return 0
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sidecar-demo-")))
             _Stage(project, ports, folder, clean, out, stack).play()
         except KeyboardInterrupt:
             print("\nStopping ...", file=out, flush=True)

@@ -149,7 +149,6 @@ class _Stream:
         self._call = call
         self._due = b""
         self._ended = True  # the app's answer, as far as we have a say in it
-        self._app_status: int | None = None
         self._head: EnvoyRequestHead
 
     async def run(self) -> None:
@@ -276,12 +275,14 @@ class _Stream:
 
     async def _forward(self, permit: Forward, visit: Visit) -> None:
         status: int = CLIENT_GONE
+        said: int | None = None
         refused: Refuse | None = None
         settled: Released | Refuse | None = None
         try:
             self._release_request(permit, visit)
             held = await self._answer_head(permit)
             if held is not None:
+                said = _status(_given(held.response_headers.headers))
                 settled = await self._settled(permit, held)
                 if isinstance(settled, Refuse):
                     refused, status = settled, answer.status_of(settled.client_code)
@@ -292,7 +293,7 @@ class _Stream:
             fault, detail = (None, "") if refused is None else (refused.code, refused.detail)
             # where the decision is made from the answer, the refusal is the verdict
             verdict = permit if refused is None or undecided(permit.obligations) is None else refused
-            self._door.record(visit, verdict, status, fault, detail, self._app_status)
+            self._door.record(visit, verdict, status, fault, detail, said)
         if refused is not None:
             self._answer(self._door.refusals.whole(permit, refused.client_code, visit.raw), refused.client_code, permit)
         elif not self._ended:
@@ -352,8 +353,7 @@ class _Stream:
         """Settle an answer, and release what is not refused; None where Envoy holds it no more. Raises CallFailed."""
         given = _given(said.response_headers.headers)
         before = [header for header in given if header[0][:1] != b":" and header[0] not in _OF_CONNECTION]
-        self._app_status = _status(given)
-        held = HeldAnswer(self._app_status, with_marks(clean_headers(before), permit))
+        held = HeldAnswer(_status(given), with_marks(clean_headers(before), permit))
         if not need_body(permit.obligations):
             settled = settle(permit, held, streams=True)
             if isinstance(settled, Released):

@@ -125,13 +125,6 @@ class Candidate:
                 await asyncio.gather(*map(self._compare, some))
 
     async def _compare(self, waiting: _Waiting) -> None:
-        try:
-            await self._compared(waiting)
-        except Exception as error:  # noqa: BLE001 - a bug of ours ends one comparison, and not all
-            self._count(FAILED, len(waiting.ours))
-            self._failed(type(error).__name__)
-
-    async def _compared(self, waiting: _Waiting) -> None:
         question, revision = waiting.question, self._state.revision
         if not self._state.generation:
             self._count(FAILED, len(waiting.ours))

@@ -51,7 +51,6 @@ class QuestionLog:
         self._cells = Cells(draw)
         self._sweep: Iterator[Question] = iter(())
         self._hour = -1
-        self._has_bug = False
         self._lines: deque[tuple[bytes, int]] = deque()
         self.waiting = 0
         """Bytes of lines that are not written yet."""
@@ -70,13 +69,7 @@ class QuestionLog:
         def make() -> Question:
             return question_of(seen, line.time_text(now), self._shown, self.revision())
 
-        try:
-            self._put(self._cells.take(cell_of(seen), seen.verdict.facts.principal, now, make))
-        except Exception:
-            self._metrics.question_lost(1)
-            if not self._has_bug:
-                self._has_bug = True
-                log.exception("a request cannot be recorded in the question log, nor may further ones")
+        self._put(self._cells.take(cell_of(seen), seen.verdict.facts.principal, now, make))
 
     def tick(self, now: float) -> None:
         """Write the rests of cells, hour by hour and bit by bit: to be called often."""

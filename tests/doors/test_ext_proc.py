@@ -42,7 +42,7 @@ from sidecar.record.metrics import Metrics
 from sidecar.wire.grammar import Header
 from sidecar.wire.grpc import CallFailed, Status
 from tests.gate.test_gate import TOKEN, World
-from tests.log import Kept, KeptQuestions
+from tests.log import Kept
 from tests.permits import Permit
 
 BEARER = (b"authorization", b"Bearer " + TOKEN)
@@ -156,8 +156,7 @@ class Envoy:
 
     def __init__(self, gate: Any, *said: ProcessingRequest | bytes, ends: bool = True) -> None:
         self.stream = Kept()
-        self.questions = KeptQuestions()
-        journal = Journal(self.stream, Metrics(), lambda: 1_700_000_000.0, questions=self.questions)
+        journal = Journal(self.stream, Metrics(), lambda: 1_700_000_000.0)
         self.door = ExtProc(door.Door(gate, journal, Refusals(), lambda: 0.0, lambda: 1.0, lambda: "r1"))
         self.said = list(said)
         self.ends = ends
@@ -384,23 +383,6 @@ async def test_an_answer_without_obligations_passes_as_it_comes() -> None:
     # the stream has ended well, while the body has not even begun
     assert modes(second) == (NONE, NONE, SKIP)
     assert [(line["code"], line["status"]) for line in envoy.lines] == [("allowed", 200)]
-
-
-async def test_the_app_s_own_status_is_recorded_whatever_the_client_gets() -> None:
-    for more, told in (
-        ((answer_head((b"content-length", b"5"), status=404),), [(404, 404)]), ((), [(499, None)]),
-    ):  # fmt: skip
-        envoy = Envoy(Fixed(permit()), request_head(), *more)
-        await envoy.run()
-        assert [(seen.status, seen.app_status) for seen in envoy.questions.seen] == told
-    envoy = Envoy(
-        Fixed(permit(Upper(fails=Refused(Code.ITEMS_UNREADABLE)))),
-        request_head(),
-        answer_head(*WHOLE),
-        answer_body(b"abc"),
-    )
-    await envoy.run()
-    assert [(seen.status, seen.app_status) for seen in envoy.questions.seen] == [(502, 200)]
 
 
 async def test_only_the_app_s_own_passes_and_marks_and_cookies_are_added() -> None:

@@ -146,26 +146,6 @@ async def test_a_disk_that_does_not_answer_holds_up_neither_requests_nor_the_end
     released.set()
 
 
-async def test_a_request_that_cannot_be_recorded_is_counted_and_told_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
-) -> None:
-    metrics = Metrics()
-    log = log_at(tmp_path / "log", metrics)
-
-    def broken(_: Seen) -> tuple[object, ...]:
-        raise TypeError("a bug")
-
-    monkeypatch.setattr(module, "cell_of", broken)
-    log.record(seen(), 0.0)
-    log.record(seen(), 0.0)
-    monkeypatch.undo()
-    log.record(seen(), 0.0)
-    await log.aclose()
-    assert lost(metrics) == 2
-    assert len(lines_of(tmp_path / "log")) == 1
-    assert caplog.text.count("cannot be recorded in the question log") == 1
-
-
 async def test_nothing_is_opened_before_the_first_line(tmp_path: Path) -> None:
     log = log_at(tmp_path / "log", Metrics())
     log.tick(0.0)

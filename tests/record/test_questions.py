@@ -8,7 +8,7 @@ from functools import partial
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code, Ground
@@ -231,7 +231,6 @@ def test_cells_are_bounded_and_the_one_that_is_forgotten_leaves_its_rest() -> No
     assert world.end() == world.told
 
 
-@settings(max_examples=40)
 @given(
     st.lists(
         st.tuples(st.sampled_from(["a", "b", "c"]), st.sampled_from(["alice", "bob", ""]), st.integers(0, 2), st.integers(1, 40)),
