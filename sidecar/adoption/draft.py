@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sidecar.adoption.evidence import RESOURCE_ID, Answers, Case, Evidence, Hits
+from sidecar.adoption.evidence import Answers, Case, Evidence, Hits
 from sidecar.adoption.grants import Action, Enough, Granted, Ungranted, actions_of, is_writable
 from sidecar.adoption.policy_files import (
     MARK,
     KindDraft,
     evidence_of,
     files_of,
+    own_text,
     quoted,
     slugs,
     ungranted_text,
@@ -188,7 +189,7 @@ def _ungranted(each: Ungranted) -> dict[str, Any]:
 
 
 def _own(own: str | None) -> str | None:
-    return "id" if own == RESOURCE_ID else own
+    return own_text(own) if own is not None else None
 
 
 def _hits(hits: Hits) -> dict[str, Any]:

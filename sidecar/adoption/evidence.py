@@ -18,6 +18,8 @@ MAX_REMEMBERED = 250_000
 """Principals of all cases together."""
 RESOURCE_ID = ""
 """Stands among the attributes of an owner match for the resource's id."""
+NUMBER = "\0"
+"""Begins, there, the name of an attribute that is the principal's id as a number."""
 
 
 class Case(NamedTuple):
@@ -92,10 +94,7 @@ class Evidence:
             return
         if line.items:
             self.lists.add(line.route)
-        if line.resources is None:
-            self._add(line, frozenset(_own(line.owner or (), line.id, line.principal)))
-            return
-        for own in {frozenset(_own_of(resource, line.principal)) for resource in line.resources}:
+        for own in _owns(line):
             self._add(line, own)
 
     def _add(self, line: Question, own: frozenset[str]) -> None:
@@ -125,18 +124,32 @@ def _unusable(line: Question) -> str:
         return "the app was not asked"
     if line.scope:
         return "they have a scope, and a draft has none"
+    redacted = any(name.startswith("resource.") for name in line.redacted or ())
+    if line.resources is not None and redacted and not line.owner:
+        return "they are about several resources, whose owners the log does not tell (SIDECAR_QUESTION_LOG_ATTRIBUTES)"
     return ""
 
 
-def _own(attributes: Iterable[str], resource_id: str, principal: str) -> Iterable[str]:
-    yield from attributes
-    if resource_id == principal:
-        yield RESOURCE_ID
+def _owns(line: Question) -> set[frozenset[str]]:
+    """The owner match of each resource, all the different ones."""
+    if line.resources is None:
+        own = {_spelled(name, line.attributes) for name in line.owner or ()}
+        return {frozenset(own | ({RESOURCE_ID} if line.id == line.principal else set()))}
+    if line.owner:
+        first = line.resources[0].get("attributes") if line.resources else None
+        return {frozenset(_spelled(name, first) for name in line.owner)}
+    return {frozenset(_own_of(resource, line.principal)) for resource in line.resources}
+
+
+def _spelled(name: str, attributes: object) -> str:
+    number = isinstance(attributes, Mapping) and type(attributes.get(name)) is int
+    return NUMBER + name if number else name
 
 
 def _own_of(resource: Mapping[str, object], principal: str) -> Iterable[str]:
     attributes = resource.get("attributes")
-    if isinstance(attributes, Mapping):
-        yield from (name for name, value in attributes.items() if value == principal)
+    for name, value in attributes.items() if isinstance(attributes, Mapping) else ():
+        if value == principal or (type(value) is int and str(value) == principal):
+            yield _spelled(name, attributes)
     if resource.get("id") == principal:
         yield RESOURCE_ID

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from sidecar.adoption.evidence import RESOURCE_ID, Case, Hits
+from sidecar.adoption.evidence import NUMBER, RESOURCE_ID, Case, Hits
 from sidecar.adoption.grants import Action, Grant, Granted, Ungranted
 from sidecar.adoption.report_text import number_of, plain
 
@@ -116,6 +116,7 @@ def _name_of(own: str) -> str:
         return "self"
     if "owner" in own.lower():
         return "owner"
+    own = own.removeprefix(NUMBER)
     return re.sub(r"[^A-Za-z0-9]+", "_", own).strip("_") or "owner"
 
 
@@ -166,10 +167,17 @@ def _is_own(own: str) -> str:
     """An expression that is true for the principal's own resources, and is no error where the attribute is absent."""
     if own == RESOURCE_ID:
         return "request.resource.id == request.principal.id"
-    if _IDENTIFIER.fullmatch(own) and own not in _RESERVED:
-        name = f"request.resource.attr.{own}"
-        return f"has({name}) && {name} == request.principal.id"
-    return f"{quoted(own)} in request.resource.attr && request.resource.attr[{quoted(own)}] == request.principal.id"
+    plain_name = own.removeprefix(NUMBER)
+    if _IDENTIFIER.fullmatch(plain_name) and plain_name not in _RESERVED:
+        name = f"request.resource.attr.{plain_name}"
+        guard = f"has({name})"
+    else:
+        name = f"request.resource.attr[{quoted(plain_name)}]"
+        guard = f"{quoted(plain_name)} in request.resource.attr"
+    if own.startswith(NUMBER):
+        # a number is a double to Cerbos, and no text equals it
+        return f"{guard} && type({name}) == double && string(int({name})) == request.principal.id"
+    return f"{guard} && {name} == request.principal.id"
 
 
 _RESERVED = frozenset(
@@ -190,7 +198,12 @@ def who_of(grant: Grant) -> str:
     roles = " and ".join(plain(role) for role in sorted(grant.roles))
     if grant.own is None:
         return roles
-    return f"{roles}, own by {'id' if grant.own == RESOURCE_ID else plain(grant.own)}"
+    return f"{roles}, own by {own_text(grant.own)}"
+
+
+def own_text(own: str) -> str:
+    """Return an attribute of an owner match as people read it."""
+    return "id" if own == RESOURCE_ID else plain(own.removeprefix(NUMBER))
 
 
 def evidence_of(hits: Hits) -> str:
@@ -251,9 +264,10 @@ def _tests(draft: KindDraft, cases: Sequence[Case], head: str) -> str:
         expected[case.action] = allows[case.action].allows(case.roles, case.own)
     if not asked:
         return ""
-    people = {
-        roles: f"person-{number}" for number, roles in enumerate(sorted({roles for roles, _ in asked}, key=sorted), 1)
-    }
+    everyone = sorted({roles for roles, _ in asked}, key=sorted)
+    # where an owner is a number, ids are
+    name_of = "{}" if any(one.startswith(NUMBER) for one in attributes) else "person-{}"
+    people = {roles: name_of.format(number) for number, roles in enumerate(everyone, 1)}
     things = {who: f"thing-{number}" for number, who in enumerate(asked, 1)}
     lines = [head, f"name: {quoted(f'{plain(draft.kind)}, as recorded')}", "principals:"]
     for roles, name in people.items():
@@ -262,16 +276,21 @@ def _tests(draft: KindDraft, cases: Sequence[Case], head: str) -> str:
     lines.append("resources:")
     for (roles, own), name in things.items():
         person = people[roles]
-        values = ", ".join(
-            f"{quoted(attribute)}: {quoted(person if attribute in own else 'somebody-else')}"
-            for attribute in attributes
-        )
+        names = dict.fromkeys(attribute.removeprefix(NUMBER) for attribute in attributes)
+        values = ", ".join(f"{quoted(one)}: {_owner(one, own, person)}" for one in names)
         thing = person if RESOURCE_ID in own else name
         lines.append(f"  {quoted(name)}: {{kind: {quoted(draft.kind)}, id: {quoted(thing)}, attr: {{{values}}}}}")
     lines.append("tests:")
     for number, ((roles, own), expected) in enumerate(asked.items(), 1):
         lines += _test(number, people[roles], things[roles, own], expected)
     return "\n".join(lines) + "\n"
+
+
+def _owner(attribute: str, own: frozenset[str], person: str) -> str:
+    """The value of an attribute: the person, or somebody else."""
+    if NUMBER + attribute in own:
+        return person
+    return quoted(person if attribute in own else "somebody-else")
 
 
 def _test(number: int, person: str, thing: str, expected: Mapping[str, bool]) -> Iterator[str]:

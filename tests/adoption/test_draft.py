@@ -139,6 +139,21 @@ def _values(node: object) -> Iterable[str]:
         yield str(node)
 
 
+def test_owners_are_found_by_a_number_too(tmp_path: Path) -> None:
+    lines = [
+        question(0, 200, principal=str(one), owner=("owner_id",), attributes={"owner_id": one})
+        for one in (7_000_000, 8)
+    ]
+    lines += [question(0, 403, principal=str(one), attributes={"owner_id": 9}) for one in (7_000_000, 8)]
+    draft = drafted(*lines)
+    assert draft.granted == 1
+    mixed: dict[tuple[str, str, tuple[str, ...], bool], bool] = {
+        ("contact", "read", ("user",), own): own for own in (True, False)
+    }
+    asked = suite(mixed).replace('"p0"', '"7000000"').replace('{"owner": "7000000"}', '{"owner_id": 7000000}')
+    assert compiled(draft, tmp_path / "policies", asked.replace('{"owner": "else"}', '{"owner_id": "7000000"}')) == 4
+
+
 def test_a_draft_without_a_rule_denies_all(tmp_path: Path) -> None:
     draft = drafted(*people(403))
     assert draft.granted == 0

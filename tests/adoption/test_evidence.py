@@ -1,6 +1,8 @@
 """What the app let whom do, as question lines tell."""
 
-from sidecar.adoption.evidence import RESOURCE_ID, Case, Evidence, together
+from typing import Any
+
+from sidecar.adoption.evidence import NUMBER, RESOURCE_ID, Case, Evidence, together
 from sidecar.adoption.tally import Table
 from sidecar.record.line import Line
 from tests.adoption.recorded import at, decision, question
@@ -67,3 +69,16 @@ def test_several_together_are_one() -> None:
     assert (hits.span.requests, hits.span.first, hits.span.last, len(hits.principals)) == (3, at(0), at(2), 2)
     assert hits.statuses == {200: 1, 204: 2}
     assert together([]).span.requests == 0
+
+
+def test_an_id_that_is_a_number_owns_as_a_number() -> None:
+    evidence = collected(question(principal="8", owner=("owner",), attributes={"owner": 8}))
+    assert [case.own for case in evidence.cases] == [frozenset({NUMBER + "owner"})]
+
+
+def test_of_many_resources_with_attributes_that_are_left_out_only_those_count_that_are_all_own() -> None:
+    resources = ({"id": "1", "allowed": True, "attributes": {}}, {"id": "2", "allowed": True, "attributes": {}})
+    left_out: dict[str, Any] = {"resources": resources, "redacted": ("resource.owner",)}
+    evidence = collected(question(**left_out), question(owner=("owner",), **left_out))
+    assert [case.own for case in evidence.cases] == [frozenset({"owner"})]
+    assert list(evidence.skipped.values()) == [1]
