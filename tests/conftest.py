@@ -215,6 +215,11 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     return None if "mark.alone" in collection_path.read_text() else True
 
 
+def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
+    """Give a test with a gzip file a name without it: the time is in it, and the processes of xdist must agree on names."""
+    return argname if isinstance(val, bytes) and val.startswith(b"\x1f\x8b") else None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """Nothing that is collected is garbage: to look for it, then and at each later time, takes seconds."""
