@@ -517,7 +517,7 @@ ABOUT = {
     "import": [
         "Reads OpenAPI 3 and Swagger 2, HAR, Postman collections, and access logs of nginx, Apache, Caddy, Envoy and AWS ALB, several at once;",
         "asks nothing and starts nothing ([import](../guides/import.md)). Exit codes: 0 a draft was made, 1 a file cannot be used, or has no",
-        "evidence of a route, 2 wrong usage, or the file of `--output` is there already.",
+        "evidence of a route, 2 wrong usage, or the file of `--out` is there already.",
     ],
     "schema": [
         "Your editor can use the schemas of `routes.yaml` ([routes](routes.md)) and of [cases](cases.md), and your tools that of the decision log."

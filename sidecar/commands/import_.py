@@ -23,7 +23,7 @@ from sidecar.imports.sighting import Notes, Unusable
 EXIT_CODES = {
     0: "a draft was made",
     1: "a file cannot be used, or nothing in the files is evidence of a route; stderr says which and why",
-    2: "wrong usage, or the file of `--output` exists",
+    2: "wrong usage, or the file of `--out` exists",
 }
 
 
@@ -38,9 +38,9 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     said = "a path that the app has, as routes.yaml writes it, such as /{owner}/{repo}; may be given again"
     parser.add_argument("--template", action="append", default=[], type=_template, metavar="PATH", help=said)
     said = "write the draft to this file, instead of stdout; the report then goes to stdout, else to stderr"
-    parser.add_argument("--output", default="", metavar="FILE", help=said)
-    parser.add_argument("--force", action="store_true", help="replace the file of --output where it exists")
-    said = "print the report as JSON on stdout, with the draft in it unless --output takes it"
+    parser.add_argument("--out", default="", metavar="FILE", help=said)
+    parser.add_argument("--force", action="store_true", help="replace the file of --out where it exists")
+    said = "print the report as JSON on stdout, with the draft in it unless --out takes it"
     parser.add_argument("--json", action="store_true", help=said)
 
 
@@ -53,9 +53,9 @@ def _template(text: str) -> tuple[Segment, ...]:
 
 def command(options: argparse.Namespace) -> int:
     """Import the files. Returns the exit code, as in EXIT_CODES."""
-    output = Path(options.output) if options.output else None
+    output = Path(options.out) if options.out else None
     if output is not None and output.exists() and not options.force:
-        return _complain(f"--output: {output} exists, expected a new file; --force replaces it", 2)
+        return _complain(f"--out: {output} exists, expected a new file; --force replaces it", 2)
     try:
         report = _report(options)
     except Unusable as fault:
@@ -100,7 +100,7 @@ def _write(report: Report, text: str, output: Path | None, *, as_json_text: bool
         try:
             output.write_text(text, encoding="utf-8")
         except OSError as error:
-            return _complain(f"--output: cannot write {output}: {error.strerror}", 2)
+            return _complain(f"--out: cannot write {output}: {error.strerror}", 2)
     if as_json_text:
         json.dump(as_json(report) | ({"draft": text} if output is None else {}), sys.stdout, indent=2)
         sys.stdout.write("\n")

@@ -100,7 +100,7 @@ class Walk:
         self._title("1. Draft the routes from the access log that nginx wrote in front of the app")
         log = importlib.resources.files("sidecar.demo").joinpath("workday_access.txt")
         (self.folder / "access.txt").write_text(log.read_text())
-        self._command("import", "access.txt", "--output", "routes.yaml")
+        self._command("import", "access.txt", "--out", "routes.yaml")
         self._say(
             "\nYou look through the draft: `/db` shows the whole database, and stays out. You say who asks and whose"
         )

@@ -31,15 +31,15 @@ def test_the_draft_goes_to_stdout_and_the_report_to_stderr(log: Path, capsys: py
 
 
 def test_a_file_takes_the_draft_and_is_never_replaced_by_itself(log: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["import", "a.log", "--output", "routes.yaml"]) == 0
+    assert main(["import", "a.log", "--out", "routes.yaml"]) == 0
     assert capsys.readouterr().out.startswith("1 route from\n")
     (log / "routes.yaml").write_text("mine")
-    assert main(["import", "a.log", "--output", "routes.yaml"]) == 2
-    assert capsys.readouterr().err == "--output: routes.yaml exists, expected a new file; --force replaces it\n"
+    assert main(["import", "a.log", "--out", "routes.yaml"]) == 2
+    assert capsys.readouterr().err == "--out: routes.yaml exists, expected a new file; --force replaces it\n"
     assert (log / "routes.yaml").read_text() == "mine"
-    assert main(["import", "a.log", "--output", "routes.yaml", "--force"]) == 0
+    assert main(["import", "a.log", "--out", "routes.yaml", "--force"]) == 0
     assert read_routes((log / "routes.yaml").read_text(), "r", {}).drafts
-    assert main(["import", "a.log", "--output", "none/routes.yaml"]) == 2
+    assert main(["import", "a.log", "--out", "none/routes.yaml"]) == 2
     assert "cannot write none/routes.yaml: No such file" in capsys.readouterr().err
 
 
@@ -48,7 +48,7 @@ def test_json_has_the_draft_unless_a_file_takes_it(log: Path, capsys: pytest.Cap
     found = json.loads(capsys.readouterr().out)
     assert found["routes"][0]["path"] == "/contacts/{id:int}"
     assert read_routes(found["draft"], "r", {}).drafts
-    assert main(["import", "a.log", "--json", "--output", "r.yaml"]) == 0
+    assert main(["import", "a.log", "--json", "--out", "r.yaml"]) == 0
     assert "draft" not in json.loads(capsys.readouterr().out)
 
 

@@ -18,5 +18,5 @@ def test_the_log_of_the_guide_gives_its_draft(tmp_path: Path, monkeypatch: pytes
     (log,) = re.findall(r"^```text\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
     (draft,) = re.findall(r"^```yaml\n(.*?)^```", GUIDE, re.MULTILINE | re.DOTALL)
     Path("access.log").write_text(log)
-    assert main(["import", "access.log", "--output", "routes.yaml"]) == 0
+    assert main(["import", "access.log", "--out", "routes.yaml"]) == 0
     assert Path("routes.yaml").read_text() == draft

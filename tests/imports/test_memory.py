@@ -39,7 +39,7 @@ def peak(folder: Path, mebibytes: int) -> int:
                 )
             log.write("broken\n")
             at += 1
-    command = [sys.executable, "-c", MEASURED, str(name), "--output", str(folder / f"{mebibytes}.yaml")]
+    command = [sys.executable, "-c", MEASURED, str(name), "--out", str(folder / f"{mebibytes}.yaml")]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
     name.unlink()
     code, kibibytes = done.stdout.splitlines()[-1].split()

@@ -50,8 +50,7 @@ def table(text: str) -> list[Asked]:
 def drafted(folder: Path, *files: str) -> str:
     """The draft of some files with every `draft: true` taken out, as a person would in the end."""
     assert (
-        main(["import", *(str(folder / name) for name in files), "--output", str(folder / "routes.yaml"), "--force"])
-        == 0
+        main(["import", *(str(folder / name) for name in files), "--out", str(folder / "routes.yaml"), "--force"]) == 0
     )
     return re.sub(r"^ *draft: true\n", "", (folder / "routes.yaml").read_text(), flags=re.MULTILINE)
 
