@@ -411,7 +411,7 @@ def floors(text: str) -> list[str]:
     return re.findall(r"^\| `([a-z_]+)` \|[^|]*\|$", text, re.MULTILINE)
 
 
-TOP = {"bounded": -1, "tether": -1, "together": -1, "cli": 1000, "health": 1000}
+TOP = {"bounded": -1, "printable": -1, "tether": -1, "together": -1, "cli": 1000, "health": 1000}
 """Modules that are in no folder: three below all floors, two above."""
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sidecar.adoption.coverage import AREAS, Area, Gap
+from sidecar.printable import printable
 
 SHOWN = 25
 """Gaps of an area that the text shows; the JSON has all."""
@@ -26,10 +27,10 @@ def text_of(areas: Iterable[Area], notes: Sequence[str], under: Sequence[str], c
         colour = _RED if area.name in under else _GREEN if not area.gaps else _BOLD
         head = f"{area.name:<14} {_share(area):>9}  {area.covered:,} of {area.total:,} {AREAS[area.name]}"
         lines.append(paint(colour, head))
-        lines += [f"  {_told(gap)}" for gap in area.gaps[:SHOWN]]
+        lines += [printable(f"  {_told(gap)}") for gap in area.gaps[:SHOWN]]
         if more := len(area.gaps) - SHOWN:
             lines += [f"  … and {more:,} more, which --json lists"] if more > 0 else []
-    return "\n".join([*lines, *(f"note: {note}" for note in notes)]) + "\n"
+    return "\n".join([*lines, *(printable(f"note: {note}") for note in notes)]) + "\n"
 
 
 def _share(area: Area) -> str:

@@ -18,6 +18,7 @@ from typing import NamedTuple, cast
 from sidecar.adoption.log_files import LogFile, log_files, open_log
 from sidecar.imports.files import UNREADABLE, Source, lines
 from sidecar.imports.sighting import Unusable
+from sidecar.printable import printable
 from sidecar.record.line import Line, LineError, read
 
 MAX_LINE = 1024 * 1024
@@ -157,7 +158,7 @@ class Logs:
     def _note(self, name: str, number: int, reason: str) -> None:
         self.broken += 1
         if len(self.first_broken) < MAX_SHOWN:
-            self.first_broken.append(f"{name}:{number}: {reason}")
+            self.first_broken.append(printable(f"{name}:{number}: {reason}"))
 
     def _time_of(self, file: LogFile, problems: list[str]) -> str:
         """The time of the first line that can be read; "" where there is none, or the file can be read only once."""

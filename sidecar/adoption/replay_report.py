@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sidecar.adoption.replay import OTHERS, Change, Replay, Tally, by
+from sidecar.printable import printable
 
 DIMENSIONS = ("route", "rule", "role", "principal")
 MOST_SHOWN = 20
@@ -16,7 +17,7 @@ def as_text(replay: Replay, revision: str) -> list[str]:
     """Return the lines for a person."""
     lost, gained = (replay.changed(widens=widens) for widens in (False, True))
     before = ", ".join(name or "unknown" for name, _ in replay.revisions.most_common(3)) or "none"
-    return [
+    lines = [
         f"{replay.requests:,} requests from {replay.first or '-'} to {replay.last or '-'}",
         f"policies {before} -> {revision}",
         "",
@@ -28,6 +29,7 @@ def as_text(replay: Replay, revision: str) -> list[str]:
         *_changes(replay, "deny -> allow", widens=True),
         *_unreplayed(replay),
     ]
+    return list(map(printable, lines))
 
 
 def _changes(replay: Replay, title: str, *, widens: bool) -> Iterator[str]:

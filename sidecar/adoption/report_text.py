@@ -8,6 +8,7 @@ from sidecar.adoption.readiness import State
 from sidecar.adoption.report import Finding, Report
 from sidecar.adoption.sighting import Relation, Status, Verdict, relation_of
 from sidecar.adoption.tally import Distinct, RouteCount, Span
+from sidecar.printable import printable
 
 SHOWN = 20
 """Differences of one relation that are shown; JSON and the page have all."""
@@ -31,7 +32,7 @@ def as_text(report: Report) -> str:
 def plain(text: str, most: int = MAX_TEXT) -> str:
     """Return a value out of a log so that a terminal shows it, and does nothing else; shortened."""
     shown = text if len(text) <= most else f"{text[: most - 1]}…"
-    return "".join(char if char.isprintable() else char.encode("unicode_escape").decode() for char in shown)
+    return printable(shown)
 
 
 def moment(time: str) -> str:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 from sidecar.commands.progress import Progress
 from sidecar.commands.settings import add_settings, settings_given
+from sidecar.printable import printable
 from sidecar.run.errors import StartError, unable
 
 if TYPE_CHECKING:
@@ -119,7 +120,7 @@ def _write_draft(options: argparse.Namespace, drafted: Drafted, cells: Cells, to
     if drafted.left_out:
         said.append(f"no case could be made of {_number(len(drafted.left_out), 'kind')} of requests:")
     said += [f"  {one.place}: {one.request}, {_number(one.lines, 'line')}: {one.reason}" for one in drafted.left_out]
-    print("\n".join(said), file=sys.stderr)
+    print("\n".join(map(printable, said)), file=sys.stderr)
 
 
 def _read(files: Sequence[str], wanted: str) -> list[Case]:

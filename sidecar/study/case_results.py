@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
+from sidecar.printable import printable
 from sidecar.study.case_grammar import NOTHING
 from sidecar.study.cases import Case, Items, Sent, Shown
 
@@ -128,12 +129,7 @@ def block(result: Result) -> str:
     width = max(len(name) for name, _ in rows)
     place = f"  {case.place}: {case.method} {case.target}"
     lines = [f"FAILED {case.name}", place, *(f"  {name:{width}}  {text}".rstrip() for name, text in rows)]
-    return "\n".join(map(_printable, lines))
-
-
-def _printable(line: str) -> str:
-    """A line without what a terminal would obey."""
-    return re.sub(r"[\x00-\x1f\x7f-\x9f]", lambda found: f"\\x{ord(found[0]):02x}", line)
+    return "\n".join(map(printable, lines))
 
 
 # --- for a program ---

@@ -32,6 +32,13 @@ def test_colours_change_nothing_but_colours() -> None:
     assert "\x1b[32mroutes " in text
 
 
+def test_a_terminal_only_shows_what_a_log_says() -> None:
+    evil = "\x1b]0;x\x07\u202e\n"
+    text = text_of([Area("routes", 2, (Gap(evil, evil, 1, evil),))], [evil], [], colours=False)
+    assert len(text.splitlines()) == 3
+    assert text.replace("\n", "").isprintable()
+
+
 def test_many_gaps_are_cut_short() -> None:
     area = Area("routes", 100, tuple(Gap(f"GET /{number}", "r:1") for number in range(SHOWN + 3)))
     assert text_of([area], [], [], colours=False).splitlines()[-1] == "  … and 3 more, which --json lists"

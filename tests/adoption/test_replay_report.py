@@ -37,6 +37,13 @@ def test_the_text_has_both_directions_apart_with_rule_role_principal_and_example
     assert unreplayed == "           3  nobody was identified (token_missing)"
 
 
+def test_a_terminal_only_shows_what_a_line_says() -> None:
+    evil = "\x1b]0;x\x07\u202e\n"
+    made = compared((denied(request_id=evil, route=evil, principal=evil, roles=(evil,)), True))
+    made.skip(Unreplayed(question(), Reason.REDACTED, evil))
+    assert all(map(str.isprintable, replay_report.as_text(made, REVISION)))
+
+
 def test_json_has_the_same() -> None:
     made = json.loads(json.dumps(replay_report.as_json(outcome(), REVISION)))
     assert (made["requests"], made["replayed"], made["same"]) == (1211, 1208, 7)

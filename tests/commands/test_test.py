@@ -108,10 +108,13 @@ def test_a_draft_goes_to_stdout_or_into_json(folder: Path) -> None:
     assert told == {"lines": 1, "cases": 1, "left_out": [], "beyond": 0, "unread": [], "text": drafted.stdout}
 
 
-def test_a_log_of_which_no_case_can_be_made_is_a_failure(folder: Path) -> None:
-    (folder / "decisions.log").write_text(line("pdp_timeout"))
+def test_a_log_of_which_no_case_can_be_made_is_a_failure_and_its_terminal_only_shows_it(folder: Path) -> None:
+    (folder / "decisions.log").write_text(line("pdp_timeout", path="/x\x1b]0;title\x07\u202e"))
     done = run(folder, "--from", "decisions.log", "--json")
     assert (done.returncode, json.loads(done.stdout)["cases"]) == (1, 0)
+    told = run(folder, "--from", "decisions.log").stderr
+    assert "\\x1b]0;title\\x07\\u202e" in told
+    assert told.replace("\n", "").isprintable()
 
 
 BAD = [
