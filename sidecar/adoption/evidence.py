@@ -94,10 +94,12 @@ class Evidence:
             return
         if line.items:
             self.lists.add(line.route)
-        for own in _owns(line):
-            self._add(line, own)
+        owns = _owns(line)
+        for own in owns:
+            # of resources that are not alike nobody knows which the app refused
+            self._add(line, own, tells_refusal=len(owns) == 1)
 
-    def _add(self, line: Question, own: frozenset[str]) -> None:
+    def _add(self, line: Question, own: frozenset[str], *, tells_refusal: bool) -> None:
         weight = max(line.weight, 1)
         answers = self.cases.of(Case(line.kind, line.action, frozenset(line.roles), own), Answers)
         if answers is None:
@@ -108,10 +110,9 @@ class Evidence:
         match column_of(line.app_status):
             case Status.DONE:
                 answers.admitted.add(line.time, hash(line.principal), status, weight, self._room)
-            case Status.REFUSED if line.resources is None:
+            case Status.REFUSED if tells_refusal:
                 answers.refused.add(line.time, hash(line.principal), status, weight, self._room)
             case _:
-                # of many resources nobody knows which the app refused
                 answers.unclear += weight
 
 

@@ -44,6 +44,14 @@ def test_of_many_resources_each_counts_where_the_app_did_it_and_none_where_it_re
     }  # fmt: skip
 
 
+def test_of_many_resources_that_are_alike_a_refusal_counts() -> None:
+    resources = tuple({"id": each, "allowed": True, "attributes": {"owner": "eve"}} for each in "12")
+    evidence = collected(question(0, 403, resources=resources), question(0, 403, resources=resources, owner=("owner",)))
+    assert {case.own: (one.refused.span.requests, one.unclear) for case, one in evidence.cases.items()} == {
+        frozenset(): (1, 0), frozenset({"owner"}): (1, 0),
+    }  # fmt: skip
+
+
 def test_lines_that_say_nothing_of_the_app_are_counted_with_their_reason() -> None:
     evidence = collected(
         question(kind=""), question(asked=False), question(0, None), question(scope="acme"), decision(), question(items={"seen": 2}),
