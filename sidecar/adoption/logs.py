@@ -19,7 +19,7 @@ from sidecar.adoption.log_files import LogFile, log_files, open_log
 from sidecar.imports.files import UNREADABLE, Source, lines
 from sidecar.imports.sighting import Unusable
 from sidecar.printable import printable
-from sidecar.record.line import Line, LineError, read
+from sidecar.record.line import Line, LineError, Question, read
 
 MAX_LINE = 1024 * 1024
 """Bytes of a line; of a longer one nothing is read."""
@@ -49,12 +49,14 @@ class Logged(NamedTuple):
 
 
 class _Entry(NamedTuple):
-    """A line with what it is ordered by: its time, and its bytes among those of one time.
+    """A line with what it is ordered by: its time, and among those of one time its event and bytes.
 
-    So the order is that of all lines, whichever file each stands in.
+    So the order is that of all lines, whichever file each stands in. Question lines come first: the decision line of
+    the same request has the same time, and counts no more once there is a question line.
     """
 
     time: str
+    is_other: bool
     data: bytes
     logged: Logged
 
@@ -138,7 +140,8 @@ class Logs:
                 for number, data in lines(source.stream, MAX_LINE):
                     line = self._line(source.name, number, data)
                     if line is not None:
-                        yield _Entry(line.time, data or b"", Logged(source.name, number, line))
+                        is_other = not isinstance(line, Question)
+                        yield _Entry(line.time, is_other, data or b"", Logged(source.name, number, line))
         except UNREADABLE as error:
             self._note(source.name, number + 1, f"cannot be read from here on: {error}")
 

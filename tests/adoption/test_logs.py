@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from sidecar.adoption.logs import MAX_LINE, MAX_SHOWN, Logs
 from sidecar.imports.sighting import Unusable
 from sidecar.record.line import Decision, Line, SignedIn, Unknown, time_text, write
+from tests.adoption import recorded
 
 START = 1_780_000_000.0
 
@@ -94,6 +95,16 @@ def test_two_replicas_are_merged_by_time(tmp_path: Path) -> None:
     other.write_bytes(text([decision(at) for at in (1, 3, 5)]))
     found, _ = read(one, other)
     assert found == [decision(at) for at in range(6)]
+
+
+def test_of_one_time_question_lines_come_before_others(tmp_path: Path) -> None:
+    decisions, questions = tmp_path / "a.log", tmp_path / "b.log"
+    decisions.write_bytes(text([recorded.decision(at) for at in range(3)]))
+    questions.write_bytes(text([recorded.question(at) for at in range(3)]))
+    for names in ((decisions, questions), (questions, decisions)):
+        assert read(*names)[0] == [
+            line for at in range(3) for line in (recorded.question(at), recorded.decision(at))
+        ]  # fmt: skip
 
 
 def test_each_line_has_its_place(tmp_path: Path) -> None:

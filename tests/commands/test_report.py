@@ -48,6 +48,13 @@ def test_several_logs_of_questions_and_decisions_are_one(report: Run) -> None:
     assert "Would break: 2 requests" in report("*.log")[1]
 
 
+def test_requests_that_both_logs_have_count_once(report: Run) -> None:
+    log("a.log", *(decision(day) for day in range(4)))
+    log("b.log", *(question(day) for day in range(4)))
+    found = as_json(report("a.log", "b.log", "--json")[1])
+    assert (found["requests"], found["notes"][0][:7]) == (4, "4 lines")
+
+
 def test_lines_that_cannot_be_read_are_told_with_their_place(report: Run) -> None:
     with Path(log("a.log", question())).open("a") as file:
         file.write("{}\nnonsense\n")
