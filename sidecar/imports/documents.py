@@ -10,6 +10,8 @@ import yaml
 
 MAX_REFERENCES = 32
 """Of references that lead to references, and of nested schemas."""
+MAX_DEPTH = 500
+"""Of nested mappings and lists of YAML."""
 
 
 class NoDocument(ValueError):
@@ -25,13 +27,28 @@ def read(data: bytes) -> Any:
         except (ValueError, RecursionError):
             pass  # YAML has flow mappings that are no JSON
     try:
+        _require_shallow(text)
         return yaml.load(text, Loader=_loader())  # noqa: S506 - a safe loader
+    except NoDocument:
+        raise
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         where = f"line {mark.line + 1}, column {mark.column + 1}" if mark else "it"
         raise NoDocument(f"{where} is not YAML") from None
     except (yaml.YAMLError, ValueError, RecursionError, OverflowError):
         raise NoDocument("it is not YAML") from None
+
+
+def _require_shallow(text: str) -> None:
+    """Raise NoDocument for what is nested so deeply that libyaml's loader would overflow the stack of the process."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_loader()):
+        if isinstance(event, yaml.CollectionStartEvent):
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise NoDocument(f"line {event.start_mark.line + 1} is nested too deeply")
+        elif isinstance(event, yaml.CollectionEndEvent):
+            depth -= 1
 
 
 def _loader() -> type[yaml.SafeLoader]:

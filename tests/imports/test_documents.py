@@ -37,6 +37,13 @@ def test_a_broken_document_is_told_without_its_text(data: bytes) -> None:
     assert "system" not in str(caught.value)
 
 
+@pytest.mark.parametrize("one", [b"[", b"- ", b'{"a": '])
+def test_a_deep_document_does_not_end_the_process(one: bytes) -> None:
+    with pytest.raises(NoDocument, match="line 1 is nested too deeply"):
+        read(one * 100_000)
+    assert read(b"[" * 400 + b"]" * 400)
+
+
 def test_references_lead_into_the_document_alone() -> None:
     made = Document(
         {
