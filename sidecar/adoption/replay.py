@@ -138,6 +138,8 @@ def _restored(line: Question) -> list[str]:
 def case_of(recalled: Recalled, readings: Readings) -> Case | Unreplayed:
     """Return what is to be asked of the policies of these readings."""
     line = recalled.line
+    if not recalled.resources:
+        return Unreplayed(line, Reason.UNASKABLE, "about no resource")
     kinds = {resource.kind for resource in recalled.resources}
     known = [f"resource.{name}" for name in _restored(line)] if line.resources is None else []
     missing = [

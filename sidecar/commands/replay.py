@@ -121,7 +121,8 @@ def _exit_code(found: Replay, options: argparse.Namespace) -> int:
         print("no request could be replayed, so this says nothing of the new policies", file=sys.stderr)
         return FAULT
     share = found.replayed * 100 / found.requests
-    if share < options.min_replayed:
+    # not a number is no less than any
+    if not share >= options.min_replayed:
         said = f"{share:.1f} % of the requests were replayed, expected {options.min_replayed:g} % (--min-replayed)"
         print(said, file=sys.stderr)
         return FAULT

@@ -46,7 +46,7 @@ def _require_shallow(text: str) -> None:
         if isinstance(event, yaml.CollectionStartEvent):
             depth += 1
             if depth > MAX_DEPTH:
-                raise NoDocument(f"line {event.start_mark.line + 1} is nested too deeply")
+                raise NoDocument("it is nested too deeply")
         elif isinstance(event, yaml.CollectionEndEvent):
             depth -= 1
 

@@ -69,10 +69,10 @@ class Readings:
     def _read(self, name: str, *, known: bool) -> Reading:
         # of a kind without a policy of its own, only what is about any kind can be told
         rules = list(self._of_kind(name, name)) if known else self._policies.rules
+        if self._policies.unread:
+            return Reading(_ALL, clock=True)
         conditions = [condition for rule in rules for condition in rule.conditions]
         clock = any(_CLOCK.search(text) for condition in conditions for text in _texts(condition))
-        if self._policies.unread:
-            return Reading(_ALL, clock)
         attributes = frozenset(
             use.attribute if isinstance(use, Use) else Attribute(owner, WHOLE)
             for condition in conditions

@@ -42,6 +42,8 @@ def replay(*arguments: str) -> int:
         ([*SAME, denied(), denied(action="update")], ("--allow-widening", "contact:read"), 3),
         ([*SAME, question(redacted=("resource.owner",))], ("--min-replayed", "60"), 0),
         ([*SAME, question(redacted=("resource.owner",))], ("--min-replayed", "70"), 1),
+        (SAME, ("--min-replayed", "nan"), 1),
+        ([*SAME, question(resources=())], (), 0),
     ],
 )
 def test_exit_codes(tmp_path: Path, lines: list[Question], flags: tuple[str, ...], code: int) -> None:

@@ -88,6 +88,11 @@ def test_what_cannot_be_read_reads_everything(tmp_path: Path, text: str) -> None
     assert found.of("note").reads("resource", "anything")
 
 
+def test_where_a_file_cannot_be_read_the_time_may_decide(tmp_path: Path) -> None:
+    assert not readings(tmp_path).of("contact").clock
+    assert readings(tmp_path, {"note.yaml": "resourcePolicy: {resource: ["}).of("contact").clock
+
+
 def test_a_schema_holds_all_attributes(tmp_path: Path) -> None:
     (tmp_path / "_schemas").mkdir()
     (tmp_path / "_schemas/note.json").write_text('{"type": "object", "additionalProperties": false}')
