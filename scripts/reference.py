@@ -481,7 +481,7 @@ def commands() -> str:
         "| --- | --- |",
         "| 0 | done; for `explain`, the request would be forwarded |",
         "| 1 | an error, which stderr names; for `explain`, the request would be refused; for `check --warnings-as-errors`, a warning |",
-        "| 2 | wrong usage |",
+        "| 2 | wrong usage, unless the command says otherwise below |",
         "| 3 | for `report --fail-on`, there is such a difference |",
         "",
     ]

@@ -50,9 +50,15 @@ def main(argv: Sequence[str] | None = None) -> int:
             return 1
         raise
     try:
-        return int(options.command(options))
+        code = int(options.command(options))
+        sys.stdout.flush()
     except KeyboardInterrupt:
         return 130
+    except BrokenPipeError:
+        # whoever reads has had enough; what is left unwritten is not tried again at the end
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return code
 
 
 def parser(only: str | None = None) -> argparse.ArgumentParser:

@@ -229,6 +229,18 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stderr.split())
 
 
+def test_a_reader_that_leaves_early_is_no_fault_to_tell_of(tmp_path: Path) -> None:
+    """The schema is longer than a pipe holds."""
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "sidecar.cli", "schema"]
+    done = subprocess.run(
+        command, cwd=ROOT, stdout=write, stderr=subprocess.PIPE, text=True, timeout=30, check=False, env=environ_of({})
+    )
+    os.close(write)
+    assert (done.returncode, done.stderr) == (1, "")
+
+
 def test_what_only_some_need_is_not_loaded_by_all() -> None:
     """The start is half a second at most: a library behind a setting is loaded where that is set."""
     loaded = loaded_by("import sidecar.run.workers")

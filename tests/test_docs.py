@@ -199,7 +199,7 @@ MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 COMMANDS = frozenset(
     (
         "make", "sidecar", "pip", "jq", "curl", "kill", "openssl", "cerbos", "git", "cd", "docker", "docker-compose", "podman",
-        "podman-compose", "buildah", "kubectl", "helm", "aws", "nginx", "caddy", "haproxy", "envoy", "systemctl", "tail", "watch",
+        "podman-compose", "mkdir", "buildah", "kubectl", "helm", "aws", "nginx", "caddy", "haproxy", "envoy", "systemctl", "tail", "watch",
     )
 )  # fmt: skip
 """`make` and `sidecar` are looked at word by word; the lines of the others are read by a shell, and their settings."""

@@ -44,6 +44,8 @@ class Reason(StrEnum):
         return _MEANINGS[self]
 
 
+WITHOUT_POLICY = frozenset((Reason.NO_PRINCIPAL, Reason.NOT_ASKED, Reason.UNDECIDED))
+"""Reasons of requests that no policy had decided."""
 _MEANINGS = {
     Reason.NO_PRINCIPAL: "nobody was identified",
     Reason.NOT_ASKED: "no policy was asked",
@@ -244,6 +246,12 @@ class Replay:
     def replayed(self) -> int:
         """Requests that were asked again."""
         return self.requests - self.unreplayed.total()
+
+    @property
+    def decided(self) -> int:
+        """Requests that a policy decided when they were recorded: all that could be asked again if nothing were
+        missing."""
+        return self.requests - sum(count for (reason, _), count in self.unreplayed.items() if reason in WITHOUT_POLICY)
 
     def changed(self, *, widens: bool) -> int:
         """Requests that lost access, or gained it."""

@@ -32,7 +32,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     said = "a spec, an access log, a HAR recording or a Postman collection, plain or gzip; - for stdin"
     parser.add_argument("files", nargs="+", metavar="FILE", help=said)
     said = "the format of all files, which else is told by their content"
-    parser.add_argument("--format", choices=FORMATS, default="", metavar="FORMAT", help=f"{said}: {', '.join(FORMATS)}")
+    parser.add_argument("--format", choices=FORMATS, default="", metavar="FORMAT", help=said)
     said = "read requests to this host alone, where a log names hosts; a recording is else read for its first host"
     parser.add_argument("--host", default="", metavar="NAME", help=said)
     said = "a path that the app has, as routes.yaml writes it, such as /{owner}/{repo}; may be given again"

@@ -33,7 +33,10 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--routes", default="", metavar="NEW", help=said)
     said = "a kind and action that may gain access, such as contact:read; may be given again"
     parser.add_argument("--allow-widening", action="append", default=[], metavar="KIND:ACTION", help=said)
-    said = "exit with 1 if less of the requests can be replayed, in percent (default: 0, but never none of them)"
+    said = (
+        "exit with 1 if less can be replayed of the requests that a policy had decided, in percent "
+        "(default: 0, but never none of them)"
+    )
     parser.add_argument("--min-replayed", type=float, default=0.0, metavar="PERCENT", help=said)
     said = "the Cerbos binary (default: that of SIDECAR_CERBOS_BINARY, of PATH, or of the npm package)"
     parser.add_argument("--cerbos-binary", default="", metavar="FILE", help=said)
@@ -120,10 +123,13 @@ def _exit_code(found: Replay, options: argparse.Namespace) -> int:
     if not found.replayed:
         print("no request could be replayed, so this says nothing of the new policies", file=sys.stderr)
         return FAULT
-    share = found.replayed * 100 / found.requests
+    share = found.replayed * 100 / found.decided
     # not a number is no less than any
     if not share >= options.min_replayed:
-        said = f"{share:.1f} % of the requests were replayed, expected {options.min_replayed:g} % (--min-replayed)"
+        said = (
+            f"{share:.1f} % of the requests that a policy had decided were replayed, "
+            f"expected {options.min_replayed:g} % (--min-replayed)"
+        )
         print(said, file=sys.stderr)
         return FAULT
     if found.widened_beyond(options.allow_widening):

@@ -36,6 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", action="append", default=[], dest="logs", metavar="LOG", help=said)
     said = "with --from: where the cases are written (default: stdout)"
     parser.add_argument("--out", default="", metavar="FILE", help=said)
+    said = "run only the cases whose name has this text in it, in any case"
     parser.add_argument("--filter", default="", metavar="TEXT", help=said)
     parser.add_argument("--junit", default="", metavar="FILE", help="also write the results as JUnit's XML")
     parser.add_argument("--json", action="store_true", help="print the results as JSON")

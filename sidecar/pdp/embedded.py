@@ -9,6 +9,7 @@ import logging
 import os
 import secrets
 import shutil
+import signal
 import subprocess
 import sys
 import tempfile
@@ -40,25 +41,39 @@ def find_binary(explicit: str | None) -> Path:
 
     Raises OSError that says what was looked for and how to get it.
     """
+    machine = os.uname().machine
+    machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}.get(machine.lower(), machine)
+    name = f"cerbos-{sys.platform}-{machine}"
     if explicit:
         named = shutil.which(explicit)
         if named is None:
             raise OSError(f"found no program at {explicit}, expected the Cerbos binary")
-        return Path(named)
+        return _behind_starter(Path(named), name)
     on_path = shutil.which("cerbos")
-    machine = os.uname().machine
-    machine = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64"}.get(machine.lower(), machine)
-    name = f"cerbos-{sys.platform}-{machine}"
     packaged = Path("node_modules/@cerbos") / name / name
-    # the npm package's own starter is a script: what it starts is what we run
-    if on_path is not None and "node_modules" not in on_path:
-        return Path(on_path)
+    if on_path is not None:
+        found = _behind_starter(Path(on_path), name)
+        if "node_modules" not in on_path or found != Path(on_path):
+            return found
     if not packaged.is_file():
         raise OSError(
             f"found neither `cerbos` on PATH nor {packaged}: install it (https://docs.cerbos.dev), "
             "or `npm install cerbos@0.51.0`, or name one by SIDECAR_CERBOS_BINARY"
         )
     return packaged.resolve()
+
+
+def _behind_starter(program: Path, name: str) -> Path:
+    """Return what a program starts, if it is the npm package's own starter, a script that passes no signal on."""
+    parts = program.absolute().parts
+    if "node_modules" not in parts:
+        return program
+    node_modules = Path(*parts[: parts.index("node_modules") + 1])
+    packaged = node_modules / "@cerbos" / name / name
+    with contextlib.suppress(OSError), program.open("rb") as file:
+        if file.read(2) == b"#!" and packaged.is_file():
+            return packaged.resolve()
+    return program
 
 
 def problems_of(binary: Path, folder: Path, policies: Policies | None = None, *, empty: bool = False) -> list[str]:
@@ -324,13 +339,19 @@ class EmbeddedCerbos:
             self._watcher.cancel()
             await asyncio.gather(self._watcher, return_exceptions=True)
         process = self._process
-        if process is not None and process.returncode is None:
-            with contextlib.suppress(ProcessLookupError):
-                process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), STOP_WITHIN)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
+        if process is not None:
+            if process.returncode is None:
+                _signal_group(process.pid, signal.SIGTERM)
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(process.wait(), STOP_WITHIN)
+            # what it has started may live on, and hold the pipe that is read
+            _signal_group(process.pid, signal.SIGKILL)
+            await process.wait()
         await asyncio.gather(*self._readers, return_exceptions=True)
         shutil.rmtree(self._folder, ignore_errors=True)
+
+
+def _signal_group(leader: int, number: signal.Signals) -> None:
+    """Send a signal to a process of ours, which leads a group of its own, and to all that it has started."""
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(leader, number)

@@ -44,6 +44,8 @@ def replay(*arguments: str) -> int:
         ([*SAME, question(redacted=("resource.owner",))], ("--min-replayed", "70"), 1),
         (SAME, ("--min-replayed", "nan"), 1),
         ([*SAME, question(resources=())], (), 0),
+        # nobody can replay what no policy had decided
+        ([*SAME, unasked("token_missing", principal=""), unasked("route_unmapped")], ("--min-replayed", "100"), 0),
     ],
 )
 def test_exit_codes(tmp_path: Path, lines: list[Question], flags: tuple[str, ...], code: int) -> None:

@@ -26,7 +26,7 @@ from sidecar.gate.decision import ALLOW, DENY, Question, Resource
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
 from sidecar.pdp.cerbos import Cerbos
-from sidecar.pdp.embedded import EmbeddedCerbos, compile_policies, find_binary
+from sidecar.pdp.embedded import STOP_WITHIN, EmbeddedCerbos, compile_policies, find_binary
 from tests.fakes import environment, until
 from tests.stack import ROOT, binary
 
@@ -251,6 +251,39 @@ async def test_one_that_may_have_no_policy_denies_everything(tmp_path: Path) -> 
             assert await effect() == DENY
     finally:
         await embedded.stop()
+
+
+async def test_what_a_starter_has_started_is_ended_with_it(tmp_path: Path) -> None:
+    """A starter that passes no signal on, as that of the npm package, and leaves what it starts with our pipe."""
+    program = tmp_path / "cerbos"
+    program.write_text(
+        f"#!{sys.executable}\nimport subprocess, sys\n"
+        f"child = subprocess.Popen([{str(binary())!r}, *sys.argv[1:]])\nsys.exit(child.wait())\n"
+    )
+    program.chmod(0o755)
+    async with running(write(tmp_path / "policies"), program) as embedded, asking(embedded) as effect:
+        assert await effect() == ALLOW
+        began = time.monotonic()
+    assert time.monotonic() - began < STOP_WITHIN
+    found = subprocess.run(["pgrep", "-f", embedded.target.removeprefix("unix:").rpartition("/")[0]], check=False)
+    assert found.returncode == 1
+
+
+@pytest.mark.parametrize("named", ["by its path", "on PATH"])
+def test_the_program_behind_the_starter_of_the_npm_package_is_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: str
+) -> None:
+    real = binary()
+    packaged = tmp_path / "node_modules/@cerbos" / real.name / real.name
+    packaged.parent.mkdir(parents=True)
+    packaged.symlink_to(real)
+    starter = tmp_path / "node_modules/.bin/cerbos"
+    starter.parent.mkdir()
+    starter.write_text("#!/usr/bin/env node\n")
+    starter.chmod(0o755)
+    monkeypatch.chdir(tmp_path.parent)
+    monkeypatch.setenv("PATH", str(starter.parent), prepend=":")
+    assert find_binary(str(starter) if named == "by its path" else None) == real
 
 
 async def test_one_that_starts_again_reads_what_was_in_force(tmp_path: Path) -> None:
