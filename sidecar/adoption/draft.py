@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 from sidecar.adoption.evidence import Answers, Case, Evidence, Hits
 from sidecar.adoption.grants import Action, Enough, Granted, Ungranted, actions_of, is_writable
 from sidecar.adoption.policy_files import (
-    MARK,
     KindDraft,
     evidence_of,
     files_of,
@@ -21,6 +20,7 @@ from sidecar.adoption.policy_files import (
     who_of,
 )
 from sidecar.adoption.report_text import number_of, plain
+from sidecar.adoption.seal import MARK, sealed
 from sidecar.study.globs import kind_name
 
 VERSION = 1
@@ -67,7 +67,7 @@ def draft_of(evidence: Evidence, enough: Enough) -> Draft:
     head = _head(evidence)
     files: dict[str, str] = {}
     for kind in kinds:
-        files |= dict(files_of(kind, _tested(cases, kind, enough), head))
+        files |= {name: sealed(text) for name, text in files_of(kind, _tested(cases, kind, enough), head)}
     return Draft(
         kinds, files, tuple(unwritable), dict(evidence.skipped), tuple(sorted(evidence.lists)), evidence.span.requests
     )

@@ -13,8 +13,6 @@ from sidecar.adoption.evidence import NUMBER, RESOURCE_ID, Case, Hits
 from sidecar.adoption.grants import Action, Grant, Granted, Ungranted
 from sidecar.adoption.report_text import number_of, plain
 
-MARK = "# Drafted by `sidecar draft`"
-"""Begins each file, so that a later draft knows its own."""
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 _TOLD = 60
 """Cases of one kind that are listed as not granted."""

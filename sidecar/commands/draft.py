@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from collections.abc import Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -24,7 +25,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("log", nargs="+", help=said)
     said = "the folder to write to, which must not be there, or be empty (default: policies-draft)"
     parser.add_argument("--out", default="policies-draft", metavar="FOLDER", help=said)
-    said = "write to a folder that has files; those of an earlier draft are removed, and others stay"
+    said = "write to a folder that has files: those of an earlier draft go, unless somebody changed one; others stay"
     parser.add_argument("--force", action="store_true", help=said)
     for flag, default, what in (("--min-hits", 5, "requests"), ("--min-principals", 2, "different principals")):
         said = f"{what} from which on a rule is drafted (default: {default})"
@@ -92,16 +93,29 @@ def _draft(options: argparse.Namespace) -> Draft:
 
 
 def _write(draft: Draft, folder: Path) -> None:
-    """Write the files, and remove those of an earlier draft."""
-    from sidecar.adoption.policy_files import MARK
-
+    """Write the files, and remove those of an earlier draft. Raises _Fault, with nothing done, if a person's work would
+    go with them."""
     folder.mkdir(parents=True, exist_ok=True)
-    for old in sorted(folder.glob("*.yaml")):
-        if old.name not in draft.files and old.is_file():
-            with old.open("rb") as file:
-                ours = file.read(len(MARK)) == MARK.encode("utf-8")
-            if ours:
-                old.unlink()
+    for old in _earlier(folder, draft.files):
+        old.unlink()
     for name, text in draft.files.items():
-        path = folder / name
-        path.write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8")
+
+
+def _earlier(folder: Path, wanted: Collection[str]) -> list[Path]:
+    """Return the files of an earlier draft. Raises _Fault with each file that would be lost and is a person's."""
+    from sidecar.adoption.seal import is_as_drafted, is_drafted
+
+    found, problems = [], []
+    for path in sorted(path for path in folder.glob("*.yaml") if path.is_file()):
+        data = path.read_bytes()
+        if is_as_drafted(data):
+            found.append(path)
+        elif is_drafted(data):
+            problems.append(f"{path}: found changes since it was drafted, expected none")
+        elif path.name in wanted:
+            problems.append(f"{path}: found a file of your own, expected none of this name")
+    if problems:
+        problems.append(f"--force replaces no work of yours: move these files out of {folder}, or name another --out")
+        raise _Fault("\n".join(problems))
+    return found

@@ -85,6 +85,30 @@ def test_with_force_files_of_an_earlier_draft_go_and_others_stay(draft: Run) -> 
     ]
 
 
+def test_work_of_a_person_is_not_replaced_even_with_force(draft: Run) -> None:
+    draft(log("q.log", *SEEN))
+    policy, test = Path("policies-draft/contact_policy.yaml"), Path("policies-draft/contact_test.yaml")
+    policy.write_text(policy.read_text() + "# decided by a person\n")
+    test.write_text("name: mine\n")
+    before = policy.read_text(), test.read_text()
+    log("other.log", *(line._replace(kind="order") for line in SEEN))
+    for name, problems in (
+        ("q.log", [f"{policy}: found changes since it was drafted, expected none", f"{test}: found a file of your own, expected none of this name"]),
+        ("other.log", [f"{policy}: found changes since it was drafted, expected none"]),
+    ):  # fmt: skip
+        code, _, err = draft(name, "--force")
+        *told, next_step = err.splitlines()
+        assert (code, told) == (1, problems)
+        assert next_step == (
+            "--force replaces no work of yours: move these files out of policies-draft, or name another --out"
+        )
+        assert sorted(Path("policies-draft").iterdir()) == [policy, test]
+    assert (policy.read_text(), test.read_text()) == before
+    policy.rename("kept.yaml")
+    assert draft("other.log", "--force")[0] == 0
+    assert test.read_text() == "name: mine\n"
+
+
 def test_a_log_that_says_nothing_of_the_app_is_an_error_and_writes_nothing(draft: Run) -> None:
     code, _, err = draft(log("q.log", decision(), question(0, None, weight=2)))
     assert code == 1
