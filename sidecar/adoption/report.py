@@ -110,6 +110,12 @@ def _notes(tally: Tally) -> Iterable[str]:
         yield f"{tally.unread.requests:,} requests could not be read, and are refused in each mode"
     if tally.repeated:
         yield f"{tally.repeated:,} lines of the decision log left out: the question log has their requests, too"
+    # the last requests of a cell have their line within an hour
+    if tally.repeated > tally.questioned * 1.1:
+        yield (
+            f"the question log stands for {tally.questioned:,} requests: it is not of all replicas, or lost lines; "
+            "name the decision logs alone, or the question logs of all replicas"
+        )
     if tally.sampled:
         yield "some lines stand for several requests: principals behind those are not counted"
     if tally.candidate_beyond:

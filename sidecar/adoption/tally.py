@@ -265,7 +265,9 @@ class Tally:
         self.unread = Span()
         """Requests that no gate judged."""
         self.repeated = 0
-        """Lines of the decision log whose requests the question log has, too."""
+        """Lines of the decision log that are left out, since the question log has their requests, too."""
+        self.questioned = 0
+        """Requests that the question log stands for."""
         self.sampled = False
         self.cells: dict[tuple[Verdict, Status], Cell] = {}
         self.groups: dict[Relation, Table[Key, Group]] = {relation: Table(MAX_GROUPS) for relation in Relation}
@@ -296,6 +298,7 @@ class Tally:
         match line:
             case Question():
                 self._questions = True
+                self.questioned += max(line.weight, 1)
                 self._add(line, max(line.weight, 1))
             case Decision() if self._questions:
                 self.repeated += 1

@@ -55,6 +55,14 @@ def test_lists_that_lose_the_most_come_first() -> None:
     assert [where for where, _ in report.lists] == [Where("GET", "/b"), Where("GET", "/a")]
 
 
+def test_a_question_log_of_one_replica_alone_is_told() -> None:
+    def told(*weights: int) -> bool:
+        lines = [*(question(weight=weight) for weight in weights), *(decision(days) for days in range(1, 11))]
+        return any("it is not of all replicas" in note for note in reported(*lines).notes)
+
+    assert (told(1), told(9, 1), told()) == (True, False, False)
+
+
 def test_what_a_person_must_know_of_the_lines_is_noted() -> None:
     unread = Unread(at(0), "r-1", "shadow", "refuse", "request_invalid", 400, "::1")
     notes = reported(question(weight=2), decision(), unread).notes
