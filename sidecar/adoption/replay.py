@@ -7,6 +7,7 @@ that may decide was not recorded: that is counted by its reason, and never guess
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
@@ -19,6 +20,7 @@ from sidecar.gate.identity import Principal
 from sidecar.record.line import Question
 from sidecar.study.readings import Readings
 
+_NUMBER = re.compile(r"-?[0-9]+")
 EXAMPLES = 3
 """Requests that are named for each change."""
 MOST_CHANGES = 10_000
@@ -111,7 +113,7 @@ def recall(line: Question) -> Recalled | Unreplayed:
             for one in line.resources
         )
     else:
-        attributes = {**(line.attributes or {}), **dict.fromkeys(_restored(line), line.principal)}
+        attributes = {**(line.attributes or {}), **dict.fromkeys(restored(line), line.principal)}
         resources = (Resource(line.kind, line.id, line.action, attributes, (), scope),)
     return Recalled(line, principal_of(line), resources, allowed)
 
@@ -132,8 +134,11 @@ def _undecided(line: Question) -> tuple[Reason, str]:
     return (Reason.NOT_ASKED if line.principal else Reason.NO_PRINCIPAL), line.code
 
 
-def _restored(line: Question) -> list[str]:
-    """The attributes of the resource that were left out and are known: they are the id of the principal."""
+def restored(line: Question) -> list[str]:
+    """List the attributes of the resource that were left out and are known: they are the id of the principal."""
+    if _NUMBER.fullmatch(line.principal):
+        # it may have been a number there, which is no text to a policy
+        return []
     return [name for name in line.owner or () if f"resource.{name}" in (line.redacted or ())]
 
 
@@ -143,7 +148,7 @@ def case_of(recalled: Recalled, readings: Readings) -> Case | Unreplayed:
     if not recalled.resources:
         return Unreplayed(line, Reason.UNASKABLE, "about no resource")
     kinds = {resource.kind for resource in recalled.resources}
-    known = [f"resource.{name}" for name in _restored(line)] if line.resources is None else []
+    known = [f"resource.{name}" for name in restored(line)] if line.resources is None else []
     missing = [
         name
         for name in line.redacted or ()

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from sidecar.adoption.replay import Reason, Recalled, Unreplayed, decided, principal_of, recall
+from sidecar.adoption.replay import Reason, Recalled, Unreplayed, decided, principal_of, recall, restored
 from sidecar.config.routes.file import RoutesFile
 from sidecar.gate.ask import Ask
 from sidecar.gate.codes import Code, Ground
@@ -151,7 +151,7 @@ class _Asked(NamedTuple):
         line, redacted = self.line, _redacted(self.line, "resource")
         known = dict(recorded) if isinstance(recorded, dict) else {}
         if line.resources is None:
-            known |= {name: line.principal for name in line.owner or () if name in redacted}
+            known |= dict.fromkeys(restored(line), line.principal)
         found: dict[str, Any] = {}
         for name, supply in self.question.attributes.items():
             template = self.ask.attributes.get(name)

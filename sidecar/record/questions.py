@@ -84,6 +84,9 @@ class _Attributes:
         return kept
 
     def _fits(self, value: Any) -> bool:
+        if isinstance(value, str | list | dict) and len(value) > MAX_ATTRIBUTE:
+            # it is not even written to see how long it is
+            return False
         try:
             # what not every reader of JSON takes is left out, too
             size = len(json.dumps(value, ensure_ascii=False, allow_nan=False).encode("utf-8"))

@@ -83,6 +83,11 @@ def test_an_attribute_that_is_the_principals_id_is_known_though_it_was_left_out(
     assert asked(line).resources[0].attributes == {"status": "new", "owner": "alice"}
 
 
+def test_an_id_of_digits_may_have_been_a_number_and_is_not_guessed() -> None:
+    line = question(principal="42", attributes={}, redacted=("resource.owner",), owner=("owner",))
+    assert case(line) == Unreplayed(line, Reason.REDACTED, "resource.owner")
+
+
 def test_policies_that_ask_for_the_time_get_the_recorded_one(tmp_path: Path) -> None:
     text = (ROOT / "policies/contact.yaml").read_text().replace("!(has(", "now() > timestamp(R.attr.until) || !(has(")
     (tmp_path / "contact.yaml").write_text(text)

@@ -57,7 +57,8 @@ def test_lists_that_lose_the_most_come_first() -> None:
 
 def test_a_question_log_of_one_replica_alone_is_told() -> None:
     def told(*weights: int) -> bool:
-        lines = [*(question(weight=weight) for weight in weights), *(decision(days) for days in range(1, 11))]
+        lines: list[Line] = [question(weight=weight) for weight in weights]
+        lines += [decision(days) for days in range(1, 11)]
         return any("it is not of all replicas" in note for note in reported(*lines).notes)
 
     assert (told(1), told(9, 1), told()) == (True, False, False)
