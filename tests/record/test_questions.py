@@ -111,8 +111,16 @@ def test_a_value_that_is_too_long_or_no_json_is_left_out(value: Any, is_shown: b
 
 @pytest.mark.parametrize("value", ["x" * 5000, [1] * 5000, dict.fromkeys(map(str, range(5000)))])
 def test_what_is_plainly_too_long_is_not_written_to_be_measured(value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sidecar.record.questions.json.dumps", lambda *_, **__: pytest.fail("written"))
-    assert line_of(facts(asked_about(owner=value, level="x" * 5000))).attributes == {}
+    written: list[Any] = []
+    dumps = json.dumps
+
+    def noting(one: Any, **how: Any) -> str:
+        written.append(one)
+        return dumps(one, **how)
+
+    monkeypatch.setattr(json, "dumps", noting)
+    assert line_of(facts(asked_about(owner=value))).attributes == {}
+    assert value not in written
 
 
 def test_attributes_nested_too_deeply_are_left_out() -> None:
