@@ -108,8 +108,8 @@ def drafts_of(logged: Logged, routes: RoutesFile) -> Iterator[Draft]:
     likely = line.code in _GROUNDS
     first = _draft(logged, line, routes, own=not likely)
     yield first
-    if first.made_up:
-        yield _draft(logged, line, routes, own=likely)
+    if first.made_up and (other := _draft(logged, line, routes, own=likely)).case != first.case:
+        yield other
 
 
 def _require_decided(line: Recorded) -> None:

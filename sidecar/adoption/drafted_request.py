@@ -32,7 +32,7 @@ class Undraftable(Exception):
 
 class Told:
     """Attributes of the resource, as far as a line tells them. What it leaves out is made up: the principal's id if the
-    thing is to be `own`, else another's."""
+    thing is to be `own` and the line may say so, else another's."""
 
     def __init__(self, line: Recorded, *, own: bool) -> None:
         self._line = line
@@ -51,7 +51,17 @@ class Told:
         if isinstance(line, Question) and line.asked and f"resource.{name}" not in (line.redacted or ()):
             return _ABSENT
         self.made_up[name] = None
-        return _as(line.principal if self._own else SOMEBODY_ELSE, kind)
+        return _as(line.principal, kind) if self._own and not self._names_owners else self._another(kind)
+
+    @property
+    def _names_owners(self) -> bool:
+        """True if every attribute that is the principal's id is in the line's `owner`."""
+        line = self._line
+        return isinstance(line, Question) and line.asked and line.resources is None
+
+    def _another(self, kind: Type | None) -> Any:
+        value = _as(SOMEBODY_ELSE, kind)
+        return value if str(value) != self._line.principal else _as("1", kind)
 
 
 def _as(text: str, kind: Type | None) -> Any:
@@ -98,13 +108,18 @@ class DraftedRequest:
         if len(template.parts) == 1 and isinstance(template.parts[0], Reference):
             self.put(template.parts[0], value)
             return
-        given = (ReferenceSource.PATH, ReferenceSource.PRINCIPAL)
-        if not all(reference.source in given for reference in template.references):
+        if not _is_given(template):
             raise Undraftable(f"`{name}` is made of several parts of the request, which the log does not have apart")
 
     def put_lookup(self, lookup: Lookup, resource_id: str, reply: Any) -> None:
         """Say what a lookup tells about a resource."""
         self.lookups.setdefault(lookup.name, {})[resource_id] = reply
+
+
+def _is_given(template: Template) -> bool:
+    """Return whether a template finds all that it needs in a path and a principal that are as the line has them."""
+    given = (ReferenceSource.PATH, ReferenceSource.PRINCIPAL)
+    return all(reference.source in given for reference in template.references)
 
 
 def put_principal(made: DraftedRequest, line: Recorded, rules: PrincipalRules) -> None:
@@ -148,7 +163,7 @@ def put_resource(
 
 def put_attribute(made: DraftedRequest, name: str, template: Template, told: Told) -> None:
     """Let a template find an attribute. Raises Undraftable."""
-    if not template.references:
+    if _is_given(template):
         return
     value = told.value(name, template.references[0].type)
     if value is not _ABSENT:

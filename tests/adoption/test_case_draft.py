@@ -28,6 +28,10 @@ def of_route(**more: Any) -> Question:
     return question("/r/7", "/r/{id}", **more)
 
 
+def of_decision() -> Decision:
+    return decision()._replace(path="/r/7", route="/r/{id}")
+
+
 def drafts(line: Question | Decision) -> list[Draft]:
     return list(drafts_of(logged(line), ROUTES))
 
@@ -70,11 +74,17 @@ def test_a_draft_says_what_its_line_says() -> None:
 
 
 def test_what_is_made_up_is_tried_both_ways() -> None:
-    allowed = drafts(of_route(attributes={}, redacted=("resource.owner",)))
+    allowed = drafts(of_decision())
     assert [draft.case["lookups"]["doc"]["7"]["owner"] for draft in allowed] == ["somebody-else", "alice"]
-    denied = drafts(of_route(attributes={}, redacted=("resource.owner",), code="denied_by_policy"))
+    denied = drafts(of_decision()._replace(code="denied_by_policy"))
     assert [draft.case["lookups"]["doc"]["7"]["owner"] for draft in denied] == ["alice", "somebody-else"]
     assert {draft.made_up for draft in (*allowed, *denied)} == {("owner",)}
+
+
+def test_what_is_made_up_is_never_the_principal_s_where_the_line_names_owners() -> None:
+    for code in ("allowed", "denied_by_policy"):
+        (draft,) = drafts(of_route(attributes={}, redacted=("resource.owner",), code=code))
+        assert (draft.case["lookups"]["doc"]["7"], draft.made_up) == ({"owner": "somebody-else"}, ("owner",))
 
 
 @pytest.mark.parametrize(

@@ -100,6 +100,33 @@ def test_what_the_log_leaves_out_is_made_up_and_named(own: bool, owner: str) -> 
     assert list(told.made_up) == ["level"]
 
 
+@pytest.mark.parametrize(("principal", "owner", "level"), [("somebody-else", "1", 0), ("0", "somebody-else", 1)])
+def test_what_is_made_up_of_another_is_not_the_principal(principal: str, owner: str, level: int) -> None:
+    routes = routes_of('path: /r, id: "7", lookup: doc', lookups=LOOKUPS)
+    redacted = question(redacted=("resource.owner", "resource.level"), principal=principal)
+    for own in (True, False):
+        made, told = made_of(redacted, routes, own=own)
+        assert made.lookups["doc"]["7"] == {"account": {"owner": owner}, "level": level, "key": "7"}
+        assert list(told.made_up) == ["owner", "level"]
+
+
+def test_of_many_resources_each_may_be_the_principal_s() -> None:
+    routes = routes_of('path: /r, each: {at: "{body.list}", id: "id", attributes: {owner: owner}}')
+    line = question(attributes=None, redacted=("resource.owner",), resources=({"id": "1", "allowed": True},))
+    assert made_of(line, routes, own=True)[0].body == {"list": [{"id": "1", "owner": "alice"}]}
+
+
+def test_what_path_and_principal_give_is_not_made_up() -> None:
+    routes = routes_of(
+        'path: "/r/{id}", id: "-", attributes: {parent: "{path.id}", mine: "{principal.id}", both: "{path.id}-{principal.id}", '
+        'org: "{claims.org}"}'
+    )
+    names = tuple(f"resource.{name}" for name in ("parent", "mine", "both", "org"))
+    made, told = made_of(question("/r/7", "/r/{id}", redacted=names), routes)
+    assert list(told.made_up) == ["org"]
+    assert made.claims["org"] == SOMEBODY_ELSE
+
+
 def test_a_principal_is_made_of_claims() -> None:
     principal = '{id: sub, roles: [groups, more], attributes: {level: {claim: "custom:level", type: int}, mail: mail}, optional: [mail]}'
     routes = routes_of('path: /r, id: "7"', principal)
