@@ -12,6 +12,12 @@ from sidecar.adoption.readiness import Judge, Readiness, Thresholds
 from sidecar.adoption.sighting import Relation, Status, Verdict, Where
 from sidecar.adoption.tally import CandidateGroup, Cell, Group, RouteCount, Span, Tally
 
+NOT_COMPARED = (
+    "Not every request is compared: none before the candidate policies are in force, and none that was dropped under "
+    "load. The logs do not tell how many: see `failed` and `dropped` of the metric sidecar_candidate_total."
+)
+"""Stands with the decisions of candidate policies, since logs have only those that differ."""
+
 
 class Finding(NamedTuple):
     """A group with its cause. `intended`: a person wants it so."""

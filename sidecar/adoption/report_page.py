@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from sidecar.adoption.charts import Chart, Column, chart_of, share_of
 from sidecar.adoption.readiness import State, days_between
-from sidecar.adoption.report import Finding, Report
+from sidecar.adoption.report import NOT_COMPARED, Finding, Report
 from sidecar.adoption.report_text import moment, number_of, plain, principals
 from sidecar.adoption.sighting import Relation, Status, Verdict, relation_of
 
@@ -68,7 +68,7 @@ def _values(report: Report) -> dict[str, Any]:
         "rows": list(_rows(report)),
         "states": [(state, [one for one in report.readiness.routes if one.state is state]) for state in State],
         "State": State, "Relation": Relation, "period": lambda finding: period(report, finding),
-        "share_of": share_of, "shown": SHOWN,
+        "share_of": share_of, "shown": SHOWN, "not_compared": NOT_COMPARED,
     }  # fmt: skip
 
 

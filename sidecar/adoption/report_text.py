@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sidecar.adoption.readiness import State
-from sidecar.adoption.report import Finding, Report
+from sidecar.adoption.report import NOT_COMPARED, Finding, Report
 from sidecar.adoption.sighting import Relation, Status, Verdict, relation_of
 from sidecar.adoption.tally import Distinct, RouteCount, Span
 from sidecar.printable import printable
@@ -161,6 +161,8 @@ def _candidate(report: Report) -> Iterator[str]:
     if not report.candidate:
         return
     yield "Candidate policies (SIDECAR_CANDIDATE_POLICIES) would decide otherwise"
+    for line in _wrapped(NOT_COMPARED):
+        yield f"  {line}"
     for group in report.candidate[:SHOWN]:
         key = group.key
         roles = ", ".join(map(plain, key.roles)) or "none"

@@ -92,7 +92,8 @@ def test_what_the_text_has_the_page_has() -> None:
 
 def test_what_candidate_policies_would_decide_is_on_the_page() -> None:
     text = page_of(question(), differing())
-    assert "Candidate policies" in text
+    assert text.count("<h2>Candidate policies</h2>") == 1
+    assert "see `failed` and `dropped` of the metric sidecar_candidate_total." in text
     assert "Candidate policies" not in page_of(question())
 
 

@@ -6,7 +6,7 @@ from sidecar.adoption.report_text import SHOWN, as_text, plain
 from sidecar.adoption.sighting import Where
 from sidecar.adoption.tally import Tally
 from sidecar.record.line import Line
-from tests.adoption.recorded import question, refused
+from tests.adoption.recorded import differing, question, refused
 
 
 def text_of(*lines: Line) -> str:
@@ -65,6 +65,13 @@ Per day
   day         requests  would break  the app knows more than the policy  could not decide
   2025-12-01         1            0                                   0                 0
 """
+
+
+def test_the_section_about_candidate_policies_says_that_not_every_request_is_compared() -> None:
+    text = text_of(question(), differing())
+    assert "  Not every request is compared: none before the candidate policies are in force," in text
+    assert "sidecar_candidate_total.\n  allow -> deny  /contacts/{id}" in text
+    assert "Not every request" not in text_of(question())
 
 
 def test_long_parts_are_cut_and_the_rest_is_counted() -> None:
