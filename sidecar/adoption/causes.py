@@ -49,6 +49,7 @@ class Cause(StrEnum):
     POLICY = "policy", "the policy says no", "change the policy, or keep the refusal"
     NO_RESOURCE = "no_such_resource", "the lookup knows no such thing", "look at what the lookup knows"
     VALUE = "value_missing", "the request lacks a value that the route reads", "compare the route with what clients send"
+    SEGMENT = "segment_unfit", "a segment of the path does not fit the route's pattern", "add the path to routes.yaml if it is one without a route of its own, else give the variable another pattern, or mend the client"
     ORIGIN = "other_origin", "a page of another origin", "add the origin to the route's cors"
     BODY = "body", "a body that the route does not take", "see the detail in the decision log"
     REQUEST = "request", "a request that can be read in more than one way", "mend the client, or allow it on the route"
@@ -71,7 +72,7 @@ _OF_CODE: Mapping[str, Cause] = {
     Code.NO_ROLES: Cause.NO_ROLES, Code.PRINCIPAL_MISSING: Cause.NO_ROLES, Code.CLAIM_MISSING: Cause.CLAIM,
     Code.CLAIM_INVALID: Cause.CLAIM, Code.RESOURCE_MISSING: Cause.NO_RESOURCE, Code.RESOURCE_HIDDEN: Cause.NO_RESOURCE,
     Code.LOOKUP_MISMATCH: Cause.ATTRIBUTE, Code.DENIED_BY_POLICY: Cause.POLICY, Code.REFERENCE_INVALID: Cause.VALUE,
-    Code.SEGMENT_INVALID: Cause.VALUE, Code.BODY_UNEXPECTED: Cause.BODY, Code.BODY_TOO_LARGE: Cause.BODY,
+    Code.SEGMENT_INVALID: Cause.SEGMENT, Code.BODY_UNEXPECTED: Cause.BODY, Code.BODY_TOO_LARGE: Cause.BODY,
     Code.BODY_TYPE_UNSUPPORTED: Cause.BODY, Code.BODY_INVALID: Cause.BODY, Code.ITEMS_UNREADABLE: Cause.LIST,
     Code.ITEMS_TOO_MANY: Cause.LIST, Ground.ALLOWED: Cause.WIDER_POLICY, Ground.AUTHENTICATED: Cause.WIDER_ROUTE,
     Ground.PUBLIC: Cause.WIDER_ROUTE, Ground.PREFLIGHT: Cause.WIDER_ROUTE,
@@ -83,14 +84,14 @@ _OF_DEPENDENCY = {
 _OF_KIND = {
     Kind.REQUEST: Cause.REQUEST, Kind.PROXY: Cause.PROXY, Kind.PRINCIPAL: Cause.TOKEN, Kind.SIDECAR: Cause.SIDECAR,
 }  # fmt: skip
-_CODES = {str(code): code for code in Code}
+CODES = {str(code): code for code in Code}
 
 
 def cause_of(code: str) -> Cause:
     """Return the cause that a code tells of."""
     if code in _OF_CODE:
         return _OF_CODE[code]
-    known = _CODES.get(code)
+    known = CODES.get(code)
     if known is None:
         return Cause.OTHER
     if known.dependency is not None:

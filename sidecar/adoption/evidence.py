@@ -7,8 +7,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from sidecar.adoption.causes import CODES
 from sidecar.adoption.sighting import Status, column_of
 from sidecar.adoption.tally import Room, Span, Table
+from sidecar.gate.codes import Code, Kind
 from sidecar.record.line import Line, Question
 
 MAX_CASES = 20_000
@@ -20,6 +22,9 @@ RESOURCE_ID = ""
 """Stands among the attributes of an owner match for the resource's id."""
 NUMBER = "\0"
 """Begins, there, the name of an attribute that is the principal's id as a number."""
+
+_BEFORE = frozenset({Kind.REQUEST, Kind.PROXY, Kind.ROUTE, Kind.PRINCIPAL})
+"""Kinds of codes that end a request on its way to the question."""
 
 
 class Case(NamedTuple):
@@ -118,7 +123,7 @@ class Evidence:
 
 def _unusable(line: Question) -> str:
     if not line.kind:
-        return "their route asks no policy"
+        return _unasked(line)
     if not line.asked:
         return "no policy was asked, so that nothing is known of the resource"
     if line.app_status is None:
@@ -129,6 +134,16 @@ def _unusable(line: Question) -> str:
     if line.resources is not None and redacted and not line.owner:
         return "they are about several resources, whose owners the log does not tell (SIDECAR_QUESTION_LOG_ATTRIBUTES)"
     return ""
+
+
+def _unasked(line: Question) -> str:
+    """Return why a request has no kind."""
+    code = CODES.get(line.code)
+    if not line.route or code is Code.METHOD_UNMAPPED:
+        return f"no route took them: {code or 'a code of another version'}"
+    if code is not None and code.kind in _BEFORE:
+        return f"a refusal comes before any policy is asked: {code}"
+    return "their route asks no policy"
 
 
 def _owns(line: Question) -> set[frozenset[str]]:

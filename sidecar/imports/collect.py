@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import TypeGuard
 
 from sidecar.gate.ask import asks
 from sidecar.gate.routing import Access, Pattern, Route, RouteTable, Segment, Variable
+from sidecar.imports.beside import is_other_spelling, path_beside
 from sidecar.imports.evidence import Budget, Evidence, method_of, proves
-from sidecar.imports.shapes import pattern_of
+from sidecar.imports.shapes import parts_of
 from sidecar.imports.sighting import Place, Sighting, path_of
-from sidecar.imports.tree import Methods, PathTree, join_methods
+from sidecar.imports.tree import FEW, Methods, PathTree, join_methods
+from sidecar.imports.words import is_known
 
 MAX_IDS = 100_000
 """Distinct ids of all templates together."""
@@ -36,6 +39,18 @@ class Template:
     """Requests that had the prefix, and those that had not."""
     refused_values: int = 0
     """Requests that the app answered well, with a number or UUID in a spelling that the sidecar refuses."""
+    unfit_values: int = 0
+    """Requests that the app answered well, with what is neither of the type that the spec declares nor a word."""
+    first_unfit: Place | None = None
+    beside: dict[tuple[Segment, ...], Methods] = field(default_factory=dict)
+    """Paths that have a word in the place of a value, and what was seen of them."""
+    within: frozenset[str] = frozenset()
+    """Fixed words that a spec has."""
+
+    def note_unfit(self, place: Place, requests: int = 1) -> None:
+        """Count requests with a value that is not of the type declared, the first of them at a place."""
+        self.unfit_values += requests
+        self.first_unfit = self.first_unfit or place
 
     @property
     def path(self) -> str:
@@ -144,41 +159,84 @@ class Collector:
         if route is None:
             return False
         template, has_prefix = self._by_name[route.name]
-        if method_of(sighting) not in template.methods and not proves(sighting):
+        cut = 0 if has_prefix else len(template.prefix)
+        segments, methods = self._place_of(template, cut, sighting)
+        if method_of(sighting) not in methods and not proves(sighting):
             return True
-        evidence = self._evidence(template, sighting)
+        evidence = methods.setdefault(method_of(sighting), Evidence(sighting.place))
         evidence.add(sighting)
         template.prefixed_hits += has_prefix
         template.bare_hits += not has_prefix
-        segments = template.segments if has_prefix else template.segments[len(template.prefix) :]
-        values = [(one, text) for one, text in zip(segments, texts, strict=False) if isinstance(one, Variable)]
+        values = [(one, text) for one, text in zip(segments[cut:], texts, strict=False) if isinstance(one, Variable)]
         if values:
             evidence.ids.add(values[-1][1], self._budget)
-        if proves(sighting) and any(_is_refused(one, text) for one, text in values):
+        if proves(sighting) and any(is_other_spelling(one, text) for one, text in values):
             template.refused_values += 1
         return True
+
+    def _place_of(self, template: Template, cut: int, sighting: Sighting) -> tuple[tuple[Segment, ...], Methods]:
+        """-> the path under which a request of a spec's path counts, and its methods: one beside it where the app
+        answered well to a word in the place of a number or UUID."""
+        found = path_beside(template.segments[cut:], sighting.segments)
+        path = None if found is None else (*template.segments[:cut], *found)
+        if path is None or path == template.segments:
+            if path is None and proves(sighting):
+                template.note_unfit(sighting.place)
+        elif path in template.beside:
+            return path, template.beside[path]
+        elif proves(sighting):
+            if self._budget.nodes > 0:
+                self._budget.nodes -= 1
+                return path, template.beside.setdefault(path, {})
+            template.note_unfit(sighting.place)
+        return template.segments, template.methods
 
     def collected(self) -> Collected:
         """Return what was collected; nothing can be added after that."""
         templates = list(self._known.values())
+        for template in templates:
+            _drop_names(template)
         full = self._is_full or self._budget.nodes <= 0
         for template in _without_prefix(templates):
-            template.segments = template.segments[len(template.prefix) :]
+            cut = len(template.prefix)
+            template.segments = template.segments[cut:]
+            template.beside = {segments[cut:]: methods for segments, methods in template.beside.items()}
         by_key = {key_of(template.segments): template for template in templates}
-        for segments, methods in self._tree.templates():
-            known = by_key.get(key_of(segments))
-            if known is not None:
-                join_methods(known.methods, methods)
-            else:
-                template = by_key[key_of(segments)] = Template(segments, methods)
+        found = [
+            Template(segments, methods, within=frozenset(filter(_is_text, one.segments)))
+            for one in templates for segments, methods in one.beside.items()
+        ]  # fmt: skip
+        found += [Template(segments, methods) for segments, methods in self._tree.templates()]
+        for template in found:
+            known = by_key.setdefault(key_of(template.segments), template)
+            if known is template:
                 templates.append(template)
+            else:
+                join_methods(known.methods, template.methods)
         return Collected(
             [one for one in templates if one.methods], self._doubled, self._unproven, self._preflights, full
         )
 
 
-def _is_refused(variable: Variable, text: str) -> bool:
-    return variable.pattern in (Pattern.INT, Pattern.UUID) and pattern_of(variable.value(text)) is not variable.pattern
+def _is_text(segment: Segment) -> TypeGuard[str]:
+    return isinstance(segment, str)
+
+
+def _drop_names(template: Template) -> None:
+    """Count those words for the template that are not known, where there are so many that clients choose them."""
+    unknown = [path for path in template.beside if not all(is_known(one) for one in _words_beside(template, path))]
+    for path in unknown if len(unknown) > FEW else ():
+        methods = template.beside.pop(path)
+        for evidence in methods.values():
+            template.note_unfit(evidence.first, evidence.hits)
+            evidence.ids.add("/".join(_words_beside(template, path)), Budget(1, 0))
+        join_methods(template.methods, methods)
+
+
+def _words_beside(template: Template, path: tuple[Segment, ...]) -> list[str]:
+    """The words that a path beside a template has in the place of values."""
+    pairs = zip(path, template.segments, strict=True)
+    return [parts_of(one)[0] for one, declared in pairs if isinstance(one, str) and one != declared]
 
 
 def _wide(segment: Segment) -> Segment:

@@ -119,6 +119,12 @@ def _decisions(template: Template, named: Named) -> Iterable[str]:
             f"{requests(template.refused_values)} that the app answered well had a number or UUID in another spelling, "
             "such as 007, which the sidecar refuses with 400"
         )
+    if template.unfit_values:
+        yield (
+            f"{requests(template.unfit_values)} that the app answered well had there what is not of the type that the "
+            f"spec declares, the first at {template.first_unfit}: is it a path that the spec leaves out? The sidecar "
+            "refuses it with 400: add a route for it, or give the variable another pattern"
+        )
     yield from named.notes
 
 
@@ -126,7 +132,7 @@ def _uncommon(template: Template) -> list[str]:
     """Words of a log's path that paths seldom have: names may be among them."""
     if template.place is not None:
         return []
-    words = [parts_of(one)[0] for one in template.segments if isinstance(one, str)]
+    words = [parts_of(one)[0] for one in template.segments if isinstance(one, str) and one not in template.within]
     return [word for word in words if word and word not in FILES and not is_known(word)]
 
 

@@ -14,12 +14,12 @@ from sidecar.gate.routing import Pattern, Rest, Segment, Variable
 from sidecar.imports.evidence import Budget, Evidence, method_of
 from sidecar.imports.shapes import Shape, is_static, parts_of, pattern_of, shape_of, widest
 from sidecar.imports.sighting import Sighting
-from sidecar.imports.words import FILES, STRUCTURE, is_known, is_plural, is_prefix, singular
+from sidecar.imports.words import FILES, STRUCTURE, is_known, is_plural, is_prefix, singular, stands_beside_ids
 
 MAX_WORDS = 64
 """Words at one place of a path; where there are more, they are names."""
 MAX_DEPTH = 16
-_FEW = 48
+FEW = 48
 """Fixed words that stand at one place at most, where nothing else tells."""
 
 Methods = dict[str, Evidence]
@@ -166,10 +166,8 @@ def _is_fixed(node: _Node, word: str, child: _Node, above: str, is_structure: bo
     has_ids = any(value.shapes & {Shape.INT, Shape.UUID} for value in child.values.values())
     if is_structure:
         is_often = sum(evidence.hits for evidence in child.methods.values()) > 1
-        return len(node.words) <= _FEW and bool(
-            is_often or child.words or child.values or child.rest or is_plural(stem)
-        )
-    return has_ids and (not is_plural(above) or is_plural(stem)) and len(node.words) <= _FEW
+        return len(node.words) <= FEW and bool(is_often or child.words or child.values or child.rest or is_plural(stem))
+    return has_ids and stands_beside_ids(stem, above) and len(node.words) <= FEW
 
 
 def _join(node: _Node, other: _Node) -> None:

@@ -133,6 +133,11 @@ def is_plural(noun: str) -> bool:
     return singular(noun) != snake(noun)
 
 
+def stands_beside_ids(word: str, above: str) -> bool:
+    """Return whether a word that is not known is fixed where ids stand too: under a collection it is a name."""
+    return not is_plural(above) or is_plural(word)
+
+
 _WORDS = _KNOWN | STRUCTURE | VERBS | SELF | _BETWEEN
 _VOCABULARY = _WORDS | frozenset(map(singular, _WORDS))
 

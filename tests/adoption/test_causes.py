@@ -11,6 +11,13 @@ def test_each_code_of_a_request_has_its_cause() -> None:
     assert {cause_of(ground) for ground in Ground} == {Cause.WIDER_POLICY, Cause.WIDER_ROUTE, Cause.OTHER}
 
 
+def test_a_segment_that_the_pattern_refuses_is_no_missing_value() -> None:
+    cause = cause_of(Code.SEGMENT_INVALID)
+    assert cause.text == "a segment of the path does not fit the route's pattern"
+    assert "without a route of its own" in cause.remedy
+    assert "value" in cause_of(Code.REFERENCE_INVALID).text
+
+
 def test_a_code_of_a_later_version_is_another_cause() -> None:
     assert cause_of("moon_phase") is Cause.OTHER
 

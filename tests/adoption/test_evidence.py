@@ -61,6 +61,20 @@ def test_lines_that_say_nothing_of_the_app_are_counted_with_their_reason() -> No
     assert len(evidence.cases) == 1
 
 
+def test_requests_that_no_route_took_are_told_from_those_whose_route_asks_no_policy() -> None:
+    nowhere: dict[str, Any] = {"kind": "", "route": "", "outcome": "shadow_refuse"}
+    evidence = collected(
+        question(kind="", code="public"), question(kind="", code="authenticated", weight=2),
+        question(code="route_unmapped", weight=3, **nowhere), question(code="segment_invalid", **nowhere),
+        question(kind="", code="method_unmapped"), question(kind="", code="token_missing"), question(code="moon_phase", **nowhere),
+    )  # fmt: skip
+    assert evidence.skipped == {
+        "their route asks no policy": 3, "no route took them: route_unmapped": 3, "no route took them: segment_invalid": 1,
+        "no route took them: method_unmapped": 1, "no route took them: a code of another version": 1,
+        "a refusal comes before any policy is asked: token_missing": 1,
+    }  # fmt: skip
+
+
 def test_cases_are_bounded() -> None:
     evidence = Evidence()
     evidence.cases = Table(2)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sidecar.imports import collect as module
@@ -62,10 +64,57 @@ def test_preflights_are_no_requests() -> None:
 
 
 def test_values_that_the_sidecar_refuses_are_counted() -> None:
-    made = spec("GET /c/{x}")
-    made["paths"]["/c/{x}"]["get"]["parameters"] = [{"name": "x", "in": "path", "schema": {"type": "integer"}}]
-    (template,) = collect("GET /c/7", "GET /c/007", "GET /c/+7", "GET /c/x 422", specs=(made,)).templates
-    assert template.refused_values == 2
+    requests = ("GET /c/7", "GET /c/007", "GET /c/+7", "GET /c/x 422")
+    (template,) = collect(*requests, specs=(typed("/c/{x}"),)).templates
+    assert (template.refused_values, template.unfit_values) == (2, 0)
+
+
+def typed(path: str, of: str = "integer", **more: Any) -> dict[str, Any]:
+    """A spec of one path, whose variables `x` have a type."""
+    made = spec(f"GET {path}", **more)
+    made["paths"][path]["get"]["parameters"] = [{"name": "x", "in": "path", "schema": {"type": of}}]
+    return made
+
+
+def test_a_word_in_the_place_of_a_number_is_a_path_that_the_spec_leaves_out() -> None:
+    found = {
+        one.path: one
+        for one in collect(
+            "GET /r/7", "GET /r/export 403", "GET /r/export?month=1", "POST /r/export 204", "GET /r/export 403",
+            "GET /r/summary", "GET /r/reset 422", specs=(typed("/r/{x}"),),
+        ).templates
+    }  # fmt: skip
+    assert set(found) == {"/r/{x:int}", "/r/export", "/r/summary"}
+    of_spec = found["/r/{x:int}"]
+    assert (of_spec.methods["GET"].statuses, of_spec.refused_values, of_spec.unfit_values) == (
+        {200: 1, 403: 1, 422: 1},
+        0,
+        0,
+    )
+    export = found["/r/export"].methods
+    assert (export["GET"].statuses, export["GET"].query, export["POST"].hits) == ({200: 1, 403: 1}, {"month": 1}, 1)
+
+
+@pytest.mark.parametrize(("requests", "path"), [
+    (("GET /api/r/7", "GET /api/r/export"), "/api/r/export"), (("GET /r/7", "GET /r/export"), "/r/export"),
+])  # fmt: skip
+def test_a_path_beside_one_of_a_spec_has_the_same_prefix(requests: tuple[str, ...], path: str) -> None:
+    found = collect(*requests, specs=(typed("/r/{x}", servers=[{"url": "/api"}]),))
+    assert {one.path for one in found.templates} == {path, path.replace("export", "{x:int}")}
+
+
+def test_other_values_than_the_spec_declares_are_told_with_the_first_place() -> None:
+    (template,) = collect("GET /c/7", "GET /c/INV-7", "GET /c/INV-8", specs=(typed("/c/{x}"),)).templates
+    assert (template.unfit_values, str(template.first_unfit), template.refused_values) == (2, "a.log:2", 0)
+
+
+def test_many_uncommon_words_are_names_that_clients_chose() -> None:
+    names = [f"{one}{other}" for one in "bcdfghjk" for other in "lmnpqrst"]
+    requests = [f"GET /r/{name}" for name in names]
+    found = {one.path: one for one in collect(*requests, "GET /r/export", specs=(typed("/r/{x}"),)).templates}
+    assert set(found) == {"/r/{x:int}", "/r/export"}
+    get = found["/r/{x:int}"].methods["GET"]
+    assert (found["/r/{x:int}"].unfit_values, get.hits, str(get.ids)) == (64, 64, "64")
 
 
 def test_there_is_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:

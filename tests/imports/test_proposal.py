@@ -61,6 +61,11 @@ def test_doubts_are_to_be_decided() -> None:
     assert "1 request that the app answered well had" in " ".join(
         proposed("GET /c/007", specs=(made,))["/c/{x:int}"].decide
     )
+    unfit = " ".join(proposed("GET /c/007", "GET /c/INV-7", specs=(made,))["/c/{x:int}"].decide)
+    assert "1 request that the app answered well had a number" in unfit
+    assert "1 request that the app answered well had there what is not of the type" in unfit
+    assert "the first at a.log:2" in unfit
+    assert "INV" not in unfit
     assert "recheck" in " ".join(proposed("WS /ws 101")["/ws"].decide)
     assert "one route for all" in " ".join(proposed("GET /img/a.png")["/img/**"].decide)
     assert "low confidence" in " ".join(proposed("GET /thing", "GET /thing")["/thing"].decide)
@@ -70,6 +75,14 @@ def test_an_uncommon_word_of_a_log_is_to_be_decided() -> None:
     assert "'alice' is taken for a fixed word" in " ".join(proposed("GET /alice", "GET /alice")["/alice"].decide)
     assert not [text for text in proposed("GET /contacts/7")["/contacts/{id:int}"].decide if "fixed word" in text]
     assert not [text for text in proposed(specs=(spec("GET /alice"),))["/alice"].decide if "fixed word" in text]
+
+
+def test_uncommon_words_of_a_spec_are_not_doubted_in_a_path_beside_it() -> None:
+    made = spec("GET /qkz/{x}")
+    made["paths"]["/qkz/{x}"]["get"]["parameters"] = [{"name": "x", "in": "path", "schema": {"type": "integer"}}]
+    found = proposed("GET /qkz/gantt", "GET /qkz/export", specs=(made,))
+    assert [text.split(" is ")[0] for text in found["/qkz/gantt"].decide if "fixed word" in text] == ["'gantt'"]
+    assert not [text for text in found["/qkz/export"].decide if "fixed word" in text]
 
 
 def test_specs_keep_their_order_and_logs_follow() -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.imports.words import acts, is_known, is_plural, is_prefix, singular, snake
+from sidecar.imports.words import acts, is_known, is_plural, is_prefix, singular, snake, stands_beside_ids
 
 
 @pytest.mark.parametrize(
@@ -31,6 +31,11 @@ def test_words_of_paths_are_known(word: str) -> None:
 @pytest.mark.parametrize("word", ["alice", "secret-project", "bob-smith", "qkzjx", "open-your-heart"])
 def test_names_are_not(word: str) -> None:
     assert not is_known(word)
+
+
+def test_an_uncommon_word_is_a_name_in_a_collection_alone() -> None:
+    pairs = (("alice", "users"), ("charges", "reports"), ("alice", "user"), ("alice", ""))
+    assert [stands_beside_ids(*pair) for pair in pairs] == [False, True, True, True]
 
 
 def test_actions_and_prefixes() -> None:
