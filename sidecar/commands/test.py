@@ -36,6 +36,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--from", action="append", default=[], dest="logs", metavar="LOG", help=said)
     said = "with --from: where the cases are written (default: stdout)"
     parser.add_argument("--out", default="", metavar="FILE", help=said)
+    parser.add_argument("--force", action="store_true", help="replace the file of --out where it exists")
     said = "run only the cases whose name has this text in it, in any case"
     parser.add_argument("--filter", default="", metavar="TEXT", help=said)
     parser.add_argument("--junit", default="", metavar="FILE", help="also write the results as JUnit's XML")
@@ -73,6 +74,8 @@ def _require_one_task(options: argparse.Namespace) -> None:
     """Raise StartError for arguments of both tasks, or of none."""
     if options.out and not options.logs:
         raise StartError(f"--out: found {options.out} without --from, expected both: drafted cases go there")
+    if Path(options.out).is_file() and not options.force:
+        raise StartError(f"--out: {options.out} exists, expected a new file; --force replaces it")
     given = [*options.cases[:1], *(["--junit"] if options.junit else []), *(["--filter"] if options.filter else [])]
     if options.logs and given:
         raise StartError(f"found both --from and {given[0]}, expected one of them")

@@ -98,6 +98,8 @@ def test_cases_are_drafted_from_a_log_and_hold(folder: Path) -> None:
         "`unavailable` for it",
     ]
     assert run(folder, "drafted.yaml").returncode == 0
+    again = run(folder, "--from", "decisions.log", "--out", "drafted.yaml", "--force")
+    assert again.returncode == 0
 
 
 def test_a_draft_goes_to_stdout_or_into_json(folder: Path) -> None:
@@ -128,6 +130,7 @@ BAD = [
     (("cases.yaml", "--from", "cases.yaml"), "found both --from and cases.yaml, expected one of them"),
     (("--from", "one.log", "--junit", "x.xml"), "found both --from and --junit, expected one of them"),
     (("cases.yaml", "--out", "x.yaml"), "--out: found x.yaml without --from, expected both"),
+    (("--from", "one.log", "--out", "bad.yaml"), "--out: bad.yaml exists, expected a new file; --force replaces it"),
     (("--from", "none.log"), "none.log: cannot be read: No such file or directory"),
     (("--from", "cases.yaml"), "cases.yaml:1: found no line, expected one JSON object"),
     (("--from", "one.log", "--out", "no/drafted.yaml"), "--out: cannot write no/drafted.yaml: No such file or directory"),
