@@ -125,4 +125,5 @@ def test_explain_and_check_ask_and_name_it(both: Both) -> None:
     done = sidecar("explain", "DELETE", "/contacts/2", "--claims", '{"username": "alice", "cognito:groups": ["user"]}')
     assert done.returncode == 1, done.stderr
     assert "delete: EFFECT_DENY; policy resource.contact.vdefault" in done.stdout
-    assert sidecar("check").stdout.endswith(f"\n{environ['SIDECAR_ROUTES']}: nothing wrong\n")
+    # what it warns of is no matter of the PDP
+    assert sidecar("check").stdout.splitlines()[-1].startswith(f"{environ['SIDECAR_ROUTES']}: nothing wrong")

@@ -51,7 +51,7 @@ async def test_lines_are_judged_by_the_window() -> None:
     policy = Policy()
     sent = b"".join(map(line, range(120)))
     out = [data async for data in by(App(sent[:1000], sent[1000:7000], sent[7000:]), policy)]
-    assert [len(asked) for asked in policy.asked] == [WINDOW, WINDOW, 20]
+    assert [len(asked.ids) for asked in policy.asked] == [WINDOW, WINDOW, 20]
     assert [json.loads(each)["id"] for each in b"".join(out).splitlines()] == [at for at in range(120) if at % 3]
 
 

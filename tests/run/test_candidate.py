@@ -61,7 +61,11 @@ def test_what_the_candidate_would_decide_otherwise_is_told_and_changes_nothing(
     folder = changed(tmp_path / "candidate")
     environ = {**environ_of(stack, folder), "SIDECAR_WORKERS": workers}
     with running_sidecar(tmp_path / "run", stack.routes, policies(), upstream_of(stack), environ) as sidecar:
-        wait_for(lambda: sidecar.metric("sidecar_candidate_failed") == 0, what="the candidate's policies in force")
+        # either worker may answer, with what the other wrote last
+        wait_for(
+            lambda: not any(sidecar.metric("sidecar_candidate_failed") for _ in range(10)),
+            what="the candidate's policies in force",
+        )
         stack.upstream.reset(reply(200))
         alice = stack.tokens["alice"]
         # of others' contacts: may be read today, and not by the candidate; may not be deleted today
@@ -69,8 +73,7 @@ def test_what_the_candidate_would_decide_otherwise_is_told_and_changes_nothing(
         assert sidecar.request("DELETE", "/contacts/2", alice).status == 403
         assert sidecar.get("/contacts", alice).status == 400
         assert sidecar.get("/contacts?owner=x", alice).status == 200
-        wait_for(lambda: sum(counted(sidecar).values()) == 3)
-        assert counted(sidecar) == {"same": 1, "allow_to_deny": 1, "deny_to_allow": 1}
+        wait_for(lambda: counted(sidecar) == {"same": 1, "allow_to_deny": 1, "deny_to_allow": 1})
         wait_for(lambda: len(differences(sidecar)) == 2)
         lines = {line["action"]: line for line in differences(sidecar)}
         ids = {line["action"]: line["request_id"] for line in sidecar.decisions() if line["event"] == "decision"}
@@ -86,14 +89,13 @@ def test_what_the_candidate_would_decide_otherwise_is_told_and_changes_nothing(
             "candidate_policy": told["read"].get("candidate_policy"),
         }  # fmt: skip
         assert (told["delete"]["ours"], told["delete"]["theirs"]) == ("deny", "allow")
-        assert sidecar.metric("sidecar_candidate_failed") == 0
+        wait_for(lambda: sidecar.metric("sidecar_candidate_failed") == 0)
         assert sidecar.admin("/readyz").status == 200
         # a change of its folder is in force without a restart
         shutil.copy(policies() / "contact.yaml", folder / "contact.yaml")
         wait_for(lambda: shown(sidecar)["revision"] == read_policies(folder).digest)
-        before = counted(sidecar)["same"]
         assert sidecar.get("/contacts/2", alice).status == 200
-        wait_for(lambda: counted(sidecar)["same"] == before + 1)
+        wait_for(lambda: counted(sidecar) == {"same": 2, "allow_to_deny": 1, "deny_to_allow": 1})
 
 
 def test_a_candidate_that_cannot_start_hinders_nobody_and_starts_when_it_can(stack: Stack, tmp_path: Path) -> None:
