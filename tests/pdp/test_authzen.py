@@ -206,7 +206,10 @@ async def test_cerbos_serves_by_port_and_by_socket() -> None:
     embedded = EmbeddedCerbos(ROOT / "policies", binary=str(binary()))
     await embedded.start()
     async with client("authzen+" + embedded.target.replace("grpc.sock", "http.sock")) as authzen:
-        assert await authzen.serving()
+        # it opens its sockets one after the other, and the start waits for that of gRPC
+        async with asyncio.timeout(20):
+            while not await authzen.serving():
+                await asyncio.sleep(0.01)
         asked = question(contact(1, "update"))
         assert judge(asked, await authzen.check(asked)) == [True]
         await embedded.stop()

@@ -363,7 +363,9 @@ async def test_one_that_is_cancelled_cancels_no_other_and_the_last_one_gives_the
         await asyncio.wait(left)
         gate.set()
         await cerbos.check(question(doc()))
-    assert [len(call.resources) for call in fake.calls] == [4, 3, 1]
+    # what nobody waits for any more may have reached the server before it was taken back
+    sizes = [len(call.resources) for call in fake.calls]
+    assert (sizes[:2], sizes[-1]) == ([4, 3], 1)
 
 
 async def test_those_who_wait_for_a_place_go_with_the_first_who_gets_it(fake: FakeCerbos) -> None:
