@@ -192,7 +192,7 @@ GROWING = {
     "_Node.variables": FILE,
     "_Run._calls": "AT_ONCE calls of a replay",
     "_Run._timed": "MOMENTS questions of a replay",
-    "_Run._waiting": "MOST_WAITING questions of a replay",
+    "_Run._waiting": "MOST_WAITING bytes of questions of a replay",
     "_Source.keys": "one key set, of 64 KiB at most",
     "_Workers._running": "SIDECAR_WORKERS",
     "_CaseJournal.outcomes": CASE,

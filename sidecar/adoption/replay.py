@@ -9,10 +9,10 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import Resource
@@ -92,8 +92,9 @@ class Recalled(NamedTuple):
 
 
 def decided(line: Question) -> bool | None:
-    """Return what the PDP decided on a request, None where that is not known."""
-    if not line.asked:
+    """Return what the PDP decided on a request, None where that is not known, or where it was not the PDP alone: one of
+    many resources that nobody knows refuses the request, whatever the policies say of the others."""
+    if not line.asked or line.missing:
         return None
     if line.code == Code.DENIED_BY_POLICY:
         return False
@@ -105,12 +106,11 @@ def recall(line: Question) -> Recalled | Unreplayed:
     """Return what was asked and decided."""
     allowed = decided(line)
     if allowed is None:
-        return Unreplayed(line, *_undecided(line))
+        return undecided(line)
     scope = line.scope or ""
     if line.resources is not None:
         resources = tuple(
-            Resource(line.kind, str(one["id"]), line.action, _map(one["attributes"]), (), scope)
-            for one in line.resources
+            Resource(line.kind, str(one["id"]), line.action, one["attributes"], (), scope) for one in line.resources
         )
     else:
         attributes = {**(line.attributes or {}), **dict.fromkeys(restored(line), line.principal)}
@@ -123,15 +123,11 @@ def principal_of(line: Question) -> Principal:
     return Principal(line.principal, line.roles, line.principal_attributes or {}, "", 0.0, {})
 
 
-def _map(value: object) -> Mapping[str, Any]:
-    assert isinstance(value, dict)  # noqa: S101 - the type of the field
-    return value
-
-
-def _undecided(line: Question) -> tuple[Reason, str]:
+def undecided(line: Question) -> Unreplayed:
+    """Return why a request of which no decision is known has none."""
     if line.asked:
-        return Reason.UNDECIDED, line.code
-    return (Reason.NOT_ASKED if line.principal else Reason.NO_PRINCIPAL), line.code
+        return Unreplayed(line, Reason.UNDECIDED, line.code)
+    return Unreplayed(line, Reason.NOT_ASKED if line.principal else Reason.NO_PRINCIPAL, line.code)
 
 
 def restored(line: Question) -> list[str]:

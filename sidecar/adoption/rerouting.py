@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from sidecar.adoption.replay import Reason, Recalled, Unreplayed, decided, principal_of, recall, restored
+from sidecar.adoption.replay import Reason, Recalled, Unreplayed, decided, principal_of, restored, undecided
 from sidecar.config.routes.file import RoutesFile
 from sidecar.gate.ask import Ask
 from sidecar.gate.codes import Code, Ground
@@ -54,9 +54,7 @@ class Rerouting:
         """Return the question of a request under the new routes, or what they decide."""
         before = _before(line)
         if before is None:
-            found = recall(line)
-            assert isinstance(found, Unreplayed)  # noqa: S101 - it was not decided
-            return found
+            return undecided(line)
         try:
             return self._routed(line, before)
         except _Unknown as unknown:

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import asyncio
 import zlib
-from collections.abc import Callable, Mapping
-from typing import Protocol
+from collections.abc import Callable, Mapping, MutableMapping
+from typing import Any, Protocol
 
 from sidecar.doors.refusal import Send
 from sidecar.gate.codes import Code
@@ -114,7 +114,6 @@ class Watched:
             b", ".join([value for name, value in held.headers if name == b"content-encoding"]).strip().lower()
         )
         self._unjudged = self._hopeless()
-        self._recorded = False
 
     def _hopeless(self) -> str:
         """Return why an answer with such a head cannot be judged, "" where it may be."""
@@ -126,7 +125,7 @@ class Watched:
     def tap(self, send: Send) -> Send:
         """Return what sends an answer on, and copies it."""
 
-        async def tapped(message: dict[str, object]) -> None:
+        async def tapped(message: MutableMapping[str, Any]) -> None:
             data = message.get("body")
             if isinstance(data, bytes) and data and not self._unjudged:
                 self._add(data)
@@ -134,7 +133,7 @@ class Watched:
                 self._ended = True
             await send(message)
 
-        return tapped  # type: ignore[return-value]
+        return tapped
 
     def _add(self, data: bytes) -> None:
         if self._clock() - self._since > self._watching.within:

@@ -138,6 +138,10 @@ class Candidate:
             if refused.code in _GONE:
                 self._failed(f"{refused.code}: {refused.detail}")
             return
+        except Exception as error:  # noqa: BLE001 - a bug of ours ends this comparison, and not all that come after it
+            self._count(FAILED, len(waiting.ours))
+            self._failed(f"{type(error).__name__}: {error}")
+            return
         self.fault = ""
         for resource, ours, allowed, result in zip(
             question.resources, waiting.ours, theirs, answer.results, strict=True

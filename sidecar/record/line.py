@@ -54,7 +54,7 @@ Extra = Mapping[str, Any]
 """Fields of a later version, by name."""
 Attributes = Mapping[str, object]
 """Attributes as the PDP was told them, any JSON by name."""
-Resources = tuple[Mapping[str, object], ...]
+Resources = tuple[Mapping[str, Any], ...]
 """Resources of a request about many, each with `id`, `allowed` and `attributes`."""
 NOTHING: Extra = MappingProxyType({})
 

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from sidecar.adoption.replay import Case, Reason, Replay, Unreplayed, batch_key, case_of, principal_of, recall
 from sidecar.adoption.rerouting import Rerouting, Settled
+from sidecar.bounded import size_of
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import Question, Resource, judge
 from sidecar.gate.gate import PDP
@@ -29,8 +30,8 @@ BATCH = 50
 """Resources of a call, as many as Cerbos takes."""
 AT_ONCE = 8
 """Calls under way."""
-MOST_WAITING = 20_000
-"""Requests that wait for others of their principal, so that they share a call."""
+MOST_WAITING = 24 * 1024 * 1024
+"""Bytes of requests that wait for others of their principal, so that they share a call: most of what a replay holds."""
 MOMENTS = 2000
 """Questions about a time of one run of `cerbos compile`."""
 TIMEOUT = 30.0
@@ -78,7 +79,7 @@ class _Run:
         self._pdp = pdp
         self._readings = Readings(parse_policies(candidate.folder))
         self._waiting: dict[str, list[Case]] = {}
-        self._count = 0
+        self._weight = 0
         self._timed: list[Case] = []
         self._calls: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
@@ -106,22 +107,22 @@ class _Run:
         key = batch_key(case.principal)
         cases = self._waiting.setdefault(key, [])
         cases.append(case)
-        self._count += 1
+        self._weight += size_of(case)
         if sum(len(one.resources) for one in cases) >= BATCH:
             await self._send(key)
-        elif self._count >= MOST_WAITING:
+        elif self._weight >= MOST_WAITING:
             await self._send_most()
 
     async def _send_most(self) -> None:
         """Send the half that shares calls best."""
         for key in sorted(self._waiting, key=lambda key: -len(self._waiting[key])):
             await self._send(key)
-            if self._count <= MOST_WAITING // 2:
+            if self._weight <= MOST_WAITING // 2:
                 return
 
     async def _send(self, key: str) -> None:
         cases = self._waiting.pop(key)
-        self._count -= len(cases)
+        self._weight -= sum(map(size_of, cases))
         if len(self._calls) >= AT_ONCE:
             await asyncio.wait(self._calls, return_when=asyncio.FIRST_COMPLETED)
         call = asyncio.get_running_loop().create_task(self._ask(cases))

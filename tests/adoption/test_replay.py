@@ -57,6 +57,12 @@ def test_a_fault_after_the_permit_leaves_the_verdict() -> None:
         (unasked("route_unmapped"), Reason.NOT_ASKED, "route_unmapped"),
         (question(asked=False, code="public", principal=""), Reason.NO_PRINCIPAL, "public"),
         (denied(code="pdp_unavailable"), Reason.UNDECIDED, "pdp_unavailable"),
+        # refused for the one that nobody knows, too
+        (
+            denied(attributes=None, resources=({"id": "1", "allowed": False, "attributes": {}},), missing=1),
+            Reason.UNDECIDED,
+            "denied_by_policy",
+        ),
         (question(outcome="shadow_refuse", code="items_unreadable"), Reason.UNDECIDED, "items_unreadable"),
         (question(attributes={}, redacted=("resource.owner",)), Reason.REDACTED, "resource.owner"),
         (

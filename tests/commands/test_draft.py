@@ -1,33 +1,18 @@
 """`sidecar draft` as it is typed."""
 
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sidecar import cli
-from sidecar.record.line import Line, write
 from tests.adoption.recorded import decision, question
-
-Run = Callable[..., tuple[int, str, str]]
+from tests.commands.running import Run, log, running
 
 
 @pytest.fixture(name="draft")
 def _draft(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = cli.main(["draft", *arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-def log(name: str, *lines: Line) -> str:
-    Path(name).write_text("".join(map(write, lines)))
-    return name
+    return running("draft", capsys)
 
 
 SEEN = [question(day, principal=f"p-{day % 3}") for day in range(6)]

@@ -3,35 +3,22 @@
 import io
 import json
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from sidecar import cli
 from sidecar.record.line import Line, write
 from tests.adoption.recorded import decision, question, refused
+from tests.commands.running import Run, log, running
 
-Run = Callable[..., tuple[int, str, str]]
 ROUTES = "version: 1\nroutes: [{path: '/contacts/{id}', resource: contact, id: '{path.id}', actions: {GET: read, DELETE: delete}}]\n"
 
 
 @pytest.fixture(name="report")
 def _report(capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
     monkeypatch.chdir(tmp_path)
-
-    def run(*arguments: str) -> tuple[int, str, str]:
-        code = cli.main(["report", *arguments])
-        out, err = capsys.readouterr()
-        return code, out, err
-
-    return run
-
-
-def log(name: str, *lines: Line) -> str:
-    Path(name).write_text("".join(map(write, lines)))
-    return name
+    return running("report", capsys)
 
 
 def as_json(out: str) -> dict[str, Any]:

@@ -46,7 +46,7 @@ class World:
     def __init__(self) -> None:
         self.asked: list[Question] = []
         self.effects: dict[str, str] = {}
-        self.fault: Refused | None = None
+        self.fault: Exception | None = None
         self.holds = asyncio.Event()
         self.holds.set()
         self.counts = dict.fromkeys(CANDIDATE_RESULTS, 0)
@@ -109,6 +109,17 @@ async def test_each_resource_of_many_is_compared(world: World) -> None:
         ("1", True, ""),
         ("3", False, ""),
     ]
+
+
+async def test_a_bug_of_ours_ends_no_comparison_but_its_own(world: World) -> None:
+    world.fault = ZeroDivisionError()
+    world.candidate.put(denied())
+    await until(lambda: world.counts["failed"])
+    assert world.candidate.fault.startswith("ZeroDivisionError")
+    world.fault = None
+    world.candidate.put(allowed())
+    await until(lambda: world.counts["same"])
+    assert world.candidate.fault == ""
 
 
 @pytest.mark.parametrize(

@@ -127,7 +127,7 @@ def test_policies_that_do_not_compile_are_an_error_with_their_place(folder: Path
 def test_questions_wait_for_others_of_their_principal_within_a_bound(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(replaying, "MOST_WAITING", 10)
+    monkeypatch.setattr(replaying, "MOST_WAITING", 30_000)
     monkeypatch.setattr(replaying, "AT_ONCE", 2)
     lines = [question(principal=f"u-{at % 7}", attributes={"owner": f"u-{at % 7}"}) for at in range(100)]
     outcome = replayed(lines, folder)
