@@ -11,7 +11,7 @@ from types import ModuleType
 
 import pytest
 
-PINNED = re.compile(r"[a-z0-9-]+(?:\[[a-z0-9-]+\])?==\S+(?: ; [^\n]+?)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+")
+PINNED = re.compile(r"[a-z0-9-]+(?:\[[a-z0-9, -]+\])?==\S+(?: ; [^\n]+?)?(?: \\\n    --hash=sha256:[0-9a-f]{64})+")
 
 
 def locks(checkout: Path) -> ModuleType:
@@ -58,7 +58,7 @@ def test_each_dependency_of_the_package_is_in_the_lock(checkout: Path) -> None:
     ]
     names = {re.split(r"[^A-Za-z0-9-]", item)[0].lower() for item in wanted} - {project["name"]}
     lock = (checkout / "requirements-dev.lock").read_text()
-    assert names - set(re.findall(r"^([a-z0-9-]+)(?:\[[a-z0-9-]+\])?==", lock, re.MULTILINE)) == set()
+    assert names - set(re.findall(r"^([a-z0-9-]+)(?:\[[a-z0-9, -]+\])?==", lock, re.MULTILINE)) == set()
 
 
 def test_each_npm_package_is_pinned_and_has_no_host(checkout: Path) -> None:
