@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sidecar.config.routes.entries import read_entries
 from sidecar.config.routes.grammar import DEFAULTS, FILE
-from sidecar.config.routes.lookups import read_lookup
+from sidecar.config.routes.lookups import read_lookup, source_of
 from sidecar.config.routes.principal import NeededClaim, needed_claims, principal_rules
 from sidecar.config.routes.to_app import check_read, to_app_of
 from sidecar.config.shapes import Entry, Mark, Problem, Reader, read_document
@@ -93,9 +93,14 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
     checksum = zlib.crc32(text.encode("utf-8", "surrogatepass"))
     return RoutesFile(
         RouteTable(routes, fallback, to_app), lookups, identities, principal, remembered, checksum,
-        needed_claims(document["principal"]), {name: document["lookups"][name].at("url") for name in lookups},
+        needed_claims(document["principal"]), _source_marks(document, lookups),
         tuple(_key_mark(entry) for entry in document["identity"]), tuple(drafts), draft_mark, tuple(reader.warnings),
     )  # fmt: skip
+
+
+def _source_marks(document: Entry, lookups: Iterable[str]) -> dict[str, Mark]:
+    entries = document["lookups"]
+    return {name: entries[name].at(source_of(entries[name])) for name in lookups}
 
 
 DEFAULTS_ENTRY = Entry({name: f.default for name, f in DEFAULTS.fields.items()}, {}, Mark(1, 1, ""))

@@ -64,9 +64,7 @@ IDENTITY = Record(
 _ATTRIBUTES = MapOf(Text(_attribute, what="a JMESPath expression"), _NAME, "an attribute name")
 LOOKUP = Record(
     {
-        "url": Field(
-            Text(what="a URL with {values}"), "the URL to GET, filled with {id}, {kind} and references", "", True
-        ),
+        "url": Field(Text(what="a URL with {values}"), "the URL to GET, filled with {id}, {kind} and references", ""),
         "attributes": Field(
             _ATTRIBUTES,
             "attribute: JMESPath over the JSON answer, `:type` after it where it must be of one",

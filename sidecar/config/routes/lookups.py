@@ -2,101 +2,56 @@
 
 from __future__ import annotations
 
-import ipaddress
-import re
-from collections.abc import Mapping
-from urllib.parse import urlsplit
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
 
-from sidecar.config.shapes import Entry, Mark, Reader
+from sidecar.config.routes.hook import read_hook
+from sidecar.config.shapes import Entry, Reader
 from sidecar.gate.hook import Hook
-from sidecar.gate.lookup import Lookup, Missing, ResourceField
-from sidecar.gate.references import Reference, parse_reference
-from sidecar.gate.values import COMPOUND
-from sidecar.wire.grammar import NAME, PORT
+from sidecar.gate.lookup import Inquiry, Lookup, Missing
+
+
+class Source(NamedTuple):
+    """A kind of source: what makes its inquiry of an entry and the environment, noting faults, and the fields that are
+    said only of it."""
+
+    read: Callable[[Entry, Mapping[str, str], Reader], Inquiry]
+    fields: tuple[str, ...] = ()
+
+
+SOURCES: Mapping[str, Source] = {"url": Source(read_hook, ("bearer_env",))}
+"""The field that names the source of a lookup -> its kind."""
 
 
 def read_lookup(name: str, entry: Entry, environ: Mapping[str, str], reader: Reader) -> Lookup:
-    """One lookup; `environ` gives its token. Faults are noted with `reader`."""
-    origin, target = _hook_url(entry["url"], entry.at("url"), reader)
+    """One lookup; `environ` gives its secrets. Faults are noted with `reader`."""
     unknown = set(entry["optional"]) - set(entry["attributes"])
     if unknown:
         reader.fault(entry.at("optional"), f"found {sorted(unknown)[0]!r}, expected names of `attributes`")
-    bearer = environ.get(entry["bearer_env"], "").strip() if entry["bearer_env"] else ""
-    if entry["bearer_env"] and not re.fullmatch(r"[\x21-\x7e]+", bearer):
-        reader.fault(entry.at("bearer_env"), f"the variable {entry['bearer_env']} holds no token")
-    hook = Hook(origin, target, bearer)
+    _check_source(entry, reader)
+    source = SOURCES.get(source_of(entry))
+    # the name is known all the same, and what asks it is not called a fault
+    inquiry = source.read(entry, environ, reader) if source is not None else Hook("", ())
     return Lookup(
-        name, hook, entry["attributes"], frozenset(entry["optional"]), Missing(entry["missing"]), entry["timeout"],
-        entry["cache"], entry["echo"].search if entry["echo"] is not None else None,
+        name, inquiry, entry["attributes"], frozenset(entry["optional"]),
+        Missing(entry["missing"]), entry["timeout"], entry["cache"],
+        entry["echo"].search if entry["echo"] is not None else None,
     )  # fmt: skip
 
 
-_HOOK_URL = re.compile(r"(https?://[^/?#]*)(/[^#]*)")
-_HOOK_VALUE = re.compile(r"\{([^{}]*)\}")
+def source_of(entry: Entry) -> str:
+    """The field of a lookup that says whom it asks, "" where none does."""
+    return next((field for field in SOURCES if entry.has(field)), "")
 
 
-def _hook_url(url: str, mark: Mark, reader: Reader) -> tuple[str, tuple[str | Reference | ResourceField, ...]]:
-    """Cut a hook's URL into a fixed origin and a target with values in it (R17)."""
-    match = _HOOK_URL.fullmatch(url)
-    if match is None:
-        reader.fault(mark, f"found {_without_password(url)!r}, expected http(s)://host:port/path without a fragment")
-        return "", ()
-    problem = _origin_problem(match[1]) or _target_problem(match[2])
-    if problem:
-        reader.fault(mark, f"found {_without_password(url)!r}, {problem}")
-        return "", ()
-    try:
-        return match[1], _target_parts(match[2])
-    except ValueError as error:
-        reader.fault(mark, str(error))
-        return "", ()
-
-
-def _without_password(url: str) -> str:
-    """A URL as it may stand in a log: without what is before an "@", which may be a password."""
-    return re.sub(r"(//|^)[^/]*@", r"\1***@", url)
-
-
-def _origin_problem(origin: str) -> str:
-    if "{" in origin:
-        return "expected scheme, host and port without {values}: a request never chooses who is asked"
-    if "@" in origin:
-        return "expected no user and password in it: use bearer_env"
-    try:
-        parts = urlsplit(origin)
-        host, _ = parts.hostname or "", parts.port
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return "" if re.fullmatch(rf"https?://{NAME}(?::{PORT})?", origin) else "expected http(s)://host:port"
-    # 169.254.169.254 and its kin hand out a cloud's credentials to whoever can ask
-    return "expected no link-local address" if address.is_link_local or host == "fd00:ec2::254" else ""
-
-
-def _target_problem(target: str) -> str:
-    path = target.partition("?")[0]
-    if any(segment in (".", "..") for segment in path.split("/")):
-        return "expected a path without dot segments"
-    return "" if re.fullmatch(r"[!-~]+", target) else "expected visible ASCII, the rest percent-encoded"
-
-
-def _target_parts(target: str) -> tuple[str | Reference | ResourceField, ...]:
-    parts: list[str | Reference | ResourceField] = []
-    end = 0
-    for match in _HOOK_VALUE.finditer(target):
-        parts.append(target[end : match.start()])
-        known = match[1] in set(ResourceField)
-        parts.append(ResourceField(match[1]) if known else _reference(match[1]))
-        end = match.end()
-    parts.append(target[end:])
-    if any(isinstance(part, str) and type(part) is str and re.search(r"[{}]", part) for part in parts):
-        raise ValueError(f"found a lone brace in {target!r}, expected {{id}} or {{source.name}}")
-    return tuple(part for part in parts if part != "")
-
-
-def _reference(text: str) -> Reference:
-    reference = parse_reference(text)
-    if reference.optional:
-        raise ValueError(f"found {{{text}}}, expected no '?': only an attribute of a route may be left out")
-    if reference.type in COMPOUND:
-        raise ValueError(f"found {{{text}}}, expected a string, number, int or bool: it is one part of a URL")
-    return reference
+def _check_source(entry: Entry, reader: Reader) -> None:
+    own, expected = source_of(entry), f"expected one of {', '.join(SOURCES)}"
+    if not own:
+        reader.fault(entry.mark, f"found nothing that says whom it asks, {expected}")
+        return
+    for field, source in SOURCES.items():
+        if field != own and entry.has(field):
+            reader.fault(entry.at(field), f"found it beside `{own}`, {expected}")
+        for name in source.fields:
+            if entry.has(name) and name not in SOURCES[own].fields:
+                reader.fault(entry.at(name), f"found it beside `{own}`, expected it beside `{field}`")
