@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from sidecar.gate.ask import asks
+from sidecar.gate.expressions import value_expression
 from sidecar.gate.identity import Principal
 from sidecar.gate.references import ABSENT, Material, ReferenceSource, parse_template
 from sidecar.gate.request import Raw, Reading, Request, read
@@ -100,6 +101,21 @@ def test_a_type_takes_or_refuses_this_json(kind: str, text: str) -> None:
     else:
         with pytest.raises(Refused):
             template.value(material)
+
+
+(DOCUMENT,) = re.findall(r"<!-- example: document -->\n```json\n(.*?)```", PAGE, re.DOTALL)
+
+
+@pytest.mark.parametrize(
+    ("expression", "value"),
+    re.findall(r"^\| `([^`]*\{[^`]*)` \| [^`|]* \| `([^`]+)` \|$", PAGE.partition("## Values")[2], re.MULTILINE),
+)
+def test_an_expression_reads_with_a_value_what_the_page_says(expression: str, value: str) -> None:
+    found, places = value_expression(expression.replace("\\|", "|"))
+    assert found is not None
+    assert found.bind({place: {"id": "7", "principal.id": "alice"}[place] for place in places})(
+        json.loads(DOCUMENT)
+    ) == json.loads(value)
 
 
 def test_strings_are_joined() -> None:

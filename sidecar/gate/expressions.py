@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import jmespath
 from jmespath.exceptions import JMESPathError
 from jmespath.functions import Functions
+from jmespath.parser import ParsedResult
 
 _SIGNATURES: dict[str, tuple[dict[str, Any], ...]] = {
     name: entry["signature"] for name, entry in Functions.FUNCTION_TABLE.items()
@@ -22,17 +23,93 @@ _SIGNATURES: dict[str, tuple[dict[str, Any], ...]] = {
 
 def compile_expression(text: str) -> Any:
     """Compile an expression; its `search` evaluates it. Raises ValueError that says what was found and expected."""
+    compiled = _compiled(text)
+    place = next(_places(compiled.parsed), None)
+    if place is not None and _RESERVED.fullmatch(place):
+        raise ValueError(
+            f"found {{{place}}} in {text!r}, expected it in `attributes` of `lookups` alone: elsewhere it is a text"
+        )
+    return compiled
+
+
+def _compiled(text: str) -> Any:
     try:
         compiled = jmespath.compile(text)
     except JMESPathError as error:
         raise ValueError(f"found {text!r}, expected a JMESPath expression: {str(error).splitlines()[0]}") from None
-    rest: list[Any] = [compiled.parsed]
-    while rest:
-        node = rest.pop()
+    for node in _nodes(compiled.parsed):
         if node["type"] == "function_expression":
             _check_call(text, node["value"], node["children"])
-        rest += [child for child in node["children"] if isinstance(child, dict)]
     return compiled
+
+
+def _nodes(parsed: Any) -> Iterator[Any]:
+    rest: list[Any] = [parsed]
+    while rest:
+        node = rest.pop()
+        yield node
+        rest += [child for child in node["children"] if isinstance(child, dict)]
+
+
+# --- values of a request in an expression ---
+
+_PLACE = re.compile(r"\{([^{}]+)\}")
+_RESERVED = re.compile(r"id|kind|(?:path|query|header|body|claims|principal|lookup)\..+")
+_WITH_VALUE = frozenset(("literal", "field"))
+"""Nodes in whose place a value may stand: `'{id}'`, and a member's name, `"{id}"`."""
+
+
+class ValueExpression(NamedTuple):
+    """An expression with places for values of a request.
+
+    A place is a whole literal or a whole name of the parsed expression. The value takes the place of that node, and no
+    text is parsed afterwards: whatever it holds, it is compared or looked up as it is.
+    """
+
+    text: str
+    parsed: Any
+
+    def bind(self, values: Mapping[str, Any]) -> Callable[[Any], Any]:
+        """Return what evaluates the expression with these values, by what stands between the braces."""
+        search: Callable[[Any], Any] = ParsedResult(self.text, _with_values(self.parsed, values)).search
+        return search
+
+
+def value_expression(text: str) -> tuple[ValueExpression | None, dict[str, bool]]:
+    """Parse an expression that may have places for values: -> (it, None without any; place -> whether a member's name
+    stands there). Raises ValueError, as `compile_expression`."""
+    parsed = _compiled(text).parsed
+    places: dict[str, bool] = {}
+    for node in _nodes(parsed):
+        place = _place_in(node)
+        if place is not None:
+            places[place] = places.get(place, False) or node["type"] == "field"
+        elif node["type"] in _WITH_VALUE and isinstance(node["value"], str) and _PLACE.search(node["value"]):
+            raise ValueError(
+                f"found {node['value']!r} in {text!r}, expected {{…}} alone between its quotes: a value stands for "
+                "itself, and is never a part of a text"
+            )
+    return (ValueExpression(text, parsed) if places else None), places
+
+
+def _places(parsed: Any) -> Iterator[str]:
+    return (place for place in map(_place_in, _nodes(parsed)) if place is not None)
+
+
+def _place_in(node: Any) -> str | None:
+    if node["type"] not in _WITH_VALUE or not isinstance(node["value"], str):
+        return None
+    match = _PLACE.fullmatch(node["value"])
+    return match[1] if match is not None else None
+
+
+def _with_values(node: Any, values: Mapping[str, Any]) -> Any:
+    if not isinstance(node, dict):
+        return node
+    place = _place_in(node)
+    if place is not None:
+        return {**node, "value": values[place]}
+    return {**node, "children": [_with_values(child, values) for child in node["children"]]}
 
 
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple, Protocol
 
 from sidecar.bounded import Bounded, size_of
 from sidecar.gate.codes import Code
-from sidecar.gate.expressions import member_name
-from sidecar.gate.references import Material, Reference
+from sidecar.gate.expressions import ValueExpression, member_name
+from sidecar.gate.references import Material, Reference, resolve
 from sidecar.gate.trace import Header
 from sidecar.gate.values import Type, checked, is_number, type_of
 from sidecar.gate.verdict import Refused
@@ -51,19 +51,21 @@ def is_missing(refused: Refused, missing: Missing) -> bool:
     return hidden or refused.code in (Code.RESOURCE_MISSING, Code.RESOURCE_HIDDEN)
 
 
-class Attribute(NamedTuple):
-    """How to read one attribute out of JSON: the compiled `expression`. Without a type any scalar is taken as it is."""
-
-    search: Any
-    type: Type | None = None
-    expression: str = ""
-
-
 class ResourceField(StrEnum):
     """A field of the resource that may be asked with: `{id}`, `{kind}`."""
 
     ID = "id"
     KIND = "kind"
+
+
+class Attribute(NamedTuple):
+    """How to read one attribute out of JSON: the compiled `expression`, as a ValueExpression where values of a request
+    belong in it, with its `places`. Without a type any scalar is taken as it is."""
+
+    search: Any
+    type: Type | None = None
+    expression: str = ""
+    places: Mapping[str, Reference | ResourceField] = {}
 
 
 class Inquiry(Protocol):
@@ -85,7 +87,8 @@ class Inquiry(Protocol):
 
 
 class Lookup(NamedTuple):
-    """One entry of `lookups`. Times are seconds; `cache` 0 means every request asks."""
+    """One entry of `lookups`. Times are seconds; `cache` 0 means every request asks. `places` are those for values of a
+    request in the expressions of its attributes."""
 
     name: str
     inquiry: Inquiry
@@ -95,17 +98,24 @@ class Lookup(NamedTuple):
     timeout: float = 1.0
     cache: float = 0.0
     echo: Any = None
+    places: Mapping[str, Reference | ResourceField] = {}
+
+    @property
+    def references(self) -> tuple[Reference, ...]:
+        """The references that fill the question, and those in expressions."""
+        return tuple(part for part in (*self.inquiry.values, *self.places.values()) if isinstance(part, Reference))
 
 
 class Call(NamedTuple):
-    """One question to a source. Calls that differ in `trace` (headers that go with it) or `asker` (issuer and id of the
-    principal) alone have the same answer."""
+    """One question to a source. Calls that differ in `trace` (headers that go with it), `asker` (issuer and id of the
+    principal) or `values` (place in an expression -> what stands there) alone have the same answer."""
 
     lookup: Lookup
     question: str
     resource_id: str
     trace: tuple[Header, ...] = ()
     asker: tuple[str, str] = ("", "")
+    values: tuple[tuple[str, Any], ...] = ()
 
 
 class Reply(NamedTuple):
@@ -121,7 +131,14 @@ def call_for(lookup: Lookup, kind: str, resource_id: str, material: Material) ->
     """Ask for one resource. Raises Refused."""
     principal = material.principal
     question = lookup.inquiry.fill(kind, resource_id, material)
-    return Call(lookup, question, resource_id, (), (principal.issuer, principal.id))
+    values = tuple([(place, _value(part, kind, resource_id, material)) for place, part in lookup.places.items()])
+    return Call(lookup, question, resource_id, (), (principal.issuer, principal.id), values)
+
+
+def _value(part: Reference | ResourceField, kind: str, resource_id: str, material: Material) -> Any:
+    if isinstance(part, Reference):
+        return resolve(part, material)
+    return resource_id if part is ResourceField.ID else kind
 
 
 def attributes_from(call: Call, reply: Reply) -> dict[str, Any]:
@@ -218,12 +235,16 @@ class Readings:
         if not call.lookup.cache:
             return attributes_from(call, reply)
         known = self._known.get(id(reply))
-        if known is not None and known[1] is reply and known[0].lookup is call.lookup and known[0][1:3] == call[1:3]:
+        if known is not None and known[1] is reply and _reads_alike(known[0], call):
             return known[2]
         found = attributes_from(call, reply)
         # without the lookup, which all have in common
-        self._known.put(id(reply), (call, reply, found), size_of((call[1:3], reply, found)))
+        self._known.put(id(reply), (call, reply, found), size_of((call[1:], reply, found)))
         return found
+
+
+def _reads_alike(one: Call, other: Call) -> bool:
+    return one.lookup is other.lookup and one[1:3] == other[1:3] and one.values == other.values
 
 
 def merged(said: Mapping[str, Any], call: Call, read: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,7 +267,17 @@ def _read(call: Call, document: Any) -> dict[str, Any]:
     if lookup.echo is not None and id_text(search_in(lookup.echo, document)) != call.resource_id:
         detail = f"lookups.{lookup.name}: the answer is about another id"
         raise Refused(Code.LOOKUP_MISMATCH, detail, about_another=True)
-    return attributes_in(document, lookup.attributes, lookup.optional, f"lookups.{lookup.name}.attributes")
+    attributes = lookup.attributes if not call.values else _bound(lookup.attributes, dict(call.values))
+    return attributes_in(document, attributes, lookup.optional, f"lookups.{lookup.name}.attributes")
+
+
+def _bound(attributes: Mapping[str, Attribute], values: Mapping[str, Any]) -> dict[str, Attribute]:
+    return {
+        name: attribute._replace(search=attribute.search.bind(values))
+        if isinstance(attribute.search, ValueExpression)
+        else attribute
+        for name, attribute in attributes.items()
+    }
 
 
 def search_in(search: Any, document: Any) -> Any:

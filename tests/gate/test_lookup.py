@@ -9,6 +9,7 @@ import jmespath
 import pytest
 
 from sidecar.gate.codes import Code
+from sidecar.gate.expressions import value_expression
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Principal
 from sidecar.gate.lookup import (
@@ -22,7 +23,7 @@ from sidecar.gate.lookup import (
     attributes_from,
     call_for,
 )
-from sidecar.gate.references import Material
+from sidecar.gate.references import Material, Reference, parse_reference
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.values import MAX_JSON, Type
 from sidecar.gate.verdict import Refused
@@ -166,3 +167,34 @@ def test_what_is_kept_of_answers_has_a_bound(monkeypatch: pytest.MonkeyPatch) ->
         large = reply({"owner_id": number, "text": "x" * 20_000})
         assert readings.attributes(Call(kept, "/c/7", "7"), large) == {"owner": number}
     assert len(readings._known) == 4
+
+
+def test_an_expression_reads_with_the_values_of_each_request_what_is_cached_for_all() -> None:
+    text = "members[?id=='{principal.id}'].role | [0]"
+    found, _ = value_expression(text)
+    place: dict[str, Reference | ResourceField] = {
+        "principal.id": parse_reference("principal.id"),
+        "id": ResourceField.ID,
+        "kind": ResourceField.KIND,
+    }
+    lookup = LOOKUP._replace(
+        attributes={"role": Attribute(found, None, text)}, optional=frozenset(["role"]), cache=10.0, places=place
+    )
+    answer, readings = (
+        reply({"members": [{"id": "alice", "role": "owner"}, {"id": "bob", "role": "guest"}]}),
+        Readings(),
+    )
+
+    def role_of(name: str) -> object:
+        principal = MATERIAL.principal._replace(id=name)
+        call = call_for(lookup, "contact", "7", MATERIAL._replace(principal=principal))
+        assert dict(call.values) == {"principal.id": name, "id": "7", "kind": "contact"}
+        return readings.attributes(call, answer).get("role")
+
+    names = ["alice", "bob", "alice", "nobody", "bob", "alice' || 'x"]
+    assert [role_of(name) for name in names] == ["owner", "guest", "owner", None, "guest", None]
+
+
+def test_an_expression_without_its_values_finds_nothing() -> None:
+    found, _ = value_expression("'{id}'")
+    assert refusal(LOOKUP._replace(attributes={"a": Attribute(found)}), reply({})) is Code.LOOKUP_BAD_ANSWER

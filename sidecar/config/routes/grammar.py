@@ -11,11 +11,11 @@ from sidecar.config.routes.modes import MODE
 from sidecar.config.routes.principal import PRINCIPAL
 from sidecar.config.routes.to_app import TO_APP
 from sidecar.config.shapes import Choice, Field, Flag, ListOf, MapOf, Record, Short, Text, TextOr, Whole, WordOr
-from sidecar.gate.expressions import compile_expression, names_path, searcher
-from sidecar.gate.lookup import Attribute, Missing
-from sidecar.gate.references import parse_template
+from sidecar.gate.expressions import compile_expression, names_path, searcher, value_expression
+from sidecar.gate.lookup import Attribute, Missing, ResourceField
+from sidecar.gate.references import Reference, parse_reference, parse_template
 from sidecar.gate.target import Oddity
-from sidecar.gate.values import split_type
+from sidecar.gate.values import COMPOUND, Type, split_type
 from sidecar.plans.dialects import DIALECTS
 from sidecar.release.cursor import LINK, MAX_PAGES
 from sidecar.release.items import MAX_ITEMS, MAX_SIZE
@@ -28,6 +28,26 @@ _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
 def _attribute(text: str) -> Attribute:
     expression, kind = split_type(text)
     return Attribute(searcher(expression), kind, expression)
+
+
+def _lookup_attribute(text: str) -> Attribute:
+    expression, kind = split_type(text)
+    found, places = value_expression(expression)
+    if found is None:
+        return _attribute(text)
+    return Attribute(found, kind, expression, {name: _value(name, named) for name, named in places.items()})
+
+
+def _value(text: str, is_name: bool) -> Reference | ResourceField:
+    """Read what stands between the braces of a place in an expression."""
+    if text in set(ResourceField):
+        return ResourceField(text)
+    reference = parse_reference(text)
+    if reference.optional or reference.type in COMPOUND:
+        raise ValueError(f"found {{{text}}}, expected a string, number, int or bool, without '?'")
+    if is_name and reference.type is not Type.STRING:
+        raise ValueError(f"found {{{text}}} as the name of a member, expected a string: names are texts")
+    return reference
 
 
 def _origin(text: str) -> str:
@@ -62,12 +82,14 @@ IDENTITY = Record(
     "one trusted issuer of tokens",
 )
 _ATTRIBUTES = MapOf(Text(_attribute, what="a JMESPath expression"), _NAME, "an attribute name")
+_LOOKUP_ATTRIBUTES = MapOf(Text(_lookup_attribute, what="a JMESPath expression"), _NAME, "an attribute name")
 LOOKUP = Record(
     {
         "url": Field(Text(what="a URL with {values}"), "the URL to GET, filled with {id}, {kind} and references", ""),
         "attributes": Field(
-            _ATTRIBUTES,
-            "attribute: JMESPath over the JSON answer, `:type` after it where it must be of one",
+            _LOOKUP_ATTRIBUTES,
+            "attribute: JMESPath over the JSON answer, `:type` after it where it must be of one; `'{id}'` in it stands "
+            "for the id",
             {},
             True,
         ),

@@ -36,6 +36,7 @@ def read_lookup(name: str, entry: Entry, environ: Mapping[str, str], reader: Rea
         name, inquiry, entry["attributes"], frozenset(entry["optional"]),
         Missing(entry["missing"]), entry["timeout"], entry["cache"],
         entry["echo"].search if entry["echo"] is not None else None,
+        {place: part for attribute in entry["attributes"].values() for place, part in attribute.places.items()},
     )  # fmt: skip
 
 

@@ -80,7 +80,7 @@ class Method(NamedTuple):
         if self.value("scope") is not None:
             yield from (("scope", reference) for reference in self.value("scope").references)
         if self.lookup is not None:
-            yield from (("lookup", part) for part in self.lookup.inquiry.values if isinstance(part, Reference))
+            yield from (("lookup", reference) for reference in self.lookup.references)
 
     @property
     def open_query(self) -> tuple[str, ...]:

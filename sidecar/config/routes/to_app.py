@@ -86,7 +86,7 @@ def _read(routes: Iterable[Route], lookups: Iterable[Lookup]) -> Iterator[Refere
             for template in (ask.id, ask.scope, *ask.attributes.values()):
                 yield from template.references if template is not None else ()
     for lookup in lookups:
-        yield from (part for part in lookup.inquiry.values if isinstance(part, Reference))
+        yield from lookup.references
 
 
 def _headers(found: Mapping[str, Template], mark: Mark, reader: Reader) -> tuple[tuple[bytes, Template], ...]:
