@@ -12,7 +12,8 @@ from jwt import PyJWK
 
 from sidecar.gate.ask import asks
 from sidecar.gate.decision import ALLOW, PdpAnswer, Question, Result
-from sidecar.gate.gate import Gate, Rules
+from sidecar.gate.evaluation import Rules
+from sidecar.gate.gate import Gate
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.references import parse_template

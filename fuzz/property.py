@@ -10,7 +10,8 @@ from urllib.parse import parse_qsl
 
 from sidecar.gate.ask import asks
 from sidecar.gate.decision import ALLOW, PdpAnswer, Question, Result
-from sidecar.gate.gate import Gate, Rules
+from sidecar.gate.evaluation import Rules
+from sidecar.gate.gate import Gate
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.query import rule_of, taken_for

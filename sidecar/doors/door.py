@@ -12,9 +12,10 @@ from typing import Any, NamedTuple
 
 from sidecar.doors import answer
 from sidecar.doors.refusal import Refusals
+from sidecar.gate.asking import Clock
 from sidecar.gate.body import ReadBody
 from sidecar.gate.codes import Code
-from sidecar.gate.gate import Clock, Gate
+from sidecar.gate.gate import Gate
 from sidecar.gate.request import Raw
 from sidecar.gate.trace import BeginTrace
 from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Refused, Verdict

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any, NamedTuple, Protocol
 
 from sidecar.gate.each import Each
 from sidecar.gate.mode import RouteMode
@@ -11,9 +12,28 @@ from sidecar.gate.narrowing import Push
 from sidecar.gate.obligation import AnswerLookup, AnswerRule
 from sidecar.gate.query import QueryRule
 from sidecar.gate.references import ReferenceSource, Template
+from sidecar.gate.request import Request
 
 MAX_BODY = 1024 * 1024
 """Bytes of a body that a reference reads, where the file says no other number."""
+
+
+class Operation(NamedTuple):
+    """One thing that a body asks for: what it asks, with the values that `{args.x}` reads. `name` tells it from others
+    of the same body, in the log."""
+
+    ask: Ask
+    args: Any
+    name: str
+
+
+class Operations(Protocol):
+    """Rule of a route whose requests say in their body what they ask for."""
+
+    def read(self, request: Request, body: bytes) -> Sequence[Operation]:
+        """Read all that one request asks for; nothing, where any signed-in principal may do it. `body` is as it came,
+        b"" of a method without one. Of several operations none has a rule for the answer, and each is decided before
+        the app is asked. Raises Refused."""
 
 
 @dataclass(slots=True)
@@ -46,6 +66,8 @@ class Ask:
     """Rule by which the decision is made from the app's answer, None where it is made before."""
     mode: RouteMode | None = None
     """Mode of the action or of its route, None for that of the settings."""
+    operations: Operations | None = None
+    """Rule by which the body says what is asked, in place of all that is said here of a resource."""
     needs_answer: bool = field(init=False)
     """True if the door has to hold the app's answer."""
     has_optional: bool = field(init=False)

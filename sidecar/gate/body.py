@@ -30,6 +30,16 @@ async def read_json(request: Request, read: ReadBody | None, limit: int) -> Any:
     BODY_TOO_LARGE (413), BODY_INVALID (400), PROXY_UNABLE (501)."""
     if not _JSON.fullmatch(request.seen.get(b"content-type", b"")):
         raise Refused(Code.BODY_TYPE_UNSUPPORTED, "Content-Type: expected application/json")
+    data = await read_whole(request, read, limit)
+    try:
+        return strict_json.loads(data, distinct=True)
+    except ValueError as error:
+        raise Refused(Code.BODY_INVALID, str(error)) from None
+
+
+async def read_whole(request: Request, read: ReadBody | None, limit: int) -> bytes:
+    """The body as it came, of any type. Raises Refused: BODY_TYPE_UNSUPPORTED (415), for one that is encoded,
+    BODY_TOO_LARGE (413), BODY_INVALID (400), where it breaks off, PROXY_UNABLE (501)."""
     if request.seen.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refused(Code.BODY_TYPE_UNSUPPORTED, "Content-Encoding: expected none")
     length = request.seen.get(b"content-length", b"0")
@@ -37,8 +47,4 @@ async def read_json(request: Request, read: ReadBody | None, limit: int) -> Any:
         raise Refused(Code.BODY_TOO_LARGE, f"Content-Length: at most {limit}")
     if read is None:
         raise Refused(Code.PROXY_UNABLE, "a body, which the proxy does not send")
-    data = await read(limit)
-    try:
-        return strict_json.loads(data, distinct=True)
-    except ValueError as error:
-        raise Refused(Code.BODY_INVALID, str(error)) from None
+    return await read(limit)

@@ -8,7 +8,18 @@ from typing import Any, NamedTuple
 
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import Resource
-from sidecar.gate.lookup import Attribute, Call, Readings, Reply, attributes_in, id_text, is_missing, merged, search_in
+from sidecar.gate.lookup import (
+    Attribute,
+    Call,
+    Missing,
+    Readings,
+    Reply,
+    attributes_in,
+    id_text,
+    is_missing,
+    merged,
+    search_in,
+)
 from sidecar.gate.query import query_values
 from sidecar.gate.references import Material, Reference, ReferenceSource, search_body
 from sidecar.gate.values import Type, check_string, checked, from_text, type_of
@@ -132,6 +143,29 @@ def found_of(elements: Sequence[Element], known: Mapping[str, Known], common: Re
     return found
 
 
+class Named(NamedTuple):
+    """Resource of one operation among several, by the operation's name, or the refusal of one that is missing;
+    `missing` is the treatment of such, where a lookup was asked."""
+
+    name: str
+    found: Resource | Refused
+    missing: Missing | None = None
+
+
+def judged_of_named(
+    named: Sequence[Named], allowed: Sequence[bool]
+) -> tuple[EachAsked, Refused | None, Missing | None]:
+    """Judge a request by the answers about the resources of its operations, as `judged_of`; the last is the treatment
+    of what is missing that all have: where one hides, the client is told of no other."""
+    missing = tuple([one.name for one in named if isinstance(one.found, Refused)])
+    names = [one.name for one in named if isinstance(one.found, Resource)]
+    asked = _asked([one.name for one in named], names, missing, allowed)
+    treatments = [one.missing for one in named]
+    treatment = next((kind for kind in (Missing.HIDE, Missing.DENY) if kind in treatments), None)
+    code = Code.RESOURCE_HIDDEN if treatment is Missing.HIDE else Code.RESOURCE_MISSING
+    return asked, _refused(asked, missing, Refused(code)), treatment
+
+
 def judged_of(asked: EachAsked, found: Found, allowed: Sequence[bool]) -> tuple[EachAsked, Refused | None]:
     """Judge a request by the answers about its resources, of which all must be allowed.
 
@@ -139,15 +173,20 @@ def judged_of(asked: EachAsked, found: Found, allowed: Sequence[bool]) -> tuple[
     told of their number does not tell which it was (CWE-204).
     """
     missing = tuple([resource_id for resource_id, _ in found.missing])
-    denied = tuple([one.id for one, ok in zip(found.resources, allowed, strict=True) if not ok])
-    asked = asked._replace(denied=denied + missing, allowed=tuple(allowed))
+    asked = _asked(asked.ids, [one.id for one in found.resources], missing, allowed)
+    return asked, _refused(asked, missing, found.missing[0][1] if missing else None)
+
+
+def _asked(ids: Sequence[str], names: Sequence[str], missing: tuple[str, ...], allowed: Sequence[bool]) -> EachAsked:
+    denied = tuple([name for name, ok in zip(names, allowed, strict=True) if not ok])
+    return EachAsked(tuple(ids), denied + missing, tuple(allowed))
+
+
+def _refused(asked: EachAsked, missing: tuple[str, ...], of_missing: Refused | None) -> Refused | None:
     if not asked.denied:
-        return asked, None
+        return None
     detail = f"each: {len(asked.denied)} of {len(asked.ids)} not allowed"
     detail += f", {len(missing)} of them missing" if missing else ""
-    if denied:
-        refused = Refused(Code.DENIED_BY_POLICY, detail)
-    else:
-        first = found.missing[0][1]
-        refused = Refused(first.code, detail, about_another=first.about_another)
-    return asked, refused
+    if len(asked.denied) > len(missing) or of_missing is None:
+        return Refused(Code.DENIED_BY_POLICY, detail)
+    return Refused(of_missing.code, detail, about_another=of_missing.about_another)

@@ -1,29 +1,26 @@
 """The gate: reading, routing, identity, lookup and decision in a row -> one verdict. No HTTP and no I/O in here.
 
-It declares the ports through which it asks, and it alone makes a permit.
+It alone makes a permit.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Callable, Iterable, Mapping
 from itertools import pairwise
-from typing import Any, NamedTuple, Protocol, final
+from typing import Any, NamedTuple, final
 
 from sidecar.gate import cors
-from sidecar.gate.ask import Ask
-from sidecar.gate.body import ReadBody, read_json
+from sidecar.gate.ask import Ask, Operations
+from sidecar.gate.asking import PDP, Asking, Clock, Lookups, tell
+from sidecar.gate.body import ReadBody, read_whole
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.decision import PdpAnswer, Question, Resource, granted, judge, resources_of
-from sidecar.gate.decision_cache import DecisionCache, key_of
-from sidecar.gate.each import LOOKUPS_AT_ONCE, Each, Found, Known, elements_of, found_of, judged_of, known_of
+from sidecar.gate.decision import Resource, granted, resources_of
+from sidecar.gate.evaluation import Evaluation, Rules
 from sidecar.gate.forwarded import client_of
-from sidecar.gate.identity import Principal, Tokens
-from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, masked_code, merged
+from sidecar.gate.identity import Principal
+from sidecar.gate.lookup import masked_code
 from sidecar.gate.mode import AMBIGUOUS, OF_RULES, Mode, RouteMode, counts, strictest
-from sidecar.gate.narrowing import ListQuestion, Narrowed, Plans, Push
+from sidecar.gate.narrowing import Narrowed, Plans
 from sidecar.gate.obligation import (
     AnswerItems,
     AnswerLookup,
@@ -37,15 +34,14 @@ from sidecar.gate.obligation import (
 from sidecar.gate.origin import require_own_origin
 from sidecar.gate.own import ASSERTION
 from sidecar.gate.query import admitted, with_values
-from sidecar.gate.references import ABSENT, Material
-from sidecar.gate.request import Raw, Reading, Request, as_it_came, read
-from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, RouteTable, ask_of
+from sidecar.gate.references import Material
+from sidecar.gate.request import Raw, Request, as_it_came, read
+from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, ask_of
 from sidecar.gate.session import Session, TokenSource
 from sidecar.gate.to_app import AuthorizationRule, ToApp, identity_headers, short_headers
 from sidecar.gate.trace import TRACEPARENT, TRACESTATE
-from sidecar.gate.verdict import EachAsked, Facts, Forward, Preflight, Refuse, Refused, Verdict
-from sidecar.together import together
-from sidecar.wire.grammar import SAFE_METHODS, Header
+from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse, Refused, Verdict
+from sidecar.wire.grammar import BODILESS_METHODS, SAFE_METHODS, Header
 
 MAX_LOGGED_PATH = 512
 """Bytes of a path that could not be read, as far as the log tells of it."""
@@ -56,39 +52,8 @@ NOBODY: frozenset[str] = frozenset()
 _PUBLIC, _AUTHENTICATED = Access.PUBLIC, Access.AUTHENTICATED
 _BY_NOBODY, _BY_TOKEN, _BY_POLICY = Ground.PUBLIC, Ground.AUTHENTICATED, Ground.ALLOWED
 
-Clock = Callable[[], float]
-
-
-class Lookups(Protocol):
-    """Port: asks a lookup hook. Raises Refused with a LOOKUP_* code when there is no answer."""
-
-    async def ask(self, call: Call) -> Reply: ...
-
-
-class PDP(Protocol):
-    """Port: asks the policy decision point. Raises Refused with a PDP_* code when there is no answer."""
-
-    async def check(self, question: Question) -> PdpAnswer: ...
-
-
 Sign = Callable[[Principal, float], bytes]
 """Port: (principal, now) -> the X-Auth-Assertion of this moment."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rules:
-    """Rules of `routes.yaml` and the settings, in force as one: a reload swaps the whole, what is remembered of
-    `decisions` included. None remembers nothing."""
-
-    table: RouteTable
-    lookups: Mapping[str, Lookup]
-    tokens: Tokens
-    reading: Reading
-    decisions: DecisionCache | None = None
-
-    def by(self, tokens: Tokens) -> Rules:
-        """The same rules with another way to tell who has come; nothing is remembered."""
-        return Rules(self.table, self.lookups, tokens, self.reading)
 
 
 BY_BEARER = KeepPrivate(b"Authorization")
@@ -104,32 +69,6 @@ class Identified(NamedTuple):
     session: Session | None = None
     cookies: tuple[bytes, ...] = ()
     privacy: KeepPrivate = BY_BEARER
-
-
-@dataclass(slots=True)
-class _Evaluation:
-    """How far one request came: what its refusal or permit is made of."""
-
-    facts: Facts
-    rules: Rules
-    request: Request | None = None
-    principal: Principal | None = None
-    reply_headers: tuple[Header, ...] = ()
-    cookies: tuple[bytes, ...] = ()
-    obligations: tuple[Obligation, ...] = ()
-    """Obligations from the kind of sign-in, in addition to the route's."""
-    recheck: float = 0.0
-    to_app: ToApp | None = None
-    missing: Missing | None = None
-    """The `missing` of the lookup that was reached: the treatment of a resource that does not exist."""
-    marks: list[tuple[str, float]] = field(default_factory=list)
-    """The stages that were entered, and when."""
-
-    @property
-    def sender(self) -> Principal:
-        """The principal, in the stages behind identity."""
-        assert self.principal is not None  # noqa: S101 - for the type checker
-        return self.principal
 
 
 @final
@@ -168,42 +107,8 @@ def _narrower(request: Request, narrowed: Narrowed) -> Request:
     return request
 
 
-def _tell(facts: Facts, action: str, answer: PdpAnswer) -> None:
-    facts.call_id = answer.call_id
-    if answer.results:
-        facts.policy = answer.results[0].policies.get(action, "")
-
-
 def _unstored(obligation: Obligation) -> Obligation:
     return KeepPrivate(obligation.vary, no_store=True) if isinstance(obligation, KeepPrivate) else obligation
-
-
-# what Cerbos takes for a scope (its Policy schema): another would be a fault of the PDP's, and not of who sent it
-_SCOPE = re.compile(r"[0-9A-Za-z][\w-]*(?:\.\w[\w-]*)*", re.ASCII)
-
-
-def scope_text(text: str) -> str:
-    """A policy's scope. Raises Refused(REFERENCE_INVALID)."""
-    if _SCOPE.fullmatch(text) is None:
-        raise Refused(
-            Code.REFERENCE_INVALID, "an invalid scope: expected parts of letters, digits, _ and -, joined with dots"
-        )
-    return text
-
-
-def _attributes(ask: Ask, material: Material) -> dict[str, Any]:
-    """Attributes that a request says itself. Raises Refused."""
-    attributes = {name: value.value(material) for name, value in ask.attributes.items()}
-    if ask.has_optional:
-        attributes = {name: value for name, value in attributes.items() if value is not ABSENT}
-    return attributes
-
-
-def _call(evaluation: _Evaluation, lookup: str, kind: str, resource_id: str, material: Material) -> Call:
-    call = call_for(evaluation.rules.lookups[lookup], kind, resource_id, material)
-    evaluation.missing = call.lookup.missing
-    trace = evaluation.facts.trace
-    return call if trace is None else call._replace(trace=trace.headers(trace.lookup))
 
 
 def _with_query(request: Request, query: bytes) -> Request:
@@ -231,10 +136,7 @@ class Gate:
         mode: Mode | None = None, sources: tuple[TokenSource, ...] = (), plans: Plans | None = None,
     ) -> None:  # fmt: skip
         self.rules = rules
-        self._hooks = hooks
-        self._pdp = pdp
-        self._plans = plans
-        self._readings = Readings()
+        self._asking = Asking(hooks, pdp, plans, now=now, timer=timer)
         self._now = now
         self._timer = timer
         self._sign = sign
@@ -254,7 +156,7 @@ class Gate:
         trusted = rules.reading.trusted
         client = client_of(raw.headers, raw.peer, trusted) if trusted else raw.peer
         facts = Facts(raw.request_id, raw.method, "", client, trace=raw.trace, websocket=raw.websocket, mode=self._mode)
-        evaluation = _Evaluation(facts, rules)
+        evaluation = Evaluation(facts, rules, raw.holds_answer)
         try:
             try:
                 return await self._decide(raw, read_body, evaluation)
@@ -274,7 +176,7 @@ class Gate:
                 refused = error
         return _refusal(evaluation, refused)
 
-    async def _decide(self, raw: Raw, read_body: ReadBody | None, evaluation: _Evaluation) -> Verdict:
+    async def _decide(self, raw: Raw, read_body: ReadBody | None, evaluation: Evaluation) -> Verdict:
         facts, rules, timer, enter = evaluation.facts, evaluation.rules, self._timer, evaluation.marks.append
         enter(("request", timer()))
         request = evaluation.request = read(raw, rules.reading)
@@ -311,21 +213,50 @@ class Gate:
         return await self._permit_by_policy(evaluation, request, match, ask, read_body)
 
     async def _permit_by_policy(
-        self, evaluation: _Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody | None
+        self, evaluation: Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody | None
     ) -> Forward:
         evaluation.marks.append(("lookup", self._timer()))
+        if ask.operations is not None:
+            return await self._permit_operations(evaluation, request, match, ask, ask.operations, read_body)
         if ask.each is not None:
-            found = await self._resources(evaluation, request, match, ask, ask.each, read_body)
+            found = await self._asking.resources(evaluation, request, match, ask, ask.each, read_body)
             evaluation.marks.append(("decision", self._timer()))
-            await self._ask_each(evaluation, found)
+            await self._asking.ask_each(evaluation, found)
             return self._permit(evaluation, request, _BY_POLICY)
-        resource = await self._resource(evaluation, request, match, ask, read_body)
+        resource = await self._asking.resource(evaluation, request, match, ask, read_body)
         if ask.answer_lookup is not None:
             return await self._permit_undecided(evaluation, request, resource, ask.answer_lookup)
         evaluation.marks.append(("decision", self._timer()))
         if ask.answer is not None:
             return await self._permit_reduced(evaluation, request, resource, ask, ask.answer)
-        await self._ask(evaluation, resource)
+        await self._asking.ask(evaluation, resource)
+        return self._permit(evaluation, request, _BY_POLICY)
+
+    async def _permit_operations(
+        self, evaluation: Evaluation, request: Request, match: Match, ask: Ask, rule: Operations,
+        read_body: ReadBody | None,
+    ) -> Forward:  # fmt: skip
+        """Permit a request whose body says what it asks for, where all of that is allowed."""
+        body = await read_whole(request, read_body, ask.max_body) if request.method not in BODILESS_METHODS else b""
+        operations = rule.read(request, body)
+        if not operations:
+            return self._permit(evaluation, request, _BY_TOKEN)
+        if len(operations) > 1:
+            named = await self._asking.named_resources(evaluation, request, match, operations)
+            evaluation.marks.append(("decision", self._timer()))
+            await self._asking.ask_named(evaluation, named)
+            return self._permit(evaluation, request, _BY_POLICY)
+        (operation,) = operations
+        own = operation.ask
+        evaluation.facts.action = own.action
+        if own.answer is not None and not evaluation.holds_answer:
+            raise Refused(Code.PROXY_UNABLE, "the app's whole answer, which does not come through this door")
+        material = Material(request, match.path, evaluation.sender, None, operation.args)
+        resource = await self._asking.resource_of(evaluation, own, material)
+        evaluation.marks.append(("decision", self._timer()))
+        if own.answer is not None:
+            return await self._permit_reduced(evaluation, request, resource, own, own.answer)
+        await self._asking.ask(evaluation, resource)
         return self._permit(evaluation, request, _BY_POLICY)
 
     async def identify(self, request: Request, rules: Rules, extra_origins: frozenset[str] = NOBODY) -> Identified:
@@ -347,7 +278,7 @@ class Gate:
         return Identified(await rules.tokens.principal_of(request, now))
 
     async def _principal(
-        self, evaluation: _Evaluation, request: Request, route: Route, mode: RouteMode | None
+        self, evaluation: Evaluation, request: Request, route: Route, mode: RouteMode | None
     ) -> Principal:
         if route.to_app is not None and route.to_app.takes(request.seen.get(b"authorization")):
             seen = {name: value for name, value in request.seen.items() if name != b"authorization"}
@@ -373,14 +304,14 @@ class Gate:
             evaluation.facts.mode, evaluation.facts.budget = mode.of(principal.id), mode.budget
         return principal
 
-    def _leave(self, evaluation: _Evaluation) -> None:
+    def _leave(self, evaluation: Evaluation) -> None:
         """End the last of the stages that the request was in."""
         stages, marks = evaluation.facts.stages, evaluation.marks
         marks.append(("", self._timer()))
         for (stage, since), (_, end) in pairwise(marks):
             stages[stage] = end - since
 
-    def _cross_origin(self, evaluation: _Evaluation, route: Route, request: Request) -> Verdict | None:
+    def _cross_origin(self, evaluation: Evaluation, route: Route, request: Request) -> Verdict | None:
         if route.app_preflight and cors.is_preflight(request):
             return self._permit(evaluation, cors.without_credentials(request), Ground.PREFLIGHT)
         if cors.is_preflight(request) and "OPTIONS" not in route.actions:
@@ -388,90 +319,30 @@ class Gate:
         evaluation.reply_headers = cors.answer_headers(route.cors, request)
         return None
 
-    async def _resource(
-        self, evaluation: _Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody | None
-    ) -> Resource:
-        principal = evaluation.sender
-        body = await read_json(request, read_body, ask.max_body) if ask.needs_body else None
-        material = Material(request, match.path, principal, body)
-        kind, resource_id = ask.kind, str(ask.id.value(material)) if ask.id is not None else "-"
-        if not resource_id:
-            # Cerbos takes no empty id, and its refusal would look like a fault of its own
-            raise Refused(Code.REFERENCE_INVALID, "an empty id")
-        evaluation.facts.kind, evaluation.facts.resource_id = kind, resource_id
-        attributes = _attributes(ask, material)
-        # before the lookup: a scope that is refused must not tell whether the resource is there
-        scope = "" if ask.scope is None else scope_text(str(ask.scope.value(material)))
-        if ask.lookup:
-            call = _call(evaluation, ask.lookup, kind, resource_id, material)
-            attributes = merged(attributes, call, self._readings.attributes(call, await self._hooks.ask(call)))
-        return Resource(kind, resource_id, ask.action, attributes, (), scope)
-
-    async def _resources(
-        self, evaluation: _Evaluation, request: Request, match: Match, ask: Ask, each: Each, read_body: ReadBody | None
-    ) -> Found:
-        """Find the resources of a request about many, and which of them are missing."""
-        principal, facts = evaluation.sender, evaluation.facts
-        body = await read_json(request, read_body, ask.max_body) if ask.needs_body else None
-        material = Material(request, match.path, principal, body)
-        facts.kind = ask.kind
-        elements, said = elements_of(each, material), _attributes(ask, material)
-        facts.each = EachAsked(tuple([element.id for element in elements]))
-        scope = "" if ask.scope is None else scope_text(str(ask.scope.value(material)))
-        known: dict[str, Known] = {}
-        if each.lookup:
-            # an id may stand there twice, with other attributes
-            ids = dict.fromkeys([element.id for element in elements])
-            calls = [_call(evaluation, each.lookup, ask.kind, resource_id, material) for resource_id in ids]
-            replies = await together([partial(self._hooks.ask, call) for call in calls], LOOKUPS_AT_ONCE)
-            known = {
-                call.resource_id: known_of(self._readings, call, reply)
-                for call, reply in zip(calls, replies, strict=True)
-            }
-        return found_of(elements, known, Resource(ask.kind, "", ask.action, said, (), scope))
-
-    async def _ask(self, evaluation: _Evaluation, resource: Resource) -> None:
-        facts, cache, principal = evaluation.facts, evaluation.rules.decisions, evaluation.sender
-        if cache is None:
-            allowed = await self._decided(facts, principal, resource)
-        else:
-            # its time runs from when it was asked for: what was changed since may not be in it
-            key, asked, since = key_of(principal, resource), self._now(), evaluation.marks[-1][1]
-            known = cache.find(key, asked, since)
-            facts.cache = "miss" if known is None else "hit"
-            if known is not None:
-                allowed, facts.call_id, facts.policy = known[:3]
-                facts.asked = Question(facts.request_id, principal, (resource,))
-            else:
-                allowed = await self._decided(facts, principal, resource)
-                cache.keep(key, principal, (allowed, facts.call_id, facts.policy), asked, since)
-        if not allowed:
-            raise Refused(Code.DENIED_BY_POLICY)
-
     async def _permit_reduced(
-        self, evaluation: _Evaluation, request: Request, resource: Resource, ask: Ask, rule: AnswerRule
+        self, evaluation: Evaluation, request: Request, resource: Resource, ask: Ask, rule: AnswerRule
     ) -> Forward:
         """Ask about the request, and permit it with what its rule demands of the answer: in shadow, that it be watched,
         which changes nothing of what the app is asked and answers."""
         facts, principal = evaluation.facts, evaluation.sender
         more = tuple(action for action in rule.asks if action != resource.action)
-        question = facts.asked = self._question(facts, principal, (resource._replace(more_actions=more),))
-        answer = await self._pdp.check(question)
-        _tell(facts, resource.action, answer)
+        question = facts.asked = self._asking.question(facts, principal, (resource._replace(more_actions=more),))
+        answer = await self._asking.pdp.check(question)
+        tell(facts, resource.action, answer)
         (allowed,) = granted(question, answer)
         if resource.action not in allowed:
             raise Refused(Code.DENIED_BY_POLICY)
         searched = [named for named in rule.searched(request.query) if named[0] or named[1] not in allowed]
-        await self._require_open(question, searched)
+        await self._asking.require_open(question, searched)
 
         async def judge_items(items: AnswerItems) -> list[frozenset[str]]:
-            asked = self._question(facts, principal, resources_of(*items, resource.scope))
-            return granted(asked, await self._pdp.check(asked))
+            asked = self._asking.question(facts, principal, resources_of(*items, resource.scope))
+            return granted(asked, await self._asking.pdp.check(asked))
 
         if facts.mode != "enforce":
             return self._permit(evaluation, request, _BY_POLICY, (Watch(rule.demand(judge_items, allowed, "")),))
         evaluation.obligations = tuple([_unstored(obligation) for obligation in evaluation.obligations])
-        narrowed = await self._narrowed(question, ask.push, resource.scope, request.query)
+        narrowed = await self._asking.narrowed(question, ask.push, resource.scope, request.query)
         demand = rule.demand(judge_items, allowed, narrowed.pushed if ask.push is not None else "")
         request = _narrower(without_conditions(request), narrowed)
         return self._permit(
@@ -479,7 +350,7 @@ class Gate:
         )
 
     async def _permit_undecided(
-        self, evaluation: _Evaluation, request: Request, resource: Resource, rule: AnswerLookup
+        self, evaluation: Evaluation, request: Request, resource: Resource, rule: AnswerLookup
     ) -> Forward:
         """Permit a request that changes nothing, and demand that the decision be made from the app's answer."""
         facts, principal = evaluation.facts, evaluation.sender
@@ -490,9 +361,9 @@ class Gate:
         async def conclude(attributes: Mapping[str, Any]) -> frozenset[str]:
             since = self._timer()
             asked = resource._replace(attributes={**said, **attributes}, more_actions=more)
-            question = facts.asked = self._question(facts, principal, (asked,))
-            answer = await self._pdp.check(question)
-            _tell(facts, resource.action, answer)
+            question = facts.asked = self._asking.question(facts, principal, (asked,))
+            answer = await self._asking.pdp.check(question)
+            tell(facts, resource.action, answer)
             facts.stages["decision"] = self._timer() - since
             (allowed,) = granted(question, answer)
             if resource.action not in allowed:
@@ -500,86 +371,16 @@ class Gate:
             return allowed
 
         enforced = facts.mode == "enforce"
-        await self._require_open(self._question(facts, principal, (resource,)), rule.searched(request.query))
+        await self._asking.require_open(
+            self._asking.question(facts, principal, (resource,)), rule.searched(request.query)
+        )
         if enforced:
             evaluation.obligations = tuple([_unstored(obligation) for obligation in evaluation.obligations])
         decide = Decide(rule, resource.id, conclude, shadow=not enforced)
         return self._permit(evaluation, without_conditions(request), _BY_POLICY, (decide,))
 
-    async def _require_open(self, question: Question, fields: Sequence[tuple[str, str]]) -> None:
-        """See that a query searches and sorts by no field that its sender may not see on every item: the order of what
-        comes back tells what is hidden. Raises Refused(QUERY_NOT_ALLOWED)."""
-        (resource,) = question.resources
-        for kind, action in fields:
-            kind = kind or resource.kind
-            asked = ListQuestion(question.request_id, question.principal, kind, action, resource.scope, question.trace)
-            if self._plans is None or not await self._plans.all_allowed(asked):
-                raise Refused(
-                    Code.QUERY_NOT_ALLOWED, f"a field that needs {action!r}, which is not allowed on every {kind!r}"
-                )
-
-    async def _narrowed(self, question: Question, push: Push | None, scope: str, query: bytes) -> Narrowed:
-        if push is None or self._plans is None:
-            return Narrowed()
-        asked = ListQuestion(question.request_id, question.principal, push.kind, push.action, scope, question.trace)
-        return await self._plans.narrow(asked, push, query)
-
-    async def _ask_each(self, evaluation: _Evaluation, found: Found) -> None:
-        facts, asked, principal = evaluation.facts, evaluation.facts.each, evaluation.sender
-        assert asked is not None  # noqa: S101 - for the type checker
-        if found.resources:
-            facts.asked = Question(facts.request_id, principal, tuple(found.resources))
-        verdicts = await self._verdicts(evaluation, principal, found.resources)
-        if verdicts:
-            # the first one that is denied, or the first one
-            _, facts.call_id, facts.policy = min(verdicts, key=lambda verdict: verdict[0])
-        facts.each, refused = judged_of(asked, found, [allowed for allowed, _, _ in verdicts])
-        if refused is not None:
-            raise refused
-
-    async def _verdicts(
-        self, evaluation: _Evaluation, principal: Principal, resources: Sequence[Resource]
-    ) -> list[tuple[bool, str, str]]:
-        """Ask about resources in one question, but for those that are remembered: for each (allowed, call, policy)."""
-        cache, facts = evaluation.rules.decisions, evaluation.facts
-        if cache is None:
-            return await self._asked(facts, principal, resources)
-        now, since = self._now(), evaluation.marks[-1][1]
-        keys = [key_of(principal, resource) for resource in resources]
-        verdicts = [known and known[:3] for known in (cache.find(key, now, since) for key in keys)]
-        rest = [at for at, known in enumerate(verdicts) if known is None]
-        facts.cache = "miss" if rest else "hit"
-        for at, verdict in zip(rest, await self._asked(facts, principal, [resources[at] for at in rest]), strict=True):
-            verdicts[at] = verdict
-            cache.keep(keys[at], principal, verdict, now, since)
-        return [verdict for verdict in verdicts if verdict is not None]
-
-    async def _asked(
-        self, facts: Facts, principal: Principal, resources: Sequence[Resource]
-    ) -> list[tuple[bool, str, str]]:
-        if not resources:
-            return []
-        question = self._question(facts, principal, tuple(resources))
-        answer = await self._pdp.check(question)
-        return [
-            (allowed, answer.call_id, result.policies.get(resource.action, ""))
-            for allowed, resource, result in zip(judge(question, answer), resources, answer.results, strict=True)
-        ]
-
-    async def _decided(self, facts: Facts, principal: Principal, resource: Resource) -> bool:
-        question = facts.asked = self._question(facts, principal, (resource,))
-        answer = await self._pdp.check(question)
-        _tell(facts, resource.action, answer)
-        return judge(question, answer)[0]
-
-    def _question(self, facts: Facts, principal: Principal, resources: tuple[Resource, ...]) -> Question:
-        question, trace = Question(facts.request_id, principal, resources), facts.trace
-        if trace is not None:
-            question = question._replace(trace=trace.headers(trace.decision), alone=trace.sampled)
-        return question
-
     def _permit(
-        self, evaluation: _Evaluation, request: Request, ground: Ground, obligations: tuple[Obligation, ...] = (),
+        self, evaluation: Evaluation, request: Request, ground: Ground, obligations: tuple[Obligation, ...] = (),
         would_refuse: Code | None = None, given: HeldAnswer | None = None,
     ) -> Forward:  # fmt: skip
         headers, principal, to_app = request.headers, evaluation.principal, evaluation.to_app
@@ -614,7 +415,7 @@ class Gate:
             headers.append((ASSERTION, self._sign(principal, self._now())))
         return headers
 
-    async def _permit_refused(self, raw: Raw, evaluation: _Evaluation, refused: Exception) -> Forward | None:
+    async def _permit_refused(self, raw: Raw, evaluation: Evaluation, refused: Exception) -> Forward | None:
         """Permit a request that is refused, None where the refusal counts. Raises where it cannot be permitted."""
         code = refused.code if isinstance(refused, Refused) else Code.INTERNAL_ERROR
         facts, request, table = evaluation.facts, evaluation.request, evaluation.rules.table
@@ -632,7 +433,7 @@ class Gate:
         sent = request or as_it_came(raw, evaluation.rules.reading)
         return self._permit(evaluation, sent, Ground.SHADOW, would_refuse=code)
 
-    async def _mode_of(self, evaluation: _Evaluation, request: Request, route: Route, code: Code) -> Mode:
+    async def _mode_of(self, evaluation: Evaluation, request: Request, route: Route, code: Code) -> Mode:
         """Return the mode of a request that is refused, and find who sent it where that has to be known. Raises Refused
         where that counts."""
         facts = evaluation.facts
@@ -665,7 +466,7 @@ def _privacies(sources: Iterable[TokenSource]) -> list[KeepPrivate]:
     return privacies
 
 
-def _refusal(evaluation: _Evaluation, error: Exception) -> Refuse:
+def _refusal(evaluation: Evaluation, error: Exception) -> Refuse:
     if isinstance(error, Refused):
         told = masked_code(error, evaluation.missing)
         return Refuse(

@@ -40,6 +40,7 @@ class ReferenceSource(StrEnum):
     QUERY = "query"
     HEADER = "header"
     BODY = "body"
+    ARGS = "args"
     CLAIMS = "claims"
     PRINCIPAL = "principal"
 
@@ -64,12 +65,14 @@ class Reference(NamedTuple):
 
 
 class Material(NamedTuple):
-    """Parts of one request that references read. `body` is the parsed JSON, None unless the route needs it."""
+    """Parts of one request that references read. `body` is the parsed JSON, None unless the route needs it; `args` are
+    the arguments of one operation that the body asks for, where the route has such."""
 
     request: Request
     path: Mapping[str, str]
     principal: Principal
     body: Any = None
+    args: Any = None
 
 
 class Template(NamedTuple):
@@ -94,6 +97,8 @@ class Template(NamedTuple):
         return "".join(part if isinstance(part, str) else resolve(part, material) for part in self.parts)
 
 
+IN_JSON = frozenset((ReferenceSource.BODY, ReferenceSource.ARGS))
+"""Sources that are JSON: the name of a reference to one is JMESPath."""
 _REFERENCE = re.compile(r"\{([^{}]*)\}")
 _NAMES = {
     ReferenceSource.PATH: re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
@@ -144,10 +149,16 @@ def parse_reference(text: str) -> Reference:
     source, _, name = inner.partition(".")
     if source not in set(ReferenceSource):
         raise ValueError(f"found {{{text}}}, expected one of {', '.join(f'{{{s}.…}}' for s in ReferenceSource)}")
-    if source == ReferenceSource.BODY:
+    if source in IN_JSON:
         search = compile_expression(name).search
         return Reference(
-            ReferenceSource.BODY, name, kind, search, optional, _steps(name) if optional else (), _loose_names(name)
+            ReferenceSource(source),
+            name,
+            kind,
+            search,
+            optional,
+            _steps(source, name) if optional else (),
+            _loose_names(name),
         )
     if source == ReferenceSource.PATH and optional:
         raise ValueError(f"found {{{text}}}, expected no '?': a variable of the path is always there")
@@ -164,11 +175,11 @@ def parse_reference(text: str) -> Reference:
 _PLAIN_STEPS = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*")
 
 
-def _steps(expression: str) -> tuple[str, ...]:
+def _steps(source: str, expression: str) -> tuple[str, ...]:
     if not _PLAIN_STEPS.fullmatch(expression):
         raise ValueError(
-            f"found {{body.{expression}?}}, expected names with dots between: of another expression nobody can tell "
-            "whether it finds nothing or null"
+            f"found {{{source}.{expression}?}}, expected names with dots between: of another expression nobody can "
+            "tell whether it finds nothing or null"
         )
     return tuple(expression.split("."))
 
@@ -192,8 +203,9 @@ def _loose_names(expression: str) -> frozenset[str]:
 
 
 # a look at a member of an enum costs as much as three calls
-_BODY, _CLAIMS, _PRINCIPAL, _PATH, _QUERY = (
+_BODY, _ARGS, _CLAIMS, _PRINCIPAL, _PATH, _QUERY = (
     ReferenceSource.BODY,
+    ReferenceSource.ARGS,
     ReferenceSource.CLAIMS,
     ReferenceSource.PRINCIPAL,
     ReferenceSource.PATH,
@@ -204,13 +216,15 @@ _BODY, _CLAIMS, _PRINCIPAL, _PATH, _QUERY = (
 def resolve(reference: Reference, material: Material) -> Any:
     """The value that one reference finds, of its type; ABSENT where it is optional and finds nothing.
 
-    Raises Refused: REFERENCE_INVALID, or BODY_INVALID for body.
+    Raises Refused: REFERENCE_INVALID, or BODY_INVALID for body and args.
     """
     if reference.optional and _is_absent(reference, material):
         return ABSENT
     source = reference.source
     if source is _BODY:
         return _typed_json(reference, search_body(reference, material.body), Code.BODY_INVALID)
+    if source is _ARGS:
+        return _typed_json(reference, search_body(reference, material.args), Code.BODY_INVALID)
     if source is _CLAIMS or source is _PRINCIPAL:
         return _typed_json(reference, principal_value(reference, material.principal), Code.REFERENCE_INVALID)
     return _typed_text(reference, _text(reference, material))
@@ -220,6 +234,8 @@ def _is_absent(reference: Reference, material: Material) -> bool:
     source, name = reference.source, reference.name
     if source is _BODY:
         return _is_not_in_body(reference, material.body)
+    if source is _ARGS:
+        return _is_not_in_body(reference, material.args)
     if source is _CLAIMS:
         return name not in material.principal.claims
     if source is _PRINCIPAL:

@@ -16,9 +16,10 @@ from markupsafe import Markup
 
 from sidecar.doors.answer import Answer, status_of
 from sidecar.doors.door import Door
+from sidecar.gate.asking import PDP, Lookups
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import PdpAnswer, Question
-from sidecar.gate.gate import PDP, Gate, Identified, Lookups
+from sidecar.gate.gate import Gate, Identified
 from sidecar.gate.identity import Principal, principal_as
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.obligation import KeepPrivate

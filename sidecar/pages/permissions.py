@@ -8,8 +8,9 @@ from typing import Any
 
 from sidecar.doors.answer import PRIVATE, Answer
 from sidecar.doors.door import Door
+from sidecar.gate.asking import PDP, Lookups
 from sidecar.gate.codes import Code
-from sidecar.gate.gate import PDP, Identified, Lookups
+from sidecar.gate.gate import Identified
 from sidecar.gate.own import PERMISSIONS_PATH, WHOAMI_PATH
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward, Refuse, Refused, Verdict

@@ -13,7 +13,7 @@ from sidecar.doors.door import Door, Receive, Scope, raw_of_scope, refuse
 from sidecar.doors.proxy import ClientBody
 from sidecar.doors.refusal import Send, send_whole
 from sidecar.gate.codes import Code
-from sidecar.gate.gate import Rules
+from sidecar.gate.evaluation import Rules
 from sidecar.gate.own import JWKS_PATH, PREFIX
 from sidecar.gate.request import Raw, Request, read
 from sidecar.gate.verdict import Refused

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sidecar.config.setting_table import Settings
-from sidecar.gate.gate import Clock
+from sidecar.gate.asking import Clock
 from sidecar.pdp.candidate import Candidate, Difference
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import EmbeddedCerbos, problems_of

@@ -14,7 +14,9 @@ from typing import TYPE_CHECKING, NamedTuple
 from sidecar.config.routes.file import RoutesError, RoutesFile, read_routes
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood
-from sidecar.gate.gate import PDP, Gate, Rules
+from sidecar.gate.asking import PDP
+from sidecar.gate.evaluation import Rules
+from sidecar.gate.gate import Gate
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.narrowing import Plans

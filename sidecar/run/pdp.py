@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sidecar.config.setting_table import Settings
-from sidecar.gate.gate import Clock
+from sidecar.gate.asking import Clock
 from sidecar.net.tls import tls_context
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import ADMIN, EmbeddedCerbos, find_binary, problems_of

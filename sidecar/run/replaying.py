@@ -12,9 +12,9 @@ from typing import NamedTuple
 from sidecar.adoption.replay import Case, Reason, Replay, Unreplayed, batch_key, case_of, principal_of, recall
 from sidecar.adoption.rerouting import Rerouting, Settled
 from sidecar.bounded import size_of
+from sidecar.gate.asking import PDP
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import Question, Resource, judge
-from sidecar.gate.gate import PDP
 from sidecar.gate.verdict import Refused
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.cerbos_version import STRICT_SINCE, version_of

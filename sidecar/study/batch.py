@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
+from sidecar.gate.asking import PDP, Clock, Lookups
 from sidecar.gate.body import no_body
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import PdpAnswer, Question, Resource
 from sidecar.gate.decision_cache import Key, key_of
-from sidecar.gate.gate import PDP, Clock, Gate, Lookups, Rules
+from sidecar.gate.evaluation import Rules
+from sidecar.gate.gate import Gate
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.request import Raw, Request

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+from sidecar.gate.asking import PDP
 from sidecar.gate.decision import PdpAnswer, Question
-from sidecar.gate.gate import PDP
 
 
 @dataclass

@@ -12,7 +12,8 @@ from sidecar.config.routes.file import read_routes
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Result
 from sidecar.gate.decision_cache import DecisionCache
-from sidecar.gate.gate import Gate, Rules
+from sidecar.gate.evaluation import Rules
+from sidecar.gate.gate import Gate
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.request import Raw, Reading

@@ -17,7 +17,8 @@ from sidecar.gate.claims import Claim
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Result
 from sidecar.gate.decision_cache import DecisionCache
-from sidecar.gate.gate import CONDITIONS, NOT_ASKED, Gate, Rules
+from sidecar.gate.evaluation import Rules
+from sidecar.gate.gate import CONDITIONS, NOT_ASKED, Gate
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, ResourceField
@@ -880,7 +881,7 @@ async def test_what_is_decided_by_rules_that_were_replaced_is_remembered_for_nob
             gate.rules = replace(old, decisions=DecisionCache(10.0))
             return await world.check(question)
 
-    gate._pdp = Reloading()
+    gate._asking.pdp = Reloading()
     verdicts = await twice(world, gate)
     assert [verdict.facts.cache for verdict in verdicts] == ["miss", "miss"]
 

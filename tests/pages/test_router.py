@@ -10,7 +10,7 @@ from sidecar.doors.answer import Answer
 from sidecar.doors.door import Door
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code
-from sidecar.gate.gate import Rules
+from sidecar.gate.evaluation import Rules
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import RouteTable
 from sidecar.gate.verdict import Refused

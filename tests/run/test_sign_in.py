@@ -18,7 +18,8 @@ from sidecar.config.settings import read_settings
 from sidecar.doors.answer import Answer
 from sidecar.gate.claims import Claim
 from sidecar.gate.codes import Code
-from sidecar.gate.gate import Gate, Identified, Rules
+from sidecar.gate.evaluation import Rules
+from sidecar.gate.gate import Gate, Identified
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.routing import RouteTable

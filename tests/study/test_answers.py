@@ -7,7 +7,8 @@ import json
 from sidecar.config.routes.file import read_routes
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Result
-from sidecar.gate.gate import Gate, Rules
+from sidecar.gate.evaluation import Rules
+from sidecar.gate.gate import Gate
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.request import Raw, Reading
 from sidecar.gate.verdict import Forward, Refused

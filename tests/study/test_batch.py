@@ -11,7 +11,7 @@ from sidecar.gate.ask import asks
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Result
 from sidecar.gate.each import Each
-from sidecar.gate.gate import Rules
+from sidecar.gate.evaluation import Rules
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField

@@ -7,7 +7,8 @@ import pytest
 from sidecar.config.routes.file import read_routes
 from sidecar.gate.claims import Claim
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Result
-from sidecar.gate.gate import Gate, Rules
+from sidecar.gate.evaluation import Rules
+from sidecar.gate.gate import Gate
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.mode import Mode
 from sidecar.gate.request import Raw, Reading, read

@@ -184,6 +184,8 @@ def _reference_faults(method: Method) -> Iterator[Fault]:
         elif reference.source is ReferenceSource.BODY and method.name in BODILESS:
             own = "POST: {action: create, attributes: {owner: '{body.owner}'}}"
             yield Fault(mark, f"{told} on a method without a body, expected it in an action that has one: {own}", True)
+        if reference.source is ReferenceSource.ARGS:
+            yield Fault(mark, f"{told}, expected it in operations that a body asks for, such as `graphql`")
         if reference.optional and field != "attributes":
             yield Fault(mark, f"found {{{reference}?}}, expected no '?': only an attribute may be left out")
         if reference.type in COMPOUND and field in ("id", "scope"):

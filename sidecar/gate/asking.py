@@ -1,0 +1,274 @@
+"""The gate's questions: about a request to lookups, and about its resources to the PDP. It makes no permit.
+
+It declares the ports through which it asks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from sidecar.gate.ask import Ask, Operation
+from sidecar.gate.body import ReadBody, read_json
+from sidecar.gate.codes import Code
+from sidecar.gate.decision import PdpAnswer, Question, Resource, judge
+from sidecar.gate.decision_cache import key_of
+from sidecar.gate.each import (
+    LOOKUPS_AT_ONCE,
+    Each,
+    Found,
+    Known,
+    Named,
+    elements_of,
+    found_of,
+    judged_of,
+    judged_of_named,
+    known_of,
+)
+from sidecar.gate.evaluation import Evaluation
+from sidecar.gate.identity import Principal
+from sidecar.gate.lookup import Call, Readings, Reply, call_for, is_missing, merged
+from sidecar.gate.narrowing import ListQuestion, Narrowed, Plans, Push
+from sidecar.gate.references import ABSENT, Material
+from sidecar.gate.request import Request
+from sidecar.gate.routing import Match
+from sidecar.gate.verdict import EachAsked, Facts, Refused
+from sidecar.together import together
+
+Clock = Callable[[], float]
+
+
+class Lookups(Protocol):
+    """Port: asks a lookup hook. Raises Refused with a LOOKUP_* code when there is no answer."""
+
+    async def ask(self, call: Call) -> Reply: ...
+
+
+class PDP(Protocol):
+    """Port: asks the policy decision point. Raises Refused with a PDP_* code when there is no answer."""
+
+    async def check(self, question: Question) -> PdpAnswer: ...
+
+
+def tell(facts: Facts, action: str, answer: PdpAnswer) -> None:
+    facts.call_id = answer.call_id
+    if answer.results:
+        facts.policy = answer.results[0].policies.get(action, "")
+
+
+# what Cerbos takes for a scope (its Policy schema): another would be a fault of the PDP's, and not of who sent it
+_SCOPE = re.compile(r"[0-9A-Za-z][\w-]*(?:\.\w[\w-]*)*", re.ASCII)
+
+
+def scope_text(text: str) -> str:
+    """A policy's scope. Raises Refused(REFERENCE_INVALID)."""
+    if _SCOPE.fullmatch(text) is None:
+        raise Refused(
+            Code.REFERENCE_INVALID, "an invalid scope: expected parts of letters, digits, _ and -, joined with dots"
+        )
+    return text
+
+
+def _attributes(ask: Ask, material: Material) -> dict[str, Any]:
+    """Attributes that a request says itself. Raises Refused."""
+    attributes = {name: value.value(material) for name, value in ask.attributes.items()}
+    if ask.has_optional:
+        attributes = {name: value for name, value in attributes.items() if value is not ABSENT}
+    return attributes
+
+
+def call_of(evaluation: Evaluation, lookup: str, kind: str, resource_id: str, material: Material) -> Call:
+    call = call_for(evaluation.rules.lookups[lookup], kind, resource_id, material)
+    evaluation.missing = call.lookup.missing
+    trace = evaluation.facts.trace
+    return call if trace is None else call._replace(trace=trace.headers(trace.lookup))
+
+
+class Asking:
+    """Asks for the gate. `now` gives Unix seconds, `timer` monotonic seconds. Without `plans` no list is narrowed, and
+    nobody searches by a field that is hidden from some."""
+
+    def __init__(self, hooks: Lookups, pdp: PDP, plans: Plans | None, *, now: Clock, timer: Clock) -> None:
+        self._hooks = hooks
+        self.pdp = pdp
+        self._plans = plans
+        self._readings = Readings()
+        self._now = now
+        self._timer = timer
+
+    async def resource(
+        self, evaluation: Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody | None
+    ) -> Resource:
+        principal = evaluation.sender
+        body = await read_json(request, read_body, ask.max_body) if ask.needs_body else None
+        material = Material(request, match.path, principal, body)
+        return await self.resource_of(evaluation, ask, material)
+
+    async def resource_of(self, evaluation: Evaluation, ask: Ask, material: Material) -> Resource:
+        """Find the resource that `ask` says. Raises Refused: REFERENCE_INVALID, BODY_INVALID, LOOKUP_*, RESOURCE_*."""
+        kind, resource_id = ask.kind, str(ask.id.value(material)) if ask.id is not None else "-"
+        if not resource_id:
+            # Cerbos takes no empty id, and its refusal would look like a fault of its own
+            raise Refused(Code.REFERENCE_INVALID, "an empty id")
+        evaluation.facts.kind, evaluation.facts.resource_id = kind, resource_id
+        attributes = _attributes(ask, material)
+        # before the lookup: a scope that is refused must not tell whether the resource is there
+        scope = "" if ask.scope is None else scope_text(str(ask.scope.value(material)))
+        if ask.lookup:
+            call = call_of(evaluation, ask.lookup, kind, resource_id, material)
+            attributes = merged(attributes, call, self._readings.attributes(call, await self._hooks.ask(call)))
+        return Resource(kind, resource_id, ask.action, attributes, (), scope)
+
+    async def resources(
+        self, evaluation: Evaluation, request: Request, match: Match, ask: Ask, each: Each, read_body: ReadBody | None
+    ) -> Found:
+        """Find the resources of a request about many, and which of them are missing."""
+        principal, facts = evaluation.sender, evaluation.facts
+        body = await read_json(request, read_body, ask.max_body) if ask.needs_body else None
+        material = Material(request, match.path, principal, body)
+        facts.kind = ask.kind
+        elements, said = elements_of(each, material), _attributes(ask, material)
+        facts.each = EachAsked(tuple([element.id for element in elements]))
+        scope = "" if ask.scope is None else scope_text(str(ask.scope.value(material)))
+        known: dict[str, Known] = {}
+        if each.lookup:
+            # an id may stand there twice, with other attributes
+            ids = dict.fromkeys([element.id for element in elements])
+            calls = [call_of(evaluation, each.lookup, ask.kind, resource_id, material) for resource_id in ids]
+            replies = await together([partial(self._hooks.ask, call) for call in calls], LOOKUPS_AT_ONCE)
+            known = {
+                call.resource_id: known_of(self._readings, call, reply)
+                for call, reply in zip(calls, replies, strict=True)
+            }
+        return found_of(elements, known, Resource(ask.kind, "", ask.action, said, (), scope))
+
+    async def named_resources(
+        self, evaluation: Evaluation, request: Request, match: Match, operations: Sequence[Operation]
+    ) -> list[Named]:
+        """Find the resources of a request that asks for several things, each of which may be missing."""
+        facts = evaluation.facts
+
+        async def find(operation: Operation) -> Named:
+            material = Material(request, match.path, evaluation.sender, None, operation.args)
+            # what is said of one alone does not stand for all
+            told = Facts(facts.request_id, facts.method, facts.path, trace=facts.trace)
+            own = Evaluation(told, evaluation.rules, principal=evaluation.principal)
+            try:
+                return Named(operation.name, await self.resource_of(own, operation.ask, material), own.missing)
+            except Refused as refused:
+                if own.missing is None or not is_missing(refused, own.missing):
+                    raise
+                return Named(operation.name, refused, own.missing)
+
+        named = await together([partial(find, operation) for operation in operations], LOOKUPS_AT_ONCE)
+        facts.each = EachAsked(tuple([one.name for one in named]))
+        facts.kind, facts.action = operations[0].ask.kind, operations[0].ask.action
+        return named
+
+    async def ask_named(self, evaluation: Evaluation, named: Sequence[Named]) -> None:
+        """Ask about all of a request's resources in one question. Raises Refused unless each is there and allowed."""
+        resources = [one.found for one in named if isinstance(one.found, Resource)]
+        verdicts = await self._told_verdicts(evaluation, resources)
+        evaluation.facts.each, refused, evaluation.missing = judged_of_named(named, [ok for ok, _, _ in verdicts])
+        if refused is not None:
+            raise refused
+
+    async def ask(self, evaluation: Evaluation, resource: Resource) -> None:
+        facts, cache, principal = evaluation.facts, evaluation.rules.decisions, evaluation.sender
+        if cache is None:
+            allowed = await self._decided(facts, principal, resource)
+        else:
+            # its time runs from when it was asked for: what was changed since may not be in it
+            key, asked, since = key_of(principal, resource), self._now(), evaluation.marks[-1][1]
+            known = cache.find(key, asked, since)
+            facts.cache = "miss" if known is None else "hit"
+            if known is not None:
+                allowed, facts.call_id, facts.policy = known[:3]
+                facts.asked = Question(facts.request_id, principal, (resource,))
+            else:
+                allowed = await self._decided(facts, principal, resource)
+                cache.keep(key, principal, (allowed, facts.call_id, facts.policy), asked, since)
+        if not allowed:
+            raise Refused(Code.DENIED_BY_POLICY)
+
+    async def require_open(self, question: Question, fields: Sequence[tuple[str, str]]) -> None:
+        """See that a query searches and sorts by no field that its sender may not see on every item: the order of what
+        comes back tells what is hidden. Raises Refused(QUERY_NOT_ALLOWED)."""
+        (resource,) = question.resources
+        for kind, action in fields:
+            kind = kind or resource.kind
+            asked = ListQuestion(question.request_id, question.principal, kind, action, resource.scope, question.trace)
+            if self._plans is None or not await self._plans.all_allowed(asked):
+                raise Refused(
+                    Code.QUERY_NOT_ALLOWED, f"a field that needs {action!r}, which is not allowed on every {kind!r}"
+                )
+
+    async def narrowed(self, question: Question, push: Push | None, scope: str, query: bytes) -> Narrowed:
+        if push is None or self._plans is None:
+            return Narrowed()
+        asked = ListQuestion(question.request_id, question.principal, push.kind, push.action, scope, question.trace)
+        return await self._plans.narrow(asked, push, query)
+
+    async def ask_each(self, evaluation: Evaluation, found: Found) -> None:
+        facts, asked = evaluation.facts, evaluation.facts.each
+        assert asked is not None  # noqa: S101 - for the type checker
+        verdicts = await self._told_verdicts(evaluation, found.resources)
+        facts.each, refused = judged_of(asked, found, [allowed for allowed, _, _ in verdicts])
+        if refused is not None:
+            raise refused
+
+    async def _told_verdicts(
+        self, evaluation: Evaluation, resources: Sequence[Resource]
+    ) -> list[tuple[bool, str, str]]:
+        """As `_verdicts`; the facts tell of them what they tell of one."""
+        facts, principal = evaluation.facts, evaluation.sender
+        if resources:
+            facts.asked = Question(facts.request_id, principal, tuple(resources))
+        verdicts = await self._verdicts(evaluation, principal, resources)
+        if verdicts:
+            # the first one that is denied, or the first one
+            _, facts.call_id, facts.policy = min(verdicts, key=lambda verdict: verdict[0])
+        return verdicts
+
+    async def _verdicts(
+        self, evaluation: Evaluation, principal: Principal, resources: Sequence[Resource]
+    ) -> list[tuple[bool, str, str]]:
+        """Ask about resources in one question, but for those that are remembered: for each (allowed, call, policy)."""
+        cache, facts = evaluation.rules.decisions, evaluation.facts
+        if cache is None:
+            return await self._asked(facts, principal, resources)
+        now, since = self._now(), evaluation.marks[-1][1]
+        keys = [key_of(principal, resource) for resource in resources]
+        verdicts = [known and known[:3] for known in (cache.find(key, now, since) for key in keys)]
+        rest = [at for at, known in enumerate(verdicts) if known is None]
+        facts.cache = "miss" if rest else "hit"
+        for at, verdict in zip(rest, await self._asked(facts, principal, [resources[at] for at in rest]), strict=True):
+            verdicts[at] = verdict
+            cache.keep(keys[at], principal, verdict, now, since)
+        return [verdict for verdict in verdicts if verdict is not None]
+
+    async def _asked(
+        self, facts: Facts, principal: Principal, resources: Sequence[Resource]
+    ) -> list[tuple[bool, str, str]]:
+        if not resources:
+            return []
+        question = self.question(facts, principal, tuple(resources))
+        answer = await self.pdp.check(question)
+        return [
+            (allowed, answer.call_id, result.policies.get(resource.action, ""))
+            for allowed, resource, result in zip(judge(question, answer), resources, answer.results, strict=True)
+        ]
+
+    async def _decided(self, facts: Facts, principal: Principal, resource: Resource) -> bool:
+        question = facts.asked = self.question(facts, principal, (resource,))
+        answer = await self.pdp.check(question)
+        tell(facts, resource.action, answer)
+        return judge(question, answer)[0]
+
+    def question(self, facts: Facts, principal: Principal, resources: tuple[Resource, ...]) -> Question:
+        question, trace = Question(facts.request_id, principal, resources), facts.trace
+        if trace is not None:
+            question = question._replace(trace=trace.headers(trace.decision), alone=trace.sampled)
+        return question
