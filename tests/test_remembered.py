@@ -198,6 +198,8 @@ GROWING = {
     "_CaseJournal.outcomes": CASE,
     "_Client.body": CASE,
     "_Lines.lines": CASE,
+    "_Selections.root": "the tokens of one document, while it is read",
+    "_Selections.spreads": "the tokens of one document, while it is read",
 }
 """Attributes that begin empty and grow, and what bounds each. What is remembered for a while belongs in a Bounded."""
 MAKERS = {"dict", "list", "set", "deque", "defaultdict", "OrderedDict", "Counter", "WeakSet", "WeakValueDictionary"}

@@ -38,6 +38,7 @@ class Cause(StrEnum):
     # fmt: off
     NO_ROUTE = "no_route", "no route", "add the path to routes.yaml"
     NO_METHOD = "no_method", "the route has no action for the method", "add the method to the route's actions"
+    OPERATION = "no_operation", "the body asks for an operation that the route does not name", "add the operation to the route"
     QUERY = "query_not_allowed", "a query name that the route does not list", "add the name to the route's query, or mend the client"
     SIGNED_OUT = "not_signed_in", "nobody was signed in", "let the client sign in, or make the route public"
     TOKEN = "token", "the token or session was not taken", "see the detail in the decision log"
@@ -67,7 +68,8 @@ class Cause(StrEnum):
 
 
 _OF_CODE: Mapping[str, Cause] = {
-    Code.ROUTE_UNMAPPED: Cause.NO_ROUTE, Code.METHOD_UNMAPPED: Cause.NO_METHOD, Code.QUERY_NOT_ALLOWED: Cause.QUERY,
+    Code.ROUTE_UNMAPPED: Cause.NO_ROUTE, Code.METHOD_UNMAPPED: Cause.NO_METHOD,
+    Code.OPERATION_UNMAPPED: Cause.OPERATION, Code.QUERY_NOT_ALLOWED: Cause.QUERY,
     Code.CORS_REFUSED: Cause.ORIGIN, Code.ORIGIN_REFUSED: Cause.ORIGIN, Code.TOKEN_MISSING: Cause.SIGNED_OUT,
     Code.NO_ROLES: Cause.NO_ROLES, Code.PRINCIPAL_MISSING: Cause.NO_ROLES, Code.CLAIM_MISSING: Cause.CLAIM,
     Code.CLAIM_INVALID: Cause.CLAIM, Code.RESOURCE_MISSING: Cause.NO_RESOURCE, Code.RESOURCE_HIDDEN: Cause.NO_RESOURCE,

@@ -60,6 +60,7 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             return 401
         case (
             Code.ROUTE_UNMAPPED
+            | Code.OPERATION_UNMAPPED
             | Code.CORS_REFUSED
             | Code.ORIGIN_REFUSED
             | Code.PRINCIPAL_MISSING

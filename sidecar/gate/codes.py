@@ -82,8 +82,8 @@ class Code(StrEnum):
         "another type than `application/json` on a route that reads the body",
         "send JSON with `Content-Type: application/json`")
     BODY_INVALID = ("body_invalid", Kind.REQUEST,
-        "a body that is not strict JSON, or has no value of the declared type",
-        "send strict JSON; `detail` in the decision log names what was expected")
+        "a body that is not strict JSON, or has no value of the declared type; a GraphQL request that is over a limit, or that servers could read differently",
+        "send strict JSON, and one plain document; `detail` in the decision log names what was expected")
     SEGMENT_INVALID = ("segment_invalid", Kind.REQUEST,
         "a path variable whose pattern refuses the segment",
         "use an id of the form that the route's pattern takes, or give the variable another pattern")
@@ -111,6 +111,9 @@ class Code(StrEnum):
     METHOD_UNMAPPED = ("method_unmapped", Kind.ROUTE,
         "the route has no action for the method",
         "add the method to the route's `actions`")
+    OPERATION_UNMAPPED = ("operation_unmapped", Kind.ROUTE,
+        "a body asks for an operation that the route does not name: a root field of GraphQL, or introspection that the route does not allow",
+        "add the operation to the route; `detail` in the decision log names it")
     CORS_REFUSED = ("cors_refused", Kind.ROUTE,
         "a preflight of an origin or method that the route does not list",
         "add the origin to the route's `cors`, or the method to its `actions`")

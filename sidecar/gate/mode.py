@@ -18,6 +18,7 @@ OF_RULES = frozenset(
     (
         Code.BODY_TOO_LARGE, Code.BODY_TYPE_UNSUPPORTED, Code.BODY_INVALID, Code.SEGMENT_INVALID,
         Code.REFERENCE_INVALID, Code.QUERY_NOT_ALLOWED, Code.PROXY_UNABLE, Code.ROUTE_UNMAPPED, Code.METHOD_UNMAPPED,
+        Code.OPERATION_UNMAPPED,
         Code.NO_ROLES, Code.CLAIM_MISSING, Code.CLAIM_INVALID, Code.IDENTITY_HEADER_TOO_LARGE,
         *(code for code in Code if code.kind in (Kind.RESOURCE, Kind.DECISION)),
     )

@@ -1,0 +1,171 @@
+"""A GraphQL request: its JSON body -> what each root field that may be executed asks for.
+
+A request is read as `GraphQL over HTTP` says (draft of 2025), and whatever servers read in another way is refused:
+names of a body that are not the specification's, an operation that is chosen in two ways, persisted documents.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import Any, NamedTuple
+
+from sidecar.bodies.graphql_document import (
+    NO_DEFAULT,
+    Definition,
+    Document,
+    Limits,
+    RootField,
+    Variable,
+    read_document,
+)
+from sidecar.bounded import Bounded, size_of
+from sidecar.gate.codes import Code
+from sidecar.gate.values import type_of
+from sidecar.gate.verdict import Refused
+
+DIRECTIVES = frozenset(("include", "skip"))
+"""Directives that every server has. Another may change what is executed."""
+INERT_EXTENSIONS = frozenset(("clientLibrary",))
+"""Extensions of a request that say who sends it, and no more."""
+_MEMBERS = frozenset(("query", "variables", "operationName", "extensions"))
+_INTROSPECTION = frozenset(("__schema", "__type"))
+_REMEMBERED = 2 * 1024 * 1024
+_MOST_SHOWN = 64
+
+
+class RootCall(NamedTuple):
+    """A root field as it may be executed: `Query.contact`, the name of its answer, and its arguments. An argument
+    whose variable is not given is not there."""
+
+    field: str
+    alias: str
+    arguments: Mapping[str, Any]
+
+
+class Reader:
+    """Reads requests by the rules of one route. Documents repeat with other variables, so each is parsed once, as long
+    as it is remembered."""
+
+    def __init__(
+        self, limits: Limits, *, introspection: bool = False, directives: frozenset[str] = DIRECTIVES
+    ) -> None:  # fmt: skip
+        self._limits = limits
+        self._introspection = introspection
+        self._directives = directives
+        self._documents: Bounded[bytes, Document] = Bounded(_REMEMBERED)
+
+    def calls(self, body: Any) -> list[RootCall]:
+        """Return what a body asks for; nothing, where it is `__typename` or allowed introspection alone.
+
+        Raises Refused: BODY_INVALID, OPERATION_UNMAPPED.
+        """
+        if not isinstance(body, list):
+            return self._calls_of(body)
+        if not 1 <= len(body) <= self._limits.batch:
+            raise Refused(
+                Code.BODY_INVALID, f"found a list of {len(body)} requests, expected at most {self._limits.batch}"
+            )
+        calls = [call for one in body for call in self._calls_of(one)]
+        if len(calls) > self._limits.fields:
+            raise Refused(
+                Code.BODY_INVALID, f"found {len(calls)} root fields, expected at most {self._limits.fields}"
+            )  # fmt: skip
+        return calls
+
+    def _calls_of(self, body: Any) -> list[RootCall]:
+        text, variables, name = _parts_of(body)
+        document = self._document(text)
+        operation = _chosen(document, name)
+        values = _values_of(operation, variables)
+        return [
+            RootCall(f"{operation.kind}.{field.name}", field.alias, _arguments_of(field, values))
+            for field in operation.fields
+            if not self._is_introspection(operation, field)
+        ]
+
+    def _document(self, text: str) -> Document:
+        digest = sha256(text.encode("utf-8")).digest()
+        document = self._documents.get(digest)
+        if document is None:
+            document = read_document(text, self._limits, self._directives)
+            parts = [(one.name, one.variables, one.fields) for one in document.operations.values()]
+            self._documents.put(digest, document, size_of((digest, parts)))
+        return document
+
+    def _is_introspection(self, operation: Definition, field: RootField) -> bool:
+        if field.name in _INTROSPECTION and operation.kind == "Query":
+            if not self._introspection:
+                raise Refused(
+                    Code.OPERATION_UNMAPPED, f"introspection: found {field.name}, the route does not allow it"
+                )
+            return True
+        return field.name == "__typename"
+
+
+def _fault(detail: str) -> Refused:
+    return Refused(Code.BODY_INVALID, detail)
+
+
+def _parts_of(body: Any) -> tuple[str, Mapping[str, Any], str | None]:
+    """The document, the variables and the operation's name of one request."""
+    if not isinstance(body, dict):
+        raise _fault(f"found {type_of(body)}, expected an object with `query`")
+    if unknown := next((name for name in body if name not in _MEMBERS), None):
+        raise _fault(f"found {unknown[:_MOST_SHOWN]!r}, expected no other names than {', '.join(sorted(_MEMBERS))}")
+    text, variables, name, extensions = (body.get(of) for of in ("query", "variables", "operationName", "extensions"))
+    if not isinstance(text, str):
+        raise _fault(f"query: found {type_of(text)}, expected the document: none is known by another name")
+    if not isinstance(variables, dict | None):
+        raise _fault(f"variables: found {type_of(variables)}, expected an object")
+    # "" is a name for some servers, and for others none
+    if name == "" or not isinstance(name, str | None):
+        raise _fault("operationName: expected a name, or none at all")
+    if not isinstance(extensions, dict | None):
+        raise _fault(f"extensions: found {type_of(extensions)}, expected an object")
+    if unknown := next((one for one in extensions or () if one not in INERT_EXTENSIONS), None):
+        raise _fault(f"extensions: found {unknown[:_MOST_SHOWN]!r}, which may change what is executed")
+    return text, variables or {}, name
+
+
+def _chosen(document: Document, name: str | None) -> Definition:
+    operations = document.operations
+    if name is None and len(operations) == 1:
+        return next(iter(operations.values()))
+    chosen = operations.get(name) if name is not None else None
+    if chosen is None:
+        raise _fault(
+            f"operationName: found {'nothing' if name is None else repr(name[:_MOST_SHOWN])}, expected the name of one "
+            f"of {len(operations)} operations"
+        )
+    return chosen
+
+
+def _values_of(operation: Definition, variables: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The values of an operation's variables, without those that are not given and have no default."""
+    if unknown := next((name for name in variables if name not in operation.variables), None):
+        raise _fault(f"variables: found {unknown[:_MOST_SHOWN]!r}, which the operation does not declare")
+    return {**operation.variables, **variables}
+
+
+def _arguments_of(field: RootField, values: Mapping[str, Any]) -> Mapping[str, Any]:
+    return _filled_members(field.arguments, values) if field.has_variables else field.arguments
+
+
+def _filled_members(members: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
+    filled = {name: _filled(value, values) for name, value in members.items()}
+    return {name: value for name, value in filled.items() if value is not NO_DEFAULT}
+
+
+def _filled(value: Any, values: Mapping[str, Any]) -> Any:
+    if isinstance(value, Variable):
+        if value.name not in values:
+            raise _fault(f"query: the variable {value.name[:_MOST_SHOWN]!r} is not declared")
+        return values[value.name]
+    if isinstance(value, dict):
+        return _filled_members(value, values)
+    if isinstance(value, list):
+        # in a list null takes the place of a variable that is not given (specification, section 3.11)
+        filled: Sequence[Any] = [_filled(item, values) for item in value]
+        return [None if item is NO_DEFAULT else item for item in filled]
+    return value

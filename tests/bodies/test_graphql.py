@@ -1,0 +1,138 @@
+"""A GraphQL request -> the root fields that may be executed, with their arguments in one form."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from sidecar.bodies.graphql import Reader, RootCall
+from sidecar.bodies.graphql_document import Limits
+from sidecar.gate.codes import Code
+from sidecar.gate.verdict import Refused
+
+READER = Reader(Limits(fields=4))
+
+
+def calls(body: Any, reader: Reader = READER) -> list[tuple[str, dict[str, Any]]]:
+    return [(call.field, dict(call.arguments)) for call in reader.calls(body)]
+
+
+def refused(body: Any, reader: Reader = READER) -> Refused:
+    with pytest.raises(Refused) as caught:
+        reader.calls(body)
+    return caught.value
+
+
+def test_each_root_field_of_the_chosen_operation_is_a_call() -> None:
+    text = "query A{a} mutation B($id:ID!){x:b(id:$id) ...F} fragment F on Mutation{c __typename}"
+    assert Reader(Limits()).calls({"query": text, "operationName": "B", "variables": {"id": 7}}) == [
+        RootCall("Mutation.b", "x", {"id": 7}),
+        RootCall("Mutation.c", "", {}),
+    ]
+    assert calls({"query": text, "operationName": "A"}) == [("Query.a", {})]
+    assert calls({"query": "subscription{s}"}) == [("Subscription.s", {})]
+
+
+@pytest.mark.parametrize(
+    ("declared", "argument", "variables", "expected"),
+    [
+        ("", "7", {}, 7), ("", '"7"', {}, "7"), ("($i:ID)", "$i", {"i": 7}, 7), ("($i:ID)", "$i", {"i": "7"}, "7"),
+        ('($i:ID="7")', "$i", {}, "7"), ("($i:ID=7)", "$i", {"i": 8}, 8), ("($i:ID=7)", "$i", {"i": None}, None),
+        ("", "{k:[1,E,true,null]}", {}, {"k": [1, "E", True, None]}), ("($i:I)", "$i", {"i": {"k": ["$i"]}}, {"k": ["$i"]}),
+        ("($i:I $j:I)", "{k:$i,l:[$j,{m:$j}],n:$j}", {"i": 1}, {"k": 1, "l": [None, {}]}),
+        ("($i:I={k:[1]})", "[$i]", {}, [{"k": [1]}]),
+    ],
+)  # fmt: skip
+def test_arguments_have_one_form(declared: str, argument: str, variables: Any, expected: Any) -> None:
+    assert calls({"query": f"query{declared}{{a(x:{argument})}}", "variables": variables}) == [
+        ("Query.a", {"x": expected})
+    ]
+
+
+def test_an_argument_whose_variable_is_not_given_is_not_there() -> None:
+    assert calls({"query": "query($i:ID){a(x:$i,y:1)}"}) == [("Query.a", {"y": 1})]
+    assert calls({"query": "query($i:ID){a(x:$i,y:1)}", "variables": None}) == [("Query.a", {"y": 1})]
+
+
+def test_a_document_is_parsed_once_for_many_variables() -> None:
+    reader, text = Reader(Limits()), "query($i:ID){a(x:$i)}"
+    for number in range(3):
+        assert calls({"query": text, "variables": {"i": number}}, reader) == [("Query.a", {"x": number})]
+    assert len(reader._documents) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ([], "list of 0"), ([{"query": "{a}"}], "list of 1"), ("{a}", "found str"), (None, "found nothing"), ({}, "query: found nothing"),
+        ({"query": None}, "query: found nothing"), ({"query": 1}, "query: found int"), ({"query": {"a": 1}}, "query: found dict"),
+        ({"query": "{a}", "id": "x"}, "found 'id'"), ({"documentId": "x"}, "found 'documentId'"), ({"query": "{a}", "Query": "{b}"}, "found 'Query'"),
+        ({"query": "{a}", "operationname": "x"}, "found 'operationname'"), ({"query": "{a}", "variables": []}, "variables: found list"),
+        ({"query": "{a}", "variables": "{}"}, "variables: found str"), ({"query": "{a}", "operationName": ""}, "operationName"),
+        ({"query": "{a}", "operationName": 1}, "operationName"), ({"query": "{a}", "operationName": "A"}, "found 'A'"),
+        ({"query": "query A{a}", "operationName": "a"}, "found 'a'"), ({"query": "query A{a} query B{b}"}, "found nothing"),
+        ({"query": "query A{a} query B{b}", "operationName": "C"}, "one of 2"), ({"query": "{a}", "extensions": "x"}, "extensions: found str"),
+        ({"query": "{a}", "extensions": {"persistedQuery": {"version": 1}}}, "'persistedQuery'"), ({"extensions": {"persistedQuery": {}}}, "query: found nothing"),
+        ({"query": "{a}", "variables": {"x": 1}}, "does not declare"), ({"query": "query($x:I){a}", "variables": {"X": 1}}, "does not declare"),
+        ({"query": "query A($x:I){a} query B{b}", "operationName": "B", "variables": {"x": 1}}, "does not declare"),
+        ({"query": "{a(x:$y)}"}, "'y' is not declared"), ({"query": "query A{...F} query B($y:I){b} fragment F on Q{a(x:{z:[$y]})}", "operationName": "A"}, "not declared"),
+        ({"query": "{a"}, "expected a field"),
+    ],
+)  # fmt: skip
+def test_a_request_that_servers_could_read_differently_is_refused(body: Any, why: str) -> None:
+    found = refused(body)
+    assert found.code is Code.BODY_INVALID
+    assert why in found.detail
+
+
+def test_an_extension_that_only_names_the_client_passes() -> None:
+    client = {"clientLibrary": {"name": "@apollo/client", "version": "4.0.0"}}
+    assert calls({"query": "{a}", "extensions": client, "operationName": None}) == [("Query.a", {})]
+    assert calls({"query": "{a}", "extensions": {}}) == [("Query.a", {})]
+
+
+def test_introspection_is_refused_unless_it_is_allowed() -> None:
+    for field in (
+        "__schema{types{name}}",
+        '__type(name:"T"){name}',
+        "x:__schema{types{name}}",
+        "...on Query{__type(name:1){name}}",
+    ):
+        found = refused({"query": f"{{a {field}}}"})
+        assert found.code is Code.OPERATION_UNMAPPED
+        assert calls({"query": f"{{a {field}}}"}, Reader(Limits(), introspection=True)) == [("Query.a", {})]
+    assert calls({"query": "{__typename x:__typename}"}) == []
+    # of other root types they are fields like any other, of which no server has one
+    assert calls({"query": "mutation{__schema{a}}"}, Reader(Limits(), introspection=True)) == [
+        ("Mutation.__schema", {})
+    ]
+
+
+def test_each_request_of_a_batch_is_read_where_the_route_takes_batches() -> None:
+    reader = Reader(Limits(fields=3, batch=2))
+    one, two = {"query": "{a}"}, {"query": "mutation($i:ID){b(i:$i) c}", "variables": {"i": 1}}
+    assert calls([one, two], reader) == [("Query.a", {}), ("Mutation.b", {"i": 1}), ("Mutation.c", {})]
+    assert calls(one, reader) == [("Query.a", {})]
+    assert "list of 3" in refused([one] * 3, reader).detail
+    assert "list of 0" in refused([], reader).detail
+    assert "4 root fields" in refused([two, two], reader).detail
+    assert "found list" in refused([[one]], reader).detail
+
+
+def test_what_is_remembered_of_documents_has_a_bound() -> None:
+    reader = Reader(Limits(tokens=2000, fields=100))
+    for number in range(300):
+        arguments = " ".join(f'a{field}(x:"{number}{"y" * 300}" z:{{k:[{number}]}})' for field in range(20))
+        reader.calls({"query": f"{{{arguments}}}"})
+    assert 0 < len(reader._documents) < 250
+    assert reader._documents.weight <= 2 * 1024 * 1024
+
+
+def test_a_value_of_a_variable_is_never_told() -> None:
+    for body in (
+        {"query": "{a}", "variables": {"x": "secret"}},
+        {"query": "query($x:I){a(", "variables": {"x": "secret"}},
+    ):
+        assert "secret" not in refused(json.loads(json.dumps(body))).detail
