@@ -178,6 +178,7 @@ GROWING = {
     "StrictProtocol._scope_of_all": "the fixed part of a scope",
     "Watched._parts": "the copy of one answer, of the rule's size at most; all together `watching.MOST`",
     "Watching._judging": "answers that are judged, whose copies `watching.MOST` bounds",
+    "Events.lines": "the events of one piece of an answer, each of them bounded",
     "Windows.lines": "the lines of one piece of an answer, each of them bounded",
     "Tasks._running": "the parts of a process, and the reloads under way",
     "Ticker._headers": "the fixed headers",

@@ -47,7 +47,17 @@ from sidecar.doors.process_answer import (
 )
 from sidecar.doors.proxy import CLIENT_GONE, with_marks
 from sidecar.gate.codes import Code
-from sidecar.gate.obligation import Decide, HeldAnswer, Reduce, ReduceLines, most_held, need_body, undecided
+from sidecar.gate.obligation import (
+    Decide,
+    HeldAnswer,
+    Reduce,
+    ReduceEither,
+    ReduceLines,
+    Units,
+    most_held,
+    need_body,
+    undecided,
+)
 from sidecar.gate.settle import Released, settle, settle_whole
 from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused
 from sidecar.net.answer_headers import clean_headers
@@ -207,6 +217,9 @@ class _Stream:
         """Return the permit where Envoy shows the app's answer as its obligations need it."""
         shows, missing = self._head.shows_answer, ""
         for obligation in permit.obligations:
+            if isinstance(obligation, ReduceEither):
+                detail = "answers that may be streams or not, which Envoy shows in one way or the other"
+                return Refuse(Code.PROXY_UNABLE, permit.facts, detail, (), permit.reply_headers, permit.cookies)
             if isinstance(obligation, Reduce | Decide) and shows not in _WHOLE:
                 missing = "BUFFERED_PARTIAL"
             elif isinstance(obligation, ReduceLines) and shows not in _PIECES:
@@ -309,7 +322,7 @@ class _Stream:
             raise CallFailed(Status.ABORTED, "a line that can't be judged") from None
 
     async def _judge_lines(self, demand: ReduceLines | None) -> None:
-        windows = Windows(demand.rule.max_line) if demand is not None else Windows()
+        windows: Units = demand.rule.units() if demand is not None else Windows()
         while (said := await self._next()) is not None:
             if self._due == RESPONSE_TRAILERS:
                 windows.end()
@@ -327,7 +340,7 @@ class _Stream:
             if ended:
                 return
 
-    async def _judged(self, windows: Windows, demand: ReduceLines) -> bytes:
+    async def _judged(self, windows: Units, demand: ReduceLines) -> bytes:
         """Judge the lines that have come, and return those that may go out. Raises Refused."""
         parts = []
         while windows.lines:

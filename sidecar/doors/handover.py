@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, assert_never
 
-from sidecar.gate.obligation import Decide, KeepPrivate, Reduce, ReduceLines, Watch
+from sidecar.gate.obligation import Decide, KeepPrivate, Reduce, ReduceEither, ReduceLines, Watch
 from sidecar.gate.own import IDENTITY_HEADERS, SET_BY_SIDECAR
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward
@@ -68,7 +68,7 @@ def _privacy(permit: Forward) -> KeepPrivate | None:
         match obligation:
             case KeepPrivate():
                 privacy = obligation
-            case Reduce() | ReduceLines() | Decide() | Watch():
+            case Reduce() | ReduceLines() | ReduceEither() | Decide() | Watch():
                 raise ValueError("an answer to reduce, which another proxy has: the gate refuses such a route")
             case _:
                 assert_never(obligation)

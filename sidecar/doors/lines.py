@@ -6,13 +6,10 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from typing import Any
 
-from sidecar.gate.obligation import ReduceLines
-from sidecar.release.lines import Windows
+from sidecar.gate.obligation import ReduceLines, Units
 
 WINDOW = 50
 """Lines that are judged together: as many as Cerbos takes in one call by default."""
-WAIT = 0.02
-"""Seconds that a line waits for others to be judged with it."""
 
 Read = Callable[[], Coroutine[Any, Any, bytes]]
 """Reads the next bytes of an answer, b"" at its end."""
@@ -22,11 +19,11 @@ async def judged(read: Read, demand: ReduceLines) -> AsyncGenerator[bytes]:
     """Yield what may go out of the lines that `read` gives. Raises what `read` raises, and Refused where a line cannot
     be judged: what came before it has gone out."""
     rule, judge = demand.rule, demand.judge
-    windows = Windows(rule.max_line)
+    windows = rule.units()
     pieces = _Pieces(read)
     try:
         while windows.lines or not pieces.at_end():
-            await _fill(windows, pieces)
+            await _fill(windows, pieces, rule.wait)
             data = await rule.window(windows.take(WINDOW), judge)
             if data:
                 yield data
@@ -34,12 +31,12 @@ async def judged(read: Read, demand: ReduceLines) -> AsyncGenerator[bytes]:
         pieces.close()
 
 
-async def _fill(windows: Windows, pieces: _Pieces) -> None:
+async def _fill(windows: Units, pieces: _Pieces, wait: float) -> None:
     """Wait for a line, and so long for others."""
     until = None
     while len(windows.lines) < WINDOW and not pieces.at_end():
         if windows.lines and until is None:
-            until = asyncio.get_running_loop().time() + WAIT
+            until = asyncio.get_running_loop().time() + wait
         piece = await pieces.next(until)
         if piece is None:
             return

@@ -17,7 +17,7 @@ from sidecar.doors.refusal import Send, send_whole
 from sidecar.doors.watching import Watched, Watching
 from sidecar.gate.codes import Code
 from sidecar.gate.cors import ANSWER_HEADERS
-from sidecar.gate.obligation import HeldAnswer, ReduceLines, most_held, need_body, undecided
+from sidecar.gate.obligation import HeldAnswer, ReduceLines, chosen, most_held, need_body, undecided
 from sidecar.gate.settle import Released, settle, settle_whole
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.net.connection import Fault, Response
@@ -129,17 +129,7 @@ class Proxy:
         fault: Code | None = Code.INTERNAL_ERROR
         try:
             response = await self._upstream.send(permit, body if body.expected else None)
-            headers = with_marks(response.headers, permit)
-            if permit.obligations:
-                held = HeldAnswer(response.status, headers)
-                whole = need_body(permit.obligations)
-                settled = (
-                    await self._settled_whole(permit, visit, body, response, held)
-                    if whole
-                    else settle(permit, held, streams=True)
-                )
-            else:
-                settled = Released(response.status, headers)
+            settled = await self._settled(permit, visit, body, response)
             if isinstance(settled, Refuse):
                 status, fault, detail = status_of(settled.client_code), settled.code, settled.detail
             else:
@@ -185,11 +175,21 @@ class Proxy:
         finally:
             watched.end()
 
+    async def _settled(self, permit: Forward, visit: Visit, body: ClientBody, response: Response) -> Released | Refuse:
+        """Settle an answer of which the head is there. Raises Fault."""
+        headers = with_marks(response.headers, permit)
+        if not permit.obligations:
+            return Released(response.status, headers)
+        held = HeldAnswer(response.status, headers)
+        if need_body(permit.obligations) and need_body(obligations := chosen(permit.obligations, held)):
+            return await self._settled_whole(permit, visit, body, response, held, most_held(obligations))
+        return settle(permit, held, streams=True)
+
     async def _settled_whole(
-        self, permit: Forward, visit: Visit, body: ClientBody, response: Response, held: HeldAnswer
+        self, permit: Forward, visit: Visit, body: ClientBody, response: Response, held: HeldAnswer, most: int
     ) -> Released | Refuse:
         """Settle what needs all of an answer, with further pages of it where the route says so. Raises Fault."""
-        settled = await settled_whole(self._holding, permit, response, held, most_held(permit.obligations))
+        settled = await settled_whole(self._holding, permit, response, held, most)
         # a request for a further page would be another one without the body
         if isinstance(settled, Refuse) or body.expected:
             return settled

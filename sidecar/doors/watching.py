@@ -13,10 +13,9 @@ from typing import Any, Protocol
 
 from sidecar.doors.refusal import Send
 from sidecar.gate.codes import Code
-from sidecar.gate.obligation import HeldAnswer, Reduce, ReduceLines
+from sidecar.gate.obligation import Demand, HeldAnswer, Reduce, ReduceEither, ReduceLines
 from sidecar.gate.verdict import Refused
 from sidecar.record.journal import Outcome
-from sidecar.release.lines import Windows
 from sidecar.wire.json_slices import JSON_SPACES
 
 MOST = 32 * 1024 * 1024
@@ -31,7 +30,7 @@ LAST_WITHIN = 2.0
 """Seconds in which the last ones are judged before the process ends."""
 WINDOW = 50
 
-BUSY, TOO_LARGE, SLOW, PARTIAL, ENCODED = "busy", "too_large", "slow", "partial", "encoded"
+BUSY, TOO_LARGE, SLOW, PARTIAL, ENCODED, STREAM = "busy", "too_large", "slow", "partial", "encoded", "stream"
 """Why an answer was not judged."""
 UNJUDGED = "unjudged"
 _INFLATED = frozenset((b"gzip", b"x-gzip", b"deflate"))
@@ -54,7 +53,7 @@ class Watching:
         self._places = asyncio.Semaphore(AT_ONCE)
         self._judging: set[asyncio.Task[None]] = set()
 
-    def begin(self, demand: Reduce | ReduceLines, held: HeldAnswer, outcome: Outcome) -> Watched:
+    def begin(self, demand: Demand, held: HeldAnswer, outcome: Outcome) -> Watched:
         """Begin with an answer of which the head is there, and with the record of its request."""
         return Watched(self, demand, held, outcome)
 
@@ -98,10 +97,12 @@ class Watching:
 class Watched:
     """One answer that goes out while a copy of it is made. `outcome` is the record of its request."""
 
-    def __init__(self, watching: Watching, demand: Reduce | ReduceLines, held: HeldAnswer, outcome: Outcome) -> None:
+    def __init__(self, watching: Watching, demand: Demand, held: HeldAnswer, outcome: Outcome) -> None:
         self.outcome = outcome
         self._watching = watching
-        self._demand = demand
+        # of events that may come for hours nobody waits to tell what would have been left
+        self._is_stream = isinstance(demand, ReduceEither) and demand.is_stream(held)
+        demand = self._demand = demand.whole if isinstance(demand, ReduceEither) else demand
         self._held = held
         self._most = demand.rule.max_size if isinstance(demand, Reduce) else MOST_OF_LINES
         self._parts: list[bytes] = []
@@ -120,6 +121,8 @@ class Watched:
         if self.outcome.verdict.facts.method == "HEAD" or self._held.status in (206, 304):
             # enforcing would have asked for the whole
             return PARTIAL
+        if self._is_stream:
+            return STREAM
         return ENCODED if self._encoding not in (b"", b"identity", *_INFLATED) else ""
 
     def tap(self, send: Send) -> Send:
@@ -202,7 +205,7 @@ async def _counts_of_lines(demand: ReduceLines, held: HeldAnswer, body: bytes, *
     _, has_lines = demand.rule.begin(held)
     if not has_lines:
         return {}
-    windows, kept = Windows(demand.rule.max_line), 0
+    windows, kept = demand.rule.units(), 0
     windows.add(body)
     if whole:
         windows.end()

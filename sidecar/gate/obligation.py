@@ -76,7 +76,7 @@ class AnswerRule(Protocol):
         """List the fields that a query names, each by the kind, "" for the route's own resource, and the action that
         show it."""
 
-    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Reduce | ReduceLines:
+    def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> Demand:
         """Return what a permit demands by this rule; of `asks` these are `granted`."""
 
 
@@ -102,11 +102,30 @@ class Reduce:
     needs_body: ClassVar[bool] = True
 
 
+class Units(Protocol):
+    """Pieces of an answer -> its parts that are judged, which wait in `lines`."""
+
+    lines: list[bytes]
+
+    def add(self, piece: bytes) -> None:
+        """Take what came. Raises Refused for a part that is too long."""
+
+    def end(self) -> None:
+        """Take what stands after the last part's end."""
+
+    def take(self, most: int) -> list[bytes]:
+        """Return the first parts that wait."""
+
+
 class LineRule(Protocol):
-    """Rule that is carried out over some lines at a time, each of `max_line` bytes at most."""
+    """Rule that is carried out over some parts of an answer at a time, as lines are. Each waits `wait` seconds for
+    others to be judged with it."""
 
     @property
-    def max_line(self) -> int: ...
+    def wait(self) -> float: ...
+
+    def units(self) -> Units:
+        """Return what finds the parts of one answer."""
 
     def begin(self, held: HeldAnswer) -> tuple[HeldAnswer, bool]:
         """Return the head that goes out, and whether the answer has lines, which an error need not have. Raises Refused
@@ -123,6 +142,24 @@ class ReduceLines:
     rule: LineRule
     judge: Judge
     needs_body: ClassVar[bool] = False
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceEither:
+    """One of two demands, which the head of the answer tells: `pieces` where it `is_stream`, else `whole`."""
+
+    whole: Reduce
+    pieces: ReduceLines
+    is_stream: Callable[[HeldAnswer], bool]
+    needs_body: ClassVar[bool] = True
+
+    def of(self, held: HeldAnswer) -> Reduce | ReduceLines:
+        """Return the demand for an answer with such a head."""
+        return self.pieces if self.is_stream(held) else self.whole
+
+
+Demand = Reduce | ReduceLines | ReduceEither
+"""Demands that an AnswerRule makes."""
 
 
 class AnswerLookup(Protocol):
@@ -174,11 +211,11 @@ class Decide:
 class Watch:
     """In shadow: the answer goes out as it comes, and a door that has seen it tells what `demand` would have left."""
 
-    demand: Reduce | ReduceLines
+    demand: Demand
     needs_body: ClassVar[bool] = False
 
 
-Obligation = KeepPrivate | Reduce | ReduceLines | Decide | Watch
+Obligation = KeepPrivate | Reduce | ReduceLines | ReduceEither | Decide | Watch
 """All obligations, a closed union: one that `settle` does not know does not type-check."""
 
 
@@ -188,6 +225,11 @@ def need_body(obligations: Sequence[Obligation]) -> bool:
         if obligation.needs_body:
             return True
     return False
+
+
+def chosen(obligations: Sequence[Obligation], held: HeldAnswer) -> tuple[Obligation, ...]:
+    """Return the obligations as they are for an answer with such a head."""
+    return tuple([one.of(held) if isinstance(one, ReduceEither) else one for one in obligations])
 
 
 def most_held(obligations: Sequence[Obligation]) -> int:

@@ -11,7 +11,18 @@ from typing import NamedTuple, NoReturn, assert_never
 
 from sidecar.gate.codes import Code
 from sidecar.gate.lookup import Missing, masked_code
-from sidecar.gate.obligation import Decide, HeldAnswer, KeepPrivate, Reduce, Reduced, ReduceLines, Watch, undecided
+from sidecar.gate.obligation import (
+    Decide,
+    Demand,
+    HeldAnswer,
+    KeepPrivate,
+    Reduce,
+    Reduced,
+    ReduceEither,
+    ReduceLines,
+    Watch,
+    undecided,
+)
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.wire.caching import keep_private
 from sidecar.wire.grammar import Header
@@ -29,7 +40,7 @@ class Released(NamedTuple):
     before: bytes = b""
     counts: Mapping[str, int] | None = None
     cookies: tuple[bytes, ...] = ()
-    watch: Reduce | ReduceLines | None = None
+    watch: Demand | None = None
 
 
 def settle(permit: Forward, held: HeldAnswer, *, streams: bool = False) -> Released | Refuse:
@@ -43,9 +54,10 @@ def settle(permit: Forward, held: HeldAnswer, *, streams: bool = False) -> Relea
             match obligation:
                 case KeepPrivate():
                     held = _private(held, obligation)
-                case ReduceLines():
-                    held, has_lines = _require_lines(obligation, streams).rule.begin(held)
-                    lines = obligation if has_lines else None
+                case ReduceLines() | ReduceEither():
+                    lines = _lines_of(obligation, held, streams)
+                    held, has_lines = lines.rule.begin(held)
+                    lines = lines if has_lines else None
                 case Watch():
                     watch = obligation.demand
                 case Reduce() | Decide():
@@ -61,10 +73,20 @@ def _refuse_head() -> NoReturn:
     raise Refused(Code.INTERNAL_ERROR, "an obligation that needs the body, settled over the head")
 
 
-def _require_lines(obligation: ReduceLines, streams: bool) -> ReduceLines:
+def _lines_of(obligation: ReduceLines | ReduceEither, held: HeldAnswer, streams: bool) -> ReduceLines:
+    demand = obligation.of(held) if isinstance(obligation, ReduceEither) else obligation
+    if isinstance(demand, Reduce):
+        _refuse_head()
     if not streams:
         raise Refused(Code.PROXY_UNABLE, "the answer line by line, which this door does not see")
-    return obligation
+    return demand
+
+
+def _whole_of(obligation: ReduceLines | ReduceEither, held: HeldAnswer) -> Reduce:
+    demand = obligation.of(held) if isinstance(obligation, ReduceEither) else obligation
+    if isinstance(demand, ReduceLines):
+        raise Refused(Code.PROXY_UNABLE, "the answer line by line, which is not held whole")
+    return demand
 
 
 async def settle_whole(permit: Forward, held: HeldAnswer) -> Released | Refuse:
@@ -78,10 +100,10 @@ async def settle_whole(permit: Forward, held: HeldAnswer) -> Released | Refuse:
                     held = _private(held, obligation)
                 case Reduce():
                     held, counts = await _reduced(permit, held, obligation)
+                case ReduceLines() | ReduceEither():
+                    held, counts = await _reduced(permit, held, _whole_of(obligation, held))
                 case Decide():
                     held = await _decided(permit, held, obligation)
-                case ReduceLines():
-                    _require_lines(obligation, streams=False)
                 case Watch():
                     # beside a demand that needs the body there is none
                     pass

@@ -17,6 +17,8 @@ LINES = ("\n",)
 """As a place of `items`: the answer has one JSON value in each line."""
 MAX_LINE = 1024 * 1024
 """Bytes of one line."""
+WAIT = 0.02
+"""Seconds that a line waits for others to be judged with it."""
 _JSON = b"application/json"
 _KINDS = frozenset((
     b"application/x-ndjson", b"application/ndjson", b"application/jsonl", b"application/x-jsonlines", _JSON,
@@ -31,7 +33,7 @@ class LinesRule:
     items: ItemsRule
     asks: ClassVar[tuple[str, ...]] = ()
     nothing: ClassVar[None] = None
-    max_line: ClassVar[int] = MAX_LINE
+    wait: ClassVar[float] = WAIT
 
     def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
         """List the hidden fields that a query searches or sorts by, each by the kind and the action that show it."""
@@ -40,6 +42,10 @@ class LinesRule:
     def demand(self, judge: Judge, granted: frozenset[str], pushed: str) -> ReduceLines:
         """Demand that only allowed lines be released."""
         return ReduceLines(self, judge)
+
+    def units(self) -> Windows:
+        """Return what splits an answer into lines."""
+        return Windows()
 
     def begin(self, held: HeldAnswer) -> tuple[HeldAnswer, bool]:
         """Return the head of an answer, and whether it has lines: an error and a redirect may have none. Raises

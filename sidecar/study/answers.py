@@ -8,14 +8,27 @@ from __future__ import annotations
 from typing import NamedTuple, assert_never
 
 from sidecar.gate.decision import ALLOW, Question, Result
-from sidecar.gate.obligation import BodyRule, Decide, HeldAnswer, KeepPrivate, LineRule, Reduce, ReduceLines, Watch
+from sidecar.gate.obligation import (
+    BodyRule,
+    Decide,
+    HeldAnswer,
+    KeepPrivate,
+    LineRule,
+    Reduce,
+    ReduceEither,
+    ReduceLines,
+    Watch,
+    chosen,
+)
 from sidecar.gate.settle import settle_whole
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.release.fields import FieldRule
 from sidecar.release.items import CALL, ItemsRule
-from sidecar.release.lines import LINES, LinesRule, Windows
+from sidecar.release.lines import LINES, LinesRule
 from sidecar.release.single import FieldsRule
 from sidecar.study.recording import RecordingPDP
+
+_JSON = [(b"content-type", b"application/json")]
 
 
 class ItemVerdict(NamedTuple):
@@ -52,13 +65,13 @@ async def given_answer(permit: Forward, body: bytes, pdp: RecordingPDP) -> Given
     """Judge an answer of the app, as JSON, by what the permit demands; None where it demands nothing of it. The gate
     that made the permit asks `pdp`."""
     since = len(pdp.questions)
-    for obligation in permit.obligations:
+    for obligation in chosen(permit.obligations, HeldAnswer(200, _JSON)):
         match obligation:
             case Reduce() | Decide():
                 released = await _whole(permit, obligation, body)
             case ReduceLines():
                 released = await _lines(permit, obligation, body)
-            case KeepPrivate() | Watch():
+            case KeepPrivate() | Watch() | ReduceEither():
                 continue
             case _:
                 assert_never(obligation)
@@ -78,14 +91,12 @@ async def given_answer(permit: Forward, body: bytes, pdp: RecordingPDP) -> Given
 async def _whole(permit: Forward, demand: Reduce | Decide, body: bytes) -> bytes | Refuse:
     # bytes of a paste or of a file are an answer of the kind that the rule is for
     fits = len(body) <= demand.rule.max_size
-    settled = await settle_whole(
-        permit, HeldAnswer(200, [(b"content-type", b"application/json")], body if fits else None)
-    )
+    settled = await settle_whole(permit, HeldAnswer(200, _JSON, body if fits else None))
     return settled if isinstance(settled, Refuse) else settled.body or b""
 
 
 async def _lines(permit: Forward, reduce: ReduceLines, body: bytes) -> bytes | Refuse:
-    windows, released = Windows(reduce.rule.max_line), b""
+    windows, released = reduce.rule.units(), b""
     try:
         windows.add(body)
         windows.end()

@@ -32,6 +32,7 @@ from sidecar.gate.obligation import (
     Obligation,
     Reduce,
     Reduced,
+    ReduceEither,
     ReduceLines,
     Watch,
 )
@@ -39,9 +40,11 @@ from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Facts, Forward, Refused, Verdict
 from sidecar.record.journal import Journal
 from sidecar.record.metrics import Metrics
+from sidecar.release.lines import Windows
 from sidecar.wire.grammar import Header
 from sidecar.wire.grpc import CallFailed, Status
 from tests.gate.test_gate import TOKEN, World
+from tests.gate.test_obligation import whole
 from tests.log import Kept
 from tests.permits import Permit
 
@@ -566,7 +569,11 @@ async def test_an_answer_in_the_app_s_place_is_settled_and_nobody_is_asked() -> 
 class Loud:
     """Rule for lines for a test: those that begin with `a` go out, in capitals."""
 
-    max_line = 20
+    wait = 0.0
+
+    def units(self) -> Windows:
+        """See LineRule."""
+        return Windows(20)
 
     def begin(self, held: HeldAnswer) -> tuple[HeldAnswer, bool]:
         """See LineRule."""
@@ -581,6 +588,13 @@ class Loud:
 
 LINES = permit(None, ReduceLines(Loud(), nobody))
 LINES_HEAD = request_head(shows=(PARTIAL, STREAMED))
+
+
+async def test_an_answer_that_may_be_a_stream_or_not_is_not_asked_for() -> None:
+    """Envoy is told before it asks the app in which way it shows its answer."""
+    either = ReduceEither(whole(), ReduceLines(Loud(), nobody), lambda _: True)
+    (heard,) = await Envoy(Fixed(permit(None, either)), LINES_HEAD).run()
+    assert problem(heard) == (501, "proxy_unable")
 
 
 def bodies(heard: list[ProcessingResponse]) -> list[bytes]:

@@ -15,7 +15,7 @@ import pytest
 from sidecar.doors.watching import MOST_LINES, MOST_OF_LINES, Watched, Watching
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.lookup import Attribute
-from sidecar.gate.obligation import AnswerItems, HeldAnswer, Judge, Reduce, ReduceLines
+from sidecar.gate.obligation import AnswerItems, Demand, HeldAnswer, Judge, Reduce, ReduceEither, ReduceLines
 from sidecar.gate.verdict import Facts, Refused
 from sidecar.record.journal import Outcome
 from sidecar.release.fields import FieldRule
@@ -67,9 +67,7 @@ def outcome(method: str = "GET") -> Outcome:
 class Sending:
     """A watched answer, and what its client got."""
 
-    def __init__(
-        self, demand: Reduce | ReduceLines, *headers: Header, status: int = 200, method: str = "GET", **more: Any
-    ) -> None:
+    def __init__(self, demand: Demand, *headers: Header, status: int = 200, method: str = "GET", **more: Any) -> None:
         self.records = Records()
         self.watching = Watching(self.records, **more)
         self.watched: Watched = self.watching.begin(demand, HeldAnswer(status, list(headers)), outcome(method))
@@ -100,6 +98,10 @@ def lines(judge: Judge = own_alone) -> ReduceLines:
     return ReduceLines(LinesRule(ITEMS), judge)
 
 
+def either(streams: bool) -> ReduceEither:
+    return ReduceEither(items(), lines(), lambda _: streams)
+
+
 NUMBERS = {"seen": 2, "kept": 1, "masked": 1, "calls": 1}
 
 
@@ -110,6 +112,10 @@ async def test_the_client_gets_what_the_app_says_and_the_record_what_would_be_le
     assert records.told == (NUMBERS, None, "")
     assert records.outcomes[0].waited >= 0
     assert sending.watching.room == 32 * 1024 * 1024
+
+
+async def test_an_answer_that_could_have_been_a_stream_is_judged() -> None:
+    assert (await Sending(either(False), JSON).stream(LIST)).told == (NUMBERS, None, "")
 
 
 async def test_an_answer_in_one_message_is_judged_too() -> None:
@@ -194,6 +200,7 @@ async def test_what_enforcing_would_refuse_is_in_the_record(
         (lambda: Sending(items(), JSON, most=10), LIST, "busy"),
         (lambda: Sending(items(), JSON, within=-1.0), LIST, "slow"),
         (lambda: Sending(items(late), JSON, within=0.01), LIST, "slow"),
+        (lambda: Sending(either(True), JSON), LIST, "stream"),
     ],
 )  # fmt: skip
 async def test_what_is_not_judged_says_why_and_goes_out_all_the_same(sending: Any, body: bytes, why: str) -> None:

@@ -1176,6 +1176,7 @@ async def test_in_shadow_the_app_is_asked_for_what_the_client_asked_and_the_answ
         return
     watch, rest = permit.obligations
     assert isinstance(watch, Watch)
+    assert isinstance(watch.demand, Reduce)
     assert (watch.demand.rule, watch.needs_body, rest) == (rule, False, private)
     settled = settle(permit, HeldAnswer(200, []), streams=True)
     assert isinstance(settled, Released)

@@ -16,11 +16,15 @@ from sidecar.gate.obligation import (
     Judge,
     KeepPrivate,
     Reduced,
+    ReduceEither,
     ReduceLines,
+    chosen,
     most_held,
+    need_body,
 )
 from sidecar.gate.settle import Released, settle, settle_whole
 from sidecar.gate.verdict import Facts, Forward, Refuse, Refused, unheld
+from sidecar.release.lines import Windows
 from tests.gate.test_obligation import nobody, whole
 from tests.permits import Permit
 
@@ -155,7 +159,11 @@ async def test_an_obligation_that_cannot_be_done_releases_nothing(obligation: ob
 class Lines(NamedTuple):
     """A rule for lines that lets each pass."""
 
-    max_line: int = 9
+    wait: float = 0.0
+
+    def units(self) -> Windows:
+        """Each line by itself."""
+        return Windows(9)
 
     def begin(self, held: HeldAnswer) -> tuple[HeldAnswer, bool]:
         """The head as it came; an error has no lines."""
@@ -178,3 +186,17 @@ async def test_lines_are_released_only_by_a_door_that_judges_each() -> None:
     for refused in (settle(given, head), await settle_whole(given, HELD)):
         assert isinstance(refused, Refuse)
         assert refused.code is Code.PROXY_UNABLE
+
+
+async def test_the_head_tells_which_of_two_demands_is_done() -> None:
+    either = ReduceEither(whole(), ReduceLines(Lines(), nobody), lambda held: held.status == 200)
+    given, failed = permit(either, KeepPrivate(b"Cookie")), HELD._replace(status=404)
+    for undone in (settle(given, failed, streams=True), settle(given, HELD), await settle_whole(given, HELD)):
+        assert isinstance(undone, Refuse)
+    streamed = settle(given, HELD, streams=True)
+    assert isinstance(streamed, Released)
+    assert streamed.lines == either.pieces
+    held = await settle_whole(given, failed)
+    assert isinstance(held, Released)
+    assert held.counts is not None
+    assert [need_body(chosen(given.obligations, one)) for one in (HELD, failed)] == [False, True]
