@@ -147,6 +147,8 @@ GROWING = {
     "Holding._leaving": UNDER_WAY,
     "Journal._lines": "the lines of one turn of the loop",
     "KeyStore._tasks": FILE,
+    "FunctionSource._known": FILE,
+    "OtherLoop._tasks": UNDER_WAY,
     "Lookups._breakers": FILE,
     "Lookups._flights": UNDER_WAY,
     "Lookups.shares": FILE,

@@ -15,12 +15,12 @@ from sidecar.gate.verdict import Refused
 from sidecar.net.breaker import Breaker
 from sidecar.net.connection import Fault
 from sidecar.net.shares import Shares
-from sidecar.record.reasons import FaultKind, ReportFault, report_nothing
+from sidecar.record.reasons import FaultKind, Reason, ReportFault, report_nothing
 
 CACHED = 16 * 1024 * 1024
 """Bytes of the replies that are kept for all lookups together: about 16,000 usual ones; the oldest makes room."""
 MAX_RUNNING = 256
-"""Questions to one lookup at once; one principal's are half of them at most."""
+"""Questions to one lookup at once, where its source answers no fewer."""
 
 CODES = {
     FaultKind.UNAVAILABLE: Code.LOOKUP_UNAVAILABLE,
@@ -35,6 +35,8 @@ _KEPT = frozenset((200, 404))
 _COUNTS = frozenset((FaultKind.UNAVAILABLE, FaultKind.TIMEOUT, FaultKind.PARTIAL))
 """Faults that open the breaker: the source does not answer. A reply that cannot be used may be about one resource only,
 and whoever asks for it must not close the source to all others."""
+_ABOUT_ONE = frozenset((Reason.FUNCTION_RAISED,))
+"""Reasons that may be about one resource only, though their kind is not."""
 
 _Key = tuple[str, str, str | bytes]
 Count = Callable[[str, str], None]
@@ -42,7 +44,10 @@ Count = Callable[[str, str], None]
 
 
 class Source(Protocol):
-    """Answers to one type of inquiry."""
+    """Answers to one type of inquiry. Of one lookup `places` questions are asked at once; one principal's are half of
+    them at most."""
+
+    places: int
 
     async def ask(self, call: Call, seconds: float) -> Reply:
         """Ask within so many seconds. Raises Fault where there is no answer; anything else it raises is one too."""
@@ -96,7 +101,8 @@ class Lookups:
         if flight is None:
             shares = self.shares.get(lookup.name)
             if shares is None:
-                shares = self.shares[lookup.name] = Shares(MAX_RUNNING)
+                source = self._sources.get(type(lookup.inquiry))
+                shares = self.shares[lookup.name] = Shares(MAX_RUNNING if source is None else source.places)
             if not shares.take(call.asker):
                 return await self._ask_in_turn(key, call, shares)
             flight = self._start(key, call, shares, lookup.timeout)
@@ -160,8 +166,7 @@ class Lookups:
         try:
             reply = await self._sources[type(lookup.inquiry)].ask(call, seconds)
         except Fault as fault:
-            # no failure of a source that had only the time that the wait for a place left
-            if fault.kind in _COUNTS and (fault.kind is not FaultKind.TIMEOUT or seconds >= lookup.timeout):
+            if _counts(fault, lookup, seconds):
                 breaker.failed()
             self._report(
                 Dependency.LOOKUP, f"lookups.{lookup.name}: {lookup.inquiry.source}", fault.reason, fault.detail
@@ -183,6 +188,13 @@ class Lookups:
         await asyncio.gather(*flights, return_exceptions=True)
         for source in self._sources.values():
             await source.aclose()
+
+
+def _counts(fault: Fault, lookup: Lookup, seconds: float) -> bool:
+    """Return whether a fault says that the source does not answer: not one that had only the time that the wait for a
+    place left."""
+    in_full = fault.kind is not FaultKind.TIMEOUT or seconds >= lookup.timeout
+    return fault.kind in _COUNTS and fault.reason not in _ABOUT_ONE and in_full
 
 
 def _short(question: str) -> str | bytes:

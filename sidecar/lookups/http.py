@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Call, Reply
+from sidecar.lookups.asking import MAX_RUNNING
 from sidecar.net.fetch import Fetch, Fetched
 from sidecar.net.pool import Origin
 
@@ -12,6 +13,8 @@ MAX_BODY = 64 * 1024
 
 class HttpSource:
     """A `Source`: asks the hooks of all lookups, each origin by connections of its own."""
+
+    places = MAX_RUNNING
 
     def __init__(self) -> None:
         self._fetches: dict[str, Fetch] = {}

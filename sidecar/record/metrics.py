@@ -70,7 +70,7 @@ FAMILIES: dict[str, Family] = {
     ),
     "sidecar_questions": Family(
         "gauge", ("dep", "name", "state"),
-        "Calls to the PDP and to lookups that are under way, and questions that wait for a place; of a lookup with its name",
+        "Calls to the PDP and to lookups that are under way, and questions that wait for a place; of a lookup with its name. Calls of a lookup's function that go on though their time is over are overdue",
     ),
     "sidecar_pdp_questions": Family("counter", (), "Questions to the PDP: one for each decision that is not remembered"),
     "sidecar_pdp_calls": Family("counter", (), "Calls in which the PDP was asked; questions of one principal may share one"),

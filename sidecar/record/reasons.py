@@ -169,6 +169,19 @@ class Reason(StrEnum):
     HTTP_RESPONSE_BODY_SIZE = ("http_response_body_size", FaultKind.PROTOCOL,
         "the answer's body is larger than may be read",
         "send less: `detail` has the limit")
+    # a function of the user's
+    FUNCTION_RAISED = ("function_raised", FaultKind.UNAVAILABLE,
+        "the function of a lookup raised an exception",
+        "`detail` has its type and the line; its text is not logged, since it may hold a secret: catch it in the function, and log what helps")
+    FUNCTION_TIMEOUT = ("function_timeout", FaultKind.TIMEOUT,
+        "the function of a lookup did not return in time; a plain one goes on in its thread",
+        "give what the function calls a time-out that is shorter than the lookup's `timeout`")
+    FUNCTION_PLACES = ("function_places", FaultKind.TIMEOUT,
+        "no thread of a function came free in time: calls whose time is over still run in them",
+        "give what the function calls a time-out that is shorter than the lookup's `timeout`")
+    FUNCTION_RESULT = ("function_result", FaultKind.PROTOCOL,
+        "the function of a lookup returned neither a dict of JSON values nor None",
+        "`detail` has the type that was found: make a `float` or a `str` of a `Decimal` or a date")
     # fmt: on
 
 

@@ -24,7 +24,7 @@ from sidecar.gate.budget import Budget
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.routing import WEBSOCKET
 from sidecar.gate.verdict import Facts, Refuse
-from sidecar.lookups.asking import Lookups
+from sidecar.lookups.asking import MAX_RUNNING, Lookups
 from sidecar.net import http_server
 from sidecar.net.connection import Fault
 from sidecar.net.http_connection import Receive, Send, Serve
@@ -69,6 +69,8 @@ POOL = {
 
 class GivenReplies:
     """Sources of lookups: each tells what the case says."""
+
+    places = MAX_RUNNING
 
     def __init__(self, case: Case) -> None:
         self._case = case

@@ -16,14 +16,17 @@ from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood
 from sidecar.gate.asking import PDP
 from sidecar.gate.evaluation import Rules
+from sidecar.gate.function import Function
 from sidecar.gate.gate import Gate
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Principal, Tokens
+from sidecar.gate.lookup import Inquiry
 from sidecar.gate.narrowing import Plans
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access
 from sidecar.gate.session import TokenSource
-from sidecar.lookups.asking import Lookups
+from sidecar.lookups.asking import Lookups, Source
+from sidecar.lookups.function import FunctionSource
 from sidecar.lookups.http import HttpSource
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import EmbeddedCerbos
@@ -33,6 +36,7 @@ from sidecar.record.metrics import Metrics
 from sidecar.run.errors import Errors, StartError
 from sidecar.run.pdp import decision_point, embedded_cerbos, policy_reload
 from sidecar.run.plans import narrowing
+from sidecar.run.sources import require_functions
 from sidecar.trust.alb import AlbKeys, AlbSessions
 from sidecar.trust.download import Proxy
 from sidecar.trust.issuers import Trust, trust_from
@@ -73,6 +77,7 @@ class Deciding:
     embedded: EmbeddedCerbos | None
     policies: PolicyReload | FollowedPolicies | None
     hooks: Lookups
+    functions: FunctionSource
     browser: Browser | None
     alb_keys: AlbKeys
     faults: FaultLog
@@ -137,14 +142,17 @@ def deciding(read: Understood, environ: Mapping[str, str], metrics: Metrics | No
         # of settings that contradict themselves it cannot be said who is trusted and who may sign in
         trust = errors.tried(load_trust, settings, routes) if routes is not None else None
         browser = errors.tried(_browser, settings, metrics)
+    if routes is not None:
+        errors.tried(require_functions, settings, routes)
     if errors.problems or routes is None or trust is None or pdp is None:
         raise StartError(*errors.problems)
-    keys = key_store(settings, trust, metrics)
+    keys, functions = key_store(settings, trust, metrics), FunctionSource()
+    sources: dict[type[Inquiry], Source] = {Hook: HttpSource(), Function: functions}
     return Deciding(
         settings, environ, metrics, Configured(routes, trust, keys, tokens_of(routes, trust, keys, metrics)),
         Reading(settings.hosts, settings.trusted_proxies, bool(settings.alb_signers)), pdp, embedded, policies,
-        Lookups({Hook: HttpSource()}, now=time.monotonic, count=metrics.remembered, report=faults.report),
-        browser, AlbKeys(now=time.monotonic, report=metrics.dependency, proxy=_proxy(settings)), faults,
+        Lookups(sources, now=time.monotonic, count=metrics.remembered, report=faults.report), functions, browser,
+        AlbKeys(now=time.monotonic, report=metrics.dependency, proxy=_proxy(settings)), faults,
     )  # fmt: skip
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
@@ -14,8 +14,9 @@ from sidecar.config.routes.file import RoutesFile
 from sidecar.config.setting_table import Settings
 from sidecar.config.shapes import Mark, Problem
 from sidecar.gate.codes import Code
+from sidecar.gate.function import Function
 from sidecar.gate.hook import Hook
-from sidecar.gate.lookup import Call, Lookup, Missing, Reply, ResourceField, attributes_from
+from sidecar.gate.lookup import Call, Inquiry, Lookup, Missing, Reply, ResourceField, attributes_from
 from sidecar.gate.references import Reference
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
@@ -80,21 +81,27 @@ def _place(settings: Settings, mark: Mark) -> str:
 
 
 async def _lookup(hooks: Lookups, lookup: Lookup, kind: str, place: str) -> list[Finding]:
-    """Ask a hook for an id that nobody has."""
-    hook = lookup.inquiry
-    if not isinstance(hook, Hook):
-        return [Finding(Level.NOTE, f"{place}: not asked, since it is no hook")]
-    call = Call(lookup, _question(hook, kind), NOBODY)
+    """Ask a source for an id that nobody has."""
+    inquiry = lookup.inquiry
+    question = _question(inquiry, kind)
+    if question is None:
+        return [Finding(Level.NOTE, f"{place}: not asked, since it is asked as a principal")]
+    call = Call(lookup, question, NOBODY)
     # a query may have a key in it
-    shown = hook.shown(call.question.partition("?")[0])
+    shown = inquiry.shown(question).partition("?")[0]
     try:
         reply = await hooks.ask(call)
     except Refused as refused:
-        text = f"found no answer ({_why(refused, lookup)}), expected 404 or JSON"
-        text += ": start the hook, or mend the URL or `timeout`"
+        text = f"found no answer ({_why(refused, lookup)}), expected 404 or JSON: {_mend(inquiry)}"
         return [Finding(Level.PROBLEM, f"{place}: {shown}: {text}")]
-    level, text = _of_status(hook, reply) or _of_answer(hook, call, reply)
+    level, text = _of_status(inquiry, reply) or _of_answer(call, reply)
     return [Finding(level, f"{place}: {shown}: {text}")]
+
+
+def _mend(inquiry: Inquiry) -> str:
+    if isinstance(inquiry, Function):
+        return "mend the function or `timeout`"
+    return "start the hook, or mend the URL or `timeout`"
 
 
 def _kind_of(routes: RoutesFile, lookup: str) -> str:
@@ -103,9 +110,19 @@ def _kind_of(routes: RoutesFile, lookup: str) -> str:
     return next(kinds, NOBODY)
 
 
-def _question(hook: Hook, kind: str) -> str:
-    """Fill a target without a request."""
-    return "".join(part if type(part) is str else quote(_text_for(part, kind), safe="") for part in hook.target)
+def _question(inquiry: Inquiry, kind: str) -> str | None:
+    """Fill a question without a request; None where it needs who asks."""
+    match inquiry:
+        case Hook():
+            return _target(inquiry.target, kind)
+        case Function(as_principal=False):
+            return inquiry.question(kind, NOBODY, None)
+        case _:
+            return None
+
+
+def _target(parts: Sequence[str | Reference | ResourceField], kind: str) -> str:
+    return "".join(part if type(part) is str else quote(_text_for(part, kind), safe="") for part in parts)
 
 
 def _text_for(part: str | Reference | ResourceField, kind: str) -> str:
@@ -114,7 +131,7 @@ def _text_for(part: str | Reference | ResourceField, kind: str) -> str:
     return kind if part is ResourceField.KIND else NOBODY
 
 
-def _of_status(hook: Hook, reply: Reply) -> tuple[Level, str] | None:
+def _of_status(inquiry: Inquiry, reply: Reply) -> tuple[Level, str] | None:
     """Judge a status but 200."""
     if reply.status == 200:
         return None
@@ -123,16 +140,18 @@ def _of_status(hook: Hook, reply: Reply) -> tuple[Level, str] | None:
     if reply.status in (400, 422):
         return Level.NOTE, f"it answered {reply.status}, as a hook may whose ids have another form"
     if reply.status in (401, 403):
-        how = "give the variable of `bearer_env` a token that it takes" if hook.bearer else "name one by `bearer_env`"
+        has_token = isinstance(inquiry, Hook) and inquiry.bearer
+        how = "give the variable of `bearer_env` a token that it takes" if has_token else "name one by `bearer_env`"
         return Level.PROBLEM, f"found status {reply.status}, expected it to take the sidecar's token: {how}"
     if 300 <= reply.status < 400:
         return Level.PROBLEM, f"found a redirect ({reply.status}), expected an answer: name the URL that it leads to"
     return Level.PROBLEM, f"found status {reply.status}, expected 404 or JSON: look into the hook's log"
 
 
-def _of_answer(hook: Hook, call: Call, reply: Reply) -> tuple[Level, str]:
+def _of_answer(call: Call, reply: Reply) -> tuple[Level, str]:
     """Judge an answer of status 200 as the gate does."""
     lookup = call.lookup
+    is_about_id = ResourceField.ID in lookup.inquiry.values
     try:
         found = attributes_from(call, reply)
     except Refused as refused:
@@ -142,13 +161,13 @@ def _of_answer(hook: Hook, call: Call, reply: Reply) -> tuple[Level, str]:
                 Level.PROBLEM,
                 f"found an answer that cannot be read ({why}), expected JSON: mend the hook or its URL",
             )
-        if refused.about_another or ResourceField.ID not in hook.values:
+        if refused.about_another or not is_about_id:
             return Level.NOTE, "it answered with JSON"
         return Level.WARNING, (
             f"found status 200 for an id that nobody has, without an attribute that is read ({why}), "
             f"expected 404: as it is, `missing: {lookup.missing}` does not apply, and the request fails"
         )
-    if ResourceField.ID not in hook.values or (lookup.missing is Missing.EMPTY and not found):
+    if not is_about_id or (lookup.missing is Missing.EMPTY and not found):
         return Level.NOTE, "it answered with JSON"
     return Level.WARNING, (
         f"found status 200 with every attribute for the id {NOBODY!r}, which nobody has, expected 404: policies decide "

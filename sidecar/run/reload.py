@@ -18,6 +18,7 @@ from sidecar.run.deciding import (
     wall_clock,
 )
 from sidecar.run.errors import StartError
+from sidecar.run.sources import require_functions
 from sidecar.run.tasks import Tasks
 from sidecar.trust.jwks import KeyStore
 
@@ -70,6 +71,7 @@ class Reload:
                 # in a thread: a large file takes longer to read than requests may wait
                 routes = await asyncio.to_thread(load_routes, settings, self._deciding.environ)
                 require_in_force(settings, routes)
+                await asyncio.to_thread(require_functions, settings, routes)
                 trust = load_trust(settings, routes)
             except StartError as error:
                 self.fault = str(error)

@@ -118,6 +118,8 @@ class Status:
         for dep, name, shares in (("pdp", "", pdp.shares), *lookups):
             yield "sidecar_questions", (dep, name, "under_way"), shares.under_way
             yield "sidecar_questions", (dep, name, "waiting"), shares.waiting
+        for name, overdue in self._deciding.functions.overdue().items():
+            yield "sidecar_questions", ("lookup", name, "overdue"), overdue
         yield "sidecar_pdp_questions", (), pdp.questions
         yield "sidecar_pdp_calls", (), pdp.calls
 

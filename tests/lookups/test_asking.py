@@ -266,7 +266,7 @@ async def test_more_questions_of_one_principal_than_its_share_wait_for_their_tur
 async def test_who_waits_for_a_place_until_the_deadline_is_told_that_the_lookup_is_busy(
     web: Web, hooks: Lookups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.lookups.asking.MAX_RUNNING", 2)
+    monkeypatch.setattr(HttpSource, "places", 2)
     gate = asyncio.Event()
     web.behave = held(gate, GOOD)
     first = asyncio.ensure_future(hooks.ask(by("alice", web.origin, "/docs/1", timeout=30.0)))
@@ -279,7 +279,7 @@ async def test_who_waits_for_a_place_until_the_deadline_is_told_that_the_lookup_
 async def test_what_was_asked_meanwhile_is_not_asked_again(
     web: Web, hooks: Lookups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sidecar.lookups.asking.MAX_RUNNING", 2)
+    monkeypatch.setattr(HttpSource, "places", 2)
     gates = {"/docs/1": asyncio.Event(), "/docs/2": asyncio.Event()}
 
     async def behave(writer: asyncio.StreamWriter) -> None:
@@ -304,7 +304,7 @@ async def test_a_timeout_after_a_wait_for_a_place_does_not_open_the_breaker(
     web: Web, hooks: Lookups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Else one user's burst could take the hook away from all others."""
-    monkeypatch.setattr("sidecar.lookups.asking.MAX_RUNNING", 2)
+    monkeypatch.setattr(HttpSource, "places", 2)
     web.behave = silence
     first = asyncio.ensure_future(hooks.ask(by("alice", web.origin, "/docs/1", timeout=0.1)))
     await until(lambda: len(web.asked) == 1)
@@ -332,6 +332,8 @@ class Table(NamedTuple):
 
 class TableSource:
     """What answers it; `rows` is what is asked for -> its owner, or how it fails."""
+
+    places = MAX_RUNNING
 
     def __init__(self, rows: dict[str, str | Exception]) -> None:
         self.rows = rows

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
 from pathlib import Path
@@ -163,6 +164,29 @@ def test_each_value_of_a_url_is_filled_with_a_text_of_its_type(world: World) -> 
     assert [path for path, _ in world.hook.asked] == [path]
     # there is no id in it, so that an answer says nothing about ids
     assert any(f"{path}: it answered with JSON" in note for note in found.notes)
+
+
+FUNCTIONS = [
+    ("return None", "", "notes", "acme_probed:team(doc sidecar-check): it answered 404"),
+    ("return {'owner_id': 'alice'}", "", "warnings", "found status 200 with every attribute"),
+    ("raise OSError", "", "problems", "found no answer (function_raised: OSError in acme_probed.py:1), expected 404 or JSON: mend the function"),
+    ("return []", "", "problems", "found no answer (function_result: found list, expected a dict or None)"),
+    ("return None", "as: principal, ", "notes", "lookups.doc.function: not asked, since it is asked as a principal"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("body", "more", "level", "says"), FUNCTIONS)
+def test_what_a_function_answers(
+    world: World, monkeypatch: pytest.MonkeyPatch, body: str, more: str, level: str, says: str
+) -> None:
+    (world.folder / "acme_probed.py").write_text(f"def team(asked): {body}\n")
+    monkeypatch.syspath_prepend(world.folder)
+    monkeypatch.delitem(sys.modules, "acme_probed", raising=False)
+    lines = (world.folder / "routes.yaml").read_text().splitlines(keepends=True)
+    entry = f'  doc: {{function: "acme_probed:team", {more}attributes: {{owner: owner_id}}, timeout: 10s}}\n'
+    (world.folder / "routes.yaml").write_text("".join([*lines[:3], entry, lines[-1]]))
+    found = world.findings()
+    assert [says in line for line in getattr(found, level) if "lookups.doc.function: " in line] == [True]
 
 
 @pytest.mark.parametrize(("status", "document"), [(500, {}), (302, {}), (200, {"keys": []}), (200, [])])

@@ -23,6 +23,7 @@ from sidecar.release.lines import LINES
 from sidecar.release.lookup import MAX_SIZE as MAX_ANSWER
 
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
+_DOTTED = r"[A-Za-z_][A-Za-z0-9_]*(?:\.[A-Za-z_][A-Za-z0-9_]*)*"
 
 
 def _attribute(text: str) -> Attribute:
@@ -86,6 +87,16 @@ _LOOKUP_ATTRIBUTES = MapOf(Text(_lookup_attribute, what="a JMESPath expression")
 LOOKUP = Record(
     {
         "url": Field(Text(what="a URL with {values}"), "the URL to GET, filled with {id}, {kind} and references", ""),
+        "function": Field(
+            Text(pattern=rf"{_DOTTED}:{_DOTTED}", what="module:function"),
+            "in place of `url`: the Python function to call, as `module:function`, plain or async",
+            "",
+        ),
+        "as": Field(
+            Choice(("service", "principal")),
+            "with `function`: `principal` tells it who asks, and each principal has an answer of its own",
+            "service",
+        ),
         "attributes": Field(
             _LOOKUP_ATTRIBUTES,
             "attribute: JMESPath over the JSON answer, `:type` after it where it must be of one; `'{id}'` in it stands "

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from sidecar.config.routes.function import read_function
 from sidecar.config.routes.hook import read_hook
 from sidecar.config.shapes import Entry, Reader
 from sidecar.gate.hook import Hook
@@ -19,7 +20,10 @@ class Source(NamedTuple):
     fields: tuple[str, ...] = ()
 
 
-SOURCES: Mapping[str, Source] = {"url": Source(read_hook, ("bearer_env",))}
+SOURCES: Mapping[str, Source] = {
+    "url": Source(read_hook, ("bearer_env",)),
+    "function": Source(read_function, ("as",)),
+}
 """The field that names the source of a lookup -> its kind."""
 
 
@@ -50,9 +54,10 @@ def _check_source(entry: Entry, reader: Reader) -> None:
     if not own:
         reader.fault(entry.mark, f"found nothing that says whom it asks, {expected}")
         return
-    for field, source in SOURCES.items():
+    for field in SOURCES:
         if field != own and entry.has(field):
             reader.fault(entry.at(field), f"found it beside `{own}`, {expected}")
-        for name in source.fields:
-            if entry.has(name) and name not in SOURCES[own].fields:
-                reader.fault(entry.at(name), f"found it beside `{own}`, expected it beside `{field}`")
+    for name in sorted({name for source in SOURCES.values() for name in source.fields} - {*SOURCES[own].fields}):
+        if entry.has(name):
+            places = " or ".join(f"`{field}`" for field, source in SOURCES.items() if name in source.fields)
+            reader.fault(entry.at(name), f"found it beside `{own}`, expected it beside {places}")

@@ -1,0 +1,31 @@
+"""Public types for the Python functions that `lookups` names. They stay as they are, as the settings do.
+
+A function gets a `LookupRequest`, and returns a dict of JSON values, or None where there is no such thing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class Principal:
+    """Sender of the request, as Cerbos gets it, with the issuer of its token."""
+
+    id: str
+    roles: tuple[str, ...] = ()
+    attributes: Mapping[str, Any] = field(default_factory=dict)
+    issuer: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class LookupRequest:
+    """Question about one resource. The answer must come within `timeout` seconds. `principal` is None unless the lookup
+    says `as: principal`: then the answer is remembered for this principal alone."""
+
+    kind: str
+    id: str
+    principal: Principal | None = None
+    timeout: float = 1.0
