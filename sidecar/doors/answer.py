@@ -65,6 +65,7 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             | Code.ORIGIN_REFUSED
             | Code.PRINCIPAL_MISSING
             | Code.NO_ROLES
+            | Code.SCOPE_MISSING
             | Code.CLAIM_MISSING
             | Code.IDENTITY_HEADER_TOO_LARGE
             | Code.CLAIM_INVALID
@@ -180,11 +181,12 @@ PRIVATE = [*_COMMON, (b"vary", b"Cookie, Authorization")]
 
 def of(
     code: Code, request_id: str, *, page: Page | None = None, methods: tuple[str, ...] = (),
-    more: Mapping[str, object] = NOTHING,
+    more: Mapping[str, object] = NOTHING, challenge: bytes | None = None,
 ) -> Answer:  # fmt: skip
     """The answer to a refused request: RFC 9457 problem JSON, or a `page` where a person navigated with a browser.
 
-    `methods` are listed in `Allow`, which a 405 must have (RFC 9110 section 15.5.6). `more` are members of the problem.
+    `methods` are listed in `Allow`, which a 405 must have (RFC 9110 section 15.5.6). `more` are members of the problem,
+    and `challenge` parameters of what a client without a good token is told.
     """
     status = status_of(code)
     body = page(status, code, request_id) if page is not None else problem_json(status, code, request_id, more)
@@ -193,7 +195,9 @@ def of(
     if page is not None:
         headers.append((b"content-security-policy", b"default-src 'none'; style-src 'unsafe-inline'"))
     if status == 401:
-        headers.append((b"www-authenticate", _challenge(code)))
+        headers.append((b"www-authenticate", _challenge(code) + (challenge or b"")))
+    elif code is Code.SCOPE_MISSING:
+        headers.append((b"www-authenticate", b'Bearer error="insufficient_scope"' + (challenge or b"")))
     if status in (401, 403, 404):
         headers.append((b"vary", b"Cookie, Authorization"))
     if status == 405:

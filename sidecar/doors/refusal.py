@@ -37,8 +37,10 @@ class Refusals:
 
     def whole(self, refused: Refuse | Forward, code: Code, raw: Raw) -> answer.Answer:
         """The whole answer of a code to this request: of a refusal, or of a permit whose upstream failed."""
-        methods, more = (refused.methods, refused.more) if isinstance(refused, Refuse) else ((), NOTHING)
-        made = self.answer(code, refused.facts.request_id, raw, methods, more)
+        methods, more, challenge = (
+            (refused.methods, refused.more, refused.challenge) if isinstance(refused, Refuse) else ((), NOTHING, None)
+        )
+        made = self.answer(code, refused.facts.request_id, raw, methods, more, challenge)
         headers = [*made.headers, *refused.reply_headers]
         if refused.reply_headers:
             # one line, since a proxy that asks may keep one of a name
@@ -50,25 +52,26 @@ class Refusals:
 
     def answer(
         self, code: Code, request_id: str, raw: Raw, methods: tuple[str, ...] = (),
-        more: Mapping[str, object] = NOTHING,
+        more: Mapping[str, object] = NOTHING, challenge: bytes | None = None,
     ) -> answer.Answer:  # fmt: skip
         """The same but for what the verdict adds: the sign-in in place of a 401, a bad session cleared."""
         page = self._page if _navigates(raw) else None
         status = answer.status_of(code)
-        by_session = _by_session(raw, code)
+        # to sign in with a browser gives no token for a resource: it would lead back here, again and again
+        by_session = challenge is None and _by_session(raw, code)
         offers = page is not None and self._login and by_session and not raw.websocket
         if status != UNAUTHORIZED:
             if offers and status == HTTPStatus.FORBIDDEN and _has_session(raw):
                 page = partial(self._page, offer=answer.Offer.OTHER, back=_back(raw))
-            return answer.of(code, request_id, page=page, methods=methods, more=more)
+            return answer.of(code, request_id, page=page, methods=methods, more=more, challenge=challenge)
         if offers and raw.method == "GET":
             made = _to_login(raw, request_id)
         elif offers:
             # what was sent is lost: a redirect would hide that
             page = partial(self._page, offer=answer.Offer.SIGN_IN, back=_back(raw))
-            made = answer.of(code, request_id, page=page)
+            made = answer.of(code, request_id, page=page, challenge=challenge)
         else:
-            made = answer.of(code, request_id, page=page)
+            made = answer.of(code, request_id, page=page, challenge=challenge)
         if by_session:
             made.headers.extend(cleared_session(raw.headers))
         return made

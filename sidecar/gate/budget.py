@@ -9,7 +9,8 @@ from sidecar.gate.codes import Code
 UNEXPECTED = frozenset(
     (
         Code.DENIED_BY_POLICY, Code.RESOURCE_MISSING, Code.RESOURCE_HIDDEN, Code.NO_ROLES, Code.CLAIM_MISSING,
-        Code.CLAIM_INVALID, Code.IDENTITY_HEADER_TOO_LARGE, Code.ITEMS_UNREADABLE, Code.ITEMS_TOO_MANY,
+        Code.CLAIM_INVALID, Code.SCOPE_MISSING, Code.IDENTITY_HEADER_TOO_LARGE, Code.ITEMS_UNREADABLE,
+        Code.ITEMS_TOO_MANY,
     )
 )  # fmt: skip
 """Refusals that count, of principals that are known: what a rule or a policy may say wrongly. No fault of a dependency

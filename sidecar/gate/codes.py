@@ -150,6 +150,9 @@ class Code(StrEnum):
     NO_ROLES = ("no_roles", Kind.PRINCIPAL,
         "neither the token nor `defaults.roles` gives a role",
         "put the user into a group, or set `defaults.roles`")
+    SCOPE_MISSING = ("scope_missing", Kind.PRINCIPAL,
+        "the token is good, and lacks a scope that the route's `mcp.scopes` lists; the challenge of the 403 says which scopes to ask for",
+        "let the client ask for the scopes, and allow them on its app client in the pool; a token of a sign-in by the pool's API has none of them")
     CLAIM_MISSING = ("claim_missing", Kind.PRINCIPAL,
         "a policy is to be asked, and the token lacks a claim that is an attribute of the principal and not in `principal.optional`; or `to_app` tells the app of a claim that the token lacks",
         "let the pool put the claim into the token, or make the attribute optional")

@@ -9,6 +9,7 @@ from sidecar.gate.decision_cache import DecisionCache
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Lookup, Missing
 from sidecar.gate.obligation import Obligation
+from sidecar.gate.protected import Protected, RegisteredClient
 from sidecar.gate.request import Reading, Request
 from sidecar.gate.routing import RouteTable
 from sidecar.gate.to_app import ToApp
@@ -26,6 +27,8 @@ class Rules:
     tokens: Tokens
     reading: Reading
     decisions: DecisionCache | None = None
+    clients: tuple[RegisteredClient, ...] = ()
+    """App clients that OAuth clients get which register."""
 
     def by(self, tokens: Tokens) -> Rules:
         """The same rules with another way to tell who has come; nothing is remembered."""
@@ -48,6 +51,7 @@ class Evaluation:
     """Obligations from the kind of sign-in, in addition to the route's."""
     recheck: float = 0.0
     to_app: ToApp | None = None
+    protected: Protected | None = None
     missing: Missing | None = None
     """The `missing` of the lookup that was reached: the treatment of a resource that does not exist."""
     marks: list[tuple[str, float]] = field(default_factory=list)

@@ -33,6 +33,7 @@ from sidecar.gate.obligation import (
 )
 from sidecar.gate.origin import require_own_origin
 from sidecar.gate.own import ASSERTION
+from sidecar.gate.protected import Protected
 from sidecar.gate.query import admitted, with_values
 from sidecar.gate.references import Material
 from sidecar.gate.request import Raw, Request, as_it_came, read
@@ -105,6 +106,14 @@ def _narrower(request: Request, narrowed: Narrowed) -> Request:
         kept = [header for header in request.headers if header[0] not in names]
         request = request._replace(headers=[*kept, *narrowed.headers])
     return request
+
+
+def _require_enough(principal: Principal, route: Route) -> None:
+    """See that a token says all that a route wants of it. Raises Refused."""
+    if route.protected is not None:
+        route.protected.require_scopes(principal.claims)
+    if route.access is not _AUTHENTICATED and principal.incomplete is not None:
+        raise Refused(*principal.incomplete)
 
 
 def _unstored(obligation: Obligation) -> Obligation:
@@ -186,6 +195,7 @@ class Gate:
         match = rules.table.match(request)
         route = match.route
         facts.route, evaluation.recheck, evaluation.to_app = route.name, route.recheck, route.to_app
+        evaluation.protected = route.protected
         if route.mode is not None and self._obeys:
             facts.mode = route.mode.of("")
         if route.cors is not None or cors.is_preflight(request):
@@ -204,8 +214,8 @@ class Gate:
             return self._permit(evaluation, request, _BY_NOBODY)
         enter(("identity", timer()))
         principal = await self._principal(evaluation, request, route, ask.mode)
-        if route.access is not _AUTHENTICATED and principal.incomplete is not None:
-            raise Refused(*principal.incomplete)
+        if route.protected is not None or principal.incomplete is not None:
+            _require_enough(principal, route)
         if ask.set_query:
             request = _with_own_query(request, ask, Material(request, match.path, principal))
         if route.access is _AUTHENTICATED:
@@ -259,10 +269,18 @@ class Gate:
         await self._asking.ask(evaluation, resource)
         return self._permit(evaluation, request, _BY_POLICY)
 
-    async def identify(self, request: Request, rules: Rules, extra_origins: frozenset[str] = NOBODY) -> Identified:
+    async def identify(
+        self, request: Request, rules: Rules, extra_origins: frozenset[str] = NOBODY, protected: Protected | None = None
+    ) -> Identified:
         """Find who sent a request, by its bearer token or by its session. Pages of `extra_origins` may use a session
-        as our own may. Raises Refused: TOKEN_*, SESSION_*, PRINCIPAL_MISSING, KEYS_UNAVAILABLE,
-        ORIGIN_REFUSED."""
+        as our own may; a token is to be made for `protected`, or for no resource of a route. Raises Refused: TOKEN_*,
+        SESSION_*, PRINCIPAL_MISSING, KEYS_UNAVAILABLE, ORIGIN_REFUSED."""
+        identified = await self._identified(request, rules, extra_origins)
+        if rules.table.protected:
+            rules.tokens.require_audience(identified.principal, protected)
+        return identified
+
+    async def _identified(self, request: Request, rules: Rules, extra_origins: frozenset[str]) -> Identified:
         now = self._now()
         if b"authorization" not in request.seen:
             for source, privacy in self._sources:
@@ -284,15 +302,15 @@ class Gate:
             seen = {name: value for name, value in request.seen.items() if name != b"authorization"}
             request = request._replace(seen=seen)
         if b"authorization" in request.seen or not self._sources:
-            principal, evaluation.obligations = (
-                await evaluation.rules.tokens.principal_of(request, self._now()),
-                _BY_BEARER,
-            )
+            rules = evaluation.rules
+            principal, evaluation.obligations = await rules.tokens.principal_of(request, self._now()), _BY_BEARER
+            if rules.table.protected:
+                rules.tokens.require_audience(principal, route.protected)
         else:
             extra_origins = (
                 frozenset(route.cors.origins) if route.cors is not None and route.cors.credentials else NOBODY
             )
-            identified = await self.identify(request, evaluation.rules, extra_origins)
+            identified = await self.identify(request, evaluation.rules, extra_origins, route.protected)
             principal, evaluation.cookies, evaluation.obligations = (
                 identified.principal,
                 identified.cookies,
@@ -468,15 +486,20 @@ def _privacies(sources: Iterable[TokenSource]) -> list[KeepPrivate]:
 
 def _refusal(evaluation: Evaluation, error: Exception) -> Refuse:
     if isinstance(error, Refused):
+        protected, reply_headers = evaluation.protected, evaluation.reply_headers
+        if protected is not None and reply_headers:
+            # a page of another origin may read the challenge, too (Fetch standard, section 3.2.3)
+            reply_headers = (*reply_headers, (b"access-control-expose-headers", b"WWW-Authenticate"))
         told = masked_code(error, evaluation.missing)
         return Refuse(
             error.code,
             evaluation.facts,
             error.detail,
             error.methods,
-            evaluation.reply_headers,
+            reply_headers,
             evaluation.cookies,
             told,
+            protected.challenge if protected is not None else None,
         )
     detail = f"{type(error).__name__}: {error}"
     return Refuse(Code.INTERNAL_ERROR, evaluation.facts, detail, (), evaluation.reply_headers, evaluation.cookies)

@@ -13,6 +13,7 @@ from jwt import PyJWK
 from sidecar.bounded import Bounded
 from sidecar.gate.claims import GROUPS, Claim, Format, Incomplete, RoleClaim, attributes_from, is_name, roles_from
 from sidecar.gate.codes import Code
+from sidecar.gate.protected import Protected
 from sidecar.gate.request import Request
 from sidecar.gate.values import type_of
 from sidecar.gate.verdict import Refused
@@ -34,12 +35,14 @@ class Issuer(NamedTuple):
 
     `client_ids` are accepted as `client_id` (access token) or `aud` (id token); `audiences` are the resource servers
     that an access token with an `aud` may name (RFC 8707): without any, an access token with an `aud` is refused.
+    `resources` are those that it may name at their own routes alone.
     """
 
     issuer: str
     client_ids: frozenset[str]
     token_use: frozenset[str] = frozenset(["access"])
     audiences: frozenset[str] = frozenset()
+    resources: frozenset[str] = frozenset()
 
 
 class PrincipalRules(NamedTuple):
@@ -117,6 +120,20 @@ class Tokens:
                 self._count("token", "hit")
                 return known
         return await self.principal_of_token(bearer_token(request), now)
+
+    def require_audience(self, principal: Principal, protected: Protected | None) -> None:
+        """See that the token of a principal is made for the resource of a route: where that is none, for no resource of
+        another route. Raises Refused(TOKEN_INVALID)."""
+        claims = principal.claims
+        audience = claims.get("aud")
+        if protected is not None:
+            protected.require_audience(None if audience is None else str(audience))
+        elif (
+            audience is not None
+            and claims.get("token_use") != "id"
+            and audience not in self.issuers[principal.issuer].audiences
+        ):
+            raise Refused(Code.TOKEN_INVALID, "aud: the resource of another route")
 
     async def principal_of_session(self, token: bytes, identity: str, now: float) -> Principal:
         """The principal of a compact JWS, and of claims of the id token that came with it, as JSON. They were verified
@@ -251,8 +268,12 @@ def _check_audience(claims: Mapping[str, Any], issuer: Issuer, use: str) -> None
     if not isinstance(client, str) or client not in issuer.client_ids:
         raise Refused(Code.TOKEN_INVALID, "a token of another app client")
     audience = claims.get("aud")
-    if use != "id" and audience is not None and not (isinstance(audience, str) and audience in issuer.audiences):
+    if use != "id" and audience is not None and not (isinstance(audience, str) and _is_known(audience, issuer)):
         raise Refused(Code.TOKEN_INVALID, "aud: not one of `audiences`")
+
+
+def _is_known(audience: str, issuer: Issuer) -> bool:
+    return audience in issuer.audiences or audience in issuer.resources
 
 
 def _seconds(claims: Mapping[str, Any], name: str) -> int:

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from sidecar.gate.ask import Ask, asks
 from sidecar.gate.codes import Code
 from sidecar.gate.mode import Mode, RouteMode
+from sidecar.gate.protected import Protected
 from sidecar.gate.request import Request
 from sidecar.gate.target import NO_ODDITIES, Oddity
 from sidecar.gate.to_app import ToApp
@@ -98,7 +99,8 @@ class Route(NamedTuple):
     """One entry of `routes.yaml`. `name` is its path as written. `asks`: method -> what it asks, HEAD as GET.
 
     `allow`: what this route takes though others may read it differently. `recheck`: seconds, 0 for never. With
-    `app_preflight` the app answers preflights. `mode`: None for that of the settings.
+    `app_preflight` the app answers preflights. `mode`: None for that of the settings. `protected`: the resource that a
+    token must be made for.
     """
 
     name: str
@@ -111,6 +113,7 @@ class Route(NamedTuple):
     to_app: ToApp | None = None
     app_preflight: bool = False
     mode: RouteMode | None = None
+    protected: Protected | None = None
 
     @property
     def actions(self) -> Mapping[str, str]:
@@ -183,6 +186,7 @@ class RouteTable:
         asked = [ask.mode for route in self.routes for ask in route.asks.values()]
         own = [mode for mode in (*asked, *(route.mode for route in self.routes)) if mode is not None]
         self.modes: frozenset[Mode] = frozenset().union(*[mode.modes for mode in own])
+        self.protected = tuple(route.protected for route in self.routes if route.protected is not None)
         self.nowhere = Route("", (), Access.POLICY, {}, to_app=to_app)
         self._root = _Node()
         self._fallback = (

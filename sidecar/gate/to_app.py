@@ -21,15 +21,17 @@ MAX_IDENTITY = 8000
 
 
 class AuthorizationRule(StrEnum):
-    """Rule for the client's Authorization: the app never gets it, or gets one of another scheme than Bearer too."""
+    """Rule for the client's Authorization: the app never gets it, gets one of another scheme than Bearer too, or gets
+    a bearer token alone."""
 
     DROP = "drop"
     KEEP = "keep"
+    FORWARD = "forward"
 
 
 class ToApp(NamedTuple):
     """Facts that the app gets of the principal beside the headers that are always sent. Without a rule for
-    Authorization the app gets a bearer token as it came, and nobody passes with another scheme."""
+    Authorization the app gets a bearer token as it came, and nobody passes with another scheme: `forward` says so."""
 
     headers: tuple[tuple[bytes, Template], ...] = ()
     authorization: AuthorizationRule | None = None

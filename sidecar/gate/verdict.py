@@ -122,7 +122,8 @@ class Refuse:
     """No byte of this request goes to the upstream. `methods` is for `Allow`; `detail` is for the log only.
 
     `code` is the truth, for the log and the metrics. A client gets `client_code`, which is `masked_as` if that is
-    set.
+    set. `challenge` are more parameters of the challenge in a 401 (RFC 9110 section 11.6.1), None where the route is
+    no protected resource.
     """
 
     code: Code
@@ -132,6 +133,7 @@ class Refuse:
     reply_headers: tuple[tuple[bytes, bytes], ...] = ()
     cookies: tuple[bytes, ...] = ()
     masked_as: Code | None = None
+    challenge: bytes | None = None
 
     @property
     def client_code(self) -> Code:

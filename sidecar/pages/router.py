@@ -14,7 +14,7 @@ from sidecar.doors.proxy import ClientBody
 from sidecar.doors.refusal import Send, send_whole
 from sidecar.gate.codes import Code
 from sidecar.gate.evaluation import Rules
-from sidecar.gate.own import JWKS_PATH, PREFIX
+from sidecar.gate.own import JWKS_PATH, PREFIX, WELL_KNOWN
 from sidecar.gate.request import Raw, Request, read
 from sidecar.gate.verdict import Refused
 from sidecar.trust.assertion import Assertions
@@ -42,18 +42,30 @@ Paths = Mapping[str, Mapping[str, Handler]]
 """Path -> method -> handler; HEAD is answered as GET."""
 
 
-class OwnPaths:
-    """Answers the sidecar's own paths, and says which they are."""
+def _no_paths(rules: Rules) -> Paths:
+    return {}
 
-    def __init__(self, door: Door, paths: Paths) -> None:
+
+class OwnPaths:
+    """Answers the sidecar's own paths, and says which they are. `of_rules` gives those that a reload may change; they
+    begin with PREFIX or WELL_KNOWN."""
+
+    def __init__(self, door: Door, paths: Paths, of_rules: Callable[[Rules], Paths] = _no_paths) -> None:
         self._door = door
         self._paths = paths
-        self.prefixes = (PREFIX.encode(), *(path.encode() for path in paths if not path.startswith(PREFIX)))
+        self._of_rules = of_rules
+        own = [path for path in paths if not path.startswith(PREFIX)]
+        self.prefixes = tuple(beginning.encode() for beginning in (PREFIX, WELL_KNOWN, *own))
         """Beginnings of targets that may name one of the paths."""
 
     def has(self, target: bytes) -> bool:
         """Return whether a target, as it came, names one of the paths. Another spelling of one names none."""
-        return target.startswith(self.prefixes) and target.partition(b"?")[0].decode("latin-1") in self._paths
+        return target.startswith(self.prefixes) and bool(
+            self._handlers(target.partition(b"?")[0].decode("latin-1"), self._door.gate.rules)
+        )
+
+    def _handlers(self, path: str, rules: Rules) -> Mapping[str, Handler]:
+        return self._paths.get(path) or self._of_rules(rules).get(path) or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI http scope whose target `has` an own path."""
@@ -76,7 +88,7 @@ class OwnPaths:
             raise Refused(Code.LOG_UNAVAILABLE)
         rules = self._door.gate.rules
         request = read(raw, rules.reading)
-        handlers = self._paths[request.path]
+        handlers = self._handlers(request.path, rules)
         handler = handlers.get("GET" if raw.method == "HEAD" else raw.method)
         if handler is None:
             methods = [*handlers, *(["HEAD"] if "GET" in handlers else [])]

@@ -23,7 +23,7 @@ from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Inquiry
 from sidecar.gate.narrowing import Plans
 from sidecar.gate.request import Reading
-from sidecar.gate.routing import Access
+from sidecar.gate.routing import Access, RouteTable
 from sidecar.gate.session import TokenSource
 from sidecar.lookups.asking import Lookups, Source
 from sidecar.lookups.function import FunctionSource
@@ -60,8 +60,9 @@ class Configured(NamedTuple):
 
     def rules(self, reading: Reading) -> Rules:
         """Make the rules for the gate; of decisions, nothing is remembered yet."""
-        reading = reading._replace(reserved=self.routes.table.reserved)
-        return Rules(self.routes.table, self.routes.lookups, self.tokens, reading, self.routes.decisions())
+        routes = self.routes
+        reading = reading._replace(reserved=routes.table.reserved)
+        return Rules(routes.table, routes.lookups, self.tokens, reading, routes.decisions(), routes.clients)
 
 
 @dataclass
@@ -172,7 +173,19 @@ def load_routes(settings: Settings, environ: Mapping[str, str]) -> RoutesFile:
             f"{settings.routes}: found `push` at {pushing[0]} and SIDECAR_PDP, expected one of the two: "
             "AuthZEN has no plans, so `push` needs Cerbos"
         )
+    _require_server(settings, routes.table)
     return routes
+
+
+def _require_server(settings: Settings, table: RouteTable) -> None:
+    """Raise StartError where clients are to be told of Cognito's endpoints, and nobody knows them."""
+    untold = [one.resource for one in table.protected if one.metadata and not one.server]
+    if not untold or (settings.domain and ("://" in settings.domain or settings.region)):
+        return
+    raise StartError(
+        f"{settings.routes}: found the resource {untold[0]} and no AWS_COGNITO_DOMAIN (with AWS_REGION, where it is a "
+        "prefix), expected it, so that clients are told where to sign in; or `authorization_server`, or `metadata: off`"
+    )
 
 
 def require_in_force(settings: Settings, routes: RoutesFile) -> None:
@@ -187,13 +200,26 @@ def require_in_force(settings: Settings, routes: RoutesFile) -> None:
 
 def load_trust(settings: Settings, routes: RoutesFile) -> Trust:
     """Return the trusted issuers. Raises StartError where a route needs a principal and nobody is trusted."""
-    trust = trust_from(settings, routes.identities)
-    if not trust.issuers and any(route.access is not Access.PUBLIC for route in routes.table.routes):
+    table = routes.table
+    trust = trust_from(settings, routes.identities, frozenset(one.resource for one in table.protected))
+    _require_known_clients(settings, routes, trust)
+    if not trust.issuers and any(route.access is not Access.PUBLIC for route in table.routes):
         raise StartError(
             "no issuer of tokens: set AWS_REGION, AWS_COGNITO_POOL_ID and AWS_COGNITO_CLIENT_ID, "
             f"or give `identity` in {settings.routes}"
         )
     return trust
+
+
+def _require_known_clients(settings: Settings, routes: RoutesFile, trust: Trust) -> None:
+    """Raise StartError where an app client that registration gives has tokens that nobody would take."""
+    known = frozenset().union(*(issuer.client_ids for issuer in trust.issuers.values()))
+    unknown = [client.client_id for client in routes.clients if client.client_id not in known]
+    if unknown:
+        raise StartError(
+            f"{settings.routes}: found the app client {unknown[0]!r} in `mcp_clients`, expected one of `client_ids` or "
+            "of AWS_COGNITO_CLIENT_ID, whose tokens are taken"
+        )
 
 
 def key_store(settings: Settings, trust: Trust, metrics: Metrics) -> KeyStore:

@@ -7,6 +7,7 @@ import secrets
 import time
 from typing import TYPE_CHECKING
 
+from sidecar.config.setting_table import Settings
 from sidecar.doors import answer, asgi
 from sidecar.doors.dialects import DIALECTS
 from sidecar.doors.door import Door, Receive, Scope
@@ -22,11 +23,14 @@ from sidecar.gate.verdict import Refused
 from sidecar.net import http_connection as server
 from sidecar.net.owners import Owners, Places
 from sidecar.net.upgrade import UPGRADE
+from sidecar.pages.oauth import OAuthPaths, PoolEndpoints
 from sidecar.pages.permissions import Permissions
 from sidecar.pages.router import OwnPaths, Paths, assertion_paths
 from sidecar.record.journal import Journal
 from sidecar.run.deciding import Deciding, wall_clock
 from sidecar.run.parts import Parts
+from sidecar.sign_in.hosted import domain_origin
+from sidecar.trust.issuers import cognito_issuers
 
 if TYPE_CHECKING:
     from sidecar.pages.console import Console
@@ -117,7 +121,7 @@ def traffic(deciding: Deciding, parts: Parts, door: Door) -> Traffic:
         door.journal.refused_unread(status, code, peer, request_id)
         return request_id
 
-    own = OwnPaths(door, _paths(deciding, parts, door))
+    own = OwnPaths(door, _paths(deciding, parts, door), OAuthPaths(_pool_endpoints(deciding.settings)).paths)
     health = HealthCheck(settings.health_paths)
     return Traffic(Proxy(door, parts.upstream), websockets, own, authorize, health, refused)
 
@@ -132,6 +136,14 @@ def _paths(deciding: Deciding, parts: Parts, door: Door) -> Paths:
         if deciding.settings.console == "on":
             paths.update(_console(deciding, parts, door, browser.signs_out_at).paths())
     return paths
+
+
+def _pool_endpoints(settings: Settings) -> PoolEndpoints | None:
+    """The endpoints that OAuth clients ask of the user pool."""
+    if not settings.domain:
+        return None
+    keys = f"{cognito_issuers(settings.region, settings.pool_id)[0]}/.well-known/jwks.json" if settings.pool_id else ""
+    return PoolEndpoints(domain_origin(settings.domain, settings.region), keys)
 
 
 def _console(deciding: Deciding, parts: Parts, door: Door, signs_out_at: str) -> Console:

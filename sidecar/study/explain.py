@@ -13,6 +13,7 @@ from sidecar.gate.gate import Gate
 from sidecar.gate.identity import Principal, PrincipalRules, Tokens, principal_from
 from sidecar.gate.mode import Mode, counts
 from sidecar.gate.obligation import Reduce
+from sidecar.gate.protected import Protected
 from sidecar.gate.request import Raw, Request
 from sidecar.gate.routing import WEBSOCKET, RouteTable
 from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict, unheld
@@ -35,6 +36,11 @@ class GivenClaims(Tokens):
     async def principal_of(self, request: Request, now: float) -> Principal:
         """The principal that the given claims make."""
         return principal_from(self._claims, str(self._claims.get("iss", "explain")), self.rules, self._claims)
+
+    def require_audience(self, principal: Principal, protected: Protected | None) -> None:
+        """See that an `aud`, where one is given, is that of the route. Raises Refused(TOKEN_INVALID)."""
+        if protected is not None and "aud" in principal.claims:
+            protected.require_audience(principal.claims["aud"])
 
 
 async def explain(

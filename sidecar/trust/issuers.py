@@ -18,11 +18,12 @@ class Trust(NamedTuple):
     groups: tuple[tuple[str, ...], ...]
 
 
-def trust_from(settings: Settings, identities: tuple[Identity, ...]) -> Trust:
-    """The trusted issuers. `identity` of the route file stands in place of the environment's pool."""
+def trust_from(settings: Settings, identities: tuple[Identity, ...], resources: frozenset[str] = frozenset()) -> Trust:
+    """The trusted issuers. `identity` of the route file stands in place of the environment's pool; their tokens may be
+    made for `resources`, which are routes'."""
     trust = Trust({}, {}, ())
     for identity in identities or _from_environment(settings):
-        trust = _with_identity(trust, identity, settings)
+        trust = _with_identity(trust, identity, settings, resources)
     return trust
 
 
@@ -43,12 +44,13 @@ def _from_environment(settings: Settings) -> tuple[Identity, ...]:
     return (Identity("", "", settings.region, settings.pool_id, settings.client_ids, ("access",), ()),)
 
 
-def _with_identity(trust: Trust, identity: Identity, settings: Settings) -> Trust:
+def _with_identity(trust: Trust, identity: Identity, settings: Settings, resources: frozenset[str]) -> Trust:
     issuers = (identity.issuer,) if identity.issuer else cognito_issuers(identity.region, identity.user_pool_id)
     for issuer in issuers:
         trust.issuers[issuer] = Issuer(
-            issuer, frozenset(identity.client_ids), frozenset(identity.token_use), frozenset(identity.audiences)
-        )
+            issuer, frozenset(identity.client_ids), frozenset(identity.token_use), frozenset(identity.audiences),
+            resources,
+        )  # fmt: skip
         trust.key_urls[issuer] = _key_url(issuer, identity, settings)
     return trust._replace(groups=(*trust.groups, issuers))
 

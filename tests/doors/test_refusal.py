@@ -25,6 +25,30 @@ def sent(refusals: Refusals, code: Code, asked: Raw) -> tuple[int, list[tuple[by
     return made.status, made.headers
 
 
+@pytest.mark.parametrize(
+    ("code", "challenge", "told"),
+    [
+        (Code.TOKEN_MISSING, b', scope="a b"', b'Bearer error="invalid_token", scope="a b"'),
+        (Code.TOKEN_EXPIRED, b', x="y"', b'Bearer error="invalid_token", error_description="expired", x="y"'),
+        (Code.TOKEN_INVALID, b"", b'Bearer error="invalid_token"'),
+        (Code.SCOPE_MISSING, b', scope="a b"', b'Bearer error="insufficient_scope", scope="a b"'),
+        (Code.SCOPE_MISSING, b"", b'Bearer error="insufficient_scope"'),
+        # what another token would not mend is no matter of scopes: the client would ask for one again and again
+        (Code.DENIED_BY_POLICY, b', scope="a b"', None),
+    ],
+)
+@pytest.mark.parametrize("asked", [raw(), raw(HTML), raw(HTML, SESSION)])
+def test_a_client_of_a_protected_resource_is_challenged_and_never_sent_to_the_sign_in(
+    code: Code, challenge: bytes, told: bytes | None, asked: Raw
+) -> None:
+    refuse = Refuse(code, Facts("r1", "GET", "/a"), challenge=challenge)
+    made = Refusals(login=True).whole(refuse, code, asked)
+    headers = dict(made.headers)
+    assert (made.status in (401, 403), headers.get(b"www-authenticate")) == (True, told)
+    # a session is good elsewhere
+    assert b"set-cookie" not in headers
+
+
 def test_a_browser_is_sent_to_the_sign_in_and_comes_back_to_where_it_was_going() -> None:
     status, headers = sent(Refusals(login=True), Code.TOKEN_MISSING, raw(HTML))
     assert status == 302

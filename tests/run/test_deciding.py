@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
+import pytest
+
+from sidecar.config.settings import read_settings
 from sidecar.demo.cognito import LocalCognito
+from sidecar.run.deciding import load_routes, load_trust
+from sidecar.run.errors import StartError
 from tests.conftest import Stack, policies
 from tests.stack import Web, running_sidecar
 
@@ -23,6 +29,46 @@ def test_id_tokens_are_taken_where_they_are_configured(stack: Stack, cognito: Lo
         assert sidecar.get("/me", cognito.token("alice", "id")).status == 200
         assert sidecar.get("/me", stack.tokens["alice"]).code == "token_invalid"
     assert stack.sidecar.get("/me", cognito.token("alice", "id")).code == "token_invalid"
+
+
+MCP = "routes: [{path: /mcp, access: authenticated, mcp: {resource: 'https://a.example/mcp'"
+POOL = {
+    "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_A",
+    "AWS_COGNITO_CLIENT_ID": "c1,c2", "SIDECAR_LOGIN": "off",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("routes", "environ", "says"),
+    [
+        (f"{MCP}}}}}]", {"AWS_COGNITO_DOMAIN": "prefix"}, ""),
+        (f"{MCP}}}}}]", {"AWS_COGNITO_DOMAIN": "https://login.example"}, ""),
+        (f"{MCP}, metadata: off}}}}]", {}, ""),
+        (f"{MCP}, authorization_server: 'https://idp.example'}}}}]", {}, ""),
+        (f"{MCP}}}}}]", {}, "found the resource https://a.example/mcp and no AWS_COGNITO_DOMAIN"),
+        (
+            f"mcp_clients: [{{client_id: c2, redirect_uris: 'https://b/cb'}}]\n{MCP}, metadata: off}}}}]",
+            {},
+            "",
+        ),
+        (
+            f"mcp_clients: [{{client_id: c3, redirect_uris: 'https://b/cb'}}]\n{MCP}, metadata: off}}}}]",
+            {},
+            "found the app client 'c3' in `mcp_clients`, expected one of `client_ids`",
+        ),
+    ],
+)
+def test_clients_are_told_only_of_what_is_known(
+    tmp_path: Path, routes: str, environ: dict[str, str], says: str
+) -> None:
+    (tmp_path / "routes.yaml").write_text(f"version: 1\n{routes}\n")
+    settings = read_settings({**POOL, **environ, "SIDECAR_ROUTES": str(tmp_path / "routes.yaml")}, {})
+    if says:
+        with pytest.raises(StartError, match=re.escape(says)):
+            load_trust(settings, load_routes(settings, {}))
+        return
+    trust = load_trust(settings, load_routes(settings, {}))
+    assert {issuer.resources for issuer in trust.issuers.values()} == {frozenset(["https://a.example/mcp"])}
 
 
 def test_hosts_and_trusted_proxies(stack: Stack, tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from sidecar.gate.evaluation import Rules
 from sidecar.gate.gate import Gate
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.mode import Mode
+from sidecar.gate.protected import Protected
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.verdict import Refuse, Refused
 from sidecar.study.explain import GivenClaims, _asked, explain
@@ -29,6 +30,19 @@ async def test_given_claims_make_a_principal_by_the_same_rules() -> None:
 async def test_given_claims_that_no_token_could_have_are_refused() -> None:
     with pytest.raises(Refused):
         await GivenClaims({"sub": "a\r\nb"}, PrincipalRules()).principal_of(REQUEST, 0.0)
+
+
+async def test_given_claims_need_no_audience_and_a_wrong_one_is_refused() -> None:
+    for aud, passes in (({}, True), ({"aud": "https://a/mcp"}, True), ({"aud": "https://b"}, False)):
+        claims = GivenClaims(aud, PrincipalRules())
+        principal = await claims.principal_of(REQUEST, 0.0)
+        claims.require_audience(principal, None)
+        try:
+            claims.require_audience(principal, Protected("https://a/mcp"))
+        except Refused:
+            assert not passes
+        else:
+            assert passes
 
 
 async def test_the_scope_is_told_where_there_is_one() -> None:

@@ -64,3 +64,10 @@ def test_nobody_is_trusted_without_any() -> None:
 )
 def test_other_partitions(region: str, host: str) -> None:
     assert cognito_issuers(region, "p")[0] == f"https://cognito-idp.{host}/p"
+
+
+def test_tokens_may_be_made_for_the_resources_of_routes() -> None:
+    trust = trust_from(read_settings(POOL, {}), (), frozenset(["https://a/mcp"]))
+    assert {(issuer.audiences, issuer.resources) for issuer in trust.issuers.values()} == {
+        (frozenset(), frozenset(["https://a/mcp"]))
+    }

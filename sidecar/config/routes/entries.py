@@ -9,11 +9,13 @@ from sidecar.config.routes.answers import answer_faults, answer_lookup_rule, ans
 from sidecar.config.routes.hints import hint
 from sidecar.config.routes.methods import Method, ask_of_method, check_methods
 from sidecar.config.routes.modes import mode_of
-from sidecar.config.routes.to_app import to_app_of
+from sidecar.config.routes.protected import check_agreement, protected_of
+from sidecar.config.routes.to_app import to_app_of, without_token
 from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.config.suggest import did_you_mean
 from sidecar.gate.ask import asks
 from sidecar.gate.lookup import Lookup
+from sidecar.gate.protected import Protected
 from sidecar.gate.routing import (
     WEBSOCKET,
     Access,
@@ -37,6 +39,7 @@ def read_entries(
     routes: list[Route] = []
     drafts: list[Route] = []
     lines: dict[tuple[object, ...], Entry] = {}
+    resources: list[tuple[Protected | None, Entry]] = []
     for entry in entries:
         segments = _segments(entry, reader)
         if segments is None:
@@ -49,7 +52,10 @@ def read_entries(
         lines.setdefault(key, entry)
         route = _route(entry, segments, lookups, max_body, reader)
         made = drafts if entry["draft"] else routes
-        made.append(route._replace(to_app=_to_app(entry, to_app, route.access, reader)))
+        resources.append((protected_of(entry, reader), entry))
+        told = _to_app(entry, to_app, route.access, reader)
+        made.append(route._replace(to_app=told, protected=resources[-1][0]))
+    check_agreement(resources, reader)
     return routes, drafts
 
 
@@ -57,7 +63,8 @@ def _to_app(entry: Entry, default: ToApp | None, access: Access, reader: Reader)
     own = entry["to_app"]
     if own is not None and own["headers"] and access is Access.PUBLIC:
         reader.fault(own.at("headers"), "found them on a public route, expected them where somebody is known")
-    return to_app_of(own, default, reader)
+    told = to_app_of(own, default, reader)
+    return told if entry["mcp"] is None else without_token(told, own)
 
 
 def _comparable(segment: Segment) -> object:

@@ -11,11 +11,13 @@ from sidecar.config.routes.entries import read_entries
 from sidecar.config.routes.grammar import DEFAULTS, FILE
 from sidecar.config.routes.lookups import read_lookup, source_of
 from sidecar.config.routes.principal import NeededClaim, needed_claims, principal_rules
+from sidecar.config.routes.protected import clients_of, with_client
 from sidecar.config.routes.to_app import check_read, to_app_of
 from sidecar.config.shapes import Entry, Mark, Problem, Reader, read_document
 from sidecar.gate.decision_cache import DecisionCache
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.lookup import Lookup
+from sidecar.gate.protected import RegisteredClient
 from sidecar.gate.routing import Access, Route, RouteTable
 
 
@@ -53,6 +55,8 @@ class RoutesFile:
     """The place of `draft` where the whole file is one: then every route is in `drafts`."""
     warnings: tuple[Problem, ...] = ()
     """Warnings: it works as written, but lets more through than its author is likely to mean."""
+    clients: tuple[RegisteredClient, ...] = ()
+    """App clients that OAuth clients get which register."""
 
     def decisions(self) -> DecisionCache | None:
         """A cache of decisions that is empty yet, where the file asks for one."""
@@ -86,6 +90,9 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
         routes, drafts = [], [*routes, *drafts]
     identities = tuple(_identity(entry, reader) for entry in document["identity"])
     principal = principal_rules(document["principal"], tuple(defaults["roles"]), reader)
+    if any(entry["mcp"] is not None for entry in document["routes"]):
+        principal = with_client(principal)
+    clients = clients_of(document["mcp_clients"], reader)
     if reader.problems:
         raise RoutesError(sorted(reader.problems, key=lambda problem: problem[1:3]))
     fallback = Access.AUTHENTICATED if defaults["access"] == "authenticated" else Access.POLICY
@@ -95,6 +102,7 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
         RouteTable(routes, fallback, to_app), lookups, identities, principal, remembered, checksum,
         needed_claims(document["principal"]), _source_marks(document, lookups),
         tuple(_key_mark(entry) for entry in document["identity"]), tuple(drafts), draft_mark, tuple(reader.warnings),
+        clients,
     )  # fmt: skip
 
 

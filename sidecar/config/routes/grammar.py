@@ -9,6 +9,7 @@ from sidecar.config import parsers, units
 from sidecar.config.routes.each import EACH
 from sidecar.config.routes.modes import MODE
 from sidecar.config.routes.principal import PRINCIPAL
+from sidecar.config.routes.protected import MCP, MCP_CLIENT
 from sidecar.config.routes.to_app import TO_APP
 from sidecar.config.shapes import Choice, Field, Flag, ListOf, MapOf, Record, Short, Text, TextOr, Whole, WordOr
 from sidecar.gate.expressions import compile_expression, names_path, searcher, value_expression
@@ -303,6 +304,7 @@ ROUTE = Record(
             "other origins from which browsers may call the route; `app`: the app answers preflights itself",
         ),
         "mode": MODE,
+        "mcp": Field(MCP, "the route is a Model Context Protocol server"),
         "recheck": Field(_DURATION, "how often an open WebSocket is decided again", 0.0),
         "to_app": Field(TO_APP, "what the app is told of who asks: each name takes the place of the file's"),
     },
@@ -349,6 +351,7 @@ FILE = Record(
         "to_app": Field(TO_APP, "what the app is told of who asks, beside `X-Auth-…`"),
         "lookups": Field(MapOf(LOOKUP, _NAME, "a lookup's name"), "lookups by name", {}),
         "cache": Field(CACHE, "what the sidecar remembers; by default nothing"),
+        "mcp_clients": Field(ListOf(MCP_CLIENT), "app clients that MCP clients get which register", ()),
         "defaults": Field(DEFAULTS, "defaults for all routes"),
         "routes": Field(ListOf(ROUTE), "the routes; the most specific path wins, whatever the order", (), True),
     },

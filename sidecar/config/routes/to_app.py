@@ -48,11 +48,19 @@ TO_APP = Record(
         "authorization": Field(
             Choice(tuple(AuthorizationRule)),
             "`drop`: the app never gets the client's Authorization; `keep`: it gets one of another scheme than Bearer, "
-            "too, beside a session. Without it the app gets the bearer token, and any other is 401",
+            "too, beside a session; `forward`: it gets the bearer token, and any other is 401. Without it "
+            "`forward`, and `drop` on a route with `mcp`",
         ),
     },
     "what the app is told of who asks",
 )
+
+
+def without_token(to_app: ToApp | None, entry: Entry | None) -> ToApp:
+    """The same, with no token for the app unless `entry` of its route says so."""
+    to_app = to_app or ToApp()
+    said = entry is not None and entry["authorization"]
+    return to_app if said else to_app._replace(authorization=AuthorizationRule.DROP)
 
 
 def to_app_of(entry: Entry | None, default: ToApp | None, reader: Reader) -> ToApp | None:

@@ -79,7 +79,7 @@ def test_a_name_that_says_something_else_is_none(name: str) -> None:
         ("headers: {A: 'ü{principal.id}'}", "to_app.headers.A: found 'ü', expected visible ASCII between the references"),
         ('headers: {A: "{principal.id}\\r\\nX: 1"}', "expected visible ASCII between the references"),
         ("headers: {A: '{claims.a?} {claims.b}'}", "to_app.headers.A: found {claims.a?} inside a text"),
-        ("authorization: forward", "to_app.authorization: found text 'forward', expected drop or keep"),
+        ("authorization: pass", "to_app.authorization: found text 'pass', expected drop or keep or forward"),
         ("headers: {" + ", ".join(f"A{n}: '{{claims.a}}'" for n in range(MAX_HEADERS + 1)) + "}", "to_app.headers: found 17 headers, expected at most 16"),
     ],
 )  # fmt: skip
