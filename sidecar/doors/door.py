@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from sidecar.doors import answer
-from sidecar.doors.refusal import Refusals
+from sidecar.doors.refusal import Refusals, status_of
 from sidecar.gate.asking import Clock
 from sidecar.gate.body import ReadBody
 from sidecar.gate.codes import Code
@@ -81,7 +81,7 @@ class Door:
         if isinstance(verdict, Preflight):
             self.record(visit, verdict, PREFLIGHT)
             return answer.Answer(PREFLIGHT, list(verdict.headers), b"")
-        self.record(visit, verdict, answer.status_of(verdict.client_code))
+        self.record(visit, verdict, status_of(verdict.facts, verdict.client_code))
         return self.refusals.whole(verdict, verdict.client_code, visit.raw)
 
     def record(

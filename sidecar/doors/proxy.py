@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from contextlib import aclosing
 from functools import partial
 
-from sidecar.doors.answer import Answer, status_of
+from sidecar.doors.answer import Answer
 from sidecar.doors.app_answer import report_fault, settled_whole
 from sidecar.doors.door import Door, Receive, Visit
 from sidecar.doors.holding import Holding
 from sidecar.doors.lines import judged
 from sidecar.doors.refill import refilled
-from sidecar.doors.refusal import Send, send_whole
+from sidecar.doors.refusal import Send, send_whole, status_of
 from sidecar.doors.watching import Watched, Watching
 from sidecar.gate.codes import Code
 from sidecar.gate.cors import ANSWER_HEADERS
@@ -115,7 +115,7 @@ class Proxy:
         """Answer in place of the app, and record it."""
         settled = await settle_whole(permit, given._replace(headers=with_marks(given.headers, permit)))
         if isinstance(settled, Refuse):
-            self._door.record(visit, permit, status_of(settled.code), settled.code, settled.detail)
+            self._door.record(visit, permit, status_of(permit.facts, settled.code), settled.code, settled.detail)
             return self._door.refusals.whole(permit, settled.code, visit.raw)
         self._door.record(visit, permit, settled.status)
         cookies = [(b"set-cookie", cookie) for cookie in permit.cookies]
@@ -131,12 +131,12 @@ class Proxy:
             response = await self._upstream.send(permit, body if body.expected else None)
             settled = await self._settled(permit, visit, body, response)
             if isinstance(settled, Refuse):
-                status, fault, detail = status_of(settled.client_code), settled.code, settled.detail
+                status, fault, detail = status_of(permit.facts, settled.client_code), settled.code, settled.detail
             else:
                 status, fault = settled.status, None
         except Fault as error:
             fault, detail = report_fault(self._door, self._upstream, error)
-            status = status_of(fault)
+            status = status_of(permit.facts, fault)
         except ClientGone:
             status, fault = CLIENT_GONE, None
         except asyncio.CancelledError:

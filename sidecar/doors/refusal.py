@@ -16,7 +16,7 @@ from sidecar.gate.problem import NOTHING
 from sidecar.gate.request import Raw
 from sidecar.gate.session import session_cookies
 from sidecar.gate.to_app import is_of_app
-from sidecar.gate.verdict import Forward, Refuse
+from sidecar.gate.verdict import Facts, Forward, Refuse, Reply
 from sidecar.wire.caching import VARY, merged_vary
 from sidecar.wire.grammar import Header
 
@@ -41,6 +41,8 @@ class Refusals:
             (refused.methods, refused.more, refused.challenge) if isinstance(refused, Refuse) else ((), NOTHING, None)
         )
         made = self.answer(code, refused.facts.request_id, raw, methods, more, challenge)
+        if refused.facts.reply is not None and made.status != UNAUTHORIZED:
+            made = _replied(refused.facts.reply, code, made, refused.facts.request_id, more)
         headers = [*made.headers, *refused.reply_headers]
         if refused.reply_headers:
             # one line, since a proxy that asks may keep one of a name
@@ -75,6 +77,22 @@ class Refusals:
         if by_session:
             made.headers.extend(cleared_session(raw.headers))
         return made
+
+
+def status_of(facts: Facts, code: Code) -> int:
+    """The status of the answer to a refusal of a code."""
+    status = answer.status_of(code)
+    return status if facts.reply is None or status == UNAUTHORIZED else facts.reply.status(status)
+
+
+def _replied(
+    reply: Reply, code: Code, made: answer.Answer, request_id: str, more: Mapping[str, object]
+) -> answer.Answer:
+    """Return the same answer in the words of another protocol."""
+    body = reply.body(code, made.status, request_id, more)
+    told = {b"content-type": b"application/json", b"content-length": str(len(body)).encode("ascii")}
+    headers = [(name, told.get(name, value)) for name, value in made.headers]
+    return answer.Answer(reply.status(made.status), headers, body)
 
 
 _BY_SESSION = frozenset((Code.TOKEN_MISSING, Code.SESSION_INVALID, Code.SESSION_EXPIRED))

@@ -13,6 +13,7 @@ from sidecar.gate.obligation import AnswerLookup, AnswerRule
 from sidecar.gate.query import QueryRule
 from sidecar.gate.references import ReferenceSource, Template
 from sidecar.gate.request import Request
+from sidecar.gate.verdict import Reply
 
 MAX_BODY = 1024 * 1024
 """Bytes of a body that a reference reads, where the file says no other number."""
@@ -20,11 +21,12 @@ MAX_BODY = 1024 * 1024
 
 class Operation(NamedTuple):
     """One thing that a body asks for: what it asks, with the values that `{args.x}` reads. `name` tells it from others
-    of the same body, in the log."""
+    of the same body, in the log. `reply` is how the body's protocol tells of a refusal, None where a problem does."""
 
     ask: Ask
     args: Any
     name: str
+    reply: Reply | None = None
 
 
 class Operations(Protocol):
@@ -32,8 +34,8 @@ class Operations(Protocol):
 
     def read(self, request: Request, body: bytes) -> Sequence[Operation]:
         """Read all that one request asks for; nothing, where any signed-in principal may do it. `body` is as it came,
-        b"" of a method without one. Of several operations none has a rule for the answer, and each is decided before
-        the app is asked. Raises Refused."""
+        b"" of a method without one. Of several operations none has a rule of its own for the answer, and each is
+        decided before the app is asked. Raises Refused."""
 
 
 @dataclass(slots=True)

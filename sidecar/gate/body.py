@@ -28,9 +28,19 @@ async def no_body(limit: int) -> bytes:
 async def read_json(request: Request, read: ReadBody | None, limit: int) -> Any:
     """The parsed body; `read` is None where the door does not get it. Raises Refused: BODY_TYPE_UNSUPPORTED (415),
     BODY_TOO_LARGE (413), BODY_INVALID (400), PROXY_UNABLE (501)."""
+    require_json(request)
+    return json_of(await read_whole(request, read, limit))
+
+
+def require_json(request: Request) -> None:
+    """See that a body is said to be JSON, in one of the ways that all servers take for it. Raises
+    Refused(BODY_TYPE_UNSUPPORTED)."""
     if not _JSON.fullmatch(request.seen.get(b"content-type", b"")):
         raise Refused(Code.BODY_TYPE_UNSUPPORTED, "Content-Type: expected application/json")
-    data = await read_whole(request, read, limit)
+
+
+def json_of(data: bytes) -> Any:
+    """Parse a body that is strict JSON. Raises Refused(BODY_INVALID)."""
     try:
         return strict_json.loads(data, distinct=True)
     except ValueError as error:

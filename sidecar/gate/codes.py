@@ -112,7 +112,7 @@ class Code(StrEnum):
         "the route has no action for the method",
         "add the method to the route's `actions`")
     OPERATION_UNMAPPED = ("operation_unmapped", Kind.ROUTE,
-        "a body asks for an operation that the route does not name: a root field of GraphQL, or introspection that the route does not allow",
+        "a body asks for an operation that the route does not name: a root field of GraphQL, introspection that the route does not allow, or a method of MCP that no client sends",
         "add the operation to the route; `detail` in the decision log names it")
     CORS_REFUSED = ("cors_refused", Kind.ROUTE,
         "a preflight of an origin or method that the route does not list",

@@ -251,21 +251,25 @@ class Gate:
         operations = rule.read(request, body)
         if not operations:
             return self._permit(evaluation, request, _BY_TOKEN)
+        evaluation.facts.reply = operations[0].reply
         if len(operations) > 1:
             named = await self._asking.named_resources(evaluation, request, match, operations)
             evaluation.marks.append(("decision", self._timer()))
             await self._asking.ask_named(evaluation, named)
+            if ask.answer is not None:
+                scope = next((one.found.scope for one in named if isinstance(one.found, Resource)), "")
+                return self._permit_demanding(evaluation, request, ask.answer, frozenset(), scope)
             return self._permit(evaluation, request, _BY_POLICY)
         (operation,) = operations
-        own = operation.ask
+        own, answer = operation.ask, operation.ask.answer or ask.answer
         evaluation.facts.action = own.action
-        if own.answer is not None and not evaluation.holds_answer:
+        if answer is not None and not evaluation.holds_answer:
             raise Refused(Code.PROXY_UNABLE, "the app's whole answer, which does not come through this door")
         material = Material(request, match.path, evaluation.sender, None, operation.args)
         resource = await self._asking.resource_of(evaluation, own, material)
         evaluation.marks.append(("decision", self._timer()))
-        if own.answer is not None:
-            return await self._permit_reduced(evaluation, request, resource, own, own.answer)
+        if answer is not None:
+            return await self._permit_reduced(evaluation, request, resource, own, answer)
         await self._asking.ask(evaluation, resource)
         return self._permit(evaluation, request, _BY_POLICY)
 
@@ -352,20 +356,31 @@ class Gate:
             raise Refused(Code.DENIED_BY_POLICY)
         searched = [named for named in rule.searched(request.query) if named[0] or named[1] not in allowed]
         await self._asking.require_open(question, searched)
+        if ask.push is None or facts.mode != "enforce":
+            return self._permit_demanding(evaluation, request, rule, allowed, resource.scope)
+        narrowed = await self._asking.narrowed(question, ask.push, resource.scope, request.query)
+        return self._permit_demanding(evaluation, request, rule, allowed, resource.scope, narrowed)
+
+    def _permit_demanding(
+        self, evaluation: Evaluation, request: Request, rule: AnswerRule, allowed: frozenset[str], scope: str,
+        narrowed: Narrowed | None = None,
+    ) -> Forward:  # fmt: skip
+        """Permit what was decided, with what a rule demands of the answer; `narrowed` says how the app is asked for
+        less of it, None where it cannot be."""
+        facts, principal = evaluation.facts, evaluation.sender
 
         async def judge_items(items: AnswerItems) -> list[frozenset[str]]:
-            asked = self._asking.question(facts, principal, resources_of(*items, resource.scope))
+            asked = self._asking.question(facts, principal, resources_of(*items, scope))
             return granted(asked, await self._asking.pdp.check(asked))
 
         if facts.mode != "enforce":
             return self._permit(evaluation, request, _BY_POLICY, (Watch(rule.demand(judge_items, allowed, "")),))
         evaluation.obligations = tuple([_unstored(obligation) for obligation in evaluation.obligations])
-        narrowed = await self._asking.narrowed(question, ask.push, resource.scope, request.query)
-        demand = rule.demand(judge_items, allowed, narrowed.pushed if ask.push is not None else "")
-        request = _narrower(without_conditions(request), narrowed)
-        return self._permit(
-            evaluation, request, _BY_POLICY, (demand,), given=rule.nothing if narrowed.nothing else None
-        )
+        request, pushed = without_conditions(request), ""
+        if narrowed is not None:
+            request, pushed = _narrower(request, narrowed), narrowed.pushed
+        given = rule.nothing if narrowed is not None and narrowed.nothing else None
+        return self._permit(evaluation, request, _BY_POLICY, (rule.demand(judge_items, allowed, pushed),), given=given)
 
     async def _permit_undecided(
         self, evaluation: Evaluation, request: Request, resource: Resource, rule: AnswerLookup
@@ -491,6 +506,7 @@ def _refusal(evaluation: Evaluation, error: Exception) -> Refuse:
             # a page of another origin may read the challenge, too (Fetch standard, section 3.2.3)
             reply_headers = (*reply_headers, (b"access-control-expose-headers", b"WWW-Authenticate"))
         told = masked_code(error, evaluation.missing)
+        evaluation.facts.reply = error.reply or evaluation.facts.reply
         return Refuse(
             error.code,
             evaluation.facts,

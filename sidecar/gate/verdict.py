@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from sidecar.gate.budget import Budget
 from sidecar.gate.codes import Code, Ground
@@ -14,22 +14,36 @@ from sidecar.gate.obligation import HeldAnswer, Obligation, undecided
 from sidecar.gate.trace import Trace
 
 
+class Reply(Protocol):
+    """Way in which the protocol of a request's body tells of its refusal, in place of a problem."""
+
+    def status(self, status: int) -> int:
+        """Return the status of an answer whose code has this one."""
+
+    def body(self, code: Code, status: int, request_id: str, more: Mapping[str, object]) -> bytes:
+        """Write the answer, as JSON, to a refusal of a code, which has this status elsewhere. `more` are members that
+        its problem would have."""
+
+
 class Refused(Exception):
     """Raised by a stage of the gate, or by a client that could not get an answer; `Gate.decide` turns it into `Refuse`.
 
     `detail` is for the log and for `sidecar explain`, never for the client: it may say what was expected.
     `methods` goes with METHOD_UNMAPPED: what the `Allow` header must list (RFC 9110 section 10.2.1).
     `about_another` goes with LOOKUP_MISMATCH: the hook told of another resource than the one that was asked for.
+    `reply` is how the protocol of the body tells of it, where that is known no earlier.
     """
 
     def __init__(
-        self, code: Code, detail: str = "", methods: tuple[str, ...] = (), *, about_another: bool = False
-    ) -> None:
+        self, code: Code, detail: str = "", methods: tuple[str, ...] = (), *, about_another: bool = False,
+        reply: Reply | None = None,
+    ) -> None:  # fmt: skip
         super().__init__(code, detail)
         self.code = code
         self.detail = detail
         self.methods = methods
         self.about_another = about_another
+        self.reply = reply
 
 
 class EachAsked(NamedTuple):
@@ -76,6 +90,8 @@ class Facts:
     """Budget of the route that a refusal of this principal counts in, None where there is none."""
     each: EachAsked | None = None
     """Resources of a request about many."""
+    reply: Reply | None = None
+    """Way to refuse it in the protocol of its body, None for a problem."""
     query: bytes = b""
     """The query as it came, of which a record shows names alone."""
     asked: object = None

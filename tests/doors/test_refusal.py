@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import NamedTuple
+
 import pytest
 
-from sidecar.doors.refusal import Refusals
+from sidecar.doors.refusal import Refusals, status_of
 from sidecar.gate.codes import Code
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Facts, Refuse
@@ -139,3 +142,34 @@ def test_a_session_is_not_taken_away_for_a_bad_bearer_token_or_a_failing_store()
 def test_a_renewed_session_is_kept_by_a_denied_request() -> None:
     _, headers = sent(Refusals(login=True), Code.DENIED_BY_POLICY, raw(SESSION))
     assert (b"set-cookie", b"__Host-session=renewed") in headers
+
+
+class Spoken(NamedTuple):
+    """A protocol that says a code and nothing else."""
+
+    def status(self, status: int) -> int:
+        """See Reply."""
+        return 200
+
+    def body(self, code: Code, status: int, request_id: str, more: Mapping[str, object]) -> bytes:
+        """See Reply."""
+        return f"{code} {status} {request_id}".encode()
+
+
+def test_a_refusal_may_be_told_in_the_protocol_of_the_body() -> None:
+    facts = Facts("r1", "POST", "/a", reply=Spoken())
+    made = Refusals(login=True).whole(Refuse(Code.PDP_UNAVAILABLE, facts), Code.PDP_UNAVAILABLE, raw(method="POST"))
+    assert (made.status, made.body) == (200, b"pdp_unavailable 503 r1")
+    headers = dict(made.headers)
+    assert (headers[b"content-type"], headers[b"content-length"]) == (b"application/json", b"22")
+    assert headers[b"cache-control"] == b"no-store"
+    assert headers[b"retry-after"]
+    assert status_of(facts, Code.PDP_UNAVAILABLE) == 200
+
+
+def test_a_401_keeps_its_status_and_challenge_in_every_protocol() -> None:
+    facts = Facts("r1", "POST", "/a", reply=Spoken())
+    made = Refusals().whole(Refuse(Code.TOKEN_EXPIRED, facts), Code.TOKEN_EXPIRED, raw(method="POST"))
+    assert made.status == status_of(facts, Code.TOKEN_EXPIRED) == 401
+    assert dict(made.headers)[b"www-authenticate"].startswith(b"Bearer")
+    assert b"token_expired" in made.body

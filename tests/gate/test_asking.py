@@ -1,6 +1,6 @@
 """The gate's questions: of requests whose body says what they ask for."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -13,12 +13,14 @@ from sidecar.gate.decision import Question
 from sidecar.gate.evaluation import Rules
 from sidecar.gate.gate import Gate
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
+from sidecar.gate.obligation import AnswerItems, Reduce, Watch
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading, Request
 from sidecar.gate.routing import RouteTable
-from sidecar.gate.verdict import Forward, Refuse, Verdict
+from sidecar.gate.verdict import Forward, Refuse, Refused, Verdict
 from sidecar.wire import strict_json
 from tests.gate.test_each import NOW, TOKEN, World
+from tests.gate.test_obligation import Whole
 from tests.tokens import CLIENT, ISSUER
 
 ROUTES = """
@@ -31,8 +33,28 @@ routes:
 """
 
 
+class Told:
+    """A reply that nobody writes."""
+
+    def status(self, status: int) -> int:
+        """See Reply."""
+        return 200
+
+    def body(self, code: Code, status: int, request_id: str, more: Mapping[str, object]) -> bytes:
+        """See Reply."""
+        return b"{}"
+
+
 class Listed:
-    """A body that is a list of `[kind, id, lookup]`, each of which is an operation."""
+    """A body that is a list of `[kind, id, lookup]`, each of which is an operation. One that is no list is refused."""
+
+    reply = Told()
+
+    def rows(self, body: bytes) -> list[Any]:
+        found = strict_json.loads(body or b"[]")
+        if not isinstance(found, list):
+            raise Refused(Code.BODY_INVALID, "no list", reply=self.reply)
+        return found
 
     def read(self, request: Request, body: bytes) -> Sequence[Operation]:
         return [
@@ -40,15 +62,19 @@ class Listed:
                 Ask("read", kind, parse_template("{args.id}"), {"size": parse_template("{args.size:int?}")}, lookup),
                 {"id": id_, "size": 7},
                 f"{kind}.{id_}",
+                self.reply,
             )
-            for kind, id_, lookup in strict_json.loads(body or b"[]")
+            for kind, id_, lookup in self.rows(body)
         ]
 
 
-async def send(world: World, body: str, *, method: str = "POST", door: bool = True, mode: Any = "enforce") -> Verdict:
+async def send(
+    world: World, body: str, *, method: str = "POST", door: bool = True, mode: Any = "enforce",
+    answer: Whole | None = None,
+) -> Verdict:  # fmt: skip
     read = read_routes(ROUTES, "routes.yaml", {})
     (route,) = read.table.routes
-    asks = {name: replace(ask, operations=Listed()) for name, ask in route.asks.items()}
+    asks = {name: replace(ask, operations=Listed(), answer=answer) for name, ask in route.asks.items()}
     tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, PrincipalRules(), world.find)
     rules = Rules(RouteTable([route._replace(asks=asks)]), read.lookups, tokens, Reading(), world.cache)
     gate = Gate(rules, world, world, now=lambda: NOW, timer=lambda: 0.0, mode=mode)
@@ -88,6 +114,33 @@ async def test_several_operations_are_one_question_and_all_must_be_allowed() -> 
     assert (verdict.code, verdict.more) == (Code.DENIED_BY_POLICY, {"each": {"asked": 2, "denied": 1}})
     assert verdict.facts.each is not None
     assert verdict.facts.each.denied == ("note.2",)
+
+
+async def test_the_route_may_have_a_rule_for_answers_to_whatever_is_asked() -> None:
+    for body in ('[["doc", "1", ""]]', '[["doc", "1", ""], ["note", "2", ""]]'):
+        world, rule = World(), Whole()
+        verdict = await send(world, body, answer=rule)
+        assert isinstance(verdict, Forward)
+        reduce, _ = verdict.obligations
+        assert isinstance(reduce, Reduce)
+        world.denied = {"b"}
+        allowed = await reduce.judge(AnswerItems("doc", ("list",), ["a", "b"], [{}, {}]))
+        assert (reduce.rule, allowed) == (rule, [frozenset(["list"]), frozenset()])
+        shadow = await send(world, body, answer=rule, mode="shadow")
+        assert isinstance(shadow, Forward)
+        assert isinstance(shadow.obligations[0], Watch)
+
+
+async def test_a_refusal_is_told_in_the_protocol_of_the_body() -> None:
+    world = World()
+    world.denied = {"1"}
+    for body, code in (('[["doc", "1", ""]]', Code.DENIED_BY_POLICY), ('"no list"', Code.BODY_INVALID)):
+        verdict = await send(world, body)
+        assert isinstance(verdict, Refuse)
+        assert (verdict.code, verdict.facts.reply) == (code, Listed.reply)
+    # before the body is read there is no such protocol
+    unread = await send(world, "[]", door=False)
+    assert unread.facts.reply is None
 
 
 async def test_what_asks_for_nothing_needs_a_token_alone() -> None:
