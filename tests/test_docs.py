@@ -9,7 +9,7 @@ import shlex
 import shutil
 import subprocess
 import textwrap
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from html.parser import HTMLParser
 from pathlib import Path
 from types import ModuleType
@@ -82,11 +82,13 @@ def test_every_route_file_of_ours_says_which_query_it_takes_and_has_one_spelling
         for route in routes.table.routes:
             for ask in route.asks.values():
                 assert ask.query is not None or route.access is not Access.POLICY, route.name
-                assert ask.id is None or _is_one_spelling(route, routes.lookups.get(ask.lookup)), route.name
+                assert ask.id is None or _is_one_spelling(route, [routes.lookups[name] for name in ask.lookup]), (
+                    route.name
+                )
 
 
-def _is_one_spelling(route: Route, lookup: Lookup | None) -> bool:
-    if lookup is not None and lookup.echo is not None:
+def _is_one_spelling(route: Route, lookups: Sequence[Lookup]) -> bool:
+    if any(lookup.echo is not None for lookup in lookups):
         return True
     return all(part.pattern in ("int", "uuid", "slug") for part in route.segments if isinstance(part, Variable))
 

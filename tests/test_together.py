@@ -7,7 +7,7 @@ from functools import partial
 
 import pytest
 
-from sidecar.together import together
+from sidecar.together import in_order, together
 
 
 async def test_answers_come_in_order_and_never_more_than_so_many_are_asked_at_once() -> None:
@@ -59,3 +59,36 @@ async def test_who_leaves_takes_the_questions_along() -> None:
     with pytest.raises(asyncio.CancelledError):
         await asking
     assert ended.is_set()
+
+
+async def test_each_begins_when_what_it_needs_is_answered_and_not_later() -> None:
+    told: list[str] = []
+    slow = asyncio.Event()
+
+    async def ask(at: int) -> None:
+        told.append(f"begin {at}")
+        if at == 0:
+            await slow.wait()
+        told.append(f"end {at}")
+        if at == 3:
+            slow.set()
+
+    # 3 needs 2, which needs 1: none of them waits for 0, and 4 does
+    await in_order([[], [], [1], [2], [0, 3]], ask)
+    assert told == [
+        "begin 0", "begin 1", "end 1", "begin 2", "end 2", "begin 3", "end 3", "end 0", "begin 4", "end 4",
+    ]  # fmt: skip
+
+
+async def test_what_waits_for_one_that_fails_is_not_asked() -> None:
+    asked: list[int] = []
+
+    async def ask(at: int) -> None:
+        asked.append(at)
+        if at == 1:
+            raise KeyError(at)
+        await asyncio.Event().wait()
+
+    with pytest.raises(KeyError):
+        await in_order([[], [], [1]], ask)
+    assert asked == [0, 1]

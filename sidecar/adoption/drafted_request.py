@@ -154,8 +154,7 @@ def put_resource(
         made.put_template("id", ask.id, line.id)
     for name, template in ask.attributes.items():
         put_attribute(made, name, template, told)
-    if ask.lookup:
-        lookup = routes.lookups[ask.lookup]
+    for lookup in map(routes.lookups.__getitem__, ask.lookup):
         made.put_lookup(lookup, line.id, "missing" if missing else document_of(lookup, line.id, told))
     if ask.each is not None:
         _put_each(made, line, ask.each, routes, told)
@@ -201,8 +200,7 @@ def _put_each(made: DraftedRequest, line: Recorded, each: Each, routes: RoutesFi
             if value is not _ABSENT:
                 element = nested(element, _names(f"each.{name}", attribute.expression), value)
         elements.append(element)
-        if each.lookup:
-            lookup = routes.lookups[each.lookup]
+        for lookup in map(routes.lookups.__getitem__, each.lookup):
             made.put_lookup(lookup, resource_id, document_of(lookup, resource_id, told, known))
     if each.at.source is ReferenceSource.BODY:
         made.put(each.at, elements)

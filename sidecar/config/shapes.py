@@ -202,6 +202,19 @@ class TextOr(NamedTuple):
         return {"anyOf": [self.text.schema(), self.other.schema()]}
 
 
+class ListOr(NamedTuple):
+    """A list, of which one item may stand alone, or another shape, which is a mapping."""
+
+    items: ListOf
+    other: Shape
+
+    def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
+        return (self.other if isinstance(node, yaml.MappingNode) else self.items).read(node, path, reader)
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [*self.items.schema()["anyOf"], self.other.schema()]}
+
+
 class MapOf(NamedTuple):
     """Free names, all with one shape of value. Values are kept with their marks in `Entry`."""
 

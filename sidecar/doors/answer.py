@@ -119,6 +119,7 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             | Code.LOOKUP_STATUS
             | Code.LOOKUP_PARTIAL
             | Code.LOOKUP_MISMATCH
+            | Code.LOOKUP_INCOMPLETE
             | Code.LOOKUP_OPEN
             | Code.LOOKUP_BUSY
             | Code.PDP_UNAVAILABLE

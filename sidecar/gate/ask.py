@@ -52,7 +52,8 @@ class Ask:
     kind: str = ""
     id: Template | None = None
     attributes: Mapping[str, Template] = field(default_factory=dict)
-    lookup: str = ""
+    lookup: tuple[str, ...] = ()
+    """The lookups that are asked, in order."""
     scope: Template | None = None
     query: QueryRule | None = None
     set_query: Mapping[str, Template] = field(default_factory=dict)
@@ -78,7 +79,7 @@ class Ask:
     @property
     def lookups(self) -> tuple[str, ...]:
         """Names of the lookups that may be asked."""
-        return tuple(name for name in (self.lookup, self.each.lookup if self.each is not None else "") if name)
+        return self.lookup if self.each is None else (*self.lookup, *self.each.lookup)
 
     def __post_init__(self) -> None:
         self.needs_answer = self.answer is not None or self.answer_lookup is not None

@@ -6,30 +6,20 @@ It declares the ports through which it asks.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 from sidecar.gate.ask import Ask, Operation
 from sidecar.gate.body import ReadBody, read_json
+from sidecar.gate.chain import Known, known_of, missing_of
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import PdpAnswer, Question, Resource, judge
 from sidecar.gate.decision_cache import key_of
-from sidecar.gate.each import (
-    LOOKUPS_AT_ONCE,
-    Each,
-    Found,
-    Known,
-    Named,
-    elements_of,
-    found_of,
-    judged_of,
-    judged_of_named,
-    known_of,
-)
+from sidecar.gate.each import Each, Found, Named, elements_of, found_of, judged_of, judged_of_named
 from sidecar.gate.evaluation import Evaluation
 from sidecar.gate.identity import Principal
-from sidecar.gate.lookup import Call, Readings, Reply, call_for, is_missing, merged
+from sidecar.gate.lookup import Call, Lookup, Readings, Reply, call_for, is_missing, merged
 from sidecar.gate.narrowing import ListQuestion, Narrowed, Plans, Push
 from sidecar.gate.references import ABSENT, Material
 from sidecar.gate.request import Request
@@ -38,6 +28,8 @@ from sidecar.gate.verdict import EachAsked, Facts, Refused
 from sidecar.together import together
 
 Clock = Callable[[], float]
+LOOKUPS_AT_ONCE = 32
+"""Questions of one request to one lookup under way at once."""
 
 
 class Lookups(Protocol):
@@ -79,11 +71,19 @@ def _attributes(ask: Ask, material: Material) -> dict[str, Any]:
     return attributes
 
 
-def call_of(evaluation: Evaluation, lookup: str, kind: str, resource_id: str, material: Material) -> Call:
-    call = call_for(evaluation.rules.lookups[lookup], kind, resource_id, material)
-    evaluation.missing = call.lookup.missing
+def _lookups(evaluation: Evaluation, names: Sequence[str]) -> list[Lookup]:
+    """The lookups of these names, which are reached now."""
+    lookups = [evaluation.rules.lookups[name] for name in names]
+    evaluation.missing = lookups[0].missing if len(lookups) == 1 else missing_of(lookups)
+    return lookups
+
+
+def _traced(evaluation: Evaluation, calls: Sequence[Call]) -> Sequence[Call]:
     trace = evaluation.facts.trace
-    return call if trace is None else call._replace(trace=trace.headers(trace.lookup))
+    if trace is None:
+        return calls
+    headers = trace.headers(trace.lookup)
+    return [call._replace(trace=headers) for call in calls]
 
 
 class Asking:
@@ -117,8 +117,9 @@ class Asking:
         # before the lookup: a scope that is refused must not tell whether the resource is there
         scope = "" if ask.scope is None else scope_text(str(ask.scope.value(material)))
         if ask.lookup:
-            call = call_of(evaluation, ask.lookup, kind, resource_id, material)
-            attributes = merged(attributes, call, self._readings.attributes(call, await self._hooks.ask(call)))
+            lookups = _lookups(evaluation, ask.lookup)
+            known = await self._known(evaluation, lookups, kind, resource_id, material)
+            attributes = merged(attributes, lookups, known)
         return Resource(kind, resource_id, ask.action, attributes, (), scope)
 
     async def resources(
@@ -133,16 +134,34 @@ class Asking:
         facts.each = EachAsked(tuple([element.id for element in elements]))
         scope = "" if ask.scope is None else scope_text(str(ask.scope.value(material)))
         known: dict[str, Known] = {}
-        if each.lookup:
+        lookups = _lookups(evaluation, each.lookup) if each.lookup else []
+        if lookups:
             # an id may stand there twice, with other attributes
-            ids = dict.fromkeys([element.id for element in elements])
-            calls = [call_of(evaluation, each.lookup, ask.kind, resource_id, material) for resource_id in ids]
-            replies = await together([partial(self._hooks.ask, call) for call in calls], LOOKUPS_AT_ONCE)
-            known = {
-                call.resource_id: known_of(self._readings, call, reply)
-                for call, reply in zip(calls, replies, strict=True)
-            }
-        return found_of(elements, known, Resource(ask.kind, "", ask.action, said, (), scope))
+            ids = list(dict.fromkeys([element.id for element in elements]))
+            known = dict(zip(ids, await self._known_of(evaluation, lookups, ask.kind, ids, material), strict=True))
+        return found_of(elements, known, Resource(ask.kind, "", ask.action, said, (), scope), lookups)
+
+    async def _known(
+        self, evaluation: Evaluation, lookups: Sequence[Lookup], kind: str, resource_id: str, material: Material
+    ) -> Mapping[str, Any]:
+        """Return what lookups know of one resource. Raises Refused, where it is missing too."""
+        if len(lookups) == 1:
+            # as most are
+            (call,) = _traced(evaluation, [call_for(lookups[0], kind, resource_id, material)])
+            return self._readings.attributes(call, await self._hooks.ask(call))
+        (known,) = await self._known_of(evaluation, lookups, kind, (resource_id,), material)
+        if isinstance(known, Refused):
+            raise known
+        return known
+
+    async def _known_of(
+        self, evaluation: Evaluation, lookups: Sequence[Lookup], kind: str, ids: Sequence[str], material: Material
+    ) -> list[Known]:
+        async def ask_all(calls: Sequence[Call]) -> Sequence[Reply]:
+            calls = _traced(evaluation, calls)
+            return await together([partial(self._hooks.ask, call) for call in calls], LOOKUPS_AT_ONCE)
+
+        return await known_of(lookups, kind, ids, material, ask_all, self._readings)
 
     async def named_resources(
         self, evaluation: Evaluation, request: Request, match: Match, operations: Sequence[Operation]

@@ -207,6 +207,9 @@ class Code(StrEnum):
     LOOKUP_MISMATCH = ("lookup_mismatch", Kind.RESOURCE,
         "an attribute is missing or of another type, or the answer is about another id",
         "compare the hook's answer with the lookup's `attributes` and `echo`", Dependency.LOOKUP, "mismatch")
+    LOOKUP_INCOMPLETE = ("lookup_incomplete", Kind.RESOURCE,
+        "a lookup that reads an attribute of another could not be asked: that one did not give it (`optional`, `missing: empty`)",
+        "let the first lookup always give what the next one reads, or ask them on different routes", Dependency.LOOKUP, "incomplete")
     LOOKUP_OPEN = ("lookup_open", Kind.RESOURCE,
         "the hook failed five times in a row and is asked again every 2 s",
         "mend the hook: the lines before name its faults", Dependency.LOOKUP, "open")

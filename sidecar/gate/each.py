@@ -6,20 +6,10 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from sidecar.gate.chain import Known
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import Resource
-from sidecar.gate.lookup import (
-    Attribute,
-    Call,
-    Missing,
-    Readings,
-    Reply,
-    attributes_in,
-    id_text,
-    is_missing,
-    merged,
-    search_in,
-)
+from sidecar.gate.lookup import Attribute, Lookup, Missing, attributes_in, id_text, merged, search_in
 from sidecar.gate.query import query_values
 from sidecar.gate.references import Material, Reference, ReferenceSource, search_body
 from sidecar.gate.values import Type, check_string, checked, from_text, type_of
@@ -28,23 +18,22 @@ from sidecar.wire.spelling import respelled
 
 MAX_EACH = 100
 """Resources of one request, where the file says no other number."""
-LOOKUPS_AT_ONCE = 32
-"""Lookups of one request under way at once."""
 
 
 class Each(NamedTuple):
     """Rule of a route for requests about many resources.
 
     `at` finds the list, in a body or a query. `id` and `attributes` are read in each element, of which there may be
-    `most`. `lookup` is asked for each id. `separator` stands between the elements in the one value of a query. `names`
-    are those in expressions that may find something without them: an element may not have one in another spelling.
+    `most`. `lookup` names the lookups that are asked for each id. `separator` stands between the elements in the one
+    value of a query. `names` are those in expressions that may find something without them: an element may not have one
+    in another spelling.
     """
 
     at: Reference
     id: Attribute
     attributes: Mapping[str, Attribute]
     optional: frozenset[str] = frozenset()
-    lookup: str = ""
+    lookup: tuple[str, ...] = ()
     most: int = MAX_EACH
     separator: str = ""
     names: frozenset[str] = frozenset()
@@ -55,13 +44,6 @@ class Element(NamedTuple):
 
     id: str
     attributes: Mapping[str, Any]
-
-
-class Known(NamedTuple):
-    """Attributes that a lookup knows of a resource, or why it is missing."""
-
-    call: Call
-    read: Mapping[str, Any] | Refused
 
 
 class Found(NamedTuple):
@@ -116,29 +98,21 @@ def _element(each: Each, value: Any) -> Element:
     return Element(text, attributes_in(value, each.attributes, each.optional, "attributes"))
 
 
-def known_of(readings: Readings, call: Call, reply: Reply) -> Known:
-    """Read a reply about one of many. Raises Refused, as a lookup of one does, but for what is missing."""
-    try:
-        return Known(call, readings.attributes(call, reply))
-    except Refused as refused:
-        if not is_missing(refused, call.lookup.missing):
-            raise
-        return Known(call, refused)
-
-
-def found_of(elements: Sequence[Element], known: Mapping[str, Known], common: Resource) -> Found:
+def found_of(
+    elements: Sequence[Element], known: Mapping[str, Known], common: Resource, lookups: Sequence[Lookup] = ()
+) -> Found:
     """Make a resource of each element: of what it has in `common` with the others, of what the request says of it, and
-    of what is `known`, where a lookup was asked."""
+    of what is `known`, where `lookups` were asked."""
     found = Found([], [])
     for element in elements:
         attributes = {**common.attributes, **element.attributes}
         looked_up = known.get(element.id)
         if looked_up is None:
             found.resources.append(common._replace(id=element.id, attributes=attributes))
-        elif isinstance(looked_up.read, Refused):
-            found.missing.append((element.id, looked_up.read))
+        elif isinstance(looked_up, Refused):
+            found.missing.append((element.id, looked_up))
         else:
-            attributes = merged(attributes, looked_up.call, looked_up.read)
+            attributes = merged(attributes, lookups, looked_up)
             found.resources.append(common._replace(id=element.id, attributes=attributes))
     return found
 

@@ -53,7 +53,7 @@ class Evaluation:
     to_app: ToApp | None = None
     protected: Protected | None = None
     missing: Missing | None = None
-    """The `missing` of the lookup that was reached: the treatment of a resource that does not exist."""
+    """The `missing` of the lookups that were reached: the treatment of a resource that does not exist."""
     marks: list[tuple[str, float]] = field(default_factory=list)
     """The stages that were entered, and when."""
 

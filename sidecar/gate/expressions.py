@@ -54,7 +54,7 @@ def _nodes(parsed: Any) -> Iterator[Any]:
 # --- values of a request in an expression ---
 
 _PLACE = re.compile(r"\{([^{}]+)\}")
-_RESERVED = re.compile(r"id|kind|(?:path|query|header|body|claims|principal|lookup)\..+")
+_RESERVED = re.compile(r"id|kind|[a-z]+\..+")
 _WITH_VALUE = frozenset(("literal", "field"))
 """Nodes in whose place a value may stand: `'{id}'`, and a member's name, `"{id}"`."""
 

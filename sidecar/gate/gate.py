@@ -49,6 +49,7 @@ MAX_LOGGED_PATH = 512
 
 NOBODY: frozenset[str] = frozenset()
 
+
 # a look at a member of an enum costs as much as three calls
 _PUBLIC, _AUTHENTICATED = Access.PUBLIC, Access.AUTHENTICATED
 _BY_NOBODY, _BY_TOKEN, _BY_POLICY = Ground.PUBLIC, Ground.AUTHENTICATED, Ground.ALLOWED

@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from sidecar.gate.codes import Code
 from sidecar.gate.lookup import ResourceField
-from sidecar.gate.references import Material, Reference, resolve
+from sidecar.gate.references import Material, Reference, ReferenceSource, resolve
 from sidecar.gate.verdict import Refused
 
 
@@ -48,5 +48,7 @@ def _filled(part: str | Reference | ResourceField, kind: str, resource_id: str, 
     text = value if isinstance(value, str) else str(value)
     # no encoding keeps a dot segment from being one
     if text in ("", ".", ".."):
-        raise Refused(Code.REFERENCE_INVALID, f"{part}: found {text!r}, expected what can be one path segment")
+        told = isinstance(part, Reference) and part.source is ReferenceSource.LOOKUP
+        code = Code.LOOKUP_MISMATCH if told else Code.REFERENCE_INVALID
+        raise Refused(code, f"{part}: found {text!r}, expected what can be one path segment")
     return quote(text, safe="")

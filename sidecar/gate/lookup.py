@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 from sidecar.bounded import Bounded, size_of
 from sidecar.gate.codes import Code
 from sidecar.gate.expressions import ValueExpression, member_name
-from sidecar.gate.references import Material, Reference, resolve
+from sidecar.gate.references import Material, Reference, ReferenceSource, resolve
 from sidecar.gate.trace import Header
 from sidecar.gate.values import Type, checked, is_number, type_of
 from sidecar.gate.verdict import Refused
@@ -32,6 +32,8 @@ class Missing(StrEnum):
 # a resource that is not there and one of somebody else are one answer, or its codes tell which ids there are (CWE-204).
 # RFC 9110 section 15.5.4 has 404 for what is forbidden and must stay hidden
 _TOLD = {
+    # of several lookups one denies and one hides
+    (Missing.HIDE, Code.RESOURCE_MISSING): Code.RESOURCE_HIDDEN,
     (Missing.DENY, Code.RESOURCE_MISSING): Code.DENIED_BY_POLICY,
     (Missing.HIDE, Code.DENIED_BY_POLICY): Code.RESOURCE_HIDDEN,
 }
@@ -104,6 +106,12 @@ class Lookup(NamedTuple):
     def references(self) -> tuple[Reference, ...]:
         """The references that fill the question, and those in expressions."""
         return tuple(part for part in (*self.inquiry.values, *self.places.values()) if isinstance(part, Reference))
+
+    @property
+    def needs(self) -> tuple[str, ...]:
+        """Names of the lookups whose attributes it reads."""
+        read = [one.name.partition(".")[0] for one in self.references if one.source is ReferenceSource.LOOKUP]
+        return tuple(dict.fromkeys(read))
 
 
 class Call(NamedTuple):
@@ -247,10 +255,12 @@ def _reads_alike(one: Call, other: Call) -> bool:
     return one.lookup is other.lookup and one[1:3] == other[1:3] and one.values == other.values
 
 
-def merged(said: Mapping[str, Any], call: Call, read: Mapping[str, Any]) -> dict[str, Any]:
-    """Attributes that a request says, and those that were read of the reply to a call: where the hook has no value for
+def merged(said: Mapping[str, Any], lookups: Sequence[Lookup], read: Mapping[str, Any]) -> dict[str, Any]:
+    """Attributes that a request says, and those that were read of what lookups told: where one of them has no value for
     one of its own, what the request says does not stand in for it."""
-    attributes = {name: value for name, value in said.items() if name not in call.lookup.attributes}
+    attributes = dict(said)
+    for lookup in lookups if said else ():
+        attributes = {name: value for name, value in attributes.items() if name not in lookup.attributes}
     attributes.update(read)
     return attributes
 

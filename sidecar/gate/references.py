@@ -43,6 +43,7 @@ class ReferenceSource(StrEnum):
     ARGS = "args"
     CLAIMS = "claims"
     PRINCIPAL = "principal"
+    LOOKUP = "lookup"
 
 
 class Reference(NamedTuple):
@@ -66,13 +67,15 @@ class Reference(NamedTuple):
 
 class Material(NamedTuple):
     """Parts of one request that references read. `body` is the parsed JSON, None unless the route needs it; `args` are
-    the arguments of one operation that the body asks for, where the route has such."""
+    the arguments of one operation that the body asks for, where the route has such. `known` are the attributes that
+    lookups have given already, by their names."""
 
     request: Request
     path: Mapping[str, str]
     principal: Principal
     body: Any = None
     args: Any = None
+    known: Mapping[str, Any] = {}
 
 
 class Template(NamedTuple):
@@ -106,6 +109,7 @@ _NAMES = {
     ReferenceSource.HEADER: re.compile(PLAIN_NAME.pattern.decode("ascii")),
     ReferenceSource.CLAIMS: re.compile(r"[A-Za-z0-9_:./-]+"),
     ReferenceSource.PRINCIPAL: re.compile(r"id|roles|attributes\.[A-Za-z0-9_-]+"),
+    ReferenceSource.LOOKUP: re.compile(r"[A-Za-z_][A-Za-z0-9_-]*\.[A-Za-z_][A-Za-z0-9_-]*"),
 }
 
 
@@ -114,7 +118,7 @@ def parse_template(text: str) -> Template:
     parts: list[str | Reference] = []
     end = 0
     for match in _REFERENCE.finditer(text):
-        parts += [_literal(text[end : match.start()]), parse_reference(match[1])]
+        parts += [_literal(text[end : match.start()]), _of_request(parse_reference(match[1]))]
         end = match.end()
     parts.append(_literal(text[end:]))
     kept = tuple(part for part in parts if part != "")
@@ -129,6 +133,14 @@ def parse_template(text: str) -> Template:
     if optional and len(kept) > 1:
         raise ValueError(f"found {{{optional[0]}?}} inside a text, expected it alone: an attribute is there or not")
     return Template(text, kept)
+
+
+def _of_request(reference: Reference) -> Reference:
+    if reference.source == ReferenceSource.LOOKUP:
+        raise ValueError(
+            f"found {{{reference}}}, expected it in another lookup, which stands after it: `lookup: [a, b]`"
+        )
+    return reference
 
 
 def _literal(text: str) -> str:
@@ -160,6 +172,8 @@ def parse_reference(text: str) -> Reference:
             _steps(source, name) if optional else (),
             _loose_names(name),
         )
+    if source == ReferenceSource.LOOKUP and optional:
+        raise ValueError(f"found {{{text}}}, expected no '?': without it nobody knows what to ask for")
     if source == ReferenceSource.PATH and optional:
         raise ValueError(f"found {{{text}}}, expected no '?': a variable of the path is always there")
     if not _NAMES[ReferenceSource(source)].fullmatch(name):
@@ -203,13 +217,14 @@ def _loose_names(expression: str) -> frozenset[str]:
 
 
 # a look at a member of an enum costs as much as three calls
-_BODY, _ARGS, _CLAIMS, _PRINCIPAL, _PATH, _QUERY = (
+_BODY, _ARGS, _CLAIMS, _PRINCIPAL, _PATH, _QUERY, _LOOKUP = (
     ReferenceSource.BODY,
     ReferenceSource.ARGS,
     ReferenceSource.CLAIMS,
     ReferenceSource.PRINCIPAL,
     ReferenceSource.PATH,
     ReferenceSource.QUERY,
+    ReferenceSource.LOOKUP,
 )
 
 
@@ -217,6 +232,7 @@ def resolve(reference: Reference, material: Material) -> Any:
     """The value that one reference finds, of its type; ABSENT where it is optional and finds nothing.
 
     Raises Refused: REFERENCE_INVALID, or BODY_INVALID for body and args.
+    Raises Refused: REFERENCE_INVALID, or BODY_INVALID for body, LOOKUP_INCOMPLETE and LOOKUP_MISMATCH for lookup.
     """
     if reference.optional and _is_absent(reference, material):
         return ABSENT
@@ -227,7 +243,17 @@ def resolve(reference: Reference, material: Material) -> Any:
         return _typed_json(reference, search_body(reference, material.args), Code.BODY_INVALID)
     if source is _CLAIMS or source is _PRINCIPAL:
         return _typed_json(reference, principal_value(reference, material.principal), Code.REFERENCE_INVALID)
+    if source is _LOOKUP:
+        return _looked_up(reference, material)
     return _typed_text(reference, _text(reference, material))
+
+
+def _looked_up(reference: Reference, material: Material) -> Any:
+    lookup, _, name = reference.name.partition(".")
+    value = material.known.get(lookup, {}).get(name)
+    if value is None:
+        raise Refused(Code.LOOKUP_INCOMPLETE, f"{{{reference}}}: found nothing, since lookups.{lookup} gave no {name}")
+    return _typed_json(reference, value, Code.LOOKUP_MISMATCH)
 
 
 def _is_absent(reference: Reference, material: Material) -> bool:

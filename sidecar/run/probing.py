@@ -18,7 +18,7 @@ from sidecar.gate.function import Function
 from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Call, Inquiry, Lookup, Missing, Reply, ResourceField, attributes_from
 from sidecar.gate.references import Reference
-from sidecar.gate.values import Type
+from sidecar.gate.values import Type, from_text
 from sidecar.gate.verdict import Refused
 from sidecar.lookups.asking import Lookups
 from sidecar.net.connection import Fault
@@ -86,7 +86,8 @@ async def _lookup(hooks: Lookups, lookup: Lookup, kind: str, place: str) -> list
     question = _question(inquiry, kind)
     if question is None:
         return [Finding(Level.NOTE, f"{place}: not asked, since it is asked as a principal")]
-    call = Call(lookup, question, NOBODY)
+    values = tuple((place, _value_for(part, kind)) for place, part in lookup.places.items())
+    call = Call(lookup, question, NOBODY, values=values)
     # a query may have a key in it
     shown = inquiry.shown(question).partition("?")[0]
     try:
@@ -123,6 +124,10 @@ def _question(inquiry: Inquiry, kind: str) -> str | None:
 
 def _target(parts: Sequence[str | Reference | ResourceField], kind: str) -> str:
     return "".join(part if type(part) is str else quote(_text_for(part, kind), safe="") for part in parts)
+
+
+def _value_for(part: Reference | ResourceField, kind: str) -> object:
+    return from_text(part.type, _text_for(part, kind)) if isinstance(part, Reference) else _text_for(part, kind)
 
 
 def _text_for(part: str | Reference | ResourceField, kind: str) -> str:

@@ -59,7 +59,13 @@ class Listed:
     def read(self, request: Request, body: bytes) -> Sequence[Operation]:
         return [
             Operation(
-                Ask("read", kind, parse_template("{args.id}"), {"size": parse_template("{args.size:int?}")}, lookup),
+                Ask(
+                    "read",
+                    kind,
+                    parse_template("{args.id}"),
+                    {"size": parse_template("{args.size:int?}")},
+                    (lookup,) if lookup else (),
+                ),
                 {"id": id_, "size": 7},
                 f"{kind}.{id_}",
                 self.reply,

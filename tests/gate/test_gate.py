@@ -53,8 +53,8 @@ TABLE = RouteTable([
     Route("/cors", parse_path("/cors"), Access.AUTHENTICATED, asks({"GET": ""}), cors=Cors(frozenset(["https://f"]), ("GET",))),
     policy("/docs", {"GET": "list", "POST": "create"}),
     policy("/new", {"POST": "create"}, attributes={"owner": parse_template("{body.owner}")}),
-    policy("/docs/{id}", {"GET": "view", "WS": "listen"}, id=parse_template("{path.id}"), lookup="doc", recheck=30.0),
-    policy("/t/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup="doc", attributes={"owner": parse_template("{query.owner}")}),
+    policy("/docs/{id}", {"GET": "view", "WS": "listen"}, id=parse_template("{path.id}"), lookup=("doc",), recheck=30.0),
+    policy("/t/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup=("doc",), attributes={"owner": parse_template("{query.owner}")}),
     policy("/found", {"GET": "view"}, id=parse_template("{query.id}")),
     policy("/mine", {"GET": "list", "WS": "listen"}, query=rule_of(["page"], ["owner"]), set_query={"owner": parse_template("{principal.id}")}),
     policy("/paged", {"GET": "list", "WS": "listen"}, query=rule_of(["page"], ()), attributes={"page": parse_template("{query.page?}")}),
@@ -66,7 +66,7 @@ TABLE = RouteTable([
     }),
     policy("/scoped", {"GET": "view"}, scope=parse_template("tenants.{claims.tenant}")),
     policy("/whole", {"GET": "list", "PUT": "list", "WS": "listen"}, answer=Whole(asks=("view_phone", "list"))),
-    policy("/both/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup="doc", scope=parse_template("{header.x-scope}")),
+    policy("/both/{id}", {"GET": "view"}, id=parse_template("{path.id}"), lookup=("doc",), scope=parse_template("{header.x-scope}")),
 ])  # fmt: skip
 LOOKUPS = {
     "doc": Lookup("doc", Hook("http://h", ("/", ResourceField.ID)), {"owner": Attribute(jmespath.compile("o").search)})

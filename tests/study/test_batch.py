@@ -191,7 +191,7 @@ class Ids:
     async def decide(self, principal: Principal, *ids: int) -> list[Verdict]:
         owner = {"owner": Attribute(lambda document: document["owner"])}
         lookup = Lookup("id", Hook(self.web.origin, ("/ids/", ResourceField.ID)), owner, timeout=60.0)
-        asked = asks(ACTIONS, kind="id", id=parse_template("{path.id}"), lookup="id")
+        asked = asks(ACTIONS, kind="id", id=parse_template("{path.id}"), lookup=("id",))
         route = Route("/ids/{id}", parse_path("/ids/{id}"), Access.POLICY, asked)
         rules = Rules(RouteTable([route]), {"id": lookup}, Tokens({}, PrincipalRules(), no_key), Reading())  # type: ignore[arg-type]
         raws = [Raw("GET", b"/ids/%d" % one, [(b"host", b"a")], "", "http", f"r{one}") for one in ids]

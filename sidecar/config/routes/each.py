@@ -41,6 +41,7 @@ def _list(text: str) -> Reference:
     return reference
 
 
+LOOKUP_NAMES = ListOf(Text(pattern=_NAME, what="the name of a lookup"), single=True)
 _ITSELF = _reading("@")
 _EXPRESSION = Text(_reading, what="a JMESPath expression")
 EACH = Record(
@@ -62,7 +63,7 @@ EACH = Record(
             "attributes that an element may lack", (),
         ),
         "lookup": Field(
-            Text(pattern=_NAME, what="the name of a lookup"), "the lookup that is asked for each id", ""
+            LOOKUP_NAMES, "the lookup that is asked for each id, or a list of some, as in `lookup` of a route", (),
         ),
         "max": Field(Whole(1, MOST), "elements that a request may have; more are 400", MAX_EACH),
         "separator": Field(
@@ -89,7 +90,8 @@ def each_of(entry: Entry) -> Each:
     loose += [] if own_id.is_plain else [own_id]
     return Each(
         entry["at"], own_id.attribute, {name: reading.attribute for name, reading in readings.items()}, optional,
-        entry["lookup"], entry["max"], entry["separator"], frozenset().union(*(reading.names for reading in loose)),
+        tuple(entry["lookup"]), entry["max"], entry["separator"],
+        frozenset().union(*(reading.names for reading in loose)),
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
+from sidecar.config.routes.chains import check_lookups
 from sidecar.config.routes.entries import read_entries
 from sidecar.config.routes.grammar import DEFAULTS, FILE
 from sidecar.config.routes.lookups import read_lookup, source_of
@@ -81,6 +82,8 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
         for name, entry in document["lookups"].items()
         if isinstance(entry, Entry)
     }
+    marks = _source_marks(document, lookups)
+    check_lookups(lookups, marks, reader)
     defaults = document["defaults"] or DEFAULTS_ENTRY
     to_app = to_app_of(document["to_app"], None, reader)
     routes, drafts = read_entries(document["routes"], lookups, defaults["max_body"], to_app, reader)
@@ -100,7 +103,7 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
     checksum = zlib.crc32(text.encode("utf-8", "surrogatepass"))
     return RoutesFile(
         RouteTable(routes, fallback, to_app), lookups, identities, principal, remembered, checksum,
-        needed_claims(document["principal"]), _source_marks(document, lookups),
+        needed_claims(document["principal"]), marks,
         tuple(_key_mark(entry) for entry in document["identity"]), tuple(drafts), draft_mark, tuple(reader.warnings),
         clients,
     )  # fmt: skip

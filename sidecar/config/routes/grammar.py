@@ -6,12 +6,12 @@ import re
 from typing import Any
 
 from sidecar.config import parsers, units
-from sidecar.config.routes.each import EACH
+from sidecar.config.routes.each import EACH, LOOKUP_NAMES
 from sidecar.config.routes.modes import MODE
 from sidecar.config.routes.principal import PRINCIPAL
 from sidecar.config.routes.protected import MCP, MCP_CLIENT
 from sidecar.config.routes.to_app import TO_APP
-from sidecar.config.shapes import Choice, Field, Flag, ListOf, MapOf, Record, Short, Text, TextOr, Whole, WordOr
+from sidecar.config.shapes import Choice, Field, Flag, ListOf, ListOr, MapOf, Record, Short, Text, Whole, WordOr
 from sidecar.gate.expressions import compile_expression, names_path, searcher, value_expression
 from sidecar.gate.lookup import Attribute, Missing, ResourceField
 from sidecar.gate.references import Reference, parse_reference, parse_template
@@ -248,10 +248,11 @@ _ASKED = {
     "id": Field(_TEMPLATE, "the resource id; '-' without it"),
     "attributes": Field(MapOf(_TEMPLATE, _NAME, "an attribute name"), "attributes read from the request", {}),
     "lookup": Field(
-        TextOr(Text(pattern=_NAME, what="the name of a lookup"), ANSWER_LOOKUP),
-        "the lookup that supplies more attributes; or `{from: answer, …}`: the app answers first, and the decision is "
-        "made from its answer",
-        "",
+        ListOr(LOOKUP_NAMES, ANSWER_LOOKUP),
+        "the lookup that supplies more attributes, or a list of some, of which one may read what those before it gave "
+        "(`{lookup.NAME.attribute}`); or `{from: answer, …}`: the app answers first, and the decision is made from its "
+        "answer",
+        (),
     ),
     "scope": Field(_TEMPLATE, "the scope of the policy that is asked, from claims or the principal"),
     "each": Field(EACH, "one request about many resources, in place of `id` and `lookup`: all must be allowed"),

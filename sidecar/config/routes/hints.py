@@ -9,8 +9,8 @@ from sidecar.config.routes.answers import items_of
 from sidecar.config.routes.each import id_of
 from sidecar.config.routes.methods import Method
 from sidecar.config.shapes import Mark, Reader
-from sidecar.gate.lookup import ResourceField
-from sidecar.gate.references import Reference, ReferenceSource
+from sidecar.gate.lookup import Lookup, ResourceField
+from sidecar.gate.references import Reference, ReferenceSource, Template
 from sidecar.gate.routing import Pattern, Segment, Variable
 from sidecar.gate.values import Type
 from sidecar.release.lines import LINES
@@ -73,23 +73,32 @@ def _uncounted(method: Method) -> Iterator[tuple[Mark, str]]:
 
 
 def _respelled(method: Method) -> Iterator[tuple[Mark, str]]:
-    lookup, template, each = method.lookup, method.id, method.each
-    if lookup is None or lookup.echo is not None:
+    template, each = method.id, method.each
+    # where one of several tells the id, it is compared
+    asked = [lookup for lookup in method.asked if _asks_by_id(lookup, template)]
+    if not asked or any(lookup.echo is not None for lookup in asked):
         return
-    if each is not None and ResourceField.ID in lookup.inquiry.values and id_of(each).attribute.type is not Type.INT:
+    lookup = asked[0]
+    if each is not None and id_of(each).attribute.type is not Type.INT:
         yield (
             each.at("id"),
             "it takes `07`, `+7` and `7.0`, which many apps read as 7 while Cerbos is asked about another id, expected "
             f"`:int` after it, or `echo` in lookups.{lookup.name}",
         )
     for reference in template.references if template is not None else ():
-        asked = ResourceField.ID in lookup.inquiry.values or reference in lookup.inquiry.values
-        if asked and _has_spellings(reference, method.segments):
+        if _has_spellings(reference, method.segments) and (
+            ResourceField.ID in lookup.inquiry.values or reference in lookup.inquiry.values
+        ):
             yield (
                 method.at("id"),
                 f"{{{reference}}} takes `07`, `+7` and `7.0`, which many apps read as 7 while Cerbos is asked about "
                 f"another id, expected `{_narrower(reference)}`, or `echo` in lookups.{lookup.name}",
             )
+
+
+def _asks_by_id(lookup: Lookup, template: Template | None) -> bool:
+    values = lookup.inquiry.values
+    return ResourceField.ID in values or (template is not None and any(one in values for one in template.references))
 
 
 def _has_spellings(reference: Reference, segments: tuple[Segment, ...]) -> bool:

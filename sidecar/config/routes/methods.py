@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
+from sidecar.config.routes.chains import chain_faults
 from sidecar.config.routes.each import each_faults, each_of
 from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.config.suggest import did_you_mean
 from sidecar.gate.ask import Ask
+from sidecar.gate.chain import MAX_CHAIN
 from sidecar.gate.lookup import Lookup
 from sidecar.gate.mode import RouteMode
 from sidecar.gate.narrowing import Push
@@ -52,10 +54,16 @@ class Method(NamedTuple):
         return each
 
     @property
-    def lookup(self) -> Lookup | None:
-        """The lookup, None where there is none or an unknown one."""
-        name = (self.each or self.says("lookup"))["lookup"]
-        return self.lookups.get(name) if isinstance(name, str) else None
+    def asked(self) -> tuple[Lookup, ...]:
+        """The lookups that are asked, in order, without those that are unknown."""
+        names = self.asked_names
+        return tuple(self.lookups[name] for name in names if name in self.lookups)
+
+    @property
+    def asked_names(self) -> tuple[str, ...]:
+        """Their names, as they are written."""
+        said = (self.each or self.says("lookup"))["lookup"]
+        return () if isinstance(said, Entry) else tuple(said)
 
     @property
     def answer_lookup(self) -> Entry | None:
@@ -79,8 +87,8 @@ class Method(NamedTuple):
             yield from (("attributes", reference) for reference in template.references)
         if self.value("scope") is not None:
             yield from (("scope", reference) for reference in self.value("scope").references)
-        if self.lookup is not None:
-            yield from (("lookup", reference) for reference in self.lookup.references)
+        for lookup in self.asked:
+            yield from (("lookup", reference) for reference in lookup.references)
 
     @property
     def open_query(self) -> tuple[str, ...]:
@@ -110,7 +118,7 @@ def ask_of_method(
     from its answer, and `mode` is the action's or the route's."""
     needs_body = any(reference.source is ReferenceSource.BODY for _, reference in method.references())
     each = None if method.each is None or method.each["at"] is None else each_of(method.each)
-    lookup = "" if each is not None or method.answer_lookup is not None else method.value("lookup")
+    lookup = () if each is not None else method.asked_names
     return Ask(
         action, method.value("resource"), method.id, method.value("attributes"), lookup,
         method.value("scope"), _rule(method), method.value("set_query"), method.value("max_body") or max_body,
@@ -152,12 +160,17 @@ def check_methods(
 
 
 def _lookup_faults(method: Method) -> Iterator[Fault]:
-    says = method.each or method.says("lookup")
-    name = says["lookup"]
-    if isinstance(name, str) and name and name not in method.lookups:
+    mark, names = (method.each or method.says("lookup")).at("lookup"), method.asked_names
+    unknown = next((name for name in names if name not in method.lookups), None)
+    if unknown is not None:
         known = ", ".join(method.lookups) or "none"
-        meant = did_you_mean(name, method.lookups)
-        yield Fault(says.at("lookup"), f"found {name!r}, expected one of `lookups`: {known}{meant}")
+        meant = did_you_mean(unknown, method.lookups)
+        yield Fault(mark, f"found {unknown!r}, expected one of `lookups`: {known}{meant}")
+        return
+    if len(names) > MAX_CHAIN or len(set(names)) != len(names):
+        yield Fault(mark, f"found {', '.join(names[: MAX_CHAIN + 1])}, expected at most {MAX_CHAIN} lookups, each once")
+        return
+    yield from (Fault(mark, message) for message in chain_faults(method.asked))
 
 
 def _each_faults(method: Method) -> Iterator[Fault]:

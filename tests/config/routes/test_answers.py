@@ -136,8 +136,8 @@ def test_a_decision_from_the_answer_is_that_of_its_method_alone() -> None:
     assert (rule.echo({"id": 7}), rule.attributes["acl"].type) == (7, Type.JSON)
     assert rule.fields == FieldsRule((FieldRule(("phone",), "view_phone"),))
     # the fields are hidden after the decision, and by nothing else
-    assert (get.answer, get.lookup, get.lookups, get.needs_answer) == (None, "", (), True)
-    assert (put.answer_lookup, put.answer, put.lookup, put.needs_answer) == (None, None, "doc", False)
+    assert (get.answer, get.lookup, get.lookups, get.needs_answer) == (None, (), (), True)
+    assert (put.answer_lookup, put.answer, put.lookup, put.needs_answer) == (None, None, ("doc",), False)
     assert route.asks["HEAD"] is get
 
 
@@ -152,7 +152,7 @@ def test_a_decision_from_the_answer_is_that_of_its_method_alone() -> None:
         ("lookup: {from: answer}, actions: {GET: a}", "found no 'attributes', expected it"),
         ("lookup: {attributes: {o: o}}, actions: {GET: a}", "found no 'from', expected it"),
         ("lookup: {from: answer, attributes: {o: o}, cache: 1s}, actions: {GET: a}", "found the name 'cache', expected one of from, attributes"),
-        ("lookup: [a], actions: {GET: a}", "found a list, expected a mapping"),
+        ("lookup: [a], actions: {GET: a}", "lookup: found 'a', expected one of `lookups`: none"),
         ("lookup: {from: answer, attributes: {o: o}}, each: {at: '{query.id}'}, query: [id], actions: {GET: a}", "lookup: found it beside `each`"),
     ],
 )  # fmt: skip

@@ -33,8 +33,8 @@ path: "/teams/{id:int}/docs"
       PUT: {action: import, each: {at: "{body.docs[].doc:list}", id: "key:int", attributes: {owner: o, size: "s || n"}, optional: owner}}"""
     (made,) = read(one_route(route, LOOKUPS)).table.routes
     get, post, put = made.asks["GET"], made.asks["POST"], made.asks["PUT"]
-    assert (get.each, get.lookup, get.lookups) == (None, "echoed", ("echoed",))
-    assert (post.id, post.lookup, post.lookups, post.needs_body) == (None, "", ("doc",), True)
+    assert (get.each, get.lookup, get.lookups) == (None, ("echoed",), ("echoed",))
+    assert (post.id, post.lookup, post.lookups, post.needs_body) == (None, (), ("doc",), True)
     assert post.each is not None
     assert (post.each.at.source, post.each.at.name, post.each.most) == (ReferenceSource.BODY, "ids", 7)
     assert (post.each.id.search("x"), post.each.id.type, post.each.names) == ("x", None, frozenset())

@@ -18,7 +18,7 @@ def test_the_whole_grammar_is_read() -> None:
     assert route is not None
     assert (route.asks["PATCH"].kind, route.asks["PATCH"].lookup, route.actions["PATCH"]) == (
         "contact",
-        "contact",
+        ("contact",),
         "update",
     )
     lookup = file.lookups["contact"]

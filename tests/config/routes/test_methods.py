@@ -32,12 +32,12 @@ path: "/files/{id:int}"
     assert made.asks["HEAD"] is get
     assert made.actions == {"GET": "read", "PATCH": "move", "POST": "create"}
     assert (get.kind, get.lookup, list(get.attributes), get.query, get.max_body, get.needs_body) == (
-        "file", "file", ["tenant"], rule_of(["page"], ()), 2048, False,
+        "file", ("file",), ["tenant"], rule_of(["page"], ()), 2048, False,
     )  # fmt: skip
     assert (patch.kind, patch.lookup, list(patch.attributes), patch.query, patch.max_body, patch.needs_body) == (
-        "file", "file", ["target"], rule_of(["page"], ()), 1024, True,
+        "file", ("file",), ["target"], rule_of(["page"], ()), 1024, True,
     )  # fmt: skip
-    assert (post.kind, post.lookup, post.query, post.needs_body) == ("note", "file", rule_of(None, ["owner"]), False)
+    assert (post.kind, post.lookup, post.query, post.needs_body) == ("note", ("file",), rule_of(None, ["owner"]), False)
     assert (post.id, post.scope) != (None, None)
     assert post.id.source == "{claims.sub}" if post.id else False
 
