@@ -106,8 +106,9 @@ def test_run_does_not_start_with_wrong_settings(tmp_path: Path) -> None:
     done = sidecar(tmp_path, "run", "--mode", "open")
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        "SIDECAR_UPSTREAM: not set, expected the protected app: `http(s)://host:port`, or `unix:/path`",
         "SIDECAR_MODE: found 'open', expected enforce or shadow-policy or shadow",
+        "SIDECAR_UPSTREAM: not set, expected the protected app: `http(s)://host:port`, or `unix:/path`; or an `upstream` "
+        "for each route of routes.yaml: /x has none",
     ]
 
 

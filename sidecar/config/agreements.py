@@ -73,7 +73,7 @@ def _upstream_problems(settings: Settings) -> list[str]:
         given = [*given, "SIDECAR_UPSTREAM_SERVER_NAME"]
     if not given or settings.upstream.startswith("https:"):
         return []
-    return [f"{', '.join(given)}: found it for {settings.upstream}, expected it for an https upstream alone"]
+    return [f"{', '.join(given)}: found it for {settings.upstream or 'none'}, expected it for an https upstream alone"]
 
 
 def _tls_problems(settings: Settings) -> list[str]:

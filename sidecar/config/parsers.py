@@ -39,6 +39,10 @@ def url(text: str) -> str:
     return text
 
 
+def optional_url(text: str) -> str:
+    return url(text) if text else ""
+
+
 def address(text: str) -> Address:
     if text.startswith("unix:/"):
         return Address("", 0, text.removeprefix("unix:"))

@@ -143,7 +143,7 @@ class Setting(NamedTuple):
 
 GROUPS: Mapping[str, tuple[Setting, ...]] = {
     "The app and the ports": (
-        Setting("SIDECAR_UPSTREAM", "upstream", parsers.url, None, "the protected app: `http(s)://host:port`, or `unix:/path`"),
+        Setting("SIDECAR_UPSTREAM", "upstream", parsers.optional_url, "", "the protected app: `http(s)://host:port`, or `unix:/path`; needed unless each route of the route file has an `upstream`"),
         Setting("SIDECAR_UPSTREAM_CA", "upstream_ca", str, "", "PEM file of the CAs that an `https` upstream may be signed by; the system's without it"),
         Setting("SIDECAR_UPSTREAM_CERTIFICATE", "upstream_certificate", str, "", "PEM file of our own certificate, where an `https` upstream asks for one; read at the start"),
         Setting("SIDECAR_UPSTREAM_KEY", "upstream_key", str, "", "PEM file of its key, without a pass phrase"),

@@ -22,9 +22,9 @@ UPSTREAM_CODES = {
 }
 
 
-def report_fault(door: Door, upstream: Upstream, fault: Fault) -> tuple[Code, str]:
+def report_fault(door: Door, upstream: Upstream, permit: Forward, fault: Fault) -> tuple[Code, str]:
     """Tell of a fault of the app. -> (its code, its detail for the decision log)"""
-    door.report(Dependency.UPSTREAM, upstream.place, fault.reason, fault.detail)
+    door.report(Dependency.UPSTREAM, upstream.place(permit), fault.reason, fault.detail)
     return UPSTREAM_CODES[fault.kind], str(fault)
 
 

@@ -135,7 +135,7 @@ class Proxy:
             else:
                 status, fault = settled.status, None
         except Fault as error:
-            fault, detail = report_fault(self._door, self._upstream, error)
+            fault, detail = report_fault(self._door, self._upstream, permit, error)
             status = status_of(permit.facts, fault)
         except ClientGone:
             status, fault = CLIENT_GONE, None
@@ -225,7 +225,7 @@ class Proxy:
         except ClientGone:
             raise Incomplete("the client left during its upload") from None
         except Fault as error:
-            self._door.journal.broken_off(permit.facts, *report_fault(self._door, self._upstream, error))
+            self._door.journal.broken_off(permit.facts, *report_fault(self._door, self._upstream, permit, error))
             raise Incomplete(error.kind) from None
         finally:
             response.close()

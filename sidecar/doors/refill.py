@@ -110,7 +110,7 @@ class _Refilling:
                 # masks may have made it a large one
                 self._holding.left(response)
         except Fault as fault:
-            raise _Ended(report_fault(self._door, self._upstream, fault)[0]) from None
+            raise _Ended(report_fault(self._door, self._upstream, self._permit, fault)[0]) from None
         if isinstance(settled, Refuse):
             raise _Ended(settled.code)
         answer = HeldAnswer(settled.status, settled.headers, settled.body)

@@ -99,7 +99,7 @@ class WebSocketDoor:
             else:
                 _require_accepted(opened, key, permit.headers)
         except Fault as error:
-            fault, detail = report_fault(self._door, self._upstream, error)
+            fault, detail = report_fault(self._door, self._upstream, permit, error)
         except asyncio.CancelledError:
             status, fault = CLIENT_GONE, None
             raise

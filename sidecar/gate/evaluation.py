@@ -13,7 +13,7 @@ from sidecar.gate.protected import Protected, RegisteredClient
 from sidecar.gate.request import Reading, Request
 from sidecar.gate.routing import RouteTable
 from sidecar.gate.to_app import ToApp
-from sidecar.gate.verdict import Facts
+from sidecar.gate.verdict import Destination, Facts
 from sidecar.wire.grammar import Header
 
 
@@ -52,6 +52,7 @@ class Evaluation:
     recheck: float = 0.0
     to_app: ToApp | None = None
     protected: Protected | None = None
+    upstream: Destination | None = None
     missing: Missing | None = None
     """The `missing` of the lookups that were reached: the treatment of a resource that does not exist."""
     marks: list[tuple[str, float]] = field(default_factory=list)

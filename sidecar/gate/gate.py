@@ -196,7 +196,8 @@ class Gate:
         match = rules.table.match(request)
         route = match.route
         facts.route, evaluation.recheck, evaluation.to_app = route.name, route.recheck, route.to_app
-        evaluation.protected = route.protected
+        evaluation.protected, evaluation.upstream = route.protected, route.upstream
+        facts.upstream = route.upstream
         if route.mode is not None and self._obeys:
             facts.mode = route.mode.of("")
         if route.cors is not None or cors.is_preflight(request):
@@ -430,7 +431,7 @@ class Gate:
             request.method.encode("ascii"), request.target, tuple(headers), ground, evaluation.facts,
             principal.expires if principal is not None else None, would_refuse, evaluation.reply_headers,
             evaluation.recheck, evaluation.cookies, obligations + evaluation.obligations,
-            evaluation.rules.table.reserved, given,
+            evaluation.rules.table.reserved, given, evaluation.upstream,
         )  # fmt: skip
 
     def _identity_headers(self, principal: Principal, to_app: ToApp | None, *, enforced: bool) -> list[Header]:
@@ -457,14 +458,16 @@ class Gate:
             # it may be meant for any route
             mode = strictest(self._mode, *(table.modes if self._obeys else ()))
         else:
-            mode = await self._mode_of(evaluation, request, table.meant(request.segments) or table.nowhere, code)
+            mode = await self._mode_of(
+                evaluation, request, table.meant(request.segments, request.host) or table.nowhere, code
+            )
         facts.mode = mode
         if counts(code, mode):
             return None
-        if request is None or not facts.route:
-            evaluation.to_app = table.to_app
         # no obligation of the route: shadow changes nothing of what the app answers
         sent = request or as_it_came(raw, evaluation.rules.reading)
+        if not facts.route:
+            evaluation.to_app, evaluation.upstream = table.to_app, table.home(sent.host)
         return self._permit(evaluation, sent, Ground.SHADOW, would_refuse=code)
 
     async def _mode_of(self, evaluation: Evaluation, request: Request, route: Route, code: Code) -> Mode:

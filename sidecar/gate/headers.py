@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from sidecar.bounded import Bounded, remembered
 from sidecar.gate.codes import Code
 from sidecar.gate.forwarded import FORWARDED, FORWARDED_PORT, Described
+from sidecar.gate.hosts import entries_for
 from sidecar.gate.own import (
     FILTER,
     FORWARDED_FOR,
@@ -214,16 +215,9 @@ def _without_own_cookies(header: Header) -> list[Header]:
 def read_host(host: bytes, allowed: frozenset[str] | None) -> str:
     """The host that the request names, in lower case, with its port. Refuses: REQUEST_INVALID, HOST_NOT_ALLOWED."""
     name = _host_name(host)
-    if allowed is not None and name not in allowed and not _is_allowed(name, allowed):
+    if allowed is not None and name not in allowed and allowed.isdisjoint(entries_for(name)):
         raise Refused(Code.HOST_NOT_ALLOWED, f"Host: {name}")
     return name
-
-
-def _is_allowed(name: str, allowed: frozenset[str]) -> bool:
-    """Return whether a host is listed without its port, or with any first label (as RFC 9525 section 6.3 has it)."""
-    bare = re.sub(r":\d+\Z", "", name)
-    wild = f"*.{bare.partition('.')[2]}"
-    return bare in allowed or wild in allowed or wild + name[len(bare) :] in allowed
 
 
 # an app has few names; a client may send any

@@ -17,11 +17,12 @@ from sidecar.gate.headers import (
     without_alb,
     without_reserved,
 )
+from sidecar.gate.hosts import without_port
 from sidecar.gate.peers import Network
 from sidecar.gate.target import NO_ODDITIES, Oddity, read_target
 from sidecar.gate.trace import Trace
 from sidecar.gate.verdict import Refused
-from sidecar.wire.grammar import BODILESS_METHODS, Header
+from sidecar.wire.grammar import BODILESS_METHODS, Header, is_host
 
 
 class Raw(NamedTuple):
@@ -47,6 +48,7 @@ class Raw(NamedTuple):
 class Reading(NamedTuple):
     """Settings of the reading: `hosts` in lower case, None for any; `trusted` peers whose X-Forwarded-* and Forwarded
     are believed, their host where `hosts` are listed: a proxy may pass on what its client says of it.
+    With `by_host` a session is of one host alone.
     With `alb` the headers of a load balancer's sign-in are for the sidecar alone. `reserved` are names of headers that
     `to_app` gives to the sidecar alone."""
 
@@ -54,6 +56,7 @@ class Reading(NamedTuple):
     trusted: tuple[Network, ...] = ()
     alb: bool = False
     reserved: frozenset[bytes] = frozenset()
+    by_host: bool = False
 
 
 class Request(NamedTuple):
@@ -79,6 +82,8 @@ class Request(NamedTuple):
     websocket: bool
     port: str = ""
     """Port that the client has connected to, as a trusted proxy says, where the host may lack it."""
+    site: str = ""
+    """The host without its port, where a session is of one host alone; else ""."""
 
 
 def read(raw: Raw, reading: Reading) -> Request:
@@ -101,7 +106,7 @@ def read(raw: Raw, reading: Reading) -> Request:
     return Request(
         raw.method, target, path.decode("ascii"), segments, query, kept, seen, host, raw.peer,
         raw.request_id, oddities, has_body, raw.websocket,
-        "" if said is None else said.port.decode("latin-1"),
+        "" if said is None else said.port.decode("latin-1"), without_port(host) if reading.by_host else "",
     )  # fmt: skip
 
 
@@ -114,7 +119,8 @@ def _host(seen: dict[bytes, bytes], said: Described | None, reading: Reading) ->
 
 def as_it_came(raw: Raw, reading: Reading) -> Request:
     """The request unjudged, for shadow mode alone: the raw target, with the headers of the sidecar still removed.
-    Raises Refused where it names no host, without which HTTP/1.1 cannot be spoken to the app."""
+    Raises Refused where it names no host, without which HTTP/1.1 cannot be spoken to the app. `host` is "" where it
+    cannot be read."""
     kept, seen = read_headers(raw.headers, lenient=True)
     if b"host" not in seen:
         raise Refused(Code.REQUEST_INVALID, "Host: found none, expected one")
@@ -122,9 +128,11 @@ def as_it_came(raw: Raw, reading: Reading) -> Request:
         kept = without_alb(kept)
     kept = [header for header in kept if header[0] not in reading.reserved]
     said = described(seen, raw.peer, reading.trusted)
-    add_forwarded(kept, seen, _host(seen, said, reading), raw.peer, raw.scheme, raw.request_id, said)
+    named = _host(seen, said, reading)
+    add_forwarded(kept, seen, named, raw.peer, raw.scheme, raw.request_id, said)
     path, _, query = raw.target.partition(b"?")
+    host = named.decode("ascii").lower() if is_host(named) else ""
     return Request(
-        raw.method, raw.target, path.decode("latin-1"), (), query, kept, seen, "", raw.peer,
+        raw.method, raw.target, path.decode("latin-1"), (), query, kept, seen, host, raw.peer,
         raw.request_id, NO_ODDITIES, False, raw.websocket,
     )  # fmt: skip

@@ -2,6 +2,9 @@
 
 The most specific path wins, whatever the order in the file: segment by segment from the left, a literal goes before a
 narrow pattern, that before a wider one, and `**` last. A table is a tree of segments, so its size costs nothing.
+
+Where routes name hosts, there is a tree for each name of a host: the host goes before the path. What the routes of a
+host leave open, those of a wider name may take (`*.example.com`), and then those for all hosts.
 """
 
 from __future__ import annotations
@@ -13,12 +16,13 @@ from typing import NamedTuple
 
 from sidecar.gate.ask import Ask, asks
 from sidecar.gate.codes import Code
+from sidecar.gate.hosts import entries_for
 from sidecar.gate.mode import Mode, RouteMode
 from sidecar.gate.protected import Protected
 from sidecar.gate.request import Request
 from sidecar.gate.target import NO_ODDITIES, Oddity
 from sidecar.gate.to_app import ToApp
-from sidecar.gate.verdict import Refused
+from sidecar.gate.verdict import Destination, Refused
 from sidecar.wire.grammar import METHODS
 
 WEBSOCKET = "WS"
@@ -96,11 +100,13 @@ class Cors(NamedTuple):
 
 
 class Route(NamedTuple):
-    """One entry of `routes.yaml`. `name` is its path as written. `asks`: method -> what it asks, HEAD as GET.
+    """One entry of `routes.yaml`. `name` is its path as written, behind its hosts. `asks`: method -> what it asks, HEAD
+    as GET.
 
     `allow`: what this route takes though others may read it differently. `recheck`: seconds, 0 for never. With
     `app_preflight` the app answers preflights. `mode`: None for that of the settings. `protected`: the resource that a
-    token must be made for.
+    token must be made for. `hosts`: in lower case, () for all. `upstream`: the app behind it, None for that of the
+    settings.
     """
 
     name: str
@@ -114,6 +120,13 @@ class Route(NamedTuple):
     app_preflight: bool = False
     mode: RouteMode | None = None
     protected: Protected | None = None
+    hosts: tuple[str, ...] = ()
+    upstream: Destination | None = None
+
+    @property
+    def path(self) -> str:
+        """Its path as written."""
+        return self.name[self.name.find("/") :]
 
     @property
     def actions(self) -> Mapping[str, str]:
@@ -173,7 +186,8 @@ def _precedence(segment: Variable) -> tuple[int, int, int]:
 class RouteTable:
     """The routes as a tree. `fallback` is the access of a path that no route names: POLICY means refuse. `to_app` is
     for such a path; `reserved` are the headers that it and all routes tell the app of a principal. `modes` are those
-    that routes have of their own, and `nowhere` stands for a path that no route names.
+    that routes have of their own, and `nowhere` stands for a path that no route names. `hosts` are those that routes
+    name, None where none does.
 
     Raises ValueError for two routes that name the same paths.
     """
@@ -189,6 +203,12 @@ class RouteTable:
         self.protected = tuple(route.protected for route in self.routes if route.protected is not None)
         self.nowhere = Route("", (), Access.POLICY, {}, to_app=to_app)
         self._root = _Node()
+        trees = {host: _Node() for route in self.routes for host in route.hosts}
+        self.hosts = frozenset(trees) if trees else None
+        self._trees = trees
+        self._by_host = {host: self._trees_of(host) for host in trees}
+        self._homes = _homes(self.routes)
+        self.fallback = fallback
         self._fallback = (
             Route(
                 "(default)",
@@ -201,49 +221,81 @@ class RouteTable:
             else None
         )
         for route in self.routes:
-            self._add(route)
+            for tree in [trees[host] for host in route.hosts] or [self._root]:
+                _add(tree, route)
 
-    def _add(self, route: Route) -> None:
-        node = self._root
-        for segment in route.segments:
-            if isinstance(segment, Rest):
-                break
-            node = node.child(segment)
-        rest = bool(route.segments) and isinstance(route.segments[-1], Rest)
-        taken = node.rest if rest else node.route
-        if taken is not None:
-            raise ValueError(f"{route.name} names the same paths as {taken.name}")
-        if rest:
-            node.rest = route
-        else:
-            node.route = route
+    @property
+    def upstreams(self) -> tuple[Destination, ...]:
+        """The apps that routes name, each once."""
+        return tuple(dict.fromkeys([route.upstream for route in self.routes if route.upstream is not None]))
 
-    def find(self, segments: tuple[str, ...]) -> Route | None:
-        """The most specific route for decoded segments, or None."""
-        return _find(self._root, segments, 0, strict=True)
+    def home(self, host: str) -> Destination | None:
+        """The app of a path that no route names: that to which all routes of its host lead, or that of the settings."""
+        return next((self._homes[entry] for entry in entries_for(host) if entry in self._homes), None)
 
-    def meant(self, segments: tuple[str, ...]) -> Route | None:
+    def _trees_of(self, host: str) -> tuple[_Node, ...]:
+        return (*(self._trees[entry] for entry in entries_for(host) if entry in self._trees), self._root)
+
+    def _first(self, segments: tuple[str, ...], host: str, *, strict: bool) -> Route | None:
+        found = (_find(tree, segments, 0, strict) for tree in self._by_host.get(host) or self._trees_of(host))
+        return next((route for route in found if route is not None), None)
+
+    def find(self, segments: tuple[str, ...], host: str = "") -> Route | None:
+        """The most specific route for decoded segments at a host, or None; "" is a host that no route names."""
+        if self.hosts is None:
+            return _find(self._root, segments, 0, strict=True)
+        return self._first(segments, host, strict=True)
+
+    def meant(self, segments: tuple[str, ...], host: str = "") -> Route | None:
         """The route that matches, or that would if every variable took any text: whose variable refused, then. None for
         a path of the sidecar itself."""
         if segments[0] == OWN_SEGMENT:
             return None
-        return self.find(segments) or _find(self._root, segments, 0, strict=False)
+        return self.find(segments, host) or self._first(segments, host, strict=False)
 
     def match(self, request: Request) -> Match:
         """The request's route. Raises Refused: TARGET_AMBIGUOUS, BODY_UNEXPECTED, SEGMENT_INVALID, ROUTE_UNMAPPED."""
-        route = None if request.segments[0] == OWN_SEGMENT else self.find(request.segments)
+        segments = request.segments
+        route = None if segments[0] == OWN_SEGMENT else self.find(segments, request.host)
         if request.oddities:
             _check_oddities(request, route)
         if route is None:
-            if request.segments[0] == OWN_SEGMENT:
+            if segments[0] == OWN_SEGMENT:
                 raise Refused(Code.ROUTE_UNMAPPED, "a path of the sidecar itself")
-            if self.meant(request.segments) is not None:
+            if self.meant(segments, request.host) is not None:
                 raise Refused(Code.SEGMENT_INVALID)
             if self._fallback is None:
                 raise Refused(Code.ROUTE_UNMAPPED)
             route = self._fallback
+            if self.hosts is not None:
+                route = route._replace(upstream=self.home(request.host))
             _check_oddities(request, route)
-        return Match(route, path_values(route, request.segments))
+        return Match(route, path_values(route, segments))
+
+
+def _homes(routes: Iterable[Route]) -> Mapping[str, Destination | None]:
+    """The app of each host, where all of its routes lead to one; None is that of the settings."""
+    found: dict[str, set[Destination | None]] = {}
+    for route in routes:
+        for host in route.hosts:
+            found.setdefault(host, set()).add(route.upstream)
+    return {host: next(iter(apps)) if len(apps) == 1 else None for host, apps in found.items()}
+
+
+def _add(root: _Node, route: Route) -> None:
+    node = root
+    for segment in route.segments:
+        if isinstance(segment, Rest):
+            break
+        node = node.child(segment)
+    rest = bool(route.segments) and isinstance(route.segments[-1], Rest)
+    taken = node.rest if rest else node.route
+    if taken is not None:
+        raise ValueError(f"{route.name} names the same paths as {taken.name}")
+    if rest:
+        node.rest = route
+    else:
+        node.route = route
 
 
 def _find(node: _Node, segments: tuple[str, ...], at: int, strict: bool) -> Route | None:
@@ -307,6 +359,12 @@ def allowed_methods(route: Route) -> tuple[str, ...]:
 
 
 # --- the path of a route, as written ---
+
+
+def route_name(hosts: Iterable[str], path: str) -> str:
+    """The name of a route: its path, behind its hosts where it has any."""
+    return ",".join(hosts) + path
+
 
 # pchar without escapes, "*" and ";", and whatever the escapes of a request's UTF-8 may stand for: said by what it is
 # not, since `re` takes 10 ms to compile a range as large as that

@@ -55,6 +55,21 @@ class EachAsked(NamedTuple):
     allowed: tuple[bool, ...] = ()
 
 
+class Destination(NamedTuple):
+    """One of several apps, by its name in `routes.yaml`: where it is, and how it is connected to. Timeouts are seconds,
+    None for those of the settings."""
+
+    name: str
+    url: str
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    server_name: str = ""
+    connect_timeout: float | None = None
+    head_timeout: float | None = None
+    idle_timeout: float | None = None
+
+
 @dataclass(slots=True)
 class Facts:
     """Findings of the stages about one request, for the journal and for `explain`; nothing is decided from it."""
@@ -94,6 +109,8 @@ class Facts:
     """Way to refuse it in the protocol of its body, None for a problem."""
     query: bytes = b""
     """The query as it came, of which a record shows names alone."""
+    upstream: Destination | None = None
+    """The app that the route leads to, None for that of the settings."""
     asked: object = None
     """The `gate.decision.Question` by which the request was decided, or was to be; None where nobody was asked. That
     module is made with this one, so that its type cannot be named here."""
@@ -113,6 +130,7 @@ class Forward:
     `obligations` must be done by whoever gives the answer to the client, in their order (`gate.settle`).
     `reserved` are names of headers that only the sidecar sets, beside its own.
     `given` is the answer where the app need not be asked, since no item of it could be shown.
+    `upstream` is the app that it leads to, None for that of the settings.
     """
 
     method: bytes
@@ -128,6 +146,7 @@ class Forward:
     obligations: tuple[Obligation, ...] = ()
     reserved: frozenset[bytes] = frozenset()
     given: HeldAnswer | None = None
+    upstream: Destination | None = None
 
     @abstractmethod
     def _sealed(self) -> None: ...

@@ -88,12 +88,15 @@ class Pool(Generic[Permit]):
         self.timeouts = timeouts or Timeouts()
         self.open = self.reused = self.residual = self.retried = 0
         self.max_connections = max_connections
+        self.crowded = max_connections // 2
+        """Connections in use below which nobody can have more than are free."""
         self._max_idle = max_idle
         self._idle_lifetime = idle_lifetime
         self.connections: set[Connection[Permit]] = set()
         self.kept: list[Connection[Permit]] = []
         self._pumps: set[asyncio.Task[None]] = set()
         self._closed = False
+        self._drained: asyncio.Event | None = None
         self._sweeper: asyncio.TimerHandle | None = None
         self._deadlines = Deadlines(self.connections)
         is_path = origin.scheme == "unix"
@@ -232,9 +235,20 @@ class Pool(Generic[Permit]):
     def forget(self, connection: Connection[Permit]) -> None:
         """The connection is gone, or no longer ours."""
         self.connections.discard(connection)
+        if self._drained is not None and not self.connections:
+            self._drained.set()
         if connection in self.kept:
             self.kept.remove(connection)
         self.open = len(self.connections)
+
+    async def drain(self) -> None:
+        """Open no connection any more, and close each when what runs on it has ended."""
+        self._closed, self._drained = True, asyncio.Event()
+        for connection in list(self.kept):
+            connection.give_up()
+        if self.connections:
+            await self._drained.wait()
+        await self.aclose()
 
     async def aclose(self) -> None:
         """Close every connection, and open none any more."""

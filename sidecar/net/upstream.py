@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, final
 
-from sidecar.gate.verdict import Forward
+from sidecar.gate.verdict import Destination, Forward
 from sidecar.net.connection import Body, Connection, Fault, Response
 from sidecar.net.pool import Pool
 from sidecar.record.reasons import Reason
@@ -31,45 +31,100 @@ class Handshake(NamedTuple):
     protocols: tuple[bytes, ...] = ()
 
 
+class State(NamedTuple):
+    """State of one app, "" being that of the settings: its connections that are in use or being opened, its kept ones,
+    and whether the breaker turns requests away."""
+
+    name: str
+    busy: int
+    idle: int
+    is_open: bool
+
+
+MakePool = Callable[[Destination], Pool[Forward]]
+"""Makes the connections to a named app, none of which is open. Raises what its maker likes."""
+
+
+def _state_of(name: str, pool: Pool[Forward]) -> State:
+    return State(name, pool.open - pool.idle, pool.idle, pool.is_open)
+
+
 @final
 class Upstream:
-    """Sends what permits say, by the connections of `pool`.
+    """Sends what permits say, by the connections of `pool`, which is None where each permit has to name its app.
 
-    `owners` gives the owners of a permit: none of them gets more connections than are free.
+    `owners` gives the owners of a permit: none of them gets more connections to one app than are free. `make` makes the
+    connections of a named app.
     """
 
-    def __init__(self, pool: Pool[Forward], owners: Callable[[Forward], tuple[str, ...]] = lambda _: ()) -> None:
+    def __init__(
+        self, pool: Pool[Forward] | None, owners: Callable[[Forward], tuple[str, ...]] = lambda _: (),
+        make: MakePool | None = None,
+    ) -> None:  # fmt: skip
         self._pool = pool
         self._owners = owners
-        # below that nobody can have more than is free
-        self._crowded = pool.max_connections // 2
+        self._make = make
+        self._named: dict[Destination, Pool[Forward]] = {}
+        self._retired: dict[Destination, Pool[Forward]] = {}
+        self._draining: set[Pool[Forward]] = set()
 
-    @property
-    def place(self) -> str:
+    # --- the apps ---
+
+    def made(self, named: Destination) -> Pool[Forward]:
+        """The connections of a named app: those that it has, or new ones, none of which is open. Raises what `make`
+        raises."""
+        known = self._named.get(named) or self._retired.get(named)
+        if known is None:
+            assert self._make is not None  # noqa: S101 - for the type checker
+            known = self._make(named)
+        return known
+
+    def put_in_force(self, named: Mapping[Destination, Pool[Forward]]) -> tuple[Destination, ...]:
+        """Lead to these apps from now on. -> those that are gone, to be given up by `retire` when no request any more
+        can have a permit to one of them"""
+        gone = {each: pool for each, pool in self._named.items() if each not in named}
+        self._named, self._retired = dict(named), {**self._retired, **gone}
+        for each in named:
+            self._retired.pop(each, None)
+        return tuple(gone)
+
+    async def retire(self, gone: Iterable[Destination]) -> None:
+        """Give up apps that are gone: their requests that run come to their end."""
+        pools = [self._retired.pop(each) for each in gone if each in self._retired]
+        self._draining.update(pools)
+        await asyncio.gather(*(pool.drain() for pool in pools))
+        self._draining.difference_update(pools)
+
+    def _pool_of(self, permit: Forward) -> Pool[Forward]:
+        named = permit.upstream
+        pool = self._pool if named is None else self._named.get(named) or self._retired.get(named)
+        if pool is None:
+            raise Fault(Reason.DESTINATION_NOT_FOUND)
+        return pool
+
+    def place(self, permit: Forward) -> str:
         """Where the app is, as the log names it. Nobody gets its origin, of which another client could be made."""
-        return f"SIDECAR_UPSTREAM: {self._pool.origin}"
+        if permit.upstream is not None:
+            return f"upstreams.{permit.upstream.name}: {permit.upstream.url}"
+        return f"SIDECAR_UPSTREAM: {self._pool.origin if self._pool is not None else 'not set'}"
 
-    @property
-    def busy(self) -> int:
-        """Connections that are in use, or being opened."""
-        return self._pool.open - self._pool.idle
+    def states(self) -> Iterator[State]:
+        """Yield the state of each app, that of the settings first."""
+        if self._pool is not None:
+            yield _state_of("", self._pool)
+        for each, pool in self._named.items():
+            yield _state_of(each.name, pool)
 
-    @property
-    def idle(self) -> int:
-        """Kept connections that nobody uses."""
-        return self._pool.idle
-
-    @property
-    def is_open(self) -> bool:
-        """Return whether the breaker turns requests away."""
-        return self._pool.is_open
+    # --- requests ---
 
     async def send(self, permit: Forward, body: Body | None) -> Response:
         """Send what the permit says, and wait for the head of the answer. Raises Fault, or what `body.read` raises."""
         _require_permit(permit)
         pool = self._pool
-        if pool.open - len(pool.kept) >= self._crowded:
-            self._refuse_greedy(permit)
+        if permit.upstream is not None or pool is None:
+            pool = self._pool_of(permit)
+        if pool.open - len(pool.kept) >= pool.crowded:
+            self._refuse_greedy(permit, pool)
         length = None if body is None else CHUNKED if body.length is None else body.length
         head = encode_request(permit.method, permit.target, permit.headers, length)
         connection, reader = await pool.exchange(permit, head, permit.method, body)
@@ -79,9 +134,9 @@ class Upstream:
         """Send the permit's request with the fields `handshake` besides its headers, on a connection of its own. Raises
         Fault."""
         _require_permit(permit)
-        pool = self._pool
-        if pool.open - len(pool.kept) >= self._crowded:
-            self._refuse_greedy(permit)
+        pool = self._pool_of(permit)
+        if pool.open - len(pool.kept) >= pool.crowded:
+            self._refuse_greedy(permit, pool)
         head = encode_request(permit.method, permit.target, handshake_headers(permit, handshake), None)
         connection = await pool.connect(permit)
         reader = ResponseReader(False, upgrade=True)
@@ -91,16 +146,19 @@ class Upstream:
         pool.forget(connection)
         return Upgraded(reader.status, reader.raw_headers, connection.transport, reader.tail)
 
-    async def reach(self) -> None:
-        """Open a connection to the app and close it; nothing is sent on it. Raises Fault."""
-        await self._pool.reach()
+    async def reach(self, named: Destination | None = None) -> None:
+        """Open a connection to an app and close it; nothing is sent on it. Raises Fault."""
+        pool = self._pool if named is None else self._named.get(named)
+        if pool is None:
+            raise Fault(Reason.DESTINATION_NOT_FOUND)
+        await pool.reach()
 
-    def _refuse_greedy(self, permit: Forward) -> None:
+    def _refuse_greedy(self, permit: Forward, pool: Pool[Forward]) -> None:
         """Raise Fault for one who has as many connections as are free: the others keep their share
         (A. K. Choudhury and E. L. Hahne, "Dynamic queue length thresholds", 1998)."""
         owners = self._owners(permit)
-        used = [self._owners_of(connection) for connection in self._pool.connections if connection.permit is not None]
-        free = self._pool.max_connections - len(used)
+        used = [self._owners_of(connection) for connection in pool.connections if connection.permit is not None]
+        free = pool.max_connections - len(used)
         if any(sum(owner in each for each in used) >= free for owner in owners):
             detail = f"{len(used)} connections are in use, {free} or more of them by this client"
             raise Fault(Reason.CONNECTION_LIMIT_REACHED, detail)
@@ -112,7 +170,9 @@ class Upstream:
 
     async def aclose(self) -> None:
         """Close every connection, and open none any more."""
-        await self._pool.aclose()
+        pools = [*self._named.values(), *self._retired.values(), *self._draining]
+        for pool in pools if self._pool is None else [self._pool, *pools]:
+            await pool.aclose()
 
 
 def _require_permit(permit: Forward) -> None:

@@ -149,7 +149,10 @@ class Journal:
                 ), now,
             )  # fmt: skip
         asked, roles = facts.call_id != "", facts.roles
-        plain = code is _ALLOWED and len(roles) <= MAX_ROLES and facts.items is None and facts.each is None
+        plain = (
+            code is _ALLOWED and len(roles) <= MAX_ROLES and facts.items is None and facts.each is None
+            and facts.upstream is None
+        )  # fmt: skip
         rare = _NOTHING_RARE if plain else _rare(outcome, failed)
         if not plain and facts.budget is not None and code in UNEXPECTED and facts.mode == "enforce":
             self._spend(facts, facts.budget, now)
@@ -314,6 +317,8 @@ def _rare(outcome: Outcome, failed: tuple[Dependency, str] | None) -> dict[str, 
         fields["items"] = verdict.facts.items
     if verdict.facts.each is not None:
         fields["each"] = line.each_of(verdict.facts.each.ids, verdict.facts.each.denied)
+    if verdict.facts.upstream is not None:
+        fields["upstream"] = verdict.facts.upstream.name
     return fields
 
 

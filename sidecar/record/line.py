@@ -102,6 +102,7 @@ class Decision(NamedTuple):
     detail: Annotated[str | None, Field(f"more on a refusal, which no client is told, at most {MAX_DETAIL} characters", "there is more to say")] = None
     items: Annotated[Mapping[str, int | str] | None, Field("numbers of an answer that was reduced: `seen` and `kept` items, `masked`: those of which fields were hidden, `calls`: questions to the PDP, `pushed`: how much of the policy the app was asked with, `exact`, `weakened` or `none`; with `refill` also `pages`: pages of the app that the answer is made of, and `ended`: the code of what ended it early, `deadline` or `changed` (other rules). In shadow the numbers of what enforcing would have left, or `unjudged`: why they are not known, `busy`, `too_large`, `slow`, `partial`, `encoded` or `stream`", "the route has `items` or `fields`, and the answer was reduced, or judged in shadow")] = None
     each: Annotated[EachLine | None, Field(f"`asked`: how many resources the request named; `ids` and `denied`: those, and the ones that were not allowed, of each at most {MAX_IDS} of at most {MAX_ID} characters", "the route has `each`")] = None
+    upstream: Annotated[str | None, Field("name of the app in `upstreams` that the route leads to", "it is one of `upstreams`")] = None
     extra: Extra = NOTHING
 
 

@@ -75,11 +75,14 @@ FAMILIES: dict[str, Family] = {
     "sidecar_pdp_questions": Family("counter", (), "Questions to the PDP: one for each decision that is not remembered"),
     "sidecar_pdp_calls": Family("counter", (), "Calls in which the PDP was asked; questions of one principal may share one"),
     "sidecar_breaker_open": Family(
-        "gauge", ("dep", "name"), "1 where calls are turned away after several failures in a row; of a lookup with its name",
+        "gauge", ("dep", "name"), "1 where calls are turned away after several failures in a row; of a lookup, and of one of several apps, with its name",
         "max",
     ),
     "sidecar_connections": Family("gauge", (), "Open connections of clients"),
-    "sidecar_upstream_connections": Family("gauge", ("state",), "Connections to the app, busy and idle"),
+    "sidecar_upstream_connections": Family(
+        "gauge", ("upstream", "state"),
+        "Connections to the app, busy and idle; of one of several apps with its name in `upstreams`",
+    ),
     "sidecar_ready": Family("gauge", ("part",), "1 where this part is ready, as /readyz tells", "min"),
     "sidecar_key_age_seconds": Family("gauge", ("issuer",), "Seconds since the issuer's key set was fetched", "max"),
     "sidecar_config_generation": Family("gauge", (), "1 at the start, and one more for each reload of the routes", "max"),

@@ -37,6 +37,10 @@ class Reason(StrEnum):
         return reason
 
     # fmt: off
+    # the app of a request
+    DESTINATION_NOT_FOUND = ("destination_not_found", FaultKind.UNAVAILABLE,
+        "the request leads to no app: no route names one for it, and `SIDECAR_UPSTREAM` is not set",
+        "set `SIDECAR_UPSTREAM`, or give the hosts of the request a route with `upstream`")
     # the name
     NAME_NOT_FOUND = ("name_not_found", FaultKind.UNAVAILABLE,
         "the host's name does not exist",

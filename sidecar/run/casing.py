@@ -296,7 +296,7 @@ async def bench(environ: Mapping[str, str], flags: Mapping[str, str]) -> AsyncIt
     with tempfile.TemporaryDirectory(prefix="sidecar-cases-") as folder:
         socket = Path(folder) / "app.sock"
         ours = {**_issuer(environ, flags), **flags, **OURS, "SIDECAR_UPSTREAM": f"unix:{socket}"}
-        prepared = prepare(understand(environ, ours), environ)
+        prepared = prepare(understand(environ, ours), environ, stand_in=f"unix:{socket}")
         deciding, app = prepared.deciding, GivenApp()
         await app.start(socket)
         try:

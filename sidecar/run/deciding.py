@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sidecar.config.routes.file import RoutesError, RoutesFile, read_routes
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood
+from sidecar.config.suggest import did_you_mean
 from sidecar.gate.asking import PDP
 from sidecar.gate.evaluation import Rules
 from sidecar.gate.function import Function
@@ -61,8 +62,10 @@ class Configured(NamedTuple):
     def rules(self, reading: Reading) -> Rules:
         """Make the rules for the gate; of decisions, nothing is remembered yet."""
         routes = self.routes
-        reading = reading._replace(reserved=routes.table.reserved)
-        return Rules(routes.table, routes.lookups, self.tokens, reading, routes.decisions(), routes.clients)
+        table = routes.table
+        by_host = table.hosts is not None or any(each.hosts for each in routes.identities)
+        reading = reading._replace(reserved=table.reserved, hosts=reading.hosts or table.hosts, by_host=by_host)
+        return Rules(table, routes.lookups, self.tokens, reading, routes.decisions(), routes.clients)
 
 
 @dataclass
@@ -159,14 +162,17 @@ def deciding(read: Understood, environ: Mapping[str, str], metrics: Metrics | No
 
 def load_routes(settings: Settings, environ: Mapping[str, str]) -> RoutesFile:
     """Read and check the route file. Raises StartError with every problem."""
+    without = [] if settings.upstream else [_NO_UPSTREAM]
     try:
         text = Path(settings.routes).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise StartError(f"SIDECAR_ROUTES: cannot read {settings.routes}: {error}") from None
+        raise StartError(*without, f"SIDECAR_ROUTES: cannot read {settings.routes}: {error}") from None
     try:
         routes = read_routes(text, settings.routes, environ)
     except RoutesError as error:
         raise StartError(*map(str, error.problems)) from None
+    _require_upstream(settings, routes)
+    _require_listed(settings, routes)
     pushing = [route.name for route in routes.table.routes if any(ask.push for ask in route.asks.values())]
     if settings.pdp and pushing:
         raise StartError(
@@ -186,6 +192,40 @@ def _require_server(settings: Settings, table: RouteTable) -> None:
         f"{settings.routes}: found the resource {untold[0]} and no AWS_COGNITO_DOMAIN (with AWS_REGION, where it is a "
         "prefix), expected it, so that clients are told where to sign in; or `authorization_server`, or `metadata: off`"
     )
+
+
+_NO_UPSTREAM = "SIDECAR_UPSTREAM: not set, expected the protected app: `http(s)://host:port`, or `unix:/path`"
+
+
+def _require_upstream(settings: Settings, routes: RoutesFile) -> None:
+    """Raise StartError where requests would lead to the app of the settings, and there is none."""
+    if settings.upstream:
+        return
+    table = routes.table
+    alone = next((route.name for route in (*table.routes, *routes.drafts) if route.upstream is None), "")
+    if alone:
+        raise StartError(f"{_NO_UPSTREAM}; or an `upstream` for each route of {settings.routes}: {alone} has none")
+    if table.fallback is Access.AUTHENTICATED:
+        raise StartError(f"{_NO_UPSTREAM}: `defaults.access: authenticated` lets paths through that no route names")
+    if settings.mode == "shadow":
+        raise StartError(f"{_NO_UPSTREAM}: the mode `shadow` forwards what no route names, too")
+
+
+def _require_listed(settings: Settings, routes: RoutesFile) -> None:
+    """Raise StartError for hosts in the route file that SIDECAR_HOSTS turns away."""
+    listed = settings.hosts
+    if listed is None:
+        return
+    told = ", ".join(sorted(listed))
+    unlisted = [
+        (mark, host) for mark, host in ((each.mark, each.unlisted(listed)) for each in routes.placed_hosts) if host
+    ]
+    if unlisted:
+        raise StartError(*(
+            f"{settings.routes}:{mark.line}:{mark.column}: {mark.path}: found {host!r}, expected one of SIDECAR_HOSTS "
+            f"({told}): requests for others are refused{did_you_mean(host, listed)}"
+            for mark, host in unlisted
+        ))  # fmt: skip
 
 
 def require_in_force(settings: Settings, routes: RoutesFile) -> None:

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import errno
 import os
-import ssl
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -15,13 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from sidecar.config.parsers import Address
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood
-from sidecar.gate.verdict import Forward
-from sidecar.net.breaker import Breaker
 from sidecar.net.certificate import Certificate
-from sidecar.net.connection import Timeouts
-from sidecar.net.owners import Owners
-from sidecar.net.pool import Origin, Pool
-from sidecar.net.tls import tls_context
 from sidecar.net.upstream import Upstream
 from sidecar.pages.templates import Pages, TemplateError
 from sidecar.record.metrics import Metrics
@@ -29,6 +21,7 @@ from sidecar.record.outlet import Outlet
 from sidecar.record.question_log import QuestionLog
 from sidecar.record.questions import Shown
 from sidecar.record.rotated_file import RotatedFile
+from sidecar.run import upstreams
 from sidecar.run.candidate import CandidatePolicies, candidate_policies
 from sidecar.run.deciding import Deciding, deciding, wall_clock
 from sidecar.run.errors import Errors, StartError, blaming, unable
@@ -58,7 +51,7 @@ class Parts(NamedTuple):
 def parts(settings: Settings, environ: Mapping[str, str] = MappingProxyType({})) -> Parts:
     """Make all of it. Raises StartError with every problem, of what will be opened too."""
     errors = Errors()
-    upstream = errors.tried(_upstream, settings)
+    upstream = errors.tried(upstreams.upstream, settings)
     pages = errors.tried(_pages, settings)
     assertions = errors.tried(_assertions, settings)
     tracer = errors.tried(_tracer, settings)
@@ -81,11 +74,18 @@ class Prepared(NamedTuple):
     parts: Parts
 
 
-def prepare(read: Understood, environ: Mapping[str, str], metrics: Metrics | None = None) -> Prepared:
-    """Make all that a process needs. Raises StartError with every problem, those of `read` included."""
+def prepare(
+    read: Understood, environ: Mapping[str, str], metrics: Metrics | None = None, *, stand_in: str = ""
+) -> Prepared:  # fmt: skip
+    """Make all that a process needs. Raises StartError with every problem, those of `read` included. The URL `stand_in`
+    is asked in place of each app that routes name."""
     errors = Errors()
     made, fitted = errors.tried(deciding, read, environ, metrics), errors.tried(parts, read.settings, environ)
-    if made is None or fitted is None:
+    if made is not None and fitted is not None:
+        put_in_force = errors.tried(upstreams.make_named, fitted.upstream, made.configured.routes, stand_in)
+        if put_in_force is not None:
+            put_in_force()
+    if made is None or fitted is None or errors.problems:
         raise StartError(*errors.problems)
     return Prepared(made, fitted)
 
@@ -171,40 +171,6 @@ def _require_folder(path: Path) -> None:
         raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
     if not os.access(folder, os.W_OK | os.X_OK):
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
-
-
-def _upstream(settings: Settings) -> Upstream:
-    with blaming("SIDECAR_UPSTREAM"):
-        origin = Origin.parse(settings.upstream)
-    tls = None
-    if origin.scheme == "https":
-        tls = _upstream_tls(settings)
-    timeouts = Timeouts(
-        settings.upstream_connect_timeout, settings.upstream_head_timeout, settings.upstream_idle_timeout
-    )  # fmt: skip
-    owners = Owners(settings.trusted_proxies).of_permit
-    pool: Pool[Forward] = Pool(
-        origin, timeouts=timeouts, tls=tls, server_name=settings.upstream_server_name,
-        breaker=lambda: Breaker(time.monotonic),
-    )  # fmt: skip
-    return Upstream(pool, owners)
-
-
-def _upstream_tls(settings: Settings) -> ssl.SSLContext:
-    errors = Errors()
-    with_ca = errors.tried(_context, "SIDECAR_UPSTREAM_CA", "a PEM file of CAs", settings.upstream_ca, "", "")
-    own = (settings.upstream_certificate, settings.upstream_key)
-    if own[0] and with_ca is not None:
-        names = "SIDECAR_UPSTREAM_CERTIFICATE, SIDECAR_UPSTREAM_KEY"
-        with_ca = errors.tried(_context, names, "PEM files of a certificate and its key", settings.upstream_ca, *own)
-    if with_ca is None:
-        raise StartError(*errors.problems)
-    return with_ca
-
-
-def _context(variables: str, expected: str, ca: str, certificate: str, key: str) -> ssl.SSLContext:
-    with blaming(variables, expected):
-        return tls_context(ca, certificate, key)
 
 
 def _tls(settings: Settings) -> Certificate | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from enum import StrEnum
+from functools import partial
 from typing import NamedTuple
 from urllib.parse import quote, urlsplit
 
@@ -23,6 +24,7 @@ from sidecar.gate.verdict import Refused
 from sidecar.lookups.asking import Lookups
 from sidecar.net.connection import Fault
 from sidecar.net.pool import Origin, Pool
+from sidecar.net.upstream import Upstream
 from sidecar.run.deciding import Deciding
 from sidecar.run.parts import Prepared
 from sidecar.sign_in.hosted import domain_origin
@@ -64,13 +66,26 @@ async def probe(prepared: Prepared, *, app: bool) -> list[Finding]:
         *(_lookup(deciding.hooks, lookup, _kind_of(routes, name), _place(settings, routes.lookup_marks[name]))
           for name, lookup in routes.lookups.items()),
         _pdp(deciding),
-        _connection("SIDECAR_UPSTREAM", settings.upstream, upstream.reach) if app else _no_app(),
+        *_apps(settings, routes, upstream, app=app),
     ]  # fmt: skip
     try:
         return [finding for work in (patient, quick) for found in await asyncio.gather(*work) for finding in found]
     finally:
         await deciding.aclose()
         await upstream.aclose()
+
+
+def _apps(
+    settings: Settings, routes: RoutesFile, upstream: Upstream, *, app: bool
+) -> Iterator[Awaitable[list[Finding]]]:  # fmt: skip
+    """Yield a look at each app, that of the settings first."""
+    named = routes.table.upstreams
+    if app:
+        yield _connection("SIDECAR_UPSTREAM", settings.upstream, upstream.reach)
+    elif not named:
+        yield _no_app()
+    for each in named:
+        yield _connection(f"{settings.routes}: upstreams.{each.name}", each.url, partial(upstream.reach, each))
 
 
 def _place(settings: Settings, mark: Mark) -> str:

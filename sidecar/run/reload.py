@@ -7,6 +7,8 @@ import logging
 from pathlib import Path
 
 from sidecar.gate.gate import Gate
+from sidecar.gate.verdict import Destination
+from sidecar.net.upstream import Upstream
 from sidecar.run.deciding import (
     Configured,
     Deciding,
@@ -20,6 +22,7 @@ from sidecar.run.deciding import (
 from sidecar.run.errors import StartError
 from sidecar.run.sources import require_functions
 from sidecar.run.tasks import Tasks
+from sidecar.run.upstreams import make_named
 from sidecar.trust.jwks import KeyStore
 
 log = logging.getLogger("sidecar")
@@ -27,7 +30,8 @@ log = logging.getLogger("sidecar")
 WATCH_EVERY = 1.0
 """Seconds between two looks at the route file."""
 RETIRED_FOR = 10.0
-"""Seconds after which key sets that a reload has replaced are given up: requests that began before may ask them."""
+"""Seconds after which key sets and apps that a reload has replaced are given up: requests that began before may ask
+them."""
 
 Stamp = tuple[int, int, int, int] | None
 """Of a file: time of its last change in ns, size, inode, device."""
@@ -40,12 +44,13 @@ class Reload:
     "" where it did not.
     """
 
-    def __init__(self, deciding: Deciding, gate: Gate, stamp: Stamp, tasks: Tasks) -> None:
+    def __init__(self, deciding: Deciding, gate: Gate, upstream: Upstream, stamp: Stamp, tasks: Tasks) -> None:
         self.generation = 1
         self.loaded_at = wall_clock()
         self.fault = ""
         self._deciding = deciding
         self._gate = gate
+        self._upstream = upstream
         self._stamp = stamp
         self._tasks = tasks
         self._running = asyncio.Lock()
@@ -73,6 +78,7 @@ class Reload:
                 require_in_force(settings, routes)
                 await asyncio.to_thread(require_functions, settings, routes)
                 trust = load_trust(settings, routes)
+                put_upstreams_in_force = make_named(self._upstream, routes)
             except StartError as error:
                 self.fault = str(error)
                 metrics.reloaded("failed")
@@ -87,7 +93,10 @@ class Reload:
                 await keys.warm()
             if keys is not before.keys or routes.principal != before.routes.principal:
                 tokens = tokens_of(routes, trust, keys, metrics)
+            gone = put_upstreams_in_force()
             self._put_in_force(Configured(routes, trust, keys, tokens))
+            if gone:
+                self._tasks.spawn(_retire_upstreams(self._upstream, gone))
 
     def _put_in_force(self, configured: Configured) -> None:
         """All of it at once: no request sees the one of the old and the other of the new."""
@@ -123,3 +132,8 @@ async def _retire(keys: KeyStore) -> None:
         await asyncio.sleep(RETIRED_FOR)
     finally:
         await keys.aclose()
+
+
+async def _retire_upstreams(upstream: Upstream, gone: tuple[Destination, ...]) -> None:
+    await asyncio.sleep(RETIRED_FOR)
+    await upstream.retire(gone)

@@ -159,7 +159,7 @@ class Sidecar:
         self.ext_authz = self._ext_authz(parts.ext_authz, door) if parts.ext_authz is not None else None
         self.ext_proc = self._ext_proc(parts.ext_proc, door) if parts.ext_proc is not None else None
         self._tasks = Tasks()
-        self.reload = Reload(deciding, self.gate, stamp, self._tasks)
+        self.reload = Reload(deciding, self.gate, parts.upstream, stamp, self._tasks)
         self.status = Status(deciding, self.gate, self.reload, parts, self.journal)
         self.traffic.health.draining = lambda: self.status.draining
         self.metrics.read = self.status.gauges

@@ -48,12 +48,15 @@ class Status:
 
     def remarks(self) -> dict[str, str]:
         """Return what `/readyz` tells besides: the mode, how the last reload of the routes went, that of policies that
-        are ours to reload, and which routes are not enforced any more since their budget is spent."""
+        are ours to reload, which apps are not asked since they do not answer, and which routes are not enforced any
+        more since their budget is spent."""
         policies = self._policies
+        away = [app.name or "SIDECAR_UPSTREAM" for app in self._upstream.states() if app.is_open]
         spent = [route for route, _, mode in self._modes() if mode.budget is not None and mode.budget.spent]
         return (
             {"mode": self._deciding.settings.mode, "reload": self._reload.readiness()}
             | ({"policies": policies.readiness()} if policies is not None else {})
+            | ({"upstreams_away": ", ".join(away)} if away else {})
             | ({"not_enforced": ", ".join(dict.fromkeys(spent))} if spent else {})
         )
 
@@ -76,8 +79,7 @@ class Status:
             if own.budget is not None:
                 yield "sidecar_budget_spent", (route, method), own.budget.spent
         yield "sidecar_connections", (), self.connections()
-        yield "sidecar_upstream_connections", ("idle",), self._upstream.idle
-        yield "sidecar_upstream_connections", ("busy",), self._upstream.busy
+        yield from self._apps()
         yield from self._asking()
         for cache, size in self._remembered():
             yield "sidecar_remembered_bytes", (cache,), size
@@ -108,9 +110,14 @@ class Status:
                 found = {"*": next(iter(found.values()))}
             yield from ((route.name, method, mode) for method, mode in found.items() if mode is not None)
 
+    def _apps(self) -> Iterator[Gauge]:
+        for app in self._upstream.states():
+            yield "sidecar_upstream_connections", (app.name, "idle"), app.idle
+            yield "sidecar_upstream_connections", (app.name, "busy"), app.busy
+            yield "sidecar_breaker_open", ("upstream", app.name), app.is_open
+
     def _asking(self) -> Iterator[Gauge]:
         pdp, hooks = self._deciding.pdp, self._deciding.hooks
-        yield "sidecar_breaker_open", ("upstream", ""), self._upstream.is_open
         yield "sidecar_breaker_open", ("pdp", ""), pdp.is_open
         for name, is_open in hooks.breakers().items():
             yield "sidecar_breaker_open", ("lookup", name), is_open
@@ -158,7 +165,11 @@ class Status:
 def _shown_route(route: Route) -> dict[str, Any]:
     """A route, with the mode of each method that has one of its own."""
     modes = {method: str(route.asks[method].mode) for method in route.actions if route.asks[method].mode is not None}
-    shown = {"path": route.name, "access": route.access, "actions": dict(route.actions)}
+    shown: dict[str, Any] = {"path": route.path, "access": route.access, "actions": dict(route.actions)}
+    if route.hosts:
+        shown["hosts"] = list(route.hosts)
+    if route.upstream is not None:
+        shown["upstream"] = route.upstream.name
     return {**shown, "modes": modes} if modes else shown
 
 

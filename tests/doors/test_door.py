@@ -302,7 +302,7 @@ async def test_a_client_that_leaves_while_an_answer_is_held_frees_its_connection
         work.cancel()
         with pytest.raises(asyncio.CancelledError):
             await work
-        assert (sent.messages, pool.busy) == ([], 0)
+        assert (sent.messages, next(pool.states()).busy) == ([], 0)
     assert [line["status"] for line in made.lines] == [499]
 
 

@@ -26,7 +26,7 @@ from sidecar.gate.routing import (
     path_values,
 )
 from sidecar.gate.target import Oddity
-from sidecar.gate.verdict import Refused
+from sidecar.gate.verdict import Destination, Refused
 from sidecar.wire.grammar import METHODS
 from tests.tries import tries
 
@@ -308,3 +308,79 @@ def test_a_table_of_ten_thousand_is_no_deeper_than_one_of_ten() -> None:
     for table in (small, large):
         assert len(table._root.variables) == 0
         assert table._root.literals["r7"].variables[0][1].route is table.find(("r7", "x"))
+
+
+# --- hosts ---
+
+NAMES = ["a.test", "b.test", "a.test:1", "*.test", "*.test:1", "x.a.test", ""]
+ASKED = ["a.test", "a.test:1", "a.test:2", "b.test", "c.test", "c.test:1", "x.a.test", "y.a.test", "a.test.", "test"]
+
+
+def stands_for(name: str, host: str) -> bool:
+    """The obvious reading of an entry."""
+    name, _, port = name.partition(":")
+    host, _, asked_port = host.partition(":")
+    if port and port != asked_port:
+        return False
+    return host.partition(".")[2] == name[2:] if name.startswith("*.") else host == name
+
+
+def precedence(name: str) -> tuple[bool, bool, bool]:
+    return (not name, name.startswith("*."), ":" not in name)
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(NAMES), st.sampled_from(["/a", "/{x}", "/{x:int}", "/**", "/a/b"])), unique=True,
+        max_size=12,
+    ),
+    st.sampled_from(ASKED), st.lists(st.sampled_from(["a", "b", "7", "a-b"]), min_size=1, max_size=2),
+)  # fmt: skip
+@tries(400)
+def test_the_host_goes_before_the_path(entries: list[tuple[str, str]], host: str, segments: list[str]) -> None:
+    table = RouteTable(route(path)._replace(name=name + path, hosts=(name,) if name else ()) for name, path in entries)
+    # the most specific name of the host that has a route for the path
+    expected = next(
+        (
+            name + found
+            for name in sorted({name for name, _ in entries}, key=precedence)
+            if not name or stands_for(name, host)
+            if (found := obvious([path for other, path in entries if other == name], segments)) is not None
+        ),
+        None,
+    )
+    matched = table.find(tuple(segments), host)
+    assert (matched.name if matched is not None else None) == expected
+
+
+def test_a_path_without_a_route_leads_to_the_one_app_of_its_host() -> None:
+    crm, wiki = Destination("crm", "http://crm"), Destination("wiki", "http://wiki")
+    table = RouteTable(
+        [
+            route("/a", hosts=("crm.test", "both.test"), upstream=crm), route("/b", hosts=("crm.test",), upstream=crm),
+            route("/b", hosts=("both.test", "*.wiki.test"), upstream=wiki), route("/c", hosts=("plain.test",)),
+        ],
+        Access.AUTHENTICATED,
+    )  # fmt: skip
+    homes = {
+        "crm.test": crm,
+        "crm.test:8080": crm,
+        "a.wiki.test": wiki,
+        "both.test": None,
+        "plain.test": None,
+        "": None,
+    }
+    assert {host: table.home(host) for host in homes} == homes
+    found = table.match(request("/nowhere")._replace(host="crm.test")).route
+    assert (found.name, found.upstream) == ("(default)", crm)
+    assert table.upstreams == (crm, wiki)
+
+
+def test_a_segment_that_a_host_refuses_may_be_what_all_hosts_take() -> None:
+    table = RouteTable([route("/{x:int}", hosts=("a.test",)), route("/b")])
+    asked = request("/b")
+    assert table.match(asked._replace(host="a.test")).route.path == "/b"
+    for host, code in (("a.test", Code.SEGMENT_INVALID), ("b.test", Code.ROUTE_UNMAPPED)):
+        with pytest.raises(Refused) as caught:
+            table.match(request("/x")._replace(host=host))
+        assert caught.value.code is code

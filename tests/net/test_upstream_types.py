@@ -18,7 +18,7 @@ from sidecar.gate.codes import Ground
 from sidecar.gate.gate import Gate
 from sidecar.gate.hook import Hook
 from sidecar.gate.request import Raw
-from sidecar.gate.verdict import Facts, Forward, Preflight, Refuse
+from sidecar.gate.verdict import Destination, Facts, Forward, Preflight, Refuse
 from sidecar.lookups.asking import Lookups
 from sidecar.net.connection import Body, Response
 from sidecar.net.fetch import Fetch
@@ -103,14 +103,18 @@ WRONG = {
     await upstream.pool.exchange(b"GET / HTTP/1.1", b"GET", None)  # E: attr-defined
     await upstream.exchange(b"GET / HTTP/1.1", b"GET", None)  # E: attr-defined
     await upstream.connect()  # E: attr-defined
-    await upstream._pool.exchange(b"GET / HTTP/1.1", b"GET", None)  # E: call-arg
-    await upstream._pool.exchange(None, b"GET / HTTP/1.1", b"GET", None)  # E: arg-type
+    pool = upstream.made(Destination("app", "http://app"))
+    await pool.exchange(b"GET / HTTP/1.1", b"GET", None)  # E: call-arg
+    await pool.exchange(None, b"GET / HTTP/1.1", b"GET", None)  # E: arg-type
+    await pool.exchange(raw, b"GET / HTTP/1.1", b"GET", None)  # E: arg-type
+    await pool.connect(None)  # E: arg-type
+    assert upstream._pool is not None
     await upstream._pool.exchange(raw, b"GET / HTTP/1.1", b"GET", None)  # E: arg-type
     await upstream._pool.connect(None)  # E: arg-type
 """,
     "a fetch that asks by its connections": """
     await Fetch(upstream).get(b"/", (), max_body=1, deadline=1.0)  # E: arg-type
-    await Fetch(upstream._pool).get(b"/", (), max_body=1, deadline=1.0)  # E: arg-type
+    await Fetch(upstream.made(Destination("app", "http://app"))).get(b"/", (), max_body=1, deadline=1.0)  # E: arg-type
     await Fetch(upstream.origin).get(b"/", (), max_body=1, deadline=1.0)  # E: attr-defined
 """,
     "a fetch in its place": """
@@ -136,6 +140,7 @@ WRONG = {
     verdict = await gate.decide(raw, no_body)
     if isinstance(verdict, Forward):
         verdict.target = raw.target  # E: misc
+        verdict.upstream = Destination("another", "http://another")  # E: misc
         verdict.headers.append((b"x-auth-roles", b"admin"))  # E: attr-defined
 """,
     "a lookup that asks the app": """

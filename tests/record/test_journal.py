@@ -10,7 +10,7 @@ from sidecar.gate.budget import UNEXPECTED, Budget
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.mode import MODES, Mode
 from sidecar.gate.trace import Trace
-from sidecar.gate.verdict import EachAsked, Facts, Forward, Preflight, Refuse, Verdict
+from sidecar.gate.verdict import Destination, EachAsked, Facts, Forward, Preflight, Refuse, Verdict
 from sidecar.record.exposition import exposition
 from sidecar.record.journal import AGAIN_AFTER, MAX_WAITING, Journal, Outcome
 from sidecar.record.line import MAX_HOST, MAX_ID, MAX_IDS, MAX_ROLES, Decision, read, write
@@ -149,6 +149,7 @@ def test_the_line_of_a_verdict_is_that_of_its_record() -> None:
         roles=("r",) * (MAX_ROLES + 1),
         items={"seen": 3},
         each=EachAsked(("7",)),
+        upstream=Destination("crm", "http://crm"),
     )
     journal.record(
         Outcome(Refuse(Code.RESOURCE_MISSING, known, "not there", masked_as=Code.DENIED_BY_POLICY), 403, 0.0)
@@ -157,8 +158,8 @@ def test_the_line_of_a_verdict_is_that_of_its_record() -> None:
     refused, failed = map(read, stream.getvalue().encode().splitlines())
     assert isinstance(refused, Decision)
     assert isinstance(failed, Decision)
-    assert refused[-13:] == (
-        "01H", "p", 7, "hit", trace.trace_id, 1, None, None, "denied_by_policy", "not there", {"seen": 3}, {"asked": 1, "ids": ["7"]}, {},
+    assert refused[-14:] == (
+        "01H", "p", 7, "hit", trace.trace_id, 1, None, None, "denied_by_policy", "not there", {"seen": 3}, {"asked": 1, "ids": ["7"]}, "crm", {},
     )  # fmt: skip
     assert (failed.dep, failed.fault, failed.outcome) == ("upstream", "timeout", "allow")
     assert write(refused) + write(failed) == stream.getvalue()

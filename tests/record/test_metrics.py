@@ -206,7 +206,7 @@ def test_no_client_can_make_a_label(stack: Stack, tmp_path: Path) -> None:
         elif name == "status":
             assert re.fullmatch(r"\d\d\d|[2-5]xx", value)
         else:
-            assert name in ("le", "issuer", "name"), name
+            assert name in ("le", "issuer", "name", "upstream"), name
     assert len(series[1]) > len(series[0])
     # the second round came with other values in every place, and made nothing new
     assert _series(text) == series[1]

@@ -11,6 +11,7 @@ from sidecar.config.routes.methods import Method, ask_of_method, check_methods
 from sidecar.config.routes.modes import mode_of
 from sidecar.config.routes.protected import check_agreement, protected_of
 from sidecar.config.routes.to_app import to_app_of, without_token
+from sidecar.config.routes.upstreams import hosts_of, upstream_of
 from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.config.suggest import did_you_mean
 from sidecar.gate.ask import asks
@@ -25,15 +26,18 @@ from sidecar.gate.routing import (
     Segment,
     Variable,
     parse_path,
+    route_name,
 )
 from sidecar.gate.target import Oddity
 from sidecar.gate.to_app import ToApp
+from sidecar.gate.verdict import Destination
 from sidecar.wire.grammar import EXTENSION_METHODS, METHODS, SAFE_METHODS, is_method
 
 
 def read_entries(
-    entries: list[Entry], lookups: Mapping[str, Lookup], max_body: int, to_app: ToApp | None, reader: Reader
-) -> tuple[list[Route], list[Route]]:
+    entries: list[Entry], lookups: Mapping[str, Lookup], upstreams: Mapping[str, Destination], max_body: int,
+    to_app: ToApp | None, reader: Reader,
+) -> tuple[list[Route], list[Route]]:  # fmt: skip
     """The routes of the list `routes` that are in force, and those that are drafts. `max_body`, in bytes, and `to_app`
     are of a route that says none. Faults are noted with `reader`, those of drafts too."""
     routes: list[Route] = []
@@ -44,19 +48,36 @@ def read_entries(
         segments = _segments(entry, reader)
         if segments is None:
             continue
-        key = tuple(map(_comparable, segments))
-        if key in lines:
-            reader.fault(
-                entry.at("path"), f"names the same paths as {lines[key]['path']!r} in line {lines[key].mark.line}"
-            )
-        lines.setdefault(key, entry)
+        hosts = hosts_of(entry, reader)
+        if hosts or not entry.has("hosts"):
+            _check_alone(entry, segments, hosts, lines, reader)
         route = _route(entry, segments, lookups, max_body, reader)
         made = drafts if entry["draft"] else routes
         resources.append((protected_of(entry, reader), entry))
-        told = _to_app(entry, to_app, route.access, reader)
-        made.append(route._replace(to_app=told, protected=resources[-1][0]))
+        made.append(
+            route._replace(
+                name=route_name(hosts, route.name), hosts=hosts, upstream=upstream_of(entry, upstreams, reader),
+                to_app=_to_app(entry, to_app, route.access, reader), protected=resources[-1][0],
+            )
+        )  # fmt: skip
     check_agreement(resources, reader)
     return routes, drafts
+
+
+def _check_alone(
+    entry: Entry, segments: tuple[Segment, ...], hosts: tuple[str, ...], lines: dict[tuple[object, ...], Entry],
+    reader: Reader,
+) -> None:  # fmt: skip
+    """See that no other route names the same paths at one of the hosts."""
+    for host in hosts or ("",):
+        key = (host, *map(_comparable, segments))
+        if key in lines:
+            at, other = f" at {host}" if host else "", lines[key]
+            reader.fault(
+                entry.at("path"), f"names the same paths{at} as {other['path']!r} in line {other.mark.line}"
+            )  # fmt: skip
+            break
+        lines[key] = entry
 
 
 def _to_app(entry: Entry, default: ToApp | None, access: Access, reader: Reader) -> ToApp | None:

@@ -14,6 +14,14 @@ from sidecar.config.routes.lookups import read_lookup, source_of
 from sidecar.config.routes.principal import NeededClaim, needed_claims, principal_rules
 from sidecar.config.routes.protected import clients_of, with_client
 from sidecar.config.routes.to_app import check_read, to_app_of
+from sidecar.config.routes.upstreams import (
+    PlacedHosts,
+    check_overlaps,
+    hosts_of,
+    placed_hosts,
+    read_upstreams,
+    warn_unused,
+)
 from sidecar.config.shapes import Entry, Mark, Problem, Reader, read_document
 from sidecar.gate.decision_cache import DecisionCache
 from sidecar.gate.identity import PrincipalRules
@@ -32,6 +40,7 @@ class Identity(NamedTuple):
     client_ids: tuple[str, ...]
     token_use: tuple[str, ...]
     audiences: tuple[str, ...]
+    hosts: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -54,6 +63,8 @@ class RoutesFile:
     """Routes that are not in force: the table is without them."""
     draft_mark: Mark | None = None
     """The place of `draft` where the whole file is one: then every route is in `drafts`."""
+    placed_hosts: tuple[PlacedHosts, ...] = ()
+    """The hosts that entries name, with their places."""
     warnings: tuple[Problem, ...] = ()
     """Warnings: it works as written, but lets more through than its author is likely to mean."""
     clients: tuple[RegisteredClient, ...] = ()
@@ -86,12 +97,15 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
     check_lookups(lookups, marks, reader)
     defaults = document["defaults"] or DEFAULTS_ENTRY
     to_app = to_app_of(document["to_app"], None, reader)
-    routes, drafts = read_entries(document["routes"], lookups, defaults["max_body"], to_app, reader)
+    upstreams = read_upstreams(document["upstreams"], reader)
+    routes, drafts = read_entries(document["routes"], lookups, upstreams, defaults["max_body"], to_app, reader)
+    warn_unused(document["upstreams"], [route.upstream for route in (*routes, *drafts)], reader)
     check_read(to_app, [*routes, *drafts], lookups.values(), document.at("to_app"), reader)
     draft_mark = document.at("draft") if document["draft"] else None
     if draft_mark is not None:
         routes, drafts = [], [*routes, *drafts]
     identities = tuple(_identity(entry, reader) for entry in document["identity"])
+    check_overlaps(placed_hosts(document["identity"]), reader)
     principal = principal_rules(document["principal"], tuple(defaults["roles"]), reader)
     if any(entry["mcp"] is not None for entry in document["routes"]):
         principal = with_client(principal)
@@ -104,7 +118,8 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
     return RoutesFile(
         RouteTable(routes, fallback, to_app), lookups, identities, principal, remembered, checksum,
         needed_claims(document["principal"]), marks,
-        tuple(_key_mark(entry) for entry in document["identity"]), tuple(drafts), draft_mark, tuple(reader.warnings),
+        tuple(_key_mark(entry) for entry in document["identity"]), tuple(drafts), draft_mark,
+        placed_hosts([*document["routes"], *document["identity"]]), tuple(reader.warnings),
         clients,
     )  # fmt: skip
 
@@ -135,4 +150,5 @@ def _identity(entry: Entry, reader: Reader) -> Identity:
     return Identity(
         entry["issuer"], entry["jwks_url"], entry["region"], entry["user_pool_id"],
         tuple(entry["client_ids"]), tuple(entry["token_use"]), tuple(entry["audiences"]),
+        hosts_of(entry, reader),
     )  # fmt: skip

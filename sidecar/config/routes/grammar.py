@@ -11,6 +11,7 @@ from sidecar.config.routes.modes import MODE
 from sidecar.config.routes.principal import PRINCIPAL
 from sidecar.config.routes.protected import MCP, MCP_CLIENT
 from sidecar.config.routes.to_app import TO_APP
+from sidecar.config.routes.upstreams import OF_IDENTITY, OF_ROUTE, UPSTREAMS
 from sidecar.config.shapes import Choice, Field, Flag, ListOf, ListOr, MapOf, Record, Short, Text, Whole, WordOr
 from sidecar.gate.expressions import compile_expression, names_path, searcher, value_expression
 from sidecar.gate.lookup import Attribute, Missing, ResourceField
@@ -80,6 +81,7 @@ IDENTITY = Record(
         "client_ids": Field(ListOf(Text(pattern=r"\S+", what="a client id"), 1), "app clients", (), True),
         "token_use": Field(ListOf(Choice(("access", "id"))), "accepted kinds of tokens", ("access",)),
         "audiences": Field(_NAMES, "accepted values of an access token's `aud`", ()),
+        "hosts": OF_IDENTITY,
     },
     "one trusted issuer of tokens",
 )
@@ -285,6 +287,7 @@ ROUTE = Record(
         "path": Field(
             Text(pattern=r"/.*", what="a path that starts with '/'"), "the paths that the route names", "", True
         ),
+        **OF_ROUTE,
         "draft": Field(Flag(), "read and checked, but not in force: the route matches no request", False),
         "access": Field(_ACCESS, "who passes without a policy: any signed-in principal, or everybody"),
         "methods": Field(
@@ -347,6 +350,7 @@ FILE = Record(
         "draft": Field(
             Flag(), "a draft as a whole: no route is in force, and `sidecar run` does not start with it", False
         ),
+        "upstreams": UPSTREAMS,
         "identity": Field(ListOf(IDENTITY), "trusted issuers; without it the environment names one pool", ()),
         "principal": Field(PRINCIPAL, "the claims that make the principal"),
         "to_app": Field(TO_APP, "what the app is told of who asks, beside `X-Auth-…`"),
