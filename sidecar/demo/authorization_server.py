@@ -98,12 +98,12 @@ def read_authorization_request(request: Request, config: Config) -> Authorizatio
     if len(asked["redirect_uri"]) != 1 or asked["redirect_uri"][0] not in config.redirect_uris:
         raise Untrusted("redirect_uri: expected one that is registered for the app client, character by character")
     try:
-        return _authorization_request(single(request.query_params.multi_items()))
+        return _authorization_request(single(request.query_params.multi_items()), (*SCOPES, *config.scopes))
     except OAuthError as error:
         raise Redirected((asked["redirect_uri"][0], next(iter(asked["state"]), None)), error) from None
 
 
-def _authorization_request(parameters: dict[str, str]) -> AuthorizationRequest:
+def _authorization_request(parameters: dict[str, str], allowed: Sequence[str]) -> AuthorizationRequest:
     response_type = parameters.get("response_type")
     if response_type == "token":
         raise OAuthError("unauthorized_client", "response_type: the implicit grant is not enabled")
@@ -116,8 +116,12 @@ def _authorization_request(parameters: dict[str, str]) -> AuthorizationRequest:
     if not re.fullmatch(r"[A-Za-z0-9_-]{43}", challenge):
         raise OAuthError("invalid_request", "code_challenge: expected the base64url of a SHA-256")
     scopes = tuple(dict.fromkeys(parameters.get("scope", " ".join(SCOPES)).split(" ")))
-    if not set(scopes) <= set(SCOPES) or ("openid" not in scopes and {"email", "phone", "profile"} & set(scopes)):
-        raise OAuthError("invalid_scope", f"scope: expected some of {' '.join(SCOPES)}, openid among them")
+    if not set(scopes) <= set(allowed) or ("openid" not in scopes and {"email", "phone", "profile"} & set(scopes)):
+        raise OAuthError("invalid_scope", f"scope: expected some of {' '.join(allowed)}, openid among them")
+    resource = parameters.get("resource")
+    if resource is not None and not re.fullmatch(r"https?://[^#\s]+", resource):
+        # RFC 8707 section 2
+        raise OAuthError("invalid_target", "resource: expected a URL without a fragment")
     return AuthorizationRequest(
         parameters["client_id"],
         parameters["redirect_uri"],
@@ -125,6 +129,7 @@ def _authorization_request(parameters: dict[str, str]) -> AuthorizationRequest:
         challenge,
         parameters.get("state"),
         parameters.get("nonce"),
+        resource,
     )
 
 

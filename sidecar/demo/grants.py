@@ -39,6 +39,7 @@ class AuthorizationRequest(NamedTuple):
     code_challenge: str
     state: str | None = None
     nonce: str | None = None
+    resource: str | None = None
 
 
 class Session(NamedTuple):
@@ -60,6 +61,8 @@ class Grant:
     session: Session
     nonce: str | None
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    resource: str | None = None
+    """The resource that access tokens are made for (RFC 8707)."""
     pool_access: str = ""
     revoked: bool = False
 
@@ -128,7 +131,8 @@ class Grants:
             raise OAuthError("invalid_grant", "redirect_uri: not that of the authorization request")
         if not _proves(verifier, held.request.code_challenge):
             raise OAuthError("invalid_grant", "code_verifier: does not fit the code_challenge")
-        grant = Grant(client_id, held.request.scopes, held.session, held.request.nonce)
+        asked = held.request
+        grant = Grant(client_id, asked.scopes, held.session, asked.nonce, resource=asked.resource)
         self._grants[grant.id] = grant
         return grant
 

@@ -33,12 +33,13 @@ class Config:
     token_seconds: int = TOKEN_SECONDS
     code_seconds: float = CODE_SECONDS
     rotation_grace: float | None = None
+    scopes: tuple[str, ...] = ()
 
     @classmethod
     def read(cls, path: Path) -> Self:
         """Read the file that `write` wrote."""
         values = json.loads(path.read_text())
-        lists = {name: tuple(values[name]) for name in ("redirect_uris", "logout_uris")}
+        lists = {name: tuple(values[name]) for name in ("redirect_uris", "logout_uris", "scopes")}
         users = tuple(User(name, password, tuple(groups), *rest) for name, password, groups, *rest in values["users"])
         return cls(**{**values, **lists, "users": users})
 
@@ -54,7 +55,8 @@ class HostedUI:
     It serves both of the pool's clients. `redirect_uris` and `logout_uris` are those that a client may name, compared
     character by character; the page offers to sign in as each of `users`. Access and id tokens live `token_seconds`,
     a code `code_seconds`. With `rotation_grace` each refresh gives a new refresh token, and the old one is good for so
-    many seconds more. Raises StartError, and ValueError for a URI that cannot be registered.
+    many seconds more. `scopes` are those of resource servers, which clients may ask for beside the
+    standard ones. Raises StartError, and ValueError for a URI that cannot be registered.
     """
 
     def __init__(
@@ -70,6 +72,7 @@ class HostedUI:
         token_seconds: int = TOKEN_SECONDS,
         code_seconds: float = CODE_SECONDS,
         rotation_grace: float | None = None,
+        scopes: Sequence[str] = (),
     ) -> None:
         for uri in (*redirect_uris, *logout_uris):
             _check_uri(uri)
@@ -89,6 +92,7 @@ class HostedUI:
             token_seconds=token_seconds,
             code_seconds=code_seconds,
             rotation_grace=rotation_grace,
+            scopes=tuple(scopes),
         )
         path = folder / "hosted-ui.json"
         config.write(path)

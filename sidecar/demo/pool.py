@@ -145,7 +145,8 @@ class Signer:
             "origin_jti": grant.id,
         }
         scope = " ".join(grant.scopes)
-        access = self._sign({**pool.access, **own, "version": 2, "client_id": grant.client_id, "scope": scope})
+        bound = {} if grant.resource is None else {"aud": grant.resource}
+        access = self._sign({**pool.access, **own, **bound, "version": 2, "client_id": grant.client_id, "scope": scope})
         answer = {"access_token": access, "token_type": "Bearer", "expires_in": self._seconds}
         if "openid" in grant.scopes:
             identity = {**_attributes(pool.identity, grant.scopes), **own, "aud": grant.client_id}

@@ -89,6 +89,8 @@ async def test_nobody_is_sent_to_a_place_that_is_not_registered(
         (asked(scope="email"), "invalid_scope"),
         (asked() + "&nonce=again", "invalid_request"),
         (asked(prompt="none"), "login_required"),
+        (asked(resource="crm"), "invalid_target"),
+        (asked(resource="https://crm.example/mcp#x"), "invalid_target"),
     ],
 )
 async def test_other_faults_go_to_the_client(browser: httpx.AsyncClient, url: str, error: str) -> None:

@@ -136,6 +136,14 @@ def test_what_only_the_hosted_ui_knows_replaces_the_pools_word() -> None:
     }  # fmt: skip
 
 
+def test_an_access_token_is_made_for_the_resource_that_was_asked_for() -> None:
+    grant = granted("openid")
+    grant.resource = "https://crm.example/mcp"
+    access, identity = signed(grant)
+    assert (access["aud"], identity["aud"]) == ("https://crm.example/mcp", "app")
+    assert "aud" not in signed(granted("openid"))[0]
+
+
 def test_an_attribute_needs_its_scope() -> None:
     assert {"email", "phone_number"} & set(signed(granted("openid"))[1]) == set()
     identity = signed(granted("openid", "phone"))[1]
