@@ -17,7 +17,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).parent.parent
-EXTRAS = ("srp", "otel", "envoy", "graphql", "sql-postgres", "sql-mysql", "sql-sqlite")
+EXTRAS = ("srp", "otel", "envoy", "sql-postgres", "sql-mysql", "sql-sqlite")
 """The extras in the image: all that a setting can ask for. What a setting names and the image lacks would be a trap."""
 LEFT_OUT = frozenset({"grpcio-tools", "setuptools"})
 """A compiler and a build system that the Cerbos SDK asks for and that nothing imports when it serves."""

@@ -150,6 +150,8 @@ def put_resource(
     made: DraftedRequest, line: Recorded, ask: Ask, routes: RoutesFile, told: Told, *, missing: bool
 ) -> None:
     """Let the route find the resource and its attributes. Raises Undraftable."""
+    if ask.operations is not None:
+        raise Undraftable("its body says what is asked, and the log leaves bodies out")
     if ask.id is not None:
         made.put_template("id", ask.id, line.id)
     for name, template in ask.attributes.items():

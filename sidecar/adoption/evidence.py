@@ -130,8 +130,15 @@ def _unusable(line: Question) -> str:
         return "the app was not asked"
     if line.scope:
         return "they have a scope, and a draft has none"
+    return _untellable(line) if line.resources is not None else ""
+
+
+def _untellable(line: Question) -> str:
+    """Return why nothing is told by a request about several resources."""
+    if any({"kind", "action"} & one.keys() for one in line.resources or ()):
+        return "they ask for several things, which the app answers with one status"
     redacted = any(name.startswith("resource.") for name in line.redacted or ())
-    if line.resources is not None and redacted and not line.owner:
+    if redacted and not line.owner:
         return "they are about several resources, whose owners the log does not tell (SIDECAR_QUESTION_LOG_ATTRIBUTES)"
     return ""
 

@@ -110,7 +110,15 @@ def recall(line: Question) -> Recalled | Unreplayed:
     scope = line.scope or ""
     if line.resources is not None:
         resources = tuple(
-            Resource(line.kind, str(one["id"]), line.action, one["attributes"], (), scope) for one in line.resources
+            Resource(
+                one.get("kind", line.kind),
+                str(one["id"]),
+                one.get("action", line.action),
+                one["attributes"],
+                (),
+                one.get("scope", scope),
+            )
+            for one in line.resources
         )
     else:
         attributes = {**(line.attributes or {}), **dict.fromkeys(restored(line), line.principal)}

@@ -72,6 +72,8 @@ class Rerouting:
             return Settled(line, before, match.route.access is Access.PUBLIC or bool(line.principal))
         if not line.principal:
             return Unreplayed(line, Reason.NO_PRINCIPAL, line.code)
+        if ask.operations is not None:
+            raise _Unknown("a body that says what is asked")
         self._require_principal(line)
         principal = principal_of(line)
         question = self._asked[f"{_method(line, match)} {match.route.name}"]

@@ -20,7 +20,10 @@ from sidecar.bodies.graphql_document import (
     read_document,
 )
 from sidecar.bounded import Bounded, size_of
+from sidecar.gate.ask import Ask, Operation
+from sidecar.gate.body import json_of, require_json
 from sidecar.gate.codes import Code
+from sidecar.gate.request import Request
 from sidecar.gate.values import type_of
 from sidecar.gate.verdict import Refused
 
@@ -28,6 +31,10 @@ DIRECTIVES = frozenset(("include", "skip"))
 """Directives that every server has. Another may change what is executed."""
 INERT_EXTENSIONS = frozenset(("clientLibrary",))
 """Extensions of a request that say who sends it, and no more."""
+RESERVED_PARAMETERS = frozenset(
+    ("query", "variables", "operationname", "extensions", "id", "documentid", "docid", "doc_id", "queryid", "hash")
+)
+"""Parameters of a URL, without case, by which servers take a document, or one that they know, instead of the body's."""
 _MEMBERS = frozenset(("query", "variables", "operationName", "extensions"))
 _INTROSPECTION = frozenset(("__schema", "__type"))
 _REMEMBERED = 2 * 1024 * 1024
@@ -101,6 +108,27 @@ class Reader:
                 )
             return True
         return field.name == "__typename"
+
+
+class GraphQL:
+    """Rule of a route that takes GraphQL: what its root fields ask, by names such as `Query.contact`."""
+
+    def __init__(self, asks: Mapping[str, Ask], reader: Reader) -> None:
+        self.asks = asks
+        self._reader = reader
+
+    def read(self, request: Request, body: bytes) -> list[Operation]:
+        """Read what each root field asks for. Raises Refused: BODY_TYPE_UNSUPPORTED, BODY_INVALID,
+        OPERATION_UNMAPPED."""
+        require_json(request)
+        return [self._operation(call) for call in self._reader.calls(json_of(body))]
+
+    def _operation(self, call: RootCall) -> Operation:
+        ask = self.asks.get(call.field)
+        if ask is None:
+            raise Refused(Code.OPERATION_UNMAPPED, f"found {call.field[:_MOST_SHOWN]}, which the route does not name")
+        alias = f" as {call.alias[:_MOST_SHOWN]}" if call.alias else ""
+        return Operation(ask, call.arguments, call.field + alias)
 
 
 def _fault(detail: str) -> Refused:

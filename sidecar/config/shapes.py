@@ -307,6 +307,32 @@ class Record(NamedTuple):
         }
 
 
+class RecordAndMap(NamedTuple):
+    """A record that has free names as well, which are those with a dot. The entry has them under `name`."""
+
+    record: Record
+    others: MapOf
+    name: str
+
+    def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
+        if not isinstance(node, yaml.MappingNode):
+            return reader.fault(mark_of(node, path), f"found {_kind(node)}, expected a mapping")
+        own: list[tuple[yaml.Node, yaml.Node]] = []
+        free: list[tuple[yaml.Node, yaml.Node]] = []
+        for name, key, value in pairs_of(node, path, reader):
+            (free if "." in name else own).append((key, value))
+        entry = self.record.read(_mapping_like(node, own), path, reader)
+        entry.values[self.name] = self.others.read(_mapping_like(node, free), path, reader)
+        return entry
+
+    def schema(self) -> dict[str, Any]:
+        return {**self.others.schema(), **self.record.schema()}
+
+
+def _mapping_like(node: yaml.Node, pairs: list[tuple[yaml.Node, yaml.Node]]) -> yaml.MappingNode:
+    return yaml.MappingNode(node.tag, pairs, node.start_mark, node.end_mark)
+
+
 class Short(NamedTuple):
     """A record, or the value of its field `name` alone. Either way it reads as an `Entry`."""
 

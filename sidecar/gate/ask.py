@@ -32,6 +32,10 @@ class Operation(NamedTuple):
 class Operations(Protocol):
     """Rule of a route whose requests say in their body what they ask for."""
 
+    @property
+    def asks(self) -> Mapping[str, Ask]:
+        """Questions that may be asked, by the name of the operation: for those who study the rules."""
+
     def read(self, request: Request, body: bytes) -> Sequence[Operation]:
         """Read all that one request asks for; nothing, where any signed-in principal may do it. `body` is as it came,
         b"" of a method without one. Of several operations none has a rule of its own for the answer, and each is

@@ -17,7 +17,17 @@ from sidecar.gate.expressions import compile_expression
 from sidecar.gate.identity import Principal
 from sidecar.gate.query import query_value
 from sidecar.gate.request import Request
-from sidecar.gate.values import COMPOUND, Type, check_string, checked, split_type, type_of, utf8_text
+from sidecar.gate.values import (
+    COMPOUND,
+    Type,
+    check_string,
+    checked,
+    from_text,
+    is_number,
+    split_type,
+    type_of,
+    utf8_text,
+)
 from sidecar.gate.verdict import Refused
 from sidecar.wire.grammar import PLAIN_NAME
 from sidecar.wire.spelling import folded, respelled
@@ -240,7 +250,8 @@ def resolve(reference: Reference, material: Material) -> Any:
     if source is _BODY:
         return _typed_json(reference, search_body(reference, material.body), Code.BODY_INVALID)
     if source is _ARGS:
-        return _typed_json(reference, search_body(reference, material.args), Code.BODY_INVALID)
+        found = _one_spelling(reference.type, search_body(reference, material.args))
+        return _typed_json(reference, found, Code.BODY_INVALID)
     if source is _CLAIMS or source is _PRINCIPAL:
         return _typed_json(reference, principal_value(reference, material.principal), Code.REFERENCE_INVALID)
     if source is _LOOKUP:
@@ -254,6 +265,13 @@ def _looked_up(reference: Reference, material: Material) -> Any:
     if value is None:
         raise Refused(Code.LOOKUP_INCOMPLETE, f"{{{reference}}}: found nothing, since lookups.{lookup} gave no {name}")
     return _typed_json(reference, value, Code.LOOKUP_MISMATCH)
+
+
+def _one_spelling(kind: Type, value: Any) -> Any:
+    """Return an argument in the one form that it has for us: an id may come as a number or as its text."""
+    if kind is Type.STRING and type(value) is int and is_number(value):
+        return str(value)
+    return from_text(kind, value) if kind in (Type.INT, Type.NUMBER) and isinstance(value, str) else value
 
 
 def _is_absent(reference: Reference, material: Material) -> bool:

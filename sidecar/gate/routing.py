@@ -10,7 +10,7 @@ host leave open, those of a wider name may take (`*.example.com`), and then thos
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from enum import StrEnum
 from typing import NamedTuple
 
@@ -134,6 +134,17 @@ class Route(NamedTuple):
         return {
             method: ask.action for method, ask in self.asks.items() if method != "HEAD" or "GET" not in self.asks
         }  # fmt: skip
+
+    @property
+    def questions(self) -> Iterator[tuple[str, Ask]]:
+        """Each question that the route may ask, HEAD as GET: with its method, and the operation's name after it where
+        the body says what is asked."""
+        for method in self.actions:
+            ask = self.asks[method]
+            if ask.operations is None:
+                yield method, ask
+            else:
+                yield from ((f"{method} {name}", one) for name, one in ask.operations.asks.items())
 
 
 class Match(NamedTuple):

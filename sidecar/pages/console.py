@@ -305,7 +305,7 @@ def _row(number: int, route: Route, query: Mapping[str, str]) -> Row:
     field = f"path-{number}" if varies else ""
     path = query.get(field, "").strip() if varies else route.name
     cells = [Cell(method, action, None, "") for method, action in route.actions.items()]
-    kinds = ", ".join(dict.fromkeys(ask.kind for ask in route.asks.values()))
+    kinds = ", ".join(dict.fromkeys(ask.kind for _, ask in route.questions))
     return Row(route.name, kinds, route.access, field, path, cells)
 
 

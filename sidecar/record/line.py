@@ -101,7 +101,7 @@ class Decision(NamedTuple):
     told: Annotated[str | None, Field("code that the client was told", "it is another than `code`")] = None
     detail: Annotated[str | None, Field(f"more on a refusal, which no client is told, at most {MAX_DETAIL} characters", "there is more to say")] = None
     items: Annotated[Mapping[str, int | str] | None, Field("numbers of an answer that was reduced: `seen` and `kept` items, `masked`: those of which fields were hidden, `calls`: questions to the PDP, `pushed`: how much of the policy the app was asked with, `exact`, `weakened` or `none`; with `refill` also `pages`: pages of the app that the answer is made of, and `ended`: the code of what ended it early, `deadline` or `changed` (other rules). In shadow the numbers of what enforcing would have left, or `unjudged`: why they are not known, `busy`, `too_large`, `slow`, `partial`, `encoded` or `stream`", "the route has `items` or `fields`, and the answer was reduced, or judged in shadow")] = None
-    each: Annotated[EachLine | None, Field(f"`asked`: how many resources the request named; `ids` and `denied`: those, and the ones that were not allowed, of each at most {MAX_IDS} of at most {MAX_ID} characters", "the route has `each`")] = None
+    each: Annotated[EachLine | None, Field(f"`asked`: how many resources the request named, or root fields of GraphQL; `ids` and `denied`: those, and the ones that were not allowed, of each at most {MAX_IDS} of at most {MAX_ID} characters", "the route has `each`, or a body asks for several things")] = None
     upstream: Annotated[str | None, Field("name of the app in `upstreams` that the route leads to", "it is one of `upstreams`")] = None
     extra: Extra = NOTHING
 
@@ -140,7 +140,7 @@ class Question(NamedTuple):
     query: Annotated[tuple[str, ...] | None, Field("names of the query's parameters, each once", "the query has any")] = None
     policy: Annotated[str | None, Field("policy that decided on the action, as Cerbos names it", "the PDP answered")] = None
     revision: Annotated[str | None, Field("16 hexadecimal digits of the policies that were in force: SHA-256 of their files, cut", "the sidecar reads the policies itself")] = None
-    resources: Annotated[Resources | None, Field("resources of the question, each an object of `id`, `allowed` and `attributes`", "the route has `each`, and the PDP answered")] = None
+    resources: Annotated[Resources | None, Field("resources of the question, each an object of `id`, `allowed` and `attributes`, and of `kind`, `action` and `scope` where they are not those of the line", "the request is about several, and the PDP answered")] = None
     missing: Annotated[int | None, Field("number of resources that the request names and no lookup knows: nobody was asked about them, and they refuse the request", "the route has `each`, and there are any")] = None
     items: Annotated[Mapping[str, int | str] | None, Field("numbers of a list, as in the decision log; in shadow those that enforcing would have made", "the route has `items` or `fields`, and the answer was judged")] = None
     detail: Annotated[str | None, Field(f"more on a refusal, at most {MAX_DETAIL} characters", "there is more to say")] = None
@@ -577,12 +577,19 @@ def _resources(value: Any) -> tuple[dict[str, Any], ...] | None:
 
 def _is_resource(value: Any) -> bool:
     types = {"id": str, "allowed": bool, "attributes": dict}
-    return isinstance(value, dict) and all(isinstance(value.get(name), of) for name, of in types.items())
+    return (
+        isinstance(value, dict)
+        and all(isinstance(value.get(name), of) for name, of in types.items())
+        and all(isinstance(value.get(name, ""), str) for name in ("kind", "action", "scope"))
+    )
 
 
 _RESOURCE = {
     "type": "object", "required": ["id", "allowed", "attributes"],
-    "properties": {"id": {"type": "string"}, "allowed": {"type": "boolean"}, "attributes": {"type": "object"}},
+    "properties": {
+        "id": {"type": "string"}, "allowed": {"type": "boolean"}, "attributes": {"type": "object"},
+        "kind": {"type": "string"}, "action": {"type": "string"}, "scope": {"type": "string"},
+    },
 }  # fmt: skip
 _IDS = {"type": "array", "items": {"type": "string"}}
 _EACH = {"asked": {"type": "integer"}, "ids": _IDS, "denied": _IDS}

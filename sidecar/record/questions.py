@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 from sidecar.bounded import Bounded, size_of
 from sidecar.gate.decision import Question as Asked
+from sidecar.gate.decision import Resource
 from sidecar.gate.mode import Mode
 from sidecar.gate.query import shown_names
 from sidecar.gate.routing import WEBSOCKET
@@ -135,15 +136,22 @@ def _with_question(whole: Question, facts: Facts, asked: Asked, shown: Shown) ->
     resources = None
     if each is not None and each.allowed:
         resources = tuple(
-            {"id": resource.id, "allowed": allowed, "attributes": attributes}
+            {"id": resource.id, "allowed": allowed, "attributes": attributes, **_apart(resource, whole, first)}
             for resource, allowed, attributes in zip(asked.resources, each.allowed, told, strict=True)
         )
     return whole._replace(
         attributes=told[0] if each is None else None, principal_attributes=principal, scope=first.scope or None,
         redacted=tuple(taken.redacted) or None, owner=owners(asked) or None,
         policy=(facts.policy or None) if facts.call_id else None, resources=resources,
-        missing=(len(each.ids) - len({one.id for one in asked.resources}) or None) if each is not None else None,
+        missing=(len(each.ids) - len(asked.resources) or None) if each is not None else None,
     )  # fmt: skip
+
+
+def _apart(resource: Resource, whole: Question, first: Resource) -> dict[str, str]:
+    """Return the parts that one of several resources has of its own, where a body asks for several things."""
+    own = {"kind": resource.kind, "action": resource.action, "scope": resource.scope}
+    told = {"kind": whole.kind, "action": whole.action, "scope": first.scope}
+    return {name: value for name, value in own.items() if value != told[name]}
 
 
 def asked_of(facts: Facts) -> Asked | None:

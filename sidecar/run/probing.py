@@ -122,7 +122,7 @@ def _mend(inquiry: Inquiry) -> str:
 
 def _kind_of(routes: RoutesFile, lookup: str) -> str:
     """Return the kind of the first route that asks a lookup."""
-    kinds = (ask.kind for route in routes.table.routes for ask in route.asks.values() if lookup in ask.lookups)
+    kinds = (ask.kind for route in routes.table.routes for _, ask in route.questions if lookup in ask.lookups)
     return next(kinds, NOBODY)
 
 

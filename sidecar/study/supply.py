@@ -56,8 +56,7 @@ def questions(routes: RoutesFile) -> list[PolicyQuestion]:
         question
         for route in routes.table.routes
         if route.access is Access.POLICY
-        for method, ask in route.asks.items()
-        if method != "HEAD" or "GET" not in route.asks
+        for method, ask in route.questions
         for question in _of_method(f"{method} {route.name}", ask, routes)
     ]
 

@@ -171,6 +171,12 @@ def test_what_cannot_be_turned_round_is_told() -> None:
             made_of(line, routes_of(route))
 
 
+def test_a_request_whose_body_says_what_is_asked_is_left_out() -> None:
+    text = "version: 1\nroutes: [{path: /r, resource: contact, graphql: {Query.a: read}}]"
+    with pytest.raises(Undraftable, match="its body says what is asked"):
+        made_of(question(route="/r", method="POST"), read_routes(text, "routes.yaml", {}))
+
+
 def test_a_document_grows_by_paths() -> None:
     assert nested(nested({"a": 1}, ("b", "c"), 2), ("b", "d"), 3) == {"a": 1, "b": {"c": 2, "d": 3}}
     assert nested(None, (), [1]) == [1]

@@ -75,6 +75,16 @@ def test_requests_that_no_route_took_are_told_from_those_whose_route_asks_no_pol
     }  # fmt: skip
 
 
+def test_a_request_for_several_things_tells_nothing_of_each() -> None:
+    told = (
+        {"id": "1", "allowed": True, "attributes": {}},
+        {"id": "1", "allowed": True, "attributes": {}, "action": "list"},
+    )
+    evidence = collected(question(resources=told, attributes=None))
+    assert evidence.skipped == {"they ask for several things, which the app answers with one status": 1}
+    assert len(evidence.cases) == 0
+
+
 def test_cases_are_bounded() -> None:
     evidence = Evidence()
     evidence.cases = Table(2)

@@ -46,6 +46,19 @@ def test_many_resources_are_one_request() -> None:
     assert not found.allowed
 
 
+def test_several_things_of_one_request_are_asked_as_they_were() -> None:
+    told = (
+        {"id": "1", "allowed": True, "attributes": {}},
+        {"id": "-", "allowed": True, "attributes": {}, "kind": "note", "action": "list", "scope": "s"},
+    )
+    found = recall(question(attributes=None, resources=told))
+    assert isinstance(found, Recalled)
+    assert [(one.kind, one.id, one.action, one.scope) for one in found.resources] == [
+        ("contact", "1", "read", ""),
+        ("note", "-", "list", "s"),
+    ]
+
+
 def test_a_fault_after_the_permit_leaves_the_verdict() -> None:
     assert asked(question(code="upstream_timeout", status=504)).allowed
 

@@ -29,6 +29,7 @@ routes:
     actions: {GET: read, WS: listen, PUT: {action: update, attributes: {to: "{body.to}"}}}
   - {path: /docs, resource: doc, id: "{query.id}", actions: {GET: read}}
   - {path: /archive, resource: note, each: {at: "{body.ids}", id: "@", lookup: note}, actions: {POST: archive}}
+  - {path: /graphql, resource: note, graphql: {Query.note: {id: "{args.id}", action: read}}}
 """.replace('tenant: "{principal.roles}", ', "")
 REROUTING = Rerouting(read_routes(ROUTES, "routes.yaml", {}))
 NOTE = {"owner": "bob", "by": "somebody", "old": 1}
@@ -96,6 +97,7 @@ def test_names_of_the_query_that_are_allowed_pass() -> None:
         (unasked("route_unmapped", principal="", path="/notes"), Reason.NO_PRINCIPAL, "route_unmapped"),
         (denied(code="pdp_timeout", path="/notes/9"), Reason.UNDECIDED, "pdp_timeout"),
         (question(path="/archive", method="POST"), Reason.REROUTED, "one about many"),
+        (question(path="/graphql", method="POST"), Reason.REROUTED, "a body that says what is asked"),
         (question(path="/notes/%2e%2e/x"), Reason.REROUTED, "target"),
     ],
 )

@@ -14,6 +14,7 @@ from sidecar.config.shapes import (
     Mark,
     Reader,
     Record,
+    RecordAndMap,
     Short,
     Text,
     TextOr,
@@ -181,6 +182,27 @@ def test_a_text_or_a_mapping_is_either_and_nothing_else() -> None:
         False,
         False,
     ]
+
+
+def test_a_record_may_have_free_names_with_a_dot_as_well() -> None:
+    shape = RecordAndMap(
+        Record({"size": Field(Whole(1, 9), "a size", 3)}), MapOf(Text(), r"[a-z]+\.[a-z]+", "two words"), "words"
+    )
+    record = Record({"it": Field(shape, "it")})
+    entry, reader = read_document("it: {a.b: x, size: 4, c.d: y}", "f", record)
+    assert (entry["it"]["size"], entry["it"]["words"], reader.problems) == (4, {"a.b": "x", "c.d": "y"}, [])
+    entry, _ = read_document("base: &base {c.d: y, size: 5}\nit: {<<: *base, a.b: x}", "f", record)
+    assert (entry["it"]["size"], entry["it"]["words"]) == (5, {"a.b": "x", "c.d": "y"})
+    for text, says in (
+        ("it: {A.b: x}", "found the name 'A.b', expected two words"), ("it: {ab: x}", "found the name 'ab', expected one of size"),
+        ("it: {size: 0}", "f:1:12: it.size: found"), ("it: [a]", "found a list"), ("it: {a.b: x, a.b: y}", "found 'a.b' twice"),
+    ):  # fmt: skip
+        _, reader = read_document(text, "f", record)
+        assert says in str(reader.problems[0])
+    validator = jsonschema.Draft202012Validator(record.schema())
+    assert [
+        validator.is_valid({"it": value}) for value in ({"a.b": "x", "size": 1}, {}, {"A.b": "x"}, {"ab": "x"})
+    ] == [True, True, False, False]
 
 
 def test_a_warning_has_its_place_and_is_no_problem() -> None:

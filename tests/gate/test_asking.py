@@ -56,6 +56,8 @@ class Listed:
             raise Refused(Code.BODY_INVALID, "no list", reply=self.reply)
         return found
 
+    asks: Mapping[str, Ask] = {}
+
     def read(self, request: Request, body: bytes) -> Sequence[Operation]:
         return [
             Operation(

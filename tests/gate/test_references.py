@@ -393,3 +393,30 @@ def test_a_header_name_in_another_spelling_is_refused_before_any_reference_is_re
         with pytest.raises(Refused) as caught:
             material(b"", *headers)
         assert caught.value.code is Code.HEADER_AMBIGUOUS
+
+
+@pytest.mark.parametrize(
+    ("text", "value", "expected"),
+    [
+        ("args.id", "7", "7"), ("args.id", 7, "7"), ("args.id", -7, "-7"), ("args.id:int", 7, 7), ("args.id:int", "7", 7),
+        ("args.id:int", "-7", -7), ("args.id:number", "7.5", 7.5), ("args.id:number", 7.5, 7.5), ("args.id:bool", True, True),
+        ("args.id:list", ["7", 7], ["7", 7]), ("args.id:json", {"a": "7"}, {"a": "7"}),
+    ],
+)  # fmt: skip
+def test_an_argument_has_one_form_however_it_came(text: str, value: Any, expected: Any) -> None:
+    found = resolve(parse_reference(text), material()._replace(args={"id": value}))
+    assert (found, type(found)) == (expected, type(expected))
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        ("args.id", 7.0), ("args.id", True), ("args.id", None), ("args.id", EXACT_INTEGER), ("args.id", ["7"]), ("args.id", ""),
+        ("args.id:int", "07"), ("args.id:int", "+7"), ("args.id:int", "7.0"), ("args.id:int", 7.0), ("args.id:int", True),
+        ("args.id:number", "7.50"), ("args.id:bool", "true"), ("args.none", 7),
+    ],
+)  # fmt: skip
+def test_an_argument_that_may_be_read_otherwise_is_refused(text: str, value: Any) -> None:
+    with pytest.raises(Refused) as caught:
+        resolve(parse_reference(text), material()._replace(args={"id": value}))
+    assert caught.value.code is Code.BODY_INVALID

@@ -5,12 +5,13 @@ from __future__ import annotations
 import itertools
 import re
 import string
+from typing import ClassVar
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.gate.ask import asks
+from sidecar.gate.ask import Ask, Operation, asks
 from sidecar.gate.codes import Code
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.routing import (
@@ -207,6 +208,21 @@ def test_head_is_decided_as_get_and_405_lists_what_there_is() -> None:
     assert allowed_methods(Route("/x", (), Access.POLICY, asks({"POST": "a"}))) == ("POST",)
     with pytest.raises(Refused):
         ask_of(Route("/x", (), Access.POLICY, asks({"POST": "a"})), request("/x", "HEAD"))
+
+
+def test_a_route_has_a_question_for_each_method_and_for_each_operation_of_a_body() -> None:
+    class Twice:
+        asks: ClassVar[dict[str, Ask]] = {"Query.a": Ask("read"), "Query.b": Ask("list")}
+
+        def read(self, request: Request, body: bytes) -> list[Operation]:
+            return []
+
+    made = Route("/x", (), Access.POLICY, asks({"GET": "read", "POST": Ask(operations=Twice())}))
+    assert [(name, ask.action) for name, ask in made.questions] == [
+        ("GET", "read"),
+        ("POST Query.a", "read"),
+        ("POST Query.b", "list"),
+    ]
 
 
 @pytest.mark.parametrize(

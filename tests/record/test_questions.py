@@ -268,3 +268,15 @@ def test_a_line_is_json_of_ascii() -> None:
     assert text.isascii()
     assert text.count("\n") == 1
     assert json.loads(text)["attributes"] == {"owner": "\u2028é"}
+
+
+def test_a_request_for_several_things_has_of_each_what_is_not_that_of_the_line() -> None:
+    resources = [
+        Resource("doc", "-", "view", {}),
+        Resource("note", "-", "view", {}),
+        Resource("doc", "-", "delete", {}, (), "s"),
+    ]
+    found = line_of(facts(asked_about(*resources), each=EachAsked(("a", "b", "c"), (), (True,) * 3), resource_id=""))
+    common = {"id": "-", "allowed": True, "attributes": {}}
+    assert found.resources == (common, {**common, "kind": "note"}, {**common, "action": "delete", "scope": "s"})
+    assert found.missing is None

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from sidecar.config.routes.answers import answer_faults, answer_lookup_rule, answer_rule, push_of
+from sidecar.config.routes.graphql import graphql_asks
 from sidecar.config.routes.hints import hint
 from sidecar.config.routes.methods import Method, ask_of_method, check_methods
 from sidecar.config.routes.modes import mode_of
@@ -14,8 +15,9 @@ from sidecar.config.routes.to_app import to_app_of, without_token
 from sidecar.config.routes.upstreams import hosts_of, upstream_of
 from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.config.suggest import did_you_mean
-from sidecar.gate.ask import asks
+from sidecar.gate.ask import Ask, asks
 from sidecar.gate.lookup import Lookup
+from sidecar.gate.mode import RouteMode
 from sidecar.gate.protected import Protected
 from sidecar.gate.routing import (
     WEBSOCKET,
@@ -107,26 +109,36 @@ def _route(
     entry: Entry, segments: tuple[Segment, ...], lookups: Mapping[str, Lookup], max_body: int, reader: Reader
 ) -> Route:
     access = Access(entry["access"]) if entry["access"] else Access.POLICY
+    mode = mode_of(entry["mode"])
+    if entry["graphql"] is not None and access is Access.POLICY:
+        made = graphql_asks(entry, entry["graphql"], segments, lookups, max_body, mode, reader)
+    else:
+        made = _asks_of_methods(entry, access, segments, lookups, max_body, mode, reader)
+    if entry["recheck"] and WEBSOCKET not in made:
+        reader.fault(entry.at("recheck"), "found it on a route without the action WS, expected it for WebSockets only")
+    return Route(
+        entry["path"], segments, access, asks(made), frozenset(map(Oddity, entry["allow"])),
+        _cors(entry, made, reader), entry["recheck"], app_preflight=entry["cors"] == "app", mode=mode,
+    )  # fmt: skip
+
+
+def _asks_of_methods(
+    entry: Entry, access: Access, segments: tuple[Segment, ...], lookups: Mapping[str, Lookup], max_body: int,
+    mode: RouteMode | None, reader: Reader,
+) -> dict[str, Ask]:  # fmt: skip
     actions = _policy_actions(entry, reader) if access is Access.POLICY else _open_methods(entry, reader)
     if access is Access.PUBLIC:
         _check_public(entry, segments, actions, reader)
     methods = [Method(name, entry, own, segments, lookups) for name, (_, own) in actions.items()]
     check_methods(methods, access is Access.PUBLIC, reader, answer_faults)
     hint(methods, reader)
-    mode = mode_of(entry["mode"])
-    made = {
+    return {
         method.name: ask_of_method(
             method, actions[method.name][0], max_body, answer_rule(method), push_of(method), answer_lookup_rule(method),
             mode_of(method.own["mode"]) if method.says("mode") is method.own else mode,
         )
         for method in methods
     }  # fmt: skip
-    if entry["recheck"] and WEBSOCKET not in actions:
-        reader.fault(entry.at("recheck"), "found it on a route without the action WS, expected it for WebSockets only")
-    return Route(
-        entry["path"], segments, access, asks(made), frozenset(map(Oddity, entry["allow"])),
-        _cors(entry, made, reader), entry["recheck"], app_preflight=entry["cors"] == "app", mode=mode,
-    )  # fmt: skip
 
 
 _Actions = dict[str, tuple[str, Entry | None]]
@@ -153,7 +165,19 @@ def _check_head(actions: Mapping[str, Entry], reader: Reader) -> None:
 
 
 def _open_methods(entry: Entry, reader: Reader) -> _Actions:
-    for name in ("resource", "id", "attributes", "lookup", "scope", "each", "actions", "max_body", "items", "fields"):
+    for name in (
+        "resource",
+        "id",
+        "attributes",
+        "lookup",
+        "scope",
+        "each",
+        "actions",
+        "max_body",
+        "items",
+        "fields",
+        "graphql",
+    ):
         if entry.has(name):
             reader.fault(entry.at(name), f"found it beside `access: {entry['access']}`, which asks no policy")
     methods = entry["methods"] or ["GET"]

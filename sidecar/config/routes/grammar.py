@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
+from sidecar.bodies.graphql_document import Limits
 from sidecar.config import parsers, units
 from sidecar.config.routes.each import EACH, LOOKUP_NAMES
 from sidecar.config.routes.modes import MODE
@@ -12,7 +13,20 @@ from sidecar.config.routes.principal import PRINCIPAL
 from sidecar.config.routes.protected import MCP, MCP_CLIENT
 from sidecar.config.routes.to_app import TO_APP
 from sidecar.config.routes.upstreams import OF_IDENTITY, OF_ROUTE, UPSTREAMS
-from sidecar.config.shapes import Choice, Field, Flag, ListOf, ListOr, MapOf, Record, Short, Text, Whole, WordOr
+from sidecar.config.shapes import (
+    Choice,
+    Field,
+    Flag,
+    ListOf,
+    ListOr,
+    MapOf,
+    Record,
+    RecordAndMap,
+    Short,
+    Text,
+    Whole,
+    WordOr,
+)
 from sidecar.gate.expressions import compile_expression, names_path, searcher, value_expression
 from sidecar.gate.lookup import Attribute, Missing, ResourceField
 from sidecar.gate.references import Reference, parse_reference, parse_template
@@ -282,6 +296,32 @@ ACTION = Record(
     },
     "an action with values of its own: each that it has takes the place of the route's",
 )  # fmt: skip
+_COUNT = Whole(1, 10_000)
+GRAPHQL_FIELD = Record(
+    {
+        "action": Field(_ACTION, "the action", "", True),
+        **{name: _ASKED[name] for name in ("resource", "id", "attributes", "lookup", "scope")},
+    },
+    "what a root field asks: each value that it has takes the place of the route's; `{args.NAME}` reads an argument",
+)
+GRAPHQL = Record(
+    {
+        "introspection": Field(
+            Flag(), "whether any signed-in principal may ask for the schema (`__schema`, `__type`)", False
+        ),
+        "batch": Field(Whole(0, 50), "requests in one list; with 0 a list is 400", Limits().batch),
+        "max_fields": Field(Whole(1, 100), "root fields of one request", Limits().fields),
+        "max_depth": Field(Whole(1, 100), "selections within each other, fragments included", Limits().depth),
+        "max_aliases": Field(_COUNT, "aliases in one document", Limits().aliases),
+        "max_tokens": Field(_COUNT, "tokens of one document", Limits().tokens),
+        "directives": Field(
+            ListOf(Text(pattern=r"[_A-Za-z][_A-Za-z0-9]*", what="a directive's name without @"), single=True),
+            "directives that a document may have beside `@skip` and `@include`", (),
+        ),
+    },
+    "the route takes GraphQL: each root field that may be executed is decided, and all must be allowed",
+)  # fmt: skip
+_ROOT_FIELD = r"(?:Query|Mutation|Subscription)\.(?!__)[_A-Za-z][_A-Za-z0-9]*"
 ROUTE = Record(
     {
         "path": Field(
@@ -298,6 +338,15 @@ ROUTE = Record(
             MapOf(Short(ACTION, "action"), _METHOD, "a method"),
             "method: action, or a mapping where a method asks otherwise; WS for WebSocket",
             {},
+        ),
+        "graphql": Field(
+            RecordAndMap(
+                GRAPHQL,
+                MapOf(Short(GRAPHQL_FIELD, "action"), _ROOT_FIELD, "Query.FIELD, Mutation.FIELD or Subscription.FIELD"),
+                "operations",
+            ),
+            "in place of `actions`: the route takes GraphQL by POST, and says by `Query.FIELD`, `Mutation.FIELD` and "
+            "`Subscription.FIELD` what each root field asks",
         ),
         **_QUERY,
         **_ANSWER,

@@ -27,13 +27,17 @@ _OF_SERVER = frozenset((ReferenceSource.PATH, ReferenceSource.CLAIMS, ReferenceS
 
 
 class Method(NamedTuple):
-    """One method of a route: `entry` is the route, `own` what its action says by itself, if that is a mapping."""
+    """One method of a route: `entry` is the route, `own` what its action says by itself, if that is a mapping.
+
+    It may also be an operation that a body asks for, by its name; then `is_operation`.
+    """
 
     name: str
     entry: Entry
     own: Entry | None
     segments: tuple[Segment, ...]
     lookups: Mapping[str, Lookup]
+    is_operation: bool = False
 
     def value(self, name: str) -> Any:
         """The action's own value, else the route's."""
@@ -197,7 +201,9 @@ def _reference_faults(method: Method) -> Iterator[Fault]:
         elif reference.source is ReferenceSource.BODY and method.name in BODILESS:
             own = "POST: {action: create, attributes: {owner: '{body.owner}'}}"
             yield Fault(mark, f"{told} on a method without a body, expected it in an action that has one: {own}", True)
-        if reference.source is ReferenceSource.ARGS:
+        elif reference.source is ReferenceSource.BODY and method.is_operation:
+            yield Fault(mark, f"{told}, expected {{args.…}}: each operation has its own arguments")
+        if reference.source is ReferenceSource.ARGS and not method.is_operation:
             yield Fault(mark, f"{told}, expected it in operations that a body asks for, such as `graphql`")
         if reference.optional and field != "attributes":
             yield Fault(mark, f"found {{{reference}?}}, expected no '?': only an attribute may be left out")

@@ -90,7 +90,7 @@ def check_read(
 
 def _read(routes: Iterable[Route], lookups: Iterable[Lookup]) -> Iterator[Reference]:
     for route in routes:
-        for ask in route.asks.values():
+        for _, ask in route.questions:
             for template in (ask.id, ask.scope, *ask.attributes.values()):
                 yield from template.references if template is not None else ()
     for lookup in lookups:
