@@ -22,6 +22,7 @@ from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute
 from sidecar.gate.narrowing import Push, PushedAttribute
 from sidecar.gate.obligation import AnswerItems, HeldAnswer
+from sidecar.gate.protected import RegisteredClient
 from sidecar.gate.query import admitted, query_value, rule_of, taken_for, with_values
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.target import read_target
@@ -34,6 +35,7 @@ from sidecar.imports.files import HEAD, Source
 from sidecar.imports.proposal import propose
 from sidecar.imports.reading import FORMATS, read_source
 from sidecar.imports.sighting import Notes, Unusable
+from sidecar.pages.oauth import Unregistered, client_for
 from sidecar.pdp.cerbos_plan import read_node
 from sidecar.plans.dialects import DIALECTS
 from sidecar.plans.filter import NOTHING
@@ -338,6 +340,23 @@ def _lines_of(*files: bytes) -> tuple[list[str], int]:
 _FIELDS = {"owner": Type.STRING, "n": Type.INT, "ok": Type.BOOL, "note": None}
 
 
+_CLIENTS = (
+    RegisteredClient("c1", frozenset(["http://localhost:33418/cb"])),
+    RegisteredClient("c2", frozenset(["https://a.example/cb", "https://a.example/cb2"])),
+)
+
+
+def registration(data: bytes) -> None:
+    """A client that registers: the app client that lists all of its redirect URIs, or a refusal that can be written."""
+    try:
+        client, uris = client_for(_CLIENTS, data)
+    except Unregistered as refused:
+        strict_json.dumps({"error": refused.error, "error_description": refused.description})
+        return
+    assert uris
+    assert set(uris) <= client.redirect_uris
+
+
 def imported(form: str, data: bytes) -> None:
     """A file of an app: sightings whose draft can be read, or a file that cannot be used; nothing of a broken line."""
     source = Source("f", data[:HEAD], io.BytesIO(data))
@@ -357,5 +376,6 @@ def imported(form: str, data: bytes) -> None:
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "target": target, "request": request, "token": token, "answer": answer, "document": document, "query": query,
     "question": question, "blocks": blocks, "items": items, "plan": plan, "log": log,
+    "registration": registration,
     **{f"import_{form}": functools.partial(imported, form) for form in FORMATS},
 }  # fmt: skip

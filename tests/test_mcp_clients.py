@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import http.client
 import json
 import os
 import re
@@ -250,6 +251,53 @@ def test_paths_of_metadata_are_the_apps_without_a_resource(world: World, tmp_pat
     for path in ("/.well-known/openid-configuration", "/.well-known/oauth-protected-resource/other"):
         got = world.sidecar.get(path)
         assert (got.status, got.code) == (403, "route_unmapped")
+
+
+WELL_KNOWN = "/.well-known/oauth-protected-resource"
+HOSTILE = {
+    "host of somebody else": ("GET", f"{WELL_KNOWN}/mcp", {"Host": "evil.example"}, b"", 200),
+    "forwarded host": ("GET", WELL_KNOWN, {"X-Forwarded-Host": "evil.example", "Forwarded": "host=evil.example"}, b"", 200),
+    "absolute target": ("GET", f"http://evil.example{WELL_KNOWN}", {}, b"", 400),
+    "dot segments": ("GET", f"/x/..{WELL_KNOWN}", {}, b"", 400),
+    "escape": ("GET", "/.well-known/oauth%2dprotected-resource", {}, b"", 403),
+    "two slashes": ("GET", f"/{WELL_KNOWN}", {}, b"", 400),
+    "parameter": ("GET", f"{WELL_KNOWN};x=1", {}, b"", 400),
+    "case": ("GET", WELL_KNOWN.upper(), {}, b"", 403),
+    "callback of somebody else": ("POST", "/_sidecar/register", {}, b'{"redirect_uris": ["https://evil.example/cb"]}', 400),
+    "callback beside ours": ("POST", "/_sidecar/register", {}, b'{"redirect_uris": ["https://claude.ai/api/mcp/auth_callback", "https://evil.example/cb"]}', 400),
+    "callback below ours": ("POST", "/_sidecar/register", {}, b'{"redirect_uris": ["https://claude.ai/api/mcp/auth_callback/../evil.example"]}', 400),
+    "two lists": ("POST", "/_sidecar/register", {}, b'{"redirect_uris": ["https://claude.ai/api/mcp/auth_callback"], "redirect_uris": ["https://evil.example/cb"]}', 400),
+    "compressed": ("POST", "/_sidecar/register", {"Content-Encoding": "gzip"}, b"\x1f\x8b\x08", 400),
+    "too large": ("POST", "/_sidecar/register", {}, b" " * (1024 * 1024), 413),
+    "form of a page": ("POST", "/_sidecar/register", {"Content-Type": "text/plain"}, b'{"redirect_uris": ["https://claude.ai/api/mcp/auth_callback"]}', 400),
+    "method override": ("GET", "/_sidecar/register", {"X-HTTP-Method-Override": "POST"}, b"", 405),
+}  # fmt: skip
+"""Name -> method, target, headers, body, status: nothing of them is in an answer, and nothing of them is registered."""
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_nothing_of_a_hostile_request_is_in_what_clients_are_told(world: World, name: str) -> None:
+    method, target, headers, body, status = HOSTILE[name]
+    connection = http.client.HTTPConnection("127.0.0.1", world.sidecar.port, timeout=30)
+    with contextlib.closing(connection):
+        connection.putrequest(method, target, skip_host="Host" in headers, skip_accept_encoding=True)
+        for header, value in {"Content-Type": "application/json", **headers}.items():
+            connection.putheader(header, value)
+        connection.putheader("Content-Length", str(len(body)))
+        connection.endheaders()
+        # a server that has answered need not read the rest
+        with contextlib.suppress(ConnectionError):
+            connection.send(body)
+        answer = connection.getresponse()
+        told = answer.read()
+    assert answer.status == status
+    assert b"client_id" not in told
+    if status == 200:
+        assert json.loads(told)["resource"] == world.url
+    if name != "callback of somebody else" and "beside" not in name and "below" not in name:
+        # what is refused is named, so that a person can see what is missing
+        assert b"evil" not in told
+    assert not any("evil" in value for _, value in answer.getheaders())
 
 
 def test_the_commands_prepare_the_pool(cognito: LocalCognito, tmp_path: Path) -> None:
