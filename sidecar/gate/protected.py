@@ -27,6 +27,11 @@ class Protected(NamedTuple):
         return "/".join(self.resource.split("/", 3)[:3])
 
     @property
+    def host(self) -> str:
+        """The host, with its port where it has one."""
+        return self.resource.split("/", 3)[2]
+
+    @property
     def path(self) -> str:
         """The path of the resource, "" for none."""
         return self.resource.removeprefix(self.origin)

@@ -43,7 +43,13 @@ POOL = {
     [
         (f"{MCP}}}}}]", {"AWS_COGNITO_DOMAIN": "prefix"}, ""),
         (f"{MCP}}}}}]", {"AWS_COGNITO_DOMAIN": "https://login.example"}, ""),
-        (f"{MCP}, metadata: off}}}}]", {}, ""),
+        (f"{MCP}, metadata: off}}}}]", {"SIDECAR_HOSTS": "b.example"}, ""),
+        (f"{MCP}}}}}]", {"AWS_COGNITO_DOMAIN": "prefix", "SIDECAR_HOSTS": "b.example,*.example"}, ""),
+        (
+            f"{MCP}}}}}]",
+            {"AWS_COGNITO_DOMAIN": "prefix", "SIDECAR_HOSTS": "b.example"},
+            "mcp.resource: found 'a.example', expected one of SIDECAR_HOSTS (b.example)",
+        ),
         (f"{MCP}, authorization_server: 'https://idp.example'}}}}]", {}, ""),
         (f"{MCP}}}}}]", {}, "found the resource https://a.example/mcp and no AWS_COGNITO_DOMAIN"),
         (

@@ -12,7 +12,7 @@ from sidecar.config.routes.entries import read_entries
 from sidecar.config.routes.grammar import DEFAULTS, FILE
 from sidecar.config.routes.lookups import read_lookup, source_of
 from sidecar.config.routes.principal import NeededClaim, needed_claims, principal_rules
-from sidecar.config.routes.protected import clients_of, with_client
+from sidecar.config.routes.protected import clients_of, resource_hosts, with_client
 from sidecar.config.routes.to_app import check_read, to_app_of
 from sidecar.config.routes.upstreams import (
     PlacedHosts,
@@ -119,7 +119,8 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
         RouteTable(routes, fallback, to_app), lookups, identities, principal, remembered, checksum,
         needed_claims(document["principal"]), marks,
         tuple(_key_mark(entry) for entry in document["identity"]), tuple(drafts), draft_mark,
-        placed_hosts([*document["routes"], *document["identity"]]), tuple(reader.warnings),
+        (*placed_hosts([*document["routes"], *document["identity"]]), *resource_hosts(document["routes"])),
+        tuple(reader.warnings),
         clients,
     )  # fmt: skip
 

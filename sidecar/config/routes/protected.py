@@ -7,8 +7,10 @@ from collections.abc import Iterable
 from urllib.parse import urlsplit
 
 from sidecar.config import units
+from sidecar.config.routes.upstreams import PlacedHosts
 from sidecar.config.shapes import Choice, Entry, Field, ListOf, Reader, Record, Text
 from sidecar.gate.claims import Claim
+from sidecar.gate.hosts import entries_for
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.protected import Protected, RegisteredClient
 from sidecar.gate.values import Type
@@ -116,7 +118,20 @@ def protected_of(entry: Entry, reader: Reader) -> Protected | None:
             mcp.at("resource"),
             f"found the path {protected.path!r}, expected {entry['path']!r}, the path of the route, or one above it",
         )
+    if entry["hosts"] and set(entry["hosts"]).isdisjoint(entries_for(protected.host)):
+        reader.fault(
+            mcp.at("resource"),
+            f"found the host {protected.host!r}, expected one of the route's hosts: {', '.join(entry['hosts'])}",
+        )
     return protected
+
+
+def resource_hosts(entries: Iterable[Entry]) -> tuple[PlacedHosts, ...]:
+    """The hosts of resources whose metadata the sidecar serves, and so is asked at."""
+    found = [entry["mcp"] for entry in entries if entry["mcp"] is not None and entry["mcp"]["resource"]]
+    return tuple(
+        PlacedHosts(mcp.at("resource"), (Protected(mcp["resource"]).host,)) for mcp in found if mcp["metadata"] == "on"
+    )
 
 
 def check_agreement(found: Iterable[tuple[Protected | None, Entry]], reader: Reader) -> None:

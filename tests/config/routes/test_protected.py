@@ -74,6 +74,16 @@ def test_a_public_route_has_no_tokens() -> None:
     assert "mcp.resource: found it on a public route" in fault
 
 
+def test_the_host_is_one_of_the_routes() -> None:
+    (fault,) = faults(one_route(route(f"resource: {CRM}", more=", hosts: [b.example, c.example]")))
+    assert "found the host 'a.example', expected one of the route's hosts: b.example, c.example" in fault
+    for hosts in ("a.example", "'*.example'"):
+        assert read_one(f"resource: {CRM}", more=f", hosts: [{hosts}]").table.protected
+    placed = [each.hosts for each in read_one(f"resource: {CRM}").placed_hosts]
+    assert placed == [("a.example",)]
+    assert read_one(f"resource: {CRM}, metadata: off").placed_hosts == ()
+
+
 def test_one_resource_is_told_of_in_one_way() -> None:
     two = f"{route('resource: https://a.example', '/a')}\n  - {route('resource: https://a.example, scopes: [s]', '/b')}"
     (fault,) = faults(one_route(two))
