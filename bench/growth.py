@@ -45,9 +45,8 @@ async def find(issuer: str, kid: str) -> PyJWK:
     return public_key("k1")
 
 
-async def no_body(limit: int) -> bytes:
-    """No body."""
-    return b""
+async def no_body(_: int, __: object) -> None:
+    """Body of a request that has none."""
 
 
 def cost(routes: int = 10, roles: int = 1, attributes: int = 1, headers: int = 8) -> float:

@@ -52,8 +52,8 @@ async def _find(_: str, __: str) -> object:
     return public_key("k1")
 
 
-async def _no_body(_: int) -> bytes:
-    return b""
+async def _no_body(_: int, __: object) -> None:
+    pass
 
 
 def gate(ports: Ports) -> Gate:

@@ -116,7 +116,11 @@ def _add_request(sub: argparse.ArgumentParser) -> None:
     sub.add_argument(
         "--header", action="append", default=[], metavar="'NAME: VALUE'", help="a request header; may be given again"
     )
-    sub.add_argument("--body", default="", help="a JSON body of the request")
+    sent = sub.add_mutually_exclusive_group()
+    sent.add_argument("--body", default="", help="a body of the request: JSON, unless --header says another type")
+    sent.add_argument(
+        "--form", action="append", default=[], metavar="NAME=VALUE", help="a field of a form; may be given again"
+    )
     said = "a JSON answer of the app, - for stdin: shows which items and fields of it the client would get"
     sub.add_argument("--answer", default="", metavar="FILE", help=said)
     who = sub.add_mutually_exclusive_group()
@@ -179,13 +183,13 @@ def explain(options: argparse.Namespace) -> int:
         claims = _claims(options.claims) if options.claims else None
         asked = explaining.ExplainRequest(
             options.method, options.target, options.header, options.body, options.token, claims,
-            _read_answer(options.answer),
+            _read_answer(options.answer), options.form,
         )  # fmt: skip
         forwarded, lines = asyncio.run(explaining.explain_one(understand(os.environ, flags), os.environ, asked))
     except StartError as error:
         return _complain(str(error))
     except ValueError as error:
-        return _complain(f"--claims or --header: {error}")
+        return _complain(f"--claims, --form or --header: {error}")
     print("\n".join(lines))
     return 0 if forwarded else 1
 

@@ -11,12 +11,14 @@ import pytest
 
 from sidecar.gate.ask import asks
 from sidecar.gate.expressions import value_expression
+from sidecar.gate.form import Form
 from sidecar.gate.identity import Principal
 from sidecar.gate.references import ABSENT, Material, ReferenceSource, parse_template
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.routing import Access, Pattern, Route, RouteTable, parse_path
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
+from sidecar.wire.urlencoded import fields_of
 
 PAGE = (Path(__file__).parent.parent / "docs/reference/references.md").read_text(encoding="utf-8")
 (SENT,) = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
@@ -44,12 +46,13 @@ def whole_request() -> Material:
     head, _, body = SENT.partition("\n\n")
     first, *headers = head.splitlines()
     method, target = first.split()
-    fields = [tuple(part.strip().lower() for part in header.split(":", 1)) for header in headers]
+    named = [tuple(part.strip().lower() for part in header.split(":", 1)) for header in headers]
     raw = Raw(
-        method, target.encode(), [(b"host", b"x"), *((n.encode(), v.encode()) for n, v in fields)], "", "http", "r"
+        method, target.encode(), [(b"host", b"x"), *((n.encode(), v.encode()) for n, v in named)], "", "http", "r"
     )
     variables = {"team": "blue", "id": "7"}
-    return Material(read(raw, Reading()), variables, ALICE, json.loads(body))
+    fields = fields_of(re.findall(r"form read `(.*?)`", PAGE)[0].encode(), 10)
+    return Material(read(raw, Reading()), variables, ALICE, json.loads(body), form=Form(fields))
 
 
 @pytest.mark.parametrize(("reference", "reads", "value"), rows("reference | reads"))

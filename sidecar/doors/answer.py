@@ -133,6 +133,7 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             | Code.OBLIGATION_UNKNOWN
             | Code.UPSTREAM_BUSY
             | Code.OVERLOADED
+            | Code.BODY_NO_ROOM
             | Code.LOG_UNAVAILABLE
         ):
             return 503

@@ -29,6 +29,7 @@ from sidecar.doors.envoy import (
 )
 from sidecar.doors.handover import Handover, handover
 from sidecar.doors.refusal import UNAUTHORIZED
+from sidecar.gate.body import Show
 from sidecar.gate.codes import Code
 from sidecar.gate.obligation import KeepPrivate
 from sidecar.gate.request import Raw
@@ -53,8 +54,8 @@ class EnvoyCheck(NamedTuple):
     exact: bool
     grpc: bool
 
-    async def whole_body(self, limit: int) -> bytes:
-        """The body, of at most so many bytes. Raises Refused: BODY_TOO_LARGE, BODY_INVALID, PROXY_UNABLE."""
+    async def show_body(self, limit: int, show: Show) -> None:
+        """Show the body, of at most so many bytes. Raises Refused: BODY_TOO_LARGE, BODY_INVALID, PROXY_UNABLE."""
         if self.body is None:
             raise Refused(Code.PROXY_UNABLE, "no body from Envoy, expected `with_request_body` in its filter")
         if self.partial or len(self.body) > limit:
@@ -62,7 +63,7 @@ class EnvoyCheck(NamedTuple):
         length = next((value for name, value in self.raw.headers if name == b"content-length"), None)
         if length is not None and length != b"%d" % len(self.body):
             raise Refused(Code.BODY_INVALID, f"{len(self.body)} bytes from Envoy, of {length.decode('latin-1')}")
-        return self.body
+        show(self.body)
 
 
 def read_question(message: bytes, request_id: str) -> EnvoyCheck:
@@ -110,7 +111,7 @@ class ExtAuthz:
             door.journal.refused_unread(answer.status_of(refused.code), refused.code, "", request_id)
             return _denied(answer.of(refused.code, request_id), refused.code, False, ())
         visit = Visit(door.traced(question.raw), started, delegated=True)
-        verdict = await door.decide(visit.raw, question.whole_body)
+        verdict = await door.decide(visit.raw, question.show_body)
         if isinstance(verdict, Forward):
             try:
                 made = _allowed(verdict, question)

@@ -46,6 +46,7 @@ from sidecar.doors.process_answer import (
     without_trailers,
 )
 from sidecar.doors.proxy import CLIENT_GONE, with_marks
+from sidecar.gate.body import Show
 from sidecar.gate.codes import Code
 from sidecar.gate.obligation import (
     Decide,
@@ -177,7 +178,7 @@ class _Stream:
             self._answer(answer.of(refused.code, request_id), refused.code, None)
             return
         visit = Visit(door.traced(self._head.request.raw), started, delegated=True)
-        verdict = await door.decide(visit.raw, self._whole_body)
+        verdict = await door.decide(visit.raw, self._show_body)
         if isinstance(verdict, Forward) and verdict.given is None:
             verdict = self._able(verdict)
         if isinstance(verdict, Forward):
@@ -231,11 +232,11 @@ class _Stream:
 
     # --- the request ---
 
-    async def _whole_body(self, limit: int) -> bytes:
-        """The body, of at most so many bytes. Raises Refused: BODY_TOO_LARGE, BODY_INVALID, PROXY_UNABLE."""
+    async def _show_body(self, limit: int, show: Show) -> None:
+        """Show the body, of at most so many bytes. Raises Refused: BODY_TOO_LARGE, BODY_INVALID, PROXY_UNABLE."""
         head = self._head
         if head.complete:
-            return b""
+            return
         if head.shows_body not in _WHOLE:
             raise Refused(Code.PROXY_UNABLE, "no body from Envoy, expected `request_body_mode: BUFFERED_PARTIAL`")
         length = next((value for name, value in head.request.raw.headers if name == b"content-length"), None)
@@ -256,7 +257,7 @@ class _Stream:
             raise Refused(Code.BODY_TOO_LARGE, f"more than {limit} bytes")
         if length is not None and length != b"%d" % len(body):
             raise Refused(Code.BODY_INVALID, f"{len(body)} bytes from Envoy, of {length.decode('latin-1')}")
-        return body
+        show(body)
 
     def _release_request(self, permit: Forward, visit: Visit) -> None:
         """Let Envoy send what is permitted."""

@@ -10,11 +10,13 @@ from functools import partial
 from sidecar.doors.answer import Answer
 from sidecar.doors.app_answer import report_fault, settled_whole
 from sidecar.doors.door import Door, Receive, Visit
+from sidecar.doors.held_body import Disk, HeldBody, NoRoom
 from sidecar.doors.holding import Holding
 from sidecar.doors.lines import judged
 from sidecar.doors.refill import refilled
 from sidecar.doors.refusal import Send, send_whole, status_of
 from sidecar.doors.watching import Watched, Watching
+from sidecar.gate.body import Show
 from sidecar.gate.codes import Code
 from sidecar.gate.cors import ANSWER_HEADERS
 from sidecar.gate.obligation import HeldAnswer, ReduceLines, chosen, most_held, need_body, undecided
@@ -39,9 +41,9 @@ class ClientGone(Exception):
 
 
 class ClientBody:
-    """The body of a request as it arrives: read whole for the gate, then given to the upstream as it came."""
+    """The body of a request as it arrives: shown whole to the gate, then given to the upstream as it came."""
 
-    def __init__(self, headers: Iterable[tuple[bytes, bytes]], receive: Receive) -> None:
+    def __init__(self, headers: Iterable[tuple[bytes, bytes]], receive: Receive, disk: Disk) -> None:
         self.length: int | None = None
         self.expected = False
         for name, value in headers:
@@ -49,38 +51,50 @@ class ClientBody:
                 self.length, self.expected = int(value), True
             elif name == b"transfer-encoding":
                 self.expected = True
-        self.complete = not self.expected
+        self._ended = not self.expected
         self._receive = receive
-        self._held: list[bytes] = []
+        self._held = HeldBody(disk)
+
+    @property
+    def complete(self) -> bool:
+        """True if all that is left is in memory: who reads it waits for nothing."""
+        return self._ended and not self._held.is_in_file
 
     async def read(self) -> bytes:
-        """The next bytes, b"" at the end. Raises ClientGone."""
-        if self._held:
-            return self._held.pop(0)
-        while not self.complete:
+        """The next bytes, b"" at the end. Raises ClientGone, and OSError where what is held cannot be read."""
+        if self._held.size:
+            return await self._held.take()
+        while not self._ended:
             data = await self._next()
             if data:
                 return data
         return b""
 
-    async def whole(self, limit: int) -> bytes:
-        """All of the body, which stays here to be forwarded. Raises Refused: BODY_TOO_LARGE, BODY_INVALID."""
-        size = 0
-        while not self.complete:
+    async def show(self, limit: int, show: Show) -> None:
+        """Show all of the body, which stays here to be forwarded. Raises Refused: BODY_TOO_LARGE, BODY_INVALID,
+        BODY_NO_ROOM."""
+        while not self._ended:
             try:
-                self._held.append(await self._next())
+                piece = await self._next()
             except ClientGone:
                 raise Refused(Code.BODY_INVALID, "the body broke off") from None
-            size += len(self._held[-1])
-            if size > limit:
+            try:
+                await self._held.put(piece)
+            except NoRoom as error:
+                raise Refused(Code.BODY_NO_ROOM, str(error)) from None
+            if self._held.size > limit:
                 raise Refused(Code.BODY_TOO_LARGE, f"more than {limit} bytes")
-        return b"".join(self._held)
+            show(piece)
+
+    def close(self) -> None:
+        """Let go of what is still held."""
+        self._held.close()
 
     async def _next(self) -> bytes:
         message = await self._receive()
         if message["type"] != "http.request":
             raise ClientGone
-        self.complete = not message.get("more_body", False)
+        self._ended = not message.get("more_body", False)
         body: bytes = message.get("body", b"")
         return body
 
@@ -92,20 +106,24 @@ class Proxy:
         self._door = door
         self._upstream = upstream
         self._holding = Holding()
+        self._disk = Disk()
         self._watching = Watching(door.journal)
 
     async def __call__(self, head: Head, peer: str, scheme: str, receive: Receive, send: Send) -> None:
         """Handle one request that is already parsed."""
         visit = self._door.enter(head, peer, scheme, holds_answer=True)
-        body = ClientBody(head.headers if head.length else [], receive)
-        permit = await self._door.admit(visit, body.whole)
-        if isinstance(permit, Forward):
-            if permit.given is None:
-                await self._forward(permit, visit, body, send)
+        body = ClientBody(head.headers if head.length else [], receive, self._disk)
+        try:
+            permit = await self._door.admit(visit, body.show)
+            if isinstance(permit, Forward):
+                if permit.given is None:
+                    await self._forward(permit, visit, body, send)
+                else:
+                    await send_whole(await self._given(permit, permit.given, visit), send)
             else:
-                await send_whole(await self._given(permit, permit.given, visit), send)
-        else:
-            await send_whole(permit, send)
+                await send_whole(permit, send)
+        finally:
+            body.close()
 
     async def aclose(self) -> None:
         """Record what is still being judged."""

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
 from sidecar.gate.each import Each
+from sidecar.gate.form import FormRule
 from sidecar.gate.mode import RouteMode
 from sidecar.gate.narrowing import Push
 from sidecar.gate.obligation import AnswerLookup, AnswerRule
 from sidecar.gate.query import QueryRule
-from sidecar.gate.references import ReferenceSource, Template
+from sidecar.gate.references import Reference, ReferenceSource, Template
 from sidecar.gate.request import Request
 from sidecar.gate.verdict import Reply
 
@@ -75,6 +76,8 @@ class Ask:
     """Mode of the action or of its route, None for that of the settings."""
     operations: Operations | None = None
     """Rule by which the body says what is asked, in place of all that is said here of a resource."""
+    form: FormRule | None = None
+    """Rule of the form that references read, in place of JSON; None where none does."""
     needs_answer: bool = field(init=False)
     """True if the door has to hold the app's answer."""
     has_optional: bool = field(init=False)
@@ -91,7 +94,17 @@ class Ask:
         references = [reference for template in templates for reference in template.references]
         references += [self.each.at] if self.each is not None else []
         self.needs_body = self.needs_body or any(reference.source is ReferenceSource.BODY for reference in references)
+        self.form = self.form or form_rule(references, self.set_query)
         self.has_optional = any(reference.optional for reference in references)
+
+
+def form_rule(references: Iterable[Reference], set_query: Iterable[str]) -> FormRule | None:
+    """The rule of a form by all references of a method, and the parameters that it puts into the query; None where no
+    reference reads a form."""
+    read = list(references)
+    names = frozenset(reference.name for reference in read if reference.source is ReferenceSource.FORM)
+    parameters = frozenset(reference.name for reference in read if reference.source is ReferenceSource.QUERY)
+    return FormRule(names, parameters.union(set_query)) if names else None
 
 
 def asks(actions: Mapping[str, str | Ask], **more: object) -> dict[str, Ask]:

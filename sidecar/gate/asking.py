@@ -11,7 +11,7 @@ from functools import partial
 from typing import Any, Protocol
 
 from sidecar.gate.ask import Ask, Operation
-from sidecar.gate.body import ReadBody, read_json
+from sidecar.gate.body import ReadBody, read_form, read_json
 from sidecar.gate.chain import Known, known_of, missing_of
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import PdpAnswer, Question, Resource, judge
@@ -86,6 +86,18 @@ def _traced(evaluation: Evaluation, calls: Sequence[Call]) -> Sequence[Call]:
     return [call._replace(trace=headers) for call in calls]
 
 
+async def _material(
+    evaluation: Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody | None
+) -> Material:
+    """Return what the references of a method read. Raises Refused: BODY_*, PROXY_UNABLE, REFERENCE_INVALID."""
+    principal = evaluation.sender
+    if ask.form is not None:
+        form = await read_form(request, read_body, ask.max_body, ask.form)
+        return Material(request, match.path, principal, form=form)
+    body = await read_json(request, read_body, ask.max_body) if ask.needs_body else None
+    return Material(request, match.path, principal, body)
+
+
 class Asking:
     """Asks for the gate. `now` gives Unix seconds, `timer` monotonic seconds. Without `plans` no list is narrowed, and
     nobody searches by a field that is hidden from some."""
@@ -101,10 +113,7 @@ class Asking:
     async def resource(
         self, evaluation: Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody | None
     ) -> Resource:
-        principal = evaluation.sender
-        body = await read_json(request, read_body, ask.max_body) if ask.needs_body else None
-        material = Material(request, match.path, principal, body)
-        return await self.resource_of(evaluation, ask, material)
+        return await self.resource_of(evaluation, ask, await _material(evaluation, request, match, ask, read_body))
 
     async def resource_of(self, evaluation: Evaluation, ask: Ask, material: Material) -> Resource:
         """Find the resource that `ask` says. Raises Refused: REFERENCE_INVALID, BODY_INVALID, LOOKUP_*, RESOURCE_*."""
@@ -126,9 +135,7 @@ class Asking:
         self, evaluation: Evaluation, request: Request, match: Match, ask: Ask, each: Each, read_body: ReadBody | None
     ) -> Found:
         """Find the resources of a request about many, and which of them are missing."""
-        principal, facts = evaluation.sender, evaluation.facts
-        body = await read_json(request, read_body, ask.max_body) if ask.needs_body else None
-        material = Material(request, match.path, principal, body)
+        facts, material = evaluation.facts, await _material(evaluation, request, match, ask, read_body)
         facts.kind = ask.kind
         elements, said = elements_of(each, material), _attributes(ask, material)
         facts.each = EachAsked(tuple([element.id for element in elements]))

@@ -1,12 +1,14 @@
-"""A JSON body that references read: only as `application/json`, whole, strict, and forwarded as it came."""
+"""A body that references read, as JSON or as a form: of its type alone, whole, strict, and forwarded as it came."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from sidecar.gate.codes import Code
+from sidecar.gate.form import Form, FormReader, FormRule, judged, reader_of
 from sidecar.gate.request import Request
 from sidecar.gate.verdict import Refused
 from sidecar.wire import strict_json
@@ -16,13 +18,15 @@ from sidecar.wire.grammar import CONTENT_LENGTH
 _JSON = re.compile(rb"application/json(?:[ \t]*;[ \t]*charset=\"?utf-8\"?)?", re.IGNORECASE)
 
 
-ReadBody = Callable[[int], Awaitable[bytes]]
-"""Port of a door: the whole body, of at most so many bytes. Raises Refused(BODY_TOO_LARGE)."""
+Show = Callable[[bytes], object]
+"""Gets a body piece by piece. Raises Refused."""
+ReadBody = Callable[[int, Show], Awaitable[None]]
+"""Port of a door: shows the whole body, of at most so many bytes, and keeps it to be forwarded. Raises
+Refused(BODY_TOO_LARGE), and what is raised by whom it shows it to."""
 
 
-async def no_body(limit: int) -> bytes:
+async def no_body(limit: int, show: Show) -> None:
     """Body of a request that has none."""
-    return b""
 
 
 async def read_json(request: Request, read: ReadBody | None, limit: int) -> Any:
@@ -50,6 +54,36 @@ def json_of(data: bytes) -> Any:
 async def read_whole(request: Request, read: ReadBody | None, limit: int) -> bytes:
     """The body as it came, of any type. Raises Refused: BODY_TYPE_UNSUPPORTED (415), for one that is encoded,
     BODY_TOO_LARGE (413), BODY_INVALID (400), where it breaks off, PROXY_UNABLE (501)."""
+    pieces: list[bytes] = []
+    await _read(request, read, limit, pieces.append)
+    return b"".join(pieces)
+
+
+async def read_form(request: Request, read: ReadBody | None, limit: int, rule: FormRule) -> Form:
+    """The form in the body, of which no file is kept. Raises Refused: as `read_json`, and REFERENCE_INVALID (400) for a
+    query that says of a field something else."""
+    reader = reader_of(request.seen.get(b"content-type", b""))
+    if reader is None:
+        raise Refused(
+            Code.BODY_TYPE_UNSUPPORTED,
+            "Content-Type: expected application/x-www-form-urlencoded, or multipart/form-data with a plain boundary",
+        )
+    await _read(request, read, limit if reader.most is None else min(limit, reader.most), partial(_feed, reader))
+    try:
+        fields = reader.end()
+    except ValueError as error:
+        raise Refused(Code.BODY_INVALID, f"the form: {error}") from None
+    return judged(fields, request.query, rule)
+
+
+def _feed(reader: FormReader, data: bytes) -> None:
+    try:
+        reader.feed(data)
+    except ValueError as error:
+        raise Refused(Code.BODY_INVALID, f"the form: {error}") from None
+
+
+async def _read(request: Request, read: ReadBody | None, limit: int, show: Show) -> None:
     if request.seen.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refused(Code.BODY_TYPE_UNSUPPORTED, "Content-Encoding: expected none")
     length = request.seen.get(b"content-length", b"0")
@@ -57,4 +91,4 @@ async def read_whole(request: Request, read: ReadBody | None, limit: int) -> byt
         raise Refused(Code.BODY_TOO_LARGE, f"Content-Length: at most {limit}")
     if read is None:
         raise Refused(Code.PROXY_UNABLE, "a body, which the proxy does not send")
-    return await read(limit)
+    await read(limit, show)

@@ -79,11 +79,11 @@ class Code(StrEnum):
         "a body over `max_body` on a route that reads it",
         "send less, or raise `max_body` of the route")
     BODY_TYPE_UNSUPPORTED = ("body_type_unsupported", Kind.REQUEST,
-        "another type than `application/json` on a route that reads the body",
-        "send JSON with `Content-Type: application/json`")
+        "another type than the route reads: `application/json`, or with `{form.…}` a form",
+        "send JSON with `Content-Type: application/json`, or a form with its own type")
     BODY_INVALID = ("body_invalid", Kind.REQUEST,
-        "a body that is not strict JSON, or has no value of the declared type; a GraphQL request that is over a limit, or that servers could read differently",
-        "send strict JSON, and one plain document; `detail` in the decision log names what was expected")
+        "a body that is not strict JSON, or has no value of the declared type; a form or a GraphQL request that is over a limit, or that servers could read differently",
+        "send strict JSON, a form as browsers do, or one plain document; `detail` in the decision log names what was expected")
     SEGMENT_INVALID = ("segment_invalid", Kind.REQUEST,
         "a path variable whose pattern refuses the segment",
         "use an id of the form that the route's pattern takes, or give the variable another pattern")
@@ -273,6 +273,9 @@ class Code(StrEnum):
     OVERLOADED = ("overloaded", Kind.SIDECAR,
         "too many connections",
         "run more instances, or see who opens the connections")
+    BODY_NO_ROOM = ("body_no_room", Kind.SIDECAR,
+        "a large body that a reference reads cannot be held until it is decided: no room for temporary files",
+        "give the sidecar a writable folder for them (`TMPDIR`), with room for all large bodies at once, or lower `max_body`")
     LOG_UNAVAILABLE = ("log_unavailable", Kind.SIDECAR,
         "the decision log has not been written for so long that no more lines are held; these refusals leave none",
         "let somebody read stdout, or make room on the disk; stderr says what is wrong ([when the log cannot be written](../reference/decision-log.md#when-it-cannot-be-written))")

@@ -11,7 +11,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.decision import Resource
 from sidecar.gate.lookup import Attribute, Lookup, Missing, attributes_in, id_text, merged, search_in
 from sidecar.gate.query import query_values
-from sidecar.gate.references import Material, Reference, ReferenceSource, search_body
+from sidecar.gate.references import Material, Reference, ReferenceSource, form_texts, search_body
 from sidecar.gate.values import Type, check_string, checked, from_text, type_of
 from sidecar.gate.verdict import EachAsked, Refused
 from sidecar.wire.spelling import respelled
@@ -23,10 +23,10 @@ MAX_EACH = 100
 class Each(NamedTuple):
     """Rule of a route for requests about many resources.
 
-    `at` finds the list, in a body or a query. `id` and `attributes` are read in each element, of which there may be
-    `most`. `lookup` names the lookups that are asked for each id. `separator` stands between the elements in the one
-    value of a query. `names` are those in expressions that may find something without them: an element may not have one
-    in another spelling.
+    `at` finds the list, in a body, a form or a query. `id` and `attributes` are read in each element, of which there
+    may be `most`. `lookup` names the lookups that are asked for each id. `separator` stands between the elements in one
+    text. `names` are those in expressions that may find something without them: an element may not have one in another
+    spelling.
     """
 
     at: Reference
@@ -56,8 +56,8 @@ class Found(NamedTuple):
 def elements_of(each: Each, material: Material) -> list[Element]:
     """The resources that a request names, each once. Raises Refused: BODY_INVALID, REFERENCE_INVALID."""
     in_body = each.at.source is ReferenceSource.BODY
-    code = Code.BODY_INVALID if in_body else Code.REFERENCE_INVALID
-    found = search_body(each.at, material.body) if in_body else _in_query(each, material)
+    code = Code.REFERENCE_INVALID if each.at.source is ReferenceSource.QUERY else Code.BODY_INVALID
+    found = search_body(each.at, material.body) if in_body else _in_texts(each, material, code)
     if not isinstance(found, list):
         raise Refused(code, f"each.at: found {type_of(found)}, expected a list")
     if not 1 <= len(found) <= each.most:
@@ -74,11 +74,12 @@ def elements_of(each: Each, material: Material) -> list[Element]:
     return list(unique.values())
 
 
-def _in_query(each: Each, material: Material) -> list[Any]:
-    texts = query_values(material.request.query, each.at.name)
+def _in_texts(each: Each, material: Material, code: Code) -> list[Any]:
+    in_query = each.at.source is ReferenceSource.QUERY
+    texts = query_values(material.request.query, each.at.name) if in_query else form_texts(each.at, material.form)
     if each.separator:
         if len(texts) > 1:
-            raise Refused(Code.REFERENCE_INVALID, f"{each.at}: found {len(texts)}, expected one")
+            raise Refused(code, f"{each.at}: found {len(texts)}, expected one")
         texts = [part for text in texts for part in text.split(each.separator)]
     # a text that is no canonical number stays one, and is refused where an int is declared
     return [from_text(Type.INT, text) for text in texts] if each.id.type is Type.INT else list(texts)

@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from typing import NamedTuple
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote
 
 from sidecar.gate.codes import Code
-from sidecar.gate.values import CONTROLS, utf8_text
+from sidecar.gate.values import utf8_text
 from sidecar.gate.verdict import Refused
-from sidecar.wire.spelling import folded
+from sidecar.wire.spelling import folded, steps_of
+from sidecar.wire.urlencoded import UNCLEAR, decoded, has_later_name
 
 MAX_PARAMETERS = 256
 """Of a query that is read."""
@@ -72,7 +73,7 @@ def _name(raw: bytes) -> str:
         name = _form(raw).decode("utf-8")
     except (Refused, UnicodeDecodeError):
         raise Refused(Code.QUERY_NOT_ALLOWED, f"a name that is not UTF-8 in whole escapes: {raw[:64]!r}") from None
-    if _UNCLEAR.search(name):
+    if UNCLEAR.search(name):
         raise Refused(Code.QUERY_NOT_ALLOWED, "a control character, or an escape of an escape, in a name")
     return name
 
@@ -130,28 +131,22 @@ def query_values(query: bytes, name: str) -> list[str]:
         raise Refused(Code.REFERENCE_INVALID, f"{place}: more than {MAX_PARAMETERS} parameters")
     pairs = [pair.partition(b"=") for pair in query.split(b"&")]
     keys = [utf8_text(_form(key), place) for key, _, _ in pairs]
-    if any(_UNCLEAR.search(key) for key in keys):
+    if any(UNCLEAR.search(key) for key in keys):
         raise Refused(Code.REFERENCE_INVALID, f"{place}: a control character, or an escape of an escape, in a name")
-    wanted = _plain(name)
-    found = [pair[2] for key, pair in zip(keys, pairs, strict=True) if wanted in taken_for(key)]
+    wanted = names_of(name).whole
+    found = [pair[2] for key, pair in zip(keys, pairs, strict=True) if not names_of(key).all.isdisjoint(wanted)]
     if found != [value for key, _, value in pairs if _form(key) == name.encode("ascii")]:
         raise Refused(Code.REFERENCE_INVALID, f"{place}: found another spelling of the name")
-    if any(map(_LATER_NAME.search, found)):
+    if any(map(has_later_name, found)):
         raise Refused(Code.REFERENCE_INVALID, f"{place}: ']=' in the value, to which a name reaches for some servers")
     return [utf8_text(_form(value), place) for value in found]
 
 
-# a NUL ends a name for some, and who decodes twice reads another name
-_UNCLEAR = re.compile(f"{CONTROLS.pattern}|%")
-_BROKEN_ESCAPE = re.compile(rb"%(?![0-9A-Fa-f]{2})")
-# qs, which Express 4 reads queries with, looks for the first "]=" before it looks for "="
-_LATER_NAME = re.compile(rb"(?:\]|%5d)=", re.IGNORECASE)
-
-
 def _form(data: bytes) -> bytes:
-    if _BROKEN_ESCAPE.search(data):
-        raise Refused(Code.REFERENCE_INVALID, "a broken escape in the query")
-    return unquote_to_bytes(data.replace(b"+", b" "))
+    try:
+        return decoded(data)
+    except ValueError as error:
+        raise Refused(Code.REFERENCE_INVALID, f"{error} in the query") from None
 
 
 _MANGLED = str.maketrans(". [", "___")
@@ -171,3 +166,22 @@ def taken_for(key: str) -> set[str]:
     inner = _BRACKETS.match(plain)
     first = inner[1] if inner is not None else plain
     return {first.strip().translate(_MANGLED), plain.translate(_MANGLED)}
+
+
+class Names(NamedTuple):
+    """Names that a parameter or a field may have to frameworks, folded: `all` of them, and those that are it as a
+    whole, not what holds it."""
+
+    all: frozenset[str]
+    whole: frozenset[str]
+
+
+def names_of(key: str) -> Names:
+    """The names that a key may have, those of what it is nested in among them: `a[b]` and `a.b` are in `a`."""
+    steps = steps_of(key)
+    return Names(frozenset(taken_for(key)).union(steps), frozenset((_plain(key), *steps[-1:])))
+
+
+def are_one(first: Names, second: Names) -> bool:
+    """Return whether some framework may take one of two for the other, or for what holds it."""
+    return not (first.all.isdisjoint(second.whole) and second.all.isdisjoint(first.whole))

@@ -14,6 +14,7 @@ import jmespath
 
 from sidecar.gate.codes import Code
 from sidecar.gate.expressions import compile_expression
+from sidecar.gate.form import Form
 from sidecar.gate.identity import Principal
 from sidecar.gate.query import query_value
 from sidecar.gate.request import Request
@@ -50,6 +51,7 @@ class ReferenceSource(StrEnum):
     QUERY = "query"
     HEADER = "header"
     BODY = "body"
+    FORM = "form"
     ARGS = "args"
     CLAIMS = "claims"
     PRINCIPAL = "principal"
@@ -77,8 +79,8 @@ class Reference(NamedTuple):
 
 class Material(NamedTuple):
     """Parts of one request that references read. `body` is the parsed JSON, None unless the route needs it; `args` are
-    the arguments of one operation that the body asks for, where the route has such. `known` are the attributes that
-    lookups have given already, by their names."""
+    the arguments of one operation that the body asks for, and `form` the form in it, where the route has such. `known`
+    are the attributes that lookups have given already, by their names."""
 
     request: Request
     path: Mapping[str, str]
@@ -86,6 +88,7 @@ class Material(NamedTuple):
     body: Any = None
     args: Any = None
     known: Mapping[str, Any] = {}
+    form: Form | None = None
 
 
 class Template(NamedTuple):
@@ -116,6 +119,8 @@ _REFERENCE = re.compile(r"\{([^{}]*)\}")
 _NAMES = {
     ReferenceSource.PATH: re.compile(r"[A-Za-z_][A-Za-z0-9_]*"),
     ReferenceSource.QUERY: re.compile(r"[A-Za-z0-9_.~-]+"),
+    # names in brackets as PHP, Rails and Express read them: `contact[owner]`, `ids[]`
+    ReferenceSource.FORM: re.compile(r"(?=.{1,100}$)[A-Za-z0-9_.~-]+(?:\[[A-Za-z0-9_-]*\])*"),
     ReferenceSource.HEADER: re.compile(PLAIN_NAME.pattern.decode("ascii")),
     ReferenceSource.CLAIMS: re.compile(r"[A-Za-z0-9_:./-]+"),
     ReferenceSource.PRINCIPAL: re.compile(r"id|roles|attributes\.[A-Za-z0-9_-]+"),
@@ -188,8 +193,9 @@ def parse_reference(text: str) -> Reference:
         raise ValueError(f"found {{{text}}}, expected no '?': a variable of the path is always there")
     if not _NAMES[ReferenceSource(source)].fullmatch(name):
         raise ValueError(f"found the name {name!r} in {{{text}}}, expected a name that {source} can have")
-    of_text = source in (ReferenceSource.PATH, ReferenceSource.QUERY, ReferenceSource.HEADER)
-    if of_text and (kind is Type.BOOL or kind in COMPOUND):
+    of_text = source in (ReferenceSource.PATH, ReferenceSource.QUERY, ReferenceSource.FORM, ReferenceSource.HEADER)
+    is_list = source == ReferenceSource.FORM and kind is Type.LIST
+    if of_text and not is_list and (kind is Type.BOOL or kind in COMPOUND):
         raise ValueError(f"found {{{text}}}, expected a string, number or int: {source} gives text")
     return Reference(
         ReferenceSource(source), name.lower() if source == ReferenceSource.HEADER else name, kind, None, optional
@@ -227,7 +233,7 @@ def _loose_names(expression: str) -> frozenset[str]:
 
 
 # a look at a member of an enum costs as much as three calls
-_BODY, _ARGS, _CLAIMS, _PRINCIPAL, _PATH, _QUERY, _LOOKUP = (
+_BODY, _ARGS, _CLAIMS, _PRINCIPAL, _PATH, _QUERY, _LOOKUP, _FORM = (
     ReferenceSource.BODY,
     ReferenceSource.ARGS,
     ReferenceSource.CLAIMS,
@@ -235,28 +241,56 @@ _BODY, _ARGS, _CLAIMS, _PRINCIPAL, _PATH, _QUERY, _LOOKUP = (
     ReferenceSource.PATH,
     ReferenceSource.QUERY,
     ReferenceSource.LOOKUP,
+    ReferenceSource.FORM,
 )
 
 
 def resolve(reference: Reference, material: Material) -> Any:
     """The value that one reference finds, of its type; ABSENT where it is optional and finds nothing.
 
-    Raises Refused: REFERENCE_INVALID, or BODY_INVALID for body and args.
-    Raises Refused: REFERENCE_INVALID, or BODY_INVALID for body, LOOKUP_INCOMPLETE and LOOKUP_MISMATCH for lookup.
+    Raises Refused: REFERENCE_INVALID, or BODY_INVALID for body, args and form, LOOKUP_INCOMPLETE and LOOKUP_MISMATCH
+    for lookup.
     """
     if reference.optional and _is_absent(reference, material):
         return ABSENT
     source = reference.source
-    if source is _BODY:
-        return _typed_json(reference, search_body(reference, material.body), Code.BODY_INVALID)
-    if source is _ARGS:
-        found = _one_spelling(reference.type, search_body(reference, material.args))
-        return _typed_json(reference, found, Code.BODY_INVALID)
+    if source is _BODY or source is _ARGS:
+        return _typed_json(reference, _in_json(reference, material), Code.BODY_INVALID)
     if source is _CLAIMS or source is _PRINCIPAL:
         return _typed_json(reference, principal_value(reference, material.principal), Code.REFERENCE_INVALID)
     if source is _LOOKUP:
         return _looked_up(reference, material)
+    if source is _FORM:
+        return _of_form(reference, form_texts(reference, material.form))
     return _typed_text(reference, _text(reference, material))
+
+
+def _in_json(reference: Reference, material: Material) -> Any:
+    if reference.source is _BODY:
+        return search_body(reference, material.body)
+    return _one_spelling(reference.type, search_body(reference, material.args))
+
+
+def form_texts(reference: Reference, form: Form | None) -> list[str]:
+    """The texts of a field of a form, in order. Raises Refused(BODY_INVALID)."""
+    if form is None:
+        raise Refused(Code.BODY_INVALID, f"{reference}: found no form")
+    return form.texts(reference.name)
+
+
+def _of_form(reference: Reference, texts: list[str]) -> Any:
+    if reference.type is Type.LIST:
+        for text in texts:
+            check_string(reference, text, Code.BODY_INVALID)
+        if not texts:
+            raise Refused(Code.BODY_INVALID, f"{reference}: found nothing, expected one or more")
+        return texts
+    if len(texts) != 1:
+        raise Refused(Code.BODY_INVALID, f"{reference}: found {len(texts)}, expected one")
+    if texts == [""] and reference.optional and reference.type is Type.STRING:
+        # browsers send each field that nobody has filled in
+        return ""
+    return _typed_text(reference, texts[0], Code.BODY_INVALID)
 
 
 def _looked_up(reference: Reference, material: Material) -> Any:
@@ -276,16 +310,16 @@ def _one_spelling(kind: Type, value: Any) -> Any:
 
 def _is_absent(reference: Reference, material: Material) -> bool:
     source, name = reference.source, reference.name
-    if source is _BODY:
-        return _is_not_in_body(reference, material.body)
-    if source is _ARGS:
-        return _is_not_in_body(reference, material.args)
+    if source is _BODY or source is _ARGS:
+        return _is_not_in_body(reference, material.body if source is _BODY else material.args)
     if source is _CLAIMS:
         return name not in material.principal.claims
     if source is _PRINCIPAL:
         return name.startswith("attributes.") and name.removeprefix("attributes.") not in material.principal.attributes
     if source is _QUERY:
         return query_value(material.request.query, name) is None
+    if source is _FORM:
+        return not form_texts(reference, material.form)
     wanted = name.encode("ascii")
     return all(key != wanted for key, _ in material.request.headers)
 
@@ -346,14 +380,14 @@ _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]{0,15})(?:\.[0-9]{1,15})?")
 _INT = re.compile(r"-?(?:0|[1-9][0-9]{0,15})")
 
 
-def _typed_text(reference: Reference, text: str) -> Any:
-    check_string(reference, text, Code.REFERENCE_INVALID)
+def _typed_text(reference: Reference, text: str, code: Code = Code.REFERENCE_INVALID) -> Any:
+    check_string(reference, text, code)
     if reference.type is Type.STRING:
         return text
     pattern = _INT if reference.type is Type.INT else _NUMBER
     if not pattern.fullmatch(text):
-        raise Refused(Code.REFERENCE_INVALID, f"{reference}: expected {reference.type}")
-    return checked(reference.type, int(text) if _INT.fullmatch(text) else float(text), str(reference))
+        raise Refused(code, f"{reference}: expected {reference.type}")
+    return checked(reference.type, int(text) if _INT.fullmatch(text) else float(text), str(reference), code)
 
 
 def _typed_json(reference: Reference, value: Any, code: Code) -> Any:

@@ -56,10 +56,13 @@ class Timeouts:
 
 
 class Body(Protocol):
-    """A request's body. `length` in bytes, None where it is not known; `complete` when no more has to be awaited."""
+    """A request's body. `length` in bytes, None where it is not known."""
 
     length: int | None
-    complete: bool
+
+    @property
+    def complete(self) -> bool:
+        """True if no more has to be awaited, and all is in memory."""
 
     async def read(self) -> bytes:
         """The next bytes, b"" at the end. What it raises breaks the request off at the server."""

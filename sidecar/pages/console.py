@@ -17,6 +17,7 @@ from markupsafe import Markup
 from sidecar.doors.answer import Answer, status_of
 from sidecar.doors.door import Door
 from sidecar.gate.asking import PDP, Lookups
+from sidecar.gate.body import Show
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import PdpAnswer, Question
 from sidecar.gate.gate import Gate, Identified
@@ -42,6 +43,8 @@ SCRIPT = Markup(
     "document.querySelectorAll('.route input, #f-path').forEach("
     "(field) => field.addEventListener('change', () => field.form.requestSubmit()));"
 )
+_JSON = (b"{", b"[", b'"')
+"""Beginnings of a body that is JSON; another is a form."""
 _DIGEST = base64.b64encode(hashlib.sha256(SCRIPT.encode("utf-8")).digest()).decode("ascii")
 _POLICY = f"default-src 'none'; style-src 'unsafe-inline'; script-src 'sha256-{_DIGEST}'"
 METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE")
@@ -194,14 +197,13 @@ class Console:
         raw = hypothetical_raw(method, path if path.startswith("/") else f"/{path}", asked)
         if body:
             length = str(len(body)).encode("ascii")
-            raw = raw._replace(
-                headers=[*raw.headers, (b"content-type", b"application/json"), (b"content-length", length)]
-            )
+            kind = b"application/json" if body.startswith(_JSON) else b"application/x-www-form-urlencoded"
+            raw = raw._replace(headers=[*raw.headers, (b"content-type", kind), (b"content-length", length)])
 
-        async def read_body(limit: int) -> bytes:
+        async def read_body(limit: int, show: Show) -> None:
             if len(body) > limit:
                 raise Refused(Code.BODY_TOO_LARGE)
-            return body
+            show(body)
 
         decided = await gate.decide(raw, read_body)
         verdict = unheld(decided)

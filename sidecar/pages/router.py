@@ -10,6 +10,7 @@ from urllib.parse import parse_qsl
 
 from sidecar.doors.answer import PRIVATE, Answer
 from sidecar.doors.door import Door, Receive, Scope, raw_of_scope, refuse
+from sidecar.doors.held_body import Disk
 from sidecar.doors.proxy import ClientBody
 from sidecar.doors.refusal import Send, send_whole
 from sidecar.gate.codes import Code
@@ -21,6 +22,7 @@ from sidecar.trust.assertion import Assertions
 
 log = logging.getLogger("sidecar.own")
 
+_NO_DISK = Disk(0)
 MAX_BODY = 64 * 1024
 """Bytes of a form or of a question to the permissions API."""
 
@@ -71,7 +73,7 @@ class OwnPaths:
         """Handle one ASGI http scope whose target `has` an own path."""
         raw = raw_of_scope(scope, self._door.new_id())
         try:
-            made = await self._answer(raw, ClientBody(scope["headers"], receive))
+            made = await self._answer(raw, ClientBody(scope["headers"], receive, _NO_DISK))
         except Refused as refused:
             await self._refuse(raw, refused, send)
             return
@@ -93,7 +95,9 @@ class OwnPaths:
         if handler is None:
             methods = [*handlers, *(["HEAD"] if "GET" in handlers else [])]
             raise Refused(Code.METHOD_UNMAPPED, "no method of this page", tuple(methods))
-        return await handler(PageRequest(request, raw, await body.whole(MAX_BODY), self._door.now(), rules))
+        sent: list[bytes] = []
+        await body.show(MAX_BODY, sent.append)
+        return await handler(PageRequest(request, raw, b"".join(sent), self._door.now(), rules))
 
     async def _refuse(self, raw: Raw, refused: Refused, send: Send) -> None:
         path = raw.target.partition(b"?")[0].decode("latin-1")

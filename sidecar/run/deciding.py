@@ -26,11 +26,9 @@ from sidecar.gate.narrowing import Plans
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access, RouteTable
 from sidecar.gate.session import TokenSource
-from sidecar.gate.statement import Statement
 from sidecar.lookups.asking import Lookups, Source
 from sidecar.lookups.function import FunctionSource
 from sidecar.lookups.http import HttpSource
-from sidecar.lookups.sql import SqlSource
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.pdp.policy_reload import FollowedPolicies, PolicyReload
@@ -39,7 +37,7 @@ from sidecar.record.metrics import Metrics
 from sidecar.run.errors import Errors, StartError
 from sidecar.run.pdp import decision_point, embedded_cerbos, policy_reload
 from sidecar.run.plans import narrowing
-from sidecar.run.sources import require_sources
+from sidecar.run.sources import require_functions
 from sidecar.trust.alb import AlbKeys, AlbSessions
 from sidecar.trust.download import Proxy
 from sidecar.trust.issuers import Trust, trust_from
@@ -149,13 +147,11 @@ def deciding(read: Understood, environ: Mapping[str, str], metrics: Metrics | No
         trust = errors.tried(load_trust, settings, routes) if routes is not None else None
         browser = errors.tried(_browser, settings, metrics)
     if routes is not None:
-        errors.tried(require_sources, settings, routes)
+        errors.tried(require_functions, settings, routes)
     if errors.problems or routes is None or trust is None or pdp is None:
         raise StartError(*errors.problems)
     keys, functions = key_store(settings, trust, metrics), FunctionSource()
-    sources: dict[type[Inquiry], Source] = {
-        Hook: HttpSource(), Function: functions, Statement: SqlSource(settings.sql_connections),
-    }  # fmt: skip
+    sources: dict[type[Inquiry], Source] = {Hook: HttpSource(), Function: functions}
     return Deciding(
         settings, environ, metrics, Configured(routes, trust, keys, tokens_of(routes, trust, keys, metrics)),
         Reading(settings.hosts, settings.trusted_proxies, bool(settings.alb_signers)), pdp, embedded, policies,

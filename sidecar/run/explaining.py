@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood
@@ -22,7 +23,7 @@ from sidecar.study.recording import RecordingPDP
 
 class ExplainRequest(NamedTuple):
     """Question to `sidecar explain`: a request as a person writes it. `claims` stand in place of a token. `answer` is
-    one of the app, as JSON, which is judged then."""
+    one of the app, as JSON, which is judged then. `form` are fields, each as NAME=VALUE, in place of a body."""
 
     method: str
     target: str
@@ -31,6 +32,7 @@ class ExplainRequest(NamedTuple):
     token: str
     claims: Mapping[str, Any] | None
     answer: bytes | None = None
+    form: Sequence[str] = ()
 
 
 async def explain_one(read: Understood, environ: Mapping[str, str], asked: ExplainRequest) -> tuple[bool, list[str]]:
@@ -50,12 +52,18 @@ async def explain_one(read: Understood, environ: Mapping[str, str], asked: Expla
             if made.embedded is not None:
                 await made.embedded.start()
         raw = _raw(asked, read.settings)
-        verdict, lines = await explain.explain(
-            gate, pdp, raw, asked.body.encode("utf-8"), asked.answer, read.settings.mode
-        )
+        verdict, lines = await explain.explain(gate, pdp, raw, _body(asked), asked.answer, read.settings.mode)
     finally:
         await made.aclose()
     return isinstance(verdict, Forward), lines
+
+
+def _body(asked: ExplainRequest) -> bytes:
+    fields = [field.partition("=") for field in asked.form]
+    unclear = next((name for name, equals, _ in fields if not equals), None)
+    if unclear is not None:
+        raise ValueError(f"found {unclear!r}, expected NAME=VALUE")
+    return (urlencode([(name, text) for name, _, text in fields]) or asked.body).encode("utf-8")
 
 
 _HEADER = re.compile(r"([A-Za-z0-9-]+):[ \t]*(.*)")
@@ -71,11 +79,11 @@ def _raw(asked: ExplainRequest, settings: Settings) -> Raw:
         headers.append((match[1].lower().encode("ascii"), match[2].strip().encode("utf-8")))
     if asked.token:
         headers.append((b"authorization", b"Bearer " + asked.token.encode("ascii")))
-    if asked.body:
-        headers += [
-            (b"content-type", b"application/json"),
-            (b"content-length", str(len(asked.body.encode("utf-8"))).encode("ascii")),
-        ]
+    if body := _body(asked):
+        kind = b"application/x-www-form-urlencoded" if asked.form else b"application/json"
+        if all(name != b"content-type" for name, _ in headers):
+            headers.append((b"content-type", kind))
+        headers.append((b"content-length", str(len(body)).encode("ascii")))
     if asked.method == WEBSOCKET:
         # what `actions` names for a handshake, which is a GET
         return Raw("GET", asked.target.encode("latin-1"), headers, "", "http", "explain", websocket=True)

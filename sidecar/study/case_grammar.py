@@ -155,6 +155,10 @@ CASE = Record(
         ),
         "headers": Field(_HEADERS, "headers of the request", {}),
         "body": Field(Json(), "body of the request: a text as it is, anything else as JSON"),
+        "form": Field(
+            MapOf(ListOf(Text(what="a text", extra_tags=("int",)), single=True), r".+", "a field's name"),
+            "in its place the fields of a form, a list for a name that comes several times",
+        ),
         "lookups": Field(_LOOKUPS, "lookup: id: what it tells in this case", {}),
         "app": Field(OneOrMore(APP), "what the app answers; a list: to one request after the other"),
         "expect": Field(Short(EXPECT, "code"), "what comes out; a text alone is `code`", None, True),

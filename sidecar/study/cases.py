@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
+from urllib.parse import urlencode
 
 from sidecar.config.shapes import Entry, Problem, Reader, read_document
 from sidecar.config.suggest import did_you_mean
@@ -111,6 +112,10 @@ def _case(entry: Entry, users: Mapping[str, Any], replies: Replies, file: str, r
     claims, token = _sender(entry, users, reader)
     method, _, target = entry["request"].partition(" ")
     body, kind = _written(entry["body"])
+    if entry["form"] is not None:
+        if entry.has("body"):
+            reader.fault(entry.at("form"), "found both body and form, expected one of them")
+        body, kind = urlencode(entry["form"], doseq=True).encode("ascii"), b"application/x-www-form-urlencoded"
     headers = _headers(entry["headers"])
     own: Replies = entry["lookups"]
     lookups = {name: {**replies.get(name, {}), **own.get(name, {})} for name in (*replies, *own)}

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sidecar.gate.ask import Ask
+from sidecar.gate.body import Show
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import PdpAnswer, Question, Resource
 from sidecar.gate.gate import Gate
@@ -50,10 +51,10 @@ async def explain(
     `answer` of the app, which is JSON, the verdict on each item of it, too. `mode` is that of the settings: where it,
     or the route's, is not the enforcing one, a line says so."""
 
-    async def read_body(limit: int) -> bytes:
+    async def read_body(limit: int, show: Show) -> None:
         if len(body) > limit:
             raise Refused(Code.BODY_TOO_LARGE, f"more than {limit} bytes")
-        return body
+        show(body)
 
     verdict = await gate.decide(raw, read_body)
     ask = ask_named(gate.rules.table, verdict.facts.route, WEBSOCKET if raw.websocket else raw.method)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Collection, Iterable
 from typing import Any
@@ -48,3 +49,14 @@ def are_distinct(names: Collection[str]) -> bool:
         # names without capitals are folded already
         return together == together.lower() or len(set(map(str.casefold, names))) == len(names)
     return len(set(map(folded, names))) == len(names)
+
+
+_STEPS = re.compile(r"[\[\].]+")
+
+
+def steps_of(name: str) -> list[str]:
+    """The names that a parameter may have for frameworks that read nested ones, folded: `a[b]` and `a.b` are `a`, with
+    something in it, or `a_b`; `[a]`, ` a`, `a[]` and Spring's `!a` are `a`."""
+    steps = [step.strip().replace(" ", "_") for step in _STEPS.split(folded(name).lstrip("! "))]
+    named = [step for step in steps if step]
+    return ["_".join(named[:count]) for count in range(1, len(named) + 1)]

@@ -26,7 +26,7 @@ routes:
   - path: /contacts
     resource: contact
     attributes: {owner: "{query.owner}"}
-    actions: {GET: list, PUT: update, DELETE: delete, WS: list}
+    actions: {GET: list, PUT: update, DELETE: delete, WS: list, POST: {action: create, attributes: {owner: "{form.owner}"}}}
 """
 
 

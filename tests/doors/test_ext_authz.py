@@ -165,11 +165,13 @@ async def test_a_body_is_whole_or_refused(
 ) -> None:
     asked = read_question(question(*headers, method="POST", body=body, text=text), "r")
     assert b"x-envoy-auth-partial-body" not in dict(asked.raw.headers)
+    shown: list[bytes] = []
     if isinstance(found, bytes):
-        assert await asked.whole_body(3) == found
+        await asked.show_body(3, shown.append)
+        assert b"".join(shown) == found
     else:
         with pytest.raises(Refused) as refused:
-            await asked.whole_body(3)
+            await asked.show_body(3, shown.append)
         assert refused.value.code is found
 
 

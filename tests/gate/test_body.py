@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from sidecar.gate.body import read_json
+from sidecar.gate.body import Show, no_body, read_form, read_json
 from sidecar.gate.codes import Code
+from sidecar.gate.form import MAX_URLENCODED, FormRule
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.verdict import Refused
 
@@ -15,10 +16,10 @@ from sidecar.gate.verdict import Refused
 async def given(body: bytes, *headers: tuple[bytes, bytes], limit: int = 100) -> Any:
     request = read(Raw("POST", b"/", [(b"host", b"x"), *headers], "", "http", "r"), Reading())
 
-    async def whole(most: int) -> bytes:
+    async def whole(most: int, show: Show) -> None:
         if len(body) > most:
             raise Refused(Code.BODY_TOO_LARGE)
-        return body
+        show(body)
 
     return await read_json(request, whole, limit)
 
@@ -54,9 +55,9 @@ async def test_nothing_is_read_of_what_cannot_be_taken() -> None:
     """Neither of another type or coding, nor of a length that is over the limit; of the full length everything is."""
     asked: list[int] = []
 
-    async def one(most: int) -> bytes:
+    async def one(most: int, show: Show) -> None:
         asked.append(most)
-        return b"1"
+        show(b"1")
 
     def post(*headers: tuple[bytes, bytes]) -> Request:
         return read(Raw("POST", b"/", [(b"host", b"x"), *headers], "", "http", "r"), Reading())
@@ -114,3 +115,56 @@ async def test_two_names_that_a_reader_without_case_takes_for_one_are_refused(bo
 )
 async def test_names_of_several_objects_and_other_names_are_no_two_spellings(body: str) -> None:
     assert await given(body.encode(), JSON)
+
+
+URLENCODED = (b"content-type", b"application/x-www-form-urlencoded")
+RULE = FormRule(frozenset(["owner"]), frozenset())
+
+
+async def form_of(*pieces: bytes, kind: bytes = URLENCODED[1], query: bytes = b"", limit: int = 10**7) -> list[str]:
+    target = b"/?" + query if query else b"/"
+    headers = [(b"host", b"x"), (b"content-type", kind)]
+    request = read(Raw("POST", target, headers, "", "http", "r"), Reading())
+
+    async def show(most: int, show: Show) -> None:
+        if sum(map(len, pieces)) > most:
+            raise Refused(Code.BODY_TOO_LARGE)
+        for piece in pieces:
+            show(piece)
+
+    return (await read_form(request, show, limit, RULE)).texts("owner")
+
+
+async def test_a_form_is_read_in_pieces() -> None:
+    assert await form_of(b"own", b"er=al", b"ice") == ["alice"]
+    whole = b'--b\r\nContent-Disposition: form-data; name="owner"\r\n\r\nalice\r\n--b--\r\n'
+    assert await form_of(whole[:7], whole[7:60], whole[60:], kind=b"multipart/form-data; boundary=b") == ["alice"]
+    assert await form_of() == []
+
+
+@pytest.mark.parametrize(
+    ("pieces", "more", "code"),
+    [
+        ([b"owner=1;x=2"], {}, Code.BODY_INVALID), ([b"owner=1"], {"kind": b"application/json"}, Code.BODY_TYPE_UNSUPPORTED),
+        ([b"owner=1"], {"kind": b"multipart/form-data"}, Code.BODY_TYPE_UNSUPPORTED), ([b"owner=1"], {"query": b"owner=1"}, Code.REFERENCE_INVALID),
+        ([b"owner=1"], {"limit": 6}, Code.BODY_TOO_LARGE), ([b"a" * (MAX_URLENCODED + 1)], {}, Code.BODY_TOO_LARGE),
+        ([b"x--b"], {"kind": b"multipart/form-data; boundary=b"}, Code.BODY_INVALID), ([b"--b\r\n"], {"kind": b"multipart/form-data; boundary=b"}, Code.BODY_INVALID),
+    ],
+)  # fmt: skip
+async def test_a_form_that_cannot_be_read_in_one_way_is_refused(pieces: list[bytes], more: Any, code: Code) -> None:
+    with pytest.raises(Refused) as caught:
+        await form_of(*pieces, **more)
+    assert caught.value.code is code
+
+
+async def test_a_form_needs_a_door_that_shows_it() -> None:
+    request = read(Raw("POST", b"/", [(b"host", b"x"), URLENCODED], "", "http", "r"), Reading())
+    with pytest.raises(Refused) as caught:
+        await read_form(request, None, 100, RULE)
+    assert caught.value.code is Code.PROXY_UNABLE
+    packed = read(
+        Raw("POST", b"/", [(b"host", b"x"), URLENCODED, (b"content-encoding", b"gzip")], "", "http", "r"), Reading()
+    )
+    with pytest.raises(Refused) as caught:
+        await read_form(packed, no_body, 100, RULE)
+    assert caught.value.code is Code.BODY_TYPE_UNSUPPORTED

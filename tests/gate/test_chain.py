@@ -11,6 +11,7 @@ import pytest
 from jwt import PyJWK
 
 from sidecar.config.routes.file import read_routes
+from sidecar.gate.body import Show
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Result
 from sidecar.gate.evaluation import Rules
@@ -95,8 +96,8 @@ class World:
         if data:
             headers += [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
 
-        async def read(limit: int) -> bytes:
-            return data
+        async def read(limit: int, show: Show) -> None:
+            show(data)
 
         method = "GET" if body is None else "POST"
         return await gate.decide(Raw(method, target.encode(), headers, "", "http", "r1", False, None, True), read)

@@ -9,6 +9,7 @@ import pytest
 from jwt import PyJWK
 
 from sidecar.config.routes.file import read_routes
+from sidecar.gate.body import Show
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Result
 from sidecar.gate.decision_cache import DecisionCache
@@ -87,8 +88,8 @@ class World:
             [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())] if data else []
         )
 
-        async def read(limit: int) -> bytes:
-            return data
+        async def read(limit: int, show: Show) -> None:
+            show(data)
 
         raw = Raw(method, target.encode(), headers, "", "http", "r1", False, None, True)
         return await gate.decide(raw, read if door else None)

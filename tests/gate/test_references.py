@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
+from sidecar.gate.form import Form
 from sidecar.gate.identity import Principal
 from sidecar.gate.references import (
     ABSENT,
@@ -25,6 +26,7 @@ from sidecar.gate.values import MAX_VALUE, Type, checked
 from sidecar.gate.verdict import Refused
 from sidecar.wire.grammar import Header
 from sidecar.wire.strict_json import EXACT_INTEGER
+from sidecar.wire.urlencoded import Field
 
 CLAIMS = {
     "sub": "a-1",
@@ -420,3 +422,42 @@ def test_an_argument_that_may_be_read_otherwise_is_refused(text: str, value: Any
     with pytest.raises(Refused) as caught:
         resolve(parse_reference(text), material()._replace(args={"id": value}))
     assert caught.value.code is Code.BODY_INVALID
+
+
+# --- forms ---
+
+
+def form(*pairs: tuple[str, str]) -> Material:
+    return material()._replace(body=None, form=Form([Field(name, text) for name, text in pairs]))
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs", "found"),
+    [
+        ("{form.owner}", [("owner", "alice"), ("x", "")], "alice"), ("{form.owner?}", [], ABSENT), ("{form.owner?}", [("owner", "")], ""),
+        ("{form.n:int}", [("n", "7")], 7), ("{form.n:number}", [("n", "0.5")], 0.5), ("{form.n:int?}", [], ABSENT),
+        ("{form.contact[owner]}", [("contact[owner]", "alice")], "alice"), ("a-{form.owner}", [("owner", "b")], "a-b"),
+        ("{form.ids:list}", [("ids", "1"), ("x", "3"), ("ids", "2")], ["1", "2"]), ("{form.ids[]:list}", [("ids[]", "1")], ["1"]),
+        ("{form.ids:list?}", [], ABSENT),
+    ],
+)  # fmt: skip
+def test_a_form_gives_texts_and_lists_of_them(text: str, pairs: list[tuple[str, str]], found: Any) -> None:
+    assert value(text, form(*pairs)) == found
+
+
+@pytest.mark.parametrize(
+    ("text", "pairs"),
+    [
+        ("{form.owner}", []), ("{form.owner}", [("owner", "")]), ("{form.owner}", [("owner", "a"), ("owner", "a")]),
+        ("{form.owner?}", [("owner", "a"), ("owner", "a")]), ("{form.owner?}", [("OWNER", "a")]), ("{form.owner}", [("owner", "a\nb")]),
+        ("{form.owner}", [("owner", "a" * (MAX_VALUE + 1))]), ("{form.n:int}", [("n", "07")]), ("{form.n:int?}", [("n", "")]),
+        ("{form.n:number}", [("n", "1e3")]), ("{form.ids:list}", []), ("{form.ids:list}", [("ids", "")]), ("{form.ids:list?}", [("ids[]", "1")]),
+    ],
+)  # fmt: skip
+def test_what_a_form_does_not_say_in_one_way_is_refused(text: str, pairs: list[tuple[str, str]]) -> None:
+    assert refusal(text, form(*pairs)) is Code.BODY_INVALID
+
+
+def test_without_a_form_nothing_is_found_in_it() -> None:
+    assert refusal("{form.owner}", material()) is Code.BODY_INVALID
+    assert refusal("{form.owner?}", material()) is Code.BODY_INVALID

@@ -26,8 +26,8 @@ from sidecar.net.pool import Origin, Pool
 from sidecar.net.upstream import Handshake, Upstream
 
 
-async def no_body(limit: int) -> bytes:
-    return b""
+async def no_body(limit: int, show: object) -> None:
+    pass
 
 
 async def handle(gate: Gate, upstream: Upstream, raw: Raw, body: Body) -> None:

@@ -181,6 +181,16 @@ def test_another_site_changes_nothing_with_a_session(jar: Jar, app: Recorder, or
     assert jar.post("/me", {"a": "b"}).status == 200
 
 
+@pytest.mark.parametrize("origin", [EVIL, "null", ""])
+def test_a_form_of_another_site_is_refused_before_anything_of_it_is_read(jar: Jar, app: Recorder, origin: str) -> None:
+    jar.sign_in()
+    before = len(app.seen)
+    form = {"owner": "alice", "Owner": "x"}
+    assert b"<code>origin_refused</code>" in jar.post("/contacts", form, origin=origin).body
+    assert b"<code>body_invalid</code>" in jar.post("/contacts", form).body
+    assert len(app.seen) == before
+
+
 @pytest.mark.parametrize(("origin", "status"), [(EVIL, 403), ("null", 403), ("", 403), ("own", 200)])
 def test_another_site_opens_no_websocket_with_a_session(jar: Jar, app: Recorder, origin: str, status: int) -> None:
     jar.sign_in()

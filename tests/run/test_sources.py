@@ -10,7 +10,7 @@ from sidecar.config.routes.file import read_routes
 from sidecar.config.settings import understand
 from sidecar.run import checking
 from sidecar.run.errors import StartError
-from sidecar.run.sources import require_sources
+from sidecar.run.sources import require_functions
 from tests.conftest import Stack, policies
 from tests.stack import binary, running_sidecar, wait_for
 from tests.tokens import CLIENT, POOL
@@ -32,7 +32,7 @@ FAULTS = [
 def test_each_function_that_cannot_be_called_is_told_of_with_its_place() -> None:
     settings = understand({"SIDECAR_UPSTREAM": "http://app"}, {}).settings
     with pytest.raises(StartError) as told:
-        require_sources(settings, read_routes(LOOKUPS, "routes.yaml", {}))
+        require_functions(settings, read_routes(LOOKUPS, "routes.yaml", {}))
     assert list(told.value.problems) == FAULTS
 
 

@@ -42,7 +42,7 @@ BAD = [
     ("users: {}", "f:1:1: found no 'cases', expected it: the cases"),
     ("case: []", "f:1:1: found the name 'case', expected one of users, lookups, cases, did you mean 'cases'?"),
     (CASE % ", usr: x", "f:1:52: cases[0]: found the name 'usr', expected one of name, user, claims, token, request, "
-     "headers, body, lookups, app, expect, did you mean 'user'?"),
+     "headers, body, form, lookups, app, expect, did you mean 'user'?"),
     (CASE % ", user: x", "f:1:58: cases[0].user: found 'x', expected a name of `users`, which has none"),
     ("users: {alice: {}}\n" + CASE % ", user: alise", "f:2:58: cases[0].user: found 'alise', expected one of alice, did you mean 'alice'?"),
     (CASE % ", claims: {}, token: none", "f:1:71: cases[0].token: found both claims and token, expected one of them"),
@@ -125,3 +125,13 @@ def test_all_faults_are_told_at_once() -> None:
     with pytest.raises(CasesError) as caught:
         read_cases("cases:\n  - {name: a, request: x, expect: y}\n  - {nme: a, expect: {}}\n", "f")
     assert len(caught.value.problems) == 6
+
+
+def test_a_form_is_written_as_browsers_write_it() -> None:
+    text = """\
+cases:
+  - {name: a form, request: POST /, form: {owner: Zoë B, ids: [1, "2"], none: []}, expect: allowed}
+"""
+    (case,) = read_cases(text, "f")
+    assert case.body == b"owner=Zo%C3%AB+B&ids=1&ids=2"
+    assert case.headers == ((b"content-type", b"application/x-www-form-urlencoded"),)

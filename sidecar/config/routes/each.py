@@ -31,11 +31,14 @@ def _reading(text: str) -> Reading:
     return Reading(attribute, *names_in(expression))
 
 
+_LISTS = (ReferenceSource.BODY, ReferenceSource.FORM, ReferenceSource.QUERY)
+
+
 def _list(text: str) -> Reference:
     parts = parse_template(text).parts
     reference = parts[0] if len(parts) == 1 else None
-    if not isinstance(reference, Reference) or reference.source not in (ReferenceSource.BODY, ReferenceSource.QUERY):
-        raise ValueError(f"found {text!r}, expected one {{body.…}} or {{query.…}} alone")
+    if not isinstance(reference, Reference) or reference.source not in _LISTS:
+        raise ValueError(f"found {text!r}, expected one {{body.…}}, {{form.…}} or {{query.…}} alone")
     if reference.optional or reference.type not in (Type.STRING, Type.LIST):
         raise ValueError(f"found {text!r}, expected it without '?' and without the type of an element: it is a list")
     return reference
@@ -47,8 +50,8 @@ _EXPRESSION = Text(_reading, what="a JMESPath expression")
 EACH = Record(
     {
         "at": Field(
-            Text(_list, what="{body.…} or {query.…}"),
-            "`{body.…}`, which finds the list, or `{query.…}`, whose values are the list", None, True,
+            Text(_list, what="{body.…}, {form.…} or {query.…}"),
+            "`{body.…}`, which finds the list, or `{form.…}` or `{query.…}`, whose values are the list", None, True,
         ),
         "id": Field(
             _EXPRESSION, "JMESPath over an element: its id, a string or a whole number; `:int` or `:string` after it "
@@ -68,7 +71,7 @@ EACH = Record(
         "max": Field(Whole(1, MOST), "elements that a request may have; more are 400", MAX_EACH),
         "separator": Field(
             Text(pattern=r"[!-~]", what="one visible character"),
-            "the character between the ids, where the query has them in one value: `?ids=1,2`", "",
+            "the character between the ids, where a query or a form has them in one value: `?ids=1,2`", "",
         ),
     },
     "one request about many resources, all of which must be allowed",
@@ -106,9 +109,12 @@ def each_faults(entry: Entry) -> Iterator[tuple[Mark, str]]:
     if entry["at"] is None:
         return
     if entry["at"].source is ReferenceSource.BODY and entry["separator"]:
-        yield entry.at("separator"), "found it with a body, expected it with {query.…}: a body has lists"
-    if entry["at"].source is ReferenceSource.QUERY:
+        yield entry.at("separator"), "found it with {body.…}, expected it with {query.…} or {form.…}: JSON has lists"
+    if entry["at"].source is not ReferenceSource.BODY:
         for name in ("id", "attributes"):
             readings = [id_of(entry)] if name == "id" else entry["attributes"].values()
             if any(reading.names for reading in readings):
-                yield entry.at(name), "found names with {query.…}, expected {body.…}: the values of a query have none"
+                yield (
+                    entry.at(name),
+                    "found names, expected them with {body.…} alone: other values have none",
+                )

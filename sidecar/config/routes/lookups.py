@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from sidecar.config.routes.function import read_function
 from sidecar.config.routes.hook import read_hook
-from sidecar.config.routes.statement import read_statement
 from sidecar.config.shapes import Entry, Reader
 from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Inquiry, Lookup, Missing
@@ -24,7 +23,6 @@ class Source(NamedTuple):
 SOURCES: Mapping[str, Source] = {
     "url": Source(read_hook, ("bearer_env",)),
     "function": Source(read_function, ("as",)),
-    "sql": Source(read_statement, ("database", "parameters")),
 }
 """The field that names the source of a lookup -> its kind."""
 

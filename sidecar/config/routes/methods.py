@@ -9,13 +9,13 @@ from sidecar.config.routes.chains import chain_faults
 from sidecar.config.routes.each import each_faults, each_of
 from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.config.suggest import did_you_mean
-from sidecar.gate.ask import Ask
+from sidecar.gate.ask import Ask, form_rule
 from sidecar.gate.chain import MAX_CHAIN
 from sidecar.gate.lookup import Lookup
 from sidecar.gate.mode import RouteMode
 from sidecar.gate.narrowing import Push
 from sidecar.gate.obligation import AnswerLookup, AnswerRule
-from sidecar.gate.query import QueryRule, rule_of, taken_for
+from sidecar.gate.query import QueryRule, are_one, names_of, rule_of, taken_for
 from sidecar.gate.references import Reference, ReferenceSource, Template
 from sidecar.gate.routing import WEBSOCKET, Segment, Variable
 from sidecar.gate.values import COMPOUND, Type
@@ -23,6 +23,7 @@ from sidecar.wire.grammar import BODILESS_METHODS
 
 BODILESS = BODILESS_METHODS | {WEBSOCKET}
 """Methods whose body no reference reads."""
+_OF_BODY = frozenset((ReferenceSource.BODY, ReferenceSource.FORM))
 _OF_SERVER = frozenset((ReferenceSource.PATH, ReferenceSource.CLAIMS, ReferenceSource.PRINCIPAL))
 
 
@@ -120,13 +121,15 @@ def ask_of_method(
     """Return the question of one method. `max_body`: bytes, where neither the action nor the route says it. `answer` is
     its rule for the app's answer, `push` narrows what the app is asked for, by `answer_lookup` the decision is made
     from its answer, and `mode` is the action's or the route's."""
-    needs_body = any(reference.source is ReferenceSource.BODY for _, reference in method.references())
+    references = [reference for _, reference in method.references()]
+    needs_body = any(reference.source is ReferenceSource.BODY for reference in references)
     each = None if method.each is None or method.each["at"] is None else each_of(method.each)
     lookup = () if each is not None else method.asked_names
     return Ask(
         action, method.value("resource"), method.id, method.value("attributes"), lookup,
         method.value("scope"), _rule(method), method.value("set_query"), method.value("max_body") or max_body,
         needs_body, method.open_query, answer, push, each, answer_lookup, mode,
+        form=form_rule(references, method.value("set_query")),
     )  # fmt: skip
 
 
@@ -155,6 +158,7 @@ def check_methods(
             *_lookup_faults(method),
             *_each_faults(method),
             *_reference_faults(method),
+            *_form_faults(method),
             *_query_faults(method, public),
             *more(method),
         ):
@@ -198,8 +202,8 @@ def _reference_faults(method: Method) -> Iterator[Fault]:
         if field == "scope" and reference.source not in (ReferenceSource.CLAIMS, ReferenceSource.PRINCIPAL):
             # who sends a request must not choose the policy that decides on it
             yield Fault(mark, f"{told}, expected {{claims.…}} or {{principal.…}}")
-        elif reference.source is ReferenceSource.BODY and method.name in BODILESS:
-            own = "POST: {action: create, attributes: {owner: '{body.owner}'}}"
+        elif reference.source in _OF_BODY and method.name in BODILESS:
+            own = f"POST: {{action: create, attributes: {{owner: '{{{reference.source}.owner}}'}}}}"
             yield Fault(mark, f"{told} on a method without a body, expected it in an action that has one: {own}", True)
         elif reference.source is ReferenceSource.BODY and method.is_operation:
             yield Fault(mark, f"{told}, expected {{args.…}}: each operation has its own arguments")
@@ -211,6 +215,27 @@ def _reference_faults(method: Method) -> Iterator[Fault]:
             written = f"{{{reference}:{reference.type}}}"
             yield Fault(mark, f"found {written}, expected a string, number, int or bool: only an attribute is more")
         yield from _path_faults(method, mark, reference)
+
+
+def _form_faults(method: Method) -> Iterator[Fault]:
+    read: dict[str, tuple[str, Reference]] = {}
+    for field, reference in method.references():
+        if reference.source in (ReferenceSource.FORM, ReferenceSource.QUERY):
+            read.setdefault(str(reference), (field, reference))
+    fields = [(field, one) for field, one in read.values() if one.source is ReferenceSource.FORM]
+    json = [(field, one) for field, one in method.references() if one.source is ReferenceSource.BODY]
+    if fields and json:
+        told = f"found {{{fields[0][1]}}} beside {{{json[0][1]}}}, expected one of both: a body is a form or JSON"
+        yield Fault(method.at(fields[0][0]), told)
+    for field, reference in fields:
+        names = names_of(reference.name)
+        for _, other in read.values():
+            if other is not reference and are_one(names, names_of(other.name)):
+                told = f"found {{{reference}}} beside {{{other}}}, expected one of both: some servers take them for one"
+                yield Fault(method.at(field), told)
+        if any(are_one(names, names_of(name)) for name in method.value("set_query")):
+            told = f"found {{{reference}}}, expected another name: `set_query` puts it into the query"
+            yield Fault(method.at(field), told)
 
 
 def _path_faults(method: Method, mark: Mark, reference: Reference) -> Iterator[Fault]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.gate.form import FormRule
 from sidecar.gate.query import rule_of
 from tests.config.routes.reading import faults, one_route, read
 
@@ -59,6 +60,15 @@ def test_each_action_may_have_a_resource_of_its_own() -> None:
         ("actions: {GET: list, POST: create}, resource: r, attributes: {owner: '{body.owner}'}", "routes[0].attributes: GET: found {body.owner} on a method without a body, expected it in an action that has one"),
         ("actions: {GET: list, DELETE: drop, PUT: p}, resource: r, id: '{body.id}'", "routes[0].id: GET, DELETE: found {body.id} on a method without a body"),
         ("actions: {WS: a, OPTIONS: b}, resource: r, id: '{body.id}'", "WS, OPTIONS: found {body.id}"),
+        ("actions: {GET: list, POST: a}, resource: r, id: '{form.id}'", "routes[0].id: GET: found {form.id} on a method without a body, expected it in an action that has one: POST: {action: create, attributes: {owner: '{form.owner}'}}"),
+        ("actions: {POST: a}, resource: r, id: '{form.id}', attributes: {o: '{body.o}'}", "routes[0].id: found {form.id} beside {body.o}, expected one of both: a body is a form or JSON"),
+        ("actions: {POST: a}, resource: r, id: '{form.id}', lookup: folder", "routes[0].id: found {form.id} beside {body.folder}"),
+        ("actions: {POST: a}, resource: r, id: '{form.id}', attributes: {o: '{form.id[o]}'}", "found {form.id} beside {form.id[o]}, expected one of both: some servers take them for one"),
+        ("actions: {POST: a}, resource: r, id: '{form.id}', attributes: {o: '{query.ID}'}, query: [ID]", "found {form.id} beside {query.ID}"),
+        ("actions: {POST: a}, resource: r, id: '{form.id}', set_query: {id: '{principal.id}'}", "found {form.id}, expected another name: `set_query` puts it into the query"),
+        ("actions: {POST: a}, resource: r, id: '{form.id:list}'", "found {form.id:list}, expected a string"),
+        ("actions: {POST: a}, resource: r, attributes: {a: '{form.a:bool}'}", "found {form.a:bool}, expected a string, number or int: form gives text"),
+        ("actions: {POST: a}, resource: r, attributes: {a: '{form.a b}'}", "expected a name that form can have"),
         ("actions: {GET: {action: list, attributes: {o: '{body.o}'}}}, resource: r", "routes[0].actions.GET.attributes: GET: found {body.o}"),
         ("actions: {GET: list, POST: create}, resource: r, lookup: folder", "routes[0].lookup: GET: found {body.folder}"),
         ("actions: {GET: {resource: r}}", "found no 'action'"),
@@ -113,3 +123,20 @@ def test_a_query_is_for_every_route_and_parameters_are_set_where_somebody_is_kno
     assert routes[0].asks["GET"].query == rule_of(["v"], ())
     assert list(routes[1].asks["GET"].set_query) == ["o"]
     assert routes[1].asks["GET"].query == rule_of(None, ["o"], given=False)
+
+
+def test_a_form_is_read_in_place_of_json() -> None:
+    route = """\
+path: /x
+    resource: r
+    id: "{form.contact[id]:int}"
+    attributes: {tags: "{form.tags:list?}", page: "{query.page}"}
+    query: [page]
+    set_query: {tenant: "{principal.id}"}
+    actions: {POST: create}"""
+    (made,) = read(one_route(route)).table.routes
+    assert not made.asks["POST"].needs_body
+    assert made.asks["POST"].form == FormRule(frozenset(["contact[id]", "tags"]), frozenset(["page", "tenant"]))
+    lookups = "lookups:\n  file: {url: 'http://h/{form.folder}', attributes: {owner: owner}}\n"
+    (made,) = read(one_route("{path: /x, resource: r, lookup: file, actions: {POST: a}}", lookups)).table.routes
+    assert made.asks["POST"].form == FormRule(frozenset(["folder"]), frozenset())
