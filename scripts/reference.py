@@ -251,6 +251,9 @@ Only attributes may be optional, and only if the reference is the whole value. A
 null don't count as absent: the sidecar judges them as strictly as ever. In a body, `?` works only with names that dots separate.
 [References](references.md) explains each with an example.
 
+**A lookup** asks one of these: a hook (`url`), [the app itself](../guides/ask-the-app.md) (`upstream`) or [a Python
+function](../guides/python-lookups.md) (`function`).
+
 **`lookup`** names a lookup, or reads the app's own answer: `{from: answer, attributes: {owner: owner_id}}`. Then the app answers a GET first, and
 the sidecar releases its answer or not ([decide without a hook](../guides/without-a-hook.md)).
 

@@ -116,17 +116,25 @@ def faults(package: Path, page: str) -> list[str]:
                 for name in imported(path)
                 if name in IMPURE or name.partition(".")[0] in IMPURE
             ]
-        if "Forward" in calls(path) or (module != "gate.gate" and "Forward" in bases(path)):
-            found.append(f"{module} makes a permit")
-        if any(re.search(r"\bForward\b", name) for name in cast_to(path)):
-            found.append(f"{module} takes another thing for a permit")
+        for warrant, (maker, name) in WARRANTS.items():
+            if warrant in calls(path) or (module != maker and warrant in bases(path)):
+                found.append(f"{module} makes {name}")
+            if any(re.search(rf"\b{warrant}\b", other) for other in cast_to(path)):
+                found.append(f"{module} takes another thing for {name}")
+            if renames(path, warrant):
+                found.append(f"{module} hides the name of {name}")
         found += [f"{module} imports the private {name}" for name in imported(path) if is_private(name)]
         if changes(path):
             found.append(f"{module} may change a permit")
         found += goes_around(module, path)
-        if renames(path, "Forward"):
-            found.append(f"{module} hides the permit's name")
     return found
+
+
+WARRANTS = {
+    "Forward": ("gate.gate", "a permit"),
+    "AppQuestion": ("gate.app_lookup", "a lookup's warrant"),
+}
+"""What has to be shown before anything goes to the protected app -> the one module that makes it, and its name."""
 
 
 def changes(path: Path) -> bool:
@@ -269,8 +277,8 @@ PAGE = """
         ("door.py", "from pkg.gate import gate\nfrom pkg.gate.gate import Forward", None),
         ("door.py", "from pkg.gate.gate import Forward\nForward()", "door makes a permit"),
         ("door.py", "import pkg.gate.gate as g\ng.Forward()", "door makes a permit"),
-        ("door.py", "from pkg.gate.gate import Forward as F\nF()", "door hides the permit's name"),
-        ("door.py", "from pkg.gate.gate import Forward\nF = Forward\nF()", "door hides the permit's name"),
+        ("door.py", "from pkg.gate.gate import Forward as F\nF()", "door hides the name of a permit"),
+        ("door.py", "from pkg.gate.gate import Forward\nF = Forward\nF()", "door hides the name of a permit"),
         ("door.py", "class Mine(Forward): ...", "door makes a permit"),
         ("door.py", "class Mine(verdict.Forward): ...", "door makes a permit"),
         ("gate/gate.py", "class _Permit(Forward): ...", None),
@@ -290,11 +298,16 @@ PAGE = """
         ("door.py", "kind = type(permit)", None),
         ("door.py", "cast('Forward | None', raw)", "door takes another thing for a permit"),
         ("door.py", "cast(dict[str, Forward], raw)", "door takes another thing for a permit"),
-        ("door.py", "from typing import cast as c", "door hides the permit's name"),
-        ("door.py", "P = verdict.Forward", "door hides the permit's name"),
-        ("door.py", "def f(make=Forward): ...", "door hides the permit's name"),
-        ("door.py", "partial(Forward, b'GET')", "door hides the permit's name"),
+        ("door.py", "from typing import cast as c", "door hides the name of a permit"),
+        ("door.py", "P = verdict.Forward", "door hides the name of a permit"),
+        ("door.py", "def f(make=Forward): ...", "door hides the name of a permit"),
+        ("door.py", "partial(Forward, b'GET')", "door hides the name of a permit"),
         ("door.py", "isinstance(verdict, Forward)", None),
+        ("door.py", "AppQuestion(b'/', (), b'')", "door makes a lookup's warrant"),
+        ("door.py", "class Mine(AppQuestion): ...", "door makes a lookup's warrant"),
+        ("gate/gate.py", "class Mine(AppQuestion): ...", "gate.gate makes a lookup's warrant"),
+        ("door.py", "cast(AppQuestion, raw)", "door takes another thing for a lookup's warrant"),
+        ("door.py", "Q = AppQuestion", "door hides the name of a lookup's warrant"),
         (
             "door.py",
             "import asyncio\nasyncio.open_connection('app', 80)",

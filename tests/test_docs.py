@@ -63,11 +63,15 @@ def examples() -> list[tuple[Path, str, str]]:
     return [(page, name, text) for page in PAGES for name, text in EXAMPLE.findall(page.read_text(encoding="utf-8"))]
 
 
+SECRETS = {"APP_TOKEN": "s3cret"}
+"""Variables that route files of the guides name."""
+
+
 def test_every_route_example_has_no_fault() -> None:
     texts = [text for _, name, text in examples() if name == "routes.yaml"]
     assert len(texts) >= 2
     for text in texts:
-        read = read_routes(text, "routes.yaml", {})
+        read = read_routes(text, "routes.yaml", SECRETS)
         assert read.table.routes or read.drafts
 
 
@@ -77,7 +81,7 @@ ROUTE_FILES = [ROOT / name for name in ("routes.yaml", "deploy/compose/routes.ya
 def test_every_route_file_of_ours_says_which_query_it_takes_and_has_one_spelling_for_an_id() -> None:
     texts = [text for _, name, text in examples() if name == "routes.yaml"]
     for text in [*texts, *(path.read_text(encoding="utf-8") for path in ROUTE_FILES)]:
-        routes = read_routes(text, "routes.yaml", {})
+        routes = read_routes(text, "routes.yaml", SECRETS)
         assert routes.warnings == ()
         for route in routes.table.routes:
             for ask in route.asks.values():

@@ -139,6 +139,8 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             return 503
         case Code.UPSTREAM_TIMEOUT:
             return 504
+        case Code.LOOKUP_LOOP:
+            return 508
 
 
 _LASTING = frozenset([Code.LOOKUP_AUTH, Code.LOOKUP_STATUS])
@@ -156,6 +158,7 @@ _TEXTS = {
     429: "Too many attempts. Wait a few minutes, then try again.",
     503: "Something that this application depends on isn't available. Try again in a moment.",
     504: "The application took too long to answer.",
+    508: "The application asks itself without end.",
 }
 """Texts of error pages, by status; nothing in them helps an attacker."""
 _TEXTS_OF_CODE = {

@@ -10,6 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import Any, Protocol
 
+from sidecar.gate.app_lookup import AppInquiry
 from sidecar.gate.ask import Ask, Operation
 from sidecar.gate.body import ReadBody, read_form, read_json
 from sidecar.gate.chain import Known, known_of, missing_of
@@ -26,6 +27,7 @@ from sidecar.gate.request import Request
 from sidecar.gate.routing import Match
 from sidecar.gate.verdict import EachAsked, Facts, Refused
 from sidecar.together import together
+from sidecar.wire.grammar import Header
 
 Clock = Callable[[], float]
 LOOKUPS_AT_ONCE = 32
@@ -78,12 +80,12 @@ def _lookups(evaluation: Evaluation, names: Sequence[str]) -> list[Lookup]:
     return lookups
 
 
-def _traced(evaluation: Evaluation, calls: Sequence[Call]) -> Sequence[Call]:
-    trace = evaluation.facts.trace
-    if trace is None:
-        return calls
-    headers = trace.headers(trace.lookup)
-    return [call._replace(trace=headers) for call in calls]
+Tell = Callable[[Evaluation], Sequence[Header]]
+"""Gives what the app would be told of the sender of a request. Raises Refused: CLAIM_*, IDENTITY_HEADER_TOO_LARGE."""
+
+
+def _tell_nothing(evaluation: Evaluation) -> Sequence[Header]:
+    return ()
 
 
 async def _material(
@@ -100,15 +102,28 @@ async def _material(
 
 class Asking:
     """Asks for the gate. `now` gives Unix seconds, `timer` monotonic seconds. Without `plans` no list is narrowed, and
-    nobody searches by a field that is hidden from some."""
+    nobody searches by a field that is hidden from some. `tell` is for lookups that ask the app as the sender."""
 
-    def __init__(self, hooks: Lookups, pdp: PDP, plans: Plans | None, *, now: Clock, timer: Clock) -> None:
+    def __init__(
+        self, hooks: Lookups, pdp: PDP, plans: Plans | None, *, now: Clock, timer: Clock, tell: Tell = _tell_nothing
+    ) -> None:
         self._hooks = hooks
         self.pdp = pdp
         self._plans = plans
         self._readings = Readings()
         self._now = now
         self._timer = timer
+        self._tell = tell
+
+    def _ready(self, evaluation: Evaluation, call: Call, material: Material) -> Call:
+        """The call with its trace, and with its warrant where it is for the app."""
+        trace, inquiry = evaluation.facts.trace, call.lookup.inquiry
+        if trace is not None:
+            call = call._replace(trace=trace.headers(trace.lookup))
+        if isinstance(inquiry, AppInquiry):
+            identity = self._tell(evaluation) if inquiry.as_principal else ()
+            call = call._replace(app=inquiry.warrant(call, material.request, identity, evaluation.upstream))
+        return call
 
     async def resource(
         self, evaluation: Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody | None
@@ -154,7 +169,7 @@ class Asking:
         """Return what lookups know of one resource. Raises Refused, where it is missing too."""
         if len(lookups) == 1:
             # as most are
-            (call,) = _traced(evaluation, [call_for(lookups[0], kind, resource_id, material)])
+            call = self._ready(evaluation, call_for(lookups[0], kind, resource_id, material), material)
             return self._readings.attributes(call, await self._hooks.ask(call))
         (known,) = await self._known_of(evaluation, lookups, kind, (resource_id,), material)
         if isinstance(known, Refused):
@@ -165,7 +180,7 @@ class Asking:
         self, evaluation: Evaluation, lookups: Sequence[Lookup], kind: str, ids: Sequence[str], material: Material
     ) -> list[Known]:
         async def ask_all(calls: Sequence[Call]) -> Sequence[Reply]:
-            calls = _traced(evaluation, calls)
+            calls = [self._ready(evaluation, call, material) for call in calls]
             return await together([partial(self._hooks.ask, call) for call in calls], LOOKUPS_AT_ONCE)
 
         return await known_of(lookups, kind, ids, material, ask_all, self._readings)
@@ -180,7 +195,10 @@ class Asking:
             material = Material(request, match.path, evaluation.sender, None, operation.args)
             # what is said of one alone does not stand for all
             told = Facts(facts.request_id, facts.method, facts.path, trace=facts.trace)
-            own = Evaluation(told, evaluation.rules, principal=evaluation.principal)
+            own = Evaluation(
+                told, evaluation.rules, request=evaluation.request, principal=evaluation.principal,
+                to_app=evaluation.to_app, upstream=evaluation.upstream,
+            )  # fmt: skip
             try:
                 return Named(operation.name, await self.resource_of(own, operation.ask, material), own.missing)
             except Refused as refused:

@@ -216,6 +216,9 @@ class Code(StrEnum):
     LOOKUP_BUSY = ("lookup_busy", Kind.RESOURCE,
         "no place for the question to the hook until its timeout: too many at once, of this principal or of all",
         "make the hook faster, or cache its answers", Dependency.LOOKUP, "busy")
+    LOOKUP_LOOP = ("lookup_loop", Kind.RESOURCE,
+        "the request has `X-Auth-Lookup`: an app that a lookup asks came back through the sidecar, and the lookup would ask it again",
+        "let the app answer the lookup's path without asking through the sidecar")
     DENIED_BY_POLICY = ("denied_by_policy", Kind.DECISION,
         "Cerbos answered EFFECT_DENY, or the PDP a decision of false",
         "see [debug a 403](../guides/debug-a-403.md)")

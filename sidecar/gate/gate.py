@@ -146,7 +146,7 @@ class Gate:
         mode: Mode | None = None, sources: tuple[TokenSource, ...] = (), plans: Plans | None = None,
     ) -> None:  # fmt: skip
         self.rules = rules
-        self._asking = Asking(hooks, pdp, plans, now=now, timer=timer)
+        self._asking = Asking(hooks, pdp, plans, now=now, timer=timer, tell=self._told)
         self._now = now
         self._timer = timer
         self._sign = sign
@@ -423,7 +423,7 @@ class Gate:
         if trace is not None:
             kept = [pair for pair in headers if pair[0] not in (TRACEPARENT, TRACESTATE)]
             headers = [*kept, *trace.headers(trace.upstream)]
-        if to_app is not None and to_app.authorization is AuthorizationRule.DROP:
+        if _drops_authorization(to_app):
             headers = [pair for pair in headers if pair[0] != b"authorization"]
         if principal is not None:
             headers = headers + self._identity_headers(principal, to_app, enforced=would_refuse is None)
@@ -433,6 +433,14 @@ class Gate:
             evaluation.recheck, evaluation.cookies, obligations + evaluation.obligations,
             evaluation.rules.table.reserved, given, evaluation.upstream,
         )  # fmt: skip
+
+    def _told(self, evaluation: Evaluation) -> list[Header]:
+        """List what a permit would tell the app of the sender, the Authorization included. Raises Refused: CLAIM_*,
+        IDENTITY_HEADER_TOO_LARGE."""
+        request, to_app = evaluation.request, evaluation.to_app
+        headers = request.headers if request is not None and not _drops_authorization(to_app) else ()
+        own = [pair for pair in headers if pair[0] == b"authorization"]
+        return own + self._identity_headers(evaluation.sender, to_app, enforced=True)
 
     def _identity_headers(self, principal: Principal, to_app: ToApp | None, *, enforced: bool) -> list[Header]:
         """List what the app is told of the principal. Raises Refused where it is `enforced`: CLAIM_*,
@@ -491,6 +499,10 @@ class Gate:
             finally:
                 self._leave(evaluation)
         return mode if own is None else own.of(facts.principal)
+
+
+def _drops_authorization(to_app: ToApp | None) -> bool:
+    return to_app is not None and to_app.authorization is AuthorizationRule.DROP
 
 
 def _privacies(sources: Iterable[TokenSource]) -> list[KeepPrivate]:

@@ -17,6 +17,7 @@ from sidecar.gate.own import (
     FORWARDED_FOR,
     FORWARDED_HOST,
     FORWARDED_PROTO,
+    LOOKUP,
     OWN_COOKIES,
     REQUEST_ID,
     SET_BY_SIDECAR,
@@ -49,8 +50,8 @@ _ALSO_READ = (
     b"sec-fetch-mode connection content-encoding"
 ).split()
 
-_DROPPED = dict.fromkeys([*HOP_BY_HOP, *OVERRIDES, *SET_BY_SIDECAR, FILTER], _DROP)
-_DECIDING = {name: _DECIDES_DROP if name in _DROPPED else _DECIDES for name in [*_SINGLE, *_ALSO_READ]}
+_DROPPED = dict.fromkeys([*HOP_BY_HOP, *OVERRIDES, *SET_BY_SIDECAR, FILTER, LOOKUP], _DROP)
+_DECIDING = {name: _DECIDES_DROP if name in _DROPPED else _DECIDES for name in [*_SINGLE, *_ALSO_READ, LOOKUP]}
 # clients choose names: about 700 of those that they use, so that each is judged once
 _ACTIONS: Bounded[bytes, int] = Bounded(256 * 1024, preset=_DROPPED | _DECIDING)
 """Header names -> what becomes of such a header. It learns names to keep."""
@@ -60,7 +61,7 @@ _LIST_HEADERS = {
 }  # fmt: skip
 # A client may not take an end-to-end header of the request away by naming it in Connection (RFC 9110 section 7.6.1)
 _NOT_NOMINATED = frozenset(
-    [*OVERRIDES, *SET_BY_SIDECAR, FILTER, *_SINGLE, b"cookie", b"content-encoding", b"content-range", b"accept"]
+    [*OVERRIDES, *SET_BY_SIDECAR, FILTER, LOOKUP, *_SINGLE, b"cookie", b"content-encoding", b"content-range", b"accept"]
 ) - {b"upgrade", b"http2-settings"}
 
 # what decides, frames, negotiates or describes a request, for the sidecar or for an app

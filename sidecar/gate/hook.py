@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -31,13 +32,18 @@ class Hook(NamedTuple):
 
     def fill(self, kind: str, resource_id: str, material: Material) -> str:
         """The target of one request. Raises Refused."""
-        return "".join(
-            part if type(part) is str else _filled(part, kind, resource_id, material) for part in self.target
-        )
+        return filled(self.target, kind, resource_id, material)
 
     def shown(self, question: str) -> str:
         """A question as a person reads it."""
         return f"GET {self.origin}{question}"
+
+
+def filled(
+    target: Iterable[str | Reference | ResourceField], kind: str, resource_id: str, material: Material
+) -> str:  # fmt: skip
+    """A target with the values of one request, each of them one segment or query value. Raises Refused."""
+    return "".join(part if type(part) is str else _filled(part, kind, resource_id, material) for part in target)
 
 
 def _filled(part: str | Reference | ResourceField, kind: str, resource_id: str, material: Material) -> str:

@@ -9,6 +9,7 @@ from operator import itemgetter
 from typing import Any, NamedTuple, Protocol
 
 from sidecar.bounded import Bounded, size_of
+from sidecar.gate.app_question import AppQuestion
 from sidecar.gate.codes import Code
 from sidecar.gate.expressions import ValueExpression, member_name
 from sidecar.gate.references import Material, Reference, ReferenceSource, resolve
@@ -116,7 +117,8 @@ class Lookup(NamedTuple):
 
 class Call(NamedTuple):
     """One question to a source. Calls that differ in `trace` (headers that go with it), `asker` (issuer and id of the
-    principal) or `values` (place in an expression -> what stands there) alone have the same answer."""
+    principal) or `values` (place in an expression -> what stands there) alone have the same answer. `app` is the
+    warrant of one to the protected app."""
 
     lookup: Lookup
     question: str
@@ -124,6 +126,7 @@ class Call(NamedTuple):
     trace: tuple[Header, ...] = ()
     asker: tuple[str, str] = ("", "")
     values: tuple[tuple[str, Any], ...] = ()
+    app: AppQuestion | None = None
 
 
 class Reply(NamedTuple):

@@ -69,6 +69,9 @@ FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST = b"x-forwarded-for", b"x-forward
 FORWARDED = (FORWARDED_FOR, FORWARDED_PROTO, FORWARDED_HOST)
 SET_BY_SIDECAR = (*IDENTITY_HEADERS, REQUEST_ID, *FORWARDED)
 """Headers to the app that only the sidecar sets."""
+LOOKUP = b"x-auth-lookup"
+"""Header by which the app knows that a lookup asks, with the lookup's name. A request of a client that has it is
+refused: an app that sends on what it got would be asked without end."""
 FILTER = b"x-auth-filter"
 """Filter for a list, where a route pushes one by `dialect: header`: only a door that holds answers sets it."""
 

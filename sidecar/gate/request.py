@@ -18,6 +18,7 @@ from sidecar.gate.headers import (
     without_reserved,
 )
 from sidecar.gate.hosts import without_port
+from sidecar.gate.own import LOOKUP
 from sidecar.gate.peers import Network
 from sidecar.gate.target import NO_ODDITIES, Oddity, read_target
 from sidecar.gate.trace import Trace
@@ -87,10 +88,12 @@ class Request(NamedTuple):
 
 
 def read(raw: Raw, reading: Reading) -> Request:
-    """Judge a raw request into its one reading. Raises Refused (400, 414 or 421)."""
+    """Judge a raw request into its one reading. Raises Refused (400, 414, 421 or 508)."""
     path, segments, query, oddities = read_target(raw.target)
     headers = raw.headers
     kept, seen = read_headers_again(headers) if type(headers) is tuple else read_headers(headers)
+    if LOOKUP in seen:
+        raise Refused(Code.LOOKUP_LOOP, "the app sends on what a lookup asked it")
     if reading.alb:
         kept = without_alb(kept)
     if reading.reserved:

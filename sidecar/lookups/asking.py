@@ -38,7 +38,7 @@ and whoever asks for it must not close the source to all others."""
 _ABOUT_ONE = frozenset((Reason.FUNCTION_RAISED,))
 """Reasons that may be about one resource only, though their kind is not."""
 
-_Key = tuple[str, str, str | bytes]
+_Key = tuple[str, str, str | bytes, bytes]
 Count = Callable[[str, str], None]
 """Callback for each cache lookup: (its name, `hit` or `miss`)."""
 
@@ -90,7 +90,8 @@ class Lookups:
     async def ask(self, call: Call) -> Reply:
         """The answer, cached or fresh. Raises Refused with a LOOKUP_* code where there is none."""
         lookup = call.lookup
-        key = (lookup.name, lookup.inquiry.source, _short(call.question))
+        asked_as = b"" if call.app is None else call.app.asked_as
+        key = (lookup.name, lookup.inquiry.source, _short(call.question), asked_as)
         if lookup.cache:
             cached = self._cache.get(key, self._now())
             if cached is not None:

@@ -31,7 +31,7 @@ class HttpSource:
         if hook.bearer:
             headers.append((b"authorization", b"Bearer " + hook.bearer.encode("ascii")))
         target = call.question.encode("ascii")
-        return _reply(await fetch.get(target, headers, max_body=MAX_BODY, deadline=max(seconds, 0.0)))
+        return reply_of(await fetch.get(target, headers, max_body=MAX_BODY, deadline=max(seconds, 0.0)))
 
     async def aclose(self) -> None:
         """Close the connections."""
@@ -39,7 +39,8 @@ class HttpSource:
             await fetch.aclose()
 
 
-def _reply(answer: Fetched) -> Reply:
+def reply_of(answer: Fetched) -> Reply:
+    """An answer, of which its cookies, redirects and all other headers are left out."""
     kinds = [value for name, value in answer.headers if name == b"content-type"]
     kind = kinds[0].partition(b";")[0].strip().lower().decode("latin-1") if len(kinds) == 1 else ""
     return Reply(answer.status, kind, answer.body)

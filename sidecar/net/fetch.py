@@ -7,7 +7,7 @@ import ssl
 from collections.abc import Iterable
 from typing import NamedTuple, final
 
-from sidecar.net.connection import Connection, Fault, Response
+from sidecar.net.connection import Fault, Response
 from sidecar.net.pool import Origin, Pool
 from sidecar.record.reasons import Reason
 from sidecar.wire.grammar import Header
@@ -45,26 +45,27 @@ class Fetch:
         try:
             async with asyncio.timeout(deadline):
                 connection, reader = await self._pool.exchange(None, message, method, None)
-                return await self._whole(connection, reader, max_body)
+                return await whole(Response(self._pool, connection, reader), reader, max_body)
         except TimeoutError:
             raise Fault(Reason.HTTP_RESPONSE_TIMEOUT, f"no whole answer within {deadline:g} s") from None
-
-    async def _whole(self, connection: Connection[None], reader: ResponseReader, max_body: int) -> Fetched:
-        response = Response(self._pool, connection, reader)
-        parts: list[bytes] = []
-        size = 0
-        try:
-            if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in reader.raw_headers):
-                raise Fault(Reason.HTTP_RESPONSE_CONTENT_CODING, "an encoded body, expected identity")
-            while data := await response.read():
-                parts.append(data)
-                size += len(data)
-                if size > max_body:
-                    raise Fault(Reason.HTTP_RESPONSE_BODY_SIZE, f"a body over {max_body} bytes")
-        finally:
-            response.close()
-        return Fetched(reader.status, reader.raw_headers, b"".join(parts))
 
     async def aclose(self) -> None:
         """Close every connection, and open none any more."""
         await self._pool.aclose()
+
+
+async def whole(response: Response, reader: ResponseReader, max_body: int) -> Fetched:
+    """The whole of an answer whose head has come. Raises Fault, for one that is encoded or too large, too."""
+    parts: list[bytes] = []
+    size = 0
+    try:
+        if any(name == b"content-encoding" and value.lower() != b"identity" for name, value in reader.raw_headers):
+            raise Fault(Reason.HTTP_RESPONSE_CONTENT_CODING, "an encoded body, expected identity")
+        while data := await response.read():
+            parts.append(data)
+            size += len(data)
+            if size > max_body:
+                raise Fault(Reason.HTTP_RESPONSE_BODY_SIZE, f"a body over {max_body} bytes")
+    finally:
+        response.close()
+    return Fetched(reader.status, reader.raw_headers, b"".join(parts))

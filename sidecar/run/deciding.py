@@ -15,6 +15,7 @@ from sidecar.config.routes.file import RoutesError, RoutesFile, read_routes
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood
 from sidecar.config.suggest import did_you_mean
+from sidecar.gate.app_lookup import AppInquiry
 from sidecar.gate.asking import PDP
 from sidecar.gate.evaluation import Rules
 from sidecar.gate.function import Function
@@ -37,7 +38,7 @@ from sidecar.record.metrics import Metrics
 from sidecar.run.errors import Errors, StartError
 from sidecar.run.pdp import decision_point, embedded_cerbos, policy_reload
 from sidecar.run.plans import narrowing
-from sidecar.run.sources import require_functions
+from sidecar.run.sources import app_source, require_sources
 from sidecar.trust.alb import AlbKeys, AlbSessions
 from sidecar.trust.download import Proxy
 from sidecar.trust.issuers import Trust, trust_from
@@ -147,11 +148,13 @@ def deciding(read: Understood, environ: Mapping[str, str], metrics: Metrics | No
         trust = errors.tried(load_trust, settings, routes) if routes is not None else None
         browser = errors.tried(_browser, settings, metrics)
     if routes is not None:
-        errors.tried(require_functions, settings, routes)
+        errors.tried(require_sources, settings, routes)
     if errors.problems or routes is None or trust is None or pdp is None:
         raise StartError(*errors.problems)
     keys, functions = key_store(settings, trust, metrics), FunctionSource()
-    sources: dict[type[Inquiry], Source] = {Hook: HttpSource(), Function: functions}
+    sources: dict[type[Inquiry], Source] = {
+        Hook: HttpSource(), AppInquiry: app_source(settings), Function: functions,
+    }  # fmt: skip
     return Deciding(
         settings, environ, metrics, Configured(routes, trust, keys, tokens_of(routes, trust, keys, metrics)),
         Reading(settings.hosts, settings.trusted_proxies, bool(settings.alb_signers)), pdp, embedded, policies,

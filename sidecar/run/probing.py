@@ -1,4 +1,5 @@
-"""`sidecar check --probe`: each server that settings and routes name is asked once; the app gets a connection alone."""
+"""`sidecar check --probe`: each server that settings and routes name is asked once; the app what lookups ask it, and
+else it gets a connection alone."""
 
 from __future__ import annotations
 
@@ -14,14 +15,16 @@ import httpx
 from sidecar.config.routes.file import RoutesFile
 from sidecar.config.setting_table import Settings
 from sidecar.config.shapes import Mark, Problem
+from sidecar.gate.app_lookup import AppInquiry
 from sidecar.gate.codes import Code
 from sidecar.gate.function import Function
 from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Call, Inquiry, Lookup, Missing, Reply, ResourceField, attributes_from
 from sidecar.gate.references import Reference
+from sidecar.gate.request import Raw, Reading, Request, read
+from sidecar.gate.routing import Route
 from sidecar.gate.values import Type, from_text
 from sidecar.gate.verdict import Refused
-from sidecar.lookups.asking import Lookups
 from sidecar.net.connection import Fault
 from sidecar.net.pool import Origin, Pool
 from sidecar.net.upstream import Upstream
@@ -63,8 +66,7 @@ async def probe(prepared: Prepared, *, app: bool) -> list[Finding]:
     # these load libraries as they begin, and have time for it: beside them the others would be late
     patient = [_keys(deciding), _redis(deciding), *(_server(place, url) for place, url in _servers(settings))]
     quick = [
-        *(_lookup(deciding.hooks, lookup, _kind_of(routes, name), _place(settings, routes.lookup_marks[name]))
-          for name, lookup in routes.lookups.items()),
+        *(_lookup(deciding, lookup, app=app) for lookup in routes.lookups.values()),
         _pdp(deciding),
         *_apps(settings, routes, upstream, app=app),
     ]  # fmt: skip
@@ -88,6 +90,13 @@ def _apps(
         yield _connection(f"{settings.routes}: upstreams.{each.name}", each.url, partial(upstream.reach, each))
 
 
+def _request(settings: Settings, route: Route | None) -> Request:
+    """Make a request of nobody, under a host that is listed."""
+    hosts = route.hosts if route is not None and route.hosts else sorted(settings.hosts or ("localhost",))
+    host = hosts[0].replace("*", "any").encode("ascii")
+    return read(Raw("GET", b"/", [(b"host", host)], "", "https", NOBODY), Reading())
+
+
 def _place(settings: Settings, mark: Mark) -> str:
     return str(Problem(settings.routes, mark.line, mark.column, mark.path))
 
@@ -95,18 +104,26 @@ def _place(settings: Settings, mark: Mark) -> str:
 # --- lookups ---
 
 
-async def _lookup(hooks: Lookups, lookup: Lookup, kind: str, place: str) -> list[Finding]:
+async def _lookup(deciding: Deciding, lookup: Lookup, *, app: bool) -> list[Finding]:
     """Ask a source for an id that nobody has."""
+    settings, routes = deciding.settings, deciding.configured.routes
+    route, kind = _asked_for(routes, lookup.name)
+    place = _place(settings, routes.lookup_marks[lookup.name])
     inquiry = lookup.inquiry
+    upstream = route.upstream if route is not None else None
+    if isinstance(inquiry, AppInquiry) and upstream is None and not app:
+        return [Finding(Level.NOTE, f"{place}: not asked, since SIDECAR_UPSTREAM is not set")]
     question = _question(inquiry, kind)
     if question is None:
         return [Finding(Level.NOTE, f"{place}: not asked, since it is asked as a principal")]
     values = tuple((place, _value_for(part, kind)) for place, part in lookup.places.items())
     call = Call(lookup, question, NOBODY, values=values)
+    if isinstance(inquiry, AppInquiry):
+        call = call._replace(app=inquiry.warrant(call, _request(settings, route), (), upstream))
     # a query may have a key in it
     shown = inquiry.shown(question).partition("?")[0]
     try:
-        reply = await hooks.ask(call)
+        reply = await deciding.hooks.ask(call)
     except Refused as refused:
         text = f"found no answer ({_why(refused, lookup)}), expected 404 or JSON: {_mend(inquiry)}"
         return [Finding(Level.PROBLEM, f"{place}: {shown}: {text}")]
@@ -117,19 +134,23 @@ async def _lookup(hooks: Lookups, lookup: Lookup, kind: str, place: str) -> list
 def _mend(inquiry: Inquiry) -> str:
     if isinstance(inquiry, Function):
         return "mend the function or `timeout`"
+    if isinstance(inquiry, AppInquiry):
+        return "start the app, or mend the path or `timeout`"
     return "start the hook, or mend the URL or `timeout`"
 
 
-def _kind_of(routes: RoutesFile, lookup: str) -> str:
-    """Return the kind of the first route that asks a lookup."""
-    kinds = (ask.kind for route in routes.table.routes for _, ask in route.questions if lookup in ask.lookups)
-    return next(kinds, NOBODY)
+def _asked_for(routes: RoutesFile, lookup: str) -> tuple[Route | None, str]:
+    """Return the first route that asks a lookup, and the kind that it asks for."""
+    asking = ((route, ask.kind) for route in routes.table.routes for _, ask in route.questions if lookup in ask.lookups)
+    return next(asking, (None, NOBODY))
 
 
 def _question(inquiry: Inquiry, kind: str) -> str | None:
     """Fill a question without a request; None where it needs who asks."""
     match inquiry:
         case Hook():
+            return _target(inquiry.target, kind)
+        case AppInquiry(as_principal=False):
             return _target(inquiry.target, kind)
         case Function(as_principal=False):
             return inquiry.question(kind, NOBODY, None)
@@ -160,7 +181,7 @@ def _of_status(inquiry: Inquiry, reply: Reply) -> tuple[Level, str] | None:
     if reply.status in (400, 422):
         return Level.NOTE, f"it answered {reply.status}, as a hook may whose ids have another form"
     if reply.status in (401, 403):
-        has_token = isinstance(inquiry, Hook) and inquiry.bearer
+        has_token = isinstance(inquiry, Hook | AppInquiry) and inquiry.bearer
         how = "give the variable of `bearer_env` a token that it takes" if has_token else "name one by `bearer_env`"
         return Level.PROBLEM, f"found status {reply.status}, expected it to take the sidecar's token: {how}"
     if 300 <= reply.status < 400:

@@ -20,7 +20,7 @@ from sidecar.run.deciding import (
     wall_clock,
 )
 from sidecar.run.errors import StartError
-from sidecar.run.sources import require_functions
+from sidecar.run.sources import require_sources
 from sidecar.run.tasks import Tasks
 from sidecar.run.upstreams import make_named
 from sidecar.trust.jwks import KeyStore
@@ -76,7 +76,7 @@ class Reload:
                 # in a thread: a large file takes longer to read than requests may wait
                 routes = await asyncio.to_thread(load_routes, settings, self._deciding.environ)
                 require_in_force(settings, routes)
-                await asyncio.to_thread(require_functions, settings, routes)
+                await asyncio.to_thread(require_sources, settings, routes)
                 trust = load_trust(settings, routes)
                 put_upstreams_in_force = make_named(self._upstream, routes)
             except StartError as error:

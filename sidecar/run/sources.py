@@ -2,23 +2,74 @@
 
 from __future__ import annotations
 
+import ipaddress
+from functools import partial
+
+from sidecar.config.parsers import Address
 from sidecar.config.routes.file import RoutesFile
 from sidecar.config.setting_table import Settings
 from sidecar.config.shapes import Problem
+from sidecar.gate.app_lookup import AppInquiry
 from sidecar.gate.function import Function
+from sidecar.gate.lookup import Inquiry
 from sidecar.lookups.function import find
+from sidecar.lookups.upstream import UpstreamSource
+from sidecar.net.app_reader import AppReader
+from sidecar.net.pool import Origin
 from sidecar.run.errors import StartError
+from sidecar.run.upstreams import pool_of
 
 
-def require_functions(settings: Settings, routes: RoutesFile) -> None:
-    """Import the functions that lookups name. Raises StartError with the place of each that cannot be called."""
+def app_source(settings: Settings) -> UpstreamSource:
+    """Make what asks the protected apps for lookups, by connections of its own."""
+    return UpstreamSource(AppReader(partial(pool_of, settings)))
+
+
+def require_sources(settings: Settings, routes: RoutesFile) -> None:
+    """Look at whom lookups name, and import their functions. Raises StartError with the place of each that cannot be
+    asked."""
     problems = []
     for name, lookup in routes.lookups.items():
-        if isinstance(lookup.inquiry, Function):
+        if problem := _problem_of(settings, routes, lookup.inquiry):
             mark = routes.lookup_marks[name]
-            try:
-                find(lookup.inquiry.name)
-            except ValueError as error:
-                problems.append(str(Problem(settings.routes, mark.line, mark.column, f"{mark.path}: {error}")))
+            problems.append(str(Problem(settings.routes, mark.line, mark.column, f"{mark.path}: {problem}")))
     if problems:
         raise StartError(*problems)
+
+
+def _problem_of(settings: Settings, routes: RoutesFile, inquiry: Inquiry) -> str:
+    if isinstance(inquiry, AppInquiry):
+        apps = [settings.upstream, *(each.url for each in routes.table.upstreams)]
+        own = next((app for app in apps if app and _is_own(Origin.parse(app), settings.listen)), "")
+        if own:
+            return (
+                f"found the app {own}, which is SIDECAR_LISTEN {settings.listen}, expected another: the lookup would "
+                "ask the sidecar itself, and so on"
+            )
+    if isinstance(inquiry, Function):
+        try:
+            find(inquiry.name)
+        except ValueError as error:
+            return str(error)
+    return ""
+
+
+def _is_own(origin: Origin, listen: Address) -> bool:
+    """Return whether an origin is, as far as its text tells, where the sidecar listens."""
+    if origin.path or listen.path:
+        return origin.path == listen.path
+    here = origin.host == listen.host or (
+        _is_loopback(origin.host) and (_is_loopback(listen.host) or _is_any(listen.host))
+    )
+    return origin.port == listen.port and here
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+def _is_any(host: str) -> bool:
+    return host in ("0.0.0.0", "::")  # noqa: S104 - compared, not bound

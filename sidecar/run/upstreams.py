@@ -11,7 +11,7 @@ from sidecar.config.routes.file import RoutesFile
 from sidecar.config.setting_table import Settings
 from sidecar.gate.verdict import Destination, Forward
 from sidecar.net.breaker import Breaker
-from sidecar.net.connection import Timeouts
+from sidecar.net.connection import Permit, Timeouts
 from sidecar.net.owners import Owners
 from sidecar.net.pool import Origin, Pool
 from sidecar.net.tls import tls_context
@@ -22,8 +22,14 @@ from sidecar.run.errors import Errors, StartError, blaming
 def upstream(settings: Settings) -> Upstream:
     """Make what leads to the apps; none of those that routes name is in force yet. Raises StartError."""
     owners = Owners(settings.trusted_proxies).of_permit
-    pool = _pool_of_settings(settings) if settings.upstream else None
-    return Upstream(pool, owners, partial(_pool_of, settings))
+    pool: Pool[Forward] | None = pool_of(settings, None) if settings.upstream else None
+    return Upstream(pool, owners, partial(pool_of, settings))
+
+
+def pool_of(settings: Settings, named: Destination | None) -> Pool[Permit]:
+    """Make connections to one app, None being that of the settings, of whoever is to have them alone. Raises
+    StartError."""
+    return _pool_of_settings(settings) if named is None else _pool_of(settings, named)
 
 
 def make_named(
@@ -42,7 +48,7 @@ def make_named(
     return partial(upstream.put_in_force, made)
 
 
-def _pool_of_settings(settings: Settings) -> Pool[Forward]:
+def _pool_of_settings(settings: Settings) -> Pool[Permit]:
     with blaming("SIDECAR_UPSTREAM"):
         origin = Origin.parse(settings.upstream)
     tls = None
@@ -55,7 +61,7 @@ def _pool_of_settings(settings: Settings) -> Pool[Forward]:
     return _pool(origin, timeouts, tls, settings.upstream_server_name)
 
 
-def _pool_of(settings: Settings, named: Destination) -> Pool[Forward]:
+def _pool_of(settings: Settings, named: Destination) -> Pool[Permit]:
     place = f"{settings.routes}: upstreams.{named.name}"
     with blaming(f"{place}.url"):
         origin = Origin.parse(named.url)
@@ -71,7 +77,7 @@ def _pool_of(settings: Settings, named: Destination) -> Pool[Forward]:
     return _pool(origin, timeouts, tls, named.server_name)
 
 
-def _pool(origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None, server_name: str) -> Pool[Forward]:
+def _pool(origin: Origin, timeouts: Timeouts, tls: ssl.SSLContext | None, server_name: str) -> Pool[Permit]:
     return Pool(
         origin, timeouts=timeouts, tls=tls, server_name=server_name, breaker=lambda: Breaker(time.monotonic)
     )  # fmt: skip

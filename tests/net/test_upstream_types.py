@@ -14,12 +14,14 @@ ROOT = Path(__file__).parent.parent.parent
 DOOR = """
 from types import SimpleNamespace
 
+from sidecar.gate.app_question import AppQuestion
 from sidecar.gate.codes import Ground
 from sidecar.gate.gate import Gate
 from sidecar.gate.hook import Hook
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Destination, Facts, Forward, Preflight, Refuse
 from sidecar.lookups.asking import Lookups
+from sidecar.net.app_reader import AppReader
 from sidecar.net.connection import Body, Response
 from sidecar.net.fetch import Fetch
 from sidecar.net.pool import Origin, Pool
@@ -30,7 +32,9 @@ async def no_body(limit: int, show: object) -> None:
     pass
 
 
-async def handle(gate: Gate, upstream: Upstream, raw: Raw, body: Body) -> None:
+async def handle(
+    gate: Gate, upstream: Upstream, raw: Raw, body: Body, reader: AppReader, question: AppQuestion
+) -> None:
 """
 RIGHT = """
     verdict = await gate.decide(raw, no_body)
@@ -118,12 +122,12 @@ WRONG = {
     await Fetch(upstream.origin).get(b"/", (), max_body=1, deadline=1.0)  # E: attr-defined
 """,
     "a fetch in its place": """
-    await handle(gate, Fetch(Origin("http", "app", 80)), raw, body)  # E: arg-type
+    await handle(gate, Fetch(Origin("http", "app", 80)), raw, body, reader, question)  # E: arg-type
     upstream = Fetch(Origin("http", "app", 80))  # E: assignment
 """,
     "a pool in its place": """
     shared: Pool[Forward] = Pool(Origin("http", "app", 80))
-    await handle(gate, shared, raw, body)  # E: arg-type
+    await handle(gate, shared, raw, body, reader, question)  # E: arg-type
     asks: Pool[None] = shared  # E: assignment
     Upstream(asks)  # E: arg-type
 """,
@@ -135,6 +139,25 @@ WRONG = {
         pass
 
     await upstream.send(Permit(b"GET", b"/", (), Ground.PUBLIC, Facts("r", "GET", "/")), body)  # E: abstract
+""",
+    "a lookup's warrant by hand": """
+    await reader.get(AppQuestion(b"/", (), b"", None), max_body=1, deadline=1.0)  # E: abstract
+""",
+    "a lookup of one's own": """
+    await reader.get(b"/", max_body=1, deadline=1.0)  # E: arg-type
+    await reader.get(raw, max_body=1, deadline=1.0)  # E: arg-type
+    await reader.post(b"/", b"", max_body=1, deadline=1.0)  # E: attr-defined
+    await reader._pools[None].exchange(None, b"GET / HTTP/1.1", b"GET", None)  # E: arg-type
+""",
+    "a lookup's warrant in a permit's place": """
+    await upstream.send(question, body)  # E: arg-type
+    verdict = await gate.decide(raw, no_body)
+    if isinstance(verdict, Forward):
+        await reader.get(verdict, max_body=1, deadline=1.0)  # E: arg-type
+""",
+    "a lookup that changes something": """
+    await reader.get(question, max_body=1, deadline=1.0, method=b"DELETE")  # E: call-arg
+    question.target = raw.target  # E: misc
 """,
     "a permit for another target": """
     verdict = await gate.decide(raw, no_body)

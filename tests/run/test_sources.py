@@ -10,7 +10,7 @@ from sidecar.config.routes.file import read_routes
 from sidecar.config.settings import understand
 from sidecar.run import checking
 from sidecar.run.errors import StartError
-from sidecar.run.sources import require_functions
+from sidecar.run.sources import require_sources
 from tests.conftest import Stack, policies
 from tests.stack import binary, running_sidecar, wait_for
 from tests.tokens import CLIENT, POOL
@@ -32,7 +32,7 @@ FAULTS = [
 def test_each_function_that_cannot_be_called_is_told_of_with_its_place() -> None:
     settings = understand({"SIDECAR_UPSTREAM": "http://app"}, {}).settings
     with pytest.raises(StartError) as told:
-        require_functions(settings, read_routes(LOOKUPS, "routes.yaml", {}))
+        require_sources(settings, read_routes(LOOKUPS, "routes.yaml", {}))
     assert list(told.value.problems) == FAULTS
 
 
@@ -45,6 +45,31 @@ def test_check_tells_of_them(tmp_path: Path) -> None:
     }  # fmt: skip
     found = checking.findings(environ, {})
     assert [line.removeprefix(f"{tmp_path}/") for line in found.problems] == FAULTS
+
+
+@pytest.mark.parametrize(
+    ("listen", "app", "is_own"),
+    [
+        ("0.0.0.0:8080", "http://127.0.0.1:8080", True), ("0.0.0.0:8080", "http://localhost:8080", True),
+        ("[::]:8080", "http://[::1]:8080", True), ("127.0.0.1:8080", "http://127.0.0.2:8080", True),
+        ("10.0.0.1:8080", "http://10.0.0.1:8080", True), ("unix:/run/s.sock", "unix:/run/s.sock", True),
+        ("0.0.0.0:443", "https://localhost", True), ("0.0.0.0:8080", "http://127.0.0.1:8081", False),
+        ("0.0.0.0:8080", "http://app:8080", False), ("10.0.0.1:8080", "http://127.0.0.1:8080", False),
+        ("unix:/run/s.sock", "unix:/run/app.sock", False), ("unix:/run/s.sock", "http://127.0.0.1:8080", False),
+    ],
+)  # fmt: skip
+def test_a_lookup_that_would_ask_the_sidecar_itself_is_a_problem(listen: str, app: str, is_own: bool) -> None:
+    settings = understand({"SIDECAR_UPSTREAM": app, "SIDECAR_LISTEN": listen}, {}).settings
+    text = "version: 1\nlookups:\n  order: {upstream: '/orders/{id}', attributes: {owner: owner}}\nroutes: []\n"
+    if is_own:
+        with pytest.raises(StartError) as told:
+            require_sources(settings, read_routes(text, "routes.yaml", {}))
+        (problem,) = told.value.problems
+        assert problem.startswith(
+            f"routes.yaml:3:21: lookups.order.upstream: found the app {app}, which is SIDECAR_LISTEN"
+        )
+    else:
+        require_sources(settings, read_routes(text, "routes.yaml", {}))
 
 
 ROUTES = """\

@@ -104,6 +104,11 @@ _LOOKUP_ATTRIBUTES = MapOf(Text(_lookup_attribute, what="a JMESPath expression")
 LOOKUP = Record(
     {
         "url": Field(Text(what="a URL with {values}"), "the URL to GET, filled with {id}, {kind} and references", ""),
+        "upstream": Field(
+            Text(what="a path with {values}"),
+            "in place of `url`: the path to GET of the protected app itself, filled likewise",
+            "",
+        ),
         "function": Field(
             Text(pattern=rf"{_DOTTED}:{_DOTTED}", what="module:function"),
             "in place of `url`: the Python function to call, as `module:function`, plain or async",
@@ -131,7 +136,9 @@ LOOKUP = Record(
             Text(compile_expression, what="a JMESPath expression"), "an expression that must give the requested id"
         ),
         "bearer_env": Field(
-            Text(pattern=r"[A-Z_][A-Z0-9_]*", what="a variable's name"), "the variable that holds the hook's token", ""
+            Text(pattern=r"[A-Z_][A-Z0-9_]*", what="a variable's name"),
+            "the variable that holds the sidecar's token there",
+            "",
         ),
     },
     "where attributes of a resource come from",

@@ -18,10 +18,15 @@ from sidecar.wire.grammar import NAME, PORT
 def read_hook(entry: Entry, environ: Mapping[str, str], reader: Reader) -> Hook:
     """The hook of a lookup; `environ` gives its token. Faults are noted with `reader`."""
     origin, target = _hook_url(entry["url"], entry.at("url"), reader)
+    return Hook(origin, target, bearer_of(entry, environ, reader))
+
+
+def bearer_of(entry: Entry, environ: Mapping[str, str], reader: Reader) -> str:
+    """The token that a lookup sends, "" for none. A fault is noted with `reader`."""
     bearer = environ.get(entry["bearer_env"], "").strip() if entry["bearer_env"] else ""
     if entry["bearer_env"] and not re.fullmatch(r"[\x21-\x7e]+", bearer):
         reader.fault(entry.at("bearer_env"), f"the variable {entry['bearer_env']} holds no token")
-    return Hook(origin, target, bearer)
+    return bearer
 
 
 _HOOK_URL = re.compile(r"(https?://[^/?#]*)(/[^#]*)")
@@ -34,12 +39,12 @@ def _hook_url(url: str, mark: Mark, reader: Reader) -> tuple[str, tuple[str | Re
     if match is None:
         reader.fault(mark, f"found {_without_password(url)!r}, expected http(s)://host:port/path without a fragment")
         return "", ()
-    problem = _origin_problem(match[1]) or _target_problem(match[2])
+    problem = _origin_problem(match[1]) or target_problem(match[2])
     if problem:
         reader.fault(mark, f"found {_without_password(url)!r}, {problem}")
         return "", ()
     try:
-        return match[1], _target_parts(match[2])
+        return match[1], target_parts(match[2])
     except ValueError as error:
         reader.fault(mark, str(error))
         return "", ()
@@ -65,14 +70,16 @@ def _origin_problem(origin: str) -> str:
     return "expected no link-local address" if address.is_link_local or host == "fd00:ec2::254" else ""
 
 
-def _target_problem(target: str) -> str:
+def target_problem(target: str) -> str:
+    """Say what is wrong with a target that holds {values}, "" where nothing is."""
     path = target.partition("?")[0]
     if any(segment in (".", "..") for segment in path.split("/")):
         return "expected a path without dot segments"
     return "" if re.fullmatch(r"[!-~]+", target) else "expected visible ASCII, the rest percent-encoded"
 
 
-def _target_parts(target: str) -> tuple[str | Reference | ResourceField, ...]:
+def target_parts(target: str) -> tuple[str | Reference | ResourceField, ...]:
+    """Literal text and values of a target in turn. Raises ValueError."""
     parts: list[str | Reference | ResourceField] = []
     end = 0
     for match in _HOOK_VALUE.finditer(target):

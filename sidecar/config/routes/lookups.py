@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from sidecar.config.routes.app_lookup import read_app_lookup
 from sidecar.config.routes.function import read_function
 from sidecar.config.routes.hook import read_hook
 from sidecar.config.shapes import Entry, Reader
@@ -22,6 +23,7 @@ class Source(NamedTuple):
 
 SOURCES: Mapping[str, Source] = {
     "url": Source(read_hook, ("bearer_env",)),
+    "upstream": Source(read_app_lookup, ("as", "bearer_env")),
     "function": Source(read_function, ("as",)),
 }
 """The field that names the source of a lookup -> its kind."""
