@@ -15,8 +15,11 @@ from cerbos.engine.v1.engine_pb2 import PlanResourcesFilter
 from google.protobuf.message import DecodeError
 
 from sidecar.adoption.logs import Logs
+from sidecar.bodies.graphql import Reader as GraphQLReader
+from sidecar.bodies.graphql_document import Limits
 from sidecar.config.routes.file import read_routes
 from sidecar.doors.ext_authz import read_question
+from sidecar.gate.body import json_of
 from sidecar.gate.expressions import searcher
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute
@@ -51,6 +54,7 @@ from sidecar.wire.hpack import DEFAULT_TABLE, BlockReader
 from sidecar.wire.http1_request import BadRequest, HeadReader, Violation, body_of
 from sidecar.wire.http1_response import BadAnswer, ResponseReader
 from sidecar.wire.http2 import CompressionError
+from tests.bodies.graphql_oracle import root_calls
 from tests.tokens import CLIENT, ISSUER, b64
 
 READING = Reading()
@@ -373,9 +377,23 @@ def imported(form: str, data: bytes) -> None:
     assert len(notes.broken_places) <= notes.broken["f"]
 
 
+_GRAPHQL = GraphQLReader(Limits(batch=3), introspection=True)
+
+
+def graphql(data: bytes) -> None:
+    """A GraphQL request: its root fields are those that graphql-core finds, with the same arguments, or it is refused."""
+    try:
+        body = json_of(data)
+        calls = _GRAPHQL.calls(body)
+    except Refused:
+        return
+    found = [call for one in (body if isinstance(body, list) else [body]) for call in root_calls(one)]
+    assert [(call.field, call.alias, call.arguments) for call in calls] == found
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "target": target, "request": request, "token": token, "answer": answer, "document": document, "query": query,
     "question": question, "blocks": blocks, "items": items, "plan": plan, "log": log,
-    "registration": registration,
+    "registration": registration, "graphql": graphql,
     **{f"import_{form}": functools.partial(imported, form) for form in FORMATS},
 }  # fmt: skip

@@ -10,6 +10,7 @@ import httpx
 import pytest
 
 from sidecar.config.routes.file import read_routes
+from sidecar.doors.refusal import Refusals
 from sidecar.gate.body import Show
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import Resource
@@ -41,6 +42,7 @@ routes:
   - {path: /looked-up, resource: contact, graphql: {Query.contact: {id: "{args.id:int}", lookup: contact, action: read}}}
 """
 JSON = ((b"content-type", b"application/json"),)
+RAW = Raw("POST", b"/graphql", [(b"host", b"a")], "10.0.0.1", "http", "r1")
 
 
 def gate_of(world: World) -> Gate:
@@ -284,3 +286,21 @@ async def test_what_was_decided_is_what_a_server_executes() -> None:
                 assert found == decided, request
     assert executed > 100
     assert skipped > 10
+
+
+async def test_a_client_of_graphql_is_told_of_a_refusal_in_its_own_form() -> None:
+    world, accept = World(), (b"accept", b"application/graphql-response+json, application/json;q=0.9")
+    world.denied = {"7"}
+    for text, code in (("{contact(id:7){id}}", "denied_by_policy"), ("{a:contact(id:6){id} contact(id:7){id}}", "denied_by_policy"),
+                       ("{secret}", "operation_unmapped"), ("{contact(", "body_invalid"), ("{contact(id:true){id}}", "body_invalid")):  # fmt: skip
+        verdict = await send(world, {"query": text}, headers=[*JSON, accept])
+        assert isinstance(verdict, Refuse)
+        made = Refusals().whole(verdict, verdict.code, RAW)
+        assert dict(made.headers)[b"content-type"] == b"application/graphql-response+json"
+        assert made.status == (400 if code == "body_invalid" else 403)
+        assert json.loads(made.body)["errors"][0]["extensions"]["code"] == code
+        problem = await send(world, {"query": text})
+        assert isinstance(problem, Refuse)
+        assert (
+            dict(Refusals().whole(problem, problem.code, RAW).headers)[b"content-type"] == b"application/problem+json"
+        )

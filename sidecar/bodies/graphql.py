@@ -19,13 +19,14 @@ from sidecar.bodies.graphql_document import (
     Variable,
     read_document,
 )
+from sidecar.bodies.graphql_reply import reply_for
 from sidecar.bounded import Bounded, size_of
 from sidecar.gate.ask import Ask, Operation
 from sidecar.gate.body import json_of, require_json
 from sidecar.gate.codes import Code
 from sidecar.gate.request import Request
 from sidecar.gate.values import type_of
-from sidecar.gate.verdict import Refused
+from sidecar.gate.verdict import Refused, Reply
 
 DIRECTIVES = frozenset(("include", "skip"))
 """Directives that every server has. Another may change what is executed."""
@@ -120,15 +121,20 @@ class GraphQL:
     def read(self, request: Request, body: bytes) -> list[Operation]:
         """Read what each root field asks for. Raises Refused: BODY_TYPE_UNSUPPORTED, BODY_INVALID,
         OPERATION_UNMAPPED."""
-        require_json(request)
-        return [self._operation(call) for call in self._reader.calls(json_of(body))]
+        reply = reply_for(request.seen.get(b"accept", b""))
+        try:
+            require_json(request)
+            return [self._operation(call, reply) for call in self._reader.calls(json_of(body))]
+        except Refused as refused:
+            refused.reply = reply
+            raise
 
-    def _operation(self, call: RootCall) -> Operation:
+    def _operation(self, call: RootCall, reply: Reply | None) -> Operation:
         ask = self.asks.get(call.field)
         if ask is None:
             raise Refused(Code.OPERATION_UNMAPPED, f"found {call.field[:_MOST_SHOWN]}, which the route does not name")
         alias = f" as {call.alias[:_MOST_SHOWN]}" if call.alias else ""
-        return Operation(ask, call.arguments, call.field + alias)
+        return Operation(ask, call.arguments, call.field + alias, reply)
 
 
 def _fault(detail: str) -> Refused:

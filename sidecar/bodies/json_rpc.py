@@ -39,6 +39,11 @@ class JsonRpcReply(NamedTuple):
     answered_by: int = 0
     error: int = 0
 
+    @property
+    def content_type(self) -> bytes:
+        """Media type of the answer."""
+        return b"application/json"
+
     def status(self, status: int) -> int:
         """Return the status of an answer whose code has this one."""
         return self.answered_by or status

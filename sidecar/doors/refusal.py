@@ -90,7 +90,7 @@ def _replied(
 ) -> answer.Answer:
     """Return the same answer in the words of another protocol."""
     body = reply.body(code, made.status, request_id, more)
-    told = {b"content-type": b"application/json", b"content-length": str(len(body)).encode("ascii")}
+    told = {b"content-type": reply.content_type, b"content-length": str(len(body)).encode("ascii")}
     headers = [(name, told.get(name, value)) for name, value in made.headers]
     return answer.Answer(reply.status(made.status), headers, body)
 

@@ -17,11 +17,15 @@ from sidecar.gate.trace import Trace
 class Reply(Protocol):
     """Way in which the protocol of a request's body tells of its refusal, in place of a problem."""
 
+    @property
+    def content_type(self) -> bytes:
+        """Media type of the answer."""
+
     def status(self, status: int) -> int:
         """Return the status of an answer whose code has this one."""
 
     def body(self, code: Code, status: int, request_id: str, more: Mapping[str, object]) -> bytes:
-        """Write the answer, as JSON, to a refusal of a code, which has this status elsewhere. `more` are members that
+        """Write the answer to a refusal of a code, which has this status elsewhere. `more` are members that
         its problem would have."""
 
 

@@ -11,8 +11,11 @@ from graphql import (
     InlineFragmentNode,
     OperationDefinitionNode,
     SelectionSetNode,
+    Undefined,
     ValueNode,
+    get_operation_ast,
     parse,
+    value_from_ast_untyped,
 )
 from graphql.language import ast
 
@@ -29,9 +32,9 @@ def operations_of(text: str) -> Operations:
     found: Operations = {}
     for node in document.definitions:
         if isinstance(node, OperationDefinitionNode):
-            fields: list[Field] = []
-            _collect(node.selection_set, fragments, fields, set())
-            found[node.name.value if node.name else ""] = ROOTS[node.operation.value], fields
+            nodes: list[FieldNode] = []
+            _nodes(node.selection_set, fragments, nodes, set())
+            found[node.name.value if node.name else ""] = ROOTS[node.operation.value], list(map(_field, nodes))
     return found
 
 
@@ -43,18 +46,22 @@ def ours(document: Document) -> Operations:
     }
 
 
-def _collect(
-    selections: SelectionSetNode, fragments: dict[str, FragmentDefinitionNode], fields: list[Field], seen: set[str]
+def _nodes(
+    selections: SelectionSetNode, fragments: dict[str, FragmentDefinitionNode], fields: list[FieldNode], seen: set[str]
 ) -> None:
     for node in selections.selections:
         if isinstance(node, FieldNode):
-            arguments = {argument.name.value: value_of(argument.value) for argument in node.arguments or ()}
-            fields.append((node.name.value, node.alias.value if node.alias else "", arguments))
+            fields.append(node)
         elif isinstance(node, InlineFragmentNode):
-            _collect(node.selection_set, fragments, fields, seen)
+            _nodes(node.selection_set, fragments, fields, seen)
         elif isinstance(node, FragmentSpreadNode) and node.name.value not in seen:
             seen.add(node.name.value)
-            _collect(fragments[node.name.value].selection_set, fragments, fields, seen)
+            _nodes(fragments[node.name.value].selection_set, fragments, fields, seen)
+
+
+def _field(node: FieldNode) -> Field:
+    arguments = {argument.name.value: value_of(argument.value) for argument in node.arguments or ()}
+    return node.name.value, node.alias.value if node.alias else "", arguments
 
 
 def value_of(node: ValueNode) -> Any:
@@ -73,3 +80,44 @@ def value_of(node: ValueNode) -> Any:
         case ast.BooleanValueNode() | ast.StringValueNode() | ast.EnumValueNode():
             return node.value
     raise AssertionError(node)
+
+
+def root_calls(request: dict[str, Any]) -> list[Field]:
+    """Root fields of the chosen operation of a request, with their arguments filled by graphql-core, introspection and
+    `__typename` left out."""
+    document = parse(request["query"], no_location=True, allow_empty_selection_sets=False)
+    chosen = get_operation_ast(document, request.get("operationName"))
+    assert chosen is not None
+    variables = {
+        node.variable.name.value: value_from_ast_untyped(node.default_value)
+        for node in chosen.variable_definitions or ()
+        if node.default_value is not None
+    } | (request.get("variables") or {})
+    fragments = {node.name.value: node for node in document.definitions if isinstance(node, FragmentDefinitionNode)}
+    nodes: list[FieldNode] = []
+    _nodes(chosen.selection_set, fragments, nodes, set())
+    root = ROOTS[chosen.operation.value]
+    hidden = ("__typename", *(("__schema", "__type") if root == "Query" else ()))
+    return [
+        (f"{root}.{node.name.value}", node.alias.value if node.alias else "", _filled(node, variables))
+        for node in nodes
+        if node.name.value not in hidden
+    ]
+
+
+def _filled(node: FieldNode, variables: dict[str, Any]) -> dict[str, Any]:
+    found = {}
+    for argument in node.arguments or ():
+        value = value_from_ast_untyped(argument.value, variables)
+        if value is not Undefined:
+            found[argument.name.value] = _plain(value)
+    return found
+
+
+def _plain(value: Any) -> Any:
+    """A value as JSON has it: in lists graphql-core marks what is not given, and elsewhere it leaves that out."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items() if item is not Undefined}
+    if isinstance(value, list):
+        return [None if item is Undefined else _plain(item) for item in value]
+    return value

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
 
 import pytest
 
@@ -144,8 +143,10 @@ def test_a_renewed_session_is_kept_by_a_denied_request() -> None:
     assert (b"set-cookie", b"__Host-session=renewed") in headers
 
 
-class Spoken(NamedTuple):
+class Spoken:
     """A protocol that says a code and nothing else."""
+
+    content_type = b"text/x-code"
 
     def status(self, status: int) -> int:
         """See Reply."""
@@ -161,7 +162,7 @@ def test_a_refusal_may_be_told_in_the_protocol_of_the_body() -> None:
     made = Refusals(login=True).whole(Refuse(Code.PDP_UNAVAILABLE, facts), Code.PDP_UNAVAILABLE, raw(method="POST"))
     assert (made.status, made.body) == (200, b"pdp_unavailable 503 r1")
     headers = dict(made.headers)
-    assert (headers[b"content-type"], headers[b"content-length"]) == (b"application/json", b"22")
+    assert (headers[b"content-type"], headers[b"content-length"]) == (b"text/x-code", b"22")
     assert headers[b"cache-control"] == b"no-store"
     assert headers[b"retry-after"]
     assert status_of(facts, Code.PDP_UNAVAILABLE) == 200

@@ -37,6 +37,8 @@ routes:
 class Told:
     """A reply that nobody writes."""
 
+    content_type = b""
+
     def status(self, status: int) -> int:
         """See Reply."""
         return 200
