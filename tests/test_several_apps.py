@@ -182,6 +182,28 @@ def test_nobody_chooses_the_app_by_another_header(world: World, header: str) -> 
     assert world.reached() == ["crm"]
 
 
+# --- pools by host ---
+
+
+@pytest.mark.parametrize(
+    ("pool", "good"),
+    [
+        ("acme", {"acme.test", "acme.test:8080"}),
+        ("globex", {"eu.globex.test", "us.globex.test:8080"}),
+        # the one without hosts
+        ("", {"crm.test", "acme.test", "acme.test:8080", "eu.globex.test", "us.globex.test:8080"}),
+    ],
+)
+def test_a_token_of_one_pool_is_nobody_on_anothers_host(world: World, pool: str, good: set[str]) -> None:
+    said = {"iss": f"{ISSUER}-{pool}"} if pool else {}
+    made = mint(claims(time.time(), **said), pool or "k1").decode()
+    for host in ("crm.test", "acme.test", "acme.test:8080", "eu.globex.test", "us.globex.test:8080"):
+        got = world.sidecar.get("/me", made, Host=host)
+        assert (got.status if got.status == 200 else got.code) == (200 if host in good else "token_invalid"), host
+    for host in ("globex.test", "a.b.globex.test", ".globex.test", "acme.test."):
+        assert world.sidecar.get("/me", made, Host=host).status == 421
+
+
 # --- one that is down, or slow ---
 
 

@@ -140,16 +140,11 @@ def _login_problems(settings: Settings) -> list[str]:
             problems.append("AWS_COGNITO_DOMAIN: not set, expected the domain of the hosted UI")
         elif "://" not in settings.domain and not settings.region:
             problems.append("AWS_REGION: not set, expected the region of AWS_COGNITO_DOMAIN")
-        if not settings.callback:
-            problems.append(
-                "AWS_COGNITO_HOSTED_UI_CALLBACK_URL: not set, expected the callback URL of the app client, "
-                "or one host in SIDECAR_HOSTS"
-            )
-        elif not settings.callback.endswith(CALLBACK_PATH):
-            problems.append(
-                f"AWS_COGNITO_HOSTED_UI_CALLBACK_URL: found {settings.callback!r}, expected one that ends in "
-                f"{CALLBACK_PATH}"
-            )
+        problems += [
+            f"AWS_COGNITO_HOSTED_UI_CALLBACK_URL: found {url!r}, expected one that ends in {CALLBACK_PATH}"
+            for url in settings.callback_urls
+            if not url.endswith(CALLBACK_PATH)
+        ]
     return problems
 
 

@@ -214,6 +214,10 @@ def page_url(text: str) -> str:
     return text
 
 
+def page_urls(text: str) -> tuple[str, ...]:
+    return tuple(page_url(url) for url in items(text))
+
+
 def _require_literal(match: re.Match[str] | None) -> None:
     """Raise ValueError unless a host in brackets, the second group of `match`, is an IPv6 address (RFC 3986)."""
     if match is not None and match[2].startswith("["):

@@ -73,8 +73,8 @@ class Settings(NamedTuple):
     password_flow: str
     domain: str
     scopes: tuple[str, ...]
-    callback_url: str
-    logout_url: str
+    callback_urls: tuple[str, ...]
+    logout_urls: tuple[str, ...]
     logout: str
     logout_paths: tuple[str, ...]
     session_secrets: tuple[str, ...]
@@ -105,8 +105,8 @@ class Settings(NamedTuple):
     @property
     def callback(self) -> str:
         """Where the hosted UI sends a browser back to; "" where no setting tells it. Never of a request (R18)."""
-        if self.callback_url:
-            return self.callback_url
+        if self.callback_urls:
+            return self.callback_urls[0]
         if not self.hosts or len(self.hosts) != 1:
             return ""
         (host,) = self.hosts
@@ -197,8 +197,8 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
         Setting("SIDECAR_PASSWORD_FLOW", "password_flow", parsers.one_of("srp", "password"), "srp", "what the form does with a password: `srp` (USER_SRP_AUTH: it never leaves the sidecar; needs the extra `srp`) or `password` (USER_PASSWORD_AUTH)"),
         Setting("AWS_COGNITO_DOMAIN", "domain", parsers.domain, "", "the domain of managed login: its prefix, or its whole URL"),
         Setting("AWS_COGNITO_SCOPES", "scopes", parsers.scopes, "openid", "the scopes (comma list) that the hosted UI is asked for, each allowed on the app client; `openid` must be one, and signing out everywhere needs `aws.cognito.signin.user.admin`"),
-        Setting("AWS_COGNITO_HOSTED_UI_CALLBACK_URL", "callback_url", parsers.page_url, "", "as registered on the app client; else `https://<host>/_sidecar/callback` of the one host in `SIDECAR_HOSTS`"),
-        Setting("AWS_COGNITO_HOSTED_UI_LOGOUT_URL", "logout_url", parsers.page_url, "", "as registered on the app client: where a sign-out ends; else `/` of the callback's origin"),
+        Setting("AWS_COGNITO_HOSTED_UI_CALLBACK_URL", "callback_urls", parsers.page_urls, "", "as registered on the app client, one for each host that has its own (comma list); else `https://<host>/_sidecar/callback` of the one host in `SIDECAR_HOSTS`, or of each host where routes have `hosts`"),
+        Setting("AWS_COGNITO_HOSTED_UI_LOGOUT_URL", "logout_urls", parsers.page_urls, "", "as registered on the app client, one for each host that has its own (comma list): where a sign-out ends; else `/` of the callback's origin"),
         Setting("SIDECAR_LOGOUT", "logout", parsers.one_of("local", "cognito"), "local", "what a sign-out ends: the `local` session and its refresh token, or `cognito`'s session too"),
         Setting("SIDECAR_LOGOUT_PATHS", "logout_paths", parsers.paths, "", "the app's own sign-out paths (comma list, such as `/logout`) that are answered as `/_sidecar/logout` is: POST signs out, GET shows the button"),
         Setting("SIDECAR_SESSION_SECRET", "session_secrets", parsers.secrets, "", "seals the cookies: 32 random characters or more, `openssl rand -base64 32`; of a comma list the first seals, and all open; the placeholders of documents are refused", True),

@@ -283,23 +283,23 @@ class Gate:
         SESSION_*, PRINCIPAL_MISSING, KEYS_UNAVAILABLE, ORIGIN_REFUSED."""
         identified = await self._identified(request, rules, extra_origins)
         if rules.table.protected:
-            rules.tokens.require_audience(identified.principal, protected)
+            rules.tokens.at(request.host).require_audience(identified.principal, protected)
         return identified
 
     async def _identified(self, request: Request, rules: Rules, extra_origins: frozenset[str]) -> Identified:
-        now = self._now()
+        now, tokens = self._now(), rules.tokens.at(request.host)
         if b"authorization" not in request.seen:
             for source, privacy in self._sources:
                 if source.holds(request):
                     if request.websocket or request.method not in SAFE_METHODS:
                         require_own_origin(request, extra_origins)
-                    presented = await source.present(request, now, rules.tokens)
+                    presented = await source.present(request, now, tokens)
                     kept = presented.session.identity if presented.session is not None else ""
-                    principal = await rules.tokens.principal_of_session(presented.token, kept, now)
+                    principal = await tokens.principal_of_session(presented.token, kept, now)
                     if presented.cookies:
                         privacy = KeepPrivate(privacy.vary, no_store=True)
                     return Identified(principal, presented.session, presented.cookies, privacy)
-        return Identified(await rules.tokens.principal_of(request, now))
+        return Identified(await tokens.principal_of(request, now))
 
     async def _principal(
         self, evaluation: Evaluation, request: Request, route: Route, mode: RouteMode | None
@@ -308,10 +308,10 @@ class Gate:
             seen = {name: value for name, value in request.seen.items() if name != b"authorization"}
             request = request._replace(seen=seen)
         if b"authorization" in request.seen or not self._sources:
-            rules = evaluation.rules
-            principal, evaluation.obligations = await rules.tokens.principal_of(request, self._now()), _BY_BEARER
+            rules, tokens = evaluation.rules, evaluation.rules.tokens.at(request.host)
+            principal, evaluation.obligations = await tokens.principal_of(request, self._now()), _BY_BEARER
             if rules.table.protected:
-                rules.tokens.require_audience(principal, route.protected)
+                tokens.require_audience(principal, route.protected)
         else:
             extra_origins = (
                 frozenset(route.cors.origins) if route.cors is not None and route.cors.credentials else NOBODY

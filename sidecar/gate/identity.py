@@ -6,13 +6,16 @@ import hashlib
 import json
 import re
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from typing import Any, NamedTuple
+from copy import copy
+from types import MappingProxyType
+from typing import Any, NamedTuple, Self
 
 from jwt import PyJWK
 
 from sidecar.bounded import Bounded
 from sidecar.gate.claims import GROUPS, Claim, Format, Incomplete, RoleClaim, attributes_from, is_name, roles_from
 from sidecar.gate.codes import Code
+from sidecar.gate.hosts import entries_for
 from sidecar.gate.protected import Protected
 from sidecar.gate.request import Request
 from sidecar.gate.values import type_of
@@ -80,7 +83,9 @@ class Tokens:
     """Verifies bearer tokens (R13), and remembers each verified one by its digest until it ends or the keys change.
 
     Of more than `remembered` bytes the one that was verified first is forgotten. `count` is told of each look at what
-    is remembered."""
+    is remembered. `by_host` are the issuers at hosts where others are trusted, by the entries that stand for them."""
+
+    _by_host: Mapping[str, Tokens] = {}
 
     def __init__(
         self,
@@ -90,15 +95,32 @@ class Tokens:
         *,
         remembered: int = REMEMBERED_TOKENS,
         count: Count = lambda cache, outcome: None,
+        by_host: Mapping[str, Mapping[str, Issuer]] = MappingProxyType({}),
     ) -> None:
-        self.issuers = issuers
         self.rules = rules
         self.find_key = find_key
-        takes_access = any("access" in issuer.token_use for issuer in issuers.values())
-        self.session_claims = rules.of_id_token if takes_access else frozenset()
-        """Claims of the id token that a session must keep: one whose token is an id token has them all."""
         self._count = count
         self._known: Bounded[bytes, Principal] = Bounded(remembered)
+        self._trust(issuers, "")
+        self._by_host = {host: copy(self)._trust(trusted, host) for host, trusted in by_host.items()}  # noqa: SLF001 - of its own kind
+
+    def _trust(self, issuers: Mapping[str, Issuer], host: str) -> Self:
+        """Take tokens of these issuers, and remember them for a host alone."""
+        self.issuers = issuers
+        takes_access = any("access" in issuer.token_use for issuer in issuers.values())
+        self.session_claims = self.rules.of_id_token if takes_access else frozenset()
+        """Claims of the id token that a session must keep: one whose token is an id token has them all."""
+        self._whose = host.encode("ascii") + b"\n" if host else b""
+        return self
+
+    def at(self, host: str) -> Tokens:
+        """What verifies tokens at a host: those of other hosts' issuers are nobody's."""
+        if not self._by_host:
+            return self
+        return next((self._by_host[entry] for entry in entries_for(host) if entry in self._by_host), self)
+
+    def _digest(self, token: bytes) -> bytes:
+        return hashlib.sha256(self._whose + token).digest()
 
     @property
     def remembered(self) -> int:
@@ -115,7 +137,7 @@ class Tokens:
         value = request.seen.get(b"authorization", b"")
         if value.startswith(b"Bearer "):
             # one that is known was in the form that `bearer_token` wants
-            known = self._known.get(hashlib.sha256(value[7:]).digest())
+            known = self._known.get(self._digest(value[7:]))
             if known is not None and known.expires > now:
                 self._count("token", "hit")
                 return known
@@ -142,7 +164,7 @@ class Tokens:
         if not identity:
             return principal
         # no token has a line end in it, so that no bearer token is taken for a session
-        digest = hashlib.sha256(token + b"\n" + identity.encode("utf-8")).digest()
+        digest = self._digest(token + b"\n" + identity.encode("utf-8"))
         known = self._known.get(digest)
         if known is None:
             kept = kept_claims(identity)
@@ -153,7 +175,7 @@ class Tokens:
     async def principal_of_token(self, token: bytes, now: float) -> Principal:
         """The principal of a compact JWS. Raises Refused: TOKEN_INVALID, TOKEN_EXPIRED, KEYS_UNAVAILABLE,
         PRINCIPAL_MISSING."""
-        digest = hashlib.sha256(token).digest()
+        digest = self._digest(token)
         known = self._known.get(digest)
         if known is not None:
             if known.expires > now:

@@ -15,7 +15,8 @@ class Session(NamedTuple):
     `id` is 32 hexadecimal digits, new at each sign-in (R19). `token` is the JWT that the gate verifies, of the use that
     the issuer's `token_use` names; `expires` is its end. `identity` are claims of the id token, as
     `gate.identity.keep_claims` writes them. `refresh_token` is "" where there is none. `username` is what Cognito calls
-    the user. `hosted` tells a sign-in by the hosted UI.
+    the user. `hosted` tells a sign-in by the hosted UI. `host` is the one where it was, without its port, where a
+    session is of one host alone; else "".
     """
 
     id: str
@@ -27,6 +28,7 @@ class Session(NamedTuple):
     created: int
     used: int
     hosted: bool
+    host: str = ""
 
     def __repr__(self) -> str:
         # a token in a log is a session for whoever reads it

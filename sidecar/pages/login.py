@@ -113,13 +113,34 @@ NameOf = Callable[[Session, Tokens], str]
 
 
 class Ways(NamedTuple):
-    """How a person may sign in and out. `callback` and `logout_uri` are URLs as registered on the app client."""
+    """How a person may sign in and out. `callbacks` and `logout_uris` are URLs as registered on the app client; each
+    host may have its own."""
 
     hosted: HostedUI | None
     pool: UserPool | None
-    callback: str
-    logout_uri: str
+    callbacks: tuple[str, ...]
+    logout_uris: tuple[str, ...]
     ends_cognito: bool
+
+    def callback(self, request: Request) -> str:
+        """Where the hosted UI sends a browser back to: the URL of the request's host, or the first where it has none.
+        Where a session is of one host, each has one: a host that is not listed gets no answer (R18)."""
+        own = next((url for url in self.callbacks if is_of_own(_origin_of(url), request)), "")
+        if own or not request.site:
+            return own or self.callbacks[0]
+        return f"https://{request.host}{CALLBACK_PATH}"
+
+    def logout_uri(self, request: Request) -> str:
+        """Where a sign-out ends, by the same rule."""
+        own = next((url for url in self.logout_uris if is_of_own(_origin_of(url), request)), "")
+        if own or (self.logout_uris and not request.site):
+            return own or self.logout_uris[0]
+        return f"{_origin_of(self.callback(request))}/"
+
+
+def _origin_of(url: str) -> str:
+    parts = urlsplit(url)
+    return f"{parts.scheme}://{parts.netloc}"
 
 
 class Login:
@@ -169,11 +190,10 @@ class Login:
 
         Once only, since a proxy between may have changed what the host looks like from here.
         """
-        parts = urlsplit(self._ways.callback)
-        origin = f"{parts.scheme}://{parts.netloc}"
+        origin = _origin_of(self._ways.callback(request))
         if _MOVED in query or is_of_own(origin, request):
             return ""
-        log.info("a sign-in at %r goes on at the callback's host %r", request.host[:256], parts.netloc)
+        log.info("a sign-in at %r goes on at the callback's host %r", request.host[:256], origin)
         fields = {name: query[name] for name in (RETURN_TO, "with", *_PASSED_ON) if name in query}
         return f"{origin}{LOGIN_PATH}?{urlencode({**fields, _MOVED: 'yes'}, quote_via=quote, safe='/')}"
 
@@ -183,7 +203,7 @@ class Login:
             log.info("the way back is too long to be kept: request %s starts at its path, or at /", request.request_id)
         more = {name: query[name] for name in _PASSED_ON if 0 < len(query.get(name, "")) <= _MAX_FIELD}
         url = self._ways.hosted.authorize_url(
-            pending.state, pending.nonce, s256(pending.verifier), self._ways.callback, **more
+            pending.state, pending.nonce, s256(pending.verifier), self._ways.callback(request), **more
         )
         return redirect(url, self._pending.cookies(pending, request))
 
@@ -265,9 +285,9 @@ class Login:
         gone = await self._pending.end(pending, asked.now)
         if "error" in query or not query.get("code"):
             return self._turned_away(query, asked, gone)
-        hosted, code = self._ways.hosted, query["code"]
+        hosted, code, callback = self._ways.hosted, query["code"], self._ways.callback(asked.request)
         place = await self._limited(asked, self._attempts.take_for_code(self._client(asked), asked.now))
-        grant = await self._at(place, asked, lambda: hosted.exchange(code, pending.verifier, self._ways.callback))
+        grant = await self._at(place, asked, lambda: hosted.exchange(code, pending.verifier, callback))
         return await self._opened(pending, grant, pending.nonce, asked, gone)
 
     def _turned_away(self, query: dict[str, str], asked: PageRequest, gone: tuple[bytes, ...]) -> Answer:
@@ -314,7 +334,7 @@ class Login:
     ) -> Answer:  # fmt: skip
         """A new session, whatever session the browser came with (R19), and back to where the person was going."""
         try:
-            signed_in = await self._verify(grant, nonce, asked.now, asked.rules.tokens)
+            signed_in = await self._verify(grant, nonce, asked.now, asked.rules.tokens.at(asked.request.host))
         except Refused as refused:
             self._journal.write(
                 line.SignInFailed(*self._begin(asked), refused.code, line.detail_text(refused.detail) or None)
@@ -323,7 +343,7 @@ class Login:
         now = int(asked.now)
         session = Session(
             secrets.token_hex(16), signed_in.token, signed_in.identity, grant.refresh_token, signed_in.username,
-            signed_in.expires, now, now, nonce is not None,
+            signed_in.expires, now, now, nonce is not None, asked.request.site,
         )  # fmt: skip
         cookies = await self._sessions.open(session)
         known = await self._known((*users, known_key(signed_in.username)), asked)
@@ -342,14 +362,13 @@ class Login:
 
     async def ask(self, asked: PageRequest) -> Answer:
         """GET logout: the button. A link ends nothing, since another site can send anybody along it."""
-        return page(self._pages.render("sign_out.html"), forms=self._ends_at())
+        return page(self._pages.render("sign_out.html"), forms=self._ends_at(asked.request))
 
-    def _ends_at(self) -> str:
+    def _ends_at(self, request: Request) -> str:
         """The origin that a sign-out leads to, "" where it stays here."""
         if self._ways.hosted is None or not self._ways.ends_cognito:
             return ""
-        parts = urlsplit(self._ways.hosted.logout_url(self._ways.logout_uri))
-        return f"{parts.scheme}://{parts.netloc}"
+        return _origin_of(self._ways.hosted.logout_url(self._ways.logout_uri(request)))
 
     async def sign_out(self, asked: PageRequest) -> Answer:
         """POST logout: ends the session here and its refresh token at Cognito; by choice all sessions of the user."""
@@ -361,7 +380,7 @@ class Login:
         ended_all = session is not None and await self._end(session, asked, everywhere=everywhere)
         hosted, leads_to = self._ways.hosted, ""
         if hosted is not None and self._ways.ends_cognito and (session is None or session.hosted):
-            leads_to = hosted.logout_url(self._ways.logout_uri)
+            leads_to = hosted.logout_url(self._ways.logout_uri(asked.request))
         if leads_to and (ended_all or not everywhere):
             return redirect(leads_to, cookies)
         body = self._pages.render("signed_out.html", everywhere=everywhere, ended_all=ended_all, leads_to=leads_to)

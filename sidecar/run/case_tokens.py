@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
@@ -67,8 +68,11 @@ _HEADER = _encoded({"alg": "RS256", "kid": KID, "typ": "JWT"})
 class CaseTokens(Tokens):
     """Verifies the tokens of cases. Their claims are those of an id token too, as if a session had brought both."""
 
-    def __init__(self, issuers: Mapping[str, Issuer], rules: PrincipalRules, key: CaseKey) -> None:
-        super().__init__(issuers, rules, key.find)
+    def __init__(
+        self, issuers: Mapping[str, Issuer], rules: PrincipalRules, key: CaseKey,
+        by_host: Mapping[str, Mapping[str, Issuer]] = MappingProxyType({}),
+    ) -> None:  # fmt: skip
+        super().__init__(issuers, rules, key.find, by_host=by_host)
 
     async def principal_of(self, request: Request, now: float) -> Principal:
         """The principal of the request's bearer token. Raises Refused."""

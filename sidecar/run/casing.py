@@ -41,7 +41,7 @@ from sidecar.run.traffic import Traffic, door_of, traffic
 from sidecar.study.case_grammar import MISSING, TIMEOUT, UNAVAILABLE
 from sidecar.study.case_results import Observed, Result, result_of
 from sidecar.study.cases import AppAnswer, Case
-from sidecar.study.explain import ask_named, concluded, decision_lines
+from sidecar.study.explain import ask_named, concluded, decision_lines, default_host
 from sidecar.study.recording import RecordingPDP
 from sidecar.study.released import fields_left, items_left
 from sidecar.wire import strict_json
@@ -212,14 +212,16 @@ class Bench:
 
     def _asked(self, case: Case) -> Asked:
         configured = self._deciding.configured
-        names = {name for name, _ in case.headers}
         headers = list(case.headers)
-        if b"host" not in names:
-            hosts = sorted(self._deciding.settings.hosts or ())
-            headers.insert(0, (b"host", (hosts[0].replace("*", "any") if hosts else "localhost").encode("ascii")))
+        host = next((value for name, value in headers if name == b"host"), b"")
+        if not host:
+            table, target = configured.routes.table, case.target.encode("utf-8")
+            host = default_host(table, self._deciding.settings.hosts, target).encode("ascii")
+            headers.insert(0, (b"host", host))
         token = case.token.encode("ascii")
         if case.claims is not None:
-            token = self._key.token(case.claims, configured.tokens.issuers, self._began)
+            issuers = configured.tokens.at(host.decode("latin-1").lower()).issuers
+            token = self._key.token(case.claims, issuers, self._began)
         if token:
             headers.append((b"authorization", b"Bearer " + token))
         if case.method == WEBSOCKET:
@@ -301,8 +303,9 @@ async def bench(environ: Mapping[str, str], flags: Mapping[str, str]) -> AsyncIt
         await app.start(socket)
         try:
             key, _ = await asyncio.gather(asyncio.to_thread(CaseKey), _start(deciding))
-            trust = deciding.configured.tokens
-            tokens = CaseTokens(trust.issuers, trust.rules, key)
+            configured = deciding.configured
+            trust = configured.trust
+            tokens = CaseTokens(trust.everywhere, configured.routes.principal, key, trust.by_host)
             deciding.configured = deciding.configured._replace(tokens=tokens)
             yield Bench(deciding, prepared.parts, app, key)
         finally:

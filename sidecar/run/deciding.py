@@ -64,8 +64,10 @@ class Configured(NamedTuple):
         """Make the rules for the gate; of decisions, nothing is remembered yet."""
         routes = self.routes
         table = routes.table
-        by_host = table.hosts is not None or any(each.hosts for each in routes.identities)
-        reading = reading._replace(reserved=table.reserved, hosts=reading.hosts or table.hosts, by_host=by_host)
+        hosts = reading.hosts or table.hosts
+        # where any host may be named, a session of one would be nobody's
+        several = table.hosts is not None or any(each.hosts for each in routes.identities)
+        reading = reading._replace(reserved=table.reserved, hosts=hosts, by_host=several and hosts is not None)
         return Rules(table, routes.lookups, self.tokens, reading, routes.decisions(), routes.clients)
 
 
@@ -146,6 +148,8 @@ def deciding(read: Understood, environ: Mapping[str, str], metrics: Metrics | No
     if not read.problems:
         # of settings that contradict themselves it cannot be said who is trusted and who may sign in
         trust = errors.tried(load_trust, settings, routes) if routes is not None else None
+        if routes is not None:
+            errors.tried(require_callback, settings, routes)
         browser = errors.tried(_browser, settings, metrics)
     if routes is not None:
         errors.tried(require_sources, settings, routes)
@@ -231,6 +235,15 @@ def _require_listed(settings: Settings, routes: RoutesFile) -> None:
         ))  # fmt: skip
 
 
+def require_callback(settings: Settings, routes: RoutesFile) -> None:
+    """Raise StartError where nobody says to which URL the hosted UI sends a browser back."""
+    if "hosted" in settings.login_modes and not settings.callback and routes.table.hosts is None:
+        raise StartError(
+            "AWS_COGNITO_HOSTED_UI_CALLBACK_URL: not set, expected the callback URL of the app client, or one host in "
+            "SIDECAR_HOSTS, or routes with `hosts`"
+        )
+
+
 def require_in_force(settings: Settings, routes: RoutesFile) -> None:
     """Raise StartError where the whole route file is a draft."""
     if routes.draft_mark is not None:
@@ -278,7 +291,9 @@ def _proxy(settings: Settings) -> Proxy:
 
 def tokens_of(routes: RoutesFile, trust: Trust, keys: KeyStore, metrics: Metrics) -> Tokens:
     """Make what verifies tokens, with nothing remembered yet; the key store tells it from now on of other keys."""
-    tokens = Tokens(trust.issuers, routes.principal, keys.find, count=metrics.remembered)
+    tokens = Tokens(
+        trust.everywhere, routes.principal, keys.find, count=metrics.remembered, by_host=trust.by_host
+    )  # fmt: skip
     keys.on_change = tokens.forget
     return tokens
 

@@ -12,13 +12,14 @@ from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood
 from sidecar.gate.gate import Gate
 from sidecar.gate.request import Raw
-from sidecar.gate.routing import WEBSOCKET
+from sidecar.gate.routing import WEBSOCKET, RouteTable
 from sidecar.gate.verdict import Forward
 from sidecar.record import logs
 from sidecar.run.deciding import deciding, require_in_force, wall_clock
 from sidecar.run.errors import blaming
 from sidecar.study import explain
 from sidecar.study.recording import RecordingPDP
+from sidecar.wire.grammar import Header
 
 
 class ExplainRequest(NamedTuple):
@@ -51,7 +52,7 @@ async def explain_one(read: Understood, environ: Mapping[str, str], asked: Expla
         with blaming("SIDECAR_CERBOS"):
             if made.embedded is not None:
                 await made.embedded.start()
-        raw = _raw(asked, read.settings)
+        raw = _raw(asked, read.settings, made.configured.routes.table)
         verdict, lines = await explain.explain(gate, pdp, raw, _body(asked), asked.answer, read.settings.mode)
     finally:
         await made.aclose()
@@ -69,14 +70,16 @@ def _body(asked: ExplainRequest) -> bytes:
 _HEADER = re.compile(r"([A-Za-z0-9-]+):[ \t]*(.*)")
 
 
-def _raw(asked: ExplainRequest, settings: Settings) -> Raw:
-    host = sorted(settings.hosts)[0].replace("*", "any") if settings.hosts else "localhost"
-    headers = [(b"host", host.encode("ascii"))]
+def _raw(asked: ExplainRequest, settings: Settings, table: RouteTable) -> Raw:
+    headers: list[Header] = []
     for text in asked.headers:
         match = _HEADER.fullmatch(text)
         if match is None:
             raise ValueError(f"found {text!r}, expected 'NAME: VALUE'")
         headers.append((match[1].lower().encode("ascii"), match[2].strip().encode("utf-8")))
+    if all(name != b"host" for name, _ in headers):
+        host = explain.default_host(table, settings.hosts, asked.target.encode("utf-8"))
+        headers.insert(0, (b"host", host.encode("ascii")))
     if asked.token:
         headers.append((b"authorization", b"Bearer " + asked.token.encode("ascii")))
     if body := _body(asked):

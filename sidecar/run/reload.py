@@ -15,6 +15,7 @@ from sidecar.run.deciding import (
     key_store,
     load_routes,
     load_trust,
+    require_callback,
     require_in_force,
     tokens_of,
     wall_clock,
@@ -76,6 +77,7 @@ class Reload:
                 # in a thread: a large file takes longer to read than requests may wait
                 routes = await asyncio.to_thread(load_routes, settings, self._deciding.environ)
                 require_in_force(settings, routes)
+                require_callback(settings, routes)
                 await asyncio.to_thread(require_sources, settings, routes)
                 trust = load_trust(settings, routes)
                 put_upstreams_in_force = make_named(self._upstream, routes)

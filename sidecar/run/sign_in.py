@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import NamedTuple
-from urllib.parse import urlsplit
 
 from sidecar.config.setting_table import Settings
 from sidecar.gate.codes import Code
@@ -90,8 +89,9 @@ class Browser:
         """The door that signs people in and out."""
         settings = self._settings
         ways = Ways(
-            self._sign_in.hosted, self._sign_in.pool if "password" in settings.login_modes else None, settings.callback,
-            settings.logout_url or _root_of(settings.callback), settings.logout == "cognito",
+            self._sign_in.hosted, self._sign_in.pool if "password" in settings.login_modes else None,
+            settings.callback_urls or tuple(filter(None, [settings.callback])), settings.logout_urls,
+            settings.logout == "cognito",
         )  # fmt: skip
         return Login(
             ways, self.sessions, self._seal, self._ledger, pages, journal, verify=self.verify, revoke=self.revoke,
@@ -221,8 +221,3 @@ def _expires(token: str) -> int:
     if type(expires) is not int:
         raise Refused(Code.IDP_BAD_ANSWER, "a token without an end")
     return expires
-
-
-def _root_of(url: str) -> str:
-    parts = urlsplit(url)
-    return f"{parts.scheme}://{parts.netloc}/"

@@ -131,6 +131,8 @@ class Sessions:
             raise Refused(Code.TOKEN_MISSING)
         held = await self._store.load(cookie_pairs)
         self._refuse_ended(held.session, now)
+        if held.session.host != request.site:
+            raise Refused(Code.SESSION_INVALID, "a session of another host")
         if self._left(held.session, now) <= 0 or now >= held.session.used + self._idle:
             raise Refused(Code.SESSION_EXPIRED, "its idle time or its lifetime has passed")
         return held

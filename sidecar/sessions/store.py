@@ -74,12 +74,15 @@ _VERSION = b"\x01"
 _MAX_RECORD = 64 * 1024
 """Bytes of a record's JSON: three tokens of 16 KiB, and some."""
 _KINDS = (str, str, str, str, str, int, int, int, bool)
+_OF_ONE_HOST = (*_KINDS, str)
+"""Kinds of the fields where the last one names the host: without it, the record is what it was before there was one."""
 _ID = re.compile(r"[0-9a-f]{32}")
 
 
 def encode(session: Session) -> bytes:
     """A session -> a version byte and deflated JSON. A JWT's base64url shrinks to the three quarters that are in it."""
-    text = json.dumps(list(session), separators=(",", ":"), ensure_ascii=False)
+    fields = list(session if session.host else session[:-1])
+    text = json.dumps(fields, separators=(",", ":"), ensure_ascii=False)
     return _VERSION + zlib.compress(text.encode("utf-8"))
 
 
@@ -95,7 +98,7 @@ def decode(record: bytes) -> Session:
     if not inflate.eof or inflate.unused_data:
         raise ValueError("a session record that is too long, too short or followed by more")
     fields = strict_json.loads(text)
-    if not isinstance(fields, list) or tuple(map(type, fields)) != _KINDS:
+    if not isinstance(fields, list) or tuple(map(type, fields)) not in (_KINDS, _OF_ONE_HOST):
         raise ValueError("a session record with other fields")
     session = Session(*fields)
     times = (session.expires, session.created, session.used)

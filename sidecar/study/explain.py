@@ -17,6 +17,7 @@ from sidecar.gate.obligation import Reduce
 from sidecar.gate.protected import Protected
 from sidecar.gate.request import Raw, Request
 from sidecar.gate.routing import WEBSOCKET, RouteTable
+from sidecar.gate.target import read_target
 from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict, unheld
 from sidecar.release.items import ItemsRule
 from sidecar.release.lines import LinesRule
@@ -90,11 +91,24 @@ def ask_named(table: RouteTable, name: str, method: str) -> Ask | None:
     return None if route is None else route.asks.get(method)
 
 
+def default_host(table: RouteTable, listed: frozenset[str] | None, target: bytes) -> str:
+    """Return the host of a request that names none: one at which a route has its path, where hosts are named at all.
+    `listed` are those of the settings."""
+    named = [host.replace("*", "any") for host in sorted(listed or table.hosts or ())] or ["localhost"]
+    try:
+        segments = read_target(target)[1]
+    except Refused:
+        return named[0]
+    return next((host for host in named if table.find(segments, host) is not None), named[0])
+
+
 def decision_lines(verdict: Verdict, pdp: RecordingPDP, ask: Ask | None) -> list[str]:
     """Tell how a verdict came about: the route, the principal, and what the PDP was asked and answered."""
     facts = verdict.facts
     lines = [f"request    {facts.method} {facts.path}"]
     lines.append(f"route      {facts.route or '(none)'}" + (f", action {facts.action}" if facts.action else ""))
+    if facts.upstream is not None:
+        lines.append(f"upstream   {facts.upstream.name}, {facts.upstream.url}")
     if ask is not None and ask.open_query:
         lines.append(f"query      the rule depends on {', '.join(ask.open_query)}, and any other parameter passes")
     if facts.principal:

@@ -11,18 +11,24 @@ from sidecar.gate.identity import Issuer
 
 
 class Trust(NamedTuple):
-    """Trusted issuers by their exact `iss`, the key URL of each, and which issuers are one pool under two names."""
+    """Trusted issuers by their exact `iss`, the key URL of each, and which issuers are one pool under two names.
+
+    `issuers` are all; `everywhere` those at hosts that no `identity` names, and `by_host` those at others, by the entry
+    that names them."""
 
     issuers: dict[str, Issuer]
     key_urls: dict[str, str]
     groups: tuple[tuple[str, ...], ...]
+    everywhere: dict[str, Issuer]
+    by_host: dict[str, dict[str, Issuer]]
 
 
 def trust_from(settings: Settings, identities: tuple[Identity, ...], resources: frozenset[str] = frozenset()) -> Trust:
     """The trusted issuers. `identity` of the route file stands in place of the environment's pool; their tokens may be
     made for `resources`, which are routes'."""
-    trust = Trust({}, {}, ())
-    for identity in identities or _from_environment(settings):
+    identities = identities or _from_environment(settings)
+    trust = Trust({}, {}, (), {}, {host: {} for identity in identities for host in identity.hosts})
+    for identity in identities:
         trust = _with_identity(trust, identity, settings, resources)
     return trust
 
@@ -46,11 +52,14 @@ def _from_environment(settings: Settings) -> tuple[Identity, ...]:
 
 def _with_identity(trust: Trust, identity: Identity, settings: Settings, resources: frozenset[str]) -> Trust:
     issuers = (identity.issuer,) if identity.issuer else cognito_issuers(identity.region, identity.user_pool_id)
+    own = [trust.by_host[host] for host in identity.hosts]
     for issuer in issuers:
-        trust.issuers[issuer] = Issuer(
+        made = Issuer(
             issuer, frozenset(identity.client_ids), frozenset(identity.token_use), frozenset(identity.audiences),
             resources,
         )  # fmt: skip
+        for trusted in (trust.issuers, *(own or (trust.everywhere, *trust.by_host.values()))):
+            trusted[issuer] = made
         trust.key_urls[issuer] = _key_url(issuer, identity, settings)
     return trust._replace(groups=(*trust.groups, issuers))
 

@@ -142,7 +142,6 @@ def test_a_domain_enables_the_hosted_ui_and_the_one_host_tells_its_callback() ->
     [
         ({**SIGN_IN, "SIDECAR_SESSION_SECRET": ""}, "SIDECAR_SESSION_SECRET"),
         ({**SIGN_IN, "AWS_COGNITO_DOMAIN": "", "SIDECAR_LOGIN": "hosted"}, "AWS_COGNITO_DOMAIN"),
-        ({**SIGN_IN, "SIDECAR_HOSTS": "a.example,b.example"}, "AWS_COGNITO_HOSTED_UI_CALLBACK_URL"),
         (
             {**SIGN_IN, "AWS_COGNITO_HOSTED_UI_CALLBACK_URL": "https://app.example/x"},
             "AWS_COGNITO_HOSTED_UI_CALLBACK_URL",
@@ -323,6 +322,14 @@ def test_blanks_around_a_secret_are_left_out_and_told() -> None:
     assert understand({**LEAST, "SIDECAR_SESSION_SECRET": secret}, {}).warnings == ()
 
 
-def test_a_list_of_names_by_a_pattern_tells_no_callback() -> None:
-    hosts = {**SIGN_IN, "SIDECAR_HOSTS": "*.example.com"}
-    assert "AWS_COGNITO_HOSTED_UI_CALLBACK_URL: not set" in "\n".join(understand({**LEAST, **hosts}, {}).problems)
+@pytest.mark.parametrize("hosts", ["*.example.com", "a.example,b.example"])
+def test_a_pattern_and_a_list_of_hosts_tell_no_one_callback(hosts: str) -> None:
+    assert read_settings({**LEAST, **SIGN_IN, "SIDECAR_HOSTS": hosts}, {}).callback == ""
+
+
+def test_each_host_may_have_a_callback_of_its_own() -> None:
+    urls = [f"https://{host}.example/_sidecar/callback" for host in "ab"]
+    listed = {**LEAST, **SIGN_IN, "AWS_COGNITO_HOSTED_UI_CALLBACK_URL": ", ".join(urls)}
+    assert read_settings(listed, {}).callback_urls == tuple(urls)
+    listed["AWS_COGNITO_HOSTED_UI_CALLBACK_URL"] += ",https://c.example/x"
+    assert "found 'https://c.example/x', expected one that ends in" in "".join(understand(listed, {}).problems)

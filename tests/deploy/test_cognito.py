@@ -108,7 +108,7 @@ def test_the_commands_of_the_page_make_a_pool_and_its_settings(shell: Shell, acc
     settings = read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:1", **found}, {})
     assert settings.login_modes == {"hosted"}
     assert settings.callback == "https://contacts.example.com/_sidecar/callback"
-    assert settings.logout_url == "https://contacts.example.com/"
+    assert settings.logout_urls == ("https://contacts.example.com/",)
     assert (settings.domain, settings.region) == ("contacts-7f3a", "eu-west-1")
     api = account.client("cognito-idp")
     pool, client_id = found["AWS_COGNITO_POOL_ID"], found["AWS_COGNITO_CLIENT_ID"]
@@ -117,7 +117,7 @@ def test_the_commands_of_the_page_make_a_pool_and_its_settings(shell: Shell, acc
     assert client["AllowedOAuthScopes"] == [*settings.scopes, "email"]
     assert "aws.cognito.signin.user.admin" in settings.scopes
     assert client["CallbackURLs"] == [settings.callback]
-    assert client["LogoutURLs"] == [settings.logout_url]
+    assert client["LogoutURLs"] == list(settings.logout_urls)
     assert client["AllowedOAuthFlows"] == ["code"]
     assert client["ExplicitAuthFlows"] == ["ALLOW_REFRESH_TOKEN_AUTH", "ALLOW_USER_SRP_AUTH"]
     assert {group["GroupName"] for group in api.list_groups(UserPoolId=pool)["Groups"]} == {"admin", "user"}

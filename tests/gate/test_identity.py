@@ -418,3 +418,37 @@ def test_what_is_no_claims_is_none(text: str) -> None:
 def test_what_is_kept_is_read_as_it_was() -> None:
     said = {"a": "é\u2028", "b": [1, {"c": None}], "d": True, "e": None}
     assert kept_claims(keep_claims(said, [*said, "f"])) == {**said, "f": None}
+
+
+async def one_key(issuer: str, kid: str) -> PyJWK:
+    return public_key("k1")
+
+
+async def test_a_token_of_one_pool_is_nobody_on_anothers_host() -> None:
+    acme = {"https://acme": Issuer("https://acme", frozenset(["acme"]))}
+    store = Tokens(ISSUERS, PrincipalRules(), one_key, by_host={"acme.test": acme, "*.globex.test": {}})
+    theirs = mint(claims(NOW, iss="https://acme", client_id="acme"))
+    ours = mint(claims(NOW))
+    good = {theirs: ["acme.test", "acme.test:8443"], ours: ["app.test", "x.acme.test", "globex.test", "acme.test."]}
+    for _ in range(2):
+        # what is remembered at one host is not known at another
+        for token, hosts in good.items():
+            for host in [*good[theirs], *good[ours], "a.globex.test"]:
+                if host in hosts:
+                    assert (await store.at(host).principal_of_token(token, NOW)).id == "a-1"
+                else:
+                    with pytest.raises(Refused, match="iss: not one of the trusted issuers"):
+                        await store.at(host).principal_of_token(token, NOW)
+    store.forget()
+    assert store.at("acme.test").remembered == store.remembered == 0
+
+
+async def test_one_pool_may_take_another_app_client_at_each_host() -> None:
+    by_host = {f"{name}.test": {ISSUER: Issuer(ISSUER, frozenset([name]))} for name in ("crm", "wiki")}
+    store = Tokens({}, PrincipalRules(), one_key, by_host=by_host)
+    token = mint(claims(NOW, client_id="crm"))
+    assert (await store.at("crm.test").principal_of_token(token, NOW)).id == "a-1"
+    for host in ("wiki.test", "other.test"):
+        with pytest.raises(Refused) as caught:
+            await store.at(host).principal_of_token(token, NOW)
+        assert caught.value.code is Code.TOKEN_INVALID

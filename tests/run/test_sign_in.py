@@ -231,10 +231,22 @@ async def cognito() -> AsyncIterator[Cognito]:
     server.close()
 
 
+ANY_HOST = Reading()
+
+
 class Person:
     """A browser before the login of these settings, and the lines that it leaves in the log."""
 
-    def __init__(self, cognito: Cognito, tokens: Tokens = TOKENS, **changed: Any) -> None:
+    def __init__(
+        self,
+        cognito: Cognito,
+        tokens: Tokens = TOKENS,
+        host: str = "app.test",
+        reading: Reading = ANY_HOST,
+        **changed: Any,
+    ) -> None:
+        self.host = host
+        self.sent_back = ""
         url = f"http://127.0.0.1:{cognito.port}"
         self.settings = SETTINGS._replace(domain=url, cognito_endpoint=url, **changed)
         self.cognito = cognito
@@ -243,7 +255,7 @@ class Person:
         self.lines = Kept()
         self.journal = Journal(self.lines, Metrics(), lambda: NOW, lambda seconds, what: None)
         self.login = self.made.login(Pages(), self.journal)
-        self.rules = Rules(RouteTable([]), {}, tokens, Reading())
+        self.rules = Rules(RouteTable([]), {}, tokens, reading)
         self.cookies: dict[str, str] = {}
 
     async def begin(self) -> str:
@@ -253,6 +265,7 @@ class Person:
         ]
         query = dict(parse_qsl(urlsplit(location.decode()).query))
         self.cognito.scope, self.cognito.nonce = query["scope"], query["nonce"]
+        self.sent_back = query["redirect_uri"]
         return query["state"]
 
     async def back(self, **query: str) -> Answer:
@@ -278,10 +291,11 @@ class Person:
 
     def _asked(self, method: str, target: str, body: bytes = b"") -> PageRequest:
         cookie = "; ".join(f"{name}={value}" for name, value in self.cookies.items()).encode()
-        headers = [(b"host", b"app.test"), (b"origin", b"https://app.test"), (b"sec-fetch-site", b"same-origin")]
+        host = self.host.encode()
+        headers = [(b"host", host), (b"origin", b"https://" + host), (b"sec-fetch-site", b"same-origin")]
         headers += [(b"content-type", b"application/x-www-form-urlencoded"), (b"cookie", cookie)]
         raw = Raw(method, target.encode(), headers, "192.0.2.1", "https", "r")
-        return PageRequest(read(raw, Reading()), raw, body, self.now, self.rules)
+        return PageRequest(read(raw, self.rules.reading), raw, body, self.now, self.rules)
 
     async def _kept(self, answering: Awaitable[Answer]) -> Answer:
         answer = await answering
@@ -613,3 +627,59 @@ async def test_an_id_token_of_a_renewal_is_verified(cognito: Cognito, more: dict
     with pytest.raises(Refused) as caught:
         await seen(person)
     assert caught.value.code in (Code.IDP_BAD_ANSWER, Code.SESSION_INVALID)
+
+
+# --- several hosts ---
+
+BY_HOST = Reading(frozenset(["crm.test", "wiki.test:8443", "*.team.test"]), by_host=True)
+LISTED = ("https://app.test/_sidecar/callback", "http://crm.test/_sidecar/callback")
+
+
+@pytest.mark.parametrize(
+    ("host", "listed", "sent_back"),
+    [
+        ("crm.test", (), "https://crm.test/_sidecar/callback"),
+        ("wiki.test:8443", (), "https://wiki.test:8443/_sidecar/callback"),
+        ("a.team.test", (), "https://a.team.test/_sidecar/callback"),
+        ("crm.test", LISTED, "http://crm.test/_sidecar/callback"),
+        ("a.team.test", LISTED, "https://a.team.test/_sidecar/callback"),
+    ],
+)
+async def test_each_host_has_its_own_callback_and_its_own_session(
+    cognito: Cognito, host: str, listed: tuple[str, ...], sent_back: str
+) -> None:
+    person = Person(cognito, host=host, reading=BY_HOST, callback_urls=listed, hosts=None, logout="cognito")
+    await person.sign_in()
+    assert person.sent_back == sent_back
+    asked = person._asked("GET", "/")
+    session = await person.made.sessions.current(asked.request, person.now)
+    assert session.host == host.partition(":")[0]
+    for other in ("wiki.test", "crm.test", "b.team.test", ""):
+        elsewhere = person.made.sessions.current(asked.request._replace(site=other), person.now)
+        if other == session.host:
+            assert (await elsewhere).id == session.id
+        else:
+            with pytest.raises(Refused, match="session of another host"):
+                await elsewhere
+    person.now = NOW + LATER
+    leads_to = dict((await person.login.sign_out(person._asked("POST", "/_sidecar/logout"))).headers)[b"location"]
+    ends_at = dict(parse_qsl(urlsplit(leads_to.decode()).query))["logout_uri"]
+    assert ends_at == sent_back.removesuffix("_sidecar/callback")
+    await person.made.aclose()
+
+
+async def test_a_sign_in_by_a_pool_that_the_host_does_not_trust_opens_no_session(cognito: Cognito) -> None:
+    everywhere = {ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}
+    tokens = Tokens(everywhere, PrincipalRules(), find, by_host={"crm.test": {}})
+    person = Person(cognito, tokens, host="crm.test", reading=BY_HOST, hosts=None)
+    with pytest.raises(Refused) as caught:
+        await person.sign_in()
+    assert caught.value.code is Code.SIGN_IN_INVALID
+    await person.made.aclose()
+
+
+async def test_without_hosts_of_routes_a_sign_in_goes_on_at_the_first_callback(cognito: Cognito) -> None:
+    person = Person(cognito, host="other.test", callback_urls=LISTED)
+    answer = await person.login.begin(person._asked("GET", "/_sidecar/login"))
+    assert dict(answer.headers)[b"location"].startswith(b"https://app.test/_sidecar/login?")
+    await person.made.aclose()

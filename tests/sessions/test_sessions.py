@@ -127,6 +127,32 @@ async def test_what_is_no_session_is_refused(world: World) -> None:
     assert await sessions.close(request_with("a=1"), NOW) == (None, ())
 
 
+async def test_a_session_of_one_host_is_none_on_another(world: World) -> None:
+    sessions = world.replica()
+    browser = Browser(await sessions.open(signed_in()._replace(host="crm.test")))
+    ours = Browser(await sessions.open(signed_in()))
+    for browsing, good, others in ((browser, "crm.test", ("wiki.test", "")), (ours, "", ("crm.test",))):
+        asked = browsing.request()._replace(site=good)
+        assert (await sessions.present(asked, NOW, TOKENS)).session is not None
+        assert (await sessions.current(asked, NOW)).host == good
+        for other in others:
+            for look in (
+                sessions.current(asked._replace(site=other), NOW),
+                sessions.present(asked._replace(site=other), NOW, TOKENS),
+            ):
+                assert await refusal(look) is Code.SESSION_INVALID
+
+
+async def test_a_session_keeps_its_host_when_it_is_renewed(world: World) -> None:
+    sessions = world.replica()
+    browser = Browser(await sessions.open(signed_in()._replace(host="crm.test")))
+    presented = await sessions.present(browser.request()._replace(site="crm.test"), SOON, TOKENS)
+    browser.take(presented.cookies)
+    assert presented.session is not None
+    assert (presented.session.host, len(world.cognito.asked)) == ("crm.test", 1)
+    assert (await world.replica().current(browser.request()._replace(site="crm.test"), SOON)).host == "crm.test"
+
+
 # --- how long ---
 
 

@@ -146,3 +146,13 @@ def test_a_piece_that_is_left_over_all_the_same_is_not_read() -> None:
 def test_cookies_that_are_no_whole_are_a_value_error(cookie_pairs: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="session cookie"):
         from_cookies(cookie_pairs)
+
+
+def test_a_record_without_a_host_is_what_it_was_before_there_was_one() -> None:
+    session = signed_in()
+    fields = json.loads(zlib.decompress(encode(session)[1:]))
+    assert fields == list(session)[:-1]
+    assert decode(encode(session._replace(host="crm.test"))).host == "crm.test"
+    for more in (["crm.test", "x"], [1], [None]):
+        with pytest.raises(ValueError, match="other fields"):
+            decode(b"\x01" + zlib.compress(json.dumps([*fields, *more]).encode()))
