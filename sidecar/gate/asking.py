@@ -249,10 +249,14 @@ class Asking:
                     Code.QUERY_NOT_ALLOWED, f"a field that needs {action!r}, which is not allowed on every {kind!r}"
                 )
 
-    async def narrowed(self, question: Question, push: Push | None, scope: str, query: bytes) -> Narrowed:
+    async def narrowed(
+        self, question: Question, push: Push | None, scope: str, query: bytes, app: str = ""
+    ) -> Narrowed:
         if push is None or self._plans is None:
             return Narrowed()
-        asked = ListQuestion(question.request_id, question.principal, push.kind, push.action, scope, question.trace)
+        asked = ListQuestion(
+            question.request_id, question.principal, push.kind, push.action, scope, question.trace, app
+        )  # fmt: skip
         return await self._plans.narrow(asked, push, query)
 
     async def ask_each(self, evaluation: Evaluation, found: Found) -> None:

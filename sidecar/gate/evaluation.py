@@ -59,6 +59,11 @@ class Evaluation:
     """The stages that were entered, and when."""
 
     @property
+    def app(self) -> str:
+        """The URL of the app, "" for that of the settings."""
+        return "" if self.upstream is None else self.upstream.url
+
+    @property
     def sender(self) -> Principal:
         """The principal, in the stages behind identity."""
         assert self.principal is not None  # noqa: S101 - for the type checker

@@ -54,8 +54,8 @@ NOBODY: frozenset[str] = frozenset()
 _PUBLIC, _AUTHENTICATED = Access.PUBLIC, Access.AUTHENTICATED
 _BY_NOBODY, _BY_TOKEN, _BY_POLICY = Ground.PUBLIC, Ground.AUTHENTICATED, Ground.ALLOWED
 
-Sign = Callable[[Principal, float], bytes]
-"""Port: (principal, now) -> the X-Auth-Assertion of this moment."""
+Sign = Callable[[Principal, float, str], bytes]
+"""Port: (principal, now, URL of the app, "" for that of the settings) -> the X-Auth-Assertion of this moment."""
 
 
 BY_BEARER = KeepPrivate(b"Authorization")
@@ -360,7 +360,7 @@ class Gate:
         await self._asking.require_open(question, searched)
         if ask.push is None or facts.mode != "enforce":
             return self._permit_demanding(evaluation, request, rule, allowed, resource.scope)
-        narrowed = await self._asking.narrowed(question, ask.push, resource.scope, request.query)
+        narrowed = await self._asking.narrowed(question, ask.push, resource.scope, request.query, evaluation.app)
         return self._permit_demanding(evaluation, request, rule, allowed, resource.scope, narrowed)
 
     def _permit_demanding(
@@ -426,7 +426,7 @@ class Gate:
         if _drops_authorization(to_app):
             headers = [pair for pair in headers if pair[0] != b"authorization"]
         if principal is not None:
-            headers = headers + self._identity_headers(principal, to_app, enforced=would_refuse is None)
+            headers = headers + self._identity_headers(principal, to_app, evaluation.app, enforced=would_refuse is None)
         return _Permit(
             request.method.encode("ascii"), request.target, tuple(headers), ground, evaluation.facts,
             principal.expires if principal is not None else None, would_refuse, evaluation.reply_headers,
@@ -440,9 +440,11 @@ class Gate:
         request, to_app = evaluation.request, evaluation.to_app
         headers = request.headers if request is not None and not _drops_authorization(to_app) else ()
         own = [pair for pair in headers if pair[0] == b"authorization"]
-        return own + self._identity_headers(evaluation.sender, to_app, enforced=True)
+        return own + self._identity_headers(evaluation.sender, to_app, evaluation.app, enforced=True)
 
-    def _identity_headers(self, principal: Principal, to_app: ToApp | None, *, enforced: bool) -> list[Header]:
+    def _identity_headers(
+        self, principal: Principal, to_app: ToApp | None, app: str, *, enforced: bool
+    ) -> list[Header]:  # fmt: skip
         """List what the app is told of the principal. Raises Refused where it is `enforced`: CLAIM_*,
         IDENTITY_HEADER_TOO_LARGE."""
         try:
@@ -455,7 +457,7 @@ class Gate:
             # in shadow the app is told what can be told
             headers = short_headers(principal)
         if self._sign is not None:
-            headers.append((ASSERTION, self._sign(principal, self._now())))
+            headers.append((ASSERTION, self._sign(principal, self._now(), app)))
         return headers
 
     async def _permit_refused(self, raw: Raw, evaluation: Evaluation, refused: Exception) -> Forward | None:

@@ -114,7 +114,7 @@ class Tokens:
         return self
 
     def at(self, host: str) -> Tokens:
-        """What verifies tokens at a host: those of other hosts' issuers are nobody's."""
+        """Return the verifier of tokens at a host: those of other hosts' issuers are nobody's."""
         if not self._by_host:
             return self
         return next((self._by_host[entry] for entry in entries_for(host) if entry in self._by_host), self)

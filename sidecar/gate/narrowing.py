@@ -34,7 +34,8 @@ class Push(NamedTuple):
 
 
 class ListQuestion(NamedTuple):
-    """A question about all resources of a kind: which of them may the principal do this to?"""
+    """A question about all resources of a kind: which of them may the principal do this to? `app` is the URL of the app
+    that is told, "" for that of the settings."""
 
     request_id: str
     principal: Principal
@@ -42,6 +43,7 @@ class ListQuestion(NamedTuple):
     action: str
     scope: str = ""
     trace: tuple[Header, ...] = ()
+    app: str = ""
 
 
 class Narrowed(NamedTuple):

@@ -27,8 +27,8 @@ class Trust(NamedTuple):
     allowed: bool = False
 
 
-SignFilter = Callable[[Principal, bytes], bytes]
-"""Port: signs a filter for a list of a principal's."""
+SignFilter = Callable[[Principal, bytes, str], bytes]
+"""Port: (principal, filter, URL of the app that gets it, "" for that of the settings) -> the filter, signed."""
 Trusted = Callable[[ListQuestion], Awaitable[Trust]]
 """Port: tells how far the plan of a question may be trusted."""
 
@@ -56,7 +56,7 @@ class Narrowing:
     def _signed(self, question: ListQuestion, headers: tuple[Header, ...]) -> tuple[Header, ...]:
         if self._sign is None:
             return headers
-        return tuple((name, self._sign(question.principal, value)) for name, value in headers)
+        return tuple((name, self._sign(question.principal, value, question.app)) for name, value in headers)
 
     async def all_allowed(self, question: ListQuestion) -> bool:
         """Tell whether a check allows the action on every resource of the kind. Raises Refused(PDP_*)."""

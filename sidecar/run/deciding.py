@@ -109,8 +109,8 @@ class Deciding:
         state = self.policies.state if self.policies is not None else None
         strict = self.embedded is None or self.settings.cerbos_strict == "on"
 
-        def sign(principal: Principal, text: bytes) -> bytes:
-            return assertions.sign_filter(principal, text, wall_clock()) if assertions is not None else text
+        def sign(principal: Principal, text: bytes, app: str) -> bytes:
+            return assertions.sign_filter(principal, text, wall_clock(), app) if assertions is not None else text
 
         return narrowing(self.pdp, self.embedded, state, Path(self.settings.policies), strict=strict, sign=sign)
 

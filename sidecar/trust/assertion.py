@@ -31,30 +31,30 @@ class Assertions:
         public = ECAlgorithm.to_jwk(key.public_key(), as_dict=True)
         self._kid = hashlib.sha256(f"{public['x']}.{public['y']}".encode("ascii")).hexdigest()[:16]
         self.jwks: dict[str, Any] = {"keys": [{**public, "use": "sig", "alg": "ES256", "kid": self._kid}]}
-        self._made: Bounded[tuple[str, str, tuple[str, ...]], tuple[float, float, bytes]] = Bounded(_MADE)
+        self._made: Bounded[tuple[str, str, tuple[str, ...], str], tuple[float, float, bytes]] = Bounded(_MADE)
 
-    def sign(self, principal: Principal, now: float) -> bytes:
-        """The assertion of a principal at `now` (Unix seconds): `iss, aud, sub, roles, iat, exp` and the token's
-        issuer as `idp`; never valid longer than the token."""
-        key = (principal.issuer, principal.id, principal.roles)
+    def sign(self, principal: Principal, now: float, app: str = "") -> bytes:
+        """The assertion of a principal at `now` (Unix seconds) for the app at a URL, "" for that of the settings: `iss,
+        aud, sub, roles, iat, exp` and the token's issuer as `idp`; never valid longer than the token."""
+        key = (principal.issuer, principal.id, principal.roles, app)
         made = self._made.get(key)
         # a principal may have several tokens at once: the one that is presented bounds what is used again
         if made is not None and now < made[0] and made[1] <= principal.expires:
             return made[2]
         expires = min(now + LIFE, principal.expires)
-        token = self._signed(principal, now, roles=list(principal.roles), idp=principal.issuer)
+        token = self._signed(principal, now, app, roles=list(principal.roles), idp=principal.issuer)
         self._made.put(key, (min(now + LIFE / 2, expires), int(expires), token))
         return token
 
-    def sign_filter(self, principal: Principal, text: bytes, now: float) -> bytes:
-        """A filter (JSON) for a list of a principal's, as `filter` beside `iss, aud, sub, iat, exp`."""
-        return self._signed(principal, now, filter=json.loads(text))
+    def sign_filter(self, principal: Principal, text: bytes, now: float, app: str = "") -> bytes:
+        """A filter (JSON) for a list of a principal's at such an app, as `filter` beside `iss, aud, sub, iat, exp`."""
+        return self._signed(principal, now, app, filter=json.loads(text))
 
-    def _signed(self, principal: Principal, now: float, **more: Any) -> bytes:
+    def _signed(self, principal: Principal, now: float, app: str, **more: Any) -> bytes:
         expires = min(now + LIFE, principal.expires)
         claims = {
             "iss": ISSUER,
-            "aud": self._audience,
+            "aud": app or self._audience,
             "sub": principal.id,
             **more,
             "iat": int(now),

@@ -485,7 +485,7 @@ async def test_shadow_mode_permits_everything_and_says_what_it_would_have_been()
 
 
 async def test_the_assertion_is_made_for_the_principal_at_this_moment() -> None:
-    def sign(principal: Principal, now: float) -> bytes:
+    def sign(principal: Principal, now: float, app: str) -> bytes:
         return f"{principal.id}@{now:.0f}".encode()
 
     verdict = await decide(World(), "/me", sign=sign)
@@ -505,7 +505,7 @@ async def test_a_stage_that_fails_has_its_time_in_the_facts() -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 async def test_an_assertion_that_cannot_be_made_is_a_refusal_in_each_mode(mode: Mode) -> None:
-    def sign(_: Principal, __: float) -> bytes:
+    def sign(_: Principal, __: float, ___: str) -> bytes:
         raise ValueError("no key")
 
     world = World()
@@ -536,7 +536,7 @@ async def test_a_clock_that_fails_permits_nothing_outside_shadow(mode: Mode) -> 
 
 
 async def test_a_refusal_of_our_own_fault_can_be_read_by_the_origin_that_asked() -> None:
-    def sign(_: Principal, __: float) -> bytes:
+    def sign(_: Principal, __: float, ___: str) -> bytes:
         raise ValueError
 
     verdict = await decide(World(), "/cors", "GET", (b"origin", b"https://f"), sign=sign)

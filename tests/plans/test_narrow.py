@@ -84,7 +84,7 @@ async def test_a_filter_in_a_header_is_signed_where_there_is_a_key() -> None:
     plain = await Narrowing(ask, trusted).narrow(QUESTION, push, b"")
     text = b'{"field":"owner_id","is":"eq","value":"alice"}'
     assert plain == Narrowed((), ((b"x-auth-filter", text),), "exact")
-    signing = Narrowing(ask, trusted, lambda principal, value: principal.id.encode() + b" signs " + value)
+    signing = Narrowing(ask, trusted, lambda principal, value, app: principal.id.encode() + b" signs " + value)
     assert (await signing.narrow(QUESTION, push, b"")).headers == ((b"x-auth-filter", b"alice signs " + text),)
     assert (await Narrowing(ask, trusted, lambda *_: b"").narrow(QUESTION, PUSH, b"")).headers == ()
 

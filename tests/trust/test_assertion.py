@@ -44,6 +44,17 @@ def test_a_principal_gets_the_same_one_for_half_its_life_and_no_other_ever() -> 
         assert (claims["sub"], claims["roles"], claims["idp"]) == (other.id, list(other.roles), other.issuer)
 
 
+def test_one_for_an_app_is_for_no_other() -> None:
+    assertions = Assertions(load_key("ephemeral"), "http://app")
+    tokens = [assertions.sign(ALICE, NOW, app) for app in ("", "http://crm", "http://wiki", "http://crm")]
+    assert [jwt.decode(token, options={"verify_signature": False})["aud"] for token in tokens] == [
+        "http://app", "http://crm", "http://wiki", "http://crm",
+    ]  # fmt: skip
+    assert tokens[1] == tokens[3]
+    filtered = assertions.sign_filter(ALICE, b"{}", NOW, "http://crm")
+    assert jwt.decode(filtered, options={"verify_signature": False})["aud"] == "http://crm"
+
+
 def test_it_never_outlives_the_token() -> None:
     assertions = Assertions(load_key("ephemeral"), "http://app")
     short = ALICE._replace(expires=NOW + 10)
