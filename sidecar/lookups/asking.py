@@ -29,6 +29,7 @@ CODES = {
     FaultKind.PARTIAL: Code.LOOKUP_PARTIAL,
     FaultKind.OPEN: Code.LOOKUP_OPEN,
     FaultKind.BUSY: Code.LOOKUP_BUSY,
+    FaultKind.AUTH: Code.LOOKUP_AUTH,
 }
 _KEPT = frozenset((200, 404))
 """Statuses that say something about the resource; a fault is never kept."""
@@ -173,6 +174,9 @@ class Lookups:
                 Dependency.LOOKUP, f"lookups.{lookup.name}: {lookup.inquiry.source}", fault.reason, fault.detail
             )
             raise self._fault(fault.kind, lookup, str(fault)) from None
+        except Refused:
+            # the source took no offence at itself, but at the values of this request
+            raise
         except Exception as error:  # noqa: BLE001 - whatever goes wrong in asking is a source that did not answer
             raise self._fault(FaultKind.PROTOCOL, lookup, type(error).__name__) from None
         breaker.succeeded()

@@ -20,6 +20,7 @@ class FaultKind(StrEnum):
     PARTIAL = "partial"
     OPEN = "open"
     BUSY = "busy"
+    AUTH = "auth"
 
 
 class Reason(StrEnum):
@@ -186,6 +187,25 @@ class Reason(StrEnum):
     FUNCTION_RESULT = ("function_result", FaultKind.PROTOCOL,
         "the function of a lookup returned neither a dict of JSON values nor None",
         "`detail` has the type that was found: make a `float` or a `str` of a `Decimal` or a date")
+    # the database
+    DATABASE_AUTH = ("database_auth", FaultKind.AUTH,
+        "the database refuses the sidecar's user: its password, or a right that the statement needs",
+        "mend the URL in the lookup's variable, or grant that user SELECT on what the statement reads")
+    DATABASE_FULL = ("database_full", FaultKind.BUSY,
+        "the database takes no more connections, or is locked",
+        "lower `SIDECAR_SQL_CONNECTIONS`, or raise the limit of the server or of that user")
+    DATABASE_UNAVAILABLE = ("database_unavailable", FaultKind.UNAVAILABLE,
+        "the database is starting, stopping or broken, or its file cannot be opened",
+        "look at the database's own log; of SQLite, at the path and the rights of the file")
+    DATABASE_TIMEOUT = ("database_timeout", FaultKind.TIMEOUT,
+        "no row within the lookup's `timeout`",
+        "add an index for what the statement compares, see what locks the table, or raise `timeout`")
+    STATEMENT_INVALID = ("statement_invalid", FaultKind.PROTOCOL,
+        "the database cannot run the statement: a name is unknown there, or a parameter's type does not fit",
+        "`detail` has the database's error; `sidecar check --probe` shows it before the first request")
+    ROW_INVALID = ("row_invalid", FaultKind.PROTOCOL,
+        "there is more than one row, or one with a value that is no JSON",
+        "let the statement give one row, and cast in it what `detail` names")
     # fmt: on
 
 

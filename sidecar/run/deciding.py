@@ -27,9 +27,11 @@ from sidecar.gate.narrowing import Plans
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access, RouteTable
 from sidecar.gate.session import TokenSource
+from sidecar.gate.statement import Statement
 from sidecar.lookups.asking import Lookups, Source
 from sidecar.lookups.function import FunctionSource
 from sidecar.lookups.http import HttpSource
+from sidecar.lookups.sql import SqlSource
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.pdp.policy_reload import FollowedPolicies, PolicyReload
@@ -158,6 +160,7 @@ def deciding(read: Understood, environ: Mapping[str, str], metrics: Metrics | No
     keys, functions = key_store(settings, trust, metrics), FunctionSource()
     sources: dict[type[Inquiry], Source] = {
         Hook: HttpSource(), AppInquiry: app_source(settings), Function: functions,
+        Statement: SqlSource(settings.sql_connections),
     }  # fmt: skip
     return Deciding(
         settings, environ, metrics, Configured(routes, trust, keys, tokens_of(routes, trust, keys, metrics)),

@@ -11,7 +11,8 @@ from sidecar.config.setting_table import Settings
 from sidecar.config.shapes import Problem
 from sidecar.gate.app_lookup import AppInquiry
 from sidecar.gate.function import Function
-from sidecar.gate.lookup import Inquiry
+from sidecar.gate.lookup import Lookup
+from sidecar.gate.statement import Statement
 from sidecar.lookups.function import find
 from sidecar.lookups.upstream import UpstreamSource
 from sidecar.net.app_reader import AppReader
@@ -26,32 +27,45 @@ def app_source(settings: Settings) -> UpstreamSource:
 
 
 def require_sources(settings: Settings, routes: RoutesFile) -> None:
-    """Look at whom lookups name, and import their functions. Raises StartError with the place of each that cannot be
-    asked."""
+    """Look at whom lookups name, and import their functions, and the drivers of their databases. Raises StartError with
+    the place of each that cannot be asked."""
     problems = []
     for name, lookup in routes.lookups.items():
-        if problem := _problem_of(settings, routes, lookup.inquiry):
-            mark = routes.lookup_marks[name]
-            problems.append(str(Problem(settings.routes, mark.line, mark.column, f"{mark.path}: {problem}")))
+        mark = routes.lookup_marks[name]
+        try:
+            _require(settings, routes, lookup)
+        except ValueError as error:
+            problems.append(str(Problem(settings.routes, mark.line, mark.column, f"{mark.path}: {error}")))
     if problems:
         raise StartError(*problems)
 
 
-def _problem_of(settings: Settings, routes: RoutesFile, inquiry: Inquiry) -> str:
-    if isinstance(inquiry, AppInquiry):
-        apps = [settings.upstream, *(each.url for each in routes.table.upstreams)]
-        own = next((app for app in apps if app and _is_own(Origin.parse(app), settings.listen)), "")
-        if own:
-            return (
-                f"found the app {own}, which is SIDECAR_LISTEN {settings.listen}, expected another: the lookup would "
-                "ask the sidecar itself, and so on"
-            )
-    if isinstance(inquiry, Function):
-        try:
-            find(inquiry.name)
-        except ValueError as error:
-            return str(error)
-    return ""
+def _require(settings: Settings, routes: RoutesFile, lookup: Lookup) -> None:
+    match lookup.inquiry:
+        case AppInquiry():
+            _require_other(settings, routes)
+        case Function() as function:
+            find(function.name)
+        case Statement() as statement:
+            # it loads SQLAlchemy, for those who have such a lookup
+            from sidecar.lookups.drivers import driver_of
+
+            try:
+                driver_of(statement.database, lookup.timeout)
+            except ValueError as error:
+                raise ValueError(f"the variable {statement.database.variable}: {error}") from None
+        case _:
+            pass
+
+
+def _require_other(settings: Settings, routes: RoutesFile) -> None:
+    apps = [settings.upstream, *(each.url for each in routes.table.upstreams)]
+    own = next((app for app in apps if app and _is_own(Origin.parse(app), settings.listen)), "")
+    if own:
+        raise ValueError(
+            f"found the app {own}, which is SIDECAR_LISTEN {settings.listen}, expected another: the lookup would ask "
+            "the sidecar itself, and so on"
+        )
 
 
 def _is_own(origin: Origin, listen: Address) -> bool:

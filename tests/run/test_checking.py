@@ -311,6 +311,7 @@ BAD = {
     ),
     "SIDECAR_PDP_ROLES": Bad("a b"),
     "SIDECAR_MODE": Bad("open"),
+    "SIDECAR_SQL_CONNECTIONS": Bad("0"),
     "SIDECAR_WORKERS": Bad("many"),
     "SIDECAR_TRUSTED_PROXIES": Bad("here"),
     "SIDECAR_FORWARD_AUTH": Bad("apache"),

@@ -30,6 +30,7 @@ from sidecar.config.shapes import (
 from sidecar.gate.expressions import compile_expression, names_path, searcher, value_expression
 from sidecar.gate.lookup import Attribute, Missing, ResourceField
 from sidecar.gate.references import Reference, parse_reference, parse_template
+from sidecar.gate.statement import parse_value
 from sidecar.gate.target import Oddity
 from sidecar.gate.values import COMPOUND, Type, split_type
 from sidecar.plans.dialects import DIALECTS
@@ -101,6 +102,8 @@ IDENTITY = Record(
 )
 _ATTRIBUTES = MapOf(Text(_attribute, what="a JMESPath expression"), _NAME, "an attribute name")
 _LOOKUP_ATTRIBUTES = MapOf(Text(_lookup_attribute, what="a JMESPath expression"), _NAME, "an attribute name")
+_VARIABLE = Text(pattern=r"[A-Z_][A-Z0-9_]*", what="a variable's name")
+_PARAMETER_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
 LOOKUP = Record(
     {
         "url": Field(Text(what="a URL with {values}"), "the URL to GET, filled with {id}, {kind} and references", ""),
@@ -108,6 +111,15 @@ LOOKUP = Record(
             Text(what="a path with {values}"),
             "in place of `url`: the path to GET of the protected app itself, filled likewise",
             "",
+        ),
+        "sql": Field(
+            Text(what="a SELECT"), "in place of `url`: a SELECT with named parameters, of one row: `:id`, `:kind`", ""
+        ),
+        "database": Field(_VARIABLE, "with `sql`: the environment variable that has the database's URL", ""),
+        "parameters": Field(
+            MapOf(Text(parse_value, what="a value in braces"), _PARAMETER_NAME, "a parameter's name"),
+            "with `sql`: what fills a parameter, with the type that it is bound as: `{id:int}`, `{principal.id}`",
+            {},
         ),
         "function": Field(
             Text(pattern=rf"{_DOTTED}:{_DOTTED}", what="module:function"),
@@ -129,17 +141,13 @@ LOOKUP = Record(
         "timeout": Field(_DURATION, "the time for the whole call", 1.0),
         "cache": Field(_DURATION, "how long an answer may be used again", 0.0),
         "missing": Field(
-            Choice(tuple(Missing)), "404 of the hook: 403, 404 (denials alike), or decide without", "deny"
+            Choice(tuple(Missing)), "404 of the hook, or no row: 403, 404 (denials alike), or decide without", "deny"
         ),
         "optional": Field(_NAMES, "attributes that may be absent from an answer", ()),
         "echo": Field(
             Text(compile_expression, what="a JMESPath expression"), "an expression that must give the requested id"
         ),
-        "bearer_env": Field(
-            Text(pattern=r"[A-Z_][A-Z0-9_]*", what="a variable's name"),
-            "the variable that holds the sidecar's token there",
-            "",
-        ),
+        "bearer_env": Field(_VARIABLE, "the variable that holds the sidecar's token there", ""),
     },
     "where attributes of a resource come from",
 )

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from sidecar.config.routes.app_lookup import read_app_lookup
 from sidecar.config.routes.function import read_function
 from sidecar.config.routes.hook import read_hook
+from sidecar.config.routes.statement import read_statement
 from sidecar.config.shapes import Entry, Reader
 from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Inquiry, Lookup, Missing
@@ -25,6 +26,7 @@ SOURCES: Mapping[str, Source] = {
     "url": Source(read_hook, ("bearer_env",)),
     "upstream": Source(read_app_lookup, ("as", "bearer_env")),
     "function": Source(read_function, ("as",)),
+    "sql": Source(read_statement, ("database", "parameters")),
 }
 """The field that names the source of a lookup -> its kind."""
 

@@ -1,0 +1,320 @@
+"""Tests that each kind of database passes: a module with a fixture `world` of its own imports them all."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import jmespath
+import pytest
+
+from sidecar.gate.codes import Code, Dependency
+from sidecar.gate.lookup import Attribute, Call, Lookup, attributes_from
+from sidecar.gate.statement import Database, Dialect, Statement, parse_value, statement_of
+from sidecar.gate.verdict import Refused
+from sidecar.lookups.asking import Lookups
+from sidecar.lookups.sql import SqlSource
+from sidecar.net.connection import Fault
+from sidecar.record.reasons import Reason
+from tests.databases import Server
+from tests.fakes import refusal
+from tests.gate.test_hook import MATERIAL
+from tests.stack import free_port
+
+BY_ID = "select id, number, owner_id from invoices where id = :id"
+BY_NUMBER = "select id, number, owner_id from invoices where number = :id"
+
+
+class Asking:
+    """Lookups that ask one database, and what was reported of it."""
+
+    def __init__(self, url: str, dialect: Dialect, most: int) -> None:
+        self.database = Database("APP_URL", url, dialect)
+        self.reported: list[tuple[Reason, str]] = []
+        self.source = SqlSource(most)
+        self.lookups = Lookups({Statement: self.source}, now=time.monotonic, report=self._report)
+
+    def _report(self, dependency: Dependency, place: str, reason: Reason, detail: str) -> None:
+        assert dependency is Dependency.LOOKUP
+        assert place.startswith("lookups.invoice: APP_URL (statement ")
+        self.reported.append((reason, detail))
+
+    def lookup(self, sql: str, parameters: dict[str, str] | None = None, **more: Any) -> Lookup:
+        filled = {name: parse_value(text) for name, text in (parameters or {}).items()}
+        attributes = more.pop("attributes", {"owner": "owner_id"})
+        inquiry = statement_of(sql, self.database, filled)
+        read = {name: Attribute(jmespath.compile(text).search) for name, text in attributes.items()}
+        return Lookup("invoice", inquiry, read, **{"timeout": 10.0, **more})
+
+    async def ask(self, lookup: Lookup, resource_id: str = "7") -> dict[str, Any]:
+        """What the gate does."""
+        call = Call(lookup, lookup.inquiry.fill("invoice", resource_id, MATERIAL), resource_id)
+        return attributes_from(call, await self.lookups.ask(call))
+
+    async def code(self, lookup: Lookup, resource_id: str = "7") -> Code:
+        return await refusal(self.ask(lookup, resource_id))
+
+
+class World(ABC):
+    """One database, with the table `invoices`."""
+
+    dialect: Dialect
+    slow: str
+    """Takes seconds, and compares `:id`."""
+
+    @property
+    @abstractmethod
+    def url(self) -> str:
+        """The URL of the user who may read `invoices`."""
+
+    @property
+    @abstractmethod
+    def wrong_url(self) -> str:
+        """One with another user, `nobody`, or a path to `gone`."""
+
+    @abstractmethod
+    async def run(self, sql: str) -> list[tuple[Any, ...]]:
+        """Run one statement as the owner."""
+
+    @abstractmethod
+    async def sessions(self) -> int:
+        """The connections of the sidecar."""
+
+    @abstractmethod
+    async def running(self) -> int:
+        """The statements of the sidecar that the database works on."""
+
+    @asynccontextmanager
+    async def asking(self, most: int = 4, url: str = "") -> AsyncIterator[Asking]:
+        asking = Asking(url or self.url, self.dialect, most)
+        try:
+            yield asking
+        finally:
+            await asking.lookups.aclose()
+            await until(self.sessions, 0)
+
+
+async def until(count: Any, wanted: int) -> None:
+    """Return when a count is as wanted."""
+    async with asyncio.timeout(10):
+        while await count() != wanted:
+            await asyncio.sleep(0.01)
+
+
+async def test_a_row_gives_attributes_and_none_is_missing(world: World) -> None:
+    async with world.asking() as asking:
+        assert await asking.ask(asking.lookup(BY_ID)) == {"owner": "alice"}
+        assert await asking.code(asking.lookup(BY_ID), "70") is Code.RESOURCE_MISSING
+        as_list = asking.lookup("with x as (select owner_id from invoices where id = :id) select owner_id from x")
+        assert await asking.ask(as_list, "8") == {"owner": "bob"}
+
+
+HOSTILE = (
+    "' or '1'='1", "7' or '1'='1", "\\' or 1=1 -- ", "7\\", "7' --", "7;delete from invoices", "%", "_", "%s", "%(id)s", ":id",
+    "?", "$1", "7'/*", "é7", "\u02bc7", "\uff17", "\U0001f600", "7 union select 'x','y'", "'", "''", "\xbf\x27 or 1=1 --",
+)  # fmt: skip
+
+
+async def test_a_value_is_never_sql(world: World) -> None:
+    async with world.asking() as asking:
+        echoed = asking.lookup(
+            "select :id as said, 'x''%' as quoted from invoices where id = '7'",
+            attributes={"said": "said", "quoted": "quoted"},
+        )
+        for text in HOSTILE:
+            assert await asking.code(asking.lookup(BY_ID), text) is Code.RESOURCE_MISSING
+            assert await asking.ask(echoed, text) == {"said": text, "quoted": "x'%"}
+        assert await asking.ask(asking.lookup(BY_ID), "O'Neil") == {"owner": "carol"}
+
+
+async def test_a_declared_type_takes_one_spelling(world: World) -> None:
+    async with world.asking() as asking:
+        by_number = asking.lookup(BY_NUMBER, {"id": "{id:int}"})
+        assert await asking.ask(by_number) == {"owner": "alice"}
+        for other in ("007", "+7", "7.0", "7abc", " 7"):
+            assert await asking.code(by_number, other) is Code.REFERENCE_INVALID
+        assert await asking.ask(
+            asking.lookup(
+                "select :n + 2 as n from invoices where id = :id", {"n": "{claims.n:int}"}, attributes={"n": "n"}
+            )
+        ) == {"n": 7}
+
+
+async def test_one_parameter_stands_at_several_places(world: World) -> None:
+    async with world.asking() as asking:
+        twice = asking.lookup("select owner_id from invoices where id = :id and :kind = 'invoice' and :id = id")
+        assert await asking.ask(twice, "8") == {"owner": "bob"}
+
+
+async def test_two_rows_are_an_error(world: World) -> None:
+    async with world.asking() as asking:
+        assert (
+            await asking.code(asking.lookup("select owner_id from invoices where :id = '7'")) is Code.LOOKUP_BAD_ANSWER
+        )
+        assert asking.reported == [
+            (Reason.ROW_INVALID, "found more than one row, expected one: compare a unique column")
+        ]
+
+
+async def test_a_statement_that_the_database_cannot_run_says_why(world: World) -> None:
+    async with world.asking() as asking:
+        assert await asking.code(asking.lookup("select owner from invoices where id = :id")) is Code.LOOKUP_BAD_ANSWER
+        assert await asking.code(asking.lookup("select owner_id frm invoices where id = :id")) is Code.LOOKUP_BAD_ANSWER
+        assert [reason for reason, _ in asking.reported] == [Reason.STATEMENT_INVALID] * 2
+        assert "owner" in asking.reported[0][1]
+        assert await asking.ask(asking.lookup(BY_ID)) == {"owner": "alice"}
+
+
+async def test_a_statement_ends_at_the_deadline_and_its_connection_with_it(world: World) -> None:
+    async with world.asking(most=1) as asking:
+        slow = asking.lookup(world.slow, timeout=0.2)
+        await asking.ask(asking.lookup(BY_ID, timeout=0.2))
+        begun = time.monotonic()
+        assert await asking.code(slow) is Code.LOOKUP_TIMEOUT
+        assert time.monotonic() - begun < 1.0
+        await until(world.running, 0)
+        assert await asking.ask(asking.lookup(BY_ID, timeout=0.2), "8") == {"owner": "bob"}
+        assert await world.sessions() == 1
+
+
+async def test_connections_are_bounded_and_a_question_waits_for_one(world: World) -> None:
+    async with world.asking(most=2) as asking:
+        lookup = asking.lookup(BY_ID)
+        answers = await asyncio.gather(*(asking.ask(lookup, text) for text in ("7", "8", "O'Neil") for _ in range(4)))
+        assert [answer["owner"] for answer in answers] == ["alice"] * 4 + ["bob"] * 4 + ["carol"] * 4
+        calls = [asking.ask(asking.lookup(BY_ID + f" and {n} = {n}")) for n in range(12)]
+        assert await asyncio.gather(*calls) == [{"owner": "alice"}] * 12
+        assert await world.sessions() == 2
+
+
+async def test_a_question_without_a_connection_is_busy(world: World) -> None:
+    async with world.asking(most=1) as asking:
+        slow = asyncio.ensure_future(asking.code(asking.lookup(world.slow, timeout=0.3)))
+        await until(world.running, 1)
+        with pytest.raises(Fault) as caught:
+            await asking.source.ask(Call(asking.lookup(BY_ID, timeout=0.3), '["7"]', "7"), 0.05)
+        assert caught.value.reason is Reason.CONNECTION_LIMIT_REACHED
+        assert await slow is Code.LOOKUP_TIMEOUT
+
+
+async def test_who_leaves_takes_no_connection_along(world: World) -> None:
+    async with world.asking(most=1) as asking:
+        flight = asyncio.ensure_future(
+            asking.source.ask(Call(asking.lookup(world.slow, timeout=0.5), '["7"]', "7"), 10.0)
+        )
+        await until(world.running, 1)
+        flight.cancel()
+        await asyncio.gather(flight, return_exceptions=True)
+        await until(world.running, 0)
+        assert await asking.ask(asking.lookup(BY_ID)) == {"owner": "alice"}
+
+
+async def test_nothing_of_the_url_is_told(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    async with world.asking(url=world.wrong_url) as asking:
+        with pytest.raises(Refused) as caught:
+            await asking.ask(asking.lookup(BY_ID))
+        told = f"{caught.value.detail} {asking.reported} {caplog.text} {asking.database!r} {asking.lookup(BY_ID)!r}"
+    assert asking.reported
+    for secret in ("s3cr", "nobody", "127.0.0.1", "gone", world.url):
+        assert secret not in told
+
+
+class Killable(World):
+    """A server, whose sessions can be ended."""
+
+    server: Server
+    grant: str
+
+    @property
+    def url(self) -> str:
+        return self.server.url()
+
+    @property
+    def wrong_url(self) -> str:
+        return self.server.url("nobody")
+
+    @abstractmethod
+    async def kill(self) -> None:
+        """End all sessions of the sidecar."""
+
+
+async def check_ended_sessions(world: Killable) -> None:
+    """An idle connection that has ended is replaced; one in the middle of a statement is the server's fault."""
+    async with world.asking() as asking:
+        lookup = asking.lookup(BY_ID)
+        await asyncio.gather(*(asking.ask(asking.lookup(BY_ID + f" and {n} = {n}")) for n in range(3)))
+        await world.kill()
+        await until(world.sessions, 0)
+        assert await asking.ask(lookup) == {"owner": "alice"}
+        assert asking.reported == []
+    async with world.asking() as asking:
+        broken = asyncio.ensure_future(asking.code(asking.lookup(world.slow)))
+        await until(world.running, 1)
+        await world.kill()
+        assert await broken is Code.LOOKUP_UNAVAILABLE
+        assert asking.reported[-1][0] in (Reason.CONNECTION_TERMINATED, Reason.DATABASE_UNAVAILABLE)
+        assert await asking.ask(asking.lookup(BY_ID)) == {"owner": "alice"}
+
+
+async def check_refusals(world: Killable) -> None:
+    """A wrong password, and a right that is not there, are told as such, and open no breaker."""
+    async with world.asking(url=world.server.url(password="wr0ng")) as asking:
+        for _ in range(6):
+            assert await asking.code(asking.lookup(BY_ID)) is Code.LOOKUP_AUTH
+        assert {reason for reason, _ in asking.reported} == {Reason.DATABASE_AUTH}
+        assert "wr0ng" not in str(asking.reported)
+    async with world.asking(most=1) as asking:
+        assert await asking.code(asking.lookup("select owner_id from secrets where id = :id")) is Code.LOOKUP_AUTH
+        await asking.ask(asking.lookup(BY_ID))
+        before = await world.sessions()
+        assert await asking.code(asking.lookup("select owner_id from secrets where id = :id")) is Code.LOOKUP_AUTH
+        assert (await world.sessions(), before) == (1, 1)
+
+
+async def check_a_full_server(world: Killable, detail: str) -> None:
+    """A server that takes no more sessions is busy. It takes one of the sidecar's user."""
+    async with world.asking() as asking:
+        await asking.ask(asking.lookup(BY_ID))
+        other = Asking(world.url, world.dialect, 1)
+        assert await other.code(other.lookup(BY_ID)) is Code.LOOKUP_BUSY
+        assert other.reported == [(Reason.DATABASE_FULL, detail)]
+        await other.lookups.aclose()
+
+
+async def check_a_server_that_is_down(world: Killable) -> None:
+    """It is told in milliseconds, and after five times it is not asked."""
+    async with world.asking(url=f"{world.server.scheme}://reader:s3cr-t@127.0.0.1:{free_port()}/app") as asking:
+        for _ in range(5):
+            assert await asking.code(asking.lookup(BY_ID)) is Code.LOOKUP_UNAVAILABLE
+        assert await asking.code(asking.lookup(BY_ID)) is Code.LOOKUP_OPEN
+        assert [reason for reason, _ in asking.reported] == [Reason.CONNECTION_REFUSED] * 5
+    silent = socket.create_server(("127.0.0.1", 0))
+    async with world.asking(
+        url=f"{world.server.scheme}://reader:s3cr-t@127.0.0.1:{silent.getsockname()[1]}/app"
+    ) as asking:
+        assert await asking.code(asking.lookup(BY_ID, timeout=0.1)) is Code.LOOKUP_TIMEOUT
+        assert asking.reported == [(Reason.CONNECTION_TIMEOUT, "")]
+    silent.close()
+
+
+async def check_a_table_that_vanished(world: Killable) -> None:
+    """It is told, and found when it is there again."""
+    await world.run("create table reports (id varchar(64) primary key, owner_id varchar(64))")
+    await world.run("insert into reports values ('7', 'alice')")
+    await world.run(world.grant.format("reports"))
+    async with world.asking(most=1) as asking:
+        lookup = asking.lookup("select owner_id from reports where id = :id")
+        assert await asking.ask(lookup) == {"owner": "alice"}
+        await world.run("drop table reports")
+        assert await asking.code(lookup) in (Code.LOOKUP_BAD_ANSWER, Code.LOOKUP_AUTH)
+        assert asking.reported[-1][0] in (Reason.STATEMENT_INVALID, Reason.DATABASE_AUTH)
+        await world.run("create table reports (owner_id varchar(64), more integer, id varchar(64) primary key)")
+        await world.run("insert into reports values ('bob', 1, '7')")
+        await world.run(world.grant.format("reports"))
+        assert await asking.ask(lookup) == {"owner": "bob"}
+    await world.run("drop table reports")

@@ -1,0 +1,61 @@
+"""Statements in the words of each driver, and errors that tell nothing they should not."""
+
+from __future__ import annotations
+
+import pytest
+
+from sidecar.gate.statement import Database, Dialect, parse_value, statement_of
+from sidecar.lookups.driver import Driver, fault_of, milliseconds, prepared
+from sidecar.lookups.drivers import driver_of
+from sidecar.net.connection import Fault
+from sidecar.record.reasons import Reason
+
+URLS = {
+    Dialect.POSTGRESQL: "postgresql://reader:s3cret@db.internal/app",
+    Dialect.MYSQL: "mysql://reader:s3cret@db.internal/app",
+    Dialect.SQLITE: "sqlite:////var/lib/app.db",
+}
+SQL = "select a::text as a, '50%' as b from t where id = :id and n = :n and x = :id"
+
+
+def driver(dialect: Dialect) -> Driver:
+    return driver_of(Database("APP_URL", URLS[dialect], dialect), 2.5)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sql", "values"),
+    [
+        (Dialect.POSTGRESQL, "select a::text as a, '50%' as b from t where id = $1::text and n = $2::bigint and x = $1::text", ["7", 5]),
+        (Dialect.MYSQL, "select a::text as a, '50%%' as b from t where id = %s and n = %s and x = %s", ["7", 5, "7"]),
+        (Dialect.SQLITE, "select a::text as a, '50%' as b from t where id = ? and n = ? and x = ?", ["7", 5, "7"]),
+    ],
+)  # fmt: skip
+def test_a_statement_is_a_table_of_two_rows_at_most(dialect: Dialect, sql: str, values: list[object]) -> None:
+    asked = driver(dialect)
+    statement = statement_of(SQL, Database("APP_URL", URLS[dialect], dialect), {"n": parse_value("{claims.n:int}")})
+    found = prepared(statement, asked)
+    assert found.sql == f"select * from (\n{sql}\n) as asked limit 2"
+    assert found.values(asked, '["7",5]') == values
+
+
+def test_a_time_is_never_without_limit() -> None:
+    assert [milliseconds(seconds) for seconds in (0.0, 0.0001, 0.3, 2.5)] == [1, 1, 300, 2500]
+
+
+def test_a_session_is_told_to_read_and_when_to_end() -> None:
+    settings = driver(Dialect.POSTGRESQL).options["server_settings"]
+    assert (settings["default_transaction_read_only"], settings["statement_timeout"]) == ("on", "2500")
+    assert driver(Dialect.SQLITE).engine.url.query == {"mode": "ro", "uri": "true"}
+    options = driver(Dialect.MYSQL).options
+    assert (options["autocommit"], options["charset"], options["local_infile"]) == (True, "utf8mb4", False)
+
+
+@pytest.mark.parametrize("dialect", Dialect)
+def test_an_error_of_another_is_told_by_its_name_alone(dialect: Dialect) -> None:
+    fault, ended = fault_of(driver(dialect), RuntimeError("s3cret"))
+    assert ended
+    assert str(fault) == "connection_failed: RuntimeError"
+    refused = OSError(111, "Connect call failed ('db.internal', 5432)")
+    assert fault_of(driver(dialect), refused)[0].args == (Reason.CONNECTION_REFUSED, "ConnectionRefusedError")
+    known = Fault(Reason.NOT_TLS, "known")
+    assert fault_of(driver(dialect), known) == (known, True)

@@ -1,0 +1,83 @@
+"""Databases that cannot be asked: told at the start, without a word of their URL."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+from sidecar.gate.statement import Database, Dialect
+from sidecar.lookups.driver import UnusableDatabase
+from sidecar.lookups.drivers import driver_of
+
+MODULES = {Dialect.POSTGRESQL: "asyncpg", Dialect.MYSQL: "aiomysql", Dialect.SQLITE: "aiosqlite"}
+
+
+def told(url: str, dialect: Dialect) -> str:
+    with pytest.raises(UnusableDatabase) as caught:
+        driver_of(Database("APP_URL", url, dialect), 1.0)
+    assert "s3cret" not in str(caught.value)
+    assert "db.internal" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "dialect"),
+    [
+        ("postgresql://reader:s3cret@db.internal:5432/app?ssl=require", Dialect.POSTGRESQL),
+        ("postgresql+asyncpg://reader:s3cr%2Ft@/app?host=/var/run/postgresql", Dialect.POSTGRESQL),
+        ("mysql://reader:s3cret@db.internal/app", Dialect.MYSQL), ("mariadb+aiomysql://reader@db.internal/app", Dialect.MYSQL),
+        ("sqlite:///app.db", Dialect.SQLITE), ("sqlite+aiosqlite:////var/lib/a%20b.db", Dialect.SQLITE),
+    ],
+)  # fmt: skip
+def test_urls_of_sqlalchemy_are_taken_with_our_driver_or_none(url: str, dialect: Dialect) -> None:
+    driver = driver_of(Database("APP_URL", url, dialect), 1.0)
+    assert driver.engine.url.get_driver_name() == MODULES[dialect]
+    assert "s3cr" not in repr(driver)
+
+
+@pytest.mark.parametrize(
+    ("url", "dialect", "expected"),
+    [
+        ("postgresql://reader:s3cret@db.internal:port/app", Dialect.POSTGRESQL, "found what is no URL"),
+        ("postgresql+psycopg2://reader:s3cret@db.internal/app", Dialect.POSTGRESQL, "expected '+asyncpg' in it, or none"),
+        ("mysql+pymysql://reader:s3cret@db.internal/app", Dialect.MYSQL, "expected '+aiomysql' in it, or none"),
+        ("mysql://reader:s3cret@db.internal/app?ssl_ca=/none.pem", Dialect.MYSQL, "FileNotFoundError"),
+        ("mysql://reader:s3cret@db.internal/app?connect_timeout=s3cret", Dialect.MYSQL, "found what cannot be used (ValueError)"),
+        ("sqlite://", Dialect.SQLITE, "no plain path"), ("sqlite:///:memory:", Dialect.SQLITE, "no plain path"),
+        ("sqlite:///file:app.db?mode=rwc&uri=true", Dialect.SQLITE, "no plain path"),
+        ("sqlite:///app.db?mode=rwc", Dialect.SQLITE, "no plain path"),
+    ],
+)  # fmt: skip
+def test_what_cannot_be_used_is_told(url: str, dialect: Dialect, expected: str) -> None:
+    assert expected in told(url, dialect)
+
+
+@pytest.mark.parametrize(
+    ("dialect", "module", "extra"),
+    [
+        (Dialect.POSTGRESQL, "asyncpg", "sql-postgres"), (Dialect.MYSQL, "aiomysql", "sql-mysql"), (Dialect.SQLITE, "aiosqlite", "sql-sqlite"),
+        (Dialect.SQLITE, "sqlalchemy.ext.asyncio", "sql-sqlite"),
+    ],
+)  # fmt: skip
+def test_a_package_that_is_missing_is_named_with_its_extra(
+    dialect: Dialect, module: str, extra: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, module, None)
+    said = told(f"{dialect}://reader:s3cret@db.internal/app", dialect)
+    assert (
+        said
+        == f"found no module {module!r}, expected it for this kind of database: pip install 'authorization-sidecar[{extra}]'"
+    )
+
+
+def test_tls_of_mysql_needs_files_that_are_there(tmp_path: Path) -> None:
+    plain = driver_of(Database("APP_URL", "mysql://u@h/d?ssl=false", Dialect.MYSQL), 1.0)
+    assert "ssl" not in plain.options
+    with_tls = driver_of(Database("APP_URL", "mysql://u@h/d?ssl=true", Dialect.MYSQL), 1.0).options["ssl"]
+    assert with_tls.check_hostname
+    unnamed = driver_of(Database("APP_URL", "mysql://u@h/d?ssl_check_hostname=false", Dialect.MYSQL), 1.0).options[
+        "ssl"
+    ]
+    assert (unnamed.check_hostname, unnamed.verify_mode.name) == (False, "CERT_REQUIRED")

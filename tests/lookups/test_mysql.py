@@ -1,0 +1,188 @@
+"""MariaDB, a real one: values in the text of a statement, which only reads, and ends at the deadline."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import aiomysql
+import jmespath
+import pymysql
+import pytest
+
+from sidecar.gate.codes import Code
+from sidecar.gate.statement import Dialect
+from sidecar.record.reasons import Reason
+from tests.databases import OWNER, PASSWORD, Server, mariadb
+from tests.lookups.alike import *  # noqa: F403 - these are tests
+from tests.lookups.alike import (
+    BY_ID,
+    HOSTILE,
+    Killable,
+    check_a_full_server,
+    check_a_server_that_is_down,
+    check_a_table_that_vanished,
+    check_ended_sessions,
+    check_refusals,
+    until,
+)
+
+pytestmark = pytest.mark.process
+OURS = "from information_schema.processlist where user = 'reader'"
+
+
+class MariaDb(Killable):
+    dialect = Dialect.MYSQL
+    slow = "select sleep(10) as owner_id from invoices where id = :id"
+    grant = "grant select on app.{} to reader@'%'"
+
+    def __init__(self, server: Server) -> None:
+        self.server = server
+
+    async def run(self, sql: str) -> list[tuple[Any, ...]]:
+        connection = await aiomysql.connect(
+            host="127.0.0.1", port=self.server.port, user=OWNER, password=PASSWORD, db="app", autocommit=True
+        )
+        try:
+            async with connection.cursor() as cursor:
+                await cursor.execute(sql)
+                return list(await cursor.fetchall())
+        finally:
+            await connection.ensure_closed()
+
+    async def sessions(self) -> int:
+        return int((await self.run(f"select count(*) {OURS}"))[0][0])
+
+    async def running(self) -> int:
+        return int((await self.run(f"select count(*) {OURS} and command = 'Query'"))[0][0])
+
+    async def kill(self) -> None:
+        for (number,) in await self.run(f"select id {OURS}"):
+            await self.run(f"kill {number}")
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with mariadb() as server:
+        yield server
+
+
+@pytest.fixture
+def world(server: Server) -> MariaDb:
+    return MariaDb(server)
+
+
+async def test_a_session_that_ends_is_replaced(world: MariaDb) -> None:
+    await check_ended_sessions(world)
+
+
+async def test_refusals_are_told_apart(world: MariaDb) -> None:
+    await check_refusals(world)
+
+
+async def test_a_server_that_is_down_is_told_at_once(world: MariaDb) -> None:
+    await check_a_server_that_is_down(world)
+
+
+async def test_a_table_that_vanished_is_told_and_found_again(world: MariaDb) -> None:
+    await check_a_table_that_vanished(world)
+
+
+async def test_a_session_only_reads_and_has_a_limit(world: MariaDb) -> None:
+    async with world.asking() as asking:
+        told = asking.lookup(
+            "select @@tx_read_only as r, @@max_statement_time as t, :id as i",
+            attributes={"r": "r", "t": "t"}, timeout=2.5,
+        )  # fmt: skip
+        assert await asking.ask(told) == {"r": 1, "t": 2.5}
+    async with world.asking(url=world.server.url(OWNER)) as asking:
+        await asking.ask(asking.lookup(BY_ID))
+        (connections,) = asking.source._connections.values()
+        with pytest.raises(pymysql.err.OperationalError, match="READ ONLY transaction"):
+            await connections._idle[0].driver.query("insert into secrets values ('x', 'x')")
+    assert await world.run("select * from secrets") == []
+
+
+async def test_the_server_ends_a_statement_too(world: MariaDb) -> None:
+    """As where the sidecar has died meanwhile."""
+    async with world.asking() as asking:
+        await asking.ask(asking.lookup(BY_ID, timeout=0.2))
+        (connections,) = asking.source._connections.values()
+        with pytest.raises(pymysql.err.OperationalError, match="max_statement_time"):
+            await connections._idle[0].driver.query(
+                "select count(*) from information_schema.columns a, information_schema.columns b, information_schema.columns c"
+            )
+
+
+async def test_what_is_committed_meanwhile_is_seen(world: MariaDb) -> None:
+    """A session that begins a transaction with its first statement would see the rows of that moment for ever."""
+    async with world.asking(most=1) as asking:
+        assert await asking.ask(asking.lookup(BY_ID)) == {"owner": "alice"}
+        await world.run("update invoices set owner_id = 'dave' where id = '7'")
+        assert await asking.ask(asking.lookup(BY_ID)) == {"owner": "dave"}
+        await world.run("update invoices set owner_id = 'alice' where id = '7'")
+
+
+async def test_values_are_escaped_as_the_server_reads_them(world: MariaDb) -> None:
+    await world.run("set global sql_mode = 'NO_BACKSLASH_ESCAPES,ANSI_QUOTES'")
+    try:
+        async with world.asking() as asking:
+            said = asking.lookup("select :id as owner_id")
+            for text in HOSTILE:
+                assert await asking.ask(said, text) == {"owner": text}
+    finally:
+        await world.run("set global sql_mode = default")
+
+
+async def test_text_is_compared_without_case_and_echo_tells_it(world: MariaDb) -> None:
+    await world.run("create table documents (id varchar(64) primary key, number int, owner_id varchar(64))")
+    await world.run("insert into documents values ('abc', 7, 'alice')")
+    await world.run(world.grant.format("documents"))
+    by_id, by_number = (f"select id, number, owner_id from documents where {name} = :id" for name in ("id", "number"))
+    async with world.asking() as asking:
+        for sql, column, others in (
+            (by_id, "id", ("ABC", "abc ", "\xe0bc")),
+            (by_number, "number", ("007", "7abc", "+7")),
+        ):
+            lookup = asking.lookup(sql)
+            echoed = lookup._replace(echo=jmespath.compile(column).search)
+            for other in others:
+                assert await asking.ask(lookup, other) == {"owner": "alice"}
+                assert await asking.code(echoed, other) is Code.LOOKUP_MISMATCH
+    await world.run("drop table documents")
+
+
+async def test_rows_have_the_types_of_mariadb(world: MariaDb) -> None:
+    async with world.asking() as asking:
+        sql = """
+            select true as b, 7 as i, 7.50 as n, date '2026-01-02' as d, timestamp '2026-01-02 03:04:05' as t,
+                   cast(7 as unsigned) as u, null as nothing, 'é' as e
+            from invoices where id = :id
+        """
+        names = {name: name for name in ("b", "i", "n", "d", "t", "u", "e")}
+        assert await asking.ask(asking.lookup(sql, attributes=names)) == {
+            "b": 1, "i": 7, "n": 7.5, "d": "2026-01-02", "t": "2026-01-02T03:04:05", "u": 7, "e": "é",
+        }  # fmt: skip
+        for value in ("x'00ff'", "time '01:02:03'", "18446744073709551615"):
+            assert (
+                await asking.code(asking.lookup(f"select {value} as owner_id from invoices where id = :id"))
+                is Code.LOOKUP_BAD_ANSWER
+            )
+            assert asking.reported[-1][0] is Reason.ROW_INVALID, value
+        twice = asking.lookup("select id, id from invoices where id = :id")
+        assert await asking.code(twice) is Code.LOOKUP_BAD_ANSWER
+        assert "Duplicate column name 'id'" in asking.reported[-1][1]
+
+
+async def test_a_url_that_asks_for_tls_is_not_served_in_the_clear(world: MariaDb) -> None:
+    """aiomysql goes on without where a server offers none."""
+    async with world.asking(url=f"{world.url}?ssl_check_hostname=false") as asking:
+        assert await asking.code(asking.lookup(BY_ID)) is Code.LOOKUP_UNAVAILABLE
+        assert asking.reported == [(Reason.NOT_TLS, "the server offers no TLS, and the URL asks for it")]
+        await until(world.sessions, 0)
+
+
+async def test_too_many_sessions_are_told(world: MariaDb) -> None:
+    await world.run("alter user reader@'%' with max_user_connections 1")
+    await check_a_full_server(world, "error 1226")
+    await world.run("alter user reader@'%' with max_user_connections 0")
