@@ -17,8 +17,10 @@ from websockets.sync.server import ServerConnection, serve
 
 from tests.conftest import policies
 from tests.faults.fakes import FakeCerbos, allow
-from tests.stack import Answer, Recorder, Seen, Sidecar, Web, free_port, reply, running_sidecar, wait_for
-from tests.tokens import CLIENT, ISSUER, claims, key_set, mint
+from tests.stack import ROOT, Answer, Recorder, Seen, Sidecar, Web, free_port, reply, running_sidecar, wait_for
+from tests.tokens import CLIENT, ISSUER, POOL, claims, key_set, mint
+
+GUIDE = (ROOT / "docs/guides/several-apps.md").read_text(encoding="utf-8")
 
 ROUTES = """\
 version: 1
@@ -289,3 +291,57 @@ def test_an_app_that_a_reload_removes_ends_what_it_has_begun(world: World) -> No
     file.write_text(world.routes)
     wait_for(lambda: world.sidecar.get("/old/1", Host="chat.test").status == 200, what="the app is back")
     assert set(world.reached()) == {"wiki", "old"}
+
+
+# --- the guide ---
+
+
+@pytest.fixture(scope="module")
+def guided(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    """The routes of the guide, whose apps are here."""
+    apps = {name: Recorder() for name in ("crm", "wiki", "files")}
+    keys, cerbos = Web(), FakeCerbos()
+    cerbos.check = allow
+    keys.json("/jwks", key_set())
+    routes = re.findall(r"<!-- example: routes.yaml -->\n```yaml\n(.*?)```", GUIDE, re.DOTALL)[0]
+    for name, app in apps.items():
+        routes, count = re.subn(rf"http://{name}:\d+", f"http://127.0.0.1:{app.port}", routes)
+        assert count == 1
+    environ = {
+        "AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": POOL, "AWS_COGNITO_CLIENT_ID": CLIENT,
+        "SIDECAR_JWKS_URL": f"http://127.0.0.1:{keys.port}/jwks", "SIDECAR_CERBOS": f"127.0.0.1:{cerbos.port}",
+    }  # fmt: skip
+    # no SIDECAR_UPSTREAM: each route names its app
+    with running_sidecar(tmp_path_factory.mktemp("guide"), routes, policies(), "", environ) as sidecar:
+        yield World(sidecar, apps, routes)
+    keys.close()
+    cerbos.close()
+    for app in apps.values():
+        app.close()
+
+
+@pytest.mark.parametrize(
+    ("host", "method", "path", "outcome"),
+    [
+        ("crm.example.com", "GET", "/contacts?page=2", "crm"),
+        ("crm.example.com", "DELETE", "/contacts/7", "crm"),
+        ("crm.example.com", "GET", "/contacts/seven", "segment_invalid"),
+        ("crm.example.com", "GET", "/pages/home", "route_unmapped"),
+        ("crm.example.com", "PUT", "/files/a", "files"),
+        ("wiki.example.com", "GET", "/pages/home", "wiki"),
+        ("wiki.example.com", "GET", "/assets/a/b.css", "wiki"),
+        ("wiki.example.com", "GET", "/files/a", "files"),
+        ("wiki.example.com", "GET", "/contacts", "route_unmapped"),
+        ("files.example.com", "GET", "/files/a", "host_not_allowed"),
+        ("wiki.example.com.", "GET", "/files/a", "host_not_allowed"),
+    ],
+)
+def test_the_guides_routes_do_what_it_says(guided: World, host: str, method: str, path: str, outcome: str) -> None:
+    guided.reached()
+    got = guided.sidecar.request(method, path, token(), Host=host)
+    assert (got.code if got.status >= 400 else guided.reached()[0]) == outcome
+    assert guided.reached() == []
+    line = guided.sidecar.decisions()[-1]
+    if outcome in guided.apps:
+        assert line["upstream"] == outcome
+        assert line["route"].startswith("/files" if outcome == "files" else host)
