@@ -22,8 +22,9 @@ from sidecar.config.suggest import did_you_mean
 from sidecar.gate.ask import Ask
 from sidecar.gate.budget import Budget
 from sidecar.gate.lookup import Call, Reply
+from sidecar.gate.request import Raw, read
 from sidecar.gate.routing import WEBSOCKET
-from sidecar.gate.verdict import Facts, Refuse
+from sidecar.gate.verdict import Facts, Refuse, Refused
 from sidecar.lookups.asking import MAX_RUNNING, Lookups
 from sidecar.net import http_server
 from sidecar.net.connection import Fault
@@ -45,6 +46,7 @@ from sidecar.study.explain import ask_named, concluded, decision_lines, default_
 from sidecar.study.recording import RecordingPDP
 from sidecar.study.released import fields_left, items_left
 from sidecar.wire import strict_json
+from sidecar.wire.grammar import Header
 
 OURS = {
     "SIDECAR_CERBOS": "embedded", "SIDECAR_MODE": "enforce", "SIDECAR_DECISION_LOG": "stdout", "SIDECAR_TRACES": "off",
@@ -65,6 +67,8 @@ POOL = {
     "AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_Cases", "AWS_COGNITO_CLIENT_ID": "cases",
 }  # fmt: skip
 """The user pool where no setting names an issuer."""
+DOMAIN = "https://cases.invalid"
+"""Where people sign in, where no setting says it: of no matter to cases."""
 
 
 class GivenReplies:
@@ -221,12 +225,28 @@ class Bench:
         token = case.token.encode("ascii")
         if case.claims is not None:
             issuers = configured.tokens.at(host.decode("latin-1").lower()).issuers
-            token = self._key.token(case.claims, issuers, self._began)
+            usual = self._of_resource(case, headers) if case.claims.get("token_use") != "id" else {}
+            token = self._key.token({**usual, **case.claims}, issuers, self._began)
         if token:
             headers.append((b"authorization", b"Bearer " + token))
         if case.method == WEBSOCKET:
             return Asked("GET", case.target, [*headers, *HANDSHAKE], None, websocket=True)
         return Asked(case.method, case.target, headers, case.body)
+
+    def _of_resource(self, case: Case, headers: list[Header]) -> dict[str, str]:
+        """Claims by which a token is made for the resource that the route of a case is, {} where it is none."""
+        configured = self._deciding.configured
+        if not configured.routes.table.protected:
+            return {}
+        rules = configured.rules(self._deciding.reading)
+        try:
+            match = rules.table.match(
+                read(Raw(case.method, case.target.encode("ascii"), headers, "", "http", "case"), rules.reading)
+            )
+        except Refused:
+            return {}
+        protected = match.route.protected
+        return {} if protected is None else {"aud": protected.resource, "scope": " ".join(protected.scopes)}
 
     async def _settled(self) -> None:
         """Wait until nothing of the case runs any more: a WebSocket ends after its client has left."""
@@ -330,9 +350,13 @@ def _require_cerbos(environ: Mapping[str, str], flags: Mapping[str, str]) -> Non
 
 
 def _issuer(environ: Mapping[str, str], flags: Mapping[str, str]) -> dict[str, str]:
-    """Return a pool where no setting names an issuer: the tokens of cases are signed here in any case."""
+    """Return a pool, and its domain, where no setting names them: the tokens of cases are signed here in any case."""
     named = {**environ, **flags}
-    return {} if named.get("AWS_COGNITO_POOL_ID") or named.get("SIDECAR_ISSUER") else POOL
+    pool = {} if named.get("AWS_COGNITO_POOL_ID") or named.get("SIDECAR_ISSUER") else POOL
+    if named.get("AWS_COGNITO_DOMAIN"):
+        return pool
+    login = named.get("SIDECAR_LOGIN", "auto")
+    return {**pool, "AWS_COGNITO_DOMAIN": DOMAIN, "SIDECAR_LOGIN": "off" if login == "auto" else login}
 
 
 def require_known_lookups(cases: Sequence[Case], known: Sequence[str]) -> None:

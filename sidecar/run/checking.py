@@ -13,6 +13,7 @@ from sidecar.config.setting_table import Settings
 from sidecar.config.settings import understand
 from sidecar.pdp import cerbos_version, policy_files
 from sidecar.pdp.embedded import problems_of
+from sidecar.run.deciding import Configured
 from sidecar.run.errors import StartError, blaming
 from sidecar.run.parts import Prepared, prepare
 from sidecar.run.pdp import cerbos_binary, may_be_empty, policy_folder
@@ -63,6 +64,7 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
     if prepared is not None and not found.problems:
         routes = prepared.deciding.configured.routes
         claims = claims_check.lacking(routes, settings, Path(settings.routes).read_text(encoding="utf-8"))
+        found.problems.extend(_unknown_clients(settings, prepared.deciding.configured))
         found.warnings.extend([*claims.warnings, *_warnings(settings, routes)])
         found.notes.extend([*_drafts(settings, routes), *claims.notes, *modes.notes(routes.table, settings.mode)])
         _lint(settings, routes, found)
@@ -94,6 +96,17 @@ def _warnings(settings: Settings, routes: RoutesFile) -> list[str]:
         else []
     )
     return [*secrets, *map(str, routes.warnings), *modes.warnings(routes.table, settings.mode)]
+
+
+def _unknown_clients(settings: Settings, configured: Configured) -> list[str]:
+    """Find app clients that registration gives, and of which no token would be taken."""
+    known = frozenset().union(*(issuer.client_ids for issuer in configured.trust.issuers.values()))
+    return [
+        f"{settings.routes}: mcp_clients: found {client.client_id!r}, expected one of `client_ids` of `identity`, or "
+        "of AWS_COGNITO_CLIENT_ID: no other token is taken"
+        for client in configured.routes.clients
+        if client.client_id not in known
+    ]
 
 
 def _drafts(settings: Settings, routes: RoutesFile) -> list[str]:

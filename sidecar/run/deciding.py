@@ -189,7 +189,6 @@ def load_routes(settings: Settings, environ: Mapping[str, str]) -> RoutesFile:
             f"{settings.routes}: found `push` at {pushing[0]} and SIDECAR_PDP, expected one of the two: "
             "AuthZEN has no plans, so `push` needs Cerbos"
         )
-    _require_server(settings, routes.table)
     return routes
 
 
@@ -261,24 +260,13 @@ def load_trust(settings: Settings, routes: RoutesFile) -> Trust:
     """Return the trusted issuers. Raises StartError where a route needs a principal and nobody is trusted."""
     table = routes.table
     trust = trust_from(settings, routes.identities, frozenset(one.resource for one in table.protected))
-    _require_known_clients(settings, routes, trust)
+    _require_server(settings, table)
     if not trust.issuers and any(route.access is not Access.PUBLIC for route in table.routes):
         raise StartError(
             "no issuer of tokens: set AWS_REGION, AWS_COGNITO_POOL_ID and AWS_COGNITO_CLIENT_ID, "
             f"or give `identity` in {settings.routes}"
         )
     return trust
-
-
-def _require_known_clients(settings: Settings, routes: RoutesFile, trust: Trust) -> None:
-    """Raise StartError where an app client that registration gives has tokens that nobody would take."""
-    known = frozenset().union(*(issuer.client_ids for issuer in trust.issuers.values()))
-    unknown = [client.client_id for client in routes.clients if client.client_id not in known]
-    if unknown:
-        raise StartError(
-            f"{settings.routes}: found the app client {unknown[0]!r} in `mcp_clients`, expected one of `client_ids` or "
-            "of AWS_COGNITO_CLIENT_ID, whose tokens are taken"
-        )
 
 
 def key_store(settings: Settings, trust: Trust, metrics: Metrics) -> KeyStore:

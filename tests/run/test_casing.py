@@ -192,6 +192,28 @@ def test_every_kind_of_route_is_gone_through(tmp_path: Path) -> None:
     assert shown(results_of(OTHERS, ENVIRON, SIDECAR_ROUTES=str(tmp_path / "routes.yaml")), UNJUDGED_OTHERS) == []
 
 
+def test_a_token_is_made_for_the_resource_that_is_asked(tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text("""\
+version: 1
+principal: {id: username, roles: "cognito:groups"}
+mcp_clients: [{client_id: not-the-cases-own, redirect_uris: "https://a.example/cb"}]
+routes:
+  - {path: /mcp, access: authenticated, methods: [POST], mcp: {resource: "https://a.example/mcp", scopes: [use]}}
+  - {path: /other, access: authenticated}
+""")
+    cases = """\
+users: {alice: {username: alice}}
+cases:
+  - {name: for it, user: alice, request: POST /mcp, app: {status: 200}, expect: {status: 200, sent: {headers: {Authorization: []}}}}
+  - {name: for another, claims: {username: alice, aud: "https://b.example"}, request: POST /mcp, expect: token_invalid}
+  - {name: for none, claims: {username: alice, aud: null}, request: POST /mcp, expect: token_invalid}
+  - {name: without the scope, claims: {sub: a, username: alice, scope: other}, request: POST /mcp, expect: scope_missing}
+  - {name: for it and elsewhere, claims: {username: alice, aud: "https://a.example/mcp"}, request: GET /other, expect: token_invalid}
+  - {name: elsewhere, user: alice, request: GET /other, app: {status: 200}, expect: {status: 200}}
+"""
+    assert shown(results_of(cases, ENVIRON, SIDECAR_ROUTES=str(tmp_path / "routes.yaml")), {}) == []
+
+
 def test_a_failure_tells_how_it_came_about() -> None:
     (result,) = results_of(DEMO.partition("cases:")[0] + """\
 cases:

@@ -543,3 +543,21 @@ def test_there_may_be_no_policy_yet_in_shadow_and_never_where_it_is_enforced(
         watching = checking.findings({**suspended, "SIDECAR_MODE": mode}, {})
         assert watching.problems == []
         assert any(says in warning for warning in watching.warnings)
+
+
+@pytest.mark.parametrize(
+    ("client", "problems"), [("web", []), ("agent", ["mcp_clients: found 'agent', expected one of"])]
+)
+def test_an_app_client_of_which_no_token_is_taken_is_a_problem(
+    tmp_path: Path, client: str, problems: list[str]
+) -> None:
+    (tmp_path / "routes.yaml").write_text(
+        f"{ROUTES}mcp_clients: [{{client_id: {client}, redirect_uris: 'https://a/cb'}}]\n"
+    )
+    environ = {
+        **POOL, "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"), "SIDECAR_POLICIES": str(policies()),
+        "SIDECAR_CERBOS_BINARY": str(binary()),
+    }  # fmt: skip
+    found = checking.findings(environ, {}).problems
+    assert len(found) == len(problems)
+    assert all(part in text for part, text in zip(problems, found, strict=True))

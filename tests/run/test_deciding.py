@@ -53,16 +53,6 @@ POOL = {
         ),
         (f"{MCP}, authorization_server: 'https://idp.example'}}}}]", {}, ""),
         (f"{MCP}}}}}]", {}, "found the resource https://a.example/mcp and no AWS_COGNITO_DOMAIN"),
-        (
-            f"mcp_clients: [{{client_id: c2, redirect_uris: 'https://b/cb'}}]\n{MCP}, metadata: off}}}}]",
-            {},
-            "",
-        ),
-        (
-            f"mcp_clients: [{{client_id: c3, redirect_uris: 'https://b/cb'}}]\n{MCP}, metadata: off}}}}]",
-            {},
-            "found the app client 'c3' in `mcp_clients`, expected one of `client_ids`",
-        ),
     ],
 )
 def test_clients_are_told_only_of_what_is_known(
