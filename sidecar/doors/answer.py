@@ -20,7 +20,8 @@ RETRY_AFTER = b"2"
 
 Page = Callable[..., bytes]
 """Makes the page that tells a person of a refusal: (status, code, request id) -> HTML. Where there is something to
-offer it gets an `offer`, and with `back` where a sign-in leads to, percent-encoded."""
+offer it gets an `offer`, with `back` where a sign-in leads to, percent-encoded, and with `access_form` where a person
+may ask for what was denied."""
 
 
 class Offer(StrEnum):
@@ -251,8 +252,8 @@ code {{ font-size: .875rem; overflow-wrap: anywhere; }}
 
 
 def plain_page(
-    status: int, code: Code, request_id: str, offer: Offer = Offer.NOTHING, back: str = "/"
-) -> bytes:  # fmt: skip
+    status: int, code: Code, request_id: str, offer: Offer = Offer.NOTHING, back: str = "/", access_form: str = ""
+) -> bytes:
     """The page where no template can be used: it offers nothing."""
     title = HTTPStatus(status).phrase
     says = _TEXTS_OF_CODE.get(code) or _TEXTS.get(status, "The request was refused.")

@@ -58,13 +58,15 @@ class Refusals:
     ) -> answer.Answer:  # fmt: skip
         """The same but for what the verdict adds: the sign-in in place of a 401, a bad session cleared."""
         page = self._page if _navigates(raw) else None
+        if page is not None and (form := _access_form(more)):
+            page = partial(page, access_form=form)
         status = answer.status_of(code)
         # to sign in with a browser gives no token for a resource: it would lead back here, again and again
         by_session = challenge is None and _by_session(raw, code)
         offers = page is not None and self._login and by_session and not raw.websocket
         if status != UNAUTHORIZED:
-            if offers and status == HTTPStatus.FORBIDDEN and _has_session(raw):
-                page = partial(self._page, offer=answer.Offer.OTHER, back=_back(raw))
+            if page is not None and offers and status == HTTPStatus.FORBIDDEN and _has_session(raw):
+                page = partial(page, offer=answer.Offer.OTHER, back=_back(raw))
             return answer.of(code, request_id, page=page, methods=methods, more=more, challenge=challenge)
         if offers and raw.method == "GET":
             made = _to_login(raw, request_id)
@@ -77,6 +79,11 @@ class Refusals:
         if by_session:
             made.headers.extend(cleared_session(raw.headers))
         return made
+
+
+def _access_form(more: Mapping[str, object]) -> str:
+    offer = more.get("access_request")
+    return str(offer.get("form_url", "")) if isinstance(offer, dict) else ""
 
 
 def status_of(facts: Facts, code: Code) -> int:

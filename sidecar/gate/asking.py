@@ -49,7 +49,8 @@ class PDP(Protocol):
 def tell(facts: Facts, action: str, answer: PdpAnswer) -> None:
     facts.call_id = answer.call_id
     if answer.results:
-        facts.policy = answer.results[0].policies.get(action, "")
+        first = answer.results[0]
+        facts.policy, facts.access_request = first.policies.get(action, ""), first.access_request
 
 
 # what Cerbos takes for a scope (its Policy schema): another would be a fault of the PDP's, and not of who sent it
@@ -233,7 +234,8 @@ class Asking:
                 facts.asked = Question(facts.request_id, principal, (resource,))
             else:
                 allowed = await self._decided(facts, principal, resource)
-                cache.keep(key, principal, (allowed, facts.call_id, facts.policy), asked, since)
+                if facts.access_request is None:
+                    cache.keep(key, principal, (allowed, facts.call_id, facts.policy), asked, since)
         if not allowed:
             raise Refused(Code.DENIED_BY_POLICY)
 

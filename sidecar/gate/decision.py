@@ -7,6 +7,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
+from sidecar.gate.access_request import AccessRequest
 from sidecar.gate.codes import Code
 from sidecar.gate.identity import Principal
 from sidecar.gate.trace import Header
@@ -68,6 +69,8 @@ class Result(NamedTuple):
     invalid: bool = False
     policies: Mapping[str, str] = MappingProxyType({})
     derived_roles: tuple[str, ...] = ()
+    access_request: AccessRequest | None = None
+    """How to ask for the first action, where it is denied and the PDP offers it."""
 
     @property
     def policy(self) -> str:

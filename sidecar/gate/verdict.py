@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from sidecar.gate.access_request import AccessRequest
 from sidecar.gate.budget import Budget
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.mode import Mode
@@ -111,6 +112,8 @@ class Facts:
     """Resources of a request about many."""
     reply: Reply | None = None
     """Way to refuse it in the protocol of its body, None for a problem."""
+    access_request: AccessRequest | None = None
+    """Offer of the PDP to ask for what it denied."""
     query: bytes = b""
     """The query as it came, of which a record shows names alone."""
     upstream: Destination | None = None
@@ -182,8 +185,11 @@ class Refuse:
     @property
     def more(self) -> Mapping[str, object]:
         """Members of its problem that other problems do not have: of many resources how many were not allowed, and not
-        which."""
-        each = self.facts.each
+        which, and of one how to ask for what the policy denied. Where a client is told of another code it is not told
+        that there is something to ask for."""
+        each, offer = self.facts.each, self.facts.access_request
+        if offer is not None and self.code is self.client_code is Code.DENIED_BY_POLICY:
+            return {"access_request": offer.members()}
         if each is None or not each.denied:
             return {}
         return {"each": {"asked": len(each.ids), "denied": len(each.denied)}}

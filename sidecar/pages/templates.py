@@ -29,7 +29,7 @@ class Pages:
     def __init__(self, folder: str = "") -> None:
         self._folder = folder
         self._made: Environment | None = None
-        self._errors: dict[tuple[int, Code, Offer, bool], bytes] = {}
+        self._errors: dict[tuple[int, Code, Offer, tuple[bool, bool]], bytes] = {}
 
     def check(self) -> None:
         """Compile every template of the user's folder. Raises TemplateError with every problem."""
@@ -55,27 +55,31 @@ class Pages:
             raise TemplateError("\n".join(problems))
 
     def error(
-        self, status: int, code: Code, request_id: str, offer: Offer = Offer.NOTHING, back: str = "/", says: str = ""
-    ) -> bytes:
-        """The page of a refusal, made once for each kind; it never fails. `back` is percent-encoded, and `says` are the
-        words of another server."""
+        self, status: int, code: Code, request_id: str, offer: Offer = Offer.NOTHING, back: str = "/", says: str = "",
+        access_form: str = "",
+    ) -> bytes:  # fmt: skip
+        """The page of a refusal, made once for each kind; it never fails. `back` is percent-encoded, `says` are the
+        words of another server, and `access_form` is where a person may ask for what was denied."""
         try:
-            page = self._error(status, code, offer, bool(says)).replace(_PLACE, request_id.encode("ascii", "replace"))
+            kept = self._error(status, code, offer, (bool(says), bool(access_form)))
+            page = kept.replace(_PLACE, request_id.encode("ascii", "replace"))
             page = page.replace(_BACK, back.encode("ascii", "replace"))
             # last: what another server says may name one of the places
-            return page.replace(_SAYS, html.escape(says).encode("utf-8", "replace"))
+            place, text = (_SAYS, says) if says else (_FORM, access_form)
+            return page.replace(place, html.escape(text).encode("utf-8", "replace"))
         except Exception:
             log.exception("the page of %s could not be made", code)
             return plain_page(status, code, request_id)
 
-    def _error(self, status: int, code: Code, offer: Offer, says: bool) -> bytes:
-        page = self._errors.get((status, code, offer, says))
+    def _error(self, status: int, code: Code, offer: Offer, more: tuple[bool, bool]) -> bytes:
+        page = self._errors.get((status, code, offer, more))
         if page is None:
             page = self.render(
                 "error.html", status=status, title=HTTPStatus(status).phrase, code=code, request_id=_PLACE.decode(),
-                offer=offer, back=_BACK.decode(), says=_SAYS.decode() if says else "",
+                offer=offer, back=_BACK.decode(), says=_SAYS.decode() if more[0] else "",
+                access_form=_FORM.decode() if more[1] else "",
             ).encode("utf-8")  # fmt: skip
-            self._errors[status, code, offer, says] = page
+            self._errors[status, code, offer, more] = page
         return page
 
     def render(self, name: str, **values: Any) -> str:
@@ -95,7 +99,7 @@ class Pages:
         return self._made
 
 
-_BACK, _SAYS = b"-back-", b"-says-"
+_BACK, _SAYS, _FORM = b"-back-", b"-says-", b"-access-form-"
 _PLACE = b"-request-id-"
 """Where a request id goes; it has no character that HTML would take for markup."""
 

@@ -12,6 +12,7 @@ from functools import partial
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
+from sidecar.gate.access_request import AccessRequest, access_request_of
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Result, deciding_policy
 from sidecar.gate.identity import Principal
@@ -40,6 +41,7 @@ CERBOS_SCOPE = "cerbos.scope"
 _EVALUATION, _EVALUATIONS = "/access/v1/evaluation", "/access/v1/evaluations"
 _WELL_KNOWN = "/.well-known/authzen-configuration"
 
+_SEMANTIC = b'"options":{"evaluations_semantic":"execute_all"}'
 _OBLIGATIONS = frozenset(("obligations", "obligation"))
 """Members of an answer or of its `context` that an allow depends on (XACML 3.0 section 7.18)."""
 
@@ -274,7 +276,8 @@ def _item(resource: Resource, action: str) -> tuple[bytes, bytes]:
 
 
 def _evaluations(call: Sequence[Item]) -> bytes:
-    return b'"evaluations":[' + b",".join([item.told for item in call]) + b"]"
+    # all of them, in their order: one that is denied says nothing of the others
+    return _SEMANTIC + b',"evaluations":[' + b",".join([item.told for item in call]) + b"]"
 
 
 def _told(value: Any) -> bytes:
@@ -295,6 +298,7 @@ class _Said(NamedTuple):
     invalid: bool = False
     policy: str = ""
     derived_roles: tuple[str, ...] = ()
+    access_request: AccessRequest | None = None
 
 
 def _kind(reply: Fetched) -> bytes:
@@ -346,7 +350,7 @@ def _read(request_id: str, evaluation: Any, resource: Resource, action: str) -> 
             _refuse_obligations(context)
         effect = ALLOW if decision else DENY
         if (told := context.get("cerbos.response")) is None:
-            return _Said(action, effect)
+            return _Said(action, effect, access_request=None if decision else access_request_of(context))
         return _told_by_cerbos(told, request_id, resource, action, effect)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise Refused(Code.PDP_BAD_ANSWER, f"an evaluation of another shape: {type(error).__name__}") from None
@@ -384,4 +388,5 @@ def _result(resource: Resource, said: Sequence[_Said]) -> Result:
     effects = {one.action: one.effect for one in said}
     invalid = any(one.invalid for one in said)
     policies = {one.action: one.policy for one in said if one.policy}
-    return Result(resource.kind, resource.id, effects, invalid, policies, said[0].derived_roles)
+    first = said[0]
+    return Result(resource.kind, resource.id, effects, invalid, policies, first.derived_roles, first.access_request)

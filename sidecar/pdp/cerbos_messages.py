@@ -216,6 +216,8 @@ class _Told(NamedTuple):
     invalid: bool
     policies: Mapping[str, str]
     derived_roles: tuple[str, ...]
+    access_request: None = None
+    """Cerbos offers none."""
 
 
 # about 1,000. A key is Cerbos' text and no client's, with the names of policies and derived roles in it
