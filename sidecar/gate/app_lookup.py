@@ -53,7 +53,7 @@ class AppInquiry(NamedTuple):
 
     def shown(self, question: str) -> str:
         """A question as a person reads it."""
-        return f"GET {question} of the app"
+        return f"app: GET {question}"
 
     def warrant(
         self, call: Call, request: Request, identity: Sequence[Header], upstream: Destination | None

@@ -317,7 +317,7 @@ async def bench(environ: Mapping[str, str], flags: Mapping[str, str]) -> AsyncIt
     _require_cerbos(environ, flags)
     with tempfile.TemporaryDirectory(prefix="sidecar-cases-") as folder:
         socket = Path(folder) / "app.sock"
-        ours = {**_issuer(environ, flags), **flags, **OURS, "SIDECAR_UPSTREAM": f"unix:{socket}"}
+        ours = {**_issuer(environ, flags), **flags, **OURS, "SIDECAR_UPSTREAM": f"unix:{socket}", **_nowhere(folder)}
         prepared = prepare(understand(environ, ours), environ, stand_in=f"unix:{socket}")
         deciding, app = prepared.deciding, GivenApp()
         await app.start(socket)
@@ -332,6 +332,11 @@ async def bench(environ: Mapping[str, str], flags: Mapping[str, str]) -> AsyncIt
             await prepared.parts.upstream.aclose()
             await deciding.aclose()
             await app.aclose()
+
+
+def _nowhere(folder: str) -> dict[str, str]:
+    """Say that it listens where no app is, so that no lookup of an app seems to ask the sidecar."""
+    return {"SIDECAR_LISTEN": f"unix:{folder}/nobody.sock"}
 
 
 async def _start(deciding: Deciding) -> None:

@@ -88,7 +88,7 @@ async def test_as_the_principal_the_app_is_told_what_the_permit_tells_it() -> No
     to_app = ToApp(((b"remote-user", parse_template("{principal.id}")),))
     inquiry = INQUIRY._replace(as_principal=True)
     world = Asked(inquiry, to_app)
-    verdict = await decide(world, sign=lambda principal, now: b"signed")
+    verdict = await decide(world, sign=lambda *_: b"signed")
     assert isinstance(verdict, Forward)
     (call,) = world.calls
     assert call.app is not None
@@ -137,7 +137,7 @@ async def test_equal_questions_are_those_with_an_equal_answer() -> None:
     mine = await warrant(principal)
     assert mine.asked_as != first.asked_as
     # an assertion is another one every half minute, and says nothing that the rest does not
-    signed = [await warrant(principal, sign=lambda _, now, n=n: b"%d" % n) for n in (1, 2)]
+    signed = [await warrant(principal, sign=lambda *_, n=n: b"%d" % n) for n in (1, 2)]
     assert {one.asked_as for one in signed} == {mine.asked_as}
     renewed = mint(claims(NOW, exp=int(NOW) + 1000))
     other_token = [*other_token, (b"authorization", b"Bearer " + renewed)]
@@ -166,7 +166,7 @@ def test_it_tells_what_fills_it_and_how_it_is_asked() -> None:
     org = parse_reference("path.org")
     inquiry = AppInquiry(("/", org, "/", ResourceField.ID))
     assert (inquiry.source, inquiry.values) == ("upstream", (org, ResourceField.ID))
-    assert inquiry.shown("/a/7") == "GET /a/7 of the app"
+    assert inquiry.shown("/a/7") == "app: GET /a/7"
 
 
 @pytest.mark.parametrize("name", [b"x-auth-lookup"])

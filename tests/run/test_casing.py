@@ -265,6 +265,37 @@ cases:
     assert location.startswith(b"/_sidecar/login?"), location
 
 
+SOURCES = """\
+version: 1
+principal: {id: username, roles: "cognito:groups"}
+upstreams: {crm: "http://127.0.0.1:8080"}
+lookups:
+  app: {upstream: "/api/{id}", as: principal, attributes: {owner: owner_id}}
+  code: {function: "json:dumps", attributes: {owner: owner_id}, missing: hide}
+routes:
+  - {path: "/app/{id:int}", resource: contact, id: "{path.id}", query: [], lookup: app, upstream: crm, actions: {GET: delete}}
+  - {path: "/code/{id:int}", resource: contact, id: "{path.id}", query: [], lookup: code, actions: {GET: delete}}
+"""
+
+
+def test_the_app_and_functions_are_asked_by_no_case(tmp_path: Path) -> None:
+    """An app on the port where the sidecar listens without a setting is the app all the same."""
+    (tmp_path / "routes.yaml").write_text(SOURCES)
+    results = results_of(
+        """\
+users: {alice: {username: alice, "cognito:groups": [user]}}
+lookups: {app: {1: {owner_id: alice}, 2: timeout}, code: {1: {owner_id: bob}, 2: missing}}
+cases:
+  - {name: hers, user: alice, request: GET /app/1, expect: {status: 200, sent: {target: /app/1}}}
+  - {name: late, user: alice, request: GET /app/2, expect: {status: 503, code: lookup_timeout}}
+  - {name: his, user: alice, request: GET /code/1, expect: {status: 404, code: denied_by_policy}}
+  - {name: nobody's, user: alice, request: GET /code/2, expect: {status: 404, code: resource_hidden}}
+""",
+        {**ENVIRON, "SIDECAR_ROUTES": str(tmp_path / "routes.yaml")},
+    )
+    assert shown(results, {}) == []
+
+
 WRONG: list[tuple[dict[str, str], str, list[str]]] = [
     ({"SIDECAR_PDP": "authzen+https://pdp"}, "{}", [
         "SIDECAR_PDP: found 'authzen+https://pdp', expected none: cases are run against Cerbos and the policies of SIDECAR_POLICIES; "

@@ -166,6 +166,37 @@ def test_each_value_of_a_url_is_filled_with_a_text_of_its_type(world: World) -> 
     assert any(f"{path}: it answered with JSON" in note for note in found.notes)
 
 
+def test_what_the_app_answers_to_a_lookup(world: World) -> None:
+    """It is asked once, as the sidecar; of one that asks as the principal, nobody can tell."""
+    lines = (world.folder / "routes.yaml").read_text().splitlines(keepends=True)
+    entries = [
+        '  doc: {upstream: "/api/{kind}/{id}?key=k3y", bearer_env: DOC_TOKEN, attributes: {owner: owner_id}, timeout: 10s}\n',
+        '  mine: {upstream: "/api/{id}", as: principal, attributes: {owner: owner_id}}\n',
+    ]
+    (world.folder / "routes.yaml").write_text("".join([*lines[:3], *entries, lines[-1]]))
+    with closing(Web()) as app:
+        found = world.findings(SIDECAR_UPSTREAM=f"http://127.0.0.1:{app.port}")
+        place = "routes.yaml:4:19: lookups.doc.upstream: app: GET /api/doc/sidecar-check: "
+        told = [note for note in found.notes if "lookups." in note]
+        assert [line.partition("routes.yaml")[1] + line.partition("routes.yaml")[2] for line in told] == [
+            f"{place}it answered 404", "routes.yaml:5:20: lookups.mine.upstream: not asked, since it is asked as a principal",
+        ]  # fmt: skip
+        ((path, headers),) = app.asked
+        assert path == "/api/doc/sidecar-check?key=k3y"
+        assert (headers["authorization"], headers["x-auth-lookup"]) == (f"Bearer {TOKEN}", "doc")
+        app.json(path, {}, 403)
+        (problem,) = world.findings(SIDECAR_UPSTREAM=f"http://127.0.0.1:{app.port}").problems
+        assert "found status 403, expected it to take the sidecar's token: give the variable of `bearer_env`" in problem
+    (gone,) = (
+        line
+        for line in world.findings(SIDECAR_UPSTREAM=f"http://127.0.0.1:{free_port()}").problems
+        if "lookups." in line
+    )
+    assert gone.endswith("expected 404 or JSON: start the app, or mend the path or `timeout`")
+    unset = world.findings(SIDECAR_UPSTREAM="")
+    assert [note for note in unset.notes if "SIDECAR_UPSTREAM is not set" in note]
+
+
 FUNCTIONS = [
     ("return None", "", "notes", "acme_probed:team(doc sidecar-check): it answered 404"),
     ("return {'owner_id': 'alice'}", "", "warnings", "found status 200 with every attribute"),
