@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import socket
 import threading
@@ -310,6 +311,7 @@ def guided(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     environ = {
         "AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": POOL, "AWS_COGNITO_CLIENT_ID": CLIENT,
         "SIDECAR_JWKS_URL": f"http://127.0.0.1:{keys.port}/jwks", "SIDECAR_CERBOS": f"127.0.0.1:{cerbos.port}",
+        "SIDECAR_FORWARD_AUTH": "nginx", "SIDECAR_TRUSTED_PROXIES": "127.0.0.1/32",
     }  # fmt: skip
     # no SIDECAR_UPSTREAM: each route names its app
     with running_sidecar(tmp_path_factory.mktemp("guide"), routes, policies(), "", environ) as sidecar:
@@ -345,3 +347,47 @@ def test_the_guides_routes_do_what_it_says(guided: World, host: str, method: str
     if outcome in guided.apps:
         assert line["upstream"] == outcome
         assert line["route"].startswith("/files" if outcome == "files" else host)
+
+
+@pytest.mark.parametrize(
+    ("host", "uri", "status"),
+    [
+        ("crm.example.com", "/contacts", 200),
+        ("crm.example.com:8443", "/contacts", 200),
+        ("wiki.example.com", "/contacts", 403),
+        ("wiki.example.com", "/pages/home", 200),
+        ("files.example.com", "/files/a", 421),
+        ("crm.example.com, wiki.example.com", "/pages/home", 400),
+    ],
+)
+def test_another_proxys_question_is_decided_by_the_host_of_what_it_holds(
+    guided: World, host: str, uri: str, status: int
+) -> None:
+    guided.reached()
+    got = guided.sidecar.get(
+        "/_sidecar/authorize", token(), Host=host, X_Original_Method="GET", X_Original_URI=uri,
+        X_Forwarded_For="192.0.2.7", X_Forwarded_Proto="https",
+    )  # fmt: skip
+    assert got.status == status
+    assert guided.reached() == []
+
+
+def test_the_host_that_a_trusted_proxy_tells_chooses_the_app(guided: World) -> None:
+    guided.reached()
+    told = {"Host": "sidecar.internal", "X-Forwarded-Host": "wiki.example.com"}
+    assert guided.sidecar.get("/files/a", token(), **told).status == 200
+    assert guided.sidecar.get("/pages/home", token(), **told).status == 200
+    assert guided.sidecar.get("/contacts", token(), **told).code == "route_unmapped"
+    # what was decided is what the app is told
+    assert guided.apps["wiki"].seen[0].values("x-forwarded-host") == ["wiki.example.com"]
+    assert guided.reached() == ["wiki", "files"]
+    assert guided.sidecar.get("/files/a", token(), Host="sidecar.internal").code == "host_not_allowed"
+
+
+def test_who_asks_for_permissions_asks_about_their_own_host(guided: World) -> None:
+    asked = b'[{"method": "GET", "path": "/contacts"}, {"method": "GET", "path": "/pages/home"}]'
+    for host, allowed in (("crm.example.com", [True, False]), ("wiki.example.com", [False, True])):
+        got = guided.sidecar.request(
+            "POST", "/_sidecar/permissions", token(), asked, Host=host, Content_Type="application/json"
+        )
+        assert [one["allowed"] for one in json.loads(got.body)] == allowed

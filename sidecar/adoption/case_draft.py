@@ -131,6 +131,8 @@ def _draft(logged: Logged, line: Recorded, routes: RoutesFile, *, own: bool) -> 
     ask = ask_named(routes.table, line.route, line.method)
     if line.principal:
         put_principal(made, line, routes.principal)
+    if routes.table.hosts is not None and line.host:
+        made.headers["Host"] = line.host
     missing = line.code in _MISSING
     code = _CODES.get(line.code)
     # of a request that could not be read nothing was found in it

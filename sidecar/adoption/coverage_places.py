@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import yaml
 
+from sidecar.gate.routing import route_name
 from sidecar.study.yaml_nodes import Document, entries, items
 
 
@@ -20,7 +22,12 @@ class RoutePlaces:
             route = entries(node)
             path = self._document.scalar(route.get("path"))
             if path is not None:
-                self._routes[path.value] = route
+                self._routes[route_name(self._hosts(route.get("hosts")), path.value)] = route
+
+    def _hosts(self, node: yaml.Node | None) -> list[str]:
+        nodes: Sequence[yaml.Node | None] = items(node) or [node]
+        scalars = [self._document.scalar(each) for each in nodes]
+        return [each.value.lower() for each in scalars if each is not None]
 
     def route(self, path: str, method: str = "") -> str:
         """The place of a route, and of one of its methods."""

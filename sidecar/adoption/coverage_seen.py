@@ -9,6 +9,7 @@ from typing import NamedTuple, TypeVar
 from sidecar.adoption.logs import Logged
 from sidecar.config.routes.file import RoutesFile
 from sidecar.gate.ask import Ask
+from sidecar.gate.hosts import entries_for
 from sidecar.gate.routing import WEBSOCKET, Access, Pattern, Rest, Route, RouteTable, Segment, Variable
 from sidecar.gate.target import read_target
 from sidecar.gate.verdict import Refused
@@ -91,18 +92,19 @@ class Seen:
         else:
             self.traffic = True
             segments = tuple(map(str, sighting.segments))
-            self._request(method, segments, str(sighting.place), 1, sighting.status, sighting.query)
+            self._request(method, (segments, sighting.host), str(sighting.place), 1, sighting.status, sighting.query)
 
     def _named(self, method: str, sighting: Sighting) -> None:
         place = str(sighting.place)
         for segments in _samples(sighting.segments):
-            found = self._find(method, segments)
+            found = self._find(method, segments, sighting.host)
             if found is not None:
                 self._count(self.named, found, 1, place)
                 for name in sighting.query:
                     self._count(self.query_named, (*found, name), 1, place)
                 return
-        drafts = filter(None, map(self._drafts.find, _samples(sighting.segments)))
+        samples = _samples(sighting.segments)
+        drafts = (route for segments in samples for route in _routes_of(self._drafts, segments, sighting.host))
         draft = next(drafts, None)
         if draft is not None:
             self._count(self.unrouted, (method, draft.name), 0, place)
@@ -139,14 +141,16 @@ class Seen:
             status, query = line.app_status, line.query or ()
         else:
             status, query = (None if line.outcome == "refuse" else line.status), ()
-        self._request(line.method, segments, place, weight, status, query)
+        self._request(line.method, (segments, line.host), place, weight, status, query)
 
     # --- one request ---
 
     def _request(
-        self, method: str, segments: tuple[str, ...], place: str, weight: int, status: int | None, query: Sequence[str]
-    ) -> None:
-        found = self._find(method, segments)
+        self, method: str, where: tuple[tuple[str, ...], str], place: str, weight: int, status: int | None,
+        query: Sequence[str],
+    ) -> None:  # fmt: skip
+        segments, host = where
+        found = self._find(method, segments, host)
         if found is not None:
             self._count(self.hit, found, weight, place)
             for name in query:
@@ -160,18 +164,20 @@ class Seen:
         elif status in NOT_THERE:
             seen = self.not_there
             self.not_there = Tally(weight, place) if seen is None else seen._replace(requests=seen.requests + weight)
-        elif not self._is_preflight(method, segments):
-            route = self._table.find(segments) or self._drafts.find(segments)
+        elif not self._is_preflight(method, segments, host):
+            routes = (route for table in (self._table, self._drafts) for route in _routes_of(table, segments, host))
+            route = next(routes, None)
             self._count(self.unrouted, (method, route.name if route is not None else shape_of(segments)), weight, place)
 
-    def _is_preflight(self, method: str, segments: tuple[str, ...]) -> bool:
-        route = self._table.find(segments)
-        return method == "OPTIONS" and route is not None and (route.cors is not None or route.app_preflight)
+    def _is_preflight(self, method: str, segments: tuple[str, ...], host: str) -> bool:
+        return method == "OPTIONS" and any(
+            route.cors is not None or route.app_preflight for route in _routes_of(self._table, segments, host)
+        )
 
-    def _find(self, method: str, segments: tuple[str, ...]) -> tuple[str, str] | None:
+    def _find(self, method: str, segments: tuple[str, ...], host: str) -> tuple[str, str] | None:
         """The method and the route that take a request, HEAD as GET."""
-        route = self._table.find(segments)
-        if route is None or method not in route.asks:
+        route = next((route for route in _routes_of(self._table, segments, host) if method in route.asks), None)
+        if route is None:
             return None
         return ("GET" if method == "HEAD" and "GET" in route.asks else method), route.name
 
@@ -181,6 +187,15 @@ class Seen:
             self.more += weight
             return
         table[key] = Tally(weight, place) if seen is None else Tally(seen.requests + weight, seen.place)
+
+
+def _routes_of(table: RouteTable, segments: tuple[str, ...], host: str) -> Iterator[Route]:
+    """Yield the route of a path at a host, or those at all hosts where it is not told, or none that routes name."""
+    known = table.hosts is None or not table.hosts.isdisjoint(entries_for(host))
+    for each in [host] if known else ["", *sorted(table.hosts or ())]:
+        route = table.find(segments, each)
+        if route is not None:
+            yield route
 
 
 def _samples(segments: Sequence[Segment]) -> Iterator[tuple[str, ...]]:

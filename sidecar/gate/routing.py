@@ -128,6 +128,10 @@ class Route(NamedTuple):
         """Its path as written."""
         return self.name[self.name.find("/") :]
 
+    def is_at(self, host: str) -> bool:
+        """Return whether it is one of a host's."""
+        return not self.hosts or not frozenset(self.hosts).isdisjoint(entries_for(host))
+
     @property
     def actions(self) -> Mapping[str, str]:
         """Method -> action, as a person reads it: without HEAD where GET says it."""

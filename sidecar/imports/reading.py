@@ -175,4 +175,4 @@ def _sighting(seen: Seen, place: Place, host: str) -> Sighting:
     if target == b"*":
         raise Skipped("the target *, which is of no resource")
     segments, query = read_path(target)
-    return Sighting(method, segments, place, query, seen.status or None, seen.websocket)
+    return Sighting(method, segments, place, query, seen.status or None, seen.websocket, host=named)

@@ -43,7 +43,7 @@ class Sighting(NamedTuple):
     """One request that was seen, or one operation that a spec names.
 
     `segments` are texts where a log has them, and variables where a spec or a collection has them. `query` are names of
-    parameters. `status` is the app's, None where nobody answered yet.
+    parameters. `status` is the app's, None where nobody answered yet. `host` is "" where nothing tells it.
     """
 
     method: str
@@ -53,6 +53,7 @@ class Sighting(NamedTuple):
     status: int | None = None
     websocket: bool = False
     operation: Operation | None = None
+    host: str = ""
 
     @property
     def path(self) -> str:

@@ -164,7 +164,8 @@ class Console:
     # --- the table of actions ---
 
     async def _rows(self, principal: Principal, query: Mapping[str, str], asked: PageRequest) -> list[Row]:
-        rows = [_row(number, route, query) for number, route in enumerate(asked.rules.table.routes)]
+        at = [route for route in asked.rules.table.routes if route.is_at(asked.request.host)]
+        rows = [_row(number, route, query) for number, route in enumerate(at)]
         raws = [
             hypothetical_raw("GET", row.path, asked, websocket=True)
             if cell.method == WEBSOCKET
@@ -305,7 +306,7 @@ def answer_json(answer: PdpAnswer) -> dict[str, Any]:
 def _row(number: int, route: Route, query: Mapping[str, str]) -> Row:
     varies = any(isinstance(segment, Variable | Rest) for segment in route.segments)
     field = f"path-{number}" if varies else ""
-    path = query.get(field, "").strip() if varies else route.name
+    path = query.get(field, "").strip() if varies else route.path
     cells = [Cell(method, action, None, "") for method, action in route.actions.items()]
     kinds = ", ".join(dict.fromkeys(ask.kind for _, ask in route.questions))
     return Row(route.name, kinds, route.access, field, path, cells)

@@ -184,3 +184,12 @@ def test_a_file_says_what_the_log_says_whatever_that_is(principal: str, resource
     (case,) = read_cases(file_of(with_names(list(drafts_of(logged(line), routes)), users), users), "f")
     assert case.claims == {"sub": principal, "username": principal, "cognito:groups": ["user"]}
     assert case.reply("doc", resource_id) == {"a": {"b": owner}}
+
+
+def test_a_case_names_its_host_where_routes_do() -> None:
+    routes = routes_of('path: "/r/{id}", hosts: [crm.test], id: "{path.id}"')
+    line = of_route()._replace(host="crm.test", route="crm.test/r/{id}")
+    (draft,) = drafts_of(logged(line), routes)
+    assert draft.case["headers"] == {"Host": "crm.test"}
+    (draft,) = drafts(of_route(attributes={"owner": "alice"})._replace(host="crm.test"))
+    assert "headers" not in draft.case

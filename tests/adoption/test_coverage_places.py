@@ -56,3 +56,15 @@ def test_a_route_and_its_methods_have_places(places: RoutePlaces, path: str, met
 ])  # fmt: skip
 def test_an_attribute_has_a_place(places: RoutePlaces, method: str, where: str, line: int) -> None:
     assert places.attribute("/contacts", method, where) == f"routes.yaml:{line}"
+
+
+def test_a_route_with_hosts_is_found_by_its_name(tmp_path: Path) -> None:
+    file = tmp_path / "routes.yaml"
+    file.write_text(
+        "version: 1\nroutes:\n  - {path: /a, access: public, hosts: [CRM.test, b.test]}\n"
+        "  - {path: /a, access: public, hosts: wiki.test}\n  - {path: /a, access: public}\n"
+    )
+    places = RoutePlaces(str(file))
+    assert [places.route(name).rpartition(":")[2] for name in ("crm.test,b.test/a", "wiki.test/a", "/a")] == [
+        "3", "4", "5",
+    ]  # fmt: skip

@@ -117,3 +117,33 @@ def test_what_clients_make_up_is_bounded(seen: Seen, monkeypatch: pytest.MonkeyP
 ])  # fmt: skip
 def test_ids_are_replaced_by_their_shape(segments: tuple[str, ...], shape: str) -> None:
     assert shape_of(segments) == shape
+
+
+BY_HOST = """
+version: 1
+upstreams: {crm: "http://crm", wiki: "http://wiki"}
+routes:
+  - {path: /a, hosts: [crm.test], upstream: crm, access: public}
+  - {path: /a, hosts: ["*.wiki.test"], upstream: wiki, access: public, methods: [GET, POST]}
+  - {path: /b, hosts: [crm.test], upstream: crm, access: public, draft: true}
+  - {path: /c, access: public}
+"""
+
+
+def test_a_request_is_of_the_route_at_its_host_and_an_operation_of_that_at_any() -> None:
+    seen = Seen(read_routes(BY_HOST, "routes.yaml", {}))
+    crm, wiki = "crm.test/a", "*.wiki.test/a"
+    line(
+        seen,
+        decision(path="/a", method="GET", host="crm.test:8443"), decision(path="/a", method="GET", host="x.wiki.test"),
+        question(path="/c", method="GET", host="crm.test"), decision(path="/a", method="POST", host="crm.test"),
+    )  # fmt: skip
+    # of a log that tells no host, or one of another machine
+    seen.sighting(request("POST", "a"))
+    seen.sighting(request("POST", "a")._replace(host="localhost"))
+    assert {key: tally.requests for key, tally in seen.hit.items()} == {
+        ("GET", crm): 1, ("GET", wiki): 1, ("GET", "/c"): 1, ("POST", wiki): 2,
+    }  # fmt: skip
+    assert list(seen.unrouted) == [("POST", crm)]
+    seen.sighting(request("GET", "b", status=None)._replace(operation=Operation()))
+    assert list(seen.unrouted) == [("POST", crm), ("GET", "crm.test/b")]

@@ -369,6 +369,13 @@ def test_the_host_goes_before_the_path(entries: list[tuple[str, str]], host: str
     assert (matched.name if matched is not None else None) == expected
 
 
+def test_a_route_is_at_its_hosts() -> None:
+    at = route("/a", hosts=("crm.test", "*.wiki.test"))
+    hosts = ["crm.test", "crm.test:1", "x.wiki.test", "wiki.test", "x.test", ""]
+    assert [at.is_at(host) for host in hosts] == [True, True, True, False, False, False]
+    assert route("/a").is_at("x.test")
+
+
 def test_a_path_without_a_route_leads_to_the_one_app_of_its_host() -> None:
     crm, wiki = Destination("crm", "http://crm"), Destination("wiki", "http://wiki")
     table = RouteTable(
