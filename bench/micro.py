@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from pathlib import Path
 from typing import Any
 
 import jmespath
 import pytest
 from cerbos.effect.v1.effect_pb2 import EFFECT_ALLOW
 from cerbos.response.v1.response_pb2 import CheckResourcesResponse
+from graphql import parse
 from jwt import PyJWK
 
-from sidecar.gate.ask import asks
+from sidecar.bodies.graphql import GraphQL, Reader
+from sidecar.bodies.graphql_document import Limits
+from sidecar.gate.ask import Ask, Operation, asks
 from sidecar.gate.codes import Ground
 from sidecar.gate.decision import Question, Resource, judge
 from sidecar.gate.decision_cache import key_of
@@ -123,6 +128,36 @@ def test_keeping_an_answer_private(benchmark: Any, said: bytes | None) -> None:
     settled = benchmark(settle, permit, HeldAnswer(200, headers))
     assert isinstance(settled, Released)
     assert settled.headers[-2][1].startswith(b"private")
+
+
+GRAPHQL = json.dumps({
+    "operationName": "ContactPage", "variables": {"id": "7", "withNotes": True},
+    "query": (Path(__file__).parent / "contact_page.graphql").read_text(),
+}).encode()  # fmt: skip
+"""A page's request, with a document of 2 KiB, as programs write them."""
+GRAPHQL_ASKS = {name: Ask("read", "contact") for name in ("Query.contact", "Query.contacts", "Query.viewer")}
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_graphql(benchmark: Any, known: bool) -> None:
+    request = read(
+        RAW._replace(method="POST", headers=[*RAW.headers, (b"content-type", b"application/json")]), Reading()
+    )
+    kept = GraphQL(GRAPHQL_ASKS, Reader(Limits()))
+
+    def once() -> list[Operation]:
+        return (kept if known else GraphQL(GRAPHQL_ASKS, Reader(Limits()))).read(request, GRAPHQL)
+
+    assert [operation.name for operation in benchmark(once)] == [
+        "Query.contact",
+        "Query.viewer",
+        "Query.contacts as similar",
+    ]
+
+
+def test_graphql_core(benchmark: Any) -> None:
+    text = json.loads(GRAPHQL)["query"]
+    assert benchmark(parse, text, no_location=True).definitions
 
 
 def test_settling_nothing(benchmark: Any) -> None:

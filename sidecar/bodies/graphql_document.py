@@ -95,7 +95,7 @@ _TOKEN = re.compile(
     )|[\s\S]+)""",
     re.VERBOSE,
 )
-_AFTER_A_NAME = frozenset(":(@{")
+_AFTER_A_NAME = frozenset(":(@")
 _WORDS: Mapping[str, str | bool | None] = {"true": True, "false": False, "null": None}
 _ESCAPE = re.compile(r'\\(?:u\{([0-9A-Fa-f]+)\}|(u[0-9A-Fa-f]{4}(?:\\u[dD][c-fC-F][0-9A-Fa-f]{2})?)|(["\\/bfnrt]))')
 _PLAIN = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
@@ -360,7 +360,9 @@ class _Selections:
         while depth:
             token = tokens[at]
             if token.isidentifier():
-                at = self._field(tokens, at, directives, is_root=depth == root_depth)
+                at += 1
+                if depth == root_depth or tokens[at] in _AFTER_A_NAME:
+                    at = self._field(tokens, at, directives, is_root=depth == root_depth)
                 if tokens[at] != "{":
                     continue
                 depth += 1
@@ -382,23 +384,24 @@ class _Selections:
             else:
                 raise _unexpected(token, "a field, `...` or `}`")
             at = _opened(tokens, at)
-            self.depth = max(self.depth, depth)
+            if depth > self.depth:
+                self.depth = depth
         return at
 
     def _field(self, tokens: Sequence[str], at: int, directives: frozenset[str], *, is_root: bool) -> int:
-        name, alias, arguments = tokens[at], "", _NOTHING
-        at += 1
-        if tokens[at] in _AFTER_A_NAME:
-            if tokens[at] == ":":
-                name, alias = _name(tokens[at + 1]), name
-                self.aliases += 1
-                at += 2
-            if tokens[at] == "(":
-                arguments, at = _arguments(tokens, at + 1)
-            if tokens[at] == "@":
-                at = _directives(tokens, at, directives)
+        """Read what follows the first name of a field."""
+        name, alias, arguments = tokens[at - 1], "", _NOTHING
+        if tokens[at] == ":":
+            name, alias = _name(tokens[at + 1]), name
+            self.aliases += 1
+            at += 2
+        if tokens[at] == "(":
+            arguments, at = _arguments(tokens, at + 1)
+        if tokens[at] == "@":
+            at = _directives(tokens, at, directives)
         if is_root:
-            self.root.append(RootField(name, alias, arguments, next(variables_in(arguments), None) is not None))
+            has_variables = bool(arguments) and next(variables_in(arguments), None) is not None
+            self.root.append(RootField(name, alias, arguments, has_variables))
         return at
 
 
