@@ -13,6 +13,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 
 from cerbos.engine.v1.engine_pb2 import PlanResourcesFilter
 from google.protobuf.message import DecodeError
+from werkzeug.formparser import parse_form_data
 
 from sidecar.adoption.logs import Logs
 from sidecar.bodies.graphql import Reader as GraphQLReader
@@ -21,6 +22,7 @@ from sidecar.config.routes.file import read_routes
 from sidecar.doors.ext_authz import read_question
 from sidecar.gate.body import json_of
 from sidecar.gate.expressions import searcher
+from sidecar.gate.form import MAX_FIELDS, FormRule, judged, reader_of
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute
 from sidecar.gate.narrowing import Push, PushedAttribute
@@ -54,6 +56,7 @@ from sidecar.wire.hpack import DEFAULT_TABLE, BlockReader
 from sidecar.wire.http1_request import BadRequest, HeadReader, Violation, body_of
 from sidecar.wire.http1_response import BadAnswer, ResponseReader
 from sidecar.wire.http2 import CompressionError
+from sidecar.wire.urlencoded import Field
 from tests.bodies.graphql_oracle import root_calls
 from tests.tokens import CLIENT, ISSUER, b64
 
@@ -216,6 +219,56 @@ def query(data: bytes) -> None:
         assert b"doc" not in [pair.partition(b"=")[0] for pair in data.split(b"&")]
     else:
         assert data.lower().count(b"=") >= 1 or value == ""
+
+
+def form(data: bytes) -> None:
+    """A form: read whole or in pieces it is the same, and a field that is found is one for a parser of others, too."""
+    found = [_form_fields(URLENCODED, data, step) for step in (len(data) or 1, 3)]
+    assert found[0] == found[1]
+    if found[0] is not None:
+        theirs = parse_qsl(data.decode("ascii"), keep_blank_values=True, max_num_fields=MAX_FIELDS)
+        ours = [(field.name, field.text) for field in found[0] if field.text is not None]
+        assert ours == [pair for pair in theirs if pair in ours]
+        _form_text(found[0])
+
+
+def multipart(data: bytes) -> None:
+    """A form with files, as `form`."""
+    found = [_form_fields(MULTIPART, data, step) for step in (len(data) or 1, 1)]
+    assert found[0] == found[1]
+    if found[0] is not None:
+        kind = MULTIPART.decode("ascii")
+        environ = {"wsgi.input": io.BytesIO(data), "CONTENT_TYPE": kind, "CONTENT_LENGTH": str(len(data))}
+        _, theirs, files = parse_form_data(environ)
+        for _, file in files.items(multi=True):
+            file.close()
+        ours = [(field.name, field.text) for field in found[0] if field.text is not None]
+        assert ours == [pair for pair in theirs.items(multi=True) if pair in ours]
+        _form_text(found[0])
+
+
+URLENCODED, MULTIPART = b"application/x-www-form-urlencoded", b"multipart/form-data; boundary=b"
+
+
+def _form_fields(kind: bytes, data: bytes, step: int) -> list[Field] | None:
+    reader = reader_of(kind)
+    assert reader is not None
+    try:
+        for at in range(0, len(data), step):
+            reader.feed(data[at : at + step])
+        return reader.end()
+    except ValueError:
+        return None
+
+
+def _form_text(fields: list[Field]) -> None:
+    """A text that is found stands under this name, and no other field looks like it."""
+    try:
+        texts = judged(fields, b"", FormRule(frozenset(["owner"]), frozenset())).texts("owner")
+    except Refused:
+        return
+    assert texts == [field.text for field in fields if field.name == "owner"]
+    assert all(field.name == "owner" or field.name.strip().lower() != "owner" for field in fields)
 
 
 _LISTED, _SET = rule_of(["doc", "page"], ["owner"]), rule_of(None, ["owner"])
@@ -393,6 +446,7 @@ def graphql(data: bytes) -> None:
 
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "target": target, "request": request, "token": token, "answer": answer, "document": document, "query": query,
+    "form": form, "multipart": multipart,
     "question": question, "blocks": blocks, "items": items, "plan": plan, "log": log,
     "registration": registration, "graphql": graphql,
     **{f"import_{form}": functools.partial(imported, form) for form in FORMATS},

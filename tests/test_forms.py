@@ -22,12 +22,12 @@ from sidecar.net.grpc_client import Channel
 from sidecar.net.grpc_client_connection import Method
 from tests import guide_commands
 from tests.doors.test_ext_authz import WHOLE, question
+from tests.hostile.form_cases import CASES, MULTIPART, URLENCODED
 from tests.stack import ROOT, Got, Recorder, Sidecar, Web, free_port, running_sidecar
 from tests.test_big_bodies import Peak
 from tests.tokens import CLIENT, POOL, claims, key_set, mint
 
 PAGE = (ROOT / "docs/guides/forms.md").read_text(encoding="utf-8")
-URLENCODED = "application/x-www-form-urlencoded"
 PUBLIC = "  - {path: /page, access: public}\n"
 
 
@@ -107,6 +107,15 @@ def test_the_policy_decides_by_the_fields_and_the_app_gets_the_form_as_it_came(w
 def test_what_two_servers_could_read_differently_is_400(world: World, body: str) -> None:
     got = world.post("/contacts", body.encode())
     assert (got.status, got.code, world.upstream.received) == (400, "body_invalid", b"")
+
+
+def test_no_hostile_form_reaches_the_app(world: World) -> None:
+    assert world.post("/contacts", b"owner=alice").status == 200
+    world.upstream.reset()
+    for case in CASES:
+        got = world.post("/contacts", case.body, case.kind)
+        code = "body_invalid" if case.kind in (URLENCODED, MULTIPART) else "body_type_unsupported"
+        assert (got.code, world.upstream.received) == (code, b""), case.why
 
 
 def test_a_field_is_not_in_the_query_too(world: World) -> None:

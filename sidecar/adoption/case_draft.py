@@ -144,7 +144,7 @@ def _draft(logged: Logged, line: Recorded, routes: RoutesFile, *, own: bool) -> 
         "name": f"{line.principal or 'nobody'} {line.method} {line.path}: {line.code}", **sender,
         "request": f"{line.method} {made.target}",
     }  # fmt: skip
-    parts = {"headers": made.headers, "body": made.body, "lookups": made.lookups, "app": app}
+    parts = {"headers": made.headers, "body": made.body, "form": made.form, "lookups": made.lookups, "app": app}
     case |= {name: part for name, part in parts.items() if part not in (None, {})}
     case["expect"] = _expected(line)
     return Draft(claims, case, tuple(told.made_up), logged)

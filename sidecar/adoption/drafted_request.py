@@ -80,6 +80,7 @@ class DraftedRequest:
         self.headers: dict[str, str] = {}
         self.lookups: dict[str, dict[str, Any]] = {}
         self.body: Any = None
+        self.form: dict[str, list[str]] = {}
         self._query: list[tuple[str, str]] = []
 
     @property
@@ -97,6 +98,9 @@ class DraftedRequest:
                 self._query.append((reference.name, _text(value)))
             case ReferenceSource.BODY:
                 self.body = nested(self.body, _names(f"body.{reference.name}", reference.name), value)
+            case ReferenceSource.FORM:
+                texts = value if isinstance(value, list) else [value]
+                self.form[reference.name] = [_text(text) for text in texts]
             case ReferenceSource.CLAIMS:
                 self.claims[reference.name] = value
             case _:
@@ -204,10 +208,10 @@ def _put_each(made: DraftedRequest, line: Recorded, each: Each, routes: RoutesFi
         elements.append(element)
         for lookup in map(routes.lookups.__getitem__, each.lookup):
             made.put_lookup(lookup, resource_id, document_of(lookup, resource_id, told, known))
-    if each.at.source is ReferenceSource.BODY:
-        made.put(each.at, elements)
-    elif each.separator:
+    if each.separator:
         made.put(each.at, each.separator.join(map(_text, elements)))
+    elif each.at.source is not ReferenceSource.QUERY:
+        made.put(each.at, elements)
     else:
         for element in elements:
             made.put(each.at, element)

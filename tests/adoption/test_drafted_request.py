@@ -77,6 +77,15 @@ def test_each_part_of_a_request_is_where_the_route_reads_it() -> None:
     )  # fmt: skip
 
 
+def test_a_form_is_written_where_the_route_reads_one() -> None:
+    routes = routes_of(
+        'path: /r, attributes: {owner: "{form.owner}", size: "{form.size:int}", tags: "{form.tags:list}", gone: "{form.gone?}"}'
+    )
+    line = question("/r", "/r", attributes={"owner": "bob", "size": 3, "tags": ["a", "b"]})
+    made, _ = made_of(line, routes)
+    assert (made.form, made.body) == ({"owner": ["bob"], "size": ["3"], "tags": ["a", "b"]}, None)
+
+
 LOOKUPS = '{doc: {url: "http://h/{id}", attributes: {owner: account.owner, level: "level:int", note: note}, optional: [note], echo: key}}'
 
 
