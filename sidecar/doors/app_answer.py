@@ -19,6 +19,8 @@ UPSTREAM_CODES = {
     FaultKind.PARTIAL: Code.UPSTREAM_PARTIAL,
     FaultKind.OPEN: Code.UPSTREAM_OPEN,
     FaultKind.BUSY: Code.UPSTREAM_BUSY,
+    # of no app: one refuses by a status
+    FaultKind.AUTH: Code.UPSTREAM_PROTOCOL,
 }
 
 
