@@ -63,7 +63,7 @@ def examples() -> list[tuple[Path, str, str]]:
     return [(page, name, text) for page in PAGES for name, text in EXAMPLE.findall(page.read_text(encoding="utf-8"))]
 
 
-SECRETS = {"APP_TOKEN": "s3cret"}
+SECRETS = {"APP_TOKEN": "s3cret", "INVOICES_URL": "postgresql://db/app"}
 """Variables that route files of the guides name."""
 
 

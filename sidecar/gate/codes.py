@@ -193,11 +193,11 @@ class Code(StrEnum):
         "the hook did not answer within `timeout`",
         "make the hook faster, or raise the lookup's `timeout`", Dependency.LOOKUP, "timeout")
     LOOKUP_BAD_ANSWER = ("lookup_bad_answer", Kind.RESOURCE,
-        "the hook's answer is not HTTP, not strict JSON, or too large",
-        "let the hook answer strict JSON of at most 64 KiB; with `from: answer`, the app of at most `max_size`", Dependency.LOOKUP, "bad_answer")
+        "the hook's answer is not HTTP, not strict JSON, or too large; or the database cannot run the statement, or gave two rows",
+        "let the hook answer strict JSON of at most 64 KiB; run `check --probe`, which tells what a database has against a statement; with `from: answer`, the app of at most `max_size`", Dependency.LOOKUP, "bad_answer")
     LOOKUP_AUTH = ("lookup_auth", Kind.RESOURCE,
-        "the hook refused the sidecar (401, 403); `Retry-After: 60`, since asking again seldom helps",
-        "look at the lookup's `bearer_env`", Dependency.LOOKUP, "auth")
+        "the hook refused the sidecar (401, 403), or the database its user; `Retry-After: 60`, since asking again seldom helps",
+        "look at the lookup's `bearer_env`, or at the rights of the database's user", Dependency.LOOKUP, "auth")
     LOOKUP_STATUS = ("lookup_status", Kind.RESOURCE,
         "another status than 200 or 404, or another type than JSON; `Retry-After: 60`",
         "look at the `url` of the lookup; `detail` in the decision log names the status", Dependency.LOOKUP, "status")

@@ -23,6 +23,7 @@ from sidecar.gate.lookup import Call, Inquiry, Lookup, Missing, Reply, ResourceF
 from sidecar.gate.references import Reference
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.routing import Route
+from sidecar.gate.statement import Binding, Statement
 from sidecar.gate.values import Type, from_text
 from sidecar.gate.verdict import Refused
 from sidecar.net.connection import Fault
@@ -41,6 +42,10 @@ REDIS_WITHIN = 2.0
 """Seconds for Redis' first answer: more than a request waits, since the first connection takes longer than the next."""
 _TEXTS = {Type.INT: "0", Type.NUMBER: "0", Type.BOOL: "false"}
 """Text in place of a reference of a type; of a string it is NOBODY."""
+_SAMPLES = {
+    Binding.STRING: NOBODY, Binding.INT: "0", Binding.NUMBER: "0", Binding.BOOL: "false",
+    Binding.UUID: "00000000-0000-0000-0000-000000000000",
+}  # fmt: skip
 
 
 class Level(StrEnum):
@@ -121,10 +126,13 @@ async def _lookup(deciding: Deciding, lookup: Lookup, *, app: bool) -> list[Find
     if isinstance(inquiry, AppInquiry):
         call = call._replace(app=inquiry.warrant(call, _request(settings, route), (), upstream))
     # a query may have a key in it
-    shown = inquiry.shown(question).partition("?")[0]
+    shown = inquiry.shown(question) if isinstance(inquiry, Statement) else inquiry.shown(question).partition("?")[0]
     try:
         reply = await deciding.hooks.ask(call)
     except Refused as refused:
+        if refused.code is Code.REFERENCE_INVALID:
+            text = "it runs, and takes no such id, as where ids have another form"
+            return [Finding(Level.NOTE, f"{place}: {shown}: {text}")]
         text = f"found no answer ({_why(refused, lookup)}), expected 404 or JSON: {_mend(inquiry)}"
         return [Finding(Level.PROBLEM, f"{place}: {shown}: {text}")]
     level, text = _of_status(inquiry, reply) or _of_answer(call, reply)
@@ -136,6 +144,8 @@ def _mend(inquiry: Inquiry) -> str:
         return "mend the function or `timeout`"
     if isinstance(inquiry, AppInquiry):
         return "start the app, or mend the path or `timeout`"
+    if isinstance(inquiry, Statement):
+        return "mend the statement or its `parameters`, the URL in its variable, or the rights of its user"
     return "start the hook, or mend the URL or `timeout`"
 
 
@@ -154,6 +164,8 @@ def _question(inquiry: Inquiry, kind: str) -> str | None:
             return _target(inquiry.target, kind)
         case Function(as_principal=False):
             return inquiry.question(kind, NOBODY, None)
+        case Statement():
+            return inquiry.sample(_SAMPLES, kind)
         case _:
             return None
 
@@ -177,7 +189,7 @@ def _of_status(inquiry: Inquiry, reply: Reply) -> tuple[Level, str] | None:
     if reply.status == 200:
         return None
     if reply.status == 404:
-        return Level.NOTE, "it answered 404"
+        return Level.NOTE, "it runs, and has no such row" if isinstance(inquiry, Statement) else "it answered 404"
     if reply.status in (400, 422):
         return Level.NOTE, f"it answered {reply.status}, as a hook may whose ids have another form"
     if reply.status in (401, 403):

@@ -17,6 +17,7 @@ from sidecar.gate.obligation import Reduce
 from sidecar.gate.protected import Protected
 from sidecar.gate.request import Raw, Request
 from sidecar.gate.routing import WEBSOCKET, RouteTable
+from sidecar.gate.statement import Statement
 from sidecar.gate.target import read_target
 from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict, unheld
 from sidecar.release.items import ItemsRule
@@ -59,7 +60,7 @@ async def explain(
 
     verdict = await gate.decide(raw, read_body)
     ask = ask_named(gate.rules.table, verdict.facts.route, WEBSOCKET if raw.websocket else raw.method)
-    lines = decision_lines(verdict, pdp, ask)
+    lines = decision_lines(verdict, pdp, ask) + _statements(gate, ask)
     if isinstance(verdict, Forward) and ask is not None:
         lines += [*_sent(verdict, ask), *_of_rule(ask)]
         if answer is None and ask.needs_answer:
@@ -71,6 +72,12 @@ async def explain(
             verdict = given.refusal if given is not None and given.refusal is not None else verdict
     told = mode_told(verdict, ask, mode)
     return verdict, [*lines, *([f"mode       {told}"] if told else []), f"verdict    {concluded(verdict)}"]
+
+
+def _statements(gate: Gate, ask: Ask | None) -> list[str]:
+    """Tell which statements were run, with the names of their parameters alone."""
+    inquiries = [(name, gate.rules.lookups[name].inquiry) for name in (ask.lookups if ask is not None else ())]
+    return [f"lookup     {name}: {each.shown('')}" for name, each in inquiries if isinstance(each, Statement)]
 
 
 def mode_told(verdict: Verdict, ask: Ask | None, mode: Mode) -> str:

@@ -83,7 +83,7 @@ async def test_nothing_is_written(world: File) -> None:
             "delete from invoices",
             "create table more (id text)",
             "pragma user_version = 7",
-            "attach 'other.db' as other",
+            f"attach '{world.path.parent}/none/other.db' as other",
         ):
             with contextlib.suppress(sqlite3.OperationalError):
                 await connections._idle[0].driver.execute(sql)

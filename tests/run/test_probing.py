@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import closing
@@ -218,6 +219,30 @@ def test_what_a_function_answers(
     (world.folder / "routes.yaml").write_text("".join([*lines[:3], entry, lines[-1]]))
     found = world.findings()
     assert [says in line for line in getattr(found, level) if "lookups.doc.function: " in line] == [True]
+
+
+STATEMENTS = [
+    ("select owner_id from docs where id = :id", "", "notes", "it runs, and has no such row"),
+    ("select owner_id from docs where id = :id and n = :n", 'parameters: {n: "{claims.n:int}"}, ', "notes", "it runs, and has no such row"),
+    ("select owner_id from docs where :id <> ''", "", "warnings", "found status 200 with every attribute"),
+    ("select owner_id from gone where id = :id", "", "problems", "found no answer (statement_invalid: SQLITE_ERROR: no such table: gone), "
+        "expected 404 or JSON: mend the statement or its `parameters`"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("sql", "more", "level", "says"), STATEMENTS)
+def test_what_a_database_answers(world: World, sql: str, more: str, level: str, says: str) -> None:
+    with closing(sqlite3.connect(world.folder / "s3cret.db")) as made, made:
+        made.execute("create table if not exists docs (id text, n integer, owner_id text)")
+        made.execute("insert into docs values ('1', 7, 'alice')")
+    lines = (world.folder / "routes.yaml").read_text().splitlines(keepends=True)
+    entry = f'  doc: {{sql: "{sql}", database: DOCS_URL, {more}attributes: {{owner: owner_id}}, timeout: 10s}}\n'
+    (world.folder / "routes.yaml").write_text("".join([*lines[:3], entry, lines[-1]]))
+    found = world.findings(DOCS_URL=f"sqlite:///{world.folder}/s3cret.db")
+    (line,) = [line for line in getattr(found, level) if "lookups.doc.sql: " in line]
+    shown = ":id, :n int" if more else ":id"
+    assert f"lookups.doc.sql: DOCS_URL: {sql} ({shown}): {says}" in line
+    assert "s3cret" not in str(found)
 
 
 @pytest.mark.parametrize(("status", "document"), [(500, {}), (302, {}), (200, {"keys": []}), (200, [])])

@@ -10,6 +10,7 @@ from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Re
 from sidecar.gate.evaluation import Rules
 from sidecar.gate.gate import Gate
 from sidecar.gate.identity import PrincipalRules
+from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.mode import Mode
 from sidecar.gate.protected import Protected
 from sidecar.gate.request import Raw, Reading, read
@@ -122,6 +123,32 @@ async def told(path: str, answer: str | None, **allowed: str) -> list[str]:
 
 
 ROWS = '{"data": {"rows": [{"id": 1, "owner": "a"}, {"id": 2, "owner": "b"}, {"id": 3, "owner": "c", "phone": 5}]}}'
+
+
+async def test_a_statement_is_told_with_the_names_of_its_parameters_alone() -> None:
+    text = (
+        "version: 1\nlookups: {doc: {sql: 'select o from docs where id = :id and org = :org', database: DOCS_URL, "
+        "parameters: {id: '{id:int}', org: '{principal.id}'}, attributes: {owner: o}}}\n"
+        "routes: [{path: '/{id}', resource: r, id: '{path.id}', lookup: doc, actions: {GET: a}}]\n"
+    )
+    routes = read_routes(text, "r", {"DOCS_URL": "postgresql://reader:s3cret@db.internal/app"})
+    claims = GivenClaims({"cognito:groups": ["user"], "sub": "mallory"}, PrincipalRules())
+
+    class Sources:
+        async def ask(self, call: Call) -> Reply:
+            return Reply(200, "application/json", b'{"o": "alice"}')
+
+    class PDP:
+        async def check(self, question: Question) -> PdpAnswer:
+            return PdpAnswer(question.request_id, "call", (Result("r", "7", {"a": ALLOW}),))
+
+    pdp = RecordingPDP(PDP())
+    gate = Gate(
+        Rules(routes.table, routes.lookups, claims, Reading()), Sources(), pdp, now=lambda: 0.0, timer=lambda: 0.0
+    )  # fmt: skip
+    _, lines = await explain(gate, pdp, Raw("GET", b"/7", [(b"host", b"x")], "", "http", "r"), b"")
+    assert "lookup     doc: DOCS_URL: select o from docs where id = :id and org = :org (:id int, :org)" in lines
+    assert "s3cret" not in str(lines)
 
 
 async def test_a_list_is_told_item_by_item() -> None:

@@ -12,6 +12,7 @@ from sidecar.config.shapes import Mark, Reader
 from sidecar.gate.lookup import Lookup, ResourceField
 from sidecar.gate.references import Reference, ReferenceSource, Template
 from sidecar.gate.routing import Pattern, Segment, Variable
+from sidecar.gate.statement import Statement
 from sidecar.gate.values import Type
 from sidecar.release.lines import LINES
 from sidecar.wire.grammar import SAFE_METHODS
@@ -75,7 +76,7 @@ def _uncounted(method: Method) -> Iterator[tuple[Mark, str]]:
 def _respelled(method: Method) -> Iterator[tuple[Mark, str]]:
     template, each = method.id, method.each
     # where one of several tells the id, it is compared
-    asked = [lookup for lookup in method.asked if _asks_by_id(lookup, template)]
+    asked = [lookup for lookup in method.asked if _asks_by_id(lookup, template) and not _is_typed(lookup)]
     if not asked or any(lookup.echo is not None for lookup in asked):
         return
     lookup = asked[0]
@@ -99,6 +100,11 @@ def _respelled(method: Method) -> Iterator[tuple[Mark, str]]:
 def _asks_by_id(lookup: Lookup, template: Template | None) -> bool:
     values = lookup.inquiry.values
     return ResourceField.ID in values or (template is not None and any(one in values for one in template.references))
+
+
+def _is_typed(lookup: Lookup) -> bool:
+    """Return whether the source takes one spelling of an id alone: a statement, whose parameter has a type."""
+    return isinstance(lookup.inquiry, Statement) and lookup.inquiry.has_one_spelling(ResourceField.ID)
 
 
 def _has_spellings(reference: Reference, segments: tuple[Segment, ...]) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.config.routes.file import read_routes
 from tests.config.routes.reading import one_route, read
 
 LOOKUPS = """\
@@ -83,6 +84,17 @@ def test_an_id_that_has_several_spellings_is_told(route: str, place: str, narrow
 def test_an_id_that_the_lookup_takes_from_the_path_is_told_too() -> None:
     (warning,) = warnings("path: '/{id}', resource: r, id: '{path.id}', lookup: other, actions: {GET: a}")
     assert "expected `{id:int}`, or `echo` in lookups.other" in warning
+
+
+@pytest.mark.parametrize(("kind", "count"), [("int", 0), ("uuid", 0), ("string", 1)])
+def test_an_id_that_a_statement_takes_in_one_spelling_is_not_told(kind: str, count: int) -> None:
+    text = (
+        f"version: 1\nlookups: {{doc: {{sql: 'select o from docs where id = :id', database: DOCS_URL, "
+        f"parameters: {{id: '{{id:{kind}}}'}}, attributes: {{owner: o}}}}}}\n"
+        "routes: [{path: '/{id}', resource: r, id: '{path.id}', lookup: doc, actions: {GET: a}}]\n"
+    )
+    found = read_routes(text, "routes.yaml", {"DOCS_URL": "postgresql://db/app"})
+    assert len(found.warnings) == count
 
 
 LIST = "path: /x, resource: r, actions: {GET: list, POST: create}"
