@@ -11,7 +11,7 @@ from pathlib import Path
 from sidecar.cli import parser
 from sidecar.config.routes import grammar
 from sidecar.config.setting_table import GROUPS, SETTINGS, Setting
-from sidecar.config.shapes import ListOf, MapOf, Record, Shape, Short, TextOr
+from sidecar.config.shapes import ListOf, MapOf, Record, RecordAndMap, Shape, Short, TextOr
 from sidecar.demo.run import parser as demo_parser
 from sidecar.doors.answer import status_of
 from sidecar.gate.codes import Code, Ground, Kind
@@ -110,7 +110,7 @@ def _default(value: object) -> str:
         return f"`{value:g}s`" if value else ""
     if isinstance(value, bool):
         return f"`{str(value).lower()}`"
-    return f"`{value // 1024**2}MiB`" if isinstance(value, int) and value % 1024**2 == 0 else f"`{value}`"
+    return f"`{value // 1024**2}MiB`" if isinstance(value, int) and value and value % 1024**2 == 0 else f"`{value}`"
 
 
 def _rows(record: Record, prefix: str) -> list[str]:
@@ -129,10 +129,11 @@ def _nested(shape: Shape, name: str) -> list[str]:
         return _rows(shape.record, f"{name}.")
     if isinstance(shape, TextOr | OneOrMore):
         return _nested(shape.other if isinstance(shape, TextOr) else shape.item, name)
-    if isinstance(shape, ListOf):
-        return _nested(shape.item, f"{name}[]")
-    if isinstance(shape, MapOf):
-        return _nested(shape.value, f"{name}.*")
+    if isinstance(shape, RecordAndMap):
+        return [*_nested(shape.record, name), *_nested(shape.others, name)]
+    if isinstance(shape, ListOf | MapOf):
+        inner = (shape.item, f"{name}[]") if isinstance(shape, ListOf) else (shape.value, f"{name}.*")
+        return _nested(*inner)
     return []
 
 

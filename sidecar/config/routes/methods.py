@@ -205,7 +205,7 @@ def _reference_faults(method: Method) -> Iterator[Fault]:
         elif reference.source in _OF_BODY and method.name in BODILESS:
             own = f"POST: {{action: create, attributes: {{owner: '{{{reference.source}.owner}}'}}}}"
             yield Fault(mark, f"{told} on a method without a body, expected it in an action that has one: {own}", True)
-        elif reference.source is ReferenceSource.BODY and method.is_operation:
+        elif reference.source in _OF_BODY and method.is_operation:
             yield Fault(mark, f"{told}, expected {{args.…}}: each operation has its own arguments")
         if reference.source is ReferenceSource.ARGS and not method.is_operation:
             yield Fault(mark, f"{told}, expected it in operations that a body asks for, such as `graphql`")

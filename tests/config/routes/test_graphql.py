@@ -94,6 +94,7 @@ def test_its_limits_are_those_of_the_reader() -> None:
         ("resource: c, graphql: {Query.a: read}, set_query: {operationName: '{claims.x}'}", "routes[0].set_query: found 'operationName'"),
         ("resource: c, graphql: {Query.a: {action: read, id: '{query.id}'}}", "found no `query`, expected `query: [id]`"),
         ("resource: c, graphql: {Query.a: {action: read, id: '{body.id}'}}", "expected {args.…}"),
+        ("resource: c, graphql: {Query.a: {action: read, id: '{form.id}'}}", "expected {args.…}"),
         ("resource: c, graphql: {Query.a: {action: read, scope: '{args.id}'}}", "expected {claims.…} or {principal.…}"),
         ("resource: c, graphql: {Query.a: {action: read, id: '{args.id?}'}}", "expected no '?'"),
         ("resource: c, graphql: {Query.a: {action: read, id: '{path.id}'}}", "expected a variable of the path"),
