@@ -53,16 +53,18 @@ class ClientBody:
                 self.expected = True
         self._ended = not self.expected
         self._receive = receive
-        self._held = HeldBody(disk)
+        self._disk = disk
+        # most requests have nothing to hold
+        self._held: HeldBody | None = None
 
     @property
     def complete(self) -> bool:
         """True if all that is left is in memory: who reads it waits for nothing."""
-        return self._ended and not self._held.is_in_file
+        return self._ended and (self._held is None or not self._held.is_in_file)
 
     async def read(self) -> bytes:
         """The next bytes, b"" at the end. Raises ClientGone, and OSError where what is held cannot be read."""
-        if self._held.size:
+        if self._held is not None and self._held.size:
             return await self._held.take()
         while not self._ended:
             data = await self._next()
@@ -73,22 +75,24 @@ class ClientBody:
     async def show(self, limit: int, show: Show) -> None:
         """Show all of the body, which stays here to be forwarded. Raises Refused: BODY_TOO_LARGE, BODY_INVALID,
         BODY_NO_ROOM."""
+        held = self._held = self._held or HeldBody(self._disk)
         while not self._ended:
             try:
                 piece = await self._next()
             except ClientGone:
                 raise Refused(Code.BODY_INVALID, "the body broke off") from None
             try:
-                await self._held.put(piece)
+                await held.put(piece)
             except NoRoom as error:
                 raise Refused(Code.BODY_NO_ROOM, str(error)) from None
-            if self._held.size > limit:
+            if held.size > limit:
                 raise Refused(Code.BODY_TOO_LARGE, f"more than {limit} bytes")
             show(piece)
 
     def close(self) -> None:
         """Let go of what is still held."""
-        self._held.close()
+        if self._held is not None:
+            self._held.close()
 
     async def _next(self) -> bytes:
         message = await self._receive()

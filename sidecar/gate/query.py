@@ -168,6 +168,10 @@ def taken_for(key: str) -> set[str]:
     return {first.strip().translate(_MANGLED), plain.translate(_MANGLED)}
 
 
+# most names: they mean nothing but themselves
+_ONE_NAME = re.compile(r"[a-z0-9_-]+", re.ASCII | re.IGNORECASE)
+
+
 class Names(NamedTuple):
     """Names that a parameter or a field may have to frameworks, folded: `all` of them, and those that are it as a
     whole, not what holds it."""
@@ -178,6 +182,9 @@ class Names(NamedTuple):
 
 def names_of(key: str) -> Names:
     """The names that a key may have, those of what it is nested in among them: `a[b]` and `a.b` are in `a`."""
+    if _ONE_NAME.fullmatch(key):
+        one = frozenset((key.casefold(),))
+        return Names(one, one)
     steps = steps_of(key)
     return Names(frozenset(taken_for(key)).union(steps), frozenset((_plain(key), *steps[-1:])))
 
