@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import functools
 import io
+import json
+import re
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote_to_bytes
+from urllib.parse import parse_qsl, unquote_to_bytes, urljoin
 
 from cerbos.engine.v1.engine_pb2 import PlanResourcesFilter
 from google.protobuf.message import DecodeError
@@ -18,6 +20,7 @@ from werkzeug.formparser import parse_form_data
 from sidecar.adoption.logs import Logs
 from sidecar.bodies.graphql import Reader as GraphQLReader
 from sidecar.bodies.graphql_document import Limits
+from sidecar.bodies.mcp import PROMPT, TOOL, messages_rule, read_message, wanted_of
 from sidecar.config.routes.file import read_routes
 from sidecar.doors.ext_authz import read_question
 from sidecar.gate.body import json_of
@@ -50,6 +53,7 @@ from sidecar.plans.translate import filter_of
 from sidecar.record.line import write
 from sidecar.release.fields import FieldRule
 from sidecar.release.items import ItemsRule
+from sidecar.release.messages import Events
 from sidecar.wire import strict_json
 from sidecar.wire.grammar import Header
 from sidecar.wire.hpack import DEFAULT_TABLE, BlockReader
@@ -349,6 +353,86 @@ def _without_secrets(item: dict[str, Any]) -> dict[str, Any]:
     return shown
 
 
+def message(data: bytes) -> None:
+    """A body of MCP: what is read out of it is what a reader finds that takes the last of two names and knows no case,
+    or nothing is."""
+    try:
+        read_in = read_message(data)
+        wanted = wanted_of(read_in)
+    except Refused as refused:
+        if refused.reply is None:
+            raise
+        strict_json.loads(refused.reply.body(refused.code, 400, "r", {}))
+        return
+    loose = _folded(json.loads(data))
+    assert loose.get("method", "") == read_in.method
+    assert loose.get("id") == read_in.id
+    params = loose.get("params", {})
+    if wanted[0].kind in (TOOL, PROMPT) and read_in.method != "completion/complete":
+        assert (params["name"], params.get("arguments") or {}) == (wanted[0].name, _folded(dict(wanted[0].arguments)))
+    if read_in.method == "resources/read":
+        assert urljoin(params["uri"], "") in (wanted[0].name, wanted[0].name.partition("#")[0])
+
+
+def _folded(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name.casefold(): _folded(member) for name, member in value.items()}
+    return [_folded(member) for member in value] if isinstance(value, list) else value
+
+
+LISTS = messages_rule("s", 100, 100_000)
+
+
+async def _judge_names(items: AnswerItems) -> list[frozenset[str]]:
+    """Show all but what has `secret` in its name."""
+    return [frozenset() if "secret" in one else frozenset(items.actions) for one in items.ids]
+
+
+def events(data: bytes) -> None:
+    """An answer of an MCP server, as a stream and whole: no list that a reader finds in what is released has a secret
+    in it; or nothing is."""
+    for size in (7, len(data) or 1):
+        parts = Events(10_000)
+        try:
+            for at in range(0, len(data), size):
+                parts.add(data[at : at + size])
+            parts.end()
+            released = asyncio.run(LISTS.window(parts.take(1000), _judge_names))
+        except Refused:
+            continue
+        text = released.decode("utf-8", "replace")
+        for lines in (re.split("\r\n|\n|\r", text), [line.removesuffix("\r") for line in text.split("\n")]):
+            _no_secret_in_events(lines)
+    try:
+        held = HeldAnswer(200, [(b"content-type", b"application/json")], data)
+        whole = asyncio.run(LISTS.reduce(held, _judge_names, frozenset()))
+    except Refused:
+        return
+    _no_secret((whole.answer.body or b"").decode("utf-8", "replace"))
+
+
+def _no_secret_in_events(lines: list[str]) -> None:
+    found = list[str]()
+    for line in [*lines, ""]:
+        if line.startswith("data:"):
+            found.append(line[5:].removeprefix(" "))
+        elif not line:
+            _no_secret("\n".join(found))
+            found = []
+
+
+def _no_secret(text: str) -> None:
+    try:
+        found = _folded(json.loads(text))
+    except (ValueError, RecursionError):
+        return
+    result = found.get("result") if isinstance(found, dict) else None
+    for name in LISTS.lists:
+        listed = result.get(name.casefold()) if isinstance(result, dict) else None
+        member = {"resources": "uri", "resourceTemplates": "uritemplate", "tasks": "taskid"}.get(name, "name")
+        assert "secret" not in str([item.get(member) for item in listed or () if isinstance(item, dict)])
+
+
 def plan(data: bytes) -> None:
     """A plan of any form becomes a filter, and each dialect says it so that its values are no syntax: the query has the
     client's parameters, and beside them the dialect's alone."""
@@ -448,6 +532,6 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "target": target, "request": request, "token": token, "answer": answer, "document": document, "query": query,
     "form": form, "multipart": multipart,
     "question": question, "blocks": blocks, "items": items, "plan": plan, "log": log,
-    "registration": registration, "graphql": graphql,
+    "registration": registration, "graphql": graphql, "message": message, "events": events,
     **{f"import_{form}": functools.partial(imported, form) for form in FORMATS},
 }  # fmt: skip

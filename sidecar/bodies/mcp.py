@@ -357,15 +357,20 @@ def _mismatch(message: Message, detail: str) -> Refused:
 
 @dataclass(frozen=True, slots=True)
 class Mcp:
-    """Rule of a route behind which an MCP server is. `asks` has a question for each kind and action, and `tools` those
+    """Rule of a route behind which an MCP server is. `known` has a question for each kind and action, and `tools` those
     that calls of some tools ask besides, by the tool's name.
 
     `told` are the names of arguments that the policy is told of, None for all: another spelling of one is refused.
     """
 
-    asks: Mapping[str, Ask]
+    known: Mapping[str, Ask]
     tools: Mapping[str, Ask] = field(default_factory=dict)
     told: frozenset[str] | None = None
+
+    @property
+    def asks(self) -> Mapping[str, Ask]:
+        """Questions that may be asked, for those who study the rules."""
+        return {**self.known, **{f"{TOOL} {name}": ask for name, ask in self.tools.items()}}
 
     def read(self, request: Request, body: bytes) -> list[Operation]:
         """Read what one message asks for. Raises Refused: BODY_TYPE_UNSUPPORTED, BODY_INVALID, HEADER_AMBIGUOUS,
@@ -378,7 +383,7 @@ class Mcp:
         for wanted in wanted_of(message):
             name = f"{wanted.kind}/{wanted.name}"
             args = {"name": wanted.name, "arguments": self._told(message, wanted.arguments)}
-            operations.append(Operation(self.asks[_key(wanted.kind, wanted.action)], args, name, reply))
+            operations.append(Operation(self.known[_key(wanted.kind, wanted.action)], args, name, reply))
             own = self.tools.get(wanted.name) if wanted.kind == TOOL else None
             if own is not None:
                 operations.append(Operation(own, wanted.arguments, f"{own.kind} of {name}", reply))
@@ -401,13 +406,13 @@ def asks_of(server: str, scope: Template | None = None) -> dict[str, Ask]:
     return {_key(method.kind, method.action): ask_of(server, method.kind, method.action, scope) for method in known}
 
 
-def ask_of(server: str, kind: str, action: str, scope: Template | None = None) -> Ask:
-    """Return the question about what has a name within a server, or about the server itself."""
+def ask_of(server: str, kind: str, action: str, scope: Template | None = None, **more: Any) -> Ask:
+    """Return the question about what has a name within a server, or about the server itself. `more` are other fields of
+    an Ask."""
     template = parse_template(server if kind == SERVER else server + "/{args.name}")
-    attributes = (
-        {"arguments": parse_template("{args.arguments:json}")} if action in ("call", "get") and kind != TASK else {}
-    )
-    return Ask(action, kind, template, attributes, scope=scope)
+    has_arguments = (kind, action) in ((TOOL, "call"), (PROMPT, "get"))
+    attributes = {"arguments": parse_template("{args.arguments:json}")} if has_arguments else {}
+    return Ask(action, kind, template, attributes, scope=scope, **more)
 
 
 _LISTS = {

@@ -8,6 +8,7 @@ from typing import Any
 from sidecar.config.routes.answers import answer_faults, answer_lookup_rule, answer_rule, push_of
 from sidecar.config.routes.graphql import graphql_asks
 from sidecar.config.routes.hints import hint
+from sidecar.config.routes.mcp import mcp_asks, serverless_faults
 from sidecar.config.routes.methods import Method, ask_of_method, check_methods
 from sidecar.config.routes.modes import mode_of
 from sidecar.config.routes.protected import check_agreement, protected_of
@@ -110,9 +111,14 @@ def _route(
 ) -> Route:
     access = Access(entry["access"]) if entry["access"] else Access.POLICY
     mode = mode_of(entry["mode"])
-    if entry["graphql"] is not None and access is Access.POLICY:
+    mcp = entry["mcp"]
+    if mcp is not None and mcp["server"]:
+        made = mcp_asks(entry, mcp, segments, lookups, max_body, mode, reader)
+    elif entry["graphql"] is not None and access is Access.POLICY:
         made = graphql_asks(entry, entry["graphql"], segments, lookups, max_body, mode, reader)
     else:
+        for mark, message in serverless_faults(mcp) if mcp is not None else ():
+            reader.fault(mark, message)
         made = _asks_of_methods(entry, access, segments, lookups, max_body, mode, reader)
     if entry["recheck"] and WEBSOCKET not in made:
         reader.fault(entry.at("recheck"), "found it on a route without the action WS, expected it for WebSockets only")

@@ -8,9 +8,10 @@ from typing import Any
 from sidecar.bodies.graphql_document import Limits
 from sidecar.config import parsers, units
 from sidecar.config.routes.each import EACH, LOOKUP_NAMES
+from sidecar.config.routes.mcp import mcp_record
 from sidecar.config.routes.modes import MODE
 from sidecar.config.routes.principal import PRINCIPAL
-from sidecar.config.routes.protected import MCP, MCP_CLIENT
+from sidecar.config.routes.protected import MCP_CLIENT
 from sidecar.config.routes.to_app import TO_APP
 from sidecar.config.routes.upstreams import OF_IDENTITY, OF_ROUTE, UPSTREAMS
 from sidecar.config.shapes import (
@@ -372,7 +373,9 @@ ROUTE = Record(
             "other origins from which browsers may call the route; `app`: the app answers preflights itself",
         ),
         "mode": MODE,
-        "mcp": Field(MCP, "the route is a Model Context Protocol server"),
+        "mcp": Field(
+            mcp_record(GRAPHQL_FIELD), "the route is a Model Context Protocol server, and messages say what is asked"
+        ),
         "recheck": Field(_DURATION, "how often an open WebSocket is decided again", 0.0),
         "to_app": Field(TO_APP, "what the app is told of who asks: each name takes the place of the file's"),
     },

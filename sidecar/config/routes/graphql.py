@@ -36,7 +36,7 @@ def graphql_asks(
             said.mark, "found no root field, expected such as Query.contact: {resource: contact, action: read}"
         )
     methods = [Method(name, entry, own, segments, lookups, is_operation=True) for name, own in operations.items()]
-    check_methods(methods, public=False, reader=reader, more=_faults)
+    check_methods(methods, public=False, reader=reader, more=operation_faults)
     hint(methods, reader)
     made = {method.name: ask_of_method(method, operations[method.name]["action"], max_body) for method in methods}
     directives = DIRECTIVES.union(said["directives"])
@@ -60,7 +60,7 @@ def _check_query(entry: Entry, reader: FileReader) -> None:
                 reader.fault(entry.at(field), f"found {name!r}, by which servers take a document from the URL")
 
 
-def _faults(method: Method) -> Iterator[Fault]:
+def operation_faults(method: Method) -> Iterator[Fault]:
     if method.read_parameters and method.value("query") is None:
         read = ", ".join(method.read_parameters)
         yield Fault(method.entry.mark, f"found no `query`, expected `query: [{read}]`: without it no parameter passes")

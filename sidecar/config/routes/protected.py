@@ -81,7 +81,6 @@ PROTECTED = {
     ),
 }  # fmt: skip
 """Fields of `mcp` of a route that are about tokens."""
-MCP = Record(PROTECTED, "a Model Context Protocol server")
 MCP_CLIENT = Record(
     {
         "client_id": Field(

@@ -1,0 +1,179 @@
+"""MCP with real servers and clients, the official ones and fastmcp, unchanged, and the real Cerbos between them."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import jwt
+import pytest
+from fastmcp import Client as FastClient
+from fastmcp.client.transports import StreamableHttpTransport
+from mcp import MCPError
+from mcp.client.client import Client
+from mcp.client.streamable_http import streamable_http_client
+from mcp.shared._httpx_utils import create_mcp_http_client
+
+from tests.conftest import Stack
+from tests.mcp_servers import SERVERS, Servers, running_servers
+from tests.stack import ROOT, Got, Sidecar, running_sidecar
+
+GUIDE = (ROOT / "docs/guides/mcp.md").read_text(encoding="utf-8")
+EXAMPLES = dict(re.findall(r"<!-- example: (\S+) -->\n```yaml\n(.*?)```", GUIDE, re.DOTALL))
+HEAD, _, ROUTE = EXAMPLES["routes.yaml"].partition("  - path: /mcp\n")
+ROUTES = HEAD + "".join(f"  - path: /{name}/mcp\n{ROUTE}" for name in (*SERVERS, "odd"))
+
+
+@pytest.fixture(scope="module")
+def servers() -> Iterator[Servers]:
+    with running_servers() as servers:
+        yield servers
+
+
+@pytest.fixture(scope="module")
+def sidecar(session_stack: Stack, servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    folder = tmp_path_factory.mktemp("mcp")
+    (folder / "policies").mkdir()
+    agent = jwt.decode(session_stack.tokens["alice"], options={"verify_signature": False})["client_id"]
+    for name, text in EXAMPLES.items():
+        if name.startswith("policies/"):
+            (folder / name).write_text(text.replace("back-office-agent", agent))
+    upstream = f"http://127.0.0.1:{servers.port}"
+    with running_sidecar(folder, ROUTES, folder / "policies", upstream, session_stack.environ) as sidecar:
+        yield sidecar
+
+
+@asynccontextmanager
+async def official(sidecar: Sidecar, name: str, token: str, mode: str) -> AsyncIterator[Any]:
+    http = create_mcp_http_client(headers={"Authorization": f"Bearer {token}"})
+    url = f"http://127.0.0.1:{sidecar.port}/{name}/mcp"
+    async with http, Client(streamable_http_client(url, http_client=http), mode=mode) as client:
+        yield client
+
+
+@asynccontextmanager
+async def fast(sidecar: Sidecar, name: str, token: str, mode: str) -> AsyncIterator[Any]:
+    url = f"http://127.0.0.1:{sidecar.port}/{name}/mcp"
+    transport = StreamableHttpTransport(url, headers={"Authorization": f"Bearer {token}"})
+    async with FastClient(transport, mode=mode) as client:
+        yield client
+
+
+def listed(found: Any, member: str) -> list[Any]:
+    """What a list has, which the one client gives as an object and the other as the list."""
+    return list(getattr(found, member, found))
+
+
+@pytest.mark.parametrize("client", [official, fast])
+@pytest.mark.parametrize("mode", ["auto", "legacy"])
+@pytest.mark.parametrize("name", SERVERS)
+async def test_an_agent_uses_what_the_policy_lets_it_use(
+    session_stack: Stack, sidecar: Sidecar, servers: Servers, name: str, mode: str, client: Any
+) -> None:
+    async with asyncio.timeout(20), client(sidecar, name, session_stack.tokens["alice"], mode) as agent:
+        tools = listed(await agent.list_tools(), "tools")
+        assert {tool.name for tool in tools} == {"get_contact", "count_slowly", "delete_contact"}
+        resources = listed(await agent.list_resources(), "resources")
+        assert [str(resource.uri) for resource in resources] == ["crm://readme"]
+        templates = listed(await agent.list_resource_templates(), "resource_templates")
+        assert [template.uri_template for template in templates] == ["crm://contacts/{id}"]
+        prompts = listed(await agent.list_prompts(), "prompts")
+        assert [prompt.name for prompt in prompts] == ["summarize"]
+        assert (await agent.call_tool("get_contact", {"id": "7"})).content[0].text == "contact 7"
+        assert (await agent.call_tool("count_slowly", {})).content[0].text == "counted"
+        assert "7" in str(await agent.read_resource("crm://contacts/7"))
+        assert "Summarize tea" in str(await agent.get_prompt("summarize", {"topic": "tea"}))
+        before = len(servers.seen)
+        for refused in (
+            lambda: agent.call_tool("secret_report", {}),
+            lambda: agent.call_tool("delete_contact", {"id": "1", "force": True}),
+            lambda: agent.call_tool("delete_contact", {"id": "2"}),
+            lambda: agent.read_resource("crm://secret/salaries"),
+            lambda: agent.get_prompt("secret_prompt", {}),
+        ):
+            with pytest.raises(MCPError, match="have access"):
+                await refused()
+        assert not [body for body in servers.seen[before:] if b"secret" in body or b"delete" in body]
+        # and the session goes on
+        assert "deleted 3" in (await agent.call_tool("delete_contact", {"id": "3"})).content[0].text
+
+
+def post(sidecar: Sidecar, token: str, message: Any, name: str = "official-json", **headers: str) -> Got:
+    body = message if isinstance(message, bytes) else json.dumps(message).encode()
+    named = {"content_type": "application/json", "accept": "application/json, text/event-stream", **headers}
+    return sidecar.request("POST", f"/{name}/mcp", token, body=body, **named)
+
+
+def call(name: str, arguments: Any = None, **more: Any) -> dict[str, Any]:
+    return {
+        "jsonrpc": "2.0",
+        "id": 7,
+        "method": "tools/call",
+        "params": {"name": name, "arguments": arguments or {}, **more},
+    }
+
+
+def test_a_refusal_is_an_error_of_the_request(session_stack: Stack, sidecar: Sidecar) -> None:
+    got = post(sidecar, session_stack.tokens["alice"], call("secret_report"))
+    told = json.loads(got.body)
+    assert (got.status, got.header("content-type"), told["id"]) == (200, "application/json", 7)
+    assert told["error"]["code"] == -32001
+    assert told["error"]["data"] == {
+        "code": "denied_by_policy",
+        "status": 403,
+        "request_id": got.header("x-request-id"),
+    }
+
+
+def test_a_refused_notification_has_the_status_of_its_code(session_stack: Stack, sidecar: Sidecar) -> None:
+    got = post(sidecar, session_stack.tokens["alice"], {"jsonrpc": "2.0", "method": "notifications/secret"})
+    assert (got.status, json.loads(got.body)["error"]["code"]) == (200, -32601)
+    got = post(sidecar, "no token", call("get_contact"))
+    assert got.status == 401
+    assert got.header("www-authenticate")
+
+
+def test_what_is_read_in_two_ways_never_reaches_a_server(
+    session_stack: Stack, sidecar: Sidecar, servers: Servers
+) -> None:
+    token, before = session_stack.tokens["alice"], len(servers.seen)
+    secret = json.dumps(call("secret_report")).encode()
+    for body, error in (
+        (b"[" + secret + b"]", -32600),
+        (secret.replace(b'"method"', b'"method": "ping", "method"'), -32700),
+        (secret.replace(b'"name"', b'"name": "get_contact", "Name"'), -32700),
+        (secret.replace(b'"id": 7', b'"id": 7.0'), -32600),
+    ):
+        got = post(sidecar, token, body)
+        assert (got.status, json.loads(got.body)["error"]["code"]) == (400, error)
+    got = post(sidecar, token, call("get_contact"), mcp_method="tools/call", mcp_name="secret_report")
+    assert (got.status, json.loads(got.body)["error"]["code"]) == (400, -32020)
+    assert len(servers.seen) == before
+
+
+@pytest.mark.parametrize("method", ["ping", "tools/list", "initialize"])
+@pytest.mark.parametrize("answer", ["json", "stream"])
+def test_a_list_is_judged_whatever_it_answers(session_stack: Stack, sidecar: Sidecar, method: str, answer: str) -> None:
+    """Servers find the stream of an answer by the request's id, which the client chooses: the list that one request
+    asked for may come in answer to another of the same id."""
+    got = post(sidecar, session_stack.tokens["alice"], {"jsonrpc": "2.0", "id": answer, "method": method}, "odd")
+    assert (got.status, got.header("cache-control")) == (200, "private, no-store")
+    assert b"get_contact" in got.body
+    assert b"secret_report" not in got.body
+
+
+def test_what_a_server_sends_once_more_is_judged_too(session_stack: Stack, sidecar: Sidecar) -> None:
+    got = sidecar.get("/odd/mcp", session_stack.tokens["alice"], accept="text/event-stream", last_event_id="7")
+    assert b"get_contact" in got.body
+    assert b"secret_report" not in got.body
+
+
+def test_a_stream_and_the_end_of_a_session_are_decided_too(session_stack: Stack, sidecar: Sidecar) -> None:
+    """The admin has no right to listen: the policy gives it to others."""
+    for method, status in (("GET", 403), ("DELETE", 200), ("PUT", 405)):
+        got = sidecar.request(method, "/odd/mcp", session_stack.tokens["admin"], accept="text/event-stream")
+        assert got.status == status
