@@ -6,6 +6,7 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -115,8 +116,12 @@ def world(shared: World) -> World:
     shared.script(answers(GOOD_HOOK))
     shared.fault.write_text("")
     for path in ("/app/1", "/mine/1", "/plain/1", "/later/1"):
-        wait_for(lambda path=path: shared.sidecar.get(path, shared.token).status == 200, 10, "all is well")
+        wait_for(partial(is_well, shared, path), 10, "all is well")
     return shared
+
+
+def is_well(world: World, path: str) -> bool:
+    return world.sidecar.get(path, world.token).status == 200
 
 
 def assert_refused(world: World, path: str, code: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -10,7 +11,7 @@ from sidecar.config.settings import understand
 from sidecar.run.errors import StartError
 from sidecar.run.explaining import ExplainRequest, explain_one
 from tests.conftest import policies
-from tests.stack import binary
+from tests.stack import Web, binary
 
 LIST = """\
 version: 1
@@ -101,3 +102,38 @@ async def test_plans_are_asked_for_as_in_operation(
     asked = ASKED._replace(target=target, claims={"sub": "alice", "cognito:groups": [group]})
     _, lines = await explain_one(understand(environ, {}), environ, asked)
     assert all(any(line.startswith(want) for line in lines) for want in expected), lines
+
+
+SOURCES = """\
+version: 1
+lookups:
+  app: {upstream: "/api/{id}", attributes: {owner: owner_id}}
+  mine: {upstream: "/api/{id}", as: principal, attributes: {owner: owner_id}}
+  code: {function: "acme_explained:owner", as: principal, attributes: {owner: owner_id}}
+routes:
+  - {path: "/app/{id:int}", resource: contact, id: "{path.id}", lookup: app, actions: {GET: read}}
+  - {path: "/mine/{id:int}", resource: contact, id: "{path.id}", lookup: mine, actions: {GET: read}}
+  - {path: "/code/{id:int}", resource: contact, id: "{path.id}", lookup: code, actions: {GET: read}}
+"""
+
+
+async def test_the_app_and_functions_are_asked_as_in_operation(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`explain` signs no assertion and sends no request on; what a lookup asks the app, it asks."""
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies/contact.yaml").write_text(
+        OWN.replace("R.attr", "request.resource.attr").replace("P.id", "request.principal.id")
+    )
+    (tmp_path / "acme_explained.py").write_text("def owner(asked): return {'owner_id': asked.principal.id}")
+    monkeypatch.syspath_prepend(tmp_path)
+    with closing(Web()) as app:
+        app.json("/api/7", {"owner_id": "a-1"})
+        more = {"SIDECAR_UPSTREAM": f"http://127.0.0.1:{app.port}", "SIDECAR_POLICIES": str(tmp_path / "policies")}
+        environ = environ_of(tmp_path, **more)
+        (tmp_path / "routes.yaml").write_text(SOURCES)
+        for route in ("app", "mine", "code"):
+            claims = {"sub": "a-1", "cognito:groups": ["user"]}
+            asked = ExplainRequest("GET", f"/{route}/7", [], "", "", claims)
+            forwarded, lines = await explain_one(understand(environ, {}), environ, asked)
+            assert forwarded, lines
+        assert [path for path, _ in app.asked] == ["/api/7", "/api/7"]
+        assert [headers.get("x-auth-subject") for _, headers in app.asked] == [None, "a-1"]
