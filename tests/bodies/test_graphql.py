@@ -6,6 +6,7 @@ import json
 from typing import Any
 
 import pytest
+from graphql import get_introspection_query
 
 from sidecar.bodies.graphql import Reader, RootCall
 from sidecar.bodies.graphql_document import Limits
@@ -136,3 +137,10 @@ def test_a_value_of_a_variable_is_never_told() -> None:
         {"query": "query($x:I){a(", "variables": {"x": "secret"}},
     ):
         assert "secret" not in refused(json.loads(json.dumps(body))).detail
+
+
+def test_the_usual_introspection_fits_into_the_usual_limits() -> None:
+    text = get_introspection_query(
+        specified_by_url=True, directive_is_repeatable=True, schema_description=True, input_value_deprecation=True
+    )
+    assert calls({"query": text, "operationName": "IntrospectionQuery"}, Reader(Limits(), introspection=True)) == []
