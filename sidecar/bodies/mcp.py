@@ -213,25 +213,46 @@ def _text(message: Message, place: str, found: Any) -> str:
 _URI = re.compile(r"[a-z][a-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-F]{2})*")
 _UNRESERVED = re.compile(r"%(?:2D|2E|5F|7E|3[0-9]|4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[0-9A])")
 _SEPARATORS = re.compile(r"%(?:2F|5C|00)")
-_AUTHORITY = re.compile(r"[a-z][a-z0-9+.-]*://([^/?#]*)")
+_AUTHORITY = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#]*)([^?#]*)")
+_PORTS = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443", "ftp": ":21"}
+_ODD_PORT = re.compile(r".*:(?:0[0-9]*)?")
 
 
 def _uri(message: Message, text: str) -> str:
     """A resource's URI, which is refused unless it is in its one form (RFC 3986 section 6.2.2): a server may find by
     `file:///public/../a` what is at `file:///a`."""
     path = text.partition("?")[0].partition("#")[0]
-    authority = _AUTHORITY.match(text)
     if (
         not _URI.fullmatch(text)
         or _UNRESERVED.search(text)
         or _SEPARATORS.search(path)
         or any(segment in (".", "..") for segment in path.partition(":")[2].split("/"))
-        or (authority is not None and (authority[1] != authority[1].lower() or "@" in authority[1]))
+        or text[-1:] in ("?", "#")
+        or not _is_normal_from_host_on(path)
     ):
         raise _unfit(
-            message, "uri: expected one in its normal form: no dot segments, capitals in the host, or needless escapes"
+            message,
+            "uri: expected one in its normal form: no dot segments, empty segments, capitals or default port in the "
+            "host, and no needless escapes",
         )
     return text
+
+
+def _is_normal_from_host_on(path: str) -> bool:
+    """Return whether host, port and path of a URI are as each parser of URLs would write them, and as a file system
+    does: SDKs normalize a URI before they look for it (WHATWG URL), and `/a//b` is the file `/a/b`."""
+    parts = _AUTHORITY.fullmatch(path)
+    if parts is None:
+        return "//" not in path
+    scheme, authority, rest = parts.groups()
+    return (
+        authority == authority.lower()
+        and "@" not in authority
+        and not _ODD_PORT.fullmatch(authority)
+        and not (scheme in _PORTS and (authority.endswith(_PORTS[scheme]) or not rest))
+        and (scheme, authority) != ("file", "localhost")
+        and "//" not in rest
+    )
 
 
 def _arguments(message: Message, found: Any) -> Mapping[str, Any]:

@@ -202,7 +202,7 @@ def test_parameters_that_are_not_read_in_one_way_are_refused(method: str, params
 
 @pytest.mark.parametrize(
     "uri",
-    ["file:///a/b.txt", "crm://contacts/7", "crm://contacts/7?full=1#x", "urn:isbn:1", "https://example.com:8443/a%20b", "config://app", "a+b://h/%2Eg".replace("%2E", "."), "data:text/plain,x", "file:///a/...", "x://h/%25"],
+    ["file:///a/b.txt", "crm://contacts/7", "crm://contacts/7?full=1#x", "urn:isbn:1", "https://example.com:8443/a%20b", "config://app", "a+b://h/%2Eg".replace("%2E", "."), "data:text/plain,x", "file:///a/...", "x://h/%25", "http://h/", "http://h:81/a", "https://h:80/a", "crm://h:80", "file:///a/", "x:/a/b"],
 )  # fmt: skip
 def test_a_uri_in_its_normal_form_is_taken(uri: str) -> None:
     assert asked("resources/read", {"uri": uri})[0].name == uri
@@ -215,6 +215,11 @@ def test_a_uri_in_its_normal_form_is_taken(uri: str) -> None:
         "file:///a%2Fb", "file:///a%2fb", "file:///a%5Cb", "file:///a\\b", "FILE:///a", "File:///a", "https://Example.com/a",
         "https://user@example.com/a", "file:///%61", "file:///a b", "file:///a\n", "file:///\u00e9", "a", "/a", "", "file:///a%", "file:///a%0", "file:///a%00",
         "crm://contacts/../../x?y", "x:/a/../b",
+        # the file /private/a
+        "file:////private/a", "file:///private//a", "file://localhost/private/a", "crm://contacts//7", "x:/a//b", "x:a//b",
+        # what parsers of URLs, and so SDKs, take away or put in
+        "http://h:80/a", "https://h:443/a", "ws://h:80/a", "wss://h:443/a", "ftp://h:21/a", "http://h:/a", "crm://h:/a", "http://h:0080/a",
+        "http://h", "https://h:8443", "http://h?a", "crm://a?", "crm://a#", "crm://a?b#",
     ],
 )  # fmt: skip
 def test_a_uri_that_a_server_may_read_as_another_is_refused(uri: str) -> None:
