@@ -65,7 +65,7 @@ Peer = Annotated[str, Field("address of the client, as the proxies that `SIDECAR
 Client = Annotated[str, Field("address of the client, as the proxies that `SIDECAR_TRUSTED_PROXIES` lists tell it")]
 CodeField = Annotated[str, Field("code of the refusal or fault, or the ground on which the request was let through")]
 Status = Annotated[int, Field("status of the answer; 499 where the client left before it")]
-Route = Annotated[str, Field("`path` of the route in `routes.yaml`; empty where none was reached")]
+Route = Annotated[str, Field("`path` of the route in `routes.yaml`, behind its `hosts` where it has any (`crm.example.com/contacts`); empty where none was reached")]
 Who = Annotated[str, Field("id of the principal; empty where nobody was identified")]
 
 

@@ -126,7 +126,10 @@ EXPECT = Record(
         "told": Field(Text(_code, what="a code"), "the code that the client is told, where it is another"),
         "status": Field(_STATUS, "the status that the client gets"),
         "outcome": Field(Choice(get_args(Effect)), "the verdict, as in the decision log"),
-        "route": Field(Text(pattern=r"/\S*", what="a route's path"), "the `path` of the route"),
+        "route": Field(
+            Text(pattern=r"[^/\s]*/\S*", what="a route's path, behind its hosts"),
+            "the `path` of the route, behind its `hosts`",
+        ),
         "principal": Field(_ID, "the id of the principal"),
         "roles": Field(ListOf(Text(pattern=r"\S+", what="a role"), single=True), "its roles, in any order"),
         "kind": Field(Text(pattern=r"\S+", what="a resource kind"), "the kind of the resource"),

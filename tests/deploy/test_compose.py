@@ -17,6 +17,7 @@ import httpx
 import pytest
 import yaml
 
+from sidecar.config.routes.file import read_routes
 from sidecar.demo.cognito import USERS
 from tests.deploy.engine import PINS, Container, Engine
 from tests.signing_in import forms
@@ -330,3 +331,30 @@ def test_an_app_and_a_redis_of_ones_own_are_one_line_each() -> None:
         assert after == {**services, service: expected}
         # nothing of it is told of the app that was there before
         assert "node" not in str(after[service])
+
+
+def test_each_of_several_apps_is_in_a_network_that_only_the_sidecar_shares() -> None:
+    folder = ROOT / "deploy/compose"
+    whole = yaml.safe_load((ROOT / "docker-compose.yaml").read_text())
+    more = yaml.safe_load((folder / "several-apps.yaml").read_text())
+    routes = read_routes((folder / "several-apps.routes.yaml").read_text(), "routes.yaml", {})
+    sidecar = {**whole["services"]["sidecar"], **more["services"]["sidecar"]}
+    networks = [*whole["services"]["sidecar"]["networks"], *more["services"]["sidecar"]["networks"]]
+    services = {**whole["services"], **more["services"]}
+    for app in routes.table.upstreams:
+        name, port = app.url.removeprefix("http://").split(":")
+        (network,) = services[name]["networks"]
+        assert port == "3000"
+        assert network in networks
+        assert {**whole["networks"], **more["networks"]}[network] == {"internal": True}
+        assert [other for other, one in services.items() if network in one.get("networks", [])] in (
+            ["sidecar", name], [name],
+        )  # fmt: skip
+        assert services[name]["read_only"] is True
+    # without an app of the settings, each route has to name its own
+    assert sidecar["environment"]["SIDECAR_UPSTREAM"] == ""
+    assert all(route.upstream is not None for route in routes.table.routes)
+    (volume,) = more["services"]["sidecar"]["volumes"]
+    source, target, _ = volume.split(":")
+    assert (ROOT / source, target) == (folder / "several-apps.routes.yaml", sidecar["environment"]["SIDECAR_ROUTES"])
+    assert routes.table.hosts == {"crm.localhost", "wiki.localhost"}

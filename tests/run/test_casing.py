@@ -313,3 +313,30 @@ def test_what_cannot_be_run_is_told_at_once(environ: dict[str, str], lookups: st
         results_of(text, {**ENVIRON, **environ})
     found: list[Any] = list(caught.value.problems)
     assert [said[: len(problem)] for said, problem in zip(found, problems, strict=True)] == problems
+
+
+BY_HOST = """\
+version: 1
+identity:
+  - {region: eu-west-1, user_pool_id: eu-west-1_Crm, client_ids: [crm], hosts: [crm.test]}
+  - {region: eu-west-1, user_pool_id: eu-west-1_Wiki, client_ids: [wiki], hosts: [wiki.test]}
+upstreams: {crm: "http://crm", wiki: {url: "https://wiki", ca: /nowhere.pem}}
+routes:
+  - {path: /a, access: authenticated, hosts: [crm.test], upstream: crm}
+  - {path: /a, access: authenticated, hosts: [wiki.test], upstream: wiki}
+  - {path: /w, access: authenticated, hosts: [wiki.test], upstream: wiki}
+"""
+CASES_BY_HOST = """\
+users: {alice: {sub: a, username: alice}}
+cases:
+  - {name: at the first, user: alice, request: GET /a, headers: {Host: crm.test}, expect: {status: 200, route: crm.test/a, sent: {headers: {Host: crm.test}}}}
+  - {name: at the other, user: alice, request: GET /a, headers: {Host: wiki.test}, expect: {status: 200, route: wiki.test/a}}
+  - {name: at the one that has it, user: alice, request: GET /w, expect: {status: 200, route: wiki.test/w}}
+  - {name: by another's pool, claims: {sub: a, client_id: wiki, iss: "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_Wiki"}, request: GET /a, headers: {Host: crm.test}, expect: token_invalid}
+  - {name: at none, user: alice, request: GET /a, headers: {Host: evil.test}, expect: {status: 421, code: host_not_allowed}}
+"""
+
+
+def test_cases_are_of_a_host_and_of_its_pool(tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text(BY_HOST)
+    assert shown(results_of(CASES_BY_HOST, ENVIRON, SIDECAR_ROUTES=str(tmp_path / "routes.yaml")), {}) == []

@@ -137,3 +137,22 @@ async def test_the_app_and_functions_are_asked_as_in_operation(tmp_path: Path, m
             assert forwarded, lines
         assert [path for path, _ in app.asked] == ["/api/7", "/api/7"]
         assert [headers.get("x-auth-subject") for _, headers in app.asked] == [None, "a-1"]
+
+
+async def test_a_host_and_the_app_behind_it_are_told(tmp_path: Path) -> None:
+    environ = environ_of(tmp_path)
+    apps = "upstreams: {crm: 'http://crm:3000', wiki: 'http://wiki'}\nroutes:\n"
+    at = "  - {path: /x, access: public, hosts: %s.test, upstream: %s}\n"
+    (tmp_path / "routes.yaml").write_text(f"version: 1\n{apps}{at % ('crm', 'crm')}{at % ('wiki', 'wiki')}")
+    for headers, name, app in (
+        ([], "crm.test/x", "crm, http://crm:3000"),
+        (["Host: WIKI.test:8443"], "wiki.test/x", "wiki, http://wiki"),
+    ):
+        forwarded, lines = await explain_one(understand(environ, {}), environ, ASKED._replace(headers=headers))
+        assert forwarded
+        assert lines[1:3] == [f"route      {name}", f"upstream   {app}"]
+    forwarded, lines = await explain_one(
+        understand(environ, {}), environ, ASKED._replace(headers=["Host: evil.test"])
+    )  # fmt: skip
+    assert not forwarded
+    assert "host_not_allowed" in lines[-1]

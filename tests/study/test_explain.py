@@ -15,7 +15,7 @@ from sidecar.gate.mode import Mode
 from sidecar.gate.protected import Protected
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.verdict import Refuse, Refused
-from sidecar.study.explain import GivenClaims, _asked, explain
+from sidecar.study.explain import GivenClaims, _asked, default_host, explain
 from sidecar.study.recording import RecordingPDP
 
 REQUEST = read(Raw("GET", b"/", [(b"host", b"x")], "", "http", "r"), Reading())
@@ -228,3 +228,17 @@ async def test_the_mode_is_told_where_it_is_not_the_enforcing_one_and_the_verdic
     assert [one for one in lines if one.startswith("mode ")] == line
     assert lines[-1].startswith("verdict    REFUSE")
     assert isinstance(verdict, Refuse)
+
+
+def test_a_request_that_names_no_host_is_at_one_that_has_its_path() -> None:
+    table = read_routes(
+        "version: 1\nroutes:\n  - {path: /a, access: public, hosts: [a.test, 'b.test:8443']}\n"
+        "  - {path: /c, access: public, hosts: '*.c.test'}\n",
+        "routes.yaml", {},
+    ).table  # fmt: skip
+    hosts = {b"/a?x=1": "a.test", b"/c": "any.c.test", b"/nowhere": "any.c.test", b"/../a": "any.c.test"}
+    assert {target: default_host(table, None, target) for target in hosts} == hosts
+    assert default_host(table, frozenset(["b.test:8443", "x.test"]), b"/a") == "b.test:8443"
+    plain = read_routes("version: 1\nroutes: [{path: /a, access: public}]\n", "routes.yaml", {}).table
+    assert default_host(plain, None, b"/a") == "localhost"
+    assert default_host(plain, frozenset(["*.x.test"]), b"/a") == "any.x.test"
