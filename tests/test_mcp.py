@@ -7,6 +7,7 @@ import json
 import re
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import jwt
@@ -18,9 +19,11 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
+from tests import guide_commands
 from tests.conftest import Stack
 from tests.mcp_servers import SERVERS, Servers, running_servers
-from tests.stack import ROOT, Got, Sidecar, running_sidecar
+from tests.stack import ROOT, Got, Sidecar, binary, running_sidecar
+from tests.tokens import ISSUER
 
 GUIDE = (ROOT / "docs/guides/mcp.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"<!-- example: (\S+) -->\n```yaml\n(.*?)```", GUIDE, re.DOTALL))
@@ -177,3 +180,17 @@ def test_a_stream_and_the_end_of_a_session_are_decided_too(session_stack: Stack,
     for method, status in (("GET", 403), ("DELETE", 200), ("PUT", 405)):
         got = sidecar.request(method, "/odd/mcp", session_stack.tokens["admin"], accept="text/event-stream")
         assert got.status == status
+
+
+def test_the_guides_files_have_no_warning_and_its_cases_pass(tmp_path: Path) -> None:
+    (tmp_path / "policies").mkdir()
+    for name, text in EXAMPLES.items():
+        (tmp_path / name).write_text(text)
+    environ = {
+        "SIDECAR_ISSUER": ISSUER, "SIDECAR_JWKS_URL": "http://127.0.0.1:9/jwks", "AWS_COGNITO_CLIENT_ID": "back-office-agent",
+        "SIDECAR_UPSTREAM": "http://127.0.0.1:9", "SIDECAR_CERBOS_BINARY": str(binary()),
+    }  # fmt: skip
+    checked = guide_commands.sidecar(tmp_path, "check", environ=environ)
+    assert (checked.returncode, "warning:" in checked.stderr + checked.stdout) == (0, False), checked
+    tested = guide_commands.sidecar(tmp_path, "test", "cases.yaml", environ=environ)
+    assert tested.returncode == 0, tested.stdout

@@ -41,6 +41,8 @@ KINDS = (TOOL, RESOURCE, PROMPT, TASK, SERVER)
 """Resource kinds that messages ask about."""
 CONNECT, LIST, LISTEN = "connect", "list", "listen"
 """Actions on the server as a whole; `LIST` is that on each item of a list, too."""
+ESSENTIAL = frozenset(((SERVER, CONNECT), (SERVER, LIST), (TOOL, LIST), (TOOL, "call")))
+"""Kinds and actions without which no tool can be used."""
 MAX_ID = 256
 """Characters of a message's id that is a text."""
 MAX_SUBSCRIPTIONS = 50

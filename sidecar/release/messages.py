@@ -23,6 +23,8 @@ from sidecar.wire.spelling import folded
 RESULT, SCOPE = "result", "cacheScope"
 MAX_EVENT = 4 * 1024 * 1024
 """Bytes of one event."""
+_PLAIN = bytes((*b"\t\n\r", *range(0x20, 0x7F)))
+"""Characters of which a name with no escape of another has one spelling, but for its case."""
 _STREAM = b"text/event-stream"
 _PRIVATE = b'"private"'
 _JSON: list[tuple[bytes, bytes]] = [(b"content-type", b"application/json")]
@@ -61,6 +63,8 @@ class MessagesRule:
 
     async def _message(self, data: bytes, judge: Judge) -> tuple[bytes, Mapping[str, int]]:
         """Reduce one message: -> (what is left of it, the numbers of that)."""
+        if not self._may_have_list(data):
+            return data, {}
         try:
             name, changes = self._list_in(JsonText(data))
         except ValueError as error:
@@ -69,6 +73,14 @@ class MessagesRule:
             return data, {}
         reduced = await self.lists[name].reduce(HeldAnswer(200, _JSON, spliced(data, changes)), judge, frozenset())
         return reduced.answer.body or b"", reduced.counts
+
+    def _may_have_list(self, data: bytes) -> bool:
+        """Return whether a message may have a member that is a list, in whatever spelling: most have none, and are not
+        read."""
+        if data.translate(None, _PLAIN) or b"\\u" in data:
+            return True
+        text = data.decode("ascii").lower()
+        return any(name.lower() in text for name in self.lists)
 
     def _list_in(self, text: JsonText) -> tuple[str, list[Change]]:
         """Find the list in a message: -> (the name of its member, "" where there is none, and what keeps it from caches
@@ -100,6 +112,8 @@ class MessagesRule:
         return b"".join([await self._event(event, judge) for event in lines])
 
     async def _event(self, event: bytes, judge: Judge) -> bytes:
+        if not self._may_have_list(event):
+            return event
         data, others = _fields(event)
         if not data:
             return event

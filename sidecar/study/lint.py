@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from sidecar.bodies.mcp import ESSENTIAL, KINDS
 from sidecar.config.routes.file import RoutesFile
 from sidecar.config.suggest import did_you_mean
 from sidecar.study.globs import is_glob, kind_name, looks_like_glob, matches, overlap
@@ -250,6 +251,9 @@ def _of_questions(routes: RoutesFile, policies: Policies) -> Iterator[Warn]:
             named.setdefault(kind_name(rule.resource), set()).update(rule.actions)
             anywhere += [rule] if is_glob(rule.resource) else []
     for asked in questions(routes):
+        if asked.kind in KINDS and (asked.kind, asked.action) not in ESSENTIAL:
+            # few servers of MCP have all that the protocol knows
+            continue
         actions = named.get(kind_name(asked.kind))
         if actions is None:
             meant = did_you_mean(kind_name(asked.kind), named)

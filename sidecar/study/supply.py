@@ -17,6 +17,7 @@ from sidecar.gate.values import Type
 from sidecar.release.items import ItemsRule
 from sidecar.release.lines import LinesRule
 from sidecar.release.lookup import AnswerLookupRule
+from sidecar.release.messages import MessagesRule
 from sidecar.release.single import FieldsRule
 
 
@@ -67,11 +68,10 @@ def _of_method(where: str, ask: Ask, routes: RoutesFile) -> Iterator[PolicyQuest
     yield asked
     match ask.answer:
         case (ItemsRule() as rule) | LinesRule(items=rule):
-            item = asked._replace(
-                where=f"{where} (items)", kind=rule.kind, attributes=_from_items(rule),
-                remedy=f"`items.attributes` of {where}", item=True,
-            )  # fmt: skip
-            yield from (item._replace(action=action) for action in rule.actions)
+            yield from _of_items(asked, rule)
+        case MessagesRule(lists=lists):
+            for rule in lists.values():
+                yield from _of_items(asked, rule)
         case FieldsRule() as fields:
             answer = asked._replace(where=f"{where} (fields)")
             yield from (answer._replace(action=action) for action in fields.asks if action != ask.action)
@@ -79,6 +79,14 @@ def _of_method(where: str, ask: Ask, routes: RoutesFile) -> Iterator[PolicyQuest
             pass
     if ask.answer_lookup is not None:
         yield from (asked._replace(where=f"{where} (fields)", action=action) for action in ask.answer_lookup.asks)
+
+
+def _of_items(asked: PolicyQuestion, rule: ItemsRule) -> Iterator[PolicyQuestion]:
+    item = asked._replace(
+        where=f"{asked.where} (items)", kind=rule.kind, attributes=_from_items(rule),
+        remedy=f"`items.attributes` of {asked.where}", item=True,
+    )  # fmt: skip
+    yield from (item._replace(action=action) for action in rule.actions)
 
 
 def _attributes(ask: Ask, routes: RoutesFile) -> dict[str, Supply]:

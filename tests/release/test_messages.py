@@ -71,6 +71,11 @@ async def test_what_has_no_list_asks_nobody_and_is_as_it_came(value: Any) -> Non
         assert not made.counts
 
 
+@pytest.mark.parametrize("value", [b"{", b'{"result": {}} {}', b"no JSON"])
+async def test_what_has_the_name_of_no_list_in_it_is_not_read(value: bytes) -> None:
+    assert (await reduced(value, judge=nobody)).answer.body == value
+
+
 async def test_an_error_may_have_a_list_in_it_too() -> None:
     made = await reduced(listed("a", "secret"), 400)
     assert json.loads(made.answer.body or b"") == listed("a")
@@ -101,7 +106,6 @@ async def test_what_has_no_message_is_as_it_came(status: int, header: tuple[byte
         b'{"result": {"tools": []}} {"result": {}}',
         b"\xef\xbb\xbf" + json.dumps(CALLED).encode(),
         json.dumps(listed("secret")).encode("utf-16"),
-        b"{",
         b"tools",
     ],
 )
@@ -179,8 +183,9 @@ async def test_data_that_some_clients_see_and_others_not_ends_the_stream(odd: by
 
 
 async def test_data_of_another_kind_of_event_is_judged_too() -> None:
+    assert await window(event(listed("secret"), b"event: other\n")) == event(listed(), b"event: other\n", b"\n")
     with pytest.raises(Refused):
-        await window(b"event: endpoint\ndata: /messages?session=1\n\n")
+        await window(b"event: endpoint\ndata: /messages?of=tools\n\n")
 
 
 def test_events_are_found_in_whatever_pieces_they_come() -> None:
@@ -218,4 +223,4 @@ async def test_whatever_comes_no_secret_goes_out(parts: list[bytes]) -> None:
         return
     for stream in (made, made.replace(b"\r", b"\n")):
         lines = [line for line in stream.replace(b"\r\n", b"\n").split(b"\n") if line.startswith(b"data:")]
-        assert not any(b'"result"' in line and b"secret" in line for line in lines)
+        assert not any(b'"tools"' in line and b"secret" in line for line in lines)
