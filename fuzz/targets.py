@@ -7,6 +7,7 @@ import functools
 import io
 import json
 import re
+import sqlite3
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -27,12 +28,13 @@ from sidecar.gate.body import json_of
 from sidecar.gate.expressions import searcher
 from sidecar.gate.form import MAX_FIELDS, FormRule, judged, reader_of
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
-from sidecar.gate.lookup import Attribute
+from sidecar.gate.lookup import Attribute, ResourceField
 from sidecar.gate.narrowing import Push, PushedAttribute
 from sidecar.gate.obligation import AnswerItems, HeldAnswer
 from sidecar.gate.protected import RegisteredClient
 from sidecar.gate.query import admitted, query_value, rule_of, taken_for, with_values
 from sidecar.gate.request import Raw, Reading, Request, read
+from sidecar.gate.statement import Binding, Database, Dialect, Parameter, bound, parse_value, statement_of
 from sidecar.gate.target import read_target
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
@@ -43,6 +45,8 @@ from sidecar.imports.files import HEAD, Source
 from sidecar.imports.proposal import propose
 from sidecar.imports.reading import FORMATS, read_source
 from sidecar.imports.sighting import Notes, Unusable
+from sidecar.lookups.driver import prepared
+from sidecar.lookups.drivers import driver_of
 from sidecar.pages.oauth import Unregistered, client_for
 from sidecar.pdp.cerbos_plan import read_node
 from sidecar.plans.dialects import DIALECTS
@@ -528,9 +532,51 @@ def graphql(data: bytes) -> None:
     assert [(call.field, call.alias, call.arguments) for call in calls] == found
 
 
+_SQLITE = driver_of(Database("X", "sqlite:///x", Dialect.SQLITE), 1.0)
+_ALLOWED = frozenset((sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE))
+_FILLED = {"n": parse_value("{claims.n:int}")}
+
+
+def statement(data: bytes) -> None:
+    """A lookup's SQL and a value, cut at the first NUL: what is taken is nothing but a query to SQLite, whose values are
+    no syntax, and a value is bound in its one spelling, or refused."""
+    sql, _, value = data.partition(b"\0")
+    for kind in Binding:
+        try:
+            found = bound(Parameter("p", ResourceField.ID, kind), value.decode("utf-8", "surrogateescape"))
+        except Refused:
+            continue
+        assert (found if isinstance(found, str) else json.dumps(found)) == value.decode()
+    try:
+        made = statement_of(sql.decode("utf-8", "replace"), Database("X", "sqlite:///x", Dialect.SQLITE), _FILLED)
+    except ValueError:
+        return
+    assert made.sql == " ".join(sql.decode("utf-8", "replace").split())
+    asked = prepared(made, _SQLITE)
+    acts: list[int] = []
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    connection.execute("create table t (id text, n integer)")
+
+    def note(act: int, table: str | None, *_: object) -> int:
+        # where a pragma is read as a table, SQLite notes that table for itself
+        if table != "sqlite_master":
+            acts.append(act)
+        return sqlite3.SQLITE_OK
+
+    connection.set_authorizer(note)
+    try:
+        connection.execute("explain " + asked.sql, ["7"] * len(asked.order))
+    except (sqlite3.Error, sqlite3.Warning, ValueError):
+        return
+    finally:
+        connection.set_authorizer(None)
+        connection.close()
+    assert set(acts) <= _ALLOWED, acts
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "target": target, "request": request, "token": token, "answer": answer, "document": document, "query": query,
-    "form": form, "multipart": multipart,
+    "form": form, "multipart": multipart, "statement": statement,
     "question": question, "blocks": blocks, "items": items, "plan": plan, "log": log,
     "registration": registration, "graphql": graphql, "message": message, "events": events,
     **{f"import_{form}": functools.partial(imported, form) for form in FORMATS},
