@@ -1,4 +1,4 @@
-"""CPU of one lookup by source: a hook by HTTP beside SQL at real databases, in turn.
+"""CPU of one lookup by source: a hook by HTTP beside the app, functions, and SQL at real databases, in turn.
 
     python -m bench.lookups [ROUNDS]
 
@@ -24,6 +24,9 @@ import jmespath
 import pytest
 import uvloop
 
+from sidecar.api import LookupRequest
+from sidecar.gate.app_lookup import AppInquiry
+from sidecar.gate.function import Function
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Principal
 from sidecar.gate.lookup import Attribute, Inquiry, Lookup, ResourceField, attributes_from, call_for
@@ -31,8 +34,12 @@ from sidecar.gate.references import Material
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.statement import Database, Dialect, Statement, statement_of
 from sidecar.lookups.asking import Lookups
+from sidecar.lookups.function import FunctionSource
 from sidecar.lookups.http import HttpSource
 from sidecar.lookups.sql import SqlSource
+from sidecar.lookups.upstream import UpstreamSource
+from sidecar.net.app_reader import AppReader
+from sidecar.net.pool import Origin, Pool
 from tests.databases import ROWS, mariadb, postgresql
 
 ROUNDS = 12
@@ -46,6 +53,9 @@ MATERIAL = Material(
     read(Raw("GET", b"/invoices/7", [(b"host", b"x")], "", "http", "r"), Reading()), {"id": "7"},
     Principal("alice", ("user",), {}, "i", 1.0, {}), None,
 )  # fmt: skip
+
+TOLD = [(b"authorization", b"Bearer " + b"x" * 900), (b"x-auth-subject", b"alice"), (b"x-auth-roles", b"user")]
+"""What the app is told of the principal."""
 
 
 def _serve(port: multiprocessing.connection.Connection) -> None:
@@ -87,7 +97,12 @@ def _sqlite() -> Iterator[str]:
 
 
 def _inquiries(stack: ExitStack) -> Iterator[tuple[str, Inquiry]]:
-    yield "http", Hook(stack.enter_context(hook()), ("/invoices/", ResourceField.ID))
+    target = ("/invoices/", ResourceField.ID)
+    yield "http", Hook(stack.enter_context(hook()), target)
+    yield "app", AppInquiry(target)
+    yield "principal", AppInquiry(target, as_principal=True)
+    yield "function", Function(f"{__name__}:plain")
+    yield "async", Function(f"{__name__}:later")
     for name, server, dialect in (("postgresql", postgresql, Dialect.POSTGRESQL), ("mariadb", mariadb, Dialect.MYSQL)):
         try:
             url = stack.enter_context(server()).url()
@@ -98,11 +113,25 @@ def _inquiries(stack: ExitStack) -> Iterator[tuple[str, Inquiry]]:
     yield "sqlite", statement_of(SQL, Database("APP_URL", stack.enter_context(_sqlite()), Dialect.SQLITE), {})
 
 
+def plain(request: LookupRequest) -> dict[str, str]:
+    """A function that knows all invoices."""
+    return {"id": request.id, "owner_id": "alice", "status": "open"}
+
+
+async def later(request: LookupRequest) -> dict[str, str]:
+    """The same, async."""
+    return plain(request)
+
+
 def _asker(lookups: Lookups, name: str, inquiry: Inquiry) -> Callable[[], Awaitable[None]]:
     lookup = Lookup(name, inquiry, ATTRIBUTES, timeout=10.0)
 
     async def ask() -> None:
         call = call_for(lookup, "invoice", "7", MATERIAL)
+        if isinstance(inquiry, AppInquiry):
+            call = call._replace(
+                app=inquiry.warrant(call, MATERIAL.request, TOLD if inquiry.as_principal else (), None)
+            )
         found = attributes_from(call, await lookups.ask(call))
         assert found == {"owner": "alice", "status": "open"}
 
@@ -111,7 +140,12 @@ def _asker(lookups: Lookups, name: str, inquiry: Inquiry) -> Callable[[], Awaita
 
 async def measure(inquiries: dict[str, Inquiry], rounds: int) -> dict[str, list[float]]:
     """Microseconds of CPU for one lookup, by source and round."""
-    lookups = Lookups({Hook: HttpSource(), Statement: SqlSource(8)}, now=time.monotonic)
+    http = inquiries["http"]
+    assert isinstance(http, Hook)
+    app = UpstreamSource(AppReader(lambda _: Pool(Origin.parse(http.origin))))
+    lookups = Lookups(
+        {Hook: HttpSource(), AppInquiry: app, Function: FunctionSource(), Statement: SqlSource(8)}, now=time.monotonic
+    )
     askers = {name: _asker(lookups, name, inquiry) for name, inquiry in inquiries.items()}
     taken: dict[str, list[float]] = {name: [] for name in askers}
     for turn in range(-1, rounds):
