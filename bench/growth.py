@@ -20,13 +20,14 @@ from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading
 from sidecar.gate.routing import Access, Route, RouteTable, parse_path
 from sidecar.pdp.cerbos_messages import entries_of, message_of, principal_of
+from tests.fakes import OneByOne
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 NOW = 1_700_000_000.0
 LOOPS = 4000
 
 
-class Ports:
+class Ports(OneByOne):
     """Cerbos allows; the question is made as it would be sent."""
 
     async def check(self, question: Question) -> PdpAnswer:

@@ -23,6 +23,7 @@ from sidecar.gate.verdict import Forward
 from sidecar.record.journal import Journal, Outcome
 from sidecar.record.metrics import Metrics
 from sidecar.wire.http1_response import encode_request
+from tests.fakes import OneByOne
 from tests.log import Kept
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
@@ -33,7 +34,7 @@ PIECES = [
 NOW = 1_700_000_000.0
 
 
-class Ports:
+class Ports(OneByOne):
     """An upstream of allows: what is asked is kept."""
 
     def __init__(self) -> None:

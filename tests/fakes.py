@@ -8,7 +8,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Awaitable, Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -19,6 +19,7 @@ from cerbos.request.v1 import request_pb2
 from cerbos.response.v1 import response_pb2
 
 from sidecar.gate.codes import Code
+from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.verdict import Refused
 from tests.stack import free_port
 
@@ -65,6 +66,18 @@ def without(package: str) -> Iterator[None]:
     finally:
         del sys.modules[package]
         sys.modules.update(hidden)
+
+
+class OneByOne:
+    """Lookups that are asked about one at a time, of many too."""
+
+    async def ask(self, call: Call) -> Reply:
+        """Answer about one."""
+        raise NotImplementedError
+
+    async def ask_all(self, calls: Sequence[Call]) -> list[Reply]:
+        """Answer about each."""
+        return [await self.ask(call) for call in calls]
 
 
 class Clock:

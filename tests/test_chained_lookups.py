@@ -18,7 +18,7 @@ PAGE = (ROOT / "docs/guides/chained-lookups.md").read_text(encoding="utf-8")
 
 
 def example(name: str) -> str:
-    (found,) = re.findall(rf"<!-- example: {re.escape(name)} -->\n```\w+\n(.*?)```", PAGE, re.DOTALL)
+    found, *_ = re.findall(rf"<!-- example: {re.escape(name)} -->\n```\w+\n(.*?)```", PAGE, re.DOTALL)
     return str(found)
 
 

@@ -215,6 +215,23 @@ class ListOr(NamedTuple):
         return {"anyOf": [*self.items.schema()["anyOf"], self.other.schema()]}
 
 
+class TrueOr(NamedTuple):
+    """`true` for a record with its defaults, `false` for none, or the record itself."""
+
+    record: Record
+
+    def read(self, node: yaml.Node, path: str, reader: Reader) -> Any:
+        if not isinstance(node, yaml.ScalarNode):
+            return self.record.read(node, path, reader)
+        if Flag().read(node, path, reader) is not True:
+            return None
+        values = {name: f.default for name, f in self.record.fields.items()}
+        return Entry(values, {}, mark_of(node, path))
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [Flag().schema(), self.record.schema()]}
+
+
 class MapOf(NamedTuple):
     """Free names, all with one shape of value. Values are kept with their marks in `Entry`."""
 

@@ -35,9 +35,12 @@ LOOKUPS_AT_ONCE = 32
 
 
 class Lookups(Protocol):
-    """Port: asks a lookup hook. Raises Refused with a LOOKUP_* code when there is no answer."""
+    """Port: asks a lookup. Raises Refused with a LOOKUP_* code when there is no answer."""
 
     async def ask(self, call: Call) -> Reply: ...
+
+    async def ask_all(self, calls: Sequence[Call]) -> Sequence[Reply]:
+        """Ask calls of one lookup with `batch`: -> the answers, in their order."""
 
 
 class PDP(Protocol):
@@ -182,6 +185,8 @@ class Asking:
     ) -> list[Known]:
         async def ask_all(calls: Sequence[Call]) -> Sequence[Reply]:
             calls = [self._ready(evaluation, call, material) for call in calls]
+            if calls[0].lookup.batch is not None:
+                return await self._hooks.ask_all(calls)
             return await together([partial(self._hooks.ask, call) for call in calls], LOOKUPS_AT_ONCE)
 
         return await known_of(lookups, kind, ids, material, ask_all, self._readings)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 from urllib.parse import quote
 
@@ -14,11 +15,13 @@ from sidecar.gate.verdict import Refused
 
 class Hook(NamedTuple):
     """An `Inquiry`: GET `target` of `origin`. The target holds literal text and what fills one path segment or query
-    value each. `bearer` is the sidecar's own token there."""
+    value each. `bearer` is the sidecar's own token there. Asked about many, it has `{ids}`: of one parameter a value
+    for each id, or one value with `separator` between them."""
 
     origin: str
     target: tuple[str | Reference | ResourceField, ...]
     bearer: str = ""
+    separator: str = ""
 
     @property
     def source(self) -> str:
@@ -31,8 +34,19 @@ class Hook(NamedTuple):
         return tuple(part for part in self.target if isinstance(part, Reference | ResourceField))
 
     def fill(self, kind: str, resource_id: str, material: Material) -> str:
-        """The target of one request. Raises Refused."""
+        """The target of one request; where it is asked about many, all but the id. Raises Refused."""
+        if self.separator:
+            _require_apart(resource_id, self.separator)
         return filled(self.target, kind, resource_id, material)
+
+    def join(self, question: str, ids: Sequence[str]) -> str:
+        """The target for these ids."""
+        before, _, after = question.partition(_IDS)
+        quoted = [quote(one, safe="") for one in ids]
+        if self.separator:
+            return before + self.separator.join(quoted) + after
+        before, mark, name = _last_parameter(before)
+        return before + mark + "&".join([name + one for one in quoted]) + after
 
     def shown(self, question: str) -> str:
         """A question as a person reads it."""
@@ -46,15 +60,34 @@ def filled(
     return "".join(part if type(part) is str else _filled(part, kind, resource_id, material) for part in target)
 
 
+_IDS = "{ids}"
+# what no server cuts, or reads in two ways, within a list in one value
+_APART = re.compile(r"[A-Za-z0-9._~+-]{1,128}")
+
+
+def _require_apart(resource_id: str, separator: str) -> None:
+    if separator in resource_id or _APART.fullmatch(resource_id) is None:
+        expected = f"1 to 128 of A-Z a-z 0-9 . _ ~ + - without {separator!r}"
+        raise Refused(
+            Code.REFERENCE_INVALID, f"an id that cannot stand beside others in one value: expected {expected}"
+        )
+
+
+def _last_parameter(before: str) -> tuple[str, str, str]:
+    """Cut what ends in a query's last parameter: what is before it, the mark before its name, and `name=`."""
+    at = max(before.rfind("?"), before.rfind("&"))
+    return before[:at], before[at], before[at + 1 :]
+
+
 def _filled(part: str | Reference | ResourceField, kind: str, resource_id: str, material: Material) -> str:
     if isinstance(part, Reference):
         value = resolve(part, material)
     else:
-        value = resource_id if part is ResourceField.ID else kind
+        value = kind if part is ResourceField.KIND else resource_id
     text = value if isinstance(value, str) else str(value)
     # no encoding keeps a dot segment from being one
     if text in ("", ".", ".."):
         told = isinstance(part, Reference) and part.source is ReferenceSource.LOOKUP
         code = Code.LOOKUP_MISMATCH if told else Code.REFERENCE_INVALID
         raise Refused(code, f"{part}: found {text!r}, expected what can be one path segment")
-    return quote(text, safe="")
+    return _IDS if part is ResourceField.IDS else quote(text, safe="")

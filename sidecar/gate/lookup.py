@@ -55,10 +55,11 @@ def is_missing(refused: Refused, missing: Missing) -> bool:
 
 
 class ResourceField(StrEnum):
-    """A field of the resource that may be asked with: `{id}`, `{kind}`."""
+    """A field of the resource that may be asked with: `{id}`, `{kind}`; `{ids}` where many are asked about at once."""
 
     ID = "id"
     KIND = "kind"
+    IDS = "ids"
 
 
 class Attribute(NamedTuple):
@@ -89,6 +90,14 @@ class Inquiry(Protocol):
         """A question as a person reads it."""
 
 
+class Batch(NamedTuple):
+    """How a lookup is asked about many ids in one call: `most` of them; `at` are the names that lead to what it says of
+    each, in its answer."""
+
+    most: int
+    at: tuple[str, ...] = ()
+
+
 class Lookup(NamedTuple):
     """One entry of `lookups`. Times are seconds; `cache` 0 means every request asks. `places` are those for values of a
     request in the expressions of its attributes."""
@@ -102,6 +111,7 @@ class Lookup(NamedTuple):
     cache: float = 0.0
     echo: Any = None
     places: Mapping[str, Reference | ResourceField] = {}
+    batch: Batch | None = None
 
     @property
     def references(self) -> tuple[Reference, ...]:
@@ -127,6 +137,8 @@ class Call(NamedTuple):
     asker: tuple[str, str] = ("", "")
     values: tuple[tuple[str, Any], ...] = ()
     app: AppQuestion | None = None
+    ids: tuple[str, ...] = ()
+    """The ids of a call about many, whose `resource_id` is ""."""
 
 
 class Reply(NamedTuple):
@@ -136,6 +148,8 @@ class Reply(NamedTuple):
     status: int
     content_type: str
     body: bytes
+    document: Any = None
+    """The body as it was read already: it came with others in one answer."""
 
 
 def call_for(lookup: Lookup, kind: str, resource_id: str, material: Material) -> Call:
@@ -156,6 +170,13 @@ def attributes_from(call: Call, reply: Reply) -> dict[str, Any]:
     """The attributes that a hook's answer gives. Raises Refused: RESOURCE_*, or LOOKUP_* for any other answer."""
     if reply.status == 404:
         return _missing(call.lookup)
+    return _read(call, document_of(call, reply))
+
+
+def document_of(call: Call, reply: Reply) -> Any:
+    """The JSON that a source has answered with. Raises Refused(LOOKUP_*)."""
+    if reply.document is not None:
+        return reply.document
     if reply.status in (401, 403):
         raise Refused(Code.LOOKUP_AUTH, f"lookups.{call.lookup.name}: the hook answered {reply.status}")
     if reply.status != 200:
@@ -165,10 +186,9 @@ def attributes_from(call: Call, reply: Reply) -> dict[str, Any]:
             Code.LOOKUP_STATUS, f"lookups.{call.lookup.name}: found {reply.content_type[:64]!r}, expected JSON"
         )
     try:
-        document = strict_json.loads(reply.body)
+        return strict_json.loads(reply.body)
     except ValueError as error:
         raise Refused(Code.LOOKUP_BAD_ANSWER, f"lookups.{call.lookup.name}: {error}") from None
-    return _read(call, document)
 
 
 def attributes_in(

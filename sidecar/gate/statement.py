@@ -171,7 +171,7 @@ def parse_value(text: str) -> tuple[Reference | ResourceField, Binding]:
     if match is None:
         raise ValueError(f"found {text!r}, expected one value in braces, such as {{id:int}} or {{principal.id}}")
     inner, _, word = match[1].rpartition(":")
-    own = inner in (*ResourceField, "principal.id")
+    own = inner in (ResourceField.ID, ResourceField.KIND, "principal.id")
     if inner and (word == Binding.UUID or (own and word in set(Binding))):
         # these are texts: the type is that of the column, and the text has to be in its one spelling
         return _field_or_reference(inner), Binding(word)
@@ -180,7 +180,7 @@ def parse_value(text: str) -> tuple[Reference | ResourceField, Binding]:
 
 
 def _field_or_reference(text: str) -> Reference | ResourceField:
-    if text in set(ResourceField):
+    if text in (ResourceField.ID, ResourceField.KIND):
         return ResourceField(text)
     reference = parse_reference(text)
     if reference.optional:
@@ -267,7 +267,7 @@ def _check_text(text: str, unquoted: str, dialect: Dialect) -> None:
 
 
 def _parameter(name: str, filled: Mapping[str, tuple[Reference | ResourceField, Binding]]) -> Parameter:
-    known = {str(field): (field, Binding.STRING) for field in ResourceField}
+    known = {str(field): (field, Binding.STRING) for field in (ResourceField.ID, ResourceField.KIND)}
     value = filled.get(name) or known.get(name)
     if value is None:
         raise ValueError(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from typing import Protocol
 
 from sidecar.bounded import LONGEST_KEY, Expiring
+from sidecar.gate.batch import batch_of, parts_of, replies_of
 from sidecar.gate.codes import Code, Dependency
 from sidecar.gate.lookup import Call, Inquiry, Lookup, Reply
 from sidecar.gate.verdict import Refused
@@ -40,6 +41,8 @@ _ABOUT_ONE = frozenset((Reason.FUNCTION_RAISED,))
 """Reasons that may be about one resource only, though their kind is not."""
 
 _Key = tuple[str, str, str | bytes, bytes]
+_Flight = asyncio.Task[Mapping[_Key, Reply]]
+"""A call that is under way: -> the reply to each question that it answers."""
 Count = Callable[[str, str], None]
 """Callback for each cache lookup: (its name, `hit` or `miss`)."""
 
@@ -77,7 +80,7 @@ class Lookups:
         self.shares: dict[str, Shares] = {}
         """Lookup -> the places for its questions."""
         self._cache: Expiring[_Key, Reply] = Expiring(CACHED, 0.0)
-        self._flights: dict[_Key, asyncio.Task[Reply]] = {}
+        self._flights: dict[_Key, _Flight] = {}
 
     def breakers(self) -> dict[str, bool]:
         """The lookups that were asked so far -> whether the breaker turns their calls away."""
@@ -91,6 +94,9 @@ class Lookups:
     async def ask(self, call: Call) -> Reply:
         """The answer, cached or fresh. Raises Refused with a LOOKUP_* code where there is none."""
         lookup = call.lookup
+        if lookup.batch is not None:
+            (reply,) = await self.ask_all((call,))
+            return reply
         asked_as = b"" if call.app is None else call.app.asked_as
         key = (lookup.name, lookup.inquiry.source, _short(call.question), asked_as)
         if lookup.cache:
@@ -101,14 +107,78 @@ class Lookups:
             self._count("lookup", "miss")
         flight = self._flights.get(key)
         if flight is None:
-            shares = self.shares.get(lookup.name)
-            if shares is None:
-                source = self._sources.get(type(lookup.inquiry))
-                shares = self.shares[lookup.name] = Shares(MAX_RUNNING if source is None else source.places)
+            shares = self._shares(lookup)
             if not shares.take(call.asker):
                 return await self._ask_in_turn(key, call, shares)
-            flight = self._start(key, call, shares, lookup.timeout)
-        return await self._landing(flight, lookup)
+            flight = self._start((key,), call, shares, lookup.timeout)
+        return await self._landing(flight, key, lookup)
+
+    async def ask_all(self, calls: Sequence[Call]) -> list[Reply]:
+        """The answers to calls of one lookup with `batch`, in order: each cached, of a flight that is under way, or of
+        one of as few new ones as can be. Raises Refused where one of them has none."""
+        lookup, loop = calls[0].lookup, asyncio.get_running_loop()
+        asked = {self._key_of(call): call for call in calls}
+        found = self._known(asked)
+        if lookup.cache:
+            for key in asked:
+                self._count("lookup", "hit" if isinstance(found.get(key), Reply) else "miss")
+        deadline, waited = loop.time() + lookup.timeout, False
+        for part in parts_of([call for key, call in asked.items() if key not in found]):
+            started, in_turn = await self._start_all({self._key_of(call): call for call in part}, deadline)
+            found |= started
+            waited |= in_turn
+        try:
+            async with asyncio.timeout_at(deadline if waited else None):
+                replies = {key: await self._reply(found[key], key, lookup) for key in asked}
+        except TimeoutError:
+            raise self._fault(FaultKind.TIMEOUT, lookup) from None
+        return [replies[self._key_of(call)] for call in calls]
+
+    async def _start_all(self, asked: Mapping[_Key, Call], deadline: float) -> tuple[dict[_Key, Reply | _Flight], bool]:
+        """Start one flight, when it is its asker's turn, for what nobody has asked meanwhile; -> also whether it had to
+        wait."""
+        first = next(iter(asked.values()))
+        lookup, shares = first.lookup, self._shares(first.lookup)
+        waited = not shares.take(first.asker)
+        if waited and not await shares.wait(first.asker, deadline):
+            raise self._fault(FaultKind.BUSY, lookup)
+        found = self._known(asked)
+        rest = {key: call for key, call in asked.items() if key not in found}
+        if not rest:
+            shares.give_back(first.asker)
+            return found, waited
+        seconds = deadline - asyncio.get_running_loop().time() if waited else lookup.timeout
+        return found | dict.fromkeys(
+            rest, self._start(tuple(rest), batch_of([*rest.values()]), shares, seconds)
+        ), waited
+
+    def _known(self, asked: Iterable[_Key]) -> dict[_Key, Reply | _Flight]:
+        """Find what is cached, and what is under way."""
+        now, found = self._now(), dict[_Key, Reply | _Flight]()
+        for key in asked:
+            known = self._cache.get(key, now) or self._flights.get(key)
+            if known is not None:
+                found[key] = known
+        return found
+
+    async def _reply(self, found: Reply | _Flight, key: _Key, lookup: Lookup) -> Reply:
+        if isinstance(found, Reply):
+            return found
+        if found.done() and not found.cancelled():
+            return found.result()[key]
+        return await self._landing(found, key, lookup)
+
+    def _key_of(self, call: Call) -> _Key:
+        """Key of what a lookup with `batch` says of one: it is the same whichever others it is asked about with."""
+        question = _short(f"{call.question}\n{call.resource_id}")
+        return call.lookup.name, call.lookup.inquiry.source, question, b""
+
+    def _shares(self, lookup: Lookup) -> Shares:
+        shares = self.shares.get(lookup.name)
+        if shares is None:
+            source = self._sources.get(type(lookup.inquiry))
+            shares = self.shares[lookup.name] = Shares(MAX_RUNNING if source is None else source.places)
+        return shares
 
     async def _ask_in_turn(self, key: _Key, call: Call, shares: Shares) -> Reply:
         """As `ask`, when it is this asker's turn.
@@ -124,19 +194,22 @@ class Lookups:
             shares.give_back(call.asker)
             answered = self.ask(call)
         else:
-            answered = self._landing(self._start(key, call, shares, deadline - loop.time()), lookup)
+            answered = self._landing(self._start((key,), call, shares, deadline - loop.time()), key, lookup)
         try:
             async with asyncio.timeout_at(deadline):
                 return await answered
         except TimeoutError:
             raise self._fault(FaultKind.TIMEOUT, lookup) from None
 
-    def _start(self, key: _Key, call: Call, shares: Shares, seconds: float) -> asyncio.Task[Reply]:
+    def _start(self, keys: tuple[_Key, ...], call: Call, shares: Shares, seconds: float) -> _Flight:
         """A flight of so many seconds, in the place that its asker has taken."""
-        flight = self._flights[key] = asyncio.get_running_loop().create_task(self._fly(key, call, seconds))
+        flight = asyncio.get_running_loop().create_task(self._fly(keys, call, seconds))
+        for key in keys:
+            self._flights[key] = flight
 
-        def landed(done: asyncio.Task[Reply]) -> None:
-            self._flights.pop(key, None)
+        def landed(done: _Flight) -> None:
+            for key in keys:
+                self._flights.pop(key, None)
             shares.give_back(call.asker)
             if not done.cancelled():
                 # everybody who waited may have left: then nobody else takes note of what it raised
@@ -145,20 +218,24 @@ class Lookups:
         flight.add_done_callback(landed)
         return flight
 
-    async def _landing(self, flight: asyncio.Task[Reply], lookup: Lookup) -> Reply:
+    async def _landing(self, flight: _Flight, key: _Key, lookup: Lookup) -> Reply:
         # not awaited itself: neither does one who leaves take the answer from the others, nor does its end cancel them
         landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         flight.add_done_callback(partial(_tell, landed))
         await landed
         if flight.cancelled():
             raise Refused(Code.LOOKUP_UNAVAILABLE, f"lookups.{lookup.name}: closed")
-        return flight.result()
+        return flight.result()[key]
 
-    async def _fly(self, key: _Key, call: Call, seconds: float) -> Reply:
+    async def _fly(self, keys: tuple[_Key, ...], call: Call, seconds: float) -> Mapping[_Key, Reply]:
         reply = await self._answered(call, seconds)
-        if call.lookup.cache and reply.status in _KEPT:
-            self._cache.put(key, reply, self._now(), seconds=call.lookup.cache)
-        return reply
+        # of many, in the order of its ids
+        replies = dict(zip(keys, replies_of(call, reply).values() if call.ids else (reply,), strict=True))
+        if call.lookup.cache:
+            for key, one in replies.items():
+                if one.status in _KEPT:
+                    self._cache.put(key, one, self._now(), seconds=call.lookup.cache)
+        return replies
 
     async def _answered(self, call: Call, seconds: float) -> Reply:
         lookup = call.lookup
@@ -187,7 +264,7 @@ class Lookups:
 
     async def aclose(self) -> None:
         """Cancel what is under way, and close."""
-        flights = list(self._flights.values())
+        flights = set(self._flights.values())
         for flight in flights:
             flight.cancel()
         await asyncio.gather(*flights, return_exceptions=True)
@@ -204,9 +281,9 @@ def _counts(fault: Fault, lookup: Lookup, seconds: float) -> bool:
 
 def _short(question: str) -> str | bytes:
     """A question that can be a key: of a long one its digest."""
-    return question if len(question) <= LONGEST_KEY else hashlib.sha256(question.encode("ascii")).digest()
+    return question if len(question) <= LONGEST_KEY else hashlib.sha256(question.encode("utf-8")).digest()
 
 
-def _tell(landed: asyncio.Future[None], _: asyncio.Task[Reply]) -> None:
+def _tell(landed: asyncio.Future[None], _: _Flight) -> None:
     if not landed.done():
         landed.set_result(None)

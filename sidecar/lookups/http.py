@@ -9,6 +9,8 @@ from sidecar.net.fetch import Fetch, Fetched
 from sidecar.net.pool import Origin
 
 MAX_BODY = 64 * 1024
+MAX_BATCH = 1024 * 1024
+"""Bytes of an answer about many."""
 
 
 class HttpSource:
@@ -31,7 +33,8 @@ class HttpSource:
         if hook.bearer:
             headers.append((b"authorization", b"Bearer " + hook.bearer.encode("ascii")))
         target = call.question.encode("ascii")
-        return reply_of(await fetch.get(target, headers, max_body=MAX_BODY, deadline=max(seconds, 0.0)))
+        most = MAX_BATCH if call.ids else MAX_BODY
+        return reply_of(await fetch.get(target, headers, max_body=most, deadline=max(seconds, 0.0)))
 
     async def aclose(self) -> None:
         """Close the connections."""

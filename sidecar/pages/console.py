@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -17,6 +17,7 @@ from markupsafe import Markup
 from sidecar.doors.answer import Answer, status_of
 from sidecar.doors.door import Door
 from sidecar.gate.asking import PDP, Lookups
+from sidecar.gate.batch import batch_of, parts_of
 from sidecar.gate.body import Show
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import PdpAnswer, Question
@@ -60,8 +61,13 @@ class Recorder(RecordingPDP):
 
     async def ask(self, call: Call) -> Reply:
         """Pass the call on."""
-        self.calls.append(call)
+        self.calls.append(call if call.lookup.batch is None else batch_of([call]))
         return await self.hooks.ask(call)
+
+    async def ask_all(self, calls: Sequence[Call]) -> Sequence[Reply]:
+        """Pass the calls on."""
+        self.calls += map(batch_of, parts_of(calls))
+        return await self.hooks.ask_all(calls)
 
 
 class Cell(NamedTuple):

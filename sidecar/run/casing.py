@@ -20,6 +20,7 @@ from sidecar.config.routes.file import RoutesFile
 from sidecar.config.settings import understand
 from sidecar.config.suggest import did_you_mean
 from sidecar.gate.ask import Ask
+from sidecar.gate.batch import answer_of
 from sidecar.gate.budget import Budget
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.request import Raw, read
@@ -81,10 +82,17 @@ class GivenReplies:
         self.unanswered: list[str] = []
 
     async def ask(self, call: Call, seconds: float) -> Reply:
-        """Tell of the resource that a call is about. Raises Fault."""
-        told = self._case.reply(call.lookup.name, call.resource_id)
+        """Tell of the resource that a call is about, or of each of many. Raises Fault."""
+        if not call.ids:
+            return self._told(call.lookup.name, call.resource_id)
+        replies = {resource_id: self._told(call.lookup.name, resource_id) for resource_id in call.ids}
+        failed = next((reply for reply in replies.values() if reply.status not in (200, 404)), None)
+        return failed if failed is not None else answer_of(call, replies)
+
+    def _told(self, lookup: str, resource_id: str) -> Reply:
+        told = self._case.reply(lookup, resource_id)
         if told is None:
-            fault = f"it asks lookup {call.lookup.name} for id {call.resource_id}, and says nothing about it"
+            fault = f"it asks lookup {lookup} for id {resource_id}, and says nothing about it"
             self.unanswered.append(f"{fault}: add it to `lookups`, or `missing`")
             raise Fault(Reason.CONNECTION_FAILED, "the case says nothing about it")
         if told == UNAVAILABLE:

@@ -136,6 +136,8 @@ async def _lookup(deciding: Deciding, lookup: Lookup, *, app: bool) -> list[Find
         text = f"found no answer ({_why(refused, lookup)}), expected 404 or JSON: {_mend(inquiry)}"
         return [Finding(Level.PROBLEM, f"{place}: {shown}: {text}")]
     level, text = _of_status(inquiry, reply) or _of_answer(call, reply)
+    if lookup.batch is not None and reply.status == 404:
+        text = "it has nothing of such an id"
     return [Finding(level, f"{place}: {shown}: {text}")]
 
 
@@ -171,7 +173,11 @@ def _question(inquiry: Inquiry, kind: str) -> str | None:
 
 
 def _target(parts: Sequence[str | Reference | ResourceField], kind: str) -> str:
-    return "".join(part if type(part) is str else quote(_text_for(part, kind), safe="") for part in parts)
+    return "".join(part if type(part) is str else _filled(part, kind) for part in parts)
+
+
+def _filled(part: str | Reference | ResourceField, kind: str) -> str:
+    return "{ids}" if part is ResourceField.IDS else quote(_text_for(part, kind), safe="")
 
 
 def _value_for(part: Reference | ResourceField, kind: str) -> object:

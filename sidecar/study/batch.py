@@ -123,6 +123,11 @@ class _Bounded:
         async with self._room:
             return await self._hooks.ask(call)
 
+    async def ask_all(self, calls: Sequence[Call]) -> Sequence[Reply]:
+        """Ask about many, when there is room."""
+        async with self._room:
+            return await self._hooks.ask_all(calls)
+
 
 async def decide_all(
     raws: Sequence[Raw], principal: Principal, rules: Rules, hooks: Lookups, pdp: PDP, *, now: Clock, timer: Clock,

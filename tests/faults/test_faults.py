@@ -26,7 +26,12 @@ ROUTES = """\
 version: 1
 lookups:
   contact: {{url: "http://127.0.0.1:{hook}/c/{{id}}", attributes: {{owner: owner_id}}, echo: id, timeout: 800ms}}
+  many: {{url: "http://127.0.0.1:{hook}/c?id={{ids}}", batch: true, attributes: {{owner: owner_id}}, echo: id, timeout: 800ms}}
+  keyed: {{url: "http://127.0.0.1:{hook}/c?id={{ids}}", batch: true, attributes: {{owner: owner_id}}, timeout: 800ms}}
 routes:
+  - {{path: /many, resource: contact, query: [id], each: {{at: "{{query.id}}", lookup: many}}, actions: {{GET: list}}}}
+  - {{path: /keyed, resource: contact, query: [id], each: {{at: "{{query.id}}", lookup: keyed}}, actions: {{GET: list}}}}
+  - {{path: "/one/{{id}}", resource: contact, id: "{{path.id}}", lookup: many, actions: {{GET: read}}}}
   - {{path: /plain, resource: contact, actions: {{GET: list}}}}
   - {{path: /each, resource: contact, query: [id], each: {{at: "{{query.id}}"}}, actions: {{GET: list}}}}
   - {{path: /looked-up, resource: contact, query: [id], each: {{at: "{{query.id}}", lookup: contact}}, actions: {{GET: list}}}}
@@ -243,6 +248,48 @@ REASONS = {
     "partial": "http_response_incomplete", "partial: reset": "connection_terminated",
 }  # fmt: skip
 """Of the faults of a hook that are faults of HTTP: the reason."""
+
+
+# --- a hook that is asked about many in one call ---
+
+
+def told(*documents: str) -> fakes.Script:
+    return answers(json_answer(b"[" + ",".join(documents).encode() + b"]"))
+
+
+ONE, TWO = '{"id": 1, "owner_id": "a-1"}', '{"id": "2", "owner_id": "a-1"}'
+BATCH = {
+    **{fault: row for fault, row in HOOK.items() if not fault.startswith(("contradicting", "garbage: large"))},
+    "garbage: large": (answers(json_answer(b'["' + b"a" * 1_100_000 + b'"]')), "lookup_bad_answer"),
+    "wrong status: 404": (answers(json_answer(b"{}", 404)), "lookup_status"),
+    "contradicting: another id": (told(ONE, TWO, '{"id": 3, "owner_id": "a-1"}'), "lookup_bad_answer"),
+    "contradicting: one twice": (told(ONE, TWO, ONE), "lookup_bad_answer"),
+    "contradicting: no id": (told(ONE, '{"owner_id": "a-1"}'), "lookup_bad_answer"),
+    "contradicting: missing": (told(ONE, '{"id": 2}'), "lookup_mismatch"),
+    "contradicting: type": (told(ONE, '{"id": 2, "owner_id": ["a-1"]}'), "lookup_mismatch"),
+    "contradicting: form": (answers(json_answer(b'{"1": {"owner_id": "a-1"}, "2": {"owner_id": "a-1"}}')), "lookup_bad_answer"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("fault", BATCH)
+def test_a_hook_that_fails_about_many_is_503_for_all(world: World, fault: str) -> None:
+    world.hook.script = told(TWO, ONE)
+    wait_for(lambda: world.sidecar.get("/many?id=1&id=2", world.token).status == 200, 10, "all is well")
+    assert world.sidecar.get("/many?id=1&id=4", world.token).code == "lookup_bad_answer"
+    world.upstream.reset()
+    world.hook.script, code = BATCH[fault]
+    asked = world.cerbos.asked
+    assert_refused(world, "/many?id=1&id=2", 503, code, "lookup", code.removeprefix("lookup_"))
+    assert world.cerbos.asked == asked
+
+
+def test_a_hook_that_answers_by_id_must_name_no_other(world: World) -> None:
+    world.hook.script = answers(json_answer(b'{"1": {"owner_id": "a-1"}, "2": null}'))
+    assert world.sidecar.get("/keyed?id=1", world.token).code == "lookup_bad_answer"
+    assert world.sidecar.get("/keyed?id=1&id=2", world.token).code == "denied_by_policy"
+    world.hook.script = answers(json_answer(b"[]"))
+    assert world.sidecar.get("/one/7", world.token).code == "denied_by_policy"
+    assert world.sidecar.decisions()[-1]["code"] == "resource_missing"
 
 
 @pytest.mark.parametrize("fault", HOOK)

@@ -20,6 +20,7 @@ from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.request import Raw, Reading
 from sidecar.gate.verdict import Forward, Refuse, Refused, Verdict
+from tests.fakes import OneByOne
 from tests.gate.test_gate import NOW, TOKEN
 from tests.tokens import CLIENT, ISSUER, public_key
 
@@ -47,7 +48,7 @@ routes:
 """
 
 
-class World:
+class World(OneByOne):
     """The ports. `documents` are the answers by their URL; what is not there is 404."""
 
     def __init__(self, missing: str = "deny") -> None:

@@ -19,6 +19,7 @@ from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.request import Raw, Reading
 from sidecar.gate.verdict import EachAsked, Forward, Refuse, Refused, Verdict
+from tests.fakes import OneByOne
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
 NOW = 1_700_000_000.0
@@ -46,7 +47,7 @@ routes:
 """.replace('"{body}"', '"{body.@}"')
 
 
-class World:
+class World(OneByOne):
     """The ports. Whoever is in `denied` is denied, and of the ids in `gone` the hook has none."""
 
     def __init__(self) -> None:

@@ -38,6 +38,7 @@ from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused, Verdict
 from sidecar.release.fields import FieldRule
 from sidecar.release.lookup import AnswerLookupRule
 from sidecar.release.single import FieldsRule
+from tests.fakes import OneByOne
 from tests.gate.test_obligation import Whole
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
@@ -74,7 +75,7 @@ LOOKUPS = {
 }
 
 
-class World:
+class World(OneByOne):
     """The ports, what they were asked, and what they say next."""
 
     def __init__(self, reading: Reading | None = None) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from sidecar.gate.codes import Code
 from sidecar.gate.hook import Hook
-from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ResourceField, attributes_from
+from sidecar.gate.lookup import Attribute, Batch, Call, Lookup, Reply, ResourceField, attributes_from
 from sidecar.gate.references import Material, Reference
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
@@ -371,3 +371,144 @@ async def test_an_inquiry_without_a_source_is_refused(web: Web, clock: Clock) ->
     lookups = Lookups({}, now=clock)
     assert await refusal(lookups.ask(call(web.origin))) is Code.LOOKUP_BAD_ANSWER
     assert web.asked == []
+
+
+# --- many at once ---
+
+
+class Owners:
+    """A source that is asked about many: `owners` has those that are there. It waits for `gate`."""
+
+    places = 4
+
+    def __init__(self, owners: dict[str, str]) -> None:
+        self.owners = owners
+        self.asked: list[tuple[str, ...]] = []
+        self.gate = asyncio.Event()
+        self.gate.set()
+        self.fault: Exception | None = None
+        self.told: Any = None
+
+    async def ask(self, call: Call, seconds: float) -> Reply:
+        self.asked.append(call.ids)
+        async with asyncio.timeout(seconds):
+            await self.gate.wait()
+        if self.fault is not None:
+            raise self.fault
+        told = {one: {"owner_id": self.owners[one]} for one in call.ids if one in self.owners}
+        return Reply(200, "application/json", json.dumps(told if self.told is None else self.told).encode())
+
+    async def aclose(self) -> None:
+        """Nothing is open."""
+
+
+def about(*ids: str, asker: str = "a", **options: Any) -> list[Call]:
+    one = call("http://h", "/docs?id={ids}", batch=Batch(3), **options)
+    one = one._replace(
+        lookup=one.lookup._replace(inquiry=Hook("http://h", ("/docs?id=", ResourceField.IDS))), asker=("i", asker)
+    )
+    return [one._replace(resource_id=name) for name in ids]
+
+
+def owners_of(replies: Any) -> list[Any]:
+    return [reply.document["owner_id"] if reply.status == 200 else reply.status for reply in replies]
+
+
+@pytest.fixture
+async def owners() -> Owners:
+    return Owners({name: f"owner of {name}" for name in "1234567"})
+
+
+@pytest.fixture
+async def many(owners: Owners, clock: Clock) -> AsyncIterator[Lookups]:
+    many = Lookups({Hook: owners}, now=clock, count=lambda cache, outcome: USES.append((cache, outcome)))
+    USES.clear()
+    yield many
+    owners.gate.set()
+    await many.aclose()
+
+
+async def test_many_are_asked_about_in_as_few_calls_as_can_be(owners: Owners, many: Lookups) -> None:
+    replies = await many.ask_all(about("1", "9", "2", "1", "3", "4"))
+    assert owners_of(replies) == ["owner of 1", 404, "owner of 2", "owner of 1", "owner of 3", "owner of 4"]
+    assert owners.asked == [("1", "9", "2"), ("3", "4")]
+    assert (await many.ask(about("5")[0])).document == {"owner_id": "owner of 5"}
+    assert owners.asked[2:] == [("5",)]
+
+
+async def test_what_is_cached_is_not_asked_whichever_call_it_came_with(
+    owners: Owners, many: Lookups, clock: Clock
+) -> None:
+    await many.ask_all(about("1", "9", cache=10.0))
+    await many.ask(about("2", cache=10.0)[0])
+    assert owners_of(await many.ask_all(about("2", "3", "9", "1", cache=10.0)))[2:] == [404, "owner of 1"]
+    assert owners.asked == [("1", "9"), ("2",), ("3",)]
+    assert (uses(many, "hit"), uses(many, "miss")) == (3, 4)
+    clock.now += 11.0
+    await many.ask_all(about("1", "3", cache=10.0))
+    assert owners.asked[3:] == [("1", "3")]
+
+
+async def test_what_is_under_way_is_joined(owners: Owners, many: Lookups) -> None:
+    owners.gate.clear()
+    first = asyncio.ensure_future(many.ask_all(about("1", "2")))
+    await until(lambda: len(owners.asked) == 1)
+    second = asyncio.ensure_future(many.ask_all(about("2", "3", asker="b")))
+    alone = asyncio.ensure_future(many.ask(about("1", asker="c")[0]))
+    await until(lambda: len(owners.asked) == 2)
+    first.cancel()
+    owners.gate.set()
+    assert owners_of(await second) == ["owner of 2", "owner of 3"]
+    assert owners_of([await alone]) == ["owner of 1"]
+    assert owners.asked == [("1", "2"), ("3",)]
+    assert not many._flights
+
+
+@pytest.mark.parametrize(
+    ("fault", "told", "code"),
+    [
+        (Fault(Reason.CONNECTION_FAILED), None, Code.LOOKUP_UNAVAILABLE), (KeyError("x"), None, Code.LOOKUP_BAD_ANSWER),
+        (None, {"1": {"owner_id": "a"}, "4": {"owner_id": "b"}}, Code.LOOKUP_BAD_ANSWER), (None, [], Code.LOOKUP_BAD_ANSWER),
+    ],
+)  # fmt: skip
+async def test_a_call_that_fails_is_the_fault_of_all_its_ids_and_kept_of_none(
+    owners: Owners, many: Lookups, fault: Exception | None, told: Any, code: Code
+) -> None:
+    owners.fault, owners.told = fault, told
+    assert await refusal(many.ask_all(about("1", "2", cache=10.0))) is code
+    owners.fault = owners.told = None
+    assert owners_of(await many.ask_all(about("1", "2", cache=10.0))) == ["owner of 1", "owner of 2"]
+    assert owners.asked == [("1", "2")] * 2
+
+
+async def test_a_call_about_many_takes_one_place_and_waits_for_one(owners: Owners, many: Lookups) -> None:
+    """Of four places one principal has two."""
+    owners.gate.clear()
+    busy = [asyncio.ensure_future(many.ask_all(about(*ids))) for ids in (("1", "2"), ("3", "4"))]
+    await until(lambda: len(owners.asked) == 2)
+    waiting = asyncio.ensure_future(many.ask_all(about("4", "5", "6", "7", cache=10.0)))
+    # another one is served all the same, and asks what the first one waits to ask
+    other = asyncio.ensure_future(many.ask_all(about("5", asker="b", cache=10.0)))
+    await until(lambda: len(owners.asked) == 3)
+    assert many.shares["doc"].waiting == 1
+    owners.gate.set()
+    assert owners_of(await waiting) == ["owner of 4", "owner of 5", "owner of 6", "owner of 7"]
+    await asyncio.gather(*busy, other)
+    assert sorted(name for ids in owners.asked for name in ids) == sorted("1234567")
+    assert many.shares["doc"].take(("i", "c"))
+
+
+async def test_a_call_about_many_keeps_its_time(owners: Owners, many: Lookups) -> None:
+    owners.gate.clear()
+    busy = [asyncio.ensure_future(refusal(many.ask_all(about(name, timeout=0.2)))) for name in "12"]
+    await until(lambda: len(owners.asked) == 2)
+    assert await refusal(many.ask_all(about("3", "4", timeout=0.05))) is Code.LOOKUP_BUSY
+    assert set(await asyncio.gather(*busy)) == {Code.LOOKUP_BAD_ANSWER}
+
+
+async def test_a_call_about_many_ends_with_the_lookups(owners: Owners, many: Lookups) -> None:
+    owners.gate.clear()
+    asked = asyncio.ensure_future(refusal(many.ask_all(about("1", "2"))))
+    await until(lambda: len(owners.asked) == 1)
+    await many.aclose()
+    assert await asked is Code.LOOKUP_UNAVAILABLE

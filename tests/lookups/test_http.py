@@ -13,7 +13,7 @@ import pytest
 
 from sidecar.gate.codes import Code
 from sidecar.gate.hook import Hook
-from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, attributes_from
+from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, Reply, attributes_from
 from sidecar.gate.values import Type
 from sidecar.lookups.asking import Lookups
 from sidecar.lookups.http import MAX_BODY, HttpSource
@@ -68,7 +68,7 @@ async def read(hooks: Lookups, asked: Call) -> dict[str, Any]:
 
 async def test_the_answer_comes_as_it_is(web: Web, hooks: Lookups) -> None:
     web.behave = answer(200, b'{"a": 1}', kind="Application/JSON ; charset=utf-8")
-    assert await hooks.ask(call(web.origin)) == (200, "application/json", b'{"a": 1}')
+    assert await hooks.ask(call(web.origin)) == Reply(200, "application/json", b'{"a": 1}')
     web.behave = GOOD
     assert await read(hooks, call(web.origin)) == {"owner": "alice"}
 

@@ -22,7 +22,7 @@ from sidecar.gate.verdict import EachAsked, Forward, Refuse, Refused, Verdict
 from sidecar.lookups.asking import MAX_RUNNING, Lookups
 from sidecar.lookups.http import HttpSource
 from sidecar.study.batch import AT_ONCE, MAX_ACTIONS, decide_all
-from tests.fakes import Web, json_answer, until
+from tests.fakes import OneByOne, Web, json_answer, until
 
 ALICE = Principal("alice", ("user",), {}, "i", 2e9, {"sub": "a"})
 ACTIONS = {"GET": "view", "PUT": "edit", "DELETE": "delete"}
@@ -37,7 +37,7 @@ async def no_key(issuer: str, kid: str) -> None:
     raise AssertionError("no token is verified")
 
 
-class World:
+class World(OneByOne):
     """Cerbos and the hooks. `spoil` changes an answer."""
 
     def __init__(self) -> None:

@@ -17,6 +17,7 @@ from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.verdict import Refuse, Refused
 from sidecar.study.explain import GivenClaims, _asked, default_host, explain
 from sidecar.study.recording import RecordingPDP
+from tests.fakes import OneByOne
 
 REQUEST = read(Raw("GET", b"/", [(b"host", b"x")], "", "http", "r"), Reading())
 
@@ -134,7 +135,7 @@ async def test_a_statement_is_told_with_the_names_of_its_parameters_alone() -> N
     routes = read_routes(text, "r", {"DOCS_URL": "postgresql://reader:s3cret@db.internal/app"})
     claims = GivenClaims({"cognito:groups": ["user"], "sub": "mallory"}, PrincipalRules())
 
-    class Sources:
+    class Sources(OneByOne):
         async def ask(self, call: Call) -> Reply:
             return Reply(200, "application/json", b'{"o": "alice"}')
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from sidecar.config.routes.hook import bearer_of, target_parts, target_problem
 from sidecar.config.shapes import Entry, Reader
 from sidecar.gate.app_lookup import AppInquiry
+from sidecar.gate.lookup import ResourceField
 from sidecar.gate.target import NO_ODDITIES, read_target
 from sidecar.gate.verdict import Refused
 
@@ -24,6 +25,9 @@ def read_app_lookup(entry: Entry, environ: Mapping[str, str], reader: Reader) ->
         parts = target_parts(target)
     except ValueError as error:
         reader.fault(mark, str(error))
+        return AppInquiry(())
+    if ResourceField.IDS in parts:
+        reader.fault(mark, "found {ids}, expected {id}: the app is asked about one at a time")
         return AppInquiry(())
     # as the paths of requests are read: the app must not read another one out of it
     sample = "".join(part if type(part) is str else "x" for part in parts).encode("ascii")

@@ -25,6 +25,7 @@ from sidecar.config.shapes import (
     RecordAndMap,
     Short,
     Text,
+    TrueOr,
     Whole,
     WordOr,
 )
@@ -59,7 +60,7 @@ def _lookup_attribute(text: str) -> Attribute:
 
 def _value(text: str, is_name: bool) -> Reference | ResourceField:
     """Read what stands between the braces of a place in an expression."""
-    if text in set(ResourceField):
+    if text in (ResourceField.ID, ResourceField.KIND):
         return ResourceField(text)
     reference = parse_reference(text)
     if reference.optional or reference.type in COMPOUND:
@@ -105,6 +106,32 @@ _ATTRIBUTES = MapOf(Text(_attribute, what="a JMESPath expression"), _NAME, "an a
 _LOOKUP_ATTRIBUTES = MapOf(Text(_lookup_attribute, what="a JMESPath expression"), _NAME, "an attribute name")
 _VARIABLE = Text(pattern=r"[A-Z_][A-Z0-9_]*", what="a variable's name")
 _PARAMETER_NAME = r"[A-Za-z_][A-Za-z0-9_]*"
+
+
+def _names(text: str) -> tuple[str, ...]:
+    path = names_path(text)
+    if not path:
+        raise ValueError(f"found {text!r}, expected names joined by dots")
+    return path
+
+
+MAX_BATCH = 500
+"""Ids in one call at the most."""
+BATCH = Record(
+    {
+        "max": Field(Whole(1, MAX_BATCH), "ids in one call; more go in several", 100),
+        "at": Field(
+            Text(_names, what="names joined by dots"),
+            "the names that lead to the list, or to the object, in the answer; without it the whole answer", (),
+        ),
+        "separator": Field(
+            Text(pattern=r"[,;|!*]", what="one of , ; | ! *"),
+            "the character between the ids, where the URL takes them in one value (`?ids={ids}` becomes `?ids=1,2`); "
+            "without it the parameter comes once for each", "",
+        ),
+    },
+    "many ids in one call: with `echo` the answer is a list, and without it an object, id: document",
+)  # fmt: skip
 LOOKUP = Record(
     {
         "url": Field(Text(what="a URL with {values}"), "the URL to GET, filled with {id}, {kind} and references", ""),
@@ -148,6 +175,11 @@ LOOKUP = Record(
         "echo": Field(
             Text(compile_expression, what="a JMESPath expression"), "an expression that must give the requested id"
         ),
+        "batch": Field(
+            TrueOr(BATCH),
+            "with `url`: `true`, or how many ids go in one call: the URL has `{ids}`, as in `?id={ids}`, and `each` "
+            "asks about all of its ids in one",
+        ),
         "bearer_env": Field(_VARIABLE, "the variable that holds the sidecar's token there", ""),
     },
     "where attributes of a resource come from",
@@ -184,13 +216,6 @@ PUSH = Record(
     {"dialect": Field(Choice(tuple(DIALECTS)), "how the app is told a filter", "", True)},
     "narrows what the app is asked for; never trusted: each item is decided all the same",
 )
-
-
-def _names(text: str) -> tuple[str, ...]:
-    path = names_path(text)
-    if not path:
-        raise ValueError(f"found {text!r}, expected names joined by dots")
-    return path
 
 
 def _next_page(text: str) -> tuple[str, ...]:

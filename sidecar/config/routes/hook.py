@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from urllib.parse import urlsplit
 
 from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import ResourceField
-from sidecar.gate.references import Reference, parse_reference
+from sidecar.gate.references import Reference, ReferenceSource, parse_reference
 from sidecar.gate.values import COMPOUND
 from sidecar.wire.grammar import NAME, PORT
 
@@ -18,7 +18,9 @@ from sidecar.wire.grammar import NAME, PORT
 def read_hook(entry: Entry, environ: Mapping[str, str], reader: Reader) -> Hook:
     """The hook of a lookup; `environ` gives its token. Faults are noted with `reader`."""
     origin, target = _hook_url(entry["url"], entry.at("url"), reader)
-    return Hook(origin, target, bearer_of(entry, environ, reader))
+    for mark, message in _batch_faults(entry, target):
+        reader.fault(mark, message)
+    return Hook(origin, target, bearer_of(entry, environ, reader), _separator_of(entry))
 
 
 def bearer_of(entry: Entry, environ: Mapping[str, str], reader: Reader) -> str:
@@ -27,6 +29,38 @@ def bearer_of(entry: Entry, environ: Mapping[str, str], reader: Reader) -> str:
     if entry["bearer_env"] and not re.fullmatch(r"[\x21-\x7e]+", bearer):
         reader.fault(entry.at("bearer_env"), f"the variable {entry['bearer_env']} holds no token")
     return bearer
+
+
+def _separator_of(entry: Entry) -> str:
+    """The character between the ids of a lookup that takes them in one value."""
+    separator: str = entry["batch"]["separator"] if entry["batch"] is not None else ""
+    return separator
+
+
+def _batch_faults(entry: Entry, target: Sequence[str | Reference | ResourceField]) -> Iterator[tuple[Mark, str]]:
+    """Find what `batch` and the target cannot mean together."""
+    if not target:
+        return
+    values = [part for part in target if isinstance(part, ResourceField)]
+    if entry["batch"] is None:
+        if ResourceField.IDS in values:
+            yield entry.at("url"), "found {ids}, expected {id}, or `batch: true` beside it"
+        return
+    if values.count(ResourceField.IDS) != 1 or ResourceField.ID in values:
+        yield (
+            entry.at("url"),
+            "found no {ids}, or not it alone, beside `batch`, expected {ids} once and no {id}: ?id={ids}",
+        )
+        return
+    if any(isinstance(part, Reference) and part.source is ReferenceSource.LOOKUP for part in target):
+        yield entry.at("url"), "found {lookup.…} beside `batch`, expected what is the same for all ids of a call"
+    text = "".join(
+        "{}" if isinstance(part, Reference) else "{ids}" if part is ResourceField.IDS else part for part in target
+    )
+    alone = re.search(r"[?&][^&={}]+=\{ids\}(?:&|$)", text)
+    if "?" not in text.partition("{ids}")[0] or (alone is None and not _separator_of(entry)):
+        expected = "the whole value of a parameter, ?id={ids}, or a part of one with a `separator`"
+        yield entry.at("url"), f"found {{ids}} elsewhere, expected it as {expected}"
 
 
 _HOOK_URL = re.compile(r"(https?://[^/?#]*)(/[^#]*)")

@@ -11,7 +11,7 @@ from sidecar.config.routes.hook import read_hook
 from sidecar.config.routes.statement import read_statement
 from sidecar.config.shapes import Entry, Reader
 from sidecar.gate.hook import Hook
-from sidecar.gate.lookup import Inquiry, Lookup, Missing
+from sidecar.gate.lookup import Batch, Inquiry, Lookup, Missing
 
 
 class Source(NamedTuple):
@@ -23,7 +23,7 @@ class Source(NamedTuple):
 
 
 SOURCES: Mapping[str, Source] = {
-    "url": Source(read_hook, ("bearer_env",)),
+    "url": Source(read_hook, ("bearer_env", "batch")),
     "upstream": Source(read_app_lookup, ("as", "bearer_env")),
     "function": Source(read_function, ("as",)),
     "sql": Source(read_statement, ("database", "parameters")),
@@ -45,6 +45,7 @@ def read_lookup(name: str, entry: Entry, environ: Mapping[str, str], reader: Rea
         Missing(entry["missing"]), entry["timeout"], entry["cache"],
         entry["echo"].search if entry["echo"] is not None else None,
         {place: part for attribute in entry["attributes"].values() for place, part in attribute.places.items()},
+        Batch(entry["batch"]["max"], entry["batch"]["at"]) if entry["batch"] is not None else None,
     )  # fmt: skip
 
 

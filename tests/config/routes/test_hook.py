@@ -2,6 +2,7 @@
 
 import pytest
 
+from sidecar.gate.lookup import Batch
 from tests.config.routes.reading import faults, hook_of, one_route, read
 
 
@@ -73,3 +74,40 @@ def test_an_expression_that_can_find_nothing_is_named_with_its_place(lookup: str
     (fault,) = faults(f"version: 1\nlookups:\n  l: {lookup}\nroutes: []\n")
     assert fault.startswith(place)
     assert says in fault
+
+
+@pytest.mark.parametrize(
+    ("url", "more", "says"),
+    [
+        ("http://h/{ids}", "", "found {ids}, expected {id}, or `batch: true` beside it"),
+        ("http://h/{id}", "batch: true", "expected {ids} once and no {id}: ?id={ids}"),
+        ("http://h/?a={ids}&b={ids}", "batch: true", "expected {ids} once"),
+        ("http://h/{id}?a={ids}", "batch: true", "expected {ids} once and no {id}"),
+        ("http://h/{ids}?a=b", "batch: {separator: ','}", "found {ids} elsewhere, expected it as"),
+        ("http://h/?a=in.({ids})", "batch: true", "or a part of one with a `separator`"),
+        ("http://h/?a={kind}{ids}", "batch: true", "the whole value of a parameter, ?id={ids}"),
+        ("http://h/?{ids}", "batch: true", "the whole value of a parameter"),
+        ("http://h/?a={ids}", "batch: {max: 0}", "expected a whole number from 1 to 500"),
+        ("http://h/?a={ids}", "batch: {separator: '&'}", "expected one of , ; | ! *"),
+        ("http://h/?a={ids}", "batch: {at: 'a[0]'}", "expected names joined by dots"),
+        ("http://h/{id}", "batch: many", "found text 'many', expected true or false"),
+        ("http://h/?a={ids}&b={lookup.o.x}", "batch: true", "found {lookup.…} beside `batch`"),
+    ],
+)
+def test_a_url_that_cannot_be_asked_about_many_is_refused(url: str, more: str, says: str) -> None:
+    other = "o: {url: 'http://h/{id}', attributes: {x: y}}"
+    text = f"version: 1\nlookups:\n  {other}\n  l: {{url: '{url}', attributes: {{a: b}}{', ' if more else ''}{more}}}\nroutes: []\n"
+    (fault,) = faults(text)
+    assert fault.startswith("routes.yaml:4:")
+    assert says in fault
+
+
+def test_a_lookup_that_is_asked_about_many() -> None:
+    text = "version: 1\nlookups: {l: {url: 'http://h/{kind}?x=1&id={ids}&t={claims.sub}', attributes: {a: b}, BATCH}}\nroutes: []\n"
+    made = [
+        read(text.replace("BATCH", said)).lookups["l"]
+        for said in ("batch: true", "batch: {max: 7, at: a.b, separator: ','}")
+    ]
+    assert [lookup.batch for lookup in made] == [Batch(100), Batch(7, ("a", "b"))]
+    assert [hook_of(lookup).separator for lookup in made] == ["", ","]
+    assert read(text.replace("{ids}", "{id}").replace("BATCH", "batch: false")).lookups["l"].batch is None
