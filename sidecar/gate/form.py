@@ -43,6 +43,8 @@ class Form:
         """The texts of all fields of this name. Raises Refused(BODY_INVALID) where one has a spelling that only some
         take for it, or is no text."""
         found = self._taken_for(name)
+        if not found:
+            self.require_none(f"_{name}", f"which Spring takes for an empty {name!r} where there is none")
         for field in found:
             if field.name != name:
                 raise Refused(

@@ -160,12 +160,13 @@ def _plain(name: str) -> str:
 def taken_for(key: str) -> set[str]:
     """The names that a key may have to a framework, folded and with '_' for '.', ' ' and a '[' that nothing closes.
 
-    `a[b]` is `a` to PHP, qs and Rack; `[a]` is `a` to qs and Rack, and `a]` to Rack.
+    `a[b]` is `a` to PHP, qs and Rack; `[a]` is `a` to qs and Rack, and `a]` to Rack; `a:b` is `a` to Zope and FHIR.
     """
     plain = folded(key).strip()
     inner = _BRACKETS.match(plain)
     first = inner[1] if inner is not None else plain
-    return {first.strip().translate(_MANGLED), plain.translate(_MANGLED)}
+    typed = plain.partition(":")[0]
+    return {first.strip().translate(_MANGLED), typed.strip().translate(_MANGLED), plain.translate(_MANGLED)}
 
 
 # most names: they mean nothing but themselves

@@ -33,7 +33,10 @@ _DISPOSITION = re.compile(
     rb"form-data; ?name=(?:\"(?P<quoted>[^\"\\%;=]+)\"|(?P<token>[A-Za-z0-9._-]+))"
     rb"(?P<file>; ?filename=(?:\"[^\"\\;]*\"|[A-Za-z0-9._-]+)(?:; ?filename\*=utf-8''[A-Za-z0-9._~%!#$&+^`|-]*)?)?",
 )
-_TEXT = re.compile(rb"text/plain(?:[ ]?;[ ]?charset=(?:utf-8|us-ascii|\"utf-8\"|\"us-ascii\"))?", re.IGNORECASE)
+_TEXT = re.compile(
+    rb"text/plain(?:[ ]?;[ ]?charset=(?:utf-8|\"utf-8\"|(?P<ascii>us-ascii|\"us-ascii\")))?", re.IGNORECASE
+)
+_BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 _NESTED = re.compile(rb"(?:multipart|message)/", re.IGNORECASE)
 _AS_IT_IS = frozenset((b"7bit", b"8bit", b"binary"))
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,14}")
@@ -54,6 +57,7 @@ class _Head(NamedTuple):
     name: str
     told: str
     """Kind of the part, if it is no field of a text."""
+    is_ascii: bool
     length: int | None
 
 
@@ -66,7 +70,7 @@ class Parts:
         self._buffer = bytearray()
         self._step: Callable[[], bool] = self._start
         self._parts: list[Field] = []
-        self._head = _Head("", "", None)
+        self._head = _Head("", "", False, None)
         self._text = bytearray()
         self._size = 0
 
@@ -146,11 +150,17 @@ class Parts:
         del self._buffer[:count]
 
     def _part(self) -> Field:
-        name, told, length = self._head
+        name, told, is_ascii, length = self._head
         if length is not None and length != self._size:
             raise ValueError("a part of another length than its Content-Length")
         if told or len(self._text) > MAX_TEXT:
             return Field(name, None, told or f"more than {MAX_TEXT} bytes")
+        if self._text.startswith(_BYTE_ORDER_MARK):
+            # formData() of Node.js and ASP.NET Core take it away, most others do not
+            return Field(name, None, "a text that begins with a byte order mark")
+        if is_ascii and not self._text.isascii():
+            # Werkzeug puts U+FFFD in place of each byte, others read UTF-8
+            return Field(name, None, "a text that is not ASCII, as its Content-Type says")
         try:
             return Field(name, self._text.decode("utf-8"))
         except UnicodeDecodeError:
@@ -180,8 +190,11 @@ def _head_of(data: bytes) -> _Head:
     length = found.get(b"content-length")
     if length is not None and not _LENGTH.fullmatch(length):
         raise ValueError("a part with a Content-Length that is no number")
-    told = _told(found.get(b"content-type"), disposition["file"])
-    return _Head(_name(disposition), told, None if length is None else int(length))
+    kind = found.get(b"content-type")
+    text = _TEXT.fullmatch(b"text/plain" if kind is None else kind)
+    told = _told(kind, text is not None, disposition["file"])
+    is_ascii = text is not None and text["ascii"] is not None
+    return _Head(_name(disposition), told, is_ascii, None if length is None else int(length))
 
 
 def _name(disposition: re.Match[bytes]) -> str:
@@ -192,11 +205,11 @@ def _name(disposition: re.Match[bytes]) -> str:
     return text
 
 
-def _told(kind: bytes | None, file: bytes | None) -> str:
+def _told(kind: bytes | None, is_text: bool, file: bytes | None) -> str:
     """Return what a part is if it is no field of a text, "" for one that is. Raises ValueError."""
     if kind is not None and _NESTED.match(kind):
         raise ValueError("a part that has parts of its own")
     if file is not None:
         return "a file"
     # busboy takes a field of another type for a file
-    return "" if kind is None or _TEXT.fullmatch(kind) else "a field that is not text/plain in UTF-8"
+    return "" if is_text else "a field that is not text/plain in UTF-8"

@@ -51,12 +51,13 @@ def are_distinct(names: Collection[str]) -> bool:
     return len(set(map(folded, names))) == len(names)
 
 
-_STEPS = re.compile(r"[\[\].]+")
+_STEPS = re.compile(r"[\[\].:]+")
 
 
 def steps_of(name: str) -> list[str]:
     """The names that a parameter may have for frameworks that read nested ones, folded: `a[b]` and `a.b` are `a`, with
-    something in it, or `a_b`; `[a]`, ` a`, `a[]` and Spring's `!a` are `a`."""
+    something in it, or `a_b`; `[a]`, ` a`, `a[]` and Spring's `!a` are `a`, and so are Zope's `a:int` and FHIR's
+    `a:exact`."""
     steps = [step.strip().replace(" ", "_") for step in _STEPS.split(folded(name).lstrip("! "))]
     named = [step for step in steps if step]
     return ["_".join(named[:count]) for count in range(1, len(named) + 1)]

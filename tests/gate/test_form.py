@@ -39,7 +39,7 @@ def test_a_field_is_found_by_the_name_that_it_has_for_all_servers(
     "other",
     [
         "OWNER", "Owner", " owner", "owner ", "owner[]", "owner[id]", "owner[0]", "[owner]", "owner]", "owner[", "owner.id", "owner.",
-        "!owner", "\uff4fwner", "own\u200ber", "owner\x00x",
+        "!owner", "\uff4fwner", "own\u200ber", "owner\x00x", "owner:int", "owner:utf8:list",
     ],
 )  # fmt: skip
 def test_another_spelling_is_refused_whether_or_not_the_name_is_there(other: str) -> None:
@@ -47,6 +47,17 @@ def test_another_spelling_is_refused_whether_or_not_the_name_is_there(other: str
         with pytest.raises(Refused, match="which some servers") as caught:
             made.texts("owner")
         assert caught.value.code is Code.BODY_INVALID
+
+
+@pytest.mark.parametrize(
+    ("name", "marker"),
+    [("owner", "_owner"), ("owner", "_Owner"), ("ids[]", "_ids"), ("contact[owner]", "_contact.owner")],
+)
+def test_a_marker_for_an_empty_field_is_refused_where_the_field_is_not_there(name: str, marker: str) -> None:
+    assert form(name, marker).texts(name) == ["1"]
+    with pytest.raises(Refused, match="Spring") as caught:
+        form(marker).texts(name)
+    assert caught.value.code is Code.BODY_INVALID
 
 
 @pytest.mark.parametrize(

@@ -75,6 +75,15 @@ def test_a_name_is_read_as_it_is_written_and_in_no_other_case() -> None:
             query_value(query, "docId")
 
 
+@pytest.mark.parametrize("other", ["doc:exact", "doc:Patient", "DOC%3anot", "doc:int"])
+def test_a_name_with_a_modifier_of_fhir_or_a_type_of_zope_is_another_spelling(other: str) -> None:
+    for query in (f"doc=1&{other}=2", f"{other}=2"):
+        with pytest.raises(Refused) as caught:
+            query_value(query.encode(), "doc")
+        assert caught.value.code is Code.REFERENCE_INVALID
+    assert query_value(b"x:doc=2&doc=1", "doc") == "1"
+
+
 PIECES = st.sampled_from(
     [b"doc", b"DOC", b"=", b"&", b"1", b"%64", b"oc", b"[", b"]", b"+", b"%20", b";", b"a", b"%5B"]
 )
@@ -163,6 +172,7 @@ def test_a_query_that_is_judged_has_at_most_256_parameters() -> None:
     [
         b"owner=b", b"owner", b"owner=", b"OWNER=b", b"Owner=b", b"%6fwner=b", b"owner[]=b", b"owner[0]=b", b"owner%5b%5D=b", b"[owner]=b",
         b"[owner][]=b", b"owner]=b", b"owner[=b", b"+owner=b", b"owner+=b", b"owner%20=b", b"%ef%bd%8fwner=b", b"owner%e2%80%8b=b",
+        b"owner:text=b", b"Owner%3Aint=b",
     ],
 )  # fmt: skip
 def test_every_spelling_of_a_parameter_that_the_sidecar_sets_goes(spelling: bytes) -> None:

@@ -90,6 +90,17 @@ CASES = [
         MULTIPART,
     ),
     FormCase(
+        "a byte order mark, which formData() of Node.js and ASP.NET Core take away",
+        whole(part(OWN, "\xef\xbb\xbfalice")),
+        MULTIPART,
+    ),
+    FormCase(
+        "a text that is not what its type says, which Werkzeug replaces",
+        whole(part(OWN, "al\xc3\xafce", more="\r\nContent-Type: text/plain; charset=us-ascii")),
+        MULTIPART,
+    ),
+    FormCase("Zope converts it to a text", b"owner=alice&owner:text=bob"),
+    FormCase(
         "parts within a part",
         whole(part(OWN), part("form-data; name=x", more="\r\nContent-Type: multipart/mixed; boundary=c")),
         MULTIPART,

@@ -58,6 +58,19 @@ def test_fields_and_files_come_in_order_however_the_bytes_arrive(step: int) -> N
         (field(text=b"\xff"), Field("a", None, "a text that is not UTF-8")),
         (field(text=b"x" * MAX_TEXT), Field("a", "x" * MAX_TEXT)),
         (field(text=b"x" * (MAX_TEXT + 1)), Field("a", None, f"more than {MAX_TEXT} bytes")),
+        # formData() of Node.js and ASP.NET Core take the mark away
+        (field(text="\ufeffalice".encode()), Field("a", None, "a text that begins with a byte order mark")),
+        (field(text="al\ufeffice".encode()), Field("a", "al\ufeffice")),
+        # Werkzeug obeys the charset, others do not
+        (
+            field(text="é".encode(), more=b"\r\nContent-Type: text/plain; charset=us-ascii"),
+            Field("a", None, "a text that is not ASCII, as its Content-Type says"),
+        ),
+        (
+            field(text="é".encode(), more=b'\r\nContent-Type: text/plain; charset="US-ASCII"'),
+            Field("a", None, "a text that is not ASCII, as its Content-Type says"),
+        ),
+        (field(text=b"e", more=b"\r\nContent-Type: text/plain; charset=us-ascii"), Field("a", "e")),
         (field(more=b'; filename=""'), Field("a", None, "a file")),
         (field(more=b"; filename=a.txt; filename*=utf-8''a.txt"), Field("a", None, "a file")),
         (
