@@ -13,8 +13,14 @@ from pathlib import Path
 import asyncpg
 import pytest
 
+from sidecar.config.routes.file import read_routes
+from sidecar.gate.lookup import Call
+from sidecar.gate.statement import Statement
+from sidecar.lookups.asking import Lookups
+from sidecar.lookups.sql import SqlSource
 from tests import guide_commands
 from tests.databases import OWNER, PASSWORD, Server, postgresql
+from tests.gate.test_hook import MATERIAL
 from tests.stack import ROOT, Got, Recorder, Sidecar, Web, binary, running_sidecar, wait_for
 from tests.tokens import CLIENT, POOL, claims, key_set, mint
 
@@ -22,9 +28,8 @@ pytestmark = pytest.mark.process
 PAGE = (ROOT / "docs/guides/database.md").read_text(encoding="utf-8")
 
 
-def example(name: str) -> str:
-    (found,) = re.findall(rf"<!-- {re.escape(name)} -->\n```\w+\n(.*?)```", PAGE, re.DOTALL)
-    return str(found)
+def example(name: str, at: int = 0) -> str:
+    return str(re.findall(rf"<!-- {re.escape(name)} -->\n```\w+\n(.*?)```", PAGE, re.DOTALL)[at])
 
 
 async def run(server: Server, sql: str) -> None:
@@ -118,3 +123,14 @@ def test_the_user_can_read_nothing_else(world: World) -> None:
         (world.folder / "routes.yaml").write_text(routes)
     assert code == 1
     assert "found no answer (database_auth: 42501 InsufficientPrivilegeError)" in said
+
+
+async def test_many_ids_are_one_statement(world: World) -> None:
+    lookup = read_routes(example("example: routes.yaml", 1), "routes.yaml", world.environ).lookups["invoice"]
+    lookups = Lookups({Statement: SqlSource(1)}, now=time.monotonic)
+    calls = [Call(lookup, lookup.inquiry.fill("invoice", one, MATERIAL), one) for one in ("8", "70", "7")]
+    try:
+        replies = await lookups.ask_all(calls)
+    finally:
+        await lookups.aclose()
+    assert [reply.document and reply.document["owner_id"] for reply in replies] == ["bob", None, "alice"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -86,17 +86,38 @@ class Statement(NamedTuple):
         return " ".join(text.split())
 
     def fill(self, kind: str, resource_id: str, material: Material) -> str:
-        """The values of one request, as JSON. Raises Refused."""
-        return _question([bound(each, _found(each.value, kind, resource_id, material)) for each in self.parameters])
+        """The values of one request, as JSON; where it is asked about many, all but the id. Raises Refused."""
+        values = [bound(each, _found(each.value, kind, resource_id, material)) for each in self.parameters]
+        at = self._list_at
+        if at is not None:
+            values[at] = []
+        return _question(values)
+
+    def join(self, question: str, ids: Sequence[str]) -> str:
+        """The values for these ids, which are a list among them. Raises Refused."""
+        at, values = self._list_at, asked_values(question)
+        if at is not None:
+            values[at] = [bound(self.parameters[at], each) for each in ids]
+        return _question(values)
+
+    @property
+    def _list_at(self) -> int | None:
+        return next((at for at, each in enumerate(self.parameters) if each.value is ResourceField.IDS), None)
 
     def sample(self, texts: Mapping[Binding, str], kind: str) -> str:
         """The same without a request: the kind, and a text in place of each other value of a type."""
         return _question(
             [
-                bound(each, kind if each.value is ResourceField.KIND else texts[each.type])
+                [] if each.value is ResourceField.IDS
+                else bound(each, kind if each.value is ResourceField.KIND else texts[each.type])
                 for each in self.parameters
             ]
         )  # fmt: skip
+
+    def sample_id(self, texts: Mapping[Binding, str], otherwise: str) -> str:
+        """The text of the type that the ids have where it is asked about many, else another one."""
+        at = self._list_at
+        return otherwise if at is None else texts[self.parameters[at].type]
 
     def shown(self, question: str) -> str:
         """The statement and its parameters as a person reads them. The values stay out: a claim may be private."""
@@ -121,7 +142,7 @@ def _question(values: list[Any]) -> str:
 def _found(value: Reference | ResourceField, kind: str, resource_id: str, material: Material) -> Any:
     if isinstance(value, Reference):
         return resolve(value, material)
-    return resource_id if value is ResourceField.ID else kind
+    return kind if value is ResourceField.KIND else resource_id
 
 
 _TYPES = {Binding.INT: Type.INT, Binding.NUMBER: Type.NUMBER, Binding.BOOL: Type.BOOL}
@@ -163,6 +184,7 @@ _EXPECTED = {
 }
 
 _VALUE = re.compile(r"\{([^{}]*)\}")
+_OF_IDS = frozenset((Binding.STRING, Binding.INT, Binding.UUID))
 
 
 def parse_value(text: str) -> tuple[Reference | ResourceField, Binding]:
@@ -171,7 +193,9 @@ def parse_value(text: str) -> tuple[Reference | ResourceField, Binding]:
     if match is None:
         raise ValueError(f"found {text!r}, expected one value in braces, such as {{id:int}} or {{principal.id}}")
     inner, _, word = match[1].rpartition(":")
-    own = inner in (ResourceField.ID, ResourceField.KIND, "principal.id")
+    own = inner in (*ResourceField, "principal.id")
+    if inner == ResourceField.IDS and word not in _OF_IDS:
+        raise ValueError(f"found {text!r}, expected {{ids}}, {{ids:int}} or {{ids:uuid}}: each is compared as a text")
     if inner and (word == Binding.UUID or (own and word in set(Binding))):
         # these are texts: the type is that of the column, and the text has to be in its one spelling
         return _field_or_reference(inner), Binding(word)
@@ -180,7 +204,7 @@ def parse_value(text: str) -> tuple[Reference | ResourceField, Binding]:
 
 
 def _field_or_reference(text: str) -> Reference | ResourceField:
-    if text in (ResourceField.ID, ResourceField.KIND):
+    if text in set(ResourceField):
         return ResourceField(text)
     reference = parse_reference(text)
     if reference.optional:
@@ -223,6 +247,7 @@ def statement_of(
     parts, unquoted = _cut(text)
     _check_text(text, unquoted, database.dialect)
     named = {name: _parameter(name, filled) for name in parts[1::2]}
+    _check_lists(parts, named)
     if not named:
         raise ValueError("found no parameter, expected at least one, such as :id: the row depends on the request")
     if len(named) > MAX_PARAMETERS:
@@ -266,8 +291,22 @@ def _check_text(text: str, unquoted: str, dialect: Dialect) -> None:
         raise ValueError(f"found {' '.join(writes[0].split())!r}, expected a statement that only reads")
 
 
+_IN = re.compile(r"(?<![A-Za-z0-9_])(not\s+)?in\s+$", re.IGNORECASE)
+
+
+def _check_lists(parts: Sequence[str], named: Mapping[str, Parameter]) -> None:
+    """Hold a parameter of many ids to the one place where a list can stand. Raises ValueError."""
+    places = [at for at, name in enumerate(parts) if at % 2 and named[name].value is ResourceField.IDS]
+    for at in places:
+        before = _IN.search(parts[at - 1])
+        if len(places) > 1 or before is None or before[1]:
+            raise ValueError(
+                f"found :{parts[at]} elsewhere, expected it once, as `id in :{parts[at]}` without brackets"
+            )
+
+
 def _parameter(name: str, filled: Mapping[str, tuple[Reference | ResourceField, Binding]]) -> Parameter:
-    known = {str(field): (field, Binding.STRING) for field in (ResourceField.ID, ResourceField.KIND)}
+    known = {str(field): (field, Binding.STRING) for field in ResourceField}
     value = filled.get(name) or known.get(name)
     if value is None:
         raise ValueError(

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from sidecar.gate.lookup import ResourceField
 from sidecar.gate.statement import Binding, Statement, asked_values
 from sidecar.gate.verdict import Refused
 from sidecar.net.connection import Fault
@@ -25,7 +26,7 @@ class UnusableDatabase(ValueError):
 
 
 class Rows(NamedTuple):
-    """Names of columns, and two rows of their values at most."""
+    """Names of columns, and rows of their values: two at most, or one more than the ids that were asked about."""
 
     names: Sequence[str]
     rows: Sequence[Sequence[Any]]
@@ -87,32 +88,47 @@ class Driver(ABC):
 
 
 class Prepared(NamedTuple):
-    """A statement in the words of one driver, and which value of a question stands at each place."""
+    """A statement in the words of one driver, with places for so many `ids`, and which value of a question stands at
+    each place."""
 
     sql: str
     order: tuple[tuple[int, Binding], ...]
+    ids: int = 1
 
     def values(self, driver: Driver, question: str) -> list[Any]:
         """The values of a question, in the order of the places."""
-        found = asked_values(question)
+        found = list[Any]()
+        for value in asked_values(question):
+            # the last id stands at all places that are left: it asks for nothing else
+            found += [*value, *value[-1:] * (self.ids - len(value))] if isinstance(value, list) else [value]
         return [driver.value(kind, found[at]) for at, kind in self.order]
 
 
-def prepared(statement: Statement, driver: Driver) -> Prepared:
+def places_for(ids: int) -> int:
+    """The number of places for so many ids, a power of two: a server keeps ten statements instead of 500."""
+    return 1 << max(ids - 1, 0).bit_length()
+
+
+def prepared(statement: Statement, driver: Driver, ids: int = 1) -> Prepared:
     """Put a statement in the words of a driver: as a table of its own, so that it cannot be anything but one SELECT,
-    and of two rows, since more say no more than that it is not one."""
-    sql = list[str]()
-    order = [(at, each.type) for at, each in enumerate(statement.parameters)] if driver.numbered else []
+    and of one row more than it may have, since more say no more than that."""
+    places = dict[str, list[int]]()
+    for each in statement.parameters:
+        first = sum(map(len, places.values()))
+        places[each.name] = [*range(first, first + (ids if each.value is ResourceField.IDS else 1))]
+    sql, order = list[str](), list[tuple[int, Binding]]()
+    if driver.numbered:
+        order = [(at, each.type) for each in statement.parameters for at in places[each.name]]
     for part in statement.parts:
         if isinstance(part, str):
             sql.append(driver.literal(part))
             continue
-        at = statement.parameters.index(part)
-        sql.append(driver.mark(at + 1, part.type))
+        marks = ", ".join([driver.mark(at + 1, part.type) for at in places[part.name]])
+        sql.append(f"({marks})" if part.value is ResourceField.IDS else marks)
         if not driver.numbered:
-            order.append((at, part.type))
+            order += [(at, part.type) for at in places[part.name]]
     # on lines of its own: what of it is text and what is a value, the gate has told apart
-    return Prepared(f"select * from (\n{''.join(sql)}\n) as asked limit 2", tuple(order))  # noqa: S608
+    return Prepared(f"select * from (\n{''.join(sql)}\n) as asked limit {ids + 1}", tuple(order), ids)  # noqa: S608
 
 
 def fault_of(driver: Driver, error: Exception) -> tuple[Fault | Refused, bool]:

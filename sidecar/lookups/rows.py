@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from sidecar.gate.lookup import Reply
+from sidecar.lookups.http import MAX_BATCH
 from sidecar.net.connection import Fault
 from sidecar.record.reasons import Reason
 from sidecar.wire import strict_json
@@ -40,6 +41,14 @@ def reply_of(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Reply:
     return Reply(200, _KIND, body)
 
 
+def reply_of_many(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Reply:
+    """The rows as a list of objects by column name. Raises Fault for a value that has no exact form in JSON."""
+    body = _text([row_object(names, row) for row in rows])
+    if len(body) > MAX_BATCH:
+        raise Fault(Reason.ROW_INVALID, f"found rows of {len(body)} bytes, expected at most {MAX_BATCH}")
+    return Reply(200, _KIND, body)
+
+
 def row_object(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
     """A row as an object of JSON values by column name. Raises Fault."""
     found = {name: _json(name, value) for name, value in zip(names, row, strict=True)}
@@ -49,9 +58,9 @@ def row_object(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
     return found
 
 
-def _text(row: dict[str, Any]) -> bytes:
+def _text(value: Any) -> bytes:
     try:
-        return strict_json.dumps(row)
+        return strict_json.dumps(value)
     except ValueError as error:
         raise Fault(Reason.ROW_INVALID, str(error)) from None
 

@@ -46,25 +46,25 @@ class SqlSource:
     def __init__(self, most: int) -> None:
         self._most = most
         self._connections: dict[tuple[str, float], _Connections] = {}
-        self._prepared: Bounded[tuple[str, str], Prepared] = Bounded(PREPARED)
+        self._prepared: Bounded[tuple[str, str, int], Prepared] = Bounded(PREPARED)
 
     async def ask(self, call: Call, seconds: float) -> Reply:
         """Run the statement of a call. Raises Fault, and Refused for a value that the database does not take."""
-        from sidecar.lookups.rows import reply_of
+        from sidecar.lookups.driver import places_for, prepared
+        from sidecar.lookups.rows import reply_of, reply_of_many
 
         statement = call.lookup.inquiry
         if not isinstance(statement, Statement):
             raise TypeError(f"lookups.{call.lookup.name}: not a statement")
         connections = self._connections_to(statement.database, call.lookup.timeout)
-        key = (call.lookup.name, statement.source)
+        ids = places_for(len(call.ids))
+        key = (call.lookup.name, statement.source, ids)
         known = self._prepared.get(key)
         if known is None:
-            from sidecar.lookups.driver import prepared
-
-            known = prepared(statement, connections.driver)
+            known = prepared(statement, connections.driver, ids)
             self._prepared.put(key, known)
         found = await connections.ask(known, known.values(connections.driver, call.question), seconds)
-        return reply_of(found.names, found.rows)
+        return reply_of_many(found.names, found.rows) if call.ids else reply_of(found.names, found.rows)
 
     def _connections_to(self, database: Database, timeout: float) -> _Connections:
         # the server ends a statement after the timeout of its session

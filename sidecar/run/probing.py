@@ -122,7 +122,8 @@ async def _lookup(deciding: Deciding, lookup: Lookup, *, app: bool) -> list[Find
     if question is None:
         return [Finding(Level.NOTE, f"{place}: not asked, since it is asked as a principal")]
     values = tuple((place, _value_for(part, kind)) for place, part in lookup.places.items())
-    call = Call(lookup, question, NOBODY, values=values)
+    asked = inquiry.sample_id(_SAMPLES, NOBODY) if isinstance(inquiry, Statement) else NOBODY
+    call = Call(lookup, question, asked, values=values)
     if isinstance(inquiry, AppInquiry):
         call = call._replace(app=inquiry.warrant(call, _request(settings, route), (), upstream))
     # a query may have a key in it

@@ -173,7 +173,10 @@ def test_another_spelling_or_type_is_the_fault_of_the_request(kind: Binding, val
     assert caught.value.code is Code.REFERENCE_INVALID
 
 
-@given(st.sampled_from(Binding), st.one_of(st.text(), st.integers(), st.floats(), st.booleans(), st.uuids().map(str)))
+@given(
+    st.sampled_from(Binding),
+    st.one_of(st.text(), st.integers(), st.floats(allow_nan=False), st.booleans(), st.uuids().map(str)),
+)
 def test_two_values_of_a_request_are_two_questions(kind: Binding, value: Any) -> None:
     """A text is bound only where the value that comes of it is written as that text."""
     try:
@@ -225,3 +228,31 @@ def test_a_sample_has_a_value_of_each_type() -> None:
 )
 def test_a_type_leaves_one_spelling(filled: dict[str, str], has_one: bool) -> None:
     assert filled_by(SQL, filled).has_one_spelling(ResourceField.ID) is has_one
+
+
+def test_many_ids_are_a_list_among_the_values() -> None:
+    found = statement("select id from t where org = :org and id in :ids", ids="{ids:int}", org="{path.org}")
+    question = found.fill("k", "7", MATERIAL)
+    assert (question, found.fill("k", "8", MATERIAL)) == ('["a/b",[]]', question)
+    assert asked_values(found.join(question, ["7", "8"])) == ["a/b", [7, 8]]
+    for text in ("007", "x"):
+        with pytest.raises(Refused):
+            found.fill("k", text, MATERIAL)
+    assert found.shown(question).endswith("and id in :ids (:org, :ids int)")
+    assert asked_values(found.sample({Binding.STRING: "nobody"}, "k")) == ["nobody", []]
+    assert found.sample_id({Binding.INT: "0"}, "nobody") == "0"
+    assert statement().sample_id({}, "nobody") == "nobody"
+
+
+@pytest.mark.parametrize(
+    "where", ["id = :ids", "id in (:ids)", "id not in :ids", "id in :ids or n in :ids", "begin :ids", "id in :ids and :ids = ''", "'in' :ids", ":ids = id"]
+)  # fmt: skip
+def test_many_ids_stand_where_a_list_may(where: str) -> None:
+    with pytest.raises(ValueError, match=r"found :ids elsewhere, expected it once, as `id in :ids` without brackets"):
+        statement(f"select id from t where {where}")
+
+
+@pytest.mark.parametrize("text", ["{ids:number}", "{ids:bool}", "{ids:list}", "{ids:}"])
+def test_ids_are_of_a_type_that_has_one_text(text: str) -> None:
+    with pytest.raises(ValueError, match=r"expected \{ids\}, \{ids:int\} or \{ids:uuid\}"):
+        parse_value(text)

@@ -14,7 +14,7 @@ import jmespath
 import pytest
 
 from sidecar.gate.codes import Code, Dependency
-from sidecar.gate.lookup import Attribute, Call, Lookup, attributes_from
+from sidecar.gate.lookup import Attribute, Batch, Call, Lookup, attributes_from
 from sidecar.gate.statement import Database, Dialect, Statement, parse_value, statement_of
 from sidecar.gate.verdict import Refused
 from sidecar.lookups.asking import Lookups
@@ -28,6 +28,8 @@ from tests.stack import free_port
 
 BY_ID = "select id, number, owner_id from invoices where id = :id"
 BY_NUMBER = "select id, number, owner_id from invoices where number = :id"
+BY_IDS = "select id, number, owner_id from invoices where id in :ids"
+BY_NUMBERS = "select id, number, owner_id from invoices where number in :ids and :kind = 'invoice'"
 
 
 class Asking:
@@ -55,6 +57,21 @@ class Asking:
         """What the gate does."""
         call = Call(lookup, lookup.inquiry.fill("invoice", resource_id, MATERIAL), resource_id)
         return attributes_from(call, await self.lookups.ask(call))
+
+    async def ask_all(self, lookup: Lookup, *ids: str) -> list[dict[str, Any] | Code]:
+        """The same of many ids."""
+        calls = [Call(lookup, lookup.inquiry.fill("invoice", one, MATERIAL), one) for one in ids]
+        found: list[dict[str, Any] | Code] = []
+        for call, reply in zip(calls, await self.lookups.ask_all(calls), strict=True):
+            try:
+                found.append(attributes_from(call, reply))
+            except Refused as refused:
+                found.append(refused.code)
+        return found
+
+    def many(self, sql: str, parameters: dict[str, str] | None = None, **more: Any) -> Lookup:
+        """A lookup that is asked about many, whose rows have their ids in the column `id`."""
+        return self.lookup(sql, parameters, **{"batch": Batch(100), "echo": jmespath.compile("id").search, **more})
 
     async def code(self, lookup: Lookup, resource_id: str = "7") -> Code:
         return await refusal(self.ask(lookup, resource_id))
@@ -149,6 +166,49 @@ async def test_one_parameter_stands_at_several_places(world: World) -> None:
     async with world.asking() as asking:
         twice = asking.lookup("select owner_id from invoices where id = :id and :kind = 'invoice' and :id = id")
         assert await asking.ask(twice, "8") == {"owner": "bob"}
+
+
+GONE = Code.RESOURCE_MISSING
+
+
+async def test_many_ids_are_one_statement(world: World) -> None:
+    async with world.asking(most=1) as asking:
+        many = asking.many(BY_IDS)
+        assert await asking.ask_all(many, "8", "gone", "7", "O'Neil") == [
+            {"owner": "bob"}, GONE, {"owner": "alice"}, {"owner": "carol"},
+        ]  # fmt: skip
+        # what differs in the number of ids alone is a few statements
+        for count in range(1, 40):
+            found = await asking.ask_all(many, *(f"x{count}-{one}" for one in range(count)), "7")
+            assert found == [GONE] * count + [{"owner": "alice"}]
+        assert len(asking.source._prepared) == 6
+        numbers = asking.many(BY_NUMBERS, {"ids": "{ids:int}"}, echo=jmespath.compile("number").search)
+        assert await asking.ask_all(numbers, "9", "7", "70") == [{"owner": "carol"}, {"owner": "alice"}, GONE]
+        assert await refusal(asking.ask_all(numbers, "7", "007")) is Code.REFERENCE_INVALID
+        # and one is asked with the same statement
+        assert await asking.ask(many) == {"owner": "alice"}
+        assert await asking.code(many, "70") is GONE
+        assert await world.sessions() == 1
+
+
+async def test_many_ids_are_never_sql(world: World) -> None:
+    async with world.asking() as asking:
+        assert await asking.ask_all(asking.many(BY_IDS), *HOSTILE, "7", "') or ('1'='1") == [
+            *[GONE] * len(HOSTILE), {"owner": "alice"}, GONE,
+        ]  # fmt: skip
+
+
+async def test_a_row_that_is_not_one_of_an_asked_id_is_the_answers_fault(world: World) -> None:
+    async with world.asking() as asking:
+        for sql in (
+            "select id, owner_id from invoices where id in :ids or id = '8'",
+            "select '7' as id, owner_id from invoices where id in :ids or id = '8'",
+            "select owner_id from invoices where id in :ids",
+            "select null as id, owner_id from invoices where id in :ids",
+            "select a.id, b.owner_id from invoices a, invoices b where a.id in :ids",
+        ):
+            assert await refusal(asking.ask_all(asking.many(sql), "7", "gone")) is Code.LOOKUP_BAD_ANSWER, sql
+        assert await asking.ask_all(asking.many(BY_IDS), "7") == [{"owner": "alice"}]
 
 
 async def test_two_rows_are_an_error(world: World) -> None:

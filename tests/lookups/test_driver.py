@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.gate.statement import Database, Dialect, parse_value, statement_of
-from sidecar.lookups.driver import Driver, fault_of, milliseconds, prepared
+from sidecar.lookups.driver import Driver, fault_of, milliseconds, places_for, prepared
 from sidecar.lookups.drivers import driver_of
 from sidecar.net.connection import Fault
 from sidecar.record.reasons import Reason
@@ -36,6 +36,31 @@ def test_a_statement_is_a_table_of_two_rows_at_most(dialect: Dialect, sql: str, 
     found = prepared(statement, asked)
     assert found.sql == f"select * from (\n{sql}\n) as asked limit 2"
     assert found.values(asked, '["7",5]') == values
+
+
+@pytest.mark.parametrize(
+    ("dialect", "sql", "values"),
+    [
+        (Dialect.POSTGRESQL, "id in ($2::bigint, $3::bigint, $4::bigint, $5::bigint) and k = $1::text", ["k", 7, 8, 9, 9]),
+        (Dialect.MYSQL, "id in (%s, %s, %s, %s) and k = %s", [7, 8, 9, 9, "k"]),
+        (Dialect.SQLITE, "id in (?, ?, ?, ?) and k = ?", [7, 8, 9, 9, "k"]),
+    ],
+)  # fmt: skip
+def test_many_ids_have_places_of_their_own_and_the_last_one_those_that_are_left(
+    dialect: Dialect, sql: str, values: list[object]
+) -> None:
+    asked = driver(dialect)
+    text = "select id from t where id in :ids and k = :kind"
+    statement = statement_of(text, Database("APP_URL", URLS[dialect], dialect), {"ids": parse_value("{ids:int}")})
+    # PostgreSQL's marks are numbered in the order of the question
+    statement = statement._replace(parameters=tuple(reversed(statement.parameters)))
+    found = prepared(statement, asked, places_for(3))
+    assert found.sql == f"select * from (\nselect id from t where {sql}\n) as asked limit 5"
+    assert found.values(asked, '["k",[7,8,9]]') == values
+
+
+def test_there_are_few_numbers_of_places() -> None:
+    assert [places_for(ids) for ids in (0, 1, 2, 3, 4, 5, 100, 500)] == [1, 1, 2, 4, 4, 8, 128, 512]
 
 
 def test_a_time_is_never_without_limit() -> None:

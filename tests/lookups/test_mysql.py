@@ -14,9 +14,11 @@ from sidecar.gate.codes import Code
 from sidecar.gate.statement import Dialect
 from sidecar.record.reasons import Reason
 from tests.databases import OWNER, PASSWORD, Server, mariadb
+from tests.fakes import refusal
 from tests.lookups.alike import *  # noqa: F403 - these are tests
 from tests.lookups.alike import (
     BY_ID,
+    BY_IDS,
     HOSTILE,
     Killable,
     check_a_full_server,
@@ -186,3 +188,10 @@ async def test_too_many_sessions_are_told(world: MariaDb) -> None:
     await world.run("alter user reader@'%' with max_user_connections 1")
     await check_a_full_server(world, "error 1226")
     await world.run("alter user reader@'%' with max_user_connections 0")
+
+
+async def test_a_row_of_another_spelling_is_not_taken_for_an_asked_one(world: MariaDb) -> None:
+    async with world.asking() as asking:
+        assert await refusal(asking.ask_all(asking.many(BY_IDS), "7", "o'neil")) is Code.LOOKUP_BAD_ANSWER
+        exact = asking.many(BY_IDS.replace("where id", "where binary id"))
+        assert await asking.ask_all(exact, "o'neil", "O'Neil") == [Code.RESOURCE_MISSING, {"owner": "carol"}]

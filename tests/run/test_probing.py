@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import sqlite3
 import sys
@@ -224,6 +225,9 @@ def test_what_a_function_answers(
 STATEMENTS = [
     ("select owner_id from docs where id = :id", "", "notes", "it runs, and has no such row"),
     ("select owner_id from docs where id = :id and n = :n", 'parameters: {n: "{claims.n:int}"}, ', "notes", "it runs, and has no such row"),
+    ("select id, owner_id from docs where id in :ids", "batch: true, ", "notes", "it has nothing of such an id"),
+    ("select n, owner_id from docs where n in :ids", 'batch: true, echo: n, parameters: {ids: "{ids:int}"}, ', "notes", "it has nothing of such an id"),
+    ("select owner_id from gone where id in :ids", "batch: true, ", "problems", "found no answer (statement_invalid: "),
     ("select owner_id from docs where :id <> ''", "", "warnings", "found status 200 with every attribute"),
     ("select owner_id from gone where id = :id", "", "problems", "found no answer (statement_invalid: SQLITE_ERROR: no such table: gone), "
         "expected 404 or JSON: mend the statement or its `parameters`"),
@@ -240,7 +244,8 @@ def test_what_a_database_answers(world: World, sql: str, more: str, level: str, 
     (world.folder / "routes.yaml").write_text("".join([*lines[:3], entry, lines[-1]]))
     found = world.findings(DOCS_URL=f"sqlite:///{world.folder}/s3cret.db")
     (line,) = [line for line in getattr(found, level) if "lookups.doc.sql: " in line]
-    shown = ":id, :n int" if more else ":id"
+    declared = {name: f":{name} int" for name in ("n", "ids") if f'{name}: "{{' in more}
+    shown = ", ".join(declared.get(name, f":{name}") for name in re.findall(r":(\w+)", sql))
     assert f"lookups.doc.sql: DOCS_URL: {sql} ({shown}): {says}" in line
     assert "s3cret" not in str(found)
 

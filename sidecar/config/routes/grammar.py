@@ -130,7 +130,8 @@ BATCH = Record(
             "without it the parameter comes once for each", "",
         ),
     },
-    "many ids in one call: with `echo` the answer is a list, and without it an object, id: document",
+    "many ids in one call: with `echo` the answer is a list, and without it an object, id: document; of `sql` each row "
+    "has its id in the column `id`, or where `echo` finds it",
 )  # fmt: skip
 LOOKUP = Record(
     {
@@ -177,8 +178,8 @@ LOOKUP = Record(
         ),
         "batch": Field(
             TrueOr(BATCH),
-            "with `url`: `true`, or how many ids go in one call: the URL has `{ids}`, as in `?id={ids}`, and `each` "
-            "asks about all of its ids in one",
+            "with `url` or `sql`: `true`, or how many ids go in one call: the URL has `{ids}`, as in `?id={ids}`, the "
+            "statement `id in :ids`, and `each` asks about all of its ids in one",
         ),
         "bearer_env": Field(_VARIABLE, "the variable that holds the sidecar's token there", ""),
     },

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sidecar.config.routes.app_lookup import read_app_lookup
 from sidecar.config.routes.function import read_function
 from sidecar.config.routes.hook import read_hook
 from sidecar.config.routes.statement import read_statement
 from sidecar.config.shapes import Entry, Reader
+from sidecar.gate.expressions import searcher
 from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Batch, Inquiry, Lookup, Missing
 
@@ -26,7 +27,7 @@ SOURCES: Mapping[str, Source] = {
     "url": Source(read_hook, ("bearer_env", "batch")),
     "upstream": Source(read_app_lookup, ("as", "bearer_env")),
     "function": Source(read_function, ("as",)),
-    "sql": Source(read_statement, ("database", "parameters")),
+    "sql": Source(read_statement, ("database", "parameters", "batch")),
 }
 """The field that names the source of a lookup -> its kind."""
 
@@ -43,10 +44,17 @@ def read_lookup(name: str, entry: Entry, environ: Mapping[str, str], reader: Rea
     return Lookup(
         name, inquiry, entry["attributes"], frozenset(entry["optional"]),
         Missing(entry["missing"]), entry["timeout"], entry["cache"],
-        entry["echo"].search if entry["echo"] is not None else None,
+        _echo_of(entry),
         {place: part for attribute in entry["attributes"].values() for place, part in attribute.places.items()},
         Batch(entry["batch"]["max"], entry["batch"]["at"]) if entry["batch"] is not None else None,
     )  # fmt: skip
+
+
+def _echo_of(entry: Entry) -> Any:
+    """The expression that finds the id in an answer; in each of many rows there is one."""
+    if entry["echo"] is not None:
+        return entry["echo"].search
+    return searcher("id") if entry["batch"] is not None and source_of(entry) == "sql" else None
 
 
 def source_of(entry: Entry) -> str:
@@ -62,6 +70,9 @@ def _check_source(entry: Entry, reader: Reader) -> None:
     for field in SOURCES:
         if field != own and entry.has(field):
             reader.fault(entry.at(field), f"found it beside `{own}`, {expected}")
+    for name in ("at", "separator") if entry["batch"] is not None and own != "url" else ():
+        if entry["batch"][name]:
+            reader.fault(entry["batch"].at(name), f"found it beside `{own}`, expected it beside `url`")
     for name in sorted({name for source in SOURCES.values() for name in source.fields} - {*SOURCES[own].fields}):
         if entry.has(name):
             places = " or ".join(f"`{field}`" for field, source in SOURCES.items() if name in source.fields)

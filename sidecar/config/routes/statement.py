@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
-from sidecar.config.shapes import Entry, Reader
+from sidecar.config.shapes import Entry, Mark, Reader
+from sidecar.gate.lookup import ResourceField
+from sidecar.gate.references import Reference, ReferenceSource
 from sidecar.gate.statement import Database, Dialect, Statement, statement_of
 
 _SCHEME = re.compile(r"([a-z0-9]+)(?:\+[a-z0-9_]+)?://.*", re.DOTALL)
@@ -17,10 +19,25 @@ def read_statement(entry: Entry, environ: Mapping[str, str], reader: Reader) -> 
     """The statement of a lookup; `environ` gives the URL of its database. Faults are noted with `reader`."""
     database = _database(entry, environ, reader)
     try:
-        return statement_of(entry["sql"], database, entry["parameters"])
+        statement = statement_of(entry["sql"], database, entry["parameters"])
     except ValueError as error:
         reader.fault(entry.at("sql"), str(error))
         return Statement(database, (), (), "")
+    for mark, message in _batch_faults(entry, statement):
+        reader.fault(mark, message)
+    return statement
+
+
+def _batch_faults(entry: Entry, statement: Statement) -> Iterator[tuple[Mark, str]]:
+    """Find what `batch` and the statement cannot mean together."""
+    values = statement.values
+    if entry["batch"] is None:
+        if ResourceField.IDS in values:
+            yield entry.at("sql"), "found a parameter that {ids} fill, expected :id, or `batch: true` beside it"
+    elif ResourceField.IDS not in values or ResourceField.ID in values:
+        yield entry.at("sql"), "found no :ids, or not it alone, beside `batch`, expected `id in :ids` and no :id"
+    elif any(isinstance(part, Reference) and part.source is ReferenceSource.LOOKUP for part in values):
+        yield entry.mark, "found {lookup.…} beside `batch`, expected what is the same for all ids of a call"
 
 
 def _database(entry: Entry, environ: Mapping[str, str], reader: Reader) -> Database:

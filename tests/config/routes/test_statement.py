@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.config.routes.file import RoutesError
-from sidecar.gate.lookup import ResourceField
+from sidecar.gate.lookup import Batch, ResourceField
 from sidecar.gate.statement import Binding, Dialect, Statement
 from tests.config.routes.reading import one_route, read
 
@@ -79,6 +79,36 @@ WHOLE = "{sql: 'select a from t where id = :id', database: INVOICES_URL, attribu
 )  # fmt: skip
 def test_what_is_wrong_is_told_without_the_url(lookup: str, url: str | None, told: str) -> None:
     assert told in fault(lookup, url)
+
+
+def test_a_statement_about_many_has_its_ids_in_a_column() -> None:
+    text = "{sql: 'select id, o from t where id in :ids', database: INVOICES_URL, batch: BATCH, attributes: {o: o}}"
+    for batch, most in (("true", 100), ("{max: 7}", 7)):
+        found = read(one_route(ROUTE, f"lookups: {{invoice: {text.replace('BATCH', batch)}}}\n"), {"INVOICES_URL": URL})
+        lookup = found.lookups["invoice"]
+        assert (lookup.batch, lookup.echo({"id": 7, "n": 8})) == (Batch(most), 7)
+    named = text.replace("BATCH", "true, echo: n")
+    found = read(one_route(ROUTE, f"lookups: {{invoice: {named}}}\n"), {"INVOICES_URL": URL})
+    assert found.lookups["invoice"].echo({"id": 7, "n": 8}) == 8
+
+
+MANY = "{sql: 'select id from t where id in :ids', database: INVOICES_URL, batch: true, attributes: {}}"
+
+
+@pytest.mark.parametrize(
+    ("lookup", "told"),
+    [
+        (MANY.replace("batch: true, ", ""), "found a parameter that {ids} fill, expected :id, or `batch: true` beside it"),
+        (MANY.replace("in :ids", "= :id"), "found no :ids, or not it alone, beside `batch`"),
+        (MANY.replace("in :ids", "in :ids or id = :id"), "found no :ids, or not it alone, beside `batch`"),
+        (MANY.replace("in :ids", "in (:ids)"), "found :ids elsewhere, expected it once"),
+        (MANY.replace("true", "{at: data}"), "batch.at: found it beside `sql`, expected it beside `url`"),
+        (MANY.replace("true", "{separator: ','}"), "batch.separator: found it beside `sql`"),
+        (MANY.replace("batch", "parameters: {ids: '{ids:bool}'}, batch"), "expected {ids}, {ids:int} or {ids:uuid}"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_with_many_is_told(lookup: str, told: str) -> None:
+    assert told in fault(lookup)
 
 
 def test_a_claim_that_fills_a_parameter_is_one_that_the_route_reads() -> None:
