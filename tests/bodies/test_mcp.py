@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import AnyUrl, ValidationError
 
 from sidecar.bodies.json_rpc import JsonRpcReply
 from sidecar.bodies.mcp import Mcp, Message, Wanted, asks_of, messages_rule, read_message, require_agreement, wanted_of
@@ -202,7 +203,7 @@ def test_parameters_that_are_not_read_in_one_way_are_refused(method: str, params
 
 @pytest.mark.parametrize(
     "uri",
-    ["file:///a/b.txt", "crm://contacts/7", "crm://contacts/7?full=1#x", "urn:isbn:1", "https://example.com:8443/a%20b", "config://app", "a+b://h/%2Eg".replace("%2E", "."), "data:text/plain,x", "file:///a/...", "x://h/%25", "http://h/", "http://h:81/a", "https://h:80/a", "crm://h:80", "file:///a/", "x:/a/b"],
+    ["file:///a/b.txt", "crm://contacts/7", "crm://contacts/7?full=1#x", "urn:isbn:1", "https://example.com:8443/a%20b", "config://app", "a+b://h/%2Eg".replace("%2E", "."), "data:text/plain,x", "file:///a/...", "x://h/%25", "http://h/", "http://h:81/a", "https://h:80/a", "crm://h:80", "file:///a/", "x:/a/b", "http://127.0.0.1/", "http://[::1]:81/", "file://h/a", "file:///C:/a", "crm://a?b'c"],
 )  # fmt: skip
 def test_a_uri_in_its_normal_form_is_taken(uri: str) -> None:
     assert asked("resources/read", {"uri": uri})[0].name == uri
@@ -220,11 +221,31 @@ def test_a_uri_in_its_normal_form_is_taken(uri: str) -> None:
         # what parsers of URLs, and so SDKs, take away or put in
         "http://h:80/a", "https://h:443/a", "ws://h:80/a", "wss://h:443/a", "ftp://h:21/a", "http://h:/a", "crm://h:/a", "http://h:0080/a",
         "http://h", "https://h:8443", "http://h?a", "crm://a?", "crm://a#", "crm://a?b#",
+        # file:///secret and http://h/a to pydantic and to JavaScript's URL
+        "file:/secret", "file:secret", "file://", "http:/h/a", "https:h/a", "ws:///h", "ftp:a", "http://h/?a'b", "file:///a?b'c",
+        # 127.0.0.1, ::1 and h
+        "http://127.1/", "http://0x7f000001/", "http://2130706433/", "http://127.0.0.01/", "http://[0::1]/", "crm://[0::1]/a", "crm://127.1/a",
+        "http://%68/", "crm://%C3%A9/a", "file://h/c:/x",
     ],
 )  # fmt: skip
 def test_a_uri_that_a_server_may_read_as_another_is_refused(uri: str) -> None:
     for method in ("resources/read", "resources/subscribe"):
         assert refusal(lambda method=method: asked(method, {"uri": uri}))[0] is Code.BODY_INVALID
+
+
+_BEGINNINGS = ("file:///", "file://", "file:", "http://h/", "http://", "https:", "ws://", "x://", "x:", "crm://h")
+_PIECES = ("/", "h", "A", ".", "..", ":80", ":443", ":0", ":8080", "?", "#", "%20", "%27", "'", "[::1]", "[0::1]", "127.1", "127.0.0.1", "0x7f.1", "@", "localhost", "C:", "c:", "%68", "xn--a", "h.")  # fmt: skip
+
+
+@given(st.sampled_from(_BEGINNINGS), st.lists(st.sampled_from(_PIECES), min_size=1, max_size=5))
+def test_a_uri_that_is_taken_is_the_one_that_an_sdk_looks_for(beginning: str, pieces: list[str]) -> None:
+    uri = beginning + "".join(pieces)
+    try:
+        asked("resources/read", {"uri": uri})
+        read = str(AnyUrl(uri))
+    except (Refused, ValidationError):
+        return
+    assert read == uri
 
 
 # --- its headers ---
@@ -249,6 +270,7 @@ def encoded(text: str) -> bytes:
         (CALL, [(b"mcp-protocol-version", b"2025-11-25")]),
         (MODERN, [(b"mcp-protocol-version", b"2026-07-28")]),
         (READ, [(b"mcp-name", b"crm://a")]),
+        (Message(1, "tasks/get", {"taskId": "t"}), [(b"mcp-name", b"t")]),
         (Message(1, "tools/call", {"name": "=?base64?Zw==?="}), [(b"mcp-name", encoded("=?base64?Zw==?="))]),
         (Message(1, "tools/call", {"name": "größe"}), [(b"mcp-name", encoded("größe"))]),
         *((CALL, [(b"mcp-param-any", value)]) for value in (b"eu", b"42", b"42.0", b"true", b"w", encoded("eu"))),
@@ -274,6 +296,10 @@ def test_headers_that_agree_with_the_body_are_taken(message: Message, headers: l
         (CALL, [(b"last-event-id", b"a"), (b"last-event-id", b"b")]),
         (MODERN, [(b"mcp-protocol-version", b"2025-11-25")]),
         (READ, [(b"mcp-name", b"crm://b")]),
+        # what another parameter says is not what the method is about
+        (Message(1, "resources/read", {"uri": "crm://secret", "name": "open"}), [(b"mcp-name", b"open")]),
+        (Message(1, "completion/complete", {"ref": {"type": "ref/prompt", "name": "a"}, "name": "b"}), [(b"mcp-name", b"b")]),
+        (Message(1, "tools/list", {}), [(b"mcp-name", b"\xff")]),
         (READ, [(b"mcp-param-region", b"eu")]),
         (Message(1, "ping", {}), [(b"mcp-name", b"get")]),
         (Message(3, "", {}), [(b"mcp-method", b"tools/call")]),
