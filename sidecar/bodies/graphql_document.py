@@ -24,7 +24,8 @@ MAX_VALUE_DEPTH = 16
 
 
 class Limits(NamedTuple):
-    """Bounds of a document; `batch` is that of documents in one request, 0 for one that is not in a list."""
+    """Bounds of a document, in which a fragment counts as often as it is spread; `batch` is that of documents in one
+    request, 0 for one that is not in a list."""
 
     tokens: int = 2000
     depth: int = 16
@@ -129,7 +130,7 @@ def read_document(text: str, limits: Limits, directives: frozenset[str]) -> Docu
         raise _fault("no operation")
     if aliases > limits.aliases:
         raise _fault(f"found {aliases} aliases, expected at most {limits.aliases}")
-    _require_shallow({name: found for name, (_, _, found) in operations.items()}, fragments, limits.depth)
+    _require_bounded({name: found for name, (_, _, found) in operations.items()}, fragments, limits)
     return Document(
         {
             name: Definition(ROOTS[kind], name, variables, _root_fields(found, fragments, limits.fields))
@@ -341,9 +342,9 @@ def _block(raw: str) -> str:
 
 class _Selections:
     """Selections of an operation or a fragment: its own root fields, and the fragments that it spreads, each with the
-    number of sets around it. `depth` is that of the deepest set without them."""
+    number of sets around it. `depth` is that of the deepest set, `aliases` and `tokens` their numbers, without them."""
 
-    __slots__ = ("aliases", "depth", "root", "spreads")
+    __slots__ = ("aliases", "depth", "root", "spreads", "tokens")
 
     def __init__(self) -> None:
         self.root: list[RootField | str] = []
@@ -351,9 +352,11 @@ class _Selections:
         self.spreads: list[tuple[str, int]] = []
         self.depth = 1
         self.aliases = 0
+        self.tokens = 0
 
     def read(self, tokens: Sequence[str], at: int, directives: frozenset[str]) -> int:
         """Read the set that begins at a token; return the place after it. Raises Refused(BODY_INVALID)."""
+        began = at
         at = _opened(tokens, at)
         # of the innermost set, and of the innermost that belongs to the root: all around that one are inline fragments
         depth = root_depth = 1
@@ -386,6 +389,7 @@ class _Selections:
             at = _opened(tokens, at)
             if depth > self.depth:
                 self.depth = depth
+        self.tokens = at - began
         return at
 
     def _field(self, tokens: Sequence[str], at: int, directives: frozenset[str], *, is_root: bool) -> int:
@@ -437,27 +441,46 @@ def variables_in(value: Any) -> Iterator[Variable]:
             rest += part
 
 
-def _require_shallow(
-    operations: Mapping[str, _Selections], fragments: Mapping[str, _Selections], most: int
+class _Weight(NamedTuple):
+    """Measure of selections with the fragments in them, each as often as it is spread: they grow as powers do."""
+
+    depth: int
+    aliases: int
+    tokens: int
+
+
+def _require_bounded(
+    operations: Mapping[str, _Selections], fragments: Mapping[str, _Selections], limits: Limits
 ) -> None:  # fmt: skip
-    """See that fragments exist, are no part of themselves, and make no operation deeper than `most`."""
+    """See that fragments exist, are no part of themselves, and make no operation deeper or larger than the limits."""
     spreads = [name for found in (*operations.values(), *fragments.values()) for name, _ in found.spreads]
     if missing := next((name for name in spreads if name not in fragments), None):
         raise _fault(f"no fragment {missing[:64]!r}")
-    depths: dict[str, int] = {}
+    known: dict[str, _Weight] = {}
     try:
         order = TopologicalSorter({name: {to for to, _ in found.spreads} for name, found in fragments.items()})
         for name in order.static_order():
-            depths[name] = _depth(fragments[name], depths)
+            known[name] = _weight(fragments[name], known)
     except CycleError:
         raise _fault("a fragment that is a part of itself") from None
-    deepest = max([*depths.values(), *(_depth(found, depths) for found in operations.values())], default=0)
-    if deepest > most:
-        raise _fault(f"found {deepest} selections within each other, expected at most {most}")
+    weights = [*known.values(), *(_weight(found, known) for found in operations.values())]
+    if (deepest := max(weight.depth for weight in weights)) > limits.depth:
+        raise _fault(f"found {deepest} selections within each other, expected at most {limits.depth}")
+    if max(weight.aliases for weight in weights) > limits.aliases:
+        raise _fault(f"fragments make more than {limits.aliases} aliases, as often as they are spread")
+    if max(weight.tokens for weight in weights) > limits.tokens:
+        raise _fault(f"fragments make more than {limits.tokens} tokens, as often as they are spread")
 
 
-def _depth(found: _Selections, depths: Mapping[str, int]) -> int:
-    return max([found.depth, *(around - 1 + depths[name] for name, around in found.spreads)])
+def _weight(found: _Selections, known: Mapping[str, _Weight]) -> _Weight:
+    if not found.spreads:
+        return _Weight(found.depth, found.aliases, found.tokens)
+    spread = [(known[name], around) for name, around in found.spreads]
+    return _Weight(
+        max(found.depth, *(weight.depth + around - 1 for weight, around in spread)),
+        found.aliases + sum(weight.aliases for weight, _ in spread),
+        found.tokens + sum(weight.tokens for weight, _ in spread),
+    )
 
 
 def _root_fields(found: _Selections, fragments: Mapping[str, _Selections], most: int) -> tuple[RootField, ...]:

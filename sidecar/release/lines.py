@@ -82,21 +82,25 @@ class Windows:
 
     def __init__(self, max_line: int = MAX_LINE) -> None:
         self._max_line = max_line
-        self._rest = b""
+        self._rest = bytearray()
         self.lines: list[bytes] = []
 
     def add(self, piece: bytes) -> None:
         """Take what came. Raises Refused(ITEMS_UNREADABLE) for a line that is too long."""
-        *whole, self._rest = (self._rest + piece).split(b"\n")
-        self.lines += [line + b"\n" for line in whole]
+        first, *others = piece.split(b"\n")
+        # in place: a long line may come in many small pieces
+        self._rest += first
+        if others:
+            self.lines += [line + b"\n" for line in (bytes(self._rest), *others[:-1])]
+            self._rest = bytearray(others[-1])
         if len(self._rest) > self._max_line or any(len(line) > self._max_line for line in self.lines):
             raise Refused(Code.ITEMS_UNREADABLE, f"a line of more than {self._max_line} bytes")
 
     def end(self) -> None:
         """Take what stands after the last line's end as a line."""
         if self._rest:
-            self.lines.append(self._rest)
-            self._rest = b""
+            self.lines.append(bytes(self._rest))
+            self._rest.clear()
 
     def take(self, most: int) -> list[bytes]:
         """Return the first lines that wait."""

@@ -170,26 +170,27 @@ class Events:
 
     def __init__(self, max_event: int = MAX_EVENT) -> None:
         self._max_event = max_event
-        self._rest = b""
+        self._rest = bytearray()
         self.lines: list[bytes] = []
 
     def add(self, piece: bytes) -> None:
         """Take what came. Raises Refused(ITEMS_UNREADABLE) for an event that is too large."""
         # an end may have begun in what is there already
         seen = max(len(self._rest) - 2, 0)
-        data, start = self._rest + piece, 0
-        for end in _END.finditer(data, seen):
-            self.lines.append(data[start : end.end()])
+        self._rest += piece
+        start = 0
+        for end in _END.finditer(self._rest, seen):
+            self.lines.append(bytes(self._rest[start : end.end()]))
             start = end.end()
-        self._rest = data[start:]
+        del self._rest[:start]
         if len(self._rest) > self._max_event or any(len(event) > self._max_event for event in self.lines):
             raise Refused(Code.ITEMS_UNREADABLE, f"an event of more than {self._max_event} bytes")
 
     def end(self) -> None:
         """Take what stands after the last event's end as an event, as some clients do."""
         if self._rest:
-            self.lines.append(self._rest)
-            self._rest = b""
+            self.lines.append(bytes(self._rest))
+            self._rest.clear()
 
     def take(self, most: int) -> list[bytes]:
         """Return the first events that wait."""

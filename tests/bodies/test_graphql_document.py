@@ -115,6 +115,8 @@ def test_what_could_be_read_otherwise_is_refused(text: str, why: str) -> None:
         (Limits(depth=3), "{a}", "{a} fragment F on Q{...G} fragment G on Q{a{...H}} fragment H on Q{a{b{c}}}", "4 selections"),
         (Limits(depth=2), "{...{a}}", "{...{...{a}}}", "3 selections"),
         (Limits(aliases=1), "{x:a b}", "{x:a b{y:c}}", "2 aliases"),
+        (Limits(aliases=3), "{a{...F}b{...F}c{...F}} fragment F on Q{x:d}", "{a{...F}b{...F}c{...F}d{...F}} fragment F on Q{x:d}", "more than 3 aliases"),
+        (Limits(tokens=30), "{a{...F}b{...F}} fragment F on Q{c d}", "{a{...F}b{...F}} fragment F on Q{c{d}e{f}g}", "more than 30 tokens"),
         (Limits(fields=2), "{a b{c}}", "{a b ...F} fragment F on Q{...{c}}", "3 root fields"),
     ],
 )  # fmt: skip
@@ -145,10 +147,19 @@ def test_no_text_takes_long(text: str) -> None:
     assert time.process_time() - since < 2
 
 
+def spread_often(count: int) -> str:
+    spreads = " ".join(f"fragment F{n} on Q{{...F{n + 1} ...F{n + 1} a{n}{{...F{n + 1}}}}}" for n in range(count))
+    return f"{{...F0}} {spreads} fragment F{count} on Q{{z}}"
+
+
 def test_fragments_that_spread_one_another_many_times_are_seen_once() -> None:
-    spreads = " ".join(f"fragment F{n} on Q{{...F{n + 1} ...F{n + 1} a{n}{{...F{n + 1}}}}}" for n in range(60))
-    found = read(f"{{...F0}} {spreads} fragment F60 on Q{{z}}", LARGE)
-    assert [field.name for field in found.operations[""].fields] == ["z", *(f"a{n}" for n in range(59, -1, -1))]
+    found = read(spread_often(6), LARGE)
+    assert [field.name for field in found.operations[""].fields] == ["z", *(f"a{n}" for n in range(5, -1, -1))]
+
+
+def test_fragments_that_would_make_the_app_work_without_end_are_refused() -> None:
+    # 2 KiB, of which an app makes 3 to the power of 60 fields
+    assert "more than 100000 tokens" in detail_of(spread_often(60), LARGE)
 
 
 def reading(text: str) -> Operations | str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 
 import pytest
 from hypothesis import given
@@ -86,6 +87,15 @@ def test_pieces_are_cut_into_the_lines_that_were_sent(lines: list[bytes], data: 
     taken += windows.take(100)
     assert b"".join(taken) == sent
     assert all(line.endswith(b"\n") and line.count(b"\n") == 1 for line in taken[:-1])
+
+
+def test_a_long_line_in_small_pieces_does_not_cost_the_square_of_its_size() -> None:
+    windows, piece = Windows(4 * 1024 * 1024), b"x" * 1024
+    since = time.process_time()
+    for _ in range(4 * 1024):
+        windows.add(piece)
+    # 8 s, where each piece had all before it copied
+    assert time.process_time() - since < 1
 
 
 def test_a_line_without_an_end_is_bounded() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import Any
 
 import pytest
@@ -201,6 +202,15 @@ def test_events_are_found_in_whatever_pieces_they_come() -> None:
         found += events.take(50)
         assert b"".join(found) == stream
         assert len(found) == 5
+
+
+def test_a_large_event_in_small_pieces_does_not_cost_the_square_of_its_size() -> None:
+    events, piece = Events(), b"x" * 1024
+    since = time.process_time()
+    for _ in range(MAX_EVENT // 1024):
+        events.add(piece)
+    # 8 s, where each piece had all before it copied
+    assert time.process_time() - since < 1
 
 
 def test_an_event_is_bounded() -> None:
