@@ -1,6 +1,7 @@
 """Public types for the Python functions that `lookups` names. They stay as they are, as the settings do.
 
-A function gets a `LookupRequest`, and returns a dict of JSON values, or None where there is no such thing.
+A function gets a `LookupRequest`, and returns a dict of JSON values, or None where there is no such thing. One of a
+lookup with `batch` gets a `BatchLookupRequest`, and returns a dict of such dicts by id.
 """
 
 from __future__ import annotations
@@ -27,5 +28,16 @@ class LookupRequest:
 
     kind: str
     id: str
+    principal: Principal | None = None
+    timeout: float = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class BatchLookupRequest:
+    """Question about many resources of one kind. An id that is not in the answer, or is None there, is missing; one
+    that nobody has asked for is a fault. `principal` and `timeout` are those of a `LookupRequest`."""
+
+    kind: str
+    ids: tuple[str, ...]
     principal: Principal | None = None
     timeout: float = 1.0

@@ -5,11 +5,17 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+import time
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from sidecar.gate.expressions import searcher
+from sidecar.gate.function import Function
+from sidecar.gate.lookup import Attribute, Batch, Call, Lookup
+from sidecar.lookups.asking import Lookups
+from sidecar.lookups.function import FunctionSource
 from tests.conftest import Stack
 from tests.stack import ROOT, Sidecar, Web, running_sidecar
 
@@ -34,7 +40,7 @@ def example(page: str, name: str) -> str:
 
 
 def modules() -> list[str]:
-    """The function of python-lookups.md, and its tests."""
+    """The functions of python-lookups.md, the one about many, and tests."""
     text = (ROOT / "docs/guides/python-lookups.md").read_text(encoding="utf-8")
     return re.findall(r"<!-- run by: tests/test_lookup_guides.py -->\n```python\n(.*?)```", text, re.DOTALL)
 
@@ -96,8 +102,20 @@ def test_functions_tell_what_is_decided_from(stack: Stack, tmp_path: Path) -> No
 
 @pytest.mark.process
 def test_a_function_is_tested_as_the_guide_says(tmp_path: Path) -> None:
-    for name, text in zip(("acme_authz.py", "test_acme_authz.py"), modules(), strict=True):
+    for name, text in zip(("acme_authz.py", "acme_many.py", "test_acme_authz.py"), modules(), strict=True):
         (tmp_path / name).write_text(text)
     command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
     ended = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert "2 passed" in ended.stdout, ended.stdout
+
+
+async def test_a_function_about_many_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "acme_guide_many.py").write_text(modules()[1])
+    monkeypatch.syspath_prepend(tmp_path)
+    inquiry = Function("acme_guide_many:owners_of", batch=True)
+    lookup = Lookup("document", inquiry, {"owner": Attribute(searcher("owner"))}, batch=Batch(50))
+    lookups = Lookups({Function: FunctionSource()}, now=time.monotonic)
+    question = inquiry.question("document", "", None)
+    replies = await lookups.ask_all([Call(lookup, question, one) for one in ("2", "3", "1")])
+    await lookups.aclose()
+    assert [reply.document for reply in replies] == [{"owner": "bob"}, None, {"owner": "alice"}]

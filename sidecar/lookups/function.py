@@ -11,11 +11,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from sidecar.api import LookupRequest, Principal
+from sidecar.api import BatchLookupRequest, LookupRequest, Principal
 from sidecar.gate.function import Function
 from sidecar.gate.lookup import Call, Reply
 from sidecar.lookups.calls import Calls, Late, OtherLoop, Outcome, Runner, Threads
-from sidecar.lookups.http import MAX_BODY
+from sidecar.lookups.http import MAX_BATCH, MAX_BODY
 from sidecar.net.connection import Fault
 from sidecar.record.reasons import Reason
 from sidecar.wire import strict_json
@@ -23,11 +23,13 @@ from sidecar.wire import strict_json
 PLACES = 32
 """Calls of one function at once; of a plain one each has a thread."""
 PLACED = "expected it in the working directory, in PYTHONPATH, or installed beside the sidecar"
-WRITE = "expected a function that takes one LookupRequest, plain or `async def`"
+WRITE = "expected a function that takes one {}, plain or `async def`"
+_Request = LookupRequest | BatchLookupRequest
 
 
-def find(name: str) -> Callable[..., Any]:
-    """The function of a `module:callable`, imported. Raises ValueError that says what is wrong with it.
+def find(name: str, *, many: bool = False) -> Callable[..., Any]:
+    """The function of a `module:callable`, imported, which is asked about one, or about many. Raises ValueError that
+    says what is wrong with it.
 
     A module is looked for as gunicorn and uvicorn do, the working directory included, but there last: no file in it
     stands in for an installed module.
@@ -35,6 +37,8 @@ def find(name: str) -> Callable[..., Any]:
     if "" not in sys.path and str(Path.cwd()) not in sys.path:
         sys.path.append(str(Path.cwd()))
     module, _, path = name.partition(":")
+    wanted, other = (BatchLookupRequest, LookupRequest) if many else (LookupRequest, BatchLookupRequest)
+    write = WRITE.format(wanted.__name__)
     try:
         found: Any = importlib.import_module(module)
     except (ImportError, SyntaxError) as error:
@@ -44,27 +48,35 @@ def find(name: str) -> Callable[..., Any]:
     for part in path.split("."):
         found = getattr(found, part, None)
     if found is None:
-        raise ValueError(f"found no {path!r} in {module!r}, {WRITE}")
-    if fault := _fault_of(found):
-        raise ValueError(f"found {fault} at {name!r}, {WRITE}")
+        raise ValueError(f"found no {path!r} in {module!r}, {write}")
+    if fault := _fault_of(found, other):
+        raise ValueError(f"found {fault} at {name!r}, {write}" + ("" if many else _BATCH * (other.__name__ in fault)))
     function: Callable[..., Any] = found
     return function
 
 
-def _fault_of(found: Any) -> str:
-    """Say why something cannot be called as a function of a lookup, "" where it can."""
+_BATCH = ", or `batch: true` beside it"
+
+
+def _fault_of(found: Any, other: type) -> str:
+    """Say why something cannot be called as a function of a lookup, "" where it can. `other` is the type of a request
+    that it does not get."""
     if not callable(found) or inspect.isclass(found):
         return "a class" if inspect.isclass(found) else f"{type(found).__name__}, which cannot be called,"
     if inspect.isgeneratorfunction(found) or inspect.isasyncgenfunction(found):
         return "a generator"
     try:
-        inspect.signature(found).bind(None)
+        signature = inspect.signature(found)
+        signature.bind(None)
     except ValueError:
         # of some that are written in C nobody can tell
         return ""
     except TypeError:
         return f"the parameters {inspect.signature(found)}"
-    return ""
+    first = next(iter(signature.parameters.values())).annotation
+    # a text where annotations are not evaluated
+    takes_other = first is other or (isinstance(first, str) and first.rpartition(".")[2].strip("'\"") == other.__name__)
+    return f"one that takes a {other.__name__}" if takes_other else ""
 
 
 def is_async(function: Callable[..., Any]) -> bool:
@@ -98,7 +110,7 @@ class FunctionSource:
         inquiry = call.lookup.inquiry
         if not isinstance(inquiry, Function):
             raise TypeError(f"lookups.{call.lookup.name}: not a function")
-        _, function, calls = self._function(call.lookup.name, inquiry.name)
+        _, function, calls = self._function(call.lookup.name, inquiry.name, many=inquiry.batch)
         request = _request(call.question, seconds)
         work = partial(_awaited if is_async(function) else _returned, function, request)
         try:
@@ -109,12 +121,12 @@ class FunctionSource:
             raise Fault(Reason.FUNCTION_PLACES, f"{calls.overdue} calls go on though their time is over") from None
         return _reply(outcome, function)
 
-    def _function(self, lookup: str, name: str) -> _Known:
+    def _function(self, lookup: str, name: str, *, many: bool) -> _Known:
         known = self._known.get(lookup)
         if known is not None and known.name == name:
             return known
         try:
-            function = find(name)
+            function = find(name, many=many)
         except ValueError as error:
             raise Fault(Reason.FUNCTION_RAISED, str(error)) from None
         if known is not None:
@@ -131,41 +143,45 @@ class FunctionSource:
         self._loop.stop()
 
 
-def _request(question: str, seconds: float) -> LookupRequest:
+def _request(question: str, seconds: float) -> _Request:
     asked = json.loads(question)
     told = asked.get("principal")
     principal = None
     if told is not None:
         principal = Principal(told["id"], tuple(told["roles"]), told["attributes"], told["issuer"])
+    if "ids" in asked:
+        return BatchLookupRequest(asked["kind"], tuple(asked["ids"]), principal, seconds)
     return LookupRequest(asked["kind"], asked["id"], principal, seconds)
 
 
-def _returned(function: Callable[..., Any], request: LookupRequest) -> bytes | None:
-    return _document(function(request))
+def _returned(function: Callable[..., Any], request: _Request) -> bytes | None:
+    return _document(function(request), many=isinstance(request, BatchLookupRequest))
 
 
-async def _awaited(function: Callable[..., Any], request: LookupRequest) -> bytes | None:
-    return _document(await function(request))
+async def _awaited(function: Callable[..., Any], request: _Request) -> bytes | None:
+    return _document(await function(request), many=isinstance(request, BatchLookupRequest))
 
 
 class _NoDocument(Exception):
     """A result of a function that is no document."""
 
 
-def _document(value: Any) -> bytes | None:
+def _document(value: Any, *, many: bool) -> bytes | None:
     """The result of a function, as JSON. Raises _NoDocument."""
-    if value is None:
+    if value is None and not many:
         return None
     if inspect.iscoroutine(value):
         value.close()
-    if not isinstance(value, dict):
-        raise _NoDocument(f"found {type(value).__name__}, expected a dict or None")
+    if not isinstance(value, (dict, list) if many else dict):
+        expected = "a dict, id: dict, or with `echo` a list of dicts" if many else "a dict or None"
+        raise _NoDocument(f"found {type(value).__name__}, expected {expected}")
     try:
         document = strict_json.dumps(value)
     except ValueError as error:
         raise _NoDocument(f"found {error}, expected JSON: dict, list, str, int, float, bool, None") from None
-    if len(document) > MAX_BODY:
-        raise _NoDocument(f"found {len(document)} bytes, expected at most {MAX_BODY}")
+    most = MAX_BATCH if many else MAX_BODY
+    if len(document) > most:
+        raise _NoDocument(f"found {len(document)} bytes, expected at most {most}")
     return document
 
 

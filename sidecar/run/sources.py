@@ -45,7 +45,7 @@ def _require(settings: Settings, routes: RoutesFile, lookup: Lookup) -> None:
         case AppInquiry():
             _require_other(settings, routes)
         case Function() as function:
-            find(function.name)
+            find(function.name, many=function.batch)
         case Statement() as statement:
             # it loads SQLAlchemy, for those who have such a lookup
             from sidecar.lookups.drivers import driver_of

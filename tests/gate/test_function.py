@@ -45,3 +45,14 @@ def test_a_function_tells_what_fills_it_and_how_it_is_called() -> None:
     assert (asked.source, set(asked.values)) == ("acme.authz:team", {ResourceField.ID, ResourceField.KIND})
     assert asked.shown(asked.fill("order", "7", material())) == "acme.authz:team(order 7, alice)"
     assert Function("a:b").shown(Function("a:b").fill("order", "7", material())) == "a:b(order 7)"
+
+
+def test_many_ids_are_joined_to_what_is_the_same_for_all() -> None:
+    asked = Function("a:b", as_principal=True, batch=True)
+    question = asked.fill("order", "7", material())
+    assert question == asked.fill("order", "8", material())
+    joined = asked.join(question, ("7", "ä"))
+    assert {**json.loads(joined), "principal": None} == {"kind": "order", "ids": ["7", "ä"], "principal": None}
+    assert json.loads(joined)["principal"]["id"] == "alice"
+    assert asked.shown(joined) == "a:b(order [7, ä], alice)"
+    assert asked.values == (ResourceField.KIND, ResourceField.IDS)

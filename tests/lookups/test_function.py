@@ -17,17 +17,18 @@ from typing import Any
 import jmespath
 import pytest
 
-from sidecar.api import LookupRequest, Principal
+from sidecar.api import BatchLookupRequest, LookupRequest, Principal
 from sidecar.gate.codes import Code
 from sidecar.gate.function import Function
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Principal as Sender
-from sidecar.gate.lookup import Attribute, Call, Lookup, Missing, attributes_from, call_for
+from sidecar.gate.lookup import Attribute, Batch, Call, Lookup, Missing, attributes_from, call_for
 from sidecar.gate.references import Material
 from sidecar.gate.request import Raw, Reading, read
+from sidecar.gate.verdict import Refused
 from sidecar.lookups.asking import Lookups
 from sidecar.lookups.function import PLACES, FunctionSource, find
-from sidecar.lookups.http import MAX_BODY
+from sidecar.lookups.http import MAX_BATCH, MAX_BODY
 from sidecar.record.reasons import Reason
 from tests.fakes import Clock, refusal, until
 
@@ -61,7 +62,7 @@ FAULTS: list[tuple[object, ...]] = []
 
 
 def lookup(name: str = "team_of", **more: Any) -> Lookup:
-    function = Function(f"acme_authz:{name}", more.pop("as_principal", False))
+    function = Function(f"acme_authz:{name}", more.pop("as_principal", False), "batch" in more)
     return Lookup(**{"name": "team", "inquiry": function, "attributes": OWNER, "timeout": 5.0, **more})
 
 
@@ -203,6 +204,69 @@ async def test_a_plain_function_that_gives_a_coroutine_is_told_of(module: Module
     module.team_of = lambda asked: inner()  # type: ignore[attr-defined]
     assert await refusal(told(lookups, call(lookup()))) is Code.LOOKUP_BAD_ANSWER
     assert "found coroutine" in str(FAULTS[0][3])
+
+
+# --- many ids in one call ---
+
+
+async def told_all(lookups: Lookups, asked: Lookup, *ids: str) -> list[dict[str, Any] | Code]:
+    calls = [call(asked, one) for one in ids]
+    found: list[dict[str, Any] | Code] = []
+    for one, reply in zip(calls, await lookups.ask_all(calls), strict=True):
+        try:
+            found.append(attributes_from(one, reply))
+        except Refused as refused:
+            found.append(refused.code)
+    return found
+
+
+@pytest.mark.parametrize("plain", [True, False], ids=["plain", "async"])
+async def test_a_function_is_asked_about_many_in_one_call(module: ModuleType, lookups: Lookups, plain: bool) -> None:
+    got: list[BatchLookupRequest] = []
+
+    def teams_of(asked: BatchLookupRequest) -> dict[str, Any]:
+        got.append(asked)
+        return {one: {"owner": f"of {one}"} if one != "8" else None for one in asked.ids if one != "9"}
+
+    async def later(asked: BatchLookupRequest) -> dict[str, Any]:
+        return teams_of(asked)
+
+    module.team_of = teams_of if plain else later  # type: ignore[attr-defined]
+    many = lookup(batch=Batch(4), cache=60.0, as_principal=True)
+    gone = Code.RESOURCE_MISSING
+    assert await told_all(lookups, many, "7", "8", "9", "ä") == [{"owner": "of 7"}, gone, gone, {"owner": "of ä"}]
+    assert await told(lookups, call(many, "7")) == {"owner": "of 7"}
+    (asked,) = got
+    assert (asked.kind, asked.ids, asked.principal) == (
+        "order", ("7", "8", "9", "ä"), Principal("alice", ("user",), {"tenant": "t1"}, "https://issuer"),
+    )  # fmt: skip
+    assert 4.5 < asked.timeout <= 5.0
+    assert await told_all(lookups, many, "7", "1", "2", "3", "4", "5") == [{"owner": f"of {one}"} for one in "712345"]
+    assert [asked.ids for asked in got[1:]] == [("1", "2", "3", "4"), ("5",)]
+
+
+async def test_items_of_many_are_told_apart_by_echo(module: ModuleType, lookups: Lookups) -> None:
+    module.team_of = lambda asked: [{"id": 8, "owner": "b"}]  # type: ignore[attr-defined]
+    many = lookup(batch=Batch(4), echo=jmespath.compile("id").search)
+    assert await told_all(lookups, many, "7", "8") == [Code.RESOURCE_MISSING, {"owner": "b"}]
+
+
+MANY_WRONG: dict[str, tuple[Any, str]] = {
+    "None": (None, "found NoneType, expected a dict, id: dict"),
+    "a text": ("alice", "found str"),
+    "a list without echo": ([{"id": "7", "owner": "alice"}], ""),
+    "an id that nobody asked for": ({"7": {"owner": "alice"}, "9": {"owner": "bob"}}, ""),
+    "a name that is no text": ({7: {"owner": "alice"}}, "a name that is no string"),
+    "too much": ({"7": {"owner": "a" * MAX_BATCH}}, f"expected at most {MAX_BATCH}"),
+}
+
+
+@pytest.mark.parametrize("name", MANY_WRONG)
+async def test_a_wrong_result_about_many_is_one_about_none(module: ModuleType, lookups: Lookups, name: str) -> None:
+    value, says = MANY_WRONG[name]
+    module.team_of = lambda asked: value  # type: ignore[attr-defined]
+    assert await refusal(told_all(lookups, lookup(batch=Batch(4)), "7", "8")) is Code.LOOKUP_BAD_ANSWER
+    assert says in str(FAULTS)
 
 
 # --- what goes wrong in it ---
@@ -353,6 +417,29 @@ def test_what_cannot_be_called_is_told_of_before_a_request_comes(module: ModuleT
     with pytest.raises(ValueError, match="expected") as told:
         find(f"acme_authz:{name}")
     assert says in str(told.value)
+
+
+def evaluated(asked: Any) -> None: ...
+
+
+evaluated.__annotations__["asked"] = BatchLookupRequest
+
+
+def of_many(asked: BatchLookupRequest) -> None: ...
+
+
+def test_a_function_is_asked_what_it_takes(module: ModuleType) -> None:
+    vars(module).update(every=every, of_many=of_many, evaluated=evaluated, plain=lambda asked: None)
+    assert find("acme_authz:plain") is find("acme_authz:plain", many=True)
+    assert find("acme_authz:every") is every
+    for name in ("of_many", "evaluated"):
+        assert find(f"acme_authz:{name}", many=True) is vars(module)[name]
+        with pytest.raises(ValueError, match=r"found one that takes a BatchLookupRequest at .*, or `batch: true`"):
+            find(f"acme_authz:{name}")
+    with pytest.raises(
+        ValueError, match=r"found one that takes a LookupRequest at .* takes one BatchLookupRequest, plain"
+    ):
+        find("acme_authz:every", many=True)
 
 
 def test_a_module_is_found_in_the_working_directory_after_all_others(

@@ -204,6 +204,7 @@ FUNCTIONS = [
     ("return {'owner_id': 'alice'}", "", "warnings", "found status 200 with every attribute"),
     ("raise OSError", "", "problems", "found no answer (function_raised: OSError in acme_probed.py:1), expected 404 or JSON: mend the function"),
     ("return []", "", "problems", "found no answer (function_result: found list, expected a dict or None)"),
+    ("return {}", "batch: true, ", "notes", "it has nothing of such an id"),
     ("return None", "as: principal, ", "notes", "lookups.doc.function: not asked, since it is asked as a principal"),
 ]  # fmt: skip
 

@@ -10,4 +10,4 @@ from sidecar.gate.function import Function
 
 def read_function(entry: Entry, environ: Mapping[str, str], reader: Reader) -> Function:
     """The function of a lookup."""
-    return Function(entry["function"], entry["as"] == "principal")
+    return Function(entry["function"], entry["as"] == "principal", entry["batch"] is not None)

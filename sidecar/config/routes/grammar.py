@@ -178,8 +178,9 @@ LOOKUP = Record(
         ),
         "batch": Field(
             TrueOr(BATCH),
-            "with `url` or `sql`: `true`, or how many ids go in one call: the URL has `{ids}`, as in `?id={ids}`, the "
-            "statement `id in :ids`, and `each` asks about all of its ids in one",
+            "with `url`, `sql` or `function`: `true`, or how many ids go in one call: the URL has `{ids}`, as in "
+            "`?id={ids}`, the statement `id in :ids`, the function takes a `BatchLookupRequest`, and `each` asks about "
+            "all of its ids in one",
         ),
         "bearer_env": Field(_VARIABLE, "the variable that holds the sidecar's token there", ""),
     },

@@ -26,7 +26,7 @@ class Source(NamedTuple):
 SOURCES: Mapping[str, Source] = {
     "url": Source(read_hook, ("bearer_env", "batch")),
     "upstream": Source(read_app_lookup, ("as", "bearer_env")),
-    "function": Source(read_function, ("as",)),
+    "function": Source(read_function, ("as", "batch")),
     "sql": Source(read_statement, ("database", "parameters", "batch")),
 }
 """The field that names the source of a lookup -> its kind."""

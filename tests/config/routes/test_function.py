@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from sidecar.config.routes.file import RoutesError
 from sidecar.gate.function import Function
+from sidecar.gate.lookup import Batch
 from tests.config.routes.reading import faults, one_route, read
 
 
@@ -42,3 +44,12 @@ def test_a_name_is_a_module_and_what_is_in_it(name: str) -> None:
 )
 def test_what_belongs_to_another_source_is_a_fault(fields: str, says: str) -> None:
     assert any(says in fault for fault in faults(text(fields)))
+
+
+def test_a_function_that_is_asked_about_many() -> None:
+    text = "lookups: {team: {function: 'm:f', batch: BATCH, attributes: {a: a}}}\n"
+    route = "{path: '/x/{id}', resource: x, id: '{path.id}', lookup: team, actions: {GET: read}}"
+    lookup = read(one_route(route, text.replace("BATCH", "{max: 7}"))).lookups["team"]
+    assert (lookup.inquiry, lookup.batch, lookup.echo) == (Function("m:f", batch=True), Batch(7), None)
+    with pytest.raises(RoutesError, match=r"batch.at: found it beside `function`, expected it beside `url`"):
+        read(one_route(route, text.replace("BATCH", "{at: data}")))
