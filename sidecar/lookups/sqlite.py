@@ -22,6 +22,12 @@ _BROKEN = frozenset((
 ))  # fmt: skip
 
 
+class _AboutValue(sqlite3.OperationalError):
+    """An error that a value of the request, or of a row, has brought about: its text may have that value in it."""
+
+    sqlite_errorname = "SQLITE_ERROR"
+
+
 class Sqlite(Driver):
     """A statement goes on in its thread when nobody waits for it, until it is interrupted."""
 
@@ -44,7 +50,14 @@ class Sqlite(Driver):
 
     async def fetch(self, connection: Any, sql: str, values: Sequence[Any]) -> Rows:
         """Run a statement, in the connection's thread."""
-        rows = await connection.execute_fetchall(sql, values)
+        try:
+            rows = await connection.execute_fetchall(sql, values)
+        except sqlite3.Error as error:
+            if getattr(error, "sqlite_errorcode", 0) != sqlite3.SQLITE_ERROR:
+                raise
+            # compiled and not run, it has the same error where that is about its text alone
+            await connection.execute_fetchall(f"explain {sql}", values)
+            raise _AboutValue from None
         return Rows(rows[0].keys() if rows else (), rows)
 
     async def kill(self, connection: Any) -> None:
@@ -71,7 +84,7 @@ class Sqlite(Driver):
             return Fault(Reason.DATABASE_TIMEOUT, detail), True
         if number in _BROKEN:
             return Fault(Reason.DATABASE_UNAVAILABLE, detail), True
-        # what has no code may have text of a row in it
+        # any other text may have a value or a part of a row in it
         return Fault(
             Reason.STATEMENT_INVALID, f"{detail}: {error}" if number == sqlite3.SQLITE_ERROR else detail
         ), False

@@ -114,6 +114,23 @@ async def test_a_type_that_does_not_fit_is_told_with_what_to_do(world: PostgreSq
         )
 
 
+async def test_a_value_that_a_function_cannot_use_is_not_told(world: PostgreSql) -> None:
+    async with world.asking(most=1) as asking:
+        for sql in (
+            "select to_tsquery(:id)::text as owner_id",
+            "select to_tsquery('english', :id)::text as owner_id",
+            "select cast(:id as regclass)::text as owner_id",
+            "select pg_has_role(cast(:id as name), 'reader', 'member') as owner_id",
+            "select current_setting(:id) as owner_id",
+            "select jsonb_path_exists('{}', cast(:id as jsonpath)) as owner_id",
+        ):
+            assert await asking.code(asking.lookup(sql), "s3cret s3cret") is Code.LOOKUP_BAD_ANSWER
+        assert {reason for reason, _ in asking.reported} == {Reason.STATEMENT_INVALID}
+        assert "s3cret" not in str(asking.reported)
+        assert asking.reported[0][1] == "42601 PostgresSyntaxError"
+        assert await world.sessions() == 1
+
+
 async def test_a_value_that_the_server_does_not_take_is_the_fault_of_the_request(world: PostgreSql) -> None:
     async with world.asking(most=1) as asking:
         cast = asking.lookup("select owner_id from invoices where number = cast(:id as bigint)")

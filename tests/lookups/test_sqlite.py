@@ -119,6 +119,19 @@ async def test_a_locked_file_is_busy(world: File) -> None:
     other.close()
 
 
+async def test_a_value_that_a_function_cannot_use_is_not_told(world: File) -> None:
+    await world.run("create virtual table pages using fts5(text)")
+    async with world.asking(most=1) as asking:
+        for sql in (
+            "select json_extract('{}', :id) as owner_id",
+            "select text as owner_id from pages where pages match :id",
+            "select json_extract(owner_id, '$') as owner_id from invoices where id = '7' and :id <> ''",
+        ):
+            assert await asking.code(asking.lookup(sql), "s3cret-s3cret:") is Code.LOOKUP_BAD_ANSWER
+        assert asking.reported == [(Reason.STATEMENT_INVALID, "SQLITE_ERROR")] * 3
+        assert await world.sessions() == 1
+
+
 async def test_rows_have_the_types_of_sqlite(world: File) -> None:
     async with world.asking() as asking:
         names = {name: name for name in "itn"}
