@@ -225,7 +225,7 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
         Setting("SIDECAR_KEEP_ALIVE", "keep_alive", units.duration, "75s", "how long a client's connection may be idle after an answer: longer than a load balancer in front keeps one, so that it never sends a request on a connection that is being closed. Where places run out, the one that has been idle for longest is closed first"),
         Setting("SIDECAR_WS_MAX_MESSAGE", "ws_max_message", units.size, "1MiB", "a WebSocket message of either side; a larger one closes with 1009"),
         Setting("SIDECAR_WORKERS", "workers", parsers.count(1, 64), "1", "processes sharing the port"),
-        Setting("SIDECAR_SQL_CONNECTIONS", "sql_connections", parsers.count(1, 256), "8", "connections to each database of `sql` lookups, for each `timeout` that they have and for each worker; a question that finds none free until its timeout is 503 `lookup_busy`"),
+        Setting("SIDECAR_SQL_CONNECTIONS", "sql_connections", parsers.count(1, 256), "8", "connections to each database of `sql` lookups, for each `timeout` that they have and for each worker; one principal gets half of them at most, and a question that finds none free until its timeout is 503 `lookup_busy`"),
         Setting("SIDECAR_DRAIN_DELAY", "drain_delay", units.duration, "0s", "after SIGTERM, between `/readyz` being 503 and no new connections: time for load balancers to notice"),
         Setting("SIDECAR_SHUTDOWN_TIMEOUT", "shutdown_timeout", units.duration, "30s", "for running requests after SIGTERM"),
     ),

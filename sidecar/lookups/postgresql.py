@@ -69,8 +69,8 @@ class Postgres(Driver):
         if state[:2] in ("08", "53", "57", "58", "3D"):
             reasons = {"08": Reason.CONNECTION_TERMINATED, "53": Reason.DATABASE_FULL}
             return Fault(reasons.get(state[:2], Reason.DATABASE_UNAVAILABLE), detail), True
-        # what has a place in the statement's text is about that text. Functions have errors of class 42 too, about a value:
-        # to_tsquery(:q), cast(:table as regclass)
+        # what has a place in the statement's text is about that text. Functions have errors of class 42 too, about a
+        # value: to_tsquery(:q), cast(:table as regclass)
         of_text = state[:2] == "42" and getattr(error, "position", None) is not None
         said = f"{state}: {getattr(error, 'message', '')}" if of_text else detail
         return Fault(Reason.STATEMENT_INVALID, f"{said}{_UNDECLARED if state in _OF_TYPES else ''}"), False

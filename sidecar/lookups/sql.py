@@ -12,6 +12,7 @@ from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.statement import Database, Statement
 from sidecar.lookups.asking import MAX_RUNNING
 from sidecar.net.connection import Fault
+from sidecar.net.shares import Asker, Shares
 from sidecar.record.reasons import Reason
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class SqlSource:
         if known is None:
             known = prepared(statement, connections.driver, ids)
             self._prepared.put(key, known)
-        found = await connections.ask(known, known.values(connections.driver, call.question), seconds)
+        found = await connections.ask(known, known.values(connections.driver, call.question), call.asker, seconds)
         return reply_of_many(found.names, found.rows) if call.ids else reply_of(found.names, found.rows)
 
     def _connections_to(self, database: Database, timeout: float) -> _Connections:
@@ -83,34 +84,40 @@ class SqlSource:
 
 
 class _Connections:
-    """At most `most` connections to one database. One that was left in the middle of a statement is never used again,
-    and has its place until it is closed."""
+    """At most `most` connections to one database, shared fairly among askers. One that was left in the middle of a
+    statement is never used again, and has its place until it is closed."""
 
     def __init__(self, driver: Driver, most: int) -> None:
         self.driver = driver
-        self._places = asyncio.Semaphore(most)
+        self._places = Shares(most, MAX_RUNNING)
         self._idle: list[_Open] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
 
-    async def ask(self, prepared: Prepared, values: list[Any], seconds: float) -> Rows:
+    async def ask(self, prepared: Prepared, values: list[Any], asker: Asker, seconds: float) -> Rows:
         """Run a statement within so many seconds. Raises Fault or Refused."""
         stage = [Reason.CONNECTION_LIMIT_REACHED]
+        deadline = asyncio.get_running_loop().time() + max(seconds, 0.0)
         try:
-            async with asyncio.timeout(max(seconds, 0.0)):
+            async with asyncio.timeout_at(deadline):
                 while True:
-                    rows = await self._try(prepared, values, stage)
+                    await self._place(asker, deadline)
+                    rows = await self._try(prepared, values, asker, stage)
                     if rows is not None:
                         return rows
         except TimeoutError:
             raise Fault(stage[0]) from None
 
-    async def _try(self, prepared: Prepared, values: list[Any], stage: list[Reason]) -> Rows | None:
-        """Ask once; None where a connection that was used before has ended meanwhile, as after a restart."""
+    async def _place(self, asker: Asker, deadline: float) -> None:
+        """Take a place, in turn with other askers. Raises Fault."""
+        if not self._places.take(asker) and not await self._places.wait(asker, deadline):
+            raise Fault(Reason.CONNECTION_LIMIT_REACHED)
+
+    async def _try(self, prepared: Prepared, values: list[Any], asker: Asker, stage: list[Reason]) -> Rows | None:
+        """Ask once, in a place; None where a connection that was used before has ended meanwhile, as after a
+        restart."""
         from sidecar.lookups.driver import fault_of
 
-        stage[0] = Reason.CONNECTION_LIMIT_REACHED
-        await self._places.acquire()
         used = self._idle.pop() if self._idle else None
         connection = used
         try:
@@ -121,14 +128,15 @@ class _Connections:
             rows = await self.driver.fetch(connection.driver, prepared.sql, values)
         except Exception as error:  # noqa: BLE001 - whatever a driver raises is no answer
             fault, ended = fault_of(self.driver, error)
-            self._end(connection) if ended or connection is None else self._keep(connection)
+            self._end(connection, asker) if ended or connection is None else self._keep(connection, asker)
             if ended and used is not None:
+                stage[0] = Reason.CONNECTION_LIMIT_REACHED
                 return None
             raise fault from None
         except BaseException:
-            self._end(connection)
+            self._end(connection, asker)
             raise
-        self._keep(connection)
+        self._keep(connection, asker)
         return rows
 
     async def _open(self) -> _Open:
@@ -142,11 +150,11 @@ class _Connections:
             raise
         return _Open(whole, driver, 0.0)
 
-    def _keep(self, connection: _Open) -> None:
+    def _keep(self, connection: _Open, asker: Asker) -> None:
         """Take a connection back, and its place."""
         loop = asyncio.get_running_loop()
         self._idle.append(connection._replace(used=loop.time()))
-        self._places.release()
+        self._places.give_back(asker)
         if self._alarm is None:
             self._alarm = loop.call_later(IDLE, self._close_idle, loop)
 
@@ -159,14 +167,14 @@ class _Connections:
         if self._idle:
             self._alarm = loop.call_at(self._idle[0].used + IDLE, self._close_idle, loop)
 
-    def _end(self, connection: _Open | None) -> None:
+    def _end(self, connection: _Open | None, asker: Asker) -> None:
         """Give up a connection; its place is free when it is closed."""
         if connection is None:
-            self._places.release()
+            self._places.give_back(asker)
         else:
-            self._spawn(self._kill(connection))
+            self._spawn(self._kill(connection, asker))
 
-    async def _kill(self, connection: _Open) -> None:
+    async def _kill(self, connection: _Open, asker: Asker) -> None:
         closing = asyncio.ensure_future(connection.whole.close())
         while not closing.done():
             # a thread that has not begun with a statement does not hear that it ends
@@ -174,7 +182,7 @@ class _Connections:
                 await self.driver.kill(connection.driver)
             await asyncio.wait({closing}, timeout=KILL_AGAIN)
         closing.exception()
-        self._places.release()
+        self._places.give_back(asker)
 
     async def _close(self, whole: AsyncConnection) -> None:
         # nobody is told of a fault: it is not used again

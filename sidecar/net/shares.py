@@ -17,11 +17,13 @@ WAITING = 4
 
 
 class Shares:
-    """So many places. One asker holds at most half of them, so that a burst of one leaves places to the others."""
+    """So many places. One asker holds at most half of them, so that a burst of one leaves places to the others. Of one
+    asker `longest` may wait, as many as there are places if it is 0."""
 
-    __slots__ = ("_free", "_held", "_most", "_queues", "_share", "waiting")
+    __slots__ = ("_free", "_held", "_longest", "_most", "_queues", "_share", "waiting")
 
-    def __init__(self, places: int) -> None:
+    def __init__(self, places: int, longest: int = 0) -> None:
+        self._longest = longest or places
         self._free = places
         self._share = max(places // 2, 1)
         self._most = places
@@ -49,7 +51,7 @@ class Shares:
         """Take a place when it is this asker's turn; False where that did not come until `deadline`, in the loop's
         time, or too many wait already. Whoever gives the future `turn` can `leave` for this one."""
         queue = self._queues.get(asker)
-        if queue is not None and len(queue) >= self._most:
+        if queue is not None and len(queue) >= self._longest:
             return False
         loop = asyncio.get_running_loop()
         turn = loop.create_future() if turn is None else turn
@@ -57,7 +59,7 @@ class Shares:
             queue = self._queues[asker] = deque()
         queue.append(turn)
         self.waiting += 1
-        if self.waiting > WAITING * self._most:
+        if self.waiting > WAITING * self._longest:
             self._turn_away()
         alarm = loop.call_at(deadline, self.leave, asker, turn)
         try:

@@ -53,9 +53,10 @@ class Asking:
         read = {name: Attribute(jmespath.compile(text).search) for name, text in attributes.items()}
         return Lookup("invoice", inquiry, read, **{"timeout": 10.0, **more})
 
-    async def ask(self, lookup: Lookup, resource_id: str = "7") -> dict[str, Any]:
+    async def ask(self, lookup: Lookup, resource_id: str = "7", asker: str = "alice") -> dict[str, Any]:
         """What the gate does."""
-        call = Call(lookup, lookup.inquiry.fill("invoice", resource_id, MATERIAL), resource_id)
+        question = lookup.inquiry.fill("invoice", resource_id, MATERIAL)
+        call = Call(lookup, question, resource_id, (), ("https://issuer", asker))
         return attributes_from(call, await self.lookups.ask(call))
 
     async def ask_all(self, lookup: Lookup, *ids: str) -> list[dict[str, Any] | Code]:
@@ -247,7 +248,7 @@ async def test_connections_are_bounded_and_a_question_waits_for_one(world: World
         lookup = asking.lookup(BY_ID)
         answers = await asyncio.gather(*(asking.ask(lookup, text) for text in ("7", "8", "O'Neil") for _ in range(4)))
         assert [answer["owner"] for answer in answers] == ["alice"] * 4 + ["bob"] * 4 + ["carol"] * 4
-        calls = [asking.ask(asking.lookup(BY_ID + f" and {n} = {n}")) for n in range(12)]
+        calls = [asking.ask(asking.lookup(BY_ID + f" and {n} = {n}"), "7", f"user-{n}") for n in range(12)]
         assert await asyncio.gather(*calls) == [{"owner": "alice"}] * 12
         assert await world.sessions() == 2
 
@@ -260,6 +261,26 @@ async def test_a_question_without_a_connection_is_busy(world: World) -> None:
             await asking.source.ask(Call(asking.lookup(BY_ID, timeout=0.3), '["7"]', "7"), 0.05)
         assert caught.value.reason is Reason.CONNECTION_LIMIT_REACHED
         assert await slow is Code.LOOKUP_TIMEOUT
+
+
+async def test_one_principal_has_half_of_the_connections(world: World) -> None:
+    async with world.asking(most=2) as asking:
+        slow = [
+            asyncio.ensure_future(asking.source.ask(_call(asking.lookup(world.slow, timeout=2.0), "mallory"), 0.5))
+            for _ in range(12)
+        ]
+        await until(world.running, 1)
+        for _ in range(3):
+            assert await asking.source.ask(_call(asking.lookup(BY_ID, timeout=2.0), "alice"), 0.5)
+        assert not any(each.done() for each in slow)
+        told = await asyncio.gather(*slow, return_exceptions=True)
+        assert {each.reason for each in told if isinstance(each, Fault)} == {
+            Reason.DATABASE_TIMEOUT, Reason.CONNECTION_LIMIT_REACHED,
+        }  # fmt: skip
+
+
+def _call(lookup: Lookup, asker: str) -> Call:
+    return Call(lookup, '["7"]', "7", (), ("https://issuer", asker))
 
 
 async def test_who_leaves_takes_no_connection_along(world: World) -> None:
