@@ -13,11 +13,13 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckRequest, CheckResponse
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.config.routes.file import read_routes
 from sidecar.doors import door
 from sidecar.doors.envoy import grpc_status
 from sidecar.doors.ext_authz import ExtAuthz, read_question
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code, Ground
+from sidecar.gate.gate import Gate
 from sidecar.gate.obligation import KeepPrivate
 from sidecar.gate.references import parse_template
 from sidecar.gate.request import Raw, Reading
@@ -258,6 +260,52 @@ async def test_values_that_envoy_joined_or_replaced_are_sent_as_they_were_decide
     assert "x-c" not in found
     exact = changed((await Door(World().gate()).ask(question(*headers))).ok_response.headers)
     assert not {"x-a", "x-b", ":path"} & set(exact)
+
+
+HOSTS = """\
+version: 1
+routes:
+  - {path: "/docs/{id}", hosts: [blog.test, "*.blogs.test"], access: public}
+  - {path: "/docs/{id}", hosts: [payroll.test], access: authenticated}
+"""
+
+
+def gate_by_host() -> Gate:
+    """Of two hosts that have the same paths, and what everybody may read at one of them."""
+    gate, table = World().gate(), read_routes(HOSTS, "routes.yaml", {}).table
+    gate.rules = replace(gate.rules, table=table, reading=Reading(hosts=table.hosts))
+    return gate
+
+
+BY_HOST = {
+    "blog.test": "", "BLOG.test": "", "blog.test:8443": "", "a.blogs.test": "", "payroll.test": "token_missing",
+    "payroll.test:80": "token_missing", "evil.test": "host_not_allowed", "payroll.test.": "host_not_allowed",
+    "a.b.blogs.test": "host_not_allowed", "blogs.test": "host_not_allowed", "": "request_invalid",
+    "blog.test,payroll.test": "request_invalid", "blog.test@payroll.test": "request_invalid",
+}  # fmt: skip
+"""Host of a request without a token -> why it is refused, "" where it is not."""
+
+
+@pytest.mark.parametrize("host", BY_HOST)
+@pytest.mark.parametrize("exact", [True, False])
+async def test_the_host_that_envoy_holds_chooses_the_route(host: str, exact: bool) -> None:
+    answer = await Door(gate_by_host()).ask(question(host=host, exact=exact))
+    refused = json.loads(answer.denied_response.body)["code"] if answer.HasField("denied_response") else ""
+    assert refused == BY_HOST[host]
+    if not refused:
+        # and what was decided is what Envoy sends
+        assert changed(answer.ok_response.headers)["x-forwarded-host"] == (host, OVERWRITE)
+
+
+@pytest.mark.parametrize("name", [b"x-forwarded-host", b"forwarded", b"x-original-host", b"x-host"])
+async def test_a_client_of_envoy_chooses_no_route_by_another_header(name: bytes) -> None:
+    door = Door(gate_by_host())
+    for host, other, code in (
+        ("payroll.test", b"blog.test", "token_missing"),
+        ("blog.test", b"payroll.test", "public"),
+    ):
+        await door.ask(question((name, b"host=" + other if name == b"forwarded" else other), host=host))
+        assert door.lines[-1]["code"] == code
 
 
 async def test_te_is_for_calls_alone() -> None:

@@ -43,6 +43,7 @@ from sidecar.record.metrics import Metrics
 from sidecar.release.lines import Windows
 from sidecar.wire.grammar import Header
 from sidecar.wire.grpc import CallFailed, Status
+from tests.doors.test_ext_authz import BY_HOST, gate_by_host
 from tests.gate.test_gate import TOKEN, World
 from tests.gate.test_obligation import whole
 from tests.log import Kept
@@ -297,6 +298,17 @@ async def test_a_refusal_is_our_problem() -> None:
     assert [(line["code"], line["status"], line["peer"]) for line in envoy.lines] == [
         ("token_missing", 401, "10.0.0.9")
     ]
+
+
+@pytest.mark.parametrize("host", BY_HOST)
+async def test_the_host_that_envoy_holds_chooses_the_route(host: str) -> None:
+    said = await answers(gate_by_host(), request_head(host=host), *([] if BY_HOST[host] else [answer_head(ended=True)]))
+    if BY_HOST[host]:
+        assert problem(said[0])[1] == BY_HOST[host]
+    else:
+        # and what was decided is what Envoy sends
+        found = changed(said[0].request_headers.response)
+        assert found["x-forwarded-host"] == [(host.encode(), False)]
 
 
 async def test_a_refused_call_has_a_status_of_its_own() -> None:
