@@ -198,6 +198,11 @@ class Web:
         """Where it is."""
         return f"http://127.0.0.1:{self.port}"
 
+    @property
+    def open(self) -> int:
+        """Connections that are open."""
+        return len(self._tasks)
+
     async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", free_port())
         self.port = self._server.sockets[0].getsockname()[1]

@@ -149,6 +149,7 @@ GROWING = {
     "Holding._leaving": UNDER_WAY,
     "Journal._lines": "the lines of one turn of the loop",
     "KeyStore._tasks": FILE,
+    "AppReader._draining": FILE,
     "AppReader._pools": FILE,
     "FunctionSource._known": FILE,
     "OtherLoop._tasks": UNDER_WAY,

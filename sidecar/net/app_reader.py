@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import final
 
 from sidecar.gate.app_question import AppQuestion
@@ -23,6 +23,7 @@ class AppReader:
     def __init__(self, connect: Callable[[Destination | None], Pool[AppQuestion]]) -> None:
         self._connect = connect
         self._pools: dict[Destination | None, Pool[AppQuestion]] = {}
+        self._draining: set[Pool[AppQuestion]] = set()
 
     async def get(self, question: AppQuestion, *, max_body: int, deadline: float) -> Fetched:
         """GET what the question says, the whole exchange within `deadline` seconds, redirects not followed. Raises
@@ -41,7 +42,15 @@ class AppReader:
         except TimeoutError:
             raise Fault(Reason.HTTP_RESPONSE_TIMEOUT, f"no whole answer within {deadline:g} s") from None
 
+    async def retire(self, gone: Iterable[Destination]) -> None:
+        """Give up the connections to apps that are gone: questions that run come to their end, and a later one opens
+        its own."""
+        pools = [pool for each in gone if (pool := self._pools.pop(each, None)) is not None]
+        self._draining.update(pools)
+        await asyncio.gather(*(pool.drain() for pool in pools))
+        self._draining.difference_update(pools)
+
     async def aclose(self) -> None:
         """Close every connection, and open none any more."""
-        for pool in self._pools.values():
+        for pool in (*self._pools.values(), *self._draining):
             await pool.aclose()

@@ -32,6 +32,8 @@ from sidecar.lookups.asking import Lookups, Source
 from sidecar.lookups.function import FunctionSource
 from sidecar.lookups.http import HttpSource
 from sidecar.lookups.sql import SqlSource
+from sidecar.lookups.upstream import UpstreamSource
+from sidecar.net.app_reader import AppReader
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.pdp.policy_reload import FollowedPolicies, PolicyReload
@@ -40,7 +42,7 @@ from sidecar.record.metrics import Metrics
 from sidecar.run.errors import Errors, StartError
 from sidecar.run.pdp import decision_point, embedded_cerbos, policy_reload
 from sidecar.run.plans import narrowing
-from sidecar.run.sources import app_source, require_sources
+from sidecar.run.sources import app_reader, require_sources
 from sidecar.trust.alb import AlbKeys, AlbSessions
 from sidecar.trust.download import Proxy
 from sidecar.trust.issuers import Trust, trust_from
@@ -87,6 +89,7 @@ class Deciding:
     policies: PolicyReload | FollowedPolicies | None
     hooks: Lookups
     functions: FunctionSource
+    app_reader: AppReader
     browser: Browser | None
     alb_keys: AlbKeys
     faults: FaultLog
@@ -157,16 +160,16 @@ def deciding(read: Understood, environ: Mapping[str, str], metrics: Metrics | No
         errors.tried(require_sources, settings, routes)
     if errors.problems or routes is None or trust is None or pdp is None:
         raise StartError(*errors.problems)
-    keys, functions = key_store(settings, trust, metrics), FunctionSource()
+    keys, functions, reader = key_store(settings, trust, metrics), FunctionSource(), app_reader(settings)
     sources: dict[type[Inquiry], Source] = {
-        Hook: HttpSource(), AppInquiry: app_source(settings), Function: functions,
+        Hook: HttpSource(), AppInquiry: UpstreamSource(reader), Function: functions,
         Statement: SqlSource(settings.sql_connections),
     }  # fmt: skip
     return Deciding(
         settings, environ, metrics, Configured(routes, trust, keys, tokens_of(routes, trust, keys, metrics)),
         Reading(settings.hosts, settings.trusted_proxies, bool(settings.alb_signers)), pdp, embedded, policies,
-        Lookups(sources, now=time.monotonic, count=metrics.remembered, report=faults.report), functions, browser,
-        AlbKeys(now=time.monotonic, report=metrics.dependency, proxy=_proxy(settings)), faults,
+        Lookups(sources, now=time.monotonic, count=metrics.remembered, report=faults.report), functions, reader,
+        browser, AlbKeys(now=time.monotonic, report=metrics.dependency, proxy=_proxy(settings)), faults,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from sidecar.gate.gate import Gate
 from sidecar.gate.verdict import Destination
+from sidecar.net.app_reader import AppReader
 from sidecar.net.upstream import Upstream
 from sidecar.run.deciding import (
     Configured,
@@ -98,7 +99,7 @@ class Reload:
             gone = put_upstreams_in_force()
             self._put_in_force(Configured(routes, trust, keys, tokens))
             if gone:
-                self._tasks.spawn(_retire_upstreams(self._upstream, gone))
+                self._tasks.spawn(_retire_upstreams(self._upstream, self._deciding.app_reader, gone))
 
     def _put_in_force(self, configured: Configured) -> None:
         """All of it at once: no request sees the one of the old and the other of the new."""
@@ -136,6 +137,6 @@ async def _retire(keys: KeyStore) -> None:
         await keys.aclose()
 
 
-async def _retire_upstreams(upstream: Upstream, gone: tuple[Destination, ...]) -> None:
+async def _retire_upstreams(upstream: Upstream, reader: AppReader, gone: tuple[Destination, ...]) -> None:
     await asyncio.sleep(RETIRED_FOR)
-    await upstream.retire(gone)
+    await asyncio.gather(upstream.retire(gone), reader.retire(gone))

@@ -14,16 +14,15 @@ from sidecar.gate.function import Function
 from sidecar.gate.lookup import Lookup
 from sidecar.gate.statement import Statement
 from sidecar.lookups.function import find
-from sidecar.lookups.upstream import UpstreamSource
 from sidecar.net.app_reader import AppReader
 from sidecar.net.pool import Origin
 from sidecar.run.errors import StartError
 from sidecar.run.upstreams import pool_of
 
 
-def app_source(settings: Settings) -> UpstreamSource:
+def app_reader(settings: Settings) -> AppReader:
     """Make what asks the protected apps for lookups, by connections of its own."""
-    return UpstreamSource(AppReader(partial(pool_of, settings)))
+    return AppReader(partial(pool_of, settings))
 
 
 def require_sources(settings: Settings, routes: RoutesFile) -> None:

@@ -3,6 +3,7 @@ effect."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any, cast
 
@@ -12,11 +13,12 @@ from sidecar.gate.app_lookup import AppInquiry
 from sidecar.gate.app_question import AppQuestion
 from sidecar.gate.lookup import Call, Lookup
 from sidecar.gate.request import Raw, Reading, read
+from sidecar.gate.verdict import Destination
 from sidecar.net.app_reader import AppReader
 from sidecar.net.connection import Fault
 from sidecar.net.pool import Origin, Pool
 from sidecar.record.reasons import Reason
-from tests.fakes import Web, answer, json_answer, silence
+from tests.fakes import Web, answer, json_answer, silence, until
 
 GOOD = json_answer({"owner": "alice"})
 
@@ -34,10 +36,10 @@ async def app(web: Web) -> AsyncIterator[AppReader]:
     await reader.aclose()
 
 
-def warrant(bearer: str = "") -> AppQuestion:
+def warrant(bearer: str = "", upstream: Destination | None = None) -> AppQuestion:
     inquiry = AppInquiry(("/orders/7",), bearer=bearer)
     request = read(Raw("DELETE", b"/", [(b"host", b"shop.test")], "", "https", "r1"), Reading())
-    return inquiry.warrant(Call(Lookup("order", inquiry, {}), "/orders/7", "7"), request, (), None)
+    return inquiry.warrant(Call(Lookup("order", inquiry, {}), "/orders/7", "7"), request, (), upstream)
 
 
 async def test_exactly_this_is_sent(web: Web, app: AppReader) -> None:
@@ -81,6 +83,46 @@ async def test_an_answer_that_is_none(web: Web, app: AppReader, behave: Any, rea
     with pytest.raises(Fault) as fault:
         await app.get(warrant(), max_body=100, deadline=0.1 if behave is silence else 5)
     assert fault.value.reason is reason
+
+
+async def test_an_app_that_is_gone_loses_its_connections_when_what_runs_has_ended() -> None:
+    may_answer = asyncio.Event()
+
+    async def held(writer: asyncio.StreamWriter) -> None:
+        await may_answer.wait()
+        await GOOD(writer)
+
+    async with Web(held) as web:
+        crm, wiki = Destination("crm", web.origin), Destination("wiki", web.origin)
+        reader = AppReader(lambda _: Pool(Origin.parse(web.origin)))
+        asking = asyncio.create_task(reader.get(warrant(upstream=crm), max_body=100, deadline=20))
+        await until(lambda: web.asked)
+        retiring = asyncio.create_task(reader.retire([crm, wiki]))
+        await asyncio.sleep(0)
+        assert not retiring.done()
+        may_answer.set()
+        assert (await asking).status == 200
+        await asyncio.wait_for(retiring, 20)
+        await until(lambda: web.open == 0)
+        # one that is named again later has connections of its own
+        assert (await reader.get(warrant(upstream=crm), max_body=100, deadline=20)).status == 200
+        assert (web.connections, web.open) == (2, 1)
+        await reader.aclose()
+        await until(lambda: web.open == 0)
+
+
+async def test_the_end_of_the_process_waits_for_no_app_that_is_gone() -> None:
+    async with Web(silence) as web:
+        crm = Destination("crm", web.origin)
+        reader = AppReader(lambda _: Pool(Origin.parse(web.origin)))
+        asking = asyncio.create_task(reader.get(warrant(upstream=crm), max_body=100, deadline=20))
+        await until(lambda: web.asked)
+        retiring = asyncio.create_task(reader.retire([crm]))
+        await asyncio.sleep(0)
+        await reader.aclose()
+        with pytest.raises(Fault):
+            await asking
+        retiring.cancel()
 
 
 async def test_anything_but_a_warrant_is_refused(web: Web, app: AppReader) -> None:

@@ -11,8 +11,17 @@ from pathlib import Path
 
 import pytest
 
+from sidecar.config.settings import understand
+from sidecar.gate.verdict import Destination
+from sidecar.run import reload
+from sidecar.run.deciding import deciding
+from sidecar.run.tasks import Tasks
+from sidecar.run.upstreams import make_named, upstream
 from tests.conftest import Stack, policies
+from tests.fakes import Web, json_answer, until
+from tests.net.test_app_reader import warrant
 from tests.stack import Sidecar, running_sidecar, wait_for
+from tests.tokens import CLIENT, POOL
 
 
 def upstream_of(stack: Stack) -> str:
@@ -67,3 +76,44 @@ def test_not_a_request_is_lost_while_routes_reload(
         for worker in workers:
             worker.join()
         assert statuses == {200}
+
+
+APPS = """\
+version: 1
+upstreams: {{crm: "{origin}"{more}}}
+lookups: {{deal: {{upstream: "/api/deals/{{id}}", attributes: {{owner: owner}}}}}}
+routes:
+  - {{path: "/deals/{{id}}", upstream: crm, resource: deal, id: "{{path.id}}", query: [], lookup: deal, actions: {{GET: read}}}}
+{routes}"""
+
+
+async def test_an_app_that_a_reload_removes_keeps_no_connection_for_lookups(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload, "RETIRED_FOR", 0.0)
+    file = tmp_path / "routes.yaml"
+    async with Web(json_answer({"owner": "alice"})) as web:
+        old = Destination("old", web.origin)
+        both = APPS.format(
+            origin=web.origin, more=f', old: "{web.origin}"', routes="  - {path: /old, upstream: old, access: public}\n"
+        )
+        file.write_text(both)
+        environ = {
+            "AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": POOL, "AWS_COGNITO_CLIENT_ID": CLIENT, "SIDECAR_LOGIN": "off",
+            "SIDECAR_ROUTES": str(file), "SIDECAR_CERBOS": "127.0.0.1:1", "SIDECAR_CERBOS_TLS": "plaintext",
+        }  # fmt: skip
+        made = deciding(understand(environ, {}), {})
+        apps, tasks = upstream(made.settings), Tasks()
+        make_named(apps, made.configured.routes)()
+        again = reload.Reload(made, made.gate(), apps, reload.stamp_of(str(file)), tasks)
+        for each in made.configured.routes.table.upstreams:
+            assert (await made.app_reader.get(warrant(upstream=each), max_body=100, deadline=20)).status == 200
+        assert web.open == 2
+        file.write_text(APPS.format(origin=web.origin, more="", routes=""))
+        await again.reload_routes()
+        assert again.fault == ""
+        assert old not in made.configured.routes.table.upstreams
+        await until(lambda: web.open == 1)
+        await tasks.aclose()
+        await apps.aclose()
+        await made.aclose()
