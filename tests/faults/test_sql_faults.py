@@ -20,7 +20,9 @@ from tests.faults.test_faults import World, assert_refused, environment, token
 from tests.stack import ROOT, Recorder, Web, free_port, running_sidecar, wait_for
 from tests.tokens import key_set
 
-LOOKUP = '{{sql: "{sql}", database: {variable}, attributes: {{owner: owner_id}}, echo: id, timeout: 300ms}}'
+LOOKUP = (
+    '{{sql: "{sql}", database: {variable}, batch: {batch}, attributes: {{owner: owner_id}}, echo: id, timeout: 300ms}}'
+)
 BY_ID = "select id, owner_id from invoices where id = :id"
 SLOW = (
     "with recursive n(x) as (select 1 union all select x + 1 from n where x < 100000000) "
@@ -34,6 +36,10 @@ STATEMENTS = {
     "number": ("select id, number as owner_id, 9007199254740993 as n from invoices where id = :id", "FILE_URL"),
     "other": ("select '8' as id, owner_id from invoices where id = :id", "FILE_URL"),
     "empty": ("select id, null as owner_id from invoices where id = :id", "FILE_URL"),
+    "many": ("select id, owner_id from invoices where id in :ids", "FILE_URL"),
+    "unasked": ("select '8' as id, owner_id from invoices where id in :ids", "FILE_URL"),
+    "doubles": ("select a.id, b.owner_id from invoices a, invoices b where a.id in :ids", "FILE_URL"),
+    "nameless": ("select owner_id from invoices where id in :ids", "FILE_URL"),
     "server": (BY_ID, "SERVER_URL"), "secret": (BY_ID.replace("invoices", "secrets"), "SERVER_URL"),
     "asleep": (BY_ID.replace("owner_id", "owner_id, pg_sleep(5)::text as s"), "SERVER_URL"),
     "wrong": (BY_ID, "WRONG_URL"), "down": (BY_ID, "DOWN_URL"),
@@ -67,7 +73,8 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Databases]:
             "DOWN_URL": f"mysql://reader:{QUOTED}@127.0.0.1:{free_port()}/app", "SIDECAR_SQL_CONNECTIONS": "2",
         }  # fmt: skip
         lookups = "".join(
-            f"  {name}: {LOOKUP.format(sql=sql, variable=variable)}\n" for name, (sql, variable) in STATEMENTS.items()
+            f"  {name}: {LOOKUP.format(sql=sql, variable=variable, batch=str(':ids' in sql).lower())}\n"
+            for name, (sql, variable) in STATEMENTS.items()
         )
         routes = "".join(
             f'  - {{path: "/{name}/{{id}}", resource: contact, id: "{{path.id}}", lookup: {name}, actions: {{GET: read}}}}\n'
@@ -98,6 +105,9 @@ FAULTS = {
     "a number that is not exact": ("number", "lookup_bad_answer", "row_invalid: column 'n': found an integer beyond 2^53"),
     "contradicting: another id": ("other", "lookup_mismatch", "the answer is about another id"),
     "contradicting: no value": ("empty", "lookup_mismatch", "attributes.owner: found nothing"),
+    "many: an id that nobody asked for": ("unasked", "lookup_bad_answer", "found an id that nobody has asked for"),
+    "many: one id twice": ("doubles", "lookup_bad_answer", "found one id twice"),
+    "many: rows without ids": ("nameless", "lookup_bad_answer", "found no id"),
     "permission denied": ("secret", "lookup_auth", "database_auth: 42501"),
     "wrong password": ("wrong", "lookup_auth", "database_auth: 28P01"),
     "down": ("down", "lookup_unavailable", "connection_refused"),
@@ -114,7 +124,7 @@ def test_a_database_that_fails_is_503(world: Databases, fault: str) -> None:
     assert detail in world.sidecar.decisions()[-1]["detail"]
 
 
-@pytest.mark.parametrize("name", ["file", "server"])
+@pytest.mark.parametrize("name", ["file", "server", "many"])
 def test_a_row_decides_and_none_is_403(world: Databases, name: str) -> None:
     wait_for(lambda: world.sidecar.get(f"/{name}/7", world.token).status == 200, 10, name)
     assert world.sidecar.get(f"/{name}/70", world.token).code == "denied_by_policy"

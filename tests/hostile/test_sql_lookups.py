@@ -26,7 +26,10 @@ lookups:
   number: {sql: "select owner from contacts where id = :id", database: NOTES_URL, parameters: {id: "{id:int}"}, attributes: {owner: owner}, timeout: 5s}
   loose: {sql: "select id, owner from contacts where id = :id", database: NOTES_URL, attributes: {owner: owner}, echo: id, timeout: 5s}
   mine: {sql: "select owner from notes where id = :id and owner = :who", database: NOTES_URL, parameters: {who: "{claims.nick}"}, attributes: {owner: owner}, timeout: 5s}
+  several: {sql: "select id, owner from contacts where id in :ids", database: NOTES_URL, batch: true, attributes: {owner: owner}, timeout: 5s}
 routes:
+  - {path: "/several/{id:any}", resource: contact, id: "{path.id}", lookup: several, query: [], actions: {GET: read}}
+  - {path: /several, resource: contact, query: [], each: {at: "{body.ids}", lookup: several}, actions: {POST: read}}
   - {path: "/text/{id:any}", resource: contact, id: "{path.id}", lookup: text, query: [], actions: {GET: read}}
   - {path: "/number/{id:any}", resource: contact, id: "{path.id}", lookup: number, query: [], actions: {GET: read}}
   - {path: "/loose/{id:any}", resource: contact, id: "{path.id}", lookup: loose, query: [], actions: {GET: read}}
@@ -76,7 +79,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         part.close()
 
 
-@pytest.mark.parametrize("route", ["text", "number", "loose"])
+@pytest.mark.parametrize("route", ["text", "number", "loose", "several"])
 def test_no_id_is_a_statement_or_another_row(world: World, route: str) -> None:
     before = world.file.read_bytes()
     for text in INJECTED:
@@ -95,7 +98,7 @@ def test_a_quote_is_a_part_of_an_id(world: World) -> None:
 @pytest.mark.parametrize("text", ["007", "+7", "7.0", "7e0", "0x7", "%37%20", "7%00", "\u0667", "7%0a"])
 def test_a_spelling_is_not_another_row(world: World, text: str) -> None:
     """SQLite finds row 7 for some of them."""
-    for route in ("number", "loose"):
+    for route in ("number", "loose", "several"):
         world.upstream.reset()
         assert world.ask(f"/{route}/{quote(text, safe='%')}").status in (400, 403, 503)
         assert world.upstream.received == b""
@@ -107,9 +110,10 @@ def test_a_claim_is_bound_as_well(world: World) -> None:
         assert world.ask("/mine/7", nick=nick).status in (400, 403)
 
 
-def test_many_are_each_one_row(world: World) -> None:
-    assert world.ask("/many", {"ids": [7, 8]}).status == 200
+@pytest.mark.parametrize("path", ["/many", "/several"])
+def test_many_are_each_one_row(world: World, path: str) -> None:
+    assert world.ask(path, {"ids": [7, 8]}).status == 200
     world.upstream.reset()
-    for ids in ([7, "007"], ["7' or 1=1 --"], [7, "+8"], [7, 7.5], [None]):
-        assert world.ask("/many", {"ids": ids}).status in (400, 403, 503), ids
+    for ids in ([7, "007"], ["7' or 1=1 --"], [7, "+8"], [7, 7.5], [None], [[7]], ["7", "8) or (1=1"]):
+        assert world.ask(path, {"ids": ids}).status in (400, 403, 503), ids
     assert world.upstream.received == b""
