@@ -3,21 +3,27 @@
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
 import socket
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from pathlib import Path
 
+import httpx
 import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
+from sidecar.demo.processes import Process
 from tests.conftest import policies
 from tests.faults.fakes import FakeCerbos, allow
+from tests.foreign.ways import listens, nginx_file, placed, search_path
 from tests.stack import ROOT, Answer, Recorder, Seen, Sidecar, Web, free_port, reply, running_sidecar, wait_for
 from tests.tokens import CLIENT, ISSUER, POOL, claims, key_set, mint
 
@@ -370,6 +376,38 @@ def test_another_proxys_question_is_decided_by_the_host_of_what_it_holds(
     )  # fmt: skip
     assert got.status == status
     assert guided.reached() == []
+
+
+def test_nginx_asks_about_the_host_that_it_holds(guided: World, tmp_path: Path) -> None:
+    """A real one, with deploy/nginx: it forwards to one app, and the sidecar decides by the host."""
+    program = shutil.which("nginx", path=search_path())
+    if program is None:
+        pytest.skip("nginx is not installed: apt-get install nginx")
+    port, app = free_port(), guided.apps["crm"]
+    text = (ROOT / "deploy/nginx/sidecar.conf").read_text(encoding="utf-8")
+    places = {
+        "127.0.0.1:3000": f"127.0.0.1:{app.port}", "127.0.0.1:8080": f"127.0.0.1:{guided.sidecar.port}",
+        "listen 8000;": f"listen 127.0.0.1:{port};",
+    }  # fmt: skip
+    (tmp_path / "sidecar.conf").write_text(placed(text, places))
+    command = [program, "-c", str(nginx_file(tmp_path, f"    include {tmp_path}/sidecar.conf;"))]
+    asked = {
+        ("crm.example.com", "/contacts"): 200, ("wiki.example.com", "/contacts"): 403, ("CRM.example.com:80", "/contacts"): 200,
+        ("wiki.example.com", "/pages/home"): 200, ("crm.example.com", "/pages/home"): 403, ("files.example.com", "/files/a"): 421,
+    }  # fmt: skip
+    guided.reached()
+    # a client whose address is not that of a trusted proxy
+    guest = httpx.HTTPTransport(local_address="127.0.0.2")
+    with (
+        Process.start("nginx", command, tmp_path, os.environ, lambda: listens(port)),
+        httpx.Client(transport=guest, trust_env=False) as client,
+    ):
+        for (host, path), status in asked.items():
+            headers = {"Host": host, "Authorization": f"Bearer {token()}", "X-Forwarded-Host": "wiki.example.com"}
+            got = client.get(f"http://127.0.0.1:{port}{path}", headers=headers)
+            assert got.status_code == status, (host, path, got.text)
+            assert [seen.values("host") for seen in app.seen] == ([[host]] if status == 200 else [])
+            app.reset()
 
 
 def test_the_host_that_a_trusted_proxy_tells_chooses_the_app(guided: World) -> None:
