@@ -6,6 +6,7 @@ names of a body that are not the specification's, an operation that is chosen in
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
 from typing import Any, NamedTuple
@@ -40,6 +41,9 @@ _MEMBERS = frozenset(("query", "variables", "operationName", "extensions"))
 _INTROSPECTION = frozenset(("__schema", "__type"))
 _REMEMBERED = 2 * 1024 * 1024
 _MOST_SHOWN = 64
+MAX_REPEATED = 20_000
+"""Values, and characters of their names, within variables that stand in arguments more than once: all of them are read
+each time, and so are counted each time."""
 
 
 class RootCall(NamedTuple):
@@ -86,6 +90,7 @@ class Reader:
         document = self._document(text)
         operation = _chosen(document, name)
         values = _values_of(operation, variables)
+        _require_few(operation, values)
         return [
             RootCall(f"{operation.kind}.{field.name}", field.alias, _arguments_of(field, values))
             for field in operation.fields
@@ -182,8 +187,36 @@ def _values_of(operation: Definition, variables: Mapping[str, Any]) -> Mapping[s
     return {**operation.variables, **variables}
 
 
+def _require_few(operation: Definition, values: Mapping[str, Any]) -> None:
+    """See that a document does not make much of a large variable by naming it often. Raises Refused(BODY_INVALID)."""
+    named = Counter([name for field in operation.fields for name in field.variables])
+    room = MAX_REPEATED
+    for name, count in named.items():
+        if count > 1 and isinstance(values.get(name), dict | list):
+            room -= count * _size(values[name], room // count)
+            if room < 0:
+                raise _fault(
+                    f"variables: {name[:_MOST_SHOWN]!r} stands in arguments {count} times, expected at most "
+                    f"{MAX_REPEATED} values and characters of names in those that stand there more than once"
+                )
+
+
+def _size(value: Any, most: int) -> int:
+    """Count the values within a value, and the characters of their names, or more than `most` of them."""
+    rest, size = [value], 0
+    while rest and size <= most:
+        part = rest.pop()
+        if isinstance(part, dict):
+            size += sum(map(len, part), len(part))
+            rest += part.values()
+        elif isinstance(part, list):
+            size += len(part)
+            rest += part
+    return size
+
+
 def _arguments_of(field: RootField, values: Mapping[str, Any]) -> Mapping[str, Any]:
-    return _filled_members(field.arguments, values) if field.has_variables else field.arguments
+    return _filled_members(field.arguments, values) if field.variables else field.arguments
 
 
 def _filled_members(members: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:

@@ -41,12 +41,13 @@ class Variable(NamedTuple):
 
 
 class RootField(NamedTuple):
-    """A field of an operation's root type. `arguments` may hold a Variable at any depth if it `has_variables`."""
+    """A field of an operation's root type. `variables` are the names of those in `arguments`, each as often as it
+    stands there."""
 
     name: str
     alias: str
     arguments: Mapping[str, Any]
-    has_variables: bool
+    variables: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -404,8 +405,8 @@ class _Selections:
         if tokens[at] == "@":
             at = _directives(tokens, at, directives)
         if is_root:
-            has_variables = bool(arguments) and next(variables_in(arguments), None) is not None
-            self.root.append(RootField(name, alias, arguments, has_variables))
+            variables = tuple([variable.name for variable in variables_in(arguments)]) if arguments else ()
+            self.root.append(RootField(name, alias, arguments, variables))
         return at
 
 

@@ -344,6 +344,7 @@ def require_agreement(message: Message, headers: Iterable[Header]) -> None:
         if name in said:
             raise _mismatch(message, f"{name.decode('latin-1')}: found it twice")
         said[name] = value
+    arguments: _Said | None = None
     for name, value in said.items():
         if name == VERSION:
             _require_version(message, value)
@@ -351,8 +352,10 @@ def require_agreement(message: Message, headers: Iterable[Header]) -> None:
             raise _mismatch(message, "Mcp-Method: found another method than that of the body")
         elif name == _NAME_HEADER and not _is_name(_decoded(value), message):
             raise _mismatch(message, "Mcp-Name: found another name than that of the body")
-        elif name.startswith(_PARAM) and not _is_argument(_decoded(value), message.params.get("arguments")):
-            raise _mismatch(message, f"{name.decode('latin-1')}: found a value that no argument has")
+        elif name.startswith(_PARAM):
+            arguments = arguments or _said_in(message.params.get("arguments"))
+            if not arguments.has(_decoded(value)):
+                raise _mismatch(message, f"{name.decode('latin-1')}: found a value that no argument has")
 
 
 def _is_name(text: str | None, message: Message) -> bool:
@@ -386,22 +389,34 @@ def _decoded(value: bytes) -> str | None:
         return None
 
 
-def _is_argument(text: str | None, arguments: Any) -> bool:
-    """Return whether an argument has the value that a header gives: which of them the header is for, the tool's schema
-    knows alone."""
-    decimal = None if text is None else _DECIMAL.fullmatch(text)
-    number = None if decimal is None else int(decimal[1])
-    rest = [arguments] if text is not None else []
+class _Said(NamedTuple):
+    """Values of a message's arguments, of which a header may repeat one: which of them it is for, the tool's schema
+    knows alone. They are collected once, however many headers there are."""
+
+    texts: frozenset[str]
+    numbers: frozenset[int | float]
+
+    def has(self, text: str | None) -> bool:
+        """Return whether an argument has the value that a header gives, None being no value."""
+        if text is None or text in self.texts:
+            return text is not None
+        decimal = _DECIMAL.fullmatch(text)
+        return decimal is not None and int(decimal[1]) in self.numbers
+
+
+def _said_in(arguments: Any) -> _Said:
+    scalars: list[Any] = []
+    rest = [arguments]
     while rest:
         value = rest.pop()
         if isinstance(value, dict):
             rest += value.values()
         elif isinstance(value, bool):
-            if text == ("true" if value else "false"):
-                return True
-        elif (isinstance(value, str) and value == text) or (isinstance(value, int | float) and value == number):
-            return True
-    return False
+            scalars.append("true" if value else "false")
+        elif isinstance(value, str | int | float):
+            scalars.append(value)
+    texts = frozenset(value for value in scalars if isinstance(value, str))
+    return _Said(texts, frozenset(value for value in scalars if not isinstance(value, str)))
 
 
 def _mismatch(message: Message, detail: str) -> Refused:

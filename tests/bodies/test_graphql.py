@@ -131,6 +131,17 @@ def test_what_is_remembered_of_documents_has_a_bound() -> None:
     assert reader._documents.weight <= 2 * 1024 * 1024
 
 
+@pytest.mark.parametrize(
+    "text", ["query($v:I){" + "a(x:$v)" * 4 + "}", "query($v:I){a(" + " ".join(f"x{n}:$v" for n in range(400)) + ")}"]
+)
+@pytest.mark.parametrize("value", [[1] * 10_000, {"x" * 10_000: 1}, [[[{"a": [1] * 100}]] * 100]])
+def test_a_document_makes_not_much_of_a_large_variable_by_naming_it_often(text: str, value: Any) -> None:
+    # each expression that reads an argument looks at all of it: one request of 1 MiB took seconds
+    assert "times, expected at most" in refused({"query": text, "variables": {"v": value}}).detail
+    assert calls({"query": "query($v:I){a(x:$v)}", "variables": {"v": value}}) == [("Query.a", {"x": value})]
+    assert calls({"query": text, "variables": {"v": {"id": "7"}}})
+
+
 def test_a_value_of_a_variable_is_never_told() -> None:
     for body in (
         {"query": "{a}", "variables": {"x": "secret"}},
