@@ -15,7 +15,7 @@ import pytest
 FOLDERS = {"apps", "browser", "demo", "deploy", "faults", "foreign", "hostile"}
 """Folders whose tests share processes through modules of their own."""
 WAYS = re.compile(
-    r"\b(subprocess|running_sidecar|EmbeddedCerbos|real_cerbos|LocalCognito|HostedUI|binary\(\)|tests\.study\.compiled|commands\.sidecar)"
+    r"\b(subprocess|running_sidecar|EmbeddedCerbos|real_cerbos|LocalCognito|HostedUI|binary\(\)|tests\.study\.compiled|commands\.sidecar|tests import guide_commands)"
 )
 MARKED = re.compile(r"(?m)^@pytest\.mark\.process$")
 FIXTURES = {"session_stack", "cognito", "redis_process", "cerbos"}

@@ -187,6 +187,7 @@ def areas(app: Path, *arguments: str) -> dict[str, dict[str, Any]]:
     return {area["name"]: area for area in json.loads(done.stdout)["areas"]}
 
 
+@pytest.mark.process
 def test_each_gap_is_found_and_nothing_else(app: Path) -> None:
     found = areas(app, *ALL)
     gaps = {name: area["gaps"] for name, area in found.items()}
@@ -199,6 +200,7 @@ def test_each_gap_is_found_and_nothing_else(app: Path) -> None:
     }  # fmt: skip
 
 
+@pytest.mark.process
 def test_an_area_without_its_input_says_what_to_give(app: Path) -> None:
     found = areas(app)
     assert {name for name, area in found.items() if area["measured"]} == {
@@ -207,6 +209,7 @@ def test_an_area_without_its_input_says_what_to_give(app: Path) -> None:
     assert found["roles-named"]["missing"] == "a log of the sidecar by --log"
 
 
+@pytest.mark.process
 def test_a_spec_alone_stands_for_traffic(app: Path) -> None:
     found = areas(app, "--seen", "openapi.json")
     assert [gap["what"] for gap in found["routes"]["gaps"]] == [
@@ -216,6 +219,7 @@ def test_a_spec_alone_stands_for_traffic(app: Path) -> None:
     assert found["query-sent"]["gaps"] == []
 
 
+@pytest.mark.process
 def test_a_question_of_the_log_tells_which_rule_decided_it(app: Path) -> None:
     (app / "policies" / "tests" / "contact_test.yaml").unlink()
     asked = question(
@@ -232,6 +236,7 @@ def test_a_question_of_the_log_tells_which_rule_decided_it(app: Path) -> None:
     ) in done.stdout
 
 
+@pytest.mark.process
 def test_a_rule_that_only_one_could_have_allowed_was_matched_by_traffic(app: Path) -> None:
     (app / "policies" / "tests" / "contact_test.yaml").unlink()
     found = areas(app, *ALL)
@@ -241,6 +246,7 @@ def test_a_rule_that_only_one_could_have_allowed_was_matched_by_traffic(app: Pat
     ]  # fmt: skip
 
 
+@pytest.mark.process
 def test_of_two_rules_that_could_have_allowed_it_neither_is_known_to_be_matched(app: Path) -> None:
     policy = app / "policies" / "contact.yaml"
     policy.write_text(POLICY.replace("actions: [read]", "actions: [read, delete]"))
@@ -250,6 +256,7 @@ def test_of_two_rules_that_could_have_allowed_it_neither_is_known_to_be_matched(
     ]  # fmt: skip
 
 
+@pytest.mark.process
 def test_an_attribute_that_is_read_as_a_whole_is_read_by_every_name(app: Path) -> None:
     policy = app / "policies" / "contact.yaml"
     policy.write_text(POLICY.replace("has(request.resource.attr.secret)", "size(R.attr) > 0 || size(P.attr) > 0"))
