@@ -1,4 +1,4 @@
-"""The guide "when the owner stands elsewhere" as it stands: its routes and policy, before the real Cerbos."""
+"""The guide "when the owner is stored elsewhere" as it stands: its routes and policy, before the real Cerbos."""
 
 from __future__ import annotations
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import shlex
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -194,3 +195,6 @@ def test_the_guides_files_have_no_warning_and_its_cases_pass(tmp_path: Path) -> 
     assert (checked.returncode, "warning:" in checked.stderr + checked.stdout) == (0, False), checked
     tested = guide_commands.sidecar(tmp_path, "test", "cases.yaml", environ=environ)
     assert tested.returncode == 0, tested.stdout
+    (command,) = re.findall(r"^sidecar (explain .+)$", GUIDE, re.MULTILINE)
+    explained = guide_commands.sidecar(tmp_path, *shlex.split(command), environ=environ)
+    assert (explained.returncode, "call: EFFECT_ALLOW" in explained.stdout) == (0, True), explained

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import socket
 import threading
@@ -21,6 +22,7 @@ from websockets.sync.client import connect
 from websockets.sync.server import ServerConnection, serve
 
 from sidecar.demo.processes import Process
+from tests import guide_commands
 from tests.conftest import policies
 from tests.faults.fakes import FakeCerbos, allow
 from tests.foreign.ways import listens, nginx_file, placed, search_path
@@ -301,6 +303,19 @@ def test_an_app_that_a_reload_removes_ends_what_it_has_begun(world: World) -> No
 
 
 # --- the guide ---
+
+
+def test_the_guides_files_have_no_warning_and_its_question_is_allowed(tmp_path: Path) -> None:
+    (tmp_path / "policies").mkdir()
+    # of two route files the first, whose apps the question leads to
+    for name, text in reversed(re.findall(r"<!-- example: (\S+) -->\n```yaml\n(.*?)```", GUIDE, re.DOTALL)):
+        (tmp_path / name).write_text(text)
+    environ = {"AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": POOL, "AWS_COGNITO_CLIENT_ID": CLIENT}
+    checked = guide_commands.sidecar(tmp_path, "check", environ=environ)
+    assert (checked.returncode, "warning:" in checked.stderr + checked.stdout) == (0, False), checked
+    (command,) = re.findall(r"^sidecar (explain .+)$", GUIDE, re.MULTILINE)
+    explained = guide_commands.sidecar(tmp_path, *shlex.split(command), environ=environ)
+    assert explained.stdout.endswith("verdict    FORWARD allowed\n"), explained
 
 
 @pytest.fixture(scope="module")

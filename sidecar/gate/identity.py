@@ -286,9 +286,10 @@ def check_claims(claims: Mapping[str, Any], issuer: Issuer, now: float) -> None:
 
 
 def _check_audience(claims: Mapping[str, Any], issuer: Issuer, use: str) -> None:
-    client = claims.get("aud" if use == "id" else "client_id")
+    claim = "aud" if use == "id" else "client_id"
+    client = claims.get(claim)
     if not isinstance(client, str) or client not in issuer.client_ids:
-        raise Refused(Code.TOKEN_INVALID, "a token of another app client")
+        raise Refused(Code.TOKEN_INVALID, f"{claim}: a token of another app client")
     audience = claims.get("aud")
     if use != "id" and audience is not None and not (isinstance(audience, str) and _is_known(audience, issuer)):
         raise Refused(Code.TOKEN_INVALID, "aud: not one of `audiences`")

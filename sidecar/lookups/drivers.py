@@ -24,8 +24,7 @@ def driver_of(database: Database, seconds: float) -> Driver:
         raise
     except ImportError as error:
         raise UnusableDatabase(
-            f"found no module {error.name!r}, expected it for this kind of database: "
-            f"pip install 'authorization-sidecar[{kind.extra}]'"
+            f"found no module {error.name!r}, expected it for this kind of database: pip install '.[{kind.extra}]'"
         ) from None
     except Exception as error:  # noqa: BLE001 - a library's word about a URL may have the URL in it
         raise UnusableDatabase(f"found what cannot be used ({type(error).__name__}), {_EXPECTED}") from None

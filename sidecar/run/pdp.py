@@ -48,7 +48,10 @@ def policy_folder(settings: Settings) -> Path:
     """Return the folder of policies. Raises StartError where there is none."""
     folder = Path(settings.policies)
     if not folder.is_dir():
-        raise StartError(f"SIDECAR_POLICIES: found no folder {settings.policies!r}, expected the Cerbos policies")
+        raise StartError(
+            f"SIDECAR_POLICIES: found no folder {settings.policies!r}, expected one with the Cerbos policies: "
+            "make it, or name another"
+        )
     return folder
 
 

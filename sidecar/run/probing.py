@@ -134,12 +134,18 @@ async def _lookup(deciding: Deciding, lookup: Lookup, *, app: bool) -> list[Find
         if refused.code is Code.REFERENCE_INVALID:
             text = "it runs, and takes no such id, as where ids have another form"
             return [Finding(Level.NOTE, f"{place}: {shown}: {text}")]
-        text = f"found no answer ({_why(refused, lookup)}), expected 404 or JSON: {_mend(inquiry)}"
+        text = f"found no answer ({_why(refused, lookup)}), expected {_expected(inquiry)}: {_mend(inquiry)}"
         return [Finding(Level.PROBLEM, f"{place}: {shown}: {text}")]
     level, text = _of_status(inquiry, reply) or _of_answer(call, reply)
     if lookup.batch is not None and reply.status == 404:
         text = "it has nothing of such an id"
     return [Finding(level, f"{place}: {shown}: {text}")]
+
+
+def _expected(inquiry: Inquiry) -> str:
+    if isinstance(inquiry, Statement):
+        return "one row, or none"
+    return "a dict, or None" if isinstance(inquiry, Function) else "404 or JSON"
 
 
 def _mend(inquiry: Inquiry) -> str:

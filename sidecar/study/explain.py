@@ -71,7 +71,21 @@ async def explain(
             lines += _of_answer(given)
             verdict = given.refusal if given is not None and given.refusal is not None else verdict
     told = mode_told(verdict, ask, mode)
-    return verdict, [*lines, *([f"mode       {told}"] if told else []), f"verdict    {concluded(verdict)}"]
+    if told:
+        lines.append(f"mode       {told}")
+    return verdict, [*lines, *_remedy(verdict), f"verdict    {concluded(verdict)}"]
+
+
+_REMEDIES = {
+    Code.TOKEN_MISSING: "say who asks: --claims with the claims of a token, or --token with a token",
+    Code.NO_ROLES: Code.NO_ROLES.remedy,
+}
+"""Next step where a first try leaves out who asks, or a role."""
+
+
+def _remedy(verdict: Verdict) -> list[str]:
+    text = _REMEDIES.get(verdict.code) if isinstance(verdict, Refuse) else None
+    return [] if text is None else [f"remedy     {text}"]
 
 
 def _statements(gate: Gate, ask: Ask | None) -> list[str]:

@@ -66,10 +66,7 @@ def test_a_package_that_is_missing_is_named_with_its_extra(
 ) -> None:
     monkeypatch.setitem(sys.modules, module, None)
     said = told(f"{dialect}://reader:s3cret@db.internal/app", dialect)
-    assert (
-        said
-        == f"found no module {module!r}, expected it for this kind of database: pip install 'authorization-sidecar[{extra}]'"
-    )
+    assert said == f"found no module {module!r}, expected it for this kind of database: pip install '.[{extra}]'"
 
 
 def test_tls_of_mysql_needs_files_that_are_there(tmp_path: Path) -> None:

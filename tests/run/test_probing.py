@@ -202,7 +202,7 @@ def test_what_the_app_answers_to_a_lookup(world: World) -> None:
 FUNCTIONS = [
     ("return None", "", "notes", "acme_probed:team(doc sidecar-check): it answered 404"),
     ("return {'owner_id': 'alice'}", "", "warnings", "found status 200 with every attribute"),
-    ("raise OSError", "", "problems", "found no answer (function_raised: OSError in acme_probed.py:1), expected 404 or JSON: mend the function"),
+    ("raise OSError", "", "problems", "found no answer (function_raised: OSError in acme_probed.py:1), expected a dict, or None: mend the function"),
     ("return []", "", "problems", "found no answer (function_result: found list, expected a dict or None)"),
     ("return {}", "batch: true, ", "notes", "it has nothing of such an id"),
     ("return None", "as: principal, ", "notes", "lookups.doc.function: not asked, since it is asked as a principal"),
@@ -231,7 +231,7 @@ STATEMENTS = [
     ("select owner_id from gone where id in :ids", "batch: true, ", "problems", "found no answer (statement_invalid: "),
     ("select owner_id from docs where :id <> ''", "", "warnings", "found status 200 with every attribute"),
     ("select owner_id from gone where id = :id", "", "problems", "found no answer (statement_invalid: SQLITE_ERROR: no such table: gone), "
-        "expected 404 or JSON: mend the statement or its `parameters`"),
+        "expected one row, or none: mend the statement or its `parameters`"),
 ]  # fmt: skip
 
 

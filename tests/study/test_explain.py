@@ -6,10 +6,11 @@ import pytest
 
 from sidecar.config.routes.file import read_routes
 from sidecar.gate.claims import Claim
+from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Result
 from sidecar.gate.evaluation import Rules
 from sidecar.gate.gate import Gate
-from sidecar.gate.identity import PrincipalRules
+from sidecar.gate.identity import Principal, PrincipalRules
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.mode import Mode
 from sidecar.gate.protected import Protected
@@ -45,6 +46,29 @@ async def test_given_claims_need_no_audience_and_a_wrong_one_is_refused() -> Non
             assert not passes
         else:
             assert passes
+
+
+@pytest.mark.parametrize(
+    ("claims", "remedy"),
+    [
+        (None, ["remedy     say who asks: --claims with the claims of a token, or --token with a token"]),
+        ({"sub": "a"}, ["remedy     put the user into a group, or set `defaults.roles`"]),
+        ({"sub": "a", "cognito:groups": ["user"]}, []),
+    ],
+)
+async def test_a_principal_that_is_left_out_is_told_with_what_to_do(
+    claims: dict[str, object] | None, remedy: list[str]
+) -> None:
+    class Nobody(GivenClaims):
+        async def principal_of(self, *_: object) -> Principal:
+            raise Refused(Code.TOKEN_MISSING)
+
+    who = Nobody({}, PrincipalRules()) if claims is None else GivenClaims(claims, PrincipalRules())
+    table = read_routes("version: 1\nroutes: [{path: /x, resource: r, actions: {GET: a}}]\n", "r", {}).table
+    pdp = RecordingPDP(AllowedOf())
+    gate = Gate(Rules(table, {}, who, Reading()), None, pdp, now=lambda: 0.0, timer=lambda: 0.0)  # type: ignore[arg-type]
+    _, lines = await explain(gate, pdp, Raw("GET", b"/x", [(b"host", b"x")], "", "http", "r"), b"")
+    assert [line for line in lines if line.startswith("remedy")] == remedy
 
 
 async def test_the_scope_is_told_where_there_is_one() -> None:

@@ -27,7 +27,10 @@ def bearer_of(entry: Entry, environ: Mapping[str, str], reader: Reader) -> str:
     """The token that a lookup sends, "" for none. A fault is noted with `reader`."""
     bearer = environ.get(entry["bearer_env"], "").strip() if entry["bearer_env"] else ""
     if entry["bearer_env"] and not re.fullmatch(r"[\x21-\x7e]+", bearer):
-        reader.fault(entry.at("bearer_env"), f"the variable {entry['bearer_env']} holds no token")
+        reader.fault(
+            entry.at("bearer_env"),
+            f"the variable {entry['bearer_env']} holds no token, expected one: set it, or leave `bearer_env` out",
+        )
     return bearer
 
 
