@@ -17,7 +17,7 @@ from sidecar.gate.headers import (
     without_alb,
     without_reserved,
 )
-from sidecar.gate.hosts import without_port
+from sidecar.gate.hosts import entries_for, without_port
 from sidecar.gate.own import LOOKUP
 from sidecar.gate.peers import Network
 from sidecar.gate.target import NO_ODDITIES, Oddity, read_target
@@ -115,9 +115,20 @@ def read(raw: Raw, reading: Reading) -> Request:
 
 def _host(seen: dict[bytes, bytes], said: Described | None, reading: Reading) -> bytes:
     """The host that the client has named, as far as it is known; b"" where it has named none."""
-    if said is not None and said.host and reading.hosts is not None:
-        return said.host
-    return seen.get(b"host", b"")
+    own = seen.get(b"host", b"")
+    if said is None or not said.host or reading.hosts is None:
+        return own
+    if reading.by_host:
+        _require_one_host(own, said.host, reading.hosts)
+    return said.host
+
+
+def _require_one_host(own: bytes, said: bytes, hosts: frozenset[str]) -> None:
+    """See that no request names two of the hosts that are told apart: the app would go by the one, and its route by the
+    other. A balancer may pass on the X-Forwarded-Host of its client. Raises Refused(HEADER_AMBIGUOUS)."""
+    name = own.decode("latin-1").lower()
+    if name != said.decode("latin-1").lower() and (name in hosts or not hosts.isdisjoint(entries_for(name))):
+        raise Refused(Code.HEADER_AMBIGUOUS, "Host and X-Forwarded-Host: found two hosts of ours, expected one")
 
 
 def as_it_came(raw: Raw, reading: Reading) -> Request:
@@ -131,7 +142,7 @@ def as_it_came(raw: Raw, reading: Reading) -> Request:
         kept = without_alb(kept)
     kept = [header for header in kept if header[0] not in reading.reserved]
     said = described(seen, raw.peer, reading.trusted)
-    named = _host(seen, said, reading)
+    named = _host(seen, said, reading._replace(by_host=False))
     add_forwarded(kept, seen, named, raw.peer, raw.scheme, raw.request_id, said)
     path, _, query = raw.target.partition(b"?")
     host = named.decode("ascii").lower() if is_host(named) else ""

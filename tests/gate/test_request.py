@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
 from sidecar.gate.codes import Code
-from sidecar.gate.request import Raw, as_it_came, read
+from sidecar.gate.request import Raw, Reading, as_it_came, read
 from sidecar.gate.target import Oddity
 from sidecar.gate.verdict import Refused
 from sidecar.wire.grammar import Header
@@ -29,6 +31,27 @@ def test_the_target_that_is_sent_is_the_canonical_path_and_the_query_as_it_came(
 def test_a_body_where_none_belongs_is_odd(method: str, header: Header, odd: bool, has: bool) -> None:
     request = read(raw(b"/", header, method=method), READING)
     assert (Oddity.REQUEST_BODY in request.oddities, request.has_body) == (odd, has)
+
+
+TWO = (((b"x-forwarded-host", b"b.test"),), ((b"forwarded", b"host=b.test"),))
+
+
+@pytest.mark.parametrize("said", TWO)
+def test_where_hosts_are_told_apart_a_request_names_one_of_them(said: tuple[Header, ...]) -> None:
+    reading = Reading(frozenset(("a.test", "*.b.test", "b.test")), (ip_network("192.0.2.0/24"),), by_host=True)
+
+    def at(host: bytes) -> Raw:
+        return Raw("GET", b"/", [(b"host", host), *said], "192.0.2.1", "http", "r")
+
+    assert read(at(b"inner:8080"), reading).host == "b.test"
+    assert read(at(b"B.test"), reading).host == "b.test"
+    for host in (b"a.test", b"A.test:80", b"x.b.test"):
+        with pytest.raises(Refused) as refused:
+            read(at(host), reading)
+        assert refused.value.code is Code.HEADER_AMBIGUOUS
+        # shadow changes nothing of what the app answers
+        assert as_it_came(at(host), reading).host == "b.test"
+        assert read(at(host), reading._replace(by_host=False)).host == "b.test"
 
 
 # --- shadow mode's reading ---
