@@ -219,7 +219,7 @@ def test_explain_takes_ws_for_a_handshake(stack: Stack, tmp_path: Path) -> None:
 def test_explain_names_what_it_cannot_read(stack: Stack, tmp_path: Path, wrong: list[str]) -> None:
     done = explained(stack, tmp_path, "GET", "/me", *wrong)
     assert done.returncode == 1
-    assert "--claims or --header" in done.stderr
+    assert "--claims, --form or --header" in done.stderr
     assert "Traceback" not in done.stderr
 
 

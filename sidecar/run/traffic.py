@@ -29,7 +29,6 @@ from sidecar.pages.router import OwnPaths, Paths, assertion_paths
 from sidecar.record.journal import Journal
 from sidecar.run.deciding import Deciding, wall_clock
 from sidecar.run.parts import Parts
-from sidecar.sign_in.hosted import domain_origin
 from sidecar.trust.issuers import cognito_issuers
 
 if TYPE_CHECKING:
@@ -142,6 +141,9 @@ def _pool_endpoints(settings: Settings) -> PoolEndpoints | None:
     """The endpoints that OAuth clients ask of the user pool."""
     if not settings.domain:
         return None
+    # only where there is a domain
+    from sidecar.sign_in.hosted import domain_origin
+
     keys = f"{cognito_issuers(settings.region, settings.pool_id)[0]}/.well-known/jwks.json" if settings.pool_id else ""
     return PoolEndpoints(domain_origin(settings.domain, settings.region), keys)
 
