@@ -11,7 +11,6 @@ import binascii
 import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
-from ipaddress import ip_address
 from typing import Any, NamedTuple
 
 from sidecar.bodies.json_rpc import (
@@ -23,10 +22,10 @@ from sidecar.bodies.json_rpc import (
     JsonRpcReply,
     MessageId,
 )
+from sidecar.bodies.uri import is_normal
 from sidecar.gate.ask import Ask, Operation
 from sidecar.gate.body import require_json
 from sidecar.gate.codes import Code
-from sidecar.gate.hosts import without_port
 from sidecar.gate.references import Template, parse_template
 from sidecar.gate.request import Request
 from sidecar.gate.values import CONTROLS, check_string, type_of
@@ -200,8 +199,25 @@ def _require_spelling(message: Message, found: Mapping[str, Any], names: Mapping
 
 
 def _named(message: Message, known: _Method) -> str:
-    text = _text(message, known.name, message.params.get(known.name))
-    return _uri(message, text) if known.name == "uri" else text
+    return _name_in(message, known.name, message.params.get(known.name))
+
+
+def _name_in(message: Message, place: str, found: Any) -> str:
+    """Read what names a resource: a URI, or a name without blanks around it, which a server may leave out."""
+    text = _text(message, place, found)
+    if text != text.strip().strip("\ufeff"):
+        raise _unfit(message, f"{place}: found blanks around it, expected none")
+    return _uri(message, text) if place == "uri" else text
+
+
+def _uri(message: Message, text: str) -> str:
+    if not is_normal(text):
+        raise _unfit(
+            message,
+            "uri: expected one in its normal form: `://` behind http, https, ws, wss, ftp and file, no dot segments, "
+            "empty segments, capitals or default port in the host, and no needless escapes",
+        )
+    return text
 
 
 def _text(message: Message, place: str, found: Any) -> str:
@@ -212,75 +228,6 @@ def _text(message: Message, place: str, found: Any) -> str:
     except Refused as refused:
         raise _unfit(message, refused.detail) from None
     return found
-
-
-_URI = re.compile(r"[a-z][a-z0-9+.-]*:(?:[A-Za-z0-9._~:/?#\[\]@!$&'()*+,;=-]|%[0-9A-F]{2})*")
-_UNRESERVED = re.compile(r"%(?:2D|2E|5F|7E|3[0-9]|4[1-9A-F]|5[0-9A]|6[1-9A-F]|7[0-9A])")
-_SEPARATORS = re.compile(r"%(?:2F|5C|00)")
-_AUTHORITY = re.compile(r"([a-z][a-z0-9+.-]*)://([^/?#]*)([^?#]*)")
-_PORTS = {"http": ":80", "https": ":443", "ws": ":80", "wss": ":443", "ftp": ":21", "file": ""}
-"""The special schemes of WHATWG URL, section 4.2, each with its default port: parsers put in what their URLs lack."""
-_ODD_PORT = re.compile(r".*:(?:0[0-9]*)?")
-_DRIVE = re.compile(r"/[A-Za-z]:(?:/|\Z)")
-_SPECIAL_HOST = re.compile(r"(?:\[[0-9a-f:]+\]|[a-z0-9_-]+(?:\.[a-z0-9_-]+)*|)(?::[0-9]+)?")
-_ENDS_IN_A_NUMBER = re.compile(r"(?:.*\.)?(?:[0-9]+|0x[0-9a-f]*)\.?")
-
-
-def _uri(message: Message, text: str) -> str:
-    """A resource's URI, which is refused unless it is in its one form (RFC 3986 section 6.2.2): a server may find by
-    `file:///public/../a` what is at `file:///a`."""
-    whole = text.partition("#")[0]
-    path, _, query = whole.partition("?")
-    if (
-        not _URI.fullmatch(text)
-        or _UNRESERVED.search(text)
-        or _SEPARATORS.search(path)
-        or any(segment in (".", "..") for segment in path.partition(":")[2].split("/"))
-        or text[-1:] in ("?", "#")
-        or not _is_normal_from_host_on(path, query)
-    ):
-        raise _unfit(
-            message,
-            "uri: expected one in its normal form: `://` behind http, https, ws, wss, ftp and file, no dot segments, "
-            "empty segments, capitals or default port in the host, and no needless escapes",
-        )
-    return text
-
-
-def _is_normal_from_host_on(path: str, query: str) -> bool:
-    """Return whether host, port, path and query of a URI are as each parser of URLs would write them, and as a file
-    system does: SDKs normalize a URI before they look for it (WHATWG URL), and `/a//b` is the file `/a/b`."""
-    parts = _AUTHORITY.fullmatch(path)
-    if parts is None:
-        return "//" not in path and path.partition(":")[0] not in _PORTS
-    scheme, authority, rest = parts.groups()
-    if "//" in rest or not _is_normal_host(authority):
-        return False
-    port = _PORTS.get(scheme)
-    if port is None:
-        return True
-    if not rest or "'" in query or not _SPECIAL_HOST.fullmatch(authority):
-        return False
-    if scheme == "file":
-        return authority != "localhost" and not (authority and _DRIVE.match(rest))
-    return authority != "" and not authority.endswith(port)
-
-
-def _is_normal_host(authority: str) -> bool:
-    """Return whether host and port have one spelling: an address may be written in many ways."""
-    if authority != authority.lower() or "@" in authority or "%" in authority or _ODD_PORT.fullmatch(authority):
-        return False
-    host = without_port(authority)
-    if host.startswith("["):
-        return _is_address(host[1:-1])
-    return not _ENDS_IN_A_NUMBER.fullmatch(host) or _is_address(host)
-
-
-def _is_address(text: str) -> bool:
-    try:
-        return str(ip_address(text)) == text
-    except ValueError:
-        return False
 
 
 def _arguments(message: Message, found: Any) -> Mapping[str, Any]:
@@ -301,7 +248,8 @@ def _completed(message: Message) -> Wanted:
     if kind is None:
         raise _unfit(message, "ref.type: expected ref/prompt or ref/resource")
     name = "name" if kind == PROMPT else "uri"
-    return Wanted(kind, _text(message, f"ref.{name}", ref.get(name)), "complete", NOTHING)
+    # of a resource it is a template, which is no URI
+    return Wanted(kind, _name_in(message, f"ref.{name}", ref.get(name)), "complete", NOTHING)
 
 
 def _subscribed(message: Message) -> tuple[Wanted, ...]:

@@ -125,9 +125,10 @@ def _host(seen: dict[bytes, bytes], said: Described | None, reading: Reading) ->
 
 def _require_one_host(own: bytes, said: bytes, hosts: frozenset[str]) -> None:
     """See that no request names two of the hosts that are told apart: the app would go by the one, and its route by the
-    other. A balancer may pass on the X-Forwarded-Host of its client. Raises Refused(HEADER_AMBIGUOUS)."""
-    name = own.decode("latin-1").lower()
-    if name != said.decode("latin-1").lower() and (name in hosts or not hosts.isdisjoint(entries_for(name))):
+    other. A balancer may pass on the X-Forwarded-Host of its client, and a proxy may leave out the port. Raises
+    Refused(HEADER_AMBIGUOUS)."""
+    name, other = own.decode("latin-1").lower(), said.decode("latin-1").lower()
+    if without_port(name) != without_port(other) and not hosts.isdisjoint(entries_for(name)):
         raise Refused(Code.HEADER_AMBIGUOUS, "Host and X-Forwarded-Host: found two hosts of ours, expected one")
 
 

@@ -78,10 +78,11 @@ class LinesRule:
 
 
 class Windows:
-    """Pieces of an answer -> lines of it, some at a time."""
+    """Pieces of an answer -> lines of it, some at a time, each of at most so many bytes. `what` is the word for one."""
 
-    def __init__(self, max_line: int = MAX_LINE) -> None:
-        self._max_line = max_line
+    def __init__(self, most: int = MAX_LINE, what: str = "a line") -> None:
+        self._most = most
+        self._what = what
         self._rest = bytearray()
         self.lines: list[bytes] = []
 
@@ -90,11 +91,17 @@ class Windows:
         first, *others = piece.split(b"\n")
         # in place: a long line may come in many small pieces
         self._rest += first
+        found: list[bytes] = []
         if others:
-            self.lines += [line + b"\n" for line in (bytes(self._rest), *others[:-1])]
+            found = [line + b"\n" for line in (bytes(self._rest), *others[:-1])]
             self._rest = bytearray(others[-1])
-        if len(self._rest) > self._max_line or any(len(line) > self._max_line for line in self.lines):
-            raise Refused(Code.ITEMS_UNREADABLE, f"a line of more than {self._max_line} bytes")
+        self._keep(found)
+
+    def _keep(self, found: list[bytes]) -> None:
+        """Let what is whole wait. Raises Refused(ITEMS_UNREADABLE) where some of it, or the rest, is too long."""
+        self.lines += found
+        if len(self._rest) > self._most or any(len(line) > self._most for line in self.lines):
+            raise Refused(Code.ITEMS_UNREADABLE, f"{self._what} of more than {self._most} bytes")
 
     def end(self) -> None:
         """Take what stands after the last line's end as a line."""

@@ -17,6 +17,7 @@ from sidecar.gate.obligation import HeldAnswer, Judge, Reduce, Reduced, ReduceEi
 from sidecar.gate.verdict import Refused
 from sidecar.release.content import honest_headers, readable, require_readable
 from sidecar.release.items import MAX_SIZE, ItemsRule
+from sidecar.release.lines import Windows
 from sidecar.wire.json_slices import Change, JsonText, Member, spliced
 from sidecar.wire.spelling import folded
 
@@ -165,34 +166,20 @@ _ODD_DATA = re.compile(rb"\xef\xbb\xbf|[ \t]*data(?![A-Za-z0-9_-])", re.IGNORECA
 _END = re.compile(rb"\n\r?\n")
 
 
-class Events:
-    """Pieces of an answer -> events of it."""
+class Events(Windows):
+    """Pieces of an answer -> events of it. What stands after the last one's end is one, as some clients have it."""
 
-    def __init__(self, max_event: int = MAX_EVENT) -> None:
-        self._max_event = max_event
-        self._rest = bytearray()
-        self.lines: list[bytes] = []
+    def __init__(self, most: int = MAX_EVENT) -> None:
+        super().__init__(most, "an event")
 
     def add(self, piece: bytes) -> None:
         """Take what came. Raises Refused(ITEMS_UNREADABLE) for an event that is too large."""
         # an end may have begun in what is there already
         seen = max(len(self._rest) - 2, 0)
         self._rest += piece
-        start = 0
+        found, start = list[bytes](), 0
         for end in _END.finditer(self._rest, seen):
-            self.lines.append(bytes(self._rest[start : end.end()]))
+            found.append(bytes(self._rest[start : end.end()]))
             start = end.end()
         del self._rest[:start]
-        if len(self._rest) > self._max_event or any(len(event) > self._max_event for event in self.lines):
-            raise Refused(Code.ITEMS_UNREADABLE, f"an event of more than {self._max_event} bytes")
-
-    def end(self) -> None:
-        """Take what stands after the last event's end as an event, as some clients do."""
-        if self._rest:
-            self.lines.append(bytes(self._rest))
-            self._rest.clear()
-
-    def take(self, most: int) -> list[bytes]:
-        """Return the first events that wait."""
-        taken, self.lines = self.lines[:most], self.lines[most:]
-        return taken
+        self._keep(found)

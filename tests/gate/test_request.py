@@ -45,6 +45,8 @@ def test_where_hosts_are_told_apart_a_request_names_one_of_them(said: tuple[Head
 
     assert read(at(b"inner:8080"), reading).host == "b.test"
     assert read(at(b"B.test"), reading).host == "b.test"
+    # nginx says `$http_host` in the one and `$host` in the other
+    assert read(at(b"b.test:8443"), reading).host == "b.test"
     for host in (b"a.test", b"A.test:80", b"x.b.test"):
         with pytest.raises(Refused) as refused:
             read(at(host), reading)
