@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import socket
 import subprocess
 import time
@@ -16,6 +14,7 @@ import pytest
 from redis import Redis
 from redis.exceptions import RedisError
 
+from tests.paused import pause, resume
 from tests.stack import free_port
 
 PATIENT = 5.0
@@ -66,12 +65,12 @@ class RedisServer:
     def pause(self) -> None:
         """Let it hang: connections are taken by the kernel, and nothing is answered."""
         assert self._process is not None
-        os.kill(self._process.pid, signal.SIGSTOP)
+        pause(self._process.pid)
 
     def resume(self) -> None:
         """Let it go on."""
         assert self._process is not None
-        os.kill(self._process.pid, signal.SIGCONT)
+        resume(self._process.pid)
 
     def clean(self) -> None:
         """As if just started."""

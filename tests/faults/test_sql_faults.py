@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-import signal
 import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -17,6 +15,7 @@ from tests.databases import PASSWORD, QUOTED, ROWS, Server, postgresql
 from tests.faults import fakes
 from tests.faults.fakes import FakeCerbos, Scripted, answers
 from tests.faults.test_faults import World, assert_refused, environment, token
+from tests.paused import paused
 from tests.stack import ROOT, Recorder, Web, free_port, running_sidecar, wait_for
 from tests.tokens import key_set
 
@@ -144,23 +143,19 @@ def test_a_file_that_is_away_is_503_and_taken_back(world: Databases) -> None:
     wait_for(lambda: world.sidecar.get("/file/7", world.token).status == 200, 10)
 
 
-def signal_all(server: Server, number: signal.Signals) -> None:
-    """Send a signal to each process of PostgreSQL: a session is one, in a group of its own."""
+def processes_of(server: Server) -> list[int]:
+    """Each process of PostgreSQL: a session is one, in a group of its own."""
     parent = server.process.pid
-    for pid in (*map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()), parent):
-        os.kill(pid, number)
+    return [*map(int, Path(f"/proc/{parent}/task/{parent}/children").read_text().split()), parent]
 
 
 def test_a_server_that_stops_in_the_middle_is_503_and_taken_back(world: Databases) -> None:
     """The sessions end; after five faults nobody is asked, and then the server is there again."""
     wait_for(lambda: world.sidecar.get("/server/7", world.token).status == 200, 10)
-    signal_all(world.server, signal.SIGSTOP)
-    try:
+    with paused(*processes_of(world.server)):
         world.upstream.reset()
         assert_refused(world, "/server/7", 503, "lookup_timeout", "lookup", "timeout")
         for _ in range(4):
             world.sidecar.get("/server/7", world.token)
         assert_refused(world, "/server/7", 503, "lookup_open", "lookup", "open")
-    finally:
-        signal_all(world.server, signal.SIGCONT)
     wait_for(lambda: world.sidecar.get("/server/7", world.token).status == 200, 10)

@@ -21,6 +21,7 @@ import pytest
 from tests.foreign.cases import Ask
 from tests.foreign.envoy_grpc import CONFIG, EXT_AUTHZ, Envoy, asked_by_grpc
 from tests.foreign.world import HOSTILE, Guest, Outcome, World, running_world
+from tests.paused import paused
 from tests.stack import Answer, Recorder, Seen, raw_reply, wait_for
 
 SERVICE = "envoy.service.auth.v3.Authorization"
@@ -388,13 +389,9 @@ def test_the_health_service_follows_readiness(setup: Setup) -> None:
 
 def test_a_sidecar_that_does_not_answer_is_a_refusal(setup: Setup) -> None:
     """Envoy waits 2 s, and lets nothing through."""
-    pid = setup.envoy.sidecar.pid
-    os.kill(pid, signal.SIGSTOP)
-    try:
+    with paused(setup.envoy.sidecar.pid):
         outcome = setup.send(Ask("/public/a"))
         assert (outcome.status, outcome.seen) == (503, [])
-    finally:
-        os.kill(pid, signal.SIGCONT)
     wait_for(lambda: setup.send(Ask("/public/a")).status == 200)
 
 

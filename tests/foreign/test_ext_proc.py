@@ -22,6 +22,7 @@ from tests.foreign.cases import Ask
 from tests.foreign.envoy_grpc import EXT_PROC, Envoy, asked_by_grpc, before
 from tests.foreign.test_envoy_grpc import EchoService
 from tests.foreign.world import HOSTILE, Guest, Outcome, World, running_world
+from tests.paused import pause, paused, resume
 from tests.stack import Answer, Recorder, Seen, raw_reply, reply, wait_for
 
 MIB = 1024 * 1024
@@ -513,12 +514,9 @@ def test_a_sidecar_that_is_late_releases_nothing(setup: Setup, tmp_path: Path) -
         with closing(client.socket):
             client.send(setup.world.bytes_of(LIST))
             assert begun.wait(10)
-            os.kill(envoy.sidecar.pid, signal.SIGSTOP)
-            try:
+            with paused(envoy.sidecar.pid):
                 go_on.set()
                 got = client.reply("GET")
-            finally:
-                os.kill(envoy.sidecar.pid, signal.SIGCONT)
         assert got.status >= 500
         assert SECRET.encode() not in got.body
 
@@ -575,7 +573,7 @@ def test_without_the_pdp_nothing_is_released(setup: Setup) -> None:
     gone = threading.Event()
 
     def answer(_: Recorder, connection: Any, seen: Seen) -> None:
-        os.kill(cerbos, signal.SIGSTOP)
+        pause(cerbos)
         gone.set()
         reply(200, MIXED, JSON)(_, connection, seen)
 
@@ -585,7 +583,7 @@ def test_without_the_pdp_nothing_is_released(setup: Setup) -> None:
     try:
         outcome = setup.send(LIST, answer)
     finally:
-        os.kill(cerbos, signal.SIGCONT)
+        resume(cerbos)
     assert outcome.reply is not None
     assert (outcome.status, json.loads(outcome.reply.body)["code"]) == (503, "pdp_timeout")
     assert (setup.last()["code"], gone.is_set()) == ("pdp_timeout", True)

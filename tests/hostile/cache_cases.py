@@ -3,8 +3,6 @@ that are remembered, `test_remembered.py` runs them again."""
 
 from __future__ import annotations
 
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Iterator
@@ -14,6 +12,7 @@ from pathlib import Path
 from tests.hostile.attempts import Case
 from tests.hostile.key_cases import view
 from tests.hostile.world import World
+from tests.paused import paused
 from tests.stack import Sidecar, wait_for
 
 
@@ -100,12 +99,9 @@ def pdp_comes_back(world: World, case: Case) -> None:
         assert view(sidecar, world.token("alice")) == 200
         world.upstream.reset()
         cerbos = child_named(sidecar.pid, "cerbos")
-        os.kill(cerbos, signal.SIGSTOP)
-        try:
+        with paused(cerbos):
             assert view(sidecar, world.token("alice")) == 503
             assert world.upstream.received == b""
-        finally:
-            os.kill(cerbos, signal.SIGCONT)
         assert view(sidecar, world.token("alice")) == case["expect"]["next"]
 
 

@@ -16,6 +16,7 @@ from tests.hostile.cache_cases import POLICY, child_named, two_kinds
 from tests.hostile.key_cases import view
 from tests.hostile.test_hostile import CASES, RUNS
 from tests.hostile.world import World, running_world
+from tests.paused import paused
 from tests.stack import Sidecar
 
 SECONDS = 3.0
@@ -106,15 +107,12 @@ def test_while_cerbos_is_away_what_is_remembered_goes_on_for_its_time_and_no_lon
         assert view(sidecar, world.token("alice")) == 200
         asked = time.monotonic()
         cerbos = child_named(sidecar.pid, "cerbos")
-        os.kill(cerbos, signal.SIGSTOP)
-        try:
+        with paused(cerbos):
             assert view(sidecar, world.token("alice")) == 200
             # never decided: not remembered either
             assert view(sidecar, world.token("alice"), "/docs/2") == 503
             time.sleep(max(0.0, asked + SECONDS - time.monotonic()) + 0.1)
             assert view(sidecar, world.token("alice")) == 503
-        finally:
-            os.kill(cerbos, signal.SIGCONT)
         # no fault was remembered
         assert view(sidecar, world.token("alice")) == CASES["c06"]["expect"]["next"]
         assert view(sidecar, world.token("alice"), "/docs/2") == 403
