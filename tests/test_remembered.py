@@ -155,6 +155,7 @@ GROWING = {
     "OtherLoop._tasks": UNDER_WAY,
     "Lookups._breakers": FILE,
     "Lookups._flights": UNDER_WAY,
+    "Lookups._tasks": UNDER_WAY,
     "Lookups.shares": FILE,
     "Metrics._held": "the requests of one turn of the loop",
     "Metrics._requests": "routes, codes and statuses: no label comes from a client",

@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from sidecar.bounded import LONGEST_KEY, Expiring
 from sidecar.gate.batch import batch_of, parts_of, replies_of
@@ -22,6 +22,8 @@ CACHED = 16 * 1024 * 1024
 """Bytes of the replies that are kept for all lookups together: about 16,000 usual ones; the oldest makes room."""
 MAX_RUNNING = 256
 """Questions to one lookup at once, where its source answers no fewer."""
+PATIENCE = 0.5
+"""Part of its time that a request waits for a call about several ids that another one began."""
 
 CODES = {
     FaultKind.UNAVAILABLE: Code.LOOKUP_UNAVAILABLE,
@@ -41,8 +43,26 @@ _ABOUT_ONE = frozenset((Reason.FUNCTION_RAISED,))
 """Reasons that may be about one resource only, though their kind is not."""
 
 _Key = tuple[str, str, str | bytes, bytes]
-_Flight = asyncio.Task[Mapping[_Key, Reply]]
-"""A call that is under way: -> the reply to each question that it answers."""
+_Task = asyncio.Task[Mapping[_Key, Reply]]
+
+
+class _Flight(NamedTuple):
+    """A call that is under way: -> the reply to each question that it answers, of which it has so many."""
+
+    task: _Task
+    questions: int
+
+
+class _Trip(NamedTuple):
+    """How a request asks about several ids: until when, how long it waits for a flight of somebody else about several,
+    whether it `joins` such a one, and whether it has waited before."""
+
+    deadline: float
+    patience: float
+    joins: bool = True
+    waited: bool = False
+
+
 Count = Callable[[str, str], None]
 """Callback for each cache lookup: (its name, `hit` or `miss`)."""
 
@@ -81,6 +101,7 @@ class Lookups:
         """Lookup -> the places for its questions."""
         self._cache: Expiring[_Key, Reply] = Expiring(CACHED, 0.0)
         self._flights: dict[_Key, _Flight] = {}
+        self._tasks: set[_Task] = set()
 
     def breakers(self) -> dict[str, bool]:
         """The lookups that were asked so far -> whether the breaker turns their calls away."""
@@ -116,56 +137,91 @@ class Lookups:
     async def ask_all(self, calls: Sequence[Call]) -> list[Reply]:
         """The answers to calls of one lookup with `batch`, in order: each cached, of a flight that is under way, or of
         one of as few new ones as can be. Raises Refused where one of them has none."""
-        lookup, loop = calls[0].lookup, asyncio.get_running_loop()
+        lookup = calls[0].lookup
         asked = {self._key_of(call): call for call in calls}
-        found = self._known(asked)
-        if lookup.cache:
-            for key in asked:
-                self._count("lookup", "hit" if isinstance(found.get(key), Reply) else "miss")
-        deadline, waited = loop.time() + lookup.timeout, False
-        for part in parts_of([call for key, call in asked.items() if key not in found]):
-            started, in_turn = await self._start_all({self._key_of(call): call for call in part}, deadline)
-            found |= started
-            waited |= in_turn
-        try:
-            async with asyncio.timeout_at(deadline if waited else None):
-                replies = {key: await self._reply(found[key], key, lookup) for key in asked}
-        except TimeoutError:
-            raise self._fault(FaultKind.TIMEOUT, lookup) from None
+        now = asyncio.get_running_loop().time()
+        trip = _Trip(now + lookup.timeout, now + lookup.timeout * PATIENCE)
+        replies = await self._ask_once(asked, trip, self._known(asked))
+        left = {key: call for key, call in asked.items() if key not in replies}
+        if left:
+            # the others of that call, or their ids, may be what is wrong with it: these are asked about without them
+            trip = trip._replace(joins=False, waited=True)
+            replies |= await self._ask_once(left, trip, self._known(left, joins=False))
         return [replies[self._key_of(call)] for call in calls]
 
-    async def _start_all(self, asked: Mapping[_Key, Call], deadline: float) -> tuple[dict[_Key, Reply | _Flight], bool]:
-        """Start one flight, when it is its asker's turn, for what nobody has asked meanwhile; -> also whether it had to
-        wait."""
+    async def _ask_once(
+        self, asked: Mapping[_Key, Call], trip: _Trip, found: dict[_Key, Reply | _Flight]
+    ) -> dict[_Key, Reply]:
+        """The answers to questions, without those that a flight of somebody else does not answer in time. Raises
+        Refused."""
+        lookup = next(iter(asked.values())).lookup
+        if lookup.cache and trip.joins:
+            for key in asked:
+                self._count("lookup", "hit" if isinstance(found.get(key), Reply) else "miss")
+        own, waited = set[_Key](), trip.waited
+        for part in parts_of([call for key, call in asked.items() if key not in found]):
+            joined, started, in_turn = await self._start_all({self._key_of(call): call for call in part}, trip)
+            found |= joined | started
+            own |= started.keys()
+            waited |= in_turn
+        try:
+            async with asyncio.timeout_at(trip.deadline if waited else None):
+                replies = {
+                    key: await self._reply(found[key], key, lookup)
+                    if key in own
+                    else await self._joined(found[key], key, lookup, trip)
+                    for key in asked
+                }
+        except TimeoutError:
+            raise self._fault(FaultKind.TIMEOUT, lookup) from None
+        return {key: reply for key, reply in replies.items() if reply is not None}
+
+    async def _start_all(
+        self, asked: Mapping[_Key, Call], trip: _Trip
+    ) -> tuple[dict[_Key, Reply | _Flight], dict[_Key, _Flight], bool]:
+        """Start one flight, when it is its asker's turn, for what nobody has asked meanwhile; -> what is known, what
+        was started, and whether it had to wait."""
         first = next(iter(asked.values()))
         lookup, shares = first.lookup, self._shares(first.lookup)
         waited = not shares.take(first.asker)
-        if waited and not await shares.wait(first.asker, deadline):
+        if waited and not await shares.wait(first.asker, trip.deadline):
             raise self._fault(FaultKind.BUSY, lookup)
-        found = self._known(asked)
+        found = self._known(asked, joins=trip.joins)
         rest = {key: call for key, call in asked.items() if key not in found}
         if not rest:
             shares.give_back(first.asker)
-            return found, waited
-        seconds = deadline - asyncio.get_running_loop().time() if waited else lookup.timeout
-        return found | dict.fromkeys(
-            rest, self._start(tuple(rest), batch_of([*rest.values()]), shares, seconds)
-        ), waited
+            return found, {}, waited
+        in_part = waited or trip.waited
+        seconds = trip.deadline - asyncio.get_running_loop().time() if in_part else lookup.timeout
+        flight = self._start(tuple(rest), batch_of([*rest.values()]), shares, seconds)
+        return found, dict.fromkeys(rest, flight), waited
 
-    def _known(self, asked: Iterable[_Key]) -> dict[_Key, Reply | _Flight]:
-        """Find what is cached, and what is under way."""
+    def _known(self, asked: Iterable[_Key], *, joins: bool = True) -> dict[_Key, Reply | _Flight]:
+        """Find what is cached, and what is under way where it `joins` that."""
         now, found = self._now(), dict[_Key, Reply | _Flight]()
         for key in asked:
-            known = self._cache.get(key, now) or self._flights.get(key)
+            known = self._cache.get(key, now) or (self._flights.get(key) if joins else None)
             if known is not None:
                 found[key] = known
         return found
 
+    async def _joined(self, found: Reply | _Flight, key: _Key, lookup: Lookup, trip: _Trip) -> Reply | None:
+        """The reply of a flight that somebody else began; None where one about several ids failed, or takes long."""
+        if isinstance(found, Reply) or found.questions == 1:
+            return await self._reply(found, key, lookup)
+        try:
+            async with asyncio.timeout_at(trip.patience):
+                return await self._reply(found, key, lookup)
+        except (Refused, TimeoutError):
+            if found.task.cancelled():
+                raise
+            return None
+
     async def _reply(self, found: Reply | _Flight, key: _Key, lookup: Lookup) -> Reply:
         if isinstance(found, Reply):
             return found
-        if found.done() and not found.cancelled():
-            return found.result()[key]
+        if found.task.done() and not found.task.cancelled():
+            return found.task.result()[key]
         return await self._landing(found, key, lookup)
 
     def _key_of(self, call: Call) -> _Key:
@@ -203,29 +259,34 @@ class Lookups:
 
     def _start(self, keys: tuple[_Key, ...], call: Call, shares: Shares, seconds: float) -> _Flight:
         """A flight of so many seconds, in the place that its asker has taken."""
-        flight = asyncio.get_running_loop().create_task(self._fly(keys, call, seconds))
+        task = asyncio.get_running_loop().create_task(self._fly(keys, call, seconds))
+        flight = _Flight(task, len(keys))
+        self._tasks.add(task)
         for key in keys:
             self._flights[key] = flight
 
-        def landed(done: _Flight) -> None:
+        def landed(done: _Task) -> None:
+            self._tasks.remove(done)
             for key in keys:
-                self._flights.pop(key, None)
+                # whoever asks again, alone, has put another one there
+                if self._flights.get(key) is flight:
+                    del self._flights[key]
             shares.give_back(call.asker)
             if not done.cancelled():
                 # everybody who waited may have left: then nobody else takes note of what it raised
                 done.exception()
 
-        flight.add_done_callback(landed)
+        task.add_done_callback(landed)
         return flight
 
     async def _landing(self, flight: _Flight, key: _Key, lookup: Lookup) -> Reply:
         # not awaited itself: neither does one who leaves take the answer from the others, nor does its end cancel them
         landed: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        flight.add_done_callback(partial(_tell, landed))
+        flight.task.add_done_callback(partial(_tell, landed))
         await landed
-        if flight.cancelled():
+        if flight.task.cancelled():
             raise Refused(Code.LOOKUP_UNAVAILABLE, f"lookups.{lookup.name}: closed")
-        return flight.result()[key]
+        return flight.task.result()[key]
 
     async def _fly(self, keys: tuple[_Key, ...], call: Call, seconds: float) -> Mapping[_Key, Reply]:
         reply = await self._answered(call, seconds)
@@ -264,10 +325,10 @@ class Lookups:
 
     async def aclose(self) -> None:
         """Cancel what is under way, and close."""
-        flights = set(self._flights.values())
-        for flight in flights:
-            flight.cancel()
-        await asyncio.gather(*flights, return_exceptions=True)
+        tasks = set(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
         for source in self._sources.values():
             await source.aclose()
 
@@ -284,6 +345,6 @@ def _short(question: str) -> str | bytes:
     return question if len(question) <= LONGEST_KEY else hashlib.sha256(question.encode("utf-8")).digest()
 
 
-def _tell(landed: asyncio.Future[None], _: _Flight) -> None:
+def _tell(landed: asyncio.Future[None], _: _Task) -> None:
     if not landed.done():
         landed.set_result(None)

@@ -388,11 +388,17 @@ class Owners:
         self.gate.set()
         self.fault: Exception | None = None
         self.told: Any = None
+        self.bad = ""
+        self.slow = ""
 
     async def ask(self, call: Call, seconds: float) -> Reply:
         self.asked.append(call.ids)
         async with asyncio.timeout(seconds):
             await self.gate.wait()
+            if self.slow in call.ids:
+                await asyncio.Event().wait()
+        if self.bad in call.ids:
+            return Reply(200, "application/json", b"{")
         if self.fault is not None:
             raise self.fault
         told = {one: {"owner_id": self.owners[one]} for one in call.ids if one in self.owners}
@@ -478,6 +484,59 @@ async def test_a_call_that_fails_is_the_fault_of_all_its_ids_and_kept_of_none(
     assert await refusal(many.ask_all(about("1", "2", cache=10.0))) is code
     owners.fault = owners.told = None
     assert owners_of(await many.ask_all(about("1", "2", cache=10.0))) == ["owner of 1", "owner of 2"]
+    assert owners.asked == [("1", "2")] * 2
+
+
+async def test_one_whose_id_makes_an_answer_bad_harms_nobody_who_has_joined(owners: Owners, many: Lookups) -> None:
+    """The hook answers badly about 9: who began that call fails, and who waits for it too asks again without it."""
+    owners.bad = "9"
+    owners.gate.clear()
+    guilty = asyncio.ensure_future(refusal(many.ask_all(about("1", "2", "9"))))
+    await until(lambda: len(owners.asked) == 1)
+    others = [asyncio.ensure_future(many.ask_all(about("1", "2", "3", asker=name, cache=10.0))) for name in "bc"]
+    alone = asyncio.ensure_future(many.ask(about("2", asker="d")[0]))
+    await until(lambda: len(owners.asked) == 2)
+    owners.gate.set()
+    assert await guilty is Code.LOOKUP_BAD_ANSWER
+    for other in others:
+        assert owners_of(await other) == ["owner of 1", "owner of 2", "owner of 3"]
+    assert owners_of([await alone]) == ["owner of 2"]
+    assert owners.asked == [("1", "2", "9"), ("3",), ("1", "2"), ("1", "2"), ("2",)]
+    assert owners_of(await many.ask_all(about("1", "2", cache=10.0))) == ["owner of 1", "owner of 2"]
+    assert len(owners.asked) == 5
+    assert not many._flights
+    assert not many._tasks
+
+
+async def test_one_whose_id_makes_an_answer_late_harms_nobody_who_has_joined(owners: Owners, many: Lookups) -> None:
+    owners.slow = "9"
+    guilty = asyncio.ensure_future(refusal(many.ask_all(about("1", "9", timeout=0.3))))
+    await until(lambda: len(owners.asked) == 1)
+    assert owners_of(await many.ask_all(about("1", asker="b", timeout=0.2))) == ["owner of 1"]
+    assert owners.asked == [("1", "9"), ("1",)]
+    assert not guilty.done()
+    assert await guilty is Code.LOOKUP_BAD_ANSWER
+
+
+async def test_a_call_about_one_that_fails_is_asked_again_by_nobody(owners: Owners, many: Lookups) -> None:
+    owners.bad = "9"
+    owners.gate.clear()
+    asked = [asyncio.ensure_future(refusal(many.ask_all(about("9", asker=name)))) for name in "abc"]
+    await until(lambda: len(owners.asked) == 1)
+    owners.gate.set()
+    assert set(await asyncio.gather(*asked)) == {Code.LOOKUP_BAD_ANSWER}
+    assert owners.asked == [("9",)]
+
+
+async def test_whoever_asks_again_without_others_fails_with_the_same_fault_once(owners: Owners, many: Lookups) -> None:
+    owners.bad = "2"
+    owners.gate.clear()
+    first = asyncio.ensure_future(refusal(many.ask_all(about("1", "2"))))
+    await until(lambda: len(owners.asked) == 1)
+    second = asyncio.ensure_future(refusal(many.ask_all(about("1", "2", asker="b"))))
+    await asyncio.sleep(0)
+    owners.gate.set()
+    assert {await first, await second} == {Code.LOOKUP_BAD_ANSWER}
     assert owners.asked == [("1", "2")] * 2
 
 
