@@ -109,10 +109,12 @@ SERVERS: dict[str, Callable[[], Any]] = {
 
 LISTED = {"tools": [{"name": name, "inputSchema": {}} for name in TOOLS]}
 
+GO_ON = threading.Event()
+
 
 async def odd(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
     """Answer whatever comes with a list of tools, as a server does that mixes up two requests of one id. A request of
-    the id `json` is answered whole, any other by a stream."""
+    the id `json` is answered whole, any other by a stream, and one of the id `slow` by one that goes on at `GO_ON`."""
     message = await receive()
     asked = json.loads(message["body"] or b"{}")
     listed = json.dumps({"jsonrpc": "2.0", "id": asked.get("id", 1), "result": LISTED}).encode()
@@ -120,6 +122,9 @@ async def odd(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
     kind = b"text/event-stream" if streams else b"application/json"
     await send({"type": "http.response.start", "status": 200, "headers": [(b"content-type", kind)]})
     body = b"id: 8\r\nevent: message\r\ndata: " + listed + b"\r\n\r\n" if streams else listed
+    if asked.get("id") == "slow":
+        await send({"type": "http.response.body", "body": body, "more_body": True})
+        await asyncio.to_thread(GO_ON.wait, 10)
     await send({"type": "http.response.body", "body": body})
 
 

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import http.client
 import json
 import re
 import shlex
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, closing
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +22,21 @@ from mcp.client.client import Client
 from mcp.client.streamable_http import streamable_http_client
 from mcp.shared._httpx_utils import create_mcp_http_client
 
+from sidecar.demo.processes import status_of
 from tests import guide_commands
 from tests.conftest import Stack
-from tests.mcp_servers import SERVERS, Servers, running_servers
-from tests.stack import ROOT, Got, Sidecar, binary, running_sidecar
+from tests.foreign.envoy_grpc import EXT_PROC, filled, running_envoy
+from tests.mcp_servers import GO_ON, SERVERS, Servers, running_servers
+from tests.stack import ROOT, Got, Sidecar, binary, free_port, running_sidecar
 from tests.tokens import ISSUER
 
 GUIDE = (ROOT / "docs/guides/mcp.md").read_text(encoding="utf-8")
 EXAMPLES = dict(re.findall(r"<!-- example: (\S+) -->\n```yaml\n(.*?)```", GUIDE, re.DOTALL))
 HEAD, _, ROUTE = EXAMPLES["routes.yaml"].partition("  - path: /mcp\n")
 ROUTES = HEAD + "".join(f"  - path: /{name}/mcp\n{ROUTE}" for name in (*SERVERS, "odd"))
+
+
+ENVOY_ASKS = free_port()
 
 
 @pytest.fixture(scope="module")
@@ -47,8 +54,19 @@ def sidecar(session_stack: Stack, servers: Servers, tmp_path_factory: pytest.Tem
         if name.startswith("policies/"):
             (folder / name).write_text(text.replace("back-office-agent", agent))
     upstream = f"http://127.0.0.1:{servers.port}"
-    with running_sidecar(folder, ROUTES, folder / "policies", upstream, session_stack.environ) as sidecar:
+    environ = {**session_stack.environ, EXT_PROC.listen: f"127.0.0.1:{ENVOY_ASKS}"}
+    with running_sidecar(folder, ROUTES, folder / "policies", upstream, environ) as sidecar:
         yield sidecar
+
+
+@pytest.fixture(scope="module")
+def by_envoy(sidecar: Sidecar, servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
+    """The same sidecar, asked by an Envoy with the shipped configuration: requests go to its port."""
+    port = free_port()
+    ports = {8000: port, 8080: sidecar.port, 3000: servers.port, EXT_PROC.port: ENVOY_ASKS, 50051: 1}
+    text = filled(EXT_PROC.config, ports, {"{path_separated_prefix: /mcp}": '{safe_regex: {regex: "/[a-z-]+/mcp"}}'})
+    with running_envoy(tmp_path_factory.mktemp("envoy") / "mcp", text, lambda: status_of(port, "/") == 403):
+        yield replace(sidecar, port=port)
 
 
 @asynccontextmanager
@@ -181,6 +199,46 @@ def test_a_stream_and_the_end_of_a_session_are_decided_too(session_stack: Stack,
     for method, status in (("GET", 403), ("DELETE", 200), ("PUT", 405)):
         got = sidecar.request(method, "/odd/mcp", session_stack.tokens["admin"], accept="text/event-stream")
         assert got.status == status
+
+
+# --- where an Envoy moves the bytes, and asks ---
+
+
+@pytest.mark.parametrize("name", SERVERS)
+async def test_an_agent_uses_by_way_of_envoy_what_the_policy_lets_it_use(
+    session_stack: Stack, by_envoy: Sidecar, servers: Servers, name: str
+) -> None:
+    async with asyncio.timeout(20), official(by_envoy, name, session_stack.tokens["alice"], "legacy") as agent:
+        tools = listed(await agent.list_tools(), "tools")
+        assert {tool.name for tool in tools} == {"get_contact", "count_slowly", "delete_contact"}
+        assert (await agent.call_tool("count_slowly", {})).content[0].text == "counted"
+        before = len(servers.seen)
+        with pytest.raises(MCPError, match="have access"):
+            await agent.call_tool("secret_report", {})
+        assert not [body for body in servers.seen[before:] if b"secret" in body]
+        assert (await agent.call_tool("get_contact", {"id": "7"})).content[0].text == "contact 7"
+
+
+@pytest.mark.parametrize("answer", ["json", "stream"])
+def test_a_list_is_judged_by_way_of_envoy(session_stack: Stack, by_envoy: Sidecar, answer: str) -> None:
+    got = post(by_envoy, session_stack.tokens["alice"], {"jsonrpc": "2.0", "id": answer, "method": "ping"}, "odd")
+    assert (got.status, got.header("cache-control")) == (200, "private, no-store")
+    assert b"get_contact" in got.body
+    assert b"secret_report" not in got.body
+
+
+def test_events_go_out_by_way_of_envoy_while_the_server_writes_them(session_stack: Stack, by_envoy: Sidecar) -> None:
+    body = json.dumps({"jsonrpc": "2.0", "id": "slow", "method": "tools/list"})
+    headers = {"Authorization": f"Bearer {session_stack.tokens['alice']}", "Content-Type": "application/json"}
+    GO_ON.clear()
+    with closing(http.client.HTTPConnection("127.0.0.1", by_envoy.port, timeout=5)) as connection:
+        connection.request("POST", "/odd/mcp", body, {**headers, "Accept": "application/json, text/event-stream"})
+        answer = connection.getresponse()
+        first = answer.read1()
+        GO_ON.set()
+        rest = answer.read()
+    assert (first.count(b"get_contact"), rest.count(b"get_contact")) == (1, 1)
+    assert b"secret_report" not in first + rest
 
 
 def test_the_guides_files_have_no_warning_and_its_cases_pass(tmp_path: Path) -> None:

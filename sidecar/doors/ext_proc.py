@@ -55,6 +55,7 @@ from sidecar.gate.obligation import (
     ReduceEither,
     ReduceLines,
     Units,
+    chosen,
     most_held,
     need_body,
     undecided,
@@ -218,11 +219,11 @@ class _Stream:
         """Return the permit where Envoy shows the app's answer as its obligations need it."""
         shows, missing = self._head.shows_answer, ""
         for obligation in permit.obligations:
-            if isinstance(obligation, ReduceEither):
-                detail = "answers that may be streams or not, which Envoy shows in one way or the other"
-                return Refuse(Code.PROXY_UNABLE, permit.facts, detail, (), permit.reply_headers, permit.cookies)
             if isinstance(obligation, Reduce | Decide) and shows not in _WHOLE:
                 missing = "BUFFERED_PARTIAL"
+            # where Envoy does not let it be changed to STREAMED, no other passes nothing unseen and holds the head back
+            elif isinstance(obligation, ReduceEither) and shows is not Body.BUFFERED:
+                missing = "BUFFERED"
             elif isinstance(obligation, ReduceLines) and shows not in _PIECES:
                 missing = "STREAMED"
         if not missing:
@@ -368,20 +369,26 @@ class _Stream:
         given = _given(said.response_headers.headers)
         before = [header for header in given if header[0][:1] != b":" and header[0] not in _OF_CONNECTION]
         held = HeldAnswer(_status(given), with_marks(clean_headers(before), permit))
-        if not need_body(permit.obligations):
+        if not (need_body(permit.obligations) and need_body(obligations := chosen(permit.obligations, held))):
             settled = settle(permit, held, streams=True)
             if isinstance(settled, Released):
                 # without lines the stream ends here, and Envoy goes on by itself
                 self._ended = settled.lines is None or said.response_headers.end_of_stream
-                more = mode(Body.NONE, Body.NONE) if self._ended else b""
+                more = self._mode_after_head()
                 self._release(permit, before, settled, more)
             return settled
-        return await self._settled_whole(permit, before, held, complete=said.response_headers.end_of_stream)
+        most = min(most_held(obligations), MAX_HELD)
+        return await self._settled_whole(permit, before, held, most, complete=said.response_headers.end_of_stream)
+
+    def _mode_after_head(self) -> bytes:
+        """Return how Envoy shows what is left of an answer whose head goes out: not at all, or piece by piece."""
+        if self._ended:
+            return mode(Body.NONE, Body.NONE)
+        return b"" if self._head.shows_answer is Body.STREAMED else mode(Body.NONE, Body.STREAMED)
 
     async def _settled_whole(
-        self, permit: Forward, before: list[Header], held: HeldAnswer, *, complete: bool
+        self, permit: Forward, before: list[Header], held: HeldAnswer, most: int, *, complete: bool
     ) -> Released | Refuse | None:
-        most = min(most_held(permit.obligations), MAX_HELD)
         length = next((value for name, value in before if name == b"content-length"), b"")
         body: bytes | None = b""
         more = b""

@@ -45,7 +45,6 @@ from sidecar.wire.grammar import Header
 from sidecar.wire.grpc import CallFailed, Status
 from tests.doors.test_ext_authz import BY_HOST, gate_by_host
 from tests.gate.test_gate import TOKEN, World
-from tests.gate.test_obligation import whole
 from tests.log import Kept
 from tests.permits import Permit
 
@@ -602,13 +601,6 @@ LINES = permit(None, ReduceLines(Loud(), nobody))
 LINES_HEAD = request_head(shows=(PARTIAL, STREAMED))
 
 
-async def test_an_answer_that_may_be_a_stream_or_not_is_not_asked_for() -> None:
-    """Envoy is told before it asks the app in which way it shows its answer."""
-    either = ReduceEither(whole(), ReduceLines(Loud(), nobody), lambda _: True)
-    (heard,) = await Envoy(Fixed(permit(None, either)), LINES_HEAD).run()
-    assert problem(heard) == (501, "proxy_unable")
-
-
 def bodies(heard: list[ProcessingResponse]) -> list[bytes]:
     found = [each.response_body.response.body_mutation for each in heard if each.HasField("response_body")]
     assert all(each.body or each.clear_body for each in found)
@@ -648,6 +640,32 @@ async def test_a_line_that_cannot_be_judged_breaks_the_answer_off(more: list[Pro
     assert [line.get("code") for line in envoy.lines] == ["allowed", "items_unreadable"]
 
 
+EITHER = permit(
+    None,
+    ReduceEither(
+        Reduce(Upper(), nobody, frozenset()), ReduceLines(Loud(), nobody), lambda held: JSON not in held.headers
+    ),
+)
+EITHER_HEAD = request_head(shows=(PARTIAL, BUFFERED))
+
+
+async def test_an_answer_that_may_be_a_stream_goes_out_in_pieces_where_its_head_says_so() -> None:
+    envoy = Envoy(Fixed(EITHER), EITHER_HEAD, answer_head(), answer_body(b"a1\nb1\n", ended=False), answer_body(b""))
+    _, second, *rest = await envoy.run()
+    assert modes(second) == (NONE, STREAMED, SEND)
+    assert bodies(rest) == [b"A1\n", b""]
+    envoy = Envoy(Fixed(EITHER), EITHER_HEAD, answer_head(JSON), answer_body(b"a1"))
+    _, second, third = await envoy.run()
+    assert not second.HasField("mode_override")
+    assert bodies([third]) == [b"A1"]
+
+
+async def test_an_envoy_that_does_not_let_its_mode_be_changed_shows_a_stream_whole() -> None:
+    """What it holds is judged, and what is more than that it refuses by itself."""
+    envoy = Envoy(Fixed(EITHER), EITHER_HEAD, answer_head(), answer_body(b"a1\nb1\n"))
+    assert bodies((await envoy.run())[2:]) == [b"A1\n"]
+
+
 async def test_lines_of_a_head_are_not_judged() -> None:
     head = request_head(method="HEAD", shows=(PARTIAL, STREAMED))
     heard = await answers(Fixed(LINES), head, answer_head(), answer_body(b"a1\nbad\n", ended=False), answer_body(b""))
@@ -663,7 +681,10 @@ async def test_an_error_in_place_of_lines_passes() -> None:
 
 @pytest.mark.parametrize(
     ("made", "answer", "status"),
-    [(LINES, PARTIAL, 501), (LINES, BUFFERED, 0), (permit(Upper()), STREAMED, 501), (permit(Upper()), BUFFERED, 0)],
+    [
+        (LINES, PARTIAL, 501), (LINES, BUFFERED, 0), (permit(Upper()), STREAMED, 501), (permit(Upper()), BUFFERED, 0),
+        (EITHER, PARTIAL, 501), (EITHER, STREAMED, 501), (EITHER, BUFFERED, 0),
+    ],
 )  # fmt: skip
 async def test_the_app_is_not_asked_for_what_envoy_does_not_show(made: Forward, answer: Any, status: int) -> None:
     """Of lines that it shows in part the rest would pass, and a head that has gone out cannot become a refusal."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -76,14 +76,21 @@ def before(
 ) -> Iterator[Envoy]:  # fmt: skip
     """An Envoy of this name before a sidecar. `ready` is the status of a request without a host of the app: 421 is the
     sidecar's word, by way of Envoy."""
-    folder = world.folder / f"proxy-{name}"
-    folder.mkdir()
     port = free_port()
     ports = {8000: port, 8080: sidecar.port, 3000: world.app.port, by.port: asks, 50051: app_grpc}
+    folder = world.folder / f"proxy-{name}"
+    with running_envoy(folder, filled(by.config, ports, changes or {}), lambda: status_of(port, "/") == ready):
+        yield Envoy(port, asks, sidecar, folder)
+
+
+@contextmanager
+def running_envoy(folder: Path, text: str, ready: Callable[[], bool]) -> Iterator[None]:
+    """An Envoy with this configuration, in a folder of its own."""
+    folder.mkdir()
     config = folder / "envoy.yaml"
-    config.write_text(filled(by.config, ports, changes or {}))
+    config.write_text(text)
     command = [str(Path(sys.executable).parent / "envoy"), "-c", str(config), "--concurrency", "1", "-l", "error"]
     # its access log is not for tests to wait for
     command += ["--use-dynamic-base-id", "--file-flush-interval-msec", "50"]
-    with Process.start("envoy", command, folder, os.environ, lambda: status_of(port, "/") == ready):
-        yield Envoy(port, asks, sidecar, folder)
+    with Process.start("envoy", command, folder, os.environ, ready):
+        yield
