@@ -46,7 +46,7 @@ async def find(issuer: str, kid: str) -> PyJWK:
     return public_key("k1")
 
 
-async def no_body(_: int, __: object) -> None:
+async def no_body(_: int, __: object, ___: object) -> None:
     """Body of a request that has none."""
 
 

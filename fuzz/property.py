@@ -53,7 +53,7 @@ async def _find(_: str, __: str) -> object:
     return public_key("k1")
 
 
-async def _no_body(_: int, __: object) -> None:
+async def _no_body(_: int, __: object, ___: object) -> None:
     pass
 
 

@@ -16,7 +16,7 @@ import pytest
 from jwt import PyJWK
 
 from sidecar.config.routes.file import RoutesFile, read_routes
-from sidecar.gate.body import Show
+from sidecar.gate.body import Show, Viewer
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Result
 from sidecar.gate.evaluation import Rules
 from sidecar.gate.gate import Gate
@@ -98,7 +98,7 @@ class World:
         if data:
             headers += [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
 
-        async def read(limit: int, show: Show) -> None:
+        async def read(limit: int, show: Show, viewer: Viewer) -> None:
             show(data)
 
         return await gate.decide(Raw("POST" if data else "GET", target.encode(), headers, "", "http", "r1"), read)

@@ -11,7 +11,7 @@ import pytest
 
 from sidecar.config.routes.file import read_routes
 from sidecar.doors.refusal import Refusals
-from sidecar.gate.body import Show
+from sidecar.gate.body import Show, Viewer
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import Resource
 from sidecar.gate.evaluation import Rules
@@ -58,7 +58,7 @@ async def send(
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     own = [(b"host", b"a"), (b"authorization", b"Bearer " + TOKEN), (b"content-length", b"%d" % len(data))]
 
-    async def whole(limit: int, show: Show) -> None:
+    async def whole(limit: int, show: Show, viewer: Viewer) -> None:
         show(data)
 
     return await gate_of(world).decide(Raw(method, path, [*own, *headers], "10.0.0.1", "http", "r1"), whole)

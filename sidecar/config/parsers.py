@@ -15,7 +15,7 @@ from sidecar.wire.grammar import AUTHORITY, HOST, PORT, host_and_port, is_host
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-MIN_LOG = 1024**2
+MIN_LARGE = 1024**2
 """Bytes of a log that is rotated."""
 MIN_SECRET = 32
 """Characters of a session secret: 128 bits even in hexadecimal."""
@@ -137,10 +137,10 @@ def items(text: str) -> tuple[str, ...]:
     return tuple(item.strip() for item in text.split(",") if item.strip())
 
 
-def log_size(text: str) -> int:
-    """Bytes of a log, of which each of its files gets a part."""
+def large_size(text: str) -> int:
+    """Bytes of a log, of which each of its files gets a part, or of what many share."""
     size = units.size(text)
-    if size < MIN_LOG:
+    if size < MIN_LARGE:
         raise ValueError("expected 1MiB or more")
     return size
 

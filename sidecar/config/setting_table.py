@@ -53,6 +53,8 @@ class Settings(NamedTuple):
     health_paths: tuple[str, ...]
     forward_auth: str
     max_connections: int
+    held_memory: int
+    held_disk: int
     sql_connections: int
     keep_alive: float
     ws_max_message: int
@@ -222,6 +224,8 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
     ),
     "Limits and processes": (
         Setting("SIDECAR_MAX_CONNECTIONS", "max_connections", parsers.count(1, 1_000_000), "4096", "client connections at once, for each worker; beyond it 503. One client (by address, an IPv6 one by its /64) gets as many as are free, half of them at most; a proxy in `SIDECAR_TRUSTED_PROXIES` and a unix socket have no such share"),
+        Setting("SIDECAR_HELD_MEMORY", "held_memory", parsers.large_size, "128MiB", "bytes in memory, for each worker, of all request bodies and answers that are held until they are decided, as far as is estimated what reading them takes. One principal (before one is known, one address) gets as many as are free, half of them at most; beyond it a request is 503 `body_no_room`, and an answer 503 `upstream_busy`. Let it be less than the container's memory limit"),
+        Setting("SIDECAR_HELD_DISK", "held_disk", units.size, "2GiB", "bytes in temporary files (`TMPDIR`), for each worker, of all held bodies beyond 1 MiB of each, in shares alike; beyond it 503 `body_no_room`"),
         Setting("SIDECAR_KEEP_ALIVE", "keep_alive", units.duration, "75s", "how long a client's connection may be idle after an answer: longer than a load balancer in front keeps one, so that it never sends a request on a connection that is being closed. Where places run out, the one that has been idle for longest is closed first"),
         Setting("SIDECAR_WS_MAX_MESSAGE", "ws_max_message", units.size, "1MiB", "a WebSocket message of either side; a larger one closes with 1009"),
         Setting("SIDECAR_WORKERS", "workers", parsers.count(1, 64), "1", "processes sharing the port"),
@@ -233,7 +237,7 @@ GROUPS: Mapping[str, tuple[Setting, ...]] = {
         Setting("SIDECAR_DECISION_LOG", "decision_log", str, "stdout", "`stdout`, or a file that lines are appended to"),
         Setting("SIDECAR_DECISION_LOG_FULL", "decision_log_full", parsers.one_of("refuse", "drop"), "refuse", "when 4 MiB of its lines wait for a reader or for room on the disk: `refuse` requests (503 `log_unavailable`), or `drop` their lines, which `sidecar_decision_log_lost_total` counts; the mode `shadow` always drops"),
         Setting("SIDECAR_QUESTION_LOG", "question_log", str, "", "a file for the question log: what was asked about requests, and what the app answered, for `report`, `draft`, `coverage` and `replay`; off without it"),
-        Setting("SIDECAR_QUESTION_LOG_SIZE", "question_log_size", parsers.log_size, "256MiB", "bytes of it in all: at a quarter each the file is renamed `FILE.1`, up to `FILE.3`"),
+        Setting("SIDECAR_QUESTION_LOG_SIZE", "question_log_size", parsers.large_size, "256MiB", "bytes of it in all: at a quarter each the file is renamed `FILE.1`, up to `FILE.3`"),
         Setting("SIDECAR_QUESTION_LOG_ATTRIBUTES", "question_log_attributes", parsers.attributes, "", "attributes that may stand in it (comma list): `owner` or `resource.owner` of the resource, `principal.level` of the principal; all others are left out, by name alone"),
         Setting("SIDECAR_LOG_LEVEL", "log_level", parsers.one_of("debug", "info", "warning", "error"), "info", "of the log on stderr"),
         Setting("SIDECAR_TRACES", "traces", parsers.one_of("off", "otlp"), "off", "`otlp`: OpenTelemetry traces by OTLP/HTTP, set up by its own variables such as `OTEL_EXPORTER_OTLP_ENDPOINT`; needs the extra `otel`"),

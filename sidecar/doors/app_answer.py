@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from sidecar.doors.door import Door
-from sidecar.doors.holding import Holding, NoRoom
+from sidecar.doors.holding import Holding
 from sidecar.gate.codes import Code, Dependency
 from sidecar.gate.obligation import HeldAnswer
 from sidecar.gate.settle import Released, settle_whole
 from sidecar.gate.verdict import Forward, Refuse
 from sidecar.net.connection import Fault, Response
+from sidecar.net.room import NoRoom, owner_of
 from sidecar.net.upstream import Upstream
 from sidecar.record.reasons import FaultKind
 
@@ -35,16 +36,16 @@ async def settled_whole(
 ) -> Released | Refuse:  # fmt: skip
     """Settle what needs all of an answer, of `most` bytes at most. It has a place to go out until it has `left`. Raises
     Fault."""
+    owner = owner_of(permit.facts.principal, permit.facts.peer)
     try:
-        async with holding.hold(response.read, most, response.length) as kept:
+        async with holding.hold(response.read, most, response.length, owner) as kept:
             settled = await settle_whole(permit, held._replace(body=kept.data if kept.whole else None))
             if isinstance(settled, Released) and not kept.whole:
                 # shadow mode releases what was too large to be judged
                 return settled._replace(before=kept.data)
             if isinstance(settled, Released):
                 # before the place among those that are held is given to another
-                await holding.leave(response, len(settled.body or b""))
+                await holding.leave(response, len(settled.body or b""), owner)
             return settled
-    except NoRoom:
-        detail = "too many large answers are held at once"
-        return Refuse(Code.UPSTREAM_BUSY, permit.facts, detail, (), permit.reply_headers, permit.cookies)
+    except NoRoom as error:
+        return Refuse(Code.UPSTREAM_BUSY, permit.facts, str(error), (), permit.reply_headers, permit.cookies)

@@ -7,6 +7,7 @@ they differ from what it holds.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import partial
 from typing import NamedTuple
 
 from envoy.service.auth.v3.external_auth_pb2 import CheckRequest
@@ -28,12 +29,14 @@ from sidecar.doors.envoy import (
     request_of,
 )
 from sidecar.doors.handover import Handover, handover
+from sidecar.doors.held_body import LentBody
 from sidecar.doors.refusal import UNAUTHORIZED
-from sidecar.gate.body import Show
+from sidecar.gate.body import Show, Viewer
 from sidecar.gate.codes import Code
 from sidecar.gate.obligation import KeepPrivate
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused
+from sidecar.net.room import Room
 from sidecar.wire.caching import CONTROL, VARY, control_beside
 from sidecar.wire.grpc import CallFailed, Status
 
@@ -54,8 +57,9 @@ class EnvoyCheck(NamedTuple):
     exact: bool
     grpc: bool
 
-    async def show_body(self, limit: int, show: Show) -> None:
-        """Show the body, of at most so many bytes. Raises Refused: BODY_TOO_LARGE, BODY_INVALID, PROXY_UNABLE."""
+    async def show_body(self, lent: LentBody, limit: int, show: Show, viewer: Viewer) -> None:
+        """Show the body, of at most so many bytes. Raises Refused: BODY_TOO_LARGE, BODY_INVALID, BODY_NO_ROOM,
+        PROXY_UNABLE."""
         if self.body is None:
             raise Refused(Code.PROXY_UNABLE, "no body from Envoy, expected `with_request_body` in its filter")
         if self.partial or len(self.body) > limit:
@@ -63,6 +67,7 @@ class EnvoyCheck(NamedTuple):
         length = next((value for name, value in self.raw.headers if name == b"content-length"), None)
         if length is not None and length != b"%d" % len(self.body):
             raise Refused(Code.BODY_INVALID, f"{len(self.body)} bytes from Envoy, of {length.decode('latin-1')}")
+        lent.take(self.body, viewer)
         show(self.body)
 
 
@@ -96,8 +101,9 @@ def read_question(message: bytes, request_id: str) -> EnvoyCheck:
 class ExtAuthz:
     """Answers Envoy's questions. It holds nothing of the app's answer, whose head Envoy marks."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, memory: Room) -> None:
         self._door = door
+        self._memory = memory
 
     async def check(self, message: bytes) -> bytes:
         """One CheckRequest -> one CheckResponse, both as bytes. Raises CallFailed where it is no CheckRequest."""
@@ -111,7 +117,11 @@ class ExtAuthz:
             door.journal.refused_unread(answer.status_of(refused.code), refused.code, "", request_id)
             return _denied(answer.of(refused.code, request_id), refused.code, False, ())
         visit = Visit(door.traced(question.raw), started, delegated=True)
-        verdict = await door.decide(visit.raw, question.show_body)
+        body = LentBody(self._memory, visit.raw.peer)
+        try:
+            verdict = await door.decide(visit.raw, partial(question.show_body, body))
+        finally:
+            body.close()
         if isinstance(verdict, Forward):
             try:
                 made = _allowed(verdict, question)

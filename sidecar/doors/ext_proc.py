@@ -28,6 +28,8 @@ from sidecar.doors.envoy import (
     request_of,
 )
 from sidecar.doors.handover import header_changes
+from sidecar.doors.held_body import LentBody
+from sidecar.doors.holding import JUDGED
 from sidecar.doors.lines import WINDOW
 from sidecar.doors.process_answer import (
     REQUEST_BODY,
@@ -46,7 +48,7 @@ from sidecar.doors.process_answer import (
     without_trailers,
 )
 from sidecar.doors.proxy import CLIENT_GONE, with_marks
-from sidecar.gate.body import Show
+from sidecar.gate.body import Show, Viewer
 from sidecar.gate.codes import Code
 from sidecar.gate.obligation import (
     Decide,
@@ -65,6 +67,7 @@ from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused
 from sidecar.net.answer_headers import clean_headers
 from sidecar.net.grpc_limits import GrpcLimits
 from sidecar.net.grpc_server_stream import Conversation
+from sidecar.net.room import NoRoom, Room, owner_of
 from sidecar.release.lines import Windows
 from sidecar.wire.grammar import HOP_BY_HOP, Header
 from sidecar.wire.grpc import CallFailed, Status
@@ -144,24 +147,27 @@ def _peer(said: ProcessingRequest) -> str:
 class ExtProc:
     """Answers Envoy's streams, one for each request."""
 
-    def __init__(self, door: Door) -> None:
+    def __init__(self, door: Door, memory: Room) -> None:
         self._door = door
+        self._memory = memory
 
     async def process(self, call: Conversation) -> None:
         """Decide one request, and settle the app's answer. Raises CallFailed where Envoy says something else than is
         due, or nothing: then it lets nothing through."""
-        await _Stream(self._door, call).run()
+        await _Stream(self._door, self._memory, call).run()
 
 
 class _Stream:
     """One request, from its head to the end of its answer. `due` is the part that Envoy waits to hear of."""
 
-    def __init__(self, door: Door, call: Conversation) -> None:
+    def __init__(self, door: Door, memory: Room, call: Conversation) -> None:
         self._door = door
+        self._memory = memory
         self._call = call
         self._due = b""
         self._ended = True  # the app's answer, as far as we have a say in it
         self._head: EnvoyRequestHead
+        self._body: LentBody
 
     async def run(self) -> None:
         door = self._door
@@ -179,7 +185,11 @@ class _Stream:
             self._answer(answer.of(refused.code, request_id), refused.code, None)
             return
         visit = Visit(door.traced(self._head.request.raw), started, delegated=True)
-        verdict = await door.decide(visit.raw, self._show_body)
+        self._body = LentBody(self._memory, visit.raw.peer)
+        try:
+            verdict = await door.decide(visit.raw, self._show_body)
+        finally:
+            self._body.close()
         if isinstance(verdict, Forward) and verdict.given is None:
             verdict = self._able(verdict)
         if isinstance(verdict, Forward):
@@ -233,7 +243,7 @@ class _Stream:
 
     # --- the request ---
 
-    async def _show_body(self, limit: int, show: Show) -> None:
+    async def _show_body(self, limit: int, show: Show, viewer: Viewer) -> None:
         """Show the body, of at most so many bytes. Raises Refused: BODY_TOO_LARGE, BODY_INVALID, PROXY_UNABLE."""
         head = self._head
         if head.complete:
@@ -258,6 +268,7 @@ class _Stream:
             raise Refused(Code.BODY_TOO_LARGE, f"more than {limit} bytes")
         if length is not None and length != b"%d" % len(body):
             raise Refused(Code.BODY_INVALID, f"{len(body)} bytes from Envoy, of {length.decode('latin-1')}")
+        self._body.take(body, viewer)
         show(body)
 
     def _release_request(self, permit: Forward, visit: Visit) -> None:
@@ -404,7 +415,13 @@ class _Stream:
             shown, complete = said.response_body.body, said.response_body.end_of_stream
             whole = len(shown) <= most and _is_whole(said.response_body, self._head.shows_answer, length)
             body = shown if whole else None
-        settled = await settle_whole(permit, held._replace(body=body))
+        owner = owner_of(permit.facts.principal, permit.facts.peer)
+        try:
+            settled: Released | Refuse
+            with self._memory.taken(owner, JUDGED * len(body or b"")):
+                settled = await settle_whole(permit, held._replace(body=body))
+        except NoRoom as error:
+            settled = Refuse(Code.UPSTREAM_BUSY, permit.facts, str(error), (), permit.reply_headers, permit.cookies)
         if isinstance(settled, Released):
             # shadow mode releases what was too large to be judged, and Envoy goes on by itself
             self._ended = complete or settled.body is None

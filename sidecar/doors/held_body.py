@@ -7,45 +7,59 @@ import tempfile
 from collections import deque
 from typing import IO
 
+from sidecar.gate.body import Viewer
+from sidecar.gate.codes import Code
+from sidecar.gate.verdict import Refused
+from sidecar.net.room import NoRoom, Room, Rooms, owner_of
+
 IN_MEMORY = 1024 * 1024
 """Bytes of one body in memory."""
-ON_DISK = 2 * 1024**3
-"""Bytes of all bodies of one process in files."""
 PIECE = 256 * 1024
 """Bytes that are written to a file, or read from it, at once."""
+VALUE = 72
+"""Bytes of a small value of a JSON document in memory, with its place in the list or the object that has it."""
 
 
-class NoRoom(Exception):
-    """There is no room for more of a body."""
+def weight_of(data: bytes) -> int:
+    """Estimate the bytes that a piece of a body takes where it is kept and read as JSON, at most."""
+    return len(data) + VALUE * (data.count(b",") + data.count(b"[") + data.count(b"{"))
 
 
-class Disk:
-    """Room for bodies in files. `most` in bytes."""
+class LentBody:
+    """Room in `memory` for a body that another proxy holds, while it is read."""
 
-    def __init__(self, most: int = ON_DISK) -> None:
-        self._most = most
-        self.used = 0
-        """Bytes that are taken."""
+    def __init__(self, memory: Room, client: str) -> None:
+        self._memory = memory
+        self._client = client
+        self._taken = ("", 0)
 
-    def take(self, size: int) -> None:
-        """Take room for so many bytes. Raises NoRoom."""
-        if self.used + size > self._most:
-            raise NoRoom(f"bodies of {self._most} bytes are held in files, which is all that may be")
-        self.used += size
+    def take(self, body: bytes, viewer: Viewer) -> None:
+        """Take room for it. Raises Refused(BODY_NO_ROOM)."""
+        owner = owner_of(viewer.principal, self._client)
+        size = len(body) + (weight_of(body) if viewer.keeps else 0)
+        try:
+            self._memory.take(owner, size)
+        except NoRoom as error:
+            raise Refused(Code.BODY_NO_ROOM, str(error)) from None
+        self._taken = (owner, size)
 
-    def give_back(self, size: int) -> None:
-        """Give back room for so many bytes."""
-        self.used -= size
+    def close(self) -> None:
+        """Give it back."""
+        self._memory.give_back(*self._taken)
+        self._taken = ("", 0)
 
 
 class HeldBody:
-    """Bytes of one body, put in and then taken out in order. The file has no name: it is gone with the process, and
-    nobody else opens it (TMPDIR says on which disk it is)."""
+    """Bytes of one body, put in and then taken out in order, in room that is its owner's. The file has no name: it is
+    gone with the process, and nobody else opens it (TMPDIR says on which disk it is)."""
 
-    def __init__(self, disk: Disk) -> None:
+    def __init__(self, rooms: Rooms, owner: str) -> None:
         self.size = 0
         """Bytes that are held."""
-        self._disk = disk
+        self._rooms = rooms
+        self._owner = owner
+        self._memory = 0
+        self._weight = 0
         self._first: deque[bytes] = deque()
         self._room = IN_MEMORY
         self._file: IO[bytes] | None = None
@@ -59,30 +73,43 @@ class HeldBody:
         """True if a part is in a file."""
         return self._file is not None
 
-    async def put(self, data: bytes) -> None:
-        """Hold these bytes after the others. Raises NoRoom; they are held all the same."""
+    async def put(self, data: bytes, weight: int = 0) -> None:
+        """Hold these bytes after the others. What is made of them elsewhere takes `weight` more, until `lighten`.
+        Raises NoRoom; they are held all the same."""
         self.size += len(data)
         if len(data) <= self._room:
             self._first.append(data)
             self._room -= len(data)
-            return
-        self._room = 0
-        self._rest.append(data)
-        self._unwritten += len(data)
+        else:
+            self._room = 0
+            self._rest.append(data)
+            self._unwritten += len(data)
+        self._rooms.memory.take(self._owner, len(data) + weight)
+        self._memory += len(data)
+        self._weight += weight
         if self._unwritten >= PIECE:
             await self._write(b"".join(self._rest))
             self._rest.clear()
+            self._leave_memory(self._unwritten)
             self._unwritten = 0
+
+    def lighten(self) -> None:
+        """Give back the room of what was made of these bytes."""
+        if self._weight:
+            self._rooms.memory.give_back(self._owner, self._weight)
+            self._weight = 0
 
     async def take(self) -> bytes:
         """The next bytes, never none while there are any. Raises OSError."""
         if self._first:
             data = self._first.popleft()
+            self._leave_memory(len(data))
         elif self._file is not None and (found := await asyncio.to_thread(self._read, self._file)):
             data = found
         else:
             data = b"".join(self._rest)
             self._rest.clear()
+            self._leave_memory(len(data))
         self.size -= len(data)
         if not self.size:
             self.close()
@@ -93,10 +120,21 @@ class HeldBody:
         self.size = 0
         self._first.clear()
         self._rest.clear()
+        self.lighten()
+        self._leave_memory(self._memory)
         if self._file is not None:
             self._file.close()
             self._file = None
-            self._disk.give_back(self._written)
+        if self._written:
+            self._rooms.disk.give_back(self._owner, self._written)
+            self._written = 0
+
+    def _leave_memory(self, size: int) -> None:
+        # the last piece may have found no room
+        size = min(size, self._memory)
+        if size:
+            self._rooms.memory.give_back(self._owner, size)
+            self._memory -= size
 
     async def _write(self, data: bytes) -> None:
         if self._file is None:
@@ -104,7 +142,7 @@ class HeldBody:
                 self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with this
             except OSError as error:
                 raise NoRoom(f"no temporary file: {error.strerror}") from None
-        self._disk.take(len(data))
+        self._rooms.disk.take(self._owner, len(data))
         self._written += len(data)
         try:
             await asyncio.to_thread(self._file.write, data)

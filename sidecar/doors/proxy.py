@@ -10,13 +10,13 @@ from functools import partial
 from sidecar.doors.answer import Answer
 from sidecar.doors.app_answer import report_fault, settled_whole
 from sidecar.doors.door import Door, Receive, Visit
-from sidecar.doors.held_body import Disk, HeldBody, NoRoom
+from sidecar.doors.held_body import HeldBody, weight_of
 from sidecar.doors.holding import Holding
 from sidecar.doors.lines import judged
 from sidecar.doors.refill import refilled
 from sidecar.doors.refusal import Send, send_whole, status_of
 from sidecar.doors.watching import Watched, Watching
-from sidecar.gate.body import Show
+from sidecar.gate.body import Show, Viewer
 from sidecar.gate.codes import Code
 from sidecar.gate.cors import ANSWER_HEADERS
 from sidecar.gate.obligation import HeldAnswer, ReduceLines, chosen, most_held, need_body, undecided
@@ -24,6 +24,7 @@ from sidecar.gate.settle import Released, settle, settle_whole
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.net.connection import Fault, Response
 from sidecar.net.exchange import Incomplete
+from sidecar.net.room import NoRoom, Rooms, owner_of
 from sidecar.net.upstream import Upstream
 from sidecar.record.journal import Outcome
 from sidecar.wire.grammar import Header
@@ -43,7 +44,9 @@ class ClientGone(Exception):
 class ClientBody:
     """The body of a request as it arrives: shown whole to the gate, then given to the upstream as it came."""
 
-    def __init__(self, headers: Iterable[tuple[bytes, bytes]], receive: Receive, disk: Disk) -> None:
+    def __init__(
+        self, headers: Iterable[tuple[bytes, bytes]], receive: Receive, rooms: Rooms, client: str
+    ) -> None:  # fmt: skip
         self.length: int | None = None
         self.expected = False
         for name, value in headers:
@@ -53,7 +56,8 @@ class ClientBody:
                 self.expected = True
         self._ended = not self.expected
         self._receive = receive
-        self._disk = disk
+        self._rooms = rooms
+        self._client = client
         # most requests have nothing to hold
         self._held: HeldBody | None = None
 
@@ -65,6 +69,8 @@ class ClientBody:
     async def read(self) -> bytes:
         """The next bytes, b"" at the end. Raises ClientGone, and OSError where what is held cannot be read."""
         if self._held is not None and self._held.size:
+            # it is decided: what was made of it is gone
+            self._held.lighten()
             return await self._held.take()
         while not self._ended:
             data = await self._next()
@@ -72,17 +78,17 @@ class ClientBody:
                 return data
         return b""
 
-    async def show(self, limit: int, show: Show) -> None:
+    async def show(self, limit: int, show: Show, viewer: Viewer) -> None:
         """Show all of the body, which stays here to be forwarded. Raises Refused: BODY_TOO_LARGE, BODY_INVALID,
         BODY_NO_ROOM."""
-        held = self._held = self._held or HeldBody(self._disk)
+        held = self._held = self._held or HeldBody(self._rooms, owner_of(viewer.principal, self._client))
         while not self._ended:
             try:
                 piece = await self._next()
             except ClientGone:
                 raise Refused(Code.BODY_INVALID, "the body broke off") from None
             try:
-                await held.put(piece)
+                await held.put(piece, weight_of(piece) if viewer.keeps else 0)
             except NoRoom as error:
                 raise Refused(Code.BODY_NO_ROOM, str(error)) from None
             if held.size > limit:
@@ -106,17 +112,17 @@ class ClientBody:
 class Proxy:
     """Forwards what the gate permits, and answers everything else itself. It can hold the app's whole answer."""
 
-    def __init__(self, door: Door, upstream: Upstream) -> None:
+    def __init__(self, door: Door, upstream: Upstream, rooms: Rooms) -> None:
         self._door = door
         self._upstream = upstream
-        self._holding = Holding()
-        self._disk = Disk()
+        self._rooms = rooms
+        self._holding = Holding(rooms.memory)
         self._watching = Watching(door.journal)
 
     async def __call__(self, head: Head, peer: str, scheme: str, receive: Receive, send: Send) -> None:
         """Handle one request that is already parsed."""
         visit = self._door.enter(head, peer, scheme, holds_answer=True)
-        body = ClientBody(head.headers if head.length else [], receive, self._disk)
+        body = ClientBody(head.headers if head.length else [], receive, self._rooms, peer)
         try:
             permit = await self._door.admit(visit, body.show)
             if isinstance(permit, Forward):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Awaitable, Callable
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 from sidecar.gate.codes import Code
 from sidecar.gate.form import Form, FormReader, FormRule, judged, reader_of
@@ -20,20 +20,29 @@ _JSON = re.compile(rb"application/json(?:[ \t]*;[ \t]*charset=\"?utf-8\"?)?", re
 
 Show = Callable[[bytes], object]
 """Gets a body piece by piece. Raises Refused."""
-ReadBody = Callable[[int, Show], Awaitable[None]]
+
+
+class Viewer(NamedTuple):
+    """Reader of a body: the id of the principal, "" where none is known, and whether all of it is kept."""
+
+    principal: str
+    keeps: bool
+
+
+ReadBody = Callable[[int, Show, Viewer], Awaitable[None]]
 """Port of a door: shows the whole body, of at most so many bytes, and keeps it to be forwarded. Raises
 Refused(BODY_TOO_LARGE), and what is raised by whom it shows it to."""
 
 
-async def no_body(limit: int, show: Show) -> None:
+async def no_body(limit: int, show: Show, viewer: Viewer) -> None:
     """Body of a request that has none."""
 
 
-async def read_json(request: Request, read: ReadBody | None, limit: int) -> Any:
+async def read_json(request: Request, read: ReadBody | None, limit: int, principal: str) -> Any:
     """The parsed body; `read` is None where the door does not get it. Raises Refused: BODY_TYPE_UNSUPPORTED (415),
     BODY_TOO_LARGE (413), BODY_INVALID (400), PROXY_UNABLE (501)."""
     require_json(request)
-    return json_of(await read_whole(request, read, limit))
+    return json_of(await read_whole(request, read, limit, principal))
 
 
 def require_json(request: Request) -> None:
@@ -51,15 +60,17 @@ def json_of(data: bytes) -> Any:
         raise Refused(Code.BODY_INVALID, str(error)) from None
 
 
-async def read_whole(request: Request, read: ReadBody | None, limit: int) -> bytes:
+async def read_whole(request: Request, read: ReadBody | None, limit: int, principal: str) -> bytes:
     """The body as it came, of any type. Raises Refused: BODY_TYPE_UNSUPPORTED (415), for one that is encoded,
     BODY_TOO_LARGE (413), BODY_INVALID (400), where it breaks off, PROXY_UNABLE (501)."""
     pieces: list[bytes] = []
-    await _read(request, read, limit, pieces.append)
+    await _read(request, read, limit, pieces.append, Viewer(principal, keeps=True))
     return b"".join(pieces)
 
 
-async def read_form(request: Request, read: ReadBody | None, limit: int, rule: FormRule) -> Form:
+async def read_form(
+    request: Request, read: ReadBody | None, limit: int, rule: FormRule, principal: str
+) -> Form:  # fmt: skip
     """The form in the body, of which no file is kept. Raises Refused: as `read_json`, and REFERENCE_INVALID (400) for a
     query that says of a field something else."""
     reader = reader_of(request.seen.get(b"content-type", b""))
@@ -68,7 +79,8 @@ async def read_form(request: Request, read: ReadBody | None, limit: int, rule: F
             Code.BODY_TYPE_UNSUPPORTED,
             "Content-Type: expected application/x-www-form-urlencoded, or multipart/form-data with a plain boundary",
         )
-    await _read(request, read, limit if reader.most is None else min(limit, reader.most), partial(_feed, reader))
+    most = limit if reader.most is None else min(limit, reader.most)
+    await _read(request, read, most, partial(_feed, reader), Viewer(principal, keeps=False))
     try:
         fields = reader.end()
     except ValueError as error:
@@ -83,7 +95,7 @@ def _feed(reader: FormReader, data: bytes) -> None:
         raise Refused(Code.BODY_INVALID, f"the form: {error}") from None
 
 
-async def _read(request: Request, read: ReadBody | None, limit: int, show: Show) -> None:
+async def _read(request: Request, read: ReadBody | None, limit: int, show: Show, viewer: Viewer) -> None:
     if request.seen.get(b"content-encoding", b"identity").lower() != b"identity":
         raise Refused(Code.BODY_TYPE_UNSUPPORTED, "Content-Encoding: expected none")
     length = request.seen.get(b"content-length", b"0")
@@ -91,4 +103,4 @@ async def _read(request: Request, read: ReadBody | None, limit: int, show: Show)
         raise Refused(Code.BODY_TOO_LARGE, f"Content-Length: at most {limit}")
     if read is None:
         raise Refused(Code.PROXY_UNABLE, "a body, which the proxy does not send")
-    await read(limit, show)
+    await read(limit, show, viewer)

@@ -271,14 +271,14 @@ class Code(StrEnum):
         "the app failed five times in a row and is tried again every 2 s",
         "mend the app: the lines before name its faults", Dependency.UPSTREAM, "open")
     UPSTREAM_BUSY = ("upstream_busy", Kind.UPSTREAM,
-        "too many requests to the app at once",
-        "make the app faster, or run more of it", Dependency.UPSTREAM, "busy")
+        "too many requests to the app at once, or too many of its answers are held",
+        "make the app faster, or run more of it; where the line's `detail` names `SIDECAR_HELD_MEMORY`, raise that", Dependency.UPSTREAM, "busy")
     OVERLOADED = ("overloaded", Kind.SIDECAR,
         "too many connections",
         "run more instances, or see who opens the connections")
     BODY_NO_ROOM = ("body_no_room", Kind.SIDECAR,
-        "a large body that a reference reads cannot be held until it is decided: no room for temporary files",
-        "give the sidecar a writable folder for them (`TMPDIR`), with room for all large bodies at once, or lower `max_body`")
+        "a body that a reference reads cannot be held until it is decided: its sender has a share of the room for all, or there is no room for temporary files",
+        "send less at once; raise `SIDECAR_HELD_MEMORY` or `SIDECAR_HELD_DISK`, which the line's `detail` names, or lower `max_body`; give the sidecar a writable folder for large bodies (`TMPDIR`)")
     LOG_UNAVAILABLE = ("log_unavailable", Kind.SIDECAR,
         "the decision log has not been written for so long that no more lines are held; these refusals leave none",
         "let somebody read stdout, or make room on the disk; stderr says what is wrong ([when the log cannot be written](../reference/decision-log.md#when-it-cannot-be-written))")

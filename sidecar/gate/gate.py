@@ -249,7 +249,9 @@ class Gate:
         read_body: ReadBody | None,
     ) -> Forward:  # fmt: skip
         """Permit a request whose body says what it asks for, where all of that is allowed."""
-        body = await read_whole(request, read_body, ask.max_body) if request.method not in BODILESS_METHODS else b""
+        body = b""
+        if request.method not in BODILESS_METHODS:
+            body = await read_whole(request, read_body, ask.max_body, evaluation.sender.id)
         operations = rule.read(request, body)
         if not operations:
             return self._permit(evaluation, request, _BY_TOKEN)

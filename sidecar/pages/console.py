@@ -18,7 +18,7 @@ from sidecar.doors.answer import Answer, status_of
 from sidecar.doors.door import Door
 from sidecar.gate.asking import PDP, Lookups
 from sidecar.gate.batch import batch_of, parts_of
-from sidecar.gate.body import Show
+from sidecar.gate.body import Show, Viewer
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import PdpAnswer, Question
 from sidecar.gate.gate import Gate, Identified
@@ -207,7 +207,7 @@ class Console:
             kind = b"application/json" if body.startswith(_JSON) else b"application/x-www-form-urlencoded"
             raw = raw._replace(headers=[*raw.headers, (b"content-type", kind), (b"content-length", length)])
 
-        async def read_body(limit: int, show: Show) -> None:
+        async def read_body(limit: int, show: Show, viewer: Viewer) -> None:
             if len(body) > limit:
                 raise Refused(Code.BODY_TOO_LARGE)
             show(body)

@@ -10,19 +10,21 @@ from urllib.parse import parse_qsl
 
 from sidecar.doors.answer import PRIVATE, Answer
 from sidecar.doors.door import Door, Receive, Scope, raw_of_scope, refuse
-from sidecar.doors.held_body import Disk
 from sidecar.doors.proxy import ClientBody
 from sidecar.doors.refusal import Send, send_whole
+from sidecar.gate.body import Viewer
 from sidecar.gate.codes import Code
 from sidecar.gate.evaluation import Rules
+from sidecar.gate.forwarded import client_of
 from sidecar.gate.own import JWKS_PATH, PREFIX, WELL_KNOWN
+from sidecar.gate.peers import client_key
 from sidecar.gate.request import Raw, Request, read
 from sidecar.gate.verdict import Refused
+from sidecar.net.room import Rooms
 from sidecar.trust.assertion import Assertions
 
 log = logging.getLogger("sidecar.own")
 
-_NO_DISK = Disk(0)
 MAX_BODY = 64 * 1024
 """Bytes of a form or of a question to the permissions API."""
 
@@ -52,8 +54,11 @@ class OwnPaths:
     """Answers the sidecar's own paths, and says which they are. `of_rules` gives those that a reload may change; they
     begin with PREFIX or WELL_KNOWN."""
 
-    def __init__(self, door: Door, paths: Paths, of_rules: Callable[[Rules], Paths] = _no_paths) -> None:
+    def __init__(
+        self, door: Door, rooms: Rooms, paths: Paths, of_rules: Callable[[Rules], Paths] = _no_paths
+    ) -> None:  # fmt: skip
         self._door = door
+        self._rooms = rooms
         self._paths = paths
         self._of_rules = of_rules
         own = [path for path in paths if not path.startswith(PREFIX)]
@@ -72,8 +77,10 @@ class OwnPaths:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Handle one ASGI http scope whose target `has` an own path."""
         raw = raw_of_scope(scope, self._door.new_id())
+        client = client_key(client_of(raw.headers, raw.peer, self._door.gate.rules.reading.trusted))
+        body = ClientBody(scope["headers"], receive, self._rooms, client)
         try:
-            made = await self._answer(raw, ClientBody(scope["headers"], receive, _NO_DISK))
+            made = await self._answer(raw, body)
         except Refused as refused:
             await self._refuse(raw, refused, send)
             return
@@ -81,6 +88,8 @@ class OwnPaths:
             log.exception("an own path failed")
             await self._refuse(raw, Refused(Code.INTERNAL_ERROR), send)
             return
+        finally:
+            body.close()
         if raw.method == "HEAD":
             made = made._replace(body=b"")
         await send_whole(made, send)
@@ -96,7 +105,7 @@ class OwnPaths:
             methods = [*handlers, *(["HEAD"] if "GET" in handlers else [])]
             raise Refused(Code.METHOD_UNMAPPED, "no method of this page", tuple(methods))
         sent: list[bytes] = []
-        await body.show(MAX_BODY, sent.append)
+        await body.show(MAX_BODY, sent.append, Viewer("", keeps=True))
         return await handler(PageRequest(request, raw, b"".join(sent), self._door.now(), rules))
 
     async def _refuse(self, raw: Raw, refused: Refused, send: Send) -> None:

@@ -14,6 +14,7 @@ from sidecar.config.parsers import Address
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood
 from sidecar.net.certificate import Certificate
+from sidecar.net.room import Rooms, rooms
 from sidecar.net.upstream import Upstream
 from sidecar.pages.templates import Pages, TemplateError
 from sidecar.record.metrics import Metrics
@@ -40,6 +41,7 @@ class Parts(NamedTuple):
 
     upstream: Upstream
     pages: Pages
+    rooms: Rooms
     assertions: Assertions | None
     tracer: Callable[[], Tracer] | None
     ext_authz: ModuleType | None
@@ -64,7 +66,8 @@ def parts(settings: Settings, environ: Mapping[str, str] = MappingProxyType({}))
         errors.tried(require_place, address, variable)
     if errors.problems or upstream is None or pages is None:
         raise StartError(*errors.problems)
-    return Parts(upstream, pages, assertions, tracer, ext_authz, ext_proc, tls, candidate)
+    held = rooms(settings.held_memory, settings.held_disk)
+    return Parts(upstream, pages, held, assertions, tracer, ext_authz, ext_proc, tls, candidate)
 
 
 class Prepared(NamedTuple):

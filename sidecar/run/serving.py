@@ -168,12 +168,13 @@ class Sidecar:
         # only where Envoy asks
         from sidecar.net.grpc_server import GrpcServer
 
-        return GrpcServer({ext_authz.CHECK: ext_authz.ExtAuthz(door).check, **self._health(ext_authz.SERVICE)})
+        check = ext_authz.ExtAuthz(door, self._parts.rooms.memory).check
+        return GrpcServer({ext_authz.CHECK: check, **self._health(ext_authz.SERVICE)})
 
     def _ext_proc(self, ext_proc: ModuleType, door: Door) -> GrpcServer:
         from sidecar.net.grpc_server import GrpcServer
 
-        talks = {ext_proc.PROCESS: ext_proc.ExtProc(door).process}
+        talks = {ext_proc.PROCESS: ext_proc.ExtProc(door, self._parts.rooms.memory).process}
         return GrpcServer(self._health(ext_proc.SERVICE), ext_proc.LIMITS, talks)
 
     def _health(self, service: str) -> dict[bytes, Handler]:

@@ -29,6 +29,7 @@ class Status:
         self._gate = gate
         self._reload = reload
         self._upstream = parts.upstream
+        self._rooms = parts.rooms
         self._candidate = parts.candidate
         self._journal = journal
         self._pdp_serving = False
@@ -83,6 +84,8 @@ class Status:
         yield from self._asking()
         for cache, size in self._remembered():
             yield "sidecar_remembered_bytes", (cache,), size
+        yield "sidecar_held_bytes", ("memory",), self._rooms.memory.used
+        yield "sidecar_held_bytes", ("disk",), self._rooms.disk.used
         yield "sidecar_decision_log_waiting_bytes", (), self._journal.waiting
         questions = self._journal.questions
         yield "sidecar_question_log_stopped", (), questions is not None and bool(questions.fault)

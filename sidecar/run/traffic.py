@@ -120,9 +120,10 @@ def traffic(deciding: Deciding, parts: Parts, door: Door) -> Traffic:
         door.journal.refused_unread(status, code, peer, request_id)
         return request_id
 
-    own = OwnPaths(door, _paths(deciding, parts, door), OAuthPaths(_pool_endpoints(deciding.settings)).paths)
+    oauth = OAuthPaths(_pool_endpoints(deciding.settings))
+    own = OwnPaths(door, parts.rooms, _paths(deciding, parts, door), oauth.paths)
     health = HealthCheck(settings.health_paths)
-    return Traffic(Proxy(door, parts.upstream), websockets, own, authorize, health, refused)
+    return Traffic(Proxy(door, parts.upstream, parts.rooms), websockets, own, authorize, health, refused)
 
 
 def _paths(deciding: Deciding, parts: Parts, door: Door) -> Paths:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sidecar.gate.ask import Ask
-from sidecar.gate.body import Show
+from sidecar.gate.body import Show, Viewer
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import PdpAnswer, Question, Resource
 from sidecar.gate.gate import Gate
@@ -53,7 +53,7 @@ async def explain(
     `answer` of the app, which is JSON, the verdict on each item of it, too. `mode` is that of the settings: where it,
     or the route's, is not the enforcing one, a line says so."""
 
-    async def read_body(limit: int, show: Show) -> None:
+    async def read_body(limit: int, show: Show, viewer: Viewer) -> None:
         if len(body) > limit:
             raise Refused(Code.BODY_TOO_LARGE, f"more than {limit} bytes")
         show(body)

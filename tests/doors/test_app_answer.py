@@ -7,14 +7,19 @@ from typing import cast
 import pytest
 
 from sidecar.doors.app_answer import UPSTREAM_CODES, settled_whole
-from sidecar.doors.holding import Holding
+from sidecar.doors.holding import TINY, Holding
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.obligation import HeldAnswer, Reduce, Reduced
 from sidecar.gate.settle import Released
 from sidecar.gate.verdict import Facts, Refuse
 from sidecar.net.connection import Response
+from sidecar.net.room import Room
 from sidecar.record.reasons import FaultKind
 from tests.permits import Permit
+
+
+def room(most: int = 1000) -> Room:
+    return Room(most, "SIDECAR_HELD_MEMORY")
 
 
 class Pieces:
@@ -43,7 +48,7 @@ async def settled(answer: Pieces, most: int, holding: Holding | None = None) -> 
 
     demand = Reduce(Shout(), judge, frozenset())
     permit = Permit(b"GET", b"/", (), Ground.ALLOWED, Facts("r", "GET", "/"), obligations=(demand,))
-    return await settled_whole(holding or Holding(), permit, cast(Response, answer), HeldAnswer(200, []), most)
+    return await settled_whole(holding or Holding(room()), permit, cast(Response, answer), HeldAnswer(200, []), most)
 
 
 async def test_the_whole_is_settled() -> None:
@@ -60,13 +65,23 @@ async def test_more_than_may_be_held_is_refused_and_no_more_is_read(answer: Piec
 
 
 async def test_an_answer_for_which_there_is_no_room_is_refused() -> None:
-    made = await settled(Pieces(b"abc"), 3, Holding(small=1, large=0, within=0.01))
+    made = await settled(Pieces(b"abc"), 3, Holding(room(), small=1, large=0, within=0.01))
     assert isinstance(made, Refuse)
     assert made.code is Code.UPSTREAM_BUSY
 
 
+async def test_small_answers_share_the_memory_and_give_it_back() -> None:
+    memory = room(4 * TINY)
+    made = await settled(Pieces(b"a" * TINY), 2 * TINY, Holding(memory))
+    assert isinstance(made, Refuse)
+    assert (made.code, made.detail[:19]) == (Code.UPSTREAM_BUSY, "SIDECAR_HELD_MEMORY")
+    assert memory.used == 0
+    assert isinstance(await settled(Pieces(b"a" * (TINY // 2)), 2 * TINY, Holding(memory)), Released)
+    assert memory.used == 0
+
+
 async def test_a_large_answer_has_a_place_to_go_out_until_it_has_left() -> None:
-    holding, answer = Holding(small=1, leaving=1, within=0.01), Pieces(b"abc")
+    holding, answer = Holding(room(), small=1, leaving=1, within=0.01), Pieces(b"abc")
     assert isinstance(await settled(answer, 3, holding), Released)
     assert holding.is_leaving(answer)
     busy = await settled(Pieces(b"abc"), 3, holding)

@@ -17,7 +17,9 @@ from sidecar.config.routes.file import read_routes
 from sidecar.doors import door
 from sidecar.doors.envoy import grpc_status
 from sidecar.doors.ext_authz import ExtAuthz, read_question
+from sidecar.doors.held_body import LentBody
 from sidecar.doors.refusal import Refusals
+from sidecar.gate.body import Viewer
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.gate import Gate
 from sidecar.gate.obligation import KeepPrivate
@@ -26,6 +28,7 @@ from sidecar.gate.request import Raw, Reading
 from sidecar.gate.routing import RouteTable
 from sidecar.gate.to_app import AuthorizationRule, ToApp
 from sidecar.gate.verdict import Facts, Preflight, Refuse, Refused, Verdict
+from sidecar.net.room import Room
 from sidecar.record.journal import Journal
 from sidecar.record.metrics import Metrics
 from sidecar.wire.grammar import Header
@@ -34,6 +37,7 @@ from tests.gate.test_gate import TABLE, TOKEN, World
 from tests.log import Kept
 from tests.permits import Permit
 
+ROOM = Room(1024**2, "SIDECAR_HELD_MEMORY")
 BEARER = (b"authorization", b"Bearer " + TOKEN)
 OVERWRITE, APPEND = HeaderValueOption.OVERWRITE_IF_EXISTS_OR_ADD, HeaderValueOption.APPEND_IF_EXISTS_OR_ADD
 REPLACE = HeaderValueOption.OVERWRITE_IF_EXISTS
@@ -168,12 +172,13 @@ async def test_a_body_is_whole_or_refused(
     asked = read_question(question(*headers, method="POST", body=body, text=text), "r")
     assert b"x-envoy-auth-partial-body" not in dict(asked.raw.headers)
     shown: list[bytes] = []
+    lent = LentBody(ROOM, "10.0.0.9")
     if isinstance(found, bytes):
-        await asked.show_body(3, shown.append)
+        await asked.show_body(lent, 3, shown.append, Viewer("alice", keeps=True))
         assert b"".join(shown) == found
     else:
         with pytest.raises(Refused) as refused:
-            await asked.show_body(3, shown.append)
+            await asked.show_body(lent, 3, shown.append, Viewer("alice", keeps=True))
         assert refused.value.code is found
 
 
@@ -207,7 +212,9 @@ class Door:
     def __init__(self, gate: Any, refusals: Refusals | None = None) -> None:
         self.stream = Kept()
         journal = Journal(self.stream, Metrics(), lambda: 1_700_000_000.0)
-        self.door = ExtAuthz(door.Door(gate, journal, refusals or Refusals(), lambda: 0.0, lambda: 1.0, lambda: "r1"))
+        self.door = ExtAuthz(
+            door.Door(gate, journal, refusals or Refusals(), lambda: 0.0, lambda: 1.0, lambda: "r1"), ROOM
+        )
 
     async def ask(self, message: bytes) -> CheckResponse:
         return CheckResponse.FromString(await self.door.check(message))

@@ -38,6 +38,7 @@ from sidecar.gate.obligation import (
 )
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Facts, Forward, Refused, Verdict
+from sidecar.net.room import Room
 from sidecar.record.journal import Journal
 from sidecar.record.metrics import Metrics
 from sidecar.release.lines import Windows
@@ -160,7 +161,10 @@ class Envoy:
     def __init__(self, gate: Any, *said: ProcessingRequest | bytes, ends: bool = True) -> None:
         self.stream = Kept()
         journal = Journal(self.stream, Metrics(), lambda: 1_700_000_000.0)
-        self.door = ExtProc(door.Door(gate, journal, Refusals(), lambda: 0.0, lambda: 1.0, lambda: "r1"))
+        self.door = ExtProc(
+            door.Door(gate, journal, Refusals(), lambda: 0.0, lambda: 1.0, lambda: "r1"),
+            Room(1024**3, "SIDECAR_HELD_MEMORY"),
+        )
         self.said = list(said)
         self.ends = ends
         self.heard: list[ProcessingResponse] = []

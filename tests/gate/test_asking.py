@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.config.routes.file import read_routes
 from sidecar.gate.ask import Ask, Operation
-from sidecar.gate.body import Show
+from sidecar.gate.body import Show, Viewer
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import Question
 from sidecar.gate.evaluation import Rules
@@ -92,7 +92,7 @@ async def send(
     data = body.encode()
     headers = [(b"host", b"a"), (b"authorization", b"Bearer " + TOKEN), (b"content-length", str(len(data)).encode())]
 
-    async def whole(limit: int, show: Show) -> None:
+    async def whole(limit: int, show: Show, viewer: Viewer) -> None:
         show(data)
 
     raw = Raw(method, b"/graphql", headers if data else headers[:2], "", "http", "r1", False, None, True)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.gate.body import Show, no_body, read_form, read_json
+from sidecar.gate.body import Show, Viewer, no_body, read_form, read_json
 from sidecar.gate.codes import Code
 from sidecar.gate.form import MAX_URLENCODED, FormRule
 from sidecar.gate.request import Raw, Reading, Request, read
@@ -16,12 +16,12 @@ from sidecar.gate.verdict import Refused
 async def given(body: bytes, *headers: tuple[bytes, bytes], limit: int = 100) -> Any:
     request = read(Raw("POST", b"/", [(b"host", b"x"), *headers], "", "http", "r"), Reading())
 
-    async def whole(most: int, show: Show) -> None:
+    async def whole(most: int, show: Show, viewer: Viewer) -> None:
         if len(body) > most:
             raise Refused(Code.BODY_TOO_LARGE)
         show(body)
 
-    return await read_json(request, whole, limit)
+    return await read_json(request, whole, limit, "alice")
 
 
 JSON = (b"content-type", b"application/json")
@@ -55,7 +55,7 @@ async def test_nothing_is_read_of_what_cannot_be_taken() -> None:
     """Neither of another type or coding, nor of a length that is over the limit; of the full length everything is."""
     asked: list[int] = []
 
-    async def one(most: int, show: Show) -> None:
+    async def one(most: int, show: Show, viewer: Viewer) -> None:
         asked.append(most)
         show(b"1")
 
@@ -64,9 +64,9 @@ async def test_nothing_is_read_of_what_cannot_be_taken() -> None:
 
     for headers in ((JSON, (b"content-length", b"101")), (), (JSON, (b"content-encoding", b"gzip"))):
         with pytest.raises(Refused):
-            await read_json(post(*headers), one, 100)
+            await read_json(post(*headers), one, 100, "alice")
     assert asked == []
-    assert await read_json(post(JSON, (b"content-length", b"100")), one, 100) == 1
+    assert await read_json(post(JSON, (b"content-length", b"100")), one, 100, "alice") == 1
     assert asked == [100]
 
 
@@ -126,13 +126,13 @@ async def form_of(*pieces: bytes, kind: bytes = URLENCODED[1], query: bytes = b"
     headers = [(b"host", b"x"), (b"content-type", kind)]
     request = read(Raw("POST", target, headers, "", "http", "r"), Reading())
 
-    async def show(most: int, show: Show) -> None:
+    async def show(most: int, show: Show, viewer: Viewer) -> None:
         if sum(map(len, pieces)) > most:
             raise Refused(Code.BODY_TOO_LARGE)
         for piece in pieces:
             show(piece)
 
-    return (await read_form(request, show, limit, RULE)).texts("owner")
+    return (await read_form(request, show, limit, RULE, "alice")).texts("owner")
 
 
 async def test_a_form_is_read_in_pieces() -> None:
@@ -160,11 +160,11 @@ async def test_a_form_that_cannot_be_read_in_one_way_is_refused(pieces: list[byt
 async def test_a_form_needs_a_door_that_shows_it() -> None:
     request = read(Raw("POST", b"/", [(b"host", b"x"), URLENCODED], "", "http", "r"), Reading())
     with pytest.raises(Refused) as caught:
-        await read_form(request, None, 100, RULE)
+        await read_form(request, None, 100, RULE, "alice")
     assert caught.value.code is Code.PROXY_UNABLE
     packed = read(
         Raw("POST", b"/", [(b"host", b"x"), URLENCODED, (b"content-encoding", b"gzip")], "", "http", "r"), Reading()
     )
     with pytest.raises(Refused) as caught:
-        await read_form(packed, no_body, 100, RULE)
+        await read_form(packed, no_body, 100, RULE, "alice")
     assert caught.value.code is Code.BODY_TYPE_UNSUPPORTED

@@ -11,7 +11,7 @@ import pytest
 from jwt import PyJWK
 
 from sidecar.config.routes.file import read_routes
-from sidecar.gate.body import Show
+from sidecar.gate.body import Show, Viewer
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Result
 from sidecar.gate.evaluation import Rules
@@ -97,7 +97,7 @@ class World(OneByOne):
         if data:
             headers += [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())]
 
-        async def read(limit: int, show: Show) -> None:
+        async def read(limit: int, show: Show, viewer: Viewer) -> None:
             show(data)
 
         method = "GET" if body is None else "POST"

@@ -9,7 +9,7 @@ import pytest
 from jwt import PyJWK
 
 from sidecar.config.routes.file import read_routes
-from sidecar.gate.body import Show
+from sidecar.gate.body import Show, Viewer
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Result
 from sidecar.gate.decision_cache import DecisionCache
@@ -89,7 +89,7 @@ class World(OneByOne):
             [(b"content-type", b"application/json"), (b"content-length", str(len(data)).encode())] if data else []
         )
 
-        async def read(limit: int, show: Show) -> None:
+        async def read(limit: int, show: Show, viewer: Viewer) -> None:
             show(data)
 
         raw = Raw(method, target.encode(), headers, "", "http", "r1", False, None, True)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from jwt import PyJWK
 
 from sidecar.gate.ask import Ask, asks
-from sidecar.gate.body import Show
+from sidecar.gate.body import Show, Viewer
 from sidecar.gate.claims import Claim
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Result
@@ -114,7 +114,7 @@ class World(OneByOne):
         ]  # fmt: skip
         return self.answer or PdpAnswer(question.request_id, "call", tuple(results))
 
-    async def read_body(self, limit: int, show: Show) -> None:
+    async def read_body(self, limit: int, show: Show, viewer: Viewer) -> None:
         self.asked.append(f"body {limit}")
         if isinstance(self.body, Refused):
             raise self.body

@@ -28,7 +28,7 @@ from sidecar.net.pool import Origin, Pool
 from sidecar.net.upstream import Handshake, Upstream
 
 
-async def no_body(limit: int, show: object) -> None:
+async def no_body(limit: int, show: object, viewer: object) -> None:
     pass
 
 

@@ -14,6 +14,7 @@ from sidecar.gate.evaluation import Rules
 from sidecar.gate.protected import Protected, RegisteredClient
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access, Route, RouteTable, parse_path
+from sidecar.net.room import rooms
 from sidecar.pages.oauth import MAX_REDIRECT_URIS, MAX_REGISTRATION, OAuthPaths, PoolEndpoints, client_for
 from sidecar.pages.router import OwnPaths
 from sidecar.record.journal import Journal
@@ -50,7 +51,7 @@ def own_paths(
     gate = World().gate()
     gate.rules = Rules(table(*protected), {}, gate.rules.tokens, Reading(hosts), None, clients)
     door = Door(gate, Journal(Kept(), Metrics(), lambda: 0.0), Refusals(), lambda: 0.0, lambda: 0.0, lambda: "r1")
-    return OwnPaths(door, {}, OAuthPaths(pool).paths)
+    return OwnPaths(door, rooms(1024**3, 0), {}, OAuthPaths(pool).paths)
 
 
 Got = tuple[int, dict[bytes, bytes], bytes]

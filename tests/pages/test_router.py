@@ -14,6 +14,7 @@ from sidecar.gate.evaluation import Rules
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import RouteTable
 from sidecar.gate.verdict import Refused
+from sidecar.net.room import rooms
 from sidecar.pages.router import MAX_BODY, OwnPaths, PageRequest, form_of, page, query_of, redirect
 from sidecar.record.journal import Journal
 from sidecar.record.metrics import Metrics
@@ -34,8 +35,9 @@ async def show(asked: PageRequest) -> Answer:
 
 GATE = World(reading=Reading(frozenset(["app.test"]))).gate()
 JOURNAL = Journal(Kept(), Metrics(), lambda: 0.0)
+ROOMS = rooms(1024**2, 0)
 DOOR = Door(GATE, JOURNAL, Refusals(), lambda: 0.0, lambda: 0.0, lambda: "r1")
-OWN = OwnPaths(DOOR, {"/_sidecar/show": {"GET": show, "POST": show}})
+OWN = OwnPaths(DOOR, ROOMS, {"/_sidecar/show": {"GET": show, "POST": show}})
 
 
 async def ask(
@@ -133,7 +135,7 @@ async def test_a_reload_while_it_is_answered_changes_nothing_of_it() -> None:
         pass
 
     door = Door(gate, JOURNAL, Refusals(), lambda: 0.0, lambda: 0.0, lambda: "r1")
-    own = OwnPaths(door, {"/_sidecar/show": {"POST": show}})
+    own = OwnPaths(door, ROOMS, {"/_sidecar/show": {"POST": show}})
     scope = {
         "type": "http", "method": "POST", "raw_target": b"/_sidecar/show", "client": None, "scheme": "http",
         "headers": [(b"host", b"app.test"), (b"content-length", b"1")],

@@ -146,6 +146,7 @@ def test_several_processes_count_as_one_each_metric_in_its_way() -> None:
 
 
 ALLOWED = {
+    "place": {"memory", "disk"},
     "mode": {"enforce", "shadow", "shadow-policy"},
     "method": {"*", "GET", "PUT"},
     "outcome": {"allow", "refuse", "shadow_refuse", "hit", "miss", "ok", "failed"},

@@ -316,6 +316,8 @@ BAD = {
     "SIDECAR_TRUSTED_PROXIES": Bad("here"),
     "SIDECAR_FORWARD_AUTH": Bad("apache"),
     "SIDECAR_MAX_CONNECTIONS": Bad("0"),
+    "SIDECAR_HELD_MEMORY": Bad("64KiB", says="SIDECAR_HELD_MEMORY: found '64KiB', expected 1MiB or more"),
+    "SIDECAR_HELD_DISK": Bad("much"),
     "SIDECAR_WS_MAX_MESSAGE": Bad("much"),
     "SIDECAR_KEEP_ALIVE": Bad("soon"),
     "HTTPS_PROXY": Bad("proxy"),

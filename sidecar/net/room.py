@@ -1,0 +1,72 @@
+"""Room in bytes, in memory or on a disk, for what is held of many requests at once; each owner gets a fair share."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+
+class NoRoom(Exception):
+    """There is no room for more."""
+
+
+class Room:
+    """So many bytes. Each owner gets as many as are free, so that a few owners always leave some to the others. `name`
+    is for messages."""
+
+    __slots__ = ("_held", "_most", "_name", "used")
+
+    def __init__(self, most: int, name: str) -> None:
+        self._most = most
+        self._name = name
+        self.used = 0
+        """Bytes that are taken."""
+        self._held: Counter[str] = Counter()
+
+    def take(self, owner: str, size: int) -> None:
+        """Take room in the name of an owner. Raises NoRoom, and then nothing is taken."""
+        held = self._held[owner] + size
+        if held > self._most - self.used - size:
+            whose = "all" if self.used + size > self._most else "a share"
+            raise NoRoom(f"{self._name}: {whose} of {self._most} bytes is taken")
+        self.used += size
+        self._held[owner] = held
+
+    def give_back(self, owner: str, size: int) -> None:
+        """Give back room that this owner has taken."""
+        if not size:
+            return
+        self.used -= size
+        left = self._held[owner] - size
+        if left:
+            self._held[owner] = left
+        else:
+            del self._held[owner]
+
+    @contextmanager
+    def taken(self, owner: str, size: int) -> Generator[None]:
+        """Take room until this ends. Raises NoRoom."""
+        self.take(owner, size)
+        try:
+            yield
+        finally:
+            self.give_back(owner, size)
+
+
+class Rooms(NamedTuple):
+    """Room of one process for bodies and answers that are held."""
+
+    memory: Room
+    disk: Room
+
+
+def rooms(memory: int, disk: int) -> Rooms:
+    """Make both, of so many bytes."""
+    return Rooms(Room(memory, "SIDECAR_HELD_MEMORY"), Room(disk, "SIDECAR_HELD_DISK"))
+
+
+def owner_of(principal: str, client: str) -> str:
+    """The owner of what is held: a principal, or where none is known a client's address."""
+    return f"principal {principal}" if principal else f"client {client}"

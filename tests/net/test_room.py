@@ -1,0 +1,45 @@
+"""Room that owners share: as many bytes as are free, and what was given back is free again."""
+
+from __future__ import annotations
+
+import contextlib
+
+import pytest
+
+from sidecar.net.room import NoRoom, Room, owner_of, rooms
+
+
+def test_one_owner_gets_half_and_leaves_a_share_to_each_who_comes() -> None:
+    room = Room(1000, "SIDECAR_HELD_MEMORY")
+    room.take("a", 500)
+    with pytest.raises(NoRoom, match="SIDECAR_HELD_MEMORY: a share of 1000 bytes is taken"):
+        room.take("a", 1)
+    room.take("b", 250)
+    with pytest.raises(NoRoom):
+        room.take("b", 1)
+    room.take("c", 125)
+    assert room.used == 875
+    with pytest.raises(NoRoom, match="all of 1000 bytes"):
+        room.take("d", 126)
+    for owner, size in (("a", 500), ("b", 250), ("c", 125), ("d", 0)):
+        room.give_back(owner, size)
+    assert (room.used, len(room._held)) == (0, 0)
+
+
+def test_room_that_is_taken_for_a_while_comes_back_whatever_happens() -> None:
+    room = Room(1000, "x")
+    with contextlib.suppress(RuntimeError), room.taken("a", 10):
+        assert room.used == 10
+        raise RuntimeError
+    with pytest.raises(NoRoom), room.taken("a", 501):
+        pass
+    assert room.used == 0
+
+
+def test_owners_are_principals_or_clients() -> None:
+    assert (owner_of("alice", "10.0.0.1"), owner_of("", "10.0.0.1")) == ("principal alice", "client 10.0.0.1")
+    assert owner_of("client 10.0.0.1", "") != owner_of("", "10.0.0.1")
+    memory, disk = rooms(10, 20)
+    with pytest.raises(NoRoom, match="SIDECAR_HELD_DISK: a share of 20"):
+        disk.take("a", 11)
+    assert memory.used == 0
