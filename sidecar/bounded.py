@@ -154,6 +154,8 @@ def remembered(most: int, *, longest: int = LONGEST_KEY) -> Callable[[Callable[[
 
 _WHOLE = frozenset((str, bytes, int, float, bool, type(None)))
 """Types without parts, which most parts are of."""
+_SERIES = (tuple, list, set, frozenset)
+_MAPPINGS = (dict, Mapping)
 
 
 def size_of(value: Any) -> int:
@@ -167,9 +169,9 @@ def size_of(value: Any) -> int:
 
 
 def _parts(value: Any) -> Iterable[Any]:
-    if isinstance(value, tuple | list | set | frozenset):
+    if isinstance(value, _SERIES):
         return value
-    return chain(value.keys(), value.values()) if isinstance(value, Mapping) else ()
+    return chain(value.keys(), value.values()) if isinstance(value, _MAPPINGS) else ()
 
 
 def _longest_text(key: Any) -> int:

@@ -189,10 +189,13 @@ def _values_of(operation: Definition, variables: Mapping[str, Any]) -> Mapping[s
 
 def _require_few(operation: Definition, values: Mapping[str, Any]) -> None:
     """See that a document does not make much of a large variable by naming it often. Raises Refused(BODY_INVALID)."""
+    large = [name for name, value in values.items() if type(value) in (dict, list)]
+    if not large:
+        return
     named = Counter([name for field in operation.fields for name in field.variables])
     room = MAX_REPEATED
-    for name, count in named.items():
-        if count > 1 and isinstance(values.get(name), dict | list):
+    for name in large:
+        if (count := named[name]) > 1:
             room -= count * _size(values[name], room // count)
             if room < 0:
                 raise _fault(

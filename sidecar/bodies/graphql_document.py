@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from graphlib import CycleError, TopologicalSorter
+from itertools import islice
 from typing import Any, NamedTuple
 
 from sidecar.gate.codes import Code
@@ -83,35 +83,49 @@ ROOTS = {"query": "Query", "mutation": "Mutation", "subscription": "Subscription
 """Root types as `routes.yaml` names them, whatever the app's schema calls them."""
 
 _END = "\x03"
-# the last alternative takes all that is left, so that what is no token ends the list without the mark of the end
-_TOKEN = re.compile(
-    r"""[\t\n\r ,]*(?:\#[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*[\t\n\r ,]*)*
-    (?:(
-      [_A-Za-z][_A-Za-z0-9]* | [!$&()\[\]{}:=@|] | \.\.\.
-    | "(?!"")[^"\\\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*
+_STRING = "\x02"
+"""Place of a string, while the other tokens are found. Neither this nor _END can be in a document."""
+_MARKS = ("!", "$", "(", ")", "...", ":", "=", "@", "[", "]", "{", "}")
+_SPACED = ((",", " "), *((mark, f" {mark} ") for mark in _MARKS))
+_CHARACTERS = re.compile(r"[\t\n\r ,!$()\[\]{}:=@_A-Za-z0-9.+\x02-]*")
+# the last alternative takes all that is left, so that what is no string ends the list
+_PIECES = re.compile(
+    r"""([^"\#]*)(?:(
+      "(?!"")[^"\\\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*
       (?:\\(?:["\\/bfnrt]|u[0-9A-Fa-f]{4}|u\{[0-9A-Fa-f]{1,8}\})[^"\\\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*)*"
-    | -?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?(?![_A-Za-z0-9.])
     | \"""[^"\\\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]*
       (?:(?:\\(?:""\"|(?!""\"))|"(?!""))[^"\\\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]*)*\"""
-    | \x03
-    )|[\s\S]+)""",
+    | \#[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*
+    )|"[\s\S]*)?""",
     re.VERBOSE,
 )
-_AFTER_A_NAME = frozenset(":(@")
+"""A text between strings and comments, and the string or comment after it."""
+_NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
+_NUMBER_OR_STRING = frozenset("-0123456789" + _STRING)
+_AFTER_OPENING = frozenset(("...",))
+_AFTER_NAME = frozenset((":", "(", "@", "{", "}", "..."))
+_AFTER_ALIAS = _AFTER_NAME - {":"}
+_AFTER_ARGUMENTS = _AFTER_ALIAS - {"("}
+_AFTER_DIRECTIVES = _AFTER_ARGUMENTS - {"@"}
+_AFTER_SELECTION = _AFTER_DIRECTIVES - {"{"}
+"""Tokens that may follow in a set, beside a name, which begins a field."""
 _WORDS: Mapping[str, str | bool | None] = {"true": True, "false": False, "null": None}
 _ESCAPE = re.compile(r'\\(?:u\{([0-9A-Fa-f]+)\}|(u[0-9A-Fa-f]{4}(?:\\u[dD][c-fC-F][0-9A-Fa-f]{2})?)|(["\\/bfnrt]))')
 _PLAIN = {'"': '"', "\\": "\\", "/": "/", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _LONGEST_NUMBER = 64
+_NO_GRAPHQL = "found characters that are no GraphQL outside of its strings"
 _NOTHING: Mapping[str, Any] = {}
 
 
 def read_document(text: str, limits: Limits, directives: frozenset[str]) -> Document:
     """Read a document that has no other than these `directives`. Raises Refused(BODY_INVALID)."""
     tokens = _tokens(text, limits.tokens)
+    rest = iter(tokens)
     operations: dict[str, tuple[str, Mapping[str, Any], _Selections]] = {}
     fragments: dict[str, _Selections] = {}
     at = aliases = 0
     while (token := tokens[at]) != _END:
+        began = at
         if token == "fragment":
             name, at = _fragment_head(tokens, at, directives)
             if name in fragments:
@@ -123,10 +137,10 @@ def read_document(text: str, limits: Limits, directives: frozenset[str]) -> Docu
                 raise _fault("operations of one name, or one without a name beside another")
             selections = _Selections()
             operations[name] = kind, variables, selections
-        at = selections.read(tokens, at, directives)
+        if tokens[at] != "{":
+            raise _unexpected(tokens[at], "`{`")
+        at = selections.read(tokens, rest, _passed(rest, began, at + 1), directives)
         aliases += selections.aliases
-    if tokens[-1] != _END or at != len(tokens) - 1:
-        raise _fault("found characters that are no GraphQL outside of its strings")
     if not operations:
         raise _fault("no operation")
     if aliases > limits.aliases:
@@ -150,10 +164,41 @@ def _tokens(text: str, most: int) -> list[str]:
         raise _fault(f"found {len(text)} characters, expected at most {MAX_TEXT}: send large values in variables")
     if "\r" in text and text.count("\r") != text.count("\r\n"):
         raise _fault("found a carriage return that no line feed follows, which servers read differently")
-    tokens = _TOKEN.findall(text + "\n" + _END)
-    if len(tokens) > most + 1:
-        raise _fault(f"found {len(tokens) - 1} tokens, expected at most {most}")
+    if _STRING in text:
+        raise _fault(_NO_GRAPHQL)
+    strings: list[str] = []
+    if '"' in text or "#" in text:
+        text, strings = _without_strings(text)
+    if not _CHARACTERS.fullmatch(text):
+        raise _fault(_NO_GRAPHQL)
+    for mark, spaced in _SPACED:
+        text = text.replace(mark, spaced)
+    tokens = text.split()
+    if len(tokens) > most:
+        raise _fault(f"found {len(tokens)} tokens, expected at most {most}")
+    if "-" in text or "+" in text or text.count(".") != 3 * text.count("..."):
+        _require_names(tokens)
+    if strings:
+        rest = iter(strings)
+        tokens = [next(rest) if token == _STRING else token for token in tokens]
+    tokens.append(_END)
     return tokens
+
+
+def _without_strings(text: str) -> tuple[str, list[str]]:
+    """Return a text with marks in place of its strings and without its comments, and the strings."""
+    pieces: list[tuple[str, str]] = _PIECES.findall(text)
+    if sum([len(plain) + len(rest) for plain, rest in pieces]) != len(text):
+        raise _fault(_NO_GRAPHQL)
+    strings = [rest for _, rest in pieces if rest[:1] == '"']
+    return "".join([f"{plain} {_STRING} " if rest[:1] == '"' else plain + " " for plain, rest in pieces]), strings
+
+
+def _require_names(tokens: Sequence[str]) -> None:
+    """See that signs and dots are in numbers alone, which are read where a value is."""
+    for token in tokens:
+        if not token.isidentifier() and token not in _MARKS and token[0] not in _NUMBER_OR_STRING:
+            raise _fault(_NO_GRAPHQL)
 
 
 def _unexpected(token: str, wanted: str) -> Refused:
@@ -258,8 +303,9 @@ def _arguments(tokens: Sequence[str], at: int) -> tuple[Mapping[str, Any], int]:
 
 def _members(tokens: Sequence[str], at: int, end: str, depth: int, least: int) -> tuple[Mapping[str, Any], int]:
     found: dict[str, Any] = {}
-    while (token := tokens[at]) != end:
-        name = _name(token)
+    while (name := tokens[at]) != end:
+        if not name.isidentifier():
+            raise _unexpected(name, "a name")
         if tokens[at + 1] != ":":
             raise _unexpected(tokens[at + 1], "`:` and a value")
         if name in found:
@@ -276,12 +322,12 @@ def _value(tokens: Sequence[str], at: int, depth: int) -> tuple[Any, int]:
     token = tokens[at]
     if token.isidentifier():
         return _WORDS.get(token, token), at + 1
-    first = token[:1]
-    if first == '"':
-        return _text(token), at + 1
+    first = token[0]
     if first == "$":
         return Variable(_name(tokens[at + 1])), at + 2
-    if first in ("{", "["):
+    if first == '"':
+        return _text(token), at + 1
+    if token == "{" or token == "[":
         if not depth:
             raise _fault(f"a value of more than {MAX_VALUE_DEPTH} lists and objects within each other")
         return _members(tokens, at + 1, "}", depth - 1, 0) if first == "{" else _list(tokens, at + 1, depth - 1)
@@ -299,6 +345,10 @@ def _list(tokens: Sequence[str], at: int, depth: int) -> tuple[list[Any], int]:
 
 
 def _number(token: str) -> int | float:
+    if token.isdigit() and token[0] != "0" and len(token) <= _LONGEST_NUMBER:
+        return int(token)
+    if not _NUMBER.fullmatch(token):
+        raise _fault(_NO_GRAPHQL)
     # an id of -0 is "-0" for one server and "0" for another
     if len(token) > _LONGEST_NUMBER or token == "-0":
         raise _fault(f"a number of more than {_LONGEST_NUMBER} characters, or -0")
@@ -341,6 +391,11 @@ def _block(raw: str) -> str:
     return "\n".join(lines[filled[0] : filled[-1] + 1]) if filled else ""
 
 
+_Field = tuple[str, str, Mapping[str, Any]]
+"""Name, alias and arguments of a root field; of a fragment in its place the name, and _SPREAD."""
+_SPREAD = "..."
+
+
 class _Selections:
     """Selections of an operation or a fragment: its own root fields, and the fragments that it spreads, each with the
     number of sets around it. `depth` is that of the deepest set, `aliases` and `tokens` their numbers, without them."""
@@ -348,85 +403,98 @@ class _Selections:
     __slots__ = ("aliases", "depth", "root", "spreads", "tokens")
 
     def __init__(self) -> None:
-        self.root: list[RootField | str] = []
-        """Fields of the outermost set and, by name, the fragments that are spread in it, in order."""
+        self.root: list[_Field] = []
+        """Fields and fragments of the outermost set, in order."""
         self.spreads: list[tuple[str, int]] = []
         self.depth = 1
         self.aliases = 0
         self.tokens = 0
 
-    def read(self, tokens: Sequence[str], at: int, directives: frozenset[str]) -> int:
-        """Read the set that begins at a token; return the place after it. Raises Refused(BODY_INVALID)."""
-        began = at
-        at = _opened(tokens, at)
-        # of the innermost set, and of the innermost that belongs to the root: all around that one are inline fragments
-        depth = root_depth = 1
-        while depth:
-            token = tokens[at]
+    def read(
+        self, tokens: Sequence[str], rest: Iterator[str], at: int, directives: frozenset[str], around: int = 0
+    ) -> int:
+        """Read a set after its `{`; return the place after it. `rest` has the tokens from there on, and `around` is the
+        number of sets around it: what has some is below the root, and nothing of it is kept. Raises
+        Refused(BODY_INVALID)."""
+        began, depth, follow = at, around + 1, _AFTER_OPENING
+        for token in rest:
+            at += 1
             if token.isidentifier():
-                at += 1
-                if depth == root_depth or tokens[at] in _AFTER_A_NAME:
-                    at = self._field(tokens, at, directives, is_root=depth == root_depth)
-                if tokens[at] != "{":
-                    continue
-                depth += 1
+                follow = _AFTER_NAME
+                if not around:
+                    self.root.append((token, "", _NOTHING))
+            elif token not in follow:
+                raise _out_of_place(token)
             elif token == "}":
-                root_depth -= depth == root_depth
+                if depth > self.depth:
+                    self.depth = depth
                 depth -= 1
-                at += 1
-                continue
-            elif token == "...":
-                is_root = depth == root_depth
-                at, spread = _spread(tokens, at + 1, directives)
-                if spread:
-                    self.spreads.append((spread, depth))
-                    if is_root:
-                        self.root.append(spread)
-                    continue
+                if depth == around:
+                    break
+                follow = _AFTER_SELECTION
+            elif token != "{":
+                end, follow = self._more(token, tokens, at, directives, depth, around)
+                at = _passed(rest, at, end)
+                depth += follow is _AFTER_OPENING
+            elif around:
                 depth += 1
-                root_depth += is_root
+                follow = _AFTER_OPENING
             else:
-                raise _unexpected(token, "a field, `...` or `}`")
-            at = _opened(tokens, at)
-            if depth > self.depth:
-                self.depth = depth
-        self.tokens = at - began
+                at = self.read(tokens, rest, at, directives, depth)
+                follow = _AFTER_SELECTION
+        self.tokens = at - began + 1
         return at
 
-    def _field(self, tokens: Sequence[str], at: int, directives: frozenset[str], *, is_root: bool) -> int:
-        """Read what follows the first name of a field."""
-        name, alias, arguments = tokens[at - 1], "", _NOTHING
-        if tokens[at] == ":":
-            name, alias = _name(tokens[at + 1]), name
-            self.aliases += 1
-            at += 2
-        if tokens[at] == "(":
-            arguments, at = _arguments(tokens, at + 1)
-        if tokens[at] == "@":
-            at = _directives(tokens, at, directives)
-        if is_root:
-            variables = tuple([variable.name for variable in variables_in(arguments)]) if arguments else ()
-            self.root.append(RootField(name, alias, arguments, variables))
-        return at
+    def _more(
+        self, token: str, tokens: Sequence[str], at: int, directives: frozenset[str], depth: int, around: int
+    ) -> tuple[int, frozenset[str]]:
+        """Read what such a token begins, but for sets; return the place after it, and what may follow."""
+        match token:
+            case "...":
+                at, spread = _spread(tokens, at, directives)
+                if not spread:
+                    return at, _AFTER_OPENING
+                self.spreads.append((spread, depth))
+                if not around:
+                    self.root.append((spread, _SPREAD, _NOTHING))
+                return at, _AFTER_SELECTION
+            case "(":
+                arguments, at = _arguments(tokens, at)
+                if not around:
+                    self.root[-1] = *self.root[-1][:2], arguments
+                return at, _AFTER_ARGUMENTS
+            case ":":
+                self.aliases += 1
+                name = _name(tokens[at])
+                if not around:
+                    self.root[-1] = name, self.root[-1][0], _NOTHING
+                return at + 1, _AFTER_ALIAS
+            case _:
+                return _directives(tokens, at - 1, directives), _AFTER_DIRECTIVES
 
 
-def _opened(tokens: Sequence[str], at: int) -> int:
-    if tokens[at] != "{":
-        raise _unexpected(tokens[at], "`{`")
-    if tokens[at + 1] == "}":
-        raise _fault("a selection of nothing")
-    return at + 1
+def _out_of_place(token: str) -> Refused:
+    return _fault("a selection of nothing") if token == "}" else _unexpected(token, "a field, `...` or `}`")
+
+
+def _passed(rest: Iterator[str], at: int, end: int) -> int:
+    """Take the tokens from one place to another, which is returned."""
+    next(islice(rest, end - at, end - at), None)
+    return end
 
 
 def _spread(tokens: Sequence[str], at: int, directives: frozenset[str]) -> tuple[int, str]:
-    """Read what follows `...`: (the place after it, the fragment's name), or (the place of `{`, "")."""
+    """Read what follows `...`: (the place after it, the fragment's name), or (the place after `{`, "")."""
     token = tokens[at]
+    if token.isidentifier() and token != "on":
+        return _directives(tokens, at + 1, directives), token
     if token == "on":
         _name(tokens[at + 1])
-        return _directives(tokens, at + 2, directives), ""
-    if token.isidentifier():
-        return _directives(tokens, at + 1, directives), token
-    return _directives(tokens, at, directives), ""
+        at += 2
+    at = _directives(tokens, at, directives)
+    if tokens[at] != "{":
+        raise _unexpected(tokens[at], "`{`")
+    return at + 1, ""
 
 
 def variables_in(value: Any) -> Iterator[Variable]:
@@ -442,60 +510,71 @@ def variables_in(value: Any) -> Iterator[Variable]:
             rest += part
 
 
-class _Weight(NamedTuple):
-    """Measure of selections with the fragments in them, each as often as it is spread: they grow as powers do."""
-
-    depth: int
-    aliases: int
-    tokens: int
+_Weight = tuple[int, int, int]
+"""Depth, aliases and tokens of selections with the fragments in them, each as often as it is spread: they grow as
+powers do."""
 
 
 def _require_bounded(
     operations: Mapping[str, _Selections], fragments: Mapping[str, _Selections], limits: Limits
 ) -> None:  # fmt: skip
     """See that fragments exist, are no part of themselves, and make no operation deeper or larger than the limits."""
-    spreads = [name for found in (*operations.values(), *fragments.values()) for name, _ in found.spreads]
-    if missing := next((name for name in spreads if name not in fragments), None):
-        raise _fault(f"no fragment {missing[:64]!r}")
+    for found in (*operations.values(), *fragments.values()):
+        for name, _ in found.spreads:
+            if name not in fragments:
+                raise _fault(f"no fragment {name[:64]!r}")
+    known = _weights(fragments)
+    for depth, aliases, tokens in (*known.values(), *[_weight(found, known) for found in operations.values()]):
+        if depth > limits.depth:
+            raise _fault(f"found {depth} selections within each other, expected at most {limits.depth}")
+        if aliases > limits.aliases:
+            raise _fault(f"fragments make more than {limits.aliases} aliases, as often as they are spread")
+        if tokens > limits.tokens:
+            raise _fault(f"fragments make more than {limits.tokens} tokens, as often as they are spread")
+
+
+def _weights(fragments: Mapping[str, _Selections]) -> dict[str, _Weight]:
+    """Weigh fragments, each after those that it spreads. Raises Refused(BODY_INVALID)."""
     known: dict[str, _Weight] = {}
-    try:
-        order = TopologicalSorter({name: {to for to, _ in found.spreads} for name, found in fragments.items()})
-        for name in order.static_order():
+    begun: set[str] = set()
+    rest = list(fragments)
+    while rest:
+        name = rest[-1]
+        if name in known:
+            rest.pop()
+        elif missing := [to for to, _ in fragments[name].spreads if to not in known]:
+            # those that it spreads were put above it, and are known when it is the last again
+            if name in begun:
+                raise _fault("a fragment that is a part of itself")
+            begun.add(name)
+            rest += missing
+        else:
             known[name] = _weight(fragments[name], known)
-    except CycleError:
-        raise _fault("a fragment that is a part of itself") from None
-    weights = [*known.values(), *(_weight(found, known) for found in operations.values())]
-    if (deepest := max(weight.depth for weight in weights)) > limits.depth:
-        raise _fault(f"found {deepest} selections within each other, expected at most {limits.depth}")
-    if max(weight.aliases for weight in weights) > limits.aliases:
-        raise _fault(f"fragments make more than {limits.aliases} aliases, as often as they are spread")
-    if max(weight.tokens for weight in weights) > limits.tokens:
-        raise _fault(f"fragments make more than {limits.tokens} tokens, as often as they are spread")
+    return known
 
 
 def _weight(found: _Selections, known: Mapping[str, _Weight]) -> _Weight:
-    if not found.spreads:
-        return _Weight(found.depth, found.aliases, found.tokens)
-    spread = [(known[name], around) for name, around in found.spreads]
-    return _Weight(
-        max(found.depth, *(weight.depth + around - 1 for weight, around in spread)),
-        found.aliases + sum(weight.aliases for weight, _ in spread),
-        found.tokens + sum(weight.tokens for weight, _ in spread),
-    )
+    depth, aliases, tokens = found.depth, found.aliases, found.tokens
+    for name, around in found.spreads:
+        below, more_aliases, more_tokens = known[name]
+        depth = max(depth, below + around - 1)
+        aliases += more_aliases
+        tokens += more_tokens
+    return depth, aliases, tokens
 
 
 def _root_fields(found: _Selections, fragments: Mapping[str, _Selections], most: int) -> tuple[RootField, ...]:
     """The root fields of an operation: each fragment counts once, however often it is spread (section 6.3.2)."""
-    fields: list[RootField] = []
+    fields: list[_Field] = []
     seen: set[str] = set()
-    rest: list[RootField | str] = found.root[::-1]
+    rest = found.root[::-1]
     while rest:
-        part = rest.pop()
-        if isinstance(part, RootField):
-            fields.append(part)
-        elif part not in seen:
-            seen.add(part)
-            rest += fragments[part].root[::-1]
+        field = name, alias, _ = rest.pop()
+        if alias != _SPREAD:
+            fields.append(field)
+        elif name not in seen:
+            seen.add(name)
+            rest += fragments[name].root[::-1]
     if len(fields) > most:
         raise _fault(f"found {len(fields)} root fields, expected at most {most}")
-    return tuple(fields)
+    return tuple([RootField(*field, tuple([one.name for one in variables_in(field[2])])) for field in fields])

@@ -53,6 +53,9 @@ def detail_of(text: str, limits: Limits = USUAL) -> str:
         (r'{a(x:"\u0041\u{1F600}\uD83D\uDE00\"\\\/\b\f\n\r\t é")}', [("a", "", {"x": "A😀😀\"\\/\b\f\n\r\t é"})]),
         ('{a(x:"" y:"""""")}', [("a", "", {"x": "", "y": ""})]),
         ('{a(x:"""\n\n    one\r\n      two \\""" "x" \\n\n\t\n  """)}', [("a", "", {"x": 'one\n  two """ "x" \\n'})]),
+        ("{a(x:-1.5e-3)...{b...{c}}}", [("a", "", {"x": -0.0015}), ("b", "", {}), ("c", "", {})]),
+        ('{a(x:"#"#"\n)#}"\nb(y:"""#""")}', [("a", "", {"x": "#"}), ("b", "", {"y": "#"})]),
+        ('{a(x:["b""c"""])...on Q{d{e:f(x:[1 2]){g @skip(if:true)h}}}}', [("a", "", {"x": ["b", "c", ""]}), ("d", "", {})]),
         ('{a(x:"""  one\n    two\n   three""")}', [("a", "", {"x": "  one\n two\nthree"})]),
     ],
 )  # fmt: skip
@@ -99,6 +102,13 @@ def test_operations_are_told_by_type_and_name() -> None:
         ('"d" query{a}', "found a value"), ('"""d""" {a}', "found a value"), ("subscribe{a}", "found 'subscribe'"), ("Query{a}", "found 'Query'"),
         ("{a@export(as:\"x\")}", "directive @export"), ("query@live{a}", "directive @live"), ("{a{b@defer}}", "directive @defer"),
         ("{...@stream{a}}", "directive @stream"), ("query($a:I@x){a}", "directive @x"), ("{a@skip@skip}", "twice at one place"),
+        ("{a-b}", "no GraphQL"), ("{a.b}", "no GraphQL"), ("{a+b}", "no GraphQL"), ("{a(x:[a-1])}", "no GraphQL"), ("{a(x:1-1)}", "no GraphQL"),
+        ("{a(x:-)}", "no GraphQL"), ("{a(x:1...)}", "a name"), ("{.}", "no GraphQL"), ("{..F}", "no GraphQL"), ("{....F}", "no GraphQL"),
+        ("{a(x:1e)}", "no GraphQL"), ("{1}", "a field"), ("{a(x:-0.5.1)}", "no GraphQL"), ("{a \x02}", "no GraphQL"), ('{a(x:\x02 y:"z")}', "no GraphQL"),
+        ('{a(x:"\x02")}', "no GraphQL"), ("{a}#\x02", "no GraphQL"), ("{a|b}", "no GraphQL"), ("{a&b}", "no GraphQL"), ('{a"b"}', "a field"),
+        ("{a{b:c:d}}", "found ':'"), ("{a{b(x:1)(y:1)}}", "found '('"), ("{a{b{c}{d}}}", "found '{'"), ("{a{b@skip(if:true)(x:1)}}", "found '('"),
+        ("{a(x:1):b}", "found ':'"), ("{a{{b}}}", "found '{'"), ("{a{(x:1)}}", "found '('"), ("{a{...F{b}}}", "found '{'"), ("{a{... on X b}}", "expected `{`"),
+        ("{a{b{}}}", "nothing"), ("{a{b:}}", "a name"), ("{a{@skip b}}", "found '@'"), ("{a{b} @skip}", "found '@'"), ("query A", "`{`"),
         ("{a@Skip(if:true)}", "directive @Skip"), ("{a(x:" + "[" * 17 + "]" * 17 + ")}", "16 lists"), ("query A B{a}", "found 'B'"),
     ],
 )  # fmt: skip
