@@ -263,6 +263,10 @@ own `id`, `attributes` and `lookup`. All must be allowed. The route's `attribute
 the route both have an attribute, the element's counts, and the lookup's counts before both. [One request, many records](../guides/many-at-once.md)
 shows it.
 
+**`lookup` in `items`** names the lookups that are asked about each item of a list, many in one call. What it gives counts before what the item
+says, and an item that it doesn't have is dropped. One without `batch` is for lists of 100 items at most (`max: 100`).
+[Lists that don't say who owns what](../guides/look-up-items.md) shows it.
+
 **`query`** lists the parameters that a client may send; another is 400 `query_not_allowed`. `[]` allows none, and `any` allows all,
 explicitly. Without `query` a client may send all, too. A rule that reads `{query.owner}` then decides about only a part of what the
 client asks the app for, as in `?owner=alice&_where=…`, and `check` warns. `check` also warns about `set_query` without `query`. A list

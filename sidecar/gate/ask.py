@@ -85,8 +85,13 @@ class Ask:
 
     @property
     def lookups(self) -> tuple[str, ...]:
-        """Names of the lookups that may be asked."""
+        """Names of the lookups that may be asked about what the request names."""
         return self.lookup if self.each is None else (*self.lookup, *self.each.lookup)
+
+    @property
+    def all_lookups(self) -> tuple[str, ...]:
+        """Names of all lookups that may be asked, those about what the app's answer tells of among them."""
+        return (*self.lookups, *(self.answer.lookups if self.answer is not None else ()))
 
     def __post_init__(self) -> None:
         self.needs_answer = self.answer is not None or self.answer_lookup is not None

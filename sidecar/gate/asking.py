@@ -22,9 +22,11 @@ from sidecar.gate.evaluation import Evaluation
 from sidecar.gate.identity import Principal
 from sidecar.gate.lookup import Call, Lookup, Readings, Reply, call_for, is_missing, merged
 from sidecar.gate.narrowing import ListQuestion, Narrowed, Plans, Push
-from sidecar.gate.references import ABSENT, Material
+from sidecar.gate.obligation import AnswerItems
+from sidecar.gate.references import ABSENT, Material, ReferenceSource, resolve
 from sidecar.gate.request import Request
 from sidecar.gate.routing import Match
+from sidecar.gate.values import check_string
 from sidecar.gate.verdict import EachAsked, Facts, Refused
 from sidecar.together import together
 from sidecar.wire.grammar import Header
@@ -32,6 +34,8 @@ from sidecar.wire.grammar import Header
 Clock = Callable[[], float]
 LOOKUPS_AT_ONCE = 32
 """Questions of one request to one lookup under way at once."""
+TOLD = 100
+"""Ids of a list's items that are missing, as far as anybody is told of them."""
 
 
 class Lookups(Protocol):
@@ -190,6 +194,37 @@ class Asking:
             return await together([partial(self._hooks.ask, call) for call in calls], LOOKUPS_AT_ONCE)
 
         return await known_of(lookups, kind, ids, material, ask_all, self._readings)
+
+    def require_material(self, evaluation: Evaluation, names: Sequence[str], material: Material) -> None:
+        """See that a request has what lookups will read of it, when the app has answered. Raises Refused, as
+        `resolve`."""
+        for name in names:
+            for reference in evaluation.rules.lookups[name].references:
+                if reference.source is not ReferenceSource.LOOKUP:
+                    resolve(reference, material)
+
+    async def looked_up(
+        self, evaluation: Evaluation, items: AnswerItems, material: Material
+    ) -> tuple[AnswerItems, list[bool]]:
+        """Ask the lookups of items, as for one resource: -> the items that they have, with what they know, and of each
+        item whether it is one of those. Raises Refused: ITEMS_UNREADABLE, REFERENCE_INVALID, LOOKUP_*."""
+        lookups = [evaluation.rules.lookups[name] for name in items.lookups]
+        # an id may stand there twice, with other attributes
+        ids = list(dict.fromkeys(items.ids))
+        for item_id in ids:
+            check_string("id", item_id, Code.ITEMS_UNREADABLE)
+        known = dict(zip(ids, await self._known_of(evaluation, lookups, items.kind, ids, material), strict=True))
+        gone = [item_id for item_id, read in known.items() if isinstance(read, Refused)]
+        if gone:
+            evaluation.facts.missing = (*evaluation.facts.missing, *gone)[:TOLD]
+        found, attributes, is_there = list[str](), list[Mapping[str, Any]](), list[bool]()
+        for item_id, said in zip(items.ids, items.attributes, strict=True):
+            read = known[item_id]
+            is_there.append(not isinstance(read, Refused))
+            if not isinstance(read, Refused):
+                found.append(item_id)
+                attributes.append(merged(said, lookups, read))
+        return items._replace(ids=found, attributes=attributes), is_there
 
     async def named_resources(
         self, evaluation: Evaluation, request: Request, match: Match, operations: Sequence[Operation]

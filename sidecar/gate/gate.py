@@ -27,6 +27,7 @@ from sidecar.gate.obligation import (
     AnswerRule,
     Decide,
     HeldAnswer,
+    Judge,
     KeepPrivate,
     Obligation,
     Watch,
@@ -240,7 +241,7 @@ class Gate:
             return await self._permit_undecided(evaluation, request, resource, ask.answer_lookup)
         evaluation.marks.append(("decision", self._timer()))
         if ask.answer is not None:
-            return await self._permit_reduced(evaluation, request, resource, ask, ask.answer)
+            return await self._permit_reduced(evaluation, request, match, resource, ask, ask.answer)
         await self._asking.ask(evaluation, resource)
         return self._permit(evaluation, request, _BY_POLICY)
 
@@ -262,7 +263,8 @@ class Gate:
             await self._asking.ask_named(evaluation, named)
             if ask.answer is not None:
                 scope = next((one.found.scope for one in named if isinstance(one.found, Resource)), "")
-                return self._permit_demanding(evaluation, request, ask.answer, frozenset(), scope)
+                judge = self._judge(evaluation, Material(request, match.path, evaluation.sender), scope)
+                return self._permit_demanding(evaluation, request, ask.answer, frozenset(), judge)
             return self._permit(evaluation, request, _BY_POLICY)
         (operation,) = operations
         own, answer = operation.ask, operation.ask.answer or ask.answer
@@ -273,7 +275,7 @@ class Gate:
         resource = await self._asking.resource_of(evaluation, own, material)
         evaluation.marks.append(("decision", self._timer()))
         if answer is not None:
-            return await self._permit_reduced(evaluation, request, resource, own, answer)
+            return await self._permit_reduced(evaluation, request, match, resource, own, answer)
         await self._asking.ask(evaluation, resource)
         return self._permit(evaluation, request, _BY_POLICY)
 
@@ -346,11 +348,14 @@ class Gate:
         return None
 
     async def _permit_reduced(
-        self, evaluation: Evaluation, request: Request, resource: Resource, ask: Ask, rule: AnswerRule
+        self, evaluation: Evaluation, request: Request, match: Match, resource: Resource, ask: Ask, rule: AnswerRule
     ) -> Forward:
         """Ask about the request, and permit it with what its rule demands of the answer: in shadow, that it be watched,
         which changes nothing of what the app is asked and answers."""
         facts, principal = evaluation.facts, evaluation.sender
+        material = Material(request, match.path, principal)
+        if rule.lookups:
+            self._asking.require_material(evaluation, rule.lookups, material)
         more = tuple(action for action in rule.asks if action != resource.action)
         question = facts.asked = self._asking.question(facts, principal, (resource._replace(more_actions=more),))
         answer = await self._asking.pdp.check(question)
@@ -360,31 +365,45 @@ class Gate:
             raise Refused(Code.DENIED_BY_POLICY)
         searched = [named for named in rule.searched(request.query) if named[0] or named[1] not in allowed]
         await self._asking.require_open(question, searched)
+        judge = self._judge(evaluation, material, resource.scope)
         if ask.push is None or facts.mode != "enforce":
-            return self._permit_demanding(evaluation, request, rule, allowed, resource.scope)
+            return self._permit_demanding(evaluation, request, rule, allowed, judge)
         narrowed = await self._asking.narrowed(question, ask.push, resource.scope, request.query, evaluation.app)
-        return self._permit_demanding(evaluation, request, rule, allowed, resource.scope, narrowed)
+        return self._permit_demanding(evaluation, request, rule, allowed, judge, narrowed)
 
-    def _permit_demanding(
-        self, evaluation: Evaluation, request: Request, rule: AnswerRule, allowed: frozenset[str], scope: str,
-        narrowed: Narrowed | None = None,
-    ) -> Forward:  # fmt: skip
-        """Permit what was decided, with what a rule demands of the answer; `narrowed` says how the app is asked for
-        less of it, None where it cannot be."""
+    def _judge(self, evaluation: Evaluation, material: Material, scope: str) -> Judge:
+        """Return what asks about items of the app's answer to a request."""
         facts, principal = evaluation.facts, evaluation.sender
 
-        async def judge_items(items: AnswerItems) -> list[frozenset[str]]:
-            asked = self._asking.question(facts, principal, resources_of(*items, scope))
+        async def ask(items: AnswerItems) -> list[frozenset[str]]:
+            resources = resources_of(items.kind, items.actions, items.ids, items.attributes, scope)
+            asked = self._asking.question(facts, principal, resources)
             return granted(asked, await self._asking.pdp.check(asked))
 
+        async def judge(items: AnswerItems) -> list[frozenset[str]]:
+            if not items.lookups:
+                return await ask(items)
+            known, is_there = await self._asking.looked_up(evaluation, items, material)
+            answers = iter(await ask(known) if known.ids else ())
+            return [next(answers) if there else frozenset() for there in is_there]
+
+        return judge
+
+    def _permit_demanding(
+        self, evaluation: Evaluation, request: Request, rule: AnswerRule, allowed: frozenset[str], judge: Judge,
+        narrowed: Narrowed | None = None,
+    ) -> Forward:  # fmt: skip
+        """Permit what was decided, with what a rule demands of the answer, which `judge` decides; `narrowed` says how
+        the app is asked for less of it, None where it cannot be."""
+        facts = evaluation.facts
         if facts.mode != "enforce":
-            return self._permit(evaluation, request, _BY_POLICY, (Watch(rule.demand(judge_items, allowed, "")),))
+            return self._permit(evaluation, request, _BY_POLICY, (Watch(rule.demand(judge, allowed, "")),))
         evaluation.obligations = tuple([_unstored(obligation) for obligation in evaluation.obligations])
         request, pushed = without_conditions(request), ""
         if narrowed is not None:
             request, pushed = _narrower(request, narrowed), narrowed.pushed
         given = rule.nothing if narrowed is not None and narrowed.nothing else None
-        return self._permit(evaluation, request, _BY_POLICY, (rule.demand(judge_items, allowed, pushed),), given=given)
+        return self._permit(evaluation, request, _BY_POLICY, (rule.demand(judge, allowed, pushed),), given=given)
 
     async def _permit_undecided(
         self, evaluation: Evaluation, request: Request, resource: Resource, rule: AnswerLookup

@@ -40,16 +40,18 @@ class HeldAnswer(NamedTuple):
 
 class AnswerItems(NamedTuple):
     """Resources of one kind that the app's answer tells of, about each of which these actions are asked: their ids, and
-    what each is like, in the same order."""
+    what each is like, in the same order. `lookups` are the names of those that are asked for more of it."""
 
     kind: str
     actions: tuple[str, ...]
     ids: Sequence[str]
     attributes: Sequence[Mapping[str, Any]]
+    lookups: tuple[str, ...] = ()
 
 
 Judge = Callable[[AnswerItems], Awaitable[list[frozenset[str]]]]
-"""Asks the PDP for the principal of a permit: items -> for each, in order, its allowed actions. Raises Refused."""
+"""Asks the PDP for the principal of a permit: items -> for each, in order, its allowed actions; none of one that a
+lookup does not have. Raises Refused."""
 
 
 class Reduced(NamedTuple):
@@ -62,12 +64,16 @@ class Reduced(NamedTuple):
 class AnswerRule(Protocol):
     """Rule of a route for the body of the app's answer.
 
-    `asks` are the actions that the gate asks about the route's own resource beside its action. `nothing` is an answer
-    without items, for a question to which there are none; None where only the app knows how that looks.
+    `asks` are the actions that the gate asks about the route's own resource beside its action, and `lookups` the names
+    of those that are asked about what the answer tells of. `nothing` is an answer without items, for a question to
+    which there are none; None where only the app knows how that looks.
     """
 
     @property
     def asks(self) -> tuple[str, ...]: ...
+
+    @property
+    def lookups(self) -> tuple[str, ...]: ...
 
     @property
     def nothing(self) -> HeldAnswer | None: ...

@@ -102,6 +102,8 @@ class Facts:
     """Where requests are traced, the trace of this one."""
     items: Mapping[str, int | str] | None = None
     """Where the app's answer was reduced, the numbers of what was done."""
+    missing: tuple[str, ...] = ()
+    """Items of the app's answer that a lookup does not have, the first ones: they are dropped."""
     would_refuse: Code | None = None
     """In shadow, the code of a refusal that was found after the permit."""
     mode: Mode | None = None

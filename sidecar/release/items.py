@@ -21,7 +21,7 @@ from sidecar.wire.json_slices import Change, JsonText, Span, TooMany, spliced, w
 CALL = 50
 """Items that are asked about in one question, as many as Cerbos takes in a call by default (its `requestLimits`)."""
 AT_ONCE = 4
-"""Questions of one list under way at once."""
+"""Questions of one list under way at once, each about `CALL`."""
 MAX_ITEMS = 1000
 """Items of one list, where the route says no other number."""
 MAX_SIZE = 10 * 1024 * 1024
@@ -35,7 +35,8 @@ class ItemsRule:
     """`items` of a route: where the list is, what each item is to the policy, and what tells how many there are.
 
     `at` are the names that lead to the array, none for the whole answer. `id` and the attributes are compiled
-    expressions over an item. `totals` are the names that lead to a total in the body.
+    expressions over an item. `totals` are the names that lead to a total in the body. `lookups` are asked for more of
+    each item, of `part` items at a time.
     """
 
     at: tuple[str, ...]
@@ -50,6 +51,8 @@ class ItemsRule:
     max_items: int = MAX_ITEMS
     max_size: int = MAX_SIZE
     refill: Refill | None = None
+    lookups: tuple[str, ...] = ()
+    part: int = CALL
     asks: ClassVar[tuple[str, ...]] = ()
 
     @property
@@ -72,13 +75,13 @@ class ItemsRule:
 
     async def reduce(self, held: HeldAnswer, judge: Judge, granted: frozenset[str]) -> Reduced:
         """Drop the items that the principal may not see, and hide the fields that it may not. Raises Refused:
-        ITEMS_UNREADABLE, ITEMS_TOO_MANY, or PDP_* where one of them could not be decided."""
+        ITEMS_UNREADABLE, ITEMS_TOO_MANY, or LOOKUP_* and PDP_* where one of them could not be decided."""
         body = readable(held)
         found = self._found(body, is_failed(held)) if body is not None else None
         if body is None or found is None:
             return Reduced(held._replace(headers=self.headers(held.headers)), {})
         text, spans, items = found
-        allowed = await _asked(items, judge)
+        allowed = await self._asked(items, judge)
         gone = [at for at, actions in enumerate(allowed) if self.action not in actions]
         made = list(without(spans, gone))
         masked = self._hide(text, spans, allowed, made) if self.fields else 0
@@ -88,16 +91,21 @@ class ItemsRule:
         calls = -(-len(spans) // CALL)
         return Reduced(answer, {"seen": len(spans), "kept": kept, "masked": masked, "calls": calls})
 
+    async def _asked(self, parts: Sequence[AnswerItems], judge: Judge) -> list[frozenset[str]]:
+        at_once = max(AT_ONCE * CALL // self.part, 1)
+        answers = await together([partial(judged, judge, part) for part in parts], at_once)
+        return [actions for answer in answers for actions in answer]
+
     def _found(self, body: bytes, failed: bool) -> tuple[JsonText, list[Span], list[AnswerItems]] | None:
-        """Find the items, in parts of `CALL`. An answer that `failed` need not have the list: None, if it is other
+        """Find the items, in parts. An answer that `failed` need not have the list: None, if it is other
         JSON."""
         text, parts, actions = JsonText(body), list[AnswerItems](), self.actions
 
         def take(first: int, values: list[Any]) -> None:
-            parts.append(AnswerItems(self.kind, actions, *self._told(first, values)))
+            parts.append(AnswerItems(self.kind, actions, *self._told(first, values), self.lookups))
 
         try:
-            return text, text.array(self.at, self.max_items, CALL, take), parts
+            return text, text.array(self.at, self.max_items, self.part, take), parts
         except TooMany as error:
             raise Refused(Code.ITEMS_TOO_MANY, f"items: {error}") from None
         except ValueError as error:
@@ -174,15 +182,15 @@ class ItemsRule:
             yield from _changes("items.total", text, text.whole(), [Edit(path, true) for path in self.totals])
 
 
-async def _asked(parts: Sequence[AnswerItems], judge: Judge) -> list[frozenset[str]]:
+async def judged(judge: Judge, items: AnswerItems) -> list[frozenset[str]]:
+    """Return the allowed actions of each item. Raises Refused."""
     try:
-        answers = await together([partial(judge, part) for part in parts], AT_ONCE)
+        return await judge(items)
     except Refused as refused:
         if refused.code is Code.REFERENCE_INVALID:
             # the app's answer is at fault, and not who asked for it
             raise Refused(Code.ITEMS_UNREADABLE, f"items: {refused.detail}") from None
         raise
-    return [actions for answer in answers for actions in answer]
 
 
 def _changes(place: str, text: JsonText, span: Span, edits: Sequence[Edit]) -> list[Change]:

@@ -10,7 +10,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.obligation import AnswerItems, HeldAnswer, Judge, ReduceLines
 from sidecar.gate.verdict import Refused
 from sidecar.release.content import is_failed, require_readable
-from sidecar.release.items import ItemsRule
+from sidecar.release.items import ItemsRule, judged
 from sidecar.wire.json_slices import JSON_SPACES, JsonText, spliced
 
 LINES = ("\n",)
@@ -34,6 +34,11 @@ class LinesRule:
     asks: ClassVar[tuple[str, ...]] = ()
     nothing: ClassVar[None] = None
     wait: ClassVar[float] = WAIT
+
+    @property
+    def lookups(self) -> tuple[str, ...]:
+        """Names of the lookups that are asked about each line."""
+        return self.items.lookups
 
     def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
         """List the hidden fields that a query searches or sorts by, each by the kind and the action that show it."""
@@ -59,8 +64,9 @@ class LinesRule:
         """Return the lines that are allowed, as they came but for hidden fields; an empty one stays. Raises Refused."""
         texts = [JsonText(line) for line in lines if line.strip(JSON_SPACES)]
         told = [self._item(text) for text in texts]
-        asked = AnswerItems(self.items.kind, self.items.actions, [one[0] for one in told], [one[1] for one in told])
-        allowed = iter(zip(texts, await judge(asked) if told else [], strict=True))
+        rule = self.items
+        asked = AnswerItems(rule.kind, rule.actions, [one[0] for one in told], [one[1] for one in told], rule.lookups)
+        allowed = iter(zip(texts, await judged(judge, asked) if told else [], strict=True))
         return b"".join([self._line(*next(allowed)) if line.strip(JSON_SPACES) else line for line in lines])
 
     def _item(self, text: JsonText) -> tuple[str, dict[str, Any]]:

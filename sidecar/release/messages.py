@@ -40,6 +40,7 @@ class MessagesRule:
     max_size: int = MAX_SIZE
     wait: ClassVar[float] = 0.0
     asks: ClassVar[tuple[str, ...]] = ()
+    lookups: ClassVar[tuple[str, ...]] = ()
     nothing: ClassVar[None] = None
 
     def searched(self, query: bytes) -> Sequence[tuple[str, str]]:

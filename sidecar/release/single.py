@@ -26,6 +26,7 @@ class FieldsRule:
     max_size: int = MAX_SIZE
 
     nothing: ClassVar[None] = None
+    lookups: ClassVar[tuple[str, ...]] = ()
 
     @property
     def asks(self) -> tuple[str, ...]:

@@ -207,7 +207,8 @@ class Bench:
         told = [line.read(text.encode("ascii")) for text in lines.lines]
         why: list[str] = []
         if verdict is not None:
-            why = [*decision_lines(verdict, pdp, ask), *_item_lines(pdp), f"verdict    {concluded(verdict)}"]
+            why = [*decision_lines(verdict, pdp, ask), *_item_lines(pdp, verdict.facts)]
+            why.append(f"verdict    {concluded(verdict)}")
         details = [each.detail for each in told if isinstance(each, line.Decision | line.BrokenOff) and each.detail]
         if not isinstance(verdict, Refuse):
             why += [f"detail     {detail}" for detail in details]
@@ -271,7 +272,7 @@ class Bench:
             yield "the answer broke off"
 
 
-def _item_lines(pdp: RecordingPDP) -> Iterator[str]:
+def _item_lines(pdp: RecordingPDP, facts: Facts) -> Iterator[str]:
     """Tell what was answered about items of the app's answer, of the first ones."""
     results = [result for at, answer in sorted(pdp.answers.items()) if at for result in answer.results]
     for result in results[:SHOWN]:
@@ -279,6 +280,8 @@ def _item_lines(pdp: RecordingPDP) -> Iterator[str]:
         yield f"item       {result.id} {effects}; policy {result.policy or '(none matched)'}"
     if len(results) > SHOWN:
         yield f"           and {len(results) - SHOWN} more"
+    if facts.missing:
+        yield f"missing    {', '.join(facts.missing[:SHOWN])}: a lookup does not have it"
 
 
 def _found(

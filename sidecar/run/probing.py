@@ -160,8 +160,8 @@ def _mend(inquiry: Inquiry) -> str:
 
 def _asked_for(routes: RoutesFile, lookup: str) -> tuple[Route | None, str]:
     """Return the first route that asks a lookup, and the kind that it asks for."""
-    asking = ((route, ask.kind) for route in routes.table.routes for _, ask in route.questions if lookup in ask.lookups)
-    return next(asking, (None, NOBODY))
+    asks = ((route, ask) for route in routes.table.routes for _, ask in route.questions)
+    return next(((route, ask.kind) for route, ask in asks if lookup in ask.all_lookups), (None, NOBODY))
 
 
 def _question(inquiry: Inquiry, kind: str) -> str | None:

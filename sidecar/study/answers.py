@@ -42,13 +42,20 @@ class ItemVerdict(NamedTuple):
 
 class GivenAnswer(NamedTuple):
     """Verdict on an answer. `refusal` is why nothing of it would be released; then `items` are those that were asked
-    about before. `hidden` are fields of an answer about one thing. `size` is in bytes, before and after."""
+    about before. `hidden` are fields of an answer about one thing. `size` is in bytes, before and after. `missing` are
+    the first items that a lookup does not have: nobody was asked about them."""
 
     items: tuple[ItemVerdict, ...] = ()
     hidden: tuple[str, ...] = ()
     refusal: Refuse | None = None
     calls: int = 0
     size: tuple[int, int] = (0, 0)
+    missing: tuple[str, ...] = ()
+
+    @property
+    def seen(self) -> int:
+        """How many items there were."""
+        return len(self.items) + len(self.missing)
 
     @property
     def kept(self) -> int:
@@ -80,11 +87,11 @@ async def given_answer(permit: Forward, body: bytes, pdp: RecordingPDP) -> Given
         if not isinstance(obligation, Decide):
             items, calls = _items(obligation.rule, since, pdp), len(pdp.questions) - since
         if isinstance(released, Refuse):
-            return GivenAnswer(items, (), released, calls, (len(body), 0))
+            return GivenAnswer(items, (), released, calls, (len(body), 0), permit.facts.missing)
         hidden: tuple[str, ...] = ()
         if isinstance(obligation, Reduce) and isinstance(obligation.rule, FieldsRule):
             hidden = _hidden(obligation.rule.fields, obligation.granted)
-        return GivenAnswer(items, hidden, None, calls, (len(body), len(released)))
+        return GivenAnswer(items, hidden, None, calls, (len(body), len(released)), permit.facts.missing)
     return None
 
 
@@ -108,8 +115,8 @@ async def _lines(permit: Forward, reduce: ReduceLines, body: bytes) -> bytes | R
 
 
 def _items(rule: BodyRule | LineRule, since: int, pdp: RecordingPDP) -> tuple[ItemVerdict, ...]:
-    """Return the verdicts on the items that were asked about. Questions go out in the order of the items, though
-    their answers may come in another."""
+    """Return the verdicts on the items that were asked about. Questions go out in the order of the items, or in that
+    in which lookups answered, though their answers may come in another."""
     return tuple(
         _item(question, at, result, rule.items if isinstance(rule, LinesRule) else rule)
         for number, question in enumerate(pdp.questions)

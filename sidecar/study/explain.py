@@ -90,7 +90,7 @@ def _remedy(verdict: Verdict) -> list[str]:
 
 def _statements(gate: Gate, ask: Ask | None) -> list[str]:
     """Tell which statements were run, with the names of their parameters alone."""
-    inquiries = [(name, gate.rules.lookups[name].inquiry) for name in (ask.lookups if ask is not None else ())]
+    inquiries = [(name, gate.rules.lookups[name].inquiry) for name in (ask.all_lookups if ask is not None else ())]
     return [f"lookup     {name}: {each.shown('')}" for name, each in inquiries if isinstance(each, Statement)]
 
 
@@ -170,6 +170,7 @@ def _of_rule(ask: Ask) -> list[str]:
             lines = [
                 f"items      {rule.kind}, action {rule.action}, each of the list at {place_of(rule.at)}"
                 + (f", attributes {read}" if read else "")
+                + (f", lookup {', '.join(rule.lookups)}" if rule.lookups else "")
             ]
         case FieldsRule() as rule:
             lines = []
@@ -184,12 +185,14 @@ def _of_answer(given: GivenAnswer | None) -> list[str]:
     if given is None:
         return ["answer     goes out as it comes: the route has no `items` and no `fields`"]
     lines = [f"item       {item.id} {_item(item)}; policy {item.policy or '(none matched)'}" for item in given.items]
+    lines += [f"item       {missing} dropped; a lookup does not have it" for missing in given.missing]
     before, after = given.size
     if given.refusal is not None:
         return [*lines, f"answer     {before} bytes, of which nothing goes out"]
     if given.hidden:
         lines.append(f"hidden     {', '.join(given.hidden)}")
-    kept = f"{given.kept} of {len(given.items)} items, {given.masked} without fields, " if given.calls else ""
+    listed = given.calls or given.missing
+    kept = f"{given.kept} of {given.seen} items, {given.masked} without fields, " if listed else ""
     return [*lines, f"answer     {kept}{after} of {before} bytes, questions {given.calls}"]
 
 

@@ -68,10 +68,10 @@ def _of_method(where: str, ask: Ask, routes: RoutesFile) -> Iterator[PolicyQuest
     yield asked
     match ask.answer:
         case (ItemsRule() as rule) | LinesRule(items=rule):
-            yield from _of_items(asked, rule)
+            yield from _of_items(asked, rule, routes)
         case MessagesRule(lists=lists):
             for rule in lists.values():
-                yield from _of_items(asked, rule)
+                yield from _of_items(asked, rule, routes)
         case FieldsRule() as fields:
             answer = asked._replace(where=f"{where} (fields)")
             yield from (answer._replace(action=action) for action in fields.asks if action != ask.action)
@@ -81,10 +81,13 @@ def _of_method(where: str, ask: Ask, routes: RoutesFile) -> Iterator[PolicyQuest
         yield from (asked._replace(where=f"{where} (fields)", action=action) for action in ask.answer_lookup.asks)
 
 
-def _of_items(asked: PolicyQuestion, rule: ItemsRule) -> Iterator[PolicyQuestion]:
+def _of_items(asked: PolicyQuestion, rule: ItemsRule, routes: RoutesFile) -> Iterator[PolicyQuestion]:
+    attributes = _from_items(rule)
+    for name in rule.lookups:
+        attributes |= _from_lookup(routes.lookups[name])
     item = asked._replace(
-        where=f"{asked.where} (items)", kind=rule.kind, attributes=_from_items(rule),
-        remedy=f"`items.attributes` of {asked.where}", item=True,
+        where=f"{asked.where} (items)", kind=rule.kind, attributes=attributes,
+        remedy=f"`items.attributes` of {asked.where}, or to its `items.lookup`", item=True,
     )  # fmt: skip
     yield from (item._replace(action=action) for action in rule.actions)
 

@@ -27,6 +27,7 @@ class Whole(NamedTuple):
     asks: tuple[str, ...] = ()
     nothing: HeldAnswer | None = None
     named: tuple[tuple[str, str], ...] = ()
+    lookups: tuple[str, ...] = ()
 
     def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
         """The fields that this rule says are named."""

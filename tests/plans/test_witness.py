@@ -135,7 +135,9 @@ class Witness:
         """The items that are released of an app's answer."""
 
         async def ask(items: AnswerItems) -> list[frozenset[str]]:
-            question = Question("r", case.principal, resources_of(*items, case.scope))
+            question = Question(
+                "r", case.principal, resources_of(items.kind, items.actions, items.ids, items.attributes, case.scope)
+            )
             return granted(question, await self._cerbos.check(question))
 
         rule = ItemsRule((), compile_expression("id").search, case.kind, case.action, self._attributes, self._optional)

@@ -95,6 +95,7 @@ version: 1
 principal: {id: username, roles: "cognito:groups"}
 lookups:
   contact: {url: "http://127.0.0.1:1/{id}", attributes: {owner: owner_id}, missing: hide, cache: 5s}
+  several: {url: "http://127.0.0.1:1/?id={ids}", batch: true, attributes: {owner: owner_id}, missing: hide}
   team: {url: "http://127.0.0.1:1/team/{principal.id}", attributes: {owner: owner_id}}
 cache: {decisions: 5s}
 routes:
@@ -111,6 +112,7 @@ routes:
     query: [page]
     actions: {GET: list}
     items: {at: data, id: id, action: update, attributes: {owner: owner_id}, push: {dialect: json-server}, refill: {pages: 2, next: next}}
+  - {path: /listed, resource: contact, query: [], actions: {GET: list}, items: {at: "@", id: id, action: update, lookup: several}}
   - {path: /lines, resource: contact, query: [], actions: {GET: list}, items: {at: lines, id: id, action: update, attributes: {owner: owner_id}}}
   - path: /answered/{id}
     resource: contact
@@ -121,7 +123,7 @@ routes:
 """
 OTHERS = r"""
 users: {alice: {username: alice, "cognito:groups": [user]}, bob: {username: bob, "cognito:groups": [user]}}
-lookups: {contact: {1: {owner_id: alice}, 2: {owner_id: bob}}, team: {"*": {owner_id: alice}}}
+lookups: {contact: {1: {owner_id: alice}, 2: {owner_id: bob}}, several: {1: {owner_id: alice}, 2: {owner_id: bob}, 3: missing, 5: timeout}, team: {"*": {owner_id: alice}}}
 cases:
   - {name: a socket, user: alice, request: WS /live, expect: {status: 101, code: allowed, id: live, sent: {method: GET}}}
   - {name: nobody's socket, request: WS /live, expect: {status: 401, sent: nothing}}
@@ -150,6 +152,9 @@ cases:
     request: GET /pages
     app: {body: {data: [{id: 2, owner_id: bob}], next: "/pages?page=2"}}
     expect: {items: []}
+  - {name: a list that is looked up, user: alice, request: GET /listed, app: {body: [{id: 1}, {id: 2}, {id: 3}]}, expect: {items: {kept: [1], hidden: [2, 3]}}}
+  - {name: a list whose lookup is late, user: alice, request: GET /listed, app: {body: [{id: 1}, {id: 5}]}, expect: {status: 503, code: lookup_timeout}}
+  - {name: a list whose lookup is not told, user: alice, request: GET /listed, app: {body: [{id: 4}]}, expect: {status: 503}}
   - name: lines
     user: alice
     request: GET /lines
@@ -164,6 +169,7 @@ cases:
   - {name: an answer that is not, user: alice, request: GET /answered/1, app: {body: {owner_id: bob}}, expect: {status: 403}}
 """
 UNJUDGED_OTHERS = {
+    "a list whose lookup is not told": "it asks lookup several for id 4, and says nothing about it: add it to `lookups`, or `missing`",
     "a page of which no further one is given": "it asks the app once more, GET /pages?page=2&owner_id=alice, and `app` has no further answer",
     "lines that break off": "the answer broke off",
 }

@@ -200,6 +200,37 @@ async def test_a_list_is_told_item_by_item() -> None:
     ]
 
 
+async def test_items_that_are_looked_up_are_told_with_those_that_are_missing() -> None:
+    text = (
+        "version: 1\nlookups: {doc: {sql: 'select id, o from docs where id in :ids', database: DOCS_URL, batch: true, "
+        "attributes: {owner: o}}}\n"
+        "routes: [{path: /list, resource: r, actions: {GET: list}, items: {at: '@', id: id, lookup: doc}}]\n"
+    )
+    routes = read_routes(text, "r", {"DOCS_URL": "sqlite:///docs.db"})
+    claims = GivenClaims({"cognito:groups": ["user"]}, PrincipalRules())
+
+    class Sources(OneByOne):
+        async def ask(self, call: Call) -> Reply:
+            return Reply(200 if call.resource_id == "1" else 404, "application/json", b'{"id": "1", "o": "alice"}')
+
+    pdp = RecordingPDP(AllowedOf(_1="read"))
+    gate = Gate(
+        Rules(routes.table, routes.lookups, claims, Reading()), Sources(), pdp, now=lambda: 0.0, timer=lambda: 0.0
+    )  # fmt: skip
+    raw = Raw("GET", b"/list", [(b"host", b"x")], "", "http", "r", holds_answer=True)
+    _, lines = await explain(gate, pdp, raw, b"", b'[{"id": 1}, {"id": 2}]')
+    assert lines[-6:] == [
+        "lookup     doc: DOCS_URL: select id, o from docs where id in :ids (:ids)",
+        "items      r, action read, each of the list at @, lookup doc",
+        "item       1 kept; policy resource.r",
+        "item       2 dropped; a lookup does not have it",
+        "answer     1 of 2 items, 0 without fields, 11 of 22 bytes, questions 1",
+        "verdict    FORWARD allowed",
+    ]
+    _, lines = await explain(gate, RecordingPDP(AllowedOf()), raw, b"", b'[{"id": 2}]')
+    assert lines[-2] == "answer     0 of 1 items, 0 without fields, 2 of 11 bytes, questions 0"
+
+
 async def test_an_answer_about_one_thing_is_told_by_its_fields() -> None:
     assert await told("/one/7", '{"name": "x", "phone": 5}', _7="read") == [
         "fields     phone by view, name by read",

@@ -331,6 +331,16 @@ def test_an_attribute_that_only_one_of_them_has(tmp_path: Path) -> None:
     assert "for GET /docs (items) and required (without a type) for GET /docs/{id} (fields)" in line
 
 
+def test_a_list_whose_items_are_looked_up_is_like_its_single_read(tmp_path: Path) -> None:
+    text = LISTS.replace('/{id}", attributes', '/?id={ids}", batch: true, attributes')
+    text = text.replace("attributes: {owner: owner, stars: stars, note: note}, f", "lookup: doc, f")
+    rules = [
+        rule("DENY", ["read"], "R.attr.stars < 3 && R.attr.owner != P.id && has(R.attr.note) && R.attr.note == 'x'"),
+        rule(actions=["list", "read", "call"]),
+    ]
+    assert lint.warnings(routes(text), parse_policies(write(tmp_path / "p", policy(rules)))) == []
+
+
 def test_actions_of_items_and_fields_are_asked(tmp_path: Path) -> None:
     folder = write(tmp_path / "p", policy([rule(actions=["list", "calls"])]))
     said = lint.warnings(routes(LISTS), parse_policies(folder))

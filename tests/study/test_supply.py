@@ -84,7 +84,18 @@ def test_what_is_asked_about_each_item_and_about_fields() -> None:
         "owner": Supply("items.attributes.owner", "", "", 'owner: "...:TYPE"'),
         "n": Supply("items.attributes.n", "number", "items.optional names it", 'n: "...:TYPE"'),
     }
-    assert asked[1].remedy == "`items.attributes` of GET /docs"
+    assert asked[1].remedy == "`items.attributes` of GET /docs, or to its `items.lookup`"
+    assert list(asked[0].attributes) == ["page"]
+
+
+def test_what_a_lookup_gives_of_items_goes_before_what_they_say() -> None:
+    text = LISTS.replace(
+        "routes:", "lookups: {doc: {url: 'http://h/?i={ids}', batch: true, attributes: {n: n, m: 'm:bool'}}}\nroutes:"
+    )
+    asked = questions(read_routes(text.replace("optional: [n],", "optional: [n], lookup: doc,"), "routes.yaml", {}))
+    assert {name: supply.where for name, supply in asked[1].attributes.items()} == {
+        "owner": "items.attributes.owner", "n": "lookups.doc.attributes.n", "m": "lookups.doc.attributes.m",
+    }  # fmt: skip
     assert list(asked[0].attributes) == ["page"]
 
 

@@ -2,24 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from sidecar.config.routes.methods import Fault, Method
 from sidecar.config.shapes import Entry, Mark
 from sidecar.gate.expressions import names_path
-from sidecar.gate.lookup import Missing
+from sidecar.gate.lookup import Lookup, Missing
 from sidecar.gate.narrowing import Push, PushedAttribute
 from sidecar.gate.obligation import AnswerRule
 from sidecar.plans.dialects import SEARCHES
 from sidecar.release.cursor import LINK, Refill
 from sidecar.release.fields import FieldRule
-from sidecar.release.items import TOTAL_HEADERS, ItemsRule
+from sidecar.release.items import CALL, TOTAL_HEADERS, ItemsRule
 from sidecar.release.lines import LINES, LinesRule
 from sidecar.release.lookup import AnswerLookupRule
 from sidecar.release.single import FieldsRule
 from sidecar.wire import strict_json
 
+MAX_SINGLE = 100
+"""Items of a list of which a lookup is asked about one in a call."""
 MAX_FIELDS = 49
 """Fields beside one action: Cerbos takes 50 actions of a resource (its `requestLimits`)."""
 
@@ -52,8 +54,8 @@ def _fields_rule(method: Method) -> FieldsRule | None:
 
 
 def items_of(method: Method) -> Entry | None:
-    """The `items` of a method. A route has them for GET alone."""
-    found: Entry | None = method.value("items") if method.name == "GET" else None
+    """The `items` of a method, with all that they must have."""
+    found = method.items
     # what lacks its id is a fault already
     return found if found is not None and found["id"] is not None else None
 
@@ -66,8 +68,13 @@ def _items_rule(items: Entry, method: Method) -> ItemsRule:
         frozenset(items["optional"]), _fields(items["fields"], searches),
         tuple(dict.fromkeys((*TOTAL_HEADERS, *headers))),
         tuple(total for total in items["total"] if not isinstance(total, bytes)), items["max"], items["max_size"],
-        _refill(items["refill"]),
+        _refill(items["refill"]), tuple(items["lookup"]), _part(method.asked_of_items),
     )  # fmt: skip
+
+
+def _part(lookups: Sequence[Lookup]) -> int:
+    """Return how many items are judged at a time: as many as a lookup is asked about in one call."""
+    return max([CALL, *(lookup.batch.most if lookup.batch is not None else MAX_SINGLE for lookup in lookups)])
 
 
 def _refill(said: Entry | None) -> Refill | None:
@@ -81,9 +88,12 @@ def push_of(method: Method) -> Push | None:
     items = items_of(method)
     if items is None or items["push"] is None:
         return None
+    # what a lookup gives goes before what the item says: an app that is asked by the latter may leave out what is shown
+    known = {name for lookup in method.asked_of_items for name in lookup.attributes}
     attributes = {
         name: PushedAttribute(attribute.expression, attribute.type, name not in items["optional"])
         for name, attribute in items["attributes"].items()
+        if name not in known
     }
     return Push(
         items["push"]["dialect"], items["id"].expression, attributes, _kind(items, method), items["action"]
@@ -132,6 +142,7 @@ def answer_faults(method: Method) -> Iterator[Fault]:
     if unknown:
         yield Fault(items.at("optional"), f"found {sorted(unknown)[0]!r}, expected names of `attributes`")
     yield from _size_faults(items)
+    yield from _single_faults(items, method.asked_of_items)
     if items["refill"] is not None:
         yield from _refill_faults(items, items["refill"])
 
@@ -148,6 +159,20 @@ def _size_faults(items: Entry) -> Iterator[Fault]:
             yield Fault(
                 items.at("total"), f"found {'.'.join(total)!r}, expected header.NAME: the whole answer is a list"
             )
+
+
+def _single_faults(items: Entry, lookups: Sequence[Lookup]) -> Iterator[Fault]:
+    """Find lookups that are asked about each item in a call of its own, in a list that may be long: whoever asks for
+    the list would make so many calls, as often as they like."""
+    single = next((lookup for lookup in lookups if lookup.batch is None), None)
+    if single is None or (items["at"] != LINES and items["max"] <= MAX_SINGLE):
+        return
+    told = f"lookups.{single.name} is asked about one item in a call, and the list "
+    if items["at"] == LINES:
+        yield Fault(items.at("lookup"), f"{told}has no end, expected `batch` in that lookup")
+        return
+    expected = f"expected `batch` in that lookup, or `max: {MAX_SINGLE}` or less in `items`"
+    yield Fault(items.at("lookup"), f"{told}may have {items['max']}, {expected}")
 
 
 def _answer_lookup_faults(method: Method) -> Iterator[Fault]:

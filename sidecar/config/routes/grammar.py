@@ -259,6 +259,11 @@ ITEMS = Record(
         "action": Field(Text(pattern=r"[^\s*]+", what="an action"), "the action that shows an item", "read"),
         "attributes": Field(_ATTRIBUTES, "attribute: JMESPath in an item, with `:type` where it must be of one", {}),
         "optional": Field(_NAMES, "attributes that may be absent from an item", ()),
+        "lookup": Field(
+            LOOKUP_NAMES,
+            "the lookup, or a list of some, that supplies more attributes of each item; one without `batch` for lists "
+            "of 100 items at most", (),
+        ),
         "fields": _FIELDS,
         "total": Field(
             ListOf(Text(_total, what="header.NAME or names joined by dots"), single=True),

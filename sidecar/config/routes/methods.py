@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sidecar.config.routes.chains import chain_faults
@@ -71,6 +71,18 @@ class Method(NamedTuple):
         return () if isinstance(said, Entry) else tuple(said)
 
     @property
+    def items(self) -> Entry | None:
+        """Rule for a list in the app's answer. A route has one for GET alone."""
+        items: Entry | None = self.value("items") if self.name == "GET" else None
+        return items
+
+    @property
+    def asked_of_items(self) -> tuple[Lookup, ...]:
+        """The lookups that are asked about each item of it, in order, without those that are unknown."""
+        names = self.items["lookup"] if self.items is not None else ()
+        return tuple(self.lookups[name] for name in names if name in self.lookups)
+
+    @property
     def answer_lookup(self) -> Entry | None:
         """The lookup that reads the app's answer, None where it is another or none."""
         said = self.value("lookup") if self.each is None else None
@@ -94,6 +106,8 @@ class Method(NamedTuple):
             yield from (("scope", reference) for reference in self.value("scope").references)
         for lookup in self.asked:
             yield from (("lookup", reference) for reference in lookup.references)
+        for lookup in self.asked_of_items:
+            yield from (("items", reference) for reference in lookup.references)
 
     @property
     def open_query(self) -> tuple[str, ...]:
@@ -168,7 +182,13 @@ def check_methods(
 
 
 def _lookup_faults(method: Method) -> Iterator[Fault]:
-    mark, names = (method.each or method.says("lookup")).at("lookup"), method.asked_names
+    mark = (method.each or method.says("lookup")).at("lookup")
+    yield from _faults_of_names(method, mark, method.asked_names)
+    if method.items is not None:
+        yield from _faults_of_names(method, method.items.at("lookup"), method.items["lookup"])
+
+
+def _faults_of_names(method: Method, mark: Mark, names: Sequence[str]) -> Iterator[Fault]:
     unknown = next((name for name in names if name not in method.lookups), None)
     if unknown is not None:
         known = ", ".join(method.lookups) or "none"
@@ -178,7 +198,7 @@ def _lookup_faults(method: Method) -> Iterator[Fault]:
     if len(names) > MAX_CHAIN or len(set(names)) != len(names):
         yield Fault(mark, f"found {', '.join(names[: MAX_CHAIN + 1])}, expected at most {MAX_CHAIN} lookups, each once")
         return
-    yield from (Fault(mark, message) for message in chain_faults(method.asked))
+    yield from (Fault(mark, message) for message in chain_faults([method.lookups[name] for name in names]))
 
 
 def _each_faults(method: Method) -> Iterator[Fault]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.config.routes.file import RoutesError, read_routes
+from sidecar.config.routes.file import RoutesError, RoutesFile, read_routes
 from sidecar.gate.narrowing import Push, PushedAttribute
 from sidecar.gate.obligation import AnswerRule
 from sidecar.gate.values import Type
@@ -77,6 +77,85 @@ def test_push_has_what_a_filter_can_be_about() -> None:
         "level": PushedAttribute("a.b", Type.INT, False),
     }
     assert route.asks["GET"].push == Push("json-server", "key", attributes, "page", "view")
+
+
+OF_ITEMS = """\
+version: 1
+lookups:
+  one: {url: "http://h/{id}", attributes: {owner: o}}
+  many: {url: "http://h/?id={ids}", batch: {max: 20}, attributes: {owner: o}}
+  most: {url: "http://h/?id={ids}", batch: {max: 300}, attributes: {team: t}}
+  next: {url: "http://h/{lookup.many.owner}", attributes: {level: l}}
+  body: {url: "http://h/{body.x}?id={ids}", batch: true, attributes: {owner: o}}
+  path: {url: "http://h/{path.org}?id={ids}", batch: true, attributes: {owner: o}}
+  query: {url: "http://h/{query.org}?id={ids}", batch: true, attributes: {owner: o}}
+routes: [{path: /a, resource: a, actions: {GET: list, POST: add}, items: ITEMS}]
+"""
+
+
+def looked_up(items: str) -> RoutesFile:
+    return read_routes(OF_ITEMS.replace("ITEMS", items), "routes.yaml", {})
+
+
+@pytest.mark.parametrize(
+    ("items", "lookups", "part"),
+    [
+        ("{at: d, id: id}", (), 50),
+        ("{at: d, id: id, lookup: many}", ("many",), 50),
+        ("{at: d, id: id, lookup: [most, many], max: 5000}", ("most", "many"), 300),
+        ("{at: d, id: id, lookup: one, max: 100}", ("one",), 100),
+        ("{at: d, id: id, lookup: [many, next], max: 20}", ("many", "next"), 100),
+        ("{at: lines, id: id, lookup: many}", ("many",), 50),
+    ],
+)
+def test_items_are_looked_up_as_many_at_a_time_as_go_in_one_call(
+    items: str, lookups: tuple[str, ...], part: int
+) -> None:
+    (route,) = looked_up(items).table.routes
+    rule = route.asks["GET"].answer
+    assert isinstance(rule, ItemsRule | LinesRule)
+    assert rule.lookups == lookups
+    assert (rule.items if isinstance(rule, LinesRule) else rule).part == part
+    # they are not asked about the list itself
+    assert (route.asks["GET"].lookups, route.asks["GET"].all_lookups) == ((), lookups)
+    assert route.asks["POST"].all_lookups == ()
+
+
+@pytest.mark.parametrize(
+    ("items", "said"),
+    [
+        ("{at: d, id: id, lookup: mani}", "items.lookup: found 'mani', expected one of `lookups`: one, many, most"),
+        ("{at: d, id: id, lookup: one}", "items.lookup: lookups.one is asked about one item in a call, and the list may have 1000, expected `batch` in that lookup, or `max: 100` or less in `items`"),
+        ("{at: d, id: id, lookup: [many, next], max: 101}", "lookups.next is asked about one item in a call, and the list may have 101"),
+        ("{at: lines, id: id, lookup: one}", "lookups.one is asked about one item in a call, and the list has no end, expected `batch` in that lookup"),
+        ("{at: d, id: id, lookup: [next, many], max: 9}", "expected many before it: `lookup: [many, next]`"),
+        ("{at: d, id: id, lookup: [many, many]}", "expected at most 8 lookups, each once"),
+        ("{at: d, id: id, lookup: [many, body]}", "lookups.many and lookups.body both give 'owner'"),
+        ("{at: d, id: id, lookup: body}", "found {body.x} on a method without a body"),
+        ("{at: d, id: id, lookup: path}", "found {path.org}, expected a variable of the path: none"),
+        ("{at: d, id: id, lookup: {from: answer, attributes: {o: o}}}", "items.lookup: found"),
+    ],
+)  # fmt: skip
+def test_what_items_cannot_be_looked_up_by_is_a_fault(items: str, said: str) -> None:
+    with pytest.raises(RoutesError) as error:
+        looked_up(items)
+    assert said in str(error.value)
+
+
+def test_a_query_that_a_lookup_of_items_reads_is_one_that_the_rule_depends_on() -> None:
+    read = looked_up("{at: d, id: id, lookup: query}")
+    (route,) = read.table.routes
+    assert route.asks["GET"].open_query == ("org",)
+    assert any("the rule depends on the query (org)" in warning.message for warning in read.warnings)
+
+
+def test_push_is_about_nothing_that_a_lookup_gives() -> None:
+    """Asked by what the item says of it, the app would leave out what the lookup shows."""
+    (route,) = looked_up(
+        "{at: d, id: id, attributes: {owner: own, size: size}, lookup: many, push: {dialect: json-server}}"
+    ).table.routes
+    attributes = {"size": PushedAttribute("size", None, True)}
+    assert route.asks["GET"].push == Push("json-server", "id", attributes, "a", "read")
 
 
 @pytest.mark.parametrize(
