@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from typing import NamedTuple, Protocol
 
@@ -75,6 +75,9 @@ class Source(Protocol):
 
     async def ask(self, call: Call, seconds: float) -> Reply:
         """Ask within so many seconds. Raises Fault where there is no answer; anything else it raises is one too."""
+
+    async def retain(self, lookups: Collection[Lookup]) -> None:
+        """Give back what was opened for others than these, which ask nothing any more."""
 
     async def aclose(self) -> None:
         """Give back everything that was opened."""
@@ -322,6 +325,20 @@ class Lookups:
 
     def _fault(self, kind: FaultKind, lookup: Lookup, detail: str = "") -> Refused:
         return Refused(CODES[kind], f"lookups.{lookup.name}: {detail or kind}")
+
+    async def retain(self, lookups: Collection[Lookup]) -> None:
+        """Give back what is kept for others than these, when all that is under way now has ended. One that is asked all
+        the same begins anew."""
+        under_way = set(self._tasks)
+        if under_way:
+            await asyncio.wait(under_way)
+        names = {lookup.name for lookup in lookups}
+        for gone in self._breakers.keys() - names:
+            del self._breakers[gone]
+        for gone in self.shares.keys() - names:
+            del self.shares[gone]
+        for source in self._sources.values():
+            await source.retain(lookups)
 
     async def aclose(self) -> None:
         """Cancel what is under way, and close."""

@@ -6,14 +6,14 @@ import importlib
 import inspect
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from sidecar.api import BatchLookupRequest, LookupRequest, Principal
 from sidecar.gate.function import Function
-from sidecar.gate.lookup import Call, Reply
+from sidecar.gate.lookup import Call, Lookup, Reply
 from sidecar.lookups.calls import Calls, Late, OtherLoop, Outcome, Runner, Threads
 from sidecar.lookups.http import MAX_BATCH, MAX_BODY
 from sidecar.net.connection import Fault
@@ -135,6 +135,12 @@ class FunctionSource:
         runner: Runner = self._loop if is_async(function) else Threads(f"lookup {lookup}")
         known = self._known[lookup] = _Known(name, function, Calls(runner, PLACES))
         return known
+
+    async def retain(self, lookups: Collection[Lookup]) -> None:
+        """Let the threads of other functions than theirs end, each when it has nothing to do."""
+        names = {lookup.name for lookup in lookups if isinstance(lookup.inquiry, Function)}
+        for gone in self._known.keys() - names:
+            self._known.pop(gone).calls.close()
 
     async def aclose(self) -> None:
         """Begin no more calls; those that hang are left behind."""

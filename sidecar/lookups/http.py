@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sidecar.gate.hook import Hook
-from sidecar.gate.lookup import Call, Reply
+from sidecar.gate.lookup import Call, Lookup, Reply
 from sidecar.lookups.asking import MAX_RUNNING
 from sidecar.net.fetch import Fetch, Fetched
 from sidecar.net.pool import Origin
@@ -35,6 +37,12 @@ class HttpSource:
         target = call.question.encode("ascii")
         most = MAX_BATCH if call.ids else MAX_BODY
         return reply_of(await fetch.get(target, headers, max_body=most, deadline=max(seconds, 0.0)))
+
+    async def retain(self, lookups: Collection[Lookup]) -> None:
+        """Close the connections to other origins than theirs."""
+        origins = {lookup.inquiry.origin for lookup in lookups if isinstance(lookup.inquiry, Hook)}
+        for gone in self._fetches.keys() - origins:
+            await self._fetches.pop(gone).aclose()
 
     async def aclose(self) -> None:
         """Close the connections."""

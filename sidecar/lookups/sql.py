@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Coroutine
+from collections.abc import Collection, Coroutine
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.bounded import Bounded
-from sidecar.gate.lookup import Call, Reply
+from sidecar.gate.lookup import Call, Lookup, Reply
 from sidecar.gate.statement import Database, Statement
 from sidecar.lookups.asking import MAX_RUNNING
 from sidecar.net.connection import Fault
@@ -68,8 +68,7 @@ class SqlSource:
         return reply_of_many(found.names, found.rows) if call.ids else reply_of(found.names, found.rows)
 
     def _connections_to(self, database: Database, timeout: float) -> _Connections:
-        # the server ends a statement after the timeout of its session
-        key = (database.variable, timeout)
+        key = _key_of(database, timeout)
         known = self._connections.get(key)
         if known is None:
             from sidecar.lookups.drivers import driver_of
@@ -77,10 +76,21 @@ class SqlSource:
             known = self._connections[key] = _Connections(driver_of(database, timeout), self._most)
         return known
 
+    async def retain(self, lookups: Collection[Lookup]) -> None:
+        """Close the connections to other databases than theirs, and those of other timeouts."""
+        used = {_key_of(one.inquiry.database, one.timeout) for one in lookups if isinstance(one.inquiry, Statement)}
+        for gone in self._connections.keys() - used:
+            await self._connections.pop(gone).aclose()
+
     async def aclose(self) -> None:
         """Close the connections."""
         for connections in self._connections.values():
             await connections.aclose()
+
+
+def _key_of(database: Database, timeout: float) -> tuple[str, float]:
+    # the server ends a statement after the timeout of its session
+    return database.variable, timeout
 
 
 class _Connections:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from sidecar.gate.app_lookup import AppInquiry
-from sidecar.gate.lookup import Call, Missing, Reply
+from sidecar.gate.lookup import Call, Lookup, Missing, Reply
 from sidecar.lookups.http import MAX_BODY, reply_of
 from sidecar.net.app_reader import AppReader
 
@@ -30,6 +32,9 @@ class UpstreamSource:
             # ids there are (CWE-204)
             return reply._replace(status=404)
         return reply
+
+    async def retain(self, lookups: Collection[Lookup]) -> None:
+        """Leave it to the reload that knows the apps."""
 
     async def aclose(self) -> None:
         """Close the connections."""

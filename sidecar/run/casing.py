@@ -9,7 +9,7 @@ import asyncio
 import json
 import tempfile
 import time
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,7 @@ from sidecar.config.suggest import did_you_mean
 from sidecar.gate.ask import Ask
 from sidecar.gate.batch import answer_of
 from sidecar.gate.budget import Budget
-from sidecar.gate.lookup import Call, Reply
+from sidecar.gate.lookup import Call, Lookup, Reply
 from sidecar.gate.request import Raw, read
 from sidecar.gate.routing import WEBSOCKET
 from sidecar.gate.verdict import Facts, Refuse, Refused
@@ -102,6 +102,9 @@ class GivenReplies:
         status = 404 if told == MISSING else told if type(told) is int else 200
         body = b"{}" if status != 200 or type(told) is int else json.dumps(told).encode("utf-8")
         return Reply(status, "application/json", body)
+
+    async def retain(self, lookups: Collection[Lookup]) -> None:
+        """Nothing is open."""
 
     async def aclose(self) -> None:
         """Nothing is open."""

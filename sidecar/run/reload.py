@@ -32,8 +32,8 @@ log = logging.getLogger("sidecar")
 WATCH_EVERY = 1.0
 """Seconds between two looks at the route file."""
 RETIRED_FOR = 10.0
-"""Seconds after which key sets and apps that a reload has replaced are given up: requests that began before may ask
-them."""
+"""Seconds after which key sets, apps and lookups that a reload has replaced are given up: requests that began before
+may ask them."""
 
 Stamp = tuple[int, int, int, int] | None
 """Of a file: time of its last change in ns, size, inode, device."""
@@ -106,6 +106,7 @@ class Reload:
         before = self._deciding.configured
         if configured.keys is not before.keys:
             self._tasks.spawn(_retire(before.keys))
+        self._tasks.spawn(_retire_lookups(self._deciding))
         self._gate.rules = configured.rules(self._deciding.reading)
         self._deciding.configured, self.generation = configured, self.generation + 1
         self.loaded_at, self.fault = wall_clock(), ""
@@ -135,6 +136,12 @@ async def _retire(keys: KeyStore) -> None:
         await asyncio.sleep(RETIRED_FOR)
     finally:
         await keys.aclose()
+
+
+async def _retire_lookups(deciding: Deciding) -> None:
+    await asyncio.sleep(RETIRED_FOR)
+    # those of a later reload, where there was one meanwhile
+    await deciding.hooks.retain(deciding.configured.routes.lookups.values())
 
 
 async def _retire_upstreams(upstream: Upstream, reader: AppReader, gone: tuple[Destination, ...]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from typing import Any, NamedTuple
 
 import jmespath
@@ -347,6 +347,9 @@ class TableSource:
             raise row
         return Reply(200, "application/json", json.dumps({"owner_id": row}).encode())
 
+    async def retain(self, lookups: Collection[Lookup]) -> None:
+        self.retained = [lookup.name for lookup in lookups]
+
     async def aclose(self) -> None:
         self.closed = True
 
@@ -403,6 +406,9 @@ class Owners:
             raise self.fault
         told = {one: {"owner_id": self.owners[one]} for one in call.ids if one in self.owners}
         return Reply(200, "application/json", json.dumps(told if self.told is None else self.told).encode())
+
+    async def retain(self, lookups: Collection[Lookup]) -> None:
+        """Nothing is open."""
 
     async def aclose(self) -> None:
         """Nothing is open."""
@@ -571,3 +577,28 @@ async def test_a_call_about_many_ends_with_the_lookups(owners: Owners, many: Loo
     await until(lambda: len(owners.asked) == 1)
     await many.aclose()
     assert await asked is Code.LOOKUP_UNAVAILABLE
+
+
+# --- what a reload leaves ---
+
+
+async def test_what_was_kept_for_lookups_that_are_gone_is_given_back_when_all_have_ended(owners: Owners) -> None:
+    many = Lookups({Hook: owners}, now=lambda: 0.0)
+    owners.gate.clear()
+    stays, goes = about("1"), about("2")
+    goes = [one._replace(lookup=one.lookup._replace(name="goes")) for one in goes]
+    asked = asyncio.gather(many.ask_all(stays), many.ask_all(goes))
+    await until(lambda: len(owners.asked) == 2)
+    retaining = asyncio.create_task(many.retain([stays[0].lookup]))
+    await asyncio.sleep(0)
+    assert many.breakers().keys() == many.shares.keys() == {stays[0].lookup.name, "goes"}
+    owners.gate.set()
+    await retaining
+    assert [owners_of(replies) for replies in await asked] == [["owner of 1"], ["owner of 2"]]
+    assert many.breakers().keys() == many.shares.keys() == {stays[0].lookup.name}
+    # a request that began before begins anew
+    assert owners_of(await many.ask_all(goes)) == ["owner of 2"]
+    await many.retain([])
+    assert not many.breakers()
+    assert not many.shares
+    await many.aclose()

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sqlite3
 import threading
 import time
 from pathlib import Path
 
 import pytest
 
+from sidecar.api import LookupRequest
 from sidecar.config.settings import understand
+from sidecar.gate.lookup import attributes_from, call_for
 from sidecar.gate.verdict import Destination
 from sidecar.run import reload
 from sidecar.run.deciding import deciding
@@ -19,6 +22,7 @@ from sidecar.run.tasks import Tasks
 from sidecar.run.upstreams import make_named, upstream
 from tests.conftest import Stack, policies
 from tests.fakes import Web, json_answer, until
+from tests.gate.test_hook import MATERIAL
 from tests.net.test_app_reader import warrant
 from tests.stack import Sidecar, running_sidecar, wait_for
 from tests.tokens import CLIENT, POOL
@@ -114,6 +118,61 @@ async def test_an_app_that_a_reload_removes_keeps_no_connection_for_lookups(
         assert again.fault == ""
         assert old not in made.configured.routes.table.upstreams
         await until(lambda: web.open == 1)
+        await tasks.aclose()
+        await apps.aclose()
+        await made.aclose()
+
+
+OPENED = """\
+version: 1
+lookups:
+  stays: {{url: "{origin}/{{id}}", attributes: {{owner: owner}}, timeout: 20s}}
+{more}routes: [{{path: /x, access: public}}]
+"""
+GOES = """\
+  hook: {{url: "{origin}/{{id}}", attributes: {{owner: owner}}, timeout: 20s}}
+  called: {{function: "tests.run.test_reload:owner", attributes: {{owner: owner}}, timeout: 20s}}
+  row: {{sql: "select 'alice' as owner where :id = '7'", database: DOCS_URL, attributes: {{owner: owner}}, timeout: 20s}}
+"""
+
+
+def owner(request: LookupRequest) -> dict[str, str]:
+    """A function of a lookup."""
+    return {"owner": "alice"}
+
+
+def opened(database: Path) -> tuple[int, int]:
+    """The threads of the function, and the connections to the database, each of which has a file open."""
+    threads = sum(thread.name == "lookup called" for thread in threading.enumerate())
+    return threads, sum(os.path.realpath(each) == str(database) for each in Path("/proc/self/fd").iterdir())
+
+
+async def test_a_lookup_that_a_reload_removes_leaves_nothing_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reload, "RETIRED_FOR", 0.0)
+    file, database = tmp_path / "routes.yaml", tmp_path / "docs.db"
+    sqlite3.connect(database).execute("create table docs (id text)").connection.close()
+    async with Web(json_answer({"owner": "alice"})) as gone, Web(json_answer({"owner": "alice"})) as web:
+        file.write_text(OPENED.format(origin=web.origin, more=GOES.format(origin=gone.origin)))
+        environ = {
+            "AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": POOL, "AWS_COGNITO_CLIENT_ID": CLIENT, "SIDECAR_LOGIN": "off",
+            "SIDECAR_ROUTES": str(file), "SIDECAR_CERBOS": "127.0.0.1:1", "SIDECAR_CERBOS_TLS": "plaintext",
+            "SIDECAR_UPSTREAM": web.origin, "DOCS_URL": f"sqlite:///{database}",
+        }  # fmt: skip
+        made = deciding(understand(environ, {}), environ)
+        apps, tasks = upstream(made.settings), Tasks()
+        again = reload.Reload(made, made.gate(), apps, reload.stamp_of(str(file)), tasks)
+        for lookup in made.configured.routes.lookups.values():
+            call = call_for(lookup, "doc", "7", MATERIAL)
+            assert attributes_from(call, await made.hooks.ask(call)) == {"owner": "alice"}
+        assert (web.open, gone.open, *opened(database)) == (1, 1, 1, 1)
+        assert set(made.hooks.breakers()) == {"stays", "hook", "called", "row"}
+        file.write_text(OPENED.format(origin=web.origin, more=""))
+        await again.reload_routes()
+        assert again.fault == ""
+        await until(lambda: (web.open, gone.open, *opened(database)) == (1, 0, 0, 0))
+        assert set(made.hooks.breakers()) == set(made.hooks.shares) == {"stays"}
         await tasks.aclose()
         await apps.aclose()
         await made.aclose()
