@@ -11,14 +11,16 @@ from sidecar.gate.lookup import Call, Inquiry, Reply, document_of, id_text, sear
 from sidecar.gate.values import type_of
 from sidecar.gate.verdict import Refused
 
-MAX_QUESTION = 6000
-"""Characters of one question: servers take lines of 8 KiB."""
 _GONE = Reply(404, "application/json", b"")
 
 
 @runtime_checkable
 class BatchInquiry(Inquiry, Protocol):
     """An `Inquiry` about many. What fills it is all but the ids, and equal for all that are asked in one call."""
+
+    @property
+    def longest(self) -> int | None:
+        """Characters that a question may have, None where nobody cuts it."""
 
     def join(self, question: str, ids: Sequence[str]) -> str:
         """The question about these ids."""
@@ -30,28 +32,33 @@ def parts_of(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
     for call in calls:
         groups.setdefault(call.question, []).append(call)
     for group in groups.values():
-        batch = group[0].lookup.batch
+        batch, longest = group[0].lookup.batch, _inquiry_of(group[0]).longest
         assert batch is not None  # noqa: S101 - for the type checker
         for first in range(0, len(group), batch.most):
-            yield from _fitting(group[first : first + batch.most])
+            part = group[first : first + batch.most]
+            yield from [part] if longest is None else _fitting(part, longest)
 
 
-def _fitting(calls: Sequence[Call]) -> Iterator[Sequence[Call]]:
-    if len(calls) == 1 or len(batch_of(calls).question) <= MAX_QUESTION:
+def _fitting(calls: Sequence[Call], longest: int) -> Iterator[Sequence[Call]]:
+    if len(calls) == 1 or len(batch_of(calls).question) <= longest:
         yield calls
     else:
         half = len(calls) // 2
-        yield from _fitting(calls[:half])
-        yield from _fitting(calls[half:])
+        yield from _fitting(calls[:half], longest)
+        yield from _fitting(calls[half:], longest)
+
+
+def _inquiry_of(call: Call) -> BatchInquiry:
+    inquiry = call.lookup.inquiry
+    if not isinstance(inquiry, BatchInquiry):
+        raise TypeError(f"lookups.{call.lookup.name}: asked about many, which it cannot be")
+    return inquiry
 
 
 def batch_of(calls: Sequence[Call]) -> Call:
     """Return one call about all that some calls with the same question are about."""
     first, ids = calls[0], tuple([call.resource_id for call in calls])
-    inquiry = first.lookup.inquiry
-    if not isinstance(inquiry, BatchInquiry):
-        raise TypeError(f"lookups.{first.lookup.name}: asked about many, which it cannot be")
-    return first._replace(question=inquiry.join(first.question, ids), resource_id="", ids=ids)
+    return first._replace(question=_inquiry_of(first).join(first.question, ids), resource_id="", ids=ids)
 
 
 def replies_of(call: Call, reply: Reply) -> dict[str, Reply]:

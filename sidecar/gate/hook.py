@@ -12,6 +12,9 @@ from sidecar.gate.lookup import ResourceField
 from sidecar.gate.references import Material, Reference, ReferenceSource, resolve
 from sidecar.gate.verdict import Refused
 
+MAX_TARGET = 6000
+"""Characters of a target about many: servers take lines of 8 KiB."""
+
 
 class Hook(NamedTuple):
     """An `Inquiry`: GET `target` of `origin`. The target holds literal text and what fills one path segment or query
@@ -38,6 +41,11 @@ class Hook(NamedTuple):
         if self.separator:
             _require_apart(resource_id, self.separator)
         return filled(self.target, kind, resource_id, material)
+
+    @property
+    def longest(self) -> int:
+        """See `BatchInquiry`."""
+        return MAX_TARGET
 
     def join(self, question: str, ids: Sequence[str]) -> str:
         """The target for these ids."""

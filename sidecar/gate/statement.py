@@ -93,6 +93,10 @@ class Statement(NamedTuple):
             values[at] = []
         return _question(values)
 
+    @property
+    def longest(self) -> None:
+        """See `BatchInquiry`: no line of a server cuts it."""
+
     def join(self, question: str, ids: Sequence[str]) -> str:
         """The values for these ids, which are a list among them. Raises Refused."""
         at, values = self._list_at, asked_values(question)

@@ -8,14 +8,27 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from sidecar.gate.batch import MAX_QUESTION, answer_of, batch_of, parts_of, replies_of
+from sidecar.gate.batch import answer_of, batch_of, parts_of, replies_of
 from sidecar.gate.codes import Code
 from sidecar.gate.expressions import searcher
-from sidecar.gate.hook import Hook
+from sidecar.gate.function import Function
+from sidecar.gate.hook import MAX_TARGET, Hook
 from sidecar.gate.identity import Principal
-from sidecar.gate.lookup import Attribute, Batch, Call, Lookup, Missing, Reply, ResourceField, attributes_from, call_for
+from sidecar.gate.lookup import (
+    Attribute,
+    Batch,
+    Call,
+    Inquiry,
+    Lookup,
+    Missing,
+    Reply,
+    ResourceField,
+    attributes_from,
+    call_for,
+)
 from sidecar.gate.references import Material, parse_reference
 from sidecar.gate.request import Raw, Reading, read
+from sidecar.gate.statement import Database, Dialect, statement_of
 from sidecar.gate.verdict import Refused
 
 MATERIAL = Material(
@@ -26,6 +39,7 @@ HOOK = Hook(
 )
 LOOKUP = Lookup("doc", HOOK, {"owner": Attribute(searcher("o"))}, batch=Batch(3))
 ECHOED = LOOKUP._replace(echo=searcher("id"))
+DATABASE = Database("DOCS_URL", "sqlite:///docs.db", Dialect.SQLITE)
 IDS = ("7", "a&id=8", "ä/..", "+", "{ids}")
 
 
@@ -63,10 +77,19 @@ def test_calls_go_together_as_far_as_they_are_alike_and_fit() -> None:
     long = [*calls(LOOKUP._replace(batch=Batch(500)), *("x" * 500 + str(number) for number in range(40)))]
     questions = [batch_of(part).question for part in parts_of(long)]
     assert len(questions) > 1
-    assert max(map(len, questions)) <= MAX_QUESTION
+    assert max(map(len, questions)) <= MAX_TARGET
     # one that fits nowhere is asked as it would be alone
     (alone,) = parts_of(calls(LOOKUP, "x" * 9000))
     assert len(alone) == 1
+
+
+@pytest.mark.parametrize(
+    "inquiry", [Function("m:f", batch=True), statement_of("select * from d where id in :ids", DATABASE, {})]
+)
+def test_only_a_url_is_cut_by_its_length(inquiry: Inquiry) -> None:
+    lookup = LOOKUP._replace(inquiry=inquiry, batch=Batch(300))
+    long = calls(lookup, *(f"{number:0900}" for number in range(301)))
+    assert [len(part) for part in parts_of(long)] == [300, 1]
 
 
 def answered(lookup: Lookup, document: Any, ids: tuple[str, ...] = ("7", "8"), status: int = 200) -> dict[str, Any]:
