@@ -33,6 +33,11 @@ LISTS = """\
     query: [n]
     actions: {GET: view}
     items: {at: items, id: id, action: view, attributes: {owner: owner}, fields: {phone: delete}, total: total, max: 5000}
+  - path: /looked-up
+    resource: document
+    attributes: {owner: "{principal.id}"}
+    actions: {GET: view}
+    items: {at: items, id: id, action: view, lookup: document, fields: {phone: delete}, max: 100}
   - {path: "/one/{id}", resource: document, id: "{path.id}", lookup: document, actions: {GET: view}, fields: {phone: delete}}
   - path: /lines
     resource: document
@@ -133,6 +138,19 @@ def test_a_list_shows_what_a_person_may_see(setup: Setup, answer: Answer) -> Non
     line = setup.last()
     assert (line["status"], line["peer"]) == (200, "127.0.0.2")
     assert line["items"] == {"seen": 4, "kept": 2, "masked": 2, "calls": 1}
+
+
+def test_items_that_are_looked_up_are_shown_as_their_lookup_says(setup: Setup) -> None:
+    answer = reply(200, listed("none", "b-1", "a-1", "a-1"), JSON)
+    outcome = setup.send(Ask("/looked-up", user="alice"), answer)
+    assert outcome.reply is not None
+    # the hook has 1 and 2, of which the first is hers
+    assert [item["id"] for item in json.loads(outcome.reply.body)["items"]] == [1]
+    assert setup.last()["items"] == {"seen": 4, "kept": 1, "masked": 1, "calls": 1}
+    setup.world.hook.owners = {}
+    outcome = setup.send(Ask("/looked-up", user="alice"), answer)
+    assert outcome.reply is not None
+    assert json.loads(outcome.reply.body)["items"] == []
 
 
 def test_an_admin_sees_all_of_it(setup: Setup) -> None:

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from urllib.parse import quote
 
 import pytest
 
@@ -32,6 +33,7 @@ routes:
     allow: [encoded_slash]
     actions: {GET: read, POST: update}
   - {path: "/mine/{id:any}", resource: contact, id: "{path.id}", query: [], lookup: mine, actions: {GET: read, POST: update}}
+  - {path: /list, resource: contact, query: [], actions: {GET: list}, items: {at: "@", id: id, lookup: mine, max: 100}}
   - {path: "/loop/{id:any}", resource: contact, id: "{path.id}", query: [], lookup: loop, actions: {GET: read}}
 """
 
@@ -109,6 +111,39 @@ def test_a_lookup_of_a_request_with_a_body_has_none_and_changes_nothing(world: W
     assert (asked.method, asked.body) == ("GET", b"")
     assert not asked.values("content-length")
     assert not asked.values("transfer-encoding")
+
+
+LISTED = [
+    "../admin", "a/../b", "a?admin=1", "a#b", "a\\b", "a\r\nX-Auth-Subject: root", "%2e%2e", "{id}", "@evil.test", "http://evil.test",
+]  # fmt: skip
+
+
+def test_what_somebody_wrote_as_an_id_of_an_item_is_one_segment(world: World) -> None:
+    def answer(recorder: Recorder, connection: socket.socket, seen: Seen) -> None:
+        if seen.target == "/list":
+            respond(connection, json.dumps([{"id": one} for one in written]).encode())
+        elif seen.target.startswith("/api/orders/"):
+            app(recorder, connection, seen)
+        else:
+            respond(connection, b"{}", status=404)
+
+    world.app.answer = answer
+    for one in LISTED:
+        written = [one]
+        world.app.seen.clear()
+        got = world.sidecar.get("/list", world.token)
+        assert all(seen.target.startswith("/api/orders/") for seen in world.lookups), one
+        if got.status == 200:
+            (asked,) = world.lookups
+            assert asked.target.removeprefix("/api/orders/") == quote(one, safe="")
+            assert (asked.values("x-auth-subject"), asked.body) == (["a-1"], b"")
+        else:
+            assert (got.status, world.lookups) == (502, []), one
+    # more of them than the route says are not asked about
+    written = [f"o{number}" for number in range(101)]
+    world.app.seen.clear()
+    got = world.sidecar.get("/list", world.token)
+    assert (got.status, got.code, world.lookups) == (502, "items_too_many", [])
 
 
 FORGED = {

@@ -15,7 +15,7 @@ import pytest
 
 from tests.faults.fakes import FakeCerbos
 from tests.faults.test_faults import environment
-from tests.stack import ROOT, Got, Recorder, Sidecar, Web, running_sidecar, wait_for
+from tests.stack import ROOT, Got, Recorder, Sidecar, Web, reply, running_sidecar, wait_for
 from tests.tokens import claims, key_set, mint
 
 pytestmark = pytest.mark.process
@@ -34,6 +34,8 @@ routes:
   - {path: "/number/{id:any}", resource: contact, id: "{path.id}", lookup: number, query: [], actions: {GET: read}}
   - {path: "/loose/{id:any}", resource: contact, id: "{path.id}", lookup: loose, query: [], actions: {GET: read}}
   - {path: "/mine/{id:any}", resource: contact, id: "{path.id}", lookup: mine, query: [], actions: {GET: read}}
+  - {path: /listed, resource: contact, query: [], actions: {GET: list}, items: {at: "@", id: id, lookup: several}}
+  - {path: /single, resource: contact, query: [], actions: {GET: list}, items: {at: "@", id: id, lookup: loose, max: 100}}
   - {path: /many, resource: contact, query: [], each: {at: "{body.ids}", lookup: loose}, actions: {POST: read}}
 """
 INJECTED = (
@@ -117,3 +119,41 @@ def test_many_are_each_one_row(world: World, path: str) -> None:
     for ids in ([7, "007"], ["7' or 1=1 --"], [7, "+8"], [7, 7.5], [None], [[7]], ["7", "8) or (1=1"]):
         assert world.ask(path, {"ids": ids}).status in (400, 403, 503), ids
     assert world.upstream.received == b""
+
+
+ODD = [
+    *INJECTED,
+    "007",
+    "+7",
+    "7.0",
+    "7e0",
+    "0x7",
+    "7\x00",
+    "\u0667",
+    "7\n",
+    "",
+    "7 or 1=1",
+    "9",
+    True,
+    7.5,
+    None,
+    [7],
+    {"id": 7},
+]
+
+
+@pytest.mark.parametrize("path", ["/listed", "/single"])
+def test_what_somebody_wrote_as_an_id_of_an_item_shows_no_other_row(world: World, path: str) -> None:
+    """All items whose row is found would be shown. One that has none is left out, or the whole list is refused."""
+    before = world.file.read_bytes()
+    for odd in ODD:
+        items = [{"id": 7, "text": "mine"}, {"id": odd, "text": "secret"}]
+        world.upstream.reset(reply(200, json.dumps(items).encode(), "Content-Type: application/json"))
+        got = world.ask(path)
+        assert b"secret" not in got.body, odd
+        assert got.status in (502, 503) or json.loads(got.body) == items[:1], (odd, got)
+        assert len(world.upstream.seen) == 1
+    assert world.file.read_bytes() == before
+    rows = [{"id": one} for one in (8, "7", 7, "8")]
+    world.upstream.reset(reply(200, json.dumps(rows).encode(), "Content-Type: application/json"))
+    assert json.loads(world.ask(path).body) == rows
