@@ -13,7 +13,7 @@ from sidecar.config.setting_table import Settings
 from sidecar.config.settings import understand
 from sidecar.pdp import cerbos_version, policy_files
 from sidecar.pdp.embedded import problems_of
-from sidecar.run.deciding import Configured
+from sidecar.run.deciding import Configured, without_upstream
 from sidecar.run.errors import StartError, blaming
 from sidecar.run.parts import Prepared, prepare
 from sidecar.run.pdp import cerbos_binary, may_be_empty, policy_folder
@@ -29,6 +29,7 @@ SIDECAR_CERBOS: we do not run this Cerbos, so its configuration and policies wer
   server: {tls: {cert: ..., key: ...}, adminAPI: {enabled: true}}    # TLS off this machine; for SIDECAR_CERBOS_ADMIN
   storage: {disk: {watchForChanges: false}}    # with SIDECAR_CERBOS_ADMIN, whose reload takes a change whole"""
 """Read by a test with the real Cerbos (docs.cerbos.dev, "Configuration")."""
+_NO_UPSTREAM = "SIDECAR_UPSTREAM: not set, expected it, or --upstream, where `sidecar run` starts"
 
 
 class Findings(NamedTuple):
@@ -67,6 +68,8 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
         found.problems.extend(_unknown_clients(settings, prepared.deciding.configured))
         found.warnings.extend([*claims.warnings, *_warnings(settings, routes)])
         found.notes.extend([*_drafts(settings, routes), *claims.notes, *modes.notes(routes.table, settings.mode)])
+        if not app and without_upstream(settings._replace(upstream=""), routes):
+            found.notes.append(_NO_UPSTREAM)
         _lint(settings, routes, found)
         _candidate(settings, routes, found)
     if prepared is not None and probe:

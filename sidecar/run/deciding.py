@@ -209,18 +209,25 @@ def _require_server(settings: Settings, table: RouteTable) -> None:
 _NO_UPSTREAM = "SIDECAR_UPSTREAM: not set, expected the protected app: `http(s)://host:port`, or `unix:/path`"
 
 
-def _require_upstream(settings: Settings, routes: RoutesFile) -> None:
-    """Raise StartError where requests would lead to the app of the settings, and there is none."""
+def without_upstream(settings: Settings, routes: RoutesFile) -> str:
+    """Return why there has to be an app in the settings and there is none, or ""."""
     if settings.upstream:
-        return
+        return ""
     table = routes.table
     alone = next((route.name for route in (*table.routes, *routes.drafts) if route.upstream is None), "")
     if alone:
-        raise StartError(f"{_NO_UPSTREAM}; or an `upstream` for each route of {settings.routes}: {alone} has none")
+        return f"{_NO_UPSTREAM}; or an `upstream` for each route of {settings.routes}: {alone} has none"
     if table.fallback is Access.AUTHENTICATED:
-        raise StartError(f"{_NO_UPSTREAM}: `defaults.access: authenticated` lets paths through that no route names")
+        return f"{_NO_UPSTREAM}: `defaults.access: authenticated` lets paths through that no route names"
     if settings.mode == "shadow":
-        raise StartError(f"{_NO_UPSTREAM}: the mode `shadow` forwards what no route names, too")
+        return f"{_NO_UPSTREAM}: the mode `shadow` forwards what no route names, too"
+    return ""
+
+
+def _require_upstream(settings: Settings, routes: RoutesFile) -> None:
+    """Raise StartError where requests would lead to the app of the settings, and there is none."""
+    if missing := without_upstream(settings, routes):
+        raise StartError(missing)
 
 
 def _require_listed(settings: Settings, routes: RoutesFile) -> None:

@@ -45,7 +45,7 @@ async def explain_one(read: Understood, environ: Mapping[str, str], asked: Expla
     pdp = RecordingPDP(made.pdp)
     tokens = made.configured.tokens
     if asked.claims is not None:
-        tokens = explain.GivenClaims(asked.claims, made.configured.routes.principal)
+        tokens = explain.GivenClaims(asked.claims, made.configured.routes.principal, tokens)
     rules = made.configured.rules(made.reading).by(tokens)
     gate = Gate(rules, made.hooks, pdp, now=wall_clock, timer=time.perf_counter, plans=made.plans())
     try:

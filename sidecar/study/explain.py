@@ -30,15 +30,35 @@ from sidecar.study.recording import RecordingPDP
 
 class GivenClaims(Tokens):
     """In place of a token, and of a session's id token: claims that the person who asks made up. For explaining only,
-    never for traffic."""
+    never for traffic. `trusted` verifies real tokens."""
 
-    def __init__(self, claims: Mapping[str, Any], rules: PrincipalRules) -> None:
+    def __init__(self, claims: Mapping[str, Any], rules: PrincipalRules, trusted: Tokens | None = None) -> None:
         self._claims = {"sub": "anonymous", "exp": 2**40, **claims}
         self.rules = rules
+        self._trusted = trusted
+
+    def at(self, host: str) -> GivenClaims:
+        """Return the same at a host, where other issuers may be trusted."""
+        return self if self._trusted is None else GivenClaims(self._claims, self.rules, self._trusted.at(host))
 
     async def principal_of(self, request: Request, now: float) -> Principal:
-        """The principal that the given claims make."""
+        """The principal that the given claims make. Raises Refused: also for an unknown app client."""
+        self._require_client()
         return principal_from(self._claims, str(self._claims.get("iss", "explain")), self.rules, self._claims)
+
+    def _require_client(self) -> None:
+        trusted = {} if self._trusted is None else self._trusted.issuers
+        if not trusted or "client_id" not in self._claims:
+            return
+        client, named = self._claims["client_id"], self._claims.get("iss")
+        own = trusted.get(named) if isinstance(named, str) else None
+        known = own.client_ids if own is not None else frozenset().union(*(one.client_ids for one in trusted.values()))
+        if not isinstance(client, str) or client not in known:
+            expected = ", ".join(sorted(known))
+            raise Refused(
+                Code.TOKEN_INVALID,
+                f"client_id: found {client!r}, expected an app client whose tokens are taken: {expected}",
+            )
 
     def require_audience(self, principal: Principal, protected: Protected | None) -> None:
         """See that an `aud`, where one is given, is that of the route. Raises Refused(TOKEN_INVALID)."""

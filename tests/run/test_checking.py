@@ -29,7 +29,10 @@ from tests.stack import binary, older_binary
 from tests.tokens import SESSION_SECRET
 
 ROUTES = "version: 1\nroutes: [{path: /x, resource: contact, actions: {GET: read}}]\n"
-POOL = {"AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_COGNITO_CLIENT_ID": "web"}
+POOL = {
+    "AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_COGNITO_CLIENT_ID": "web",
+    "SIDECAR_UPSTREAM": "http://app:3000",
+}  # fmt: skip
 
 
 def check(
@@ -563,3 +566,27 @@ def test_an_app_client_of_which_no_token_is_taken_is_a_problem(
     found = checking.findings(environ, {}).problems
     assert len(found) == len(problems)
     assert all(part in text for part, text in zip(problems, found, strict=True))
+
+
+SEVERAL = "version: 1\nupstreams: {a: 'http://a'}\nroutes: [{path: /x, upstream: a, access: authenticated}]\n"
+
+
+@pytest.mark.parametrize(
+    ("routes", "more", "told"),
+    [
+        (ROUTES, {}, True),
+        (ROUTES, {"SIDECAR_UPSTREAM": "http://app:3000"}, False),
+        (SEVERAL, {}, False),
+        (SEVERAL, {"SIDECAR_MODE": "shadow"}, True),
+    ],
+)
+def test_an_app_that_run_would_miss_is_told(tmp_path: Path, routes: str, more: dict[str, str], told: bool) -> None:
+    """It is no problem: where the app is may be known only where the sidecar runs."""
+    (tmp_path / "routes.yaml").write_text(routes)
+    environ = {
+        **POOL, "SIDECAR_UPSTREAM": "", "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"),
+        "SIDECAR_POLICIES": str(policies()), "SIDECAR_CERBOS_BINARY": str(binary()), **more,
+    }  # fmt: skip
+    found = checking.findings(environ, {})
+    notes = [note for note in found.notes if note.startswith("SIDECAR_UPSTREAM: not set")]
+    assert (found.problems, len(notes)) == ([], told)

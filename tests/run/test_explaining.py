@@ -156,3 +156,12 @@ async def test_a_host_and_the_app_behind_it_are_told(tmp_path: Path) -> None:
     )  # fmt: skip
     assert not forwarded
     assert "host_not_allowed" in lines[-1]
+
+
+async def test_claims_of_another_app_client_are_refused_as_their_token_is(tmp_path: Path) -> None:
+    environ = environ_of(tmp_path)
+    for client, refused in (("web", False), ("other", True)):
+        asked = ASKED._replace(claims={"cognito:groups": ["user"], "client_id": client})
+        _, lines = await explain_one(understand(environ, {}), environ, asked)
+        assert any("client_id: found 'other', expected an app client" in line for line in lines) is refused
+        assert ("token_invalid" in lines[-1]) is refused

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sidecar.config.routes.file import read_routes
@@ -10,7 +12,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Result
 from sidecar.gate.evaluation import Rules
 from sidecar.gate.gate import Gate
-from sidecar.gate.identity import Principal, PrincipalRules
+from sidecar.gate.identity import Issuer, Principal, PrincipalRules, Tokens
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.mode import Mode
 from sidecar.gate.protected import Protected
@@ -33,6 +35,31 @@ async def test_given_claims_make_a_principal_by_the_same_rules() -> None:
 async def test_given_claims_that_no_token_could_have_are_refused() -> None:
     with pytest.raises(Refused):
         await GivenClaims({"sub": "a\r\nb"}, PrincipalRules()).principal_of(REQUEST, 0.0)
+
+
+@pytest.mark.parametrize(
+    ("claims", "passes"),
+    [
+        ({}, True), ({"client_id": "web"}, True), ({"client_id": "job"}, True), ({"client_id": "other"}, False),
+        ({"client_id": ["web"]}, False), ({"client_id": "web", "iss": "https://a"}, True),
+        ({"client_id": "job", "iss": "https://a"}, False), ({"client_id": "job", "iss": "https://nobody"}, True),
+    ],
+)  # fmt: skip
+async def test_given_claims_are_of_an_app_client_whose_tokens_are_taken(claims: dict[str, Any], passes: bool) -> None:
+    async def no_key(issuer: str, kid: str) -> Any:
+        raise AssertionError("no token is verified")
+
+    issuers = {name: Issuer(name, frozenset([client])) for name, client in (("https://a", "web"), ("https://b", "job"))}
+    trusted = Tokens(issuers, PrincipalRules(), no_key, by_host={"b.test": {"https://b": issuers["https://b"]}})
+    given = GivenClaims(claims, PrincipalRules(), trusted)
+    if passes:
+        await given.at("a.test").principal_of(REQUEST, 0.0)
+    else:
+        with pytest.raises(Refused, match="expected an app client whose tokens are taken"):
+            await given.at("a.test").principal_of(REQUEST, 0.0)
+    if claims.get("client_id") == "web":
+        with pytest.raises(Refused):
+            await given.at("b.test").principal_of(REQUEST, 0.0)
 
 
 async def test_given_claims_need_no_audience_and_a_wrong_one_is_refused() -> None:

@@ -63,8 +63,9 @@ PROTECTED = {
         "the URL of the MCP server as its clients know it: an access token must name it in `aud` (RFC 8707)", "",
     ),
     "audience": Field(
-        Choice(("required", "optional")),
-        "`optional`: a token without `aud` is taken too, where the authorization server gives none", "required",
+        Choice(("required", "optional", "any")),
+        "`optional`: a token without `aud` is taken too, where the authorization server gives none; `any`, without "
+        "`resource`: a token of the route's app clients is taken, whichever server it was made for", "required",
     ),
     "scopes": Field(
         ListOf(Text(pattern=_SCOPE, what="a scope"), single=True),
@@ -102,10 +103,10 @@ def protected_of(entry: Entry, reader: Reader) -> Protected | None:
     if mcp is None:
         return None
     if not mcp["resource"]:
-        for name in PROTECTED:
-            if name != "resource" and mcp.has(name):
-                reader.fault(mcp.at(name), "found it without `resource`, expected both")
+        _without_resource(entry, mcp, reader)
         return None
+    if mcp["audience"] == "any":
+        reader.fault(mcp.at("audience"), "found `any` with `resource`, expected `required` or `optional`")
     if entry["access"] == "public":
         reader.fault(mcp.at("resource"), "found it on a public route, expected it where somebody has to sign in")
     protected = Protected(
@@ -123,6 +124,19 @@ def protected_of(entry: Entry, reader: Reader) -> Protected | None:
             f"found the host {protected.host!r}, expected one of the route's hosts: {', '.join(entry['hosts'])}",
         )
     return protected
+
+
+def _without_resource(entry: Entry, mcp: Entry, reader: Reader) -> None:
+    openly = mcp["audience"] == "any"
+    for name in PROTECTED:
+        if mcp.has(name) and not (name == "resource" or (name == "audience" and openly)):
+            reader.fault(mcp.at(name), "found it without `resource`, expected both")
+    if not openly and entry["access"] != "public":
+        reader.warn(
+            mcp.mark,
+            f"{entry['path']}: a token that was made for another server of the same app clients is taken too, expected "
+            "`resource`, the URL of this one, or `audience: any`",
+        )
 
 
 def resource_hosts(entries: Iterable[Entry]) -> tuple[PlacedHosts, ...]:

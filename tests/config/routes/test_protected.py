@@ -61,12 +61,32 @@ def test_a_route_may_be_a_protected_resource(path: str, mcp: str, protected: Pro
         (f"resource: {CRM}, scopes: ['a b']", "found 'a b', expected a scope"),
         (f"resource: {CRM}, scopes: ['a\"b']", "expected a scope"),
         (f"resource: {CRM}, metadata: true", "expected on or off"),
-        (f"resource: {CRM}, audience: none", "expected required or optional"),
+        (f"resource: {CRM}, audience: none", "expected required or optional or any"),
+        (f"resource: {CRM}, audience: any", "mcp.audience: found `any` with `resource`"),
+        ("audience: any, scopes: [a]", "mcp.scopes: found it without `resource`"),
+        ("audience: optional", "mcp.audience: found it without `resource`"),
         (f"resource: {CRM}, authorization_server: 'http://idp'", "expected https"),
     ],
 )
 def test_what_it_cannot_say_is_named_with_its_place(mcp: str, says: str) -> None:
     assert any(says in fault for fault in faults(one_route(route(mcp))))
+
+
+@pytest.mark.parametrize(
+    ("said", "warned"),
+    [
+        (route(""), True),
+        (route("server: crm").replace("access: authenticated, methods: [POST], ", ""), True),
+        (route("audience: any"), False),
+        (route(f"resource: {CRM}"), False),
+        ("{path: /mcp, access: public, mcp: {}}", False),
+    ],
+)
+def test_tokens_of_other_servers_are_taken_openly_or_with_a_warning(said: str, warned: bool) -> None:
+    """RFC 8707, and MCP's "Token Audience Binding and Validation": a token is for the server that it was made for."""
+    warnings = [str(warning) for warning in read(one_route(said)).warnings]
+    assert len(warnings) == warned
+    assert all("/mcp: a token that was made for another server" in warning for warning in warnings)
 
 
 def test_a_public_route_has_no_tokens() -> None:
