@@ -1,4 +1,5 @@
-"""A real PostgreSQL and a real MariaDB, each started as a user that owns nothing else."""
+"""A real PostgreSQL, PgBouncer before it, and a real MariaDB, each started as a user that owns nothing else. The servers
+speak TLS where it is asked for."""
 
 from __future__ import annotations
 
@@ -14,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from tests.certificates import Files, certificates
 from tests.stack import free_port, wait_for
 
 NOBODY = 65534
@@ -26,16 +28,19 @@ OWNER = "owner"
 
 
 class Server:
-    """One that runs. `url` is SQLAlchemy's of a user."""
+    """One that runs. `url` is SQLAlchemy's of a user. Its certificate is of 127.0.0.1, by the authority `ca`."""
 
-    def __init__(self, scheme: str, port: int, database: str, process: subprocess.Popen[bytes]) -> None:
+    def __init__(
+        self, scheme: str, port: int, database: str, process: subprocess.Popen[bytes], ca: Path = Path("/none")
+    ) -> None:
         self.scheme = scheme
         self.port = port
         self.database = database
         self.process = process
+        self.ca = ca
 
-    def url(self, user: str = USER, password: str = QUOTED) -> str:
-        return f"{self.scheme}://{user}:{password}@127.0.0.1:{self.port}/{self.database}"
+    def url(self, user: str = USER, password: str = QUOTED, host: str = "127.0.0.1", port: int = 0) -> str:
+        return f"{self.scheme}://{user}:{password}@{host}:{port or self.port}/{self.database}"
 
     def stop(self) -> None:
         """End all of it at once."""
@@ -53,6 +58,15 @@ def _folder() -> Iterator[tuple[Path, dict[str, Any]]]:
             return
         os.chown(folder, NOBODY, NOBODY)
         yield Path(folder), {"user": NOBODY, "group": NOBODY, "extra_groups": []}
+
+
+def _certificates(folder: Path, who: dict[str, Any]) -> Files:
+    """A certificate that the server alone can read."""
+    made = certificates(folder)
+    for file in made if who else ():
+        os.chown(file, NOBODY, NOBODY)
+    made.key.chmod(0o600)
+    return made
 
 
 def _program(name: str, package: str) -> str:
@@ -113,15 +127,40 @@ def postgresql() -> Iterator[Server]:
         )
         _run([programs[1], "--single", "-F", "-D", "data", "postgres"], folder, who, made)
         port = free_port()
-        options = {"fsync": "off", "max_connections": "20", "shared_buffers": "8MB", "autovacuum": "off", "jit": "off"}
+        files = _certificates(folder, who)
+        options = {
+            "fsync": "off", "max_connections": "20", "shared_buffers": "8MB", "autovacuum": "off", "jit": "off", "ssl": "on",
+            "ssl_cert_file": str(files.certificate), "ssl_key_file": str(files.key),
+        }  # fmt: skip
         process = _start(
             [programs[1], "-D", "data", "-p", str(port), "-k", str(folder), "-h", "127.0.0.1",
              *(part for option in options.items() for part in ("-c", "=".join(option)))],
             folder, who,
         )  # fmt: skip
-        server = Server("postgresql", port, "postgres", process)
+        server = Server("postgresql", port, "postgres", process, files.ca)
         try:
             _wait(server, folder / "log", b"ready to accept connections")
+            yield server
+        finally:
+            server.stop()
+
+
+@contextmanager
+def pgbouncer(behind: Server) -> Iterator[Server]:
+    """PgBouncer before a PostgreSQL: a session of its two is whose transaction it is."""
+    program = _program("pgbouncer", "pgbouncer")
+    with _folder() as (folder, who):
+        port = free_port()
+        (folder / "users").write_text(f'"{USER}" "{PASSWORD}"\n')
+        (folder / "pgbouncer.ini").write_text(
+            f"[databases]\npostgres = host=127.0.0.1 port={behind.port}\n[pgbouncer]\nlisten_addr = 127.0.0.1\n"
+            f"listen_port = {port}\nunix_socket_dir =\nauth_type = scram-sha-256\nauth_file = {folder}/users\n"
+            "pool_mode = transaction\ndefault_pool_size = 2\n"
+        )
+        process = _start([program, "pgbouncer.ini"], folder, who)
+        server = Server("postgresql", port, "postgres", process)
+        try:
+            _wait(server, folder / "log", b"process up")
             yield server
         finally:
             server.stop()
@@ -153,12 +192,14 @@ def mariadb() -> Iterator[Server]:
         _run(["/bin/mkdir", "data"], folder, who)
         _run([program, *small, "--bootstrap", "--skip-log-bin"], folder, who, "\n".join(made))
         port = free_port()
+        files = _certificates(folder, who)
+        small += [f"--ssl-cert={files.certificate}", f"--ssl-key={files.key}"]
         process = _start(
             [program, *small, f"--port={port}", "--bind-address=127.0.0.1", f"--socket={folder}/s", "--skip-name-resolve",
              "--innodb-flush-log-at-trx-commit=0", "--skip-log-bin", "--max-connections=40"],
             folder, who,
         )  # fmt: skip
-        server = Server("mysql", port, "app", process)
+        server = Server("mysql", port, "app", process, files.ca)
         try:
             _wait(server, folder / "log", b"ready for connections")
             yield server

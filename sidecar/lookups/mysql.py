@@ -33,6 +33,25 @@ def _cursor_class() -> type[Any]:
     return Quiet
 
 
+async def _by_tls(**arguments: Any) -> Any:
+    """Connect, and say who we are by TLS alone: aiomysql goes on in the clear where a server, or who stands before it,
+    offers none, and sends the password as it is where it is asked to."""
+    from aiomysql import Connection
+    from pymysql.constants import CLIENT
+
+    class Strict(Connection):  # type: ignore[misc]
+        """One that says nothing in the clear."""
+
+        async def _request_authentication(self) -> None:
+            if not self.server_capabilities & CLIENT.SSL:
+                raise Fault(Reason.NOT_TLS, "the server offers no TLS, and the URL asks for it")
+            await super()._request_authentication()
+
+    connection = Strict(**arguments)
+    await connection._connect()  # noqa: SLF001 - as aiomysql.connect does
+    return connection
+
+
 class MySql(Driver):
     """Both servers; only their words for a time limit differ."""
 
@@ -44,7 +63,7 @@ class MySql(Driver):
             "cursorclass": _cursor_class(),
         }  # fmt: skip
         tls = self._tls()
-        return options if tls is None else {**options, "ssl": tls}
+        return options if tls is None else {**options, "ssl": tls, "async_creator_fn": _by_tls}
 
     def _tls(self) -> ssl.SSLContext | None:
         _, found = self.url.get_dialect()().create_connect_args(self.url)
@@ -65,9 +84,6 @@ class MySql(Driver):
 
     async def prepare(self, connection: Any) -> None:
         """Let the session read only, and no longer than the lookup may."""
-        if "ssl" in self.options and connection._writer.get_extra_info("ssl_object") is None:  # noqa: SLF001
-            # aiomysql goes on in the clear where a server, or who stands before it, offers no TLS
-            raise Fault(Reason.NOT_TLS, "the server offers no TLS, and the URL asks for it")
         mariadb = "mariadb" in connection.get_server_info().lower()
         limit = (
             f"max_statement_time = {milliseconds(self.seconds) / 1000}"

@@ -13,6 +13,7 @@ from sidecar.record.reasons import Reason
 # X509_V_ERR_* (OpenSSL, "X509_STORE_CTX_get_error")
 _VERIFIED = {
     2: Reason.CERTIFICATE_UNKNOWN_CA,
+    7: Reason.CERTIFICATE_UNKNOWN_CA,  # one of the same name, and another key
     9: Reason.CERTIFICATE_NOT_YET_VALID,
     10: Reason.CERTIFICATE_EXPIRED,
     18: Reason.CERTIFICATE_UNKNOWN_CA,

@@ -6,8 +6,9 @@ import asyncio
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import jmespath
@@ -21,6 +22,7 @@ from sidecar.lookups.asking import Lookups
 from sidecar.lookups.sql import SqlSource
 from sidecar.net.connection import Fault
 from sidecar.record.reasons import Reason
+from tests.certificates import certificates
 from tests.databases import Server
 from tests.fakes import refusal
 from tests.gate.test_hook import MATERIAL
@@ -399,3 +401,45 @@ async def check_a_table_that_vanished(world: Killable) -> None:
         await world.run(world.grant.format("reports"))
         assert await asking.ask(lookup) == {"owner": "bob"}
     await world.run("drop table reports")
+
+
+async def check_tls(world: Killable, asked: str, is_secured: str, folder: Path) -> None:
+    """With `asked` and an authority in the URL, only the server is asked whose certificate is of its address and by that
+    authority. `is_secured` is SQL that tells of TLS in a session."""
+    others = certificates(folder).ca
+    for host, ca, reason in (
+        ("127.0.0.1", world.server.ca, None),
+        ("127.0.0.1", others, Reason.CERTIFICATE_UNKNOWN_CA),
+        ("localhost", world.server.ca, Reason.CERTIFICATE_NAME),
+    ):
+        async with world.asking(url=f"{world.server.url(host=host)}?{asked.format(ca=ca)}") as asking:
+            lookup = asking.lookup(f"select ({is_secured}) = :kind as owner_id from invoices where id = :id")
+            if reason is None:
+                assert (await asking.ask(lookup))["owner"] in (True, 1)
+            else:
+                assert await asking.code(lookup) is Code.LOOKUP_UNAVAILABLE
+            assert [found for found, _ in asking.reported] == ([] if reason is None else [reason])
+
+
+async def check_no_tls(world: Killable, asked: str, strip: Callable[[bytes], bytes], reason: Reason) -> None:
+    """Somebody between, who takes out of a server's first word that it can do TLS, hears no user, password or question."""
+    heard = list[bytes]()
+
+    async def between_both(client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        server, on = await asyncio.open_connection("127.0.0.1", world.server.port)
+        if world.dialect is Dialect.POSTGRESQL:
+            # its client speaks first: may it be TLS?
+            on.write(await client.read(8))
+        back.write(strip(await server.read(65536)))
+        heard.append(await client.read(65536))
+        on.close()
+        back.close()
+
+    async with await asyncio.start_server(between_both, "127.0.0.1", 0) as between:
+        port = between.sockets[0].getsockname()[1]
+        url = f"{world.server.url(port=port)}?{asked.format(ca=world.server.ca)}"
+        async with world.asking(url=url) as asking:
+            assert await asking.code(asking.lookup(BY_ID)) is Code.LOOKUP_UNAVAILABLE
+            found = [found for found, _ in asking.reported]
+            assert found == [reason]
+    assert heard == [b""]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 import sys
 from pathlib import Path
 
@@ -44,6 +45,18 @@ def test_urls_of_sqlalchemy_are_taken_with_our_driver_or_none(url: str, dialect:
         ("postgresql+psycopg2://reader:s3cret@db.internal/app", Dialect.POSTGRESQL, "expected '+asyncpg' in it, or none"),
         ("mysql+pymysql://reader:s3cret@db.internal/app", Dialect.MYSQL, "expected '+aiomysql' in it, or none"),
         ("mysql://reader:s3cret@db.internal/app?ssl_ca=/none.pem", Dialect.MYSQL, "FileNotFoundError"),
+        (
+            "postgresql://reader:s3cret@db.internal/app?ssl=verify-full&sslrootcert=/none.pem", Dialect.POSTGRESQL,
+            "found `ssl…` in the URL that cannot be used (FileNotFoundError), expected PEM files",
+        ),
+        (
+            "postgresql://reader:s3cret@db.internal/app?ssl=require&sslrootcert=/none.pem", Dialect.POSTGRESQL,
+            "found `sslrootcert` in the URL, expected `ssl=verify-full` beside it",
+        ),
+        (
+            "postgresql://reader:s3cret@db.internal/app?pooler=session", Dialect.POSTGRESQL,
+            "found another `pooler` in the URL, expected `transaction`, or none",
+        ),
         ("mysql://reader:s3cret@db.internal/app?connect_timeout=s3cret", Dialect.MYSQL, "found what cannot be used (ValueError)"),
         ("sqlite://", Dialect.SQLITE, "no plain path"), ("sqlite:///:memory:", Dialect.SQLITE, "no plain path"),
         ("sqlite:///file:app.db?mode=rwc&uri=true", Dialect.SQLITE, "no plain path"),
@@ -78,3 +91,10 @@ def test_tls_of_mysql_needs_files_that_are_there(tmp_path: Path) -> None:
         "ssl"
     ]
     assert (unnamed.check_hostname, unnamed.verify_mode.name) == (False, "CERT_REQUIRED")
+
+
+def test_postgresql_may_be_of_a_ca_of_the_system() -> None:
+    url = "postgresql://u@h/d?ssl=verify-full&sslrootcert=system"
+    tls = driver_of(Database("APP_URL", url, Dialect.POSTGRESQL), 1.0).options["ssl"]
+    assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, True)
+    assert tls.cert_store_stats()["x509_ca"] > 0

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import aiomysql
@@ -25,8 +26,9 @@ from tests.lookups.alike import (
     check_a_server_that_is_down,
     check_a_table_that_vanished,
     check_ended_sessions,
+    check_no_tls,
     check_refusals,
-    until,
+    check_tls,
 )
 
 pytestmark = pytest.mark.process
@@ -176,12 +178,22 @@ async def test_rows_have_the_types_of_mariadb(world: MariaDb) -> None:
         assert "Duplicate column name 'id'" in asking.reported[-1][1]
 
 
+def without_tls(greeting: bytes) -> bytes:
+    """A server's first packet without CLIENT_SSL (https://mariadb.com/kb/en/connection/)."""
+    # header, protocol, version, connection id, scramble, filler, and the higher byte of the lower capabilities
+    at = greeting.index(b"\0", 5) + 1 + 4 + 8 + 1 + 1
+    return greeting[:at] + bytes([greeting[at] & ~0x08]) + greeting[at + 1 :]
+
+
 async def test_a_url_that_asks_for_tls_is_not_served_in_the_clear(world: MariaDb) -> None:
     """aiomysql goes on without where a server offers none."""
-    async with world.asking(url=f"{world.url}?ssl_check_hostname=false") as asking:
-        assert await asking.code(asking.lookup(BY_ID)) is Code.LOOKUP_UNAVAILABLE
-        assert asking.reported == [(Reason.NOT_TLS, "the server offers no TLS, and the URL asks for it")]
-        await until(world.sessions, 0)
+    await check_no_tls(world, "ssl_ca={ca}", without_tls, Reason.NOT_TLS)
+    await check_no_tls(world, "ssl_check_hostname=false", without_tls, Reason.NOT_TLS)
+
+
+async def test_a_server_is_known_by_its_certificate(world: MariaDb, tmp_path: Path) -> None:
+    secured = "select if(variable_value = '', '', 'invoice') from information_schema.session_status where variable_name = 'Ssl_version'"
+    await check_tls(world, "ssl_ca={ca}", secured, tmp_path)
 
 
 async def test_too_many_sessions_are_told(world: MariaDb) -> None:

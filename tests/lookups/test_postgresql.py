@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import asyncpg
@@ -11,7 +14,7 @@ import pytest
 from sidecar.gate.codes import Code
 from sidecar.gate.statement import Dialect
 from sidecar.record.reasons import Reason
-from tests.databases import OWNER, PASSWORD, Server, postgresql
+from tests.databases import OWNER, PASSWORD, Server, pgbouncer, postgresql
 from tests.lookups.alike import *  # noqa: F403 - these are tests
 from tests.lookups.alike import (
     BY_ID,
@@ -21,8 +24,12 @@ from tests.lookups.alike import (
     check_a_server_that_is_down,
     check_a_table_that_vanished,
     check_ended_sessions,
+    check_no_tls,
     check_refusals,
+    check_tls,
+    until,
 )
+from tests.paused import paused
 
 pytestmark = pytest.mark.process
 OURS = "from pg_stat_activity where application_name = 'authorization-sidecar'"
@@ -189,3 +196,87 @@ async def test_too_many_sessions_are_told(world: PostgreSql) -> None:
     await world.run("alter role reader connection limit 1")
     await check_a_full_server(world, "53300 TooManyConnectionsError")
     await world.run("alter role reader connection limit -1")
+
+
+SECURED = "select case when ssl then 'invoice' end from pg_stat_ssl where pid = pg_backend_pid()"
+
+
+async def test_a_server_is_known_by_its_certificate(
+    world: PostgreSql, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await check_tls(world, "ssl=verify-full&sslrootcert={ca}", SECURED, tmp_path)
+    monkeypatch.setenv("PGSSLROOTCERT", str(world.server.ca))
+    async with world.asking(url=f"{world.url}?sslmode=verify-full") as asking:
+        told = asking.lookup(f"select ({SECURED}) as owner_id where :id <> ''")
+        assert await asking.ask(told) == {"owner": "invoice"}
+    async with world.asking(url=f"{world.server.url(host='localhost')}?sslmode=verify-full") as asking:
+        assert await asking.code(asking.lookup(BY_ID)) is Code.LOOKUP_UNAVAILABLE
+        assert [reason for reason, _ in asking.reported] == [Reason.CERTIFICATE_NAME]
+
+
+async def test_a_url_that_asks_for_tls_is_not_served_in_the_clear(world: PostgreSql) -> None:
+    await check_no_tls(world, "ssl=verify-full&sslrootcert={ca}", lambda _: b"N", Reason.NOT_TLS)
+
+
+# --- behind PgBouncer, where each transaction may have another session ---
+
+
+class Pooled(PostgreSql):
+    """The same, of which the sidecar knows the pooler."""
+
+    def __init__(self, server: Server, pooler: Server) -> None:
+        super().__init__(server)
+        self.pooler = pooler
+
+    @property
+    def url(self) -> str:
+        return f"{self.pooler.url()}?pooler=transaction"
+
+    async def sessions(self) -> int:
+        # they are the pooler's, which keeps them
+        return 0
+
+
+@pytest.fixture(scope="module")
+def pooled(server: Server) -> Iterator[Pooled]:
+    with pgbouncer(server) as pooler:
+        yield Pooled(server, pooler)
+
+
+async def test_behind_a_pooler_a_statement_reads_only_and_has_a_limit(pooled: Pooled) -> None:
+    async with pooled.asking(most=8) as asking:
+        told = asking.lookup(
+            "select current_setting('transaction_read_only') as r, current_setting('statement_timeout') as t, :id as i",
+            attributes={"r": "r", "t": "t"}, timeout=2.5,
+        )  # fmt: skip
+        assert await asking.ask(told) == {"r": "on", "t": "2500ms"}
+        # of more connections than there are sessions, each statement is prepared where it runs
+        lookups = [asking.lookup(BY_ID + f" and {number} = {number}") for number in range(40)]
+        assert await asyncio.gather(*map(asking.ask, lookups)) == [{"owner": "alice"}] * 40
+        assert await asking.code(asking.lookup("select owner from invoices where id = :id")) is Code.LOOKUP_BAD_ANSWER
+        assert await asking.code(asking.lookup(BY_NUMBER, {"id": "{id:int}"}), "70") is Code.RESOURCE_MISSING
+        assert await asking.code(asking.lookup(pooled.slow, timeout=0.2)) is Code.LOOKUP_TIMEOUT
+        assert await asking.ask(asking.lookup(BY_ID, timeout=0.2), "8") == {"owner": "bob"}
+        await until(pooled.running, 0)
+    assert await pooled.run("select count(*) from pg_stat_activity where state like 'idle in transaction%'") == [(0,)]
+
+
+async def test_a_pooler_refuses_what_a_session_begins_with_and_is_told_how(pooled: Pooled) -> None:
+    async with pooled.asking(url=pooled.pooler.url()) as asking:
+        assert await asking.code(asking.lookup(BY_ID)) is Code.LOOKUP_UNAVAILABLE
+        ((reason, detail),) = asking.reported
+    assert reason is Reason.DATABASE_UNAVAILABLE
+    assert detail.endswith("a pooler that takes no settings of a session, expected `pooler=transaction` in the URL")
+
+
+async def test_a_pooler_that_hangs_is_left_at_the_deadline(pooled: Pooled) -> None:
+    async with pooled.asking(most=1) as asking:
+        await asking.ask(asking.lookup(BY_ID, timeout=0.5))
+        slow = asyncio.ensure_future(asking.code(asking.lookup(pooled.slow, timeout=0.5)))
+        await until(pooled.running, 1)
+        begun = time.monotonic()
+        with paused(pooled.pooler.process.pid):
+            assert await slow is Code.LOOKUP_TIMEOUT
+            assert time.monotonic() - begun < 1.5
+        assert await asking.ask(asking.lookup(BY_ID, timeout=0.5), "8") == {"owner": "bob"}
+    await until(pooled.running, 0)
