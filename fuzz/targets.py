@@ -12,21 +12,25 @@ import tempfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qsl, unquote_to_bytes, urljoin
+from urllib.parse import parse_qsl, unquote, unquote_to_bytes, urljoin
 
 from cerbos.engine.v1.engine_pb2 import PlanResourcesFilter
 from google.protobuf.message import DecodeError
+from jmespath.exceptions import JMESPathError
+from pydantic import AnyUrl, TypeAdapter, ValidationError
 from werkzeug.formparser import parse_form_data
 
 from sidecar.adoption.logs import Logs
 from sidecar.bodies.graphql import Reader as GraphQLReader
 from sidecar.bodies.graphql_document import Limits
 from sidecar.bodies.mcp import PROMPT, TOOL, messages_rule, read_message, wanted_of
+from sidecar.bodies.uri import is_normal
 from sidecar.config.routes.file import read_routes
 from sidecar.doors.ext_authz import read_question
 from sidecar.gate.body import json_of
-from sidecar.gate.expressions import searcher
+from sidecar.gate.expressions import searcher, value_expression
 from sidecar.gate.form import MAX_FIELDS, FormRule, judged, reader_of
+from sidecar.gate.hosts import entries_for
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, ResourceField
 from sidecar.gate.narrowing import Push, PushedAttribute
@@ -574,10 +578,92 @@ def statement(data: bytes) -> None:
     assert set(acts) <= _ALLOWED, acts
 
 
+def host(data: bytes) -> None:
+    """A host that a request names and an entry of a configuration, cut at the first NUL: the entry stands for it where it
+    is the same name, or has one label less, and no other port."""
+    named, _, entry = data.partition(b"\0")
+    try:
+        found = read(Raw("GET", b"/", [(b"host", named)], "", "http", "r"), READING).host
+    except Refused:
+        return
+    entries = entries_for(found)
+    assert entries[0] == found == found.lower()
+    assert len(set(entries)) == len(entries)
+    for one in (entry.decode("latin-1"), *entries):
+        assert (one in entries) is _stands_for(one, found), one
+
+
+_PORT = re.compile(r"(.*?)(:[0-9]+)?", re.DOTALL)
+
+
+def _stands_for(entry: str, host: str) -> bool:
+    entry_name, entry_port = _matched(entry)
+    name, port = _matched(host)
+    if entry_port and entry_port != port:
+        return False
+    first, _, rest = name.partition(".")
+    return entry_name == name or (bool(first and rest) and entry_name == f"*.{rest}")
+
+
+def _matched(host: str) -> tuple[str, str]:
+    match = _PORT.fullmatch(host)
+    assert match is not None
+    return match[1], match[2] or ""
+
+
+_URLS: TypeAdapter[AnyUrl] = TypeAdapter(AnyUrl)
+
+
+def uri(data: bytes) -> None:
+    """A URI that is in its normal form is written the same by a parser of URLs (WHATWG), and names no folder above."""
+    text = data.decode("utf-8", "replace")
+    if not is_normal(text):
+        return
+    path = unquote(re.split("[?#]", text.partition(":")[2])[0])
+    assert not {".", ".."} & set(re.split(r"[/\\]", path))
+    try:
+        url = _URLS.validate_python(text)
+    except ValidationError:
+        return
+    assert str(url) == text
+
+
+def expression(data: bytes) -> None:
+    """An expression, a value and a document of JSON, cut at NULs: whatever the value is, it stands where it stands. Over a
+    document with another text in place of the value, the expression with that text finds the same."""
+    text, value, told = [*data.split(b"\0"), b"", b""][:3]
+    said = value.decode("utf-8", "replace")
+    try:
+        found, places = value_expression(text.decode("utf-8", "replace"))
+        known = strict_json.loads(told)
+    except (ValueError, RecursionError):
+        return
+    if found is None or found.text.count("(") or said in found.text or not said:
+        return
+    other = "another text"
+    results = []
+    for stands, inside in ((said, known), (other, _with_text(known, said, other))):
+        try:
+            results.append(found.bind(dict.fromkeys(places, stands))(inside))
+        except (JMESPathError, TypeError) as error:
+            results.append(type(error).__name__)
+    assert _with_text(results[0], said, other) == _with_text(results[1], said, other)
+
+
+def _with_text(value: Any, old: str, new: str) -> Any:
+    """Return a value with one text in place of another, as a name and as a text."""
+    if isinstance(value, dict):
+        return {new if name == old else name: _with_text(one, old, new) for name, one in value.items()}
+    if isinstance(value, list):
+        return [_with_text(one, old, new) for one in value]
+    return new if value == old and isinstance(value, str) else value
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "target": target, "request": request, "token": token, "answer": answer, "document": document, "query": query,
     "form": form, "multipart": multipart, "statement": statement,
     "question": question, "blocks": blocks, "items": items, "plan": plan, "log": log,
     "registration": registration, "graphql": graphql, "message": message, "events": events,
+    "host": host, "uri": uri, "expression": expression,
     **{f"import_{form}": functools.partial(imported, form) for form in FORMATS},
 }  # fmt: skip

@@ -37,9 +37,12 @@ def _compiled(text: str) -> Any:
         compiled = jmespath.compile(text)
     except JMESPathError as error:
         raise ValueError(f"found {text!r}, expected a JMESPath expression: {str(error).splitlines()[0]}") from None
-    for node in _nodes(compiled.parsed):
+    # `&` gives an expression in place of a value: to a function, and to nothing else
+    for node in _nodes({"type": "", "children": [compiled.parsed]}):
         if node["type"] == "function_expression":
             _check_call(text, node["value"], node["children"])
+        elif any(isinstance(child, dict) and child["type"] == "expref" for child in node["children"]):
+            raise ValueError(f"found '&' in {text!r}, expected it before an argument of a function alone")
     return compiled
 
 

@@ -24,6 +24,9 @@ from sidecar.gate.expressions import compile_expression, value_expression
         ("sort_by(a, b)", "expected an expression with '&'"),
         ("length(&a)", "expected no '&'"),
         ("map(&abs(@, a), b)", "found abs() with 2"),
+        ("&a", "found '&' in '&a', expected it before an argument of a function alone"),
+        ("a | &b", "found '&'"),
+        ("{x: [&b]}", "found '&'"),
     ],
 )
 def test_an_expression_that_can_find_nothing_is_refused(text: str, says: str) -> None:
