@@ -5,10 +5,12 @@ PYTHON ?=
 BIN := .venv/bin
 CERBOS = $(wildcard node_modules/@cerbos/cerbos-*/cerbos-*)
 # programs that tests run besides; each is in the Debian package of its name, but for these
-TEST_TOOLS := curl chromium-headless-shell redis-server nginx caddy haproxy prometheus openssl kubectl pg_ctlcluster mariadbd
+TEST_TOOLS := curl chromium-headless-shell redis-server nginx caddy haproxy prometheus openssl kubectl pg_ctlcluster mariadbd pgbouncer php rackup
 PACKAGE_kubectl := kubernetes-client
 PACKAGE_pg_ctlcluster := postgresql
 PACKAGE_mariadbd := mariadb-server-core
+PACKAGE_php := php-cli
+PACKAGE_rackup := ruby-rack
 # more arguments: make demo ARGS="--port 8081", make test ARGS="-k cognito"
 ARGS ?=
 # processes of tests that run at once: one more than two cores, as many tests wait

@@ -1,12 +1,15 @@
 """Forms as servers of other people read them: what ours takes, they all read alike.
 
-Django, Werkzeug (Flask), python-multipart (Starlette, FastAPI), busboy (multer) and qs (Express), each as it is installed.
+Django, Werkzeug (Flask), python-multipart (Starlette, FastAPI), busboy (multer) and qs (Express), each as it is installed, and
+PHP and Rack (Rails, Sinatra), which of two fields of one name have the last alone.
 """
 
 from __future__ import annotations
 
 import base64
+import contextlib
 import functools
+import http.client
 import io
 import json
 import random
@@ -28,7 +31,8 @@ from werkzeug.formparser import parse_form_data
 
 from sidecar.gate.form import Form, reader_of
 from sidecar.gate.verdict import Refused
-from tests.stack import ROOT
+from tests.foreign.ways import listens
+from tests.stack import ROOT, free_port, wait_for
 
 if not django.conf.settings.configured:
     django.conf.settings.configure()
@@ -235,10 +239,93 @@ def hostile(count: int) -> list[tuple[str, bytes]]:
 NAMES = ("owner", "ids", "contact[owner]")
 
 
+@functools.cache
+def taken() -> list[tuple[str, bytes]]:
+    """The hostile forms that we take."""
+    found = [form for form in hostile(3000) if ours(*form) is not None]
+    assert len(found) > 500
+    return found
+
+
 async def test_hostile_forms_are_read_alike_or_refused() -> None:
-    taken = [form for form in hostile(3000) if ours(*form) is not None]
-    assert len(taken) > 500
     checked = 0
-    async for kind, body, theirs in everywhere(taken):
+    async for kind, body, theirs in everywhere(taken()):
         checked += sum(check(kind, body, name, theirs) for name in NAMES)
+    assert checked > 1500
+
+
+# --- those that have the last of two fields of one name ---
+
+
+def by_php(forms: list[tuple[str, bytes]]) -> list[Reading | None]:
+    """What PHP reads in each of these forms, by the server that it has for development."""
+    program = _program("php", "php-cli")
+    port = free_port()
+    command = [program, "-d", "display_errors=0", "-S", f"127.0.0.1:{port}", "tests/apps/forms.php"]
+    with subprocess.Popen(command, cwd=ROOT, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_for(lambda: listens(port))
+            return [_shown(_posted(port, *form)) for form in forms]
+        finally:
+            process.kill()
+
+
+def _posted(port: int, kind: str, body: bytes) -> str:
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+        connection.request("POST", "/", body, {"Content-Type": kind})
+        return connection.getresponse().read().decode()
+
+
+def by_rack(forms: list[tuple[str, bytes]]) -> list[Reading | None]:
+    """What Rack reads in each of these forms; None where it refuses one."""
+    _program("rackup", "ruby-rack")
+    lines = "".join(json.dumps({"kind": kind, "body": base64.b64encode(body).decode()}) + "\n" for kind, body in forms)
+    done = subprocess.run(
+        [_program("ruby", "ruby-rack"), "tests/apps/forms.rb"], cwd=ROOT, input=lines, capture_output=True, text=True,
+        check=True,
+    )  # fmt: skip
+    return [_shown(line) for line in done.stdout.splitlines()]
+
+
+def _program(name: str, package: str) -> str:
+    found = shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not installed: make tools, or apt-get install {package}")
+    return found
+
+
+def _shown(line: str) -> Reading | None:
+    found = json.loads(line)
+    # an empty map of PHP is a list to it
+    return None if found is None else Reading(_texts_in(found["fields"] or {}), frozenset(map(_text, found["files"])))
+
+
+def _texts_in(shown: Any) -> Any:
+    if isinstance(shown, dict):
+        return {_text(name): _texts_in(inner) for name, inner in shown.items()}
+    if isinstance(shown, list):
+        return [_texts_in(inner) for inner in shown]
+    return None if shown is None else _text(shown)
+
+
+def _text(shown: str) -> str:
+    return bytes.fromhex(shown).decode("utf-8", "replace")
+
+
+@pytest.mark.parametrize("read", [by_php, by_rack])
+def test_forms_that_we_take_are_read_alike_but_for_the_first_of_a_name(
+    read: Callable[[list[tuple[str, bytes]]], list[Reading | None]],
+) -> None:
+    """All of them are judged, so that the last one is."""
+    forms = [*(row[:2] for row in TABLE), *taken()]
+    checked = 0
+    for (kind, body), theirs in zip(forms, read(forms), strict=True):
+        for name in NAMES if theirs is not None else ():
+            mine = texts(ours(kind, body), name)
+            if mine is None or theirs is None:
+                continue
+            have = _nested(theirs.fields, name)
+            have = [have] if isinstance(have, str) else have
+            assert (have, name in theirs.files) == (mine[-1:], False), body
+            checked += 1
     assert checked > 1500
