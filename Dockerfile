@@ -5,7 +5,7 @@ ARG CERBOS=ghcr.io/cerbos/cerbos:0.55.0@sha256:4b9d3b58c4f11c1b8953bc798d8d086e6
 
 FROM ${CERBOS} AS cerbos
 
-FROM ${PYTHON} AS build
+FROM ${PYTHON} AS dependencies
 # a mirror of PyPI, where there is one: --build-arg PIP_INDEX_URL=https://...
 ARG PIP_INDEX_URL
 WORKDIR /src
@@ -17,20 +17,22 @@ RUN python -m venv --without-pip /opt/sidecar \
  && install="install --quiet --no-cache-dir --no-deps --require-hashes --only-binary :all:" \
  && $pip --python /opt/build/bin/python $install --no-compile -r requirements-build.lock \
  && $pip --python /opt/sidecar/bin/python $install -r requirements.lock
+
+FROM dependencies AS build
 COPY pyproject.toml README.md LICENSE ./
 COPY sidecar sidecar
 RUN /opt/build/bin/python -m hatchling build --target wheel --directory /dist \
- && python -m pip --disable-pip-version-check --python /opt/sidecar/bin/python install --quiet --no-cache-dir --no-deps --no-index /dist/*.whl
+ && python -m pip --disable-pip-version-check --python /opt/sidecar/bin/python install --quiet --no-cache-dir --no-deps --no-index \
+      --prefix /package /dist/*.whl
 
 FROM ${PYTHON} AS runtime
-COPY --from=build /opt/sidecar /opt/sidecar
-# Nothing that installs software stays. The import compiles what a start needs of the standard library, which slim images
-# ship without bytecode and a read-only file system could never keep.
+# what seldom changes comes first, so that a new version of the sidecar is a layer of its own
+COPY --from=dependencies /opt/sidecar /opt/sidecar
+# nothing that installs software stays
 RUN find / -xdev \( -path '*-packages/pip' -o -path '*-packages/pip-*' -o -path '*-packages/setuptools*' \
       -o -path '*-packages/pkg_resources' -o -path '*-packages/_distutils_hack' -o -path '*-packages/distutils-precedence.pth' \
       -o -path '*-packages/wheel' -o -path '*-packages/wheel-*' -o -path '*/python3*/ensurepip' \
       -o -path '/usr/share/python-wheels' -o -path '*/bin/pip*' -o -path '*/bin/wheel' \) -prune -exec rm -rf {} + \
- && /opt/sidecar/bin/python -c "import sidecar.cli, sidecar.health, sidecar.run.workers, sidecar.record.exposition, sidecar.doors.relay" \
  && mkdir /etc/sidecar
 ENV PATH=/opt/sidecar/bin:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin \
     PYTHONDONTWRITEBYTECODE=1 \
@@ -47,13 +49,17 @@ LABEL org.opencontainers.image.title="authorization-sidecar" \
       org.opencontainers.image.revision="${REVISION}" \
       org.opencontainers.image.base.name="${PYTHON}"
 WORKDIR /etc/sidecar
-# a number, so that Kubernetes can see that it is not root (runAsNonRoot)
-USER 65532:65532
 EXPOSE 8080
 STOPSIGNAL SIGTERM
 HEALTHCHECK --interval=10s --timeout=3s --start-period=15s --retries=3 CMD ["python", "-I", "-m", "sidecar.health"]
 ENTRYPOINT ["sidecar"]
 CMD ["run"]
+COPY --from=build /package /opt/sidecar
+# The import compiles what a start needs of the standard library, which slim images ship without bytecode and a read-only
+# file system could never keep.
+RUN PYTHONDONTWRITEBYTECODE= python -c "import sidecar.cli, sidecar.health, sidecar.run.workers, sidecar.record.exposition, sidecar.doors.relay"
+# a number, so that Kubernetes can see that it is not root (runAsNonRoot)
+USER 65532:65532
 
 FROM runtime AS standalone
 COPY --from=cerbos /cerbos /usr/local/bin/cerbos

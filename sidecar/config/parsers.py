@@ -207,15 +207,23 @@ def key_url(text: str) -> str:
 
 def page_url(text: str) -> str:
     """A URL that Cognito sends browsers to: https, or http on this machine (AWS, "Configuring an app client")."""
-    match = re.fullmatch(rf"(https?)://({HOST})(:{PORT})?(/[!-\"$-~]*)?", text)
-    if text and (match is None or (match[1] == "http" and not units.is_loopback(match[2]))):
-        raise ValueError("expected an https URL, or http on a loopback host")
-    _require_literal(match)
-    return text
+    return _page_url(text, units.is_loopback)
 
 
 def page_urls(text: str) -> tuple[str, ...]:
-    return tuple(page_url(url) for url in items(text))
+    """Some of them, which nobody but a browser asks: to it every name below `localhost` is this machine (RFC 6761
+    section 6.3)."""
+    return tuple(
+        _page_url(url, lambda host: units.is_loopback(host) or host.endswith(".localhost")) for url in items(text)
+    )
+
+
+def _page_url(text: str, is_here: Callable[[str], bool]) -> str:
+    match = re.fullmatch(rf"(https?)://({HOST})(:{PORT})?(/[!-\"$-~]*)?", text)
+    if text and (match is None or (match[1] == "http" and not is_here(match[2]))):
+        raise ValueError("expected an https URL, or http on a loopback host")
+    _require_literal(match)
+    return text
 
 
 def _require_literal(match: re.Match[str] | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 import os
 import re
@@ -19,6 +20,7 @@ from typing import Any
 from tests.stack import ROOT
 
 BUILD_SECONDS = 600
+LOCK = Path(tempfile.gettempdir()) / "authz-test-build.lock"
 PINS = dict(re.findall(r"(?m)^ARG ([A-Z]+)=(\S+)$", (ROOT / "Dockerfile").read_text()))
 PINS = {name: image for name, image in PINS.items() if "@sha256:" in image}
 """Argument of the Dockerfile -> image, by its digest. A machine without these, their registries and stand-ins builds nothing."""
@@ -70,7 +72,10 @@ class Engine:
     def build(self, tag: str, *arguments: str, context: Path = ROOT) -> None:
         """Build `context` as `tag`, from layers that were made before where nothing changed."""
         layers = ["--layers", "--pull=never"] if self.is_podman else []
-        self.call("build", *layers, *self.arguments, *arguments, "-t", tag, str(context), seconds=BUILD_SECONDS)
+        with LOCK.open("w") as lock:
+            # of test processes that build the same at once, the others find its layers when the first has made them
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            self.call("build", *layers, *self.arguments, *arguments, "-t", tag, str(context), seconds=BUILD_SECONDS)
 
     def inspect(self, what: str, kind: str = "image") -> dict[str, Any]:
         """What the engine knows of an image or a container."""

@@ -8,12 +8,15 @@ import secrets
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import quote, urljoin, urlsplit
 
 import httpx
+import jwt
 import pytest
 import yaml
 
@@ -25,34 +28,45 @@ from tests.stack import ROOT, free_port
 
 LOGIN = "127.0.0.1:9230"
 """Where deploy/compose/dev.env has the hosted UI; the tests publish it elsewhere."""
+SEVERAL = Path("deploy/compose/several-apps.yaml")
 SERVICES = ("app", "cerbos", "redis", "cognito", "sidecar", "cognito-relay")
 PROBE = """
 import socket, sys
-try:
-    socket.create_connection((sys.argv[1], int(sys.argv[2])), timeout=3).close()
-except OSError as error:
-    print(type(error).__name__)
-else:
-    print("connected")
+from concurrent.futures import ThreadPoolExecutor
+
+def outcome(place):
+    host, port = place.split(":")
+    try:
+        socket.create_connection((host, int(port)), timeout=2).close()
+    except OSError as error:
+        return type(error).__name__
+    return "connected"
+
+print(*ThreadPoolExecutor().map(outcome, sys.argv[1:]))
 """
+NOWHERE = ("TimeoutError", "OSError")
 
 
 @dataclass(frozen=True)
 class FrontDoor:
-    """The services, running."""
+    """The services, running. `names` are those of their containers."""
 
     engine: Engine
     project: str
     url: str
     api: str
     login: str
+    names: dict[str, str]
+    up: Callable[..., None]
+    """Starts the services of these compose files besides."""
 
     def container(self, service: str) -> Container:
         """The container of a service."""
-        labels = (f"project={self.project}", f"service={service}")
-        filters = [f"--filter=label=com.docker.compose.{label}" for label in labels]
-        (name,) = self.engine.call("ps", *filters, "--format={{.Names}}").stdout.split()
-        return Container(self.engine, name)
+        return Container(self.engine, self.names[service])
+
+    def probe(self, service: str, *places: str) -> list[str]:
+        """What comes of it where a service connects to each of these."""
+        return self.container(service).run("python", "-c", PROBE, *places).stdout.split()
 
     def redis(self, *command: str) -> str:
         """What Redis answers."""
@@ -102,6 +116,30 @@ def with_stand_ins(engine: Engine) -> dict[str, Any]:
     return changed
 
 
+def names_of(engine: Engine, project: str) -> dict[str, str]:
+    """The containers of a project, by their services."""
+    label = '"com.docker.compose.service"'
+    name = f"{{{{index .Labels {label}}}}}" if engine.is_podman else f"{{{{.Label {label}}}}}"
+    said = engine.call("ps", "--all", of_project(project), f"--format={name} {{{{.Names}}}}")
+    return dict(line.split() for line in said.stdout.splitlines())
+
+
+def of_project(project: str) -> str:
+    """The filter for what a project has."""
+    return f"--filter=label=com.docker.compose.project={project}"
+
+
+def remove(engine: Engine, project: str) -> None:
+    """Remove all of a project at once: `down` asks each container to end, one after the other."""
+    if names := names_of(engine, project).values():
+        at_once = ("--time", "0") if engine.is_podman else ()
+        engine.call("rm", "--force", "--volumes", *at_once, *names)
+    if engine.is_podman:
+        engine.call("pod", "rm", "--force", "--ignore", f"pod_{project}")
+    if networks := engine.call("network", "ls", of_project(project), "--format={{.Name}}").stdout.split():
+        engine.call("network", "rm", *networks)
+
+
 @pytest.fixture(scope="module")
 def front_door(engine: Engine, sidecar_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontDoor]:
     command, project = composer(), "front-door-test"  # always the same: its images are made again from what is there
@@ -113,34 +151,42 @@ def front_door(engine: Engine, sidecar_image: str, tmp_path_factory: pytest.Temp
         "SIDECAR_SESSION_SECRET": secrets.token_urlsafe(32),
         **dict(zip(("SIDECAR_PORT", "COGNITO_API_PORT", "COGNITO_LOGIN_PORT"), map(str, ports), strict=True)),
     }
-    files = ["-f", "docker-compose.yaml"]
-    if engine.stand_ins:
-        override = tmp_path_factory.mktemp("compose") / "stand-ins.yaml"
-        override.write_text(yaml.safe_dump({"services": with_stand_ins(engine)}))
-        files += ["-f", str(override)]
-    base = [*command, *files, "-p", project, "--env-file", "deploy/compose/dev.env", "--profile", "dev"]
+    override = tmp_path_factory.mktemp("compose") / "stand-ins.yaml"
+    override.write_text(yaml.safe_dump({"services": with_stand_ins(engine)}))
+    stand_ins = [override] if engine.stand_ins else []
 
-    def compose(*arguments: str, seconds: float = 600) -> None:
+    def compose(*arguments: str, more: Sequence[Path] = (), seconds: float = 600) -> None:
+        files = [part for file in ("docker-compose.yaml", *more, *stand_ins) for part in ("-f", str(file))]
+        base = [*command, *files, "-p", project, "--env-file", "deploy/compose/dev.env", "--profile", "dev"]
         done = subprocess.run(
             [*base, *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=seconds
         )
         assert done.returncode == 0, f"{arguments}: {done.stdout[-3000:]}\n{done.stderr[-6000:]}"
 
+    def up(*more: Path) -> None:
+        compose("up", "-d", "--no-build", more=more)
+        names.update(names_of(engine, project))
+        with ThreadPoolExecutor() as pool:
+            list(pool.map(lambda one: one.wait_until(one.healthy, 60), map(door.container, names)))
+
+    names: dict[str, str] = {}
+    url, api, login = (f"http://127.0.0.1:{port}" for port in ports)
+    door = FrontDoor(engine, project, url, api, login, names, up)
     # the image that the other tests have built; the separator is podman's or docker's
     for name in (f"localhost/{project}_sidecar", f"{project}-sidecar"):
         engine.call("tag", sidecar_image, name)
     compose("build", "app", "redis", "cognito")
-    # a run that was cut short may have left some
-    subprocess.run([*base, "down", "-v", "-t", "5"], cwd=ROOT, env=environ, capture_output=True, timeout=120)
+    # the further apps are of the same image
+    separator = "_" if command == ["podman-compose"] else "-"
+    for app in ("wiki", "files"):
+        engine.call("tag", f"{project}{separator}app", f"{project}{separator}{app}")
     try:
-        compose("up", "-d", "--no-build")
-        door = FrontDoor(engine, project, *(f"http://127.0.0.1:{port}" for port in ports))
-        for service in SERVICES:
-            container = door.container(service)
-            container.wait_until(container.healthy, 60)
+        # a run that was cut short may have left some
+        remove(engine, project)
+        up()
         yield door
     finally:
-        compose("down", "-v", "-t", "5")
+        remove(engine, project)
         engine.call("rmi", "--force", f"localhost/{project}_sidecar", f"{project}-sidecar", check=False)
 
 
@@ -185,26 +231,22 @@ def test_nobody_reaches_the_app_but_by_the_sidecar(front_door: FrontDoor) -> Non
     assert list(networks) == [f"{project}_app"]
     address = networks[f"{project}_app"]["IPAddress"]
 
-    def probe(service: str, host: str, port: int) -> str:
-        return front_door.container(service).run("python", "-c", PROBE, host, str(port)).stdout.strip()
-
     # that the probe can connect is shown from where it may
-    assert probe("sidecar", "app", 3000) == probe("sidecar", address, 3000) == "connected"
-    assert probe("cognito", "sidecar", 8080) == "connected"
+    assert front_door.probe("sidecar", "app:3000", f"{address}:3000") == ["connected"] * 2
     # the cognito service is on the network of all others
-    assert probe("cognito", "app", 3000) == "gaierror"
-    assert probe("cognito", address, 3000) in ("TimeoutError", "OSError")
+    reached, by_name, by_address = front_door.probe("cognito", "sidecar:8080", "app:3000", f"{address}:3000")
+    assert (reached, by_name) == ("connected", "gaierror")
+    assert by_address in NOWHERE
     # a container of somebody else on this machine
     image = engine.inspect(front_door.container("cognito").name, "container")["Image"]
-    done = engine.call("run", "--rm", image, "python", "-c", PROBE, address, "3000", check=False)
-    assert done.stdout.strip() in ("TimeoutError", "OSError")
+    done = engine.call("run", "--rm", image, "python", "-c", PROBE, f"{address}:3000", check=False)
+    assert done.stdout.strip() in NOWHERE
 
 
 def test_the_app_reaches_neither_cerbos_nor_redis_nor_the_world(front_door: FrontDoor) -> None:
-    app = front_door.container("app")
-    for host, port in (("cerbos", 3593), ("redis", 6379), ("cognito", 9229)):
-        assert app.run("python", "-c", PROBE, host, str(port)).stdout.strip() == "gaierror", host
-    assert app.run("python", "-c", PROBE, "192.0.2.1", "443").stdout.strip() in ("TimeoutError", "OSError")
+    places = ("cerbos:3593", "redis:6379", "cognito:9229", "192.0.2.1:443")
+    *others, world = front_door.probe("app", *places)
+    assert (others, world in NOWHERE) == (["gaierror"] * 3, True)
 
 
 def test_only_the_sidecar_publishes_a_port_and_the_local_cognito_to_this_machine(front_door: FrontDoor) -> None:
@@ -256,7 +298,8 @@ class Person:
             headers = {"accept": "text/html", "cookie": "; ".join(f"{name}={value}" for name, value in jar.items())}
             if method == "POST":
                 headers |= {"origin": f"http://{place}", "sec-fetch-site": "same-origin"}
-            asked = url.replace(f"http://{LOGIN}", self.door.login)
+            # every name below localhost is this machine to a browser
+            asked = re.sub(r"//\w+\.localhost:", "//127.0.0.1:", url.replace(f"http://{LOGIN}", self.door.login))
             with httpx.Client(trust_env=False, timeout=20) as client:
                 answer = client.request(method, asked, data=form, headers={**headers, "host": place})
             for name, value in answer.headers.multi_items():
@@ -269,14 +312,17 @@ class Person:
                 return answer
             method, form, url = "GET", None, urljoin(url, answer.headers["location"])
 
+    def sign_in(self, page: httpx.Response) -> httpx.Response:
+        """Fill in the form of the sign-in page as alice."""
+        form = forms(page)[0]
+        action = form.action.replace(self.door.login, f"http://{LOGIN}")
+        return self.send("POST", action, {**form.fields, "username": "alice", "password": "Alice-1234"})
+
 
 def test_a_person_signs_in_and_the_session_is_in_redis(front_door: FrontDoor) -> None:
     assert front_door.redis("dbsize") == "0"
     person = Person(front_door)
-    page = person.send("GET", f"{front_door.url}/contacts/1")
-    form = forms(page)[0]
-    action = form.action.replace(front_door.login, f"http://{LOGIN}")
-    answer = person.send("POST", action, {**form.fields, "username": "alice", "password": "Alice-1234"})
+    answer = person.sign_in(person.send("GET", f"{front_door.url}/contacts/1"))
     assert (answer.status_code, answer.json()["owner_id"]) == (200, "alice")
     assert int(front_door.redis("dbsize")) >= 1
     again = person.send("GET", f"{front_door.url}/_sidecar/whoami")
@@ -301,12 +347,114 @@ def test_a_session_needs_redis_and_a_bearer_token_does_not(front_door: FrontDoor
 
 
 def test_sigterm_ends_the_door_in_order(front_door: FrontDoor) -> None:
-    """The last test of these containers."""
+    """The last test of the one app: what follows is the same front door of several."""
     door = front_door.container("sidecar")
     began = time.monotonic()
     front_door.engine.call("stop", "--time", "20", door.name)
     assert time.monotonic() - began < 20
     assert door.state["ExitCode"] == 0
+
+
+# --- several apps ---
+
+
+@dataclass(frozen=True)
+class Several:
+    """The front door of several apps. `routes` is a copy of the example's file, which it reads."""
+
+    door: FrontDoor
+    routes: Path
+
+    def get(self, host: str, path: str, token: str = "", **headers: str) -> httpx.Response:
+        """Ask for a path at a host."""
+        place = f"{host}:{self.door.url.rpartition(':')[2]}"
+        bearer = {"authorization": f"Bearer {token}"} if token else {}
+        return httpx.get(f"{self.door.url}{path}", headers={"host": place, **bearer, **headers}, trust_env=False)
+
+    def url(self, host: str) -> str:
+        """The front door at a host, as a browser has it."""
+        return f"http://{host}:{self.door.url.rpartition(':')[2]}"
+
+
+@pytest.fixture(scope="module")
+def several(front_door: FrontDoor, tmp_path_factory: pytest.TempPathFactory) -> Several:
+    """The same project, started once more with the file that adds apps: what it does not change runs on."""
+    folder = tmp_path_factory.mktemp("several")
+    routes, override = folder / "routes.yaml", folder / "routes-copy.yaml"
+    routes.write_text((ROOT / "deploy/compose/several-apps.routes.yaml").read_text())
+    routes.chmod(0o644)
+    volume = f"{routes}:/etc/sidecar/several-apps.yaml:ro"
+    override.write_text(yaml.safe_dump({"services": {"sidecar": {"volumes": [volume]}}}))
+    front_door.up(SEVERAL, override)
+    return Several(front_door, routes)
+
+
+def test_the_guide_says_how_it_was_started() -> None:
+    page = (ROOT / "docs/guides/several-apps.md").read_text()
+    (command,) = re.findall(r"<!-- run by: tests/deploy/test_compose.py -->\n```sh\n(.*?)\n```", page, re.DOTALL)
+    files = f"-f docker-compose.yaml -f {SEVERAL}"
+    assert command == f"docker compose --env-file deploy/compose/dev.env --profile dev {files} up -d --build"
+
+
+def test_three_apps_are_told_apart_by_host_and_by_path(several: Several) -> None:
+    token = several.door.token("alice")
+    for host, path, status, shown in (
+        ("crm.localhost", "/contacts", 200, "Ada"),
+        ("wiki.localhost", "/pages/home", 200, "The wiki"),
+        ("crm.localhost", "/files/plan.txt", 200, "A file"),
+        ("wiki.localhost", "/files/plan.txt", 200, "A file"),
+        ("wiki.localhost", "/contacts", 403, "route_unmapped"),
+        ("crm.localhost", "/pages/home", 403, "route_unmapped"),
+        ("other.localhost", "/files/plan.txt", 421, "host_not_allowed"),
+        ("127.0.0.1", "/_sidecar/whoami", 421, "host_not_allowed"),
+    ):
+        answer = several.get(host, path, token)
+        assert (answer.status_code, shown in answer.text) == (status, True), (host, path, answer.text)
+        assert several.get(host, path).status_code == (401 if status == 200 else status)
+
+
+def test_each_app_is_reached_by_the_sidecar_alone(several: Several) -> None:
+    assert several.door.probe("sidecar", "app:3000", "wiki:3000", "files:3000") == ["connected"] * 3
+    assert several.door.probe("wiki", "app:3000", "files:3000", "cerbos:3593") == ["gaierror"] * 3
+    assert several.door.probe("cognito", "wiki:3000", "files:3000") == ["gaierror"] * 2
+
+
+def test_a_person_signs_in_once_and_has_a_session_at_each_host(several: Several) -> None:
+    person = Person(several.door)
+    crm, wiki = several.url("crm.localhost"), several.url("wiki.localhost")
+    answer = person.sign_in(person.send("GET", f"{crm}/contacts"))
+    assert (answer.status_code, answer.url.path) == (200, "/contacts")
+    # the pool remembers who it is, and asks nothing: there and back by this host's own URLs
+    answer = person.send("GET", f"{wiki}/pages/home")
+    assert (answer.status_code, answer.json()["text"]) == (200, "The wiki")
+    jars = [person.cookies[url.removeprefix("http://")] for url in (crm, wiki)]
+    assert jars[0]["__Host-session"] != jars[1]["__Host-session"]
+    for jar, own, other in ((jars[0], "crm", "wiki"), (jars[1], "wiki", "crm")):
+        cookie = f"__Host-session={jar['__Host-session']}"
+        for host, status in ((own, 200), (other, 401)):
+            assert several.get(f"{host}.localhost", "/files/plan.txt", cookie=cookie).status_code == status
+    # each host has a sign-in of its own, which comes back to it
+    for url in (crm, wiki):
+        page = httpx.get(
+            f"{several.door.url}/_sidecar/login", headers={"host": url.removeprefix("http://")}, trust_env=False
+        )
+        assert f"redirect_uri={quote(f'{url}/_sidecar/callback', safe='')}" in page.headers["location"]
+
+
+def test_tokens_of_a_pool_are_good_at_its_hosts_alone(several: Several) -> None:
+    token = several.door.token("alice")
+    said = jwt.decode(token, options={"verify_signature": False})
+    pool = said["iss"].rpartition("/")[2]
+    identity = {"issuer": said["iss"], "jwks_url": f"http://127.0.0.1:9229/{pool}/.well-known/jwks.json"}
+    identity |= {"client_ids": [said["client_id"]], "hosts": ["wiki.localhost"]}
+    with several.routes.open("a") as file:
+        file.write(yaml.safe_dump({"identity": [identity]}))
+    sidecar = several.door.container("sidecar")
+    sidecar.wait_until(lambda: several.get("crm.localhost", "/files/plan.txt", token).status_code == 401)
+    assert several.get("wiki.localhost", "/files/plan.txt", token).status_code == 200
+
+
+# --- the files ---
 
 
 def test_it_does_not_start_without_a_secret_of_ones_own() -> None:

@@ -1,7 +1,8 @@
 """A local Cognito in a container: the pool's API on port 9229, its hosted UI on 9230, until SIGTERM.
 
 Both listen on the container's loopback, as they do on a developer's machine; a relay lets others in. The pool's ids are
-the same at each start, so that deploy/compose/dev.env can name them. `PUBLIC_URL` is where browsers have the app.
+the same at each start, so that deploy/compose/dev.env can name them. `PUBLIC_URL` is where browsers have the app, or
+several of them, with blanks between.
 """
 
 from __future__ import annotations
@@ -22,13 +23,14 @@ API, LOGIN = 19229, 9230
 
 def main() -> None:
     """Start both, and relay to them."""
-    public = os.environ["PUBLIC_URL"]
+    public = os.environ["PUBLIC_URL"].split()
     with (
         tempfile.TemporaryDirectory() as text,
         LocalCognito(API, Path(text), os.environ, fixed_ids=True) as cognito,
         HostedUI(
             cognito, LOGIN, Path(text), os.environ,
-            redirect_uris=[f"{public}/_sidecar/callback"], logout_uris=[f"{public}/_sidecar/console"],
+            redirect_uris=[f"{url}/_sidecar/callback" for url in public],
+            logout_uris=[f"{url}/_sidecar/console" for url in public],
         ),
     ):  # fmt: skip
         print(f"pool {cognito.pool_id}, client {cognito.client_id}", flush=True)
