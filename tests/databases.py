@@ -205,3 +205,38 @@ def mariadb() -> Iterator[Server]:
             yield server
         finally:
             server.stop()
+
+
+@contextmanager
+def mysql() -> Iterator[Server]:
+    """MySQL itself, with the same table, and the collation of MariaDB."""
+    package = "mysql-server-core, where there is one: Debian sid, Ubuntu"
+    program = _program("mysqld", package)
+    # of Debian's MariaDB it is another name
+    if b"MariaDB" in subprocess.run([program, "--version"], capture_output=True, check=True).stdout:
+        pytest.skip(f"mysqld is MariaDB's here (apt-get install {package})")
+    with _folder() as (folder, who):
+        files = _certificates(folder, who)
+        (folder / "made.sql").write_text(
+            "create database app character set utf8mb4 collate utf8mb4_general_ci;\nuse app;\n"
+            + ROWS
+            + f"create user {USER}@'%' identified by '{PASSWORD}';\n"
+            f"grant select on app.invoices to {USER}@'%';\n"
+            f"create user {OWNER}@'%' identified by '{PASSWORD}';\n"
+            f"grant all on *.* to {OWNER}@'%' with grant option;\n"
+        )
+        small = ["--no-defaults", f"--datadir={folder}/data", "--innodb-buffer-pool-size=8M"]
+        _run([program, *small, "--initialize-insecure"], folder, who)
+        port = free_port()
+        process = _start(
+            [program, *small, f"--port={port}", "--bind-address=127.0.0.1", f"--socket={folder}/s", "--mysqlx=OFF", "--secure-file-priv=",
+             "--innodb-flush-log-at-trx-commit=0", "--skip-log-bin", "--max-connections=40", f"--init-file={folder}/made.sql",
+             f"--ssl-cert={files.certificate}", f"--ssl-key={files.key}", f"--ssl-ca={files.ca}"],
+            folder, who,
+        )  # fmt: skip
+        server = Server("mysql", port, "app", process, files.ca)
+        try:
+            _wait(server, folder / "log", b"ready for connections")
+            yield server
+        finally:
+            server.stop()

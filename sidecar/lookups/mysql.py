@@ -33,17 +33,20 @@ def _cursor_class() -> type[Any]:
     return Quiet
 
 
+_CLIENT_SSL = 0x800
+"""The flag of a server that can do TLS (https://mariadb.com/kb/en/connection/)."""
+
+
 async def _by_tls(**arguments: Any) -> Any:
     """Connect, and say who we are by TLS alone: aiomysql goes on in the clear where a server, or who stands before it,
     offers none, and sends the password as it is where it is asked to."""
     from aiomysql import Connection
-    from pymysql.constants import CLIENT
 
     class Strict(Connection):  # type: ignore[misc]
         """One that says nothing in the clear."""
 
         async def _request_authentication(self) -> None:
-            if not self.server_capabilities & CLIENT.SSL:
+            if not self.server_capabilities & _CLIENT_SSL:
                 raise Fault(Reason.NOT_TLS, "the server offers no TLS, and the URL asks for it")
             await super()._request_authentication()
 

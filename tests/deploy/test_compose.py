@@ -132,7 +132,8 @@ def of_project(project: str) -> str:
 def remove(engine: Engine, project: str) -> None:
     """Remove all of a project at once: `down` asks each container to end, one after the other."""
     if names := names_of(engine, project).values():
-        at_once = ("--time", "0") if engine.is_podman else ()
+        # some are in the network of another one, which takes them along
+        at_once = ("--time", "0", "--depend", "--ignore") if engine.is_podman else ()
         engine.call("rm", "--force", "--volumes", *at_once, *names)
     if engine.is_podman:
         engine.call("pod", "rm", "--force", "--ignore", f"pod_{project}")

@@ -32,13 +32,13 @@ from tests.lookups.alike import (
 )
 
 pytestmark = pytest.mark.process
-OURS = "from information_schema.processlist where user = 'reader'"
 
 
 class MariaDb(Killable):
     dialect = Dialect.MYSQL
     slow = "select sleep(10) as owner_id from invoices where id = :id"
     grant = "grant select on app.{} to reader@'%'"
+    ours = "from information_schema.processlist where user = 'reader'"
 
     def __init__(self, server: Server) -> None:
         self.server = server
@@ -55,13 +55,13 @@ class MariaDb(Killable):
             await connection.ensure_closed()
 
     async def sessions(self) -> int:
-        return int((await self.run(f"select count(*) {OURS}"))[0][0])
+        return int((await self.run(f"select count(*) {self.ours}"))[0][0])
 
     async def running(self) -> int:
-        return int((await self.run(f"select count(*) {OURS} and command = 'Query'"))[0][0])
+        return int((await self.run(f"select count(*) {self.ours} and command = 'Query'"))[0][0])
 
     async def kill(self) -> None:
-        for (number,) in await self.run(f"select id {OURS}"):
+        for (number,) in await self.run(f"select id {self.ours}"):
             await self.run(f"kill {number}")
 
 
