@@ -86,7 +86,7 @@ def page(items: int, notes: int = 100) -> list[dict[str, object]]:
 class Stack:
     """All of it; made by `running`."""
 
-    def __init__(self, folder: Path, stack: contextlib.ExitStack) -> None:
+    def __init__(self, folder: Path, stack: contextlib.ExitStack, binary: str | None = None) -> None:
         self.folder = folder
         self._stack = stack
         self.peers: dict[str, Peer] = {}
@@ -95,7 +95,7 @@ class Stack:
         self.cognito = stack.enter_context(LocalCognito(free_port(), folder, os.environ, users))
         self.tokens = [self.cognito.token("alice"), *(self.cognito.token(user.name) for user in users[len(USERS) :])]
         self._loop = asyncio.new_event_loop()
-        cerbos = EmbeddedCerbos(ROOT / "policies")
+        cerbos = EmbeddedCerbos(ROOT / "policies", binary=binary)
         self._loop.run_until_complete(cerbos.start())
         stack.callback(self._loop.close)
         stack.callback(lambda: self._loop.run_until_complete(cerbos.stop()))
