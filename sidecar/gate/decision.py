@@ -101,19 +101,20 @@ def granted(question: Question, answer: PdpAnswer) -> list[frozenset[str]]:
     Raises Refused(PDP_MISMATCH), as `judge`."""
     _require_whole(question, answer)
     resources, results = question.resources, answer.results
-    for resource, result in zip(resources, results, strict=True):
-        if result.id != resource.id or result.kind != resource.kind or result.invalid:
+    if not resources:
+        return []
+    kinds, ids, actions, _, more_actions, _ = zip(*resources, strict=True)
+    about_kinds, about_ids, effects, invalid, *_ = zip(*results, strict=True)
+    if about_ids != ids or about_kinds != kinds or any(invalid):
+        for resource, result in zip(resources, results, strict=True):
             _require_about(resource, result)
     # of a list the same is asked about each, and a PDP says the same of many, most often in the same object
-    said = [
-        (id(result.effects), resource.action, resource.more_actions)
-        for resource, result in zip(resources, results, strict=True)
-    ]
+    said = list(zip(map(id, effects), actions, more_actions, strict=True))
     allowed = {
         key: frozenset([action for action in (key[1], *key[2]) if _effect(result, action)])
         for key, result in dict(zip(said, results, strict=True)).items()
     }
-    return [allowed[key] for key in said]
+    return list(map(allowed.__getitem__, said))
 
 
 def _require_whole(question: Question, answer: PdpAnswer) -> None:

@@ -130,13 +130,20 @@ def _entries_alike(resources: Sequence[Resource]) -> list[bytes]:
         _column(name, values)
         for name, values in zip(names, zip(*[known.values() for known in attributes], strict=True), strict=True)
     ]
-    before, after = repeat(_named(first.kind)), repeat(_scope(first.scope))
-    texts = [sized(_3, one.encode("utf-8")) for one in ids]
-    asked = _actions(first)
-    return [
-        sized(_4, asked + sized(_2, resource))
-        for resource in map(b"".join, zip(before, texts, *columns, after, strict=False))
-    ]
+    texts = _sized_each(_named(first.kind) + _3, list(map(str.encode, ids)))
+    asked, scope = _actions(first), _scope(first.scope)
+    known = list(map(b"".join, zip(texts, *columns, *([repeat(scope)] if scope else []), strict=False)))
+    heads = {}
+    for size in set(map(len, known)):
+        before = asked + _2 + varint(size)
+        heads[size] = _4 + varint(len(before) + size) + before
+    return [heads[len(resource)] + resource for resource in known]
+
+
+def _sized_each(before: bytes, values: Sequence[bytes]) -> list[bytes]:
+    """Each value with its length before it, and `before` that: it is the same before values of one length."""
+    heads = {size: before + varint(size) for size in set(map(len, values))}
+    return [heads[len(value)] + value for value in values]
 
 
 def _column(name: str, values: Sequence[Any]) -> list[bytes]:

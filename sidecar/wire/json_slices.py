@@ -23,6 +23,8 @@ _scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # t
 JSON_SPACES = b" \t\n\r"
 _SPACES = JSON_SPACES.decode()
 _SPACE = re.compile(r"[ \t\n\r]*")
+_BETWEEN = 64
+"""Bytes between two items that are read together, at most."""
 
 
 class Span(NamedTuple):
@@ -51,7 +53,7 @@ class JsonText:
         self.data = data
         self._view = data.decode("latin-1")
         # then the view is the text itself, without an escape of a surrogate: a value is found and read in one step
-        plain = data.isascii() and b"\\ud" not in data and b"\\uD" not in data
+        plain = data.isascii() and not (b"\\" in data and (b"\\ud" in data or b"\\uD" in data))
         self._scan = strict_json.scan if plain else self._scan_bytes
         self._ends: dict[int, int] = {}
 
@@ -200,9 +202,23 @@ class JsonText:
     def _walk(self, at: int, taker: _Taker) -> tuple[list[int], list[int], int]:
         """Walk the items of which the first begins here: -> (where each begins, where each ends, the place after the
         mark that ends them)."""
+        view, most, starts, ends = self._view, taker.most, list[int](), list[int]()
+        while (flat := self._flat(at, min(taker.together, most - len(ends)))) is not None:
+            taker.take(len(ends), flat.values)
+            starts += flat.starts
+            ends += flat.ends
+            at = self._space(ends[-1])
+            if view[at : at + 1] != ",":
+                return starts, ends, at + 1
+            at = self._space(at + 1)
+        return starts, ends, self._walk_each(at, taker, starts, ends)
+
+    def _walk_each(self, at: int, taker: _Taker, starts: list[int], ends: list[int]) -> int:
+        """Walk the items from here on one by one, after those that are known: -> the place after the mark that ends
+        them."""
         view, scan, (most, together, take) = self._view, self._scan, taker
-        starts, ends, values = list[int](), list[int](), list[Any]()
-        for _ in range(most):
+        values = list[Any]()
+        for _ in range(most - len(ends)):
             try:
                 # most writers put one blank after a comma, or none
                 if view[at] == " ":
@@ -231,7 +247,36 @@ class JsonText:
             raise TooMany(f"more than {most} items")
         if values:
             take(len(ends) - len(values), values)
-        return starts, ends, at
+        return at
+
+    def _flat(self, at: int, most: int) -> _Flat | None:
+        """Read the items from here on in one step, `most` or fewer: objects without an object in them, with the same
+        between any two, as most are. None where they are others, or have a fault, which is found one by one.
+
+        As many `}` as objects are one for each: so none stands in a text, and each ends an item.
+        """
+        view, find = self._view, self._view.find
+        end = find("}", at) + 1
+        between = view[end : find("{", end, end + _BETWEEN) + 1]
+        if most < 2 or view[at : at + 1] != "{" or between[:-1].strip(_SPACES) != ",":
+            return None
+        starts, ends, step = [at], [end], len(between) - 1
+        while len(ends) < most and view.startswith(between, end):
+            starts.append(end + step)
+            end = find("}", end + step) + 1
+            ends.append(end)
+        try:
+            values = strict_json.loads(b"[%b]" % self.data[at:end])
+        except ValueError:
+            return None
+        whole = len(values) == len(ends) and set(map(type, values)) == {dict}
+        return _Flat(starts, ends, values) if whole else None
+
+
+class _Flat(NamedTuple):
+    starts: list[int]
+    ends: list[int]
+    values: list[Any]
 
 
 Take = Callable[[int, list[Any]], None]
@@ -255,6 +300,9 @@ class Change(NamedTuple):
     text: bytes = b""
 
 
+_change_of: Callable[[tuple[Span, bytes]], Change] = partial(tuple.__new__, Change)
+
+
 def without(spans: Sequence[Span], gone: Iterable[int]) -> Iterator[Change]:
     """Yield what takes elements out of an array or an object, each with one comma. `gone` are their
     indexes. What stays keeps the white space that stands before it, but for the first."""
@@ -272,7 +320,7 @@ def without(spans: Sequence[Span], gone: Iterable[int]) -> Iterator[Change]:
             # up to the first that stays with what follows them
             yield Change(Span(spans[0].start, spans[last + 1].start))
         else:
-            yield Change(Span(spans[first - 1].end, spans[last].end))
+            yield _change_of((_span_of((spans[first - 1].end, spans[last].end)), b""))
 
 
 def spliced(data: bytes, changes: Iterable[Change]) -> bytes:

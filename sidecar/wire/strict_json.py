@@ -30,7 +30,7 @@ def loads(data: bytes, *, distinct: bool = False) -> Any:
     except RecursionError as error:
         raise ValueError("JSON nested too deeply") from error
     # only an escape can make a lone surrogate in a text that was valid UTF-8
-    if "\\u" in text:
+    if "\\" in text and ("\\ud" in text or "\\uD" in text):
         _refuse_surrogates(value)
     return value
 

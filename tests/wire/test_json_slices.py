@@ -45,6 +45,44 @@ def test_kept_items_are_the_bytes_that_came(
         assert at in gone or body[span.start : span.end] in made
 
 
+MARKS = st.text(st.sampled_from('{}[]:," \\\néü1'), max_size=4)
+ITEMS = st.one_of(
+    st.dictionaries(MARKS, MARKS | st.integers() | st.lists(MARKS, max_size=2)).map(json.dumps),
+    st.dictionaries(MARKS, MARKS, max_size=2).map(lambda item: json.dumps(item, ensure_ascii=False)),
+    st.sampled_from([
+        "{}", "1", '{"a": {}}', '{"a": 1, "a": 2}', '{"a": "\\ud800"}', '{"a": "\\ud83d\\ude00"}', '{"a": NaN}', "[{}]", "{}}", "{",
+        '{"a": "}, {"}', '{"a": 12345678901234567890}', '{"a": 1e999}', "",
+    ]),
+)  # fmt: skip
+
+
+@given(st.lists(ITEMS, max_size=9), st.sampled_from([",", ", ", "\n ,\n  ", ",,", "", "," + " " * 80]), st.data())
+def test_items_that_are_read_together_are_read_as_each_alone(
+    items: list[str], between: str, data: st.DataObject
+) -> None:
+    body = f"[{between.join(items)}]".encode()
+    at = data.draw(st.integers(0, len(body)))
+    body = body[:at] + data.draw(st.sampled_from([b"", b"{", b"}", b'"', b"\xff", b",", b" "])) + body[at:]
+
+    def read(together: int) -> object:
+        taken: list[Any] = []
+        try:
+            spans = JsonText(body).array((), 8, together, lambda _, values: taken.extend(values))
+        except ValueError as error:
+            return str(error)
+        return spans, [*map(repr, taken)]
+
+    # of one at a time, none is read with another
+    assert read(3) == read(1)
+
+
+def test_items_that_are_read_together_are_not_walked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(JsonText, "_walk_each", None)
+    for separator, name in ((",", "a"), (", ", "ä"), (",\n  ", "a")):
+        body = f"[{separator.join([json.dumps({name: [1, '{'], 'b': None}, ensure_ascii=False)] * 6)}]".encode()
+        assert len(JsonText(body).array((), 6, 3, nothing)) == 6
+
+
 @given(st.dictionaries(NAMES, VALUES, max_size=6), st.data(), INDENTS, st.booleans())
 def test_members_are_found_and_taken_out(
     value: dict[str, Any], data: st.DataObject, indent: int | None, escaped: bool
