@@ -129,16 +129,19 @@ async def odd(scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
 
 
 class Servers:
-    """All of them at one port, each below its name; `seen` are the bodies of requests that came to them."""
+    """All of them at one port, each below its name; `seen` are the bodies of requests that came to them, and
+    `sessions` the ids of sessions that they named."""
 
     def __init__(self) -> None:
         self.port = free_port()
         self.seen: list[bytes] = []
+        self.sessions: list[str] = []
         self._apps = {name: make() for name, make in SERVERS.items()}
 
     async def __call__(self, scope: MutableMapping[str, Any], receive: Any, send: Any) -> None:
         """Pass a request on to the server that its path names."""
         _, name, path = scope["path"].split("/", 2)
+        self.sessions += [value.decode() for key, value in scope["headers"] if key == b"mcp-session-id"]
 
         async def heard() -> Any:
             message = await receive()

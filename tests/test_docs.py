@@ -317,7 +317,7 @@ def cited_rules(folders: Iterable[str]) -> dict[str, set[str]]:
 def test_every_rule_that_is_cited_stands_in_the_security_page() -> None:
     page = (ROOT / "docs/security.md").read_text(encoding="utf-8")
     written = re.findall(r'^\| <a id="r(\d+)"></a>R(\d+) \| .{40,} \|$', page, re.MULTILINE)
-    assert written == [(str(number), str(number)) for number in range(1, 28)]
+    assert written == [(str(number), str(number)) for number in range(1, 29)]
     cited = cited_rules(["sidecar", "tests", "docs", "bench", "fuzz", "scripts"])
     assert "13" in cited["sidecar/gate/identity.py"]
     for path, rules in cited.items():

@@ -201,6 +201,57 @@ def test_a_stream_and_the_end_of_a_session_are_decided_too(session_stack: Stack,
         assert got.status == status
 
 
+# --- whose a session is ---
+
+HELLO = {
+    "jsonrpc": "2.0", "id": 1, "method": "initialize",
+    "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": {"name": "agent", "version": "1"},
+    },
+}  # fmt: skip
+READY = {"jsonrpc": "2.0", "method": "notifications/initialized"}
+BOTH = "application/json, text/event-stream"
+
+
+def session_of(sidecar: Sidecar, token: str, name: str) -> str:
+    """The id of a session that begins."""
+    got = post(sidecar, token, HELLO, name, accept=BOTH)
+    session = got.header("mcp-session-id")
+    assert (got.status, bool(session)) == (200, True), got
+    assert post(sidecar, token, READY, name, accept=BOTH, mcp_session_id=session or "").status == 202
+    return session or ""
+
+
+@pytest.mark.parametrize("way", ["direct", "envoy"])
+@pytest.mark.parametrize("name", SERVERS)
+def test_a_session_is_for_whom_it_was_begun_alone(
+    session_stack: Stack, sidecar: Sidecar, request: pytest.FixtureRequest, servers: Servers, name: str, way: str
+) -> None:
+    at: Sidecar = sidecar if way == "direct" else request.getfixturevalue("by_envoy")
+    alice, bob = session_stack.tokens["alice"], session_stack.tokens["bob"]
+    session = session_of(at, alice, name)
+    own = servers.sessions[-1]
+    # the server sees its own, and the client another one
+    assert session.endswith("." + own)
+    assert session != own
+    sent = len(servers.sessions)
+    for token, named in ((bob, session), (bob, own), (alice, own), (alice, session[:-1]), (alice, "A" + session[1:])):
+        for method in ("POST", "GET", "DELETE"):
+            body = json.dumps(call("get_contact", {"id": "7"})).encode() if method == "POST" else b""
+            kind = {"content_type": "application/json"} if body else {}
+            got = at.request(
+                method, f"/{name}/mcp", token, body=body, accept=BOTH, mcp_session_id=named, **kind,
+            )  # fmt: skip
+            assert (got.status, json.loads(got.body)["code"]) == (404, "mcp_session_foreign"), (method, named)
+    assert servers.sessions[sent:] == []
+    # of whoever began it, it goes on to its end
+    got = post(at, alice, call("get_contact", {"id": "7"}), name, accept=BOTH, mcp_session_id=session)
+    assert b"contact 7" in got.body
+    assert at.request("DELETE", f"/{name}/mcp", alice, mcp_session_id=session).status == 200
+    assert set(servers.sessions[sent:]) == {own}
+    assert post(at, alice, call("get_contact"), name, accept=BOTH, mcp_session_id=session).status == 404
+
+
 # --- where an Envoy moves the bytes, and asks ---
 
 

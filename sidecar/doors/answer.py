@@ -75,7 +75,7 @@ def status_of(code: Code) -> int:  # noqa: C901, PLR0911, PLR0912 - one match ov
             | Code.PROXY_NOT_TRUSTED
         ):
             return 403
-        case Code.RESOURCE_HIDDEN:
+        case Code.RESOURCE_HIDDEN | Code.MCP_SESSION_FOREIGN:
             return 404
         case Code.METHOD_UNMAPPED:
             return 405

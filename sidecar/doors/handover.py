@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import NamedTuple, assert_never
 
-from sidecar.gate.obligation import Decide, KeepPrivate, Reduce, ReduceEither, ReduceLines, Watch
+from sidecar.gate.mcp_session import SESSION
+from sidecar.gate.obligation import BindSession, Decide, KeepPrivate, Reduce, ReduceEither, ReduceLines, Watch
 from sidecar.gate.own import IDENTITY_HEADERS, SET_BY_SIDECAR
 from sidecar.gate.request import Raw
 from sidecar.gate.verdict import Forward
@@ -50,7 +51,7 @@ def header_changes(permit: Forward, raw: Raw) -> tuple[tuple[Header, ...], tuple
     for header in permit.headers:
         name = header[0]
         sent.add(name)
-        if name in _SET_BY_SIDECAR or name in permit.reserved:
+        if name in _SET_BY_SIDECAR or name in permit.reserved or (name == SESSION and header not in raw.headers):
             ours.append(header)
         elif name == b"cookie":
             cookies.append(header[1])
@@ -68,8 +69,8 @@ def _privacy(permit: Forward) -> KeepPrivate | None:
         match obligation:
             case KeepPrivate():
                 privacy = obligation
-            case Reduce() | ReduceLines() | ReduceEither() | Decide() | Watch():
-                raise ValueError("an answer to reduce, which another proxy has: the gate refuses such a route")
+            case Reduce() | ReduceLines() | ReduceEither() | Decide() | Watch() | BindSession():
+                raise ValueError("an answer to change, which another proxy has: the gate refuses such a route")
             case _:
                 assert_never(obligation)
     return privacy

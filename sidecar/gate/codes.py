@@ -147,6 +147,9 @@ class Code(StrEnum):
     PRINCIPAL_MISSING = ("principal_missing", Kind.PRINCIPAL,
         "the token is good, and the claim that `principal.id` names is not in it or is no name; `detail` in the decision log says which claim. The sign-in ends with it too: no session begins that no page would take",
         "let the pool put the claim into the token, or name another claim")
+    MCP_SESSION_FOREIGN = ("mcp_session_foreign", Kind.PRINCIPAL,
+        "an `Mcp-Session-Id` that was not given to this user and agent at this route, or was made by another key",
+        "nothing where it comes seldom: the client begins a new session; with replicas set one `SIDECAR_SESSION_SECRET` for all ([sessions](../guides/mcp.md#sessions))")
     NO_ROLES = ("no_roles", Kind.PRINCIPAL,
         "neither the token nor `defaults.roles` gives a role",
         "put the user into a group, or set `defaults.roles`")

@@ -19,12 +19,14 @@ from sidecar.gate.evaluation import Evaluation, Rules
 from sidecar.gate.forwarded import client_of
 from sidecar.gate.identity import Principal
 from sidecar.gate.lookup import masked_code
+from sidecar.gate.mcp_session import SESSION, McpSessions
 from sidecar.gate.mode import AMBIGUOUS, OF_RULES, Mode, RouteMode, counts, strictest
 from sidecar.gate.narrowing import Narrowed, Plans
 from sidecar.gate.obligation import (
     AnswerItems,
     AnswerLookup,
     AnswerRule,
+    BindSession,
     Decide,
     HeldAnswer,
     Judge,
@@ -145,6 +147,7 @@ class Gate:
     def __init__(
         self, rules: Rules, hooks: Lookups, pdp: PDP, *, now: Clock, timer: Clock, sign: Sign | None = None,
         mode: Mode | None = None, sources: tuple[TokenSource, ...] = (), plans: Plans | None = None,
+        sessions: McpSessions | None = None,
     ) -> None:  # fmt: skip
         self.rules = rules
         self._asking = Asking(hooks, pdp, plans, now=now, timer=timer, tell=self._told)
@@ -153,6 +156,7 @@ class Gate:
         self._sign = sign
         self._mode: Mode = mode or "enforce"
         self._obeys = mode is not None
+        self._sessions = sessions
         self._sources = tuple(zip(sources, _privacies(sources), strict=True))
 
     @property
@@ -219,11 +223,47 @@ class Gate:
         principal = await self._principal(evaluation, request, route, ask.mode)
         if route.protected is not None or principal.incomplete is not None:
             _require_enough(principal, route)
-        if ask.set_query:
-            request = _with_own_query(request, ask, Material(request, match.path, principal))
+        if ask.set_query or route.binds_sessions:
+            request = self._own_part(evaluation, request, match, ask)
         if route.access is _AUTHENTICATED:
             return self._permit(evaluation, request, _BY_TOKEN)
         return await self._permit_by_policy(evaluation, request, match, ask, read_body)
+
+    def _own_part(self, evaluation: Evaluation, request: Request, match: Match, ask: Ask) -> Request:
+        """Put in what the sidecar has to say in a request: the app's id of an MCP session, and parameters."""
+        if match.route.binds_sessions and self._sessions is not None:
+            request = self._in_session(evaluation, request, self._sessions)
+        if ask.set_query:
+            request = _with_own_query(request, ask, Material(request, match.path, evaluation.sender))
+        return request
+
+    def _in_session(self, evaluation: Evaluation, request: Request, sessions: McpSessions) -> Request:
+        """Name the session to the app by the app's own id, and demand that ids in its answer be bound. Raises Refused:
+        HEADER_AMBIGUOUS, MCP_SESSION_FOREIGN, PROXY_UNABLE."""
+        if not evaluation.holds_answer:
+            raise Refused(Code.PROXY_UNABLE, "the head of the app's answer, with the id of an MCP session")
+        facts, principal = evaluation.facts, evaluation.sender
+        agent = principal.claims.get("client_id")
+        binding = sessions.of(
+            facts.route, evaluation.app, principal.issuer, principal.id, agent if isinstance(agent, str) else ""
+        )
+        named = [value for name, value in request.headers if name == SESSION]
+        if len(named) > 1:
+            raise Refused(Code.HEADER_AMBIGUOUS, "mcp-session-id: found it twice")
+        own = binding.own(named[0]) if named else None
+        if own is not None:
+            headers = [(SESSION, own) if pair[0] == SESSION else pair for pair in request.headers]
+            request = request._replace(headers=headers)
+            # in shadow, what is refused from here on goes to the app, too
+            if evaluation.request is not None:
+                evaluation.request = evaluation.request._replace(headers=headers)
+        elif facts.mode == "shadow":
+            # sessions that nobody has bound stay as they are
+            return request
+        elif named:
+            raise Refused(Code.MCP_SESSION_FOREIGN)
+        evaluation.obligations = (*evaluation.obligations, BindSession(binding.bind))
+        return request
 
     async def _permit_by_policy(
         self, evaluation: Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody | None

@@ -221,7 +221,16 @@ class Watch:
     needs_body: ClassVar[bool] = False
 
 
-Obligation = KeepPrivate | Reduce | ReduceLines | ReduceEither | Decide | Watch
+@dataclass(frozen=True, slots=True)
+class BindSession:
+    """The session that the app's answer names is its principal's alone: the client gets its id as `bind` makes it of
+    the app's, which raises ValueError for what is no id."""
+
+    bind: Callable[[bytes], bytes]
+    needs_body: ClassVar[bool] = False
+
+
+Obligation = KeepPrivate | Reduce | ReduceLines | ReduceEither | Decide | Watch | BindSession
 """All obligations, a closed union: one that `settle` does not know does not type-check."""
 
 

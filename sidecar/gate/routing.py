@@ -106,7 +106,7 @@ class Route(NamedTuple):
     `allow`: what this route takes though others may read it differently. `recheck`: seconds, 0 for never. With
     `app_preflight` the app answers preflights. `mode`: None for that of the settings. `protected`: the resource that a
     token must be made for. `hosts`: in lower case, () for all. `upstream`: the app behind it, None for that of the
-    settings.
+    settings. `binds_sessions`: an MCP session at the app is its principal's alone.
     """
 
     name: str
@@ -122,6 +122,7 @@ class Route(NamedTuple):
     protected: Protected | None = None
     hosts: tuple[str, ...] = ()
     upstream: Destination | None = None
+    binds_sessions: bool = False
 
     @property
     def path(self) -> str:

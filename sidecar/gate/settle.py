@@ -11,7 +11,9 @@ from typing import NamedTuple, NoReturn, assert_never
 
 from sidecar.gate.codes import Code
 from sidecar.gate.lookup import Missing, masked_code
+from sidecar.gate.mcp_session import SESSION
 from sidecar.gate.obligation import (
+    BindSession,
     Decide,
     Demand,
     HeldAnswer,
@@ -54,6 +56,8 @@ def settle(permit: Forward, held: HeldAnswer, *, streams: bool = False) -> Relea
             match obligation:
                 case KeepPrivate():
                     held = _private(held, obligation)
+                case BindSession():
+                    held = _bound(held, obligation)
                 case ReduceLines() | ReduceEither():
                     lines = _lines_of(obligation, held, streams)
                     held, has_lines = lines.rule.begin(held)
@@ -98,6 +102,8 @@ async def settle_whole(permit: Forward, held: HeldAnswer) -> Released | Refuse:
             match obligation:
                 case KeepPrivate():
                     held = _private(held, obligation)
+                case BindSession():
+                    held = _bound(held, obligation)
                 case Reduce():
                     held, counts = await _reduced(permit, held, obligation)
                 case ReduceLines() | ReduceEither():
@@ -116,6 +122,19 @@ async def settle_whole(permit: Forward, held: HeldAnswer) -> Released | Refuse:
 
 def _private(held: HeldAnswer, obligation: KeepPrivate) -> HeldAnswer:
     return held._replace(headers=keep_private(held.headers, obligation.vary, obligation.no_store))
+
+
+def _bound(held: HeldAnswer, obligation: BindSession) -> HeldAnswer:
+    named = [value for name, value in held.headers if name == SESSION]
+    if not named:
+        return held
+    if len(named) > 1:
+        raise Refused(Code.UPSTREAM_PROTOCOL, f"{SESSION.decode()}: found it twice")
+    try:
+        bound = (SESSION, obligation.bind(named[0]))
+    except ValueError as error:
+        raise Refused(Code.UPSTREAM_PROTOCOL, str(error)) from None
+    return held._replace(headers=[bound if pair[0] == SESSION else pair for pair in held.headers])
 
 
 async def _reduced(permit: Forward, held: HeldAnswer, obligation: Reduce) -> Reduced:

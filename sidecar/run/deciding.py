@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ from sidecar.gate.gate import Gate
 from sidecar.gate.hook import Hook
 from sidecar.gate.identity import Principal, Tokens
 from sidecar.gate.lookup import Inquiry
+from sidecar.gate.mcp_session import McpSessions
 from sidecar.gate.narrowing import Plans
 from sidecar.gate.request import Reading
 from sidecar.gate.routing import Access, RouteTable
@@ -53,6 +55,9 @@ if TYPE_CHECKING:
     from sidecar.run.sign_in import Browser
     from sidecar.trust.assertion import Assertions
 
+TREE_KEY = "_AUTHORIZATION_SIDECAR_KEY"
+"""Set by the process that was started first for itself and its workers: what stands in for SIDECAR_SESSION_SECRET where
+that is not set. No setting of a user."""
 wall_clock = time.time  # noqa: TID251 - here the clock enters; everything below takes it as an argument
 
 
@@ -101,7 +106,13 @@ class Deciding:
         return Gate(
             self.configured.rules(self.reading), self.hooks, pdp or self.pdp, now=wall_clock, timer=time.perf_counter,
             sign=sign, mode=self.settings.mode, sources=self._sources(), plans=self.plans(assertions),
+            sessions=self._mcp_sessions(),
         )  # fmt: skip
+
+    def _mcp_sessions(self) -> McpSessions:
+        # one that serves nobody else has a key of its own
+        key = self.environ.get(TREE_KEY) or secrets.token_hex(32)
+        return McpSessions(self.settings.session_secrets or (key,))
 
     def with_lookups(self, hooks: Lookups) -> Deciding:
         """Return the same with other lookups."""

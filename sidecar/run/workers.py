@@ -7,6 +7,7 @@ import contextlib
 import gc
 import logging
 import resource
+import secrets
 import signal
 import sys
 import tempfile
@@ -25,7 +26,7 @@ from sidecar.record import logs
 from sidecar.record.metrics import Metrics
 from sidecar.record.workers import PUBLISH_EVERY, ParentFile, WorkerFile
 from sidecar.run.candidate import CANDIDATE, candidate_cerbos
-from sidecar.run.deciding import require_in_force, wall_clock
+from sidecar.run.deciding import TREE_KEY, require_in_force, wall_clock
 from sidecar.run.errors import StartError
 from sidecar.run.interpreter import SLOW, is_optimized
 from sidecar.run.parts import Prepared, prepare
@@ -58,6 +59,7 @@ def serve(read: Understood, environ: dict[str, str], flags: Mapping[str, str]) -
     for warning in read.warnings:
         log.warning("%s", warning)
     inherited, share = environ.pop(INHERITED, ""), environ.pop(SHARE, "")
+    environ.setdefault(TREE_KEY, secrets.token_hex(32))
     stamp = stamp_of(settings.routes)
     # before any port is opened, and with several workers once for all of them
     prepared = prepare(read, environ, Metrics(WorkerFile(Path(share)) if share else None))

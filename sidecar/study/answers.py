@@ -9,6 +9,7 @@ from typing import NamedTuple, assert_never
 
 from sidecar.gate.decision import ALLOW, Question, Result
 from sidecar.gate.obligation import (
+    BindSession,
     BodyRule,
     Decide,
     HeldAnswer,
@@ -78,7 +79,7 @@ async def given_answer(permit: Forward, body: bytes, pdp: RecordingPDP) -> Given
                 released = await _whole(permit, obligation, body)
             case ReduceLines():
                 released = await _lines(permit, obligation, body)
-            case KeepPrivate() | Watch() | ReduceEither():
+            case KeepPrivate() | Watch() | ReduceEither() | BindSession():
                 continue
             case _:
                 assert_never(obligation)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 
 import pytest
 
@@ -34,6 +35,13 @@ async def handed_over(
     verdict = await world.gate().decide(raw, world.read_body)
     assert isinstance(verdict, Forward)
     return raw, verdict, handover(verdict, raw)
+
+
+async def test_the_session_of_an_mcp_server_is_set_where_it_is_another_than_the_clients() -> None:
+    raw, permit, _ = await handed_over("/docs/7", (b"mcp-session-id", b"tag.own"))
+    assert (b"mcp-session-id", b"tag.own") not in handover(permit, raw).set
+    headers = tuple((name, b"own") if name == b"mcp-session-id" else (name, value) for name, value in permit.headers)
+    assert (b"mcp-session-id", b"own") in handover(replace(permit, headers=headers), raw).set
 
 
 FORGED = [(name, b"root") for name in IDENTITY_HEADERS]

@@ -9,7 +9,9 @@ from typing import Any, ClassVar, NamedTuple
 import pytest
 
 from sidecar.gate.codes import Code, Ground
+from sidecar.gate.mcp_session import SESSION, McpSessions
 from sidecar.gate.obligation import (
+    BindSession,
     Conclude,
     Decide,
     HeldAnswer,
@@ -126,6 +128,28 @@ def test_all_obligations_are_done() -> None:
     assert isinstance(settled, Released)
     assert dict(settled.headers)[b"vary"] == b"Cookie, Authorization"
     assert dict(settled.headers)[b"cache-control"] == b"private, no-store, max-age=60"
+
+
+BIND = BindSession(McpSessions(["s"]).of("alice").bind)
+
+
+@pytest.mark.parametrize("body", [None, b"whole"])
+async def test_the_client_gets_a_session_that_is_bound(body: bytes | None) -> None:
+    held = HeldAnswer(200, [(b"x-app", b"1"), (SESSION, b"abc"), (b"x-more", b"2")], body)
+    released = settle(permit(BIND), held) if body is None else await settle_whole(permit(BIND), held)
+    assert isinstance(released, Released)
+    (name, bound) = released.headers[1]
+    assert (name, McpSessions(["s"]).of("alice").own(bound)) == (SESSION, b"abc")
+    assert released.headers[::2] == [(b"x-app", b"1"), (b"x-more", b"2")]
+    assert settle(permit(BIND), HELD) == Released(200, HELD.headers, b"secret")
+
+
+@pytest.mark.parametrize("named", [(b"a", b"b"), (b"a", b"a"), (b"",), (b"a b",), (b"\xe9",), (b"a" * 1025,)])
+async def test_an_app_that_names_no_one_session_is_not_heard(named: tuple[bytes, ...]) -> None:
+    held = HeldAnswer(200, [(SESSION, one) for one in named], b"secret")
+    for refused in (settle(permit(BIND), held), await settle_whole(permit(BIND), held)):
+        assert isinstance(refused, Refuse)
+        assert refused.code is Code.UPSTREAM_PROTOCOL
 
 
 async def test_an_answer_that_was_too_large_to_be_held_is_not_released() -> None:

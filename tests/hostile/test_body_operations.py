@@ -14,7 +14,7 @@ from cerbos.request.v1 import request_pb2
 from tests.conftest import policies
 from tests.faults.fakes import FakeCerbos, allowing
 from tests.faults.test_faults import environment, token
-from tests.stack import Got, Recorder, Sidecar, Web, running_sidecar
+from tests.stack import Got, Recorder, Sidecar, Web, reply, running_sidecar
 from tests.tokens import key_set
 
 ROUTES = """\
@@ -197,6 +197,34 @@ def test_no_document_hides_the_field_that_it_asks_for(world: World, how: str) ->
 def test_a_document_in_the_query_beside_one_in_the_body_reaches_no_app(world: World, target: str) -> None:
     got = world.post(target, query(READ))
     assert (400 <= got.status < 500, world.app.received) == (True, b"")
+
+
+OWN = "1868a90c"
+SESSION_HEADERS = {
+    "the server's own": {"mcp_session_id": OWN},
+    "a tag of nobody": {"mcp_session_id": f"{'A' * 22}.{OWN}"},
+    "two in one": {"mcp_session_id": "BOUND, BOUND"},
+    "one and the server's own": {"mcp_session_id": f"BOUND,{OWN}"},
+    "cut short": {"mcp_session_id": f"BOUND{chr(0x7F)}"},
+    "another server's id": {"mcp_session_id": "BOUND2"},
+    "in quotes": {"mcp_session_id": '"BOUND"'},
+    "nothing": {"mcp_session_id": ""},
+    "too long": {"mcp_session_id": "BOUND" + "a" * 5000},
+}
+
+
+@pytest.mark.parametrize("how", SESSION_HEADERS)
+def test_no_spelling_names_a_session_that_was_not_given_out(world: World, how: str) -> None:
+    accept = "application/json, text/event-stream"
+    world.app.reset(reply(200, b"{}", "Content-Type: application/json", f"Mcp-Session-Id: {OWN}"))
+    sent = {"content_type": JSON, "accept": accept}
+    bound = world.sidecar.request("POST", "/mcp", world.token, FINE, **sent).header("mcp-session-id") or ""
+    assert bound.endswith(f".{OWN}")
+    headers = {name: value.replace("BOUND", bound) for name, value in SESSION_HEADERS[how].items()}
+    got = world.post("/mcp", FINE, accept=accept, **headers)
+    assert (400 <= got.status < 500, world.app.received) == (True, b""), got
+    assert world.post("/mcp", FINE, accept=accept, mcp_session_id=bound).status == 200
+    assert world.app.seen[0].values("mcp-session-id") == [OWN]
 
 
 @pytest.mark.parametrize(("path", "body"), [("/mcp", FINE), ("/graphql", query(READ))])

@@ -8,6 +8,7 @@ import signal
 import subprocess
 from pathlib import Path
 
+from sidecar.run.deciding import TREE_KEY
 from tests.conftest import Stack, policies
 from tests.stack import Sidecar, running_sidecar, wait_for
 
@@ -15,6 +16,12 @@ from tests.stack import Sidecar, running_sidecar, wait_for
 def children(pid: int, of: str) -> set[int]:
     listed = subprocess.run(["pgrep", "-P", str(pid), "-f", of], capture_output=True, text=True, check=False).stdout
     return set(map(int, listed.split()))
+
+
+def key_of(pid: int) -> bytes:
+    environ = Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    (key,) = [line for line in environ if line.startswith(TREE_KEY.encode() + b"=")]
+    return key
 
 
 def alive(pid: int) -> bool:
@@ -35,6 +42,9 @@ def test_two_workers_serve_one_dies_and_is_replaced_and_all_stop(stack: Stack, t
     with running_sidecar(tmp_path, stack.routes, policies(), upstream, environ) as sidecar:
         workers = children(sidecar.pid, "sidecar.cli")
         assert len(workers) == 2
+        # what stands in for a secret of sessions is one for all of them
+        keys = {key_of(worker) for worker in workers}
+        assert len(keys) == 1
         (cerbos,) = children(sidecar.pid, "cerbos.*server")
         assert [ask(sidecar, stack) for _ in range(20)] == [200] * 20
         wait_for(lambda: sidecar.metric("sidecar_requests_total", code="allowed") == 20, what="both count as one")
@@ -42,6 +52,7 @@ def test_two_workers_serve_one_dies_and_is_replaced_and_all_stop(stack: Stack, t
         os.kill(victim, signal.SIGKILL)
         wait_for(lambda: len(children(sidecar.pid, "sidecar.cli") - {victim}) == 2, what="a new worker")
         wait_for(lambda: [ask(sidecar, stack) for _ in range(5)] == [200] * 5)
+        assert {key_of(worker) for worker in children(sidecar.pid, "sidecar.cli")} == keys
         everybody = children(sidecar.pid, "sidecar.cli") | {cerbos}
     wait_for(lambda: not any(map(alive, everybody)), what="nobody is left")
 

@@ -125,6 +125,7 @@ def _route(
     return Route(
         entry["path"], segments, access, asks(made), frozenset(map(Oddity, entry["allow"])),
         _cors(entry, made, reader), entry["recheck"], app_preflight=entry["cors"] == "app", mode=mode,
+        binds_sessions=mcp is not None and mcp["sessions"] == "bound",
     )  # fmt: skip
 
 

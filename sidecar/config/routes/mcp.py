@@ -10,7 +10,7 @@ from sidecar.config.routes.graphql import operation_faults
 from sidecar.config.routes.hints import hint
 from sidecar.config.routes.methods import Method, ask_of_method, check_methods
 from sidecar.config.routes.protected import PROTECTED
-from sidecar.config.shapes import Entry, Field, ListOf, MapOf, Mark, Reader, Record, Short, Text, Whole, WordOr
+from sidecar.config.shapes import Choice, Entry, Field, ListOf, MapOf, Mark, Reader, Record, Short, Text, Whole, WordOr
 from sidecar.gate.ask import Ask
 from sidecar.gate.lookup import Lookup
 from sidecar.gate.mode import RouteMode
@@ -48,6 +48,12 @@ def mcp_record(operation: Record) -> Record:
             "max": Field(Whole(1, 100_000), "items in one list; more are 502 `items_too_many`", MAX_ITEMS),
             "max_size": Field(
                 Text(units.size, what="a size such as 1MiB"), "bytes of one answer that is not a stream", MAX_SIZE
+            ),
+            "sessions": Field(
+                Choice(("bound", "any")),
+                "`bound`: a session at the server (`Mcp-Session-Id`) is for the user and the agent alone that began "
+                "it; `any`: the server sees to that, and the ids pass as they come",
+                "bound",
             ),
             **PROTECTED,
         },
