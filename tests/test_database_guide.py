@@ -16,12 +16,14 @@ import pytest
 from sidecar.config.routes.file import read_routes
 from sidecar.gate.lookup import Call
 from sidecar.gate.statement import Statement
+from sidecar.gate.verdict import Forward, Refuse
 from sidecar.lookups.asking import Lookups
 from sidecar.lookups.sql import SqlSource
 from tests import guide_commands
 from tests.databases import OWNER, PASSWORD, Server, postgresql
 from tests.gate.test_hook import MATERIAL
 from tests.stack import ROOT, Got, Recorder, Sidecar, Web, binary, running_sidecar, wait_for
+from tests.test_item_lookups import Asked
 from tests.tokens import CLIENT, POOL, claims, key_set, mint
 
 pytestmark = pytest.mark.process
@@ -134,3 +136,18 @@ async def test_many_ids_are_one_statement(world: World) -> None:
     finally:
         await lookups.aclose()
     assert [reply.document and reply.document["owner_id"] for reply in replies] == ["bob", None, "alice"]
+
+
+async def test_a_list_is_one_statement(world: World) -> None:
+    routes = read_routes(example("example: routes.yaml", 1), "routes.yaml", world.environ)
+    asked = Asked(routes, Lookups({Statement: SqlSource(1)}, now=time.monotonic), "alice")
+    try:
+        assert await asked.kept("/invoices", [{"id": one} for one in (8, 70, 7, 7)]) == ["7", "7"]
+        assert asked.asked().keys() == {"7", "8"}
+        assert isinstance(await asked.decide("/invoices/7"), Forward)
+        assert isinstance(await asked.decide("/invoices/8"), Refuse)
+        refused = await asked.get("/invoices", [{"id": 7}, {"id": "007"}])
+        assert isinstance(refused, Refuse)
+        assert refused.code == "items_unreadable"
+    finally:
+        await asked.lookups.aclose()

@@ -69,36 +69,15 @@ def of_many(request: BatchLookupRequest) -> dict[str, Any]:
     return {one: DOCUMENTS[one] for one in request.ids if one in DOCUMENTS}
 
 
-class World:
-    """The gate with one of the lookups, each at what really answers, and a PDP that denies a few."""
+class Asked:
+    """The gate with the routes of a file and real sources, and a PDP that allows what is `owner`'s."""
 
-    def __init__(self, web: Web, folder: Path, lookup: str, missing: str = "deny", cache: str = "0s") -> None:
-        text = ROUTES if lookup == "single" else ROUTES + MORE
-        for name, told in (("LOOKUP", lookup), ("HOOK", web.origin), ("MISSING", missing), ("CACHE", cache)):
-            text = text.replace(name, told)
-        self.web = web
-        self.file = folder / "docs.db"
-        self.routes: RoutesFile = read_routes(text, "routes.yaml", {"DOCS_URL": f"sqlite:///{self.file}"})
+    def __init__(self, routes: RoutesFile, lookups: Lookups, owner: str = "mine") -> None:
+        self.routes = routes
+        self.lookups = lookups
+        self.owner = owner
         self.questions: list[Question] = []
-        self.counted: list[str] = []
-        self.lookups = Lookups(
-            {Hook: HttpSource(), Statement: SqlSource(2), Function: FunctionSource()},
-            now=time.monotonic, count=lambda cache, outcome: self.counted.append(outcome),
-        )  # fmt: skip
         self.mode: Mode = "enforce"
-
-    async def behave(self, writer: asyncio.StreamWriter) -> None:
-        target = urlsplit(self.web.asked[-1][0].split()[1])
-        query = parse_qs(target.query)
-        assert query["org"] in (["a&b"], ["x"])
-        if target.path.startswith("/docs/"):
-            told = DOCUMENTS.get(unquote(target.path.removeprefix("/docs/")))
-            await answer(404 if told is None else 200, json.dumps(told).encode())(writer)
-            return
-        ids = query["id"] if target.path == "/list" else query["ids"][0].split(",")
-        found = {one: DOCUMENTS[one] for one in ids if one in DOCUMENTS}
-        told = [*found.values()] if target.path == "/list" else {"data": {"docs": found}}
-        await answer(200, json.dumps(told).encode())(writer)
 
     async def find(self, issuer: str, kid: str) -> PyJWK:
         return public_key("k1")
@@ -107,9 +86,8 @@ class World:
         self.questions.append(question)
         return PdpAnswer(question.request_id, "call", tuple(map(self._result, question.resources)))
 
-    @staticmethod
-    def _result(one: Resource) -> Result:
-        allowed = ALLOW if one.kind == "list" or one.attributes.get("owner") == "mine" else DENY
+    def _result(self, one: Resource) -> Result:
+        allowed = ALLOW if one.action == "list" or one.attributes.get("owner") == self.owner else DENY
         return Result(one.kind, one.id, dict.fromkeys((one.action, *one.more_actions), allowed), False, {})
 
     async def decide(self, target: str) -> Verdict:
@@ -132,13 +110,43 @@ class World:
         return [str(item["id"]) for item in json.loads(released.body or b"")["data"]]
 
     def asked(self) -> dict[str, Any]:
-        """What the PDP was asked about documents: id -> attributes."""
+        """What the PDP was asked about items: id -> attributes."""
         return {
             one.id: dict(one.attributes)
             for question in self.questions
             for one in question.resources
-            if one.kind == "doc"
+            if one.action != "list"
         }
+
+
+class World(Asked):
+    """The gate with one of the lookups, each at what really answers."""
+
+    def __init__(self, web: Web, folder: Path, lookup: str, missing: str = "deny", cache: str = "0s") -> None:
+        text = ROUTES if lookup == "single" else ROUTES + MORE
+        for name, told in (("LOOKUP", lookup), ("HOOK", web.origin), ("MISSING", missing), ("CACHE", cache)):
+            text = text.replace(name, told)
+        self.web = web
+        self.file = folder / "docs.db"
+        self.counted: list[str] = []
+        lookups = Lookups(
+            {Hook: HttpSource(), Statement: SqlSource(2), Function: FunctionSource()},
+            now=time.monotonic, count=lambda cache, outcome: self.counted.append(outcome),
+        )  # fmt: skip
+        super().__init__(read_routes(text, "routes.yaml", {"DOCS_URL": f"sqlite:///{self.file}"}), lookups)
+
+    async def behave(self, writer: asyncio.StreamWriter) -> None:
+        target = urlsplit(self.web.asked[-1][0].split()[1])
+        query = parse_qs(target.query)
+        assert query["org"] in (["a&b"], ["x"])
+        if target.path.startswith("/docs/"):
+            told = DOCUMENTS.get(unquote(target.path.removeprefix("/docs/")))
+            await answer(404 if told is None else 200, json.dumps(told).encode())(writer)
+            return
+        ids = query["id"] if target.path == "/list" else query["ids"][0].split(",")
+        found = {one: DOCUMENTS[one] for one in ids if one in DOCUMENTS}
+        told = [*found.values()] if target.path == "/list" else {"data": {"docs": found}}
+        await answer(200, json.dumps(told).encode())(writer)
 
 
 Make = Callable[..., World]

@@ -47,8 +47,12 @@ async def _ask_one(
 ) -> list[Known]:  # fmt: skip
     known: list[Known] = [{}] * len(ids)
     calls: dict[int, Call] = {}
+    needs = lookup.needs
     for at, resource_id in enumerate(ids):
-        needed = {name: found[name][at] for name in lookup.needs}
+        if not needs:
+            calls[at] = call_for(lookup, kind, resource_id, material)
+            continue
+        needed = {name: found[name][at] for name in needs}
         missing = next((one for one in needed.values() if isinstance(one, Refused)), None)
         if missing is not None:
             known[at] = missing

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import boto3
 import pytest
 
 from tests.conftest import Stack
-from tests.stack import ROOT, Sidecar, free_port, running_sidecar
+from tests.stack import ROOT, Sidecar, free_port, reply, running_sidecar
 
 FOLDER = ROOT / "examples/dynamodb"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
@@ -63,6 +64,17 @@ def test_the_table_says_whose_an_order_is(stack: Stack, table: dict[str, str], t
         assert outcome(sidecar, "GET", "/orders/3", alice) == "denied_by_policy"
         codes = [line["code"] for line in sidecar.decisions()]
         assert codes[-3:] == ["denied_by_policy", "denied_by_policy", "resource_missing"]
+
+
+def test_a_list_is_looked_up_in_one_call(stack: Stack, table: dict[str, str], tmp_path: Path) -> None:
+    items = [{"id": "2"}, {"id": "1"}, {"id": "3"}]
+    stack.upstream.answer = reply(200, json.dumps({"orders": items}).encode(), "Content-Type: application/json")
+    with running(stack, tmp_path, table) as sidecar:
+        for user, kept in (("alice", items[1:2]), ("bob", items[:2])):
+            got = sidecar.get("/orders", stack.tokens[user])
+            assert (got.status, json.loads(got.body)) == (200, {"orders": kept})
+        alone = [outcome(sidecar, "GET", f"/orders/{number}", stack.tokens["bob"]) for number in (1, 2, 3)]
+        assert alone == [200, 200, "denied_by_policy"]
 
 
 def test_a_table_that_is_away_is_a_lookup_that_is(stack: Stack, table: dict[str, str], tmp_path: Path) -> None:
