@@ -124,6 +124,13 @@ routes:
     actions: {GET: list}
     items: {at: "@", id: id, attributes: {owner: owner_id, visibility: visibility}, fields: {phone: view_phone}}
   - {path: /watched, resource: contact, query: [], actions: {GET: delete}, mode: shadow}
+  - {path: /looked-up, resource: contact, query: [], actions: {GET: list}, items: {at: "@", id: id, lookup: contact}}
+lookups:
+  contact: {function: "console_owners:of", batch: true, attributes: {owner: owner, visibility: visibility}}
+"""
+OWNERS = """\
+def of(request):
+    return {one: {"owner": "alice", "visibility": "private"} for one in request.ids if one == "1"}
 """
 CONTACTS = [
     {"id": 1, "owner_id": "alice", "visibility": "private", "phone": "1"},
@@ -135,12 +142,13 @@ CONTACTS = [
 @pytest.fixture(scope="module")
 def listing(cognito: LocalCognito, app: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     folder, environ = tmp_path_factory.mktemp("listing"), environ_of(cognito, SIDECAR_CONSOLE_ADMIN="admin")
+    (folder / "console_owners.py").write_text(OWNERS)
     with running_sidecar(folder, LIST, ROOT / "policies", f"http://127.0.0.1:{app.port}", environ) as running:
         yield running
 
 
-def judged(sidecar: Sidecar, token: str, answer: str) -> Got:
-    fields = {"as": "alice", "roles": "user", "method": "GET", "path": "/contacts", "answer": answer}
+def judged(sidecar: Sidecar, token: str, answer: str, path: str = "/contacts") -> Got:
+    fields = {"as": "alice", "roles": "user", "method": "GET", "path": path, "answer": answer}
     body, kind = urlencode(fields).encode(), "application/x-www-form-urlencoded"
     return sidecar.request("POST", "/_sidecar/console", token, body, content_type=kind)
 
@@ -156,6 +164,16 @@ def test_an_admin_judges_an_answer_item_by_item(listing: Sidecar, cognito: Local
     assert "items_unreadable" in broken
     assert "attributes.owner: found nothing" in broken
     assert len(app.seen) == before
+
+
+def test_an_item_that_a_lookup_does_not_have_is_told_as_such(listing: Sidecar, cognito: LocalCognito) -> None:
+    admin = cognito.token("admin")
+    page = judged(listing, admin, '[{"id": 1}, {"id": 2}]', "/looked-up").body.decode()
+    assert "1 of 2 items are shown" in page
+    rows = re.findall(r"<tr><td><code>(\d)</code>.*?(kept|dropped)</span>.*?<td>([^<]*)</td></tr>", page)
+    assert rows[-1] == ("2", "dropped", "a lookup does not have it")
+    page = judged(listing, admin, '[{"id": 2}]', "/looked-up").body.decode()
+    assert "0 of 1 items are shown" in page
 
 
 def test_an_admin_is_told_in_which_mode_a_request_is(listing: Sidecar, cognito: LocalCognito) -> None:
