@@ -42,10 +42,10 @@ async def settled_whole(
             settled = await settle_whole(permit, held._replace(body=kept.data if kept.whole else None))
             if isinstance(settled, Released) and not kept.whole:
                 # shadow mode releases what was too large to be judged
-                return settled._replace(before=kept.data)
+                settled = settled._replace(before=kept.data)
             if isinstance(settled, Released):
                 # before the place among those that are held is given to another
-                await holding.leave(response, len(settled.body or b""), owner)
+                await holding.leave(response, len(settled.body or settled.before), owner)
             return settled
     except NoRoom as error:
         return Refuse(Code.UPSTREAM_BUSY, permit.facts, str(error), (), permit.reply_headers, permit.cookies)

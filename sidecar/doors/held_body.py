@@ -64,6 +64,7 @@ class HeldBody:
         self._room = IN_MEMORY
         self._file: IO[bytes] | None = None
         self._written = 0
+        self._in_file = 0
         self._is_read = False
         self._rest: list[bytes] = []
         self._unwritten = 0
@@ -122,12 +123,11 @@ class HeldBody:
         self._rest.clear()
         self.lighten()
         self._leave_memory(self._memory)
+        self._rooms.disk.give_back(self._owner, self._written)
+        self._written = 0
         if self._file is not None:
-            self._file.close()
-            self._file = None
-        if self._written:
-            self._rooms.disk.give_back(self._owner, self._written)
-            self._written = 0
+            file, self._file = self._file, None
+            file.close()
 
     def _leave_memory(self, size: int) -> None:
         # the last piece may have found no room
@@ -139,18 +139,29 @@ class HeldBody:
     async def _write(self, data: bytes) -> None:
         if self._file is None:
             try:
-                self._file = tempfile.TemporaryFile()  # noqa: SIM115 - it is closed with this
+                # without a buffer, which a full disk would leave to be written again when the file is read or closed
+                self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - it is closed with this
             except OSError as error:
                 raise NoRoom(f"no temporary file: {error.strerror}") from None
         self._rooms.disk.take(self._owner, len(data))
         self._written += len(data)
         try:
-            await asyncio.to_thread(self._file.write, data)
+            await asyncio.to_thread(_append, self._file, data)
         except OSError as error:
             raise NoRoom(f"a temporary file: {error.strerror}") from None
+        self._in_file += len(data)
 
     def _read(self, file: IO[bytes]) -> bytes:
         if not self._is_read:
             self._is_read = True
             file.seek(0)
-        return file.read(PIECE)
+        # of a piece that found no room a part may stand there: it is in memory still
+        data = file.read(min(PIECE, self._in_file))
+        self._in_file -= len(data)
+        return data
+
+
+def _append(file: IO[bytes], data: bytes) -> None:
+    rest = memoryview(data)
+    while rest:
+        rest = rest[file.write(rest) :]

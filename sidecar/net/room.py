@@ -27,6 +27,9 @@ class Room:
 
     def take(self, owner: str, size: int) -> None:
         """Take room in the name of an owner. Raises NoRoom, and then nothing is taken."""
+        if not size:
+            # nobody is an owner of nothing, and nothing always has room
+            return
         held = self._held[owner] + size
         if held > self._most - self.used - size:
             whose = "all" if self.used + size > self._most else "a share"

@@ -9,9 +9,9 @@ import pytest
 from sidecar.doors.app_answer import UPSTREAM_CODES, settled_whole
 from sidecar.doors.holding import TINY, Holding
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.obligation import HeldAnswer, Reduce, Reduced
+from sidecar.gate.obligation import AnswerLookup, Decide, HeldAnswer, Reduce, Reduced
 from sidecar.gate.settle import Released
-from sidecar.gate.verdict import Facts, Refuse
+from sidecar.gate.verdict import Facts, Refuse, Refused
 from sidecar.net.connection import Response
 from sidecar.net.room import Room
 from sidecar.record.reasons import FaultKind
@@ -89,6 +89,27 @@ async def test_a_large_answer_has_a_place_to_go_out_until_it_has_left() -> None:
     assert busy.code is Code.UPSTREAM_BUSY
     holding.left(answer)
     assert isinstance(await settled(Pieces(b"abc"), 3, holding), Released)
+
+
+async def test_what_shadow_releases_of_one_that_is_too_large_has_room_until_it_has_left() -> None:
+    class Never:
+        max_size, missing, asks, names = TINY, "deny", (), frozenset[str]()
+
+        def read(self, *_: object) -> dict[str, object]:
+            raise Refused(Code.ITEMS_TOO_MANY)
+
+    async def conclude(_: object) -> frozenset[str]:
+        raise AssertionError("it is never read")
+
+    memory, answer = room(100 * TINY), Pieces(b"a" * TINY, b"b" * TINY, b"c")
+    holding = Holding(memory)
+    decide = Decide(cast(AnswerLookup, Never()), "1", conclude, shadow=True)
+    permit = Permit(b"GET", b"/", (), Ground.ALLOWED, Facts("r", "GET", "/"), obligations=(decide,))
+    made = await settled_whole(holding, permit, cast(Response, answer), HeldAnswer(200, []), TINY)
+    assert isinstance(made, Released)
+    assert (len(made.before), memory.used) == (2 * TINY, 2 * TINY)
+    holding.left(answer)
+    assert memory.used == 0
 
 
 def test_each_kind_of_fault_has_a_code() -> None:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import resource
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -162,3 +165,31 @@ async def test_a_full_disk_is_no_room() -> None:
             await body.put(b"b" * PIECE)
     body.close()
     assert used(made) == (0, 0)
+
+
+@contextlib.contextmanager
+def files_of(most: int) -> Iterator[None]:
+    """Let no file of this process become larger."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("more", [1, 100_000, PIECE - 1])
+async def test_a_disk_that_is_full_in_the_middle_of_a_piece_neither_doubles_nor_keeps_anything(more: int) -> None:
+    made, before = rooms(LARGE, LARGE), files()
+    shadowed, refused = held(made), held(made)
+    for body in (shadowed, refused):
+        await body.put(b"a" * IN_MEMORY)
+        await body.put(b"b" * PIECE)
+    with files_of(PIECE + more):
+        for body in (shadowed, refused):
+            with pytest.raises(NoRoom, match="File too large"):
+                await body.put(b"c" * PIECE)
+        refused.close()
+        # in shadow it goes on all the same, as it came
+        assert b"".join(await taken(shadowed)) == b"a" * IN_MEMORY + b"b" * PIECE + b"c" * PIECE
+    assert (used(made), files()) == ((0, 0), before)

@@ -36,6 +36,16 @@ def test_room_that_is_taken_for_a_while_comes_back_whatever_happens() -> None:
     assert room.used == 0
 
 
+def test_nothing_takes_no_room_and_is_not_remembered() -> None:
+    room = Room(1000, "x")
+    room.take("a", 500)
+    room.take("b", 250)
+    for owner in ("a", "b", "c"):
+        with room.taken(owner, 0):
+            room.take(owner, 0)
+    assert (room.used, sorted(room._held)) == (750, ["a", "b"])
+
+
 def test_owners_are_principals_or_clients() -> None:
     assert (owner_of("alice", "10.0.0.1"), owner_of("", "10.0.0.1")) == ("principal alice", "client 10.0.0.1")
     assert owner_of("client 10.0.0.1", "") != owner_of("", "10.0.0.1")
