@@ -12,6 +12,7 @@ import pytest
 import yaml
 
 from sidecar.cli import parser
+from sidecar.config import units
 from sidecar.config.routes.file import read_routes
 from sidecar.config.settings import read_settings
 from sidecar.inject.patch import ANNOTATIONS, PORT, patch
@@ -182,6 +183,22 @@ def test_time_is_left_to_end_in_order() -> None:
         settings = {one["name"]: one.get("value", "") for one in containers["authz-sidecar"]["env"]}
         drains = int(settings["SIDECAR_SHUTDOWN_TIMEOUT"].removesuffix("s"))
         assert waits + drains < spec["terminationGracePeriodSeconds"]
+
+
+def test_held_bodies_never_fill_the_volume_that_they_are_in() -> None:
+    """A pod that fills more of an emptyDir than its sizeLimit is evicted (Kubernetes, "Local ephemeral storage"), and
+    so is one whose container takes more memory than its limit."""
+    for folder, deployment in ((SIDECAR, "app"), (FRONT_DOOR, "front-door")):
+        spec = named(built(folder), "Deployment", deployment)["spec"]["template"]["spec"]
+        (container,) = [
+            one for one in (*spec["initContainers"], *spec["containers"]) if one["name"] == "authz-sidecar"
+        ]  # fmt: skip
+        (volume,) = [mount["name"] for mount in container["volumeMounts"] if mount["mountPath"] == "/tmp"]
+        (size,) = [one["emptyDir"]["sizeLimit"] for one in spec["volumes"] if one["name"] == volume]
+        environ = {one["name"]: one["value"] for one in container["env"] if one["name"].startswith("SIDECAR_HELD")}
+        settings = read_settings({"SIDECAR_UPSTREAM": "http://app", **environ}, {})
+        assert settings.held_disk < units.size(f"{size}B")
+        assert settings.held_memory <= units.size(f"{container['resources']['limits']['memory']}B") / 2
 
 
 def test_the_settings_are_settings() -> None:

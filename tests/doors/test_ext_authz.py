@@ -172,7 +172,7 @@ async def test_a_body_is_whole_or_refused(
     asked = read_question(question(*headers, method="POST", body=body, text=text), "r")
     assert b"x-envoy-auth-partial-body" not in dict(asked.raw.headers)
     shown: list[bytes] = []
-    lent = LentBody(ROOM, "10.0.0.9")
+    lent = LentBody(Room(1024**2, "SIDECAR_HELD_MEMORY"), "10.0.0.9")
     if isinstance(found, bytes):
         await asked.show_body(lent, 3, shown.append, Viewer("alice", keeps=True))
         assert b"".join(shown) == found
@@ -180,6 +180,18 @@ async def test_a_body_is_whole_or_refused(
         with pytest.raises(Refused) as refused:
             await asked.show_body(lent, 3, shown.append, Viewer("alice", keeps=True))
         assert refused.value.code is found
+
+
+async def test_a_body_takes_room_while_it_is_read() -> None:
+    text = b'{"owner": "a-1"}'
+    length, kind = (b"content-length", b"%d" % len(text)), (b"content-type", b"application/json")
+    asked = question(BEARER, length, kind, WHOLE, method="POST", path="/new", body=text)
+    assert (await Door(World().gate()).ask(asked)).status.code == 0
+    assert ROOM.used == 0
+    with ROOM.taken("principal a-1", 1024**2 // 2):
+        denied = (await Door(World().gate()).ask(asked)).denied_response
+    assert (denied.status.code, "body_no_room" in denied.body) == (503, True)
+    assert ROOM.used == 0
 
 
 def test_a_body_without_a_length_is_one_all_the_same() -> None:

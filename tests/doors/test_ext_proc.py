@@ -158,12 +158,13 @@ class Fixed:
 class Envoy:
     """One stream: says its messages in order, whatever comes back, and then that it ends."""
 
-    def __init__(self, gate: Any, *said: ProcessingRequest | bytes, ends: bool = True) -> None:
+    def __init__(self, gate: Any, *said: ProcessingRequest | bytes, ends: bool = True, room: int = 1024**3) -> None:
+        self.memory = Room(room, "SIDECAR_HELD_MEMORY")
         self.stream = Kept()
         journal = Journal(self.stream, Metrics(), lambda: 1_700_000_000.0)
         self.door = ExtProc(
             door.Door(gate, journal, Refusals(), lambda: 0.0, lambda: 1.0, lambda: "r1"),
-            Room(1024**3, "SIDECAR_HELD_MEMORY"),
+            self.memory,
         )
         self.said = list(said)
         self.ends = ends
@@ -386,6 +387,15 @@ async def test_a_body_has_the_length_that_was_said(length: bytes, body: bytes, c
     assert problem(said[-1])[1] == code
 
 
+async def test_a_body_takes_room_while_it_is_read() -> None:
+    for room, code in ((1000, ""), (50, "body_no_room")):
+        envoy = Envoy(World().gate(), request_head(BEARER, JSON, **POST), request_body(BODY), room=room)  # type: ignore[arg-type]
+        said = await envoy.run()
+        assert envoy.memory.used == 0
+        if code:
+            assert problem(said[-1]) == (503, code)
+
+
 # --- the answer ---
 
 
@@ -554,6 +564,18 @@ async def test_a_rule_with_a_bug_releases_nothing() -> None:
     rule.reduce = None  # type: ignore[assignment, method-assign]
     said = await answers(Fixed(permit(rule)), request_head(), answer_head(*WHOLE), answer_body(b"abc"))
     assert problem(said[-1]) == (500, "internal_error")
+
+
+async def test_an_answer_takes_room_while_it_is_judged() -> None:
+    for room, status in ((100, 0), (23, 503)):
+        envoy = Envoy(Fixed(permit(Upper())), request_head(), answer_head(JSON), answer_body(b"abc"), room=room)
+        said = await envoy.run()
+        assert envoy.memory.used == 0
+        if status:
+            assert problem(said[-1]) == (status, "upstream_busy")
+            assert "SIDECAR_HELD_MEMORY" in envoy.lines[0]["detail"]
+        else:
+            assert said[-1].response_body.response.body_mutation.body == b"ABC"
 
 
 async def test_what_nobody_asked_for_is_answered() -> None:
