@@ -18,7 +18,7 @@ from sidecar.run.errors import StartError, blaming
 from sidecar.run.parts import Prepared, prepare
 from sidecar.run.pdp import cerbos_binary, may_be_empty, policy_folder
 from sidecar.study import claims as claims_check
-from sidecar.study import lint, modes
+from sidecar.study import held, lint, modes
 from sidecar.study.policies import parse_policies
 from sidecar.study.yaml_nodes import Place
 
@@ -98,7 +98,10 @@ def _warnings(settings: Settings, routes: RoutesFile) -> list[str]:
         if regular
         else []
     )
-    return [*secrets, *map(str, routes.warnings), *modes.warnings(routes.table, settings.mode)]
+    return [
+        *secrets, *map(str, routes.warnings), *modes.warnings(routes.table, settings.mode),
+        *held.warnings(routes.table, settings.held_memory, settings.held_disk),
+    ]  # fmt: skip
 
 
 def _unknown_clients(settings: Settings, configured: Configured) -> list[str]:
