@@ -232,12 +232,14 @@ class Gate:
     def _own_part(self, evaluation: Evaluation, request: Request, match: Match, ask: Ask) -> Request:
         """Put in what the sidecar has to say in a request: the app's id of an MCP session, and parameters."""
         if match.route.binds_sessions and self._sessions is not None:
-            request = self._in_session(evaluation, request, self._sessions)
+            request = self._in_session(evaluation, request, match.route, self._sessions)
         if ask.set_query:
             request = _with_own_query(request, ask, Material(request, match.path, evaluation.sender))
         return request
 
-    def _in_session(self, evaluation: Evaluation, request: Request, sessions: McpSessions) -> Request:
+    def _in_session(
+        self, evaluation: Evaluation, request: Request, route: Route, sessions: McpSessions
+    ) -> Request:  # fmt: skip
         """Name the session to the app by the app's own id, and demand that ids in its answer be bound. Raises Refused:
         HEADER_AMBIGUOUS, MCP_SESSION_FOREIGN, PROXY_UNABLE."""
         if not evaluation.holds_answer:
@@ -245,7 +247,7 @@ class Gate:
         facts, principal = evaluation.facts, evaluation.sender
         agent = principal.claims.get("client_id")
         binding = sessions.of(
-            facts.route, evaluation.app, principal.issuer, principal.id, agent if isinstance(agent, str) else ""
+            route.name, evaluation.app, principal.issuer, principal.id, agent if isinstance(agent, str) else ""
         )
         named = [value for name, value in request.headers if name == SESSION]
         if len(named) > 1:
@@ -525,13 +527,13 @@ class Gate:
         """Permit a request that is refused, None where the refusal counts. Raises where it cannot be permitted."""
         code = refused.code if isinstance(refused, Refused) else Code.INTERNAL_ERROR
         facts, request, table = evaluation.facts, evaluation.request, evaluation.rules.table
+        route = table.nowhere
         if request is None or code in AMBIGUOUS:
             # it may be meant for any route
             mode = strictest(self._mode, *(table.modes if self._obeys else ()))
         else:
-            mode = await self._mode_of(
-                evaluation, request, table.meant(request.segments, request.host) or table.nowhere, code
-            )
+            route = table.meant(request.segments, request.host) or route
+            mode = await self._mode_of(evaluation, request, route, code)
         facts.mode = mode
         if counts(code, mode):
             return None
@@ -539,7 +541,18 @@ class Gate:
         sent = request or as_it_came(raw, evaluation.rules.reading)
         if not facts.route:
             evaluation.to_app, evaluation.upstream = table.to_app, table.home(sent.host)
-        return self._permit(evaluation, sent, Ground.SHADOW, would_refuse=code)
+        return self._permit(
+            evaluation, self._in_own_session(evaluation, sent, route), Ground.SHADOW, would_refuse=code
+        )  # fmt: skip
+
+    def _in_own_session(self, evaluation: Evaluation, sent: Request, route: Route) -> Request:
+        """Name the session in a request that is refused, and sent all the same, as in one that is not: whose it is is
+        no rule of a route. Raises Refused, as `_in_session`."""
+        bound = any(isinstance(one, BindSession) for one in evaluation.obligations)
+        if bound or not route.binds_sessions or self._sessions is None or evaluation.principal is None:
+            return sent
+        # a door that does not see the answer has given out no id that is bound
+        return self._in_session(evaluation, sent, route, self._sessions) if evaluation.holds_answer else sent
 
     async def _mode_of(self, evaluation: Evaluation, request: Request, route: Route, code: Code) -> Mode:
         """Return the mode of a request that is refused, and find who sent it where that has to be known. Raises Refused

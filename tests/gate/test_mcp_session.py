@@ -103,14 +103,16 @@ def at_server(access: Access = Access.AUTHENTICATED) -> RouteTable:
     return RouteTable([route._replace(binds_sessions=True)])
 
 
-async def decide(*named: bytes, mode: Mode = "enforce", holds_answer: bool = True, **said: Any) -> Forward | Refuse:
+async def decide(
+    *named: bytes, mode: Mode = "enforce", holds_answer: bool = True, method: str = "GET", **said: Any
+) -> Forward | Refuse:  # fmt: skip
     world = World()
     gate = world.gate(mode=mode, sessions=SESSIONS)
     tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT, "other"]))}, PrincipalRules(), world.find)
     gate.rules = replace(gate.rules, table=at_server(), tokens=tokens)
     token = mint(claims(NOW, **said))
     headers = [(b"host", b"app.test"), (b"authorization", b"Bearer " + token), *((SESSION, one) for one in named)]
-    raw = Raw("GET", b"/mcp", headers, "10.0.0.9", "http", "r1", False, None, holds_answer)
+    raw = Raw(method, b"/mcp", headers, "10.0.0.9", "http", "r1", False, None, holds_answer)
     verdict = await gate.decide(raw, None)
     assert isinstance(verdict, Forward | Refuse)
     return verdict
@@ -165,3 +167,18 @@ async def test_shadow_changes_nothing_but_ends_no_session_that_was_bound_before(
     # it is about who has come, and not about rules and policies
     refused = await decide(OWN, mode="shadow-policy")
     assert isinstance(refused, Refuse)
+
+
+async def test_a_request_that_is_refused_and_goes_on_in_shadow_names_no_session_of_somebody_else() -> None:
+    own = await bound()
+    unmapped = await decide(own, mode="shadow-policy", method="PUT")
+    assert (sessions_of(unmapped), unmapped.would_refuse) == ([OWN], Code.METHOD_UNMAPPED)  # type: ignore[union-attr]
+    assert [one.bind(OWN) for one in unmapped.obligations if isinstance(one, BindSession)] == [own]  # type: ignore[union-attr]
+    foreign: list[tuple[bytes, dict[str, Any]]] = [(OWN, {}), (own, {"sub": "b-2"}), (own, {"client_id": "other"})]
+    for named, said in foreign:
+        refused = await decide(named, mode="shadow-policy", method="PUT", **said)
+        assert isinstance(refused, Refuse)
+        assert refused.code is Code.MCP_SESSION_FOREIGN
+    assert sessions_of(await decide(OWN, mode="shadow", method="PUT")) == [OWN]
+    # by a door that has bound none
+    assert sessions_of(await decide(OWN, mode="shadow-policy", method="PUT", holds_answer=False)) == [OWN]
