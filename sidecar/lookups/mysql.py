@@ -37,22 +37,37 @@ _CLIENT_SSL = 0x800
 """The flag of a server that can do TLS (https://mariadb.com/kb/en/connection/)."""
 
 
-async def _by_tls(**arguments: Any) -> Any:
-    """Connect, and say who we are by TLS alone: aiomysql goes on in the clear where a server, or who stands before it,
-    offers none, and sends the password as it is where it is asked to."""
+_IN_CLEAR = "mysql_clear_password"
+
+
+async def _connect(**arguments: Any) -> Any:
+    """Connect, and say nothing in the clear that has to be secret. aiomysql goes on where a server, or who stands
+    before it, offers no TLS, and sends the password as it is to whoever asks for it so."""
     from aiomysql import Connection
 
-    class Strict(Connection):  # type: ignore[misc]
-        """One that says nothing in the clear."""
+    class Careful(Connection):  # type: ignore[misc]
+        """One that asks for what it was told to, or ends."""
 
         async def _request_authentication(self) -> None:
-            if not self.server_capabilities & _CLIENT_SSL:
+            by_tls = self._ssl_context is not None
+            if by_tls and not self.server_capabilities & _CLIENT_SSL:
                 raise Fault(Reason.NOT_TLS, "the server offers no TLS, and the URL asks for it")
+            _require_secret(self._server_auth_plugin, secure=by_tls or self._secure)
             await super()._request_authentication()
 
-    connection = Strict(**arguments)
+        async def _process_auth(self, plugin_name: bytes, auth_packet: Any) -> Any:
+            _require_secret(plugin_name.decode("latin-1"), secure=self._secure)
+            return await super()._process_auth(plugin_name, auth_packet)
+
+    connection = Careful(**arguments)
     await connection._connect()  # noqa: SLF001 - as aiomysql.connect does
     return connection
+
+
+def _require_secret(plugin: str, *, secure: bool) -> None:
+    """Raise Fault for a way to sign in that sends the password as it is, where others may read it."""
+    if plugin == _IN_CLEAR and not secure:
+        raise Fault(Reason.NOT_TLS, "the server asks for the password in the clear, expected TLS in the URL: `ssl_ca`")
 
 
 class MySql(Driver):
@@ -63,10 +78,10 @@ class MySql(Driver):
     def _options(self) -> dict[str, Any]:
         options = {
             "autocommit": True, "charset": "utf8mb4", "program_name": NAME, "local_infile": False,
-            "cursorclass": _cursor_class(),
+            "cursorclass": _cursor_class(), "async_creator_fn": _connect,
         }  # fmt: skip
         tls = self._tls()
-        return options if tls is None else {**options, "ssl": tls, "async_creator_fn": _by_tls}
+        return options if tls is None else {**options, "ssl": tls}
 
     def _tls(self) -> ssl.SSLContext | None:
         _, found = self.url.get_dialect()().create_connect_args(self.url)

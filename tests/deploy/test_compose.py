@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import secrets
@@ -9,7 +10,6 @@ import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,12 @@ from sidecar.config.routes.file import read_routes
 from sidecar.demo.cognito import USERS
 from tests.deploy.engine import PINS, Container, Engine
 from tests.signing_in import forms
-from tests.stack import ROOT, free_port
+from tests.stack import ROOT, free_port, wait_for
 
 LOGIN = "127.0.0.1:9230"
 """Where deploy/compose/dev.env has the hosted UI; the tests publish it elsewhere."""
+PROJECT = "front-door-test"
+"""Always the same: its images are made again from what is there."""
 SEVERAL = Path("deploy/compose/several-apps.yaml")
 SERVICES = ("app", "cerbos", "redis", "cognito", "sidecar", "cognito-relay")
 PROBE = """
@@ -131,64 +133,99 @@ def of_project(project: str) -> str:
 
 def remove(engine: Engine, project: str) -> None:
     """Remove all of a project at once: `down` asks each container to end, one after the other."""
-    if names := names_of(engine, project).values():
-        # some are in the network of another one, which takes them along
-        at_once = ("--time", "0", "--depend", "--ignore") if engine.is_podman else ()
-        engine.call("rm", "--force", "--volumes", *at_once, *names)
     if engine.is_podman:
-        engine.call("pod", "rm", "--force", "--ignore", f"pod_{project}")
+        engine.call("pod", "rm", "--force", "--ignore", "--time", "0", f"pod_{project}")
+    if names := names_of(engine, project).values():
+        engine.call("rm", "--force", "--volumes", *names)
     if networks := engine.call("network", "ls", of_project(project), "--format={{.Name}}").stdout.split():
         engine.call("network", "rm", *networks)
 
 
+@dataclass(frozen=True)
+class Compose:
+    """What runs the project, with its files and settings."""
+
+    command: list[str]
+    environ: dict[str, str]
+    stand_ins: list[Path]
+
+    def run(self, *arguments: str, more: Sequence[Path] = ()) -> None:
+        """Run a command, with `more` files."""
+        files = [part for file in ("docker-compose.yaml", *more, *self.stand_ins) for part in ("-f", str(file))]
+        base = [*self.command, *files, "-p", PROJECT, "--env-file", "deploy/compose/dev.env", "--profile", "dev"]
+        done = subprocess.run(
+            [*base, *arguments], cwd=ROOT, env=self.environ, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == 0, f"{arguments}: {done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+
+
 @pytest.fixture(scope="module")
-def front_door(engine: Engine, sidecar_image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[FrontDoor]:
-    command, project = composer(), "front-door-test"  # always the same: its images are made again from what is there
-    ports = [free_port() for _ in range(3)]
+def compose(engine: Engine, tmp_path_factory: pytest.TempPathFactory) -> Compose:
     environ = {
         **os.environ,
         "BUILDAH_FORMAT": "docker",
         "SIDECAR_CERBOS_TIMEOUT": "10s",  # what is tried here is who may, not how fast
         "SIDECAR_SESSION_SECRET": secrets.token_urlsafe(32),
-        **dict(zip(("SIDECAR_PORT", "COGNITO_API_PORT", "COGNITO_LOGIN_PORT"), map(str, ports), strict=True)),
+        **{name: str(free_port()) for name in ("SIDECAR_PORT", "COGNITO_API_PORT", "COGNITO_LOGIN_PORT")},
     }
     override = tmp_path_factory.mktemp("compose") / "stand-ins.yaml"
     override.write_text(yaml.safe_dump({"services": with_stand_ins(engine)}))
-    stand_ins = [override] if engine.stand_ins else []
+    return Compose(composer(), environ, [override] if engine.stand_ins else [])
 
-    def compose(*arguments: str, more: Sequence[Path] = (), seconds: float = 600) -> None:
-        files = [part for file in ("docker-compose.yaml", *more, *stand_ins) for part in ("-f", str(file))]
-        base = [*command, *files, "-p", project, "--env-file", "deploy/compose/dev.env", "--profile", "dev"]
-        done = subprocess.run(
-            [*base, *arguments], cwd=ROOT, env=environ, capture_output=True, text=True, timeout=seconds
-        )
-        assert done.returncode == 0, f"{arguments}: {done.stdout[-3000:]}\n{done.stderr[-6000:]}"
+
+@pytest.fixture(scope="module")
+def built(engine: Engine, sidecar_image: str, compose: Compose) -> Iterator[list[str]]:
+    """Images of all services that are built here. Theirs and the sidecar's have a test of their own, so that each test
+    has its time."""
+    separator = "_" if compose.command == ["podman-compose"] else "-"
+    app, redis, sidecar, wiki, files = (
+        f"{PROJECT}{separator}{service}" for service in ("app", "redis", "sidecar", "wiki", "files")
+    )
+    compose.run("build", "app", "redis", "cognito")
+    # the image that the other tests have built; and the further apps are of the same as the first
+    for one, other in ((sidecar_image, sidecar), (app, wiki), (app, files)):
+        engine.call("tag", one, other)
+    yield [app, redis, "localhost/front-door-cognito"]
+    engine.call("rmi", "--force", sidecar, check=False)
+
+
+@pytest.fixture(scope="module")
+def front_door(engine: Engine, built: list[str], compose: Compose) -> Iterator[FrontDoor]:
+    names: dict[str, str] = {}
 
     def up(*more: Path) -> None:
-        compose("up", "-d", "--no-build", more=more)
-        names.update(names_of(engine, project))
-        with ThreadPoolExecutor() as pool:
-            list(pool.map(lambda one: one.wait_until(one.healthy, 60), map(door.container, names)))
+        compose.run("up", "-d", "--no-build", more=more)
+        names.update(names_of(engine, PROJECT))
+        # each command of the engine takes from them the time that they start in
+        wait_for(lambda: all(map(answers, (door.url, door.api, door.login))), 90)
+        for container in map(door.container, names):
+            container.wait_until(container.healthy, 60)
 
-    names: dict[str, str] = {}
+    ports = (compose.environ[name] for name in ("SIDECAR_PORT", "COGNITO_API_PORT", "COGNITO_LOGIN_PORT"))
     url, api, login = (f"http://127.0.0.1:{port}" for port in ports)
-    door = FrontDoor(engine, project, url, api, login, names, up)
-    # the image that the other tests have built; the separator is podman's or docker's
-    for name in (f"localhost/{project}_sidecar", f"{project}-sidecar"):
-        engine.call("tag", sidecar_image, name)
-    compose("build", "app", "redis", "cognito")
-    # the further apps are of the same image
-    separator = "_" if command == ["podman-compose"] else "-"
-    for app in ("wiki", "files"):
-        engine.call("tag", f"{project}{separator}app", f"{project}{separator}{app}")
+    door = FrontDoor(engine, PROJECT, url, api, login, names, up)
+    # a run that was cut short may have left some
+    remove(engine, PROJECT)
     try:
-        # a run that was cut short may have left some
-        remove(engine, project)
         up()
         yield door
     finally:
-        remove(engine, project)
-        engine.call("rmi", "--force", f"localhost/{project}_sidecar", f"{project}-sidecar", check=False)
+        remove(engine, PROJECT)
+
+
+def answers(url: str) -> bool:
+    """Whether somebody answers."""
+    with contextlib.suppress(httpx.HTTPError):
+        httpx.get(url, trust_env=False, timeout=5)
+        return True
+    return False
+
+
+@pytest.mark.parametrize("images", ["sidecar_image", "built"])
+def test_each_image_names_a_user_without_rights(engine: Engine, images: str, request: pytest.FixtureRequest) -> None:
+    made = request.getfixturevalue(images)
+    for image in [made] if isinstance(made, str) else made:
+        assert engine.inspect(image)["Config"]["User"] == "65532:65532"
 
 
 def test_the_door_lets_through_what_the_policy_allows_and_nothing_else(front_door: FrontDoor) -> None:

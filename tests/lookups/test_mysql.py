@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -189,6 +190,37 @@ async def test_a_url_that_asks_for_tls_is_not_served_in_the_clear(world: MariaDb
     """aiomysql goes on without where a server offers none."""
     await check_no_tls(world, "ssl_ca={ca}", without_tls, Reason.NOT_TLS)
     await check_no_tls(world, "ssl_check_hostname=false", without_tls, Reason.NOT_TLS)
+
+
+def asks_for_the_password(greeting: bytes) -> bytes:
+    """The same packet of a server that wants the password as it is."""
+    packet = greeting[4:].replace(b"mysql_native_password\0", b"mysql_clear_password\0")
+    return len(packet).to_bytes(3, "little") + greeting[3:4] + packet
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+async def test_nobody_gets_the_password_in_the_clear(world: MariaDb, at_once: bool) -> None:
+    """aiomysql sends it to whoever asks, in the first packet or in one that changes how to sign in."""
+    heard = list[bytes]()
+
+    async def asks(client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
+        server, on = await asyncio.open_connection("127.0.0.1", world.server.port)
+        greeting = await server.read(65536)
+        back.write(asks_for_the_password(greeting) if at_once else greeting)
+        heard.append(await client.read(65536))
+        other = b"\xfemysql_clear_password\0"
+        back.write(len(other).to_bytes(3, "little") + b"\2" + other)
+        heard.append(await client.read(65536))
+        on.close()
+        back.close()
+
+    async with await asyncio.start_server(asks, "127.0.0.1", 0) as between:
+        url = world.server.url(port=between.sockets[0].getsockname()[1])
+        async with world.asking(url=url) as asking:
+            assert await asking.code(asking.lookup(BY_ID)) is Code.LOOKUP_UNAVAILABLE
+            assert [reason for reason, _ in asking.reported] == [Reason.NOT_TLS]
+    assert PASSWORD.encode() not in b"".join(heard)
+    assert (heard[0] == b"") is at_once
 
 
 async def test_a_server_is_known_by_its_certificate(world: MariaDb, tmp_path: Path) -> None:
