@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from itertools import pairwise
+from unittest import mock
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sidecar.bounded import Bounded
 from sidecar.wire import http1_request as incoming
 from sidecar.wire.http1_request import CHUNKED, MAX_HEAD, BadRequest, Head, HeadReader, Sized, Violation, body_of
 from tests.tries import tries
@@ -22,7 +26,12 @@ def head(*lines: str, request: str = "GET /x HTTP/1.1", host: str = "Host: app.t
 def read(data: bytes) -> Head:
     found = HeadReader().feed(data)
     assert found is not None
-    return found
+    return plain(found)
+
+
+def plain(found: Head) -> Head:
+    """A head whether it was remembered or not."""
+    return found._replace(headers=list(found.headers))
 
 
 def cuts(data: bytes) -> list[tuple[bytes, bytes]]:
@@ -34,7 +43,7 @@ def in_pieces(pieces: list[bytes]) -> tuple[Head, bytes]:
     for number, piece in enumerate(pieces):
         found = reader.feed(piece)
         if found is not None:
-            return found, reader.rest + b"".join(pieces[number + 1 :])
+            return plain(found), reader.rest + b"".join(pieces[number + 1 :])
     raise AssertionError("no head")
 
 
@@ -83,21 +92,57 @@ REQUESTS = (
 )
 
 
-@given(st.lists(st.tuples(st.sampled_from(REQUESTS), st.sampled_from(LINES)), max_size=8))
-def test_what_a_connection_remembers_of_one_request_changes_no_other(requests: list[tuple[str, list[str]]]) -> None:
-    reader = HeadReader()
-    for request, lines in requests:
+@contextmanager
+def nothing_remembered() -> Iterator[None]:
+    """What other connections have said is unknown meanwhile."""
+    with mock.patch.object(incoming, "_HEADS", Bounded(0)):
+        yield
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 2), st.sampled_from(REQUESTS), st.sampled_from(LINES)), min_size=1, max_size=24
+    )
+)  # fmt: skip
+def test_what_is_remembered_of_one_request_changes_no_other(requests: list[tuple[int, str, list[str]]]) -> None:
+    readers = [HeadReader() for _ in range(3)]
+    for number, request, lines in requests:
         data = head(*lines, request=request)
-        fresh, again = outcome(HeadReader(), data), outcome(reader, data)
+        with nothing_remembered():
+            fresh = outcome(HeadReader(), data)
+        again = outcome(readers[number], data)
         if not isinstance(again, Head) or not isinstance(fresh, Head):
             assert again == fresh
-            return
-        assert again._replace(headers=list(again.headers)) == fresh
-        if not again.keep_alive:
-            return
+            readers[number] = HeadReader()
+            continue
+        assert plain(again) == plain(fresh)
+        if not again.keep_alive or again.length or again.websocket:
+            readers[number] = HeadReader()
         # nobody who changes what it got changes what the next one gets
         if isinstance(again.headers, list):
             again.headers.append((b"x-added", b""))
+
+
+def test_what_comes_again_on_another_connection_is_read_once() -> None:
+    data = head("Accept: */*", "Authorization: Bearer came-again")
+    with mock.patch.object(incoming, "_HEADS", Bounded(64 * 1024, longest=4096)) as remembered:
+        once = HeadReader().feed(data)
+        # what came once takes no place
+        assert once is not None
+        assert len(remembered) == 0
+        HeadReader().feed(data)
+        assert len(remembered) == 1
+        others = [HeadReader().feed(data), HeadReader().feed(data)]
+        assert others[0] is not None
+        assert others[1] is not None
+        assert others[0].headers is others[1].headers
+        assert isinstance(others[0].headers, tuple)
+        assert plain(others[0]) == plain(once)
+        # another token is another head, and so is another method
+        assert HeadReader().feed(data.replace(b"again", b"never")) != once
+        deleted = HeadReader().feed(data.replace(b"GET", b"DELETE"))
+        assert deleted is not None
+        assert deleted.method == "DELETE"
 
 
 def outcome(reader: HeadReader, data: bytes) -> Head | Violation | None:
@@ -129,7 +174,7 @@ def test_heads_follow_each_other_on_one_reader_whatever_each_was() -> None:
     for data in [*kept, *reversed(kept)]:
         again = reader.feed(data)
         assert again is not None
-        assert again._replace(headers=list(again.headers)) == read(data)
+        assert plain(again) == read(data)
 
 
 INVALID, TARGET, AMBIGUOUS = Violation.INVALID, Violation.TARGET_INVALID, Violation.HEADER_AMBIGUOUS
