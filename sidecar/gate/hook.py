@@ -65,10 +65,14 @@ def filled(
     target: Iterable[str | Reference | ResourceField], kind: str, resource_id: str, material: Material
 ) -> str:  # fmt: skip
     """A target with the values of one request, each of them one segment or query value. Raises Refused."""
-    return "".join(part if type(part) is str else _filled(part, kind, resource_id, material) for part in target)
+    return "".join([part if type(part) is str else _filled(part, kind, resource_id, material) for part in target])
 
 
 _IDS = "{ids}"
+# what stands for itself in a segment, as most ids do, and is no dot segment
+_PLAIN = re.compile(r"[A-Za-z0-9_~-][A-Za-z0-9._~-]*")
+# a look at a member of an enum costs as much as three calls
+_OF_KIND, _OF_IDS = ResourceField.KIND, ResourceField.IDS
 # what no server cuts, or reads in two ways, within a list in one value
 _APART = re.compile(r"[A-Za-z0-9._~+-]{1,128}")
 
@@ -88,14 +92,14 @@ def _last_parameter(before: str) -> tuple[str, str, str]:
 
 
 def _filled(part: str | Reference | ResourceField, kind: str, resource_id: str, material: Material) -> str:
-    if isinstance(part, Reference):
-        value = resolve(part, material)
-    else:
-        value = kind if part is ResourceField.KIND else resource_id
+    own = kind if part is _OF_KIND else resource_id
+    value = resolve(part, material) if isinstance(part, Reference) else own
     text = value if isinstance(value, str) else str(value)
+    if part is not _OF_IDS and _PLAIN.fullmatch(text):
+        return text
     # no encoding keeps a dot segment from being one
     if text in ("", ".", ".."):
         told = isinstance(part, Reference) and part.source is ReferenceSource.LOOKUP
         code = Code.LOOKUP_MISMATCH if told else Code.REFERENCE_INVALID
         raise Refused(code, f"{part}: found {text!r}, expected what can be one path segment")
-    return _IDS if part is ResourceField.IDS else quote(text, safe="")
+    return _IDS if part is _OF_IDS else quote(text, safe="")

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+from urllib.parse import quote
+
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code
 from sidecar.gate.hook import Hook
@@ -25,6 +29,13 @@ HOOK = Hook("http://h", ("/c/", ResourceField.ID))
 )  # fmt: skip
 def test_a_value_becomes_exactly_one_segment(identifier: str, target: str) -> None:
     assert HOOK.fill("contact", identifier, MATERIAL) == target
+
+
+@given(st.text(st.sampled_from("aZ09._~-+/%{é \n")) | st.text(st.characters(exclude_categories=["Cs"])))
+def test_what_needs_no_escape_is_written_as_all_else_is(identifier: str) -> None:
+    if identifier in ("", ".", ".."):
+        return
+    assert HOOK.fill("contact", identifier, MATERIAL) == "/c/" + quote(identifier, safe="")
 
 
 @pytest.mark.parametrize("identifier", ["", ".", ".."])
