@@ -125,7 +125,8 @@ def test_what_is_remembered_of_one_request_changes_no_other(requests: list[tuple
 
 def test_what_comes_again_on_another_connection_is_read_once() -> None:
     data = head("Accept: */*", "Authorization: Bearer came-again")
-    with mock.patch.object(incoming, "_HEADS", Bounded(64 * 1024, longest=4096)) as remembered:
+    remembered: Bounded[bytes, Head] = Bounded(64 * 1024, longest=4096)
+    with mock.patch.object(incoming, "_HEADS", remembered):
         once = HeadReader().feed(data)
         # what came once takes no place
         assert once is not None
