@@ -29,6 +29,8 @@ from sidecar.gate.verdict import Refused
 from sidecar.net.connection import Fault
 from sidecar.net.pool import Origin, Pool
 from sidecar.net.upstream import Upstream
+from sidecar.release.items import ItemsRule
+from sidecar.release.lines import LinesRule
 from sidecar.run.deciding import Deciding
 from sidecar.run.parts import Prepared
 from sidecar.sign_in.hosted import domain_origin
@@ -160,8 +162,16 @@ def _mend(inquiry: Inquiry) -> str:
 
 def _asked_for(routes: RoutesFile, lookup: str) -> tuple[Route | None, str]:
     """Return the first route that asks a lookup, and the kind that it asks for."""
-    asks = ((route, ask) for route in routes.table.routes for _, ask in route.questions)
-    return next(((route, ask.kind) for route, ask in asks if lookup in ask.all_lookups), (None, NOBODY))
+    for route in routes.table.routes:
+        for _, ask in route.questions:
+            if lookup in ask.lookups:
+                return route, ask.kind
+            match ask.answer:
+                case (ItemsRule() as rule) | LinesRule(items=rule) if lookup in rule.lookups:
+                    return route, rule.kind
+                case _:
+                    pass
+    return None, NOBODY
 
 
 def _question(inquiry: Inquiry, kind: str) -> str | None:

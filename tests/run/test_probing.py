@@ -94,6 +94,20 @@ def test_all_is_well(world: World) -> None:
     assert (world.app.received, world.app.seen) == (b"", [])
 
 
+@pytest.mark.parametrize("at", ["data", "lines"])
+def test_a_lookup_of_items_is_asked_about_their_kind(world: World, at: str) -> None:
+    lines = (world.folder / "routes.yaml").read_text().splitlines(keepends=True)
+    items = f"{{at: {at}, id: id, resource: page, lookup: doc}}"
+    route = f"routes: [{{path: /docs, resource: doc, query: [], actions: {{GET: list}}, items: {items}}}]\n"
+    text = "".join([*lines[:-1], route]).replace('{id}?key=k3y"', 'of?id={ids}"\n    batch: true')
+    (world.folder / "routes.yaml").write_text(text)
+    world.hook.json("/page/of?id=sidecar-check", {})
+    found = world.findings()
+    assert found.problems == []
+    assert [path for path, _ in world.hook.asked] == ["/page/of?id=sidecar-check"]
+    assert any("/page/of: it has nothing of such an id" in note for note in found.notes)
+
+
 def test_nothing_is_asked_without_a_probe(world: World) -> None:
     assert checking.findings(world.environ, {}).problems == []
     assert world.hook.asked == world.keys.asked == []
