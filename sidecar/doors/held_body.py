@@ -104,6 +104,10 @@ class HeldBody:
         """The next bytes, never none while there are any. Raises OSError."""
         if self._first:
             data = self._first.popleft()
+            if not self._first and not self._rest and self._file is None:
+                # most are one piece, and this is their end
+                self.close()
+                return data
             self._leave_memory(len(data))
         elif self._file is not None and (found := await asyncio.to_thread(self._read, self._file)):
             data = found
@@ -121,8 +125,10 @@ class HeldBody:
         self.size = 0
         self._first.clear()
         self._rest.clear()
-        self.lighten()
-        self._leave_memory(self._memory)
+        held = self._memory + self._weight
+        if held:
+            self._rooms.memory.give_back(self._owner, held)
+            self._memory = self._weight = 0
         self._rooms.disk.give_back(self._owner, self._written)
         self._written = 0
         if self._file is not None:

@@ -69,9 +69,10 @@ class ClientBody:
     async def read(self) -> bytes:
         """The next bytes, b"" at the end. Raises ClientGone, and OSError where what is held cannot be read."""
         if self._held is not None and self._held.size:
+            data = await self._held.take()
             # it is decided: what was made of it is gone
             self._held.lighten()
-            return await self._held.take()
+            return data
         while not self._ended:
             data = await self._next()
             if data:

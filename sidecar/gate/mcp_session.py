@@ -26,12 +26,16 @@ _BOUND = re.compile(rb"([A-Za-z0-9_-]{22})\.([!-~]{1,%d})" % MAX_ID)
 class Binding:
     """Ids of the sessions of one principal at one server."""
 
-    def __init__(self, keys: Sequence[bytes], context: bytes) -> None:
+    def __init__(self, keys: Sequence[bytes], parts: Iterable[str]) -> None:
         self._keys = keys
-        self._context = context
+        self._parts = parts
+        self._given: tuple[bytes, bytes] | None = None
 
     def bind(self, own: bytes) -> bytes:
         """The id that a client gets for the server's own. Raises ValueError for what is no id."""
+        if self._given is not None and self._given[0] == own:
+            # most answers name the session of their request
+            return self._given[1]
         if not _ID.fullmatch(own):
             raise ValueError(f"{SESSION.decode()}: expected 1 to {MAX_ID} visible characters of ASCII")
         return self._tag(self._keys[0], own) + b"." + own
@@ -44,10 +48,15 @@ class Binding:
         tag, own = match.groups()
         # no early end: the time tells nothing of which key it was
         found = [hmac.compare_digest(self._tag(key, own), tag) for key in self._keys]
+        if found[0]:
+            self._given = (own, bound)
         return own if any(found) else None
 
     def _tag(self, key: bytes, own: bytes) -> bytes:
-        digest = hmac.digest(key, self._context + own, "sha256")
+        texts = [part.encode("utf-8", "surrogatepass") for part in self._parts]
+        # each behind its length, so that no two lists of parts make one text
+        context = b"".join([b"%d:%b" % (len(text), text) for text in texts])
+        digest = hmac.digest(key, context + own, "sha256")
         return base64.urlsafe_b64encode(digest[:TAG]).rstrip(b"=")
 
 
@@ -62,6 +71,4 @@ class McpSessions:
 
     def of(self, *parts: str) -> Binding:
         """The binding for these together: the route, its app, and all that says who has come."""
-        texts = [part.encode("utf-8", "surrogatepass") for part in parts]
-        # each behind its length, so that no two lists of parts make one text
-        return Binding(self._keys, b"".join([b"%d:%b" % (len(text), text) for text in texts]))
+        return Binding(self._keys, parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import NamedTuple
@@ -23,14 +22,14 @@ class Room:
         self._name = name
         self.used = 0
         """Bytes that are taken."""
-        self._held: Counter[str] = Counter()
+        self._held: dict[str, int] = {}
 
     def take(self, owner: str, size: int) -> None:
         """Take room in the name of an owner. Raises NoRoom, and then nothing is taken."""
         if not size:
             # nobody is an owner of nothing, and nothing always has room
             return
-        held = self._held[owner] + size
+        held = self._held.get(owner, 0) + size
         if held > self._most - self.used - size:
             whose = "all" if self.used + size > self._most else "a share"
             raise NoRoom(f"{self._name}: {whose} of {self._most} bytes is taken")
