@@ -287,7 +287,7 @@ def require_agreement(message: Message, headers: Iterable[Header]) -> None:
     may go by either. Raises Refused."""
     said: dict[bytes, bytes] = {}
     for name, value in headers:
-        if not name.startswith(b"mcp-") and name != _LAST_EVENT:
+        if name[:4] != b"mcp-" and name != _LAST_EVENT:
             continue
         if name in said:
             raise _mismatch(message, f"{name.decode('latin-1')}: found it twice")
@@ -327,7 +327,7 @@ def _meta_of(message: Message) -> Mapping[str, Any]:
 def _decoded(value: bytes) -> str | None:
     """The text that a header's value stands for, None where it stands for none."""
     text = value.decode("latin-1")
-    encoded = _ENCODED.fullmatch(text)
+    encoded = _ENCODED.fullmatch(text) if text.startswith("=?") else None
     if encoded is None:
         return text if text.isascii() else None
     try:

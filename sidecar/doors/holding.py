@@ -7,8 +7,7 @@ large ones there are some at a time, and the app of each other waits. Each owner
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from sidecar.net.room import NoRoom, Room
@@ -47,52 +46,37 @@ class Holding:
         self, memory: Room, *, small: int = SMALL, large: int = LARGE_AT_ONCE, leaving: int = LEAVING_AT_ONCE,
         within: float = WITHIN,
     ) -> None:  # fmt: skip
-        self._memory = memory
-        self._small = small
+        self.memory = memory
+        self.small = small
         self._within = within
         self._places = Shares(large, QUEUE)
         self._exits = Shares(leaving, QUEUE)
         self._leaving: dict[object, _Leaving] = {}
 
-    @asynccontextmanager
-    async def hold(self, read: Read, most: int, announced: int | None, owner: str) -> AsyncGenerator[HeldBack]:
+    def hold(self, read: Read, most: int, announced: int | None, owner: str) -> Hold:
         """Hold a body of at most so many bytes, or the beginning of one that has more; `announced` is its length if
         that is known. It keeps its place until this ends. Raises NoRoom, and what `read` raises."""
-        if announced is not None and announced > most:
-            yield HeldBack(b"", False)
-            return
-        held, size, taken, placed = list[bytes](), 0, 0, False
-        try:
-            while data := await read():
-                size += len(data)
-                if placed:
-                    pass
-                elif self._small < size <= most:
-                    await self._take(self._places, owner)
-                    placed = True
-                else:
-                    self._memory.take(owner, JUDGED * len(data))
-                    taken += JUDGED * len(data)
-                held.append(data)
-                if size > most:
-                    break
-            whole = b"".join(held)
-            held.clear()
-            yield HeldBack(whole, size <= most)
-        finally:
-            if taken:
-                self._memory.give_back(owner, taken)
-            if placed:
-                self._places.give_back(("", owner))
+        return Hold(self, read, most, announced, owner)
+
+    async def take(self, owner: str) -> None:
+        """Take a place among the large ones that are held. Raises NoRoom."""
+        await self._take(self._places, owner)
+
+    def give_back(self, owner: str, taken: int, *, placed: bool) -> None:
+        """Give back what a body took: so many bytes, and a place among the large ones."""
+        if taken:
+            self.memory.give_back(owner, taken)
+        if placed:
+            self._places.give_back(("", owner))
 
     async def leave(self, answer: object, size: int, owner: str) -> None:
         """Take a place for an answer that goes out, if it is a large one, or room if it is not tiny, until it has
         `left`. Raises NoRoom."""
-        if size > self._small:
+        if size > self.small:
             await self._take(self._exits, owner)
             self._leaving[answer] = _Leaving(owner, 0)
         elif size > TINY:
-            self._memory.take(owner, size)
+            self.memory.take(owner, size)
             self._leaving[answer] = _Leaving(owner, size)
 
     def is_leaving(self, answer: object) -> bool:
@@ -105,7 +89,7 @@ class Holding:
         if leaving is None:
             return
         if leaving.size:
-            self._memory.give_back(leaving.owner, leaving.size)
+            self.memory.give_back(leaving.owner, leaving.size)
         else:
             self._exits.give_back(("", leaving.owner))
 
@@ -114,6 +98,44 @@ class Holding:
         deadline = asyncio.get_running_loop().time() + self._within
         if not places.take(asker) and not await places.wait(asker, deadline):
             raise NoRoom("too many large answers are held at once")
+
+
+class Hold:
+    """A body while it is held: `async with` reads it, and gives back at its end what it took. A generator would cost as
+    much as all the rest of it."""
+
+    __slots__ = ("_announced", "_holding", "_most", "_owner", "_placed", "_read", "_taken")
+
+    def __init__(self, holding: Holding, read: Read, most: int, announced: int | None, owner: str) -> None:
+        self._holding, self._read, self._most, self._announced, self._owner = holding, read, most, announced, owner
+        self._taken, self._placed = 0, False
+
+    async def __aenter__(self) -> HeldBack:
+        most, holding = self._most, self._holding
+        if self._announced is not None and self._announced > most:
+            return HeldBack(b"", False)
+        held, size = list[bytes](), 0
+        try:
+            while data := await self._read():
+                size += len(data)
+                if self._placed:
+                    pass
+                elif holding.small < size <= most:
+                    await holding.take(self._owner)
+                    self._placed = True
+                else:
+                    holding.memory.take(self._owner, JUDGED * len(data))
+                    self._taken += JUDGED * len(data)
+                held.append(data)
+                if size > most:
+                    break
+        except BaseException:
+            await self.__aexit__()
+            raise
+        return HeldBack(b"".join(held), size <= most)
+
+    async def __aexit__(self, *error: object) -> None:
+        self._holding.give_back(self._owner, self._taken, placed=self._placed)
 
 
 class _Leaving(NamedTuple):

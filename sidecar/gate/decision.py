@@ -99,8 +99,11 @@ def judge(question: Question, answer: PdpAnswer) -> list[bool]:
 def granted(question: Question, answer: PdpAnswer) -> list[frozenset[str]]:
     """Return the actions that are allowed on each resource of the question, in its order, of all that were asked.
     Raises Refused(PDP_MISMATCH), as `judge`."""
-    _require_whole(question, answer)
     resources, results = question.resources, answer.results
+    if len(resources) == 1 and not resources[0].more_actions:
+        (is_allowed,) = judge(question, answer)
+        return [frozenset((resources[0].action,) if is_allowed else ())]
+    _require_whole(question, answer)
     if not resources:
         return []
     kinds, ids, actions, _, more_actions, _ = zip(*resources, strict=True)

@@ -124,6 +124,9 @@ def _unstored(obligation: Obligation) -> Obligation:
     return KeepPrivate(obligation.vary, no_store=True) if isinstance(obligation, KeepPrivate) else obligation
 
 
+_BY_BEARER_UNSTORED = tuple(map(_unstored, _BY_BEARER))
+
+
 def _with_query(request: Request, query: bytes) -> Request:
     if query == request.query:
         return request
@@ -440,7 +443,11 @@ class Gate:
         facts = evaluation.facts
         if facts.mode != "enforce":
             return self._permit(evaluation, request, _BY_POLICY, (Watch(rule.demand(judge, allowed, "")),))
-        evaluation.obligations = tuple([_unstored(obligation) for obligation in evaluation.obligations])
+        evaluation.obligations = (
+            _BY_BEARER_UNSTORED
+            if evaluation.obligations is _BY_BEARER
+            else tuple(map(_unstored, evaluation.obligations))
+        )
         request, pushed = without_conditions(request), ""
         if narrowed is not None:
             request, pushed = _narrower(request, narrowed), narrowed.pushed
@@ -473,7 +480,11 @@ class Gate:
             self._asking.question(facts, principal, (resource,)), rule.searched(request.query)
         )
         if enforced:
-            evaluation.obligations = tuple([_unstored(obligation) for obligation in evaluation.obligations])
+            evaluation.obligations = (
+                _BY_BEARER_UNSTORED
+                if evaluation.obligations is _BY_BEARER
+                else tuple(map(_unstored, evaluation.obligations))
+            )
         decide = Decide(rule, resource.id, conclude, shadow=not enforced)
         return self._permit(evaluation, without_conditions(request), _BY_POLICY, (decide,))
 

@@ -141,7 +141,10 @@ async def _reduced(permit: Forward, held: HeldAnswer, obligation: Reduce) -> Red
     if held.body is None:
         raise Refused(Code.ITEMS_TOO_MANY, f"an answer of more than {obligation.rule.max_size} bytes")
     reduced = await obligation.rule.reduce(held, obligation.judge, obligation.granted)
-    permit.facts.items = {**reduced.counts, "pushed": obligation.pushed} if obligation.pushed else reduced.counts
+    # an answer without a list has no numbers, and is written as any other
+    permit.facts.items = (
+        {**reduced.counts, "pushed": obligation.pushed} if obligation.pushed else reduced.counts
+    ) or None
     return reduced
 
 

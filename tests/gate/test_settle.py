@@ -17,6 +17,7 @@ from sidecar.gate.obligation import (
     HeldAnswer,
     Judge,
     KeepPrivate,
+    Reduce,
     Reduced,
     ReduceEither,
     ReduceLines,
@@ -56,6 +57,22 @@ async def test_what_is_reduced_is_marked_too_and_the_log_knows_the_numbers() -> 
     assert isinstance(settled, Released)
     assert (settled.body, dict(settled.headers)[b"vary"]) == (b"secret", b"Cookie")
     assert given.facts.items == {"seen": 6, "granted": 0}
+
+
+async def test_an_answer_without_a_list_is_written_as_one_of_which_nothing_is_reduced() -> None:
+    # the log line of each call of an MCP tool would be a rare one, and count nothings
+    given = permit(Reduce(WithoutList(), nobody, frozenset()))
+    assert isinstance(await settle_whole(given, HELD), Released)
+    assert given.facts.items is None
+
+
+class WithoutList:
+    """A rule for an answer in which it finds no list."""
+
+    max_size = 100
+
+    async def reduce(self, held: HeldAnswer, judge: Judge, granted: frozenset[str]) -> Reduced:
+        return Reduced(held, {})
 
 
 class Looking:
