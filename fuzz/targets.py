@@ -21,6 +21,7 @@ from pydantic import AnyUrl, TypeAdapter, ValidationError
 from werkzeug.formparser import parse_form_data
 
 from sidecar.adoption.logs import Logs
+from sidecar.bodies.graphql import MEMBERS
 from sidecar.bodies.graphql import Reader as GraphQLReader
 from sidecar.bodies.graphql_document import Limits
 from sidecar.bodies.mcp import PROMPT, TOOL, messages_rule, read_message, wanted_of
@@ -536,6 +537,21 @@ def graphql(data: bytes) -> None:
     assert [(call.field, call.alias, call.arguments) for call in calls] == found
 
 
+def graphql_url(data: bytes) -> None:
+    """A GraphQL request in a URL: its root fields are those that graphql-core finds in the parameters that Python's
+    library reads, of which none comes twice, or it is refused."""
+    if not data.isascii():
+        return
+    try:
+        calls = _GRAPHQL.calls_by_url(data)
+    except Refused:
+        return
+    pairs = [pair for pair in parse_qsl(data.decode("ascii"), keep_blank_values=True) if pair[0] in MEMBERS]
+    assert len(dict(pairs)) == len(pairs)
+    body = {name: json.loads(text) if name in ("variables", "extensions") else text for name, text in pairs}
+    assert [(call.field, call.alias, call.arguments) for call in calls] == root_calls(body)
+
+
 _SQLITE = driver_of(Database("X", "sqlite:///x", Dialect.SQLITE), 1.0)
 _ALLOWED = frozenset((sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE))
 _FILLED = {"n": parse_value("{claims.n:int}")}
@@ -663,7 +679,7 @@ TARGETS: dict[str, Callable[[bytes], None]] = {
     "target": target, "request": request, "token": token, "answer": answer, "document": document, "query": query,
     "form": form, "multipart": multipart, "statement": statement,
     "question": question, "blocks": blocks, "items": items, "plan": plan, "log": log,
-    "registration": registration, "graphql": graphql, "message": message, "events": events,
+    "registration": registration, "graphql": graphql, "graphql_url": graphql_url, "message": message, "events": events,
     "host": host, "uri": uri, "expression": expression,
     **{f"import_{form}": functools.partial(imported, form) for form in FORMATS},
 }  # fmt: skip

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from random import Random
 from typing import Any
+from urllib.parse import quote, urlencode
 
 import httpx
 import pytest
@@ -32,6 +33,7 @@ routes:
     resource: contact
     graphql:
       batch: 3
+      get: true
       max_fields: 50
       max_aliases: 100
       Query.contact: {id: "{args.id}", action: read}
@@ -154,7 +156,7 @@ async def test_what_is_not_named_or_not_read_in_one_way_is_refused_before_anybod
 @pytest.mark.parametrize(
     ("method", "path", "headers", "code"),
     [
-        ("GET", b"/graphql?query=%7Bsecret%7D", (), Code.METHOD_UNMAPPED), ("DELETE", b"/graphql", (), Code.METHOD_UNMAPPED),
+        ("GET", b"/looked-up?query=%7Bsecret%7D", (), Code.METHOD_UNMAPPED), ("HEAD", b"/graphql?query=%7Bsecret%7D", (), Code.OPERATION_UNMAPPED), ("DELETE", b"/graphql", (), Code.METHOD_UNMAPPED),
         ("PUT", b"/graphql", JSON, Code.METHOD_UNMAPPED), ("POST", b"/graphql?query=%7Bsecret%7D", JSON, Code.QUERY_NOT_ALLOWED),
         ("POST", b"/graphql?operationName=B", JSON, Code.QUERY_NOT_ALLOWED), ("POST", b"/graphql?x", JSON, Code.QUERY_NOT_ALLOWED),
         ("POST", b"/graphql", (), Code.BODY_TYPE_UNSUPPORTED), ("POST", b"/graphql", [(b"content-type", b"application/graphql")], Code.BODY_TYPE_UNSUPPORTED),
@@ -167,10 +169,83 @@ async def test_what_is_not_named_or_not_read_in_one_way_is_refused_before_anybod
 async def test_a_document_comes_in_the_json_body_of_a_post_and_nowhere_else(
     method: str, path: bytes, headers: Any, code: Code
 ) -> None:
-    body = b"" if method in ("GET", "DELETE") else {"query": "{contact(id:1){id}}"}
+    body = b"" if method in ("GET", "HEAD", "DELETE") else {"query": "{contact(id:1){id}}"}
     verdict = await send(World(), body, path, method=method, headers=headers)
     assert isinstance(verdict, Refuse)
     assert verdict.code is code
+
+
+def by_url(**said: Any) -> bytes:
+    """A request in a URL, as clients write it: what is no text is JSON."""
+    texts = {name: value if isinstance(value, str) else json.dumps(value) for name, value in said.items()}
+    return b"/graphql?" + urlencode(texts).encode()
+
+
+async def get(world: World, path: bytes, headers: Any = ()) -> Verdict:
+    """The verdict about a GET, of which no door is asked for a body."""
+
+    async def nobody(limit: int, show: Show, viewer: Viewer) -> None:
+        raise AssertionError("a GET has no body")
+
+    own = [(b"host", b"a"), (b"authorization", b"Bearer " + TOKEN), *headers]
+    return await gate_of(world).decide(Raw("GET", path, own, "10.0.0.1", "http", "r1"), nobody)
+
+
+async def test_a_query_may_come_by_get_where_the_route_says_so() -> None:
+    world = World()
+    text = 'query Q($i:ID!){a:contact(id:$i){name} contacts(owner:"x y"){id}} mutation M{deleteContact(id:1)}'
+    path = by_url(query=text, variables={"i": "8"}, operationName="Q", extensions={})
+    verdict = await get(world, path)
+    assert isinstance(verdict, Forward)
+    # byte for byte as it came
+    assert verdict.target == path
+    assert asked(world) == [Resource("contact", "8", "read", {}), Resource("contact", "-", "list", {"owner": "x y"})]
+    world.denied = {"8"}
+    denied = await get(world, path)
+    assert isinstance(denied, Refuse)
+    assert denied.code is Code.DENIED_BY_POLICY
+
+
+ONE = quote("{contact(id:1){id}}").encode()
+
+
+@pytest.mark.parametrize(
+    ("path", "code"),
+    [
+        (by_url(query="mutation{deleteContact(id:1)}"), Code.METHOD_UNMAPPED), (by_url(query="mutation{__typename}"), Code.METHOD_UNMAPPED),
+        (by_url(query="subscription{contact(id:1){id}}"), Code.METHOD_UNMAPPED),
+        (by_url(query="query Q{contact(id:1){id}} mutation M{deleteContact(id:1)}", operationName="M"), Code.METHOD_UNMAPPED),
+        (by_url(query="{secret}"), Code.OPERATION_UNMAPPED), (by_url(query="{__schema{types{name}}}"), Code.OPERATION_UNMAPPED),
+        (b"/graphql", Code.BODY_INVALID), (b"/graphql?query=", Code.BODY_INVALID), (b"/graphql?query", Code.BODY_INVALID),
+        (b"/graphql?variables=%7B%7D", Code.BODY_INVALID), (b"/graphql?query=" + ONE + b"&query=" + ONE, Code.REFERENCE_INVALID),
+        (b"/graphql?query=" + ONE + b"&%71uery=%7Bsecret%7D", Code.REFERENCE_INVALID), (b"/graphql?query=" + ONE + b"&Query=%7Bsecret%7D", Code.QUERY_NOT_ALLOWED),
+        (b"/graphql?query=" + ONE + b"&query[]=%7Bsecret%7D", Code.QUERY_NOT_ALLOWED), (b"/graphql?query=" + ONE + b"&id=7", Code.QUERY_NOT_ALLOWED),
+        (b"/graphql?query=" + ONE + b"&documentId=7", Code.QUERY_NOT_ALLOWED), (b"/graphql?query=" + ONE + b"&x=1", Code.QUERY_NOT_ALLOWED),
+        (b"/graphql?query=" + ONE + b";query=%7Bsecret%7D", Code.QUERY_NOT_ALLOWED), (b"/graphql?query=" + ONE + b"%", Code.REFERENCE_INVALID),
+        (b"/graphql?query=%FF", Code.REFERENCE_INVALID), (by_url(query="{contact(id:1){id}}", operationName=""), Code.BODY_INVALID),
+        (by_url(query="{contact(id:1){id}}", variables=""), Code.BODY_INVALID), (by_url(query="{contact(id:1){id}}", variables="[]"), Code.BODY_INVALID),
+        (by_url(query="query($i:ID){contact(id:$i){id}}", variables='{"i":1,"i":2}'), Code.BODY_INVALID),
+        (by_url(query="query($i:ID){contact(id:$i){id}}", variables='"{\\"i\\":1}"'), Code.BODY_INVALID),
+        (by_url(query="{contact(id:1){id}}", extensions={"persistedQuery": {"version": 1}}), Code.BODY_INVALID),
+        (by_url(extensions={"persistedQuery": {"version": 1, "sha256Hash": "a"}}), Code.BODY_INVALID),
+        (by_url(query='[{"query":"{secret}"}]'), Code.BODY_INVALID), (b"/graphql?" + quote('[{"query":"{secret}"}]').encode(), Code.QUERY_NOT_ALLOWED),
+    ],
+)  # fmt: skip
+async def test_a_url_that_does_not_say_one_query_is_refused_before_anybody_is_asked(path: bytes, code: Code) -> None:
+    world = World()
+    verdict = await get(world, path)
+    assert isinstance(verdict, Refuse)
+    assert (verdict.code, world.questions) == (code, [])
+    if code is Code.METHOD_UNMAPPED:
+        made = Refusals().whole(verdict, verdict.code, RAW)
+        assert (made.status, dict(made.headers)[b"allow"]) == (405, b"POST")
+
+
+async def test_a_get_with_a_body_is_refused() -> None:
+    for header in ((b"content-length", b"2"), (b"transfer-encoding", b"chunked")):
+        verdict = await get(World(), by_url(query="{contact(id:1){id}}"), [header])
+        assert isinstance(verdict, Refuse)
+        assert verdict.code is Code.BODY_UNEXPECTED
 
 
 async def test_what_asks_for_nothing_of_the_api_is_for_whoever_is_signed_in() -> None:
@@ -261,6 +336,31 @@ def as_resource(call: Call) -> tuple[str, str, str]:
     }.get(field, "create")
     one = arguments.pop("id", "-")
     return action, one, json.dumps(arguments, sort_keys=True)
+
+
+async def test_what_was_decided_by_a_url_is_what_a_server_executes() -> None:
+    rng, executed, refused = Random(6), 0, 0
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://app") as client:
+        for _ in range(60):
+            request, world = generated(rng), World()
+            if "@skip(if:true)" in request["query"]:
+                continue
+            path = by_url(**request)
+            verdict = await get(world, path)
+            EXECUTED.clear()
+            answer = await client.get(path.decode(), headers={"accept": "application/json"})
+            if request["query"].startswith("mutation"):
+                assert isinstance(verdict, Refuse)
+                assert (verdict.code, EXECUTED) == (Code.METHOD_UNMAPPED, [])
+                refused += 1
+                continue
+            assert isinstance(verdict, Forward), (request, verdict)
+            assert "errors" not in answer.json(), (request, answer.json())
+            decided = sorted((one.action, one.id, json.dumps(one.attributes, sort_keys=True)) for one in asked(world))
+            assert sorted(map(as_resource, EXECUTED)) == decided, request
+            executed += len(EXECUTED)
+    assert executed > 20
+    assert refused > 5
 
 
 async def test_what_was_decided_is_what_a_server_executes() -> None:

@@ -9,6 +9,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -178,6 +179,26 @@ def test_the_cases_hold(world: World) -> None:
     done = guide_commands.sidecar(folder, "test", "cases.yaml", environ=environ)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "3" in done.stdout
+
+
+def test_get_does_what_the_guide_says(world: World, tmp_path: Path) -> None:
+    said = example("get.yaml").partition("\n")[2].strip()
+    routes = example("routes.yaml").replace("    graphql:\n", f"    graphql:\n      {said}\n")
+    assert said in routes
+    (tmp_path / "routes.yaml").write_text(routes)
+    (tmp_path / "cases-get.yaml").write_text(example("cases-get.yaml"))
+    environ = {
+        "PATH": "/usr/bin", **world.environ, "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"),
+        "SIDECAR_POLICIES": str(world.sidecar.folder / "policies"),
+    }  # fmt: skip
+    words = shlex.split(example("explain-get.sh"))
+    done = guide_commands.sidecar(tmp_path, *words[1:], environ=environ)
+    for told in ("route      /graphql, action list", 'resource attributes   {"owner": "alice"}', "verdict    FORWARD"):
+        assert told in done.stdout, done.stdout + done.stderr
+    done = guide_commands.sidecar(tmp_path, "test", "cases-get.yaml", environ=environ)
+    assert done.returncode == 0, done.stdout + done.stderr
+    done = guide_commands.sidecar(tmp_path, "check", environ=environ)
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_the_limits_are_the_defaults() -> None:

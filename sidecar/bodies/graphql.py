@@ -1,4 +1,4 @@
-"""A GraphQL request: its JSON body -> what each root field that may be executed asks for.
+"""A GraphQL request: its JSON body, or its URL -> what each root field that may be executed asks for.
 
 A request is read as `GraphQL over HTTP` says (draft of 2025), and whatever servers read in another way is refused:
 names of a body that are not the specification's, an operation that is chosen in two ways, persisted documents.
@@ -25,6 +25,7 @@ from sidecar.bounded import Bounded, size_of
 from sidecar.gate.ask import Ask, Operation
 from sidecar.gate.body import json_of, require_json
 from sidecar.gate.codes import Code
+from sidecar.gate.query import query_value
 from sidecar.gate.request import Request
 from sidecar.gate.values import type_of
 from sidecar.gate.verdict import Refused, Reply
@@ -37,7 +38,12 @@ RESERVED_PARAMETERS = frozenset(
     ("query", "variables", "operationname", "extensions", "id", "documentid", "docid", "doc_id", "queryid", "hash")
 )
 """Parameters of a URL, without case, by which servers take a document, or one that they know, instead of the body's."""
-_MEMBERS = frozenset(("query", "variables", "operationName", "extensions"))
+MEMBERS = ("query", "variables", "operationName", "extensions")
+"""Members of a request, which are parameters of the URL where a query comes by GET."""
+_MEMBERS = frozenset(MEMBERS)
+_IN_JSON = frozenset(("variables", "extensions"))
+QUERY = "Query"
+"""The kind of the operations that may come by GET."""
 _INTROSPECTION = frozenset(("__schema", "__type"))
 _REMEMBERED = 2 * 1024 * 1024
 _MOST_SHOWN = 64
@@ -85,10 +91,20 @@ class Reader:
             )  # fmt: skip
         return calls
 
-    def _calls_of(self, body: Any) -> list[RootCall]:
+    def calls_by_url(self, query: bytes) -> list[RootCall]:
+        """Return what the query of a URL asks for, as `calls`. It changes nothing (GraphQL over HTTP, section 5.3).
+
+        Raises Refused: BODY_INVALID, REFERENCE_INVALID, OPERATION_UNMAPPED, METHOD_UNMAPPED for another operation.
+        """
+        return self._calls_of(_said_in(query), by_url=True)
+
+    def _calls_of(self, body: Any, *, by_url: bool = False) -> list[RootCall]:
         text, variables, name = _parts_of(body)
         document = self._document(text)
         operation = _chosen(document, name)
+        if by_url and operation.kind != QUERY:
+            detail = f"found a {operation.kind.lower()} by GET, expected a query, and others by POST"
+            raise Refused(Code.METHOD_UNMAPPED, detail, ("POST",))
         values = _values_of(operation, variables)
         _require_few(operation, values)
         return [
@@ -107,7 +123,7 @@ class Reader:
         return document
 
     def _is_introspection(self, operation: Definition, field: RootField) -> bool:
-        if field.name in _INTROSPECTION and operation.kind == "Query":
+        if field.name in _INTROSPECTION and operation.kind == QUERY:
             if not self._introspection:
                 raise Refused(
                     Code.OPERATION_UNMAPPED, f"introspection: found {field.name}, the route does not allow it"
@@ -125,14 +141,20 @@ class GraphQL:
 
     def read(self, request: Request, body: bytes) -> list[Operation]:
         """Read what each root field asks for. Raises Refused: BODY_TYPE_UNSUPPORTED, BODY_INVALID,
-        OPERATION_UNMAPPED."""
+        OPERATION_UNMAPPED; of a GET what is in its URL, REFERENCE_INVALID and METHOD_UNMAPPED, too."""
         reply = reply_for(request.seen.get(b"accept", b""))
         try:
-            require_json(request)
-            return [self._operation(call, reply) for call in self._reader.calls(json_of(body))]
+            return [self._operation(call, reply) for call in self._calls(request, body)]
         except Refused as refused:
             refused.reply = reply
             raise
+
+    def _calls(self, request: Request, body: bytes) -> list[RootCall]:
+        # a HEAD asks for what a GET would
+        if request.method != "POST":
+            return self._reader.calls_by_url(request.query)
+        require_json(request)
+        return self._reader.calls(json_of(body))
 
     def _operation(self, call: RootCall, reply: Reply | None) -> Operation:
         ask = self.asks.get(call.field)
@@ -144,6 +166,21 @@ class GraphQL:
 
 def _fault(detail: str) -> Refused:
     return Refused(Code.BODY_INVALID, detail)
+
+
+def _said_in(query: bytes) -> dict[str, Any]:
+    """The request in the query of a URL, as its body would be; an empty parameter is one that is there."""
+    said = {name: query_value(query, name) for name in MEMBERS}
+    return {
+        name: _json_in(name, value) if name in _IN_JSON else value for name, value in said.items() if value is not None
+    }
+
+
+def _json_in(name: str, text: str) -> Any:
+    try:
+        return json_of(text.encode("utf-8"))
+    except Refused as refused:
+        raise _fault(f"{name}: {refused.detail}") from None
 
 
 def _parts_of(body: Any) -> tuple[str, Mapping[str, Any], str | None]:

@@ -109,8 +109,8 @@ class Code(StrEnum):
         "no route names the path",
         "add the path to `routes.yaml`; case and a slash at the end count")
     METHOD_UNMAPPED = ("method_unmapped", Kind.ROUTE,
-        "the route has no action for the method",
-        "add the method to the route's `actions`")
+        "the route has no action for the method, or a mutation or subscription of GraphQL came by GET",
+        "add the method to the route's `actions`; send what is no query by POST")
     OPERATION_UNMAPPED = ("operation_unmapped", Kind.ROUTE,
         "a body asks for an operation that the route does not name: a root field of GraphQL, introspection that the route does not allow, or a method of MCP that no client sends",
         "add the operation to the route; `detail` in the decision log names it")

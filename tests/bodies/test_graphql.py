@@ -122,6 +122,29 @@ def test_each_request_of_a_batch_is_read_where_the_route_takes_batches() -> None
     assert "found list" in refused([[one]], reader).detail
 
 
+def test_a_url_says_what_a_body_says() -> None:
+    query = b"query=query+Q(%24i%3AID)%7Ba(x%3A%24i)%7D&operationName=Q&variables=%7B%22i%22%3A%22a%20b%2Bc%22%7D&extensions={}"
+    assert READER.calls_by_url(query) == [RootCall("Query.a", "", {"x": "a b+c"})]
+    assert READER.calls_by_url(b"query={a}&other=1") == [RootCall("Query.a", "", {})]
+
+
+@pytest.mark.parametrize(
+    ("query", "code", "why"),
+    [
+        (b"", Code.BODY_INVALID, "query: found nothing"), (b"query={a}&variables", Code.BODY_INVALID, "variables: "),
+        (b"query={a}&variables=null1", Code.BODY_INVALID, "variables: "), (b"query={a}&extensions=%22%22", Code.BODY_INVALID, "extensions: found str"),
+        (b"query={a}&operationName=", Code.BODY_INVALID, "operationName"), (b"query={a}&query={b}", Code.REFERENCE_INVALID, "found 2"),
+        (b"query={a}&QUERY={b}", Code.REFERENCE_INVALID, "another spelling"), (b"query[x]={a}", Code.REFERENCE_INVALID, "another spelling"),
+        (b"query=mutation{a}", Code.METHOD_UNMAPPED, "found a mutation by GET"), (b"query=subscription{a}", Code.METHOD_UNMAPPED, "a subscription by GET"),
+    ],
+)  # fmt: skip
+def test_a_url_that_servers_could_read_differently_is_refused(query: bytes, code: Code, why: str) -> None:
+    with pytest.raises(Refused) as caught:
+        READER.calls_by_url(query)
+    assert caught.value.code is code
+    assert why in caught.value.detail
+
+
 def test_what_is_remembered_of_documents_has_a_bound() -> None:
     reader = Reader(Limits(tokens=2000, fields=100))
     for number in range(300):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from urllib.parse import urlencode
 
 import grpc
 import pytest
@@ -24,6 +25,7 @@ routes:
   - path: /graphql
     resource: contact
     graphql:
+      get: true
       Query.contact: {id: "{args.id}", action: read}
       Mutation.removeContact: {id: "{args.id}", action: delete}
 """
@@ -225,6 +227,51 @@ def test_no_spelling_names_a_session_that_was_not_given_out(world: World, how: s
     assert (400 <= got.status < 500, world.app.received) == (True, b""), got
     assert world.post("/mcp", FINE, accept=accept, mcp_session_id=bound).status == 200
     assert world.app.seen[0].values("mcp-session-id") == [OWN]
+
+
+def in_url(body: bytes) -> str:
+    """The members of a body as parameters of a URL, one that comes twice as often as it comes."""
+    pairs = json.loads(body, object_pairs_hook=list)
+    texts = [(name, value if isinstance(value, str) else json.dumps(dict(value))) for name, value in pairs]
+    return "/graphql?" + urlencode(texts)
+
+
+FINE_URL = "/graphql?query=%7Bcontact(id%3A7)%7Bid%7D%7D"
+DENIED_URL = FINE_URL.replace("7)", "13)")
+URLS = {
+    **{how: in_url(body) for how, body in GRAPHQL.items() if body[:1] == b"{" and how not in ("many aliases", "deep")},
+    "many aliases in a URL": in_url(query("{" + " ".join(f"a{at}: contact(id: 7) {{id}}" for at in range(60)) + "}")),
+    "the query twice in a URL": f"{FINE_URL}&{DENIED_URL.partition('?')[2]}",
+    "the query with an escape in its name": f"{FINE_URL}&quer%79={DENIED_URL.partition('=')[2]}",
+    "the query in capitals": f"{FINE_URL}&QUERY={DENIED_URL.partition('=')[2]}",
+    "the query in a list": f"{FINE_URL}&query[]={DENIED_URL.partition('=')[2]}",
+    "the query in a list, by number": f"{FINE_URL}&query%5B1%5D={DENIED_URL.partition('=')[2]}",
+    "the query behind a blank": f"{FINE_URL}&+query={DENIED_URL.partition('=')[2]}",
+    "the query behind a semicolon": f"{FINE_URL};query={DENIED_URL.partition('=')[2]}",
+    "an escape of an escape": f"{FINE_URL}&%2571uery={DENIED_URL.partition('=')[2]}",
+    "a zero byte": f"{FINE_URL}&query%00={DENIED_URL.partition('=')[2]}",
+    "variables within": f"{FINE_URL.replace('7', '$i', 1)}&variables[i]=13",
+    "another method by a parameter": f"{FINE_URL}&_method=POST",
+    "a document in UTF-16": "/graphql?query=%FE%FF%00%7B",
+    "a list in a URL": "/graphql?" + urlencode({"query": json.dumps([{"query": READ}])}),
+}
+
+
+@pytest.mark.parametrize("how", URLS)
+def test_no_url_hides_the_field_that_it_asks_for(world: World, how: str) -> None:
+    world.app.reset()
+    got = world.sidecar.get(URLS[how], world.token)
+    assert (400 <= got.status < 500, world.app.received) == (True, b"")
+
+
+def test_a_query_in_a_url_reaches_the_app_as_it_was_sent_and_one_with_a_body_does_not(world: World) -> None:
+    world.app.reset()
+    assert world.sidecar.get(FINE_URL, world.token, x_http_method_override="POST").status == 200
+    (seen,) = world.app.seen
+    assert (seen.method, seen.target, seen.values("x-http-method-override")) == ("GET", FINE_URL, [])
+    world.app.reset()
+    got = world.sidecar.request("GET", FINE_URL, world.token, query(REMOVE), content_type=JSON)
+    assert (got.status, world.app.received) == (400, b"")
 
 
 @pytest.mark.parametrize(("path", "body"), [("/mcp", FINE), ("/graphql", query(READ))])

@@ -357,6 +357,10 @@ GRAPHQL = Record(
         "introspection": Field(
             Flag(), "whether any signed-in principal may ask for the schema (`__schema`, `__type`)", False
         ),
+        "get": Field(
+            Flag(), "whether queries may come by GET, in the parameters `query`, `variables`, `operationName` and "
+            "`extensions`; pages of other origins can make a browser send those", False,
+        ),
         "batch": Field(Whole(0, 50), "requests in one list; with 0 a list is 400", Limits().batch),
         "max_fields": Field(Whole(1, 100), "root fields of one request", Limits().fields),
         "max_depth": Field(Whole(1, 100), "selections within each other, fragments included", Limits().depth),
@@ -393,7 +397,7 @@ ROUTE = Record(
                 MapOf(Short(GRAPHQL_FIELD, "action"), _ROOT_FIELD, "Query.FIELD, Mutation.FIELD or Subscription.FIELD"),
                 "operations",
             ),
-            "in place of `actions`: the route takes GraphQL by POST, and says by `Query.FIELD`, `Mutation.FIELD` and "
+            "in place of `actions`: the route takes GraphQL, and says by `Query.FIELD`, `Mutation.FIELD` and "
             "`Subscription.FIELD` what each root field asks",
         ),
         **_QUERY,

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from typing import Any
 
-from sidecar.bodies.graphql import DIRECTIVES, RESERVED_PARAMETERS, GraphQL, Reader
+from sidecar.bodies.graphql import DIRECTIVES, MEMBERS, QUERY, RESERVED_PARAMETERS, GraphQL, Reader
 from sidecar.bodies.graphql_document import Limits
 from sidecar.config.routes.hints import hint
 from sidecar.config.routes.methods import Fault, Method, ask_of_method, check_methods
@@ -24,8 +25,8 @@ def graphql_asks(
     entry: Entry, said: Entry, segments: tuple[Segment, ...], lookups: Mapping[str, Lookup], max_body: int,
     mode: RouteMode | None, reader: FileReader,
 ) -> dict[str, Ask]:  # fmt: skip
-    """Return what a route with `graphql` asks, by method: POST alone, since a page of another origin can make a browser
-    send every other that GraphQL knows. Faults are noted with `reader`."""
+    """Return what a route with `graphql` asks, by method: POST, and where the file says so GET, which a page of another
+    origin can make a browser send. Faults are noted with `reader`."""
     for name in _ELSEWHERE:
         if entry.has(name):
             reader.fault(entry.at(name), "found it beside `graphql`, expected each root field to say what it asks")
@@ -41,13 +42,22 @@ def graphql_asks(
     made = {method.name: ask_of_method(method, operations[method.name]["action"], max_body) for method in methods}
     directives = DIRECTIVES.union(said["directives"])
     limits = Limits(said["max_tokens"], said["max_depth"], said["max_aliases"], said["max_fields"], said["batch"])
-    rule = GraphQL(made, Reader(limits, introspection=said["introspection"], directives=directives))
-    return {
+    rules = Reader(limits, introspection=said["introspection"], directives=directives)
+    common: dict[str, Any] = {"set_query": entry["set_query"], "mode": mode}
+    names = entry["query"] or ()
+    asks = {
         "POST": Ask(
-            query=rule_of(entry["query"] or (), entry["set_query"]), set_query=entry["set_query"],
-            max_body=entry["max_body"] or max_body, mode=mode, operations=rule,
+            query=rule_of(names, entry["set_query"]), max_body=entry["max_body"] or max_body,
+            operations=GraphQL(made, rules), **common,
         )
     }  # fmt: skip
+    if said["get"]:
+        queries = {name: ask for name, ask in made.items() if name.startswith(f"{QUERY}.")}
+        if not queries:
+            reader.fault(said.at("get"), "found no root field of Query, expected one: nothing else comes by GET")
+        query = rule_of((*names, *MEMBERS), entry["set_query"])
+        asks["GET"] = Ask(query=query, operations=GraphQL(queries, rules), **common)
+    return asks
 
 
 def _check_query(entry: Entry, reader: FileReader) -> None:

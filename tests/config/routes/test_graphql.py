@@ -49,6 +49,24 @@ def test_each_root_field_has_a_question_and_post_takes_them() -> None:
     assert (pay.kind, pay.action, list(pay.attributes), pay.scope is not None) == ("invoice", "pay", ["sum"], True)
 
 
+def test_get_has_its_parameters_and_asks_queries_alone() -> None:
+    text = one_route(ROUTE.replace("max_fields: 3", "get: true").replace("mode: shadow", "query: [trace]"), LOOKUPS)
+    (route,) = read(text).table.routes
+    assert set(route.asks) == {"POST", "GET", "HEAD"}
+    names = frozenset((b"trace", b"query", b"variables", b"operationName", b"extensions"))
+    assert route.asks["GET"].query == QueryRule(names)
+    assert route.asks["POST"].query == QueryRule(frozenset((b"trace",)))
+    assert [name for name, _ in route.questions if name.startswith("GET")] == [
+        "GET Query.contact",
+        "GET Query.contacts",
+    ]
+    post, get = (route.asks[method].operations for method in ("POST", "GET"))
+    assert isinstance(post, GraphQL)
+    assert isinstance(get, GraphQL)
+    # what is remembered of a document is remembered for both
+    assert post._reader is get._reader
+
+
 def test_its_limits_are_those_of_the_reader() -> None:
     text = "path: /graphql\n    resource: c\n    graphql: {max_fields: 1, max_depth: 2, max_aliases: 1, max_tokens: 10, batch: 2, Query.a: read}"
     rule = read(one_route(text)).table.routes[0].asks["POST"].operations
@@ -72,13 +90,15 @@ def test_its_limits_are_those_of_the_reader() -> None:
         ("graphql: [Query.a]", "routes[0].graphql: found a list, expected a mapping"),
         ("graphql: {Query.a: {action: read}}", "found no 'resource' for Query.a"),
         ("graphql: {Query.a: {resource: c}}", "found no 'action'"),
-        ("graphql: {contact: {resource: c, action: read}}", "found the name 'contact', expected one of introspection, batch"),
+        ("graphql: {contact: {resource: c, action: read}}", "found the name 'contact', expected one of introspection, get, batch"),
         ("graphql: {max_dept: 3, Query.a: read}", "did you mean 'max_depth'"),
         ("graphql: {Contact.phone: read}", "found the name 'Contact.phone', expected Query.FIELD, Mutation.FIELD or Subscription.FIELD"),
         ("graphql: {query.a: read}", "expected Query.FIELD"),
         ("graphql: {Query.a.b: read}", "expected Query.FIELD"),
         ("graphql: {Query.__schema: read}", "expected Query.FIELD"),
         ("graphql: {Query.a: {action: read, items: {at: a, id: b}}}", "found the name 'items'"),
+        ("graphql: {get: yes please, Query.a: read}", "routes[0].graphql.get: found text 'yes please'"),
+        ("resource: c, graphql: {get: true, Mutation.a: pay}", "routes[0].graphql.get: found no root field of Query"),
         ("graphql: {batch: 51, Query.a: read}", "a whole number from 0 to 50"),
         ("graphql: {max_fields: 0, Query.a: read}", "a whole number from 1 to 100"),
         ("graphql: {directives: '@x', Query.a: read}", "a directive's name without @"),
