@@ -127,6 +127,10 @@ def _unstored(obligation: Obligation) -> Obligation:
 _BY_BEARER_UNSTORED = tuple(map(_unstored, _BY_BEARER))
 
 
+def _all_unstored(obligations: tuple[Obligation, ...]) -> tuple[Obligation, ...]:
+    return _BY_BEARER_UNSTORED if obligations is _BY_BEARER else tuple(map(_unstored, obligations))
+
+
 def _with_query(request: Request, query: bytes) -> Request:
     if query == request.query:
         return request
@@ -443,11 +447,7 @@ class Gate:
         facts = evaluation.facts
         if facts.mode != "enforce":
             return self._permit(evaluation, request, _BY_POLICY, (Watch(rule.demand(judge, allowed, "")),))
-        evaluation.obligations = (
-            _BY_BEARER_UNSTORED
-            if evaluation.obligations is _BY_BEARER
-            else tuple(map(_unstored, evaluation.obligations))
-        )
+        evaluation.obligations = _all_unstored(evaluation.obligations)
         request, pushed = without_conditions(request), ""
         if narrowed is not None:
             request, pushed = _narrower(request, narrowed), narrowed.pushed
@@ -480,11 +480,7 @@ class Gate:
             self._asking.question(facts, principal, (resource,)), rule.searched(request.query)
         )
         if enforced:
-            evaluation.obligations = (
-                _BY_BEARER_UNSTORED
-                if evaluation.obligations is _BY_BEARER
-                else tuple(map(_unstored, evaluation.obligations))
-            )
+            evaluation.obligations = _all_unstored(evaluation.obligations)
         decide = Decide(rule, resource.id, conclude, shadow=not enforced)
         return self._permit(evaluation, without_conditions(request), _BY_POLICY, (decide,))
 
