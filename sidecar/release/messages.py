@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import ClassVar
 
 from sidecar.gate.codes import Code
@@ -38,14 +38,10 @@ class MessagesRule:
 
     lists: Mapping[str, ItemsRule]
     max_size: int = MAX_SIZE
-    _folded: tuple[bytes, ...] = field(init=False, repr=False)
     wait: ClassVar[float] = 0.0
     asks: ClassVar[tuple[str, ...]] = ()
     lookups: ClassVar[tuple[str, ...]] = ()
     nothing: ClassVar[None] = None
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "_folded", tuple([name.lower().encode("ascii") for name in self.lists]))
 
     def searched(self, query: bytes) -> Sequence[tuple[str, str]]:
         """No query searches in a list."""
@@ -85,9 +81,9 @@ class MessagesRule:
         read."""
         if data.translate(None, _PLAIN) or b"\\u" in data:
             return True
-        text = data.lower()
-        for name in self._folded:  # noqa: SIM110 - a generator costs more than all the rest
-            if name in text:
+        text = data.decode("ascii").lower()
+        for name in self.lists:  # noqa: SIM110 - a generator costs more than all the rest
+            if name.lower() in text:
                 return True
         return False
 
