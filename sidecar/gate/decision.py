@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
+from itertools import count
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -112,12 +113,14 @@ def granted(question: Question, answer: PdpAnswer) -> list[frozenset[str]]:
         for resource, result in zip(resources, results, strict=True):
             _require_about(resource, result)
     # of a list the same is asked about each, and a PDP says the same of many, most often in the same object
-    said = list(zip(map(id, effects), actions, more_actions, strict=True))
-    allowed = {
-        key: frozenset([action for action in (key[1], *key[2]) if _effect(result, action)])
-        for key, result in dict(zip(said, results, strict=True)).items()
-    }
+    same = actions.count(actions[0]) == more_actions.count(more_actions[0]) == len(actions)
+    said = list(map(id, effects)) if same else list(zip(map(id, effects), actions, more_actions, strict=True))
+    allowed = {said_of: _granted(resources[at], results[at]) for said_of, at in dict(zip(said, count())).items()}
     return list(map(allowed.__getitem__, said))
+
+
+def _granted(resource: Resource, result: Result) -> frozenset[str]:
+    return frozenset([action for action in (resource.action, *resource.more_actions) if _effect(result, action)])
 
 
 def _require_whole(question: Question, answer: PdpAnswer) -> None:

@@ -263,7 +263,8 @@ def _read_plain(data: bytes) -> PdpAnswer | None:
 
 def _read_results(data: bytes, at: int, results: list[Result]) -> int:
     """Read the results that begin here, and return where they end. In one piece: a list has many."""
-    known, named, kind = _told.get, b"", ""
+    # what follows an id is the same of many: its bytes -> how many of them tell the kind, and all but the id
+    alike: dict[bytes, tuple[int, str, _Told]] = {}
     while data[at] == _RESULT:
         end, at = data[at + 1], at + 2
         if end >= 0x80:
@@ -274,20 +275,26 @@ def _read_results(data: bytes, at: int, results: list[Result]) -> int:
         # a resource of an id and a kind, of less than 128 bytes together
         length = data[at + 1]
         middle, rest = at + 4 + data[at + 3], at + 2 + length
-        plain = (
-            data[at] == _RESOURCE and length < 0x80 and rest <= end and data[at + 2] == _ID
-            and middle < rest and data[middle] == _KIND and middle + 2 + data[middle + 1] == rest
-        )  # fmt: skip
-        told = known(data[rest:end]) or _read_told(data[rest:end]) if plain else None
-        if told is None:
+        same = alike.get(data[middle:end])
+        if same is None:
+            same = _read_after_id(data, middle, rest, end) if middle < rest <= end else None
+            if same is not None:
+                alike[data[middle:end]] = same
+        if same is None or rest - middle != same[0] or data[at] != _RESOURCE or length >= 0x80 or data[at + 2] != _ID:
             results.append(_result(CheckResourcesResponse.ResultEntry.FromString(data[at:end])))
         else:
-            if data[middle + 2 : rest] != named:
-                named = data[middle + 2 : rest]
-                kind = named.decode("utf-8")
-            results.append(_result_of((kind, data[at + 4 : middle].decode("utf-8"), *told)))
+            # one tuple and another: to unpack the second would make a list of both first
+            results.append(_result_of((same[1], data[at + 4 : middle].decode("utf-8")) + same[2]))
         at = end
     return at
+
+
+def _read_after_id(data: bytes, middle: int, rest: int, end: int) -> tuple[int, str, _Told] | None:
+    """Read a kind up to `rest`, and the rest of a result; None where there is more or less than that."""
+    if data[middle] != _KIND or middle + 2 + data[middle + 1] != rest:
+        return None
+    told = _told.get(data[rest:end]) or _read_told(data[rest:end])
+    return None if told is None else (rest - middle, data[middle + 2 : rest].decode("utf-8"), told)
 
 
 _result_of: Callable[[tuple[Any, ...]], Result] = partial(tuple.__new__, Result)
