@@ -195,20 +195,21 @@ def rounds_of(
     for kind in ("grpc.aio", "own", "http"):
         stack.start_yes(kind)
     for shot in shots:
-        _fire(stack, shot, 1.0)
+        fire(stack, shot, 1.0)
     found: list[dict[str, float]] = []
     for number in range(rounds):
         one: dict[str, float] = {}
         for shot in shots:
             progress.step(f"round {number + 1}: {shot.name}")
-            one |= _fire(stack, shot, seconds)
+            one |= fire(stack, shot, seconds)
         progress.step(f"round {number + 1}: bare cerbos")
         one["bare cerbos.rate"] = stack.bare_rate(seconds)
         found.append(one)
     return found
 
 
-def _fire(stack: Stack, shot: Shot, seconds: float) -> dict[str, float]:
+def fire(stack: Stack, shot: Shot, seconds: float) -> dict[str, float]:
+    """Fire one load, and return its measurements."""
     peer, seconds = stack.peers[shot.peer], max(seconds, shot.least)
     pids = [one for pid in peer.pids for one in load.family(pid)]
     headers = {"Authorization": f"Bearer {stack.tokens[0]}"} if shot.token and not shot.principals else {}
@@ -222,7 +223,7 @@ def _fire(stack: Stack, shot: Shot, seconds: float) -> dict[str, float]:
     except ValueError as error:
         if shot.breaks:
             print(f"\n{shot.name}: thrown away and done again: {error}", file=sys.stderr)
-            return _fire(stack, shot._replace(breaks=False), seconds)
+            return fire(stack, shot._replace(breaks=False), seconds)
         raise ValueError(f"{shot.name}: {error}") from None
     used = load.cpu(pids) - before
     requests = max(1.0, got.rate * max(1, round(seconds)))
@@ -275,9 +276,9 @@ def _list(stack: Stack) -> dict[str, float]:
 def _soak(stack: Stack, pid: int, seconds: float) -> dict[str, float]:
     """Memory after half of a long load, and after all of it."""
     shot = SHOTS[0]
-    _fire(stack, shot, seconds / 2)
+    fire(stack, shot, seconds / 2)
     half = load.memory(pid)
-    _fire(stack, shot, seconds / 2)
+    fire(stack, shot, seconds / 2)
     return {"resident": float(load.memory(pid)), "soak": float(load.memory(pid) - half)}
 
 
