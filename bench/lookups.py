@@ -18,7 +18,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import partial
 from pathlib import Path
 
@@ -93,8 +93,9 @@ def _serve(port: multiprocessing.connection.Connection) -> None:
     one, many = _answer(plain(LookupRequest("invoice", "7", None, 1.0))), _answer(_all(map(str, range(1, ITEMS + 1))))
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        while asked := await reader.readuntil(b"\r\n\r\n"):
-            writer.write(many if b"&id=" in asked else one)
+        with suppress(asyncio.IncompleteReadError):
+            while asked := await reader.readuntil(b"\r\n\r\n"):
+                writer.write(many if b"&id=" in asked else one)
 
     async def serve() -> None:
         server = await asyncio.start_server(answer, "127.0.0.1", 0)

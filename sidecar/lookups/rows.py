@@ -35,18 +35,20 @@ def reply_of(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Reply:
         return _NO_ROW
     if len(rows) > 1:
         raise Fault(Reason.ROW_INVALID, "found more than one row, expected one: compare a unique column")
-    body = _text(row_object(names, rows[0]))
+    row = row_object(names, rows[0])
+    body = _text(row)
     if len(body) > MAX_ROW:
         raise Fault(Reason.ROW_INVALID, f"found a row of {len(body)} bytes, expected at most {MAX_ROW}")
-    return Reply(200, _KIND, body)
+    return Reply(200, _KIND, body, row)
 
 
 def reply_of_many(names: Sequence[str], rows: Sequence[Sequence[Any]]) -> Reply:
     """The rows as a list of objects by column name. Raises Fault for a value that has no exact form in JSON."""
-    body = _text([row_object(names, row) for row in rows])
+    found = [row_object(names, row) for row in rows]
+    body = _text(found)
     if len(body) > MAX_BATCH:
         raise Fault(Reason.ROW_INVALID, f"found rows of {len(body)} bytes, expected at most {MAX_BATCH}")
-    return Reply(200, _KIND, body)
+    return Reply(200, _KIND, body, found)
 
 
 def row_object(names: Sequence[str], row: Sequence[Any]) -> dict[str, Any]:
@@ -86,13 +88,14 @@ _BYTES = (bytes, bytearray, memoryview)
 def _int(value: int) -> int:
     if abs(value) >= strict_json.EXACT_INTEGER:
         raise ValueError("found an integer beyond 2^53, which JSON does not hold exactly: cast it to text")
-    return value
+    # a plain one, as JSON has it
+    return int(value)
 
 
 def _float(value: float) -> float:
     if not math.isfinite(value):
         raise ValueError("found a number that is not finite, which JSON does not have")
-    return value
+    return float(value)
 
 
 def _decimal(value: Decimal) -> int | float:

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.lookups.rows import MAX_ROW, JsonText, reply_of
+from sidecar.lookups.rows import MAX_ROW, JsonText, reply_of, reply_of_many
 from sidecar.net.connection import Fault
 from sidecar.record.reasons import Reason
 
@@ -35,6 +35,20 @@ def test_a_value_has_one_form(value: Any, found: Any) -> None:
     assert (reply.status, reply.content_type) == (200, "application/json")
     assert json.loads(reply.body) == {"v": found}
     assert type(json.loads(reply.body)["v"]) is type(found)
+    # who reads the row reads what is in the body
+    assert repr(reply.document) == repr(json.loads(reply.body))
+    many = reply_of_many(["v"], [(value,), (None,)])
+    assert repr(many.document) == repr(json.loads(many.body)) == repr([{"v": found}, {"v": None}])
+
+
+def test_a_number_of_a_type_that_a_driver_has_is_a_plain_one() -> None:
+    class Own(int):
+        """An int that says another thing of itself."""
+
+        def __repr__(self) -> str:
+            return "own"
+
+    assert type(reply_of(["v"], [(Own(7),)]).document["v"]) is int
 
 
 @pytest.mark.parametrize(
