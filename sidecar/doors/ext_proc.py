@@ -30,7 +30,7 @@ from sidecar.doors.envoy import (
 from sidecar.doors.handover import header_changes
 from sidecar.doors.held_body import LentBody
 from sidecar.doors.holding import JUDGED
-from sidecar.doors.lines import WINDOW
+from sidecar.doors.lines import WINDOW, room_of
 from sidecar.doors.process_answer import (
     REQUEST_BODY,
     REQUEST_HEADERS,
@@ -67,7 +67,7 @@ from sidecar.gate.verdict import Forward, Preflight, Refuse, Refused
 from sidecar.net.answer_headers import clean_headers
 from sidecar.net.grpc_limits import GrpcLimits
 from sidecar.net.grpc_server_stream import Conversation
-from sidecar.net.room import NoRoom, Room, owner_of
+from sidecar.net.room import Lent, NoRoom, Room, owner_of
 from sidecar.release.lines import Windows
 from sidecar.wire.grammar import HOP_BY_HOP, Header
 from sidecar.wire.grpc import CallFailed, Status
@@ -329,12 +329,16 @@ class _Stream:
         """Release what is left of an answer whose head has gone out: lines, and no trailers. Raises CallFailed: then it
         breaks off."""
         try:
-            await self._judge_lines(demand)
+            with Lent(self._memory, owner_of(permit.facts.principal, permit.facts.peer)) as lent:
+                await self._judge_lines(demand, lent)
         except Refused as refused:
             self._door.journal.broken_off(permit.facts, refused.code, refused.detail)
             raise CallFailed(Status.ABORTED, "a line that can't be judged") from None
+        except NoRoom as error:
+            self._door.journal.broken_off(permit.facts, Code.UPSTREAM_BUSY, str(error))
+            raise CallFailed(Status.ABORTED, "no room for a line") from None
 
-    async def _judge_lines(self, demand: ReduceLines | None) -> None:
+    async def _judge_lines(self, demand: ReduceLines | None, lent: Lent) -> None:
         windows: Units = demand.rule.units() if demand is not None else Windows()
         while (said := await self._next()) is not None:
             if self._due == RESPONSE_TRAILERS:
@@ -347,9 +351,11 @@ class _Stream:
                 raise _out_of_order(self._due)
             ended = said.response_body.end_of_stream
             windows.add(said.response_body.body)
+            lent.holds(room_of(JUDGED * windows.size))
             if ended:
                 windows.end()
             self._call.send(go_on(RESPONSE_BODY, None, await self._judged(windows, demand)))
+            lent.holds(room_of(windows.size))
             if ended:
                 return
 

@@ -24,7 +24,7 @@ from sidecar.gate.settle import Released, settle, settle_whole
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.net.connection import Fault, Response
 from sidecar.net.exchange import Incomplete
-from sidecar.net.room import NoRoom, Rooms, owner_of
+from sidecar.net.room import Lent, NoRoom, Rooms, owner_of
 from sidecar.net.upstream import Upstream
 from sidecar.record.journal import Outcome
 from sidecar.wire.grammar import Header
@@ -263,16 +263,20 @@ class Proxy:
     async def _relay_lines(
         self, response: Response, released: Released, demand: ReduceLines, permit: Forward, send: Send
     ) -> None:
-        """Relay an answer of which each line is judged. One that cannot be judged breaks it off."""
+        """Relay an answer of which each line is judged. One that cannot be judged, or held, breaks it off."""
         await send({"type": "http.response.start", "status": released.status, "headers": released.headers})
         if permit.facts.method != "HEAD":
             try:
-                async with aclosing(judged(response.read, demand)) as lines:
-                    async for data in lines:
-                        await send({"type": "http.response.body", "body": data, "more_body": True})
+                with Lent(self._rooms.memory, owner_of(permit.facts.principal, permit.facts.peer)) as lent:
+                    async with aclosing(judged(response.read, demand, lent)) as lines:
+                        async for data in lines:
+                            await send({"type": "http.response.body", "body": data, "more_body": True})
             except Refused as refused:
                 self._door.journal.broken_off(permit.facts, refused.code, refused.detail)
                 raise Incomplete(refused.code) from None
+            except NoRoom as error:
+                self._door.journal.broken_off(permit.facts, Code.UPSTREAM_BUSY, str(error))
+                raise Incomplete(Code.UPSTREAM_BUSY) from None
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

@@ -113,6 +113,10 @@ class Units(Protocol):
 
     lines: list[bytes]
 
+    @property
+    def size(self) -> int:
+        """Bytes of all that was added and not taken."""
+
     def add(self, piece: bytes) -> None:
         """Take what came. Raises Refused for a part that is too long."""
 

@@ -57,6 +57,29 @@ class Room:
             self.give_back(owner, size)
 
 
+class Lent:
+    """Room of one owner for something that grows and shrinks: use as a context, at whose end it is given back."""
+
+    def __init__(self, room: Room, owner: str) -> None:
+        self._room = room
+        self._owner = owner
+        self._size = 0
+
+    def holds(self, size: int) -> None:
+        """Take or give back what makes it so many bytes. Raises NoRoom, and then it has what it had."""
+        if size > self._size:
+            self._room.take(self._owner, size - self._size)
+        else:
+            self._room.give_back(self._owner, self._size - size)
+        self._size = size
+
+    def __enter__(self) -> Lent:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.holds(0)
+
+
 class Rooms(NamedTuple):
     """Room of one process for bodies and answers that are held."""
 

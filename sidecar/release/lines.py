@@ -90,7 +90,13 @@ class Windows:
         self._most = most
         self._what = what
         self._rest = bytearray()
+        self._whole = 0
         self.lines: list[bytes] = []
+
+    @property
+    def size(self) -> int:
+        """Bytes that wait: those of whole lines, and the beginning of one."""
+        return self._whole + len(self._rest)
 
     def add(self, piece: bytes) -> None:
         """Take what came. Raises Refused(ITEMS_UNREADABLE) for a line that is too long."""
@@ -106,6 +112,7 @@ class Windows:
     def _keep(self, found: list[bytes]) -> None:
         """Let what is whole wait. Raises Refused(ITEMS_UNREADABLE) where some of it, or the rest, is too long."""
         self.lines += found
+        self._whole += sum(map(len, found))
         if len(self._rest) > self._most or any(len(line) > self._most for line in self.lines):
             raise Refused(Code.ITEMS_UNREADABLE, f"{self._what} of more than {self._most} bytes")
 
@@ -113,9 +120,11 @@ class Windows:
         """Take what stands after the last line's end as a line."""
         if self._rest:
             self.lines.append(bytes(self._rest))
+            self._whole += len(self._rest)
             self._rest.clear()
 
     def take(self, most: int) -> list[bytes]:
         """Return the first lines that wait."""
         taken, self.lines = self.lines[:most], self.lines[most:]
+        self._whole -= sum(map(len, taken))
         return taken

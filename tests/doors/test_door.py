@@ -93,7 +93,7 @@ def head(target: bytes, *headers: tuple[bytes, bytes]) -> Head:
 
 @asynccontextmanager
 async def app(
-    body: bytes, *, missing: int = 0, waits: bool = False, status: int = 200
+    body: bytes, *, missing: int = 0, waits: bool = False, status: int = 200, kind: bytes = b"text/plain"
 ) -> AsyncIterator[tuple[Upstream, list[bytes]]]:
     """Connections to an app whose answer has this body and lacks so many bytes, and the requests that came to it."""
     came: list[bytes] = []
@@ -102,7 +102,9 @@ async def app(
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         serving.add(asyncio.current_task())
         came.append(await reader.readuntil(b"\r\n\r\n"))
-        writer.write(b"HTTP/1.1 %d OK\r\ncontent-length: %d\r\nx-app: 1\r\n\r\n" % (status, len(body) + missing) + body)
+        length = len(body) + missing
+        writer.write(b"HTTP/1.1 %d OK\r\ncontent-type: %b\r\ncontent-length: %d\r\n" % (status, kind, length))
+        writer.write(b"x-app: 1\r\n\r\n" + body)
         with contextlib.suppress(ConnectionError):
             await writer.drain()
             if waits:

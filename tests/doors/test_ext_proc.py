@@ -20,6 +20,7 @@ from hypothesis import strategies as st
 
 from sidecar.doors import door
 from sidecar.doors.ext_proc import MAX_HELD, ExtProc, read_head
+from sidecar.doors.holding import TINY
 from sidecar.doors.process_answer import Body
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code, Ground
@@ -664,6 +665,24 @@ async def test_a_line_that_cannot_be_judged_breaks_the_answer_off(more: list[Pro
     assert failed.value.status is Status.ABORTED
     assert b"".join(bodies(envoy.heard)) == b"A0\n"
     assert [line.get("code") for line in envoy.lines] == ["allowed", "items_unreadable"]
+
+
+async def test_a_line_that_waits_for_its_end_takes_room_and_breaks_off_where_there_is_none() -> None:
+    class Long(Loud):
+        def units(self) -> Windows:
+            return Windows(2 * TINY)
+
+    pieces = [answer_body(b"a0\n", ended=False), answer_body(b"a" * TINY, ended=False), answer_body(b"a\na1\n")]
+    long = permit(None, ReduceLines(Long(), nobody))
+    envoy = Envoy(Fixed(long), LINES_HEAD, answer_head(), *pieces, room=12 * TINY)
+    assert bodies((await envoy.run())[2:]) == [b"A0\n", b"", b"A" * (TINY + 1) + b"\nA1\n"]
+    assert envoy.memory.used == 0
+    envoy = Envoy(Fixed(long), LINES_HEAD, answer_head(), *pieces, room=7 * TINY)
+    with pytest.raises(CallFailed):
+        await envoy.run()
+    assert b"".join(bodies(envoy.heard)) == b"A0\n"
+    assert [line.get("code") for line in envoy.lines] == ["allowed", "upstream_busy"]
+    assert envoy.memory.used == 0
 
 
 EITHER = permit(

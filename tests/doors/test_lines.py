@@ -9,10 +9,12 @@ from contextlib import aclosing
 
 import pytest
 
-from sidecar.doors.lines import WINDOW, judged
+from sidecar.doors.holding import JUDGED, TINY
+from sidecar.doors.lines import MOST, WINDOW, judged
 from sidecar.gate.codes import Code
 from sidecar.gate.obligation import ReduceLines
 from sidecar.gate.verdict import Refused
+from sidecar.net.room import Lent, NoRoom, Room
 from sidecar.release.lines import LinesRule
 from tests.release.test_items import RULE, Policy, rows
 
@@ -43,8 +45,8 @@ def line(at: int) -> bytes:
     return json.dumps(rows(at + 1)[at]).encode() + b"\n"
 
 
-def by(app: App, policy: Policy) -> AsyncGenerator[bytes]:
-    return judged(app.read, ReduceLines(LinesRule(RULE), policy))
+def by(app: App, policy: Policy, room: Room | None = None) -> AsyncGenerator[bytes]:
+    return judged(app.read, ReduceLines(LinesRule(RULE), policy), Lent(room or Room(1024**3, "x"), "alice"))
 
 
 async def test_lines_are_judged_by_the_window() -> None:
@@ -87,3 +89,22 @@ async def test_a_fault_of_the_app_or_of_a_line_ends_it_after_what_was_judged() -
     with pytest.raises(Refused) as refused:
         [data async for data in by(App(line(2), b"x\n"), Policy())]
     assert refused.value.code is Code.ITEMS_UNREADABLE
+
+
+async def test_large_lines_do_not_wait_for_many_others_and_take_room_until_they_have_gone_out() -> None:
+    large = json.dumps({**rows(3)[2], "more": "a" * (MOST // 2)}).encode() + b"\n"
+    app, room = App(*[large[at : at + 4096] for _ in range(20) for at in range(0, len(large), 4096)]), Room(2**30, "x")
+    out = []
+    async with aclosing(by(app, Policy(), room)) as lines:
+        async for data in lines:
+            assert len(data) <= room.used <= len(data) + MOST
+            out.append(data)
+    assert b"".join(out) == 20 * large
+    assert max(map(len, out)) <= MOST + len(large)
+
+
+@pytest.mark.parametrize("pieces", [[line(2)[:-2] + b" " * 2 * TINY], [line(2)[:-2] + b" " * (2 * TINY - 1) + b"}\n"]])
+async def test_lines_for_which_there_is_no_room_end_it(pieces: list[bytes]) -> None:
+    room = Room(JUDGED * TINY, "SIDECAR_HELD_MEMORY")
+    with pytest.raises(NoRoom, match="SIDECAR_HELD_MEMORY"):
+        [data async for data in by(App(line(2), *pieces, line(4)), Policy(), room)]

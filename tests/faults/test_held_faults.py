@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,14 +15,19 @@ from sidecar.doors.holding import TINY
 from sidecar.doors.proxy import Proxy
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import DENY
+from sidecar.gate.expressions import searcher
+from sidecar.gate.routing import RouteTable
 from sidecar.net.exchange import Incomplete
 from sidecar.net.pool import Origin, Pool
 from sidecar.net.room import Rooms, rooms
 from sidecar.net.upstream import Upstream
 from sidecar.pages.router import MAX_BODY, OwnPaths, PageRequest, page
+from sidecar.release.items import ItemsRule
+from sidecar.release.lines import LinesRule
 from sidecar.wire.http1_request import Head
 from tests.doors.test_door import OWN, Made, Sent, app, head
 from tests.fakes import until
+from tests.gate.test_gate import policy
 
 BODY = b'{"owner": "a-1"}'
 JSON = (b"content-type", b"application/json")
@@ -174,6 +180,36 @@ async def test_answers_beyond_the_share_of_a_principal_are_503_and_nothing_of_th
     assert b"secret" not in sent.body
     assert b"upstream_busy" in sent.body
     assert "SIDECAR_HELD_MEMORY" in made.lines[0]["detail"]
+
+
+@pytest.mark.parametrize(
+    ("most", "leaves", "codes"),
+    [(64, False, ["allowed"]), (64, True, ["allowed"]), (3, False, ["allowed", "upstream_busy"])],
+)
+async def test_lines_have_room_until_their_client_has_taken_them(most: int, leaves: bool, codes: list[str]) -> None:
+    made, held, sent = Made(), rooms(most * TINY, 0), Sent()
+    rule = LinesRule(ItemsRule((), searcher("id"), "doc", "read", {}))
+    made.door.gate.rules = replace(
+        made.door.gate.rules, table=RouteTable([policy("/lines", {"GET": "list"}, answer=rule)])
+    )
+    few, many = b'{"id": 1}\n', b'{"id": 2, "text": "%b"}\n' % (b"a" * 2 * TINY)
+    seen = []
+
+    async def send(message: Any) -> None:
+        seen.append(held.memory.used)
+        await sent.send(message)
+        if leaves and len(sent.body) > TINY:
+            raise Incomplete("the client is gone")
+
+    async with app(few + 9 * many, kind=b"application/x-ndjson") as (pool, _):
+        with contextlib.suppress(Incomplete):
+            await Proxy(made.door, pool, held)(head(b"/lines"), "", "http", Client().receive, send)
+    if codes == ["allowed"]:
+        assert max(seen) > 2 * TINY
+        assert leaves or sent.body == few + 9 * many
+    assert sent.status == 200
+    assert [line["code"] for line in made.lines] == codes
+    assert used(held) == (0, 0)
 
 
 def pages(made: Made, held: Rooms) -> OwnPaths:

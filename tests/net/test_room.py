@@ -6,7 +6,7 @@ import contextlib
 
 import pytest
 
-from sidecar.net.room import NoRoom, Room, owner_of, rooms
+from sidecar.net.room import Lent, NoRoom, Room, owner_of, rooms
 
 
 def test_one_owner_gets_half_and_leaves_a_share_to_each_who_comes() -> None:
@@ -53,3 +53,16 @@ def test_owners_are_principals_or_clients() -> None:
     with pytest.raises(NoRoom, match="SIDECAR_HELD_DISK: a share of 20"):
         disk.take("a", 11)
     assert memory.used == 0
+
+
+def test_what_is_lent_grows_and_shrinks_and_comes_back() -> None:
+    room = Room(1000, "x")
+    with contextlib.suppress(NoRoom), Lent(room, "a") as lent:
+        for size in (0, 300, 100, 500, 0, 400):
+            lent.holds(size)
+            assert room.used == size
+        with pytest.raises(NoRoom):
+            lent.holds(501)
+        assert room.used == 400
+        lent.holds(501)
+    assert (room.used, len(room._held)) == (0, 0)
