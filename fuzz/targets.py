@@ -34,6 +34,7 @@ from sidecar.gate.form import MAX_FIELDS, FormRule, judged, reader_of
 from sidecar.gate.hosts import entries_for
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Attribute, ResourceField
+from sidecar.gate.mcp_session import McpSessions
 from sidecar.gate.narrowing import Push, PushedAttribute
 from sidecar.gate.obligation import AnswerItems, HeldAnswer
 from sidecar.gate.protected import RegisteredClient
@@ -675,11 +676,31 @@ def _with_text(value: Any, old: str, new: str) -> Any:
     return new if value == old and isinstance(value, str) else value
 
 
+_SESSIONS = McpSessions(["a secret of this target alone"])
+
+
+def session(data: bytes) -> None:
+    """Two ids of sessions, cut at a NUL: what the server names comes back to whom it was given, and to nobody else. What
+    a client names is nobody's but in the one spelling that it got."""
+    own, named = [*data.split(b"\0"), b""][:2]
+    alice, bob = _SESSIONS.of("/mcp", "", "i", "alice", ""), _SESSIONS.of("/mcp", "", "i", "bob", "")
+    found = alice.own(named)
+    assert found is None or alice.bind(found) == named
+    assert bob.own(named) is None or found is None
+    try:
+        bound = alice.bind(own)
+    except ValueError:
+        return
+    assert bound.isascii()
+    assert b"," not in bound[:23]
+    assert (alice.own(bound), bob.own(bound)) == (own, None)
+
+
 TARGETS: dict[str, Callable[[bytes], None]] = {
     "target": target, "request": request, "token": token, "answer": answer, "document": document, "query": query,
     "form": form, "multipart": multipart, "statement": statement,
     "question": question, "blocks": blocks, "items": items, "plan": plan, "log": log,
     "registration": registration, "graphql": graphql, "graphql_url": graphql_url, "message": message, "events": events,
-    "host": host, "uri": uri, "expression": expression,
+    "host": host, "session": session, "uri": uri, "expression": expression,
     **{f"import_{form}": functools.partial(imported, form) for form in FORMATS},
 }  # fmt: skip
