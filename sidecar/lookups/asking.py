@@ -326,12 +326,14 @@ class Lookups:
     def _fault(self, kind: FaultKind, lookup: Lookup, detail: str = "") -> Refused:
         return Refused(CODES[kind], f"lookups.{lookup.name}: {detail or kind}")
 
-    async def retain(self, lookups: Collection[Lookup]) -> None:
-        """Give back what is kept for others than these, when all that is under way now has ended. One that is asked all
-        the same begins anew."""
+    async def retain(self, in_force: Callable[[], Collection[Lookup]]) -> None:
+        """Give back what is kept for others than those that are in force when all that is under way now has ended. One
+        that is asked all the same begins anew."""
         under_way = set(self._tasks)
         if under_way:
             await asyncio.wait(under_way)
+        # a reload may have come meanwhile
+        lookups = in_force()
         names = {lookup.name for lookup in lookups}
         for gone in self._breakers.keys() - names:
             del self._breakers[gone]

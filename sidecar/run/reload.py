@@ -141,7 +141,7 @@ async def _retire(keys: KeyStore) -> None:
 async def _retire_lookups(deciding: Deciding) -> None:
     await asyncio.sleep(RETIRED_FOR)
     # those of a later reload, where there was one meanwhile
-    await deciding.hooks.retain(deciding.configured.routes.lookups.values())
+    await deciding.hooks.retain(lambda: deciding.configured.routes.lookups.values())
 
 
 async def _retire_upstreams(upstream: Upstream, reader: AppReader, gone: tuple[Destination, ...]) -> None:
