@@ -235,7 +235,8 @@ def test_a_session_is_for_whom_it_was_begun_alone(
     assert session.endswith("." + own)
     assert session != own
     sent = len(servers.sessions)
-    for token, named in ((bob, session), (bob, own), (alice, own), (alice, session[:-1]), (alice, "A" + session[1:])):
+    other = ("B" if session[0] == "A" else "A") + session[1:]
+    for token, named in ((bob, session), (bob, own), (alice, own), (alice, session[:-1]), (alice, other)):
         for method in ("POST", "GET", "DELETE"):
             body = json.dumps(call("get_contact", {"id": "7"})).encode() if method == "POST" else b""
             kind = {"content_type": "application/json"} if body else {}
