@@ -152,6 +152,9 @@ class GraphQL:
     def _calls(self, request: Request, body: bytes) -> list[RootCall]:
         # a HEAD asks for what a GET would
         if request.method != "POST":
+            if request.has_body:
+                # servers take from it what the URL does not say, such as the variables
+                raise _fault("found a body beside a query in the URL, expected none")
             return self._reader.calls_by_url(request.query)
         require_json(request)
         return self._reader.calls(json_of(body))

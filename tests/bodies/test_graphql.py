@@ -8,9 +8,11 @@ from typing import Any
 import pytest
 from graphql import get_introspection_query
 
-from sidecar.bodies.graphql import Reader, RootCall
+from sidecar.bodies.graphql import GraphQL, Reader, RootCall
 from sidecar.bodies.graphql_document import Limits
+from sidecar.gate.ask import Ask
 from sidecar.gate.codes import Code
+from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.verdict import Refused
 
 READER = Reader(Limits(fields=4))
@@ -178,3 +180,12 @@ def test_the_usual_introspection_fits_into_the_usual_limits() -> None:
         specified_by_url=True, directive_is_repeatable=True, schema_description=True, input_value_deprecation=True
     )
     assert calls({"query": text, "operationName": "IntrospectionQuery"}, Reader(Limits(), introspection=True)) == []
+
+
+def test_a_query_in_a_url_has_no_body_beside_it_from_which_a_server_takes_the_variables() -> None:
+    raw = Raw("GET", b"/graphql?query={a}", [(b"host", b"a"), (b"content-length", b"2")], "", "http", "r1")
+    rule = GraphQL({"Query.a": Ask("read", "doc")}, READER)
+    with pytest.raises(Refused) as caught:
+        rule.read(read(raw, Reading()), b"")
+    assert (caught.value.code, caught.value.detail[:26]) == (Code.BODY_INVALID, "found a body beside a quer")
+    assert len(rule.read(read(raw._replace(headers=raw.headers[:1]), Reading()), b"")) == 1
