@@ -85,7 +85,7 @@ class HeldBody:
             self._room = 0
             self._rest.append(data)
             self._unwritten += len(data)
-        self._rooms.memory.take(self._owner, len(data) + weight)
+        self._rooms.memory.take(self._owner, len(data) + weight, self._memory + self._weight)
         self._memory += len(data)
         self._weight += weight
         if self._unwritten >= PIECE:
@@ -149,7 +149,7 @@ class HeldBody:
                 self._file = tempfile.TemporaryFile(buffering=0)  # noqa: SIM115 - it is closed with this
             except OSError as error:
                 raise NoRoom(f"no temporary file: {error.strerror}") from None
-        self._rooms.disk.take(self._owner, len(data))
+        self._rooms.disk.take(self._owner, len(data), self._written)
         self._written += len(data)
         try:
             await asyncio.to_thread(_append, self._file, data)

@@ -24,17 +24,23 @@ class Room:
         """Bytes that are taken."""
         self._held: dict[str, int] = {}
 
-    def take(self, owner: str, size: int) -> None:
-        """Take room in the name of an owner. Raises NoRoom, and then nothing is taken."""
+    def take(self, owner: str, size: int, had: int = 0) -> None:
+        """Take room in the name of an owner, for something that has had so much before. Raises NoRoom, and then nothing
+        is taken."""
         if not size:
             # nobody is an owner of nothing, and nothing always has room
             return
         held = self._held.get(owner, 0) + size
         if held > self._most - self.used - size:
-            whose = "all" if self.used + size > self._most else "a share"
-            raise NoRoom(f"{self._name}: {whose} of {self._most} bytes is taken")
+            raise NoRoom(f"{self._name}: {self._why_not(size, had)}")
         self.used += size
         self._held[owner] = held
+
+    def _why_not(self, size: int, had: int) -> str:
+        share = self._most // 2
+        if had + size > share:
+            return f"needs {had + size} bytes, one principal has at most {share}"
+        return f"{'all' if self.used + size > self._most else 'a share'} of {self._most} bytes is taken"
 
     def give_back(self, owner: str, size: int) -> None:
         """Give back room that this owner has taken."""
@@ -68,7 +74,7 @@ class Lent:
     def holds(self, size: int) -> None:
         """Take or give back what makes it so many bytes. Raises NoRoom, and then it has what it had."""
         if size > self._size:
-            self._room.take(self._owner, size - self._size)
+            self._room.take(self._owner, size - self._size, self._size)
         else:
             self._room.give_back(self._owner, self._size - size)
         self._size = size

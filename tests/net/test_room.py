@@ -26,6 +26,19 @@ def test_one_owner_gets_half_and_leaves_a_share_to_each_who_comes() -> None:
     assert (room.used, len(room._held)) == (0, 0)
 
 
+def test_one_thing_that_is_larger_than_a_share_is_told_apart_from_a_share_that_is_taken() -> None:
+    room = Room(1000, "x")
+    room.take("a", 300)
+    for size, had, told in (
+        (501, 0, "x: needs 501 bytes, one principal has at most 500"),
+        (201, 300, "x: needs 501 bytes, one principal has at most 500"),
+        (201, 299, "x: a share of 1000 bytes is taken"),
+    ):
+        with pytest.raises(NoRoom) as caught:
+            room.take("a", size, had)
+        assert str(caught.value) == told
+
+
 def test_room_that_is_taken_for_a_while_comes_back_whatever_happens() -> None:
     room = Room(1000, "x")
     with contextlib.suppress(RuntimeError), room.taken("a", 10):
@@ -50,7 +63,7 @@ def test_owners_are_principals_or_clients() -> None:
     assert (owner_of("alice", "10.0.0.1"), owner_of("", "10.0.0.1")) == ("principal alice", "client 10.0.0.1")
     assert owner_of("client 10.0.0.1", "") != owner_of("", "10.0.0.1")
     memory, disk = rooms(10, 20)
-    with pytest.raises(NoRoom, match="SIDECAR_HELD_DISK: a share of 20"):
+    with pytest.raises(NoRoom, match="SIDECAR_HELD_DISK: needs 11 bytes, one principal has at most 10"):
         disk.take("a", 11)
     assert memory.used == 0
 
@@ -61,7 +74,7 @@ def test_what_is_lent_grows_and_shrinks_and_comes_back() -> None:
         for size in (0, 300, 100, 500, 0, 400):
             lent.holds(size)
             assert room.used == size
-        with pytest.raises(NoRoom):
+        with pytest.raises(NoRoom, match="x: needs 501 bytes, one principal has at most 500"):
             lent.holds(501)
         assert room.used == 400
         lent.holds(501)
