@@ -154,6 +154,17 @@ async def test_what_is_not_named_or_not_read_in_one_way_is_refused_before_anybod
 
 
 @pytest.mark.parametrize(
+    ("method", "told"),
+    [("GET", "`graphql.get` is off: queries come by POST alone"), ("HEAD", "`graphql.get` is off"), ("PUT", "")],
+)
+async def test_a_query_by_get_where_it_is_off_says_so(method: str, told: str) -> None:
+    verdict = await send(World(), b"", b"/looked-up?query=%7Bsecret%7D", method=method, headers=())
+    assert isinstance(verdict, Refuse)
+    assert (verdict.code, verdict.methods) == (Code.METHOD_UNMAPPED, ("POST",))
+    assert (verdict.detail.startswith(told), bool(verdict.detail)) == (True, bool(told))
+
+
+@pytest.mark.parametrize(
     ("method", "path", "headers", "code"),
     [
         ("GET", b"/looked-up?query=%7Bsecret%7D", (), Code.METHOD_UNMAPPED), ("HEAD", b"/graphql?query=%7Bsecret%7D", (), Code.OPERATION_UNMAPPED), ("DELETE", b"/graphql", (), Code.METHOD_UNMAPPED),

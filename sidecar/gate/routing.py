@@ -365,8 +365,15 @@ def ask_of(route: Route, request: Request) -> Ask:
         raise Refused(Code.METHOD_UNMAPPED, "no method of HTTP", allowed_methods(route))
     ask = route.asks.get(WEBSOCKET if request.websocket else method)
     if ask is None:
-        raise Refused(Code.METHOD_UNMAPPED, methods=allowed_methods(route))
+        raise Refused(Code.METHOD_UNMAPPED, _why_unmapped(route, method), allowed_methods(route))
     return ask
+
+
+def _why_unmapped(route: Route, method: str) -> str:
+    # of the routes whose requests say what they ask for, those of MCP always have GET
+    post = route.asks.get("POST")
+    is_graphql = post is not None and post.operations is not None
+    return "`graphql.get` is off: queries come by POST alone" if is_graphql and method in ("GET", "HEAD") else ""
 
 
 def allowed_methods(route: Route) -> tuple[str, ...]:
