@@ -22,7 +22,7 @@ NAME = "authorization-sidecar"
 
 
 class UnusableDatabase(ValueError):
-    """Reason why a database cannot be asked, which nobody but its owner can mend. Nothing of the URL is in it."""
+    """Reason why a database cannot be asked, which nobody but its owner can mend. No secret of the URL is in it."""
 
 
 class Rows(NamedTuple):
@@ -38,6 +38,8 @@ class Driver(ABC):
 
     module: str
     extra: str
+    parameters: tuple[str, ...] = ()
+    """Words of the URL's query that are known; none where the kind looks at its query itself."""
     numbered = False
     """A mark names its value, which may stand at several places then."""
 

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from sidecar.gate.statement import Database, Dialect
 from sidecar.lookups.driver import Driver, UnusableDatabase
 from sidecar.lookups.mysql import MySql
@@ -40,7 +43,18 @@ def _made(kind: type[Driver], text: str, seconds: float) -> Driver:
         raise UnusableDatabase(f"found what is no URL, {_EXPECTED}") from None
     if url.drivername.partition("+")[2] not in ("", kind.module):
         raise UnusableDatabase(f"found a URL for another driver, expected '+{kind.module}' in it, or none")
+    _require_known(url.query, text.partition("@")[2] if url.username is not None else text, kind.parameters)
     return kind(url, seconds)
+
+
+def _require_known(query: Mapping[str, Any], behind: str, known: tuple[str, ...]) -> None:
+    """Raise UnusableDatabase for a parameter that the driver does not have. `behind` is the URL without its user."""
+    if "@" in behind.partition("?")[2]:
+        # the end of a password may stand there, which no message may show
+        raise UnusableDatabase(f"found `@` in the parameters of the URL, {_EXPECTED}")
+    unknown = next((name for name in query if name not in known), None)
+    if known and unknown is not None:
+        raise UnusableDatabase(f"found {unknown[:40]!r} in the URL, expected of its parameters: {', '.join(known)}")
 
 
 _EXPECTED = (

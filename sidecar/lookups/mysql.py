@@ -74,6 +74,11 @@ class MySql(Driver):
     """Both servers; only their words for a time limit differ."""
 
     module, extra = "aiomysql", "sql-mysql"
+    parameters = (
+        "ssl", "ssl_ca", "ssl_capath", "ssl_cert", "ssl_key", "ssl_check_hostname", "ssl_cipher", "unix_socket", "host",
+        "user", "password", "charset", "use_unicode", "connect_timeout", "sql_mode", "init_command", "client_flag",
+        "auth_plugin", "server_public_key", "read_default_file", "read_default_group", "local_infile",
+    )  # fmt: skip
 
     def _options(self) -> dict[str, Any]:
         options = {

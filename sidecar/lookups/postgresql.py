@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from sidecar.gate.codes import Code
@@ -29,12 +31,23 @@ _POOLED = f"a pooler that takes no settings of a session, expected `{_POOLER}={_
 _TLS = ("ssl", "sslmode", "sslrootcert", "sslcert", "sslkey")
 """Words of a URL about TLS, as libpq has them; `ssl` is asyncpg's word for `sslmode`."""
 
+_MODES = ("disable", "allow", "prefer", "require", "verify-ca", "verify-full")
+_CA = "`sslrootcert`: a PEM file, or `system`"
+
+
+def _has_default_ca() -> bool:
+    return Path(os.environ.get("PGSSLROOTCERT") or Path.home() / ".postgresql" / "root.crt").is_file()
+
 
 def _tls(said: Mapping[str, Any]) -> dict[str, Any]:
     """Return what asyncpg is told of TLS. Raises UnusableDatabase."""
     mode = said["ssl"] or said["sslmode"]
     files = [name for name in ("sslrootcert", "sslcert", "sslkey") if said[name] is not None]
+    if mode is not None and mode not in _MODES:
+        raise UnusableDatabase(f"found ssl={mode!r} in the URL, expected one of {', '.join(_MODES)}")
     if not files:
+        if mode in ("verify-ca", "verify-full") and not _has_default_ca():
+            raise UnusableDatabase(f"found `ssl={mode}` alone in the URL, expected `ssl=verify-full` and {_CA}")
         return {} if mode is None else {"ssl": mode}
     if mode != "verify-full":
         raise UnusableDatabase(f"found `{files[0]}` in the URL, expected `ssl=verify-full` beside it")
@@ -54,6 +67,10 @@ class Postgres(Driver):
     """The server keeps each statement prepared, and binds values to it."""
 
     module, extra, numbered = "asyncpg", "sql-postgres", True
+    parameters = (
+        *_TLS, _POOLER, "host", "port", "user", "password", "database", "passfile", "service", "servicefile",
+        "direct_tls", "target_session_attrs", "krbsrvname", "gsslib", "prepared_statement_cache_size",
+    )  # fmt: skip
 
     def _options(self) -> dict[str, Any]:
         said = {name: self.url.query.get(name) for name in (_POOLER, *_TLS)}

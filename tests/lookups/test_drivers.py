@@ -13,6 +13,8 @@ from sidecar.lookups.driver import UnusableDatabase
 from sidecar.lookups.drivers import driver_of
 
 MODULES = {Dialect.POSTGRESQL: "asyncpg", Dialect.MYSQL: "aiomysql", Dialect.SQLITE: "aiosqlite"}
+PG = "postgresql://reader:s3cret@db.internal/app"
+MODES = "disable, allow, prefer, require, verify-ca, verify-full"
 
 
 def told(url: str, dialect: Dialect) -> str:
@@ -58,12 +60,27 @@ def test_urls_of_sqlalchemy_are_taken_with_our_driver_or_none(url: str, dialect:
             "found another `pooler` in the URL, expected `transaction`, or none",
         ),
         ("mysql://reader:s3cret@db.internal/app?connect_timeout=s3cret", Dialect.MYSQL, "found what cannot be used (ValueError)"),
+        (f"{PG}?ssl=true", Dialect.POSTGRESQL, f"found ssl='true' in the URL, expected one of {MODES}"),
+        (f"{PG}?sslmode=yes", Dialect.POSTGRESQL, f"found ssl='yes' in the URL, expected one of {MODES}"),
+        (f"{PG}?ssl=require&ssl=disable", Dialect.POSTGRESQL, f"expected one of {MODES}"),
+        (
+            f"{PG}?ssl=verify-full", Dialect.POSTGRESQL,
+            "found `ssl=verify-full` alone in the URL, expected `ssl=verify-full` and `sslrootcert`: a PEM file, or `system`",
+        ),
+        (f"{PG}?sslmode=verify-ca", Dialect.POSTGRESQL, "found `ssl=verify-ca` alone in the URL"),
+        (f"{PG}?foo=1", Dialect.POSTGRESQL, "found 'foo' in the URL, expected of its parameters: ssl, sslmode, sslrootcert"),
+        (f"{PG}?application_name=s3cret", Dialect.POSTGRESQL, "found 'application_name' in the URL"),
+        ("mysql://reader:s3cret@db.internal/app?sslmode=x", Dialect.MYSQL, "found 'sslmode' in the URL, expected of its parameters: ssl, ssl_ca"),
+        ("postgresql://reader:1@2?s3cret=x&y@db.internal/app", Dialect.POSTGRESQL, "found `@` in the parameters of the URL"),
         ("sqlite://", Dialect.SQLITE, "no plain path"), ("sqlite:///:memory:", Dialect.SQLITE, "no plain path"),
         ("sqlite:///file:app.db?mode=rwc&uri=true", Dialect.SQLITE, "no plain path"),
         ("sqlite:///app.db?mode=rwc", Dialect.SQLITE, "no plain path"),
     ],
 )  # fmt: skip
-def test_what_cannot_be_used_is_told(url: str, dialect: Dialect, expected: str) -> None:
+def test_what_cannot_be_used_is_told(
+    url: str, dialect: Dialect, expected: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGSSLROOTCERT", "/none.pem")
     assert expected in told(url, dialect)
 
 
@@ -98,3 +115,19 @@ def test_postgresql_may_be_of_a_ca_of_the_system() -> None:
     tls = driver_of(Database("APP_URL", url, Dialect.POSTGRESQL), 1.0).options["ssl"]
     assert (tls.verify_mode, tls.check_hostname) == (ssl.CERT_REQUIRED, True)
     assert tls.cert_store_stats()["x509_ca"] > 0
+
+
+def test_postgresql_may_have_the_ca_of_its_own_variable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_text("")
+    monkeypatch.setenv("PGSSLROOTCERT", str(ca))
+    for mode in ("verify-ca", "verify-full"):
+        assert driver_of(Database("APP_URL", f"{PG}?ssl={mode}", Dialect.POSTGRESQL), 1.0).options["ssl"] == mode
+
+
+@pytest.mark.parametrize(
+    ("url", "password"),
+    [("postgresql://u:a%40b@/d?user=a%40b&host=/run", "a@b"), ("postgresql://u:a?b=c@h/d?ssl=require", "a?b=c")],
+)
+def test_a_password_is_no_parameter(url: str, password: str) -> None:
+    assert driver_of(Database("APP_URL", url, Dialect.POSTGRESQL), 1.0).engine.url.password == password
