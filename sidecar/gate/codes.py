@@ -149,7 +149,7 @@ class Code(StrEnum):
         "let the pool put the claim into the token, or name another claim")
     MCP_SESSION_FOREIGN = ("mcp_session_foreign", Kind.PRINCIPAL,
         "an `Mcp-Session-Id` that was not given to this user and agent at this route, or was made by another key",
-        "nothing where it comes seldom: the client begins a new session; with replicas set one `SIDECAR_SESSION_SECRET` for all ([sessions](../guides/mcp.md#sessions))")
+        "set `SIDECAR_SESSION_SECRET`, the same in all replicas, so that sessions outlive a restart; without a session the client connects again ([sessions](../guides/mcp.md#sessions))")
     NO_ROLES = ("no_roles", Kind.PRINCIPAL,
         "neither the token nor `defaults.roles` gives a role",
         "put the user into a group, or set `defaults.roles`")
