@@ -5,13 +5,16 @@ from __future__ import annotations
 import asyncio
 import tempfile
 from collections import deque
-from typing import IO
+from collections.abc import Callable
+from functools import partial
+from typing import IO, Any, TypeVar
 
 from sidecar.gate.body import Viewer
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
 from sidecar.net.room import NoRoom, Room, Rooms, owner_of
 
+T = TypeVar("T")
 IN_MEMORY = 1024 * 1024
 """Bytes of one body in memory."""
 PIECE = 256 * 1024
@@ -63,6 +66,7 @@ class HeldBody:
         self._first: deque[bytes] = deque()
         self._room = IN_MEMORY
         self._file: IO[bytes] | None = None
+        self._work: asyncio.Future[Any] | None = None
         self._written = 0
         self._in_file = 0
         self._is_read = False
@@ -109,7 +113,7 @@ class HeldBody:
                 self.close()
                 return data
             self._leave_memory(len(data))
-        elif self._file is not None and (found := await asyncio.to_thread(self._read, self._file)):
+        elif self._file is not None and (found := await self._in_thread(partial(self._read, self._file))):
             data = found
         else:
             data = b"".join(self._rest)
@@ -133,7 +137,10 @@ class HeldBody:
         self._written = 0
         if self._file is not None:
             file, self._file = self._file, None
-            file.close()
+            if self._work is None or self._work.done():
+                file.close()
+            else:
+                self._work.add_done_callback(partial(_close, file))
 
     def _leave_memory(self, size: int) -> None:
         # the last piece may have found no room
@@ -152,10 +159,16 @@ class HeldBody:
         self._rooms.disk.take(self._owner, len(data), self._written)
         self._written += len(data)
         try:
-            await asyncio.to_thread(_append, self._file, data)
+            await self._in_thread(partial(_append, self._file, data))
         except OSError as error:
             raise NoRoom(f"a temporary file: {error.strerror}") from None
         self._in_file += len(data)
+
+    async def _in_thread(self, work: Callable[[], T]) -> T:
+        """Do what may wait for the disk. A thread goes on when who waits for it is cancelled, and the file stays open
+        until then: the number of a closed one may be a connection's, which the thread would write to."""
+        begun = self._work = asyncio.get_running_loop().run_in_executor(None, work)
+        return await asyncio.shield(begun)
 
     def _read(self, file: IO[bytes]) -> bytes:
         if not self._is_read:
@@ -165,6 +178,13 @@ class HeldBody:
         data = file.read(min(PIECE, self._in_file))
         self._in_file -= len(data)
         return data
+
+
+def _close(file: IO[bytes], done: asyncio.Future[Any]) -> None:
+    file.close()
+    if not done.cancelled():
+        # nobody waits for it any more, nor takes note of what it raised
+        done.exception()
 
 
 def _append(file: IO[bytes], data: bytes) -> None:

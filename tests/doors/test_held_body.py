@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
@@ -19,6 +20,7 @@ from sidecar.gate.body import Viewer
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
 from sidecar.net.room import NoRoom, Room, Rooms, rooms
+from tests.fakes import until
 
 LARGE = 1024**3
 
@@ -193,3 +195,24 @@ async def test_a_disk_that_is_full_in_the_middle_of_a_piece_neither_doubles_nor_
         # in shadow it goes on all the same, as it came
         assert b"".join(await taken(shadowed)) == b"a" * IN_MEMORY + b"b" * PIECE + b"c" * PIECE
     assert (used(made), files()) == ((0, 0), before)
+
+
+async def test_a_file_stays_open_until_no_thread_writes_to_it() -> None:
+    """The number of a closed file may be a connection's by then. A pipe that nobody reads is a disk that hangs."""
+    made = rooms(LARGE, LARGE)
+    body = held(made)
+    await body.put(b"a" * IN_MEMORY)
+    reads, writes = os.pipe()
+    file = body._file = open(writes, "wb", buffering=0)  # noqa: SIM115 - the body closes it
+    writing = asyncio.create_task(body.put(b"b" * PIECE))
+    with open(reads, "rb", buffering=0) as pipe:
+        got = await asyncio.to_thread(pipe.read, 1)
+        writing.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await writing
+        body.close()
+        assert (file.closed, used(made)) == (False, (0, 0))
+        while data := await asyncio.to_thread(pipe.read, PIECE):
+            got += data
+        await until(lambda: file.closed)
+    assert got == b"b" * PIECE
