@@ -18,15 +18,15 @@ from sidecar.gate.decision import Resource, granted, resources_of
 from sidecar.gate.evaluation import Evaluation, Rules
 from sidecar.gate.forwarded import client_of
 from sidecar.gate.identity import Principal
+from sidecar.gate.in_session import in_own_session, in_session
 from sidecar.gate.lookup import masked_code
-from sidecar.gate.mcp_session import SESSION, McpSessions
+from sidecar.gate.mcp_session import McpSessions
 from sidecar.gate.mode import AMBIGUOUS, OF_RULES, Mode, RouteMode, counts, strictest
 from sidecar.gate.narrowing import Narrowed, Plans
 from sidecar.gate.obligation import (
     AnswerItems,
     AnswerLookup,
     AnswerRule,
-    BindSession,
     Decide,
     HeldAnswer,
     Judge,
@@ -239,39 +239,9 @@ class Gate:
     def _own_part(self, evaluation: Evaluation, request: Request, match: Match, ask: Ask) -> Request:
         """Put in what the sidecar has to say in a request: the app's id of an MCP session, and parameters."""
         if match.route.binds_sessions and self._sessions is not None:
-            request = self._in_session(evaluation, request, match.route, self._sessions)
+            request = in_session(evaluation, request, match.route, self._sessions)
         if ask.set_query:
             request = _with_own_query(request, ask, Material(request, match.path, evaluation.sender))
-        return request
-
-    def _in_session(
-        self, evaluation: Evaluation, request: Request, route: Route, sessions: McpSessions
-    ) -> Request:  # fmt: skip
-        """Name the session to the app by the app's own id, and demand that ids in its answer be bound. Raises Refused:
-        HEADER_AMBIGUOUS, MCP_SESSION_FOREIGN, PROXY_UNABLE."""
-        if not evaluation.holds_answer:
-            raise Refused(Code.PROXY_UNABLE, "the head of the app's answer, with the id of an MCP session")
-        facts, principal = evaluation.facts, evaluation.sender
-        agent = principal.claims.get("client_id")
-        binding = sessions.of(
-            route.name, evaluation.app, principal.issuer, principal.id, agent if isinstance(agent, str) else ""
-        )
-        named = [value for name, value in request.headers if name == SESSION]
-        if len(named) > 1:
-            raise Refused(Code.HEADER_AMBIGUOUS, "mcp-session-id: found it twice")
-        own = binding.own(named[0]) if named else None
-        if own is not None:
-            headers = [(SESSION, own) if pair[0] == SESSION else pair for pair in request.headers]
-            request = request._replace(headers=headers)
-            # in shadow, what is refused from here on goes to the app, too
-            if evaluation.request is not None:
-                evaluation.request = evaluation.request._replace(headers=headers)
-        elif facts.mode == "shadow":
-            # sessions that nobody has bound stay as they are
-            return request
-        elif named:
-            raise Refused(Code.MCP_SESSION_FOREIGN)
-        evaluation.obligations = (*evaluation.obligations, BindSession(binding.bind))
         return request
 
     async def _permit_by_policy(
@@ -549,17 +519,8 @@ class Gate:
         if not facts.route:
             evaluation.to_app, evaluation.upstream = table.to_app, table.home(sent.host)
         return self._permit(
-            evaluation, self._in_own_session(evaluation, sent, route), Ground.SHADOW, would_refuse=code
+            evaluation, in_own_session(evaluation, sent, route, self._sessions), Ground.SHADOW, would_refuse=code
         )  # fmt: skip
-
-    def _in_own_session(self, evaluation: Evaluation, sent: Request, route: Route) -> Request:
-        """Name the session in a request that is refused, and sent all the same, as in one that is not: whose it is is
-        no rule of a route. Raises Refused, as `_in_session`."""
-        bound = any(isinstance(one, BindSession) for one in evaluation.obligations)
-        if bound or not route.binds_sessions or self._sessions is None or evaluation.principal is None:
-            return sent
-        # a door that does not see the answer has given out no id that is bound
-        return self._in_session(evaluation, sent, route, self._sessions) if evaluation.holds_answer else sent
 
     async def _mode_of(self, evaluation: Evaluation, request: Request, route: Route, code: Code) -> Mode:
         """Return the mode of a request that is refused, and find who sent it where that has to be known. Raises Refused
