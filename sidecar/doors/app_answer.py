@@ -36,7 +36,7 @@ async def settled_whole(
 ) -> Released | Refuse:  # fmt: skip
     """Settle what needs all of an answer, of `most` bytes at most. It has a place to go out until it has `left`. Raises
     Fault."""
-    owner = owner_of(permit.facts.principal, permit.facts.peer)
+    owner = owner_of(permit.facts.asker, permit.facts.peer)
     try:
         async with holding.hold(response.read, most, response.length, owner) as kept:
             settled = await settle_whole(permit, held._replace(body=kept.data if kept.whole else None))

@@ -329,7 +329,7 @@ class _Stream:
         """Release what is left of an answer whose head has gone out: lines, and no trailers. Raises CallFailed: then it
         breaks off."""
         try:
-            with Lent(self._memory, owner_of(permit.facts.principal, permit.facts.peer)) as lent:
+            with Lent(self._memory, owner_of(permit.facts.asker, permit.facts.peer)) as lent:
                 await self._judge_lines(demand, lent)
         except Refused as refused:
             self._door.journal.broken_off(permit.facts, refused.code, refused.detail)
@@ -421,7 +421,7 @@ class _Stream:
             shown, complete = said.response_body.body, said.response_body.end_of_stream
             whole = len(shown) <= most and _is_whole(said.response_body, self._head.shows_answer, length)
             body = shown if whole else None
-        owner = owner_of(permit.facts.principal, permit.facts.peer)
+        owner = owner_of(permit.facts.asker, permit.facts.peer)
         try:
             settled: Released | Refuse
             with self._memory.taken(owner, JUDGED * len(body or b"")):

@@ -38,7 +38,7 @@ class LentBody:
 
     def take(self, body: bytes, viewer: Viewer) -> None:
         """Take room for it. Raises Refused(BODY_NO_ROOM)."""
-        owner = owner_of(viewer.principal, self._client)
+        owner = owner_of(viewer.asker, self._client)
         size = len(body) + (weight_of(body) if viewer.keeps else 0)
         try:
             self._memory.take(owner, size)

@@ -82,7 +82,7 @@ class ClientBody:
     async def show(self, limit: int, show: Show, viewer: Viewer) -> None:
         """Show all of the body, which stays here to be forwarded. Raises Refused: BODY_TOO_LARGE, BODY_INVALID,
         BODY_NO_ROOM."""
-        held = self._held = self._held or HeldBody(self._rooms, owner_of(viewer.principal, self._client))
+        held = self._held = self._held or HeldBody(self._rooms, owner_of(viewer.asker, self._client))
         while not self._ended:
             try:
                 piece = await self._next()
@@ -267,7 +267,7 @@ class Proxy:
         await send({"type": "http.response.start", "status": released.status, "headers": released.headers})
         if permit.facts.method != "HEAD":
             try:
-                with Lent(self._rooms.memory, owner_of(permit.facts.principal, permit.facts.peer)) as lent:
+                with Lent(self._rooms.memory, owner_of(permit.facts.asker, permit.facts.peer)) as lent:
                     async with aclosing(judged(response.read, demand, lent)) as lines:
                         async for data in lines:
                             await send({"type": "http.response.body", "body": data, "more_body": True})

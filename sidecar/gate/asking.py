@@ -102,9 +102,9 @@ async def _material(
     """Return what the references of a method read. Raises Refused: BODY_*, PROXY_UNABLE, REFERENCE_INVALID."""
     principal = evaluation.sender
     if ask.form is not None:
-        form = await read_form(request, read_body, ask.max_body, ask.form, principal.id)
+        form = await read_form(request, read_body, ask.max_body, ask.form, principal.asker)
         return Material(request, match.path, principal, form=form)
-    body = await read_json(request, read_body, ask.max_body, principal.id) if ask.needs_body else None
+    body = await read_json(request, read_body, ask.max_body, principal.asker) if ask.needs_body else None
     return Material(request, match.path, principal, body)
 
 

@@ -23,9 +23,9 @@ Show = Callable[[bytes], object]
 
 
 class Viewer(NamedTuple):
-    """Reader of a body: the id of the principal, "" where none is known, and whether all of it is kept."""
+    """Reader of a body: issuer and id of the principal, each "" where none is known, and whether all of it is kept."""
 
-    principal: str
+    asker: tuple[str, str]
     keeps: bool
 
 
@@ -38,11 +38,11 @@ async def no_body(limit: int, show: Show, viewer: Viewer) -> None:
     """Body of a request that has none."""
 
 
-async def read_json(request: Request, read: ReadBody | None, limit: int, principal: str) -> Any:
+async def read_json(request: Request, read: ReadBody | None, limit: int, asker: tuple[str, str]) -> Any:
     """The parsed body; `read` is None where the door does not get it. Raises Refused: BODY_TYPE_UNSUPPORTED (415),
     BODY_TOO_LARGE (413), BODY_INVALID (400), PROXY_UNABLE (501)."""
     require_json(request)
-    return json_of(await read_whole(request, read, limit, principal))
+    return json_of(await read_whole(request, read, limit, asker))
 
 
 def require_json(request: Request) -> None:
@@ -60,16 +60,16 @@ def json_of(data: bytes) -> Any:
         raise Refused(Code.BODY_INVALID, str(error)) from None
 
 
-async def read_whole(request: Request, read: ReadBody | None, limit: int, principal: str) -> bytes:
+async def read_whole(request: Request, read: ReadBody | None, limit: int, asker: tuple[str, str]) -> bytes:
     """The body as it came, of any type. Raises Refused: BODY_TYPE_UNSUPPORTED (415), for one that is encoded,
     BODY_TOO_LARGE (413), BODY_INVALID (400), where it breaks off, PROXY_UNABLE (501)."""
     pieces: list[bytes] = []
-    await _read(request, read, limit, pieces.append, Viewer(principal, keeps=True))
+    await _read(request, read, limit, pieces.append, Viewer(asker, keeps=True))
     return b"".join(pieces)
 
 
 async def read_form(
-    request: Request, read: ReadBody | None, limit: int, rule: FormRule, principal: str
+    request: Request, read: ReadBody | None, limit: int, rule: FormRule, asker: tuple[str, str]
 ) -> Form:  # fmt: skip
     """The form in the body, of which no file is kept. Raises Refused: as `read_json`, and REFERENCE_INVALID (400) for a
     query that says of a field something else."""
@@ -80,7 +80,7 @@ async def read_form(
             "Content-Type: expected application/x-www-form-urlencoded, or multipart/form-data with a plain boundary",
         )
     most = limit if reader.most is None else min(limit, reader.most)
-    await _read(request, read, most, partial(_feed, reader), Viewer(principal, keeps=False))
+    await _read(request, read, most, partial(_feed, reader), Viewer(asker, keeps=False))
     try:
         fields = reader.end()
     except ValueError as error:

@@ -271,7 +271,7 @@ class Gate:
         """Permit a request whose body says what it asks for, where all of that is allowed."""
         body = b""
         if request.method not in BODILESS_METHODS:
-            body = await read_whole(request, read_body, ask.max_body, evaluation.sender.id)
+            body = await read_whole(request, read_body, ask.max_body, evaluation.sender.asker)
         operations = rule.read(request, body)
         if not operations:
             return self._permit(evaluation, request, _BY_TOKEN)
@@ -346,9 +346,10 @@ class Gate:
                 (identified.privacy,),
             )
         evaluation.principal = principal
-        evaluation.facts.principal, evaluation.facts.roles = principal.id, principal.roles
+        facts = evaluation.facts
+        facts.issuer, facts.principal, facts.roles = principal.issuer, principal.id, principal.roles
         if mode is not None and self._obeys:
-            evaluation.facts.mode, evaluation.facts.budget = mode.of(principal.id), mode.budget
+            facts.mode, facts.budget = mode.of(principal.id), mode.budget
         return principal
 
     def _leave(self, evaluation: Evaluation) -> None:

@@ -78,6 +78,11 @@ class Principal(NamedTuple):
     claims: Mapping[str, Any]
     incomplete: Incomplete | None = None
 
+    @property
+    def asker(self) -> tuple[str, str]:
+        """Issuer and id: two issuers may have equal ids."""
+        return self.issuer, self.id
+
 
 class Tokens:
     """Verifies bearer tokens (R13), and remembers each verified one by its digest until it ends or the keys change.

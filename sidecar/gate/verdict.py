@@ -92,6 +92,8 @@ class Facts:
     policy: str = ""
     host: str = ""
     """The host that the request names, once it is read."""
+    issuer: str = ""
+    """The issuer of the principal, within which its id is one."""
     websocket: bool = False
     roles: tuple[str, ...] = ()
     cache: str = ""
@@ -123,6 +125,11 @@ class Facts:
     asked: object = None
     """The `gate.decision.Question` by which the request was decided, or was to be; None where nobody was asked. That
     module is made with this one, so that its type cannot be named here."""
+
+    @property
+    def asker(self) -> tuple[str, str]:
+        """Issuer and id of the principal, each "" where none is known."""
+        return self.issuer, self.principal
 
 
 @dataclass(frozen=True, slots=True)

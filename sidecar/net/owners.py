@@ -27,7 +27,7 @@ class Owners:
         if client:
             owners.append("client " + client)
         if facts.principal:
-            owners.append("principal " + facts.principal)
+            owners.append(f"principal {facts.issuer} {facts.principal}")
         return tuple(owners)
 
 

@@ -98,6 +98,7 @@ def rooms(memory: int, disk: int) -> Rooms:
     return Rooms(Room(memory, "SIDECAR_HELD_MEMORY"), Room(disk, "SIDECAR_HELD_DISK"))
 
 
-def owner_of(principal: str, client: str) -> str:
-    """The owner of what is held: a principal, or where none is known a client's address."""
-    return f"principal {principal}" if principal else f"client {client}"
+def owner_of(asker: tuple[str, str], client: str) -> str:
+    """The owner of what is held: a principal, by issuer and id, or where none is known a client's address."""
+    # an issuer is a URL, in which no space stands
+    return f"principal {asker[0]} {asker[1]}" if asker[1] else f"client {client}"

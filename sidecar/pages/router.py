@@ -105,7 +105,7 @@ class OwnPaths:
             methods = [*handlers, *(["HEAD"] if "GET" in handlers else [])]
             raise Refused(Code.METHOD_UNMAPPED, "no method of this page", tuple(methods))
         sent: list[bytes] = []
-        await body.show(MAX_BODY, sent.append, Viewer("", keeps=True))
+        await body.show(MAX_BODY, sent.append, Viewer(("", ""), keeps=True))
         return await handler(PageRequest(request, raw, b"".join(sent), self._door.now(), rules))
 
     async def _refuse(self, raw: Raw, refused: Refused, send: Send) -> None:

@@ -28,7 +28,7 @@ from sidecar.gate.request import Raw, Reading
 from sidecar.gate.routing import RouteTable
 from sidecar.gate.to_app import AuthorizationRule, ToApp
 from sidecar.gate.verdict import Facts, Preflight, Refuse, Refused, Verdict
-from sidecar.net.room import Room
+from sidecar.net.room import Room, owner_of
 from sidecar.record.journal import Journal
 from sidecar.record.metrics import Metrics
 from sidecar.wire.grammar import Header
@@ -36,6 +36,7 @@ from sidecar.wire.grpc import CallFailed, Status
 from tests.gate.test_gate import TABLE, TOKEN, World
 from tests.log import Kept
 from tests.permits import Permit
+from tests.tokens import ISSUER
 
 ROOM = Room(1024**2, "SIDECAR_HELD_MEMORY")
 BEARER = (b"authorization", b"Bearer " + TOKEN)
@@ -174,11 +175,11 @@ async def test_a_body_is_whole_or_refused(
     shown: list[bytes] = []
     lent = LentBody(Room(1024**2, "SIDECAR_HELD_MEMORY"), "10.0.0.9")
     if isinstance(found, bytes):
-        await asked.show_body(lent, 3, shown.append, Viewer("alice", keeps=True))
+        await asked.show_body(lent, 3, shown.append, Viewer(("https://issuer", "alice"), keeps=True))
         assert b"".join(shown) == found
     else:
         with pytest.raises(Refused) as refused:
-            await asked.show_body(lent, 3, shown.append, Viewer("alice", keeps=True))
+            await asked.show_body(lent, 3, shown.append, Viewer(("https://issuer", "alice"), keeps=True))
         assert refused.value.code is found
 
 
@@ -188,7 +189,7 @@ async def test_a_body_takes_room_while_it_is_read() -> None:
     asked = question(BEARER, length, kind, WHOLE, method="POST", path="/new", body=text)
     assert (await Door(World().gate()).ask(asked)).status.code == 0
     assert ROOM.used == 0
-    with ROOM.taken("principal a-1", 1024**2 // 2):
+    with ROOM.taken(owner_of((ISSUER, "a-1"), ""), 1024**2 // 2):
         denied = (await Door(World().gate()).ask(asked)).denied_response
     assert (denied.status.code, "body_no_room" in denied.body) == (503, True)
     assert ROOM.used == 0

@@ -139,9 +139,9 @@ def test_a_document_takes_no_more_than_is_estimated(value: Any) -> None:
 async def test_a_body_that_another_proxy_holds_takes_room_while_it_is_read() -> None:
     memory = Room(1000, "SIDECAR_HELD_MEMORY")
     lent, more = LentBody(memory, "10.0.0.1"), LentBody(memory, "10.0.0.1")
-    lent.take(b"a" * 300, Viewer("alice", keeps=False))
+    lent.take(b"a" * 300, Viewer(("https://issuer", "alice"), keeps=False))
     with pytest.raises(Refused) as caught:
-        more.take(b"a" * 150, Viewer("alice", keeps=True))
+        more.take(b"a" * 150, Viewer(("https://issuer", "alice"), keeps=True))
     assert caught.value.code is Code.BODY_NO_ROOM
     for body in (lent, lent, more):
         body.close()

@@ -25,6 +25,7 @@ SIZE = IN_MEMORY + 2 * PIECE
 CHUNKED = [(b"transfer-encoding", b"chunked")]
 RULE = FormRule(frozenset(["owner"]), frozenset())
 LARGE = 1024**3
+ALICE = ("https://issuer", "alice")
 
 
 def body_of(receive: Callable[[], Any], held: Rooms | None = None) -> ClientBody:
@@ -54,14 +55,14 @@ def client(*pieces: bytes, gone: bool = False) -> Callable[[], Any]:
 
 async def refusal(body: ClientBody, limit: int = 10**8) -> Code:
     with pytest.raises(Refused) as caught:
-        await read_form(request(), body.show, limit, RULE, "alice")
+        await read_form(request(), body.show, limit, RULE, ALICE)
     return caught.value.code
 
 
 async def test_a_large_form_is_held_and_goes_on_byte_for_byte() -> None:
     held, sent = rooms(LARGE, LARGE), [HEAD, *[bytes([at % 7]) * 65536 for at in range(SIZE // 65536)], END]
     body = body_of(client(*sent), held)
-    assert (await read_form(request(), body.show, 10**8, RULE, "alice")).texts("owner") == ["alice"]
+    assert (await read_form(request(), body.show, 10**8, RULE, ALICE)).texts("owner") == ["alice"]
     assert held.disk.used >= PIECE
     # who sends it on must not take it all into memory at once
     assert not body.complete
@@ -85,7 +86,7 @@ async def test_without_a_folder_for_files_a_large_form_is_503(monkeypatch: pytes
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "none"))
     assert await refusal(body_of(client(HEAD, b"x" * SIZE, END))) is Code.BODY_NO_ROOM
     small = body_of(client(HEAD, b"x" * 1000, END))
-    assert (await read_form(request(), small.show, 10**8, RULE, "alice")).texts("owner") == ["alice"]
+    assert (await read_form(request(), small.show, 10**8, RULE, ALICE)).texts("owner") == ["alice"]
 
 
 async def test_where_others_have_all_the_room_a_large_form_is_503() -> None:

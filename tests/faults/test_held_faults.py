@@ -122,8 +122,8 @@ async def test_a_principal_has_a_share_and_loses_nothing_that_it_has() -> None:
         assert (second.status, came) == (503, [])
         assert b"body_no_room" in second.body
         assert dict(second.messages[0]["headers"])[b"retry-after"] == b"2"
-        held.memory.take("principal another", 20)
-        held.memory.give_back("principal another", 20)
+        held.memory.take("principal https://issuer another", 20)
+        held.memory.give_back("principal https://issuer another", 20)
         work.cancel()
         await asyncio.gather(work, return_exceptions=True)
         await proxy(posted(), "", "http", Client(BODY).receive, third.send)

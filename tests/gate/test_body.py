@@ -12,6 +12,8 @@ from sidecar.gate.form import MAX_URLENCODED, FormRule
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.verdict import Refused
 
+ALICE = ("https://issuer", "alice")
+
 
 async def given(body: bytes, *headers: tuple[bytes, bytes], limit: int = 100) -> Any:
     request = read(Raw("POST", b"/", [(b"host", b"x"), *headers], "", "http", "r"), Reading())
@@ -21,7 +23,7 @@ async def given(body: bytes, *headers: tuple[bytes, bytes], limit: int = 100) ->
             raise Refused(Code.BODY_TOO_LARGE)
         show(body)
 
-    return await read_json(request, whole, limit, "alice")
+    return await read_json(request, whole, limit, ALICE)
 
 
 JSON = (b"content-type", b"application/json")
@@ -64,9 +66,9 @@ async def test_nothing_is_read_of_what_cannot_be_taken() -> None:
 
     for headers in ((JSON, (b"content-length", b"101")), (), (JSON, (b"content-encoding", b"gzip"))):
         with pytest.raises(Refused):
-            await read_json(post(*headers), one, 100, "alice")
+            await read_json(post(*headers), one, 100, ALICE)
     assert asked == []
-    assert await read_json(post(JSON, (b"content-length", b"100")), one, 100, "alice") == 1
+    assert await read_json(post(JSON, (b"content-length", b"100")), one, 100, ALICE) == 1
     assert asked == [100]
 
 
@@ -132,7 +134,7 @@ async def form_of(*pieces: bytes, kind: bytes = URLENCODED[1], query: bytes = b"
         for piece in pieces:
             show(piece)
 
-    return (await read_form(request, show, limit, RULE, "alice")).texts("owner")
+    return (await read_form(request, show, limit, RULE, ALICE)).texts("owner")
 
 
 async def test_a_form_is_read_in_pieces() -> None:
@@ -160,11 +162,11 @@ async def test_a_form_that_cannot_be_read_in_one_way_is_refused(pieces: list[byt
 async def test_a_form_needs_a_door_that_shows_it() -> None:
     request = read(Raw("POST", b"/", [(b"host", b"x"), URLENCODED], "", "http", "r"), Reading())
     with pytest.raises(Refused) as caught:
-        await read_form(request, None, 100, RULE, "alice")
+        await read_form(request, None, 100, RULE, ALICE)
     assert caught.value.code is Code.PROXY_UNABLE
     packed = read(
         Raw("POST", b"/", [(b"host", b"x"), URLENCODED, (b"content-encoding", b"gzip")], "", "http", "r"), Reading()
     )
     with pytest.raises(Refused) as caught:
-        await read_form(packed, no_body, 100, RULE, "alice")
+        await read_form(packed, no_body, 100, RULE, ALICE)
     assert caught.value.code is Code.BODY_TYPE_UNSUPPORTED

@@ -173,6 +173,7 @@ async def test_the_stages_ask_in_their_order_and_the_facts_say_what_they_found()
         "10.0.0.9",
     )
     assert (facts.principal, facts.kind, facts.resource_id, facts.action) == ("a-1", "doc", "7", "view")
+    assert facts.asker == (ISSUER, "a-1")
     assert (facts.host, facts.roles, facts.websocket) == ("app.test", ("user",), False)
     assert (facts.call_id, facts.policy) == ("call", "policy")
     assert list(facts.stages) == ["request", "routing", "identity", "lookup", "decision"]

@@ -15,10 +15,10 @@ from tests.permits import Permit
 TRUSTED = (ipaddress.ip_network("10.0.0.0/8"),)
 
 
-def permit(peer: str, said: bytes = b"", principal: str = "") -> Forward:
+def permit(peer: str, said: bytes = b"", principal: str = "", issuer: str = "https://issuer") -> Forward:
     """As the gate makes one of a request from there."""
     headers = [(b"host", b"a"), *([(b"x-forwarded-for", said)] if said else [])]
-    facts = Facts("r", "GET", "/", client_of(headers, peer, TRUSTED), principal=principal)
+    facts = Facts("r", "GET", "/", client_of(headers, peer, TRUSTED), issuer=issuer, principal=principal)
     return Permit(b"GET", b"/", tuple(headers), Ground.PUBLIC, facts)
 
 
@@ -26,13 +26,13 @@ def permit(peer: str, said: bytes = b"", principal: str = "") -> Forward:
     ("peer", "said", "principal", "owners"),
     [
         ("198.51.100.9", b"203.0.113.7", "", ("client 198.51.100.9",)),
-        ("198.51.100.9", b"", "alice", ("client 198.51.100.9", "principal alice")),
+        ("198.51.100.9", b"", "alice", ("client 198.51.100.9", "principal https://issuer alice")),
         ("2001:db8:1:2:3::4", b"", "", ("client 2001:db8:1:2::/64",)),
         ("10.0.0.1", b"203.0.113.7", "", ("client 203.0.113.7",)),
         ("10.0.0.1", b"6.6.6.6, 203.0.113.7, 10.0.0.2", "", ("client 203.0.113.7",)),
         ("10.0.0.1", b"2001:db8:1:2:3::4", "", ("client 2001:db8:1:2::/64",)),
         # a proxy that says nothing of its clients, or a unix socket: nobody to count by
-        ("10.0.0.1", b"", "alice", ("principal alice",)),
+        ("10.0.0.1", b"", "alice", ("principal https://issuer alice",)),
         ("", b"203.0.113.7", "", ()),
     ],
 )
@@ -40,6 +40,15 @@ def test_a_permit_is_used_in_the_name_of_its_client_and_principal(
     peer: str, said: bytes, principal: str, owners: tuple[str, ...]
 ) -> None:
     assert Owners(TRUSTED).of_permit(permit(peer, said, principal)) == owners
+
+
+def test_equal_ids_of_two_issuers_are_two_owners() -> None:
+    one, other = (permit("10.0.0.1", principal="alice", issuer=f"https://{name}") for name in ("one", "other"))
+    places = Places(90, Owners(TRUSTED).of_permit)
+    for _ in range(45):
+        assert places.take(one) is not None
+    assert places.take(one) is None
+    assert places.take(other) is not None
 
 
 def test_a_trusted_proxy_is_no_owner() -> None:

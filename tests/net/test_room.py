@@ -60,12 +60,21 @@ def test_nothing_takes_no_room_and_is_not_remembered() -> None:
 
 
 def test_owners_are_principals_or_clients() -> None:
-    assert (owner_of("alice", "10.0.0.1"), owner_of("", "10.0.0.1")) == ("principal alice", "client 10.0.0.1")
-    assert owner_of("client 10.0.0.1", "") != owner_of("", "10.0.0.1")
+    alice, nobody = ("https://issuer", "alice"), ("", "")
+    assert owner_of(alice, "10.0.0.1") == "principal https://issuer alice"
+    assert owner_of(nobody, "10.0.0.1") == "client 10.0.0.1"
+    assert owner_of(("", "client 10.0.0.1"), "") != owner_of(nobody, "10.0.0.1")
     memory, disk = rooms(10, 20)
     with pytest.raises(NoRoom, match="SIDECAR_HELD_DISK: needs 11 bytes, one principal has at most 10"):
         disk.take("a", 11)
     assert memory.used == 0
+
+
+def test_equal_ids_of_two_issuers_are_two_owners() -> None:
+    room = Room(1000, "SIDECAR_HELD_MEMORY")
+    for issuer, size in (("https://one", 500), ("https://two", 250)):
+        room.take(owner_of((issuer, "alice"), "10.0.0.1"), size)
+    assert room.used == 750
 
 
 def test_what_is_lent_grows_and_shrinks_and_comes_back() -> None:
