@@ -27,6 +27,15 @@ class Version(NamedTuple):
         return ".".join(map(str, self)) if any(self) else "of an unknown version"
 
 
+ADVISED = Version(*STRICT_SINCE)
+"""The version that every message advises, and the demo installs: the first that evaluates strictly."""
+
+
+def npm_install(package: str) -> str:
+    """Return the command that installs the binary of one kind of machine, such as `cerbos-linux-x64`."""
+    return f"npm install @cerbos/{package}@{ADVISED}"
+
+
 def version_of(binary: Path) -> Version:
     """Ask a binary for its version."""
     try:
@@ -57,5 +66,5 @@ def lax(version: Version, strict: bool) -> str:
         return ""
     return (
         f"SIDECAR_CERBOS_STRICT: Cerbos {version} cannot evaluate strictly: a DENY whose condition cannot be evaluated "
-        "is skipped; use 0.55 or newer, or `off` if no rule needs it"
+        f"is skipped; use {ADVISED} or newer, or `off` if no rule needs it"
     )

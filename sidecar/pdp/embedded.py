@@ -58,7 +58,7 @@ def find_binary(explicit: str | None) -> Path:
     if not packaged.is_file():
         raise OSError(
             f"found neither `cerbos` on PATH nor {packaged}: install it (https://docs.cerbos.dev), "
-            "or `npm install cerbos@0.51.0`, or name one by SIDECAR_CERBOS_BINARY"
+            f"or `{cerbos_version.npm_install(name)}`, or name one by SIDECAR_CERBOS_BINARY"
         )
     return packaged.resolve()
 

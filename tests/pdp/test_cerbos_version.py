@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import os
+import re
 from pathlib import Path
 
 import pytest
 
 from sidecar.pdp import cerbos_version
-from sidecar.pdp.cerbos_version import Version, engine, lax, version_of
-from tests.stack import binary, older_binary
+from sidecar.pdp.cerbos_version import ADVISED, Version, engine, lax, npm_install, version_of
+from tests.stack import ROOT, binary, older_binary
 
 
 def program(folder: Path, body: str) -> Path:
@@ -65,3 +67,21 @@ def test_each_version_is_told_what_it_knows(
 ) -> None:
     assert engine(version, strict) == settings
     assert bool(lax(version, strict)) == told
+
+
+def test_one_version_is_advised_everywhere_and_is_the_one_that_the_demo_installs() -> None:
+    assert f"use {ADVISED} or newer" in lax(Version(0, 51, 0), strict=True)
+    package = "cerbos-linux-x64"
+    installed = json.loads((ROOT / "package.json").read_text())["optionalDependencies"]
+    assert npm_install(package) == f"npm install @cerbos/{package}@{installed[f'@cerbos/{package}']}"
+    said = {
+        (path.name, found)
+        for path in sorted((ROOT / "sidecar").rglob("*.py"))
+        for found in re.findall(r"npm install [^`\n]*@[0-9][0-9.]*", path.read_text(encoding="utf-8"))
+    }
+    assert said == set()
+    images = (ROOT / "Dockerfile", *sorted((ROOT / "deploy").rglob("*.yaml")), ROOT / "sidecar/inject/template.yaml")
+    named = {
+        tag for path in images for tag in re.findall(r"cerbos/cerbos:([0-9.]+)@", path.read_text(encoding="utf-8"))
+    }
+    assert named == {str(ADVISED)}

@@ -26,6 +26,7 @@ from sidecar.gate.decision import ALLOW, DENY, Question, Resource
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
 from sidecar.pdp.cerbos import Cerbos
+from sidecar.pdp.cerbos_version import ADVISED
 from sidecar.pdp.embedded import STOP_WITHIN, EmbeddedCerbos, compile_policies, find_binary
 from tests.fakes import environment, until
 from tests.stack import ROOT, binary
@@ -141,7 +142,12 @@ def test_the_packages_starter_on_path_is_not_taken_for_the_binary(tmp_path: Path
 def test_without_any_the_error_says_what_was_looked_for_and_how_to_get_it(tmp_path: Path) -> None:
     with environment(PATH=str(tmp_path)), contextlib.chdir(tmp_path), pytest.raises(OSError, match="PATH") as caught:
         find_binary(None)
-    for words in ("node_modules/@cerbos/cerbos-", "npm install cerbos", "SIDECAR_CERBOS_BINARY"):
+    for words in (
+        "node_modules/@cerbos/cerbos-",
+        "npm install @cerbos/cerbos-",
+        f"@{ADVISED}`",
+        "SIDECAR_CERBOS_BINARY",
+    ):
         assert words in str(caught.value)
 
 
