@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from sidecar.cli import parser
+from sidecar.config import units
 from sidecar.config.routes import grammar
 from sidecar.config.setting_table import GROUPS, SETTINGS, Setting
 from sidecar.config.shapes import ListOf, MapOf, Record, RecordAndMap, Shape, Short, TextOr
@@ -48,8 +49,10 @@ def settings() -> str:
             "# Settings",
             "",
             "Each is a variable of the environment, or the flag of the same name on `sidecar run`, `check` and `explain`,",
-            f"which goes before it: `{SETTINGS[0].flag}` for `{SETTINGS[0].variable}`, `--aws-region` for `AWS_REGION`. Durations",
-            "are `300ms`, `2s`, `5m`, `1h`. An unknown `SIDECAR_…` variable is an error.",
+            f"which goes before it: `{SETTINGS[0].flag}` for `{SETTINGS[0].variable}`, `--aws-region` for `AWS_REGION`. An",
+            "unknown `SIDECAR_…` variable is an error.",
+            "",
+            units.FORMS,
             "",
             *(line for title, group in GROUPS.items() for line in _group_of_settings(title, group)),
         ]
@@ -404,6 +407,8 @@ def routes() -> str:
             "# routes.yaml",
             "",
             "Your editor can use [`routes.schema.json`](routes.schema.json), which `sidecar schema` prints, too.",
+            "",
+            units.FORMS,
             "",
             "| name | meaning | default |",
             "| --- | --- | --- |",

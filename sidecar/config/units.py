@@ -9,8 +9,16 @@ _MAX_DIGITS = 9
 """Of a duration: a timer of the event loop takes no infinity."""
 _DURATION = re.compile(r"([0-9]+(?:\.[0-9]+)?)(ms|s|m|h)")
 _SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0}
-_SIZE = re.compile(r"(\d+)(B|KiB|MiB|GiB)")
+_SIZE = re.compile(r"([0-9]+)(B|KiB|MiB|GiB)")
 _BYTES = {"B": 1, "KiB": 1024, "MiB": 1024**2, "GiB": 1024**3}
+
+
+FORMS = (
+    f"A duration is a number and one of {', '.join(f'`{unit}`' for unit in _SECONDS)} (`300ms`, `1.5s`, `5m`); "
+    f"a size is a whole number and one of {', '.join(f'`{unit}`' for unit in _BYTES)}, each 1024 of the one before "
+    "(`64KiB`, `10MiB`)."
+)
+"""For people; the forms are those that `duration` and `size` read."""
 
 
 def duration(text: str) -> float:

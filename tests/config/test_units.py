@@ -1,5 +1,8 @@
 """Durations and sizes."""
 
+import re
+from pathlib import Path
+
 import pytest
 
 from sidecar.config import units
@@ -26,7 +29,7 @@ def test_a_size_is_bytes(text: str, count: int) -> None:
     assert units.size(text) == count
 
 
-@pytest.mark.parametrize("text", ["", "1", "1MB", "1.5MiB", "-1B", "1MiB\n"])
+@pytest.mark.parametrize("text", ["", "1", "1MB", "1.5MiB", "-1B", "1MiB\n", "٣MiB"])
 def test_what_is_no_size_is_named(text: str) -> None:
     with pytest.raises(ValueError, match="expected a size such as"):
         units.size(text)
@@ -38,3 +41,18 @@ def test_what_is_no_size_is_named(text: str) -> None:
 )
 def test_loopback(host: str, loopback: bool) -> None:
     assert units.is_loopback(host) is loopback
+
+
+def test_the_reference_says_how_durations_and_sizes_are_written() -> None:
+    duration, size = (re.findall(r"`([^`]+)`", half) for half in units.FORMS.split(";"))
+    for texts, units_of, read in (
+        (duration, ("ms", "s", "m", "h"), units.duration),
+        (size, ("B", "KiB", "MiB", "GiB"), units.size),
+    ):
+        assert tuple(texts[:4]) == units_of
+        assert all(read(f"1{unit}") for unit in units_of)
+        assert all(read(example) for example in texts[4:])
+        assert len(texts) > 4
+    for name in ("settings.md", "routes.md"):
+        page = Path(__file__).parents[2] / "docs" / "reference" / name
+        assert units.FORMS in page.read_text(encoding="utf-8")
