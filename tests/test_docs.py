@@ -52,6 +52,16 @@ def test_the_generated_reference_is_that_of_the_code() -> None:
         assert (made.FOLDER / name).read_text(encoding="utf-8") == make(), name
 
 
+def test_a_newcomer_is_told_where_the_command_is_and_where_to_begin() -> None:
+    command = f"{re.findall(r'^BIN := (.+)$', (ROOT / 'Makefile').read_text(), re.MULTILINE)[0]}/sidecar"
+    assert 'sidecar = "sidecar.' in (ROOT / "pyproject.toml").read_text()
+    for name in ("README.md", "docs/start.md"):
+        text = (ROOT / name).read_text(encoding="utf-8")
+        first = text.index("sidecar check")
+        for said in (f"`{command}`", "`make setup`", "a folder of your own"):
+            assert said in text[:first], (name, said)
+
+
 def test_every_kind_of_line_of_the_decision_log_has_an_example() -> None:
     examples = (*reference().LINES, reference().QUESTION)
     assert {type(example) for example in examples} == {kind for kinds in EVENTS.values() for kind in kinds}
