@@ -124,7 +124,7 @@ def test_the_user_can_read_nothing_else(world: World) -> None:
     finally:
         (world.folder / "routes.yaml").write_text(routes)
     assert code == 1
-    assert "found no answer (database_auth: 42501 InsufficientPrivilegeError)" in said
+    assert "found no answer (database_privilege: 42501 InsufficientPrivilegeError)" in said
 
 
 async def test_many_ids_are_one_statement(world: World) -> None:

@@ -314,7 +314,7 @@ class Lookups:
             self._report(
                 Dependency.LOOKUP, f"lookups.{lookup.name}: {lookup.inquiry.source}", fault.reason, fault.detail
             )
-            raise self._fault(fault.kind, lookup, str(fault)) from None
+            raise self._fault(fault.kind, lookup, str(fault)) from fault
         except Refused:
             # the source took no offence at itself, but at the values of this request
             raise

@@ -13,10 +13,12 @@ from sidecar.net.connection import Fault
 from sidecar.net.faults import reason_of
 from sidecar.record.reasons import Reason
 
-_AUTH = frozenset((1044, 1045, 1142, 1143, 1227, 1251, 1370, 1698))
+_AUTH = frozenset((1045, 1251, 1698))
+_PRIVILEGE = frozenset((1044, 1142, 1143, 1227, 1370))
+_UNKNOWN = frozenset((1049,))
 _LATE = frozenset((1205, 1317, 1969, 3024))
 _FULL = frozenset((1040, 1203, 1226))
-_DOWN = frozenset((1049, 1053, 1077, 1129, 1130, 1152, 1927))
+_DOWN = frozenset((1053, 1077, 1129, 1130, 1152, 1927))
 _NAMES = frozenset((1052, 1054, 1060, 1109, 1146, 1305))
 """Errors that name a table, a column or a function, and no value."""
 
@@ -146,7 +148,9 @@ class MySql(Driver):
                 Reason.CONNECTION_TERMINATED if reason is Reason.CONNECTION_FAILED else reason, detail
             ), True  # fmt: skip
         for numbers, reason, ended in (
-            (_AUTH, Reason.DATABASE_AUTH, number not in (1142, 1143, 1370)),
+            (_AUTH, Reason.DATABASE_AUTH, True),
+            (_PRIVILEGE, Reason.DATABASE_PRIVILEGE, number not in (1142, 1143, 1370)),
+            (_UNKNOWN, Reason.DATABASE_NOT_FOUND, True),
             (_LATE, Reason.DATABASE_TIMEOUT, False),
             (_FULL, Reason.DATABASE_FULL, True),
             (_DOWN, Reason.DATABASE_UNAVAILABLE, True),

@@ -140,7 +140,7 @@ def _ended(state: str, error: BaseException) -> tuple[Fault, bool] | None:
     if state == "08P01" and "startup parameter" in str(error):
         return Fault(Reason.DATABASE_UNAVAILABLE, f"{state}: {_POOLED}"), True
     if state[:2] in ("08", "53", "57", "58", "3D") and state != "57014":
-        reasons = {"08": Reason.CONNECTION_TERMINATED, "53": Reason.DATABASE_FULL}
+        reasons = {"08": Reason.CONNECTION_TERMINATED, "53": Reason.DATABASE_FULL, "3D": Reason.DATABASE_NOT_FOUND}
         return Fault(reasons.get(state[:2], Reason.DATABASE_UNAVAILABLE), detail), True
     return None
 
@@ -152,7 +152,7 @@ def _of_statement(state: str, error: BaseException) -> Fault | Refused:
     if state == "57014":
         return Fault(Reason.DATABASE_TIMEOUT, detail)
     if state == "42501":
-        return Fault(Reason.DATABASE_AUTH, detail)
+        return Fault(Reason.DATABASE_PRIVILEGE, detail)
     # what has a place in the statement's text is about that text. Functions have errors of class 42 too, about a
     # value: to_tsquery(:q), cast(:table as regclass)
     of_text = state[:2] == "42" and getattr(error, "position", None) is not None

@@ -189,8 +189,14 @@ class Reason(StrEnum):
         "`detail` has the type that was found: make a `float` or a `str` of a `Decimal` or a date")
     # the database
     DATABASE_AUTH = ("database_auth", FaultKind.AUTH,
-        "the database refuses the sidecar's user: its password, or a right that the statement needs",
-        "mend the URL in the lookup's variable, or grant that user SELECT on what the statement reads")
+        "the database refuses the sidecar's user, or its password",
+        "mend user and password of the URL in the lookup's variable; of PostgreSQL, see that `pg_hba.conf` takes this user from here")
+    DATABASE_PRIVILEGE = ("database_privilege", FaultKind.AUTH,
+        "the sidecar's user lacks a right that the statement needs",
+        "grant that user SELECT on what the statement reads, and on nothing else")
+    DATABASE_NOT_FOUND = ("database_not_found", FaultKind.UNAVAILABLE,
+        "the server has no database of this name",
+        "mend the name at the end of the URL in the lookup's variable, or create the database")
     DATABASE_FULL = ("database_full", FaultKind.BUSY,
         "the database takes no more connections, or is locked",
         "lower `SIDECAR_SQL_CONNECTIONS`, or raise the limit of the server or of that user")

@@ -29,6 +29,7 @@ from sidecar.gate.verdict import Refused
 from sidecar.net.connection import Fault
 from sidecar.net.pool import Origin, Pool
 from sidecar.net.upstream import Upstream
+from sidecar.record.reasons import Reason
 from sidecar.release.items import ItemsRule
 from sidecar.release.lines import LinesRule
 from sidecar.run.deciding import Deciding
@@ -44,6 +45,26 @@ REDIS_WITHIN = 2.0
 """Seconds for Redis' first answer: more than a request waits, since the first connection takes longer than the next."""
 _TEXTS = {Type.INT: "0", Type.NUMBER: "0", Type.BOOL: "false"}
 """Text in place of a reference of a type; of a string it is NOBODY."""
+_OF_DATABASES = {
+    Reason.CONNECTION_REFUSED: "start the server, or mend host and port of the URL in the lookup's variable",
+    Reason.CONNECTION_TIMEOUT: (
+        "mend the host of the URL in the lookup's variable, or look at firewalls and network policies between"
+    ),
+    Reason.NAME_NOT_FOUND: "mend the host of the URL in the lookup's variable",
+    Reason.CERTIFICATE_UNKNOWN_CA: (
+        "name a PEM file with the CA of the server's certificate in the URL: `sslrootcert` for PostgreSQL, `ssl_ca` "
+        "for MySQL and MariaDB"
+    ),
+    Reason.CERTIFICATE_NAME: "name the server in the URL as its certificate does, or mend the certificate",
+    Reason.CERTIFICATE_REQUIRED: (
+        "name a certificate and its key in the URL: `sslcert` and `sslkey`, or `ssl_cert` and `ssl_key`"
+    ),
+    Reason.NOT_TLS: (
+        "let the server offer TLS; take `ssl…` out of the URL only where nobody else is in the network between"
+    ),
+    Reason.STATEMENT_INVALID: "mend the statement or its `parameters`, or create what it names in the database",
+}
+"""Next steps of a database, where that of a reason speaks of HTTP."""
 _SAMPLES = {
     Binding.STRING: NOBODY, Binding.INT: "0", Binding.NUMBER: "0", Binding.BOOL: "false",
     Binding.UUID: "00000000-0000-0000-0000-000000000000",
@@ -136,7 +157,7 @@ async def _lookup(deciding: Deciding, lookup: Lookup, *, app: bool) -> list[Find
         if refused.code is Code.REFERENCE_INVALID:
             text = "it runs, and takes no such id, as where ids have another form"
             return [Finding(Level.NOTE, f"{place}: {shown}: {text}")]
-        text = f"found no answer ({_why(refused, lookup)}), expected {_expected(inquiry)}: {_mend(inquiry)}"
+        text = f"found no answer ({_why(refused, lookup)}), expected {_expected(inquiry)}: {_mend(inquiry, refused)}"
         return [Finding(Level.PROBLEM, f"{place}: {shown}: {text}")]
     level, text = _of_status(inquiry, reply) or _of_answer(call, reply)
     if lookup.batch is not None and reply.status == 404:
@@ -150,13 +171,16 @@ def _expected(inquiry: Inquiry) -> str:
     return "a dict, or None" if isinstance(inquiry, Function) else "404 or JSON"
 
 
-def _mend(inquiry: Inquiry) -> str:
+def _mend(inquiry: Inquiry, refused: Refused) -> str:
+    fault = refused.__cause__
+    if isinstance(inquiry, Statement) and isinstance(fault, Fault):
+        return _OF_DATABASES.get(fault.reason, fault.reason.remedy)
     if isinstance(inquiry, Function):
         return "mend the function or `timeout`"
     if isinstance(inquiry, AppInquiry):
         return "start the app, or mend the path or `timeout`"
     if isinstance(inquiry, Statement):
-        return "mend the statement or its `parameters`, the URL in its variable, or the rights of its user"
+        return "mend the statement or its `parameters`"
     return "start the hook, or mend the URL or `timeout`"
 
 

@@ -107,7 +107,7 @@ FAULTS = {
     "many: an id that nobody asked for": ("unasked", "lookup_bad_answer", "found an id that nobody has asked for"),
     "many: one id twice": ("doubles", "lookup_bad_answer", "found one id twice"),
     "many: rows without ids": ("nameless", "lookup_bad_answer", "found no id"),
-    "permission denied": ("secret", "lookup_auth", "database_auth: 42501"),
+    "permission denied": ("secret", "lookup_auth", "database_privilege: 42501"),
     "wrong password": ("wrong", "lookup_auth", "database_auth: 28P01"),
     "down": ("down", "lookup_unavailable", "connection_refused"),
 }  # fmt: skip

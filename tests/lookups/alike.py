@@ -23,7 +23,7 @@ from sidecar.lookups.sql import SqlSource
 from sidecar.net.connection import Fault
 from sidecar.record.reasons import Reason
 from tests.certificates import certificates
-from tests.databases import Server
+from tests.databases import OWNER, Server
 from tests.fakes import refusal
 from tests.gate.test_hook import MATERIAL
 from tests.stack import free_port
@@ -345,14 +345,18 @@ async def check_ended_sessions(world: Killable) -> None:
 
 
 async def check_refusals(world: Killable) -> None:
-    """A wrong password, and a right that is not there, are told as such, and open no breaker."""
+    """A wrong password, a right and a database that are not there are told as such, and the first two open no breaker."""
     async with world.asking(url=world.server.url(password="wr0ng")) as asking:
         for _ in range(6):
             assert await asking.code(asking.lookup(BY_ID)) is Code.LOOKUP_AUTH
         assert {reason for reason, _ in asking.reported} == {Reason.DATABASE_AUTH}
         assert "wr0ng" not in str(asking.reported)
+    async with world.asking(url=world.server.url(OWNER) + "-of-nobody") as asking:
+        assert await asking.code(asking.lookup(BY_ID)) is Code.LOOKUP_UNAVAILABLE
+        assert [reason for reason, _ in asking.reported] == [Reason.DATABASE_NOT_FOUND]
     async with world.asking(most=1) as asking:
         assert await asking.code(asking.lookup("select owner_id from secrets where id = :id")) is Code.LOOKUP_AUTH
+        assert {reason for reason, _ in asking.reported} == {Reason.DATABASE_PRIVILEGE}
         await asking.ask(asking.lookup(BY_ID))
         before = await world.sessions()
         assert await asking.code(asking.lookup("select owner_id from secrets where id = :id")) is Code.LOOKUP_AUTH
@@ -395,7 +399,7 @@ async def check_a_table_that_vanished(world: Killable) -> None:
         assert await asking.ask(lookup) == {"owner": "alice"}
         await world.run("drop table reports")
         assert await asking.code(lookup) in (Code.LOOKUP_BAD_ANSWER, Code.LOOKUP_AUTH)
-        assert asking.reported[-1][0] in (Reason.STATEMENT_INVALID, Reason.DATABASE_AUTH)
+        assert asking.reported[-1][0] in (Reason.STATEMENT_INVALID, Reason.DATABASE_PRIVILEGE)
         await world.run("create table reports (owner_id varchar(64), more integer, id varchar(64) primary key)")
         await world.run("insert into reports values ('bob', 1, '7')")
         await world.run(world.grant.format("reports"))

@@ -15,7 +15,9 @@ import pytest
 
 from sidecar.run import checking
 from sidecar.run.checking import Findings
+from tests.certificates import certificates
 from tests.conftest import policies
+from tests.databases import QUOTED, USER, Server, postgresql
 from tests.guide_commands import sidecar
 from tests.policy_table import RealCerbos, real_cerbos
 from tests.redis_server import NEEDS_REDIS, RedisServer
@@ -263,6 +265,57 @@ def test_what_a_database_answers(world: World, sql: str, more: str, level: str, 
     shown = ", ".join(declared.get(name, f":{name}") for name in re.findall(r":(\w+)", sql))
     assert f"lookups.doc.sql: DOCS_URL: {sql} ({shown}): {says}" in line
     assert "s3cret" not in str(found)
+
+
+class Wrong(NamedTuple):
+    """A fault of a database: how it is asked, and the end of what is said of it."""
+
+    sql: str = "select owner_id from invoices where id = :id"
+    user: str = USER
+    password: str = QUOTED
+    host: str = "127.0.0.1"
+    database: str = "postgres"
+    query: str = ""
+    found: str = ""
+    advice: str = ""
+
+
+WRONG = {
+    "password": Wrong(password="wr0ng", found="database_auth: 28P01", advice="mend user and password of the URL"),
+    "user": Wrong(user="nobody", found="database_auth: 28P01", advice="mend user and password of the URL"),
+    "database": Wrong(database="gone", found="database_not_found: 3D000", advice="mend the name at the end of the URL"),
+    "port": Wrong(host="", found="connection_refused", advice="start the server, or mend host and port of the URL"),
+    "host": Wrong(host="no..such", found="name_not_found", advice="mend the host of the URL"),
+    "authority": Wrong(query="?ssl=verify-full&sslrootcert={others}", found="certificate_unknown_ca",
+        advice="name a PEM file with the CA of the server's certificate in the URL: `sslrootcert`"),
+    "name": Wrong(host="localhost", query="?ssl=verify-full&sslrootcert={ca}", found="certificate_name",
+        advice="name the server in the URL as its certificate does"),
+    "table": Wrong("select owner_id from gone where id = :id", found='statement_invalid: 42P01: relation "gone" does not exist',
+        advice="mend the statement or its `parameters`, or create what it names"),
+    "right": Wrong("select owner_id from secrets where id = :id", found="database_privilege: 42501",
+        advice="grant that user SELECT on what the statement reads"),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def database() -> Iterator[Server]:
+    with postgresql() as server:
+        yield server
+
+
+@pytest.mark.parametrize("fault", WRONG)
+def test_the_advice_fits_what_is_wrong_with_a_database(world: World, database: Server, fault: str) -> None:
+    wrong = WRONG[fault]
+    lines = (world.folder / "routes.yaml").read_text().splitlines(keepends=True)
+    entry = f'  doc: {{sql: "{wrong.sql}", database: DOCS_URL, attributes: {{owner: owner_id}}, timeout: 10s}}\n'
+    (world.folder / "routes.yaml").write_text("".join([*lines[:3], entry, lines[-1]]))
+    place = f"{wrong.host or '127.0.0.1'}:{database.port if wrong.host else free_port()}"
+    query = wrong.query.format(ca=database.ca, others=certificates(world.folder).ca)
+    url = f"postgresql://{wrong.user}:{wrong.password}@{place}/{wrong.database}{query}"
+    (problem,) = world.findings(DOCS_URL=url).problems
+    assert f"lookups.doc.sql: DOCS_URL: {wrong.sql} (:id): found no answer ({wrong.found}" in problem
+    assert wrong.advice in problem.partition("expected one row, or none: ")[2]
+    assert wrong.password not in problem
 
 
 @pytest.mark.parametrize(("status", "document"), [(500, {}), (302, {}), (200, {"keys": []}), (200, [])])
