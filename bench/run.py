@@ -32,8 +32,7 @@ class Shot(NamedTuple):
     """One load: its name, who takes it, the path, whether with a token, how many connections, what it must give.
 
     With `principals`, their tokens come in turn, and so many `ids` at the path's end: so that no two questions at once
-    are the same. A peer that `breaks` closes a connection now and then under this load: such a run is thrown away, and
-    done again.
+    are the same.
     """
 
     name: str
@@ -42,7 +41,6 @@ class Shot(NamedTuple):
     token: bool = True
     connections: int = CONNECTIONS
     refused: bool = False
-    breaks: bool = False
     principals: int = 0
     ids: int = 1
     least: float = 0.0
@@ -82,7 +80,7 @@ SHOTS = (
     Shot("authenticated", "sidecar", "/me"),
     Shot("many routes", "many", "/me"),
     Shot("two workers", "two", "/me"),
-    Shot("article", "article", "/contacts/1", connections=4, breaks=True, least=4.0),
+    Shot("article", "article", "/contacts/1", connections=4, least=4.0),
 )
 
 OTHER = "other build"
@@ -221,9 +219,6 @@ def fire(stack: Stack, shot: Shot, seconds: float) -> dict[str, float]:
             script if shot.principals else (),
         )  # fmt: skip
     except ValueError as error:
-        if shot.breaks:
-            print(f"\n{shot.name}: thrown away and done again: {error}", file=sys.stderr)
-            return fire(stack, shot._replace(breaks=False), seconds)
         raise ValueError(f"{shot.name}: {error}") from None
     used = load.cpu(pids) - before
     requests = max(1.0, got.rate * max(1, round(seconds)))
