@@ -53,6 +53,7 @@ GOALS = (
     *_both("fresh-lookup-vs-envoy-ext-authz", "allow, fresh decision and fresh HTTP lookup", "Envoy + ext_authz without lookup", "fresh lookup", "envoy ext_authz", 1.8, 1.5),
     *_both("cached-decision-vs-envoy-jwt-authn", "decision cached", "Envoy jwt_authn, no authorization", "cached decision", "envoy jwt_authn", 1.1, 1.1),
     Goal("list-vs-allow-cpu", "a page of 50 items filtered, CPU", "one decision", lambda r: r["list of 50.cpu"] / r["allow.cpu"], None, 3.0),
+    Goal("list-vs-allow-cpu-1", "a page of 50 items filtered, CPU, one connection each", "one decision", lambda r: r["list of 50-1.cpu"] / r["allow-1.cpu"], None, 3.0),
     Goal("list-vs-one-by-one", "items decided in a page of 50", "asked one by one", lambda r: ITEMS * r["list of 50.rate"] / r["allow.rate"], 5.0),
     Goal("list-of-1000-cpu", "a list of 1,000 items", "milliseconds of CPU", lambda r: r["list.cpu"] * 1000, None, 25.0),
     Goal("list-growth-megabytes", "memory that a list of 10 MiB takes", "MiB", lambda r: r["list.growth"] / (1 << 20), None, 40.0),

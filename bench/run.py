@@ -71,6 +71,7 @@ SHOTS = (
     Shot("nginx, asking, cached", "nginx, asking, cached", "/contacts/1"),
     Shot("nginx, yes by http", "nginx, yes by http", "/contacts/1"),
     Shot("list of 50", "sidecar", "/list/", connections=8, principals=1, ids=IDS),
+    Shot("list of 50-1", "sidecar", "/list/", connections=1, principals=1, ids=IDS),
     Shot("list of 50, all passed", "sidecar", "/plain/", connections=8, principals=1, ids=IDS),
     Shot("nginx, list of 50", "nginx auth_request", "/plain/", connections=8, principals=1, ids=IDS),
     Shot("public", "sidecar", "/public", token=False),
