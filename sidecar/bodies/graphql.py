@@ -41,6 +41,11 @@ RESERVED_PARAMETERS = frozenset(
 MEMBERS = ("query", "variables", "operationName", "extensions")
 """Members of a request, which are parameters of the URL where a query comes by GET."""
 _MEMBERS = frozenset(MEMBERS)
+_FOLDED = frozenset(map(str.lower, MEMBERS))
+_PERSISTED = "persistedQuery"
+_THE_DOCUMENT = (
+    "the document itself in `query`: the sidecar knows no persisted one; turn persisted documents off in the client"
+)
 _IN_JSON = frozenset(("variables", "extensions"))
 QUERY = "Query"
 """The kind of the operations that may come by GET."""
@@ -191,10 +196,14 @@ def _parts_of(body: Any) -> tuple[str, Mapping[str, Any], str | None]:
     if not isinstance(body, dict):
         raise _fault(f"found {type_of(body)}, expected an object with `query`")
     if unknown := next((name for name in body if name not in _MEMBERS), None):
-        raise _fault(f"found {unknown[:_MOST_SHOWN]!r}, expected no other names than {', '.join(sorted(_MEMBERS))}")
+        raise _fault(
+            f"found {unknown[:_MOST_SHOWN]!r}, expected {_THE_DOCUMENT}"
+            if unknown.lower() in RESERVED_PARAMETERS and unknown.lower() not in _FOLDED
+            else f"found {unknown[:_MOST_SHOWN]!r}, expected no other names than {', '.join(sorted(_MEMBERS))}"
+        )
     text, variables, name, extensions = (body.get(of) for of in ("query", "variables", "operationName", "extensions"))
     if not isinstance(text, str):
-        raise _fault(f"query: found {type_of(text)}, expected the document: none is known by another name")
+        raise _fault(f"query: found {type_of(text)}, expected {_THE_DOCUMENT}")
     if not isinstance(variables, dict | None):
         raise _fault(f"variables: found {type_of(variables)}, expected an object")
     # "" is a name for some servers, and for others none
@@ -203,7 +212,10 @@ def _parts_of(body: Any) -> tuple[str, Mapping[str, Any], str | None]:
     if not isinstance(extensions, dict | None):
         raise _fault(f"extensions: found {type_of(extensions)}, expected an object")
     if unknown := next((one for one in extensions or () if one not in INERT_EXTENSIONS), None):
-        raise _fault(f"extensions: found {unknown[:_MOST_SHOWN]!r}, which may change what is executed")
+        raise _fault(
+            f"extensions: found {unknown[:_MOST_SHOWN]!r}, which may change what is executed, expected "
+            + (_THE_DOCUMENT if unknown == _PERSISTED else f"no other than {', '.join(sorted(INERT_EXTENSIONS))}")
+        )
     return text, variables or {}, name
 
 

@@ -64,7 +64,9 @@ def _stays(pair: bytes, names: frozenset[bytes] | None, removed: frozenset[str])
     if not taken_for(name).isdisjoint(removed):
         return False
     if names is not None and name.encode("utf-8") not in names:
-        raise Refused(Code.QUERY_NOT_ALLOWED, f"the parameter {name[:64]!r}")
+        raise Refused(
+            Code.QUERY_NOT_ALLOWED, f"found the parameter {name[:64]!r}, expected one that the route's `query` names"
+        )
     return True
 
 

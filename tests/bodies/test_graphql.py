@@ -90,6 +90,35 @@ def test_a_request_that_servers_could_read_differently_is_refused(body: Any, why
     assert why in found.detail
 
 
+@pytest.mark.parametrize(
+    ("body", "found"),
+    [
+        ({"documentId": "x"}, "found 'documentId', expected "),
+        ({"query": "{a}", "id": "x"}, "found 'id', expected "),
+        ({"query": "{a}", "Doc_ID": "x"}, "found 'Doc_ID', expected "),
+        (
+            {"query": "{a}", "extensions": {"persistedQuery": {"version": 1}}},
+            "which may change what is executed, expected ",
+        ),
+        ({"extensions": {"persistedQuery": {}}}, "query: found nothing, expected "),
+    ],
+)
+def test_of_a_persisted_document_it_is_said_what_is_expected(body: Any, found: str) -> None:
+    assert refused(body).detail.endswith(
+        f"{found}the document itself in `query`: the sidecar knows no persisted one; turn persisted documents off in the client"
+    )
+
+
+def test_of_another_name_it_is_said_which_ones_there_are() -> None:
+    for name in ("Query", "operationname"):
+        assert refused({"query": "{a}", name: "x"}).detail == (
+            f"found {name!r}, expected no other names than extensions, operationName, query, variables"
+        )
+    assert refused({"query": "{a}", "extensions": {"x": 1}}).detail == (
+        "extensions: found 'x', which may change what is executed, expected no other than clientLibrary"
+    )
+
+
 def test_an_extension_that_only_names_the_client_passes() -> None:
     client = {"clientLibrary": {"name": "@apollo/client", "version": "4.0.0"}}
     assert calls({"query": "{a}", "extensions": client, "operationName": None}) == [("Query.a", {})]

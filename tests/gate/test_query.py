@@ -146,6 +146,12 @@ def test_every_other_name_is_refused(query: bytes) -> None:
     assert caught.value.code is Code.QUERY_NOT_ALLOWED
 
 
+def test_of_a_name_that_is_refused_it_is_said_what_is_expected() -> None:
+    with pytest.raises(Refused) as caught:
+        admitted(b"documentId=1", rule_of(["query"], ()))
+    assert caught.value.detail == "found the parameter 'documentId', expected one that the route's `query` names"
+
+
 def test_no_name_at_all_may_be_the_rule_and_any_may_be() -> None:
     nothing, anything = rule_of([], ()), rule_of(None, ())
     assert admitted(b"", nothing) == b""
