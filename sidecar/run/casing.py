@@ -202,21 +202,26 @@ class Bench:
             return Observed({}, faults=(f"no answer came: {error}",))
         finally:
             await hooks.aclose()
-        verdict = journal.outcomes[-1].verdict if journal.outcomes else None
+        outcome = journal.outcomes[-1] if journal.outcomes else None
+        verdict = outcome.verdict if outcome is not None else None
         ask = None
         if verdict is not None:
             method = WEBSOCKET if verdict.facts.websocket else verdict.facts.method
             ask = ask_named(gate.rules.table, verdict.facts.route, method)
         told = [line.read(text.encode("ascii")) for text in lines.lines]
+        found = _found(told, answered, ask, [answer.body for answer in self._app.answered])
         why: list[str] = []
-        if verdict is not None:
-            why = [*decision_lines(verdict, pdp, ask), *_item_lines(pdp, verdict.facts)]
-            why.append(f"verdict    {concluded(verdict)}")
+        if outcome is not None and verdict is not None:
+            refused = isinstance(verdict, Refuse) or outcome.fault is not None
+            why = [f"client     {answered.status}{' ' + found['told'] if refused else ''}"]
+            why += [*decision_lines(verdict, pdp, ask), *_item_lines(pdp, verdict.facts)]
+            after = f", and then {outcome.fault}" if outcome.fault is not None else ""
+            why.append(f"verdict    {concluded(verdict)}{after}")
         details = [each.detail for each in told if isinstance(each, line.Decision | line.BrokenOff) and each.detail]
         if not isinstance(verdict, Refuse):
             why += [f"detail     {detail}" for detail in details]
         return Observed(
-            _found(told, answered, ask, [answer.body for answer in self._app.answered]), answered.headers,
+            found, answered.headers,
             tuple(self._app.asked), tuple([*replies.unanswered, *self._faults(case, ask, answered)]), tuple(why),
         )  # fmt: skip
 

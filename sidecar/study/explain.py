@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sidecar.gate.ask import Ask
@@ -80,7 +80,7 @@ async def explain(
 
     verdict = await gate.decide(raw, read_body)
     ask = ask_named(gate.rules.table, verdict.facts.route, WEBSOCKET if raw.websocket else raw.method)
-    lines = decision_lines(verdict, pdp, ask) + _statements(gate, ask)
+    lines = decision_lines(verdict, pdp, ask, _statements(gate, verdict, ask))
     if isinstance(verdict, Forward) and ask is not None:
         lines += [*_sent(verdict, ask), *_of_rule(ask)]
         if answer is None and ask.needs_answer:
@@ -88,7 +88,8 @@ async def explain(
             verdict = unheld(verdict)
         elif answer is not None:
             given = await given_answer(verdict, answer, pdp)
-            lines += _of_answer(given)
+            of_items = ask.answer.lookups if ask.answer is not None else ()
+            lines += [*_shown_statements(gate, of_items), *_of_answer(given)]
             verdict = given.refusal if given is not None and given.refusal is not None else verdict
     told = mode_told(verdict, ask, mode)
     if told:
@@ -108,9 +109,16 @@ def _remedy(verdict: Verdict) -> list[str]:
     return [] if text is None else [f"remedy     {text}"]
 
 
-def _statements(gate: Gate, ask: Ask | None) -> list[str]:
-    """Tell which statements were run, with the names of their parameters alone."""
-    inquiries = [(name, gate.rules.lookups[name].inquiry) for name in (ask.all_lookups if ask is not None else ())]
+def _statements(gate: Gate, verdict: Verdict, ask: Ask | None) -> list[str]:
+    """Tell which statements were run before the decision."""
+    if ask is None or "lookup" not in verdict.facts.stages:
+        return []
+    return _shown_statements(gate, ask.lookups)
+
+
+def _shown_statements(gate: Gate, names: Iterable[str]) -> list[str]:
+    """Tell statements, with the names of their parameters alone."""
+    inquiries = [(name, gate.rules.lookups[name].inquiry) for name in names]
     return [f"lookup     {name}: {each.shown('')}" for name, each in inquiries if isinstance(each, Statement)]
 
 
@@ -143,8 +151,11 @@ def default_host(table: RouteTable, listed: frozenset[str] | None, target: bytes
     return next((host for host in named if table.find(segments, host) is not None), named[0])
 
 
-def decision_lines(verdict: Verdict, pdp: RecordingPDP, ask: Ask | None) -> list[str]:
-    """Tell how a verdict came about: the route, the principal, and what the PDP was asked and answered."""
+def decision_lines(
+    verdict: Verdict, pdp: RecordingPDP, ask: Ask | None, looked_up: Sequence[str] = ()
+) -> list[str]:  # fmt: skip
+    """Tell how a verdict came about: the route, the principal, what was `looked_up`, in lines, and what the PDP was
+    asked and answered."""
     facts = verdict.facts
     lines = [f"request    {facts.method} {facts.path}"]
     lines.append(f"route      {facts.route or '(none)'}" + (f", action {facts.action}" if facts.action else ""))
@@ -158,6 +169,7 @@ def decision_lines(verdict: Verdict, pdp: RecordingPDP, ask: Ask | None) -> list
         lines.append(f"each       {facts.kind} {', '.join(facts.each.ids)}")
     elif facts.kind:
         lines.append(f"resource   {facts.kind} {facts.resource_id}")
+    lines += looked_up
     if pdp.question is not None:
         lines += _asked(pdp.question)
     if pdp.answer is not None:

@@ -231,7 +231,8 @@ cases:
 """, ENVIRON).values()  # fmt: skip
     assert [(each.name, each.expected, each.found) for each in result.differences] == [("items.kept", "[1]", "[]")]
     why = list(result.observed.why)
-    assert why[:4] == [
+    assert why[:5] == [
+        "client     200",
         "request    GET /contacts",
         "route      /contacts, action list",
         "principal  alice",
@@ -241,6 +242,30 @@ cases:
         "item       1 " in line and "read: EFFECT_DENY" in line and "policy resource.contact" in line for line in why
     )
     assert why[-1] == "verdict    FORWARD allowed"
+
+
+LOOKED_UP = """\
+version: 1
+principal: {id: username, roles: "cognito:groups"}
+lookups: {doc: {url: "http://127.0.0.1:1/docs?id={ids}", batch: true, attributes: {owner: owner}}}
+routes:
+  - {path: /list, resource: contact, query: [], actions: {GET: list}, items: {at: "@", id: id, lookup: doc}}
+"""
+
+
+def test_a_list_whose_lookup_fails_is_told_by_what_the_client_gets(tmp_path: Path) -> None:
+    (tmp_path / "routes.yaml").write_text(LOOKED_UP)
+    (result,) = results_of("""\
+users: {alice: {username: alice, "cognito:groups": [user]}}
+lookups: {doc: {1: timeout}}
+cases: [{name: a list, user: alice, request: GET /list, app: {body: [{id: 1}]}, expect: {items: [1]}}]
+""", {**ENVIRON, "SIDECAR_ROUTES": str(tmp_path / "routes.yaml")}).values()  # fmt: skip
+    why = result.observed.why
+    assert why[0] == "client     503 lookup_timeout"
+    assert why[-2:] == (
+        "verdict    FORWARD allowed, and then lookup_timeout",
+        "detail     lookups.doc: http_response_timeout: as the case says",
+    )
 
 
 LOGIN = {

@@ -201,6 +201,18 @@ async def test_a_statement_is_told_with_the_names_of_its_parameters_alone() -> N
     _, lines = await explain(gate, pdp, Raw("GET", b"/7", [(b"host", b"x")], "", "http", "r"), b"")
     assert "lookup     doc: DOCS_URL: select o from docs where id = :id and org = :org (:id int, :org)" in lines
     assert "s3cret" not in str(lines)
+    assert [line.split()[0] for line in lines if line.split()[0] in ("resource", "lookup", "roles", "pdp", "verdict")] == [
+        "resource", "lookup", "roles", "resource", "pdp", "verdict",
+    ]  # fmt: skip
+    # what is refused before asks nobody
+    _, lines = await explain(gate, RecordingPDP(PDP()), Raw("PUT", b"/7", [(b"host", b"x")], "", "http", "r"), b"")
+    assert not [line for line in lines if line.startswith("lookup")]
+    nobody = GivenClaims({"sub": "a\r\nb"}, PrincipalRules())
+    gate = Gate(
+        Rules(routes.table, routes.lookups, nobody, Reading()), Sources(), pdp, now=lambda: 0.0, timer=lambda: 0.0
+    )  # fmt: skip
+    _, lines = await explain(gate, pdp, Raw("GET", b"/7", [(b"host", b"x")], "", "http", "r"), b"")
+    assert not [line for line in lines if line.startswith("lookup")]
 
 
 async def test_a_list_is_told_item_by_item() -> None:
@@ -247,13 +259,15 @@ async def test_items_that_are_looked_up_are_told_with_those_that_are_missing() -
     raw = Raw("GET", b"/list", [(b"host", b"x")], "", "http", "r", holds_answer=True)
     _, lines = await explain(gate, pdp, raw, b"", b'[{"id": 1}, {"id": 2}]')
     assert lines[-6:] == [
-        "lookup     doc: DOCS_URL: select id, o from docs where id in :ids (:ids)",
         "items      r, action read, each of the list at @, lookup doc",
+        "lookup     doc: DOCS_URL: select id, o from docs where id in :ids (:ids)",
         "item       1 kept; policy resource.r",
         "item       2 dropped; a lookup does not have it",
         "answer     1 of 2 items, 0 without fields, 11 of 22 bytes, questions 1",
         "verdict    FORWARD allowed",
     ]
+    _, lines = await explain(gate, pdp, raw, b"")
+    assert not [line for line in lines if line.startswith("lookup")]
     _, lines = await explain(gate, RecordingPDP(AllowedOf()), raw, b"", b'[{"id": 2}]')
     assert lines[-2] == "answer     0 of 1 items, 0 without fields, 2 of 11 bytes, questions 0"
 
