@@ -11,6 +11,7 @@ from urllib.parse import urlencode
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood
 from sidecar.gate.gate import Gate
+from sidecar.gate.mcp_session import McpSessions
 from sidecar.gate.request import Raw
 from sidecar.gate.routing import WEBSOCKET, RouteTable
 from sidecar.gate.verdict import Forward
@@ -47,16 +48,29 @@ async def explain_one(read: Understood, environ: Mapping[str, str], asked: Expla
     if asked.claims is not None:
         tokens = explain.GivenClaims(asked.claims, made.configured.routes.principal, tokens)
     rules = made.configured.rules(made.reading).by(tokens)
-    gate = Gate(rules, made.hooks, pdp, now=wall_clock, timer=time.perf_counter, plans=made.plans())
+    unjudged = _no_sessions(asked, read.settings)
+    gate = Gate(
+        rules, made.hooks, pdp, now=wall_clock, timer=time.perf_counter, plans=made.plans(),
+        sessions=None if unjudged else McpSessions(read.settings.session_secrets),
+    )  # fmt: skip
     try:
         with blaming("SIDECAR_CERBOS"):
             if made.embedded is not None:
                 await made.embedded.start()
         raw = _raw(asked, read.settings, made.configured.routes.table)
-        verdict, lines = await explain.explain(gate, pdp, raw, _body(asked), asked.answer, read.settings.mode)
+        verdict, lines = await explain.explain(gate, pdp, raw, _body(asked), asked.answer, read.settings.mode, unjudged)
     finally:
         await made.aclose()
     return isinstance(verdict, Forward), lines
+
+
+def _no_sessions(asked: ExplainRequest, settings: Settings) -> str:
+    """Return why nobody can tell here whose a session at an MCP server is, or ""."""
+    if not settings.session_secrets:
+        return "SIDECAR_SESSION_SECRET is not set here, expected that of the sidecar which gave the session"
+    if asked.claims is not None and "iss" not in asked.claims:
+        return "the claims have no `iss`, expected that of the user's tokens: a session is a user's of one issuer"
+    return ""
 
 
 def _body(asked: ExplainRequest) -> bytes:

@@ -12,6 +12,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.decision import PdpAnswer, Question, Resource
 from sidecar.gate.gate import Gate
 from sidecar.gate.identity import Principal, PrincipalRules, Tokens, principal_from
+from sidecar.gate.mcp_session import SESSION
 from sidecar.gate.mode import Mode, counts
 from sidecar.gate.obligation import Reduce
 from sidecar.gate.protected import Protected
@@ -67,11 +68,18 @@ class GivenClaims(Tokens):
 
 
 async def explain(
-    gate: Gate, pdp: RecordingPDP, raw: Raw, body: bytes, answer: bytes | None = None, mode: Mode = "enforce"
+    gate: Gate,
+    pdp: RecordingPDP,
+    raw: Raw,
+    body: bytes,
+    answer: bytes | None = None,
+    mode: Mode = "enforce",
+    unjudged: str = "",
 ) -> tuple[Verdict, list[str]]:
     """Decide `raw` at `gate`, which asks `pdp`: the verdict, and the lines that tell how it came about. With an
     `answer` of the app, which is JSON, the verdict on each item of it, too. `mode` is that of the settings: where it,
-    or the route's, is not the enforcing one, a line says so."""
+    or the route's, is not the enforcing one, a line says so. `unjudged` is why the gate does not know whose a session
+    at an MCP server is, "" where it does."""
 
     async def read_body(limit: int, show: Show, viewer: Viewer) -> None:
         if len(body) > limit:
@@ -91,10 +99,18 @@ async def explain(
             of_items = ask.answer.lookups if ask.answer is not None else ()
             lines += [*_shown_statements(gate, of_items), *_of_answer(given)]
             verdict = given.refusal if given is not None and given.refusal is not None else verdict
+    if unjudged and _names_session(gate, verdict, raw):
+        lines.append(f"session    Mcp-Session-Id is not judged: {unjudged}")
     told = mode_told(verdict, ask, mode)
     if told:
         lines.append(f"mode       {told}")
     return verdict, [*lines, *_remedy(verdict), f"verdict    {concluded(verdict)}"]
+
+
+def _names_session(gate: Gate, verdict: Verdict, raw: Raw) -> bool:
+    """Return whether a request names a session that its route binds."""
+    bound = any(route.binds_sessions for route in gate.rules.table.routes if route.name == verdict.facts.route)
+    return bound and any(name.lower() == SESSION for name, _ in raw.headers)
 
 
 _REMEDIES = {

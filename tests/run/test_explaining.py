@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.config.settings import understand
+from sidecar.gate.mcp_session import McpSessions
 from sidecar.run.errors import StartError
 from sidecar.run.explaining import ExplainRequest, explain_one
 from tests.conftest import policies
@@ -156,6 +157,52 @@ async def test_a_host_and_the_app_behind_it_are_told(tmp_path: Path) -> None:
     )  # fmt: skip
     assert not forwarded
     assert "host_not_allowed" in lines[-1]
+
+
+SECRET = "".join(map(chr, range(64, 104)))
+POOL = "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_A"
+WHO = {"sub": "alice", "cognito:groups": ["user"], "client_id": "web", "iss": POOL}
+CONNECT = """\
+apiVersion: api.cerbos.dev/v1
+resourcePolicy: {resource: mcp_server, version: default, rules: [{actions: [connect], effect: EFFECT_ALLOW, roles: [user]}]}
+"""
+PING = '{"jsonrpc": "2.0", "id": 1, "method": "ping"}'
+
+
+@pytest.mark.parametrize(
+    ("change", "secret", "forwarded", "said"),
+    [
+        ({}, SECRET, True, ""),
+        ({"sub": "bob"}, SECRET, False, "mcp_session_foreign"),
+        ({"client_id": "other"}, SECRET, False, "mcp_session_foreign"),
+        ({}, SECRET[::-1], False, "mcp_session_foreign"),
+        ({}, "", True, "session    Mcp-Session-Id is not judged: SIDECAR_SESSION_SECRET is not set here, expected"),
+        ({"iss": None}, SECRET, True, "session    Mcp-Session-Id is not judged: the claims have no `iss`, expected"),
+    ],
+)
+async def test_a_session_at_an_mcp_server_is_judged_as_in_operation(
+    tmp_path: Path, change: dict[str, str | None], secret: str, forwarded: bool, said: str
+) -> None:
+    environ = environ_of(
+        tmp_path, AWS_COGNITO_CLIENT_ID="web,other", **({"SIDECAR_SESSION_SECRET": secret} if secret else {})
+    )
+    (tmp_path / "policies").mkdir()
+    (tmp_path / "policies/mcp_server.yaml").write_text(CONNECT)
+    environ["SIDECAR_POLICIES"] = str(tmp_path / "policies")
+    (tmp_path / "routes.yaml").write_text("version: 1\nroutes: [{path: /mcp, mcp: {server: crm, audience: any}}]\n")
+    bound = McpSessions([SECRET]).of("/mcp", "", POOL, "alice", "web").bind(b"s-1").decode()
+    claims = {name: value for name, value in {**WHO, **change}.items() if value is not None}
+    header = f"Mcp-Session-Id: {bound}"
+    got, lines = await explain_one(
+        understand(environ, {}), environ, ExplainRequest("POST", "/mcp", [header], PING, "", claims)
+    )
+    assert (got, any(said in line for line in lines)) == (forwarded, True), lines
+    assert any(line.startswith("session ") for line in lines) is said.startswith("session ")
+    got, lines = await explain_one(
+        understand(environ, {}), environ, ExplainRequest("POST", "/mcp", [], PING, "", claims)
+    )
+    assert got
+    assert not [line for line in lines if line.startswith("session ")]
 
 
 async def test_claims_of_another_app_client_are_refused_as_their_token_is(tmp_path: Path) -> None:
