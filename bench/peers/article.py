@@ -23,9 +23,11 @@ PORT, CERBOS, JWKS_URL, ISSUER, UPSTREAM = sys.argv[1:]
 PATIENCE = None
 """Seconds for a call: no limit. wrk alone loses patience.
 
-Two clients of httpx take nearly all of the CPU of a request (73 ms), and no other request moves meanwhile. With 2 s
-for Cerbos, on a machine that others use too, that time was over before the answer was read: Starlette answers 500, and
-uvicorn closes the connection, which wrk counts as a broken run.
+The Cerbos client hands its limit to gRPC as one of the service config, and gRPC ends those 1 to 2 s too early: 1 s, and
+the part of a second at which the process began (github.com/grpc/grpc/issues/34547, in 1.85 too). Of 2 s a process had
+anything from 0 to 1, for as long as it lived. The other requests keep the loop busy, 73 ms of CPU each: one that had
+less than they take answered 500. Starlette raises the error again after that, and uvicorn closes the connection, which
+is a "read" error of wrk.
 """
 
 
