@@ -271,6 +271,7 @@ async def test_what_is_missing_is_dropped_without_asking(make: Make, missing: st
     world.questions.clear()
     assert await world.kept("/a%26b/docs", [{"id": "d1"}]) == []
     assert world.asked() == {}
+    assert world.permit.facts.items == {"seen": 1, "kept": 0, "masked": 0, "calls": 0}
     assert await world.kept("/a%26b/docs", []) == []
 
 

@@ -24,6 +24,7 @@ from sidecar.gate.mcp_session import McpSessions
 from sidecar.gate.mode import AMBIGUOUS, OF_RULES, Mode, RouteMode, counts, strictest
 from sidecar.gate.narrowing import Narrowed, Plans
 from sidecar.gate.obligation import (
+    NOT_THERE,
     AnswerItems,
     AnswerLookup,
     AnswerRule,
@@ -405,7 +406,7 @@ class Gate:
                 return await ask(items)
             known, is_there = await self._asking.looked_up(evaluation, items, material)
             answers = iter(await ask(known) if known.ids else ())
-            return [next(answers) if there else frozenset() for there in is_there]
+            return [next(answers) if there else NOT_THERE for there in is_there]
 
         return judge
 

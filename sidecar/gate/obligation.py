@@ -49,9 +49,11 @@ class AnswerItems(NamedTuple):
     lookups: tuple[str, ...] = ()
 
 
+NOT_THERE = frozenset(("",))
+"""In place of the actions of an item that a lookup does not have: nobody is asked about it, and it has none."""
 Judge = Callable[[AnswerItems], Awaitable[list[frozenset[str]]]]
-"""Asks the PDP for the principal of a permit: items -> for each, in order, its allowed actions; none of one that a
-lookup does not have. Raises Refused."""
+"""Asks the PDP for the principal of a permit: items -> for each, in order, its allowed actions; NOT_THERE of one that
+a lookup does not have. Raises Refused."""
 
 
 class Reduced(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, ClassVar
 
 from sidecar.gate.codes import Code
 from sidecar.gate.lookup import Attribute, attributes_in, attributes_in_all, column_of, id_text, search_in
-from sidecar.gate.obligation import AnswerItems, HeldAnswer, Judge, Reduce, Reduced
+from sidecar.gate.obligation import NOT_THERE, AnswerItems, HeldAnswer, Judge, Reduce, Reduced
 from sidecar.gate.verdict import Refused
 from sidecar.release.content import honest_headers, is_failed, readable, tells_number
 from sidecar.release.cursor import Refill
@@ -81,20 +81,23 @@ class ItemsRule:
         if body is None or found is None:
             return Reduced(held._replace(headers=self.headers(held.headers)), {})
         text, spans, items = found
-        allowed = await self._asked(items, judge)
+        allowed, calls = await self._asked(items, judge)
         gone = [at for at, actions in enumerate(allowed) if self.action not in actions]
         made = list(without(spans, gone))
         masked = self._hide(text, spans, allowed, made) if self.fields else 0
         kept = len(spans) - len(gone)
         made += self._totals(text, len(spans), kept)
         answer = HeldAnswer(held.status, self.headers(held.headers, len(spans), kept), spliced(body, made))
-        calls = -(-len(spans) // CALL)
         return Reduced(answer, {"seen": len(spans), "kept": kept, "masked": masked, "calls": calls})
 
-    async def _asked(self, parts: Sequence[AnswerItems], judge: Judge) -> list[frozenset[str]]:
+    async def _asked(self, parts: Sequence[AnswerItems], judge: Judge) -> tuple[list[frozenset[str]], int]:
+        """Return the allowed actions of each item, and in how many questions they were asked about."""
         at_once = max(AT_ONCE * CALL // self.part, 1)
         answers = await together([partial(judged, judge, part) for part in parts], at_once)
-        return [actions for answer in answers for actions in answer]
+        # few lists have what a lookup does not: then all of a part were asked about
+        missing = [answer.count(NOT_THERE) if NOT_THERE in answer else 0 for answer in answers]
+        calls = sum(-(-(len(answer) - gone) // CALL) for answer, gone in zip(answers, missing, strict=True))
+        return [actions for answer in answers for actions in answer], calls
 
     def _found(self, body: bytes, failed: bool) -> tuple[JsonText, list[Span], list[AnswerItems]] | None:
         """Find the items, in parts. An answer that `failed` need not have the list: None, if it is other

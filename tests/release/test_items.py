@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sidecar.gate.codes import Code
 from sidecar.gate.expressions import searcher
 from sidecar.gate.lookup import Attribute
-from sidecar.gate.obligation import AnswerItems, HeldAnswer, Reduced
+from sidecar.gate.obligation import NOT_THERE, AnswerItems, HeldAnswer, Reduced
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
 from sidecar.release.fields import FieldRule
@@ -224,6 +224,23 @@ async def test_many_items_are_asked_by_fifty_and_some_at_once() -> None:
     assert (policy.most, made.counts["calls"]) == (4, 11)
     kept = [row["id"] for row in json.loads(made.answer.body or b"")["data"]]
     assert kept == [row["id"] for row in rows(501) if row["owner_id"] == "alice"]
+
+
+async def test_questions_are_counted_without_items_that_a_lookup_does_not_have() -> None:
+    rule = replace(RULE, lookups=("doc",), part=100)
+
+    def without(*gone: int) -> Any:
+        async def judge(items: AnswerItems) -> list[frozenset[str]]:
+            return [NOT_THERE if int(each) in gone else ALL for each in items.ids]
+
+        return judge
+
+    for count, gone, calls in (
+        (100, range(0), 2), (100, range(50), 1), (100, range(49), 2), (100, range(100), 0), (150, range(100, 150), 2),
+        (150, range(100), 1), (1, range(1), 0),
+    ):  # fmt: skip
+        made = await reduced(answer({"data": rows(count)}), rule, without(*gone))
+        assert made.counts == {"seen": count, "kept": count - len(gone), "masked": 0, "calls": calls}
 
 
 async def test_an_empty_list_asks_nobody() -> None:
