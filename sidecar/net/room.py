@@ -15,10 +15,11 @@ class Room:
     """So many bytes. Each owner gets as many as are free, so that a few owners always leave some to the others. `name`
     is for messages."""
 
-    __slots__ = ("_held", "_most", "_name", "used")
+    __slots__ = ("_held", "_name", "most", "used")
 
     def __init__(self, most: int, name: str) -> None:
-        self._most = most
+        self.most = most
+        """Bytes that there are."""
         self._name = name
         self.used = 0
         """Bytes that are taken."""
@@ -31,16 +32,16 @@ class Room:
             # nobody is an owner of nothing, and nothing always has room
             return
         held = self._held.get(owner, 0) + size
-        if held > self._most - self.used - size:
+        if held > self.most - self.used - size:
             raise NoRoom(f"{self._name}: {self._why_not(size, had)}")
         self.used += size
         self._held[owner] = held
 
     def _why_not(self, size: int, had: int) -> str:
-        share = self._most // 2
+        share = self.most // 2
         if had + size > share:
             return f"needs {had + size} bytes, one principal has at most {share}"
-        return f"{'all' if self.used + size > self._most else 'a share'} of {self._most} bytes is taken"
+        return f"{'all' if self.used + size > self.most else 'a share'} of {self.most} bytes is taken"
 
     def give_back(self, owner: str, size: int) -> None:
         """Give back room that this owner has taken."""

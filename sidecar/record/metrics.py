@@ -71,6 +71,7 @@ FAMILIES: dict[str, Family] = {
     "sidecar_held_bytes": Family(
         "gauge", ("place",), "Bytes that bodies and answers take which are held until they are decided: memory as it is estimated, and disk",
     ),
+    "sidecar_held_limit_bytes": Family("gauge", ("place",), "Bytes that they may take together: `SIDECAR_HELD_MEMORY` and `SIDECAR_HELD_DISK` of all workers"),
     "sidecar_questions": Family(
         "gauge", ("dep", "name", "state"),
         "Calls to the PDP and to lookups that are under way, and questions that wait for a place; of a lookup with its name. Calls of a lookup's function that go on though their time is over are overdue",

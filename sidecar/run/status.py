@@ -84,8 +84,7 @@ class Status:
         yield from self._asking()
         for cache, size in self._remembered():
             yield "sidecar_remembered_bytes", (cache,), size
-        yield "sidecar_held_bytes", ("memory",), self._rooms.memory.used
-        yield "sidecar_held_bytes", ("disk",), self._rooms.disk.used
+        yield from self._held()
         yield "sidecar_decision_log_waiting_bytes", (), self._journal.waiting
         questions = self._journal.questions
         yield "sidecar_question_log_stopped", (), questions is not None and bool(questions.fault)
@@ -104,6 +103,12 @@ class Status:
             yield "sidecar_policies_loaded_timestamp_seconds", (), self._policies.loaded_at
         if deciding.embedded is not None:
             yield "sidecar_cerbos_restarts", (), deciding.embedded.restarts
+
+    def _held(self) -> Iterator[Gauge]:
+        """Yield what bodies and answers take that are held, and the room that there is for them."""
+        for place, room in (("memory", self._rooms.memory), ("disk", self._rooms.disk)):
+            yield "sidecar_held_bytes", (place,), room.used
+            yield "sidecar_held_limit_bytes", (place,), room.most
 
     def _modes(self) -> Iterator[tuple[str, str, RouteMode]]:
         """Yield the modes that routes and methods have of their own, with the method, `*` for all of a route."""

@@ -33,6 +33,9 @@ def test_what_is_remembered_and_who_waits_is_in_the_metrics(stack: Stack) -> Non
     shown = stack.sidecar.admin("/metrics").body.decode()
     assert stack.sidecar.metric("sidecar_remembered_bytes", cache="token") > 1000
     assert 'sidecar_remembered_bytes{cache="lookup"}' in shown
+    for place, most in (("memory", 128 * 1024**2), ("disk", 2 * 1024**3)):
+        assert stack.sidecar.metric("sidecar_held_bytes", place=place) == 0
+        assert stack.sidecar.metric("sidecar_held_limit_bytes", place=place) == most
     for state in ("under_way", "waiting"):
         assert f'sidecar_questions{{dep="pdp",name="",state="{state}"}} 0.0' in shown
     asked = stack.sidecar.metric("sidecar_pdp_questions_total")
