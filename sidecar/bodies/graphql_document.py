@@ -96,10 +96,11 @@ _PIECES = re.compile(
     | \"""[^"\\\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]*
       (?:(?:\\(?:""\"|(?!""\"))|"(?!""))[^"\\\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u2028\u2029]*)*\"""
     | \#[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*
+      (?:[\t\n\r\ ,]+\#[^\x00-\x08\x0a-\x1f\x7f-\x9f\u2028\u2029]*)*
     )|"[\s\S]*)?""",
     re.VERBOSE,
 )
-"""A text between strings and comments, and the string or comment after it."""
+"""A text between strings and comments, and the string or the comments after it."""
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?")
 _NUMBER_OR_STRING = frozenset("-0123456789" + _STRING)
 _AFTER_OPENING = frozenset(("...",))
@@ -168,7 +169,7 @@ def _tokens(text: str, most: int) -> list[str]:
         raise _fault(_NO_GRAPHQL)
     strings: list[str] = []
     if '"' in text or "#" in text:
-        text, strings = _without_strings(text)
+        text, strings = _without_strings(text, most)
     if not _CHARACTERS.fullmatch(text):
         raise _fault(_NO_GRAPHQL)
     for mark, spaced in _SPACED:
@@ -185,9 +186,18 @@ def _tokens(text: str, most: int) -> list[str]:
     return tokens
 
 
-def _without_strings(text: str) -> tuple[str, list[str]]:
-    """Return a text with marks in place of its strings and without its comments, and the strings."""
-    pieces: list[tuple[str, str]] = _PIECES.findall(text)
+def _without_strings(text: str, most: int) -> tuple[str, list[str]]:
+    """Return a text with marks in place of its strings and without its comments, and the strings. Raises Refused, for
+    more than so many tokens, too: a long text may have nothing but strings."""
+    # between comments there is a token
+    room = 2 * most + 4
+    pieces: list[tuple[str, str]]
+    if text.count('"') + text.count("#") < room:
+        pieces = _PIECES.findall(text)
+    else:
+        pieces = [(match[1], match[2] or "") for match in islice(_PIECES.finditer(text), room + 1)]
+        if len(pieces) > room:
+            raise _fault(f"found more tokens than {most}, expected at most {most}")
     if sum([len(plain) + len(rest) for plain, rest in pieces]) != len(text):
         raise _fault(_NO_GRAPHQL)
     strings = [rest for _, rest in pieces if rest[:1] == '"']

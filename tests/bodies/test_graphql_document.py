@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from graphql import GraphQLError
 
-from sidecar.bodies.graphql_document import MAX_TEXT, Document, Limits, Variable, read_document
+from sidecar.bodies.graphql_document import _PIECES, MAX_TEXT, Document, Limits, Variable, read_document
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
 from tests.bodies.graphql_documents import damaged, document
@@ -114,6 +114,35 @@ def test_operations_are_told_by_type_and_name() -> None:
 )  # fmt: skip
 def test_what_could_be_read_otherwise_is_refused(text: str, why: str) -> None:
     assert why in detail_of(text)
+
+
+def test_comments_are_one_piece_and_a_long_text_of_strings_is_left_where_it_has_too_many() -> None:
+    """One by one, 128 KiB of them took 40 ms."""
+    assert len(_PIECES.findall("{a}" + "#x\r\n, \t#\n" * 1000)) <= 3
+    read("#\n" * (MAX_TEXT // 2 - 2) + "{a}")
+    assert "found more tokens than 2000, expected at most 2000" in detail_of('"" ' * (MAX_TEXT // 3))
+    assert "found more tokens than 2000" in detail_of('"a' * (MAX_TEXT // 2))
+
+
+@pytest.mark.parametrize("separator", ["#\n", "#\n\n#\n", " #\r\n", "#a\n,#b\n"])
+def test_comments_between_all_tokens_are_no_tokens(separator: str) -> None:
+    """Also where there are as many strings as tokens may be."""
+    for strings in (1, 3, 50):
+        tokens = ["{", "a", "(", "x", ":", "[", *['"s"'] * strings, "]", ")", "}"]
+        text = separator + separator.join([*tokens, ""])
+        exact = Limits(tokens=len(tokens))
+        (operation,) = read(text, exact).operations.values()
+        assert operation.fields[0].arguments == {"x": ["s"] * strings}
+        assert f"expected at most {len(tokens) - 1}" in detail_of(text, Limits(tokens=len(tokens) - 1))
+
+
+@pytest.mark.parametrize("most", [1, 2, 7])
+def test_strings_and_comments_in_turn_are_as_many_as_tokens_may_be(most: int) -> None:
+    """The pieces of such a text are the most that there can be of so many tokens."""
+    for end in ("", "\n", "\n "):
+        text = "#\n" + '"s"#\n'.join([""] * (most + 1)) + f"#{end}"
+        assert "tokens" not in detail_of(text, Limits(tokens=most))
+        assert "tokens" in detail_of('"s"' + text, Limits(tokens=most))
 
 
 @pytest.mark.parametrize(
