@@ -6,6 +6,7 @@ how to add another one.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple, Protocol
@@ -113,7 +114,7 @@ class Reduce:
 class Units(Protocol):
     """Pieces of an answer -> its parts that are judged, which wait in `lines`."""
 
-    lines: list[bytes]
+    lines: deque[bytes]
 
     @property
     def size(self) -> int:

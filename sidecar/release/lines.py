@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
@@ -91,7 +92,7 @@ class Windows:
         self._what = what
         self._rest = bytearray()
         self._whole = 0
-        self.lines: list[bytes] = []
+        self.lines: deque[bytes] = deque()
 
     @property
     def size(self) -> int:
@@ -113,7 +114,7 @@ class Windows:
         """Let what is whole wait. Raises Refused(ITEMS_UNREADABLE) where some of it, or the rest, is too long."""
         self.lines += found
         self._whole += sum(map(len, found))
-        if len(self._rest) > self._most or any(len(line) > self._most for line in self.lines):
+        if len(self._rest) > self._most or any(len(line) > self._most for line in found):
             raise Refused(Code.ITEMS_UNREADABLE, f"{self._what} of more than {self._most} bytes")
 
     def end(self) -> None:
@@ -125,6 +126,7 @@ class Windows:
 
     def take(self, most: int) -> list[bytes]:
         """Return the first lines that wait."""
-        taken, self.lines = self.lines[:most], self.lines[most:]
+        next_line = self.lines.popleft
+        taken = [next_line() for _ in range(min(most, len(self.lines)))]
         self._whole -= sum(map(len, taken))
         return taken

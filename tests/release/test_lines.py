@@ -98,6 +98,18 @@ def test_a_long_line_in_small_pieces_does_not_cost_the_square_of_its_size() -> N
     assert time.process_time() - since < 1
 
 
+def test_lines_that_wait_stay_where_they_are_while_others_are_taken() -> None:
+    windows = Windows()
+    windows.add(b"a\nb\nc\nd\n")
+    waiting = windows.lines
+    assert [windows.take(1), windows.take(2), windows.take(9), windows.take(1)] == [
+        [b"a\n"], [b"b\n", b"c\n"], [b"d\n"], [],
+    ]  # fmt: skip
+    # copied for each window, 64 KiB of empty lines took a fifth of a second
+    assert windows.lines is waiting
+    assert windows.size == 0
+
+
 def test_a_line_without_an_end_is_bounded() -> None:
     windows = Windows(10)
     windows.add(b"123456789\n12345")
