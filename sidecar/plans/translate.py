@@ -60,6 +60,13 @@ def filter_of(plan: Plan, names: Names) -> Filter:
 
 _MIRRORED = {"lt": Relation.GT, "le": Relation.GE, "gt": Relation.LT, "ge": Relation.LE}
 _OPPOSITE = {Relation.LT: Relation.GE, Relation.LE: Relation.GT, Relation.GT: Relation.LE, Relation.GE: Relation.LT}
+_KINDS: dict[Type, tuple[type, ...]] = {
+    Type.STRING: (str,),
+    Type.BOOL: (bool,),
+    Type.INT: (int, float),
+    Type.NUMBER: (int, float),
+}
+"""The Python types that values of a declared type have in a plan, where a whole number may be a float."""
 _TEXTUAL = {"startsWith": Relation.STARTS_WITH, "endsWith": Relation.ENDS_WITH, "contains": Relation.CONTAINS}
 
 
@@ -142,7 +149,7 @@ class _Translation:
             return UNSAYABLE
         if field.identifies and relation not in (Relation.EQ, Relation.IN):
             return UNSAYABLE
-        if relation in (Relation.NE, Relation.NOT_IN) and not _is_of_type(field, said):
+        if relation in (Relation.NE, Relation.NOT_IN) and not _are_of_type(field, said):
             return UNSAYABLE
         return Term(field, relation, tuple(said))
 
@@ -157,11 +164,11 @@ class _Translation:
         return Field(field.path + inner) if inner is not None else None
 
 
-def _is_of_type(field: Field, values: Sequence[Value]) -> bool:
-    """Return whether values can be of a field's declared type. A database may take one of another type for equal: true
-    is 1 to many, and no value of JSON is both."""
-    boolean = field.type is Type.BOOL
-    return field.type is None or all(isinstance(value, bool) is boolean for value in values)
+def _are_of_type(field: Field, values: Sequence[Value]) -> bool:
+    """Return whether values are of a field's declared type. A database converts one of another type first, and takes it
+    for equal then: true is 1 to many, and in SQLite, MySQL and others a column of text has '5' for 5."""
+    kinds = _KINDS.get(field.type) if field.type is not None else None
+    return kinds is not None and all(type(value) in kinds for value in values)
 
 
 def _is_value(value: object) -> TypeGuard[Value]:

@@ -132,9 +132,26 @@ def test_a_field_is_always_of_a_type_only_where_it_is_required(kind: Type, requi
     assert Field(("a",), kind, required).always(kind) is required
 
 
-@pytest.mark.parametrize(("kind", "said"), [(Type.BOOL, True), (None, True), (Type.INT, False), (Type.STRING, False)])
+@pytest.mark.parametrize(("kind", "said"), [(Type.BOOL, True), (None, False), (Type.INT, False), (Type.STRING, False)])
 def test_a_negation_is_about_values_of_the_declared_type_alone(kind: Type | None, said: bool) -> None:
     """To a database 1 is true: the rows with 1 would be lost, where a check finds an error."""
     names = Names({"ok": Field(("ok",), kind, required=True)})
     whole = filter_of(Conditional(Operation("not", (Variable("request.resource.attr.ok"),))), names)
     assert (whole != UNSAYABLE) is said
+
+
+@pytest.mark.parametrize(
+    ("kind", "values", "said"),
+    [
+        (Type.STRING, ("5",), True), (Type.STRING, (5.0,), False), (Type.STRING, ("5", 5.0), False),
+        (Type.STRING, (True,), False), (Type.INT, (5.0,), True), (Type.INT, ("5",), False), (Type.INT, (True,), False),
+        (Type.NUMBER, (0.5, 1.0), True), (Type.NUMBER, ("a", 1.0), False), (None, ("a",), False),
+    ],
+)  # fmt: skip
+def test_a_negated_list_has_values_of_the_declared_type_alone(
+    kind: Type | None, values: tuple[Anything, ...], said: bool
+) -> None:
+    """A column of text has '5' for 5: the rows with '5' would be lost, which a check takes for another value."""
+    names = Names({"a": Field(("a",), kind, required=True)})
+    listed = Operation("in", (Variable("request.resource.attr.a"), Constant(values)))
+    assert (filter_of(Conditional(Operation("not", (listed,))), names) != UNSAYABLE) is said
