@@ -16,6 +16,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from sidecar.net.connection import Timeouts
+from sidecar.net.pool import Pool
 from sidecar.record.reasons import FaultKind
 from tests.certificates import pem_of, signed
 from tests.net.exchanges import (
@@ -138,24 +139,31 @@ async def test_events_are_passed_on_one_by_one() -> None:
 
 @on_both_loops
 async def test_one_timer_serves_deadlines_in_any_order() -> None:
-    async with both("silent", timeouts=Timeouts(head=5.0)) as (_, pool):
-        ended: list[tuple[float, float, float]] = []
+    loop = asyncio.get_running_loop()
 
-        async def ask(seconds: float) -> None:
-            started = time.monotonic()
-            assert (await fault_of(send(pool, permit(), None))).kind is FaultKind.TIMEOUT
-            ended.append((started + seconds, seconds, time.monotonic() - started))
+    async def one(pool: Pool[Any], seconds: float, ended: list[tuple[float, float]], late: list[float]) -> None:
+        started = time.monotonic()
+        loop.call_later(seconds, lambda: late.append(time.monotonic() - started - seconds))
+        assert (await fault_of(send(pool, permit(), None))).kind is FaultKind.TIMEOUT
+        assert time.monotonic() - started >= seconds
+        ended.append((started + seconds, seconds))
 
-        tasks = []
-        for seconds in (0.9, 0.3, 0.6, 0.3):
-            pool.timeouts = Timeouts(head=seconds)
-            tasks.append(asyncio.ensure_future(ask(seconds)))
-            await asyncio.sleep(0.05)
-        await asyncio.gather(*tasks)
-        # by when each was due, which on a busy machine is not the order of their seconds
-        assert ended == sorted(ended)
-        assert sorted(seconds for _, seconds, _ in ended) == [0.3, 0.3, 0.6, 0.9]
-        assert all(seconds <= took < seconds + 0.5 for _, seconds, took in ended), ended
+    for _ in range(20):
+        ended: list[tuple[float, float]] = []
+        late: list[float] = []
+        async with both("silent", timeouts=Timeouts(head=5.0)) as (_, pool):
+            tasks = []
+            for seconds in (0.9, 0.3, 0.6, 0.3):
+                pool.timeouts = Timeouts(head=seconds)
+                tasks.append(asyncio.ensure_future(one(pool, seconds, ended, late)))
+                await asyncio.sleep(0.05)
+            await asyncio.gather(*tasks)
+        assert sorted(seconds for _, seconds in ended) == [0.3, 0.3, 0.6, 0.9]
+        # a loop that is late itself, as on a busy machine, ends what is due by then in any order
+        if max(late) < 0.03:
+            assert ended == sorted(ended)
+            return
+    raise AssertionError("the loop was late each time")
 
 
 # --- TLS ---
