@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import certifi
 import pytest
@@ -18,7 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from sidecar.demo.cognito import LocalCognito
 from sidecar.pdp import cerbos_version, embedded
-from tests import forked
+from tests import forked, forks
 from tests.cerbos_answers import remembering
 from tests.redis_server import BINARY as REDIS
 from tests.redis_server import RedisServer
@@ -127,9 +126,7 @@ def one_answer_of_cerbos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[N
         # a copy of the checkout without what npm has installed: tests that need a Cerbos say so
         yield
         return
-    ours = tmp_path_factory.getbasetemp()
-    # beside those of the other processes of xdist
-    folder = (ours.parent if "PYTEST_XDIST_WORKER" in os.environ else ours) / "cerbos-answers"
+    folder = forks.shared_folder(tmp_path_factory) / "cerbos-answers"
     folder.mkdir(exist_ok=True)
     compile_once, ask_once = remembering(folder, program)
     with pytest.MonkeyPatch.context() as patch:
@@ -185,44 +182,8 @@ def stack(session_stack: Stack) -> Stack:
     return session_stack
 
 
-GROUPS = {
-    "tests/browser/": "browser",
-    "tests/deploy/test_image.py": "engine",
-    "tests/deploy/test_compose.py": "engine",
-    "tests/deploy/test_k8s_pod.py": "engine",
-    "tests/deploy/test_k8s_injected.py": "engine",
-}
-"""Files that run in one process: they share one browser with its sites, or one container engine, its images and its ports."""
-LONGEST = (
-    "tests/deploy/test_image.py", "tests/deploy/test_compose.py", "tests/deploy/test_k8s", "tests/browser/", "tests/pdp/test_policy_reload.py",
-    "tests/hostile/", "tests/demo/", "tests/test_overload.py", "tests/deploy/", "tests/run/test_serving.py", "tests/study/test_lint.py",
-    "tests/pages/test_login.py", "tests/foreign/", "tests/test_policies.py", "tests/test_big_bodies.py", "tests/test_promises.py",
-    "tests/test_strict.py", "tests/test_remembered.py", "tests/run/", "tests/test_cli.py", "tests/test_policies_guide.py", "tests/pdp/",
-    "tests/faults/", "tests/plans/test_witness.py", "tests/study/test_plannable_policies.py", "tests/sessions/test_redis.py",
-    "tests/record/test_metrics.py", "tests/doors/test_websocket.py", "tests/net/",
-)  # fmt: skip
-"""What takes longest begins first, so that no process is left with it alone; all the rest is short."""
-
-
-def group_of(nodeid: str) -> str:
-    """The name under which tests run in one process: their file, or a group of files."""
-    return next((group for start, group in GROUPS.items() if nodeid.startswith(start)), nodeid.partition("::")[0])
-
-
-def rank_of(nodeid: str) -> int:
-    """The place of a test's file among those that begin first."""
-    return next((rank for rank, start in enumerate(LONGEST) if nodeid.startswith(start)), len(LONGEST))
-
-
-def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
-    """Of a run of what runs alone, read the files that have any of it: to import all of them takes longer than to run it."""
-    if config.option.markexpr != "alone" or collection_path.suffix != ".py":
-        return None
-    return None if "mark.alone" in collection_path.read_text() else True
-
-
 def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
-    """Give a test with a gzip file a name without it: the time is in it, and the processes of xdist must agree on names."""
+    """Give a test with a gzip file a name without it: the time is in it."""
     return argname if isinstance(val, bytes) and val.startswith(b"\x1f\x8b") else None
 
 
@@ -238,25 +199,10 @@ def pytest_collection() -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Order the files by how long they take. Properties run without a count of lines, which takes as long as they do: what
-    they hold, other tests cover."""
-    items.sort(key=lambda item: rank_of(item.nodeid))
+    """Let properties run without a count of lines, which takes as long as they do: what they hold, other tests cover."""
     for item in items:
         if getattr(getattr(item, "obj", None), "is_hypothesis_test", False):
             item.add_marker(pytest.mark.no_cover)
-
-
-@pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
-    """Each group in one process, in the order of the files."""
-    from xdist.scheduler import LoadFileScheduling
-
-    class Scheduling(LoadFileScheduling):  # type: ignore[misc]  # xdist ships no types
-        def _split_scope(self, nodeid: str) -> str:
-            return group_of(nodeid)
-
-    config.option.loadscopereorder = False
-    return Scheduling(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,7 @@ FIXTURES = {"session_stack", "cognito", "redis_process", "cerbos"}
 """Fixtures that start a process."""
 STARTS = {"subprocess.Popen", "os.fork", "os.forkpty", "os.posix_spawn", "os.system"}
 """Events of Python's audit (PEP 578)."""
+_refused = False
 
 
 def refuse(event: str, _: object) -> None:
@@ -31,10 +32,12 @@ def refuse(event: str, _: object) -> None:
 
 
 @pytest.hookimpl(tryfirst=True)
-def pytest_runtestloop(session: pytest.Session) -> None:
-    """Refuse processes from now on, where tests run: not in the process of xdist that starts the workers."""
-    if hasattr(session.config, "workerinput") or not getattr(session.config.option, "numprocesses", None):
+def pytest_runtest_setup() -> None:
+    """Refuse processes from now on: the first test begins, in a process that runs tests."""
+    global _refused
+    if not _refused:
         sys.addaudithook(refuse)
+        _refused = True
 
 
 def starts(path: Path) -> bool:

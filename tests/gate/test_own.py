@@ -146,7 +146,7 @@ def test_a_header_that_is_added_in_one_place_is_at_every_door(tmp_path: Path) ->
     assert text.count("IDENTITY = (\n") == 1
     own.write_text(text.replace("IDENTITY = (\n", added))
     done = subprocess.run(
-        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "no:xdist", "-o", "asyncio_mode=auto",
+        [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-o", "asyncio_mode=auto",
          "-k", "fourth", "--rootdir", str(tmp_path), "tests/gate/test_own.py"],
         cwd=tmp_path, capture_output=True, text=True, timeout=120,
     )  # fmt: skip

@@ -1,0 +1,143 @@
+"""The plugin that runs tests in forks: nothing is lost or told twice, whatever a process does."""
+
+from __future__ import annotations
+
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from tests.stack import ROOT, wait_for
+
+CONFTEST = """
+import os, pathlib, pytest
+
+@pytest.fixture(scope="session", autouse=True)
+def whole(tmp_path_factory):
+    yield
+    with open(pathlib.Path(__file__).parent / "ended", "a") as file:
+        file.write(f"{os.getpid()} {tmp_path_factory.getbasetemp()}\\n")
+"""
+
+
+def command(folder: Path, *arguments: str, forks: int = 2) -> list[str]:
+    """Run the tests of a folder."""
+    plain = [
+        "-q",
+        "-rA",
+        "-p",
+        "no:cacheprovider",
+        "-p",
+        "no:benchmark",
+        "-p",
+        "tests.forks",
+        "--override-ini=markers=alone",
+    ]
+    return [sys.executable, "-m", "pytest", *plain, f"--forks={forks}", f"--rootdir={folder}", *arguments, str(folder)]
+
+
+def run(folder: Path, *arguments: str, forks: int = 2, **files: str) -> tuple[int, str]:
+    """Run such files, and return how it ended and what it said."""
+    (folder / "conftest.py").write_text(CONFTEST)
+    for name, text in files.items():
+        (folder / f"{name}.py").write_text("import os, sys, time, pytest\n" + text)
+    done = subprocess.run(
+        command(folder, *arguments, forks=forks), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+    )
+    return done.returncode, done.stdout + done.stderr
+
+
+def test_each_test_is_told_of_once_with_what_it_wrote(tmp_path: Path) -> None:
+    several = "@pytest.mark.parametrize('n', range(50))\ndef test_many(n):\n    print('wrote', n)\n    assert n != 7\n"
+    code, text = run(tmp_path, test_one=several, test_two=several, test_three="def test_skip(): pytest.skip('why')\n")
+    assert code == 1
+    assert "2 failed, 98 passed, 1 skipped" in text
+    assert len(re.findall(r"(?m)^FAILED .*\[7\]", text)) == 2
+    assert text.count("Captured stdout call") >= 2
+    assert re.findall(r"(?m)^wrote 7$", text) != []
+    assert "why" in text
+
+
+def test_a_file_stays_in_one_process_and_all_processes_end_what_they_began(tmp_path: Path) -> None:
+    """Each has a temporary folder of its own; the one that collected runs no test, and so begins nothing."""
+    pid = "def test_a(): time.sleep(0.3); print('in', __name__, os.getpid())\ndef test_b(): print('in', __name__, os.getpid())\n"
+    code, text = run(tmp_path, test_one=pid, test_two=pid)
+    assert code == 0, text
+    told = {name: set(re.findall(rf"(?m)^in {name} (\d+)$", text)) for name in ("test_one", "test_two")}
+    assert [len(pids) for pids in told.values()] == [1, 1], text
+    ended = [line.split() for line in (tmp_path / "ended").read_text().splitlines()]
+    assert {pid for pid, _ in ended} == told["test_one"] | told["test_two"]
+    assert len({folder for _, folder in ended}) == len(ended) == 2
+
+
+def test_what_runs_alone_runs_after_all_others(tmp_path: Path) -> None:
+    mark = "@pytest.mark.alone\ndef test_alone(): print('alone at', time.time())\n"
+    busy = "def test_busy(): time.sleep(0.5); print('busy until', time.time())\n"
+    code, text = run(tmp_path, test_a=mark + busy, test_b=busy, test_c=mark)
+    assert code == 0, text
+    until = [float(seconds) for seconds in re.findall(r"busy until (\S+)", text)]
+    alone = [float(seconds) for seconds in re.findall(r"alone at (\S+)", text)]
+    assert (len(until), len(alone)) == (2, 2)
+    assert max(until) < min(alone)
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), 9)"])
+@pytest.mark.parametrize("forks", [1, 2])
+def test_a_process_that_ends_in_a_test_fails_it_and_what_it_had_still_to_run(
+    tmp_path: Path, end: str, forks: int
+) -> None:
+    ends = f"def test_before(): pass\ndef test_ends(): {end}\ndef test_after(): pass\n"
+    several = {f"test_{name}": "def test_one(): pass\ndef test_two(): pass\n" for name in "bcd"}
+    code, text = run(tmp_path, forks=forks, test_a=ends, **several)
+    assert code == 1
+    assert "its process ended in this test" in text
+    # one test ended its process, and one stands for those that did not run
+    (passed,) = [int(count) for count in re.findall(r"(\d+) passed", text)]
+    (others,) = [int(count) for count in re.findall(r"not run, like (\d+) others: their processes ended before", text)]
+    assert "2 failed" in text
+    assert passed + 2 + others == 9, text
+
+
+def test_the_first_failure_stops_all_where_that_is_asked_for(tmp_path: Path) -> None:
+    slow = "".join(f"def test_{n}(): time.sleep(0.2)\n" for n in range(50))
+    code, text = run(tmp_path, "-x", test_a="def test_fails(): assert 0\n", test_b=slow, test_c=slow)
+    assert code == 1
+    assert "stopping after 1 failures" in text
+    assert sum(int(count) for count in re.findall(r"(\d+) passed", text)) < 50
+
+
+def test_a_failure_at_the_end_of_a_session_is_one(tmp_path: Path) -> None:
+    ends = "@pytest.fixture(scope='session')\ndef bad():\n    yield\n    raise OSError('too late')\n\ndef test_a(bad): pass\n"
+    code, text = run(tmp_path, test_a=ends, test_b="def test_b(): pass\n")
+    assert code == 1
+    assert "too late" in text
+    assert "2 passed, 1 error" in text
+
+
+def test_a_warning_is_told_of(tmp_path: Path) -> None:
+    code, text = run(tmp_path, test_a="import warnings\ndef test_a(): warnings.warn('be warned')\n")
+    assert code == 0
+    assert "be warned" in text
+    assert "1 passed, 1 warning" in text
+
+
+def test_an_interrupt_ends_all_processes(tmp_path: Path) -> None:
+    slow = "def test_slow():\n    open(__file__ + f'.{os.getpid()}', 'w').close()\n    time.sleep(60)\n"
+    for name in ("test_a", "test_b", "test_c"):
+        (tmp_path / f"{name}.py").write_text("import os, time\n" + slow)
+    with subprocess.Popen(
+        command(tmp_path), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler), start_new_session=True,
+    ) as process:  # fmt: skip
+        wait_for(lambda: len([*tmp_path.glob("*.py.*")]) == 2)
+        time.sleep(0.1)
+        pids = [path.suffix[1:] for path in tmp_path.glob("*.py.*")]
+        process.send_signal(signal.SIGINT)
+        text = process.communicate(timeout=20)[0]
+    assert process.returncode == 2, text
+    assert "KeyboardInterrupt" in text
+    assert not any(Path("/proc", pid).exists() for pid in pids)
