@@ -18,7 +18,7 @@ from sidecar.run.errors import StartError, blaming
 from sidecar.run.parts import Prepared, prepare
 from sidecar.run.pdp import cerbos_binary, may_be_empty, policy_folder
 from sidecar.study import claims as claims_check
-from sidecar.study import held, lint, modes
+from sidecar.study import held, lint, modes, proxies
 from sidecar.study.policies import parse_policies
 from sidecar.study.yaml_nodes import Place
 
@@ -98,9 +98,16 @@ def _warnings(settings: Settings, routes: RoutesFile) -> list[str]:
         if regular
         else []
     )
+    asking = proxies.Asking(
+        settings.forward_auth, settings.ext_authz_listen is not None, settings.ext_proc_listen is not None
+    )
     return [
         *secrets, *map(str, routes.warnings), *modes.warnings(routes.table, settings.mode),
         *held.warnings(routes.table, settings.held_memory, settings.held_disk),
+        *held.answer_warnings(
+            routes, settings.routes, settings.held_memory, ext_proc=settings.ext_proc_listen is not None
+        ),
+        *proxies.warnings(routes, settings.routes, asking),
     ]  # fmt: skip
 
 

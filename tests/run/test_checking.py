@@ -25,7 +25,7 @@ from sidecar.run import checking, workers
 from sidecar.run.checking import Findings
 from sidecar.run.errors import StartError
 from tests.conftest import policies
-from tests.stack import binary, older_binary
+from tests.stack import binary, free_port, older_binary
 from tests.tokens import SESSION_SECRET
 
 ROUTES = "version: 1\nroutes: [{path: /x, resource: contact, actions: {GET: read}}]\n"
@@ -590,3 +590,23 @@ def test_an_app_that_run_would_miss_is_told(tmp_path: Path, routes: str, more: d
     found = checking.findings(environ, {})
     notes = [note for note in found.notes if note.startswith("SIDECAR_UPSTREAM: not set")]
     assert (found.problems, len(notes)) == ([], told)
+
+
+def test_proxies_that_ask_and_answers_without_room_are_warned_of_by_the_settings(sandbox: dict[str, str]) -> None:
+    Path("routes.yaml").write_text(
+        "version: 1\nroutes:\n  - {path: /list, resource: contact, query: [], actions: {GET: list}, items: {at: data, id: id}}\n"
+    )
+    sandbox |= {"AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_A", "AWS_COGNITO_CLIENT_ID": "web"}
+    nginx = {"SIDECAR_FORWARD_AUTH": "nginx", "SIDECAR_TRUSTED_PROXIES": "10.0.0.0/8"}
+    place = "routes.yaml:3:78: routes[0].items: "
+    for more, said in (
+        ({}, ""),
+        (nginx, "found `items` or `fields` and SIDECAR_FORWARD_AUTH=nginx"),
+        ({"SIDECAR_EXT_AUTHZ_LISTEN": f"127.0.0.1:{free_port()}"}, "found `items` or `fields` and SIDECAR_EXT_AUTHZ_LISTEN"),
+        ({"SIDECAR_HELD_MEMORY": "4MiB"}, "GET /list: found answers of up to 10MiB, expected at most 524288 bytes"),
+        ({"SIDECAR_HELD_MEMORY": "64MiB", "SIDECAR_EXT_PROC_LISTEN": f"127.0.0.1:{free_port()}"}, "GET /list: found answers of"),
+    ):  # fmt: skip
+        found = checking.findings({**sandbox, **more}, {})
+        warned = [line for line in found.warnings if line.startswith(place)]
+        assert [line.startswith(place + said) for line in warned] == ([True] if said else []), found
+        assert found.problems == []

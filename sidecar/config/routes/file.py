@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -69,6 +69,8 @@ class RoutesFile:
     """Warnings: it works as written, but lets more through than its author is likely to mean."""
     clients: tuple[RegisteredClient, ...] = ()
     """App clients that OAuth clients get which register."""
+    route_marks: Mapping[str, Mapping[str, Mark]] = field(default_factory=dict)
+    """Name of a route in force -> the places of what its entry says, by name: for `sidecar check`."""
 
     def decisions(self) -> DecisionCache | None:
         """A cache of decisions that is empty yet, where the file asks for one."""
@@ -120,9 +122,14 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
         needed_claims(document["principal"]), marks,
         tuple(_key_mark(entry) for entry in document["identity"]), tuple(drafts), draft_mark,
         (*placed_hosts([*document["routes"], *document["identity"]]), *resource_hosts(document["routes"])),
-        tuple(reader.warnings),
-        clients,
+        tuple(reader.warnings), clients, _route_marks(document, routes),
     )  # fmt: skip
+
+
+def _route_marks(document: Entry, routes: Sequence[Route]) -> dict[str, Mapping[str, Mark]]:
+    # where the whole file is a draft, none is in force
+    in_force = [entry for entry in document["routes"] if not entry["draft"]] if routes else []
+    return {route.name: entry.marks for route, entry in zip(routes, in_force, strict=True)}
 
 
 def _source_marks(document: Entry, lookups: Iterable[str]) -> dict[str, Mark]:
