@@ -29,6 +29,7 @@ from sidecar.pdp.authzen import Target
 from sidecar.pdp.embedded import compile_policies, find_binary
 from sidecar.record.line import EVENTS, write
 from sidecar.record.line import read as read_line
+from tests.study.compiled import Together
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")), *sorted((ROOT / "deploy").rglob("*.md"))]
@@ -138,8 +139,10 @@ def test_every_policy_example_compiles(tmp_path: Path) -> None:
             folder.mkdir(exist_ok=True)
             (folder / Path(name).name).write_text(text)
     assert folders
+    together = Together()
     for folder in folders.values():
-        assert compile_policies(find_binary(None), folder) == []
+        together.add(folder, folder.name)
+    assert compile_policies(find_binary(None), together.write(tmp_path / "all")) == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))

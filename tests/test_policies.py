@@ -13,6 +13,7 @@ from sidecar.config.routes.file import read_routes
 from sidecar.study import lint
 from sidecar.study.policies import parse_policies
 from tests.stack import ROOT, binary, older_binary
+from tests.study.compiled import Together
 
 EXAMPLE = re.compile(r"<!-- example: policies/(\S+) -->\n```\w+\n(.*?)```", re.DOTALL)
 PAGES = {
@@ -23,14 +24,32 @@ PAGES = {
 FOLDERS = ("policies", "deploy/k8s/authz/policies", "examples/dynamodb/policies", "tests/hostile/policies")
 
 
-@pytest.fixture(params=[*FOLDERS, *PAGES])
+TESTED = [
+    *(folder for folder in FOLDERS if (ROOT / folder / "tests").is_dir()),
+    *(page for page, examples in PAGES.items() if any(name.endswith("_test.yaml") for name, _ in examples)),
+]
+"""Those with tests of their policies, which name kinds by their versions."""
+
+
+def written(name: str, folder: Path) -> Path:
+    """A copy of a folder of policies, or of those of a page."""
+    if name in FOLDERS:
+        return Path(shutil.copytree(ROOT / name, folder))
+    (folder / "tests").mkdir(parents=True)
+    for file, text in PAGES[name]:
+        (folder / file).write_text(text)
+    return folder
+
+
+@pytest.fixture(params=[*TESTED, "all others"])
 def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    if request.param in FOLDERS:
-        return Path(shutil.copytree(ROOT / request.param, tmp_path / "policies"))
-    (tmp_path / "tests").mkdir()
-    for name, text in PAGES[request.param]:
-        (tmp_path / name).write_text(text)
-    return tmp_path
+    if request.param in TESTED:
+        return written(request.param, tmp_path / "policies")
+    together = Together()
+    for name in (*FOLDERS, *PAGES):
+        if name not in TESTED:
+            together.add(written(name, tmp_path / "each" / name), name.replace("/", "-"))
+    return together.write(tmp_path / "all")
 
 
 def compiled(program: Path, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:

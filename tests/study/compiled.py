@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 HEAD = "apiVersion: api.cerbos.dev/v1\n"
 
@@ -56,7 +57,7 @@ def denied(
     rules = [rule(effect, [action], match) for action, match in zip(actions, matches, strict=True)]
     rules += [rule(actions=actions)]
     (folder / "doc.yaml").write_text(policy(rules, **body))
-    found = _tested(program, folder, [("doc", attributes)], actions, *flags)
+    found = _tested(program, folder, [_Resource("doc", "doc", attributes)], actions, *flags)
     return [("doc", action) not in found for action in actions]
 
 
@@ -67,15 +68,31 @@ def results(
     actions: Sequence[str],
     *flags: str,
     roles: Sequence[str] = ("user",),
+    versions: Sequence[str] = ("default",),
 ) -> set[tuple[str, str]]:
-    """The kinds and actions that the policies of `folder` allow to who has these roles."""
-    return _tested(program, folder, [(kind, {}) for kind in kinds], actions, *flags, roles=roles)
+    """The kinds, with a space and the version where that has another name, and actions that the policies of `folder` allow
+    to who has these roles."""
+    resources = [
+        _Resource(kind if version == "default" else f"{kind} {version}", kind, {}, version)
+        for kind in kinds
+        for version in versions
+    ]
+    return _tested(program, folder, resources, actions, *flags, roles=roles)
+
+
+class _Resource(NamedTuple):
+    """What a test asks about, by its name in the suite."""
+
+    name: str
+    kind: str
+    attributes: Mapping[str, Any]
+    version: str = "default"
 
 
 def _tested(
     program: Path,
     folder: Path,
-    resources: Sequence[tuple[str, Mapping[str, Any]]],
+    resources: Sequence[_Resource],
     actions: Sequence[str],
     *flags: str,
     roles: Sequence[str] = ("user",),
@@ -84,14 +101,17 @@ def _tested(
     suite = {
         "name": "s",
         "principals": {"p": {"id": "alice", "roles": list(roles)}},
-        "resources": {kind: {"kind": kind, "id": "1", "attr": dict(attributes)} for kind, attributes in resources},
+        "resources": {
+            one.name: {"kind": one.kind, "id": "1", "attr": dict(one.attributes), "policyVersion": one.version}
+            for one in resources
+        },
         "tests": [
             {
-                "name": f"{kind} {action}",
-                "input": {"principals": ["p"], "resources": [kind], "actions": [action]},
-                "expected": [{"principal": "p", "resource": kind, "actions": {action: "EFFECT_ALLOW"}}],
+                "name": f"{one.name} {action}",
+                "input": {"principals": ["p"], "resources": [one.name], "actions": [action]},
+                "expected": [{"principal": "p", "resource": one.name, "actions": {action: "EFFECT_ALLOW"}}],
             }
-            for kind, _ in resources
+            for one in resources
             for action in actions
         ],
     }
@@ -118,3 +138,36 @@ def _collect(report: Any, kind: str, name: str, found: list[tuple[str, str, str]
             return
         for value in report.values():
             _collect(value, name, report.get("name", name), found)
+
+
+_VERSION = re.compile(r'(\bversion"?:\s*"?)([\w.-]+)')
+_DERIVED = re.compile(r'(\bderivedRoles"?:\s*\{?\s*"?name"?:\s*"?)([\w-]+)')
+_IMPORTED = re.compile(r'(\bimportDerivedRoles"?:)(\s*\[[^]]*\]|(?:\s*- \S+)+)')
+
+
+class Together:
+    """The policies of many folders, which one process compiles: those of each have versions and names of their own."""
+
+    def __init__(self) -> None:
+        self._files: dict[str, str] = {}
+        self._count = 0
+
+    def add(self, folder: Path, name: str = "") -> None:
+        """Add a folder without tests, as it is now."""
+        self._count += 1
+        name = name or str(self._count)
+        for path in sorted(folder.rglob("*.*")):
+            if path.suffix == ".json":
+                self._files[f"_schemas/{name}/{path.name}"] = path.read_text()
+            else:
+                self._files[f"{name}/{path.name}"] = self._own(path.read_text(), name)
+
+    def _own(self, text: str, name: str) -> str:
+        own = rf"\g<0>_{self._count}"
+        text = _DERIVED.sub(own, _VERSION.sub(own, text))
+        text = _IMPORTED.sub(lambda found: found[1] + re.sub(r"[A-Za-z][\w-]*", own, found[2]), text)
+        return text.replace("cerbos:///", f"cerbos:///{name}/")
+
+    def write(self, folder: Path) -> Path:
+        """Write all of them into an empty folder."""
+        return write(folder, self._files)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from sidecar.pdp.embedded import compile_policies
 from sidecar.study import lint, reach
 from sidecar.study.policies import parse_policies
 from tests.stack import binary
-from tests.study.compiled import HEAD, policy, results, rule
+from tests.study.compiled import HEAD, Together, policy, results, rule
 
 ROUTES = """\
 version: 1
@@ -43,12 +44,32 @@ def routes(text: str = ROUTES) -> RoutesFile:
     return read_routes(text, "routes.yaml", {})
 
 
+WRITTEN = Together()
+"""The policies of all tests here: what is warned of, and what is not, is of policies that Cerbos compiles."""
+
+
+@pytest.fixture(scope="module", autouse=True)
+def all_compile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    yield
+    assert compile_policies(binary(), WRITTEN.write(tmp_path_factory.mktemp("written"))) == []
+
+
 def write(folder: Path, *policies: str) -> Path:
     folder.mkdir(exist_ok=True)
     for number, text in enumerate(policies):
         (folder / f"{number}.yaml").write_text(text)
-    assert compile_policies(binary(), folder) == []
+    WRITTEN.add(folder)
     return folder
+
+
+def test_what_does_not_compile_among_others_is_found(tmp_path: Path) -> None:
+    together = Together()
+    for name, match in (("a", "R.attr.x"), ("b", "R.attr.x =="), ("c", "R.attr.x")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "doc.yaml").write_text(policy([rule(match=match)]))
+        together.add(tmp_path / name)
+    (problem,) = compile_policies(binary(), together.write(tmp_path / "all"))
+    assert problem.startswith(f"{tmp_path}/all/2/doc.yaml:")
 
 
 def warned(folder: Path, *policies: str) -> list[str]:
