@@ -17,7 +17,7 @@ from hypothesis import HealthCheck, settings
 
 from sidecar.demo.cognito import LocalCognito
 from sidecar.pdp import cerbos_version, embedded
-from tests import forked, forks
+from tests import forked, forks, shared_cerbos
 from tests.cerbos_answers import remembering
 from tests.redis_server import BINARY as REDIS
 from tests.redis_server import RedisServer
@@ -112,9 +112,17 @@ def own_logging() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def stems() -> Iterator[None]:
-    """End what our processes fork from."""
+    """End what our processes fork from, and what they shared."""
     yield
     forked.close_stems()
+    shared_cerbos.close()
+
+
+@pytest.fixture
+def embedded_shared(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let commands that a test runs in this process ask a Cerbos that tests share, unless it is marked `own_cerbos`."""
+    if request.node.get_closest_marker("own_cerbos") is None:
+        shared_cerbos.share(monkeypatch)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -11,22 +11,27 @@ from pathlib import Path
 from subprocess import CompletedProcess
 from unittest.mock import patch
 
+import pytest
+
 from sidecar.cli import main
+from tests.shared_cerbos import share
 from tests.stack import binary
 
 
 def sidecar(folder: Path, *arguments: str, environ: Mapping[str, str]) -> CompletedProcess[str]:
-    """`sidecar ARGUMENTS` in a folder, with this environment and our Cerbos."""
+    """`sidecar ARGUMENTS` in a folder, with this environment and our Cerbos, which tests share."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))}
     given = {**inherited, "SIDECAR_CERBOS_BINARY": str(binary()), **environ}
     out, errors = io.StringIO(), io.StringIO()
     with (
         _own_logging(),
+        pytest.MonkeyPatch.context() as changes,
         contextlib.chdir(folder),
         patch.dict(os.environ, given, clear=True),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(errors),
     ):
+        share(changes)
         try:
             code = main(arguments)
         except SystemExit as ended:

@@ -27,6 +27,7 @@ import pytest
 from sidecar.demo.processes import Process, status_of
 from tests.forked import Forked
 from tests.log import lines_of
+from tests.shared_cerbos import shared_cerbos
 
 ROOT = Path(__file__).parent.parent
 CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
@@ -349,9 +350,13 @@ def wait_for(condition: Callable[[], object], seconds: float = 20.0, what: str =
 
 @contextmanager
 def running_sidecar(
-    folder: Path, routes: str, policies: Path, upstream: str, environ: Mapping[str, str], *, ready: bool = True
-) -> Iterator[Sidecar]:
-    """The sidecar as a process with these routes, policies and settings, its files in `folder`."""
+    folder: Path, routes: str, policies: Path, upstream: str, environ: Mapping[str, str], *, ready: bool = True,
+    shared: bool = False,
+) -> Iterator[Sidecar]:  # fmt: skip
+    """The sidecar as a process with these routes, policies and settings, its files in `folder`.
+
+    It has a Cerbos of its own, or asks the `shared` one of these policies.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "routes.yaml").write_text(routes)
     port, admin_port = free_port(), free_port()
@@ -366,6 +371,9 @@ def running_sidecar(
         "SIDECAR_CERBOS_TIMEOUT": "5s",  # a machine with much to do is no fault of Cerbos
         **environ,
     }
+    if shared:
+        program, strict = Path(settings["SIDECAR_CERBOS_BINARY"]), settings.get("SIDECAR_CERBOS_STRICT") != "off"
+        settings["SIDECAR_CERBOS"] = shared_cerbos(policies, program, strict=strict)
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))}
     command = [sys.executable, "-m", "sidecar.cli", "run"]
     path = "/readyz" if ready else "/livez"

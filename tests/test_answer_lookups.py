@@ -70,9 +70,9 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     }
     routes, where = example("routes.yaml"), f"http://127.0.0.1:{upstream.port}"
     with (
-        running_sidecar(folder / "one", routes, folder / "policies", where, {**environ, **doors}) as one,
+        running_sidecar(folder / "one", routes, folder / "policies", where, {**environ, **doors}, shared=True) as one,
         running_sidecar(
-            folder / "two", routes, folder / "policies", where, environ | {"SIDECAR_MODE": "shadow"}
+            folder / "two", routes, folder / "policies", where, environ | {"SIDECAR_MODE": "shadow"}, shared=True
         ) as two,
     ):
         yield World(one, two, upstream, environ, folder / "policies")

@@ -81,7 +81,7 @@ def test_an_upload_of_1_gib(stack: Stack, tmp_path: Path) -> None:
     head += f"Authorization: Bearer {stack.tokens['alice']}\r\nContent-Length: {GIB}\r\n\r\n"
     url = f"http://127.0.0.1:{upstream.port}"
     with (
-        running_sidecar(tmp_path, stack.routes, policies(), url, stack.environ) as sidecar,
+        running_sidecar(tmp_path, stack.routes, policies(), url, stack.environ, shared=True) as sidecar,
         connected(sidecar) as client,
     ):
         peak = Peak(sidecar.pid)
@@ -107,7 +107,7 @@ def test_a_list_of_10_mib_takes_40_and_gives_it_back(stack: Stack, tmp_path: Pat
     body, token = json.dumps(rows).encode(), stack.tokens["admin"]
     assert 10_000_000 < len(body) < 10 * 1024 * 1024
     upstream = f"http://127.0.0.1:{stack.upstream.port}"
-    with running_sidecar(tmp_path / "list", LIST, policies(), upstream, stack.environ) as sidecar:
+    with running_sidecar(tmp_path / "list", LIST, policies(), upstream, stack.environ, shared=True) as sidecar:
         stack.upstream.answer = reply(200, b"[]", "Content-Type: application/json")
         assert sidecar.get("/list", token).status == 200
         stack.upstream.answer = reply(200, body, "Content-Type: application/json")

@@ -92,7 +92,7 @@ def test_a_502_is_followed_as_the_guide_says(stack: Stack, tmp_path: Path) -> No
     def of_here(example: str) -> str:
         return example.replace("http://127.0.0.1:5000", nowhere)
 
-    with running_sidecar(tmp_path / "run", stack.routes, policies(), nowhere, stack.environ) as running:
+    with running_sidecar(tmp_path / "run", stack.routes, policies(), nowhere, stack.environ, shared=True) as running:
         got = running.get("/public")
         answered, problem = json.loads(got.body), json.loads(shown["problem.json"])
         assert {**answered, "request_id": ""} == {**problem, "request_id": ""}

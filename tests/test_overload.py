@@ -56,7 +56,7 @@ def files() -> None:
 def test_silent_and_dripping_clients_are_in_nobodys_way(stack: Stack, tmp_path: Path) -> None:
     stack.upstream.reset(reply())
     upstream = f"http://127.0.0.1:{stack.upstream.port}"
-    with running_sidecar(tmp_path, stack.routes, policies(), upstream, stack.environ) as sidecar:
+    with running_sidecar(tmp_path, stack.routes, policies(), upstream, stack.environ, shared=True) as sidecar:
         alone = p99(sidecar)
         before = rss(sidecar)
         with contextlib.ExitStack() as clients:
@@ -96,7 +96,7 @@ def test_clients_that_read_nothing_leave_the_others_their_places(
     if what == "refusals":
         # pages, as they are longer: what counts is what is not read, and not how much is asked
         said = b"GET /nowhere HTTP/1.1\r\nHost: x\r\nAccept: text/html\r\n\r\n" * 400
-    with running_sidecar(tmp_path, stack.routes, policies(), upstream, environ) as sidecar:
+    with running_sidecar(tmp_path, stack.routes, policies(), upstream, environ, shared=True) as sidecar:
         assert asks(sidecar, 20) == [200] * 20
         before = rss(sidecar)
         with contextlib.ExitStack() as clients:
@@ -146,7 +146,7 @@ def test_a_client_that_takes_all_the_connections_that_it_may_leaves_half_of_them
     upstream = f"http://127.0.0.1:{stack.upstream.port}"
     environ = {**stack.environ, "SIDECAR_MAX_CONNECTIONS": "200"}
     with (
-        running_sidecar(tmp_path, stack.routes, policies(), upstream, environ) as sidecar,
+        running_sidecar(tmp_path, stack.routes, policies(), upstream, environ, shared=True) as sidecar,
         contextlib.ExitStack() as clients,
     ):
         for _ in range(400):
@@ -162,7 +162,7 @@ def test_a_client_that_takes_all_the_connections_that_it_may_leaves_half_of_them
 def test_endless_heads_cost_no_memory_and_nobody_waits_for_them(stack: Stack, tmp_path: Path) -> None:
     stack.upstream.reset(reply())
     upstream = f"http://127.0.0.1:{stack.upstream.port}"
-    with running_sidecar(tmp_path, stack.routes, policies(), upstream, stack.environ) as sidecar:
+    with running_sidecar(tmp_path, stack.routes, policies(), upstream, stack.environ, shared=True) as sidecar:
         alone, before, stop = p99(sidecar), rss(sidecar), threading.Event()
         sent: list[int] = []
 
@@ -190,7 +190,7 @@ def test_beyond_the_limit_of_connections_a_busy_server_says_503(stack: Stack, tm
     upstream = f"http://127.0.0.1:{stack.upstream.port}"
     stack.upstream.reset(lambda *_: time.sleep(1.5))
     with (
-        running_sidecar(tmp_path, stack.routes, policies(), upstream, environ) as sidecar,
+        running_sidecar(tmp_path, stack.routes, policies(), upstream, environ, shared=True) as sidecar,
         contextlib.ExitStack() as clients,
     ):
         for _ in range(4):
@@ -207,7 +207,7 @@ def test_silent_connections_do_not_lock_envoy_out(stack: Stack, tmp_path: Path) 
     upstream, asks = f"http://127.0.0.1:{stack.upstream.port}", free_port()
     environ = {**stack.environ, "SIDECAR_EXT_AUTHZ_LISTEN": f"127.0.0.1:{asks}"}
     with (
-        running_sidecar(tmp_path, stack.routes, policies(), upstream, environ) as sidecar,
+        running_sidecar(tmp_path, stack.routes, policies(), upstream, environ, shared=True) as sidecar,
         contextlib.ExitStack() as clients,
     ):
         before = rss(sidecar)
@@ -261,7 +261,7 @@ def test_one_users_permissions_calls_leave_the_lookup_to_others(stack: Stack, tm
     upstream = f"http://127.0.0.1:{stack.upstream.port}"
     stack.upstream.reset(reply())
     with (
-        running_sidecar(tmp_path, routes, policies(), upstream, stack.environ) as sidecar,
+        running_sidecar(tmp_path, routes, policies(), upstream, stack.environ, shared=True) as sidecar,
         ThreadPoolExecutor(10) as pool,
     ):
         calls = [

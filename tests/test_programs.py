@@ -48,7 +48,9 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     routes = EXAMPLES["routes.yaml"].replace("127.0.0.1:5000", f"127.0.0.1:{app.port}").replace(
         "region: eu-west-1, user_pool_id: eu-west-1_AbCdEf", f'issuer: "{ISSUER}", jwks_url: "http://127.0.0.1:{keys.port}/jwks"'
     )  # fmt: skip
-    with running_sidecar(folder, routes, folder / "policies", f"http://127.0.0.1:{upstream.port}", {}) as sidecar:
+    with running_sidecar(
+        folder, routes, folder / "policies", f"http://127.0.0.1:{upstream.port}", {}, shared=True
+    ) as sidecar:
         yield World(sidecar, upstream)
     for part in (keys, app, upstream):
         part.close()
@@ -136,7 +138,7 @@ def test_a_program_has_no_user_name(world: World, tmp_path: Path) -> None:
     """What the guide warns of, and what `sidecar check` notes."""
     by_name = (world.sidecar.folder / "routes.yaml").read_text().replace("id: sub", "id: username")
     where = f"http://127.0.0.1:{world.upstream.port}"
-    with running_sidecar(tmp_path, by_name, world.sidecar.folder / "policies", where, {}) as sidecar:
+    with running_sidecar(tmp_path, by_name, world.sidecar.folder / "policies", where, {}, shared=True) as sidecar:
         got = sidecar.get("/reports/7", program())
         assert (got.status, got.code) == (403, "principal_missing")
         assert sidecar.get("/reports/7", person("alice")).status == 200
@@ -151,6 +153,6 @@ def test_a_program_has_no_user_name(world: World, tmp_path: Path) -> None:
 def test_a_required_user_name_refuses_programs(world: World, tmp_path: Path) -> None:
     required = (world.sidecar.folder / "routes.yaml").read_text().replace("  optional: [username]\n", "")
     where = f"http://127.0.0.1:{world.upstream.port}"
-    with running_sidecar(tmp_path, required, world.sidecar.folder / "policies", where, {}) as sidecar:
+    with running_sidecar(tmp_path, required, world.sidecar.folder / "policies", where, {}, shared=True) as sidecar:
         got = sidecar.get("/reports/7", program())
         assert (got.status, json.loads(got.body)["code"]) == (403, "claim_missing")

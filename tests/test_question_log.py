@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import httpx
+import pytest
 
 from sidecar.config.settings import understand
 from sidecar.pdp.policy_files import read_policies
@@ -18,6 +19,8 @@ from sidecar.run.serving import Sidecar
 from tests.conftest import Stack, policies
 from tests.record.test_rotated_file import files_of
 from tests.stack import binary, raw_reply, reply, running_sidecar
+
+pytestmark = pytest.mark.usefixtures("embedded_shared")
 
 MORE = """\
   - path: /answer/{id}
@@ -175,7 +178,7 @@ def test_it_is_told_at_the_start_and_workers_share_the_file(stack: Stack, tmp_pa
     path = tmp_path / "questions.jsonl"
     environ = {**stack.environ, "SIDECAR_QUESTION_LOG": str(path), "SIDECAR_WORKERS": "2"}
     upstream = f"http://127.0.0.1:{stack.upstream.port}"
-    with running_sidecar(tmp_path, stack.routes, policies(), upstream, environ) as sidecar:
+    with running_sidecar(tmp_path, stack.routes, policies(), upstream, environ, shared=True) as sidecar:
         for number in range(30):
             assert sidecar.get(f"/public?n={number}", x_n="1").status == 200
         shown = json.loads(sidecar.admin("/config").body)["question_log"]

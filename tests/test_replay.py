@@ -13,6 +13,8 @@ from tests.conftest import Stack, policies
 from tests.stack import binary, reply
 from tests.test_question_log import played
 
+pytestmark = pytest.mark.usefixtures("embedded_shared")
+
 REQUESTS = [
     *itertools.product(("GET", "PUT", "DELETE", "PATCH"), ("/contacts/1", "/contacts/2", "/contacts/77")),
     ("GET", "/contacts"), ("POST", "/contacts"), ("GET", "/public"), ("GET", "/me"), ("GET", "/nowhere"),

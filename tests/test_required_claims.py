@@ -99,7 +99,7 @@ def world(tmp_path_factory: pytest.TempPathFactory, policies: Path) -> Iterator[
     }  # fmt: skip
     folder = tmp_path_factory.mktemp("claims")
     with running_sidecar(
-        folder, ROUTES, policies, f"http://127.0.0.1:{upstream.port}", {**environ, **doors}
+        folder, ROUTES, policies, f"http://127.0.0.1:{upstream.port}", {**environ, **doors}, shared=True
     ) as sidecar:
         yield World(sidecar, upstream, asks, environ)
     keys.close()
@@ -243,7 +243,9 @@ def test_explain_says_which_claim(world: World, policies: Path, said: dict[str, 
 def test_an_open_websocket_ends_once_a_claim_is_required(world: World, policies: Path, tmp_path: Path) -> None:
     app = Upstream()
     before = ROUTES.replace("optional: [team]", "optional: [team, tenant]")
-    with running_sidecar(tmp_path, before, policies, f"http://127.0.0.1:{app.port}", world.environ) as sidecar:
+    with running_sidecar(
+        tmp_path, before, policies, f"http://127.0.0.1:{app.port}", world.environ, shared=True
+    ) as sidecar:
         with open_socket(sidecar.port, token(tenant=None)) as opened:
             opened.send("x")
             assert opened.recv() == "x"
@@ -258,6 +260,6 @@ def test_an_open_websocket_ends_once_a_claim_is_required(world: World, policies:
 def test_shadow_forwards_and_records_it(world: World, policies: Path, tmp_path: Path) -> None:
     where = f"http://127.0.0.1:{world.upstream.port}"
     environ = {**world.environ, "SIDECAR_MODE": "shadow"}
-    with running_sidecar(tmp_path, ROUTES, policies, where, environ) as sidecar:
+    with running_sidecar(tmp_path, ROUTES, policies, where, environ, shared=True) as sidecar:
         assert sidecar.get(DOC, token(tenant=None)).status == 200
         assert "claim_missing" in json.dumps(sidecar.decisions()[-1])

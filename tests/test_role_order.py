@@ -10,8 +10,8 @@ from pathlib import Path
 from sidecar.gate.decision import Question, Resource, judge
 from sidecar.gate.identity import Principal
 from sidecar.pdp.cerbos import Cerbos
-from tests.policy_table import real_cerbos
-from tests.stack import Recorder, Web, running_sidecar
+from tests.shared_cerbos import shared_cerbos
+from tests.stack import Recorder, Web, binary, running_sidecar
 from tests.tokens import CLIENT, POOL, claims, key_set, mint
 
 ROUTES = """\
@@ -40,13 +40,12 @@ def write(folder: Path) -> Path:
 
 
 async def test_to_cerbos_an_order_is_a_difference(tmp_path: Path) -> None:
-    with real_cerbos(tmp_path, write(tmp_path), strict=True) as cerbos:
-        client = Cerbos(cerbos.grpc, timeout=5, now=time.monotonic)
-        answers = []
-        for order in ORDERS:
-            asked = Question("r", Principal("a", tuple(order), {}, "iss", 0.0, {}), (Resource("doc", "1", "read", {}),))
-            answers += judge(asked, await client.check(asked))
-        await client.aclose()
+    client = Cerbos(shared_cerbos(write(tmp_path), binary()), timeout=5, now=time.monotonic)
+    answers = []
+    for order in ORDERS:
+        asked = Question("r", Principal("a", tuple(order), {}, "iss", 0.0, {}), (Resource("doc", "1", "read", {}),))
+        answers += judge(asked, await client.check(asked))
+    await client.aclose()
     assert set(answers) == {True, False}
 
 
@@ -58,7 +57,7 @@ def test_a_token_is_decided_alike_in_every_order(tmp_path: Path) -> None:
         "SIDECAR_JWKS_URL": f"http://127.0.0.1:{keys.port}/jwks",
     }  # fmt: skip
     where = f"http://127.0.0.1:{upstream.port}"
-    with running_sidecar(tmp_path, ROUTES, write(tmp_path), where, environ) as sidecar:
+    with running_sidecar(tmp_path, ROUTES, write(tmp_path), where, environ, shared=True) as sidecar:
         tokens = [mint(claims(time.time(), **{"cognito:groups": list(order)})).decode() for order in ORDERS]
         assert len({sidecar.get("/doc", token).status for token in tokens}) == 1
         # default roles too: they stand in the file in another order

@@ -39,7 +39,7 @@ def sidecar(session_stack: Stack, tmp_path_factory: pytest.TempPathFactory) -> I
     upstream = f"http://127.0.0.1:{session_stack.upstream.port}"
     folder = tmp_path_factory.mktemp("slices")
     environ["SIDECAR_QUESTION_LOG"] = str(folder / "questions.jsonl")
-    with running_sidecar(folder, session_stack.routes + ROUTES, policies(), upstream, environ) as running:
+    with running_sidecar(folder, session_stack.routes + ROUTES, policies(), upstream, environ, shared=True) as running:
         yield running
 
 
@@ -190,7 +190,7 @@ def test_a_budget_that_is_spent_opens_its_route_until_the_routes_are_read_again(
 def test_each_worker_has_the_same_people_in_a_share(stack: Stack, tmp_path: Path) -> None:
     upstream = f"http://127.0.0.1:{stack.upstream.port}"
     environ = {**stack.environ, "SIDECAR_WORKERS": "2"}
-    with running_sidecar(tmp_path, stack.routes + ROUTES, policies(), upstream, environ) as two:
+    with running_sidecar(tmp_path, stack.routes + ROUTES, policies(), upstream, environ, shared=True) as two:
         stack.upstream.reset(reply())
         for who, path, status in (("alice", "/some/2", 403), ("bob", "/some/1", 200)):
             # each comes by a connection of its own, which either worker takes

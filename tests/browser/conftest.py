@@ -100,7 +100,7 @@ def environ_of(cognito: LocalCognito, **more: str) -> dict[str, str]:
 
 def site(folder: Path, upstream: Recorder, environ: dict[str, str]) -> AbstractContextManager[Sidecar]:
     """A sidecar of its own for one test."""
-    return running_sidecar(folder, ROUTES, ROOT / "policies", f"http://127.0.0.1:{upstream.port}", environ)
+    return running_sidecar(folder, ROUTES, ROOT / "policies", f"http://127.0.0.1:{upstream.port}", environ, shared=True)
 
 
 @pytest.fixture(scope="session")

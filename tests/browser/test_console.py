@@ -37,7 +37,12 @@ def console(cognito: LocalCognito, upstream: Recorder, tmp_path_factory: pytest.
     environ = environ_of(cognito, SIDECAR_CONSOLE_ADMIN="admin")
     folder = tmp_path_factory.mktemp("console")
     with running_sidecar(
-        folder, ROUTES.format(hook=hook.port), ROOT / "policies", f"http://127.0.0.1:{upstream.port}", environ
+        folder,
+        ROUTES.format(hook=hook.port),
+        ROOT / "policies",
+        f"http://127.0.0.1:{upstream.port}",
+        environ,
+        shared=True,
     ) as sidecar:
         yield Site(sidecar, upstream)
     hook.close()

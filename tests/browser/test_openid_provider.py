@@ -46,7 +46,7 @@ def sidecar(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     with (
         Process.start("provider", command, folder, os.environ, ready),
         running_sidecar(
-            folder, ROUTES.format(port=port), ROOT / "policies", f"http://127.0.0.1:{app.port}", environ
+            folder, ROUTES.format(port=port), ROOT / "policies", f"http://127.0.0.1:{app.port}", environ, shared=True
         ) as running,
     ):
         yield Sidecar(running.process, traffic, running.admin_port, running.folder, running.ready_after)

@@ -18,7 +18,7 @@ SAME = [question(), denied(action="fly")]
 
 
 @pytest.fixture(autouse=True)
-def cerbos(monkeypatch: pytest.MonkeyPatch) -> None:
+def cerbos(embedded_shared: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIDECAR_CERBOS_BINARY", str(binary()))
 
 

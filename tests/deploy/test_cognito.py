@@ -157,7 +157,9 @@ def test_a_user_of_the_pool_passes_the_sidecar(shell: Shell, endpoint: str, tmp_
     del found["AWS_COGNITO_CLIENT_SECRET"]
     environ = {**found, "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER": endpoint}
     upstream = Recorder()
-    with running_sidecar(tmp_path, ROUTES, ROOT / "policies", f"http://127.0.0.1:{upstream.port}", environ) as sidecar:
+    with running_sidecar(
+        tmp_path, ROUTES, ROOT / "policies", f"http://127.0.0.1:{upstream.port}", environ, shared=True
+    ) as sidecar:
         assert sidecar.get("/contacts").status == 401
         assert sidecar.get("/contacts", token).status == 200
     assert upstream.seen[-1].values("x-auth-roles") == ["user"]

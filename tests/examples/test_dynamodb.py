@@ -45,7 +45,7 @@ def table(stack: Stack) -> Iterator[dict[str, str]]:
 def running(stack: Stack, folder: Path, environ: dict[str, str]) -> Any:
     routes = (FOLDER / "routes.yaml").read_text(encoding="utf-8")
     app = f"http://127.0.0.1:{stack.upstream.port}"
-    return running_sidecar(folder, routes, FOLDER / "policies", app, {**stack.environ, **environ})
+    return running_sidecar(folder, routes, FOLDER / "policies", app, {**stack.environ, **environ}, shared=True)
 
 
 def outcome(sidecar: Sidecar, method: str, path: str, token: str) -> int | str:

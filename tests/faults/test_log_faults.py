@@ -101,7 +101,7 @@ def test_a_question_log_on_a_full_disk_stops_and_requests_go_on(stack: Stack, tm
         path = disk / "questions.jsonl"
         environ = {**stack.environ, "SIDECAR_QUESTION_LOG": str(path)}
         upstream = f"http://127.0.0.1:{stack.upstream.port}"
-        with running_sidecar(tmp_path / "run", stack.routes, policies(), upstream, environ) as sidecar:
+        with running_sidecar(tmp_path / "run", stack.routes, policies(), upstream, environ, shared=True) as sidecar:
             assert sidecar.get("/public").status == 200
             wait_for(lambda: sidecar.metric("sidecar_question_log_stopped") == 1)
             assert sidecar.get("/contacts/1", stack.tokens["alice"]).status == 200

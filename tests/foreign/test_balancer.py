@@ -27,7 +27,7 @@ def test_what_a_client_forwards_is_not_believed_through_nginx(stack: Stack, tmp_
         **stack.environ, "SIDECAR_TRUSTED_PROXIES": "127.0.0.1/32", "SIDECAR_HOSTS": "app.example.com",
     }  # fmt: skip
     upstream = f"http://127.0.0.1:{stack.upstream.port}"
-    with running_sidecar(tmp_path / "run", stack.routes, policies(), upstream, environ) as sidecar:
+    with running_sidecar(tmp_path / "run", stack.routes, policies(), upstream, environ, shared=True) as sidecar:
         shown = shown.replace("10.0.1.7:8080", f"127.0.0.1:{sidecar.port}").replace("443 ssl", f"127.0.0.1:{port}")
         command = [str(NGINX), "-c", str(nginx_file(tmp_path, shown))]
         with Process.start("nginx", command, tmp_path, dict(os.environ), lambda: listens(port)):

@@ -53,7 +53,7 @@ def two_kinds(world: World, name: str) -> Iterator[tuple[Sidecar, Path]]:
     policies.mkdir()
     (policies / "one.yaml").write_text(POLICY.format(kind="a:b", effect="EFFECT_ALLOW"))
     (policies / "two.yaml").write_text(POLICY.format(kind="a", effect="EFFECT_DENY"))
-    with world.another(name, routes=_KINDS, policies=policies) as sidecar:
+    with world.another(name, routes=_KINDS, policies=policies, shared=False) as sidecar:
         yield sidecar, policies
 
 
@@ -95,7 +95,7 @@ def token_ends(world: World, case: Case) -> None:
 
 def pdp_comes_back(world: World, case: Case) -> None:
     """c06: while Cerbos does not answer nothing passes; once it does, it is asked again."""
-    with world.another("c06", environ={"SIDECAR_CERBOS_TIMEOUT": "2s"}) as sidecar:
+    with world.another("c06", environ={"SIDECAR_CERBOS_TIMEOUT": "2s"}, shared=False) as sidecar:
         assert view(sidecar, world.token("alice")) == 200
         world.upstream.reset()
         cerbos = child_named(sidecar.pid, "cerbos")

@@ -193,7 +193,7 @@ def slow_pdp(world: World, case: Case) -> None:
     server.start()
     own = {"SIDECAR_CERBOS": f"127.0.0.1:{port}", "SIDECAR_CERBOS_TIMEOUT": "5s"}
     try:
-        with world.another("d08", environ=own, ready=False) as sidecar, ThreadPoolExecutor(CROWD) as pool:
+        with world.another("d08", environ=own, ready=False, shared=False) as sidecar, ThreadPoolExecutor(CROWD) as pool:
             started = time.monotonic()
             token = world.token("alice")
             got = list(pool.map(lambda _: sidecar.get("/docs/1", token, host="app.test"), range(CROWD)))

@@ -103,7 +103,7 @@ def _says(sidecar: Sidecar, token: str, path: str) -> bool:
 def test_while_cerbos_is_away_what_is_remembered_goes_on_for_its_time_and_no_longer(world: World) -> None:
     # c06
     world.fresh()
-    with world.another("away", environ={"SIDECAR_CERBOS_TIMEOUT": "1s"}) as sidecar:
+    with world.another("away", environ={"SIDECAR_CERBOS_TIMEOUT": "1s"}, shared=False) as sidecar:
         assert view(sidecar, world.token("alice")) == 200
         asked = time.monotonic()
         cerbos = child_named(sidecar.pid, "cerbos")

@@ -106,12 +106,13 @@ class World:
     def another(
         self, name: str, *, keys: KeyServer | None = None, routes: str = ROUTES, upstream: int = 0,
         environ: Mapping[str, str] | None = None, policies: Path = FOLDER / "policies", ready: bool = True,
+        shared: bool = True,
     ) -> Iterator[Sidecar]:  # fmt: skip
-        """A sidecar of its own, before the same hook."""
+        """A sidecar of its own, before the same hook; it asks the `shared` Cerbos, or one of its own."""
         url = f"http://127.0.0.1:{upstream or self.upstream.port}"
         own = {**self.environ(keys), **(environ or {})}
         text = routes.replace("<hook>", f"127.0.0.1:{self.hook.port}") + self.more
-        with running_sidecar(self.folder / name, text, policies, url, own, ready=ready) as sidecar:
+        with running_sidecar(self.folder / name, text, policies, url, own, ready=ready, shared=shared) as sidecar:
             # the admin port listens first
             wait_for(lambda: _listens(sidecar.port), what="the traffic port")
             yield sidecar
@@ -150,7 +151,7 @@ def running_world(folder: Path) -> Iterator[World]:
     policies = FOLDER / "policies"
     with (
         running_sidecar(folder / "main", text, policies, upstream_url, environ) as sidecar,
-        running_sidecar(folder / "aside", text, policies, upstream_url, environ) as aside,
+        running_sidecar(folder / "aside", text, policies, upstream_url, environ, shared=True) as aside,
     ):
         yield World(folder, Mint(key), keys, hook, upstream, trap, sidecar, aside)
     for part in (keys, hook, upstream, trap):

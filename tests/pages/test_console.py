@@ -44,7 +44,9 @@ def app() -> Iterator[Recorder]:
 @pytest.fixture(scope="module")
 def sidecar(cognito: LocalCognito, app: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     folder, environ = tmp_path_factory.mktemp("console"), environ_of(cognito, SIDECAR_CONSOLE_ADMIN="admin")
-    with running_sidecar(folder, ROUTES, ROOT / "policies", f"http://127.0.0.1:{app.port}", environ) as running:
+    with running_sidecar(
+        folder, ROUTES, ROOT / "policies", f"http://127.0.0.1:{app.port}", environ, shared=True
+    ) as running:
         yield running
 
 
@@ -68,7 +70,9 @@ def looking(
         hook.json(f"/internal/{number}", {"id": number, "owner_id": owner})
     routes = LOOKING.format(hook=hook.port, missing=request.param)
     folder, environ = tmp_path_factory.mktemp("looking"), environ_of(cognito, SIDECAR_CONSOLE_ADMIN="admin")
-    with running_sidecar(folder, routes, ROOT / "policies", f"http://127.0.0.1:{app.port}", environ) as running:
+    with running_sidecar(
+        folder, routes, ROOT / "policies", f"http://127.0.0.1:{app.port}", environ, shared=True
+    ) as running:
         yield running
     hook.close()
 
@@ -143,7 +147,9 @@ CONTACTS = [
 def listing(cognito: LocalCognito, app: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     folder, environ = tmp_path_factory.mktemp("listing"), environ_of(cognito, SIDECAR_CONSOLE_ADMIN="admin")
     (folder / "console_owners.py").write_text(OWNERS)
-    with running_sidecar(folder, LIST, ROOT / "policies", f"http://127.0.0.1:{app.port}", environ) as running:
+    with running_sidecar(
+        folder, LIST, ROOT / "policies", f"http://127.0.0.1:{app.port}", environ, shared=True
+    ) as running:
         yield running
 
 
@@ -231,5 +237,7 @@ def test_no_token_is_in_it(sidecar: Sidecar, cognito: LocalCognito) -> None:
 
 def test_it_can_be_switched_off(cognito: LocalCognito, app: Recorder, tmp_path: Path) -> None:
     environ = environ_of(cognito, SIDECAR_CONSOLE="off")
-    with running_sidecar(tmp_path, ROUTES, ROOT / "policies", f"http://127.0.0.1:{app.port}", environ) as sidecar:
+    with running_sidecar(
+        tmp_path, ROUTES, ROOT / "policies", f"http://127.0.0.1:{app.port}", environ, shared=True
+    ) as sidecar:
         assert sidecar.get("/_sidecar/console", cognito.token("alice")).code == "route_unmapped"

@@ -46,7 +46,7 @@ def app() -> Iterator[Recorder]:
 def sidecar(cognito: LocalCognito, app: Recorder, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sidecar]:
     environ = environ_of(cognito)
     folder, upstream = tmp_path_factory.mktemp("login"), f"http://127.0.0.1:{app.port}"
-    with running_sidecar(folder, ROUTES, ROOT / "policies", upstream, environ) as running:
+    with running_sidecar(folder, ROUTES, ROOT / "policies", upstream, environ, shared=True) as running:
         yield running
 
 
@@ -232,7 +232,7 @@ def test_a_sign_in_at_another_host_goes_on_at_the_callbacks(
         AWS_COGNITO_HOSTED_UI_CALLBACK_URL="https://app.test/_sidecar/callback",
     )  # fmt: skip
     upstream = f"http://127.0.0.1:{app.port}"
-    with running_sidecar(tmp_path, ROUTES, ROOT / "policies", upstream, environ) as sidecar:
+    with running_sidecar(tmp_path, ROUTES, ROOT / "policies", upstream, environ, shared=True) as sidecar:
         jar = Jar(sidecar)
         got = jar.get("/_sidecar/login?return_to=/me%3Fa%3Db&lang=de&x=y", host="www.app.test")
         begun = "https://app.test/_sidecar/login?return_to=/me%3Fa%3Db&lang=de&moved=yes"
@@ -255,7 +255,7 @@ def test_only_those_who_are_signed_in_are_told_so_and_offered_another_account(ja
 
 def test_the_apps_own_sign_out_path_is_ours_too(cognito: LocalCognito, app: Recorder, tmp_path: Path) -> None:
     environ, upstream = environ_of(cognito, SIDECAR_LOGOUT_PATHS="/logout"), f"http://127.0.0.1:{app.port}"
-    with running_sidecar(tmp_path, ROUTES, ROOT / "policies", upstream, environ) as sidecar:
+    with running_sidecar(tmp_path, ROUTES, ROOT / "policies", upstream, environ, shared=True) as sidecar:
         jar = Jar(sidecar)
         jar.sign_in()
         assert b"<button" in jar.get("/logout?next=/").body
@@ -280,7 +280,7 @@ def test_a_sign_in_without_its_principal_ends_with_a_page_that_says_so(
     cognito: LocalCognito, app: Recorder, tmp_path: Path
 ) -> None:
     routes, upstream = ROUTES.replace("id: username", "id: email"), f"http://127.0.0.1:{app.port}"
-    with running_sidecar(tmp_path, routes, ROOT / "policies", upstream, environ_of(cognito)) as sidecar:
+    with running_sidecar(tmp_path, routes, ROOT / "policies", upstream, environ_of(cognito), shared=True) as sidecar:
         jar = Jar(sidecar)
         got = jar.sign_in()
         assert (got.status, "__Host-session" in jar.cookies) == (403, False)
@@ -375,7 +375,7 @@ def guarded(
         "SIDECAR_TRUSTED_PROXIES": "127.0.0.0/8",
     }  # fmt: skip
     folder, upstream = tmp_path_factory.mktemp("guarded"), f"http://127.0.0.1:{app.port}"
-    with running_sidecar(folder, ROUTES, ROOT / "policies", upstream, environ, ready=False) as running:
+    with running_sidecar(folder, ROUTES, ROOT / "policies", upstream, environ, ready=False, shared=True) as running:
         yield running, pool
     pool.close()
 
@@ -450,8 +450,12 @@ def test_replicas_that_share_a_redis_count_as_one_and_let_nobody_in_without_it(
             "SIDECAR_TRUSTED_PROXIES": "127.0.0.0/8", "SIDECAR_REDIS_URL": redis.url,
         }  # fmt: skip
         with (
-            running_sidecar(tmp_path / "a", ROUTES, ROOT / "policies", upstream, environ, ready=False) as one,
-            running_sidecar(tmp_path / "b", ROUTES, ROOT / "policies", upstream, environ, ready=False) as two,
+            running_sidecar(
+                tmp_path / "a", ROUTES, ROOT / "policies", upstream, environ, ready=False, shared=True
+            ) as one,
+            running_sidecar(
+                tmp_path / "b", ROUTES, ROOT / "policies", upstream, environ, ready=False, shared=True
+            ) as two,
         ):
             forms = []
             for number in range(60):

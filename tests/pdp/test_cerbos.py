@@ -107,7 +107,7 @@ async def client(target: str, **options: Any) -> AsyncIterator[Cerbos]:
 
 
 @pytest.fixture
-async def embedded(tmp_path: Path) -> AsyncIterator[EmbeddedCerbos]:
+async def embedded(embedded_shared: None, tmp_path: Path) -> AsyncIterator[EmbeddedCerbos]:
     """The real Cerbos with the policies above."""
     embedded = EmbeddedCerbos(write_policies(tmp_path / "policies"), binary=str(binary()))
     await embedded.start()
@@ -207,6 +207,7 @@ async def test_what_cerbos_refuses_to_decide_is_no_answer(embedded: EmbeddedCerb
         assert await refusal(cerbos.check(question(doc(1, "")))) is Code.PDP_STATUS
 
 
+@pytest.mark.own_cerbos
 async def test_serving_is_what_cerbos_says_of_itself(embedded: EmbeddedCerbos) -> None:
     async with client(embedded.target) as cerbos:
         assert await cerbos.serving()
@@ -214,6 +215,7 @@ async def test_serving_is_what_cerbos_says_of_itself(embedded: EmbeddedCerbos) -
         assert not await cerbos.serving()
 
 
+@pytest.mark.own_cerbos
 async def test_checks_fail_while_a_killed_cerbos_is_away_and_pass_when_it_is_back(embedded: EmbeddedCerbos) -> None:
     """Each check is an allow or a refusal of the PDP's, never anything else; the first after the kill is one."""
     seen: list[str] = []

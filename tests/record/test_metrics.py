@@ -182,7 +182,9 @@ def test_no_client_can_make_a_label(stack: Stack, tmp_path: Path) -> None:
 
     upstream.answer = chosen
     routes = stack.routes + "  - {path: '/status/{n:int}', access: public}\n"
-    with running_sidecar(tmp_path, routes, policies(), f"http://127.0.0.1:{upstream.port}", stack.environ) as sidecar:
+    with running_sidecar(
+        tmp_path, routes, policies(), f"http://127.0.0.1:{upstream.port}", stack.environ, shared=True
+    ) as sidecar:
         series: list[set[str]] = []
         for n in range(24):
             if n % 12 == 0:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from sidecar.adoption.case_draft import Cells
 from sidecar.adoption.logs import Logs
 from sidecar.run.case_drafting import Drafted, draft_cases
@@ -16,6 +18,8 @@ from sidecar.study.cases import Case, read_cases
 from tests.conftest import Stack, policies
 from tests.stack import binary, raw_reply, reply
 from tests.test_question_log import MORE, played
+
+pytestmark = pytest.mark.usefixtures("embedded_shared")
 
 REQUESTS: list[tuple[str, str, str, Any]] = [
     ("GET", "/contacts/1?page=2", "alice", None), ("PUT", "/contacts/2", "alice", None), ("DELETE", "/contacts/2", "bob", None),

@@ -17,6 +17,8 @@ from tests.conftest import policies
 from tests.stack import ROOT, binary
 from tests.tokens import SESSION_SECRET
 
+pytestmark = pytest.mark.usefixtures("embedded_shared")
+
 ENVIRON = {
     "SIDECAR_ROUTES": str(ROOT / "routes.yaml"), "SIDECAR_POLICIES": str(policies()),
     "SIDECAR_CERBOS_BINARY": str(binary()),

@@ -26,7 +26,7 @@ def test_id_tokens_are_taken_where_they_are_configured(stack: Stack, cognito: Lo
         f"client_ids: [{cognito.client_id}], token_use: [id]}}]\n"
     )
     routes = "version: 1\n" + identity + "routes: [{path: /me, access: authenticated}]\n"
-    with running_sidecar(tmp_path, routes, policies(), upstream_of(stack), stack.environ) as sidecar:
+    with running_sidecar(tmp_path, routes, policies(), upstream_of(stack), stack.environ, shared=True) as sidecar:
         assert sidecar.get("/me", cognito.token("alice", "id")).status == 200
         assert sidecar.get("/me", stack.tokens["alice"]).code == "token_invalid"
     assert stack.sidecar.get("/me", cognito.token("alice", "id")).code == "token_invalid"
@@ -129,7 +129,7 @@ def test_the_hosted_ui_is_told_where_to_send_a_browser_back(
 
 def test_hosts_and_trusted_proxies(stack: Stack, tmp_path: Path) -> None:
     environ = {**stack.environ, "SIDECAR_HOSTS": "app.test", "SIDECAR_TRUSTED_PROXIES": "127.0.0.0/8"}
-    with running_sidecar(tmp_path, stack.routes, policies(), upstream_of(stack), environ) as sidecar:
+    with running_sidecar(tmp_path, stack.routes, policies(), upstream_of(stack), environ, shared=True) as sidecar:
         assert sidecar.get("/public", host="evil.test").code == "host_not_allowed"
         assert stack.upstream.received == b""
         told = {"x_forwarded_for": "203.0.113.7", "x_forwarded_proto": "https", "x_request_id": "abc-1"}
@@ -146,7 +146,12 @@ def test_a_load_balancers_headers_are_read_where_its_arn_is_listed(stack: Stack,
     said = {"x_amzn_oidc_accesstoken": stack.tokens["alice"], "x_amzn_oidc_data": "e30.e30.AAAA"}
     assert stack.sidecar.get("/me", **said).code == "token_missing"
     with running_sidecar(
-        tmp_path, stack.routes, policies(), upstream_of(stack), {**stack.environ, "SIDECAR_ALB_SIGNER": arn}
+        tmp_path,
+        stack.routes,
+        policies(),
+        upstream_of(stack),
+        {**stack.environ, "SIDECAR_ALB_SIGNER": arn},
+        shared=True,
     ) as sidecar:
         assert sidecar.get("/me").code == "token_missing"
         assert sidecar.get("/me", **said).code == "token_invalid"
@@ -167,7 +172,7 @@ def test_a_hook_is_cached_for_as_long_as_its_lookup_says(stack: Stack, tmp_path:
         f"lookups: {{c: {{url: 'http://127.0.0.1:{hook.port}/c/{{id}}', attributes: {{owner: owner_id}}, cache: 1h}}}}\n"
         "routes: [{path: '/contacts/{id}', resource: contact, id: '{path.id}', lookup: c, actions: {GET: read}}]\n"
     )
-    with running_sidecar(tmp_path, routes, policies(), upstream_of(stack), stack.environ) as sidecar:
+    with running_sidecar(tmp_path, routes, policies(), upstream_of(stack), stack.environ, shared=True) as sidecar:
         for _ in range(5):
             assert sidecar.get("/contacts/1", stack.tokens["alice"]).status == 200
     hook.close()

@@ -14,6 +14,8 @@ from sidecar.run.explaining import ExplainRequest, explain_one
 from tests.conftest import policies
 from tests.stack import Web, binary
 
+pytestmark = pytest.mark.usefixtures("embedded_shared")
+
 LIST = """\
 version: 1
 routes:
@@ -52,6 +54,7 @@ def environ_of(folder: Path, **more: str) -> dict[str, str]:
     }  # fmt: skip
 
 
+@pytest.mark.own_cerbos
 async def test_it_leaves_no_file_and_needs_none_of_what_only_serving_needs(tmp_path: Path) -> None:
     log = tmp_path / "decisions.jsonl"
     environ = environ_of(tmp_path, SIDECAR_DECISION_LOG=str(log), SIDECAR_TEMPLATES=str(tmp_path / "none"))

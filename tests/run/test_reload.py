@@ -34,7 +34,7 @@ def upstream_of(stack: Stack) -> str:
 
 @pytest.fixture
 def own(stack: Stack, tmp_path: Path) -> contextlib.AbstractContextManager[Sidecar]:
-    return running_sidecar(tmp_path, stack.routes, policies(), upstream_of(stack), stack.environ)
+    return running_sidecar(tmp_path, stack.routes, policies(), upstream_of(stack), stack.environ, shared=True)
 
 
 def test_routes_reload_in_place_and_a_broken_file_leaves_the_old_ones_in_force(

@@ -27,6 +27,8 @@ from sidecar.run.replaying import Candidate, replay
 from tests.adoption.questions import denied, question, unasked
 from tests.stack import ROOT, binary
 
+pytestmark = pytest.mark.usefixtures("embedded_shared")
+
 CONTACT = (ROOT / "policies/contact.yaml").read_text()
 
 
@@ -44,6 +46,7 @@ def replayed(lines: Iterable[Question], folder: Path, **more: Any) -> Replay:
     return asyncio.run(replay(lines, Candidate(folder, binary(), strict=True, **more)))[0]
 
 
+@pytest.mark.own_cerbos
 def test_who_gains_and_who_loses_are_told_apart(folder: Path) -> None:
     (folder / "contact.yaml").write_text(
         CONTACT.replace("actions: [list, create]", "actions: [list]").replace("== 'private'", "== 'secret'")

@@ -98,7 +98,7 @@ def test_a_function_in_the_working_directory_decides_and_a_reload_names_another(
     (tmp_path / "acme_contacts.py").write_text(MODULE)
     routes = ROUTES.format(function="acme_contacts:owner_of")
     app = f"http://127.0.0.1:{stack.upstream.port}"
-    with running_sidecar(tmp_path, routes, policies(), app, stack.environ) as sidecar:
+    with running_sidecar(tmp_path, routes, policies(), app, stack.environ, shared=True) as sidecar:
         token = stack.tokens["alice"]
         assert sidecar.get("/contacts/1", token).status == 200
         assert [sidecar.get(f"/contacts/{number}", token).code for number in (2, 3)] == ["denied_by_policy"] * 2

@@ -83,7 +83,7 @@ async def test_no_secret_of_any_setting_is_shown(tmp_path: Path) -> None:
 
 def test_the_configuration_is_shown_without_secrets(stack: Stack, tmp_path: Path) -> None:
     environ = {**stack.environ, "AWS_COGNITO_CLIENT_SECRET": "S3CRET", "SIDECAR_HOSTS": "a.example"}
-    with running_sidecar(tmp_path, stack.routes, policies(), upstream_of(stack), environ) as sidecar:
+    with running_sidecar(tmp_path, stack.routes, policies(), upstream_of(stack), environ, shared=True) as sidecar:
         view = sidecar.admin("/config").body.decode()
     assert "S3CRET" not in view + sidecar.log()
     assert '"AWS_COGNITO_CLIENT_SECRET":"(set)"' in view
@@ -93,7 +93,9 @@ def test_the_configuration_is_shown_without_secrets(stack: Stack, tmp_path: Path
 
 def test_a_key_server_that_is_down_from_the_start_is_503_and_not_ready(stack: Stack, tmp_path: Path) -> None:
     environ = {**stack.environ, "SIDECAR_JWKS_URL": f"http://127.0.0.1:{free_port()}/jwks"}
-    with running_sidecar(tmp_path, stack.routes, policies(), upstream_of(stack), environ, ready=False) as sidecar:
+    with running_sidecar(
+        tmp_path, stack.routes, policies(), upstream_of(stack), environ, ready=False, shared=True
+    ) as sidecar:
         wait_for(lambda: b'"cerbos":true' in sidecar.admin("/readyz").body)
         got = sidecar.admin("/readyz")
         assert (got.status, b'"keys":false' in got.body) == (503, True)

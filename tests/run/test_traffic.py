@@ -28,7 +28,7 @@ def upstream_of(stack: Stack) -> str:
 
 def test_shadow_mode_forwards_what_enforcing_would_refuse_and_says_so(stack: Stack, tmp_path: Path) -> None:
     environ = {**stack.environ, "SIDECAR_MODE": "shadow"}
-    with running_sidecar(tmp_path, stack.routes, policies(), upstream_of(stack), environ) as sidecar:
+    with running_sidecar(tmp_path, stack.routes, policies(), upstream_of(stack), environ, shared=True) as sidecar:
         for path, code in (
             ("/nowhere", "route_unmapped"), ("/contacts/1", "token_missing"), ("/a/../b", "target_ambiguous"),
         ):  # fmt: skip
@@ -68,7 +68,7 @@ def test_an_upstream_and_a_listener_may_be_unix_sockets(stack: Stack, tmp_path: 
         thread.start()
         environ = {**stack.environ, "SIDECAR_LISTEN": f"unix:{listen_path}"}
         with (
-            running_sidecar(tmp_path, stack.routes, policies(), f"unix:{upstream_path}", environ),
+            running_sidecar(tmp_path, stack.routes, policies(), f"unix:{upstream_path}", environ, shared=True),
             closing(socket.socket(socket.AF_UNIX)) as client,
         ):
             client.connect(str(listen_path))

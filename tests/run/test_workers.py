@@ -62,7 +62,7 @@ def test_as_many_files_are_allowed_as_the_clients_need(stack: Stack, tmp_path: P
     resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))
     try:
         environ = {**stack.environ, "SIDECAR_MAX_CONNECTIONS": "1000"}
-        with running_sidecar(tmp_path, stack.routes, policies(), "http://127.0.0.1:1", environ) as sidecar:
+        with running_sidecar(tmp_path, stack.routes, policies(), "http://127.0.0.1:1", environ, shared=True) as sidecar:
             limits = Path(f"/proc/{sidecar.pid}/limits").read_text()
     finally:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
