@@ -235,13 +235,13 @@ async def test_a_statement_that_the_database_cannot_run_says_why(world: World) -
 
 async def test_a_statement_ends_at_the_deadline_and_its_connection_with_it(world: World) -> None:
     async with world.asking(most=1) as asking:
-        slow = asking.lookup(world.slow, timeout=0.2)
-        await asking.ask(asking.lookup(BY_ID, timeout=0.2))
+        slow = asking.lookup(world.slow, timeout=1.0)
+        await asking.ask(asking.lookup(BY_ID, timeout=1.0))
         begun = time.monotonic()
         assert await asking.code(slow) is Code.LOOKUP_TIMEOUT
-        assert time.monotonic() - begun < 1.0
+        assert time.monotonic() - begun < 3.0
         await until(world.running, 0)
-        assert await asking.ask(asking.lookup(BY_ID, timeout=0.2), "8") == {"owner": "bob"}
+        assert await asking.ask(asking.lookup(BY_ID, timeout=1.0), "8") == {"owner": "bob"}
         assert await world.sessions() == 1
 
 

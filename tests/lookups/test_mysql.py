@@ -111,7 +111,7 @@ async def test_a_session_only_reads_and_has_a_limit(world: MariaDb) -> None:
 async def test_the_server_ends_a_statement_too(world: MariaDb) -> None:
     """As where the sidecar has died meanwhile."""
     async with world.asking() as asking:
-        await asking.ask(asking.lookup(BY_ID, timeout=0.2))
+        await asking.ask(asking.lookup(BY_ID, timeout=1.0))
         (connections,) = asking.source._connections.values()
         with pytest.raises(pymysql.err.OperationalError, match="max_statement_time"):
             await connections._idle[0].driver.query(

@@ -106,7 +106,7 @@ async def test_a_session_only_reads_and_has_a_limit(world: PostgreSql) -> None:
 async def test_the_server_ends_a_statement_too(world: PostgreSql) -> None:
     """As where the sidecar has died meanwhile."""
     async with world.asking() as asking:
-        await asking.ask(asking.lookup(BY_ID, timeout=0.2))
+        await asking.ask(asking.lookup(BY_ID, timeout=1.0))
         (connections,) = asking.source._connections.values()
         with pytest.raises(asyncpg.QueryCanceledError):
             await connections._idle[0].driver.fetch("select pg_sleep(10)")
@@ -256,7 +256,7 @@ async def test_behind_a_pooler_a_statement_reads_only_and_has_a_limit(pooled: Po
         assert await asking.code(asking.lookup("select owner from invoices where id = :id")) is Code.LOOKUP_BAD_ANSWER
         assert await asking.code(asking.lookup(BY_NUMBER, {"id": "{id:int}"}), "70") is Code.RESOURCE_MISSING
         assert await asking.code(asking.lookup(pooled.slow, timeout=0.2)) is Code.LOOKUP_TIMEOUT
-        assert await asking.ask(asking.lookup(BY_ID, timeout=0.2), "8") == {"owner": "bob"}
+        assert await asking.ask(asking.lookup(BY_ID), "8") == {"owner": "bob"}
         await until(pooled.running, 0)
     assert await pooled.run("select count(*) from pg_stat_activity where state like 'idle in transaction%'") == [(0,)]
 
