@@ -10,6 +10,7 @@ import hashlib
 import json
 import os
 import threading
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ def remembering(folder: Path, program: Path) -> tuple[Any, Any]:
     What does not compile is asked again, as its problems name the folder that it was read from.
     """
     compiles, asks = embedded.compile_policies, cerbos_version.version_of
+    asking: defaultdict[str, threading.Lock] = defaultdict(threading.Lock)
 
     def compile_once(binary: Path, policies: Path, source: Path | None = None) -> list[str]:
         files = {
@@ -32,12 +34,14 @@ def remembering(folder: Path, program: Path) -> tuple[Any, Any]:
             return compiles(binary, policies, source)
         question = json.dumps([str(binary), files], sort_keys=True)
         known = folder / hashlib.sha256(question.encode()).hexdigest()
-        if known.exists():
-            return []
-        found = compiles(binary, policies, source)
-        if not found:
-            known.touch()
-        return found
+        # who asks the same meanwhile waits for the answer
+        with asking[known.name]:
+            if known.exists():
+                return []
+            found = compiles(binary, policies, source)
+            if not found:
+                known.touch()
+            return found
 
     def ask_once(binary: Path) -> Version:
         if binary != program:

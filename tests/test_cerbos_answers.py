@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -43,6 +45,25 @@ def test_the_same_policies_are_compiled_once_and_broken_ones_each_time(
     assert problems("one", "good", Path("/bin/fake")) == problems("one", "good", Path("/bin/fake")) == []
     programs = ["/bin/cerbos"] * 4 + ["/old/cerbos", "/bin/fake", "/bin/fake"]
     assert asked == list(zip(programs, ["good", "other", "broken", "broken", "good", "good", "good"], strict=True))
+
+
+def test_who_asks_the_same_meanwhile_waits_for_the_answer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked: list[Path] = []
+
+    def compiles(program: Path, folder: Path, _: Path | None = None) -> list[str]:
+        asked.append(folder)
+        # long enough for the other to ask, too
+        time.sleep(0.1)
+        return []
+
+    monkeypatch.setattr(embedded, "compile_policies", compiles)
+    (memory := tmp_path / "memory").mkdir()
+    (policies := tmp_path / "policies").mkdir()
+    (policies / "a.yaml").write_text("good")
+    compile_once, _ = remembering(memory, CERBOS)
+    with ThreadPoolExecutor(2) as pool:
+        assert list(pool.map(lambda _: compile_once(CERBOS, policies), range(2))) == [[], []]
+    assert asked == [policies]
 
 
 def test_the_version_is_asked_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -80,7 +80,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     for number in (1, 2, 7):
         hook.json(f"/contacts/{number}", {"id": number, "owner_id": "bob" if number == 2 else "alice"})
     where = f"http://127.0.0.1:{upstream.port}"
-    with running_sidecar(folder, routes, folder / "policies", where, {**environ, **doors}) as sidecar:
+    with running_sidecar(folder, routes, folder / "policies", where, {**environ, **doors}, shared=True) as sidecar:
         yield World(sidecar, upstream, hook, envoy, environ)
     for part in (keys, hook, upstream):
         part.close()

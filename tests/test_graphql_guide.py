@@ -64,7 +64,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     # a busy machine is no fault of the hook
     routes = routes.replace("echo: id}", "echo: id, timeout: 20s}")
     with running_sidecar(
-        folder, routes, folder / "policies", f"http://127.0.0.1:{server.config.port}", environ
+        folder, routes, folder / "policies", f"http://127.0.0.1:{server.config.port}", environ, shared=True
     ) as sidecar:
         yield World(sidecar, environ)
     server.should_exit = True

@@ -48,7 +48,9 @@ def test_an_app_is_protected_as_the_first_guide_says(stack: Stack, tmp_path: Pat
     assert explained.stdout.splitlines()[-1] == "verdict    REFUSE denied_by_policy"
 
     routes, upstream = (tmp_path / "routes.yaml").read_text(), f"http://127.0.0.1:{stack.upstream.port}"
-    with running_sidecar(tmp_path / "run", routes, tmp_path / "policies", upstream, stack.environ) as running:
+    with running_sidecar(
+        tmp_path / "run", routes, tmp_path / "policies", upstream, stack.environ, shared=True
+    ) as running:
         token = stack.tokens["alice"]
         assert running.get("/contacts/7").status == 401
         assert running.get("/contacts/7", token).status == 200

@@ -52,7 +52,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     routes = example("routes.yaml").replace("127.0.0.1:9000", f"127.0.0.1:{hook.port}")
     routes = routes.replace("cache: 5s", "timeout: 20s")
     where = f"http://127.0.0.1:{upstream.port}"
-    with running_sidecar(folder, routes, folder / "policies", where, environ) as sidecar:
+    with running_sidecar(folder, routes, folder / "policies", where, environ, shared=True) as sidecar:
         yield World(sidecar, upstream, hook, environ)
     for part in (keys, hook, upstream):
         part.close()

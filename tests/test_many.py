@@ -70,7 +70,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     # a busy machine is no fault of the hook
     routes = routes.replace("echo: id}", "echo: id, timeout: 20s}")
     where = f"http://127.0.0.1:{upstream.port}"
-    with running_sidecar(folder, routes, folder / "policies", where, {**environ, **doors}) as sidecar:
+    with running_sidecar(folder, routes, folder / "policies", where, {**environ, **doors}, shared=True) as sidecar:
         yield World(sidecar, upstream, hook, envoy, environ)
     for part in (keys, hook, upstream):
         part.close()

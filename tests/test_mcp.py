@@ -55,7 +55,7 @@ def sidecar(session_stack: Stack, servers: Servers, tmp_path_factory: pytest.Tem
             (folder / name).write_text(text.replace("back-office-agent", agent))
     upstream = f"http://127.0.0.1:{servers.port}"
     environ = {**session_stack.environ, EXT_PROC.listen: f"127.0.0.1:{ENVOY_ASKS}"}
-    with running_sidecar(folder, ROUTES, folder / "policies", upstream, environ) as sidecar:
+    with running_sidecar(folder, ROUTES, folder / "policies", upstream, environ, shared=True) as sidecar:
         yield sidecar
 
 

@@ -106,7 +106,9 @@ UNSOUND = POLICY.replace("roles: [user]", "roles: [user], condition: {{match: {{
 UNDEFINED = POLICY.replace("roles: [user]", "roles: [user], condition: {{match: {{expr: 'V.nothing'}}}}")
 KINDS = ("a", "b", "c")
 _OLDER = ROOT / "node_modules/cerbos/node_modules/@cerbos" / binary().name / binary().name
-_TRY_OLDER = _OLDER.is_file() and not untouched(ROOT, os.environ, ("sidecar/pdp", "tests/pdp", "package-lock.json"))
+_TRY_OLDER = _OLDER.is_file() and not untouched(
+    ROOT, os.environ, ("sidecar/pdp", "tests/pdp/test_policy_reload.py", "package-lock.json")
+)
 BINARIES = [binary(), *([_OLDER.resolve()] if _TRY_OLDER else [])]
 """Cerbos 0.55, and 0.51 where npm has both: it starts slowly, so in CI and where something of this changed."""
 

@@ -84,7 +84,7 @@ def test_an_upstream_and_a_listener_may_be_unix_sockets(stack: Stack, tmp_path: 
 
 
 @pytest.fixture
-async def traffic(stack: Stack, tmp_path: Path) -> AsyncIterator[Traffic]:
+async def traffic(embedded_shared: None, stack: Stack, tmp_path: Path) -> AsyncIterator[Traffic]:
     (tmp_path / "routes.yaml").write_text(stack.routes)
     environ = {
         **stack.environ, "SIDECAR_UPSTREAM": upstream_of(stack), "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"),
