@@ -56,21 +56,20 @@ def modules(package: Path) -> dict[str, Path]:
 
 @functools.cache
 def nodes_of(text: str) -> tuple[ast.AST, ...]:
-    return tuple(ast.walk(ast.parse(text)))
+    """All nodes of a text but those that say only how a name is used. The same text is parsed once in a run."""
+    return tuple(node for node in ast.walk(ast.parse(text)) if not isinstance(node, ast.expr_context))
 
 
-def nodes(path: Path) -> tuple[ast.AST, ...]:
-    """Return all nodes of a file as it is now; the same text is parsed once in a run."""
-    return nodes_of(path.read_text())
-
-
-def imported(path: Path) -> Iterator[str]:
-    """Every module that a file imports, for `from a import b` both `a` and `a.b`."""
-    for node in nodes(path):
+@functools.cache
+def imported(text: str) -> tuple[str, ...]:
+    """Every module that a file of this text imports, for `from a import b` both `a` and `a.b`."""
+    found: list[str] = []
+    for node in nodes_of(text):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            found += (alias.name for alias in node.names)
         elif isinstance(node, ast.ImportFrom) and node.module:
-            yield from (f"{node.module}.{alias.name}" for alias in node.names)
+            found += (f"{node.module}.{alias.name}" for alias in node.names)
+    return tuple(found)
 
 
 def own_imports(package: Path) -> dict[str, set[str]]:
@@ -79,7 +78,7 @@ def own_imports(package: Path) -> dict[str, set[str]]:
     found: dict[str, set[str]] = {}
     for module, path in known.items():
         ours = set()
-        for name in imported(path):
+        for name in imported(path.read_text()):
             if name.startswith(prefix):
                 inner = name.removeprefix(prefix)
                 ours.add(inner if inner in known else inner.rpartition(".")[0])
@@ -101,32 +100,34 @@ def faults(package: Path, page: str) -> list[str]:
     found += [
         f"{module} may import {name}, which is nowhere" for module, row in rows.items() for name in nowhere(row, known)
     ]
-    for module, ours in own_imports(package).items():
+    texts = {module: path.read_text() for module, path in known.items()}
+    graph = own_imports(package)
+    for module, ours in graph.items():
         row = rows.get(module, Row(set(), set()))
         found += [f"{module} imports {name}" for name in sorted(ours) if not allowed(name, row)]
         third = (
-            {name.partition(".")[0] for name in imported(known[module])} - {package.name} - set(sys.stdlib_module_names)
+            {name.partition(".")[0] for name in imported(texts[module])} - {package.name} - set(sys.stdlib_module_names)
         )
         found += [f"{module} imports {name}" for name in sorted(third - row.third)]
-    found += cycles(own_imports(package))
-    for module, path in known.items():
+    found += cycles(graph)
+    for module, text in texts.items():
         if module.startswith("gate."):
             found += [
                 f"{module} is not pure: {name}"
-                for name in imported(path)
+                for name in imported(text)
                 if name in IMPURE or name.partition(".")[0] in IMPURE
             ]
         for warrant, (maker, name) in WARRANTS.items():
-            if warrant in calls(path) or (module != maker and warrant in bases(path)):
+            if warrant in calls(text) or (module != maker and warrant in bases(text)):
                 found.append(f"{module} makes {name}")
-            if any(re.search(rf"\b{warrant}\b", other) for other in cast_to(path)):
+            if any(re.search(rf"\b{warrant}\b", other) for other in cast_to(text)):
                 found.append(f"{module} takes another thing for {name}")
-            if renames(path, warrant):
+            if renames(text, warrant):
                 found.append(f"{module} hides the name of {name}")
-        found += [f"{module} imports the private {name}" for name in imported(path) if is_private(name)]
-        if changes(path):
+        found += [f"{module} imports the private {name}" for name in imported(text) if is_private(name)]
+        if changes(text):
             found.append(f"{module} may change a permit")
-        found += goes_around(module, path)
+        found += goes_around(module, text)
     return found
 
 
@@ -137,9 +138,9 @@ WARRANTS = {
 """What has to be shown before anything goes to the protected app -> the one module that makes it, and its name."""
 
 
-def changes(path: Path) -> bool:
+def changes(text: str) -> bool:
     """Whether a file has a means to make one frozen object of another, by which a permit would get other bytes."""
-    tree = nodes(path)
+    tree = nodes_of(text)
     attributes = {
         (node.value.id, node.attr)
         for node in tree
@@ -149,7 +150,7 @@ def changes(path: Path) -> bool:
     another_name = {(alias.name, alias.asname) for node in tree if isinstance(node, ast.Import) for alias in node.names}
     hidden = {name for name, told in another_name if told} & {"dataclasses", "copy", "typing"}
     taken = {"dataclasses.replace", "copy.replace", "dataclasses.*", "copy.*"}
-    return bool(means & attributes or hidden or taken.intersection(imported(path)) or any(map(is_remade, tree)))
+    return bool(means & attributes or hidden or taken.intersection(imported(text)) or any(map(is_remade, tree)))
 
 
 def is_remade(node: ast.AST) -> bool:
@@ -179,14 +180,14 @@ IMPORTING = {"cli", "lookups.function"}
 """The files that import what they are told: commands of ours, and functions that users wrote."""
 
 
-def goes_around(module: str, path: Path) -> list[str]:
+def goes_around(module: str, text: str) -> list[str]:
     """What a file does by which neither the import table nor the type checker sees whom it asks."""
     found = []
     if module not in CONNECTING and not module.startswith("demo"):
-        named = {node.attr for node in nodes(path) if isinstance(node, ast.Attribute)}
-        named |= {name.rpartition(".")[2] for name in imported(path)}
+        named = {node.attr for node in nodes_of(text) if isinstance(node, ast.Attribute)}
+        named |= {name.rpartition(".")[2] for name in imported(text)}
         found += [f"{module} opens connections of its own: {name}" for name in sorted(CONNECTS & named)]
-    if module not in IMPORTING and {"import_module", "__import__"} & calls(path):
+    if module not in IMPORTING and {"import_module", "__import__"} & calls(text):
         found.append(f"{module} imports what the table does not see")
     return found
 
@@ -197,18 +198,34 @@ def nowhere(row: Row, known: Iterable[str]) -> list[str]:
     return [name for name in patterns if not (name.endswith(".*") and any(one.startswith(name[:-1]) for one in known))]
 
 
-def renames(path: Path, name: str) -> bool:
-    """Whether a file gives `name` another one, as an import or by assignment."""
-    for node in nodes(path):
-        if isinstance(node, ast.alias) and node.name in (name, "cast") and node.asname:
-            return True
+@functools.cache
+def other_names(text: str) -> tuple[frozenset[str], frozenset[str]]:
+    """The names that a file gives another one, by an import and by assignment."""
+    aliased: set[str] = set()
+    assigned: set[str] = set()
+    for node in nodes_of(text):
+        if isinstance(node, ast.alias) and node.asname:
+            aliased.add(node.name)
         given = node.value if isinstance(node, ast.Assign | ast.AnnAssign | ast.NamedExpr | ast.keyword) else None
-        handed = [*node.args] if isinstance(node, ast.Call) and ast.unparse(node.func) != "isinstance" else []
+        handed = [*node.args] if isinstance(node, ast.Call) and not is_isinstance(node.func) else []
         defaults = [*node.defaults, *node.kw_defaults] if isinstance(node, ast.arguments) else []
-        for one in (given, *handed, *defaults):
-            if (isinstance(one, ast.Name) and one.id == name) or (isinstance(one, ast.Attribute) and one.attr == name):
-                return True
-    return False
+        assigned.update(name_of(one) for one in (given, *handed, *defaults))
+    return frozenset(aliased), frozenset(assigned)
+
+
+def name_of(node: ast.AST | None) -> str:
+    """The name that an expression is, or the attribute's; `""` for another."""
+    return node.id if isinstance(node, ast.Name) else node.attr if isinstance(node, ast.Attribute) else ""
+
+
+def is_isinstance(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and node.id == "isinstance"
+
+
+def renames(text: str, name: str) -> bool:
+    """Whether a file gives `name` another one, as an import or by assignment."""
+    aliased, assigned = other_names(text)
+    return name in assigned or not aliased.isdisjoint({name, "cast"})
 
 
 def untested(package: Path, tests: Path) -> list[str]:
@@ -221,26 +238,25 @@ def untested(package: Path, tests: Path) -> list[str]:
     ]
 
 
-def calls(path: Path) -> set[str]:
+@functools.cache
+def calls(text: str) -> set[str]:
     """The names that a file calls."""
-    called = [node.func for node in nodes(path) if isinstance(node, ast.Call)]
-    return {function.id if isinstance(function, ast.Name) else getattr(function, "attr", "") for function in called}
+    return {name_of(node.func) for node in nodes_of(text) if isinstance(node, ast.Call)}
 
 
-def bases(path: Path) -> set[str]:
+@functools.cache
+def bases(text: str) -> set[str]:
     """The names that classes of a file derive from."""
-    nodes = [
-        base for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.ClassDef) for base in node.bases
-    ]
-    return {base.id if isinstance(base, ast.Name) else getattr(base, "attr", "") for base in nodes}
+    return {name_of(base) for node in nodes_of(text) if isinstance(node, ast.ClassDef) for base in node.bases}
 
 
-def cast_to(path: Path) -> set[str]:
+@functools.cache
+def cast_to(text: str) -> set[str]:
     """The types that a file casts to, quoted or not."""
     return {
         ast.unparse(node.args[0])
-        for node in nodes(path)
-        if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "cast" and node.args
+        for node in nodes_of(text)
+        if isinstance(node, ast.Call) and name_of(node.func) == "cast" and node.args
     }
 
 
@@ -418,7 +434,7 @@ def test_what_is_remembered_is_bounded_by_one_module() -> None:
         f"{path.relative_to(ROOT)}:{line}"
         for path in sorted((ROOT / "sidecar").rglob("*.py"))
         if path.name != "bounded.py" and "demo" not in path.parts
-        for line in by_hand(nodes(path))
+        for line in by_hand(nodes_of(path.read_text()))
     }
     assert found == set()
 

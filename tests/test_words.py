@@ -5,7 +5,7 @@ from __future__ import annotations
 import ast
 import itertools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -19,18 +19,18 @@ BANNED = {
 """Names that say nothing of the field: in the gate, and anywhere."""
 
 
-def docstrings(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def docstrings(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
     """The docstrings of a file, with their lines."""
-    for node in ast.walk(tree):
+    for node in nodes:
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node)
             if text is not None:
                 yield node.body[0].lineno, text
 
 
-def attribute_docs(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def attribute_docs(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
     """The strings that describe what is assigned just before them, with their lines."""
-    for node in ast.walk(tree):
+    for node in nodes:
         body = getattr(node, "body", None)
         if not isinstance(body, list):
             continue
@@ -40,9 +40,9 @@ def attribute_docs(tree: ast.Module) -> Iterator[tuple[int, str]]:
                     yield doc.lineno, text
 
 
-def given_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
+def given_names(nodes: Iterable[ast.AST]) -> Iterator[tuple[int, str]]:
     """The names that a file gives: of arguments, variables, fields, functions and classes."""
-    for node in ast.walk(tree):
+    for node in nodes:
         match node:
             case ast.arg(arg=name):
                 yield node.lineno, name
@@ -54,8 +54,9 @@ def given_names(tree: ast.Module) -> Iterator[tuple[int, str]]:
 
 def faults(tree: ast.Module, banned: set[str]) -> list[int]:
     """Lines with a docstring that begins as a question, or with a banned name."""
-    found = [line for line, text in (*docstrings(tree), *attribute_docs(tree)) if QUESTION.match(text)]
-    found += [line for line, name in given_names(tree) if name.strip("_").lower() in banned]
+    nodes = [node for node in ast.walk(tree) if not isinstance(node, ast.expr_context)]
+    found = [line for line, text in (*docstrings(nodes), *attribute_docs(nodes)) if QUESTION.match(text)]
+    found += [line for line, name in given_names(nodes) if name.strip("_").lower() in banned]
     return sorted(found)
 
 
