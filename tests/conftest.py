@@ -7,7 +7,7 @@ import logging
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -99,15 +99,19 @@ def one_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(autouse=True)
-def own_logging() -> Iterator[None]:
-    """A test that runs a command, or explains a request, sets logging up for its process; the next has the old one."""
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    """A test that runs a command, or explains a request, sets logging up for its process; the next has the old one. No
+    fixture, as that takes longer than what it does."""
     ours = logging.getLogger("sidecar")
     before = ours.level, sys.unraisablehook, threading.excepthook
-    yield
-    level, sys.unraisablehook, threading.excepthook = before
-    ours.setLevel(level)
-    logging.captureWarnings(False)
+    try:
+        return (yield)
+    finally:
+        level, sys.unraisablehook, threading.excepthook = before
+        if ours.level != level:
+            ours.setLevel(level)
+        logging.captureWarnings(False)
 
 
 @pytest.fixture(scope="session", autouse=True)

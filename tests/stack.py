@@ -81,10 +81,12 @@ Answer = Callable[["Recorder", socket.socket, Seen], None]
 def reply(status: int = 200, body: bytes = b"ok", *headers: str) -> Answer:
     """Answer with one framing, and keep the connection."""
 
+    lines = [f"HTTP/1.1 {status} X", *headers, f"Content-Length: {len(body)}"]
+    head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
+    whole = head + body
+
     def answer(_: Recorder, connection: socket.socket, seen: Seen) -> None:
-        lines = [f"HTTP/1.1 {status} X", *headers, f"Content-Length: {len(body)}"]
-        head = "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n"
-        connection.sendall(head if seen.method == "HEAD" else head + body)
+        connection.sendall(head if seen.method == "HEAD" else whole)
 
     return answer
 
