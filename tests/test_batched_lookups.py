@@ -26,6 +26,7 @@ from sidecar.gate.request import Raw, Reading
 from sidecar.gate.verdict import Forward, Refuse, Verdict
 from sidecar.lookups.asking import Lookups
 from sidecar.lookups.http import HttpSource
+from tests.config.routes.reading import read_once
 from tests.fakes import Web, answer
 from tests.gate.test_gate import NOW, TOKEN
 from tests.stack import ROOT
@@ -72,7 +73,7 @@ class World:
 
     def __init__(self, lookup: str, missing: str, hook: Hooks) -> None:
         text = ROUTES.replace("LOOKUP", lookup).replace("HOOK", hook.web.origin).replace("MISSING", missing)
-        self.routes: RoutesFile = read_routes(text, "routes.yaml", {})
+        self.routes: RoutesFile = read_once(text)
         self.questions: list[Question] = []
         self.lookups = Lookups({Hook: HttpSource()}, now=time.monotonic)
 

@@ -10,7 +10,6 @@ from urllib.parse import quote, urlencode
 import httpx
 import pytest
 
-from sidecar.config.routes.file import read_routes
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.body import Show, Viewer
 from sidecar.gate.codes import Code, Ground
@@ -20,6 +19,7 @@ from sidecar.gate.gate import Gate
 from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.request import Raw, Reading
 from sidecar.gate.verdict import EachAsked, Forward, Refuse, Verdict
+from tests.config.routes.reading import read_once
 from tests.gate.test_each import NOW, TOKEN, World
 from tests.graphql_app import EXECUTED, Call, app
 from tests.tokens import CLIENT, ISSUER
@@ -48,7 +48,7 @@ RAW = Raw("POST", b"/graphql", [(b"host", b"a")], "10.0.0.1", "http", "r1")
 
 
 def gate_of(world: World) -> Gate:
-    read = read_routes(ROUTES, "routes.yaml", {})
+    read = read_once(ROUTES)
     tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, PrincipalRules(), world.find)
     rules = Rules(read.table, read.lookups, tokens, Reading(), world.cache)
     return Gate(rules, world, world, now=lambda: NOW, timer=lambda: 0.0, mode="enforce")

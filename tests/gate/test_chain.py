@@ -10,7 +10,6 @@ from typing import Any
 import pytest
 from jwt import PyJWK
 
-from sidecar.config.routes.file import read_routes
 from sidecar.gate.body import Show, Viewer
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Result
@@ -20,6 +19,7 @@ from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.request import Raw, Reading
 from sidecar.gate.verdict import Forward, Refuse, Refused, Verdict
+from tests.config.routes.reading import read_once
 from tests.fakes import OneByOne
 from tests.gate.test_gate import NOW, TOKEN
 from tests.tokens import CLIENT, ISSUER, public_key
@@ -86,7 +86,7 @@ class World(OneByOne):
         return PdpAnswer(question.request_id, "call", tuple(results))
 
     async def send(self, target: str, body: Any = None) -> Verdict:
-        routes = read_routes(self.routes, "routes.yaml", {})
+        routes = read_once(self.routes)
         tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, PrincipalRules(), self.find)
         gate = Gate(
             Rules(routes.table, routes.lookups, tokens, Reading()), self, self, now=lambda: NOW,

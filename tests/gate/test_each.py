@@ -8,7 +8,6 @@ from typing import Any
 import pytest
 from jwt import PyJWK
 
-from sidecar.config.routes.file import read_routes
 from sidecar.gate.body import Show, Viewer
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Result
@@ -19,6 +18,7 @@ from sidecar.gate.identity import Issuer, PrincipalRules, Tokens
 from sidecar.gate.lookup import Call, Reply
 from sidecar.gate.request import Raw, Reading
 from sidecar.gate.verdict import EachAsked, Forward, Refuse, Refused, Verdict
+from tests.config.routes.reading import read_once
 from tests.fakes import OneByOne
 from tests.tokens import CLIENT, ISSUER, claims, mint, public_key
 
@@ -79,7 +79,7 @@ class World(OneByOne):
         return PdpAnswer(question.request_id, "call", tuple(results))
 
     async def send(self, method: str, target: str, body: Any = None, *, door: bool = True, **more: Any) -> Verdict:
-        routes = read_routes(ROUTES, "routes.yaml", {})
+        routes = read_once(ROUTES)
         tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, PrincipalRules(), self.find)
         rules = Rules(routes.table, routes.lookups, tokens, Reading(), self.cache)
         gate = Gate(rules, self, self, now=lambda: NOW, timer=lambda: 0.0, **more)

@@ -1,5 +1,7 @@
 """Route files for the tests of their reading."""
 
+import functools
+
 import pytest
 
 from sidecar.config.routes.file import RoutesError, RoutesFile, read_routes
@@ -58,3 +60,9 @@ def faults(text: str) -> list[str]:
 
 def one_route(route: str, more: str = "") -> str:
     return f"version: 1\n{more}routes:\n  - {route}\n"
+
+
+@functools.cache
+def read_once(text: str) -> RoutesFile:
+    """The routes of a text, which nothing changes: to read them takes longer than to decide by them."""
+    return read_routes(text, "routes.yaml", {})
