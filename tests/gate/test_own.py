@@ -164,9 +164,12 @@ NAMES = re.compile(r"x-auth-[a-z]|__host-[a-z]|/_sidecar/[a-z]|^/_sidecar/$", re
 
 def texts(tree: ast.Module) -> Iterator[ast.Constant]:
     """The texts and bytes of a file's code: neither its docstrings nor what is written below an assignment."""
-    prose = {node.value for node in ast.walk(tree) if isinstance(node, ast.Expr)}
+    prose: set[ast.expr] = set()
+    # a node comes after the one that holds it
     for node in ast.walk(tree):
-        if isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and node not in prose:
+        if isinstance(node, ast.Expr):
+            prose.add(node.value)
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and node not in prose:
             yield node
 
 
