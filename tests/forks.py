@@ -33,8 +33,10 @@ GROUPS = {
     "tests/deploy/test_compose.py": "engine",
     "tests/deploy/test_k8s_pod.py": "engine",
     "tests/deploy/test_k8s_injected.py": "engine",
+    "tests/test_mcp": "mcp",
 }
-"""Files that run in one process: they share one browser with its sites, or one container engine, its images and its ports."""
+"""Files that run in one process: they share one browser with its sites, or one container engine, its images and its ports, or
+packages that take two seconds to import."""
 LONGEST = (
     "tests/deploy/test_image.py", "tests/deploy/test_compose.py", "tests/deploy/test_k8s", "tests/browser/", "tests/pdp/test_policy_reload.py",
     "tests/hostile/", "tests/demo/", "tests/test_overload.py", "tests/deploy/", "tests/run/test_serving.py", "tests/study/test_lint.py",

@@ -10,8 +10,6 @@ from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from typing import Any
 
 import uvicorn
-from fastmcp import FastMCP
-from mcp.server.mcpserver import Context, MCPServer
 
 from tests.stack import free_port, wait_for
 
@@ -62,6 +60,8 @@ def secret_prompt() -> str:
 
 def official(*, json_response: bool) -> Any:
     """Return a server by the official package, as an ASGI app."""
+    from mcp.server.mcpserver import Context, MCPServer
+
     server = MCPServer("crm")
 
     async def count_slowly(ctx: Context) -> str:
@@ -83,6 +83,8 @@ def official(*, json_response: bool) -> Any:
 
 def fast(*, json_response: bool) -> Any:
     """Return the same by fastmcp."""
+    from fastmcp import FastMCP
+
     server: FastMCP[Any] = FastMCP("crm")
 
     def count_slowly() -> str:
