@@ -146,9 +146,16 @@ def test_a_file_goes_through_byte_for_byte(world: World) -> None:
     with httpx.Client(timeout=30) as client:
         assert client.send(made).status_code == 200
         chunked = {**world.headers, "content-type": made.headers["content-type"]}
-        pieces = (body[at : at + 50_000] for at in range(0, len(body), 50_000))
-        assert client.post(world.url("/contacts/7/photo"), headers=chunked, content=pieces).status_code == 200
-    assert [seen.body == body for seen in world.upstream.seen] == [True, True]
+
+        def pieces(end: float) -> Iterator[bytes]:
+            yield from (body[at : at + 50_000] for at in range(0, len(body), 50_000))
+            # the chunk that is the end comes alone then
+            time.sleep(end)
+
+        for end in (0.0, 0.3):
+            sent = client.post(world.url("/contacts/7/photo"), headers=chunked, content=pieces(end))
+            assert sent.status_code == 200
+    assert [seen.body == body for seen in world.upstream.seen] == [True, True, True]
     assert world.upstream.seen[1].values("transfer-encoding") == ["chunked"]
 
 

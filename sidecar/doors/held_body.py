@@ -81,6 +81,9 @@ class HeldBody:
     async def put(self, data: bytes, weight: int = 0) -> None:
         """Hold these bytes after the others. What is made of them elsewhere takes `weight` more, until `lighten`.
         Raises NoRoom; they are held all the same."""
+        if not data:
+            # no bytes are the end of a body to who takes it, and would be taken before what is in the file
+            return
         self.size += len(data)
         if len(data) <= self._room:
             self._first.append(data)

@@ -14,6 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sidecar.doors.held_body import IN_MEMORY, PIECE, HeldBody, LentBody, weight_of
 from sidecar.gate.body import Viewer
@@ -21,6 +23,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
 from sidecar.net.room import NoRoom, Room, Rooms, rooms
 from tests.fakes import until
+from tests.tries import tries
 
 LARGE = 1024**3
 
@@ -60,6 +63,20 @@ async def test_what_was_put_in_comes_out_in_order_and_nothing_is_left() -> None:
     assert b"".join(found) == b"".join(sent)
     assert max(map(len, found)) <= PIECE
     assert (files(), used(made), body.size) == (before, (0, 0), 0)
+
+
+@given(sizes=st.lists(st.sampled_from([0, 1, 1000, PIECE - 1, PIECE, IN_MEMORY, IN_MEMORY + 1]), max_size=12))
+@tries(50)
+async def test_no_piece_is_empty_before_the_end_wherever_an_empty_one_was_put(sizes: list[int]) -> None:
+    """An app would take an empty piece for the end of the body: chunks end with one."""
+    made = rooms(LARGE, LARGE)
+    body, sent = held(made), [bytes([65 + number]) * size for number, size in enumerate(sizes)]
+    for data in sent:
+        await body.put(data)
+    found = await taken(body)
+    assert b"".join(found) == b"".join(sent)
+    assert all(found)
+    assert used(made) == (0, 0)
 
 
 async def test_a_small_body_needs_no_file() -> None:
