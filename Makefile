@@ -13,8 +13,8 @@ PACKAGE_php := php-cli
 PACKAGE_rackup := ruby-rack
 # more arguments: make demo ARGS="--port 8081", make test ARGS="-k cognito"
 ARGS ?=
-# processes of tests that run at once: one more than two cores, as many tests wait
-WORKERS ?= 3
+# processes of tests that run at once: two to three for each of two cores, as many tests wait
+WORKERS ?= 5
 # make fuzz: seconds for each target, and how many generated requests the property is held against
 SECONDS ?= 60
 COUNT ?= 1000000
