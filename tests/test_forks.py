@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import subprocess
@@ -40,13 +41,23 @@ def command(folder: Path, *arguments: str, forks: int = 2) -> list[str]:
     return [sys.executable, "-m", "pytest", *plain, f"--forks={forks}", f"--rootdir={folder}", *arguments, str(folder)]
 
 
+ENVIRON = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+"""Without the plugins that are installed, of which these runs need none: most of the time of each is their import."""
+
+
 def run(folder: Path, *arguments: str, forks: int = 2, **files: str) -> tuple[int, str]:
     """Run such files, and return how it ended and what it said."""
     (folder / "conftest.py").write_text(CONFTEST)
     for name, text in files.items():
         (folder / f"{name}.py").write_text("import os, sys, time, pytest\n" + text)
     done = subprocess.run(
-        command(folder, *arguments, forks=forks), cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
+        command(folder, *arguments, forks=forks),
+        cwd=ROOT,
+        env=ENVIRON,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
     return done.returncode, done.stdout + done.stderr
 
@@ -130,7 +141,7 @@ def test_an_interrupt_ends_all_processes(tmp_path: Path) -> None:
     for name in ("test_a", "test_b", "test_c"):
         (tmp_path / f"{name}.py").write_text("import os, time\n" + slow)
     with subprocess.Popen(
-        command(tmp_path), cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+        command(tmp_path), cwd=ROOT, env=ENVIRON, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler), start_new_session=True,
     ) as process:  # fmt: skip
         wait_for(lambda: len([*tmp_path.glob("*.py.*")]) == 2)
