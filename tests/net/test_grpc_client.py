@@ -9,6 +9,7 @@ import grpc
 import grpc.aio
 import pytest
 
+from sidecar.net import grpc_client
 from sidecar.net.grpc_client_connection import MAX_MESSAGE
 from sidecar.wire.grpc import Status
 from tests.net.grpc_peer import (
@@ -22,6 +23,12 @@ from tests.net.grpc_peer import (
     talking,
     until,
 )  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def time_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A loop that waits for a processor is no server that is away."""
+    monkeypatch.setattr(grpc_client, "CONNECT_WITHIN", 20.0)
 
 
 @pytest.mark.parametrize(
