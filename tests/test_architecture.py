@@ -12,6 +12,8 @@ from typing import NamedTuple
 
 import pytest
 
+from tests.source import nodes_of
+
 ROOT = Path(__file__).parent.parent
 IMPURE = {
     "asyncio",
@@ -52,12 +54,6 @@ def modules(package: Path) -> dict[str, Path]:
         if name and (parts[-1] != "__init__" or path.read_text().strip()):
             found[name] = path
     return found
-
-
-@functools.cache
-def nodes_of(text: str) -> tuple[ast.AST, ...]:
-    """All nodes of a text but those that say only how a name is used. The same text is parsed once in a run."""
-    return tuple(node for node in ast.walk(ast.parse(text)) if not isinstance(node, ast.expr_context))
 
 
 @functools.cache

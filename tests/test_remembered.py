@@ -19,6 +19,7 @@ from sidecar.net.answer_headers import clean_headers
 from sidecar.wire.http1_request import HeadReader
 from sidecar.wire.http1_response import ResponseReader
 from sidecar.wire.response_head import render
+from tests.source import below, nodes_of
 
 KIB = 1024
 LOOKUP = Lookup("doc", Hook("http://h", ()), {"owner": Attribute(lambda document: document["owner"])}, cache=60.0)
@@ -237,10 +238,10 @@ def begins_empty(value: ast.expr | None) -> bool:
     return False
 
 
-def growing(tree: ast.Module) -> Iterator[str]:
+def growing(source: str) -> Iterator[str]:
     """The attributes of a file's classes that begin empty, as `Class.attribute`."""
-    for made in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
-        for node in ast.walk(made):
+    for made in (node for node in nodes_of(source) if isinstance(node, ast.ClassDef)):
+        for node in below(made):
             match node:
                 case (
                     ast.Assign(targets=[ast.Attribute(value=ast.Name(id="self"), attr=name)])
@@ -252,8 +253,8 @@ def growing(tree: ast.Module) -> Iterator[str]:
 @pytest.mark.parametrize("value", ["{}", "[]", "dict()", "set()", "deque()", "OrderedDict()", "Counter()"])
 def test_a_container_that_begins_empty_is_seen(value: str) -> None:
     source = f"class A:\n    def f(self):\n        self.x = {value}\n        self.y: object = {value}"
-    assert list(growing(ast.parse(source))) == ["A.x", "A.y"]
-    assert list(growing(ast.parse("class A:\n    def f(self):\n        self.x = deque(maxlen=5)"))) == []
+    assert list(growing(source)) == ["A.x", "A.y"]
+    assert list(growing("class A:\n    def f(self):\n        self.x = deque(maxlen=5)")) == []
 
 
 def test_each_attribute_that_grows_has_a_bound_that_is_written_down() -> None:
@@ -262,6 +263,6 @@ def test_each_attribute_that_grows_has_a_bound_that_is_written_down() -> None:
         name
         for path in PACKAGE.rglob("*.py")
         if path.name != "bounded.py" and not OFFLINE & set(path.relative_to(PACKAGE).parts)
-        for name in growing(ast.parse(path.read_text()))
+        for name in growing(path.read_text())
     }
     assert found == GROWING.keys()

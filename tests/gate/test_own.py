@@ -33,6 +33,7 @@ from sidecar.net.upstream import Handshake, handshake_headers
 from tests.doors.test_ext_authz import Door, changed, question
 from tests.doors.test_forward_auth import Asking
 from tests.gate.test_gate import TOKEN, World
+from tests.source import nodes_of
 
 ROOT = Path(__file__).parent.parent.parent
 BEARER = (b"authorization", b"Bearer " + TOKEN)
@@ -162,21 +163,21 @@ def test_a_header_that_is_added_in_one_place_is_at_every_door(tmp_path: Path) ->
 NAMES = re.compile(r"x-auth-[a-z]|__host-[a-z]|/_sidecar/[a-z]|^/_sidecar/$", re.IGNORECASE)
 
 
-def texts(tree: ast.Module) -> Iterator[ast.Constant]:
+def texts(source: str) -> Iterator[ast.Constant]:
     """The texts and bytes of a file's code: neither its docstrings nor what is written below an assignment."""
     prose: set[ast.expr] = set()
     # a node comes after the one that holds it
-    for node in ast.walk(tree):
+    for node in nodes_of(source):
         if isinstance(node, ast.Expr):
             prose.add(node.value)
         elif isinstance(node, ast.Constant) and isinstance(node.value, str | bytes) and node not in prose:
             yield node
 
 
-def second_homes(tree: ast.Module) -> list[int]:
+def second_homes(source: str) -> list[int]:
     """Lines that write a name of ours out."""
     found = []
-    for node in texts(tree):
+    for node in texts(source):
         text = node.value.decode("latin-1") if isinstance(node.value, bytes) else str(node.value)
         # a sentence may name one
         if NAMES.search(text) and "`" not in text:
@@ -186,7 +187,7 @@ def second_homes(tree: ast.Module) -> list[int]:
 
 def test_a_second_home_is_seen() -> None:
     assert second_homes(
-        ast.parse('"""`X-Auth-Roles`"""\nA = b"x-auth-roles"\nB = f"{A}/_sidecar/login"\nC = "see `/_sidecar/login`"')
+        '"""`X-Auth-Roles`"""\nA = b"x-auth-roles"\nB = f"{A}/_sidecar/login"\nC = "see `/_sidecar/login`"'
     ) == [2, 3]
 
 
@@ -196,7 +197,7 @@ def test_a_name_of_ours_is_written_out_in_one_file() -> None:
         for path in sorted((ROOT / "sidecar").rglob("*.py"))
         # the demo and the webhook are other programs, which know the sidecar from outside
         if path.name != "own.py" and not {"demo", "inject"} & set(path.parts)
-        for line in second_homes(ast.parse(path.read_text()))
+        for line in second_homes(path.read_text())
     }
     assert found == set()
 
