@@ -8,6 +8,7 @@ tests from a pipe, and tells of a test once, when it is over.
 from __future__ import annotations
 
 import contextlib
+import gc
 import mmap
 import os
 import pickle
@@ -45,7 +46,7 @@ LONGEST = (
     "tests/faults/", "tests/plans/test_witness.py", "tests/study/test_plannable_policies.py", "tests/sessions/test_redis.py",
     "tests/record/test_metrics.py", "tests/doors/test_websocket.py", "tests/net/",
 )  # fmt: skip
-"""What takes longest begins first, so that no process is left with it alone; all the rest is short."""
+"""What takes longest, in the order in which it begins, so that no process is left with it alone; all the rest is short."""
 
 
 def group_of(nodeid: str) -> str:
@@ -93,6 +94,31 @@ class Fork:
     said: Connection
 
 
+class Queue:
+    """Numbers that are put before processes fork, each of which is taken by one of them: a pipe, of which reads are whole where
+    writes were. It holds 16,384 of them."""
+
+    def __init__(self) -> None:
+        self._from, self._to = os.pipe()
+
+    def put(self, number: int) -> None:
+        """Put one at the end."""
+        os.write(self._to, _NUMBER.pack(number))
+
+    def end(self) -> None:
+        """Put no more. What is there has been taken once all have said so."""
+        os.close(self._to)
+
+    def close(self) -> None:
+        """Take none."""
+        os.close(self._from)
+
+    def taken(self) -> Iterator[int]:
+        """Take each that nobody has taken."""
+        while taken := os.read(self._from, _NUMBER.size):
+            yield int(_NUMBER.unpack(taken)[0])
+
+
 class Run:
     """A run of some groups of tests. Each test has its number among those that were collected."""
 
@@ -101,19 +127,21 @@ class Run:
         self._groups = groups
         self._forks = min(count, len(groups))
         self._untold = {number for group in groups for number in group}
-        self._queue, self._filled = os.pipe()
+        self._longest = Queue()
+        self._others = Queue()
         # where each process is, and whether all are to stop
         self._shared = mmap.mmap(-1, _NUMBER.size * (self._forks + 1))
 
     def run(self) -> None:
         """Run the tests, and tell of each. Raises what pytest raises where the run is to stop early."""
-        # no more than a pipe holds (64 KiB), as a number takes 4
-        for number in range(len(self._groups)):
-            os.write(self._filled, _NUMBER.pack(number))
+        for number, group in enumerate(self._groups):
+            long = rank_of(self._session.items[group[0]].nodeid) < len(LONGEST)
+            (self._longest if long else self._others).put(number)
         base = self._session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
         forks = [self._fork(place, base) for place in range(1, self._forks + 1)]
-        os.close(self._filled)
-        os.close(self._queue)
+        for queue in (self._longest, self._others):
+            queue.end()
+            queue.close()
         try:
             self._listen({fork.said: place for place, fork in enumerate(forks, 1)})
         except KeyboardInterrupt:
@@ -161,14 +189,22 @@ class Run:
                     hook.pytest_warning_recorded.call_historic(kwargs=about)
                     continue
                 self._untold.discard(number)
-                item = self._session.items[number]
-                hook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
-                for data in about:
-                    report = hook.pytest_report_from_serializable(config=self._session.config, data=data)
+                reports = [self._report_of(told) for told in about]
+                # as it says: a test finds out where it is by looking at files
+                nodeid, location = reports[0].nodeid, reports[0].location
+                hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
+                for report in reports:
                     hook.pytest_runtest_logreport(report=report)
-                hook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+                hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
                 if self._session.shouldfail or self._session.shouldstop:
                     self._put(0, 1)
+
+    def _report_of(self, told: pytest.TestReport | dict[str, Any]) -> pytest.TestReport:
+        if isinstance(told, pytest.TestReport):
+            return told
+        report = self._session.config.hook.pytest_report_from_serializable(config=self._session.config, data=told)
+        assert isinstance(report, pytest.TestReport)
+        return report
 
     def _fail(self, number: int, why: str) -> None:
         self._untold.discard(number)
@@ -188,7 +224,8 @@ class Run:
             says.close()
             return Fork(pid, hears)
         hears.close()
-        os.close(self._filled)
+        self._longest.end()
+        self._others.end()
         self._be(place, parent, base / f"{_FOLDER}{place}", says)
 
     def _be(self, place: int, parent: int, folder: Path, says: Connection) -> NoReturn:
@@ -196,6 +233,8 @@ class Run:
         try:
             tether(parent)
             os.setpgrp()
+            # what tests leave is small, and the look for it at each 700th object is a tenth of what they take
+            gc.set_threshold(5_000, 20, 50)
             config = self._session.config
             _alone(config, folder)
             teller = Teller(config, says)
@@ -215,7 +254,7 @@ class Run:
             os._exit(code)
 
     def _run_groups(self, place: int, teller: Teller) -> None:
-        numbers = self._numbers()
+        numbers = self._numbers(place)
         number = next(numbers, None)
         while number is not None and not self._get(0):
             self._put(place, number)
@@ -232,10 +271,13 @@ class Run:
         self._session._setupstate.teardown_exact(None)
         self._put(place, _NOTHING)
 
-    def _numbers(self) -> Iterator[int]:
-        """The numbers of the tests of each group that nobody has taken: reads of a pipe are whole where writes were."""
-        while taken := os.read(self._queue, _NUMBER.size):
-            yield from self._groups[_NUMBER.unpack(taken)[0]]
+    def _numbers(self, place: int) -> Iterator[int]:
+        """The numbers of the tests of each group that nobody has taken."""
+        queues = [self._longest, self._others]
+        # what takes long waits for processes more than it computes, so that some compute while it does
+        for queue in queues if place % 2 else reversed(queues):
+            for number in queue.taken():
+                yield from self._groups[number]
 
 
 class Teller:
@@ -248,7 +290,11 @@ class Teller:
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep a report of a part of the test."""
-        self._reports.append(self._config.hook.pytest_report_to_serializable(config=self._config, report=report))
+        # what failed holds frames and more that no other process can be told
+        told = report
+        if report.longrepr is not None:
+            told = self._config.hook.pytest_report_to_serializable(config=self._config, report=report)
+        self._reports.append(told)
 
     def tell(self, number: int) -> None:
         """Tell of a test."""

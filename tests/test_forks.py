@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
@@ -83,6 +84,25 @@ def test_a_file_stays_in_one_process_and_all_processes_end_what_they_began(tmp_p
     ended = [line.split() for line in (tmp_path / "ended").read_text().splitlines()]
     assert {pid for pid, _ in ended} == told["test_one"] | told["test_two"]
     assert len({folder for _, folder in ended}) == len(ended) == 2
+
+
+def test_one_process_begins_with_what_takes_long_and_the_next_with_the_rest(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    # each waits for the other process to have begun
+    noted = """
+        def test_a():
+            with open(os.path.dirname(__file__) + "/../begun", "a") as file: file.write(f"{os.getpid()} {__name__}\\n")
+            until = time.monotonic() + 20
+            while len({line.split()[0] for line in open(os.path.dirname(__file__) + "/../begun")}) < 2 and time.monotonic() < until:
+                time.sleep(0.01)
+        """
+    several = dict.fromkeys(("tests/test_a", "tests/test_b", "tests/test_overload", "tests/test_cli"), dedent(noted))
+    code, text = run(tmp_path, **several)
+    assert code == 0, text
+    begun = [line.split() for line in (tmp_path / "begun").read_text().splitlines()]
+    first = {pid: name for pid, name in reversed(begun)}
+    assert sorted(first.values()) == ["test_a", "test_overload"]
+    assert sorted(name for _, name in begun) == ["test_a", "test_b", "test_cli", "test_overload"]
 
 
 def test_what_runs_alone_runs_after_all_others(tmp_path: Path) -> None:
