@@ -8,6 +8,7 @@ import os
 import sys
 import threading
 from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -89,6 +90,16 @@ class Stack:
 
 
 @pytest.fixture(scope="session", autouse=True)
+def shared_by_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What all tests of a process share. One fixture, as pytest looks at each for each test."""
+    with one_root(tmp_path_factory), one_answer_of_cerbos(tmp_path_factory):
+        yield
+        # end what our processes fork from, and what they shared
+        forked.close_stems()
+        shared_cerbos.close()
+
+
+@contextmanager
 def one_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Let httpx read one root certificate for each client instead of 140, which takes 25 ms: no test asks the internet."""
     end = "-----END CERTIFICATE-----\n"
@@ -96,6 +107,25 @@ def one_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     roots.write_text(Path(certifi.where()).read_text().partition(end)[0] + end)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(certifi, "where", lambda: str(roots))
+        yield
+
+
+@contextmanager
+def one_answer_of_cerbos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Ask Cerbos once for its version, and once whether the same policies compile: a process of it each time."""
+    try:
+        program = binary()
+    except OSError:
+        # a copy of the checkout without what npm has installed: tests that need a Cerbos say so
+        yield
+        return
+    folder = forks.shared_folder(tmp_path_factory) / "cerbos-answers"
+    folder.mkdir(exist_ok=True)
+    compile_once, ask_once = remembering(folder, program)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(forked, "REMEMBERED", [str(folder), str(program)])
+        patch.setattr(embedded, "compile_policies", compile_once)
+        patch.setattr(cerbos_version, "version_of", ask_once)
         yield
 
 
@@ -114,38 +144,11 @@ def pytest_runtest_protocol() -> Generator[None, object, object]:
         logging.captureWarnings(False)
 
 
-@pytest.fixture(scope="session", autouse=True)
-def stems() -> Iterator[None]:
-    """End what our processes fork from, and what they shared."""
-    yield
-    forked.close_stems()
-    shared_cerbos.close()
-
-
 @pytest.fixture
 def embedded_shared(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Let commands that a test runs in this process ask a Cerbos that tests share, unless it is marked `own_cerbos`."""
     if request.node.get_closest_marker("own_cerbos") is None:
         shared_cerbos.share(monkeypatch)
-
-
-@pytest.fixture(scope="session", autouse=True)
-def one_answer_of_cerbos(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """Ask Cerbos once for its version, and once whether the same policies compile: a process of it each time."""
-    try:
-        program = binary()
-    except OSError:
-        # a copy of the checkout without what npm has installed: tests that need a Cerbos say so
-        yield
-        return
-    folder = forks.shared_folder(tmp_path_factory) / "cerbos-answers"
-    folder.mkdir(exist_ok=True)
-    compile_once, ask_once = remembering(folder, program)
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(forked, "REMEMBERED", [str(folder), str(program)])
-        patch.setattr(embedded, "compile_policies", compile_once)
-        patch.setattr(cerbos_version, "version_of", ask_once)
-        yield
 
 
 @pytest.fixture(scope="session")

@@ -96,13 +96,17 @@ def test_one_process_begins_with_what_takes_long_and_the_next_with_the_rest(tmp_
             while len({line.split()[0] for line in open(os.path.dirname(__file__) + "/../begun")}) < 2 and time.monotonic() < until:
                 time.sleep(0.01)
         """
-    several = dict.fromkeys(("tests/test_a", "tests/test_b", "tests/test_overload", "tests/test_cli"), dedent(noted))
-    code, text = run(tmp_path, **several)
+    # a process takes a second file while it runs its first
+    long, short = (
+        ("test_overload", "test_promises", "test_strict", "test_cli"),
+        ("test_a", "test_b", "test_c", "test_d"),
+    )
+    code, text = run(tmp_path, **dict.fromkeys([f"tests/{name}" for name in (*short, *long)], dedent(noted)))
     assert code == 0, text
     begun = [line.split() for line in (tmp_path / "begun").read_text().splitlines()]
     first = {pid: name for pid, name in reversed(begun)}
     assert sorted(first.values()) == ["test_a", "test_overload"]
-    assert sorted(name for _, name in begun) == ["test_a", "test_b", "test_cli", "test_overload"]
+    assert sorted(name for _, name in begun) == sorted((*short, *long))
 
 
 def test_what_runs_alone_runs_after_all_others(tmp_path: Path) -> None:
