@@ -101,7 +101,7 @@ def test_one_process_begins_with_what_takes_long_and_the_next_with_the_rest(tmp_
         ("test_overload", "test_promises", "test_strict", "test_cli"),
         ("test_a", "test_b", "test_c", "test_d"),
     )
-    code, text = run(tmp_path, **dict.fromkeys([f"tests/{name}" for name in (*short, *long)], dedent(noted)))
+    code, text = run(tmp_path, forks=2, **dict.fromkeys([f"tests/{name}" for name in (*short, *long)], dedent(noted)))
     assert code == 0, text
     begun = [line.split() for line in (tmp_path / "begun").read_text().splitlines()]
     first = {pid: name for pid, name in reversed(begun)}
