@@ -87,7 +87,7 @@ def real_cerbos(folder: Path, policies: Path, *, strict: bool = False, **server:
     }
     (folder / "cerbos.yaml").write_text(json.dumps(config))
     command = [str(binary()), "server", f"--config={folder / 'cerbos.yaml'}", "--log-level=error"]
-    environ = {"PATH": os.environ["PATH"], "CERBOS_NO_TELEMETRY": "1"}
+    environ = {"PATH": os.environ["PATH"], "CERBOS_NO_TELEMETRY": "1", "GOGC": os.environ["GOGC"]}
     ready: Callable[[], bool]
     if "grpcListenAddr" in server:
         ready = partial(_takes, int(server["grpcListenAddr"].rpartition(":")[2]))

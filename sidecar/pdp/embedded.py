@@ -27,6 +27,8 @@ ADMIN = "authz:authz"
 """Of its Admin API, for `policy_reload`. Who may use it is who has the socket, in a folder that is ours alone."""
 _ADMIN_HASH = "JDJiJDA0JEZxeGtyZ0RsNE5kNk4ySHA1bUJ6RS5LVm5zYlZSakc4UTc0ZTYxSHdWN2J6ZEZ6UkZ2dUdP"
 """The password as Cerbos wants it: bcrypt, then base64. It is known to all, so of the least cost: each call pays it."""
+_GOGC = 400
+"""Of Go: a wide target, since a policy engine's garbage is short-lived and its live set small."""
 START_WITHIN = 10.0
 STOP_WITHIN = 3.0
 _FIRST_BACKOFF, _MAX_BACKOFF = 0.1, 5.0
@@ -135,9 +137,9 @@ def _position(report: dict[str, object]) -> tuple[int, int]:
     return int(place.get("line", 1)), int(place.get("column", 1))
 
 
-def _environment(gogc: int | None = None) -> dict[str, str]:
+def _environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR", "TZ")}
-    return kept | {"CERBOS_NO_TELEMETRY": "1"} | ({"GOGC": str(gogc)} if gogc else {})
+    return kept | {"CERBOS_NO_TELEMETRY": "1", "GOGC": str(_GOGC)}
 
 
 class EmbeddedCerbos:
@@ -145,21 +147,19 @@ class EmbeddedCerbos:
 
     It reads a `snapshot` of them, which `PolicyReload` changes whole and only for one that compiles: one that starts
     again starts with that, whatever has become of the folder.
-    `gogc` is Go's GOGC: a wide target, since a policy engine's garbage is short-lived and its live set small.
     `told` are variables of its environment besides what it always gets. With `strict` an action is denied where a
     condition of one of its rules cannot be evaluated, by a Cerbos that can do so. It starts without any policy, and so
     denies everything, if the folder may be `empty`.
     """
 
     def __init__(
-        self, policies: Path, *, binary: str | None = None, gogc: int = 400, told: Mapping[str, str] | None = None,
+        self, policies: Path, *, binary: str | None = None, told: Mapping[str, str] | None = None,
         strict: bool = True, empty: bool = False,
     ) -> None:  # fmt: skip
         if not policies.is_dir():
             raise OSError(f"found no folder {policies}, expected the policies (SIDECAR_POLICIES)")
         self._binary = find_binary(binary)
         self._policies = policies.absolute()
-        self._gogc = gogc
         self._told = dict(told or {})
         self._strict = strict
         self._empty = empty
@@ -283,7 +283,7 @@ class EmbeddedCerbos:
         self._process = await asyncio.create_subprocess_exec(
             *tethered([str(self._binary), "server", f"--config={self._folder / 'cerbos.yaml'}", "--log-level=warn"]),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=_environment(self._gogc) | self._told, start_new_session=True,
+            env=_environment() | self._told, start_new_session=True,
         )  # fmt: skip
         assert self._process.stdout is not None  # noqa: S101 - for the type checker
         reader = asyncio.get_running_loop().create_task(self._fold(self._process.stdout))
