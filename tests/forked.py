@@ -27,8 +27,8 @@ from sidecar.demo.processes import Process
 from sidecar.tether import tether, tethered
 
 ROOT = Path(__file__).parent.parent
-READ_AT_IMPORT = ("PYTHON", "LD_", "OTEL_", "COVERAGE_")
-"""Beginnings of variables that say how a process is to begin."""
+READ_AT_START = ("PYTHON", "LD_", "COVERAGE_")
+"""Beginnings of variables that say how a process is to begin; but for PYTHONPATH, which a fork has in `sys.path`."""
 LATER = {
     "sidecar.cli": (
         "sidecar.run.workers",
@@ -71,7 +71,7 @@ class Forked(Process):
 
 def may_fork(environ: Mapping[str, str]) -> bool:
     """Return whether a process of this environment begins as one of ours does. Each counts its lines for itself."""
-    names = {name for name in {*os.environ, *environ} if name.startswith(READ_AT_IMPORT)}
+    names = {name for name in {*os.environ, *environ} if name.startswith(READ_AT_START)} - {"PYTHONPATH"}
     return not any(name.startswith("COVERAGE_") or os.environ.get(name) != environ.get(name) for name in names)
 
 
@@ -187,6 +187,7 @@ def _fork(arguments: list[str], folder: str, log: str, environ: dict[str, str], 
     os.close(words)
     os.environ.clear()
     os.environ.update(environ)
+    sys.path[1:1] = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path not in (*sys.path, "")]
     sys.argv[1:] = arguments
     os.close(writing)
     return 0
@@ -201,6 +202,8 @@ if __name__ == "__main__":
         from tests.cerbos_answers import remembering
 
         embedded.compile_policies, cerbos_version.version_of = remembering(*map(Path, remembered))
+    # it reads its variables as it is imported
+    assert "opentelemetry" not in sys.modules
     gc.freeze()
     with contextlib.closing(socket.socket(fileno=int(number))) as control:
         _serve(control)

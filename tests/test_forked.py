@@ -8,7 +8,9 @@ import signal
 import subprocess
 import sys
 import time
+from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -27,14 +29,17 @@ def main() -> int:
         os.readlink("/proc/self/fd/2"),
     ]
     own = os.getsid(0) == os.getpgid(0) == os.getpid()
-    print(json.dumps([sys.argv[1:], dict(os.environ), where, own, ignored]), flush=True)
+    named = find_spec("named_by_pythonpath") is not None
+    print(json.dumps([sys.argv[1:], dict(os.environ), where, own, ignored, named]), flush=True)
     time.sleep(60 if sys.argv[1:] == ["sleep"] else 0)
     return 3
 
 
-def said(kind: type[Process], folder: Path, *arguments: str, stops: bool = False) -> tuple[object, int, bool]:
+def said(kind: type[Process], folder: Path, *arguments: str, stops: bool = False) -> tuple[list[Any], int, bool]:
     """-> (what it says of itself, its status, whether it forked)."""
-    environ = {**os.environ, "SIDECAR_ODD": "yes"}
+    (folder / "more").mkdir(exist_ok=True)
+    (folder / "more/named_by_pythonpath.py").touch()
+    environ = {**os.environ, "SIDECAR_ODD": "yes", "PYTHONPATH": f"{ROOT}{os.pathsep}{folder / 'more'}"}
     environ.pop("HOME", None)
     log = folder / "odd.log"
     with kind("odd", [sys.executable, "-m", "tests.test_forked", *arguments], folder, environ) as process:
@@ -46,14 +51,13 @@ def said(kind: type[Process], folder: Path, *arguments: str, stops: bool = False
 
 
 @pytest.mark.parametrize(("arguments", "stops"), [(["a", "b c"], False), (["sleep"], True)])
-def test_it_is_as_one_of_the_command_line(
-    arguments: list[str], stops: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+def test_it_is_as_one_of_the_command_line(arguments: list[str], stops: bool, tmp_path: Path) -> None:
     (started, status, _), (forked, forked_status, is_forked) = (
         said(kind, tmp_path, *arguments, stops=stops) for kind in (Process, Forked)
     )
     assert is_forked
+    # its PYTHONPATH is read
+    assert started[-1] is True
     assert (started, status) == (forked, forked_status)
     assert status == (-signal.SIGTERM if stops else 3)
 

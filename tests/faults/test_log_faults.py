@@ -6,27 +6,27 @@ import json
 import os
 import signal
 import socket
-import subprocess
 import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import cast
+from typing import IO
 
 import pytest
 
-from sidecar.demo.processes import Process, status_of
+from sidecar.demo.processes import status_of
 from tests.conftest import Stack, policies
+from tests.forked import Forked
 from tests.record.test_rotated_file import mounted
-from tests.stack import ROOT, Got, Sidecar, free_port, running_sidecar, wait_for
+from tests.stack import Got, Sidecar, free_port, running_sidecar, wait_for
 
 ROUTES = "version: 1\nroutes: [{path: /public, access: public}]\n"
 LONG = "/" + "/".join(["a" * 60] * 120)
 
 
 @pytest.fixture
-def unread(stack: Stack, tmp_path: Path) -> Iterator[tuple[Sidecar, subprocess.Popen[bytes]]]:
+def unread(stack: Stack, tmp_path: Path) -> Iterator[tuple[Sidecar, IO[bytes]]]:
     """A sidecar whose stdout and stderr are one pipe, which nobody reads."""
     (tmp_path / "routes.yaml").write_text(ROUTES)
     port, admin_port = free_port(), free_port()
@@ -37,11 +37,14 @@ def unread(stack: Stack, tmp_path: Path) -> Iterator[tuple[Sidecar, subprocess.P
         "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"),
     }  # fmt: skip
     command = [sys.executable, "-m", "sidecar.cli", "run"]
-    child = subprocess.Popen(command, cwd=ROOT, env=environ, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
-    with child:
-        wait_for(lambda: status_of(admin_port, "/livez") == 200)
-        yield Sidecar(cast(Process, child), port, admin_port, tmp_path, 0.0), child
-        child.kill()
+    os.mkfifo(tmp_path / "sidecar.log")
+    # open before anybody writes, which nobody could otherwise
+    with open(os.open(tmp_path / "sidecar.log", os.O_RDONLY | os.O_NONBLOCK), "rb") as said:
+        os.set_blocking(said.fileno(), True)
+        with Forked.start(
+            "sidecar", command, tmp_path, environ, lambda: status_of(admin_port, "/livez") == 200
+        ) as process:
+            yield Sidecar(process, port, admin_port, tmp_path, 0.0), said
 
 
 def fill(port: int) -> int:
@@ -57,11 +60,8 @@ def fill(port: int) -> int:
     raise AssertionError("never refused")
 
 
-def test_a_log_that_nobody_reads_refuses_and_holds_nobody_up(
-    stack: Stack, unread: tuple[Sidecar, subprocess.Popen[bytes]]
-) -> None:
-    sidecar, child = unread
-    assert child.stdout is not None
+def test_a_log_that_nobody_reads_refuses_and_holds_nobody_up(stack: Stack, unread: tuple[Sidecar, IO[bytes]]) -> None:
+    sidecar, said = unread
     stack.upstream.reset()
     taken = fill(sidecar.port)
     got: Got = sidecar.get("/public")
@@ -76,23 +76,23 @@ def test_a_log_that_nobody_reads_refuses_and_holds_nobody_up(
     assert sidecar.metric("sidecar_decision_log_lost_total") == 2
 
     lines: list[bytes] = []
-    reader = threading.Thread(target=lambda: lines.extend(child.stdout or ()))
+    reader = threading.Thread(target=lambda: lines.extend(said))
     reader.start()
     wait_for(lambda: sidecar.get("/public").status == 200, what="the reader is back")
     assert sidecar.metric("sidecar_ready", part="log") == 1
-    os.kill(child.pid, signal.SIGTERM)
-    assert child.wait(10) == 0
+    os.kill(sidecar.pid, signal.SIGTERM)
+    assert sidecar.process._child.wait(10) == 0
     reader.join()
     decided = [json.loads(line) for line in lines if b'"event"' in line]
     assert [line["code"] for line in decided] == ["route_unmapped"] * taken + ["public"]
     assert any(b"nobody reads it" in line for line in lines)
 
 
-def test_sigterm_ends_it_while_nobody_reads(unread: tuple[Sidecar, subprocess.Popen[bytes]]) -> None:
-    sidecar, child = unread
+def test_sigterm_ends_it_while_nobody_reads(unread: tuple[Sidecar, IO[bytes]]) -> None:
+    sidecar, _ = unread
     fill(sidecar.port)
-    os.kill(child.pid, signal.SIGTERM)
-    assert child.wait(10) == 0
+    os.kill(sidecar.pid, signal.SIGTERM)
+    assert sidecar.process._child.wait(10) == 0
 
 
 def test_a_question_log_on_a_full_disk_stops_and_requests_go_on(stack: Stack, tmp_path: Path) -> None:
