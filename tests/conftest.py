@@ -25,9 +25,10 @@ from tests.redis_server import RedisServer
 from tests.stack import ROOT, Recorder, Sidecar, Web, binary, free_port, running_sidecar
 
 # properties are held by what they say, never by how long the machine takes to try them
-settings.register_profile("any-machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
-settings.load_profile("any-machine")
-settings.register_profile("few", settings.get_profile("any-machine"), max_examples=20)
+settings.register_profile("all", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("half", settings.get_profile("all"), max_examples=50)
+settings.register_profile("few", settings.get_profile("all"), max_examples=20)
+settings.load_profile("all" if "CI" in os.environ else "half")
 
 ROUTES = """\
 version: 1

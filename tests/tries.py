@@ -6,5 +6,6 @@ from hypothesis import settings
 
 
 def tries(count: int) -> settings:
-    """As many examples, or as much less of them as the profile has them: `make check` tries a fifth."""
+    """As many examples, or as much less of them as the profile has them: `make test` tries half of what CI does, and `make check`
+    a fifth."""
     return settings(max_examples=max(1, count * settings().max_examples // 100))
