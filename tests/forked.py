@@ -39,7 +39,14 @@ LATER = {
         "uvicorn.lifespan.off",
         "uvicorn.loops.uvloop",
     ),
-    "sidecar.demo.authorization_server": ("moto.utilities.utils", "uvicorn.lifespan.off"),
+    "sidecar.demo.authorization_server": (
+        "anyio._backends._asyncio",
+        "httpcore",
+        "uvicorn.lifespan.on",
+        "uvicorn.loops.uvloop",
+        "uvicorn.protocols.http.auto",
+        "uvicorn.protocols.websockets.auto",
+    ),
     "moto.server": ("moto.cognitoidp.responses", "moto.cognitoidp.urls"),
 }
 """What a process that serves imports later, by its module."""
