@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import stat
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, Literal
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any
 
 import pytest
 
@@ -28,7 +26,6 @@ from tests.signing_in import (
     principal_of,
     problem,
 )
-from tests.stack import CHROMIUM, Web
 
 CALLBACK = "http://127.0.0.1:8080/callback"
 SIGNED_OUT = "http://127.0.0.1:8080/"
@@ -345,53 +342,6 @@ def test_a_temporary_password_is_changed_at_the_first_sign_in(
     assert browser.submit(form, new_password="Again-9876", confirm_password="Again-9876").status_code == 403
     assert Browser().sign_in(url, "carol", "Better-9876").status_code == 303
     assert Browser().sign_in(url, "alice", "Alice-1234").status_code == 303
-
-
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-@pytest.mark.parametrize(("scheme", "width"), [("light", 360), ("light", 1400), ("dark", 360)])
-def test_a_browser_without_javascript_signs_in(
-    start: Start, cognito: LocalCognito, scheme: Literal["light", "dark"], width: int
-) -> None:
-    """By the form, once with a wrong password, then by a button; nothing is wider than the window, or from elsewhere."""
-    from playwright.sync_api import sync_playwright
-
-    app_side = Web(pages={})
-    callback = f"http://127.0.0.1:{app_side.port}/callback"
-    hosted = start(redirect_uris=[callback])
-    url = authorize_url(hosted.domain, cognito.client_id, callback)
-    asked: list[str] = []
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        context = browser.new_context(
-            viewport={"width": width, "height": 740}, color_scheme=scheme, java_script_enabled=False
-        )
-        page = context.new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.goto(url)
-        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert (sum(map(int, re.findall(r"\d+", ground))) < 3 * 128) == (scheme == "dark")
-        for password in ("wrong", "Alice-1234"):
-            assert page.evaluate("document.documentElement.scrollWidth") <= width
-            page.get_by_label("Username").fill("alice")
-            page.get_by_label("Password", exact=True).fill(password)
-            page.get_by_role("button", name="Sign in", exact=True).click()
-            if password == "wrong":
-                assert page.get_by_role("alert").inner_text() == "Incorrect username or password."
-        assert page.url.startswith(f"{callback}?code=")
-        context.clear_cookies()
-        page.goto(url)
-        page.get_by_role("button", name="Sign in as bob").click()
-        assert page.url.startswith(f"{callback}?code=")
-        browser.close()
-    app_side.close()
-    assert [one for one in asked if not one.startswith((hosted.domain, callback, "data:"))] == []
-    app = App(hosted.domain, cognito.client_id)
-    names = []
-    for path, _ in app_side.asked:
-        if path.startswith("/callback"):
-            code = dict(parse_qsl(urlsplit(path).query))["code"]
-            names.append(app.userinfo(app.redeem(code, callback).json()["access_token"]).json()["username"])
-    assert names == ["alice", "bob"]
 
 
 def test_it_is_gone_when_it_was_stopped(cognito: LocalCognito, free_port: Callable[[], int], tmp_path: Path) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
 
-import pytest
+from playwright.sync_api import Page
 
 from tests.doors.test_websocket import Upstream, behind
-from tests.stack import CHROMIUM, Web, wait_for
+from tests.stack import Web
 
 PAGE = """<!doctype html><title>ws</title><script>
 const heard = [];
@@ -25,14 +24,9 @@ const tell = (result) => fetch("/told?" + new URLSearchParams({result: JSON.stri
 socket.onerror = () => heard.push("error");
 socket.onclose = (event) => tell({heard, code: event.code, reason: event.reason});
 </script>"""
-OPTIONS = (
-    "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking",
-    "--disable-component-update", "--disable-sync", "--disable-dev-shm-usage", "--remote-debugging-port=0",
-)  # fmt: skip
 
 
-@pytest.mark.skipif(CHROMIUM is None, reason="chromium is not installed")
-def test_a_browser_speaks_through_the_sidecar(tmp_path: Path) -> None:
+def test_a_browser_speaks_through_the_sidecar(page: Page, tmp_path: Path) -> None:
     upstream, web = Upstream(), Web()
 
     def play(connection: object) -> None:
@@ -45,15 +39,10 @@ def test_a_browser_speaks_through_the_sidecar(tmp_path: Path) -> None:
     upstream.play = play
     with behind(tmp_path / "sidecar", upstream.port) as (sidecar, _):
         web.pages["/"] = (200, "text/html; charset=utf-8", (PAGE % sidecar.port).encode())
-        command = [str(CHROMIUM), *OPTIONS, f"--user-data-dir={tmp_path / 'profile'}", f"http://127.0.0.1:{web.port}/"]
-        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as browser:
-            try:
-                wait_for(lambda: any(path.startswith("/told?") for path, _ in web.asked), 30, "the page's report")
-            finally:
-                browser.kill()
-        told = next(path for path, _ in web.asked if path.startswith("/told?"))
+        with page.expect_request("**/told?*") as told:
+            page.goto(f"http://127.0.0.1:{web.port}/")
     web.close()
     upstream.close()
-    result = json.loads(parse_qs(urlsplit(told).query)["result"][0])
+    result = json.loads(parse_qs(urlsplit(told.value.url).query)["result"][0])
     assert result == {"heard": ["text é", "0,255,7"], "code": 4242, "reason": "said bye"}
     assert upstream.handshakes[0]["origin"] == f"http://127.0.0.1:{web.port}"
