@@ -4,53 +4,84 @@ from __future__ import annotations
 
 import io
 import json
+import re
 from typing import Any
 
 import jsonschema
 
 from sidecar.record.line import Unknown, json_schema, read
 
-_PLAIN = ("string", "integer", "number")
+_LINE = {"type", "description", "required", "properties"}
+"""What a schema of a line says: of each member for itself."""
+_TYPES = {"type", "description", "required", "properties", "items", "additionalProperties"}
 
 
 class Held:
-    """The schema of one kind of line. Lines of the same members are held against it once, where it says of a member only what
-    type it has: jsonschema takes a third of a millisecond for each line, and the tests write ten thousands."""
+    """The schema of one kind of line. Members that are alike are held against it once: jsonschema takes a third of a
+    millisecond for each line, and the tests write ten thousands."""
 
     def __init__(self, schema: dict[str, Any]) -> None:
-        self._whole = jsonschema.Draft202012Validator(schema)
-        self._time = jsonschema.Draft202012Validator(schema["properties"]["time"])
-        # a member that there must not be has no schema but `false`
-        told = {name: one for name, one in schema["properties"].items() if isinstance(one, dict)}
-        self._typed = {name for name, one in told.items() if is_plain(one)}
-        self._numbers = {
-            name
-            for name, one in told.items()
-            if one.keys() == {"description", "type", "additionalProperties"}
-            and one["additionalProperties"] == {"type": "number"}
-        }
-        self._seen: set[tuple[Any, ...]] = set()
+        assert schema.keys() <= _LINE, schema.keys()
+        rest = {name: told for name, told in schema.items() if name != "properties"}
+        self._rest = jsonschema.Draft202012Validator(rest)
+        self._members = {name: Member(told) for name, told in schema["properties"].items()}
+        self._seen: set[tuple[str, ...]] = set()
 
     def hold(self, line: dict[str, Any]) -> None:
         """Raise what jsonschema raises where the line is not of the schema."""
-        self._time.validate(line.get("time"))
-        alike = tuple((name, self._as_told(name, value)) for name, value in line.items() if name != "time")
+        names = tuple(line)
+        if names not in self._seen:
+            self._rest.validate(line)
+            self._seen.add(names)
+        for name, value in line.items():
+            if name in self._members:
+                self._members[name].hold(value)
+
+
+class Member:
+    """The schema of one member."""
+
+    def __init__(self, schema: dict[str, Any] | bool) -> None:
+        self._schema = jsonschema.Draft202012Validator(schema)
+        self._typed = says_only_types(schema)
+        self._seen: set[object] = set()
+        # no two times are alike
+        self._pattern = (
+            re.compile(schema["pattern"])
+            if isinstance(schema, dict) and schema.keys() == {"description", "type", "pattern"}
+            else None
+        )
+
+    def hold(self, value: Any) -> None:
+        """Raise what jsonschema raises where the value is not of the schema."""
+        if self._pattern and isinstance(value, str) and self._pattern.search(value):
+            return
+        alike = types_of(value) if self._typed else (type(value), json.dumps(value))
         if alike not in self._seen:
-            self._whole.validate(line)
+            self._schema.validate(value)
             self._seen.add(alike)
 
-    def _as_told(self, name: str, value: Any) -> Any:
-        # of floats some are integers
-        if name in self._typed and not isinstance(value, float | list | dict):
-            return type(value)
-        if name in self._numbers and isinstance(value, dict):
-            return tuple((key, type(one)) for key, one in value.items())
-        return type(value), json.dumps(value)
+
+def says_only_types(schema: Any) -> bool:
+    """Whether a schema says of a value, and of what is in it, only the type and which members there must be."""
+    if not isinstance(schema, dict):
+        return isinstance(schema, bool)
+    below = [
+        *schema.get("properties", {}).values(),
+        schema.get("items", True),
+        schema.get("additionalProperties", True),
+    ]
+    return schema.keys() <= _TYPES and all(map(says_only_types, below))
 
 
-def is_plain(schema: dict[str, Any]) -> bool:
-    """Whether a schema says only what type a value has."""
-    return schema.keys() <= {"description", "type"} and schema.get("type") in _PLAIN
+def types_of(value: Any) -> object:
+    """What such a schema can tell of a value: its type, the names of its members, and their types."""
+    if isinstance(value, dict):
+        return tuple((name, types_of(one)) for name, one in value.items())
+    if isinstance(value, list):
+        return frozenset(map(types_of, value))
+    # of floats some are integers
+    return value.is_integer() if isinstance(value, float) else type(value)
 
 
 # the schema of each kind alone: to try them all takes four times as long

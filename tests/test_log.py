@@ -32,6 +32,7 @@ def held() -> Held:
     [
         {"time": "yesterday"}, {"time": 1}, {"event": "question"}, {"request_id": 1}, {"mode": "off"}, {"outcome": ""},
         {"status": "200"}, {"status": 200.5}, {"status": True}, {"status": [200]}, {"id": None}, {"id": {}}, {"roles": [1]},
+        {"roles": ["user", 1]},
         {"roles": "user"}, {"ms": {"request": "1"}}, {"ms": {"request": 1, "lookup": True}}, {"ms": []}, {"total_ms": False},
         {"each": {}}, {"each": {"asked": "1"}}, {"each": {"asked": 1, "ids": [1]}}, {"items": {"seen": 0.5}},
     ],
@@ -50,3 +51,24 @@ def test_a_line_without_a_member_is_seen(held: Held, name: str) -> None:
     del line[name]
     with pytest.raises(jsonschema.ValidationError):
         held.hold(line)
+
+
+def test_a_resource_that_is_not_of_the_schema_is_seen_after_one_that_is() -> None:
+    resource = {"id": "1", "allowed": True, "attributes": {"owner": "alice"}}
+    schema = Held(
+        {"type": "object", "properties": {"resources": json_schema()["$defs"]["Question"]["properties"]["resources"]}}
+    )
+    schema.hold({"resources": [resource, resource | {"kind": "contact"}]})
+    for other in (
+        {"id": "1", "allowed": True},
+        resource | {"allowed": 1},
+        resource | {"kind": 1},
+        resource | {"attributes": []},
+    ):
+        with pytest.raises(jsonschema.ValidationError):
+            schema.hold({"resources": [resource, other]})
+
+
+def test_a_schema_that_says_more_of_a_line_is_refused() -> None:
+    with pytest.raises(AssertionError):
+        Held({"type": "object", "properties": {}, "additionalProperties": False})
