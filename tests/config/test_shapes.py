@@ -77,7 +77,7 @@ def test_a_fault_has_its_line_column_and_expectation(text: str, expected: list[s
 
 @pytest.mark.parametrize(
     "text",
-    ["a: [", "a: b: c", "\t- x", "\x00", pytest.param("[" * 5000, marks=pytest.mark.slow), pytest.param("a: " + "{b: " * 5000, marks=pytest.mark.slow), r'a: "\UFFFFFFFF"', r'a: "\U00110000"', "%YAML " + "1" * 5000],
+    ["a: [", "a: b: c", "\t- x", "\x00", "[\n" * 5000, "a: " + "{b:\n" * 5000, r'a: "\UFFFFFFFF"', r'a: "\U00110000"', "%YAML " + "1" * 5000],
 )  # fmt: skip
 def test_what_is_not_yaml_is_a_problem_and_no_exception(text: str) -> None:
     (problem,) = faults(text)

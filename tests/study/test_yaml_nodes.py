@@ -69,9 +69,7 @@ def test_a_mark_of_the_byte_order_is_none_of_the_text(tmp_path: Path) -> None:
     assert list(entries(document(tmp_path, "\ufeffa: 1\n").root)) == ["a"]
 
 
-@pytest.mark.parametrize(
-    "text", [pytest.param("[" * 5000, marks=pytest.mark.slow), r'a: "\UFFFFFFFF"', r'a: "\U00110000"', "a: ["]
-)
+@pytest.mark.parametrize("text", ["[\n" * 5000, r'a: "\UFFFFFFFF"', r'a: "\U00110000"', "a: ["])
 def test_what_is_no_yaml_is_one_kind_of_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(ValueError):  # noqa: PT011 - the parser's words
         document(tmp_path, text)
