@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.adoption.charts import Chart, Column, chart_of, share_of
 from sidecar.adoption.readiness import State, days_between
 from sidecar.adoption.report import NOT_COMPARED, Finding, Report
 from sidecar.adoption.report_text import moment, number_of, plain, principals
 from sidecar.adoption.sighting import Relation, Status, Verdict, relation_of
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 SHOWN = 200
 """Differences of one relation on the page; JSON has all."""
@@ -48,15 +51,25 @@ class Section(NamedTuple):
 
 def as_html(report: Report) -> str:
     """Return a report as a page."""
-    # here and not above: only this page needs it
-    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    return _environment().get_template("report.html").render(_values(report))
 
-    environment = Environment(
-        loader=FileSystemLoader(str(FOLDER)), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
-        lstrip_blocks=True,
-    )  # fmt: skip
-    environment.filters |= {"plain": plain, "moment": moment, "number": "{:,}".format, "principals": principals}
-    return environment.get_template("report.html").render(_values(report))
+
+_made: Environment | None = None
+
+
+def _environment() -> Environment:
+    """The environment of the page, made once."""
+    global _made
+    if _made is None:
+        # here and not above: only this page needs it
+        from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+        _made = Environment(
+            loader=FileSystemLoader(str(FOLDER)), autoescape=True, undefined=StrictUndefined, trim_blocks=True,
+            lstrip_blocks=True,
+        )  # fmt: skip
+        _made.filters |= {"plain": plain, "moment": moment, "number": "{:,}".format, "principals": principals}
+    return _made
 
 
 def _values(report: Report) -> dict[str, Any]:

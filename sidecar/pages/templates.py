@@ -90,18 +90,29 @@ class Pages:
                 return environment.get_template(name).render(values)
             except Exception:
                 log.exception("the template %s of SIDECAR_TEMPLATES failed, ours is shown", name)
-            environment = _environment_of(TEMPLATES)
+            environment = _our_environment()
         return environment.get_template(name).render(values)
 
     def _environment(self) -> Environment:
         if self._made is None:
-            self._made = _environment_of(*([Path(self._folder)] if self._folder else []), TEMPLATES)
+            self._made = _environment_of(Path(self._folder), TEMPLATES) if self._folder else _our_environment()
         return self._made
 
 
 _BACK, _SAYS, _FORM = b"-back-", b"-says-", b"-access-form-"
 _PLACE = b"-request-id-"
 """Where a request id goes; it has no character that HTML would take for markup."""
+
+
+_ours: Environment | None = None
+
+
+def _our_environment() -> Environment:
+    """Our own templates: each is compiled once, where it is first shown, and not again after a reload."""
+    global _ours
+    if _ours is None:
+        _ours = _environment_of(TEMPLATES)
+    return _ours
 
 
 def _environment_of(*folders: Path) -> Environment:
