@@ -6,6 +6,7 @@ tests/test_cli.py, tests/demo and tests/run/test_workers.py start that.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import json
@@ -21,7 +22,7 @@ import threading
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 from sidecar.demo.processes import Process
 from sidecar.tether import tether, tethered
@@ -200,6 +201,15 @@ def _fork(arguments: list[str], folder: str, log: str, environ: dict[str, str], 
     return 0
 
 
+def _end(code: int) -> NoReturn:
+    """End as Python does, but for its modules: to take them all apart takes as long as a start."""
+    threading._shutdown()  # type: ignore[attr-defined]
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
 if __name__ == "__main__":
     name, number, *remembered = sys.argv[1:]
     for each in (name, *LATER.get(name, ())):
@@ -216,4 +226,9 @@ if __name__ == "__main__":
         _serve(control)
     # it runs anew, as `python -m` does; what it imports is there
     del sys.modules[name]
-    runpy.run_module(name, run_name="__main__", alter_sys=True)
+    try:
+        runpy.run_module(name, run_name="__main__", alter_sys=True)
+    except SystemExit as ended:
+        if isinstance(ended.code, str):
+            raise
+        _end(ended.code or 0)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from importlib.util import find_spec
 from pathlib import Path
@@ -31,6 +33,9 @@ def main() -> int:
     own = os.getsid(0) == os.getpgid(0) == os.getpid()
     named = find_spec("named_by_pythonpath") is not None
     print(json.dumps([sys.argv[1:], dict(os.environ), where, own, ignored, named]), flush=True)
+    # what Python does at the end: nobody flushes
+    atexit.register(print, "at the end")
+    threading.Timer(0.1, print, ["a thread that is waited for"]).start()
     time.sleep(60 if sys.argv[1:] == ["sleep"] else 0)
     return 3
 
@@ -47,7 +52,9 @@ def said(kind: type[Process], folder: Path, *arguments: str, stops: bool = False
             wait_for(lambda: "\n" in log.read_text())
             process.stop()
         status = process._child.wait(20)
-    return json.loads(log.read_text()), status, not isinstance(process._child, subprocess.Popen)
+    first, *later = log.read_text().splitlines()
+    assert later == ([] if stops else ["a thread that is waited for", "at the end"])
+    return json.loads(first), status, not isinstance(process._child, subprocess.Popen)
 
 
 @pytest.mark.parametrize(("arguments", "stops"), [(["a", "b c"], False), (["sleep"], True)])
