@@ -16,10 +16,11 @@ import pytest
 from sidecar.cli import main
 from tests.shared_cerbos import share
 from tests.stack import binary
+from tests.tokens import share_case_key
 
 
 def sidecar(folder: Path, *arguments: str, environ: Mapping[str, str]) -> CompletedProcess[str]:
-    """`sidecar ARGUMENTS` in a folder, with this environment and our Cerbos, which tests share."""
+    """`sidecar ARGUMENTS` in a folder, with this environment, our Cerbos and our key of cases, which tests share."""
     inherited = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))}
     given = {**inherited, "SIDECAR_CERBOS_BINARY": str(binary()), **environ}
     out, errors = io.StringIO(), io.StringIO()
@@ -32,6 +33,8 @@ def sidecar(folder: Path, *arguments: str, environ: Mapping[str, str]) -> Comple
         contextlib.redirect_stderr(errors),
     ):
         share(changes)
+        if arguments[:1] == ("test",):
+            share_case_key(changes)
         try:
             code = main(arguments)
         except SystemExit as ended:

@@ -7,10 +7,13 @@ import json
 from functools import cache
 from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from jwt import PyJWK
 from jwt.algorithms import RSAAlgorithm
+
+from sidecar.run.case_tokens import CaseKey
 
 POOL = "eu-west-1_TEST"
 ISSUER = f"https://cognito-idp.eu-west-1.amazonaws.com/{POOL}"
@@ -27,6 +30,16 @@ def private_key(name: str = "k1", bits: int = 2048) -> rsa.RSAPrivateKey:
 @cache
 def _made(name: str, bits: int) -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, bits)
+
+
+def share_case_key(patch: pytest.MonkeyPatch) -> None:
+    """Let all runs of cases in this process have one key: to draw one takes longer than a run."""
+    patch.setattr("sidecar.run.casing.CaseKey", _case_key)
+
+
+@cache
+def _case_key() -> CaseKey:
+    return CaseKey()
 
 
 def jwk(name: str = "k1", bits: int = 2048, **more: Any) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tests.conftest import Stack, policies
 from tests.stack import binary, raw_reply, reply
 from tests.test_question_log import MORE, played
 
-pytestmark = pytest.mark.usefixtures("embedded_shared")
+pytestmark = pytest.mark.usefixtures("embedded_shared", "one_key")
 
 REQUESTS: list[tuple[str, str, str, Any]] = [
     ("GET", "/contacts/1?page=2", "alice", None), ("PUT", "/contacts/2", "alice", None), ("DELETE", "/contacts/2", "bob", None),

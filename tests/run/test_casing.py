@@ -17,7 +17,7 @@ from tests.conftest import policies
 from tests.stack import ROOT, binary
 from tests.tokens import SESSION_SECRET
 
-pytestmark = pytest.mark.usefixtures("embedded_shared")
+pytestmark = pytest.mark.usefixtures("embedded_shared", "one_key")
 
 ENVIRON = {
     "SIDECAR_ROUTES": str(ROOT / "routes.yaml"), "SIDECAR_POLICIES": str(policies()),
