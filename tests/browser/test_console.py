@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any
 from urllib.parse import quote
 
 import pytest
@@ -48,6 +49,46 @@ def console(cognito: LocalCognito, upstream: Recorder, tmp_path_factory: pytest.
     hook.close()
 
 
+Visit = Callable[[str, str], Page]
+PASSWORDS = {"alice": "Alice-1234", "admin": "Admin-1234"}
+
+
+@pytest.fixture(scope="module")
+def session(chromium: Browser, console: Site) -> Callable[[str], Any]:
+    """Gives what a browser keeps of a user, who has signed in on the way to the console."""
+
+    @functools.cache
+    def of(name: str) -> Any:
+        context = chromium.new_context()
+        page = context.new_page()
+        page.set_default_timeout(20_000)
+        sign_in(page, f"{console.url}/_sidecar/console", name, PASSWORDS[name])
+        assert page.get_by_role("heading", level=1).inner_text() == "Access console"
+        state = context.storage_state()
+        context.close()
+        return state
+
+    return of
+
+
+@pytest.fixture
+def visit(chromium: Browser, console: Site, session: Callable[[str], Any]) -> Iterator[Visit]:
+    """Opens a page of the sidecar in a new browser, in which a user has signed in before."""
+    opened = []
+
+    def open_(name: str, path: str) -> Page:
+        context = chromium.new_context(storage_state=session(name))
+        context.set_default_timeout(20_000)
+        opened.append(context)
+        page = context.new_page()
+        page.goto(console.url + path)
+        return page
+
+    yield open_
+    for context in opened:
+        context.close()
+
+
 def chips(page: Page, route: str) -> dict[str, str]:
     """The actions of a route, each with its class."""
     row = page.locator(".route", has=page.locator("code", has_text=route))
@@ -59,17 +100,17 @@ def chips(page: Page, route: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(
-    ("name", "password", "contact", "shown"),
+    ("name", "contact", "shown"),
     [
-        ("alice", "Alice-1234", 1, {"read": "yes", "update": "yes", "delete": "yes"}),
-        ("alice", "Alice-1234", 2, {"read": "yes", "update": "no", "delete": "no"}),
-        ("admin", "Admin-1234", 2, {"read": "yes", "update": "yes", "delete": "yes"}),
+        ("alice", 1, {"read": "yes", "update": "yes", "delete": "yes"}),
+        ("alice", 2, {"read": "yes", "update": "no", "delete": "no"}),
+        ("admin", 2, {"read": "yes", "update": "yes", "delete": "yes"}),
     ],
 )
 def test_it_shows_what_the_policy_says(
-    page: Page, console: Site, name: str, password: str, contact: int, shown: dict[str, str]
+    visit: Visit, console: Site, name: str, contact: int, shown: dict[str, str]
 ) -> None:
-    sign_in(page, f"{console.url}/_sidecar/console", name, password)
+    page = visit(name, "/_sidecar/console")
     assert page.get_by_role("heading", level=1).inner_text() == "Access console"
     assert chips(page, "/contacts/{id}") == dict.fromkeys(shown, "open")
     field = page.get_by_label("A path for /contacts/{id}")
@@ -96,8 +137,8 @@ def ask(page: Page, method: str, path: str) -> str:
     return f"{verdict.inner_text()} ({(verdict.get_attribute('class') or '').removeprefix('verdict ')})"
 
 
-def test_the_whole_way_of_a_request_is_told_and_nothing_is_forwarded(page: Page, console: Site) -> None:
-    sign_in(page, f"{console.url}/_sidecar/console", "alice", "Alice-1234")
+def test_the_whole_way_of_a_request_is_told_and_nothing_is_forwarded(visit: Visit, console: Site) -> None:
+    page = visit("alice", "/_sidecar/console")
     before = len(console.upstream.seen)
     assert ask(page, "PUT", "/contacts/1") == "✓ Allowed (yes)"
     question = page.locator("#question").inner_text()
@@ -107,32 +148,32 @@ def test_the_whole_way_of_a_request_is_told_and_nothing_is_forwarded(page: Page,
     assert len(console.upstream.seen) == before
 
 
-def test_a_refused_request_tells_its_verdict_alone(page: Page, console: Site) -> None:
-    sign_in(page, f"{console.url}/_sidecar/console", "alice", "Alice-1234")
+def test_a_refused_request_tells_its_verdict_alone(visit: Visit, console: Site) -> None:
+    page = visit("alice", "/_sidecar/console")
     assert ask(page, "PUT", "/contacts/2") == "✗ Refused with 403 · denied_by_policy (no)"
     assert page.locator("#question, #answer").count() == 0
     assert "bob" not in page.content()
     assert "127.0.0.1" not in page.locator("main").inner_text()
 
 
-def test_an_admin_is_shown_why_another_is_refused(page: Page, console: Site) -> None:
+def test_an_admin_is_shown_why_another_is_refused(visit: Visit, console: Site) -> None:
     as_alice = quote('{"name": "alice"}')
-    sign_in(page, f"{console.url}/_sidecar/console?as=alice&roles=user&attributes={as_alice}", "admin", "Admin-1234")
+    page = visit("admin", f"/_sidecar/console?as=alice&roles=user&attributes={as_alice}")
     assert ask(page, "PUT", "/contacts/2") == "✗ Refused with 403 · denied_by_policy (no)"
     assert '"owner": "bob"' in page.locator("#question").inner_text()
     assert "EFFECT_DENY" in page.locator("#answer").inner_text()
 
 
-def test_no_token_is_shown(page: Page, console: Site) -> None:
-    sign_in(page, f"{console.url}/_sidecar/console?path=/me", "alice", "Alice-1234")
+def test_no_token_is_shown(visit: Visit, console: Site) -> None:
+    page = visit("alice", "/_sidecar/console?path=/me")
     shown = page.content()
     assert "eyJ" not in shown
     assert not any(cookie["value"] in shown for cookie in page.context.cookies())
     assert '"username": "alice"' in page.locator("details pre").inner_text() or "alice" in shown
 
 
-def test_an_admin_asks_as_another_and_it_is_noted(page: Page, console: Site) -> None:
-    sign_in(page, f"{console.url}/_sidecar/console", "admin", "Admin-1234")
+def test_an_admin_asks_as_another_and_it_is_noted(visit: Visit, console: Site) -> None:
+    page = visit("admin", "/_sidecar/console")
     page.get_by_label("Principal", exact=True).fill("bob")
     page.get_by_label("Roles, separated by commas").fill("user")
     page.get_by_label("Attributes, as JSON").fill('{"name": "bob"}')
@@ -147,8 +188,8 @@ def test_an_admin_asks_as_another_and_it_is_noted(page: Page, console: Site) -> 
     assert noted[-1]["asked_as"] == "bob"
 
 
-def test_a_user_may_not_ask_as_another(page: Page, console: Site) -> None:
-    sign_in(page, f"{console.url}/_sidecar/console", "alice", "Alice-1234")
+def test_a_user_may_not_ask_as_another(visit: Visit, console: Site) -> None:
+    page = visit("alice", "/_sidecar/console")
     assert page.get_by_label("Roles, separated by commas").count() == 0
     answer = page.goto(f"{console.url}/_sidecar/console?as=admin&roles=admin&path=/contacts/2&method=DELETE")
     assert answer is not None
@@ -170,25 +211,19 @@ def test_what_is_typed_is_shown_and_never_run(page: Page, console: Site) -> None
     assert said == []
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [360, 1400])
-def test_every_page_fits_its_width_and_can_be_read(
-    chromium: Browser, console: Site, width: int, scheme: str, tmp_path: Path
-) -> None:
-    context = chromium.new_context(viewport={"width": width, "height": 800}, color_scheme=scheme)  # type: ignore[arg-type]
-    page = context.new_page()
-    page.set_default_timeout(20_000)
-    sign_in(
-        page, f"{console.url}/_sidecar/console?method=PUT&path=/contacts/2&path-2=/contacts/1", "admin", "Admin-1234"
-    )
-    pages = ["/_sidecar/console?method=PUT&path=/contacts/2&path-2=/contacts/1", "/_sidecar/login", "/unmapped"]
-    for number, path in enumerate(pages):
+def test_every_page_fits_its_width_and_can_be_read(visit: Visit, console: Site) -> None:
+    asked = "/_sidecar/console?method=PUT&path=/contacts/2&path-2=/contacts/1"
+    page = visit("admin", asked)
+    for path in (asked, "/_sidecar/login", "/unmapped"):
         page.goto(console.url + path)
-        assert page.evaluate("document.documentElement.scrollWidth") <= width
-        page.screenshot(path=tmp_path / f"{number}-{width}-{scheme}.png", full_page=True)
-        # WCAG 2.2, 1.4.3: 4.5 to 1 for text
-        assert page.evaluate(CONTRAST) >= 4.5
-    context.close()
+        schemes: Any = ("light", "dark")
+        for scheme in schemes:
+            page.emulate_media(color_scheme=scheme)
+            for width in (360, 1400):
+                page.set_viewport_size({"width": width, "height": 800})
+                assert page.evaluate("document.documentElement.scrollWidth") <= width, (path, scheme)
+                # WCAG 2.2, 1.4.3: 4.5 to 1 for text
+                assert page.evaluate(CONTRAST) >= 4.5, (path, scheme, width)
 
 
 CONTRAST = """() => {
