@@ -25,7 +25,7 @@ const provider = new Provider(issuer, {
   conformIdTokenClaims: false,
   rotateRefreshToken: true,
   issueRefreshToken: async () => true,
-  ttl: { IdToken: 8, AccessToken: 8, AuthorizationCode: 60, RefreshToken: 3600, Session: 3600, Grant: 3600, Interaction: 600 },
+  ttl: { IdToken: 4, AccessToken: 4, AuthorizationCode: 60, RefreshToken: 3600, Session: 3600, Grant: 3600, Interaction: 600 },
   features: { devInteractions: { enabled: true }, revocation: { enabled: true } },
   findAccount: async (context, id) => ({ accountId: id, claims: async () => claims(id) }),
   cookies: { keys: ['of this run alone'] },

@@ -18,14 +18,14 @@ from tests.browser.test_password import heading
 from tests.pages.jar import Jar
 from tests.stack import Recorder, Sidecar, free_port
 
-TOKEN_SECONDS = 5
+TOKEN_SECONDS = 3
 
 
 @pytest.fixture(scope="module")
 def hosted(
     cognito: LocalCognito, upstream: Recorder, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[Site, HostedUI]]:
-    """Signs in at the hosted UI, whose tokens live five seconds and whose refresh tokens serve once."""
+    """Signs in at the hosted UI, whose tokens live three seconds and whose refresh tokens serve once."""
     folder, port = tmp_path_factory.mktemp("hosted"), free_port()
     origin = f"http://127.0.0.1:{port}"
     with HostedUI(
@@ -64,9 +64,10 @@ def test_a_session_is_renewed_without_the_person_noticing(page: Page, hosted: tu
     site, _ = hosted
     sign_in_there(page, f"{site.url}/me")
     page.wait_for_url(f"{site.url}/me")
-    until = time.monotonic() + 2.5 * TOKEN_SECONDS
-    seen = set()
-    while time.monotonic() < until:
+    deadline = time.monotonic() + 5 * TOKEN_SECONDS
+    seen: set[str] = set()
+    while len(seen) < 3:
+        assert time.monotonic() < deadline
         # several at once, as a page does: each refresh token serves once
         statuses = page.evaluate(
             "Promise.all([1, 2, 3, 4].map(() => fetch('/me').then(answer => answer.status + answer.url)))"
@@ -74,7 +75,6 @@ def test_a_session_is_renewed_without_the_person_noticing(page: Page, hosted: tu
         assert statuses == [f"200{site.url}/me"] * 4
         seen.add(next(c["value"] for c in page.context.cookies(site.url) if c["name"] == "__Host-session"))
         time.sleep(0.5)
-    assert len(seen) >= 3
     page.goto(f"{site.url}/me")
     assert heading(page) == "GET /me alice user"
 
@@ -111,7 +111,7 @@ def test_a_sign_out_everywhere_ends_a_session_at_its_renewal(
     sign_in_there(page, f"{site.url}/me", "bob", "Bobby-1234")
     page.wait_for_url(f"{site.url}/me")
     cognito.sign_out_everywhere("bob")
-    deadline = time.monotonic() + TOKEN_SECONDS + 2
+    deadline = time.monotonic() + TOKEN_SECONDS + 4
     while page.evaluate("fetch('/me').then(answer => answer.status)") == 200:
         assert time.monotonic() < deadline
         time.sleep(0.2)

@@ -66,7 +66,7 @@ def test_a_person_signs_in_there_comes_back_and_is_renewed(page: Page, sidecar: 
     page.wait_for_url("**/deep/link?a=b")
     assert heading(page) == "GET /deep/link?a=b witness user"
     first = page.context.cookies(f"http://127.0.0.1:{sidecar.port}")
-    # the tokens live 8 s, and are renewed 1.6 s before their end at the latest
+    # the tokens live 4 s, and are renewed 0.8 s before their end at the latest
     deadline = time.monotonic() + 30
     while page.context.cookies(f"http://127.0.0.1:{sidecar.port}") == first:
         assert time.monotonic() < deadline
