@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -11,7 +10,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, cast
 
 from sidecar.imports.json_stream import NotJson, members
-from sidecar.pdp.embedded import compile_policies
+from sidecar.pdp.embedded import compile_policies, environment
 from sidecar.study.globs import kind_name
 from sidecar.study.policies import Rule
 from sidecar.study.yaml_nodes import Document, entries, fields
@@ -75,12 +74,11 @@ def run_tests(binary: Path, policies: Path, tests: Path | None, ids: Mapping[str
     where = tests or policies
     command = [str(binary), "compile", "--verbose", "--output=json", "--color=never"]
     command += [f"--tests={tests}"] if tests is not None else []
-    environ = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR", "TZ")}
     with tempfile.TemporaryFile() as output:
         try:
             done = subprocess.run(  # noqa: S603 - the binary is the operator's
                 [*command, str(policies)], stdout=output, stderr=subprocess.PIPE, timeout=COMPILE_WITHIN, check=False,
-                env={**environ, "CERBOS_NO_TELEMETRY": "1"},
+                env=environment(),
             )  # fmt: skip
         except subprocess.TimeoutExpired as error:
             raise PolicyTestsError(f"{where}: the tests took more than {error.timeout:g} s") from None

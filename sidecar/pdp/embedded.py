@@ -99,7 +99,7 @@ def compile_policies(binary: Path, folder: Path, source: Path | None = None) -> 
     try:
         done = subprocess.run(  # noqa: S603 - the binary is the operator's
             [str(binary), "compile", "--skip-tests", "--output=json", str(folder)],
-            capture_output=True, timeout=60, check=False, env=_environment(),
+            capture_output=True, timeout=60, check=False, env=environment(),
         )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise OSError(f"Cerbos did not compile {folder} within {error.timeout:g} s") from None
@@ -137,7 +137,8 @@ def _position(report: dict[str, object]) -> tuple[int, int]:
     return int(place.get("line", 1)), int(place.get("column", 1))
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
+    """The environment of every Cerbos that we start."""
     kept = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME", "TMPDIR", "TZ")}
     return kept | {"CERBOS_NO_TELEMETRY": "1", "GOGC": str(_GOGC)}
 
@@ -283,7 +284,7 @@ class EmbeddedCerbos:
         self._process = await asyncio.create_subprocess_exec(
             *tethered([str(self._binary), "server", f"--config={self._folder / 'cerbos.yaml'}", "--log-level=warn"]),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=_environment() | self._told, start_new_session=True,
+            env=environment() | self._told, start_new_session=True,
         )  # fmt: skip
         assert self._process.stdout is not None  # noqa: S101 - for the type checker
         reader = asyncio.get_running_loop().create_task(self._fold(self._process.stdout))

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 from sidecar.gate.decision import ALLOW, DENY, Resource
 from sidecar.gate.identity import Principal
+from sidecar.pdp.embedded import environment
 
 WITHIN = 300.0
 """Seconds that one run of tests has."""
@@ -67,7 +68,9 @@ def decide_at(binary: Path, folder: Path, moments: Sequence[Moment], *, strict: 
         flags = ["--output=json", f"--tests={tests}", *(["--strict-evaluation"] if strict else [])]
         command = [str(binary), "compile", *flags, str(folder)]
         try:
-            done = subprocess.run(command, capture_output=True, timeout=WITHIN, check=False)  # noqa: S603 - the operator's
+            done = subprocess.run(  # noqa: S603 - the binary is the operator's
+                command, capture_output=True, timeout=WITHIN, check=False, env=environment()
+            )
         except subprocess.TimeoutExpired:
             raise OSError(f"Cerbos did not test the policies of {folder} within {WITHIN:g} s") from None
     try:

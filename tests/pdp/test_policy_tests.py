@@ -11,6 +11,7 @@ import pytest
 from sidecar.gate.decision import Resource
 from sidecar.gate.identity import Principal
 from sidecar.pdp.policy_tests import Moment, decide_at
+from tests.fakes import environment
 from tests.stack import binary, older_binary
 
 OFFER = """
@@ -85,6 +86,14 @@ def test_what_is_no_result_is_no_decision(folder: Path, tmp_path: Path, does: st
     program.write_text(f"#!/bin/sh\n{does}\n")
     program.chmod(0o755)
     with pytest.raises(OSError, match=says):
+        decide_at(program, folder, [moment("2026-01-31T11:00:00Z")], strict=False)
+
+
+def test_cerbos_gets_nothing_of_our_environment_that_it_does_not_need(folder: Path, tmp_path: Path) -> None:
+    program = tmp_path / "cerbos"
+    program.write_text('#!/bin/sh\necho "secret: ${SIDECAR_SESSION_SECRET-none}, path: ${PATH+some}" >&2\n')
+    program.chmod(0o755)
+    with environment(SIDECAR_SESSION_SECRET="s"), pytest.raises(OSError, match="secret: none, path: some"):
         decide_at(program, folder, [moment("2026-01-31T11:00:00Z")], strict=False)
 
 
