@@ -8,6 +8,7 @@ tests from a pipe, and tells of a test once, when it is over.
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import gc
 import mmap
 import os
@@ -17,8 +18,9 @@ import struct
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
 from typing import Any, NoReturn
@@ -51,7 +53,11 @@ LONGEST = (
 
 def group_of(nodeid: str) -> str:
     """The name under which tests run in one process: their file, or a group of files."""
-    return next((group for start, group in GROUPS.items() if nodeid.startswith(start)), nodeid.partition("::")[0])
+    return next((group for start, group in GROUPS.items() if nodeid.startswith(start)), _file_of(nodeid))
+
+
+def _file_of(nodeid: str) -> str:
+    return nodeid.partition("::")[0]
 
 
 def rank_of(nodeid: str) -> int:
@@ -59,9 +65,17 @@ def rank_of(nodeid: str) -> int:
     return next((rank for rank, start in enumerate(LONGEST) if nodeid.startswith(start)), len(LONGEST))
 
 
+AHEAD = (
+    "tests/test_architecture.py", "tests/test_words.py", "tests/test_facts.py", "tests/imports/test_memory.py", "tests/study/test_batch.py",
+    "tests/gate/test_own.py", "tests/test_remembered.py",
+)  # fmt: skip
+"""Files that compute much in few tests, which a process of their own runs while all others are collected."""
+
 _NUMBER = struct.Struct("=i")
 _NOTHING = -1
 """In the place of a test's number: this process runs none."""
+_NAMES = -2
+"""In the place of a test's number: these are the tests of a process that collected for itself."""
 _FOLDER = "fork-"
 
 
@@ -70,6 +84,16 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption(
         "--forks", type=int, default=0, metavar="N", help="run tests in N processes, a group of them in one"
     )
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
+    """Let a process run some files while all are collected, where all are asked for."""
+    config = session.config
+    all_of_them = config.args_source is pytest.Config.ArgsSource.TESTPATHS
+    if config.option.forks > 1 and all_of_them and not config.option.collectonly:
+        session.stash[_AHEAD] = fork(session, 0, partial(_collect_ahead, session))
+    return (yield)
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -86,12 +110,60 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
     return True
 
 
+@pytest.hookimpl(tryfirst=True)
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """End the process that began while all were collected, where nothing came of that."""
+    if ahead := session.stash.get(_AHEAD, None):
+        ahead.interrupt()
+        os.waitpid(ahead.pid, 0)
+
+
+class Standing:
+    """What a process and the one that it forked from both see."""
+
+    def __init__(self) -> None:
+        self._shared = mmap.mmap(-1, 2 * _NUMBER.size)
+        self.at = _NOTHING
+
+    @property
+    def at(self) -> int:
+        """The number of the test that it runs."""
+        return int(_NUMBER.unpack_from(self._shared)[0])
+
+    @at.setter
+    def at(self, number: int) -> None:
+        _NUMBER.pack_into(self._shared, 0, number)
+
+    @property
+    def stops(self) -> bool:
+        """Whether it is to begin no other."""
+        return bool(_NUMBER.unpack_from(self._shared, _NUMBER.size)[0])
+
+    def stop(self) -> None:
+        """Let it begin no other."""
+        _NUMBER.pack_into(self._shared, _NUMBER.size, 1)
+
+
 @dataclass
 class Fork:
-    """A process that runs tests, from our side."""
+    """A process that runs tests, from our side. `numbers` are those of its tests here, where it has others for them."""
 
     pid: int
     said: Connection
+    standing: Standing
+    numbers: list[int] | None = None
+
+    def interrupt(self) -> None:
+        """End it as Ctrl-C does."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(self.pid, signal.SIGINT)
+
+    def number_of(self, theirs: int) -> int:
+        """The number of a test here."""
+        return theirs if self.numbers is None else self.numbers[theirs]
+
+
+_AHEAD = pytest.StashKey[Fork]()
 
 
 class Queue:
@@ -125,35 +197,26 @@ class Run:
     def __init__(self, session: pytest.Session, groups: list[list[int]], count: int) -> None:
         self._session = session
         self._groups = groups
-        self._forks = min(count, len(groups))
+        self._count = min(count, len(groups))
         self._untold = {number for group in groups for number in group}
         self._longest = Queue()
         self._others = Queue()
-        # where each process is, and whether all are to stop
-        self._shared = mmap.mmap(-1, _NUMBER.size * (self._forks + 1))
 
     def run(self) -> None:
         """Run the tests, and tell of each. Raises what pytest raises where the run is to stop early."""
-        for number, group in enumerate(self._groups):
-            long = rank_of(self._session.items[group[0]].nodeid) < len(LONGEST)
-            (self._longest if long else self._others).put(number)
-        base = self._session.config._tmp_path_factory.getbasetemp()  # type: ignore[attr-defined]
-        forks = [self._fork(place, base) for place in range(1, self._forks + 1)]
-        for queue in (self._longest, self._others):
-            queue.end()
-            queue.close()
+        forks = self._begin()
         try:
-            self._listen({fork.said: place for place, fork in enumerate(forks, 1)})
+            self._listen({fork.said: fork for fork in forks})
         except KeyboardInterrupt:
             # they are groups of their own, as a terminal tells all of one group, and a second time would end their ends
-            for fork in forks:
-                with contextlib.suppress(ProcessLookupError):
-                    os.kill(fork.pid, signal.SIGINT)
+            for each in forks:
+                each.interrupt()
             raise
         finally:
-            self._put(0, 1)
-            for fork in forks:
-                os.waitpid(fork.pid, 0)
+            for each in forks:
+                each.standing.stop()
+            for each in forks:
+                os.waitpid(each.pid, 0)
         if self._session.shouldfail:
             raise self._session.Failed(self._session.shouldfail)
         if self._session.shouldstop:
@@ -161,43 +224,66 @@ class Run:
         if self._untold:
             self._fail(min(self._untold), f"not run, like {len(self._untold) - 1} others: their processes ended before")
 
-    # --- what all processes see ---
+    def _begin(self) -> list[Fork]:
+        ahead = self._session.stash.get(_AHEAD, None)
+        for number, group in enumerate(self._groups):
+            nodeid = self._session.items[group[0]].nodeid
+            if ahead is None or _file_of(nodeid) not in AHEAD:
+                (self._longest if rank_of(nodeid) < len(LONGEST) else self._others).put(number)
+        forks = [fork(self._session, place, partial(self._take, place)) for place in range(1, self._count + 1)]
+        for queue in (self._longest, self._others):
+            queue.end()
+            queue.close()
+        if ahead is not None:
+            del self._session.stash[_AHEAD]
+            forks.append(ahead)
+        return forks
 
-    def _put(self, place: int, number: int) -> None:
-        _NUMBER.pack_into(self._shared, _NUMBER.size * place, number)
+    def _take(self, place: int, _: Teller) -> Iterator[int]:
+        """The numbers of the tests of each group that nobody has taken, in the process of that place."""
+        queues = [self._longest, self._others]
+        for queue in queues:
+            queue.end()
+        # what takes long waits for processes more than it computes, so that some compute while it does
+        for queue in queues if place % 2 else reversed(queues):
+            for number in queue.taken():
+                yield from self._groups[number]
 
-    def _get(self, place: int) -> int:
-        return int(_NUMBER.unpack_from(self._shared, _NUMBER.size * place)[0])
-
-    # --- the process that tells ---
-
-    def _listen(self, open_: dict[Connection, int]) -> None:
+    def _listen(self, open_: dict[Connection, Fork]) -> None:
         hook = self._session.config.hook
+        forks = list(open_.values())
         while open_:
             for ready in wait(list(open_)):
                 assert isinstance(ready, Connection)
-                place = open_[ready]
+                of = open_[ready]
                 try:
                     number, about = pickle.loads(ready.recv_bytes())
                 except EOFError:
                     del open_[ready]
                     ready.close()
-                    if (number := self._get(place)) != _NOTHING:
-                        self._fail(number, "its process ended in this test")
+                    if of.standing.at != _NOTHING:
+                        self._fail(of.number_of(of.standing.at), "its process ended in this test")
                     continue
                 if number == _NOTHING:
                     hook.pytest_warning_recorded.call_historic(kwargs=about)
-                    continue
-                self._untold.discard(number)
-                reports = [self._report_of(told) for told in about]
-                # as it says: a test finds out where it is by looking at files
-                nodeid, location = reports[0].nodeid, reports[0].location
-                hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
-                for report in reports:
-                    hook.pytest_runtest_logreport(report=report)
-                hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
+                elif number == _NAMES:
+                    here = {item.nodeid: number for number, item in enumerate(self._session.items)}
+                    of.numbers = [here[name] for name in about]
+                else:
+                    self._tell(of.number_of(number), [self._report_of(told) for told in about])
                 if self._session.shouldfail or self._session.shouldstop:
-                    self._put(0, 1)
+                    for each in forks:
+                        each.standing.stop()
+
+    def _tell(self, number: int, reports: list[pytest.TestReport]) -> None:
+        hook = self._session.config.hook
+        self._untold.discard(number)
+        # as it says: a test finds out where it is by looking at files
+        nodeid, location = reports[0].nodeid, reports[0].location
+        hook.pytest_runtest_logstart(nodeid=nodeid, location=location)
+        for report in reports:
+            hook.pytest_runtest_logreport(report=report)
+        hook.pytest_runtest_logfinish(nodeid=nodeid, location=location)
 
     def _report_of(self, told: pytest.TestReport | dict[str, Any]) -> pytest.TestReport:
         if isinstance(told, pytest.TestReport):
@@ -212,72 +298,80 @@ class Run:
         report = pytest.TestReport(item.nodeid, item.location, {}, "failed", why, "call")
         self._session.config.hook.pytest_runtest_logreport(report=report)
 
-    # --- a process that runs tests ---
 
-    def _fork(self, place: int, base: Path) -> Fork:
-        hears, says = Pipe(duplex=False)
+# --- a process that runs tests ---
+
+
+def fork(session: pytest.Session, place: int, take: Callable[[Teller], Iterator[int]]) -> Fork:
+    """Begin a process that runs the tests whose numbers it takes."""
+    hears, says = Pipe(duplex=False)
+    if hasattr(fcntl, "F_SETPIPE_SZ"):
+        # nobody hears the one that begins while all are collected, and it is not to wait for that
+        fcntl.fcntl(says, fcntl.F_SETPIPE_SZ, 1 << 20)
+    standing = Standing()
+    folder = session.config._tmp_path_factory.getbasetemp() / f"{_FOLDER}{place}"  # type: ignore[attr-defined]
+    sys.stdout.flush()
+    sys.stderr.flush()
+    parent = os.getpid()
+    if pid := os.fork():
+        says.close()
+        return Fork(pid, hears, standing)
+    hears.close()
+    _be(session, parent, folder, Teller(session.config, says), standing, take)
+
+
+def _be(
+    session: pytest.Session, parent: int, folder: Path, teller: Teller, standing: Standing,
+    take: Callable[[Teller], Iterator[int]],
+) -> NoReturn:  # fmt: skip
+    code = 1
+    try:
+        tether(parent)
+        os.setpgrp()
+        # what tests leave is small, and the look for it at each 700th object is a tenth of what they take
+        gc.set_threshold(5_000, 20, 50)
+        _alone(session.config, folder)
+        session.config.pluginmanager.register(teller, "teller")
+        _run(session, take(teller), teller, standing)
+        code = 0
+    except KeyboardInterrupt:
+        pass
+    except BaseException:  # noqa: BLE001 - whatever it is, this process ends and says why
+        _capture(session.config).stop_global_capturing()
+        traceback.print_exc()
+    finally:
+        if code:
+            session._setupstate.teardown_exact(None)
         sys.stdout.flush()
         sys.stderr.flush()
-        self._put(place, _NOTHING)
-        parent = os.getpid()
-        if pid := os.fork():
-            says.close()
-            return Fork(pid, hears)
-        hears.close()
-        self._longest.end()
-        self._others.end()
-        self._be(place, parent, base / f"{_FOLDER}{place}", says)
+        os._exit(code)
 
-    def _be(self, place: int, parent: int, folder: Path, says: Connection) -> NoReturn:
-        code = 1
-        try:
-            tether(parent)
-            os.setpgrp()
-            # what tests leave is small, and the look for it at each 700th object is a tenth of what they take
-            gc.set_threshold(5_000, 20, 50)
-            config = self._session.config
-            _alone(config, folder)
-            teller = Teller(config, says)
-            config.pluginmanager.register(teller, "teller")
-            self._run_groups(place, teller)
-            code = 0
-        except KeyboardInterrupt:
-            pass
-        except BaseException:  # noqa: BLE001 - whatever it is, this process ends and says why
-            _capture(self._session.config).stop_global_capturing()
-            traceback.print_exc()
-        finally:
-            if code:
-                self._session._setupstate.teardown_exact(None)
-            sys.stdout.flush()
-            sys.stderr.flush()
-            os._exit(code)
 
-    def _run_groups(self, place: int, teller: Teller) -> None:
-        numbers = self._numbers(place)
-        number = next(numbers, None)
-        while number is not None and not self._get(0):
-            self._put(place, number)
-            following = next(numbers, None)
-            items = self._session.items
-            item = items[number]
-            item.config.hook.pytest_runtest_protocol(
-                item=item, nextitem=None if following is None else items[following]
-            )
-            teller.tell(number)
-            if self._session.shouldfail or self._session.shouldstop:
-                break
-            number = following
-        self._session._setupstate.teardown_exact(None)
-        self._put(place, _NOTHING)
+def _run(session: pytest.Session, numbers: Iterator[int], teller: Teller, standing: Standing) -> None:
+    number = next(numbers, None)
+    while number is not None and not standing.stops:
+        standing.at = number
+        following = next(numbers, None)
+        item = session.items[number]
+        item.config.hook.pytest_runtest_protocol(
+            item=item, nextitem=None if following is None else session.items[following]
+        )
+        teller.tell(number)
+        if session.shouldfail or session.shouldstop:
+            break
+        number = following
+    session._setupstate.teardown_exact(None)
+    standing.at = _NOTHING
 
-    def _numbers(self, place: int) -> Iterator[int]:
-        """The numbers of the tests of each group that nobody has taken."""
-        queues = [self._longest, self._others]
-        # what takes long waits for processes more than it computes, so that some compute while it does
-        for queue in queues if place % 2 else reversed(queues):
-            for number in queue.taken():
-                yield from self._groups[number]
+
+def _collect_ahead(session: pytest.Session, teller: Teller) -> Iterator[int]:
+    root = session.config.rootpath
+    items = session.perform_collect([str(root / file) for file in AHEAD if (root / file).exists()])
+    gc.freeze()
+    teller.tell_names([item.nodeid for item in items])
+    for group in groups_of(items):
+        if not _is_alone(items[group[0]]):
+            yield from group
 
 
 class Teller:
@@ -300,6 +394,10 @@ class Teller:
         """Tell of a test."""
         self._says.send_bytes(pickle.dumps((number, self._reports)))
         self._reports = []
+
+    def tell_names(self, names: list[str]) -> None:
+        """Tell what the tests are called whose numbers follow."""
+        self._says.send_bytes(pickle.dumps((_NAMES, names)))
 
     def pytest_warning_recorded(
         self, warning_message: warnings.WarningMessage, when: str, nodeid: str, location: tuple[str, int, str] | None

@@ -46,15 +46,18 @@ ENVIRON = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
 """Without the plugins that are installed, of which these runs need none: most of the time of each is their import."""
 
 
-def run(folder: Path, *arguments: str, forks: int = 2, **files: str) -> tuple[int, str]:
-    """Run such files, and return how it ended and what it said."""
+def run(folder: Path, *arguments: str, forks: int = 2, whole: bool = False, **files: str) -> tuple[int, str]:
+    """Run such files, or the `whole` suite that they are, and return how it ended and what it said."""
     (folder / "conftest.py").write_text(CONFTEST)
     for name, text in files.items():
         (folder / f"{name}.py").write_text("import os, sys, time, pytest\n" + text)
+    words = command(folder, *arguments, forks=forks)
+    if whole:
+        words[-1] = "--override-ini=testpaths=tests"
     done = subprocess.run(
-        command(folder, *arguments, forks=forks),
-        cwd=ROOT,
-        env=ENVIRON,
+        words,
+        cwd=folder if whole else ROOT,
+        env={**ENVIRON, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
@@ -101,12 +104,59 @@ def test_one_process_begins_with_what_takes_long_and_the_next_with_the_rest(tmp_
         ("test_overload", "test_promises", "test_strict", "test_cli"),
         ("test_a", "test_b", "test_c", "test_d"),
     )
-    code, text = run(tmp_path, forks=2, **dict.fromkeys([f"tests/{name}" for name in (*short, *long)], dedent(noted)))
+    code, text = run(
+        tmp_path, forks=2, whole=False, **dict.fromkeys([f"tests/{name}" for name in (*short, *long)], dedent(noted))
+    )
     assert code == 0, text
     begun = [line.split() for line in (tmp_path / "begun").read_text().splitlines()]
     first = {pid: name for pid, name in reversed(begun)}
     assert sorted(first.values()) == ["test_a", "test_overload"]
     assert sorted(name for _, name in begun) == sorted((*short, *long))
+
+
+AHEAD = "def test_before(): print('in', os.getpid()); open('ahead', 'w').close()\n"
+"""Of a file that computes much."""
+AFTER = """
+until = time.monotonic() + 20
+while not os.path.exists('ahead'):
+    assert time.monotonic() < until, "nothing ran while this was collected"
+    time.sleep(0.01)
+def test_one(): print('in', os.getpid())
+def test_two(): pass
+"""
+
+
+def test_what_computes_much_runs_while_all_others_are_collected(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    alone = "@pytest.mark.alone\ndef test_alone(): print('in', os.getpid())\n"
+    files = {"tests/test_words": AHEAD + alone, "tests/test_a": AFTER}
+    code, text = run(tmp_path, forks=2, whole=True, **files)
+    assert code == 0, text
+    assert "4 passed" in text
+    assert len(set(re.findall(r"(?m)^in (\d+)$", text))) == 3, text
+
+
+@pytest.mark.parametrize("end", ["os._exit(0)", "os.kill(os.getpid(), 9)"])
+def test_one_that_runs_while_others_are_collected_and_ends_is_told_of(tmp_path: Path, end: str) -> None:
+    (tmp_path / "tests").mkdir()
+    ends = AHEAD + f"def test_ends(): {end}\ndef test_after(): pass\n"
+    code, text = run(tmp_path, forks=2, whole=True, **{"tests/test_words": ends, "tests/test_a": AFTER})
+    assert code == 1
+    assert "3 passed" in text
+    assert "2 failed" in text
+    assert re.search(r"test_words\.py::test_ends - its process ended in this test", text), text
+    assert re.search(r"test_words\.py::test_after - not run, like 0 others", text), text
+
+
+def test_one_that_runs_while_others_are_collected_ends_with_a_file_that_is_broken(tmp_path: Path) -> None:
+    (tmp_path / "tests").mkdir()
+    waits = AHEAD + "def test_waits(): open('pid', 'w').write(str(os.getpid())); time.sleep(60)\n"
+    broken = AFTER.replace("'ahead'", "'pid'") + "1 / 0\n"
+    code, text = run(tmp_path, forks=2, whole=True, **{"tests/test_words": waits, "tests/test_a": broken})
+    assert code == 2, text
+    assert "ZeroDivisionError" in text
+    with pytest.raises(ProcessLookupError):
+        os.kill(int((tmp_path / "pid").read_text()), 0)
 
 
 def test_what_runs_alone_runs_after_all_others(tmp_path: Path) -> None:
@@ -127,7 +177,7 @@ def test_a_process_that_ends_in_a_test_fails_it_and_what_it_had_still_to_run(
 ) -> None:
     ends = f"def test_before(): pass\ndef test_ends(): {end}\ndef test_after(): pass\n"
     several = {f"test_{name}": "def test_one(): pass\ndef test_two(): pass\n" for name in "bcd"}
-    code, text = run(tmp_path, forks=forks, test_a=ends, **several)
+    code, text = run(tmp_path, forks=forks, whole=False, test_a=ends, **several)
     assert code == 1
     assert "its process ended in this test" in text
     # one test ended its process, and one stands for those that did not run
