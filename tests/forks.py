@@ -365,8 +365,13 @@ def _run(session: pytest.Session, numbers: Iterator[int], teller: Teller, standi
 
 
 def _collect_ahead(session: pytest.Session, teller: Teller) -> Iterator[int]:
-    root = session.config.rootpath
-    items = session.perform_collect([str(root / file) for file in AHEAD if (root / file).exists()])
+    config = session.config
+    files = [file for file in map(config.rootpath.joinpath, AHEAD) if file.exists()]
+    # what is asked for by its name is not ignored
+    ignored = [config.hook.pytest_ignore_collect(collection_path=file, config=config) for file in files]
+    asked = [str(file) for file, left_out in zip(files, ignored, strict=True) if not left_out]
+    # of nothing pytest makes all
+    items = session.perform_collect(asked) if asked else []
     gc.freeze()
     teller.tell_names([item.nodeid for item in items])
     for group in groups_of(items):
