@@ -13,6 +13,7 @@ import json
 import os
 import resource
 import runpy
+import secrets
 import select
 import signal
 import socket
@@ -107,19 +108,38 @@ class _Child:
         return ended
 
 
+class _Ground:
+    """The process from which stems fork, as processes of tests ask for them. It ends with the one that made it."""
+
+    def __init__(self) -> None:
+        self.owner = os.getpid()
+        with socket.socket(socket.AF_UNIX) as listening:
+            self.address = f"\0tests-forked-{secrets.token_hex(16)}"
+            listening.bind(self.address)
+            listening.listen()
+            self._process = subprocess.Popen(
+                tethered([sys.executable, "-m", "tests.forked", str(listening.fileno())]),
+                cwd=ROOT, pass_fds=[listening.fileno()], stdin=subprocess.PIPE, start_new_session=True,
+            )  # fmt: skip
+
+    def close(self) -> None:
+        """End it, when all that forked from it has ended."""
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
 class Stem:
-    """The process that forks, from our side. It ends when we do."""
+    """The process that forks for this one, from our side. It ends when we do."""
 
     def __init__(self, module: str) -> None:
-        ours, theirs = socket.socketpair()
-        with theirs:
-            self._process = subprocess.Popen(
-                tethered([sys.executable, "-m", "tests.forked", module, str(theirs.fileno()), *REMEMBERED]),
-                cwd=ROOT, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, start_new_session=True,
-            )  # fmt: skip
+        with socket.socket(socket.AF_UNIX) as ours:
+            ours.connect(plant().address)
+            ours.sendall(json.dumps([module, *REMEMBERED]).encode())
+            self._file = ours.makefile("rw")
         self._lock = threading.Lock()
-        self._file = ours.makefile("rw")
-        ours.close()
+        # nothing is to be read with what was asked
+        self._file.readline()
 
     def ask(self, *order: Any) -> Any:
         """Return the answer to an order."""
@@ -131,14 +151,22 @@ class Stem:
     def close(self) -> None:
         """End it."""
         self._file.close()
-        self._process.wait()
 
 
+_ground: _Ground | None = None
 _stems: dict[str, Stem] = {}
 
 
+def plant() -> _Ground:
+    """Make the ground of this process and of those that fork from it later: what takes long to import is imported once for all
+    of them."""
+    global _ground
+    _ground = _ground or _Ground()
+    return _ground
+
+
 def stem_of(module: str) -> Stem:
-    """The one of a module in this process of tests."""
+    """The one of a module for this process of tests."""
     if module not in _stems:
         _stems[module] = Stem(module)
     return _stems[module]
@@ -146,17 +174,82 @@ def stem_of(module: str) -> Stem:
 
 def close_stems() -> None:
     """End them all."""
+    global _ground
     for stem in _stems.values():
         stem.close()
     _stems.clear()
+    if _ground is not None and _ground.owner == os.getpid():
+        _ground.close()
+        _ground = None
 
 
-# --- in the stem ---
+# --- in the ground, in what has imported a module, and in a stem ---
+
+
+def _grow(listening: socket.socket) -> socket.socket:
+    """Fork a process for each module that is asked for, with the answers that it remembers, and hand it who asks. Return in a
+    stem: to whom it listens."""
+    grown: dict[bytes, socket.socket] = {}
+    while listening in select.select([sys.stdin, listening], [], [])[0]:
+        asking, _ = listening.accept()
+        with asking:
+            asked = asking.recv(65536)
+            if asked and asked not in grown:
+                grown[asked], theirs = socket.socketpair()
+                parent = os.getpid()
+                if not os.fork():
+                    tether(parent)
+                    for each in (listening, asking, *grown.values()):
+                        each.close()
+                    with open(os.devnull) as nothing:
+                        os.dup2(nothing.fileno(), 0)
+                    return _branch(theirs, *json.loads(asked))
+                theirs.close()
+            if asked:
+                socket.send_fds(grown[asked], [b"."], [asking.fileno()])
+    for each in grown.values():
+        each.close()
+    _wait_for_all()
+
+
+def _wait_for_all() -> NoReturn:
+    """End when those that forked from this one have: who waits for it learns what all of them took."""
+    with contextlib.suppress(ChildProcessError):
+        while True:
+            os.wait()
+    os._exit(0)
+
+
+def _branch(handed: socket.socket, module: str, *remembered: str) -> socket.socket:
+    """Import a module, and fork a stem for each who asks. Return in a stem: to whom it listens."""
+    for each in (module, *LATER.get(module, ())):
+        import_module(each)
+    if remembered and module == "sidecar.cli":
+        from sidecar.pdp import cerbos_version, embedded
+        from tests.cerbos_answers import remembering
+
+        embedded.compile_policies, cerbos_version.version_of = remembering(*map(Path, remembered))
+    # it reads its variables as it is imported
+    assert "opentelemetry" not in sys.modules
+    # it runs anew, as `python -m` does; what it imports is there
+    del sys.modules[module]
+    sys.argv[:] = [module]
+    gc.freeze()
+    parent = os.getpid()
+    while asking := socket.recv_fds(handed, 1, 1)[1]:
+        if not os.fork():
+            tether(parent)
+            handed.close()
+            return socket.socket(fileno=asking[0])
+        os.close(asking[0])
+    _wait_for_all()
 
 
 def _serve(control: socket.socket) -> None:
     """Carry out orders until nobody gives them, or as a child return."""
     file = control.makefile("rw")
+    file.write("\n")
+    file.flush()
     for line in file:
         what, *about = json.loads(line)
         answer = _poll(*about) if what == "poll" else _fork(*about)
@@ -166,7 +259,7 @@ def _serve(control: socket.socket) -> None:
             return
         file.write(json.dumps(answer) + "\n")
         file.flush()
-    sys.exit()
+    os._exit(0)
 
 
 def _poll(pid: int) -> int | None:
@@ -211,23 +304,10 @@ def _end(code: int) -> NoReturn:
 
 
 if __name__ == "__main__":
-    name, number, *remembered = sys.argv[1:]
-    for each in (name, *LATER.get(name, ())):
-        import_module(each)
-    if remembered and name == "sidecar.cli":
-        from sidecar.pdp import cerbos_version, embedded
-        from tests.cerbos_answers import remembering
-
-        embedded.compile_policies, cerbos_version.version_of = remembering(*map(Path, remembered))
-    # it reads its variables as it is imported
-    assert "opentelemetry" not in sys.modules
-    gc.freeze()
-    with contextlib.closing(socket.socket(fileno=int(number))) as control:
+    with socket.socket(fileno=int(sys.argv[1])) as ground, _grow(ground) as control:
         _serve(control)
-    # it runs anew, as `python -m` does; what it imports is there
-    del sys.modules[name]
     try:
-        runpy.run_module(name, run_name="__main__", alter_sys=True)
+        runpy.run_module(sys.argv[0], run_name="__main__", alter_sys=True)
     except SystemExit as ended:
         if isinstance(ended.code, str):
             raise

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from sidecar.demo.processes import Process
+from tests import forked
 from tests.forked import ROOT, Forked, may_fork
 from tests.stack import wait_for
 
@@ -67,6 +69,62 @@ def test_it_is_as_one_of_the_command_line(arguments: list[str], stops: bool, tmp
     assert started[-1] is True
     assert (started, status) == (forked, forked_status)
     assert status == (-signal.SIGTERM if stops else 3)
+
+
+def test_processes_of_tests_share_what_was_imported_and_one_that_is_killed_leaves_nothing(tmp_path: Path) -> None:
+    folders = {name: tmp_path / name for name in ("ours", "theirs")}
+
+    def sleeping(name: str) -> Forked:
+        folders[name].mkdir()
+        process = Forked(
+            "odd",
+            [sys.executable, "-m", "tests.test_forked", "sleep"],
+            folders[name],
+            {**os.environ, "SIDECAR_ODD": "yes"},
+        )
+        wait_for(lambda: "\n" in (folders[name] / "odd.log").read_text())
+        return process
+
+    with sleeping("ours") as ours:
+        reading, writing = os.pipe()
+        with warnings.catch_warnings():
+            # of threads, which the child leaves alone
+            warnings.simplefilter("ignore", DeprecationWarning)
+            beside = os.fork()
+        if not beside:
+            try:
+                forked._stems.clear()
+                os.write(writing, str(sleeping("theirs").pid).encode())
+                time.sleep(60)
+            finally:
+                os._exit(1)
+        theirs = int(os.read(reading, 20))
+        stems = [parent_of(ours.pid), parent_of(theirs)]
+        assert stems[0] != stems[1]
+        assert parent_of(stems[0]) == parent_of(stems[1]) != os.getpid()
+        os.kill(beside, signal.SIGKILL)
+        os.waitpid(beside, 0)
+        wait_for(lambda: not runs(theirs), what="the one of the killed process is gone")
+        wait_for(lambda: not runs(stems[1]), what="and its stem")
+        ours.check()
+        os.close(reading)
+        os.close(writing)
+
+
+def status_of(pid: int) -> list[str]:
+    return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+
+
+def parent_of(pid: int) -> int:
+    return int(status_of(pid)[1])
+
+
+def runs(pid: int) -> bool:
+    """Nobody may wait for one whose parent is gone."""
+    try:
+        return status_of(pid)[0] != "Z"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
 
 
 def test_one_whose_environment_says_how_python_begins_is_started(
