@@ -29,6 +29,7 @@ from sidecar.pdp.cerbos_messages import (
     principal_of,
     read_answer,
 )
+from tests.json_values import json_values
 from tests.tries import tries
 
 ALICE = Principal("alice", ("user",), {"town": "Köln"}, "iss", 0.0, {})
@@ -74,10 +75,8 @@ def test_a_call_has_so_many_resources_and_so_many_bytes() -> None:
     assert [part.stop for part in parts_of(resources[:3], [b"x", b"x" * 3_000_000, b"x"], 10)] == [1, 2, 3]
 
 
-SCALARS = st.none() | st.booleans() | st.integers() | st.floats() | st.text(st.characters())
-ANYTHING = st.recursive(
-    SCALARS, lambda inner: st.lists(inner) | st.dictionaries(st.text(st.characters()), inner), max_leaves=20
-)
+ANY_TEXT = st.text(st.characters())
+ANYTHING = json_values(st.none() | st.booleans() | st.integers() | st.floats() | ANY_TEXT, ANY_TEXT)
 
 
 def plain(value: Any) -> bool:
@@ -134,7 +133,12 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"]), max_size=20) | st.build
     # longer than 127 bytes, whose length takes two
     lambda character, times: character * times, st.characters(exclude_categories=["Cs"]), st.integers(100, 300)
 )  # fmt: skip
-ATTRIBUTES = st.dictionaries(TEXT, ANYTHING.filter(plain), max_size=4)
+PLAIN_TEXT = st.text(st.characters(exclude_categories=["Cs"]))
+PLAIN = json_values(
+    st.none() | st.booleans() | st.integers(1 - 2**53, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False) | PLAIN_TEXT,
+    PLAIN_TEXT,
+)  # fmt: skip
+ATTRIBUTES = st.dictionaries(TEXT, PLAIN, max_size=4)
 RESOURCES = st.builds(Resource, TEXT, TEXT, TEXT, ATTRIBUTES, scope=TEXT)
 
 
