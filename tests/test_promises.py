@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import subprocess
@@ -72,22 +73,11 @@ def test_a_check_starts_no_process(tmp_path: Path, workers: str) -> None:
         "def test_pure(): pass\n"
     )
     (tmp_path / "test_two.py").write_text("import subprocess\ndef test_more(): pass\n")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "--forks",
-        workers,
-        "-p",
-        "tests.forks",
-        "-p",
-        "tests.pure",
-        "-p",
-        "no:cacheprovider",
-    ]
-    markers = ["--override-ini=markers=process", "--rootdir", str(tmp_path), str(tmp_path)]
-    done = subprocess.run([*command, *markers], cwd=ROOT, capture_output=True, text=True, check=False)
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "-p", "tests.forks", "-p", "tests.pure"]
+    markers = ["--forks", workers, "--override-ini=markers=process", "--rootdir", str(tmp_path), str(tmp_path)]
+    # of the plugins that are installed it needs none
+    environ = {**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    done = subprocess.run([*command, *markers], cwd=ROOT, env=environ, capture_output=True, text=True, check=False)
     assert done.returncode == 1, done.stdout
     assert re.search("1 failed, 1 passed(, 1 deselected)? in", done.stdout)
     assert "this test starts a process: mark it with `process`" in done.stdout

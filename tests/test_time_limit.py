@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -30,6 +31,8 @@ def test_a_test_that_waits_for_ever_says_where_and_ends(tmp_path: Path, forks: i
         [sys.executable, "-m", "pytest", *plain, "--override-ini=time_limit=1", f"--forks={forks}",
          f"--rootdir={tmp_path}", str(tmp_path)],
         cwd=ROOT, capture_output=True, text=True, check=False, timeout=30,
+        # of the plugins that are installed it needs none
+        env={**os.environ, "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"},
     )  # fmt: skip
     assert done.returncode == (1 if forks else -14)
     assert "in waiting_here" in done.stderr
