@@ -50,7 +50,7 @@ class Server:
 
 
 @contextmanager
-def _folder() -> Iterator[tuple[Path, dict[str, Any]]]:
+def server_folder() -> Iterator[tuple[Path, dict[str, Any]]]:
     """A folder of a server, and who it runs as: it refuses to run for root. pytest closes its own folders to others."""
     with tempfile.TemporaryDirectory(prefix="database-") as folder:
         if os.getuid() != 0:
@@ -117,7 +117,7 @@ create table secrets (id varchar(64) primary key, owner_id varchar(64));
 def postgresql() -> Iterator[Server]:
     """PostgreSQL with the table `invoices` of three rows."""
     programs = [_program(name, "postgresql") for name in ("initdb", "postgres")]
-    with _folder() as (folder, who):
+    with server_folder() as (folder, who):
         _run([programs[0], "-D", "data", "-U", "postgres", "--locale=C.UTF-8", "-E", "UTF8", "--no-sync"], folder, who)
         (folder / "data/pg_hba.conf").write_text("host all all 127.0.0.1/32 scram-sha-256\n")
         made = ROWS + (
@@ -149,7 +149,7 @@ def postgresql() -> Iterator[Server]:
 def pgbouncer(behind: Server) -> Iterator[Server]:
     """PgBouncer before a PostgreSQL: a session of its two is whose transaction it is."""
     program = _program("pgbouncer", "pgbouncer")
-    with _folder() as (folder, who):
+    with server_folder() as (folder, who):
         port = free_port()
         (folder / "users").write_text(f'"{USER}" "{PASSWORD}"\n')
         (folder / "pgbouncer.ini").write_text(
@@ -173,7 +173,7 @@ _SYSTEM = Path("/usr/share/mysql")
 def mariadb() -> Iterator[Server]:
     """MariaDB with the same table. Its text is compared without case, as it is by default."""
     program = _program("mariadbd", "mariadb-server-core")
-    with _folder() as (folder, who):
+    with server_folder() as (folder, who):
         made = [
             "create database mysql;", "use mysql;", "set @auth_root_socket=NULL;",
             *((_SYSTEM / f"mysql_system_tables{part}.sql").read_text() for part in ("", "_data")),
@@ -215,7 +215,7 @@ def mysql() -> Iterator[Server]:
     # of Debian's MariaDB it is another name
     if b"MariaDB" in subprocess.run([program, "--version"], capture_output=True, check=True).stdout:
         pytest.skip(f"mysqld is MariaDB's here (apt-get install {package})")
-    with _folder() as (folder, who):
+    with server_folder() as (folder, who):
         files = _certificates(folder, who)
         (folder / "made.sql").write_text(
             "create database app character set utf8mb4 collate utf8mb4_general_ci;\nuse app;\n"

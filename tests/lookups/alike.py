@@ -274,11 +274,16 @@ async def test_one_principal_has_half_of_the_connections(world: World) -> None:
         await until(world.running, 1)
         for _ in range(3):
             assert await asking.source.ask(_call(asking.lookup(BY_ID, timeout=2.0), "alice"), 0.5)
-        assert not any(each.done() for each in slow)
+        # the others of mallory's may have waited too long for one by now
+        assert not any(each.done() and _reason(each.exception()) is Reason.DATABASE_TIMEOUT for each in slow)
         told = await asyncio.gather(*slow, return_exceptions=True)
         assert {each.reason for each in told if isinstance(each, Fault)} == {
             Reason.DATABASE_TIMEOUT, Reason.CONNECTION_LIMIT_REACHED,
         }  # fmt: skip
+
+
+def _reason(error: BaseException | None) -> Reason | None:
+    return error.reason if isinstance(error, Fault) else None
 
 
 def _call(lookup: Lookup, asker: str) -> Call:

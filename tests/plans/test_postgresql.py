@@ -10,8 +10,7 @@ import os
 import re
 import shutil
 import subprocess
-import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any as Anything
 
@@ -24,6 +23,7 @@ from sidecar.plans.filter import All, Any, Exactness, Field, Filter, Relation, T
 from sidecar.plans.plan import Conditional, Constant, Operation, Variable
 from sidecar.plans.postgrest import PostgRest
 from sidecar.plans.translate import Names, filter_of
+from tests.databases import server_folder
 from tests.plans.grammars import postgrest
 from tests.plans.oracle import has
 from tests.plans.trees import TEXTS
@@ -40,7 +40,6 @@ NAMES = Names(
         "d": Field(("d",), Type.NUMBER),
     }
 )
-NOBODY = 65534
 TABLE = "create table r (id int, owner text not null, note text, n int not null, ok bool not null, x real, d numeric)"
 NUMBERS = [0.0, 0.1, 1.0, 2.5, 5.0, -3.0, 16777217.0, 0.30000000000000004]
 RELATIONS = st.sampled_from(["eq", "ne", "lt", "le", "gt", "ge"])
@@ -76,24 +75,17 @@ def literal(value: Anything) -> str:
 class PostgreSql:
     """A database in a folder, asked by a process of its own each time: one line is one statement."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, user: dict[str, Anything]) -> None:
         self._folder = folder
-        # it refuses to run for root
-        self._user: dict[str, Anything] = {}
-        if os.getuid() == 0:
-            self._user = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
-            os.chown(folder, NOBODY, NOBODY)
-            for each in folder.parents:
-                if each.is_relative_to(tempfile.gettempdir()) and each != Path(tempfile.gettempdir()):
-                    each.chmod(0o711)
+        self._user = user
         self._run("initdb", "-D", "data", "-U", "postgres", "--locale=C.UTF-8", "-E", "UTF8", "--no-sync")
 
     def _run(self, *command: str, said: str = "") -> str:
         done = subprocess.run(
             [str(shutil.which(command[0])), *command[1:]], cwd=self._folder, input=said.encode(), capture_output=True,
-            check=True, env={"PATH": os.environ["PATH"]}, **self._user,
+            check=False, env={"PATH": os.environ["PATH"]}, **self._user,
         )  # fmt: skip
-        assert b"ERROR" not in done.stderr, done.stderr.decode()
+        assert done.returncode == 0 and b"ERROR" not in done.stderr, done.stderr.decode()  # noqa: PT018
         return bytes(done.stdout).decode()
 
     def answers(self, statements: Sequence[str]) -> list[list[str]]:
@@ -103,20 +95,21 @@ class PostgreSql:
 
 
 @pytest.fixture(scope="module")
-def database(tmp_path_factory: pytest.TempPathFactory) -> PostgreSql:
+def database() -> Iterator[PostgreSql]:
     if shutil.which("initdb") is None or shutil.which("postgres") is None:
         pytest.skip("initdb and postgres are not on PATH (apt-get install postgresql)")
-    made = PostgreSql(tmp_path_factory.mktemp("postgresql"))
-    texts = [*TEXTS, *TEXTS]
-    rows = [
-        (at, text, None if at % 5 == 0 else texts[at - 3], at % 7 - 3, at % 2 == 0, number, number)
-        for at, (text, number) in enumerate(
-            zip(texts, [*NUMBERS, None, "5.00000000000000000001", "0.1000000000000000000001"] * 4, strict=False)
-        )
-    ]
-    values = ", ".join(f"({', '.join(map(literal, row))})" for row in rows)
-    made.answers([TABLE, f"insert into r values {values}"])
-    return made
+    with server_folder() as (folder, user):
+        made = PostgreSql(folder, user)
+        texts = [*TEXTS, *TEXTS]
+        rows = [
+            (at, text, None if at % 5 == 0 else texts[at - 3], at % 7 - 3, at % 2 == 0, number, number)
+            for at, (text, number) in enumerate(
+                zip(texts, [*NUMBERS, None, "5.00000000000000000001", "0.1000000000000000000001"] * 4, strict=False)
+            )
+        ]
+        values = ", ".join(f"({', '.join(map(literal, row))})" for row in rows)
+        made.answers([TABLE, f"insert into r values {values}"])
+        yield made
 
 
 _OPERATORS = {
