@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 from typing import Any
 
-import kubernetes_validate
+import kubernetes_validate.utils
 import pytest
 import yaml
 
@@ -28,6 +30,14 @@ PODMAN = ROOT / "tests/deploy/k8s/podman"
 VERSIONS = ("1.29.0", "1.33.0", "1.37.0")
 CUSTOM = ("monitoring.coreos.com/v1", "cert-manager.io/v1")
 SIDECAR, FRONT_DOOR = K8S / "overlays/sidecar", K8S / "overlays/front-door"
+
+
+@pytest.fixture(scope="module", autouse=True)
+def schemas_read_once() -> Iterator[None]:
+    """Read each of Kubernetes' schemas once, and not for each object."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(kubernetes_validate.utils, "schema_contents", cache(kubernetes_validate.utils.schema_contents))
+        yield
 
 
 def name_of(folder: Path) -> str:
