@@ -279,10 +279,11 @@ def test_every_block_is_of_a_kind_that_is_checked(block: Block) -> None:
 def test_every_command_in_the_docs_is_one() -> None:
     commands = [command for page in PAGES for command in COMMAND.findall(page.read_text(encoding="utf-8"))]
     assert len(commands) >= 5
+    parser = cli.parser()
     for command in commands:
         arguments = shlex.split(command)[1:]
         if arguments != ["demo"]:
-            cli.parser().parse_args(arguments)
+            parser.parse_args(arguments)
 
 
 def test_the_commands_page_lists_every_flag_of_every_command() -> None:
