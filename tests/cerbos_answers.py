@@ -1,7 +1,7 @@
 """Cerbos' answers of this run of the tests, for every process of it: that policies compile, and its version.
 
 Each start of a sidecar asks both, by a process of Cerbos each time, of the same binary and nearly always of the same policies.
-tests/test_cli.py and tests/demo/test_demo.py start a sidecar that asks.
+tests/test_cli.py and tests/browser/test_demo.py start a sidecar that asks.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ from tests.forked import Forked
 
 @pytest.fixture(scope="session", autouse=True)
 def forked() -> Iterator[None]:
-    """Each server of the demo forks from one that has imported what it needs; test_demo.py starts those of the command."""
+    """Each server of the demo forks from one that has imported what it needs; tests/browser starts those of the command."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cognito, "Process", Forked)
         patch.setattr(hosted_ui, "Process", Forked)
