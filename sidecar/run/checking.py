@@ -103,7 +103,7 @@ def _warnings(settings: Settings, routes: RoutesFile) -> list[str]:
     )
     return [
         *secrets, *map(str, routes.warnings), *modes.warnings(routes.table, settings.mode),
-        *held.warnings(routes.table, settings.held_memory, settings.held_disk),
+        *held.warnings(routes, settings.routes, settings.held_memory, settings.held_disk),
         *held.answer_warnings(
             routes, settings.routes, settings.held_memory, ext_proc=settings.ext_proc_listen is not None
         ),

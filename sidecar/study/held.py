@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from sidecar.config.routes.file import RoutesFile
-from sidecar.config.shapes import Problem
+from sidecar.config.shapes import Mark, Problem
 from sidecar.gate.ask import Ask
-from sidecar.gate.routing import RouteTable
 from sidecar.release.items import ItemsRule
 from sidecar.release.lookup import AnswerLookupRule
 from sidecar.release.messages import MessagesRule
@@ -27,17 +26,21 @@ JUDGED = 4
 """Times its size that an answer takes while it is judged."""
 
 
-def warnings(table: RouteTable, memory: int, disk: int) -> Iterator[str]:
-    """Yield the methods of routes whose largest bodies need more room than one principal ever gets, which is half."""
-    for route in table.routes:
+def warnings(routes: RoutesFile, file: str, memory: int, disk: int) -> Iterator[str]:
+    """Yield the methods of routes whose largest bodies need more room than one principal ever gets, which is half, with
+    their places in `file`."""
+    for route in routes.table.routes:
+        marks = routes.route_marks[route.name]
         for method in route.actions:
             ask = route.asks[method]
             most, why = _most(ask, memory, disk)
             if why and ask.max_body > most:
-                yield (
-                    f"{method} {route.name}: found max_body of {_size(ask.max_body)}, expected at most {_size(most)}: "
-                    f"one principal has {why}, so that larger bodies are always 503 body_no_room"
+                mark = _first(marks, f"{method}.max_body", "max_body", "path")
+                text = (
+                    f"{mark.path}: {method} {route.name}: found max_body of {_size(ask.max_body)}, expected at most "
+                    f"{_size(most)}: one principal has {why}, so that larger bodies are always 503 body_no_room"
                 )
+                yield str(Problem(file, mark.line, mark.column, text))
 
 
 def answer_warnings(routes: RoutesFile, file: str, memory: int, *, ext_proc: bool) -> Iterator[str]:
@@ -53,7 +56,7 @@ def answer_warnings(routes: RoutesFile, file: str, memory: int, *, ext_proc: boo
         for method in route.actions:
             size, key = _answer(route.asks[method])
             if size > most:
-                mark = marks.get(key, marks["path"])
+                mark = _first(marks, key, "path")
                 enough = 2 * JUDGED * (size if ext_proc else min(size, SMALL))
                 text = (
                     f"{mark.path}: {method} {route.name}: found answers of up to {_size(size)}, expected at most "
@@ -63,6 +66,10 @@ def answer_warnings(routes: RoutesFile, file: str, memory: int, *, ext_proc: boo
                     f"lower `max_size`, or raise SIDECAR_HELD_MEMORY to {_size(enough)}"
                 )
                 yield str(Problem(file, mark.line, mark.column, text))
+
+
+def _first(marks: Mapping[str, Mark], *keys: str) -> Mark:
+    return next(marks[key] for key in keys if key in marks)
 
 
 def _answer(ask: Ask) -> tuple[int, str]:

@@ -30,19 +30,19 @@ routes:
     ("memory", "disk", "told"),
     [
         (128, 2048, []),
-        (127, 2048, ["POST /a: found max_body of 32MiB, expected at most 33292288 bytes: one principal has half of "
-                     "SIDECAR_HELD_MEMORY, and a body counts twice while it is read, so that larger bodies are always 503 "
-                     "body_no_room"]),
-        (128, 2044, ["PUT /a: found max_body of 1024MiB, expected at most 1023MiB: one principal has half of "
-                     "SIDECAR_HELD_DISK, so that larger bodies are always 503 body_no_room"]),
+        (127, 2048, ["routes.yaml:7:77: routes[0].actions.POST.max_body: POST /a: found max_body of 32MiB, expected at most "
+                     "33292288 bytes: one principal has half of SIDECAR_HELD_MEMORY, and a body counts twice while it is read, "
+                     "so that larger bodies are always 503 body_no_room"]),
+        (128, 2044, ["routes.yaml:8:76: routes[0].actions.PUT.max_body: PUT /a: found max_body of 1024MiB, expected at most "
+                     "1023MiB: one principal has half of SIDECAR_HELD_DISK, so that larger bodies are always 503 body_no_room"]),
     ],
 )  # fmt: skip
 def test_a_body_that_never_finds_room_is_warned_of(memory: int, disk: int, told: list[str]) -> None:
-    assert list(warnings(read(ROUTES).table, memory * MIB, disk * MIB)) == told
+    assert list(warnings(read(ROUTES), "routes.yaml", memory * MIB, disk * MIB)) == told
 
 
 def test_messages_and_bodies_of_a_size_of_their_own_are_looked_at_too() -> None:
-    found = [warning.split(":")[0] for warning in warnings(read(ROUTES).table, MIB, 0)]
+    found = [warning.split(": ")[2] for warning in warnings(read(ROUTES), "routes.yaml", MIB, 0)]
     assert found == ["POST /a", "PUT /a", "PATCH /a", "POST /mcp"]
 
 
@@ -56,7 +56,7 @@ def test_messages_and_bodies_of_a_size_of_their_own_are_looked_at_too() -> None:
     ],
 )  # fmt: skip
 async def test_a_form_needs_memory_before_it_is_on_disk(memory: int, disk: int, told: str) -> None:
-    (warning,) = (one for one in warnings(read(ROUTES).table, memory, disk) if one.startswith("PUT"))
+    (warning,) = (one for one in warnings(read(ROUTES), "routes.yaml", memory, disk) if ": PUT /a: " in one)
     assert told in warning
     most = memory // 2 if "MEMORY" in told else IN_MEMORY + disk // 2
     await held_whole(memory, disk, most)

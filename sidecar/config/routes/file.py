@@ -129,7 +129,12 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
 def _route_marks(document: Entry, routes: Sequence[Route]) -> dict[str, Mapping[str, Mark]]:
     # where the whole file is a draft, none is in force
     in_force = [entry for entry in document["routes"] if not entry["draft"]] if routes else []
-    return {route.name: entry.marks for route, entry in zip(routes, in_force, strict=True)}
+    return {route.name: {**_method_marks(entry), **entry.marks} for route, entry in zip(routes, in_force, strict=True)}
+
+
+def _method_marks(entry: Entry) -> dict[str, Mark]:
+    actions: dict[str, Entry] = entry["actions"] or {}
+    return {f"{method}.{name}": mark for method, action in actions.items() for name, mark in action.marks.items()}
 
 
 def _source_marks(document: Entry, lookups: Iterable[str]) -> dict[str, Mark]:
