@@ -102,7 +102,7 @@ def _warnings(settings: Settings, routes: RoutesFile) -> list[str]:
         settings.forward_auth, settings.ext_authz_listen is not None, settings.ext_proc_listen is not None
     )
     return [
-        *secrets, *map(str, routes.warnings), *modes.warnings(routes.table, settings.mode),
+        *secrets, *map(str, routes.warnings), *modes.warnings(routes, settings.routes, settings.mode),
         *held.warnings(routes, settings.routes, settings.held_memory, settings.held_disk),
         *held.answer_warnings(
             routes, settings.routes, settings.held_memory, ext_proc=settings.ext_proc_listen is not None
@@ -114,10 +114,11 @@ def _warnings(settings: Settings, routes: RoutesFile) -> list[str]:
 def _unknown_clients(settings: Settings, configured: Configured) -> list[str]:
     """Find app clients that registration gives, and of which no token would be taken."""
     known = frozenset().union(*(issuer.client_ids for issuer in configured.trust.issuers.values()))
+    routes = configured.routes
     return [
-        f"{settings.routes}: mcp_clients: found {client.client_id!r}, expected one of `client_ids` of `identity`, or "
-        "of AWS_COGNITO_CLIENT_ID: no other token is taken"
-        for client in configured.routes.clients
+        f"{settings.routes}:{mark.line}:{mark.column}: {mark.path}: found {client.client_id!r}, expected one of "
+        "`client_ids` of `identity`, or of AWS_COGNITO_CLIENT_ID: no other token is taken"
+        for client, mark in zip(routes.clients, routes.client_marks, strict=True)
         if client.client_id not in known
     ]
 

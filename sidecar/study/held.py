@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 
 from sidecar.config.routes.file import RoutesFile
-from sidecar.config.shapes import Mark, Problem
 from sidecar.gate.ask import Ask
 from sidecar.release.items import ItemsRule
 from sidecar.release.lookup import AnswerLookupRule
@@ -30,17 +29,15 @@ def warnings(routes: RoutesFile, file: str, memory: int, disk: int) -> Iterator[
     """Yield the methods of routes whose largest bodies need more room than one principal ever gets, which is half, with
     their places in `file`."""
     for route in routes.table.routes:
-        marks = routes.route_marks[route.name]
         for method in route.actions:
             ask = route.asks[method]
             most, why = _most(ask, memory, disk)
             if why and ask.max_body > most:
-                mark = _first(marks, f"{method}.max_body", "max_body", "path")
                 text = (
-                    f"{mark.path}: {method} {route.name}: found max_body of {_size(ask.max_body)}, expected at most "
+                    f"{method} {route.name}: found max_body of {_size(ask.max_body)}, expected at most "
                     f"{_size(most)}: one principal has {why}, so that larger bodies are always 503 body_no_room"
                 )
-                yield str(Problem(file, mark.line, mark.column, text))
+                yield routes.told_at(file, route, text, f"{method}.max_body", "max_body")
 
 
 def answer_warnings(routes: RoutesFile, file: str, memory: int, *, ext_proc: bool) -> Iterator[str]:
@@ -52,24 +49,18 @@ def answer_warnings(routes: RoutesFile, file: str, memory: int, *, ext_proc: boo
         return
     most = share // JUDGED
     for route in routes.table.routes:
-        marks = routes.route_marks[route.name]
         for method in route.actions:
             size, key = _answer(route.asks[method])
             if size > most:
-                mark = _first(marks, key, "path")
                 enough = 2 * JUDGED * (size if ext_proc else min(size, SMALL))
                 text = (
-                    f"{mark.path}: {method} {route.name}: found answers of up to {_size(size)}, expected at most "
+                    f"{method} {route.name}: found answers of up to {_size(size)}, expected at most "
                     f"{_size(most)}: one principal has half of SIDECAR_HELD_MEMORY, and an answer counts four times "
                     f"while it is judged{' by ext_proc' if ext_proc else ''}, so that larger ones are always 503 "
                     "upstream_busy: "
                     f"lower `max_size`, or raise SIDECAR_HELD_MEMORY to {_size(enough)}"
                 )
-                yield str(Problem(file, mark.line, mark.column, text))
-
-
-def _first(marks: Mapping[str, Mark], *keys: str) -> Mark:
-    return next(marks[key] for key in keys if key in marks)
+                yield routes.told_at(file, route, text, key)
 
 
 def _answer(ask: Ask) -> tuple[int, str]:

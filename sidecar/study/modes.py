@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from sidecar.config.routes.file import RoutesFile
 from sidecar.gate.mode import Mode, RouteMode, strictest
 from sidecar.gate.routing import Rest, Route, RouteTable
 
@@ -32,17 +33,19 @@ def _modes(route: Route) -> dict[RouteMode, str]:
     }
 
 
-def warnings(table: RouteTable, mode: Mode) -> Iterator[str]:
-    """Yield what lets more through than its author is likely to mean."""
+def warnings(routes: RoutesFile, file: str, mode: Mode) -> Iterator[str]:
+    """Yield what lets more through than its author is likely to mean, with the places in `file`."""
+    table = routes.table
     for route in table.routes:
         for own, methods in _modes(route).items():
             if own.budget is not None:
                 place = f"{methods} {route.name}" if methods else route.name
-                yield (
+                text = (
                     f"{place}: found a budget, which puts it into {own.otherwise} for everybody after more than "
                     f"{own.budget}, expected none, unless you would sooner let too much through than refuse too much"
                 )
-    yield from _of_wildcards(table, mode)
+                yield routes.told_at(file, route, text, f"{methods.partition(', ')[0]}.mode", "mode")
+    yield from _of_wildcards(routes, file, mode)
     if mode == "shadow" and table.modes and strictest(*table.modes) != "shadow":
         enforcing = next(route.name for route in table.routes if any(own.modes - {"shadow"} for own in _modes(route)))
         yield (
@@ -52,18 +55,20 @@ def warnings(table: RouteTable, mode: Mode) -> Iterator[str]:
         )
 
 
-def _of_wildcards(table: RouteTable, mode: Mode) -> Iterator[str]:
+def _of_wildcards(routes: RoutesFile, file: str, mode: Mode) -> Iterator[str]:
     """Yield the wildcards in shadow that take other spellings of what is enforced below them."""
+    table = routes.table
     for route in table.routes:
         prefix = route.segments[:-1]
         if not isinstance(route.segments[-1], Rest) or "shadow" not in _modes_of(route, mode):
             continue
         for other in table.routes:
             if other is not route and other.segments[: len(prefix)] == prefix and _modes_of(other, mode) - {"shadow"}:
-                yield (
+                text = (
                     f"{route.name}: found shadow on a wildcard, and {other.name} below it is stricter, expected "
                     f"shadow-policy or enforce: the app may read as {other.name} what only the wildcard takes"
                 )
+                yield routes.told_at(file, route, text, "mode")
                 break
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sidecar.config.routes.file import RoutesFile
-from sidecar.config.shapes import Problem
 from sidecar.gate.ask import Ask
 from sidecar.gate.routing import WEBSOCKET, Route
 from sidecar.wire.grammar import BODILESS_METHODS
@@ -37,16 +36,14 @@ def warnings(routes: RoutesFile, file: str, asking: Asking) -> Iterator[str]:
     if asking.ext_authz:
         doors.append(("SIDECAR_EXT_AUTHZ_LISTEN", "envoy", False))
     for route in routes.table.routes:
-        marks = routes.route_marks[route.name]
         for setting, proxy, forward_auth in doors:
             for lack, methods in _lacks(route, forward_auth=forward_auth).items():
-                mark = marks.get(lack.key, marks["path"])
                 text = (
-                    f"{mark.path}: found {lack.word} and {setting}, expected no such route where {proxy} asks: it "
+                    f"found {lack.word} and {setting}, expected no such route where {proxy} asks: it "
                     f"shows the sidecar no {lack.why}, so that {', '.join(methods)} {route.name} is 501 proxy_unable "
                     "there: " + _next_step(lack, proxy, asking)
                 )
-                yield str(Problem(file, mark.line, mark.column, text))
+                yield routes.told_at(file, route, text, lack.key)
 
 
 def _next_step(lack: _Lack, proxy: str, asking: Asking) -> str:

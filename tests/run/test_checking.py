@@ -551,7 +551,7 @@ def test_there_may_be_no_policy_yet_in_shadow_and_never_where_it_is_enforced(
 
 
 @pytest.mark.parametrize(
-    ("client", "problems"), [("web", []), ("agent", ["mcp_clients: found 'agent', expected one of"])]
+    ("client", "problems"), [("web", []), ("agent", ["mcp_clients[0].client_id: found 'agent', expected one of"])]
 )
 def test_an_app_client_of_which_no_token_is_taken_is_a_problem(
     tmp_path: Path, client: str, problems: list[str]

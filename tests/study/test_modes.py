@@ -34,20 +34,20 @@ def test_each_route_that_does_not_enforce_is_noted() -> None:
 
 def test_a_budget_is_warned_of_since_it_opens() -> None:
     text = "version: 1\nroutes: [{path: /a, access: authenticated, mode: {enforce: 100%, budget: {refusals: 20, within: 5m}}}]\n"
-    (warning,) = warnings(read(text).table, "enforce")
+    (warning,) = warnings(read(text), "routes.yaml", "enforce")
     assert warning == (
-        "/a: found a budget, which puts it into shadow-policy for everybody after more than 20 refusals of 5 principals "
-        "within 300 s, expected none, unless you would sooner let too much through than refuse too much"
+        "routes.yaml:2:50: routes[0].mode: /a: found a budget, which puts it into shadow-policy for everybody after more "
+        "than 20 refusals of 5 principals within 300 s, expected none, unless you would sooner let too much through than refuse too much"
     )
 
 
 def test_a_route_that_enforces_while_other_paths_pass_is_warned_of() -> None:
-    table = read(ROUTES).table
-    (warning,) = warnings(table, "shadow")
+    routes = read(ROUTES)
+    (warning,) = warnings(routes, "routes.yaml", "shadow")
     assert warning.startswith("SIDECAR_MODE: found shadow, and /c is stricter, expected enforce or shadow-policy")
-    assert [*warnings(table, "enforce"), *warnings(table, "shadow-policy")] == []
+    assert [*warnings(routes, "routes.yaml", "enforce"), *warnings(routes, "routes.yaml", "shadow-policy")] == []
     alike = "version: 1\nroutes: [{path: /a, access: authenticated, mode: shadow}]\n"
-    assert list(warnings(read(alike).table, "shadow")) == []
+    assert list(warnings(read(alike), "routes.yaml", "shadow")) == []
 
 
 def test_a_wildcard_in_shadow_above_what_is_enforced_is_warned_of() -> None:
@@ -58,8 +58,10 @@ routes:
   - {path: /app/contacts, resource: a, actions: {GET: read}}
   - {path: /other, resource: a, actions: {GET: read}}
 """
-    (warning,) = warnings(read(text).table, "enforce")
-    assert warning.startswith("/app/**: found shadow on a wildcard, and /app/contacts below it is stricter, expected")
+    (warning,) = warnings(read(text), "routes.yaml", "enforce")
+    assert warning.startswith(
+        "routes.yaml:3:52: routes[0].mode: /app/**: found shadow on a wildcard, and /app/contacts below it is stricter, expected"
+    )
     for changed in (text.replace("/app/contacts", "/contacts"), text.replace("mode: shadow", "mode: shadow-policy")):
-        assert list(warnings(read(changed).table, "enforce")) == []
-    assert list(warnings(read(text).table, "shadow")) == []
+        assert list(warnings(read(changed), "routes.yaml", "enforce")) == []
+    assert list(warnings(read(text), "routes.yaml", "shadow")) == []

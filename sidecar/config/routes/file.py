@@ -76,6 +76,16 @@ class RoutesFile:
         """A cache of decisions that is empty yet, where the file asks for one."""
         return DecisionCache(self.decision_seconds) if self.decision_seconds else None
 
+    client_marks: tuple[Mark, ...] = ()
+    """The places of `clients`."""
+
+    def told_at(self, file: str, route: Route, text: str, *keys: str) -> str:
+        """Return what is said of a route, with its place: that of the first of these names that its entry has
+        (`METHOD.name` for what a method has of its own), or of its path."""
+        marks = self.route_marks[route.name]
+        mark = next(marks[key] for key in (*keys, "path") if key in marks)
+        return str(Problem(file, mark.line, mark.column, f"{mark.path}: {text}"))
+
 
 class RoutesError(Exception):
     """The file cannot be used; `problems` are all of its faults."""
@@ -123,6 +133,7 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
         tuple(_key_mark(entry) for entry in document["identity"]), tuple(drafts), draft_mark,
         (*placed_hosts([*document["routes"], *document["identity"]]), *resource_hosts(document["routes"])),
         tuple(reader.warnings), clients, _route_marks(document, routes),
+        tuple(entry.at("client_id") for entry in document["mcp_clients"]),
     )  # fmt: skip
 
 
