@@ -11,7 +11,8 @@ import re
 import signal
 import subprocess
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -481,20 +482,23 @@ async def test_a_sidecar_with_credentials_tells_its_cerbos_and_sees_swapped_rout
 
 
 ROUTES = "version: 1\nroutes: [{path: /, resource: contact, actions: {GET: export}}]\n"
+REMEMBERING = ROUTES.replace("routes:", "cache: {decisions: 60s}\nroutes:")
+# by its file alone each change looks sound
+OPEN_TO = POLICIES["contact.yaml"] + "\n    - {actions: [export], effect: EFFECT_ALLOW, roles: [user]}\n"
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_which_policies_are_in_force_is_told_everywhere(tmp_path: Path, workers: str) -> None:
-    folder = tmp_path / "policies"
-    # by its file alone each change looks sound
-    open_to = POLICIES["contact.yaml"] + "\n    - {actions: [export], effect: EFFECT_ALLOW, roles: [user]}\n"
-    configmap.put(folder, POLICIES, 1)
-    keys, upstream = Web(), Recorder()
-    keys.json("/jwks", key_set())
-    environ = {**environment(keys.port), "SIDECAR_CERBOS_TIMEOUT": "5s", "SIDECAR_WORKERS": workers}
+@dataclass
+class Followed:
+    """A sidecar that follows its policies."""
 
-    def readiness(sidecar: Sidecar) -> tuple[object, ...]:
-        got = sidecar.get("/", mint(claims(time.time())).decode())
+    sidecar: Sidecar
+    folder: Path
+    token: str
+
+    def readiness(self) -> tuple[object, ...]:
+        """What it answers, and what it tells of its policies."""
+        sidecar = self.sidecar
+        got = sidecar.get("/", self.token)
         ready = json.loads(sidecar.admin("/readyz").body)
         shown = json.loads(sidecar.admin("/config").body)["policies"]
         generations = {
@@ -503,41 +507,60 @@ def test_which_policies_are_in_force_is_told_everywhere(tmp_path: Path, workers:
         success = sidecar.metric("sidecar_policies_reload_success")
         return got.status, generations, success, {shown["reload"], ready["policies"]}, ready["ready"]
 
-    def becomes(sidecar: Sidecar, status: int, generation: int, success: int, state: str) -> None:
+    def becomes(self, status: int, generation: int, success: int, state: str) -> None:
+        """Wait until it answers so, and tells so, each time."""
         expected = (status, {generation}, success, {state}, True)
         with contextlib.suppress(AssertionError):
             # with two workers each says what it knows, up to a second late
-            wait_for(lambda: [readiness(sidecar) for _ in range(4)] == [expected] * 4, 15)
-        assert readiness(sidecar) == expected
+            wait_for(lambda: [self.readiness() for _ in range(4)] == [expected] * 4, 15)
+        assert self.readiness() == expected
 
-    where = f"http://127.0.0.1:{upstream.port}"
-    with running_sidecar(tmp_path / "own", ROUTES, folder, where, environ) as sidecar:
-        becomes(sidecar, 403, 1, 1, "ok")
-        configmap.put(folder, {**POLICIES, "contact.yaml": open_to, "x.yaml": "x: ["}, 2)
-        becomes(sidecar, 403, 1, 0, f"failed: {folder}/x.yaml:1:4")
-        configmap.put(folder, {**POLICIES, "contact.yaml": open_to}, 3)
-        becomes(sidecar, 200, 2, 1, "ok")
-        assert sidecar.metric("sidecar_policies_loaded_timestamp_seconds") > 1e9
-        assert sidecar.log().count("Cerbos has read the policies") == 1
+    def tells_everywhere(self) -> None:
+        """Begin with what is closed."""
+        self.becomes(403, 1, 1, "ok")
+        configmap.put(self.folder, {**POLICIES, "contact.yaml": OPEN_TO, "x.yaml": "x: ["}, 2)
+        self.becomes(403, 1, 0, f"failed: {self.folder}/x.yaml:1:4")
+        configmap.put(self.folder, {**POLICIES, "contact.yaml": OPEN_TO}, 3)
+        self.becomes(200, 2, 1, "ok")
+        assert self.sidecar.metric("sidecar_policies_loaded_timestamp_seconds") > 1e9
+        assert self.sidecar.log().count("Cerbos has read the policies") == 1
+
+    def forgets(self) -> None:
+        """Begin with what is open."""
+        assert [self.sidecar.get("/", self.token).status for _ in range(8)] == [200] * 8
+        assert "hit" in [line["cache"] for line in self.sidecar.decisions()[-8:]]
+        configmap.put(self.folder, POLICIES, 4)
+        wait_for(lambda: [self.sidecar.get("/", self.token).status for _ in range(8)] == [403] * 8, 20)
+
+
+@contextlib.contextmanager
+def followed(tmp_path: Path, routes: str, policies: dict[str, str], workers: str = "1") -> Iterator[Followed]:
+    folder = tmp_path / "policies"
+    configmap.put(folder, policies, 1)
+    keys, upstream = Web(), Recorder()
+    keys.json("/jwks", key_set())
+    environ = {**environment(keys.port), "SIDECAR_CERBOS_TIMEOUT": "5s", "SIDECAR_WORKERS": workers}
+    token = mint(claims(time.time())).decode()
+    with running_sidecar(tmp_path / "own", routes, folder, f"http://127.0.0.1:{upstream.port}", environ) as sidecar:
+        yield Followed(sidecar, folder, token)
     keys.close()
     upstream.close()
 
 
-@pytest.mark.parametrize("workers", ["1", "2"])
-def test_what_other_policies_decided_is_not_remembered(tmp_path: Path, workers: str) -> None:
-    folder = tmp_path / "policies"
-    open_to = POLICIES["contact.yaml"] + "\n    - {actions: [export], effect: EFFECT_ALLOW, roles: [user]}\n"
-    configmap.put(folder, {**POLICIES, "contact.yaml": open_to}, 1)
-    keys, upstream = Web(), Recorder()
-    keys.json("/jwks", key_set())
-    environ = {**environment(keys.port), "SIDECAR_CERBOS_TIMEOUT": "5s", "SIDECAR_WORKERS": workers}
-    routes = ROUTES.replace("routes:", "cache: {decisions: 60s}\nroutes:")
-    token = mint(claims(time.time())).decode()
-    with running_sidecar(tmp_path / "own", routes, folder, f"http://127.0.0.1:{upstream.port}", environ) as sidecar:
-        assert [sidecar.get("/", token).status for _ in range(8)] == [200] * 8
-        assert "hit" in [line["cache"] for line in sidecar.decisions()]
-        configmap.put(folder, POLICIES, 2)
-        wait_for(lambda: [sidecar.get("/", token).status for _ in range(8)] == [403] * 8, 20)
+def test_which_policies_are_in_force_is_told_everywhere(tmp_path: Path) -> None:
+    with followed(tmp_path, ROUTES, POLICIES) as running:
+        running.tells_everywhere()
+
+
+def test_what_other_policies_decided_is_not_remembered(tmp_path: Path) -> None:
+    with followed(tmp_path, REMEMBERING, {**POLICIES, "contact.yaml": OPEN_TO}) as running:
+        running.forgets()
+
+
+def test_workers_tell_and_forget_as_one(tmp_path: Path) -> None:
+    with followed(tmp_path, REMEMBERING, POLICIES, workers="2") as running:
+        running.tells_everywhere()
+        running.forgets()
 
 
 def test_a_generation_is_told_to_workers(tmp_path: Path) -> None:
