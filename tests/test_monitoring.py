@@ -6,6 +6,7 @@ import json
 import re
 import shutil
 import subprocess
+import time
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ import pytest
 import yaml
 
 from sidecar.record.metrics import FAMILIES
+from sidecar.tether import tethered
 from tests.conftest import Stack
 from tests.stack import ROOT, free_port, raw_reply, wait_for
 
@@ -117,6 +119,8 @@ class Prometheus:
         return found
 
     def is_up(self) -> bool:
+        """It takes five seconds from its start to its first scrape."""
+        time.sleep(0.2)
         try:
             return bool(self.result('up{job="sidecar"} == 1'))
         except OSError:
@@ -138,7 +142,7 @@ def prometheus(stack: Stack, tmp_path: Path) -> Iterator[Prometheus]:
         str(PROMETHEUS), f"--config.file={tmp_path / 'prometheus.yml'}", f"--storage.tsdb.path={tmp_path / 'data'}",
         f"--web.listen-address=127.0.0.1:{port}", "--log.level=warn",
     ]  # fmt: skip
-    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
+    with subprocess.Popen(tethered(command), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as process:
         made = Prometheus(port)
         try:
             wait_for(made.is_up, 60, "a scrape")
@@ -167,6 +171,8 @@ def test_every_expression_finds_what_a_real_scrape_brings(stack: Stack, promethe
 
     def all_found() -> bool:
         some_of_everything()
+        # a rate takes two scrapes
+        time.sleep(0.5)
         for name in [name for name, expression in waiting.items() if prometheus.result(expression)]:
             del waiting[name]
         return not waiting
