@@ -204,6 +204,15 @@ def test_a_failure_at_the_end_of_a_session_is_one(tmp_path: Path) -> None:
     assert "2 passed, 1 error" in text
 
 
+def test_a_test_that_waits_for_ever_fails_and_the_others_run(tmp_path: Path) -> None:
+    waits = "def test_waits(): waiting_here()\ndef waiting_here(): time.sleep(60)\ndef test_after(): pass\n"
+    limit = ["-p", "pytest_timeout", "--timeout=0.5", "--timeout-method=signal"]
+    code, text = run(tmp_path, *limit, forks=2, test_a=waits, test_b="def test_b(): pass\n")
+    assert code == 1
+    assert "1 failed, 2 passed" in text
+    assert "in waiting_here" in text or "waiting_here()" in text
+
+
 def test_a_warning_is_told_of(tmp_path: Path) -> None:
     code, text = run(tmp_path, test_a="import warnings\ndef test_a(): warnings.warn('be warned')\n")
     assert code == 0
