@@ -70,18 +70,18 @@ class RoutesFile:
     clients: tuple[RegisteredClient, ...] = ()
     """App clients that OAuth clients get which register."""
     route_marks: Mapping[str, Mapping[str, Mark]] = field(default_factory=dict)
-    """Name of a route in force -> the places of what its entry says, by name: for `sidecar check`."""
+    """Name of a route in force -> the places of what its entry says, by name, or `METHOD.name` for what a method has of
+    its own: for `sidecar check`."""
+    client_marks: tuple[Mark, ...] = ()
+    """The places of `clients`."""
 
     def decisions(self) -> DecisionCache | None:
         """A cache of decisions that is empty yet, where the file asks for one."""
         return DecisionCache(self.decision_seconds) if self.decision_seconds else None
 
-    client_marks: tuple[Mark, ...] = ()
-    """The places of `clients`."""
-
     def told_at(self, file: str, route: Route, text: str, *keys: str) -> str:
-        """Return what is said of a route, with its place: that of the first of these names that its entry has
-        (`METHOD.name` for what a method has of its own), or of its path."""
+        """Return what is said of a route, with its place: that of the first of these names of `route_marks`, or of its
+        path."""
         marks = self.route_marks[route.name]
         mark = next(marks[key] for key in (*keys, "path") if key in marks)
         return str(Problem(file, mark.line, mark.column, f"{mark.path}: {text}"))
