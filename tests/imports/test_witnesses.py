@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import re
@@ -76,10 +77,14 @@ def spec_of(name: str, needs: str, folder: Path) -> str:
     """The spec that an app's own generator makes."""
     if find_spec(needs) is None:
         pytest.skip(f"{needs} is not installed (make setup)")
-    command = [sys.executable, "-W", "ignore", "-m", f"tests.imports.witnesses.{name}"]
-    done = subprocess.run([*command, "spec"], cwd=ROOT, capture_output=True, text=True, check=True)
-    (folder / f"{name}.json").write_text(done.stdout)
+    (folder / f"{name}.json").write_text(_told_by(name))
     return f"{name}.json"
+
+
+@functools.cache
+def _told_by(name: str) -> str:
+    command = [sys.executable, "-W", "ignore", "-m", f"tests.imports.witnesses.{name}", "spec"]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout
 
 
 FASTAPI = """

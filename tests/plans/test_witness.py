@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
@@ -155,26 +156,34 @@ def version(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> 
     return str(request.param)
 
 
-@pytest.fixture
-def served(tmp_path: Path) -> Iterator[Callable[[list[Row]], App]]:
-    """A json-server for rows."""
-    processes, apps = list[Process](), list[App]()
+@pytest.fixture(scope="module")
+def port_of(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[list[Row]], int]]:
+    """A json-server for rows, which nobody changes."""
+    processes, ports = list[Process](), dict[str, int]()
 
-    def serve(rows: list[Row]) -> App:
-        (tmp_path / "db.json").write_text(json.dumps({"rows": rows}), encoding="utf-8")
-        port, script = stack.free_port(), stack.ROOT / "node_modules/json-server/lib/cli/bin.js"
-        command = ["node", str(script), "--host", "127.0.0.1", "--port", str(port), "--quiet", "db.json"]
-        processes.append(
-            Process.start("json-server", command, tmp_path, os.environ, lambda: status_of(port, "/rows") == 200)
-        )
-        apps.append(App(rows, port))
-        return apps[-1]
+    def serve(rows: list[Row]) -> int:
+        database = json.dumps({"rows": rows})
+        if database not in ports:
+            folder = tmp_path_factory.mktemp("rows")
+            (folder / "db.json").write_text(database, encoding="utf-8")
+            port, script = stack.free_port(), stack.ROOT / "node_modules/json-server/lib/cli/bin.js"
+            command = ["node", str(script), "--host", "127.0.0.1", "--port", str(port), "--quiet", "db.json"]
+            processes.append(
+                Process.start("json-server", command, folder, os.environ, lambda: status_of(port, "/rows") == 200)
+            )
+            ports[database] = port
+        return ports[database]
 
     yield serve
-    for app in apps:
-        app.close()
     for process in processes:
         process.stop()
+
+
+@pytest.fixture
+def served(port_of: Callable[[list[Row]], int]) -> Iterator[Callable[[list[Row]], App]]:
+    """An app with rows. It has a connection of its own, which the server would not keep from one test to the next."""
+    with contextlib.ExitStack() as apps:
+        yield lambda rows: apps.enter_context(contextlib.closing(App(rows, port_of(rows))))
 
 
 @asynccontextmanager
