@@ -94,12 +94,12 @@ def run_demo(
         try:
             _check(project, ports)
             clean = {name: value for name, value in environ.items() if not name.startswith(_FOREIGN)}
+            cerbos = _cerbos_binary(project / "node_modules")
             if adopt:
-                cerbos = _cerbos_binary(project / "node_modules")
                 Walk(project, WalkPorts(*ports[:4]), clean, cerbos, out, stack).walk()
                 return 0
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sidecar-demo-")))
-            _Stage(project, ports, folder, clean, out, stack).play()
+            _Stage(project, ports, folder, clean, cerbos, out, stack).play()
         except KeyboardInterrupt:
             print("\nStopping ...", file=out, flush=True)
         except StartError as error:
@@ -154,6 +154,7 @@ class _Stage:
     ports: Ports
     folder: Path
     environ: Mapping[str, str]
+    cerbos: Path
     out: TextIO
     stack: contextlib.ExitStack
 
@@ -208,7 +209,7 @@ class _Stage:
             "SIDECAR_ROUTES": str(self._routes()),
             "SIDECAR_POLICIES": str(self.project / "policies"),
             "SIDECAR_CERBOS": "embedded",
-            "SIDECAR_CERBOS_BINARY": str(_cerbos_binary(self.project / "node_modules")),
+            "SIDECAR_CERBOS_BINARY": str(self.cerbos),
             "SIDECAR_SHUTDOWN_TIMEOUT": "2s",
             "AWS_REGION": cognito.region,
             "AWS_COGNITO_POOL_ID": cognito.pool_id,

@@ -84,13 +84,12 @@ def test_a_part_that_fails_is_quoted_and_the_others_are_stopped(checkout: Path, 
     assert before == [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
 
 
-@pytest.mark.e2e
 def test_a_checkout_without_a_cerbos_binary_is_told_so(checkout: Path, tmp_path: Path, ports: Ports) -> None:
+    """Nothing is started: not a line of progress is printed."""
     (tmp_path / "node_modules").mkdir()
     (tmp_path / "node_modules/json-server").symlink_to(checkout / "node_modules/json-server")
     (tmp_path / "policies").mkdir()
     (tmp_path / "routes.yaml").touch()
-    status, _, err = run(tmp_path, ports)
-    assert status == 1
+    status, out, err = run(tmp_path, ports)
+    assert (status, out) == (1, "")
     assert "@cerbos: run make setup" in err
-    assert all(can_listen(port) for port in ports)
