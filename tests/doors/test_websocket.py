@@ -307,14 +307,18 @@ def raw_handshake(port: int, tail: bytes = b"") -> bytes:
     return data
 
 
-def flooded(world: World, frame: bytes, seconds: float, meanwhile: Callable[[], None]) -> None:
-    """Send a frame over and over on a connection that is never read, and do something else meanwhile."""
+def flooded(
+    world: World, frame: bytes, seconds: float, meanwhile: Callable[[], None], ended: Callable[[], bool] = lambda: False
+) -> None:
+    """Send a frame over and over on a connection that is never read, and do something else meanwhile, until it is
+    `ended` or the time is over."""
     stop = threading.Event()
+    frames = frame * (65_536 // len(frame))
 
     def flood(client: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while not stop.is_set():
-                client.sendall(frame * (65_536 // len(frame)))
+                client.sendall(frames)
 
     with contextlib.closing(socket.create_connection(("127.0.0.1", world.sidecar.port), 1)) as client:
         client.sendall(HANDSHAKE)
@@ -322,7 +326,7 @@ def flooded(world: World, frame: bytes, seconds: float, meanwhile: Callable[[], 
         thread = threading.Thread(target=flood, args=(client,))
         thread.start()
         deadline = time.monotonic() + seconds
-        while time.monotonic() < deadline:
+        while time.monotonic() < deadline and not ended():
             meanwhile()
         stop.set()
         thread.join()
@@ -349,7 +353,7 @@ def test_a_flood_of_tiny_messages_leaves_others_their_turn(world: World) -> None
         assert world.sidecar.get("/none").status == 403
         waits.append(time.monotonic() - started)
 
-    flooded(world, Frame(Opcode.TEXT, b"").serialize(mask=True), 2, ask)
+    flooded(world, Frame(Opcode.TEXT, b"").serialize(mask=True), 2, ask, lambda: len(waits) == 50)
     # whoever is starved waits as long as the flood goes on, and asks once; one slow answer says nothing of turns
     assert len(waits) >= 8
     assert sorted(waits)[len(waits) // 2] < 0.25
