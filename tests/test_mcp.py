@@ -20,7 +20,7 @@ from sidecar.demo.processes import status_of
 from tests import guide_commands
 from tests.conftest import Stack
 from tests.foreign.envoy_grpc import EXT_PROC, filled, running_envoy
-from tests.mcp_servers import GO_ON, SERVERS, Servers, running_servers
+from tests.mcp_servers import GO_ON, SERVERS, Servers, read_one_root, running_servers
 from tests.stack import ROOT, Got, Sidecar, binary, free_port, running_sidecar
 from tests.tokens import ISSUER
 
@@ -31,6 +31,11 @@ ROUTES = HEAD + "".join(f"  - path: /{name}/mcp\n{ROUTE}" for name in (*SERVERS,
 
 
 ENVOY_ASKS = free_port()
+
+
+@pytest.fixture(autouse=True)
+def one_root_for_clients(monkeypatch: pytest.MonkeyPatch) -> None:
+    read_one_root(monkeypatch)
 
 
 @pytest.fixture(scope="module")
