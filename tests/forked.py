@@ -155,6 +155,8 @@ class Stem:
 
 _ground: _Ground | None = None
 _stems: dict[str, Stem] = {}
+_lock = threading.Lock()
+"""Some tests start several at once."""
 
 
 def plant() -> _Ground:
@@ -167,9 +169,10 @@ def plant() -> _Ground:
 
 def stem_of(module: str) -> Stem:
     """The one of a module for this process of tests."""
-    if module not in _stems:
-        _stems[module] = Stem(module)
-    return _stems[module]
+    with _lock:
+        if module not in _stems:
+            _stems[module] = Stem(module)
+        return _stems[module]
 
 
 def close_stems() -> None:
