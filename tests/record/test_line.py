@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, get_args
 
 import jsonschema
@@ -69,23 +70,23 @@ OF_TYPE: Mapping[str, st.SearchStrategy[Any]] = {
 }  # fmt: skip
 
 
-@st.composite
-def lines(draw: st.DrawFn) -> Line:
+@cache
+def lines() -> st.SearchStrategy[Line]:
     """A line of any kind, with fields of a later version or without."""
-    kind = draw(st.sampled_from(get_args(Line)))
-    shapes = line.shapes_of(kind)
-    fields = {}
+    return st.one_of([lines_of(kind) for kind in get_args(Line)])
+
+
+def lines_of(kind: Any) -> st.SearchStrategy[Line]:
+    shapes, fields = line.shapes_of(kind), {}
     for name, shape in shapes.items():
         values = OF_TYPE.get(shape.type.name, st.sampled_from(shape.type.schema.get("enum", [""])))
-        fields[name] = draw(values | st.none() if shape.when else values)
-    fields["time"] = draw(times)
+        fields[name] = values | st.none() if shape.when else values
+    fields["time"] = times
     if kind is Unknown:
-        fields["event"] = draw(st.text().filter(lambda event: event not in EVENTS))
-    later = st.dictionaries(
-        st.text().filter(lambda name: name not in {"event", *Decision._fields, *shapes}), json_values, max_size=3
-    )
-    made: Line = kind(**fields, extra=draw(later))
-    return made
+        fields["event"] = st.text().filter(lambda event: event not in EVENTS)
+    known = {"event", *Decision._fields, *shapes}
+    fields["extra"] = st.dictionaries(st.text().filter(lambda name: name not in known), json_values, max_size=3)
+    return st.fixed_dictionaries(fields).map(lambda drawn: kind(**drawn))
 
 
 @given(lines())
