@@ -16,6 +16,7 @@ from sidecar.demo.hosted_ui import HostedUI
 from tests.browser.conftest import Site, environ_of, site
 from tests.browser.test_password import heading
 from tests.pages.jar import Jar
+from tests.signing_in import Browser, parameters_of
 from tests.stack import Recorder, Sidecar, free_port
 
 TOKEN_SECONDS = 3
@@ -125,28 +126,21 @@ def test_a_sign_out_everywhere_ends_a_session_at_its_renewal(
 class Attempt:
     """One sign-in of one browser without a screen, up to the callback."""
 
-    def __init__(self, site: Site, ui: HostedUI, page: Page, path: str = "/me") -> None:
+    def __init__(self, site: Site, path: str = "/me") -> None:
         self.jar = Jar(site.sidecar)
         location = self.jar.get(path).header("location") or ""
         self.authorize = self.jar.get(location).header("location") or ""
         self.state = parse_qs(urlsplit(self.authorize).query)["state"][0]
-        self.ui = ui
-        self.page = page
 
     def code(self, **changed: str) -> str:
         """Sign in there, in another browser, and take the code."""
         url = self.authorize
         for name, value in changed.items():
             url = url.replace(f"{name}={parse_qs(urlsplit(url).query)[name][0]}", f"{name}={value}")
-        self.page.goto(url)
-        self.page.fill("#username", "bob")
-        self.page.fill("#password", "Bobby-1234")
-        self.page.locator("#password").press("Enter")
-        # this browser began no sign-in, so that the code is not used up
-        self.page.wait_for_url("**/_sidecar/callback**")
-        found = parse_qs(urlsplit(self.page.url).query)["code"][0]
-        self.page.context.clear_cookies()
-        return found
+        # it goes no further, so that the code is not used up
+        back = Browser().sign_in(url, "bob", "Bobby-1234")
+        assert urlsplit(back.headers["location"]).path == "/_sidecar/callback"
+        return parameters_of(back)["code"]
 
     def callback(self, code: str, state: str) -> int:
         """The status of the callback; no session unless it is a redirect."""
@@ -156,9 +150,9 @@ class Attempt:
         return got.status
 
 
-def test_a_callback_is_taken_once_from_the_browser_that_began(page: Page, hosted: tuple[Site, HostedUI]) -> None:
-    site, ui = hosted
-    mine, other = Attempt(site, ui, page), Attempt(site, ui, page)
+def test_a_callback_is_taken_once_from_the_browser_that_began(hosted: tuple[Site, HostedUI]) -> None:
+    site, _ = hosted
+    mine, other = Attempt(site), Attempt(site)
     code = mine.code()
     before = len(site.upstream.seen)
     # o01: no state, a made-up one, that of another browser
@@ -173,24 +167,24 @@ def test_a_callback_is_taken_once_from_the_browser_that_began(page: Page, hosted
     assert len(site.upstream.seen) == before
 
 
-def test_a_code_of_another_sign_in_is_none(page: Page, hosted: tuple[Site, HostedUI]) -> None:
+def test_a_code_of_another_sign_in_is_none(hosted: tuple[Site, HostedUI]) -> None:
     # o02: the verifier is in the cookie of the browser that began
-    site, ui = hosted
-    victim, attacker = Attempt(site, ui, page), Attempt(site, ui, page)
+    site, _ = hosted
+    victim, attacker = Attempt(site), Attempt(site)
     assert victim.callback(attacker.code(), victim.state) == 400
 
 
-def test_an_id_token_with_another_nonce_is_none(page: Page, hosted: tuple[Site, HostedUI]) -> None:
+def test_an_id_token_with_another_nonce_is_none(hosted: tuple[Site, HostedUI]) -> None:
     # o03
-    site, ui = hosted
-    attempt = Attempt(site, ui, page)
+    site, _ = hosted
+    attempt = Attempt(site)
     assert attempt.callback(attempt.code(nonce="of-another-sign-in"), attempt.state) == 400
 
 
-def test_what_an_error_says_is_shown_as_text_alone(page: Page, hosted: tuple[Site, HostedUI]) -> None:
+def test_what_an_error_says_is_shown_as_text_alone(hosted: tuple[Site, HostedUI]) -> None:
     # o14
-    site, ui = hosted
-    attempt = Attempt(site, ui, page)
+    site, _ = hosted
+    attempt = Attempt(site)
     said = "%3Cscript%3Ealert(1)%3C/script%3E%0d%0aX:%201"
     callback = f"/_sidecar/callback?error=access_denied&error_description={said}"
     # nobody else's words: only the browser that began this sign-in has the state
