@@ -27,7 +27,7 @@ def _built(folder: Path) -> tuple[Object, ...]:
         pytest.skip("kubectl is not on PATH (apt-get install kubernetes-client)")
     done = subprocess.run([kubectl, "kustomize", str(folder)], capture_output=True, text=True, check=False, timeout=60)
     assert done.returncode == 0, done.stderr
-    return tuple(yaml.safe_load_all(done.stdout))
+    return tuple(yaml.load_all(done.stdout, Loader=getattr(yaml, "CSafeLoader", yaml.SafeLoader)))
 
 
 def built(folder: Path) -> list[Object]:
