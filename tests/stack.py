@@ -312,7 +312,7 @@ class Sidecar:
         """The sum of a metric's samples that have these labels."""
         total = 0.0
         for line in self.admin("/metrics").body.decode().splitlines():
-            match = re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
+            match = line.startswith(name) and re.fullmatch(r"(\w+)(?:\{(.*)\})? (\S+)", line)
             if match and match[1] == name:
                 found = dict(re.findall(r'(\w+)="([^"]*)"', match[2] or ""))
                 if all(found.get(key) == value for key, value in labels.items()):
