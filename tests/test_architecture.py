@@ -170,6 +170,11 @@ CONNECTS = {
 }
 CONNECTING = {"net.dialer", "net.grpc_client", "pdp.embedded", "health"}
 """The files that open connections by the standard library, besides the demo."""
+CLIENTS = {"http.client", "urllib.request", "ftplib", "imaplib", "nntplib", "poplib", "smtplib", "telnetlib", "xmlrpc"}
+CLIENTS |= {"asyncore", "multiprocessing", "socketserver", "logging.handlers"}
+"""The modules of the standard library that open connections by themselves: only for those files."""
+SOCKETS = {"config.parsers", "health", "record.outlet", "run.case_wires", "run.serving"}
+"""The files that know sockets besides `net/` and the demo: their names, and those that listen or are given."""
 
 
 IMPORTING = {"cli", "lookups.function"}
@@ -183,9 +188,22 @@ def goes_around(module: str, text: str) -> list[str]:
         named = {node.attr for node in nodes_of(text) if isinstance(node, ast.Attribute)}
         named |= {name.rpartition(".")[2] for name in imported(text)}
         found += [f"{module} opens connections of its own: {name}" for name in sorted(CONNECTS & named)]
+        found += [f"{module} can open connections: {name}" for name in sorted(CLIENTS & packages(text))]
+    if module not in SOCKETS and not module.startswith(("net.", "demo")):
+        found += [f"{module} can open connections: {name}" for name in sorted({"socket", "_socket"} & packages(text))]
     if module not in IMPORTING and {"import_module", "__import__"} & calls(text):
         found.append(f"{module} imports what the table does not see")
     return found
+
+
+def packages(text: str) -> set[str]:
+    """Every module that a file imports, and those that it is in."""
+    return {
+        ".".join(parts[:end])
+        for name in imported(text)
+        for parts in [name.split(".")]
+        for end in range(1, len(parts) + 1)
+    }
 
 
 def nowhere(row: Row, known: Iterable[str]) -> list[str]:
@@ -326,6 +344,16 @@ PAGE = """
             "door opens connections of its own: open_connection",
         ),
         ("door.py", "from http.client import HTTPConnection", "door opens connections of its own: HTTPConnection"),
+        ("door.py", "import http.client", "door can open connections: http.client"),
+        ("door.py", "import http.client as h", "door can open connections: http.client"),
+        ("door.py", "from http import client", "door can open connections: http.client"),
+        ("door.py", "import urllib.request", "door can open connections: urllib.request"),
+        ("door.py", "from urllib import request", "door can open connections: urllib.request"),
+        ("door.py", "from urllib.request import build_opener", "door can open connections: urllib.request"),
+        ("door.py", "from xmlrpc.client import ServerProxy", "door can open connections: xmlrpc"),
+        ("door.py", "import socket", "door can open connections: socket"),
+        ("door.py", "from socket import socket", "door can open connections: socket"),
+        ("door.py", "from http import HTTPStatus\nfrom urllib.parse import quote", None),
         ("door.py", "import_module('pkg.net.pool')", "door imports what the table does not see"),
         ("door.py", "from pkg.gate.x import y", "door imports gate.x"),
         ("door.py", "from pkg.gate import x", "door imports gate.x"),

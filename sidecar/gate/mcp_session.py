@@ -7,10 +7,11 @@ tag says so without a store: it holds in every worker and replica that has the k
 
 from __future__ import annotations
 
-import base64
 import hmac
 import re
 from collections.abc import Iterable, Sequence
+
+from sidecar.wire import base64url
 
 SESSION = b"mcp-session-id"
 MAX_ID = 1024
@@ -57,7 +58,7 @@ class Binding:
         # each behind its length, so that no two lists of parts make one text
         context = b"".join([b"%d:%b" % (len(text), text) for text in texts])
         digest = hmac.digest(key, context + own, "sha256")
-        return base64.urlsafe_b64encode(digest[:TAG]).rstrip(b"=")
+        return base64url.encode(digest[:TAG])
 
 
 class McpSessions:

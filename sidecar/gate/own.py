@@ -119,8 +119,10 @@ def expired(name: str) -> bytes:
 
 # --- paths ---
 
-PREFIX = "/_sidecar/"
-"""Begins every path of the sidecar's own on the traffic port."""
+SEGMENT = "_sidecar"
+"""First segment of every path of the sidecar's own on the traffic port: no route can name one, in whatever spelling."""
+PREFIX = f"/{SEGMENT}/"
+"""Begins each of those paths."""
 AUTHORIZE_PATH = f"{PREFIX}authorize"
 """Where a proxy asks."""
 LOGIN_PATH = f"{PREFIX}login"

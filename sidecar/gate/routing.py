@@ -18,6 +18,7 @@ from sidecar.gate.ask import Ask, asks
 from sidecar.gate.codes import Code
 from sidecar.gate.hosts import entries_for
 from sidecar.gate.mode import Mode, RouteMode
+from sidecar.gate.own import SEGMENT
 from sidecar.gate.protected import Protected
 from sidecar.gate.request import Request
 from sidecar.gate.target import NO_ODDITIES, Oddity
@@ -27,9 +28,6 @@ from sidecar.wire.grammar import METHODS
 
 WEBSOCKET = "WS"
 """The method under which `actions` names what a WebSocket handshake asks for."""
-
-OWN_SEGMENT = "_sidecar"
-"""The first segment of the sidecar's own paths: no route can name them, in whatever spelling."""
 
 
 class Access(StrEnum):
@@ -265,18 +263,18 @@ class RouteTable:
     def meant(self, segments: tuple[str, ...], host: str = "") -> Route | None:
         """The route that matches, or that would if every variable took any text: whose variable refused, then. None for
         a path of the sidecar itself."""
-        if segments[0] == OWN_SEGMENT:
+        if segments[0] == SEGMENT:
             return None
         return self.find(segments, host) or self._first(segments, host, strict=False)
 
     def match(self, request: Request) -> Match:
         """The request's route. Raises Refused: TARGET_AMBIGUOUS, BODY_UNEXPECTED, SEGMENT_INVALID, ROUTE_UNMAPPED."""
         segments = request.segments
-        route = None if segments[0] == OWN_SEGMENT else self.find(segments, request.host)
+        route = None if segments[0] == SEGMENT else self.find(segments, request.host)
         if request.oddities:
             _check_oddities(request, route)
         if route is None:
-            if segments[0] == OWN_SEGMENT:
+            if segments[0] == SEGMENT:
                 raise Refused(Code.ROUTE_UNMAPPED, "a path of the sidecar itself")
             if self.meant(segments, request.host) is not None:
                 raise Refused(Code.SEGMENT_INVALID)
