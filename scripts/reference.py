@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
@@ -48,9 +49,9 @@ def settings() -> str:
         [
             "# Settings",
             "",
-            "Each is a variable of the environment, or the flag of the same name on `sidecar run`, `check` and `explain`,",
-            f"which goes before it: `{SETTINGS[0].flag}` for `{SETTINGS[0].variable}`, `--aws-region` for `AWS_REGION`. An",
-            "unknown `SIDECAR_…` variable is an error.",
+            f"Set each as an environment variable, or as a flag of {listed(f'`sidecar {name}`' for name in taking_settings())}:",
+            f"a flag overrides the variable. The flag has the variable's name without `SIDECAR_`: `{SETTINGS[0].flag}` for `{SETTINGS[0].variable}`, `--aws-region` for",
+            "`AWS_REGION` ([all flags](commands.md#settings-as-flags)). An unknown `SIDECAR_…` variable is an error.",
             "",
             units.FORMS,
             "",
@@ -483,9 +484,8 @@ def metrics() -> str:
 
 def commands() -> str:
     """docs/reference/commands.md"""
-    groups = [group for group in parser()._actions if isinstance(group, argparse._SubParsersAction)]
-    helps = {choice.dest: str(choice.help) for group in groups for choice in group._choices_actions}
-    parsers = {name: made for group in groups for name, made in group.choices.items()} | {"demo": demo_parser()}
+    helps = {choice.dest: str(choice.help) for group in groups() for choice in group._choices_actions}
+    parsers = {name: made for group in groups() for name, made in group.choices.items()} | {"demo": demo_parser()}
     lines = ["# Commands", "", "| command | what it does |", "| --- | --- |"]
     lines += [f"| [`sidecar {name}`](#sidecar-{name}) | {text} |" for name, text in helps.items()]
     lines += [
@@ -497,24 +497,64 @@ def commands() -> str:
         "| 2 | wrong usage, unless the command says otherwise below |",
         "| 3 | for `report --fail-on`, there is such a difference |",
         "",
+        "`sidecar --version` prints the version, and `sidecar COMMAND --help` the flags of one command.",
+        "",
     ]
     for name, made in parsers.items():
         lines += [f"## `sidecar {name}`", "", *ABOUT[name], "", *_flags_table(made)]
+    rows = [
+        f"| `{s.flag} VALUE` | [`{s.variable}`](settings.md#{slug(title)}) |"
+        for title, group in GROUPS.items()
+        for s in group
+    ]
+    lines += [
+        "## Settings as flags",
+        "",
+        f"{listed(f'[`{name}`](#sidecar-{name})' for name in taking_settings())} take all of these. A flag overrides its variable.",
+        "",
+        *["| flag | setting |", "| --- | --- |", *rows, ""],
+    ]
     return "\n".join(lines)
+
+
+def groups() -> list[argparse._SubParsersAction[argparse.ArgumentParser]]:
+    """The commands of the command line, as argparse keeps them."""
+    return [group for group in parser()._actions if isinstance(group, argparse._SubParsersAction)]
+
+
+def taking_settings() -> list[str]:
+    """The commands that take every setting as a flag."""
+    flags = {setting.flag for setting in SETTINGS}
+    return [
+        name
+        for group in groups()
+        for name, made in group.choices.items()
+        if flags <= {flag for action in made._actions for flag in action.option_strings}
+    ]
+
+
+def listed(words: Iterable[str]) -> str:
+    """Words as a sentence lists them."""
+    *before, last = words
+    return f"{', '.join(before)} and {last}"
+
+
+def slug(title: str) -> str:
+    """The anchor of a heading."""
+    return re.sub(r"[^a-z0-9 -]", "", title.lower()).replace(" ", "-")
 
 
 ABOUT = {
     "run": [
-        "Serves until SIGTERM. It takes every setting as a flag: [settings](settings.md), such as `--upstream` for `SIDECAR_UPSTREAM`.",
-        "A flag overrides the variable.",
+        "Serves until SIGTERM. It takes [every setting as a flag](#settings-as-flags), such as `--upstream` for `SIDECAR_UPSTREAM`.",
     ],
     "check": [
-        "Starts nothing. It takes every setting as a flag, as `run` does. Besides errors it prints warnings on stderr: routes and policies",
-        "that work as written, but probably let through more than you mean ([what `check` says](../guides/policies.md#what-check-says)).",
-        "Only with `--probe` it opens connections ([check the dependencies](../guides/operate.md#check-the-dependencies)).",
+        "Starts nothing. It takes [every setting as a flag](#settings-as-flags). Besides errors, it prints warnings on stderr: about routes and",
+        "policies that work as written, but probably let through more than you mean ([what `check` says](../guides/policies.md#what-check-says)).",
+        "It opens connections only with `--probe` ([check the dependencies](../guides/operate.md#check-the-dependencies)).",
     ],
     "explain": [
-        "Takes every setting as a flag, as `run` does. It asks the real lookup and the real Cerbos, and forwards nothing",
+        "Takes [every setting as a flag](#settings-as-flags). It asks the real lookup and the real Cerbos, and forwards nothing",
         "([debug a 403](../guides/debug-a-403.md#3-ask-again-and-see-what-the-policy-was-told)).",
     ],
     "draft": [
@@ -536,13 +576,13 @@ ABOUT = {
         "Your editor can use the schemas of `routes.yaml` ([routes](routes.md)) and of [cases](cases.md), and your tools that of the decision log."
     ],
     "test": [
-        "Takes every setting as a flag, as `run` does. It runs the cases of [a file](cases.md) through the sidecar's server, gate and pages and a",
+        "Takes [every setting as a flag](#settings-as-flags). It runs the cases of [a file](cases.md) through the sidecar's server, gate and pages and a",
         "Cerbos of its own, in the mode `enforce`, takes no port, and asks no lookup and no app ([test cases](../guides/test-cases.md)).",
         "It ends with 0 if all cases passed, 1 if one failed, and 2 if nothing could be run.",
     ],
     "coverage": [
-        "Holds what was seen of the app, the routes, the policies and their tests against each other ([guide](../guides/coverage.md)). It takes every",
-        "setting as a flag, as `run` does; `SIDECAR_ROUTES`, `SIDECAR_POLICIES` and `SIDECAR_CERBOS_BINARY` matter. It opens no connection. Exit codes:",
+        "Holds what was seen of the app, the routes, the policies and their tests against each other ([guide](../guides/coverage.md)). It takes [every",
+        "setting as a flag](#settings-as-flags); `SIDECAR_ROUTES`, `SIDECAR_POLICIES` and `SIDECAR_CERBOS_BINARY` matter. It opens no connection. Exit codes:",
         "0 nothing is under what `--fail-under` demands, 1 something is, 2 what it is given can't be used.",
     ],
     "replay": [

@@ -64,6 +64,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def parser(only: str | None = None) -> argparse.ArgumentParser:
     """The command line's grammar, where `only` is given with the flags of that command alone."""
     made = argparse.ArgumentParser(prog="sidecar", description="Authorization sidecar: Cognito, routes.yaml, Cerbos.")
+    made.add_argument("--version", action=_Version, nargs=0, help="print the version, and end")
     commands = made.add_subparsers(required=True, metavar="COMMAND")
     for name, command, text in (
         ("run", run, "serve in front of an app"),
@@ -102,6 +103,16 @@ def parser(only: str | None = None) -> argparse.ArgumentParser:
         _add_command(commands.add_parser(name, help=text, description=text), module, flags=only in (None, name))
     commands.add_parser("demo", help="run everything on one machine, with a local Cognito and a legacy app")
     return made
+
+
+class _Version(argparse.Action):
+    """Prints `sidecar VERSION`: the version is looked up only where it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> None:
+        from importlib.metadata import version
+
+        print(f"sidecar {version('authorization-sidecar')}")
+        parser.exit()
 
 
 def _add_command(sub: argparse.ArgumentParser, module: str, *, flags: bool) -> None:

@@ -8,6 +8,7 @@ import re
 import socket
 import subprocess
 import sys
+import tomllib
 from contextlib import closing
 from pathlib import Path
 
@@ -149,6 +150,12 @@ def test_schema_prints_the_schema() -> None:
 def test_schema_prints_that_of_the_decision_log() -> None:
     done = sidecar(ROOT, "schema", "--log")
     assert json.loads(done.stdout) == json.loads((ROOT / "docs/reference/decision-log.schema.json").read_text())
+
+
+def test_the_version_is_that_of_the_package(tmp_path: Path) -> None:
+    written = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
+    done = typed(tmp_path, "--version", environ={})
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"sidecar {written}\n", "")
 
 
 @pytest.mark.parametrize(

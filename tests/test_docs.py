@@ -309,7 +309,28 @@ def test_the_commands_page_lists_every_flag_of_every_command() -> None:
         ("demo", ["--port", "--admin-port", "--app-port", "--cognito-port", "--login-port"]),
     ):
         assert [flag for flag in flags if f"| `{flag}" not in sections[name]] == []
-    assert "](settings.md)" in sections["run"]
+
+
+def test_the_commands_page_lists_the_flag_of_every_setting_and_who_takes_it() -> None:
+    page = (ROOT / "docs/reference/commands.md").read_text(encoding="utf-8")
+    flags = re.findall(r"^\| `(--\S+) VALUE` \| \[`(\w+)`\]\(settings\.md#\S+\) \|$", page, re.MULTILINE)
+    assert flags == [(setting.flag, setting.variable) for setting in SETTINGS]
+    taking = [name for name in cli.COMMANDS.keys() | {"run", "check", "explain", "inject"} if takes_every_setting(name)]
+    (told,) = re.findall(r"^(\[`run`\].*) take all of these", page, re.MULTILINE)
+    settings = (ROOT / "docs/reference/settings.md").read_text(encoding="utf-8").partition("## ")[0]
+    for said in (told, settings.partition(" a flag of ")[2].partition(":")[0].replace("sidecar ", "")):
+        assert sorted(re.findall(r"`(\w+)`", said)) == sorted(taking)
+
+
+def takes_every_setting(command: str) -> bool:
+    """Whether a command parses the flags of all settings."""
+    flags = [word for setting in SETTINGS for word in (setting.flag, "x")]
+    needed = {"explain": ["GET", "/"], "test": ["cases.yaml"]}.get(command, [])
+    try:
+        cli.parser(command).parse_args([command, *needed, *flags])
+    except SystemExit:
+        return False
+    return True
 
 
 def test_the_headers_page_names_every_header_that_we_own() -> None:
