@@ -173,7 +173,7 @@ CONNECTING = {"net.dialer", "net.grpc_client", "pdp.embedded", "health"}
 CLIENTS = {"http.client", "urllib.request", "ftplib", "imaplib", "nntplib", "poplib", "smtplib", "telnetlib", "xmlrpc"}
 CLIENTS |= {"asyncore", "multiprocessing", "socketserver", "logging.handlers"}
 """The modules of the standard library that open connections by themselves: only for those files."""
-SOCKETS = {"config.parsers", "health", "record.outlet", "run.case_wires", "run.serving"}
+SOCKETS = {"config.parsers", "health", "record.outlet", "run.case_wires", "run.listening", "run.serving"}
 """The files that know sockets besides `net/` and the demo: their names, and those that listen or are given."""
 
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType
 from typing import TYPE_CHECKING, NamedTuple
 
-from sidecar.config.parsers import Address
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood
 from sidecar.net.certificate import Certificate
@@ -26,13 +25,11 @@ from sidecar.run import upstreams
 from sidecar.run.candidate import CandidatePolicies, candidate_policies
 from sidecar.run.deciding import Deciding, deciding, wall_clock
 from sidecar.run.errors import Errors, StartError, blaming, unable
+from sidecar.run.listening import require_folder, require_listeners
 from sidecar.trust.assertion import Assertions, load_key
 
 if TYPE_CHECKING:
     from sidecar.record.tracing import Tracer
-
-MAX_SOCKET_PATH = 107
-"""Bytes of a unix socket's path (unix(7))."""
 
 
 class Parts(NamedTuple):
@@ -50,8 +47,11 @@ class Parts(NamedTuple):
     candidate: CandidatePolicies | None = None
 
 
-def parts(settings: Settings, environ: Mapping[str, str] = MappingProxyType({})) -> Parts:
-    """Make all of it. Raises StartError with every problem, of what will be opened too."""
+def parts(
+    settings: Settings, environ: Mapping[str, str] = MappingProxyType({}), *, listens: bool = True
+) -> Parts:  # fmt: skip
+    """Make all of it. Raises StartError with every problem, of what will be opened too. With `listens` the sockets are
+    among that; else another process has opened them."""
     errors = Errors()
     upstream = errors.tried(upstreams.upstream, settings)
     pages = errors.tried(_pages, settings)
@@ -62,8 +62,8 @@ def parts(settings: Settings, environ: Mapping[str, str] = MappingProxyType({}))
     candidate = errors.tried(candidate_policies, settings, environ, wall_clock)
     errors.tried(require_log, settings)
     errors.tried(require_questions, settings)
-    for variable, address in listeners(settings):
-        errors.tried(require_place, address, variable)
+    if listens:
+        errors.tried(require_listeners, settings)
     if errors.problems or upstream is None or pages is None:
         raise StartError(*errors.problems)
     held = rooms(settings.held_memory, settings.held_disk)
@@ -78,12 +78,14 @@ class Prepared(NamedTuple):
 
 
 def prepare(
-    read: Understood, environ: Mapping[str, str], metrics: Metrics | None = None, *, stand_in: str = ""
+    read: Understood, environ: Mapping[str, str], metrics: Metrics | None = None, *, stand_in: str = "",
+    listens: bool = True,
 ) -> Prepared:  # fmt: skip
     """Make all that a process needs. Raises StartError with every problem, those of `read` included. The URL `stand_in`
-    is asked in place of each app that routes name."""
+    is asked in place of each app that routes name. `listens` is that of `parts`."""
     errors = Errors()
-    made, fitted = errors.tried(deciding, read, environ, metrics), errors.tried(parts, read.settings, environ)
+    made = errors.tried(deciding, read, environ, metrics)
+    fitted = errors.tried(parts, read.settings, environ, listens=listens)
     if made is not None and fitted is not None:
         put_in_force = errors.tried(upstreams.make_named, fitted.upstream, made.configured.routes, stand_in)
         if put_in_force is not None:
@@ -91,30 +93,6 @@ def prepare(
     if made is None or fitted is None or errors.problems:
         raise StartError(*errors.problems)
     return Prepared(made, fitted)
-
-
-def listeners(settings: Settings) -> Iterator[tuple[str, Address]]:
-    """Yield each setting that says where to listen, with its address."""
-    yield "SIDECAR_LISTEN", settings.listen
-    yield "SIDECAR_ADMIN_LISTEN", settings.admin_listen
-    if settings.ext_authz_listen is not None:
-        yield "SIDECAR_EXT_AUTHZ_LISTEN", settings.ext_authz_listen
-    if settings.ext_proc_listen is not None:
-        yield "SIDECAR_EXT_PROC_LISTEN", settings.ext_proc_listen
-
-
-def require_place(address: Address, variable: str) -> None:
-    """Look whether a unix socket could be made. Raises StartError. Whether a port is free, only listening can tell."""
-    path = Path(address.path)
-    if not address.path:
-        return
-    if len(os.fsencode(path)) > MAX_SOCKET_PATH:
-        raise StartError(f"{variable}: found {address}, expected a path of {MAX_SOCKET_PATH} bytes at most")
-    with unable(variable, f"listen on {address}"):
-        _require_folder(path)
-    # what an earlier run left there is replaced, and nothing else is taken away
-    if path.is_symlink() or (path.exists() and not path.is_socket()):
-        raise StartError(f"{variable}: found another file at {address}, expected nothing or a socket")
 
 
 def require_log(settings: Settings) -> None:
@@ -134,7 +112,7 @@ def require_questions(settings: Settings) -> None:
         if path.exists() and not path.is_file():
             raise OSError(errno.EINVAL, "neither a file nor nothing, and it is renamed when it is full")
         # where its older files are
-        _require_folder(path)
+        require_folder(path)
 
 
 def _require_appendable(name: str) -> Path:
@@ -146,7 +124,7 @@ def _require_appendable(name: str) -> Path:
     if path.is_dir():
         raise OSError(errno.EISDIR, os.strerror(errno.EISDIR))
     if not path.exists():
-        _require_folder(path)
+        require_folder(path)
     elif not os.access(path, os.W_OK):
         raise OSError(errno.EACCES, os.strerror(errno.EACCES))
     return path
@@ -165,15 +143,6 @@ def question_log(settings: Settings, metrics: Metrics) -> QuestionLog | None:
         return None
     file = RotatedFile(settings.question_log, settings.question_log_size)
     return QuestionLog(file, Shown.of(settings.question_log_attributes), metrics)
-
-
-def _require_folder(path: Path) -> None:
-    """Look whether a file can be made there. Raises OSError."""
-    folder = path.parent
-    if not folder.is_dir():
-        raise OSError(errno.ENOENT, os.strerror(errno.ENOENT))
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise OSError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _tls(settings: Settings) -> Certificate | None:

@@ -7,17 +7,14 @@ import contextlib
 import gc
 import logging
 import math
-import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import uvicorn
 
-from sidecar.config.parsers import Address
 from sidecar.config.setting_table import Settings
 from sidecar.doors.door import Door
 from sidecar.net import http_server as server
@@ -28,8 +25,9 @@ from sidecar.record.journal import Journal
 from sidecar.record.workers import PUBLISH_EVERY
 from sidecar.run.admin import admin_app
 from sidecar.run.deciding import wall_clock
-from sidecar.run.errors import StartError, blaming, unable
-from sidecar.run.parts import Prepared, listeners, open_log, question_log, require_place
+from sidecar.run.errors import blaming
+from sidecar.run.listening import listen, listeners
+from sidecar.run.parts import Prepared, open_log, question_log
 from sidecar.run.reload import Reload, Stamp
 from sidecar.run.status import Status
 from sidecar.run.tasks import Tasks
@@ -40,57 +38,6 @@ if TYPE_CHECKING:
     from sidecar.net.grpc_server_connection import Handler
 
 log = logging.getLogger("sidecar")
-
-BACKLOG = 2048
-UNSENT = 64 * 1024
-"""Bytes of answers that the kernel holds for a client besides those that are on their way."""
-
-
-def listen(address: Address, variable: str, settings: Settings) -> socket.socket:
-    """Open a listening socket. Raises StartError that names the setting and the address."""
-    require_place(address, variable)
-    family = socket.AF_UNIX if address.path else socket.AF_INET6 if ":" in address.host else socket.AF_INET
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        with unable(variable, f"listen on {address}"):
-            _bind(sock, address)
-        if address.path:
-            _hand_over(address.path, settings)
-    except StartError:
-        sock.close()
-        raise
-    # whoever comes while the rest still starts waits, and is not turned away
-    sock.listen(BACKLOG)
-    sock.setblocking(False)
-    return sock
-
-
-def _bind(sock: socket.socket, address: Address) -> None:
-    if address.path:
-        Path(address.path).unlink(missing_ok=True)
-        sock.bind(address.path)
-        return
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    # a client that takes nothing holds little of the kernel's memory, and its pace is seen
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT)
-    sock.bind((address.host, address.port))
-
-
-def _hand_over(path: str, settings: Settings) -> None:
-    """Let those connect that the settings name; nobody can before it is listened on. Raises StartError."""
-    user, group = (int(name) if name.isdecimal() else name for name in settings.socket_owner)
-    if user or group:
-        with unable("SIDECAR_SOCKET_OWNER", f"give {path} to {':'.join(settings.socket_owner)}"):
-            try:
-                if user:
-                    shutil.chown(path, user=user)
-                if group:
-                    shutil.chown(path, group=group)
-            except LookupError as error:
-                raise StartError(f"SIDECAR_SOCKET_OWNER: {error}, expected one of this system") from None
-    if settings.socket_mode >= 0:
-        with unable("SIDECAR_SOCKET_MODE", f"change the mode of {path}"):
-            Path(path).chmod(settings.socket_mode)
 
 
 class _Server(uvicorn.Server):

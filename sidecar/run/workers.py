@@ -62,7 +62,8 @@ def serve(read: Understood, environ: dict[str, str], flags: Mapping[str, str]) -
     environ.setdefault(TREE_KEY, secrets.token_hex(32))
     stamp = stamp_of(settings.routes)
     # before any port is opened, and with several workers once for all of them
-    prepared = prepare(read, environ, Metrics(WorkerFile(Path(share)) if share else None))
+    metrics = Metrics(WorkerFile(Path(share)) if share else None)
+    prepared = prepare(read, environ, metrics, listens=not inherited)
     require_in_force(settings, prepared.deciding.configured.routes)
     sockets = Sockets.inherit(settings, map(int, inherited.split(","))) if inherited else Sockets.open(settings)
     if settings.workers == 1:

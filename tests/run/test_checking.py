@@ -11,7 +11,7 @@ import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import pytest
 import yaml
@@ -363,6 +363,24 @@ BAD = {
     "SIDECAR_ISSUER": Bad("https://idp", POOL, "SIDECAR_JWKS_URL: not set, expected the key URL of SIDECAR_ISSUER"),
     "SIDECAR_JWKS_URL": Bad("keys"),
 }
+_NO_HOST = "cannot listen on nosuchhost.invalid:8080: the host 'nosuchhost.invalid' does not resolve ("
+_NOT_OURS = "cannot listen on 192.0.2.1:8080: 192.0.2.1 is no address of this machine, expected one that is"
+LISTENS = ("SIDECAR_LISTEN", "SIDECAR_ADMIN_LISTEN", "SIDECAR_EXT_AUTHZ_LISTEN", "SIDECAR_EXT_PROC_LISTEN")
+ALSO_BAD = [
+    *((name, Bad("nosuchhost.invalid:8080", says=f"{name}: {_NO_HOST}")) for name in LISTENS),
+    *((name, Bad("192.0.2.1:8080", says=f"{name}: {_NOT_OURS}")) for name in LISTENS),
+    *((name, Bad("unix:/none/x.sock", says=f"{name}: cannot listen on unix:/none/x.sock: No such")) for name in LISTENS),
+    ("SIDECAR_LISTEN", Bad("[2001:db8::1]:8080", says="SIDECAR_LISTEN: cannot listen on [2001:db8::1]:8080: 2001:db8::1 is")),
+    *(
+        ("SIDECAR_SOCKET_OWNER", Bad(owner, {"SIDECAR_ADMIN_LISTEN": "unix:/tmp/admin.sock"}, f"SIDECAR_SOCKET_OWNER: {says}"))
+        for owner, says in (
+            ("nosuchuser", "found the user 'nosuchuser', expected one of this system"),
+            (":nosuchgroup", "found the group 'nosuchgroup', expected one of this system"),
+            ("4294967295", "found the user 4294967295, expected a number of 4294967294 at most"),
+        )
+    ),
+]  # fmt: skip
+"""More of what `run` refuses, of settings that have a bad value above."""
 CANNOT_BE_BAD = {
     "NO_PROXY": "any text is a host that may be asked or not",
     "SIDECAR_CONSOLE_ADMIN": "any text is a role that a token may have or not have",
@@ -432,8 +450,10 @@ OPENED: list[str] = []
 
 @cache
 def watched() -> list[str]:
-    def hook(event: str, _: object) -> None:
-        if event in ("socket.bind", "socket.connect", "socket.getaddrinfo"):
+    def hook(event: str, arguments: tuple[Any, ...]) -> None:
+        # a port of its own, to see whether a host is ours, takes none from anybody
+        tried = event == "socket.bind" and isinstance(arguments[1], tuple) and arguments[1][1] == 0
+        if event in ("socket.bind", "socket.connect", "socket.getaddrinfo") and not tried:
             OPENED.append(event)
 
     sys.addaudithook(hook)
@@ -453,9 +473,10 @@ def run(environ: Mapping[str, str]) -> list[str]:
     return list(caught.value.problems)
 
 
-@pytest.mark.parametrize("variable", BAD)
-def test_check_says_of_a_bad_value_what_run_says(sandbox: dict[str, str], tmp_path: Path, variable: str) -> None:
-    bad = BAD[variable]
+@pytest.mark.parametrize(("variable", "bad"), [*BAD.items(), *ALSO_BAD])
+def test_check_says_of_a_bad_value_what_run_says(
+    sandbox: dict[str, str], tmp_path: Path, variable: str, bad: Bad
+) -> None:
     environ = {**sandbox, **bad.more, variable: bad.value}
     before, opened = tree(tmp_path), watched()
     opened.clear()
@@ -464,6 +485,16 @@ def test_check_says_of_a_bad_value_what_run_says(sandbox: dict[str, str], tmp_pa
     assert told == run(environ)
     assert any(problem.startswith(bad.says or f"{variable}: ") for problem in told), told
     assert len(told) == 1, told
+
+
+def test_bad_values_of_several_listeners_are_told_at_once(sandbox: dict[str, str]) -> None:
+    environ = sandbox | {
+        "SIDECAR_LISTEN": "nosuchhost.invalid:80", "SIDECAR_ADMIN_LISTEN": "192.0.2.1:80",
+        "SIDECAR_EXT_AUTHZ_LISTEN": "unix:/none/x.sock", "SIDECAR_SOCKET_OWNER": "nosuchuser:nosuchgroup",
+    }  # fmt: skip
+    told = checking.findings(environ, {}).problems
+    assert [problem.partition(":")[0] for problem in told] == [*LISTENS[:3], *["SIDECAR_SOCKET_OWNER"] * 2]
+    assert run(environ) == told
 
 
 def test_without_a_bad_value_it_is_the_port_that_run_refuses(sandbox: dict[str, str]) -> None:

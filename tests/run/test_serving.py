@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gc
-import grp
 import http.client
 import json
 import os
@@ -20,11 +19,9 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.config.parsers import Address
 from sidecar.config.settings import read_settings, understand
 from sidecar.net.limits import Drain
 from sidecar.run import serving
-from sidecar.run.errors import StartError
 from sidecar.run.parts import prepare
 from tests.conftest import Stack, policies
 from tests.run.test_workers import children
@@ -136,25 +133,6 @@ async def test_the_collector_is_on_again_when_it_serves(stack: Stack, tmp_path: 
     finally:
         gc.enable()
     assert collects == [True]
-
-
-def listening(tmp_path: Path, **given: str) -> Path:
-    """The unix socket that these settings make."""
-    path = tmp_path / "sidecar.sock"
-    settings = read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:1", **given}, {})
-    with serving.listen(Address("", 0, str(path)), "SIDECAR_LISTEN", settings):
-        return path
-
-
-def test_a_unix_socket_has_the_mode_and_owner_of_the_settings(tmp_path: Path) -> None:
-    group = grp.getgrgid(os.getgid()).gr_name
-    path = listening(tmp_path, SIDECAR_SOCKET_MODE="0660", SIDECAR_SOCKET_OWNER=f"{os.getuid()}:{group}")
-    stat = path.stat()
-    assert (stat.st_mode & 0o777, stat.st_uid, stat.st_gid) == (0o660, os.getuid(), os.getgid())
-    if os.getuid() == 0:
-        assert listening(tmp_path, SIDECAR_SOCKET_OWNER=":65534").stat().st_gid == 65534
-    with pytest.raises(StartError, match="SIDECAR_SOCKET_OWNER: no such group: 'nobody-has-it', expected one of this"):
-        listening(tmp_path, SIDECAR_SOCKET_OWNER=":nobody-has-it")
 
 
 CLIENTS = 4
