@@ -1,5 +1,5 @@
-"""Guides that are walked, as they stand, through the whole stack: docs/start.md, docs/guides/debug-a-403.md and
-debug-a-502.md."""
+"""Guides that are walked, as they stand, through the whole stack: docs/start.md, docs/guides/debug-a-403.md,
+debug-a-502.md and debug-a-503.md."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 
 import jwt
 
+from sidecar.doors.answer import status_of
+from sidecar.gate.codes import Code
 from sidecar.record.reasons import Reason
 from tests import guide_commands
 from tests.conftest import Stack, policies
@@ -116,3 +118,25 @@ def test_a_502_is_followed_as_the_guide_says(stack: Stack, tmp_path: Path) -> No
 def test_the_guide_on_a_502_explains_every_reason() -> None:
     rows = re.findall(r"^\| `(\w+)` \| (.+) \| (.+) \|$", page("guides/debug-a-502.md"), re.MULTILINE)
     assert rows == [(reason.value, reason.meaning, reason.remedy) for reason in Reason]
+
+
+def test_a_503_is_followed_as_the_guide_says(stack: Stack, tmp_path: Path) -> None:
+    shown = dict(FENCE.findall(page("guides/debug-a-503.md")))
+    routes = stack.routes.replace(f"127.0.0.1:{stack.hook.port}", f"127.0.0.1:{free_port()}")
+    assert routes != stack.routes
+    upstream = f"http://127.0.0.1:{stack.upstream.port}"
+    with running_sidecar(tmp_path, routes, policies(), upstream, stack.environ, shared=True) as running:
+        got = running.get("/contacts/2", stack.tokens["alice"])
+        answered, problem = json.loads(got.body), json.loads(shown["problem.json"])
+        assert {**answered, "request_id": ""} == {**problem, "request_id": ""}
+        assert got.header("retry-after")
+        (logged,) = [each for each in running.decisions() if each.get("request_id") == answered["request_id"]]
+        line = json.loads(shown["line.json"])
+        assert {name: logged[name] for name in line} == line
+
+
+def test_the_guide_on_a_503_has_a_row_for_every_code_with_that_status() -> None:
+    text = page("guides/debug-a-503.md")
+    rows = re.findall(r"^\| `(\w+)` \| ([^|]+) \| ([^|]+) \| ([^|]+) \|$", text, re.MULTILINE)
+    assert [code for code, *_ in rows] == [code for code in Code if status_of(code) == 503]
+    assert all(cell.strip() for row in rows for cell in row)
