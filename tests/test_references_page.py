@@ -23,6 +23,7 @@ from sidecar.wire.urlencoded import fields_of
 PAGE = (Path(__file__).parent.parent / "docs/reference/references.md").read_text(encoding="utf-8")
 (SENT,) = re.findall(r"```text\n(.*?)```", PAGE, re.DOTALL)
 CLAIMS = json.loads(re.findall(r"the claims `(\{.*?\})`", PAGE)[0])
+ARGUMENTS = json.loads(re.findall(r"the arguments `(\{.*?\})`", PAGE)[0])
 ALICE = Principal("alice", ("user",), {"level": 3}, "issuer", 1.0, CLAIMS)
 
 
@@ -52,7 +53,7 @@ def whole_request() -> Material:
     )
     variables = {"team": "blue", "id": "7"}
     fields = fields_of(re.findall(r"form read `(.*?)`", PAGE)[0].encode(), 10)
-    return Material(read(raw, Reading()), variables, ALICE, json.loads(body), form=Form(fields))
+    return Material(read(raw, Reading()), variables, ALICE, json.loads(body), ARGUMENTS, form=Form(fields))
 
 
 @pytest.mark.parametrize(("reference", "reads", "value"), rows("reference | reads"))
