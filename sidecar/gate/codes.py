@@ -130,7 +130,7 @@ class Code(StrEnum):
         "the token's `exp` has passed",
         "refresh the token")
     SESSION_INVALID = ("session_invalid", Kind.PRINCIPAL,
-        "a session cookie that is none of ours, or of a session that was ended; it is cleared",
+        "a session cookie that is not ours, or that belongs to a session that was ended; it is cleared",
         "sign in again")
     SESSION_EXPIRED = ("session_expired", Kind.PRINCIPAL,
         "the session's idle time or lifetime has passed, or Cognito does not renew it; it is cleared",

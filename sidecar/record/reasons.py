@@ -79,7 +79,7 @@ class Reason(StrEnum):
         "the server's certificate is signed by a CA that is not trusted, or by itself",
         "name a PEM file with its CA: `SIDECAR_UPSTREAM_CA` for the app; the server must send its intermediate certificates, too")
     CERTIFICATE_NAME = ("certificate_name", FaultKind.UNAVAILABLE,
-        "the server's certificate is of another name",
+        "the server's certificate is for another name",
         "use a name of the certificate in the address; for the app, `SIDECAR_UPSTREAM_SERVER_NAME` can say it instead")
     CERTIFICATE_EXPIRED = ("certificate_expired", FaultKind.UNAVAILABLE,
         "the server's certificate has expired",
@@ -136,10 +136,10 @@ class Reason(StrEnum):
         "the answer is not HTTP/1.1",
         "see what listens on this port: HTTP/2 without an upgrade, gRPC and databases do not speak HTTP/1.1")
     STATUS_LINE_INVALID = ("status_line_invalid", FaultKind.PROTOCOL,
-        "the first line of the answer is none of HTTP/1.1",
+        "the first line of the answer is not a status line of HTTP/1.1",
         "mend the server: `detail` has the line")
     HEADER_INVALID = ("header_invalid", FaultKind.PROTOCOL,
-        "a line of the answer's head is no header",
+        "a line of the answer's head is not a header",
         "mend the server: a header is a name of letters, digits and `-`, a colon, and text without control characters")
     HEADER_FOLDED = ("header_folded", FaultKind.PROTOCOL,
         "a header of the answer goes on in a second line, which RFC 9112 section 5.2 forbids",
@@ -210,7 +210,7 @@ class Reason(StrEnum):
         "the database cannot run the statement: a name is unknown there, or a parameter's type does not fit",
         "`detail` has the database's error; `sidecar check --probe` shows it before the first request")
     ROW_INVALID = ("row_invalid", FaultKind.PROTOCOL,
-        "there is more than one row, or one with a value that is no JSON",
+        "there is more than one row, or a row with a value that JSON does not have",
         "let the statement give one row, and cast in it what `detail` names")
     # fmt: on
 
