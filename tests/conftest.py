@@ -16,6 +16,8 @@ import certifi
 import pytest
 from hypothesis import HealthCheck, settings
 
+from sidecar.demo import cognito as local_cognito
+from sidecar.demo import hosted_ui
 from sidecar.demo.cognito import LocalCognito
 from sidecar.pdp import cerbos_version, embedded
 from tests import forked, forks, shared_cerbos
@@ -93,7 +95,7 @@ class Stack:
 @pytest.fixture(scope="session", autouse=True)
 def shared_by_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """What all tests of a process share. One fixture, as pytest looks at each for each test."""
-    with one_root(tmp_path_factory), one_answer_of_cerbos(tmp_path_factory):
+    with one_root(tmp_path_factory), one_answer_of_cerbos(tmp_path_factory), forked_demo():
         yield
         # end what our processes fork from, and what they shared
         forked.close_stems()
@@ -108,6 +110,15 @@ def one_root(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     roots.write_text(Path(certifi.where()).read_text().partition(end)[0] + end)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(certifi, "where", lambda: str(roots))
+        yield
+
+
+@contextmanager
+def forked_demo() -> Iterator[None]:
+    """A Cognito and a hosted UI fork from what has imported moto, or uvicorn; tests/browser starts those of the command."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(local_cognito, "Process", forked.Forked)
+        patch.setattr(hosted_ui, "Process", forked.Forked)
         yield
 
 

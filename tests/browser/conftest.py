@@ -11,9 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, sync_playwright
 
-from sidecar.demo import hosted_ui
 from sidecar.demo.cognito import LocalCognito
-from tests.forked import Forked
 from tests.stack import CHROMIUM, ROOT, Recorder, Seen, Sidecar, running_sidecar
 from tests.tokens import SESSION_SECRET
 
@@ -44,14 +42,6 @@ def chromium() -> Iterator[Browser]:
         browser = playwright.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-dev-shm-usage"])
         yield browser
         browser.close()
-
-
-@pytest.fixture(scope="package", autouse=True)
-def forked() -> Iterator[None]:
-    """Each hosted UI forks from one process that has imported what it needs; test_demo.py starts that of the command."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(hosted_ui, "Process", Forked)
-        yield
 
 
 @pytest.fixture

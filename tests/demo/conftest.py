@@ -2,23 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from sidecar.demo import cognito, hosted_ui
 from tests import stack
-from tests.forked import Forked
-
-
-@pytest.fixture(scope="session", autouse=True)
-def forked() -> Iterator[None]:
-    """Each server of the demo forks from one that has imported what it needs; tests/browser starts those of the command."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cognito, "Process", Forked)
-        patch.setattr(hosted_ui, "Process", Forked)
-        yield
 
 
 @pytest.fixture(scope="session")
