@@ -214,6 +214,19 @@ def pytest_make_parametrize_id(val: object, argname: str) -> str | None:
     return argname if isinstance(val, bytes) and val.startswith(b"\x1f\x8b") else None
 
 
+def pytest_sessionstart(session: pytest.Session) -> None:
+    """Let all processes of tests have what our processes fork from."""
+    option = session.config.option
+    pure = session.config.pluginmanager.has_plugin("tests.pure")
+    if getattr(option, "forks", 0) and not option.collectonly and not pure:
+        forked.plant()
+
+
+def pytest_unconfigure() -> None:
+    """End that. We wait for it, so that its time is counted as ours."""
+    forked.close_stems()
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[None]:
     """Nothing that is collected is garbage: to look for it, then and at each later time, takes seconds."""
