@@ -64,7 +64,7 @@ class Reason(StrEnum):
         "mend the address, or the network of the sidecar")
     CONNECTION_TERMINATED = ("connection_terminated", FaultKind.UNAVAILABLE,
         "the server closed the connection before it answered",
-        "look at the server's own log: it may have crashed; a server that expects TLS may do so, too: then its address begins with `https://`. One of asyncio (uvicorn with Python 3.11, uvloop 0.23) does so where it wants a certificate of its client")
+        "look at the server's own log: it may have crashed; a server that expects TLS may do so, too: then its address begins with `https://`. A server on asyncio (uvicorn with Python 3.11, uvloop 0.23) does so if it wants a certificate of its client")
     CONNECTION_FAILED = ("connection_failed", FaultKind.UNAVAILABLE,
         "the system made no connection",
         "`detail` has the system's error")
