@@ -92,13 +92,15 @@ class _Child:
         self.returncode: int | None = None
         self._stem = stem
         self._end = os.pidfd_open(pid)
+        self._lock = threading.Lock()
 
     def poll(self) -> int | None:
-        if self.returncode is None:
-            self.returncode = self._stem.ask("poll", self.pid)
-            if self.returncode is not None:
-                os.close(self._end)
-        return self.returncode
+        with self._lock:
+            if self.returncode is None:
+                self.returncode = self._stem.ask("poll", self.pid)
+                if self.returncode is not None:
+                    os.close(self._end)
+            return self.returncode
 
     def wait(self, seconds: float | None = None) -> int:
         if self.returncode is None and not select.select([self._end], [], [], seconds)[0]:
@@ -138,15 +140,22 @@ class Stem:
             ours.sendall(json.dumps([module, *REMEMBERED]).encode())
             self._file = ours.makefile("rw")
         self._lock = threading.Lock()
+        self._module = module
         # nothing is to be read with what was asked
         self._file.readline()
 
     def ask(self, *order: Any) -> Any:
         """Return the answer to an order."""
         with self._lock:
-            self._file.write(json.dumps(order) + "\n")
-            self._file.flush()
-            return json.loads(self._file.readline())
+            try:
+                self._file.write(json.dumps(order) + "\n")
+                self._file.flush()
+                return json.loads(self._file.readline())
+            except BaseException:
+                # the next who asks is not to be given this answer
+                _stems.pop(self._module, None)
+                self._file.close()
+                raise
 
     def close(self) -> None:
         """End it."""

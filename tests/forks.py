@@ -13,6 +13,7 @@ import gc
 import mmap
 import os
 import pickle
+import select
 import signal
 import struct
 import sys
@@ -23,10 +24,13 @@ from dataclasses import dataclass
 from functools import partial
 from multiprocessing.connection import Connection, Pipe, wait
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import pytest
 from _pytest.capture import CaptureManager
+from _pytest.config import create_terminal_writer
+from _pytest.threadexception import collect_thread_exception
+from _pytest.unraisableexception import collect_unraisable, gc_collect_harder
 
 from sidecar.tether import tether
 
@@ -77,6 +81,8 @@ _NOTHING = -1
 _NAMES = -2
 """In the place of a test's number: these are the tests of a process that collected for itself."""
 _FOLDER = "fork-"
+_END_WITHIN = float(os.environ.get("END_FORKS_WITHIN", "20"))
+"""Seconds that a process has to end what its tests share."""
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -89,9 +95,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_collection(session: pytest.Session) -> Generator[None, object, object]:
     """Let a process run some files while all are collected, where all are asked for."""
-    config = session.config
-    all_of_them = config.args_source is pytest.Config.ArgsSource.TESTPATHS
-    if config.option.forks > 1 and all_of_them and not config.option.collectonly:
+    option = session.config.option
+    all_of_them = session.config.args_source is pytest.Config.ArgsSource.TESTPATHS and not option.collectonly
+    # what failed before is found in the whole collection
+    before = any(getattr(option, name, False) for name in ("lf", "failedfirst", "newfirst", "stepwise"))
+    if option.forks > 1 and all_of_them and not before:
         session.stash[_AHEAD] = fork(session, 0, partial(_collect_ahead, session))
     return (yield)
 
@@ -104,9 +112,10 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
         return None
     groups = groups_of(session.items)
     beside = [group for group in groups if not _is_alone(session.items[group[0]])]
-    for some, forks in ((beside, count), ([group for group in groups if group not in beside], 1)):
+    alone = [group for group in groups if group not in beside]
+    for some, places in ((beside, range(1, count + 1)), (alone, range(count + 1, count + 2))):
         if some:
-            Run(session, some, forks).run()
+            Run(session, some, places).run()
     return True
 
 
@@ -114,8 +123,7 @@ def pytest_runtestloop(session: pytest.Session) -> bool | None:
 def pytest_sessionfinish(session: pytest.Session) -> None:
     """End the process that began while all were collected, where nothing came of that."""
     if ahead := session.stash.get(_AHEAD, None):
-        ahead.interrupt()
-        os.waitpid(ahead.pid, 0)
+        ahead.end()
 
 
 class Standing:
@@ -153,13 +161,24 @@ class Fork:
     standing: Standing
     numbers: list[int] | None = None
 
-    def interrupt(self) -> None:
-        """End it as Ctrl-C does."""
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(self.pid, signal.SIGINT)
+    def __post_init__(self) -> None:
+        self.ended = os.pidfd_open(self.pid)
+
+    def end(self) -> None:
+        """End it, as Ctrl-C does where it goes on, and by force where it does not heed that. All that it said was heard."""
+        self.standing.stop()
+        # nobody reads any more what it would wait to tell
+        self.said.close()
+        for number in (signal.SIGINT, signal.SIGCONT):
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(self.pid, number)
+        if not select.select([self.ended], [], [], _END_WITHIN)[0]:
+            os.kill(self.pid, signal.SIGKILL)
+        os.waitpid(self.pid, 0)
+        os.close(self.ended)
 
     def number_of(self, theirs: int) -> int:
-        """The number of a test here."""
+        """The number of a test here, or nothing where it is not among those that were collected."""
         return theirs if self.numbers is None else self.numbers[theirs]
 
 
@@ -194,10 +213,10 @@ class Queue:
 class Run:
     """A run of some groups of tests. Each test has its number among those that were collected."""
 
-    def __init__(self, session: pytest.Session, groups: list[list[int]], count: int) -> None:
+    def __init__(self, session: pytest.Session, groups: list[list[int]], places: range) -> None:
         self._session = session
         self._groups = groups
-        self._count = min(count, len(groups))
+        self._places = places[: len(groups)]
         self._untold = {number for group in groups for number in group}
         self._longest = Queue()
         self._others = Queue()
@@ -206,17 +225,10 @@ class Run:
         """Run the tests, and tell of each. Raises what pytest raises where the run is to stop early."""
         forks = self._begin()
         try:
-            self._listen({fork.said: fork for fork in forks})
-        except KeyboardInterrupt:
-            # they are groups of their own, as a terminal tells all of one group, and a second time would end their ends
-            for each in forks:
-                each.interrupt()
-            raise
+            self._listen(forks)
         finally:
             for each in forks:
-                each.standing.stop()
-            for each in forks:
-                os.waitpid(each.pid, 0)
+                each.end()
         if self._session.shouldfail:
             raise self._session.Failed(self._session.shouldfail)
         if self._session.shouldstop:
@@ -228,9 +240,9 @@ class Run:
         ahead = self._session.stash.get(_AHEAD, None)
         for number, group in enumerate(self._groups):
             nodeid = self._session.items[group[0]].nodeid
-            if ahead is None or _file_of(nodeid) not in AHEAD:
+            if ahead is None or _file_of(nodeid) not in AHEAD or _is_alone(self._session.items[group[0]]):
                 (self._longest if rank_of(nodeid) < len(LONGEST) else self._others).put(number)
-        forks = [fork(self._session, place, partial(self._take, place)) for place in range(1, self._count + 1)]
+        forks = [fork(self._session, place, partial(self._take, place)) for place in self._places]
         for queue in (self._longest, self._others):
             queue.end()
             queue.close()
@@ -249,31 +261,41 @@ class Run:
             for number in queue.taken():
                 yield from self._groups[number]
 
-    def _listen(self, open_: dict[Connection, Fork]) -> None:
-        hook = self._session.config.hook
-        forks = list(open_.values())
-        while open_:
-            for ready in wait(list(open_)):
-                assert isinstance(ready, Connection)
-                of = open_[ready]
-                try:
-                    number, about = pickle.loads(ready.recv_bytes())
-                except EOFError:
-                    del open_[ready]
-                    ready.close()
-                    if of.standing.at != _NOTHING:
-                        self._fail(of.number_of(of.standing.at), "its process ended in this test")
-                    continue
-                if number == _NOTHING:
-                    hook.pytest_warning_recorded.call_historic(kwargs=about)
-                elif number == _NAMES:
-                    here = {item.nodeid: number for number, item in enumerate(self._session.items)}
-                    of.numbers = [here[name] for name in about]
-                else:
-                    self._tell(of.number_of(number), [self._report_of(told) for told in about])
-                if self._session.shouldfail or self._session.shouldstop:
-                    for each in forks:
-                        each.standing.stop()
+    def _listen(self, forks: list[Fork]) -> None:
+        going = list(forks)
+        while going:
+            ready = wait([each.said for each in going] + [each.ended for each in going])
+            for each in list(going):
+                # one that has ended says no more, though what a test of it began may still have the pipe
+                goes_on = each.ended not in ready or each.said.poll()
+                if not (self._hear(each) if each.said in ready else goes_on):
+                    going.remove(each)
+                    if each.standing.at != _NOTHING:
+                        self._fail(each.number_of(each.standing.at), "its process ended in this test")
+            if self._session.shouldfail or self._session.shouldstop:
+                for each in forks:
+                    each.standing.stop()
+
+    def _hear(self, of: Fork) -> bool:
+        """Hear what a process says, if it still does."""
+        try:
+            said = of.said.recv_bytes()
+        except (EOFError, OSError):
+            return False
+        (number,) = _NUMBER.unpack_from(said)
+        try:
+            about = pickle.loads(said[_NUMBER.size :])
+        except Exception as error:  # noqa: BLE001 - a class of a test may do anything
+            self._fail(of.number_of(number), f"what it told cannot be read: {error!r}")
+            return True
+        if number == _NOTHING:
+            self._session.config.hook.pytest_warning_recorded.call_historic(kwargs=about)
+        elif number == _NAMES:
+            here = {item.nodeid: number for number, item in enumerate(self._session.items)}
+            of.numbers = [here.get(name, _NOTHING) for name in about]
+        elif of.number_of(number) != _NOTHING:
+            self._tell(of.number_of(number), [self._report_of(told) for told in about])
+        return True
 
     def _tell(self, number: int, reports: list[pytest.TestReport]) -> None:
         hook = self._session.config.hook
@@ -293,6 +315,8 @@ class Run:
         return report
 
     def _fail(self, number: int, why: str) -> None:
+        if number == _NOTHING:
+            return
         self._untold.discard(number)
         item = self._session.items[number]
         report = pytest.TestReport(item.nodeid, item.location, {}, "failed", why, "call")
@@ -316,35 +340,37 @@ def fork(session: pytest.Session, place: int, take: Callable[[Teller], Iterator[
     if pid := os.fork():
         says.close()
         return Fork(pid, hears, standing)
-    hears.close()
-    _be(session, parent, folder, Teller(session.config, says), standing, take)
+    try:
+        hears.close()
+        code = _be(session, parent, folder, Teller(session.config, says), standing, take)
+    except BaseException:  # noqa: BLE001 - whatever it is, this process ends and says why
+        traceback.print_exc()
+        code = 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
 
 
 def _be(
     session: pytest.Session, parent: int, folder: Path, teller: Teller, standing: Standing,
     take: Callable[[Teller], Iterator[int]],
-) -> NoReturn:  # fmt: skip
-    code = 1
+) -> int:  # fmt: skip
+    tether(parent)
+    os.setpgrp()
     try:
-        tether(parent)
-        os.setpgrp()
-        # what tests leave is small, and the look for it at each 700th object is a tenth of what they take
-        gc.set_threshold(5_000, 20, 50)
         _alone(session.config, folder)
-        session.config.pluginmanager.register(teller, "teller")
+        teller.listen()
         _run(session, take(teller), teller, standing)
-        code = 0
     except KeyboardInterrupt:
         pass
-    except BaseException:  # noqa: BLE001 - whatever it is, this process ends and says why
+    except BaseException:  # noqa: BLE001 - as above, and what its tests share ends, too
         _capture(session.config).stop_global_capturing()
         traceback.print_exc()
-    finally:
-        if code:
-            session._setupstate.teardown_exact(None)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(code)
+    else:
+        return 0
+    session._setupstate.teardown_exact(None)
+    return 1
 
 
 def _run(session: pytest.Session, numbers: Iterator[int], teller: Teller, standing: Standing) -> None:
@@ -361,7 +387,23 @@ def _run(session: pytest.Session, numbers: Iterator[int], teller: Teller, standi
             break
         number = following
     session._setupstate.teardown_exact(None)
+    if standing.at != _NOTHING:
+        _look_at_what_is_left(session.items[standing.at])
+        teller.tell(standing.at)
     standing.at = _NOTHING
+
+
+def _look_at_what_is_left(item: pytest.Item) -> None:
+    """Report what pytest finds as it ends: what was raised where nobody could catch it."""
+
+    def look() -> None:
+        gc_collect_harder(2)
+        collect_unraisable(item.config)
+        collect_thread_exception(item.config)
+
+    call = pytest.CallInfo.from_call(look, "teardown")
+    if call.excinfo is not None:
+        item.ihook.pytest_runtest_logreport(report=item.ihook.pytest_runtest_makereport(item=item, call=call))
 
 
 def _collect_ahead(session: pytest.Session, teller: Teller) -> Iterator[int]:
@@ -386,6 +428,12 @@ class Teller:
         self._config = config
         self._says = says
         self._reports: list[Any] = []
+        self._listens = False
+
+    def listen(self) -> None:
+        """Hear of reports and warnings from now on: the process that we were forked from knows of those before."""
+        self._config.pluginmanager.register(self, "teller")
+        self._listens = True
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         """Keep a report of a part of the test."""
@@ -397,19 +445,26 @@ class Teller:
 
     def tell(self, number: int) -> None:
         """Tell of a test."""
-        self._says.send_bytes(pickle.dumps((number, self._reports)))
+        if self._reports:
+            self._say(number, self._reports)
         self._reports = []
 
     def tell_names(self, names: list[str]) -> None:
         """Tell what the tests are called whose numbers follow."""
-        self._says.send_bytes(pickle.dumps((_NAMES, names)))
+        self._say(_NAMES, names)
+
+    def _say(self, number: int, about: Any) -> None:
+        self._says.send_bytes(_NUMBER.pack(number) + pickle.dumps(about))
 
     def pytest_warning_recorded(
         self, warning_message: warnings.WarningMessage, when: str, nodeid: str, location: tuple[str, int, str] | None
     ) -> None:
-        """Tell of a warning."""
-        about = {"warning_message": warning_message, "when": when, "nodeid": nodeid, "location": location}
-        self._says.send_bytes(pickle.dumps((_NOTHING, about)))
+        """Tell of a warning. Its class may be one of a test, which no other process can make."""
+        if self._listens:
+            it = warning_message
+            plain = pytest.PytestWarning(f"{it.category.__name__}: {it.message}")
+            told = warnings.WarningMessage(plain, pytest.PytestWarning, it.filename, it.lineno)
+            self._say(_NOTHING, {"warning_message": told, "when": when, "nodeid": nodeid, "location": location})
 
 
 def groups_of(items: Sequence[pytest.Item]) -> list[list[int]]:
@@ -436,9 +491,17 @@ def _alone(config: pytest.Config, folder: Path) -> None:
     config.pluginmanager.unregister(name="terminalreporter")
     capture = _capture(config)
     capture.stop_global_capturing()
+    config.pluginmanager.register(_Silent(config), "terminalreporter")
     capture.start_global_capturing()
     folder.mkdir(exist_ok=True)
     config._tmp_path_factory._basetemp = folder  # type: ignore[attr-defined]
+
+
+class _Silent:
+    """In the place of the terminal's reporter, which the other process has: what writes of a test in need."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self._tw = create_terminal_writer(config, sys.stdout)
 
 
 def _capture(config: pytest.Config) -> CaptureManager:

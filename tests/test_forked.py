@@ -138,3 +138,26 @@ def test_one_whose_environment_says_how_python_begins_is_started(
 
 if __name__ == "__main__":
     sys.exit(main())
+
+
+def test_an_answer_that_nobody_heard_is_not_given_to_who_asks_next(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    command = [sys.executable, "-m", "tests.test_forked", "sleep"]
+
+    def cut_off(*_: object) -> None:
+        raise TimeoutError
+
+    with Forked("one", command, tmp_path, os.environ) as one:
+        with monkeypatch.context() as patch:
+            patch.setattr(json, "loads", cut_off)
+            with pytest.raises(TimeoutError):
+                one._child.poll()
+        with Forked("two", command, tmp_path, os.environ) as two:
+            assert two._child.poll() is None
+            assert os.getsid(two._child.pid) == two._child.pid
+            two.stop()
+        # the first ended with the one that it forked from
+        with pytest.raises(ValueError, match="closed file"):
+            one._child.poll()
+        monkeypatch.setattr(one._child, "returncode", 0)

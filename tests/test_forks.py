@@ -148,10 +148,20 @@ def test_one_that_runs_while_others_are_collected_and_ends_is_told_of(tmp_path: 
     assert re.search(r"test_words\.py::test_after - not run, like 0 others", text), text
 
 
-def test_one_that_runs_while_others_are_collected_ends_with_a_file_that_is_broken(tmp_path: Path) -> None:
+@pytest.mark.parametrize("interrupted", [True, False])
+def test_one_that_runs_while_others_are_collected_ends_with_a_file_that_is_broken(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, interrupted: bool
+) -> None:
+    """Also where Ctrl-C is ignored, as it is in what a shell puts into the background."""
     (tmp_path / "tests").mkdir()
-    waits = AHEAD + "def test_waits(): open('pid', 'w').write(str(os.getpid())); time.sleep(60)\n"
-    broken = AFTER.replace("'ahead'", "'pid'") + "1 / 0\n"
+    waits = (
+        AHEAD
+        + "def test_waits():\n    with open('pid', 'w') as file: file.write(str(os.getpid()))\n    time.sleep(60)\n"
+    )
+    if not interrupted:
+        waits = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n" + waits
+    broken = AFTER.replace("os.path.exists('ahead')", "(os.path.exists('pid') and os.path.getsize('pid'))") + "1 / 0\n"
+    monkeypatch.setitem(ENVIRON, "END_FORKS_WITHIN", "1")
     code, text = run(tmp_path, forks=2, whole=True, **{"tests/test_words": waits, "tests/test_a": broken})
     assert code == 2, text
     assert "ZeroDivisionError" in text
@@ -205,12 +215,91 @@ def test_a_failure_at_the_end_of_a_session_is_one(tmp_path: Path) -> None:
 
 
 def test_a_test_that_waits_for_ever_fails_and_the_others_run(tmp_path: Path) -> None:
-    waits = "def test_waits(): waiting_here()\ndef waiting_here(): time.sleep(60)\ndef test_after(): pass\n"
+    """However it catches what goes wrong."""
+    waits = """
+def test_waits():
+    threading.Thread(target=beside, name="beside", daemon=True).start()
+    while True:
+        try: waiting_here()
+        except Exception: pass
+def waiting_here(): time.sleep(60)
+def beside(): time.sleep(60)
+def test_after(): pass
+"""
     limit = ["-p", "pytest_timeout", "--timeout=0.5", "--timeout-method=signal"]
-    code, text = run(tmp_path, *limit, forks=2, test_a=waits, test_b="def test_b(): pass\n")
+    code, text = run(tmp_path, *limit, forks=2, test_a="import threading\n" + waits, test_b="def test_b(): pass\n")
     assert code == 1
     assert "1 failed, 2 passed" in text
+    assert "Timeout (>0.5s)" in text
     assert "in waiting_here" in text or "waiting_here()" in text
+    assert "in beside" in text
+
+
+LEFT = """
+class Cycle: pass
+def test_leaves():
+    cycle = Cycle()
+    cycle.itself = cycle
+    cycle.open = open(__file__)
+"""
+
+
+@pytest.mark.parametrize("forks", [1, 2])
+def test_what_is_raised_as_a_process_ends_is_a_failure(tmp_path: Path, forks: int) -> None:
+    """A file that was never closed, of which Python says so once it looks for what nobody holds."""
+    trivial = "def test_trivial(): pass\n"
+    code, text = run(tmp_path, "-W", "error", forks=forks, test_a=LEFT, test_b=trivial, test_c=trivial)
+    assert code == 1
+    assert "3 passed, 1 error" in text
+    assert "unclosed file" in text
+
+
+def test_a_process_that_a_test_leaves_behind_is_not_waited_for(tmp_path: Path) -> None:
+    forks = "def test_forks():\n    left = os.fork()\n    if not left: time.sleep(20); os._exit(0)\n    open('left', 'w').write(str(left))\n"
+    (tmp_path / "test_a.py").write_text("import os, time\n" + forks)
+    (tmp_path / "test_b.py").write_text("def test_b(): pass\n")
+    # to no pipe, which what is left would have, too
+    with (tmp_path / "said").open("w") as said:
+        environ = {**ENVIRON, "PYTHONPATH": str(ROOT)}
+        done = subprocess.run(command(tmp_path), cwd=tmp_path, env=environ, stdout=said, timeout=40, check=False)
+    assert done.returncode == 0
+    assert "2 passed" in (tmp_path / "said").read_text()
+    # it is still there
+    os.kill(int((tmp_path / "left").read_text()), signal.SIGKILL)
+
+
+def test_what_no_other_process_can_make_is_told_all_the_same(tmp_path: Path) -> None:
+    odd = """
+class Odd(UserWarning):
+    def __init__(self, one, two): super().__init__("odd")
+class Never:
+    def __reduce__(self): return (int, ("no number",))
+def test_warns():
+    import warnings
+    warnings.warn(Odd(1, 2))
+def test_says(record_property): record_property("a", Never())
+def test_after(): pass
+"""
+    code, text = run(tmp_path, forks=2, test_a=odd, test_b="def test_b(): pass\n")
+    assert code == 1
+    assert "1 failed, 3 passed, 1 warning" in text
+    assert "Odd: odd" in text
+    assert "what it told cannot be read: ValueError" in text
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [(["--lf", "-p", "cacheprovider"], "1 failed"), (["-m", "alone"], "1 passed"), (["-k", "test_fails"], "1 failed")],
+)
+def test_some_of_the_tests_are_run_as_they_are_of_one_process(tmp_path: Path, arguments: list[str], said: str) -> None:
+    (tmp_path / "tests").mkdir()
+    alone = "@pytest.mark.alone\ndef test_alone(tmp_path_factory): tmp_path_factory.mktemp('a', numbered=False)\n"
+    files = {"tests/test_words": AHEAD + alone, "tests/test_a": "def test_fails(): assert 0\ndef test_b(): pass\n"}
+    if "--lf" in arguments:
+        run(tmp_path, "-p", "cacheprovider", forks=2, whole=True, **files)
+    code, text = run(tmp_path, *arguments, forks=2, whole=True, **files)
+    assert f"\n{said}" in text, text
+    assert code == (1 if "failed" in said else 0)
 
 
 def test_a_warning_is_told_of(tmp_path: Path) -> None:
