@@ -257,7 +257,7 @@ async def test_connections_are_bounded_and_a_question_waits_for_one(world: World
 
 async def test_a_question_without_a_connection_is_busy(world: World) -> None:
     async with world.asking(most=1) as asking:
-        slow = asyncio.ensure_future(asking.code(asking.lookup(world.slow, timeout=0.3)))
+        slow = asyncio.ensure_future(asking.code(asking.lookup(world.slow, timeout=1.0)))
         await until(world.running, 1)
         with pytest.raises(Fault) as caught:
             await asking.source.ask(Call(asking.lookup(BY_ID, timeout=0.3), '["7"]', "7"), 0.05)

@@ -151,11 +151,13 @@ async def test_one_timer_serves_deadlines_in_any_order() -> None:
     for _ in range(20):
         ended: list[tuple[float, float]] = []
         late: list[float] = []
-        async with both("silent", timeouts=Timeouts(head=5.0)) as (_, pool):
+        async with both("silent", timeouts=Timeouts(head=5.0)) as (server, pool):
             tasks = []
-            for seconds in (0.9, 0.3, 0.6, 0.3):
+            for number, seconds in enumerate((0.9, 0.3, 0.6, 0.3), 1):
                 pool.timeouts = Timeouts(head=seconds)
                 tasks.append(asyncio.ensure_future(one(pool, seconds, ended, late)))
+                # it takes the time as it waits for an answer
+                await until(lambda number=number: server.live == number)  # type: ignore[misc]
                 await asyncio.sleep(0.05)
             await asyncio.gather(*tasks)
         assert sorted(seconds for _, seconds in ended) == [0.3, 0.3, 0.6, 0.9]
