@@ -260,7 +260,7 @@ async def test_a_question_without_a_connection_is_busy(world: World) -> None:
         slow = asyncio.ensure_future(asking.code(asking.lookup(world.slow, timeout=1.0)))
         await until(world.running, 1)
         with pytest.raises(Fault) as caught:
-            await asking.source.ask(Call(asking.lookup(BY_ID, timeout=0.3), '["7"]', "7"), 0.05)
+            await asking.source.ask(Call(asking.lookup(BY_ID, timeout=1.0), '["7"]', "7"), 0.05)
         assert caught.value.reason is Reason.CONNECTION_LIMIT_REACHED
         assert await slow is Code.LOOKUP_TIMEOUT
 

@@ -514,6 +514,7 @@ async def test_what_is_no_redis_is_refused_in_time(answer: bytes) -> None:
     server.close()
 
 
+@pytest.mark.parametrize("deadline", [2.0], ids=[""])
 async def test_redis_is_found_again_at_once_when_it_is_back(
     store: RedisStore, cookie_pairs: dict[str, str], redis_server: RedisServer
 ) -> None:
@@ -539,6 +540,7 @@ async def test_connections_that_redis_closed_meanwhile_are_made_anew(
     assert [held.session for held in got] == [SESSION] * 10
 
 
+@pytest.mark.parametrize("deadline", [2.0], ids=[""])
 async def test_no_answer_reaches_another_request_and_no_connection_is_lost(
     store: RedisStore, redis_server: RedisServer
 ) -> None:
