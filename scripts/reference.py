@@ -549,7 +549,9 @@ ABOUT = {
         "Serves until SIGTERM. It takes [every setting as a flag](#settings-as-flags), such as `--upstream` for `SIDECAR_UPSTREAM`.",
     ],
     "check": [
-        "Starts nothing. It takes [every setting as a flag](#settings-as-flags). Besides errors, it prints warnings on stderr: about routes and",
+        "Starts no sidecar. It runs the Cerbos binary, which tells its version and compiles the policies; one that tells no version is started",
+        "for a moment, on a socket of its own. At each host to listen on it binds a free port, and gives it back at once.",
+        "It takes [every setting as a flag](#settings-as-flags). Besides errors, it prints warnings on stderr: about routes and",
         "policies that work as written, but probably let through more than you mean ([what `check` says](../guides/policies.md#what-check-says)).",
         "It opens connections only with `--probe` ([check the dependencies](../guides/operate.md#check-the-dependencies)).",
     ],

@@ -27,6 +27,7 @@ class Version(NamedTuple):
         return ".".join(map(str, self)) if any(self) else "of an unknown version"
 
 
+UNKNOWN = Version()
 ADVISED = Version(*STRICT_SINCE)
 """The version that every message advises, and the demo installs: the first that evaluates strictly."""
 

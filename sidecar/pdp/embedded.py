@@ -38,6 +38,16 @@ _MAX_SOCKET_PATH = 103
 """Bytes of a unix socket's path (unix(7) has room for 107, other systems for 103)."""
 
 
+_EXPECTED = (
+    f"expected the Cerbos binary: install Cerbos {cerbos_version.ADVISED} (https://docs.cerbos.dev), and name it by "
+    "SIDECAR_CERBOS_BINARY"
+)
+
+
+class NoCerbos(OSError):
+    """A program that does not do what Cerbos does, and does not say why."""
+
+
 def find_binary(explicit: str | None) -> Path:
     """The Cerbos binary: the one named, else `cerbos` on PATH, else that of the npm package below the current folder.
 
@@ -50,7 +60,7 @@ def find_binary(explicit: str | None) -> Path:
         named = shutil.which(explicit)
         if named is None:
             raise OSError(f"found no program at {explicit}, expected the Cerbos binary")
-        return _behind_starter(Path(named), name)
+        return _behind_starter(Path(named).absolute(), name)
     on_path = shutil.which("cerbos")
     packaged = Path("node_modules/@cerbos") / name / name
     if on_path is not None:
@@ -106,11 +116,24 @@ def compile_policies(binary: Path, folder: Path, source: Path | None = None) -> 
     if done.returncode == 0:
         return []
     shown = source or folder
+    if not (done.stdout + done.stderr).strip():
+        raise NoCerbos(f"found {binary}, whose `compile` ended with {done.returncode} and said nothing, {_EXPECTED}")
     try:
         report = json.loads(done.stdout or done.stderr)
     except ValueError:
         return [f"{shown}: {line}" for line in (done.stdout + done.stderr).decode("utf-8", "replace").splitlines()]
     return _problems(report, shown) or [f"{shown}: {json.dumps(report)}"]
+
+
+async def try_to_serve(binary: Path, told: Mapping[str, str]) -> None:
+    """Start a program as a Cerbos without policies, and stop it. `told` are variables of its environment. Raises
+    OSError, NoCerbos where it tells no version either."""
+    with tempfile.TemporaryDirectory(prefix="sidecar-policies-") as folder:
+        cerbos = EmbeddedCerbos(Path(folder), binary=str(binary), told=told, strict=False, empty=True)
+        try:
+            await cerbos.start()
+        finally:
+            await cerbos.stop()
 
 
 def _problems(report: object, folder: Path) -> list[str]:
@@ -189,11 +212,12 @@ class EmbeddedCerbos:
         except OSError:
             await self.stop()
             raise
-        self._write_config(await self._engine())
+        version = await self._version()
+        self._write_config(cerbos_version.engine(version, self._strict))
         # beside the start: Cerbos itself ends at what does not compile, and serves with a schema that is broken
         compiled = asyncio.ensure_future(asyncio.to_thread(compile_policies, self._binary, written, self._policies))
         try:
-            await self._begin()
+            await self._begin_as(version)
             problems = await compiled
         except BaseException:
             await asyncio.gather(compiled, return_exceptions=True)
@@ -219,6 +243,16 @@ class EmbeddedCerbos:
         self.snapshot.put_in_force(written, policies.stamp, policies.digest)
         return written
 
+    async def _begin_as(self, version: cerbos_version.Version) -> None:
+        try:
+            await self._begin()
+        except OSError as error:
+            if version != cerbos_version.UNKNOWN:
+                raise
+            # what is no Cerbos says nothing that would tell so
+            said = f"found {self._binary}, which tells no version and does not serve ({error}), {_EXPECTED}"
+            raise NoCerbos(said) from None
+
     async def _begin(self) -> None:
         await self._spawn()
         process = self._process
@@ -234,7 +268,8 @@ class EmbeddedCerbos:
             raise OSError(f"Cerbos did not listen within {START_WITHIN:g} s") from None
         if process.returncode is not None:
             await self.stop()  # reads its last words, too
-            raise OSError(f"Cerbos ended with {process.returncode}: {'; '.join(self._said[-4:])}")
+            said = f": {'; '.join(self._said[-4:])}" if self._said else ""
+            raise OSError(f"Cerbos ended with {process.returncode}{said}")
 
     async def _listens(self) -> bool:
         path = self._folder / "grpc.sock"
@@ -250,11 +285,11 @@ class EmbeddedCerbos:
             await writer.wait_closed()
         return True
 
-    async def _engine(self) -> dict[str, Any]:
+    async def _version(self) -> cerbos_version.Version:
         version = await asyncio.to_thread(cerbos_version.version_of, self._binary)
         if lax := cerbos_version.lax(version, self._strict):
             log.warning("%s", lax)
-        return cerbos_version.engine(version, self._strict)
+        return version
 
     def _write_config(self, engine: dict[str, Any]) -> None:
         config = {

@@ -37,8 +37,9 @@ from sidecar.record.reasons import Reason
 from sidecar.run.case_tokens import CaseKey, CaseTokens
 from sidecar.run.case_wires import HANDSHAKE, WITHIN, Answered, Asked, GivenApp, exchange
 from sidecar.run.deciding import Deciding, wall_clock
-from sidecar.run.errors import StartError, blaming
+from sidecar.run.errors import StartError
 from sidecar.run.parts import Parts, prepare
+from sidecar.run.pdp import starting_cerbos
 from sidecar.run.traffic import Traffic, door_of, traffic
 from sidecar.study.case_grammar import MISSING, TIMEOUT, UNAVAILABLE
 from sidecar.study.case_results import Observed, Result, result_of
@@ -359,7 +360,7 @@ def _nowhere(folder: str) -> dict[str, str]:
 
 
 async def _start(deciding: Deciding) -> None:
-    with blaming("SIDECAR_CERBOS"):
+    with starting_cerbos():
         if deciding.embedded is not None:
             await deciding.embedded.start()
 

@@ -1,4 +1,4 @@
-"""Checks settings, routes and policies: starts nothing, and connects to servers only for a probe."""
+"""Checks settings, routes and policies: runs only the Cerbos binary, and connects to servers only for a probe."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from sidecar.config.settings import understand
 from sidecar.pdp import cerbos_version, policy_files
 from sidecar.pdp.embedded import problems_of
 from sidecar.run.deciding import Configured, without_upstream
-from sidecar.run.errors import StartError, blaming
+from sidecar.run.errors import Errors, StartError, blaming
 from sidecar.run.parts import Prepared, prepare
-from sidecar.run.pdp import cerbos_binary, may_be_empty, policy_folder
+from sidecar.run.pdp import cerbos_binary, may_be_empty, policy_folder, require_cerbos
 from sidecar.study import claims as claims_check
 from sidecar.study import held, lint, modes, proxies
 from sidecar.study.policies import parse_policies
@@ -61,7 +61,7 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
     except StartError as error:
         found.problems.extend(error.problems)
         prepared = None
-    _policies(settings, found)
+    _policies(settings, told, found)
     if prepared is not None and not found.problems:
         routes = prepared.deciding.configured.routes
         claims = claims_check.lacking(routes, settings, Path(settings.routes).read_text(encoding="utf-8"))
@@ -172,12 +172,12 @@ def _unrecorded(settings: Settings, read: Mapping[str, Place]) -> list[str]:
     ]
 
 
-def _policies(settings: Settings, found: Findings) -> None:
+def _policies(settings: Settings, environ: Mapping[str, str], found: Findings) -> None:
     """Look at the policies, as far as the settings say which they are."""
     if settings.pdp:
         return
     if settings.cerbos == "embedded":
-        _embedded(settings, found)
+        _embedded(settings, environ, found)
         return
     found.notes.append(EXTERNAL)
     if settings.cerbos_admin:
@@ -188,25 +188,38 @@ def _folder(folder: Path, found: Findings) -> None:
     """The policies that a Cerbos elsewhere is told to read: as the reload looks at them."""
     if folder.is_dir():
         found.checked.append(str(folder))
-        try:
-            policy_files.read_policies(folder, follow=False)
-        except policy_files.PolicyFault as fault:
-            found.problems.extend(fault.problems)
-        except policy_files.Changing:
-            found.problems.append(f"{folder}: it changes while it is read, expected it to stay as it is")
+        found.problems.extend(_unreadable(folder, follow=False))
 
 
-def _embedded(settings: Settings, found: Findings) -> None:
+def _embedded(settings: Settings, environ: Mapping[str, str], found: Findings) -> None:
     found.checked.append(settings.policies)
-    try:
-        folder, program = policy_folder(settings), cerbos_binary(settings)
-        with blaming("SIDECAR_CERBOS_BINARY"):
-            found.problems.extend(problems_of(program, folder, empty=may_be_empty(settings)))
-            version = cerbos_version.version_of(program)
-    except StartError as error:
-        found.problems.extend(problem for problem in error.problems if problem not in found.problems)
-        return
-    if may_be_empty(settings) and not any(policy_files.policy_files(folder)):
-        found.warnings.append(f"{folder}: found no policy yet: in the mode `enforce` the sidecar does not start so")
-    if lax := cerbos_version.lax(version, settings.cerbos_strict == "on"):
+    errors = Errors()
+    folder, program = errors.tried(policy_folder, settings), errors.tried(cerbos_binary, settings)
+    version = errors.tried(require_cerbos, settings, environ, program) if program is not None else None
+    if version is not None and (lax := cerbos_version.lax(version, settings.cerbos_strict == "on")):
         found.warnings.append(lax)
+    if folder is not None:
+        compiler = program if version is not None else None
+        faults = errors.tried(_compile, folder, compiler, empty=may_be_empty(settings))
+        errors.problems += faults or []
+        if faults == [] and not any(policy_files.policy_files(folder)):
+            found.warnings.append(f"{folder}: found no policy yet: in the mode `enforce` the sidecar does not start so")
+    found.problems.extend(problem for problem in errors.problems if problem not in found.problems)
+
+
+def _compile(folder: Path, program: Path | None, *, empty: bool = False) -> list[str]:
+    """Return what is wrong with a folder of policies, without `program` as far as its files tell. Raises StartError."""
+    if program is None:
+        return _unreadable(folder, follow=True, empty=empty)
+    with blaming("SIDECAR_CERBOS_BINARY"):
+        return problems_of(program, folder, empty=empty)
+
+
+def _unreadable(folder: Path, *, follow: bool, empty: bool = False) -> list[str]:
+    try:
+        policy_files.read_policies(folder, follow=follow, empty=empty)
+    except policy_files.PolicyFault as fault:
+        return fault.problems
+    except policy_files.Changing:
+        return [f"{folder}: it changes while it is read, expected it to stay as it is"]
+    return []

@@ -17,7 +17,7 @@ from sidecar.gate.routing import WEBSOCKET, RouteTable
 from sidecar.gate.verdict import Forward
 from sidecar.record import logs
 from sidecar.run.deciding import deciding, require_in_force, wall_clock
-from sidecar.run.errors import blaming
+from sidecar.run.pdp import starting_cerbos
 from sidecar.study import explain
 from sidecar.study.recording import RecordingPDP
 from sidecar.wire.grammar import Header
@@ -54,7 +54,7 @@ async def explain_one(read: Understood, environ: Mapping[str, str], asked: Expla
         sessions=None if unjudged else McpSessions(read.settings.session_secrets),
     )  # fmt: skip
     try:
-        with blaming("SIDECAR_CERBOS"):
+        with starting_cerbos():
             if made.embedded is not None:
                 await made.embedded.start()
         raw = _raw(asked, read.settings, made.configured.routes.table)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import asyncio
 import ssl
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sidecar.config.setting_table import Settings
 from sidecar.gate.asking import Clock
 from sidecar.net.tls import tls_context
+from sidecar.pdp import cerbos_version
 from sidecar.pdp.cerbos import Cerbos
-from sidecar.pdp.embedded import ADMIN, EmbeddedCerbos, find_binary, problems_of
+from sidecar.pdp.cerbos_version import UNKNOWN, Version
+from sidecar.pdp.embedded import ADMIN, EmbeddedCerbos, NoCerbos, find_binary, problems_of, try_to_serve
 from sidecar.pdp.policy_reload import Compile, FollowedPolicies, PolicyReload, PolicyState
 from sidecar.record.reasons import ReportFault, report_nothing
 from sidecar.run.errors import Errors, StartError, blaming
@@ -37,6 +41,25 @@ def embedded_cerbos(settings: Settings, environ: Mapping[str, str]) -> EmbeddedC
             folder, binary=str(binary), told=_told_of_traces(settings, environ), strict=settings.cerbos_strict == "on",
             empty=may_be_empty(settings),
         )  # fmt: skip
+
+
+@contextmanager
+def starting_cerbos() -> Iterator[None]:
+    """Turn why the Cerbos of our own does not start into a StartError that names the setting."""
+    with blaming("SIDECAR_CERBOS"):
+        try:
+            yield
+        except NoCerbos as error:
+            raise StartError(f"SIDECAR_CERBOS_BINARY: {error}") from None
+
+
+def require_cerbos(settings: Settings, environ: Mapping[str, str], binary: Path) -> Version:
+    """Return the version of a binary; start one that tells none, as `run` does. Raises StartError."""
+    version = cerbos_version.version_of(binary)
+    if version == UNKNOWN:
+        with starting_cerbos():
+            asyncio.run(try_to_serve(binary, _told_of_traces(settings, environ)))
+    return version
 
 
 def may_be_empty(settings: Settings) -> bool:

@@ -25,9 +25,9 @@ from sidecar.record.journal import Journal
 from sidecar.record.workers import PUBLISH_EVERY
 from sidecar.run.admin import admin_app
 from sidecar.run.deciding import wall_clock
-from sidecar.run.errors import blaming
 from sidecar.run.listening import listen, listeners
 from sidecar.run.parts import Prepared, open_log, question_log
+from sidecar.run.pdp import starting_cerbos
 from sidecar.run.reload import Reload, Stamp
 from sidecar.run.status import Status
 from sidecar.run.tasks import Tasks
@@ -186,7 +186,7 @@ class Sidecar:
         deciding = self._deciding
         warming = deciding.configured.keys.warm()
         if deciding.embedded is not None:
-            with blaming("SIDECAR_CERBOS"):
+            with starting_cerbos():
                 await asyncio.gather(deciding.embedded.start(), warming)
         else:
             await warming

@@ -30,7 +30,7 @@ from sidecar.run.deciding import TREE_KEY, require_in_force, wall_clock
 from sidecar.run.errors import StartError
 from sidecar.run.interpreter import SLOW, is_optimized
 from sidecar.run.parts import Prepared, prepare
-from sidecar.run.pdp import POLICIES, embedded_cerbos, embedded_reload
+from sidecar.run.pdp import POLICIES, embedded_cerbos, embedded_reload, starting_cerbos
 from sidecar.run.reload import Stamp, stamp_of
 from sidecar.run.serving import Sidecar, Sockets
 from sidecar.tether import tethered
@@ -154,7 +154,8 @@ class _Workers:
         reload = embedded_reload(embedded, wall_clock, publish_to(state))
         watching: asyncio.Task[None] | None = None
         try:
-            await embedded.start()
+            with starting_cerbos():
+                await embedded.start()
             watching = asyncio.get_running_loop().create_task(reload.watch())
             self._environ["SIDECAR_CERBOS"], self._environ[POLICIES] = embedded.target, str(state)
             self._environ.pop("SIDECAR_CERBOS_ADMIN", None)

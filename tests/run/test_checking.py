@@ -7,6 +7,7 @@ import logging
 import os
 import signal
 import socket
+import subprocess
 import sys
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -28,6 +29,7 @@ from tests.conftest import policies
 from tests.stack import binary, free_port, older_binary
 from tests.tokens import SESSION_SECRET
 
+ROOT = Path(__file__).parents[2]
 ROUTES = "version: 1\nroutes: [{path: /x, resource: contact, actions: {GET: read}}]\n"
 POOL = {
     "AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_AbC", "AWS_COGNITO_CLIENT_ID": "web",
@@ -266,6 +268,8 @@ class Bad(NamedTuple):
     value: str
     more: Mapping[str, str] = {}
     says: str = ""
+    starts: bool = False
+    """Only what has its ports finds it."""
 
 
 LOGIN = {
@@ -379,6 +383,14 @@ ALSO_BAD = [
             ("4294967295", "found the user 4294967295, expected a number of 4294967294 at most"),
         )
     ),
+    *(
+        ("SIDECAR_CERBOS_BINARY", Bad(program, says=f"SIDECAR_CERBOS_BINARY: found {does}", starts=True))
+        for program, does in (
+            ("/bin/true", "/bin/true, which tells no version and does not serve (Cerbos ended with 0), expected"),
+            ("./ends-with-3", "/"),
+            ("./no-program", "/"),
+        )
+    ),
 ]  # fmt: skip
 """More of what `run` refuses, of settings that have a bad value above."""
 CANNOT_BE_BAD = {
@@ -433,6 +445,9 @@ def sandbox(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[st
         contextlib.closing(socket.create_server(("127.0.0.1", 0))) as one,
         contextlib.closing(socket.create_server(("127.0.0.1", 0))) as two,
     ):
+        for program, text in (("ends-with-3", "#!/bin/sh\nexit 3\n"), ("no-program", "\0\0")):
+            (tmp_path / program).write_text(text)
+            (tmp_path / program).chmod(0o755)
         yield {
             "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_LISTEN": f"127.0.0.1:{one.getsockname()[1]}",
             "SIDECAR_ADMIN_LISTEN": f"127.0.0.1:{two.getsockname()[1]}", "SIDECAR_POLICIES": str(policies()),
@@ -473,6 +488,16 @@ def run(environ: Mapping[str, str]) -> list[str]:
     return list(caught.value.problems)
 
 
+def run_by_itself(environ: Mapping[str, str]) -> list[str]:
+    """Why a process of `sidecar run`, which gets as far as its Cerbos, does not start."""
+    done = subprocess.run(
+        [sys.executable, "-m", "sidecar.cli", "run"], env={**os.environ, "PYTHONPATH": str(ROOT), **environ},
+        capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.returncode == 1
+    return [line for line in done.stderr.splitlines() if not line.startswith("{")]
+
+
 @pytest.mark.parametrize(("variable", "bad"), [*BAD.items(), *ALSO_BAD])
 def test_check_says_of_a_bad_value_what_run_says(
     sandbox: dict[str, str], tmp_path: Path, variable: str, bad: Bad
@@ -481,10 +506,45 @@ def test_check_says_of_a_bad_value_what_run_says(
     before, opened = tree(tmp_path), watched()
     opened.clear()
     told = checking.findings(environ, {}).problems
-    assert (tree(tmp_path), opened) == (before, [])
-    assert told == run(environ)
+    # a Cerbos that is tried has a socket of its own
+    assert (tree(tmp_path), [] if bad.starts else opened) == (before, [])
+    ports = {"SIDECAR_LISTEN": f"127.0.0.1:{free_port()}", "SIDECAR_ADMIN_LISTEN": f"127.0.0.1:{free_port()}"}
+    assert told == (run_by_itself(environ | ports) if bad.starts else run(environ))
     assert any(problem.startswith(bad.says or f"{variable}: ") for problem in told), told
     assert len(told) == 1, told
+
+
+VERSIONLESS = """#!/bin/sh
+case "$1" in --version) exit 1;; esac
+exec {} "$@"
+"""
+
+
+def test_a_cerbos_that_tells_no_version_and_works_is_none_to_refuse(sandbox: dict[str, str], tmp_path: Path) -> None:
+    program = tmp_path / "cerbos"
+    program.write_text(VERSIONLESS.format(binary()))
+    program.chmod(0o755)
+    found = checking.findings(sandbox | {"SIDECAR_CERBOS_BINARY": str(program)}, {})
+    assert found.problems == []
+    assert any("Cerbos of an unknown version cannot evaluate strictly" in line for line in found.warnings)
+
+
+def test_a_program_that_compiles_nothing_and_says_nothing_is_told_beside_what_the_files_tell(
+    sandbox: dict[str, str], tmp_path: Path
+) -> None:
+    program = tmp_path / "cerbos"
+    program.write_text('#!/bin/sh\ncase "$1" in --version) echo 0.55.0;; *) exit 3;; esac\n')
+    program.chmod(0o755)
+    (told,) = checking.findings(sandbox | {"SIDECAR_CERBOS_BINARY": str(program)}, {}).problems
+    assert told.startswith(
+        f"SIDECAR_CERBOS_BINARY: found {program}, whose `compile` ended with 3 and said nothing, expected"
+    )
+    folder = tmp_path / "policies"
+    folder.mkdir()
+    environ = sandbox | {"SIDECAR_CERBOS_BINARY": "/bin/true", "SIDECAR_POLICIES": str(folder)}
+    none, empty = checking.findings(environ, {}).problems
+    assert none.startswith("SIDECAR_CERBOS_BINARY: found /bin/true")
+    assert empty.startswith(f"{folder}: found no policy")
 
 
 def test_bad_values_of_several_listeners_are_told_at_once(sandbox: dict[str, str]) -> None:
