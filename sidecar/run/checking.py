@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import NamedTuple
 
 from sidecar.config.placeholders import is_regular
-from sidecar.config.routes.file import RoutesFile
+from sidecar.config.routes.file import RoutesError, RoutesFile, read_routes
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import understand
 from sidecar.pdp import cerbos_version, policy_files
 from sidecar.pdp.embedded import problems_of
-from sidecar.run.deciding import Configured, without_upstream
+from sidecar.run.deciding import without_upstream
 from sidecar.run.errors import Errors, StartError, blaming
 from sidecar.run.parts import Prepared, prepare
 from sidecar.run.pdp import cerbos_binary, may_be_empty, policy_folder, require_cerbos
@@ -21,6 +21,7 @@ from sidecar.study import claims as claims_check
 from sidecar.study import held, lint, modes, proxies
 from sidecar.study.policies import parse_policies
 from sidecar.study.yaml_nodes import Place
+from sidecar.trust.issuers import trust_from
 
 EXTERNAL = """\
 SIDECAR_CERBOS: we do not run this Cerbos, so its configuration and policies were not read. It should have:
@@ -29,6 +30,8 @@ SIDECAR_CERBOS: we do not run this Cerbos, so its configuration and policies wer
   server: {tls: {cert: ..., key: ...}, adminAPI: {enabled: true}}    # TLS off this machine; for SIDECAR_CERBOS_ADMIN
   storage: {disk: {watchForChanges: false}}    # with SIDECAR_CERBOS_ADMIN, whose reload takes a change whole"""
 """Read by a test with the real Cerbos (docs.cerbos.dev, "Configuration")."""
+_TRUSTING = ("AWS_COGNITO_CLIENT_ID:", "AWS_COGNITO_POOL_ID:", "SIDECAR_ISSUER:")
+"""Problems of settings after which nobody knows which app clients are trusted."""
 _NO_UPSTREAM = "SIDECAR_UPSTREAM: not set, expected it, or --upstream, where `sidecar run` starts"
 
 
@@ -62,10 +65,11 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
         found.problems.extend(error.problems)
         prepared = None
     _policies(settings, told, found)
-    if prepared is not None and not found.problems:
-        routes = prepared.deciding.configured.routes
+    routes = prepared.deciding.configured.routes if prepared is not None else _parsed(settings, told)
+    if routes is not None:
         claims = claims_check.lacking(routes, settings, Path(settings.routes).read_text(encoding="utf-8"))
-        found.problems.extend(_unknown_clients(settings, prepared.deciding.configured))
+        if not any(problem.startswith(_TRUSTING) for problem in read.problems):
+            found.problems.extend(_unknown_clients(settings, routes))
         found.warnings.extend([*claims.warnings, *_warnings(settings, routes)])
         found.notes.extend([*_drafts(settings, routes), *claims.notes, *modes.notes(routes.table, settings.mode)])
         if not app and without_upstream(settings._replace(upstream=""), routes):
@@ -111,10 +115,18 @@ def _warnings(settings: Settings, routes: RoutesFile) -> list[str]:
     ]  # fmt: skip
 
 
-def _unknown_clients(settings: Settings, configured: Configured) -> list[str]:
+def _parsed(settings: Settings, environ: Mapping[str, str]) -> RoutesFile | None:
+    """Return the routes, whatever else is wrong; None where they cannot be read, which is a problem of its own."""
+    try:
+        return read_routes(Path(settings.routes).read_text(encoding="utf-8"), settings.routes, environ)
+    except (OSError, UnicodeDecodeError, RoutesError):
+        return None
+
+
+def _unknown_clients(settings: Settings, routes: RoutesFile) -> list[str]:
     """Find app clients that registration gives, and of which no token would be taken."""
-    known = frozenset().union(*(issuer.client_ids for issuer in configured.trust.issuers.values()))
-    routes = configured.routes
+    trust = trust_from(settings, routes.identities)
+    known = frozenset().union(*(issuer.client_ids for issuer in trust.issuers.values()))
     return [
         f"{settings.routes}:{mark.line}:{mark.column}: {mark.path}: found {client.client_id!r}, expected one of "
         "`client_ids` of `identity`, or of AWS_COGNITO_CLIENT_ID: no other token is taken"
@@ -136,10 +148,15 @@ def _drafts(settings: Settings, routes: RoutesFile) -> list[str]:
 def _lint(settings: Settings, routes: RoutesFile, found: Findings) -> None:
     """Hold the policies against the routes; also those of a Cerbos elsewhere, whose folder the settings name."""
     folder = Path(settings.policies)
+    if any(problem.startswith((f"{folder}/", f"{folder}:")) for problem in found.problems):
+        # only what compiles is read
+        return
     if settings.pdp or not (settings.cerbos == "embedded" or settings.cerbos_admin) or not folder.is_dir():
         return
     read = parse_policies(folder)
-    found.warnings.extend([*lint.warnings(routes, read), *_unrecorded(settings, lint.attributes_read(routes, read))])
+    found.warnings.extend(
+        [*lint.warnings(routes, read, settings.routes), *_unrecorded(settings, lint.attributes_read(routes, read))]
+    )
     found.notes.extend(lint.notes(routes, read))
 
 
@@ -149,11 +166,15 @@ def _candidate(settings: Settings, routes: RoutesFile, found: Findings) -> None:
         return
     found.checked.append(settings.candidate_policies)
     folder = Path(settings.candidate_policies)
-    if problems := problems_of(cerbos_binary(settings), folder):
-        found.problems.extend(problems)
+    if not folder.is_dir():
+        return
+    errors = Errors()
+    faults = errors.tried(lambda: _compile(folder, cerbos_binary(settings)))
+    found.problems.extend(each for each in [*errors.problems, *(faults or [])] if each not in found.problems)
+    if faults != []:
         return
     read = parse_policies(folder)
-    found.warnings.extend(lint.warnings(routes, read))
+    found.warnings.extend(lint.warnings(routes, read, settings.routes))
     found.notes.extend(lint.notes(routes, read))
 
 

@@ -41,10 +41,10 @@ class Warn(NamedTuple):
         return f"{f'{self.place}: ' if self.place else ''}{self.text} [{self.name}]"
 
 
-def warnings(routes: RoutesFile, policies: Policies) -> list[str]:
-    """Everything that may be wrong with policies for these routes, in the order of the files."""
+def warnings(routes: RoutesFile, policies: Policies, file: str = "routes.yaml") -> list[str]:
+    """Everything that may be wrong with policies for these routes, which are in `file`, in the order of the files."""
     of_policies = [*_of_denials(policies), *_of_globs(policies)]
-    found = [*_of_attributes(routes, policies), *of_policies, *_of_questions(routes, policies)]
+    found = [*_of_attributes(routes, policies), *of_policies, *_of_questions(routes, policies, file)]
     found.sort(key=lambda warn: (warn.place is None, warn.place or (), warn.name))
     return [*policies.unread, *dict.fromkeys(map(str, _once(found)))]
 
@@ -243,7 +243,7 @@ def _stays_allowed(deny: Rule, allow: Rule) -> bool:
 # --- kinds and actions ---
 
 
-def _of_questions(routes: RoutesFile, policies: Policies) -> Iterator[Warn]:
+def _of_questions(routes: RoutesFile, policies: Policies, file: str) -> Iterator[Warn]:
     named: dict[str, set[str]] = {}
     anywhere: list[Rule] = []
     for rule in policies.rules:
@@ -256,18 +256,18 @@ def _of_questions(routes: RoutesFile, policies: Policies) -> Iterator[Warn]:
             continue
         actions = named.get(kind_name(asked.kind))
         if actions is None:
-            meant = did_you_mean(kind_name(asked.kind), named)
+            mark, meant = asked.kind_at, did_you_mean(kind_name(asked.kind), named)
             text = f"{asked.where} asks about the kind {asked.kind!r}, which no policy names: it is refused{meant}"
         elif not any(
             matches(action, asked.action) for action in (*actions, *_actions_by_pattern(anywhere, asked.kind))
         ):
-            meant = did_you_mean(asked.action, actions)
+            mark, meant = asked.action_at, did_you_mean(asked.action, actions)
             text = (
                 f"{asked.where} asks for {asked.action!r} of {asked.kind!r}, which no rule names: it is refused{meant}"
             )
         else:
             continue
-        yield Warn(None, "question-unknown", text)
+        yield Warn(Place(file, mark.line, mark.column), "question-unknown", f"{mark.path}: {text}")
 
 
 def _actions_by_pattern(rules: list[Rule], kind: str) -> Iterator[str]:

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from sidecar.config.routes.file import RoutesFile
+from sidecar.config.shapes import Mark
 from sidecar.gate.ask import Ask
 from sidecar.gate.each import Each
 from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.lookup import Attribute, Lookup, Missing
 from sidecar.gate.references import Reference, Template
-from sidecar.gate.routing import Access
+from sidecar.gate.routing import Access, Route
 from sidecar.gate.values import Type
 from sidecar.release.items import ItemsRule
 from sidecar.release.lines import LinesRule
@@ -33,7 +34,8 @@ class Supply(NamedTuple):
 
 class PolicyQuestion(NamedTuple):
     """One question that the sidecar asks: for requests like `where`, about a kind and an action. `remedy` is where an
-    attribute would be added, and with `item` it is asked about each item of a list in the app's answer."""
+    attribute would be added, and with `item` it is asked about each item of a list in the app's answer. `kind_at` and
+    `action_at` are the places in the route file of what makes it ask so."""
 
     where: str
     kind: str
@@ -42,6 +44,8 @@ class PolicyQuestion(NamedTuple):
     attributes: Mapping[str, Supply]
     remedy: str
     item: bool = False
+    kind_at: Mark = Mark(1, 1, "")
+    action_at: Mark = Mark(1, 1, "")
 
 
 _NAMES = {Type.INT: "number", Type.JSON: ""}
@@ -54,12 +58,19 @@ def _name(kind: Type | None) -> str:
 def questions(routes: RoutesFile) -> list[PolicyQuestion]:
     """Every question that the routes ask."""
     return [
-        question
+        _placed(question, route, method, routes)
         for route in routes.table.routes
         if route.access is Access.POLICY
         for method, ask in route.questions
         for question in _of_method(f"{method} {route.name}", ask, routes)
     ]
+
+
+def _placed(question: PolicyQuestion, route: Route, method: str, routes: RoutesFile) -> PolicyQuestion:
+    of_items = (f"{method}.items", "items") if question.item else ()
+    kind = routes.place_of(route, *of_items, f"{method}.resource", "resource", "graphql", "mcp")
+    action = routes.place_of(route, *of_items, f"{method}.action", "graphql", "mcp", "actions")
+    return question._replace(kind_at=kind, action_at=action)
 
 
 def _of_method(where: str, ask: Ask, routes: RoutesFile) -> Iterator[PolicyQuestion]:

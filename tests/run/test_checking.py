@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -701,3 +702,19 @@ def test_proxies_that_ask_and_answers_without_room_are_warned_of_by_the_settings
         warned = [line for line in found.warnings if line.startswith(place)]
         assert [line.startswith(place + said) for line in warned] == ([True] if said else []), found
         assert found.problems == []
+
+
+def test_unrelated_faults_and_warnings_are_told_at_once(suspended: dict[str, str], tmp_path: Path) -> None:
+    """Neither an unknown setting, nor a region, nor another folder keeps the rest from being looked at."""
+    agent = "mcp_clients: [{client_id: agent, redirect_uris: 'https://a/cb'}]\n"
+    (tmp_path / "routes.yaml").write_text(ROUTES.replace("GET: read", "GET: read, PUT: chang") + agent)
+    more = {"SIDECAR_NONSENSE": "1", "AWS_REGION": "Ireland", "SIDECAR_TEMPLATES": "none"}
+    found = checking.findings({**suspended, **more}, {})
+    assert {problem.partition(":")[0] for problem in found.problems} == {*more, "routes.yaml"}
+    assert [line.rpartition(" ")[2] for line in found.warnings] == [
+        "[attribute-unsupplied]", "[deny-for-role]", "[question-unknown]"
+    ]  # fmt: skip
+    assert all(re.match(r"\S+:\d+:\d+: ", line) for line in found.warnings)
+    assert found.warnings[-1].startswith(
+        "routes.yaml:2:66: routes[0].actions.PUT: PUT /x asks for 'chang' of 'contact'"
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -259,8 +260,16 @@ def test_a_file_says_what_is_meant(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("kind", "action", "said"),
     [
-        ("doc", "read", "GET /docs asks for 'list' of 'doc', which no rule names: it is refused"),
-        ("dok", "*", "GET /docs asks about the kind 'doc', which no policy names: it is refused"),
+        (
+            "doc",
+            "read",
+            "routes.yaml:12:155: routes[0].actions.GET: GET /docs asks for 'list' of 'doc', which no rule names: it is refused",
+        ),
+        (
+            "dok",
+            "*",
+            "routes.yaml:12:29: routes[0].resource: GET /docs asks about the kind 'doc', which no policy names: it is refused",
+        ),
     ],
 )
 def test_a_question_that_no_policy_answers_is_warned_of(tmp_path: Path, kind: str, action: str, said: str) -> None:
@@ -365,11 +374,12 @@ def test_a_list_whose_items_are_looked_up_is_like_its_single_read(tmp_path: Path
 def test_actions_of_items_and_fields_are_asked(tmp_path: Path) -> None:
     folder = write(tmp_path / "p", policy([rule(actions=["list", "calls"])]))
     said = lint.warnings(routes(LISTS), parse_policies(folder))
-    assert [line.partition(",")[0] for line in said] == [
-        "GET /docs (items) asks for 'read' of 'doc'",
-        "GET /docs (items) asks for 'call' of 'doc'",
-        "GET /docs/{id} asks for 'read' of 'doc'",
-        "GET /docs/{id} (fields) asks for 'call' of 'doc'",
+    assert all(re.match(r"routes\.yaml:\d+:\d+: ", line) for line in said)
+    assert [line.partition(",")[0].split(": ", 1)[1] for line in said] == [
+        "routes[0].items: GET /docs (items) asks for 'read' of 'doc'",
+        "routes[0].items: GET /docs (items) asks for 'call' of 'doc'",
+        "routes[1].actions.GET: GET /docs/{id} asks for 'read' of 'doc'",
+        "routes[1].actions.GET: GET /docs/{id} (fields) asks for 'call' of 'doc'",
     ]
     assert "did you mean 'calls'" in said[1]
     everything = write(tmp_path / "q", policy([rule(actions=["list", "read", "call"])]))

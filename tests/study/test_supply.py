@@ -41,7 +41,8 @@ def test_each_question_with_its_attributes() -> None:
     assert write[:4] == ("PUT /docs/{id:int}", "draft", "write", False)
     assert write.attributes["ok"] == Supply("attributes.ok", "bool", "", 'ok: "{body.ok:TYPE}"')
     remedy = "`attributes` of GET /acme, or to its lookup"
-    assert scoped == ("GET /acme", "doc", "list", True, {}, remedy, False)
+    assert scoped[:7] == ("GET /acme", "doc", "list", True, {}, remedy, False)
+    assert (scoped.kind_at.path, scoped.action_at.path) == ("routes[1].resource", "routes[1].actions.GET")
     assert each[:4] == ("POST /docs/archive", "doc", "archive", False)
     assert set(each.attributes) == {"size", "note", "owner", "n", "meta"}
     assert each.attributes["size"] == Supply("each.attributes.size", "number", "", 'size: "...:TYPE"')

@@ -79,11 +79,14 @@ class RoutesFile:
         """A cache of decisions that is empty yet, where the file asks for one."""
         return DecisionCache(self.decision_seconds) if self.decision_seconds else None
 
-    def told_at(self, file: str, route: Route, text: str, *keys: str) -> str:
-        """Return what is said of a route, with its place: that of the first of these names of `route_marks`, or of its
-        path."""
+    def place_of(self, route: Route, *keys: str) -> Mark:
+        """Return the place of the first of these names of `route_marks` that the route has, or of its path."""
         marks = self.route_marks[route.name]
-        mark = next(marks[key] for key in (*keys, "path") if key in marks)
+        return next(marks[key] for key in (*keys, "path") if key in marks)
+
+    def told_at(self, file: str, route: Route, text: str, *keys: str) -> str:
+        """Return what is said of a route, with its `place_of`."""
+        mark = self.place_of(route, *keys)
         return str(Problem(file, mark.line, mark.column, f"{mark.path}: {text}"))
 
 
