@@ -120,7 +120,7 @@ class _Reader:
         self.rules: list[Rule] = []
         self.unread: list[str] = []
         self.documents: list[Document] = []
-        self._exports: dict[tuple[str, str], tuple[Document, yaml.Node]] = {}
+        self._exports: dict[tuple[str, str], tuple[Document, yaml.Node | None]] = {}
         self._derived: dict[str, dict[str, _DerivedRole]] = {}
         try:
             for path in policy_files(folder):
@@ -144,7 +144,7 @@ class _Reader:
         for kind in ("exportVariables", "exportConstants"):
             name = document.scalar(fields(root.get(kind)).get("name"))
             if name is not None:
-                self._exports[kind, name.value] = (document, fields(root[kind])["definitions"])
+                self._exports[kind, name.value] = (document, fields(root[kind]).get("definitions"))
 
     # --- names ---
 

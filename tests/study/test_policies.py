@@ -253,3 +253,13 @@ def test_a_folder_that_cannot_be_walked_is_said_to_be_unread(tmp_path: Path, mak
     (told,) = parse_policies(tmp_path).unread
     assert told.startswith(f"{tmp_path}: could not be read: ")
     assert f"{tmp_path}/b" in told
+
+
+@pytest.mark.parametrize("kind", ["exportVariables", "exportConstants"])
+def test_an_export_without_definitions_keeps_nothing_else_from_being_read(tmp_path: Path, kind: str) -> None:
+    """The policies of a Cerbos elsewhere are read without being compiled first."""
+    (tmp_path / "a.yaml").write_text(f"apiVersion: api.cerbos.dev/v1\n{kind}: {{name: common}}\n")
+    (tmp_path / "doc.yaml").write_text(
+        "apiVersion: api.cerbos.dev/v1\nresourcePolicy: {resource: doc, version: default, rules: []}\n"
+    )
+    assert [policy.name for policy in parse_policies(tmp_path).policies] == ["doc"]
