@@ -7,7 +7,7 @@ import os
 import socket
 import sys
 from collections.abc import Callable, Mapping
-from contextlib import closing
+from contextlib import chdir, closing
 from pathlib import Path
 
 import pytest
@@ -90,25 +90,20 @@ def test_a_socket_that_may_not_be_given_away_is_told(tmp_path: Path, owner: str,
 def _of_nobody(given: Settings, folder: Path) -> Mapping[str, str]:
     """What is said to a process of nobody's, before it listens and then."""
     folder.chmod(0o777)
-    # the folders above are root's alone: the process is in this one before it is nobody's
     given = given._replace(listen=Address("", 0, "x.sock"))
-    reading, writing = os.pipe()
-    child = os.fork()
-    if child == 0:
+    groups = os.getgroups()
+    # the folders above are root's alone: the process is in this one before it is nobody's
+    with chdir(folder):
+        os.setgroups([])
+        os.setegid(65534)
+        os.seteuid(65534)
         try:
-            os.chdir(folder)
-            os.setgroups([])
-            os.setgid(65534)
-            os.setuid(65534)
-            told = [_said(lambda: require_listeners(given))]
-            told.append(_said(lambda: listen(given.listen, "SIDECAR_LISTEN", given).close()))
-            os.write(writing, "\n".join(told).encode())
+            before = _said(lambda: require_listeners(given))
+            then = _said(lambda: listen(given.listen, "SIDECAR_LISTEN", given).close())
         finally:
-            os._exit(0)
-    os.close(writing)
-    os.waitpid(child, 0)
-    with open(reading, encoding="utf-8") as pipe:
-        before, then = pipe.read().split("\n")
+            os.seteuid(0)
+            os.setegid(0)
+            os.setgroups(groups)
     return {"before": before, "then": then}
 
 
