@@ -34,9 +34,22 @@ CHROMIUM = shutil.which("chromium-headless-shell") or shutil.which("chromium")
 """The browser; without a window it takes a third of the time."""
 
 
-_PORTS = iter(random.sample(range(10_000, 32_000), 22_000))
-"""Below the ports that a kernel gives to who asks for any, and to outgoing connections: it gives out none of these, whether
-its server listens already, no longer, or again. Each process of tests tries them in an order of its own."""
+def _ports() -> Iterator[int]:
+    """Yield ports below those that a kernel gives to who asks for any, and to outgoing connections: it gives out none of these,
+    whether its server listens already, no longer, or again. The order is another one each time."""
+    yield from random.Random().sample(range(10_000, 32_000), 22_000)
+
+
+_PORTS = _ports()
+
+
+def _order_of_its_own() -> None:
+    """Let a process that forks from this one try ports in another order, so that the two don't try for the same at once."""
+    global _PORTS
+    _PORTS = _ports()
+
+
+os.register_at_fork(after_in_child=_order_of_its_own)
 _CLAIMS = (Path(tempfile.gettempdir()) / f"authorization-sidecar-ports-{os.getuid()}").open("a")
 """The byte of a port's number is locked by the process that has it, until that process ends."""
 

@@ -32,6 +32,20 @@ def test_a_port_that_somebody_uses_at_another_address_is_not_free(monkeypatch: p
 
 
 @pytest.mark.process
+@pytest.mark.process
+def test_one_that_forks_tries_ports_in_an_order_of_its_own() -> None:
+    code = """if 1:
+        import os
+        from tests import stack
+        forked = os.fork()
+        print([next(stack._PORTS) for _ in range(5)], flush=True)
+        if forked: os.wait()
+        """
+    said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True).stdout
+    one, other = said.splitlines()
+    assert one != other
+
+
 def test_another_process_is_not_given_the_same() -> None:
     script = f"from tests import stack; stack._PORTS = iter(({free_port()}, {free_port()})); stack.free_port()"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
