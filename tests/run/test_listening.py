@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import grp
 import os
+import shutil
 import socket
+import subprocess
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import chdir, closing
@@ -17,6 +19,7 @@ from sidecar.config.setting_table import Settings
 from sidecar.config.settings import read_settings
 from sidecar.run.errors import StartError
 from sidecar.run.listening import listen, listeners, require_listeners
+from tests.stack import ROOT
 
 
 def settings(**given: str) -> Settings:
@@ -58,6 +61,26 @@ def test_a_port_that_is_taken_is_no_reason_before_it_is_listened_on(host: str) -
         require_listeners(settings(SIDECAR_LISTEN=where))
         with pytest.raises(StartError, match=f"^SIDECAR_LISTEN: cannot listen on {where}: Address already in use$"):
             listen(settings(SIDECAR_LISTEN=where).listen, "SIDECAR_LISTEN", settings())
+
+
+@pytest.mark.process
+@pytest.mark.skipif(not shutil.which("unshare") or os.getuid() != 0, reason="only root makes a network of its own")
+def test_a_machine_without_a_port_to_give_is_no_reason() -> None:
+    """As one that has very many connections to others."""
+    code = """if 1:
+        import socket, sys
+        from pathlib import Path
+        from sidecar.config.settings import read_settings
+        from sidecar.run.listening import listen, require_listeners
+        Path("/proc/sys/net/ipv4/ip_local_port_range").write_text("20000 20001")
+        taken = [socket.create_server(("0.0.0.0", 0)) for _ in range(2)]
+        given = {"SIDECAR_LISTEN": "0.0.0.0:8080", "SIDECAR_ADMIN_LISTEN": "0.0.0.0:8081"}
+        settings = read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:1", **given}, {})
+        require_listeners(settings)
+        listen(settings.listen, "SIDECAR_LISTEN", settings).close()
+        """
+    done = subprocess.run(["unshare", "-n", sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_what_cannot_be_listened_on_is_told_alike_before_and_then() -> None:
