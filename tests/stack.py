@@ -88,6 +88,36 @@ class Seen:
         return [value for key, value in self.headers if key.lower() == name]
 
 
+class Accepting:
+    """A listening socket at a port of its own, whose connections a thread each serves."""
+
+    def __init__(self, serve: Callable[[socket.socket], object]) -> None:
+        self._serve = serve
+        self._server = socket.create_server(("127.0.0.1", free_port()), backlog=BACKLOG)
+        self.port: int = self._server.getsockname()[1]
+        self._thread = threading.Thread(target=self._accept, daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop listening.
+
+        The thread ends before its socket is closed: a kernel begins an interrupted `accept` anew by the socket's number, which
+        another listening socket may have by then, and this thread would answer in its place.
+        """
+        with contextlib.suppress(OSError):  # closed before
+            self._server.shutdown(socket.SHUT_RDWR)
+        self._thread.join()
+        self._server.close()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                connection, _ = self._server.accept()
+            except OSError:
+                return
+            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+
+
 Answer = Callable[["Recorder", socket.socket, Seen], None]
 
 
@@ -124,10 +154,8 @@ class Recorder:
         self.seen: list[Seen] = []
         self.received = b""
         self.open = 0
-        self._server = socket.create_server(("127.0.0.1", free_port()), backlog=BACKLOG)
-        self.port: int = self._server.getsockname()[1]
-        self._thread = threading.Thread(target=self._accept, daemon=True)
-        self._thread.start()
+        self._accepting = Accepting(self._serve)
+        self.port = self._accepting.port
 
     def reset(self, answer: Answer = echo) -> None:
         """Forget what was seen, and answer like this from now on."""
@@ -137,17 +165,7 @@ class Recorder:
 
     def close(self) -> None:
         """Stop listening."""
-        # a thread that waits in accept() wakes up only by a connection
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
-            self._server.close()
-
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection,), daemon=True).start()
+        self._accepting.close()
 
     def _serve(self, connection: socket.socket) -> None:
         self.open += 1

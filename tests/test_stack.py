@@ -6,12 +6,13 @@ import contextlib
 import socket
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import pytest
 
 from tests import stack
-from tests.stack import ROOT, free_port
+from tests.stack import ROOT, Recorder, free_port
 
 
 def test_a_kernel_gives_none_of_these_ports_to_anybody() -> None:
@@ -32,7 +33,6 @@ def test_a_port_that_somebody_uses_at_another_address_is_not_free(monkeypatch: p
 
 
 @pytest.mark.process
-@pytest.mark.process
 def test_one_that_forks_tries_ports_in_an_order_of_its_own() -> None:
     code = """if 1:
         import os
@@ -50,3 +50,15 @@ def test_another_process_is_not_given_the_same() -> None:
     script = f"from tests import stack; stack._PORTS = iter(({free_port()}, {free_port()})); stack.free_port()"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
     assert done.stderr.endswith("AssertionError: every port is used\n")
+
+
+def test_what_has_stopped_listening_answers_nobody_any_more() -> None:
+    before = threading.active_count()
+    for _ in range(200):
+        # nobody has connected: its thread may not wait yet, or already
+        recorder = Recorder()
+        recorder.close()
+        assert threading.active_count() == before
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", recorder.port))
+        recorder.close()

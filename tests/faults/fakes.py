@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -15,7 +14,7 @@ from cerbos.effect.v1 import effect_pb2
 from cerbos.request.v1 import request_pb2
 from cerbos.response.v1 import response_pb2
 
-from tests.stack import BACKLOG, free_port
+from tests.stack import Accepting
 
 Script = Callable[[socket.socket], None]
 
@@ -27,9 +26,8 @@ class Scripted:
         self._script = script
         self._live: set[socket.socket] = set()
         self.connections = 0
-        self._server = socket.create_server(("127.0.0.1", free_port()), backlog=BACKLOG)
-        self.port: int = self._server.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = Accepting(self._run)
+        self.port = self._accepting.port
 
     @property
     def script(self) -> Script:
@@ -43,16 +41,8 @@ class Scripted:
             with contextlib.suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, _ = self._server.accept()
-            except OSError:
-                return
-            self.connections += 1
-            threading.Thread(target=self._run, args=(connection,), daemon=True).start()
-
     def _run(self, connection: socket.socket) -> None:
+        self.connections += 1
         self._live.add(connection)
         with contextlib.suppress(OSError, EOFError), connection:
             self._script(connection)
@@ -60,8 +50,7 @@ class Scripted:
 
     def close(self) -> None:
         """Refuse from now on."""
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
-            self._server.close()
+        self._accepting.close()
 
 
 def more(connection: socket.socket) -> bytes:

@@ -9,12 +9,11 @@ import contextlib
 import http.client
 import re
 import socket
-import threading
 from typing import Any
 
 import yaml
 
-from tests.stack import free_port
+from tests.stack import Accepting
 
 _HOP = frozenset(
     b"connection keep-alive proxy-authenticate proxy-authorization te trailer transfer-encoding upgrade".split()
@@ -33,27 +32,17 @@ class Traefik:
         self.middlewares: dict[str, Any] = config["middlewares"]
         self.routers: dict[str, Any] = config["routers"]
         self.services: dict[str, Any] = config["services"]
-        self._server = socket.create_server(("127.0.0.1", free_port()))
-        self.port: int = self._server.getsockname()[1]
-        threading.Thread(target=self._accept, daemon=True).start()
+        self._accepting = Accepting(self._serve)
+        self.port = self._accepting.port
 
     def close(self) -> None:
         """Stop listening."""
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port)):
-            self._server.close()
+        self._accepting.close()
 
-    def _accept(self) -> None:
-        while True:
-            try:
-                connection, address = self._server.accept()
-            except OSError:
-                return
-            threading.Thread(target=self._serve, args=(connection, address[0]), daemon=True).start()
-
-    def _serve(self, connection: socket.socket, peer: str) -> None:
+    def _serve(self, connection: socket.socket) -> None:
         with connection, contextlib.suppress(OSError, EOFError):
             try:
-                request = _Request(connection, peer)
+                request = _Request(connection, connection.getpeername()[0])
             except ValueError:
                 connection.sendall(b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Length: 0\r\n\r\n")
                 return
