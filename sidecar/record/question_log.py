@@ -119,8 +119,9 @@ class QuestionLog:
                     self._lines.popleft()
                 self.waiting -= len(data)
             if self.fault:
-                self.fault = ""
                 log.warning("the question log is written again: %s", self._file.path)
+                # shown once it is told, as `_failed` does
+                self.fault = ""
         return True
 
     def _next(self) -> list[tuple[bytes, int]]:
