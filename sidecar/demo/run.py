@@ -113,13 +113,19 @@ def run_demo(
 
 @contextlib.contextmanager
 def _stop_signals() -> Iterator[None]:
-    """Inside, each stop signal is a KeyboardInterrupt, also where a shell without job control had ignored it."""
-    before = {number: signal.signal(number, signal.default_int_handler) for number in _STOP_SIGNALS}
+    """Inside, the first stop signal is a KeyboardInterrupt, also where a shell without job control had ignored it."""
+    before = {number: signal.signal(number, _stop) for number in _STOP_SIGNALS}
     try:
         yield
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _stop(*_: object) -> NoReturn:
+    # before anything else: two in a row come before what catches the first one runs
+    _ignore_stop_signals()
+    raise KeyboardInterrupt
 
 
 def _ignore_stop_signals() -> None:

@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 import pytest
 
@@ -93,3 +94,24 @@ def test_a_checkout_without_a_cerbos_binary_is_told_so(checkout: Path, tmp_path:
     status, out, err = run(tmp_path, ports)
     assert (status, out) == (1, "")
     assert "@cerbos: run make setup" in err
+
+
+def test_a_second_ctrl_c_right_after_the_first_does_not_cut_the_end_short(checkout: Path, ports: Ports) -> None:
+    class Interrupts(dict[str, str]):
+        """The variables; whoever reads them is interrupted."""
+
+        def items(self) -> NoReturn:
+            signal.raise_signal(signal.SIGINT)
+            raise AssertionError("nothing interrupted")
+
+    class Out(io.StringIO):
+        """A terminal at which somebody stops the demo again while it says that it stops."""
+
+        def write(self, text: str) -> int:
+            for number in (signal.SIGINT, signal.SIGTERM):
+                signal.raise_signal(number)
+            return super().write(text)
+
+    out, err = Out(), io.StringIO()
+    assert run_demo(checkout, ports, Interrupts(), out, err) == 0
+    assert (out.getvalue(), err.getvalue()) == ("\nStopping ...\n", "")
