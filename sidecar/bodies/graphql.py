@@ -28,7 +28,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.query import query_value
 from sidecar.gate.request import Request
 from sidecar.gate.values import type_of
-from sidecar.gate.verdict import Refused, Reply
+from sidecar.gate.verdict import RefusalFormat, Refused
 
 DIRECTIVES = frozenset(("include", "skip"))
 """Directives that every server has. Another may change what is executed."""
@@ -164,7 +164,7 @@ class GraphQL:
         require_json(request)
         return self._reader.calls(json_of(body))
 
-    def _operation(self, call: RootCall, reply: Reply | None) -> Operation:
+    def _operation(self, call: RootCall, reply: RefusalFormat | None) -> Operation:
         ask = self.asks.get(call.field)
         if ask is None:
             raise Refused(Code.OPERATION_UNMAPPED, f"found {call.field[:_MOST_SHOWN]}, which the route does not name")

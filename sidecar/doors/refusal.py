@@ -16,7 +16,7 @@ from sidecar.gate.problem import NOTHING
 from sidecar.gate.request import Raw
 from sidecar.gate.session import session_cookies
 from sidecar.gate.to_app import is_of_app
-from sidecar.gate.verdict import Facts, Forward, Refuse, Reply
+from sidecar.gate.verdict import Facts, Forward, RefusalFormat, Refuse
 from sidecar.wire.caching import VARY, merged_vary
 from sidecar.wire.grammar import Header
 
@@ -93,7 +93,7 @@ def status_of(facts: Facts, code: Code) -> int:
 
 
 def _replied(
-    reply: Reply, code: Code, made: answer.Answer, request_id: str, more: Mapping[str, object]
+    reply: RefusalFormat, code: Code, made: answer.Answer, request_id: str, more: Mapping[str, object]
 ) -> answer.Answer:
     """Return the same answer in the words of another protocol."""
     body = reply.body(code, made.status, request_id, more)

@@ -14,7 +14,7 @@ from sidecar.gate.obligation import AnswerLookup, AnswerRule
 from sidecar.gate.query import QueryRule
 from sidecar.gate.references import Reference, ReferenceSource, Template
 from sidecar.gate.request import Request
-from sidecar.gate.verdict import Reply
+from sidecar.gate.verdict import RefusalFormat
 
 MAX_BODY = 1024 * 1024
 """Bytes of a body that a reference reads, where the file says no other number."""
@@ -27,7 +27,7 @@ class Operation(NamedTuple):
     ask: Ask
     args: Any
     name: str
-    reply: Reply | None = None
+    reply: RefusalFormat | None = None
 
 
 class Operations(Protocol):

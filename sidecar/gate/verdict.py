@@ -15,7 +15,7 @@ from sidecar.gate.obligation import HeldAnswer, Obligation, undecided
 from sidecar.gate.trace import Trace
 
 
-class Reply(Protocol):
+class RefusalFormat(Protocol):
     """Way in which the protocol of a request's body tells of its refusal, in place of a problem."""
 
     @property
@@ -41,7 +41,7 @@ class Refused(Exception):
 
     def __init__(
         self, code: Code, detail: str = "", methods: tuple[str, ...] = (), *, about_another: bool = False,
-        reply: Reply | None = None,
+        reply: RefusalFormat | None = None,
     ) -> None:  # fmt: skip
         super().__init__(code, detail)
         self.code = code
@@ -114,7 +114,7 @@ class Facts:
     """Budget of the route that a refusal of this principal counts in, None where there is none."""
     each: EachAsked | None = None
     """Resources of a request about many."""
-    reply: Reply | None = None
+    reply: RefusalFormat | None = None
     """Way to refuse it in the protocol of its body, None for a problem."""
     access_request: AccessRequest | None = None
     """Offer of the PDP to ask for what it denied."""

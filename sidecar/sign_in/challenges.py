@@ -11,7 +11,7 @@ from typing import Any
 
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
-from sidecar.sign_in.provider import Challenge, Grant, Reply, SignInError, SignInFailed, token_in
+from sidecar.sign_in.provider import Challenge, Grant, ProviderResponse, SignInError, SignInFailed, token_in
 from sidecar.wire import strict_json
 
 NEW_PASSWORD = "NEW_PASSWORD_REQUIRED"  # noqa: S105 - a challenge's name
@@ -155,7 +155,7 @@ class ApiError(Exception):
         self.message = message
 
 
-def error_in(reply: Reply, answer: PoolReply) -> ApiError:
+def error_in(reply: ProviderResponse, answer: PoolReply) -> ApiError:
     """The error that an answer is: `__type` is its name, or has a namespace before it (Smithy, AWS JSON 1.1)."""
     kind = text(answer, "__type").rpartition("#")[2]
     return ApiError(kind if _NAME.fullmatch(kind) else f"status {reply.status}", text(answer, "message"))

@@ -13,7 +13,7 @@ import httpx
 
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
-from sidecar.sign_in.provider import ClientSecrets, Grant, Provider, Reply, token_in
+from sidecar.sign_in.provider import ClientSecrets, Grant, Provider, ProviderResponse, token_in
 from sidecar.wire import base64url
 
 _ERROR = re.compile(r"[a-z_]{1,64}")
@@ -104,7 +104,7 @@ class Hosted:
             return self._provider.read(reply)
         raise self._refusal(reply, if_invalid)
 
-    def _refusal(self, reply: Reply, if_invalid: Code = Code.IDP_BAD_ANSWER) -> Refused:
+    def _refusal(self, reply: ProviderResponse, if_invalid: Code = Code.IDP_BAD_ANSWER) -> Refused:
         """Translate an error of OAuth (RFC 6749 section 5.2)."""
         error = self._provider.read(reply).get("error")
         if error == "invalid_grant" and if_invalid != Code.IDP_BAD_ANSWER:
@@ -113,14 +113,14 @@ class Hosted:
         hint = ": AWS_COGNITO_CLIENT_ID or AWS_COGNITO_CLIENT_SECRET" if error == "invalid_client" else ""
         return self._provider.bad(f"{named}{hint}")
 
-    async def _post(self, path: str, fields: Mapping[str, str]) -> Reply:
+    async def _post(self, path: str, fields: Mapping[str, str]) -> ProviderResponse:
         return await self._secrets.ask(lambda secret: self._post_with(secret, path, fields), self._is_refusal)
 
-    def _is_refusal(self, reply: Reply) -> bool:
+    def _is_refusal(self, reply: ProviderResponse) -> bool:
         """Return whether the client's secret is refused."""
         return reply.status != httpx.codes.OK and self._provider.read(reply).get("error") == "invalid_client"
 
-    async def _post_with(self, secret: str, path: str, fields: Mapping[str, str]) -> Reply:
+    async def _post_with(self, secret: str, path: str, fields: Mapping[str, str]) -> ProviderResponse:
         headers = {"content-type": "application/x-www-form-urlencoded"}
         if secret:
             pair = base64.b64encode(f"{self._client_id}:{secret}".encode()).decode("ascii")

@@ -122,7 +122,7 @@ class ClientSecrets:
         self._secrets.insert(0, secret)
 
 
-class Reply(NamedTuple):
+class ProviderResponse(NamedTuple):
     """A whole answer of the provider, no redirect and no server's error. `kind` is its media type."""
 
     status: int
@@ -154,7 +154,7 @@ class Provider:
             timeout=ASK_WITHIN, limit=MAX_ANSWER, max_connections=MAX_CONNECTIONS, proxy=proxy
         )  # fmt: skip
 
-    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> Reply:
+    async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> ProviderResponse:
         """POST to one of the provider's endpoints. Raises Refused: IDP_UNAVAILABLE, IDP_BAD_ANSWER."""
         request = httpx.Request("POST", url, headers={"accept": "application/json", **headers}, content=body)
         try:
@@ -177,7 +177,7 @@ class Provider:
         self._report("idp", fault)
         return refused
 
-    def read(self, reply: Reply) -> dict[str, Any]:
+    def read(self, reply: ProviderResponse) -> dict[str, Any]:
         """The JSON object of an answer. Raises Refused(IDP_BAD_ANSWER)."""
         try:
             value = strict_json.loads(reply.body) if reply.kind in _JSON else None
@@ -191,12 +191,12 @@ class Provider:
         """The refusal for an answer that cannot be used."""
         return self.failed("bad_answer", Refused(Code.IDP_BAD_ANSWER, detail))
 
-    async def _send(self, request: httpx.Request) -> Reply:
+    async def _send(self, request: httpx.Request) -> ProviderResponse:
         try:
             status, headers, body = await self._downloads.ask(request, _judge)
         except Unusable as error:
             raise Refused(Code.IDP_BAD_ANSWER, str(error)) from None
-        return Reply(status, _kind(headers), body)
+        return ProviderResponse(status, _kind(headers), body)
 
     async def aclose(self) -> None:
         """Close; questions that are open end as unavailable."""

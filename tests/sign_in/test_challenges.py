@@ -24,7 +24,7 @@ from sidecar.sign_in.challenges import (
     responses_to,
     session_failure,
 )
-from sidecar.sign_in.provider import Challenge, Grant, Reply, SignInError, SignInFailed
+from sidecar.sign_in.provider import Challenge, Grant, ProviderResponse, SignInError, SignInFailed
 
 RESULT = {"AccessToken": "a.a.a", "IdToken": "i.i.i", "RefreshToken": "r.r.r", "TokenType": "Bearer", "ExpiresIn": 3600}
 
@@ -141,9 +141,7 @@ def test_a_challenge_that_cannot_be_read_is_none(answer: Mapping[str, Any]) -> N
 
 def test_a_printed_challenge_or_grant_does_not_sign_in() -> None:
     challenge = Challenge("SMS_MFA", "secret-session", "alice@example.com", {"destination": "+*1234"})
-    printed = (
-        f"{challenge} {challenge!r} {Grant('secret-a', 'secret-i', 'secret-r')!r} {Reply(200, 'x/y', b'secret')!r}"
-    )
+    printed = f"{challenge} {challenge!r} {Grant('secret-a', 'secret-i', 'secret-r')!r} {ProviderResponse(200, 'x/y', b'secret')!r}"
     assert printed == (
         "Challenge(name='SMS_MFA', ...) Challenge(name='SMS_MFA', ...) Grant(...) Reply(status=200, kind='x/y', 6 bytes)"
     )
@@ -223,7 +221,7 @@ def test_an_answer_that_need_not_be_sent(
 
 def test_an_error_is_known_by_its_name() -> None:
     def kind(answer: Mapping[str, Any]) -> str:
-        return error_in(Reply(400, "application/json", b""), answer).kind
+        return error_in(ProviderResponse(400, "application/json", b""), answer).kind
 
     assert kind({"__type": "CodeMismatchException", "message": "x"}) == "CodeMismatchException"
     assert kind({"__type": "com.amazonaws.cognito#CodeMismatchException"}) == "CodeMismatchException"

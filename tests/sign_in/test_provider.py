@@ -27,7 +27,7 @@ from sidecar.sign_in.provider import (
     MAX_ANSWER,
     Grant,
     Provider,
-    Reply,
+    ProviderResponse,
     ServerError,
     VerifiedTokens,
     token_in,
@@ -77,7 +77,7 @@ def post(provider: Provider, web: Web) -> Any:
 
 async def test_a_question_and_its_answer(provider: Provider, web: Web, reports: Reports) -> None:
     reply = await post(provider, web)
-    assert reply == Reply(200, "application/json", b'{"ok": true}')
+    assert reply == ProviderResponse(200, "application/json", b'{"ok": true}')
     assert provider.read(reply) == {"ok": True}
     line, headers = web.asked[0]
     assert line == "POST /x HTTP/1.1"
@@ -180,20 +180,22 @@ async def test_an_error_of_the_protocol_is_an_answer(provider: Provider, web: We
 @pytest.mark.parametrize(
     "reply",
     [
-        Reply(200, "text/html", b"{}"),
-        Reply(200, "text/json", b"{}"),
-        Reply(200, "", b"{}"),
-        Reply(200, "application/json", b""),
-        Reply(200, "application/json", b"[]"),
-        Reply(200, "application/json", b"null"),
-        Reply(200, "application/json", b'{"a": 1, "a": 2}'),
-        Reply(200, "application/json", b'\xef\xbb\xbf{"a": 1}'),
-        Reply(200, "application/json", b'{"a": NaN}'),
-        Reply(200, "application/json", b'{"a": 1} '[:-2]),
-        Reply(200, "application/json", b"[" * 60000),
+        ProviderResponse(200, "text/html", b"{}"),
+        ProviderResponse(200, "text/json", b"{}"),
+        ProviderResponse(200, "", b"{}"),
+        ProviderResponse(200, "application/json", b""),
+        ProviderResponse(200, "application/json", b"[]"),
+        ProviderResponse(200, "application/json", b"null"),
+        ProviderResponse(200, "application/json", b'{"a": 1, "a": 2}'),
+        ProviderResponse(200, "application/json", b'\xef\xbb\xbf{"a": 1}'),
+        ProviderResponse(200, "application/json", b'{"a": NaN}'),
+        ProviderResponse(200, "application/json", b'{"a": 1} '[:-2]),
+        ProviderResponse(200, "application/json", b"[" * 60000),
     ],
 )
-def test_an_answer_that_is_not_one_json_object_is_refused(provider: Provider, reports: Reports, reply: Reply) -> None:
+def test_an_answer_that_is_not_one_json_object_is_refused(
+    provider: Provider, reports: Reports, reply: ProviderResponse
+) -> None:
     with pytest.raises(Refused) as refused:
         provider.read(reply)
     assert refused.value.code == Code.IDP_BAD_ANSWER
