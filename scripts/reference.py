@@ -28,7 +28,7 @@ from sidecar.record.line import (
     ConsoleAs,
     Decision,
     Line,
-    Question,
+    QuestionLine,
     SignedIn,
     SignedOut,
     SignInFailed,
@@ -642,7 +642,7 @@ LINES: tuple[Line, ...] = (
     ),
 )  # fmt: skip
 """An example of each kind of line in the decision log."""
-QUESTION = Question(
+QUESTION = QuestionLine(
     _AT, _ID, "shadow", "shadow_refuse", Code.DENIED_BY_POLICY, 200, "GET", "app.example.com", "/contacts/9", "/contacts/{id}",
     "alice", ("staff", "user"), "contact", "9", "read", 6.3, 3, True, app_status=200, app_ms=3.1,
     attributes={"owner": "bob"}, principal_attributes={}, redacted=("resource.phone",), query=("page",),

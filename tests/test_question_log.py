@@ -13,7 +13,7 @@ import pytest
 
 from sidecar.config.settings import understand
 from sidecar.pdp.policy_files import read_policies
-from sidecar.record.line import Question, read
+from sidecar.record.line import QuestionLine, read
 from sidecar.run.parts import prepare
 from sidecar.run.serving import Sidecar
 from tests.conftest import Stack, policies
@@ -40,7 +40,7 @@ class Played(NamedTuple):
     """A sidecar in this process, and the lines that it has written when it has ended."""
 
     ask: Callable[..., Any]
-    lines: list[Question]
+    lines: list[QuestionLine]
 
 
 @asynccontextmanager
@@ -61,7 +61,7 @@ async def played(stack: Stack, folder: Path, **more: str) -> AsyncIterator[Playe
     await prepared.deciding.policies.look()  # type: ignore[union-attr]  # it is ours
     app: Any = sidecar.traffic
     transport = httpx.ASGITransport(app)
-    lines: list[Question] = []
+    lines: list[QuestionLine] = []
     async with httpx.AsyncClient(transport=transport, base_url="http://app.test") as client:
 
         async def ask(method: str, path: str, user: str = "", **more: Any) -> httpx.Response:
@@ -73,10 +73,10 @@ async def played(stack: Stack, folder: Path, **more: str) -> AsyncIterator[Playe
     lines += questions_in(log.read_bytes().splitlines())
 
 
-def questions_in(lines: Iterable[bytes]) -> list[Question]:
+def questions_in(lines: Iterable[bytes]) -> list[QuestionLine]:
     found = [read(line) for line in lines]
-    assert all(isinstance(line, Question) and not line.extra for line in found)
-    return [line for line in found if isinstance(line, Question)]
+    assert all(isinstance(line, QuestionLine) and not line.extra for line in found)
+    return [line for line in found if isinstance(line, QuestionLine)]
 
 
 async def test_each_way_to_decide_leaves_the_question_and_what_the_app_said(stack: Stack, tmp_path: Path) -> None:

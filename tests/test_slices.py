@@ -13,7 +13,7 @@ import pytest
 
 from sidecar.gate.codes import Code
 from sidecar.gate.mode import OF_RULES, bucket_of
-from sidecar.record.line import Question, read
+from sidecar.record.line import QuestionLine, read
 from tests.conftest import Stack, policies
 from tests.stack import ROOT, Sidecar, raw_reply, reply, running_sidecar, wait_for
 
@@ -85,10 +85,10 @@ def test_a_route_has_its_own_mode_and_a_share_of_the_people_another(sidecar: Sid
 
 
 def test_a_list_goes_out_as_it_is_and_the_log_says_what_would_be_left(sidecar: Sidecar, stack: Stack) -> None:
-    def of_list() -> list[Question]:
+    def of_list() -> list[QuestionLine]:
         path = sidecar.folder / "questions.jsonl"
         found = [read(line) for line in path.read_bytes().splitlines()] if path.exists() else []
-        return [line for line in found if isinstance(line, Question) and line.route == "/list"]
+        return [line for line in found if isinstance(line, QuestionLine) and line.route == "/list"]
 
     body = json.dumps(
         [{"id": 1, "owner_id": "alice", "phone": "1"}, {"id": 2, "owner_id": "bob", "phone": "2"}]

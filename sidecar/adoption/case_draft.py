@@ -28,7 +28,7 @@ from sidecar.adoption.logs import Logged
 from sidecar.config.routes.file import RoutesFile
 from sidecar.gate.ask import Ask
 from sidecar.gate.codes import Code, Ground, Kind
-from sidecar.record.line import Decision, Line, Question
+from sidecar.record.line import Decision, Line, QuestionLine
 from sidecar.release.items import ItemsRule
 from sidecar.release.lines import LinesRule
 from sidecar.release.lookup import AnswerLookupRule
@@ -50,7 +50,7 @@ Cell = tuple[Any, ...]
 def cell_of(line: Recorded) -> Cell:
     """Return the kind of request that a line is of: route, method, kind, action, roles, verdict, and whether the thing
     is the principal's own."""
-    owner = line.owner or () if isinstance(line, Question) else None
+    owner = line.owner or () if isinstance(line, QuestionLine) else None
     return line.route, line.method, line.kind, line.action, line.roles, line.outcome, line.code, owner
 
 
@@ -73,7 +73,7 @@ class Cells:
     def add(self, logged: Logged) -> None:
         """Take a line, if it is of a request that the gate judged."""
         line: Line = logged.line
-        if not isinstance(line, Decision | Question):
+        if not isinstance(line, Decision | QuestionLine):
             return
         self.lines += 1
         cell = cell_of(line)
@@ -103,7 +103,7 @@ class Draft(NamedTuple):
 def drafts_of(logged: Logged, routes: RoutesFile) -> Iterator[Draft]:
     """Yield the drafts of one line, the likelier one first. Raises Undraftable."""
     line = logged.line
-    assert isinstance(line, Decision | Question)  # noqa: S101 - for the type checker
+    assert isinstance(line, Decision | QuestionLine)  # noqa: S101 - for the type checker
     _require_decided(line)
     likely = line.code in _GROUNDS
     first = _draft(logged, line, routes, own=not likely)
@@ -177,7 +177,7 @@ def _app(line: Recorded, ask: Ask | None, told: Told, *, missing: bool) -> dict[
 
 def _app_status(line: Recorded) -> int | None:
     """Return the app's own status, where it answered."""
-    status = line.app_status if isinstance(line, Question) else None
+    status = line.app_status if isinstance(line, QuestionLine) else None
     if status is None and line.code in _GROUNDS and line.code != Ground.PREFLIGHT:
         status = line.status
     return status if status in _WITH_BODY else None
@@ -188,7 +188,7 @@ def _expected(line: Recorded) -> dict[str, Any]:
     status = {} if line.outcome == "shadow_refuse" else {"status": line.status}
     named = {"kind": line.kind, "id": line.id, "action": line.action}
     denied = {}
-    if isinstance(line, Question) and line.resources:
+    if isinstance(line, QuestionLine) and line.resources:
         denied = {"denied": sorted({str(one["id"]) for one in line.resources if not one.get("allowed")})}
     return {**status, "code": line.code, **{name: value for name, value in named.items() if value}, **denied}
 
@@ -243,7 +243,7 @@ def with_names(drafts: Sequence[Draft], users: Users) -> list[Written]:
 
 def _principal(draft: Draft) -> str:
     line = draft.logged.line
-    return line.principal if isinstance(line, Decision | Question) else ""
+    return line.principal if isinstance(line, Decision | QuestionLine) else ""
 
 
 def file_of(written: Sequence[Written], users: Users) -> str:

@@ -11,7 +11,7 @@ from sidecar.adoption.coverage_tests import Matched, PolicyTestsError, run_tests
 from sidecar.adoption.replay import Case, Recalled, case_of, recall
 from sidecar.pdp.policy_files import Changing, PolicyFault, read_policies, write_files
 from sidecar.pdp.policy_tests import SUITE, Moment, suite_of
-from sidecar.record.line import Line, Question
+from sidecar.record.line import Line, QuestionLine
 from sidecar.study.policies import Policies
 from sidecar.study.readings import Readings
 
@@ -34,7 +34,7 @@ class Samples:
 
     def add(self, line: Line) -> None:
         """Take a line, of which only a question counts."""
-        if not isinstance(line, Question) or not line.asked or len(self.moments) >= MAX_QUESTIONS:
+        if not isinstance(line, QuestionLine) or not line.asked or len(self.moments) >= MAX_QUESTIONS:
             return
         cell = (line.kind, line.action, line.roles, line.owner, line.code, line.scope)
         if self._cells[cell] >= OF_A_CELL or self._bytes >= MAX_BYTES:

@@ -14,7 +14,7 @@ from sidecar.gate.routing import WEBSOCKET, Access, Pattern, Rest, Route, RouteT
 from sidecar.gate.target import read_target
 from sidecar.gate.verdict import Refused
 from sidecar.imports.sighting import Sighting, path_of
-from sidecar.record.line import Decision, Question
+from sidecar.record.line import Decision, QuestionLine
 
 MAX_DISTINCT = 5000
 """Distinct paths, roles or names of queries that are kept; clients make up as many as they like."""
@@ -122,11 +122,11 @@ class Seen:
     def line(self, logged: Logged) -> None:
         """Take one line of a decision or question log."""
         line = logged.line
-        if not isinstance(line, Decision | Question):
+        if not isinstance(line, Decision | QuestionLine):
             return
         self.traffic = self.logs = True
         place = logged.place
-        weight = line.weight if isinstance(line, Question) else 1
+        weight = line.weight if isinstance(line, QuestionLine) else 1
         if line.principal:
             for role in line.roles:
                 self._count(self.roles, role, weight, place)
@@ -137,7 +137,7 @@ class Seen:
             segments = read_target(line.path.encode("utf-8"))[1]
         except Refused:
             return
-        if isinstance(line, Question):
+        if isinstance(line, QuestionLine):
             status, query = line.app_status, line.query or ()
         else:
             status, query = (None if line.outcome == "refuse" else line.status), ()

@@ -19,9 +19,9 @@ from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.lookup import Attribute, Lookup, id_text, search_in
 from sidecar.gate.references import Reference, ReferenceSource, Template
 from sidecar.gate.values import Type
-from sidecar.record.line import Decision, Question
+from sidecar.record.line import Decision, QuestionLine
 
-Recorded = Decision | Question
+Recorded = Decision | QuestionLine
 SOMEBODY_ELSE = "somebody-else"
 _ABSENT = object()
 
@@ -42,13 +42,13 @@ class Told:
     def value(self, name: str, kind: Type | None, known: Mapping[str, Any] | None = None) -> Any:
         """Return the value of an attribute; _ABSENT where the line says that there is none."""
         line = self._line
-        of_line = line.attributes if isinstance(line, Question) else None
+        of_line = line.attributes if isinstance(line, QuestionLine) else None
         attributes = of_line if known is None else known
         if attributes is not None and name in attributes:
             return attributes[name]
-        if isinstance(line, Question) and name in (line.owner or ()):
+        if isinstance(line, QuestionLine) and name in (line.owner or ()):
             return _as(line.principal, kind)
-        if isinstance(line, Question) and line.asked and f"resource.{name}" not in (line.redacted or ()):
+        if isinstance(line, QuestionLine) and line.asked and f"resource.{name}" not in (line.redacted or ()):
             return _ABSENT
         self.made_up[name] = None
         return _as(line.principal, kind) if self._own and not self._names_owners else self._another(kind)
@@ -57,7 +57,7 @@ class Told:
     def _names_owners(self) -> bool:
         """True if every attribute that is the principal's id is in the line's `owner`."""
         line = self._line
-        return isinstance(line, Question) and line.asked and line.resources is None
+        return isinstance(line, QuestionLine) and line.asked and line.resources is None
 
     def _another(self, kind: Type | None) -> Any:
         value = _as(SOMEBODY_ELSE, kind)
@@ -135,18 +135,20 @@ def put_principal(made: DraftedRequest, line: Recorded, rules: PrincipalRules) -
         raise Undraftable(f"the line leaves out {line.roles_cut} roles of the principal")
     if line.roles and set(line.roles) != set(rules.default_roles):
         claims[rules.roles[0].name] = list(line.roles)
-    known = line.principal_attributes if isinstance(line, Question) else None
+    known = line.principal_attributes if isinstance(line, QuestionLine) else None
     for name, claim in rules.attributes.items():
         if known is not None and name in known:
             claims[claim.name] = known[name]
-        elif line.kind and (name not in rules.optional or (isinstance(line, Question) and _is_redacted(line, name))):
+        elif line.kind and (
+            name not in rules.optional or (isinstance(line, QuestionLine) and _is_redacted(line, name))
+        ):
             raise Undraftable(
                 f"the log leaves out the principal's attribute {name}: list principal.{name} in "
                 "SIDECAR_QUESTION_LOG_ATTRIBUTES"
             )
 
 
-def _is_redacted(line: Question, name: str) -> bool:
+def _is_redacted(line: QuestionLine, name: str) -> bool:
     return f"principal.{name}" in (line.redacted or ())
 
 
@@ -218,7 +220,7 @@ def _put_each(made: DraftedRequest, line: Recorded, each: Each, routes: RoutesFi
 
 
 def _resources(line: Recorded) -> list[tuple[str, Mapping[str, Any] | None]]:
-    if isinstance(line, Question):
+    if isinstance(line, QuestionLine):
         if line.resources is None or line.missing:
             raise Undraftable("the line does not have all of its resources")
         return [(str(one["id"]), _attributes(one)) for one in line.resources]

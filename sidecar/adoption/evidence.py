@@ -11,7 +11,7 @@ from sidecar.adoption.causes import CODES
 from sidecar.adoption.sighting import Status, column_of
 from sidecar.adoption.tally import Room, Span, Table
 from sidecar.gate.codes import Code, Kind
-from sidecar.record.line import Line, Question
+from sidecar.record.line import Line, QuestionLine
 
 MAX_CASES = 20_000
 MAX_PRINCIPALS = 1_000
@@ -88,10 +88,10 @@ class Evidence:
     def add_all(self, lines: Iterable[Line]) -> None:
         """Take lines; those of other events say nothing of the app."""
         for line in lines:
-            if isinstance(line, Question):
+            if isinstance(line, QuestionLine):
                 self.add(line)
 
-    def add(self, line: Question) -> None:
+    def add(self, line: QuestionLine) -> None:
         """Take one line."""
         why = _unusable(line)
         if why:
@@ -104,7 +104,7 @@ class Evidence:
             # of resources that are not alike nobody knows which the app refused
             self._add(line, own, tells_refusal=len(owns) == 1)
 
-    def _add(self, line: Question, own: frozenset[str], *, tells_refusal: bool) -> None:
+    def _add(self, line: QuestionLine, own: frozenset[str], *, tells_refusal: bool) -> None:
         weight = max(line.weight, 1)
         answers = self.cases.of(Case(line.kind, line.action, frozenset(line.roles), own), Answers)
         if answers is None:
@@ -121,7 +121,7 @@ class Evidence:
                 answers.unclear += weight
 
 
-def _unusable(line: Question) -> str:
+def _unusable(line: QuestionLine) -> str:
     if not line.kind:
         return _unasked(line)
     if not line.asked:
@@ -133,7 +133,7 @@ def _unusable(line: Question) -> str:
     return _untellable(line) if line.resources is not None else ""
 
 
-def _untellable(line: Question) -> str:
+def _untellable(line: QuestionLine) -> str:
     """Return why nothing is told by a request about several resources."""
     if any({"kind", "action"} & one.keys() for one in line.resources or ()):
         return "they ask for several things, which the app answers with one status"
@@ -143,7 +143,7 @@ def _untellable(line: Question) -> str:
     return ""
 
 
-def _unasked(line: Question) -> str:
+def _unasked(line: QuestionLine) -> str:
     """Return why a request has no kind."""
     code = CODES.get(line.code)
     if not line.route or code is Code.METHOD_UNMAPPED:
@@ -153,7 +153,7 @@ def _unasked(line: Question) -> str:
     return "their route asks no policy"
 
 
-def _owns(line: Question) -> set[frozenset[str]]:
+def _owns(line: QuestionLine) -> set[frozenset[str]]:
     """The owner match of each resource, all the different ones."""
     if line.resources is None:
         own = {_spelled(name, line.attributes) for name in line.owner or ()}

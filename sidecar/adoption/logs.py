@@ -19,7 +19,7 @@ from sidecar.adoption.log_files import LogFile, log_files, open_log
 from sidecar.imports.files import UNREADABLE, Source, lines
 from sidecar.imports.sighting import Unusable
 from sidecar.printable import printable
-from sidecar.record.line import Line, LineError, Question, read
+from sidecar.record.line import Line, LineError, QuestionLine, read
 
 MAX_LINE = 1024 * 1024
 """Bytes of a line; of a longer one nothing is read."""
@@ -140,7 +140,7 @@ class Logs:
                 for number, data in lines(source.stream, MAX_LINE):
                     line = self._line(source.name, number, data)
                     if line is not None:
-                        is_other = not isinstance(line, Question)
+                        is_other = not isinstance(line, QuestionLine)
                         yield _Entry(line.time, is_other, data or b"", Logged(source.name, number, line))
         except UNREADABLE as error:
             self._note(source.name, number + 1, f"cannot be read from here on: {error}")

@@ -17,7 +17,7 @@ from typing import NamedTuple
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import Resource
 from sidecar.gate.identity import Principal
-from sidecar.record.line import Question
+from sidecar.record.line import QuestionLine
 from sidecar.study.readings import Readings
 
 _NUMBER = re.compile(r"-?[0-9]+")
@@ -66,7 +66,7 @@ class Case(NamedTuple):
     and no policy is asked.
     """
 
-    line: Question
+    line: QuestionLine
     principal: Principal
     resources: tuple[Resource, ...]
     allowed: bool
@@ -77,7 +77,7 @@ class Case(NamedTuple):
 class Unreplayed(NamedTuple):
     """One recorded request that cannot be asked again. `detail` names what is missing."""
 
-    line: Question
+    line: QuestionLine
     reason: Reason
     detail: str = ""
 
@@ -85,13 +85,13 @@ class Unreplayed(NamedTuple):
 class Recalled(NamedTuple):
     """A recorded request with what the PDP was asked about it, but for what was left out of its line."""
 
-    line: Question
+    line: QuestionLine
     principal: Principal
     resources: tuple[Resource, ...]
     allowed: bool
 
 
-def decided(line: Question) -> bool | None:
+def decided(line: QuestionLine) -> bool | None:
     """Return what the PDP decided on a request, None where that is not known, or where it was not the PDP alone: one of
     many resources that nobody knows refuses the request, whatever the policies say of the others."""
     if not line.asked or line.missing:
@@ -102,7 +102,7 @@ def decided(line: Question) -> bool | None:
     return True if line.outcome == "allow" else None
 
 
-def recall(line: Question) -> Recalled | Unreplayed:
+def recall(line: QuestionLine) -> Recalled | Unreplayed:
     """Return what was asked and decided."""
     allowed = decided(line)
     if allowed is None:
@@ -126,19 +126,19 @@ def recall(line: Question) -> Recalled | Unreplayed:
     return Recalled(line, principal_of(line), resources, allowed)
 
 
-def principal_of(line: Question) -> Principal:
+def principal_of(line: QuestionLine) -> Principal:
     """Return the principal of a line, but for what was left out."""
     return Principal(line.principal, line.roles, line.principal_attributes or {}, "", 0.0, {})
 
 
-def undecided(line: Question) -> Unreplayed:
+def undecided(line: QuestionLine) -> Unreplayed:
     """Return why a request of which no decision is known has none."""
     if line.asked:
         return Unreplayed(line, Reason.UNDECIDED, line.code)
     return Unreplayed(line, Reason.NOT_ASKED if line.principal else Reason.NO_PRINCIPAL, line.code)
 
 
-def restored(line: Question) -> list[str]:
+def restored(line: QuestionLine) -> list[str]:
     """List the attributes of the resource that were left out and are known: they are the id of the principal."""
     if _NUMBER.fullmatch(line.principal):
         # it may have been a number there, which is no text to a policy
@@ -198,7 +198,7 @@ class Tally:
     last: str = ""
     examples: list[str] = field(default_factory=list)
 
-    def add(self, line: Question) -> None:
+    def add(self, line: QuestionLine) -> None:
         """Count one line."""
         self.requests += line.weight
         if line.principal in self.principals or len(self.principals) < MOST_PRINCIPALS:
@@ -245,7 +245,7 @@ class Replay:
             change = OTHERS
         self.changes.setdefault(change, Tally()).add(case.line)
 
-    def _count(self, line: Question) -> None:
+    def _count(self, line: QuestionLine) -> None:
         self.requests += line.weight
         self.revisions[line.revision or ""] += line.weight
         self.first = min(self.first or line.time, line.time)

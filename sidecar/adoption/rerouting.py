@@ -20,7 +20,7 @@ from sidecar.gate.references import Material, ReferenceSource, Template
 from sidecar.gate.request import Raw, Reading, Request, read
 from sidecar.gate.routing import WEBSOCKET, Access, Match, ask_of
 from sidecar.gate.verdict import Refused
-from sidecar.record.line import Question
+from sidecar.record.line import QuestionLine
 from sidecar.study.supply import PolicyQuestion, questions
 
 _ROUTING = (Code.ROUTE_UNMAPPED, Code.METHOD_UNMAPPED, Code.QUERY_NOT_ALLOWED)
@@ -33,7 +33,7 @@ _RECORDED = (ReferenceSource.PATH, ReferenceSource.PRINCIPAL)
 class Settled(NamedTuple):
     """A request that the new routes decide without a policy. `before` is what was decided when it was recorded."""
 
-    line: Question
+    line: QuestionLine
     before: bool
     allowed: bool
 
@@ -50,7 +50,7 @@ class Rerouting:
         self._reading = Reading(reserved=routes.table.reserved)
         self._asked = {question.where: question for question in questions(routes) if not question.item}
 
-    def route(self, line: Question) -> Recalled | Settled | Unreplayed:
+    def route(self, line: QuestionLine) -> Recalled | Settled | Unreplayed:
         """Return the question of a request under the new routes, or what they decide."""
         before = _before(line)
         if before is None:
@@ -62,7 +62,7 @@ class Rerouting:
         except Refused as refused:
             return Settled(line, before, False) if refused.code in _ROUTING else _rerouted(line, refused.code)
 
-    def _routed(self, line: Question, before: bool) -> Recalled | Settled | Unreplayed:
+    def _routed(self, line: QuestionLine, before: bool) -> Recalled | Settled | Unreplayed:
         request = _request(line, self._reading)
         match = self._routes.table.match(request)
         ask = ask_of(match.route, request)
@@ -80,7 +80,7 @@ class Rerouting:
         asked = _Asked(line, Material(request, match.path, principal), ask, question)
         return Recalled(line, principal, self._resources(asked, ask), before)
 
-    def _require_principal(self, line: Question) -> None:
+    def _require_principal(self, line: QuestionLine) -> None:
         recorded = {*(line.principal_attributes or ()), *_redacted(line, "principal")}
         for name in self._routes.principal.attributes.keys() - self._routes.principal.optional - recorded:
             raise _Unknown(f"principal.{name}")
@@ -99,17 +99,17 @@ class Rerouting:
         )
 
 
-def _before(line: Question) -> bool | None:
+def _before(line: QuestionLine) -> bool | None:
     if line.code in _ROUTING:
         return False
     return True if line.code in _OPEN else decided(line)
 
 
-def _rerouted(line: Question, detail: str) -> Unreplayed:
+def _rerouted(line: QuestionLine, detail: str) -> Unreplayed:
     return Unreplayed(line, Reason.REROUTED, detail)
 
 
-def _request(line: Question, reading: Reading) -> Request:
+def _request(line: QuestionLine, reading: Reading) -> Request:
     websocket = line.method == WEBSOCKET
     headers = [(b"host", (line.host or "localhost").encode("ascii", "replace"))]
     target = line.path.encode("utf-8")
@@ -118,11 +118,11 @@ def _request(line: Question, reading: Reading) -> Request:
     )
 
 
-def _method(line: Question, match: Match) -> str:
+def _method(line: QuestionLine, match: Match) -> str:
     return "GET" if line.method == "HEAD" and "GET" in match.route.asks else line.method
 
 
-def _redacted(line: Question, owner: str) -> list[str]:
+def _redacted(line: QuestionLine, owner: str) -> list[str]:
     return [name.partition(".")[2] for name in line.redacted or () if name.startswith(f"{owner}.")]
 
 
@@ -133,7 +133,7 @@ def _is_recorded(template: Template) -> bool:
 class _Asked(NamedTuple):
     """A recorded request under the new routes: its line, and what its path says."""
 
-    line: Question
+    line: QuestionLine
     material: Material
     ask: Ask
     question: PolicyQuestion

@@ -7,9 +7,9 @@ from typing import NamedTuple
 
 from sidecar.adoption.causes import Named
 from sidecar.gate.codes import Code, Dependency, Ground, Kind
-from sidecar.record.line import Decision, Question
+from sidecar.record.line import Decision, QuestionLine
 
-Judged = Decision | Question
+Judged = Decision | QuestionLine
 """Lines that tell of a request that the gate judged."""
 
 
@@ -73,7 +73,7 @@ def app_status_of(line: Judged) -> int | None:
 
     The decision log has it only where the app's answer was sent on.
     """
-    if isinstance(line, Question):
+    if isinstance(line, QuestionLine):
         return line.app_status
     if line.outcome == "refuse" or line.code in _APP_FAULTS or line.code == Ground.PREFLIGHT or line.status == LEFT:
         return None

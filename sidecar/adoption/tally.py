@@ -26,7 +26,7 @@ from sidecar.adoption.sighting import (
     where_of,
 )
 from sidecar.gate.codes import Ground
-from sidecar.record.line import MAX_ID, MAX_ROLES, CandidateDiffers, Decision, Line, Question, Unread
+from sidecar.record.line import MAX_ID, MAX_ROLES, CandidateDiffers, Decision, Line, QuestionLine, Unread
 
 MAX_GROUPS = 1_000
 """Groups of one relation that are told apart."""
@@ -296,7 +296,7 @@ class Tally:
     def add(self, line: Line) -> None:
         """Count a line; those of other events say nothing of a verdict."""
         match line:
-            case Question():
+            case QuestionLine():
                 self._questions = True
                 self.questioned += max(line.weight, 1)
                 self._add(line, max(line.weight, 1))

@@ -17,7 +17,7 @@ from sidecar.run.errors import StartError
 if TYPE_CHECKING:
     from sidecar.adoption.logs import Logs
     from sidecar.adoption.replay import Replay
-    from sidecar.record.line import Question
+    from sidecar.record.line import QuestionLine
     from sidecar.run.replaying import Candidate
 
 SAME, FAULT, CHANGED, WIDENED = 0, 1, 2, 3
@@ -102,11 +102,11 @@ def _candidate(options: argparse.Namespace) -> Candidate:
     return Candidate(folder, binary, strict != "off", rerouting)
 
 
-def _questions(logs: Logs, progress: Progress) -> Iterator[Question]:
-    from sidecar.record.line import Question
+def _questions(logs: Logs, progress: Progress) -> Iterator[QuestionLine]:
+    from sidecar.record.line import QuestionLine
 
     for logged in logs.read(progress):
-        if isinstance(logged.line, Question):
+        if isinstance(logged.line, QuestionLine):
             yield logged.line
 
 

@@ -106,7 +106,7 @@ class Decision(NamedTuple):
     extra: Extra = NOTHING
 
 
-class Question(NamedTuple):
+class QuestionLine(NamedTuple):
     """A request with what the PDP was asked about it, in the question log.
 
     No claim is in it, and no attribute whose name `SIDECAR_QUESTION_LOG_ATTRIBUTES` does not list.
@@ -246,11 +246,11 @@ class Unknown(NamedTuple):
 
 
 Line = (
-    Decision | Question | Unread | BrokenOff | SignedIn | SignInFailed | SignedOut | ConsoleAs | CandidateDiffers | Unknown
+    Decision | QuestionLine | Unread | BrokenOff | SignedIn | SignInFailed | SignedOut | ConsoleAs | CandidateDiffers | Unknown
 )  # fmt: skip
 EVENTS: Mapping[str, tuple[type[Line], ...]] = {
     "decision": (Decision, Unread),
-    "question": (Question,),
+    "question": (QuestionLine,),
     "broken_off": (BrokenOff,),
     "signed_in": (SignedIn,),
     "sign_in_failed": (SignInFailed,),

@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 
 from sidecar.record import line
-from sidecar.record.line import Question
+from sidecar.record.line import QuestionLine
 from sidecar.record.metrics import Metrics
 from sidecar.record.questions import HOUR, Cells, Seen, Shown, cell_of, question_of
 from sidecar.record.rotated_file import PIECE, RotatedFile
@@ -49,7 +49,7 @@ class QuestionLog:
         self._metrics = metrics
         self._again_after = again_after
         self._cells = Cells(draw)
-        self._sweep: Iterator[Question] = iter(())
+        self._sweep: Iterator[QuestionLine] = iter(())
         self._hour = -1
         self._lines: deque[tuple[bytes, int]] = deque()
         self.waiting = 0
@@ -66,7 +66,7 @@ class QuestionLog:
     def record(self, seen: Seen, now: float) -> None:
         """Take a request, of which a line is kept or not. `now` in Unix seconds."""
 
-        def make() -> Question:
+        def make() -> QuestionLine:
             return question_of(seen, line.time_text(now), self._shown, self.revision())
 
         self._put(self._cells.take(cell_of(seen), seen.verdict.facts.principal, now, make))
@@ -78,7 +78,7 @@ class QuestionLog:
             self._hour, self._sweep = hour, self._cells.rests() if self._hour >= 0 else self._sweep
         self._put([kept for _, kept in zip(range(SWEPT_AT_ONCE), self._sweep, strict=False)])
 
-    def _put(self, questions: Iterable[Question]) -> None:
+    def _put(self, questions: Iterable[QuestionLine]) -> None:
         for question in questions:
             data = line.write(question).encode("ascii")
             with self._lock:

@@ -13,14 +13,14 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sidecar.bounded import Bounded, size_of
-from sidecar.gate.decision import Question as Asked
+from sidecar.gate.decision import QuestionLine as Asked
 from sidecar.gate.decision import Resource
 from sidecar.gate.mode import Mode
 from sidecar.gate.query import shown_names
 from sidecar.gate.routing import WEBSOCKET
 from sidecar.gate.verdict import Facts, Refuse, Verdict
 from sidecar.record import line
-from sidecar.record.line import MAX_HOST, Effect, Question
+from sidecar.record.line import MAX_HOST, Effect, QuestionLine
 
 FIRST = 100
 """Requests of a cell in one hour that are all kept."""
@@ -113,10 +113,10 @@ def _is_number(value: Any, text: str) -> bool:
     return type(value) is int and str(value) == text
 
 
-def question_of(seen: Seen, time: str, shown: Shown, revision: str = "") -> Question:
+def question_of(seen: Seen, time: str, shown: Shown, revision: str = "") -> QuestionLine:
     """Return the line of a request, which stands for itself alone."""
     facts, asked = seen.verdict.facts, asked_of(seen.verdict.facts)
-    whole: Question = Question(
+    whole: QuestionLine = QuestionLine(
         time, facts.request_id, seen.mode, seen.effect, seen.code, seen.status, _method(facts), facts.host[:MAX_HOST],
         facts.path, facts.route, facts.principal, facts.roles, facts.kind, facts.resource_id, facts.action,
         round(seen.seconds * 1000, 3), 1, asked is not None,
@@ -129,7 +129,7 @@ def question_of(seen: Seen, time: str, shown: Shown, revision: str = "") -> Ques
     return whole if asked is None else _with_question(whole, facts, asked, shown)
 
 
-def _with_question(whole: Question, facts: Facts, asked: Asked, shown: Shown) -> Question:
+def _with_question(whole: QuestionLine, facts: Facts, asked: Asked, shown: Shown) -> QuestionLine:
     taken, first, each = _Attributes(), asked.resources[0], facts.each
     principal = taken.take("principal", shown.principal, asked.principal.attributes)
     told = [taken.take("resource", shown.resource, resource.attributes) for resource in asked.resources]
@@ -147,7 +147,7 @@ def _with_question(whole: Question, facts: Facts, asked: Asked, shown: Shown) ->
     )  # fmt: skip
 
 
-def _apart(resource: Resource, whole: Question, first: Resource) -> dict[str, str]:
+def _apart(resource: Resource, whole: QuestionLine, first: Resource) -> dict[str, str]:
     """Return the parts that one of several resources has of its own, where a body asks for several things."""
     own = {"kind": resource.kind, "action": resource.action, "scope": resource.scope}
     told = {"kind": whole.kind, "action": whole.action, "scope": first.scope}
@@ -192,7 +192,7 @@ class _Cell:
         self.seen = 0
         self.skipped = 0
         self.gap = 0
-        self.line: Question | None = None
+        self.line: QuestionLine | None = None
         self.principals: set[int] = set()
         self.key_weight = key_weight
 
@@ -207,7 +207,7 @@ class _Cell:
         """Return whether a principal is new to the cell."""
         return bool(principal) and hash(principal) not in self.principals and len(self.principals) < MAX_PRINCIPALS
 
-    def rest(self) -> Iterator[Question]:
+    def rest(self) -> Iterator[QuestionLine]:
         """Yield the line for those that no line stands for, where there are any."""
         if self.line is not None:
             kept, self.line = self.line._replace(weight=self.skipped), None
@@ -234,7 +234,7 @@ class Cells:
         """Bytes of the cells."""
         return self._cells.weight
 
-    def take(self, key: Key, principal: str, now: float, make: Callable[[], Question]) -> Iterator[Question]:
+    def take(self, key: Key, principal: str, now: float, make: Callable[[], QuestionLine]) -> Iterator[QuestionLine]:
         """Yield the lines that a request gives: its own, if it is kept, and those of cells that are forgotten for it.
         `make` makes its line. All of them must be taken."""
         cell = self._cells.get(key) or _Cell(size_of(key))
@@ -252,7 +252,7 @@ class Cells:
             cell.line = make()
             yield from self._keep(key, cell)
 
-    def _keep(self, key: Key, cell: _Cell) -> Iterator[Question]:
+    def _keep(self, key: Key, cell: _Cell) -> Iterator[QuestionLine]:
         """Remember a cell as the newest, and yield the rests of those that make room."""
         self._cells.drop(key)
         weight = cell.weight
@@ -261,12 +261,12 @@ class Cells:
             yield from first.rest()
         self._cells.put(key, cell, weight)
 
-    def rests(self) -> Iterator[Question]:
+    def rests(self) -> Iterator[QuestionLine]:
         """Yield a line for each cell whose last requests no line stands for. It may be taken bit by bit."""
         for cell in self._cells.values():
             yield from cell.rest()
 
 
-def written(questions: Sequence[Question]) -> list[str]:
+def written(questions: Sequence[QuestionLine]) -> list[str]:
     """Return questions as lines."""
     return [line.write(question) for question in questions]

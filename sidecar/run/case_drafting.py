@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sidecar.adoption.case_draft import Cells, Draft, Lines, Users, drafts_of, file_of, with_names
 from sidecar.adoption.drafted_request import Undraftable
-from sidecar.record.line import Decision, Line, Question
+from sidecar.record.line import Decision, Line, QuestionLine
 from sidecar.run.casing import Bench, bench
 from sidecar.study.cases import CasesError, read_cases
 
@@ -84,6 +84,6 @@ async def _differs(draft: Draft, made: Bench) -> str:
 
 
 def _request_of(line: Line) -> str:
-    if isinstance(line, Decision | Question):
+    if isinstance(line, Decision | QuestionLine):
         return f"{line.method} {line.path} ({line.code})"
     return ""

@@ -47,7 +47,7 @@ class Candidate(NamedTuple):
     rerouting: Rerouting | None = None
 
 
-async def replay(questions: Iterable[line.Question], candidate: Candidate) -> tuple[Replay, str]:
+async def replay(questions: Iterable[line.QuestionLine], candidate: Candidate) -> tuple[Replay, str]:
     """Ask all recorded questions of the new policies -> what comes of it, and the new policies' revision. Raises
     StartError for policies that cannot be used, and OSError."""
     problems = await asyncio.to_thread(problems_of, candidate.binary, candidate.folder)
@@ -84,7 +84,7 @@ class _Run:
         self._calls: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
 
-    async def add(self, question: line.Question) -> None:
+    async def add(self, question: line.QuestionLine) -> None:
         """Take one recorded question."""
         found = self._found(question)
         if isinstance(found, Unreplayed):
@@ -98,7 +98,7 @@ class _Run:
         else:
             await self._gather(found)
 
-    def _found(self, question: line.Question) -> Case | Settled | Unreplayed:
+    def _found(self, question: line.QuestionLine) -> Case | Settled | Unreplayed:
         rerouting = self._candidate.rerouting
         found = recall(question) if rerouting is None else rerouting.route(question)
         return found if isinstance(found, Settled | Unreplayed) else case_of(found, self._readings)

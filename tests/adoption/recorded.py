@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sidecar.record.line import CandidateDiffers, Decision, Question, time_text
+from sidecar.record.line import CandidateDiffers, Decision, QuestionLine, time_text
 
 START = 1_764_547_200.0
 """2025-12-01T00:00:00Z."""
@@ -16,16 +16,16 @@ def at(days: float) -> str:
     return time_text(START + days * DAY)
 
 
-def question(days: float = 0.0, app_status: int | None = 200, **fields: Any) -> Question:
+def question(days: float = 0.0, app_status: int | None = 200, **fields: Any) -> QuestionLine:
     """Return a question line: bob reads contact 7 in shadow mode, and is allowed to."""
-    asked = Question(
+    asked = QuestionLine(
         at(days), "r-1", "shadow", "allow", "allowed", app_status or 502, "GET", "app.test", "/contacts/7", "/contacts/{id}",
         "bob", ("user",), "contact", "7", "read", 4.2, 1, True, app_status=app_status,
     )  # fmt: skip
     return asked._replace(**fields)
 
 
-def refused(days: float = 0.0, app_status: int | None = 200, **fields: Any) -> Question:
+def refused(days: float = 0.0, app_status: int | None = 200, **fields: Any) -> QuestionLine:
     """Return a question line: bob would not be allowed to read contact 7."""
     return question(days, app_status, **{"outcome": "shadow_refuse", "code": "denied_by_policy", **fields})
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sidecar.adoption.case_draft import MAX_CELLS, TRIED, Cells, Draft, Users, drafts_of, file_of, with_names
 from sidecar.adoption.drafted_request import Undraftable
 from sidecar.adoption.logs import Logged
-from sidecar.record.line import Decision, Question, Unread
+from sidecar.record.line import Decision, QuestionLine, Unread
 from sidecar.study.cases import AppAnswer, read_cases
 from tests.adoption.test_drafted_request import ID, TIME, decision, question, routes_of
 
@@ -20,11 +20,11 @@ ROUTES = routes_of(
 )
 
 
-def logged(line: Question | Decision | Unread, number: int = 1) -> Logged:
+def logged(line: QuestionLine | Decision | Unread, number: int = 1) -> Logged:
     return Logged("q.log", number, line)
 
 
-def of_route(**more: Any) -> Question:
+def of_route(**more: Any) -> QuestionLine:
     return question("/r/7", "/r/{id}", **more)
 
 
@@ -32,7 +32,7 @@ def of_decision() -> Decision:
     return decision()._replace(path="/r/7", route="/r/{id}")
 
 
-def drafts(line: Question | Decision) -> list[Draft]:
+def drafts(line: QuestionLine | Decision) -> list[Draft]:
     return list(drafts_of(logged(line), ROUTES))
 
 
@@ -54,7 +54,7 @@ def test_the_question_log_tells_more_than_the_decision_log_of_one_request() -> N
     for line in (decision(), question()):
         cells.add(logged(line))
     (kind,) = cells.kinds()
-    assert isinstance(kind.first[0].line, Question)
+    assert isinstance(kind.first[0].line, QuestionLine)
 
 
 def test_kinds_are_bounded() -> None:
@@ -98,7 +98,7 @@ def test_what_is_made_up_is_never_the_principal_s_where_the_line_names_owners() 
          {"code": "denied_by_policy", "kind": "contact", "id": "7", "action": "read"}),
     ],
 )  # fmt: skip
-def test_what_a_line_has_is_in_its_case(line: Question, part: str, value: Any) -> None:
+def test_what_a_line_has_is_in_its_case(line: QuestionLine, part: str, value: Any) -> None:
     assert drafts(line)[0].case[part] == value
 
 
@@ -137,7 +137,7 @@ def test_a_thing_that_the_app_does_not_have_is_not_there() -> None:
         (question("/a b"), "its path cannot be written as it came"),
     ],
 )
-def test_what_is_no_case_is_told(line: Question, reason: str) -> None:
+def test_what_is_no_case_is_told(line: QuestionLine, reason: str) -> None:
     with pytest.raises(Undraftable, match=reason):
         drafts(line)
 

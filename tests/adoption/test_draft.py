@@ -15,20 +15,20 @@ import yaml
 from sidecar.adoption.draft import Draft, as_json, as_text, draft_of
 from sidecar.adoption.evidence import Evidence
 from sidecar.adoption.grants import Enough
-from sidecar.record.line import Question
+from sidecar.record.line import QuestionLine
 from tests.adoption.recorded import question
 from tests.stack import ROOT, binary, older_binary
 
 ENOUGH = Enough(2, 2)
 
 
-def drafted(*lines: Question) -> Draft:
+def drafted(*lines: QuestionLine) -> Draft:
     evidence = Evidence()
     evidence.add_all(lines)
     return draft_of(evidence, ENOUGH)
 
 
-def people(status: int, number: int = 2, **fields: object) -> list[Question]:
+def people(status: int, number: int = 2, **fields: object) -> list[QuestionLine]:
     """Return a request of each of so many principals, whom the app answers so."""
     return [question(0, status, principal=f"secret-{one}", **fields) for one in range(number)]
 
@@ -194,7 +194,7 @@ def admits(hidden: Hidden, action: str, roles: Iterable[str], *, own: bool) -> b
 def test_cerbos_decides_by_the_draft_as_the_app_did(tmp_path: Path) -> None:
     # every app is a kind of its own, so that one run of Cerbos asks about all of them
     dice = random.Random(7)
-    lines: list[Question] = []
+    lines: list[QuestionLine] = []
     expected: dict[tuple[str, str, tuple[str, ...], bool], bool] = {}
     for kind in (f"app{number}" for number in range(20)):
         hidden: Hidden = {
@@ -250,9 +250,9 @@ def suite(expected: dict[tuple[str, str, tuple[str, ...], bool], bool]) -> str:
 # --- docs/guides/draft-policies.md ---
 
 
-def guide_traffic() -> list[Question]:
+def guide_traffic() -> list[QuestionLine]:
     """A few days of contacts: people change their own, admins all; interns changed some once, and bots only list."""
-    seen: list[Question] = []
+    seen: list[QuestionLine] = []
     for day in range(12):
         owner = ("owner",)
         seen += [

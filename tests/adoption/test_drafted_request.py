@@ -16,7 +16,7 @@ from sidecar.adoption.drafted_request import (
     put_resource,
 )
 from sidecar.config.routes.file import RoutesFile, read_routes
-from sidecar.record.line import Decision, Question
+from sidecar.record.line import Decision, QuestionLine
 from sidecar.study.explain import ask_named
 
 TIME, ID = "2026-01-31T12:00:00.250+00:00", "8c9b1f1d4f0e4c0f9f3a6f0b5d1c2e3a"
@@ -24,12 +24,12 @@ TIME, ID = "2026-01-31T12:00:00.250+00:00", "8c9b1f1d4f0e4c0f9f3a6f0b5d1c2e3a"
 
 def question(
     path: str = "/r", route: str = "/r", method: str = "POST", resource_id: str = "7", **more: Any
-) -> Question:
+) -> QuestionLine:
     whole = {
         "outcome": "allow", "code": "allowed", "status": 200, "principal": "alice", "roles": ("user",), "kind": "contact",
         "action": "read", "asked": True, "attributes": {}, "principal_attributes": {}, **more,
     }  # fmt: skip
-    return Question(
+    return QuestionLine(
         TIME, ID, "enforce", method=method, host="localhost", path=path, route=route, id=resource_id, total_ms=1.0,
         weight=1, **whole,
     )  # fmt: skip
@@ -49,7 +49,7 @@ def routes_of(route: str, principal: str = "{id: username}", lookups: str = "{}"
 
 
 def made_of(
-    line: Question | Decision, routes: RoutesFile, *, own: bool = False, missing: bool = False
+    line: QuestionLine | Decision, routes: RoutesFile, *, own: bool = False, missing: bool = False
 ) -> tuple[DraftedRequest, Told]:
     made, told = DraftedRequest(line), Told(line, own=own)
     put_principal(made, line, routes.principal)

@@ -3,13 +3,13 @@
 from sidecar.adoption.readiness import Judge, Readiness, State, Thresholds, days_between
 from sidecar.adoption.sighting import Relation, Where
 from sidecar.adoption.tally import Tally
-from sidecar.record.line import Question
+from sidecar.record.line import QuestionLine
 from tests.adoption.recorded import at, question, refused
 
 READ, UPDATE, DELETE = (Where(method, "/contacts/{id}") for method in ("GET", "PUT", "DELETE"))
 
 
-def judged(lines: list[Question], mapped: set[Where] | None = None, intended: set[str] | None = None) -> Readiness:
+def judged(lines: list[QuestionLine], mapped: set[Where] | None = None, intended: set[str] | None = None) -> Readiness:
     tally = Tally()
     tally.add_all(lines)
     return Judge(tally, Thresholds(), intended or set()).judge({READ} if mapped is None else mapped)

@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.adoption import replay
 from sidecar.adoption.replay import OTHERS, Case, Reason, Recalled, Replay, Unreplayed, by, case_of, recall
-from sidecar.record.line import Question
+from sidecar.record.line import QuestionLine
 from sidecar.study.policies import parse_policies
 from sidecar.study.readings import Readings
 from tests.adoption.questions import denied, question, unasked
@@ -18,12 +18,12 @@ from tests.stack import ROOT
 READINGS = Readings(parse_policies(ROOT / "policies"))
 
 
-def case(line: Question) -> Case | Unreplayed:
+def case(line: QuestionLine) -> Case | Unreplayed:
     found = recall(line)
     return case_of(found, READINGS) if isinstance(found, Recalled) else found
 
 
-def asked(line: Question) -> Case:
+def asked(line: QuestionLine) -> Case:
     found = case(line)
     assert isinstance(found, Case), found
     return found
@@ -85,7 +85,7 @@ def test_a_fault_after_the_permit_leaves_the_verdict() -> None:
         ),
     ],
 )
-def test_what_cannot_be_replayed_says_why(line: Question, reason: Reason, detail: str) -> None:
+def test_what_cannot_be_replayed_says_why(line: QuestionLine, reason: Reason, detail: str) -> None:
     found = case(line)
     assert isinstance(found, Unreplayed)
     assert (found.reason, found.detail) == (reason, detail)
@@ -122,7 +122,7 @@ def test_policies_that_ask_for_the_time_get_the_recorded_one(tmp_path: Path) -> 
 # --- the comparison ---
 
 
-def compared(*pairs: tuple[Question, bool]) -> Replay:
+def compared(*pairs: tuple[QuestionLine, bool]) -> Replay:
     outcome = Replay()
     for line, allowed in pairs:
         outcome.compare(asked(line), allowed, READINGS)

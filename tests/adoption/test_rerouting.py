@@ -9,7 +9,7 @@ import pytest
 from sidecar.adoption.replay import Reason, Recalled, Unreplayed
 from sidecar.adoption.rerouting import Rerouting, Settled
 from sidecar.config.routes.file import read_routes
-from sidecar.record.line import Question
+from sidecar.record.line import QuestionLine
 from tests.adoption.questions import denied, question, unasked
 
 ROUTES = """
@@ -35,11 +35,11 @@ REROUTING = Rerouting(read_routes(ROUTES, "routes.yaml", {}))
 NOTE = {"owner": "bob", "by": "somebody", "old": 1}
 
 
-def routed(line: Question) -> Recalled | Settled | Unreplayed:
+def routed(line: QuestionLine) -> Recalled | Settled | Unreplayed:
     return REROUTING.route(line)
 
 
-def asked(line: Question) -> Recalled:
+def asked(line: QuestionLine) -> Recalled:
     found = routed(line)
     assert isinstance(found, Recalled), found
     return found
@@ -76,7 +76,7 @@ def test_a_handshake_and_a_head_are_what_they_were() -> None:
         (question(asked=False, code="public", path="/gone", principal=""), True, False),
     ],
 )
-def test_what_the_routes_alone_decide(line: Question, before: bool, now: bool) -> None:
+def test_what_the_routes_alone_decide(line: QuestionLine, before: bool, now: bool) -> None:
     found = routed(line)
     assert isinstance(found, Settled)
     assert (found.before, found.allowed) == (before, now)
@@ -101,7 +101,7 @@ def test_names_of_the_query_that_are_allowed_pass() -> None:
         (question(path="/notes/%2e%2e/x"), Reason.REROUTED, "target"),
     ],
 )
-def test_what_a_line_has_not_is_never_guessed(line: Question, reason: Reason, detail: str) -> None:
+def test_what_a_line_has_not_is_never_guessed(line: QuestionLine, reason: Reason, detail: str) -> None:
     found = routed(line)
     assert isinstance(found, Unreplayed), found
     assert found.reason is reason

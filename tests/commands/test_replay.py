@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.cli import main
-from sidecar.record.line import Question, write
+from sidecar.record.line import QuestionLine, write
 from tests.adoption.questions import denied, question, unasked
 from tests.stack import ROOT, binary
 
@@ -22,7 +22,7 @@ def cerbos(embedded_shared: None, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIDECAR_CERBOS_BINARY", str(binary()))
 
 
-def log(folder: Path, lines: Iterable[Question], name: str = "questions.log") -> str:
+def log(folder: Path, lines: Iterable[QuestionLine], name: str = "questions.log") -> str:
     path = folder / name
     path.write_text("".join(map(write, lines)))
     return str(path)
@@ -48,7 +48,7 @@ def replay(*arguments: str) -> int:
         ([*SAME, unasked("token_missing", principal=""), unasked("route_unmapped")], ("--min-replayed", "100"), 0),
     ],
 )
-def test_exit_codes(tmp_path: Path, lines: list[Question], flags: tuple[str, ...], code: int) -> None:
+def test_exit_codes(tmp_path: Path, lines: list[QuestionLine], flags: tuple[str, ...], code: int) -> None:
     assert replay(log(tmp_path, lines), *flags) == code
 
 

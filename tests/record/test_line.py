@@ -34,7 +34,7 @@ DECISION = Decision(
     TIME, "r-1", "enforce", "allow", "allowed", 200, "GET", "app.test:8080", "/contacts/7", "/contacts/{id}", "a-1",
     ("admin", "user"), "contact", "7", "read", "10.0.0.9", {"request": 0.031, "decision": 1.2}, 4.2, "01H", "p",
 )  # fmt: skip
-QUESTION = line.Question(
+QUESTION = line.QuestionLine(
     TIME, "r-1", "shadow", "shadow_refuse", "denied_by_policy", 200, "GET", "app.test", "/contacts/7", "/contacts/{id}",
     "a-1", ("user",), "contact", "7", "read", 4.2, 3, True, app_status=200, attributes={"owner": "b-2"},
 )  # fmt: skip

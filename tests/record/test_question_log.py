@@ -15,7 +15,7 @@ import pytest
 from sidecar.gate.codes import Ground
 from sidecar.gate.verdict import Facts
 from sidecar.record import question_log as module
-from sidecar.record.line import Question, read
+from sidecar.record.line import QuestionLine, read
 from sidecar.record.metrics import Metrics
 from sidecar.record.question_log import QuestionLog
 from sidecar.record.questions import FIRST, HOUR, Seen, Shown
@@ -30,9 +30,9 @@ def seen(number: int = 0, route: str = "/a", path: str = "/a") -> Seen:
     return Seen(Permit(b"GET", b"/a", (), Ground.PUBLIC, facts), "enforce", "allow", "public", 200, 0.001)
 
 
-def lines_of(path: Path) -> list[Question]:
+def lines_of(path: Path) -> list[QuestionLine]:
     found = [read(line) for line in path.read_bytes().splitlines()] if path.exists() else []
-    return [line for line in found if isinstance(line, Question)]
+    return [line for line in found if isinstance(line, QuestionLine)]
 
 
 def lost(metrics: Metrics) -> float:

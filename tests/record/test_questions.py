@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.decision import Question as Asked
+from sidecar.gate.decision import QuestionLine as Asked
 from sidecar.gate.decision import Resource
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import EachAsked, Facts, Refuse
-from sidecar.record.line import Question, read, write
+from sidecar.record.line import QuestionLine, read, write
 from sidecar.record.questions import (
     FIRST,
     HOUR,
@@ -63,12 +63,12 @@ def seen(known: Facts, **more: Any) -> Seen:
     })  # fmt: skip
 
 
-def line_of(known: Facts, **more: Any) -> Question:
+def line_of(known: Facts, **more: Any) -> QuestionLine:
     """The line of a request, as it is read back."""
     data = write(question_of(seen(known, **more), TIME, SHOWN, "0123456789abcdef")).encode()
     assert b"SECRET" not in data
     found = read(data)
-    assert isinstance(found, Question)
+    assert isinstance(found, QuestionLine)
     assert not found.extra
     return found
 
@@ -78,7 +78,7 @@ def test_a_line_has_the_question_the_verdict_and_what_the_app_said() -> None:
         asked_about(owner="alice", phone="SECRET"), query=b"page=2&token=SECRET", host="app.test", call_id="c",
         policy="resource.doc.vdefault", stages={"identity": 0.001, "decision": 0.001},
     )  # fmt: skip
-    assert line_of(known, app_status=200) == Question(
+    assert line_of(known, app_status=200) == QuestionLine(
         TIME, "r1", "enforce", "allow", "allowed", 200, "GET", "app.test", "/docs/7", "/docs/{id}", "alice", ("user",), "doc", "7", "view",
         5.0, 1, True, 200, 3.0, {"owner": "alice"}, {"level": 3}, None, ("principal.email", "resource.phone"), ("owner",), ("page", "token"),
         "resource.doc.vdefault", "0123456789abcdef",
@@ -173,7 +173,7 @@ class World:
 
     def __init__(self, remembered: int = 1024 * 1024) -> None:
         self.cells = Cells(lambda most: (most + 1) // 2, remembered, FEW)
-        self.lines: list[Question] = []
+        self.lines: list[QuestionLine] = []
         self.told: dict[str, int] = {}
 
     def tell(self, code: str, principal: str = "alice", now: float = 0.0, times: int = 1, **more: Any) -> None:

@@ -15,12 +15,12 @@ from hypothesis import strategies as st
 from sidecar.adoption.replay import Reason, Replay
 from sidecar.adoption.rerouting import Rerouting
 from sidecar.config.routes.file import read_routes
-from sidecar.gate.decision import Question as Asked
+from sidecar.gate.decision import QuestionLine as Asked
 from sidecar.gate.decision import Resource, judge
 from sidecar.gate.identity import Principal
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import EmbeddedCerbos
-from sidecar.record.line import Question
+from sidecar.record.line import QuestionLine
 from sidecar.run import replaying
 from sidecar.run.errors import StartError
 from sidecar.run.replaying import Candidate, replay
@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
     return made
 
 
-def replayed(lines: Iterable[Question], folder: Path, **more: Any) -> Replay:
+def replayed(lines: Iterable[QuestionLine], folder: Path, **more: Any) -> Replay:
     return asyncio.run(replay(lines, Candidate(folder, binary(), strict=True, **more)))[0]
 
 
@@ -147,7 +147,7 @@ asks = st.tuples(
 )  # fmt: skip
 
 
-async def recorded(found: list[Any], folder: Path) -> list[Question]:
+async def recorded(found: list[Any], folder: Path) -> list[QuestionLine]:
     """The lines that the sidecar would have recorded, by the real answers."""
     lines = []
     embedded = EmbeddedCerbos(folder, binary=str(binary()))
