@@ -31,7 +31,7 @@ from starlette.routing import Route
 
 from sidecar.demo.grants import SESSION_SECONDS, AuthorizationRequest, Clock, Grants, OAuthError, Session
 from sidecar.demo.hosted_ui import Config
-from sidecar.demo.pool import SCOPES, NewPasswordRequired, Pool, PoolError, Signer, pool_key, userinfo
+from sidecar.demo.pool import SCOPES, NewPasswordRequired, PoolError, Signer, UserPoolClient, pool_key, userinfo
 from sidecar.demo.processes import LOOPBACK
 
 SESSION_COOKIE = "cognito"
@@ -235,7 +235,7 @@ class Pages:
 class TokenEndpoints:
     """Endpoints that the client itself asks: /oauth2/token, /oauth2/userInfo, /oauth2/revoke."""
 
-    def __init__(self, config: Config, pool: Pool, signer: Signer, grants: Grants, now: Clock) -> None:
+    def __init__(self, config: Config, pool: UserPoolClient, signer: Signer, grants: Grants, now: Clock) -> None:
         self._config = config
         self._pool = pool
         self._signer = signer
@@ -312,7 +312,7 @@ class SignIn:
     """Endpoints that the browser asks: /oauth2/authorize, /login, /changePassword, /logout. Each raises Untrusted,
     Redirected."""
 
-    def __init__(self, config: Config, pool: Pool, grants: Grants, pages: Pages) -> None:
+    def __init__(self, config: Config, pool: UserPoolClient, grants: Grants, pages: Pages) -> None:
         self._config = config
         self._pool = pool
         self._grants = grants
@@ -458,7 +458,7 @@ class SignIn:
         return response
 
 
-def hosted_ui(config: Config, pool: Pool, signer: Signer, now: Clock, http: httpx.AsyncClient) -> Starlette:
+def hosted_ui(config: Config, pool: UserPoolClient, signer: Signer, now: Clock, http: httpx.AsyncClient) -> Starlette:
     """The ASGI app of all endpoints; it closes `http` at its end."""
     grants = Grants(now, code_seconds=config.code_seconds, rotation_grace=config.rotation_grace)
     pages = Pages()
@@ -499,7 +499,7 @@ def main(argv: Sequence[str]) -> None:
     """Serve until SIGTERM; `argv` is the path of a file that Config.write wrote."""
     config = Config.read(Path(argv[0]))
     http = httpx.AsyncClient(trust_env=False, timeout=10.0)
-    pool = Pool(http, config.endpoint, config.pool_client)
+    pool = UserPoolClient(http, config.endpoint, config.pool_client)
     now = time.time  # noqa: TID251 - here the clock enters
     app = hosted_ui(config, pool, Signer(pool_key(), config.issuer, config.token_seconds), now, http)
     uvicorn.run(

@@ -48,7 +48,7 @@ class PoolTokens(NamedTuple):
     identity: Mapping[str, Any]
 
 
-class Pool:
+class UserPoolClient:
     """The pool's public API at `endpoint`, used as the app client `client_id`. Raises httpx.HTTPError, PoolError."""
 
     def __init__(self, http: httpx.AsyncClient, endpoint: str, client_id: str) -> None:

@@ -14,7 +14,7 @@ from sidecar.demo.authorization_server import MAX_FORM, Pages, back_to, hosted_u
 from sidecar.demo.cognito import USERS, LocalCognito, User
 from sidecar.demo.grants import OAuthError
 from sidecar.demo.hosted_ui import Config
-from sidecar.demo.pool import Pool, Signer, pool_key
+from sidecar.demo.pool import Signer, UserPoolClient, pool_key
 from tests.signing_in import VERIFIER, authorize_url, forms, parameters_of
 
 DOMAIN = "http://sign-in.test"
@@ -27,7 +27,7 @@ def served(cognito: LocalCognito, http: httpx.AsyncClient, users: tuple[User, ..
     config = Config(
         1, cognito.endpoint, cognito.issuer, cognito.client_id, clients, (CALLBACK, "myapp://back"), (), users
     )  # fmt: skip
-    pool = Pool(http, config.endpoint, config.pool_client)
+    pool = UserPoolClient(http, config.endpoint, config.pool_client)
     app = hosted_ui(config, pool, Signer(pool_key(), config.issuer, 60), lambda: 1000.0, http)
     return httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url=DOMAIN)
 

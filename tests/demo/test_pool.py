@@ -15,7 +15,7 @@ import pytest
 
 from sidecar.demo.cognito import LocalCognito
 from sidecar.demo.grants import Grant, Session
-from sidecar.demo.pool import NewPasswordRequired, Pool, PoolError, PoolTokens, Signer, pool_key, userinfo
+from sidecar.demo.pool import NewPasswordRequired, PoolError, PoolTokens, Signer, UserPoolClient, pool_key, userinfo
 from tests.signing_in import principal_of
 
 ISSUER = "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_x"
@@ -28,9 +28,9 @@ TOKENS = PoolTokens("pool-token", ACCESS, IDENTITY)
 
 
 @pytest.fixture
-async def pool(cognito: LocalCognito) -> AsyncIterator[Pool]:
+async def pool(cognito: LocalCognito) -> AsyncIterator[UserPoolClient]:
     async with httpx.AsyncClient(trust_env=False) as http:
-        yield Pool(http, cognito.endpoint, cognito.client_id)
+        yield UserPoolClient(http, cognito.endpoint, cognito.client_id)
 
 
 def administer(cognito: LocalCognito, operation: str, **body: str) -> None:
@@ -45,7 +45,7 @@ def administer(cognito: LocalCognito, operation: str, **body: str) -> None:
     assert httpx.post(cognito.endpoint, content=content, headers=headers, trust_env=False).status_code == 200
 
 
-async def test_a_password_opens_the_pool(pool: Pool) -> None:
+async def test_a_password_opens_the_pool(pool: UserPoolClient) -> None:
     tokens = await pool.refresh(str(await pool.sign_in("alice", "Alice-1234")))
     assert (tokens.access["username"], tokens.identity["cognito:username"]) == ("alice", "alice")
     assert tokens.identity["email"] == "alice@example.com"
@@ -57,13 +57,17 @@ async def test_a_password_opens_the_pool(pool: Pool) -> None:
     ("username", "password", "kind"),
     [("alice", "Bobby-1234", "NotAuthorizedException"), ("nobody", "Alice-1234", "UserNotFoundException")],
 )
-async def test_a_wrong_name_or_password_is_refused(pool: Pool, username: str, password: str, kind: str) -> None:
+async def test_a_wrong_name_or_password_is_refused(
+    pool: UserPoolClient, username: str, password: str, kind: str
+) -> None:
     with pytest.raises(PoolError) as caught:
         await pool.sign_in(username, password)
     assert caught.value.kind == kind
 
 
-async def test_a_new_password_that_the_pool_will_not_have_is_refused(pool: Pool, cognito: LocalCognito) -> None:
+async def test_a_new_password_that_the_pool_will_not_have_is_refused(
+    pool: UserPoolClient, cognito: LocalCognito
+) -> None:
     administer(cognito, "AdminCreateUser", Username="dora", TemporaryPassword="Dora-12345", MessageAction="SUPPRESS")
     challenge = await pool.sign_in("dora", "Dora-12345")
     assert isinstance(challenge, NewPasswordRequired)
@@ -73,7 +77,7 @@ async def test_a_new_password_that_the_pool_will_not_have_is_refused(pool: Pool,
     assert await pool.change_password(challenge, "Longer-12345")
 
 
-async def test_groups_are_those_of_the_moment(pool: Pool, cognito: LocalCognito) -> None:
+async def test_groups_are_those_of_the_moment(pool: UserPoolClient, cognito: LocalCognito) -> None:
     token = str(await pool.sign_in("bob", "Bobby-1234"))
     administer(cognito, "AdminAddUserToGroup", Username="bob", GroupName="admin")
     assert set((await pool.refresh(token)).access["cognito:groups"]) == {"user", "admin"}
@@ -81,7 +85,7 @@ async def test_groups_are_those_of_the_moment(pool: Pool, cognito: LocalCognito)
     assert (await pool.refresh(token)).access["cognito:groups"] == ["user"]
 
 
-async def test_a_disabled_user_gets_no_more_claims(pool: Pool, cognito: LocalCognito) -> None:
+async def test_a_disabled_user_gets_no_more_claims(pool: UserPoolClient, cognito: LocalCognito) -> None:
     token = str(await pool.sign_in("bob", "Bobby-1234"))
     administer(cognito, "AdminDisableUser", Username="bob")
     try:
@@ -98,7 +102,7 @@ async def test_a_pool_that_fails_is_told_apart_from_one_that_refuses() -> None:
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
         with pytest.raises(httpx.HTTPStatusError):
-            await Pool(http, "http://pool", "c").sign_in("alice", "x")
+            await UserPoolClient(http, "http://pool", "c").sign_in("alice", "x")
 
 
 async def test_a_challenge_that_is_not_known_is_a_refusal() -> None:
@@ -107,7 +111,7 @@ async def test_a_challenge_that_is_not_known_is_a_refusal() -> None:
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
         with pytest.raises(PoolError, match="SMS_MFA"):
-            await Pool(http, "http://pool", "c").sign_in("alice", "x")
+            await UserPoolClient(http, "http://pool", "c").sign_in("alice", "x")
 
 
 def signed(grant: Grant, nonce: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -177,7 +181,7 @@ def test_a_token_is_read_while_it_lives_and_only_if_it_is_ours() -> None:
         Signer(pool_key(), ISSUER + "y", 60).read(ended, ended=True)
 
 
-async def test_the_pools_key_set_vouches_for_our_signature(pool: Pool, cognito: LocalCognito) -> None:
+async def test_the_pools_key_set_vouches_for_our_signature(pool: UserPoolClient, cognito: LocalCognito) -> None:
     """The sidecar's own way of verifying takes it, for the client that it was granted to."""
     tokens = await pool.refresh(str(await pool.sign_in("alice", "Alice-1234")))
     answer = Signer(pool_key(), cognito.issuer, 60).tokens(granted("openid"), tokens, time.time())
