@@ -175,7 +175,7 @@ def taken_for(key: str) -> set[str]:
 _ONE_NAME = re.compile(r"[a-z0-9_-]+", re.ASCII | re.IGNORECASE)
 
 
-class Names(NamedTuple):
+class FoldedNames(NamedTuple):
     """Names that a parameter or a field may have to frameworks, folded: `all` of them, and those that are it as a
     whole, not what holds it."""
 
@@ -183,15 +183,15 @@ class Names(NamedTuple):
     whole: frozenset[str]
 
 
-def names_of(key: str) -> Names:
+def names_of(key: str) -> FoldedNames:
     """The names that a key may have, those of what it is nested in among them: `a[b]` and `a.b` are in `a`."""
     if _ONE_NAME.fullmatch(key):
         one = frozenset((key.casefold(),))
-        return Names(one, one)
+        return FoldedNames(one, one)
     steps = steps_of(key)
-    return Names(frozenset(taken_for(key)).union(steps), frozenset((_plain(key), *steps[-1:])))
+    return FoldedNames(frozenset(taken_for(key)).union(steps), frozenset((_plain(key), *steps[-1:])))
 
 
-def are_one(first: Names, second: Names) -> bool:
+def are_one(first: FoldedNames, second: FoldedNames) -> bool:
     """Return whether some framework may take one of two for the other, or for what holds it."""
     return not (first.all.isdisjoint(second.whole) and second.all.isdisjoint(first.whole))

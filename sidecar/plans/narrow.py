@@ -12,7 +12,7 @@ from sidecar.plans.dialect import asked_names
 from sidecar.plans.dialects import DIALECTS
 from sidecar.plans.filter import NOTHING, Exactness, Field
 from sidecar.plans.plan import Always, Plan
-from sidecar.plans.translate import Names, filter_of, plain_path
+from sidecar.plans.translate import FieldNames, filter_of, plain_path
 
 AskPlan = Callable[[ListQuestion], Awaitable[Plan]]
 """Port: asks the PDP for a plan. Raises Refused with a PDP_* code."""
@@ -64,7 +64,7 @@ class Narrowing:
         return trust.allowed and await self._ask(question) is Always.ALLOWED
 
 
-def names_of(push: Push) -> Names:
+def names_of(push: Push) -> FieldNames:
     """The fields that a filter can be about: those of the attributes that are plain paths."""
     fields = {}
     for name, attribute in push.attributes.items():
@@ -72,4 +72,4 @@ def names_of(push: Push) -> Names:
         if path is not None:
             fields[name] = Field(path, attribute.type, attribute.required)
     path = plain_path(push.id)
-    return Names(fields, Field(path, identifies=True) if path is not None else None)
+    return FieldNames(fields, Field(path, identifies=True) if path is not None else None)

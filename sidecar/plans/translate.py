@@ -37,7 +37,7 @@ MAX_TEXT = 512
 UNSAYABLE = Unsayable()
 
 
-class Names(NamedTuple):
+class FieldNames(NamedTuple):
     """The fields of the app by the names that a policy has for them."""
 
     attributes: Mapping[str, Field]
@@ -49,7 +49,7 @@ def plain_path(expression: str) -> tuple[str, ...] | None:
     return tuple(expression.split(".")) if _PLAIN.fullmatch(expression) else None
 
 
-def filter_of(plan: Plan, names: Names) -> Filter:
+def filter_of(plan: Plan, names: FieldNames) -> Filter:
     """Translate a plan. It raises nothing, whatever is in the plan."""
     if plan is Always.ALLOWED:
         return EVERYTHING
@@ -74,7 +74,7 @@ class _Translation:
     """Walks a condition. `negated`: the rows for which it is false or in error are wanted. `lax`: those for which it is
     in error are wanted, too, since a negation stands around it."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: FieldNames) -> None:
         self._names = names
 
     def of(self, node: Node, *, negated: bool, lax: bool) -> Filter:

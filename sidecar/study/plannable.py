@@ -13,7 +13,7 @@ from sidecar.gate.narrowing import ListQuestion
 from sidecar.plans.narrow import Trust
 from sidecar.study.cel import CelError, Node, parse
 from sidecar.study.globs import kind_name, matches
-from sidecar.study.policies import Match, Names, Policies, Rule
+from sidecar.study.policies import Match, Policies, PolicyNames, Rule
 
 EVERY_ROLE = frozenset(("*",))
 _MAX_DEPTH = 32
@@ -105,7 +105,7 @@ def _may_err(rule: Rule) -> bool:
 class _Reading:
     """Reads the expressions of one condition. `positive`: where more that is true never makes the rule allow less."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: PolicyNames) -> None:
         self._names = names
 
     def match(self, match: Match, *, positive: bool) -> bool:

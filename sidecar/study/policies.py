@@ -28,7 +28,7 @@ class Match(NamedTuple):
     of: tuple[Match, ...] = ()
 
 
-class Names(NamedTuple):
+class PolicyNames(NamedTuple):
     """Names that an expression may use: variables, and constants with the place of their value."""
 
     variables: Mapping[str, Scalar]
@@ -39,7 +39,7 @@ class Condition(NamedTuple):
     """A condition and the names that it may use."""
 
     match: Match
-    names: Names
+    names: PolicyNames
 
 
 class Policy(NamedTuple):
@@ -148,13 +148,13 @@ class _Reader:
 
     # --- names ---
 
-    def _names(self, document: Document, body: Mapping[str, yaml.Node]) -> Names:
+    def _names(self, document: Document, body: Mapping[str, yaml.Node]) -> PolicyNames:
         variables = self._imported(document, body, "variables", "exportVariables")
         constants = self._imported(document, body, "constants", "exportConstants")
         for name, node in entries(fields(document.root).get("variables")).items():
             # before 0.34 they stood beside the policy, and may still
             variables.setdefault(name, document.scalar(node))
-        return Names({name: scalar for name, scalar in variables.items() if scalar is not None}, constants)
+        return PolicyNames({name: scalar for name, scalar in variables.items() if scalar is not None}, constants)
 
     def _imported(
         self, document: Document, body: Mapping[str, yaml.Node], field: str, exported: str
@@ -169,7 +169,7 @@ class _Reader:
 
     # --- conditions ---
 
-    def _conditions(self, document: Document, node: yaml.Node | None, names: Names) -> tuple[Condition, ...]:
+    def _conditions(self, document: Document, node: yaml.Node | None, names: PolicyNames) -> tuple[Condition, ...]:
         if node is None:
             return ()
         said = fields(node)
@@ -261,7 +261,7 @@ class _Reader:
         )  # fmt: skip
 
     def _rules(
-        self, document: Document, policy: Policy, node: yaml.Node, names: Names, derived: Mapping[str, _DerivedRole],
+        self, document: Document, policy: Policy, node: yaml.Node, names: PolicyNames, derived: Mapping[str, _DerivedRole],
         unnamed: str,
     ) -> None:  # fmt: skip
         said = fields(node)

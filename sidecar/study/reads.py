@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from sidecar.study.cel import CelError, Node, parse
-from sidecar.study.policies import Condition, Match, Names
+from sidecar.study.policies import Condition, Match, PolicyNames
 from sidecar.study.yaml_nodes import Place, Scalar
 
 WHOLE = "*"
@@ -97,7 +97,7 @@ def uses(condition: Condition) -> list[Use | Unread]:
 class _Reading:
     """Reads the expressions of one policy, variables in place of their names."""
 
-    def __init__(self, names: Names, depth: int = 0) -> None:
+    def __init__(self, names: PolicyNames, depth: int = 0) -> None:
         self._names = names
         self._depth = depth
         self._text = Scalar(Place("", 1, 1), "", "")

@@ -29,7 +29,7 @@ from sidecar.plans.filter import (
 )
 from sidecar.plans.header import Header
 from sidecar.plans.plan import Conditional, Node
-from sidecar.plans.translate import Names, filter_of
+from sidecar.plans.translate import FieldNames, filter_of
 from tests.plans.grammars import bare, header
 from tests.plans.oracle import has
 from tests.plans.trees import NAMES, rows, trees
@@ -55,7 +55,7 @@ def test_no_row_is_lost(tree: Node, row: dict[str, Anything]) -> None:
         assert bare(read) == bare(whole)
 
 
-COLUMNS = Names(
+COLUMNS = FieldNames(
     {
         "owner": Field(("owner_id",), Type.STRING, required=True),
         "note": Field(("note",)),

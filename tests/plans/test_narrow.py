@@ -12,7 +12,7 @@ from sidecar.gate.verdict import Refused
 from sidecar.plans.filter import Field
 from sidecar.plans.narrow import Narrowing, Trust, Trusted, names_of
 from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, Plan, Unknown, Variable
-from sidecar.plans.translate import Names
+from sidecar.plans.translate import FieldNames
 
 ALICE = Principal("alice", ("user",), {}, "iss", 0.0, {})
 QUESTION = ListQuestion("r-1", ALICE, "contact", "read")
@@ -109,5 +109,5 @@ async def test_no_plan_is_a_refusal() -> None:
 
 def test_fields_are_plain_paths() -> None:
     owner = Field(("owner_id",), Type.STRING, required=True)
-    assert names_of(PUSH) == Names({"owner": owner}, Field(("id",), identifies=True))
+    assert names_of(PUSH) == FieldNames({"owner": owner}, Field(("id",), identifies=True))
     assert names_of(PUSH._replace(id="ids[0]")).id is None

@@ -22,7 +22,7 @@ from sidecar.gate.values import Type
 from sidecar.plans.filter import All, Any, Exactness, Field, Filter, Relation, Term, Unsayable, Value
 from sidecar.plans.plan import Conditional, Constant, Operation, Variable
 from sidecar.plans.postgrest import PostgRest
-from sidecar.plans.translate import Names, filter_of
+from sidecar.plans.translate import FieldNames, filter_of
 from tests.databases import server_folder
 from tests.plans.grammars import postgrest
 from tests.plans.oracle import has
@@ -30,7 +30,7 @@ from tests.plans.trees import TEXTS
 
 pytestmark = pytest.mark.process
 
-NAMES = Names(
+NAMES = FieldNames(
     {
         "owner": Field(("owner",), Type.STRING, required=True),
         "note": Field(("note",)),

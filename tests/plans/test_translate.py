@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sidecar.gate.values import Type
 from sidecar.plans.filter import EVERYTHING, NOTHING, All, Any, Field, Filter, Relation, Term
 from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, Unknown, Variable
-from sidecar.plans.translate import MAX_TEXT, MAX_VALUES, UNSAYABLE, Names, filter_of, plain_path
+from sidecar.plans.translate import MAX_TEXT, MAX_VALUES, UNSAYABLE, FieldNames, filter_of, plain_path
 from tests.plans.oracle import has, may_be_allowed
 from tests.plans.trees import NAMES, attributes_of, rows, trees
 from tests.tries import tries
@@ -25,7 +25,7 @@ def op(operator: str, *operands: Node) -> Operation:
     return Operation(operator, operands)
 
 
-def translated(node: Node, names: Names = NAMES) -> Filter:
+def translated(node: Node, names: FieldNames = NAMES) -> Filter:
     return filter_of(Conditional(node), names)
 
 
@@ -102,7 +102,7 @@ def test_a_plan_without_a_condition() -> None:
 
 
 def test_an_id_that_no_plain_field_has() -> None:
-    names = Names({})
+    names = FieldNames({})
     assert translated(op("eq", Variable("request.resource.id"), ALICE), names) == UNSAYABLE
 
 
@@ -135,7 +135,7 @@ def test_a_field_is_always_of_a_type_only_where_it_is_required(kind: Type, requi
 @pytest.mark.parametrize(("kind", "said"), [(Type.BOOL, True), (None, False), (Type.INT, False), (Type.STRING, False)])
 def test_a_negation_is_about_values_of_the_declared_type_alone(kind: Type | None, said: bool) -> None:
     """To a database 1 is true: the rows with 1 would be lost, where a check finds an error."""
-    names = Names({"ok": Field(("ok",), kind, required=True)})
+    names = FieldNames({"ok": Field(("ok",), kind, required=True)})
     whole = filter_of(Conditional(Operation("not", (Variable("request.resource.attr.ok"),))), names)
     assert (whole != UNSAYABLE) is said
 
@@ -152,6 +152,6 @@ def test_a_negated_list_has_values_of_the_declared_type_alone(
     kind: Type | None, values: tuple[Anything, ...], said: bool
 ) -> None:
     """A column of text has '5' for 5: the rows with '5' would be lost, which a check takes for another value."""
-    names = Names({"a": Field(("a",), kind, required=True)})
+    names = FieldNames({"a": Field(("a",), kind, required=True)})
     listed = Operation("in", (Variable("request.resource.attr.a"), Constant(values)))
     assert (filter_of(Conditional(Operation("not", (listed,))), names) != UNSAYABLE) is said

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from sidecar.gate.values import Type
 from sidecar.plans.filter import Field
 from sidecar.plans.plan import Constant, Node, Operation, Unknown, Variable
-from sidecar.plans.translate import Names
+from sidecar.plans.translate import FieldNames
 
 TEXTS = ["", "a", "A", "alice", "5", "true", "null", "a,b", "100%", "_", "x'y", 'q"', "é", "🚀", "a b", "(", "*", "\\"]
 SCALARS: list[Any] = [*TEXTS, True, False, 0, 1, 5, -3, 0.5, 1.5, 100, None]
-NAMES = Names(
+NAMES = FieldNames(
     {
         "owner": Field(("owner",), Type.STRING, required=True),
         "note": Field(("note",)),

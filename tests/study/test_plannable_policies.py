@@ -16,7 +16,7 @@ from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.cerbos_plan import CerbosPlans
 from sidecar.plans.filter import Field
 from sidecar.plans.plan import Always
-from sidecar.plans.translate import Names, filter_of
+from sidecar.plans.translate import FieldNames, filter_of
 from sidecar.study.plannable import Plannable
 from sidecar.study.policies import parse_policies
 from tests import policy_table, stack
@@ -25,7 +25,7 @@ from tests.study.random_policies import ACME, PRINCIPALS, Policies, principal
 
 pytestmark = pytest.mark.process
 
-NAMES = Names(
+NAMES = FieldNames(
     {name: Field((name,)) for name in ("owner", "n", "ok", "note", "tags", "k", "account")},
     Field(("id",), identifies=True),
 )

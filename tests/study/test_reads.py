@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.study.policies import Condition, Match, Names
+from sidecar.study.policies import Condition, Match, PolicyNames
 from sidecar.study.reads import Unread, Use, uses
 from sidecar.study.yaml_nodes import Place, Scalar
 from tests.stack import binary
@@ -26,7 +26,7 @@ def match_of(said: Any) -> Match:
 
 
 def read(said: Any, variables: dict[str, str] | None = None, constants: dict[str, Scalar] | None = None) -> list[Any]:
-    names = Names({name: scalar(text) for name, text in (variables or {}).items()}, constants or {})
+    names = PolicyNames({name: scalar(text) for name, text in (variables or {}).items()}, constants or {})
     return uses(Condition(match_of(said), names))
 
 
@@ -117,7 +117,7 @@ def test_what_cannot_be_read_is_told() -> None:
 def test_the_place_is_that_of_the_attribute() -> None:
     written = "|\n    has(R.attr.a) &&\n      R.attr.b == R.attr.a\n"
     text = Scalar(Place("p.yaml", 3, 9), "has(R.attr.a) &&\n  R.attr.b == R.attr.a\n", written)
-    found = uses(Condition(Match("expr", text), Names({}, {})))
+    found = uses(Condition(Match("expr", text), PolicyNames({}, {})))
     places = [(str(use.attribute), use.place.line, use.place.column) for use in found if isinstance(use, Use)]
     assert places == [
         ("request.resource.attr.a", 4, 5),
