@@ -70,7 +70,7 @@ from sidecar.wire.hpack import DEFAULT_TABLE, BlockReader
 from sidecar.wire.http1_request import BadRequest, HeadReader, Violation, body_of
 from sidecar.wire.http1_response import BadAnswer, ResponseReader
 from sidecar.wire.http2 import CompressionError
-from sidecar.wire.urlencoded import Field
+from sidecar.wire.urlencoded import FormField
 from tests.bodies.graphql_oracle import root_calls
 from tests.tokens import CLIENT, ISSUER, b64
 
@@ -264,7 +264,7 @@ def multipart(data: bytes) -> None:
 URLENCODED, MULTIPART = b"application/x-www-form-urlencoded", b"multipart/form-data; boundary=b"
 
 
-def _form_fields(kind: bytes, data: bytes, step: int) -> list[Field] | None:
+def _form_fields(kind: bytes, data: bytes, step: int) -> list[FormField] | None:
     reader = reader_of(kind)
     assert reader is not None
     try:
@@ -275,7 +275,7 @@ def _form_fields(kind: bytes, data: bytes, step: int) -> list[Field] | None:
         return None
 
 
-def _form_text(fields: list[Field]) -> None:
+def _form_text(fields: list[FormField]) -> None:
     """A text that is found stands under this name, and no other field looks like it."""
     try:
         texts = judged(fields, b"", FormRule(frozenset(["owner"]), frozenset())).texts("owner")

@@ -10,7 +10,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.query import are_one, names_of, query_values
 from sidecar.gate.verdict import Refused
 from sidecar.wire.multipart import Parts, boundary_of
-from sidecar.wire.urlencoded import Field, fields_of
+from sidecar.wire.urlencoded import FormField, fields_of
 
 MAX_FIELDS = 512
 """Of one form, files included. With as many parameters as are read it is less than PHP, Django, qs and Tomcat take:
@@ -36,7 +36,7 @@ class FormRule(NamedTuple):
 class Form:
     """Fields of one form in order."""
 
-    def __init__(self, fields: Sequence[Field]) -> None:
+    def __init__(self, fields: Sequence[FormField]) -> None:
         self._fields = [(field, names_of(field.name)) for field in fields]
 
     def texts(self, name: str) -> list[str]:
@@ -59,7 +59,7 @@ class Form:
         if found := self._taken_for(name):
             raise Refused(Code.BODY_INVALID, f"found the field {found[0].name[:64]!r} in the form, {where}")
 
-    def _taken_for(self, name: str) -> list[Field]:
+    def _taken_for(self, name: str) -> list[FormField]:
         wanted = names_of(name)
         return [field for field, names in self._fields if are_one(names, wanted)]
 
@@ -72,7 +72,7 @@ class FormReader(Protocol):
     def feed(self, data: bytes) -> None:
         """Read the next bytes."""
 
-    def end(self) -> list[Field]:
+    def end(self) -> list[FormField]:
         """The fields, when all bytes were fed."""
 
 
@@ -85,7 +85,7 @@ class _Urlencoded:
     def feed(self, data: bytes) -> None:
         self._pieces.append(data)
 
-    def end(self) -> list[Field]:
+    def end(self) -> list[FormField]:
         return fields_of(b"".join(self._pieces), MAX_FIELDS)
 
 
@@ -101,7 +101,7 @@ def reader_of(content_type: bytes) -> FormReader | None:
     return None if boundary is None else _Multipart(boundary, MAX_FIELDS)
 
 
-def judged(fields: Sequence[Field], query: bytes, rule: FormRule) -> Form:
+def judged(fields: Sequence[FormField], query: bytes, rule: FormRule) -> Form:
     """The form that these fields make, with a request that has this query. Raises Refused: BODY_INVALID,
     REFERENCE_INVALID."""
     form = Form(fields)

@@ -23,9 +23,9 @@ from sidecar.plans.filter import (
     All,
     Any,
     Exactness,
-    Field,
     Filter,
     Relation,
+    RowField,
     Said,
     Term,
     Value,
@@ -72,7 +72,7 @@ def is_asked(name: str, asked: AbstractSet[str]) -> bool:
     return not taken_for(name).isdisjoint(asked)
 
 
-def joined(field: Field, separator: str) -> str | None:
+def joined(field: RowField, separator: str) -> str | None:
     """A field's name with a separator between its parts; None for one that has a meaning of its own for some app."""
     return separator.join(field.path) if all(map(_NAME.fullmatch, field.path)) else None
 

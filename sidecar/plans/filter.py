@@ -40,7 +40,7 @@ Value = str | float | bool
 
 
 @dataclass(frozen=True, slots=True)
-class Field:
+class RowField:
     """A field of the app's rows: the names that lead to it. `type` is its JSON type where the route declares one; it is
     `required` where the route says that no row is without it. The one that `identifies` is a text or a number in the
     row, and always a text to the policy."""
@@ -62,7 +62,7 @@ class Term:
     A negative term is met by a row without the field, too, and by one whose value is of another type.
     """
 
-    field: Field
+    field: RowField
     relation: Relation
     values: tuple[Value, ...]
 

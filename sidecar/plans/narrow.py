@@ -10,7 +10,7 @@ from sidecar.gate.narrowing import ListQuestion, Narrowed, Push
 from sidecar.gate.trace import Header
 from sidecar.plans.dialect import asked_names
 from sidecar.plans.dialects import DIALECTS
-from sidecar.plans.filter import NOTHING, Exactness, Field
+from sidecar.plans.filter import NOTHING, Exactness, RowField
 from sidecar.plans.plan import Always, Plan
 from sidecar.plans.translate import FieldNames, filter_of, plain_path
 
@@ -70,6 +70,6 @@ def names_of(push: Push) -> FieldNames:
     for name, attribute in push.attributes.items():
         path = plain_path(attribute.expression)
         if path is not None:
-            fields[name] = Field(path, attribute.type, attribute.required)
+            fields[name] = RowField(path, attribute.type, attribute.required)
     path = plain_path(push.id)
-    return FieldNames(fields, Field(path, identifies=True) if path is not None else None)
+    return FieldNames(fields, RowField(path, identifies=True) if path is not None else None)

@@ -15,9 +15,9 @@ from sidecar.gate.values import Type
 from sidecar.plans.filter import (
     EVERYTHING,
     NOTHING,
-    Field,
     Filter,
     Relation,
+    RowField,
     Term,
     Unsayable,
     Value,
@@ -40,8 +40,8 @@ UNSAYABLE = Unsayable()
 class FieldNames(NamedTuple):
     """The fields of the app by the names that a policy has for them."""
 
-    attributes: Mapping[str, Field]
-    id: Field | None = None
+    attributes: Mapping[str, RowField]
+    id: RowField | None = None
 
 
 def plain_path(expression: str) -> tuple[str, ...] | None:
@@ -112,7 +112,7 @@ class _Translation:
             case _:
                 return UNSAYABLE
 
-    def _true(self, field: Field | None, negated: bool, lax: bool) -> Filter:
+    def _true(self, field: RowField | None, negated: bool, lax: bool) -> Filter:
         """A bare attribute, which is in error where it is neither true nor false."""
         if not negated and lax and not (field is not None and field.always(Type.BOOL)):
             return UNSAYABLE
@@ -125,7 +125,7 @@ class _Translation:
         # of `!=` the error is that of `==`: it is false or in error where the two are equal, or where one is absent
         return self._equal(field, (value,), negated=not negated, lax=lax or negated)
 
-    def _equal(self, field: Field | None, values: tuple[object, ...], *, negated: bool, lax: bool) -> Filter:
+    def _equal(self, field: RowField | None, values: tuple[object, ...], *, negated: bool, lax: bool) -> Filter:
         """Equal to one of the values. Only an absent attribute is an error, and an absent one is in each negative
         term."""
         if not negated and lax and not (field is not None and field.required):
@@ -135,7 +135,7 @@ class _Translation:
             return self._term(field, Relation.NE if one else Relation.NOT_IN, values)
         return self._term(field, Relation.EQ if one else Relation.IN, values)
 
-    def _ordered(self, relation: Relation, field: Field | None, value: object, negated: bool, lax: bool) -> Filter:
+    def _ordered(self, relation: Relation, field: RowField | None, value: object, negated: bool, lax: bool) -> Filter:
         if isinstance(value, str | bool) or field is None:
             # texts have another order in each database
             return UNSAYABLE
@@ -143,7 +143,7 @@ class _Translation:
             return UNSAYABLE
         return self._term(field, _OPPOSITE[relation] if negated else relation, (value,))
 
-    def _term(self, field: Field | None, relation: Relation, values: tuple[object, ...]) -> Filter:
+    def _term(self, field: RowField | None, relation: Relation, values: tuple[object, ...]) -> Filter:
         said = [value for value in values if _is_value(value)]
         if field is None or not 0 < len(said) == len(values) <= MAX_VALUES:
             return UNSAYABLE
@@ -153,7 +153,7 @@ class _Translation:
             return UNSAYABLE
         return Term(field, relation, tuple(said))
 
-    def _field(self, name: str) -> Field | None:
+    def _field(self, name: str) -> RowField | None:
         if name == _ID:
             return self._names.id
         attribute, _, rest = name.removeprefix(_ATTRIBUTE).partition(".")
@@ -161,10 +161,10 @@ class _Translation:
         if field is None or not rest:
             return field
         inner = plain_path(rest)
-        return Field(field.path + inner) if inner is not None else None
+        return RowField(field.path + inner) if inner is not None else None
 
 
-def _are_of_type(field: Field, values: Sequence[Value]) -> bool:
+def _are_of_type(field: RowField, values: Sequence[Value]) -> bool:
     """Return whether values are of a field's declared type. A database converts one of another type first, and takes it
     for equal then: true is 1 to many, and in SQLite, MySQL and others a column of text has '5' for 5."""
     kinds = _KINDS.get(field.type) if field.type is not None else None

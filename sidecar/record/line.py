@@ -41,7 +41,7 @@ class LineError(ValueError):
     """Not a line of the decision log; says what was found and what was expected."""
 
 
-class Field(NamedTuple):
+class FieldDoc(NamedTuple):
     """Meaning of a field, and when it is there, "" for always."""
 
     doc: str
@@ -59,14 +59,14 @@ Resources = tuple[Mapping[str, Any], ...]
 NOTHING: Extra = MappingProxyType({})
 
 # fmt: off
-Time = Annotated[str, Field("when the line was written, in UTC with milliseconds")]
-RequestId = Annotated[str, Field("id of the request, as in the answer's `X-Request-Id` and in what the app gets")]
-Peer = Annotated[str, Field("address of the client, as the proxies that `SIDECAR_TRUSTED_PROXIES` lists and the proxy that asks tell it; else of the connection's other end, and so in the line of a request that no gate judged; empty on a unix socket, and where the client was gone before")]
-Client = Annotated[str, Field("address of the client, as the proxies that `SIDECAR_TRUSTED_PROXIES` lists tell it")]
-CodeField = Annotated[str, Field("code of the refusal or fault, or the ground on which the request was let through")]
-Status = Annotated[int, Field("status of the answer; 499 where the client left before it")]
-Route = Annotated[str, Field("`path` of the route in `routes.yaml`, behind its `hosts` where it has any (`crm.example.com/contacts`); empty where none was reached")]
-Who = Annotated[str, Field("id of the principal; empty where nobody was identified")]
+Time = Annotated[str, FieldDoc("when the line was written, in UTC with milliseconds")]
+RequestId = Annotated[str, FieldDoc("id of the request, as in the answer's `X-Request-Id` and in what the app gets")]
+Peer = Annotated[str, FieldDoc("address of the client, as the proxies that `SIDECAR_TRUSTED_PROXIES` lists and the proxy that asks tell it; else of the connection's other end, and so in the line of a request that no gate judged; empty on a unix socket, and where the client was gone before")]
+Client = Annotated[str, FieldDoc("address of the client, as the proxies that `SIDECAR_TRUSTED_PROXIES` lists tell it")]
+CodeField = Annotated[str, FieldDoc("code of the refusal or fault, or the ground on which the request was let through")]
+Status = Annotated[int, FieldDoc("status of the answer; 499 where the client left before it")]
+Route = Annotated[str, FieldDoc("`path` of the route in `routes.yaml`, behind its `hosts` where it has any (`crm.example.com/contacts`); empty where none was reached")]
+Who = Annotated[str, FieldDoc("id of the principal; empty where nobody was identified")]
 
 
 class Decision(NamedTuple):
@@ -74,35 +74,35 @@ class Decision(NamedTuple):
 
     time: Time
     request_id: RequestId
-    mode: Annotated[Mode, Field("mode in which the request was decided: that of its action or route, else of `SIDECAR_MODE`")]
-    outcome: Annotated[Effect, Field("verdict. `shadow_refuse`: forwarded, and refused in the mode `enforce`. A fault after the permit leaves it `allow`")]
+    mode: Annotated[Mode, FieldDoc("mode in which the request was decided: that of its action or route, else of `SIDECAR_MODE`")]
+    outcome: Annotated[Effect, FieldDoc("verdict. `shadow_refuse`: forwarded, and refused in the mode `enforce`. A fault after the permit leaves it `allow`")]
     code: CodeField
     status: Status
-    method: Annotated[str, Field("method of the request; `WS` for the handshake of a WebSocket")]
-    host: Annotated[str, Field(f"host that the request names, in lower case and with its port, at most {MAX_HOST} characters; empty where the request could not be read")]
-    path: Annotated[str, Field("path that was decided and forwarded, without its query; of a request that could not be read, the first 512 bytes")]
+    method: Annotated[str, FieldDoc("method of the request; `WS` for the handshake of a WebSocket")]
+    host: Annotated[str, FieldDoc(f"host that the request names, in lower case and with its port, at most {MAX_HOST} characters; empty where the request could not be read")]
+    path: Annotated[str, FieldDoc("path that was decided and forwarded, without its query; of a request that could not be read, the first 512 bytes")]
     route: Route
     principal: Who
-    roles: Annotated[tuple[str, ...], Field(f"roles of the principal in alphabetical order, at most {MAX_ROLES} of at most 256 characters")]
-    kind: Annotated[str, Field("kind of the resource; empty where no policy is asked, or the request did not get so far")]
-    id: Annotated[str, Field("id of the resource")]
-    action: Annotated[str, Field("action on the resource; empty where the route has none")]
+    roles: Annotated[tuple[str, ...], FieldDoc(f"roles of the principal in alphabetical order, at most {MAX_ROLES} of at most 256 characters")]
+    kind: Annotated[str, FieldDoc("kind of the resource; empty where no policy is asked, or the request did not get so far")]
+    id: Annotated[str, FieldDoc("id of the resource")]
+    action: Annotated[str, FieldDoc("action on the resource; empty where the route has none")]
     peer: Peer
-    ms: Annotated[Mapping[str, float], Field("milliseconds in each stage that was reached: `request`, `routing`, `identity`, `lookup`, `decision`")]
-    total_ms: Annotated[float, Field("milliseconds until the answer began")]
-    call_id: Annotated[str | None, Field("id of the call to the PDP, which several lines of one principal may share", "the PDP answered")] = None
-    policy: Annotated[str | None, Field("policy that decided on the action, as Cerbos names it", "the PDP answered")] = None
-    policies: Annotated[int | None, Field("generation of the policies that was in force when the line was written", "the PDP answered, and the sidecar reloads its policies")] = None
-    cache: Annotated[str | None, Field("`hit` or `miss`", "decisions are remembered")] = None
-    trace_id: Annotated[str | None, Field("id of the trace", "requests are traced")] = None
-    roles_cut: Annotated[int | None, Field("number of roles that are not in `roles`", f"the principal has more than {MAX_ROLES} roles")] = None
-    dep: Annotated[str | None, Field("dependency that failed: `jwks`, `pdp`, `lookup`, `upstream`, `sessions` or `idp`", "a dependency failed")] = None
-    fault: Annotated[str | None, Field("kind of its fault, such as `timeout`", "a dependency failed")] = None
-    told: Annotated[str | None, Field("code that the client was told", "it is another than `code`")] = None
-    detail: Annotated[str | None, Field(f"more on a refusal, which no client is told, at most {MAX_DETAIL} characters", "there is more to say")] = None
-    items: Annotated[Mapping[str, int | str] | None, Field("numbers of an answer that was reduced: `seen` and `kept` items, `masked`: those of which fields were hidden, `calls`: questions to the PDP about at most 50 items each, without those that a lookup does not have, `pushed`: how much of the policy the app was asked with, `exact`, `weakened` or `none`; with `refill` also `pages`: pages of the app that the answer is made of, and `ended`: the code of what ended it early, `deadline` or `changed` (other rules). In shadow the numbers of what enforcing would have left, or `unjudged`: why they are not known, `busy`, `too_large`, `slow`, `partial`, `encoded` or `stream`", "the route has `items` or `fields`, and the answer was reduced, or judged in shadow")] = None
-    each: Annotated[EachLine | None, Field(f"`asked`: how many resources the request named, or root fields of GraphQL; `ids` and `denied`: those, and the ones that were not allowed, of each at most {MAX_IDS} of at most {MAX_ID} characters", "the route has `each`, or a body asks for several things")] = None
-    upstream: Annotated[str | None, Field("name of the app in `upstreams` that the route leads to", "it is one of `upstreams`")] = None
+    ms: Annotated[Mapping[str, float], FieldDoc("milliseconds in each stage that was reached: `request`, `routing`, `identity`, `lookup`, `decision`")]
+    total_ms: Annotated[float, FieldDoc("milliseconds until the answer began")]
+    call_id: Annotated[str | None, FieldDoc("id of the call to the PDP, which several lines of one principal may share", "the PDP answered")] = None
+    policy: Annotated[str | None, FieldDoc("policy that decided on the action, as Cerbos names it", "the PDP answered")] = None
+    policies: Annotated[int | None, FieldDoc("generation of the policies that was in force when the line was written", "the PDP answered, and the sidecar reloads its policies")] = None
+    cache: Annotated[str | None, FieldDoc("`hit` or `miss`", "decisions are remembered")] = None
+    trace_id: Annotated[str | None, FieldDoc("id of the trace", "requests are traced")] = None
+    roles_cut: Annotated[int | None, FieldDoc("number of roles that are not in `roles`", f"the principal has more than {MAX_ROLES} roles")] = None
+    dep: Annotated[str | None, FieldDoc("dependency that failed: `jwks`, `pdp`, `lookup`, `upstream`, `sessions` or `idp`", "a dependency failed")] = None
+    fault: Annotated[str | None, FieldDoc("kind of its fault, such as `timeout`", "a dependency failed")] = None
+    told: Annotated[str | None, FieldDoc("code that the client was told", "it is another than `code`")] = None
+    detail: Annotated[str | None, FieldDoc(f"more on a refusal, which no client is told, at most {MAX_DETAIL} characters", "there is more to say")] = None
+    items: Annotated[Mapping[str, int | str] | None, FieldDoc("numbers of an answer that was reduced: `seen` and `kept` items, `masked`: those of which fields were hidden, `calls`: questions to the PDP about at most 50 items each, without those that a lookup does not have, `pushed`: how much of the policy the app was asked with, `exact`, `weakened` or `none`; with `refill` also `pages`: pages of the app that the answer is made of, and `ended`: the code of what ended it early, `deadline` or `changed` (other rules). In shadow the numbers of what enforcing would have left, or `unjudged`: why they are not known, `busy`, `too_large`, `slow`, `partial`, `encoded` or `stream`", "the route has `items` or `fields`, and the answer was reduced, or judged in shadow")] = None
+    each: Annotated[EachLine | None, FieldDoc(f"`asked`: how many resources the request named, or root fields of GraphQL; `ids` and `denied`: those, and the ones that were not allowed, of each at most {MAX_IDS} of at most {MAX_ID} characters", "the route has `each`, or a body asks for several things")] = None
+    upstream: Annotated[str | None, FieldDoc("name of the app in `upstreams` that the route leads to", "it is one of `upstreams`")] = None
     extra: Extra = NOTHING
 
 
@@ -114,36 +114,36 @@ class QuestionLine(NamedTuple):
 
     time: Time
     request_id: RequestId
-    mode: Annotated[Mode, Field("mode in which the request was decided")]
-    outcome: Annotated[Effect, Field("verdict, as in the decision log")]
+    mode: Annotated[Mode, FieldDoc("mode in which the request was decided")]
+    outcome: Annotated[Effect, FieldDoc("verdict, as in the decision log")]
     code: CodeField
     status: Status
-    method: Annotated[str, Field("method of the request; `WS` for the handshake of a WebSocket")]
-    host: Annotated[str, Field(f"host that the request names, in lower case and with its port, at most {MAX_HOST} characters; empty where the request could not be read")]
-    path: Annotated[str, Field("path that was decided, without its query")]
+    method: Annotated[str, FieldDoc("method of the request; `WS` for the handshake of a WebSocket")]
+    host: Annotated[str, FieldDoc(f"host that the request names, in lower case and with its port, at most {MAX_HOST} characters; empty where the request could not be read")]
+    path: Annotated[str, FieldDoc("path that was decided, without its query")]
     route: Route
     principal: Who
-    roles: Annotated[tuple[str, ...], Field("roles of the principal in alphabetical order, all of them")]
-    kind: Annotated[str, Field("kind of the resource; empty where no policy is asked, or the request did not get so far")]
-    id: Annotated[str, Field("id of the resource")]
-    action: Annotated[str, Field("action on the resource; empty where the route has none")]
-    total_ms: Annotated[float, Field("milliseconds until the answer began")]
-    weight: Annotated[int, Field("requests that this line stands for: itself, and those of its cell (route, method, kind, action, roles, owner, mode, verdict, `status` and `app_status`) since the cell's last line that have none")]
-    asked: Annotated[bool, Field("whether the PDP was asked, or its remembered answer used: `attributes` and `principal_attributes` are whole but for what `redacted` lists")]
-    app_status: Annotated[int | None, Field("status of the app's own answer", "the app answered")] = None
-    app_ms: Annotated[float | None, Field("milliseconds of `total_ms` after the sidecar's own stages, in which the app was waited for; of a list that was judged, with the judging", "the app answered")] = None
-    attributes: Annotated[Attributes | None, Field("attributes of the resource", "the PDP was asked about one resource")] = None
-    principal_attributes: Annotated[Attributes | None, Field("attributes of the principal", "the PDP was asked")] = None
-    scope: Annotated[str | None, Field("scope of the policy", "the route has one")] = None
-    redacted: Annotated[tuple[str, ...] | None, Field("attributes that the PDP was told and that are left out here, such as `resource.phone` and `principal.level`", "some are")] = None
-    owner: Annotated[tuple[str, ...] | None, Field("attributes of the resource whose value is the principal's id, redacted ones too", "there are any")] = None
-    query: Annotated[tuple[str, ...] | None, Field("names of the query's parameters, each once", "the query has any")] = None
-    policy: Annotated[str | None, Field("policy that decided on the action, as Cerbos names it", "the PDP answered")] = None
-    revision: Annotated[str | None, Field("16 hexadecimal digits of the policies that were in force: SHA-256 of their files, cut", "the sidecar reads the policies itself")] = None
-    resources: Annotated[Resources | None, Field("resources of the question, each an object of `id`, `allowed` and `attributes`, and of `kind`, `action` and `scope` where they are not those of the line", "the request is about several, and the PDP answered")] = None
-    missing: Annotated[int | None, Field("number of resources that the request names and no lookup knows: nobody was asked about them, and they refuse the request", "the route has `each`, and there are any")] = None
-    items: Annotated[Mapping[str, int | str] | None, Field("numbers of a list, as in the decision log; in shadow those that enforcing would have made", "the route has `items` or `fields`, and the answer was judged")] = None
-    detail: Annotated[str | None, Field(f"more on a refusal, at most {MAX_DETAIL} characters", "there is more to say")] = None
+    roles: Annotated[tuple[str, ...], FieldDoc("roles of the principal in alphabetical order, all of them")]
+    kind: Annotated[str, FieldDoc("kind of the resource; empty where no policy is asked, or the request did not get so far")]
+    id: Annotated[str, FieldDoc("id of the resource")]
+    action: Annotated[str, FieldDoc("action on the resource; empty where the route has none")]
+    total_ms: Annotated[float, FieldDoc("milliseconds until the answer began")]
+    weight: Annotated[int, FieldDoc("requests that this line stands for: itself, and those of its cell (route, method, kind, action, roles, owner, mode, verdict, `status` and `app_status`) since the cell's last line that have none")]
+    asked: Annotated[bool, FieldDoc("whether the PDP was asked, or its remembered answer used: `attributes` and `principal_attributes` are whole but for what `redacted` lists")]
+    app_status: Annotated[int | None, FieldDoc("status of the app's own answer", "the app answered")] = None
+    app_ms: Annotated[float | None, FieldDoc("milliseconds of `total_ms` after the sidecar's own stages, in which the app was waited for; of a list that was judged, with the judging", "the app answered")] = None
+    attributes: Annotated[Attributes | None, FieldDoc("attributes of the resource", "the PDP was asked about one resource")] = None
+    principal_attributes: Annotated[Attributes | None, FieldDoc("attributes of the principal", "the PDP was asked")] = None
+    scope: Annotated[str | None, FieldDoc("scope of the policy", "the route has one")] = None
+    redacted: Annotated[tuple[str, ...] | None, FieldDoc("attributes that the PDP was told and that are left out here, such as `resource.phone` and `principal.level`", "some are")] = None
+    owner: Annotated[tuple[str, ...] | None, FieldDoc("attributes of the resource whose value is the principal's id, redacted ones too", "there are any")] = None
+    query: Annotated[tuple[str, ...] | None, FieldDoc("names of the query's parameters, each once", "the query has any")] = None
+    policy: Annotated[str | None, FieldDoc("policy that decided on the action, as Cerbos names it", "the PDP answered")] = None
+    revision: Annotated[str | None, FieldDoc("16 hexadecimal digits of the policies that were in force: SHA-256 of their files, cut", "the sidecar reads the policies itself")] = None
+    resources: Annotated[Resources | None, FieldDoc("resources of the question, each an object of `id`, `allowed` and `attributes`, and of `kind`, `action` and `scope` where they are not those of the line", "the request is about several, and the PDP answered")] = None
+    missing: Annotated[int | None, FieldDoc("number of resources that the request names and no lookup knows: nobody was asked about them, and they refuse the request", "the route has `each`, and there are any")] = None
+    items: Annotated[Mapping[str, int | str] | None, FieldDoc("numbers of a list, as in the decision log; in shadow those that enforcing would have made", "the route has `items` or `fields`, and the answer was judged")] = None
+    detail: Annotated[str | None, FieldDoc(f"more on a refusal, at most {MAX_DETAIL} characters", "there is more to say")] = None
     extra: Extra = NOTHING
 
 
@@ -152,8 +152,8 @@ class Unread(NamedTuple):
 
     time: Time
     request_id: RequestId
-    mode: Annotated[Mode, Field("the setting `SIDECAR_MODE`; such a request is refused in each")]
-    outcome: Annotated[Literal["refuse"], Field("the verdict")]
+    mode: Annotated[Mode, FieldDoc("the setting `SIDECAR_MODE`; such a request is refused in each")]
+    outcome: Annotated[Literal["refuse"], FieldDoc("the verdict")]
     code: CodeField
     status: Status
     peer: Peer
@@ -165,9 +165,9 @@ class BrokenOff(NamedTuple):
 
     time: Time
     request_id: RequestId
-    code: Annotated[str, Field("code of the fault")]
+    code: Annotated[str, FieldDoc("code of the fault")]
     route: Route
-    detail: Annotated[str | None, Field(f"its reason, and more on it, at most {MAX_DETAIL} characters", "there is more to say")] = None
+    detail: Annotated[str | None, FieldDoc(f"its reason, and more on it, at most {MAX_DETAIL} characters", "there is more to say")] = None
     extra: Extra = NOTHING
 
 
@@ -177,7 +177,7 @@ class SignedIn(NamedTuple):
     time: Time
     request_id: RequestId
     peer: Client
-    principal: Annotated[str, Field("id of the principal")]
+    principal: Annotated[str, FieldDoc("id of the principal")]
     extra: Extra = NOTHING
 
 
@@ -187,8 +187,8 @@ class SignInFailed(NamedTuple):
     time: Time
     request_id: RequestId
     peer: Client
-    reason: Annotated[str, Field("what went wrong: a code, or a word such as `wrong_password`")]
-    detail: Annotated[str | None, Field(f"more on it, at most {MAX_DETAIL} characters", "there is more to say")] = None
+    reason: Annotated[str, FieldDoc("what went wrong: a code, or a word such as `wrong_password`")]
+    detail: Annotated[str | None, FieldDoc(f"more on it, at most {MAX_DETAIL} characters", "there is more to say")] = None
     extra: Extra = NOTHING
 
 
@@ -198,9 +198,9 @@ class SignedOut(NamedTuple):
     time: Time
     request_id: RequestId
     peer: Client
-    principal: Annotated[str, Field("id of the principal")]
-    everywhere: Annotated[str | None, Field("`ended`, or the code of the fault for which the other sessions go on", "the person asked to be signed out everywhere")] = None
-    detail: Annotated[str | None, Field(f"more on the fault, at most {MAX_DETAIL} characters", "there is more to say")] = None
+    principal: Annotated[str, FieldDoc("id of the principal")]
+    everywhere: Annotated[str | None, FieldDoc("`ended`, or the code of the fault for which the other sessions go on", "the person asked to be signed out everywhere")] = None
+    detail: Annotated[str | None, FieldDoc(f"more on the fault, at most {MAX_DETAIL} characters", "there is more to say")] = None
     extra: Extra = NOTHING
 
 
@@ -209,8 +209,8 @@ class ConsoleAs(NamedTuple):
 
     time: Time
     request_id: RequestId
-    principal: Annotated[str, Field("id of the admin")]
-    asked_as: Annotated[str, Field("id of the other principal")]
+    principal: Annotated[str, FieldDoc("id of the admin")]
+    asked_as: Annotated[str, FieldDoc("id of the other principal")]
     extra: Extra = NOTHING
 
 
@@ -221,18 +221,18 @@ class CandidateDiffers(NamedTuple):
     time: Time
     request_id: RequestId
     route: Route
-    kind: Annotated[str, Field("kind of the resource")]
-    id: Annotated[str, Field("id of the resource")]
-    action: Annotated[str, Field("action on the resource")]
-    principal: Annotated[str, Field("id of the principal")]
-    roles: Annotated[tuple[str, ...], Field(f"roles of the principal in alphabetical order, at most {MAX_ROLES}")]
-    ours: Annotated[Said, Field("what the policies in force said")]
-    theirs: Annotated[Said, Field("what the candidate policies say")]
-    policy: Annotated[str | None, Field("policy in force that decided, as Cerbos names it", "Cerbos told it, and the route has no `each`")] = None
-    candidate_policy: Annotated[str | None, Field("candidate policy that decided", "Cerbos told it")] = None
-    revision: Annotated[str | None, Field("16 hexadecimal digits of the policies in force: SHA-256 of their files, cut", "the sidecar reads the policies itself")] = None
-    candidate_revision: Annotated[str | None, Field("the same of the candidate policies", "it is known")] = None
-    untold: Annotated[int | None, Field("differences before this one that have no line, since there were too many in one second", "there are any")] = None
+    kind: Annotated[str, FieldDoc("kind of the resource")]
+    id: Annotated[str, FieldDoc("id of the resource")]
+    action: Annotated[str, FieldDoc("action on the resource")]
+    principal: Annotated[str, FieldDoc("id of the principal")]
+    roles: Annotated[tuple[str, ...], FieldDoc(f"roles of the principal in alphabetical order, at most {MAX_ROLES}")]
+    ours: Annotated[Said, FieldDoc("what the policies in force said")]
+    theirs: Annotated[Said, FieldDoc("what the candidate policies say")]
+    policy: Annotated[str | None, FieldDoc("policy in force that decided, as Cerbos names it", "Cerbos told it, and the route has no `each`")] = None
+    candidate_policy: Annotated[str | None, FieldDoc("candidate policy that decided", "Cerbos told it")] = None
+    revision: Annotated[str | None, FieldDoc("16 hexadecimal digits of the policies in force: SHA-256 of their files, cut", "the sidecar reads the policies itself")] = None
+    candidate_revision: Annotated[str | None, FieldDoc("the same of the candidate policies", "it is known")] = None
+    untold: Annotated[int | None, FieldDoc("differences before this one that have no line, since there were too many in one second", "there are any")] = None
     extra: Extra = NOTHING
 # fmt: on
 

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import NamedTuple
 
-from sidecar.wire.urlencoded import MAX_NAME, Field
+from sidecar.wire.urlencoded import MAX_NAME, FormField
 
 MAX_HEAD = 4096
 """Bytes of the header lines of one part."""
@@ -69,7 +69,7 @@ class Parts:
         self._most = most
         self._buffer = bytearray()
         self._step: Callable[[], bool] = self._start
-        self._parts: list[Field] = []
+        self._parts: list[FormField] = []
         self._head = _Head("", "", False, None)
         self._text = bytearray()
         self._size = 0
@@ -80,7 +80,7 @@ class Parts:
         while self._step():
             pass
 
-    def end(self) -> list[Field]:
+    def end(self) -> list[FormField]:
         """The parts in order, when all bytes were fed."""
         if self._step != self._after or bytes(self._buffer) not in (b"", b"\r\n"):
             raise ValueError("a form that does not end with its boundary")
@@ -149,22 +149,22 @@ class Parts:
             self._text += self._buffer[: min(count, room)]
         del self._buffer[:count]
 
-    def _part(self) -> Field:
+    def _part(self) -> FormField:
         name, told, is_ascii, length = self._head
         if length is not None and length != self._size:
             raise ValueError("a part of another length than its Content-Length")
         if told or len(self._text) > MAX_TEXT:
-            return Field(name, None, told or f"more than {MAX_TEXT} bytes")
+            return FormField(name, None, told or f"more than {MAX_TEXT} bytes")
         if self._text.startswith(_BYTE_ORDER_MARK):
             # formData() of Node.js and ASP.NET Core take it away, most others do not
-            return Field(name, None, "a text that begins with a byte order mark")
+            return FormField(name, None, "a text that begins with a byte order mark")
         if is_ascii and not self._text.isascii():
             # Werkzeug puts U+FFFD in place of each byte, others read UTF-8
-            return Field(name, None, "a text that is not ASCII, as its Content-Type says")
+            return FormField(name, None, "a text that is not ASCII, as its Content-Type says")
         try:
-            return Field(name, self._text.decode("utf-8"))
+            return FormField(name, self._text.decode("utf-8"))
         except UnicodeDecodeError:
-            return Field(name, None, "a text that is not UTF-8")
+            return FormField(name, None, "a text that is not UTF-8")
 
 
 def _head_of(data: bytes) -> _Head:

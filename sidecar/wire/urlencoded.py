@@ -30,7 +30,7 @@ def has_later_name(value: bytes) -> bool:
     return _LATER_NAME.search(value) is not None
 
 
-class Field(NamedTuple):
+class FormField(NamedTuple):
     """Field of a form: its name, and its text if it has one that all servers read alike; else `told` is what it is."""
 
     name: str
@@ -38,7 +38,7 @@ class Field(NamedTuple):
     told: str = ""
 
 
-def fields_of(body: bytes, most: int) -> list[Field]:
+def fields_of(body: bytes, most: int) -> list[FormField]:
     """The fields of a body, in order. Raises ValueError for a body that two servers may read differently, and for one
     of more than `most` fields."""
     if _STRANGE.search(body):
@@ -48,7 +48,7 @@ def fields_of(body: bytes, most: int) -> list[Field]:
     return [_field(*pair.partition(b"=")[::2]) for pair in body.split(b"&") if pair]
 
 
-def _field(raw: bytes, value: bytes) -> Field:
+def _field(raw: bytes, value: bytes) -> FormField:
     try:
         name = decoded(raw).decode("utf-8")
     except UnicodeDecodeError:
@@ -60,6 +60,6 @@ def _field(raw: bytes, value: bytes) -> Field:
     if has_later_name(value):
         raise ValueError("']=' in a value, to which a name reaches for some servers")
     try:
-        return Field(name, decoded(value).decode("utf-8"))
+        return FormField(name, decoded(value).decode("utf-8"))
     except ValueError:
-        return Field(name, None, "a text that is not UTF-8 in whole escapes")
+        return FormField(name, None, "a text that is not UTF-8 in whole escapes")

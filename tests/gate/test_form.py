@@ -7,17 +7,17 @@ import pytest
 from sidecar.gate.codes import Code
 from sidecar.gate.form import MAX_FIELDS, MAX_URLENCODED, Form, FormRule, judged, reader_of
 from sidecar.gate.verdict import Refused
-from sidecar.wire.urlencoded import Field
+from sidecar.wire.urlencoded import FormField
 
 URLENCODED = b"application/x-www-form-urlencoded"
 
 
 def form(*names: str) -> Form:
-    return Form([Field(name, str(number)) for number, name in enumerate(names, 1)])
+    return Form([FormField(name, str(number)) for number, name in enumerate(names, 1)])
 
 
 def read(names: str, query: bytes = b"", reads: str = "owner", parameters: str = "") -> Form:
-    fields = [Field(name, "1") for name in names.split(",")]
+    fields = [FormField(name, "1") for name in names.split(",")]
     return judged(fields, query, FormRule(frozenset(reads.split(",")), frozenset(parameters.split(",")) - {""}))
 
 
@@ -79,7 +79,7 @@ def test_a_name_that_php_makes_another_is_refused() -> None:
 
 
 def test_a_file_is_no_text() -> None:
-    made = Form([Field("owner", "1"), Field("owner", None, "a file")])
+    made = Form([FormField("owner", "1"), FormField("owner", None, "a file")])
     with pytest.raises(Refused, match="a file"):
         made.texts("owner")
 

@@ -26,7 +26,7 @@ from sidecar.gate.values import MAX_VALUE, Type, checked
 from sidecar.gate.verdict import Refused
 from sidecar.wire.grammar import Header
 from sidecar.wire.strict_json import EXACT_INTEGER
-from sidecar.wire.urlencoded import Field
+from sidecar.wire.urlencoded import FormField
 
 CLAIMS = {
     "sub": "a-1",
@@ -428,7 +428,7 @@ def test_an_argument_that_may_be_read_otherwise_is_refused(text: str, value: Any
 
 
 def form(*pairs: tuple[str, str]) -> Material:
-    return material()._replace(body=None, form=Form([Field(name, text) for name, text in pairs]))
+    return material()._replace(body=None, form=Form([FormField(name, text) for name, text in pairs]))
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any as Anything
 
-from sidecar.plans.filter import All, Any, Field, Filter, Relation, Term, Unsayable, Value, all_of, any_of
+from sidecar.plans.filter import All, Any, Filter, Relation, RowField, Term, Unsayable, Value, all_of, any_of
 
 
 def bare(part: Filter) -> Filter:
@@ -20,7 +20,7 @@ def bare(part: Filter) -> Filter:
             return part
         case Term(field, relation, values):
             plain = {Relation.IN: Relation.EQ, Relation.NOT_IN: Relation.NE}.get(relation, relation)
-            terms: list[Filter] = [Term(Field(field.path), plain, (_plain(value),)) for value in values]
+            terms: list[Filter] = [Term(RowField(field.path), plain, (_plain(value),)) for value in values]
             return all_of(terms) if plain is Relation.NE else any_of(terms)
 
 
@@ -97,7 +97,7 @@ def _postgrest_tree(reader: Reader) -> Filter:
     if (operator := reader.take(r"(?:and|or)(?=\()")) is not None:
         parts = tuple(_postgrest_list(reader))
         return All(parts) if operator == "and" else Any(parts)
-    field = Field((reader.expect(r"[A-Za-z]\w*"),))
+    field = RowField((reader.expect(r"[A-Za-z]\w*"),))
     operator = reader.expect(r"\.(?:not\.in|eq|neq|lte?|gte?|in|like)\.")[1:-1]
     value = rf"(?:{_QUOTED}(?=[,)])|[^,()\"]+)"
     if operator in ("in", "not.in"):
@@ -113,7 +113,7 @@ def _postgrest_tree(reader: Reader) -> Filter:
     return _like(field, str(said))
 
 
-def _like(field: Field, pattern: str) -> Term:
+def _like(field: RowField, pattern: str) -> Term:
     """`*` and `%` are any text, an escape takes it from them."""
     starts, ends = not pattern.startswith("*"), not pattern.endswith("*")
     body = pattern[0 if starts else 1 : len(pattern) if ends else -1]
@@ -165,7 +165,7 @@ def _odata_term(reader: Reader) -> Filter:
         reader.expect(r"\)")
         return found
     function = reader.take(r"(?:startswith|endswith|contains)\(")
-    field = Field(tuple(reader.expect(r"[A-Za-z]\w*(?:/(?!any\()[A-Za-z]\w*)*").split("/")))
+    field = RowField(tuple(reader.expect(r"[A-Za-z]\w*(?:/(?!any\()[A-Za-z]\w*)*").split("/")))
     if function:
         reader.expect(",")
         value = _odata_literal(reader)
@@ -220,7 +220,7 @@ def _rsql_term(reader: Reader) -> Filter:
         found = _rsql_or(reader)
         reader.expect(r"\)")
         return found
-    field = Field(tuple(reader.expect(r"[A-Za-z][\w.]*").split(".")))
+    field = RowField(tuple(reader.expect(r"[A-Za-z][\w.]*").split(".")))
     relation = _RSQL[reader.expect(r"=[a-z]+=|==|!=")]
     if relation not in (Relation.IN, Relation.NOT_IN):
         return Term(field, relation, (_scalar(reader.expect(_RSQL_VALUE)),))
@@ -247,7 +247,7 @@ def _json(said: dict[str, Anything]) -> Filter:
         return Any(tuple(_json(each) for each in said["any"]))
     several = isinstance(said["value"], list)
     values = tuple(said["value"]) if several else (said["value"],)
-    return Term(Field(tuple(said["field"].split("."))), Relation(said["is"]), values)
+    return Term(RowField(tuple(said["field"].split("."))), Relation(said["is"]), values)
 
 
 # --- Django: field lookups of django-filter, whose `__in` has commas between its values ---
@@ -266,7 +266,7 @@ def django(parameters: tuple[tuple[str, str], ...]) -> Filter:
 def _lookup(name: str, text: str) -> Filter:
     *path, last = name.split("__")
     relation = _LOOKUPS.get(last, Relation.EQ)
-    field = Field(tuple(path) if last in _LOOKUPS else (*path, last))
+    field = RowField(tuple(path) if last in _LOOKUPS else (*path, last))
     texts = text.split(",") if relation is Relation.IN else [text]
     if relation in (Relation.EQ, Relation.IN):
         return any_of([Term(field, Relation.EQ, (value,)) for each in texts for value in _meant(each)])

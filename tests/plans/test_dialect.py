@@ -18,9 +18,9 @@ from sidecar.plans.dialect import (
     number_text,
     scalar_text,
 )
-from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Field, Filter, Relation, Said, Term, Unsayable
+from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Filter, Relation, RowField, Said, Term, Unsayable
 
-A, B = Field(("a",)), Field(("b",))
+A, B = RowField(("a",)), RowField(("b",))
 EQ_A, EQ_B = Term(A, Relation.EQ, ("x",)), Term(B, Relation.EQ, ("y",))
 
 
@@ -66,9 +66,9 @@ def test_truth_is_no_number() -> None:
 
 
 def test_names_of_fields() -> None:
-    assert joined(Field(("a", "b2")), "__") == "a__b2"
-    assert joined(Field(("_a",)), ".") is None
-    assert joined(Field(("a&b",)), ".") is None
+    assert joined(RowField(("a", "b2")), "__") == "a__b2"
+    assert joined(RowField(("_a",)), ".") is None
+    assert joined(RowField(("a&b",)), ".") is None
 
 
 def test_each_part_is_a_parameter() -> None:
@@ -103,7 +103,7 @@ def test_a_term_with_more_rows_is_told() -> None:
 
 
 def bounded(relation: Relation, *values: float | str, kind: Type | None = None) -> Said | None:
-    return in_columns(Term(Field(("a",), kind, required=True), relation, values))
+    return in_columns(Term(RowField(("a",), kind, required=True), relation, values))
 
 
 def test_numbers_are_as_near_as_a_database_may_round_them() -> None:
@@ -115,11 +115,11 @@ def test_numbers_are_as_near_as_a_database_may_round_them() -> None:
             assert low < 16777216.0 < 16777218.0 < high
         case _:
             pytest.fail("no bounds")
-    whole = Field(("a",), Type.INT, required=True)
+    whole = RowField(("a",), Type.INT, required=True)
     assert bounded(Relation.LT, 5.0, kind=Type.INT) == Said(Term(whole, Relation.LT, (5.0,)))
     assert bounded(Relation.LT, 5.5, kind=Type.INT) == Said(Term(whole, Relation.LE, (5.0,)))
     assert bounded(Relation.GT, 5.5, kind=Type.INT) == Said(Term(whole, Relation.GE, (6.0,)))
-    number = Field(("a",), required=True)
+    number = RowField(("a",), required=True)
     assert bounded(Relation.GE, 5.0) == Said(Term(number, Relation.GE, (4.0,)), exact=False)
     assert bounded(Relation.NE, 5.0) is None
     assert bounded(Relation.NE, 5.0, kind=Type.INT) is not None
@@ -136,7 +136,7 @@ def test_texts_and_truth_values_are_exact_where_they_are_declared() -> None:
     assert bounded(Relation.NE, "a", kind=Type.STRING) is None
     assert bounded(Relation.NE, True, kind=Type.BOOL) is not None
     assert bounded(Relation.HAS, "a") is None
-    assert in_columns(Term(Field(("id",), identifies=True), Relation.EQ, ("a",))) is None
+    assert in_columns(Term(RowField(("id",), identifies=True), Relation.EQ, ("a",))) is None
 
 
 def test_one_parameter_is_whole_or_not_there() -> None:

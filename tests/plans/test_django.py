@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.gate.values import Type
 from sidecar.plans.django import Django
-from sidecar.plans.filter import All, Any, Exactness, Field, Filter, Relation, Term
+from sidecar.plans.filter import All, Any, Exactness, Filter, Relation, RowField, Term
 from tests.plans.trees import NAMES
 
 
@@ -37,8 +37,8 @@ def test_words(whole: Filter, said: tuple[tuple[str, str], ...]) -> None:
     "whole",
     [
         term("owner", Relation.IN, "a,b", "c"), term("owner", Relation.IN, "a", ""), term("n", Relation.NE, 5.0),
-        term("tags", Relation.HAS, "a"), Term(Field(("a__in",)), Relation.EQ, ("a",)),
-        Term(Field(("id",), Type.STRING, identifies=True), Relation.EQ, ("a",)),
+        term("tags", Relation.HAS, "a"), Term(RowField(("a__in",)), Relation.EQ, ("a",)),
+        Term(RowField(("id",), Type.STRING, identifies=True), Relation.EQ, ("a",)),
         Any((term("owner", Relation.EQ, "a"), term("note", Relation.EQ, "b"))),
     ],
 )  # fmt: skip

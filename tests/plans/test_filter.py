@@ -13,9 +13,9 @@ from sidecar.plans.filter import (
     All,
     Any,
     Exactness,
-    Field,
     Filter,
     Relation,
+    RowField,
     Said,
     Term,
     Unsayable,
@@ -29,7 +29,7 @@ from tests.plans.oracle import has
 from tests.plans.trees import NAMES, rows, trees
 from tests.tries import tries
 
-A, B = Term(Field(("a",)), Relation.EQ, ("x",)), Term(Field(("b",)), Relation.EQ, ("x",))
+A, B = Term(RowField(("a",)), Relation.EQ, ("x",)), Term(RowField(("b",)), Relation.EQ, ("x",))
 
 
 def only_a(term: Term) -> Said | None:

@@ -19,9 +19,9 @@ from sidecar.plans.filter import (
     All,
     Any,
     Exactness,
-    Field,
     Filter,
     Relation,
+    RowField,
     Said,
     Term,
     Unsayable,
@@ -36,7 +36,7 @@ from tests.plans.trees import NAMES, rows, trees
 from tests.stack import ROOT
 from tests.tries import tries
 
-OWNER = Term(Field(("account", "owner")), Relation.EQ, ("\u00e9\U0001f680\x7f",))
+OWNER = Term(RowField(("account", "owner")), Relation.EQ, ("\u00e9\U0001f680\x7f",))
 
 
 @given(trees, rows)
@@ -57,10 +57,10 @@ def test_no_row_is_lost(tree: Node, row: dict[str, Anything]) -> None:
 
 COLUMNS = FieldNames(
     {
-        "owner": Field(("owner_id",), Type.STRING, required=True),
-        "note": Field(("note",)),
-        "n": Field(("amount",), Type.INT, required=True),
-        "ok": Field(("deleted",), Type.BOOL, required=True),
+        "owner": RowField(("owner_id",), Type.STRING, required=True),
+        "note": RowField(("note",)),
+        "n": RowField(("amount",), Type.INT, required=True),
+        "ok": RowField(("deleted",), Type.BOOL, required=True),
     }
 )
 
@@ -106,7 +106,9 @@ def test_it_is_ascii() -> None:
 
 
 def test_what_is_too_long_or_too_deep_is_not_said() -> None:
-    assert Header().narrow(Term(Field(("a",)), Relation.IN, ("x" * 500,) * 10), frozenset()).exactness is Exactness.NONE
+    assert (
+        Header().narrow(Term(RowField(("a",)), Relation.IN, ("x" * 500,) * 10), frozenset()).exactness is Exactness.NONE
+    )
     deep: Filter = OWNER
     for number in range(30):
         deep = All((OWNER, deep)) if number % 2 else Any((OWNER, deep))

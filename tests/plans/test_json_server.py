@@ -15,7 +15,7 @@ from sidecar.demo.processes import Process, status_of
 from sidecar.gate.query import with_values
 from sidecar.gate.values import Type
 from sidecar.plans.dialect import Narrowing, asked_names
-from sidecar.plans.filter import All, Any, Exactness, Field, Filter, Relation, Term
+from sidecar.plans.filter import All, Any, Exactness, Filter, Relation, RowField, Term
 from sidecar.plans.json_server import MOST, JsonServer
 from sidecar.plans.plan import Conditional, Node
 from sidecar.plans.translate import filter_of
@@ -96,7 +96,7 @@ def test_no_row_is_lost(app: http.client.HTTPConnection, tree: Node) -> None:
         (term("note", Relation.EQ, "5"), [2, "x y", 14], Exactness.WEAKENED),
         (All((term("n", Relation.GE, 5.0), term("n", Relation.LE, 6.0))), [1, 2, 15, 16], Exactness.EXACT),
         (term("x", Relation.EQ, 0.1), [1], Exactness.EXACT),
-        (Term(Field(("id",), identifies=True), Relation.IN, ("1", "x y")), [1, "x y"], Exactness.EXACT),
+        (Term(RowField(("id",), identifies=True), Relation.IN, ("1", "x y")), [1, "x y"], Exactness.EXACT),
     ],
 )  # fmt: skip
 def test_rows_of_the_real_one(
@@ -109,17 +109,17 @@ def test_rows_of_the_real_one(
 
 @pytest.mark.process
 def test_a_field_that_no_row_has_is_ignored(app: http.client.HTTPConnection) -> None:
-    assert len(found(app, narrow(Term(Field(("nowhere",)), Relation.EQ, ("x",))))) == len(ROWS)
+    assert len(found(app, narrow(Term(RowField(("nowhere",)), Relation.EQ, ("x",))))) == len(ROWS)
 
 
 @pytest.mark.parametrize(
     "part",
     [
-        Term(Field(("q",)), Relation.EQ, ("x",)), Term(Field(("_sort",)), Relation.EQ, ("x",)),
-        Term(Field(("a_ne",)), Relation.EQ, ("x",)), Term(Field(("callback",)), Relation.EQ, ("x",)),
+        Term(RowField(("q",)), Relation.EQ, ("x",)), Term(RowField(("_sort",)), Relation.EQ, ("x",)),
+        Term(RowField(("a_ne",)), Relation.EQ, ("x",)), Term(RowField(("callback",)), Relation.EQ, ("x",)),
         term("owner", Relation.IN, *map(str, range(MOST + 1))),
         # another value reads as this one there, or no value at all
-        term("note", Relation.NE, "5"), Term(Field(("owner",), Type.STRING), Relation.NE, ("a",)),
+        term("note", Relation.NE, "5"), Term(RowField(("owner",), Type.STRING), Relation.NE, ("a",)),
         term("owner", Relation.NE, 5.0), term("x", Relation.NE, 5.0), term("n", Relation.NE, 0.5),
         term("x", Relation.IN, 0.5, 1.5), term("n", Relation.LT, "a"),
         Any((term("owner", Relation.EQ, "a"), term("note", Relation.EQ, "a"))),

@@ -9,7 +9,7 @@ from sidecar.gate.identity import Principal
 from sidecar.gate.narrowing import ListQuestion, Narrowed, Push, PushedAttribute
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
-from sidecar.plans.filter import Field
+from sidecar.plans.filter import RowField
 from sidecar.plans.narrow import Narrowing, Trust, Trusted, names_of
 from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, Plan, Unknown, Variable
 from sidecar.plans.translate import FieldNames
@@ -108,6 +108,6 @@ async def test_no_plan_is_a_refusal() -> None:
 
 
 def test_fields_are_plain_paths() -> None:
-    owner = Field(("owner_id",), Type.STRING, required=True)
-    assert names_of(PUSH) == FieldNames({"owner": owner}, Field(("id",), identifies=True))
+    owner = RowField(("owner_id",), Type.STRING, required=True)
+    assert names_of(PUSH) == FieldNames({"owner": owner}, RowField(("id",), identifies=True))
     assert names_of(PUSH._replace(id="ids[0]")).id is None

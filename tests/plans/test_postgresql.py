@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sidecar.gate.values import Type
-from sidecar.plans.filter import All, Any, Exactness, Field, Filter, Relation, Term, Unsayable, Value
+from sidecar.plans.filter import All, Any, Exactness, Filter, Relation, RowField, Term, Unsayable, Value
 from sidecar.plans.plan import Conditional, Constant, Operation, Variable
 from sidecar.plans.postgrest import PostgRest
 from sidecar.plans.translate import FieldNames, filter_of
@@ -32,12 +32,12 @@ pytestmark = pytest.mark.process
 
 NAMES = FieldNames(
     {
-        "owner": Field(("owner",), Type.STRING, required=True),
-        "note": Field(("note",)),
-        "n": Field(("n",), Type.INT, required=True),
-        "ok": Field(("ok",), Type.BOOL, required=True),
-        "x": Field(("x",)),
-        "d": Field(("d",), Type.NUMBER),
+        "owner": RowField(("owner",), Type.STRING, required=True),
+        "note": RowField(("note",)),
+        "n": RowField(("n",), Type.INT, required=True),
+        "ok": RowField(("ok",), Type.BOOL, required=True),
+        "x": RowField(("x",)),
+        "d": RowField(("d",), Type.NUMBER),
     }
 )
 TABLE = "create table r (id int, owner text not null, note text, n int not null, ok bool not null, x real, d numeric)"

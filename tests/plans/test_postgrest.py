@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from sidecar.gate.values import Type
-from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Field, Filter, Relation, Term
+from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Filter, Relation, RowField, Term
 from sidecar.plans.plan import Conditional, Node
 from sidecar.plans.postgrest import PostgRest
 from sidecar.plans.translate import filter_of
@@ -67,8 +67,8 @@ def test_words(whole: Filter, said: str) -> None:
     [
         term("tenant", Relation.EQ, "a"), term("note", Relation.CONTAINS, "a*b"), term("tags", Relation.HAS, "a"),
         term("owner", Relation.NE, "a"), term("x", Relation.NE, 1.0), term("n", Relation.NE, 0.5),
-        Term(Field(("ok",), Type.BOOL), Relation.NE, (True,)), term("owner", Relation.IN, "a", 1.0),
-        Term(Field(("id",), identifies=True), Relation.EQ, ("a",)),
+        Term(RowField(("ok",), Type.BOOL), Relation.NE, (True,)), term("owner", Relation.IN, "a", 1.0),
+        Term(RowField(("id",), identifies=True), Relation.EQ, ("a",)),
     ],
 )  # fmt: skip
 def test_what_it_cannot_say(whole: Filter) -> None:

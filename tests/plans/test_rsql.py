@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from sidecar.gate.values import Type
-from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Field, Filter, Relation, Term
+from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Filter, Relation, RowField, Term
 from sidecar.plans.plan import Conditional, Node
 from sidecar.plans.rsql import Rsql
 from sidecar.plans.translate import filter_of
@@ -61,8 +61,8 @@ def test_words(whole: Filter, said: str) -> None:
 @pytest.mark.parametrize(
     "whole",
     [
-        Term(Field(("_a",)), Relation.EQ, ("a",)), term("note", Relation.CONTAINS, "a"), term("owner", Relation.NE, "a"),
-        term("tags", Relation.HAS, "a"), Term(Field(("id",), Type.STRING, identifies=True), Relation.EQ, ("a",)),
+        Term(RowField(("_a",)), Relation.EQ, ("a",)), term("note", Relation.CONTAINS, "a"), term("owner", Relation.NE, "a"),
+        term("tags", Relation.HAS, "a"), Term(RowField(("id",), Type.STRING, identifies=True), Relation.EQ, ("a",)),
     ],
 )  # fmt: skip
 def test_what_it_cannot_say(whole: Filter) -> None:

@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.gate.values import Type
-from sidecar.plans.filter import EVERYTHING, NOTHING, All, Any, Field, Filter, Relation, Term
+from sidecar.plans.filter import EVERYTHING, NOTHING, All, Any, Filter, Relation, RowField, Term
 from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, Unknown, Variable
 from sidecar.plans.translate import MAX_TEXT, MAX_VALUES, UNSAYABLE, FieldNames, filter_of, plain_path
 from tests.plans.oracle import has, may_be_allowed
@@ -54,9 +54,9 @@ OWNER = term("owner", Relation.EQ, "alice")
         (op("startsWith", attr("note"), Constant("a")), term("note", Relation.STARTS_WITH, "a")),
         (attr("ok"), term("ok", Relation.EQ, True)),
         (op("not", attr("ok")), term("ok", Relation.NE, True)),
-        (op("eq", attr("tenant"), ALICE), Term(Field(("account", "tenant")), Relation.EQ, ("alice",))),
-        (op("eq", attr("note.by"), ALICE), Term(Field(("note", "by")), Relation.EQ, ("alice",))),
-        (op("eq", Variable("request.resource.id"), ALICE), Term(Field(("id",), identifies=True), Relation.EQ, ("alice",))),
+        (op("eq", attr("tenant"), ALICE), Term(RowField(("account", "tenant")), Relation.EQ, ("alice",))),
+        (op("eq", attr("note.by"), ALICE), Term(RowField(("note", "by")), Relation.EQ, ("alice",))),
+        (op("eq", Variable("request.resource.id"), ALICE), Term(RowField(("id",), identifies=True), Relation.EQ, ("alice",))),
         (op("and", OWNED, Unknown()), All((OWNER, UNSAYABLE))),
         (op("or", OWNED, attr("ok")), Any((OWNER, term("ok", Relation.EQ, True)))),
         (op("not", op("or", OWNED, attr("ok"))), All((term("owner", Relation.NE, "alice"), term("ok", Relation.NE, True)))),
@@ -129,13 +129,13 @@ def test_no_row_is_lost(tree: Node, row: dict[str, Anything]) -> None:
 
 @given(st.sampled_from(list(Type)), st.booleans())
 def test_a_field_is_always_of_a_type_only_where_it_is_required(kind: Type, required: bool) -> None:
-    assert Field(("a",), kind, required).always(kind) is required
+    assert RowField(("a",), kind, required).always(kind) is required
 
 
 @pytest.mark.parametrize(("kind", "said"), [(Type.BOOL, True), (None, False), (Type.INT, False), (Type.STRING, False)])
 def test_a_negation_is_about_values_of_the_declared_type_alone(kind: Type | None, said: bool) -> None:
     """To a database 1 is true: the rows with 1 would be lost, where a check finds an error."""
-    names = FieldNames({"ok": Field(("ok",), kind, required=True)})
+    names = FieldNames({"ok": RowField(("ok",), kind, required=True)})
     whole = filter_of(Conditional(Operation("not", (Variable("request.resource.attr.ok"),))), names)
     assert (whole != UNSAYABLE) is said
 
@@ -152,6 +152,6 @@ def test_a_negated_list_has_values_of_the_declared_type_alone(
     kind: Type | None, values: tuple[Anything, ...], said: bool
 ) -> None:
     """A column of text has '5' for 5: the rows with '5' would be lost, which a check takes for another value."""
-    names = FieldNames({"a": Field(("a",), kind, required=True)})
+    names = FieldNames({"a": RowField(("a",), kind, required=True)})
     listed = Operation("in", (Variable("request.resource.attr.a"), Constant(values)))
     assert (filter_of(Conditional(Operation("not", (listed,))), names) != UNSAYABLE) is said

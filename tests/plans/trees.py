@@ -7,7 +7,7 @@ from typing import Any
 from hypothesis import strategies as st
 
 from sidecar.gate.values import Type
-from sidecar.plans.filter import Field
+from sidecar.plans.filter import RowField
 from sidecar.plans.plan import Constant, Node, Operation, Unknown, Variable
 from sidecar.plans.translate import FieldNames
 
@@ -15,15 +15,15 @@ TEXTS = ["", "a", "A", "alice", "5", "true", "null", "a,b", "100%", "_", "x'y", 
 SCALARS: list[Any] = [*TEXTS, True, False, 0, 1, 5, -3, 0.5, 1.5, 100, None]
 NAMES = FieldNames(
     {
-        "owner": Field(("owner",), Type.STRING, required=True),
-        "note": Field(("note",)),
-        "n": Field(("n",), Type.INT, required=True),
-        "x": Field(("x",), Type.NUMBER),
-        "ok": Field(("ok",), Type.BOOL, required=True),
-        "tags": Field(("tags",), Type.LIST),
-        "tenant": Field(("account", "tenant")),
+        "owner": RowField(("owner",), Type.STRING, required=True),
+        "note": RowField(("note",)),
+        "n": RowField(("n",), Type.INT, required=True),
+        "x": RowField(("x",), Type.NUMBER),
+        "ok": RowField(("ok",), Type.BOOL, required=True),
+        "tags": RowField(("tags",), Type.LIST),
+        "tenant": RowField(("account", "tenant")),
     },
-    Field(("id",), identifies=True),
+    RowField(("id",), identifies=True),
 )
 """Attributes of a policy, and the fields of the app that they are; `hidden` is told by no field."""
 

@@ -14,7 +14,7 @@ from sidecar.gate.narrowing import ListQuestion
 from sidecar.gate.verdict import Refused
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.cerbos_plan import CerbosPlans
-from sidecar.plans.filter import Field
+from sidecar.plans.filter import RowField
 from sidecar.plans.plan import Always
 from sidecar.plans.translate import FieldNames, filter_of
 from sidecar.study.plannable import Plannable
@@ -26,8 +26,8 @@ from tests.study.random_policies import ACME, PRINCIPALS, Policies, principal
 pytestmark = pytest.mark.process
 
 NAMES = FieldNames(
-    {name: Field((name,)) for name in ("owner", "n", "ok", "note", "tags", "k", "account")},
-    Field(("id",), identifies=True),
+    {name: RowField((name,)) for name in ("owner", "n", "ok", "note", "tags", "k", "account")},
+    RowField(("id",), identifies=True),
 )
 
 

@@ -11,12 +11,12 @@ from hypothesis import strategies as st
 from requests.models import RequestEncodingMixin
 
 from sidecar.wire.multipart import MAX_HEAD, MAX_TEXT, Parts, boundary_of
-from sidecar.wire.urlencoded import MAX_NAME, Field
+from sidecar.wire.urlencoded import MAX_NAME, FormField
 
 CHROME = b"----WebKitFormBoundaryx1Y2"
 
 
-def read(body: bytes, step: int = 0, boundary: bytes = b"b", most: int = 10) -> list[Field]:
+def read(body: bytes, step: int = 0, boundary: bytes = b"b", most: int = 10) -> list[FormField]:
     parts = Parts(boundary, most)
     for at in range(0, len(body), step or len(body) or 1):
         parts.feed(body[at : at + (step or len(body))])
@@ -40,50 +40,50 @@ def test_fields_and_files_come_in_order_however_the_bytes_arrive(step: int) -> N
         field(b"owner", b"alice"), FILE + b"\x89PNG\r\n--\r\n-\r\n", field(b"owner[]", b""), field(b"t", b"a\r\nb")
     )
     assert read(body, step) == [
-        Field("owner", "alice"), Field("f", None, "a file"), Field("owner[]", ""), Field("t", "a\r\nb"),
+        FormField("owner", "alice"), FormField("f", None, "a file"), FormField("owner[]", ""), FormField("t", "a\r\nb"),
     ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
     ("part", "found"),
     [
-        (b"content-disposition:form-data;name=a\r\n\r\n1", Field("a", "1")),
-        (field(more=b"\r\nContent-Type: text/plain"), Field("a", "1")),
+        (b"content-disposition:form-data;name=a\r\n\r\n1", FormField("a", "1")),
+        (field(more=b"\r\nContent-Type: text/plain"), FormField("a", "1")),
         (
             field(more=b"\r\nContent-Type: text/plain; charset=UTF-8\r\nContent-Transfer-Encoding: 8bit"),
-            Field("a", "1"),
+            FormField("a", "1"),
         ),
-        (field(more=b"\r\nContent-Length: 1"), Field("a", "1")),
-        (field("ü".encode(), "ü".encode()), Field("ü", "ü")),
-        (field(text=b"\xff"), Field("a", None, "a text that is not UTF-8")),
-        (field(text=b"x" * MAX_TEXT), Field("a", "x" * MAX_TEXT)),
-        (field(text=b"x" * (MAX_TEXT + 1)), Field("a", None, f"more than {MAX_TEXT} bytes")),
+        (field(more=b"\r\nContent-Length: 1"), FormField("a", "1")),
+        (field("ü".encode(), "ü".encode()), FormField("ü", "ü")),
+        (field(text=b"\xff"), FormField("a", None, "a text that is not UTF-8")),
+        (field(text=b"x" * MAX_TEXT), FormField("a", "x" * MAX_TEXT)),
+        (field(text=b"x" * (MAX_TEXT + 1)), FormField("a", None, f"more than {MAX_TEXT} bytes")),
         # formData() of Node.js and ASP.NET Core take the mark away
-        (field(text="\ufeffalice".encode()), Field("a", None, "a text that begins with a byte order mark")),
-        (field(text="al\ufeffice".encode()), Field("a", "al\ufeffice")),
+        (field(text="\ufeffalice".encode()), FormField("a", None, "a text that begins with a byte order mark")),
+        (field(text="al\ufeffice".encode()), FormField("a", "al\ufeffice")),
         # Werkzeug obeys the charset, others do not
         (
             field(text="é".encode(), more=b"\r\nContent-Type: text/plain; charset=us-ascii"),
-            Field("a", None, "a text that is not ASCII, as its Content-Type says"),
+            FormField("a", None, "a text that is not ASCII, as its Content-Type says"),
         ),
         (
             field(text="é".encode(), more=b'\r\nContent-Type: text/plain; charset="US-ASCII"'),
-            Field("a", None, "a text that is not ASCII, as its Content-Type says"),
+            FormField("a", None, "a text that is not ASCII, as its Content-Type says"),
         ),
-        (field(text=b"e", more=b"\r\nContent-Type: text/plain; charset=us-ascii"), Field("a", "e")),
-        (field(more=b'; filename=""'), Field("a", None, "a file")),
-        (field(more=b"; filename=a.txt; filename*=utf-8''a.txt"), Field("a", None, "a file")),
+        (field(text=b"e", more=b"\r\nContent-Type: text/plain; charset=us-ascii"), FormField("a", "e")),
+        (field(more=b'; filename=""'), FormField("a", None, "a file")),
+        (field(more=b"; filename=a.txt; filename*=utf-8''a.txt"), FormField("a", None, "a file")),
         (
             field(more=b"\r\nContent-Type: application/octet-stream"),
-            Field("a", None, "a field that is not text/plain in UTF-8"),
+            FormField("a", None, "a field that is not text/plain in UTF-8"),
         ),
         (
             field(more=b"\r\nContent-Type: text/plain; charset=iso-8859-1"),
-            Field("a", None, "a field that is not text/plain in UTF-8"),
+            FormField("a", None, "a field that is not text/plain in UTF-8"),
         ),
     ],
 )
-def test_parts_of_real_clients(part: bytes, found: Field) -> None:
+def test_parts_of_real_clients(part: bytes, found: FormField) -> None:
     for step in (0, 1):
         assert read(form(part), step) == [found]
 
@@ -153,7 +153,7 @@ def test_a_file_takes_no_memory() -> None:
         assert len(parts._buffer) < 10
         assert not parts._text
     parts.feed(b"\r\n--b--\r\n")
-    assert parts.end() == [Field("f", None, "a file")]
+    assert parts.end() == [FormField("f", None, "a file")]
 
 
 @pytest.mark.parametrize(
@@ -195,5 +195,5 @@ def test_what_libraries_write_is_read(made: tuple[bytes, bytes]) -> None:
     kind, body = made
     boundary = boundary_of(kind)
     assert boundary is not None
-    fields: Iterable[Field] = read(body, 3, boundary)
+    fields: Iterable[FormField] = read(body, 3, boundary)
     assert {(one.name, one.text) for one in fields} == {("owner", "ali ce"), ("ids", "1"), ("ids", "2"), ("f", None)}

@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.wire.urlencoded import MAX_NAME, UNCLEAR, Field, decoded, fields_of, has_later_name
+from sidecar.wire.urlencoded import MAX_NAME, UNCLEAR, FormField, decoded, fields_of, has_later_name
 
 NAMES = st.text(st.characters(exclude_categories=["Cs", "Cc"], exclude_characters="%"), min_size=1, max_size=20)
 
 
 @given(st.lists(st.tuples(NAMES, st.text(st.characters(exclude_categories=["Cs"])))))
 def test_what_a_client_writes_is_read_as_it_was_written(pairs: list[tuple[str, str]]) -> None:
-    assert fields_of(urlencode(pairs).encode(), 1000) == [Field(name, text) for name, text in pairs]
+    assert fields_of(urlencode(pairs).encode(), 1000) == [FormField(name, text) for name, text in pairs]
 
 
 @given(st.binary(max_size=60))
@@ -35,7 +35,7 @@ def test_no_bytes_raise_anything_but_valueerror(data: bytes) -> None:
     ],
 )  # fmt: skip
 def test_fields_are_read_in_order(body: bytes, found: list[tuple[str, str]]) -> None:
-    assert fields_of(body, 4) == [Field(name, text) for name, text in found]
+    assert fields_of(body, 4) == [FormField(name, text) for name, text in found]
 
 
 @pytest.mark.parametrize(
@@ -54,7 +54,7 @@ def test_what_two_servers_may_read_differently_is_no_form(body: bytes) -> None:
 @pytest.mark.parametrize("value", [b"%ff", b"%", b"%u0041", b"%c0%af", b"%ed%a0%80"])
 def test_a_value_that_is_no_text_takes_nothing_from_the_others(value: bytes) -> None:
     first, second = fields_of(b"a=" + value + b"&b=2", 3)
-    assert (first.name, first.text, second) == ("a", None, Field("b", "2"))
+    assert (first.name, first.text, second) == ("a", None, FormField("b", "2"))
     assert "UTF-8" in first.told
 
 
