@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from sidecar.adoption.causes import CODES
-from sidecar.adoption.sighting import Status, column_of
+from sidecar.adoption.sighting import AppStatus, column_of
 from sidecar.adoption.tally import Room, Span, Table
 from sidecar.gate.codes import Code, Kind
 from sidecar.record.line import Line, QuestionLine
@@ -113,9 +113,9 @@ class Evidence:
         status = line.app_status or 0
         self.span.add(line.time, weight)
         match column_of(line.app_status):
-            case Status.DONE:
+            case AppStatus.DONE:
                 answers.admitted.add(line.time, hash(line.principal), status, weight, self._room)
-            case Status.REFUSED if tells_refusal:
+            case AppStatus.REFUSED if tells_refusal:
                 answers.refused.add(line.time, hash(line.principal), status, weight, self._room)
             case _:
                 answers.unclear += weight

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sidecar.adoption.causes import Cause
 from sidecar.adoption.readiness import Judge, Readiness, Thresholds
-from sidecar.adoption.sighting import Relation, Status, Verdict, Where
+from sidecar.adoption.sighting import AppStatus, Relation, Verdict, Where
 from sidecar.adoption.tally import CandidateGroup, Cell, Group, RouteCount, Span, Tally
 
 NOT_COMPARED = (
@@ -53,7 +53,7 @@ class Report:
     """Everything that is shown, as text, JSON or a page."""
 
     span: Span
-    matrix: Mapping[tuple[Verdict, Status], Cell]
+    matrix: Mapping[tuple[Verdict, AppStatus], Cell]
     totals: Mapping[Relation, Total]
     findings: Sequence[Finding]
     lists: Sequence[tuple[Where, RouteCount]]

@@ -7,7 +7,7 @@ from typing import Any
 
 from sidecar.adoption.readiness import Readiness, RouteReadiness, Rule
 from sidecar.adoption.report import Finding, Report
-from sidecar.adoption.sighting import Relation, Status, Verdict, Where, relation_of
+from sidecar.adoption.sighting import AppStatus, Relation, Verdict, Where, relation_of
 from sidecar.adoption.tally import CandidateGroup, Distinct, RouteCount, Span
 
 VERSION = 1
@@ -24,7 +24,7 @@ def as_json(report: Report) -> dict[str, Any]:
         },
         "notes": list(report.notes),
         "readiness": _readiness(report.readiness),
-        "matrix": [_cell(report, verdict, status) for verdict in Verdict for status in Status],
+        "matrix": [_cell(report, verdict, status) for verdict in Verdict for status in AppStatus],
         "totals": {relation: total._asdict() for relation, total in report.totals.items()},
         "differences": [_finding(finding) for finding in report.findings],
         "lists": [{**_where(where), **_items(count)} for where, count in report.lists],
@@ -45,7 +45,7 @@ def _distinct(distinct: Distinct) -> dict[str, Any]:
     return {"count": distinct.count, "more": distinct.more}
 
 
-def _cell(report: Report, verdict: Verdict, status: Status) -> dict[str, Any]:
+def _cell(report: Report, verdict: Verdict, status: AppStatus) -> dict[str, Any]:
     cell = report.matrix.get((verdict, status))
     head = {"verdict": verdict, "app": status, "relation": relation_of(verdict, status)}
     if cell is None:

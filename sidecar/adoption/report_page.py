@@ -11,7 +11,7 @@ from sidecar.adoption.charts import Chart, Column, chart_of, share_of
 from sidecar.adoption.readiness import State, days_between
 from sidecar.adoption.report import NOT_COMPARED, Finding, Report
 from sidecar.adoption.report_text import moment, number_of, plain, principals
-from sidecar.adoption.sighting import Relation, Status, Verdict, relation_of
+from sidecar.adoption.sighting import AppStatus, Relation, Verdict, relation_of
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -77,7 +77,7 @@ def _values(report: Report) -> dict[str, Any]:
         "report": report, "readiness": report.readiness,
         "who": number_of(report.principals, report.more_principals, "principal"),
         "days": days_chart(report), "busy": requests_chart(report), "causes": list(causes(report)),
-        "relations": _IN_CHARTS, "sections": list(sections(report)), "statuses": list(Status),
+        "relations": _IN_CHARTS, "sections": list(sections(report)), "statuses": list(AppStatus),
         "rows": list(_rows(report)),
         "states": [(state, [one for one in report.readiness.routes if one.state is state]) for state in State],
         "State": State, "Relation": Relation, "period": lambda finding: period(report, finding),
@@ -129,7 +129,7 @@ def sections(report: Report) -> Iterator[Section]:
 def _rows(report: Report) -> Iterator[tuple[Verdict, list[tuple[Relation, int, str]]]]:
     for verdict in Verdict:
         cells = []
-        for status in Status:
+        for status in AppStatus:
             cell = report.matrix.get((verdict, status))
             title = principals(cell.principals) if cell is not None else ""
             cells.append((relation_of(verdict, status), cell.span.requests if cell is not None else 0, title))

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from sidecar.adoption.readiness import State
 from sidecar.adoption.report import NOT_COMPARED, Finding, Report
-from sidecar.adoption.sighting import Relation, Status, Verdict, relation_of
+from sidecar.adoption.sighting import AppStatus, Relation, Verdict, relation_of
 from sidecar.adoption.tally import Distinct, RouteCount, Span
 from sidecar.printable import printable
 
@@ -90,9 +90,9 @@ def _loss(count: RouteCount | None) -> Iterator[str]:
 
 def _matrix(report: Report) -> Iterator[str]:
     yield "Our verdict, and the app's own status"
-    rows = [["", *(status.text for status in Status)]]
+    rows = [["", *(status.text for status in AppStatus)]]
     for verdict in Verdict:
-        rows.append([verdict.text, *(_count(report, verdict, status) for status in Status)])
+        rows.append([verdict.text, *(_count(report, verdict, status) for status in AppStatus)])
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         first, *others = (f"{text:>{width}}" for text, width in zip(row, widths, strict=True))
@@ -101,7 +101,7 @@ def _matrix(report: Report) -> Iterator[str]:
     yield f"  {', '.join(marks)}"
 
 
-def _count(report: Report, verdict: Verdict, status: Status) -> str:
+def _count(report: Report, verdict: Verdict, status: AppStatus) -> str:
     cell = report.matrix.get((verdict, status))
     if cell is None:
         return "-"

@@ -22,7 +22,7 @@ class Verdict(Named):
     UNDECIDED = "undecided", "could not decide"
 
 
-class Status(Named):
+class AppStatus(Named):
     """The app's own status: a column of the matrix."""
 
     DONE = "2xx_3xx", "2xx, 3xx"
@@ -84,29 +84,29 @@ LEFT = 499
 """Status of a line whose client left before the answer."""
 
 
-def column_of(status: int | None) -> Status:
+def column_of(status: int | None) -> AppStatus:
     """Return the class of the app's status."""
     if status is None:
-        return Status.NONE
+        return AppStatus.NONE
     if status < 400:
-        return Status.DONE
+        return AppStatus.DONE
     if status in (401, 403):
-        return Status.REFUSED
+        return AppStatus.REFUSED
     if status == 404:
-        return Status.MISSING
-    return Status.OTHER if status < 500 else Status.FAULT
+        return AppStatus.MISSING
+    return AppStatus.OTHER if status < 500 else AppStatus.FAULT
 
 
 _WOULD_REFUSE = {
-    Status.DONE: Relation.WOULD_BREAK, Status.REFUSED: Relation.AGREE, Status.MISSING: Relation.AGREE,
+    AppStatus.DONE: Relation.WOULD_BREAK, AppStatus.REFUSED: Relation.AGREE, AppStatus.MISSING: Relation.AGREE,
 }  # fmt: skip
 
 
-def relation_of(verdict: Verdict, status: Status) -> Relation:
+def relation_of(verdict: Verdict, status: AppStatus) -> Relation:
     """Return how a cell of the matrix is to be read."""
     match verdict:
         case Verdict.ALLOW:
-            return Relation.APP_KNOWS_MORE if status is Status.REFUSED else Relation.AGREE
+            return Relation.APP_KNOWS_MORE if status is AppStatus.REFUSED else Relation.AGREE
         case Verdict.WOULD_REFUSE:
             return _WOULD_REFUSE.get(status, Relation.UNCLEAR)
         case Verdict.REFUSE:

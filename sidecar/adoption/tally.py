@@ -14,9 +14,9 @@ from typing import NamedTuple, TypeVar
 from sidecar.adoption.causes import Cause, cause_of
 from sidecar.adoption.sighting import (
     MAX_PATH,
+    AppStatus,
     Judged,
     Relation,
-    Status,
     Verdict,
     Where,
     app_status_of,
@@ -136,7 +136,7 @@ class Key(NamedTuple):
     """All that the requests of a group have in common."""
 
     verdict: Verdict
-    status: Status
+    status: AppStatus
     where: Where
     kind: str
     action: str
@@ -269,7 +269,7 @@ class Tally:
         self.questioned = 0
         """Requests that the question log stands for."""
         self.sampled = False
-        self.cells: dict[tuple[Verdict, Status], Cell] = {}
+        self.cells: dict[tuple[Verdict, AppStatus], Cell] = {}
         self.groups: dict[Relation, Table[Key, Group]] = {relation: Table(MAX_GROUPS) for relation in Relation}
         self.beyond: dict[Relation, Span] = {}
         """Requests of groups beyond the bound."""

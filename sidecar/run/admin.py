@@ -13,7 +13,7 @@ from starlette.routing import Route
 from sidecar.record.metrics import Values
 
 
-class Status(Protocol):
+class StatusReport(Protocol):
     """Port: what a process tells of itself."""
 
     def readiness(self) -> Mapping[str, bool]:
@@ -30,7 +30,7 @@ class Status(Protocol):
         ...
 
 
-def admin_app(status: Status, counts: Callable[[], Values]) -> Starlette:
+def admin_app(status: StatusReport, counts: Callable[[], Values]) -> Starlette:
     """Make the ASGI app of the admin port: `/livez`, `/readyz`, `/metrics`, `/config`. `counts` gives the metrics."""
 
     async def livez(_: Request) -> Response:

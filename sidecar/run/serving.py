@@ -29,7 +29,7 @@ from sidecar.run.listening import listen, listeners
 from sidecar.run.parts import Prepared, open_log, question_log
 from sidecar.run.pdp import starting_cerbos
 from sidecar.run.reload import Reload, Stamp
-from sidecar.run.status import Status
+from sidecar.run.status import ProcessStatus
 from sidecar.run.tasks import Tasks
 from sidecar.run.traffic import door_of, traffic
 
@@ -107,7 +107,7 @@ class Sidecar:
         self.ext_proc = self._ext_proc(parts.ext_proc, door) if parts.ext_proc is not None else None
         self._tasks = Tasks()
         self.reload = Reload(deciding, self.gate, parts.upstream, stamp, self._tasks)
-        self.status = Status(deciding, self.gate, self.reload, parts, self.journal)
+        self.status = ProcessStatus(deciding, self.gate, self.reload, parts, self.journal)
         self.traffic.health.draining = lambda: self.status.draining
         self.metrics.read = self.status.gauges
 

@@ -19,7 +19,7 @@ from sidecar.run.parts import Parts
 from sidecar.run.reload import Reload
 
 
-class Status:
+class ProcessStatus:
     """Of one process. Whoever serves says when it is `draining`, and how many `connections` there are."""
 
     def __init__(self, deciding: Deciding, gate: Gate, reload: Reload, parts: Parts, journal: Journal) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from sidecar.adoption.readiness import Thresholds
 from sidecar.adoption.report import report_of
 from sidecar.adoption.report_json import as_json
-from sidecar.adoption.sighting import Relation, Status, Verdict, Where
+from sidecar.adoption.sighting import AppStatus, Relation, Verdict, Where
 from sidecar.adoption.tally import Tally
 from sidecar.record.line import Line
 from tests.adoption.recorded import at, question, refused
@@ -24,7 +24,7 @@ def test_each_cell_says_who_where_and_why() -> None:
     found = json_of(
         question(), refused(1), refused(2, route="", path="/x/7", code="route_unmapped", kind="", action="")
     )
-    assert len(found["matrix"]) == len(Verdict) * len(Status)
+    assert len(found["matrix"]) == len(Verdict) * len(AppStatus)
     (cell,) = [one for one in found["matrix"] if one["relation"] == Relation.WOULD_BREAK]
     assert cell == {
         "verdict": "would_refuse", "app": "2xx_3xx", "relation": "would_break", "requests": 2, "first": at(1), "last": at(2),

@@ -3,9 +3,9 @@
 import pytest
 
 from sidecar.adoption.sighting import (
+    AppStatus,
     Judged,
     Relation,
-    Status,
     Verdict,
     Where,
     app_status_of,
@@ -55,17 +55,19 @@ def test_the_apps_status_is_known_where_it_answered(line: Judged, status: int | 
 def test_each_status_has_its_column() -> None:
     statuses = [101, 200, 304, 399, 400, 401, 403, 404, 409, 499, 500, 599, None]
     assert [column_of(status) for status in statuses] == [
-        Status.DONE, Status.DONE, Status.DONE, Status.DONE, Status.OTHER, Status.REFUSED, Status.REFUSED, Status.MISSING,
-        Status.OTHER, Status.OTHER, Status.FAULT, Status.FAULT, Status.NONE,
+        AppStatus.DONE, AppStatus.DONE, AppStatus.DONE, AppStatus.DONE, AppStatus.OTHER, AppStatus.REFUSED, AppStatus.REFUSED, AppStatus.MISSING,
+        AppStatus.OTHER, AppStatus.OTHER, AppStatus.FAULT, AppStatus.FAULT, AppStatus.NONE,
     ]  # fmt: skip
 
 
 def test_refusing_what_the_app_does_would_break_and_allowing_what_it_refuses_is_its_knowledge() -> None:
-    found = {(verdict, status): relation_of(verdict, status) for verdict in Verdict for status in Status}
+    found = {(verdict, status): relation_of(verdict, status) for verdict in Verdict for status in AppStatus}
     of = {relation: [cell for cell, one in found.items() if one is relation] for relation in Relation}
-    assert of[Relation.WOULD_BREAK] == [(Verdict.WOULD_REFUSE, Status.DONE)]
-    assert of[Relation.APP_KNOWS_MORE] == [(Verdict.ALLOW, Status.REFUSED)]
-    assert of[Relation.UNCLEAR] == [(Verdict.WOULD_REFUSE, one) for one in (Status.OTHER, Status.FAULT, Status.NONE)]
+    assert of[Relation.WOULD_BREAK] == [(Verdict.WOULD_REFUSE, AppStatus.DONE)]
+    assert of[Relation.APP_KNOWS_MORE] == [(Verdict.ALLOW, AppStatus.REFUSED)]
+    assert of[Relation.UNCLEAR] == [
+        (Verdict.WOULD_REFUSE, one) for one in (AppStatus.OTHER, AppStatus.FAULT, AppStatus.NONE)
+    ]
     assert {verdict for verdict, _ in of[Relation.UNDECIDED]} == {Verdict.UNDECIDED}
     assert {verdict for verdict, _ in of[Relation.REFUSED]} == {Verdict.REFUSE}
     assert len(of[Relation.AGREE]) == 7
