@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from sidecar.config.routes.methods import Fault, Method
+from sidecar.config.routes.methods import Method, MethodFault
 from sidecar.config.shapes import Entry, Mark
 from sidecar.gate.expressions import names_path
 from sidecar.gate.lookup import Lookup, Missing
@@ -125,43 +125,47 @@ def _path_of(name: str) -> tuple[str, ...]:
         return ()
 
 
-def answer_faults(method: Method) -> Iterator[Fault]:
+def answer_faults(method: Method) -> Iterator[MethodFault]:
     """Find what `items` and `fields` of a method cannot mean."""
     own = method.own
     if own is not None and own.has("items") and method.name != "GET":
-        yield Fault(own.at("items"), "found it on another method, expected it on GET, whose answer is the list")
+        yield MethodFault(own.at("items"), "found it on another method, expected it on GET, whose answer is the list")
     yield from _answer_lookup_faults(method)
     items = items_of(method)
     if items is None:
         yield from _field_faults(method.value("fields"), method.at("fields"))
         return
     if method.value("fields"):
-        yield Fault(method.at("fields"), "found it beside `items`, expected it within, for the fields of each item")
+        yield MethodFault(
+            method.at("fields"), "found it beside `items`, expected it within, for the fields of each item"
+        )
     yield from _field_faults(items["fields"], items.at("fields"))
     unknown = set(items["optional"]) - set(items["attributes"])
     if unknown:
-        yield Fault(items.at("optional"), f"found {sorted(unknown)[0]!r}, expected names of `attributes`")
+        yield MethodFault(items.at("optional"), f"found {sorted(unknown)[0]!r}, expected names of `attributes`")
     yield from _size_faults(items)
     yield from _single_faults(items, method.asked_of_items)
     if items["refill"] is not None:
         yield from _refill_faults(items, items["refill"])
 
 
-def _size_faults(items: Entry) -> Iterator[Fault]:
+def _size_faults(items: Entry) -> Iterator[MethodFault]:
     if items["at"] == LINES:
         for name in ("total", "refill", "max", "max_size"):
             if items.has(name):
-                yield Fault(items.at(name), "found it beside `at: lines`, expected it for an answer that comes whole")
+                yield MethodFault(
+                    items.at(name), "found it beside `at: lines`, expected it for an answer that comes whole"
+                )
     for total in items["total"]:
         if not isinstance(total, bytes) and items["at"][: len(total)] == total:
-            yield Fault(items.at("total"), f"found {'.'.join(total)!r}, expected a number and not the list")
+            yield MethodFault(items.at("total"), f"found {'.'.join(total)!r}, expected a number and not the list")
         elif not isinstance(total, bytes) and not items["at"]:
-            yield Fault(
+            yield MethodFault(
                 items.at("total"), f"found {'.'.join(total)!r}, expected header.NAME: the whole answer is a list"
             )
 
 
-def _single_faults(items: Entry, lookups: Sequence[Lookup]) -> Iterator[Fault]:
+def _single_faults(items: Entry, lookups: Sequence[Lookup]) -> Iterator[MethodFault]:
     """Find lookups that are asked about each item in a call of its own, in a list that may be long: whoever asks for
     the list would make so many calls, as often as they like."""
     single = next((lookup for lookup in lookups if lookup.batch is None), None)
@@ -169,47 +173,47 @@ def _single_faults(items: Entry, lookups: Sequence[Lookup]) -> Iterator[Fault]:
         return
     told = f"lookups.{single.name} is asked about one item in a call, and the list "
     if items["at"] == LINES:
-        yield Fault(items.at("lookup"), f"{told}has no end, expected `batch` in that lookup")
+        yield MethodFault(items.at("lookup"), f"{told}has no end, expected `batch` in that lookup")
         return
     expected = f"expected `batch` in that lookup, or `max: {MAX_SINGLE}` or less in `items`"
-    yield Fault(items.at("lookup"), f"{told}may have {items['max']}, {expected}")
+    yield MethodFault(items.at("lookup"), f"{told}may have {items['max']}, {expected}")
 
 
-def _answer_lookup_faults(method: Method) -> Iterator[Fault]:
+def _answer_lookup_faults(method: Method) -> Iterator[MethodFault]:
     said, mark = method.answer_lookup, method.at("lookup")
     if said is None:
         return
     if method.name not in ("GET", "HEAD"):
         own = "PUT: {action: update, lookup: NAME}"
         message = "found `from: answer` on a method that may change something before the decision is made, expected "
-        yield Fault(mark, f"{message}a lookup by its name, as in an action that has its own: {own}", True)
+        yield MethodFault(mark, f"{message}a lookup by its name, as in an action that has its own: {own}", True)
     if items_of(method) is not None:
-        yield Fault(mark, "found `from: answer` beside `items`, expected it on routes about one resource")
+        yield MethodFault(mark, "found `from: answer` beside `items`, expected it on routes about one resource")
     unknown = set(said["optional"]) - set(said["attributes"])
     if unknown:
-        yield Fault(said.at("optional"), f"found {sorted(unknown)[0]!r}, expected names of `attributes`")
+        yield MethodFault(said.at("optional"), f"found {sorted(unknown)[0]!r}, expected names of `attributes`")
 
 
-def _refill_faults(items: Entry, refill: Entry) -> Iterator[Fault]:
+def _refill_faults(items: Entry, refill: Entry) -> Iterator[MethodFault]:
     where = refill.at("next")
     if refill["next"] == LINK and refill["parameter"]:
-        yield Fault(refill.at("parameter"), "found it beside `next: header.link`, which has a whole URL")
+        yield MethodFault(refill.at("parameter"), "found it beside `next: header.link`, which has a whole URL")
     places = [*refill["last"]] if refill["next"] == LINK else [refill["next"], *refill["last"]]
     for place in places:
         name = ".".join(place)
         if not items["at"]:
-            yield Fault(where, f"found {name!r}, expected `header.link` alone: the whole answer is a list")
+            yield MethodFault(where, f"found {name!r}, expected `header.link` alone: the whole answer is a list")
         elif items["at"][: len(place)] == place or place[: len(items["at"])] == items["at"]:
-            yield Fault(where, f"found {name!r}, expected a member beside the list")
+            yield MethodFault(where, f"found {name!r}, expected a member beside the list")
         elif any(place[: len(total)] == total for total in items["total"]):
-            yield Fault(where, f"found {name!r}, which `total` removes, expected a member beside it")
+            yield MethodFault(where, f"found {name!r}, which `total` removes, expected a member beside it")
 
 
-def _field_faults(fields: Mapping[str, Any], mark: Mark) -> Iterator[Fault]:
+def _field_faults(fields: Mapping[str, Any], mark: Mark) -> Iterator[MethodFault]:
     for name in fields:
         if not _path_of(name):
-            yield Fault(mark, f"found the field {name!r}, expected names joined by dots")
+            yield MethodFault(mark, f"found the field {name!r}, expected names joined by dots")
     if len(fields) > MAX_FIELDS:
-        yield Fault(
+        yield MethodFault(
             mark, f"found {len(fields)} fields, expected {MAX_FIELDS} at most: one question has so many actions"
         )

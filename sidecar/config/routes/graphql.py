@@ -8,7 +8,7 @@ from typing import Any
 from sidecar.bodies.graphql import DIRECTIVES, MEMBERS, QUERY, RESERVED_PARAMETERS, GraphQL, Reader
 from sidecar.bodies.graphql_document import Limits
 from sidecar.config.routes.hints import hint
-from sidecar.config.routes.methods import Fault, Method, ask_of_method, check_methods
+from sidecar.config.routes.methods import Method, MethodFault, ask_of_method, check_methods
 from sidecar.config.shapes import Entry
 from sidecar.config.shapes import Reader as FileReader
 from sidecar.gate.ask import Ask
@@ -70,15 +70,17 @@ def _check_query(entry: Entry, reader: FileReader) -> None:
                 reader.fault(entry.at(field), f"found {name!r}, by which servers take a document from the URL")
 
 
-def operation_faults(method: Method) -> Iterator[Fault]:
+def operation_faults(method: Method) -> Iterator[MethodFault]:
     if method.read_parameters and method.value("query") is None:
         read = ", ".join(method.read_parameters)
-        yield Fault(method.entry.mark, f"found no `query`, expected `query: [{read}]`: without it no parameter passes")
+        yield MethodFault(
+            method.entry.mark, f"found no `query`, expected `query: [{read}]`: without it no parameter passes"
+        )
     if not method.value("resource"):
-        yield Fault(
+        yield MethodFault(
             method.at("resource"), f"found no 'resource' for {method.name}, expected the kind that it asks about"
         )
     if method.answer_lookup is not None:
-        yield Fault(
+        yield MethodFault(
             method.at("lookup"), "found `from: answer`, expected a lookup by its name: an answer has many parts"
         )

@@ -154,7 +154,7 @@ def _rule(method: Method) -> QueryRule | None:
     return rule_of(None if said in (None, "any") else said, removed, given=said is not None)
 
 
-class Fault(NamedTuple):
+class MethodFault(NamedTuple):
     """Fault of a method's rule. `of_methods`: it is about some methods of the route, which are named."""
 
     mark: Mark
@@ -163,10 +163,10 @@ class Fault(NamedTuple):
 
 
 def check_methods(
-    methods: Iterable[Method], public: bool, reader: Reader, more: Callable[[Method], Iterable[Fault]]
+    methods: Iterable[Method], public: bool, reader: Reader, more: Callable[[Method], Iterable[MethodFault]]
 ) -> None:
     """Note what the methods of one route cannot mean, each fault once; `more` finds those of another part."""
-    found: dict[Fault, list[str]] = {}
+    found: dict[MethodFault, list[str]] = {}
     for method in methods:
         for fault in (
             *_lookup_faults(method),
@@ -181,63 +181,71 @@ def check_methods(
         reader.fault(fault.mark, f"{', '.join(names)}: {fault.message}" if fault.of_methods else fault.message)
 
 
-def _lookup_faults(method: Method) -> Iterator[Fault]:
+def _lookup_faults(method: Method) -> Iterator[MethodFault]:
     mark = (method.each or method.says("lookup")).at("lookup")
     yield from _faults_of_names(method, mark, method.asked_names)
     if method.items is not None:
         yield from _faults_of_names(method, method.items.at("lookup"), method.items["lookup"])
 
 
-def _faults_of_names(method: Method, mark: Mark, names: Sequence[str]) -> Iterator[Fault]:
+def _faults_of_names(method: Method, mark: Mark, names: Sequence[str]) -> Iterator[MethodFault]:
     unknown = next((name for name in names if name not in method.lookups), None)
     if unknown is not None:
         known = ", ".join(method.lookups) or "none"
         meant = did_you_mean(unknown, method.lookups)
-        yield Fault(mark, f"found {unknown!r}, expected one of `lookups`: {known}{meant}")
+        yield MethodFault(mark, f"found {unknown!r}, expected one of `lookups`: {known}{meant}")
         return
     if len(names) > MAX_CHAIN or len(set(names)) != len(names):
-        yield Fault(mark, f"found {', '.join(names[: MAX_CHAIN + 1])}, expected at most {MAX_CHAIN} lookups, each once")
+        yield MethodFault(
+            mark, f"found {', '.join(names[: MAX_CHAIN + 1])}, expected at most {MAX_CHAIN} lookups, each once"
+        )
         return
-    yield from (Fault(mark, message) for message in chain_faults([method.lookups[name] for name in names]))
+    yield from (MethodFault(mark, message) for message in chain_faults([method.lookups[name] for name in names]))
 
 
-def _each_faults(method: Method) -> Iterator[Fault]:
+def _each_faults(method: Method) -> Iterator[MethodFault]:
     if method.each is None:
         return
     for name in ("id", "lookup"):
         says = method.says(name)
         # what the route says is for its other actions, where an action has its own `each`
         if says.has(name) and not (says is method.entry and method.says("each") is not method.entry):
-            yield Fault(says.at(name), "found it beside `each`, expected it in `each`: each element has its own")
+            yield MethodFault(says.at(name), "found it beside `each`, expected it in `each`: each element has its own")
     for name in ("items", "fields"):
         if method.value(name) and (name == "fields" or method.name == "GET"):
-            yield Fault(method.at(name), "found it beside `each`, expected it on routes about one resource or a list")
+            yield MethodFault(
+                method.at(name), "found it beside `each`, expected it on routes about one resource or a list"
+            )
     for mark, message in each_faults(method.each):
-        yield Fault(mark, message)
+        yield MethodFault(mark, message)
 
 
-def _reference_faults(method: Method) -> Iterator[Fault]:
+def _reference_faults(method: Method) -> Iterator[MethodFault]:
     for field, reference in method.references():
         told, mark = f"found {{{reference}}}", method.at(field)
         if field == "scope" and reference.source not in (ReferenceSource.CLAIMS, ReferenceSource.PRINCIPAL):
             # who sends a request must not choose the policy that decides on it
-            yield Fault(mark, f"{told}, expected {{claims.…}} or {{principal.…}}")
+            yield MethodFault(mark, f"{told}, expected {{claims.…}} or {{principal.…}}")
         elif reference.source in _OF_BODY and method.name in BODILESS:
             own = f"POST: {{action: create, attributes: {{owner: '{{{reference.source}.owner}}'}}}}"
-            yield Fault(mark, f"{told} on a method without a body, expected it in an action that has one: {own}", True)
+            yield MethodFault(
+                mark, f"{told} on a method without a body, expected it in an action that has one: {own}", True
+            )
         elif reference.source in _OF_BODY and method.is_operation:
-            yield Fault(mark, f"{told}, expected {{args.…}}: each operation has its own arguments")
+            yield MethodFault(mark, f"{told}, expected {{args.…}}: each operation has its own arguments")
         if reference.source is ReferenceSource.ARGS and not method.is_operation:
-            yield Fault(mark, f"{told}, expected it in operations that a body asks for, such as `graphql`")
+            yield MethodFault(mark, f"{told}, expected it in operations that a body asks for, such as `graphql`")
         if reference.optional and field != "attributes":
-            yield Fault(mark, f"found {{{reference}?}}, expected no '?': only an attribute may be left out")
+            yield MethodFault(mark, f"found {{{reference}?}}, expected no '?': only an attribute may be left out")
         if reference.type in COMPOUND and field in ("id", "scope"):
             written = f"{{{reference}:{reference.type}}}"
-            yield Fault(mark, f"found {written}, expected a string, number, int or bool: only an attribute is more")
+            yield MethodFault(
+                mark, f"found {written}, expected a string, number, int or bool: only an attribute is more"
+            )
         yield from _path_faults(method, mark, reference)
 
 
-def _form_faults(method: Method) -> Iterator[Fault]:
+def _form_faults(method: Method) -> Iterator[MethodFault]:
     read: dict[str, tuple[str, Reference]] = {}
     for field, reference in method.references():
         if reference.source in (ReferenceSource.FORM, ReferenceSource.QUERY):
@@ -246,43 +254,43 @@ def _form_faults(method: Method) -> Iterator[Fault]:
     json = [(field, one) for field, one in method.references() if one.source is ReferenceSource.BODY]
     if fields and json:
         told = f"found {{{fields[0][1]}}} beside {{{json[0][1]}}}, expected one of both: a body is a form or JSON"
-        yield Fault(method.at(fields[0][0]), told)
+        yield MethodFault(method.at(fields[0][0]), told)
     for field, reference in fields:
         names = names_of(reference.name)
         for _, other in read.values():
             if other is not reference and are_one(names, names_of(other.name)):
                 told = f"found {{{reference}}} beside {{{other}}}, expected one of both: some servers take them for one"
-                yield Fault(method.at(field), told)
+                yield MethodFault(method.at(field), told)
         if any(are_one(names, names_of(name)) for name in method.value("set_query")):
             told = f"found {{{reference}}}, expected another name: `set_query` puts it into the query"
-            yield Fault(method.at(field), told)
+            yield MethodFault(method.at(field), told)
 
 
-def _path_faults(method: Method, mark: Mark, reference: Reference) -> Iterator[Fault]:
+def _path_faults(method: Method, mark: Mark, reference: Reference) -> Iterator[MethodFault]:
     names = {segment.name for segment in method.segments if isinstance(segment, Variable)}
     if reference.source is ReferenceSource.PATH and reference.name not in names:
         known = ", ".join(sorted(names)) or "none"
         meant = did_you_mean(reference.name, names)
-        yield Fault(mark, f"found {{{reference}}}, expected a variable of the path: {known}{meant}")
+        yield MethodFault(mark, f"found {{{reference}}}, expected a variable of the path: {known}{meant}")
 
 
-def _query_faults(method: Method, public: bool) -> Iterator[Fault]:
+def _query_faults(method: Method, public: bool) -> Iterator[MethodFault]:
     said, ours, mark = method.value("query"), method.value("set_query"), method.at("set_query")
     taken = [name for key in ours for name in taken_for(key)]
     if ours and public:
-        yield Fault(mark, "found it on a public route, expected it where somebody is known")
+        yield MethodFault(mark, "found it on a public route, expected it where somebody is known")
     if len(set(taken)) != len(taken):
-        yield Fault(mark, "found two names that are one for some servers, expected one of them")
+        yield MethodFault(mark, "found two names that are one for some servers, expected one of them")
     for reference in method.set_references():
         yield from _path_faults(method, mark, reference)
         if reference.source not in _OF_SERVER or reference.type not in (Type.STRING, Type.INT) or reference.optional:
             expected = "expected a string or int of {principal.…}, {claims.…} or {path.…}, without '?'"
-            yield Fault(mark, f"found {{{reference}}}, {expected}")
+            yield MethodFault(mark, f"found {{{reference}}}, {expected}")
     for field, reference in method.references():
         if reference.source is not ReferenceSource.QUERY:
             continue
         if not taken_for(reference.name).isdisjoint(taken):
             told = f"found {{{reference}}}, expected another: a client's is taken out, as `set_query` has the name"
-            yield Fault(method.at(field), told)
+            yield MethodFault(method.at(field), told)
         elif isinstance(said, list) and reference.name not in said:
-            yield Fault(method.at("query"), f"found no {reference.name!r}, expected it: {{{reference}}} reads it")
+            yield MethodFault(method.at("query"), f"found no {reference.name!r}, expected it: {{{reference}}} reads it")
