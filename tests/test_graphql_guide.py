@@ -16,7 +16,7 @@ import pytest
 import uvicorn
 import yaml
 
-from sidecar.bodies.graphql_document import Limits
+from sidecar.bodies.graphql_document import DocumentLimits
 from sidecar.config.routes.grammar import GRAPHQL
 from tests import guide_commands
 from tests.graphql_app import EXECUTED, app
@@ -205,4 +205,4 @@ def test_the_limits_are_the_defaults() -> None:
     shown = yaml.safe_load(example("limits"))["graphql"]
     defaults = {name: field.default for name, field in GRAPHQL.fields.items()}
     assert shown == {**defaults, "directives": []}
-    assert shown["max_tokens"] == Limits().tokens
+    assert shown["max_tokens"] == DocumentLimits().tokens

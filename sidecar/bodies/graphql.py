@@ -15,7 +15,7 @@ from sidecar.bodies.graphql_document import (
     NO_DEFAULT,
     Definition,
     Document,
-    Limits,
+    DocumentLimits,
     RootField,
     Variable,
     read_document,
@@ -71,7 +71,7 @@ class Reader:
     as it is remembered."""
 
     def __init__(
-        self, limits: Limits, *, introspection: bool = False, directives: frozenset[str] = DIRECTIVES
+        self, limits: DocumentLimits, *, introspection: bool = False, directives: frozenset[str] = DIRECTIVES
     ) -> None:  # fmt: skip
         self._limits = limits
         self._introspection = introspection

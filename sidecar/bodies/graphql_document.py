@@ -23,7 +23,7 @@ MAX_VALUE_DEPTH = 16
 """Lists and objects within each other in a value."""
 
 
-class Limits(NamedTuple):
+class DocumentLimits(NamedTuple):
     """Bounds of a document, in which a fragment counts as often as it is spread; `batch` is that of documents in one
     request, 0 for one that is not in a list."""
 
@@ -118,7 +118,7 @@ _NO_GRAPHQL = "found characters that are no GraphQL outside of its strings"
 _NOTHING: Mapping[str, Any] = {}
 
 
-def read_document(text: str, limits: Limits, directives: frozenset[str]) -> Document:
+def read_document(text: str, limits: DocumentLimits, directives: frozenset[str]) -> Document:
     """Read a document that has no other than these `directives`. Raises Refused(BODY_INVALID)."""
     tokens = _tokens(text, limits.tokens)
     rest = iter(tokens)
@@ -526,7 +526,7 @@ powers do."""
 
 
 def _require_bounded(
-    operations: Mapping[str, _Selections], fragments: Mapping[str, _Selections], limits: Limits
+    operations: Mapping[str, _Selections], fragments: Mapping[str, _Selections], limits: DocumentLimits
 ) -> None:  # fmt: skip
     """See that fragments exist, are no part of themselves, and make no operation deeper or larger than the limits."""
     for found in (*operations.values(), *fragments.values()):

@@ -9,24 +9,24 @@ from typing import Any
 import pytest
 from graphql import GraphQLError
 
-from sidecar.bodies.graphql_document import _PIECES, MAX_TEXT, Document, Limits, Variable, read_document
+from sidecar.bodies.graphql_document import _PIECES, MAX_TEXT, Document, DocumentLimits, Variable, read_document
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
 from tests.bodies.graphql_documents import damaged, document
 from tests.bodies.graphql_oracle import Operations, operations_of, ours
 
 DIRECTIVES = frozenset(("skip", "include"))
-LARGE = Limits(100_000, 1000, 1000, 1000)
+LARGE = DocumentLimits(100_000, 1000, 1000, 1000)
 
 
-USUAL = Limits()
+USUAL = DocumentLimits()
 
 
-def read(text: str, limits: Limits = USUAL) -> Document:
+def read(text: str, limits: DocumentLimits = USUAL) -> Document:
     return read_document(text, limits, DIRECTIVES)
 
 
-def detail_of(text: str, limits: Limits = USUAL) -> str:
+def detail_of(text: str, limits: DocumentLimits = USUAL) -> str:
     with pytest.raises(Refused) as refused:
         read(text, limits)
     assert refused.value.code is Code.BODY_INVALID
@@ -130,10 +130,10 @@ def test_comments_between_all_tokens_are_no_tokens(separator: str) -> None:
     for strings in (1, 3, 50):
         tokens = ["{", "a", "(", "x", ":", "[", *['"s"'] * strings, "]", ")", "}"]
         text = separator + separator.join([*tokens, ""])
-        exact = Limits(tokens=len(tokens))
+        exact = DocumentLimits(tokens=len(tokens))
         (operation,) = read(text, exact).operations.values()
         assert operation.fields[0].arguments == {"x": ["s"] * strings}
-        assert f"expected at most {len(tokens) - 1}" in detail_of(text, Limits(tokens=len(tokens) - 1))
+        assert f"expected at most {len(tokens) - 1}" in detail_of(text, DocumentLimits(tokens=len(tokens) - 1))
 
 
 @pytest.mark.parametrize("most", [1, 2, 7])
@@ -141,25 +141,25 @@ def test_strings_and_comments_in_turn_are_as_many_as_tokens_may_be(most: int) ->
     """The pieces of such a text are the most that there can be of so many tokens."""
     for end in ("", "\n", "\n "):
         text = "#\n" + '"s"#\n'.join([""] * (most + 1)) + f"#{end}"
-        assert "tokens" not in detail_of(text, Limits(tokens=most))
-        assert "tokens" in detail_of('"s"' + text, Limits(tokens=most))
+        assert "tokens" not in detail_of(text, DocumentLimits(tokens=most))
+        assert "tokens" in detail_of('"s"' + text, DocumentLimits(tokens=most))
 
 
 @pytest.mark.parametrize(
     ("limits", "fits", "too_much", "why"),
     [
-        (Limits(tokens=5), "{a b c}", "{a b c d}", "6 tokens"),
-        (Limits(depth=2), "{a{b}}", "{a{b{c}}}", "3 selections"),
-        (Limits(depth=2), "{...F} fragment F on Q{a}", "{a{...F}} fragment F on Q{a{b}}", "3 selections"),
-        (Limits(depth=3), "{a}", "{a} fragment F on Q{...G} fragment G on Q{a{...H}} fragment H on Q{a{b{c}}}", "4 selections"),
-        (Limits(depth=2), "{...{a}}", "{...{...{a}}}", "3 selections"),
-        (Limits(aliases=1), "{x:a b}", "{x:a b{y:c}}", "2 aliases"),
-        (Limits(aliases=3), "{a{...F}b{...F}c{...F}} fragment F on Q{x:d}", "{a{...F}b{...F}c{...F}d{...F}} fragment F on Q{x:d}", "more than 3 aliases"),
-        (Limits(tokens=30), "{a{...F}b{...F}} fragment F on Q{c d}", "{a{...F}b{...F}} fragment F on Q{c{d}e{f}g}", "more than 30 tokens"),
-        (Limits(fields=2), "{a b{c}}", "{a b ...F} fragment F on Q{...{c}}", "3 root fields"),
+        (DocumentLimits(tokens=5), "{a b c}", "{a b c d}", "6 tokens"),
+        (DocumentLimits(depth=2), "{a{b}}", "{a{b{c}}}", "3 selections"),
+        (DocumentLimits(depth=2), "{...F} fragment F on Q{a}", "{a{...F}} fragment F on Q{a{b}}", "3 selections"),
+        (DocumentLimits(depth=3), "{a}", "{a} fragment F on Q{...G} fragment G on Q{a{...H}} fragment H on Q{a{b{c}}}", "4 selections"),
+        (DocumentLimits(depth=2), "{...{a}}", "{...{...{a}}}", "3 selections"),
+        (DocumentLimits(aliases=1), "{x:a b}", "{x:a b{y:c}}", "2 aliases"),
+        (DocumentLimits(aliases=3), "{a{...F}b{...F}c{...F}} fragment F on Q{x:d}", "{a{...F}b{...F}c{...F}d{...F}} fragment F on Q{x:d}", "more than 3 aliases"),
+        (DocumentLimits(tokens=30), "{a{...F}b{...F}} fragment F on Q{c d}", "{a{...F}b{...F}} fragment F on Q{c{d}e{f}g}", "more than 30 tokens"),
+        (DocumentLimits(fields=2), "{a b{c}}", "{a b ...F} fragment F on Q{...{c}}", "3 root fields"),
     ],
 )  # fmt: skip
-def test_a_document_has_bounds(limits: Limits, fits: str, too_much: str, why: str) -> None:
+def test_a_document_has_bounds(limits: DocumentLimits, fits: str, too_much: str, why: str) -> None:
     read(fits, limits)
     assert why in detail_of(too_much, limits)
 
@@ -182,7 +182,7 @@ def test_no_text_takes_long(text: str) -> None:
     assert len(text) <= MAX_TEXT
     since = time.process_time()
     with pytest.raises(Refused):
-        read(text, Limits(2**20, 10_000, 100_000, 100_000))
+        read(text, DocumentLimits(2**20, 10_000, 100_000, 100_000))
     assert time.process_time() - since < 2
 
 

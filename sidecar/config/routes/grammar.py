@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from sidecar.bodies.graphql_document import Limits
+from sidecar.bodies.graphql_document import DocumentLimits
 from sidecar.config import parsers, units
 from sidecar.config.routes.each import EACH, LOOKUP_NAMES
 from sidecar.config.routes.mcp import mcp_record
@@ -361,11 +361,11 @@ GRAPHQL = Record(
             Flag(), "whether queries may come by GET, in the parameters `query`, `variables`, `operationName` and "
             "`extensions`; pages of other origins can make a browser send those", False,
         ),
-        "batch": Field(Whole(0, 50), "requests in one list; with 0 a list is 400", Limits().batch),
-        "max_fields": Field(Whole(1, 100), "root fields of one request", Limits().fields),
-        "max_depth": Field(Whole(1, 100), "selections within each other, fragments included", Limits().depth),
-        "max_aliases": Field(_COUNT, "aliases in one document, of a fragment whenever it is spread", Limits().aliases),
-        "max_tokens": Field(_COUNT, "tokens of one document, of a fragment whenever it is spread", Limits().tokens),
+        "batch": Field(Whole(0, 50), "requests in one list; with 0 a list is 400", DocumentLimits().batch),
+        "max_fields": Field(Whole(1, 100), "root fields of one request", DocumentLimits().fields),
+        "max_depth": Field(Whole(1, 100), "selections within each other, fragments included", DocumentLimits().depth),
+        "max_aliases": Field(_COUNT, "aliases in one document, of a fragment whenever it is spread", DocumentLimits().aliases),
+        "max_tokens": Field(_COUNT, "tokens of one document, of a fragment whenever it is spread", DocumentLimits().tokens),
         "directives": Field(
             ListOf(Text(pattern=r"[_A-Za-z][_A-Za-z0-9]*", what="a directive's name without @"), single=True),
             "directives that a document may have beside `@skip` and `@include`", (),

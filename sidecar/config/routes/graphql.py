@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from sidecar.bodies.graphql import DIRECTIVES, MEMBERS, QUERY, RESERVED_PARAMETERS, GraphQL, Reader
-from sidecar.bodies.graphql_document import Limits
+from sidecar.bodies.graphql_document import DocumentLimits
 from sidecar.config.routes.hints import hint
 from sidecar.config.routes.methods import Method, MethodFault, ask_of_method, check_methods
 from sidecar.config.shapes import Entry
@@ -41,7 +41,9 @@ def graphql_asks(
     hint(methods, reader)
     made = {method.name: ask_of_method(method, operations[method.name]["action"], max_body) for method in methods}
     directives = DIRECTIVES.union(said["directives"])
-    limits = Limits(said["max_tokens"], said["max_depth"], said["max_aliases"], said["max_fields"], said["batch"])
+    limits = DocumentLimits(
+        said["max_tokens"], said["max_depth"], said["max_aliases"], said["max_fields"], said["batch"]
+    )
     rules = Reader(limits, introspection=said["introspection"], directives=directives)
     common: dict[str, Any] = {"set_query": entry["set_query"], "mode": mode}
     names = entry["query"] or ()
