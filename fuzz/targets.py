@@ -47,7 +47,7 @@ from sidecar.gate.verdict import Refused
 from sidecar.imports.collect import Collector
 from sidecar.imports.conflicts import conflicts
 from sidecar.imports.draft import draft
-from sidecar.imports.files import HEAD, Source
+from sidecar.imports.files import HEAD, InputFile
 from sidecar.imports.proposal import propose
 from sidecar.imports.reading import FORMATS, read_source
 from sidecar.imports.sighting import Notes, Unusable
@@ -510,7 +510,7 @@ def registration(data: bytes) -> None:
 
 def imported(form: str, data: bytes) -> None:
     """A file of an app: sightings whose draft can be read, or a file that cannot be used; nothing of a broken line."""
-    source = Source("f", data[:HEAD], io.BytesIO(data))
+    source = InputFile("f", data[:HEAD], io.BytesIO(data))
     collector, notes = Collector(), Notes()
     try:
         for sighting in read_source(form, source, notes):

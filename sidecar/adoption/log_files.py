@@ -9,7 +9,7 @@ import stat
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from sidecar.imports.files import STDIN, Source, open_source
+from sidecar.imports.files import STDIN, InputFile, open_source
 from sidecar.imports.sighting import Unusable
 
 _FOREIGN = (
@@ -55,7 +55,7 @@ def _named(name: str, problems: list[str]) -> list[str]:
     return found
 
 
-def open_log(file: LogFile, stdin: io.BufferedIOBase, told: Callable[[int], None]) -> Source:
+def open_log(file: LogFile, stdin: io.BufferedIOBase, told: Callable[[int], None]) -> InputFile:
     """Open a file. `told` gets the bytes of it that were read so far. Raises Unusable."""
     source = open_source(file.name, stdin, told)
     for mark, form, command in _FOREIGN:

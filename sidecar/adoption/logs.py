@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, cast
 
 from sidecar.adoption.log_files import LogFile, log_files, open_log
-from sidecar.imports.files import UNREADABLE, Source, lines
+from sidecar.imports.files import UNREADABLE, InputFile, lines
 from sidecar.imports.sighting import Unusable
 from sidecar.printable import printable
 from sidecar.record.line import Line, LineError, QuestionLine, read
@@ -176,7 +176,7 @@ class Logs:
             return _first_time(source)
 
 
-def _first_time(source: Source) -> str:
+def _first_time(source: InputFile) -> str:
     try:
         for number, data in itertools.islice(lines(source.stream, MAX_LINE), _FIRST_LINES):
             with contextlib.suppress(LineError):

@@ -23,7 +23,7 @@ UNREADABLE = (OSError, EOFError, zlib.error)
 """Faults of a stream that has begun, those of gzip among them."""
 
 
-class Source(NamedTuple):
+class InputFile(NamedTuple):
     """An open file: its name for messages, its first bytes, and a stream that begins with them."""
 
     name: str
@@ -59,7 +59,7 @@ class _Again(io.RawIOBase):
         super().close()
 
 
-def open_source(name: str, stdin: io.BufferedIOBase, told: Callable[[int], None]) -> Source:
+def open_source(name: str, stdin: io.BufferedIOBase, told: Callable[[int], None]) -> InputFile:
     """Open a file, or `-` for stdin. `told` gets the bytes of it that were read so far. Raises Unusable."""
     try:
         opened = stdin if name == STDIN else Path(name).open("rb")  # noqa: SIM115 - the source closes it
@@ -69,7 +69,7 @@ def open_source(name: str, stdin: io.BufferedIOBase, told: Callable[[int], None]
     except UNREADABLE as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else "it is no whole gzip file"
         raise Unusable([f"{name}: cannot be read: {said}, expected a file that can be read, or - for stdin"]) from None
-    return Source("stdin" if name == STDIN else name, head, stream)
+    return InputFile("stdin" if name == STDIN else name, head, stream)
 
 
 def _untold(_: int) -> None:
@@ -101,7 +101,7 @@ def lines(stream: io.BufferedIOBase, longest: int = MAX_LINE) -> Iterator[tuple[
         yield number + 1, None if skipping else rest
 
 
-def whole(source: Source) -> bytes:
+def whole(source: InputFile) -> bytes:
     """A document as a whole. Raises Unusable."""
     try:
         data = source.stream.read(MAX_DOCUMENT + 1)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from sidecar.imports import alb, combined, har, json_lines, openapi, postman
 from sidecar.imports.documents import NoDocument
 from sidecar.imports.documents import read as read_document
-from sidecar.imports.files import STDIN, UNREADABLE, Source, lines, open_source, whole
+from sidecar.imports.files import STDIN, UNREADABLE, InputFile, lines, open_source, whole
 from sidecar.imports.json_stream import NotJson, members
 from sidecar.imports.sighting import Broken, Notes, Place, Sighting, Unusable
 from sidecar.imports.targets import Seen, Skipped, read_method, read_path, split_url
@@ -67,7 +67,7 @@ def sightings(
 
 def _opened(
     files: list[str], stdin: io.BufferedIOBase, given_format: str, told: Callable[[int], None]
-) -> list[tuple[str, Source]]:
+) -> list[tuple[str, InputFile]]:
     opened, problems = [], []
     if files.count(STDIN) > 1:
         problems.append("- (stdin) is named twice, expected it once")
@@ -84,7 +84,7 @@ def _opened(
     return opened
 
 
-def format_of(source: Source) -> str:
+def format_of(source: InputFile) -> str:
     """Return the format of a file by its first bytes. Raises Unusable."""
     head = source.head.removeprefix(b"\xef\xbb\xbf")
     if not head.strip():
@@ -100,7 +100,7 @@ def format_of(source: Source) -> str:
     raise Unusable([f"{source.name}: found no format that is known, {_KNOWN}"])
 
 
-def read_source(form: str, source: Source, notes: Notes, host: str = "") -> Iterator[Sighting]:
+def read_source(form: str, source: InputFile, notes: Notes, host: str = "") -> Iterator[Sighting]:
     """The sightings of one open file of a format. Raises Unusable."""
     if form in _SPECS:
         return _of_document(form, source, notes)
@@ -109,7 +109,7 @@ def read_source(form: str, source: Source, notes: Notes, host: str = "") -> Iter
     return _of_lines(source, notes, _LINES[form][1], host)
 
 
-def _of_document(form: str, source: Source, notes: Notes) -> Iterator[Sighting]:
+def _of_document(form: str, source: InputFile, notes: Notes) -> Iterator[Sighting]:
     expected = "a spec with `paths`" if form == "openapi" else "a collection with `item`"
     try:
         root = read_document(whole(source))
@@ -127,7 +127,7 @@ def _of_document(form: str, source: Source, notes: Notes) -> Iterator[Sighting]:
         yield from postman.sightings(root, source.name, notes)
 
 
-def _of_recording(source: Source, notes: Notes, host: str) -> Iterator[Sighting]:
+def _of_recording(source: InputFile, notes: Notes, host: str) -> Iterator[Sighting]:
     at = 0
     try:
         for at, entry in enumerate(members(source.stream, ("log", "entries")), 1):
@@ -147,7 +147,7 @@ def _of_recording(source: Source, notes: Notes, host: str) -> Iterator[Sighting]
         )
 
 
-def _of_lines(source: Source, notes: Notes, read_line: Callable[[bytes], Seen], host: str) -> Iterator[Sighting]:
+def _of_lines(source: InputFile, notes: Notes, read_line: Callable[[bytes], Seen], host: str) -> Iterator[Sighting]:
     number = 0
     try:
         for number, line in lines(source.stream):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.imports.files import CHUNK, MAX_LINE, UNREADABLE, Source, lines, open_source, whole
+from sidecar.imports.files import CHUNK, MAX_LINE, UNREADABLE, InputFile, lines, open_source, whole
 from sidecar.imports.sighting import Unusable
 
 
@@ -72,6 +72,6 @@ def test_a_gzip_file_that_ends_early_is_a_fault_of_its_own(tmp_path: Path) -> No
 
 def test_a_document_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidecar.imports.files.MAX_DOCUMENT", 1024**2)
-    assert whole(Source("d", b"", io.BytesIO(b"x" * 1024**2))) == b"x" * 1024**2
+    assert whole(InputFile("d", b"", io.BytesIO(b"x" * 1024**2))) == b"x" * 1024**2
     with pytest.raises(Unusable, match="d: more than 1 MiB"):
-        whole(Source("d", b"", io.BytesIO(b"x" * (1024**2 + 1))))
+        whole(InputFile("d", b"", io.BytesIO(b"x" * (1024**2 + 1))))

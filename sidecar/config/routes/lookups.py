@@ -15,7 +15,7 @@ from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Batch, Inquiry, Lookup, Missing
 
 
-class Source(NamedTuple):
+class SourceKind(NamedTuple):
     """A kind of source: what makes its inquiry of an entry and the environment, noting faults, and the fields that are
     said only of it."""
 
@@ -23,11 +23,11 @@ class Source(NamedTuple):
     fields: tuple[str, ...] = ()
 
 
-SOURCES: Mapping[str, Source] = {
-    "url": Source(read_hook, ("bearer_env", "batch")),
-    "upstream": Source(read_app_lookup, ("as", "bearer_env")),
-    "function": Source(read_function, ("as", "batch")),
-    "sql": Source(read_statement, ("database", "parameters", "batch")),
+SOURCES: Mapping[str, SourceKind] = {
+    "url": SourceKind(read_hook, ("bearer_env", "batch")),
+    "upstream": SourceKind(read_app_lookup, ("as", "bearer_env")),
+    "function": SourceKind(read_function, ("as", "batch")),
+    "sql": SourceKind(read_statement, ("database", "parameters", "batch")),
 }
 """The field that names the source of a lookup -> its kind."""
 
