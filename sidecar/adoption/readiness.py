@@ -31,7 +31,7 @@ class Thresholds(NamedTuple):
     seen: int = 2
 
 
-class Rule(NamedTuple):
+class ReadinessRule(NamedTuple):
     """A rule and what was found. `met` is None where the logs alone do not tell."""
 
     name: str
@@ -54,7 +54,7 @@ class RouteReadiness(NamedTuple):
 
     where: Where
     state: State
-    unmet: tuple[Rule, ...]
+    unmet: tuple[ReadinessRule, ...]
     counted: RouteCount | None = None
 
 
@@ -65,7 +65,7 @@ class Readiness:
 
     ready: bool
     sentence: str
-    rules: tuple[Rule, ...]
+    rules: tuple[ReadinessRule, ...]
     routes: tuple[RouteReadiness, ...]
     days: float
     newest: str
@@ -112,21 +112,21 @@ class Judge:
 
     # --- rules ---
 
-    def _watched(self) -> Rule:
+    def _watched(self) -> ReadinessRule:
         bound = self._bounds.days
         met = self.days >= bound
-        return Rule(
+        return ReadinessRule(
             "watched", met, f"watched for {_days(self.days)}{'' if met else ' only'}", f"at least {_days(bound)}"
         )  # fmt: skip
 
-    def _quiet(self, newest: str) -> Rule:
+    def _quiet(self, newest: str) -> ReadinessRule:
         ago = days_between(newest, self._tally.span.last)
         found = f"the last new difference came {_days(ago)} before the last request" if newest else "no difference"
-        return Rule(
+        return ReadinessRule(
             "quiet", not newest or ago >= self._bounds.quiet, found, f"none new for {_days(self._bounds.quiet)}"
         )
 
-    def _breaks(self, groups: Iterable[Group], beyond: Span) -> Rule:
+    def _breaks(self, groups: Iterable[Group], beyond: Span) -> ReadinessRule:
         late = [
             group for group in groups if group.key.relation is Relation.WOULD_BREAK and self._is_late(group.span.last)
         ]
@@ -136,18 +136,22 @@ class Judge:
         kinds = f"{count}{'+' if more else ''} kind{'s' * (count > 1)}" if count else "none"
         found = f"{kinds} of the requests {period} would break"
         expected = f"no request {period} would break"
-        return Rule("nothing_breaks", not count, found, expected)
+        return ReadinessRule("nothing_breaks", not count, found, expected)
 
-    def _undecided(self, requests: int, undecided: int) -> Rule:
+    def _undecided(self, requests: int, undecided: int) -> ReadinessRule:
         share = undecided / requests if requests else 0.0
         bound = self._bounds.undecided
-        return Rule("decided", share <= bound, f"{_percent(share)} could not be decided", f"at most {_percent(bound)}")
+        return ReadinessRule(
+            "decided", share <= bound, f"{_percent(share)} could not be decided", f"at most {_percent(bound)}"
+        )
 
-    def _seen(self, share: float | None) -> Rule:
+    def _seen(self, share: float | None) -> ReadinessRule:
         expected = f"at least {_percent(self._bounds.routes)} of the routes seen"
         if share is None:
-            return Rule("routes_seen", None, "routes that nobody used are not known (give --routes)", expected)
-        return Rule("routes_seen", share >= self._bounds.routes, f"{_percent(share)} of the routes seen", expected)
+            return ReadinessRule("routes_seen", None, "routes that nobody used are not known (give --routes)", expected)
+        return ReadinessRule(
+            "routes_seen", share >= self._bounds.routes, f"{_percent(share)} of the routes seen", expected
+        )
 
     def _is_late(self, time: str) -> bool:
         return days_between(time, self._tally.span.last) < self._bounds.quiet
@@ -174,11 +178,11 @@ class Judge:
                 unmet = tuple(rule for rule in self._rules_of(where, count) if not rule.met)
                 yield RouteReadiness(where, State.NOT_READY if unmet else State.READY, unmet, count)
 
-    def _rules_of(self, where: Where, count: RouteCount) -> Iterable[Rule]:
+    def _rules_of(self, where: Where, count: RouteCount) -> Iterable[ReadinessRule]:
         groups = self._of_route.get(where, [])
         undecided = count.relations.get(Relation.UNDECIDED, Span()).requests
         yield self._watched()
-        yield Rule(
+        yield ReadinessRule(
             "seen", self._is_seen(count), f"seen {_times(count.span.requests)}", f"at least {_times(self._bounds.seen)}"
         )
         yield self._quiet(self._newest(groups, []))
@@ -209,7 +213,7 @@ def _requests(tally: Tally, relation: Relation) -> int:
     return sum(count.get(relation, 0) for count in tally.days.values())
 
 
-def _sentence(ready: bool, rules: Iterable[Rule], routes: Collection[RouteReadiness]) -> str:
+def _sentence(ready: bool, rules: Iterable[ReadinessRule], routes: Collection[RouteReadiness]) -> str:
     if ready:
         return "Enforce: every rule is met."
     unmet = "; ".join(rule.found for rule in rules if not rule.met)

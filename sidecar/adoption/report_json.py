@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sidecar.adoption.readiness import Readiness, RouteReadiness, Rule
+from sidecar.adoption.readiness import Readiness, ReadinessRule, RouteReadiness
 from sidecar.adoption.report import Finding, Report
 from sidecar.adoption.sighting import AppStatus, Relation, Verdict, Where, relation_of
 from sidecar.adoption.tally import CandidateGroup, Distinct, RouteCount, Span
@@ -110,5 +110,5 @@ def _route(route: RouteReadiness) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _unmet(rule: Rule) -> dict[str, Any]:
+def _unmet(rule: ReadinessRule) -> dict[str, Any]:
     return {"name": rule.name, "found": rule.found, "expected": rule.expected}

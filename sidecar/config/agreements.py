@@ -12,7 +12,7 @@ from sidecar.config.setting_table import SETTINGS, Settings
 from sidecar.gate.own import CALLBACK_PATH
 
 
-class Rule(NamedTuple):
+class Agreement(NamedTuple):
     """Rule across settings, each valid by itself. `reads` are its settings: where one of them could
     not be read, nothing is said of it."""
 
@@ -161,16 +161,16 @@ def _reads(*beginnings: str) -> frozenset[str]:
 
 
 RULES = (
-    Rule(_reads("SIDECAR_UPSTREAM"), _upstream_problems),
-    Rule(_reads("AWS_", "SIDECAR_ISSUER", "SIDECAR_JWKS_URL"), _pool_problems),
-    Rule(_reads("SIDECAR_PDP", "SIDECAR_CERBOS"), _pdp_problems),
-    Rule(_reads("SIDECAR_LOG", "SIDECAR_SESSION_SECRET", "SIDECAR_HOSTS", "AWS_"), _login_problems),
-    Rule(
+    Agreement(_reads("SIDECAR_UPSTREAM"), _upstream_problems),
+    Agreement(_reads("AWS_", "SIDECAR_ISSUER", "SIDECAR_JWKS_URL"), _pool_problems),
+    Agreement(_reads("SIDECAR_PDP", "SIDECAR_CERBOS"), _pdp_problems),
+    Agreement(_reads("SIDECAR_LOG", "SIDECAR_SESSION_SECRET", "SIDECAR_HOSTS", "AWS_"), _login_problems),
+    Agreement(
         _reads("SIDECAR_EXT_AUTHZ_LISTEN", "SIDECAR_EXT_PROC_LISTEN", "SIDECAR_LISTEN", "SIDECAR_ADMIN_LISTEN"),
         _envoy_problems,
     ),
-    Rule(_reads("SIDECAR_FORWARD_AUTH", "SIDECAR_TRUSTED_PROXIES"), _forward_auth_problems),
-    Rule(_reads("SIDECAR_TLS"), _tls_problems),
-    Rule(_reads("SIDECAR_QUESTION_LOG", "SIDECAR_DECISION_LOG"), _log_problems),
-    Rule(_reads("SIDECAR_LISTEN", "SIDECAR_ADMIN_LISTEN"), _port_problems),
+    Agreement(_reads("SIDECAR_FORWARD_AUTH", "SIDECAR_TRUSTED_PROXIES"), _forward_auth_problems),
+    Agreement(_reads("SIDECAR_TLS"), _tls_problems),
+    Agreement(_reads("SIDECAR_QUESTION_LOG", "SIDECAR_DECISION_LOG"), _log_problems),
+    Agreement(_reads("SIDECAR_LISTEN", "SIDECAR_ADMIN_LISTEN"), _port_problems),
 )
