@@ -18,7 +18,7 @@ _CLOCK = re.compile(r"\b(?:now|timeSince)\s*\(")
 """The functions of Cerbos that ask for the time (docs.cerbos.dev, "Conditions", timestamps)."""
 
 
-class Reading(NamedTuple):
+class AttributeUse(NamedTuple):
     """Attributes that rules about one kind read. `clock`: the time may decide."""
 
     attributes: frozenset[Attribute]
@@ -38,10 +38,10 @@ class Readings:
 
     def __init__(self, policies: Policies) -> None:
         self._policies = policies
-        self._known: dict[str, Reading] = {}
+        self._known: dict[str, AttributeUse] = {}
         self._kinds = {kind_name(policy.name) for policy in policies.policies if policy.kind == "resourcePolicy"}
 
-    def of(self, kind: str) -> Reading:
+    def of(self, kind: str) -> AttributeUse:
         """Return what rules about a kind read."""
         name = kind_name(kind)
         key = name if name in self._kinds else ""
@@ -66,11 +66,11 @@ class Readings:
             elif matches(rule.resource, kind) or kind_name(rule.resource) == name:
                 yield rule
 
-    def _read(self, name: str, *, known: bool) -> Reading:
+    def _read(self, name: str, *, known: bool) -> AttributeUse:
         # of a kind without a policy of its own, only what is about any kind can be told
         rules = list(self._of_kind(name, name)) if known else self._policies.rules
         if self._policies.unread:
-            return Reading(_ALL, clock=True)
+            return AttributeUse(_ALL, clock=True)
         conditions = [condition for rule in rules for condition in rule.conditions]
         clock = any(_CLOCK.search(text) for condition in conditions for text in _texts(condition))
         attributes = frozenset(
@@ -79,7 +79,7 @@ class Readings:
             for use in uses(condition)
             for owner in ("principal", "resource")
         )
-        return Reading(attributes | self._held_by_schemas(name), clock)
+        return AttributeUse(attributes | self._held_by_schemas(name), clock)
 
     def _held_by_schemas(self, name: str) -> frozenset[Attribute]:
         """Attributes that a schema may find wrong, so that the action is denied."""

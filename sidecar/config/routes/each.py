@@ -17,7 +17,7 @@ MOST = 1000
 _NAME = r"[A-Za-z_][A-Za-z0-9_-]*"
 
 
-class Reading(NamedTuple):
+class ElementAttribute(NamedTuple):
     """Reading of one value of an element; `names` are all that its expression has."""
 
     attribute: Attribute
@@ -25,10 +25,10 @@ class Reading(NamedTuple):
     is_plain: bool
 
 
-def _reading(text: str) -> Reading:
+def _reading(text: str) -> ElementAttribute:
     expression, kind = split_type(text)
     attribute = Attribute(searcher(expression), kind, expression)
-    return Reading(attribute, *names_in(expression))
+    return ElementAttribute(attribute, *names_in(expression))
 
 
 _LISTS = (ReferenceSource.BODY, ReferenceSource.FORM, ReferenceSource.QUERY)
@@ -78,14 +78,14 @@ EACH = Record(
 )  # fmt: skip
 
 
-def id_of(entry: Entry) -> Reading:
+def id_of(entry: Entry) -> ElementAttribute:
     """How an entry of the grammar EACH reads the id of an element."""
     return entry["id"] or _ITSELF
 
 
 def each_of(entry: Entry) -> Each:
     """The rule that an entry of the grammar EACH gives."""
-    readings: dict[str, Reading] = entry["attributes"]
+    readings: dict[str, ElementAttribute] = entry["attributes"]
     own_id = id_of(entry)
     optional = frozenset(entry["optional"])
     # one that is required and found by names alone is missing in any other spelling
