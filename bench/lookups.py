@@ -40,8 +40,8 @@ from sidecar.gate.lookup import (
     Call,
     Inquiry,
     Lookup,
-    Readings,
     Reply,
+    ReplyReader,
     ResourceField,
     attributes_from,
     call_for,
@@ -198,7 +198,7 @@ def _of_items(name: str, inquiry: Inquiry) -> dict[str, Lookup]:
 
 
 def _list_asker(lookups: Lookups, lookup: Lookup) -> Callable[[], Awaitable[None]]:
-    ids, readings = [str(number) for number in range(1, ITEMS + 1)], Readings()
+    ids, readings = [str(number) for number in range(1, ITEMS + 1)], ReplyReader()
 
     async def ask_all(calls: Sequence[Call]) -> Sequence[Reply]:
         if lookup.batch is not None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.gate.hook import Hook
-from sidecar.gate.lookup import Attribute, Call, Lookup, Readings, Reply
+from sidecar.gate.lookup import Attribute, Call, Lookup, Reply, ReplyReader
 from sidecar.gate.peers import is_trusted
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.verdict import Refused
@@ -23,7 +23,7 @@ from tests.source import below, nodes_of
 
 KIB = 1024
 LOOKUP = Lookup("doc", Hook("http://h", ()), {"owner": Attribute(lambda document: document["owner"])}, cache=60.0)
-readings = Readings()
+readings = ReplyReader()
 
 
 def asked(header: tuple[bytes, bytes], host: bytes = b"app.test") -> None:

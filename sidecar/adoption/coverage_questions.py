@@ -13,7 +13,7 @@ from sidecar.pdp.policy_files import Changing, PolicyFault, read_policies, write
 from sidecar.pdp.policy_tests import SUITE, Moment, suite_of
 from sidecar.record.line import Line, QuestionLine
 from sidecar.study.policies import Policies
-from sidecar.study.readings import Readings
+from sidecar.study.readings import AttributeUses
 
 OF_A_CELL = 3
 """Questions that are kept of those alike: of a kind, action, roles, ownership and verdict."""
@@ -25,7 +25,7 @@ class Samples:
     """Questions of a log that these policies can be asked again, some of each kind of question."""
 
     def __init__(self, policies: Policies) -> None:
-        self._readings = Readings(policies)
+        self._readings = AttributeUses(policies)
         self._cells: Counter[tuple[object, ...]] = Counter()
         self._bytes = 0
         self.moments: list[Moment] = []

@@ -18,7 +18,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.decision import Resource
 from sidecar.gate.identity import Principal
 from sidecar.record.line import QuestionLine
-from sidecar.study.readings import Readings
+from sidecar.study.readings import AttributeUses
 
 _NUMBER = re.compile(r"-?[0-9]+")
 EXAMPLES = 3
@@ -146,7 +146,7 @@ def restored(line: QuestionLine) -> list[str]:
     return [name for name in line.owner or () if f"resource.{name}" in (line.redacted or ())]
 
 
-def case_of(recalled: Recalled, readings: Readings) -> Case | Unreplayed:
+def case_of(recalled: Recalled, readings: AttributeUses) -> Case | Unreplayed:
     """Return what is to be asked of the policies of these readings."""
     line = recalled.line
     if not recalled.resources:
@@ -234,7 +234,7 @@ class Replay:
             key = (unreplayed.reason, "")
         self.unreplayed[key] += unreplayed.line.weight
 
-    def compare(self, case: Case, allowed: bool, readings: Readings) -> None:
+    def compare(self, case: Case, allowed: bool, readings: AttributeUses) -> None:
         """Count a request of which the new answer is known."""
         self._count(case.line)
         if allowed == case.allowed:
@@ -276,7 +276,7 @@ class Replay:
         )
 
 
-def change_of(case: Case, allowed: bool, readings: Readings) -> Change:
+def change_of(case: Case, allowed: bool, readings: AttributeUses) -> Change:
     """Return the change of a request whose new answer is another one."""
     kind, action = case.resources[0].kind, case.resources[0].action
     if case.routed:

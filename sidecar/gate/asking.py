@@ -20,7 +20,7 @@ from sidecar.gate.decision_cache import key_of
 from sidecar.gate.each import Each, Found, Named, elements_of, found_of, judged_of, judged_of_named
 from sidecar.gate.evaluation import Evaluation
 from sidecar.gate.identity import Principal
-from sidecar.gate.lookup import Call, Lookup, Readings, Reply, call_for, is_missing, merged
+from sidecar.gate.lookup import Call, Lookup, Reply, ReplyReader, call_for, is_missing, merged
 from sidecar.gate.narrowing import ListQuestion, Narrowed, Plans, Push
 from sidecar.gate.obligation import AnswerItems
 from sidecar.gate.references import ABSENT, Material, ReferenceSource, resolve
@@ -118,7 +118,7 @@ class Asking:
         self._hooks = hooks
         self.pdp = pdp
         self._plans = plans
-        self._readings = Readings()
+        self._readings = ReplyReader()
         self._now = now
         self._timer = timer
         self._tell = tell

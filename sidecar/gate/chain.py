@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
-from sidecar.gate.lookup import Call, Lookup, Missing, Readings, Reply, call_for, is_missing
+from sidecar.gate.lookup import Call, Lookup, Missing, Reply, ReplyReader, call_for, is_missing
 from sidecar.gate.references import Material
 from sidecar.gate.verdict import Refused
 from sidecar.together import in_order
@@ -27,7 +27,7 @@ def missing_of(lookups: Sequence[Lookup]) -> Missing:
 
 
 async def known_of(
-    lookups: Sequence[Lookup], kind: str, ids: Sequence[str], material: Material, ask_all: AskAll, readings: Readings
+    lookups: Sequence[Lookup], kind: str, ids: Sequence[str], material: Material, ask_all: AskAll, readings: ReplyReader
 ) -> list[Known]:
     """Ask lookups about resources, and return what they know of each, in order. Raises Refused for any other fault than
     that a resource is missing."""
@@ -43,7 +43,7 @@ async def known_of(
 
 async def _ask_one(
     lookup: Lookup, kind: str, ids: Sequence[str], material: Material, found: Mapping[str, Sequence[Known]],
-    ask_all: AskAll, readings: Readings,
+    ask_all: AskAll, readings: ReplyReader,
 ) -> list[Known]:  # fmt: skip
     known: list[Known] = [{}] * len(ids)
     calls: dict[int, Call] = {}
@@ -63,7 +63,7 @@ async def _ask_one(
     return known
 
 
-def _read(readings: Readings, call: Call, reply: Reply) -> Known:
+def _read(readings: ReplyReader, call: Call, reply: Reply) -> Known:
     try:
         return readings.attributes(call, reply)
     except Refused as refused:

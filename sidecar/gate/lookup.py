@@ -255,7 +255,7 @@ def _are_of_type(kind: Type | None, values: list[Any]) -> bool:
     return True
 
 
-class Readings:
+class ReplyReader:
     """Reads the answers of hooks, each only once as long as it is cached: the same object says the same again."""
 
     def __init__(self) -> None:

@@ -24,7 +24,7 @@ from sidecar.pdp.policy_tests import Moment, decide_at
 from sidecar.record import line
 from sidecar.run.errors import StartError, blaming
 from sidecar.study.policies import parse_policies
-from sidecar.study.readings import Readings
+from sidecar.study.readings import AttributeUses
 
 BATCH = 50
 """Resources of a call, as many as Cerbos takes."""
@@ -77,7 +77,7 @@ class _Run:
         self._candidate = candidate
         self._policies = policies
         self._pdp = pdp
-        self._readings = Readings(parse_policies(candidate.folder))
+        self._readings = AttributeUses(parse_policies(candidate.folder))
         self._waiting: dict[str, list[Case]] = {}
         self._weight = 0
         self._timed: list[Case] = []

@@ -32,7 +32,7 @@ class AttributeUse(NamedTuple):
 _ALL = frozenset((Attribute("principal", WHOLE), Attribute("resource", WHOLE)))
 
 
-class Readings:
+class AttributeUses:
     """Reads policies, each kind once. It may be asked about kinds without number: there is one entry for each kind that
     a policy names, and one for all others."""
 

@@ -11,11 +11,11 @@ from sidecar.adoption import replay
 from sidecar.adoption.replay import OTHERS, Case, Reason, Recalled, Replay, Unreplayed, by, case_of, recall
 from sidecar.record.line import QuestionLine
 from sidecar.study.policies import parse_policies
-from sidecar.study.readings import Readings
+from sidecar.study.readings import AttributeUses
 from tests.adoption.questions import denied, question, unasked
 from tests.stack import ROOT
 
-READINGS = Readings(parse_policies(ROOT / "policies"))
+READINGS = AttributeUses(parse_policies(ROOT / "policies"))
 
 
 def case(line: QuestionLine) -> Case | Unreplayed:
@@ -110,7 +110,7 @@ def test_an_id_of_digits_may_have_been_a_number_and_is_not_guessed() -> None:
 def test_policies_that_ask_for_the_time_get_the_recorded_one(tmp_path: Path) -> None:
     text = (ROOT / "policies/contact.yaml").read_text().replace("!(has(", "now() > timestamp(R.attr.until) || !(has(")
     (tmp_path / "contact.yaml").write_text(text)
-    readings = Readings(parse_policies(tmp_path))
+    readings = AttributeUses(parse_policies(tmp_path))
     found = recall(question())
     assert isinstance(found, Recalled)
     made = case_of(found, readings)

@@ -17,8 +17,8 @@ from sidecar.gate.lookup import (
     Call,
     Lookup,
     Missing,
-    Readings,
     Reply,
+    ReplyReader,
     ResourceField,
     attributes_from,
     call_for,
@@ -134,7 +134,7 @@ def test_a_cached_answer_is_read_once_and_only_for_its_own_question() -> None:
         return document["owner_id"]
 
     kept = LOOKUP._replace(attributes={"owner": Attribute(search)}, optional=frozenset(), echo=None, cache=10.0)
-    readings, answer = Readings(), reply({"owner_id": "a"})
+    readings, answer = ReplyReader(), reply({"owner_id": "a"})
     for _ in range(3):
         assert readings.attributes(Call(kept, "/c/7", "7"), answer) == {"owner": "a"}
     assert asked == 1
@@ -151,7 +151,7 @@ def test_a_cached_answer_is_read_once_and_only_for_its_own_question() -> None:
 
 
 def test_an_answer_that_is_refused_is_refused_each_time() -> None:
-    readings, answer = Readings(), reply({}, 404)
+    readings, answer = ReplyReader(), reply({}, 404)
     for _ in range(2):
         with pytest.raises(Refused):
             readings.attributes(Call(LOOKUP._replace(cache=10.0), "/c/7", "7"), answer)
@@ -162,7 +162,7 @@ def test_what_is_kept_of_answers_has_a_bound(monkeypatch: pytest.MonkeyPatch) ->
     kept = LOOKUP._replace(
         attributes={"owner": Attribute(lambda document: document["owner_id"])}, echo=None, cache=10.0
     )
-    readings = Readings()
+    readings = ReplyReader()
     for number in range(20):
         large = reply({"owner_id": number, "text": "x" * 20_000})
         assert readings.attributes(Call(kept, "/c/7", "7"), large) == {"owner": number}
@@ -182,7 +182,7 @@ def test_an_expression_reads_with_the_values_of_each_request_what_is_cached_for_
     )
     answer, readings = (
         reply({"members": [{"id": "alice", "role": "owner"}, {"id": "bob", "role": "guest"}]}),
-        Readings(),
+        ReplyReader(),
     )
 
     def role_of(name: str) -> object:

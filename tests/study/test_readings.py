@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.study.policies import parse_policies
-from sidecar.study.readings import Readings
+from sidecar.study.readings import AttributeUses
 from sidecar.study.reads import Attribute
 from tests.stack import ROOT
 
@@ -47,10 +47,10 @@ principalPolicy:
 }
 
 
-def readings(folder: Path, more: dict[str, str] | None = None) -> Readings:
+def readings(folder: Path, more: dict[str, str] | None = None) -> AttributeUses:
     for name, text in (POLICIES | (more or {})).items():
         (folder / name).write_text(text)
-    return Readings(parse_policies(folder))
+    return AttributeUses(parse_policies(folder))
 
 
 def test_attributes_of_derived_roles_and_of_variables_count(tmp_path: Path) -> None:
@@ -116,6 +116,6 @@ def test_rules_are_those_that_may_match(tmp_path: Path) -> None:
 
 
 def test_our_own_policies_are_read() -> None:
-    found = Readings(parse_policies(ROOT / "policies"))
+    found = AttributeUses(parse_policies(ROOT / "policies"))
     assert found.of("contact").reads("resource", "owner")
     assert not found.of("contact").clock
