@@ -32,7 +32,7 @@ from sidecar.record.line import (
     SignedIn,
     SignedOut,
     SignInFailed,
-    Unread,
+    UnreadLine,
 )
 from sidecar.record.metrics import BOUNDS, FAMILIES
 from sidecar.record.question_log import AGAIN_AFTER, MAX_WAITING
@@ -630,7 +630,7 @@ LINES: tuple[Line, ...] = (
         "alice", ("staff", "user"), "contact", "9", "update", "192.0.2.7",
         {"request": 0.031, "routing": 0.004, "identity": 0.022, "lookup": 1.87}, 2.104, told=Code.DENIED_BY_POLICY,
     ),
-    Unread(_AT, _ID, "enforce", "refuse", Code.REQUEST_INVALID, 400, "192.0.2.7"),
+    UnreadLine(_AT, _ID, "enforce", "refuse", Code.REQUEST_INVALID, 400, "192.0.2.7"),
     BrokenOff(_AT, _ID, Code.UPSTREAM_PARTIAL, "/contacts/{id}"),
     SignedIn(_AT, _ID, "192.0.2.7", "alice"),
     SignInFailed(_AT, _ID, "192.0.2.7", "wrong_password"),
@@ -753,7 +753,7 @@ def _kind_of_line(example: Line) -> list[str]:
         for name, shape in line.shapes_of(kind).items()
     ]
     rows.insert(1, f"| `event` | `{event}` | always | kind of the line |")
-    title = f"## `{event}`, of what no gate judged" if kind is Unread else f"## `{event}`"
+    title = f"## `{event}`, of what no gate judged" if kind is UnreadLine else f"## `{event}`"
     return [
         title, "", str(kind.__doc__), "", "| field | type | there | meaning |", "| --- | --- | --- | --- |", *rows, "",
         "```json", line.write(example).rstrip(), "```", "",

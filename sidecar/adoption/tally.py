@@ -26,7 +26,7 @@ from sidecar.adoption.sighting import (
     where_of,
 )
 from sidecar.gate.codes import Ground
-from sidecar.record.line import MAX_ID, MAX_ROLES, CandidateDiffers, Decision, Line, QuestionLine, Unread
+from sidecar.record.line import MAX_ID, MAX_ROLES, CandidateDiffers, Decision, Line, QuestionLine, UnreadLine
 
 MAX_GROUPS = 1_000
 """Groups of one relation that are told apart."""
@@ -304,7 +304,7 @@ class Tally:
                 self.repeated += 1
             case Decision():
                 self._add(line, 1)
-            case Unread():
+            case UnreadLine():
                 self.unread.add(line.time, 1)
             case CandidateDiffers():
                 self._add_candidate(line)

@@ -13,7 +13,7 @@ from sidecar.gate.mode import Mode
 from sidecar.gate.routing import WEBSOCKET
 from sidecar.gate.verdict import Facts, Forward, Refuse, Verdict
 from sidecar.record import line
-from sidecar.record.line import MAX_HOST, MAX_ROLES, BrokenOff, Effect, Line, Unread
+from sidecar.record.line import MAX_HOST, MAX_ROLES, BrokenOff, Effect, Line, UnreadLine
 from sidecar.record.metrics import Metrics
 from sidecar.record.question_log import QuestionLog
 from sidecar.record.questions import Seen
@@ -184,7 +184,7 @@ class Journal:
             # a client may send as many of these as it likes
             self.metrics.line_lost()
         else:
-            self.write(Unread(self.time(), request_id, self._mode, "refuse", code, status, peer))
+            self.write(UnreadLine(self.time(), request_id, self._mode, "refuse", code, status, peer))
 
     def broken_off(self, facts: Facts, code: Code, detail: str) -> None:
         """Write that an answer broke off after its head had been sent to the client, and why."""

@@ -147,7 +147,7 @@ class QuestionLine(NamedTuple):
     extra: Extra = NOTHING
 
 
-class Unread(NamedTuple):
+class UnreadLine(NamedTuple):
     """A refusal of what could not be read as a request, or stood over a limit, so that no gate judged it."""
 
     time: Time
@@ -246,10 +246,10 @@ class Unknown(NamedTuple):
 
 
 Line = (
-    Decision | QuestionLine | Unread | BrokenOff | SignedIn | SignInFailed | SignedOut | ConsoleAs | CandidateDiffers | Unknown
+    Decision | QuestionLine | UnreadLine | BrokenOff | SignedIn | SignInFailed | SignedOut | ConsoleAs | CandidateDiffers | Unknown
 )  # fmt: skip
 EVENTS: Mapping[str, tuple[type[Line], ...]] = {
-    "decision": (Decision, Unread),
+    "decision": (Decision, UnreadLine),
     "question": (QuestionLine,),
     "broken_off": (BrokenOff,),
     "signed_in": (SignedIn,),
@@ -260,7 +260,7 @@ EVENTS: Mapping[str, tuple[type[Line], ...]] = {
 }
 """Kinds of lines by their field `event`."""
 _EVENT_OF = {kind: event for event, kinds in EVENTS.items() for kind in kinds}
-_TELLING_APART = tuple(name for name in Decision._fields if name not in Unread._fields)
+_TELLING_APART = tuple(name for name in Decision._fields if name not in UnreadLine._fields)
 """Fields of a Decision of which an Unread has none."""
 
 
@@ -512,7 +512,7 @@ def _schema_of(kind: type[Line]) -> dict[str, Any]:
     for name, shape in shapes_of(kind).items():
         properties[name] = {"description": shape.doc, **shape.type.schema}
     properties["time"] |= {"pattern": f"^{_MOMENT.pattern}$"}
-    if kind is Unread:
+    if kind is UnreadLine:
         properties |= dict.fromkeys(_TELLING_APART, False)
     required = ["event", *(name for name, shape in shapes_of(kind).items() if not shape.when)]
     return {"description": kind.__doc__, "type": "object", "properties": properties, "required": required}

@@ -307,7 +307,7 @@ def _found(
                     "action": each.action, "policy": each.policy or "",
                     "denied": tuple(sorted(each.each.get("denied", ()))) if each.each is not None else (),
                 }  # fmt: skip
-            case line.Unread() | line.BrokenOff():
+            case line.UnreadLine() | line.BrokenOff():
                 found |= {"code": each.code, "told": each.code}
             case _:
                 pass

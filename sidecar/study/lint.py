@@ -15,7 +15,7 @@ from sidecar.config.suggest import did_you_mean
 from sidecar.study.globs import is_glob, kind_name, looks_like_glob, matches, overlap
 from sidecar.study.policies import Policies, Policy, Rule
 from sidecar.study.reach import VERSION, about, by_kind
-from sidecar.study.reads import WHOLE, Unread, Use, uses
+from sidecar.study.reads import WHOLE, UnreadExpression, Use, uses
 from sidecar.study.schemas import Schema
 from sidecar.study.supply import PolicyQuestion, Supply, of_principal, questions
 from sidecar.study.yaml_nodes import Place
@@ -118,9 +118,9 @@ def _accepted(warns: Iterator[Warn], policy: Policy, policies: Policies) -> Iter
 
 
 def _of_use(
-    use: Use | Unread, policy: Policy, about: list[PolicyQuestion], principal: Mapping[str, Supply]
+    use: Use | UnreadExpression, policy: Policy, about: list[PolicyQuestion], principal: Mapping[str, Supply]
 ) -> Iterator[Warn]:
-    if isinstance(use, Unread):
+    if isinstance(use, UnreadExpression):
         yield Warn(use.place, "expression-unread", f"could not be read: {use.reason}")
         return
     attribute = use.attribute

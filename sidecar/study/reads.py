@@ -53,7 +53,7 @@ class Use(NamedTuple):
     with_: str = ""
 
 
-class Unread(NamedTuple):
+class UnreadExpression(NamedTuple):
     """An expression that could not be read, and why."""
 
     place: Place
@@ -89,7 +89,7 @@ _MAX_DEPTH = 32
 """Variables within variables."""
 
 
-def uses(condition: Condition) -> list[Use | Unread]:
+def uses(condition: Condition) -> list[Use | UnreadExpression]:
     """Everything that a condition reads, in its order."""
     return list(_Reading(condition.names).match(condition.match, _NOTHING))
 
@@ -105,7 +105,7 @@ class _Reading:
 
     # --- a tree of matches ---
 
-    def match(self, match: Match, known: _Known) -> Iterator[Use | Unread]:
+    def match(self, match: Match, known: _Known) -> Iterator[Use | UnreadExpression]:
         """Cerbos takes the terms in turn, and stops at the first that decides: a guard counts for those after it."""
         if match.kind == "expr":
             if match.expression is not None:
@@ -124,15 +124,15 @@ class _Reading:
         each = [self._of_match(term, wanted) for term in match.of]
         return _joined(each, every=wanted == (match.kind == "all"))
 
-    def expression(self, text: Scalar, known: _Known, boolean: bool = True) -> Iterator[Use | Unread]:
+    def expression(self, text: Scalar, known: _Known, boolean: bool = True) -> Iterator[Use | UnreadExpression]:
         """Read one expression of the policy."""
         if self._depth > _MAX_DEPTH:
-            yield Unread(text.start, "too many variables within variables")
+            yield UnreadExpression(text.start, "too many variables within variables")
             return
         try:
             tree = parse(text.value)
         except CelError as error:
-            yield Unread(text.start, str(error))
+            yield UnreadExpression(text.start, str(error))
             return
         inner = self._at(text)
         yield from inner.boolean(tree, known) if boolean else inner.read(tree, known)
@@ -152,11 +152,11 @@ class _Reading:
 
     # --- an expression ---
 
-    def boolean(self, node: Node, known: _Known) -> Iterator[Use | Unread]:
+    def boolean(self, node: Node, known: _Known) -> Iterator[Use | UnreadExpression]:
         """Read a node whose value is taken for true or false."""
         yield from self.read(node, known, "bool")
 
-    def read(self, node: Node, known: _Known, with_: str = "") -> Iterator[Use | Unread]:
+    def read(self, node: Node, known: _Known, with_: str = "") -> Iterator[Use | UnreadExpression]:
         """Read a node, with these attributes known to be there; `with_` is the type that its value is taken for."""
         variable = self._variable(node)
         if variable is not None:
@@ -175,7 +175,7 @@ class _Reading:
         for index in node.children[1:]:
             yield from self.read(index, known)
 
-    def _by_kind(self, node: Node, known: _Known, with_: str) -> Iterator[Use | Unread]:
+    def _by_kind(self, node: Node, known: _Known, with_: str) -> Iterator[Use | UnreadExpression]:
         guarded = self._guarded(node)
         if guarded is not None:
             yield self._use(guarded, node, frozenset((guarded,)))
@@ -190,7 +190,7 @@ class _Reading:
         else:
             yield from self._others(node, known)
 
-    def _others(self, node: Node, known: _Known) -> Iterator[Use | Unread]:
+    def _others(self, node: Node, known: _Known) -> Iterator[Use | UnreadExpression]:
         if owners := self._whole(node):
             for owner in owners:
                 yield self._use(Attribute(owner, WHOLE), node, known)
@@ -207,7 +207,7 @@ class _Reading:
         owner = self._owner(node)
         return (owner,) if owner is not None else _WHOLES.get(path, ())
 
-    def _logic(self, node: Node, known: _Known, with_: str) -> Iterator[Use | Unread]:
+    def _logic(self, node: Node, known: _Known, with_: str) -> Iterator[Use | UnreadExpression]:
         if node.text == "!":
             yield from self.boolean(node.children[0], known)
         elif node.text == "?:":
@@ -221,7 +221,7 @@ class _Reading:
             yield from self.boolean(left, known | self.known_if(right, wanted))
             yield from self.boolean(right, known | self.known_if(left, wanted))
 
-    def _comparison(self, node: Node, known: _Known) -> Iterator[Use | Unread]:
+    def _comparison(self, node: Node, known: _Known) -> Iterator[Use | UnreadExpression]:
         left, right = node.children
         for side, other in ((left, right), (right, left)):
             among = node.text == "in"
@@ -229,13 +229,13 @@ class _Reading:
             with_ = "" if among and side is right else self._type(other, among)
             yield from self.read(side, known, with_)
 
-    def _computed(self, node: Node, known: _Known, with_: str) -> Iterator[Use | Unread]:
+    def _computed(self, node: Node, known: _Known, with_: str) -> Iterator[Use | UnreadExpression]:
         """Read the operands of arithmetic. Of JSON values, texts and lists have sums, and numbers all of it."""
         numbers = node.text != "+" or "number" in (with_, *(self._type(child) for child in node.children))
         for child in node.children:
             yield from self.read(child, known, "number" if numbers else "")
 
-    def _called(self, node: Node, known: _Known, with_: str) -> Iterator[Use | Unread]:
+    def _called(self, node: Node, known: _Known, with_: str) -> Iterator[Use | UnreadExpression]:
         if node.kind == "call" and node.text == "has" and len(node.children) == 1:
             # of `has(a.b.c)` the last name alone may be absent
             for child in node.children[0].children[:1]:

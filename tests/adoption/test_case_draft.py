@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sidecar.adoption.case_draft import MAX_CELLS, TRIED, Cells, Draft, Users, drafts_of, file_of, with_names
 from sidecar.adoption.drafted_request import Undraftable
 from sidecar.adoption.logs import Logged
-from sidecar.record.line import Decision, QuestionLine, Unread
+from sidecar.record.line import Decision, QuestionLine, UnreadLine
 from sidecar.study.cases import AppAnswer, read_cases
 from tests.adoption.test_drafted_request import ID, TIME, decision, question, routes_of
 
@@ -20,7 +20,7 @@ ROUTES = routes_of(
 )
 
 
-def logged(line: QuestionLine | Decision | Unread, number: int = 1) -> Logged:
+def logged(line: QuestionLine | Decision | UnreadLine, number: int = 1) -> Logged:
     return Logged("q.log", number, line)
 
 
@@ -40,7 +40,7 @@ def test_lines_of_one_kind_are_one() -> None:
     cells = Cells()
     lines: list[Any] = [
         *(of_route(attributes={"owner": str(at)}) for at in range(9)), of_route(owner=("owner",)), of_route(code="denied_by_policy"),
-        of_route(roles=("admin",)), decision(), Unread(TIME, ID, "enforce", "refuse", "request_invalid", 400, ""),
+        of_route(roles=("admin",)), decision(), UnreadLine(TIME, ID, "enforce", "refuse", "request_invalid", 400, ""),
     ]  # fmt: skip
     for at, line in enumerate(lines):
         cells.add(logged(line, at))

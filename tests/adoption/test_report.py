@@ -17,7 +17,7 @@ from sidecar.adoption.report_page import as_html
 from sidecar.adoption.report_text import as_text
 from sidecar.adoption.sighting import Relation, Where
 from sidecar.adoption.tally import Tally
-from sidecar.record.line import Line, Unread
+from sidecar.record.line import Line, UnreadLine
 from tests.adoption.recorded import at, decision, differing, question, refused
 from tests.record.test_line import lines
 
@@ -65,7 +65,7 @@ def test_a_question_log_of_one_replica_alone_is_told() -> None:
 
 
 def test_what_a_person_must_know_of_the_lines_is_noted() -> None:
-    unread = Unread(at(0), "r-1", "shadow", "refuse", "request_invalid", 400, "::1")
+    unread = UnreadLine(at(0), "r-1", "shadow", "refuse", "request_invalid", 400, "::1")
     notes = reported(question(weight=2), decision(), unread).notes
     assert [note.split(" ")[0] for note in notes] == ["a", "1", "1", "some"]
 

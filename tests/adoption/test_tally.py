@@ -9,7 +9,7 @@ from sidecar.adoption import tally as tallies
 from sidecar.adoption.causes import Cause
 from sidecar.adoption.sighting import AppStatus, Relation, Verdict, Where
 from sidecar.adoption.tally import Tally
-from sidecar.record.line import Line, SignedIn, Unread
+from sidecar.record.line import Line, SignedIn, UnreadLine
 from tests.adoption.recorded import at, decision, question, refused
 
 
@@ -52,7 +52,8 @@ def test_where_both_logs_tell_of_the_same_requests_the_question_log_counts() -> 
 
 def test_requests_that_no_gate_judged_are_counted_apart_and_other_events_not() -> None:
     tally = tallied(
-        Unread(at(0), "r-1", "shadow", "refuse", "request_invalid", 400, "::1"), SignedIn(at(0), "r-2", "::1", "bob")
+        UnreadLine(at(0), "r-1", "shadow", "refuse", "request_invalid", 400, "::1"),
+        SignedIn(at(0), "r-2", "::1", "bob"),
     )
     assert (tally.unread.requests, tally.lines) == (1, 0)
 

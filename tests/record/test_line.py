@@ -23,7 +23,7 @@ from sidecar.record.line import (
     SignedOut,
     SignInFailed,
     Unknown,
-    Unread,
+    UnreadLine,
     read,
     time_text,
     write,
@@ -38,7 +38,7 @@ QUESTION = line.QuestionLine(
     TIME, "r-1", "shadow", "shadow_refuse", "denied_by_policy", 200, "GET", "app.test", "/contacts/7", "/contacts/{id}",
     "a-1", ("user",), "contact", "7", "read", 4.2, 3, True, app_status=200, attributes={"owner": "b-2"},
 )  # fmt: skip
-UNREAD = Unread(TIME, "r-1", "shadow", "refuse", "request_invalid", 400, "10.0.0.9")
+UNREAD = UnreadLine(TIME, "r-1", "shadow", "refuse", "request_invalid", 400, "10.0.0.9")
 OTHERS: list[Line] = [
     BrokenOff(TIME, "r-1", "upstream_partial", "/x"), SignedIn(TIME, "r-1", "::1", "a-1"),
     SignInFailed(TIME, "r-1", "::1", "wrong_password"), SignInFailed(TIME, "r-1", "::1", "token_invalid", "said why"),

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sidecar.study.policies import Condition, Match, PolicyNames
-from sidecar.study.reads import Unread, Use, uses
+from sidecar.study.reads import UnreadExpression, Use, uses
 from sidecar.study.yaml_nodes import Place, Scalar
 from tests.stack import binary
 from tests.study.compiled import denied
@@ -106,12 +106,12 @@ def test_a_constant_has_the_type_that_yaml_gives_it(constant: str, type_: str) -
 
 def test_variables_in_a_circle_end() -> None:
     (found,) = read("V.a", variables={"a": "V.b && true", "b": "V.a || true"})
-    assert isinstance(found, Unread)
+    assert isinstance(found, UnreadExpression)
 
 
 def test_what_cannot_be_read_is_told() -> None:
     (found,) = read("R.attr.a ==")
-    assert found == Unread(Place("p.yaml", 1, 1), "column 12: found 'the end', expected a name")
+    assert found == UnreadExpression(Place("p.yaml", 1, 1), "column 12: found 'the end', expected a name")
 
 
 def test_the_place_is_that_of_the_attribute() -> None:
