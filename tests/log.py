@@ -9,7 +9,7 @@ from typing import Any
 
 import jsonschema
 
-from sidecar.record.line import Unknown, json_schema, read
+from sidecar.record.line import UnknownLine, json_schema, read
 
 _LINE = {"type", "description", "required", "properties"}
 """What a schema of a line says: of each member for itself."""
@@ -95,7 +95,7 @@ def lines_of(text: str) -> list[dict[str, Any]]:
 
 def _held(text: str) -> dict[str, Any]:
     record = read(text.encode())
-    assert not isinstance(record, Unknown), text
+    assert not isinstance(record, UnknownLine), text
     assert not record.extra, text
     line: dict[str, Any] = json.loads(text)
     _OF_KIND[type(record).__name__].hold(line)

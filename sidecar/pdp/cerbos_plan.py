@@ -10,7 +10,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.narrowing import ListQuestion
 from sidecar.gate.verdict import Refused
 from sidecar.pdp.cerbos import Cerbos
-from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, Plan, Scalar, Unknown, Variable
+from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, Plan, Scalar, UnknownNode, Variable
 from sidecar.wire.protobuf import sized, sized_tag
 
 MAX_DEPTH = 32
@@ -57,7 +57,7 @@ def plan_of(question: ListQuestion, message: PlanResourcesResponse) -> Plan:
         raise Refused(Code.PDP_MISMATCH, "a plan for another kind or action")
     if message.validation_errors:
         # a principal that does not fit the policy's schema: a check may see it in another way
-        return Conditional(Unknown())
+        return Conditional(UnknownNode())
     match message.filter.kind:
         case PlanResourcesFilter.KIND_ALWAYS_ALLOWED:
             return Always.ALLOWED
@@ -83,7 +83,7 @@ class _Reader:
     def node(self, operand: _Operand, depth: int) -> Node:
         self._rest -= 1
         if self._rest < 0 or depth > MAX_DEPTH:
-            return Unknown()
+            return UnknownNode()
         match operand.WhichOneof("node"):
             case "value":
                 return _constant(operand.value)
@@ -93,14 +93,14 @@ class _Reader:
                 said = operand.expression
                 return Operation(said.operator, tuple([self.node(each, depth + 1) for each in said.operands]))
             case _:
-                return Unknown()
+                return UnknownNode()
 
 
 def _constant(value: Value) -> Node:
     if value.WhichOneof("kind") != "list_value":
-        return Constant(_scalar(value)) if _is_scalar(value) else Unknown()
+        return Constant(_scalar(value)) if _is_scalar(value) else UnknownNode()
     values = value.list_value.values
-    return Constant(tuple([_scalar(each) for each in values])) if all(map(_is_scalar, values)) else Unknown()
+    return Constant(tuple([_scalar(each) for each in values])) if all(map(_is_scalar, values)) else UnknownNode()
 
 
 def _is_scalar(value: Value) -> bool:

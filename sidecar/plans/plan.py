@@ -35,11 +35,11 @@ class Operation:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Unknown:
+class UnknownNode:
     """A part that cannot be read: of another form, too deep, or too long. It may be true of any resource."""
 
 
-Node = Constant | Variable | Operation | Unknown
+Node = Constant | Variable | Operation | UnknownNode
 
 
 class Always(Enum):

@@ -1,7 +1,7 @@
 """A line of the decision log as data: one frozen record for each kind of line, written and read back here alone.
 
 Fields are only ever added, none is renamed, and one that is added later is optional. So `read` keeps what it does not
-know: a field in `extra`, a line of another `event` as `Unknown`. What it knows must be there unless it is optional,
+know: a field in `extra`, a line of another `event` as `UnknownLine`. What it knows must be there unless it is optional,
 once and of its type. Nothing secret is in a line: no query, no token and no cookie.
 """
 
@@ -237,7 +237,7 @@ class CandidateDiffers(NamedTuple):
 # fmt: on
 
 
-class Unknown(NamedTuple):
+class UnknownLine(NamedTuple):
     """A line of a later version."""
 
     time: Time
@@ -246,7 +246,7 @@ class Unknown(NamedTuple):
 
 
 Line = (
-    Decision | QuestionLine | UnreadLine | BrokenOff | SignedIn | SignInFailed | SignedOut | ConsoleAs | CandidateDiffers | Unknown
+    Decision | QuestionLine | UnreadLine | BrokenOff | SignedIn | SignInFailed | SignedOut | ConsoleAs | CandidateDiffers | UnknownLine
 )  # fmt: skip
 EVENTS: Mapping[str, tuple[type[Line], ...]] = {
     "decision": (Decision, UnreadLine),
@@ -299,7 +299,7 @@ def write(line: Line) -> str:
     """Return the line with its newline, in ASCII: no line separator of Unicode can end it early (R22)."""
     if isinstance(line, Decision):
         return decision_text(*line[:16], times_text(line.ms), *line[17:23], _present(line, _RARE))
-    event = line.event if isinstance(line, Unknown) else _EVENT_OF[type(line)]
+    event = line.event if isinstance(line, UnknownLine) else _EVENT_OF[type(line)]
     return json.dumps({"time": line.time, "event": event, **_present(line, line._fields[1:])}) + "\n"
 
 
@@ -385,13 +385,13 @@ def read(data: bytes) -> Line:
             optional[name] = plan.optional[name].read(name, value)
         else:
             extra[name] = value
-    if kind is Unknown:
+    if kind is UnknownLine:
         optional["event"] = event
     return kind._make((*values, *optional.values(), extra or NOTHING))
 
 
 def _kind_of(event: str, fields: Mapping[str, Any]) -> type[Line]:
-    kinds = EVENTS.get(event, (Unknown,))
+    kinds = EVENTS.get(event, (UnknownLine,))
     # of two the first has fields that the second has not
     return kinds[0] if len(kinds) == 1 or not fields.keys().isdisjoint(_TELLING_APART) else kinds[1]
 
@@ -488,7 +488,7 @@ def shapes_of(kind: type[Line]) -> Mapping[str, Shape]:
 @functools.cache
 def _shapes() -> Mapping[type[Line], Mapping[str, Shape]]:
     found = {}
-    for kind in (*_EVENT_OF, Unknown):
+    for kind in (*_EVENT_OF, UnknownLine):
         hints = get_type_hints(kind, include_extras=True)
         fields = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Annotated}
         found[kind] = {name: Shape(_type_of(hint), field.doc, field.when) for name, (hint, field) in fields.items()}
@@ -501,13 +501,13 @@ def json_schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A line of the sidecar's decision log",
-        "oneOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in (*kinds, Unknown)],
-        "$defs": {kind.__name__: _schema_of(kind) for kind in (*kinds, Unknown)},
+        "oneOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in (*kinds, UnknownLine)],
+        "$defs": {kind.__name__: _schema_of(kind) for kind in (*kinds, UnknownLine)},
     }
 
 
 def _schema_of(kind: type[Line]) -> dict[str, Any]:
-    event = {"type": "string", "not": {"enum": list(EVENTS)}} if kind is Unknown else {"const": _EVENT_OF[kind]}
+    event = {"type": "string", "not": {"enum": list(EVENTS)}} if kind is UnknownLine else {"const": _EVENT_OF[kind]}
     properties: dict[str, Any] = {"event": event}
     for name, shape in shapes_of(kind).items():
         properties[name] = {"description": shape.doc, **shape.type.schema}

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from sidecar.adoption.logs import MAX_LINE, MAX_SHOWN, Logs
 from sidecar.imports.sighting import Unusable
-from sidecar.record.line import Decision, Line, SignedIn, Unknown, time_text, write
+from sidecar.record.line import Decision, Line, SignedIn, UnknownLine, time_text, write
 from tests.adoption import recorded
 
 START = 1_780_000_000.0
@@ -140,7 +140,7 @@ def test_lines_of_other_versions_are_read(tmp_path: Path) -> None:
     first, second, third = read(log)[0]
     assert first == decision(0)._replace(call_id=None)
     assert second.extra == {"later": 1}
-    assert isinstance(third, Unknown)
+    assert isinstance(third, UnknownLine)
 
 
 def test_progress_is_told_in_bytes_as_they_are_stored(tmp_path: Path) -> None:

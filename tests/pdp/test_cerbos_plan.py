@@ -23,7 +23,7 @@ from sidecar.gate.verdict import Refused
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.cerbos_messages import principal_of
 from sidecar.pdp.cerbos_plan import MAX_DEPTH, MAX_NODES, CerbosPlans, message_of, plan_of
-from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, Unknown, Variable
+from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, UnknownNode, Variable
 from tests.fakes import FakeCerbos, fails, hangs
 from tests.policy_table import real_cerbos
 
@@ -122,7 +122,7 @@ def test_an_answer_to_something_else_is_none(fields: dict[str, Any]) -> None:
 def test_of_a_principal_that_does_not_fit_the_schema_nothing_is_known() -> None:
     errors = [{"path": "/team", "message": "no"}]
     plan = plan_of(QUESTION, response(validationErrors=errors, filter={"kind": "KIND_ALWAYS_DENIED"}))
-    assert plan == Conditional(Unknown())
+    assert plan == Conditional(UnknownNode())
 
 
 @pytest.mark.parametrize(
@@ -130,9 +130,9 @@ def test_of_a_principal_that_does_not_fit_the_schema_nothing_is_known() -> None:
     [
         ({"value": "a"}, Constant("a")), ({"value": True}, Constant(True)), ({"value": 5}, Constant(5.0)),
         ({"value": None}, Constant(None)), ({"value": ["a", None]}, Constant(("a", None))),
-        ({"value": {"a": 1}}, Unknown()), ({"value": [[1]]}, Unknown()), ({}, Unknown()),
+        ({"value": {"a": 1}}, UnknownNode()), ({"value": [[1]]}, UnknownNode()), ({}, UnknownNode()),
         ({"variable": "request.resource.id"}, Variable("request.resource.id")),
-        ({"expression": {"operator": "new", "operands": [{}]}}, Operation("new", (Unknown(),))),
+        ({"expression": {"operator": "new", "operands": [{}]}}, Operation("new", (UnknownNode(),))),
     ],
 )  # fmt: skip
 def test_nodes(operand: dict[str, Any], node: Node) -> None:
@@ -146,10 +146,10 @@ def test_what_is_too_deep_or_too_long_is_unknown() -> None:
     node = conditional(operand)
     while isinstance(node, Operation):
         (node,) = node.operands
-    assert node == Unknown()
+    assert node == UnknownNode()
     wide = conditional({"expression": {"operator": "or", "operands": [{"value": True}] * (MAX_NODES + 5)}})
     assert isinstance(wide, Operation)
-    assert [*map(type, wide.operands)].count(Unknown) == 6
+    assert [*map(type, wide.operands)].count(UnknownNode) == 6
 
 
 Answering = Callable[[CheckResourcesRequest, Any], Awaitable[Any]]

@@ -11,7 +11,7 @@ from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
 from sidecar.plans.filter import RowField
 from sidecar.plans.narrow import Narrowing, Trust, Trusted, names_of
-from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, Plan, Unknown, Variable
+from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, Plan, UnknownNode, Variable
 from sidecar.plans.translate import FieldNames
 
 ALICE = Principal("alice", ("user",), {}, "iss", 0.0, {})
@@ -55,7 +55,9 @@ async def test_a_condition_is_said_in_the_apps_own_names() -> None:
     assert await narrowed(Conditional(OWNED)) == Narrowed((("owner_id", "alice"),), (), "exact")
 
 
-@pytest.mark.parametrize("node", [Unknown(), Operation("eq", (Variable("request.resource.attr.team"), Constant("a")))])
+@pytest.mark.parametrize(
+    "node", [UnknownNode(), Operation("eq", (Variable("request.resource.attr.team"), Constant("a")))]
+)
 async def test_what_cannot_be_said_narrows_nothing(node: Node) -> None:
     assert await narrowed(Conditional(node)) == NOTHING_PUSHED
 

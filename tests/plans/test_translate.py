@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar.gate.values import Type
 from sidecar.plans.filter import EVERYTHING, NOTHING, All, Any, Filter, Relation, RowField, Term
-from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, Unknown, Variable
+from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, UnknownNode, Variable
 from sidecar.plans.translate import MAX_TEXT, MAX_VALUES, UNSAYABLE, FieldNames, filter_of, plain_path
 from tests.plans.oracle import has, may_be_allowed
 from tests.plans.trees import NAMES, attributes_of, rows, trees
@@ -57,7 +57,7 @@ OWNER = term("owner", Relation.EQ, "alice")
         (op("eq", attr("tenant"), ALICE), Term(RowField(("account", "tenant")), Relation.EQ, ("alice",))),
         (op("eq", attr("note.by"), ALICE), Term(RowField(("note", "by")), Relation.EQ, ("alice",))),
         (op("eq", Variable("request.resource.id"), ALICE), Term(RowField(("id",), identifies=True), Relation.EQ, ("alice",))),
-        (op("and", OWNED, Unknown()), All((OWNER, UNSAYABLE))),
+        (op("and", OWNED, UnknownNode()), All((OWNER, UNSAYABLE))),
         (op("or", OWNED, attr("ok")), Any((OWNER, term("ok", Relation.EQ, True)))),
         (op("not", op("or", OWNED, attr("ok"))), All((term("owner", Relation.NE, "alice"), term("ok", Relation.NE, True)))),
         (op("and", op("and", OWNED, attr("ok")), OWNED), All((OWNER, term("ok", Relation.EQ, True), OWNER))),
@@ -74,7 +74,7 @@ def test_what_can_be_said(node: Node, expected: Filter) -> None:
 @pytest.mark.parametrize(
     "node",
     [
-        Unknown(), Constant(5.0), Constant("true"), op("and"), op("size", attr("tags")), op("eq", ALICE),
+        UnknownNode(), Constant(5.0), Constant("true"), op("and"), op("size", attr("tags")), op("eq", ALICE),
         op("eq", attr("hidden"), ALICE), op("eq", attr("owner"), attr("note")), op("eq", attr("note.a-b"), ALICE),
         op("eq", Variable("request.resource.kind"), ALICE), op("eq", attr("owner"), Constant(None)),
         op("eq", attr("n"), Constant(2.0**53)), op("eq", attr("n"), Constant(float("inf"))),

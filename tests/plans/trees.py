@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sidecar.gate.values import Type
 from sidecar.plans.filter import RowField
-from sidecar.plans.plan import Constant, Node, Operation, Unknown, Variable
+from sidecar.plans.plan import Constant, Node, Operation, UnknownNode, Variable
 from sidecar.plans.translate import FieldNames
 
 TEXTS = ["", "a", "A", "alice", "5", "true", "null", "a,b", "100%", "_", "x'y", 'q"', "é", "🚀", "a b", "(", "*", "\\"]
@@ -78,7 +78,7 @@ leaves: st.SearchStrategy[Node] = st.one_of(
     ),
     st.builds(lambda *pair: Operation("in", pair), variables, lists),
     st.builds(lambda *pair: Operation("eq", pair), variables, variables),
-    st.just(Unknown()),
+    st.just(UnknownNode()),
     st.just(Operation("size", (Variable("request.resource.attr.tags"),))),
 )  # fmt: skip
 trees: st.SearchStrategy[Node] = st.recursive(

@@ -22,7 +22,7 @@ from sidecar.record.line import (
     SignedIn,
     SignedOut,
     SignInFailed,
-    Unknown,
+    UnknownLine,
     UnreadLine,
     read,
     time_text,
@@ -82,7 +82,7 @@ def lines_of(kind: Any) -> st.SearchStrategy[Line]:
         values = OF_TYPE.get(shape.type.name, st.sampled_from(shape.type.schema.get("enum", [""])))
         fields[name] = values | st.none() if shape.when else values
     fields["time"] = times
-    if kind is Unknown:
+    if kind is UnknownLine:
         fields["event"] = st.text().filter(lambda event: event not in EVENTS)
     known = {"event", *Decision._fields, *shapes}
     fields["extra"] = st.dictionaries(st.text().filter(lambda name: name not in known), json_values, max_size=3)
@@ -205,7 +205,7 @@ def test_what_a_later_version_adds_is_kept() -> None:
 
 def test_a_line_of_another_event_is_kept() -> None:
     record = read(f'{{"time": "{TIME}", "event": "paused", "request_id": "r-1"}}'.encode())
-    assert record == Unknown(TIME, "paused", {"request_id": "r-1"})
+    assert record == UnknownLine(TIME, "paused", {"request_id": "r-1"})
     assert read(write(record).encode()) == record
 
 
@@ -221,7 +221,7 @@ def test_a_record_cannot_be_changed() -> None:
 
 def test_every_kind_of_line_has_an_event_and_a_meaning() -> None:
     kinds = [kind for kinds in EVENTS.values() for kind in kinds]
-    assert {*kinds, Unknown} == set(get_args(Line))
+    assert {*kinds, UnknownLine} == set(get_args(Line))
     for kind in get_args(Line):
         assert kind.__doc__
         assert all(shape.doc for shape in line.shapes_of(kind).values())
