@@ -31,7 +31,7 @@ from sidecar.record.line import (
     QuestionLine,
     SignedIn,
     SignedOut,
-    SignInFailed,
+    SignInFailedLine,
     UnreadLine,
 )
 from sidecar.record.metrics import BOUNDS, FAMILIES
@@ -633,7 +633,7 @@ LINES: tuple[Line, ...] = (
     UnreadLine(_AT, _ID, "enforce", "refuse", Code.REQUEST_INVALID, 400, "192.0.2.7"),
     BrokenOff(_AT, _ID, Code.UPSTREAM_PARTIAL, "/contacts/{id}"),
     SignedIn(_AT, _ID, "192.0.2.7", "alice"),
-    SignInFailed(_AT, _ID, "192.0.2.7", "wrong_password"),
+    SignInFailedLine(_AT, _ID, "192.0.2.7", "wrong_password"),
     SignedOut(_AT, _ID, "192.0.2.7", "alice"),
     ConsoleAs(_AT, _ID, "alice", "bob"),
     CandidateDiffers(

@@ -237,7 +237,7 @@ class Login:
         try:
             grant = await self._try(pending, username, fields, asked)
         except SignInFailed as failed:
-            self._journal.write(line.SignInFailed(*self._begin(asked), failed.reason))
+            self._journal.write(line.SignInFailedLine(*self._begin(asked), failed.reason))
             return self._again(pending, asked, failed, username)
         users = (known_key(username), pending.user)
         if isinstance(grant, Challenge):
@@ -294,7 +294,7 @@ class Login:
         """The page with what the hosted UI says of its refusal (RFC 6749 section 4.1.2.1), which the log gets too."""
         error, says = one_line(query.get("error", "no code"), 64), one_line(query.get("error_description", ""))
         detail = line.detail_text(f"{error}: {says}" if says else error)
-        self._journal.write(line.SignInFailed(*self._begin(asked), Code.SIGN_IN_REFUSED, detail))
+        self._journal.write(line.SignInFailedLine(*self._begin(asked), Code.SIGN_IN_REFUSED, detail))
         log.warning("the hosted UI refused a sign-in: %s, request %s", detail, asked.request.request_id)
         made = answer.of(Code.SIGN_IN_REFUSED, asked.request.request_id, page=partial(self._pages.error, says=says))
         made.headers.extend((b"set-cookie", cookie) for cookie in gone)
@@ -307,7 +307,7 @@ class Login:
             return await taking
         except Refused as refused:
             if refused.code is Code.SIGN_IN_LIMITED:
-                self._journal.write(line.SignInFailed(*self._begin(asked), refused.code))
+                self._journal.write(line.SignInFailedLine(*self._begin(asked), refused.code))
             raise
 
     async def _at(self, place: Place, asked: PageRequest, ask: Callable[[], Awaitable[T]]) -> T:
@@ -337,7 +337,7 @@ class Login:
             signed_in = await self._verify(grant, nonce, asked.now, asked.rules.tokens.at(asked.request.host))
         except Refused as refused:
             self._journal.write(
-                line.SignInFailed(*self._begin(asked), refused.code, line.detail_text(refused.detail) or None)
+                line.SignInFailedLine(*self._begin(asked), refused.code, line.detail_text(refused.detail) or None)
             )
             raise
         now = int(asked.now)

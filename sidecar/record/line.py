@@ -181,7 +181,7 @@ class SignedIn(NamedTuple):
     extra: Extra = NOTHING
 
 
-class SignInFailed(NamedTuple):
+class SignInFailedLine(NamedTuple):
     """A sign-in failed, at the form or on the way back from the provider."""
 
     time: Time
@@ -246,14 +246,14 @@ class UnknownLine(NamedTuple):
 
 
 Line = (
-    Decision | QuestionLine | UnreadLine | BrokenOff | SignedIn | SignInFailed | SignedOut | ConsoleAs | CandidateDiffers | UnknownLine
+    Decision | QuestionLine | UnreadLine | BrokenOff | SignedIn | SignInFailedLine | SignedOut | ConsoleAs | CandidateDiffers | UnknownLine
 )  # fmt: skip
 EVENTS: Mapping[str, tuple[type[Line], ...]] = {
     "decision": (Decision, UnreadLine),
     "question": (QuestionLine,),
     "broken_off": (BrokenOff,),
     "signed_in": (SignedIn,),
-    "sign_in_failed": (SignInFailed,),
+    "sign_in_failed": (SignInFailedLine,),
     "signed_out": (SignedOut,),
     "console_as": (ConsoleAs,),
     "candidate_differs": (CandidateDiffers,),

@@ -21,7 +21,7 @@ from sidecar.record.line import (
     LineError,
     SignedIn,
     SignedOut,
-    SignInFailed,
+    SignInFailedLine,
     UnknownLine,
     UnreadLine,
     read,
@@ -41,7 +41,7 @@ QUESTION = line.QuestionLine(
 UNREAD = UnreadLine(TIME, "r-1", "shadow", "refuse", "request_invalid", 400, "10.0.0.9")
 OTHERS: list[Line] = [
     BrokenOff(TIME, "r-1", "upstream_partial", "/x"), SignedIn(TIME, "r-1", "::1", "a-1"),
-    SignInFailed(TIME, "r-1", "::1", "wrong_password"), SignInFailed(TIME, "r-1", "::1", "token_invalid", "said why"),
+    SignInFailedLine(TIME, "r-1", "::1", "wrong_password"), SignInFailedLine(TIME, "r-1", "::1", "token_invalid", "said why"),
     SignedOut(TIME, "r-1", "::1", "alice"), ConsoleAs(TIME, "r-1", "a-1", "b-2"),
 ]  # fmt: skip
 VALIDATOR = jsonschema.Draft202012Validator(line.json_schema())
