@@ -403,11 +403,11 @@ class _Plan(NamedTuple):
     `compound` are the fields of which the class does not say all.
     """
 
-    required: Mapping[str, Type]
-    optional: Mapping[str, Type]
+    required: Mapping[str, FieldType]
+    optional: Mapping[str, FieldType]
     take: Callable[[Mapping[str, Any]], tuple[Any, ...]]
     classes: tuple[type, ...]
-    compound: tuple[tuple[int, str, Type], ...]
+    compound: tuple[tuple[int, str, FieldType], ...]
 
 
 def _required(plan: _Plan, fields: Mapping[str, Any]) -> list[Any]:
@@ -457,7 +457,7 @@ def _require_moment(text: str) -> None:
 # --- the fields, for `read`, the schema and the reference ---
 
 
-class Type(NamedTuple):
+class FieldType(NamedTuple):
     """JSON type of a field. `take` returns a value as the record has it, None for one of another type."""
 
     name: str
@@ -475,7 +475,7 @@ class Type(NamedTuple):
 class Shape(NamedTuple):
     """A field of a line: its type, its meaning, and when it is there, "" for always."""
 
-    type: Type
+    type: FieldType
     doc: str
     when: str
 
@@ -518,11 +518,11 @@ def _schema_of(kind: type[Line]) -> dict[str, Any]:
     return {"description": kind.__doc__, "type": "object", "properties": properties, "required": required}
 
 
-def _type_of(hint: Any) -> Type:
+def _type_of(hint: Any) -> FieldType:
     values = get_args(hint)
     if get_origin(hint) is Literal:
         *names, last = [f"`{value}`" for value in values]
-        return Type(
+        return FieldType(
             f"{', '.join(names)} or {last}" if names else last,
             {"enum": list(values)},
             lambda value: value if value in values else None,
@@ -593,23 +593,23 @@ _RESOURCE = {
 }  # fmt: skip
 _IDS = {"type": "array", "items": {"type": "string"}}
 _EACH = {"asked": {"type": "integer"}, "ids": _IDS, "denied": _IDS}
-_TYPES: Mapping[Any, Type] = {
-    str: Type("string", {"type": "string"}, lambda value: value if isinstance(value, str) else None),
-    int: Type("integer", {"type": "integer"}, _integer),
-    bool: Type("boolean", {"type": "boolean"}, lambda value: value if isinstance(value, bool) else None),
-    Attributes: Type("object", {"type": "object"}, _object),
-    Resources: Type(
+_TYPES: Mapping[Any, FieldType] = {
+    str: FieldType("string", {"type": "string"}, lambda value: value if isinstance(value, str) else None),
+    int: FieldType("integer", {"type": "integer"}, _integer),
+    bool: FieldType("boolean", {"type": "boolean"}, lambda value: value if isinstance(value, bool) else None),
+    Attributes: FieldType("object", {"type": "object"}, _object),
+    Resources: FieldType(
         "list of objects of `id`, `allowed` and `attributes`", {"type": "array", "items": _RESOURCE}, _resources
     ),
-    float: Type("number", {"type": "number"}, _number),
-    EachLine: Type(
+    float: FieldType("number", {"type": "number"}, _number),
+    EachLine: FieldType(
         "object of `asked`, `ids` and `denied`", {"type": "object", "required": ["asked"], "properties": _EACH}, _each
     ),
-    tuple[str, ...]: Type("list of strings", {"type": "array", "items": {"type": "string"}}, _strings),
-    Mapping[str, float]: Type(
+    tuple[str, ...]: FieldType("list of strings", {"type": "array", "items": {"type": "string"}}, _strings),
+    Mapping[str, float]: FieldType(
         "object of numbers", {"type": "object", "additionalProperties": {"type": "number"}}, _numbers
     ),
-    Mapping[str, int | str]: Type(
+    Mapping[str, int | str]: FieldType(
         "object of integers and strings",
         {"type": "object", "additionalProperties": {"type": ["integer", "string"]}},
         _counts,
