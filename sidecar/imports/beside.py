@@ -9,7 +9,7 @@ import re
 from collections.abc import Sequence
 
 from sidecar.gate.routing import Pattern, Segment, Variable
-from sidecar.imports.shapes import Shape, parts_of, pattern_of, shape_of
+from sidecar.imports.shapes import SegmentShape, parts_of, pattern_of, shape_of
 from sidecar.imports.words import is_known, stands_beside_ids
 
 _SPELLINGS = {
@@ -54,5 +54,5 @@ def _other(variable: Variable, text: str, above: str) -> Segment | None:
     stem, ending = parts_of(variable.value(text))
     if ending and _fits(variable, stem):
         return variable._replace(after=f"{ending}{variable.after}")
-    is_word = is_known(stem) or (shape_of(stem) is Shape.WORD and stands_beside_ids(stem, above))
+    is_word = is_known(stem) or (shape_of(stem) is SegmentShape.WORD and stands_beside_ids(stem, above))
     return text if is_word else None

@@ -8,7 +8,7 @@ from enum import StrEnum
 from sidecar.gate.routing import Pattern
 
 
-class Shape(StrEnum):
+class SegmentShape(StrEnum):
     """Forms of a segment."""
 
     WORD = "word"
@@ -25,10 +25,10 @@ MAX_WORD = 32
 # `-` and `_` alone, and `.well-known`, are names of folders in some apps
 _WORD = re.compile(r"[._]?[A-Za-z]+(?:[-_][A-Za-z]+){0,3}|[-_]|v[0-9]{1,2}(?:\.[0-9])?")
 _FORMS = (
-    (Shape.INT, re.compile(r"-[1-9][0-9]{0,18}")),
-    (Shape.UUID, re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")),
-    (Shape.DATE, re.compile(r"[0-9]{4}-[0-9]{2}(?:-[0-9]{2}(?:T[0-9:.]+Z?)?)?|(?:19|20)[0-9]{6}")),
-    (Shape.HASH, re.compile(r"(?=.*[0-9])[0-9a-fA-F]{16,128}")),
+    (SegmentShape.INT, re.compile(r"-[1-9][0-9]{0,18}")),
+    (SegmentShape.UUID, re.compile(r"[0-9A-Fa-f]{8}-(?:[0-9A-Fa-f]{4}-){3}[0-9A-Fa-f]{12}")),
+    (SegmentShape.DATE, re.compile(r"[0-9]{4}-[0-9]{2}(?:-[0-9]{2}(?:T[0-9:.]+Z?)?)?|(?:19|20)[0-9]{6}")),
+    (SegmentShape.HASH, re.compile(r"(?=.*[0-9])[0-9a-fA-F]{16,128}")),
 )  # fmt: skip
 _SLUG = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)+|[a-z][a-z0-9]*")
 _OPAQUE = re.compile(r"[A-Za-z0-9._~+-]{1,128}")
@@ -39,18 +39,18 @@ _LOWER_UUID = re.compile(r"[0-9a-f-]{36}")
 _DEFAULT = re.compile(r"[A-Za-z0-9._~+-]{1,128}")
 
 
-def shape_of(segment: str) -> Shape:
+def shape_of(segment: str) -> SegmentShape:
     """Return the shape of a segment as a log has it."""
     if _INT.fullmatch(segment):
-        return Shape.INT
+        return SegmentShape.INT
     if len(segment) <= MAX_WORD and _WORD.fullmatch(segment) and not _MIXED.match(segment):
-        return Shape.WORD
+        return SegmentShape.WORD
     for shape, pattern in _FORMS:
         if pattern.fullmatch(segment):
             return shape
     if _SLUG.fullmatch(segment):
-        return Shape.SLUG
-    return Shape.OPAQUE if _OPAQUE.fullmatch(segment) else Shape.TEXT
+        return SegmentShape.SLUG
+    return SegmentShape.OPAQUE if _OPAQUE.fullmatch(segment) else SegmentShape.TEXT
 
 
 def pattern_of(segment: str) -> Pattern:
@@ -58,7 +58,7 @@ def pattern_of(segment: str) -> Pattern:
     if _INT.fullmatch(segment):
         return Pattern.INT
     shape = shape_of(segment)
-    if shape is Shape.UUID and _LOWER_UUID.fullmatch(segment):
+    if shape is SegmentShape.UUID and _LOWER_UUID.fullmatch(segment):
         return Pattern.UUID
     return Pattern.DEFAULT if _DEFAULT.fullmatch(segment) else Pattern.ANY
 

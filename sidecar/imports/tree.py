@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 
 from sidecar.gate.routing import Pattern, Rest, Segment, Variable
 from sidecar.imports.evidence import Budget, Evidence, method_of
-from sidecar.imports.shapes import Shape, is_static, parts_of, pattern_of, shape_of, widest
+from sidecar.imports.shapes import SegmentShape, is_static, parts_of, pattern_of, shape_of, widest
 from sidecar.imports.sighting import Sighting
 from sidecar.imports.words import FILES, STRUCTURE, is_known, is_plural, is_prefix, singular, stands_beside_ids
 
@@ -35,7 +35,7 @@ class _Node:
     """Of files of pages below it, and of paths that are too deep."""
     patterns: set[Pattern] = field(default_factory=set)
     """Of a value: those that its texts have."""
-    shapes: set[Shape] = field(default_factory=set)
+    shapes: set[SegmentShape] = field(default_factory=set)
     parents: set[int] = field(default_factory=set)
     """Two of the values that the word stood under, as hashes."""
     is_crowded: bool = False
@@ -77,8 +77,8 @@ class PathTree:
                 known.parents.add(hash(last))
             return known, last
         stem, ending = parts_of(segment)
-        shape = Shape.WORD if stem == "" or segment in FILES or segment in STRUCTURE else shape_of(stem)
-        if shape is Shape.WORD:
+        shape = SegmentShape.WORD if stem == "" or segment in FILES or segment in STRUCTURE else shape_of(stem)
+        if shape is SegmentShape.WORD:
             if len(node.words) < MAX_WORDS or is_known(stem):
                 child = self._child(node.words, segment)
                 if child is None:
@@ -142,7 +142,7 @@ def _settle(node: _Node, above: str, *, is_structure: bool, is_below_value: bool
         for below in child.words.values():
             below.parents.add(hash(word))
         child.patterns.add(pattern_of(stem))
-        child.shapes.add(Shape.WORD)
+        child.shapes.add(SegmentShape.WORD)
         if ending in node.values:
             _join(node.values[ending], child)
         else:
@@ -163,7 +163,7 @@ def _is_fixed(node: _Node, word: str, child: _Node, above: str, is_structure: bo
         return _is_fixed(node, stem, node.words[stem], above, is_structure, is_below_value)
     if is_below_value:
         return len(child.parents) > 1
-    has_ids = any(value.shapes & {Shape.INT, Shape.UUID} for value in child.values.values())
+    has_ids = any(value.shapes & {SegmentShape.INT, SegmentShape.UUID} for value in child.values.values())
     if is_structure:
         is_often = sum(evidence.hits for evidence in child.methods.values()) > 1
         return len(node.words) <= FEW and bool(is_often or child.words or child.values or child.rest or is_plural(stem))

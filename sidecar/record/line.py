@@ -429,7 +429,7 @@ def _plans() -> Mapping[type[Line], _Plan]:
     return {kind: _plan(shapes) for kind, shapes in _shapes().items()}
 
 
-def _plan(shapes: Mapping[str, Shape]) -> _Plan:
+def _plan(shapes: Mapping[str, FieldShape]) -> _Plan:
     required = {name: shape.type for name, shape in shapes.items() if not shape.when}
     optional = {name: shape.type for name, shape in shapes.items() if shape.when}
     scalars = {"string": str, "integer": int, "number": float, "boolean": bool}
@@ -472,7 +472,7 @@ class FieldType(NamedTuple):
         return taken
 
 
-class Shape(NamedTuple):
+class FieldShape(NamedTuple):
     """A field of a line: its type, its meaning, and when it is there, "" for always."""
 
     type: FieldType
@@ -480,18 +480,20 @@ class Shape(NamedTuple):
     when: str
 
 
-def shapes_of(kind: type[Line]) -> Mapping[str, Shape]:
+def shapes_of(kind: type[Line]) -> Mapping[str, FieldShape]:
     """Return the fields of a kind of line, by name, but for `event` and those of later versions."""
     return _shapes()[kind]
 
 
 @functools.cache
-def _shapes() -> Mapping[type[Line], Mapping[str, Shape]]:
+def _shapes() -> Mapping[type[Line], Mapping[str, FieldShape]]:
     found = {}
     for kind in (*_EVENT_OF, UnknownLine):
         hints = get_type_hints(kind, include_extras=True)
         fields = {name: get_args(hint) for name, hint in hints.items() if get_origin(hint) is Annotated}
-        found[kind] = {name: Shape(_type_of(hint), field.doc, field.when) for name, (hint, field) in fields.items()}
+        found[kind] = {
+            name: FieldShape(_type_of(hint), field.doc, field.when) for name, (hint, field) in fields.items()
+        }
     return found
 
 

@@ -8,22 +8,22 @@ from hypothesis import strategies as st
 
 from sidecar.gate.ask import asks
 from sidecar.gate.routing import Access, Pattern, Route, RouteTable, Variable
-from sidecar.imports.shapes import Shape, is_static, parts_of, pattern_of, shape_of, widest
+from sidecar.imports.shapes import SegmentShape, is_static, parts_of, pattern_of, shape_of, widest
 
 
 @pytest.mark.parametrize(
     ("segment", "shape"),
     [
-        ("contacts", Shape.WORD), ("purchase-orders", Shape.WORD), ("getContact", Shape.WORD), ("v1", Shape.WORD), ("v2.1", Shape.WORD),
-        ("oauth2", Shape.SLUG), ("-", Shape.WORD), (".well-known", Shape.WORD), ("_search", Shape.WORD), ("7", Shape.INT), ("-7", Shape.INT),
-        ("0", Shape.INT), ("3f2504e0-4f89-11d3-9a0c-0305e82c3301", Shape.UUID), ("3F2504E0-4F89-11D3-9A0C-0305E82C3301", Shape.UUID),
-        ("2026-11-29", Shape.DATE), ("2026-11", Shape.DATE), ("2026-11-29T10:00:00Z", Shape.DATE), ("20261129", Shape.INT),
-        ("507f1f77bcf86cd799439011", Shape.HASH), ("d41d8cd98f00b204e9800998ecf8427e", Shape.HASH), ("my-1st-post", Shape.SLUG),
-        ("a-b-c-d-e", Shape.SLUG), ("01ARZ3NDEKTSV4RRFFQ69G5FAV", Shape.OPAQUE), ("dQw4w9WgXcQ", Shape.OPAQUE), ("eyJhbGciOiJIUzI1NiJ9.e30.x", Shape.OPAQUE),
-        ("alice@example.com", Shape.TEXT), ("a b", Shape.TEXT), ("\u00e4", Shape.TEXT), ("x" * 33, Shape.SLUG), ("QkzJXwvPRabcDEf", Shape.OPAQUE),
+        ("contacts", SegmentShape.WORD), ("purchase-orders", SegmentShape.WORD), ("getContact", SegmentShape.WORD), ("v1", SegmentShape.WORD), ("v2.1", SegmentShape.WORD),
+        ("oauth2", SegmentShape.SLUG), ("-", SegmentShape.WORD), (".well-known", SegmentShape.WORD), ("_search", SegmentShape.WORD), ("7", SegmentShape.INT), ("-7", SegmentShape.INT),
+        ("0", SegmentShape.INT), ("3f2504e0-4f89-11d3-9a0c-0305e82c3301", SegmentShape.UUID), ("3F2504E0-4F89-11D3-9A0C-0305E82C3301", SegmentShape.UUID),
+        ("2026-11-29", SegmentShape.DATE), ("2026-11", SegmentShape.DATE), ("2026-11-29T10:00:00Z", SegmentShape.DATE), ("20261129", SegmentShape.INT),
+        ("507f1f77bcf86cd799439011", SegmentShape.HASH), ("d41d8cd98f00b204e9800998ecf8427e", SegmentShape.HASH), ("my-1st-post", SegmentShape.SLUG),
+        ("a-b-c-d-e", SegmentShape.SLUG), ("01ARZ3NDEKTSV4RRFFQ69G5FAV", SegmentShape.OPAQUE), ("dQw4w9WgXcQ", SegmentShape.OPAQUE), ("eyJhbGciOiJIUzI1NiJ9.e30.x", SegmentShape.OPAQUE),
+        ("alice@example.com", SegmentShape.TEXT), ("a b", SegmentShape.TEXT), ("\u00e4", SegmentShape.TEXT), ("x" * 33, SegmentShape.SLUG), ("QkzJXwvPRabcDEf", SegmentShape.OPAQUE),
     ],
 )  # fmt: skip
-def test_a_segment_has_a_shape(segment: str, shape: Shape) -> None:
+def test_a_segment_has_a_shape(segment: str, shape: SegmentShape) -> None:
     assert shape_of(segment) is shape
 
 
