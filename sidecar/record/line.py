@@ -261,7 +261,7 @@ EVENTS: Mapping[str, tuple[type[Line], ...]] = {
 """Kinds of lines by their field `event`."""
 _EVENT_OF = {kind: event for event, kinds in EVENTS.items() for kind in kinds}
 _TELLING_APART = tuple(name for name in Decision._fields if name not in UnreadLine._fields)
-"""Fields of a Decision of which an Unread has none."""
+"""Fields of a Decision that an UnreadLine does not have."""
 
 
 # --- writing ---

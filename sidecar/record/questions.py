@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sidecar.bounded import Bounded, size_of
-from sidecar.gate.decision import QuestionLine as Asked
+from sidecar.gate.decision import Question
 from sidecar.gate.decision import Resource
 from sidecar.gate.mode import Mode
 from sidecar.gate.query import shown_names
@@ -99,7 +99,7 @@ class _Attributes:
         return True
 
 
-def owners(asked: Asked) -> tuple[str, ...]:
+def owners(asked: Question) -> tuple[str, ...]:
     """Return the attributes by which each resource of a question is the principal's own: their value is its id."""
     own = [_owners(resource.attributes, asked.principal.id) for resource in asked.resources]
     return tuple([name for name in own[0] if all(name in other for other in own[1:])]) if own else ()
@@ -129,7 +129,7 @@ def question_of(seen: Seen, time: str, shown: Shown, revision: str = "") -> Ques
     return whole if asked is None else _with_question(whole, facts, asked, shown)
 
 
-def _with_question(whole: QuestionLine, facts: Facts, asked: Asked, shown: Shown) -> QuestionLine:
+def _with_question(whole: QuestionLine, facts: Facts, asked: Question, shown: Shown) -> QuestionLine:
     taken, first, each = _Attributes(), asked.resources[0], facts.each
     principal = taken.take("principal", shown.principal, asked.principal.attributes)
     told = [taken.take("resource", shown.resource, resource.attributes) for resource in asked.resources]
@@ -154,9 +154,9 @@ def _apart(resource: Resource, whole: QuestionLine, first: Resource) -> dict[str
     return {name: value for name, value in own.items() if value != told[name]}
 
 
-def asked_of(facts: Facts) -> Asked | None:
+def asked_of(facts: Facts) -> Question | None:
     """Return the question by which a request was decided, None where there was none."""
-    return facts.asked if isinstance(facts.asked, Asked) else None
+    return facts.asked if isinstance(facts.asked, Question) else None
 
 
 def _method(facts: Facts) -> str:

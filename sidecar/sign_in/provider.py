@@ -130,7 +130,7 @@ class ProviderResponse(NamedTuple):
     body: bytes
 
     def __repr__(self) -> str:
-        return f"Reply(status={self.status}, kind={self.kind!r}, {len(self.body)} bytes)"
+        return f"ProviderResponse(status={self.status}, kind={self.kind!r}, {len(self.body)} bytes)"
 
 
 class ServerError(Refused):

@@ -261,8 +261,8 @@ class _Reader:
         )  # fmt: skip
 
     def _rules(
-        self, document: Document, policy: Policy, node: yaml.Node, names: PolicyNames, derived: Mapping[str, _DerivedRole],
-        unnamed: str,
+        self, document: Document, policy: Policy, node: yaml.Node, names: PolicyNames,
+        derived: Mapping[str, _DerivedRole], unnamed: str,
     ) -> None:  # fmt: skip
         said = fields(node)
         conditions = self._conditions(document, said.get("condition"), names)

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.decision import QuestionLine as Asked
+from sidecar.gate.decision import Question
 from sidecar.gate.decision import Resource
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import EachAsked, Facts, Refuse
@@ -37,13 +37,13 @@ assert FEW < FIRST
 SHOWN = Shown.of(("resource.owner", "resource.size", "principal.level"))
 
 
-def asked_about(*resources: Resource, level: Any = 3, **attributes: Any) -> Asked:
+def asked_about(*resources: Resource, level: Any = 3, **attributes: Any) -> Question:
     told = {"level": level, "email": "SECRET@example.com"}
     principal = Principal("alice", ("user",), told, "https://i", 9.0, {"sub": "SECRET"})
-    return Asked("r1", principal, resources or (Resource("doc", "7", "view", attributes),))
+    return Question("r1", principal, resources or (Resource("doc", "7", "view", attributes),))
 
 
-def facts(asked: Asked | None = None, **more: Any) -> Facts:
+def facts(asked: Question | None = None, **more: Any) -> Facts:
     made = {
         "route": "/docs/{id}",
         "principal": "alice",

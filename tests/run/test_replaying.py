@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sidecar.adoption.replay import Reason, Replay
 from sidecar.adoption.rerouting import Rerouting
 from sidecar.config.routes.file import read_routes
-from sidecar.gate.decision import QuestionLine as Asked
+from sidecar.gate.decision import Question
 from sidecar.gate.decision import Resource, judge
 from sidecar.gate.identity import Principal
 from sidecar.pdp.cerbos import Cerbos
@@ -156,7 +156,7 @@ async def recorded(found: list[Any], folder: Path) -> list[QuestionLine]:
     try:
         for number, (who, held, kind, action, attributes) in enumerate(found):
             resource = Resource(kind, str(number), action, attributes)
-            asked = Asked("r", Principal(who, held, {}, "", 0.0, {}), (resource,))
+            asked = Question("r", Principal(who, held, {}, "", 0.0, {}), (resource,))
             (allowed,) = judge(asked, await pdp.check(asked))
             line = (question if allowed else denied)(
                 principal=who, roles=held, kind=kind, id=str(number), action=action, attributes=attributes

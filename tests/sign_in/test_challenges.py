@@ -141,9 +141,10 @@ def test_a_challenge_that_cannot_be_read_is_none(answer: Mapping[str, Any]) -> N
 
 def test_a_printed_challenge_or_grant_does_not_sign_in() -> None:
     challenge = Challenge("SMS_MFA", "secret-session", "alice@example.com", {"destination": "+*1234"})
-    printed = f"{challenge} {challenge!r} {Grant('secret-a', 'secret-i', 'secret-r')!r} {ProviderResponse(200, 'x/y', b'secret')!r}"
+    response = ProviderResponse(200, 'x/y', b'secret')
+    printed = f"{challenge} {challenge!r} {Grant('secret-a', 'secret-i', 'secret-r')!r} {response!r}"
     assert printed == (
-        "Challenge(name='SMS_MFA', ...) Challenge(name='SMS_MFA', ...) Grant(...) Reply(status=200, kind='x/y', 6 bytes)"
+        "Challenge(name='SMS_MFA', ...) Challenge(name='SMS_MFA', ...) Grant(...) ProviderResponse(status=200, kind='x/y', 6 bytes)"
     )
 
 

@@ -364,8 +364,12 @@ GRAPHQL = Record(
         "batch": Field(Whole(0, 50), "requests in one list; with 0 a list is 400", DocumentLimits().batch),
         "max_fields": Field(Whole(1, 100), "root fields of one request", DocumentLimits().fields),
         "max_depth": Field(Whole(1, 100), "selections within each other, fragments included", DocumentLimits().depth),
-        "max_aliases": Field(_COUNT, "aliases in one document, of a fragment whenever it is spread", DocumentLimits().aliases),
-        "max_tokens": Field(_COUNT, "tokens of one document, of a fragment whenever it is spread", DocumentLimits().tokens),
+        "max_aliases": Field(
+            _COUNT, "aliases in one document, of a fragment whenever it is spread", DocumentLimits().aliases
+        ),
+        "max_tokens": Field(
+            _COUNT, "tokens of one document, of a fragment whenever it is spread", DocumentLimits().tokens
+        ),
         "directives": Field(
             ListOf(Text(pattern=r"[_A-Za-z][_A-Za-z0-9]*", what="a directive's name without @"), single=True),
             "directives that a document may have beside `@skip` and `@include`", (),
