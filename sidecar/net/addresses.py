@@ -27,7 +27,7 @@ async def resolve_by_system(host: str, port: int) -> Sequence[str]:
     return [str(each[4][0]) for each in found]
 
 
-class Address:
+class Endpoint:
     """One address, or the path of a unix socket. `failed_at` is when connecting failed last, in the loop's time, and
     `trouble` how."""
 
@@ -72,7 +72,7 @@ class Addresses:
         self._breaker = breaker
         self._connections = connections
         self._changed = changed
-        self._known: dict[str, Address] = {}
+        self._known: dict[str, Endpoint] = {}
         self._of_name = breaker() if breaker is not None else None
         self._fresh_until = -math.inf
         self._fault = Fault(Reason.NAME_NOT_FOUND)
@@ -87,7 +87,7 @@ class Addresses:
         breakers = [address.breaker for address in self._known.values()] or [self._of_name]
         return all(breaker is not None and breaker.is_open for breaker in breakers)
 
-    async def current(self, deadline: float) -> list[Address]:
+    async def current(self, deadline: float) -> list[Endpoint]:
         """The addresses, in the order in which to try them. Raises Fault."""
         now = asyncio.get_running_loop().time()
         if not self._known or now >= self._fresh_until:
@@ -96,8 +96,8 @@ class Addresses:
         # one that has failed is the last one, until that is long ago
         return sorted(self._known.values(), key=lambda each: each.failed_at if now - each.failed_at < EVERY else -1)
 
-    def _new(self, host: str) -> Address:
-        return Address(host, self._breaker() if self._breaker is not None else None)
+    def _new(self, host: str) -> Endpoint:
+        return Endpoint(host, self._breaker() if self._breaker is not None else None)
 
     # --- resolving ---
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sidecar.net.addresses import Address, Addresses
+from sidecar.net.addresses import Addresses, Endpoint
 from sidecar.net.connection import Connection, Fault
 from sidecar.net.faults import reason_of, said_by
 from sidecar.record.reasons import Reason
@@ -18,7 +18,7 @@ NEXT_AFTER = 0.25
 """Seconds until the next address is tried beside one that has not answered (RFC 8305 section 5)."""
 
 Made = TypeVar("Made", bound=Connection[Any])
-Make = Callable[[Address], Made]
+Make = Callable[[Endpoint], Made]
 """Makes the protocol of a connection that is to be opened, and takes its place. Raises Fault where there is none."""
 
 
@@ -45,10 +45,10 @@ class Dialer:
             raise _turned_away(addresses)
         return await self._connect(addresses[0], make, deadline)
 
-    async def _race(self, addresses: list[Address], make: Make[Made], deadline: float) -> Made:
+    async def _race(self, addresses: list[Endpoint], make: Make[Made], deadline: float) -> Made:
         """Try them in turn; the first connection wins."""
         waiting = deque(addresses)
-        running: dict[asyncio.Task[Made], Address] = {}
+        running: dict[asyncio.Task[Made], Endpoint] = {}
         faults: list[Fault] = []
         winner: asyncio.Task[Made] | None = None
         try:
@@ -70,7 +70,7 @@ class Dialer:
             self._abandon(running, slower=winner is not None)
 
     def _start_next(
-        self, waiting: deque[Address], running: dict[asyncio.Task[Made], Address], make: Make[Made], deadline: float
+        self, waiting: deque[Endpoint], running: dict[asyncio.Task[Made], Endpoint], make: Make[Made], deadline: float
     ) -> None:  # fmt: skip
         """Begin with the next address that may be tried."""
         loop = asyncio.get_running_loop()
@@ -80,7 +80,7 @@ class Dialer:
                 running[loop.create_task(self._connect(address, make, deadline))] = address
                 return
 
-    def _abandon(self, running: dict[asyncio.Task[Made], Address], *, slower: bool) -> None:
+    def _abandon(self, running: dict[asyncio.Task[Made], Endpoint], *, slower: bool) -> None:
         """Give up what has not won; an address that was `slower` comes last from now on."""
         for task, address in running.items():
             if not task.cancel() and task.exception() is None:
@@ -88,7 +88,7 @@ class Dialer:
             elif slower:
                 address.failed_at = asyncio.get_running_loop().time()
 
-    async def _connect(self, address: Address, make: Make[Made], deadline: float) -> Made:
+    async def _connect(self, address: Endpoint, make: Make[Made], deadline: float) -> Made:
         """Open a connection to one address. Raises Fault."""
         loop = asyncio.get_running_loop()
         connection = make(address)
@@ -113,7 +113,7 @@ class Dialer:
         address.succeeded()
         return connection
 
-    def _fault(self, address: Address, error: Exception) -> Fault:
+    def _fault(self, address: Endpoint, error: Exception) -> Fault:
         timeout = isinstance(error, TimeoutError) and error.errno is None
         said = f"no connection within {self.within:g} s" if timeout else said_by(error)
         return Fault(reason_of(error), f"{address.host}: {said}")
@@ -131,5 +131,5 @@ def _all_of(faults: list[Fault]) -> Fault:
     return Fault(faults[-1].reason, "; ".join(fault.detail for fault in faults))
 
 
-def _turned_away(addresses: list[Address]) -> Fault:
+def _turned_away(addresses: list[Endpoint]) -> Fault:
     return Fault(Reason.BREAKER_OPEN, "; ".join(address.trouble for address in addresses))

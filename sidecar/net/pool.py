@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Generic, final
 
-from sidecar.net.addresses import Address, Addresses, Resolve, resolve_by_system
+from sidecar.net.addresses import Addresses, Endpoint, Resolve, resolve_by_system
 from sidecar.net.breaker import Breaker
 from sidecar.net.connection import Body, Connection, Deadlines, Fault, Permit, Timeouts
 from sidecar.net.dialer import Dialer
@@ -190,7 +190,7 @@ class Pool(Generic[Permit]):
             raise Fault(Reason.CONNECTION_LIMIT_REACHED, f"{self.max_connections} connections are in use")
         self.kept.pop(0).give_up()
 
-    def _make(self, permit: Permit | None, address: Address) -> Connection[Permit]:
+    def _make(self, permit: Permit | None, address: Endpoint) -> Connection[Permit]:
         """A connection that is to be opened: its place is taken from now on, as many may be opened at once."""
         self._make_room()
         loop = asyncio.get_running_loop()
