@@ -23,7 +23,7 @@ from sidecar.net import grpc_health
 from sidecar.net.grpc_client import Channel, Unreachable
 from sidecar.net.grpc_client_connection import Method
 from sidecar.net.shares import Asker
-from sidecar.pdp.cerbos_call import FAULTS, Asked, Call, Key
+from sidecar.pdp.cerbos_call import FAULTS, Call, Key, PendingQuestion
 from sidecar.pdp.cerbos_messages import BATCH, entries_of, parts_of, principal_of
 from sidecar.pdp.client import AT_ONCE, COUNTS, MAX_QUESTION, Client
 from sidecar.record.reasons import ReportFault, report_nothing
@@ -63,7 +63,7 @@ class Cerbos(Client):
         self._most = BATCH
         self._calls: dict[Key, Call] = {}  # the newest of each principal's, which others may join until it goes out
         self._gathered: list[Call] = []  # what goes out when this turn ends
-        self._waiting: dict[Key, dict[Asked, None]] = {}  # who waits for a place, in order
+        self._waiting: dict[Key, dict[PendingQuestion, None]] = {}  # who waits for a place, in order
         self._later: set[asyncio.Task[None]] = set()
 
     def check(self, question: Question) -> Coroutine[Any, Any, PdpAnswer]:
@@ -148,7 +148,7 @@ class Cerbos(Client):
         if size > MAX_QUESTION:
             raise Refused(Code.REFERENCE_INVALID, f"a question of {size} bytes, Cerbos takes {MAX_QUESTION}")
         loop = asyncio.get_running_loop()
-        asked = Asked(question, entries, loop.create_future(), deadline or loop.time() + self._timeout)
+        asked = PendingQuestion(question, entries, loop.create_future(), deadline or loop.time() + self._timeout)
         key = (principal.issuer, told)
         call = self._calls.get(key)
         try:
@@ -162,7 +162,7 @@ class Cerbos(Client):
             asked.leave()
             raise
 
-    async def _in_turn(self, key: Key, asked: Asked) -> None:
+    async def _in_turn(self, key: Key, asked: PendingQuestion) -> None:
         """Wait for a place, or for one of the same principal who gets it and takes others along. Raises Refused."""
         asker = _asker_of(asked)
         asked.turn = asyncio.get_running_loop().create_future()
@@ -190,7 +190,7 @@ class Cerbos(Client):
 
     # --- calls ---
 
-    def _begin(self, key: Key, asked: Asked, *, waited: bool) -> Call:
+    def _begin(self, key: Key, asked: PendingQuestion, *, waited: bool) -> Call:
         """Begin a call, whose place is taken. Raises Refused."""
         if not self._breaker.allows():
             self.shares.give_back(_asker_of(asked))
@@ -332,6 +332,6 @@ class _Refused:
         self.all_answered = True
 
 
-def _asker_of(asked: Asked) -> Asker:
+def _asker_of(asked: PendingQuestion) -> Asker:
     principal = asked.question.principal
     return principal.issuer, principal.id

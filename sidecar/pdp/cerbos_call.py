@@ -27,7 +27,7 @@ FAULTS = {
 _EFFECTS = (ALLOW, DENY)
 
 
-class Asked:
+class PendingQuestion:
     """A question that waits for its `answer`, until its own `deadline`. `turn` is its wait for a place."""
 
     __slots__ = ("answer", "call", "deadline", "entries", "place", "question", "turn")
@@ -76,7 +76,7 @@ class Call(UnaryCall):
     )  # fmt: skip
 
     def __init__(
-        self, method: Method, key: Key, asked: Asked, *, most: int, waited: bool,
+        self, method: Method, key: Key, asked: PendingQuestion, *, most: int, waited: bool,
         failed: Callable[[Call, CallFailed], bool], ended: Callable[[Call], None],
     ) -> None:  # fmt: skip
         super().__init__(method, asked.deadline, asked.question.trace)
@@ -100,7 +100,7 @@ class Call(UnaryCall):
         """Resources in the call."""
         return len(self._entries)
 
-    def takes(self, asked: Asked) -> bool:
+    def takes(self, asked: PendingQuestion) -> bool:
         """Return whether one more question of the principal joins; then it has."""
         if not self.open or asked.alone:
             return False
@@ -193,7 +193,7 @@ class Call(UnaryCall):
             self.give_up()
             self._ended(self)
 
-    def split(self) -> list[Asked]:
+    def split(self) -> list[PendingQuestion]:
         """End without an end for those who wait, and return them, the one with the least time first."""
         self.over = True
         return sorted((one for one in self.asked if not one.answer.done()), key=lambda one: one.deadline)

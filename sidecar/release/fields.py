@@ -34,13 +34,13 @@ class FieldRule(NamedTuple):
         """Return the edit that hides it."""
         return Edit(self.path, lambda _: self.mask)
 
-    def is_searched(self, asked: Asked) -> bool:
+    def is_searched(self, asked: SearchQuery) -> bool:
         """Return whether a query may search or sort by the field: it has the field's name in it, as `phone_like`,
         `filter[phone]` or `sort=-phone`, or one of the `parameters`."""
         return asked.has(self.path[-1]) or any(not taken_for(name).isdisjoint(asked.names) for name in self.parameters)
 
 
-class Asked(NamedTuple):
+class SearchQuery(NamedTuple):
     """Reading of a query: its words in one, without case, and the places between them; and all names that a server may
     find."""
 
@@ -59,7 +59,7 @@ class Asked(NamedTuple):
         return False
 
 
-def asked_of(query: bytes) -> Asked:
+def asked_of(query: bytes) -> SearchQuery:
     """Read a query so that no name in it goes unseen: what is escaped twice or within JSON, too."""
     text, names = query, set[str]()
     for _ in range(_ROUNDS):
@@ -69,7 +69,7 @@ def asked_of(query: bytes) -> Asked:
             break
     words = _words(_decoded(text))
     places = accumulate(map(len, words), initial=0)
-    return Asked("".join(words), frozenset(places), frozenset().union(*map(taken_for, names)))
+    return SearchQuery("".join(words), frozenset(places), frozenset().union(*map(taken_for, names)))
 
 
 _ROUNDS = 3

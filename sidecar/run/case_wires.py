@@ -128,7 +128,7 @@ class Answered(NamedTuple):
     whole: bool
 
 
-class Asked(NamedTuple):
+class CaseRequest(NamedTuple):
     """Request of a case, as its client sends it."""
 
     method: str
@@ -144,7 +144,7 @@ class Asked(NamedTuple):
         return head + (self.body or b"")
 
 
-async def exchange(protocol: Callable[[], asyncio.BaseProtocol], asked: Asked) -> Answered:
+async def exchange(protocol: Callable[[], asyncio.BaseProtocol], asked: CaseRequest) -> Answered:
     """Send a request on a connection of its own, which `protocol` serves, and return the answer. Raises TimeoutError,
     and ConnectionError where there is none."""
     loop = asyncio.get_running_loop()

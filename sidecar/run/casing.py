@@ -35,7 +35,7 @@ from sidecar.record.journal import Journal, Outcome
 from sidecar.record.metrics import Metrics
 from sidecar.record.reasons import Reason
 from sidecar.run.case_tokens import CaseKey, CaseTokens
-from sidecar.run.case_wires import HANDSHAKE, WITHIN, Answered, Asked, GivenApp, exchange
+from sidecar.run.case_wires import HANDSHAKE, WITHIN, Answered, CaseRequest, GivenApp, exchange
 from sidecar.run.deciding import Deciding, wall_clock
 from sidecar.run.errors import StartError
 from sidecar.run.parts import Parts, prepare
@@ -232,7 +232,7 @@ class Bench:
         )
         return made
 
-    def _asked(self, case: Case) -> Asked:
+    def _asked(self, case: Case) -> CaseRequest:
         configured = self._deciding.configured
         headers = list(case.headers)
         host = next((value for name, value in headers if name == b"host"), b"")
@@ -248,8 +248,8 @@ class Bench:
         if token:
             headers.append((b"authorization", b"Bearer " + token))
         if case.method == WEBSOCKET:
-            return Asked("GET", case.target, [*headers, *HANDSHAKE], None, websocket=True)
-        return Asked(case.method, case.target, headers, case.body)
+            return CaseRequest("GET", case.target, [*headers, *HANDSHAKE], None, websocket=True)
+        return CaseRequest(case.method, case.target, headers, case.body)
 
     def _of_resource(self, case: Case, headers: list[Header]) -> dict[str, str]:
         """Claims by which a token is made for the resource that the route of a case is, {} where it is none."""

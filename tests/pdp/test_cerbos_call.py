@@ -19,7 +19,7 @@ from sidecar.gate.decision import Question, Resource, judge
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
 from sidecar.net.grpc_client_connection import Method
-from sidecar.pdp.cerbos_call import Asked, Call
+from sidecar.pdp.cerbos_call import Call, PendingQuestion
 from sidecar.pdp.cerbos_messages import BATCH, MAX_NAMED, entries_of, principal_of
 from sidecar.wire.grpc import CallFailed, Status
 from tests.faults.fakes import allowing
@@ -30,16 +30,18 @@ ALICE = Principal("alice", ("user",), {}, "iss", 0.0, {})
 METHOD = Method("/a.B/C", "a", 1.0)
 
 
-def asked(number: int, deadline: float = 1.0, *, alone: bool = False, **changes: Any) -> Asked:
+def asked(number: int, deadline: float = 1.0, *, alone: bool = False, **changes: Any) -> PendingQuestion:
     resource = Resource("doc", str(number), "read", {"n": number})._replace(**changes)
     question = Question(f"r-{number}", ALICE, (resource,), alone=alone)
-    return Asked(question, entries_of(question.resources), asyncio.get_running_loop().create_future(), deadline)
+    return PendingQuestion(
+        question, entries_of(question.resources), asyncio.get_running_loop().create_future(), deadline
+    )
 
 
 class World:
     """One call, and what it told."""
 
-    def __init__(self, *questions: Asked, most: int = BATCH) -> None:
+    def __init__(self, *questions: PendingQuestion, most: int = BATCH) -> None:
         self.ended = 0
         self.goes_on = False
         self.call = Call(
@@ -64,7 +66,7 @@ class World:
         """What each question was told: "allow", "deny", or the code of its refusal."""
         return [self._code(each) for each in self.questions]
 
-    def _code(self, each: Asked) -> str:
+    def _code(self, each: PendingQuestion) -> str:
         try:
             (allowed,) = judge(each.question, each.answer.result())
         except Refused as refused:

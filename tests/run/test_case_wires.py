@@ -9,14 +9,14 @@ from typing import Any
 import pytest
 
 from sidecar.run import case_wires
-from sidecar.run.case_wires import HANDSHAKE, Answered, Asked, GivenApp, exchange
+from sidecar.run.case_wires import HANDSHAKE, Answered, CaseRequest, GivenApp, exchange
 from sidecar.study.cases import AppAnswer
 from sidecar.wire.http1_response import ResponseReader, encode_request
 
 HOST = (b"host", b"x")
 
 
-async def asked(path: Path, *requests: Asked) -> list[tuple[int, dict[bytes, bytes], bytes]]:
+async def asked(path: Path, *requests: CaseRequest) -> list[tuple[int, dict[bytes, bytes], bytes]]:
     """What the app says to requests on one connection."""
     reader, writer = await asyncio.open_unix_connection(path)
     found = []
@@ -37,8 +37,8 @@ async def test_the_app_answers_one_after_the_other_and_remembers(tmp_path: Path)
         [AppAnswer(201, ((b"x-a", b"b"), (b"content-length", b"99")), b"made"), AppAnswer(204), AppAnswer(body=b"abc")]
     )
     answers = await asked(
-        tmp_path / "app", Asked("POST", "/a?b", [HOST, (b"x-user", b"alice")], b"body"), Asked("GET", "/b", [HOST], None),
-        Asked("HEAD", "/c", [HOST], None), Asked("GET", "/d", [HOST], None),
+        tmp_path / "app", CaseRequest("POST", "/a?b", [HOST, (b"x-user", b"alice")], b"body"), CaseRequest("GET", "/b", [HOST], None),
+        CaseRequest("HEAD", "/c", [HOST], None), CaseRequest("GET", "/d", [HOST], None),
     )  # fmt: skip
     assert answers == [
         (201, {b"x-a": b"b", b"content-length": b"4"}, b"made"), (204, {}, b""),
@@ -71,7 +71,9 @@ async def test_the_app_takes_a_websocket(tmp_path: Path) -> None:
     app = GivenApp()
     await app.start(tmp_path / "app")
     app.begin([])
-    ((status, headers, _),) = await asked(tmp_path / "app", Asked("GET", "/", [HOST, *HANDSHAKE], None, websocket=True))
+    ((status, headers, _),) = await asked(
+        tmp_path / "app", CaseRequest("GET", "/", [HOST, *HANDSHAKE], None, websocket=True)
+    )
     assert (status, len(headers[b"sec-websocket-accept"])) == (101, 28)
     await app.aclose()
 
@@ -93,7 +95,7 @@ class Server(asyncio.Protocol):
 
 
 async def test_the_client_gets_one_answer_and_whether_it_is_whole() -> None:
-    request = Asked("GET", "/", [HOST], None)
+    request = CaseRequest("GET", "/", [HOST], None)
     whole = await exchange(lambda: Server(b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nab"), request)
     assert whole == Answered(200, [(b"content-length", b"2")], b"ab", True)
     until_close = await exchange(lambda: Server(b"HTTP/1.1 200 OK\r\n\r\nab"), request)
@@ -104,7 +106,7 @@ async def test_the_client_gets_one_answer_and_whether_it_is_whole() -> None:
 
 async def test_no_answer_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ConnectionError):
-        await exchange(lambda: Server(b""), Asked("GET", "/", [HOST], None))
+        await exchange(lambda: Server(b""), CaseRequest("GET", "/", [HOST], None))
     monkeypatch.setattr(case_wires, "WITHIN", 0.01)
     with pytest.raises(TimeoutError):
-        await exchange(lambda: Server(b"", closes=False), Asked("GET", "/", [HOST], None))
+        await exchange(lambda: Server(b"", closes=False), CaseRequest("GET", "/", [HOST], None))
