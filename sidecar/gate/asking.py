@@ -108,7 +108,7 @@ async def _material(
     return Material(request, match.path, principal, body)
 
 
-class Asking:
+class ContextHandler:
     """Asks for the gate. `now` gives Unix seconds, `timer` monotonic seconds. Without `plans` no list is narrowed, and
     nobody searches by a field that is hidden from some. `tell` is for lookups that ask the app as the sender."""
 

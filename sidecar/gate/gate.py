@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, final
 
 from sidecar.gate import cors
 from sidecar.gate.ask import Ask, Operations
-from sidecar.gate.asking import PDP, Asking, Clock, Lookups, tell
+from sidecar.gate.asking import PDP, Clock, ContextHandler, Lookups, tell
 from sidecar.gate.body import ReadBody, read_whole
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.decision import Resource, granted, resources_of
@@ -158,7 +158,7 @@ class Gate:
         sessions: McpSessions | None = None,
     ) -> None:  # fmt: skip
         self.rules = rules
-        self._asking = Asking(hooks, pdp, plans, now=now, timer=timer, tell=self._told)
+        self._asking = ContextHandler(hooks, pdp, plans, now=now, timer=timer, tell=self._told)
         self._now = now
         self._timer = timer
         self._sign = sign

@@ -9,7 +9,7 @@ import pytest
 from sidecar.gate.app_lookup import AppInquiry
 from sidecar.gate.app_question import AppQuestion
 from sidecar.gate.ask import asks
-from sidecar.gate.asking import Asking
+from sidecar.gate.asking import ContextHandler
 from sidecar.gate.codes import Code
 from sidecar.gate.evaluation import Rules
 from sidecar.gate.gate import Gate
@@ -190,4 +190,4 @@ async def test_in_shadow_it_passes_without_the_header_and_asks_no_lookup() -> No
 
 def test_nobody_is_told_where_nobody_says_how() -> None:
     """Asking alone, as `named_resources` of a test makes it, tells nothing of the sender."""
-    assert Asking.__init__.__kwdefaults__["tell"](None) == ()  # type: ignore[index]
+    assert ContextHandler.__init__.__kwdefaults__["tell"](None) == ()  # type: ignore[index]
