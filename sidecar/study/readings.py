@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from sidecar.study.globs import kind_name, matches
 from sidecar.study.policies import Condition, Match, Policies, Rule
-from sidecar.study.reads import WHOLE, Attribute, Use, uses
+from sidecar.study.reads import WHOLE, AttributeReference, Use, uses
 
 _CLOCK = re.compile(r"\b(?:now|timeSince)\s*\(")
 """The functions of Cerbos that ask for the time (docs.cerbos.dev, "Conditions", timestamps)."""
@@ -21,15 +21,15 @@ _CLOCK = re.compile(r"\b(?:now|timeSince)\s*\(")
 class AttributeUse(NamedTuple):
     """Attributes that rules about one kind read. `clock`: the time may decide."""
 
-    attributes: frozenset[Attribute]
+    attributes: frozenset[AttributeReference]
     clock: bool
 
     def reads(self, owner: str, name: str) -> bool:
         """Return whether an attribute of the `principal` or the `resource` may decide."""
-        return not self.attributes.isdisjoint((Attribute(owner, name), Attribute(owner, WHOLE)))
+        return not self.attributes.isdisjoint((AttributeReference(owner, name), AttributeReference(owner, WHOLE)))
 
 
-_ALL = frozenset((Attribute("principal", WHOLE), Attribute("resource", WHOLE)))
+_ALL = frozenset((AttributeReference("principal", WHOLE), AttributeReference("resource", WHOLE)))
 
 
 class AttributeUses:
@@ -74,17 +74,17 @@ class AttributeUses:
         conditions = [condition for rule in rules for condition in rule.conditions]
         clock = any(_CLOCK.search(text) for condition in conditions for text in _texts(condition))
         attributes = frozenset(
-            use.attribute if isinstance(use, Use) else Attribute(owner, WHOLE)
+            use.attribute if isinstance(use, Use) else AttributeReference(owner, WHOLE)
             for condition in conditions
             for use in uses(condition)
             for owner in ("principal", "resource")
         )
         return AttributeUse(attributes | self._held_by_schemas(name), clock)
 
-    def _held_by_schemas(self, name: str) -> frozenset[Attribute]:
+    def _held_by_schemas(self, name: str) -> frozenset[AttributeReference]:
         """Attributes that a schema may find wrong, so that the action is denied."""
         return frozenset(
-            Attribute(owner, WHOLE)
+            AttributeReference(owner, WHOLE)
             for policy in self._policies.policies
             if policy.kind == "resourcePolicy" and kind_name(policy.name) == name
             for owner in policy.schemas

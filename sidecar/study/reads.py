@@ -21,7 +21,7 @@ WHOLE = "*"
 _IDENTIFIER = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-class Attribute(NamedTuple):
+class AttributeReference(NamedTuple):
     """`owner` is `principal`, `resource` or `jwt` (of Cerbos' auxData)."""
 
     owner: str
@@ -47,7 +47,7 @@ class Use(NamedTuple):
     taken for one, or "".
     """
 
-    attribute: Attribute
+    attribute: AttributeReference
     place: Place
     guarded: bool
     with_: str = ""
@@ -60,7 +60,7 @@ class UnreadExpression(NamedTuple):
     reason: str
 
 
-_Known = frozenset[Attribute]
+_Known = frozenset[AttributeReference]
 _NOTHING: _Known = frozenset()
 _MACROS = {"exists": 1, "all": 1, "filter": 1, "map": 1, "exists_one": 1, "existsOne": 1, "sortBy": 1}
 """Of a list or map: how many variables it binds at least (cel-spec, "Macros", and cel-go's extensions)."""
@@ -193,7 +193,7 @@ class _Reading:
     def _others(self, node: Node, known: _Known) -> Iterator[Use | UnreadExpression]:
         if owners := self._whole(node):
             for owner in owners:
-                yield self._use(Attribute(owner, WHOLE), node, known)
+                yield self._use(AttributeReference(owner, WHOLE), node, known)
         elif not (node.kind == "select" and self._whole(node.children[0])):
             # an id or the roles are no attributes
             for child in node.children:
@@ -285,18 +285,18 @@ class _Reading:
         inner, tree = self._inner(variable)
         return inner.known_if(tree, wanted) if tree is not None else _NOTHING
 
-    def _guarded(self, node: Node) -> Attribute | None:
+    def _guarded(self, node: Node) -> AttributeReference | None:
         """The attribute whose presence a node asks for."""
         if node.kind == "call" and node.text == "has" and len(node.children) == 1:
             return self.attribute(node.children[0])
         if node.kind == "op" and node.text == "in" and (owner := self._owner(node.children[1])):
             name = node.children[0]
-            return Attribute(owner, name.value) if (name.kind, name.text) == ("literal", "string") else None
+            return AttributeReference(owner, name.value) if (name.kind, name.text) == ("literal", "string") else None
         return None
 
     # --- names ---
 
-    def attribute(self, node: Node) -> Attribute | None:
+    def attribute(self, node: Node) -> AttributeReference | None:
         """The attribute that a node names, in any of its spellings."""
         if node.kind not in ("select", "optional", "index", "optional_index"):
             return None
@@ -304,9 +304,9 @@ class _Reading:
         if owner is None:
             return None
         if node.kind in ("select", "optional"):
-            return Attribute(owner, node.text)
+            return AttributeReference(owner, node.text)
         index = node.children[1]
-        return Attribute(owner, index.value if (index.kind, index.text) == ("literal", "string") else WHOLE)
+        return AttributeReference(owner, index.value if (index.kind, index.text) == ("literal", "string") else WHOLE)
 
     def _owner(self, node: Node) -> str | None:
         """Return the owner of the attributes that a node is."""
@@ -345,7 +345,7 @@ class _Reading:
             return next(filter(None, map(self._type, operands)), "")
         return "bool"
 
-    def _use(self, attribute: Attribute, node: Node, known: _Known, with_: str = "") -> Use:
+    def _use(self, attribute: AttributeReference, node: Node, known: _Known, with_: str = "") -> Use:
         guarded = attribute in known or node.kind in ("optional", "optional_index")
         return Use(attribute, self._text.place(node.at, node.end), guarded, with_)
 

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.study.policies import parse_policies
 from sidecar.study.readings import AttributeUses
-from sidecar.study.reads import Attribute
+from sidecar.study.reads import AttributeReference
 from tests.stack import ROOT
 
 POLICIES = {
@@ -55,8 +55,14 @@ def readings(folder: Path, more: dict[str, str] | None = None) -> AttributeUses:
 
 def test_attributes_of_derived_roles_and_of_variables_count(tmp_path: Path) -> None:
     found = readings(tmp_path)
-    assert found.of("contact").attributes == {Attribute("resource", "owner"), Attribute("principal", "level")}
-    assert found.of("offer").attributes == {Attribute("resource", "until"), Attribute("principal", "away")}
+    assert found.of("contact").attributes == {
+        AttributeReference("resource", "owner"),
+        AttributeReference("principal", "level"),
+    }
+    assert found.of("offer").attributes == {
+        AttributeReference("resource", "until"),
+        AttributeReference("principal", "away"),
+    }
     assert found.of("contact").reads("resource", "owner")
     assert not found.of("contact").reads("resource", "phone")
     assert not found.of("contact").reads("principal", "owner")
