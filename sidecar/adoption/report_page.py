@@ -30,7 +30,7 @@ _MEANINGS = {
 }
 
 
-class Bar(NamedTuple):
+class HorizontalBar(NamedTuple):
     """A horizontal bar: its label, its number, and how long it is, in percent."""
 
     label: str
@@ -106,7 +106,7 @@ def requests_chart(report: Report) -> Chart:
     )
 
 
-def causes(report: Report) -> Iterator[Bar]:
+def causes(report: Report) -> Iterator[HorizontalBar]:
     """Return what the requests that would break are refused for, the most frequent first."""
     counts: Counter[str] = Counter()
     for finding in report.of(Relation.WOULD_BREAK):
@@ -114,7 +114,7 @@ def causes(report: Report) -> Iterator[Bar]:
             counts[finding.cause.text] += finding.group.span.requests
     most = max(counts.values(), default=0)
     for text, number in counts.most_common():
-        yield Bar(text, number, share_of(number, most, 0.5))
+        yield HorizontalBar(text, number, share_of(number, most, 0.5))
 
 
 def sections(report: Report) -> Iterator[Section]:
