@@ -36,7 +36,7 @@ class GivenPrincipal(Tokens):
         return self._principal
 
 
-class Batch:
+class BatchingPDP:
     """A PDP that waits until each of `count` requests has asked it or needs no answer; then it asks for all in one."""
 
     def __init__(self, pdp: PDP, request_id: str, count: int) -> None:
@@ -135,7 +135,7 @@ async def decide_all(
 ) -> list[Verdict]:  # fmt: skip
     """Return what the gate would say to each request if this principal sent it now, without a body. Nothing is
     forwarded."""
-    batch = Batch(pdp, request_id, len(raws))
+    batch = BatchingPDP(pdp, request_id, len(raws))
     gate = Gate(rules.by(GivenPrincipal(principal)), _Bounded(hooks), batch, now=now, timer=timer)
 
     async def one(raw: Raw) -> Verdict:
