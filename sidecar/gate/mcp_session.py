@@ -24,7 +24,7 @@ _ID = re.compile(rb"[!-~]{1,%d}" % MAX_ID)
 _BOUND = re.compile(rb"([A-Za-z0-9_-]{22})\.([!-~]{1,%d})" % MAX_ID)
 
 
-class Binding:
+class SessionBinding:
     """Ids of the sessions of one principal at one server."""
 
     def __init__(self, keys: Sequence[bytes], parts: Iterable[str]) -> None:
@@ -70,6 +70,6 @@ class McpSessions:
         if not self._keys:
             raise ValueError("expected a secret")
 
-    def of(self, *parts: str) -> Binding:
+    def of(self, *parts: str) -> SessionBinding:
         """The binding for these together: the route, its app, and all that says who has come."""
-        return Binding(self._keys, parts)
+        return SessionBinding(self._keys, parts)
