@@ -38,7 +38,7 @@ from sidecar.doors.process_answer import (
     RESPONSE_BODY,
     RESPONSE_HEADERS,
     RESPONSE_TRAILERS,
-    Body,
+    BodyMode,
     Change,
     difference,
     go_on,
@@ -95,14 +95,14 @@ class EnvoyRequestHead(NamedTuple):
 
     request: EnvoyRequest
     complete: bool
-    shows_body: Body
-    shows_answer: Body
+    shows_body: BodyMode
+    shows_answer: BodyMode
 
 
 def read_head(said: ProcessingRequest, request_id: str) -> EnvoyRequestHead:
     """Read the first message of a stream. Raises Refused: REQUEST_INVALID, HEADER_AMBIGUOUS, PROXY_UNABLE."""
-    shows_body = _SHOWS.get(said.protocol_config.request_body_mode, Body.NONE)
-    shows_answer = _SHOWS.get(said.protocol_config.response_body_mode, Body.NONE)
+    shows_body = _SHOWS.get(said.protocol_config.request_body_mode, BodyMode.NONE)
+    shows_answer = _SHOWS.get(said.protocol_config.response_body_mode, BodyMode.NONE)
     given = _given(said.request_headers.headers)
     pseudo = [header for header in given if header[0][:1] == b":"]
     own = dict(pseudo)
@@ -113,16 +113,16 @@ def read_head(said: ProcessingRequest, request_id: str) -> EnvoyRequestHead:
     complete = said.request_headers.end_of_stream
     request = request_of(
         method.decode("latin-1"), target, headers, _peer(said), request_id, has_body=not complete,
-        holds_answer=shows_answer is not Body.NONE,
+        holds_answer=shows_answer is not BodyMode.NONE,
     )  # fmt: skip
     return EnvoyRequestHead(request, complete, shows_body, shows_answer)
 
 
-_SHOWS = {int(body): body for body in Body}
+_SHOWS = {int(body): body for body in BodyMode}
 # all of it in one message, or what is not all of it and says so
-_WHOLE = frozenset((Body.BUFFERED, Body.BUFFERED_PARTIAL))
+_WHOLE = frozenset((BodyMode.BUFFERED, BodyMode.BUFFERED_PARTIAL))
 # nothing of it passes that was not answered
-_PIECES = frozenset((Body.BUFFERED, Body.STREAMED))
+_PIECES = frozenset((BodyMode.BUFFERED, BodyMode.STREAMED))
 
 
 def _given(headers: HeaderMap) -> list[Header]:
@@ -232,7 +232,7 @@ class _Stream:
             if isinstance(obligation, Reduce | Decide) and shows not in _WHOLE:
                 missing = "BUFFERED_PARTIAL"
             # where Envoy does not let it be changed to STREAMED, no other passes nothing unseen and holds the head back
-            elif isinstance(obligation, ReduceEither) and shows is not Body.BUFFERED:
+            elif isinstance(obligation, ReduceEither) and shows is not BodyMode.BUFFERED:
                 missing = "BUFFERED"
             elif isinstance(obligation, ReduceLines) and shows not in _PIECES:
                 missing = "STREAMED"
@@ -282,7 +282,7 @@ class _Stream:
             changed.append((b":method", permit.method))
         more = metadata(facts_of(permit))
         if self._due == REQUEST_HEADERS:
-            more += mode(Body.NONE, self._head.shows_answer)
+            more += mode(BodyMode.NONE, self._head.shows_answer)
         change = Change((*gone, *removed_hops(visit.raw, request.grpc)), changed)
         self._call.send(go_on(self._due, change, more=more))
 
@@ -400,8 +400,8 @@ class _Stream:
     def _mode_after_head(self) -> bytes:
         """Return how Envoy shows what is left of an answer whose head goes out: not at all, or piece by piece."""
         if self._ended:
-            return mode(Body.NONE, Body.NONE)
-        return b"" if self._head.shows_answer is Body.STREAMED else mode(Body.NONE, Body.STREAMED)
+            return mode(BodyMode.NONE, BodyMode.NONE)
+        return b"" if self._head.shows_answer is BodyMode.STREAMED else mode(BodyMode.NONE, BodyMode.STREAMED)
 
     async def _settled_whole(
         self, permit: Forward, before: list[Header], held: HeldAnswer, most: int, *, complete: bool
@@ -410,7 +410,7 @@ class _Stream:
         body: bytes | None = b""
         more = b""
         if not complete and length.isdigit() and int(length) > most:
-            body, more = None, mode(Body.NONE, Body.NONE)
+            body, more = None, mode(BodyMode.NONE, BodyMode.NONE)
         elif not complete:
             self._call.send(go_on(RESPONSE_HEADERS))
             said = await self._next()
@@ -470,9 +470,9 @@ class _Stream:
         self._call.send(instead(made.status, change, made.body, None, more))
 
 
-def _is_whole(body: HttpBody, shows: Body, length: bytes | None) -> bool:
+def _is_whole(body: HttpBody, shows: BodyMode, length: bytes | None) -> bool:
     """Return whether a body is all of it, where Envoy may show its beginning alone."""
-    return body.end_of_stream or shows is Body.BUFFERED or length == b"%d" % len(body.body)
+    return body.end_of_stream or shows is BodyMode.BUFFERED or length == b"%d" % len(body.body)
 
 
 _BAD_REQUEST, _TOO_LARGE = 400, 413

@@ -57,7 +57,7 @@ def _mutation(change: Change) -> bytes:
     return b"".join(parts)
 
 
-class Body(IntEnum):
+class BodyMode(IntEnum):
     """How Envoy shows a body (ProcessingMode.BodySendMode): not at all, piece by piece, whole, or up to what it can
     hold, after which the rest passes. Of what it shows it sends nothing before it was answered."""
 
@@ -71,7 +71,7 @@ class Body(IntEnum):
 _SEND, _SKIP = 1, 2
 
 
-def mode(request_body: Body, response_body: Body) -> bytes:
+def mode(request_body: BodyMode, response_body: BodyMode) -> bytes:
     """A mode_override: how Envoy shows both bodies, and with the app's its trailers."""
     fields = (_SEND, _SEND, request_body, response_body, _SKIP, _SEND if response_body else _SKIP)
     return sized(_MODE, b"".join([number_tag(field) + varint(value) for field, value in enumerate(fields, 1)]))

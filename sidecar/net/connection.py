@@ -55,7 +55,7 @@ class Timeouts:
     idle: float = 60.0
 
 
-class Body(Protocol):
+class RequestBody(Protocol):
     """A request's body. `length` in bytes, None where it is not known."""
 
     length: int | None
@@ -269,7 +269,7 @@ class Connection(asyncio.BufferedProtocol, Generic[Permit]):
             await asyncio.sleep(0)
             raise self._closed("before the request")
 
-    async def ask(self, reader: ResponseReader, head: bytes, body: Body | None) -> None:
+    async def ask(self, reader: ResponseReader, head: bytes, body: RequestBody | None) -> None:
         """Send a request and wait for the head of its answer, which `reader` reads. Raises Fault, or what `body.read`
         raises; then the connection is closed."""
         if self.transport.is_closing():
@@ -344,7 +344,7 @@ class Connection(asyncio.BufferedProtocol, Generic[Permit]):
         """The deadline has passed."""
         self._settle(False)
 
-    async def _upload(self, body: Body) -> None:
+    async def _upload(self, body: RequestBody) -> None:
         """Write the body as it comes. Whatever ends it early breaks the exchange off."""
         try:
             await self._write_body(body)
@@ -356,7 +356,7 @@ class Connection(asyncio.BufferedProtocol, Generic[Permit]):
             self.break_off(error)
         self._wake()
 
-    async def _write_body(self, body: Body) -> None:
+    async def _write_body(self, body: RequestBody) -> None:
         left = body.length
         if left is None:
             while data := await body.read():
@@ -393,7 +393,7 @@ class Connection(asyncio.BufferedProtocol, Generic[Permit]):
         return data
 
 
-async def _framed(body: Body) -> list[bytes]:
+async def _framed(body: RequestBody) -> list[bytes]:
     parts: list[bytes] = []
     while data := await body.read():
         parts.append(data if body.length is not None else encode_chunk(data))

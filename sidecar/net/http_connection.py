@@ -23,7 +23,7 @@ from sidecar.net.early_answer import problem, refusal_of
 from sidecar.net.exchange import App, Cycle, Message
 from sidecar.net.limits import Crowd, Drain, Limits, Patience, Timed, ticker_of
 from sidecar.net.upgrade import UPGRADE, Upgrade
-from sidecar.wire.http1_request import BadRequest, Body, Head, HeadReader, body_of
+from sidecar.wire.http1_request import BadRequest, BodyReader, Head, HeadReader, body_of
 
 Receive = Callable[[], Awaitable[Message]]
 Send = Callable[[Message], Awaitable[None]]
@@ -76,7 +76,7 @@ class StrictProtocol(asyncio.BufferedProtocol):
 
     transport: asyncio.Transport
     _cycle: Cycle  # the conversation under way, while there is one: `_busy`
-    _body: Body
+    _body: BodyReader
 
     def __init__(
         self,

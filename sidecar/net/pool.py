@@ -12,7 +12,7 @@ from typing import Generic, final
 
 from sidecar.net.addresses import Addresses, Endpoint, Resolve, resolve_by_system
 from sidecar.net.breaker import Breaker
-from sidecar.net.connection import Body, Connection, Deadlines, Fault, Permit, Timeouts
+from sidecar.net.connection import Connection, Deadlines, Fault, Permit, RequestBody, Timeouts
 from sidecar.net.dialer import Dialer
 from sidecar.record.reasons import FaultKind, Reason
 from sidecar.wire.grammar import HOST, PORT
@@ -123,7 +123,7 @@ class Pool(Generic[Permit]):
     # --- exchanges ---
 
     async def exchange(
-        self, permit: Permit, head: bytes, method: bytes, body: Body | None
+        self, permit: Permit, head: bytes, method: bytes, body: RequestBody | None
     ) -> tuple[Connection[Permit], ResponseReader]:
         """Send and wait for the head; again on a new connection where a kept one was dead and nothing is lost by it.
         Raises Fault, or what `body.read` raises."""

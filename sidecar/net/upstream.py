@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple, final
 
 from sidecar.gate.verdict import Destination, Forward
-from sidecar.net.connection import Body, Connection, Fault, Response
+from sidecar.net.connection import Connection, Fault, RequestBody, Response
 from sidecar.net.pool import Pool
 from sidecar.record.reasons import Reason
 from sidecar.wire.grammar import Header
@@ -117,7 +117,7 @@ class Upstream:
 
     # --- requests ---
 
-    async def send(self, permit: Forward, body: Body | None) -> Response:
+    async def send(self, permit: Forward, body: RequestBody | None) -> Response:
         """Send what the permit says, and wait for the head of the answer. Raises Fault, or what `body.read` raises."""
         _require_permit(permit)
         pool = self._pool

@@ -370,7 +370,7 @@ _CHUNKS = Rules(
 )
 
 
-class Body(Protocol):
+class BodyReader(Protocol):
     """Cuts one body out of the bytes that follow its head."""
 
     done: bool
@@ -379,7 +379,7 @@ class Body(Protocol):
         """-> (bytes of the body, bytes after the message: empty until `done`). Raises BadRequest."""
 
 
-def body_of(length: int) -> Body:
+def body_of(length: int) -> BodyReader:
     """The reader of a body with that `Head.length`, which is not 0."""
     return ChunkedReader(_CHUNKS) if length == CHUNKED else Sized(length)
 

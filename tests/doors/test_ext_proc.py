@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 from sidecar.doors import door
 from sidecar.doors.ext_proc import MAX_HELD, ExtProc, read_head
 from sidecar.doors.holding import TINY
-from sidecar.doors.process_answer import Body
+from sidecar.doors.process_answer import BodyMode
 from sidecar.doors.refusal import Refusals
 from sidecar.gate.codes import Code, Ground
 from sidecar.gate.obligation import (
@@ -227,7 +227,7 @@ def test_a_head_is_a_request() -> None:
         "r1", holds_answer=True,
     )  # fmt: skip
     assert (head.complete, head.request.grpc) == (True, False)
-    assert (head.shows_body, head.shows_answer) == (Body.BUFFERED_PARTIAL, Body.BUFFERED_PARTIAL)
+    assert (head.shows_body, head.shows_answer) == (BodyMode.BUFFERED_PARTIAL, BodyMode.BUFFERED_PARTIAL)
 
 
 @pytest.mark.parametrize(

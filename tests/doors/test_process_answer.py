@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.doors import process_answer
-from sidecar.doors.process_answer import Body, Change, difference, go_on, instead, metadata, mode, without_trailers
+from sidecar.doors.process_answer import BodyMode, Change, difference, go_on, instead, metadata, mode, without_trailers
 from sidecar.wire.grammar import Header
 from sidecar.wire.grpc import Status
 
@@ -43,9 +43,9 @@ def test_an_answer_that_goes_on(name: str, tag: bytes, body: bytes | None) -> No
     assert ProcessingResponse.FromString(made) == expected
 
 
-@pytest.mark.parametrize("request_body", Body)
-@pytest.mark.parametrize("response_body", Body)
-def test_a_mode(request_body: Body, response_body: Body) -> None:
+@pytest.mark.parametrize("request_body", BodyMode)
+@pytest.mark.parametrize("response_body", BodyMode)
+def test_a_mode(request_body: BodyMode, response_body: BodyMode) -> None:
     made = ProcessingResponse.FromString(go_on(TAGS[0], more=mode(request_body, response_body)))
     assert made.mode_override == ProcessingMode(
         request_header_mode="SEND", response_header_mode="SEND", request_body_mode=request_body.name,
