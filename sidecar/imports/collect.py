@@ -10,7 +10,7 @@ from typing import TypeGuard
 from sidecar.gate.ask import asks
 from sidecar.gate.routing import Access, Pattern, Route, RouteTable, Segment, Variable
 from sidecar.imports.beside import is_other_spelling, path_beside
-from sidecar.imports.evidence import Budget, Evidence, method_of, proves
+from sidecar.imports.evidence import Evidence, TemplateBounds, method_of, proves
 from sidecar.imports.shapes import parts_of
 from sidecar.imports.sighting import Place, Sighting, path_of
 from sidecar.imports.tree import FEW, Methods, PathTree, join_methods
@@ -88,7 +88,7 @@ class Collector:
     """Collects sightings, those of specs before all others."""
 
     def __init__(self, given: Iterable[tuple[Segment, ...]] = ()) -> None:
-        self._budget = Budget(MAX_IDS, MAX_NODES)
+        self._budget = TemplateBounds(MAX_IDS, MAX_NODES)
         self._tree = PathTree(self._budget)
         self._known: dict[Key, Template] = {}
         self._doubled: list[tuple[Template, str, Place]] = []
@@ -229,7 +229,7 @@ def _drop_names(template: Template) -> None:
         methods = template.beside.pop(path)
         for evidence in methods.values():
             template.note_unfit(evidence.first, evidence.hits)
-            evidence.ids.add("/".join(_words_beside(template, path)), Budget(1, 0))
+            evidence.ids.add("/".join(_words_beside(template, path)), TemplateBounds(1, 0))
         join_methods(template.methods, methods)
 
 

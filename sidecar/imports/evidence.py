@@ -13,7 +13,7 @@ MAX_NAMES = 40
 """Names of parameters that are kept for one method."""
 
 
-class Budget:
+class TemplateBounds:
     """Bounds of all templates together."""
 
     def __init__(self, ids: int, nodes: int) -> None:
@@ -34,7 +34,7 @@ class Distinct:
     def __len__(self) -> int:
         return len(self._hashes)
 
-    def add(self, text: str, budget: Budget) -> None:
+    def add(self, text: str, budget: TemplateBounds) -> None:
         """Count a text."""
         value = hash(text)
         if value in self._hashes:

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sidecar.gate.routing import Pattern, Rest, Segment, Variable
-from sidecar.imports.evidence import Budget, Evidence, method_of
+from sidecar.imports.evidence import Evidence, TemplateBounds, method_of
 from sidecar.imports.shapes import SegmentShape, is_static, parts_of, pattern_of, shape_of, widest
 from sidecar.imports.sighting import Sighting
 from sidecar.imports.words import FILES, STRUCTURE, is_known, is_plural, is_prefix, singular, stands_beside_ids
@@ -45,7 +45,7 @@ class _Node:
 class PathTree:
     """Templates of the paths of logs."""
 
-    def __init__(self, budget: Budget) -> None:
+    def __init__(self, budget: TemplateBounds) -> None:
         self._root = _Node()
         self._budget = budget
 
@@ -138,7 +138,7 @@ def _settle(node: _Node, above: str, *, is_structure: bool, is_below_value: bool
         stem, ending = parts_of(word)
         child = node.words.pop(word)
         for evidence in child.methods.values():
-            evidence.ids.add(stem, Budget(1, 0))
+            evidence.ids.add(stem, TemplateBounds(1, 0))
         for below in child.words.values():
             below.parents.add(hash(word))
         child.patterns.add(pattern_of(stem))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sidecar.imports.evidence import MAX_IDS, MAX_NAMES, Budget, Distinct, Evidence, method_of, proves, requests
+from sidecar.imports.evidence import MAX_IDS, MAX_NAMES, Distinct, Evidence, TemplateBounds, method_of, proves, requests
 from sidecar.imports.sighting import Operation, Place
 from tests.imports.collecting import request
 
@@ -10,7 +10,7 @@ PLACE = Place("a.log", 1)
 
 
 def test_distinct_texts_are_counted_up_to_a_bound() -> None:
-    budget, found = Budget(10_000, 0), Distinct()
+    budget, found = TemplateBounds(10_000, 0), Distinct()
     for text in ["a", "b", "a"]:
         found.add(text, budget)
     assert (len(found), str(found), budget.ids) == (2, "2", 9_998)
@@ -18,12 +18,12 @@ def test_distinct_texts_are_counted_up_to_a_bound() -> None:
         found.add(str(number), budget)
     assert str(found) == f"more than {MAX_IDS}"
     none = Distinct()
-    none.add("a", Budget(0, 0))
+    none.add("a", TemplateBounds(0, 0))
     assert str(none) == "more than 0"
 
 
 def test_distinct_texts_of_two_are_those_of_both() -> None:
-    budget, one, other = Budget(10_000, 0), Distinct(), Distinct()
+    budget, one, other = TemplateBounds(10_000, 0), Distinct(), Distinct()
     one.add("a", budget)
     for text in ("a", "b"):
         other.add(text, budget)

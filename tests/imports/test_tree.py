@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.routing import Pattern, Variable
-from sidecar.imports.evidence import Budget
+from sidecar.imports.evidence import TemplateBounds
 from sidecar.imports.sighting import path_of
 from sidecar.imports.tree import MAX_DEPTH, PathTree
 from tests.imports.collecting import collect, paths, request, secrets
@@ -64,7 +64,7 @@ def test_ids_are_counted() -> None:
 
 
 def test_variables_of_a_collection_are_variables() -> None:
-    tree = PathTree(Budget(9, 99))
+    tree = PathTree(TemplateBounds(9, 99))
     tree.add(request("GET /c/7")._replace(segments=("c", Variable("x", Pattern.DEFAULT)), status=None))
     assert [path_of(segments) for segments, _ in tree.templates()] == ["/c/{id}"]
 
@@ -72,7 +72,7 @@ def test_variables_of_a_collection_are_variables() -> None:
 def test_what_is_too_deep_or_too_much_is_one_rest() -> None:
     deep = "/contacts" * (MAX_DEPTH + 3)
     assert paths(f"GET {deep}") == ["/contacts" * MAX_DEPTH + "/**"]
-    tree = PathTree(Budget(9, 2))
+    tree = PathTree(TemplateBounds(9, 2))
     for text in ("GET /contacts/7", "GET /contacts/7/notes", "GET /orders"):
         tree.add(request(text))
     assert [path_of(segments) for segments, _ in tree.templates()] == [
