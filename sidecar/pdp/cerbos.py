@@ -23,7 +23,7 @@ from sidecar.net import grpc_health
 from sidecar.net.grpc_client import Channel, Unreachable
 from sidecar.net.grpc_client_connection import Method
 from sidecar.net.shares import Asker
-from sidecar.pdp.cerbos_call import FAULTS, Call, Key, PendingQuestion
+from sidecar.pdp.cerbos_call import FAULTS, CheckCall, Key, PendingQuestion
 from sidecar.pdp.cerbos_messages import BATCH, entries_of, parts_of, principal_of
 from sidecar.pdp.client import AT_ONCE, COUNTS, MAX_QUESTION, Client
 from sidecar.record.reasons import ReportFault, report_nothing
@@ -61,8 +61,10 @@ class Cerbos(Client):
         self._health = self._method(grpc_health.CHECK.decode("ascii"))
         self._channel = Channel(target, self._check, tls)
         self._most = BATCH
-        self._calls: dict[Key, Call] = {}  # the newest of each principal's, which others may join until it goes out
-        self._gathered: list[Call] = []  # what goes out when this turn ends
+        self._calls: dict[
+            Key, CheckCall
+        ] = {}  # the newest of each principal's, which others may join until it goes out
+        self._gathered: list[CheckCall] = []  # what goes out when this turn ends
         self._waiting: dict[Key, dict[PendingQuestion, None]] = {}  # who waits for a place, in order
         self._later: set[asyncio.Task[None]] = set()
 
@@ -190,12 +192,12 @@ class Cerbos(Client):
 
     # --- calls ---
 
-    def _begin(self, key: Key, asked: PendingQuestion, *, waited: bool) -> Call:
+    def _begin(self, key: Key, asked: PendingQuestion, *, waited: bool) -> CheckCall:
         """Begin a call, whose place is taken. Raises Refused."""
         if not self._breaker.allows():
             self.shares.give_back(_asker_of(asked))
             raise Refused(Code.PDP_OPEN)
-        call = Call(
+        call = CheckCall(
             self._check, key, asked, most=self._most, waited=waited, failed=self._goes_on, ended=self._has_ended
         )
         if call.open:
@@ -203,7 +205,7 @@ class Cerbos(Client):
         self._gather(call)
         return call
 
-    def _gather(self, call: Call) -> None:
+    def _gather(self, call: CheckCall) -> None:
         if not self._gathered:
             asyncio.get_running_loop().call_soon(self._send)
         self._gathered.append(call)
@@ -220,17 +222,17 @@ class Cerbos(Client):
         for call in left:
             self._send_later(call)
 
-    def _give_up(self, calls: Iterable[Call], error: Exception) -> None:
+    def _give_up(self, calls: Iterable[CheckCall], error: Exception) -> None:
         log.error("a call to Cerbos was not made", exc_info=error)
         for call in calls:
             call.fail(CallFailed(Status.INTERNAL, type(error).__name__))
 
-    def _send_later(self, call: Call) -> None:
+    def _send_later(self, call: CheckCall) -> None:
         task = asyncio.get_running_loop().create_task(self._send_when_ready(call))
         self._later.add(task)
         task.add_done_callback(self._later.discard)
 
-    async def _send_when_ready(self, call: Call) -> None:
+    async def _send_when_ready(self, call: CheckCall) -> None:
         while not call.over:
             try:
                 return await self._channel.start_later(call)
@@ -240,7 +242,7 @@ class Cerbos(Client):
             except Exception as error:  # noqa: BLE001 - as in `_send`
                 return self._give_up([call], error)
 
-    def _goes_on(self, call: Call, error: CallFailed) -> bool:
+    def _goes_on(self, call: CheckCall, error: CallFailed) -> bool:
         """Ask once more, within the same deadlines, where nobody was there: a check changes nothing. Ask one by one
         what was refused together."""
         if error.status is Status.UNAVAILABLE and not call.again:
@@ -256,16 +258,16 @@ class Cerbos(Client):
             self._unreachable(error.reason, error.more)
         return False
 
-    def _has_ended(self, call: Call) -> None:
+    def _has_ended(self, call: CheckCall) -> None:
         self._forget(call)
         self._tell_breaker(call)
         self.shares.give_back(_asker_of(call.asked[0]))
 
-    def _forget(self, call: Call) -> None:
+    def _forget(self, call: CheckCall) -> None:
         if self._calls.get(call.key) is call:
             del self._calls[call.key]
 
-    def _tell_breaker(self, call: Call) -> None:
+    def _tell_breaker(self, call: CheckCall) -> None:
         if call.answered or (call.fault is not None and call.fault not in COUNTS):
             self._breaker.succeeded()
         elif call.fault is not None:
@@ -273,7 +275,7 @@ class Cerbos(Client):
 
     # --- one by one ---
 
-    def _ask_alone(self, call: Call) -> None:
+    def _ask_alone(self, call: CheckCall) -> None:
         """Ask each question of a call that was refused by itself: one after the other in the call's place, and in such
         places beside it as are free."""
         refused = _Refused(call)
@@ -288,12 +290,12 @@ class Cerbos(Client):
                 refused.under_way += 1
                 ended = partial(self._alone_has_ended, refused)
                 self._gather(
-                    Call(self._check, refused.key, asked, most=1, waited=True, failed=self._goes_on, ended=ended)
+                    CheckCall(self._check, refused.key, asked, most=1, waited=True, failed=self._goes_on, ended=ended)
                 )
                 return
         self.shares.give_back(refused.asker)
 
-    def _alone_has_ended(self, refused: _Refused, call: Call) -> None:
+    def _alone_has_ended(self, refused: _Refused, call: CheckCall) -> None:
         self._tell_breaker(call)
         refused.under_way -= 1
         refused.all_answered &= call.answered
@@ -323,7 +325,7 @@ class Cerbos(Client):
 class _Refused:
     """Questions that Cerbos refused together, as they are asked one by one."""
 
-    def __init__(self, call: Call) -> None:
+    def __init__(self, call: CheckCall) -> None:
         self.key = call.key
         self.asker = _asker_of(call.asked[0])
         self.resources = call.resources

@@ -41,7 +41,7 @@ class PendingQuestion:
         self.entries = entries
         self.answer = answer
         self.deadline = deadline
-        self.call: Call | None = None
+        self.call: CheckCall | None = None
         self.place = 0
 
     @property
@@ -63,7 +63,7 @@ class PendingQuestion:
             self.call.leave()
 
 
-class Call(UnaryCall):
+class CheckCall(UnaryCall):
     """A call, which others of the same principal may join until it goes out, with `most` resources together.
 
     `failed` is asked about an end without an answer, and says True where it goes on in another way; `ended` is told
@@ -77,7 +77,7 @@ class Call(UnaryCall):
 
     def __init__(
         self, method: Method, key: Key, asked: PendingQuestion, *, most: int, waited: bool,
-        failed: Callable[[Call, CallFailed], bool], ended: Callable[[Call], None],
+        failed: Callable[[CheckCall, CallFailed], bool], ended: Callable[[CheckCall], None],
     ) -> None:  # fmt: skip
         super().__init__(method, asked.deadline, asked.question.trace)
         self.key = key

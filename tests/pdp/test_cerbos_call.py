@@ -19,7 +19,7 @@ from sidecar.gate.decision import Question, Resource, judge
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
 from sidecar.net.grpc_client_connection import Method
-from sidecar.pdp.cerbos_call import Call, PendingQuestion
+from sidecar.pdp.cerbos_call import CheckCall, PendingQuestion
 from sidecar.pdp.cerbos_messages import BATCH, MAX_NAMED, entries_of, principal_of
 from sidecar.wire.grpc import CallFailed, Status
 from tests.faults.fakes import allowing
@@ -44,14 +44,14 @@ class World:
     def __init__(self, *questions: PendingQuestion, most: int = BATCH) -> None:
         self.ended = 0
         self.goes_on = False
-        self.call = Call(
+        self.call = CheckCall(
             METHOD, ("iss", principal_of(ALICE)), questions[0], most=most, waited=False,
             failed=lambda *_: self.goes_on, ended=self._end,
         )  # fmt: skip
         self.questions = questions
         assert all([self.call.takes(each) for each in questions[1:]])
 
-    def _end(self, _: Call) -> None:
+    def _end(self, _: CheckCall) -> None:
         self.ended += 1
 
     def request(self) -> request_pb2.CheckResourcesRequest:
