@@ -15,15 +15,14 @@ from hypothesis import strategies as st
 from sidecar.adoption.replay import Reason, Replay
 from sidecar.adoption.rerouting import Rerouting
 from sidecar.config.routes.file import read_routes
-from sidecar.gate.decision import Question
-from sidecar.gate.decision import Resource, judge
+from sidecar.gate.decision import Question, Resource, judge
 from sidecar.gate.identity import Principal
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.record.line import QuestionLine
 from sidecar.run import replaying
 from sidecar.run.errors import StartError
-from sidecar.run.replaying import Candidate, replay
+from sidecar.run.replaying import CandidatePolicies, replay
 from tests.adoption.questions import denied, question, unasked
 from tests.stack import ROOT, binary
 
@@ -43,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def replayed(lines: Iterable[QuestionLine], folder: Path, **more: Any) -> Replay:
-    return asyncio.run(replay(lines, Candidate(folder, binary(), strict=True, **more)))[0]
+    return asyncio.run(replay(lines, CandidatePolicies(folder, binary(), strict=True, **more)))[0]
 
 
 @pytest.mark.own_cerbos
