@@ -8,7 +8,7 @@ from collections import Counter
 from pathlib import Path
 
 from sidecar.adoption.coverage_tests import Matched, PolicyTestsError, run_tests
-from sidecar.adoption.replay import Case, Recalled, case_of, recall
+from sidecar.adoption.replay import Recalled, ReplayCase, case_of, recall
 from sidecar.pdp.policy_files import Changing, PolicyFault, read_policies, write_files
 from sidecar.pdp.policy_tests import SUITE, Moment, suite_of
 from sidecar.record.line import Line, QuestionLine
@@ -43,7 +43,7 @@ class Samples:
         if not isinstance(recalled, Recalled):
             return
         case = case_of(recalled, self._readings)
-        if isinstance(case, Case):
+        if isinstance(case, ReplayCase):
             self._cells[cell] += 1
             self._keep([Moment(line.time, case.principal, resource) for resource in case.resources])
         else:

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from sidecar.adoption.evidence import Answers, Case, Evidence, Hits
+from sidecar.adoption.evidence import Answers, Evidence, Hits, RequestGroup
 from sidecar.adoption.grants import Action, Enough, Granted, Ungranted, actions_of, is_writable
 from sidecar.adoption.policy_files import (
     KindDraft,
@@ -79,7 +79,7 @@ def _head(evidence: Evidence) -> str:
     return f"{MARK} from {requests}, {span.first[:10]} to {span.last[:10]}. Read each rule before you use it."
 
 
-def _writable(cases: Mapping[Case, Answers]) -> tuple[dict[Case, Answers], list[Unwritable]]:
+def _writable(cases: Mapping[RequestGroup, Answers]) -> tuple[dict[RequestGroup, Answers], list[Unwritable]]:
     """The cases whose kind and action a policy can name, and the names that none can.
 
     Cases with such roles stay: the app's refusals of them count.
@@ -87,7 +87,7 @@ def _writable(cases: Mapping[Case, Answers]) -> tuple[dict[Case, Answers], list[
     names: dict[str, str] = {}
     for kind in sorted({case.kind for case in cases}):
         names.setdefault(kind_name(kind), kind)
-    found: dict[Case, Answers] = {}
+    found: dict[RequestGroup, Answers] = {}
     unwritable: set[Unwritable] = set()
     for case, answers in cases.items():
         unwritable.update(Unwritable("role", role, _WILDCARD) for role in case.roles if not is_writable(role))
@@ -107,7 +107,7 @@ _KIND = re.compile(r"[^!*?\[\]{}]+")
 _WILDCARD = "a policy would take it for a wildcard, or for nothing"
 
 
-def _tested(cases: Mapping[Case, Answers], kind: KindDraft, enough: Enough) -> list[Case]:
+def _tested(cases: Mapping[RequestGroup, Answers], kind: KindDraft, enough: Enough) -> list[RequestGroup]:
     """The cases with enough evidence in which the draft answers as the app did."""
     actions = {action.action: action for action in kind.actions}
     found = []

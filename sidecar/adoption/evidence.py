@@ -27,7 +27,7 @@ _BEFORE = frozenset({Kind.REQUEST, Kind.PROXY, Kind.ROUTE, Kind.PRINCIPAL})
 """Kinds of codes that end a request on its way to the question."""
 
 
-class Case(NamedTuple):
+class RequestGroup(NamedTuple):
     """Requests alike: all roles of the principal, and the attributes of the resource that are its id."""
 
     kind: str
@@ -78,7 +78,7 @@ class Evidence:
     """Collects the app's answers from question lines; `skipped` says of how many requests nothing is known, and why."""
 
     def __init__(self) -> None:
-        self.cases: Table[Case, Answers] = Table(MAX_CASES)
+        self.cases: Table[RequestGroup, Answers] = Table(MAX_CASES)
         self.span = Span()
         self.skipped: Counter[str] = Counter()
         self.lists: set[str] = set()
@@ -106,7 +106,7 @@ class Evidence:
 
     def _add(self, line: QuestionLine, own: frozenset[str], *, tells_refusal: bool) -> None:
         weight = max(line.weight, 1)
-        answers = self.cases.of(Case(line.kind, line.action, frozenset(line.roles), own), Answers)
+        answers = self.cases.of(RequestGroup(line.kind, line.action, frozenset(line.roles), own), Answers)
         if answers is None:
             self.skipped["there are more cases than are told apart"] += weight
             return

@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sidecar.adoption.evidence import Answers, Case, Hits, together
+from sidecar.adoption.evidence import Answers, Hits, RequestGroup, together
 from sidecar.study.globs import is_glob
 
 
@@ -61,7 +61,7 @@ class Granted:
 class Ungranted(NamedTuple):
     """A case that the app let through and no grant explains, and why."""
 
-    case: Case
+    case: RequestGroup
     answers: Answers
     reason: str
 
@@ -79,12 +79,12 @@ class Action(NamedTuple):
         return any(each.grant.allows(roles, own) for each in self.granted)
 
 
-Cases = Mapping[Case, Answers]
+Cases = Mapping[RequestGroup, Answers]
 
 
 def actions_of(cases: Cases, enough: Enough) -> list[Action]:
     """Return what to grant for each action that was asked for."""
-    found: dict[tuple[str, str], dict[Case, Answers]] = {}
+    found: dict[tuple[str, str], dict[RequestGroup, Answers]] = {}
     for case, answers in cases.items():
         found.setdefault((case.kind, case.action), {})[case] = answers
     return [_Explaining(kind, action, found[kind, action], enough).result() for kind, action in sorted(found)]
@@ -118,31 +118,31 @@ class _Explaining:
 
     # --- steps: each explains cases that no grant explains yet ---
 
-    def _single_of_owners(self) -> Iterable[tuple[Grant, Case]]:
+    def _single_of_owners(self) -> Iterable[tuple[Grant, RequestGroup]]:
         for case in self._unexplained():
             found = self._roles_of_owner(case)
             if found is not None and len(found.roles) == 1:
                 yield found, case
 
-    def _single(self) -> Iterable[tuple[Grant, Case]]:
+    def _single(self) -> Iterable[tuple[Grant, RequestGroup]]:
         for case in self._unexplained():
             roles = self._sound_roles(case, None)
             if len(roles) == 1:
                 yield Grant(roles), case
 
-    def _several(self, *, owners: bool) -> Iterable[tuple[Grant, Case]]:
+    def _several(self, *, owners: bool) -> Iterable[tuple[Grant, RequestGroup]]:
         for case in self._unexplained():
             found = self._roles_of_owner(case) if owners else self._grant(case, None)
             if found is not None and len(found.roles) > 1:
                 yield found, case
 
-    def _roles_of_owner(self, case: Case) -> Grant | None:
+    def _roles_of_owner(self, case: RequestGroup) -> Grant | None:
         """The first grant to owners that explains a case: attributes that are called so come first."""
         names = sorted(case.own, key=lambda name: ("owner" not in name.lower(), name))
         grants = (self._grant(case, own) for own in names)
         return next((grant for grant in grants if grant is not None), None)
 
-    def _grant(self, case: Case, own: str | None) -> Grant | None:
+    def _grant(self, case: RequestGroup, own: str | None) -> Grant | None:
         """The grant to the roles of a case each of which could explain it; to all of them at once where none could."""
         roles = self._sound_roles(case, own)
         if roles:
@@ -150,15 +150,15 @@ class _Explaining:
         whole = Grant(case.roles, own)
         return whole if case.roles and all(map(is_writable, case.roles)) and self._is_sound(whole) else None
 
-    def _sound_roles(self, case: Case, own: str | None) -> frozenset[str]:
+    def _sound_roles(self, case: RequestGroup, own: str | None) -> frozenset[str]:
         writable = filter(is_writable, case.roles)
         return frozenset(role for role in writable if self._is_sound(Grant(frozenset((role,)), own)))
 
     def _is_sound(self, grant: Grant) -> bool:
         return not any(grant.allows(case.roles, case.own) for case in self._refused)
 
-    def _take(self, found: Iterable[tuple[Grant, Case]]) -> None:
-        explained: dict[Grant, list[Case]] = {}
+    def _take(self, found: Iterable[tuple[Grant, RequestGroup]]) -> None:
+        explained: dict[Grant, list[RequestGroup]] = {}
         for grant, case in found:
             explained.setdefault(grant, []).append(case)
         for grant in sorted(explained, key=lambda one: len(one.roles)):
@@ -169,13 +169,13 @@ class _Explaining:
 
     # --- what is left ---
 
-    def _is_explained(self, case: Case) -> bool:
+    def _is_explained(self, case: RequestGroup) -> bool:
         return any(grant.allows(case.roles, case.own) for grant in self._taken)
 
-    def _unexplained(self) -> Sequence[Case]:
+    def _unexplained(self) -> Sequence[RequestGroup]:
         return [case for case in self._admitted if not self._is_explained(case)]
 
-    def _reason(self, case: Case) -> str:
+    def _reason(self, case: RequestGroup) -> str:
         answers = self._cases[case]
         if answers.refused.span.requests:
             return "the app refused such requests, too: something else than roles and owners decides"
@@ -189,5 +189,5 @@ def is_writable(name: str) -> bool:
     return name != "" and not is_glob(name)
 
 
-def _order(case: Case) -> tuple[object, ...]:
+def _order(case: RequestGroup) -> tuple[object, ...]:
     return (case.kind, case.action, sorted(case.roles), sorted(case.own))

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from sidecar.adoption.evidence import NUMBER, RESOURCE_ID, Case, Hits
+from sidecar.adoption.evidence import NUMBER, RESOURCE_ID, Hits, RequestGroup
 from sidecar.adoption.grants import Action, Grant, Granted, Ungranted
 from sidecar.adoption.report_text import number_of, plain
 
@@ -43,7 +43,7 @@ class Derived(NamedTuple):
     parents: frozenset[str]
 
 
-def files_of(draft: KindDraft, cases: Sequence[Case], head: str) -> Iterator[tuple[str, str]]:
+def files_of(draft: KindDraft, cases: Sequence[RequestGroup], head: str) -> Iterator[tuple[str, str]]:
     """Return the files of one kind, by name. `cases` are those that its tests ask about."""
     names = _derived_roles(draft)
     yield f"{draft.slug}_policy.yaml", _policy(draft, names, head)
@@ -252,7 +252,7 @@ def _roles(draft: KindDraft, names: Mapping[Derived, str], head: str) -> str:
 # --- tests ---
 
 
-def _tests(draft: KindDraft, cases: Sequence[Case], head: str) -> str:
+def _tests(draft: KindDraft, cases: Sequence[RequestGroup], head: str) -> str:
     """A suite that asks about these cases: one test for each set of roles and owner match."""
     attributes = sorted({name for case in cases for name in case.own} - {RESOURCE_ID})
     asked: dict[tuple[frozenset[str], frozenset[str]], dict[str, bool]] = {}

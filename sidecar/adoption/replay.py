@@ -59,7 +59,7 @@ _MEANINGS = {
 }
 
 
-class Case(NamedTuple):
+class ReplayCase(NamedTuple):
     """One recorded request that can be asked again. `allowed` is what was decided: all of its resources, or not.
 
     With `timed` the policies ask for the time: `line.time` is the one that counts. With `routed` the new routes decide,
@@ -146,7 +146,7 @@ def restored(line: QuestionLine) -> list[str]:
     return [name for name in line.owner or () if f"resource.{name}" in (line.redacted or ())]
 
 
-def case_of(recalled: Recalled, readings: AttributeUses) -> Case | Unreplayed:
+def case_of(recalled: Recalled, readings: AttributeUses) -> ReplayCase | Unreplayed:
     """Return what is to be asked of the policies of these readings."""
     line = recalled.line
     if not recalled.resources:
@@ -161,7 +161,7 @@ def case_of(recalled: Recalled, readings: AttributeUses) -> Case | Unreplayed:
     if missing:
         return Unreplayed(line, Reason.REDACTED, ", ".join(sorted(missing)))
     timed = any(readings.of(kind).clock for kind in kinds)
-    return Case(line, recalled.principal, recalled.resources, recalled.allowed, timed)
+    return ReplayCase(line, recalled.principal, recalled.resources, recalled.allowed, timed)
 
 
 # --- what comes of it ---
@@ -234,7 +234,7 @@ class Replay:
             key = (unreplayed.reason, "")
         self.unreplayed[key] += unreplayed.line.weight
 
-    def compare(self, case: Case, allowed: bool, readings: AttributeUses) -> None:
+    def compare(self, case: ReplayCase, allowed: bool, readings: AttributeUses) -> None:
         """Count a request of which the new answer is known."""
         self._count(case.line)
         if allowed == case.allowed:
@@ -276,7 +276,7 @@ class Replay:
         )
 
 
-def change_of(case: Case, allowed: bool, readings: AttributeUses) -> Change:
+def change_of(case: ReplayCase, allowed: bool, readings: AttributeUses) -> Change:
     """Return the change of a request whose new answer is another one."""
     kind, action = case.resources[0].kind, case.resources[0].action
     if case.routed:

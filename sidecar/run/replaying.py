@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sidecar.adoption.replay import Case, Reason, Replay, Unreplayed, batch_key, case_of, principal_of, recall
+from sidecar.adoption.replay import Reason, Replay, ReplayCase, Unreplayed, batch_key, case_of, principal_of, recall
 from sidecar.adoption.rerouting import Rerouting, Settled
 from sidecar.bounded import size_of
 from sidecar.gate.asking import PDP
@@ -78,9 +78,9 @@ class _Run:
         self._policies = policies
         self._pdp = pdp
         self._readings = AttributeUses(parse_policies(candidate.folder))
-        self._waiting: dict[str, list[Case]] = {}
+        self._waiting: dict[str, list[ReplayCase]] = {}
         self._weight = 0
-        self._timed: list[Case] = []
+        self._timed: list[ReplayCase] = []
         self._calls: set[asyncio.Task[None]] = set()
         self._error: BaseException | None = None
 
@@ -98,12 +98,12 @@ class _Run:
         else:
             await self._gather(found)
 
-    def _found(self, question: line.QuestionLine) -> Case | Settled | Unreplayed:
+    def _found(self, question: line.QuestionLine) -> ReplayCase | Settled | Unreplayed:
         rerouting = self._candidate.rerouting
         found = recall(question) if rerouting is None else rerouting.route(question)
         return found if isinstance(found, Settled | Unreplayed) else case_of(found, self._readings)
 
-    async def _gather(self, case: Case) -> None:
+    async def _gather(self, case: ReplayCase) -> None:
         key = batch_key(case.principal)
         cases = self._waiting.setdefault(key, [])
         cases.append(case)
@@ -134,7 +134,7 @@ class _Run:
         if not call.cancelled() and (error := call.exception()) is not None:
             self._error = error
 
-    async def _ask(self, cases: Sequence[Case]) -> None:
+    async def _ask(self, cases: Sequence[ReplayCase]) -> None:
         resources = tuple(resource for case in cases for resource in case.resources)
         question = Question("replay", cases[0].principal, resources)
         try:
@@ -180,10 +180,10 @@ class _Run:
             raise self._error
 
 
-def _routed(settled: Settled) -> Case:
+def _routed(settled: Settled) -> ReplayCase:
     question = settled.line
     resource = Resource(question.kind, question.id, question.action, {})
-    return Case(question, principal_of(question), (resource,), settled.before, routed=True)
+    return ReplayCase(question, principal_of(question), (resource,), settled.before, routed=True)
 
 
 def _reason(refused: Refused) -> Reason:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from sidecar.adoption.evidence import NUMBER, RESOURCE_ID, Case, Evidence, together
+from sidecar.adoption.evidence import NUMBER, RESOURCE_ID, Evidence, RequestGroup, together
 from sidecar.adoption.tally import Table
 from sidecar.record.line import Line
 from tests.adoption.recorded import at, decision, question
@@ -29,8 +29,8 @@ def test_the_apps_own_answer_counts_and_not_ours() -> None:
 def test_a_case_is_a_kind_an_action_all_roles_and_the_owner_match() -> None:
     evidence = collected(question(), question(owner=("owner",)), question(id="bob", roles=("admin", "user")))
     assert set(evidence.cases) == {
-        Case("contact", "read", USER, frozenset()), Case("contact", "read", USER, frozenset({"owner"})),
-        Case("contact", "read", frozenset({"admin", "user"}), frozenset({RESOURCE_ID})),
+        RequestGroup("contact", "read", USER, frozenset()), RequestGroup("contact", "read", USER, frozenset({"owner"})),
+        RequestGroup("contact", "read", frozenset({"admin", "user"}), frozenset({RESOURCE_ID})),
     }  # fmt: skip
 
 

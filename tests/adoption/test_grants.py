@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.adoption.evidence import Case, Evidence
+from sidecar.adoption.evidence import Evidence, RequestGroup
 from sidecar.adoption.grants import Action, Enough, Grant, actions_of
 from tests.adoption.recorded import question
 
@@ -146,4 +146,4 @@ def test_the_draft_does_what_the_app_did_and_nothing_that_nobody_was_seen_to_do(
     covered = {one.case for one in action.ungranted}
     for roles, own in seen:
         if admits(policy, roles, own):
-            assert action.allows(roles, own) != (Case("contact", "read", roles, own) in covered)
+            assert action.allows(roles, own) != (RequestGroup("contact", "read", roles, own) in covered)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sidecar.adoption import replay
-from sidecar.adoption.replay import OTHERS, Case, Reason, Recalled, Replay, Unreplayed, by, case_of, recall
+from sidecar.adoption.replay import OTHERS, Reason, Recalled, Replay, ReplayCase, Unreplayed, by, case_of, recall
 from sidecar.record.line import QuestionLine
 from sidecar.study.policies import parse_policies
 from sidecar.study.readings import AttributeUses
@@ -18,14 +18,14 @@ from tests.stack import ROOT
 READINGS = AttributeUses(parse_policies(ROOT / "policies"))
 
 
-def case(line: QuestionLine) -> Case | Unreplayed:
+def case(line: QuestionLine) -> ReplayCase | Unreplayed:
     found = recall(line)
     return case_of(found, READINGS) if isinstance(found, Recalled) else found
 
 
-def asked(line: QuestionLine) -> Case:
+def asked(line: QuestionLine) -> ReplayCase:
     found = case(line)
-    assert isinstance(found, Case), found
+    assert isinstance(found, ReplayCase), found
     return found
 
 
@@ -114,7 +114,7 @@ def test_policies_that_ask_for_the_time_get_the_recorded_one(tmp_path: Path) -> 
     found = recall(question())
     assert isinstance(found, Recalled)
     made = case_of(found, readings)
-    assert isinstance(made, Case)
+    assert isinstance(made, ReplayCase)
     assert made.timed
     assert not asked(question()).timed
 
