@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sidecar.adoption.causes import Cause
 from sidecar.adoption.readiness import Judge, Readiness, Thresholds
 from sidecar.adoption.sighting import AppStatus, Relation, Verdict, Where
-from sidecar.adoption.tally import CandidateGroup, Cell, Group, RouteCount, Span, Tally
+from sidecar.adoption.tally import CandidateGroup, Group, MatrixCell, RouteCount, Span, Tally
 
 NOT_COMPARED = (
     "Not every request is compared: none before the candidate policies are in force, and none that was dropped under "
@@ -53,7 +53,7 @@ class Report:
     """Everything that is shown, as text, JSON or a page."""
 
     span: Span
-    matrix: Mapping[tuple[Verdict, AppStatus], Cell]
+    matrix: Mapping[tuple[Verdict, AppStatus], MatrixCell]
     totals: Mapping[Relation, Total]
     findings: Sequence[Finding]
     lists: Sequence[tuple[Where, RouteCount]]

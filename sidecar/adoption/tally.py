@@ -176,7 +176,7 @@ class Group:
 
 
 @dataclass(slots=True)
-class Cell:
+class MatrixCell:
     """A cell of the matrix."""
 
     span: Span
@@ -269,7 +269,7 @@ class Tally:
         self.questioned = 0
         """Requests that the question log stands for."""
         self.sampled = False
-        self.cells: dict[tuple[Verdict, AppStatus], Cell] = {}
+        self.cells: dict[tuple[Verdict, AppStatus], MatrixCell] = {}
         self.groups: dict[Relation, Table[Key, Group]] = {relation: Table(MAX_GROUPS) for relation in Relation}
         self.beyond: dict[Relation, Span] = {}
         """Requests of groups beyond the bound."""
@@ -333,7 +333,7 @@ class Tally:
             self._add_principal(principal, weight)
         cell = self.cells.get((verdict, column))
         if cell is None:
-            cell = self.cells[verdict, column] = Cell(Span(), Distinct(self._room))
+            cell = self.cells[verdict, column] = MatrixCell(Span(), Distinct(self._room))
         cell.span.add(line.time, weight)
         if principal is not None:
             cell.principals.add(principal, weight > 1)

@@ -70,7 +70,7 @@ class Recorder(RecordingPDP):
         return await self.hooks.ask_all(calls)
 
 
-class Cell(NamedTuple):
+class ActionCell(NamedTuple):
     """One action of a route: allowed or not and why; None where it depends on a path that nobody has named."""
 
     method: str
@@ -87,7 +87,7 @@ class Row(NamedTuple):
     access: str
     field: str
     path: str
-    cells: list[Cell]
+    cells: list[ActionCell]
 
 
 class Console:
@@ -313,12 +313,12 @@ def _row(number: int, route: Route, query: Mapping[str, str]) -> Row:
     varies = any(isinstance(segment, Variable | Rest) for segment in route.segments)
     field = f"path-{number}" if varies else ""
     path = query.get(field, "").strip() if varies else route.path
-    cells = [Cell(method, action, None, "") for method, action in route.actions.items()]
+    cells = [ActionCell(method, action, None, "") for method, action in route.actions.items()]
     kinds = ", ".join(dict.fromkeys(ask.kind for _, ask in route.questions))
     return Row(route.name, kinds, route.access, field, path, cells)
 
 
-def _judged(cell: Cell, row: Row, verdicts: Any) -> Cell:
+def _judged(cell: ActionCell, row: Row, verdicts: Any) -> ActionCell:
     if not row.path:
         return cell._replace(
             allowed=True if row.access == "public" else None, code="public" if row.access == "public" else ""
