@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from sidecar.record import line
 from sidecar.record.line import QuestionLine
 from sidecar.record.metrics import Metrics
-from sidecar.record.questions import HOUR, Cells, Seen, Shown, cell_of, question_of
+from sidecar.record.questions import HOUR, Sampler, Seen, Shown, cell_of, question_of
 from sidecar.record.rotated_file import PIECE, RotatedFile
 
 log = logging.getLogger("sidecar.questions")
@@ -48,7 +48,7 @@ class QuestionLog:
         self._shown = shown
         self._metrics = metrics
         self._again_after = again_after
-        self._cells = Cells(draw)
+        self._cells = Sampler(draw)
         self._sweep: Iterator[QuestionLine] = iter(())
         self._hour = -1
         self._lines: deque[tuple[bytes, int]] = deque()

@@ -13,8 +13,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from sidecar.bounded import Bounded, size_of
-from sidecar.gate.decision import Question
-from sidecar.gate.decision import Resource
+from sidecar.gate.decision import Question, Resource
 from sidecar.gate.mode import Mode
 from sidecar.gate.query import shown_names
 from sidecar.gate.routing import WEBSOCKET
@@ -220,7 +219,7 @@ class _Cell:
         return self.key_weight + 80 * len(self.principals) + (0 if self.line is None else size_of(self.line))
 
 
-class Cells:
+class Sampler:
     """Chooses requests. `draw(n)` returns a number from 1 to n, by chance: traffic with a period is no reason to see
     one half of it alone. Of a cell the `first` of each hour are all kept."""
 

@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.decision import Question
-from sidecar.gate.decision import Resource
+from sidecar.gate.decision import Question, Resource
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import EachAsked, Facts, Refuse
 from sidecar.record.line import QuestionLine, read, write
@@ -23,7 +22,7 @@ from sidecar.record.questions import (
     MAX_ATTRIBUTE,
     MAX_ATTRIBUTES,
     MAX_PRINCIPALS,
-    Cells,
+    Sampler,
     Seen,
     Shown,
     cell_of,
@@ -172,7 +171,7 @@ class World:
     """Cells, and what became of the requests that were told them. `draws` are the numbers that come by chance."""
 
     def __init__(self, remembered: int = 1024 * 1024) -> None:
-        self.cells = Cells(lambda most: (most + 1) // 2, remembered, FEW)
+        self.cells = Sampler(lambda most: (most + 1) // 2, remembered, FEW)
         self.lines: list[QuestionLine] = []
         self.told: dict[str, int] = {}
 
