@@ -167,7 +167,7 @@ def case_of(recalled: Recalled, readings: AttributeUses) -> ReplayCase | Unrepla
 # --- what comes of it ---
 
 
-class Change(NamedTuple):
+class DecisionChange(NamedTuple):
     """A change that several requests have in common. `widens`: they were denied, and are allowed now.
 
     `rules` are the places of the new rules that may have done it: those that deny, or those that allow.
@@ -183,7 +183,7 @@ class Change(NamedTuple):
 
 BY_ROUTES = "the new routes"
 """In place of a rule, where no policy is asked."""
-OTHERS = Change(True, "", "", "", (), ())
+OTHERS = DecisionChange(True, "", "", "", (), ())
 """All changes beyond `MOST_CHANGES`, as the worse of both."""
 
 
@@ -220,7 +220,7 @@ class Replay:
 
     requests: int = 0
     same: int = 0
-    changes: dict[Change, Tally] = field(default_factory=dict)
+    changes: dict[DecisionChange, Tally] = field(default_factory=dict)
     unreplayed: Counter[tuple[Reason, str]] = field(default_factory=Counter)
     revisions: Counter[str] = field(default_factory=Counter)
     first: str = ""
@@ -276,7 +276,7 @@ class Replay:
         )
 
 
-def change_of(case: ReplayCase, allowed: bool, readings: AttributeUses) -> Change:
+def change_of(case: ReplayCase, allowed: bool, readings: AttributeUses) -> DecisionChange:
     """Return the change of a request whose new answer is another one."""
     kind, action = case.resources[0].kind, case.resources[0].action
     if case.routed:
@@ -284,7 +284,7 @@ def change_of(case: ReplayCase, allowed: bool, readings: AttributeUses) -> Chang
     else:
         rules = readings.rules(kind, action, case.line.roles)
         places = sorted({str(rule.place) for rule in rules if rule.deny is not allowed})
-    return Change(allowed, case.line.route, kind, action, case.line.roles, tuple(places))
+    return DecisionChange(allowed, case.line.route, kind, action, case.line.roles, tuple(places))
 
 
 def by(replay: Replay, dimension: str, *, widens: bool) -> list[tuple[str, int]]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sidecar.adoption.replay import OTHERS, Change, Replay, Tally, by
+from sidecar.adoption.replay import OTHERS, DecisionChange, Replay, Tally, by
 from sidecar.printable import printable
 
 DIMENSIONS = ("route", "rule", "role", "principal")
@@ -50,14 +50,14 @@ def _changes(replay: Replay, title: str, *, widens: bool) -> Iterator[str]:
             yield f"  by {dimension}: {', '.join(names)}"
 
 
-def _what(change: Change) -> str:
+def _what(change: DecisionChange) -> str:
     if change == OTHERS:
         return "all further changes"
     what = f"{change.kind}:{change.action}" if change.kind else "no resource"
     return f"{change.route or 'no route'}  {what}  {', '.join(change.roles) or 'no role'}"
 
 
-def _rules(change: Change) -> str:
+def _rules(change: DecisionChange) -> str:
     if not change.rules:
         return "no rule of the new policies allows it" if not change.widens else "no single rule allows it"
     return f"by {', '.join(change.rules)}"
@@ -79,7 +79,7 @@ def _unreplayed(replay: Replay) -> Iterator[str]:
         yield f"  and {len(found) - MOST_SHOWN:,} more: --json has them"
 
 
-def _sorted(replay: Replay, *, widens: bool) -> list[tuple[Change, Tally]]:
+def _sorted(replay: Replay, *, widens: bool) -> list[tuple[DecisionChange, Tally]]:
     found = [(change, tally) for change, tally in replay.changes.items() if change.widens is widens]
     return sorted(found, key=lambda pair: (-pair[1].requests, pair[0]))
 
@@ -113,7 +113,7 @@ def _direction(replay: Replay, most: int, *, widens: bool) -> Mapping[str, Any]:
     }
 
 
-def _change(change: Change, tally: Tally) -> Mapping[str, Any]:
+def _change(change: DecisionChange, tally: Tally) -> Mapping[str, Any]:
     return {
         "route": change.route,
         "kind": change.kind,

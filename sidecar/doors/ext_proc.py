@@ -39,7 +39,7 @@ from sidecar.doors.process_answer import (
     RESPONSE_HEADERS,
     RESPONSE_TRAILERS,
     BodyMode,
-    Change,
+    HeaderMutation,
     difference,
     go_on,
     instead,
@@ -223,7 +223,7 @@ class _Stream:
         if status < _BAD_REQUEST:
             raise _out_of_order(self._due)
         # its status alone: a filter that shows us no request would have come here by an answer of the app
-        self._call.send(instead(status, Change(), b""))
+        self._call.send(instead(status, HeaderMutation(), b""))
 
     def _able(self, permit: Forward) -> Forward | Refuse:
         """Return the permit where Envoy shows the app's answer as its obligations need it."""
@@ -283,7 +283,7 @@ class _Stream:
         more = metadata(facts_of(permit))
         if self._due == REQUEST_HEADERS:
             more += mode(BodyMode.NONE, self._head.shows_answer)
-        change = Change((*gone, *removed_hops(visit.raw, request.grpc)), changed)
+        change = HeaderMutation((*gone, *removed_hops(visit.raw, request.grpc)), changed)
         self._call.send(go_on(self._due, change, more=more))
 
     # --- the answer ---
@@ -460,11 +460,11 @@ class _Stream:
         if grpc:
             headers = [pair for pair in made.headers if pair[0] in TOLD_TO_CALLS]
             self._call.send(
-                instead(made.status, Change((), headers), code.encode("ascii"), grpc_status(made.status), more)
+                instead(made.status, HeaderMutation((), headers), code.encode("ascii"), grpc_status(made.status), more)
             )
             return
         headers = [pair for pair in made.headers if pair[0] not in FRAMING]
-        change = Change(
+        change = HeaderMutation(
             (), [pair for pair in headers if pair[0] not in BESIDE], [pair for pair in headers if pair[0] in BESIDE]
         )  # fmt: skip
         self._call.send(instead(made.status, change, made.body, None, more))

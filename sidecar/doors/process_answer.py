@@ -24,7 +24,7 @@ METADATA = b"envoy.filters.http.ext_proc"
 """The namespace of the facts that Envoy may log."""
 
 
-class Change(NamedTuple):
+class HeaderMutation(NamedTuple):
     """Changes to a message that Envoy holds: `remove` are names, `set` take the place of all others of their name, and
     `add` come beside them; they are done in this order."""
 
@@ -33,11 +33,13 @@ class Change(NamedTuple):
     add: Iterable[Header] = ()
 
 
-def difference(before: Iterable[Header], after: Iterable[Header]) -> Change:
+def difference(before: Iterable[Header], after: Iterable[Header]) -> HeaderMutation:
     """Return the change that makes of some headers others; of those whose values are the same it says nothing."""
     had, has = _by_name(before), _by_name(after)
     changed = [name for name in had if had[name] != has.get(name)]
-    return Change(changed, (), [(name, value) for name in has if has[name] != had.get(name) for value in has[name]])
+    return HeaderMutation(
+        changed, (), [(name, value) for name in has if has[name] != had.get(name) for value in has[name]]
+    )
 
 
 def _by_name(headers: Iterable[Header]) -> dict[bytes, list[bytes]]:
@@ -47,7 +49,7 @@ def _by_name(headers: Iterable[Header]) -> dict[bytes, list[bytes]]:
     return found
 
 
-def _mutation(change: Change) -> bytes:
+def _mutation(change: HeaderMutation) -> bytes:
     """HeaderMutation{set_headers, remove_headers}."""
     options = [(header, _INSTEAD) for header in change.set] + [(header, _BESIDE) for header in change.add]
     parts = [
@@ -77,7 +79,7 @@ def mode(request_body: BodyMode, response_body: BodyMode) -> bytes:
     return sized(_MODE, b"".join([number_tag(field) + varint(value) for field, value in enumerate(fields, 1)]))
 
 
-def go_on(part: bytes, change: Change | None = None, body: bytes | None = None, more: bytes = b"") -> bytes:
+def go_on(part: bytes, change: HeaderMutation | None = None, body: bytes | None = None, more: bytes = b"") -> bytes:
     """Let Envoy go on with one part of what it holds, changed, and with another body where one is given. `more` are
     further fields of the answer."""
     common = b""
@@ -90,7 +92,7 @@ def go_on(part: bytes, change: Change | None = None, body: bytes | None = None, 
 
 def without_trailers(part: bytes, names: Iterable[bytes]) -> bytes:
     """Let Envoy go on without any of these trailers."""
-    return sized(part, sized(_1, _mutation(Change(names))))
+    return sized(part, sized(_1, _mutation(HeaderMutation(names))))
 
 
 def metadata(facts: Iterable[tuple[bytes, str]]) -> bytes:
@@ -99,7 +101,7 @@ def metadata(facts: Iterable[tuple[bytes, str]]) -> bytes:
     return sized(_METADATA, sized(_1, sized(_1, METADATA) + sized(_2, sized(_5, told))))
 
 
-def instead(status: int, change: Change, body: bytes, grpc: Status | None = None, more: bytes = b"") -> bytes:
+def instead(status: int, change: HeaderMutation, body: bytes, grpc: Status | None = None, more: bytes = b"") -> bytes:
     """The answer that the client gets in place of the app's, whatever came of that; `grpc` for a call of gRPC."""
     parts = [sized(_1, _NUMBER + varint(status)), sized(_2, _mutation(change))]
     if body:

@@ -9,7 +9,7 @@ from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from sidecar.gate.query import taken_for
-from sidecar.wire.json_slices import Change, JsonText, Span, without
+from sidecar.wire.json_slices import JsonText, Replacement, Span, without
 from sidecar.wire.spelling import folded
 
 
@@ -98,7 +98,7 @@ def searched_by(query: bytes, fields: Sequence[FieldRule]) -> list[str]:
     return list(dict.fromkeys([rule.action for rule in fields if rule.is_searched(asked)]))
 
 
-def changes(text: JsonText, place: Span, edits: Sequence[Edit]) -> Iterator[Change]:
+def changes(text: JsonText, place: Span, edits: Sequence[Edit]) -> Iterator[Replacement]:
     """Yield the changes of an object that carry out all edits. A member that is not there needs none.
 
     Raises ValueError where a path leads into a value that is neither an object nor null, for what it holds is not
@@ -118,7 +118,7 @@ def changes(text: JsonText, place: Span, edits: Sequence[Edit]) -> Iterator[Chan
         if whole:
             made = whole[0].text(now)
             if made:
-                yield Change(member.value, made)
+                yield Replacement(member.value, made)
             else:
                 gone.append(at)
         elif now != b"null":

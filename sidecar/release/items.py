@@ -16,7 +16,7 @@ from sidecar.release.cursor import Refill
 from sidecar.release.fields import Edit, FieldRule, changes, searched_by
 from sidecar.together import together
 from sidecar.wire.grammar import Header
-from sidecar.wire.json_slices import Change, JsonText, Span, TooMany, spliced, without
+from sidecar.wire.json_slices import JsonText, Replacement, Span, TooMany, spliced, without
 
 CALL = 50
 """Items that are asked about in one question, as many as Cerbos takes in a call by default (its `requestLimits`)."""
@@ -148,7 +148,7 @@ class ItemsRule:
         return item_id, attributes
 
     def _hide(
-        self, text: JsonText, spans: Sequence[Span], allowed: Sequence[frozenset[str]], made: list[Change]
+        self, text: JsonText, spans: Sequence[Span], allowed: Sequence[frozenset[str]], made: list[Replacement]
     ) -> int:
         """Add the changes that hide fields of the items that stay, and return in how many."""
         masked = 0
@@ -159,7 +159,7 @@ class ItemsRule:
                 masked += bool(found)
         return masked
 
-    def hidden(self, place: str, text: JsonText, span: Span, allowed: frozenset[str]) -> list[Change]:
+    def hidden(self, place: str, text: JsonText, span: Span, allowed: frozenset[str]) -> list[Replacement]:
         """Return the changes that hide fields of an item. Raises Refused(ITEMS_UNREADABLE)."""
         edits = [rule.hide() for rule in self.fields if rule.action not in allowed]
         return _changes(f"{place}.fields", text, span, edits) if edits else []
@@ -175,7 +175,7 @@ class ItemsRule:
                 made.append((name, value))
         return made
 
-    def _totals(self, text: JsonText, seen: int, kept: int) -> Iterator[Change]:
+    def _totals(self, text: JsonText, seen: int, kept: int) -> Iterator[Replacement]:
         """Yield the changes that make each total true, where the list is all there is, or take it out."""
 
         def true(said: bytes) -> bytes:
@@ -196,7 +196,7 @@ async def judged(judge: Judge, items: AnswerItems) -> list[frozenset[str]]:
         raise
 
 
-def _changes(place: str, text: JsonText, span: Span, edits: Sequence[Edit]) -> list[Change]:
+def _changes(place: str, text: JsonText, span: Span, edits: Sequence[Edit]) -> list[Replacement]:
     try:
         return list(changes(text, span, edits))
     except ValueError as error:

@@ -18,7 +18,7 @@ from sidecar.gate.verdict import Refused
 from sidecar.release.content import honest_headers, readable, require_readable
 from sidecar.release.items import MAX_SIZE, ItemsRule
 from sidecar.release.lines import Windows
-from sidecar.wire.json_slices import Change, JsonText, Member, spliced
+from sidecar.wire.json_slices import JsonText, Member, Replacement, spliced
 from sidecar.wire.spelling import folded
 
 RESULT, SCOPE = "result", "cacheScope"
@@ -87,7 +87,7 @@ class MessagesRule:
                 return True
         return False
 
-    def _list_in(self, text: JsonText) -> tuple[str, list[Change]]:
+    def _list_in(self, text: JsonText) -> tuple[str, list[Replacement]]:
         """Find the list in a message: -> (the name of its member, "" where there is none, and what keeps it from caches
         that it is not for). Raises ValueError."""
         result = _member(text.members(text.whole()), RESULT)
@@ -99,7 +99,7 @@ class MessagesRule:
             raise ValueError(f"found {found[0]!r} and {found[1]!r} in one result")
         scope = _member(members, SCOPE)
         # for this principal alone, whatever the server says of all of them
-        return (found[0], [] if scope is None else [Change(scope.value, _PRIVATE)]) if found else ("", [])
+        return (found[0], [] if scope is None else [Replacement(scope.value, _PRIVATE)]) if found else ("", [])
 
     # --- a stream of events ---
 

@@ -11,7 +11,7 @@ from sidecar.release.content import is_failed
 from sidecar.release.cursor import LINK, Link, Origin, Refill, next_links, next_query, place_of, with_next_links
 from sidecar.release.fields import Edit, changes
 from sidecar.release.items import CALL, ItemsRule
-from sidecar.wire.json_slices import Change, JsonText, Span, spliced
+from sidecar.wire.json_slices import JsonText, Replacement, Span, spliced
 
 
 class Carried(NamedTuple):
@@ -116,15 +116,15 @@ class Pages:
         carried = [Edit(path, partial(_instead, text)) for path, text in self._last.carried]
         return carried + [Edit(path, partial(_instead, b"")) for path in self._rule.totals]
 
-    def _insertion(self) -> Change:
+    def _insertion(self) -> Replacement:
         added = b",".join(self._added)
         if self._first.items:
             end = self._first.items[-1].end
-            return Change(Span(end, end), b"," + added)
+            return Replacement(Span(end, end), b"," + added)
         place = place_of(self._first.text, self._rule.at)
         if place is None:
             raise ValueError("no list on the first page")
-        return Change(Span(place.end - 1, place.end - 1), added)
+        return Replacement(Span(place.end - 1, place.end - 1), added)
 
 
 def _instead(text: bytes, _: bytes) -> bytes:

@@ -293,24 +293,24 @@ class TooMany(ValueError):
     """An array has more items than it may have."""
 
 
-class Change(NamedTuple):
+class Replacement(NamedTuple):
     """Bytes to put in the place of a span."""
 
     span: Span
     text: bytes = b""
 
 
-_change_of: Callable[[tuple[Span, bytes]], Change] = partial(tuple.__new__, Change)
+_change_of: Callable[[tuple[Span, bytes]], Replacement] = partial(tuple.__new__, Replacement)
 
 
-def without(spans: Sequence[Span], gone: Iterable[int]) -> Iterator[Change]:
+def without(spans: Sequence[Span], gone: Iterable[int]) -> Iterator[Replacement]:
     """Yield what takes elements out of an array or an object, each with one comma. `gone` are their
     indexes. What stays keeps the white space that stands before it, but for the first."""
     lost = sorted(gone)
     if not lost:
         return
     if len(lost) == len(spans):
-        yield Change(Span(spans[0].start, spans[-1].end))
+        yield Replacement(Span(spans[0].start, spans[-1].end))
         return
     # those in a row in one piece
     begins = [lost[0], *[after for before, after in pairwise(lost) if after != before + 1]]
@@ -318,12 +318,12 @@ def without(spans: Sequence[Span], gone: Iterable[int]) -> Iterator[Change]:
     for first, last in zip(begins, ends, strict=True):
         if first == 0:
             # up to the first that stays with what follows them
-            yield Change(Span(spans[0].start, spans[last + 1].start))
+            yield Replacement(Span(spans[0].start, spans[last + 1].start))
         else:
             yield _change_of((_span_of((spans[first - 1].end, spans[last].end)), b""))
 
 
-def spliced(data: bytes, changes: Iterable[Change]) -> bytes:
+def spliced(data: bytes, changes: Iterable[Replacement]) -> bytes:
     """Return the text with these changes, which do not overlap."""
     view = memoryview(data)
     parts: list[bytes | memoryview] = []

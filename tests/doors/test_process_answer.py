@@ -9,7 +9,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.doors import process_answer
-from sidecar.doors.process_answer import BodyMode, Change, difference, go_on, instead, metadata, mode, without_trailers
+from sidecar.doors.process_answer import (
+    BodyMode,
+    HeaderMutation,
+    difference,
+    go_on,
+    instead,
+    metadata,
+    mode,
+    without_trailers,
+)
 from sidecar.wire.grammar import Header
 from sidecar.wire.grpc import Status
 
@@ -39,7 +48,7 @@ def test_an_answer_that_goes_on(name: str, tag: bytes, body: bytes | None) -> No
         part.body_mutation.body = body
     elif body is not None:
         part.body_mutation.clear_body = True
-    made = go_on(tag, Change([b"gone"], [(b"x-a", b"\xff")], [(b"x-b", b"1")]), body)
+    made = go_on(tag, HeaderMutation([b"gone"], [(b"x-a", b"\xff")], [(b"x-b", b"1")]), body)
     assert ProcessingResponse.FromString(made) == expected
 
 
@@ -63,7 +72,7 @@ def test_an_answer_of_ours() -> None:
     space = expected.dynamic_metadata.fields["envoy.filters.http.ext_proc"].struct_value
     space.fields["code"].string_value = "café"
     made = instead(
-        403, Change((), [(b"x-a", b"1")]), b"no", Status.PERMISSION_DENIED, metadata([(b"code", "caf\u00e9")])
+        403, HeaderMutation((), [(b"x-a", b"1")]), b"no", Status.PERMISSION_DENIED, metadata([(b"code", "caf\u00e9")])
     )
     assert ProcessingResponse.FromString(made) == expected
 
@@ -83,4 +92,4 @@ def test_a_difference_makes_of_some_headers_the_others(before: list[Header], aft
     for name in (b"a", b"b", b"c"):
         assert [value for own, value in made if own == name] == [value for own, value in after if own == name]
     if before == after:
-        assert change == Change([], (), [])
+        assert change == HeaderMutation([], (), [])

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.wire.json_slices import Change, JsonText, Span, TooMany, spliced, without
+from sidecar.wire.json_slices import JsonText, Replacement, Span, TooMany, spliced, without
 
 NAMES = st.text(max_size=4)
 VALUES = st.recursive(
@@ -160,7 +160,10 @@ def test_members_of_what_is_no_object_are_refused() -> None:
 
 
 def test_changes_are_made_in_the_order_of_their_places() -> None:
-    assert spliced(b"abcdef", [Change(Span(4, 5), b"EE"), Change(Span(0, 2)), Change(Span(2, 2), b"-")]) == b"-cdEEf"
+    assert (
+        spliced(b"abcdef", [Replacement(Span(4, 5), b"EE"), Replacement(Span(0, 2)), Replacement(Span(2, 2), b"-")])
+        == b"-cdEEf"
+    )
 
 
 @pytest.mark.parametrize(
