@@ -48,7 +48,7 @@ from sidecar.gate.lookup import (
 )
 from sidecar.gate.references import Material
 from sidecar.gate.request import Raw, Reading, read
-from sidecar.gate.statement import Binding, Database, Dialect, Statement, statement_of
+from sidecar.gate.statement import Binding, Database, SqlDialect, Statement, statement_of
 from sidecar.lookups.asking import Lookups
 from sidecar.lookups.function import FunctionSource
 from sidecar.lookups.http import HttpSource
@@ -134,14 +134,17 @@ def _inquiries(stack: ExitStack) -> Iterator[tuple[str, Inquiry]]:
     yield "principal", AppInquiry(target, as_principal=True)
     yield "function", Function(f"{__name__}:plain")
     yield "async", Function(f"{__name__}:later")
-    for name, server, dialect in (("postgresql", postgresql, Dialect.POSTGRESQL), ("mariadb", mariadb, Dialect.MYSQL)):
+    for name, server, dialect in (
+        ("postgresql", postgresql, SqlDialect.POSTGRESQL),
+        ("mariadb", mariadb, SqlDialect.MYSQL),
+    ):
         try:
             url = stack.enter_context(server()).url()
         except pytest.skip.Exception as missing:
             print(f"{name}: {missing}")
             continue
         yield name, statement_of(SQL, Database("APP_URL", url, dialect), {})
-    yield "sqlite", statement_of(SQL, Database("APP_URL", stack.enter_context(_sqlite()), Dialect.SQLITE), {})
+    yield "sqlite", statement_of(SQL, Database("APP_URL", stack.enter_context(_sqlite()), SqlDialect.SQLITE), {})
 
 
 def plain(request: LookupRequest) -> dict[str, str]:

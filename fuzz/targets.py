@@ -40,7 +40,7 @@ from sidecar.gate.obligation import AnswerItems, HeldAnswer
 from sidecar.gate.protected import RegisteredClient
 from sidecar.gate.query import admitted, query_value, rule_of, taken_for, with_values
 from sidecar.gate.request import Raw, Reading, Request, read
-from sidecar.gate.statement import Binding, Database, Dialect, Parameter, bound, parse_value, statement_of
+from sidecar.gate.statement import Binding, Database, Parameter, SqlDialect, bound, parse_value, statement_of
 from sidecar.gate.target import read_target
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
@@ -553,7 +553,7 @@ def graphql_url(data: bytes) -> None:
     assert [(call.field, call.alias, call.arguments) for call in calls] == root_calls(body)
 
 
-_SQLITE = driver_of(Database("X", "sqlite:///x", Dialect.SQLITE), 1.0)
+_SQLITE = driver_of(Database("X", "sqlite:///x", SqlDialect.SQLITE), 1.0)
 _ALLOWED = frozenset((sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_FUNCTION, sqlite3.SQLITE_RECURSIVE))
 _FILLED = {"n": parse_value("{claims.n:int}")}
 
@@ -569,7 +569,7 @@ def statement(data: bytes) -> None:
             continue
         assert (found if isinstance(found, str) else json.dumps(found)) == value.decode()
     try:
-        made = statement_of(sql.decode("utf-8", "replace"), Database("X", "sqlite:///x", Dialect.SQLITE), _FILLED)
+        made = statement_of(sql.decode("utf-8", "replace"), Database("X", "sqlite:///x", SqlDialect.SQLITE), _FILLED)
     except ValueError:
         return
     assert made.sql == " ".join(sql.decode("utf-8", "replace").split())

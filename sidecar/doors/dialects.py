@@ -41,7 +41,7 @@ FIXED = frozenset(
 """Headers that deploy/nginx and deploy/traefik remove by name, since these proxies know no other way."""
 
 
-class Dialect(NamedTuple):
+class ProxyDialect(NamedTuple):
     """The headers, in lower case, in which one proxy says what its client asked for.
 
     `method` and `target` are b"" where the question itself has them: its method, and its target after AUTHORIZE. The
@@ -68,19 +68,21 @@ class Dialect(NamedTuple):
 
 DIALECTS = {
     # deploy/nginx sets them from $request_method and $request_uri
-    "nginx": Dialect(
+    "nginx": ProxyDialect(
         b"x-original-method", b"x-original-uri", b"host", exact=False, flat=True, removable=FIXED, deaf=True
     ),
     # Traefik's documentation of ForwardAuth, "Forward-Request Headers"
-    "traefik": Dialect(
+    "traefik": ProxyDialect(
         b"x-forwarded-method", b"x-forwarded-uri", FORWARDED_HOST, exact=True, removable=FIXED, deaf=True
     ),
     # Caddy's documentation of forward_auth, "Expanded form"; X-Forwarded-Host is reverse_proxy's own
-    "caddy": Dialect(b"x-forwarded-method", b"x-forwarded-uri", FORWARDED_HOST, exact=True, complete=True, deaf=True),
+    "caddy": ProxyDialect(
+        b"x-forwarded-method", b"x-forwarded-uri", FORWARDED_HOST, exact=True, complete=True, deaf=True
+    ),
     # deploy/haproxy/sidecar.lua
-    "haproxy": Dialect(b"x-original-method", b"x-original-uri", b"host", exact=False),
+    "haproxy": ProxyDialect(b"x-original-method", b"x-original-uri", b"host", exact=False),
     # Envoy's ext_authz HttpService: method, host and path are the client's, the path after path_prefix
-    "envoy": Dialect(b"", b"", b"host", exact=True, removal=b"x-envoy-auth-headers-to-remove", adds=True),
+    "envoy": ProxyDialect(b"", b"", b"host", exact=True, removal=b"x-envoy-auth-headers-to-remove", adds=True),
 }
 """By the words of SIDECAR_FORWARD_AUTH."""
 
@@ -94,11 +96,11 @@ class _Part(Enum):
     WEBSOCKET = auto()
 
 
-def _spoken(dialect: Dialect) -> frozenset[bytes]:
+def _spoken(dialect: ProxyDialect) -> frozenset[bytes]:
     return frozenset((dialect.method, dialect.target, dialect.host, FORWARDED_FOR, FORWARDED_PROTO)) - {b""}
 
 
-def _parts(dialect: Dialect) -> dict[bytes, _Part]:
+def _parts(dialect: ProxyDialect) -> dict[bytes, _Part]:
     parts = {name: _Part.OTHER_DIALECT for other in DIALECTS.values() for name in (other.method, other.target)}
     # the connection between the proxy and us is not the client's
     parts.update(dict.fromkeys(b"host connection content-length transfer-encoding".split(), _Part.CONNECTION))
@@ -110,7 +112,7 @@ _SPOKEN = {dialect: _spoken(dialect) for dialect in DIALECTS.values()}
 _PARTS = {dialect: _parts(dialect) for dialect in DIALECTS.values()}
 
 
-def read_question(question: Raw, dialect: Dialect) -> Raw:
+def read_question(question: Raw, dialect: ProxyDialect) -> Raw:
     """The request that a proxy asks about. Raises Refused: PROXY_AMBIGUOUS for what is missing, stands twice or is said
     in another dialect, PROXY_UNABLE for a WebSocket, REQUEST_INVALID for a method that the sidecar does not know."""
     parts, spoken = _PARTS[dialect], _SPOKEN[dialect]
@@ -142,7 +144,7 @@ def read_question(question: Raw, dialect: Dialect) -> Raw:
     return Raw(method, target, kept, client, scheme, question.request_id, False, question.trace)
 
 
-def _target(asked: bytes, said: dict[bytes, bytes], dialect: Dialect) -> bytes:
+def _target(asked: bytes, said: dict[bytes, bytes], dialect: ProxyDialect) -> bytes:
     if not dialect.target:
         return asked.removeprefix(AUTHORIZE)
     if asked.partition(b"?")[::2] != (AUTHORIZE, b""):

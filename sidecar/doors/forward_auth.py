@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from sidecar.doors import answer
-from sidecar.doors.dialects import AUTHORIZE, Dialect, read_question
+from sidecar.doors.dialects import AUTHORIZE, ProxyDialect, read_question
 from sidecar.doors.door import Door, Receive, Visit, refuse
 from sidecar.doors.handover import SETTABLE, handover
 from sidecar.doors.refusal import Send, send_whole
@@ -27,7 +27,7 @@ class ForwardAuth:
     """Answers AUTHORIZE for the proxies among the trusted ones, in one dialect. It holds nothing of the app's answer,
     whose head the proxy that asks marks."""
 
-    def __init__(self, door: Door, dialect: Dialect) -> None:
+    def __init__(self, door: Door, dialect: ProxyDialect) -> None:
         self._door = door
         self._dialect = dialect
 

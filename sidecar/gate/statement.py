@@ -31,7 +31,7 @@ class Binding(StrEnum):
     UUID = "uuid"
 
 
-class Dialect(StrEnum):
+class SqlDialect(StrEnum):
     """Kind of a database, named as in its URL."""
 
     POSTGRESQL = "postgresql"
@@ -45,7 +45,7 @@ class Database:
 
     __slots__ = ("dialect", "url", "variable")
 
-    def __init__(self, variable: str, url: str, dialect: Dialect) -> None:
+    def __init__(self, variable: str, url: str, dialect: SqlDialect) -> None:
         self.variable = variable
         self.url = url
         self.dialect = dialect
@@ -234,8 +234,8 @@ _REFUSED = {
     "{": "a brace, expected named parameters (:id); `parameters` says what fills them",
 }
 _REFUSED_OF = {
-    Dialect.MYSQL: {"#": "'#', which begins a comment there, expected none", "?": "'?', expected named parameters"},
-    Dialect.SQLITE: {"?": "'?', expected named parameters (:id)", "@": "'@', expected named parameters (:id)"},
+    SqlDialect.MYSQL: {"#": "'#', which begins a comment there, expected none", "?": "'?', expected named parameters"},
+    SqlDialect.SQLITE: {"?": "'?', expected named parameters (:id)", "@": "'@', expected named parameters (:id)"},
 }
 
 
@@ -278,7 +278,7 @@ def _cut(text: str) -> tuple[list[str], str]:
     return parts, unquoted
 
 
-def _check_text(text: str, unquoted: str, dialect: Dialect) -> None:
+def _check_text(text: str, unquoted: str, dialect: SqlDialect) -> None:
     if not _BEGINS.match(text):
         raise ValueError(f"found {' '.join(text.split())[:32]!r}, expected a statement that begins with SELECT or WITH")
     if "\\" in text:

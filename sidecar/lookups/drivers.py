@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from sidecar.gate.statement import Database, Dialect
+from sidecar.gate.statement import Database, SqlDialect
 from sidecar.lookups.driver import Driver, UnusableDatabase
 from sidecar.lookups.mysql import MySql
 from sidecar.lookups.postgresql import Postgres
 from sidecar.lookups.sqlite import Sqlite
 
-_DRIVERS: dict[Dialect, type[Driver]] = {
-    Dialect.POSTGRESQL: Postgres,
-    Dialect.MYSQL: MySql,
-    Dialect.SQLITE: Sqlite,
+_DRIVERS: dict[SqlDialect, type[Driver]] = {
+    SqlDialect.POSTGRESQL: Postgres,
+    SqlDialect.MYSQL: MySql,
+    SqlDialect.SQLITE: Sqlite,
 }
 
 

@@ -46,7 +46,7 @@ class Narrowing(NamedTuple):
     headers: tuple[Header, ...] = ()
 
 
-class Dialect(Protocol):
+class FilterDialect(Protocol):
     """One way to tell an app of a filter."""
 
     def narrow(self, whole: Filter, asked: AbstractSet[str]) -> Narrowing:

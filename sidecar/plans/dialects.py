@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from sidecar.plans.dialect import Dialect
+from sidecar.plans.dialect import FilterDialect
 from sidecar.plans.django import Django
 from sidecar.plans.header import Header
 from sidecar.plans.json_server import JsonServer
@@ -13,7 +13,7 @@ from sidecar.plans.odata import OData
 from sidecar.plans.postgrest import PostgRest
 from sidecar.plans.rsql import Rsql
 
-DIALECTS: Mapping[str, Dialect] = MappingProxyType(
+DIALECTS: Mapping[str, FilterDialect] = MappingProxyType(
     {
         "json-server": JsonServer(),
         "postgrest": PostgRest(),

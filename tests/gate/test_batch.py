@@ -28,7 +28,7 @@ from sidecar.gate.lookup import (
 )
 from sidecar.gate.references import Material, parse_reference
 from sidecar.gate.request import Raw, Reading, read
-from sidecar.gate.statement import Database, Dialect, statement_of
+from sidecar.gate.statement import Database, SqlDialect, statement_of
 from sidecar.gate.verdict import Refused
 
 MATERIAL = Material(
@@ -39,7 +39,7 @@ HOOK = Hook(
 )
 LOOKUP = Lookup("doc", HOOK, {"owner": Attribute(searcher("o"))}, batch=Batch(3))
 ECHOED = LOOKUP._replace(echo=searcher("id"))
-DATABASE = Database("DOCS_URL", "sqlite:///docs.db", Dialect.SQLITE)
+DATABASE = Database("DOCS_URL", "sqlite:///docs.db", SqlDialect.SQLITE)
 IDS = ("7", "a&id=8", "ä/..", "+", "{ids}")
 
 

@@ -17,8 +17,8 @@ from sidecar.gate.statement import (
     MAX_STATEMENT,
     Binding,
     Database,
-    Dialect,
     Parameter,
+    SqlDialect,
     Statement,
     asked_values,
     bound,
@@ -29,15 +29,15 @@ from sidecar.gate.verdict import Refused
 from tests.gate.test_hook import MATERIAL
 
 SECRET = "postgresql://reader:s3cret@db/app"
-DATABASE = Database("APP_URL", SECRET, Dialect.POSTGRESQL)
+DATABASE = Database("APP_URL", SECRET, SqlDialect.POSTGRESQL)
 SQL = "select owner_id from invoices where id = :id"
 
 
-def statement(sql: str = SQL, /, dialect: Dialect = Dialect.POSTGRESQL, **filled: str) -> Statement:
+def statement(sql: str = SQL, /, dialect: SqlDialect = SqlDialect.POSTGRESQL, **filled: str) -> Statement:
     return filled_by(sql, filled, dialect)
 
 
-def filled_by(sql: str, filled: dict[str, str], dialect: Dialect = Dialect.POSTGRESQL) -> Statement:
+def filled_by(sql: str, filled: dict[str, str], dialect: SqlDialect = SqlDialect.POSTGRESQL) -> Statement:
     database = Database("APP_URL", SECRET, dialect)
     return statement_of(sql, database, {name: parse_value(text) for name, text in filled.items()})
 
@@ -59,7 +59,7 @@ def test_a_text_is_cut_at_its_parameters() -> None:
 
 @pytest.mark.parametrize("quoted", ["':x'", '":x"', "`:x`", "'it''s :x; -- ? $1 {y} into'", "'12:30'"])
 def test_what_is_quoted_is_text(quoted: str) -> None:
-    found = statement(f"select {quoted} from t where id = :id", Dialect.SQLITE)
+    found = statement(f"select {quoted} from t where id = :id", SqlDialect.SQLITE)
     assert [each.name for each in found.parameters] == ["id"]
     assert quoted in found.sql
 
@@ -94,15 +94,15 @@ def test_what_is_no_select_with_named_parameters_is_refused(sql: str, told: str)
 @pytest.mark.parametrize(
     ("dialect", "sql", "is_taken"),
     [
-        (Dialect.POSTGRESQL, "select a #> '{b}', c ? 'd' from t where id = :id", True),
-        (Dialect.MYSQL, "select a from t where id = :id # and owner = :owner", False),
-        (Dialect.MYSQL, "select a from t where id = :id and b = ?", False),
-        (Dialect.SQLITE, "select a from t where id = :id and b = ?", False),
-        (Dialect.SQLITE, "select a from t where id = :id and b = @b", False),
-        (Dialect.MYSQL, "select @@version, a from t where id = :id", True),
+        (SqlDialect.POSTGRESQL, "select a #> '{b}', c ? 'd' from t where id = :id", True),
+        (SqlDialect.MYSQL, "select a from t where id = :id # and owner = :owner", False),
+        (SqlDialect.MYSQL, "select a from t where id = :id and b = ?", False),
+        (SqlDialect.SQLITE, "select a from t where id = :id and b = ?", False),
+        (SqlDialect.SQLITE, "select a from t where id = :id and b = @b", False),
+        (SqlDialect.MYSQL, "select @@version, a from t where id = :id", True),
     ],
 )
-def test_signs_are_read_as_the_database_reads_them(dialect: Dialect, sql: str, is_taken: bool) -> None:
+def test_signs_are_read_as_the_database_reads_them(dialect: SqlDialect, sql: str, is_taken: bool) -> None:
     if is_taken:
         assert statement(sql, dialect).sql == sql
     else:

@@ -16,7 +16,7 @@ import pytest
 
 from sidecar.gate.codes import Code, Dependency
 from sidecar.gate.lookup import Attribute, Batch, Call, Lookup, attributes_from
-from sidecar.gate.statement import Database, Dialect, Statement, parse_value, statement_of
+from sidecar.gate.statement import Database, SqlDialect, Statement, parse_value, statement_of
 from sidecar.gate.verdict import Refused
 from sidecar.lookups.asking import Lookups
 from sidecar.lookups.sql import SqlSource
@@ -37,7 +37,7 @@ BY_NUMBERS = "select id, number, owner_id from invoices where number in :ids and
 class Asking:
     """Lookups that ask one database, and what was reported of it."""
 
-    def __init__(self, url: str, dialect: Dialect, most: int) -> None:
+    def __init__(self, url: str, dialect: SqlDialect, most: int) -> None:
         self.database = Database("APP_URL", url, dialect)
         self.reported: list[tuple[Reason, str]] = []
         self.source = SqlSource(most)
@@ -83,7 +83,7 @@ class Asking:
 class World(ABC):
     """One database, with the table `invoices`."""
 
-    dialect: Dialect
+    dialect: SqlDialect
     slow: str
     """Takes seconds, and compares `:id`."""
 
@@ -436,7 +436,7 @@ async def check_no_tls(world: Killable, asked: str, strip: Callable[[bytes], byt
 
     async def between_both(client: asyncio.StreamReader, back: asyncio.StreamWriter) -> None:
         server, on = await asyncio.open_connection("127.0.0.1", world.server.port)
-        if world.dialect is Dialect.POSTGRESQL:
+        if world.dialect is SqlDialect.POSTGRESQL:
             # its client speaks first: may it be TLS?
             on.write(await client.read(8))
         back.write(strip(await server.read(65536)))

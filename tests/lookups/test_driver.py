@@ -4,33 +4,33 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.gate.statement import Database, Dialect, parse_value, statement_of
+from sidecar.gate.statement import Database, SqlDialect, parse_value, statement_of
 from sidecar.lookups.driver import Driver, fault_of, milliseconds, places_for, prepared
 from sidecar.lookups.drivers import driver_of
 from sidecar.net.connection import Fault
 from sidecar.record.reasons import Reason
 
 URLS = {
-    Dialect.POSTGRESQL: "postgresql://reader:s3cret@db.internal/app",
-    Dialect.MYSQL: "mysql://reader:s3cret@db.internal/app",
-    Dialect.SQLITE: "sqlite:////var/lib/app.db",
+    SqlDialect.POSTGRESQL: "postgresql://reader:s3cret@db.internal/app",
+    SqlDialect.MYSQL: "mysql://reader:s3cret@db.internal/app",
+    SqlDialect.SQLITE: "sqlite:////var/lib/app.db",
 }
 SQL = "select a::text as a, '50%' as b from t where id = :id and n = :n and x = :id"
 
 
-def driver(dialect: Dialect) -> Driver:
+def driver(dialect: SqlDialect) -> Driver:
     return driver_of(Database("APP_URL", URLS[dialect], dialect), 2.5)
 
 
 @pytest.mark.parametrize(
     ("dialect", "sql", "values"),
     [
-        (Dialect.POSTGRESQL, "select a::text as a, '50%' as b from t where id = $1::text and n = $2::bigint and x = $1::text", ["7", 5]),
-        (Dialect.MYSQL, "select a::text as a, '50%%' as b from t where id = %s and n = %s and x = %s", ["7", 5, "7"]),
-        (Dialect.SQLITE, "select a::text as a, '50%' as b from t where id = ? and n = ? and x = ?", ["7", 5, "7"]),
+        (SqlDialect.POSTGRESQL, "select a::text as a, '50%' as b from t where id = $1::text and n = $2::bigint and x = $1::text", ["7", 5]),
+        (SqlDialect.MYSQL, "select a::text as a, '50%%' as b from t where id = %s and n = %s and x = %s", ["7", 5, "7"]),
+        (SqlDialect.SQLITE, "select a::text as a, '50%' as b from t where id = ? and n = ? and x = ?", ["7", 5, "7"]),
     ],
 )  # fmt: skip
-def test_a_statement_is_a_table_of_two_rows_at_most(dialect: Dialect, sql: str, values: list[object]) -> None:
+def test_a_statement_is_a_table_of_two_rows_at_most(dialect: SqlDialect, sql: str, values: list[object]) -> None:
     asked = driver(dialect)
     statement = statement_of(SQL, Database("APP_URL", URLS[dialect], dialect), {"n": parse_value("{claims.n:int}")})
     found = prepared(statement, asked)
@@ -41,13 +41,13 @@ def test_a_statement_is_a_table_of_two_rows_at_most(dialect: Dialect, sql: str, 
 @pytest.mark.parametrize(
     ("dialect", "sql", "values"),
     [
-        (Dialect.POSTGRESQL, "id in ($2::bigint, $3::bigint, $4::bigint, $5::bigint) and k = $1::text", ["k", 7, 8, 9, 9]),
-        (Dialect.MYSQL, "id in (%s, %s, %s, %s) and k = %s", [7, 8, 9, 9, "k"]),
-        (Dialect.SQLITE, "id in (?, ?, ?, ?) and k = ?", [7, 8, 9, 9, "k"]),
+        (SqlDialect.POSTGRESQL, "id in ($2::bigint, $3::bigint, $4::bigint, $5::bigint) and k = $1::text", ["k", 7, 8, 9, 9]),
+        (SqlDialect.MYSQL, "id in (%s, %s, %s, %s) and k = %s", [7, 8, 9, 9, "k"]),
+        (SqlDialect.SQLITE, "id in (?, ?, ?, ?) and k = ?", [7, 8, 9, 9, "k"]),
     ],
 )  # fmt: skip
 def test_many_ids_have_places_of_their_own_and_the_last_one_those_that_are_left(
-    dialect: Dialect, sql: str, values: list[object]
+    dialect: SqlDialect, sql: str, values: list[object]
 ) -> None:
     asked = driver(dialect)
     text = "select id from t where id in :ids and k = :kind"
@@ -68,15 +68,15 @@ def test_a_time_is_never_without_limit() -> None:
 
 
 def test_a_session_is_told_to_read_and_when_to_end() -> None:
-    settings = driver(Dialect.POSTGRESQL).options["server_settings"]
+    settings = driver(SqlDialect.POSTGRESQL).options["server_settings"]
     assert (settings["default_transaction_read_only"], settings["statement_timeout"]) == ("on", "2500")
-    assert driver(Dialect.SQLITE).engine.url.query == {"mode": "ro", "uri": "true"}
-    options = driver(Dialect.MYSQL).options
+    assert driver(SqlDialect.SQLITE).engine.url.query == {"mode": "ro", "uri": "true"}
+    options = driver(SqlDialect.MYSQL).options
     assert (options["autocommit"], options["charset"], options["local_infile"]) == (True, "utf8mb4", False)
 
 
-@pytest.mark.parametrize("dialect", Dialect)
-def test_an_error_of_another_is_told_by_its_name_alone(dialect: Dialect) -> None:
+@pytest.mark.parametrize("dialect", SqlDialect)
+def test_an_error_of_another_is_told_by_its_name_alone(dialect: SqlDialect) -> None:
     fault, ended = fault_of(driver(dialect), RuntimeError("s3cret"))
     assert ended
     assert str(fault) == "connection_failed: RuntimeError"

@@ -13,7 +13,7 @@ import pymysql
 import pytest
 
 from sidecar.gate.codes import Code
-from sidecar.gate.statement import Dialect
+from sidecar.gate.statement import SqlDialect
 from sidecar.record.reasons import Reason
 from tests.databases import OWNER, PASSWORD, Server, mariadb
 from tests.fakes import refusal
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.process
 
 
 class MariaDb(Killable):
-    dialect = Dialect.MYSQL
+    dialect = SqlDialect.MYSQL
     slow = "select sleep(10) as owner_id from invoices where id = :id"
     grant = "grant select on app.{} to reader@'%'"
     ours = "from information_schema.processlist where user = 'reader'"

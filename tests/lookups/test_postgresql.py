@@ -12,7 +12,7 @@ import asyncpg
 import pytest
 
 from sidecar.gate.codes import Code
-from sidecar.gate.statement import Dialect
+from sidecar.gate.statement import SqlDialect
 from sidecar.record.reasons import Reason
 from tests.databases import OWNER, PASSWORD, Server, pgbouncer, postgresql
 from tests.lookups.alike import *  # noqa: F403 - these are tests
@@ -36,7 +36,7 @@ OURS = "from pg_stat_activity where application_name = 'authorization-sidecar'"
 
 
 class PostgreSql(Killable):
-    dialect = Dialect.POSTGRESQL
+    dialect = SqlDialect.POSTGRESQL
     slow = "select pg_sleep(10)::text as owner_id where :id <> ''"
     grant = "grant select on {} to reader"
 

@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.gate.hook import Hook
 from sidecar.gate.lookup import Call, Lookup
-from sidecar.gate.statement import Dialect
+from sidecar.gate.statement import SqlDialect
 from sidecar.lookups import sql
 from tests.databases import ROWS
 from tests.lookups.alike import BY_ID, Asking, until
@@ -70,7 +70,7 @@ async def test_each_database_and_timeout_has_connections_of_its_own(world: File)
 
 async def test_a_statement_is_ended_even_where_it_had_not_begun(world: File) -> None:
     """A thread hears of an interruption only while a statement runs: one of a queue would run for ever."""
-    asking = Asking(world.url, Dialect.SQLITE, 1)
+    asking = Asking(world.url, SqlDialect.SQLITE, 1)
     await asking.ask(asking.lookup(BY_ID))
     (connections,) = asking.source._connections.values()
     driver = connections._idle[0].driver

@@ -14,7 +14,7 @@ import jmespath
 import pytest
 
 from sidecar.gate.codes import Code
-from sidecar.gate.statement import Dialect
+from sidecar.gate.statement import SqlDialect
 from sidecar.record.reasons import Reason
 from tests.databases import ROWS
 from tests.lookups.alike import *  # noqa: F403 - these are tests
@@ -22,7 +22,7 @@ from tests.lookups.alike import BY_ID, BY_NUMBER, World
 
 
 class File(World):
-    dialect = Dialect.SQLITE
+    dialect = SqlDialect.SQLITE
     slow = (
         "with recursive n(x) as (select 1 union all select x + 1 from n where x < 1000000000) "
         "select count(*) as owner_id from n where :id <> ''"

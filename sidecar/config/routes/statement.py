@@ -8,11 +8,11 @@ from collections.abc import Iterator, Mapping
 from sidecar.config.shapes import Entry, Mark, Reader
 from sidecar.gate.lookup import ResourceField
 from sidecar.gate.references import Reference, ReferenceSource
-from sidecar.gate.statement import Database, Dialect, Statement, statement_of
+from sidecar.gate.statement import Database, SqlDialect, Statement, statement_of
 
 _SCHEME = re.compile(r"([a-z0-9]+)(?:\+[a-z0-9_]+)?://.*", re.DOTALL)
-_DIALECTS = {**{str(dialect): dialect for dialect in Dialect}, "mariadb": Dialect.MYSQL}
-_NOWHERE = Database("", "", Dialect.POSTGRESQL)
+_DIALECTS = {**{str(dialect): dialect for dialect in SqlDialect}, "mariadb": SqlDialect.MYSQL}
+_NOWHERE = Database("", "", SqlDialect.POSTGRESQL)
 
 
 def read_statement(entry: Entry, environ: Mapping[str, str], reader: Reader) -> Statement:

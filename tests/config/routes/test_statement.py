@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.config.routes.file import RoutesError
 from sidecar.gate.lookup import Batch, ResourceField
-from sidecar.gate.statement import Binding, Dialect, Statement
+from sidecar.gate.statement import Binding, SqlDialect, Statement
 from tests.config.routes.reading import one_route, read
 
 ROUTE = "{path: '/x/{id}', resource: invoice, id: '{path.id}', lookup: invoice, actions: {GET: read}}"
@@ -37,7 +37,7 @@ def test_a_statement_is_read_with_its_database_and_parameters() -> None:
     assert (found.database.variable, found.database.url, found.database.dialect) == (
         "INVOICES_URL",
         URL,
-        Dialect.POSTGRESQL,
+        SqlDialect.POSTGRESQL,
     )
     assert [(each.name, each.type) for each in found.parameters] == [("id", Binding.INT), ("org", Binding.STRING)]
     assert found.parameters[0].value is ResourceField.ID
@@ -45,10 +45,10 @@ def test_a_statement_is_read_with_its_database_and_parameters() -> None:
 
 @pytest.mark.parametrize(
     ("url", "dialect"),
-    [("postgresql+asyncpg://u@h/d", Dialect.POSTGRESQL), ("mysql://u@h/d", Dialect.MYSQL), ("mariadb+aiomysql://u@h/d", Dialect.MYSQL),
-     ("sqlite:///a.db", Dialect.SQLITE), (f"  {URL}\n", Dialect.POSTGRESQL)],
+    [("postgresql+asyncpg://u@h/d", SqlDialect.POSTGRESQL), ("mysql://u@h/d", SqlDialect.MYSQL), ("mariadb+aiomysql://u@h/d", SqlDialect.MYSQL),
+     ("sqlite:///a.db", SqlDialect.SQLITE), (f"  {URL}\n", SqlDialect.POSTGRESQL)],
 )  # fmt: skip
-def test_the_scheme_says_which_kind_of_database_it_is(url: str, dialect: Dialect) -> None:
+def test_the_scheme_says_which_kind_of_database_it_is(url: str, dialect: SqlDialect) -> None:
     assert (
         of("{sql: 'select a from t where id = :id', database: INVOICES_URL, attributes: {}}", url).database.dialect
         is dialect
