@@ -43,7 +43,7 @@ class PDP(Protocol):
     async def check(self, question: Question) -> PdpAnswer: ...
 
 
-class Difference(NamedTuple):
+class DecisionDifference(NamedTuple):
     """A decision on one resource that the candidate policies make otherwise. `ours` is the one that was made."""
 
     facts: Facts
@@ -87,7 +87,7 @@ class Candidate:
 
     def __init__(
         self, pdp: PDP, state: PolicyState, revision: Callable[[], str], count: Callable[[str, int], None],
-        tell: Callable[[Difference], None],
+        tell: Callable[[DecisionDifference], None],
     ) -> None:  # fmt: skip
         self.fault = ""
         """Why the candidate gave no answer when it was last asked, "" where it did."""
@@ -165,7 +165,9 @@ class Candidate:
         policy = waiting.facts.policy if waiting.facts.each is None else ""
         theirs_by = result.policies.get(resource.action, "")
         self._tell(
-            Difference(waiting.facts, resource, ours, policy, waiting.revision, theirs_by, revision, self._untold)
+            DecisionDifference(
+                waiting.facts, resource, ours, policy, waiting.revision, theirs_by, revision, self._untold
+            )
         )
         self._told, self._untold = self._told + 1, 0
 

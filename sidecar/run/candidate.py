@@ -14,7 +14,7 @@ from typing import NamedTuple
 
 from sidecar.config.setting_table import Settings
 from sidecar.gate.asking import Clock
-from sidecar.pdp.candidate import Candidate, Difference
+from sidecar.pdp.candidate import Candidate, DecisionDifference
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import EmbeddedCerbos, problems_of
 from sidecar.pdp.policy_files import PolicyFault, stamp_of
@@ -128,7 +128,7 @@ class CandidatePolicies:
     def begin(self, journal: Journal, revision: Callable[[], str], tasks: Tasks) -> None:
         """Compare from now on what `journal` is told. `revision` is that of the policies in force."""
 
-        def tell(found: Difference) -> None:
+        def tell(found: DecisionDifference) -> None:
             journal.write(_line_of(found, journal.time()))
 
         self._candidate = candidate = Candidate(
@@ -144,7 +144,7 @@ class CandidatePolicies:
         await self._cerbos.aclose()
 
 
-def _line_of(found: Difference, now: str) -> CandidateDiffers:
+def _line_of(found: DecisionDifference, now: str) -> CandidateDiffers:
     facts, resource = found.facts, found.resource
     says: tuple[Said, Said] = ("allow", "deny") if found.ours else ("deny", "allow")
     return CandidateDiffers(

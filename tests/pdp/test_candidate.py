@@ -14,7 +14,7 @@ from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Re
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import EachAsked, Facts, Preflight, Refuse, Refused, Verdict
 from sidecar.pdp import candidate as module
-from sidecar.pdp.candidate import MAX_WAITING, TOLD_A_SECOND, Candidate, Difference, decided
+from sidecar.pdp.candidate import MAX_WAITING, TOLD_A_SECOND, Candidate, DecisionDifference, decided
 from sidecar.pdp.policy_reload import PolicyState
 from sidecar.record.metrics import CANDIDATE_RESULTS
 from tests.fakes import until
@@ -50,7 +50,7 @@ class World:
         self.holds = asyncio.Event()
         self.holds.set()
         self.counts = dict.fromkeys(CANDIDATE_RESULTS, 0)
-        self.told: list[Difference] = []
+        self.told: list[DecisionDifference] = []
         self.state = PolicyState(1, "", 0.0, THEIRS)
         self.candidate = Candidate(self, self.state, lambda: OURS, self.count, self.told.append)
 
