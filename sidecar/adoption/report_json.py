@@ -8,7 +8,7 @@ from typing import Any
 from sidecar.adoption.readiness import Readiness, ReadinessRule, RouteReadiness
 from sidecar.adoption.report import Finding, Report
 from sidecar.adoption.sighting import AppStatus, Relation, Verdict, Where, relation_of
-from sidecar.adoption.tally import CandidateGroup, Distinct, RouteCount, Span
+from sidecar.adoption.tally import CandidateGroup, DistinctPrincipals, RouteCount, Span
 
 VERSION = 1
 
@@ -41,7 +41,7 @@ def _where(where: Where) -> dict[str, Any]:
     return {"method": where.method, "route": where.route, **({} if where.route else {"path": where.path})}
 
 
-def _distinct(distinct: Distinct) -> dict[str, Any]:
+def _distinct(distinct: DistinctPrincipals) -> dict[str, Any]:
     return {"count": distinct.count, "more": distinct.more}
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from sidecar.adoption.readiness import State
 from sidecar.adoption.report import NOT_COMPARED, Finding, Report
 from sidecar.adoption.sighting import AppStatus, Relation, Verdict, relation_of
-from sidecar.adoption.tally import Distinct, RouteCount, Span
+from sidecar.adoption.tally import DistinctPrincipals, RouteCount, Span
 from sidecar.printable import printable
 
 SHOWN = 20
@@ -40,7 +40,7 @@ def moment(time: str) -> str:
     return f"{time[:10]} {time[11:16]} UTC"
 
 
-def principals(distinct: Distinct) -> str:
+def principals(distinct: DistinctPrincipals) -> str:
     """Return how many principals there are."""
     return number_of(distinct.count, distinct.more, "principal")
 

@@ -57,7 +57,7 @@ class Room:
         self.places = places
 
 
-class Distinct:
+class DistinctPrincipals:
     """Number of different principals, exact up to a bound."""
 
     __slots__ = ("_room", "_seen", "more")
@@ -162,7 +162,7 @@ class Group:
 
     key: Key
     span: Span
-    principals: Distinct
+    principals: DistinctPrincipals
     statuses: Table[int, int] = field(default_factory=lambda: Table(MAX_STATUSES))
     examples: deque[Example] = field(default_factory=lambda: deque(maxlen=MAX_EXAMPLES))
 
@@ -180,7 +180,7 @@ class MatrixCell:
     """A cell of the matrix."""
 
     span: Span
-    principals: Distinct
+    principals: DistinctPrincipals
 
 
 @dataclass(slots=True)
@@ -241,7 +241,7 @@ class CandidateGroup:
 
     key: CandidateKey
     span: Span
-    principals: Distinct
+    principals: DistinctPrincipals
     revision: str = ""
     examples: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_EXAMPLES))
 
@@ -314,7 +314,7 @@ class Tally:
     def _add_candidate(self, line: CandidateDiffers) -> None:
         self.candidate_beyond += line.untold or 0
         key = CandidateKey(line.ours, line.theirs, line.route, line.kind, line.action, line.roles)
-        group = self.candidate.of(key, lambda: CandidateGroup(key, Span(), Distinct(self._room)))
+        group = self.candidate.of(key, lambda: CandidateGroup(key, Span(), DistinctPrincipals(self._room)))
         if group is None:
             self.candidate_beyond += 1
             return
@@ -333,7 +333,7 @@ class Tally:
             self._add_principal(principal, weight)
         cell = self.cells.get((verdict, column))
         if cell is None:
-            cell = self.cells[verdict, column] = MatrixCell(Span(), Distinct(self._room))
+            cell = self.cells[verdict, column] = MatrixCell(Span(), DistinctPrincipals(self._room))
         cell.span.add(line.time, weight)
         if principal is not None:
             cell.principals.add(principal, weight > 1)
@@ -347,7 +347,7 @@ class Tally:
                 verdict, column, where, line.kind, line.action, line.code, line.roles[:MAX_ROLES],
                 line.policy == NO_MATCH,
             )  # fmt: skip
-            group = self.groups[relation].of(key, lambda: Group(key, Span(), Distinct(self._room)))
+            group = self.groups[relation].of(key, lambda: Group(key, Span(), DistinctPrincipals(self._room)))
             if group is None:
                 self.beyond.setdefault(relation, Span()).add(line.time, weight)
                 return
