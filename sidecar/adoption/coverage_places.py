@@ -8,14 +8,14 @@ from pathlib import Path
 import yaml
 
 from sidecar.gate.routing import route_name
-from sidecar.study.yaml_nodes import Document, entries, items
+from sidecar.study.yaml_nodes import YamlDocument, entries, items
 
 
 class RoutePlaces:
     """Places in one route file that was read and is sound."""
 
     def __init__(self, file: str) -> None:
-        self._document = Document(Path(file), file)
+        self._document = YamlDocument(Path(file), file)
         self._root = entries(self._document.root)
         self._routes: dict[str, dict[str, yaml.Node]] = {}
         for node in items(self._root.get("routes")):

@@ -13,7 +13,7 @@ from sidecar.imports.json_stream import NotJson, members
 from sidecar.pdp.embedded import compile_policies, environment
 from sidecar.study.globs import kind_name
 from sidecar.study.policies import Rule
-from sidecar.study.yaml_nodes import Document, entries, fields
+from sidecar.study.yaml_nodes import YamlDocument, entries, fields
 
 COMPILE_WITHIN = 300.0
 """Seconds that the tests may take."""
@@ -155,7 +155,7 @@ def _ids_of_principals(file: Path) -> dict[str, str]:
     beside = [file.parent / "testdata" / f"principals.{suffix}" for suffix in ("yaml", "yml", "json")]
     for each in (*beside, file):
         try:
-            document = Document(each, str(each))
+            document = YamlDocument(each, str(each))
         except (OSError, ValueError):
             continue
         for name, node in entries(fields(document.root).get("principals")).items():

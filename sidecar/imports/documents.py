@@ -63,7 +63,7 @@ def _loader() -> type[yaml.SafeLoader]:
     return made
 
 
-class Document:
+class SpecDocument:
     """A document whose parts refer to each other by `$ref`."""
 
     def __init__(self, root: Any) -> None:

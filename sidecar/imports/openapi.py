@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
 from sidecar.gate.routing import Pattern, Rest, Segment, Variable
-from sidecar.imports.documents import MAX_REFERENCES, Document, texts
+from sidecar.imports.documents import MAX_REFERENCES, SpecDocument, texts
 from sidecar.imports.sighting import Operation, Place, Sighting
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "query")
@@ -23,7 +23,7 @@ _MAX_ATTRIBUTES = 64
 
 def sightings(root: Mapping[str, Any], file: str) -> Iterator[Sighting]:
     """Every operation of a spec, in its order."""
-    document = Document(root)
+    document = SpecDocument(root)
     prefix = _prefix(root)
     is_open = _is_open(root.get("security"))
     paths = root.get("paths")
@@ -38,7 +38,7 @@ def sightings(root: Mapping[str, Any], file: str) -> Iterator[Sighting]:
 
 
 def _sighting(
-    document: Document, method: str, path: str, item: Mapping[str, Any], operation: Mapping[str, Any],
+    document: SpecDocument, method: str, path: str, item: Mapping[str, Any], operation: Mapping[str, Any],
     of_file: tuple[tuple[str, ...], bool, str],
 ) -> Sighting:  # fmt: skip
     prefix, is_open, file = of_file
@@ -104,7 +104,7 @@ def _segment(text: str, types: Mapping[str, str]) -> Segment:
 _PATTERNS = {"integer": Pattern.INT, "uuid": Pattern.UUID, "text": Pattern.ANY}
 
 
-def _type(document: Document, parameter: Mapping[str, Any]) -> str:
+def _type(document: SpecDocument, parameter: Mapping[str, Any]) -> str:
     """`integer`, `uuid`, or another type that the schema names."""
     schema = document.mapping(parameter.get("schema")) or parameter  # Swagger 2.0 has no schema here
     kinds = schema.get("type")
@@ -119,7 +119,7 @@ class _Shape(NamedTuple):
     is_list: bool
 
 
-def _answer(document: Document, operation: Mapping[str, Any]) -> _Shape:
+def _answer(document: SpecDocument, operation: Mapping[str, Any]) -> _Shape:
     """The names in the answer of an operation that went well, those of an item where it is a list."""
     # YAML has numbers here
     responses = {str(status): one for status, one in document.mapping(operation.get("responses")).items()}
@@ -133,7 +133,7 @@ def _answer(document: Document, operation: Mapping[str, Any]) -> _Shape:
     return _Shape((), False)
 
 
-def _shape(document: Document, schema: Any) -> _Shape:
+def _shape(document: SpecDocument, schema: Any) -> _Shape:
     properties, items = _properties(document, schema, 0)
     if items is not None:
         return _Shape(tuple(_properties(document, items, 0)[0]), True)
@@ -144,7 +144,7 @@ def _shape(document: Document, schema: Any) -> _Shape:
     return _Shape(tuple(properties), False)
 
 
-def _properties(document: Document, schema: Any, depth: int) -> tuple[dict[str, Any], Any]:
+def _properties(document: SpecDocument, schema: Any, depth: int) -> tuple[dict[str, Any], Any]:
     """-> (the properties of an object by name, the schema of the items of a list, None where it is none)."""
     node = document.mapping(schema)
     items = node.get("items") if node.get("type") == "array" or "items" in node else None

@@ -14,7 +14,7 @@ import yaml
 
 from sidecar.pdp.policy_files import PolicyFault, policy_files
 from sidecar.study.schemas import NO_SCHEMA, Schema, read_schema
-from sidecar.study.yaml_nodes import Document, Place, Scalar, entries, fields, items
+from sidecar.study.yaml_nodes import Place, Scalar, YamlDocument, entries, fields, items
 
 ACCEPTS = "sidecar-check-accepts"
 """An annotation of a policy's `metadata`: names of warnings, with commas between, that are not told of its file."""
@@ -105,7 +105,7 @@ def parse_policies(folder: Path) -> Policies:
     return Policies(reader.policies, reader.rules, reader.unread, accepts)
 
 
-def _accepted(document: Document) -> frozenset[str]:
+def _accepted(document: YamlDocument) -> frozenset[str]:
     annotations = entries(fields(fields(document.root).get("metadata")).get("annotations"))
     said = document.scalar(annotations.get(ACCEPTS))
     return frozenset(re.split(r"[\s,]+", said.value)) if said is not None else frozenset()
@@ -119,8 +119,8 @@ class _Reader:
         self.policies: list[Policy] = []
         self.rules: list[Rule] = []
         self.unread: list[str] = []
-        self.documents: list[Document] = []
-        self._exports: dict[tuple[str, str], tuple[Document, yaml.Node | None]] = {}
+        self.documents: list[YamlDocument] = []
+        self._exports: dict[tuple[str, str], tuple[YamlDocument, yaml.Node | None]] = {}
         self._derived: dict[str, dict[str, _DerivedRole]] = {}
         try:
             for path in policy_files(folder):
@@ -132,7 +132,7 @@ class _Reader:
 
     def _open(self, path: Path) -> None:
         try:
-            document = Document(path, str(path))
+            document = YamlDocument(path, str(path))
         except (OSError, ValueError) as error:
             self.unread.append(f"{path}: could not be read: {error}")
             return
@@ -148,7 +148,7 @@ class _Reader:
 
     # --- names ---
 
-    def _names(self, document: Document, body: Mapping[str, yaml.Node]) -> PolicyNames:
+    def _names(self, document: YamlDocument, body: Mapping[str, yaml.Node]) -> PolicyNames:
         variables = self._imported(document, body, "variables", "exportVariables")
         constants = self._imported(document, body, "constants", "exportConstants")
         for name, node in entries(fields(document.root).get("variables")).items():
@@ -157,7 +157,7 @@ class _Reader:
         return PolicyNames({name: scalar for name, scalar in variables.items() if scalar is not None}, constants)
 
     def _imported(
-        self, document: Document, body: Mapping[str, yaml.Node], field: str, exported: str
+        self, document: YamlDocument, body: Mapping[str, yaml.Node], field: str, exported: str
     ) -> dict[str, Scalar | None]:
         found: dict[str, Scalar | None] = {}
         said = fields(body.get(field))
@@ -169,7 +169,7 @@ class _Reader:
 
     # --- conditions ---
 
-    def _conditions(self, document: Document, node: yaml.Node | None, names: PolicyNames) -> tuple[Condition, ...]:
+    def _conditions(self, document: YamlDocument, node: yaml.Node | None, names: PolicyNames) -> tuple[Condition, ...]:
         if node is None:
             return ()
         said = fields(node)
@@ -178,7 +178,7 @@ class _Reader:
             return ()
         return (Condition(self._match(document, said["match"]), names),)
 
-    def _match(self, document: Document, node: yaml.Node) -> Match:
+    def _match(self, document: YamlDocument, node: yaml.Node) -> Match:
         for kind, value in fields(node).items():
             if kind == "expr":
                 return Match(kind, document.scalar(value))
@@ -189,7 +189,7 @@ class _Reader:
 
     # --- derived roles ---
 
-    def _read_derived(self, document: Document) -> None:
+    def _read_derived(self, document: YamlDocument) -> None:
         body = fields(fields(document.root).get("derivedRoles"))
         name = document.scalar(body.get("name"))
         if name is None:
@@ -212,13 +212,13 @@ class _Reader:
         for document in self.documents:
             self._safely(self._read, document)
 
-    def _safely(self, read: Callable[[Document], None], document: Document) -> None:
+    def _safely(self, read: Callable[[YamlDocument], None], document: YamlDocument) -> None:
         try:
             read(document)
         except RecursionError:
             self.unread.append(f"{document.name}: could not be read: too deep, or a part of itself")
 
-    def _read(self, document: Document) -> None:
+    def _read(self, document: YamlDocument) -> None:
         """Read the policy of one file, if it is one that has rules."""
         root = fields(document.root)
         kind = next((kind for kind in _KINDS if kind in root), None)
@@ -238,7 +238,7 @@ class _Reader:
         for number, node in enumerate(items(body.get("rules")), 1):
             self._rules(document, policy, node, names, derived, f"rule-{number:03d}")
 
-    def _policy(self, document: Document, kind: str, body: Mapping[str, yaml.Node]) -> Policy:
+    def _policy(self, document: YamlDocument, kind: str, body: Mapping[str, yaml.Node]) -> Policy:
         about = {"resourcePolicy": "resource", "principalPolicy": "principal", "rolePolicy": "role"}[kind]
         said = {
             field: scalar.value
@@ -261,7 +261,7 @@ class _Reader:
         )  # fmt: skip
 
     def _rules(
-        self, document: Document, policy: Policy, node: yaml.Node, names: PolicyNames,
+        self, document: YamlDocument, policy: Policy, node: yaml.Node, names: PolicyNames,
         derived: Mapping[str, _DerivedRole], unnamed: str,
     ) -> None:  # fmt: skip
         said = fields(node)
@@ -294,7 +294,7 @@ class _Reader:
         )  # fmt: skip
 
     def _add(
-        self, document: Document, node: yaml.Node, policy: Policy, resource: str, actions: tuple[str, ...],
+        self, document: YamlDocument, node: yaml.Node, policy: Policy, resource: str, actions: tuple[str, ...],
         said: Mapping[str, yaml.Node] | None, roles: frozenset[str], conditions: tuple[Condition, ...],
         name: str = "",
     ) -> None:  # fmt: skip
@@ -306,7 +306,7 @@ class _Reader:
         self.rules.append(Rule(policy, document.place(node), resource, actions, deny, roles, conditions, name))
 
 
-def _name(document: Document, said: Mapping[str, yaml.Node], otherwise: str) -> str:
+def _name(document: YamlDocument, said: Mapping[str, yaml.Node], otherwise: str) -> str:
     name = document.scalar(said.get("name"))
     return name.value if name is not None and name.value else otherwise
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import yaml
 
-from sidecar.study.yaml_nodes import Document, fields
+from sidecar.study.yaml_nodes import YamlDocument, fields
 
 
 class Schema(NamedTuple):
@@ -23,7 +23,7 @@ NO_SCHEMA = Schema({}, frozenset())
 _PREFIX = "cerbos:///"
 
 
-def read_schema(folder: Path, document: Document, node: yaml.Node | None, unread: list[str]) -> Schema:
+def read_schema(folder: Path, document: YamlDocument, node: yaml.Node | None, unread: list[str]) -> Schema:
     """Read the schema that a policy names. One that is not held for all actions counts as none."""
     said = fields(node)
     reference = document.scalar(said.get("ref"))

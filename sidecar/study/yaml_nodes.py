@@ -55,7 +55,7 @@ class Scalar(NamedTuple):
         return Place(self.start.file, self.start.line + lines, column)
 
 
-class Document:
+class YamlDocument:
     """One YAML file. Raises ValueError where it is none, OSError where it cannot be read."""
 
     def __init__(self, path: Path, name: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.imports.documents import Document, NoDocument, read, texts
+from sidecar.imports.documents import NoDocument, SpecDocument, read, texts
 
 
 def test_json_and_yaml_are_read() -> None:
@@ -45,7 +45,7 @@ def test_a_deep_document_does_not_end_the_process(one: bytes) -> None:
 
 
 def test_references_lead_into_the_document_alone() -> None:
-    made = Document(
+    made = SpecDocument(
         {
             "a/b": {"c~d": {"x": 1}},
             "r": {"$ref": "#/a~1b/c~0d"},

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.study.yaml_nodes import Document, Place, Scalar, entries, fields, items
+from sidecar.study.yaml_nodes import Place, Scalar, YamlDocument, entries, fields, items
 
 
 @pytest.mark.parametrize(
@@ -25,16 +25,16 @@ def test_a_piece_of_a_text_has_its_place(
 ) -> None:
     path = tmp_path / "x.yaml"
     path.write_text(f"a: 1\nb: 2\nexpr:   {written}\n")
-    document = Document(path, "x.yaml")
+    document = YamlDocument(path, "x.yaml")
     scalar = document.scalar(document.root.value[2][1])
     assert isinstance(scalar, Scalar)
     assert scalar.place(*piece) == Place("x.yaml", *place)
 
 
-def document(folder: Path, text: str) -> Document:
+def document(folder: Path, text: str) -> YamlDocument:
     path = folder / "x.yaml"
     path.write_text(text, encoding="utf-8")
-    return Document(path, "x.yaml")
+    return YamlDocument(path, "x.yaml")
 
 
 def test_merge_keys_bring_in_what_is_not_said(tmp_path: Path) -> None:
