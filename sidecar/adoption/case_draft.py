@@ -91,7 +91,7 @@ class Cells:
         return [lines for cell, lines in self._cells.items() if cell[-1] is not None or cell[:-1] not in asked]
 
 
-class Draft(NamedTuple):
+class CaseDraft(NamedTuple):
     """A case as data, its claims apart. `made_up` are attributes of the resource that the log leaves out."""
 
     claims: Mapping[str, Any] | None
@@ -100,7 +100,7 @@ class Draft(NamedTuple):
     logged: Logged
 
 
-def drafts_of(logged: Logged, routes: RoutesFile) -> Iterator[Draft]:
+def drafts_of(logged: Logged, routes: RoutesFile) -> Iterator[CaseDraft]:
     """Yield the drafts of one line, the likelier one first. Raises Undraftable."""
     line = logged.line
     assert isinstance(line, Decision | QuestionLine)  # noqa: S101 - for the type checker
@@ -126,7 +126,7 @@ def _require_decided(line: Recorded) -> None:
         raise Undraftable("its path cannot be written as it came")
 
 
-def _draft(logged: Logged, line: Recorded, routes: RoutesFile, *, own: bool) -> Draft:
+def _draft(logged: Logged, line: Recorded, routes: RoutesFile, *, own: bool) -> CaseDraft:
     made, told = DraftedRequest(line), Told(line, own=own)
     ask = ask_named(routes.table, line.route, line.method)
     if line.principal:
@@ -147,7 +147,7 @@ def _draft(logged: Logged, line: Recorded, routes: RoutesFile, *, own: bool) -> 
     parts = {"headers": made.headers, "body": made.body, "form": made.form, "lookups": made.lookups, "app": app}
     case |= {name: part for name, part in parts.items() if part not in (None, {})}
     case["expect"] = _expected(line)
-    return Draft(claims, case, tuple(told.made_up), logged)
+    return CaseDraft(claims, case, tuple(told.made_up), logged)
 
 
 def _sender(line: Recorded, made: DraftedRequest) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
@@ -221,11 +221,11 @@ class Users:
 class Written(NamedTuple):
     """A draft with its name and user in the file."""
 
-    draft: Draft
+    draft: CaseDraft
     case: Mapping[str, Any]
 
 
-def with_names(drafts: Sequence[Draft], users: Users) -> list[Written]:
+def with_names(drafts: Sequence[CaseDraft], users: Users) -> list[Written]:
     """Give each draft its user, and a name that no other has."""
     taken: dict[str, int] = {}
     written = []
@@ -241,7 +241,7 @@ def with_names(drafts: Sequence[Draft], users: Users) -> list[Written]:
     return written
 
 
-def _principal(draft: Draft) -> str:
+def _principal(draft: CaseDraft) -> str:
     line = draft.logged.line
     return line.principal if isinstance(line, Decision | QuestionLine) else ""
 

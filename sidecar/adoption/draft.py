@@ -35,7 +35,7 @@ class Unwritable(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Draft:
+class PolicyDraft:
     """A draft of all kinds. `files` are their texts by name."""
 
     kinds: tuple[KindDraft, ...]
@@ -56,7 +56,7 @@ class Draft:
         return sum(len(kind.ungranted) for kind in self.kinds)
 
 
-def draft_of(evidence: Evidence, enough: Enough) -> Draft:
+def draft_of(evidence: Evidence, enough: Enough) -> PolicyDraft:
     """Return the draft that the evidence allows."""
     cases, unwritable = _writable(evidence.cases)
     by_kind: dict[str, list[Action]] = {}
@@ -68,7 +68,7 @@ def draft_of(evidence: Evidence, enough: Enough) -> Draft:
     files: dict[str, str] = {}
     for kind in kinds:
         files |= {name: sealed(text) for name, text in files_of(kind, _tested(cases, kind, enough), head)}
-    return Draft(
+    return PolicyDraft(
         kinds, files, tuple(unwritable), dict(evidence.skipped), tuple(sorted(evidence.lists)), evidence.span.requests
     )
 
@@ -125,7 +125,7 @@ def _tested(cases: Mapping[RequestGroup, Answers], kind: KindDraft, enough: Enou
 # --- for people, and for programs ---
 
 
-def as_text(draft: Draft) -> str:
+def as_text(draft: PolicyDraft) -> str:
     """Return what was drafted, and what a person must decide, as lines."""
     lines = [
         f"{number_of(draft.granted, False, 'rule')} for {number_of(len(draft.kinds), False, 'kind')}, "
@@ -145,7 +145,7 @@ def as_text(draft: Draft) -> str:
     return "\n".join(lines).rstrip("\n") + "\n"
 
 
-def _notes(draft: Draft) -> list[str]:
+def _notes(draft: PolicyDraft) -> list[str]:
     notes = [f"{one.what} {quoted(plain(one.name))}: left out, {one.reason}" for one in draft.unwritable]
     if draft.lists:
         shown = ", ".join(plain(route) for route in draft.lists[:5])
@@ -156,7 +156,7 @@ def _notes(draft: Draft) -> list[str]:
     return [f"note: {note}" for note in notes]
 
 
-def as_json(draft: Draft) -> dict[str, Any]:
+def as_json(draft: PolicyDraft) -> dict[str, Any]:
     """Return a draft as an object. Names are only ever added."""
     return {
         "version": VERSION, "requests": draft.requests, "files": sorted(draft.files),

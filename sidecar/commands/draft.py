@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from sidecar.commands.progress import Progress
 
 if TYPE_CHECKING:
-    from sidecar.adoption.draft import Draft
+    from sidecar.adoption.draft import PolicyDraft
 
 
 class _Fault(Exception):
@@ -69,7 +69,7 @@ def _require_room(folder: Path, *, force: bool) -> None:
         )
 
 
-def _draft(options: argparse.Namespace) -> Draft:
+def _draft(options: argparse.Namespace) -> PolicyDraft:
     from sidecar.adoption.draft import draft_of
     from sidecar.adoption.evidence import Evidence
     from sidecar.adoption.grants import Enough
@@ -92,7 +92,7 @@ def _draft(options: argparse.Namespace) -> Draft:
     return draft_of(evidence, Enough(options.min_hits, options.min_principals))
 
 
-def _write(draft: Draft, folder: Path) -> None:
+def _write(draft: PolicyDraft, folder: Path) -> None:
     """Write the files, and remove those of an earlier draft. Raises _Fault, with nothing done, if a person's work would
     go with them."""
     folder.mkdir(parents=True, exist_ok=True)

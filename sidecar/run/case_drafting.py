@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from sidecar.adoption.case_draft import Cells, Draft, Lines, Users, drafts_of, file_of, with_names
+from sidecar.adoption.case_draft import CaseDraft, Cells, Lines, Users, drafts_of, file_of, with_names
 from sidecar.adoption.drafted_request import Undraftable
 from sidecar.record.line import Decision, Line, QuestionLine
 from sidecar.run.casing import Bench, bench
@@ -37,7 +37,7 @@ async def draft_cases(
     async with bench(environ, flags) as made:
         for number, lines in enumerate(cells.kinds()):
             found = await _first_that_holds(lines, made)
-            if isinstance(found, Draft):
+            if isinstance(found, CaseDraft):
                 drafts.append(found)
             else:
                 left_out.append(found)
@@ -47,7 +47,7 @@ async def draft_cases(
     return Drafted(file_of(written, users), len(written), tuple(left_out))
 
 
-async def _first_that_holds(lines: Lines, made: Bench) -> Draft | LeftOut:
+async def _first_that_holds(lines: Lines, made: Bench) -> CaseDraft | LeftOut:
     """Return the first draft that comes out as its line says."""
     reason = ""
     for logged in lines.first:
@@ -63,7 +63,7 @@ async def _first_that_holds(lines: Lines, made: Bench) -> Draft | LeftOut:
     return LeftOut(first.place, _request_of(first.line), lines.count, reason)
 
 
-async def _differs(draft: Draft, made: Bench) -> str:
+async def _differs(draft: CaseDraft, made: Bench) -> str:
     """Run a draft: how it comes out otherwise than its line says, "" where it does not. A status that the log does not
     have is that which comes out."""
     users = Users()

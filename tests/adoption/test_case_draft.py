@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sidecar.adoption.case_draft import MAX_CELLS, TRIED, Cells, Draft, Users, drafts_of, file_of, with_names
+from sidecar.adoption.case_draft import MAX_CELLS, TRIED, CaseDraft, Cells, Users, drafts_of, file_of, with_names
 from sidecar.adoption.drafted_request import Undraftable
 from sidecar.adoption.logs import Logged
 from sidecar.record.line import Decision, QuestionLine, UnreadLine
@@ -32,7 +32,7 @@ def of_decision() -> Decision:
     return decision()._replace(path="/r/7", route="/r/{id}")
 
 
-def drafts(line: QuestionLine | Decision) -> list[Draft]:
+def drafts(line: QuestionLine | Decision) -> list[CaseDraft]:
     return list(drafts_of(logged(line), ROUTES))
 
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import yaml
 
-from sidecar.adoption.draft import Draft, as_json, as_text, draft_of
+from sidecar.adoption.draft import PolicyDraft, as_json, as_text, draft_of
 from sidecar.adoption.evidence import Evidence
 from sidecar.adoption.grants import Enough
 from sidecar.record.line import QuestionLine
@@ -22,7 +22,7 @@ from tests.stack import ROOT, binary, older_binary
 ENOUGH = Enough(2, 2)
 
 
-def drafted(*lines: QuestionLine) -> Draft:
+def drafted(*lines: QuestionLine) -> PolicyDraft:
     evidence = Evidence()
     evidence.add_all(lines)
     return draft_of(evidence, ENOUGH)
@@ -33,7 +33,7 @@ def people(status: int, number: int = 2, **fields: object) -> list[QuestionLine]
     return [question(0, status, principal=f"secret-{one}", **fields) for one in range(number)]
 
 
-def compiled(draft: Draft, folder: Path, extra: str = "") -> int:
+def compiled(draft: PolicyDraft, folder: Path, extra: str = "") -> int:
     """Compile and test a draft with both Cerbos. Returns the number of tests of the newer one."""
     folder.mkdir()
     for name, text in draft.files.items():
