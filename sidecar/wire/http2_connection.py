@@ -36,7 +36,7 @@ def opening(*settings: tuple[int, int]) -> bytes:
     return http2.settings(*settings) + http2.window_update(0, 2 * REFILL - http2.DEFAULT_WINDOW)
 
 
-class Events(Protocol):
+class FrameHandler(Protocol):
     """One end, as the frames of its peer reach it. Each method may raise ProtocolError: the connection is over."""
 
     def on_headers(self, stream: int, block: bytes, ended: bool) -> None:
@@ -76,7 +76,7 @@ class Http2Connection:
     )  # fmt: skip
 
     def __init__(
-        self, events: Events, write: Callable[[bytes], None], windows: SendWindows, *, max_block: int,
+        self, events: FrameHandler, write: Callable[[bytes], None], windows: SendWindows, *, max_block: int,
         preface: bytes = b"", on_cost: Callable[[int], None] | None = None,
         write_pong: Callable[[bytes], None] | None = None,
     ) -> None:  # fmt: skip
