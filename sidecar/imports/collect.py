@@ -10,7 +10,7 @@ from typing import TypeGuard
 from sidecar.gate.ask import asks
 from sidecar.gate.routing import Access, Pattern, Route, RouteTable, Segment, Variable
 from sidecar.imports.beside import is_other_spelling, path_beside
-from sidecar.imports.evidence import Evidence, TemplateBounds, method_of, proves
+from sidecar.imports.evidence import MethodEvidence, TemplateBounds, method_of, proves
 from sidecar.imports.shapes import parts_of
 from sidecar.imports.sighting import Place, Sighting, path_of
 from sidecar.imports.tree import FEW, Methods, PathTree, join_methods
@@ -133,8 +133,8 @@ class Collector:
         self._table = None
 
     @staticmethod
-    def _evidence(template: Template, sighting: Sighting) -> Evidence:
-        return template.methods.setdefault(method_of(sighting), Evidence(sighting.place))
+    def _evidence(template: Template, sighting: Sighting) -> MethodEvidence:
+        return template.methods.setdefault(method_of(sighting), MethodEvidence(sighting.place))
 
     def _make_table(self) -> None:
         """The paths of specs as a table of the gate, each also without its prefix; their variables take any text."""
@@ -163,7 +163,7 @@ class Collector:
         segments, methods = self._place_of(template, cut, sighting)
         if method_of(sighting) not in methods and not proves(sighting):
             return True
-        evidence = methods.setdefault(method_of(sighting), Evidence(sighting.place))
+        evidence = methods.setdefault(method_of(sighting), MethodEvidence(sighting.place))
         evidence.add(sighting)
         template.prefixed_hits += has_prefix
         template.bare_hits += not has_prefix

@@ -6,7 +6,7 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Sequence
 
-from sidecar.imports.evidence import Evidence, requests
+from sidecar.imports.evidence import MethodEvidence, requests
 from sidecar.imports.proposal import Proposal
 
 _PLAIN = re.compile(r"[A-Za-z/_][A-Za-z0-9/_.-]*")
@@ -62,12 +62,12 @@ def _kind_text(proposal: Proposal) -> str:
     return f"Kind {kind.value}, confidence {kind.confidence:.2f}: {kind.reason}."
 
 
-def evidence_text(methods: dict[str, Evidence]) -> str:
+def evidence_text(methods: dict[str, MethodEvidence]) -> str:
     """Return what was seen of the methods of a route."""
     return "; ".join(f"{method} {_seen(evidence)}" for method, evidence in sorted(methods.items())) + "."
 
 
-def _seen(evidence: Evidence) -> str:
+def _seen(evidence: MethodEvidence) -> str:
     parts = []
     if evidence.operation is not None:
         parts.append(f"operation {shown(evidence.operation.id) or 'without an id'}")

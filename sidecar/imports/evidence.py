@@ -59,7 +59,7 @@ class Distinct:
 
 
 @dataclass
-class Evidence:
+class MethodEvidence:
     """Evidence of one method. `hits` are requests, without the operation of a spec."""
 
     first: Place
@@ -84,7 +84,7 @@ class Evidence:
             self.hits += 1
             self.statuses[sighting.status] += 1
 
-    def join(self, other: Evidence) -> None:
+    def join(self, other: MethodEvidence) -> None:
         """Add what was seen of another template that turned out to be the same."""
         self.hits += other.hits
         self.statuses += other.statuses

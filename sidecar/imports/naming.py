@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sidecar.gate.routing import Rest, Segment, Variable
 from sidecar.imports.collect import Template
-from sidecar.imports.evidence import WS, Evidence
+from sidecar.imports.evidence import WS, MethodEvidence
 from sidecar.imports.shapes import parts_of
 from sidecar.imports.words import SELF, VERBS, acts, is_plural, is_prefix, singular, snake
 
@@ -173,7 +173,7 @@ _SAID = {
 _MEANT = {word: action for action, words in _SAID.items() for word in words.split()}
 
 
-def _action(method: str, role: _Role, evidence: Evidence) -> Guess:
+def _action(method: str, role: _Role, evidence: MethodEvidence) -> Guess:
     guess = _by_method(method, role)
     said = evidence.operation.id if evidence.operation is not None else ""
     return _with_operation(guess, said, role, method) if said else _with_hits(guess, evidence)
@@ -216,7 +216,7 @@ def _shown(text: str) -> str:
     return re.sub(r"[^A-Za-z0-9_.:/-]", "?", text)[:60]
 
 
-def _with_hits(guess: Guess, evidence: Evidence) -> Guess:
+def _with_hits(guess: Guess, evidence: MethodEvidence) -> Guess:
     if evidence.operations or evidence.in_collection or (evidence.hits >= 10 and (len(evidence.ids) != 1)):
         return guess
     return guess._replace(confidence=guess.confidence - 0.15, reason=f"{guess.reason}, seen in few requests")

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 
 from sidecar.imports.collect import Collected
 from sidecar.imports.draft import evidence_text, shown
-from sidecar.imports.evidence import Evidence, requests
+from sidecar.imports.evidence import MethodEvidence, requests
 from sidecar.imports.naming import Guess
 from sidecar.imports.proposal import Proposal, Proposed
 from sidecar.imports.sighting import Notes
@@ -133,7 +133,7 @@ def _guess(guess: Guess) -> dict[str, Any]:
     return {"value": guess.value, "confidence": round(guess.confidence, 2), "word": guess.word, "reason": guess.reason}
 
 
-def _evidence(evidence: Evidence) -> dict[str, Any]:
+def _evidence(evidence: MethodEvidence) -> dict[str, Any]:
     return {
         "hits": evidence.hits,
         "statuses": {str(status): count for status, count in sorted(evidence.statuses.items())},

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sidecar.gate.routing import Pattern, Rest, Segment, Variable
-from sidecar.imports.evidence import Evidence, TemplateBounds, method_of
+from sidecar.imports.evidence import MethodEvidence, TemplateBounds, method_of
 from sidecar.imports.shapes import SegmentShape, is_static, parts_of, pattern_of, shape_of, widest
 from sidecar.imports.sighting import Sighting
 from sidecar.imports.words import FILES, STRUCTURE, is_known, is_plural, is_prefix, singular, stands_beside_ids
@@ -22,7 +22,7 @@ MAX_DEPTH = 16
 FEW = 48
 """Fixed words that stand at one place at most, where nothing else tells."""
 
-Methods = dict[str, Evidence]
+Methods = dict[str, MethodEvidence]
 
 
 @dataclass(slots=True)
@@ -120,11 +120,11 @@ class PathTree:
         yield from _templates(self._root, ())
 
 
-def _evidence(methods: Methods, sighting: Sighting) -> Evidence:
+def _evidence(methods: Methods, sighting: Sighting) -> MethodEvidence:
     method = method_of(sighting)
     evidence = methods.get(method)
     if evidence is None:
-        evidence = methods[method] = Evidence(sighting.place)
+        evidence = methods[method] = MethodEvidence(sighting.place)
     evidence.add(sighting)
     return evidence
 

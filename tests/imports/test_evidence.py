@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from sidecar.imports.evidence import MAX_IDS, MAX_NAMES, Distinct, Evidence, TemplateBounds, method_of, proves, requests
+from sidecar.imports.evidence import (
+    MAX_IDS,
+    MAX_NAMES,
+    Distinct,
+    MethodEvidence,
+    TemplateBounds,
+    method_of,
+    proves,
+    requests,
+)
 from sidecar.imports.sighting import Operation, Place
 from tests.imports.collecting import request
 
@@ -36,7 +45,7 @@ def test_distinct_texts_of_two_are_those_of_both() -> None:
 
 
 def test_requests_operations_and_collections_are_apart() -> None:
-    evidence = Evidence(PLACE)
+    evidence = MethodEvidence(PLACE)
     evidence.add(request("GET /a?x=1 200"))
     evidence.add(request("GET /a?x=1&y=2 404"))
     evidence.add(request("GET /a")._replace(status=None))
@@ -48,11 +57,11 @@ def test_requests_operations_and_collections_are_apart() -> None:
 
 
 def test_names_are_kept_up_to_a_bound() -> None:
-    evidence = Evidence(PLACE)
+    evidence = MethodEvidence(PLACE)
     for number in range(3 * MAX_NAMES):
         evidence.add(request("GET /a")._replace(query=(f"n{number}",)))
     assert len(evidence.query) == MAX_NAMES
-    other = Evidence(PLACE)
+    other = MethodEvidence(PLACE)
     other.add(request("GET /a 500")._replace(query=("more", "n0")))
     evidence.join(other)
     assert (evidence.hits, evidence.query["n0"], "more" in evidence.query) == (3 * MAX_NAMES + 1, 2, False)
