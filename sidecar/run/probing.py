@@ -79,14 +79,14 @@ class Level(StrEnum):
     NOTE = "note"
 
 
-class Finding(NamedTuple):
+class ProbeResult(NamedTuple):
     """One line about one server; nothing secret is in it."""
 
     level: Level
     text: str
 
 
-async def probe(prepared: Prepared, *, app: bool) -> list[Finding]:
+async def probe(prepared: Prepared, *, app: bool) -> list[ProbeResult]:
     """Ask each server once, within its own timeout, and close `prepared`. Without `app` no setting names the protected
     app."""
     deciding, upstream = prepared.deciding, prepared.parts.upstream
@@ -107,7 +107,7 @@ async def probe(prepared: Prepared, *, app: bool) -> list[Finding]:
 
 def _apps(
     settings: Settings, routes: RoutesFile, upstream: Upstream, *, app: bool
-) -> Iterator[Awaitable[list[Finding]]]:  # fmt: skip
+) -> Iterator[Awaitable[list[ProbeResult]]]:  # fmt: skip
     """Yield a look at each app, that of the settings first."""
     named = routes.table.upstreams
     if app:
@@ -132,7 +132,7 @@ def _place(settings: Settings, mark: Mark) -> str:
 # --- lookups ---
 
 
-async def _lookup(deciding: Deciding, lookup: Lookup, *, app: bool) -> list[Finding]:
+async def _lookup(deciding: Deciding, lookup: Lookup, *, app: bool) -> list[ProbeResult]:
     """Ask a source for an id that nobody has."""
     settings, routes = deciding.settings, deciding.configured.routes
     route, kind = _asked_for(routes, lookup.name)
@@ -140,10 +140,10 @@ async def _lookup(deciding: Deciding, lookup: Lookup, *, app: bool) -> list[Find
     inquiry = lookup.inquiry
     upstream = route.upstream if route is not None else None
     if isinstance(inquiry, AppInquiry) and upstream is None and not app:
-        return [Finding(Level.NOTE, f"{place}: not asked, since SIDECAR_UPSTREAM is not set")]
+        return [ProbeResult(Level.NOTE, f"{place}: not asked, since SIDECAR_UPSTREAM is not set")]
     question = _question(inquiry, kind)
     if question is None:
-        return [Finding(Level.NOTE, f"{place}: not asked, since it is asked as a principal")]
+        return [ProbeResult(Level.NOTE, f"{place}: not asked, since it is asked as a principal")]
     values = tuple((place, _value_for(part, kind)) for place, part in lookup.places.items())
     asked = inquiry.sample_id(_SAMPLES, NOBODY) if isinstance(inquiry, Statement) else NOBODY
     call = Call(lookup, question, asked, values=values)
@@ -156,13 +156,13 @@ async def _lookup(deciding: Deciding, lookup: Lookup, *, app: bool) -> list[Find
     except Refused as refused:
         if refused.code is Code.REFERENCE_INVALID:
             text = "it runs, and takes no such id, as where ids have another form"
-            return [Finding(Level.NOTE, f"{place}: {shown}: {text}")]
+            return [ProbeResult(Level.NOTE, f"{place}: {shown}: {text}")]
         text = f"found no answer ({_why(refused, lookup)}), expected {_expected(inquiry)}: {_mend(inquiry, refused)}"
-        return [Finding(Level.PROBLEM, f"{place}: {shown}: {text}")]
+        return [ProbeResult(Level.PROBLEM, f"{place}: {shown}: {text}")]
     level, text = _of_status(inquiry, reply) or _of_answer(call, reply)
     if lookup.batch is not None and reply.status == 404:
         text = "it has nothing of such an id"
-    return [Finding(level, f"{place}: {shown}: {text}")]
+    return [ProbeResult(level, f"{place}: {shown}: {text}")]
 
 
 def _expected(inquiry: Inquiry) -> str:
@@ -283,7 +283,7 @@ def _why(refused: Refused, lookup: Lookup) -> str:
 # --- keys, decisions, sessions ---
 
 
-async def _keys(deciding: Deciding) -> list[Finding]:
+async def _keys(deciding: Deciding) -> list[ProbeResult]:
     """Fetch the key sets. A pool has two issuers, and needs the keys of one."""
     settings, routes = deciding.settings, deciding.configured.routes
     places = [_place(settings, mark) for mark in routes.identity_marks] or [_key_setting(settings)] * len(
@@ -299,21 +299,21 @@ def _key_setting(settings: Settings) -> str:
     return "AWS_ENDPOINT_URL_COGNITO_IDENTITY_PROVIDER" if settings.cognito_endpoint else "AWS_COGNITO_POOL_ID"
 
 
-def _of_keys(place: str, troubles: Mapping[str, str]) -> Finding:
+def _of_keys(place: str, troubles: Mapping[str, str]) -> ProbeResult:
     """Judge the key sets of one pool."""
     good = next((url for url, trouble in troubles.items() if not trouble), None)
     if good is not None:
-        return Finding(Level.NOTE, f"{place}: {_without_query(good)} has usable keys")
+        return ProbeResult(Level.NOTE, f"{place}: {_without_query(good)} has usable keys")
     url, trouble = next(iter(troubles.items()))
     text = f"found no usable keys at {_without_query(url)} ({trouble}), expected a JWKS with RS256 keys"
-    return Finding(Level.PROBLEM, f"{place}: {text}: mend the address, or the network to it")
+    return ProbeResult(Level.PROBLEM, f"{place}: {text}: mend the address, or the network to it")
 
 
 def _without_query(url: str) -> str:
     return url.partition("?")[0]
 
 
-async def _pdp(deciding: Deciding) -> list[Finding]:
+async def _pdp(deciding: Deciding) -> list[ProbeResult]:
     """Ask a PDP that is not ours whether it serves."""
     settings = deciding.settings
     if deciding.embedded is not None:
@@ -321,12 +321,14 @@ async def _pdp(deciding: Deciding) -> list[Finding]:
     setting, where = ("SIDECAR_PDP", settings.pdp) if settings.pdp else ("SIDECAR_CERBOS", settings.cerbos)
     trouble = await deciding.pdp.trouble()
     if not trouble:
-        return [Finding(Level.NOTE, f"{setting}: {where} serves")]
+        return [ProbeResult(Level.NOTE, f"{setting}: {where} serves")]
     how = "start it, or mend its address, its TLS settings or its token"
-    return [Finding(Level.PROBLEM, f"{setting}: found that {where} does not serve ({trouble}), expected it to: {how}")]
+    return [
+        ProbeResult(Level.PROBLEM, f"{setting}: found that {where} does not serve ({trouble}), expected it to: {how}")
+    ]
 
 
-async def _redis(deciding: Deciding) -> list[Finding]:
+async def _redis(deciding: Deciding) -> list[ProbeResult]:
     """PING the Redis of sessions."""
     settings = deciding.settings
     if deciding.browser is None or not settings.redis_url:
@@ -341,10 +343,10 @@ async def _redis(deciding: Deciding) -> list[Finding]:
         text = (
             f"found no answer to PING ({refused.detail}), expected PONG: start Redis, or mend its address or password"
         )
-        return [Finding(Level.PROBLEM, f"SIDECAR_REDIS_URL: {text}")]
+        return [ProbeResult(Level.PROBLEM, f"SIDECAR_REDIS_URL: {text}")]
     finally:
         await link.aclose()
-    return [Finding(Level.NOTE, "SIDECAR_REDIS_URL: Redis answers")]
+    return [ProbeResult(Level.NOTE, "SIDECAR_REDIS_URL: Redis answers")]
 
 
 # --- connections alone ---
@@ -373,7 +375,7 @@ def _asked(settings: Settings) -> Iterator[tuple[str, str]]:
         yield "SIDECAR_ALB_SIGNER", base
 
 
-async def _server(place: str, url: str) -> list[Finding]:
+async def _server(place: str, url: str) -> list[ProbeResult]:
     """Connect to a server with the CAs that it is asked with later."""
     parts = urlsplit(url)
     origin = f"{parts.scheme}://{parts.netloc}"
@@ -385,14 +387,14 @@ async def _server(place: str, url: str) -> list[Finding]:
         await pool.aclose()
 
 
-async def _no_app() -> list[Finding]:
-    return [Finding(Level.NOTE, "SIDECAR_UPSTREAM: not set, so no app was connected to")]
+async def _no_app() -> list[ProbeResult]:
+    return [ProbeResult(Level.NOTE, "SIDECAR_UPSTREAM: not set, so no app was connected to")]
 
 
-async def _connection(place: str, where: str, reach: Callable[[], Awaitable[None]]) -> list[Finding]:
+async def _connection(place: str, where: str, reach: Callable[[], Awaitable[None]]) -> list[ProbeResult]:
     try:
         await reach()
     except Fault as fault:
         text = f"found no connection to {where} ({fault}), expected one: {fault.reason.remedy}"
-        return [Finding(Level.PROBLEM, f"{place}: {text}")]
-    return [Finding(Level.NOTE, f"{place}: {where} takes connections")]
+        return [ProbeResult(Level.PROBLEM, f"{place}: {text}")]
+    return [ProbeResult(Level.NOTE, f"{place}: {where} takes connections")]
