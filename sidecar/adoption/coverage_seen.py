@@ -44,7 +44,7 @@ class Tally(NamedTuple):
     place: str
 
 
-class Grant(NamedTuple):
+class AllowedRequest(NamedTuple):
     """A request that the policies allowed: what was asked, for which roles, and which policy decided."""
 
     kind: str
@@ -73,7 +73,7 @@ class Seen:
         self.query_named: dict[tuple[str, str, str], Tally] = {}
         """(method, route, name of the query) of specs; `query_sent` those of requests."""
         self.query_sent: dict[tuple[str, str, str], Tally] = {}
-        self.grants: dict[Grant, Tally] = {}
+        self.grants: dict[AllowedRequest, Tally] = {}
         self.specs = False
         self.traffic = False
         self.logs = False
@@ -131,7 +131,7 @@ class Seen:
             for role in line.roles:
                 self._count(self.roles, role, weight, place)
         if line.code == "allowed" and line.policy:
-            grant = Grant(line.kind, line.action, line.roles, line.policy)
+            grant = AllowedRequest(line.kind, line.action, line.roles, line.policy)
             self._count(self.grants, grant, weight, place)
         try:
             segments = read_target(line.path.encode("utf-8"))[1]

@@ -50,7 +50,7 @@ class Session(NamedTuple):
 
 
 @dataclass(eq=False)
-class Grant:
+class AuthorizationGrant:
     """Permission that a user gave a client: all tokens that come of one code. `id` is their claim `origin_jti`.
 
     `pool_access` is the pool's own access token, by which it tells whether the user is still there.
@@ -75,7 +75,7 @@ class _Code(NamedTuple):
 
 @dataclass(eq=False)
 class _RefreshToken:
-    grant: Grant
+    grant: AuthorizationGrant
     ends: float
     # with rotation only: when it was first used
     spent: float | None = None
@@ -94,7 +94,7 @@ class Grants:
         self._sessions: dict[str, tuple[Session, float]] = {}
         self._codes: dict[str, _Code] = {}
         self._refresh_tokens: dict[str, _RefreshToken] = {}
-        self._grants: dict[str, Grant] = {}
+        self._grants: dict[str, AuthorizationGrant] = {}
 
     def sign_in(self, pool_token: str) -> tuple[str, Session]:
         """A session that begins now, and the value of its cookie."""
@@ -118,7 +118,7 @@ class Grants:
         self._codes[code] = _Code(request, session, self._now() + self._code_seconds)
         return code
 
-    def redeem(self, client_id: str, code: str, redirect_uri: str, verifier: str) -> Grant:
+    def redeem(self, client_id: str, code: str, redirect_uri: str, verifier: str) -> AuthorizationGrant:
         """The grant of a code, which is spent whatever comes of it. Raises OAuthError(invalid_grant)."""
         held = self._codes.pop(code, None)
         if held is None:
@@ -132,17 +132,17 @@ class Grants:
         if not _proves(verifier, held.request.code_challenge):
             raise OAuthError("invalid_grant", "code_verifier: does not fit the code_challenge")
         asked = held.request
-        grant = Grant(client_id, asked.scopes, held.session, asked.nonce, resource=asked.resource)
+        grant = AuthorizationGrant(client_id, asked.scopes, held.session, asked.nonce, resource=asked.resource)
         self._grants[grant.id] = grant
         return grant
 
-    def refresh_token(self, grant: Grant) -> str:
+    def refresh_token(self, grant: AuthorizationGrant) -> str:
         """A new refresh token."""
         token = secrets.token_urlsafe(48)
         self._refresh_tokens[token] = _RefreshToken(grant, self._now() + REFRESH_SECONDS)
         return token
 
-    def refresh(self, client_id: str, token: str) -> tuple[Grant, str | None]:
+    def refresh(self, client_id: str, token: str) -> tuple[AuthorizationGrant, str | None]:
         """The grant of a refresh token and, with rotation, the next one. Raises OAuthError(invalid_grant)."""
         held = self._refresh_tokens.get(token)
         now = self._now()
@@ -170,7 +170,7 @@ class Grants:
         held.grant.revoked = True
         return True
 
-    def find(self, grant_id: str) -> Grant | None:
+    def find(self, grant_id: str) -> AuthorizationGrant | None:
         """The grant with this id, unless it was revoked."""
         grant = self._grants.get(grant_id)
         return None if grant is None or grant.revoked else grant

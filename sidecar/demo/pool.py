@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import httpx
 import jwt
 
-from sidecar.demo.grants import Grant
+from sidecar.demo.grants import AuthorizationGrant
 
 SCOPES = ("openid", "email", "phone", "profile", "aws.cognito.signin.user.admin")
 # AWS's guide, "Understanding the identity token": which scope lets which attribute into it
@@ -136,7 +136,9 @@ class Signer:
         self._issuer = issuer
         self._seconds = seconds
 
-    def tokens(self, grant: Grant, pool: PoolTokens, now: float, nonce: str | None = None) -> dict[str, Any]:
+    def tokens(
+        self, grant: AuthorizationGrant, pool: PoolTokens, now: float, nonce: str | None = None
+    ) -> dict[str, Any]:
         """`access_token`, `token_type`, `expires_in` and, for the scope openid, `id_token` of RFC 6749 section 5.1.
 
         Claims are the pool's, with what only the hosted UI knows: scope, nonce, the client and the time of the sign-in.

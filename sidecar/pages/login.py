@@ -32,7 +32,7 @@ from sidecar.sign_in.devices import Devices
 from sidecar.sign_in.hosted import s256
 from sidecar.sign_in.ledger import Ledger, Place
 from sidecar.sign_in.pending import Pending, PendingSignIns, Sealing, begin
-from sidecar.sign_in.provider import Challenge, Grant, SignInError, SignInFailed
+from sidecar.sign_in.provider import Challenge, SignInError, SignInFailed, TokenSet
 
 T = TypeVar("T")
 
@@ -70,7 +70,7 @@ class HostedUI(Protocol):
         idp_identifier: str = "", lang: str = "", prompt: str = "",
     ) -> str: ...  # fmt: skip
 
-    async def exchange(self, code: str, verifier: str, redirect_uri: str) -> Grant:
+    async def exchange(self, code: str, verifier: str, redirect_uri: str) -> TokenSet:
         """Raises Refused: SIGN_IN_INVALID, IDP_*."""
         ...
 
@@ -80,9 +80,9 @@ class HostedUI(Protocol):
 class UserPool(Protocol):
     """Port: the user pool's API. Raises SignInFailed, and Refused with IDP_*."""
 
-    async def sign_in(self, username: str, password: str) -> Grant | Challenge: ...
+    async def sign_in(self, username: str, password: str) -> TokenSet | Challenge: ...
 
-    async def respond(self, challenge: Challenge, answers: Mapping[str, str]) -> Grant | Challenge: ...
+    async def respond(self, challenge: Challenge, answers: Mapping[str, str]) -> TokenSet | Challenge: ...
 
 
 class Sessions(Protocol):
@@ -104,7 +104,7 @@ class VerifiedSignIn(NamedTuple):
     identity: str = ""
 
 
-Verify = Callable[[Grant, str | None, float, Tokens], Awaitable[VerifiedSignIn]]
+Verify = Callable[[TokenSet, str | None, float, Tokens], Awaitable[VerifiedSignIn]]
 """Port: (grant, nonce of a hosted sign-in, now, what verifies tokens) -> what it proves (R19). Raises Refused."""
 Revoke = Callable[[Session], Awaitable[None]]
 """Port: ends the refresh token of a session, or all of its user's. Raises Refused: IDP_*, SESSION_EXPIRED."""
@@ -247,13 +247,13 @@ class Login:
 
     async def _try(
         self, pending: Pending, username: str, fields: dict[str, str], asked: PageRequest
-    ) -> Grant | Challenge:  # fmt: skip
+    ) -> TokenSet | Challenge:  # fmt: skip
         """Ask the pool, with a place for the case that it says no. Raises SignInFailed, Refused."""
         device = self._devices.known(asked.request, known_key(username), asked.now)
         place = await self._limited(asked, self._attempts.take(self._client(asked), username, device, asked.now))
         return await self._at(place, asked, lambda: self._ask(pending, username, fields))
 
-    async def _ask(self, pending: Pending, username: str, fields: dict[str, str]) -> Grant | Challenge:
+    async def _ask(self, pending: Pending, username: str, fields: dict[str, str]) -> TokenSet | Challenge:
         assert self._ways.pool is not None  # noqa: S101 - for the type checker
         if pending.challenge is not None:
             answers = {name: value for name, value in fields.items() if name not in ("state", "username")}
@@ -329,7 +329,7 @@ class Login:
         return client_of(asked.raw.headers, asked.raw.peer, self._trusted)
 
     async def _opened(
-        self, pending: Pending, grant: Grant, nonce: str | None, asked: PageRequest, gone: tuple[bytes, ...],
+        self, pending: Pending, grant: TokenSet, nonce: str | None, asked: PageRequest, gone: tuple[bytes, ...],
         users: tuple[str, ...] = (),
     ) -> Answer:  # fmt: skip
         """A new session, whatever session the browser came with (R19), and back to where the person was going."""

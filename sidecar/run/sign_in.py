@@ -21,7 +21,7 @@ from sidecar.sessions.sessions import Renewed, Sessions, claims_of, lacks_claims
 from sidecar.sessions.store import Store
 from sidecar.sign_in.hosted import Hosted, domain_origin
 from sidecar.sign_in.ledger import Ledger, LocalLedger
-from sidecar.sign_in.provider import Grant, Provider, verify_id_token
+from sidecar.sign_in.provider import Provider, TokenSet, verify_id_token
 from sidecar.sign_in.user_pool import UserPool, api_endpoint
 from sidecar.trust.download import Proxy
 
@@ -99,7 +99,7 @@ class Browser:
             logout_paths=settings.logout_paths,
         )  # fmt: skip
 
-    async def verify(self, grant: Grant, nonce: str | None, now: float, tokens: Tokens) -> VerifiedSignIn:
+    async def verify(self, grant: TokenSet, nonce: str | None, now: float, tokens: Tokens) -> VerifiedSignIn:
         """Return what a sign-in proves (R19). Raises Refused: SIGN_IN_INVALID, KEYS_UNAVAILABLE, PRINCIPAL_MISSING.
 
         A session whose token the gate would refuse is none: its browser would come back here, again and again.
@@ -139,7 +139,7 @@ class Browser:
             return None
         try:
             proved = await verify_id_token(
-                Grant("", id_token, ""),
+                TokenSet("", id_token, ""),
                 tokens.issuers,
                 self._settings.client_ids[0],
                 tokens.find_key,
@@ -152,7 +152,7 @@ class Browser:
             raise Refused(Code.IDP_BAD_ANSWER, f"an invalid id token: {refused.detail}") from None
         return keep_claims(proved.identity, tokens.session_claims)
 
-    async def _refreshed(self, session: Session) -> Grant:
+    async def _refreshed(self, session: Session) -> TokenSet:
         if session.hosted and self._renewal.hosted is not None:
             return await self._renewal.hosted.refresh(session.refresh_token)
         if self._renewal.pool is not None:

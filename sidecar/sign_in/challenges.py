@@ -11,7 +11,7 @@ from typing import Any
 
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
-from sidecar.sign_in.provider import Challenge, Grant, ProviderResponse, SignInError, SignInFailed, token_in
+from sidecar.sign_in.provider import Challenge, ProviderResponse, SignInError, SignInFailed, TokenSet, token_in
 from sidecar.wire import strict_json
 
 NEW_PASSWORD = "NEW_PASSWORD_REQUIRED"  # noqa: S105 - a challenge's name
@@ -43,7 +43,7 @@ _TOLD = {
 }
 
 
-def outcome(answer: PoolReply, username: str) -> Grant | Challenge:
+def outcome(answer: PoolReply, username: str) -> TokenSet | Challenge:
     """Read the answer of InitiateAuth or RespondToAuthChallenge for `username`. Raises
     SignInFailed(UNSUPPORTED_CHALLENGE), Refused(IDP_BAD_ANSWER)."""
     if answer.get("ChallengeName") is not None:
@@ -54,7 +54,7 @@ def outcome(answer: PoolReply, username: str) -> Grant | Challenge:
     access, identity, refresh = (token_in(result, name) for name in ("AccessToken", "IdToken", "RefreshToken"))
     if not access or not identity or refresh is None:
         raise bad("expected an access token and an id token")
-    return Grant(access, identity, refresh)
+    return TokenSet(access, identity, refresh)
 
 
 def _challenge(answer: PoolReply, username: str) -> Challenge:

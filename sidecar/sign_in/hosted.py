@@ -13,7 +13,7 @@ import httpx
 
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
-from sidecar.sign_in.provider import ClientSecrets, Grant, Provider, ProviderResponse, token_in
+from sidecar.sign_in.provider import ClientSecrets, Provider, ProviderResponse, TokenSet, token_in
 from sidecar.wire import base64url
 
 _ERROR = re.compile(r"[a-z_]{1,64}")
@@ -74,7 +74,7 @@ class Hosted:
         """Where a browser goes to end Cognito's own session, and then to `logout_uri` as registered."""
         return f"{self._origin}/logout?{_encoded({'client_id': self._client_id, 'logout_uri': logout_uri})}"
 
-    async def exchange(self, code: str, verifier: str, redirect_uri: str) -> Grant:
+    async def exchange(self, code: str, verifier: str, redirect_uri: str) -> TokenSet:
         """The tokens for a code. Raises Refused: SIGN_IN_INVALID for an invalid code, IDP_*."""
         fields = {
             "grant_type": "authorization_code",
@@ -87,7 +87,7 @@ class Hosted:
             raise self._provider.bad("no id token: the app client must allow the scope openid")
         return grant
 
-    async def refresh(self, refresh_token: str) -> Grant:
+    async def refresh(self, refresh_token: str) -> TokenSet:
         """New tokens. Raises Refused: SESSION_EXPIRED for a refresh token that has ended or was revoked, IDP_*."""
         fields = {"grant_type": "refresh_token", "refresh_token": refresh_token}
         return self._grant(await self._granted(fields, Code.SESSION_EXPIRED))
@@ -128,13 +128,13 @@ class Hosted:
         form = urlencode({"client_id": self._client_id, **fields})
         return await self._provider.post(self._origin + path, headers, form.encode("ascii"))
 
-    def _grant(self, answer: Mapping[str, Any]) -> Grant:
+    def _grant(self, answer: Mapping[str, Any]) -> TokenSet:
         """RFC 6749 section 5.1."""
         access, identity, refresh = (token_in(answer, name) for name in ("access_token", "id_token", "refresh_token"))
         kind = answer.get("token_type")
         if not access or identity is None or refresh is None or not isinstance(kind, str) or kind.lower() != "bearer":
             raise self._provider.bad("expected bearer tokens")
-        return Grant(access, identity, refresh)
+        return TokenSet(access, identity, refresh)
 
 
 def _encoded(fields: Mapping[str, str]) -> str:

@@ -34,7 +34,7 @@ MAX_CONNECTIONS = 32
 _SERVER_ERROR = 500
 
 
-class Grant(NamedTuple):
+class TokenSet(NamedTuple):
     """The tokens of one sign-in or refresh. `refresh_token` "" is none, or to keep the one that there is; `id_token` ""
     is one that a refresh did not give."""
 
@@ -238,7 +238,7 @@ class VerifiedTokens(NamedTuple):
 
 
 async def verify_id_token(
-    grant: Grant, issuers: Mapping[str, Issuer], client_id: str, find_key: FindKey, now: float, nonce: str | None
+    grant: TokenSet, issuers: Mapping[str, Issuer], client_id: str, find_key: FindKey, now: float, nonce: str | None
 ) -> VerifiedTokens:
     """Verify both tokens of a sign-in as the gate would (R13), and that they belong together (R19).
 

@@ -22,11 +22,11 @@ from sidecar.sign_in.provider import (
     ASK_WITHIN,
     Challenge,
     ClientSecrets,
-    Grant,
     Provider,
     ServerError,
     SignInError,
     SignInFailed,
+    TokenSet,
 )
 from sidecar.sign_in.srp import Srp, mathematics
 
@@ -71,7 +71,7 @@ class UserPool:
         # a power of 3072 bits holds the interpreter: one at a time, and requests are served between two of them
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="srp")
 
-    async def sign_in(self, username: str, password: str) -> Grant | Challenge:
+    async def sign_in(self, username: str, password: str) -> TokenSet | Challenge:
         """The tokens of a person, or what else the pool asks for. Raises SignInFailed, Refused: IDP_*."""
         if not challenges.is_username(username) or not challenges.is_password(password):
             raise SignInFailed(SignInError.WRONG_PASSWORD)
@@ -83,7 +83,7 @@ class UserPool:
         except ApiError as error:
             raise self._told(challenges.failure_of(error, challenges.AT_PASSWORD)) from None
 
-    async def respond(self, challenge: Challenge, answers: Mapping[str, str]) -> Grant | Challenge:
+    async def respond(self, challenge: Challenge, answers: Mapping[str, str]) -> TokenSet | Challenge:
         """Answer a challenge: `code`, or the new `password` with a value for each name in `required`.
 
         Raises SignInFailed (after WRONG_CODE and PASSWORD_POLICY the same challenge may be answered again), Refused:
@@ -97,7 +97,7 @@ class UserPool:
         except ApiError as error:
             raise self._told(challenges.failure_of(error, reasons)) from None
 
-    async def refresh(self, refresh_token: str, username: str) -> Grant:
+    async def refresh(self, refresh_token: str, username: str) -> TokenSet:
         """New tokens. Raises Refused: SESSION_EXPIRED for a refresh token that has ended or was revoked, IDP_*."""
         try:
             # not by InitiateAuth, which refuses it to an app client that rotates its refresh tokens
@@ -128,7 +128,7 @@ class UserPool:
         """Stop computing."""
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    async def _by_srp(self, username: str, password: str) -> Grant | Challenge:
+    async def _by_srp(self, username: str, password: str) -> TokenSet | Challenge:
         srp = await self._compute(lambda: Srp(self._pool_id, password))
         answer = await self._initiate(username, "USER_SRP_AUTH", {"USERNAME": username, "SRP_A": srp.public})
         asked = answer.get("ChallengeParameters")
@@ -219,7 +219,7 @@ class UserPool:
             return challenges.error_in(reply, self._provider.read(reply))
         return self._provider.read(reply) if read else {}
 
-    def _outcome(self, answer: Mapping[str, Any], username: str) -> Grant | Challenge:
+    def _outcome(self, answer: Mapping[str, Any], username: str) -> TokenSet | Challenge:
         try:
             return challenges.outcome(answer, username)
         except Refused as refused:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sidecar.demo.grants import AuthorizationRequest, Grant, Grants, OAuthError
+from sidecar.demo.grants import AuthorizationGrant, AuthorizationRequest, Grants, OAuthError
 
 # RFC 7636, appendix B
 VERIFIER = "dBjftJeZ4CVP-mB92K27uhbUJU1p1r_wW1gFWFOEjXk"
@@ -31,7 +31,7 @@ def code_of(grants: Grants) -> str:
     return grants.authorize(ASKED, grants.sign_in("pool")[1])
 
 
-def granted(grants: Grants) -> Grant:
+def granted(grants: Grants) -> AuthorizationGrant:
     return grants.redeem("app", code_of(grants), "http://a/callback", VERIFIER)
 
 

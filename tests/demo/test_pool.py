@@ -14,7 +14,7 @@ import jwt
 import pytest
 
 from sidecar.demo.cognito import LocalCognito
-from sidecar.demo.grants import Grant, Session
+from sidecar.demo.grants import AuthorizationGrant, Session
 from sidecar.demo.pool import NewPasswordRequired, PoolError, PoolTokens, Signer, UserPoolClient, pool_key, userinfo
 from tests.signing_in import principal_of
 
@@ -114,7 +114,7 @@ async def test_a_challenge_that_is_not_known_is_a_refusal() -> None:
             await UserPoolClient(http, "http://pool", "c").sign_in("alice", "x")
 
 
-def signed(grant: Grant, nonce: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
+def signed(grant: AuthorizationGrant, nonce: str | None = None) -> tuple[dict[str, Any], dict[str, Any]]:
     """The claims of an access token and of an id token, which may be none."""
     signer = Signer(pool_key(), ISSUER, 60)
     answer = signer.tokens(grant, TOKENS, 1000.9, nonce)
@@ -122,8 +122,8 @@ def signed(grant: Grant, nonce: str | None = None) -> tuple[dict[str, Any], dict
     return access, signer.read(answer["id_token"], ended=True) if "id_token" in answer else {}
 
 
-def granted(*scopes: str) -> Grant:
-    return Grant("app", scopes, Session("pool", 900), None)
+def granted(*scopes: str) -> AuthorizationGrant:
+    return AuthorizationGrant("app", scopes, Session("pool", 900), None)
 
 
 def test_what_only_the_hosted_ui_knows_replaces_the_pools_word() -> None:

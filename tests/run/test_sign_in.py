@@ -40,7 +40,7 @@ from sidecar.sign_in.attempts import AT_ONCE, PER_CLIENT
 from sidecar.sign_in.challenges import USER_ADMIN
 from sidecar.sign_in.ledger import LocalLedger
 from sidecar.sign_in.pending import PendingSignIns, begin
-from sidecar.sign_in.provider import MAX_CONNECTIONS, Grant
+from sidecar.sign_in.provider import MAX_CONNECTIONS, TokenSet
 from tests.log import Kept
 from tests.tokens import CLIENT, ISSUER, SESSION_SECRET, claims, mint, public_key
 
@@ -69,7 +69,7 @@ def browser(settings: Settings = SETTINGS) -> Browser:
 
 
 async def verified(
-    grant: Grant, nonce: str | None, now: float, use: str = "access", issuers: dict[str, Issuer] | None = None,
+    grant: TokenSet, nonce: str | None, now: float, use: str = "access", issuers: dict[str, Issuer] | None = None,
     rules: PrincipalRules | None = None,
 ) -> VerifiedSignIn:  # fmt: skip
     trusted = issuers or {ISSUER: Issuer(ISSUER, frozenset([CLIENT, "other"]), frozenset([use]))}
@@ -88,14 +88,14 @@ def identity(**more: Any) -> str:
 
 
 async def test_tokens_that_belong_together_sign_in() -> None:
-    signed_in = await verified(Grant(access(), identity(), "r"), NONCE, NOW)
+    signed_in = await verified(TokenSet(access(), identity(), "r"), NONCE, NOW)
     assert (signed_in.principal, signed_in.username) == ("a-1", "alice")
     assert signed_in.expires == int(NOW) + 3600
 
 
 async def test_an_issuer_of_id_tokens_alone_gives_the_session_one() -> None:
     token = identity()
-    signed_in = await verified(Grant("opaque", token, "r"), NONCE, NOW, use="id")
+    signed_in = await verified(TokenSet("opaque", token, "r"), NONCE, NOW, use="id")
     assert (signed_in.token, signed_in.username) == (token, "alice")
 
 
@@ -118,7 +118,7 @@ async def test_an_issuer_of_id_tokens_alone_gives_the_session_one() -> None:
 )
 async def test_tokens_that_do_not_belong_to_this_sign_in_are_none(id_token: str, nonce: str | None) -> None:
     with pytest.raises(Refused) as caught:
-        await verified(Grant(access(), id_token, "r"), nonce, NOW)
+        await verified(TokenSet(access(), id_token, "r"), nonce, NOW)
     assert caught.value.code is Code.SIGN_IN_INVALID
 
 
@@ -127,13 +127,13 @@ async def test_tokens_that_do_not_belong_to_this_sign_in_are_none(id_token: str,
 )
 async def test_an_access_token_that_the_gate_would_refuse_opens_no_session(token: str) -> None:
     with pytest.raises(Refused) as caught:
-        await verified(Grant(token, identity(), "r"), NONCE, NOW)
+        await verified(TokenSet(token, identity(), "r"), NONCE, NOW)
     assert caught.value.code is Code.SIGN_IN_INVALID
 
 
 async def test_a_sign_in_without_its_principal_opens_no_session() -> None:
     with pytest.raises(Refused) as caught:
-        await verified(Grant(access(), identity(email="a@b.c"), "r"), NONCE, NOW, rules=PrincipalRules(id="email"))
+        await verified(TokenSet(access(), identity(email="a@b.c"), "r"), NONCE, NOW, rules=PrincipalRules(id="email"))
     assert (caught.value.code, caught.value.detail) == (
         Code.PRINCIPAL_MISSING,
         "principal.id: the token has no claim email",
@@ -143,7 +143,7 @@ async def test_a_sign_in_without_its_principal_opens_no_session() -> None:
 async def test_roles_that_the_gate_would_refuse_open_no_session() -> None:
     token = access(**{"cognito:groups": "admin"})
     with pytest.raises(Refused) as caught:
-        await verified(Grant(token, identity(), "r"), NONCE, NOW)
+        await verified(TokenSet(token, identity(), "r"), NONCE, NOW)
     assert caught.value.code is Code.SIGN_IN_INVALID
 
 
@@ -151,7 +151,7 @@ async def test_tokens_of_two_pools_do_not_belong_together() -> None:
     two = "https://cognito-idp.eu-west-1.amazonaws.com/eu-west-1_Two"
     issuers = {name: Issuer(name, frozenset([CLIENT])) for name in (ISSUER, two)}
     with pytest.raises(Refused) as caught:
-        await verified(Grant(access(), identity(iss=two), "r"), NONCE, NOW, issuers=issuers)
+        await verified(TokenSet(access(), identity(iss=two), "r"), NONCE, NOW, issuers=issuers)
     assert caught.value.code is Code.SIGN_IN_INVALID
 
 
@@ -161,7 +161,7 @@ async def test_keys_that_cannot_be_had_are_no_fault_of_the_persons() -> None:
 
     tokens = Tokens({ISSUER: Issuer(ISSUER, frozenset([CLIENT]))}, PrincipalRules(), none)
     with pytest.raises(Refused) as caught:
-        await browser().verify(Grant(access(), identity(), ""), NONCE, NOW, tokens)
+        await browser().verify(TokenSet(access(), identity(), ""), NONCE, NOW, tokens)
     assert caught.value.code is Code.KEYS_UNAVAILABLE
 
 

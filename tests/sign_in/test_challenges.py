@@ -24,7 +24,7 @@ from sidecar.sign_in.challenges import (
     responses_to,
     session_failure,
 )
-from sidecar.sign_in.provider import Challenge, Grant, ProviderResponse, SignInError, SignInFailed
+from sidecar.sign_in.provider import Challenge, ProviderResponse, SignInError, SignInFailed, TokenSet
 
 RESULT = {"AccessToken": "a.a.a", "IdToken": "i.i.i", "RefreshToken": "r.r.r", "TokenType": "Bearer", "ExpiresIn": 3600}
 
@@ -52,13 +52,13 @@ def code_of(answer: Mapping[str, Any]) -> Code:
 @pytest.mark.parametrize(
     ("answer", "grant"),
     [
-        (granted(), Grant("a.a.a", "i.i.i", "r.r.r")),
-        (granted(RefreshToken=None), Grant("a.a.a", "i.i.i", "")),
-        ({**granted(), "ChallengeName": None}, Grant("a.a.a", "i.i.i", "r.r.r")),
-        (granted(TokenType="bearer", Other=1), Grant("a.a.a", "i.i.i", "r.r.r")),
+        (granted(), TokenSet("a.a.a", "i.i.i", "r.r.r")),
+        (granted(RefreshToken=None), TokenSet("a.a.a", "i.i.i", "")),
+        ({**granted(), "ChallengeName": None}, TokenSet("a.a.a", "i.i.i", "r.r.r")),
+        (granted(TokenType="bearer", Other=1), TokenSet("a.a.a", "i.i.i", "r.r.r")),
     ],
 )
-def test_tokens_are_taken(answer: Mapping[str, Any], grant: Grant) -> None:
+def test_tokens_are_taken(answer: Mapping[str, Any], grant: TokenSet) -> None:
     assert outcome(answer, "alice") == grant
 
 
@@ -141,8 +141,8 @@ def test_a_challenge_that_cannot_be_read_is_none(answer: Mapping[str, Any]) -> N
 
 def test_a_printed_challenge_or_grant_does_not_sign_in() -> None:
     challenge = Challenge("SMS_MFA", "secret-session", "alice@example.com", {"destination": "+*1234"})
-    response = ProviderResponse(200, 'x/y', b'secret')
-    printed = f"{challenge} {challenge!r} {Grant('secret-a', 'secret-i', 'secret-r')!r} {response!r}"
+    response = ProviderResponse(200, "x/y", b"secret")
+    printed = f"{challenge} {challenge!r} {TokenSet('secret-a', 'secret-i', 'secret-r')!r} {response!r}"
     assert printed == (
         "Challenge(name='SMS_MFA', ...) Challenge(name='SMS_MFA', ...) Grant(...) ProviderResponse(status=200, kind='x/y', 6 bytes)"
     )

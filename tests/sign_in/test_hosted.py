@@ -17,7 +17,7 @@ from sidecar.demo.hosted_ui import HostedUI
 from sidecar.gate.codes import Code
 from sidecar.gate.identity import Issuer
 from sidecar.sign_in.hosted import Hosted, domain_origin, s256
-from sidecar.sign_in.provider import Grant, Provider, verify_id_token
+from sidecar.sign_in.provider import Provider, TokenSet, verify_id_token
 from sidecar.trust.jwks import KeyStore
 from tests.fakes import Reports, Web, answer, json_answer, refusal
 from tests.signing_in import VERIFIER, Browser, parameters_of
@@ -118,7 +118,7 @@ def test_a_browser_is_sent_to_sign_out(provider: Provider) -> None:
 
 
 async def test_a_code_is_exchanged_by_a_public_client(web: Web, public: Hosted) -> None:
-    assert await public.exchange("c&d", "ver", CALLBACK) == Grant("a.a.a", "i.i.i", "r.r.r")
+    assert await public.exchange("c&d", "ver", CALLBACK) == TokenSet("a.a.a", "i.i.i", "r.r.r")
     line, headers = web.asked[0]
     assert line == "POST /oauth2/token HTTP/1.1"
     assert headers["content-type"] == "application/x-www-form-urlencoded"
@@ -138,7 +138,7 @@ async def test_a_confidential_client_says_who_it_is(web: Web, confidential: Host
 
 async def test_a_refresh_keeps_the_refresh_token_or_gives_a_new_one(web: Web, public: Hosted) -> None:
     web.behave = json_answer({name: TOKENS[name] for name in ("access_token", "id_token", "token_type")})
-    assert await public.refresh("old+1") == Grant("a.a.a", "i.i.i", "")
+    assert await public.refresh("old+1") == TokenSet("a.a.a", "i.i.i", "")
     assert form(web) == {"grant_type": "refresh_token", "client_id": "c1", "refresh_token": "old+1"}
     web.behave = json_answer(TOKENS)
     assert (await public.refresh("old")).refresh_token == "r.r.r"
@@ -146,7 +146,7 @@ async def test_a_refresh_keeps_the_refresh_token_or_gives_a_new_one(web: Web, pu
 
 async def test_a_refresh_may_come_without_an_id_token(web: Web, public: Hosted) -> None:
     web.behave = json_answer({"access_token": "a.a.a", "token_type": "bearer"})
-    assert await public.refresh("old") == Grant("a.a.a", "", "")
+    assert await public.refresh("old") == TokenSet("a.a.a", "", "")
 
 
 async def test_a_sign_in_without_an_id_token_is_none(web: Web, public: Hosted, reports: Reports) -> None:

@@ -25,10 +25,10 @@ from sidecar.gate.verdict import Refused
 from sidecar.sign_in.provider import (
     ASK_WITHIN,
     MAX_ANSWER,
-    Grant,
     Provider,
     ProviderResponse,
     ServerError,
+    TokenSet,
     VerifiedTokens,
     token_in,
     verify_id_token,
@@ -260,13 +260,13 @@ def identity_claims(**changed: Any) -> dict[str, Any]:
     return claims(NOW, **said)
 
 
-def grant(access: dict[str, Any] | None = None, identity: dict[str, Any] | None = None, **header: Any) -> Grant:
-    return Grant(
+def grant(access: dict[str, Any] | None = None, identity: dict[str, Any] | None = None, **header: Any) -> TokenSet:
+    return TokenSet(
         mint(access or claims(NOW)).decode(), mint(identity or identity_claims(), **header).decode(), "r"
     )  # fmt: skip
 
 
-async def verify(made: Grant, nonce: str | None = NONCE) -> VerifiedTokens:
+async def verify(made: TokenSet, nonce: str | None = NONCE) -> VerifiedTokens:
     return await verify_id_token(made, ISSUERS, CLIENT, find_key, NOW, nonce)
 
 

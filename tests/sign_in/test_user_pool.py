@@ -25,7 +25,15 @@ from sidecar.gate.codes import Code
 from sidecar.gate.identity import Issuer
 from sidecar.gate.verdict import Refused
 from sidecar.sign_in.challenges import MAX_MESSAGE
-from sidecar.sign_in.provider import ASK_WITHIN, Challenge, Grant, Provider, SignInError, SignInFailed, verify_id_token
+from sidecar.sign_in.provider import (
+    ASK_WITHIN,
+    Challenge,
+    Provider,
+    SignInError,
+    SignInFailed,
+    TokenSet,
+    verify_id_token,
+)
 from sidecar.sign_in.user_pool import UserPool, api_endpoint
 from sidecar.trust.jwks import KeyStore
 from tests.fakes import Behave, Reports, Web, answer, json_answer, refusal, without
@@ -109,7 +117,7 @@ async def failure(work: Any) -> SignInError:
 async def test_a_person_signs_in(moto: Pool, srp: bool, confidential: bool) -> None:
     async with moto.client(srp=srp, confidential=confidential) as pool:
         grant = await pool.sign_in("alice", PASSWORD)
-        assert isinstance(grant, Grant)
+        assert isinstance(grant, TokenSet)
         assert claims(grant.access_token)["username"] == "alice"
         assert claims(grant.id_token)["cognito:username"] == "alice"
         assert grant.refresh_token
@@ -122,7 +130,7 @@ async def test_the_tokens_of_a_sign_in_are_verified(moto: Pool) -> None:
     try:
         async with moto.client() as pool:
             grant = await pool.sign_in("alice", PASSWORD)
-        assert isinstance(grant, Grant)
+        assert isinstance(grant, TokenSet)
         issuers = {issuer: Issuer(issuer, frozenset([moto.public]))}
         signed_in = await verify_id_token(grant, issuers, moto.public, keys.find, time.time(), None)
         assert signed_in.access["sub"] == signed_in.identity["sub"]
@@ -160,10 +168,10 @@ async def test_a_new_user_must_choose_a_password(moto: Pool, srp: bool, confiden
         assert isinstance(challenge, Challenge)
         assert (challenge.name, challenge.username) == ("NEW_PASSWORD_REQUIRED", name)
         assert await failure(pool.respond(challenge, {"password": "short"})) == SignInError.PASSWORD_POLICY
-        assert isinstance(await pool.respond(challenge, {"password": "Other-1234"}), Grant)
+        assert isinstance(await pool.respond(challenge, {"password": "Other-1234"}), TokenSet)
         # the session was used
         assert await failure(pool.respond(challenge, {"password": "Other-1234"})) == SignInError.EXPIRED
-        assert isinstance(await pool.sign_in(name, "Other-1234"), Grant)
+        assert isinstance(await pool.sign_in(name, "Other-1234"), TokenSet)
 
 
 @pytest.mark.parametrize("confidential", [False, True])
@@ -178,7 +186,7 @@ async def test_a_code_is_asked_for_and_taken(moto: Pool, confidential: bool) -> 
             assert isinstance(challenge, Challenge)
             assert challenge.name == "SMS_MFA"
             assert await failure(pool.respond(challenge, {"code": "x"})) == SignInError.WRONG_CODE
-            assert isinstance(await pool.respond(challenge, {"code": "123456"}), Grant)
+            assert isinstance(await pool.respond(challenge, {"code": "123456"}), TokenSet)
 
 
 async def test_a_client_with_another_secret_signs_nobody_in(moto: Pool) -> None:
@@ -197,7 +205,7 @@ async def test_an_unknown_app_client_is_the_operators_fault(moto: Pool) -> None:
 async def test_a_session_is_refreshed(moto: Pool, confidential: bool) -> None:
     async with moto.client(confidential=confidential, srp=False) as pool:
         first = await pool.sign_in("alice", PASSWORD)
-        assert isinstance(first, Grant)
+        assert isinstance(first, TokenSet)
         second = await pool.refresh(first.refresh_token, "alice")
         assert claims(second.access_token)["username"] == "alice"
         assert claims(second.access_token)["jti"] != claims(first.access_token)["jti"]
@@ -257,7 +265,7 @@ def test_where_the_api_is(region: str, endpoint: str, url: str) -> None:
 
 async def test_a_password_is_sent_where_that_is_chosen() -> None:
     async with Web(GRANTED) as web, user_pool(web.origin, secret="canary-secret") as pool:
-        assert await pool.sign_in("alice", PASSWORD) == Grant("a.a.a", "i.i.i", "r.r.r")
+        assert await pool.sign_in("alice", PASSWORD) == TokenSet("a.a.a", "i.i.i", "r.r.r")
     parameters = {"USERNAME": "alice", "PASSWORD": PASSWORD, "SECRET_HASH": secret_hash("alice")}
     said = {"AuthFlow": "USER_PASSWORD_AUTH", "ClientId": "c1", "AuthParameters": parameters}
     assert asked(web) == [("InitiateAuth", said)]
@@ -279,7 +287,7 @@ VERIFIER = {
 async def test_with_srp_no_password_is_sent_and_the_pools_own_name_is_used() -> None:
     turns = in_turn(json_answer(VERIFIER), GRANTED)
     async with Web(turns) as web, user_pool(web.origin, secret="canary-secret", srp=True) as pool:
-        assert isinstance(await pool.sign_in("alice@example.com", PASSWORD), Grant)
+        assert isinstance(await pool.sign_in("alice@example.com", PASSWORD), TokenSet)
     (first, started), (second, proved) = asked(web)
     assert (first, second) == ("InitiateAuth", "RespondToAuthChallenge")
     assert started["AuthFlow"] == "USER_SRP_AUTH"
@@ -373,7 +381,7 @@ async def test_a_challenge_that_is_not_ours_is_not_answered() -> None:
 
 async def test_a_refresh_token_that_is_rotated_is_kept() -> None:
     async with Web(GRANTED) as web, user_pool(web.origin, secret="canary-secret") as pool:
-        assert await pool.refresh("old", "alice") == Grant("a.a.a", "i.i.i", "r.r.r")
+        assert await pool.refresh("old", "alice") == TokenSet("a.a.a", "i.i.i", "r.r.r")
     said = {"RefreshToken": "old", "ClientId": "c1", "ClientSecret": "canary-secret"}
     assert asked(web) == [("GetTokensFromRefreshToken", said)]
 
@@ -446,8 +454,8 @@ async def test_of_two_secrets_the_one_that_fits_is_found_and_kept(caplog: pytest
             await (GRANTED if given in (secret_hash("alice"), "canary-secret") else refused)(writer)
 
         web.behave = as_cognito_does
-        assert isinstance(await pool.sign_in("alice", PASSWORD), Grant)
-        assert isinstance(await pool.refresh("old", "alice"), Grant)
+        assert isinstance(await pool.sign_in("alice", PASSWORD), TokenSet)
+        assert isinstance(await pool.refresh("old", "alice"), TokenSet)
         await pool.revoke("old")
     operations = [operation for operation, _ in asked(web)]
     assert operations == ["InitiateAuth", "InitiateAuth", "GetTokensFromRefreshToken", "RevokeToken"]
