@@ -24,7 +24,7 @@ import jwt
 import pytest
 
 from sidecar.demo.cognito import LocalCognito
-from sidecar.demo.hosted_ui import HostedUI
+from sidecar.demo.hosted_ui import HostedUIServer
 from tests.conftest import policies
 from tests.deploy.aws import Account
 from tests.signing_in import Browser, parameters_of
@@ -49,7 +49,7 @@ class Seen:
 class World:
     sidecar: Sidecar
     origin: str
-    hosted: HostedUI
+    hosted: HostedUIServer
     callback_port: int
     seen: Seen
 
@@ -103,7 +103,7 @@ def world(cognito: LocalCognito, tmp_path_factory: pytest.TempPathFactory) -> It
     callbacks = [REGISTERED, f"http://localhost:{callback_port}/callback"]
     with (
         mcp_server(seen) as server,
-        HostedUI(
+        HostedUIServer(
             cognito, free_port(), folder, os.environ, redirect_uris=callbacks, logout_uris=[], scopes=[f"{origin}/mcp/use"]
         ) as hosted,
         running_sidecar(

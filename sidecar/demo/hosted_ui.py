@@ -49,7 +49,7 @@ class Config:
         path.write_text(json.dumps(asdict(self)))
 
 
-class HostedUI:
+class HostedUIServer:
     """The hosted UI of `cognito` at `domain`, from the constructor on; leaving the context stops it.
 
     It serves both of the pool's clients. `redirect_uris` and `logout_uris` are those that a client may name, compared

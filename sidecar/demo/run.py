@@ -21,7 +21,7 @@ from sidecar.demo.adopt import Walk
 from sidecar.demo.app import start_app
 from sidecar.demo.cognito import USERS, LocalCognito, require
 from sidecar.demo.guide import show, steps
-from sidecar.demo.hosted_ui import HostedUI
+from sidecar.demo.hosted_ui import HostedUIServer
 from sidecar.demo.processes import LOOPBACK, Process, StartError, can_listen, status_of
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
@@ -29,7 +29,7 @@ _WATCH_SECONDS = 0.25
 # variables that would change what the demo shows
 _FOREIGN = ("SIDECAR_", "AWS_")
 
-_Started = TypeVar("_Started", LocalCognito, HostedUI, Process)
+_Started = TypeVar("_Started", LocalCognito, HostedUIServer, Process)
 
 
 class Ports(NamedTuple):
@@ -201,13 +201,13 @@ class _Stage:
     def _url(self) -> str:
         return f"http://{LOOPBACK}:{self.ports.traffic}"
 
-    def _start_login(self, cognito: LocalCognito) -> HostedUI:
-        return HostedUI(
+    def _start_login(self, cognito: LocalCognito) -> HostedUIServer:
+        return HostedUIServer(
             cognito, self.ports.login, self.folder, self.environ,
             redirect_uris=[f"{self._url}/_sidecar/callback"], logout_uris=[f"{self._url}/_sidecar/console"],
         )  # fmt: skip
 
-    def _start_sidecar(self, cognito: LocalCognito, login: HostedUI) -> Process:
+    def _start_sidecar(self, cognito: LocalCognito, login: HostedUIServer) -> Process:
         settings = {
             "SIDECAR_UPSTREAM": f"http://{LOOPBACK}:{self.ports.app}",
             "SIDECAR_LISTEN": f"{LOOPBACK}:{self.ports.traffic}",

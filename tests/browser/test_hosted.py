@@ -12,7 +12,7 @@ import pytest
 from playwright.sync_api import Page
 
 from sidecar.demo.cognito import LocalCognito
-from sidecar.demo.hosted_ui import HostedUI
+from sidecar.demo.hosted_ui import HostedUIServer
 from tests.browser.conftest import Site, environ_of, site
 from tests.browser.test_password import heading
 from tests.pages.jar import Jar
@@ -25,11 +25,11 @@ TOKEN_SECONDS = 3
 @pytest.fixture(scope="module")
 def hosted(
     cognito: LocalCognito, upstream: Recorder, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Site, HostedUI]]:
+) -> Iterator[tuple[Site, HostedUIServer]]:
     """Signs in at the hosted UI, whose tokens live three seconds and whose refresh tokens serve once."""
     folder, port = tmp_path_factory.mktemp("hosted"), free_port()
     origin = f"http://127.0.0.1:{port}"
-    with HostedUI(
+    with HostedUIServer(
         cognito, free_port(), folder, os.environ, redirect_uris=[f"{origin}/_sidecar/callback"],
         logout_uris=[f"{origin}/"], token_seconds=TOKEN_SECONDS, rotation_grace=0.0,
     ) as ui:  # fmt: skip
@@ -51,7 +51,9 @@ def sign_in_there(page: Page, url: str, name: str = "alice", password: str = "Al
     page.locator("#password").press("Enter")
 
 
-def test_a_person_signs_in_there_and_comes_back_to_the_deep_link(page: Page, hosted: tuple[Site, HostedUI]) -> None:
+def test_a_person_signs_in_there_and_comes_back_to_the_deep_link(
+    page: Page, hosted: tuple[Site, HostedUIServer]
+) -> None:
     site, _ = hosted
     sign_in_there(page, f"{site.url}/deep/link?a=b")
     page.wait_for_url(f"{site.url}/deep/link?a=b")
@@ -61,7 +63,7 @@ def test_a_person_signs_in_there_and_comes_back_to_the_deep_link(page: Page, hos
     }
 
 
-def test_a_session_is_renewed_without_the_person_noticing(page: Page, hosted: tuple[Site, HostedUI]) -> None:
+def test_a_session_is_renewed_without_the_person_noticing(page: Page, hosted: tuple[Site, HostedUIServer]) -> None:
     site, _ = hosted
     sign_in_there(page, f"{site.url}/me")
     page.wait_for_url(f"{site.url}/me")
@@ -80,7 +82,7 @@ def test_a_session_is_renewed_without_the_person_noticing(page: Page, hosted: tu
     assert heading(page) == "GET /me alice user"
 
 
-def test_a_sign_out_ends_cognitos_session_too(page: Page, hosted: tuple[Site, HostedUI]) -> None:
+def test_a_sign_out_ends_cognitos_session_too(page: Page, hosted: tuple[Site, HostedUIServer]) -> None:
     site, ui = hosted
     sign_in_there(page, f"{site.url}/me")
     page.wait_for_url(f"{site.url}/me")
@@ -95,7 +97,7 @@ def test_a_sign_out_ends_cognitos_session_too(page: Page, hosted: tuple[Site, Ho
 
 
 def test_without_ending_cognitos_session_the_next_sign_in_asks_nothing(
-    page: Page, hosted: tuple[Site, HostedUI]
+    page: Page, hosted: tuple[Site, HostedUIServer]
 ) -> None:
     site, _ = hosted
     sign_in_there(page, f"{site.url}/me")
@@ -106,7 +108,7 @@ def test_without_ending_cognitos_session_the_next_sign_in_asks_nothing(
 
 
 def test_a_sign_out_everywhere_ends_a_session_at_its_renewal(
-    page: Page, hosted: tuple[Site, HostedUI], cognito: LocalCognito
+    page: Page, hosted: tuple[Site, HostedUIServer], cognito: LocalCognito
 ) -> None:
     site, ui = hosted
     sign_in_there(page, f"{site.url}/me", "bob", "Bobby-1234")
@@ -150,7 +152,7 @@ class Attempt:
         return got.status
 
 
-def test_a_callback_is_taken_once_from_the_browser_that_began(hosted: tuple[Site, HostedUI]) -> None:
+def test_a_callback_is_taken_once_from_the_browser_that_began(hosted: tuple[Site, HostedUIServer]) -> None:
     site, _ = hosted
     mine, other = Attempt(site), Attempt(site)
     code = mine.code()
@@ -167,21 +169,21 @@ def test_a_callback_is_taken_once_from_the_browser_that_began(hosted: tuple[Site
     assert len(site.upstream.seen) == before
 
 
-def test_a_code_of_another_sign_in_is_none(hosted: tuple[Site, HostedUI]) -> None:
+def test_a_code_of_another_sign_in_is_none(hosted: tuple[Site, HostedUIServer]) -> None:
     # o02: the verifier is in the cookie of the browser that began
     site, _ = hosted
     victim, attacker = Attempt(site), Attempt(site)
     assert victim.callback(attacker.code(), victim.state) == 400
 
 
-def test_an_id_token_with_another_nonce_is_none(hosted: tuple[Site, HostedUI]) -> None:
+def test_an_id_token_with_another_nonce_is_none(hosted: tuple[Site, HostedUIServer]) -> None:
     # o03
     site, _ = hosted
     attempt = Attempt(site)
     assert attempt.callback(attempt.code(nonce="of-another-sign-in"), attempt.state) == 400
 
 
-def test_what_an_error_says_is_shown_as_text_alone(hosted: tuple[Site, HostedUI]) -> None:
+def test_what_an_error_says_is_shown_as_text_alone(hosted: tuple[Site, HostedUIServer]) -> None:
     # o14
     site, _ = hosted
     attempt = Attempt(site)
@@ -208,7 +210,7 @@ def test_what_an_error_says_is_shown_as_text_alone(hosted: tuple[Site, HostedUI]
     ],
 )
 def test_what_chooses_a_provider_passes_and_nothing_else(
-    hosted: tuple[Site, HostedUI], query: str, passes: str | None
+    hosted: tuple[Site, HostedUIServer], query: str, passes: str | None
 ) -> None:
     site, _ = hosted
     location = Jar(site.sidecar).get(f"/_sidecar/login?{query}").header("location") or ""
@@ -223,7 +225,7 @@ def test_a_renewal_that_fails_extends_nothing_and_a_program_is_not_redirected(
     # o11
     port = free_port()
     origin = f"http://127.0.0.1:{port}"
-    with HostedUI(
+    with HostedUIServer(
         cognito, free_port(), tmp_path, os.environ, redirect_uris=[f"{origin}/_sidecar/callback"],
         logout_uris=[], token_seconds=3,
     ) as ui:  # fmt: skip

@@ -13,7 +13,7 @@ import pytest
 from playwright.sync_api import Browser, Page
 
 from sidecar.demo.cognito import LocalCognito
-from sidecar.demo.hosted_ui import HostedUI
+from sidecar.demo.hosted_ui import HostedUIServer
 from tests.signing_in import App, authorize_url
 from tests.stack import Web, free_port
 
@@ -51,7 +51,7 @@ def test_a_browser_without_javascript_signs_in(page: Page, app: Web, cognito: Lo
     callback = f"http://127.0.0.1:{app.port}/callback"
     asked: list[str] = []
     page.on("request", lambda request: asked.append(request.url))
-    with HostedUI(cognito, free_port(), tmp_path, os.environ, redirect_uris=[callback], logout_uris=[]) as hosted:
+    with HostedUIServer(cognito, free_port(), tmp_path, os.environ, redirect_uris=[callback], logout_uris=[]) as hosted:
         url = authorize_url(hosted.domain, cognito.client_id, callback)
         for width in (360, 1400):
             page.context.clear_cookies()

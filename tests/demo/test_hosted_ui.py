@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from sidecar.demo.cognito import USERS, LocalCognito, User
-from sidecar.demo.hosted_ui import Config, HostedUI
+from sidecar.demo.hosted_ui import Config, HostedUIServer
 from sidecar.demo.processes import StartError, can_listen
 from tests.signing_in import (
     VERIFIER,
@@ -30,14 +30,14 @@ from tests.signing_in import (
 CALLBACK = "http://127.0.0.1:8080/callback"
 SIGNED_OUT = "http://127.0.0.1:8080/"
 
-Start = Callable[..., HostedUI]
+Start = Callable[..., HostedUIServer]
 
 
 @pytest.fixture(scope="module")
 def hosted(cognito: LocalCognito, free_port: Callable[[], int], tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("hosted")
     callbacks = [CALLBACK, f"{CALLBACK}?app=1"]
-    with HostedUI(
+    with HostedUIServer(
         cognito, free_port(), folder, os.environ, redirect_uris=callbacks, logout_uris=[SIGNED_OUT]
     ) as running:
         yield running
@@ -46,11 +46,11 @@ def hosted(cognito: LocalCognito, free_port: Callable[[], int], tmp_path_factory
 @pytest.fixture
 def start(cognito: LocalCognito, free_port: Callable[[], int], tmp_path: Path) -> Iterator[Start]:
     """Starts another one, with options of its own."""
-    running: list[HostedUI] = []
+    running: list[HostedUIServer] = []
 
-    def begin(**options: Any) -> HostedUI:
+    def begin(**options: Any) -> HostedUIServer:
         asked = {"redirect_uris": [CALLBACK], "logout_uris": [SIGNED_OUT], **options}
-        running.append(HostedUI(cognito, free_port(), tmp_path, os.environ, **asked))
+        running.append(HostedUIServer(cognito, free_port(), tmp_path, os.environ, **asked))
         return running[-1]
 
     yield begin
@@ -59,7 +59,7 @@ def start(cognito: LocalCognito, free_port: Callable[[], int], tmp_path: Path) -
 
 
 @pytest.fixture
-def app(hosted: HostedUI, cognito: LocalCognito) -> App:
+def app(hosted: HostedUIServer, cognito: LocalCognito) -> App:
     return App(hosted.domain, cognito.client_id)
 
 
@@ -82,7 +82,7 @@ def tokens_for(app: App, user: str = "alice", **parameters: str | None) -> dict[
 
 
 async def test_the_code_flow_gives_tokens_that_the_sidecar_takes(
-    hosted: HostedUI, cognito: LocalCognito, app: App
+    hosted: HostedUIServer, cognito: LocalCognito, app: App
 ) -> None:
     """Claims as AWS's guide lists them, in both tokens; the sidecar verifies both with the pool's own key set."""
     began = int(time.time())
@@ -146,7 +146,7 @@ def test_a_code_comes_back_with_the_redirect_uri_it_went_to(app: App) -> None:
     assert problem(app.redeem(code_for(app), f"{CALLBACK}?app=1")) == (400, "invalid_grant")
 
 
-def test_a_redirect_uri_may_have_a_query(hosted: HostedUI, app: App) -> None:
+def test_a_redirect_uri_may_have_a_query(hosted: HostedUIServer, app: App) -> None:
     url = authorize_url(hosted.domain, app.client_id, f"{CALLBACK}?app=1", state="a b&c=d")
     answer = Browser().sign_in(url, "bob", "Bobby-1234")
     back = parameters_of(answer)
@@ -162,7 +162,7 @@ def test_a_code_ends(start: Start, cognito: LocalCognito) -> None:
     assert (problem(answer), answer.json()["error_description"]) == ((400, "invalid_grant"), "code: expired")
 
 
-async def test_a_confidential_client_shows_its_secret(hosted: HostedUI, cognito: LocalCognito, app: App) -> None:
+async def test_a_confidential_client_shows_its_secret(hosted: HostedUIServer, cognito: LocalCognito, app: App) -> None:
     own = App(hosted.domain, cognito.confidential_client_id, cognito.confidential_client_secret)
     tokens = tokens_for(own)
     for name, use in (("access_token", "access"), ("id_token", "id")):
@@ -259,7 +259,7 @@ def test_userinfo_tells_what_the_scopes_allow(cognito: LocalCognito, app: App) -
     assert problem(app.http.get(f"{app.domain}/oauth2/userInfo")) == (400, "invalid_request")
 
 
-def test_a_global_sign_out_ends_tokens_and_session(hosted: HostedUI, cognito: LocalCognito, app: App) -> None:
+def test_a_global_sign_out_ends_tokens_and_session(hosted: HostedUIServer, cognito: LocalCognito, app: App) -> None:
     browser, url = Browser(), authorize_url(hosted.domain, cognito.client_id, CALLBACK)
     code = parameters_of(browser.sign_in(url, "bob", "Bobby-1234"))["code"]
     late = parameters_of(browser.open(url))["code"]
@@ -273,7 +273,7 @@ def test_a_global_sign_out_ends_tokens_and_session(hosted: HostedUI, cognito: Lo
     assert browser.open(url).status_code == 200
 
 
-def test_who_has_signed_in_is_not_asked_again(hosted: HostedUI, cognito: LocalCognito, app: App) -> None:
+def test_who_has_signed_in_is_not_asked_again(hosted: HostedUIServer, cognito: LocalCognito, app: App) -> None:
     """The session is a cookie of one hour. `auth_time` is that of the sign-in."""
     browser, url = Browser(), authorize_url(hosted.domain, cognito.client_id, CALLBACK)
     first = browser.sign_in(url, "alice", "Alice-1234")
@@ -287,7 +287,7 @@ def test_who_has_signed_in_is_not_asked_again(hosted: HostedUI, cognito: LocalCo
     assert browser.open(url.replace("/oauth2/authorize", "/login")).status_code == 200
 
 
-def test_logout_ends_the_session_and_no_grant(hosted: HostedUI, cognito: LocalCognito, app: App) -> None:
+def test_logout_ends_the_session_and_no_grant(hosted: HostedUIServer, cognito: LocalCognito, app: App) -> None:
     browser, url = Browser(), authorize_url(hosted.domain, cognito.client_id, CALLBACK)
     code = parameters_of(browser.sign_in(url, "alice", "Alice-1234"))["code"]
     stolen = browser.http.cookies["cognito"]
@@ -301,7 +301,7 @@ def test_logout_ends_the_session_and_no_grant(hosted: HostedUI, cognito: LocalCo
     assert app.refresh(app.redeem(code, CALLBACK).json()["refresh_token"]).status_code == 200
 
 
-def test_logout_with_an_authorization_request_asks_anew(hosted: HostedUI, cognito: LocalCognito) -> None:
+def test_logout_with_an_authorization_request_asks_anew(hosted: HostedUIServer, cognito: LocalCognito) -> None:
     browser, url = Browser(), authorize_url(hosted.domain, cognito.client_id, CALLBACK)
     browser.sign_in(url, "alice", "Alice-1234")
     out = browser.open(url.replace("/oauth2/authorize", "/logout"))
@@ -310,7 +310,7 @@ def test_logout_with_an_authorization_request_asks_anew(hosted: HostedUI, cognit
     assert parameters_of(browser.submit(forms(page)[0], username="bob", password="Bobby-1234"))["code"]
 
 
-def test_a_sign_out_url_must_be_registered(hosted: HostedUI, cognito: LocalCognito) -> None:
+def test_a_sign_out_url_must_be_registered(hosted: HostedUIServer, cognito: LocalCognito) -> None:
     """Nobody is sent anywhere else, and nobody is signed out by such a link."""
     browser, url = Browser(), authorize_url(hosted.domain, cognito.client_id, CALLBACK)
     browser.sign_in(url, "alice", "Alice-1234")
@@ -321,7 +321,7 @@ def test_a_sign_out_url_must_be_registered(hosted: HostedUI, cognito: LocalCogni
 
 
 def test_a_temporary_password_is_changed_at_the_first_sign_in(
-    hosted: HostedUI, cognito: LocalCognito, app: App
+    hosted: HostedUIServer, cognito: LocalCognito, app: App
 ) -> None:
     browser, url = Browser(), authorize_url(hosted.domain, cognito.client_id, CALLBACK)
     page = browser.sign_in(url, "carol", "Carol-1234")
@@ -347,7 +347,9 @@ def test_a_temporary_password_is_changed_at_the_first_sign_in(
 def test_it_is_gone_when_it_was_stopped(cognito: LocalCognito, free_port: Callable[[], int], tmp_path: Path) -> None:
     """No process, and its port is free; while it runs, its file is for its owner alone."""
     port = free_port()
-    with HostedUI(cognito, port, tmp_path, os.environ, redirect_uris=[CALLBACK], logout_uris=[SIGNED_OUT]) as hosted:
+    with HostedUIServer(
+        cognito, port, tmp_path, os.environ, redirect_uris=[CALLBACK], logout_uris=[SIGNED_OUT]
+    ) as hosted:
         assert hosted.domain == f"http://127.0.0.1:{port}"
         assert stat.S_IMODE((tmp_path / "hosted-ui.json").stat().st_mode) == 0o600
         code_for(App(hosted.domain, cognito.client_id))
@@ -367,7 +369,7 @@ def test_it_says_nothing_that_should_not_be_said(start: Start, cognito: LocalCog
 def test_a_uri_that_cannot_be_registered_is_named(cognito: LocalCognito, tmp_path: Path, uri: str) -> None:
     for callbacks, signed_out in (([uri], []), ([], [uri])):
         with pytest.raises(ValueError, match="expected an absolute one without a fragment") as caught:
-            HostedUI(cognito, 1, tmp_path, os.environ, redirect_uris=callbacks, logout_uris=signed_out)
+            HostedUIServer(cognito, 1, tmp_path, os.environ, redirect_uris=callbacks, logout_uris=signed_out)
         assert repr(uri) in str(caught.value)
 
 

@@ -13,7 +13,7 @@ from urllib.parse import parse_qs, parse_qsl, urlsplit
 import pytest
 
 from sidecar.demo.cognito import LocalCognito
-from sidecar.demo.hosted_ui import HostedUI
+from sidecar.demo.hosted_ui import HostedUIServer
 from sidecar.gate.codes import Code
 from sidecar.gate.identity import Issuer
 from sidecar.sign_in.hosted import Hosted, domain_origin, s256
@@ -227,9 +227,9 @@ async def test_a_secret_that_does_not_fit_is_told_to_the_operator(
 
 
 @pytest.fixture(scope="module")
-def ui(cognito: LocalCognito, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostedUI]:
+def ui(cognito: LocalCognito, tmp_path_factory: pytest.TempPathFactory) -> Iterator[HostedUIServer]:
     """It rotates refresh tokens."""
-    with HostedUI(
+    with HostedUIServer(
         cognito, free_port(), tmp_path_factory.mktemp("ui"), os.environ, redirect_uris=[CALLBACK],
         logout_uris=["https://app.example/"], rotation_grace=0.0,
     ) as running:  # fmt: skip
@@ -238,7 +238,7 @@ def ui(cognito: LocalCognito, tmp_path_factory: pytest.TempPathFactory) -> Itera
 
 @pytest.mark.parametrize("is_public", [True, False])
 async def test_a_person_signs_in_goes_on_and_out(
-    cognito: LocalCognito, ui: HostedUI, provider: Provider, is_public: bool
+    cognito: LocalCognito, ui: HostedUIServer, provider: Provider, is_public: bool
 ) -> None:
     confidential = (cognito.confidential_client_id, cognito.confidential_client_secret)
     client, secret = (cognito.client_id, "") if is_public else confidential
@@ -268,7 +268,7 @@ async def test_a_person_signs_in_goes_on_and_out(
 
 
 async def test_a_rotated_refresh_token_is_new_and_a_revoked_one_ends_the_session(
-    cognito: LocalCognito, ui: HostedUI, provider: Provider
+    cognito: LocalCognito, ui: HostedUIServer, provider: Provider
 ) -> None:
     hosted = Hosted(ui.domain, cognito.client_id, (), provider)
     url = hosted.authorize_url("s", "n", s256(VERIFIER), CALLBACK)
@@ -281,7 +281,7 @@ async def test_a_rotated_refresh_token_is_new_and_a_revoked_one_ends_the_session
 
 
 async def test_of_two_secrets_the_one_that_fits_is_found_and_kept(
-    cognito: LocalCognito, ui: HostedUI, provider: Provider, reports: Reports, caplog: pytest.LogCaptureFixture
+    cognito: LocalCognito, ui: HostedUIServer, provider: Provider, reports: Reports, caplog: pytest.LogCaptureFixture
 ) -> None:
     secrets = ("canary-retired", cognito.confidential_client_secret)
     hosted = Hosted(ui.domain, cognito.confidential_client_id, secrets, provider)
@@ -295,7 +295,9 @@ async def test_of_two_secrets_the_one_that_fits_is_found_and_kept(
     assert "canary" not in caplog.text
 
 
-async def test_a_browser_comes_back_from_the_sign_out(cognito: LocalCognito, ui: HostedUI, provider: Provider) -> None:
+async def test_a_browser_comes_back_from_the_sign_out(
+    cognito: LocalCognito, ui: HostedUIServer, provider: Provider
+) -> None:
     hosted = Hosted(ui.domain, cognito.client_id, (), provider)
     back = Browser().open(hosted.logout_url("https://app.example/"))
     assert (back.status_code, back.headers["location"]) == (302, "https://app.example/")

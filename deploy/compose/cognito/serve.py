@@ -15,7 +15,7 @@ from pathlib import Path
 from relay import Address, serve
 
 from sidecar.demo.cognito import LocalCognito
-from sidecar.demo.hosted_ui import HostedUI
+from sidecar.demo.hosted_ui import HostedUIServer
 
 API, LOGIN = 19229, 9230
 """The hosted UI's own port is that which its URL names; the API has another one inside."""
@@ -27,7 +27,7 @@ def main() -> None:
     with (
         tempfile.TemporaryDirectory() as text,
         LocalCognito(API, Path(text), os.environ, fixed_ids=True) as cognito,
-        HostedUI(
+        HostedUIServer(
             cognito, LOGIN, Path(text), os.environ,
             redirect_uris=[f"{url}/_sidecar/callback" for url in public],
             logout_uris=[f"{url}/_sidecar/console" for url in public],
