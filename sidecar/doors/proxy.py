@@ -23,7 +23,7 @@ from sidecar.gate.obligation import HeldAnswer, ReduceLines, chosen, most_held, 
 from sidecar.gate.settle import Released, settle, settle_whole
 from sidecar.gate.verdict import Forward, Refuse, Refused
 from sidecar.net.connection import Fault, Response
-from sidecar.net.exchange import Incomplete
+from sidecar.net.exchange import IncompleteAnswer
 from sidecar.net.room import Lent, NoRoom, Rooms, owner_of
 from sidecar.net.upstream import Upstream
 from sidecar.record.journal import Outcome
@@ -252,10 +252,10 @@ class Proxy:
                 await send({"type": "http.response.body", "body": data, "more_body": True})
             await send({"type": "http.response.body", "body": b"", "more_body": False})
         except ClientGone:
-            raise Incomplete("the client left during its upload") from None
+            raise IncompleteAnswer("the client left during its upload") from None
         except Fault as error:
             self._door.journal.broken_off(permit.facts, *report_fault(self._door, self._upstream, permit, error))
-            raise Incomplete(error.kind) from None
+            raise IncompleteAnswer(error.kind) from None
         finally:
             response.close()
             self._holding.left(response)
@@ -273,10 +273,10 @@ class Proxy:
                             await send({"type": "http.response.body", "body": data, "more_body": True})
             except Refused as refused:
                 self._door.journal.broken_off(permit.facts, refused.code, refused.detail)
-                raise Incomplete(refused.code) from None
+                raise IncompleteAnswer(refused.code) from None
             except NoRoom as error:
                 self._door.journal.broken_off(permit.facts, Code.UPSTREAM_BUSY, str(error))
-                raise Incomplete(Code.UPSTREAM_BUSY) from None
+                raise IncompleteAnswer(Code.UPSTREAM_BUSY) from None
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 

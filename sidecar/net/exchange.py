@@ -45,7 +45,7 @@ class Link(Protocol):
         """Close the connection so that what was sent of an answer cannot look complete."""
 
 
-class Incomplete(Exception):
+class IncompleteAnswer(Exception):
     """Raised by an app that gives up an answer which it has begun: the connection breaks, and nothing is logged."""
 
 
@@ -122,7 +122,7 @@ class Cycle:
             if self._stage != _COMPLETE:
                 self._link.abort()
             raise
-        except Incomplete:
+        except IncompleteAnswer:
             self._fail()
         except Exception:
             if not self.gone:

@@ -17,7 +17,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.decision import DENY
 from sidecar.gate.expressions import searcher
 from sidecar.gate.routing import RouteTable
-from sidecar.net.exchange import Incomplete
+from sidecar.net.exchange import IncompleteAnswer
 from sidecar.net.pool import Origin, Pool
 from sidecar.net.room import Rooms, rooms
 from sidecar.net.upstream import Upstream
@@ -146,13 +146,13 @@ async def test_an_answer_that_is_held_leaves_its_room_whatever_its_client_does(*
 
     async def send(message: Any) -> None:
         if leaves and message["type"] == "http.response.body":
-            raise Incomplete("the client left")
+            raise IncompleteAnswer("the client left")
         assert held.memory.used == size
         await sent.send(message)
 
     async with app(b"x" * size) as (pool, _):
         work = Proxy(made.door, pool, held)(head(b"/whole"), "", "http", Client().receive, send)
-        with contextlib.suppress(Incomplete):
+        with contextlib.suppress(IncompleteAnswer):
             await work
     assert (len(sent.body), used(held)) == (0 if leaves else size, (0, 0))
 
@@ -199,10 +199,10 @@ async def test_lines_have_room_until_their_client_has_taken_them(most: int, leav
         seen.append(held.memory.used)
         await sent.send(message)
         if leaves and len(sent.body) > TINY:
-            raise Incomplete("the client is gone")
+            raise IncompleteAnswer("the client is gone")
 
     async with app(few + 9 * many, kind=b"application/x-ndjson") as (pool, _):
-        with contextlib.suppress(Incomplete):
+        with contextlib.suppress(IncompleteAnswer):
             await Proxy(made.door, pool, held)(head(b"/lines"), "", "http", Client().receive, send)
     if codes == ["allowed"]:
         assert max(seen) > 2 * TINY
