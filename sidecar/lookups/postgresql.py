@@ -12,7 +12,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.statement import Binding
 from sidecar.gate.verdict import Refused
 from sidecar.lookups.driver import NAME, Driver, Rows, UnusableDatabase, milliseconds
-from sidecar.lookups.rows import JsonText
+from sidecar.lookups.rows import JsonColumn
 from sidecar.net.connection import Fault
 from sidecar.record.reasons import Reason
 
@@ -91,7 +91,7 @@ class Postgres(Driver):
     async def prepare(self, connection: Any) -> None:
         """Tell columns of JSON from those of text."""
         for kind in ("json", "jsonb"):
-            await connection.set_type_codec(kind, encoder=str, decoder=JsonText, schema="pg_catalog", format="text")
+            await connection.set_type_codec(kind, encoder=str, decoder=JsonColumn, schema="pg_catalog", format="text")
 
     async def fetch(self, connection: Any, sql: str, values: Sequence[Any]) -> Rows:
         """Run a statement, which the server keeps prepared."""

@@ -22,7 +22,7 @@ _KIND = "application/json"
 _NO_ROW = Reply(404, _KIND, b"")
 
 
-class JsonText(str):
+class JsonColumn(str):
     """Value of a column of JSON, as the database writes it."""
 
     __slots__ = ()
@@ -127,7 +127,7 @@ _CONVERT: dict[type, Callable[[Any], Any]] = {
     time: time.isoformat,
     uuid.UUID: str,
     list: _list,
-    JsonText: lambda text: strict_json.loads(text.encode("utf-8", "surrogatepass")),
+    JsonColumn: lambda text: strict_json.loads(text.encode("utf-8", "surrogatepass")),
     **dict.fromkeys(
         (ipaddress.IPv4Address, ipaddress.IPv6Address, ipaddress.IPv4Network, ipaddress.IPv6Network,
          ipaddress.IPv4Interface, ipaddress.IPv6Interface), str,

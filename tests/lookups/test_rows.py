@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.lookups.rows import MAX_ROW, JsonText, reply_of, reply_of_many
+from sidecar.lookups.rows import MAX_ROW, JsonColumn, reply_of, reply_of_many
 from sidecar.net.connection import Fault
 from sidecar.record.reasons import Reason
 
@@ -27,7 +27,7 @@ KNOWN = uuid.UUID("0b2f3c9e-0d3a-4e77-9c54-000000000001")
         (datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC), "2026-01-02T03:04:05Z"),
         (datetime(2026, 1, 2, 3, 4, 5, 600, tzinfo=timezone(timedelta(hours=2))), "2026-01-02T01:04:05.000600Z"),
         (time(3, 4), "03:04:00"), (KNOWN, str(KNOWN)), (ipaddress.ip_address("10.0.0.1"), "10.0.0.1"),
-        (["a", None, Decimal("1.5"), [KNOWN]], ["a", None, 1.5, [str(KNOWN)]]), (JsonText('{"a": [1, "b"]}'), {"a": [1, "b"]}),
+        (["a", None, Decimal("1.5"), [KNOWN]], ["a", None, 1.5, [str(KNOWN)]]), (JsonColumn('{"a": [1, "b"]}'), {"a": [1, "b"]}),
     ],
 )  # fmt: skip
 def test_a_value_has_one_form(value: Any, found: Any) -> None:
@@ -58,7 +58,7 @@ def test_a_number_of_a_type_that_a_driver_has_is_a_plain_one() -> None:
         (Decimal("NaN"), "not finite"), (Decimal("0.1000000000000000055"), "a decimal of more digits"), (Decimal("1e400"), "a decimal of more digits"),
         (b"x", "found bytes, expected a value of JSON: leave it out, or encode it as text"), (memoryview(b"x"), "found memoryview"),
         (timedelta(1), "found timedelta, expected a value of JSON: cast it to text"), ([b"x"], "found bytes"), (object(), "found object"),
-        (JsonText("{"), "column 'v'"), (JsonText('{"a": 9007199254740993}'), "2^53"), ("\ud800", "surrogate"), (JsonText("[" * 50 + "]" * 50), "deep"),
+        (JsonColumn("{"), "column 'v'"), (JsonColumn('{"a": 9007199254740993}'), "2^53"), ("\ud800", "surrogate"), (JsonColumn("[" * 50 + "]" * 50), "deep"),
     ],
 )  # fmt: skip
 def test_a_value_without_one_is_refused(value: Any, told: str) -> None:
