@@ -55,7 +55,7 @@ def cell_of(line: Recorded) -> Cell:
 
 
 @dataclass
-class Lines:
+class LineGroup:
     """Lines of one kind of request: the first ones, and how many there are."""
 
     first: list[Logged] = field(default_factory=list)
@@ -68,7 +68,7 @@ class Cells:
     def __init__(self) -> None:
         self.lines = 0
         self.beyond = 0
-        self._cells: dict[Cell, Lines] = {}
+        self._cells: dict[Cell, LineGroup] = {}
 
     def add(self, logged: Logged) -> None:
         """Take a line, if it is of a request that the gate judged."""
@@ -80,12 +80,12 @@ class Cells:
         if cell not in self._cells and len(self._cells) >= MAX_CELLS:
             self.beyond += 1
             return
-        found = self._cells.setdefault(cell, Lines())
+        found = self._cells.setdefault(cell, LineGroup())
         found.count += 1
         if len(found.first) < TRIED:
             found.first.append(logged)
 
-    def kinds(self) -> list[Lines]:
+    def kinds(self) -> list[LineGroup]:
         """Return the kinds, but for those of a decision log that the question log has, too."""
         asked = {cell[:-1] for cell in self._cells if cell[-1] is not None}
         return [lines for cell, lines in self._cells.items() if cell[-1] is not None or cell[:-1] not in asked]

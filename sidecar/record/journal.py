@@ -41,7 +41,7 @@ LAST_LINES_WITHIN = 2.0
 """Seconds that the reader has for the last lines before the process ends without them."""
 
 
-class Lines(Protocol):
+class LineSink(Protocol):
     """Port: where lines go. `waiting` are the bytes that were put there and not taken yet."""
 
     waiting: int
@@ -97,7 +97,7 @@ class Journal:
     """
 
     def __init__(
-        self, lines: Lines, metrics: Metrics, now: Callable[[], float], later: Later = at_once,
+        self, lines: LineSink, metrics: Metrics, now: Callable[[], float], later: Later = at_once,
         end_trace: EndTrace | None = None, *, mode: Mode = "enforce", drops: bool = False,
         questions: QuestionLog | None = None,
     ) -> None:  # fmt: skip

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
-from sidecar.adoption.case_draft import CaseDraft, Cells, Lines, Users, drafts_of, file_of, with_names
+from sidecar.adoption.case_draft import CaseDraft, Cells, LineGroup, Users, drafts_of, file_of, with_names
 from sidecar.adoption.drafted_request import Undraftable
 from sidecar.record.line import Decision, Line, QuestionLine
 from sidecar.run.casing import Bench, bench
@@ -47,7 +47,7 @@ async def draft_cases(
     return Drafted(file_of(written, users), len(written), tuple(left_out))
 
 
-async def _first_that_holds(lines: Lines, made: Bench) -> CaseDraft | LeftOut:
+async def _first_that_holds(lines: LineGroup, made: Bench) -> CaseDraft | LeftOut:
     """Return the first draft that comes out as its line says."""
     reason = ""
     for logged in lines.first:
