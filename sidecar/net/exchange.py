@@ -19,7 +19,7 @@ App = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awa
 _logger = logging.getLogger("sidecar.server")
 
 
-class Link(Protocol):
+class ClientConnection(Protocol):
     """Port: the connection as a conversation uses it."""
 
     loop: asyncio.AbstractEventLoop
@@ -66,7 +66,13 @@ class Cycle:
     )  # fmt: skip
 
     def __init__(
-        self, link: Link, method: str, version: str, has_body: bool, keep_alive: bool, expects_continue: bool
+        self,
+        link: ClientConnection,
+        method: str,
+        version: str,
+        has_body: bool,
+        keep_alive: bool,
+        expects_continue: bool,
     ) -> None:
         self.task: asyncio.Task[None] | None = None
         self.keep_alive = keep_alive
