@@ -27,7 +27,7 @@ class Bar(NamedTuple):
     title: str
 
 
-class Mark(NamedTuple):
+class Label(NamedTuple):
     """A label, and where it stands."""
 
     at: float
@@ -42,8 +42,8 @@ class Chart(NamedTuple):
     left: float
     bottom: float
     bars: tuple[Bar, ...]
-    scale: tuple[Mark, ...]
-    labels: tuple[Mark, ...]
+    scale: tuple[Label, ...]
+    labels: tuple[Label, ...]
 
 
 class Column(NamedTuple):
@@ -68,10 +68,10 @@ def chart_of(columns: Sequence[Column]) -> Chart:
     for number, column in enumerate(columns):
         x = LEFT + room * number + (room - width) / 2
         bars.append(Bar(round(x, 2), round(width, 2), tuple(_parts(column.numbers, bottom, unit)), column.title))
-    scale = tuple(Mark(round(bottom - step * unit, 2), f"{step:,}") for step in steps)
+    scale = tuple(Label(round(bottom - step * unit, 2), f"{step:,}") for step in steps)
     every = max(math.ceil(len(columns) / MAX_LABELS), 1)
     labels = tuple(
-        Mark(round(LEFT + room * (number + 0.5), 2), column.label)
+        Label(round(LEFT + room * (number + 0.5), 2), column.label)
         for number, column in enumerate(columns)
         if number % every == 0
     )
