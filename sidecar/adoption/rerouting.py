@@ -18,7 +18,7 @@ from sidecar.gate.decision import Resource
 from sidecar.gate.query import admitted
 from sidecar.gate.references import Material, ReferenceSource, Template
 from sidecar.gate.request import Raw, Reading, Request, read
-from sidecar.gate.routing import WEBSOCKET, Access, Match, ask_of
+from sidecar.gate.routing import WEBSOCKET, Access, RouteMatch, ask_of
 from sidecar.gate.verdict import Refused
 from sidecar.record.line import QuestionLine
 from sidecar.study.supply import PolicyQuestion, questions
@@ -118,7 +118,7 @@ def _request(line: QuestionLine, reading: Reading) -> Request:
     )
 
 
-def _method(line: QuestionLine, match: Match) -> str:
+def _method(line: QuestionLine, match: RouteMatch) -> str:
     return "GET" if line.method == "HEAD" and "GET" in match.route.asks else line.method
 
 

@@ -25,7 +25,7 @@ from sidecar.gate.narrowing import ListQuestion, Narrowed, Plans, Push
 from sidecar.gate.obligation import AnswerItems
 from sidecar.gate.references import ABSENT, Material, ReferenceSource, resolve
 from sidecar.gate.request import Request
-from sidecar.gate.routing import Match
+from sidecar.gate.routing import RouteMatch
 from sidecar.gate.values import check_string
 from sidecar.gate.verdict import EachAsked, Facts, Refused
 from sidecar.together import together
@@ -97,7 +97,7 @@ def _tell_nothing(evaluation: Evaluation) -> Sequence[Header]:
 
 
 async def _material(
-    evaluation: Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody | None
+    evaluation: Evaluation, request: Request, match: RouteMatch, ask: Ask, read_body: ReadBody | None
 ) -> Material:
     """Return what the references of a method read. Raises Refused: BODY_*, PROXY_UNABLE, REFERENCE_INVALID."""
     principal = evaluation.sender
@@ -134,7 +134,7 @@ class ContextHandler:
         return call
 
     async def resource(
-        self, evaluation: Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody | None
+        self, evaluation: Evaluation, request: Request, match: RouteMatch, ask: Ask, read_body: ReadBody | None
     ) -> Resource:
         return await self.resource_of(evaluation, ask, await _material(evaluation, request, match, ask, read_body))
 
@@ -155,7 +155,13 @@ class ContextHandler:
         return Resource(kind, resource_id, ask.action, attributes, (), scope)
 
     async def resources(
-        self, evaluation: Evaluation, request: Request, match: Match, ask: Ask, each: Each, read_body: ReadBody | None
+        self,
+        evaluation: Evaluation,
+        request: Request,
+        match: RouteMatch,
+        ask: Ask,
+        each: Each,
+        read_body: ReadBody | None,
     ) -> Found:
         """Find the resources of a request about many, and which of them are missing."""
         facts, material = evaluation.facts, await _material(evaluation, request, match, ask, read_body)
@@ -227,7 +233,7 @@ class ContextHandler:
         return items._replace(ids=found, attributes=attributes), is_there
 
     async def named_resources(
-        self, evaluation: Evaluation, request: Request, match: Match, operations: Sequence[Operation]
+        self, evaluation: Evaluation, request: Request, match: RouteMatch, operations: Sequence[Operation]
     ) -> list[Named]:
         """Find the resources of a request that asks for several things, each of which may be missing."""
         facts = evaluation.facts

@@ -41,7 +41,7 @@ from sidecar.gate.protected import Protected
 from sidecar.gate.query import admitted, with_values
 from sidecar.gate.references import Material
 from sidecar.gate.request import Raw, Request, as_it_came, read
-from sidecar.gate.routing import WEBSOCKET, Access, Match, Route, ask_of
+from sidecar.gate.routing import WEBSOCKET, Access, Route, RouteMatch, ask_of
 from sidecar.gate.session import Session, TokenSource
 from sidecar.gate.to_app import AuthorizationRule, ToApp, identity_headers, short_headers
 from sidecar.gate.trace import TRACEPARENT, TRACESTATE
@@ -237,7 +237,7 @@ class Gate:
             return self._permit(evaluation, request, _BY_TOKEN)
         return await self._permit_by_policy(evaluation, request, match, ask, read_body)
 
-    def _own_part(self, evaluation: Evaluation, request: Request, match: Match, ask: Ask) -> Request:
+    def _own_part(self, evaluation: Evaluation, request: Request, match: RouteMatch, ask: Ask) -> Request:
         """Put in what the sidecar has to say in a request: the app's id of an MCP session, and parameters."""
         if match.route.binds_sessions and self._sessions is not None:
             request = in_session(evaluation, request, match.route, self._sessions)
@@ -246,7 +246,7 @@ class Gate:
         return request
 
     async def _permit_by_policy(
-        self, evaluation: Evaluation, request: Request, match: Match, ask: Ask, read_body: ReadBody | None
+        self, evaluation: Evaluation, request: Request, match: RouteMatch, ask: Ask, read_body: ReadBody | None
     ) -> Forward:
         evaluation.marks.append(("lookup", self._timer()))
         if ask.operations is not None:
@@ -266,7 +266,7 @@ class Gate:
         return self._permit(evaluation, request, _BY_POLICY)
 
     async def _permit_operations(
-        self, evaluation: Evaluation, request: Request, match: Match, ask: Ask, rule: Operations,
+        self, evaluation: Evaluation, request: Request, match: RouteMatch, ask: Ask, rule: Operations,
         read_body: ReadBody | None,
     ) -> Forward:  # fmt: skip
         """Permit a request whose body says what it asks for, where all of that is allowed."""
@@ -369,7 +369,13 @@ class Gate:
         return None
 
     async def _permit_reduced(
-        self, evaluation: Evaluation, request: Request, match: Match, resource: Resource, ask: Ask, rule: AnswerRule
+        self,
+        evaluation: Evaluation,
+        request: Request,
+        match: RouteMatch,
+        resource: Resource,
+        ask: Ask,
+        rule: AnswerRule,
     ) -> Forward:
         """Ask about the request, and permit it with what its rule demands of the answer: in shadow, that it be watched,
         which changes nothing of what the app is asked and answers."""

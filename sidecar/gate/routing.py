@@ -150,7 +150,7 @@ class Route(NamedTuple):
                 yield from ((f"{method} {name}", one) for name, one in ask.operations.asks.items())
 
 
-class Match(NamedTuple):
+class RouteMatch(NamedTuple):
     """The route of a request, and the texts of its variables."""
 
     route: Route
@@ -267,7 +267,7 @@ class RouteTable:
             return None
         return self.find(segments, host) or self._first(segments, host, strict=False)
 
-    def match(self, request: Request) -> Match:
+    def match(self, request: Request) -> RouteMatch:
         """The request's route. Raises Refused: TARGET_AMBIGUOUS, BODY_UNEXPECTED, SEGMENT_INVALID, ROUTE_UNMAPPED."""
         segments = request.segments
         route = None if segments[0] == SEGMENT else self.find(segments, request.host)
@@ -284,7 +284,7 @@ class RouteTable:
             if self.hosts is not None:
                 route = route._replace(upstream=self.home(request.host))
             _check_oddities(request, route)
-        return Match(route, path_values(route, segments))
+        return RouteMatch(route, path_values(route, segments))
 
 
 def _homes(routes: Iterable[Route]) -> Mapping[str, Destination | None]:
