@@ -19,7 +19,7 @@ from envoy.service.auth.v3.external_auth_pb2 import CheckResponse
 
 from sidecar.doors.ext_authz import CHECK
 from sidecar.net.grpc_client import Channel
-from sidecar.net.grpc_client_connection import Method
+from sidecar.net.grpc_client_connection import GrpcMethod
 from tests import guide_commands
 from tests.doors.test_ext_authz import WHOLE, question
 from tests.hostile.form_cases import CASES, MULTIPART, URLENCODED
@@ -205,7 +205,7 @@ def test_a_proxy_that_asks_by_http_is_told(world: World) -> None:
     ("body", "code"), [(b"owner=alice", ""), (b"owner=bob", "denied_by_policy"), (b"owner=a&owner=b", "body_invalid")]
 )
 async def test_envoy_is_told_by_grpc(world: World, body: bytes, code: str) -> None:
-    method = Method(CHECK.decode(), "localhost", 5.0)
+    method = GrpcMethod(CHECK.decode(), "localhost", 5.0)
     channel = Channel(f"127.0.0.1:{world.envoy}", method)
     headers = [
         WHOLE, (b"authorization", b"Bearer " + token().encode()), (b"content-type", URLENCODED.encode()),

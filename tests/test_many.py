@@ -17,7 +17,7 @@ from websockets.sync.client import connect
 
 from sidecar.doors.ext_authz import CHECK
 from sidecar.net.grpc_client import Channel
-from sidecar.net.grpc_client_connection import Method
+from sidecar.net.grpc_client_connection import GrpcMethod
 from tests import guide_commands
 from tests.doors.test_ext_authz import WHOLE, question
 from tests.stack import ROOT, Got, Recorder, Sidecar, Web, free_port, running_sidecar
@@ -155,7 +155,7 @@ def test_a_proxy_that_asks_by_http_is_told(world: World, query: str, status: int
 
 @pytest.mark.parametrize(("ids", "status"), [([1, 3], 0), ([1, 2], 403)])
 async def test_envoy_is_told_by_grpc(world: World, ids: list[int], status: int) -> None:
-    method = Method(CHECK.decode(), "localhost", 5.0)
+    method = GrpcMethod(CHECK.decode(), "localhost", 5.0)
     channel = Channel(f"127.0.0.1:{world.envoy}", method)
     body = json.dumps({"ids": ids}).encode()
     headers = [

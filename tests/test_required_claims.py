@@ -17,7 +17,7 @@ from websockets.sync.client import ClientConnection, connect
 
 from sidecar.doors.ext_authz import CHECK
 from sidecar.net.grpc_client import Channel
-from sidecar.net.grpc_client_connection import Method
+from sidecar.net.grpc_client_connection import GrpcMethod
 from tests import guide_commands
 from tests.doors.test_ext_authz import question
 from tests.doors.test_websocket import Upstream
@@ -197,7 +197,7 @@ def test_a_proxy_that_asks_by_http_is_told(world: World, said: dict[str, Any], s
 
 @pytest.mark.parametrize(("said", "status"), [({}, 0), ({"tenant": None}, 403)])
 async def test_envoy_is_told_by_grpc(world: World, said: dict[str, Any], status: int) -> None:
-    method = Method(CHECK.decode(), "localhost", 5.0)
+    method = GrpcMethod(CHECK.decode(), "localhost", 5.0)
     channel = Channel(f"127.0.0.1:{world.asks}", method)
     asked = question((b"authorization", b"Bearer " + token(**said).encode()), path=DOC)
     answer = CheckResponse.FromString(await channel.call(method, asked, asyncio.get_running_loop().time() + 5))

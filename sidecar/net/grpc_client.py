@@ -9,7 +9,7 @@ import ssl
 from collections.abc import Sequence
 
 from sidecar.net.faults import reason_of, said_by
-from sidecar.net.grpc_client_connection import AwaitedCall, C, ClientConnection, Method, UnaryCall
+from sidecar.net.grpc_client_connection import AwaitedCall, C, ClientConnection, GrpcMethod, UnaryCall
 from sidecar.record.reasons import Reason
 from sidecar.wire.grpc import CallFailed, Status
 from sidecar.wire.hpack import Field
@@ -33,7 +33,7 @@ class Channel:
     Calls of the method `indexed` are the cheapest. With `tls`, which agrees on `h2`, a port is asked over TLS.
     """
 
-    def __init__(self, target: str, indexed: Method, tls: ssl.SSLContext | None = None) -> None:
+    def __init__(self, target: str, indexed: GrpcMethod, tls: ssl.SSLContext | None = None) -> None:
         self._target = target
         self._tls = tls
         self._indexed = indexed
@@ -41,7 +41,7 @@ class Channel:
         self._opening: asyncio.Task[ClientConnection] | None = None
         self._closed = False
 
-    async def call(self, method: Method, message: bytes, deadline: float, headers: Sequence[Field] = ()) -> bytes:
+    async def call(self, method: GrpcMethod, message: bytes, deadline: float, headers: Sequence[Field] = ()) -> bytes:
         """Call with a message, wait for the answer's until `deadline` in the loop's time. `headers` go with this call,
         besides the method's. Raises CallFailed."""
         call = AwaitedCall(method, message, deadline, headers)

@@ -38,7 +38,7 @@ _MOST_CALLS = 100
 """Calls at once, until the server says how many."""
 
 
-class Method:
+class GrpcMethod:
     """A method with the headers of its calls; `timeout` in seconds is for every call. `path` is `/service/Method`.
 
     `authorization` is the value of that header, where the server wants one; `secure` says that the calls go by TLS.
@@ -61,7 +61,7 @@ class UnaryCall(ABC):
         "unsent",
     )  # fmt: skip
 
-    def __init__(self, method: Method, deadline: float, headers: Sequence[Field]) -> None:
+    def __init__(self, method: GrpcMethod, deadline: float, headers: Sequence[Field]) -> None:
         self.method = method
         self.deadline = deadline
         self.headers = headers
@@ -101,7 +101,7 @@ class AwaitedCall(UnaryCall):
 
     __slots__ = ("_future", "_message")
 
-    def __init__(self, method: Method, message: bytes, deadline: float, headers: Sequence[Field]) -> None:
+    def __init__(self, method: GrpcMethod, message: bytes, deadline: float, headers: Sequence[Field]) -> None:
         super().__init__(method, deadline, headers)
         self._message = message
         self._future: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
@@ -136,7 +136,7 @@ class ClientConnection(asyncio.Protocol):
 
     transport: asyncio.Transport
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, indexed: Method) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, indexed: GrpcMethod) -> None:
         self.ready: asyncio.Future[None] = loop.create_future()
         self.usable = False
         self._given_up = False

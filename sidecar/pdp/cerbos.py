@@ -21,7 +21,7 @@ from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
 from sidecar.net import grpc_health
 from sidecar.net.grpc_client import Channel, Unreachable
-from sidecar.net.grpc_client_connection import Method
+from sidecar.net.grpc_client_connection import GrpcMethod
 from sidecar.net.shares import Asker
 from sidecar.pdp.cerbos_call import FAULTS, CheckCall, Key, PendingQuestion
 from sidecar.pdp.cerbos_messages import BATCH, entries_of, parts_of, principal_of
@@ -56,7 +56,7 @@ class Cerbos(Client):
         )  # fmt: skip
         # RFC 9113 section 8.3.1 wants an authority; a unix socket has none, and Cerbos asks for none
         authority = "localhost" if target.startswith("unix:") else target
-        self._method = partial(Method, authority=authority, timeout=timeout, secure=tls is not None)
+        self._method = partial(GrpcMethod, authority=authority, timeout=timeout, secure=tls is not None)
         self._check = self._method(_SERVICE + "CheckResources")
         self._health = self._method(grpc_health.CHECK.decode("ascii"))
         self._channel = Channel(target, self._check, tls)
@@ -74,11 +74,11 @@ class Cerbos(Client):
         self.questions += 1
         return self._ask(question) if len(question.resources) == 1 else self._ask_in_parts(question)
 
-    def method(self, name: str) -> Method:
+    def method(self, name: str) -> GrpcMethod:
         """Another method of Cerbos, for `ask`."""
         return self._method(_SERVICE + name)
 
-    async def ask(self, method: Method, principal: Principal, message: bytes, trace: Sequence[Field] = ()) -> bytes:
+    async def ask(self, method: GrpcMethod, principal: Principal, message: bytes, trace: Sequence[Field] = ()) -> bytes:
         """Ask by another method of Cerbos, in a call of its own, which has a place of its principal's. Raises
         Refused(PDP_*)."""
         if len(message) > MAX_QUESTION:
@@ -96,7 +96,7 @@ class Cerbos(Client):
             self.shares.give_back(asker)
 
     async def _answered(
-        self, method: Method, message: bytes, deadline: float, trace: Sequence[Field], *, waited: bool
+        self, method: GrpcMethod, message: bytes, deadline: float, trace: Sequence[Field], *, waited: bool
     ) -> bytes:
         try:
             answer = await self._once_or_twice(method, message, deadline, trace)
@@ -114,7 +114,7 @@ class Cerbos(Client):
         return answer
 
     async def _once_or_twice(
-        self, method: Method, message: bytes, deadline: float, trace: Sequence[Field]
+        self, method: GrpcMethod, message: bytes, deadline: float, trace: Sequence[Field]
     ) -> bytes:  # fmt: skip
         try:
             return await self._channel.call(method, message, deadline, trace)

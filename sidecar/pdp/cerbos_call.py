@@ -8,7 +8,7 @@ from collections.abc import Callable
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import ALLOW, DENY, PdpAnswer, Question, Resource, Result
 from sidecar.gate.verdict import Refused
-from sidecar.net.grpc_client_connection import Method, UnaryCall
+from sidecar.net.grpc_client_connection import GrpcMethod, UnaryCall
 from sidecar.pdp.cerbos_messages import MAX_NAMED, message_of, read_answer
 from sidecar.wire.grpc import CallFailed, Status
 
@@ -76,7 +76,7 @@ class CheckCall(UnaryCall):
     )  # fmt: skip
 
     def __init__(
-        self, method: Method, key: Key, asked: PendingQuestion, *, most: int, waited: bool,
+        self, method: GrpcMethod, key: Key, asked: PendingQuestion, *, most: int, waited: bool,
         failed: Callable[[CheckCall, CallFailed], bool], ended: Callable[[CheckCall], None],
     ) -> None:  # fmt: skip
         super().__init__(method, asked.deadline, asked.question.trace)

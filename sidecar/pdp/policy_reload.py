@@ -23,7 +23,7 @@ from cerbos.request.v1 import request_pb2
 from cerbos.response.v1 import response_pb2
 
 from sidecar.net.grpc_client import Channel
-from sidecar.net.grpc_client_connection import Method
+from sidecar.net.grpc_client_connection import GrpcMethod
 from sidecar.pdp.policy_files import (
     ACTION,
     KIND,
@@ -225,10 +225,10 @@ class _Admin:
         self._channel = Channel(target, self._reload, tls)
         self.aclose = self._channel.aclose
 
-    def _method(self, path: str) -> Method:
-        return Method(path, self._authority, RELOAD_WITHIN, self._basic, secure=self._secure)
+    def _method(self, path: str) -> GrpcMethod:
+        return GrpcMethod(path, self._authority, RELOAD_WITHIN, self._basic, secure=self._secure)
 
-    async def _call(self, method: Method, message: bytes) -> bytes:
+    async def _call(self, method: GrpcMethod, message: bytes) -> bytes:
         return await self._channel.call(method, message, asyncio.get_running_loop().time() + RELOAD_WITHIN)
 
     async def reload(self) -> None:

@@ -11,7 +11,7 @@ import pytest
 from hpack import Decoder, Encoder
 
 from sidecar.net.grpc_client import Channel
-from sidecar.net.grpc_client_connection import Method
+from sidecar.net.grpc_client_connection import GrpcMethod
 from sidecar.wire.grpc import CallFailed, Status
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -133,12 +133,12 @@ class Talk:
 
     def __init__(self, target: str, timeout: float) -> None:
         self.target = target
-        self.method = Method("/a.B/C", target, timeout)
-        self.other = Method("/a.B/D", target, timeout)
+        self.method = GrpcMethod("/a.B/C", target, timeout)
+        self.other = GrpcMethod("/a.B/D", target, timeout)
         self.channel = Channel(target, self.method)
         self.timeout = timeout
 
-    async def __call__(self, body: bytes = b"x", method: Method | None = None) -> bytes:
+    async def __call__(self, body: bytes = b"x", method: GrpcMethod | None = None) -> bytes:
         deadline = asyncio.get_running_loop().time() + self.timeout
         return await self.channel.call(method or self.method, body, deadline)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.net.grpc_client_connection import MAX_MESSAGE, MOST_PINGS, AwaitedCall, ClientConnection, Method
+from sidecar.net.grpc_client_connection import MAX_MESSAGE, MOST_PINGS, AwaitedCall, ClientConnection, GrpcMethod
 from sidecar.wire.grpc import CallFailed, Status
 from tests.net.grpc_peer import (
     ACK,
@@ -452,7 +452,7 @@ async def test_an_answer_without_end_is_given_up() -> None:
 
 
 async def test_a_connection_that_is_given_up_before_it_began_leaves_no_error_behind() -> None:
-    connection = ClientConnection(asyncio.get_running_loop(), Method("/a.B/C", "a", 1.0))
+    connection = ClientConnection(asyncio.get_running_loop(), GrpcMethod("/a.B/C", "a", 1.0))
     connection.close()
     connection.connection_lost(None)
     assert connection.ready.cancelled()

@@ -11,7 +11,7 @@ import grpc.aio
 import pytest
 
 from sidecar.net.grpc_client import Channel
-from sidecar.net.grpc_client_connection import Method
+from sidecar.net.grpc_client_connection import GrpcMethod
 from sidecar.net.grpc_limits import MAX_MESSAGE
 from tests.net.grpc_wire import (
     ACK,
@@ -87,8 +87,8 @@ async def test_a_client_that_waits_no_longer_ends_its_call(world: World) -> None
 
 
 async def test_our_own_client_gets_its_answers(world: World) -> None:
-    channel = Channel(f"127.0.0.1:{world.port}", Method(PATH, "a", 1.0))
-    method, ends = Method(PATH, "a", 1.0), asyncio.get_running_loop().time() + 5
+    channel = Channel(f"127.0.0.1:{world.port}", GrpcMethod(PATH, "a", 1.0))
+    method, ends = GrpcMethod(PATH, "a", 1.0), asyncio.get_running_loop().time() + 5
     answers = await asyncio.gather(*(channel.call(method, b"%d" % number, ends) for number in range(300)))
     assert answers == [b"%d" % number for number in range(300)]
     await channel.aclose()

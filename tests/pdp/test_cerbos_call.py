@@ -18,7 +18,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.decision import Question, Resource, judge
 from sidecar.gate.identity import Principal
 from sidecar.gate.verdict import Refused
-from sidecar.net.grpc_client_connection import Method
+from sidecar.net.grpc_client_connection import GrpcMethod
 from sidecar.pdp.cerbos_call import CheckCall, PendingQuestion
 from sidecar.pdp.cerbos_messages import BATCH, MAX_NAMED, entries_of, principal_of
 from sidecar.wire.grpc import CallFailed, Status
@@ -27,7 +27,7 @@ from tests.pdp.hostile_pdp import BAD, BEHAVIORS, Pdp, Wanted, interleaved, told
 from tests.tries import tries
 
 ALICE = Principal("alice", ("user",), {}, "iss", 0.0, {})
-METHOD = Method("/a.B/C", "a", 1.0)
+METHOD = GrpcMethod("/a.B/C", "a", 1.0)
 
 
 def asked(number: int, deadline: float = 1.0, *, alone: bool = False, **changes: Any) -> PendingQuestion:

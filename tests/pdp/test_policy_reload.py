@@ -23,7 +23,7 @@ import yaml
 from sidecar.gate.decision import ALLOW, DENY, Question, Resource
 from sidecar.gate.identity import Principal
 from sidecar.net.grpc_client import Channel
-from sidecar.net.grpc_client_connection import Method
+from sidecar.net.grpc_client_connection import GrpcMethod
 from sidecar.pdp import policy_reload
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import EmbeddedCerbos, problems_of
@@ -83,7 +83,7 @@ async def listens(path: Path) -> bool:
 
 async def listed(target: str) -> bytes:
     """The names of the policies in force, as Cerbos' Admin API writes them."""
-    method = Method("/cerbos.svc.v1.CerbosAdminService/ListPolicies", "localhost", 5.0, "Basic YXV0aHo6YXV0aHo=")
+    method = GrpcMethod("/cerbos.svc.v1.CerbosAdminService/ListPolicies", "localhost", 5.0, "Basic YXV0aHo6YXV0aHo=")
     channel = Channel(target, method)
     try:
         return await channel.call(method, b"", asyncio.get_running_loop().time() + 5)
@@ -453,7 +453,7 @@ async def test_without_authorization_the_admin_api_answers_nobody(tmp_path: Path
     folder = tmp_path / "policies"
     configmap.put(folder, POLICIES, 1)
     async with cerbos(folder, tmp_path / "run") as target:
-        method = Method("/cerbos.svc.v1.CerbosAdminService/ReloadStore", "localhost", 5.0)
+        method = GrpcMethod("/cerbos.svc.v1.CerbosAdminService/ReloadStore", "localhost", 5.0)
         channel = Channel(target, method)
         with pytest.raises(CallFailed) as refused:
             await channel.call(method, b"", asyncio.get_running_loop().time() + 5)
