@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.adoption.replay import WITHOUT_POLICY, Reason
-from sidecar.run.replaying import CandidatePolicies, replay
+from sidecar.run.replaying import ReplayCandidate, replay
 from tests.conftest import Stack, policies
 from tests.stack import binary, reply
 from tests.test_question_log import played
@@ -34,7 +34,7 @@ async def test_a_recording_is_the_same_by_the_policies_that_decided_it(
             await play.ask(method, path, user)
         await play.ask("POST", "/many", "alice", json={"ids": ["1", "2"]})
         await play.ask("POST", "/many", "alice", json={"ids": ["1"]})
-    outcome, revision = await replay(play.lines, CandidatePolicies(Path(policies()), binary(), strict=True))
+    outcome, revision = await replay(play.lines, ReplayCandidate(Path(policies()), binary(), strict=True))
     assert outcome.changes == {}
     assert set(outcome.revisions) == {revision}
     assert outcome.requests == 3 * len(REQUESTS) + 2

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from sidecar.adoption.logs import Logs
     from sidecar.adoption.replay import Replay
     from sidecar.record.line import QuestionLine
-    from sidecar.run.replaying import CandidatePolicies
+    from sidecar.run.replaying import ReplayCandidate
 
 SAME, FAULT, CHANGED, WIDENED = 0, 1, 2, 3
 """Exit codes."""
@@ -76,12 +76,12 @@ def _require_cells(cells: list[str]) -> None:
             raise StartError(f"--allow-widening: found {cell!r}, expected KIND:ACTION, such as contact:read")
 
 
-def _candidate(options: argparse.Namespace) -> CandidatePolicies:
+def _candidate(options: argparse.Namespace) -> ReplayCandidate:
     from sidecar.adoption.rerouting import Rerouting
     from sidecar.config.routes.file import RoutesError, read_routes
     from sidecar.pdp.embedded import find_binary
     from sidecar.run.errors import blaming
-    from sidecar.run.replaying import CandidatePolicies
+    from sidecar.run.replaying import ReplayCandidate
 
     folder = Path(options.policies)
     if not folder.is_dir():
@@ -99,7 +99,7 @@ def _candidate(options: argparse.Namespace) -> CandidatePolicies:
         except (OSError, UnicodeDecodeError) as error:
             raise StartError(f"--routes: cannot read {options.routes}: {error}") from None
     strict = options.strict or os.environ.get("SIDECAR_CERBOS_STRICT", "on")
-    return CandidatePolicies(folder, binary, strict != "off", rerouting)
+    return ReplayCandidate(folder, binary, strict != "off", rerouting)
 
 
 def _questions(logs: Logs, progress: Progress) -> Iterator[QuestionLine]:

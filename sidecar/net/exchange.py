@@ -19,7 +19,7 @@ App = Callable[[Scope, Callable[[], Awaitable[Message]], Callable[[Message], Awa
 _logger = logging.getLogger("sidecar.server")
 
 
-class ClientConnection(Protocol):
+class ExchangeConnection(Protocol):
     """Port: the connection as a conversation uses it."""
 
     loop: asyncio.AbstractEventLoop
@@ -67,7 +67,7 @@ class Cycle:
 
     def __init__(
         self,
-        link: ClientConnection,
+        link: ExchangeConnection,
         method: str,
         version: str,
         has_body: bool,

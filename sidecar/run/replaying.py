@@ -38,7 +38,7 @@ TIMEOUT = 30.0
 """Seconds that an answer may take: a replay has no client that waits."""
 
 
-class CandidatePolicies(NamedTuple):
+class ReplayCandidate(NamedTuple):
     """New policies, and routes where they are new, too. `strict`: a condition in error denies, where Cerbos can."""
 
     folder: Path
@@ -47,7 +47,7 @@ class CandidatePolicies(NamedTuple):
     rerouting: Rerouting | None = None
 
 
-async def replay(questions: Iterable[line.QuestionLine], candidate: CandidatePolicies) -> tuple[Replay, str]:
+async def replay(questions: Iterable[line.QuestionLine], candidate: ReplayCandidate) -> tuple[Replay, str]:
     """Ask all recorded questions of the new policies -> what comes of it, and the new policies' revision. Raises
     StartError for policies that cannot be used, and OSError."""
     problems = await asyncio.to_thread(problems_of, candidate.binary, candidate.folder)
@@ -72,7 +72,7 @@ async def replay(questions: Iterable[line.QuestionLine], candidate: CandidatePol
 class _Run:
     """One replay under way: gathers questions of one principal, and asks them in one call."""
 
-    def __init__(self, candidate: CandidatePolicies, policies: Policies, pdp: PDP) -> None:
+    def __init__(self, candidate: ReplayCandidate, policies: Policies, pdp: PDP) -> None:
         self.replay = Replay()
         self._candidate = candidate
         self._policies = policies

@@ -44,7 +44,7 @@ class TokenSet(NamedTuple):
 
     def __repr__(self) -> str:
         # a token in a log is a session for whoever reads it
-        return "Grant(...)"
+        return "TokenSet(...)"
 
 
 class Challenge(NamedTuple):

@@ -22,7 +22,7 @@ from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.record.line import QuestionLine
 from sidecar.run import replaying
 from sidecar.run.errors import StartError
-from sidecar.run.replaying import CandidatePolicies, replay
+from sidecar.run.replaying import ReplayCandidate, replay
 from tests.adoption.questions import denied, question, unasked
 from tests.stack import ROOT, binary
 
@@ -42,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def replayed(lines: Iterable[QuestionLine], folder: Path, **more: Any) -> Replay:
-    return asyncio.run(replay(lines, CandidatePolicies(folder, binary(), strict=True, **more)))[0]
+    return asyncio.run(replay(lines, ReplayCandidate(folder, binary(), strict=True, **more)))[0]
 
 
 @pytest.mark.own_cerbos

@@ -144,7 +144,8 @@ def test_a_printed_challenge_or_grant_does_not_sign_in() -> None:
     response = ProviderResponse(200, "x/y", b"secret")
     printed = f"{challenge} {challenge!r} {TokenSet('secret-a', 'secret-i', 'secret-r')!r} {response!r}"
     assert printed == (
-        "Challenge(name='SMS_MFA', ...) Challenge(name='SMS_MFA', ...) Grant(...) ProviderResponse(status=200, kind='x/y', 6 bytes)"
+        "Challenge(name='SMS_MFA', ...) Challenge(name='SMS_MFA', ...) TokenSet(...) "
+        "ProviderResponse(status=200, kind='x/y', 6 bytes)"
     )
 
 
