@@ -120,7 +120,7 @@ GROWING = {
     "AlbKeys._flights": "keys that are asked for now, PER_WINDOW at most",
     "Attempts._turns": UNDER_WAY,
     "BlockReader._table": "the dynamic table of HPACK, in bytes",
-    "Call._places": "the resources of one call",
+    "CheckCall._places": "the resources of one call",
     "Candidate._queue": "MAX_WAITING requests, beyond which they are dropped",
     "Cerbos._calls": UNDER_WAY,
     "Cerbos._gathered": UNDER_WAY,
