@@ -101,8 +101,9 @@ class Accepting:
     def close(self) -> None:
         """Stop listening.
 
-        The thread ends before its socket is closed: a kernel begins an interrupted `accept` anew by the socket's number, which
-        another listening socket may have by then, and this thread would answer in its place.
+        The thread ends before its socket is closed: it could wait on, and where a process is started the kernel begins its
+        `accept` anew by the socket's number, which another server may have by then, in whose place it would answer
+        (findings/python-listener-accepts-for-the-next-one.sh).
         """
         with contextlib.suppress(OSError):  # closed before
             self._server.shutdown(socket.SHUT_RDWR)
