@@ -9,7 +9,7 @@ from typing import Self
 from sidecar.gate.codes import Code, Dependency, Ground, Kind
 
 
-class Named(StrEnum):
+class LabeledEnum(StrEnum):
     """A name for programs, with a text for people."""
 
     text: str

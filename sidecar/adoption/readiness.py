@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from sidecar.adoption.causes import Named
+from sidecar.adoption.causes import LabeledEnum
 from sidecar.adoption.sighting import Relation, Where
 from sidecar.adoption.tally import Group, Key, RouteCount, Span, Tally
 
@@ -40,7 +40,7 @@ class ReadinessRule(NamedTuple):
     expected: str
 
 
-class State(Named):
+class State(LabeledEnum):
     """State of a route."""
 
     READY = "ready", "ready"

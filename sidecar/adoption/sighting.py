@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from sidecar.adoption.causes import Named
+from sidecar.adoption.causes import LabeledEnum
 from sidecar.gate.codes import Code, Dependency, Ground, Kind
 from sidecar.record.line import Decision, QuestionLine
 
@@ -13,7 +13,7 @@ Judged = Decision | QuestionLine
 """Lines that tell of a request that the gate judged."""
 
 
-class Verdict(Named):
+class Verdict(LabeledEnum):
     """Our verdict: a row of the matrix."""
 
     ALLOW = "allow", "allow"
@@ -22,7 +22,7 @@ class Verdict(Named):
     UNDECIDED = "undecided", "could not decide"
 
 
-class AppStatus(Named):
+class AppStatus(LabeledEnum):
     """The app's own status: a column of the matrix."""
 
     DONE = "2xx_3xx", "2xx, 3xx"
@@ -33,7 +33,7 @@ class AppStatus(Named):
     NONE = "none", "no answer"
 
 
-class Relation(Named):
+class Relation(LabeledEnum):
     """How verdict and status stand to each other: a cell's color."""
 
     WOULD_BREAK = "would_break", "would break"

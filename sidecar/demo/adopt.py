@@ -50,7 +50,7 @@ class Ports(NamedTuple):
     cognito: int
 
 
-class Named(NamedTuple):
+class NamedRefusal(NamedTuple):
     """A refusal as the report names it, and as a line of the log has it."""
 
     method: str
@@ -115,14 +115,14 @@ class Walk:
         self._command("report", "first.log", "--routes", "routes.yaml")
         self._command("draft", "first.log", "--out", "policies", "--force")
 
-    def _watch(self) -> frozenset[Named]:
+    def _watch(self) -> frozenset[NamedRefusal]:
         self._title("3. Watch another day with these policies: what would break now?")
         self._workday("second.log", "shadow")
         self._command("report", "second.log", "--routes", "routes.yaml", "--html", "report.html", most=50)
         report = json.loads(self._quietly("report", "second.log", "--routes", "routes.yaml", "--json"))
         self._command("coverage", "--log", "second.log")
         return frozenset(
-            Named(one["method"], one["route"], one["code"], tuple(one["roles"]))
+            NamedRefusal(one["method"], one["route"], one["code"], tuple(one["roles"]))
             for one in report["differences"]
             if one["relation"] == "would_break"
         )
@@ -132,7 +132,7 @@ class Walk:
         self._command("test", "--from", "second.log", "--out", "cases.yaml")
         self._command("test", "cases.yaml")
 
-    def _enforce(self, named: frozenset[Named]) -> None:
+    def _enforce(self, named: frozenset[NamedRefusal]) -> None:
         self._title("5. Enforce the list first, and then all of it")
         path = self.folder / "routes.yaml"
         whole = path.read_text()
@@ -142,11 +142,11 @@ class Walk:
         path.write_text(whole)
         self._tell(self._workday("enforced.log", "enforce"), named)
 
-    def _tell(self, log: Path, named: frozenset[Named]) -> None:
+    def _tell(self, log: Path, named: frozenset[NamedRefusal]) -> None:
         """Tell which requests were refused. Raises StartError for one that the report had not named."""
         refused = [line for line in map(json.loads, log.read_text().splitlines()) if line["outcome"] == "refuse"]
         for line in refused:
-            one = Named(line["method"], line["route"], line["code"], tuple(line["roles"]))
+            one = NamedRefusal(line["method"], line["route"], line["code"], tuple(line["roles"]))
             if one not in named:
                 raise StartError(f"{one} was refused, and the report had not named it")
             who = line["principal"] or "somebody"

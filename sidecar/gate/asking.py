@@ -17,7 +17,7 @@ from sidecar.gate.chain import Known, known_of, missing_of
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import PdpAnswer, Question, Resource, judge
 from sidecar.gate.decision_cache import key_of
-from sidecar.gate.each import Each, Found, Named, elements_of, found_of, judged_of, judged_of_named
+from sidecar.gate.each import Each, Found, NamedResource, elements_of, found_of, judged_of, judged_of_named
 from sidecar.gate.evaluation import Evaluation
 from sidecar.gate.identity import Principal
 from sidecar.gate.lookup import Call, Lookup, Reply, ReplyReader, call_for, is_missing, merged
@@ -234,11 +234,11 @@ class ContextHandler:
 
     async def named_resources(
         self, evaluation: Evaluation, request: Request, match: RouteMatch, operations: Sequence[Operation]
-    ) -> list[Named]:
+    ) -> list[NamedResource]:
         """Find the resources of a request that asks for several things, each of which may be missing."""
         facts = evaluation.facts
 
-        async def find(operation: Operation) -> Named:
+        async def find(operation: Operation) -> NamedResource:
             material = Material(request, match.path, evaluation.sender, None, operation.args)
             # what is said of one alone does not stand for all
             told = Facts(facts.request_id, facts.method, facts.path, trace=facts.trace)
@@ -247,18 +247,18 @@ class ContextHandler:
                 to_app=evaluation.to_app, upstream=evaluation.upstream,
             )  # fmt: skip
             try:
-                return Named(operation.name, await self.resource_of(own, operation.ask, material), own.missing)
+                return NamedResource(operation.name, await self.resource_of(own, operation.ask, material), own.missing)
             except Refused as refused:
                 if own.missing is None or not is_missing(refused, own.missing):
                     raise
-                return Named(operation.name, refused, own.missing)
+                return NamedResource(operation.name, refused, own.missing)
 
         named = await together([partial(find, operation) for operation in operations], LOOKUPS_AT_ONCE)
         facts.each = EachAsked(tuple([one.name for one in named]))
         facts.kind, facts.action = operations[0].ask.kind, operations[0].ask.action
         return named
 
-    async def ask_named(self, evaluation: Evaluation, named: Sequence[Named]) -> None:
+    async def ask_named(self, evaluation: Evaluation, named: Sequence[NamedResource]) -> None:
         """Ask about all of a request's resources in one question. Raises Refused unless each is there and allowed."""
         resources = [one.found for one in named if isinstance(one.found, Resource)]
         verdicts = await self._told_verdicts(evaluation, resources)

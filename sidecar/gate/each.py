@@ -118,7 +118,7 @@ def found_of(
     return found
 
 
-class Named(NamedTuple):
+class NamedResource(NamedTuple):
     """Resource of one operation among several, by the operation's name, or the refusal of one that is missing;
     `missing` is the treatment of such, where a lookup was asked."""
 
@@ -128,7 +128,7 @@ class Named(NamedTuple):
 
 
 def judged_of_named(
-    named: Sequence[Named], allowed: Sequence[bool]
+    named: Sequence[NamedResource], allowed: Sequence[bool]
 ) -> tuple[EachAsked, Refused | None, Missing | None]:
     """Judge a request by the answers about the resources of its operations, as `judged_of`; the last is the treatment
     of what is missing that all have: where one hides, the client is told of no other."""

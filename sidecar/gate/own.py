@@ -10,7 +10,7 @@ from urllib.parse import quote
 # --- headers to the app ---
 
 
-class Named(Protocol):
+class ForwardedPrincipal(Protocol):
     """A principal, as far as the app is told of it."""
 
     @property
@@ -28,7 +28,7 @@ class IdentityHeader(NamedTuple):
     """A header that tells the app who asks. `meaning` is for the reference."""
 
     name: bytes
-    value: Callable[[Named], bytes]
+    value: Callable[[ForwardedPrincipal], bytes]
     meaning: str
 
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from sidecar.bounded import remembered
 from sidecar.gate.codes import Code
 from sidecar.gate.identity import Principal
-from sidecar.gate.own import IDENTITY, Named, header_text
+from sidecar.gate.own import IDENTITY, ForwardedPrincipal, header_text
 from sidecar.gate.references import Reference, Template, principal_value
 from sidecar.gate.values import checked
 from sidecar.gate.verdict import Refused
@@ -90,7 +90,7 @@ def short_headers(principal: Principal) -> list[Header]:
     return [pair for pair in _always_sent(principal) if len(pair[1]) <= MAX_IDENTITY]
 
 
-def _always_sent(principal: Named) -> list[Header]:
+def _always_sent(principal: ForwardedPrincipal) -> list[Header]:
     return [(header.name, header.value(principal)) for header in IDENTITY]
 
 

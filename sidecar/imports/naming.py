@@ -29,7 +29,7 @@ class Guess(NamedTuple):
         return "high" if self.confidence >= HIGH else "medium" if self.confidence >= MEDIUM else "low"
 
 
-class Named(NamedTuple):
+class RouteNames(NamedTuple):
     """Names for the route of a template. `parents` are attributes: kind of what the resource belongs to -> the
     reference to its id."""
 
@@ -51,7 +51,7 @@ class _Role(NamedTuple):
     """A part of one resource, such as its photo."""
 
 
-def name_template(template: Template, items: frozenset[tuple[Segment, ...]]) -> Named:
+def name_template(template: Template, items: frozenset[tuple[Segment, ...]]) -> RouteNames:
     """Name what a route of a template would ask. `items` are the paths of which another template is an item, such as
     `/contacts` where there is `/contacts/{id}`."""
     parts = _parts(template.segments)
@@ -62,7 +62,7 @@ def name_template(template: Template, items: frozenset[tuple[Segment, ...]]) -> 
     if role.id is not None:
         why = "the variable at the end of the path" if role.is_item else "the last variable before the end of the path"
         identity = Guess(f"{{path.{role.id.name}}}", kind.confidence, why)
-    return Named(kind, identity, actions, _parents(parts, role, kind.value), _notes(parts))
+    return RouteNames(kind, identity, actions, _parents(parts, role, kind.value), _notes(parts))
 
 
 def _parts(segments: Sequence[Segment]) -> list[Segment]:

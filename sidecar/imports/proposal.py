@@ -10,7 +10,7 @@ from sidecar.gate.own import PREFIX
 from sidecar.gate.routing import Rest, Segment, Variable, parse_path
 from sidecar.imports.collect import Collected, Template
 from sidecar.imports.evidence import WS, requests
-from sidecar.imports.naming import MEDIUM, Named, is_item_of, name_template
+from sidecar.imports.naming import MEDIUM, RouteNames, is_item_of, name_template
 from sidecar.imports.shapes import parts_of
 from sidecar.imports.words import FILES, LOOKS_PUBLIC, is_known
 
@@ -30,7 +30,7 @@ class Proposal(NamedTuple):
 
     path: str
     template: Template
-    named: Named
+    named: RouteNames
     query: tuple[str, ...] | None
     attributes: tuple[str, ...]
     decide: tuple[str, ...]
@@ -100,7 +100,7 @@ def _proposal(template: Template, items: frozenset[tuple[Segment, ...]]) -> Prop
     return Proposal(template.path, template, named, query, tuple(attributes), tuple(_decisions(template, named)))
 
 
-def _decisions(template: Template, named: Named) -> Iterable[str]:
+def _decisions(template: Template, named: RouteNames) -> Iterable[str]:
     looks = looks_public(template.segments)
     if looks and set(template.methods) <= {"GET", "POST"}:
         yield f"looks like {looks}: should everybody pass? Then `access: public` takes the place of actions"
