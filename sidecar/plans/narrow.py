@@ -33,7 +33,7 @@ Trusted = Callable[[ListQuestion], Awaitable[Trust]]
 """Port: tells how far the plan of a question may be trusted."""
 
 
-class Narrowing:
+class Narrower:
     """The gate's port `Plans`."""
 
     def __init__(self, ask: AskPlan, trusted: Trusted, sign: SignFilter | None = None) -> None:

@@ -12,7 +12,7 @@ from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.cerbos_plan import CerbosPlans
 from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.pdp.policy_reload import PolicyState
-from sidecar.plans.narrow import Narrowing, SignFilter, Trust
+from sidecar.plans.narrow import Narrower, SignFilter, Trust
 
 if TYPE_CHECKING:
     from sidecar.study.plannable import Plannable
@@ -59,7 +59,7 @@ class PolicyTrust:
 def narrowing(
     cerbos: Cerbos, embedded: EmbeddedCerbos | None, state: PolicyState | None, folder: Path, *, strict: bool,
     sign: SignFilter | None = None,
-) -> Narrowing:  # fmt: skip
+) -> Narrower:  # fmt: skip
     """Make the gate's port for plans; `state` is that of the policies in `folder`, None where nobody proves it.
     `sign` signs the filters that go in a header."""
 
@@ -70,4 +70,4 @@ def narrowing(
         known = state is not None and state.generation and not state.fault
         return (state.generation, folder) if state is not None and known else None
 
-    return Narrowing(CerbosPlans(cerbos).plan, PolicyTrust(in_force, strict=strict).trusted, sign)
+    return Narrower(CerbosPlans(cerbos).plan, PolicyTrust(in_force, strict=strict).trusted, sign)

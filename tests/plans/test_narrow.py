@@ -10,7 +10,7 @@ from sidecar.gate.narrowing import ListQuestion, Narrowed, Push, PushedAttribute
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
 from sidecar.plans.filter import RowField
-from sidecar.plans.narrow import Narrowing, Trust, Trusted, names_of
+from sidecar.plans.narrow import Narrower, Trust, Trusted, names_of
 from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, Plan, UnknownNode, Variable
 from sidecar.plans.translate import FieldNames
 
@@ -37,14 +37,14 @@ def warrants(trust: Trust) -> Trusted:
 trusted = warrants(ALL)
 
 
-def narrowing(plan: Plan | Code, trust: Trusted = trusted) -> Narrowing:
+def narrowing(plan: Plan | Code, trust: Trusted = trusted) -> Narrower:
     async def ask(question: ListQuestion) -> Plan:
         assert question is QUESTION
         if isinstance(plan, Code):
             raise Refused(plan)
         return plan
 
-    return Narrowing(ask, trust)
+    return Narrower(ask, trust)
 
 
 async def narrowed(plan: Plan | Code, query: bytes = b"", trust: Trusted = trusted) -> Narrowed:
@@ -83,12 +83,12 @@ async def test_a_filter_in_a_header_is_signed_where_there_is_a_key() -> None:
     async def ask(question: ListQuestion) -> Plan:
         return Conditional(OWNED)
 
-    plain = await Narrowing(ask, trusted).narrow(QUESTION, push, b"")
+    plain = await Narrower(ask, trusted).narrow(QUESTION, push, b"")
     text = b'{"field":"owner_id","is":"eq","value":"alice"}'
     assert plain == Narrowed((), ((b"x-auth-filter", text),), "exact")
-    signing = Narrowing(ask, trusted, lambda principal, value, app: principal.id.encode() + b" signs " + value)
+    signing = Narrower(ask, trusted, lambda principal, value, app: principal.id.encode() + b" signs " + value)
     assert (await signing.narrow(QUESTION, push, b"")).headers == ((b"x-auth-filter", b"alice signs " + text),)
-    assert (await Narrowing(ask, trusted, lambda *_: b"").narrow(QUESTION, PUSH, b"")).headers == ()
+    assert (await Narrower(ask, trusted, lambda *_: b"").narrow(QUESTION, PUSH, b"")).headers == ()
 
 
 async def test_that_everything_is_denied_is_believed_or_not() -> None:

@@ -28,7 +28,7 @@ from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.cerbos_plan import CerbosPlans
 from sidecar.plans.dialects import DIALECTS
 from sidecar.plans.filter import Filter
-from sidecar.plans.narrow import Narrowing, Trust
+from sidecar.plans.narrow import Narrower, Trust
 from sidecar.plans.plan import Plan
 from sidecar.release.items import ItemsRule
 from sidecar.study.plannable import Plannable
@@ -99,7 +99,7 @@ class Witness:
         self._cerbos = cerbos
         self._attributes, self._optional = attributes_of(corpus.rows), optional(corpus.rows)
         self._trusted = trusted
-        self._narrowing = Narrowing(self._plan, self._trust)
+        self._narrowing = Narrower(self._plan, self._trust)
         self._plans: dict[tuple[str, ...], Plan] = {}
 
     async def _plan(self, question: ListQuestion) -> Plan:
