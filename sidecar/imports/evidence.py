@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from sidecar.imports.sighting import Operation, Place, Sighting
+from sidecar.imports.sighting import Place, Sighting, SpecOperation
 
 MAX_IDS = 200
 """Distinct ids of one template that are counted; a further one is "more than"."""
@@ -67,7 +67,7 @@ class MethodEvidence:
     statuses: Counter[int] = field(default_factory=Counter)
     ids: Distinct = field(default_factory=Distinct)
     query: Counter[str] = field(default_factory=Counter)
-    operations: list[Operation] = field(default_factory=list)
+    operations: list[SpecOperation] = field(default_factory=list)
     in_collection: bool = False
     """A person has put it in a collection of requests."""
 
@@ -96,7 +96,7 @@ class MethodEvidence:
         self.in_collection = self.in_collection or other.in_collection
 
     @property
-    def operation(self) -> Operation | None:
+    def operation(self) -> SpecOperation | None:
         """The operation of a spec, the first of several."""
         return self.operations[0] if self.operations else None
 

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from sidecar.gate.routing import Pattern, Rest, Segment, Variable
 from sidecar.imports.documents import MAX_REFERENCES, SpecDocument, texts
-from sidecar.imports.sighting import Operation, Place, Sighting
+from sidecar.imports.sighting import Place, Sighting, SpecOperation
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "query")
 _VARIABLE = re.compile(r"\{([^{}]*)\}")
@@ -47,7 +47,7 @@ def _sighting(
     query = tuple(dict.fromkeys(one["name"] for one in parameters if _is(one, "query")))
     shape = _answer(document, operation)
     name = operation.get("operationId")
-    told = Operation(
+    told = SpecOperation(
         name if isinstance(name, str) else "", texts(operation.get("tags")), shape.names, shape.is_list,
         _is_open(operation["security"]) if "security" in operation else is_open, prefix, types,
     )  # fmt: skip

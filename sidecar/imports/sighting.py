@@ -24,7 +24,7 @@ class Place(NamedTuple):
         return f"{self.file}:{self.at}" if isinstance(self.at, int) else f"{self.file}: {self.at}"
 
 
-class Operation(NamedTuple):
+class SpecOperation(NamedTuple):
     """One operation of a spec, beside its method and path. `prefix` is the path of the spec's server, which clients
     send before it; `attributes` are names of the answer's fields."""
 
@@ -52,7 +52,7 @@ class Sighting(NamedTuple):
     query: tuple[str, ...] = ()
     status: int | None = None
     websocket: bool = False
-    operation: Operation | None = None
+    operation: SpecOperation | None = None
     host: str = ""
 
     @property

@@ -10,7 +10,7 @@ from sidecar.gate.codes import Code
 from sidecar.gate.narrowing import ListQuestion
 from sidecar.gate.verdict import Refused
 from sidecar.pdp.cerbos import Cerbos
-from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, Plan, Scalar, UnknownNode, Variable
+from sidecar.plans.plan import Always, Conditional, Constant, Node, Plan, PlanExpression, Scalar, UnknownNode, Variable
 from sidecar.wire.protobuf import sized, sized_tag
 
 MAX_DEPTH = 32
@@ -91,7 +91,7 @@ class _Reader:
                 return Variable(operand.variable)
             case "expression":
                 said = operand.expression
-                return Operation(said.operator, tuple([self.node(each, depth + 1) for each in said.operands]))
+                return PlanExpression(said.operator, tuple([self.node(each, depth + 1) for each in said.operands]))
             case _:
                 return UnknownNode()
 

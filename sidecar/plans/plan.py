@@ -27,7 +27,7 @@ class Variable:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Operation:
+class PlanExpression:
     """An operator and its operands, as Cerbos names and orders them: `lt(5, n)` of `5 < n`."""
 
     operator: str
@@ -39,7 +39,7 @@ class UnknownNode:
     """A part that cannot be read: of another form, too deep, or too long. It may be true of any resource."""
 
 
-Node = Constant | Variable | Operation | UnknownNode
+Node = Constant | Variable | PlanExpression | UnknownNode
 
 
 class Always(Enum):

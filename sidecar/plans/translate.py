@@ -24,7 +24,7 @@ from sidecar.plans.filter import (
     all_of,
     any_of,
 )
-from sidecar.plans.plan import Always, Constant, Node, Operation, Plan, Variable
+from sidecar.plans.plan import Always, Constant, Node, Plan, PlanExpression, Variable
 from sidecar.wire.strict_json import EXACT_INTEGER
 
 _ATTRIBUTE = "request.resource.attr."
@@ -79,16 +79,16 @@ class _Translation:
 
     def of(self, node: Node, *, negated: bool, lax: bool) -> Filter:
         match node:
-            case Operation("not", (operand,)):
+            case PlanExpression("not", (operand,)):
                 return self.of(operand, negated=not negated, lax=True)
-            case Operation("and" | "or" as operator, operands) if operands:
+            case PlanExpression("and" | "or" as operator, operands) if operands:
                 parts = [self.of(operand, negated=negated, lax=lax) for operand in operands]
                 return all_of(parts) if (operator == "and") is not negated else any_of(parts)
             case Constant(bool(value)):
                 return EVERYTHING if value is not negated else NOTHING
             case Variable(name):
                 return self._true(self._field(name), negated, lax)
-            case Operation(operator, (left, right)):
+            case PlanExpression(operator, (left, right)):
                 return self._relation(operator, left, right, negated, lax)
             case _:
                 return UNSAYABLE

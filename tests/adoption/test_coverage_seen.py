@@ -9,7 +9,7 @@ from sidecar.adoption.coverage_seen import Seen, Tally, shape_of
 from sidecar.adoption.logs import Logged
 from sidecar.config.routes.file import read_routes
 from sidecar.gate.routing import Pattern, Segment, Variable
-from sidecar.imports.sighting import Operation, Place, Sighting
+from sidecar.imports.sighting import Place, Sighting, SpecOperation
 from sidecar.record.line import Line
 from tests.adoption.recorded import decision, question
 
@@ -58,14 +58,14 @@ def test_requests_are_of_the_route_that_the_router_finds(seen: Seen) -> None:
     (Variable("contact_id", Pattern.UUID), False), ("static", False),
 ])  # fmt: skip
 def test_an_operation_of_a_spec_has_a_route_if_one_takes_its_paths(seen: Seen, segment: Segment, routed: bool) -> None:
-    seen.sighting(request("GET", "contacts", segment, status=None)._replace(operation=Operation()))
+    seen.sighting(request("GET", "contacts", segment, status=None)._replace(operation=SpecOperation()))
     assert (bool(seen.named), bool(seen.unrouted)) == (routed, not routed)
 
 
 def test_a_request_without_a_route_is_of_the_spec_s_operation(seen: Seen) -> None:
     for method in ("PUT", "GET"):
         named = request(method, "users", Variable("id", Pattern.DEFAULT), status=None)
-        seen.sighting(named._replace(operation=Operation()))
+        seen.sighting(named._replace(operation=SpecOperation()))
     seen.sighting(request("PUT", "users", "7"))
     seen.sighting(request("PUT", "users", "8", status=404))
     assert seen.unrouted == {("PUT", "/users/{id}"): Tally(2, "a.log:1"), ("GET", "/users/{id}"): Tally(0, "a.log:1")}
@@ -73,7 +73,7 @@ def test_a_request_without_a_route_is_of_the_spec_s_operation(seen: Seen) -> Non
 
 def test_a_request_or_operation_of_a_draft_is_told_by_its_path(seen: Seen) -> None:
     named = request("GET", "drafts", Variable("id", Pattern.INT), status=None)
-    seen.sighting(named._replace(operation=Operation()))
+    seen.sighting(named._replace(operation=SpecOperation()))
     seen.sighting(request("GET", "drafts", "alice"))
     assert seen.unrouted == {("GET", "/drafts/{slug}"): Tally(1, "a.log:1")}
 
@@ -145,5 +145,5 @@ def test_a_request_is_of_the_route_at_its_host_and_an_operation_of_that_at_any()
         ("GET", crm): 1, ("GET", wiki): 1, ("GET", "/c"): 1, ("POST", wiki): 2,
     }  # fmt: skip
     assert list(seen.unrouted) == [("POST", crm)]
-    seen.sighting(request("GET", "b", status=None)._replace(operation=Operation()))
+    seen.sighting(request("GET", "b", status=None)._replace(operation=SpecOperation()))
     assert list(seen.unrouted) == [("POST", crm), ("GET", "crm.test/b")]

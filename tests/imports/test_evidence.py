@@ -12,7 +12,7 @@ from sidecar.imports.evidence import (
     proves,
     requests,
 )
-from sidecar.imports.sighting import Operation, Place
+from sidecar.imports.sighting import Place, SpecOperation
 from tests.imports.collecting import request
 
 PLACE = Place("a.log", 1)
@@ -49,7 +49,7 @@ def test_requests_operations_and_collections_are_apart() -> None:
     evidence.add(request("GET /a?x=1 200"))
     evidence.add(request("GET /a?x=1&y=2 404"))
     evidence.add(request("GET /a")._replace(status=None))
-    evidence.add(request("GET /a")._replace(status=None, operation=Operation("readA")))
+    evidence.add(request("GET /a")._replace(status=None, operation=SpecOperation("readA")))
     assert (evidence.hits, evidence.statuses, evidence.query) == (2, {200: 1, 404: 1}, {"x": 2, "y": 1})
     assert evidence.in_collection
     assert evidence.operation is not None

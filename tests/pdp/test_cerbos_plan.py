@@ -23,7 +23,7 @@ from sidecar.gate.verdict import Refused
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.cerbos_messages import principal_of
 from sidecar.pdp.cerbos_plan import MAX_DEPTH, MAX_NODES, CerbosPlans, message_of, plan_of
-from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, UnknownNode, Variable
+from sidecar.plans.plan import Always, Conditional, Constant, Node, PlanExpression, UnknownNode, Variable
 from tests.fakes import FakeCerbos, fails, hangs
 from tests.policy_table import real_cerbos
 
@@ -75,10 +75,10 @@ async def test_the_real_cerbos(tmp_path: Path) -> None:
             assert await plan("delete") is Always.DENIED
             owner, team = (Variable(f"request.resource.attr.{name}") for name in ("owner", "team"))
             either = (
-                Operation("eq", (owner, Constant("alice"))),
-                Operation("in", (team, Constant(("x", "all")))),
+                PlanExpression("eq", (owner, Constant("alice"))),
+                PlanExpression("in", (team, Constant(("x", "all")))),
             )
-            assert await plan("read") == Conditional(Operation("or", either))
+            assert await plan("read") == Conditional(PlanExpression("or", either))
             # it cannot work this out, and is there for all other questions
             for _ in range(8):
                 assert await refusal(plan("broken")) is Code.PDP_BAD_ANSWER
@@ -132,7 +132,7 @@ def test_of_a_principal_that_does_not_fit_the_schema_nothing_is_known() -> None:
         ({"value": None}, Constant(None)), ({"value": ["a", None]}, Constant(("a", None))),
         ({"value": {"a": 1}}, UnknownNode()), ({"value": [[1]]}, UnknownNode()), ({}, UnknownNode()),
         ({"variable": "request.resource.id"}, Variable("request.resource.id")),
-        ({"expression": {"operator": "new", "operands": [{}]}}, Operation("new", (UnknownNode(),))),
+        ({"expression": {"operator": "new", "operands": [{}]}}, PlanExpression("new", (UnknownNode(),))),
     ],
 )  # fmt: skip
 def test_nodes(operand: dict[str, Any], node: Node) -> None:
@@ -144,11 +144,11 @@ def test_what_is_too_deep_or_too_long_is_unknown() -> None:
     for _ in range(MAX_DEPTH + 1):
         operand = {"expression": {"operator": "not", "operands": [operand]}}
     node = conditional(operand)
-    while isinstance(node, Operation):
+    while isinstance(node, PlanExpression):
         (node,) = node.operands
     assert node == UnknownNode()
     wide = conditional({"expression": {"operator": "or", "operands": [{"value": True}] * (MAX_NODES + 5)}})
-    assert isinstance(wide, Operation)
+    assert isinstance(wide, PlanExpression)
     assert [*map(type, wide.operands)].count(UnknownNode) == 6
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any as Anything
 
 from sidecar.plans.filter import All, Any, Filter, Relation, Term, Unsayable
-from sidecar.plans.plan import Constant, Node, Operation, Variable
+from sidecar.plans.plan import Constant, Node, PlanExpression, Variable
 
 Row = Mapping[str, Anything]
 
@@ -22,11 +22,11 @@ def evaluated(node: Node, row: Row) -> Anything:
             return list(value) if isinstance(value, tuple) else value
         case Variable(name):
             return _read(name, row)
-        case Operation("and" | "or" as operator, operands):
+        case PlanExpression("and" | "or" as operator, operands):
             return _logical([_truth(operand, row) for operand in operands], stop=operator == "or")
-        case Operation("not", (operand,)):
+        case PlanExpression("not", (operand,)):
             return not _boolean(evaluated(operand, row))
-        case Operation(operator, (left, right)):
+        case PlanExpression(operator, (left, right)):
             return _relation(operator, evaluated(left, row), evaluated(right, row))
         case _:
             raise CelError
@@ -100,11 +100,11 @@ def may_be_allowed(node: Node, row: Row, *, denied: bool = False) -> bool:
     """Return whether a policy whose plan has this tree can allow a row: a `not` of the top may be that of a rule that
     denies, which an error does not meet."""
     match node:
-        case Operation("and", operands):
+        case PlanExpression("and", operands):
             return all(may_be_allowed(operand, row) for operand in operands)
-        case Operation("or", operands):
+        case PlanExpression("or", operands):
             return any(may_be_allowed(operand, row) for operand in operands)
-        case Operation("not", (operand,)):
+        case PlanExpression("not", (operand,)):
             return _truth(operand, row) is not True
         case _:
             return _truth(node, row) is True

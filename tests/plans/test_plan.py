@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sidecar.plans.plan import Conditional, Constant, Operation, Variable
+from sidecar.plans.plan import Conditional, Constant, PlanExpression, Variable
 
 
 def test_no_value_is_in_a_repr() -> None:
-    tree = Conditional(Operation("eq", (Variable("request.resource.attr.secret"), Constant("secret"))))
+    tree = Conditional(PlanExpression("eq", (Variable("request.resource.attr.secret"), Constant("secret"))))
     for node in (tree, tree.condition, Variable("secret"), Constant(("secret",))):
         assert "secret" not in repr(node)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from sidecar.gate.values import Type
 from sidecar.plans.filter import All, Any, Exactness, Filter, Relation, RowField, Term, Unsayable, Value
-from sidecar.plans.plan import Conditional, Constant, Operation, Variable
+from sidecar.plans.plan import Conditional, Constant, PlanExpression, Variable
 from sidecar.plans.postgrest import PostgRest
 from sidecar.plans.translate import FieldNames, filter_of
 from tests.databases import server_folder
@@ -45,23 +45,23 @@ NUMBERS = [0.0, 0.1, 1.0, 2.5, 5.0, -3.0, 16777217.0, 0.30000000000000004]
 RELATIONS = st.sampled_from(["eq", "ne", "lt", "le", "gt", "ge"])
 LEAVES = st.one_of(
     st.builds(
-        lambda op, name, value: Operation(op, (Variable(f"request.resource.attr.{name}"), Constant(value))),
+        lambda op, name, value: PlanExpression(op, (Variable(f"request.resource.attr.{name}"), Constant(value))),
         RELATIONS, st.sampled_from(["n", "x", "d"]), st.sampled_from(NUMBERS),
     ),
     st.builds(
-        lambda op, name, value: Operation(op, (Variable(f"request.resource.attr.{name}"), Constant(value))),
+        lambda op, name, value: PlanExpression(op, (Variable(f"request.resource.attr.{name}"), Constant(value))),
         st.sampled_from(["eq", "ne", "startsWith", "endsWith", "contains"]), st.sampled_from(["owner", "note"]),
         st.sampled_from(TEXTS),
     ),
-    st.builds(lambda values: Operation("in", (Variable("request.resource.attr.note"), Constant(tuple(values)))),
+    st.builds(lambda values: PlanExpression("in", (Variable("request.resource.attr.note"), Constant(tuple(values)))),
               st.lists(st.sampled_from(TEXTS), min_size=2, max_size=4)),
     st.just(Variable("request.resource.attr.ok")),
 )  # fmt: skip
 TREES = st.recursive(
     LEAVES,
     lambda inner: st.one_of(
-        st.builds(lambda op, parts: Operation(op, tuple(parts)), st.sampled_from(["and", "or"]), st.lists(inner, min_size=2, max_size=3)),
-        inner.map(lambda part: Operation("not", (part,))),
+        st.builds(lambda op, parts: PlanExpression(op, tuple(parts)), st.sampled_from(["and", "or"]), st.lists(inner, min_size=2, max_size=3)),
+        inner.map(lambda part: PlanExpression("not", (part,))),
     ),
     max_leaves=6,
 )  # fmt: skip

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from sidecar.gate.values import Type
 from sidecar.plans.filter import EVERYTHING, NOTHING, All, Any, Filter, Relation, RowField, Term
-from sidecar.plans.plan import Always, Conditional, Constant, Node, Operation, UnknownNode, Variable
+from sidecar.plans.plan import Always, Conditional, Constant, Node, PlanExpression, UnknownNode, Variable
 from sidecar.plans.translate import MAX_TEXT, MAX_VALUES, UNSAYABLE, FieldNames, filter_of, plain_path
 from tests.plans.oracle import has, may_be_allowed
 from tests.plans.trees import NAMES, attributes_of, rows, trees
@@ -21,8 +21,8 @@ def attr(name: str) -> Variable:
     return Variable(f"request.resource.attr.{name}")
 
 
-def op(operator: str, *operands: Node) -> Operation:
-    return Operation(operator, operands)
+def op(operator: str, *operands: Node) -> PlanExpression:
+    return PlanExpression(operator, operands)
 
 
 def translated(node: Node, names: FieldNames = NAMES) -> Filter:
@@ -136,7 +136,7 @@ def test_a_field_is_always_of_a_type_only_where_it_is_required(kind: Type, requi
 def test_a_negation_is_about_values_of_the_declared_type_alone(kind: Type | None, said: bool) -> None:
     """To a database 1 is true: the rows with 1 would be lost, where a check finds an error."""
     names = FieldNames({"ok": RowField(("ok",), kind, required=True)})
-    whole = filter_of(Conditional(Operation("not", (Variable("request.resource.attr.ok"),))), names)
+    whole = filter_of(Conditional(PlanExpression("not", (Variable("request.resource.attr.ok"),))), names)
     assert (whole != UNSAYABLE) is said
 
 
@@ -153,5 +153,5 @@ def test_a_negated_list_has_values_of_the_declared_type_alone(
 ) -> None:
     """A column of text has '5' for 5: the rows with '5' would be lost, which a check takes for another value."""
     names = FieldNames({"a": RowField(("a",), kind, required=True)})
-    listed = Operation("in", (Variable("request.resource.attr.a"), Constant(values)))
-    assert (filter_of(Conditional(Operation("not", (listed,))), names) != UNSAYABLE) is said
+    listed = PlanExpression("in", (Variable("request.resource.attr.a"), Constant(values)))
+    assert (filter_of(Conditional(PlanExpression("not", (listed,))), names) != UNSAYABLE) is said

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sidecar.gate.values import Type
 from sidecar.plans.filter import RowField
-from sidecar.plans.plan import Constant, Node, Operation, UnknownNode, Variable
+from sidecar.plans.plan import Constant, Node, PlanExpression, UnknownNode, Variable
 from sidecar.plans.translate import FieldNames
 
 TEXTS = ["", "a", "A", "alice", "5", "true", "null", "a,b", "100%", "_", "x'y", 'q"', "é", "🚀", "a b", "(", "*", "\\"]
@@ -69,24 +69,24 @@ leaves: st.SearchStrategy[Node] = st.one_of(
     variables,
     st.booleans().map(Constant),
     st.builds(
-        lambda op, *pair: Operation(op, pair),
+        lambda op, *pair: PlanExpression(op, pair),
         st.sampled_from(["eq", "ne", "lt", "le", "gt", "ge", "startsWith", "endsWith", "contains"]),
         variables, constants,
     ),
     st.builds(
-        lambda op, *pair: Operation(op, pair), st.sampled_from(["eq", "ne", "lt", "ge", "in"]), constants, variables
+        lambda op, *pair: PlanExpression(op, pair), st.sampled_from(["eq", "ne", "lt", "ge", "in"]), constants, variables
     ),
-    st.builds(lambda *pair: Operation("in", pair), variables, lists),
-    st.builds(lambda *pair: Operation("eq", pair), variables, variables),
+    st.builds(lambda *pair: PlanExpression("in", pair), variables, lists),
+    st.builds(lambda *pair: PlanExpression("eq", pair), variables, variables),
     st.just(UnknownNode()),
-    st.just(Operation("size", (Variable("request.resource.attr.tags"),))),
+    st.just(PlanExpression("size", (Variable("request.resource.attr.tags"),))),
 )  # fmt: skip
 trees: st.SearchStrategy[Node] = st.recursive(
     leaves,
     lambda inner: st.one_of(
-        st.lists(inner, min_size=1, max_size=3).map(lambda parts: Operation("and", tuple(parts))),
-        st.lists(inner, min_size=1, max_size=3).map(lambda parts: Operation("or", tuple(parts))),
-        inner.map(lambda part: Operation("not", (part,))),
+        st.lists(inner, min_size=1, max_size=3).map(lambda parts: PlanExpression("and", tuple(parts))),
+        st.lists(inner, min_size=1, max_size=3).map(lambda parts: PlanExpression("or", tuple(parts))),
+        inner.map(lambda part: PlanExpression("not", (part,))),
     ),
     max_leaves=8,
 )
