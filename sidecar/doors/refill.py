@@ -15,7 +15,7 @@ from sidecar.gate.settle import Released
 from sidecar.gate.verdict import Forward, Refuse
 from sidecar.net.connection import Fault
 from sidecar.net.upstream import Upstream
-from sidecar.release.cursor import Origin, Refill
+from sidecar.release.cursor import PageOrigin, Refill
 from sidecar.release.items import ItemsRule
 from sidecar.release.refill import Page, Pages, read_page
 
@@ -137,10 +137,10 @@ class _Refilling:
         return verdict
 
 
-def _origin_of(raw: Raw, permit: Forward) -> Origin:
+def _origin_of(raw: Raw, permit: Forward) -> PageOrigin:
     path, _, sent = permit.target.partition(b"?")
     hosts = [value for name, value in permit.headers if name in (b"host", b"x-forwarded-host")]
-    return Origin(
+    return PageOrigin(
         path.decode("ascii"), frozenset(host.decode("latin-1").lower() for host in hosts),
         raw.target.partition(b"?")[2], sent,
     )  # fmt: skip

@@ -35,7 +35,7 @@ class Refill:
     seconds: float = 5.0
 
 
-class Origin(NamedTuple):
+class PageOrigin(NamedTuple):
     """Request that a page answers: its path, the hosts by which the app may call itself, and the query of the client
     beside the one that was sent."""
 
@@ -114,7 +114,7 @@ def place_of(text: JsonText, path: Sequence[str]) -> Span | None:
     return span
 
 
-def next_query(refill: Refill, origin: Origin, headers: Sequence[Header], text: JsonText) -> bytes | None:
+def next_query(refill: Refill, origin: PageOrigin, headers: Sequence[Header], text: JsonText) -> bytes | None:
     """Return the query of the next page, None where there is none, or it is no page of the same list.
 
     The app is not trusted: of what it says the query alone is taken. Raises ValueError for what cannot be read.
@@ -149,7 +149,7 @@ def _with_parameter(name: str, said: object, query: bytes) -> bytes:
 _PRINTABLE = re.compile(r"[!-~]+")
 
 
-def _query_in(reference: str, origin: Origin) -> bytes | None:
+def _query_in(reference: str, origin: PageOrigin) -> bytes | None:
     """The query of a reference (RFC 3986 section 4.1) to the same list, or of one that is a query by itself."""
     if not _PRINTABLE.fullmatch(reference):
         raise ValueError("a reference to the next page with spaces or characters that no URL has")
@@ -167,7 +167,7 @@ def _query_in(reference: str, origin: Origin) -> bytes | None:
     return _without_ours(query.encode("ascii"), origin)
 
 
-def _without_ours(query: bytes, origin: Origin) -> bytes:
+def _without_ours(query: bytes, origin: PageOrigin) -> bytes:
     """A query of the app's without what the sidecar had put into the one that was sent: the gate puts it in again."""
     ours = Counter(map(_decoded, origin.sent.split(b"&"))) - Counter(map(_decoded, origin.query.split(b"&")))
     if not ours:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sidecar.gate.obligation import HeldAnswer
 from sidecar.release.content import is_failed
-from sidecar.release.cursor import LINK, Link, Origin, Refill, next_links, next_query, place_of, with_next_links
+from sidecar.release.cursor import LINK, Link, PageOrigin, Refill, next_links, next_query, place_of, with_next_links
 from sidecar.release.fields import Edit, changes
 from sidecar.release.items import CALL, ItemsRule
 from sidecar.wire.json_slices import JsonText, Replacement, Span, spliced
@@ -35,7 +35,7 @@ class Page(NamedTuple):
 
 
 def read_page(
-    rule: ItemsRule, refill: Refill, origin: Origin, answer: HeldAnswer, counts: Mapping[str, int]
+    rule: ItemsRule, refill: Refill, origin: PageOrigin, answer: HeldAnswer, counts: Mapping[str, int]
 ) -> Page:  # fmt: skip
     """Read what was released of a page. Raises ValueError where it is none, or does not tell clearly of the next."""
     if not counts or answer.body is None or is_failed(answer):

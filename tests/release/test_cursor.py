@@ -10,7 +10,7 @@ import pytest
 
 from sidecar.release.cursor import (
     LINK,
-    Origin,
+    PageOrigin,
     Refill,
     links_of,
     next_links,
@@ -20,15 +20,15 @@ from sidecar.release.cursor import (
 )
 from sidecar.wire.json_slices import JsonText
 
-HERE = Origin("/v1/notes", frozenset(["app.example:8080"]), b"page=1&q=a", b"page=1&q=a")
+HERE = PageOrigin("/v1/notes", frozenset(["app.example:8080"]), b"page=1&q=a", b"page=1&q=a")
 BODY = Refill(3, ("paging", "next"))
 
 
-def by_link(*values: str, origin: Origin = HERE) -> bytes | None:
+def by_link(*values: str, origin: PageOrigin = HERE) -> bytes | None:
     return next_query(Refill(3), origin, [(b"link", value.encode()) for value in values], JsonText(b"[]"))
 
 
-def by_body(value: Any, refill: Refill = BODY, origin: Origin = HERE) -> bytes | None:
+def by_body(value: Any, refill: Refill = BODY, origin: PageOrigin = HERE) -> bytes | None:
     return next_query(refill, origin, [], JsonText(json.dumps(value).encode()))
 
 

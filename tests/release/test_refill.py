@@ -11,14 +11,14 @@ import pytest
 
 from sidecar.gate.expressions import searcher
 from sidecar.gate.obligation import HeldAnswer
-from sidecar.release.cursor import Origin, Refill
+from sidecar.release.cursor import PageOrigin, Refill
 from sidecar.release.items import ItemsRule
 from sidecar.release.refill import Page, Pages, read_page
 
 JSON = (b"content-type", b"application/json")
 RULE = ItemsRule(("data",), searcher("id"), "note", "read", {}, max_items=10, totals=(("total",),))
 REFILL = Refill(3, ("next",), last=(("more",), ("page", "end")))
-ORIGIN = Origin("/notes", frozenset(), b"", b"")
+ORIGIN = PageOrigin("/notes", frozenset(), b"", b"")
 
 
 def page(body: bytes, seen: int, rule: ItemsRule = RULE, refill: Refill = REFILL, **headers: bytes) -> Page:
