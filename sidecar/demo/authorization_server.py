@@ -193,7 +193,7 @@ def refused_redirect(_: Request, error: Exception) -> Response:
     return back_to(error.redirect_uri, {**described, "state": error.state})
 
 
-class Pages:
+class HostedPages:
     """The HTML of the hosted UI. It needs no script, and gets none."""
 
     def __init__(self) -> None:
@@ -312,7 +312,7 @@ class SignIn:
     """Endpoints that the browser asks: /oauth2/authorize, /login, /changePassword, /logout. Each raises Untrusted,
     Redirected."""
 
-    def __init__(self, config: Config, pool: UserPoolClient, grants: Grants, pages: Pages) -> None:
+    def __init__(self, config: Config, pool: UserPoolClient, grants: Grants, pages: HostedPages) -> None:
         self._config = config
         self._pool = pool
         self._grants = grants
@@ -461,7 +461,7 @@ class SignIn:
 def hosted_ui(config: Config, pool: UserPoolClient, signer: Signer, now: Clock, http: httpx.AsyncClient) -> Starlette:
     """The ASGI app of all endpoints; it closes `http` at its end."""
     grants = Grants(now, code_seconds=config.code_seconds, rotation_grace=config.rotation_grace)
-    pages = Pages()
+    pages = HostedPages()
     browser = SignIn(config, pool, grants, pages)
     api = TokenEndpoints(config, pool, signer, grants, now)
 

@@ -17,7 +17,7 @@ from sidecar.net.connection import Fault
 from sidecar.net.upstream import Upstream
 from sidecar.release.cursor import PageOrigin, Refill
 from sidecar.release.items import ItemsRule
-from sidecar.release.refill import Page, Pages, read_page
+from sidecar.release.refill import ListPages, Page, read_page
 
 DEADLINE, CHANGED = "deadline", "changed"
 """End of a refill in the log where its time was over, or other rules were in force; else it is the code of what
@@ -76,7 +76,7 @@ class _Refilling:
             # nothing is wrong with its items: it only does not say where the next one is
             self._tell({"pages": 1}, Code.ITEMS_UNREADABLE)
             return first
-        pages = Pages(self._rule, self._refill, page, self._origin.query)
+        pages = ListPages(self._rule, self._refill, page, self._origin.query)
         ended = ""
         try:
             async with asyncio.timeout(self._refill.seconds):
@@ -93,7 +93,7 @@ class _Refilling:
         facts = self._permit.facts
         facts.items = {**(facts.items or {}), **numbers, **({"ended": ended} if ended else {})}
 
-    async def _page(self, query: bytes, pages: Pages) -> Page:
+    async def _page(self, query: bytes, pages: ListPages) -> Page:
         """Ask for a page. Raises _Ended where there is none to take."""
         # what is put together is small, so that no large answers beside those of `Holding` wait for further pages
         most = min(self._rule.max_size, SMALL) - pages.size

@@ -58,7 +58,7 @@ def _carried(refill: Refill, text: JsonText) -> list[Carried]:
     return [Carried(path, b"" if at is None else text.data[at.start : at.end]) for path, at in places]
 
 
-class Pages:
+class ListPages:
     """Pages of one list, in order. Each is taken as a whole: of a page in parts the cursor would lose the rest. `query`
     is the one of the first."""
 

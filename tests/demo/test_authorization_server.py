@@ -10,7 +10,7 @@ from pathlib import Path
 import httpx
 import pytest
 
-from sidecar.demo.authorization_server import MAX_FORM, Pages, back_to, hosted_ui, main, single
+from sidecar.demo.authorization_server import MAX_FORM, HostedPages, back_to, hosted_ui, main, single
 from sidecar.demo.cognito import USERS, LocalCognito, User
 from sidecar.demo.grants import OAuthError
 from sidecar.demo.hosted_ui import Config
@@ -346,7 +346,7 @@ def test_a_parameter_comes_once() -> None:
 
 def test_a_page_that_misses_a_value_is_a_fault() -> None:
     with pytest.raises(Exception, match="undefined"):
-        Pages().show("error.html", title="t")
+        HostedPages().show("error.html", title="t")
 
 
 def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from sidecar.gate.expressions import searcher
 from sidecar.gate.obligation import HeldAnswer
 from sidecar.release.cursor import PageOrigin, Refill
 from sidecar.release.items import ItemsRule
-from sidecar.release.refill import Page, Pages, read_page
+from sidecar.release.refill import ListPages, Page, read_page
 
 JSON = (b"content-type", b"application/json")
 RULE = ItemsRule(("data",), searcher("id"), "note", "read", {}, max_items=10, totals=(("total",),))
@@ -30,7 +30,7 @@ def page(body: bytes, seen: int, rule: ItemsRule = RULE, refill: Refill = REFILL
 
 
 def merged(first: Page, *more: Page, rule: ItemsRule = RULE, refill: Refill = REFILL) -> HeldAnswer:
-    pages = Pages(rule, refill, first, b"")
+    pages = ListPages(rule, refill, first, b"")
     for one in more:
         pages.take(one)
     return pages.answer()
@@ -85,7 +85,7 @@ def test_the_link_header_tells_the_same_as_the_body() -> None:
 
 
 def test_pages_are_asked_for_until_it_is_full_and_no_page_twice() -> None:
-    pages = Pages(RULE, REFILL, page(b'{"data": [1], "next": "?p=2"}', 3), b"")
+    pages = ListPages(RULE, REFILL, page(b'{"data": [1], "next": "?p=2"}', 3), b"")
     assert (pages.next(), pages.next()) == (b"p=2", None)
     pages.take(page(b'{"data": [], "next": "?p=3"}', 3))
     assert pages.next() == b"p=3"
@@ -96,14 +96,14 @@ def test_pages_are_asked_for_until_it_is_full_and_no_page_twice() -> None:
 
 @pytest.mark.parametrize("back", [b"?p=2", b"?", b"/notes"])
 def test_a_cursor_that_leads_back_is_the_end(back: bytes) -> None:
-    pages = Pages(RULE, REFILL, page(b'{"data": [], "next": "?p=2"}', 3), b"")
+    pages = ListPages(RULE, REFILL, page(b'{"data": [], "next": "?p=2"}', 3), b"")
     assert pages.next() == b"p=2"
     pages.take(page(b'{"data": [], "next": "%s"}' % back, 3))
     assert pages.next() is None
 
 
 def test_no_more_pages_than_the_route_says_and_no_more_items() -> None:
-    pages = Pages(RULE, REFILL, page(b'{"data": [], "next": "?p=1"}', 2), b"")
+    pages = ListPages(RULE, REFILL, page(b'{"data": [], "next": "?p=1"}', 2), b"")
     asked = 0
     while pages.next() is not None:
         asked += 1
