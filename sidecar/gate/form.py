@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from sidecar.gate.codes import Code
 from sidecar.gate.query import are_one, names_of, query_values
 from sidecar.gate.verdict import Refused
-from sidecar.wire.multipart import Parts, boundary_of
+from sidecar.wire.multipart import MultipartReader, boundary_of
 from sidecar.wire.urlencoded import FormField, fields_of
 
 MAX_FIELDS = 512
@@ -89,7 +89,7 @@ class _Urlencoded:
         return fields_of(b"".join(self._pieces), MAX_FIELDS)
 
 
-class _Multipart(Parts):
+class _Multipart(MultipartReader):
     most: int | None = None
 
 

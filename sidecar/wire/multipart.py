@@ -61,7 +61,7 @@ class _Head(NamedTuple):
     length: int | None
 
 
-class Parts:
+class MultipartReader:
     """Reader of one body: `feed` it, and then take its parts from `end`. Both raise ValueError."""
 
     def __init__(self, boundary: bytes, most: int) -> None:

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from requests.models import RequestEncodingMixin
 
-from sidecar.wire.multipart import MAX_HEAD, MAX_TEXT, Parts, boundary_of
+from sidecar.wire.multipart import MAX_HEAD, MAX_TEXT, MultipartReader, boundary_of
 from sidecar.wire.urlencoded import MAX_NAME, FormField
 
 CHROME = b"----WebKitFormBoundaryx1Y2"
 
 
 def read(body: bytes, step: int = 0, boundary: bytes = b"b", most: int = 10) -> list[FormField]:
-    parts = Parts(boundary, most)
+    parts = MultipartReader(boundary, most)
     for at in range(0, len(body), step or len(body) or 1):
         parts.feed(body[at : at + (step or len(body))])
     return parts.end()
@@ -146,7 +146,7 @@ def test_no_bytes_raise_anything_but_valueerror_and_pieces_change_nothing(data: 
 
 
 def test_a_file_takes_no_memory() -> None:
-    parts = Parts(b"b", 10)
+    parts = MultipartReader(b"b", 10)
     parts.feed(b"--b\r\n" + FILE)
     for _ in range(100):
         parts.feed(b"\r\n-" * 1000)
