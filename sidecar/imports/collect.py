@@ -12,7 +12,7 @@ from sidecar.gate.routing import Access, Pattern, Route, RouteTable, Segment, Va
 from sidecar.imports.beside import is_other_spelling, path_beside
 from sidecar.imports.evidence import MethodEvidence, TemplateBounds, method_of, proves
 from sidecar.imports.shapes import parts_of
-from sidecar.imports.sighting import Place, Sighting, path_of
+from sidecar.imports.sighting import Location, Sighting, path_of
 from sidecar.imports.tree import FEW, Methods, PathTree, join_methods
 from sidecar.imports.words import is_known
 
@@ -31,7 +31,7 @@ class Template:
 
     segments: tuple[Segment, ...]
     methods: Methods = field(default_factory=dict)
-    place: Place | None = None
+    place: Location | None = None
     order: int = 0
     prefix: tuple[str, ...] = ()
     prefixed_hits: int = 0
@@ -41,13 +41,13 @@ class Template:
     """Requests that the app answered well, with a number or UUID in a spelling that the sidecar refuses."""
     unfit_values: int = 0
     """Requests that the app answered well, with what is neither of the type that the spec declares nor a word."""
-    first_unfit: Place | None = None
+    first_unfit: Location | None = None
     beside: dict[tuple[Segment, ...], Methods] = field(default_factory=dict)
     """Paths that have a word in the place of a value, and what was seen of them."""
     within: frozenset[str] = frozenset()
     """Fixed words that a spec has."""
 
-    def note_unfit(self, place: Place, requests: int = 1) -> None:
+    def note_unfit(self, place: Location, requests: int = 1) -> None:
         """Count requests with a value that is not of the type declared, the first of them at a place."""
         self.unfit_values += requests
         self.first_unfit = self.first_unfit or place
@@ -77,7 +77,7 @@ class Collected:
     `unproven` are requests that are no evidence of a route, by their status."""
 
     templates: list[Template]
-    doubled: list[tuple[Template, str, Place]]
+    doubled: list[tuple[Template, str, Location]]
     unproven: Counter[int]
     preflights: int = 0
     is_full: bool = False
@@ -91,14 +91,16 @@ class Collector:
         self._budget = TemplateBounds(MAX_IDS, MAX_NODES)
         self._tree = PathTree(self._budget)
         self._known: dict[Key, Template] = {}
-        self._doubled: list[tuple[Template, str, Place]] = []
+        self._doubled: list[tuple[Template, str, Location]] = []
         self._unproven: Counter[int] = Counter()
         self._preflights = 0
         self._table: RouteTable | None = None
         self._by_name: dict[str, tuple[Template, bool]] = {}
         self._is_full = False
         for segments in given:
-            self._known.setdefault(key_of(segments), Template(segments, place=Place("--template", path_of(segments))))
+            self._known.setdefault(
+                key_of(segments), Template(segments, place=Location("--template", path_of(segments)))
+            )
 
     def add(self, sighting: Sighting) -> None:
         """Add one sighting."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
-from sidecar.imports.sighting import Place, Sighting, SpecOperation
+from sidecar.imports.sighting import Location, Sighting, SpecOperation
 
 MAX_IDS = 200
 """Distinct ids of one template that are counted; a further one is "more than"."""
@@ -62,7 +62,7 @@ class Distinct:
 class MethodEvidence:
     """Evidence of one method. `hits` are requests, without the operation of a spec."""
 
-    first: Place
+    first: Location
     hits: int = 0
     statuses: Counter[int] = field(default_factory=Counter)
     ids: Distinct = field(default_factory=Distinct)

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from sidecar.gate.routing import Pattern, Rest, Segment, Variable
 from sidecar.imports.documents import MAX_REFERENCES, SpecDocument, texts
-from sidecar.imports.sighting import Place, Sighting, SpecOperation
+from sidecar.imports.sighting import Location, Sighting, SpecOperation
 
 METHODS = ("get", "put", "post", "delete", "options", "head", "patch", "query")
 _VARIABLE = re.compile(r"\{([^{}]*)\}")
@@ -52,7 +52,7 @@ def _sighting(
         _is_open(operation["security"]) if "security" in operation else is_open, prefix, types,
     )  # fmt: skip
     segments = tuple(_segment(text, types) for text in path[1:].split("/"))
-    return Sighting(method.upper(), segments, Place(file, f"paths.{path}.{method}"), query, None, False, told)
+    return Sighting(method.upper(), segments, Location(file, f"paths.{path}.{method}"), query, None, False, told)
 
 
 def _is(parameter: Mapping[str, Any], place: str) -> bool:

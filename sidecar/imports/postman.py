@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import quote
 
 from sidecar.gate.routing import Pattern, Segment, Variable
-from sidecar.imports.sighting import Broken, Notes, Place, Sighting, is_name
+from sidecar.imports.sighting import Broken, Location, Notes, Sighting, is_name
 from sidecar.imports.targets import Skipped, query_names, read_method, read_path
 
 EXPECTED = '{"request": {"method": …, "url": …}}'
@@ -21,7 +21,7 @@ _MARK = "~sidecar~"
 def sightings(root: Mapping[str, Any], file: str, notes: Notes) -> Iterator[Sighting]:
     """Every request of a collection, in its order; what cannot be read is noted."""
     for path, item in _requests(root.get("item"), "item", 0):
-        place = Place(file, path)
+        place = Location(file, path)
         try:
             yield _sighting(item.get("request"), place)
         except Broken as fault:
@@ -41,7 +41,7 @@ def _requests(items: Any, path: str, depth: int) -> Iterator[tuple[str, Mapping[
             yield from _requests(item.get("item"), f"{here}.item", depth + 1)
 
 
-def _sighting(request: Any, place: Place) -> Sighting:
+def _sighting(request: Any, place: Location) -> Sighting:
     if isinstance(request, str):
         request = {"method": "GET", "url": request}
     if not isinstance(request, Mapping) or not isinstance(request.get("method", "GET"), str):

@@ -11,7 +11,7 @@ from sidecar.imports.documents import NoDocument
 from sidecar.imports.documents import read as read_document
 from sidecar.imports.files import STDIN, UNREADABLE, InputFile, lines, open_source, whole
 from sidecar.imports.json_stream import NotJson, members
-from sidecar.imports.sighting import Broken, Notes, Place, Sighting, Unusable
+from sidecar.imports.sighting import Broken, Location, Notes, Sighting, Unusable
 from sidecar.imports.targets import Seen, Skipped, read_method, read_path, split_url
 
 _LINES: Mapping[str, tuple[Callable[[bytes], bool], Callable[[bytes], Seen]]] = {
@@ -131,7 +131,7 @@ def _of_recording(source: InputFile, notes: Notes, host: str) -> Iterator[Sighti
     at = 0
     try:
         for at, entry in enumerate(members(source.stream, ("log", "entries")), 1):
-            place = Place(source.name, f"entry {at}")
+            place = Location(source.name, f"entry {at}")
             try:
                 seen = har.read_entry(entry)
                 host = host or split_url(seen.target)[0]
@@ -143,7 +143,7 @@ def _of_recording(source: InputFile, notes: Notes, host: str) -> Iterator[Sighti
     except (NotJson, *UNREADABLE) as fault:
         said = str(fault) if isinstance(fault, NotJson) else "no whole file"
         notes.note_broken(
-            Place(source.name, f"after entry {at}"), Broken(said, 'a recording {"log": {"entries": [ … ]}}')
+            Location(source.name, f"after entry {at}"), Broken(said, 'a recording {"log": {"entries": [ … ]}}')
         )
 
 
@@ -152,9 +152,9 @@ def _of_lines(source: InputFile, notes: Notes, read_line: Callable[[bytes], Seen
     try:
         for number, line in lines(source.stream):
             if line is None:
-                notes.note_broken(Place(source.name, number), Broken("a line that is too long", "at most 256 KiB"))
+                notes.note_broken(Location(source.name, number), Broken("a line that is too long", "at most 256 KiB"))
             elif line.strip():
-                place = Place(source.name, number)
+                place = Location(source.name, number)
                 try:
                     yield _sighting(read_line(line), place, host)
                 except Broken as fault:
@@ -162,10 +162,12 @@ def _of_lines(source: InputFile, notes: Notes, read_line: Callable[[bytes], Seen
                 except Skipped as reason:
                     notes.note_skipped(place, str(reason))
     except UNREADABLE:
-        notes.note_broken(Place(source.name, number + 1), Broken("no whole file", "a file that can be read to its end"))
+        notes.note_broken(
+            Location(source.name, number + 1), Broken("no whole file", "a file that can be read to its end")
+        )
 
 
-def _sighting(seen: Seen, place: Place, host: str) -> Sighting:
+def _sighting(seen: Seen, place: Location, host: str) -> Sighting:
     """Raises Skipped."""
     method = read_method(seen.method)
     named, target = split_url(seen.target)

@@ -14,7 +14,7 @@ SHOWN = 5
 """Places that a report shows of each kind of fault."""
 
 
-class Place(NamedTuple):
+class Location(NamedTuple):
     """Where something was found: a file, and in it a line, an entry or a path of a document."""
 
     file: str
@@ -48,7 +48,7 @@ class Sighting(NamedTuple):
 
     method: str
     segments: tuple[Segment, ...]
-    place: Place
+    place: Location
     query: tuple[str, ...] = ()
     status: int | None = None
     websocket: bool = False
@@ -99,13 +99,13 @@ class Notes:
     skipped: Counter[str] = field(default_factory=Counter)
     skipped_places: dict[str, list[str]] = field(default_factory=dict)
 
-    def note_broken(self, place: Place, fault: Exception) -> None:
+    def note_broken(self, place: Location, fault: Exception) -> None:
         """Count a line that cannot be read."""
         self.broken[place.file] += 1
         if self.broken[place.file] <= SHOWN:
             self.broken_places.append(f"{place}: {fault}")
 
-    def note_skipped(self, place: Place, reason: str) -> None:
+    def note_skipped(self, place: Location, reason: str) -> None:
         """Count a request that is no evidence."""
         self.skipped[reason] += 1
         places = self.skipped_places.setdefault(reason, [])

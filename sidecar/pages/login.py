@@ -30,7 +30,7 @@ from sidecar.sign_in.attempts import Attempts, known_key
 from sidecar.sign_in.challenges import one_line
 from sidecar.sign_in.devices import Devices
 from sidecar.sign_in.hosted import s256
-from sidecar.sign_in.ledger import Ledger, Place
+from sidecar.sign_in.ledger import Ledger, Reservation
 from sidecar.sign_in.pending import Pending, PendingSignIns, Sealing, begin
 from sidecar.sign_in.provider import Challenge, SignInError, SignInFailed, TokenSet
 
@@ -302,7 +302,7 @@ class Login:
 
     # --- how often ---
 
-    async def _limited(self, asked: PageRequest, taking: Awaitable[Place]) -> Place:
+    async def _limited(self, asked: PageRequest, taking: Awaitable[Reservation]) -> Reservation:
         try:
             return await taking
         except Refused as refused:
@@ -310,7 +310,7 @@ class Login:
                 self._journal.write(line.SignInFailedLine(*self._begin(asked), refused.code))
             raise
 
-    async def _at(self, place: Place, asked: PageRequest, ask: Callable[[], Awaitable[T]]) -> T:
+    async def _at(self, place: Reservation, asked: PageRequest, ask: Callable[[], Awaitable[T]]) -> T:
         """Ask the provider. The place counts as a failure unless the provider said yes, or nothing at all."""
         try:
             async with self._attempts.turn(self._client(asked)):

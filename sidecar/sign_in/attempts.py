@@ -16,7 +16,7 @@ from collections.abc import AsyncIterator, Iterable
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
 from sidecar.sign_in.challenges import is_username
-from sidecar.sign_in.ledger import Count, Ledger, Place
+from sidecar.sign_in.ledger import Count, Ledger, Reservation
 
 WINDOW = 300.0
 """Seconds in which failures are counted."""
@@ -65,18 +65,18 @@ class Attempts:
         self._ledger = ledger
         self._turns: dict[str, _Turns] = {}
 
-    async def take(self, client: str, username: str, device: str, now: float) -> Place:
+    async def take(self, client: str, username: str, device: str, now: float) -> Reservation:
         """A place for one try, before it is made. `device` is the id of a known device of that user, "" for none.
 
         Raises Refused(SIGN_IN_LIMITED) where there is none, SESSION_STORE_*."""
         by_user = await self._by_user(client, username, device, now)
         return await self._taken([*by_user, *_by_client(client, device)], now)
 
-    async def take_for_code(self, client: str, now: float) -> Place:
+    async def take_for_code(self, client: str, now: float) -> Reservation:
         """A place for a code of the hosted UI, which tells no user. Raises Refused as `take` does."""
         return await self._taken(_by_client(client, ""), now)
 
-    async def give_back(self, place: Place) -> None:
+    async def give_back(self, place: Reservation) -> None:
         """The try was no failure. Where the ledger cannot take it back, it counts as one until the window ends."""
         with contextlib.suppress(Refused):
             await self._ledger.give_back(place)
@@ -113,7 +113,7 @@ class Attempts:
         is_known = await self._ledger.knows(pair, now)
         return [Count(pair if is_known else f"user:{user_key(username)}", PER_USER, WINDOW)]
 
-    async def _taken(self, counts: list[Count], now: float) -> Place:
+    async def _taken(self, counts: list[Count], now: float) -> Reservation:
         place = await self._ledger.take(counts, now)
         if place is None:
             raise Refused(Code.SIGN_IN_LIMITED, "too many failures")

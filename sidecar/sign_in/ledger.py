@@ -21,7 +21,7 @@ class Count(NamedTuple):
     seconds: float
 
 
-class Place(NamedTuple):
+class Reservation(NamedTuple):
     """One place under each of `counts`. `mark` tells it from others of the same key."""
 
     counts: tuple[Count, ...]
@@ -35,11 +35,11 @@ class Ledger(Protocol):
     Each method raises Refused: SESSION_STORE_* where the ledger cannot be asked, so that nothing goes uncounted.
     """
 
-    async def take(self, counts: Sequence[Count], now: float) -> Place | None:
+    async def take(self, counts: Sequence[Count], now: float) -> Reservation | None:
         """One place under every key; None, and no place, where one of them has none left."""
         ...
 
-    async def give_back(self, place: Place) -> None:
+    async def give_back(self, place: Reservation) -> None:
         """Free a place before its time."""
         ...
 
@@ -73,16 +73,16 @@ class LocalLedger:
         self._spent: Expiring[str, bool] = Expiring(spent, 0.0)
         self._known: Expiring[str, bool] = Expiring(known, 0.0)
 
-    async def take(self, counts: Sequence[Count], now: float) -> Place | None:
+    async def take(self, counts: Sequence[Count], now: float) -> Reservation | None:
         """One place under every key, or None; nothing else runs in between."""
         taken = [self._live(count, now) for count in counts]
         if any(len(times) >= count.limit for count, times in zip(counts, taken, strict=True)):
             return None
         for count, times in zip(counts, taken, strict=True):
             self._put(count.key, [*times, now])
-        return Place(tuple(counts), "", now)
+        return Reservation(tuple(counts), "", now)
 
-    async def give_back(self, place: Place) -> None:
+    async def give_back(self, place: Reservation) -> None:
         """Take one place of that time away: those of one key and time are alike."""
         for count in place.counts:
             times = list(self._counts.get(count.key) or ())

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from functools import partial
 
 from sidecar.sessions.redis_link import DEADLINE, RedisLink, milliseconds
-from sidecar.sign_in.ledger import Count, Place
+from sidecar.sign_in.ledger import Count, Reservation
 
 CONNECTIONS = 16
 _PREFIX = "sidecar:sign-in:"
@@ -32,9 +32,9 @@ class RedisLedger:
         self._link = RedisLink(url, deadline=deadline, connections=CONNECTIONS)
         self._take = self._link.redis.register_script(_TAKE)
 
-    async def take(self, counts: Sequence[Count], now: float) -> Place | None:
+    async def take(self, counts: Sequence[Count], now: float) -> Reservation | None:
         """One place under every key, or None. Raises Refused: SESSION_STORE_*."""
-        place = Place((), secrets.token_hex(8), now)
+        place = Reservation((), secrets.token_hex(8), now)
         # one after the other: in a cluster, the keys are in several slots
         for count in counts:
             if not await self._taken(count, place.mark):
@@ -43,7 +43,7 @@ class RedisLedger:
             place = place._replace(counts=(*place.counts, count))
         return place
 
-    async def give_back(self, place: Place) -> None:
+    async def give_back(self, place: Reservation) -> None:
         """Free a place. Raises Refused: SESSION_STORE_*."""
         for count in place.counts:
             await self._link.within(partial(self._link.redis.zrem, _PREFIX + count.key, place.mark))

@@ -9,7 +9,7 @@ from sidecar.adoption.coverage_seen import Seen, Tally, shape_of
 from sidecar.adoption.logs import Logged
 from sidecar.config.routes.file import read_routes
 from sidecar.gate.routing import Pattern, Segment, Variable
-from sidecar.imports.sighting import Place, Sighting, SpecOperation
+from sidecar.imports.sighting import Location, Sighting, SpecOperation
 from sidecar.record.line import Line
 from tests.adoption.recorded import decision, question
 
@@ -31,7 +31,7 @@ def _seen() -> Seen:
 
 
 def request(method: str, *segments: Segment, status: int | None = 200, websocket: bool = False) -> Sighting:
-    return Sighting(method, segments, Place("a.log", 1), (), status, websocket)
+    return Sighting(method, segments, Location("a.log", 1), (), status, websocket)
 
 
 def line(seen: Seen, *lines: Line) -> None:

@@ -11,7 +11,7 @@ from sidecar.gate.routing import parse_path
 from sidecar.imports import openapi
 from sidecar.imports.collect import Collected, Collector
 from sidecar.imports.proposal import Proposal, propose
-from sidecar.imports.sighting import Place, Sighting
+from sidecar.imports.sighting import Location, Sighting
 from sidecar.imports.targets import read_path
 
 
@@ -21,7 +21,7 @@ def request(text: str, line: int = 1) -> Sighting:
     segments, names = read_path(target.encode())
     answered = int(status[0]) if status else 200
     websocket = method == "WS"
-    return Sighting("GET" if websocket else method, segments, Place("a.log", line), names, answered, websocket)
+    return Sighting("GET" if websocket else method, segments, Location("a.log", line), names, answered, websocket)
 
 
 def collect(*requests: str, specs: tuple[Mapping[str, Any], ...] = (), given: tuple[str, ...] = ()) -> Collected:

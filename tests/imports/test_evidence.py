@@ -12,10 +12,10 @@ from sidecar.imports.evidence import (
     proves,
     requests,
 )
-from sidecar.imports.sighting import Place, SpecOperation
+from sidecar.imports.sighting import Location, SpecOperation
 from tests.imports.collecting import request
 
-PLACE = Place("a.log", 1)
+PLACE = Location("a.log", 1)
 
 
 def test_distinct_texts_are_counted_up_to_a_bound() -> None:

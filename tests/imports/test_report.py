@@ -16,7 +16,7 @@ from sidecar.imports.draft import draft
 from sidecar.imports.proposal import propose
 from sidecar.imports.reading import sightings
 from sidecar.imports.report import Report, as_json, as_text
-from sidecar.imports.sighting import Broken, Notes, Place
+from sidecar.imports.sighting import Broken, Location, Notes
 from tests.imports.collecting import collect, secrets, spec
 from tests.imports.test_combined import TIME
 
@@ -25,8 +25,8 @@ def made() -> Report:
     notes = Notes()
     notes.read["a.log", "combined"] = 3
     for line in range(7):
-        notes.note_broken(Place("a.log", line), Broken("no JSON", "JSON"))
-        notes.note_skipped(Place("a.log", line), "another host")
+        notes.note_broken(Location("a.log", line), Broken("no JSON", "JSON"))
+        notes.note_skipped(Location("a.log", line), "another host")
     collected = collect(
         "GET /contacts/7?page=1", "GET /no 404", "OPTIONS /x", specs=(spec("GET /c/{x}", "GET /c/mine", "GET /a;b"),)
     )

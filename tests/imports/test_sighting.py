@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from sidecar.gate.routing import parse_path
-from sidecar.imports.sighting import SHOWN, Broken, Notes, Place, Sighting, Unusable, is_name, path_of
+from sidecar.imports.sighting import SHOWN, Broken, Location, Notes, Sighting, Unusable, is_name, path_of
 
 
 @pytest.mark.parametrize("path", ["/", "/a/{id}", "/a/{id:int}.json", "/v1/{x:uuid}/b/", "/files/**", "/{a:any}"])
 def test_segments_are_written_as_they_were_read(path: str) -> None:
     assert path_of(parse_path(path)) == path
-    assert Sighting("GET", parse_path(path), Place("f", 1)).path == path
+    assert Sighting("GET", parse_path(path), Location("f", 1)).path == path
 
 
 @pytest.mark.parametrize("name", ["page", "_sort", "filter[name]", "$top", "user.id", "page_size", "X-Y", "utf8", "q2"])
@@ -33,8 +33,8 @@ def test_a_value_is_no_name(name: str) -> None:
 def test_faults_are_counted_and_the_first_are_shown_with_their_place() -> None:
     notes = Notes()
     for line in range(1, 9):
-        notes.note_broken(Place("a.log", line), Broken("no status", "a status"))
-        notes.note_skipped(Place("a.har", f"entry {line}"), "no answer came")
+        notes.note_broken(Location("a.log", line), Broken("no status", "a status"))
+        notes.note_skipped(Location("a.har", f"entry {line}"), "no answer came")
     assert notes.broken == {"a.log": 8}
     assert notes.broken_places[0] == "a.log:1: found no status, expected a status"
     assert len(notes.broken_places) == SHOWN

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
 from sidecar.sign_in.attempts import AT_ONCE, PER_CLIENT, PER_USER, WAITING, WINDOW, Attempts, known_key, user_key
-from sidecar.sign_in.ledger import LocalLedger, Place
+from sidecar.sign_in.ledger import LocalLedger, Reservation
 
 ALICE, BOB = "alice", "bob"
 
@@ -21,7 +21,7 @@ def attempts() -> Attempts:
     return Attempts(LocalLedger())
 
 
-async def fails(attempts: Attempts, client: str, user: str = ALICE, device: str = "", now: float = 0.0) -> Place:
+async def fails(attempts: Attempts, client: str, user: str = ALICE, device: str = "", now: float = 0.0) -> Reservation:
     return await attempts.take(client, user, device, now)
 
 
@@ -103,7 +103,7 @@ async def test_a_known_device_is_locked_out_by_itself_alone(attempts: Attempts) 
 
 async def test_a_burst_is_counted_like_a_row(attempts: Attempts) -> None:
     tried = await asyncio.gather(*(fails(attempts, f"10.0.0.{n}") for n in range(150)), return_exceptions=True)
-    assert sum(isinstance(each, Place) for each in tried) == PER_USER
+    assert sum(isinstance(each, Reservation) for each in tried) == PER_USER
 
 
 async def test_a_client_asks_so_much_at_once_and_the_rest_waits_in_bounds(attempts: Attempts) -> None:

@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 import pytest
 
 from sidecar.gate.codes import Code
-from sidecar.sign_in.ledger import Count, Place
+from sidecar.sign_in.ledger import Count, Reservation
 from sidecar.sign_in.ledger_redis import RedisLedger
 from tests.fakes import refusal
 from tests.redis_server import PATIENT, RedisServer
@@ -34,7 +34,7 @@ async def test_replicas_share_places_in_a_burst(replicas: tuple[RedisLedger, Red
     assert [place is not None for place in more] == [True] * 5 + [False]
     await replicas[1].give_back(places[0])
     await replicas[0].give_back(places[0])
-    assert [isinstance(await each.take([USER, CLIENT], 0.0), Place) for each in replicas] == [True, False]
+    assert [isinstance(await each.take([USER, CLIENT], 0.0), Reservation) for each in replicas] == [True, False]
 
 
 async def test_a_place_is_free_after_its_time(replicas: tuple[RedisLedger, RedisLedger]) -> None:
