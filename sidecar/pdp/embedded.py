@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from sidecar.pdp import cerbos_version
-from sidecar.pdp.policy_files import Changing, Policies, PolicyFault, Snapshot, read_policies, write_files
+from sidecar.pdp.policy_files import Changing, PolicyFault, PolicySnapshot, Snapshot, read_policies, write_files
 from sidecar.tether import tethered
 
 log = logging.getLogger("sidecar.cerbos")
@@ -88,7 +88,9 @@ def _behind_starter(program: Path, name: str) -> Path:
     return program
 
 
-def problems_of(binary: Path, folder: Path, policies: Policies | None = None, *, empty: bool = False) -> list[str]:
+def problems_of(
+    binary: Path, folder: Path, policies: PolicySnapshot | None = None, *, empty: bool = False
+) -> list[str]:
     """All that is wrong with a policy folder, or with `policies` that were read of it: a line each. It may be `empty`
     where that is said. Raises OSError."""
     try:
@@ -228,7 +230,7 @@ class EmbeddedCerbos:
             raise OSError("\n".join(problems))
         self._watcher = asyncio.get_running_loop().create_task(self._watch())
 
-    def compile(self, policies: Policies) -> list[str]:
+    def compile(self, policies: PolicySnapshot) -> list[str]:
         """Compile a version of the policies. Raises OSError."""
         return problems_of(self._binary, self._policies, policies)
 

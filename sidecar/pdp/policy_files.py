@@ -42,7 +42,7 @@ class Changing(Exception):
     """The folder changed while it was read."""
 
 
-class Policies(NamedTuple):
+class PolicySnapshot(NamedTuple):
     """One version of a folder: its files by their path below it, and what tells it from another version."""
 
     stamp: Stamp
@@ -77,7 +77,7 @@ def _stamped(name: str, path: Path) -> tuple[str, int, int, int, int]:
     return name, stat.st_mtime_ns, stat.st_size, stat.st_ino, stat.st_dev
 
 
-def read_policies(folder: Path, *, follow: bool = True, empty: bool = False) -> Policies:
+def read_policies(folder: Path, *, follow: bool = True, empty: bool = False) -> PolicySnapshot:
     """Read a policy folder as it is at one moment. With `follow` links to folders are read as folders; without, they
     are a fault, for a Cerbos that reads the folder itself. A folder without a policy is a fault unless it may be
     `empty`. Raises PolicyFault, Changing."""
@@ -93,7 +93,7 @@ def read_policies(folder: Path, *, follow: bool = True, empty: bool = False) -> 
             # a link that leads nowhere may be one that is about to be taken away
             time.sleep(PAUSE)
         if stamp_of(folder) == before:
-            policies = Policies(before, files)
+            policies = PolicySnapshot(before, files)
             fault = fault or _fault(folder, policies, empty=empty)
             if fault is not None:
                 raise fault
@@ -101,7 +101,7 @@ def read_policies(folder: Path, *, follow: bool = True, empty: bool = False) -> 
     raise Changing(folder)
 
 
-def _fault(folder: Path, policies: Policies, *, empty: bool) -> PolicyFault | None:
+def _fault(folder: Path, policies: PolicySnapshot, *, empty: bool) -> PolicyFault | None:
     if not policies.names and not empty:
         return PolicyFault([f"{folder}: found no policy, expected a .yaml, .yml or .json file with one"])
     problems = [
@@ -185,7 +185,7 @@ class Snapshot:
         self._root = root
         self._number = 0
 
-    def write(self, policies: Policies) -> Path:
+    def write(self, policies: PolicySnapshot) -> Path:
         """Write a version beside the one in force, with a policy that tells its digest. Raises OSError."""
         self._number += 1
         folder = self._root / f"policies-{self._number}"

@@ -29,8 +29,8 @@ from sidecar.pdp.policy_files import (
     KIND,
     ROLE,
     Changing,
-    Policies,
     PolicyFault,
+    PolicySnapshot,
     Snapshot,
     Stamp,
     read_policies,
@@ -53,7 +53,7 @@ _NOT_COMPILED = "an expression does not compile, and Cerbos does not start with 
 
 _TAKEN = "not proven to be in force: Cerbos has read them, and what it decides by now is not known"
 
-Compile = Callable[[Policies], list[str]]
+Compile = Callable[[PolicySnapshot], list[str]]
 """Compiles a version: its problems, a line each. Raises OSError where there is no compiler."""
 
 
@@ -167,7 +167,7 @@ class PolicyReload:
         what = "not reloaded, the running ones stay in force" if not self._taken else _TAKEN
         log.error("policies %s:\n%s", what, self.state.fault)
 
-    async def _put_in_force(self, policies: Policies) -> None:
+    async def _put_in_force(self, policies: PolicySnapshot) -> None:
         """Raises PolicyFault, CallFailed, OSError."""
         if self._compile is not None and (problems := await asyncio.to_thread(self._compile, policies)):
             raise PolicyFault(problems)
@@ -247,7 +247,7 @@ class _Admin:
         if [dict(result.actions) for result in told.results] != [{ACTION: effect_pb2.EFFECT_ALLOW}]:
             raise Unproven([f"{folder}: Cerbos answered OK and did not put these policies into force"])
 
-    async def prove_files(self, policies: Policies, folder: Path) -> None:
+    async def prove_files(self, policies: PolicySnapshot, folder: Path) -> None:
         """Raise PolicyFault unless Cerbos has exactly these files, and their expressions compile; CallFailed."""
         message = request_pb2.ListPoliciesRequest(include_disabled=True).SerializeToString()
         data = await self._call(self._method(_ADMIN + "ListPolicies"), message)

@@ -19,7 +19,7 @@ from sidecar.gate.verdict import Refused
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.cerbos_version import STRICT_SINCE, version_of
 from sidecar.pdp.embedded import EmbeddedCerbos, problems_of
-from sidecar.pdp.policy_files import Policies, read_policies, write_files
+from sidecar.pdp.policy_files import PolicySnapshot, read_policies, write_files
 from sidecar.pdp.policy_tests import Moment, decide_at
 from sidecar.record import line
 from sidecar.run.errors import StartError, blaming
@@ -72,7 +72,7 @@ async def replay(questions: Iterable[line.QuestionLine], candidate: ReplayCandid
 class _Run:
     """One replay under way: gathers questions of one principal, and asks them in one call."""
 
-    def __init__(self, candidate: ReplayCandidate, policies: Policies, pdp: PDP) -> None:
+    def __init__(self, candidate: ReplayCandidate, policies: PolicySnapshot, pdp: PDP) -> None:
         self.replay = Replay()
         self._candidate = candidate
         self._policies = policies

@@ -27,7 +27,7 @@ from sidecar.net.grpc_client_connection import GrpcMethod
 from sidecar.pdp import policy_reload
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import EmbeddedCerbos, problems_of
-from sidecar.pdp.policy_files import Policies, PolicyFault
+from sidecar.pdp.policy_files import PolicyFault, PolicySnapshot
 from sidecar.pdp.policy_reload import FollowedPolicies, PolicyReload, PolicyState, Unproven, publish_to
 from sidecar.wire.grpc import CallFailed, Status
 from tests import configmap
@@ -223,7 +223,7 @@ async def test_a_broken_change_is_not_in_force_in_part(play: Play, broken: str) 
 async def test_the_next_change_is_looked_at_whatever_the_last_one_did(
     play: Play, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def broken(policies: Policies) -> list[str]:
+    def broken(policies: PolicySnapshot) -> list[str]:
         raise ValueError("odd")
 
     compiles = play.reload._compile
