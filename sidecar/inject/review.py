@@ -27,7 +27,7 @@ class BadReview(Exception):
 
 
 @dataclass(frozen=True)
-class Policy:
+class AdmissionPolicy:
     """Policy for a pod that stays without the sidecar: refused, unless the operator chose otherwise."""
 
     admit_uninjectable: bool = False
@@ -49,7 +49,7 @@ class Review:
     operations: int = 0
 
 
-def judge(path: Path, body: bytes, template: Template, policy: Policy) -> Review:
+def judge(path: Path, body: bytes, template: Template, policy: AdmissionPolicy) -> Review:
     """The answer to the AdmissionReview in `body`. Raises BadReview. A dry run is answered like any other."""
     request = _request(body)
     name = _name(request)
@@ -61,7 +61,7 @@ def judge(path: Path, body: bytes, template: Template, policy: Policy) -> Review
         raise BadReview(str(error)) from None
 
 
-def _inject(request: Json, name: str, template: Template, policy: Policy) -> Review:
+def _inject(request: Json, name: str, template: Template, policy: AdmissionPolicy) -> Review:
     if request["operation"] != "CREATE" or request.get("subResource"):
         raise BadReview("a pod is injected when it is created, and at no other time")
     try:
@@ -84,7 +84,7 @@ _PARTS = {
 """The parts of a pod that no update may change, in the words of the refusal."""
 
 
-def _validate(request: Json, name: str, template: Template, policy: Policy) -> Review:
+def _validate(request: Json, name: str, template: Template, policy: AdmissionPolicy) -> Review:
     """After all that mutates: a new pod is as `_inject` wants it, and an update changes nothing of ours."""
     if request["operation"] == "UPDATE":
         old = request.get("oldObject")
@@ -106,7 +106,7 @@ def _validate(request: Json, name: str, template: Template, policy: Policy) -> R
     return Review(_answer(request, True), name, True)
 
 
-def _without_sidecar(request: Json, name: str, why: Uninjectable, policy: Policy) -> Review:
+def _without_sidecar(request: Json, name: str, why: Uninjectable, policy: AdmissionPolicy) -> Review:
     if not policy.admits(why):
         return _refused(request, name, str(why))
     said = f"authorization sidecar: this pod is NOT protected: {why}"

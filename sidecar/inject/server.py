@@ -46,7 +46,7 @@ def template_of(
     return Template.of(yaml.safe_load(text), images, mirrors, before)
 
 
-def webhook(template: Template, policy: review.Policy) -> Starlette:
+def webhook(template: Template, policy: review.AdmissionPolicy) -> Starlette:
     """The ASGI app: `POST /inject`, `POST /validate`, `GET /livez`."""
 
     async def livez(_: Request) -> Response:

@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sidecar.inject.review import Policy
+from sidecar.inject.review import AdmissionPolicy
 from sidecar.wire.grammar import host_and_port
 
 REFUSE, ADMIT = "refuse", "admit"
@@ -24,7 +24,7 @@ class InjectSettings:
     images: Mapping[str, str]
     mirrors: tuple[str, ...]
     before: tuple[str, ...]
-    policy: Policy
+    policy: AdmissionPolicy
     log_level: str
 
 
@@ -84,7 +84,7 @@ def settings_of(options: argparse.Namespace) -> InjectSettings:
         images={name: image for name, image in images.items() if image},
         mirrors=tuple(options.image_mirror),
         before=tuple(options.before),
-        policy=Policy(options.uninjectable == ADMIT, options.opt_out == ADMIT),
+        policy=AdmissionPolicy(options.uninjectable == ADMIT, options.opt_out == ADMIT),
         log_level=options.log_level,
     )
 

@@ -6,7 +6,7 @@ import base64
 import json
 from pathlib import Path as File
 
-from sidecar.inject.review import Path, Policy, judge
+from sidecar.inject.review import AdmissionPolicy, Path, judge
 from sidecar.inject.server import template_of
 from tests.deploy.engine import Engine
 from tests.deploy.kube import K8S, Object, built, named, pod_of, violations
@@ -20,7 +20,7 @@ def injected() -> Object:
     before = pod_of(named(built(K8S / "app"), "Deployment", "app"), POD)
     before["metadata"]["labels"]["authz-sidecar/inject"] = "enabled"
     body = json.dumps(review(before)).encode()
-    response = judge(Path.INJECT, body, template_of({}), Policy()).answer["response"]
+    response = judge(Path.INJECT, body, template_of({}), AdmissionPolicy()).answer["response"]
     assert response["allowed"] is True
     made = applied(before, json.loads(base64.b64decode(response["patch"])))
     assert isinstance(made, dict)

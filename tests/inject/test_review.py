@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.inject.review import BadReview, Path, Policy, Review, judge
+from sidecar.inject.review import AdmissionPolicy, BadReview, Path, Review, judge
 from sidecar.inject.server import template_of
 from tests.inject.json_patch import applied
 from tests.inject.pods import defaulted, pod, review
@@ -17,8 +17,8 @@ from tests.inject.pods import defaulted, pod, review
 TEMPLATE = template_of({})
 
 
-def judged(document: Any, path: Path = Path.INJECT, policy: Policy | None = None) -> Review:
-    return judge(path, json.dumps(document).encode(), TEMPLATE, policy or Policy())
+def judged(document: Any, path: Path = Path.INJECT, policy: AdmissionPolicy | None = None) -> Review:
+    return judge(path, json.dumps(document).encode(), TEMPLATE, policy or AdmissionPolicy())
 
 
 def patched(outcome: Review, before: dict[str, Any]) -> dict[str, Any]:
@@ -61,7 +61,7 @@ def test_what_cannot_be_protected_is_refused_with_the_reason() -> None:
 
 
 def test_what_cannot_be_protected_is_admitted_where_the_operator_says_so() -> None:
-    outcome = judged(review(pod(hostNetwork=True)), policy=Policy(admit_uninjectable=True))
+    outcome = judged(review(pod(hostNetwork=True)), policy=AdmissionPolicy(admit_uninjectable=True))
     response = outcome.answer["response"]
     assert response["allowed"] is True
     assert "patch" not in response
@@ -74,9 +74,9 @@ def test_opting_out_is_a_matter_of_its_own() -> None:
     out["metadata"]["labels"]["authz-sidecar/inject"] = "disabled"
     for path in Path:
         assert not judged(review(out), path).allowed
-        assert not judged(review(out), path, Policy(admit_uninjectable=True)).allowed
-        assert judged(review(out), path, Policy(admit_opted_out=True)).allowed
-        assert not judged(review(pod(hostNetwork=True)), path, Policy(admit_opted_out=True)).allowed
+        assert not judged(review(out), path, AdmissionPolicy(admit_uninjectable=True)).allowed
+        assert judged(review(out), path, AdmissionPolicy(admit_opted_out=True)).allowed
+        assert not judged(review(pod(hostNetwork=True)), path, AdmissionPolicy(admit_opted_out=True)).allowed
 
 
 def test_validation_wants_a_new_pod_as_it_was_injected() -> None:
@@ -166,4 +166,4 @@ def test_a_bad_review_to_validate(update: dict[str, Any]) -> None:
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff", b'{"a": 1, "a": 2}', b"[" * 100_000])
 def test_what_is_not_json_is_a_bad_review(body: bytes) -> None:
     with pytest.raises(BadReview, match="JSON"):
-        judge(Path.INJECT, body, TEMPLATE, Policy())
+        judge(Path.INJECT, body, TEMPLATE, AdmissionPolicy())

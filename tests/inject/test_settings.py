@@ -5,14 +5,14 @@ from __future__ import annotations
 import pytest
 
 from sidecar.cli import parser
-from sidecar.inject.review import Policy
+from sidecar.inject.review import AdmissionPolicy
 from sidecar.inject.settings import settings_of
 
 
 def test_without_flags_everything_is_refused_that_stays_without() -> None:
     settings = settings_of(parser().parse_args(["inject"]))
     assert (settings.host, settings.port) == ("0.0.0.0", 8443)
-    assert settings.policy == Policy(admit_uninjectable=False, admit_opted_out=False)
+    assert settings.policy == AdmissionPolicy(admit_uninjectable=False, admit_opted_out=False)
     assert settings.images == {}
 
 
@@ -23,7 +23,7 @@ def test_each_flag_is_heard() -> None:
     assert (settings.mirrors, settings.before) == (("m.example:5000", "m.example/hub"), ("docker.io/istio/proxyv2",))
     assert (settings.host, settings.port, settings.certificate, settings.key) == ("::1", 9443, "c", "k")
     assert settings.images == {"authz-sidecar": "a", "authz-cerbos": "b"}
-    assert settings.policy == Policy(admit_uninjectable=True, admit_opted_out=True)
+    assert settings.policy == AdmissionPolicy(admit_uninjectable=True, admit_opted_out=True)
 
 
 @pytest.mark.parametrize(
