@@ -41,7 +41,7 @@ lookups:
 """Decisions of a person, at the head of the draft: who asks, and where to find whose a contact is."""
 
 
-class Ports(NamedTuple):
+class WalkPorts(NamedTuple):
     """Ports of the loopback interface that the walk takes."""
 
     traffic: int
@@ -63,7 +63,7 @@ class Walk:
     """One walk. Everything that it starts is on `stack`; its files are in `folder`, which it empties first."""
 
     def __init__(
-        self, project: Path, ports: Ports, environ: Mapping[str, str], cerbos: Path, out: TextIO,
+        self, project: Path, ports: WalkPorts, environ: Mapping[str, str], cerbos: Path, out: TextIO,
         stack: contextlib.ExitStack,
     ) -> None:  # fmt: skip
         self.folder = project / FOLDER

@@ -16,8 +16,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, NoReturn, TextIO, TypeVar
 
-from sidecar.demo.adopt import Ports as WalkPorts
 from sidecar.demo.adopt import Walk
+from sidecar.demo.adopt import WalkPorts as WalkPorts
 from sidecar.demo.app import start_app
 from sidecar.demo.cognito import USERS, LocalCognito, require
 from sidecar.demo.guide import show, steps

@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from sidecar.demo import adopt
-from sidecar.demo.adopt import Ports, Walk, decided, widen
+from sidecar.demo.adopt import Walk, WalkPorts, decided, widen
 from sidecar.demo.processes import StartError
 from tests import guide_commands
 from tests.forked import Forked
@@ -40,7 +40,7 @@ def walk(project: Path, free_port: Callable[[], int], monkeypatch: pytest.Monkey
     environ = {name: value for name, value in os.environ.items() if not name.startswith(("SIDECAR_", "AWS_"))}
     out = io.StringIO()
     with contextlib.ExitStack() as stack:
-        Walk(project, Ports(*[free_port() for _ in range(4)]), environ, binary(), out, stack).walk()
+        Walk(project, WalkPorts(*[free_port() for _ in range(4)]), environ, binary(), out, stack).walk()
     return out.getvalue()
 
 
@@ -68,7 +68,7 @@ def test_a_refusal_that_the_report_had_not_named_ends_the_walk(
         '{"outcome": "refuse", "method": "GET", "route": "/x", "code": "denied_by_policy", "roles": ["user"]}\n'
     )
     with contextlib.ExitStack() as stack:
-        made = Walk(project, Ports(1, 2, 3, 4), {}, binary(), io.StringIO(), stack)
+        made = Walk(project, WalkPorts(1, 2, 3, 4), {}, binary(), io.StringIO(), stack)
         with pytest.raises(StartError, match="the report had not named it"):
             made._tell(log, frozenset())
 
