@@ -89,7 +89,7 @@ class Driver(ABC):
         """Read an error of the driver: what it means, and whether the connection ended with it. None for another."""
 
 
-class Prepared(NamedTuple):
+class PreparedStatement(NamedTuple):
     """A statement in the words of one driver, with places for so many `ids`, and which value of a question stands at
     each place."""
 
@@ -111,7 +111,7 @@ def places_for(ids: int) -> int:
     return 1 << max(ids - 1, 0).bit_length()
 
 
-def prepared(statement: Statement, driver: Driver, ids: int = 1) -> Prepared:
+def prepared(statement: Statement, driver: Driver, ids: int = 1) -> PreparedStatement:
     """Put a statement in the words of a driver: as a table of its own, so that it cannot be anything but one SELECT,
     and of one row more than it may have, since more say no more than that."""
     places = dict[str, list[int]]()
@@ -130,7 +130,7 @@ def prepared(statement: Statement, driver: Driver, ids: int = 1) -> Prepared:
         if not driver.numbered:
             order += [(at, part.type) for at in places[part.name]]
     # on lines of its own: what of it is text and what is a value, the gate has told apart
-    return Prepared(f"select * from (\n{''.join(sql)}\n) as asked limit {ids + 1}", tuple(order), ids)  # noqa: S608
+    return PreparedStatement(f"select * from (\n{''.join(sql)}\n) as asked limit {ids + 1}", tuple(order), ids)  # noqa: S608
 
 
 def fault_of(driver: Driver, error: Exception) -> tuple[Fault | Refused, bool]:

@@ -18,7 +18,7 @@ from sidecar.record.reasons import Reason
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncConnection
 
-    from sidecar.lookups.driver import Driver, Prepared, Rows
+    from sidecar.lookups.driver import Driver, PreparedStatement, Rows
 
 IDLE = 60.0
 """Seconds after which a connection that nobody used is closed."""
@@ -47,7 +47,7 @@ class SqlSource:
     def __init__(self, most: int) -> None:
         self._most = most
         self._connections: dict[tuple[str, float], _Connections] = {}
-        self._prepared: Bounded[tuple[str, str, int], Prepared] = Bounded(PREPARED)
+        self._prepared: Bounded[tuple[str, str, int], PreparedStatement] = Bounded(PREPARED)
 
     async def ask(self, call: Call, seconds: float) -> Reply:
         """Run the statement of a call. Raises Fault, and Refused for a value that the database does not take."""
@@ -104,7 +104,7 @@ class _Connections:
         self._tasks: set[asyncio.Task[None]] = set()
         self._alarm: asyncio.TimerHandle | None = None
 
-    async def ask(self, prepared: Prepared, values: list[Any], asker: Asker, seconds: float) -> Rows:
+    async def ask(self, prepared: PreparedStatement, values: list[Any], asker: Asker, seconds: float) -> Rows:
         """Run a statement within so many seconds. Raises Fault or Refused."""
         stage = [Reason.CONNECTION_LIMIT_REACHED]
         deadline = asyncio.get_running_loop().time() + max(seconds, 0.0)
@@ -123,7 +123,9 @@ class _Connections:
         if not self._places.take(asker) and not await self._places.wait(asker, deadline):
             raise Fault(Reason.CONNECTION_LIMIT_REACHED)
 
-    async def _try(self, prepared: Prepared, values: list[Any], asker: Asker, stage: list[Reason]) -> Rows | None:
+    async def _try(
+        self, prepared: PreparedStatement, values: list[Any], asker: Asker, stage: list[Reason]
+    ) -> Rows | None:
         """Ask once, in a place; None where a connection that was used before has ended meanwhile, as after a
         restart."""
         from sidecar.lookups.driver import fault_of
