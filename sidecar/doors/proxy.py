@@ -110,7 +110,7 @@ class ClientBody:
         return body
 
 
-class Proxy:
+class ReverseProxy:
     """Forwards what the gate permits, and answers everything else itself. It can hold the app's whole answer."""
 
     def __init__(self, door: Door, upstream: Upstream, rooms: Rooms) -> None:

@@ -19,7 +19,7 @@ from sidecar.doors.door import Door, Visit, refuse
 from sidecar.doors.ext_authz import ExtAuthz
 from sidecar.doors.forward_auth import ForwardAuth
 from sidecar.doors.holding import TINY
-from sidecar.doors.proxy import Proxy
+from sidecar.doors.proxy import ReverseProxy
 from sidecar.doors.refusal import Refusals
 from sidecar.doors.websocket import WebSocketDoor
 from sidecar.gate.body import no_body
@@ -124,7 +124,7 @@ async def app(
 
 async def by_proxy(door: Door, pool: Upstream, target: bytes) -> int:
     sent = Sent()
-    await Proxy(door, pool, ROOMS)(head(target), "10.0.0.9", "http", nothing, sent.send)
+    await ReverseProxy(door, pool, ROOMS)(head(target), "10.0.0.9", "http", nothing, sent.send)
     return sent.status
 
 
@@ -176,7 +176,7 @@ async def test_a_head_can_be_marked_at_every_door(by: By) -> None:
 async def through_the_proxy(made: Made, target: bytes, body: bytes, **more: Any) -> tuple[Sent, list[bytes]]:
     sent = Sent()
     async with app(body, **more) as (pool, came):
-        await Proxy(made.door, pool, ROOMS)(head(target), "10.0.0.9", "http", nothing, sent.send)
+        await ReverseProxy(made.door, pool, ROOMS)(head(target), "10.0.0.9", "http", nothing, sent.send)
     return sent, came
 
 
@@ -207,7 +207,7 @@ async def test_head_is_answered_as_get_would_be() -> None:
     made, sent = Made(), Sent()
     async with app(b"secret") as (pool, came):
         request = head(b"/whole")._replace(method="HEAD")
-        await Proxy(made.door, pool, ROOMS)(request, "10.0.0.9", "http", nothing, sent.send)
+        await ReverseProxy(made.door, pool, ROOMS)(request, "10.0.0.9", "http", nothing, sent.send)
     assert came[0].startswith(b"GET /whole ")
     (message,) = sent.messages
     assert dict(message["headers"])[b"content-length"] == b"6"
@@ -287,7 +287,7 @@ async def test_an_answer_that_is_known_is_given_without_the_app(monkeypatch: pyt
 
     made.door = replace(made.door, gate=cast(Any, SimpleNamespace(decide=decide)))
     async with app(b"secret") as (pool, came):
-        await Proxy(made.door, pool, ROOMS)(head(b"/whole"), "10.0.0.9", "http", nothing, sent.send)
+        await ReverseProxy(made.door, pool, ROOMS)(head(b"/whole"), "10.0.0.9", "http", nothing, sent.send)
     (message,) = sent.messages
     assert (message["status"], message["body"], came) == (200, b"[]", [])
     headers = dict(message["headers"])
@@ -302,7 +302,7 @@ async def test_a_client_that_leaves_while_an_answer_is_held_frees_its_connection
     sent = Sent()
     async with app(b"secret", missing=1, waits=True) as (pool, came):
         work = asyncio.create_task(
-            Proxy(made.door, pool, ROOMS)(head(b"/whole"), "10.0.0.9", "http", nothing, sent.send)
+            ReverseProxy(made.door, pool, ROOMS)(head(b"/whole"), "10.0.0.9", "http", nothing, sent.send)
         )
         while not came:
             await asyncio.sleep(0.001)

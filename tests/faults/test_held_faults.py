@@ -12,7 +12,7 @@ import pytest
 
 from sidecar.doors.held_body import VALUE
 from sidecar.doors.holding import TINY
-from sidecar.doors.proxy import Proxy
+from sidecar.doors.proxy import ReverseProxy
 from sidecar.gate.codes import Code
 from sidecar.gate.decision import DENY
 from sidecar.gate.expressions import searcher
@@ -76,18 +76,18 @@ async def no_app() -> AsyncIterator[Upstream]:
 async def test_a_body_that_is_refused_or_that_goes_on_leaves_its_room() -> None:
     made, held, sent = Made(), rooms(10_000, 0), Sent()
     async with app(b"ok") as (pool, _):
-        await Proxy(made.door, pool, held)(posted(), "", "http", Client(BODY).receive, sent.send)
+        await ReverseProxy(made.door, pool, held)(posted(), "", "http", Client(BODY).receive, sent.send)
     assert (sent.status, used(held)) == (200, (0, 0))
     made.world.effect, refused = DENY, Sent()
     async with app(b"ok") as (pool, came):
-        await Proxy(made.door, pool, held)(posted(), "", "http", Client(BODY).receive, refused.send)
+        await ReverseProxy(made.door, pool, held)(posted(), "", "http", Client(BODY).receive, refused.send)
     assert (refused.status, came, used(held)) == (403, [], (0, 0))
 
 
 async def test_a_client_that_leaves_and_one_that_is_cut_off_leave_their_room() -> None:
     made, held, sent = Made(), rooms(10_000, 0), Sent()
     async with app(b"ok") as (pool, came):
-        proxy = Proxy(made.door, pool, held)
+        proxy = ReverseProxy(made.door, pool, held)
         await proxy(posted(), "", "http", Client(BODY[:5], leaves=True).receive, sent.send)
         assert (sent.status, used(held)) == (400, (0, 0))
         client = Client(BODY[:5], waits=True)
@@ -104,14 +104,14 @@ async def test_a_client_that_leaves_and_one_that_is_cut_off_leave_their_room() -
 async def test_an_app_that_fails_or_says_nothing_leaves_the_room() -> None:
     made, held, sent = Made(), rooms(10_000, 0), Sent()
     async with no_app() as pool:
-        await Proxy(made.door, pool, held)(posted(), "", "http", Client(BODY).receive, sent.send)
+        await ReverseProxy(made.door, pool, held)(posted(), "", "http", Client(BODY).receive, sent.send)
     assert (sent.status, used(held)) == (502, (0, 0))
 
 
 async def test_a_principal_has_a_share_and_loses_nothing_that_it_has() -> None:
     made, held = Made(), rooms(1000, 0)
     async with app(b"ok") as (pool, came):
-        proxy = Proxy(made.door, pool, held)
+        proxy = ReverseProxy(made.door, pool, held)
         waiting, first, second, third = Client(BODY[:-1], waits=True), Sent(), Sent(), Sent()
         work = asyncio.create_task(proxy(posted(), "", "http", waiting.receive, first.send))
         await waiting.sent.wait()
@@ -135,7 +135,7 @@ async def test_a_principal_has_a_share_and_loses_nothing_that_it_has() -> None:
 async def test_a_request_whose_route_reads_no_body_takes_no_room() -> None:
     made, held, sent = Made(), rooms(0, 0), Sent()
     async with app(b"ok") as (pool, _):
-        await Proxy(made.door, pool, held)(posted(b"/docs"), "", "http", Client(BODY).receive, sent.send)
+        await ReverseProxy(made.door, pool, held)(posted(b"/docs"), "", "http", Client(BODY).receive, sent.send)
     assert sent.status == 200
 
 
@@ -151,7 +151,7 @@ async def test_an_answer_that_is_held_leaves_its_room_whatever_its_client_does(*
         await sent.send(message)
 
     async with app(b"x" * size) as (pool, _):
-        work = Proxy(made.door, pool, held)(head(b"/whole"), "", "http", Client().receive, send)
+        work = ReverseProxy(made.door, pool, held)(head(b"/whole"), "", "http", Client().receive, send)
         with contextlib.suppress(IncompleteAnswer):
             await work
     assert (len(sent.body), used(held)) == (0 if leaves else size, (0, 0))
@@ -160,11 +160,11 @@ async def test_an_answer_that_is_held_leaves_its_room_whatever_its_client_does(*
 async def test_an_answer_that_breaks_off_or_is_left_while_it_is_held_leaves_its_room() -> None:
     made, held, sent = Made(), rooms(100 * TINY, 0), Sent()
     async with app(b"x" * TINY, missing=1) as (pool, _):
-        await Proxy(made.door, pool, held)(head(b"/whole"), "", "http", Client().receive, sent.send)
+        await ReverseProxy(made.door, pool, held)(head(b"/whole"), "", "http", Client().receive, sent.send)
     assert (sent.status, used(held)) == (502, (0, 0))
     async with app(b"x" * TINY, missing=1, waits=True) as (pool, _):
         work = asyncio.create_task(
-            Proxy(made.door, pool, held)(head(b"/whole"), "", "http", Client().receive, sent.send)
+            ReverseProxy(made.door, pool, held)(head(b"/whole"), "", "http", Client().receive, sent.send)
         )
         await until(lambda: held.memory.used)
         work.cancel()
@@ -175,7 +175,7 @@ async def test_an_answer_that_breaks_off_or_is_left_while_it_is_held_leaves_its_
 async def test_answers_beyond_the_share_of_a_principal_are_503_and_nothing_of_them_goes_out() -> None:
     made, held, sent = Made(), rooms(TINY, 0), Sent()
     async with app(b"secret" * 10_000) as (pool, _):
-        await Proxy(made.door, pool, held)(head(b"/whole"), "", "http", Client().receive, sent.send)
+        await ReverseProxy(made.door, pool, held)(head(b"/whole"), "", "http", Client().receive, sent.send)
     assert (sent.status, used(held)) == (503, (0, 0))
     assert b"secret" not in sent.body
     assert b"upstream_busy" in sent.body
@@ -203,7 +203,7 @@ async def test_lines_have_room_until_their_client_has_taken_them(most: int, leav
 
     async with app(few + 9 * many, kind=b"application/x-ndjson") as (pool, _):
         with contextlib.suppress(IncompleteAnswer):
-            await Proxy(made.door, pool, held)(head(b"/lines"), "", "http", Client().receive, send)
+            await ReverseProxy(made.door, pool, held)(head(b"/lines"), "", "http", Client().receive, send)
     if codes == ["allowed"]:
         assert max(seen) > 2 * TINY
         assert leaves or sent.body == few + 9 * many
