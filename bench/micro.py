@@ -14,7 +14,7 @@ from cerbos.response.v1.response_pb2 import CheckResourcesResponse
 from graphql import parse
 from jwt import PyJWK
 
-from sidecar.bodies.graphql import GraphQL, Reader
+from sidecar.bodies.graphql import GraphQL, GraphqlReader
 from sidecar.bodies.graphql_document import DocumentLimits
 from sidecar.gate.ask import Ask, Operation, asks
 from sidecar.gate.codes import Ground
@@ -143,10 +143,10 @@ def test_graphql(benchmark: Any, known: bool) -> None:
     request = read(
         RAW._replace(method="POST", headers=[*RAW.headers, (b"content-type", b"application/json")]), Reading()
     )
-    kept = GraphQL(GRAPHQL_ASKS, Reader(DocumentLimits()))
+    kept = GraphQL(GRAPHQL_ASKS, GraphqlReader(DocumentLimits()))
 
     def once() -> list[Operation]:
-        return (kept if known else GraphQL(GRAPHQL_ASKS, Reader(DocumentLimits()))).read(request, GRAPHQL)
+        return (kept if known else GraphQL(GRAPHQL_ASKS, GraphqlReader(DocumentLimits()))).read(request, GRAPHQL)
 
     assert [operation.name for operation in benchmark(once)] == [
         "Query.contact",

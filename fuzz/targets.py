@@ -22,7 +22,7 @@ from werkzeug.formparser import parse_form_data
 
 from sidecar.adoption.logs import Logs
 from sidecar.bodies.graphql import MEMBERS
-from sidecar.bodies.graphql import Reader as GraphQLReader
+from sidecar.bodies.graphql import GraphqlReader as GraphQLReader
 from sidecar.bodies.graphql_document import DocumentLimits
 from sidecar.bodies.mcp import PROMPT, TOOL, messages_rule, read_message, wanted_of
 from sidecar.bodies.uri import is_normal

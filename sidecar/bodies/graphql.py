@@ -66,7 +66,7 @@ class RootCall(NamedTuple):
     arguments: Mapping[str, Any]
 
 
-class Reader:
+class GraphqlReader:
     """Reads requests by the rules of one route. Documents repeat with other variables, so each is parsed once, as long
     as it is remembered."""
 
@@ -140,7 +140,7 @@ class Reader:
 class GraphQL:
     """Rule of a route that takes GraphQL: what its root fields ask, by names such as `Query.contact`."""
 
-    def __init__(self, asks: Mapping[str, Ask], reader: Reader) -> None:
+    def __init__(self, asks: Mapping[str, Ask], reader: GraphqlReader) -> None:
         self.asks = asks
         self._reader = reader
 

@@ -8,21 +8,21 @@ from typing import Any
 import pytest
 from graphql import get_introspection_query
 
-from sidecar.bodies.graphql import GraphQL, Reader, RootCall
+from sidecar.bodies.graphql import GraphQL, GraphqlReader, RootCall
 from sidecar.bodies.graphql_document import DocumentLimits
 from sidecar.gate.ask import Ask
 from sidecar.gate.codes import Code
 from sidecar.gate.request import Raw, Reading, read
 from sidecar.gate.verdict import Refused
 
-READER = Reader(DocumentLimits(fields=4))
+READER = GraphqlReader(DocumentLimits(fields=4))
 
 
-def calls(body: Any, reader: Reader = READER) -> list[tuple[str, dict[str, Any]]]:
+def calls(body: Any, reader: GraphqlReader = READER) -> list[tuple[str, dict[str, Any]]]:
     return [(call.field, dict(call.arguments)) for call in reader.calls(body)]
 
 
-def refused(body: Any, reader: Reader = READER) -> Refused:
+def refused(body: Any, reader: GraphqlReader = READER) -> Refused:
     with pytest.raises(Refused) as caught:
         reader.calls(body)
     return caught.value
@@ -30,7 +30,7 @@ def refused(body: Any, reader: Reader = READER) -> Refused:
 
 def test_each_root_field_of_the_chosen_operation_is_a_call() -> None:
     text = "query A{a} mutation B($id:ID!){x:b(id:$id) ...F} fragment F on Mutation{c __typename}"
-    assert Reader(DocumentLimits()).calls({"query": text, "operationName": "B", "variables": {"id": 7}}) == [
+    assert GraphqlReader(DocumentLimits()).calls({"query": text, "operationName": "B", "variables": {"id": 7}}) == [
         RootCall("Mutation.b", "x", {"id": 7}),
         RootCall("Mutation.c", "", {}),
     ]
@@ -60,7 +60,7 @@ def test_an_argument_whose_variable_is_not_given_is_not_there() -> None:
 
 
 def test_a_document_is_parsed_once_for_many_variables() -> None:
-    reader, text = Reader(DocumentLimits()), "query($i:ID){a(x:$i)}"
+    reader, text = GraphqlReader(DocumentLimits()), "query($i:ID){a(x:$i)}"
     for number in range(3):
         assert calls({"query": text, "variables": {"i": number}}, reader) == [("Query.a", {"x": number})]
     assert len(reader._documents) == 1
@@ -134,16 +134,18 @@ def test_introspection_is_refused_unless_it_is_allowed() -> None:
     ):
         found = refused({"query": f"{{a {field}}}"})
         assert found.code is Code.OPERATION_UNMAPPED
-        assert calls({"query": f"{{a {field}}}"}, Reader(DocumentLimits(), introspection=True)) == [("Query.a", {})]
+        assert calls({"query": f"{{a {field}}}"}, GraphqlReader(DocumentLimits(), introspection=True)) == [
+            ("Query.a", {})
+        ]
     assert calls({"query": "{__typename x:__typename}"}) == []
     # of other root types they are fields like any other, of which no server has one
-    assert calls({"query": "mutation{__schema{a}}"}, Reader(DocumentLimits(), introspection=True)) == [
+    assert calls({"query": "mutation{__schema{a}}"}, GraphqlReader(DocumentLimits(), introspection=True)) == [
         ("Mutation.__schema", {})
     ]
 
 
 def test_each_request_of_a_batch_is_read_where_the_route_takes_batches() -> None:
-    reader = Reader(DocumentLimits(fields=3, batch=2))
+    reader = GraphqlReader(DocumentLimits(fields=3, batch=2))
     one, two = {"query": "{a}"}, {"query": "mutation($i:ID){b(i:$i) c}", "variables": {"i": 1}}
     assert calls([one, two], reader) == [("Query.a", {}), ("Mutation.b", {"i": 1}), ("Mutation.c", {})]
     assert calls(one, reader) == [("Query.a", {})]
@@ -177,7 +179,7 @@ def test_a_url_that_servers_could_read_differently_is_refused(query: bytes, code
 
 
 def test_what_is_remembered_of_documents_has_a_bound() -> None:
-    reader = Reader(DocumentLimits(tokens=2000, fields=100))
+    reader = GraphqlReader(DocumentLimits(tokens=2000, fields=100))
     for number in range(300):
         arguments = " ".join(f'a{field}(x:"{number}{"y" * 300}" z:{{k:[{number}]}})' for field in range(20))
         reader.calls({"query": f"{{{arguments}}}"})
@@ -209,7 +211,9 @@ def test_the_usual_introspection_fits_into_the_usual_limits() -> None:
         specified_by_url=True, directive_is_repeatable=True, schema_description=True, input_value_deprecation=True
     )
     assert (
-        calls({"query": text, "operationName": "IntrospectionQuery"}, Reader(DocumentLimits(), introspection=True))
+        calls(
+            {"query": text, "operationName": "IntrospectionQuery"}, GraphqlReader(DocumentLimits(), introspection=True)
+        )
         == []
     )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sidecar.bodies.graphql import DIRECTIVES, MEMBERS, QUERY, RESERVED_PARAMETERS, GraphQL, Reader
+from sidecar.bodies.graphql import DIRECTIVES, MEMBERS, QUERY, RESERVED_PARAMETERS, GraphQL, GraphqlReader
 from sidecar.bodies.graphql_document import DocumentLimits
 from sidecar.config.routes.hints import hint
 from sidecar.config.routes.methods import Method, MethodFault, ask_of_method, check_methods
@@ -44,7 +44,7 @@ def graphql_asks(
     limits = DocumentLimits(
         said["max_tokens"], said["max_depth"], said["max_aliases"], said["max_fields"], said["batch"]
     )
-    rules = Reader(limits, introspection=said["introspection"], directives=directives)
+    rules = GraphqlReader(limits, introspection=said["introspection"], directives=directives)
     common: dict[str, Any] = {"set_query": entry["set_query"], "mode": mode}
     names = entry["query"] or ()
     asks = {
