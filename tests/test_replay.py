@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.adoption.replay import WITHOUT_POLICY, Reason
+from sidecar.adoption.replay import WITHOUT_POLICY, SkipReason
 from sidecar.run.replaying import ReplayCandidate, replay
 from tests.conftest import Stack, policies
 from tests.stack import binary, reply
@@ -44,5 +44,5 @@ async def test_a_recording_is_the_same_by_the_policies_that_decided_it(
         assert outcome.same >= 20
     else:
         # of somebody else's contact nothing tells whose it is
-        assert Reason.REDACTED in why
+        assert SkipReason.REDACTED in why
         assert outcome.same >= 5

@@ -29,7 +29,7 @@ MOST_PRINCIPALS = 1000
 """Principals of a change that are counted exactly."""
 
 
-class Reason(StrEnum):
+class SkipReason(StrEnum):
     """Reason for which a request cannot be replayed."""
 
     NO_PRINCIPAL = "no_principal"
@@ -46,16 +46,16 @@ class Reason(StrEnum):
         return _MEANINGS[self]
 
 
-WITHOUT_POLICY = frozenset((Reason.NO_PRINCIPAL, Reason.NOT_ASKED, Reason.UNDECIDED))
+WITHOUT_POLICY = frozenset((SkipReason.NO_PRINCIPAL, SkipReason.NOT_ASKED, SkipReason.UNDECIDED))
 """Reasons of requests that no policy had decided."""
 _MEANINGS = {
-    Reason.NO_PRINCIPAL: "nobody was identified",
-    Reason.NOT_ASKED: "no policy was asked",
-    Reason.UNDECIDED: "the recorded request was not decided, or failed after its decision",
-    Reason.REDACTED: "the new policies read an attribute that was not recorded",
-    Reason.UNASKABLE: "Cerbos does not take the question",
-    Reason.UNANSWERED: "Cerbos gave no answer",
-    Reason.REROUTED: "the new routes need what was not recorded",
+    SkipReason.NO_PRINCIPAL: "nobody was identified",
+    SkipReason.NOT_ASKED: "no policy was asked",
+    SkipReason.UNDECIDED: "the recorded request was not decided, or failed after its decision",
+    SkipReason.REDACTED: "the new policies read an attribute that was not recorded",
+    SkipReason.UNASKABLE: "Cerbos does not take the question",
+    SkipReason.UNANSWERED: "Cerbos gave no answer",
+    SkipReason.REROUTED: "the new routes need what was not recorded",
 }
 
 
@@ -78,7 +78,7 @@ class Unreplayed(NamedTuple):
     """One recorded request that cannot be asked again. `detail` names what is missing."""
 
     line: QuestionLine
-    reason: Reason
+    reason: SkipReason
     detail: str = ""
 
 
@@ -134,8 +134,8 @@ def principal_of(line: QuestionLine) -> Principal:
 def undecided(line: QuestionLine) -> Unreplayed:
     """Return why a request of which no decision is known has none."""
     if line.asked:
-        return Unreplayed(line, Reason.UNDECIDED, line.code)
-    return Unreplayed(line, Reason.NOT_ASKED if line.principal else Reason.NO_PRINCIPAL, line.code)
+        return Unreplayed(line, SkipReason.UNDECIDED, line.code)
+    return Unreplayed(line, SkipReason.NOT_ASKED if line.principal else SkipReason.NO_PRINCIPAL, line.code)
 
 
 def restored(line: QuestionLine) -> list[str]:
@@ -150,7 +150,7 @@ def case_of(recalled: Recalled, readings: AttributeUses) -> ReplayCase | Unrepla
     """Return what is to be asked of the policies of these readings."""
     line = recalled.line
     if not recalled.resources:
-        return Unreplayed(line, Reason.UNASKABLE, "about no resource")
+        return Unreplayed(line, SkipReason.UNASKABLE, "about no resource")
     kinds = {resource.kind for resource in recalled.resources}
     known = [f"resource.{name}" for name in restored(line)] if line.resources is None else []
     missing = [
@@ -159,7 +159,7 @@ def case_of(recalled: Recalled, readings: AttributeUses) -> ReplayCase | Unrepla
         if name not in known and any(readings.of(kind).reads(*name.split(".", 1)) for kind in kinds)
     ]
     if missing:
-        return Unreplayed(line, Reason.REDACTED, ", ".join(sorted(missing)))
+        return Unreplayed(line, SkipReason.REDACTED, ", ".join(sorted(missing)))
     timed = any(readings.of(kind).clock for kind in kinds)
     return ReplayCase(line, recalled.principal, recalled.resources, recalled.allowed, timed)
 
@@ -221,7 +221,7 @@ class Replay:
     requests: int = 0
     same: int = 0
     changes: dict[DecisionChange, Tally] = field(default_factory=dict)
-    unreplayed: Counter[tuple[Reason, str]] = field(default_factory=Counter)
+    unreplayed: Counter[tuple[SkipReason, str]] = field(default_factory=Counter)
     revisions: Counter[str] = field(default_factory=Counter)
     first: str = ""
     last: str = ""

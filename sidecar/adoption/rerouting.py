@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from sidecar.adoption.replay import Reason, Recalled, Unreplayed, decided, principal_of, restored, undecided
+from sidecar.adoption.replay import Recalled, SkipReason, Unreplayed, decided, principal_of, restored, undecided
 from sidecar.config.routes.file import RoutesFile
 from sidecar.gate.ask import Ask
 from sidecar.gate.codes import Code, Ground
@@ -58,7 +58,7 @@ class Rerouting:
         try:
             return self._routed(line, before)
         except _Unknown as unknown:
-            return Unreplayed(line, Reason.REROUTED, str(unknown))
+            return Unreplayed(line, SkipReason.REROUTED, str(unknown))
         except Refused as refused:
             return Settled(line, before, False) if refused.code in _ROUTING else _rerouted(line, refused.code)
 
@@ -71,7 +71,7 @@ class Rerouting:
         if match.route.access is not Access.POLICY:
             return Settled(line, before, match.route.access is Access.PUBLIC or bool(line.principal))
         if not line.principal:
-            return Unreplayed(line, Reason.NO_PRINCIPAL, line.code)
+            return Unreplayed(line, SkipReason.NO_PRINCIPAL, line.code)
         if ask.operations is not None:
             raise _Unknown("a body that says what is asked")
         self._require_principal(line)
@@ -106,7 +106,7 @@ def _before(line: QuestionLine) -> bool | None:
 
 
 def _rerouted(line: QuestionLine, detail: str) -> Unreplayed:
-    return Unreplayed(line, Reason.REROUTED, detail)
+    return Unreplayed(line, SkipReason.REROUTED, detail)
 
 
 def _request(line: QuestionLine, reading: Reading) -> Request:

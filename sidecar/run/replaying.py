@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from sidecar.adoption.replay import Reason, Replay, ReplayCase, Unreplayed, batch_key, case_of, principal_of, recall
+from sidecar.adoption.replay import Replay, ReplayCase, SkipReason, Unreplayed, batch_key, case_of, principal_of, recall
 from sidecar.adoption.rerouting import Rerouting, Settled
 from sidecar.bounded import size_of
 from sidecar.gate.asking import PDP
@@ -186,5 +186,5 @@ def _routed(settled: Settled) -> ReplayCase:
     return ReplayCase(question, principal_of(question), (resource,), settled.before, routed=True)
 
 
-def _reason(refused: Refused) -> Reason:
-    return Reason.UNASKABLE if refused.code is Code.REFERENCE_INVALID else Reason.UNANSWERED
+def _reason(refused: Refused) -> SkipReason:
+    return SkipReason.UNASKABLE if refused.code is Code.REFERENCE_INVALID else SkipReason.UNANSWERED

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from sidecar.adoption import replay
-from sidecar.adoption.replay import OTHERS, Reason, Recalled, Replay, ReplayCase, Unreplayed, by, case_of, recall
+from sidecar.adoption.replay import OTHERS, Recalled, Replay, ReplayCase, SkipReason, Unreplayed, by, case_of, recall
 from sidecar.record.line import QuestionLine
 from sidecar.study.policies import parse_policies
 from sidecar.study.readings import AttributeUses
@@ -66,26 +66,26 @@ def test_a_fault_after_the_permit_leaves_the_verdict() -> None:
 @pytest.mark.parametrize(
     ("line", "reason", "detail"),
     [
-        (unasked("token_missing", principal=""), Reason.NO_PRINCIPAL, "token_missing"),
-        (unasked("route_unmapped"), Reason.NOT_ASKED, "route_unmapped"),
-        (question(asked=False, code="public", principal=""), Reason.NO_PRINCIPAL, "public"),
-        (denied(code="pdp_unavailable"), Reason.UNDECIDED, "pdp_unavailable"),
+        (unasked("token_missing", principal=""), SkipReason.NO_PRINCIPAL, "token_missing"),
+        (unasked("route_unmapped"), SkipReason.NOT_ASKED, "route_unmapped"),
+        (question(asked=False, code="public", principal=""), SkipReason.NO_PRINCIPAL, "public"),
+        (denied(code="pdp_unavailable"), SkipReason.UNDECIDED, "pdp_unavailable"),
         # refused for the one that nobody knows, too
         (
             denied(attributes=None, resources=({"id": "1", "allowed": False, "attributes": {}},), missing=1),
-            Reason.UNDECIDED,
+            SkipReason.UNDECIDED,
             "denied_by_policy",
         ),
-        (question(outcome="shadow_refuse", code="items_unreadable"), Reason.UNDECIDED, "items_unreadable"),
-        (question(attributes={}, redacted=("resource.owner",)), Reason.REDACTED, "resource.owner"),
+        (question(outcome="shadow_refuse", code="items_unreadable"), SkipReason.UNDECIDED, "items_unreadable"),
+        (question(attributes={}, redacted=("resource.owner",)), SkipReason.REDACTED, "resource.owner"),
         (
             question(attributes={}, redacted=("resource.visibility", "resource.owner"), owner=("owner",)),
-            Reason.REDACTED,
+            SkipReason.REDACTED,
             "resource.visibility",
         ),
     ],
 )
-def test_what_cannot_be_replayed_says_why(line: QuestionLine, reason: Reason, detail: str) -> None:
+def test_what_cannot_be_replayed_says_why(line: QuestionLine, reason: SkipReason, detail: str) -> None:
     found = case(line)
     assert isinstance(found, Unreplayed)
     assert (found.reason, found.detail) == (reason, detail)
@@ -104,7 +104,7 @@ def test_an_attribute_that_is_the_principals_id_is_known_though_it_was_left_out(
 
 def test_an_id_of_digits_may_have_been_a_number_and_is_not_guessed() -> None:
     line = question(principal="42", attributes={}, redacted=("resource.owner",), owner=("owner",))
-    assert case(line) == Unreplayed(line, Reason.REDACTED, "resource.owner")
+    assert case(line) == Unreplayed(line, SkipReason.REDACTED, "resource.owner")
 
 
 def test_policies_that_ask_for_the_time_get_the_recorded_one(tmp_path: Path) -> None:
@@ -134,10 +134,10 @@ def test_each_line_counts_by_its_weight_and_each_direction_apart() -> None:
         (question(weight=5), True), (denied(weight=2), False), (question(weight=3, principal="bob"), False),
         (denied(roles=("admin",), request_id="r-9"), True),
     )  # fmt: skip
-    outcome.skip(Unreplayed(question(weight=4), Reason.REDACTED, "resource.x"))
+    outcome.skip(Unreplayed(question(weight=4), SkipReason.REDACTED, "resource.x"))
     assert (outcome.requests, outcome.same, outcome.replayed) == (15, 7, 11)
     assert (outcome.changed(widens=False), outcome.changed(widens=True)) == (3, 1)
-    assert outcome.unreplayed == {(Reason.REDACTED, "resource.x"): 4}
+    assert outcome.unreplayed == {(SkipReason.REDACTED, "resource.x"): 4}
     assert by(outcome, "principal", widens=False) == [("bob", 3)]
     assert by(outcome, "role", widens=True) == [("admin", 1)]
     assert by(outcome, "route", widens=True) == [("/contacts/{id}", 1)]
@@ -162,7 +162,7 @@ def test_changes_without_number_are_counted_as_one_and_never_as_meant(monkeypatc
     monkeypatch.setattr(replay, "MOST_CHANGES", 2)
     outcome = compared(*[(denied(action=f"a{at}"), True) for at in range(5)])
     for number in range(5):
-        outcome.skip(Unreplayed(question(), Reason.REDACTED, f"resource.x{number}"))
+        outcome.skip(Unreplayed(question(), SkipReason.REDACTED, f"resource.x{number}"))
     assert outcome.changes[OTHERS].requests == 3
     assert outcome.widened_beyond([f"contact:a{at}" for at in range(5)]) == 3
     assert sum(outcome.unreplayed.values()) == 5

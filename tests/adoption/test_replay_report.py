@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from sidecar.adoption import replay_report
-from sidecar.adoption.replay import Reason, Replay, Unreplayed
+from sidecar.adoption.replay import Replay, SkipReason, Unreplayed
 from tests.adoption.questions import denied, question, unasked
 from tests.adoption.test_replay import READINGS, asked, compared
 
@@ -17,7 +17,7 @@ def outcome() -> Replay:
         (question(weight=7), True), (question(weight=1200, principal="bob"), False),
         (denied(request_id="r-2", roles=("guest", "user")), True),
     )  # fmt: skip
-    made.skip(Unreplayed(unasked("token_missing", weight=3), Reason.NO_PRINCIPAL, "token_missing"))
+    made.skip(Unreplayed(unasked("token_missing", weight=3), SkipReason.NO_PRINCIPAL, "token_missing"))
     return made
 
 
@@ -40,7 +40,7 @@ def test_the_text_has_both_directions_apart_with_rule_role_principal_and_example
 def test_a_terminal_only_shows_what_a_line_says() -> None:
     evil = "\x1b]0;x\x07\u202e\n"
     made = compared((denied(request_id=evil, route=evil, principal=evil, roles=(evil,)), True))
-    made.skip(Unreplayed(question(), Reason.REDACTED, evil))
+    made.skip(Unreplayed(question(), SkipReason.REDACTED, evil))
     assert all(map(str.isprintable, replay_report.as_text(made, REVISION)))
 
 
@@ -60,7 +60,7 @@ def test_a_long_list_is_cut_and_says_so() -> None:
     made = Replay()
     for at in range(30):
         made.compare(asked(denied(action=f"a{at}")), True, READINGS)
-        made.skip(Unreplayed(question(), Reason.REDACTED, f"resource.x{at}"))
+        made.skip(Unreplayed(question(), SkipReason.REDACTED, f"resource.x{at}"))
     text = "\n".join(replay_report.as_text(made, REVISION))
     assert text.count("and 10 more: --json has them") == 2
     assert len(replay_report.as_json(made, REVISION)["deny_to_allow"]["changes"]) == 30

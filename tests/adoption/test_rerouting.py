@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.adoption.replay import Reason, Recalled, Unreplayed
+from sidecar.adoption.replay import Recalled, SkipReason, Unreplayed
 from sidecar.adoption.rerouting import Rerouting, Settled
 from sidecar.config.routes.file import read_routes
 from sidecar.record.line import QuestionLine
@@ -89,19 +89,19 @@ def test_names_of_the_query_that_are_allowed_pass() -> None:
 @pytest.mark.parametrize(
     ("line", "reason", "detail"),
     [
-        (question(path="/notes/9", attributes={}), Reason.REROUTED, "resource.owner"),
-        (question(path="/notes/9", method="PUT", attributes=NOTE), Reason.REROUTED, "resource.to"),
-        (unasked("route_unmapped", path="/notes/9"), Reason.REROUTED, "resource.owner"),
-        (unasked("route_unmapped", path="/docs"), Reason.REROUTED, "{query.id}"),
-        (unasked("token_missing", principal="", path="/notes"), Reason.NO_PRINCIPAL, "token_missing"),
-        (unasked("route_unmapped", principal="", path="/notes"), Reason.NO_PRINCIPAL, "route_unmapped"),
-        (denied(code="pdp_timeout", path="/notes/9"), Reason.UNDECIDED, "pdp_timeout"),
-        (question(path="/archive", method="POST"), Reason.REROUTED, "one about many"),
-        (question(path="/graphql", method="POST"), Reason.REROUTED, "a body that says what is asked"),
-        (question(path="/notes/%2e%2e/x"), Reason.REROUTED, "target"),
+        (question(path="/notes/9", attributes={}), SkipReason.REROUTED, "resource.owner"),
+        (question(path="/notes/9", method="PUT", attributes=NOTE), SkipReason.REROUTED, "resource.to"),
+        (unasked("route_unmapped", path="/notes/9"), SkipReason.REROUTED, "resource.owner"),
+        (unasked("route_unmapped", path="/docs"), SkipReason.REROUTED, "{query.id}"),
+        (unasked("token_missing", principal="", path="/notes"), SkipReason.NO_PRINCIPAL, "token_missing"),
+        (unasked("route_unmapped", principal="", path="/notes"), SkipReason.NO_PRINCIPAL, "route_unmapped"),
+        (denied(code="pdp_timeout", path="/notes/9"), SkipReason.UNDECIDED, "pdp_timeout"),
+        (question(path="/archive", method="POST"), SkipReason.REROUTED, "one about many"),
+        (question(path="/graphql", method="POST"), SkipReason.REROUTED, "a body that says what is asked"),
+        (question(path="/notes/%2e%2e/x"), SkipReason.REROUTED, "target"),
     ],
 )
-def test_what_a_line_has_not_is_never_guessed(line: QuestionLine, reason: Reason, detail: str) -> None:
+def test_what_a_line_has_not_is_never_guessed(line: QuestionLine, reason: SkipReason, detail: str) -> None:
     found = routed(line)
     assert isinstance(found, Unreplayed), found
     assert found.reason is reason

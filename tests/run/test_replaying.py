@@ -12,7 +12,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sidecar.adoption.replay import Reason, Replay
+from sidecar.adoption.replay import Replay, SkipReason
 from sidecar.adoption.rerouting import Rerouting
 from sidecar.config.routes.file import read_routes
 from sidecar.gate.decision import Question, Resource, judge
@@ -68,7 +68,7 @@ def test_one_that_cannot_be_asked_is_no_fault_of_the_others(folder: Path) -> Non
     lines = [question(), question(attributes={"owner": 2**60}), question()]
     outcome = replayed(lines, folder)
     assert outcome.same == 2
-    assert [reason for reason, _ in outcome.unreplayed] == [Reason.UNASKABLE]
+    assert [reason for reason, _ in outcome.unreplayed] == [SkipReason.UNASKABLE]
 
 
 def test_attributes_that_a_new_schema_refuses_lose_access(folder: Path) -> None:
