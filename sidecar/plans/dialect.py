@@ -24,7 +24,7 @@ from sidecar.plans.filter import (
     Any,
     Exactness,
     Filter,
-    Relation,
+    Operator,
     RowField,
     Said,
     Term,
@@ -101,7 +101,7 @@ def in_columns(term: Term) -> Said | None:
     "is not" unless the route declares a type that no column rounds or folds. Numbers are whole, which every column of
     numbers takes.
     """
-    if term.field.identifies or term.relation is Relation.HAS:
+    if term.field.identifies or term.relation is Operator.HAS:
         return None
     numbers = [value for value in term.values if is_number(value)]
     if term.relation in NEGATIVE:
@@ -123,11 +123,11 @@ def _bounded(term: Term, numbers: Sequence[float]) -> Said:
     if whole and all(number == int(number) for number in numbers):
         return Said(term)
     margin = 0.0 if whole else max(abs(low), abs(high)) * 1e-6 + 1e-6
-    least = Term(term.field, Relation.GE, (float(math.ceil(low) if whole else math.floor(low - margin)),))
-    most = Term(term.field, Relation.LE, (float(math.floor(high) if whole else math.ceil(high + margin)),))
-    if relation in (Relation.LT, Relation.LE):
+    least = Term(term.field, Operator.GE, (float(math.ceil(low) if whole else math.floor(low - margin)),))
+    most = Term(term.field, Operator.LE, (float(math.floor(high) if whole else math.ceil(high + margin)),))
+    if relation in (Operator.LT, Operator.LE):
         return Said(most, exact=whole)
-    if relation in (Relation.GT, Relation.GE):
+    if relation in (Operator.GT, Operator.GE):
         return Said(least, exact=whole)
     return Said(All((least, most)), exact=False)
 
@@ -191,7 +191,7 @@ def _gathered(part: Filter) -> Term | None:
         return part
     if not isinstance(part, Any):
         return None
-    terms = [each for each in part.parts if isinstance(each, Term) and each.relation in (Relation.EQ, Relation.IN)]
+    terms = [each for each in part.parts if isinstance(each, Term) and each.relation in (Operator.EQ, Operator.IN)]
     if len(terms) != len(part.parts) or len({term.field for term in terms}) != 1:
         return None
-    return Term(terms[0].field, Relation.IN, tuple(value for term in terms for value in term.values))
+    return Term(terms[0].field, Operator.IN, tuple(value for term in terms for value in term.values))

@@ -8,12 +8,12 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from sidecar.plans.dialect import Narrowing, Written, in_columns, in_parameters, joined, scalar_text
-from sidecar.plans.filter import NEGATIVE, All, Filter, Relation, Term, Value
+from sidecar.plans.filter import NEGATIVE, All, Filter, Operator, Term, Value
 
 _LOOKUPS = {
-    Relation.EQ: "", Relation.IN: "__in", Relation.LT: "__lt", Relation.LE: "__lte", Relation.GT: "__gt",
-    Relation.GE: "__gte", Relation.STARTS_WITH: "__startswith", Relation.ENDS_WITH: "__endswith",
-    Relation.CONTAINS: "__contains",
+    Operator.EQ: "", Operator.IN: "__in", Operator.LT: "__lt", Operator.LE: "__lte", Operator.GT: "__gt",
+    Operator.GE: "__gte", Operator.STARTS_WITH: "__startswith", Operator.ENDS_WITH: "__endswith",
+    Operator.CONTAINS: "__contains",
 }  # fmt: skip
 
 
@@ -30,7 +30,7 @@ def _written(term: Term) -> Written | None:
     said = in_columns(term) if name is not None and term.relation not in NEGATIVE else None
     if said is None or name is None or any("__" in part for part in term.field.path):
         return None
-    if term.relation is Relation.IN and any("," in str(value) or value == "" for value in term.values):
+    if term.relation is Operator.IN and any("," in str(value) or value == "" for value in term.values):
         return None
     terms = said.filter.parts if isinstance(said.filter, All) else (said.filter,)
     pairs = [(name + _LOOKUPS[each.relation], _values(each)) for each in terms if isinstance(each, Term)]

@@ -14,7 +14,7 @@ from typing import NamedTuple
 from sidecar.gate.values import Type
 
 
-class Relation(StrEnum):
+class Operator(StrEnum):
     """How a field must be to a value, in the words of its JSON (the dialect `header`)."""
 
     EQ = "eq"
@@ -31,10 +31,10 @@ class Relation(StrEnum):
     HAS = "has"
 
 
-NEGATIVE = frozenset((Relation.NE, Relation.NOT_IN))
+NEGATIVE = frozenset((Operator.NE, Operator.NOT_IN))
 """Relations that are met by all but some rows. An app whose equality is wider than Cerbos' would lose rows by them."""
-TEXTUAL = frozenset((Relation.STARTS_WITH, Relation.ENDS_WITH, Relation.CONTAINS))
-ORDER = frozenset((Relation.LT, Relation.LE, Relation.GT, Relation.GE))
+TEXTUAL = frozenset((Operator.STARTS_WITH, Operator.ENDS_WITH, Operator.CONTAINS))
+ORDER = frozenset((Operator.LT, Operator.LE, Operator.GT, Operator.GE))
 
 Value = str | float | bool
 
@@ -63,7 +63,7 @@ class Term:
     """
 
     field: RowField
-    relation: Relation
+    relation: Operator
     values: tuple[Value, ...]
 
     @property

@@ -11,7 +11,7 @@ from typing import Any as Anything
 
 from sidecar.gate.own import FILTER
 from sidecar.plans.dialect import MAX_PARAMETERS, Narrowing
-from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Filter, Relation, Said, Term, Unsayable, weakened
+from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Filter, Operator, Said, Term, Unsayable, weakened
 from sidecar.wire import strict_json
 
 
@@ -38,7 +38,7 @@ class Header:
 def _json(part: Filter) -> dict[str, Anything]:
     match part:
         case Term():
-            several = part.relation in (Relation.IN, Relation.NOT_IN)
+            several = part.relation in (Operator.IN, Operator.NOT_IN)
             value = list(part.values) if several else part.value
             return {"field": ".".join(part.field.path), "is": str(part.relation), "value": value}
         case All(parts):

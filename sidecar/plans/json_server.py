@@ -10,7 +10,7 @@ from collections.abc import Set as AbstractSet
 
 from sidecar.gate.values import Type
 from sidecar.plans.dialect import Narrowing, Written, in_parameters, is_number, joined, number_text, scalar_text
-from sidecar.plans.filter import NEGATIVE, ORDER, Filter, Relation, Term
+from sidecar.plans.filter import NEGATIVE, ORDER, Filter, Operator, Term
 
 _OWN = frozenset(("q", "callback"))
 _SUFFIXES = ("_lte", "_gte", "_ne", "_like")
@@ -32,7 +32,7 @@ def _written(term: Term) -> Written | None:
     name = joined(term.field, ".")
     if name is None or name in _OWN or name.endswith(_SUFFIXES) or len(term.values) > MOST:
         return None
-    if term.relation in (Relation.EQ, Relation.IN):
+    if term.relation in (Operator.EQ, Operator.IN):
         return _equal(name, term)
     if term.relation in NEGATIVE:
         # a row without the field is in none of its answers, and a list of one text reads as this text
@@ -42,8 +42,8 @@ def _written(term: Term) -> Written | None:
         return Written(((f"{name}_like", _pattern(term)),), exact=False)
     if not is_number(term.value):
         return None
-    suffix = "_lte" if term.relation in (Relation.LT, Relation.LE) else "_gte"
-    exact = _is_number(term) and term.relation in (Relation.LE, Relation.GE)
+    suffix = "_lte" if term.relation in (Operator.LT, Operator.LE) else "_gte"
+    exact = _is_number(term) and term.relation in (Operator.LE, Operator.GE)
     return Written(((name + suffix, number_text(term.value)),), exact)
 
 
@@ -77,5 +77,5 @@ def _is_told_apart(term: Term) -> bool:
 def _pattern(term: Term) -> str:
     """A regular expression of JavaScript; it ignores case."""
     text = re.sub(r"[^A-Za-z0-9_\x80-\U0010ffff]", lambda found: "\\" + found[0], scalar_text(term.value))
-    start = "^" if term.relation is Relation.STARTS_WITH else ""
-    return start + text + ("$" if term.relation is Relation.ENDS_WITH else "")
+    start = "^" if term.relation is Operator.STARTS_WITH else ""
+    return start + text + ("$" if term.relation is Operator.ENDS_WITH else "")

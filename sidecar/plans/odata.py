@@ -16,10 +16,10 @@ from sidecar.plans.dialect import (
     joined,
     scalar_text,
 )
-from sidecar.plans.filter import TEXTUAL, All, Any, Exactness, Filter, Relation, Said, Term, Unsayable, Value
+from sidecar.plans.filter import TEXTUAL, All, Any, Exactness, Filter, Operator, Said, Term, Unsayable, Value
 
-_FUNCTIONS = {Relation.STARTS_WITH: "startswith", Relation.ENDS_WITH: "endswith", Relation.CONTAINS: "contains"}
-_OPERATORS = {Relation.LT: "lt", Relation.LE: "le", Relation.GT: "gt", Relation.GE: "ge"}
+_FUNCTIONS = {Operator.STARTS_WITH: "startswith", Operator.ENDS_WITH: "endswith", Operator.CONTAINS: "contains"}
+_OPERATORS = {Operator.LT: "lt", Operator.LE: "le", Operator.GT: "gt", Operator.GE: "ge"}
 _RESERVED = frozenset(("and", "or", "not", "eq", "ne", "lt", "le", "gt", "ge", "has", "in", "true", "false", "null"))
 
 
@@ -36,7 +36,7 @@ class OData:
 def _said(term: Term) -> Said | None:
     if joined(term.field, "/") is None or not _RESERVED.isdisjoint(map(str.lower, term.field.path)):
         return None
-    if term.relation is Relation.HAS and isinstance(term.value, str) and term.field.type is Type.LIST:
+    if term.relation is Operator.HAS and isinstance(term.value, str) and term.field.type is Type.LIST:
         return Said(term)
     return in_columns(term)
 
@@ -57,11 +57,11 @@ def _term(term: Term) -> str:
     name = "/".join(term.field.path)
     if term.relation in TEXTUAL:
         return f"{_FUNCTIONS[term.relation]}({name},{_literal(term.value)})"
-    if term.relation is Relation.HAS:
+    if term.relation is Operator.HAS:
         return f"{name}/any(e:e eq {_literal(term.value)})"
     if term.relation in _OPERATORS:
         return f"{name} {_OPERATORS[term.relation]} {_literal(term.value)}"
-    equal = term.relation in (Relation.EQ, Relation.IN)
+    equal = term.relation in (Operator.EQ, Operator.IN)
     terms = [f"{name} {'eq' if equal else 'ne'} {_literal(value)}" for value in term.values]
     return terms[0] if len(terms) == 1 else f"({(' or ' if equal else ' and ').join(terms)})"
 

@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from sidecar.plans.dialect import Narrowing, in_columns, in_one_parameter, scalar_text
-from sidecar.plans.filter import TEXTUAL, All, Any, Filter, Relation, Said, Term, Unsayable, Value
+from sidecar.plans.filter import TEXTUAL, All, Any, Filter, Operator, Said, Term, Unsayable, Value
 
 _OPERATORS = {
-    Relation.EQ: "eq", Relation.IN: "in", Relation.NE: "neq", Relation.NOT_IN: "not.in", Relation.LT: "lt",
-    Relation.LE: "lte", Relation.GT: "gt", Relation.GE: "gte",
+    Operator.EQ: "eq", Operator.IN: "in", Operator.NE: "neq", Operator.NOT_IN: "not.in", Operator.LT: "lt",
+    Operator.LE: "lte", Operator.GT: "gt", Operator.GE: "gte",
 }  # fmt: skip
 _LIKE = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
 _NOBODY: frozenset[str] = frozenset()
@@ -51,10 +51,10 @@ def _written(part: Filter) -> str:
 def _term(term: Term) -> str:
     name = term.field.path[0]
     if term.relation in TEXTUAL:
-        start = "" if term.relation is Relation.STARTS_WITH else "*"
-        end = "" if term.relation is Relation.ENDS_WITH else "*"
+        start = "" if term.relation is Operator.STARTS_WITH else "*"
+        end = "" if term.relation is Operator.ENDS_WITH else "*"
         return f"{name}.like.{_quoted(start + str(term.value).translate(_LIKE) + end)}"
-    several = term.relation in (Relation.IN, Relation.NOT_IN)
+    several = term.relation in (Operator.IN, Operator.NOT_IN)
     value = f"({','.join(map(_value, term.values))})" if several else _value(term.value)
     return f"{name}.{_OPERATORS[term.relation]}.{value}"
 

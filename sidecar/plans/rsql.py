@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from sidecar.plans.dialect import Narrowing, in_columns, in_one_parameter, joined, scalar_text
-from sidecar.plans.filter import TEXTUAL, All, Any, Filter, Relation, Said, Term, Unsayable, Value
+from sidecar.plans.filter import TEXTUAL, All, Any, Filter, Operator, Said, Term, Unsayable, Value
 
 _OPERATORS = {
-    Relation.EQ: "==", Relation.IN: "=in=", Relation.NE: "!=", Relation.NOT_IN: "=out=", Relation.LT: "=lt=",
-    Relation.LE: "=le=", Relation.GT: "=gt=", Relation.GE: "=ge=",
+    Operator.EQ: "==", Operator.IN: "=in=", Operator.NE: "!=", Operator.NOT_IN: "=out=", Operator.LT: "=lt=",
+    Operator.LE: "=le=", Operator.GT: "=gt=", Operator.GE: "=ge=",
 }  # fmt: skip
 
 
@@ -34,7 +34,7 @@ def _said(term: Term) -> Said | None:
 def _written(part: Filter) -> str:
     match part:
         case Term():
-            several = part.relation in (Relation.IN, Relation.NOT_IN)
+            several = part.relation in (Operator.IN, Operator.NOT_IN)
             value = f"({','.join(map(_literal, part.values))})" if several else _literal(part.value)
             return ".".join(part.field.path) + _OPERATORS[part.relation] + value
         case All(parts):

@@ -16,7 +16,7 @@ from sidecar.plans.filter import (
     EVERYTHING,
     NOTHING,
     Filter,
-    Relation,
+    Operator,
     RowField,
     Term,
     Unsayable,
@@ -58,8 +58,8 @@ def filter_of(plan: Plan, names: FieldNames) -> Filter:
     return _Translation(names).of(plan.condition, negated=False, lax=False)
 
 
-_MIRRORED = {"lt": Relation.GT, "le": Relation.GE, "gt": Relation.LT, "ge": Relation.LE}
-_OPPOSITE = {Relation.LT: Relation.GE, Relation.LE: Relation.GT, Relation.GT: Relation.LE, Relation.GE: Relation.LT}
+_MIRRORED = {"lt": Operator.GT, "le": Operator.GE, "gt": Operator.LT, "ge": Operator.LE}
+_OPPOSITE = {Operator.LT: Operator.GE, Operator.LE: Operator.GT, Operator.GT: Operator.LE, Operator.GE: Operator.LT}
 _KINDS: dict[Type, tuple[type, ...]] = {
     Type.STRING: (str,),
     Type.BOOL: (bool,),
@@ -67,7 +67,7 @@ _KINDS: dict[Type, tuple[type, ...]] = {
     Type.NUMBER: (int, float),
 }
 """The Python types that values of a declared type have in a plan, where a whole number may be a float."""
-_TEXTUAL = {"startsWith": Relation.STARTS_WITH, "endsWith": Relation.ENDS_WITH, "contains": Relation.CONTAINS}
+_TEXTUAL = {"startsWith": Operator.STARTS_WITH, "endsWith": Operator.ENDS_WITH, "contains": Operator.CONTAINS}
 
 
 class _Translation:
@@ -102,9 +102,9 @@ class _Translation:
             case "in", Variable(name), Constant(tuple(values)):
                 return self._equal(self._field(name), values, negated=negated, lax=lax)
             case "in", Constant(value), Variable(name):
-                return self._term(self._field(name), Relation.HAS, (value,)) if not (negated or lax) else UNSAYABLE
+                return self._term(self._field(name), Operator.HAS, (value,)) if not (negated or lax) else UNSAYABLE
             case "lt" | "le" | "gt" | "ge", Variable(name), Constant(value):
-                return self._ordered(Relation(operator), self._field(name), value, negated, lax)
+                return self._ordered(Operator(operator), self._field(name), value, negated, lax)
             case "lt" | "le" | "gt" | "ge", Constant(value), Variable(name):
                 return self._ordered(_MIRRORED[operator], self._field(name), value, negated, lax)
             case "startsWith" | "endsWith" | "contains", Variable(name), Constant(str(text)) if text:
@@ -116,7 +116,7 @@ class _Translation:
         """A bare attribute, which is in error where it is neither true nor false."""
         if not negated and lax and not (field is not None and field.always(Type.BOOL)):
             return UNSAYABLE
-        return self._term(field, Relation.NE if negated else Relation.EQ, (True,))
+        return self._term(field, Operator.NE if negated else Operator.EQ, (True,))
 
     def _compared(self, operator: str, name: str, value: object, negated: bool, lax: bool) -> Filter:
         field = self._field(name)
@@ -132,10 +132,10 @@ class _Translation:
             return UNSAYABLE
         one = len(values) == 1
         if negated:
-            return self._term(field, Relation.NE if one else Relation.NOT_IN, values)
-        return self._term(field, Relation.EQ if one else Relation.IN, values)
+            return self._term(field, Operator.NE if one else Operator.NOT_IN, values)
+        return self._term(field, Operator.EQ if one else Operator.IN, values)
 
-    def _ordered(self, relation: Relation, field: RowField | None, value: object, negated: bool, lax: bool) -> Filter:
+    def _ordered(self, relation: Operator, field: RowField | None, value: object, negated: bool, lax: bool) -> Filter:
         if isinstance(value, str | bool) or field is None:
             # texts have another order in each database
             return UNSAYABLE
@@ -143,13 +143,13 @@ class _Translation:
             return UNSAYABLE
         return self._term(field, _OPPOSITE[relation] if negated else relation, (value,))
 
-    def _term(self, field: RowField | None, relation: Relation, values: tuple[object, ...]) -> Filter:
+    def _term(self, field: RowField | None, relation: Operator, values: tuple[object, ...]) -> Filter:
         said = [value for value in values if _is_value(value)]
         if field is None or not 0 < len(said) == len(values) <= MAX_VALUES:
             return UNSAYABLE
-        if field.identifies and relation not in (Relation.EQ, Relation.IN):
+        if field.identifies and relation not in (Operator.EQ, Operator.IN):
             return UNSAYABLE
-        if relation in (Relation.NE, Relation.NOT_IN) and not _are_of_type(field, said):
+        if relation in (Operator.NE, Operator.NOT_IN) and not _are_of_type(field, said):
             return UNSAYABLE
         return Term(field, relation, tuple(said))
 

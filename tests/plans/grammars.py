@@ -6,7 +6,7 @@ import json
 import re
 from typing import Any as Anything
 
-from sidecar.plans.filter import All, Any, Filter, Relation, RowField, Term, Unsayable, Value, all_of, any_of
+from sidecar.plans.filter import All, Any, Filter, Operator, RowField, Term, Unsayable, Value, all_of, any_of
 
 
 def bare(part: Filter) -> Filter:
@@ -19,9 +19,9 @@ def bare(part: Filter) -> Filter:
         case Unsayable():
             return part
         case Term(field, relation, values):
-            plain = {Relation.IN: Relation.EQ, Relation.NOT_IN: Relation.NE}.get(relation, relation)
+            plain = {Operator.IN: Operator.EQ, Operator.NOT_IN: Operator.NE}.get(relation, relation)
             terms: list[Filter] = [Term(RowField(field.path), plain, (_plain(value),)) for value in values]
-            return all_of(terms) if plain is Relation.NE else any_of(terms)
+            return all_of(terms) if plain is Operator.NE else any_of(terms)
 
 
 def _plain(value: Value) -> Value:
@@ -71,8 +71,8 @@ def _scalar(text: str) -> Value:
 # --- PostgREST: src/PostgREST/ApiRequest/QueryParams.hs, pLogicTree ---
 
 _POSTGREST = {
-    "eq": Relation.EQ, "neq": Relation.NE, "lt": Relation.LT, "lte": Relation.LE, "gt": Relation.GT, "gte": Relation.GE,
-    "in": Relation.IN, "not.in": Relation.NOT_IN, "like": Relation.CONTAINS,
+    "eq": Operator.EQ, "neq": Operator.NE, "lt": Operator.LT, "lte": Operator.LE, "gt": Operator.GT, "gte": Operator.GE,
+    "in": Operator.IN, "not.in": Operator.NOT_IN, "like": Operator.CONTAINS,
 }  # fmt: skip
 
 
@@ -118,8 +118,8 @@ def _like(field: RowField, pattern: str) -> Term:
     starts, ends = not pattern.startswith("*"), not pattern.endswith("*")
     body = pattern[0 if starts else 1 : len(pattern) if ends else -1]
     assert not re.search(r"(?<!\\)(?:\\\\)*[*%_]", body), body
-    relation = {(True, False): Relation.STARTS_WITH, (False, True): Relation.ENDS_WITH}.get(
-        (starts, ends), Relation.CONTAINS
+    relation = {(True, False): Operator.STARTS_WITH, (False, True): Operator.ENDS_WITH}.get(
+        (starts, ends), Operator.CONTAINS
     )
     return Term(field, relation, (re.sub(r"\\(.)", r"\1", body, flags=re.DOTALL),))
 
@@ -127,12 +127,12 @@ def _like(field: RowField, pattern: str) -> Term:
 # --- OData 4.01, ABNF construction rules: boolCommonExpr ---
 
 _ODATA = {
-    "eq": Relation.EQ, "ne": Relation.NE, "lt": Relation.LT, "le": Relation.LE, "gt": Relation.GT, "ge": Relation.GE,
+    "eq": Operator.EQ, "ne": Operator.NE, "lt": Operator.LT, "le": Operator.LE, "gt": Operator.GT, "ge": Operator.GE,
 }  # fmt: skip
 _ODATA_FUNCTIONS = {
-    "startswith": Relation.STARTS_WITH,
-    "endswith": Relation.ENDS_WITH,
-    "contains": Relation.CONTAINS,
+    "startswith": Operator.STARTS_WITH,
+    "endswith": Operator.ENDS_WITH,
+    "contains": Operator.CONTAINS,
 }
 _ODATA_LITERAL = r"'(?:''|[^'])*'|true|false|-?\d+(?:\.\d+)?"
 
@@ -174,7 +174,7 @@ def _odata_term(reader: Reader) -> Filter:
     if reader.take(r"/any\(e:e eq "):
         value = _odata_literal(reader)
         reader.expect(r"\)")
-        return Term(field, Relation.HAS, (value,))
+        return Term(field, Operator.HAS, (value,))
     operator = reader.expect(" (?:eq|ne|lt|le|gt|ge) ").strip()
     return Term(field, _ODATA[operator], (_odata_literal(reader),))
 
@@ -187,8 +187,8 @@ def _odata_literal(reader: Reader) -> Value:
 # --- RSQL: github.com/jirutka/rsql-parser, RSQLParser.jj ---
 
 _RSQL = {
-    "==": Relation.EQ, "!=": Relation.NE, "=lt=": Relation.LT, "=le=": Relation.LE, "=gt=": Relation.GT,
-    "=ge=": Relation.GE, "=in=": Relation.IN, "=out=": Relation.NOT_IN,
+    "==": Operator.EQ, "!=": Operator.NE, "=lt=": Operator.LT, "=le=": Operator.LE, "=gt=": Operator.GT,
+    "=ge=": Operator.GE, "=in=": Operator.IN, "=out=": Operator.NOT_IN,
 }  # fmt: skip
 _RSQL_VALUE = rf"{_QUOTED}|[^\"'();,=!~<> ]+"
 
@@ -222,7 +222,7 @@ def _rsql_term(reader: Reader) -> Filter:
         return found
     field = RowField(tuple(reader.expect(r"[A-Za-z][\w.]*").split(".")))
     relation = _RSQL[reader.expect(r"=[a-z]+=|==|!=")]
-    if relation not in (Relation.IN, Relation.NOT_IN):
+    if relation not in (Operator.IN, Operator.NOT_IN):
         return Term(field, relation, (_scalar(reader.expect(_RSQL_VALUE)),))
     reader.expect(r"\(")
     values = [_scalar(reader.expect(_RSQL_VALUE))]
@@ -247,14 +247,14 @@ def _json(said: dict[str, Anything]) -> Filter:
         return Any(tuple(_json(each) for each in said["any"]))
     several = isinstance(said["value"], list)
     values = tuple(said["value"]) if several else (said["value"],)
-    return Term(RowField(tuple(said["field"].split("."))), Relation(said["is"]), values)
+    return Term(RowField(tuple(said["field"].split("."))), Operator(said["is"]), values)
 
 
 # --- Django: field lookups of django-filter, whose `__in` has commas between its values ---
 
 _LOOKUPS = {
-    "in": Relation.IN, "lt": Relation.LT, "lte": Relation.LE, "gt": Relation.GT, "gte": Relation.GE,
-    "startswith": Relation.STARTS_WITH, "endswith": Relation.ENDS_WITH, "contains": Relation.CONTAINS,
+    "in": Operator.IN, "lt": Operator.LT, "lte": Operator.LE, "gt": Operator.GT, "gte": Operator.GE,
+    "startswith": Operator.STARTS_WITH, "endswith": Operator.ENDS_WITH, "contains": Operator.CONTAINS,
 }  # fmt: skip
 
 
@@ -265,15 +265,15 @@ def django(parameters: tuple[tuple[str, str], ...]) -> Filter:
 
 def _lookup(name: str, text: str) -> Filter:
     *path, last = name.split("__")
-    relation = _LOOKUPS.get(last, Relation.EQ)
+    relation = _LOOKUPS.get(last, Operator.EQ)
     field = RowField(tuple(path) if last in _LOOKUPS else (*path, last))
-    texts = text.split(",") if relation is Relation.IN else [text]
-    if relation in (Relation.EQ, Relation.IN):
-        return any_of([Term(field, Relation.EQ, (value,)) for each in texts for value in _meant(each)])
+    texts = text.split(",") if relation is Operator.IN else [text]
+    if relation in (Operator.EQ, Operator.IN):
+        return any_of([Term(field, Operator.EQ, (value,)) for each in texts for value in _meant(each)])
     return Term(field, relation, (float(text) if relation in _NUMERIC else text,))
 
 
-_NUMERIC = (Relation.LT, Relation.LE, Relation.GT, Relation.GE)
+_NUMERIC = (Operator.LT, Operator.LE, Operator.GT, Operator.GE)
 
 
 def _meant(text: str) -> list[Value]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any as Anything
 
-from sidecar.plans.filter import All, Any, Filter, Relation, Term, Unsayable
+from sidecar.plans.filter import All, Any, Filter, Operator, Term, Unsayable
 from sidecar.plans.plan import Constant, Node, PlanExpression, Variable
 
 Row = Mapping[str, Anything]
@@ -130,13 +130,13 @@ def _has(term: Term, row: Row) -> bool:
     if term.field.identifies and value is not None:
         value = str(value)
     match term.relation:
-        case Relation.EQ | Relation.IN:
+        case Operator.EQ | Operator.IN:
             return any(same(value, each) for each in term.values)
-        case Relation.NE | Relation.NOT_IN:
+        case Operator.NE | Operator.NOT_IN:
             return not any(same(value, each) for each in term.values)
-        case Relation.HAS:
+        case Operator.HAS:
             return isinstance(value, list) and any(same(each, term.value) for each in value)
-        case Relation.STARTS_WITH | Relation.ENDS_WITH | Relation.CONTAINS:
+        case Operator.STARTS_WITH | Operator.ENDS_WITH | Operator.CONTAINS:
             operator = {"starts_with": "startsWith", "ends_with": "endsWith", "contains": "contains"}[term.relation]
         case _:
             operator = str(term.relation)

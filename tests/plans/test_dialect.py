@@ -18,15 +18,15 @@ from sidecar.plans.dialect import (
     number_text,
     scalar_text,
 )
-from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Filter, Relation, RowField, Said, Term, Unsayable
+from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Filter, Operator, RowField, Said, Term, Unsayable
 
 A, B = RowField(("a",)), RowField(("b",))
-EQ_A, EQ_B = Term(A, Relation.EQ, ("x",)), Term(B, Relation.EQ, ("y",))
+EQ_A, EQ_B = Term(A, Operator.EQ, ("x",)), Term(B, Operator.EQ, ("y",))
 
 
 def write(term: Term) -> Written | None:
     values = tuple((term.field.path[0], scalar_text(value)) for value in term.values)
-    return Written(values, term.relation is not Relation.CONTAINS) if term.relation is not Relation.LT else None
+    return Written(values, term.relation is not Operator.CONTAINS) if term.relation is not Operator.LT else None
 
 
 def narrowed(whole: Filter, query: bytes = b"") -> Narrowing:
@@ -73,7 +73,7 @@ def test_names_of_fields() -> None:
 
 def test_each_part_is_a_parameter() -> None:
     assert narrowed(All((EQ_A, EQ_B))) == ((("a", "x"), ("b", "y")), Exactness.EXACT, ())
-    assert narrowed(Any((EQ_A, Term(A, Relation.IN, ("y", True))))).parameters == (
+    assert narrowed(Any((EQ_A, Term(A, Operator.IN, ("y", True))))).parameters == (
         ("a", "x"),
         ("a", "y"),
         ("a", "true"),
@@ -84,8 +84,8 @@ def test_each_part_is_a_parameter() -> None:
 @pytest.mark.parametrize(
     "part",
     [
-        Any((EQ_A, EQ_B)), Any((EQ_A, All((EQ_A, EQ_B)))), Term(B, Relation.LT, (1.0,)), Unsayable(), EQ_A,
-        Term(B, Relation.EQ, ("x" * MAX_PARAMETERS,)),
+        Any((EQ_A, EQ_B)), Any((EQ_A, All((EQ_A, EQ_B)))), Term(B, Operator.LT, (1.0,)), Unsayable(), EQ_A,
+        Term(B, Operator.EQ, ("x" * MAX_PARAMETERS,)),
     ],
 )  # fmt: skip
 def test_what_is_no_parameter_of_its_own_is_left_out(part: Filter) -> None:
@@ -99,44 +99,44 @@ def test_a_name_of_the_client_is_left_to_the_client() -> None:
 
 
 def test_a_term_with_more_rows_is_told() -> None:
-    assert narrowed(Term(A, Relation.CONTAINS, ("x",))).exactness is Exactness.WEAKENED
+    assert narrowed(Term(A, Operator.CONTAINS, ("x",))).exactness is Exactness.WEAKENED
 
 
-def bounded(relation: Relation, *values: float | str, kind: Type | None = None) -> Said | None:
+def bounded(relation: Operator, *values: float | str, kind: Type | None = None) -> Said | None:
     return in_columns(Term(RowField(("a",), kind, required=True), relation, values))
 
 
 def test_numbers_are_as_near_as_a_database_may_round_them() -> None:
-    said = bounded(Relation.EQ, 16777217.0)
+    said = bounded(Operator.EQ, 16777217.0)
     assert said is not None
     match said.filter:
-        case All((Term(_, Relation.GE, (float(low),)), Term(_, Relation.LE, (float(high),)))):
+        case All((Term(_, Operator.GE, (float(low),)), Term(_, Operator.LE, (float(high),)))):
             # the float of 32 bits that is shown as 16777217 is another number
             assert low < 16777216.0 < 16777218.0 < high
         case _:
             pytest.fail("no bounds")
     whole = RowField(("a",), Type.INT, required=True)
-    assert bounded(Relation.LT, 5.0, kind=Type.INT) == Said(Term(whole, Relation.LT, (5.0,)))
-    assert bounded(Relation.LT, 5.5, kind=Type.INT) == Said(Term(whole, Relation.LE, (5.0,)))
-    assert bounded(Relation.GT, 5.5, kind=Type.INT) == Said(Term(whole, Relation.GE, (6.0,)))
+    assert bounded(Operator.LT, 5.0, kind=Type.INT) == Said(Term(whole, Operator.LT, (5.0,)))
+    assert bounded(Operator.LT, 5.5, kind=Type.INT) == Said(Term(whole, Operator.LE, (5.0,)))
+    assert bounded(Operator.GT, 5.5, kind=Type.INT) == Said(Term(whole, Operator.GE, (6.0,)))
     number = RowField(("a",), required=True)
-    assert bounded(Relation.GE, 5.0) == Said(Term(number, Relation.GE, (4.0,)), exact=False)
-    assert bounded(Relation.NE, 5.0) is None
-    assert bounded(Relation.NE, 5.0, kind=Type.INT) is not None
-    assert bounded(Relation.IN, 1.0, "a") is None
+    assert bounded(Operator.GE, 5.0) == Said(Term(number, Operator.GE, (4.0,)), exact=False)
+    assert bounded(Operator.NE, 5.0) is None
+    assert bounded(Operator.NE, 5.0, kind=Type.INT) is not None
+    assert bounded(Operator.IN, 1.0, "a") is None
 
 
 def test_texts_and_truth_values_are_exact_where_they_are_declared() -> None:
     for value, kind in (("a", Type.STRING), (True, Type.BOOL)):
-        declared, other = bounded(Relation.EQ, value, kind=kind), bounded(Relation.EQ, value)
+        declared, other = bounded(Operator.EQ, value, kind=kind), bounded(Operator.EQ, value)
         assert declared is not None
         assert declared.exact
         assert other is not None
         assert not other.exact
-    assert bounded(Relation.NE, "a", kind=Type.STRING) is None
-    assert bounded(Relation.NE, True, kind=Type.BOOL) is not None
-    assert bounded(Relation.HAS, "a") is None
-    assert in_columns(Term(RowField(("id",), identifies=True), Relation.EQ, ("a",))) is None
+    assert bounded(Operator.NE, "a", kind=Type.STRING) is None
+    assert bounded(Operator.NE, True, kind=Type.BOOL) is not None
+    assert bounded(Operator.HAS, "a") is None
+    assert in_columns(Term(RowField(("id",), identifies=True), Operator.EQ, ("a",))) is None
 
 
 def test_one_parameter_is_whole_or_not_there() -> None:

@@ -8,25 +8,25 @@ import pytest
 
 from sidecar.gate.values import Type
 from sidecar.plans.django import Django
-from sidecar.plans.filter import All, Any, Exactness, Filter, Relation, RowField, Term
+from sidecar.plans.filter import All, Any, Exactness, Filter, Operator, RowField, Term
 from tests.plans.trees import NAMES
 
 
-def term(name: str, relation: Relation, *values: Anything) -> Term:
+def term(name: str, relation: Operator, *values: Anything) -> Term:
     return Term(NAMES.attributes[name], relation, values)
 
 
 @pytest.mark.parametrize(
     ("whole", "said"),
     [
-        (term("owner", Relation.EQ, "a&b"), (("owner", "a&b"),)),
-        (term("owner", Relation.IN, "a", "b"), (("owner__in", "a,b"),)),
-        (Any((term("owner", Relation.EQ, "a"), term("owner", Relation.EQ, "b"))), (("owner__in", "a,b"),)),
-        (term("ok", Relation.EQ, True), (("ok", "True"),)),
-        (term("tenant", Relation.STARTS_WITH, "a"), (("account__tenant__startswith", "a"),)),
-        (term("n", Relation.LT, 5.0), (("n__lt", "5"),)),
-        (term("x", Relation.EQ, 5.0), (("x__gte", "4"), ("x__lte", "6"))),
-        (All((term("n", Relation.GE, 1.0), term("n", Relation.LE, 3.0))), (("n__gte", "1"), ("n__lte", "3"))),
+        (term("owner", Operator.EQ, "a&b"), (("owner", "a&b"),)),
+        (term("owner", Operator.IN, "a", "b"), (("owner__in", "a,b"),)),
+        (Any((term("owner", Operator.EQ, "a"), term("owner", Operator.EQ, "b"))), (("owner__in", "a,b"),)),
+        (term("ok", Operator.EQ, True), (("ok", "True"),)),
+        (term("tenant", Operator.STARTS_WITH, "a"), (("account__tenant__startswith", "a"),)),
+        (term("n", Operator.LT, 5.0), (("n__lt", "5"),)),
+        (term("x", Operator.EQ, 5.0), (("x__gte", "4"), ("x__lte", "6"))),
+        (All((term("n", Operator.GE, 1.0), term("n", Operator.LE, 3.0))), (("n__gte", "1"), ("n__lte", "3"))),
     ],
 )  # fmt: skip
 def test_words(whole: Filter, said: tuple[tuple[str, str], ...]) -> None:
@@ -36,10 +36,10 @@ def test_words(whole: Filter, said: tuple[tuple[str, str], ...]) -> None:
 @pytest.mark.parametrize(
     "whole",
     [
-        term("owner", Relation.IN, "a,b", "c"), term("owner", Relation.IN, "a", ""), term("n", Relation.NE, 5.0),
-        term("tags", Relation.HAS, "a"), Term(RowField(("a__in",)), Relation.EQ, ("a",)),
-        Term(RowField(("id",), Type.STRING, identifies=True), Relation.EQ, ("a",)),
-        Any((term("owner", Relation.EQ, "a"), term("note", Relation.EQ, "b"))),
+        term("owner", Operator.IN, "a,b", "c"), term("owner", Operator.IN, "a", ""), term("n", Operator.NE, 5.0),
+        term("tags", Operator.HAS, "a"), Term(RowField(("a__in",)), Operator.EQ, ("a",)),
+        Term(RowField(("id",), Type.STRING, identifies=True), Operator.EQ, ("a",)),
+        Any((term("owner", Operator.EQ, "a"), term("note", Operator.EQ, "b"))),
     ],
 )  # fmt: skip
 def test_what_it_cannot_say(whole: Filter) -> None:
@@ -47,5 +47,5 @@ def test_what_it_cannot_say(whole: Filter) -> None:
 
 
 def test_a_lookup_of_the_client_is_the_clients() -> None:
-    both = All((term("n", Relation.GE, 1.0), term("n", Relation.LE, 3.0)))
+    both = All((term("n", Operator.GE, 1.0), term("n", Operator.LE, 3.0)))
     assert Django().narrow(both, frozenset(("n_gte", "n__gte"))).parameters == (("n__lte", "3"),)

@@ -14,7 +14,7 @@ from sidecar.plans.filter import (
     Any,
     Exactness,
     Filter,
-    Relation,
+    Operator,
     RowField,
     Said,
     Term,
@@ -29,7 +29,7 @@ from tests.plans.oracle import has
 from tests.plans.trees import NAMES, rows, trees
 from tests.tries import tries
 
-A, B = Term(RowField(("a",)), Relation.EQ, ("x",)), Term(RowField(("b",)), Relation.EQ, ("x",))
+A, B = Term(RowField(("a",)), Operator.EQ, ("x",)), Term(RowField(("b",)), Operator.EQ, ("x",))
 
 
 def only_a(term: Term) -> Said | None:

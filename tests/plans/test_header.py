@@ -20,7 +20,7 @@ from sidecar.plans.filter import (
     Any,
     Exactness,
     Filter,
-    Relation,
+    Operator,
     RowField,
     Said,
     Term,
@@ -36,7 +36,7 @@ from tests.plans.trees import NAMES, rows, trees
 from tests.stack import ROOT
 from tests.tries import tries
 
-OWNER = Term(RowField(("account", "owner")), Relation.EQ, ("\u00e9\U0001f680\x7f",))
+OWNER = Term(RowField(("account", "owner")), Operator.EQ, ("\u00e9\U0001f680\x7f",))
 
 
 @given(trees, rows)
@@ -107,7 +107,7 @@ def test_it_is_ascii() -> None:
 
 def test_what_is_too_long_or_too_deep_is_not_said() -> None:
     assert (
-        Header().narrow(Term(RowField(("a",)), Relation.IN, ("x" * 500,) * 10), frozenset()).exactness is Exactness.NONE
+        Header().narrow(Term(RowField(("a",)), Operator.IN, ("x" * 500,) * 10), frozenset()).exactness is Exactness.NONE
     )
     deep: Filter = OWNER
     for number in range(30):

@@ -15,7 +15,7 @@ from sidecar.demo.processes import Process, status_of
 from sidecar.gate.query import with_values
 from sidecar.gate.values import Type
 from sidecar.plans.dialect import Narrowing, asked_names
-from sidecar.plans.filter import All, Any, Exactness, Filter, Relation, RowField, Term
+from sidecar.plans.filter import All, Any, Exactness, Filter, Operator, RowField, Term
 from sidecar.plans.json_server import MOST, JsonServer
 from sidecar.plans.plan import Conditional, Node
 from sidecar.plans.translate import filter_of
@@ -68,7 +68,7 @@ def found(app: http.client.HTTPConnection, said: Narrowing) -> list[Anything]:
     return [row["id"] for row in rows]
 
 
-def term(name: str, relation: Relation, *values: Anything) -> Term:
+def term(name: str, relation: Operator, *values: Anything) -> Term:
     return Term(NAMES.attributes[name], relation, values)
 
 
@@ -88,15 +88,15 @@ def test_no_row_is_lost(app: http.client.HTTPConnection, tree: Node) -> None:
 @pytest.mark.parametrize(
     ("part", "ids", "exactness"),
     [
-        (term("owner", Relation.EQ, "alice"), [1, 13], Exactness.EXACT),
-        (term("owner", Relation.IN, "alice", "5"), [1, "5", 13, 14], Exactness.EXACT),
-        (term("owner", Relation.NE, "z"), None, Exactness.EXACT),
-        (term("tenant", Relation.EQ, "t"), [1], Exactness.WEAKENED),
+        (term("owner", Operator.EQ, "alice"), [1, 13], Exactness.EXACT),
+        (term("owner", Operator.IN, "alice", "5"), [1, "5", 13, 14], Exactness.EXACT),
+        (term("owner", Operator.NE, "z"), None, Exactness.EXACT),
+        (term("tenant", Operator.EQ, "t"), [1], Exactness.WEAKENED),
         # its `5` is "5", too
-        (term("note", Relation.EQ, "5"), [2, "x y", 14], Exactness.WEAKENED),
-        (All((term("n", Relation.GE, 5.0), term("n", Relation.LE, 6.0))), [1, 2, 15, 16], Exactness.EXACT),
-        (term("x", Relation.EQ, 0.1), [1], Exactness.EXACT),
-        (Term(RowField(("id",), identifies=True), Relation.IN, ("1", "x y")), [1, "x y"], Exactness.EXACT),
+        (term("note", Operator.EQ, "5"), [2, "x y", 14], Exactness.WEAKENED),
+        (All((term("n", Operator.GE, 5.0), term("n", Operator.LE, 6.0))), [1, 2, 15, 16], Exactness.EXACT),
+        (term("x", Operator.EQ, 0.1), [1], Exactness.EXACT),
+        (Term(RowField(("id",), identifies=True), Operator.IN, ("1", "x y")), [1, "x y"], Exactness.EXACT),
     ],
 )  # fmt: skip
 def test_rows_of_the_real_one(
@@ -109,20 +109,20 @@ def test_rows_of_the_real_one(
 
 @pytest.mark.process
 def test_a_field_that_no_row_has_is_ignored(app: http.client.HTTPConnection) -> None:
-    assert len(found(app, narrow(Term(RowField(("nowhere",)), Relation.EQ, ("x",))))) == len(ROWS)
+    assert len(found(app, narrow(Term(RowField(("nowhere",)), Operator.EQ, ("x",))))) == len(ROWS)
 
 
 @pytest.mark.parametrize(
     "part",
     [
-        Term(RowField(("q",)), Relation.EQ, ("x",)), Term(RowField(("_sort",)), Relation.EQ, ("x",)),
-        Term(RowField(("a_ne",)), Relation.EQ, ("x",)), Term(RowField(("callback",)), Relation.EQ, ("x",)),
-        term("owner", Relation.IN, *map(str, range(MOST + 1))),
+        Term(RowField(("q",)), Operator.EQ, ("x",)), Term(RowField(("_sort",)), Operator.EQ, ("x",)),
+        Term(RowField(("a_ne",)), Operator.EQ, ("x",)), Term(RowField(("callback",)), Operator.EQ, ("x",)),
+        term("owner", Operator.IN, *map(str, range(MOST + 1))),
         # another value reads as this one there, or no value at all
-        term("note", Relation.NE, "5"), Term(RowField(("owner",), Type.STRING), Relation.NE, ("a",)),
-        term("owner", Relation.NE, 5.0), term("x", Relation.NE, 5.0), term("n", Relation.NE, 0.5),
-        term("x", Relation.IN, 0.5, 1.5), term("n", Relation.LT, "a"),
-        Any((term("owner", Relation.EQ, "a"), term("note", Relation.EQ, "a"))),
+        term("note", Operator.NE, "5"), Term(RowField(("owner",), Type.STRING), Operator.NE, ("a",)),
+        term("owner", Operator.NE, 5.0), term("x", Operator.NE, 5.0), term("n", Operator.NE, 0.5),
+        term("x", Operator.IN, 0.5, 1.5), term("n", Operator.LT, "a"),
+        Any((term("owner", Operator.EQ, "a"), term("note", Operator.EQ, "a"))),
     ],
 )  # fmt: skip
 def test_what_it_cannot_say(part: Filter) -> None:
@@ -130,17 +130,17 @@ def test_what_it_cannot_say(part: Filter) -> None:
 
 
 def test_a_pattern_is_no_expression_of_the_principals() -> None:
-    assert narrow(term("note", Relation.STARTS_WITH, "a.*|b")).parameters == (("note_like", "^a\\.\\*\\|b"),)
-    assert narrow(term("note", Relation.ENDS_WITH, "é/")).parameters == (("note_like", "é\\/$"),)
-    assert narrow(term("tags", Relation.HAS, True)).parameters == (("tags_like", "true"),)
+    assert narrow(term("note", Operator.STARTS_WITH, "a.*|b")).parameters == (("note_like", "^a\\.\\*\\|b"),)
+    assert narrow(term("note", Operator.ENDS_WITH, "é/")).parameters == (("note_like", "é\\/$"),)
+    assert narrow(term("tags", Operator.HAS, True)).parameters == (("tags_like", "true"),)
 
 
 def test_a_value_is_one_value() -> None:
-    said = narrow(term("owner", Relation.EQ, "a&owner=b#%00"))
+    said = narrow(term("owner", Operator.EQ, "a&owner=b#%00"))
     assert with_values(b"page=1", said.parameters) == b"page=1&owner=a%26owner%3Db%23%2500"
 
 
 def test_what_a_client_filters_by_is_the_clients() -> None:
-    both = All((term("owner", Relation.EQ, "a"), term("ok", Relation.EQ, True)))
+    both = All((term("owner", Operator.EQ, "a"), term("ok", Operator.EQ, True)))
     assert narrow(both, b"owner=b&_page=2").parameters == (("ok", "true"),)
     assert narrow(both, b"owner_ne=b&_page=2").exactness is Exactness.EXACT

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from sidecar.gate.values import Type
-from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Filter, Relation, RowField, Term
+from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Filter, Operator, RowField, Term
 from sidecar.plans.odata import OData
 from sidecar.plans.plan import Conditional, Node
 from sidecar.plans.translate import filter_of
@@ -18,7 +18,7 @@ from tests.plans.trees import NAMES, rows, trees
 from tests.tries import tries
 
 
-def term(name: str, relation: Relation, *values: Anything) -> Term:
+def term(name: str, relation: Operator, *values: Anything) -> Term:
     return Term(NAMES.attributes[name], relation, values)
 
 
@@ -46,13 +46,13 @@ def test_no_row_is_lost_and_no_value_is_syntax(tree: Node, row: dict[str, Anythi
 @pytest.mark.parametrize(
     ("whole", "said"),
     [
-        (term("owner", Relation.EQ, "o'a"), "owner eq 'o''a'"),
-        (term("owner", Relation.IN, "a", "b"), "(owner eq 'a' or owner eq 'b')"),
-        (term("n", Relation.NOT_IN, 5.0, 6.0), "(n ne 5 and n ne 6)"),
-        (term("tenant", Relation.EQ, "a"), "account/tenant eq 'a'"),
-        (term("tags", Relation.HAS, "a"), "tags/any(e:e eq 'a')"),
-        (term("note", Relation.ENDS_WITH, "a"), "endswith(note,'a')"),
-        (All((term("ok", Relation.EQ, True), Any((term("n", Relation.GT, 1.0), term("owner", Relation.EQ, "a"))))),
+        (term("owner", Operator.EQ, "o'a"), "owner eq 'o''a'"),
+        (term("owner", Operator.IN, "a", "b"), "(owner eq 'a' or owner eq 'b')"),
+        (term("n", Operator.NOT_IN, 5.0, 6.0), "(n ne 5 and n ne 6)"),
+        (term("tenant", Operator.EQ, "a"), "account/tenant eq 'a'"),
+        (term("tags", Operator.HAS, "a"), "tags/any(e:e eq 'a')"),
+        (term("note", Operator.ENDS_WITH, "a"), "endswith(note,'a')"),
+        (All((term("ok", Operator.EQ, True), Any((term("n", Operator.GT, 1.0), term("owner", Operator.EQ, "a"))))),
          "(ok eq true and (n gt 1 or owner eq 'a'))"),
     ],
 )  # fmt: skip
@@ -63,9 +63,9 @@ def test_words(whole: Filter, said: str) -> None:
 @pytest.mark.parametrize(
     "whole",
     [
-        Term(RowField(("not",)), Relation.EQ, ("a",)), Term(RowField(("_a",)), Relation.EQ, ("a",)),
-        term("owner", Relation.NE, "a"), term("tags", Relation.HAS, 1.0), Term(RowField(("t",)), Relation.HAS, ("a",)),
-        Term(RowField(("id",), Type.STRING, identifies=True), Relation.EQ, ("a",)),
+        Term(RowField(("not",)), Operator.EQ, ("a",)), Term(RowField(("_a",)), Operator.EQ, ("a",)),
+        term("owner", Operator.NE, "a"), term("tags", Operator.HAS, 1.0), Term(RowField(("t",)), Operator.HAS, ("a",)),
+        Term(RowField(("id",), Type.STRING, identifies=True), Operator.EQ, ("a",)),
     ],
 )  # fmt: skip
 def test_what_it_cannot_say(whole: Filter) -> None:
@@ -74,4 +74,4 @@ def test_what_it_cannot_say(whole: Filter) -> None:
 
 @pytest.mark.parametrize("name", ["$filter", "filter"])
 def test_the_filter_of_a_client_is_the_only_one(name: str) -> None:
-    assert OData().narrow(term("owner", Relation.EQ, "a"), frozenset((name,))).exactness is Exactness.NONE
+    assert OData().narrow(term("owner", Operator.EQ, "a"), frozenset((name,))).exactness is Exactness.NONE

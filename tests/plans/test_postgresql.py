@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sidecar.gate.values import Type
-from sidecar.plans.filter import All, Any, Exactness, Filter, Relation, RowField, Term, Unsayable, Value
+from sidecar.plans.filter import All, Any, Exactness, Filter, Operator, RowField, Term, Unsayable, Value
 from sidecar.plans.plan import Conditional, Constant, PlanExpression, Variable
 from sidecar.plans.postgrest import PostgRest
 from sidecar.plans.translate import FieldNames, filter_of
@@ -113,7 +113,7 @@ def database() -> Iterator[PostgreSql]:
 
 
 _OPERATORS = {
-    Relation.EQ: "=", Relation.NE: "<>", Relation.LT: "<", Relation.LE: "<=", Relation.GT: ">", Relation.GE: ">=",
+    Operator.EQ: "=", Operator.NE: "<>", Operator.LT: "<", Operator.LE: "<=", Operator.GT: ">", Operator.GE: ">=",
 }  # fmt: skip
 _LIKE = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})
 
@@ -128,13 +128,13 @@ def sql(part: Filter) -> str:
         case Unsayable():
             raise ValueError(part)
         case Term(field, relation, values):
-            if relation in (Relation.IN, Relation.NOT_IN):
-                negation = "not " if relation is Relation.NOT_IN else ""
+            if relation in (Operator.IN, Operator.NOT_IN):
+                negation = "not " if relation is Operator.NOT_IN else ""
                 return f"{negation}{field.path[0]} in ({', '.join(map(_text, values))})"
             if relation in _OPERATORS:
                 return f"{field.path[0]} {_OPERATORS[relation]} {_text(values[0])}"
-            start = "" if relation is Relation.STARTS_WITH else "%"
-            end = "" if relation is Relation.ENDS_WITH else "%"
+            start = "" if relation is Operator.STARTS_WITH else "%"
+            end = "" if relation is Operator.ENDS_WITH else "%"
             return f"{field.path[0]} like {literal(start + str(values[0]).translate(_LIKE) + end)}"
 
 

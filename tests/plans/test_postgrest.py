@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from sidecar.gate.values import Type
-from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Filter, Relation, RowField, Term
+from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Filter, Operator, RowField, Term
 from sidecar.plans.plan import Conditional, Node
 from sidecar.plans.postgrest import PostgRest
 from sidecar.plans.translate import filter_of
@@ -18,7 +18,7 @@ from tests.plans.trees import NAMES, rows, trees
 from tests.tries import tries
 
 
-def term(name: str, relation: Relation, *values: Anything) -> Term:
+def term(name: str, relation: Operator, *values: Anything) -> Term:
     return Term(NAMES.attributes[name], relation, values)
 
 
@@ -46,15 +46,15 @@ def test_no_row_is_lost_and_no_value_is_syntax(tree: Node, row: dict[str, Anythi
 @pytest.mark.parametrize(
     ("whole", "said"),
     [
-        (term("owner", Relation.EQ, 'a,b)"\\'), '(owner.eq."a,b)\\"\\\\")'),
-        (term("owner", Relation.IN, "a", "b"), '(owner.in.("a","b"))'),
-        (term("n", Relation.NE, 5.0), "(n.neq.5)"),
-        (term("n", Relation.LT, 5.5), "(n.lte.5)"),
-        (term("ok", Relation.NE, True), "(ok.neq.true)"),
-        (term("x", Relation.LE, 5.0), "(x.lte.6)"),
-        (term("x", Relation.EQ, 0.1), "(and(x.gte.0,x.lte.1))"),
-        (term("note", Relation.STARTS_WITH, "50%_\\"), '(note.like."50\\\\%\\\\_\\\\\\\\*")'),
-        (All((term("ok", Relation.EQ, True), Any((term("n", Relation.GE, 1.0), term("owner", Relation.EQ, "a"))))),
+        (term("owner", Operator.EQ, 'a,b)"\\'), '(owner.eq."a,b)\\"\\\\")'),
+        (term("owner", Operator.IN, "a", "b"), '(owner.in.("a","b"))'),
+        (term("n", Operator.NE, 5.0), "(n.neq.5)"),
+        (term("n", Operator.LT, 5.5), "(n.lte.5)"),
+        (term("ok", Operator.NE, True), "(ok.neq.true)"),
+        (term("x", Operator.LE, 5.0), "(x.lte.6)"),
+        (term("x", Operator.EQ, 0.1), "(and(x.gte.0,x.lte.1))"),
+        (term("note", Operator.STARTS_WITH, "50%_\\"), '(note.like."50\\\\%\\\\_\\\\\\\\*")'),
+        (All((term("ok", Operator.EQ, True), Any((term("n", Operator.GE, 1.0), term("owner", Operator.EQ, "a"))))),
          '(and(ok.eq.true,or(n.gte.1,owner.eq."a")))'),
     ],
 )  # fmt: skip
@@ -65,10 +65,10 @@ def test_words(whole: Filter, said: str) -> None:
 @pytest.mark.parametrize(
     "whole",
     [
-        term("tenant", Relation.EQ, "a"), term("note", Relation.CONTAINS, "a*b"), term("tags", Relation.HAS, "a"),
-        term("owner", Relation.NE, "a"), term("x", Relation.NE, 1.0), term("n", Relation.NE, 0.5),
-        Term(RowField(("ok",), Type.BOOL), Relation.NE, (True,)), term("owner", Relation.IN, "a", 1.0),
-        Term(RowField(("id",), identifies=True), Relation.EQ, ("a",)),
+        term("tenant", Operator.EQ, "a"), term("note", Operator.CONTAINS, "a*b"), term("tags", Operator.HAS, "a"),
+        term("owner", Operator.NE, "a"), term("x", Operator.NE, 1.0), term("n", Operator.NE, 0.5),
+        Term(RowField(("ok",), Type.BOOL), Operator.NE, (True,)), term("owner", Operator.IN, "a", 1.0),
+        Term(RowField(("id",), identifies=True), Operator.EQ, ("a",)),
     ],
 )  # fmt: skip
 def test_what_it_cannot_say(whole: Filter) -> None:
@@ -76,4 +76,4 @@ def test_what_it_cannot_say(whole: Filter) -> None:
 
 
 def test_a_client_may_filter_too() -> None:
-    assert PostgRest().narrow(term("owner", Relation.EQ, "a"), frozenset(("and", "owner"))).exactness is Exactness.EXACT
+    assert PostgRest().narrow(term("owner", Operator.EQ, "a"), frozenset(("and", "owner"))).exactness is Exactness.EXACT

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 
 from sidecar.gate.values import Type
-from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Filter, Relation, RowField, Term
+from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Filter, Operator, RowField, Term
 from sidecar.plans.plan import Conditional, Node
 from sidecar.plans.rsql import Rsql
 from sidecar.plans.translate import filter_of
@@ -18,7 +18,7 @@ from tests.plans.trees import NAMES, rows, trees
 from tests.tries import tries
 
 
-def term(name: str, relation: Relation, *values: Anything) -> Term:
+def term(name: str, relation: Operator, *values: Anything) -> Term:
     return Term(NAMES.attributes[name], relation, values)
 
 
@@ -46,11 +46,11 @@ def test_no_row_is_lost_and_no_value_is_syntax(tree: Node, row: dict[str, Anythi
 @pytest.mark.parametrize(
     ("whole", "said"),
     [
-        (term("owner", Relation.EQ, 'a";\\'), 'owner=="a\\";\\\\"'),
-        (term("owner", Relation.IN, "a", "b"), 'owner=in=("a","b")'),
-        (term("n", Relation.NOT_IN, 5.0, 6.0), "n=out=(5,6)"),
-        (term("tenant", Relation.EQ, "a"), 'account.tenant=="a"'),
-        (All((term("ok", Relation.EQ, True), Any((term("n", Relation.GT, 1.0), term("owner", Relation.EQ, "a"))))),
+        (term("owner", Operator.EQ, 'a";\\'), 'owner=="a\\";\\\\"'),
+        (term("owner", Operator.IN, "a", "b"), 'owner=in=("a","b")'),
+        (term("n", Operator.NOT_IN, 5.0, 6.0), "n=out=(5,6)"),
+        (term("tenant", Operator.EQ, "a"), 'account.tenant=="a"'),
+        (All((term("ok", Operator.EQ, True), Any((term("n", Operator.GT, 1.0), term("owner", Operator.EQ, "a"))))),
          '(ok==true;(n=gt=1,owner=="a"))'),
     ],
 )  # fmt: skip
@@ -61,8 +61,8 @@ def test_words(whole: Filter, said: str) -> None:
 @pytest.mark.parametrize(
     "whole",
     [
-        Term(RowField(("_a",)), Relation.EQ, ("a",)), term("note", Relation.CONTAINS, "a"), term("owner", Relation.NE, "a"),
-        term("tags", Relation.HAS, "a"), Term(RowField(("id",), Type.STRING, identifies=True), Relation.EQ, ("a",)),
+        Term(RowField(("_a",)), Operator.EQ, ("a",)), term("note", Operator.CONTAINS, "a"), term("owner", Operator.NE, "a"),
+        term("tags", Operator.HAS, "a"), Term(RowField(("id",), Type.STRING, identifies=True), Operator.EQ, ("a",)),
     ],
 )  # fmt: skip
 def test_what_it_cannot_say(whole: Filter) -> None:
@@ -70,4 +70,4 @@ def test_what_it_cannot_say(whole: Filter) -> None:
 
 
 def test_the_filter_of_a_client_is_the_only_one() -> None:
-    assert Rsql().narrow(term("owner", Relation.EQ, "a"), frozenset(("filter",))).exactness is Exactness.NONE
+    assert Rsql().narrow(term("owner", Operator.EQ, "a"), frozenset(("filter",))).exactness is Exactness.NONE

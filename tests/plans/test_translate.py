@@ -9,7 +9,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from sidecar.gate.values import Type
-from sidecar.plans.filter import EVERYTHING, NOTHING, All, Any, Filter, Relation, RowField, Term
+from sidecar.plans.filter import EVERYTHING, NOTHING, All, Any, Filter, Operator, RowField, Term
 from sidecar.plans.plan import Always, Conditional, Constant, Node, PlanExpression, UnknownNode, Variable
 from sidecar.plans.translate import MAX_TEXT, MAX_VALUES, UNSAYABLE, FieldNames, filter_of, plain_path
 from tests.plans.oracle import has, may_be_allowed
@@ -29,13 +29,13 @@ def translated(node: Node, names: FieldNames = NAMES) -> Filter:
     return filter_of(Conditional(node), names)
 
 
-def term(field: str, test: Relation, *values: Anything) -> Term:
+def term(field: str, test: Operator, *values: Anything) -> Term:
     return Term(NAMES.attributes[field], test, values)
 
 
 ALICE = Constant("alice")
 OWNED = op("eq", attr("owner"), ALICE)
-OWNER = term("owner", Relation.EQ, "alice")
+OWNER = term("owner", Operator.EQ, "alice")
 
 
 @pytest.mark.parametrize(
@@ -43,24 +43,24 @@ OWNER = term("owner", Relation.EQ, "alice")
     [
         (OWNED, OWNER),
         (op("eq", ALICE, attr("owner")), OWNER),
-        (op("ne", attr("owner"), ALICE), term("owner", Relation.NE, "alice")),
-        (op("not", OWNED), term("owner", Relation.NE, "alice")),
+        (op("ne", attr("owner"), ALICE), term("owner", Operator.NE, "alice")),
+        (op("not", OWNED), term("owner", Operator.NE, "alice")),
         (op("not", op("not", OWNED)), OWNER),
-        (op("in", attr("owner"), Constant(("a", "b"))), term("owner", Relation.IN, "a", "b")),
-        (op("not", op("in", attr("owner"), Constant(("a", "b")))), term("owner", Relation.NOT_IN, "a", "b")),
-        (op("in", ALICE, attr("tags")), term("tags", Relation.HAS, "alice")),
-        (op("lt", Constant(5.0), attr("n")), term("n", Relation.GT, 5.0)),
-        (op("not", op("lt", attr("n"), Constant(5.0))), term("n", Relation.GE, 5.0)),
-        (op("startsWith", attr("note"), Constant("a")), term("note", Relation.STARTS_WITH, "a")),
-        (attr("ok"), term("ok", Relation.EQ, True)),
-        (op("not", attr("ok")), term("ok", Relation.NE, True)),
-        (op("eq", attr("tenant"), ALICE), Term(RowField(("account", "tenant")), Relation.EQ, ("alice",))),
-        (op("eq", attr("note.by"), ALICE), Term(RowField(("note", "by")), Relation.EQ, ("alice",))),
-        (op("eq", Variable("request.resource.id"), ALICE), Term(RowField(("id",), identifies=True), Relation.EQ, ("alice",))),
+        (op("in", attr("owner"), Constant(("a", "b"))), term("owner", Operator.IN, "a", "b")),
+        (op("not", op("in", attr("owner"), Constant(("a", "b")))), term("owner", Operator.NOT_IN, "a", "b")),
+        (op("in", ALICE, attr("tags")), term("tags", Operator.HAS, "alice")),
+        (op("lt", Constant(5.0), attr("n")), term("n", Operator.GT, 5.0)),
+        (op("not", op("lt", attr("n"), Constant(5.0))), term("n", Operator.GE, 5.0)),
+        (op("startsWith", attr("note"), Constant("a")), term("note", Operator.STARTS_WITH, "a")),
+        (attr("ok"), term("ok", Operator.EQ, True)),
+        (op("not", attr("ok")), term("ok", Operator.NE, True)),
+        (op("eq", attr("tenant"), ALICE), Term(RowField(("account", "tenant")), Operator.EQ, ("alice",))),
+        (op("eq", attr("note.by"), ALICE), Term(RowField(("note", "by")), Operator.EQ, ("alice",))),
+        (op("eq", Variable("request.resource.id"), ALICE), Term(RowField(("id",), identifies=True), Operator.EQ, ("alice",))),
         (op("and", OWNED, UnknownNode()), All((OWNER, UNSAYABLE))),
-        (op("or", OWNED, attr("ok")), Any((OWNER, term("ok", Relation.EQ, True)))),
-        (op("not", op("or", OWNED, attr("ok"))), All((term("owner", Relation.NE, "alice"), term("ok", Relation.NE, True)))),
-        (op("and", op("and", OWNED, attr("ok")), OWNED), All((OWNER, term("ok", Relation.EQ, True), OWNER))),
+        (op("or", OWNED, attr("ok")), Any((OWNER, term("ok", Operator.EQ, True)))),
+        (op("not", op("or", OWNED, attr("ok"))), All((term("owner", Operator.NE, "alice"), term("ok", Operator.NE, True)))),
+        (op("and", op("and", OWNED, attr("ok")), OWNED), All((OWNER, term("ok", Operator.EQ, True), OWNER))),
         (op("or", op("or", OWNED, OWNED), OWNED), Any((OWNER,) * 3)),
         (op("and", OWNED, Constant(value=True)), OWNER),
         (op("and", OWNED, Constant(value=False)), NOTHING),
