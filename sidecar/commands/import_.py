@@ -17,7 +17,7 @@ from sidecar.imports.conflicts import conflicts
 from sidecar.imports.draft import draft
 from sidecar.imports.proposal import propose
 from sidecar.imports.reading import FORMATS, sightings
-from sidecar.imports.report import Report, as_json, as_text
+from sidecar.imports.report import ImportReport, as_json, as_text
 from sidecar.imports.sighting import Notes, Unusable
 
 EXIT_CODES = {
@@ -71,7 +71,7 @@ def command(options: argparse.Namespace) -> int:
     return _write(report, text, output, as_json_text=options.json)
 
 
-def _report(options: argparse.Namespace) -> Report:
+def _report(options: argparse.Namespace) -> ImportReport:
     """Raises Unusable."""
     notes, collector = Notes(), Collector(options.template)
     size = sum(Path(name).stat().st_size for name in options.files if Path(name).is_file())
@@ -92,10 +92,10 @@ def _report(options: argparse.Namespace) -> Report:
     finally:
         progress.end()
     collected = collector.collected()
-    return Report(propose(collected), list(conflicts(collected)), notes, collected)
+    return ImportReport(propose(collected), list(conflicts(collected)), notes, collected)
 
 
-def _write(report: Report, text: str, output: Path | None, *, as_json_text: bool) -> int:
+def _write(report: ImportReport, text: str, output: Path | None, *, as_json_text: bool) -> int:
     if output is not None:
         try:
             output.write_text(text, encoding="utf-8")

@@ -15,7 +15,7 @@ from sidecar.imports.sighting import Notes
 _PREFLIGHTS = "OPTIONS is no action of the draft: where browsers call from other origins, `cors` says who may"
 
 
-class Report(NamedTuple):
+class ImportReport(NamedTuple):
     """All that an import tells."""
 
     proposed: Proposed
@@ -32,12 +32,12 @@ class Report(NamedTuple):
         return found
 
 
-def as_text(report: Report) -> str:
+def as_text(report: ImportReport) -> str:
     """Return the report for a person."""
     return "\n".join(map(shown, _lines(report))) + "\n"
 
 
-def _lines(report: Report) -> Iterator[str]:
+def _lines(report: ImportReport) -> Iterator[str]:
     notes, proposals = report.notes, report.proposed.proposals
     yield f"{len(proposals)} route{'' if len(proposals) == 1 else 's'} from"
     for (file, form), count in sorted(notes.read.items()):
@@ -73,7 +73,7 @@ def _section(title: str, lines: Sequence[str]) -> Iterator[str]:
         yield from (f"  - {line}" for line in lines)
 
 
-def _unproven(report: Report) -> list[str]:
+def _unproven(report: ImportReport) -> list[str]:
     collected, notes = report.collected, report.notes
     found = [
         f"{requests(count)} that the app answered with {status}, and whose path it never answered well"
@@ -93,7 +93,7 @@ def _broken(notes: Notes) -> list[str]:
     return [*notes.broken_places, *([f"and {more:,} more"] if more else [])]
 
 
-def as_json(report: Report) -> dict[str, Any]:
+def as_json(report: ImportReport) -> dict[str, Any]:
     """Return the report as JSON; its names stay as they are from version to version."""
     return {
         "routes": [_route_json(one) for one in report.proposed.proposals],

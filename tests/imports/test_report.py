@@ -15,13 +15,13 @@ from sidecar.imports.conflicts import conflicts
 from sidecar.imports.draft import draft
 from sidecar.imports.proposal import propose
 from sidecar.imports.reading import sightings
-from sidecar.imports.report import Report, as_json, as_text
+from sidecar.imports.report import ImportReport, as_json, as_text
 from sidecar.imports.sighting import Broken, Location, Notes
 from tests.imports.collecting import collect, secrets, spec
 from tests.imports.test_combined import TIME
 
 
-def made() -> Report:
+def made() -> ImportReport:
     notes = Notes()
     notes.read["a.log", "combined"] = 3
     for line in range(7):
@@ -30,7 +30,7 @@ def made() -> Report:
     collected = collect(
         "GET /contacts/7?page=1", "GET /no 404", "OPTIONS /x", specs=(spec("GET /c/{x}", "GET /c/mine", "GET /a;b"),)
     )
-    return Report(propose(collected), list(conflicts(collected)), notes, collected)
+    return ImportReport(propose(collected), list(conflicts(collected)), notes, collected)
 
 
 def test_the_text_has_every_section() -> None:
@@ -101,7 +101,7 @@ def everything(folder: Path, name: str, data: bytes) -> str:
     for sighting in sightings([str(folder / name)], io.BytesIO(), notes):
         collector.add(sighting)
     collected = collector.collected()
-    report = Report(propose(collected), list(conflicts(collected)), notes, collected)
+    report = ImportReport(propose(collected), list(conflicts(collected)), notes, collected)
     return as_text(report) + json.dumps(as_json(report)) + draft(report.proposed.proposals, [name])
 
 
