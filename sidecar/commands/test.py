@@ -20,7 +20,7 @@ from sidecar.run.errors import StartError, unable
 if TYPE_CHECKING:
     from sidecar.adoption.case_draft import Cells
     from sidecar.run.case_drafting import Drafted
-    from sidecar.study.case_results import Result
+    from sidecar.study.case_results import CaseResult
     from sidecar.study.cases import Case
 
 PASSED, FAILED, UNUSABLE = range(3)
@@ -162,14 +162,14 @@ def _text(file: str) -> tuple[str, str]:
         raise StartError(f"{file}: found a byte that is not UTF-8 at {error.start}, expected a text") from None
 
 
-def _write_junit(file: str, results: Sequence[Result], seconds: float, moment: float) -> None:
+def _write_junit(file: str, results: Sequence[CaseResult], seconds: float, moment: float) -> None:
     from sidecar.study.case_results import junit
 
     with unable("--junit", f"write {file}"):
         Path(file).write_bytes(junit(results, seconds, moment))
 
 
-def _print(results: Sequence[Result], seconds: float, *, as_json: bool) -> None:
+def _print(results: Sequence[CaseResult], seconds: float, *, as_json: bool) -> None:
     from sidecar.study import case_results
 
     failed = [result for result in results if not result.passed]

@@ -42,7 +42,7 @@ from sidecar.run.parts import Parts, prepare
 from sidecar.run.pdp import starting_cerbos
 from sidecar.run.traffic import Traffic, door_of, traffic
 from sidecar.study.case_grammar import MISSING, TIMEOUT, UNAVAILABLE
-from sidecar.study.case_results import Observed, Result, result_of
+from sidecar.study.case_results import CaseResult, Observed, result_of
 from sidecar.study.cases import AppAnswer, Case
 from sidecar.study.explain import ask_named, concluded, decision_lines, default_host
 from sidecar.study.recording import RecordingPDP
@@ -179,7 +179,7 @@ class Bench:
         """The route file."""
         return self._deciding.configured.routes
 
-    async def run(self, case: Case) -> Result:
+    async def run(self, case: Case) -> CaseResult:
         """Run one case."""
         started = time.perf_counter()
         observed = await self._observe(case)
@@ -399,7 +399,7 @@ def require_known_lookups(cases: Sequence[Case], known: Sequence[str]) -> None:
 
 async def run_cases(
     cases: Sequence[Case], environ: Mapping[str, str], flags: Mapping[str, str], progress: Callable[[int], None]
-) -> list[Result]:
+) -> list[CaseResult]:
     """Run cases, one after the other. Raises StartError where nothing can be run."""
     results = []
     async with bench(environ, flags) as made:

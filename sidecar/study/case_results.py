@@ -33,7 +33,7 @@ class Difference(NamedTuple):
     found: str
 
 
-class Result(NamedTuple):
+class CaseResult(NamedTuple):
     """A case with what came out of it."""
 
     case: Case
@@ -46,10 +46,10 @@ class Result(NamedTuple):
         return not self.differences and not self.observed.faults
 
 
-def result_of(case: Case, observed: Observed) -> Result:
+def result_of(case: Case, observed: Observed) -> CaseResult:
     """Compare what came out of a case with what it expects."""
     differences = [each for name, expected in case.expected.items() for each in _differences(name, expected, observed)]
-    return Result(case, observed, tuple(differences))
+    return CaseResult(case, observed, tuple(differences))
 
 
 def _differences(name: str, expected: Any, observed: Observed) -> Iterator[Difference]:
@@ -120,7 +120,7 @@ def _shown(value: Any) -> str:
 # --- for a person ---
 
 
-def block(result: Result) -> str:
+def block(result: CaseResult) -> str:
     """Write why a case failed: its place, each thing that came out otherwise, and how that came about."""
     case, observed = result.case, result.observed
     rows = [("case", fault) for fault in observed.faults]
@@ -135,7 +135,7 @@ def block(result: Result) -> str:
 # --- for a program ---
 
 
-def as_json(result: Result) -> dict[str, Any]:
+def as_json(result: CaseResult) -> dict[str, Any]:
     """Return a result as JSON has it."""
     case, observed = result.case, result.observed
     found = observed.found.items()
@@ -150,7 +150,7 @@ def as_json(result: Result) -> dict[str, Any]:
 # --- for CI ---
 
 
-def junit(results: Sequence[Result], seconds: float, moment: float) -> bytes:
+def junit(results: Sequence[CaseResult], seconds: float, moment: float) -> bytes:
     """Write results as JUnit's XML, a suite for each file. They began at `moment`, in Unix seconds."""
     began = datetime.datetime.fromtimestamp(moment, datetime.UTC).strftime("%Y-%m-%dT%H:%M:%S")
     root = ElementTree.Element("testsuites", _counts("sidecar test", results, seconds))
@@ -165,13 +165,13 @@ def junit(results: Sequence[Result], seconds: float, moment: float) -> bytes:
     return f'<?xml version="1.0" encoding="UTF-8"?>\n{text}\n'.encode()
 
 
-def _counts(name: str, results: Sequence[Result], seconds: float) -> dict[str, str]:
+def _counts(name: str, results: Sequence[CaseResult], seconds: float) -> dict[str, str]:
     failed = sum(not result.passed for result in results)
     counts = {"tests": len(results), "failures": failed, "errors": 0, "skipped": 0}
     return {"name": _xml(name), **{key: str(count) for key, count in counts.items()}, "time": f"{seconds:.3f}"}
 
 
-def _add_case(suite: ElementTree.Element, result: Result) -> None:
+def _add_case(suite: ElementTree.Element, result: CaseResult) -> None:
     case = result.case
     attributes = {
         "name": _xml(case.name), "classname": _xml(case.file), "file": _xml(case.file), "line": str(case.line),

@@ -11,7 +11,7 @@ import pytest
 
 from sidecar.run.casing import run_cases
 from sidecar.run.errors import StartError
-from sidecar.study.case_results import Result, block
+from sidecar.study.case_results import CaseResult, block
 from sidecar.study.cases import read_cases
 from tests.conftest import policies
 from tests.stack import ROOT, binary
@@ -177,14 +177,14 @@ UNJUDGED_OTHERS = {
 }
 
 
-def results_of(text: str, environ: Mapping[str, str], **flags: str) -> dict[str, Result]:
+def results_of(text: str, environ: Mapping[str, str], **flags: str) -> dict[str, CaseResult]:
     done: list[int] = []
     results = asyncio.run(run_cases(read_cases(text, "cases.yaml"), environ, flags, done.append))
     assert done == list(range(1, len(results) + 1))
     return {result.case.name: result for result in results}
 
 
-def shown(results: Mapping[str, Result], unjudged: Mapping[str, str]) -> list[str]:
+def shown(results: Mapping[str, CaseResult], unjudged: Mapping[str, str]) -> list[str]:
     """The blocks of those that did not come out as expected, but for those that cannot be judged."""
     for name, fault in unjudged.items():
         assert (results[name].observed.faults, results[name].differences) == ((fault,), ()), block(results[name])

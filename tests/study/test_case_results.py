@@ -8,7 +8,7 @@ from xml.etree import ElementTree
 
 import pytest
 
-from sidecar.study.case_results import Difference, Observed, Result, as_json, block, junit, result_of
+from sidecar.study.case_results import CaseResult, Difference, Observed, as_json, block, junit, result_of
 from sidecar.study.cases import Case, Items, Sent, Shown, read_cases
 
 FOUND: dict[str, Any] = {
@@ -24,7 +24,7 @@ def case_of(expect: str, name: str = "a") -> Case:
     return case
 
 
-def result(expect: str, name: str = "a", *faults: str, why: tuple[str, ...] = ()) -> Result:
+def result(expect: str, name: str = "a", *faults: str, why: tuple[str, ...] = ()) -> CaseResult:
     return result_of(case_of(expect, name), Observed(FOUND, HEADERS, SENT, faults, why, 0.0125))
 
 
