@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sidecar.adoption.causes import CODES
 from sidecar.adoption.sighting import AppStatus, column_of
-from sidecar.adoption.tally import Room, Span, Table
+from sidecar.adoption.tally import PrincipalRoom, Span, Table
 from sidecar.gate.codes import Code, Kind
 from sidecar.record.line import Line, QuestionLine
 
@@ -44,7 +44,7 @@ class Hits:
     principals: set[int] = field(default_factory=set)
     statuses: Counter[int] = field(default_factory=Counter)
 
-    def add(self, time: str, principal: int, status: int, weight: int, room: Room) -> None:
+    def add(self, time: str, principal: int, status: int, weight: int, room: PrincipalRoom) -> None:
         """Count requests of a principal."""
         self.span.add(time, weight)
         self.statuses[status] += weight
@@ -83,7 +83,7 @@ class Evidence:
         self.skipped: Counter[str] = Counter()
         self.lists: set[str] = set()
         """Routes whose items are decided one by one."""
-        self._room = Room(MAX_REMEMBERED)
+        self._room = PrincipalRoom(MAX_REMEMBERED)
 
     def add_all(self, lines: Iterable[Line]) -> None:
         """Take lines; those of other events say nothing of the app."""

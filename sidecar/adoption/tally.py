@@ -50,7 +50,7 @@ NO_MATCH = "NO_MATCH"
 """Name that Cerbos gives where no policy is about a kind."""
 
 
-class Room:
+class PrincipalRoom:
     """Places for principals that are left, for all who count them."""
 
     def __init__(self, places: int) -> None:
@@ -62,7 +62,7 @@ class DistinctPrincipals:
 
     __slots__ = ("_room", "_seen", "more")
 
-    def __init__(self, room: Room) -> None:
+    def __init__(self, room: PrincipalRoom) -> None:
         self._room = room
         self._seen: set[int] = set()
         self.more = False
@@ -285,7 +285,7 @@ class Tally:
         self.candidate: Table[CandidateKey, CandidateGroup] = Table(MAX_GROUPS)
         self.candidate_beyond = 0
         """Those that candidate policies would make otherwise and that are in no group: those without a line, too."""
-        self._room = Room(MAX_REMEMBERED)
+        self._room = PrincipalRoom(MAX_REMEMBERED)
         self._questions = False
 
     def add_all(self, lines: Iterable[Line]) -> None:
