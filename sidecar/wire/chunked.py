@@ -11,7 +11,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 
-class Rules(NamedTuple):
+class ChunkRules(NamedTuple):
     """How one role reads chunks.
 
     `size_line` matches the line before a chunk, with its size in hexadecimal digits as the only group, and `trailer` a
@@ -31,7 +31,7 @@ class ChunkedReader:
 
     __slots__ = ("_held", "_in_trailers", "_left", "_rules", "_trailers", "done")
 
-    def __init__(self, rules: Rules) -> None:
+    def __init__(self, rules: ChunkRules) -> None:
         self.done = False
         self._rules = rules
         self._held = b""  # a line that has not ended

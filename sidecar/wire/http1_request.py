@@ -13,7 +13,7 @@ from typing import NamedTuple, Protocol
 import httptools
 
 from sidecar.bounded import Bounded, remembered
-from sidecar.wire.chunked import ChunkedReader, Rules
+from sidecar.wire.chunked import ChunkedReader, ChunkRules
 from sidecar.wire.grammar import (
     CONTENT_LENGTH,
     FIELD_TEXT,
@@ -361,7 +361,7 @@ def _without_offer(headers: Headers) -> Headers:
 
 # RFC 9112 section 7.1.1 without its blanks and quoted strings; no trailer that is used may have a name which other
 # servers read as another
-_CHUNKS = Rules(
+_CHUNKS = ChunkRules(
     size_line=re.compile(rb"([0-9A-Fa-f]{1,15})(?:;%b(?:=%b)?)*" % (TOKEN, TOKEN)),
     max_size_line=256,
     trailer=re.compile(rb"%b:%b" % (PLAIN_NAME.pattern, FIELD_TEXT)),

@@ -12,7 +12,7 @@ from enum import StrEnum
 from functools import partial
 
 from sidecar.bounded import Bounded
-from sidecar.wire.chunked import ChunkedReader, Rules
+from sidecar.wire.chunked import ChunkedReader, ChunkRules
 from sidecar.wire.grammar import (
     CONTENT_LENGTH,
     FIELD_LINE,
@@ -59,7 +59,7 @@ class BadAnswer(Exception):
 
 
 # RFC 9112 section 7.1.1: chunk-ext = *( BWS ";" BWS chunk-ext-name [...] ), whose quoted values may hold any text
-_CHUNKS = Rules(
+_CHUNKS = ChunkRules(
     size_line=re.compile(rb"([0-9A-Fa-f]{1,15})[ \t]*(?:;%b)?" % FIELD_TEXT),
     max_size_line=4096,
     trailer=FIELD_LINE,

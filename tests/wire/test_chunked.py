@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.wire import http1_request, http1_response
-from sidecar.wire.chunked import ChunkedReader, Rules
+from sidecar.wire.chunked import ChunkedReader, ChunkRules
 
 AFTER = b"GET / HTTP/1.1\r\n\r\n"
 ROLES = {"client": http1_request._CHUNKS, "server": http1_response._CHUNKS}
 
 
-def outcome(rules: Rules, pieces: Iterable[bytes]) -> tuple[bytes, bytes] | str | None:
+def outcome(rules: ChunkRules, pieces: Iterable[bytes]) -> tuple[bytes, bytes] | str | None:
     """-> (body, what follows it), None while it has not ended, "fault" where it is broken."""
     reader, body, after = ChunkedReader(rules), b"", b""
     for piece in pieces:
@@ -30,7 +30,7 @@ def outcome(rules: Rules, pieces: Iterable[bytes]) -> tuple[bytes, bytes] | str 
     return (body, after) if reader.done else None
 
 
-def everywhere(rules: Rules, data: bytes) -> tuple[bytes, bytes] | str | None:
+def everywhere(rules: ChunkRules, data: bytes) -> tuple[bytes, bytes] | str | None:
     whole = outcome(rules, [data])
     assert outcome(rules, [bytes([octet]) for octet in data]) == whole
     for at in range(0, len(data), max(1, len(data) // 300)):
@@ -46,7 +46,7 @@ def everywhere(rules: Rules, data: bytes) -> tuple[bytes, bytes] | str | None:
         (b"00B\r\n\r\n0\r\n\r\n\r\nab\r\n0;a=b\r\nX-A: 1\r\nHost: evil\r\n\r\n", b"\r\n0\r\n\r\n\r\nab"),
     ],
 )
-def test_a_body_is_read_the_same_in_both_roles(rules: Rules, data: bytes, body: bytes) -> None:
+def test_a_body_is_read_the_same_in_both_roles(rules: ChunkRules, data: bytes, body: bytes) -> None:
     assert everywhere(rules, data + AFTER) == (body, AFTER)
 
 
@@ -59,12 +59,12 @@ def test_a_body_is_read_the_same_in_both_roles(rules: Rules, data: bytes, body: 
         b"0\r\nno colon\r\n\r\n", b"0\r\n X: 1\r\n\r\n", b"0\r\nX : 1\r\n\r\n", b"0\r\nX: \0\r\n\r\n", b"0\r\nX: a\nY: b\r\n\r\n",
     ],
 )  # fmt: skip
-def test_what_is_broken_is_broken_in_both_roles(rules: Rules, data: bytes) -> None:
+def test_what_is_broken_is_broken_in_both_roles(rules: ChunkRules, data: bytes) -> None:
     assert everywhere(rules, data) == "fault"
 
 
 @pytest.mark.parametrize("rules", ROLES.values(), ids=ROLES)
-def test_a_line_of_the_most_bytes_is_read_however_it_is_cut_and_one_byte_more_is_not(rules: Rules) -> None:
+def test_a_line_of_the_most_bytes_is_read_however_it_is_cut_and_one_byte_more_is_not(rules: ChunkRules) -> None:
     extension = b"3;" + b"a" * (rules.max_size_line - 2)
     assert everywhere(rules, extension + b"\r\nabc\r\n0\r\n\r\n") == (b"abc", b"")
     assert everywhere(rules, extension + b"a\r\nabc\r\n0\r\n\r\n") == "fault"
@@ -72,7 +72,7 @@ def test_a_line_of_the_most_bytes_is_read_however_it_is_cut_and_one_byte_more_is
 
 
 @pytest.mark.parametrize("rules", ROLES.values(), ids=ROLES)
-def test_trailers_are_bounded_together_also_before_the_last_has_ended(rules: Rules) -> None:
+def test_trailers_are_bounded_together_also_before_the_last_has_ended(rules: ChunkRules) -> None:
     half = b"X:" + b"a" * (rules.max_trailers // 2 - 2)
     assert everywhere(rules, b"0\r\n" + half + b"\r\n" + half + b"\r\n\r\n") == (b"", b"")
     assert outcome(rules, [b"0\r\n" + half + b"\r\n" + half + b"a"]) == "fault"
@@ -80,7 +80,7 @@ def test_trailers_are_bounded_together_also_before_the_last_has_ended(rules: Rul
 
 
 @given(st.lists(st.binary(min_size=1, max_size=40), max_size=6), st.sampled_from(list(ROLES.values())))
-def test_what_a_client_may_send_a_server_may_too(chunks: list[bytes], rules: Rules) -> None:
+def test_what_a_client_may_send_a_server_may_too(chunks: list[bytes], rules: ChunkRules) -> None:
     data = b"".join(b"%x\r\n%b\r\n" % (len(chunk), chunk) for chunk in chunks) + b"0\r\n\r\n"
     assert everywhere(rules, data + AFTER) == (b"".join(chunks), AFTER)
 
