@@ -25,8 +25,8 @@ from sidecar.plans.filter import (
     Exactness,
     Filter,
     Operator,
+    RenderedTerm,
     RowField,
-    Said,
     Term,
     Value,
     weakened,
@@ -94,7 +94,7 @@ def is_number(value: Value) -> TypeGuard[float]:
     return not isinstance(value, str | bool)
 
 
-def in_columns(term: Term) -> Said | None:
+def in_columns(term: Term) -> RenderedTerm | None:
     """A term for an app whose fields are columns of a database, with types, collations and a rounding of their own.
 
     None for what such a column may take for another thing than JSON does: the id, whose type is not known, a list, and
@@ -107,36 +107,36 @@ def in_columns(term: Term) -> Said | None:
     if term.relation in NEGATIVE:
         whole = numbers and all(number == int(number) for number in numbers) and term.field.always(Type.INT)
         truths = not numbers and term.field.always(Type.BOOL) and all(isinstance(value, bool) for value in term.values)
-        return Said(term) if len(numbers) in (0, len(term.values)) and (whole or truths) else None
+        return RenderedTerm(term) if len(numbers) in (0, len(term.values)) and (whole or truths) else None
     if numbers:
         return _bounded(term, numbers) if len(numbers) == len(term.values) else None
     texts = all(isinstance(value, str) for value in term.values)
     truths = all(isinstance(value, bool) for value in term.values)
-    return Said(term, term.field.type is (Type.STRING if texts else Type.BOOL)) if texts or truths else None
+    return RenderedTerm(term, term.field.type is (Type.STRING if texts else Type.BOOL)) if texts or truths else None
 
 
-def _bounded(term: Term, numbers: Sequence[float]) -> Said:
+def _bounded(term: Term, numbers: Sequence[float]) -> RenderedTerm:
     """A comparison with whole numbers. JSON may show a number of a database rounded (decimals of many digits, floats of
     32 bits), so a column that is not declared to be whole is asked for all that is as near."""
     low, high, relation = min(numbers), max(numbers), term.relation
     whole = term.field.type is Type.INT
     if whole and all(number == int(number) for number in numbers):
-        return Said(term)
+        return RenderedTerm(term)
     margin = 0.0 if whole else max(abs(low), abs(high)) * 1e-6 + 1e-6
     least = Term(term.field, Operator.GE, (float(math.ceil(low) if whole else math.floor(low - margin)),))
     most = Term(term.field, Operator.LE, (float(math.floor(high) if whole else math.ceil(high + margin)),))
     if relation in (Operator.LT, Operator.LE):
-        return Said(most, exact=whole)
+        return RenderedTerm(most, exact=whole)
     if relation in (Operator.GT, Operator.GE):
-        return Said(least, exact=whole)
-    return Said(All((least, most)), exact=False)
+        return RenderedTerm(least, exact=whole)
+    return RenderedTerm(All((least, most)), exact=False)
 
 
 def in_one_parameter(
     whole: Filter,
     asked: AbstractSet[str],
     name: str,
-    say: Callable[[Term], Said | None],
+    say: Callable[[Term], RenderedTerm | None],
     write: Callable[[Filter], str],
 ) -> Narrowing:
     """Say a filter in one parameter, unless the client has one of the same name."""

@@ -125,14 +125,14 @@ class Exactness(StrEnum):
     NONE = "none"
 
 
-class Said(NamedTuple):
+class RenderedTerm(NamedTuple):
     """A term in the words of a dialect; `exact` unless it has more rows than the term."""
 
     filter: Filter
     exact: bool = True
 
 
-def weakened(whole: Filter, say: Callable[[Term], Said | None]) -> tuple[Filter, Exactness]:
+def weakened(whole: Filter, say: Callable[[Term], RenderedTerm | None]) -> tuple[Filter, Exactness]:
     """The filter in the terms that `say` makes of its own: None for one that cannot be said. No row is lost by it, and
     no `Unsayable` is in it."""
     exact = True

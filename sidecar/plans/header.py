@@ -11,7 +11,18 @@ from typing import Any as Anything
 
 from sidecar.gate.own import FILTER
 from sidecar.plans.dialect import MAX_PARAMETERS, Narrowing
-from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Filter, Operator, Said, Term, Unsayable, weakened
+from sidecar.plans.filter import (
+    EVERYTHING,
+    All,
+    Any,
+    Exactness,
+    Filter,
+    Operator,
+    RenderedTerm,
+    Term,
+    Unsayable,
+    weakened,
+)
 from sidecar.wire import strict_json
 
 
@@ -20,7 +31,7 @@ class Header:
 
     def narrow(self, whole: Filter, asked: AbstractSet[str]) -> Narrowing:
         """Say a filter; what is in the query does not matter."""
-        said, exactness = weakened(whole, Said)
+        said, exactness = weakened(whole, RenderedTerm)
         if said == EVERYTHING:
             return Narrowing((), exactness)
         try:

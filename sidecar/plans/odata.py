@@ -16,7 +16,7 @@ from sidecar.plans.dialect import (
     joined,
     scalar_text,
 )
-from sidecar.plans.filter import TEXTUAL, All, Any, Exactness, Filter, Operator, Said, Term, Unsayable, Value
+from sidecar.plans.filter import TEXTUAL, All, Any, Exactness, Filter, Operator, RenderedTerm, Term, Unsayable, Value
 
 _FUNCTIONS = {Operator.STARTS_WITH: "startswith", Operator.ENDS_WITH: "endswith", Operator.CONTAINS: "contains"}
 _OPERATORS = {Operator.LT: "lt", Operator.LE: "le", Operator.GT: "gt", Operator.GE: "ge"}
@@ -33,11 +33,11 @@ class OData:
         return in_one_parameter(whole, asked, "$filter", _said, _written)
 
 
-def _said(term: Term) -> Said | None:
+def _said(term: Term) -> RenderedTerm | None:
     if joined(term.field, "/") is None or not _RESERVED.isdisjoint(map(str.lower, term.field.path)):
         return None
     if term.relation is Operator.HAS and isinstance(term.value, str) and term.field.type is Type.LIST:
-        return Said(term)
+        return RenderedTerm(term)
     return in_columns(term)
 
 

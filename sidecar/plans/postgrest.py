@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from sidecar.plans.dialect import Narrowing, in_columns, in_one_parameter, scalar_text
-from sidecar.plans.filter import TEXTUAL, All, Any, Filter, Operator, Said, Term, Unsayable, Value
+from sidecar.plans.filter import TEXTUAL, All, Any, Filter, Operator, RenderedTerm, Term, Unsayable, Value
 
 _OPERATORS = {
     Operator.EQ: "eq", Operator.IN: "in", Operator.NE: "neq", Operator.NOT_IN: "not.in", Operator.LT: "lt",
@@ -26,7 +26,7 @@ class PostgRest:
         return in_one_parameter(whole, _NOBODY, "and", _said, lambda said: f"({_written(said)})")
 
 
-def _said(term: Term) -> Said | None:
+def _said(term: Term) -> RenderedTerm | None:
     if len(term.field.path) > 1:
         # of a nested table a filter is about its rows, of JSON it needs another operator
         return None

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Set as AbstractSet
 
 from sidecar.plans.dialect import Narrowing, in_columns, in_one_parameter, joined, scalar_text
-from sidecar.plans.filter import TEXTUAL, All, Any, Filter, Operator, Said, Term, Unsayable, Value
+from sidecar.plans.filter import TEXTUAL, All, Any, Filter, Operator, RenderedTerm, Term, Unsayable, Value
 
 _OPERATORS = {
     Operator.EQ: "==", Operator.IN: "=in=", Operator.NE: "!=", Operator.NOT_IN: "=out=", Operator.LT: "=lt=",
@@ -24,7 +24,7 @@ class Rsql:
         return in_one_parameter(whole, asked, "filter", _said, _written)
 
 
-def _said(term: Term) -> Said | None:
+def _said(term: Term) -> RenderedTerm | None:
     # a `*` in a text stands for any text in some apps, and for itself in others
     if joined(term.field, ".") is None or term.relation in TEXTUAL:
         return None

@@ -36,16 +36,16 @@ _INSTEAD = {"username": "cognito:username", "cognito:username": "username"}
 """A claim of one kind of token -> the one that says the same in the other."""
 
 
-class Said(NamedTuple):
+class ClaimFindings(NamedTuple):
     """Warnings: no token that is accepted has the claim. Notes: those of programs lack it."""
 
     warnings: list[str]
     notes: list[str]
 
 
-def lacking(routes: RoutesFile, settings: Settings, text: str) -> Said:
+def lacking(routes: RoutesFile, settings: Settings, text: str) -> ClaimFindings:
     """Look at a route file and its `text`: at claims, where a user pool of Cognito makes the tokens."""
-    said = Said([], [])
+    said = ClaimFindings([], [])
     uses = _uses(routes, settings)
     references = list(_references(yaml.compose(text, Loader=yaml.SafeLoader)))
     claims = [

@@ -18,7 +18,18 @@ from sidecar.plans.dialect import (
     number_text,
     scalar_text,
 )
-from sidecar.plans.filter import EVERYTHING, All, Any, Exactness, Filter, Operator, RowField, Said, Term, Unsayable
+from sidecar.plans.filter import (
+    EVERYTHING,
+    All,
+    Any,
+    Exactness,
+    Filter,
+    Operator,
+    RenderedTerm,
+    RowField,
+    Term,
+    Unsayable,
+)
 
 A, B = RowField(("a",)), RowField(("b",))
 EQ_A, EQ_B = Term(A, Operator.EQ, ("x",)), Term(B, Operator.EQ, ("y",))
@@ -102,7 +113,7 @@ def test_a_term_with_more_rows_is_told() -> None:
     assert narrowed(Term(A, Operator.CONTAINS, ("x",))).exactness is Exactness.WEAKENED
 
 
-def bounded(relation: Operator, *values: float | str, kind: Type | None = None) -> Said | None:
+def bounded(relation: Operator, *values: float | str, kind: Type | None = None) -> RenderedTerm | None:
     return in_columns(Term(RowField(("a",), kind, required=True), relation, values))
 
 
@@ -116,11 +127,11 @@ def test_numbers_are_as_near_as_a_database_may_round_them() -> None:
         case _:
             pytest.fail("no bounds")
     whole = RowField(("a",), Type.INT, required=True)
-    assert bounded(Operator.LT, 5.0, kind=Type.INT) == Said(Term(whole, Operator.LT, (5.0,)))
-    assert bounded(Operator.LT, 5.5, kind=Type.INT) == Said(Term(whole, Operator.LE, (5.0,)))
-    assert bounded(Operator.GT, 5.5, kind=Type.INT) == Said(Term(whole, Operator.GE, (6.0,)))
+    assert bounded(Operator.LT, 5.0, kind=Type.INT) == RenderedTerm(Term(whole, Operator.LT, (5.0,)))
+    assert bounded(Operator.LT, 5.5, kind=Type.INT) == RenderedTerm(Term(whole, Operator.LE, (5.0,)))
+    assert bounded(Operator.GT, 5.5, kind=Type.INT) == RenderedTerm(Term(whole, Operator.GE, (6.0,)))
     number = RowField(("a",), required=True)
-    assert bounded(Operator.GE, 5.0) == Said(Term(number, Operator.GE, (4.0,)), exact=False)
+    assert bounded(Operator.GE, 5.0) == RenderedTerm(Term(number, Operator.GE, (4.0,)), exact=False)
     assert bounded(Operator.NE, 5.0) is None
     assert bounded(Operator.NE, 5.0, kind=Type.INT) is not None
     assert bounded(Operator.IN, 1.0, "a") is None
@@ -141,7 +152,7 @@ def test_texts_and_truth_values_are_exact_where_they_are_declared() -> None:
 
 def test_one_parameter_is_whole_or_not_there() -> None:
     def said(whole: Filter, asked: frozenset[str] = frozenset()) -> Narrowing:
-        return in_one_parameter(whole, asked, "f", Said, lambda each: "x" * 5000 if each == EQ_B else "x")
+        return in_one_parameter(whole, asked, "f", RenderedTerm, lambda each: "x" * 5000 if each == EQ_B else "x")
 
     assert said(EQ_A) == ((("f", "x"),), Exactness.EXACT, ())
     assert said(EQ_A, frozenset(("f",))) == ((), Exactness.NONE, ())

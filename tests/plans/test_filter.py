@@ -15,8 +15,8 @@ from sidecar.plans.filter import (
     Exactness,
     Filter,
     Operator,
+    RenderedTerm,
     RowField,
-    Said,
     Term,
     Unsayable,
     all_of,
@@ -32,8 +32,8 @@ from tests.tries import tries
 A, B = Term(RowField(("a",)), Operator.EQ, ("x",)), Term(RowField(("b",)), Operator.EQ, ("x",))
 
 
-def only_a(term: Term) -> Said | None:
-    return Said(term) if term == A else None
+def only_a(term: Term) -> RenderedTerm | None:
+    return RenderedTerm(term) if term == A else None
 
 
 def test_all_loses_parts_and_any_loses_itself() -> None:
@@ -46,7 +46,7 @@ def test_all_loses_parts_and_any_loses_itself() -> None:
 
 
 def test_a_term_with_more_rows_is_no_exact_one() -> None:
-    assert weakened(A, lambda term: Said(term, exact=False)) == (A, Exactness.WEAKENED)
+    assert weakened(A, lambda term: RenderedTerm(term, exact=False)) == (A, Exactness.WEAKENED)
 
 
 def test_they_are_flat() -> None:
@@ -67,7 +67,7 @@ def test_no_value_is_in_a_repr() -> None:
 def test_no_row_is_lost(tree: Node, row: dict[str, Anything], sayable: set[str]) -> None:
     whole = filter_of(Conditional(tree), NAMES)
     said: Filter
-    said, exactness = weakened(whole, lambda term: Said(term) if term.field.path[0] in sayable else None)
+    said, exactness = weakened(whole, lambda term: RenderedTerm(term) if term.field.path[0] in sayable else None)
     assert has(said, row) or not has(whole, row)
     if exactness is Exactness.EXACT:
         assert has(said, row) == has(whole, row)

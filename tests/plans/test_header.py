@@ -21,8 +21,8 @@ from sidecar.plans.filter import (
     Exactness,
     Filter,
     Operator,
+    RenderedTerm,
     RowField,
-    Said,
     Term,
     Unsayable,
     weakened,
@@ -93,7 +93,7 @@ def test_an_app_that_reads_it_as_the_page_says_loses_no_row(
             shown.append({"id": number, "owner_id": row["owner"], "amount": row["n"], "deleted": row["ok"]})
         found = {number for (number,) in database.execute(f"select number from r where {text}", values)}
     # of a note the app has no column
-    known, _ = weakened(whole, lambda term: Said(term) if term.field.path != ("note",) else None)
+    known, _ = weakened(whole, lambda term: RenderedTerm(term) if term.field.path != ("note",) else None)
     assert {row["id"] for row in shown if has(known, row)} <= found
 
 

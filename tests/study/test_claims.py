@@ -11,7 +11,7 @@ from sidecar import cli
 from sidecar.config.routes.file import read_routes
 from sidecar.config.settings import read_settings
 from sidecar.run import checking
-from sidecar.study.claims import Said, lacking
+from sidecar.study.claims import ClaimFindings, lacking
 from tests.conftest import policies
 from tests.stack import binary
 from tests.tokens import SESSION_SECRET
@@ -24,7 +24,9 @@ OTHER = {
 }
 
 
-def said(principal: str, uses: str = "", environ: dict[str, str] | None = None, routes: str = "routes: []") -> Said:
+def said(
+    principal: str, uses: str = "", environ: dict[str, str] | None = None, routes: str = "routes: []"
+) -> ClaimFindings:
     identity = (
         f"identity: [{{region: eu-west-1, user_pool_id: eu-west-1_AbC, client_ids: [web], token_use: {uses}}}]\n"
         if uses
@@ -66,7 +68,7 @@ def test_a_claim_that_no_accepted_token_has_is_warned_of(principal: str, uses: s
     ],
 )  # fmt: skip
 def test_nothing_is_said_where_a_token_may_have_it(principal: str, uses: str) -> None:
-    assert said(principal, uses) == Said([], [])
+    assert said(principal, uses) == ClaimFindings([], [])
 
 
 LEVELS = "{attributes: {level: {claim: level, type: number}, name: iss, count: {claim: count, type: int}, any: {claim: any, type: json}}}"
@@ -117,7 +119,7 @@ def test_a_reference_of_a_lookup_is_looked_at_too() -> None:
 
 
 def test_nothing_is_said_of_another_issuers_tokens() -> None:
-    assert said('{id: email, attributes: {level: "custom:level"}}', environ=OTHER) == Said([], [])
+    assert said('{id: email, attributes: {level: "custom:level"}}', environ=OTHER) == ClaimFindings([], [])
 
 
 def test_one_pool_of_several_is_enough_for_a_warning() -> None:
@@ -144,7 +146,7 @@ def test_what_a_program_lacks_is_noted(principal: str, note: str) -> None:
 
 
 def test_a_name_that_may_be_absent_is_no_news() -> None:
-    assert said("{attributes: {name: username}, optional: [name]}") == Said([], [])
+    assert said("{attributes: {name: username}, optional: [name]}") == ClaimFindings([], [])
 
 
 SIGNS_IN = {
@@ -175,8 +177,10 @@ def test_what_a_bearer_token_lacks_beside_a_session_is_noted() -> None:
     assert note.startswith(
         "routes.yaml:2:40: principal.attributes.mail.claim: an access token that is sent as a bearer token comes without"
     )
-    assert said("{attributes: {mail: {claim: email, from: id}}, optional: mail}", environ=SIGNS_IN) == Said([], [])
-    assert said("{roles: {claim: 'custom:roles', from: id}}", environ=SIGNS_IN) == Said([], [])
+    assert said("{attributes: {mail: {claim: email, from: id}}, optional: mail}", environ=SIGNS_IN) == ClaimFindings(
+        [], []
+    )
+    assert said("{roles: {claim: 'custom:roles', from: id}}", environ=SIGNS_IN) == ClaimFindings([], [])
 
 
 def test_the_command_tells_both(
