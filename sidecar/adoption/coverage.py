@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from sidecar.adoption.coverage_places import RoutePlaces
-from sidecar.adoption.coverage_seen import Seen, Tally
+from sidecar.adoption.coverage_seen import ObservedTraffic, Tally
 from sidecar.adoption.coverage_tests import Matched
 from sidecar.config.routes.file import RoutesFile
 from sidecar.gate.ask import Ask
@@ -77,7 +77,7 @@ class Sides(NamedTuple):
     references: tuple[Reference, ...]
     policies: Policies | None
     matched: tuple[Matched, ...]
-    seen: Seen
+    seen: ObservedTraffic
 
 
 def areas(sides: Sides) -> list[Area]:
@@ -290,7 +290,7 @@ def _matched(sides: Sides, reach: _Reach) -> Area:
     return _area("matched", things)
 
 
-def _granting(seen: Seen, rules: list[Rule]) -> set[int]:
+def _granting(seen: ObservedTraffic, rules: list[Rule]) -> set[int]:
     """The rules that allowed something in traffic for sure: no other one could have."""
     by: dict[str, list[tuple[int, Rule]]] = {}
     for number, rule in enumerate(rules):

@@ -53,7 +53,7 @@ class AllowedRequest(NamedTuple):
     policy: str
 
 
-class Seen:
+class ObservedTraffic:
     """Operations that specs name, and requests of logs and recordings, which are traffic."""
 
     def __init__(self, routes: RoutesFile) -> None:

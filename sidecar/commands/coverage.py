@@ -18,7 +18,7 @@ from sidecar.commands.settings import add_settings, settings_given
 if TYPE_CHECKING:
     from sidecar.adoption.coverage import Area
     from sidecar.adoption.coverage_questions import Samples
-    from sidecar.adoption.coverage_seen import Seen
+    from sidecar.adoption.coverage_seen import ObservedTraffic
     from sidecar.adoption.coverage_tests import Matched
     from sidecar.config.setting_table import Settings
     from sidecar.study.policies import Policies
@@ -68,7 +68,7 @@ def _coverage(options: argparse.Namespace) -> int:
     from sidecar.adoption import coverage, coverage_text
     from sidecar.adoption.coverage_places import RoutePlaces
     from sidecar.adoption.coverage_questions import Samples
-    from sidecar.adoption.coverage_seen import Seen
+    from sidecar.adoption.coverage_seen import ObservedTraffic
     from sidecar.config.settings import understand
     from sidecar.run.deciding import load_routes
     from sidecar.study.claims import references_of
@@ -78,7 +78,7 @@ def _coverage(options: argparse.Namespace) -> int:
     settings = understand(told, {}).settings
     routes = load_routes(settings, told)
     notes: list[str] = []
-    seen = Seen(routes)
+    seen = ObservedTraffic(routes)
     policies, tested = _policies(settings, options.tests, notes)
     _read_sightings(options.seen, seen, notes)
     samples = Samples(policies) if policies is not None else None
@@ -151,7 +151,7 @@ def _policies(settings: Settings, tests: str, notes: list[str]) -> tuple[Policie
     return policies, run_tests(cerbos_binary(settings), folder, Path(tests) if tests else None)
 
 
-def _read_sightings(names: list[str], seen: Seen, notes: list[str]) -> None:
+def _read_sightings(names: list[str], seen: ObservedTraffic, notes: list[str]) -> None:
     """Raises Unusable."""
     if not names:
         return
@@ -167,7 +167,7 @@ def _read_sightings(names: list[str], seen: Seen, notes: list[str]) -> None:
     notes += [f"{count:,} requests are no evidence: {reason}" for reason, count in noted.skipped.items()]
 
 
-def _read_logs(names: list[str], seen: Seen, samples: Samples | None, notes: list[str]) -> None:
+def _read_logs(names: list[str], seen: ObservedTraffic, samples: Samples | None, notes: list[str]) -> None:
     """Raises Unusable."""
     if not names:
         return
@@ -206,7 +206,7 @@ def _asked_again(settings: Settings, samples: Samples | None, notes: list[str]) 
         return None
 
 
-def _notes_of(seen: Seen, matched: Matched | None) -> list[str]:
+def _notes_of(seen: ObservedTraffic, matched: Matched | None) -> list[str]:
     notes = []
     if seen.not_there is not None:
         notes.append(

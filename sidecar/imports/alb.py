@@ -6,7 +6,7 @@ from __future__ import annotations
 import re
 
 from sidecar.imports.sighting import Broken
-from sidecar.imports.targets import Seen, Skipped, unescaped
+from sidecar.imports.targets import LoggedRequest, Skipped, unescaped
 
 EXPECTED = 'TYPE TIME ELB CLIENT TARGET SECONDS SECONDS SECONDS STATUS STATUS BYTES BYTES "METHOD URL HTTP/1.1" …'
 _LINE = re.compile(
@@ -20,7 +20,7 @@ def is_line(line: bytes) -> bool:
     return _LINE.match(line) is not None
 
 
-def read_line(line: bytes) -> Seen:
+def read_line(line: bytes) -> LoggedRequest:
     """Read one line. Raises Broken, and Skipped where the balancer did not ask the app."""
     found = _LINE.match(line)
     if found is None:
@@ -28,4 +28,4 @@ def read_line(line: bytes) -> Seen:
     kind, _, status, method, url = found.groups()
     if status == b"-":
         raise Skipped("the balancer answered by itself")
-    return Seen(method, unescaped(url), int(status), kind.startswith(b"ws") or status == b"101")
+    return LoggedRequest(method, unescaped(url), int(status), kind.startswith(b"ws") or status == b"101")

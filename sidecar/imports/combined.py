@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from sidecar.imports.sighting import Broken
-from sidecar.imports.targets import Seen, Skipped, unescaped
+from sidecar.imports.targets import LoggedRequest, Skipped, unescaped
 
 EXPECTED = 'CLIENT - USER [TIME] "METHOD TARGET HTTP/1.1" STATUS SIZE …'
 # the first quoted text after the time is the request line: a quote within it is escaped by both servers
@@ -17,7 +17,7 @@ def is_line(line: bytes) -> bool:
     return _LINE.search(line + b" ") is not None
 
 
-def read_line(line: bytes) -> Seen:
+def read_line(line: bytes) -> LoggedRequest:
     """Read one line. Raises Broken, and Skipped where the client sent no request that could be read."""
     found = _LINE.search(line + b" ")
     if found is None:
@@ -26,4 +26,4 @@ def read_line(line: bytes) -> Seen:
     if other is not None:
         raise Skipped("a request line that is none of HTTP")
     code = int(status)
-    return Seen(method, unescaped(target), code, code == 101)
+    return LoggedRequest(method, unescaped(target), code, code == 101)

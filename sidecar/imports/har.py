@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 from sidecar.imports.sighting import Broken
-from sidecar.imports.targets import Seen, Skipped, split_url
+from sidecar.imports.targets import LoggedRequest, Skipped, split_url
 
 EXPECTED = '{"request": {"method": …, "url": …}, "response": {"status": …}}'
 
 
-def read_entry(entry: Any) -> Seen:
+def read_entry(entry: Any) -> LoggedRequest:
     """Read one entry. Raises Broken, and Skipped for what no server was asked."""
     request = entry.get("request") if isinstance(entry, dict) else None
     method, url = (request.get("method"), request.get("url")) if isinstance(request, dict) else (None, None)
@@ -24,4 +24,4 @@ def read_entry(entry: Any) -> Seen:
     if type(status) is not int or not 100 <= status <= 599:
         raise Skipped("no answer came")
     websocket = status == 101 or entry.get("_resourceType") == "websocket" or url[:2].lower() == "ws"
-    return Seen(method.encode("latin-1", "replace"), url.encode("utf-8", "surrogatepass"), status, websocket)
+    return LoggedRequest(method.encode("latin-1", "replace"), url.encode("utf-8", "surrogatepass"), status, websocket)

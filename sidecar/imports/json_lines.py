@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from sidecar.imports.sighting import Broken
-from sidecar.imports.targets import Seen, Skipped, without_port
+from sidecar.imports.targets import LoggedRequest, Skipped, without_port
 
 CADDY = '{"request": {"method": …, "uri": …, "host": …}, "status": …}'
 ENVOY = '{"method": …, "path": …, "response_code": …}'
@@ -17,7 +17,7 @@ _STATUSES = ("response_code", "status", "response_status", "responseCode", "stat
 _HOSTS = ("authority", ":authority", ":AUTHORITY", "host", "domain")
 
 
-def caddy(line: bytes) -> Seen:
+def caddy(line: bytes) -> LoggedRequest:
     """Read a line of Caddy's access log. Raises Broken, and Skipped for a line that is none of a request."""
     value = _object(line, CADDY)
     request = value.get("request")
@@ -28,7 +28,7 @@ def caddy(line: bytes) -> Seen:
     return _seen(request, request.get("uri"), value.get("status"), request.get("host"), CADDY)
 
 
-def envoy(line: bytes) -> Seen:
+def envoy(line: bytes) -> LoggedRequest:
     """Read a line of Envoy's access log. Raises Broken, and Skipped where Envoy got no request."""
     value = _object(line, ENVOY)
     path, status = _first(value, _PATHS), _first(value, _STATUSES)
@@ -70,7 +70,7 @@ def _first(value: Mapping[str, Any], names: tuple[str, ...]) -> Any:
     return next((value[name] for name in names if value.get(name) not in (None, "-", "")), None)
 
 
-def _seen(asked: Mapping[str, Any], target: Any, status: Any, host: Any, expected: str) -> Seen:
+def _seen(asked: Mapping[str, Any], target: Any, status: Any, host: Any, expected: str) -> LoggedRequest:
     method = _first(asked, _METHODS)
     if not isinstance(method, str) or not isinstance(target, str):
         raise Broken("no method, or no path", expected)
@@ -78,7 +78,7 @@ def _seen(asked: Mapping[str, Any], target: Any, status: Any, host: Any, expecte
     if code is None:
         raise Broken("no status", expected)
     host = without_port(host) if isinstance(host, str) else ""
-    return Seen(_bytes(method), _bytes(target), code, code == 101, host)
+    return LoggedRequest(_bytes(method), _bytes(target), code, code == 101, host)
 
 
 def _status(status: Any) -> int | None:

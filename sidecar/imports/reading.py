@@ -12,9 +12,9 @@ from sidecar.imports.documents import read as read_document
 from sidecar.imports.files import STDIN, UNREADABLE, InputFile, lines, open_source, whole
 from sidecar.imports.json_stream import NotJson, members
 from sidecar.imports.sighting import Broken, Location, Notes, Sighting, Unusable
-from sidecar.imports.targets import Seen, Skipped, read_method, read_path, split_url
+from sidecar.imports.targets import LoggedRequest, Skipped, read_method, read_path, split_url
 
-_LINES: Mapping[str, tuple[Callable[[bytes], bool], Callable[[bytes], Seen]]] = {
+_LINES: Mapping[str, tuple[Callable[[bytes], bool], Callable[[bytes], LoggedRequest]]] = {
     "alb": (alb.is_line, alb.read_line),
     "caddy": (json_lines.is_caddy, json_lines.caddy),
     "envoy": (json_lines.is_envoy, json_lines.envoy),
@@ -147,7 +147,9 @@ def _of_recording(source: InputFile, notes: Notes, host: str) -> Iterator[Sighti
         )
 
 
-def _of_lines(source: InputFile, notes: Notes, read_line: Callable[[bytes], Seen], host: str) -> Iterator[Sighting]:
+def _of_lines(
+    source: InputFile, notes: Notes, read_line: Callable[[bytes], LoggedRequest], host: str
+) -> Iterator[Sighting]:
     number = 0
     try:
         for number, line in lines(source.stream):
@@ -167,7 +169,7 @@ def _of_lines(source: InputFile, notes: Notes, read_line: Callable[[bytes], Seen
         )
 
 
-def _sighting(seen: Seen, place: Location, host: str) -> Sighting:
+def _sighting(seen: LoggedRequest, place: Location, host: str) -> Sighting:
     """Raises Skipped."""
     method = read_method(seen.method)
     named, target = split_url(seen.target)

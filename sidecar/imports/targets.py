@@ -19,7 +19,7 @@ _ESCAPED = re.compile(rb'\\(?:x([0-9A-Fa-f]{2})|([\\"nrtbv]))')
 _CONTROLS = {b"n": b"\n", b"r": b"\r", b"t": b"\t", b"b": b"\b", b"v": b"\v"}
 
 
-class Seen(NamedTuple):
+class LoggedRequest(NamedTuple):
     """A request as a log has it: `target` is a path with its query, or a URL; `host` where the log tells it."""
 
     method: bytes

@@ -16,7 +16,7 @@ from sidecar.record import line
 from sidecar.record.line import MAX_HOST, MAX_ROLES, BrokenOff, Effect, Line, UnreadLine
 from sidecar.record.metrics import Metrics
 from sidecar.record.question_log import QuestionLog
-from sidecar.record.questions import Seen
+from sidecar.record.questions import DecidedRequest
 
 log = logging.getLogger("sidecar.journal")
 
@@ -143,7 +143,7 @@ class Journal:
             return
         if self.questions is not None:
             self.questions.record(
-                Seen(
+                DecidedRequest(
                     verdict, facts.mode or self._mode, effect, code, outcome.status, outcome.seconds, outcome.detail,
                     outcome.app_status,
                 ), now,

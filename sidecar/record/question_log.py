@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from sidecar.record import line
 from sidecar.record.line import QuestionLine
 from sidecar.record.metrics import Metrics
-from sidecar.record.questions import HOUR, Sampler, Seen, Shown, cell_of, question_of
+from sidecar.record.questions import HOUR, DecidedRequest, Sampler, Shown, cell_of, question_of
 from sidecar.record.rotated_file import PIECE, RotatedFile
 
 log = logging.getLogger("sidecar.questions")
@@ -63,7 +63,7 @@ class QuestionLog:
         names = [*map("resource.{}".format, self._shown.resource), *map("principal.{}".format, self._shown.principal)]
         return {"file": self._file.path, "attributes": sorted(names), "fault": self.fault}
 
-    def record(self, seen: Seen, now: float) -> None:
+    def record(self, seen: DecidedRequest, now: float) -> None:
         """Take a request, of which a line is kept or not. `now` in Unix seconds."""
 
         def make() -> QuestionLine:

@@ -50,7 +50,7 @@ class Shown(NamedTuple):
         return cls(*(frozenset(name for whose, _, name in pairs if whose == kind) for kind in cls._fields))
 
 
-class Seen(NamedTuple):
+class DecidedRequest(NamedTuple):
     """A request that was decided, with what the client got and what the app had said."""
 
     verdict: Verdict
@@ -112,7 +112,7 @@ def _is_number(value: Any, text: str) -> bool:
     return type(value) is int and str(value) == text
 
 
-def question_of(seen: Seen, time: str, shown: Shown, revision: str = "") -> QuestionLine:
+def question_of(seen: DecidedRequest, time: str, shown: Shown, revision: str = "") -> QuestionLine:
     """Return the line of a request, which stands for itself alone."""
     facts, asked = seen.verdict.facts, asked_of(seen.verdict.facts)
     whole: QuestionLine = QuestionLine(
@@ -171,7 +171,7 @@ def _detail(verdict: Verdict) -> str:
 Key = tuple[object, ...]
 
 
-def cell_of(seen: Seen) -> Key:
+def cell_of(seen: DecidedRequest) -> Key:
     """Return the cell of a request. Nothing that a client chooses is in it: it could make as many as it likes."""
     facts, asked = seen.verdict.facts, asked_of(seen.verdict.facts)
     method = _method(facts)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.adoption import coverage_seen
-from sidecar.adoption.coverage_seen import Seen, Tally, shape_of
+from sidecar.adoption.coverage_seen import ObservedTraffic, Tally, shape_of
 from sidecar.adoption.logs import Logged
 from sidecar.config.routes.file import read_routes
 from sidecar.gate.routing import Pattern, Segment, Variable
@@ -26,20 +26,20 @@ routes:
 
 
 @pytest.fixture(name="seen")
-def _seen() -> Seen:
-    return Seen(read_routes(ROUTES, "routes.yaml", {}))
+def _seen() -> ObservedTraffic:
+    return ObservedTraffic(read_routes(ROUTES, "routes.yaml", {}))
 
 
 def request(method: str, *segments: Segment, status: int | None = 200, websocket: bool = False) -> Sighting:
     return Sighting(method, segments, Location("a.log", 1), (), status, websocket)
 
 
-def line(seen: Seen, *lines: Line) -> None:
+def line(seen: ObservedTraffic, *lines: Line) -> None:
     for number, each in enumerate(lines, 1):
         seen.line(Logged("s.log", number, each))
 
 
-def test_requests_are_of_the_route_that_the_router_finds(seen: Seen) -> None:
+def test_requests_are_of_the_route_that_the_router_finds(seen: ObservedTraffic) -> None:
     for sighting in (
         request("GET", "contacts", "7"), request("HEAD", "contacts", "8"),
         request("GET", "contacts", "7", websocket=True), request("GET", "contacts", "x"),
@@ -57,12 +57,14 @@ def test_requests_are_of_the_route_that_the_router_finds(seen: Seen) -> None:
     (Variable("contact_id", Pattern.DEFAULT), True), (Variable("contact_id", Pattern.INT), True),
     (Variable("contact_id", Pattern.UUID), False), ("static", False),
 ])  # fmt: skip
-def test_an_operation_of_a_spec_has_a_route_if_one_takes_its_paths(seen: Seen, segment: Segment, routed: bool) -> None:
+def test_an_operation_of_a_spec_has_a_route_if_one_takes_its_paths(
+    seen: ObservedTraffic, segment: Segment, routed: bool
+) -> None:
     seen.sighting(request("GET", "contacts", segment, status=None)._replace(operation=SpecOperation()))
     assert (bool(seen.named), bool(seen.unrouted)) == (routed, not routed)
 
 
-def test_a_request_without_a_route_is_of_the_spec_s_operation(seen: Seen) -> None:
+def test_a_request_without_a_route_is_of_the_spec_s_operation(seen: ObservedTraffic) -> None:
     for method in ("PUT", "GET"):
         named = request(method, "users", Variable("id", Pattern.DEFAULT), status=None)
         seen.sighting(named._replace(operation=SpecOperation()))
@@ -71,26 +73,26 @@ def test_a_request_without_a_route_is_of_the_spec_s_operation(seen: Seen) -> Non
     assert seen.unrouted == {("PUT", "/users/{id}"): Tally(2, "a.log:1"), ("GET", "/users/{id}"): Tally(0, "a.log:1")}
 
 
-def test_a_request_or_operation_of_a_draft_is_told_by_its_path(seen: Seen) -> None:
+def test_a_request_or_operation_of_a_draft_is_told_by_its_path(seen: ObservedTraffic) -> None:
     named = request("GET", "drafts", Variable("id", Pattern.INT), status=None)
     seen.sighting(named._replace(operation=SpecOperation()))
     seen.sighting(request("GET", "drafts", "alice"))
     assert seen.unrouted == {("GET", "/drafts/{slug}"): Tally(1, "a.log:1")}
 
 
-def test_a_line_counts_for_the_requests_that_it_stands_for(seen: Seen) -> None:
+def test_a_line_counts_for_the_requests_that_it_stands_for(seen: ObservedTraffic) -> None:
     line(seen, question(weight=5, query=("page",)), decision(roles=("admin", "user")), question(path="/%2e%2e"))
     assert seen.hit == {("GET", "/contacts/{id:int}"): Tally(6, "s.log:1")}
     assert seen.query_sent == {("GET", "/contacts/{id:int}", "page"): Tally(5, "s.log:1")}
     assert seen.roles == {"user": Tally(7, "s.log:1"), "admin": Tally(1, "s.log:2")}
 
 
-def test_what_is_counted_does_not_grow_with_people_and_ids(seen: Seen) -> None:
+def test_what_is_counted_does_not_grow_with_people_and_ids(seen: ObservedTraffic) -> None:
     line(seen, *(question(path=f"/contacts/{at}", id=str(at), principal=f"p-{at}", policy="p") for at in range(50)))
     assert [len(table) for table in (seen.hit, seen.grants, seen.roles, seen.unrouted)] == [1, 1, 1, 0]
 
 
-def test_a_request_that_was_refused_has_no_status_of_the_app(seen: Seen) -> None:
+def test_a_request_that_was_refused_has_no_status_of_the_app(seen: ObservedTraffic) -> None:
     line(
         seen,
         decision(path="/a", route="", outcome="refuse", code="route_unmapped", status=404, method="GET"),
@@ -101,7 +103,7 @@ def test_a_request_that_was_refused_has_no_status_of_the_app(seen: Seen) -> None
     assert [path for _, path in seen.unrouted] == ["/a", "/c"]
 
 
-def test_what_clients_make_up_is_bounded(seen: Seen, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_clients_make_up_is_bounded(seen: ObservedTraffic, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(coverage_seen, "MAX_DISTINCT", 2)
     for word in ("one", "two", "three", "one"):
         seen.sighting(request("GET", word))
@@ -131,7 +133,7 @@ routes:
 
 
 def test_a_request_is_of_the_route_at_its_host_and_an_operation_of_that_at_any() -> None:
-    seen = Seen(read_routes(BY_HOST, "routes.yaml", {}))
+    seen = ObservedTraffic(read_routes(BY_HOST, "routes.yaml", {}))
     crm, wiki = "crm.test/a", "*.wiki.test/a"
     line(
         seen,

@@ -6,7 +6,7 @@ import pytest
 
 from sidecar.imports.alb import is_line, read_line
 from sidecar.imports.sighting import Broken
-from sidecar.imports.targets import Seen, Skipped
+from sidecar.imports.targets import LoggedRequest, Skipped
 
 LINE = (
     '{kind} 2026-11-29T22:23:00.186641Z app/my-balancer/50dc6c495c0c9188 192.0.2.39:2817 {target} 0.000 0.001 0.000 '
@@ -26,14 +26,17 @@ def line(request: str, kind: str = "https", elb: str = "200", status: str = "200
     [
         (
             line("GET https://app.example.com:443/a?b=1 HTTP/1.1"),
-            Seen(b"GET", b"https://app.example.com:443/a?b=1", 200),
+            LoggedRequest(b"GET", b"https://app.example.com:443/a?b=1", 200),
         ),
-        (line("POST http://h:80/x HTTP/2.0", "h2", "201", "201"), Seen(b"POST", b"http://h:80/x", 201)),
-        (line("GET wss://h:443/ws HTTP/1.1", "wss", "101", "101"), Seen(b"GET", b"wss://h:443/ws", 101, True)),
-        (line(r"GET http://h:80/a\x22b HTTP/1.1", "http", "502", "500"), Seen(b"GET", b'http://h:80/a"b', 500)),
+        (line("POST http://h:80/x HTTP/2.0", "h2", "201", "201"), LoggedRequest(b"POST", b"http://h:80/x", 201)),
+        (line("GET wss://h:443/ws HTTP/1.1", "wss", "101", "101"), LoggedRequest(b"GET", b"wss://h:443/ws", 101, True)),
+        (
+            line(r"GET http://h:80/a\x22b HTTP/1.1", "http", "502", "500"),
+            LoggedRequest(b"GET", b'http://h:80/a"b', 500),
+        ),
     ],
 )
-def test_a_line_tells_method_url_and_the_app_s_status(text: bytes, seen: Seen) -> None:
+def test_a_line_tells_method_url_and_the_app_s_status(text: bytes, seen: LoggedRequest) -> None:
     assert is_line(text)
     assert read_line(text) == seen
 

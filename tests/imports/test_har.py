@@ -8,7 +8,7 @@ import pytest
 
 from sidecar.imports.har import read_entry
 from sidecar.imports.sighting import Broken
-from sidecar.imports.targets import Seen, Skipped
+from sidecar.imports.targets import LoggedRequest, Skipped
 
 
 def entry(method: str = "GET", url: str = "https://h/a", status: Any = 200, **more: Any) -> dict[str, Any]:
@@ -16,7 +16,7 @@ def entry(method: str = "GET", url: str = "https://h/a", status: Any = 200, **mo
 
 
 def test_an_entry_tells_method_url_and_status() -> None:
-    assert read_entry(entry()) == Seen(b"GET", b"https://h/a", 200)
+    assert read_entry(entry()) == LoggedRequest(b"GET", b"https://h/a", 200)
 
 
 @pytest.mark.parametrize(

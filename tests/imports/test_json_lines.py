@@ -9,7 +9,7 @@ import pytest
 
 from sidecar.imports.json_lines import caddy, envoy, is_caddy, is_envoy
 from sidecar.imports.sighting import Broken
-from sidecar.imports.targets import Seen, Skipped
+from sidecar.imports.targets import LoggedRequest, Skipped
 
 
 def of_caddy(**fields: Any) -> bytes:
@@ -21,7 +21,7 @@ def of_caddy(**fields: Any) -> bytes:
 def test_a_line_of_caddy() -> None:
     assert is_caddy(of_caddy())
     assert not is_envoy(of_caddy())
-    assert caddy(of_caddy()) == Seen(b"GET", b"/a?b=1", 200, False, "app.example.com")
+    assert caddy(of_caddy()) == LoggedRequest(b"GET", b"/a?b=1", 200, False, "app.example.com")
     assert caddy(of_caddy(status=101)).websocket
 
 
@@ -33,13 +33,13 @@ def test_a_line_of_caddy_that_is_of_no_request() -> None:
 @pytest.mark.parametrize(
     ("line", "seen"),
     [
-        ({"method": "PUT", "path": "/a", "response_code": 204, "authority": "h:80"}, Seen(b"PUT", b"/a", 204, False, "h")),
-        ({":METHOD": "GET", ":PATH": "/b?c=d", "status": "200"}, Seen(b"GET", b"/b?c=d", 200)),
-        ({"method": "GET", "path": None, "x-envoy-original-path": "/o", "response_code": 101}, Seen(b"GET", b"/o", 101, True)),
-        ({"method": "GET", "path": "/late", "response_code": 0}, Seen(b"GET", b"/late", 0)),
+        ({"method": "PUT", "path": "/a", "response_code": 204, "authority": "h:80"}, LoggedRequest(b"PUT", b"/a", 204, False, "h")),
+        ({":METHOD": "GET", ":PATH": "/b?c=d", "status": "200"}, LoggedRequest(b"GET", b"/b?c=d", 200)),
+        ({"method": "GET", "path": None, "x-envoy-original-path": "/o", "response_code": 101}, LoggedRequest(b"GET", b"/o", 101, True)),
+        ({"method": "GET", "path": "/late", "response_code": 0}, LoggedRequest(b"GET", b"/late", 0)),
     ],
 )  # fmt: skip
-def test_a_line_of_envoy(line: dict[str, Any], seen: Seen) -> None:
+def test_a_line_of_envoy(line: dict[str, Any], seen: LoggedRequest) -> None:
     text = json.dumps(line).encode()
     assert is_envoy(text)
     assert not is_caddy(text)

@@ -18,16 +18,16 @@ from sidecar.record import question_log as module
 from sidecar.record.line import QuestionLine, read
 from sidecar.record.metrics import Metrics
 from sidecar.record.question_log import QuestionLog
-from sidecar.record.questions import FIRST, HOUR, Seen, Shown
+from sidecar.record.questions import FIRST, HOUR, DecidedRequest, Shown
 from sidecar.record.rotated_file import RotatedFile
 from tests.fakes import until
 from tests.permits import Permit
 from tests.record.test_rotated_file import mounted
 
 
-def seen(number: int = 0, route: str = "/a", path: str = "/a") -> Seen:
+def seen(number: int = 0, route: str = "/a", path: str = "/a") -> DecidedRequest:
     facts = Facts(f"r{number}", "GET", path, route=route)
-    return Seen(Permit(b"GET", b"/a", (), Ground.PUBLIC, facts), "enforce", "allow", "public", 200, 0.001)
+    return DecidedRequest(Permit(b"GET", b"/a", (), Ground.PUBLIC, facts), "enforce", "allow", "public", 200, 0.001)
 
 
 def lines_of(path: Path) -> list[QuestionLine]:

@@ -22,8 +22,8 @@ from sidecar.record.questions import (
     MAX_ATTRIBUTE,
     MAX_ATTRIBUTES,
     MAX_PRINCIPALS,
+    DecidedRequest,
     Sampler,
-    Seen,
     Shown,
     cell_of,
     question_of,
@@ -55,9 +55,9 @@ def facts(asked: Question | None = None, **more: Any) -> Facts:
     return Facts("r1", "GET", "/docs/7", "10.0.0.9", **made, asked=asked)  # fmt: skip
 
 
-def seen(known: Facts, **more: Any) -> Seen:
+def seen(known: Facts, **more: Any) -> DecidedRequest:
     verdict = Permit(b"GET", b"/docs/7?token=SECRET", (), Ground.ALLOWED, known)
-    return Seen(**{
+    return DecidedRequest(**{
         "verdict": verdict, "mode": "enforce", "effect": "allow", "code": "allowed", "status": 200, "seconds": 0.005, **more
     })  # fmt: skip
 
