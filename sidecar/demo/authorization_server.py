@@ -29,7 +29,7 @@ from starlette.requests import Request
 from starlette.responses import HTMLResponse, JSONResponse, RedirectResponse, Response
 from starlette.routing import Route
 
-from sidecar.demo.grants import SESSION_SECONDS, AuthorizationRequest, Clock, Grants, OAuthError, Session
+from sidecar.demo.grants import SESSION_SECONDS, AuthorizationRequest, BrowserSession, Clock, Grants, OAuthError
 from sidecar.demo.hosted_ui import Config
 from sidecar.demo.pool import SCOPES, NewPasswordRequired, PoolError, Signer, UserPoolClient, pool_key, userinfo
 from sidecar.demo.processes import LOOPBACK
@@ -331,7 +331,7 @@ class SignIn:
             raise Redirected((asked.redirect_uri, asked.state), error)
         return self._sign_in_page(request, asked)
 
-    async def _session(self, request: Request) -> Session | None:
+    async def _session(self, request: Request) -> BrowserSession | None:
         cookie = request.cookies.get(SESSION_COOKIE, "")
         session = self._grants.session(cookie)
         if session is not None:
@@ -412,7 +412,7 @@ class SignIn:
         response.set_cookie(SESSION_COOKIE, cookie, max_age=SESSION_SECONDS, httponly=True, samesite="lax")
         return response
 
-    def _with_code(self, asked: AuthorizationRequest, session: Session, status: int) -> Response:
+    def _with_code(self, asked: AuthorizationRequest, session: BrowserSession, status: int) -> Response:
         code = self._grants.authorize(asked, session)
         return back_to(asked.redirect_uri, {"code": code, "state": asked.state}, status)
 

@@ -42,7 +42,7 @@ class AuthorizationRequest(NamedTuple):
     resource: str | None = None
 
 
-class Session(NamedTuple):
+class BrowserSession(NamedTuple):
     """A browser that has signed in. `pool_token` is the user pool's refresh token; `auth_time` is in Unix seconds."""
 
     pool_token: str
@@ -58,7 +58,7 @@ class AuthorizationGrant:
 
     client_id: str
     scopes: tuple[str, ...]
-    session: Session
+    session: BrowserSession
     nonce: str | None
     id: str = field(default_factory=lambda: str(uuid.uuid4()))
     resource: str | None = None
@@ -69,7 +69,7 @@ class AuthorizationGrant:
 
 class _Code(NamedTuple):
     request: AuthorizationRequest
-    session: Session
+    session: BrowserSession
     ends: float
 
 
@@ -91,19 +91,19 @@ class Grants:
         self._now = now
         self._code_seconds = code_seconds
         self._rotation_grace = rotation_grace
-        self._sessions: dict[str, tuple[Session, float]] = {}
+        self._sessions: dict[str, tuple[BrowserSession, float]] = {}
         self._codes: dict[str, _Code] = {}
         self._refresh_tokens: dict[str, _RefreshToken] = {}
         self._grants: dict[str, AuthorizationGrant] = {}
 
-    def sign_in(self, pool_token: str) -> tuple[str, Session]:
+    def sign_in(self, pool_token: str) -> tuple[str, BrowserSession]:
         """A session that begins now, and the value of its cookie."""
-        session = Session(pool_token, int(self._now()))
+        session = BrowserSession(pool_token, int(self._now()))
         cookie = secrets.token_urlsafe(32)
         self._sessions[cookie] = (session, self._now() + SESSION_SECONDS)
         return cookie, session
 
-    def session(self, cookie: str) -> Session | None:
+    def session(self, cookie: str) -> BrowserSession | None:
         """The session of a cookie, while it lasts."""
         session, ends = self._sessions.get(cookie, (None, 0.0))
         return session if self._now() < ends else None
@@ -112,7 +112,7 @@ class Grants:
         """End a session. What was granted before stays granted."""
         self._sessions.pop(cookie, None)
 
-    def authorize(self, request: AuthorizationRequest, session: Session) -> str:
+    def authorize(self, request: AuthorizationRequest, session: BrowserSession) -> str:
         """A code for this request."""
         code = str(uuid.uuid4())
         self._codes[code] = _Code(request, session, self._now() + self._code_seconds)

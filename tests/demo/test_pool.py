@@ -14,7 +14,7 @@ import jwt
 import pytest
 
 from sidecar.demo.cognito import LocalCognito
-from sidecar.demo.grants import AuthorizationGrant, Session
+from sidecar.demo.grants import AuthorizationGrant, BrowserSession
 from sidecar.demo.pool import NewPasswordRequired, PoolError, PoolTokens, Signer, UserPoolClient, pool_key, userinfo
 from tests.signing_in import principal_of
 
@@ -107,7 +107,7 @@ async def test_a_pool_that_fails_is_told_apart_from_one_that_refuses() -> None:
 
 async def test_a_challenge_that_is_not_known_is_a_refusal() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"ChallengeName": "SMS_MFA", "Session": "s"})
+        return httpx.Response(200, json={"ChallengeName": "SMS_MFA", "BrowserSession": "s"})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
         with pytest.raises(PoolError, match="SMS_MFA"):
@@ -123,7 +123,7 @@ def signed(grant: AuthorizationGrant, nonce: str | None = None) -> tuple[dict[st
 
 
 def granted(*scopes: str) -> AuthorizationGrant:
-    return AuthorizationGrant("app", scopes, Session("pool", 900), None)
+    return AuthorizationGrant("app", scopes, BrowserSession("pool", 900), None)
 
 
 def test_what_only_the_hosted_ui_knows_replaces_the_pools_word() -> None:
