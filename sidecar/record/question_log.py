@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable, Iterator
 from sidecar.record import line
 from sidecar.record.line import QuestionLine
 from sidecar.record.metrics import Metrics
-from sidecar.record.questions import HOUR, DecidedRequest, Sampler, Shown, cell_of, question_of
+from sidecar.record.questions import HOUR, DecidedRequest, Sampler, VisibleAttributes, cell_of, question_of
 from sidecar.record.rotated_file import PIECE, RotatedFile
 
 log = logging.getLogger("sidecar.questions")
@@ -38,7 +38,7 @@ class QuestionLog:
     force, "" where that is not known: whoever composes sets it."""
 
     def __init__(
-        self, file: RotatedFile, shown: Shown, metrics: Metrics, *, again_after: float = AGAIN_AFTER,
+        self, file: RotatedFile, shown: VisibleAttributes, metrics: Metrics, *, again_after: float = AGAIN_AFTER,
         draw: Callable[[int], int] = lambda most: random.randint(1, most),  # noqa: S311 - for a sample
     ) -> None:  # fmt: skip
         self.fault = ""

@@ -37,14 +37,14 @@ HOUR = 3600.0
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", WEBSOCKET))
 
 
-class Shown(NamedTuple):
+class VisibleAttributes(NamedTuple):
     """Names of attributes that may stand in a line: all others are left out."""
 
     resource: frozenset[str] = frozenset()
     principal: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, names: Iterable[str]) -> Shown:
+    def of(cls, names: Iterable[str]) -> VisibleAttributes:
         """Read names as the setting has them: `resource.owner`, `principal.level`."""
         pairs = [name.partition(".") for name in names]
         return cls(*(frozenset(name for whose, _, name in pairs if whose == kind) for kind in cls._fields))
@@ -112,7 +112,7 @@ def _is_number(value: Any, text: str) -> bool:
     return type(value) is int and str(value) == text
 
 
-def question_of(seen: DecidedRequest, time: str, shown: Shown, revision: str = "") -> QuestionLine:
+def question_of(seen: DecidedRequest, time: str, shown: VisibleAttributes, revision: str = "") -> QuestionLine:
     """Return the line of a request, which stands for itself alone."""
     facts, asked = seen.verdict.facts, asked_of(seen.verdict.facts)
     whole: QuestionLine = QuestionLine(
@@ -128,7 +128,7 @@ def question_of(seen: DecidedRequest, time: str, shown: Shown, revision: str = "
     return whole if asked is None else _with_question(whole, facts, asked, shown)
 
 
-def _with_question(whole: QuestionLine, facts: Facts, asked: Question, shown: Shown) -> QuestionLine:
+def _with_question(whole: QuestionLine, facts: Facts, asked: Question, shown: VisibleAttributes) -> QuestionLine:
     taken, first, each = _Attributes(), asked.resources[0], facts.each
     principal = taken.take("principal", shown.principal, asked.principal.attributes)
     told = [taken.take("resource", shown.resource, resource.attributes) for resource in asked.resources]

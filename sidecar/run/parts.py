@@ -19,7 +19,7 @@ from sidecar.pages.templates import Pages, TemplateError
 from sidecar.record.metrics import Metrics
 from sidecar.record.outlet import Outlet
 from sidecar.record.question_log import QuestionLog
-from sidecar.record.questions import Shown
+from sidecar.record.questions import VisibleAttributes
 from sidecar.record.rotated_file import RotatedFile
 from sidecar.run import upstreams
 from sidecar.run.candidate import CandidatePolicies, candidate_policies
@@ -142,7 +142,7 @@ def question_log(settings: Settings, metrics: Metrics) -> QuestionLog | None:
     if not settings.question_log:
         return None
     file = RotatedFile(settings.question_log, settings.question_log_size)
-    return QuestionLog(file, Shown.of(settings.question_log_attributes), metrics)
+    return QuestionLog(file, VisibleAttributes.of(settings.question_log_attributes), metrics)
 
 
 def _tls(settings: Settings) -> Certificate | None:

@@ -10,7 +10,7 @@ from xml.etree import ElementTree
 
 from sidecar.printable import printable
 from sidecar.study.case_grammar import NOTHING
-from sidecar.study.cases import Case, Items, Sent, Shown
+from sidecar.study.cases import Case, Items, Sent, VisibleFields
 
 
 class Observed(NamedTuple):
@@ -60,7 +60,7 @@ def _differences(name: str, expected: Any, observed: Observed) -> Iterator[Diffe
         yield from _of_sent(expected, observed.sent)
         return
     found = observed.found.get(name)
-    if isinstance(expected, Items | Shown):
+    if isinstance(expected, Items | VisibleFields):
         if found is None:
             yield Difference(name, _shown(expected._asdict()), "none in the answer")
             return
@@ -142,7 +142,7 @@ def as_json(result: CaseResult) -> dict[str, Any]:
     return {
         "name": case.name, "file": case.file, "line": case.line, "column": case.column, "passed": result.passed,
         "differences": [difference._asdict() for difference in result.differences], "faults": list(observed.faults),
-        "found": {name: value._asdict() if isinstance(value, Items | Shown) else value for name, value in found},
+        "found": {name: value._asdict() if isinstance(value, Items | VisibleFields) else value for name, value in found},
         "why": list(observed.why), "seconds": round(observed.seconds, 4),
     }  # fmt: skip
 

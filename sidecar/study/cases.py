@@ -40,7 +40,7 @@ class Items(NamedTuple):
     masked: Mapping[str, tuple[str, ...]] | None = None
 
 
-class Shown(NamedTuple):
+class VisibleFields(NamedTuple):
     """Fields of one thing that a client gets. An expected one has None for what is not compared."""
 
     shown: tuple[str, ...] | None = None
@@ -188,7 +188,7 @@ def _compared(name: str, value: Any) -> Any:
             None if masked is None else {item: tuple(sorted(fields)) for item, fields in masked.items()},
         )  # fmt: skip
     if name == "fields" and isinstance(value, Entry):
-        return Shown(_ids(value["shown"]), _ids(value["hidden"]))
+        return VisibleFields(_ids(value["shown"]), _ids(value["hidden"]))
     if name == "sent":
         return NOTHING if value == NOTHING else Sent(value["method"], value["target"], _lowered(value["headers"] or {}))
     if name == "headers":

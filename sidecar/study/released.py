@@ -14,7 +14,7 @@ from sidecar.release.items import ItemsRule
 from sidecar.release.lines import LinesRule
 from sidecar.release.lookup import AnswerLookupRule
 from sidecar.release.single import FieldsRule
-from sidecar.study.cases import Items, Shown
+from sidecar.study.cases import Items, VisibleFields
 from sidecar.wire import strict_json
 
 _ABSENT = object()
@@ -37,7 +37,7 @@ def items_left(ask: Ask | None, answers: Sequence[bytes], body: bytes) -> Items 
     )  # fmt: skip
 
 
-def fields_left(ask: Ask | None, answers: Sequence[bytes], body: bytes) -> Shown | None:
+def fields_left(ask: Ask | None, answers: Sequence[bytes], body: bytes) -> VisibleFields | None:
     """Return which of the route's fields a client that got `body` has; None where the route hides none, or there is no
     object."""
     rule = ask.answer if ask is not None else None
@@ -50,7 +50,7 @@ def fields_left(ask: Ask | None, answers: Sequence[bytes], body: bytes) -> Shown
         return None
     hidden = _hidden(rule.fields, had, got)
     there = [".".join(field.path) for field in rule.fields if _at(had, field.path) is not _ABSENT]
-    return Shown(tuple(sorted(set(there) - set(hidden))), hidden)
+    return VisibleFields(tuple(sorted(set(there) - set(hidden))), hidden)
 
 
 def _items(rule: ItemsRule, body: bytes, *, lines: bool) -> Iterator[tuple[str, Any]]:

@@ -18,7 +18,7 @@ from sidecar.record import question_log as module
 from sidecar.record.line import QuestionLine, read
 from sidecar.record.metrics import Metrics
 from sidecar.record.question_log import QuestionLog
-from sidecar.record.questions import FIRST, HOUR, DecidedRequest, Shown
+from sidecar.record.questions import FIRST, HOUR, DecidedRequest, VisibleAttributes
 from sidecar.record.rotated_file import RotatedFile
 from tests.fakes import until
 from tests.permits import Permit
@@ -41,7 +41,7 @@ def lost(metrics: Metrics) -> float:
 
 def log_at(path: Path, metrics: Metrics, again_after: float = 0.01) -> QuestionLog:
     file = RotatedFile(str(path), 4 * 1024**2)
-    return QuestionLog(file, Shown(), metrics, again_after=again_after, draw=lambda most: most)
+    return QuestionLog(file, VisibleAttributes(), metrics, again_after=again_after, draw=lambda most: most)
 
 
 async def test_each_request_is_in_the_weight_of_a_line_and_the_last_ones_at_the_end(tmp_path: Path) -> None:
@@ -138,7 +138,7 @@ async def test_a_disk_that_does_not_answer_holds_up_neither_requests_nor_the_end
         def append(self, lines: bytes) -> None:
             released.wait(30)
 
-    log = QuestionLog(Hanging(str(tmp_path / "log"), 4 * 1024**2), Shown(), metrics)
+    log = QuestionLog(Hanging(str(tmp_path / "log"), 4 * 1024**2), VisibleAttributes(), metrics)
     for number in range(FIRST):
         log.record(seen(number), 0.0)
     await log.aclose()

@@ -24,7 +24,7 @@ from sidecar.record.questions import (
     MAX_PRINCIPALS,
     DecidedRequest,
     Sampler,
-    Shown,
+    VisibleAttributes,
     cell_of,
     question_of,
 )
@@ -33,7 +33,7 @@ from tests.permits import Permit
 TIME = "2026-01-31T12:00:00.000+00:00"
 FEW = 10
 assert FEW < FIRST
-SHOWN = Shown.of(("resource.owner", "resource.size", "principal.level"))
+SHOWN = VisibleAttributes.of(("resource.owner", "resource.size", "principal.level"))
 
 
 def asked_about(*resources: Resource, level: Any = 3, **attributes: Any) -> Question:

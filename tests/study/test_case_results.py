@@ -9,11 +9,11 @@ from xml.etree import ElementTree
 import pytest
 
 from sidecar.study.case_results import CaseResult, Difference, Observed, as_json, block, junit, result_of
-from sidecar.study.cases import Case, Items, Sent, Shown, read_cases
+from sidecar.study.cases import Case, Items, Sent, VisibleFields, read_cases
 
 FOUND: dict[str, Any] = {
     "status": 200, "code": "allowed", "roles": ("admin", "user"), "id": "1", "policy": "", "denied": (),
-    "items": Items(("1", "2"), ("3",), {"2": ("phone",)}), "fields": Shown(("a",), ("b",)),
+    "items": Items(("1", "2"), ("3",), {"2": ("phone",)}), "fields": VisibleFields(("a",), ("b",)),
 }  # fmt: skip
 HEADERS = [(b"location", b"/x"), (b"set-cookie", b"a"), (b"set-cookie", b"b")]
 SENT = (Sent("GET", "/a?b=1", {"remote-user": ["alice"]}),)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.config.shapes import Problem
-from sidecar.study.cases import AppAnswer, Case, CasesError, Items, Sent, Shown, read_cases
+from sidecar.study.cases import AppAnswer, Case, CasesError, Items, Sent, VisibleFields, read_cases
 
 WHOLE = """\
 users:
@@ -85,7 +85,7 @@ def test_a_file_is_read_as_it_says() -> None:
     assert change.claims == {"sub": "eve", "level": 3}
     assert (change.headers, change.body) == (((b"content-type", b"application/json"),), b'{"name": "Ada"}')
     assert change.answers is None
-    assert change.expected["fields"] == Shown(("a",), ("b",))
+    assert change.expected["fields"] == VisibleFields(("a",), ("b",))
     assert change.expected["headers"] == {"location": ["/x"]}
     assert (change.expected["sent"], change.expected["id"], change.expected["roles"]) == ("nothing", "1", ("user",))
     assert (nobody.claims, nobody.token, nobody.expected) == (None, "", {"code": "token_missing"})

@@ -14,7 +14,7 @@ from sidecar.release.items import ItemsRule
 from sidecar.release.lines import LINES, LinesRule
 from sidecar.release.lookup import AnswerLookupRule
 from sidecar.release.single import FieldsRule
-from sidecar.study.cases import Items, Shown
+from sidecar.study.cases import Items, VisibleFields
 from sidecar.study.released import fields_left, items_left
 
 FIELDS = (FieldRule(("phone",), "view_phone"), FieldRule(("home", "street"), "view_home", b'"***"'))
@@ -62,14 +62,14 @@ def test_an_answer_without_a_list_has_no_items() -> None:
 @pytest.mark.parametrize(
     ("had", "got", "shown"),
     [
-        ({"phone": "1", "home": {"street": "x"}}, {"phone": "1", "home": {"street": "x"}}, Shown(("home.street", "phone"), ())),
-        ({"phone": "1", "home": {"street": "x"}}, {"home": {"street": "***"}}, Shown((), ("home.street", "phone"))),
-        ({"home": {}}, {"home": {}}, Shown((), ())),
+        ({"phone": "1", "home": {"street": "x"}}, {"phone": "1", "home": {"street": "x"}}, VisibleFields(("home.street", "phone"), ())),
+        ({"phone": "1", "home": {"street": "x"}}, {"home": {"street": "***"}}, VisibleFields((), ("home.street", "phone"))),
+        ({"home": {}}, {"home": {}}, VisibleFields((), ())),
         ([], {}, None),
         ({}, [], None),
     ],
 )  # fmt: skip
-def test_fields_that_are_left(had: Any, got: Any, shown: Shown | None) -> None:
+def test_fields_that_are_left(had: Any, got: Any, shown: VisibleFields | None) -> None:
     rule = FieldsRule(FIELDS)
     assert fields_left(of(rule), [body(had)], body(got)) == shown
     asked_first = Ask("read", "contact", answer_lookup=AnswerLookupRule({}, fields=rule))
