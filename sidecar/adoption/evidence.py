@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from sidecar.adoption.causes import CODES
 from sidecar.adoption.sighting import AppStatus, column_of
-from sidecar.adoption.tally import PrincipalRoom, Span, Table
+from sidecar.adoption.tally import PrincipalRoom, Table, TrafficSpan
 from sidecar.gate.codes import Code, Kind
 from sidecar.record.line import Line, QuestionLine
 
@@ -40,7 +40,7 @@ class RequestGroup(NamedTuple):
 class Hits:
     """Requests of a case that the app answered alike."""
 
-    span: Span = field(default_factory=Span)
+    span: TrafficSpan = field(default_factory=TrafficSpan)
     principals: set[int] = field(default_factory=set)
     statuses: Counter[int] = field(default_factory=Counter)
 
@@ -79,7 +79,7 @@ class Evidence:
 
     def __init__(self) -> None:
         self.cases: Table[RequestGroup, Answers] = Table(MAX_CASES)
-        self.span = Span()
+        self.span = TrafficSpan()
         self.skipped: Counter[str] = Counter()
         self.lists: set[str] = set()
         """Routes whose items are decided one by one."""

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from sidecar.adoption.causes import LabeledEnum
 from sidecar.adoption.sighting import Relation, Where
-from sidecar.adoption.tally import Group, Key, RouteCount, Span, Tally
+from sidecar.adoption.tally import Group, Key, RouteCount, Tally, TrafficSpan
 
 DAY = 86_400.0
 HELD_BY = (Relation.WOULD_BREAK, Relation.APP_KNOWS_MORE)
@@ -101,7 +101,7 @@ class Judge:
         """Return whether to enforce; `mapped` are the routes of routes.yaml, None where they are not known."""
         routes = tuple(self._of_routes(mapped))
         share = self._share(mapped) if mapped is not None else None
-        beyond = self._tally.beyond.get(Relation.WOULD_BREAK, Span())
+        beyond = self._tally.beyond.get(Relation.WOULD_BREAK, TrafficSpan())
         rules = (
             self._watched(), self._quiet(self.newest), self._breaks(self._groups, beyond),
             self._undecided(self._tally.span.requests, _requests(self._tally, Relation.UNDECIDED)),
@@ -126,7 +126,7 @@ class Judge:
             "quiet", not newest or ago >= self._bounds.quiet, found, f"none new for {_days(self._bounds.quiet)}"
         )
 
-    def _breaks(self, groups: Iterable[Group], beyond: Span) -> ReadinessRule:
+    def _breaks(self, groups: Iterable[Group], beyond: TrafficSpan) -> ReadinessRule:
         late = [
             group for group in groups if group.key.relation is Relation.WOULD_BREAK and self._is_late(group.span.last)
         ]
@@ -180,7 +180,7 @@ class Judge:
 
     def _rules_of(self, where: Where, count: RouteCount) -> Iterable[ReadinessRule]:
         groups = self._of_route.get(where, [])
-        undecided = count.relations.get(Relation.UNDECIDED, Span()).requests
+        undecided = count.relations.get(Relation.UNDECIDED, TrafficSpan()).requests
         yield self._watched()
         yield ReadinessRule(
             "seen", self._is_seen(count), f"seen {_times(count.span.requests)}", f"at least {_times(self._bounds.seen)}"
@@ -189,11 +189,11 @@ class Judge:
         yield self._breaks(groups, self._beyond_of(where))
         yield self._undecided(count.span.requests, undecided)
 
-    def _beyond_of(self, where: Where) -> Span:
+    def _beyond_of(self, where: Where) -> TrafficSpan:
         """Requests of the route that would break, where not all groups were told apart."""
         if Relation.WOULD_BREAK not in self._tally.beyond:
-            return Span()
-        return self._tally.routes[where].relations.get(Relation.WOULD_BREAK, Span())
+            return TrafficSpan()
+        return self._tally.routes[where].relations.get(Relation.WOULD_BREAK, TrafficSpan())
 
     @staticmethod
     def _newest(groups: Iterable[Group], beyond: Iterable[str]) -> str:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 from sidecar.adoption.causes import Cause
 from sidecar.adoption.readiness import Judge, Readiness, Thresholds
 from sidecar.adoption.sighting import AppStatus, Relation, Verdict, Where
-from sidecar.adoption.tally import CandidateGroup, Group, MatrixCell, RouteCount, Span, Tally
+from sidecar.adoption.tally import CandidateGroup, Group, MatrixCell, RouteCount, Tally, TrafficSpan
 
 NOT_COMPARED = (
     "Not every request is compared: none before the candidate policies are in force, and none that was dropped under "
@@ -52,7 +52,7 @@ class Total(NamedTuple):
 class Report:
     """Everything that is shown, as text, JSON or a page."""
 
-    span: Span
+    span: TrafficSpan
     matrix: Mapping[tuple[Verdict, AppStatus], MatrixCell]
     totals: Mapping[Relation, Total]
     findings: Sequence[Finding]
@@ -107,7 +107,7 @@ def _totals(tally: Tally) -> Iterable[tuple[Relation, Total]]:
         for relation, count in counts.items():
             requests[relation] += count
     for relation in Relation:
-        beyond = tally.beyond.get(relation, Span())
+        beyond = tally.beyond.get(relation, TrafficSpan())
         yield relation, Total(requests[relation], len(tally.groups[relation]), beyond.requests)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from sidecar.adoption.readiness import Readiness, ReadinessRule, RouteReadiness
 from sidecar.adoption.report import Finding, Report
 from sidecar.adoption.sighting import AppStatus, Relation, Verdict, Where, relation_of
-from sidecar.adoption.tally import CandidateGroup, DistinctPrincipals, RouteCount, Span
+from sidecar.adoption.tally import CandidateGroup, DistinctPrincipals, RouteCount, TrafficSpan
 
 VERSION = 1
 
@@ -33,7 +33,7 @@ def as_json(report: Report) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _span(span: Span) -> dict[str, Any]:
+def _span(span: TrafficSpan) -> dict[str, Any]:
     return {"requests": span.requests, "first": span.first or None, "last": span.last or None}
 
 
@@ -106,7 +106,7 @@ def _route(route: RouteReadiness) -> dict[str, Any]:
     return {
         **_where(route.where), "kind": count.kind if count is not None else "",
         "action": count.action if count is not None else "", "state": route.state,
-        **_span(count.span if count is not None else Span()), **counts, "unmet": list(map(_unmet, route.unmet)),
+        **_span(count.span if count is not None else TrafficSpan()), **counts, "unmet": list(map(_unmet, route.unmet)),
     }  # fmt: skip
 
 

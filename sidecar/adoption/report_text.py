@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from sidecar.adoption.readiness import State
 from sidecar.adoption.report import NOT_COMPARED, Finding, Report
 from sidecar.adoption.sighting import AppStatus, Relation, Verdict, relation_of
-from sidecar.adoption.tally import DistinctPrincipals, RouteCount, Span
+from sidecar.adoption.tally import DistinctPrincipals, RouteCount, TrafficSpan
 from sidecar.printable import printable
 
 SHOWN = 20
@@ -142,7 +142,7 @@ def _statuses(statuses: Mapping[int, int]) -> str:
     return ", ".join(f"{status} ({count:,})" for status, count in sorted(statuses.items(), key=lambda one: -one[1]))
 
 
-def _period(span: Span) -> str:
+def _period(span: TrafficSpan) -> str:
     return moment(span.first) if span.first == span.last else f"{moment(span.first)} to {moment(span.last)}"
 
 

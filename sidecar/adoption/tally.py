@@ -116,7 +116,7 @@ class Example(NamedTuple):
 
 
 @dataclass(slots=True)
-class Span:
+class TrafficSpan:
     """Number of requests, and when the first and last were seen."""
 
     requests: int = 0
@@ -161,7 +161,7 @@ class Group:
     """Requests that differ in one and the same way."""
 
     key: Key
-    span: Span
+    span: TrafficSpan
     principals: DistinctPrincipals
     statuses: Table[int, int] = field(default_factory=lambda: Table(MAX_STATUSES))
     examples: deque[Example] = field(default_factory=lambda: deque(maxlen=MAX_EXAMPLES))
@@ -179,7 +179,7 @@ class Group:
 class MatrixCell:
     """A cell of the matrix."""
 
-    span: Span
+    span: TrafficSpan
     principals: DistinctPrincipals
 
 
@@ -187,13 +187,13 @@ class MatrixCell:
 class RouteCount:
     """Requests of one route and method, by how they differ; for lists the items that were seen, and would vanish."""
 
-    span: Span
+    span: TrafficSpan
     kind: str = ""
     action: str = ""
     lines: int = 0
     in_force: int = 0
     """How many of the last lines in a row are of the mode `enforce`."""
-    relations: dict[Relation, Span] = field(default_factory=dict)
+    relations: dict[Relation, TrafficSpan] = field(default_factory=dict)
     lists: int = 0
     seen: int = 0
     vanish: int = 0
@@ -211,7 +211,7 @@ class RouteCount:
         self.kind, self.action = line.kind or self.kind, line.action or self.action
         self.span.add(line.time, weight)
         if relation not in self.relations:
-            self.relations[relation] = Span()
+            self.relations[relation] = TrafficSpan()
         self.relations[relation].add(line.time, weight)
         if line.items:
             self._add_items(line.items.get("seen"), line.items.get("kept"), line.items.get("masked"), weight)
@@ -240,7 +240,7 @@ class CandidateGroup:
     """Decisions that candidate policies would make otherwise in one way. `revision` is that of the last."""
 
     key: CandidateKey
-    span: Span
+    span: TrafficSpan
     principals: DistinctPrincipals
     revision: str = ""
     examples: deque[str] = field(default_factory=lambda: deque(maxlen=MAX_EXAMPLES))
@@ -260,9 +260,9 @@ class Tally:
     """
 
     def __init__(self) -> None:
-        self.span = Span()
+        self.span = TrafficSpan()
         self.lines = 0
-        self.unread = Span()
+        self.unread = TrafficSpan()
         """Requests that no gate judged."""
         self.repeated = 0
         """Lines of the decision log that are left out, since the question log has their requests, too."""
@@ -271,10 +271,10 @@ class Tally:
         self.sampled = False
         self.cells: dict[tuple[Verdict, AppStatus], MatrixCell] = {}
         self.groups: dict[Relation, Table[Key, Group]] = {relation: Table(MAX_GROUPS) for relation in Relation}
-        self.beyond: dict[Relation, Span] = {}
+        self.beyond: dict[Relation, TrafficSpan] = {}
         """Requests of groups beyond the bound."""
         self.routes: Table[Where, RouteCount] = Table(MAX_ROUTES)
-        self.routes_beyond = Span()
+        self.routes_beyond = TrafficSpan()
         self.days: dict[str, dict[Relation, int]] = {}
         self.days_beyond = 0
         self.principals: Table[int, int] = Table(MAX_PRINCIPALS)
@@ -314,7 +314,7 @@ class Tally:
     def _add_candidate(self, line: CandidateDiffers) -> None:
         self.candidate_beyond += line.untold or 0
         key = CandidateKey(line.ours, line.theirs, line.route, line.kind, line.action, line.roles)
-        group = self.candidate.of(key, lambda: CandidateGroup(key, Span(), DistinctPrincipals(self._room)))
+        group = self.candidate.of(key, lambda: CandidateGroup(key, TrafficSpan(), DistinctPrincipals(self._room)))
         if group is None:
             self.candidate_beyond += 1
             return
@@ -333,7 +333,7 @@ class Tally:
             self._add_principal(principal, weight)
         cell = self.cells.get((verdict, column))
         if cell is None:
-            cell = self.cells[verdict, column] = MatrixCell(Span(), DistinctPrincipals(self._room))
+            cell = self.cells[verdict, column] = MatrixCell(TrafficSpan(), DistinctPrincipals(self._room))
         cell.span.add(line.time, weight)
         if principal is not None:
             cell.principals.add(principal, weight > 1)
@@ -347,9 +347,9 @@ class Tally:
                 verdict, column, where, line.kind, line.action, line.code, line.roles[:MAX_ROLES],
                 line.policy == NO_MATCH,
             )  # fmt: skip
-            group = self.groups[relation].of(key, lambda: Group(key, Span(), DistinctPrincipals(self._room)))
+            group = self.groups[relation].of(key, lambda: Group(key, TrafficSpan(), DistinctPrincipals(self._room)))
             if group is None:
-                self.beyond.setdefault(relation, Span()).add(line.time, weight)
+                self.beyond.setdefault(relation, TrafficSpan()).add(line.time, weight)
                 return
             group.add(line, status, weight)
             if principal is not None:
@@ -373,7 +373,7 @@ class Tally:
     def _add_route(self, where: Where, line: Judged, relation: Relation, weight: int) -> None:
         if not where.route:
             return
-        count = self.routes.of(where, lambda: RouteCount(Span()))
+        count = self.routes.of(where, lambda: RouteCount(TrafficSpan()))
         if count is None:
             self.routes_beyond.add(line.time, weight)
         else:

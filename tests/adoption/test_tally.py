@@ -22,7 +22,7 @@ def tallied(*lines: Line) -> Tally:
 def test_a_line_counts_for_the_requests_that_it_stands_for() -> None:
     tally = tallied(question(weight=5), refused(1, weight=3), refused(2, weight=0))
     assert tally.span.requests == 9
-    assert tally.cells[Verdict.WOULD_REFUSE, AppStatus.DONE].span == tallies.Span(4, at(1), at(2))
+    assert tally.cells[Verdict.WOULD_REFUSE, AppStatus.DONE].span == tallies.TrafficSpan(4, at(1), at(2))
     assert tally.days == {
         "2025-12-01": {Relation.AGREE: 5}, "2025-12-02": {Relation.WOULD_BREAK: 3}, "2025-12-03": {Relation.WOULD_BREAK: 1},
     }  # fmt: skip
