@@ -22,7 +22,7 @@ import yaml
 
 from sidecar.demo.app import start_app
 from sidecar.demo.cognito import LocalCognito
-from sidecar.demo.processes import LOOPBACK, Process, StartError, status_of
+from sidecar.demo.processes import LOOPBACK, DemoError, Process, status_of
 from sidecar.demo.workday import PEOPLE, Visit, workday
 
 FOLDER = "adopt"
@@ -148,7 +148,7 @@ class Walk:
         for line in refused:
             one = NamedRefusal(line["method"], line["route"], line["code"], tuple(line["roles"]))
             if one not in named:
-                raise StartError(f"{one} was refused, and the report had not named it")
+                raise DemoError(f"{one} was refused, and the report had not named it")
             who = line["principal"] or "somebody"
             self._say(f"  refused, as the report said: {who} {line['method']} {line['path']} ({line['code']})")
 
@@ -236,7 +236,7 @@ class Walk:
 
     def _require(self, done: subprocess.CompletedProcess[str], codes: Sequence[int]) -> None:
         if done.returncode not in codes:
-            raise StartError(f"{' '.join(done.args[2:])} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
+            raise DemoError(f"{' '.join(done.args[2:])} ended with {done.returncode}:\n{done.stdout}{done.stderr}")
 
     def _title(self, text: str) -> None:
         self._say(f"\n== {text}")

@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Mapping
 from pathlib import Path
 
-from sidecar.demo.processes import LOOPBACK, Process, StartError, status_of
+from sidecar.demo.processes import LOOPBACK, DemoError, Process, status_of
 
 _JSON_SERVER = Path("json-server/lib/cli/bin.js")
 
@@ -19,10 +19,10 @@ def start_app(port: int, node_modules: Path, folder: Path, environ: Mapping[str,
     """Start the app on a fresh copy of the contacts in `folder`; it answers when this returns. Raises StartError."""
     node = shutil.which("node", path=environ.get("PATH"))
     if node is None:
-        raise StartError("node is not on PATH: the app of the demo needs Node.js 18 or newer")
+        raise DemoError("node is not on PATH: the app of the demo needs Node.js 18 or newer")
     script = (node_modules / _JSON_SERVER).resolve()
     if not script.is_file():
-        raise StartError(f"{script} is not there: run make setup (or npm ci) in a checkout of the project")
+        raise DemoError(f"{script} is not there: run make setup (or npm ci) in a checkout of the project")
     contacts, hello = (_copy(name, folder) for name in ("contacts.json", "hello.js"))
     command = [node, str(script), "--host", LOOPBACK, "--port", str(port), "--quiet", contacts, "--middlewares", hello]
     return Process.start("app", command, folder, environ, lambda: status_of(port, "/contacts") == 200)

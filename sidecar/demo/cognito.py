@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from sidecar.demo.processes import LOOPBACK, Process, StartError, status_of
+from sidecar.demo.processes import LOOPBACK, DemoError, Process, status_of
 
 REGION = "eu-west-1"
 GROUPS = ("admin", "user")
@@ -117,7 +117,7 @@ def require(*modules: str) -> None:
     """Raises StartError when one of these modules, which come with the extra `demo`, is not installed."""
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
-        raise StartError(f"not installed: {', '.join(missing)}; run: pip install '.[demo]'")
+        raise DemoError(f"not installed: {', '.join(missing)}; run: pip install '.[demo]'")
 
 
 def _own(environ: Mapping[str, str]) -> dict[str, str]:

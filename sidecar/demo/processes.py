@@ -21,7 +21,7 @@ STOP_SECONDS = 5.0
 _POLL_SECONDS = 0.05
 
 
-class StartError(Exception):
+class DemoError(Exception):
     """The demo cannot run; the message is for its user and says what to do, or what a process said last."""
 
 
@@ -85,7 +85,7 @@ class Process:
         while not ready():
             self.check()
             if time.monotonic() > deadline:
-                raise StartError(f"{self.name} was not ready after {seconds:.0f} s{self._words()}")
+                raise DemoError(f"{self.name} was not ready after {seconds:.0f} s{self._words()}")
             time.sleep(_POLL_SECONDS)
         # somebody else may have answered on its port
         self.check()
@@ -95,7 +95,7 @@ class Process:
         status = self._child.poll()
         if status is not None:
             how = f"by signal {-status}" if status < 0 else f"with status {status}"
-            raise StartError(f"{self.name} ended {how}{self._words()}")
+            raise DemoError(f"{self.name} ended {how}{self._words()}")
 
     def stop(self, seconds: float = STOP_SECONDS) -> None:
         """SIGTERM to its group, SIGKILL to what is left of it after `seconds`; it is gone when this returns."""

@@ -22,7 +22,7 @@ from sidecar.demo.app import start_app
 from sidecar.demo.cognito import USERS, LocalCognito, require
 from sidecar.demo.guide import show, steps
 from sidecar.demo.hosted_ui import HostedUIServer
-from sidecar.demo.processes import LOOPBACK, Process, StartError, can_listen, status_of
+from sidecar.demo.processes import LOOPBACK, DemoError, Process, can_listen, status_of
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 _WATCH_SECONDS = 0.25
@@ -102,7 +102,7 @@ def run_demo(
             _Stage(project, ports, folder, clean, cerbos, out, stack).play()
         except KeyboardInterrupt:
             print("\nStopping ...", file=out, flush=True)
-        except StartError as error:
+        except DemoError as error:
             fault = str(error)
         finally:
             _ignore_stop_signals()
@@ -149,7 +149,7 @@ def _check(project: Path, ports: Ports) -> None:
             another = f'choose another with {option} N, or make demo ARGS="{option} N"'
             problems.append(f"port {port} is in use, and {what} wants it: {another}")
     if problems:
-        raise StartError("\n  ".join(["cannot start", *problems]) if len(problems) > 1 else problems[0])
+        raise DemoError("\n  ".join(["cannot start", *problems]) if len(problems) > 1 else problems[0])
 
 
 @dataclass(frozen=True)
@@ -256,5 +256,5 @@ def _cerbos_binary(node_modules: Path) -> Path:
     """The binary in Cerbos' npm package; npm installs the one that fits this machine. Raises StartError."""
     found = sorted((node_modules / "@cerbos").glob("cerbos-*/cerbos-*"))
     if not found:
-        raise StartError(f"no Cerbos binary in {node_modules / '@cerbos'}: run make setup (or npm ci)")
+        raise DemoError(f"no Cerbos binary in {node_modules / '@cerbos'}: run make setup (or npm ci)")
     return found[0]

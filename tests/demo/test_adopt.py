@@ -15,7 +15,7 @@ import yaml
 
 from sidecar.demo import adopt
 from sidecar.demo.adopt import Walk, WalkPorts, decided, widen
-from sidecar.demo.processes import StartError
+from sidecar.demo.processes import DemoError
 from tests import guide_commands
 from tests.forked import Forked
 from tests.stack import ROOT, binary
@@ -69,7 +69,7 @@ def test_a_refusal_that_the_report_had_not_named_ends_the_walk(
     )
     with contextlib.ExitStack() as stack:
         made = Walk(project, WalkPorts(1, 2, 3, 4), {}, binary(), io.StringIO(), stack)
-        with pytest.raises(StartError, match="the report had not named it"):
+        with pytest.raises(DemoError, match="the report had not named it"):
             made._tell(log, frozenset())
 
 

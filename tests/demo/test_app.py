@@ -10,7 +10,7 @@ import httpx
 import pytest
 
 from sidecar.demo.app import start_app
-from sidecar.demo.processes import StartError, can_listen
+from sidecar.demo.processes import DemoError, can_listen
 
 
 @pytest.fixture(scope="module")
@@ -46,10 +46,10 @@ def test_the_app_says_what_it_hears_of_who_asks(first: str) -> None:
 
 
 def test_an_app_that_was_not_installed_is_named_with_what_installs_it(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match=r"json-server/lib/cli/bin\.js is not there: run make setup"):
+    with pytest.raises(DemoError, match=r"json-server/lib/cli/bin\.js is not there: run make setup"):
         start_app(1, tmp_path, tmp_path, os.environ)
 
 
 def test_a_machine_without_node_is_told_so(tmp_path: Path, checkout: Path) -> None:
-    with pytest.raises(StartError, match="node is not on PATH"):
+    with pytest.raises(DemoError, match="node is not on PATH"):
         start_app(1, checkout / "node_modules", tmp_path, {"PATH": str(tmp_path)})

@@ -14,7 +14,7 @@ import jwt
 import pytest
 
 from sidecar.demo.cognito import USERS, LocalCognito, User, require
-from sidecar.demo.processes import StartError, can_listen
+from sidecar.demo.processes import DemoError, can_listen
 
 
 @pytest.fixture(scope="module")
@@ -98,7 +98,7 @@ def test_it_is_gone_when_it_was_stopped(tmp_path: Path, free_port: Callable[[], 
     with LocalCognito(port, tmp_path, os.environ, users=(User("eve", "Evening-1", ("night", "day")),)) as cognito:
         assert not can_listen(port)
         assert sorted(verified(cognito, cognito.token("eve"))["cognito:groups"]) == ["day", "night"]
-    with pytest.raises(StartError, match="ended"):
+    with pytest.raises(DemoError, match="ended"):
         cognito.process.check()
     assert can_listen(port)
 
@@ -124,7 +124,7 @@ def test_a_developers_own_aws_profile_is_not_read(tmp_path: Path, free_port: Cal
 
 
 def test_a_missing_extra_is_named_with_the_command_that_installs_it() -> None:
-    with pytest.raises(StartError) as caught:
+    with pytest.raises(DemoError) as caught:
         require("json", "boto4", "moto4")
     assert str(caught.value) == "not installed: boto4, moto4; run: pip install '.[demo]'"
 

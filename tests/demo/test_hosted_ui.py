@@ -14,7 +14,7 @@ import pytest
 
 from sidecar.demo.cognito import USERS, LocalCognito, User
 from sidecar.demo.hosted_ui import Config, HostedUIServer
-from sidecar.demo.processes import StartError, can_listen
+from sidecar.demo.processes import DemoError, can_listen
 from tests.signing_in import (
     VERIFIER,
     App,
@@ -354,7 +354,7 @@ def test_it_is_gone_when_it_was_stopped(cognito: LocalCognito, free_port: Callab
         assert stat.S_IMODE((tmp_path / "hosted-ui.json").stat().st_mode) == 0o600
         code_for(App(hosted.domain, cognito.client_id))
         assert not can_listen(port)
-    with pytest.raises(StartError, match="hosted-ui ended"):
+    with pytest.raises(DemoError, match="hosted-ui ended"):
         hosted.process.check()
     assert can_listen(port)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sidecar.demo.processes import Process, StartError, can_listen, status_of
+from sidecar.demo.processes import DemoError, Process, can_listen, status_of
 
 STUBBORN = """
 trap '' TERM
@@ -46,7 +46,7 @@ def test_a_child_that_obeys_sigterm_may_clean_up(tmp_path: Path) -> None:
 def test_a_child_that_ends_before_it_is_ready_is_quoted(tmp_path: Path) -> None:
     """The last lines of both of its streams are in the message, and its exit status."""
     script = "for n in $(seq 30); do echo line $n; done; echo no such file >&2; exit 7"
-    with pytest.raises(StartError) as caught:
+    with pytest.raises(DemoError) as caught:
         Process.start("app", ["sh", "-c", script], tmp_path, os.environ, never)
     first, *quoted = str(caught.value).splitlines()
     assert first == "app ended with status 7"
@@ -55,14 +55,14 @@ def test_a_child_that_ends_before_it_is_ready_is_quoted(tmp_path: Path) -> None:
 
 
 def test_a_child_that_says_nothing_and_dies_by_a_signal_is_told_so(tmp_path: Path) -> None:
-    with pytest.raises(StartError, match=r"^app ended by signal 9, without a word$"):
+    with pytest.raises(DemoError, match=r"^app ended by signal 9, without a word$"):
         Process.start("app", ["sh", "-c", "kill -9 $$"], tmp_path, os.environ, never)
 
 
 def test_a_child_that_is_never_ready_is_given_up_and_named(tmp_path: Path) -> None:
     with (
         Process("app", ["sleep", "30"], tmp_path, os.environ) as process,
-        pytest.raises(StartError, match=r"^app was not ready after 0 s"),
+        pytest.raises(DemoError, match=r"^app was not ready after 0 s"),
     ):
         process.wait_until(never, seconds=0.1)
 
@@ -70,7 +70,7 @@ def test_a_child_that_is_never_ready_is_given_up_and_named(tmp_path: Path) -> No
 def test_somebody_elses_answer_does_not_make_a_dead_child_ready(tmp_path: Path) -> None:
     """A server that could not take its port ends, while whoever has the port answers in its place."""
     process = Process("app", ["sh", "-c", "exit 3"], tmp_path, os.environ)
-    with process, pytest.raises(StartError, match="status 3"):
+    with process, pytest.raises(DemoError, match="status 3"):
         process.wait_until(lambda: bool(os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)))
 
 
