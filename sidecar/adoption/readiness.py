@@ -40,7 +40,7 @@ class ReadinessRule(NamedTuple):
     expected: str
 
 
-class State(LabeledEnum):
+class RouteState(LabeledEnum):
     """State of a route."""
 
     READY = "ready", "ready"
@@ -53,7 +53,7 @@ class RouteReadiness(NamedTuple):
     """State of a route, and the rules that it does not meet."""
 
     where: Where
-    state: State
+    state: RouteState
     unmet: tuple[ReadinessRule, ...]
     counted: RouteCount | None = None
 
@@ -171,12 +171,12 @@ class Judge:
         for where in sorted(set(seen) | set(mapped or ()), key=lambda where: (where.route, where.method)):
             count = seen.get(where)
             if count is None:
-                yield RouteReadiness(where, State.UNSEEN, ())
+                yield RouteReadiness(where, RouteState.UNSEEN, ())
             elif count.enforced:
-                yield RouteReadiness(where, State.ENFORCED, (), count)
+                yield RouteReadiness(where, RouteState.ENFORCED, (), count)
             else:
                 unmet = tuple(rule for rule in self._rules_of(where, count) if not rule.met)
-                yield RouteReadiness(where, State.NOT_READY if unmet else State.READY, unmet, count)
+                yield RouteReadiness(where, RouteState.NOT_READY if unmet else RouteState.READY, unmet, count)
 
     def _rules_of(self, where: Where, count: RouteCount) -> Iterable[ReadinessRule]:
         groups = self._of_route.get(where, [])
@@ -217,7 +217,7 @@ def _sentence(ready: bool, rules: Iterable[ReadinessRule], routes: Collection[Ro
     if ready:
         return "Enforce: every rule is met."
     unmet = "; ".join(rule.found for rule in rules if not rule.met)
-    some = [route for route in routes if route.state is State.READY]
+    some = [route for route in routes if route.state is RouteState.READY]
     if not some:
         return f"Do not enforce yet: {unmet}."
     count = f"{len(some)} of {len(routes)} routes {'are' if len(some) > 1 else 'is'} ready"

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from sidecar.adoption.charts import Chart, Column, chart_of, share_of
-from sidecar.adoption.readiness import State, days_between
+from sidecar.adoption.readiness import RouteState, days_between
 from sidecar.adoption.report import NOT_COMPARED, Finding, Report
 from sidecar.adoption.report_text import moment, number_of, plain, principals
 from sidecar.adoption.sighting import AppStatus, Relation, Verdict, relation_of
@@ -79,8 +79,8 @@ def _values(report: Report) -> dict[str, Any]:
         "days": days_chart(report), "busy": requests_chart(report), "causes": list(causes(report)),
         "relations": _IN_CHARTS, "sections": list(sections(report)), "statuses": list(AppStatus),
         "rows": list(_rows(report)),
-        "states": [(state, [one for one in report.readiness.routes if one.state is state]) for state in State],
-        "State": State, "Relation": Relation, "period": lambda finding: period(report, finding),
+        "states": [(state, [one for one in report.readiness.routes if one.state is state]) for state in RouteState],
+        "RouteState": RouteState, "Relation": Relation, "period": lambda finding: period(report, finding),
         "share_of": share_of, "shown": SHOWN, "not_compared": NOT_COMPARED,
     }  # fmt: skip
 

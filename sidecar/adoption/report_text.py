@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from sidecar.adoption.readiness import State
+from sidecar.adoption.readiness import RouteState
 from sidecar.adoption.report import NOT_COMPARED, Finding, Report
 from sidecar.adoption.sighting import AppStatus, Relation, Verdict, relation_of
 from sidecar.adoption.tally import DistinctPrincipals, RouteCount, TrafficSpan
@@ -72,7 +72,7 @@ def _readiness(report: Report) -> Iterator[str]:
         yield f"      {report.principals_twice:,} of {report.principals:,} principals were seen more than once"
     for line in _wrapped(readiness.sentence):
         yield f"  {line}"
-    for state in State:
+    for state in RouteState:
         routes = [route for route in readiness.routes if route.state is state]
         if routes:
             yield f"  {state.text}:"

@@ -31,7 +31,7 @@ class Handshake(NamedTuple):
     protocols: tuple[bytes, ...] = ()
 
 
-class State(NamedTuple):
+class UpstreamState(NamedTuple):
     """State of one app, "" being that of the settings: its connections that are in use or being opened, its kept ones,
     and whether the breaker turns requests away."""
 
@@ -45,8 +45,8 @@ MakePool = Callable[[Destination], Pool[Forward]]
 """Makes the connections to a named app, none of which is open. Raises what its maker likes."""
 
 
-def _state_of(name: str, pool: Pool[Forward]) -> State:
-    return State(name, pool.open - pool.idle, pool.idle, pool.is_open)
+def _state_of(name: str, pool: Pool[Forward]) -> UpstreamState:
+    return UpstreamState(name, pool.open - pool.idle, pool.idle, pool.is_open)
 
 
 @final
@@ -108,7 +108,7 @@ class Upstream:
             return f"upstreams.{permit.upstream.name}: {permit.upstream.url}"
         return f"SIDECAR_UPSTREAM: {self._pool.origin if self._pool is not None else 'not set'}"
 
-    def states(self) -> Iterator[State]:
+    def states(self) -> Iterator[UpstreamState]:
         """Yield the state of each app, that of the settings first."""
         if self._pool is not None:
             yield _state_of("", self._pool)

@@ -1,6 +1,6 @@
 """When it is time to enforce, all routes or some."""
 
-from sidecar.adoption.readiness import Judge, Readiness, State, Thresholds, days_between
+from sidecar.adoption.readiness import Judge, Readiness, RouteState, Thresholds, days_between
 from sidecar.adoption.sighting import Relation, Where
 from sidecar.adoption.tally import Tally
 from sidecar.record.line import QuestionLine
@@ -15,7 +15,7 @@ def judged(lines: list[QuestionLine], mapped: set[Where] | None = None, intended
     return Judge(tally, Thresholds(), intended or set()).judge({READ} if mapped is None else mapped)
 
 
-def states(readiness: Readiness) -> dict[Where, State]:
+def states(readiness: Readiness) -> dict[Where, RouteState]:
     return {route.where: route.state for route in readiness.routes}
 
 
@@ -29,7 +29,7 @@ WEEK = [question(day) for day in range(9)]
 def test_a_week_without_a_difference_and_with_every_route_is_enough() -> None:
     found = judged(WEEK)
     assert (found.ready, found.sentence) == (True, "Enforce: every rule is met.")
-    assert states(found) == {READ: State.READY}
+    assert states(found) == {READ: RouteState.READY}
     assert (found.days, found.share) == (8.0, 1.0)
 
 
@@ -37,14 +37,14 @@ def test_a_short_time_is_not_enough_and_is_not_rounded_up() -> None:
     found = judged([question(0), question(6.99)])
     assert unmet(found) == ["watched"]
     assert found.sentence == "Do not enforce yet: watched for 6.9 days only."
-    assert states(found) == {READ: State.NOT_READY}
+    assert states(found) == {READ: RouteState.NOT_READY}
 
 
 def test_what_would_break_holds_its_route_back_and_no_other() -> None:
     update = [question(day, method="PUT") for day in range(9)]
     found = judged([*WEEK, *update, refused(7.5)], {READ, UPDATE})
     assert unmet(found) == ["quiet", "nothing_breaks"]
-    assert states(found) == {READ: State.NOT_READY, UPDATE: State.READY}
+    assert states(found) == {READ: RouteState.NOT_READY, UPDATE: RouteState.READY}
     assert found.newest == at(7.5)
     assert found.sentence == (
         "Do not enforce everything yet: the last new difference came 0.5 days before the last request; 1 kind of the "
@@ -76,13 +76,13 @@ def test_too_many_undecided_requests_hold_it_back() -> None:
     assert judged([*WEEK, refused(2, code="lookup_timeout"), *enough]).ready
     found = judged([*WEEK, refused(2, code="lookup_timeout")])
     assert unmet(found) == ["decided"]
-    assert states(found) == {READ: State.NOT_READY}
+    assert states(found) == {READ: RouteState.NOT_READY}
 
 
 def test_routes_that_nobody_used_hold_it_back_and_are_named() -> None:
     found = judged(WEEK, {READ, DELETE})
     assert unmet(found) == ["routes_seen"]
-    assert states(found) == {READ: State.READY, DELETE: State.UNSEEN}
+    assert states(found) == {READ: RouteState.READY, DELETE: RouteState.UNSEEN}
     assert found.share == 0.5
 
 
@@ -96,7 +96,7 @@ def test_without_the_route_file_nobody_can_say_enforce() -> None:
 
 def test_an_enforced_route_is_said_to_be() -> None:
     found = judged([line._replace(mode="enforce") for line in WEEK])
-    assert states(found) == {READ: State.ENFORCED}
+    assert states(found) == {READ: RouteState.ENFORCED}
 
 
 def test_groups_beyond_the_bound_hold_it_back() -> None:

@@ -13,7 +13,7 @@ from sidecar.config.settings import read_settings
 from sidecar.gate.codes import Ground
 from sidecar.gate.verdict import Destination, Facts
 from sidecar.net.connection import Fault
-from sidecar.net.upstream import State
+from sidecar.net.upstream import UpstreamState
 from sidecar.record.reasons import Reason
 from sidecar.run.errors import StartError
 from sidecar.run.upstreams import make_named, upstream
@@ -81,7 +81,7 @@ async def test_connections_of_an_app_that_is_gone_end_when_nobody_uses_them(port
     app = upstream(read_settings({"SIDECAR_UPSTREAM": "http://127.0.0.1:1"}, {}))
     make_named(app, named)()
     response = await app.send(permit(named.table.upstreams[0]), None)
-    assert next(app.states()) == State("", 0, 0, False)
+    assert next(app.states()) == UpstreamState("", 0, 0, False)
     gone = app.put_in_force({})
     retiring = asyncio.create_task(app.retire(gone))
     await asyncio.sleep(0)
