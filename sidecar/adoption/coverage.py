@@ -9,7 +9,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import NamedTuple
 
 from sidecar.adoption.coverage_places import RoutePlaces
-from sidecar.adoption.coverage_seen import ObservedTraffic, Tally
+from sidecar.adoption.coverage_seen import ObservedTraffic, SightingCount
 from sidecar.adoption.coverage_tests import Matched
 from sidecar.config.routes.file import RoutesFile
 from sidecar.gate.ask import Ask
@@ -367,7 +367,7 @@ def _of_queries(sides: Sides) -> Iterator[Area]:
     })  # fmt: skip
 
 
-def _query_gap(sides: Sides, key: tuple[str, str, str], tally: Tally | None) -> Gap:
+def _query_gap(sides: Sides, key: tuple[str, str, str], tally: SightingCount | None) -> Gap:
     method, route, name = key
     what = f"{name} of {method} {route}"
     if tally is None:

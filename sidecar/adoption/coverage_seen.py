@@ -37,7 +37,7 @@ _MAX_SHOWN = 8
 _Key = TypeVar("_Key")
 
 
-class Tally(NamedTuple):
+class SightingCount(NamedTuple):
     """How often something was seen, and where first."""
 
     requests: int
@@ -59,21 +59,21 @@ class ObservedTraffic:
     def __init__(self, routes: RoutesFile) -> None:
         self._table = routes.table
         self._drafts = RouteTable(routes.drafts)
-        self.named: dict[tuple[str, str], Tally] = {}
+        self.named: dict[tuple[str, str], SightingCount] = {}
         """(method, route) of a spec's operations."""
-        self.hit: dict[tuple[str, str], Tally] = {}
+        self.hit: dict[tuple[str, str], SightingCount] = {}
         """(method, route) of requests."""
-        self.unrouted: dict[tuple[str, str], Tally] = {}
+        self.unrouted: dict[tuple[str, str], SightingCount] = {}
         """(method, path) without a route, or of a route that is a draft or lacks the method. It has no ids."""
         self._unrouted_specs: dict[tuple[object, ...], Route] = {}
         self._of_specs: RouteTable | None = None
-        self.not_there: Tally | None = None
+        self.not_there: SightingCount | None = None
         """Requests without a route that the app itself had no answer to."""
-        self.roles: dict[str, Tally] = {}
-        self.query_named: dict[tuple[str, str, str], Tally] = {}
+        self.roles: dict[str, SightingCount] = {}
+        self.query_named: dict[tuple[str, str, str], SightingCount] = {}
         """(method, route, name of the query) of specs; `query_sent` those of requests."""
-        self.query_sent: dict[tuple[str, str, str], Tally] = {}
-        self.grants: dict[AllowedRequest, Tally] = {}
+        self.query_sent: dict[tuple[str, str, str], SightingCount] = {}
+        self.grants: dict[AllowedRequest, SightingCount] = {}
         self.specs = False
         self.traffic = False
         self.logs = False
@@ -163,7 +163,9 @@ class ObservedTraffic:
             self._count(self.unrouted, (method, operation.name), weight, place)
         elif status in NOT_THERE:
             seen = self.not_there
-            self.not_there = Tally(weight, place) if seen is None else seen._replace(requests=seen.requests + weight)
+            self.not_there = (
+                SightingCount(weight, place) if seen is None else seen._replace(requests=seen.requests + weight)
+            )
         elif not self._is_preflight(method, segments, host):
             routes = (route for table in (self._table, self._drafts) for route in _routes_of(table, segments, host))
             route = next(routes, None)
@@ -181,12 +183,12 @@ class ObservedTraffic:
             return None
         return ("GET" if method == "HEAD" and "GET" in route.asks else method), route.name
 
-    def _count(self, table: dict[_Key, Tally], key: _Key, weight: int, place: str) -> None:
+    def _count(self, table: dict[_Key, SightingCount], key: _Key, weight: int, place: str) -> None:
         seen = table.get(key)
         if seen is None and len(table) >= MAX_DISTINCT:
             self.more += weight
             return
-        table[key] = Tally(weight, place) if seen is None else Tally(seen.requests + weight, seen.place)
+        table[key] = SightingCount(weight, place) if seen is None else SightingCount(seen.requests + weight, seen.place)
 
 
 def _routes_of(table: RouteTable, segments: tuple[str, ...], host: str) -> Iterator[Route]:

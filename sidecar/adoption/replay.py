@@ -188,7 +188,7 @@ OTHERS = DecisionChange(True, "", "", "", (), ())
 
 
 @dataclass
-class Tally:
+class ChangeTally:
     """The requests of one change. `requests` counts each line by its weight; times are those of lines."""
 
     requests: int = 0
@@ -220,7 +220,7 @@ class Replay:
 
     requests: int = 0
     same: int = 0
-    changes: dict[DecisionChange, Tally] = field(default_factory=dict)
+    changes: dict[DecisionChange, ChangeTally] = field(default_factory=dict)
     unreplayed: Counter[tuple[SkipReason, str]] = field(default_factory=Counter)
     revisions: Counter[str] = field(default_factory=Counter)
     first: str = ""
@@ -243,7 +243,7 @@ class Replay:
         change = change_of(case, allowed, readings)
         if change not in self.changes and len(self.changes) >= MOST_CHANGES:
             change = OTHERS
-        self.changes.setdefault(change, Tally()).add(case.line)
+        self.changes.setdefault(change, ChangeTally()).add(case.line)
 
     def _count(self, line: QuestionLine) -> None:
         self.requests += line.weight

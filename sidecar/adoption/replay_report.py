@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from sidecar.adoption.replay import OTHERS, DecisionChange, Replay, Tally, by
+from sidecar.adoption.replay import OTHERS, ChangeTally, DecisionChange, Replay, by
 from sidecar.printable import printable
 
 DIMENSIONS = ("route", "rule", "role", "principal")
@@ -63,7 +63,7 @@ def _rules(change: DecisionChange) -> str:
     return f"by {', '.join(change.rules)}"
 
 
-def _principals(tally: Tally) -> str:
+def _principals(tally: ChangeTally) -> str:
     count = len(tally.principals)
     return f"{'more than ' if tally.more_principals else ''}{count:,} principal{'' if count == 1 else 's'}"
 
@@ -79,7 +79,7 @@ def _unreplayed(replay: Replay) -> Iterator[str]:
         yield f"  and {len(found) - MOST_SHOWN:,} more: --json has them"
 
 
-def _sorted(replay: Replay, *, widens: bool) -> list[tuple[DecisionChange, Tally]]:
+def _sorted(replay: Replay, *, widens: bool) -> list[tuple[DecisionChange, ChangeTally]]:
     found = [(change, tally) for change, tally in replay.changes.items() if change.widens is widens]
     return sorted(found, key=lambda pair: (-pair[1].requests, pair[0]))
 
@@ -113,7 +113,7 @@ def _direction(replay: Replay, most: int, *, widens: bool) -> Mapping[str, Any]:
     }
 
 
-def _change(change: DecisionChange, tally: Tally) -> Mapping[str, Any]:
+def _change(change: DecisionChange, tally: ChangeTally) -> Mapping[str, Any]:
     return {
         "route": change.route,
         "kind": change.kind,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.adoption import coverage_seen
-from sidecar.adoption.coverage_seen import ObservedTraffic, Tally, shape_of
+from sidecar.adoption.coverage_seen import ObservedTraffic, SightingCount, shape_of
 from sidecar.adoption.logs import Logged
 from sidecar.config.routes.file import read_routes
 from sidecar.gate.routing import Pattern, Segment, Variable
@@ -47,10 +47,13 @@ def test_requests_are_of_the_route_that_the_router_finds(seen: ObservedTraffic) 
     ):  # fmt: skip
         seen.sighting(sighting)
     assert seen.hit == {
-        ("GET", "/contacts/{id:int}"): Tally(2, "a.log:1"), ("WS", "/contacts/{id:int}"): Tally(1, "a.log:1"),
+        ("GET", "/contacts/{id:int}"): SightingCount(2, "a.log:1"), ("WS", "/contacts/{id:int}"): SightingCount(1, "a.log:1"),
     }  # fmt: skip
-    assert seen.unrouted == {("GET", "/contacts/x"): Tally(1, "a.log:1"), ("DELETE", "/shared"): Tally(1, "a.log:1")}
-    assert seen.not_there == Tally(1, "a.log:1")
+    assert seen.unrouted == {
+        ("GET", "/contacts/x"): SightingCount(1, "a.log:1"),
+        ("DELETE", "/shared"): SightingCount(1, "a.log:1"),
+    }
+    assert seen.not_there == SightingCount(1, "a.log:1")
 
 
 @pytest.mark.parametrize(("segment", "routed"), [
@@ -70,21 +73,24 @@ def test_a_request_without_a_route_is_of_the_spec_s_operation(seen: ObservedTraf
         seen.sighting(named._replace(operation=SpecOperation()))
     seen.sighting(request("PUT", "users", "7"))
     seen.sighting(request("PUT", "users", "8", status=404))
-    assert seen.unrouted == {("PUT", "/users/{id}"): Tally(2, "a.log:1"), ("GET", "/users/{id}"): Tally(0, "a.log:1")}
+    assert seen.unrouted == {
+        ("PUT", "/users/{id}"): SightingCount(2, "a.log:1"),
+        ("GET", "/users/{id}"): SightingCount(0, "a.log:1"),
+    }
 
 
 def test_a_request_or_operation_of_a_draft_is_told_by_its_path(seen: ObservedTraffic) -> None:
     named = request("GET", "drafts", Variable("id", Pattern.INT), status=None)
     seen.sighting(named._replace(operation=SpecOperation()))
     seen.sighting(request("GET", "drafts", "alice"))
-    assert seen.unrouted == {("GET", "/drafts/{slug}"): Tally(1, "a.log:1")}
+    assert seen.unrouted == {("GET", "/drafts/{slug}"): SightingCount(1, "a.log:1")}
 
 
 def test_a_line_counts_for_the_requests_that_it_stands_for(seen: ObservedTraffic) -> None:
     line(seen, question(weight=5, query=("page",)), decision(roles=("admin", "user")), question(path="/%2e%2e"))
-    assert seen.hit == {("GET", "/contacts/{id:int}"): Tally(6, "s.log:1")}
-    assert seen.query_sent == {("GET", "/contacts/{id:int}", "page"): Tally(5, "s.log:1")}
-    assert seen.roles == {"user": Tally(7, "s.log:1"), "admin": Tally(1, "s.log:2")}
+    assert seen.hit == {("GET", "/contacts/{id:int}"): SightingCount(6, "s.log:1")}
+    assert seen.query_sent == {("GET", "/contacts/{id:int}", "page"): SightingCount(5, "s.log:1")}
+    assert seen.roles == {"user": SightingCount(7, "s.log:1"), "admin": SightingCount(1, "s.log:2")}
 
 
 def test_what_is_counted_does_not_grow_with_people_and_ids(seen: ObservedTraffic) -> None:
@@ -107,7 +113,7 @@ def test_what_clients_make_up_is_bounded(seen: ObservedTraffic, monkeypatch: pyt
     monkeypatch.setattr(coverage_seen, "MAX_DISTINCT", 2)
     for word in ("one", "two", "three", "one"):
         seen.sighting(request("GET", word))
-    assert seen.unrouted == {("GET", "/one"): Tally(2, "a.log:1"), ("GET", "/two"): Tally(1, "a.log:1")}
+    assert seen.unrouted == {("GET", "/one"): SightingCount(2, "a.log:1"), ("GET", "/two"): SightingCount(1, "a.log:1")}
     assert seen.more == 1
 
 
