@@ -25,7 +25,7 @@ MAX_TEMPLATES = 20_000
 
 
 @dataclass
-class Template:
+class PathTemplate:
     """Paths of an app that look alike, and what was seen of each method. `place` and `prefix` are those of the spec
     that has it; `order` is its place among the paths of specs."""
 
@@ -76,8 +76,8 @@ class Collected:
     """All templates, and what was left out. `doubled` are paths of specs that name what another one names;
     `unproven` are requests that are no evidence of a route, by their status."""
 
-    templates: list[Template]
-    doubled: list[tuple[Template, str, Location]]
+    templates: list[PathTemplate]
+    doubled: list[tuple[PathTemplate, str, Location]]
     unproven: Counter[int]
     preflights: int = 0
     is_full: bool = False
@@ -90,16 +90,16 @@ class Collector:
     def __init__(self, given: Iterable[tuple[Segment, ...]] = ()) -> None:
         self._budget = TemplateBounds(MAX_IDS, MAX_NODES)
         self._tree = PathTree(self._budget)
-        self._known: dict[Key, Template] = {}
-        self._doubled: list[tuple[Template, str, Location]] = []
+        self._known: dict[Key, PathTemplate] = {}
+        self._doubled: list[tuple[PathTemplate, str, Location]] = []
         self._unproven: Counter[int] = Counter()
         self._preflights = 0
         self._table: RouteTable | None = None
-        self._by_name: dict[str, tuple[Template, bool]] = {}
+        self._by_name: dict[str, tuple[PathTemplate, bool]] = {}
         self._is_full = False
         for segments in given:
             self._known.setdefault(
-                key_of(segments), Template(segments, place=Location("--template", path_of(segments)))
+                key_of(segments), PathTemplate(segments, place=Location("--template", path_of(segments)))
             )
 
     def add(self, sighting: Sighting) -> None:
@@ -127,7 +127,7 @@ class Collector:
                 self._is_full = True
                 return
             prefix = operation.prefix if operation is not None else ()
-            template = Template(segments, {}, sighting.place, len(self._known), prefix)
+            template = PathTemplate(segments, {}, sighting.place, len(self._known), prefix)
             self._known[key] = template
         elif path_of(segments) != template.path:
             self._doubled.append((template, path_of(segments), sighting.place))
@@ -135,7 +135,7 @@ class Collector:
         self._table = None
 
     @staticmethod
-    def _evidence(template: Template, sighting: Sighting) -> MethodEvidence:
+    def _evidence(template: PathTemplate, sighting: Sighting) -> MethodEvidence:
         return template.methods.setdefault(method_of(sighting), MethodEvidence(sighting.place))
 
     def _make_table(self) -> None:
@@ -176,7 +176,7 @@ class Collector:
             template.refused_values += 1
         return True
 
-    def _place_of(self, template: Template, cut: int, sighting: Sighting) -> tuple[tuple[Segment, ...], Methods]:
+    def _place_of(self, template: PathTemplate, cut: int, sighting: Sighting) -> tuple[tuple[Segment, ...], Methods]:
         """-> the path under which a request of a spec's path counts, and its methods: one beside it where the app
         answered well to a word in the place of a number or UUID."""
         found = path_beside(template.segments[cut:], sighting.segments)
@@ -205,10 +205,10 @@ class Collector:
             template.beside = {segments[cut:]: methods for segments, methods in template.beside.items()}
         by_key = {key_of(template.segments): template for template in templates}
         found = [
-            Template(segments, methods, within=frozenset(filter(_is_text, one.segments)))
+            PathTemplate(segments, methods, within=frozenset(filter(_is_text, one.segments)))
             for one in templates for segments, methods in one.beside.items()
         ]  # fmt: skip
-        found += [Template(segments, methods) for segments, methods in self._tree.templates()]
+        found += [PathTemplate(segments, methods) for segments, methods in self._tree.templates()]
         for template in found:
             known = by_key.setdefault(key_of(template.segments), template)
             if known is template:
@@ -224,7 +224,7 @@ def _is_text(segment: Segment) -> TypeGuard[str]:
     return isinstance(segment, str)
 
 
-def _drop_names(template: Template) -> None:
+def _drop_names(template: PathTemplate) -> None:
     """Count those words for the template that are not known, where there are so many that clients choose them."""
     unknown = [path for path in template.beside if not all(is_known(one) for one in _words_beside(template, path))]
     for path in unknown if len(unknown) > FEW else ():
@@ -235,7 +235,7 @@ def _drop_names(template: Template) -> None:
         join_methods(template.methods, methods)
 
 
-def _words_beside(template: Template, path: tuple[Segment, ...]) -> list[str]:
+def _words_beside(template: PathTemplate, path: tuple[Segment, ...]) -> list[str]:
     """The words that a path beside a template has in the place of values."""
     pairs = zip(path, template.segments, strict=True)
     return [parts_of(one)[0] for one, declared in pairs if isinstance(one, str) and one != declared]
@@ -245,7 +245,7 @@ def _wide(segment: Segment) -> Segment:
     return segment._replace(pattern=Pattern.ANY) if isinstance(segment, Variable) else segment
 
 
-def _without_prefix(templates: Iterable[Template]) -> list[Template]:
+def _without_prefix(templates: Iterable[PathTemplate]) -> list[PathTemplate]:
     """The paths of those specs whose prefix most of their requests had not."""
     hits: dict[tuple[str, tuple[str, ...]], list[int]] = {}
     for one in templates:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 
 from sidecar.gate.ask import asks
 from sidecar.gate.routing import Access, Pattern, Rest, Route, RouteTable, Segment, Variable
-from sidecar.imports.collect import Collected, Template, key_of
+from sidecar.imports.collect import Collected, PathTemplate, key_of
 from sidecar.imports.evidence import requests
 from sidecar.imports.sighting import path_of
 
@@ -28,7 +28,7 @@ def conflicts(collected: Collected) -> Iterator[str]:
         yield "there are more paths than can be kept: the draft has a part of them, give fewer files at once"
 
 
-def _prefixes(templates: Iterable[Template]) -> Iterator[str]:
+def _prefixes(templates: Iterable[PathTemplate]) -> Iterator[str]:
     hits: dict[tuple[str, tuple[str, ...]], list[int]] = defaultdict(lambda: [0, 0])
     for one in templates:
         if one.prefix and one.place is not None:
@@ -43,7 +43,7 @@ def _prefixes(templates: Iterable[Template]) -> Iterator[str]:
         )
 
 
-def _disagreeing(templates: Iterable[Template]) -> Iterator[str]:
+def _disagreeing(templates: Iterable[PathTemplate]) -> Iterator[str]:
     for template in templates:
         for method, evidence in template.methods.items():
             names = sorted({one.id for one in evidence.operations if one.id})
@@ -53,9 +53,9 @@ def _disagreeing(templates: Iterable[Template]) -> Iterator[str]:
                 yield f"{method} {template.path}: specs disagree whether it needs credentials"
 
 
-def _declared_first(templates: Iterable[Template]) -> Iterator[str]:
+def _declared_first(templates: Iterable[PathTemplate]) -> Iterator[str]:
     """Paths that an app decides otherwise which serves the first declared one, as FastAPI, Flask and Django do."""
-    groups: dict[int, list[Template]] = defaultdict(list)
+    groups: dict[int, list[PathTemplate]] = defaultdict(list)
     for one in templates:
         if one.place is not None:
             groups[len(one.segments)].append(one)
@@ -73,7 +73,7 @@ def _declared_first(templates: Iterable[Template]) -> Iterator[str]:
                         )
 
 
-def _wins(later: Template, first: Template) -> bool:
+def _wins(later: PathTemplate, first: PathTemplate) -> bool:
     """Return whether the sidecar takes a path that both match for the later one."""
     sample = []
     for one, other in zip(later.segments, first.segments, strict=True):
@@ -99,7 +99,7 @@ def _wide(segment: Segment) -> Segment:
     return segment._replace(pattern=Pattern.ANY) if isinstance(segment, Variable) else segment
 
 
-def _longer(templates: Iterable[Template]) -> Iterator[str]:
+def _longer(templates: Iterable[PathTemplate]) -> Iterator[str]:
     """Requests with more segments than the variable at the end of a spec's path: it may take them all."""
     ends = {
         key_of(one.segments): one for one in templates
@@ -120,7 +120,7 @@ def _longer(templates: Iterable[Template]) -> Iterator[str]:
         )
 
 
-def _respelled(templates: Iterable[Template]) -> Iterator[str]:
+def _respelled(templates: Iterable[PathTemplate]) -> Iterator[str]:
     """Paths that differ in case or by a slash at the end alone: an app that takes both has two names for one thing."""
     groups: dict[str, list[str]] = defaultdict(list)
     for one in templates:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sidecar.gate.routing import Rest, Segment, Variable
-from sidecar.imports.collect import Template
+from sidecar.imports.collect import PathTemplate
 from sidecar.imports.evidence import WS, MethodEvidence
 from sidecar.imports.shapes import parts_of
 from sidecar.imports.words import SELF, VERBS, acts, is_plural, is_prefix, singular, snake
@@ -51,7 +51,7 @@ class _Role(NamedTuple):
     """A part of one resource, such as its photo."""
 
 
-def name_template(template: Template, items: frozenset[tuple[Segment, ...]]) -> RouteNames:
+def name_template(template: PathTemplate, items: frozenset[tuple[Segment, ...]]) -> RouteNames:
     """Name what a route of a template would ask. `items` are the paths of which another template is an item, such as
     `/contacts` where there is `/contacts/{id}`."""
     parts = _parts(template.segments)
@@ -80,7 +80,7 @@ def _noun(part: Segment) -> str:
     return parts_of(part)[0] if isinstance(part, str) else ""
 
 
-def _role(parts: list[Segment], template: Template, has_items: bool) -> _Role:
+def _role(parts: list[Segment], template: PathTemplate, has_items: bool) -> _Role:
     if not parts:
         return _Role(Guess("page", 0.3, "the path has no word"), None, is_item=True)
     last, before = parts[-1], parts[:-1]
@@ -104,7 +104,7 @@ def _item(last: Variable, before: list[Segment]) -> _Role:
     return _Role(Guess(_kind(noun or "item"), 0.3, "several ids follow one word"), last, is_item=True)
 
 
-def _fixed(noun: str, before: list[Segment], template: Template, has_items: bool) -> _Role:
+def _fixed(noun: str, before: list[Segment], template: PathTemplate, has_items: bool) -> _Role:
     gives_list = any(one.operation is not None and one.operation.gives_list for one in template.methods.values())
     above = before[-1] if before else None
     if isinstance(above, Variable):
@@ -129,7 +129,7 @@ def _fixed(noun: str, before: list[Segment], template: Template, has_items: bool
     return _Role(Guess(_kind(noun), 0.4, f"{noun!r} stands alone"), None, verb=verb, part="", is_item=True)
 
 
-def _below_id(noun: str, before: list[Segment], template: Template, has_list: bool) -> _Role:
+def _below_id(noun: str, before: list[Segment], template: PathTemplate, has_list: bool) -> _Role:
     """A word after an id: a collection of what belongs to it, an action on it, or a part of it."""
     parent = _item(before[-1], before[:-1])  # type: ignore[arg-type] # a variable
     methods = set(template.methods)
@@ -222,7 +222,7 @@ def _with_hits(guess: Guess, evidence: MethodEvidence) -> Guess:
     return guess._replace(confidence=guess.confidence - 0.15, reason=f"{guess.reason}, seen in few requests")
 
 
-def _with_tags(kind: Guess, template: Template) -> Guess:
+def _with_tags(kind: Guess, template: PathTemplate) -> Guess:
     tags = {
         singular(tag) for one in template.methods.values() if one.operation is not None for tag in one.operation.tags
     }
@@ -254,7 +254,7 @@ def _notes(parts: list[Segment]) -> tuple[str, ...]:
     return ()
 
 
-def is_item_of(template: Template) -> tuple[Segment, ...] | None:
+def is_item_of(template: PathTemplate) -> tuple[Segment, ...] | None:
     """Return the path of the collection whose item a template is, None where it is none."""
     segments = template.segments[:-1] if template.segments[-1:] == ("",) else template.segments
     if not segments or not isinstance(segments[-1], Variable):

@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sidecar.gate.own import PREFIX
 from sidecar.gate.routing import Rest, Segment, Variable, parse_path
-from sidecar.imports.collect import Collected, Template
+from sidecar.imports.collect import Collected, PathTemplate
 from sidecar.imports.evidence import WS, requests
 from sidecar.imports.naming import MEDIUM, RouteNames, is_item_of, name_template
 from sidecar.imports.shapes import parts_of
@@ -29,7 +29,7 @@ class Proposal(NamedTuple):
     sentences about what a person has to decide."""
 
     path: str
-    template: Template
+    template: PathTemplate
     named: RouteNames
     query: tuple[str, ...] | None
     attributes: tuple[str, ...]
@@ -58,7 +58,7 @@ def propose(collected: Collected) -> Proposed:
     return Proposed(found, impossible)
 
 
-def _order(template: Template) -> tuple[int, int, str]:
+def _order(template: PathTemplate) -> tuple[int, int, str]:
     """Those of specs as they stand there, then those of logs by their paths."""
     return (0, template.order, "") if template.place is not None else (1, 0, template.path)
 
@@ -89,7 +89,7 @@ def _fault(path: str) -> str:
     return ""
 
 
-def _proposal(template: Template, items: frozenset[tuple[Segment, ...]]) -> Proposal:
+def _proposal(template: PathTemplate, items: frozenset[tuple[Segment, ...]]) -> Proposal:
     named = name_template(template, items)
     evidences = template.methods.values()
     is_whole = all(one.operations for one in evidences)
@@ -100,7 +100,7 @@ def _proposal(template: Template, items: frozenset[tuple[Segment, ...]]) -> Prop
     return Proposal(template.path, template, named, query, tuple(attributes), tuple(_decisions(template, named)))
 
 
-def _decisions(template: Template, named: RouteNames) -> Iterable[str]:
+def _decisions(template: PathTemplate, named: RouteNames) -> Iterable[str]:
     looks = looks_public(template.segments)
     if looks and set(template.methods) <= {"GET", "POST"}:
         yield f"looks like {looks}: should everybody pass? Then `access: public` takes the place of actions"
@@ -128,7 +128,7 @@ def _decisions(template: Template, named: RouteNames) -> Iterable[str]:
     yield from named.notes
 
 
-def _uncommon(template: Template) -> list[str]:
+def _uncommon(template: PathTemplate) -> list[str]:
     """Words of a log's path that paths seldom have: names may be among them."""
     if template.place is not None:
         return []

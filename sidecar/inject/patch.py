@@ -41,7 +41,7 @@ class OptedOut(Uninjectable):
 
 
 @dataclass(frozen=True)
-class Template:
+class InjectionTemplate:
     """Parts that are put into a pod: labels, native sidecars in order, volumes.
 
     `mirrors` are registries that the cluster may take our images from, `before` the repositories of images whose
@@ -57,7 +57,7 @@ class Template:
     @classmethod
     def of(
         cls, document: Json, images: Mapping[str, str], mirrors: tuple[str, ...] = (), before: tuple[str, ...] = ()
-    ) -> Template:
+    ) -> InjectionTemplate:
         """From the YAML document, with `images` (container name -> image) in place of its own."""
         containers = [copy.deepcopy(container) for container in document["initContainers"]]
         for container in containers:
@@ -79,7 +79,7 @@ class Template:
         """Ports that are the sidecar's."""
         return frozenset(port["containerPort"] for one in self.containers for port in one.get("ports", ()))
 
-    def at(self, port: int) -> Template:
+    def at(self, port: int) -> InjectionTemplate:
         """The same with another traffic port."""
         made = copy.deepcopy(self.containers)
         for one in made:
@@ -89,7 +89,7 @@ class Template:
             for named in one.get("ports", ()):
                 if named["name"] == "authz":
                     named["containerPort"] = port
-        return Template({**self.labels, PORT: str(port)}, made, self.volumes, self.mirrors, self.before)
+        return InjectionTemplate({**self.labels, PORT: str(port)}, made, self.volumes, self.mirrors, self.before)
 
     @property
     def port_names(self) -> frozenset[str]:
@@ -97,7 +97,7 @@ class Template:
         return frozenset(port["name"] for one in self.containers for port in one.get("ports", ()))
 
 
-def patch(pod: Json, template: Template) -> list[Json]:
+def patch(pod: Json, template: InjectionTemplate) -> list[Json]:
     """The operations that make `pod` a protected one; none where it is one already. Raises Uninjectable, ValueError.
 
     A pod that has a part of ours in another form than ours is refused, not mended: somebody wrote it on purpose.
@@ -119,7 +119,7 @@ def patch(pod: Json, template: Template) -> list[Json]:
     ]
 
 
-def owned(pod: Json, template: Template) -> Json:
+def owned(pod: Json, template: InjectionTemplate) -> Json:
     """Parts of a pod that no update may change, by what they are: labels, containers, volumes, and who gets at these.
 
     The label that asked for the sidecar is among them: without it an update that comes later reaches no webhook.
@@ -153,7 +153,7 @@ def _refuse_shared_spaces(spec: Json) -> None:
             raise Uninjectable(f"spec.{name} is true: {why}")
 
 
-def _refuse_ways_around(spec: Json, template: Template) -> None:
+def _refuse_ways_around(spec: Json, template: InjectionTemplate) -> None:
     for container in _own_containers(spec, template):
         name = container.get("name")
         for port in _list(container, "ports"):
@@ -172,7 +172,7 @@ def _refuse_ways_around(spec: Json, template: Template) -> None:
             raise Uninjectable(f"a container has the name {container['name']}, which is the sidecar's")
 
 
-def _mounting(spec: Json, template: Template) -> set[str]:
+def _mounting(spec: Json, template: InjectionTemplate) -> set[str]:
     return {
         str(container.get("name"))
         for container in (*_own_containers(spec, template), *_list(spec, "ephemeralContainers"))
@@ -181,7 +181,7 @@ def _mounting(spec: Json, template: Template) -> set[str]:
     }
 
 
-def _debugging(spec: Json, template: Template) -> set[str]:
+def _debugging(spec: Json, template: InjectionTemplate) -> set[str]:
     """Ephemeral containers in the process namespace of one of ours: they read its memory, its keys among it."""
     return {
         str(container.get("name"))
@@ -190,7 +190,7 @@ def _debugging(spec: Json, template: Template) -> set[str]:
     }
 
 
-def _own_containers(spec: Json, template: Template) -> list[Json]:
+def _own_containers(spec: Json, template: InjectionTemplate) -> list[Json]:
     """The containers of the pod's own, those that start first among them."""
     initial = [one for one in _list(spec, "initContainers") if one.get("name") not in template.container_names]
     return [*initial, *_list(spec, "containers")]
@@ -199,7 +199,7 @@ def _own_containers(spec: Json, template: Template) -> list[Json]:
 # --- what is put in ---
 
 
-def _wanted(template: Template, annotations: Mapping[str, str], spec: Json) -> Template:
+def _wanted(template: InjectionTemplate, annotations: Mapping[str, str], spec: Json) -> InjectionTemplate:
     """The template with what the pod's annotations say."""
     names = _names(annotations)
     containers = [one for one in _own_containers(spec, template) if not is_of(one.get("image"), template.before)]
@@ -216,10 +216,10 @@ def _wanted(template: Template, annotations: Mapping[str, str], spec: Json) -> T
     for volume in volumes:
         if "configMap" in volume:
             volume["configMap"]["name"] = names[volume["configMap"]["name"]]
-    return Template(template.labels, made, volumes, template.mirrors, template.before)
+    return InjectionTemplate(template.labels, made, volumes, template.mirrors, template.before)
 
 
-def _moved(template: Template, annotations: Mapping[str, str]) -> Template:
+def _moved(template: InjectionTemplate, annotations: Mapping[str, str]) -> InjectionTemplate:
     """The template with the traffic port that the pod's annotation names."""
     said = annotations.get(PORT)
     if said is None or said in map(str, template.ports - template.at(0).ports):
@@ -259,7 +259,7 @@ def _present_upstream(spec: Json) -> int | None:
 
 
 def _upstream_port(
-    annotations: Mapping[str, str], containers: list[Json], template: Template, present: int | None
+    annotations: Mapping[str, str], containers: list[Json], template: InjectionTemplate, present: int | None
 ) -> int:
     said = annotations.get(UPSTREAM_PORT)
     if said is not None:
@@ -282,7 +282,7 @@ def _upstream_port(
     return int(ports.pop())
 
 
-def _label_operations(labels: Mapping[str, str], metadata: Json, template: Template) -> Iterator[Json]:
+def _label_operations(labels: Mapping[str, str], metadata: Json, template: InjectionTemplate) -> Iterator[Json]:
     if metadata.get("labels") is None:
         yield {"op": "add", "path": "/metadata/labels", "value": dict(template.labels)}
         return
@@ -291,7 +291,7 @@ def _label_operations(labels: Mapping[str, str], metadata: Json, template: Templ
             yield {"op": "add", "path": f"/metadata/labels/{_pointer(name)}", "value": value}
 
 
-def _volume_operations(spec: Json, wanted: Template) -> Iterator[Json]:
+def _volume_operations(spec: Json, wanted: InjectionTemplate) -> Iterator[Json]:
     there = {volume.get("name"): volume for volume in _list(spec, "volumes")}
     missing = []
     for volume in wanted.volumes:
@@ -307,7 +307,7 @@ def _volume_operations(spec: Json, wanted: Template) -> Iterator[Json]:
         yield from ({"op": "add", "path": "/spec/volumes/-", "value": volume} for volume in missing)
 
 
-def _container_operations(spec: Json, wanted: Template) -> Iterator[Json]:
+def _container_operations(spec: Json, wanted: InjectionTemplate) -> Iterator[Json]:
     """Ours come first: they hold their ports and their socket before anything of the pod's own runs."""
     initial = _list(spec, "initContainers")
     ours = [one for one in initial if one.get("name") in wanted.container_names]
@@ -320,7 +320,7 @@ def _container_operations(spec: Json, wanted: Template) -> Iterator[Json]:
             yield {"op": "add", "path": f"/spec/initContainers/{at}", "value": container}
 
 
-def _refuse_another_form(wanted: Template, initial: list[Json], ours: list[Json]) -> None:
+def _refuse_another_form(wanted: InjectionTemplate, initial: list[Json], ours: list[Json]) -> None:
     """Only containers of images that the operator names may stand before ours, which stand together."""
     first = 0
     while initial[first].get("name") not in wanted.container_names and is_of(

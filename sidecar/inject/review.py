@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any
 
-from sidecar.inject.patch import INJECT, Json, OptedOut, Template, Uninjectable, owned, patch
+from sidecar.inject.patch import INJECT, InjectionTemplate, Json, OptedOut, Uninjectable, owned, patch
 from sidecar.wire import strict_json
 
 API_VERSION = "admission.k8s.io/v1"
@@ -49,7 +49,7 @@ class Review:
     operations: int = 0
 
 
-def judge(path: Path, body: bytes, template: Template, policy: AdmissionPolicy) -> Review:
+def judge(path: Path, body: bytes, template: InjectionTemplate, policy: AdmissionPolicy) -> Review:
     """The answer to the AdmissionReview in `body`. Raises BadReview. A dry run is answered like any other."""
     request = _request(body)
     name = _name(request)
@@ -61,7 +61,7 @@ def judge(path: Path, body: bytes, template: Template, policy: AdmissionPolicy) 
         raise BadReview(str(error)) from None
 
 
-def _inject(request: Json, name: str, template: Template, policy: AdmissionPolicy) -> Review:
+def _inject(request: Json, name: str, template: InjectionTemplate, policy: AdmissionPolicy) -> Review:
     if request["operation"] != "CREATE" or request.get("subResource"):
         raise BadReview("a pod is injected when it is created, and at no other time")
     try:
@@ -84,7 +84,7 @@ _PARTS = {
 """The parts of a pod that no update may change, in the words of the refusal."""
 
 
-def _validate(request: Json, name: str, template: Template, policy: AdmissionPolicy) -> Review:
+def _validate(request: Json, name: str, template: InjectionTemplate, policy: AdmissionPolicy) -> Review:
     """After all that mutates: a new pod is as `_inject` wants it, and an update changes nothing of ours."""
     if request["operation"] == "UPDATE":
         old = request.get("oldObject")

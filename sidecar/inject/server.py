@@ -19,7 +19,7 @@ from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from sidecar.inject import review
-from sidecar.inject.patch import Template
+from sidecar.inject.patch import InjectionTemplate
 from sidecar.inject.settings import InjectSettings
 from sidecar.net.certificate import Certificate
 from sidecar.record import logs
@@ -40,13 +40,13 @@ class InjectError(Exception):
 
 def template_of(
     images: Mapping[str, str], mirrors: tuple[str, ...] = (), before: tuple[str, ...] = ()
-) -> Template:  # fmt: skip
+) -> InjectionTemplate:  # fmt: skip
     """Return the template with these images (container name -> image) in place of the template's."""
     text = (files("sidecar.inject") / "template.yaml").read_text(encoding="utf-8")
-    return Template.of(yaml.safe_load(text), images, mirrors, before)
+    return InjectionTemplate.of(yaml.safe_load(text), images, mirrors, before)
 
 
-def webhook(template: Template, policy: review.AdmissionPolicy) -> Starlette:
+def webhook(template: InjectionTemplate, policy: review.AdmissionPolicy) -> Starlette:
     """The ASGI app: `POST /inject`, `POST /validate`, `GET /livez`."""
 
     async def livez(_: Request) -> Response:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from sidecar.inject.patch import PORT, OptedOut, Template, Uninjectable, owned, patch
+from sidecar.inject.patch import PORT, InjectionTemplate, OptedOut, Uninjectable, owned, patch
 from sidecar.inject.server import template_of
 from tests.deploy.engine import PINS
 from tests.inject.json_patch import applied
@@ -17,7 +17,7 @@ TEMPLATE = template_of({})
 NAMES = ["authz-cerbos", "authz-sidecar"]
 
 
-def injected(before: dict[str, Any], template: Template = TEMPLATE) -> dict[str, Any]:
+def injected(before: dict[str, Any], template: InjectionTemplate = TEMPLATE) -> dict[str, Any]:
     made = applied(before, patch(before, template))
     assert isinstance(made, dict)
     return made
