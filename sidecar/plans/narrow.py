@@ -18,7 +18,7 @@ AskPlan = Callable[[ListQuestion], Awaitable[Plan]]
 """Port: asks the PDP for a plan. Raises Refused with a PDP_* code."""
 
 
-class Trust(NamedTuple):
+class PlanTrust(NamedTuple):
     """Properties of a plan that the policies warrant: that its condition has every row which a check allows; that
     a check denies all, where it denies everything; that a check allows all, where it allows everything."""
 
@@ -29,7 +29,7 @@ class Trust(NamedTuple):
 
 SignFilter = Callable[[Principal, bytes, str], bytes]
 """Port: (principal, filter, URL of the app that gets it, "" for that of the settings) -> the filter, signed."""
-Trusted = Callable[[ListQuestion], Awaitable[Trust]]
+Trusted = Callable[[ListQuestion], Awaitable[PlanTrust]]
 """Port: tells how far the plan of a question may be trusted."""
 
 

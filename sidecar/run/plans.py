@@ -12,7 +12,7 @@ from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.cerbos_plan import CerbosPlans
 from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.pdp.policy_reload import PolicyState
-from sidecar.plans.narrow import Narrower, SignFilter, Trust
+from sidecar.plans.narrow import Narrower, PlanTrust, SignFilter
 
 if TYPE_CHECKING:
     from sidecar.study.plannable import Plannable
@@ -32,18 +32,18 @@ class PolicyTrust:
         self._strict = strict
         self._read: tuple[tuple[int, Path], asyncio.Task[Plannable]] | None = None
 
-    async def trusted(self, question: ListQuestion) -> Trust:
+    async def trusted(self, question: ListQuestion) -> PlanTrust:
         """Tell of one question. Policies that are not known yet warrant nothing."""
         version = self._in_force()
         if version is None:
-            return Trust()
+            return PlanTrust()
         if self._read is None or self._read[0] != version:
             self._read = version, asyncio.get_running_loop().create_task(self._plannable(version[1]))
         reading = self._read[1]
         if not reading.done():
             await asyncio.wait([reading], timeout=READ_WITHIN)
         if not reading.done() or reading.cancelled() or reading.exception() is not None:
-            return Trust()
+            return PlanTrust()
         return reading.result()(question)
 
     async def _plannable(self, folder: Path) -> Plannable:

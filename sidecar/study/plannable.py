@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from sidecar.gate.narrowing import ListQuestion
-from sidecar.plans.narrow import Trust
+from sidecar.plans.narrow import PlanTrust
 from sidecar.study.cel import CelError, Node, parse
 from sidecar.study.globs import kind_name, matches
 from sidecar.study.policies import Match, Policies, PolicyNames, Rule
@@ -40,22 +40,22 @@ class Plannable:
         self._of_roles = {policy.name for policy in policies.policies if policy.kind == "rolePolicy"}
         self._of_principals = [policy.name for policy in policies.policies if policy.kind == "principalPolicy"]
 
-    def __call__(self, question: ListQuestion) -> Trust:
+    def __call__(self, question: ListQuestion) -> PlanTrust:
         """Tell of one question."""
         principal, kind = question.principal, kind_name(question.kind)
         if self._policies.unread or not self._of_roles.isdisjoint(principal.roles):
-            return Trust()
+            return PlanTrust()
         if any(matches(name, principal.id) for name in self._of_principals):
-            return Trust()
+            return PlanTrust()
         if question.scope and (kind in self._consenting or any(rule.deny for rule in self._rules.get(kind, ()))):
-            return Trust()
+            return PlanTrust()
         rules, several = self._about(kind, question), len(principal.roles) > 1
         # a plan denies to all roles what a rule denies to one of them
         if any(rule.deny and several and rule.roles != EVERY_ROLE for rule in rules):
-            return Trust()
+            return PlanTrust()
         if not all(map(self._is_planned, rules)):
-            return Trust()
-        return Trust(
+            return PlanTrust()
+        return PlanTrust(
             conditions=True,
             # a strict plan denies everything for an error that a check does not meet on each resource
             denied=not (self._strict and any(map(_may_err, rules))),

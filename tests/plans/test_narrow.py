@@ -10,7 +10,7 @@ from sidecar.gate.narrowing import ListQuestion, Narrowed, Push, PushedAttribute
 from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
 from sidecar.plans.filter import RowField
-from sidecar.plans.narrow import Narrower, Trust, Trusted, names_of
+from sidecar.plans.narrow import Narrower, PlanTrust, Trusted, names_of
 from sidecar.plans.plan import Always, Conditional, Constant, Node, Plan, PlanExpression, UnknownNode, Variable
 from sidecar.plans.translate import FieldNames
 
@@ -23,11 +23,11 @@ PUSH = Push(
 )
 OWNED = PlanExpression("eq", (Variable("request.resource.attr.owner"), Constant("alice")))
 NOTHING_PUSHED = Narrowed()
-ALL = Trust(conditions=True, denied=True, allowed=True)
+ALL = PlanTrust(conditions=True, denied=True, allowed=True)
 
 
-def warrants(trust: Trust) -> Trusted:
-    async def trusted(question: ListQuestion) -> Trust:
+def warrants(trust: PlanTrust) -> Trusted:
+    async def trusted(question: ListQuestion) -> PlanTrust:
         assert question is QUESTION
         return trust
 
@@ -74,7 +74,7 @@ async def test_a_query_that_cannot_be_read_is_left_as_it_is_and_nobody_is_asked(
 
 
 async def test_a_plan_that_is_not_trusted_is_not_asked_for() -> None:
-    assert await narrowed(Code.PDP_TIMEOUT, trust=warrants(Trust())) == NOTHING_PUSHED
+    assert await narrowed(Code.PDP_TIMEOUT, trust=warrants(PlanTrust())) == NOTHING_PUSHED
 
 
 async def test_a_filter_in_a_header_is_signed_where_there_is_a_key() -> None:
@@ -92,15 +92,15 @@ async def test_a_filter_in_a_header_is_signed_where_there_is_a_key() -> None:
 
 
 async def test_that_everything_is_denied_is_believed_or_not() -> None:
-    assert await narrowed(Always.DENIED, trust=warrants(Trust(conditions=True))) == NOTHING_PUSHED
-    assert (await narrowed(Conditional(OWNED), trust=warrants(Trust(conditions=True)))).pushed == "exact"
+    assert await narrowed(Always.DENIED, trust=warrants(PlanTrust(conditions=True))) == NOTHING_PUSHED
+    assert (await narrowed(Conditional(OWNED), trust=warrants(PlanTrust(conditions=True)))).pushed == "exact"
 
 
 async def test_that_everything_is_allowed_is_believed_or_not() -> None:
     assert await narrowing(Always.ALLOWED).all_allowed(QUESTION)
     assert not await narrowing(Conditional(OWNED)).all_allowed(QUESTION)
     # a plan takes each test of presence for true
-    assert not await narrowing(Always.ALLOWED, warrants(Trust(True, True))).all_allowed(QUESTION)
+    assert not await narrowing(Always.ALLOWED, warrants(PlanTrust(True, True))).all_allowed(QUESTION)
 
 
 async def test_no_plan_is_a_refusal() -> None:

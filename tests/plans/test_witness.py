@@ -28,7 +28,7 @@ from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.cerbos_plan import CerbosPlans
 from sidecar.plans.dialects import DIALECTS
 from sidecar.plans.filter import Filter
-from sidecar.plans.narrow import Narrower, Trust
+from sidecar.plans.narrow import Narrower, PlanTrust
 from sidecar.plans.plan import Plan
 from sidecar.release.items import ItemsRule
 from sidecar.study.plannable import Plannable
@@ -109,7 +109,7 @@ class Witness:
             self._plans[key] = await CerbosPlans(self._cerbos).plan(question)
         return self._plans[key]
 
-    async def _trust(self, question: ListQuestion) -> Trust:
+    async def _trust(self, question: ListQuestion) -> PlanTrust:
         return self._trusted(question)
 
     async def truth(self, case: Case) -> list[str]:

@@ -14,7 +14,7 @@ from sidecar.gate.narrowing import ListQuestion, Push, PushedAttribute
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.pdp.policy_reload import PolicyReload, PolicyState
-from sidecar.plans.narrow import Trust
+from sidecar.plans.narrow import PlanTrust
 from sidecar.run.deciding import load_routes
 from sidecar.run.errors import StartError
 from sidecar.run.pdp import embedded_reload
@@ -46,14 +46,14 @@ def in_force(folder: Path, generations: list[int]) -> FindPolicies:
 async def test_another_version_is_read_anew(tmp_path: Path) -> None:
     folder, generations = write(tmp_path / "policies", OWNED), list[int]()
     trust = PolicyTrust(in_force(folder, generations), strict=False)
-    assert await trust.trusted(QUESTION) == Trust()
+    assert await trust.trusted(QUESTION) == PlanTrust()
     generations.append(1)
     assert (await trust.trusted(QUESTION)).conditions
     write(folder, TRICKY)
     # until that is in force
     assert (await trust.trusted(QUESTION)).conditions
     generations[0] = 2
-    assert await trust.trusted(QUESTION) == Trust()
+    assert await trust.trusted(QUESTION) == PlanTrust()
 
 
 async def test_policies_that_are_not_read_in_time_warrant_nothing(
@@ -61,12 +61,12 @@ async def test_policies_that_are_not_read_in_time_warrant_nothing(
 ) -> None:
     monkeypatch.setattr("sidecar.run.plans.READ_WITHIN", 0.0)
     trust = PolicyTrust(in_force(write(tmp_path / "policies", OWNED), [1]), strict=False)
-    assert await trust.trusted(QUESTION) == Trust()
+    assert await trust.trusted(QUESTION) == PlanTrust()
 
 
 async def test_what_goes_wrong_in_reading_warrants_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidecar.study.policies.parse_policies", lambda folder: 1 / 0)
-    assert await PolicyTrust(in_force(tmp_path, [1]), strict=False).trusted(QUESTION) == Trust()
+    assert await PolicyTrust(in_force(tmp_path, [1]), strict=False).trusted(QUESTION) == PlanTrust()
 
 
 @pytest.mark.process

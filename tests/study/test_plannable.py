@@ -10,12 +10,12 @@ import pytest
 
 from sidecar.gate.identity import Principal
 from sidecar.gate.narrowing import ListQuestion
-from sidecar.plans.narrow import Trust
+from sidecar.plans.narrow import PlanTrust
 from sidecar.study.plannable import Plannable
 from sidecar.study.policies import parse_policies
 
-ALL, NOTHING = Trust(conditions=True, denied=True, allowed=True), Trust()
-NARROWS = Trust(conditions=True, denied=True)
+ALL, NOTHING = PlanTrust(conditions=True, denied=True, allowed=True), PlanTrust()
+NARROWS = PlanTrust(conditions=True, denied=True)
 OWNED = "R.attr.owner == P.id"
 
 
@@ -35,7 +35,7 @@ def policy(*rules: dict[str, Any], **fields: Any) -> dict[str, Any]:
 def trust(
     folder: Path, *policies: dict[str, Any], who: Principal | None = None, action: str = "read", scope: str = "",
     strict: bool = False,
-) -> Trust:  # fmt: skip
+) -> PlanTrust:  # fmt: skip
     for number, each in enumerate(policies):
         (folder / f"p{number}.json").write_text(json.dumps({"apiVersion": "api.cerbos.dev/v1", **each}))
     question = ListQuestion("r", who or principal(), "doc", action, scope)
@@ -79,7 +79,7 @@ def test_a_presence_is_true_to_a_plan(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("kind", "expected"), [("any", NARROWS), ("all", NARROWS), ("none", NOTHING)])
-def test_none_turns_it_round(tmp_path: Path, kind: str, expected: Trust) -> None:
+def test_none_turns_it_round(tmp_path: Path, kind: str, expected: PlanTrust) -> None:
     condition = {"match": {kind: {"of": [{"expr": "has(R.attr.x)"}, {"expr": OWNED}]}}}
     assert trust(tmp_path, policy(rule(condition=condition))) == expected
 
@@ -155,14 +155,14 @@ def test_that_everything_is_allowed_is_known_of_the_principal_alone(
 
 
 def test_a_strict_check_denies_for_an_error(tmp_path: Path) -> None:
-    def strict(*exprs: str | None, who: Principal | None = None) -> Trust:
+    def strict(*exprs: str | None, who: Principal | None = None) -> PlanTrust:
         return trust(tmp_path, policy(*map(rule, exprs)), strict=True, who=who)
 
     assert strict(OWNED) == NARROWS
     assert strict(None) == ALL
-    assert strict(None, "P.attr.level > 5") == Trust(conditions=True, allowed=True)
+    assert strict(None, "P.attr.level > 5") == PlanTrust(conditions=True, allowed=True)
     assert strict(None, "R.attr.n > 5") == NARROWS
-    assert strict(None, "int(P.id) > 5") == Trust(conditions=True, allowed=True)
+    assert strict(None, "int(P.id) > 5") == PlanTrust(conditions=True, allowed=True)
     assert strict(None, "P.id == 'a'", who=principal("user", "b")) == NARROWS
     condition = {"match": {"none": {"of": [{"expr": "P.attr.x"}]}}}
-    assert trust(tmp_path, policy(rule(condition=condition)), strict=True) == Trust(conditions=True)
+    assert trust(tmp_path, policy(rule(condition=condition)), strict=True) == PlanTrust(conditions=True)
