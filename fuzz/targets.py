@@ -50,7 +50,7 @@ from sidecar.imports.draft import draft
 from sidecar.imports.files import HEAD, InputFile
 from sidecar.imports.proposal import propose
 from sidecar.imports.reading import FORMATS, read_source
-from sidecar.imports.sighting import Notes, Unusable
+from sidecar.imports.sighting import Notes, UnusableFile
 from sidecar.lookups.driver import prepared
 from sidecar.lookups.drivers import driver_of
 from sidecar.pages.oauth import Unregistered, client_for
@@ -482,7 +482,7 @@ def _lines_of(*files: bytes) -> tuple[list[str], int]:
             Path(folder, f"{number}.log").write_bytes(data)
         try:
             logs = Logs([f"{folder}/*.log"])
-        except Unusable:
+        except UnusableFile:
             return [], 0
         found = [write(logged.line) for logged in logs.read()]
         return found, logs.lines + logs.broken
@@ -515,7 +515,7 @@ def imported(form: str, data: bytes) -> None:
     try:
         for sighting in read_source(form, source, notes):
             collector.add(sighting)
-    except Unusable:
+    except UnusableFile:
         return
     collected = collector.collected()
     list(conflicts(collected))

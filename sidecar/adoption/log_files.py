@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
 from sidecar.imports.files import STDIN, InputFile, open_source
-from sidecar.imports.sighting import Unusable
+from sidecar.imports.sighting import UnusableFile
 
 _FOREIGN = (
     (b"\x28\xb5\x2f\xfd", "zstd", "zstd -dc"), (b"\xfd7zXZ\0", "xz", "xz -dc"), (b"BZh", "bzip2", "bzip2 -dc"),
@@ -42,7 +42,7 @@ def log_files(names: Iterable[str]) -> list[LogFile]:
         size = status.st_size if stat.S_ISREG(status.st_mode) and name != STDIN else None
         found.setdefault((status.st_dev, status.st_ino), LogFile(name, size))
     if problems:
-        raise Unusable(problems)
+        raise UnusableFile(problems)
     return list(found.values())
 
 
@@ -61,7 +61,7 @@ def open_log(file: LogFile, stdin: io.BufferedIOBase, told: Callable[[int], None
     for mark, form, command in _FOREIGN:
         if source.head.startswith(mark):
             source.stream.close()
-            raise Unusable([
+            raise UnusableFile([
                 f"{file.name}: found {form}, expected text, or text compressed by gzip: "
                 f"{command} {file.name} | sidecar ... -"
             ])  # fmt: skip

@@ -17,7 +17,7 @@ from typing import NamedTuple, cast
 
 from sidecar.adoption.log_files import LogFile, log_files, open_log
 from sidecar.imports.files import UNREADABLE, InputFile, lines
-from sidecar.imports.sighting import Unusable
+from sidecar.imports.sighting import UnusableFile
 from sidecar.printable import printable
 from sidecar.record.line import Line, LineError, QuestionLine, read
 
@@ -76,7 +76,7 @@ class Logs:
         problems: list[str] = []
         self._first_times = {file: self._time_of(file, problems) for file in self.files}
         if problems:
-            raise Unusable(problems)
+            raise UnusableFile(problems)
         self.lines = 0
         self.broken = 0
         self.first_broken: list[str] = []
@@ -169,7 +169,7 @@ class Logs:
             return ""
         try:
             source = open_log(file, self._stdin, lambda _: None)
-        except Unusable as error:
+        except UnusableFile as error:
             problems.extend(error.problems)
             return ""
         with source.stream:

@@ -46,14 +46,14 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
 def command(options: argparse.Namespace) -> int:
     """Exit code 0 where all is covered as demanded, 1 where it is not, 2 for what cannot be read."""
     from sidecar.adoption.coverage_tests import PolicyTestsError
-    from sidecar.imports.sighting import Unusable
+    from sidecar.imports.sighting import UnusableFile
     from sidecar.run.errors import StartError
 
     # millions of lines are read, and nothing of them is in a circle
     gc.disable()
     try:
         return _coverage(options)
-    except (StartError, Unusable) as error:
+    except (StartError, UnusableFile) as error:
         problems = list(error.problems)
     except PolicyTestsError as error:
         problems = [str(error)]

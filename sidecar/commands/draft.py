@@ -45,14 +45,14 @@ def command(options: argparse.Namespace) -> int:
     """Draft, write the files, say what they have and what a person must decide, and return the exit code."""
     from sidecar.adoption import draft as drafts
     from sidecar.adoption.period import PeriodError
-    from sidecar.imports.sighting import Unusable
+    from sidecar.imports.sighting import UnusableFile
 
     try:
         folder = Path(options.out)
         _require_room(folder, force=options.force)
         made = _draft(options)
         _write(made, folder)
-    except (_Fault, Unusable, PeriodError, OSError) as error:
+    except (_Fault, UnusableFile, PeriodError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     print(json.dumps(drafts.as_json(made), indent=2) if options.json else drafts.as_text(made).rstrip("\n"))

@@ -18,7 +18,7 @@ from sidecar.imports.draft import draft
 from sidecar.imports.proposal import propose
 from sidecar.imports.reading import FORMATS, sightings
 from sidecar.imports.report import ImportReport, as_json, as_text
-from sidecar.imports.sighting import Notes, Unusable
+from sidecar.imports.sighting import Notes, UnusableFile
 
 EXIT_CODES = {
     0: "a draft was made",
@@ -58,7 +58,7 @@ def command(options: argparse.Namespace) -> int:
         return _complain(f"--out: {output} exists, expected a new file; --force replaces it", 2)
     try:
         report = _report(options)
-    except Unusable as fault:
+    except UnusableFile as fault:
         return _complain("\n".join(fault.problems), 1)
     if not report.proposed.proposals:
         sys.stderr.write(as_text(report))

@@ -50,7 +50,7 @@ def command(options: argparse.Namespace) -> int:
     import asyncio
 
     from sidecar.adoption.logs import Logs
-    from sidecar.imports.sighting import Unusable
+    from sidecar.imports.sighting import UnusableFile
     from sidecar.record import logs as messages
     from sidecar.run.replaying import replay
 
@@ -62,7 +62,7 @@ def command(options: argparse.Namespace) -> int:
         bar = Progress("replaying", logs.size, "bytes")
         found, revision = asyncio.run(replay(_questions(logs, bar), candidate))
         bar.end()
-    except (StartError, Unusable, OSError) as error:
+    except (StartError, UnusableFile, OSError) as error:
         print(error, file=sys.stderr)
         return FAULT
     print("\n".join(logs.told()), file=sys.stderr, end="\n" if logs.told() else "")

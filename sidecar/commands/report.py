@@ -79,12 +79,12 @@ def command(options: argparse.Namespace) -> int:
     """Read the logs, show the report, and return the exit code."""
     from sidecar.adoption.period import PeriodError
     from sidecar.adoption.report import IntendedError
-    from sidecar.imports.sighting import Unusable
+    from sidecar.imports.sighting import UnusableFile
 
     try:
         report = _report(options)
         _show(report, options)
-    except (_Fault, Unusable, PeriodError, IntendedError, OSError) as error:
+    except (_Fault, UnusableFile, PeriodError, IntendedError, OSError) as error:
         print(error, file=sys.stderr)
         return 1
     return _exit_code(report, options.fail_on)

@@ -85,7 +85,7 @@ def _draft(options: argparse.Namespace) -> int:
     """Write cases that the log has, and tell on stderr of which requests none could be made."""
     from sidecar.adoption.case_draft import Cells
     from sidecar.adoption.logs import Logs
-    from sidecar.imports.sighting import Unusable
+    from sidecar.imports.sighting import UnusableFile
     from sidecar.run.case_drafting import draft_cases
 
     cells = Cells()
@@ -94,7 +94,7 @@ def _draft(options: argparse.Namespace) -> int:
         progress = Progress("reading", logs.size, "bytes")
         for logged in logs.read(progress):
             cells.add(logged)
-    except Unusable as error:
+    except UnusableFile as error:
         raise StartError(*error.problems) from None
     progress.end()
     if not cells.lines:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from sidecar.imports.sighting import Unusable
+from sidecar.imports.sighting import UnusableFile
 
 HEAD = 64 * 1024
 """Bytes by which a format is told."""
@@ -68,7 +68,9 @@ def open_source(name: str, stdin: io.BufferedIOBase, told: Callable[[int], None]
             head, stream = _begun(gzip.GzipFile(fileobj=stream), _untold)
     except UNREADABLE as error:
         said = error.strerror if isinstance(error, OSError) and error.strerror else "it is no whole gzip file"
-        raise Unusable([f"{name}: cannot be read: {said}, expected a file that can be read, or - for stdin"]) from None
+        raise UnusableFile(
+            [f"{name}: cannot be read: {said}, expected a file that can be read, or - for stdin"]
+        ) from None
     return InputFile("stdin" if name == STDIN else name, head, stream)
 
 
@@ -106,7 +108,7 @@ def whole(source: InputFile) -> bytes:
     try:
         data = source.stream.read(MAX_DOCUMENT + 1)
     except UNREADABLE:
-        raise Unusable([f"{source.name}: cannot be read to its end, expected a whole file"]) from None
+        raise UnusableFile([f"{source.name}: cannot be read to its end, expected a whole file"]) from None
     if len(data) > MAX_DOCUMENT:
-        raise Unusable([f"{source.name}: more than {MAX_DOCUMENT // 1024**2} MiB, expected a smaller document"])
+        raise UnusableFile([f"{source.name}: more than {MAX_DOCUMENT // 1024**2} MiB, expected a smaller document"])
     return data

@@ -11,7 +11,7 @@ from sidecar.imports.documents import NoDocument
 from sidecar.imports.documents import read as read_document
 from sidecar.imports.files import STDIN, UNREADABLE, InputFile, lines, open_source, whole
 from sidecar.imports.json_stream import NotJson, members
-from sidecar.imports.sighting import Broken, Location, Notes, Sighting, Unusable
+from sidecar.imports.sighting import Broken, Location, Notes, Sighting, UnusableFile
 from sidecar.imports.targets import LoggedRequest, Skipped, read_method, read_path, split_url
 
 _LINES: Mapping[str, tuple[Callable[[bytes], bool], Callable[[bytes], LoggedRequest]]] = {
@@ -75,12 +75,12 @@ def _opened(
         try:
             source = open_source(name, stdin, told)
             opened.append((given_format or format_of(source), source))
-        except Unusable as fault:
+        except UnusableFile as fault:
             problems += fault.problems
     if problems:
         for _, source in opened:
             source.stream.close()
-        raise Unusable(problems)
+        raise UnusableFile(problems)
     return opened
 
 
@@ -88,7 +88,7 @@ def format_of(source: InputFile) -> str:
     """Return the format of a file by its first bytes. Raises Unusable."""
     head = source.head.removeprefix(b"\xef\xbb\xbf")
     if not head.strip():
-        raise Unusable([f"{source.name}: found an empty file, {_KNOWN}"])
+        raise UnusableFile([f"{source.name}: found an empty file, {_KNOWN}"])
     first = [line for line in head.split(b"\n", _LOOKED_AT)[:_LOOKED_AT] if line.strip()]
     counts = {form: sum(map(is_line, first)) for form, (is_line, _) in _LINES.items()}
     best = max(counts, key=lambda form: counts[form])
@@ -97,7 +97,7 @@ def format_of(source: InputFile) -> str:
     for form, pattern in _DOCUMENTS:
         if pattern.search(head):
             return form
-    raise Unusable([f"{source.name}: found no format that is known, {_KNOWN}"])
+    raise UnusableFile([f"{source.name}: found no format that is known, {_KNOWN}"])
 
 
 def read_source(form: str, source: InputFile, notes: Notes, host: str = "") -> Iterator[Sighting]:
@@ -114,13 +114,13 @@ def _of_document(form: str, source: InputFile, notes: Notes) -> Iterator[Sightin
     try:
         root = read_document(whole(source))
     except NoDocument as fault:
-        raise Unusable([f"{source.name}: {fault}, expected {expected}"]) from None
+        raise UnusableFile([f"{source.name}: {fault}, expected {expected}"]) from None
     if form == "postman" and isinstance(root, Mapping) and isinstance(root.get("collection"), Mapping):
         root = root["collection"]  # as Postman's API gives it
     if not isinstance(root, Mapping) or not isinstance(
         root.get("paths" if form == "openapi" else "item"), Mapping | list
     ):
-        raise Unusable([f"{source.name}: found another document, expected {expected}"])
+        raise UnusableFile([f"{source.name}: found another document, expected {expected}"])
     if form == "openapi":
         yield from openapi.sightings(root, source.name)
     else:

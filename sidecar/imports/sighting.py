@@ -73,7 +73,7 @@ def _text(segment: Segment) -> str:
     return "**" if isinstance(segment, Rest) else segment
 
 
-class Unusable(Exception):
+class UnusableFile(Exception):
     """A file cannot be read at all; each of `problems` says which, what was found and what is expected."""
 
     def __init__(self, problems: Sequence[str]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.adoption.log_files import LogFile, log_files, open_log
-from sidecar.imports.sighting import Unusable
+from sidecar.imports.sighting import UnusableFile
 
 
 def test_a_file_that_is_named_twice_is_one(tmp_path: Path) -> None:
@@ -32,7 +32,7 @@ def test_a_pipe_has_no_size(tmp_path: Path) -> None:
 
 
 def test_what_is_wrong_with_files_is_told_all_at_once(tmp_path: Path) -> None:
-    with pytest.raises(Unusable) as error:
+    with pytest.raises(UnusableFile) as error:
         log_files([str(tmp_path / name) for name in ("none.log", "*.gz", "")])
     assert error.value.problems == [
         f"{tmp_path}/none.log: cannot be read: No such file or directory",
@@ -48,6 +48,6 @@ def test_what_is_wrong_with_files_is_told_all_at_once(tmp_path: Path) -> None:
 def test_a_format_that_is_not_read_is_named_with_what_makes_text_of_it(tmp_path: Path, head: bytes, told: str) -> None:
     log = tmp_path / "a.log"
     log.write_bytes(head)
-    with pytest.raises(Unusable) as error:
+    with pytest.raises(UnusableFile) as error:
         open_log(LogFile(str(log), 4), io.BytesIO(), lambda _: None)
     assert str(error.value).startswith(f"{log}: found {told.format(log)}")

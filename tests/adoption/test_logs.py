@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sidecar.adoption.logs import MAX_LINE, MAX_SHOWN, Logs
-from sidecar.imports.sighting import Unusable
+from sidecar.imports.sighting import UnusableFile
 from sidecar.record.line import Decision, Line, SignedIn, UnknownLine, time_text, write
 from tests.adoption import recorded
 
@@ -193,7 +193,7 @@ def test_files_that_cannot_be_read_are_told_of_all_at_once(tmp_path: Path) -> No
     torn, foreign = tmp_path / "a.log.gz", tmp_path / "b.log"
     torn.write_bytes(gzip.compress(text([decision(0)]))[:12])
     foreign.write_bytes(b"PK\3\4")
-    with pytest.raises(Unusable) as error:
+    with pytest.raises(UnusableFile) as error:
         Logs([str(torn), str(foreign)])
     one, other = error.value.problems
     assert one.startswith(f"{torn}: cannot be read: it is no whole gzip file")

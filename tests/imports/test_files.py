@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sidecar.imports.files import CHUNK, MAX_LINE, UNREADABLE, InputFile, lines, open_source, whole
-from sidecar.imports.sighting import Unusable
+from sidecar.imports.sighting import UnusableFile
 
 
 def read(data: bytes) -> list[tuple[int, bytes | None]]:
@@ -56,7 +56,7 @@ def test_a_file_is_plain_or_gzip_and_stdin_may_be_either(tmp_path: Path) -> None
 def test_a_file_that_cannot_be_read_is_named(tmp_path: Path) -> None:
     (tmp_path / "broken").write_bytes(b"\x1f\x8b no gzip")
     for name, said in (("missing", "No such file or directory"), ("broken", "no whole gzip file|Unknown|Not a gzip")):
-        with pytest.raises(Unusable, match=f"{name}: cannot be read: .*({said})?.*, expected a file"):
+        with pytest.raises(UnusableFile, match=f"{name}: cannot be read: .*({said})?.*, expected a file"):
             open_source(str(tmp_path / name), io.BytesIO(), lambda _: None)
 
 
@@ -66,12 +66,12 @@ def test_a_gzip_file_that_ends_early_is_a_fault_of_its_own(tmp_path: Path) -> No
     with source.stream, pytest.raises(UNREADABLE):
         list(lines(source.stream))
     source = open_source(str(tmp_path / "cut"), io.BytesIO(), lambda _: None)
-    with source.stream, pytest.raises(Unusable, match="cannot be read to its end"):
+    with source.stream, pytest.raises(UnusableFile, match="cannot be read to its end"):
         whole(source)
 
 
 def test_a_document_has_a_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sidecar.imports.files.MAX_DOCUMENT", 1024**2)
     assert whole(InputFile("d", b"", io.BytesIO(b"x" * 1024**2))) == b"x" * 1024**2
-    with pytest.raises(Unusable, match="d: more than 1 MiB"):
+    with pytest.raises(UnusableFile, match="d: more than 1 MiB"):
         whole(InputFile("d", b"", io.BytesIO(b"x" * (1024**2 + 1))))

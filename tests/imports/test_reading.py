@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from sidecar.imports.reading import FORMATS, sightings
-from sidecar.imports.sighting import Notes, Unusable
+from sidecar.imports.sighting import Notes, UnusableFile
 from tests.imports.test_alb import line as alb
 from tests.imports.test_combined import TIME
 from tests.imports.test_har import entry
@@ -79,7 +79,7 @@ def test_gzip_stdin_and_a_named_format(folder: Path) -> None:
 def test_unusable_files_are_named_all_at_once(folder: Path) -> None:
     (folder / "empty").write_bytes(b" \n")
     (folder / "poem").write_bytes(b"Shall I compare thee\n")
-    with pytest.raises(Unusable) as caught:
+    with pytest.raises(UnusableFile) as caught:
         read("missing", "empty", "poem", "-", "-", "combined")
     assert [problem.split(":")[0] for problem in caught.value.problems] == [
         "- (stdin) is named twice, expected it once", "missing", "empty", "poem", "stdin",
@@ -94,7 +94,7 @@ def test_unusable_files_are_named_all_at_once(folder: Path) -> None:
 )
 def test_a_broken_spec_is_unusable(folder: Path, data: bytes, form: str) -> None:
     (folder / "spec").write_bytes(data)
-    with pytest.raises(Unusable, match=r"spec: .*expected a "):
+    with pytest.raises(UnusableFile, match=r"spec: .*expected a "):
         read("spec", given_format=form)
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from sidecar.gate.routing import parse_path
-from sidecar.imports.sighting import SHOWN, Broken, Location, Notes, Sighting, Unusable, is_name, path_of
+from sidecar.imports.sighting import SHOWN, Broken, Location, Notes, Sighting, UnusableFile, is_name, path_of
 
 
 @pytest.mark.parametrize("path", ["/", "/a/{id}", "/a/{id:int}.json", "/v1/{x:uuid}/b/", "/files/**", "/{a:any}"])
@@ -43,4 +43,4 @@ def test_faults_are_counted_and_the_first_are_shown_with_their_place() -> None:
 
 
 def test_all_unusable_files_are_named() -> None:
-    assert str(Unusable(["a: one", "b: two"])) == "a: one\nb: two"
+    assert str(UnusableFile(["a: one", "b: two"])) == "a: one\nb: two"
