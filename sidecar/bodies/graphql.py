@@ -17,7 +17,7 @@ from sidecar.bodies.graphql_document import (
     Document,
     DocumentLimits,
     RootField,
-    Variable,
+    VariableReference,
     read_document,
 )
 from sidecar.bodies.graphql_reply import reply_for
@@ -280,7 +280,7 @@ def _filled_members(members: Mapping[str, Any], values: Mapping[str, Any]) -> di
 
 
 def _filled(value: Any, values: Mapping[str, Any]) -> Any:
-    if isinstance(value, Variable):
+    if isinstance(value, VariableReference):
         if value.name not in values:
             raise _fault(f"query: the variable {value.name[:_MOST_SHOWN]!r} is not declared")
         return values[value.name]

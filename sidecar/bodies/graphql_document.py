@@ -34,7 +34,7 @@ class DocumentLimits(NamedTuple):
     batch: int = 0
 
 
-class Variable(NamedTuple):
+class VariableReference(NamedTuple):
     """Place in a value where a variable stands."""
 
     name: str
@@ -334,7 +334,7 @@ def _value(tokens: Sequence[str], at: int, depth: int) -> tuple[Any, int]:
         return _WORDS.get(token, token), at + 1
     first = token[0]
     if first == "$":
-        return Variable(_name(tokens[at + 1])), at + 2
+        return VariableReference(_name(tokens[at + 1])), at + 2
     if first == '"':
         return _text(token), at + 1
     if token == "{" or token == "[":
@@ -507,12 +507,12 @@ def _spread(tokens: Sequence[str], at: int, directives: frozenset[str]) -> tuple
     return at + 1, ""
 
 
-def variables_in(value: Any) -> Iterator[Variable]:
+def variables_in(value: Any) -> Iterator[VariableReference]:
     """Each variable in a value, however deep."""
     rest = [value]
     while rest:
         part = rest.pop()
-        if isinstance(part, Variable):
+        if isinstance(part, VariableReference):
             yield part
         elif isinstance(part, dict):
             rest += part.values()

@@ -10,7 +10,17 @@ from sidecar.gate.codes import Code
 from sidecar.gate.narrowing import ListQuestion
 from sidecar.gate.verdict import Refused
 from sidecar.pdp.cerbos import Cerbos
-from sidecar.plans.plan import Always, Conditional, Constant, Node, Plan, PlanExpression, Scalar, UnknownNode, Variable
+from sidecar.plans.plan import (
+    Always,
+    Conditional,
+    Constant,
+    Node,
+    Plan,
+    PlanExpression,
+    PlanVariable,
+    Scalar,
+    UnknownNode,
+)
 from sidecar.wire.protobuf import sized, sized_tag
 
 MAX_DEPTH = 32
@@ -88,7 +98,7 @@ class _Reader:
             case "value":
                 return _constant(operand.value)
             case "variable":
-                return Variable(operand.variable)
+                return PlanVariable(operand.variable)
             case "expression":
                 said = operand.expression
                 return PlanExpression(said.operator, tuple([self.node(each, depth + 1) for each in said.operands]))

@@ -20,7 +20,7 @@ class Constant:
 
 
 @dataclass(frozen=True, slots=True, repr=False)
-class Variable:
+class PlanVariable:
     """A part of the question that is not known, by its long name: `request.resource.attr.owner`."""
 
     name: str
@@ -39,7 +39,7 @@ class UnknownNode:
     """A part that cannot be read: of another form, too deep, or too long. It may be true of any resource."""
 
 
-Node = Constant | Variable | PlanExpression | UnknownNode
+Node = Constant | PlanVariable | PlanExpression | UnknownNode
 
 
 class Always(Enum):

@@ -24,7 +24,7 @@ from sidecar.plans.filter import (
     all_of,
     any_of,
 )
-from sidecar.plans.plan import Always, Constant, Node, Plan, PlanExpression, Variable
+from sidecar.plans.plan import Always, Constant, Node, Plan, PlanExpression, PlanVariable
 from sidecar.wire.strict_json import EXACT_INTEGER
 
 _ATTRIBUTE = "request.resource.attr."
@@ -86,7 +86,7 @@ class _Translation:
                 return all_of(parts) if (operator == "and") is not negated else any_of(parts)
             case Constant(bool(value)):
                 return EVERYTHING if value is not negated else NOTHING
-            case Variable(name):
+            case PlanVariable(name):
                 return self._true(self._field(name), negated, lax)
             case PlanExpression(operator, (left, right)):
                 return self._relation(operator, left, right, negated, lax)
@@ -95,19 +95,19 @@ class _Translation:
 
     def _relation(self, operator: str, left: Node, right: Node, negated: bool, lax: bool) -> Filter:  # noqa: PLR0911 - one for each form
         match operator, left, right:
-            case "eq" | "ne", Variable(name), Constant(value):
+            case "eq" | "ne", PlanVariable(name), Constant(value):
                 return self._compared(operator, name, value, negated, lax)
-            case "eq" | "ne", Constant(value), Variable(name):
+            case "eq" | "ne", Constant(value), PlanVariable(name):
                 return self._compared(operator, name, value, negated, lax)
-            case "in", Variable(name), Constant(tuple(values)):
+            case "in", PlanVariable(name), Constant(tuple(values)):
                 return self._equal(self._field(name), values, negated=negated, lax=lax)
-            case "in", Constant(value), Variable(name):
+            case "in", Constant(value), PlanVariable(name):
                 return self._term(self._field(name), Operator.HAS, (value,)) if not (negated or lax) else UNSAYABLE
-            case "lt" | "le" | "gt" | "ge", Variable(name), Constant(value):
+            case "lt" | "le" | "gt" | "ge", PlanVariable(name), Constant(value):
                 return self._ordered(Operator(operator), self._field(name), value, negated, lax)
-            case "lt" | "le" | "gt" | "ge", Constant(value), Variable(name):
+            case "lt" | "le" | "gt" | "ge", Constant(value), PlanVariable(name):
                 return self._ordered(_MIRRORED[operator], self._field(name), value, negated, lax)
-            case "startsWith" | "endsWith" | "contains", Variable(name), Constant(str(text)) if text:
+            case "startsWith" | "endsWith" | "contains", PlanVariable(name), Constant(str(text)) if text:
                 return self._term(self._field(name), _TEXTUAL[operator], (text,)) if not (negated or lax) else UNSAYABLE
             case _:
                 return UNSAYABLE

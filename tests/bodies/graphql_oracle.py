@@ -19,7 +19,7 @@ from graphql import (
 )
 from graphql.language import ast
 
-from sidecar.bodies.graphql_document import ROOTS, Document, Variable
+from sidecar.bodies.graphql_document import ROOTS, Document, VariableReference
 
 Field = tuple[str, str, dict[str, Any]]
 Operations = dict[str, tuple[str, list[Field]]]
@@ -68,7 +68,7 @@ def value_of(node: ValueNode) -> Any:
     """A value of a document, with our marks where a variable stands."""
     match node:
         case ast.VariableNode():
-            return Variable(node.name.value)
+            return VariableReference(node.name.value)
         case ast.IntValueNode() | ast.FloatValueNode():
             return int(node.value) if isinstance(node, ast.IntValueNode) else float(node.value)
         case ast.NullValueNode():

@@ -9,7 +9,14 @@ from typing import Any
 import pytest
 from graphql import GraphQLError
 
-from sidecar.bodies.graphql_document import _PIECES, MAX_TEXT, Document, DocumentLimits, Variable, read_document
+from sidecar.bodies.graphql_document import (
+    _PIECES,
+    MAX_TEXT,
+    Document,
+    DocumentLimits,
+    VariableReference,
+    read_document,
+)
 from sidecar.gate.codes import Code
 from sidecar.gate.verdict import Refused
 from tests.bodies.graphql_documents import damaged, document
@@ -43,7 +50,7 @@ def detail_of(text: str, limits: DocumentLimits = USUAL) -> str:
         ("{a{b{c:d(x:1)}}}", [("a", "", {})]),
         ("{a(x:1 y:-2 z:1.5e3 s:\"t\" b:true n:null e:E)}", [("a", "", {"x": 1, "y": -2, "z": 1500.0, "s": "t", "b": True, "n": None, "e": "E"})]),
         ("{a(o:{p:[1 [\"2\"]] q:{}} l:[])}", [("a", "", {"o": {"p": [1, ["2"]], "q": {}}, "l": []})]),
-        ("query($i:ID!){a(i:$i)}", [("a", "", {"i": Variable("i")})]),
+        ("query($i:ID!){a(i:$i)}", [("a", "", {"i": VariableReference("i")})]),
         ("query Q($i:[[ID!]!]=[[1]] @skip,$j:I={k:1}){a}", [("a", "", {})]),
         ("{...F} fragment F on Query{a ...F2} fragment F2 on Query{b}", [("a", "", {}), ("b", "", {})]),
         ("{...{a ...on X{b ...@include(if:true){c}}}}", [("a", "", {}), ("b", "", {}), ("c", "", {})]),

@@ -23,7 +23,7 @@ from sidecar.gate.verdict import Refused
 from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.cerbos_messages import principal_of
 from sidecar.pdp.cerbos_plan import MAX_DEPTH, MAX_NODES, CerbosPlans, message_of, plan_of
-from sidecar.plans.plan import Always, Conditional, Constant, Node, PlanExpression, UnknownNode, Variable
+from sidecar.plans.plan import Always, Conditional, Constant, Node, PlanExpression, PlanVariable, UnknownNode
 from tests.fakes import FakeCerbos, fails, hangs
 from tests.policy_table import real_cerbos
 
@@ -73,7 +73,7 @@ async def test_the_real_cerbos(tmp_path: Path) -> None:
 
             assert await plan("list") is Always.ALLOWED
             assert await plan("delete") is Always.DENIED
-            owner, team = (Variable(f"request.resource.attr.{name}") for name in ("owner", "team"))
+            owner, team = (PlanVariable(f"request.resource.attr.{name}") for name in ("owner", "team"))
             either = (
                 PlanExpression("eq", (owner, Constant("alice"))),
                 PlanExpression("in", (team, Constant(("x", "all")))),
@@ -131,7 +131,7 @@ def test_of_a_principal_that_does_not_fit_the_schema_nothing_is_known() -> None:
         ({"value": "a"}, Constant("a")), ({"value": True}, Constant(True)), ({"value": 5}, Constant(5.0)),
         ({"value": None}, Constant(None)), ({"value": ["a", None]}, Constant(("a", None))),
         ({"value": {"a": 1}}, UnknownNode()), ({"value": [[1]]}, UnknownNode()), ({}, UnknownNode()),
-        ({"variable": "request.resource.id"}, Variable("request.resource.id")),
+        ({"variable": "request.resource.id"}, PlanVariable("request.resource.id")),
         ({"expression": {"operator": "new", "operands": [{}]}}, PlanExpression("new", (UnknownNode(),))),
     ],
 )  # fmt: skip

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from typing import Any as Anything
 
 from sidecar.plans.filter import All, Any, Filter, Operator, Term, Unsayable
-from sidecar.plans.plan import Constant, Node, PlanExpression, Variable
+from sidecar.plans.plan import Constant, Node, PlanExpression, PlanVariable
 
 Row = Mapping[str, Anything]
 
@@ -20,7 +20,7 @@ def evaluated(node: Node, row: Row) -> Anything:
     match node:
         case Constant(value):
             return list(value) if isinstance(value, tuple) else value
-        case Variable(name):
+        case PlanVariable(name):
             return _read(name, row)
         case PlanExpression("and" | "or" as operator, operands):
             return _logical([_truth(operand, row) for operand in operands], stop=operator == "or")

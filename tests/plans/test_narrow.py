@@ -11,7 +11,7 @@ from sidecar.gate.values import Type
 from sidecar.gate.verdict import Refused
 from sidecar.plans.filter import RowField
 from sidecar.plans.narrow import Narrower, PlanTrust, Trusted, names_of
-from sidecar.plans.plan import Always, Conditional, Constant, Node, Plan, PlanExpression, UnknownNode, Variable
+from sidecar.plans.plan import Always, Conditional, Constant, Node, Plan, PlanExpression, PlanVariable, UnknownNode
 from sidecar.plans.translate import FieldNames
 
 ALICE = Principal("alice", ("user",), {}, "iss", 0.0, {})
@@ -21,7 +21,7 @@ PUSH = Push(
     "id",
     {"owner": PushedAttribute("owner_id", Type.STRING, required=True), "team": PushedAttribute("teams[0]")},
 )
-OWNED = PlanExpression("eq", (Variable("request.resource.attr.owner"), Constant("alice")))
+OWNED = PlanExpression("eq", (PlanVariable("request.resource.attr.owner"), Constant("alice")))
 NOTHING_PUSHED = Narrowed()
 ALL = PlanTrust(conditions=True, denied=True, allowed=True)
 
@@ -56,7 +56,7 @@ async def test_a_condition_is_said_in_the_apps_own_names() -> None:
 
 
 @pytest.mark.parametrize(
-    "node", [UnknownNode(), PlanExpression("eq", (Variable("request.resource.attr.team"), Constant("a")))]
+    "node", [UnknownNode(), PlanExpression("eq", (PlanVariable("request.resource.attr.team"), Constant("a")))]
 )
 async def test_what_cannot_be_said_narrows_nothing(node: Node) -> None:
     assert await narrowed(Conditional(node)) == NOTHING_PUSHED

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from sidecar.plans.plan import Conditional, Constant, PlanExpression, Variable
+from sidecar.plans.plan import Conditional, Constant, PlanExpression, PlanVariable
 
 
 def test_no_value_is_in_a_repr() -> None:
-    tree = Conditional(PlanExpression("eq", (Variable("request.resource.attr.secret"), Constant("secret"))))
-    for node in (tree, tree.condition, Variable("secret"), Constant(("secret",))):
+    tree = Conditional(PlanExpression("eq", (PlanVariable("request.resource.attr.secret"), Constant("secret"))))
+    for node in (tree, tree.condition, PlanVariable("secret"), Constant(("secret",))):
         assert "secret" not in repr(node)

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from sidecar.gate.values import Type
 from sidecar.plans.filter import All, Any, Exactness, Filter, Operator, RowField, Term, Unsayable, Value
-from sidecar.plans.plan import Conditional, Constant, PlanExpression, Variable
+from sidecar.plans.plan import Conditional, Constant, PlanExpression, PlanVariable
 from sidecar.plans.postgrest import PostgRest
 from sidecar.plans.translate import FieldNames, filter_of
 from tests.databases import server_folder
@@ -45,17 +45,17 @@ NUMBERS = [0.0, 0.1, 1.0, 2.5, 5.0, -3.0, 16777217.0, 0.30000000000000004]
 RELATIONS = st.sampled_from(["eq", "ne", "lt", "le", "gt", "ge"])
 LEAVES = st.one_of(
     st.builds(
-        lambda op, name, value: PlanExpression(op, (Variable(f"request.resource.attr.{name}"), Constant(value))),
+        lambda op, name, value: PlanExpression(op, (PlanVariable(f"request.resource.attr.{name}"), Constant(value))),
         RELATIONS, st.sampled_from(["n", "x", "d"]), st.sampled_from(NUMBERS),
     ),
     st.builds(
-        lambda op, name, value: PlanExpression(op, (Variable(f"request.resource.attr.{name}"), Constant(value))),
+        lambda op, name, value: PlanExpression(op, (PlanVariable(f"request.resource.attr.{name}"), Constant(value))),
         st.sampled_from(["eq", "ne", "startsWith", "endsWith", "contains"]), st.sampled_from(["owner", "note"]),
         st.sampled_from(TEXTS),
     ),
-    st.builds(lambda values: PlanExpression("in", (Variable("request.resource.attr.note"), Constant(tuple(values)))),
+    st.builds(lambda values: PlanExpression("in", (PlanVariable("request.resource.attr.note"), Constant(tuple(values)))),
               st.lists(st.sampled_from(TEXTS), min_size=2, max_size=4)),
-    st.just(Variable("request.resource.attr.ok")),
+    st.just(PlanVariable("request.resource.attr.ok")),
 )  # fmt: skip
 TREES = st.recursive(
     LEAVES,

@@ -10,15 +10,15 @@ from hypothesis import strategies as st
 
 from sidecar.gate.values import Type
 from sidecar.plans.filter import EVERYTHING, NOTHING, All, Any, Filter, Operator, RowField, Term
-from sidecar.plans.plan import Always, Conditional, Constant, Node, PlanExpression, UnknownNode, Variable
+from sidecar.plans.plan import Always, Conditional, Constant, Node, PlanExpression, PlanVariable, UnknownNode
 from sidecar.plans.translate import MAX_TEXT, MAX_VALUES, UNSAYABLE, FieldNames, filter_of, plain_path
 from tests.plans.oracle import has, may_be_allowed
 from tests.plans.trees import NAMES, attributes_of, rows, trees
 from tests.tries import tries
 
 
-def attr(name: str) -> Variable:
-    return Variable(f"request.resource.attr.{name}")
+def attr(name: str) -> PlanVariable:
+    return PlanVariable(f"request.resource.attr.{name}")
 
 
 def op(operator: str, *operands: Node) -> PlanExpression:
@@ -56,7 +56,7 @@ OWNER = term("owner", Operator.EQ, "alice")
         (op("not", attr("ok")), term("ok", Operator.NE, True)),
         (op("eq", attr("tenant"), ALICE), Term(RowField(("account", "tenant")), Operator.EQ, ("alice",))),
         (op("eq", attr("note.by"), ALICE), Term(RowField(("note", "by")), Operator.EQ, ("alice",))),
-        (op("eq", Variable("request.resource.id"), ALICE), Term(RowField(("id",), identifies=True), Operator.EQ, ("alice",))),
+        (op("eq", PlanVariable("request.resource.id"), ALICE), Term(RowField(("id",), identifies=True), Operator.EQ, ("alice",))),
         (op("and", OWNED, UnknownNode()), All((OWNER, UNSAYABLE))),
         (op("or", OWNED, attr("ok")), Any((OWNER, term("ok", Operator.EQ, True)))),
         (op("not", op("or", OWNED, attr("ok"))), All((term("owner", Operator.NE, "alice"), term("ok", Operator.NE, True)))),
@@ -76,7 +76,7 @@ def test_what_can_be_said(node: Node, expected: Filter) -> None:
     [
         UnknownNode(), Constant(5.0), Constant("true"), op("and"), op("size", attr("tags")), op("eq", ALICE),
         op("eq", attr("hidden"), ALICE), op("eq", attr("owner"), attr("note")), op("eq", attr("note.a-b"), ALICE),
-        op("eq", Variable("request.resource.kind"), ALICE), op("eq", attr("owner"), Constant(None)),
+        op("eq", PlanVariable("request.resource.kind"), ALICE), op("eq", attr("owner"), Constant(None)),
         op("eq", attr("n"), Constant(2.0**53)), op("eq", attr("n"), Constant(float("inf"))),
         op("eq", attr("n"), Constant(float("nan"))), op("eq", attr("owner"), Constant(("a",))),
         op("eq", attr("owner"), Constant("a\nb")), op("eq", attr("owner"), Constant("\ud800")),
@@ -85,7 +85,7 @@ def test_what_can_be_said(node: Node, expected: Filter) -> None:
         op("in", attr("owner"), Constant(("a",) * (MAX_VALUES + 1))),
         op("lt", attr("owner"), ALICE), op("lt", attr("ok"), Constant(value=True)),
         op("startsWith", attr("note"), Constant("")), op("startsWith", attr("note"), attr("owner")),
-        op("startsWith", Variable("request.resource.id"), ALICE), op("ne", Variable("request.resource.id"), ALICE),
+        op("startsWith", PlanVariable("request.resource.id"), ALICE), op("ne", PlanVariable("request.resource.id"), ALICE),
         # in error without the field, or for a value of another type: then a rule that denies is not met
         op("not", op("ne", attr("note"), ALICE)), op("not", op("lt", attr("x"), Constant(5.0))),
         op("not", op("not", attr("note"))), op("not", op("startsWith", attr("owner"), Constant("a"))),
@@ -103,7 +103,7 @@ def test_a_plan_without_a_condition() -> None:
 
 def test_an_id_that_no_plain_field_has() -> None:
     names = FieldNames({})
-    assert translated(op("eq", Variable("request.resource.id"), ALICE), names) == UNSAYABLE
+    assert translated(op("eq", PlanVariable("request.resource.id"), ALICE), names) == UNSAYABLE
 
 
 @pytest.mark.parametrize(
@@ -136,7 +136,7 @@ def test_a_field_is_always_of_a_type_only_where_it_is_required(kind: Type, requi
 def test_a_negation_is_about_values_of_the_declared_type_alone(kind: Type | None, said: bool) -> None:
     """To a database 1 is true: the rows with 1 would be lost, where a check finds an error."""
     names = FieldNames({"ok": RowField(("ok",), kind, required=True)})
-    whole = filter_of(Conditional(PlanExpression("not", (Variable("request.resource.attr.ok"),))), names)
+    whole = filter_of(Conditional(PlanExpression("not", (PlanVariable("request.resource.attr.ok"),))), names)
     assert (whole != UNSAYABLE) is said
 
 
@@ -153,5 +153,5 @@ def test_a_negated_list_has_values_of_the_declared_type_alone(
 ) -> None:
     """A column of text has '5' for 5: the rows with '5' would be lost, which a check takes for another value."""
     names = FieldNames({"a": RowField(("a",), kind, required=True)})
-    listed = PlanExpression("in", (Variable("request.resource.attr.a"), Constant(values)))
+    listed = PlanExpression("in", (PlanVariable("request.resource.attr.a"), Constant(values)))
     assert (filter_of(Conditional(PlanExpression("not", (listed,))), names) != UNSAYABLE) is said

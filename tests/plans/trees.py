@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from sidecar.gate.values import Type
 from sidecar.plans.filter import RowField
-from sidecar.plans.plan import Constant, Node, PlanExpression, UnknownNode, Variable
+from sidecar.plans.plan import Constant, Node, PlanExpression, PlanVariable, UnknownNode
 from sidecar.plans.translate import FieldNames
 
 TEXTS = ["", "a", "A", "alice", "5", "true", "null", "a,b", "100%", "_", "x'y", 'q"', "é", "🚀", "a b", "(", "*", "\\"]
@@ -56,8 +56,8 @@ rows = st.fixed_dictionaries(
 """Rows of an app that a route can read: those with a type of their own have values of it."""
 
 
-def _variable(name: str) -> Variable:
-    return Variable("request.resource.id" if name == "id" else f"request.resource.attr.{name}")
+def _variable(name: str) -> PlanVariable:
+    return PlanVariable("request.resource.id" if name == "id" else f"request.resource.attr.{name}")
 
 
 variables = st.sampled_from(["owner", "note", "n", "x", "ok", "tags", "tenant", "hidden", "id", "absent"]).map(
@@ -79,7 +79,7 @@ leaves: st.SearchStrategy[Node] = st.one_of(
     st.builds(lambda *pair: PlanExpression("in", pair), variables, lists),
     st.builds(lambda *pair: PlanExpression("eq", pair), variables, variables),
     st.just(UnknownNode()),
-    st.just(PlanExpression("size", (Variable("request.resource.attr.tags"),))),
+    st.just(PlanExpression("size", (PlanVariable("request.resource.attr.tags"),))),
 )  # fmt: skip
 trees: st.SearchStrategy[Node] = st.recursive(
     leaves,
