@@ -23,7 +23,7 @@ import yaml
 from sidecar.demo.app import start_app
 from sidecar.demo.cognito import LocalCognito
 from sidecar.demo.processes import LOOPBACK, DemoError, Process, status_of
-from sidecar.demo.workday import PEOPLE, Visit, workday
+from sidecar.demo.workday import PEOPLE, DemoRequest, workday
 
 FOLDER = "adopt"
 """The folder in the checkout that has the files of the walk, those of the last one only."""
@@ -207,7 +207,7 @@ class Walk:
                     visit.method, visit.path, json=visit.body, headers=self._headers(visit)
                 ).status_code  # fmt: skip
 
-    def _headers(self, visit: Visit) -> dict[str, str]:
+    def _headers(self, visit: DemoRequest) -> dict[str, str]:
         return {"Authorization": f"Bearer {self._tokens[visit.user]}"}
 
     # --- commands ---
