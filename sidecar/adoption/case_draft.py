@@ -218,14 +218,14 @@ class Users:
         return self._names[key]
 
 
-class Written(NamedTuple):
+class WrittenCase(NamedTuple):
     """A draft with its name and user in the file."""
 
     draft: CaseDraft
     case: Mapping[str, Any]
 
 
-def with_names(drafts: Sequence[CaseDraft], users: Users) -> list[Written]:
+def with_names(drafts: Sequence[CaseDraft], users: Users) -> list[WrittenCase]:
     """Give each draft its user, and a name that no other has."""
     taken: dict[str, int] = {}
     written = []
@@ -237,7 +237,7 @@ def with_names(drafts: Sequence[CaseDraft], users: Users) -> list[Written]:
         if draft.claims is not None:
             user = {"user": users.name_of(_principal(draft), draft.claims)}
         rest = {key: value for key, value in draft.case.items() if key != "name"}
-        written.append(Written(draft, {"name": named, **user, **rest}))
+        written.append(WrittenCase(draft, {"name": named, **user, **rest}))
     return written
 
 
@@ -246,7 +246,7 @@ def _principal(draft: CaseDraft) -> str:
     return line.principal if isinstance(line, Decision | QuestionLine) else ""
 
 
-def file_of(written: Sequence[Written], users: Users) -> str:
+def file_of(written: Sequence[WrittenCase], users: Users) -> str:
     """Write a file of cases: each with the place of its line, and with what was made up."""
     lines = ["# Drafted from a log. When this was written, each case held: read it before you use it."]
     if users.claims:

@@ -149,14 +149,16 @@ def in_one_parameter(
     return Narrowing(((name, text),), exactness)
 
 
-class Written(NamedTuple):
+class RenderedParameters(NamedTuple):
     """A term as parameters; `exact` unless they have more rows than it."""
 
     parameters: tuple[tuple[str, str], ...]
     exact: bool = True
 
 
-def in_parameters(whole: Filter, asked: AbstractSet[str], write: Callable[[Term], Written | None]) -> Narrowing:
+def in_parameters(
+    whole: Filter, asked: AbstractSet[str], write: Callable[[Term], RenderedParameters | None]
+) -> Narrowing:
     """Say a filter to an app that knows no `or` but that of several values, each term in parameters of its own names.
 
     A name that the client asks for is not said, nor one twice: an app may take either value, or both.

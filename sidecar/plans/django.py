@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Set as AbstractSet
 
-from sidecar.plans.dialect import Narrowing, Written, in_columns, in_parameters, joined, scalar_text
+from sidecar.plans.dialect import Narrowing, RenderedParameters, in_columns, in_parameters, joined, scalar_text
 from sidecar.plans.filter import NEGATIVE, All, Filter, Operator, Term, Value
 
 _LOOKUPS = {
@@ -25,7 +25,7 @@ class Django:
         return in_parameters(whole, asked, _written)
 
 
-def _written(term: Term) -> Written | None:
+def _written(term: Term) -> RenderedParameters | None:
     name = joined(term.field, "__")
     said = in_columns(term) if name is not None and term.relation not in NEGATIVE else None
     if said is None or name is None or any("__" in part for part in term.field.path):
@@ -34,7 +34,7 @@ def _written(term: Term) -> Written | None:
         return None
     terms = said.filter.parts if isinstance(said.filter, All) else (said.filter,)
     pairs = [(name + _LOOKUPS[each.relation], _values(each)) for each in terms if isinstance(each, Term)]
-    return Written(tuple(pairs), said.exact)
+    return RenderedParameters(tuple(pairs), said.exact)
 
 
 def _values(term: Term) -> str:

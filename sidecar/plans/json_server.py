@@ -9,7 +9,15 @@ import re
 from collections.abc import Set as AbstractSet
 
 from sidecar.gate.values import Type
-from sidecar.plans.dialect import Narrowing, Written, in_parameters, is_number, joined, number_text, scalar_text
+from sidecar.plans.dialect import (
+    Narrowing,
+    RenderedParameters,
+    in_parameters,
+    is_number,
+    joined,
+    number_text,
+    scalar_text,
+)
 from sidecar.plans.filter import NEGATIVE, ORDER, Filter, Operator, Term
 
 _OWN = frozenset(("q", "callback"))
@@ -28,7 +36,7 @@ class JsonServer:
         return in_parameters(whole, asked, _written)
 
 
-def _written(term: Term) -> Written | None:
+def _written(term: Term) -> RenderedParameters | None:
     name = joined(term.field, ".")
     if name is None or name in _OWN or name.endswith(_SUFFIXES) or len(term.values) > MOST:
         return None
@@ -37,23 +45,23 @@ def _written(term: Term) -> Written | None:
     if term.relation in NEGATIVE:
         # a row without the field is in none of its answers, and a list of one text reads as this text
         said = term.field.required and _is_told_apart(term)
-        return Written(tuple((f"{name}_ne", scalar_text(value)) for value in term.values)) if said else None
+        return RenderedParameters(tuple((f"{name}_ne", scalar_text(value)) for value in term.values)) if said else None
     if term.relation not in ORDER:
-        return Written(((f"{name}_like", _pattern(term)),), exact=False)
+        return RenderedParameters(((f"{name}_like", _pattern(term)),), exact=False)
     if not is_number(term.value):
         return None
     suffix = "_lte" if term.relation in (Operator.LT, Operator.LE) else "_gte"
     exact = _is_number(term) and term.relation in (Operator.LE, Operator.GE)
-    return Written(((name + suffix, number_text(term.value)),), exact)
+    return RenderedParameters(((name + suffix, number_text(term.value)),), exact)
 
 
-def _equal(name: str, term: Term) -> Written | None:
+def _equal(name: str, term: Term) -> RenderedParameters | None:
     if all(not is_number(value) or _is_plain(value) for value in term.values):
-        return Written(tuple((name, scalar_text(value)) for value in term.values), _is_told_apart(term))
+        return RenderedParameters(tuple((name, scalar_text(value)) for value in term.values), _is_told_apart(term))
     if len(term.values) != 1 or not is_number(term.value):
         return None
     text = number_text(term.value)
-    return Written(((f"{name}_gte", text), (f"{name}_lte", text)), _is_number(term))
+    return RenderedParameters(((f"{name}_gte", text), (f"{name}_lte", text)), _is_number(term))
 
 
 def _is_plain(number: float) -> bool:

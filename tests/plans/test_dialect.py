@@ -8,7 +8,7 @@ from sidecar.gate.values import Type
 from sidecar.plans.dialect import (
     MAX_PARAMETERS,
     Narrowing,
-    Written,
+    RenderedParameters,
     asked_names,
     in_columns,
     in_one_parameter,
@@ -35,9 +35,11 @@ A, B = RowField(("a",)), RowField(("b",))
 EQ_A, EQ_B = Term(A, Operator.EQ, ("x",)), Term(B, Operator.EQ, ("y",))
 
 
-def write(term: Term) -> Written | None:
+def write(term: Term) -> RenderedParameters | None:
     values = tuple((term.field.path[0], scalar_text(value)) for value in term.values)
-    return Written(values, term.relation is not Operator.CONTAINS) if term.relation is not Operator.LT else None
+    return (
+        RenderedParameters(values, term.relation is not Operator.CONTAINS) if term.relation is not Operator.LT else None
+    )
 
 
 def narrowed(whole: Filter, query: bytes = b"") -> Narrowing:
