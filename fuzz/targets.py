@@ -21,8 +21,7 @@ from pydantic import AnyUrl, TypeAdapter, ValidationError
 from werkzeug.formparser import parse_form_data
 
 from sidecar.adoption.logs import Logs
-from sidecar.bodies.graphql import MEMBERS
-from sidecar.bodies.graphql import GraphqlReader as GraphQLReader
+from sidecar.bodies.graphql import MEMBERS, GraphqlReader
 from sidecar.bodies.graphql_document import DocumentLimits
 from sidecar.bodies.mcp import PROMPT, TOOL, messages_rule, read_message, wanted_of
 from sidecar.bodies.uri import is_normal
@@ -524,7 +523,7 @@ def imported(form: str, data: bytes) -> None:
     assert len(notes.broken_places) <= notes.broken["f"]
 
 
-_GRAPHQL = GraphQLReader(DocumentLimits(batch=3), introspection=True)
+_GRAPHQL = GraphqlReader(DocumentLimits(batch=3), introspection=True)
 
 
 def graphql(data: bytes) -> None:

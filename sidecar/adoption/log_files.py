@@ -27,7 +27,7 @@ class LogFile(NamedTuple):
 
 
 def log_files(names: Iterable[str]) -> list[LogFile]:
-    """Return the files of these names and patterns, each once. Raises Unusable with all that is wrong with them."""
+    """Return the files of these names and patterns, each once. Raises UnusableFile with all that is wrong with them."""
     found: dict[object, LogFile] = {}
     problems: list[str] = []
     for name in (each for named in names for each in _named(named, problems)):
@@ -56,7 +56,7 @@ def _named(name: str, problems: list[str]) -> list[str]:
 
 
 def open_log(file: LogFile, stdin: io.BufferedIOBase, told: Callable[[int], None]) -> InputFile:
-    """Open a file. `told` gets the bytes of it that were read so far. Raises Unusable."""
+    """Open a file. `told` gets the bytes of it that were read so far. Raises UnusableFile."""
     source = open_source(file.name, stdin, told)
     for mark, form, command in _FOREIGN:
         if source.head.startswith(mark):

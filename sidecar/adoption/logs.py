@@ -64,8 +64,9 @@ class _Entry(NamedTuple):
 class Logs:
     """The lines of these files: names, patterns such as `decisions.log*`, or `-` for the standard input.
 
-    Raises Unusable with every file that cannot be read. After `read`, `lines` were read and `broken` could not be, of
-    which `first_broken` says where and why; `late` lines stood too far from their place in time to be put in order.
+    Raises UnusableFile with every file that cannot be read. After `read`, `lines` were read and `broken` could not be:
+    `first_broken` says where the first one is, and why. `late` lines stood too far from their place in time to be put
+    in order.
     """
 
     def __init__(self, names: Iterable[str], stdin: io.BufferedIOBase | None = None) -> None:
@@ -85,7 +86,7 @@ class Logs:
     def read(self, progress: Callable[[int], None] | None = None) -> Iterator[Logged]:
         """Return every line that can be read, in the order of time. `progress` is told how many bytes are read.
 
-        Raises Unusable for a pipe that is of no format that is read.
+        Raises UnusableFile for a pipe that is of no format that is read.
         """
         done: Counter[LogFile] = Counter()
 

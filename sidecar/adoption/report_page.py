@@ -80,7 +80,7 @@ def _values(report: Report) -> dict[str, Any]:
         "relations": _IN_CHARTS, "sections": list(sections(report)), "statuses": list(AppStatus),
         "rows": list(_rows(report)),
         "states": [(state, [one for one in report.readiness.routes if one.state is state]) for state in RouteState],
-        "RouteState": RouteState, "Relation": Relation, "period": lambda finding: period(report, finding),
+        "State": RouteState, "Relation": Relation, "period": lambda finding: period(report, finding),
         "share_of": share_of, "shown": SHOWN, "not_compared": NOT_COMPARED,
     }  # fmt: skip
 

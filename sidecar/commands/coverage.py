@@ -64,7 +64,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _coverage(options: argparse.Namespace) -> int:
-    """Raises StartError, Unusable and PolicyTestsError."""
+    """Raises StartError, UnusableFile and PolicyTestsError."""
     from sidecar.adoption import coverage, coverage_text
     from sidecar.adoption.coverage_places import RoutePlaces
     from sidecar.adoption.coverage_questions import Samples
@@ -152,7 +152,7 @@ def _policies(settings: Settings, tests: str, notes: list[str]) -> tuple[Policie
 
 
 def _read_sightings(names: list[str], seen: ObservedTraffic, notes: list[str]) -> None:
-    """Raises Unusable."""
+    """Raises UnusableFile."""
     if not names:
         return
     from sidecar.imports.reading import sightings
@@ -168,7 +168,7 @@ def _read_sightings(names: list[str], seen: ObservedTraffic, notes: list[str]) -
 
 
 def _read_logs(names: list[str], seen: ObservedTraffic, samples: Samples | None, notes: list[str]) -> None:
-    """Raises Unusable."""
+    """Raises UnusableFile."""
     if not names:
         return
     from sidecar.adoption.logs import Logs

@@ -72,7 +72,7 @@ def command(options: argparse.Namespace) -> int:
 
 
 def _report(options: argparse.Namespace) -> ImportReport:
-    """Raises Unusable."""
+    """Raises UnusableFile."""
     notes, collector = Notes(), Collector(options.template)
     size = sum(Path(name).stat().st_size for name in options.files if Path(name).is_file())
     progress = Progress("reading", size, "bytes")

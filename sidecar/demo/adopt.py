@@ -76,7 +76,7 @@ class Walk:
         self._run_number = 0
 
     def walk(self) -> None:
-        """Walk all of it. Raises StartError where a step ends otherwise than it should."""
+        """Walk all of it. Raises DemoError where a step ends otherwise than it should."""
         began = time.monotonic()
         shutil.rmtree(self.folder, ignore_errors=True)
         (self.folder / "processes").mkdir(parents=True)
@@ -143,7 +143,7 @@ class Walk:
         self._tell(self._workday("enforced.log", "enforce"), named)
 
     def _tell(self, log: Path, named: frozenset[NamedRefusal]) -> None:
-        """Tell which requests were refused. Raises StartError for one that the report had not named."""
+        """Tell which requests were refused. Raises DemoError for one that the report had not named."""
         refused = [line for line in map(json.loads, log.read_text().splitlines()) if line["outcome"] == "refuse"]
         for line in refused:
             one = NamedRefusal(line["method"], line["route"], line["code"], tuple(line["roles"]))
@@ -213,7 +213,7 @@ class Walk:
     # --- commands ---
 
     def _command(self, *arguments: str, codes: Sequence[int] = (0,), most: int = _MOST_LINES) -> None:
-        """Run `sidecar ...` as one types it, and show what it says. Raises StartError for another exit code."""
+        """Run `sidecar ...` as one types it, and show what it says. Raises DemoError for another exit code."""
         self._say(f"\n$ sidecar {' '.join(arguments)}")
         done = self._run(arguments)
         lines = (done.stdout + done.stderr).splitlines()

@@ -16,7 +16,7 @@ _JSON_SERVER = Path("json-server/lib/cli/bin.js")
 
 
 def start_app(port: int, node_modules: Path, folder: Path, environ: Mapping[str, str]) -> Process:
-    """Start the app on a fresh copy of the contacts in `folder`; it answers when this returns. Raises StartError."""
+    """Start the app on a fresh copy of the contacts in `folder`; it answers when this returns. Raises DemoError."""
     node = shutil.which("node", path=environ.get("PATH"))
     if node is None:
         raise DemoError("node is not on PATH: the app of the demo needs Node.js 18 or newer")

@@ -52,7 +52,7 @@ class LocalCognito:
 
     `endpoint` is where its API and its keys are; `issuer` is AWS's, as in a real token. It has two app clients:
     `client_id` is public, `confidential_client_id` has a secret. With `fixed_ids` a pool of the same configuration has
-    the same ids at each start. Raises StartError.
+    the same ids at each start. Raises DemoError.
     """
 
     def __init__(
@@ -114,7 +114,7 @@ class LocalCognito:
 
 
 def require(*modules: str) -> None:
-    """Raises StartError when one of these modules, which come with the extra `demo`, is not installed."""
+    """Raises DemoError when one of these modules, which come with the extra `demo`, is not installed."""
     missing = [module for module in modules if importlib.util.find_spec(module) is None]
     if missing:
         raise DemoError(f"not installed: {', '.join(missing)}; run: pip install '.[demo]'")

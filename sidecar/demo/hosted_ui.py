@@ -56,7 +56,7 @@ class HostedUIServer:
     character by character; the page offers to sign in as each of `users`. Access and id tokens live `token_seconds`,
     a code `code_seconds`. With `rotation_grace` each refresh gives a new refresh token, and the old one is good for so
     many seconds more. `scopes` are those of resource servers, which clients may ask for beside the
-    standard ones. Raises StartError, and ValueError for a URI that cannot be registered.
+    standard ones. Raises DemoError, and ValueError for a URI that cannot be registered.
     """
 
     def __init__(

@@ -59,7 +59,7 @@ class Process:
         *,
         speaks: bool = False,
     ) -> Self:
-        """A child that is ready. Raises StartError, and leaves none, when it does not get so far."""
+        """A child that is ready. Raises DemoError, and leaves none, when it does not get so far."""
         process = cls(name, command, folder, environ, speaks=speaks)
         try:
             process.wait_until(ready)
@@ -80,7 +80,7 @@ class Process:
         self.stop()
 
     def wait_until(self, ready: Callable[[], bool], seconds: float = 60.0) -> None:
-        """Return when `ready()`. Raises StartError when the process ends before, or is not ready in time."""
+        """Return when `ready()`. Raises DemoError when the process ends before, or is not ready in time."""
         deadline = time.monotonic() + seconds
         while not ready():
             self.check()
@@ -91,7 +91,7 @@ class Process:
         self.check()
 
     def check(self) -> None:
-        """Raises StartError when the process has ended."""
+        """Raises DemoError when the process has ended."""
         status = self._child.poll()
         if status is not None:
             how = f"by signal {-status}" if status < 0 else f"with status {status}"

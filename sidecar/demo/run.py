@@ -16,8 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple, NoReturn, TextIO, TypeVar
 
-from sidecar.demo.adopt import Walk
-from sidecar.demo.adopt import WalkPorts as WalkPorts
+from sidecar.demo.adopt import Walk, WalkPorts
 from sidecar.demo.app import start_app
 from sidecar.demo.cognito import USERS, LocalCognito, require
 from sidecar.demo.guide import show, steps
@@ -48,7 +47,7 @@ class _Server(NamedTuple):
     what: str
 
 
-# in the order of the fields of Ports
+# in the order of the fields of `Ports`
 _SERVERS = (
     _Server("--port", "the sidecar"),
     _Server("--admin-port", "the sidecar's health and metrics"),
@@ -135,7 +134,7 @@ def _ignore_stop_signals() -> None:
 
 
 def _check(project: Path, ports: Ports) -> None:
-    """Raises StartError, with every reason, when something is missing or a port is not free."""
+    """Raises DemoError, with every reason, when something is missing or a port is not free."""
     require("boto3", "moto")
     problems = [
         f"{name} is not in {project}: run it in a checkout of the project, after make setup"
@@ -165,7 +164,7 @@ class _Stage:
     stack: contextlib.ExitStack
 
     def play(self) -> NoReturn:
-        """Start everything, show the tour, watch. Ends by KeyboardInterrupt or StartError only."""
+        """Start everything, show the tour, watch. Ends by KeyboardInterrupt or DemoError only."""
         cognito = self._start(
             "a local Cognito (moto)",
             self.ports.cognito,
@@ -253,7 +252,7 @@ class _Stage:
 
 
 def _cerbos_binary(node_modules: Path) -> Path:
-    """The binary in Cerbos' npm package; npm installs the one that fits this machine. Raises StartError."""
+    """The binary in Cerbos' npm package; npm installs the one that fits this machine. Raises DemoError."""
     found = sorted((node_modules / "@cerbos").glob("cerbos-*/cerbos-*"))
     if not found:
         raise DemoError(f"no Cerbos binary in {node_modules / '@cerbos'}: run make setup (or npm ci)")

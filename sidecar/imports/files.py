@@ -60,7 +60,7 @@ class _Again(io.RawIOBase):
 
 
 def open_source(name: str, stdin: io.BufferedIOBase, told: Callable[[int], None]) -> InputFile:
-    """Open a file, or `-` for stdin. `told` gets the bytes of it that were read so far. Raises Unusable."""
+    """Open a file, or `-` for stdin. `told` gets the bytes of it that were read so far. Raises UnusableFile."""
     try:
         opened = stdin if name == STDIN else Path(name).open("rb")  # noqa: SIM115 - the source closes it
         head, stream = _begun(opened, told)
@@ -104,7 +104,7 @@ def lines(stream: io.BufferedIOBase, longest: int = MAX_LINE) -> Iterator[tuple[
 
 
 def whole(source: InputFile) -> bytes:
-    """A document as a whole. Raises Unusable."""
+    """A document as a whole. Raises UnusableFile."""
     try:
         data = source.stream.read(MAX_DOCUMENT + 1)
     except UNREADABLE:

@@ -54,7 +54,7 @@ def sightings(
 
     `notes` counts what cannot be read. `given_format` is that of all files, else each is told by its content. `host`
     leaves out requests to other hosts, where a log names it; without it a recording is read for the host of its first
-    entry. `told` gets the bytes of the file that were read so far. Raises Unusable, with all files that it is about.
+    entry. `told` gets the bytes of the file that were read so far. Raises UnusableFile, with all those files.
     """
     noted = Notes() if notes is None else notes
     opened = _opened(list(files), stdin, given_format, told)
@@ -85,7 +85,7 @@ def _opened(
 
 
 def format_of(source: InputFile) -> str:
-    """Return the format of a file by its first bytes. Raises Unusable."""
+    """Return the format of a file by its first bytes. Raises UnusableFile."""
     head = source.head.removeprefix(b"\xef\xbb\xbf")
     if not head.strip():
         raise UnusableFile([f"{source.name}: found an empty file, {_KNOWN}"])
@@ -101,7 +101,7 @@ def format_of(source: InputFile) -> str:
 
 
 def read_source(form: str, source: InputFile, notes: Notes, host: str = "") -> Iterator[Sighting]:
-    """The sightings of one open file of a format. Raises Unusable."""
+    """The sightings of one open file of a format. Raises UnusableFile."""
     if form in _SPECS:
         return _of_document(form, source, notes)
     if form == "har":

@@ -142,7 +142,9 @@ def as_json(result: CaseResult) -> dict[str, Any]:
     return {
         "name": case.name, "file": case.file, "line": case.line, "column": case.column, "passed": result.passed,
         "differences": [difference._asdict() for difference in result.differences], "faults": list(observed.faults),
-        "found": {name: value._asdict() if isinstance(value, Items | VisibleFields) else value for name, value in found},
+        "found": {
+            name: value._asdict() if isinstance(value, Items | VisibleFields) else value for name, value in found
+        },
         "why": list(observed.why), "seconds": round(observed.seconds, 4),
     }  # fmt: skip
 

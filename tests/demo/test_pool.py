@@ -107,7 +107,7 @@ async def test_a_pool_that_fails_is_told_apart_from_one_that_refuses() -> None:
 
 async def test_a_challenge_that_is_not_known_is_a_refusal() -> None:
     def answer(request: httpx.Request) -> httpx.Response:
-        return httpx.Response(200, json={"ChallengeName": "SMS_MFA", "BrowserSession": "s"})
+        return httpx.Response(200, json={"ChallengeName": "SMS_MFA", "Session": "s"})
 
     async with httpx.AsyncClient(transport=httpx.MockTransport(answer)) as http:
         with pytest.raises(PoolError, match="SMS_MFA"):

@@ -9,8 +9,7 @@ from sidecar.bodies.graphql import DIRECTIVES, MEMBERS, QUERY, RESERVED_PARAMETE
 from sidecar.bodies.graphql_document import DocumentLimits
 from sidecar.config.routes.hints import hint
 from sidecar.config.routes.methods import Method, MethodFault, ask_of_method, check_methods
-from sidecar.config.shapes import Entry
-from sidecar.config.shapes import Reader as FileReader
+from sidecar.config.shapes import Entry, Reader
 from sidecar.gate.ask import Ask
 from sidecar.gate.lookup import Lookup
 from sidecar.gate.mode import RouteMode
@@ -23,7 +22,7 @@ _ELSEWHERE = ("methods", "actions", "each", "items", "fields")
 
 def graphql_asks(
     entry: Entry, said: Entry, segments: tuple[Segment, ...], lookups: Mapping[str, Lookup], max_body: int,
-    mode: RouteMode | None, reader: FileReader,
+    mode: RouteMode | None, reader: Reader,
 ) -> dict[str, Ask]:  # fmt: skip
     """Return what a route with `graphql` asks, by method: POST, and where the file says so GET, which a page of another
     origin can make a browser send. Faults are noted with `reader`."""
@@ -62,7 +61,7 @@ def graphql_asks(
     return asks
 
 
-def _check_query(entry: Entry, reader: FileReader) -> None:
+def _check_query(entry: Entry, reader: Reader) -> None:
     if entry["query"] == "any":
         reader.fault(entry.at("query"), "found `any`, expected names: some servers take a document from the URL")
         return
