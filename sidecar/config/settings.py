@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from sidecar.config.agreements import RULES
 from sidecar.config.setting_table import SETTINGS, Settings
-from sidecar.config.suggest import did_you_mean
+from sidecar.config.suggest import closest, did_you_mean
 
 
 class SettingsError(Exception):
@@ -29,27 +29,37 @@ _OF_A_SERVICE = re.compile(
 
 class Understood(NamedTuple):
     """Values of the settings. Where one is invalid, `problems` say so and its default stands in, so that whatever else
-    is wrong is found too. `warnings` are of what can be used."""
+    is wrong is found too. `warnings` are of what can be used. `doubtful` are the variables that the problems are about,
+    and those whose names come closest to an unknown one: nothing else is said of what depends on their values."""
 
     settings: Settings
     problems: tuple[str, ...]
     warnings: tuple[str, ...] = ()
+    doubtful: frozenset[str] = frozenset()
+
+    def sure(self, *variables: str) -> bool:
+        """Return whether no problem is about one of the variables."""
+        return self.doubtful.isdisjoint(variables)
 
 
 _STAND_IN_NAMES = {"AWS_REGION": "AWS_DEFAULT_REGION", "HTTPS_PROXY": "https_proxy", "NO_PROXY": "no_proxy"}
-_STAND_INS = {"SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_CERBOS": "127.0.0.1:1"}
+_STAND_INS = {
+    "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_CERBOS": "127.0.0.1:1", "SIDECAR_PDP": "authzen+http://127.0.0.1:1",
+}  # fmt: skip
 """In place of a default where there is none, or where it would have us look for more files."""
 
 
 def understand(environ: Mapping[str, str], flags: Mapping[str, str]) -> Understood:
     """Parse the environment, with `flags` (variable -> text) before it."""
-    problems = [
-        f"{name}: unknown setting{did_you_mean(name, _VARIABLES, 'SIDECAR_')}"
+    unknown = [
+        name
         for name in sorted(environ)
         if name.startswith("SIDECAR_")
         and name not in _VARIABLES
         and not _OF_A_SERVICE.fullmatch(f"{name}={environ[name]}")
     ]
+    problems = [f"{name}: unknown setting{did_you_mean(name, _VARIABLES, 'SIDECAR_')}" for name in unknown]
+    doubtful = {closest(name, _VARIABLES, "SIDECAR_") for name in unknown} - {""}
     values: dict[str, Any] = {}
     warnings = []
     unread = set()
@@ -70,10 +80,9 @@ def understand(environ: Mapping[str, str], flags: Mapping[str, str]) -> Understo
         assert text is not None  # noqa: S101 - each setting without a default has a stand-in
         values[setting.field] = setting.parse(text)
     settings = Settings(**values)
-    for rule in RULES:
-        if unread.isdisjoint(rule.reads):
-            problems += rule.problems(settings)
-    return Understood(settings, tuple(problems), tuple(warnings))
+    faults = [fault for rule in RULES if unread.isdisjoint(rule.reads) for fault in rule.faults(settings)]
+    doubtful.update(unread, *(fault.variables for fault in faults))
+    return Understood(settings, (*problems, *map(str, faults)), tuple(warnings), frozenset(doubtful))
 
 
 def read_settings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Settings:

@@ -333,3 +333,22 @@ def test_each_host_may_have_a_callback_of_its_own() -> None:
     assert read_settings(listed, {}).callback_urls == tuple(urls)
     listed["AWS_COGNITO_HOSTED_UI_CALLBACK_URL"] += ",https://c.example/x"
     assert "found 'https://c.example/x', expected one that ends in" in "".join(understand(listed, {}).problems)
+
+
+@pytest.mark.parametrize(
+    ("environ", "doubtful"),
+    [
+        ({}, set()),
+        ({"SIDECAR_HELD_MEMORY": "much"}, {"SIDECAR_HELD_MEMORY"}),
+        ({"SIDECAR_FORWARD_AUTH": "nginx"}, {"SIDECAR_TRUSTED_PROXIES"}),
+        ({"SIDECAR_UPSTREAM_KEY": "k.pem"}, {"SIDECAR_UPSTREAM_CERTIFICATE", "SIDECAR_UPSTREAM_KEY"}),
+        ({"SIDECAR_ISUER": "https://idp"}, {"SIDECAR_ISSUER"}),
+        ({"SIDECAR_NONSENSE_AT_ALL": "1"}, set()),
+    ],
+)
+def test_problems_tell_by_variable_what_they_are_about(environ: dict[str, str], doubtful: set[str]) -> None:
+    read = understand({"SIDECAR_UPSTREAM": "http://127.0.0.1:1", **environ}, {})
+    assert read.doubtful == doubtful
+    assert bool(read.problems) == bool(environ)
+    assert all(not read.sure("SIDECAR_CONSOLE", name) for name in doubtful)
+    assert read.sure("SIDECAR_CONSOLE")
