@@ -214,7 +214,7 @@ def _log_faults(settings: Settings) -> Iterator[SettingFault]:
 
 
 _MODES = ("SIDECAR_LOGIN", "AWS_COGNITO_DOMAIN")
-"""What `login_modes` comes of."""
+"""Variables that `login_modes` comes of."""
 
 
 def _rule(faults: Callable[[Settings], Iterable[SettingFault]], *reads: str) -> Agreement:

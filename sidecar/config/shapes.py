@@ -13,12 +13,14 @@ from sidecar.config.suggest import did_you_mean
 
 
 class Problem(NamedTuple):
-    """One fault of a file: where (1-based), and what was found and expected there."""
+    """One fault of a file: where (1-based), and what was found and expected there. `path` are the names that lead to
+    it, where it has some."""
 
     file: str
     line: int
     column: int
     message: str
+    path: str = ""
 
     def __str__(self) -> str:
         return f"{self.file}:{self.line}:{self.column}: {self.message}"
@@ -50,7 +52,7 @@ class Reader:
 
     def _problem(self, mark: Mark, message: str) -> Problem:
         place = f"{mark.path}: " if mark.path else ""
-        return Problem(self.file, mark.line, mark.column, place + message)
+        return Problem(self.file, mark.line, mark.column, place + message, mark.path)
 
 
 class Shape(Protocol):
@@ -351,7 +353,8 @@ def _mapping_like(node: yaml.Node, pairs: list[tuple[yaml.Node, yaml.Node]]) -> 
 
 
 class Short(NamedTuple):
-    """A record, or the value of its field `name` alone. Either way it reads as an `Entry`."""
+    """A record, or the value of its field `name` alone. Either way it reads as an `Entry`, with a fault as well: what
+    names it is not called a fault, too."""
 
     record: Record
     name: str
@@ -360,9 +363,9 @@ class Short(NamedTuple):
         if isinstance(node, yaml.MappingNode):
             return self.record.read(node, path, reader)
         value = self.record.fields[self.name].shape.read(node, path, reader)
-        if value is None:
-            return None
-        values = {name: f.default for name, f in self.record.fields.items()} | {self.name: value}
+        values = {name: f.default for name, f in self.record.fields.items()}
+        if value is not None:
+            values[self.name] = value
         mark = mark_of(node, path)
         return Entry(values, {self.name: mark}, mark)
 

@@ -23,8 +23,7 @@ def check_lookups(lookups: Mapping[str, Lookup], marks: Mapping[str, Mark], read
                 why = f"`optional`, or `missing: empty`, of lookups.{lookup_of(reference)}"
                 told = f"{{{reference}}} may be absent ({why}): such a request is 503 `lookup_incomplete`"
                 reader.warn(marks[name], told)
-    circle = _circle(lookups)
-    if circle:
+    for circle in _circles(lookups):
         reader.fault(marks[circle[0]], f"found a circle of lookups, {' -> '.join(circle)}, expected an end of it")
 
 
@@ -78,12 +77,20 @@ def _may_be_absent(reference: Reference, lookups: Mapping[str, Lookup]) -> bool:
     return attribute in lookups[name].optional or lookups[name].missing is Missing.EMPTY
 
 
-def _circle(lookups: Mapping[str, Lookup]) -> tuple[str, ...]:
-    """Return lookups of which each one reads the next, and the last one the first; none where there are no such."""
+def _circles(lookups: Mapping[str, Lookup]) -> Iterator[tuple[str, ...]]:
+    """Find lookups of which each one reads the next, and the last one the first; no lookup is in two of them."""
     needs = {name: [need for need in lookup.needs if need != name] for name, lookup in lookups.items()}
-    try:
-        TopologicalSorter(needs).prepare()
-    except CycleError as error:
-        # it lists them the other way round: each is needed by the next
-        return tuple(reversed(error.args[1]))
-    return ()
+    while True:
+        try:
+            TopologicalSorter(needs).prepare()
+        except CycleError as error:
+            # it lists them the other way round: each is needed by the next
+            circle = tuple(reversed(error.args[1]))
+        else:
+            return
+        yield circle
+        needs = {
+            name: [need for need in needed if need not in circle]
+            for name, needed in needs.items()
+            if name not in circle
+        }

@@ -40,11 +40,10 @@ from sidecar.wire.grammar import EXTENSION_METHODS, METHODS, SAFE_METHODS, is_me
 def read_entries(
     entries: list[Entry], lookups: Mapping[str, Lookup], upstreams: Mapping[str, Destination], max_body: int,
     to_app: ToApp | None, reader: Reader,
-) -> tuple[list[Route], list[Route]]:  # fmt: skip
-    """The routes of the list `routes` that are in force, and those that are drafts. `max_body`, in bytes, and `to_app`
-    are of a route that says none. Faults are noted with `reader`, those of drafts too."""
-    routes: list[Route] = []
-    drafts: list[Route] = []
+) -> list[tuple[Route, Entry]]:  # fmt: skip
+    """The routes of the list `routes`, drafts among them, each with its entry; without those whose path could not be
+    read. `max_body`, in bytes, and `to_app` are of a route that says none. Faults are noted with `reader`."""
+    made: list[tuple[Route, Entry]] = []
     lines: dict[tuple[object, ...], Entry] = {}
     resources: list[tuple[Protected | None, Entry]] = []
     for entry in entries:
@@ -55,16 +54,14 @@ def read_entries(
         if hosts or not entry.has("hosts"):
             _check_alone(entry, segments, hosts, lines, reader)
         route = _route(entry, segments, lookups, max_body, reader)
-        made = drafts if entry["draft"] else routes
         resources.append((protected_of(entry, reader), entry))
-        made.append(
-            route._replace(
-                name=route_name(hosts, route.name), hosts=hosts, upstream=upstream_of(entry, upstreams, reader),
-                to_app=_to_app(entry, to_app, route.access, reader), protected=resources[-1][0],
-            )
+        route = route._replace(
+            name=route_name(hosts, route.name), hosts=hosts, upstream=upstream_of(entry, upstreams, reader),
+            to_app=_to_app(entry, to_app, route.access, reader), protected=resources[-1][0],
         )  # fmt: skip
+        made.append((route, entry))
     check_agreement(resources, reader)
-    return routes, drafts
+    return made
 
 
 def _check_alone(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import zlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -28,6 +29,7 @@ from sidecar.gate.identity import PrincipalRules
 from sidecar.gate.lookup import Lookup
 from sidecar.gate.protected import RegisteredClient
 from sidecar.gate.routing import Access, Route, RouteTable
+from sidecar.gate.to_app import ToApp
 
 
 class Identity(NamedTuple):
@@ -91,11 +93,14 @@ class RoutesFile:
 
 
 class RoutesError(Exception):
-    """The file cannot be used; `problems` are all of its faults."""
+    """The file cannot be used; `problems` are all of its faults. `sound` is the file without the routes and lookups
+    that have them, and without the routes that ask such a lookup: what is wrong with that is told at once, too. It is
+    None where a fault is elsewhere."""
 
-    def __init__(self, problems: list[Problem]) -> None:
+    def __init__(self, problems: list[Problem], sound: RoutesFile | None = None) -> None:
         super().__init__("\n".join(map(str, problems)))
         self.problems = problems
+        self.sound = sound
 
 
 def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
@@ -113,37 +118,77 @@ def read_routes(text: str, file: str, environ: Mapping[str, str]) -> RoutesFile:
     defaults = document["defaults"] or DEFAULTS_ENTRY
     to_app = to_app_of(document["to_app"], None, reader)
     upstreams = read_upstreams(document["upstreams"], reader)
-    routes, drafts = read_entries(document["routes"], lookups, upstreams, defaults["max_body"], to_app, reader)
-    warn_unused(document["upstreams"], [route.upstream for route in (*routes, *drafts)], reader)
-    check_read(to_app, [*routes, *drafts], lookups.values(), document.at("to_app"), reader)
-    draft_mark = document.at("draft") if document["draft"] else None
-    if draft_mark is not None:
-        routes, drafts = [], [*routes, *drafts]
+    entries = read_entries(document["routes"], lookups, upstreams, defaults["max_body"], to_app, reader)
+    routes = [route for route, _ in entries]
+    warn_unused(document["upstreams"], [route.upstream for route in routes], reader)
+    check_read(to_app, routes, lookups.values(), document.at("to_app"), reader)
     identities = tuple(_identity(entry, reader) for entry in document["identity"])
     check_overlaps(placed_hosts(document["identity"]), reader)
     principal = principal_rules(document["principal"], tuple(defaults["roles"]), reader)
     if any(entry["mcp"] is not None for entry in document["routes"]):
         principal = with_client(principal)
-    clients = clients_of(document["mcp_clients"], reader)
+    read = _Read(
+        document, entries, lookups, marks, to_app, identities, principal, clients_of(document["mcp_clients"], reader)
+    )  # fmt: skip
     if reader.problems:
-        raise RoutesError(sorted(reader.problems, key=lambda problem: problem[1:3]))
+        sound = _sound(read, reader.problems)
+        raise RoutesError(
+            sorted(reader.problems, key=lambda problem: problem[1:3]), sound and _made(sound, defaults, text, reader)
+        )
+    return _made(read, defaults, text, reader)
+
+
+_INSIDE = re.compile(r"routes\[\d+\]|lookups\.[^.\[]+")
+"""The path of one route or lookup, at the beginning of those below it."""
+
+
+class _Read(NamedTuple):
+    """Parts of a file, each as it was read."""
+
+    document: Entry
+    entries: list[tuple[Route, Entry]]
+    lookups: Mapping[str, Lookup]
+    lookup_marks: Mapping[str, Mark]
+    to_app: ToApp | None
+    identities: tuple[Identity, ...]
+    principal: PrincipalRules
+    clients: tuple[RegisteredClient, ...]
+
+
+def _sound(read: _Read, problems: list[Problem]) -> _Read | None:
+    """Leave out the routes and the lookups with a fault; None where one is elsewhere."""
+    places = [_INSIDE.match(problem.path) for problem in problems]
+    faulty = {place[0] for place in places if place is not None}
+    if None in places:
+        return None
+    lookups = {name: lookup for name, lookup in read.lookups.items() if f"lookups.{name}" not in faulty}
+    entries = [
+        (route, entry)
+        for route, entry in read.entries
+        if entry.mark.path not in faulty
+        and all(name in lookups for _, ask in route.questions for name in ask.all_lookups)
+    ]
+    marks = {name: mark for name, mark in read.lookup_marks.items() if name in lookups}
+    return read._replace(entries=entries, lookups=lookups, lookup_marks=marks)
+
+
+def _made(read: _Read, defaults: Entry, text: str, reader: Reader) -> RoutesFile:
+    document = read.document
+    draft_mark = document.at("draft") if document["draft"] else None
+    in_force = [] if draft_mark else [(route, entry) for route, entry in read.entries if not entry["draft"]]
+    drafts = tuple(route for route, entry in read.entries if draft_mark or entry["draft"])
     fallback = Access.AUTHENTICATED if defaults["access"] == "authenticated" else Access.POLICY
     remembered = document["cache"]["decisions"] if document["cache"] is not None else 0.0
     checksum = zlib.crc32(text.encode("utf-8", "surrogatepass"))
     return RoutesFile(
-        RouteTable(routes, fallback, to_app), lookups, identities, principal, remembered, checksum,
-        needed_claims(document["principal"]), marks,
-        tuple(_key_mark(entry) for entry in document["identity"]), tuple(drafts), draft_mark,
+        RouteTable([route for route, _ in in_force], fallback, read.to_app), read.lookups, read.identities,
+        read.principal, remembered, checksum, needed_claims(document["principal"]), read.lookup_marks,
+        tuple(_key_mark(entry) for entry in document["identity"]), drafts, draft_mark,
         (*placed_hosts([*document["routes"], *document["identity"]]), *resource_hosts(document["routes"])),
-        tuple(reader.warnings), clients, _route_marks(document, routes),
+        tuple(reader.warnings), read.clients,
+        {route.name: {**_method_marks(entry), **entry.marks} for route, entry in in_force},
         tuple(entry.at("client_id") for entry in document["mcp_clients"]),
     )  # fmt: skip
-
-
-def _route_marks(document: Entry, routes: Sequence[Route]) -> dict[str, Mapping[str, Mark]]:
-    # where the whole file is a draft, none is in force
-    in_force = [entry for entry in document["routes"] if not entry["draft"]] if routes else []
-    return {route.name: {**_method_marks(entry), **entry.marks} for route, entry in zip(routes, in_force, strict=True)}
 
 
 def _method_marks(entry: Entry) -> dict[str, Mark]:

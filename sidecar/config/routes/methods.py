@@ -189,11 +189,12 @@ def _lookup_faults(method: Method) -> Iterator[MethodFault]:
 
 
 def _faults_of_names(method: Method, mark: Mark, names: Sequence[str]) -> Iterator[MethodFault]:
-    unknown = next((name for name in names if name not in method.lookups), None)
-    if unknown is not None:
-        known = ", ".join(method.lookups) or "none"
-        meant = did_you_mean(unknown, method.lookups)
-        yield MethodFault(mark, f"found {unknown!r}, expected one of `lookups`: {known}{meant}")
+    unknown = [name for name in names if name not in method.lookups]
+    known = ", ".join(method.lookups) or "none"
+    for name in unknown:
+        meant = did_you_mean(name, method.lookups)
+        yield MethodFault(mark, f"found {name!r}, expected one of `lookups`: {known}{meant}")
+    if unknown:
         return
     if len(names) > MAX_CHAIN or len(set(names)) != len(names):
         yield MethodFault(

@@ -84,17 +84,18 @@ OF_IDENTITY = Field(HOSTS, "only at these hosts, where tokens of others are nobo
 
 
 def read_upstreams(entries: Mapping[str, Entry], reader: Reader) -> dict[str, Destination]:
-    """The apps of `upstreams` by name."""
-    return {name: _destination(name, entry, reader) for name, entry in entries.items() if entry["url"]}
+    """The apps of `upstreams` by name. One whose URL could not be read is known all the same, and what leads to it is
+    not called a fault."""
+    return {name: _destination(name, entry, reader) for name, entry in entries.items()}
 
 
 def _destination(name: str, entry: Entry, reader: Reader) -> Destination:
     of_tls = [field for field in ("ca", "certificate", "key", "server_name") if entry[field]]
-    if of_tls and not entry["url"].startswith("https:"):
+    if of_tls and entry["url"] and not entry["url"].startswith("https:"):
         reader.fault(entry.at(of_tls[0]), f"found it for {entry['url']}, expected it for an https upstream alone")
     if bool(entry["certificate"]) != bool(entry["key"]):
         reader.fault(entry.mark, "found one of `certificate` and `key`, expected both or none")
-    return Destination(name, *(entry[field] for field in Destination._fields[1:]))
+    return Destination(name, entry["url"] or "", *(entry[field] for field in Destination._fields[2:]))
 
 
 def hosts_of(entry: Entry, reader: Reader) -> tuple[str, ...]:

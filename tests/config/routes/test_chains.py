@@ -90,6 +90,21 @@ def test_a_circle_of_lookups_is_named() -> None:
     )
 
 
+def test_each_circle_is_named() -> None:
+    rings = "".join(
+        f"  {name}: {{url: 'http://h/{{lookup.{other}.x}}', attributes: {{x: y}}}}\n"
+        for name, other in ("ab", "ba", "cd", "dc", "ea")
+    )
+    found = faults(f"version: 1\nlookups:\n{rings}routes: []\n")
+    assert len(found) == 2
+    assert all("found a circle of lookups, " in fault for fault in found)
+
+
+def test_each_unknown_lookup_of_a_list_is_told() -> None:
+    found = faults(one_route(route("[contac, region, nobody]"), LOOKUPS))
+    assert [fault.partition("found ")[2].partition(",")[0] for fault in found] == ["'contac'", "'nobody'"]
+
+
 def test_what_may_be_absent_is_warned_of() -> None:
     more = LOOKUPS + "  o: {url: 'http://h/{lookup.contact.owner}', attributes: {x: y}}\n"
     (warning,) = read(one_route(route("[contact, o]"), more)).warnings

@@ -157,6 +157,39 @@ def test_all_faults_of_a_file_are_told_at_once_in_order() -> None:
     assert len(lines) >= 4
 
 
+LOOKED_UP = """\
+version: 1
+lookups:
+  good: {url: "http://h/{id}", attributes: {owner: owner}}
+  bad: {url: "ftp://h/{id}", attributes: {tier: tier}}
+routes:
+  - {path: "/a/{id}", resource: a, id: "{path.id}", lookup: good, actions: {GET: read}}
+  - {path: "/b/{id}", resource: b, id: "{path.id}", lookup: [good, bad], actions: {GET: read}}
+  - {path: "/c/{id}", resource: c, id: "{path.nid}", actions: {GET: read}}
+  - {path: /d, draft: true, resource: d, actions: {GET: read}}
+  - 7
+"""
+
+
+def test_what_has_no_fault_of_its_own_is_read_all_the_same() -> None:
+    """Neither a route with a fault, nor one whose lookup has one, is told of again by who looks further."""
+    with pytest.raises(RoutesError) as caught:
+        read_routes(LOOKED_UP, "r.yaml", {})
+    assert [problem.line for problem in caught.value.problems] == [4, 8, 10]
+    sound = caught.value.sound
+    assert sound is not None
+    assert [route.name for route in sound.table.routes] == ["/a/{id}"]
+    assert [route.name for route in sound.drafts] == ["/d"]
+    assert (set(sound.lookups), set(sound.lookup_marks), set(sound.route_marks)) == ({"good"}, {"good"}, {"/a/{id}"})
+
+
+@pytest.mark.parametrize("more", ["wat: 1\n", "principal: {id: 7}\n", "identity: 1\n", "upstreams: {a: 5}\n"])
+def test_what_a_fault_elsewhere_may_change_is_not_called_sound(more: str) -> None:
+    with pytest.raises(RoutesError) as caught:
+        read_routes(one_route("{path: /x, access: public}", more), "r.yaml", {})
+    assert caught.value.sound is None
+
+
 def test_what_is_not_a_mapping_is_a_fault() -> None:
     assert faults("- a") == ["routes.yaml:1:1: found a list, expected a mapping"]
 

@@ -73,11 +73,14 @@ def test_a_fault_of_a_route_is_told_with_its_place(more: str, route: str, told: 
         ('{url: "https://a", key: /k.pem}', "upstreams.app: found one of `certificate` and `key`, expected both"),
         ('{url: "https://a", server_name: "a:1"}', "upstreams.app.server_name: found 'a:1', expected a host's name"),
         ('{url: "https://a", port: 1}', "found the name 'port', expected one of url, ca, certificate"),
+        ("[crm]", "upstreams.app: found a list, expected http(s)://host:port or unix:/path"),
     ],
 )
 def test_a_fault_of_an_app_is_told_with_its_place(app: str, told: str) -> None:
-    found = faults(one_route("{path: /a, access: public, upstream: app}", f"upstreams:\n  app: {app}\n"))
-    assert any(told in each and each.startswith("routes.yaml:3:") for each in found), found
+    """Alone: that a route leads to it is right."""
+    (found,) = faults(one_route("{path: /a, access: public, upstream: app}", f"upstreams:\n  app: {app}\n"))
+    assert told in found
+    assert found.startswith("routes.yaml:3:")
 
 
 def test_two_routes_may_not_name_one_path_at_one_host() -> None:
