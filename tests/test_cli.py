@@ -110,6 +110,8 @@ def test_run_does_not_start_with_wrong_settings(tmp_path: Path) -> None:
         "SIDECAR_MODE: found 'open', expected enforce or shadow-policy or shadow",
         "SIDECAR_UPSTREAM: not set, expected the protected app: `http(s)://host:port`, or `unix:/path`; or an `upstream` "
         "for each route of routes.yaml: /x has none",
+        "routes.yaml:2:17: routes[0].path: /x needs to know who asks, and there is no issuer of tokens: set AWS_REGION, "
+        "AWS_COGNITO_POOL_ID and AWS_COGNITO_CLIENT_ID, or give `identity`",
     ]
 
 

@@ -70,7 +70,7 @@ def _coverage(options: argparse.Namespace) -> int:
     from sidecar.adoption.coverage_questions import Samples
     from sidecar.adoption.coverage_seen import ObservedTraffic
     from sidecar.config.settings import understand
-    from sidecar.run.deciding import load_routes
+    from sidecar.run.route_file import load_routes
     from sidecar.study.claims import references_of
 
     floors = _floors(options.fail_under)

@@ -30,12 +30,14 @@ _OF_A_SERVICE = re.compile(
 class Understood(NamedTuple):
     """Values of the settings. Where one is invalid, `problems` say so and its default stands in, so that whatever else
     is wrong is found too. `warnings` are of what can be used. `doubtful` are the variables that the problems are about,
-    and those whose names come closest to an unknown one: nothing else is said of what depends on their values."""
+    and those whose names come closest to an unknown one: nothing else is said of what depends on their values. Those in
+    `unread` have a stand-in."""
 
     settings: Settings
     problems: tuple[str, ...]
     warnings: tuple[str, ...] = ()
     doubtful: frozenset[str] = frozenset()
+    unread: frozenset[str] = frozenset()
 
     def sure(self, *variables: str) -> bool:
         """Return whether no problem is about one of the variables."""
@@ -45,8 +47,10 @@ class Understood(NamedTuple):
 _STAND_IN_NAMES = {"AWS_REGION": "AWS_DEFAULT_REGION", "HTTPS_PROXY": "https_proxy", "NO_PROXY": "no_proxy"}
 _STAND_INS = {
     "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "SIDECAR_CERBOS": "127.0.0.1:1", "SIDECAR_PDP": "authzen+http://127.0.0.1:1",
+    "SIDECAR_LISTEN": "127.0.0.1:2",
 }  # fmt: skip
-"""In place of a default where there is none, or where it would have us look for more files."""
+"""In place of a default where there is none, or where it would have us look for more files, or find an app at
+its own port."""
 
 
 def understand(environ: Mapping[str, str], flags: Mapping[str, str]) -> Understood:
@@ -82,7 +86,7 @@ def understand(environ: Mapping[str, str], flags: Mapping[str, str]) -> Understo
     settings = Settings(**values)
     faults = [fault for rule in RULES if unread.isdisjoint(rule.reads) for fault in rule.faults(settings)]
     doubtful.update(unread, *(fault.variables for fault in faults))
-    return Understood(settings, (*problems, *map(str, faults)), tuple(warnings), frozenset(doubtful))
+    return Understood(settings, (*problems, *map(str, faults)), tuple(warnings), frozenset(doubtful), frozenset(unread))
 
 
 def read_settings(environ: Mapping[str, str], flags: Mapping[str, str]) -> Settings:

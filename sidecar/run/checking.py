@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
 from sidecar.config.placeholders import is_regular
-from sidecar.config.routes.file import RoutesError, RoutesFile, read_routes
+from sidecar.config.routes.file import RoutesFile
 from sidecar.config.setting_table import Settings
-from sidecar.config.settings import understand
+from sidecar.config.settings import Understood, understand
 from sidecar.pdp import cerbos_version, policy_files
 from sidecar.pdp.embedded import problems_of
-from sidecar.run.deciding import without_upstream
 from sidecar.run.errors import Errors, StartError, blaming
 from sidecar.run.parts import Prepared, prepare
 from sidecar.run.pdp import cerbos_binary, may_be_empty, policy_folder, require_cerbos
+from sidecar.run.route_file import RouteFile, read_route_file, without_upstream
 from sidecar.study import claims as claims_check
 from sidecar.study import held, lint, modes, proxies
 from sidecar.study.policies import parse_policies
@@ -30,8 +30,6 @@ SIDECAR_CERBOS: we do not run this Cerbos, so its configuration and policies wer
   server: {tls: {cert: ..., key: ...}, adminAPI: {enabled: true}}    # TLS off this machine; for SIDECAR_CERBOS_ADMIN
   storage: {disk: {watchForChanges: false}}    # with SIDECAR_CERBOS_ADMIN, whose reload takes a change whole"""
 """Read by a test with the real Cerbos (docs.cerbos.dev, "Configuration")."""
-_TRUSTING = ("AWS_COGNITO_CLIENT_ID:", "AWS_COGNITO_POOL_ID:", "SIDECAR_ISSUER:")
-"""Problems of settings after which nobody knows which app clients are trusted."""
 _NO_UPSTREAM = "SIDECAR_UPSTREAM: not set, expected it, or --upstream, where `sidecar run` starts"
 
 
@@ -58,27 +56,92 @@ def findings(environ: Mapping[str, str], flags: Mapping[str, str], *, probe: boo
     told["SIDECAR_UPSTREAM"] = app or "http://127.0.0.1:1"
     read = understand(told, {})
     settings = read.settings
+    file = read_route_file(settings, told)
     found = Findings([settings.routes], [], [*read.warnings], [])
     try:
-        prepared = prepare(read, told)
+        prepared = prepare(read, told, file=file)
     except StartError as error:
         found.problems.extend(error.problems)
         prepared = None
     _policies(settings, told, found)
-    routes = prepared.deciding.configured.routes if prepared is not None else _parsed(settings, told)
-    if routes is not None:
-        claims = claims_check.lacking(routes, settings, Path(settings.routes).read_text(encoding="utf-8"))
-        if not any(problem.startswith(_TRUSTING) for problem in read.problems):
-            found.problems.extend(_unknown_clients(settings, routes))
-        found.warnings.extend([*claims.warnings, *_warnings(settings, routes)])
-        found.notes.extend([*_drafts(settings, routes), *claims.notes, *modes.notes(routes.table, settings.mode)])
-        if not app and without_upstream(settings._replace(upstream=""), routes):
+    if file.routes is not None:
+        _routes(read, file, file.routes, found)
+        if not app and without_upstream(settings._replace(upstream=""), file.routes):
             found.notes.append(_NO_UPSTREAM)
-        _lint(settings, routes, found)
-        _candidate(settings, routes, found)
+        _lint(settings, file.routes, found)
+        _candidate(settings, file.routes, found)
     if prepared is not None and probe:
         _probe(prepared, bool(app), found)
     return found
+
+
+class _Look(NamedTuple):
+    """Part of what is looked at: where a problem is about one of the settings that it `reads`, it would be judged by
+    another value than is meant."""
+
+    about: str
+    reads: tuple[str, ...]
+    find: Callable[[Settings, RoutesFile], Iterable[str]]
+
+
+_WARNINGS = (
+    _Look("modes", ("SIDECAR_MODE",), lambda settings, routes: modes.warnings(routes, settings.routes, settings.mode)),
+    _Look(
+        "room for bodies", ("SIDECAR_HELD_MEMORY", "SIDECAR_HELD_DISK"),
+        lambda settings, routes: held.warnings(routes, settings.routes, settings.held_memory, settings.held_disk),
+    ),
+    _Look(
+        "room for answers", ("SIDECAR_HELD_MEMORY", "SIDECAR_EXT_PROC_LISTEN"),
+        lambda settings, routes: held.answer_warnings(
+            routes, settings.routes, settings.held_memory, ext_proc=settings.ext_proc_listen is not None
+        ),
+    ),
+    _Look(
+        "routes that a proxy cannot ask about", ("SIDECAR_FORWARD_AUTH", "SIDECAR_EXT_PROC_LISTEN"),
+        lambda settings, routes: proxies.warnings(
+            routes, settings.routes, proxies.Asking(settings.forward_auth, False, settings.ext_proc_listen is not None)
+        ),
+    ),
+    _Look(
+        "routes that a proxy cannot ask about", ("SIDECAR_EXT_AUTHZ_LISTEN", "SIDECAR_EXT_PROC_LISTEN"),
+        lambda settings, routes: proxies.warnings(
+            routes, settings.routes,
+            proxies.Asking("off", settings.ext_authz_listen is not None, settings.ext_proc_listen is not None),
+        ),
+    ),
+)  # fmt: skip
+_OF_CLAIMS = ("AWS_COGNITO_POOL_ID", "AWS_COGNITO_DOMAIN", "SIDECAR_ISSUER", "SIDECAR_LOGIN")
+_OF_CLIENTS = ("AWS_COGNITO_POOL_ID", "AWS_COGNITO_CLIENT_ID", "SIDECAR_ISSUER")
+
+
+def _routes(read: Understood, file: RouteFile, routes: RoutesFile, found: Findings) -> None:
+    """Look at routes beside the settings, as far as these could be read."""
+    settings, skipped = read.settings, dict[str, None]()
+    if read.sure(*_OF_CLIENTS):
+        found.problems.extend(_unknown_clients(settings, routes))
+    if any(map(is_regular, settings.session_secrets)):
+        found.warnings.append(_REGULAR)
+    found.warnings.extend(map(str, routes.warnings))
+    for look in _WARNINGS:
+        if read.sure(*look.reads):
+            found.warnings.extend(look.find(settings, routes))
+        else:
+            skipped[look.about] = None
+    if file.whole:
+        found.notes.extend(_drafts(settings, routes))
+    if read.sure(*_OF_CLAIMS):
+        claims = claims_check.lacking(routes, settings, file.text)
+        found.warnings.extend(claims.warnings)
+        found.notes.extend(claims.notes)
+    else:
+        skipped["claims of tokens"] = None
+    if file.whole and read.sure("SIDECAR_MODE"):
+        found.notes.extend(modes.notes(routes.table, settings.mode))
+    if skipped:
+        found.notes.append(f"not looked at before the settings can be read that say so: {', '.join(skipped)}")
+
+
+_REGULAR = "SIDECAR_SESSION_SECRET: found a text with a pattern that can be guessed, expected openssl rand -base64 32"
 
 
 def _probe(prepared: Prepared, app: bool, found: Findings) -> None:
@@ -92,35 +155,6 @@ def _probe(prepared: Prepared, app: bool, found: Findings) -> None:
     }
     for level, text in asyncio.run(probing.probe(prepared, app=app)):
         lists[level].append(text)
-
-
-def _warnings(settings: Settings, routes: RoutesFile) -> list[str]:
-    """List doubts about settings and routes that can be used."""
-    regular = any(map(is_regular, settings.session_secrets))
-    secrets = (
-        ["SIDECAR_SESSION_SECRET: found a text with a pattern that can be guessed, expected openssl rand -base64 32"]
-        if regular
-        else []
-    )
-    asking = proxies.Asking(
-        settings.forward_auth, settings.ext_authz_listen is not None, settings.ext_proc_listen is not None
-    )
-    return [
-        *secrets, *map(str, routes.warnings), *modes.warnings(routes, settings.routes, settings.mode),
-        *held.warnings(routes, settings.routes, settings.held_memory, settings.held_disk),
-        *held.answer_warnings(
-            routes, settings.routes, settings.held_memory, ext_proc=settings.ext_proc_listen is not None
-        ),
-        *proxies.warnings(routes, settings.routes, asking),
-    ]  # fmt: skip
-
-
-def _parsed(settings: Settings, environ: Mapping[str, str]) -> RoutesFile | None:
-    """Return the routes, whatever else is wrong; None where they cannot be read, which is a problem of its own."""
-    try:
-        return read_routes(Path(settings.routes).read_text(encoding="utf-8"), settings.routes, environ)
-    except (OSError, UnicodeDecodeError, RoutesError):
-        return None
 
 
 def _unknown_clients(settings: Settings, routes: RoutesFile) -> list[str]:
@@ -140,7 +174,8 @@ def _drafts(settings: Settings, routes: RoutesFile) -> list[str]:
     count, every = len(routes.drafts), len(routes.drafts) + len(routes.table.routes)
     if routes.draft_mark is not None:
         return [
-            f"{settings.routes}: `draft: true` of the whole file, {count} routes: `sidecar run` does not start with it"
+            f"{settings.routes}:{routes.draft_mark.line}:{routes.draft_mark.column}: `draft: true` of the whole file, "
+            f"{count} routes: `sidecar run` does not start with it"
         ]
     return [f"{settings.routes}: {count} of {every} routes are drafts and not in force"] if count else []
 

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from sidecar.config.routes.file import RoutesError, RoutesFile, read_routes
+from sidecar.config.routes.file import RoutesFile
 from sidecar.config.setting_table import Settings
 from sidecar.config.settings import Understood
-from sidecar.config.suggest import did_you_mean
 from sidecar.gate.app_lookup import AppInquiry
 from sidecar.gate.asking import PDP
 from sidecar.gate.evaluation import Rules
@@ -27,7 +26,6 @@ from sidecar.gate.lookup import Inquiry
 from sidecar.gate.mcp_session import McpSessions
 from sidecar.gate.narrowing import Plans
 from sidecar.gate.request import Reading
-from sidecar.gate.routing import Access, RouteTable
 from sidecar.gate.session import TokenSource
 from sidecar.gate.statement import Statement
 from sidecar.lookups.asking import Lookups, Source
@@ -44,10 +42,11 @@ from sidecar.record.metrics import Metrics
 from sidecar.run.errors import Errors, StartError
 from sidecar.run.pdp import decision_point, embedded_cerbos, policy_reload
 from sidecar.run.plans import narrowing
+from sidecar.run.route_file import RouteFile, load_trust, read_route_file, require_callback
 from sidecar.run.sources import app_reader, require_sources
 from sidecar.trust.alb import AlbKeys, AlbSessions
 from sidecar.trust.download import Proxy
-from sidecar.trust.issuers import Trust, trust_from
+from sidecar.trust.issuers import Trust
 from sidecar.trust.jwks import KeyStore
 
 if TYPE_CHECKING:
@@ -151,21 +150,37 @@ class Deciding:
             await self.embedded.stop()
 
 
-def deciding(read: Understood, environ: Mapping[str, str], metrics: Metrics | None = None) -> Deciding:
-    """Make all that a gate needs. Raises StartError with every problem, those of `read` included."""
+_OF_TRUST = (
+    "AWS_REGION", "AWS_COGNITO_POOL_ID", "AWS_COGNITO_CLIENT_ID", "AWS_COGNITO_DOMAIN", "SIDECAR_ISSUER",
+    "SIDECAR_JWKS_URL",
+)  # fmt: skip
+_OF_LOGIN = (
+    "AWS_REGION", "AWS_COGNITO_POOL_ID", "AWS_COGNITO_CLIENT_ID", "AWS_COGNITO_DOMAIN", "SIDECAR_ISSUER",
+    "SIDECAR_LOGIN", "SIDECAR_SESSION_SECRET",
+)  # fmt: skip
+_OF_CALLBACK = ("AWS_COGNITO_DOMAIN", "AWS_COGNITO_HOSTED_UI_CALLBACK_URL", "SIDECAR_HOSTS", "SIDECAR_LOGIN")
+
+
+def deciding(
+    read: Understood, environ: Mapping[str, str], metrics: Metrics | None = None, file: RouteFile | None = None
+) -> Deciding:
+    """Make all that a gate needs, with the route file of the settings unless it was read as `file`. Raises StartError
+    with every problem, those of `read` and of the file included."""
     settings, metrics = read.settings, metrics or Metrics()
     faults = FaultLog(metrics, time.monotonic)
-    errors = Errors(read.problems)
-    routes = errors.tried(load_routes, settings, environ)
+    file = file or read_route_file(settings, environ)
+    routes = file.routes
+    errors = Errors((*read.problems, *file.problems))
     embedded = errors.tried(embedded_cerbos, settings, environ)
     pdp = errors.tried(decision_point, settings, embedded, faults.report)
     policies = errors.tried(policy_reload, settings, embedded, environ, wall_clock)
     trust, browser = None, None
-    if not read.problems:
-        # of settings that contradict themselves it cannot be said who is trusted and who may sign in
-        trust = errors.tried(load_trust, settings, routes) if routes is not None else None
-        if routes is not None:
-            errors.tried(require_callback, settings, routes)
+    # of settings that contradict themselves it cannot be said who is trusted and who may sign in
+    if routes is not None and read.sure(*_OF_TRUST):
+        trust = errors.tried(load_trust, settings, routes)
+    if routes is not None and file.whole and read.sure(*_OF_CALLBACK):
+        errors.tried(require_callback, settings, routes)
+    if read.sure(*_OF_LOGIN):
         browser = errors.tried(_browser, settings, metrics)
     if routes is not None:
         errors.tried(require_sources, settings, routes)
@@ -182,112 +197,6 @@ def deciding(read: Understood, environ: Mapping[str, str], metrics: Metrics | No
         Lookups(sources, now=time.monotonic, count=metrics.remembered, report=faults.report), functions, reader,
         browser, AlbKeys(now=time.monotonic, report=metrics.dependency, proxy=_proxy(settings)), faults,
     )  # fmt: skip
-
-
-def load_routes(settings: Settings, environ: Mapping[str, str]) -> RoutesFile:
-    """Read and check the route file. Raises StartError with every problem."""
-    without = [] if settings.upstream else [_NO_UPSTREAM]
-    try:
-        text = Path(settings.routes).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise StartError(*without, f"SIDECAR_ROUTES: cannot read {settings.routes}: {error}") from None
-    try:
-        routes = read_routes(text, settings.routes, environ)
-    except RoutesError as error:
-        raise StartError(*map(str, error.problems)) from None
-    _require_upstream(settings, routes)
-    _require_listed(settings, routes)
-    pushing = [route.name for route in routes.table.routes if any(ask.push for ask in route.asks.values())]
-    if settings.pdp and pushing:
-        raise StartError(
-            f"{settings.routes}: found `push` at {pushing[0]} and SIDECAR_PDP, expected one of the two: "
-            "AuthZEN has no plans, so `push` needs Cerbos"
-        )
-    return routes
-
-
-def _require_server(settings: Settings, table: RouteTable) -> None:
-    """Raise StartError where clients are to be told of Cognito's endpoints, and nobody knows them."""
-    untold = [one.resource for one in table.protected if one.metadata and not one.server]
-    if not untold or (settings.domain and ("://" in settings.domain or settings.region)):
-        return
-    raise StartError(
-        f"{settings.routes}: found the resource {untold[0]} and no AWS_COGNITO_DOMAIN (with AWS_REGION, where it is a "
-        "prefix), expected it, so that clients are told where to sign in; or `authorization_server`, or `metadata: off`"
-    )
-
-
-_NO_UPSTREAM = "SIDECAR_UPSTREAM: not set, expected the protected app: `http(s)://host:port`, or `unix:/path`"
-
-
-def without_upstream(settings: Settings, routes: RoutesFile) -> str:
-    """Return why there has to be an app in the settings and there is none, or ""."""
-    if settings.upstream:
-        return ""
-    table = routes.table
-    alone = next((route.name for route in (*table.routes, *routes.drafts) if route.upstream is None), "")
-    if alone:
-        return f"{_NO_UPSTREAM}; or an `upstream` for each route of {settings.routes}: {alone} has none"
-    if table.fallback is Access.AUTHENTICATED:
-        return f"{_NO_UPSTREAM}: `defaults.access: authenticated` lets paths through that no route names"
-    if settings.mode == "shadow":
-        return f"{_NO_UPSTREAM}: the mode `shadow` forwards what no route names, too"
-    return ""
-
-
-def _require_upstream(settings: Settings, routes: RoutesFile) -> None:
-    """Raise StartError where requests would lead to the app of the settings, and there is none."""
-    if missing := without_upstream(settings, routes):
-        raise StartError(missing)
-
-
-def _require_listed(settings: Settings, routes: RoutesFile) -> None:
-    """Raise StartError for hosts in the route file that SIDECAR_HOSTS turns away."""
-    listed = settings.hosts
-    if listed is None:
-        return
-    told = ", ".join(sorted(listed))
-    unlisted = [
-        (mark, host) for mark, host in ((each.mark, each.unlisted(listed)) for each in routes.placed_hosts) if host
-    ]
-    if unlisted:
-        raise StartError(*(
-            f"{settings.routes}:{mark.line}:{mark.column}: {mark.path}: found {host!r}, expected one of SIDECAR_HOSTS "
-            f"({told}): requests for others are refused{did_you_mean(host, listed)}"
-            for mark, host in unlisted
-        ))  # fmt: skip
-
-
-def require_callback(settings: Settings, routes: RoutesFile) -> None:
-    """Raise StartError where nobody says to which URL the hosted UI sends a browser back."""
-    if "hosted" in settings.login_modes and not settings.callback and routes.table.hosts is None:
-        raise StartError(
-            "AWS_COGNITO_HOSTED_UI_CALLBACK_URL: not set, expected the callback URL of the app client, or one host in "
-            "SIDECAR_HOSTS, or routes with `hosts`"
-        )
-
-
-def require_in_force(settings: Settings, routes: RoutesFile) -> None:
-    """Raise StartError where the whole route file is a draft."""
-    if routes.draft_mark is not None:
-        raise StartError(
-            f"{settings.routes}:{routes.draft_mark.line}:{routes.draft_mark.column}: found `draft: true` of the whole "
-            "file, expected a file that is in force: look through it and take that line out, then the one of each "
-            "route that you want in force"
-        )
-
-
-def load_trust(settings: Settings, routes: RoutesFile) -> Trust:
-    """Return the trusted issuers. Raises StartError where a route needs a principal and nobody is trusted."""
-    table = routes.table
-    trust = trust_from(settings, routes.identities, frozenset(one.resource for one in table.protected))
-    _require_server(settings, table)
-    if not trust.issuers and any(route.access is not Access.PUBLIC for route in table.routes):
-        raise StartError(
-            "no issuer of tokens: set AWS_REGION, AWS_COGNITO_POOL_ID and AWS_COGNITO_CLIENT_ID, "
-            f"or give `identity` in {settings.routes}"
-        )
-    return trust
 
 
 def key_store(settings: Settings, trust: Trust, metrics: Metrics) -> KeyStore:

@@ -16,8 +16,9 @@ from sidecar.gate.request import Raw
 from sidecar.gate.routing import WEBSOCKET, RouteTable
 from sidecar.gate.verdict import Forward
 from sidecar.record import logs
-from sidecar.run.deciding import deciding, require_in_force, wall_clock
+from sidecar.run.deciding import deciding, wall_clock
 from sidecar.run.pdp import starting_cerbos
+from sidecar.run.route_file import require_in_force
 from sidecar.study import explain
 from sidecar.study.recording import RecordingPDP
 from sidecar.wire.grammar import Header

@@ -26,6 +26,7 @@ from sidecar.run.candidate import CandidatePolicies, candidate_policies
 from sidecar.run.deciding import Deciding, deciding, wall_clock
 from sidecar.run.errors import Errors, StartError, blaming, unable
 from sidecar.run.listening import require_folder, require_listeners
+from sidecar.run.route_file import RouteFile
 from sidecar.trust.assertion import Assertions, load_key
 
 if TYPE_CHECKING:
@@ -79,12 +80,13 @@ class Prepared(NamedTuple):
 
 def prepare(
     read: Understood, environ: Mapping[str, str], metrics: Metrics | None = None, *, stand_in: str = "",
-    listens: bool = True,
+    listens: bool = True, file: RouteFile | None = None,
 ) -> Prepared:  # fmt: skip
     """Make all that a process needs. Raises StartError with every problem, those of `read` included. The URL `stand_in`
-    is asked in place of each app that routes name. `listens` is that of `parts`."""
+    is asked in place of each app that routes name. `listens` is that of `parts`, and `file` the route file, where it
+    was read before."""
     errors = Errors()
-    made = errors.tried(deciding, read, environ, metrics)
+    made = errors.tried(deciding, read, environ, metrics, file)
     fitted = errors.tried(parts, read.settings, environ, listens=listens)
     if made is not None and fitted is not None:
         put_in_force = errors.tried(upstreams.make_named, fitted.upstream, made.configured.routes, stand_in)

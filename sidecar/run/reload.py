@@ -14,14 +14,11 @@ from sidecar.run.deciding import (
     Configured,
     Deciding,
     key_store,
-    load_routes,
-    load_trust,
-    require_callback,
-    require_in_force,
     tokens_of,
     wall_clock,
 )
-from sidecar.run.errors import StartError
+from sidecar.run.errors import Errors, StartError
+from sidecar.run.route_file import load_routes, load_trust, require_callback, require_in_force
 from sidecar.run.sources import require_sources
 from sidecar.run.tasks import Tasks
 from sidecar.run.upstreams import make_named
@@ -77,11 +74,14 @@ class Reload:
             try:
                 # in a thread: a large file takes longer to read than requests may wait
                 routes = await asyncio.to_thread(load_routes, settings, self._deciding.environ)
-                require_in_force(settings, routes)
-                require_callback(settings, routes)
-                await asyncio.to_thread(require_sources, settings, routes)
-                trust = load_trust(settings, routes)
-                put_upstreams_in_force = make_named(self._upstream, routes)
+                errors = Errors()
+                errors.tried(require_in_force, settings, routes)
+                errors.tried(require_callback, settings, routes)
+                await asyncio.to_thread(errors.tried, require_sources, settings, routes)
+                trust = errors.tried(load_trust, settings, routes)
+                put_upstreams_in_force = errors.tried(make_named, self._upstream, routes)
+                if trust is None or put_upstreams_in_force is None or errors.problems:
+                    raise StartError(*errors.problems)  # noqa: TRY301 - all are told alike
             except StartError as error:
                 self.fault = str(error)
                 metrics.reloaded("failed")

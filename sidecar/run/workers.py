@@ -26,12 +26,13 @@ from sidecar.record import logs
 from sidecar.record.metrics import Metrics
 from sidecar.record.workers import PUBLISH_EVERY, ParentFile, WorkerFile
 from sidecar.run.candidate import CANDIDATE, candidate_cerbos
-from sidecar.run.deciding import TREE_KEY, require_in_force, wall_clock
+from sidecar.run.deciding import TREE_KEY, wall_clock
 from sidecar.run.errors import StartError
 from sidecar.run.interpreter import SLOW, is_optimized
 from sidecar.run.parts import Prepared, prepare
 from sidecar.run.pdp import POLICIES, embedded_cerbos, embedded_reload, starting_cerbos
 from sidecar.run.reload import Stamp, stamp_of
+from sidecar.run.route_file import require_in_force
 from sidecar.run.serving import Sidecar, Sockets
 from sidecar.tether import tethered
 

@@ -19,11 +19,12 @@ import pytest
 import yaml
 
 from sidecar import cli
+from sidecar.config.routes.file import read_routes
 from sidecar.config.setting_table import SETTINGS
 from sidecar.config.settings import understand
 from sidecar.demo.processes import Process
 from sidecar.pdp import cerbos_version
-from sidecar.run import checking, workers
+from sidecar.run import checking, route_file, workers
 from sidecar.run.checking import Findings
 from sidecar.run.errors import StartError
 from tests.conftest import policies
@@ -416,8 +417,11 @@ routes:
 @pytest.mark.parametrize(
     ("text", "told"),
     [
-        (DRAFTS, "1 of 2 routes are drafts and not in force"),
-        (f"draft: true\n{DRAFTS}", "`draft: true` of the whole file, 2 routes: `sidecar run` does not start with it"),
+        (DRAFTS, " 1 of 2 routes are drafts and not in force"),
+        (
+            f"draft: true\n{DRAFTS}",
+            "1:8: `draft: true` of the whole file, 2 routes: `sidecar run` does not start with it",
+        ),
     ],
 )
 def test_drafts_are_counted(tmp_path: Path, text: str, told: str) -> None:
@@ -425,7 +429,7 @@ def test_drafts_are_counted(tmp_path: Path, text: str, told: str) -> None:
     pdp = {"SIDECAR_CERBOS": "cerbos:3593", "SIDECAR_CERBOS_TLS": "plaintext"}
     found = checking.findings({**POOL, "SIDECAR_ROUTES": str(tmp_path / "routes.yaml"), **pdp}, {})
     assert found.problems == []
-    assert f"{tmp_path}/routes.yaml: {told}" in found.notes
+    assert f"{tmp_path}/routes.yaml:{told}" in found.notes
 
 
 def test_a_draft_of_a_file_is_not_served(sandbox: dict[str, str], tmp_path: Path) -> None:
@@ -702,6 +706,101 @@ def test_proxies_that_ask_and_answers_without_room_are_warned_of_by_the_settings
         warned = [line for line in found.warnings if line.startswith(place)]
         assert [line.startswith(place + said) for line in warned] == ([True] if said else []), found
         assert found.problems == []
+
+
+def test_routes_are_read_once(suspended: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
+    for text in (ROUTES, ROUTES.replace("GET: read", "GET: 5")):
+        Path("routes.yaml").write_text(text)
+        read: list[str] = []
+
+        def read_once(text: str, *more: Any, read: list[str] = read) -> Any:
+            read.append(text)
+            return read_routes(text, *more)
+
+        monkeypatch.setattr(route_file, "read_routes", read_once)
+        checking.findings(suspended, {})
+        assert read == [text]
+
+
+HELD = """\
+version: 1
+routes:
+  - {path: /list, resource: contact, query: [], actions: {GET: read}, items: {at: data, id: id}}
+  - {path: /form, resource: contact, actions: {POST: read}, attributes: {a: "{form.a}"}, max_body: 4GiB}
+"""
+UNJUDGED = "not looked at before the settings can be read that say so: "
+
+
+@pytest.mark.parametrize(
+    ("settings", "bad", "warned"),
+    [
+        ({"SIDECAR_HELD_MEMORY": "4MiB"}, {"SIDECAR_HELD_MEMORY": "4MB"}, "room for answers"),
+        ({"SIDECAR_HELD_DISK": "1GiB"}, {"SIDECAR_HELD_DISK": "1GB"}, "room for bodies"),
+        (
+            {"SIDECAR_FORWARD_AUTH": "nginx", "SIDECAR_TRUSTED_PROXIES": "10.0.0.0/8"}, {"SIDECAR_FORWARD_AUTH": "apache"},
+            "routes that a proxy cannot ask about",
+        ),
+        ({"SIDECAR_EXT_AUTHZ_LISTEN": "127.0.0.1:1"}, {"SIDECAR_EXT_AUTHZ_LISTEN": "1"}, "routes that a proxy cannot ask about"),
+        ({"SIDECAR_MODE": "shadow"}, {"SIDECAR_MODE": "open"}, "modes"),
+    ],
+)  # fmt: skip
+def test_nothing_is_judged_by_a_value_that_stands_in_for_a_bad_one(
+    suspended: dict[str, str], settings: dict[str, str], bad: dict[str, str], warned: str
+) -> None:
+    """What is not looked at is told, and nothing else of the setting is."""
+    Path("routes.yaml").write_text(HELD)
+    (name,) = bad
+    least = checking.findings(suspended, {})
+    good = checking.findings({**suspended, **settings}, {})
+    assert good.problems == []
+    assert not any(note.startswith(UNJUDGED) for note in (*good.notes, *least.notes))
+    found = checking.findings({**suspended, **settings, **bad}, {})
+    assert [problem.partition(":")[0] for problem in found.problems] == [name]
+    assert not any(name in line for line in found.warnings)
+    assert set(found.warnings) <= set(least.warnings)
+    (note,) = [note for note in found.notes if note.startswith(UNJUDGED)]
+    assert warned in note
+
+
+@pytest.mark.parametrize(
+    ("more", "other"),
+    [
+        # a Cerbos of our own is not missed by who names another PDP
+        ({"SIDECAR_PDP": "authzen://pdp", "SIDECAR_CERBOS_BINARY": "/nowhere"}, []),
+        # nor is the app our own port because that could not be read
+        ({"SIDECAR_LISTEN": "nonsense", "SIDECAR_UPSTREAM": "http://127.0.0.1:8080"}, []),
+        ({"SIDECAR_LOGIN": "yes", "AWS_COGNITO_DOMAIN": "prefix"}, []),
+        ({"SIDECAR_HOSTS": "https://a", **LOGIN}, ["SIDECAR_HOSTS"]),
+        ({"SIDECAR_SESSION_SECRET": "short", "AWS_REGION": "", "SIDECAR_LOGIN": "both"}, ["AWS_REGION", "AWS_COGNITO_DOMAIN"]),
+    ],
+)  # fmt: skip
+def test_no_problem_comes_of_a_value_that_stands_in(
+    suspended: dict[str, str], more: dict[str, str], other: list[str]
+) -> None:
+    lookups = 'lookups: {l: {upstream: "/{id}", attributes: {a: b}}}\n'
+    Path("routes.yaml").write_text(ROUTES.replace("resource", "id: x, lookup: l, resource") + lookups)
+    bad = {"SIDECAR_HOSTS": "https://a"} if "SIDECAR_HOSTS" in more else {}
+    environ = {**suspended, **more, **bad}
+    told = checking.findings(environ, {}).problems
+    first = next(iter(more))
+    assert {problem.partition(":")[0] for problem in told} == {first, *other}, told
+    assert len(told) == len({first, *other})
+
+
+def test_what_can_be_told_of_a_faulty_route_file_is_told_at_once(suspended: dict[str, str]) -> None:
+    """Warnings about its sound routes and about policies, and what is wrong with them beside the settings."""
+    Path("routes.yaml").write_text(
+        "version: 1\nlookups: {f: {function: 'nowhere:find', attributes: {a: a}}}\nroutes:\n"
+        "  - {path: /x, resource: contact, hosts: a.test, actions: {GET: read, PUT: chang}}\n"
+        "  - {path: /y, resource: contact, actions: 5}\n"
+    )
+    found = checking.findings({**suspended, "SIDECAR_HOSTS": "b.test"}, {})
+    assert [problem.partition(": ")[0] for problem in found.problems] == [
+        "routes.yaml:5:44", "routes.yaml:5:44", "routes.yaml:4:42", "routes.yaml:2:25"
+    ]  # fmt: skip
+    assert {line.rpartition(" ")[2] for line in found.warnings} >= {
+        "[attribute-unsupplied]", "[deny-for-role]", "[question-unknown]"
+    }  # fmt: skip
 
 
 def test_unrelated_faults_and_warnings_are_told_at_once(suspended: dict[str, str], tmp_path: Path) -> None:

@@ -2,18 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
-import pytest
-
-from sidecar.config.settings import read_settings
 from sidecar.demo.cognito import LocalCognito
-from sidecar.run.deciding import load_routes, load_trust, require_callback
-from sidecar.run.errors import StartError
 from tests.conftest import Stack, policies
 from tests.stack import Web, running_sidecar
-from tests.tokens import SESSION_SECRET
 
 
 def upstream_of(stack: Stack) -> str:
@@ -30,101 +23,6 @@ def test_id_tokens_are_taken_where_they_are_configured(stack: Stack, cognito: Lo
         assert sidecar.get("/me", cognito.token("alice", "id")).status == 200
         assert sidecar.get("/me", stack.tokens["alice"]).code == "token_invalid"
     assert stack.sidecar.get("/me", cognito.token("alice", "id")).code == "token_invalid"
-
-
-MCP = "routes: [{path: /mcp, access: authenticated, mcp: {resource: 'https://a.example/mcp'"
-POOL = {
-    "SIDECAR_UPSTREAM": "http://127.0.0.1:1", "AWS_REGION": "eu-west-1", "AWS_COGNITO_POOL_ID": "eu-west-1_A",
-    "AWS_COGNITO_CLIENT_ID": "c1,c2", "SIDECAR_LOGIN": "off",
-}  # fmt: skip
-
-
-@pytest.mark.parametrize(
-    ("routes", "environ", "says"),
-    [
-        (f"{MCP}}}}}]", {"AWS_COGNITO_DOMAIN": "prefix"}, ""),
-        (f"{MCP}}}}}]", {"AWS_COGNITO_DOMAIN": "https://login.example"}, ""),
-        (f"{MCP}, metadata: off}}}}]", {"SIDECAR_HOSTS": "b.example"}, ""),
-        (f"{MCP}}}}}]", {"AWS_COGNITO_DOMAIN": "prefix", "SIDECAR_HOSTS": "b.example,*.example"}, ""),
-        (
-            f"{MCP}}}}}]",
-            {"AWS_COGNITO_DOMAIN": "prefix", "SIDECAR_HOSTS": "b.example"},
-            "mcp.resource: found 'a.example', expected one of SIDECAR_HOSTS (b.example)",
-        ),
-        (f"{MCP}, authorization_server: 'https://idp.example'}}}}]", {}, ""),
-        (f"{MCP}}}}}]", {}, "found the resource https://a.example/mcp and no AWS_COGNITO_DOMAIN"),
-    ],
-)
-def test_clients_are_told_only_of_what_is_known(
-    tmp_path: Path, routes: str, environ: dict[str, str], says: str
-) -> None:
-    (tmp_path / "routes.yaml").write_text(f"version: 1\n{routes}\n")
-    settings = read_settings({**POOL, **environ, "SIDECAR_ROUTES": str(tmp_path / "routes.yaml")}, {})
-    if says:
-        with pytest.raises(StartError, match=re.escape(says)):
-            load_trust(settings, load_routes(settings, {}))
-        return
-    trust = load_trust(settings, load_routes(settings, {}))
-    assert {issuer.resources for issuer in trust.issuers.values()} == {frozenset(["https://a.example/mcp"])}
-
-
-APPS = "version: 1\nupstreams: {crm: 'http://crm'}\nroutes:\n  - {path: /a, access: public, upstream: crm%s}\n"
-NO_UPSTREAM = "SIDECAR_UPSTREAM: not set, expected the protected app: `http(s)://host:port`, or `unix:/path`"
-
-
-@pytest.mark.parametrize(
-    ("more", "environ", "problem"),
-    [
-        ("", {}, ""),
-        ("}\n  - {path: /b, access: public", {"SIDECAR_UPSTREAM": "http://127.0.0.1:1"}, ""),
-        ("}\n  - {path: /b, access: public", {}, f"{NO_UPSTREAM}; or an `upstream` for each route of FILE: /b has none"),
-        ("}\ndefaults: {access: authenticated", {}, f"{NO_UPSTREAM}: `defaults.access: authenticated` lets paths through"),
-        ("", {"SIDECAR_MODE": "shadow"}, f"{NO_UPSTREAM}: the mode `shadow` forwards what no route names, too"),
-        (", hosts: a.test", {"SIDECAR_HOSTS": "a.test,b.test"}, ""),
-        (
-            ", hosts: [a.test, wiki.test]", {"SIDECAR_HOSTS": "a.test,wikis.test"},
-            "FILE:4:54: routes[0].hosts: found 'wiki.test', expected one of SIDECAR_HOSTS (a.test, wikis.test): requests "
-            "for others are refused, did you mean 'wikis.test'?",
-        ),
-    ],
-)  # fmt: skip
-def test_an_app_is_known_for_each_request_that_may_pass(
-    tmp_path: Path, more: str, environ: dict[str, str], problem: str
-) -> None:
-    file = tmp_path / "routes.yaml"
-    file.write_text(APPS % more)
-    settings = read_settings({"SIDECAR_ROUTES": str(file), **environ}, {})
-    if not problem:
-        load_routes(settings, {})
-        return
-    with pytest.raises(StartError) as caught:
-        load_routes(settings, {})
-    assert str(caught.value).startswith(problem.replace("FILE", str(file)))
-
-
-@pytest.mark.parametrize(
-    ("hosts", "environ", "told"),
-    [
-        ("", {"SIDECAR_HOSTS": "a.test,b.test"}, True),
-        ("", {"SIDECAR_HOSTS": "*.test"}, True),
-        ("", {"SIDECAR_HOSTS": "a.test"}, False),
-        (", hosts: a.test", {}, False),
-        ("", {"AWS_COGNITO_HOSTED_UI_CALLBACK_URL": "https://a.test/_sidecar/callback"}, False),
-    ],
-)
-def test_the_hosted_ui_is_told_where_to_send_a_browser_back(
-    tmp_path: Path, hosts: str, environ: dict[str, str], told: bool
-) -> None:
-    file = tmp_path / "routes.yaml"
-    file.write_text(APPS % hosts)
-    environ = {"SIDECAR_ROUTES": str(file), "AWS_COGNITO_DOMAIN": "https://login.example", **POOL, **environ}
-    settings = read_settings({**environ, "SIDECAR_LOGIN": "hosted", "SIDECAR_SESSION_SECRET": SESSION_SECRET}, {})
-    routes = load_routes(settings, {})
-    if not told:
-        require_callback(settings, routes)
-        return
-    with pytest.raises(StartError, match="AWS_COGNITO_HOSTED_UI_CALLBACK_URL: not set, expected the callback URL"):
-        require_callback(settings, routes)
 
 
 def test_hosts_and_trusted_proxies(stack: Stack, tmp_path: Path) -> None:

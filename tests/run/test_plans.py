@@ -15,10 +15,10 @@ from sidecar.pdp.cerbos import Cerbos
 from sidecar.pdp.embedded import EmbeddedCerbos
 from sidecar.pdp.policy_reload import PolicyReload, PolicyState
 from sidecar.plans.narrow import PlanTrust
-from sidecar.run.deciding import load_routes
 from sidecar.run.errors import StartError
 from sidecar.run.pdp import embedded_reload
 from sidecar.run.plans import FindPolicies, PolicyTrust, narrowing
+from sidecar.run.route_file import load_routes
 from tests.stack import binary
 
 ALICE = Principal("alice", ("user",), {}, "iss", 0.0, {})

@@ -133,10 +133,12 @@ class PlacedHosts(NamedTuple):
     mark: Mark
     hosts: tuple[str, ...]
 
-    def unlisted(self, listed: frozenset[str]) -> str:
-        """Return a host that `SIDECAR_HOSTS` turns away whatever its port or first label is, "" where there is none."""
+    def unlisted(self, listed: frozenset[str]) -> tuple[str, ...]:
+        """Return the hosts that `SIDECAR_HOSTS` turns away whatever their port or first label is."""
         narrower = {entry for host in listed for entry in entries_for(host)}
-        return next((host for host in self.hosts if host not in narrower and listed.isdisjoint(entries_for(host))), "")
+        return tuple(
+            host for host in self.hosts if host not in narrower and listed.isdisjoint(entries_for(host))
+        )  # fmt: skip
 
 
 def placed_hosts(entries: Iterable[Entry]) -> tuple[PlacedHosts, ...]:

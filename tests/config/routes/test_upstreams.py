@@ -143,7 +143,8 @@ def test_a_host_of_two_pools_is_warned_of() -> None:
         (("*.test",), {"a.test"}, ""),
         (("a.test", "b.test"), {"a.test"}, "b.test"),
         (("*.a.test",), {"a.test"}, "*.a.test"),
+        (("b.test", "a.test", "c.test"), {"a.test"}, "b.test c.test"),
     ],
 )
 def test_a_host_that_the_settings_turn_away_is_found(hosts: tuple[str, ...], listed: set[str], unlisted: str) -> None:
-    assert PlacedHosts(Mark(1, 1, ""), hosts).unlisted(frozenset(listed)) == unlisted
+    assert PlacedHosts(Mark(1, 1, ""), hosts).unlisted(frozenset(listed)) == tuple(unlisted.split())
