@@ -11,10 +11,11 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from sidecar.gate.asking import PDP
 from sidecar.gate.codes import Code, Ground
-from sidecar.gate.decision import PdpAnswer, Question, Resource, Result, judge
+from sidecar.gate.decision import Question, Resource, Result, judge
 from sidecar.gate.verdict import Facts, Forward, Refuse, Refused, Verdict
 from sidecar.pdp.policy_reload import PolicyState
 from sidecar.record.metrics import CANDIDATE_RESULTS
@@ -35,12 +36,6 @@ SAME, ALLOW_TO_DENY, DENY_TO_ALLOW, FAILED, DROPPED = CANDIDATE_RESULTS
 
 _GONE = frozenset((Code.PDP_UNAVAILABLE, Code.PDP_TIMEOUT, Code.PDP_PARTIAL, Code.PDP_OPEN, Code.PDP_BUSY))
 """Codes by which it is not there; by others it says nothing about one question."""
-
-
-class PDP(Protocol):
-    """Port: who decides by the candidate policies. Raises Refused when there is no answer."""
-
-    async def check(self, question: Question) -> PdpAnswer: ...
 
 
 class DecisionDifference(NamedTuple):
