@@ -5,7 +5,8 @@ from __future__ import annotations
 import ast
 import itertools
 import re
-from collections.abc import Iterable, Iterator
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -88,3 +89,41 @@ def test_no_docstring_begins_as_a_question_and_no_name_is_banned() -> None:
         for line in faults(path.read_text(), BANNED[""] | BANNED.get(path.parent.name, set()))
     }
     assert found == set()
+
+
+MAY_SHARE = {
+    "Lookups": "the gate's port, and the class in lookups/ that implements it",
+    "Principal": "the public type that a user's function gets, and the gate's own, which may change",
+    "Sessions": "the sign-in pages' port, and the class in sessions/ that implements it",
+    "UserPool": "the sign-in pages' port, and the class in sign_in/ that implements it",
+}
+"""Names that two classes have, each with the reason."""
+
+
+def shared(sources: Mapping[str, str]) -> dict[str, list[str]]:
+    """The names of public classes that several files have at their top level, with these files."""
+    places: dict[str, list[str]] = defaultdict(list)
+    for file, source in sources.items():
+        for node in ast.parse(source).body:
+            if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                places[node.name].append(file)
+    return {name: files for name, files in places.items() if len(files) > 1}
+
+
+def test_a_name_of_two_classes_is_seen() -> None:
+    sources = {"a.py": "class Reply: ...", "b.py": "class Reply: ...", "c.py": "class Reply: ..."}
+    assert shared(sources) == {"Reply": ["a.py", "b.py", "c.py"]}
+
+
+@pytest.mark.parametrize(
+    "source", ["class Replies: ...", "class _Reply: ...", "class A:\n    class Reply: ...", "from a import Reply"]
+)
+def test_another_class_does_not_share_a_name(source: str) -> None:
+    assert shared({"a.py": "class Reply: ...", "b.py": source}) == {}
+
+
+def test_no_two_public_classes_have_the_same_name() -> None:
+    sources = {str(path.relative_to(ROOT)): path.read_text() for path in sorted((ROOT / "sidecar").rglob("*.py"))}
+    found = shared(sources)
+    assert {name: files for name, files in found.items() if name not in MAY_SHARE} == {}
+    assert found.keys() == MAY_SHARE.keys()
