@@ -51,7 +51,7 @@ class Form:
                     Code.BODY_INVALID, f"form.{name}: found {field.name[:64]!r}, which some servers take for it"
                 )
             if field.text is None:
-                raise Refused(Code.BODY_INVALID, f"form.{name}: found {field.told}, expected a text")
+                raise Refused(Code.BODY_INVALID, f"form.{name}: found {field.description}, expected a text")
         return [field.text for field in found if field.text is not None]
 
     def require_none(self, name: str, where: str) -> None:

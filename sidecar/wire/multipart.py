@@ -55,7 +55,7 @@ def boundary_of(content_type: bytes) -> bytes | None:
 
 class _Head(NamedTuple):
     name: str
-    told: str
+    description: str
     """Kind of the part, if it is no field of a text."""
     is_ascii: bool
     length: int | None
@@ -145,16 +145,16 @@ class MultipartReader:
             return
         self._size += count
         room = MAX_TEXT + 1 - len(self._text)
-        if room > 0 and not self._head.told:
+        if room > 0 and not self._head.description:
             self._text += self._buffer[: min(count, room)]
         del self._buffer[:count]
 
     def _part(self) -> FormField:
-        name, told, is_ascii, length = self._head
+        name, description, is_ascii, length = self._head
         if length is not None and length != self._size:
             raise ValueError("a part of another length than its Content-Length")
-        if told or len(self._text) > MAX_TEXT:
-            return FormField(name, None, told or f"more than {MAX_TEXT} bytes")
+        if description or len(self._text) > MAX_TEXT:
+            return FormField(name, None, description or f"more than {MAX_TEXT} bytes")
         if self._text.startswith(_BYTE_ORDER_MARK):
             # formData() of Node.js and ASP.NET Core take it away, most others do not
             return FormField(name, None, "a text that begins with a byte order mark")
@@ -192,9 +192,9 @@ def _head_of(data: bytes) -> _Head:
         raise ValueError("a part with a Content-Length that is no number")
     kind = found.get(b"content-type")
     text = _TEXT.fullmatch(b"text/plain" if kind is None else kind)
-    told = _told(kind, text is not None, disposition["file"])
+    description = _description(kind, text is not None, disposition["file"])
     is_ascii = text is not None and text["ascii"] is not None
-    return _Head(_name(disposition), told, is_ascii, None if length is None else int(length))
+    return _Head(_name(disposition), description, is_ascii, None if length is None else int(length))
 
 
 def _name(disposition: re.Match[bytes]) -> str:
@@ -205,7 +205,7 @@ def _name(disposition: re.Match[bytes]) -> str:
     return text
 
 
-def _told(kind: bytes | None, is_text: bool, file: bytes | None) -> str:
+def _description(kind: bytes | None, is_text: bool, file: bytes | None) -> str:
     """Return what a part is if it is no field of a text, "" for one that is. Raises ValueError."""
     if kind is not None and _NESTED.match(kind):
         raise ValueError("a part that has parts of its own")

@@ -31,11 +31,11 @@ def has_later_name(value: bytes) -> bool:
 
 
 class FormField(NamedTuple):
-    """Field of a form: its name, and its text if it has one that all servers read alike; else `told` is what it is."""
+    """Field of a form: its name, and its text if it has one that all servers read alike; else `description` is what it is."""
 
     name: str
     text: str | None
-    told: str = ""
+    description: str = ""
 
 
 def fields_of(body: bytes, most: int) -> list[FormField]:
