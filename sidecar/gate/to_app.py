@@ -97,11 +97,12 @@ def _always_sent(principal: ForwardedPrincipal) -> list[Header]:
 def _value(name: bytes, template: Template, principal: Principal) -> bytes:
     """One header's value, b"" for none."""
     return b"".join(
-        part.encode("ascii") if isinstance(part, str) else _told(name, part, principal) for part in template.parts
+        part.encode("ascii") if isinstance(part, str) else _header_value(name, part, principal)
+        for part in template.parts
     )
 
 
-def _told(name: bytes, reference: Reference, principal: Principal) -> bytes:
+def _header_value(name: bytes, reference: Reference, principal: Principal) -> bytes:
     value = principal_value(reference, principal)
     place = f"to_app.headers.{name.decode('ascii')}: {reference}"
     if value is None:
