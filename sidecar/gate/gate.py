@@ -158,7 +158,7 @@ class Gate:
         sessions: McpSessions | None = None,
     ) -> None:  # fmt: skip
         self.rules = rules
-        self._asking = ContextHandler(hooks, pdp, plans, now=now, timer=timer, tell=self._told)
+        self._asking = ContextHandler(hooks, pdp, plans, now=now, timer=timer, tell=self._sender_headers)
         self._now = now
         self._timer = timer
         self._sign = sign
@@ -482,7 +482,7 @@ class Gate:
             evaluation.rules.table.reserved, given, evaluation.upstream,
         )  # fmt: skip
 
-    def _told(self, evaluation: Evaluation) -> list[Header]:
+    def _sender_headers(self, evaluation: Evaluation) -> list[Header]:
         """List what a permit would tell the app of the sender, the Authorization included. Raises Refused: CLAIM_*,
         IDENTITY_HEADER_TOO_LARGE."""
         request, to_app = evaluation.request, evaluation.to_app
