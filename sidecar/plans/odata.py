@@ -30,10 +30,10 @@ class OData:
         """Say a filter, unless the client has one: 4.01 takes `filter` for `$filter`, too."""
         if is_asked("filter", asked):
             return Narrowing((), Exactness.NONE)
-        return in_one_parameter(whole, asked, "$filter", _said, _written)
+        return in_one_parameter(whole, asked, "$filter", _render, _written)
 
 
-def _said(term: Term) -> RenderedTerm | None:
+def _render(term: Term) -> RenderedTerm | None:
     if joined(term.field, "/") is None or not _RESERVED.isdisjoint(map(str.lower, term.field.path)):
         return None
     if term.relation is Operator.HAS and isinstance(term.value, str) and term.field.type is Type.LIST:

@@ -23,10 +23,10 @@ class PostgRest:
 
     def narrow(self, whole: Filter, asked: AbstractSet[str]) -> Narrowing:
         """Say a filter; all that the client asks for stands beside it."""
-        return in_one_parameter(whole, _NOBODY, "and", _said, lambda said: f"({_written(said)})")
+        return in_one_parameter(whole, _NOBODY, "and", _render, lambda said: f"({_written(said)})")
 
 
-def _said(term: Term) -> RenderedTerm | None:
+def _render(term: Term) -> RenderedTerm | None:
     if len(term.field.path) > 1:
         # of a nested table a filter is about its rows, of JSON it needs another operator
         return None

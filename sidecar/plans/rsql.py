@@ -21,10 +21,10 @@ class Rsql:
 
     def narrow(self, whole: Filter, asked: AbstractSet[str]) -> Narrowing:
         """Say a filter, unless the client has one."""
-        return in_one_parameter(whole, asked, "filter", _said, _written)
+        return in_one_parameter(whole, asked, "filter", _render, _written)
 
 
-def _said(term: Term) -> RenderedTerm | None:
+def _render(term: Term) -> RenderedTerm | None:
     # a `*` in a text stands for any text in some apps, and for itself in others
     if joined(term.field, ".") is None or term.relation in TEXTUAL:
         return None
