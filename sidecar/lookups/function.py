@@ -44,7 +44,7 @@ def find(name: str, *, many: bool = False) -> Callable[..., Any]:
     except (ImportError, SyntaxError) as error:
         raise ValueError(f"cannot import {module!r}: {error}; {PLACED}") from None
     except (Exception, SystemExit) as error:  # noqa: BLE001 - whatever a user's module raises as it is imported
-        raise ValueError(f"cannot import {module!r}: {_told(error, '')}") from None
+        raise ValueError(f"cannot import {module!r}: {_location_of_error(error, '')}") from None
     for part in path.split("."):
         found = getattr(found, part, None)
     if found is None:
@@ -195,7 +195,7 @@ def _reply(outcome: Outcome, function: Callable[..., Any]) -> Reply:
     if isinstance(outcome, _NoDocument):
         raise Fault(Reason.FUNCTION_RESULT, str(outcome))
     if isinstance(outcome, BaseException):
-        raise Fault(Reason.FUNCTION_RAISED, _told(outcome, _file_of(function)))
+        raise Fault(Reason.FUNCTION_RAISED, _location_of_error(outcome, _file_of(function)))
     return Reply(404, "application/json", b"{}") if outcome is None else Reply(200, "application/json", outcome)
 
 
@@ -204,7 +204,7 @@ def _file_of(function: Callable[..., Any]) -> str:
     return code.co_filename if code is not None else ""
 
 
-def _told(error: BaseException, file: str) -> str:
+def _location_of_error(error: BaseException, file: str) -> str:
     """The type of an exception and the line it came from, of `file` where there is one; never its text, which may hold
     a secret."""
     frames = []
