@@ -105,7 +105,7 @@ class ItemsRule:
         text, parts, actions = JsonText(body), list[AnswerItems](), self.actions
 
         def take(first: int, values: list[Any]) -> None:
-            parts.append(AnswerItems(self.kind, actions, *self._told(first, values), self.lookups))
+            parts.append(AnswerItems(self.kind, actions, *self._ids_and_attributes(first, values), self.lookups))
 
         try:
             return text, text.array(self.at, self.max_items, self.part, take), parts
@@ -116,7 +116,7 @@ class ItemsRule:
                 return None
             raise Refused(Code.ITEMS_UNREADABLE, f"items.at: {error}") from None
 
-    def _told(self, first: int, values: list[Any]) -> tuple[list[str], list[dict[str, Any]]]:
+    def _ids_and_attributes(self, first: int, values: list[Any]) -> tuple[list[str], list[dict[str, Any]]]:
         """Read the ids and the attributes of some items, of which `first` is the number of the first."""
         ids, attributes = column_of(values, self.id), attributes_in_all(values, self.attributes)
         if ids is not None and attributes is not None:
