@@ -24,16 +24,16 @@ class FaultLog:
     def __init__(self, metrics: Metrics, now: Callable[[], float]) -> None:
         self._metrics = metrics
         self._now = now
-        self._told: dict[tuple[str, Reason], tuple[float, int]] = {}
+        self._last_logged: dict[tuple[str, Reason], tuple[float, int]] = {}
 
     def report(self, dependency: Dependency, place: str, reason: Reason, detail: str) -> None:
         """Count a fault; and warn, with the place, what was found and what to do next."""
         self._metrics.reason(dependency, reason)
         now = self._now()
-        last, silent = self._told.get((place, reason), (-EVERY, 0))
+        last, silent = self._last_logged.get((place, reason), (-EVERY, 0))
         if now - last < EVERY:
-            self._told[place, reason] = last, silent + 1
+            self._last_logged[place, reason] = last, silent + 1
             return
-        self._told[place, reason] = now, 0
+        self._last_logged[place, reason] = now, 0
         more = f" ({silent} more since the last such line)" if silent else ""
         log.warning("%s: found %s (%s)%s: %s", place, reason, detail or reason.meaning, more, reason.remedy)

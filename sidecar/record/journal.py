@@ -114,7 +114,7 @@ class Journal:
         self._lines: list[str] = []
         self._may_drop = drops or mode == "shadow"
         self._drops = False
-        self._told = _NOTHING
+        self._reported_state = _NOTHING
         self._tries_again = False
         self._closed = False
 
@@ -232,7 +232,7 @@ class Journal:
             done, fault = self._out.send(), ""
         except OSError as error:
             done, fault = False, error.strerror or str(error)
-        if not done or self._told:
+        if not done or self._reported_state:
             self._look(done, fault)
         return done, SOON if self._out.waiting < before else AGAIN_AFTER
 
@@ -248,11 +248,11 @@ class Journal:
         self.refuses = full and not self._may_drop
         if done:
             log.warning("the decision log is written again")
-            self._told = _NOTHING
+            self._reported_state = _NOTHING
             return
         state = _FULL if full else _HOLDING if fault else _NOTHING
-        if state > self._told:
-            self._told = state
+        if state > self._reported_state:
+            self._reported_state = state
             why = fault or "nobody reads it"
             log.error("the decision log cannot be written (%s): %s", why, self._consequence(full))
 
