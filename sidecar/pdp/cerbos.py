@@ -125,7 +125,7 @@ class Cerbos(Client):
 
     async def _ask_in_parts(self, question: Question) -> PdpAnswer:
         entries = entries_of(question.resources)
-        calls = list(parts_of(question.resources, entries, len(self.told(question.principal))))
+        calls = list(parts_of(question.resources, entries, len(self.encoded_principal(question.principal))))
         if len(calls) == 1:
             return await self._ask(question, entries)
         deadline = asyncio.get_running_loop().time() + self._timeout
@@ -143,15 +143,15 @@ class Cerbos(Client):
         self, question: Question, entries: list[bytes] | None = None, deadline: float | None = None
     ) -> PdpAnswer:
         principal = question.principal
-        told = self.told(principal)
+        encoded_principal = self.encoded_principal(principal)
         if entries is None:
             entries = entries_of(question.resources)
-        size = len(told) + sum(map(len, entries))
+        size = len(encoded_principal) + sum(map(len, entries))
         if size > MAX_QUESTION:
             raise Refused(Code.REFERENCE_INVALID, f"a question of {size} bytes, Cerbos takes {MAX_QUESTION}")
         loop = asyncio.get_running_loop()
         asked = PendingQuestion(question, entries, loop.create_future(), deadline or loop.time() + self._timeout)
-        key = (principal.issuer, told)
+        key = (principal.issuer, encoded_principal)
         call = self._calls.get(key)
         try:
             if call is None or not call.takes(asked):

@@ -49,14 +49,14 @@ class Client:
         """Return whether the breaker turns calls away."""
         return self._breaker.is_open
 
-    def told(self, principal: Principal) -> bytes:
+    def encoded_principal(self, principal: Principal) -> bytes:
         """Return the encoded principal; recent ones are cached by identity."""
         known = self._principals.get(id(principal))
         if known is not None and known[0] is principal:
             return known[1]
-        told = self._tell(principal)
-        self._principals.put(id(principal), (principal, told))
-        return told
+        encoded_principal = self._tell(principal)
+        self._principals.put(id(principal), (principal, encoded_principal))
+        return encoded_principal
 
     def _unreachable(self, reason: Reason, detail: str) -> None:
         """Tell of a fault in reaching it."""

@@ -31,7 +31,8 @@ def has_later_name(value: bytes) -> bool:
 
 
 class FormField(NamedTuple):
-    """Field of a form: its name, and its text if it has one that all servers read alike; else `description` is what it is."""
+    """Field of a form: its name, and its text if it has one that all servers read alike; else its `description` says
+    what it is."""
 
     name: str
     text: str | None

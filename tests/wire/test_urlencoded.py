@@ -55,7 +55,7 @@ def test_what_two_servers_may_read_differently_is_no_form(body: bytes) -> None:
 def test_a_value_that_is_no_text_takes_nothing_from_the_others(value: bytes) -> None:
     first, second = fields_of(b"a=" + value + b"&b=2", 3)
     assert (first.name, first.text, second) == ("a", None, FormField("b", "2"))
-    assert "UTF-8" in first.told
+    assert "UTF-8" in first.description
 
 
 def test_the_parts_of_a_reading() -> None:
