@@ -99,7 +99,7 @@ class AuthZen(Client):
         """Ask. Raises Refused: PDP_* when there is no answer, REFERENCE_INVALID for an attribute that JSON cannot tell
         exactly, NO_ROLES for a principal without a role: Cerbos' endpoint takes it for one that has all of them."""
         self.questions += 1
-        subject = self.told(question.principal)
+        subject = self.encoded_principal(question.principal)
         resource, deadline = question.resources[0], asyncio.get_running_loop().time() + self._timeout
         if len(question.resources) == 1 and not resource.more_actions:
             reply = await self._ask(self._one, question, [subject, *_item(resource, resource.action)], deadline)

@@ -143,15 +143,15 @@ class Cerbos(Client):
         self, question: Question, entries: list[bytes] | None = None, deadline: float | None = None
     ) -> PdpAnswer:
         principal = question.principal
-        encoded_principal = self.encoded_principal(principal)
+        encoded = self.encoded_principal(principal)
         if entries is None:
             entries = entries_of(question.resources)
-        size = len(encoded_principal) + sum(map(len, entries))
+        size = len(encoded) + sum(map(len, entries))
         if size > MAX_QUESTION:
             raise Refused(Code.REFERENCE_INVALID, f"a question of {size} bytes, Cerbos takes {MAX_QUESTION}")
         loop = asyncio.get_running_loop()
         asked = PendingQuestion(question, entries, loop.create_future(), deadline or loop.time() + self._timeout)
-        key = (principal.issuer, encoded_principal)
+        key = (principal.issuer, encoded)
         call = self._calls.get(key)
         try:
             if call is None or not call.takes(asked):

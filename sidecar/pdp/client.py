@@ -54,9 +54,9 @@ class Client:
         known = self._principals.get(id(principal))
         if known is not None and known[0] is principal:
             return known[1]
-        encoded_principal = self._tell(principal)
-        self._principals.put(id(principal), (principal, encoded_principal))
-        return encoded_principal
+        encoded = self._tell(principal)
+        self._principals.put(id(principal), (principal, encoded))
+        return encoded
 
     def _unreachable(self, reason: Reason, detail: str) -> None:
         """Tell of a fault in reaching it."""

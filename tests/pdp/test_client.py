@@ -25,7 +25,7 @@ def test_a_principal_is_told_of_once_as_long_as_it_is_the_same() -> None:
     told: list[str] = []
     pdp = client(told)
     again = ALICE._replace(id="alice")
-    assert [pdp.told(each) for each in (ALICE, ALICE, again, ALICE)] == [b"alice"] * 4
+    assert [pdp.encoded_principal(each) for each in (ALICE, ALICE, again, ALICE)] == [b"alice"] * 4
     assert told == ["alice", "alice"]
 
 
