@@ -137,7 +137,7 @@ GROWING = {
     "Downloads._http": "proxies, of which the environment names one",
     "EmbeddedCerbos._readers": "two streams of one process",
     "EmbeddedCerbos._said": "the lines of one start, cut to the last",
-    "FaultLog._told": "reasons and places in the configuration",
+    "FaultLog._last_logged": "reasons and places in the configuration",
     "DirectTransport._pools": UNDER_WAY,
     "GivenApp._answers": CASE,
     "GivenApp._writers": CASE,

@@ -216,7 +216,7 @@ def _exact(number: float) -> float:
 _EFFECTS = {number: name for name, number in effect_pb2.Effect.items()}
 
 
-class _Told(NamedTuple):
+class _Evaluation(NamedTuple):
     """Part of a result beside its resource: see `Result`."""
 
     effects: Mapping[str, str]
@@ -228,7 +228,7 @@ class _Told(NamedTuple):
 
 
 # about 1,000. A key is Cerbos' text and no client's, with the names of policies and derived roles in it
-_told: Bounded[bytes, _Told] = Bounded(2 * 1024 * 1024, longest=1024)
+_evaluations: Bounded[bytes, _Evaluation] = Bounded(2 * 1024 * 1024, longest=1024)
 """Results without their resources as Cerbos sent them lately -> their meaning: it says the same of many."""
 
 # first bytes of the fields of CheckResourcesResponse, of a ResultEntry, and of its resource
@@ -264,7 +264,7 @@ def _read_plain(data: bytes) -> PdpAnswer | None:
 def _read_results(data: bytes, at: int, results: list[Result]) -> int:
     """Read the results that begin here, and return where they end. In one piece: a list has many."""
     # what follows an id is the same of many: its bytes -> how many of them tell the kind, and all but the id
-    alike: dict[bytes, tuple[int, str, _Told]] = {}
+    alike: dict[bytes, tuple[int, str, _Evaluation]] = {}
     while data[at] == _RESULT:
         end, at = data[at + 1], at + 2
         if end >= 0x80:
@@ -289,11 +289,11 @@ def _read_results(data: bytes, at: int, results: list[Result]) -> int:
     return at
 
 
-def _read_after_id(data: bytes, middle: int, rest: int, end: int) -> tuple[int, str, _Told] | None:
+def _read_after_id(data: bytes, middle: int, rest: int, end: int) -> tuple[int, str, _Evaluation] | None:
     """Read a kind up to `rest`, and the rest of a result; None where there is more or less than that."""
     if data[middle] != _KIND or middle + 2 + data[middle + 1] != rest:
         return None
-    told = _told.get(data[rest:end]) or _read_told(data[rest:end])
+    told = _evaluations.get(data[rest:end]) or _read_evaluation(data[rest:end])
     return None if told is None else (rest - middle, data[middle + 2 : rest].decode("utf-8"), told)
 
 
@@ -301,13 +301,13 @@ _result_of: Callable[[tuple[Any, ...]], Result] = partial(tuple.__new__, Result)
 """Makes a result of all its fields, at a third of the time of its constructor."""
 
 
-def _read_told(rest: bytes) -> _Told | None:
+def _read_evaluation(rest: bytes) -> _Evaluation | None:
     """Read a ResultEntry without its resource; None where there is one all the same."""
     entry = CheckResourcesResponse.ResultEntry.FromString(rest)
     if entry.HasField("resource"):
         return None
-    told = _told_of(entry)
-    _told.put(rest, told)
+    told = _evaluation_of(entry)
+    _evaluations.put(rest, told)
     return told
 
 
@@ -317,14 +317,14 @@ def answer_of(message: CheckResourcesResponse) -> PdpAnswer:
 
 
 def _result(entry: CheckResourcesResponse.ResultEntry) -> Result:
-    return Result(entry.resource.kind, entry.resource.id, *_told_of(entry))
+    return Result(entry.resource.kind, entry.resource.id, *_evaluation_of(entry))
 
 
-def _told_of(entry: CheckResourcesResponse.ResultEntry) -> _Told:
+def _evaluation_of(entry: CheckResourcesResponse.ResultEntry) -> _Evaluation:
     meta = entry.meta
     effects = {action: _EFFECTS.get(effect, "?") for action, effect in entry.actions.items()}
     policies = {
         action: deciding_policy(told.matched_policy, told.matched_scope, effects.get(action) == ALLOW)
         for action, told in meta.actions.items()
     }
-    return _Told(effects, len(entry.validation_errors) > 0, policies, tuple(meta.effective_derived_roles))
+    return _Evaluation(effects, len(entry.validation_errors) > 0, policies, tuple(meta.effective_derived_roles))

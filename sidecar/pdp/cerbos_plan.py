@@ -40,8 +40,8 @@ class CerbosPlans:
 
     async def plan(self, question: ListQuestion) -> Plan:
         """Ask. Raises Refused(PDP_*) where there is no answer to exactly this question."""
-        principal = self._cerbos.encoded_principal(question.principal)
-        answer = await self._cerbos.ask(self._method, question.principal, message_of(question, principal), question.trace)
+        encoded = self._cerbos.encoded_principal(question.principal)
+        answer = await self._cerbos.ask(self._method, question.principal, message_of(question, encoded), question.trace)
         try:
             message = PlanResourcesResponse.FromString(answer)
         except Exception as error:  # noqa: BLE001 - whatever a broken answer does to the library is no plan
