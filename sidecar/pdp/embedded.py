@@ -127,11 +127,11 @@ def compile_policies(binary: Path, folder: Path, source: Path | None = None) -> 
     return _problems(report, shown) or [f"{shown}: {json.dumps(report)}"]
 
 
-async def try_to_serve(binary: Path, told: Mapping[str, str]) -> None:
-    """Start a program as a Cerbos without policies, and stop it. `told` are variables of its environment. Raises
+async def try_to_serve(binary: Path, environ: Mapping[str, str]) -> None:
+    """Start a program as a Cerbos without policies, and stop it. `environ` are variables of its environment. Raises
     OSError, NoCerbos where it tells no version either."""
     with tempfile.TemporaryDirectory(prefix="sidecar-policies-") as folder:
-        cerbos = EmbeddedCerbos(Path(folder), binary=str(binary), told=told, strict=False, empty=True)
+        cerbos = EmbeddedCerbos(Path(folder), binary=str(binary), environ=environ, strict=False, empty=True)
         try:
             await cerbos.start()
         finally:
@@ -173,20 +173,20 @@ class EmbeddedCerbos:
 
     It reads a `snapshot` of them, which `PolicyReload` changes whole and only for one that compiles: one that starts
     again starts with that, whatever has become of the folder.
-    `told` are variables of its environment besides what it always gets. With `strict` an action is denied where a
+    `environ` are variables of its environment besides what it always gets. With `strict` an action is denied where a
     condition of one of its rules cannot be evaluated, by a Cerbos that can do so. It starts without any policy, and so
     denies everything, if the folder may be `empty`.
     """
 
     def __init__(
-        self, policies: Path, *, binary: str | None = None, told: Mapping[str, str] | None = None,
+        self, policies: Path, *, binary: str | None = None, environ: Mapping[str, str] | None = None,
         strict: bool = True, empty: bool = False,
     ) -> None:  # fmt: skip
         if not policies.is_dir():
             raise OSError(f"found no folder {policies}, expected the policies (SIDECAR_POLICIES)")
         self._binary = find_binary(binary)
         self._policies = policies.absolute()
-        self._told = dict(told or {})
+        self._environ = dict(environ or {})
         self._strict = strict
         self._empty = empty
         self._folder = Path(tempfile.gettempdir()) / f"cerbos-{secrets.token_hex(6)}"
@@ -196,7 +196,7 @@ class EmbeddedCerbos:
         self._process: asyncio.subprocess.Process | None = None
         self._watcher: asyncio.Task[None] | None = None
         self.restarts = 0
-        self._said: list[str] = []
+        self._last_lines: list[str] = []
         self._readers: set[asyncio.Task[None]] = set()
 
     @property
@@ -270,7 +270,7 @@ class EmbeddedCerbos:
             raise OSError(f"Cerbos did not listen within {START_WITHIN:g} s") from None
         if process.returncode is not None:
             await self.stop()  # reads its last words, too
-            said = f": {'; '.join(self._said[-4:])}" if self._said else ""
+            said = f": {'; '.join(self._last_lines[-4:])}" if self._last_lines else ""
             raise OSError(f"Cerbos ended with {process.returncode}{said}")
 
     async def _listens(self) -> bool:
@@ -321,7 +321,7 @@ class EmbeddedCerbos:
         self._process = await asyncio.create_subprocess_exec(
             *tethered([str(self._binary), "server", f"--config={self._folder / 'cerbos.yaml'}", "--log-level=warn"]),
             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
-            env=environment() | self._told, start_new_session=True,
+            env=environment() | self._environ, start_new_session=True,
         )  # fmt: skip
         assert self._process.stdout is not None  # noqa: S101 - for the type checker
         reader = asyncio.get_running_loop().create_task(self._fold(self._process.stdout))
@@ -351,7 +351,7 @@ class EmbeddedCerbos:
             # that it has no exporter of traces is what we chose, or its exporter's affair
             return
         words = f"{message} {fields.get('error', '')}".strip()
-        self._said = [*self._said[-9:], *_problems(fields, self._policies), words]
+        self._last_lines = [*self._last_lines[-9:], *_problems(fields, self._policies), words]
         number = logging.getLevelNamesMapping().get(level, logging.INFO)
         log.log(number, "%s", message, extra={"fields": {"cerbos": fields}})
 

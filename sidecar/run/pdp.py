@@ -38,7 +38,7 @@ def embedded_cerbos(settings: Settings, environ: Mapping[str, str]) -> EmbeddedC
         raise StartError(*errors.problems)
     with blaming("SIDECAR_CERBOS"):
         return EmbeddedCerbos(
-            folder, binary=str(binary), told=_told_of_traces(settings, environ), strict=settings.cerbos_strict == "on",
+            folder, binary=str(binary), environ=_trace_variables(settings, environ), strict=settings.cerbos_strict == "on",
             empty=may_be_empty(settings),
         )  # fmt: skip
 
@@ -58,7 +58,7 @@ def require_cerbos(settings: Settings, environ: Mapping[str, str], binary: Path)
     version = cerbos_version.version_of(binary)
     if version == UNKNOWN:
         with starting_cerbos():
-            asyncio.run(try_to_serve(binary, _told_of_traces(settings, environ)))
+            asyncio.run(try_to_serve(binary, _trace_variables(settings, environ)))
     return version
 
 
@@ -155,7 +155,7 @@ def _compiler(settings: Settings) -> Compile | None:
     return lambda policies: problems_of(binary, folder, policies)
 
 
-def _told_of_traces(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
+def _trace_variables(settings: Settings, environ: Mapping[str, str]) -> dict[str, str]:
     """Return the variables of the embedded Cerbos by which its spans come to where ours do."""
     if settings.traces == "off":
         return {}
