@@ -93,7 +93,7 @@ class Candidate:
         self._tell = tell
         self._queue: deque[_Waiting] = deque()
         self._warned = -SILENT
-        self._second, self._told, self._untold = 0, 0, 0
+        self._second, self._reported, self._unreported = 0, 0, 0
         self._wake = asyncio.Event()
 
     def put(self, verdict: Verdict) -> None:
@@ -152,19 +152,19 @@ class Candidate:
         self._count(ALLOW_TO_DENY if ours else DENY_TO_ALLOW, 1)
         second = int(asyncio.get_running_loop().time())
         if second != self._second:
-            self._second, self._told = second, 0
-        if self._told == TOLD_A_SECOND:
-            self._untold += 1
+            self._second, self._reported = second, 0
+        if self._reported == TOLD_A_SECOND:
+            self._unreported += 1
             return
         # of many, the facts have the policy of one
         policy = waiting.facts.policy if waiting.facts.each is None else ""
         theirs_by = result.policies.get(resource.action, "")
         self._tell(
             DecisionDifference(
-                waiting.facts, resource, ours, policy, waiting.revision, theirs_by, revision, self._untold
+                waiting.facts, resource, ours, policy, waiting.revision, theirs_by, revision, self._unreported
             )
         )
-        self._told, self._untold = self._told + 1, 0
+        self._reported, self._unreported = self._reported + 1, 0
 
     def _failed(self, fault: str) -> None:
         self.fault = fault
