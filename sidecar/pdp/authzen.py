@@ -106,7 +106,7 @@ class AuthZen(Client):
             said = _read(question.request_id, _object(reply), resource, resource.action)
             # under the id of the request the PDP's own log knows the decision
             return PdpAnswer(_echoed(reply, question.request_id), question.request_id, (_result(resource, [said]),))
-        request_id, said_of = question.request_id, [list[_Said]() for _ in question.resources]
+        request_id, said_of = question.request_id, [list[_Evaluation]() for _ in question.resources]
         calls = calls_for(question.resources)
         asks = [partial(self._ask, self._many, question, [subject, _evaluations(call)], deadline) for call in calls]
         for call, reply in zip(calls, await together(asks, AT_ONCE), strict=True):
@@ -212,7 +212,7 @@ class Item(NamedTuple):
     place: int
     resource: Resource
     action: str
-    told: bytes
+    encoded: bytes
     """The evaluation as JSON."""
 
 
@@ -228,14 +228,14 @@ class _Message:
         """Return whether the item fits; then it is in the message."""
         resource = item.resource
         named = 4 * (len(resource.kind) + len(resource.id) + len(item.action))
-        full = len(self.items) >= CALL or self._bytes + len(item.told) > MAX_CALL
+        full = len(self.items) >= CALL or self._bytes + len(item.encoded) > MAX_CALL
         # Cerbos tells of each item in the answer of every other
         full = full or (self._named + named) * (len(self.items) + 1) > MAX_NAMED
         if self.items and (full or self._held.get((resource.kind, resource.id), item.place) != item.place):
             return False
         self.items.append(item)
         self._held[resource.kind, resource.id] = item.place
-        self._bytes, self._named = self._bytes + len(item.told), self._named + named
+        self._bytes, self._named = self._bytes + len(item.encoded), self._named + named
         return True
 
 
@@ -264,23 +264,23 @@ def subject_of(principal: Principal, roles: tuple[str, ...]) -> bytes:
     if taken:
         raise Refused(Code.REFERENCE_INVALID, f"the attribute {taken[0]}, which stands for the roles")
     properties = {**principal.attributes, **{name: list(principal.roles) for name in roles}}
-    return b'"subject":' + _told({"type": "user", "id": principal.id, "properties": properties})
+    return b'"subject":' + _json_bytes({"type": "user", "id": principal.id, "properties": properties})
 
 
 def _item(resource: Resource, action: str) -> tuple[bytes, bytes]:
     properties = dict(resource.attributes)
     if resource.scope:
         properties[CERBOS_SCOPE] = resource.scope
-    told = _told({"type": resource.kind, "id": resource.id, "properties": properties})
-    return b'"resource":' + told, b'"action":' + _told({"name": action})
+    told = _json_bytes({"type": resource.kind, "id": resource.id, "properties": properties})
+    return b'"resource":' + told, b'"action":' + _json_bytes({"name": action})
 
 
 def _evaluations(call: Sequence[Item]) -> bytes:
     # all of them, in their order: one that is denied says nothing of the others
-    return _SEMANTIC + b',"evaluations":[' + b",".join([item.told for item in call]) + b"]"
+    return _SEMANTIC + b',"evaluations":[' + b",".join([item.encoded for item in call]) + b"]"
 
 
-def _told(value: Any) -> bytes:
+def _json_bytes(value: Any) -> bytes:
     try:
         return strict_json.dumps(value)
     except ValueError as error:
@@ -290,7 +290,7 @@ def _told(value: Any) -> bytes:
 # --- answers ---
 
 
-class _Said(NamedTuple):
+class _Evaluation(NamedTuple):
     """One evaluation, read."""
 
     action: str
@@ -336,7 +336,7 @@ def _list_of(reply: Fetched, count: int) -> list[Any]:
     return evaluations
 
 
-def _read(request_id: str, evaluation: Any, resource: Resource, action: str) -> _Said:
+def _read(request_id: str, evaluation: Any, resource: Resource, action: str) -> _Evaluation:
     """Read one evaluation. Raises Refused: it is an allow or a deny only if `decision` is exactly true or false."""
     try:
         decision, context = evaluation.get("decision"), evaluation.get("context") or {}
@@ -349,26 +349,28 @@ def _read(request_id: str, evaluation: Any, resource: Resource, action: str) -> 
             _refuse_obligations(evaluation)
             _refuse_obligations(context)
         effect = ALLOW if decision else DENY
-        if (told := context.get("cerbos.response")) is None:
-            return _Said(action, effect, access_request=None if decision else access_request_of(context))
-        return _told_by_cerbos(told, request_id, resource, action, effect)
+        if (response := context.get("cerbos.response")) is None:
+            return _Evaluation(action, effect, access_request=None if decision else access_request_of(context))
+        return _evaluation_by_cerbos(response, request_id, resource, action, effect)
     except (AttributeError, KeyError, TypeError, ValueError, IndexError) as error:
         raise Refused(Code.PDP_BAD_ANSWER, f"an evaluation of another shape: {type(error).__name__}") from None
 
 
-def _refuse_obligations(told: Mapping[str, Any]) -> None:
-    for name in told:
-        if name.lower() in _OBLIGATIONS and told[name]:
+def _refuse_obligations(context: Mapping[str, Any]) -> None:
+    for name in context:
+        if name.lower() in _OBLIGATIONS and context[name]:
             raise Refused(Code.OBLIGATION_UNKNOWN, f"an allow with {name}, which the sidecar does not execute")
 
 
-def _told_by_cerbos(told: Mapping[str, Any], request_id: str, resource: Resource, action: str, effect: str) -> _Said:
+def _evaluation_by_cerbos(
+    told: Mapping[str, Any], request_id: str, resource: Resource, action: str, effect: str
+) -> _Evaluation:
     """The CheckResources answer behind a decision of Cerbos: what stands in it must be the same (R16)."""
-    if told["requestId"] != request_id:
+    if response["requestId"] != request_id:
         raise Refused(Code.PDP_MISMATCH, "an answer to another request")
     results = [
         result
-        for result in told["results"]
+        for result in response["results"]
         if (result["resource"]["kind"], result["resource"]["id"]) == (resource.kind, resource.id)
     ]
     if len(results) != 1 or results[0]["actions"].get(action) != effect:
@@ -376,17 +378,17 @@ def _told_by_cerbos(told: Mapping[str, Any], request_id: str, resource: Resource
     result = results[0]
     meta = result.get("meta", {})
     told_of = meta.get("actions", {}).get(action, {})
-    return _Said(
+    return _Evaluation(
         action, effect, bool(result.get("validationErrors")),
         deciding_policy(str(told_of.get("matchedPolicy", "")), str(told_of.get("matchedScope", "")), effect == ALLOW),
         tuple(map(str, meta.get("effectiveDerivedRoles", ()))),
     )  # fmt: skip
 
 
-def _result(resource: Resource, said: Sequence[_Said]) -> Result:
+def _result(resource: Resource, evaluations: Sequence[_Evaluation]) -> Result:
     """Return the result for one resource, action by action. An evaluation has no kind and no id: its place tells."""
-    effects = {one.action: one.effect for one in said}
-    invalid = any(one.invalid for one in said)
-    policies = {one.action: one.policy for one in said if one.policy}
-    first = said[0]
+    effects = {one.action: one.effect for one in evaluations}
+    invalid = any(one.invalid for one in evaluations)
+    policies = {one.action: one.policy for one in evaluations if one.policy}
+    first = evaluations[0]
     return Result(resource.kind, resource.id, effects, invalid, policies, first.derived_roles, first.access_request)
