@@ -37,7 +37,7 @@ def difference(wanted: Any, found: Any, path: str) -> str | None:
             return f"{path}: found {len(found)} entries, expected {len(wanted)}"
         pairs = enumerate(zip(wanted, found, strict=True))
         return next((told for at, (one, other) in pairs if (told := difference(one, other, f"{path}[{at}]"))), None)
-    return None if type(wanted) is type(found) and wanted == found else _told(path, found, wanted)
+    return None if type(wanted) is type(found) and wanted == found else _mismatch(path, found, wanted)
 
 
 def is_of(image: Any, repositories: Iterable[str]) -> bool:
@@ -84,12 +84,12 @@ def _of_objects(wanted: dict[str, Any], found: dict[str, Any], path: str) -> str
     for name in (*wanted, *(name for name in found if name not in wanted)):
         at = f"{path}.{name}"
         if name not in found:
-            return _told(at, None, wanted[name])
+            return _mismatch(at, None, wanted[name])
         if name in wanted:
             if told := difference(wanted[name], found[name], at):
                 return told
         elif name not in DEFAULTED or DEFAULTED[name] != found[name]:
-            return _told(at, found[name], None)
+            return _mismatch(at, found[name], None)
     return None
 
 
@@ -136,7 +136,7 @@ def _by_mesh(wanted: dict[str, Any], found: Any, path: str) -> bool:
     )  # fmt: skip
 
 
-def _told(path: str, found: Any, expected: Any) -> str:
+def _mismatch(path: str, found: Any, expected: Any) -> str:
     # the value of a variable may be a secret
     shown = "another value" if re.search(r"\.env\[\d+\]\.value$", path) else _shown(found)
     return f"{path}: found {shown}, expected {_shown(expected)}"
