@@ -81,7 +81,7 @@ class UserPool:
             answer = await self._initiate(username, "USER_PASSWORD_AUTH", {"USERNAME": username, "PASSWORD": password})
             return self._outcome(answer, username)
         except ApiError as error:
-            raise self._told(challenges.failure_of(error, challenges.AT_PASSWORD)) from None
+            raise self._reported(challenges.failure_of(error, challenges.AT_PASSWORD)) from None
 
     async def respond(self, challenge: Challenge, answers: Mapping[str, str]) -> TokenSet | Challenge:
         """Answer a challenge: `code`, or the new `password` with a value for each name in `required`.
@@ -95,7 +95,7 @@ class UserPool:
             answer = await self._respond(challenge.username, challenge.name, challenge.session, responses)
             return self._outcome(answer, challenge.username)
         except ApiError as error:
-            raise self._told(challenges.failure_of(error, reasons)) from None
+            raise self._reported(challenges.failure_of(error, reasons)) from None
 
     async def refresh(self, refresh_token: str, username: str) -> TokenSet:
         """New tokens. Raises Refused: SESSION_EXPIRED for a refresh token that has ended or was revoked, IDP_*."""
@@ -108,11 +108,11 @@ class UserPool:
                 answer = await self._initiate(username, "REFRESH_TOKEN_AUTH", {"REFRESH_TOKEN": refresh_token})
             outcome = self._outcome(answer, username)
         except ApiError as error:
-            raise self._told(challenges.session_failure(error)) from None
+            raise self._reported(challenges.session_failure(error)) from None
         except SignInFailed as failed:
-            raise self._told(challenges.bad(f"{failed.message} to a refresh token")) from None
+            raise self._reported(challenges.bad(f"{failed.message} to a refresh token")) from None
         if isinstance(outcome, Challenge):
-            raise self._told(challenges.bad(f"{outcome.name} to a refresh token"))
+            raise self._reported(challenges.bad(f"{outcome.name} to a refresh token"))
         return outcome
 
     async def revoke(self, refresh_token: str) -> None:
@@ -133,11 +133,11 @@ class UserPool:
         answer = await self._initiate(username, "USER_SRP_AUTH", {"USERNAME": username, "SRP_A": srp.public})
         asked = answer.get("ChallengeParameters")
         if answer.get("ChallengeName") != "PASSWORD_VERIFIER" or not isinstance(asked, dict):
-            raise self._told(challenges.bad("expected the challenge PASSWORD_VERIFIER"))
+            raise self._reported(challenges.bad("expected the challenge PASSWORD_VERIFIER"))
         try:
             proof = await self._compute(lambda: srp.proof(asked, self._now()))
         except ValueError as error:
-            raise self._told(challenges.bad(f"PASSWORD_VERIFIER: {error}")) from None
+            raise self._reported(challenges.bad(f"PASSWORD_VERIFIER: {error}")) from None
         # the pool's own name of the user, where a person came with an alias
         internal = challenges.text(asked, "USERNAME") or username
         session = challenges.text(answer, "Session")
@@ -175,7 +175,7 @@ class UserPool:
         try:
             await self._call(operation, payload_of, read=False)
         except ApiError as error:
-            raise self._told(challenges.session_failure(error)) from None
+            raise self._reported(challenges.session_failure(error)) from None
 
     def _hash(self, secret: str, username: str) -> dict[str, str]:
         """SECRET_HASH of a client with a secret (AWS, "Computing secret hash values")."""
@@ -223,9 +223,9 @@ class UserPool:
         try:
             return challenges.outcome(answer, username)
         except Refused as refused:
-            raise self._told(refused) from None
+            raise self._reported(refused) from None
 
-    def _told(self, failure: SignInFailed | Refused) -> SignInFailed | Refused:
+    def _reported(self, failure: SignInFailed | Refused) -> SignInFailed | Refused:
         """Return the failure, after logging and counting it unless the user caused it."""
         if isinstance(failure, Refused):
             if failure.code != Code.SESSION_EXPIRED:
