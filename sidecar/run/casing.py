@@ -85,12 +85,12 @@ class GivenReplies:
     async def ask(self, call: Call, seconds: float) -> Reply:
         """Tell of the resource that a call is about, or of each of many. Raises Fault."""
         if not call.ids:
-            return self._told(call.lookup.name, call.resource_id)
-        replies = {resource_id: self._told(call.lookup.name, resource_id) for resource_id in call.ids}
+            return self._reply_for(call.lookup.name, call.resource_id)
+        replies = {resource_id: self._reply_for(call.lookup.name, resource_id) for resource_id in call.ids}
         failed = next((reply for reply in replies.values() if reply.status not in (200, 404)), None)
         return failed if failed is not None else answer_of(call, replies)
 
-    def _told(self, lookup: str, resource_id: str) -> Reply:
+    def _reply_for(self, lookup: str, resource_id: str) -> Reply:
         told = self._case.reply(lookup, resource_id)
         if told is None:
             fault = f"it asks lookup {lookup} for id {resource_id}, and says nothing about it"
