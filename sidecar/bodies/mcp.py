@@ -292,7 +292,7 @@ def require_agreement(message: Message, headers: Iterable[Header]) -> None:
         if name in said:
             raise _mismatch(message, f"{name.decode('latin-1')}: found it twice")
         said[name] = value
-    arguments: _Said | None = None
+    arguments: _ArgumentValues | None = None
     for name, value in said.items():
         if name == VERSION:
             _require_version(message, value)
@@ -301,7 +301,7 @@ def require_agreement(message: Message, headers: Iterable[Header]) -> None:
         elif name == _NAME_HEADER and not _is_name(_decoded(value), message):
             raise _mismatch(message, "Mcp-Name: found another name than that of the body")
         elif name.startswith(_PARAM):
-            arguments = arguments or _said_in(message.params.get("arguments"))
+            arguments = arguments or _argument_values(message.params.get("arguments"))
             if not arguments.has(_decoded(value)):
                 raise _mismatch(message, f"{name.decode('latin-1')}: found a value that no argument has")
 
@@ -337,7 +337,7 @@ def _decoded(value: bytes) -> str | None:
         return None
 
 
-class _Said(NamedTuple):
+class _ArgumentValues(NamedTuple):
     """Values of a message's arguments, of which a header may repeat one: which of them it is for, the tool's schema
     knows alone. They are collected once, however many headers there are."""
 
@@ -352,7 +352,7 @@ class _Said(NamedTuple):
         return decimal is not None and int(decimal[1]) in self.numbers
 
 
-def _said_in(arguments: Any) -> _Said:
+def _argument_values(arguments: Any) -> _ArgumentValues:
     scalars: list[Any] = []
     rest = [arguments]
     while rest:
@@ -364,7 +364,7 @@ def _said_in(arguments: Any) -> _Said:
         elif isinstance(value, str | int | float):
             scalars.append(value)
     texts = frozenset(value for value in scalars if isinstance(value, str))
-    return _Said(texts, frozenset(value for value in scalars if not isinstance(value, str)))
+    return _ArgumentValues(texts, frozenset(value for value in scalars if not isinstance(value, str)))
 
 
 def _mismatch(message: Message, detail: str) -> Refused:

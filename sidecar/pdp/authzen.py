@@ -363,7 +363,7 @@ def _refuse_obligations(context: Mapping[str, Any]) -> None:
 
 
 def _evaluation_by_cerbos(
-    told: Mapping[str, Any], request_id: str, resource: Resource, action: str, effect: str
+    response: Mapping[str, Any], request_id: str, resource: Resource, action: str, effect: str
 ) -> _Evaluation:
     """The CheckResources answer behind a decision of Cerbos: what stands in it must be the same (R16)."""
     if response["requestId"] != request_id:

@@ -453,7 +453,7 @@ async def test_messages_are_cut_by_bytes(cerbos: RealCerbos) -> None:
     """Each of these alone is decided, and all of them are beyond what Cerbos takes at once."""
     notes = "n" * 90_000
     asked = question(*(Resource("contact", str(n), "read", {"owner": "alice", "notes": notes}) for n in range(60)))
-    assert max(sum(len(item.told) for item in call) for call in calls_for(asked.resources)) <= MAX_CALL
+    assert max(sum(len(item.encoded) for item in call) for call in calls_for(asked.resources)) <= MAX_CALL
     long = [Resource("contact", "é" * 9000 + str(n), "read", {"owner": "alice"}) for n in range(20)]
     async with client(cerbos.authzen, timeout=10.0) as authzen:
         assert judge(asked, await authzen.check(asked)) == [True] * 60
