@@ -379,12 +379,12 @@ class Mcp:
     """Rule of a route behind which an MCP server is. `known` has a question for each kind and action, and `tools` those
     that calls of some tools ask besides, by the tool's name.
 
-    `told` are the names of arguments that the policy is told of, None for all: another spelling of one is refused.
+    `policy_arguments` are the names of arguments that the policy gets, None for all: another spelling of one is refused.
     """
 
     known: Mapping[str, Ask]
     tools: Mapping[str, Ask] = field(default_factory=dict)
-    told: frozenset[str] | None = None
+    policy_arguments: frozenset[str] | None = None
 
     @property
     def asks(self) -> Mapping[str, Ask]:
@@ -401,18 +401,18 @@ class Mcp:
         operations = []
         for wanted in wanted_of(message):
             name = f"{wanted.kind}/{wanted.name}"
-            args = {"name": wanted.name, "arguments": self._told(message, wanted.arguments)}
+            args = {"name": wanted.name, "arguments": self._policy_arguments(message, wanted.arguments)}
             operations.append(Operation(self.known[_key(wanted.kind, wanted.action)], args, name, reply))
             own = self.tools.get(wanted.name) if wanted.kind == TOOL else None
             if own is not None:
                 operations.append(Operation(own, wanted.arguments, f"{own.kind} of {name}", reply))
         return operations
 
-    def _told(self, message: Message, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
-        if self.told is None:
+    def _policy_arguments(self, message: Message, arguments: Mapping[str, Any]) -> Mapping[str, Any]:
+        if self.policy_arguments is None:
             return arguments
-        _require_spelling(message, arguments, {folded(name): name for name in self.told})
-        return {name: value for name, value in arguments.items() if name in self.told}
+        _require_spelling(message, arguments, {folded(name): name for name in self.policy_arguments})
+        return {name: value for name, value in arguments.items() if name in self.policy_arguments}
 
 
 def _key(kind: str, action: str) -> str:

@@ -306,7 +306,7 @@ def test_a_call_asks_about_its_tool_and_what_the_tool_is_about() -> None:
 
 
 def test_the_policy_is_told_of_named_arguments_alone_and_of_none_in_another_spelling() -> None:
-    rule = Mcp(asks_of("crm"), told=frozenset(["amount"]))
+    rule = Mcp(asks_of("crm"), policy_arguments=frozenset(["amount"]))
     (only,) = rule.read(request(), body(params={"name": "pay", "arguments": {"amount": 7, "note": "x" * 100_000}}))
     assert only.args["arguments"] == {"amount": 7}
     for other in ("Amount", "AMOUNT", "amo\u200bunt"):

@@ -83,7 +83,7 @@ def mcp_asks(
     hint(methods, reader)
     own = {method.name: ask_of_method(method, tools[method.name]["action"], max_body) for method in methods}
     server, scope = said["server"], entry["scope"]
-    told = None if said["arguments"] == "all" else frozenset(said["arguments"])
+    policy_arguments = None if said["arguments"] == "all" else frozenset(said["arguments"])
     if entry["query"] == "any":
         reader.fault(entry.at("query"), "found `any`, expected names: messages have no query")
         return {}
@@ -93,7 +93,7 @@ def mcp_asks(
         "mode": mode,
     }
     answer = messages_rule(server, said["max"], said["max_size"])
-    rule = Mcp(asks_of(server, scope), own, told)
+    rule = Mcp(asks_of(server, scope), own, policy_arguments)
     return {
         "POST": Ask(max_body=entry["max_body"] or max_body, operations=rule, answer=answer, **common),
         "GET": ask_of(server, SERVER, LISTEN, scope, answer=answer, **common),

@@ -31,7 +31,7 @@ def test_messages_say_what_is_asked_and_the_other_methods_are_about_the_server()
     assert set(route.asks) == {"POST", "GET", "HEAD", "DELETE"}
     post, get, delete = route.asks["POST"], route.asks["GET"], route.asks["DELETE"]
     assert isinstance(post.operations, Mcp)
-    assert (post.operations.told, post.max_body, post.query, str(post.mode)) == (
+    assert (post.operations.policy_arguments, post.max_body, post.query, str(post.mode)) == (
         frozenset(["amount"]), 2 * 1024**2, QueryRule(frozenset()), "shadow",
     )  # fmt: skip
     assert isinstance(post.answer, MessagesRule)
