@@ -272,7 +272,7 @@ class Login:
         if failed.reason not in (SignInError.WRONG_CODE, SignInError.PASSWORD_POLICY):
             pending = pending._replace(challenge=None)
         status = 429 if failed.reason is SignInError.THROTTLED else 401
-        return self._form(pending, asked.request, says=_said(failed), username=username, status=status)
+        return self._form(pending, asked.request, says=_message_of(failed), username=username, status=status)
 
     # --- the hosted UI comes back ---
 
@@ -415,7 +415,7 @@ class Login:
         return self._journal.time(), asked.request.request_id, self._address(asked)
 
 
-def _said(failed: SignInFailed) -> str:
+def _message_of(failed: SignInFailed) -> str:
     """Return the message for a failure; what the pool says of its own rules goes before our words; a challenge's name
     tells a person nothing."""
     told = failed.reason in (SignInError.PASSWORD_POLICY, SignInError.REFUSED)
