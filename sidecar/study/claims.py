@@ -55,19 +55,21 @@ def lacking(routes: RoutesFile, settings: Settings, text: str) -> ClaimFindings:
     ]
     for needed in (one for one in routes.needed_claims if one.from_id):
         if why := _never_kept(needed, uses, settings):
-            said.warnings.append(_told(settings, needed.mark, f"{why}: {_EFFECT_OF_ID[needed.need]}"))
+            said.warnings.append(_problem_at(settings, needed.mark, f"{why}: {_EFFECT_OF_ID[needed.need]}"))
         elif needed.need is Need.ATTRIBUTE and any("access" in use for use in uses):
-            said.notes.append(_told(settings, needed.mark, f"{_OF_A_BEARER} {_PROGRAM[needed.need]}"))
+            said.notes.append(_problem_at(settings, needed.mark, f"{_OF_A_BEARER} {_PROGRAM[needed.need]}"))
     for needed in (*(one for one in routes.needed_claims if not one.from_id), *claims):
         use = next((use for use in uses if use and not _carried(needed.claim, use)), None)
         if use is not None:
-            said.warnings.append(_told(settings, needed.mark, f"{_absent(needed.claim, use)}: {_EFFECT[needed.need]}"))
+            said.warnings.append(
+                _problem_at(settings, needed.mark, f"{_absent(needed.claim, use)}: {_EFFECT[needed.need]}")
+            )
         elif needed.claim in _OF_PEOPLE and needed.need in _PROGRAM and any("access" in use for use in uses):
             said.notes.append(
-                _told(settings, needed.mark, f"{_OF_A_PROGRAM.format(needed.claim)} {_PROGRAM[needed.need]}")
+                _problem_at(settings, needed.mark, f"{_OF_A_PROGRAM.format(needed.claim)} {_PROGRAM[needed.need]}")
             )
     said.warnings.extend(
-        _told(settings, mark, fault)
+        _problem_at(settings, mark, fault)
         for one, mark in references
         if one.source is ReferenceSource.PRINCIPAL and (fault := _never(one, routes.principal))
     )
@@ -172,5 +174,5 @@ _PROGRAM = {
 }
 
 
-def _told(settings: Settings, mark: Mark, message: str) -> str:
+def _problem_at(settings: Settings, mark: Mark, message: str) -> str:
     return str(Problem(settings.routes, mark.line, mark.column, f"{mark.path}: {message}"))
