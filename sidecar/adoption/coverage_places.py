@@ -33,7 +33,7 @@ class RoutePlaces:
         """The place of a route, and of one of its methods."""
         route = self._routes.get(path, {})
         actions = entries(route.get("actions"))
-        return self._told(actions.get(method), route.get("methods") if method else None, route.get("path"))
+        return self._place_of(actions.get(method), route.get("methods") if method else None, route.get("path"))
 
     def attribute(self, route: str, method: str, where: str) -> str:
         """The place of an attribute, where `where` says, such as `lookups.contact.attributes.owner`."""
@@ -42,9 +42,9 @@ class RoutePlaces:
         if not where.startswith(("lookups.", "principal.")):
             of_method = entries(entries(own.get("actions")).get(method))
             node = _below(of_method, where) or _below(own, where)
-        return self._told(node or _below(self._root, where), own.get("path"))
+        return self._place_of(node or _below(self._root, where), own.get("path"))
 
-    def _told(self, *nodes: yaml.Node | None) -> str:
+    def _place_of(self, *nodes: yaml.Node | None) -> str:
         node = next((each for each in nodes if each is not None), self._document.root)
         place = self._document.place(node)
         return f"{place.file}:{place.line}"

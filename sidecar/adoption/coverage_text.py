@@ -27,7 +27,7 @@ def text_of(areas: Iterable[Area], notes: Sequence[str], under: Sequence[str], c
         colour = _RED if area.name in under else _GREEN if not area.gaps else _BOLD
         head = f"{area.name:<14} {_share(area):>9}  {area.covered:,} of {area.total:,} {AREAS[area.name]}"
         lines.append(paint(colour, head))
-        lines += [printable(f"  {_told(gap)}") for gap in area.gaps[:SHOWN]]
+        lines += [printable(f"  {_line_of(gap)}") for gap in area.gaps[:SHOWN]]
         if more := len(area.gaps) - SHOWN:
             lines += [f"  … and {more:,} more, which --json lists"] if more > 0 else []
     return "\n".join([*lines, *(printable(f"note: {note}") for note in notes)]) + "\n"
@@ -37,7 +37,7 @@ def _share(area: Area) -> str:
     return f"{area.percent:.1f} %" if area.total else "nothing"
 
 
-def _told(gap: Gap) -> str:
+def _line_of(gap: Gap) -> str:
     requests = f", {gap.requests:,} request{'s' if gap.requests > 1 else ''}" if gap.requests else ""
     return f"{gap.place}: {gap.what}{requests}{f': {gap.why}' if gap.why else ''}"
 
