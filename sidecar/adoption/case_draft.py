@@ -16,8 +16,8 @@ import yaml
 
 from sidecar.adoption.drafted_request import (
     DraftedRequest,
+    LoggedAttributes,
     Recorded,
-    Told,
     Undraftable,
     filled,
     nested,
@@ -127,7 +127,7 @@ def _require_decided(line: Recorded) -> None:
 
 
 def _draft(logged: Logged, line: Recorded, routes: RoutesFile, *, own: bool) -> CaseDraft:
-    made, told = DraftedRequest(line), Told(line, own=own)
+    made, logged_attributes = DraftedRequest(line), LoggedAttributes(line, own=own)
     ask = ask_named(routes.table, line.route, line.method)
     if line.principal:
         put_principal(made, line, routes.principal)
@@ -137,8 +137,8 @@ def _draft(logged: Logged, line: Recorded, routes: RoutesFile, *, own: bool) -> 
     code = _CODES.get(line.code)
     # of a request that could not be read nothing was found in it
     if ask is not None and line.kind and (code is None or code.kind is not Kind.REQUEST):
-        put_resource(made, line, ask, routes, told, missing=missing)
-    app = _app(line, ask, told, missing=missing)
+        put_resource(made, line, ask, routes, logged_attributes, missing=missing)
+    app = _app(line, ask, logged_attributes, missing=missing)
     sender, claims = _sender(line, made)
     case: dict[str, Any] = {
         "name": f"{line.principal or 'nobody'} {line.method} {line.path}: {line.code}", **sender,
@@ -147,7 +147,7 @@ def _draft(logged: Logged, line: Recorded, routes: RoutesFile, *, own: bool) -> 
     parts = {"headers": made.headers, "body": made.body, "form": made.form, "lookups": made.lookups, "app": app}
     case |= {name: part for name, part in parts.items() if part not in (None, {})}
     case["expect"] = _expected(line)
-    return CaseDraft(claims, case, tuple(told.made_up), logged)
+    return CaseDraft(claims, case, tuple(logged_attributes.made_up), logged)
 
 
 def _sender(line: Recorded, made: DraftedRequest) -> tuple[dict[str, Any], Mapping[str, Any] | None]:
@@ -159,7 +159,9 @@ def _sender(line: Recorded, made: DraftedRequest) -> tuple[dict[str, Any], Mappi
     return ({"token": "invalid"} if line.code == Code.TOKEN_INVALID else {}), None
 
 
-def _app(line: Recorded, ask: Ask | None, told: Told, *, missing: bool) -> dict[str, Any] | None:
+def _app(
+    line: Recorded, ask: Ask | None, logged_attributes: LoggedAttributes, *, missing: bool
+) -> dict[str, Any] | None:
     """Return what the app answers: its status, and of a route that judges its answer one in which nothing is."""
     status = _app_status(line)
     answer: dict[str, Any] = {} if status in (None, 200) else {"status": status}
@@ -167,7 +169,7 @@ def _app(line: Recorded, ask: Ask | None, told: Told, *, missing: bool) -> dict[
     if ask is not None and isinstance(ask.answer_lookup, AnswerLookupRule) and line.kind:
         if missing:
             return {"status": 404}
-        return {"body": filled(ask.answer_lookup.attributes, told) or {}}
+        return {"body": filled(ask.answer_lookup.attributes, logged_attributes) or {}}
     if line.code not in _GROUNDS or rule is None:
         return answer or None
     if isinstance(rule, LinesRule):

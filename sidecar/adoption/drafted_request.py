@@ -30,7 +30,7 @@ class Undraftable(Exception):
     """A line of which no case can be made, and why."""
 
 
-class Told:
+class LoggedAttributes:
     """Attributes of the resource, as far as a line tells them. What it leaves out is made up: the principal's id if the
     thing is to be `own` and the line may say so, else another's."""
 
@@ -153,7 +153,13 @@ def _is_redacted(line: QuestionLine, name: str) -> bool:
 
 
 def put_resource(
-    made: DraftedRequest, line: Recorded, ask: Ask, routes: RoutesFile, told: Told, *, missing: bool
+    made: DraftedRequest,
+    line: Recorded,
+    ask: Ask,
+    routes: RoutesFile,
+    logged_attributes: LoggedAttributes,
+    *,
+    missing: bool,
 ) -> None:
     """Let the route find the resource and its attributes. Raises Undraftable."""
     if ask.operations is not None:
@@ -161,42 +167,48 @@ def put_resource(
     if ask.id is not None:
         made.put_template("id", ask.id, line.id)
     for name, template in ask.attributes.items():
-        put_attribute(made, name, template, told)
+        put_attribute(made, name, template, logged_attributes)
     for lookup in map(routes.lookups.__getitem__, ask.lookup):
-        made.put_lookup(lookup, line.id, "missing" if missing else document_of(lookup, line.id, told))
+        made.put_lookup(lookup, line.id, "missing" if missing else document_of(lookup, line.id, logged_attributes))
     if ask.each is not None:
-        _put_each(made, line, ask.each, routes, told)
+        _put_each(made, line, ask.each, routes, logged_attributes)
 
 
-def put_attribute(made: DraftedRequest, name: str, template: Template, told: Told) -> None:
+def put_attribute(made: DraftedRequest, name: str, template: Template, logged_attributes: LoggedAttributes) -> None:
     """Let a template find an attribute. Raises Undraftable."""
     if _is_given(template):
         return
-    value = told.value(name, template.references[0].type)
+    value = logged_attributes.value(name, template.references[0].type)
     if value is not _ABSENT:
         made.put_template(name, template, value)
 
 
-def document_of(lookup: Lookup, resource_id: str, told: Told, known: Mapping[str, Any] | None = None) -> Any:
+def document_of(
+    lookup: Lookup, resource_id: str, logged_attributes: LoggedAttributes, known: Mapping[str, Any] | None = None
+) -> Any:
     """Return what a lookup must tell, so that its attributes are found. Raises Undraftable."""
-    document = filled(lookup.attributes, told, known)
+    document = filled(lookup.attributes, logged_attributes, known)
     if lookup.echo is not None and id_text(search_in(lookup.echo, document)) != resource_id:
         expression = lookup.echo.__self__.expression
         document = nested(document, _names(f"lookups.{lookup.name}.echo", expression), resource_id)
     return document if document is not None else {}
 
 
-def filled(attributes: Mapping[str, Attribute], told: Told, known: Mapping[str, Any] | None = None) -> Any:
+def filled(
+    attributes: Mapping[str, Attribute], logged_attributes: LoggedAttributes, known: Mapping[str, Any] | None = None
+) -> Any:
     """Return a document in which attributes are found; None where it needs nothing. Raises Undraftable."""
     document: Any = None
     for name, attribute in attributes.items():
-        value = told.value(name, attribute.type, known)
+        value = logged_attributes.value(name, attribute.type, known)
         if value is not _ABSENT:
             document = nested(document, _names(name, attribute.expression), value)
     return document
 
 
-def _put_each(made: DraftedRequest, line: Recorded, each: Each, routes: RoutesFile, told: Told) -> None:
+def _put_each(
+    made: DraftedRequest, line: Recorded, each: Each, routes: RoutesFile, logged_attributes: LoggedAttributes
+) -> None:
     """Let a route about many find its resources. Raises Undraftable."""
     resources = _resources(line)
     elements: list[Any] = []
@@ -204,12 +216,12 @@ def _put_each(made: DraftedRequest, line: Recorded, each: Each, routes: RoutesFi
         whole: Any = int(resource_id) if each.id.type is Type.INT and resource_id.isdecimal() else resource_id
         element = nested(None, _names("each.id", each.id.expression), whole)
         for name, attribute in each.attributes.items():
-            value = told.value(name, attribute.type, known)
+            value = logged_attributes.value(name, attribute.type, known)
             if value is not _ABSENT:
                 element = nested(element, _names(f"each.{name}", attribute.expression), value)
         elements.append(element)
         for lookup in map(routes.lookups.__getitem__, each.lookup):
-            made.put_lookup(lookup, resource_id, document_of(lookup, resource_id, told, known))
+            made.put_lookup(lookup, resource_id, document_of(lookup, resource_id, logged_attributes, known))
     if each.separator:
         made.put(each.at, each.separator.join(map(_text, elements)))
     elif each.at.source is not ReferenceSource.QUERY:

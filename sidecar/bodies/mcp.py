@@ -379,7 +379,8 @@ class Mcp:
     """Rule of a route behind which an MCP server is. `known` has a question for each kind and action, and `tools` those
     that calls of some tools ask besides, by the tool's name.
 
-    `policy_arguments` are the names of arguments that the policy gets, None for all: another spelling of one is refused.
+    `policy_arguments` are the names of arguments that the policy gets, None for all. Another spelling of one is
+    refused.
     """
 
     known: Mapping[str, Ask]

@@ -9,7 +9,7 @@ import pytest
 from sidecar.adoption.drafted_request import (
     SOMEBODY_ELSE,
     DraftedRequest,
-    Told,
+    LoggedAttributes,
     Undraftable,
     nested,
     put_principal,
@@ -50,8 +50,8 @@ def routes_of(route: str, principal: str = "{id: username}", lookups: str = "{}"
 
 def made_of(
     line: QuestionLine | Decision, routes: RoutesFile, *, own: bool = False, missing: bool = False
-) -> tuple[DraftedRequest, Told]:
-    made, told = DraftedRequest(line), Told(line, own=own)
+) -> tuple[DraftedRequest, LoggedAttributes]:
+    made, told = DraftedRequest(line), LoggedAttributes(line, own=own)
     put_principal(made, line, routes.principal)
     ask = ask_named(routes.table, line.route, line.method)
     assert ask is not None
