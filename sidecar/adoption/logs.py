@@ -104,7 +104,7 @@ class Logs:
                 last = entry.time
             yield entry.logged
 
-    def told(self) -> list[str]:
+    def notes(self) -> list[str]:
         """Say what a person must know of lines that could not be read, or not in order."""
         found = list(self.first_broken)
         if more := self.broken - len(found):

@@ -180,7 +180,7 @@ def _read_logs(names: list[str], seen: ObservedTraffic, samples: Samples | None,
         if samples is not None:
             samples.add(logged.line)
     progress.end()
-    notes += logs.told()
+    notes += logs.notes()
     if not seen.logs:
         notes.append("no line of the logs is about a request: found no `decision` and no `question`")
 

@@ -81,7 +81,7 @@ def _draft(options: argparse.Namespace) -> PolicyDraft:
     bar = Progress("reading", logs.size, "bytes")
     evidence.add_all(logged.line for logged in logs.read(bar) if period.has(logged.line.time))
     bar.end()
-    for told in logs.told():
+    for told in logs.notes():
         print(told, file=sys.stderr)
     if not evidence.cases:
         why = "".join(f"\n{count:,} requests left out: {why}" for why, count in sorted(evidence.skipped.items()))

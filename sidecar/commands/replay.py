@@ -65,7 +65,7 @@ def command(options: argparse.Namespace) -> int:
     except (StartError, UnusableFile, OSError) as error:
         print(error, file=sys.stderr)
         return FAULT
-    print("\n".join(logs.told()), file=sys.stderr, end="\n" if logs.told() else "")
+    print("\n".join(logs.notes()), file=sys.stderr, end="\n" if logs.notes() else "")
     _show(found, revision, as_json=options.json)
     return _exit_code(found, options)
 

@@ -103,12 +103,12 @@ def _report(options: argparse.Namespace) -> Report:
     logs = Logs(options.log)
     tally = _tally(logs, period)
     if not tally.lines:
-        told = "".join(f"\n{one}" for one in logs.told())
+        told = "".join(f"\n{one}" for one in logs.notes())
         raise _Fault(
             f"{', '.join(options.log)}: found no request that was decided, expected lines of SIDECAR_QUESTION_LOG, or "
             f"of the decision log (stdout of `sidecar run`){told}"
         )
-    return report_of(tally, _thresholds(options), mapped, intended, logs.told())
+    return report_of(tally, _thresholds(options), mapped, intended, logs.notes())
 
 
 def _tally(logs: Logs, period: Period) -> Tally:

@@ -98,11 +98,11 @@ def _draft(options: argparse.Namespace) -> int:
         raise StartError(*error.problems) from None
     progress.end()
     if not cells.lines:
-        raise StartError(*logs.told(), "--from: found no request, expected lines of a decision or question log")
+        raise StartError(*logs.notes(), "--from: found no request, expected lines of a decision or question log")
     progress = Progress("drafting", len(cells.kinds()), "kinds of requests")
     drafted = asyncio.run(draft_cases(cells, dict(os.environ), settings_given(options), progress))
     progress.end()
-    _write_draft(options, drafted, cells, logs.told())
+    _write_draft(options, drafted, cells, logs.notes())
     return PASSED if drafted.cases else FAILED
 
 

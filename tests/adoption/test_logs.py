@@ -70,7 +70,7 @@ def test_any_split_of_a_log_is_the_same_log(
         assert found == read(whole)[0]
     assert [line.time for line in found] == sorted(line.time for line in lines)
     assert logs.lines == len(lines)
-    assert logs.told() == []
+    assert logs.notes() == []
 
 
 def test_rotated_files_are_read_in_the_order_of_their_first_lines_and_one_at_a_time(tmp_path: Path) -> None:
@@ -119,7 +119,7 @@ def test_lines_far_from_their_place_are_read_late_and_told_of(tmp_path: Path) ->
     log.write_bytes(text([*lines[1:], lines[0]]))
     found, logs = read(log)
     assert sorted(found) == lines
-    assert logs.told() == ["1 lines stand too far from their place in time, and were read late"]
+    assert logs.notes() == ["1 lines stand too far from their place in time, and were read late"]
 
 
 def test_a_log_is_read_from_stdin_and_from_a_pipe(tmp_path: Path) -> None:
@@ -165,7 +165,7 @@ def test_broken_lines_are_counted_and_the_first_ones_shown_with_their_place(tmp_
     assert logs.broken == 32
     assert len(logs.first_broken) == MAX_SHOWN
     assert logs.first_broken[0].startswith(f"{log}:2: found no line, expected one JSON object: ")
-    assert logs.told()[-1] == "12 more lines could not be read"
+    assert logs.notes()[-1] == "12 more lines could not be read"
 
 
 def test_a_line_without_end_is_told_of_and_the_next_one_read(tmp_path: Path) -> None:
@@ -176,7 +176,7 @@ def test_a_line_without_end_is_told_of_and_the_next_one_read(tmp_path: Path) -> 
     assert tracemalloc.get_traced_memory()[1] < 6 * MAX_LINE
     tracemalloc.stop()
     assert found == [decision(0), decision(1)]
-    assert logs.told() == [f"{log}:2: found more than 1,048,576 bytes, expected a line of the log"]
+    assert logs.notes() == [f"{log}:2: found more than 1,048,576 bytes, expected a line of the log"]
 
 
 def test_a_file_that_ends_too_early_is_read_as_far_as_it_goes(tmp_path: Path) -> None:
@@ -186,7 +186,7 @@ def test_a_file_that_ends_too_early_is_read_as_far_as_it_goes(tmp_path: Path) ->
     found, logs = read(log, whole)
     assert isinstance(found[-1], SignedIn)
     assert logs.broken in (1, 2)
-    assert "cannot be read from here on: " in logs.told()[-1]
+    assert "cannot be read from here on: " in logs.notes()[-1]
 
 
 def test_files_that_cannot_be_read_are_told_of_all_at_once(tmp_path: Path) -> None:
