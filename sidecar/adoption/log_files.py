@@ -55,9 +55,9 @@ def _named(name: str, problems: list[str]) -> list[str]:
     return found
 
 
-def open_log(file: LogFile, stdin: io.BufferedIOBase, told: Callable[[int], None]) -> InputFile:
-    """Open a file. `told` gets the bytes of it that were read so far. Raises UnusableFile."""
-    source = open_source(file.name, stdin, told)
+def open_log(file: LogFile, stdin: io.BufferedIOBase, progress: Callable[[int], None]) -> InputFile:
+    """Open a file. `progress` gets the bytes of it that were read so far. Raises UnusableFile."""
+    source = open_source(file.name, stdin, progress)
     for mark, form, command in _FOREIGN:
         if source.head.startswith(mark):
             source.stream.close()

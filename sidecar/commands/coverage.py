@@ -160,7 +160,7 @@ def _read_sightings(names: list[str], seen: ObservedTraffic, notes: list[str]) -
 
     noted = Notes()
     progress = Progress("reading what was seen", 0, "bytes")
-    for sighting in sightings(names, cast(io.BufferedIOBase, sys.stdin.buffer), noted, told=progress):
+    for sighting in sightings(names, cast(io.BufferedIOBase, sys.stdin.buffer), noted, progress=progress):
         seen.sighting(sighting)
     progress.end()
     notes += noted.broken_places

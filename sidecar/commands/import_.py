@@ -78,13 +78,13 @@ def _report(options: argparse.Namespace) -> ImportReport:
     progress = Progress("reading", size, "bytes")
     done = [0]
 
-    def told(count: int) -> None:
+    def show(count: int) -> None:
         done[0] = max(done[0], count)
         progress(done[0])
 
     stdin = cast(io.BufferedIOBase, sys.stdin.buffer)
     seen = sightings(
-        options.files, stdin, notes, given_format=options.format, host=options.host, told=told
+        options.files, stdin, notes, given_format=options.format, host=options.host, progress=show
     )  # fmt: skip
     try:
         for sighting in seen:

@@ -32,12 +32,13 @@ class InputFile(NamedTuple):
 
 
 class _Again(io.RawIOBase):
-    """A stream whose first bytes, which were read already, come again; `told` gets the bytes that were read so far."""
+    """A stream whose first bytes, which were read already, come again. `progress` gets the number of bytes that were
+    read so far."""
 
-    def __init__(self, head: bytes, rest: io.BufferedIOBase, told: Callable[[int], None]) -> None:
+    def __init__(self, head: bytes, rest: io.BufferedIOBase, progress: Callable[[int], None]) -> None:
         self._head = memoryview(head)
         self._rest = rest
-        self._told = told
+        self._progress = progress
         self._count = 0
 
     def readable(self) -> bool:
@@ -51,7 +52,7 @@ class _Again(io.RawIOBase):
             data = self._rest.read1(len(buffer))
         buffer[: len(data)] = data
         self._count += len(data)
-        self._told(self._count)
+        self._progress(self._count)
         return len(data)
 
     def close(self) -> None:
@@ -59,11 +60,11 @@ class _Again(io.RawIOBase):
         super().close()
 
 
-def open_source(name: str, stdin: io.BufferedIOBase, told: Callable[[int], None]) -> InputFile:
-    """Open a file, or `-` for stdin. `told` gets the bytes of it that were read so far. Raises UnusableFile."""
+def open_source(name: str, stdin: io.BufferedIOBase, progress: Callable[[int], None]) -> InputFile:
+    """Open a file, or `-` for stdin. `progress` gets the bytes of it that were read so far. Raises UnusableFile."""
     try:
         opened = stdin if name == STDIN else Path(name).open("rb")  # noqa: SIM115 - the source closes it
-        head, stream = _begun(opened, told)
+        head, stream = _begun(opened, progress)
         if head.startswith(b"\x1f\x8b"):
             head, stream = _begun(gzip.GzipFile(fileobj=stream), _untold)
     except UNREADABLE as error:
@@ -78,9 +79,9 @@ def _untold(_: int) -> None:
     """Compressed bytes are counted where they are read."""
 
 
-def _begun(stream: io.BufferedIOBase, told: Callable[[int], None]) -> tuple[bytes, io.BufferedIOBase]:
+def _begun(stream: io.BufferedIOBase, progress: Callable[[int], None]) -> tuple[bytes, io.BufferedIOBase]:
     head = stream.read(HEAD)
-    return head, io.BufferedReader(_Again(head, stream, told), CHUNK)
+    return head, io.BufferedReader(_Again(head, stream, progress), CHUNK)
 
 
 def lines(stream: io.BufferedIOBase, longest: int = MAX_LINE) -> Iterator[tuple[int, bytes | None]]:

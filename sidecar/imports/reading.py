@@ -48,16 +48,16 @@ def sightings(
     *,
     given_format: str = "",
     host: str = "",
-    told: Callable[[int], None] = lambda _: None,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Iterator[Sighting]:
     """Every sighting of the files, those of specs first. `-` is stdin.
 
     `notes` counts what cannot be read. `given_format` is that of all files, else each is told by its content. `host`
     leaves out requests to other hosts, where a log names it; without it a recording is read for the host of its first
-    entry. `told` gets the bytes of the file that were read so far. Raises UnusableFile, with all those files.
+    entry. `progress` gets the bytes of the file that were read so far. Raises UnusableFile, with all those files.
     """
     noted = Notes() if notes is None else notes
-    opened = _opened(list(files), stdin, given_format, told)
+    opened = _opened(list(files), stdin, given_format, progress)
     for form, source in sorted(opened, key=lambda pair: FORMATS.index(pair[0])):
         with source.stream:
             for sighting in read_source(form, source, noted, host.lower()):
@@ -66,14 +66,14 @@ def sightings(
 
 
 def _opened(
-    files: list[str], stdin: io.BufferedIOBase, given_format: str, told: Callable[[int], None]
+    files: list[str], stdin: io.BufferedIOBase, given_format: str, progress: Callable[[int], None]
 ) -> list[tuple[str, InputFile]]:
     opened, problems = [], []
     if files.count(STDIN) > 1:
         problems.append("- (stdin) is named twice, expected it once")
     for name in dict.fromkeys(files):
         try:
-            source = open_source(name, stdin, told)
+            source = open_source(name, stdin, progress)
             opened.append((given_format or format_of(source), source))
         except UnusableFile as fault:
             problems += fault.problems

@@ -38,7 +38,8 @@ def embedded_cerbos(settings: Settings, environ: Mapping[str, str]) -> EmbeddedC
         raise StartError(*errors.problems)
     with blaming("SIDECAR_CERBOS"):
         return EmbeddedCerbos(
-            folder, binary=str(binary), environ=_trace_variables(settings, environ), strict=settings.cerbos_strict == "on",
+            folder, binary=str(binary), environ=_trace_variables(settings, environ),
+            strict=settings.cerbos_strict == "on",
             empty=may_be_empty(settings),
         )  # fmt: skip
 
