@@ -34,7 +34,7 @@ MAX_ID = 128
 """Characters of such an id."""
 
 Effect = Literal["allow", "refuse", "shadow_refuse"]
-Said = Literal["allow", "deny"]
+PolicyEffect = Literal["allow", "deny"]
 
 
 class LineError(ValueError):
@@ -226,8 +226,8 @@ class CandidateDiffers(NamedTuple):
     action: Annotated[str, FieldDoc("action on the resource")]
     principal: Annotated[str, FieldDoc("id of the principal")]
     roles: Annotated[tuple[str, ...], FieldDoc(f"roles of the principal in alphabetical order, at most {MAX_ROLES}")]
-    ours: Annotated[Said, FieldDoc("what the policies in force said")]
-    theirs: Annotated[Said, FieldDoc("what the candidate policies say")]
+    ours: Annotated[PolicyEffect, FieldDoc("what the policies in force said")]
+    theirs: Annotated[PolicyEffect, FieldDoc("what the candidate policies say")]
     policy: Annotated[str | None, FieldDoc("policy in force that decided, as Cerbos names it", "Cerbos told it, and the route has no `each`")] = None
     candidate_policy: Annotated[str | None, FieldDoc("candidate policy that decided", "Cerbos told it")] = None
     revision: Annotated[str | None, FieldDoc("16 hexadecimal digits of the policies in force: SHA-256 of their files, cut", "the sidecar reads the policies itself")] = None

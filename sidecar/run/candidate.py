@@ -20,7 +20,7 @@ from sidecar.pdp.embedded import EmbeddedCerbos, problems_of
 from sidecar.pdp.policy_files import PolicyFault, stamp_of
 from sidecar.pdp.policy_reload import FollowedPolicies, PolicyReload, PolicyState, publish_to
 from sidecar.record.journal import Journal
-from sidecar.record.line import MAX_ROLES, CandidateDiffers, Said
+from sidecar.record.line import MAX_ROLES, CandidateDiffers, PolicyEffect
 from sidecar.run.errors import Errors, StartError, blaming
 from sidecar.run.pdp import cerbos_binary, embedded_reload
 from sidecar.run.tasks import Tasks
@@ -146,7 +146,7 @@ class CandidatePolicies:
 
 def _line_of(found: DecisionDifference, now: str) -> CandidateDiffers:
     facts, resource = found.facts, found.resource
-    says: tuple[Said, Said] = ("allow", "deny") if found.ours else ("deny", "allow")
+    says: tuple[PolicyEffect, PolicyEffect] = ("allow", "deny") if found.ours else ("deny", "allow")
     return CandidateDiffers(
         now, facts.request_id, facts.route, resource.kind, resource.id, resource.action, facts.principal,
         facts.roles[:MAX_ROLES], *says, found.policy or None, found.candidate_policy or None, found.revision or None,
