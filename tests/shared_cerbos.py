@@ -72,7 +72,7 @@ def share(patch: pytest.MonkeyPatch) -> None:
     sharing: set[EmbeddedCerbos] = set()
 
     async def begin_shared(self: EmbeddedCerbos) -> None:
-        if self._told or not any(self._policies.iterdir()):
+        if self._environ or not any(self._policies.iterdir()):
             await begin(self)
             return
         target = await asyncio.to_thread(shared_cerbos, self._policies, self._binary, strict=self._strict)
