@@ -136,7 +136,7 @@ GROWING = {
     "Cycle._body": "what the app's answer waits with, to the mark at which it is paused",
     "Downloads._http": "proxies, of which the environment names one",
     "EmbeddedCerbos._readers": "two streams of one process",
-    "EmbeddedCerbos._said": "the lines of one start, cut to the last",
+    "EmbeddedCerbos._last_lines": "the lines of one start, cut to the last",
     "FaultLog._last_logged": "reasons and places in the configuration",
     "DirectTransport._pools": UNDER_WAY,
     "GivenApp._answers": CASE,
