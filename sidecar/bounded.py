@@ -1,6 +1,6 @@
 """Memory with a bound in bytes: every memo and cache of the sidecar is one of these.
 
-A bound in entries alone is none: clients, hooks and providers choose how large an entry is.
+A bound on the number of entries is not enough: clients, hooks and providers choose how large an entry is.
 """
 
 from __future__ import annotations

@@ -188,7 +188,7 @@ def wanted_of(message: Message) -> tuple[Wanted, ...]:
         return (Wanted(SERVER, "", CONNECT, NOTHING),)
     # a client of older revisions takes 404 for the end of its session
     status = 404 if _VERSION_OF_BODY in _meta_of(message) else 200
-    told = f"method: found {message.method!r}, which is none that a client sends"
+    told = f"method: found {message.method!r}, expected a method that a client sends"
     raise _refused(Code.OPERATION_UNMAPPED, told, message.id, METHOD_NOT_FOUND, status)
 
 

@@ -50,7 +50,7 @@ def is_regular(secret: str) -> bool:
 
 def _required(secret: str, make: str, placeholders: re.Pattern[str]) -> str:
     found = placeholders.search(secret)
-    # never more of a secret than the word by which it is none
+    # never show more of a secret than the word that makes it unusable
     word = found[0] if found else secret if secret.lower() in _NOTHING else ""
     if word:
         raise ValueError(f"found a placeholder (it has {word[:16]!r} in it), expected a secret of your own: {make}")

@@ -158,7 +158,7 @@ class Grants:
         return held.grant, self.refresh_token(held.grant)
 
     def revoke(self, client_id: str, token: str) -> bool:
-        """End the grant of a refresh token, and all that came of it; False for what is none.
+        """End the grant of a refresh token, and all that came of it; False for anything that is no refresh token.
 
         Raises OAuthError(invalid_grant) for a token of another client, which stays as it is (RFC 7009 section 2.1).
         """

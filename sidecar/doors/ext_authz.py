@@ -72,8 +72,8 @@ class EnvoyCheck(NamedTuple):
 
 
 def read_question(message: bytes, request_id: str) -> EnvoyCheck:
-    """A CheckRequest as a request. Raises Refused(REQUEST_INVALID) where it does not say one thing only, ValueError
-    where it is none."""
+    """Read a CheckRequest as a request. Raises Refused(REQUEST_INVALID) if it has two meanings, and ValueError if it is
+    no CheckRequest."""
     try:
         attributes = CheckRequest.FromString(message).attributes
     except DecodeError as error:

@@ -143,7 +143,7 @@ class ForwardAuth:
 
 
 def _stays(name: bytes, permit: Forward) -> bool:
-    """Return whether a header that must go is none that a proxy's file takes away whatever `routes.yaml` says: one of
-    `to_app`, or another spelling of one that only the sidecar sets, which many apps read as the same."""
+    """Return whether a header that must go would stay, since a proxy's file does not take it away by itself: one of
+    `to_app`, or another spelling of one that only the sidecar sets. Many apps read both spellings as the same."""
     meant = name.translate(FOLDED)
     return name == b"authorization" or meant in permit.reserved or (meant != name and meant in SET_BY_SIDECAR)

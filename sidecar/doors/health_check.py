@@ -13,7 +13,8 @@ from sidecar.wire.http1_request import Head
 
 class HealthCheck:
     """Answers `paths`: 200 while the process serves, 503 once it is `draining`. A check by the target's address names a
-    host that is none of ours, and one in HTTP/1.0 none; it leaves no line in the decision log."""
+    host that the sidecar does not serve, and one in HTTP/1.0 names no host. A check leaves no line in the decision log.
+    """
 
     def __init__(self, paths: tuple[str, ...]) -> None:
         self.targets = frozenset(path.encode("ascii") for path in paths)

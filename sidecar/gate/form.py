@@ -94,7 +94,8 @@ class _Multipart(MultipartReader):
 
 
 def reader_of(content_type: bytes) -> FormReader | None:
-    """The reader of a form of that type, None where it is none, or one that servers may read differently."""
+    """Return the reader of a form of that type; None for any other type, and for one that servers may read
+    differently."""
     if _URLENCODED.fullmatch(content_type):
         return _Urlencoded()
     boundary = boundary_of(content_type)

@@ -76,7 +76,7 @@ def client_address(peer: str, hops: bytes, trusted: tuple[Network, ...]) -> str:
 # about 1,000 clients
 @remembered(512 * 1024)
 def _address(hop: bytes) -> str:
-    """The address in a hop, "" where it is none."""
+    """Return the address in a hop, "" if it has none."""
     text = hop.decode("latin-1")
     with_port = _WITH_PORT.fullmatch(text)
     try:

@@ -149,8 +149,8 @@ class Tokens:
         return await self.principal_of_token(bearer_token(request), now)
 
     def require_audience(self, principal: Principal, protected: Protected | None) -> None:
-        """See that the token of a principal is made for the resource of a route: where that is none, for no resource of
-        another route. Raises Refused(TOKEN_INVALID)."""
+        """Require that the token of a principal is made for the resource of a route. On a route without one, the token
+        may not be made for the resource of another route. Raises Refused(TOKEN_INVALID)."""
         claims = principal.claims
         audience = claims.get("aud")
         if protected is not None:

@@ -11,7 +11,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 MAX_HOPS = 64
 """Addresses in X-Forwarded-For."""
 MAX_ADDRESS = 64
-"""Characters of an address, its zone included: a longer text is none, and is not kept."""
+"""Characters of an address, its zone included. A longer text is no address, and is not kept."""
 _WELL_KNOWN = ipaddress.IPv6Network("64:ff9b::/96")
 """IPv4 addresses as a translator writes them (RFC 6052 section 2.1)."""
 

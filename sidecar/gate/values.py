@@ -84,7 +84,7 @@ _CANONICAL_FRACTION = re.compile(r"-?(?:0|[1-9][0-9]{0,15})\.[0-9]{0,17}[1-9]")
 def from_text(kind: Type, text: str) -> Any:
     """The number or boolean that a text is exactly, in the one spelling that JSON writers give it.
 
-    It is the text itself where it is none: `+7`, `07`, `7.0`, `1e3`, `-0`, `True`.
+    Any other text is returned as it is: `+7`, `07`, `7.0`, `1e3`, `-0`, `True`.
     """
     if kind is Type.BOOL:
         return {"true": True, "false": False}.get(text, text)
@@ -120,7 +120,7 @@ class _Unfit(ValueError):
 
 
 def _json_fault(value: Any) -> str:
-    """Return why a value is none of the type `json`, "" where it is one."""
+    """Return why a value does not have the type `json`, "" where it has."""
     if value is None:
         return "nothing"
     try:

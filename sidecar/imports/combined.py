@@ -24,6 +24,6 @@ def read_line(line: bytes) -> LoggedRequest:
         raise Broken("no time, request line in quotes and status", EXPECTED)
     method, target, other, status = found.groups()
     if other is not None:
-        raise Skipped("a request line that is none of HTTP")
+        raise Skipped("a request line that is not HTTP")
     code = int(status)
     return LoggedRequest(method, unescaped(target), code, code == 101)

@@ -70,7 +70,7 @@ class SpecDocument:
         self._root = root
 
     def mapping(self, node: Any) -> Mapping[str, Any]:
-        """A node as a mapping behind all references; an empty one where it is none, or lies elsewhere."""
+        """Follow all references of a node to a mapping; an empty one if it is no mapping, or lies elsewhere."""
         for _ in range(MAX_REFERENCES):
             if not isinstance(node, Mapping):
                 return {}

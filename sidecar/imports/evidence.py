@@ -119,7 +119,7 @@ def method_of(sighting: Sighting) -> str:
 def proves(sighting: Sighting) -> bool:
     """Return whether the app has such a route: it answered well, or nobody has asked it yet.
 
-    A redirect of a GET may lead anybody to a sign-in page, and refusals and errors come for paths that are none.
+    A redirect of a GET may lead anybody to a sign-in page, and an app also refuses and fails on paths that it lacks.
     """
     status = sighting.status
     if status is None or 200 <= status <= 299 or status in (101, 304):

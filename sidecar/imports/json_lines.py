@@ -18,7 +18,7 @@ _HOSTS = ("authority", ":authority", ":AUTHORITY", "host", "domain")
 
 
 def caddy(line: bytes) -> LoggedRequest:
-    """Read a line of Caddy's access log. Raises Broken, and Skipped for a line that is none of a request."""
+    """Read a line of Caddy's access log. Raises Broken, and Skipped for a line that is not about a request."""
     value = _object(line, CADDY)
     request = value.get("request")
     if not isinstance(request, dict):

@@ -255,7 +255,7 @@ def _notes(parts: list[Segment]) -> tuple[str, ...]:
 
 
 def is_item_of(template: PathTemplate) -> tuple[Segment, ...] | None:
-    """Return the path of the collection whose item a template is, None where it is none."""
+    """Return the path of the collection whose item a template is, None if it is no item."""
     segments = template.segments[:-1] if template.segments[-1:] == ("",) else template.segments
     if not segments or not isinstance(segments[-1], Variable):
         return None

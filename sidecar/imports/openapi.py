@@ -145,7 +145,7 @@ def _shape(document: SpecDocument, schema: Any) -> _Shape:
 
 
 def _properties(document: SpecDocument, schema: Any, depth: int) -> tuple[dict[str, Any], Any]:
-    """-> (the properties of an object by name, the schema of the items of a list, None where it is none)."""
+    """-> (the properties of an object by name, the schema of the items of a list, None if it is no list)."""
     node = document.mapping(schema)
     items = node.get("items") if node.get("type") == "array" or "items" in node else None
     own = node.get("properties")

@@ -1,4 +1,4 @@
-"""One row of a database as JSON, or why it is none."""
+"""One row of a database as JSON, or why it cannot be JSON."""
 
 from __future__ import annotations
 

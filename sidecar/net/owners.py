@@ -10,7 +10,7 @@ from sidecar.gate.verdict import Forward
 
 
 class Owners:
-    """Tells owners apart. A trusted proxy, or one on a unix socket, is none: what it asks is its clients'."""
+    """Tells owners apart. A trusted proxy, or one on a unix socket, owns nothing: its requests are its clients'."""
 
     def __init__(self, trusted: tuple[Network, ...] = ()) -> None:
         self._trusted = trusted

@@ -292,7 +292,7 @@ _COUNTING = (Dependency.JWKS, Dependency.IDP)
 _FAULTS: dict[str, tuple[Dependency, str]] = {
     code: (code.dependency, code.fault) for code in Code if code.dependency is not None
 }
-"""Codes that tell of a dependency, found by their text: a ground or a preflight is none of them."""
+"""Codes that tell of a dependency, found by their text. Grounds and preflights are not among them."""
 
 _ALLOWED = Ground.ALLOWED
 _NOTHING_RARE: Mapping[str, Any] = {}

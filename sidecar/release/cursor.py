@@ -115,9 +115,9 @@ def place_of(text: JsonText, path: Sequence[str]) -> Span | None:
 
 
 def next_query(refill: Refill, origin: PageOrigin, headers: Sequence[Header], text: JsonText) -> bytes | None:
-    """Return the query of the next page, None where there is none, or it is no page of the same list.
+    """Return the query of the next page, None if there is no next page, or it is not of the same list.
 
-    The app is not trusted: of what it says the query alone is taken. Raises ValueError for what cannot be read.
+    The app is not trusted: only the query is taken from its answer. Raises ValueError for what cannot be read.
     """
     if refill.place == LINK:
         links = next_links(headers)

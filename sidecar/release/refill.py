@@ -37,7 +37,7 @@ class Page(NamedTuple):
 def read_page(
     rule: ItemsRule, refill: Refill, origin: PageOrigin, answer: HeldAnswer, counts: Mapping[str, int]
 ) -> Page:  # fmt: skip
-    """Read what was released of a page. Raises ValueError where it is none, or does not tell clearly of the next."""
+    """Read what was released of a page. Raises ValueError if it is no page, or does not name the next one clearly."""
     if not counts or answer.body is None or is_failed(answer):
         raise ValueError(f"found the status {answer.status}, expected a page")
     text = JsonText(answer.body)

@@ -252,7 +252,7 @@ class Bench:
         return CaseRequest(case.method, case.target, headers, case.body)
 
     def _of_resource(self, case: Case, headers: list[Header]) -> dict[str, str]:
-        """Claims by which a token is made for the resource that the route of a case is, {} where it is none."""
+        """Return the claims that make a token for the protected resource of a case's route, {} if it has none."""
         configured = self._deciding.configured
         if not configured.routes.table.protected:
             return {}

@@ -102,7 +102,7 @@ class Browser:
     async def verify(self, grant: TokenSet, nonce: str | None, now: float, tokens: Tokens) -> VerifiedSignIn:
         """Return what a sign-in proves (R19). Raises Refused: SIGN_IN_INVALID, KEYS_UNAVAILABLE, PRINCIPAL_MISSING.
 
-        A session whose token the gate would refuse is none: its browser would come back here, again and again.
+        Do not open a session whose token the gate would refuse: its browser would come back here again and again.
         """
         client = self._settings.client_ids[0]
         if not _takes_access(tokens):

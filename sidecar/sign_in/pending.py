@@ -109,7 +109,7 @@ class PendingSignIns:
         return [name for name in others if name not in kept]
 
     def _begun(self, value: str) -> int:
-        """When a sign-in was begun, in Unix seconds; 0 for a cookie that is none of ours."""
+        """When a sign-in was begun, in Unix seconds; 0 for a cookie that we did not make."""
         try:
             return _decoded(self._sealing.unseal(_PURPOSE, value)).created
         except ValueError:
@@ -123,7 +123,7 @@ class PendingSignIns:
         try:
             pending = _decoded(self._sealing.unseal(_PURPOSE, value))
         except ValueError:
-            raise Refused(Code.SIGN_IN_INVALID, "a sign-in cookie that is none of ours") from None
+            raise Refused(Code.SIGN_IN_INVALID, "a sign-in cookie that the sidecar did not make") from None
         if not hmac.compare_digest(pending.state.encode(), state.encode("utf-8", "replace")):
             raise Refused(Code.SIGN_IN_INVALID, "the state of another sign-in")
         if not pending.created <= now < pending.created + LASTS:

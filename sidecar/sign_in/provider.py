@@ -223,7 +223,7 @@ _TOKEN = re.compile(r"[\x21-\x7e]{1,16384}")
 
 
 def token_in(answer: Mapping[str, Any], name: str) -> str | None:
-    """A token of an answer: "" where it is absent, None where it is none."""
+    """Return a token of an answer: "" if it is absent, None if it is malformed."""
     value = answer.get(name, "")
     if value == "":
         return ""

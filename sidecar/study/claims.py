@@ -106,7 +106,7 @@ def _never(reference: Reference, rules: PrincipalRules) -> str:
     claim = rules.attributes.get(name)
     if claim is None:
         effect = "the attribute is always left out" if reference.optional else "every request that it reads is refused"
-        return f"found {{{reference}}}, which is none of principal.attributes: {effect}"
+        return f"found {{{reference}}}, which principal.attributes does not declare: {effect}"
     takes = _TAKES.get(reference.type, {reference.type})
     if claim.type is None or claim.type in takes or claim.type is Type.JSON:
         return ""

@@ -56,7 +56,7 @@ class Scalar(NamedTuple):
 
 
 class YamlDocument:
-    """One YAML file. Raises ValueError where it is none, OSError where it cannot be read."""
+    """One YAML file. Raises ValueError if it is not YAML, OSError if it cannot be read."""
 
     def __init__(self, path: Path, name: str) -> None:
         self.name = name

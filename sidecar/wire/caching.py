@@ -96,7 +96,7 @@ def _read_control(value: bytes, no_store: bool) -> bytes:
 
 
 def _directives(value: bytes) -> list[tuple[bytes, bytes]] | None:
-    """A Cache-Control as (name in lower case, the directive as it came); None where it is none."""
+    """Read a Cache-Control as (name in lower case, the directive as it came); None if it is malformed."""
     found, at = [], 0
     while at < len(value):
         match = _DIRECTIVE.match(value, at)

@@ -26,7 +26,8 @@ def folded(name: str) -> str:
 
 
 def respelled(value: Any, names: Iterable[str]) -> str | None:
-    """A name in a JSON value, however deep, that is none of `names` and that a reader without case takes for one."""
+    """A name in a JSON value, at any depth, that is not in `names` and that a reader without case takes for one of
+    them."""
     exact = frozenset(names)
     wanted = {folded(name) for name in exact}
     rest = [value]

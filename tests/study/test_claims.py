@@ -86,8 +86,8 @@ def of_route(more: str, principal: str = LEVELS, environ: dict[str, str] | None 
     [
         ('scope: "{claims.custom:tenant}"', "routes.yaml:3:60: routes[0].scope: Cognito puts no claim 'custom:tenant' into access"),
         ('attributes: {mail: "{claims.email}"}', "routes.yaml:3:72: routes[0].attributes.mail: Cognito puts no claim 'email'"),
-        ('attributes: {a: "{principal.attributes.who?}"}', "{principal.attributes.who}, which is none of principal.attributes: the attribute is always"),
-        ('id: "{principal.attributes.who}"', "routes[0].id: found {principal.attributes.who}, which is none of principal.attributes"),
+        ('attributes: {a: "{principal.attributes.who?}"}', "{principal.attributes.who}, which principal.attributes does not declare: the attribute is always"),
+        ('id: "{principal.attributes.who}"', "routes[0].id: found {principal.attributes.who}, which principal.attributes does not declare"),
         (
             'id: "{principal.attributes.level}"',
             "found {principal.attributes.level}, expected {principal.attributes.level:number}: the attribute is of the type number",
