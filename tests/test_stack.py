@@ -46,6 +46,7 @@ def test_one_that_forks_tries_ports_in_an_order_of_its_own() -> None:
     assert one != other
 
 
+@pytest.mark.process
 def test_another_process_is_not_given_the_same() -> None:
     script = f"from tests import stack; stack._PORTS = iter(({free_port()}, {free_port()})); stack.free_port()"
     done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)

@@ -500,11 +500,13 @@ def _shapes() -> Mapping[type[Line], Mapping[str, FieldShape]]:
 def json_schema() -> dict[str, Any]:
     """Return the JSON Schema of a line. As `read` does, it lets fields and events of later versions pass."""
     kinds = [kind for kinds in EVENTS.values() for kind in kinds]
+    # users' generators name their types by these: they stay, whatever our classes are called
+    schemas = {kind.__name__.removesuffix("Line"): _schema_of(kind) for kind in (*kinds, UnknownLine)}
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "A line of the sidecar's decision log",
-        "oneOf": [{"$ref": f"#/$defs/{kind.__name__}"} for kind in (*kinds, UnknownLine)],
-        "$defs": {kind.__name__: _schema_of(kind) for kind in (*kinds, UnknownLine)},
+        "oneOf": [{"$ref": f"#/$defs/{name}"} for name in schemas],
+        "$defs": schemas,
     }
 
 

@@ -237,6 +237,12 @@ def test_the_schema_is_one() -> None:
     jsonschema.Draft202012Validator.check_schema(line.json_schema())
 
 
+def test_the_schemas_names_stay_as_users_have_them() -> None:
+    assert list(line.json_schema()["$defs"]) == [
+        "Decision", "Unread", "Question", "BrokenOff", "SignedIn", "SignInFailed", "SignedOut", "ConsoleAs", "CandidateDiffers", "Unknown",
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize(
     ("now", "text"),
     [(0.0, "1970-01-01T00:00:00.000+00:00"), (1_700_000_000.9996, "2023-11-14T22:13:20.999+00:00")],
