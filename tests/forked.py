@@ -1,13 +1,17 @@
 """Processes of ours that fork from one that has imported what they need, which takes a second each time.
 
 Such a process has its own environment, folder, files, session and end, as one that was started by its command line has them;
-tests/test_cli.py, tests/demo and tests/run/test_workers.py start that.
+tests/test_cli.py, tests/demo and tests/run/test_workers.py start that. So have the workers of a forked sidecar.
 """
 
 from __future__ import annotations
 
+import array
+import asyncio
 import atexit
 import contextlib
+import ctypes
+import fcntl
 import gc
 import json
 import os
@@ -20,6 +24,7 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
@@ -52,6 +57,8 @@ LATER = {
     "moto.server": ("moto.cognitoidp.responses", "moto.cognitoidp.urls"),
 }
 """What a process that serves imports later, by its module."""
+BY_COMMAND = {"FORKED_WORKERS": "off"}
+"""In the environment of a sidecar whose workers start by their command line."""
 REMEMBERED: list[str] = []
 """Where Cerbos' answers are remembered, and the Cerbos (tests/cerbos_answers.py)."""
 
@@ -303,7 +310,122 @@ def _fork(arguments: list[str], folder: str, log: str, environ: dict[str, str], 
     sys.path[1:1] = [path for path in environ.get("PYTHONPATH", "").split(os.pathsep) if path not in (*sys.path, "")]
     sys.argv[1:] = arguments
     os.close(writing)
+    if environ.get("SIDECAR_WORKERS", "1") != "1" and BY_COMMAND.items().isdisjoint(environ.items()):
+        _fork_workers()
     return 0
+
+
+# --- workers ---
+
+PR_SET_NAME, PR_SET_CHILD_SUBREAPER = 15, 36
+_ORDER = 1 << 18
+"""Bytes of an order at most: an environment."""
+
+
+def _fork_workers() -> None:
+    """Let what this process starts by our command line fork from it as it is now, before it has threads and a loop. Return in
+    a worker, too.
+
+    A nursery forks them, by one between that ends at once, so that they become children of this process.
+    """
+    parent = os.getpid()
+    own_name = Path("/proc/self/comm").read_bytes().strip()
+    ctypes.CDLL(None).prctl(PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    if os.fork():
+        theirs.close()
+        _start_by(ours, sys.argv[0])
+        return
+    tether(parent)
+    ours.close()
+    ctypes.CDLL(None).prctl(PR_SET_NAME, b"nursery", 0, 0, 0)
+    # it is in the group of the sidecar, and ends with that
+    handler = signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    files = array.array("i")
+    while True:
+        order, ancillary, _, _ = theirs.recvmsg(_ORDER, socket.CMSG_SPACE(64 * files.itemsize))
+        if not order:
+            os._exit(0)
+        files = array.array("i", b"".join(data for _, _, data in ancillary))
+        if not (between := os.fork()):
+            between = os.getpid()
+            if worker := os.fork():
+                theirs.send(str(worker).encode())
+                os._exit(0)
+            theirs.close()
+            ctypes.CDLL(None).prctl(PR_SET_NAME, own_name, 0, 0, 0)
+            signal.signal(signal.SIGTERM, handler)
+            _become_worker((between, parent), list(files), *json.loads(order))
+            return
+        os.waitpid(between, 0)
+        for file in files:
+            os.close(file)
+
+
+def _become_worker(
+    parents: tuple[int, int], given: list[int], numbers: list[int], environ: dict[str, str], arguments: list[str]
+) -> None:
+    first, parent = parents
+    while os.getppid() == first:
+        time.sleep(0.001)
+    tether(parent)
+    # beyond all numbers that are to be had, so that none is taken by another
+    moved = [fcntl.fcntl(file, fcntl.F_DUPFD, max([*numbers, *given]) + 1) for file in given]
+    for file in given:
+        os.close(file)
+    for file, number in zip(moved, numbers, strict=True):
+        os.dup2(file, number)
+        os.close(file)
+    os.environ.clear()
+    os.environ.update(environ)
+    sys.argv[1:] = arguments
+
+
+def _start_by(nursery: socket.socket, module: str) -> None:
+    """Let a nursery start what `asyncio` is to start by our command line."""
+    start = asyncio.create_subprocess_exec
+
+    async def create(*command: Any, **how: Any) -> Any:
+        wanted = command[len(tethered([])) :]
+        if wanted[:3] != (sys.executable, "-m", module):
+            return await start(*command, **how)
+        order = [list(how["pass_fds"]), dict(how["env"]), wanted[3:]]
+        socket.send_fds(nursery, [json.dumps(order).encode()], how["pass_fds"])
+        return _Worker(int(nursery.recv(20)))
+
+    asyncio.create_subprocess_exec = create
+
+
+class _Worker:
+    """What the parent of workers needs of one: `asyncio.subprocess.Process` of one that a nursery has forked."""
+
+    def __init__(self, pid: int) -> None:
+        self.pid = pid
+        self.returncode: int | None = None
+        self._ended = asyncio.Event()
+        self._end = os.pidfd_open(pid)
+        asyncio.get_running_loop().add_reader(self._end, self._note)
+
+    def _note(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._end)
+        os.close(self._end)
+        self.returncode = os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+        self._ended.set()
+
+    async def wait(self) -> int | None:
+        await self._ended.wait()
+        return self.returncode
+
+    def send_signal(self, number: int) -> None:
+        if self.returncode is not None:
+            raise ProcessLookupError
+        os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        self.send_signal(signal.SIGTERM)
+
+    def kill(self) -> None:
+        self.send_signal(signal.SIGKILL)
 
 
 def _end(code: int) -> NoReturn:

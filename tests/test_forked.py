@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import atexit
+import contextlib
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -18,13 +21,18 @@ from typing import Any
 import pytest
 
 from sidecar.demo.processes import Process
+from sidecar.tether import tethered
 from tests import forked
-from tests.forked import ROOT, Forked, may_fork
+from tests.forked import BY_COMMAND, ROOT, Forked, may_fork
 from tests.stack import wait_for
 
 
 def main() -> int:
     """Say what this process is, sleep where that is asked for, and end with status 3."""
+    if sys.argv[1:] == ["workers"]:
+        return asyncio.run(have_workers())
+    if sys.argv[1:2] == ["worker"]:
+        return work(*sys.argv[2:])
     ignored = [one.name for one in signal.Signals if signal.getsignal(one) is signal.SIG_IGN]
     where = [
         os.getcwd(),
@@ -40,6 +48,76 @@ def main() -> int:
     threading.Timer(0.1, print, ["a thread that is waited for"]).start()
     time.sleep(60 if sys.argv[1:] == ["sleep"] else 0)
     return 3
+
+
+def work(file: str, *sleeps: str) -> int:
+    """Say what this worker is to whoever has the other end of a socket, sleep where that is asked for, and end with status 4."""
+    ignored = [one.name for one in signal.Signals if signal.getsignal(one) is signal.SIG_IGN]
+    about = [sys.argv[1:], dict(os.environ), os.getcwd(), os.readlink("/proc/self/fd/1"), ignored]
+    groups = os.getsid(0) == os.getsid(os.getppid()), os.getpgid(0) == os.getpgid(os.getppid())
+    with socket.socket(fileno=int(file)) as told:
+        told.sendall(json.dumps([os.getpid(), os.getppid(), [*about, groups]]).encode() + b"\n")
+    time.sleep(60 if sleeps else 0)
+    return 4
+
+
+async def have_workers() -> int:
+    """Start workers as a sidecar does, say what they are and how they end, and sleep beside one that does."""
+    ours, theirs = socket.socketpair()
+    file = theirs.fileno()
+    heard = ours.makefile()
+
+    async def begin(*arguments: str) -> tuple[asyncio.subprocess.Process, list[Any]]:
+        process = await asyncio.create_subprocess_exec(
+            *tethered([sys.executable, "-m", "tests.test_forked", "worker", str(file), *arguments]),
+            env={**os.environ, "SIDECAR_WORKERS": "1", "SIDECAR_ODD": "worker"}, pass_fds=[file],
+        )  # fmt: skip
+        pid, parent, about = json.loads(await asyncio.to_thread(heard.readline))
+        assert (pid, parent) == (process.pid, os.getpid())
+        return process, about
+
+    one, of_one = await begin()
+    two, of_two = await begin("sleep")
+    ends = [await one.wait(), two.returncode]
+    two.terminate()
+    ends.append(await two.wait())
+    with contextlib.suppress(ProcessLookupError):
+        two.kill()
+        ends.append(None)
+    another = await asyncio.create_subprocess_exec("/bin/sh", "-c", "exit 5")
+    ends.append(await another.wait())
+    three, _ = await begin("sleep")
+    for each in (of_one, of_two):
+        each[0].remove(str(file))
+    print(json.dumps([of_one, of_two, ends]), three.pid, flush=True)
+    await asyncio.sleep(60)
+    return 3
+
+
+def workers_said(kind: type[Process], folder: Path, **more: str) -> tuple[list[Any], bool]:
+    """-> (what workers say of themselves and how they end, whether they forked)."""
+    environ = {**os.environ, "SIDECAR_WORKERS": "2", **more}
+    log = folder / "odd.log"
+    with kind("odd", [sys.executable, "-m", "tests.test_forked", "workers"], folder, environ) as process:
+        wait_for(lambda: log.read_text().endswith("\n"))
+        told, _, pid = log.read_text().rpartition(" ")
+        is_forked = b"tests.forked" in Path(f"/proc/{int(pid)}/cmdline").read_bytes()
+        os.kill(process.pid, signal.SIGKILL)
+        wait_for(lambda: not runs(int(pid)), what="a worker ends with its parent")
+    about: list[Any] = json.loads(told)
+    for each in about[:2]:
+        for name in more:
+            del each[1][name]
+    return about, is_forked
+
+
+def test_workers_of_one_that_forked_are_as_those_of_the_command_line(tmp_path: Path) -> None:
+    (started, *forks), (by_command, *none), (forked, *yes) = (
+        workers_said(kind, tmp_path, **more) for kind, more in ((Process, {}), (Forked, BY_COMMAND), (Forked, {}))
+    )
+    assert (forks, none, yes) == ([False], [False], [True])
+    assert started == by_command == forked
+    assert started[-1] == [4, None, -signal.SIGTERM, 5]
 
 
 def said(kind: type[Process], folder: Path, *arguments: str, stops: bool = False) -> tuple[list[Any], int, bool]:

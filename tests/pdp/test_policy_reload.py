@@ -501,6 +501,8 @@ class Followed:
         got = sidecar.get("/", self.token)
         ready = json.loads(sidecar.admin("/readyz").body)
         shown = json.loads(sidecar.admin("/config").body)["policies"]
+        # the first line of a worker may come after the other one has settled
+        wait_for(sidecar.decisions)
         generations = {
             sidecar.decisions()[-1]["policies"], shown["generation"], sidecar.metric("sidecar_policies_generation"),
         }  # fmt: skip

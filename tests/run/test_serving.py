@@ -24,7 +24,7 @@ from sidecar.net.limits import Drain
 from sidecar.run import serving
 from sidecar.run.parts import prepare
 from tests.conftest import Stack, policies
-from tests.run.test_workers import children
+from tests.run.test_workers import children, workers_of
 from tests.stack import Recorder, Sidecar, running_sidecar, wait_for
 
 
@@ -304,7 +304,7 @@ def test_every_worker_reloads_one_that_dies_is_counted_and_all_drain(stack: Stac
     upstream = f"http://127.0.0.1:{stack.upstream.port}"
     token, routes = stack.tokens["alice"], patient(stack)
     with running_sidecar(tmp_path, routes, policies(), upstream, environ) as sidecar:
-        workers = children(sidecar.pid, "sidecar.cli")
+        workers = workers_of(sidecar.pid)
         (cerbos,) = children(sidecar.pid, "cerbos.*server")
         wait_for(lambda: sidecar.metric("sidecar_workers") == 2, what="both are counted")
         assert sidecar.metric("sidecar_config_agreed") == 1
@@ -332,7 +332,7 @@ def test_every_worker_reloads_one_that_dies_is_counted_and_all_drain(stack: Stac
         assert sidecar.metric("sidecar_config_agreed") == 1
         wait_for(lambda: sidecar.metric("sidecar_ready", part="keys") == 1, 60, "all have keys")
 
-        everybody = children(sidecar.pid, "sidecar.cli") | {cerbos}
+        everybody = workers_of(sidecar.pid) | {cerbos}
         with Load(sidecar, token) as load:
             os.kill(sidecar.pid, signal.SIGTERM)
             wait_for(lambda: readyz(sidecar)[0] == 503, what="readiness ends first")

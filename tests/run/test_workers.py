@@ -10,11 +10,18 @@ from pathlib import Path
 
 from sidecar.run.deciding import TREE_KEY
 from tests.conftest import Stack, policies
+from tests.forked import BY_COMMAND
 from tests.stack import Sidecar, running_sidecar, wait_for
 
 
 def children(pid: int, of: str) -> set[int]:
     listed = subprocess.run(["pgrep", "-P", str(pid), "-f", of], capture_output=True, text=True, check=False).stdout
+    return set(map(int, listed.split()))
+
+
+def workers_of(pid: int) -> set[int]:
+    """Those of a process that may have forked them (tests/forked.py)."""
+    listed = subprocess.run(["pgrep", "-P", str(pid), "python"], capture_output=True, text=True, check=False).stdout
     return set(map(int, listed.split()))
 
 
@@ -37,7 +44,7 @@ def ask(sidecar: Sidecar, stack: Stack) -> int:
 
 
 def test_two_workers_serve_one_dies_and_is_replaced_and_all_stop(stack: Stack, tmp_path: Path) -> None:
-    environ = {**stack.environ, "SIDECAR_WORKERS": "2"}
+    environ = {**stack.environ, **BY_COMMAND, "SIDECAR_WORKERS": "2"}
     upstream = f"http://127.0.0.1:{stack.upstream.port}"
     with running_sidecar(tmp_path, stack.routes, policies(), upstream, environ) as sidecar:
         workers = children(sidecar.pid, "sidecar.cli")
@@ -71,7 +78,7 @@ def test_as_many_files_are_allowed_as_the_clients_need(stack: Stack, tmp_path: P
 
 
 def test_workers_die_with_their_parent_however_it_ends(stack: Stack, tmp_path: Path) -> None:
-    environ = {**stack.environ, "SIDECAR_WORKERS": "2"}
+    environ = {**stack.environ, **BY_COMMAND, "SIDECAR_WORKERS": "2"}
     with running_sidecar(tmp_path, stack.routes, policies(), "http://127.0.0.1:1", environ) as sidecar:
         everybody = children(sidecar.pid, "sidecar.cli") | children(sidecar.pid, "cerbos.*server")
         assert len(everybody) == 3
