@@ -92,11 +92,24 @@ class Stack:
     tokens: dict[str, str]
 
 
-@pytest.fixture(scope="session", autouse=True)
+_SHARES = set[int]()
+"""The process that has what all its tests share."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Let the first test of each process ask for what they all share: each other would look for it at each of its fixtures."""
+    if os.getpid() not in _SHARES and isinstance(item, pytest.Function):
+        item.fixturenames = ["shared_by_all", *item.fixturenames]
+
+
+@pytest.fixture(scope="session")
 def shared_by_all(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
-    """What all tests of a process share. One fixture, as pytest looks at each for each test."""
+    """What all tests of a process share, whichever comes first."""
     with one_root(tmp_path_factory), one_answer_of_cerbos(tmp_path_factory), forked_demo():
+        _SHARES.add(os.getpid())
         yield
+        _SHARES.clear()
         # end what our processes fork from, and what they shared
         forked.close_stems()
         shared_cerbos.close()
