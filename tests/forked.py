@@ -12,6 +12,7 @@ import atexit
 import contextlib
 import ctypes
 import fcntl
+import functools
 import gc
 import json
 import os
@@ -241,8 +242,13 @@ def _wait_for_all() -> NoReturn:
 
 def _branch(handed: socket.socket, module: str, *remembered: str) -> socket.socket:
     """Import a module, and fork a stem for each who asks. Return in a stem: to whom it listens."""
+    read_key = READ_KEY.get(module)
+    if read_key is not None:
+        _find_primes_once()
     for each in (module, *LATER.get(module, ())):
         import_module(each)
+    if read_key is not None:
+        read_key()
     if remembered and module == "sidecar.cli":
         from sidecar.pdp import cerbos_version, embedded
         from tests.cerbos_answers import remembering
@@ -262,6 +268,31 @@ def _branch(handed: socket.socket, module: str, *remembered: str) -> socket.sock
             return socket.socket(fileno=asking[0])
         os.close(asking[0])
     _wait_for_all()
+
+
+def _read_pool_key() -> None:
+    from sidecar.demo.pool import pool_key
+
+    pool_key()
+
+
+def _read_motos_key() -> None:
+    from joserfc.jwk import RSAKey
+    from moto.utilities.utils import load_resource
+
+    RSAKey.import_key(load_resource("cognitoidp/resources/jwks-private.json"))
+
+
+READ_KEY = {"sidecar.demo.authorization_server": _read_pool_key, "moto.server": _read_motos_key}
+"""How a process that serves reads the private key of pools, by its module."""
+
+
+def _find_primes_once() -> None:
+    """Let what is imported later find the primes of the same private key once. Moto's file tells none, and to find them takes
+    longer than a start."""
+    from cryptography.hazmat.primitives.asymmetric import rsa
+
+    rsa.rsa_recover_prime_factors = functools.cache(rsa.rsa_recover_prime_factors)
 
 
 def _serve(control: socket.socket) -> None:
