@@ -98,7 +98,7 @@ def _held(text: str) -> dict[str, Any]:
     assert not isinstance(record, UnknownLine), text
     assert not record.extra, text
     line: dict[str, Any] = json.loads(text)
-    _OF_KIND[type(record).__name__].hold(line)
+    _OF_KIND[type(record).__name__.removesuffix("Line")].hold(line)
     return line
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import copy
+import json
 from typing import Any
 
 import jsonschema
 import pytest
 
 from sidecar.record.line import json_schema
-from tests.log import Held
+from tests.log import Held, lines_of
 
 LINE: dict[str, Any] = {
     "time": "2026-11-30T18:55:51.617+00:00", "event": "decision", "request_id": "e", "mode": "enforce", "outcome": "allow",
@@ -72,3 +73,11 @@ def test_a_resource_that_is_not_of_the_schema_is_seen_after_one_that_is() -> Non
 def test_a_schema_that_says_more_of_a_line_is_refused() -> None:
     with pytest.raises(AssertionError):
         Held({"type": "object", "properties": {}, "additionalProperties": False})
+
+
+def test_a_line_of_what_could_not_be_read_is_held() -> None:
+    line = {
+        "time": LINE["time"], "event": "decision", "request_id": "e", "mode": "enforce", "outcome": "refuse",
+        "code": "target_ambiguous", "status": 400, "peer": "::1",
+    }  # fmt: skip
+    assert lines_of(json.dumps(line)) == [line]
